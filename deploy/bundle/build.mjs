@@ -1,4 +1,5 @@
 // Writes dist/langflow-leader.mjs, or the file that is named: the whole program, which needs nothing beside it but Node.
+import { readFileSync } from 'node:fs'
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { brotliCompressSync } from 'node:zlib'
@@ -29,6 +30,18 @@ const withoutGeneratedClient = {
   },
 }
 
+/** The text of a file beside its module, in the place of the call that reads it. */
+const withText = {
+  name: 'with-text',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/warm-standby\.ts$/ }, ({ path }) => {
+      const read = (file) => readFileSync(resolve(dirname(path), file), 'utf8')
+      const call = /readFileSync\(new URL\('(.+?)', import\.meta\.url\), 'utf8'\)/
+      return { contents: read(path).replace(call, (_, file) => JSON.stringify(read(file))), loader: 'ts' }
+    })
+  },
+}
+
 const { outputFiles, metafile } = await build({
   // Not agent/main.ts: the file begins with what that one does first.
   entryPoints: { main: 'agent/program.ts' },
@@ -46,7 +59,7 @@ const { outputFiles, metafile } = await build({
   banner: { js: "import { createRequire } from 'node:module';const require = createRequire('/');" },
   legalComments: 'none',
   logLevel: 'warning',
-  plugins: [withoutGeneratedClient],
+  plugins: [withoutGeneratedClient, withText],
 })
 
 /**

@@ -66,6 +66,7 @@ describe('the built file', () => {
 
   test('needs nothing beside it, and says nothing on stderr', async () => {
     assert.deepEqual(readdirSync(scratch), ['langflow-leader.mjs'])
+    assert.doesNotMatch(readFileSync(bundle, 'utf8'), /warm_langflow\.py/)
     const { stdout, stderr } = await run(process.execPath, [bundle, '--version'], { cwd: scratch, env: {} })
     assert.deepEqual([stdout, stderr], [`${VERSION}\n`, ''])
   })

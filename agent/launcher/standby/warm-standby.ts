@@ -1,5 +1,5 @@
 import type { StdioOptions } from 'node:child_process'
-import { accessSync, type BigIntStats, constants, existsSync, statSync } from 'node:fs'
+import { accessSync, type BigIntStats, constants, existsSync, readFileSync, statSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { Duplex } from 'node:stream'
@@ -9,9 +9,13 @@ import type { StandbyView } from '../../link/link-messages.ts'
 import { memoryOf, type ProcessIdentity, readStat } from '../../processes/proc.ts'
 import { signalSame } from '../../processes/signals.ts'
 import { exitOf, firstProcess, type Reaper, type Started, spawnBelow } from '../../processes/spawn.ts'
-import { readLangflowCommand } from '../langflow-command.ts'
+import { CUT_OFF, readLangflowCommand } from '../langflow-command.ts'
 import { KeptStandby, PREPARING } from './kept-standby.ts'
-import { WARM_SCRIPT } from './warm-script.ts'
+
+/** In the bundle, deploy/bundle/build.mjs puts the text of the file in the place of this call. */
+const WARM_LANGFLOW = readFileSync(new URL('./warm_langflow.py', import.meta.url), 'utf8')
+/** What the interpreter runs. */
+const WARM_SCRIPT = `${WARM_LANGFLOW}${CUT_OFF}sys.exit(main())\n`
 
 export interface WarmStandbyOptions {
   /** The workload's command, as it stood after `--`. */

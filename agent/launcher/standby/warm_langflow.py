@@ -1,0 +1,525 @@
+"""
+What the interpreter of a warm standby runs. Arguments: the descriptor of its link, the first entry of `sys.path`, and LangFlow's
+own `sys.argv`.
+
+It goes on as `langflow run` does until LangFlow's server would be made, says `{"ready": …}`, and waits for one line: the
+environment of a term. Then it goes on. Its end of the link closes with the launcher, and then it ends, also in the middle of an
+import. Of an error it tells the kind alone, since messages may hold secrets: its traceback is in LangFlow's own output.
+
+Until then it acts nowhere: whatever would fork, bind, connect or change a file outside of the temporary directory is held by an
+audit hook (PEP 578), and a rehearsal is refused it. So a LangFlow in which something has moved waits earlier, and is slower.
+What this relies on: docs/standby.md.
+
+The same hook sees what is read: `ready` lists each such path and its state when it was first opened, for the launcher to find
+out whether that has changed.
+"""
+
+import sys
+
+if __name__ == "__main__":
+    # Before any other import: it was the current directory.
+    sys.path[0] = sys.argv[2]
+
+import gc
+import importlib.util
+import itertools
+import json
+import os
+import socket
+import tempfile
+import threading
+
+MOST_READ = 500
+TEMPORARY = os.path.realpath(tempfile.gettempdir()) + os.sep
+
+# 1. What is held.
+
+ACTS = {
+    *("os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "os.kill", "os.killpg"),
+    *("subprocess.Popen", "pty.spawn", "sqlite3.connect"),
+    *("socket.connect", "socket.sendto", "socket.sendmsg"),
+    *("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"),
+}
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+# The paths that an event changes, each with the directory that it is relative to, or -1.
+CHANGES = {
+    "os.remove": lambda path, at: [(path, at)],
+    "os.rmdir": lambda path, at: [(path, at)],
+    "os.mkdir": lambda path, mode, at: [] if os.path.isdir(full(path, at)) else [(path, at)],
+    "os.rename": lambda old, new, old_at, new_at: [(old, old_at), (new, new_at)],
+    "os.link": lambda old, new, old_at, new_at: [(new, new_at)],
+    "os.symlink": lambda old, new, at: [(new, at)],
+    "os.truncate": lambda path, length: [(path, -1)],
+    "os.chmod": lambda path, mode, at: [(path, at)],
+    "os.chown": lambda path, uid, gid, at: [(path, at)],
+    "os.utime": lambda path, times, ns, at: [(path, at)],
+    "os.setxattr": lambda path, *args: [(path, -1)],
+    "os.removexattr": lambda path, *args: [(path, -1)],
+    "open": lambda path, mode, flags: [(path, -1)] if flags & WRITES else [],
+}
+
+
+def full(path, at):
+    base = "" if at < 0 else os.readlink(f"/proc/self/fd/{at}")
+    return os.path.realpath(os.path.join(base, os.fsdecode(path)))
+
+
+def is_path(path):
+    # A descriptor is a file that was looked at when it was opened.
+    return isinstance(path, (str, bytes, os.PathLike))
+
+
+def is_outside(path, at):
+    return is_path(path) and not full(path, at).startswith((TEMPORARY, "/dev/"))
+
+
+def is_held(event, args):
+    """Whether an audit event is seen by others: by other processes, hosts, or users of a file."""
+    if event == "socket.bind":
+        # No client looks for it at a port that the kernel chooses: urllib3 asks so whether there is IPv6.
+        return not (isinstance(args[1], tuple) and args[1][1] == 0)
+    changed = CHANGES.get(event)
+    return event in ACTS if changed is None else any(is_outside(*one) for one in changed(*args))
+
+
+class NotBeforeGo(Exception):
+    """A rehearsal would have acted."""
+
+
+class Standby:
+    """The process that waits: its link, what it has read, and what it has left out or put off until it may act."""
+
+    def __init__(self, link):
+        self.link = link
+        self.go = threading.Event()
+        self.after_go = []
+        self.left_out = []
+        self.read = Files()
+        self.is_ready = self.is_rehearsing = False
+        self.writes_no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+        self.listener = threading.Thread(target=self.listen, daemon=True)
+
+    def start(self):
+        self.listener.start()
+        sys.addaudithook(self.audit)
+
+    def listen(self):
+        line = self.link.makefile().readline()
+        if not line.endswith("\n"):
+            os._exit(0)
+        os.environ.update(json.loads(line))
+        sys.dont_write_bytecode = self.writes_no_bytecode
+        self.link.close()
+        self.go.set()
+
+    def say(self, **what):
+        self.link.sendall(json.dumps(what).encode() + b"\n")
+
+    def audit(self, event, args):
+        if self.go.is_set():
+            return
+        if event == "open":
+            self.read.remember(*args)
+        if is_held(event, args):
+            self.act(event)
+
+    def act(self, what):
+        """Before something that others see: refuses it to a rehearsal, and waits otherwise."""
+        if self.is_rehearsing:
+            raise NotBeforeGo(what)
+        self.hold(what)
+
+    def hold(self, at):
+        if not self.is_ready:
+            self.is_ready = True
+            gc.collect()
+            gc.freeze()
+            states = self.read.states
+            if len(states) > MOST_READ:
+                self.left_out.append(f"a look at all {len(states)} files that it has read")
+            read = dict(itertools.islice(states.items(), MOST_READ))
+            self.say(ready=True, at=at, without=self.left_out, read=read)
+        self.go.wait()
+        self.listener.join()
+
+    def step(self, name, work, *args):
+        """Does something ahead. What is left out makes the start slower, and nothing else."""
+        self.is_rehearsing = True
+        try:
+            return work(*args)
+        except BaseException as error:
+            self.left_out.append(f"{name} ({type(error).__name__})")
+        finally:
+            self.is_rehearsing = False
+
+
+# 2. What is read.
+
+
+def state_of(path):
+    """As the launcher writes it; None: it is not there."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return f"{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"
+
+
+def is_installation(directory):
+    """Its own modification time tells of each package that comes or goes: its files are too many."""
+    if (directory + os.sep).startswith((sys.prefix + os.sep, sys.base_prefix + os.sep)):
+        return True
+    try:
+        return any(name.endswith(".dist-info") for name in os.listdir(directory))
+    except OSError:
+        return False
+
+
+class Files:
+    """The paths that were read, each with its state before that."""
+
+    def __init__(self):
+        installations = [directory for directory in sys.path[1:] if is_installation(directory)]
+        self.states = {directory: state_of(directory) for directory in installations}
+        self.unwatched = (
+            *(name + os.sep for directory in installations for name in (directory, os.path.realpath(directory))),
+            *(TEMPORARY, "/dev/", "/proc/", "/sys/"),
+        )
+
+    def remember(self, path, mode, flags):
+        if flags & WRITES or not is_path(path):
+            return
+        try:
+            path = os.path.abspath(os.fsdecode(path))
+            if path.startswith(self.unwatched):
+                return
+            if path.endswith(".pyc"):
+                path = importlib.util.source_from_cache(path)
+            path.encode()  # A path that is no text can't be told to the launcher.
+            if path not in self.states and not os.path.realpath(path).startswith(self.unwatched):
+                self.states[path] = state_of(path)
+        except (OSError, ValueError):
+            pass
+
+    def look_for(self, path):
+        """A file that is only looked for is not opened if it is not there."""
+        self.states.setdefault(path, state_of(path))
+
+
+# 3. What is done ahead.
+
+
+def asynchronously(work, *args):
+    """In a thread of its own: the main one has no event loop before LangFlow makes it."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(work(*args))).result()
+
+
+def remembering(work, key):
+    known = {}
+
+    def remembered(*args):
+        at = key(*args)
+        if at not in known:
+            known[at] = work(*args)
+        return known[at]
+
+    return remembered
+
+
+def answer_for_file(standby):
+    """`platform.architecture` asks the program `file`; croniter needs only the word size, which is known."""
+    import platform
+
+    usual = platform._syscmd_file
+    platform._syscmd_file = lambda target, default="": usual(target, default) if standby.go.is_set() else default
+
+
+def remember_missing(standby):
+    """Files of settings are looked for in several directories."""
+    standby.read.look_for(os.path.abspath(".env"))
+    import dotenv.main as dotenv
+
+    walk = dotenv._walk_to_root
+
+    def walk_to_root(path):
+        for directory in walk(path):
+            if not standby.go.is_set():
+                standby.read.look_for(os.path.join(directory, ".env"))
+            yield directory
+
+    dotenv._walk_to_root = walk_to_root
+
+
+def import_drivers():
+    """psycopg looks for two libraries by starting programs; their names are the same everywhere."""
+    import ctypes.util
+
+    import bcrypt  # noqa: F401
+
+    if importlib.util.find_spec("psycopg") is None:
+        return
+    usual, names = ctypes.util.find_library, {"pq": "libpq.so.5", "c": "libc.so.6"}
+
+    def find_library(library):
+        try:
+            return ctypes.CDLL(names[library]) and names[library]
+        except (KeyError, OSError):
+            return usual(library)
+
+    ctypes.util.find_library = find_library
+    try:
+        import psycopg  # noqa: F401
+    finally:
+        ctypes.util.find_library = usual
+
+
+# What is imported by the start of a server, and by the first flow. Another version may not have all of them.
+LATER = {
+    "langflow.services.tracing": "arize_phoenix langfuse langsmith langwatch native openlayer opik traceloop",
+    "langflow.services": "audit.retention background_execution.factory background_execution.metrics_collector"
+    " jobs.factory memory_base.factory task.audit_cleanup task.model_provider_policy_refresh",
+    "langflow.services.triggers": "dispatcher factory scheduler source_runtime subscriptions",
+    "langflow.api.utils.mcp": "agentic_mcp backfill",
+    "langflow": "preload alembic.expand_compat alembic.warning_filters interface.importing.utils utils.security_posture",
+    "lfx": "fork base.io.chat base.models.models_dev_catalog custom.legacy_storage_compat extension.migration.loader"
+    " extension.migration.rewrite utils.python_repl_security",
+    "uvicorn": "lifespan.on loops.asyncio protocols.http.auto protocols.websockets.auto",
+    "gunicorn": "ctl.client ctl.handlers ctl.server",
+    "sqlalchemy": "ext.asyncio dialects.postgresql.psycopg dialects.sqlite.aiosqlite",
+    "opentelemetry.instrumentation": "sqlalchemy sqlcommenter_utils",
+    "fastapi": "telemetry._runtime",
+    "multiprocess": "popen_fork",
+    "psycopg2": "extras",
+}
+
+
+def import_later(standby):
+    for package, modules in LATER.items():
+        for module in modules.split():
+            try:
+                __import__(f"{package}.{module}")
+            except NotBeforeGo as error:
+                standby.left_out.append(f"{package}.{module} ({error})")
+            except Exception:
+                pass
+
+
+def hold_database(standby):
+    """libpq connects without an audit event."""
+    from sqlalchemy import Engine, event
+
+    def do_connect(*_):
+        if not standby.go.is_set():
+            standby.act("a connection to the database")
+
+    event.listen(Engine, "do_connect", do_connect)
+
+
+def put_off_checks(standby):
+    """PostgreSQL's version is asked before the server is made, and whether the port is free, which the launcher asks."""
+    import langflow.__main__ as cli
+
+    check, probe = cli.check_postgresql_version_sync, cli.is_port_in_use
+
+    def check_version(url):
+        if standby.go.is_set():
+            return check(url)
+        standby.after_go.append(lambda: check(url))
+
+    cli.check_postgresql_version_sync = check_version
+    cli.is_port_in_use = lambda *args, **more: standby.go.is_set() and probe(*args, **more)
+
+
+def put_off_key(standby):
+    """LangFlow writes the key that it is given into a file of its own. One that it makes up is written at once, or held."""
+    from lfx.services.settings import auth
+
+    write = auth.write_secret_to_file
+
+    def write_secret(path, value):
+        if not standby.go.is_set() and value == os.environ.get("LANGFLOW_SECRET_KEY"):
+            standby.after_go.append(lambda: write(path, value))
+        else:
+            write(path, value)
+
+    auth.write_secret_to_file = write_secret
+
+
+def request_health(application):
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        pass
+
+    scope = {
+        **{"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET"},
+        **{"scheme": "http", "path": "/health", "raw_path": b"/health", "query_string": b"", "root_path": ""},
+        **{"headers": [(b"host", b"localhost")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 1), "state": {}},
+    }
+    asynchronously(application, scope, receive, send)
+
+
+def remember_package_files():
+    """Which files the installed packages have: LangFlow looks through all of them for extensions."""
+    from importlib.metadata import Distribution
+
+    Distribution.files = property(remembering(Distribution.files.fget, lambda self: str(self._path)))
+
+
+def remember_manifests():
+    """LangFlow looks through the file lists of all packages for extensions. They are looked at again if one comes or goes."""
+    from lfx.extension.loader import _plugins
+
+    find = remembering(_plugins._distribution_manifest_path, lambda distribution: str(distribution._path))
+    _plugins._distribution_manifest_path = find
+
+
+def rehearse_components():
+    """
+    Imports what LangFlow's own catalog of components is made of. The catalog is discarded: that of the term is made after go.
+    Nothing of the user's components runs: a module that they import stays in the process with what it has read, begun or
+    been refused, such as an environment without an epoch.
+    """
+    from langflow.services.deps import get_settings_service
+    from langflow.services.utils import register_all_service_factories
+    from lfx.interface.components import component_cache, get_and_cache_all_types_dict
+
+    register_all_service_factories()
+    service = get_settings_service()
+
+    class WithoutUserComponents:
+        settings = service.settings.model_copy(update={"components_path": []})
+
+        def __getattr__(self, name):
+            return getattr(service, name)
+
+    before = dict(vars(component_cache))
+    try:
+        asynchronously(get_and_cache_all_types_dict, WithoutUserComponents(), None)
+    finally:
+        vars(component_cache).clear()
+        vars(component_cache).update(before)
+
+
+def rehearse_flow():
+    """Makes a graph that is never run: what the first of a process reads and parses is kept for all that follow."""
+    from lfx.components.input_output import ChatInput, ChatOutput
+    from lfx.graph import Graph
+
+    heard = ChatInput(_id="ChatInput-rehearsal")
+    said = ChatOutput(_id="ChatOutput-rehearsal").set(input_value=heard.message_response)
+    flow = Graph(heard, said).dump(name="rehearsal")
+    Graph.from_payload(flow["data"], flow_id="rehearsal", user_id="rehearsal")
+
+
+def remember_revisions():
+    """Alembic loads each of LangFlow's revisions anew whenever it looks at a database."""
+    import alembic.autogenerate.api
+    import alembic.command
+    import alembic.runtime.environment  # noqa: F401
+    import langflow
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from alembic.util import pyfiles
+
+    load = pyfiles.load_module_py
+    remembered = remembering(load, lambda name, path: str(path))
+
+    def load_once(name, path):
+        is_revision = os.path.basename(os.path.dirname(path)) == "versions"
+        return (remembered if is_revision else load)(name, path)
+
+    pyfiles.load_module_py = load_once
+    config = Config()
+    config.set_main_option("script_location", os.path.join(os.path.dirname(langflow.__file__), "alembic"))
+    ScriptDirectory.from_config(config).get_heads()
+
+
+def compare_models_once():
+    """LangFlow compares its models with the database twice in a row, also if the first look finds no difference."""
+    import alembic.command
+
+    check, passed = alembic.command.check, None
+
+    def check_again(config):
+        nonlocal passed
+        is_again, passed = passed is config, None
+        if not is_again:
+            check(config)
+            passed = config
+
+    alembic.command.check = check_again
+
+
+def hold_server(standby):
+    """By then command line and settings are read, and nothing is bound, forked or connected."""
+    from langflow.server import LangflowApplication
+
+    usual = LangflowApplication.__init__
+
+    def held(self, app_factory, *args, **more):
+        if not standby.go.is_set():
+            app_factory = made_ahead(standby, app_factory)
+            standby.hold("server")
+        for work in standby.after_go:
+            work()
+        usual(self, app_factory, *args, **more)
+
+    LangflowApplication.__init__ = held
+
+
+def made_ahead(standby, app_factory):
+    """What makes the application: the given factory, or one that returns an application that has answered a request."""
+    application = standby.step("application", app_factory)
+    if application is not None:
+        standby.step("request", request_health, application)
+    standby.step("package files", remember_package_files)
+    standby.step("manifests", remember_manifests)
+    standby.step("components", rehearse_components)
+    standby.step("revisions", remember_revisions)
+    standby.step("models", compare_models_once)
+    standby.step("flow", rehearse_flow)
+    return app_factory if application is None else lambda: application
+
+
+def import_langflow(standby, argv):
+    try:
+        # As without this script: dotenv looks elsewhere if there is none.
+        file = argv[0] if os.sep in argv[0] else importlib.util.find_spec("langflow.__main__").origin
+        sys.modules["__main__"].__file__ = file
+        main = importlib.import_module("langflow.langflow_launcher").main
+        for name in ("langflow.__main__", "langflow.main", "langflow.server"):
+            importlib.import_module(name)
+    except BaseException as error:
+        what = error.name if isinstance(error, ImportError) else ""
+        standby.say(error=f"{type(error).__name__} {what or ''}".strip())
+        raise
+    return main
+
+
+def warm_up(fd, argv):
+    """Returns what runs LangFlow's command line. It waits by itself where LangFlow would act."""
+    link = socket.socket(fileno=fd)
+    link.set_inheritable(False)
+    standby = Standby(link)
+    standby.start()
+    standby.step("file", answer_for_file, standby)
+    standby.step("missing files", remember_missing, standby)
+    main = import_langflow(standby, argv)
+    standby.step("drivers", import_drivers)
+    standby.step("modules", import_later, standby)
+    standby.step("database", hold_database, standby)
+    standby.step("checks", put_off_checks, standby)
+    standby.step("key", put_off_key, standby)
+    standby.step("server", hold_server, standby)
+    sys.argv = argv
+    return main
+
+
+if __name__ == "__main__":
+    main = warm_up(int(sys.argv[1]), sys.argv[3:])

@@ -1,0 +1,305 @@
+"""What `warm_langflow.py` does without a LangFlow. With one: test/e2e/warm.e2e.ts."""
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import types
+import unittest
+from pathlib import Path
+from unittest import mock
+
+SCRIPT = Path(__file__).parents[3] / "agent/launcher/standby/warm_langflow.py"
+spec = importlib.util.spec_from_file_location("warm_langflow", SCRIPT)
+warm = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(warm)
+
+
+def standby():
+    return warm.Standby(mock.Mock())
+
+
+def fake_modules(name, members):
+    """A module of that name, and its packages, as long as the patch lasts."""
+    parts = name.split(".")
+    made = {".".join(parts[:end]): types.ModuleType(name) for end in range(1, len(parts) + 1)}
+    for child in list(made)[1:]:
+        package, _, last = child.rpartition(".")
+        setattr(made[package], last, made[child])
+    vars(made[name]).update(members)
+    return mock.patch.dict(sys.modules, made)
+
+
+class InDirectory(unittest.TestCase):
+    """With a directory `outside`, and its sibling `tmp` for temporary files."""
+
+    def setUp(self):
+        base = tempfile.TemporaryDirectory()
+        self.addCleanup(base.cleanup)
+        self.outside, self.tmp = Path(base.name).resolve() / "outside", Path(base.name).resolve() / "tmp"
+        self.outside.mkdir()
+        self.tmp.mkdir()
+        temporary = mock.patch.object(warm, "TEMPORARY", f"{self.tmp}/")
+        temporary.start()
+        self.addCleanup(temporary.stop)
+
+
+class WhatIsHeld(InDirectory):
+    def test_acts_that_others_see(self):
+        at = os.open(self.outside, os.O_RDONLY)
+        self.addCleanup(os.close, at)
+        for event, *args in [
+            ("os.fork",),
+            ("subprocess.Popen", "true", ["true"], None, None),
+            ("socket.connect", None, ("127.0.0.1", 9)),
+            ("socket.bind", None, ("127.0.0.1", 9)),
+            ("socket.bind", None, "/run/socket"),
+            ("sqlite3.connect", ":memory:"),
+            ("open", self.outside / "file", "w", os.O_WRONLY | os.O_CREAT),
+            ("open", b"/file", "a", os.O_RDWR),
+            ("open", f"{self.tmp}/../file", "w", os.O_CREAT),
+            ("os.mkdir", "/directory", 0o777, -1),
+            ("os.remove", "file", at),
+            ("os.rename", f"{self.tmp}/a", "/b", -1, -1),
+            ("os.rename", "/a", f"{self.tmp}/b", -1, -1),
+            ("os.link", "/a", "/b", -1, -1),
+        ]:
+            with self.subTest(event=event, args=args):
+                self.assertTrue(warm.is_held(event, args))
+
+    def test_nothing_else(self):
+        for event, *args in [
+            ("import", "json"),
+            ("open", "/etc/hosts", "r", os.O_RDONLY),
+            ("open", f"{self.tmp}/file", "w", os.O_WRONLY | os.O_CREAT),
+            ("open", "/dev/null", "w", os.O_WRONLY),
+            ("open", 7, "w", os.O_WRONLY),
+            ("os.mkdir", self.outside, 0o777, -1),
+            ("os.rename", f"{self.tmp}/a", f"{self.tmp}/b", -1, -1),
+            ("socket.bind", None, ("127.0.0.1", 0)),
+        ]:
+            with self.subTest(event=event, args=args):
+                self.assertFalse(warm.is_held(event, args))
+
+    def test_a_rehearsal_is_refused_what_others_would_see(self):
+        one = standby()
+        self.assertIsNone(one.step("x", one.audit, "os.fork", ()))
+        self.assertEqual(one.left_out, ["x (NotBeforeGo)"])
+        one.link.sendall.assert_not_called()
+
+    def test_nothing_is_held_or_remembered_afterwards(self):
+        one = standby()
+        one.go.set()
+        one.audit("os.fork", ())
+        one.audit("open", ("/etc/hosts", "r", os.O_RDONLY))
+        self.assertNotIn("/etc/hosts", one.read.states)
+
+
+class WhatIsRead(InDirectory):
+    def setUp(self):
+        super().setUp()
+        self.file = f"{self.outside}/file"
+        Path(self.file).write_text("old")
+
+    def test_is_remembered_as_it_was_first(self):
+        files = warm.Files()
+        files.remember(self.file, "r", os.O_RDONLY)
+        old = warm.state_of(self.file)
+        Path(self.file).write_text("another")
+        files.remember(self.file, "r", os.O_RDONLY)
+        files.remember(os.fsencode(f"{self.file}-missing"), "r", os.O_RDONLY)
+        self.assertEqual((files.states[self.file], files.states[f"{self.file}-missing"]), (old, None))
+        self.assertNotEqual(warm.state_of(self.file), old)
+
+    def test_is_the_source_of_bytecode(self):
+        files = warm.Files()
+        files.remember(importlib.util.cache_from_source(f"{self.file}.py"), "r", os.O_RDONLY)
+        self.assertIn(f"{self.file}.py", files.states)
+
+    def test_leaves_out_what_the_launcher_does_not_look_at(self):
+        packages = self.outside / "packages"
+        (packages / "one-1.dist-info").mkdir(parents=True)
+        with mock.patch.object(sys, "path", ["", str(packages)]):
+            files = warm.Files()
+        before = set(files.states)
+        self.assertIn(str(packages), before)
+        for path, flags in [
+            (packages / "module.py", os.O_RDONLY),
+            (f"{self.outside}/written", os.O_WRONLY),
+            (f"{self.tmp}/file", os.O_RDONLY),
+            ("/proc/self/stat", os.O_RDONLY),
+            (f"{self.outside}/\udcff", os.O_RDONLY),
+            (3, os.O_RDONLY),
+        ]:
+            files.remember(path, "r", flags)
+        self.assertEqual(set(files.states), before)
+
+    def test_is_told_up_to_a_limit(self):
+        one = standby()
+        one.go.set()
+        one.listener = mock.Mock()
+        one.read.states = {str(n): None for n in range(501)}
+        one.hold("server")
+        (said,) = one.link.sendall.call_args.args
+        self.assertEqual(len(json.loads(said)["read"]), 500)
+        self.assertEqual(json.loads(said)["without"], ["a look at all 501 files that it has read"])
+
+
+class WhatIsPutOff(unittest.TestCase):
+    def test_the_look_at_the_database_and_the_port(self):
+        one, checked = standby(), []
+        cli = {"check_postgresql_version_sync": checked.append, "is_port_in_use": lambda port: True}
+        with fake_modules("langflow.__main__", cli):
+            warm.put_off_checks(one)
+            main = sys.modules["langflow.__main__"]
+            main.check_postgresql_version_sync("url")
+            self.assertEqual((checked, main.is_port_in_use(1)), ([], False))
+            one.go.set()
+            self.assertTrue(main.is_port_in_use(1))
+            for work in one.after_go:
+                work()
+            self.assertEqual(checked, ["url"])
+
+    def test_the_key_that_was_given_but_not_one_that_is_made_up(self):
+        one, written = standby(), []
+        auth = {"write_secret_to_file": lambda path, value: written.append(value)}
+        with (
+            fake_modules("lfx.services.settings.auth", auth),
+            mock.patch.dict(os.environ, {"LANGFLOW_SECRET_KEY": "given"}),
+        ):
+            warm.put_off_key(one)
+            write = sys.modules["lfx.services.settings.auth"].write_secret_to_file
+            write("path", "given")
+            write("path", "made up")
+            self.assertEqual(written, ["made up"])
+            one.after_go.pop()()
+            self.assertEqual(written, ["made up", "given"])
+
+    def test_a_connection_to_the_database(self):
+        one, listeners = standby(), []
+        event = types.SimpleNamespace(listen=lambda *args: listeners.append(args))
+        with fake_modules("sqlalchemy", {"Engine": "Engine", "event": event}):
+            warm.hold_database(one)
+        [(target, name, do_connect)] = listeners
+        self.assertEqual((target, name), ("Engine", "do_connect"))
+        one.is_rehearsing = True
+        self.assertRaises(warm.NotBeforeGo, do_connect, "dialect")
+        one.go.set()
+        do_connect("dialect")
+
+    def test_a_module_that_would_act_is_left_out_by_name(self):
+        one = standby()
+
+        def import_one(name):
+            raise warm.NotBeforeGo("os.fork") if name == "multiprocess.popen_fork" else ImportError(name)
+
+        with mock.patch("builtins.__import__", import_one):
+            warm.import_later(one)
+        self.assertEqual(one.left_out, ["multiprocess.popen_fork (os.fork)"])
+
+    def test_models_that_have_passed_are_not_compared_again_at_once(self):
+        compared = []
+        with fake_modules("alembic.command", {"check": compared.append}):
+            warm.compare_models_once()
+            check = sys.modules["alembic.command"].check
+            for config in ["a", "a", "a", "b", "a"]:
+                check(config)
+        self.assertEqual(compared, ["a", "a", "b", "a"])
+
+
+LANGFLOW = {
+    "__init__.py": "",
+    "__main__.py": "",
+    "main.py": "",
+    "server.py": "class LangflowApplication:\n    def __init__(self, app_factory):\n        self.application = app_factory()\n",
+    "langflow_launcher.py": """
+import os, sys
+def main():
+    from langflow.server import LangflowApplication
+    made = LangflowApplication(lambda: "made")
+    print(made.application, os.environ.get("LEADER_EPOCH"), *sys.argv[1:])
+""",
+}
+
+
+class TheProcess(InDirectory):
+    """From its arguments to its end, with a stand-in for LangFlow."""
+
+    def start(self, **files):
+        package = self.outside / "langflow"
+        package.mkdir(exist_ok=True)
+        for name, text in {**LANGFLOW, **{f"{name}.py": text for name, text in files.items()}}.items():
+            Path(package, name).write_text(text)
+        self.link, theirs = socket.socketpair()
+        self.addCleanup(self.link.close)
+        self.link.settimeout(30)
+        script = f"{SCRIPT.read_text()}sys.exit(main())\n"
+        args = [sys.executable, "-c", script, str(theirs.fileno()), str(self.outside), "langflow", "run", "--port", "1"]
+        env = {**os.environ, "TMPDIR": str(self.tmp)}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        child = subprocess.Popen(args, pass_fds=[theirs.fileno()], env=env, **pipes)
+        theirs.close()
+        self.addCleanup(child.kill)
+        return child
+
+    def said(self):
+        return json.loads(self.link.makefile().readline())
+
+    def test_waits_at_the_server_and_goes_on_with_the_environment_of_its_term(self):
+        child = self.start()
+        said = self.said()
+        self.assertEqual((said["ready"], said["at"]), (True, "server"))
+        self.assertIn("components (ModuleNotFoundError)", said["without"])
+        self.link.sendall(b'{"LEADER_EPOCH":"9"}\n')
+        out, _ = child.communicate(timeout=30)
+        self.assertEqual((out, child.returncode), ("made 9 run --port 1\n", 0))
+
+    def test_waits_earlier_where_langflow_acts(self):
+        (self.outside / "there").touch()
+        for event, act in [
+            ("os.fork", "os.fork() or os._exit(0)"),
+            ("subprocess.Popen", "subprocess.run(['true'])"),
+            ("os.system", "os.system('true')"),
+            ("socket.connect", "socket.socket().connect_ex(('127.0.0.1', 9))"),
+            ("socket.bind", "socket.socket().bind(('127.0.0.1', 9))"),
+            ("socket.getaddrinfo", "socket.getaddrinfo('localhost', 80)"),
+            ("sqlite3.connect", "sqlite3.connect(':memory:')"),
+            ("open", "open(f'{outside}/made', 'a')"),
+            ("os.mkdir", "os.makedirs(f'{outside}/made', exist_ok=True)"),
+            ("os.remove", "os.remove(f'{outside}/there')"),
+        ]:
+            with self.subTest(event=event):
+                child = self.start(main=f"import os, socket, sqlite3, subprocess\noutside = {str(self.outside)!r}\n{act}\n")
+                self.assertEqual(self.said()["at"], event)
+                self.assertEqual(sorted(os.listdir(self.outside)), ["langflow", "there"])
+                child.kill()
+                child.communicate(timeout=30)
+
+    def test_waits_at_the_server_with_what_acts_left_out(self):
+        launcher = LANGFLOW["langflow_launcher.py"].replace('lambda: "made"', f"lambda: open('{self.outside}/made', 'w').name")
+        child = self.start(langflow_launcher=launcher)
+        self.assertIn("application (NotBeforeGo)", self.said()["without"])
+        self.assertFalse((self.outside / "made").exists())
+        self.link.sendall(b"{}\n")
+        child.communicate(timeout=30)
+        self.assertTrue((self.outside / "made").exists())
+
+    def test_ends_with_its_link(self):
+        child = self.start(main="import time\ntime.sleep(60)\n")
+        self.link.close()
+        child.communicate(timeout=30)
+        self.assertEqual(child.returncode, 0)
+
+    def test_tells_the_kind_of_an_error_alone(self):
+        child = self.start(main="raise ValueError('s3cret')\n")
+        self.assertEqual(self.said(), {"error": "ValueError"})
+        _, err = child.communicate(timeout=30)
+        self.assertIn("s3cret", err)
+        self.assertEqual(child.returncode, 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
