@@ -34,7 +34,7 @@ const WATCH_MS = 1_000
 /** What a ReplicaSet and a kubelet need for the next pod. */
 const NEXT_POD_MS = 2_000
 
-export interface DemoOptions {
+interface DemoOptions {
   readonly json: boolean
   readonly stay: boolean
   readonly fast: boolean
