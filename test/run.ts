@@ -11,8 +11,8 @@ const FIRST = [
   'test/front/{security,hop,conformance}.test.ts',
   'test/fault-table/*.test.ts',
 ]
-/** They measure the memory of real processes, or look at the processes of the whole machine. */
-const ALONE = 'test/{front/memory,**/process-*}.test.ts'
+/** They look at the processes of the whole machine. */
+const ALONE = 'test/**/process-*.test.ts'
 
 const alone = globSync(ALONE)
 const beside = [...new Set([...FIRST, 'test/**/*.test.ts'].flatMap((pattern) => globSync(pattern).sort()))]

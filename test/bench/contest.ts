@@ -8,7 +8,7 @@ import { type Line, LoggedProcess } from '../harness/logged-process.ts'
 import { Replica } from '../harness/replica.ts'
 import type { Fact } from '../harness/report.ts'
 import { ApiServerScene } from '../harness/scene.ts'
-import { type Sighting, type Watch, watchLease } from '../harness/watch.ts'
+import { type Sighting, Watch } from '../harness/watch.ts'
 import type { Testbed } from './testbed.ts'
 
 /** What a candidate says of itself, by any of these events. */
@@ -24,7 +24,7 @@ export interface Side {
 
 interface Ground {
   readonly namespace: string
-  readonly watch: Watch<Sighting>
+  readonly watch: Watch
   start(identity: string): Promise<LoggedProcess>
   /** Ends whatever runs there, the latest first. */
   close(): Promise<unknown>
@@ -84,7 +84,7 @@ export async function buildPeer(testbed: Testbed): Promise<Side & { readonly fac
       await plane.kubectl(['create', 'role', 'peer', ...verbs, here])
       const group = `--group=system:serviceaccounts:${namespace}`
       await plane.kubectl(['create', 'rolebinding', 'peer', '--role=peer', group, here])
-      const watch = await watchLease(plane, namespace, PEER_LEASE)
+      const watch = await Watch.open(plane, namespace, PEER_LEASE)
       const all: LoggedProcess[] = []
       return {
         namespace,

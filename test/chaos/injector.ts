@@ -14,7 +14,7 @@ export interface Injected {
   readonly replica: string
 }
 
-export interface FaultInjectorOptions {
+interface FaultInjectorOptions {
   readonly scene: ChaosScene
   readonly leader: () => string | undefined
   readonly say: (sentence: string) => void

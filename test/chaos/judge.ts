@@ -24,7 +24,7 @@ export const EXCUSES = {
 } as const
 
 /** One answer of an agent to `GET /readyz`. */
-export interface Poll {
+interface Poll {
   readonly replica: string
   /** Monotonic ms, before the request was sent. */
   readonly sentAt: number
@@ -119,7 +119,7 @@ export const RELEASED = 'its holder released it'
 /** After the end of a fault: a lease duration until the Lease has run out, and a retry period until somebody looks. */
 const SHOWS_WITHIN_MS = 15_000 + 2_000
 
-export interface Succession {
+interface Succession {
   readonly term: Term
   /** The first that began after it. */
   readonly next: Term

@@ -179,7 +179,7 @@ interface Period {
  * When launchers were kept from executing by the run itself. In a pod only the launcher can end the workload: the one
  * documented limit under which a workload may outlive its Lease (`launcher stands still`, `machine woke up`).
  */
-export class Stillness {
+class Stillness {
   readonly #periods = new Map<string, Period[]>()
 
   /** Its launcher stands still, until its end, or what is returned is called; calls after the first do nothing. */

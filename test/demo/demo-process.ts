@@ -12,7 +12,7 @@ const MAIN = join(import.meta.dirname, 'main.ts')
 /** Only the end of a test that hangs. */
 const HANGS_MS = 60_000
 
-/** A demo as a child process, with a temporary directory of its own; all that it starts is found by a variable. */
+/** A demo as a child process, with its own temporary directory. A variable marks every process that it starts. */
 export class DemoProcess {
   readonly stdout: string[] = []
   readonly stderr: string[] = []
@@ -51,7 +51,7 @@ export class DemoProcess {
     return until(`a line like ${then} after one like ${first}`, told, HANGS_MS)
   }
 
-  /** The command lines of all that lives, and what lies in its temporary directory, not looked into: it may go meanwhile. */
+  /** The command lines of its processes, and the names in its temporary directory. */
   left(): string[] {
     return [...this.alive(), ...readdirSync(this.#tmp)]
   }
@@ -65,7 +65,7 @@ export class DemoProcess {
     })
   }
 
-  /** Resolves once nothing lives and nothing lies there. */
+  /** Resolves once no process and no file of it is left. */
   gone(): Promise<void> {
     return until('everything to be gone', () => this.left().length === 0, HANGS_MS)
   }
@@ -77,7 +77,7 @@ export class DemoProcess {
   }
 }
 
-/** '' where there is none, or none that may be read. */
+/** '' if the file does not exist or may not be read. */
 function read(file: string): string {
   try {
     return readFileSync(file, 'latin1')

@@ -24,17 +24,17 @@ const LEASE = 'langflow-leader-lock'
 const FAST = ['--lease-duration=3s', '--renew-deadline=2s', '--retry-period=500ms', '--kill-margin=500ms']
 
 const EVERY_MS = 50
-/** Longer than any takeover: a request that waits has not failed. */
+/** Longer than any takeover, so that a request that waits does not fail. */
 const PATIENCE_MS = 60_000
 /** So many answers before the first fault. */
 const ANSWERS = 10
 const PROBE_MS = 50
-/** How long the new leader is watched before the lost replica comes back and might hide that it still acts. */
+/** How long the new leader is watched before the old one comes back. */
 const WATCH_MS = 1_000
-/** What a ReplicaSet and a kubelet need for the next pod. */
+/** The time that a ReplicaSet and a kubelet take for the next pod. */
 const NEXT_POD_MS = 2_000
 
-export interface DemoOptions {
+interface DemoOptions {
   readonly json: boolean
   readonly stay: boolean
   readonly fast: boolean
@@ -55,7 +55,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   const demo = new Demo(options, stream)
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(signal, () => demo.end(new Interruption(signal)))
-  // What is written later must not end the process before everything is cleared up.
+  // A reader that is gone must not end this process before it has cleared up.
   for (const one of [process.stdout, process.stderr])
     one.on('error', () => demo.end(new Interruption('SIGPIPE')))
   try {
@@ -93,7 +93,7 @@ class Demo {
   constructor(options: DemoOptions, stream: NodeJS.WriteStream) {
     this.#options = options
     this.#stream = stream
-    // Without a judge in the end they would only fill the disk.
+    // A demo that stays judges nothing: signs of life would only fill the disk.
     this.#beats = options.stay ? '/dev/null' : join(this.#workspace.logs, 'beats')
     this.#kubeconfig = join(this.#workspace.dir, 'kubeconfig')
   }
@@ -103,7 +103,7 @@ class Demo {
     let failed = false
     try {
       const played = this.#play()
-      // Once the replicas are gone, what it waits for never comes.
+      // It rejects when the replicas end before it does.
       played.catch(() => {})
       return await Promise.race([played, this.#aborted()])
     } catch (error) {
@@ -158,7 +158,7 @@ class Demo {
   /** Resolves to the first leader, once the others could take over. */
   async #start(): Promise<DemoReplica> {
     await this.#api.listen()
-    // It exists beforehand, so that the first start need not wait out a whole lease duration.
+    // A Lease that exists spares the first start a whole lease duration.
     this.#api.put({ metadata: { name: LEASE } })
     writeFileSync(this.#kubeconfig, kubeconfigFor(this.#api.url), { mode: 0o600 })
     const flags = [`--kubeconfig=${this.#kubeconfig}`, ...(this.#options.fast ? FAST : [])]
@@ -213,7 +213,7 @@ class Demo {
     return this.#aborted()
   }
 
-  /** Where the demo stays, the next pod comes a moment later, as in a cluster. */
+  /** In a demo that stays, the next pod starts a moment later, as in a cluster. */
   async #ended(replica: DemoReplica, expected: boolean): Promise<void> {
     const { signal } = this.#abort
     if (signal.aborted) return
@@ -243,7 +243,7 @@ class Demo {
     return takeovers
   }
 
-  /** Throws where two acted at once, or where a term left no signs of life: an overlap of 0 ms would then prove nothing. */
+  /** Throws if two replicas acted at once, or if a term left no signs of life, so that the overlap proves nothing. */
   #result(takeovers: readonly Takeover[], { calls }: Client<Answer>): Result {
     const beats = readBeats(this.#beats)
     for (const { to, epoch } of takeovers)

@@ -4,7 +4,7 @@ import type { EventName } from '../../agent/observe/log.ts'
 import type { Line } from '../harness/logged-process.ts'
 import type { Takeover } from './takeover.ts'
 
-/** What a demo found; `--json` prints it as it is. */
+/** The result of a demo; `--json` prints it as it is. */
 export interface Result {
   /** No two replicas acted at once. */
   readonly ok: boolean
@@ -16,7 +16,7 @@ export interface Result {
   readonly elapsedMs: number
 }
 
-/** What can be operated, where the demo stays; `--json` prints it as it is. */
+/** The addresses of a demo that stays; `--json` prints it as it is. */
 export interface Stage {
   /** A path. */
   readonly kubeconfig: string
@@ -46,7 +46,7 @@ export function sentenceOf({ event, epoch, reason }: Line): string | null {
   return `${sentence}${event === 'acquired' ? ` in epoch ${epoch}` : ''}${reason ? `: ${reason}` : ''}`
 }
 
-/** How to operate what stays. `program`: what starts the product. */
+/** How to operate a demo that stays. `program`: the command line that starts the product. */
 export function guideOf({ kubeconfig, agents, fronts }: Stage, program: string): string {
   const commands = [
     [`${program} status`, 'who leads, and which replica could take over'],

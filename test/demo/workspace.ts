@@ -13,7 +13,7 @@ export const MARKER = 'LANGFLOW_LEADER_DEMO'
 const LOGS = 'logs'
 /** A unix socket's path has at most 107 bytes; the replicas' sockets lie 54 bytes deeper than this. */
 const LONGEST_PARENT = 50
-/** How long one round of SIGKILL goes on before the next. */
+/** The length of one round of SIGKILL. */
 const KILL_WITHIN_MS = 3_000
 
 /**
@@ -51,7 +51,7 @@ export class Workspace {
     return `${this.#id}.${replica}`
   }
 
-  /** Resolves once no process of the demo lives and its directory is gone, but for the logs where they are to stay. */
+  /** Resolves once every process of the demo has ended and its directory is removed. `keepLogs`: all but the logs. */
   async leave(keepLogs: boolean): Promise<void> {
     this.#cleanup.stdin?.end(keepLogs ? 'keep' : '')
     if (!(await this.#cleaned)) await cleanUp(this.dir, this.#marks, keepLogs)
@@ -62,7 +62,7 @@ export class Workspace {
 export async function killReplica(mark: string): Promise<void> {
   const marker = { name: MARKER, value: mark }
   const tree = createProcessTree({ marker, clock: systemClock, alone: false })
-  // A machine that fails takes all of them at once: none sees the end of another, and acts on it.
+  // As on a machine that fails: no process may react to the end of another.
   tree.freeze()
   while ((await tree.kill(KILL_WITHIN_MS)).length > 0);
 }

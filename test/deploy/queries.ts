@@ -22,7 +22,7 @@ export function rules(): Rule[] {
   return groups.flatMap((group) => group.rules)
 }
 
-export interface Panel {
+interface Panel {
   id: number
   type: string
   title: string
@@ -32,7 +32,7 @@ export interface Panel {
   targets?: { refId: string; expr: string; datasource: { uid: string } }[]
 }
 
-export interface Dashboard {
+interface Dashboard {
   uid: string
   schemaVersion: number
   panels: Panel[]

@@ -32,7 +32,7 @@ function nextHolder({ took }: { readonly took: number }): string {
   return `next holder ${Math.round(took)} ms after the release`
 }
 
-describe('SIGTERM', { concurrency: 5 }, () => {
+describe('SIGTERM', { concurrency: 3 }, () => {
   fault('SIGTERM without an API server', async (scene) => {
     const a = await scene.pod('a', {}, (link) => link.refuse())
     await a.agent.find('the refused connection', ({ level }) => level === 'warn')

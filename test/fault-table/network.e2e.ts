@@ -25,7 +25,7 @@ function conflicts(scene: FaultScene): number {
     .filter(({ code }) => code === 409).length
 }
 
-describe('the network', { concurrency: 5 }, () => {
+describe('the network', { concurrency: 4 }, () => {
   quickFault('a planned stop is cut off, another takes over, and the link heals', async (scene) => {
     const [a, b] = await scene.pods()
     const request = await hold('request', `http://127.0.0.1:${a.port}`)
@@ -181,7 +181,7 @@ function asked(scene: FaultScene): number {
   return scene.plane.requests({ namespace: scene.namespace, userAgent: '(b)' }).length
 }
 
-describe('an API server that loses its power', { concurrency: 5 }, () => {
+describe('an API server that loses its power', { concurrency: 4 }, () => {
   for (const standby of ['cold', 'prepared'] as const) {
     fault(
       `the follower’s API server loses its power, and the leader hands over to a ${standby} standby`,

@@ -50,6 +50,7 @@ const file = join(dir, 'records')
 const PAIRS = [
   ['api-server', 'clocks'],
   ['readiness', 'revisions'],
+  ['ending', 'network'],
 ]
 const names = readdirSync(import.meta.dirname).flatMap((name) => /^(.*)\.e2e\.ts$/.exec(name)?.[1] ?? [])
 const alone = names.filter((name) => !PAIRS.flat().includes(name))

@@ -127,7 +127,7 @@ export class FaultScene<S extends FaultPlane = ControlPlane> extends ServerScene
 
 /**
  * Cases as tests, on an API server of their own: `quickFault` also in `npm test`, on the embedded one. `run` plays a case and
- * returns what was measured, in a few words; that no two workloads acted at once is judged here, from what they wrote themselves.
+ * returns what was measured, in a few words. The overlap of workloads is judged here, from their own log.
  */
 export function faultTests(options: ControlPlaneOptions = {}) {
   let plane: Promise<ControlPlane | EmbeddedPlane> | undefined

@@ -1,5 +1,5 @@
 /** One case of the fault table: what is done, what must hold, and what client-go does where that was measured. */
-export interface FaultCase {
+interface FaultCase {
   readonly done: string
   readonly must: string
   /** Absent where nobody measured this very case. */

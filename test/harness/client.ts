@@ -29,7 +29,7 @@ export interface Tally {
   readonly failures: Readonly<Record<string, number>>
 }
 
-export interface ClientOptions<A> {
+interface ClientOptions<A> {
   readonly everyMs: number
   /** How long an answer may take. */
   readonly withinMs: number

@@ -14,7 +14,7 @@ import { assertOneActed, type Beat, readBeats } from './judge.ts'
 import { Pod } from './pod.ts'
 import { Replica, type ReplicaOptions } from './replica.ts'
 import { mono, Series } from './wait.ts'
-import { patchLease, type Sighting, type Watch, watchLease } from './watch.ts'
+import { patchLease, Watch } from './watch.ts'
 
 export const LEASE = 'langflow-leader-lock'
 
@@ -223,7 +223,7 @@ export type Place<S extends SceneServer = ControlPlane> = readonly [
   plane: S,
   namespace: string,
   rights: string,
-  watch: Watch<Sighting>,
+  watch: Watch,
 ]
 
 /** On an API server, in a namespace of its own, with the rights of deploy/ and no more; each replica has a link. */
@@ -231,7 +231,7 @@ export class ServerScene<S extends SceneServer> extends Scene {
   readonly plane: S
   readonly namespace: string
   /** What the API server tells of the Lease; ends with that server. */
-  readonly watch: Watch<Sighting>
+  readonly watch: Watch
   /** From which agents started from now on read their token; otherwise it stands in their kubeconfigs. */
   tokenFile: string | undefined
   readonly #rights: string
@@ -249,7 +249,7 @@ export class ServerScene<S extends SceneServer> extends Scene {
   static async place<S extends SceneServer>(plane: S, duration?: string): Promise<Place<S>> {
     const namespace = await plane.newNamespace()
     const rights = await plane.deployRights(namespace, duration)
-    return [plane, namespace, rights, await watchLease(plane, namespace, LEASE)]
+    return [plane, namespace, rights, await Watch.open(plane, namespace, LEASE)]
   }
 
   protected override get apiPort(): number {

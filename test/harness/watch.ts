@@ -1,21 +1,19 @@
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'undici'
 import type { KubeObject } from '../../agent/kube/kube-objects.ts'
+import type { Lease } from '../../agent/lease/lease.ts'
 import type { SceneServer } from './scene.ts'
 import { mono, Series } from './wait.ts'
 
-/** One version of an object, as the test itself received it. */
-export interface Version {
+/** One version of the Lease, as the test itself received it. */
+export interface Sighting {
   /** Its place in the order of receipt. */
   readonly index: number
   /** CLOCK_MONOTONIC in ms: when the bytes came in. */
   readonly at: number
   readonly deleted: boolean
   readonly object: KubeObject
-}
-
-export interface Sighting extends Version {
-  /** '' where nobody holds it, or the Lease was deleted. */
+  /** '' where the Lease has no holder, or was deleted. */
   readonly holder: string
   /** leaseTransitions; 0 where it has none. */
   readonly epoch: number
@@ -33,29 +31,24 @@ function adminConnections({ caFile }: Reached): Agent {
 const PATCHED_WITHIN_MS = 5_000
 const WATCH_SECONDS = 7_200
 
-/** A test's own eye on the objects of one collection, as admin, with nothing of the product in it. */
-export class Watch<T extends Version = Version> {
+/** A test's own eye on one Lease, as admin, with nothing of the product in it. */
+export class Watch {
   readonly #dispatcher: Agent
-  readonly #read: (version: Version) => T
-  readonly #seen = new Series<T>()
+  readonly #seen = new Series<Sighting>()
   #rest = ''
 
-  private constructor(dispatcher: Agent, read: (version: Version) => T) {
+  private constructor(dispatcher: Agent) {
     this.#dispatcher = dispatcher
-    this.#read = read
   }
 
-  /** Resolves once the API server has opened the watch. `path`: e.g. `/api/v1/namespaces/default/pods`. */
-  static async open<T extends Version>(
-    plane: Reached,
-    path: string,
-    read: (version: Version) => T,
-  ): Promise<Watch<T>> {
+  /** Resolves once the API server has opened the watch. The Lease need not exist yet. */
+  static async open(plane: Reached, namespace: string, name: string): Promise<Watch> {
     const dispatcher = adminConnections(plane)
-    const watch = new Watch(dispatcher, read)
-    const query = `${path.includes('?') ? '&' : '?'}watch=true&timeoutSeconds=${WATCH_SECONDS}`
+    const watch = new Watch(dispatcher)
+    const query = `fieldSelector=metadata.name%3D${name}&watch=true&timeoutSeconds=${WATCH_SECONDS}`
+    const url = `${plane.serverUrl}${leasesOf(namespace)}?${query}`
     const headers = { authorization: `Bearer ${plane.adminToken}` }
-    const { statusCode, body } = await request(`${plane.serverUrl}${path}${query}`, { dispatcher, headers })
+    const { statusCode, body } = await request(url, { dispatcher, headers })
     if (statusCode !== 200)
       throw new Error(`the test's watch was answered ${statusCode}: ${await body.text()}`)
     body.setEncoding('utf8')
@@ -65,7 +58,7 @@ export class Watch<T extends Version = Version> {
     return watch
   }
 
-  get versions(): readonly T[] {
+  get versions(): readonly Sighting[] {
     return this.#seen.list
   }
 
@@ -74,12 +67,12 @@ export class Watch<T extends Version = Version> {
   }
 
   /** The first version from `from` on that matches. Rejects when it does not come within 90 s, or the watch ends. */
-  next(what: string, matches: (one: T) => boolean, from = 0): Promise<T> {
+  next(what: string, matches: (one: Sighting) => boolean, from = 0): Promise<Sighting> {
     return this.#seen.next(what, matches, from)
   }
 
   /** The newest version; throws where none has come yet. */
-  last(): T {
+  last(): Sighting {
     const last = this.versions.at(-1)
     if (last === undefined) throw new Error('nothing was seen yet')
     return last
@@ -99,28 +92,16 @@ export class Watch<T extends Version = Version> {
         this.#seen.end(`the watch said ${line}`)
         break
       }
-      this.#seen.add(this.#read({ index: this.length, at, deleted: type === 'DELETED', object }))
+      const { spec } = object as Lease
+      const deleted = type === 'DELETED'
+      const holder = deleted ? '' : (spec?.holderIdentity ?? '')
+      const epoch = spec?.leaseTransitions ?? 0
+      this.#seen.add({ index: this.length, at, deleted, object, holder, epoch })
     }
   }
 }
 
-export function watchObjects(plane: Reached, path: string): Promise<Watch> {
-  return Watch.open(plane, path, (version) => version)
-}
-
 const leasesOf = (namespace: string) => `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`
-
-/** The Lease need not exist yet. A bench measures both contenders by it. */
-export function watchLease(plane: Reached, namespace: string, name: string): Promise<Watch<Sighting>> {
-  const path = `${leasesOf(namespace)}?fieldSelector=metadata.name%3D${name}`
-  return Watch.open(plane, path, (version) => {
-    const { holderIdentity = '', leaseTransitions = 0 } = (version.object.spec ?? {}) as {
-      holderIdentity?: string
-      leaseTransitions?: number
-    }
-    return { ...version, holder: version.deleted ? '' : holderIdentity, epoch: leaseTransitions }
-  })
-}
 
 /** As admin: a merge patch. */
 export async function patchLease(

@@ -11,7 +11,7 @@ export interface Mount {
   readonly readOnly?: boolean
 }
 
-export interface ContainerOptions {
+interface ContainerOptions {
   readonly root: string
   readonly args: readonly string[]
   readonly env?: readonly string[]

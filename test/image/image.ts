@@ -6,7 +6,7 @@ import { buildImage } from './build.ts'
 import { Container, type Mount } from './container.ts'
 
 /** What the image tells a runtime. */
-export interface ImageConfig {
+interface ImageConfig {
   readonly User: string
   readonly Env: readonly string[]
   readonly Entrypoint: readonly string[]

@@ -5,7 +5,7 @@ import { type Answer, type ApiRequest, Failure, notAllowed, notFound, notServed 
 import { DISCOVERY } from './discovery.ts'
 
 /** A replica as the pod that it plays. */
-export interface PlayedPod {
+interface PlayedPod {
   readonly name: string
   /** Another one each time that the pod is made anew. */
   readonly uid: string

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { peakMb } from '../bench/usage.ts'
-import { acceptOf } from './frames.ts'
-import { FrontProcess, KEY } from './front-process.ts'
-import { ScriptedTarget } from './scripted-target.ts'
-import { asks, says } from './stage.ts'
-import { Wire } from './wire.ts'
+import { acceptOf } from '../front/frames.ts'
+import { FrontProcess, KEY } from '../front/front-process.ts'
+import { ScriptedTarget } from '../front/scripted-target.ts'
+import { asks, says } from '../front/stage.ts'
+import { Wire } from '../front/wire.ts'
 
 const BOUND_MB = 256
 const HELD = 1000
