@@ -156,10 +156,10 @@ export function isUnserved({ view }: WorkloadRecord): boolean {
   return view.loss?.role === 'worker'
 }
 
-/** A launcher answers, runs nothing as far as the agent can conclude, and was not asked to end. */
+/** A launcher answers, runs nothing, has looked for what an earlier one left, and was not asked to end. */
 export function canRun(record: WorkloadRecord): boolean {
   const { state, met, ending } = record.launcher
-  return state === 'connected' && met && !ending && record.phase !== 'orphaned' && !mayLive(record)
+  return state === 'connected' && met && !ending && !mayLive(record)
 }
 
 /** A frozen workload answers nothing; once it is thawed it is as healthy as before. */

@@ -8,7 +8,12 @@ import {
   type StandbyView,
   type WorkloadState,
 } from '../../agent/link/link-messages.ts'
-import { isHealthy, type WorkloadEvent, workloadOf } from '../../agent/supervisor/workload-phase.ts'
+import {
+  isHealthy,
+  type Order,
+  type WorkloadEvent,
+  workloadOf,
+} from '../../agent/supervisor/workload-phase.ts'
 import {
   beats,
   connect,
@@ -80,6 +85,12 @@ describe('whether a workload may live, and a launcher could start one', () => {
     ['an idle launcher is gone', [...MEETS, GONE], 'no', false],
     ['another one came and went without having looked', [...RUNNING, GONE, connect(), GONE], 'maybe', false],
     ['another one has not looked yet', [...STARTS, GONE, connect()], 'maybe', false],
+    [
+      'another one prepares before it has looked',
+      [...STARTS, GONE, connect(), told({ kind: 'standby' })],
+      'maybe',
+      false,
+    ],
     ['another one has looked', [...STARTS, GONE, connect(), MET], 'no', true],
     ['the same one is back', [...RUNNING, ...back()], 'no', true],
     ['its namespace ends, for less than half a second', [...alone, GONE, 499], 'maybe', false],
@@ -168,6 +179,14 @@ describe('a launcher is told', () => {
     })
 })
 
+test('a drain is over once nothing lives', () => {
+  const drain: Order = { type: 'drain', drainDeadline: 1, graceMs: 0 }
+  const waits = new Supervised([...SERVING, drain])
+  waits.effects = []
+  assert.equal(waits.after(told({ kind: 'stopping' }, STOPPING)).of('end_drain').length, 0)
+  assert.equal(waits.after(KILLED).of('end_drain').length, 1)
+})
+
 describe('a failure', () => {
   const unreaped = told({ kind: 'exited', code: null, signal: 'SIGKILL', unreaped: true }, STOPPING)
   const refused = told({ kind: 'start_refused', reason: 'the port is taken' }, IDLE)
@@ -186,6 +205,12 @@ describe('a failure', () => {
       [...SERVING, FREEZES, THAWS, HEALTHY, EXITED],
       /ended/,
       { servedMs: 20_000 },
+    ],
+    [
+      'its end before it served again',
+      [...SERVING, stop(9), KILLED, START, STARTED, EXITED],
+      /ended/,
+      { servedMs: null },
     ],
     ['its end before it served', [...RUNNING, EXITED], /ended/, { servedMs: null }],
     ['the end of its launcher', [...MEETS, GONE], /launcher is gone/, 'handover'],
