@@ -340,19 +340,3 @@ class Connection {
 function basePath({ server }: { readonly server: URL }): string {
   return server.pathname.replace(/\/$/, '')
 }
-
-/** Major and minor version of the API server, such as `1.37`; `null`: unknown. Rejects with `ApiError`. */
-export async function askVersion(options: KubeRequestsOptions): Promise<string | null> {
-  const requests = new KubeRequests(options)
-  const about = { kind: 'version', resource: 'version', name: null }
-  try {
-    const { body } = await requests.send({ verb: 'get', about, path: '/version' }, 5_000)
-    // Providers write things such as `28+`.
-    const [major, minor] = ['major', 'minor'].map(
-      (part) => new RegExp(`"${part}":\\s*"(\\d+)`).exec(body)?.[1],
-    )
-    return major === undefined || minor === undefined ? null : `${major}.${minor}`
-  } finally {
-    requests.close()
-  }
-}

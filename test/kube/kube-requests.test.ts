@@ -2,9 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import { test } from 'node:test'
-import { systemClock } from '../../agent/clock.ts'
 import type { KubeObjects } from '../../agent/kube/kube-objects.ts'
-import { askVersion } from '../../agent/kube/kube-requests.ts'
 import { LEASE } from '../../agent/lease/lease-api.ts'
 import {
   failure,
@@ -170,14 +168,4 @@ test('closing ends what is in flight', async () => {
   using objects = objectsFor(fixedAccess(server.url))
   await fails(update(objects), 'network', true)
   await fails(read(objects), 'network', false)
-})
-
-test('the version of the server is asked for as providers write it', async () => {
-  const versions = [{ major: '1', minor: '28+' }, {}]
-  await using server = await ScriptedServer.start((_, response) =>
-    reply(response, 200, versions.shift() ?? {}),
-  )
-  const access = fixedAccess(server.url)
-  const asked = () => askVersion({ access, namespace: 'ns', clock: systemClock, userAgent: 'test/1' })
-  assert.deepEqual([await asked(), await asked()], ['1.28', null])
 })

@@ -4,7 +4,7 @@ import { agentOptions } from '../../config/options.ts'
 import { findAccess } from '../../kube/kube-access.ts'
 import { ApiError } from '../../kube/kube-errors.ts'
 import { type Kind, KubeObjects } from '../../kube/kube-objects.ts'
-import { askVersion, KubeRequests } from '../../kube/kube-requests.ts'
+import { KubeRequests } from '../../kube/kube-requests.ts'
 import { LEASE } from '../../lease/lease-api.ts'
 import { VERSION } from '../../version.ts'
 import type { ClusterOptions } from '../cluster.ts'
@@ -46,11 +46,10 @@ export async function gather(
     })
     const namespace = leaseNamespace ?? access.namespace ?? 'default'
     const options = { access, namespace, clock, userAgent: `langflow-leader/${VERSION}` }
-    const version = await askVersion(options)
     const requests = new KubeRequests(options)
     const objects = new KubeObjects(options)
     try {
-      return await new Inquiry({ ...wanted, namespace, clock, env }, requests, objects).facts(version)
+      return await new Inquiry({ ...wanted, namespace, clock, env }, requests, objects).facts()
     } finally {
       requests.close()
       objects.close()
@@ -94,8 +93,9 @@ class Inquiry {
     this.#objects = objects
   }
 
-  async facts(version: string | null): Promise<Facts> {
+  async facts(): Promise<Facts> {
     const { container, leaseName, namespace, env } = this.#question
+    const version = await this.#version()
     const lists = LISTED.map(([kind, plural, apiVersion]) => this.#list(kind, plural, apiVersion))
     const manifests = (await Promise.all(lists)).flat()
     const named = await this.#named(factsOf(manifests, container).installations)
@@ -120,6 +120,16 @@ class Inquiry {
     const unfound = facts.unfound ?? (installations.length === 0 ? none : null)
     const cluster = { version, hidden: this.#hidden, leases, latency, grants }
     return { ...facts, installations, self, unfound, cluster }
+  }
+
+  /** Major and minor version of the API server, such as `1.37`; `null`: unknown. */
+  async #version(): Promise<string | null> {
+    const about = { kind: 'version', resource: 'version', name: null }
+    const { body } = await this.#requests.send({ verb: 'get', about, path: '/version' }, DEADLINE_MS)
+    // Providers write minor versions such as `28+`.
+    const [, major] = /"major":\s*"(\d+)/.exec(body) ?? []
+    const [, minor] = /"minor":\s*"(\d+)/.exec(body) ?? []
+    return major === undefined || minor === undefined ? null : `${major}.${minor}`
   }
 
   /** Empty if the caller may not list them, which is remembered. */

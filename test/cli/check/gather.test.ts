@@ -82,9 +82,11 @@ describe('gather', () => {
     assert.ok(!Object.values(found).includes('error'), JSON.stringify(found))
   })
 
-  test('for a person who runs it in some other pod, finds that there is no LangFlow', async () => {
+  test('for a person in some other pod, tells the version of the API server, and that there is no LangFlow', async () => {
     const self = [200, { status: { userInfo: { username: 'system:serviceaccount:ns:ci' } } }] as const
-    const facts = await gathered({ [REVIEWS]: self }, { KUBERNETES_SERVICE_HOST: '127.0.0.1' })
-    assert.deepEqual([facts.self, outcomesOf(facts)['langflow-found']], [null, 'error'])
+    const answers = { [REVIEWS]: self, '/version': [200, { major: '1', minor: '28+' }] } as const
+    const facts = await gathered(answers, { KUBERNETES_SERVICE_HOST: '127.0.0.1' })
+    const { 'langflow-found': found, 'kubernetes-version': version } = outcomesOf(facts)
+    assert.deepEqual([facts.self, found, version], [null, 'error', 'error'])
   })
 })
