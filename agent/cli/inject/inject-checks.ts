@@ -21,9 +21,9 @@ function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<
   const { langflow, container } = workload
   if (asList(langflow.command).length > 0) return
   if (options.entrypoint === null)
-    yield `its container ${container} has no command, and what its image starts is not known here: say it with --entrypoint, such as --entrypoint 'langflow run'`
+    yield `its container ${container} has no command, and its image's own command is unknown: name it with --entrypoint, such as --entrypoint 'langflow run'`
   else if (options.entrypoint.length + asList(langflow.args).length === 0)
-    yield `its container ${container} has neither command nor args, so that --entrypoint must say what to start, such as --entrypoint 'langflow run'`
+    yield `its container ${container} has neither command nor args: name the command with --entrypoint, such as --entrypoint 'langflow run'`
 }
 
 /** Names that inject would give a second time. */
@@ -31,13 +31,13 @@ function* takenNames({ pod, langflow, container }: Workload, options: InjectOpti
   const has = (list: unknown, name: string) => asList(list).some((one) => dig(one, 'name') === name)
   for (const name of ['install', 'agent'])
     if (has(pod.initContainers, name) || has(pod.containers, name))
-      yield `it has a container named ${name} already, which is what inject would add: rename it`
+      yield `it already has a container named ${name}, which inject would add: rename it`
   for (const { name } of VOLUMES)
     if (has(pod.volumes, name))
-      yield `it has a volume named ${name} already, which is what inject would add: rename it`
+      yield `it already has a volume named ${name}, which inject would add: rename it`
   for (const { name } of options.launcherVariables)
     if (has(langflow.env, name))
-      yield `its container ${container} has a variable ${name} already, which is what inject would add: remove it, or leave the flag out`
+      yield `its container ${container} already has a variable ${name}, which inject would add: remove it, or leave the flag out`
 }
 
 /** Directories that images have, and need as they are. */
@@ -50,7 +50,7 @@ function* takenPaths({ langflow, container }: Workload, options: InjectOptions):
   for (const mount of asList(langflow.volumeMounts)) {
     const path = asText(dig(mount, 'mountPath'))
     if (isWithin(path, PROGRAM_DIR) || isWithin(path, socketDir))
-      yield `its container ${container} has a volume at ${path} already, where inject would mount its own: move it`
+      yield `its container ${container} already has a volume at ${path}, where inject would mount its own: move it`
   }
   for (const dir of [socketDir, stateDir])
     if (OF_IMAGES.test(dir))

@@ -84,7 +84,7 @@ function claim({ manifest }: Workload, added: readonly Manifest[], owners: Map<s
     if (owner !== undefined)
       throw unfit(
         manifest,
-        `it would need a ${titleOf(one)}, which ${owner} has already: ${one.kind === 'Lease' ? 'choose another --lease-name, or inject each LangFlow on its own' : 'rename one of them'}`,
+        `it would need a ${titleOf(one)}, which ${owner} already has: ${one.kind === 'Lease' ? 'choose another --lease-name, or inject each LangFlow on its own' : 'rename one of them'}`,
       )
     owners.set(place, titleOf(manifest))
   }

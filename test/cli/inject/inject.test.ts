@@ -127,10 +127,10 @@ describe('the objects beside it', () => {
       ['app-leader', 'other-leader'],
     )
     assert.throws(() => injected(two(), { leaseName: 'lock' }), {
-      message: /^Deployment\/other: it would need a Lease\/lock, which Deployment\/app has already/,
+      message: /^Deployment\/other: it would need a Lease\/lock, which Deployment\/app already has/,
     })
     assert.throws(() => injected(`${deployment()}---\nkind: Lease\nmetadata: { name: app-leader }\n`), {
-      message: /^Deployment\/app: it would need a Lease\/app-leader, which the stream itself has already/,
+      message: /^Deployment\/app: it would need a Lease\/app-leader, which the stream itself already has/,
     })
   })
 })

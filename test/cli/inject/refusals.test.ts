@@ -17,20 +17,20 @@ describe('a pod in which one at a time could not be kept is refused', () => {
       { pod: 'hostNetwork: true' },
       /: with hostNetwork the agent's port and the loopback address are the node's/,
     ],
-    [{ pod: 'initContainers: [{ name: install, image: x }]' }, /it has a container named install already/],
-    [{ pod: 'initContainers: [{ name: agent, image: x }]' }, /a container named agent already/],
-    [{ pod: 'volumes: [{ name: token, emptyDir: {} }]' }, /it has a volume named token already/],
+    [{ pod: 'initContainers: [{ name: install, image: x }]' }, /it already has a container named install/],
+    [{ pod: 'initContainers: [{ name: agent, image: x }]' }, /already has a container named agent/],
+    [{ pod: 'volumes: [{ name: token, emptyDir: {} }]' }, /it already has a volume named token/],
     [
       { pod: 'initContainers: [{ name: x, image: x, ports: [{ containerPort: 8090 }] }]' },
       /its container x has port 8090/,
     ],
     [
       { container: 'volumeMounts: [{ name: x, mountPath: /opt/langflow-leader/ }]' },
-      /its container langflow has a volume at \/opt\/langflow-leader\/ already/,
+      /its container langflow already has a volume at \/opt\/langflow-leader\//,
     ],
     [
       { container: 'volumeMounts: [{ name: x, mountPath: /run/langflow-leader/x }]' },
-      /has a volume at \/run\/langflow-leader\/x already/,
+      /already has a volume at \/run\/langflow-leader\/x/,
     ],
     [{ container: 'ports: [{ containerPort: 8090 }, { containerPort: 1 }]' }, /langflow has port 8090/],
     [{ container: 'args: [--port, "8090"]' }, /its container langflow listens on port 8090/],
@@ -74,8 +74,8 @@ describe('a directory that would hide or share files is refused', () => {
 
 test('a command that is not known is refused, and an entrypoint that starts nothing', () => {
   const bare = deployment({ command: '' })
-  refused(bare, /^Deployment\/app: its container langflow has no command, .* say it with --entrypoint/)
-  refused(bare, /has neither command nor args, so that --entrypoint must say/, { entrypoint: [] })
+  refused(bare, /^Deployment\/app: its container langflow has no command, .* name it with --entrypoint/)
+  refused(bare, /has neither command nor args: .*--entrypoint/, { entrypoint: [] })
 })
 
 describe('LangFlow', () => {
