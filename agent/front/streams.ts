@@ -75,6 +75,8 @@ export class Tunnel {
   readonly #early: Buffer[]
   #earlyBytes: number
   #far: Socket | null = null
+  /** The client still gets what it is owed, although LangFlow's connection has ended. */
+  #over = false
 
   /** @param head bytes that came with the request, behind its head */
   constructor(near: Socket, head: Buffer, garbage: Garbage, clock: Clock) {
@@ -106,13 +108,18 @@ export class Tunnel {
     ] as const) {
       if (one.readableEnded) void this.#linger()
       one.once('end', () => void this.#linger())
-      one.once('close', () => (one.readableEnded ? other.end() : other.destroy()))
+      one.once('close', () => {
+        if (this.#over) return
+        if (one.readableEnded) other.end()
+        else other.destroy()
+      })
     }
   }
 
   /** LangFlow is about to be stopped, or leads no more: its part of the end is not waited for, and the client connects again. */
   restart(): void {
     const [near, far] = [this.#near, this.#far]
+    this.#over = true
     near.unpipe()
     far?.unpipe().destroy()
     // In the middle of a frame there is no place for another one.
