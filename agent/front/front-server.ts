@@ -165,12 +165,16 @@ function listenForRequests(
   })
 }
 
-/** Node makes no answer to a request for another protocol. */
+/** Node makes no answer to a request for another protocol, and so does not say either that one is over. */
 function answerOn(socket: Socket, request: IncomingMessage, clock: Clock): ServerResponse {
   const response = new ServerResponse(request)
   response.shouldKeepAlive = false
   response.assignSocket(socket)
-  response.once('finish', () => endWith('', socket, clock))
+  response.once('finish', () => {
+    response.detachSocket(socket)
+    response.emit('close')
+    endWith('', socket, clock)
+  })
   return response
 }
 
