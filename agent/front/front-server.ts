@@ -11,9 +11,8 @@ import type { Listen } from '../config/values.ts'
 import type { Arrival } from './exchange.ts'
 import { MAX_HEADER_BYTES } from './headers.ts'
 import type { Budget, Garbage } from './memory.ts'
-import { faultOf, lastWords, Refusal } from './refusal.ts'
-import { Tunnel } from './streams.ts'
-import { KEEP_ALIVE_PROBE_MS } from './upstream.ts'
+import { faultOf, Refusal } from './refusal.ts'
+import { endOnceStalled, Tunnel } from './streams.ts'
 
 const HEADERS_TIMEOUT_MS = 20_000
 /** Longer than load balancers keep theirs, of which the longest common one is 60 s: whoever closes first risks a request. */
@@ -23,6 +22,10 @@ const CHECK_CONNECTIONS_EVERY_MS = 5_000
 const MAX_IN_FLIGHT = 64
 /** How long after a client has sent its last it is found out whether it still reads. */
 const STILL_READS_MS = 200
+/** How long a client has to close a connection that was ended here. */
+const LAST_WORDS_MS = 2_000
+/** How long an answer with a length may make no progress where its client has closed its side in the middle of it. */
+const STALLED_MS = 10_000
 /** As many as the kernel may let wait to be accepted. */
 const BACKLOG = 4096
 /** Files that a front needs beside those of its connections. */
@@ -66,11 +69,12 @@ function stopParsing(socket: Socket & { parser?: { onIncoming: () => number } | 
 /**
  * The client sends no more. Half-closed it still reads; one that is gone resets the connection when something is written, which the
  * next write finds. So both are told to go on, twice: each client of HTTP/1.1 must be able to skip that. One of HTTP/1.0 cannot be
- * told, and is taken to be gone. One that says so in the
- * middle of an answer of unknown length has had enough of it: that may be silent for long.
+ * told, and is taken to be gone. In the middle of an answer nothing may be written: one that says so in one of unknown length has
+ * had enough of it, since that may be silent for long, and one with a length ends once it makes no progress.
  */
 async function halfClosed(socket: Socket, answer: ServerResponse | undefined, clock: Clock): Promise<void> {
   if (answer?.headersSent && answer.chunkedEncoding) socket.end()
+  else if (answer?.headersSent) await endOnceStalled(socket, STALLED_MS, clock)
   if (answer?.req.httpVersionMinor === 0 && !answer.headersSent) socket.destroy()
   if (answer?.req.httpVersionMinor !== 1) return
   for (let i = 0; i < 2; i++) {
@@ -90,9 +94,6 @@ export function createServer(options: ServerOptions): Server {
     highWaterMark: 16 * 1024,
     headersTimeout: HEADERS_TIMEOUT_MS,
     connectionsCheckingInterval: CHECK_CONNECTIONS_EVERY_MS,
-    // A client that has closed its connection is noticed a minute later also where nothing is written to it.
-    keepAlive: true,
-    keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
     // Other protocols are not offered: their requests are answered as if they had not asked.
     shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket',
   })
@@ -118,7 +119,7 @@ export function createServer(options: ServerOptions): Server {
 function listenForRequests(
   server: Server,
   answers: WeakMap<Socket, ServerResponse>,
-  { arrived, budget, garbage }: ServerOptions,
+  { arrived, budget, garbage, clock }: ServerOptions,
 ): void {
   const takes = bounded()
   const arrive = (arrival: Arrival) => {
@@ -155,22 +156,35 @@ function listenForRequests(
       socket.destroy()
       return
     }
-    const tunnel = new Tunnel(socket, head, garbage)
-    arrive({ request, response: answerOn(socket, request), expectsContinue: false, tunnel })
+    const tunnel = new Tunnel(socket, head, garbage, clock)
+    arrive({ request, response: answerOn(socket, request, clock), expectsContinue: false, tunnel })
   })
   server.on('connect', (_, socket: Socket) => {
     if (answers.has(socket)) socket.destroy()
-    else new Refusal(405, 'this is no proxy for CONNECT').end(socket)
+    else endWith(new Refusal(405, 'this is no proxy for CONNECT').wholeAnswer, socket, clock)
   })
 }
 
-/** Node makes no answer to a request for another protocol. */
-function answerOn(socket: Socket, request: IncomingMessage): ServerResponse {
+/** Node makes no answer to a request for another protocol, and so does not say either that one is over. */
+function answerOn(socket: Socket, request: IncomingMessage, clock: Clock): ServerResponse {
   const response = new ServerResponse(request)
   response.shouldKeepAlive = false
   response.assignSocket(socket)
-  response.once('finish', () => lastWords(socket).end())
+  response.once('finish', () => {
+    response.detachSocket(socket)
+    response.emit('close')
+    endWith('', socket, clock)
+  })
   return response
+}
+
+/** It is read to its end, or what a client still sends would reset it, and the client might never see its answer. */
+function endWith(answer: string, socket: Socket, clock: Clock): void {
+  socket
+    .on('error', () => {})
+    .resume()
+    .end(answer)
+  void endOnceStalled(socket, LAST_WORDS_MS, clock)
 }
 
 function refuseConnection(

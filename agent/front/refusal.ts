@@ -1,11 +1,8 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
-import type { Socket } from 'node:net'
 import { formatDuration } from '../config/values.ts'
 import type { Arrival } from './exchange.ts'
 import { type FailedBecause, HOP, HOP_EPOCH } from './front-messages.ts'
 
-/** How long a client has to close a connection that was ended here. */
-const LAST_WORDS_MS = 2_000
 /** As many as Node takes by itself, which drops the others without a word. */
 const MAX_HEADERS = 1_000
 
@@ -45,22 +42,11 @@ export class Refusal extends Error {
     }
   }
 
-  /** Ends a connection that no longer belongs to an HTTP server. */
-  end(socket: Socket): void {
-    lastWords(socket.on('error', () => {})).end(this.wholeAnswer)
-  }
-
   get wholeAnswer(): string {
     const headers = Object.entries({ ...this.allHeaders, connection: 'close' })
     const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`).join('')
     return `HTTP/1.1 ${this.status} ${STATUS_CODES[this.status]}\r\n${lines}\r\n${this.body}`
   }
-}
-
-/** It is read to its end, or what a client still sends would reset it, and the client might never see its answer. */
-export function lastWords(socket: Socket): Socket {
-  const late = setTimeout(() => socket.destroy(), LAST_WORDS_MS)
-  return socket.once('close', () => clearTimeout(late)).resume()
 }
 
 // Also of a GET that may have reached it.

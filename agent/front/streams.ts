@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import type { Clock, Timer } from '../clock.ts'
+import { type Clock, pause, type Timer } from '../clock.ts'
 import type { Garbage } from './memory.ts'
 
 /** What a client may send before it is answered. */
@@ -70,17 +70,21 @@ export class Streams {
 export class Tunnel {
   readonly #near: Socket
   readonly #garbage: Garbage
+  readonly #clock: Clock
   readonly #frames = new Frames()
   readonly #early: Buffer[]
   #earlyBytes: number
   #far: Socket | null = null
+  /** The client still gets what it is owed, although LangFlow's connection has ended. */
+  #over = false
 
   /** @param head bytes that came with the request, behind its head */
-  constructor(near: Socket, head: Buffer, garbage: Garbage) {
+  constructor(near: Socket, head: Buffer, garbage: Garbage, clock: Clock) {
     this.#near = near
     this.#early = [head]
     this.#earlyBytes = head.length
     this.#garbage = garbage
+    this.#clock = clock
     near.on('error', () => {})
     // A connection that is not read does not show that its client has gone.
     near.on('data', this.#heard)
@@ -102,42 +106,48 @@ export class Tunnel {
       [near, far],
       [far, near],
     ] as const) {
-      if (one.readableEnded) this.#linger()
-      one.once('end', () => this.#linger())
-      one.once('close', () => (one.readableEnded ? other.end() : other.destroy()))
+      if (one.readableEnded) void this.#linger()
+      one.once('end', () => void this.#linger())
+      one.once('close', () => {
+        if (this.#over) return
+        if (one.readableEnded) other.end()
+        else other.destroy()
+      })
     }
   }
 
   /** LangFlow is about to be stopped, or leads no more: its part of the end is not waited for, and the client connects again. */
   restart(): void {
     const [near, far] = [this.#near, this.#far]
+    this.#over = true
     near.unpipe()
     far?.unpipe().destroy()
     // In the middle of a frame there is no place for another one.
     if (near.writable && this.#frames.complete) near.write(RESTART)
     near.resume().end()
-    this.#linger()
+    void this.#linger()
   }
 
-  /** One end says no more: the tunnel is over once nothing moves towards the client any longer, whatever still comes from it. */
-  #linger(): void {
-    const near = this.#near
-    let before = -1
-    const timer = setInterval(() => {
-      const flushed = near.bytesWritten - near.writableLength
-      if (flushed === before) {
-        clearInterval(timer)
-        near.destroy()
-        this.#far?.destroy()
-      }
-      before = flushed
-    }, LINGER_MS)
+  /** One end says no more. */
+  async #linger(): Promise<void> {
+    await endOnceStalled(this.#near, LINGER_MS, this.#clock)
+    this.#far?.destroy()
   }
 
   readonly #heard = (chunk: Buffer): void => {
     this.#early.push(chunk)
     this.#earlyBytes += chunk.length
     if (this.#earlyBytes > MAX_EARLY_BYTES) this.#near.destroy()
+  }
+}
+
+/** Destroys a connection once nothing moves towards its client for `ms`, whatever still comes from there. */
+export async function endOnceStalled(socket: Socket, ms: number, clock: Clock): Promise<void> {
+  for (let before = -1; !socket.destroyed; ) {
+    const flushed = socket.bytesWritten - socket.writableLength
+    if (flushed === before) socket.destroy()
+    else await pause(clock, ms)
+    before = flushed
   }
 }
 

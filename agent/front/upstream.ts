@@ -16,7 +16,7 @@ const TRY_AGAIN_MS = 100
  */
 const IDLE_MS = 1_000
 /** The kernel asks after a silent peer from here on; one that is gone is noticed half a minute later. */
-export const KEEP_ALIVE_PROBE_MS = 15_000
+const KEEP_ALIVE_PROBE_MS = 15_000
 /** How often the leader's front is asked whether it is there, and for how long its answer is waited for. */
 const ASK_MS = 1_000
 const ANSWERS_WITHIN_MS = 2_000

@@ -1,6 +1,5 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type RequestListener, request, type Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { connect, createServer as createTcpServer } from 'node:net'
@@ -21,7 +20,7 @@ import {
   writeMessage,
 } from '../../agent/front/front-messages.ts'
 import { createLog } from '../../agent/observe/log.ts'
-import { Series, until } from '../harness/wait.ts'
+import { Series } from '../harness/wait.ts'
 
 export const KEY = 'abcdefghijklmnopqrstuv'
 export const FOR_EVER = Number.MAX_SAFE_INTEGER
@@ -250,24 +249,4 @@ export async function heard(socket: Socket, wanted?: string): Promise<string> {
     if (wanted !== undefined && all.includes(wanted)) break
   }
   return all
-}
-
-/**
- * Resolves once the kernel is to probe a connection within 15 s of silence.
- * @param port of this end or of the other
- * @param state in the kernel's numbers: 1 established, 8 closed by the other end alone
- */
-export async function probed(port: number, end: 'local' | 'remote', state: number): Promise<void> {
-  const hex = (value: number, digits: number) => value.toString(16).toUpperCase().padStart(digits, '0')
-  await until('a timer of the kernel', () => {
-    const lines = readFileSync('/proc/net/tcp', 'utf8').split('\n')
-    // Local and remote address, state, queues, timer (2: keep-alive) and when it fires, in ticks of 10 ms.
-    return lines.some((line) => {
-      const [, local, remote, now, , timer = ''] = line.trim().split(/\s+/)
-      const [kind, ticks = ''] = timer.split(':')
-      const address = end === 'local' ? local : remote
-      const isIt = address?.endsWith(`:${hex(port, 4)}`) && now === hex(state, 2)
-      return isIt && kind === '02' && Number.parseInt(ticks, 16) <= 1_500
-    })
-  })
 }

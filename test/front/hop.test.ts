@@ -1,22 +1,13 @@
 import assert from 'node:assert/strict'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { HOP, HOP_EPOCH, HOP_WAITED } from '../../agent/front/front-messages.ts'
 import { freePort } from '../harness/free-port.ts'
 import { until } from '../harness/wait.ts'
-import {
-  ask,
-  FOR_EVER,
-  fakeLangFlow,
-  heard,
-  hungServer,
-  KEY,
-  probed,
-  rawConnection,
-  TestFront,
-} from './fixture.ts'
+import { ask, FOR_EVER, fakeLangFlow, heard, hungServer, KEY, rawConnection, TestFront } from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 const OTHER_KEY = 'vutsrqponmlkjihgfedcba'
@@ -243,7 +234,18 @@ test('a hop connection is probed by the kernel within 15 s of silence', async (t
   await follower.toLeader(hung.address)
   ask(follower.port, '/a').catch(() => {})
   await until('its head is there', () => hung.heard.includes('GET /a'))
-  await probed(Number(hung.address.split(':')[1]), 'remote', 1)
+  const port = Number(hung.address.split(':')[1]).toString(16).toUpperCase()
+  await until('a timer of the kernel', () => {
+    const lines = readFileSync('/proc/net/tcp', 'utf8').split('\n')
+    // Local and remote address, state (established), queues, timer (keep-alive) and when it fires, in ticks of 10 ms.
+    return lines.some((line) => {
+      const [, , to, state, , timer = ''] = line.trim().split(/\s+/)
+      const [kind, ticks = ''] = timer.split(':')
+      return (
+        to?.endsWith(`:${port}`) && state === '01' && kind === '02' && Number.parseInt(ticks, 16) <= 1_500
+      )
+    })
+  })
 })
 
 test("a front says since when the leader's has answered nothing, also while no request comes", async (t) => {

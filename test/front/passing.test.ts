@@ -3,7 +3,9 @@ import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { HOP_EPOCH } from '../../agent/front/front-messages.ts'
-import { fakeLangFlow, heard, hungServer, probed, rawConnection, TestFront } from './fixture.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
+import { until } from '../harness/wait.ts'
+import { fakeLangFlow, heard, hungServer, rawConnection, TestFront } from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 
@@ -176,18 +178,22 @@ test('a client that half-closes after its request has its answer, also where it 
   )
 })
 
-test('a client that half-closes in the middle of an answer with a length is probed by the kernel', async (t) => {
+test('an answer with a length whose client half-closes in the middle of it ends once it makes no progress', async (t) => {
+  const clock = new VirtualClock()
   const langflow = await fakeLangFlow(t, (_, outgoing) => {
     outgoing.writeHead(200, { 'content-length': '1000' })
     outgoing.write('half')
   })
-  const front = await TestFront.start(t, at(langflow.port))
+  const front = await TestFront.start(t, { ...at(langflow.port), clock })
   await front.toLangFlow()
   const client = await rawConnection(t, front.port)
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
   await heard(client, 'half')
   client.end()
-  await probed(front.port, 'local', 8)
+  await until('it is over', async () => {
+    await clock.pass(1_000)
+    return front.said.list.some((one) => one.type === 'counts' && one.counts.failed.client_gone === 1)
+  })
 })
 
 test('a client of HTTP/1.0 that says no more is gone', async (t) => {

@@ -84,7 +84,7 @@ export class Stage {
         .filter(({ status }) => status !== 100)
         .map((message) => ({
           start: withoutVersion(message.start),
-          headers: comparable(message.headers, ANSWER_MAY_CHANGE, addedDate),
+          headers: comparable(message.headers, [], addedDate),
           trailers: comparable(message.trailers),
           body: message.body.toString('latin1'),
         })),
@@ -95,19 +95,8 @@ export class Stage {
 
 /** RFC 9110, 7.6.1: of one connection, and none of the next one's business. The same with how a body is framed. */
 const OF_ONE_CONNECTION = ['connection', 'keep-alive', 'proxy-connection', 'te', 'transfer-encoding']
-/**
- * What a front adds is looked at by itself. It may answer an expectation itself (RFC 9110, 10.1.1), and keys and
- * extensions of a websocket are those of one connection.
- */
-const REQUEST_MAY_CHANGE = [
-  'expect',
-  'sec-websocket-extensions',
-  'sec-websocket-key',
-  'x-forwarded-for',
-  'x-forwarded-host',
-  'x-forwarded-proto',
-]
-const ANSWER_MAY_CHANGE = ['sec-websocket-accept', 'sec-websocket-extensions']
+/** What a front adds is looked at by itself. It may answer an expectation itself (RFC 9110, 10.1.1). */
+const REQUEST_MAY_CHANGE = ['expect', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto']
 
 /** The date that whoever passes an answer on adds to one that has none: the targets here send this one or none at all. */
 export const DATE = 'Thu, 01 Jan 2026 00:00:00 GMT'

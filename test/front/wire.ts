@@ -151,7 +151,7 @@ export function valuesOf(headers: readonly Header[], name: string): string[] {
   return headers.flatMap(([one, value]) => (one.toLowerCase() === name ? [value] : []))
 }
 
-export function firstOf(headers: readonly Header[], name: string): string | undefined {
+function firstOf(headers: readonly Header[], name: string): string | undefined {
   return valuesOf(headers, name)[0]
 }
 
