@@ -270,6 +270,11 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   'local-files': [
     { it: 'none elsewhere', is: 'warning', change: langflowHas({ LANGFLOW_STORAGE_TYPE: null }) },
     {
+      it: 'none elsewhere, as the database',
+      is: 'ok',
+      change: langflowHas({ LANGFLOW_STORAGE_TYPE: null, LANGFLOW_DATABASE_URL: null }),
+    },
+    {
       it: 'a shared claim',
       is: 'ok',
       change: (parts) => {
@@ -551,6 +556,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
   ],
   peers: [
+    { it: 'a Service with an address', is: 'error', change: ({ members }) => delete members.spec.clusterIP },
     {
       it: 'a Service that hides pods',
       is: 'error',
@@ -658,6 +664,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   'disruption-budget': [
     { it: 'one that Ready pods never meet', is: 'error', change: budget({ maxUnavailable: 1 }) },
     { it: 'all fronts', is: 'error', change: front(budget({ minAvailable: '100%' })) },
+    { it: 'one of other pods', is: 'ok', change: budget({ selector: { matchLabels: { app: 'x' } } }) },
     { it: 'all fronts but one', is: 'ok', change: front(budget({ maxUnavailable: 1 })) },
     { it: 'hidden budgets', is: 'unknown', cluster: hidden('PodDisruptionBudget') },
   ],
