@@ -54,7 +54,7 @@ export const OUTPUT_SETTINGS = group('Output', {
   },
 })
 
-function parseUrl(text: string): URL {
+export function parseUrl(text: string): URL {
   const url = URL.parse(text)
   if (url !== null && /^https?:$/.test(url.protocol)) return url
   throw new Error('write it as an http or https URL, such as http://127.0.0.1:8090')

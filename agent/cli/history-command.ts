@@ -16,15 +16,13 @@ export function addHistory(program: Command): void {
   ])
   command.action(async () => {
     const { output, ...from } = readFlags(command, HISTORY_SETTINGS)
-    const { formatted, operating, paintFor, write } = await import('./output.ts')
+    const { formatted, operating, write } = await import('./output.ts')
     const { historyTable } = await import('./history-table.ts')
     const { sourceOf } = await import('./overview.ts')
     await operating(output, async () => {
       using source = await sourceOf(from)
       const terms = await source.history()
-      await write(
-        formatted(output, { terms }, () => historyTable(terms, Date.now(), paintFor(process.stdout))),
-      )
+      await write(formatted(output, { terms }, () => historyTable(terms, Date.now())))
     })
   })
 }

@@ -14,11 +14,6 @@ const UNREADY: AgentStatus = { ...STANDBY, couldTakeOver: false, unable: 'its st
 const request = (cluster: ScriptedCluster, to = 'langflow-1', planned: Plan | null = null) =>
   requestSwitchover(cluster, clock, to, planned)
 
-const without = (status: AgentStatus, key: keyof AgentStatus): AgentStatus => {
-  const { [key]: _, ...rest } = status
-  return rest as AgentStatus
-}
-
 type Refusal = readonly [code: string, word: RegExp, change: (cluster: ScriptedCluster) => void, to?: string]
 
 const timeout = () => new ApiError('timeout', 'no answer', { mayHaveCommitted: true })
@@ -33,7 +28,6 @@ const leaderIs = (change: Partial<AgentStatus> | string) => (cluster: ScriptedCl
 describe('a switchover is refused, and nothing written, if', () => {
   const refusals: Readonly<Record<string, Refusal>> = {
     'no replica has that name': ['unknown_pod', /langflow-1 and langflow-2$/, nothing, 'langflow-7'],
-    'no replica has that name, and there is only one': ['unknown_pod', /no other/, alone, 'langflow-7'],
     'it leads already': ['already_leads', /^langflow-0 leads already$/, nothing, 'langflow-0'],
     'it is not ready': [
       'not_ready',
@@ -44,11 +38,6 @@ describe('a switchover is refused, and nothing written, if', () => {
       'not_ready',
       /connection refused$/,
       (cluster) => cluster.show('langflow-1', 'connection refused'),
-    ],
-    'it is of an earlier version, which does not say why it could not': [
-      'not_ready',
-      /: it is outdated$/,
-      (cluster) => cluster.show('langflow-1', { ...without(UNREADY, 'unable'), problem: 'it is outdated' }),
     ],
     'no other could': [
       'not_ready',
@@ -62,7 +51,7 @@ describe('a switchover is refused, and nothing written, if', () => {
     'there is no other': ['not_ready', /one replica only/, alone, '*'],
     'there is no leader': [
       'nobody_leads',
-      /nobody leads/,
+      /no replica leads/,
       (cluster) => cluster.write({ holderIdentity: '' }),
     ],
     'the leader has no pod': [
@@ -71,11 +60,6 @@ describe('a switchover is refused, and nothing written, if', () => {
       (cluster) => cluster.write({ holderIdentity: identityOf('langflow-9') }),
     ],
     'the leader does not answer': ['leader_silent', /: connection refused$/, leaderIs('connection refused')],
-    'the leader is of a version that knows no switchover': [
-      'too_old',
-      /langflow-leader 0\.0\.9, .* update it/,
-      (cluster) => cluster.show('langflow-0', { ...without(LEADER, 'switchover'), version: '0.0.9' }),
-    ],
     'it is paused': [
       'paused',
       /\(upgrade\): resume first/,
@@ -112,7 +96,7 @@ describe('a switchover is refused, and nothing written, if', () => {
     ],
     'others write the Lease again and again': [
       'conflict',
-      /5 times in a row: try again/,
+      /3 times in a row: try again/,
       (cluster) => {
         cluster.arriving = () => cluster.write({})
       },
@@ -127,25 +111,6 @@ describe('a switchover is refused, and nothing written, if', () => {
       assert.deepEqual([cluster.written, cluster.annotations], [[], before])
     })
   }
-
-  test('the API server notes who asked for the one that is under way', async () => {
-    const cluster = new ScriptedCluster()
-    cluster.note({ [SWITCHOVER_TO]: 'langflow-2' })
-    const managedFields = [
-      { manager: 'langflow-leader', time: '2026-01-01T00:00:00Z', fieldsV1: { 'f:spec': {} } },
-      {
-        manager: 'kubectl-annotate',
-        time: '2026-01-02T03:04:05Z',
-        fieldsV1: { 'f:metadata': { 'f:annotations': { [`f:${SWITCHOVER_TO}`]: {} } } },
-      },
-    ]
-    const { lease } = cluster
-    cluster.lease = async () => {
-      const now = await lease()
-      return { ...now, metadata: { ...now.metadata, managedFields } }
-    }
-    await assert.rejects(request(cluster), /was asked for already \(kubectl-annotate, 2026-01-02T03:04:05Z\)/)
-  })
 })
 
 describe('a switchover is asked for', () => {
@@ -211,28 +176,6 @@ describe('a switchover is asked for', () => {
       message: /langflow-1 does: start again/,
     })
     assert.deepEqual(cluster.written, [])
-  })
-})
-
-describe('Ctrl-C', () => {
-  const interrupted = { code: 'interrupted', exitCode: 130 }
-
-  test('before the write: nothing is asked for', async () => {
-    const cluster = new ScriptedCluster()
-    const asked = requestSwitchover(cluster, clock, '*', null, AbortSignal.abort())
-    await assert.rejects(asked, { ...interrupted, message: /nothing was asked for/ })
-    assert.deepEqual(cluster.written, [])
-  })
-
-  test('during a write without an answer: it says how to take back what may have been asked for', async () => {
-    const cluster = new ScriptedCluster()
-    const ctrlC = new AbortController()
-    cluster.arriving = () => {
-      ctrlC.abort()
-      return timeout()
-    }
-    const asked = requestSwitchover(cluster, clock, '*', null, ctrlC.signal)
-    await assert.rejects(asked, { ...interrupted, message: /may have been asked for: .* kubectl annotate/ })
   })
 })
 
