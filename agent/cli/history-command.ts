@@ -1,9 +1,9 @@
 import type { Command } from 'commander'
 import { addExamples } from '../config/command-line.ts'
 import { addFlags, readFlags } from '../config/setting.ts'
-import { OUTPUT_SETTINGS, SOURCE_SETTINGS } from './cluster-settings.ts'
+import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'
 
-export const HISTORY_SETTINGS = { ...SOURCE_SETTINGS, ...OUTPUT_SETTINGS }
+export const HISTORY_SETTINGS = { ...OPERATE_SETTINGS, ...OUTPUT_SETTINGS }
 
 export function addHistory(program: Command): void {
   const command = program

@@ -3,10 +3,10 @@ import type { Command } from 'commander'
 import { addExamples } from '../config/command-line.ts'
 import { addFlags, choice, group, onOff, readFlags, type Values } from '../config/setting.ts'
 import { oneLine } from '../exit.ts'
-import { SOURCE_SETTINGS } from './cluster-settings.ts'
+import { OPERATE_SETTINGS } from './cluster-settings.ts'
 
 export const STATUS_SETTINGS = {
-  ...SOURCE_SETTINGS,
+  ...OPERATE_SETTINGS,
   ...group('Output', {
     output: {
       ...choice(
