@@ -91,8 +91,6 @@ describe('the replicas', () => {
       /answered 503 .*connection refused/,
     ],
     'tells something else': [[200, { kind: 'Hello' }], /not with the status of an agent/],
-    'tells something that is no JSON': [[200, '<html>'], /not with the status of an agent/],
-    'has no such page': [[404, '404 page not found'], /not with the status of an agent/],
   }
   for (const [what, [answer, problem]] of Object.entries(silent))
     test(`include one that ${what}, with the reason`, async () => {
@@ -183,18 +181,6 @@ describe('the Lease', () => {
     await using it = await clusterWith([])
     await assert.rejects(it.cluster.lease(), { code: 'no_lease', exitCode: 3, message: /--lease-name/ })
   })
-
-  const failing: [answer: readonly [number, object | string], code: string][] = [
-    [[403, status(403, 'Forbidden')], 'no_rights'],
-    [[401, status(401, 'Unauthorized')], 'no_rights'],
-    [[500, status(500, 'InternalError')], 'unreachable'],
-    [[200, '<html>login</html>'], 'unreachable'],
-  ]
-  for (const [answer, code] of failing)
-    test(`that cannot be read for ${answer[0]} is an error with the code ${code}`, async () => {
-      await using it = await clusterWith([], { [LEASES]: answer })
-      await assert.rejects(it.cluster.lease(), { code, exitCode: 4 })
-    })
 })
 
 test("the holder's row is that of its identity, or of its pod where it does not answer", () => {

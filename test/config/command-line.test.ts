@@ -11,9 +11,6 @@ async function run(t: TestContext, args: string[], env: NodeJS.ProcessEnv = {}) 
   program.command('fail').action(() => {
     throw new FatalError('the socket directory /run/x is not writable: mount it so\nthat it is')
   })
-  program.command('refuse').action(() => {
-    throw new FatalError('no', { exitCode: 3 })
-  })
   program.command('break').action(() => {
     throw new TypeError('a defect')
   })
@@ -125,10 +122,6 @@ describe('the program', () => {
       stderr,
       'langflow-leader: the socket directory /run/x is not writable: mount it so\\u000athat it is\n',
     )
-  })
-
-  it('ends with the exit code of a failure that has one', async (t) => {
-    assert.equal((await run(t, ['refuse'])).code, 3)
   })
 
   it('knows whether kubectl called it, to run something or to complete it', () => {

@@ -49,11 +49,6 @@ describe('with a flow', () => {
     assert.equal(server.connections, 2)
   })
 
-  test('a failure says its status', async (t) => {
-    const { service } = await open(t, (_, response) => reply(response, 403, {}))
-    assert.equal(await ask(service), 'status 403')
-  })
-
   test('an attempt that meets nobody, or is cut off, is a failure', async (t) => {
     const { server, service } = await open(t, ({ socket }) => void socket.destroy())
     await assert.rejects(ask(service))
@@ -99,16 +94,6 @@ describe('with a flow', () => {
     )
     const sessions = new Set(asked.map(({ url }) => url.searchParams.get('session_id')))
     assert.deepEqual([...sessions], [JSON.parse(server.requests[0]?.body ?? '').session_id])
-  })
-
-  test('texts of others, or of another drill, count for nothing', async (t) => {
-    const { service } = await open(t, (_, response) =>
-      reply(response, 200, [
-        { text: 'langflow-leader-drill-000000000000 message 7.' },
-        { text: 'message 8.' },
-      ]),
-    )
-    assert.deepEqual(await service.messages?.kept(), new Set())
   })
 
   test('what is stored is deleted by its session', async (t) => {
