@@ -158,14 +158,6 @@ function parseAddress(text: string, example: string): Peer {
   return read
 }
 
-/** Whether other machines cannot reach this one by this address. */
-export function isOnlyLocal(host: string): boolean {
-  if (isIP(host) === 0) return /^localhost\.?$/i.test(host)
-  const name = new URL(`http://${formatListen({ host, port: 1 })}`).hostname
-  // An IPv4 address as an IPv6 one: 127.0.0.0/8 is written as ::ffff:7f00:0.
-  return /^(127\.|0\.0\.0\.0$|\[::1?\]$|\[::ffff:(7f|0:0\]))/.test(name)
-}
-
 /** The host, without brackets and maybe '', and the port, from 0; `null`: the text has another form. */
 function hostAndPort(text: string): { host: string; port: number } | null {
   const { v6, host, port } = /^(?:\[(?<v6>.*)\]|(?<host>[^:[\]]*)):(?<port>\d{1,5})$/.exec(text)?.groups ?? {}
