@@ -56,12 +56,11 @@ function textOf(container: V1Container, flag: string, variable: string): string 
 }
 
 function absenceOf({ name }: V1Container, status: V1PodStatus): string | null {
-  const { phase, conditions = [], initContainerStatuses = [], containerStatuses = [] } = status
+  const { phase, initContainerStatuses = [], containerStatuses = [] } = status
   const state = [...initContainerStatuses, ...containerStatuses].find((one) => one.name === name)?.state
   const reason = state?.waiting?.reason ?? state?.terminated?.reason
   if (reason !== undefined) return `its agent does not run: ${reason}`
-  if (state?.running !== undefined || phase !== 'Pending') return null
-  const unscheduled = conditions.find((one) => one.type === 'PodScheduled' && one.status === 'False')
-  if (unscheduled === undefined) return 'its agent does not run yet: the pod is Pending'
-  return `no node has room for it: ${(unscheduled.message ?? 'it is not scheduled').slice(0, 200)}`
+  return state?.running === undefined && phase === 'Pending'
+    ? 'its agent does not run yet: the pod is Pending'
+    : null
 }

@@ -17,32 +17,16 @@ export const CLUSTER_SETTINGS = group('Cluster', {
   context: optional('<name>', 'the current one', 'which context of the kubeconfig', (text) => text),
 })
 
-/** The same for commands that ask both the Lease and the replicas. */
+/** The same for commands that ask the replicas as well. */
 export const OPERATE_SETTINGS = {
   ...CLUSTER_SETTINGS,
   ...group('Cluster', {
     url: optional(
       '<url>',
       'each pod is asked through the API server',
-      "one replica's agent, which tells of itself and its peers, where the API server cannot reach the pods",
+      "one replica's agent, which reports itself and its peers; for status and history instead of a cluster",
       parseUrl,
     ),
-  }),
-}
-
-/** The same for commands that only read: one replica's agent may answer instead of a cluster. */
-export const SOURCE_SETTINGS = {
-  ...CLUSTER_SETTINGS,
-  ...group('Cluster', {
-    url: {
-      ...optional(
-        '<url>',
-        'the cluster is asked',
-        "one replica's agent, which tells of itself and its peers, instead of a cluster",
-        parseUrl,
-      ),
-      conflicts: Object.keys(CLUSTER_SETTINGS),
-    },
   }),
 }
 
@@ -54,7 +38,7 @@ export const OUTPUT_SETTINGS = group('Output', {
   },
 })
 
-function parseUrl(text: string): URL {
+export function parseUrl(text: string): URL {
   const url = URL.parse(text)
   if (url !== null && /^https?:$/.test(url.protocol)) return url
   throw new Error('write it as an http or https URL, such as http://127.0.0.1:8090')

@@ -1,5 +1,4 @@
 import { systemClock } from '../clock.ts'
-import { listed } from '../config/values.ts'
 import { findAccess } from '../kube/kube-access.ts'
 import { ApiError } from '../kube/kube-errors.ts'
 import { type KubeObject, KubeObjects, POD } from '../kube/kube-objects.ts'
@@ -9,7 +8,7 @@ import { podOf } from '../lease/operator-annotations.ts'
 import { type AgentStatus, type ReplicaRow, statusOf } from '../observe/agent-status.ts'
 import { VERSION } from '../version.ts'
 import { type AgentContainer, agentOf } from './agent-container.ts'
-import { asOperationError, OperationError } from './exit-codes.ts'
+import { asOperationError } from './exit-codes.ts'
 import { NO_STATUS, replicasAt } from './replica-at-url.ts'
 
 export interface ClusterOptions {
@@ -59,13 +58,13 @@ export class Cluster implements Disposable {
     }
   }
 
-  /** Rejects with an `OperationError`; without this Lease, it says which Leases the pods here compete for. */
+  /** Rejects with an `OperationError`. */
   async lease(): Promise<Lease> {
     try {
       return (await this.objects.get(LEASE, this.leaseName, DEADLINE_MS)) as unknown as Lease
     } catch (error) {
-      if (!(error instanceof ApiError) || error.code !== 'not_found') throw asOperationError(error)
-      throw new OperationError('no_lease', `${error.message}${await this.otherLeases()}`)
+      const isAbsent = error instanceof ApiError && error.code === 'not_found'
+      throw asOperationError(error, isAbsent ? ': give the ones of LangFlow with -n and --lease-name' : '')
     }
   }
 
@@ -90,12 +89,8 @@ export class Cluster implements Disposable {
     }
   }
 
-  close(): void {
-    this.objects.close()
-  }
-
   [Symbol.dispose](): void {
-    this.close()
+    this.objects.close()
   }
 
   private async replicasAt(url: URL): Promise<ReplicaRow[]> {
@@ -105,12 +100,13 @@ export class Cluster implements Disposable {
   }
 
   private async replicasOfPods(statusMs: number): Promise<ReplicaRow[]> {
-    const agents = await this.agents()
+    const pods = await this.objects.list(POD, DEADLINE_MS)
     const rows = await Promise.all(
-      agents.map(async (agent) => {
-        if ((agent.leaseName ?? this.leaseName) !== this.leaseName) return null
-        const row = await this.row(agent, statusMs)
-        // If the pod takes the name of its Lease from elsewhere, only its agent can tell it.
+      pods.map(async (pod) => {
+        const agent = agentOf(pod)
+        if (agent === null || (agent.leaseName ?? this.leaseName) !== this.leaseName) return null
+        const row = await this.row(pod, agent, statusMs)
+        // If the pod takes the name of its Lease from elsewhere, only its agent reports it.
         const leaseName = agent.leaseName ?? row?.status?.lease.name ?? this.leaseName
         return leaseName === this.leaseName ? row : null
       }),
@@ -118,29 +114,10 @@ export class Cluster implements Disposable {
     return rows.filter((row) => row !== null)
   }
 
-  private async agents() {
-    const pods = await this.objects.list(POD, DEADLINE_MS)
-    return pods.flatMap((pod) => {
-      const agent = agentOf(pod)
-      return agent === null ? [] : [{ pod, ...agent }]
-    })
-  }
-
-  /** What to give instead of a Lease that does not exist, as the rest of a sentence. */
-  private async otherLeases(): Promise<string> {
-    // Without the right to list pods there is no advice.
-    const agents = await this.agents().catch(() => null)
-    if (agents === null) return ''
-    const names = new Set(agents.flatMap(({ leaseName }) => leaseName ?? []))
-    names.delete(this.leaseName)
-    if (names.size > 0) return `; the pods here compete for ${listed([...names].sort())}: give --lease-name`
-    if (agents.length > 0) return ': kubectl apply the Lease of deploy/base, or let an agent make it'
-    return ', and none of its pods has an agent: give -n with the namespace of LangFlow'
-  }
-
   /** `null`: the pod is gone. */
   private async row(
-    { pod, port, absence }: { pod: KubeObject } & AgentContainer,
+    pod: KubeObject,
+    { port, absence }: AgentContainer,
     statusMs: number,
   ): Promise<ReplicaRow | null> {
     const { name } = pod.metadata
@@ -153,23 +130,14 @@ export class Cluster implements Disposable {
     } catch (error) {
       if (!(error instanceof ApiError)) throw error
       if (error.code === 'not_found') return null
+      // Something else answers on that port.
+      if (error.status === 200 || error.status === 404) return { ...row, problem: NO_STATUS }
       if (error.code !== 'forbidden' && error.code !== 'unauthorized')
-        return { ...row, problem: silence(error, port, statusMs) }
+        return { ...row, problem: error.message }
       const way = `kubectl port-forward ${name} ${port}, then --url http://127.0.0.1:${port}`
       throw asOperationError(error, `, or ask one replica without it: ${way}`)
     }
   }
-}
-
-/** Why a pod did not answer through the API server, which gives 503 if it cannot reach the pod. */
-function silence({ code, message, status }: ApiError, port: number, statusMs: number): string {
-  if (status === 200 || status === 404) return NO_STATUS
-  if (code === 'timeout')
-    return `no answer on port ${port} within ${statusMs / 1000} s: it hangs, or a NetworkPolicy keeps the API server from it`
-  if (/connection refused/.test(message)) return `nothing listens on its port ${port}: its agent does not run`
-  if (/i\/o timeout|no route to host|context deadline exceeded/.test(message))
-    return `the API server does not reach its port ${port}: its node is away, or a NetworkPolicy keeps the API server from it`
-  return message
 }
 
 /** The row of the holder of the Lease; `null`: there is none, or it is none of these. */
@@ -181,22 +149,19 @@ export function rowOf(identity: string, rows: readonly ReplicaRow[]): ReplicaRow
   return rows.find(({ pod, status }) => status?.identity === identity || pod === podOf(identity)) ?? null
 }
 
-/** How often a write is tried: the leader renews the Lease each few seconds, and others may operate as well. */
-const ATTEMPTS = 5
-/** How often of these without an answer in time, which takes long. */
-const UNANSWERED = 2
+/** How often a write is tried. The leader renews the Lease every few seconds, and others may operate as well. */
+const ATTEMPTS = 3
 
 /**
  * Writes the annotations that `change` returns for the newest version of the Lease, upon that version alone: after a conflict it is
  * called again. `unsure`: an earlier write may have been made. It throws if nothing may be written, and returns `null` if nothing needs
  * to be. Resolves to the Lease as it then is.
  */
-export async function swap(
+export async function updateAnnotations(
   cluster: Pick<Operable, 'lease' | 'annotate'>,
   change: (lease: Lease, unsure: boolean) => Annotations | null,
 ): Promise<Lease> {
   let unsure: Annotations | null = null
-  let unanswered = 0
   for (let attempt = 1; ; attempt++) {
     const lease = await cluster.lease()
     // The answer to our write may have been lost: do not take it for that of another operator.
@@ -207,12 +172,10 @@ export async function swap(
       return await cluster.annotate(lease, annotations)
     } catch (error) {
       if (!(error instanceof ApiError)) throw error
-      const { code, mayHaveCommitted } = error
-      if (code !== 'conflict' && !mayHaveCommitted) throw asOperationError(error)
-      if (code === 'timeout') unanswered++
-      if (mayHaveCommitted) unsure = annotations
-      if (attempt < ATTEMPTS && unanswered < UNANSWERED) continue
-      const advice = code === 'conflict' ? 'try again' : 'it may have been written all the same'
+      if (error.code !== 'conflict' && !error.mayHaveCommitted) throw asOperationError(error)
+      if (error.mayHaveCommitted) unsure = annotations
+      if (attempt < ATTEMPTS) continue
+      const advice = unsure === null ? 'try again' : 'it may have been written all the same'
       throw asOperationError(error, `, ${attempt} times in a row: ${advice}`)
     }
   }

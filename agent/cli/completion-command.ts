@@ -7,7 +7,7 @@ import { print } from '../exit.ts'
  * description, and at the end `:` with what the shell completes beside them.
  */
 
-const SHELLS = ['bash', 'zsh', 'fish'] as const
+const SHELLS = ['bash', 'zsh'] as const
 
 /** `completion`, and the hidden command that a shell runs at each tab; kubectl runs it for its plugin. */
 export function addCompletion(program: Command): void {
@@ -19,7 +19,6 @@ export function addCompletion(program: Command): void {
   addExamples(command, [
     ['In ~/.bashrc: source <(langflow-leader completion bash)', 'bash'],
     ['In ~/.zshrc, after compinit: source <(langflow-leader completion zsh)', 'zsh'],
-    ['Once', 'fish > ~/.config/fish/completions/langflow-leader.fish'],
   ])
   program
     .command('complete', { hidden: true })
@@ -30,7 +29,6 @@ export function addCompletion(program: Command): void {
 /** In Cobra's numbers. */
 const FILES = 0
 const NO_FILES = 4
-const DIRECTORIES = 16
 
 interface Candidate {
   readonly value: string
@@ -74,8 +72,7 @@ function ofValue(typed: string, { argChoices = [], flags }: Option, before: stri
 
 /** By the placeholder of an option's or an argument's value. */
 function pathsOf(placeholder: string): number {
-  if (/<(file|path)>$/.test(placeholder)) return FILES
-  return /<dir>$/.test(placeholder) ? DIRECTORIES : NO_FILES
+  return /<(file|path|dir)>$/.test(placeholder) ? FILES : NO_FILES
 }
 
 function flagsOf(command: Command): Candidate[] {
@@ -101,10 +98,7 @@ __langflow_leader() {
   [[ $line == *[[:space:]] ]] && words+=('')
   mapfile -t out < <(langflow-leader complete -- "\${words[@]:1}" 2>/dev/null)
   [[ \${#out[@]} -eq 0 ]] && return
-  case "\${out[-1]}" in
-    :0) compopt -o default ;;
-    :16) compopt -o dirnames ;;
-  esac
+  [[ \${out[-1]} == :0 ]] && compopt -o default
   unset 'out[-1]'
   # Bash itself takes what stands before the last = or : for another word.
   current=\${words[-1]}
@@ -126,28 +120,11 @@ _langflow_leader() {
   done
   case "\${lines[-1]}" in
     :0) compset -P '*='; _files ;;
-    :16) compset -P '*='; _files -/ ;;
     *) _describe langflow-leader described ;;
   esac
 }
 if [[ \${funcstack[1]} == _langflow_leader ]]; then _langflow_leader "$@"
 else compdef _langflow_leader langflow-leader
 fi
-`,
-  fish: `# fish completion for langflow-leader
-function __langflow_leader
-  set -l words (commandline -opc)
-  set -l current (commandline -ct)
-  set -l lines (langflow-leader complete -- $words[2..] "$current" 2>/dev/null)
-  test (count $lines) -gt 0; or return
-  test (count $lines) -gt 1; and string join \\n -- $lines[1..-2]
-  switch $lines[-1]
-    case :0
-      __fish_complete_path "$current"
-    case :16
-      __fish_complete_directories "$current" ''
-  end
-end
-complete -c langflow-leader -f -a '(__langflow_leader)'
 `,
 }

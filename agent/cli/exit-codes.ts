@@ -35,8 +35,6 @@ export const ERROR_CODES = {
   refused: EXIT_CODES.refused,
   /** Others wrote the Lease meanwhile, again and again. */
   conflict: EXIT_CODES.refused,
-  /** An agent is of a version that does not know this yet. */
-  too_old: EXIT_CODES.refused,
   /** The user did not confirm. */
   declined: EXIT_CODES.refused,
   unreachable: EXIT_CODES.unreachable,
@@ -65,12 +63,6 @@ export function asOperationError(error: unknown, more = ''): unknown {
   if (error instanceof KubeConfigError) return new OperationError('no_kubeconfig', error.message)
   if (!(error instanceof ApiError)) return error
   return new OperationError(codeOf(error), `${error.message}${more}`, { cause: error })
-}
-
-/** Whether a request that failed may have been carried out nevertheless: its answer never came. */
-export function mayHaveHappened(error: unknown): boolean {
-  const cause = error instanceof OperationError ? error.cause : error
-  return cause instanceof ApiError && cause.mayHaveCommitted
 }
 
 function codeOf({ code }: ApiError): ErrorCode {

@@ -1,9 +1,9 @@
 import type { Command } from 'commander'
 import { addExamples } from '../config/command-line.ts'
 import { addFlags, readFlags } from '../config/setting.ts'
-import { OUTPUT_SETTINGS, SOURCE_SETTINGS } from './cluster-settings.ts'
+import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'
 
-export const HISTORY_SETTINGS = { ...SOURCE_SETTINGS, ...OUTPUT_SETTINGS }
+export const HISTORY_SETTINGS = { ...OPERATE_SETTINGS, ...OUTPUT_SETTINGS }
 
 export function addHistory(program: Command): void {
   const command = program
@@ -16,15 +16,13 @@ export function addHistory(program: Command): void {
   ])
   command.action(async () => {
     const { output, ...from } = readFlags(command, HISTORY_SETTINGS)
-    const { formatted, operating, paintFor, write } = await import('./output.ts')
+    const { formatted, operating, write } = await import('./output.ts')
     const { historyTable } = await import('./history-table.ts')
     const { sourceOf } = await import('./overview.ts')
     await operating(output, async () => {
       using source = await sourceOf(from)
       const terms = await source.history()
-      await write(
-        formatted(output, { terms }, () => historyTable(terms, Date.now(), paintFor(process.stdout))),
-      )
+      await write(formatted(output, { terms }, () => historyTable(terms, Date.now())))
     })
   })
 }

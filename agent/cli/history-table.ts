@@ -1,8 +1,8 @@
 import type { PastTerm } from '../lease/lease-history.ts'
-import { type Cell, type Paint, plain, span, table } from './output.ts'
+import { type Cell, span, table } from './output.ts'
 
 /** The terms as a table, in their order. @param wallMs now */
-export function historyTable(terms: readonly PastTerm[], wallMs: number, paint: Paint = plain): string {
+export function historyTable(terms: readonly PastTerm[], wallMs: number): string {
   if (terms.length === 0) return 'The Lease remembers no term.\n'
   const rows = terms.map(({ epoch, holder, began, because, phases, gapMs, stopMs, ...end }) => [
     String(epoch),
@@ -11,15 +11,15 @@ export function historyTable(terms: readonly PastTerm[], wallMs: number, paint: 
     span((end.ended === null ? wallMs : Date.parse(end.ended)) - Date.parse(began)),
     because,
     ...[phases.detectMs, phases.acquireMs, phases.startMs, phases.healthyMs, gapMs].map(seconds),
-    endCell(end),
+    endOf(end),
     seconds(stopMs),
   ])
-  return `${table(HEAD, rows, paint)}\n`
+  return `${table(HEAD, rows)}\n`
 }
 
 const HEAD = 'EPOCH,HOLDER,BEGAN,LASTED,BECAUSE,DETECT,ACQUIRE,START,HEALTHY,NO SERVER,ENDED,STOP'.split(',')
 
-function endCell({ ended, endedBecause }: Pick<PastTerm, 'ended' | 'endedBecause'>): Cell {
+function endOf({ ended, endedBecause }: Pick<PastTerm, 'ended' | 'endedBecause'>): Cell {
   return endedBecause ?? (ended === null ? ['green', 'lasts'] : 'unknown')
 }
 

@@ -5,27 +5,20 @@ import { OperationError } from './exit-codes.ts'
 
 export type Format = 'table' | 'wide' | 'json' | 'yaml'
 
-type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red'
-
-/** Styles a text, or returns it as it is. */
-export type Paint = (style: Style, text: string) => string
-
-export const plain: Paint = (_, text) => text
-
-/** With colours if `stream` is a terminal that takes them (NO_COLOR). */
-export function paintFor(stream: NodeJS.WriteStream): Paint {
-  return (style, text) => styleText(style, text, { stream })
-}
+type Style = 'bold' | 'green' | 'yellow' | 'red'
 
 /** What stands in one place of a table: a word or a name of printable ASCII, each as wide as it has characters. */
 export type Cell = string | readonly [Style, string]
 
-/** Columns under their heads, two spaces apart and without lines, as kubectl prints them; control characters escaped. */
-export function table(head: readonly string[], rows: readonly (readonly Cell[])[], paint = plain): string {
+/**
+ * Columns under their heads, two spaces apart and without lines, as kubectl prints them; control characters escaped. With colours if
+ * standard output is a terminal that takes them (NO_COLOR).
+ */
+export function table(head: readonly string[], rows: readonly (readonly Cell[])[]): string {
   const shown = [head, ...rows].map((row) =>
     row.map((cell) => {
       const text = oneLine(typeof cell === 'string' ? cell : cell[1])
-      return { text: typeof cell === 'string' ? text : paint(cell[0], text), width: text.length }
+      return { text: typeof cell === 'string' ? text : styleText(cell[0], text), width: text.length }
     }),
   )
   const widths = head.map((_, column) => Math.max(...shown.map((row) => row[column]?.width ?? 0)))
@@ -51,14 +44,10 @@ export function span(ms: number | null): string {
   return parts.join('')
 }
 
-/**
- * `value` in this format; `asTable`: the same for people, with a line break at its end. `oneOfMany`: others follow, each as a line of
- * JSON or a document of YAML.
- */
-export function formatted(format: Format, value: unknown, asTable: () => string, oneOfMany = false): string {
-  if (format === 'json') return `${JSON.stringify(value, null, oneOfMany ? undefined : 2)}\n`
-  if (format === 'yaml') return `${oneOfMany ? '---\n' : ''}${stringify(value, { lineWidth: 0 })}`
-  return `${asTable()}${oneOfMany ? '\n' : ''}`
+/** `value` in this format; `asTable`: the same for people, with a line break at its end. */
+export function formatted(format: Format, value: unknown, asTable: () => string): string {
+  if (format === 'json') return `${JSON.stringify(value, null, 2)}\n`
+  return format === 'yaml' ? stringify(value, { lineWidth: 0 }) : asTable()
 }
 
 /** Writes on standard output. Rejects with a `FatalError` if its reader has ended. */

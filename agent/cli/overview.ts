@@ -44,7 +44,7 @@ export async function sourceOf({ url, ...options }: ClusterOptions): Promise<Sou
       return overviewOf(lease, replicas, Date.now())
     },
     history: async () => historyOf(await cluster.lease()),
-    [Symbol.dispose]: () => cluster.close(),
+    [Symbol.dispose]: () => cluster[Symbol.dispose](),
   }
 }
 
@@ -142,23 +142,15 @@ function whyNobody(holder: string | null, replicas: readonly ReplicaRow[]): stri
   return `${row.pod} holds the Lease, and is ${stateOf(row.status)}`
 }
 
-/** The state of a replica in a word or two: `serving` for a leader that serves, `ready` for a follower that could take over. */
+/** The state of a replica in a word or two. What keeps a follower from taking over is its `unable`. */
 export function stateOf(status: AgentStatus): string {
-  const { role, workload, leadership, standby, langflow, couldTakeOver } = status
+  const { role, workload, leadership, couldTakeOver } = status
   if (workload.state === 'unstoppable') return workload.state
-  if (leadership.steppingDown !== null && !leadership.doubt) return 'stepping down'
-  if (workload.state === 'stopping') return workload.state
-  if (role === 'leader') {
-    if (leadership.doubt) return 'in doubt'
-    if (serves(status)) return 'serving'
-    if (workload.launcher !== 'connected') return `launcher ${workload.launcher}`
-    // During a pause, a LangFlow that has ended is not started again.
-    const isLeftAlone = (status.pause ?? null) !== null && workload.state === 'idle'
-    return workload.servedSince === null && !isLeftAlone ? 'starting' : 'not healthy'
-  }
-  if (couldTakeOver) return 'ready'
-  if (workload.launcher !== 'connected') return `launcher ${workload.launcher}`
-  if (langflow.outdated) return 'outdated'
-  if (leadership.coolDownMs !== null) return 'cooling down'
-  return standby.state === 'preparing' ? 'preparing' : 'not ready'
+  if (leadership.doubt) return 'in doubt'
+  if (leadership.steppingDown !== null) return 'stepping down'
+  if (role === 'follower') return couldTakeOver ? 'ready' : 'not ready'
+  if (serves(status)) return 'serving'
+  // During a pause, a LangFlow that has ended is not started again.
+  const isLeftAlone = (status.pause ?? null) !== null && workload.state === 'idle'
+  return workload.servedSince === null && !isLeftAlone ? 'starting' : 'not healthy'
 }

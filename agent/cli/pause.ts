@@ -9,7 +9,7 @@ import {
   pauseOf,
 } from '../lease/operator-annotations.ts'
 import type { ReplicaRow } from '../observe/agent-status.ts'
-import { Cluster, holderRow, type Operable, swap } from './cluster.ts'
+import { Cluster, holderRow, type Operable, updateAnnotations } from './cluster.ts'
 import { EXIT_CODES, OperationError } from './exit-codes.ts'
 import { formatted, operating, write } from './output.ts'
 import type { PauseOptions, ResumeOptions } from './pause-command.ts'
@@ -66,23 +66,14 @@ export async function pause(
   { forMs, reason }: Pick<PauseOptions, 'forMs' | 'reason'>,
 ): Promise<PauseChange> {
   const rows = await cluster.replicas()
-  const old = rows.filter(({ status }) => status !== null && status.pause === undefined)
-  if (old.length > 0) {
-    const pods = old.map(({ pod, status }) => `${pod} (${status?.version})`).join(', ')
-    throw new OperationError(
-      'too_old',
-      `a langflow-leader that knows no pause would not keep it: update ${pods} first`,
-    )
-  }
   let before = null as Pause | null
-  await swap(cluster, (lease) => {
+  await updateAnnotations(cluster, (lease) => {
     const leader = holderRow(lease, rows)
     const name = leaderOf(lease, rows)
     const busy = name === null ? null : underWay(lease, name, leader?.status ?? null)
     if (busy !== null) throw new OperationError('switchover', `${busy}: pause when it is over`)
     // The replicas judge a pause by the leader's clock: that of this machine may be wrong.
-    const told = Date.parse(leader?.status?.now ?? '')
-    const wallMs = Number.isNaN(told) ? clock.now().wall : told
+    const wallMs = Date.parse(leader?.status?.now ?? '') || clock.now().wall
     before = pauseOf(lease, wallMs)
     return {
       [PAUSED]: 'true',
@@ -96,7 +87,7 @@ export async function pause(
 /** Ends a pause, also one that is over and still noted. Otherwise as `pause`. */
 export async function resume(cluster: Operable, clock: Clock): Promise<PauseChange> {
   let before = null as Pause | null
-  await swap(cluster, (lease) => {
+  await updateAnnotations(cluster, (lease) => {
     before = pauseOf(lease, 0)
     return removal(lease)
   })
@@ -115,44 +106,34 @@ function leaderOf(lease: Lease, rows: readonly ReplicaRow[]): string | null {
   return holderOf(lease) === '' ? null : (holderRow(lease, rows)?.pod ?? holderOf(lease))
 }
 
-/** Looks until the leader and each other replica that answers show what the Lease says; for 5 s at most. */
+/** Looks until each replica that answers shows what the Lease says; for 5 s at most. */
 async function settled(cluster: Operable, clock: Clock): Promise<Omit<PauseChange, 'before'>> {
   const end = clock.mono() + SHOWN_WITHIN_MS
+  // The Lease is read last: what it says then is the newest.
+  const read = async () => ({ rows: await cluster.replicas(), lease: await cluster.lease() })
   for (;;) {
-    const look = await lookAtPause(cluster).catch((error: Error) => error)
-    const late = clock.mono() >= end
-    if (!(look instanceof Error)) {
-      const { row, ...change } = look
-      if (change.after !== null) await refuseIfHandingOver(cluster, row)
-      const isSilent = change.replicas.find(({ pod }) => pod === row?.pod)?.shows === null
-      if (late || (!isSilent && change.replicas.every(({ shows }) => shows !== false))) return change
-    } else if (late) {
-      throw new OperationError(
-        'unreachable',
-        `the Lease says so now, but what the replicas show is unknown: ${look.message}`,
-      )
-    }
+    const { rows, lease } = await read().catch(({ message }: Error) => {
+      throw new OperationError('unreachable', `the Lease is written, but cannot be read back: ${message}`)
+    })
+    const after = pauseOf(lease, 0)
+    if (after !== null) await refuseIfHandingOver(cluster, holderRow(lease, rows))
+    const replicas = rows.map((row) => shownBy(row, after))
+    if (replicas.every(({ shows }) => shows !== false) || clock.mono() >= end)
+      return { after, leader: leaderOf(lease, rows), replicas }
     await wait(clock, LOOK_MS)
   }
 }
 
-/** Reads the replicas first: what the Lease says afterwards is the newest. `row`: the leader's. */
-async function lookAtPause(cluster: Operable) {
-  const rows = await cluster.replicas()
-  const lease = await cluster.lease()
-  const after = pauseOf(lease, 0)
-  const replicas = rows.map(({ pod, status, problem }): Shown => {
-    const pause = status?.pause
-    const isShown = pause?.until === after?.until && pause?.reason === after?.reason
-    return { pod, shows: status === null ? null : isShown, problem }
-  })
-  return { after, leader: leaderOf(lease, rows), replicas, row: holderRow(lease, rows) }
+function shownBy({ pod, status, problem }: ReplicaRow, after: Pause | null): Shown {
+  if (status === null) return { pod, shows: null, problem }
+  const { pause } = status
+  return { pod, shows: pause?.until === after?.until && pause?.reason === after?.reason, problem }
 }
 
 /** No replica could follow a leader that hands over. It removes a later pause itself, but not one that it saw before. */
 async function refuseIfHandingOver(cluster: Operable, leader: ReplicaRow | null): Promise<void> {
   if (!leader?.status || !isHandingOver(leader.status)) return
-  await swap(cluster, removal)
+  await updateAnnotations(cluster, removal)
   throw new OperationError(
     'switchover',
     `${leader.pod} hands over (${leader.status.leadership.steppingDown ?? 'to another one'}), so the pause is taken back: pause when it is over`,
@@ -166,54 +147,28 @@ export function isInForce({ after, leader, replicas }: PauseChange): boolean {
 }
 
 /** What came of `pause`, for people: one sentence each line. */
-export function describePaused(change: PauseChange): string {
-  const { before, after, leader, replicas } = change
-  if (after === null) {
-    const leads = leader === null ? 'no replica leads' : `${leader} holds the Lease`
-    return lines(
-      `not paused: the leader was handing over, or somebody resumed; ${leads}: pause again`,
-      ...describeShown(replicas),
-    )
-  }
-  const was = before === null ? '' : `was paused ${describePause(before)}; now `
-  return lines(`${was}paused ${describePause(after)}`, describeLeader(change), ...describeShown(replicas))
+export function describePaused({ after, leader, replicas }: PauseChange): string {
+  if (after === null) return lines('not paused: the leader hands over, or an operator resumed: pause again')
+  return lines(`paused ${describePause(after)}`, leads(leader, replicas), ...notShown(replicas))
 }
 
-function describeLeader({ leader, replicas }: PauseChange): string {
-  if (leader === null)
-    return 'no replica leads, and none takes over until then: langflow-leader resume lets one take over'
-  const row = replicas.find(({ pod }) => pod === leader)
-  if (row === undefined)
-    return `${leader} holds the Lease, and there is no such pod here: see langflow-leader status`
-  return row.shows
-    ? `${leader} stays the leader; LangFlow is left alone where it fails, and nobody takes over. Without the API server it still stops`
-    : `${leader} holds the Lease, and does not show the pause: see langflow-leader status`
+function leads(leader: string | null, replicas: readonly Shown[]): string {
+  if (leader === null) return 'no replica leads, and none takes over until langflow-leader resume'
+  if (replicas.every(({ pod }) => pod !== leader))
+    return `${leader} holds the Lease, and this cluster has no such pod`
+  return `${leader} stays the leader, and LangFlow is left alone if it fails; without the API server it still stops`
 }
 
 /** What came of `resume`. */
-export function describeResumed({ before, leader, replicas }: PauseChange): string {
-  return lines(
-    before === null ? 'nothing was paused' : `resumed; it was paused ${describePause(before)}`,
-    leader === null
-      ? 'nobody leads; whoever could take over does'
-      : `${leader} leads; others take over again where it fails`,
-    ...describeShown(replicas),
-  )
+export function describeResumed({ before, replicas }: PauseChange): string {
+  const resumed = before === null ? 'nothing was paused' : `resumed; it was paused ${describePause(before)}`
+  return lines(resumed, ...notShown(replicas))
 }
 
-function describeShown(replicas: readonly Shown[]): string[] {
-  const pods = (wanted: boolean) =>
-    replicas
-      .filter(({ shows }) => shows === wanted)
-      .map(({ pod }) => pod)
-      .join(', ')
-  const told = []
-  if (pods(true)) told.push(`shown by ${pods(true)}`)
-  if (pods(false))
-    told.push(`NOT shown by ${pods(false)}: they may not see the Lease; see langflow-leader status`)
-  for (const { pod, shows, problem } of replicas)
-    if (shows === null) told.push(`${pod} does not answer, so that nobody knows: ${problem}`)
-  return told
+function notShown(replicas: readonly Shown[]): string[] {
+  return replicas
+    .filter(({ shows }) => !shows)
+    .map(({ pod, problem }) => `${pod} does not show it: ${problem ?? 'it may not see the Lease'}`)
 }
 
 function lines(...sentences: string[]): string {

@@ -21,33 +21,18 @@ const DEADLINE_MS = 5_000
  */
 export async function replicasAt(base: URL): Promise<ReplicaRow[]> {
   const url = new URL('replicas', base.href.endsWith('/') ? base : `${base.href}/`)
-  const read = z.safeParse(Rows, await ask(url))
+  const signal = AbortSignal.timeout(DEADLINE_MS)
+  const response = await fetch(url, { redirect: 'error', signal }).catch((error) => {
+    throw new OperationError('unreachable', `cannot reach ${url.href}: ${error.cause?.code ?? error.message}`)
+  })
+  const read = z.safeParse(Rows, await response.json().catch(() => null))
   if (!read.success)
     throw new OperationError(
       'unreachable',
-      `${base.href} answers, but not as an agent does: give the address of its --listen, such as http://127.0.0.1:8090`,
+      `${url.href} answers ${response.status}, but not as an agent: give the address of its --listen, such as http://127.0.0.1:8090`,
     )
   return read.data.map(({ pod, node, status, problem }) => {
     const known = statusOf(status)
     return { pod, node, status: known, problem: known === null ? (problem ?? NO_STATUS) : null }
   })
-}
-
-/** JSON; `null`: there is no such page, or it is not JSON. */
-async function ask(url: URL): Promise<unknown> {
-  try {
-    const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(DEADLINE_MS) })
-    if (response.status === 404) return null
-    if (!response.ok) throw new OperationError('unreachable', `${url.href} answers ${response.status}`)
-    return await response.json()
-  } catch (error) {
-    if (error instanceof OperationError) throw error
-    if (error instanceof SyntaxError) return null
-    const { name, message, cause } = error as Error & { cause?: NodeJS.ErrnoException }
-    const problem =
-      name === 'TimeoutError'
-        ? `${url.href} does not answer within ${DEADLINE_MS / 1000} s`
-        : `cannot reach ${url.href}: ${cause?.code ?? cause?.message ?? message}`
-    throw new OperationError('unreachable', problem, { cause: error })
-  }
 }

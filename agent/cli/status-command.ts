@@ -1,13 +1,12 @@
-import { addAbortListener } from 'node:events'
+import { setTimeout } from 'node:timers/promises'
 import type { Command } from 'commander'
-import { type Clock, pause, systemClock } from '../clock.ts'
 import { addExamples } from '../config/command-line.ts'
 import { addFlags, choice, group, onOff, readFlags, type Values } from '../config/setting.ts'
 import { oneLine } from '../exit.ts'
-import { SOURCE_SETTINGS } from './cluster-settings.ts'
+import { OPERATE_SETTINGS } from './cluster-settings.ts'
 
 export const STATUS_SETTINGS = {
-  ...SOURCE_SETTINGS,
+  ...OPERATE_SETTINGS,
   ...group('Output', {
     output: {
       ...choice(
@@ -38,55 +37,33 @@ export function addStatus(program: Command): void {
   })
 }
 
-/** Resolves to the exit code. */
-async function status({ output, watch: again, ...from }: Values<typeof STATUS_SETTINGS>): Promise<number> {
+/** Resolves to the exit code; with `--watch` not before Ctrl-C ends the process. */
+async function status({ output, watch, ...from }: Values<typeof STATUS_SETTINGS>): Promise<number> {
   const { EXIT_CODES } = await import('./exit-codes.ts')
-  const { formatted, paintFor, write } = await import('./output.ts')
+  const { formatted, write } = await import('./output.ts')
   const { sourceOf } = await import('./overview.ts')
   const { statusTable } = await import('./status-table.ts')
-  const { interruption } = await import('./terminal.ts')
-  const { stdout, stderr } = process
   using source = await sourceOf(from)
-  let ok = false
   const look = async () => {
     const overview = await source.overview()
-    ok = overview.ok
-    const style = { paint: paintFor(stdout), wide: output === 'wide' }
-    const asTable = () => statusTable(overview, Date.now(), style)
-    return formatted(output, overview, asTable, again && !stdout.isTTY)
+    const text = formatted(output, overview, () => statusTable(overview, Date.now(), output === 'wide'))
+    return { ok: overview.ok, text }
   }
-  if (!again) {
-    await write(await look())
-    return ok ? EXIT_CODES.fine : EXIT_CODES.failed
+  const before = !watch ? '' : process.stdout.isTTY ? CLEAR : output === 'yaml' ? '---\n' : ''
+  const first = await look()
+  await write(before + first.text)
+  while (watch) {
+    await setTimeout(PERIOD_MS)
+    // A moment without an answer, such as a restart of the API server, does not end it.
+    await look().then(
+      ({ text }) => write(before + text),
+      ({ message }) => process.stderr.write(`langflow-leader: ${oneLine(message)}\n`),
+    )
   }
-  using interrupted = interruption()
-  const warn = (sentence: string) => void stderr.write(`langflow-leader: ${sentence}\n`)
-  const show = (text: string) => write(stdout.isTTY ? `${CLEAR}${text}` : text)
-  await watch(systemClock, { look, show, warn }, interrupted.signal)
-  return EXIT_CODES.interrupted
+  return first.ok ? EXIT_CODES.fine : EXIT_CODES.failed
 }
 
 /** Between two looks of `--watch`. */
 const PERIOD_MS = 2_000
 /** Moves to the top, and empties the screen. */
 const CLEAR = '\u001b[H\u001b[2J'
-
-interface Watched {
-  readonly look: () => Promise<string>
-  readonly show: (text: string) => Promise<void>
-  readonly warn: (sentence: string) => void
-}
-
-/** Shows each look until `signal`. A look that fails is a warning; rejects if the first one fails. */
-export async function watch(clock: Clock, { look, show, warn }: Watched, signal: AbortSignal): Promise<void> {
-  const aborted = new Promise<void>((resolve) => addAbortListener(signal, () => resolve()))
-  let failed = (error: Error): void => {
-    throw error
-  }
-  while (!signal.aborted) {
-    const text = await Promise.race([look().catch(failed), aborted])
-    failed = ({ message }) => warn(oneLine(message))
-    if (text !== undefined) await show(text)
-    await pause(clock, PERIOD_MS, aborted)
-  }
-}

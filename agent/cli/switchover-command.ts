@@ -66,7 +66,7 @@ async function switchover(
   const asked = to ?? ANYBODY
   const confirmed = terminal === null ? null : await readPlan(cluster, systemClock, asked)
   if (terminal !== null && confirmed !== null) await confirm(terminal, question(confirmed), signal)
-  const plan = await requestSwitchover(cluster, systemClock, asked, confirmed, signal)
+  const plan = await requestSwitchover(cluster, systemClock, asked, confirmed)
   if (!wait) {
     const result = { result: 'requested', asked, from: plan.from }
     await write(formatted(output, result, () => describeRequested(plan)))

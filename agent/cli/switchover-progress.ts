@@ -19,14 +19,6 @@ export interface Phase {
   readonly pod: string
   /** Milliseconds since the request was written, as seen from here. */
   readonly afterMs: number
-  /** What was seen to wait at the fronts since the phase before; `null`: no replica has one. */
-  readonly held: Held | null
-}
-
-/** What waits at the fronts of all replicas: the most at one look, and the longest wait of any. */
-export interface Held {
-  readonly requests: number
-  readonly longestMs: number
 }
 
 /** A switchover that is over: a leader serves again. */
@@ -42,8 +34,6 @@ export interface Switched {
   /** Who measured that: the new leader, or this program, in steps of `LOOK_MS`. */
   readonly gapFrom: 'leader' | 'seen'
   readonly phases: readonly Phase[]
-  /** What was seen to wait at the fronts, all in all; `null`: no replica has one. */
-  readonly held: Held | null
   /** What the gap consists of, in milliseconds, as both leaders noted it; `null`: unknown. */
   readonly took: ({ readonly stopMs: number | null } & Phases) | null
 }
@@ -123,8 +113,6 @@ class SwitchoverProgress {
   private epoch: number
   /** The pod of the leader, or of the one that follows it. */
   private subject: string
-  /** Since the last phase. */
-  private held: Held | null = null
   /** Deadline for the new leader's note on the time without a server, in monotonic milliseconds; `null`: it does not serve yet. */
   private notedBy: number | null = null
 
@@ -147,7 +135,6 @@ class SwitchoverProgress {
   /** Throws an `OperationError` if nothing will come of it. @param rows read after the Lease */
   saw(lease: Lease, rows: readonly ReplicaRow[]): void {
     this.lease = lease
-    this.held = mostOf([this.held, heldAt(rows)])
     if (holderOf(lease) === '') this.reach('released', this.subject)
     else if (epochOf(lease) > this.epoch) {
       // If another replica takes over from the new leader, it begins anew.
@@ -187,7 +174,6 @@ class SwitchoverProgress {
       gapMs: Math.round(notedMs ?? seenMs),
       gapFrom: notedMs === null ? 'seen' : 'leader',
       phases: this.phases,
-      held: mostOf([this.held, ...this.phases.map(({ held }) => held)]),
       took: after === undefined ? null : { stopMs: before?.stopMs ?? null, ...after.phases },
     }
   }
@@ -195,8 +181,7 @@ class SwitchoverProgress {
   private reach(phase: Phase['phase'], pod: string): void {
     const last = this.phases.at(-1)
     if (last !== undefined && last.pod === pod && PHASES.indexOf(phase) <= PHASES.indexOf(last.phase)) return
-    const reached = { phase, pod, afterMs: Math.round(this.clock.mono() - this.since), held: this.held }
-    this.held = null
+    const reached = { phase, pod, afterMs: Math.round(this.clock.mono() - this.since) }
     this.phases.push(reached)
     this.tell(reached)
   }
@@ -208,59 +193,27 @@ function whyRefused({ switchover }: AgentStatus, { from, to }: Plan): string {
     : `somebody else took the request back before ${from} had begun with it`
 }
 
-function heldAt(rows: readonly ReplicaRow[]): Held | null {
-  const fronts = rows.flatMap(({ status }) => status?.traffic.front ?? [])
-  if (fronts.length === 0) return null
-  return {
-    requests: fronts.reduce((sum, { held }) => sum + held, 0),
-    longestMs: Math.max(...fronts.map(({ oldestHeldMs }) => oldestHeldMs)),
-  }
-}
-
-function mostOf(all: readonly (Held | null)[]): Held | null {
-  const seen = all.filter((held) => held !== null)
-  if (seen.length === 0) return null
-  return {
-    requests: Math.max(...seen.map(({ requests }) => requests)),
-    longestMs: Math.max(...seen.map(({ longestMs }) => longestMs)),
-  }
-}
-
 /** Another pod leads than was asked for, or the same as before. */
 export function isElsewhere({ from, to }: Switched, { to: asked }: Plan): boolean {
   return to === from || (asked !== ANYBODY && to !== asked)
 }
 
-/** `   1.3 s  released   langflow-0  held: 12, longest 0.8 s` */
-export function phaseLine({ phase, pod, afterMs, held }: Phase): string {
-  const waits =
-    held === null || held.requests === 0 ? '' : `held: ${held.requests}, longest ${seconds(held.longestMs)}`
-  return `${`${seconds(afterMs).padStart(8)}  ${phase.padEnd(9)}  ${pod}  ${waits}`.trimEnd()}\n`
+/** `   1.3 s  released   langflow-0` */
+export function phaseLine({ phase, pod, afterMs }: Phase): string {
+  return `${seconds(afterMs).padStart(8)}  ${phase.padEnd(9)}  ${pod}\n`
 }
 
 /** What came of it, for people: one sentence each line. */
 export function describeSwitched(switched: Switched, plan: Plan): string {
-  const { from, to, crashed, gapMs, gapFrom, held, took, phases } = switched
+  const { from, to, crashed, gapMs, gapFrom, took } = switched
   const parts = Object.entries(took ?? {}).flatMap(([name, ms]) =>
     ms === null ? [] : [`${name.slice(0, -'Ms'.length)} ${seconds(ms)}`],
   )
   const gap = `${gapFrom === 'seen' ? 'about ' : ''}${seconds(gapMs)}${parts.length > 0 ? ` (${parts.join(', ')})` : ''}`
   const leads = to === from ? `${to} leads and serves again` : `${to} leads and serves instead of ${from}`
   const lines = [`${leads}; nobody served for ${gap}`]
-  if (held !== null) lines.push(describeWaits(held))
   if (crashed) lines.push(`${from} ended before it could hand over: its Lease had to expire`)
-  const led = phases.find(({ phase, pod }) => phase === 'acquired' && plan.candidates.includes(pod))?.pod
-  if (isElsewhere(switched, plan) && led !== undefined)
-    lines.push(`${led} had the Lease before ${to}: langflow-leader history says why its term ended`)
-  else if (isElsewhere(switched, plan))
-    lines.push(
-      `${plan.candidates.join(' or ')} was to lead, and did not take over: see langflow-leader status`,
-    )
+  if (isElsewhere(switched, plan))
+    lines.push(`${plan.candidates.join(' or ')} was to lead, and does not: see langflow-leader history`)
   return `${lines.join('\n')}\n`
-}
-
-function describeWaits({ requests, longestMs }: Held): string {
-  if (requests === 0) return 'no request was seen to wait at the fronts'
-  if (requests === 1) return `1 request was seen to wait at the fronts, for ${seconds(longestMs)}`
-  return `up to ${requests} requests at a time were seen to wait at the fronts, the longest for ${seconds(longestMs)}`
 }

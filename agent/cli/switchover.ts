@@ -11,7 +11,7 @@ import {
   switchoverOf,
 } from '../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
-import { holderRow, type Operable, swap } from './cluster.ts'
+import { holderRow, type Operable, updateAnnotations } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 
 /** A switchover that was possible when Lease and replicas were read. */
@@ -34,19 +34,17 @@ export interface Plan {
  */
 export function planSwitchover(lease: Lease, rows: readonly ReplicaRow[], to: string, wallMs: number): Plan {
   const holder = holderOf(lease)
-  if (holder === '')
-    throw new OperationError(
-      'nobody_leads',
-      'nobody leads, so there is nobody to switch over from: a replica that can takes the Lease by itself; see status',
-    )
+  if (holder === '') throw new OperationError('nobody_leads', 'no replica leads: see langflow-leader status')
   const leader = holderRow(lease, rows)
   const from = leader?.pod ?? podOf(holder)
-  const status = answerOf(leader, from)
-  if (status.switchover === undefined)
+  const status = leader?.status ?? null
+  if (status === null) {
+    const why = leader === null ? 'this cluster has no such pod' : leader.problem
     throw new OperationError(
-      'too_old',
-      `${from} runs langflow-leader ${status.version}, which knows no switchover: update it first`,
+      'leader_silent',
+      `${from} holds the Lease and does not report its status: ${why}`,
     )
+  }
   const pause = pauseOf(lease, wallMs)
   if (pause !== null)
     throw new OperationError(
@@ -72,8 +70,7 @@ export function question({ from, candidates }: Plan): string {
 
 /**
  * Asks the leader for a switchover that is possible now, by one compare-and-swap. Resolves once the Lease says so, before the leader
- * has answered. Rejects with an `OperationError` if nothing, or perhaps nothing, was asked for. A request to the API server that is
- * under way when `signal` aborts is waited for: then it is certain whether the Lease was written.
+ * has answered. Rejects with an `OperationError` if nothing, or perhaps nothing, was asked for.
  *
  * @param confirmed the plan that the user has confirmed; `null`: it was not asked for
  */
@@ -82,16 +79,10 @@ export async function requestSwitchover(
   clock: Clock,
   to: string,
   confirmed: Plan | null,
-  signal?: AbortSignal,
 ): Promise<Plan> {
   const rows = await cluster.replicas()
   let plan = confirmed
-  await swap(cluster, (lease, unsure) => {
-    if (signal?.aborted)
-      throw new OperationError(
-        'interrupted',
-        `interrupted: ${unsure ? `it may have been asked for: ${howToTakeBack(cluster)}` : 'nothing was asked for'}`,
-      )
+  await updateAnnotations(cluster, (lease, unsure) => {
     // A leader with nothing open may already have done what it was asked for.
     if (unsure && plan !== null && (holderOf(lease) !== plan.holder || epochOf(lease) !== plan.epoch))
       return null
@@ -108,10 +99,6 @@ export function describeRequested({ from, candidates }: Plan): string {
   return `${from} is asked to hand over to ${candidates.join(' or ')}; see langflow-leader status\n`
 }
 
-function howToTakeBack({ namespace, leaseName }: Operable): string {
-  return `take it back with kubectl annotate lease ${leaseName} --namespace=${namespace} ${SWITCHOVER_TO}-`
-}
-
 /**
  * Takes a request back, if the Lease still says it. `begun`: the leader had begun with it, and goes on. Rejects with an
  * `OperationError` that says how to do it by hand.
@@ -120,13 +107,13 @@ export async function withdraw(
   cluster: Operable,
   { from, holder, epoch, to }: Plan,
 ): Promise<'withdrawn' | 'begun'> {
-  const lease = await swap(cluster, (lease) =>
+  const lease = await updateAnnotations(cluster, (lease) =>
     switchoverOf(lease) === to ? { [SWITCHOVER_TO]: null } : null,
   ).catch((error: Error) => {
+    const command = `kubectl annotate lease ${cluster.leaseName} --namespace=${cluster.namespace} ${SWITCHOVER_TO}-`
     throw new OperationError(
       'failed',
-      `the request could not be taken back: ${error.message}; ${howToTakeBack(cluster)}`,
-      { cause: error },
+      `the request could not be taken back: ${error.message}; take it back with ${command}`,
     )
   })
   if (holderOf(lease) !== holder || epochOf(lease) !== epoch) return 'begun'
@@ -143,41 +130,11 @@ export function isHandingOver({ switchover, leadership }: AgentStatus): boolean 
 /** The switchover or other handover that the leader is busy with, in one sentence; `null`: none. */
 export function underWay(lease: Lease, from: string, status: AgentStatus | null): string | null {
   const asked = switchoverOf(lease)
-  if (asked !== null)
-    return `a switchover from ${from} to ${describeTarget(asked)} was asked for already${writing(lease)}`
+  if (asked !== null) return `a switchover from ${from} to ${describeTarget(asked)} was asked for already`
   if (status?.switchover?.state === 'under way')
     return `${from} is switching over to ${describeTarget(status.switchover.to)} already`
   const why = status?.leadership.steppingDown ?? null
   return why === null ? null : `${from} is handing over already (${why})`
-}
-
-/** Who asked and when, if the API server noted it: ` (kubectl-annotate, 2026-01-02T03:04:05Z)`. */
-function writing({ metadata }: Lease): string {
-  const notes = Array.isArray(metadata.managedFields) ? (metadata.managedFields as ManagedFields[]) : []
-  const note = notes.find(
-    ({ fieldsV1 }) => fieldsV1?.['f:metadata']?.['f:annotations']?.[`f:${SWITCHOVER_TO}`] !== undefined,
-  )
-  const known = [note?.manager, note?.time].filter((one) => one !== undefined)
-  return known.length === 0 ? '' : ` (${known.join(', ')})`
-}
-
-interface ManagedFields {
-  readonly manager?: string
-  readonly time?: string
-  readonly fieldsV1?: { 'f:metadata'?: { 'f:annotations'?: Record<string, unknown> } }
-}
-
-function answerOf(leader: ReplicaRow | null, from: string): AgentStatus {
-  if (leader === null)
-    throw new OperationError(
-      'leader_silent',
-      `${from} holds the Lease, and there is no such pod here: wait until the Lease has expired, or see status`,
-    )
-  if (leader.status !== null) return leader.status
-  throw new OperationError(
-    'leader_silent',
-    `${from} leads and does not tell whether it could hand over: ${leader.problem}`,
-  )
 }
 
 function ableOnes(rows: readonly ReplicaRow[], leader: ReplicaRow | null): string[] {
@@ -191,10 +148,8 @@ function ableOnes(rows: readonly ReplicaRow[], leader: ReplicaRow | null): strin
 function ableOne(rows: readonly ReplicaRow[], leader: ReplicaRow | null, to: string): string {
   const row = rows.find(({ pod }) => pod === to)
   if (row === undefined) {
-    const others = rows.filter((one) => one !== leader).map(({ pod }) => pod)
-    const there =
-      others.length === 0 ? 'there is no other replica' : `the other replicas are ${listed(others)}`
-    throw new OperationError('unknown_pod', `no replica is called ${to}: ${there}`)
+    const pods = listed(rows.map(({ pod }) => pod))
+    throw new OperationError('unknown_pod', `no replica is called ${to}: the replicas are ${pods}`)
   }
   if (row === leader) throw new OperationError('already_leads', `${to} leads already`)
   const why = whyUnable(row)
@@ -205,7 +160,5 @@ function ableOne(rows: readonly ReplicaRow[], leader: ReplicaRow | null, to: str
 /** Why a follower could not take over, in one sentence; `null`: it could. */
 function whyUnable({ status, problem }: ReplicaRow): string | null {
   if (status === null) return problem
-  if (status.couldTakeOver) return null
-  // An agent of an earlier version does not say why.
-  return status.unable ?? status.problem ?? 'it is not ready'
+  return status.couldTakeOver ? null : (status.unable ?? 'it is not ready')
 }

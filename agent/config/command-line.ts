@@ -2,7 +2,7 @@ import { basename } from 'node:path'
 import { Command, CommanderError, type ErrorOptions, type HelpContext } from 'commander'
 import { exitCodeOf, print, reportOf, UsageError } from '../exit.ts'
 import { VERSION } from '../version.ts'
-import { optionDescription, SettingOption, variableOf } from './setting.ts'
+import { optionDescription, SettingOption } from './setting.ts'
 
 /** A command whose every usage error is a `UsageError` of one line, thrown instead of ending the process. */
 class OneLineCommand extends Command {
@@ -93,37 +93,20 @@ const SERVICE_LINK =
  * default in force.
  */
 function unknownVariable(program: Command, env: NodeJS.ProcessEnv): string | null {
-  const flags = flagsWithVariable(program)
-  const known = new Set([...GIVEN_TO_LANGFLOW, API_KEY, ...flags.map(variableOf)])
+  const known = new Set([...GIVEN_TO_LANGFLOW, API_KEY, ...variablesOf(program)])
   const unknown = Object.keys(env)
     .sort()
     .find((name) => name.startsWith('LEADER_') && !known.has(name) && !SERVICE_LINK.test(name))
-  if (unknown === undefined) return null
-  const near = nearest(`--${unknown.slice('LEADER_'.length).toLowerCase().replaceAll('_', '-')}`, flags)
-  const advice = near
-    ? `(did you mean ${variableOf(near)}?)`
-    : 'in a prefix that is kept for this program; remove it'
-  return `unknown environment variable ${unknown} ${advice}`
+  return unknown === undefined
+    ? null
+    : `unknown environment variable ${unknown}: correct or remove it (LEADER_ is the prefix of this program)`
 }
 
-/** Each once. */
-function flagsWithVariable(command: Command): string[] {
+function variablesOf(command: Command): string[] {
   const own = command.options.flatMap((option) =>
-    option instanceof SettingOption && option.variable !== null ? (option.long ?? []) : [],
+    option instanceof SettingOption && option.variable !== null ? option.variable : [],
   )
-  return [...new Set([...own, ...command.commands.flatMap(flagsWithVariable)])]
-}
-
-/** The flag that commander would suggest for a misspelled one. */
-function nearest(flag: string, flags: readonly string[]): string | null {
-  const command = new OneLineCommand()
-  for (const one of flags) command.option(one)
-  try {
-    command.parse([flag], { from: 'user' })
-    return null
-  } catch (error) {
-    return /did you mean (?:one of )?(--[\w-]+)/.exec((error as Error).message)?.[1] ?? null
-  }
+  return [...own, ...command.commands.flatMap(variablesOf)]
 }
 
 /**

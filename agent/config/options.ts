@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { isIP } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
@@ -7,7 +6,7 @@ import { AGENT_SETTINGS, SHARED_SETTINGS } from './agent-settings.ts'
 import { defaultIdentity, FIELDS, type Pod, podOf } from './pod-fields.ts'
 import { addSettings, readSettings, type Values } from './setting.ts'
 import { contradiction, type SaidTimings, type Timings, timingsOf } from './timings.ts'
-import { formatDuration, formatListen, isOnlyLocal, type Listen } from './values.ts'
+import { formatDuration, formatListen, type Listen } from './values.ts'
 
 type Said = Values<typeof AGENT_SETTINGS>
 
@@ -143,22 +142,14 @@ function samePort(flag: string, other: string, { port }: Listen): string {
 /** Throws an Error that says what to change. */
 function trafficOf(said: OfTraffic, pod: Pod, inPod: boolean): TrafficOptions {
   const { traffic: mode, frontListen: listen, frontAddress } = said
-  if (mode === 'readiness') {
-    if (frontAddress === null) return { mode }
-    throw new Error(`--front-address is only for --traffic=front, not for ${mode}: leave it out`)
-  }
-  const from = pod.ip === null ? null : ipAddress(pod.ip)
-  const address = formatListen(frontAddress ?? { host: frontHost(listen, pod, inPod), port: listen.port })
-  if (inPod && frontAddress !== null && isOnlyLocal(frontAddress.host))
-    throw new Error(
-      `--front-address '${address}' reaches nobody but this pod itself: name an address of this pod that the others reach, or leave it out`,
-    )
-  return { mode, listen, address, from }
+  if (mode === 'readiness') return { mode }
+  const address = frontAddress ?? { host: frontHost(listen, pod, inPod), port: listen.port }
+  return { mode, listen, address: formatListen(address), from: pod.ip }
 }
 
 /** The address for other fronts, if no flag names one. */
 function frontHost({ host }: Listen, pod: Pod, inPod: boolean): string {
-  if (pod.ip !== null) return ipAddress(pod.ip)
+  if (pod.ip !== null) return pod.ip
   if (inPod)
     throw new Error(
       `--traffic=front needs ${FIELDS.ip.variable}: add it to the container's env with valueFrom.fieldRef.fieldPath ` +
@@ -166,11 +157,6 @@ function frontHost({ host }: Listen, pod: Pod, inPod: boolean): string {
     )
   // Replicas on one machine.
   return host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
-}
-
-function ipAddress(ip: string): string {
-  if (isIP(ip) !== 0) return ip
-  throw new Error(`POD_IP '${ip.slice(0, 60)}' is no IP address: take it from ${FIELDS.ip.path}`)
 }
 
 /** From the first word that is no flag, everything belongs to the workload, with or without `--` before it. */

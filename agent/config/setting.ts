@@ -14,8 +14,6 @@ export interface Setting<T> {
   readonly group: string
   /** The allowed values, if they are a few words. */
   readonly choices?: readonly string[]
-  /** The settings that are an error beside this one. */
-  readonly conflicts?: readonly string[]
   /** Throws an Error whose one sentence says what to write instead. */
   readonly parse: (text: string) => T
 }
@@ -95,7 +93,6 @@ export class SettingOption extends Option {
     this.helpGroup(`${group}:`)
     this.default(undefined, fallback ?? otherwise)
     if (choices !== undefined) this.argChoices = [...choices]
-    if (setting.conflicts !== undefined) this.conflicts([...setting.conflicts])
   }
 }
 

@@ -1,4 +1,4 @@
-import { isIP, isIPv4 } from 'node:net'
+import { isIP } from 'node:net'
 import { isAbsolute, normalize, resolve } from 'node:path'
 
 // The values of flags from their texts. Each `parse` function throws an Error whose one sentence says what to write instead.
@@ -115,10 +115,10 @@ export interface Peer {
 
 /** Reads `:8090`, `127.0.0.1:0` or `[::1]:8090`. */
 export function parseListen(text: string): Listen {
-  const { v6, host, port } = hostAndPort(text, 0, [':8090', '127.0.0.1:8090', '[::1]:8090'])
-  if (host && !isIPv4(host))
-    throw new Error('the host is an IP address, such as 127.0.0.1:8090; leave it out to listen on every one')
-  return { host: v6 ?? (host || null), port }
+  const read = hostAndPort(text)
+  if (read === null || (read.host !== '' && isIP(read.host) === 0))
+    throw new Error('write it as :8090, 127.0.0.1:8090 or [::1]:8090')
+  return { host: read.host || null, port: read.port }
 }
 
 /** As `parseListen`, with a fixed port: other replicas must know it. */
@@ -140,69 +140,41 @@ const MOST_PEERS = 32
 
 /** Reads `langflow-members:8090`, `10.0.0.7:8090` or `[fd00::7]:8090`, or several of them with commas in between. */
 export function parsePeers(text: string): readonly Peer[] {
-  const examples = ['langflow-members:8090', '10.0.0.7:8090', '[fd00::7]:8090'] as const
-  const peers = text.split(',').map((one) => parsePeer(one.trim(), examples))
+  const peers = text.split(',').map((one) => parseAddress(one.trim(), 'langflow-members:8090'))
   if (peers.length > MOST_PEERS)
     throw new Error(`list at most ${MOST_PEERS}, or one name with the addresses of all replicas`)
   return peers
 }
 
-/** See `hostAndPort` for the examples. */
-function parsePeer(text: string, examples: readonly [string, string, string]): Peer {
-  const { v6, host, port } = hostAndPort(text, 1, examples)
-  if (host === '') throw new Error(writeItAs(examples))
-  if (host !== undefined && !DNS_NAME.test(host))
-    throw new Error(`the host is a DNS name or an IP address, such as ${examples[0]}`)
-  return { host: v6 ?? (host as string), port }
-}
-
 /** Where one front is reached, as `parsePeers` reads it. */
 export function parseFrontAddress(text: string): Peer {
-  return parsePeer(text, ['10.0.0.7:8091', 'langflow-0.example.com:8091', '[fd00::7]:8091'])
+  return parseAddress(text, 'langflow-0.example.com:8091')
 }
 
-/** Whether other machines cannot reach this one by this address. */
-export function isOnlyLocal(host: string): boolean {
-  if (isIP(host) === 0) return /^localhost\.?$/i.test(host)
-  const name = new URL(`http://${formatListen({ host, port: 1 })}`).hostname
-  // An IPv4 address as an IPv6 one: 127.0.0.0/8 is written as ::ffff:7f00:0.
-  return /^(127\.|0\.0\.0\.0$|\[::1?\]$|\[::ffff:(7f|0:0\]))/.test(name)
+function parseAddress(text: string, example: string): Peer {
+  const read = hostAndPort(text)
+  if (read === null || read.port === 0 || (isIP(read.host) !== 6 && !DNS_NAME.test(read.host)))
+    throw new Error(`write a DNS name or an IP address with a port, such as ${example} or [fd00::7]:8090`)
+  return read
 }
 
-/** `host:port` or `[v6]:port` in two parts. The first example is the plainest, the last one has brackets. */
-function hostAndPort(text: string, leastPort: 0 | 1, examples: readonly [string, string, string]) {
-  const parts = /^(?:\[(?<v6>[^\]]*)\]|(?<host>[^:[\]]*)):(?<port>[^:]*)$/.exec(text)?.groups
-  if (!parts) throw new Error(writeItAs(examples))
-  const { v6, host, port = '' } = parts
-  if (!/^\d{1,5}$/.test(port) || Number(port) < leastPort || Number(port) > 65_535)
-    throw new Error(`the port is a number from ${leastPort} to 65535, such as ${examples[0]}`)
-  if (v6 !== undefined && isIP(v6) !== 6)
-    throw new Error(`in brackets goes an IPv6 address, such as ${examples[2]}`)
-  return { v6, host, port: Number(port) }
+/** The host, without brackets and maybe '', and the port, from 0; `null`: the text has another form. */
+function hostAndPort(text: string): { host: string; port: number } | null {
+  const { v6, host, port } = /^(?:\[(?<v6>.*)\]|(?<host>[^:[\]]*)):(?<port>\d{1,5})$/.exec(text)?.groups ?? {}
+  if (port === undefined || Number(port) > 65_535 || (v6 !== undefined && isIP(v6) !== 6)) return null
+  return { host: v6 ?? host ?? '', port: Number(port) }
 }
 
-function writeItAs([first, second, third]: readonly [string, string, string]): string {
-  return `write it as ${first}, ${second} or ${third}`
-}
+const LOOPBACK = /^https?:\/\/(localhost|127(\.\d+){3}|\[::1\]):(?<port>\d+)\/?$/i
 
 /** Reads the address of the workload: an http(s) URL of this pod with a port, and nothing else. */
 export function parseTarget(text: string): Target {
-  const like = 'such as http://127.0.0.1:7860'
   const url = URL.parse(text)
-  if (url === null || !/^https?:$/.test(url.protocol))
-    throw new Error(`write it as an http or https URL, ${like}`)
-  const { username, password, pathname, search, hash, hostname, protocol } = url
-  if (username || password) throw new Error(`leave out user and password, ${like}`)
-  if (pathname !== '/' || search || hash) throw new Error(`leave out everything after the port, ${like}`)
-  const isLoopback =
-    hostname === 'localhost' || hostname === '[::1]' || (isIPv4(hostname) && hostname.startsWith('127.'))
-  if (!isLoopback) throw new Error(`the workload runs beside the agent: use a loopback address, ${like}`)
-  // A URL drops the usual port of its scheme: only the text shows whether a port was given.
-  const [, digits] = /:(\d+)\/?$/.exec(text) ?? []
-  if (digits === undefined) throw new Error(`name the port, ${like}`)
-  const port = Number(digits)
-  if (port === 0) throw new Error(`the port is a number from 1 to 65535, ${like}`)
-  return { origin: `${protocol}//${hostname}:${port}`, port }
+  const port = Number(LOOPBACK.exec(text)?.groups?.port)
+  if (url === null || !port)
+    throw new Error('write its scheme, loopback address and port alone, such as http://127.0.0.1:7860')
+  // A URL drops the usual port of its scheme.
+  return { origin: `${url.protocol}//${url.hostname}:${port}`, port }
 }
 
 function matching(pattern: RegExp, sentence: string): (text: string) => string {

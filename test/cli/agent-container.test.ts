@@ -73,13 +73,6 @@ describe('the agent of a pod', () => {
     [state({ waiting: { reason: 'ImagePullBackOff' } }), 'its agent does not run: ImagePullBackOff'],
     [state({ terminated: { reason: 'OOMKilled' } }), 'its agent does not run: OOMKilled'],
     [{ phase: 'Pending' }, 'its agent does not run yet: the pod is Pending'],
-    [
-      {
-        phase: 'Pending',
-        conditions: [{ type: 'PodScheduled', status: 'False', message: '0/3 nodes are available' }],
-      },
-      'no node has room for it: 0/3 nodes are available',
-    ],
     // LangFlow's image is still being pulled.
     [state({ running: {} }), null],
     [{}, null],

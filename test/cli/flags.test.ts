@@ -71,7 +71,6 @@ describe('the flags of commands for people', () => {
     [['pause', '--reason', 'a\nb'], /one line/],
     [['pause', '--reason', 'x'.repeat(201)], /at most 200 characters/],
     [['status', '--url', '127.0.0.1:8090'], /--url '127.0.0.1:8090': write it as an http or https URL/],
-    [['status', '--url', 'http://a', '-n', 'b'], /--url.* cannot be used with .*--lease-namespace/],
     [['history', '-o', 'wide'], /--output 'wide': use one of table, json, yaml/],
   ]
   for (const [args, problem] of wrong)

@@ -33,7 +33,7 @@ class Command {
     this.#child.kill('SIGINT')
   }
 
-  async end(): Promise<{ code: number; stdout: string; stderr: string }> {
+  async end(): Promise<{ code: number | null; stdout: string; stderr: string }> {
     const [code] = await once(this.#child, 'close')
     return { code, stdout: this.#stdout, stderr: await this.#stderr }
   }
@@ -74,6 +74,15 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     assert.equal((await command.end()).code, 130)
     assert.equal(scene.api.lease(LEASE)?.metadata.annotations?.[SWITCHOVER_TO], undefined)
     assert.equal((await a.get('/readyz')).status, 200)
+  })
+
+  test('status --watch prints the overview again until Ctrl-C', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    await scene.pair(CALM)
+    const command = new Command(scene, 'status', '--watch')
+    for (const look of ['first', 'second']) await command.lines.next(look, (line) => /^One serves/.test(line))
+    command.ctrlC()
+    assert.equal((await command.end()).code, null)
   })
 
   test('pause and resume: every replica shows it, and a switchover is refused meanwhile', async (t) => {

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { ERROR_CODES, type ErrorCode, OperationError } from '../../agent/cli/exit-codes.ts'
-import { type Format, formatted, operating, type Paint, span, table } from '../../agent/cli/output.ts'
+import { type Format, formatted, operating, span, table } from '../../agent/cli/output.ts'
 import { FatalError } from '../../agent/exit.ts'
 
 describe('a table', () => {
@@ -20,15 +20,19 @@ describe('a table', () => {
     )
   })
 
-  test('paints what is to be painted, which takes no room', () => {
-    const paint: Paint = (_, text) => `\u001b[31m${text}\u001b[39m`
+  test('gives no room to colours', (t) => {
+    const { FORCE_COLOR } = process.env
+    process.env.FORCE_COLOR = '1'
+    t.after(() => {
+      if (FORCE_COLOR === undefined) delete process.env.FORCE_COLOR
+      else process.env.FORCE_COLOR = FORCE_COLOR
+    })
     const lines = table(
       ['A', 'B'],
       [
         [['red', 'x'], 'y'],
         ['longer', 'z'],
       ],
-      paint,
     )
     assert.equal(lines, 'A       B\n\u001b[31mx\u001b[39m       y\nlonger  z')
   })
@@ -58,17 +62,15 @@ test('a time span has at most two units', () => {
 describe('an answer', () => {
   const value = { terms: [{ epoch: 7, holder: 'a' }] }
   const asTable = () => 'EPOCH\n'
-  const formats: [format: Format, oneOfMany: boolean, text: string][] = [
-    ['table', false, 'EPOCH\n'],
-    ['wide', true, 'EPOCH\n\n'],
-    ['json', false, `${JSON.stringify(value, null, 2)}\n`],
-    ['json', true, '{"terms":[{"epoch":7,"holder":"a"}]}\n'],
-    ['yaml', false, 'terms:\n  - epoch: 7\n    holder: a\n'],
-    ['yaml', true, '---\nterms:\n  - epoch: 7\n    holder: a\n'],
+  const formats: [format: Format, text: string][] = [
+    ['table', 'EPOCH\n'],
+    ['wide', 'EPOCH\n'],
+    ['json', `${JSON.stringify(value, null, 2)}\n`],
+    ['yaml', 'terms:\n  - epoch: 7\n    holder: a\n'],
   ]
-  for (const [format, oneOfMany, text] of formats)
-    test(`as ${format}${oneOfMany ? ', one of many' : ''}`, () => {
-      assert.equal(formatted(format, value, asTable, oneOfMany), text)
+  for (const [format, text] of formats)
+    test(`as ${format}`, () => {
+      assert.equal(formatted(format, value, asTable), text)
     })
 })
 

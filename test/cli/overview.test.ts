@@ -108,23 +108,13 @@ describe('an overview', () => {
 })
 
 describe('the state of a replica', () => {
-  const { leadership, workload, standby, langflow, traffic } = SERVING
+  const { leadership, workload, traffic } = SERVING
   const closed = { ...traffic, gate: 'closed' } as const
   const unable = { ...FOLLOWING, couldTakeOver: false }
   const states: [expected: string, status: AgentStatus][] = [
     ['serving', SERVING],
     ['in doubt', { ...SERVING, leadership: { ...leadership, doubt: true } }],
     ['stepping down', { ...SERVING, traffic: closed, leadership: { ...leadership, steppingDown: 'x' } }],
-    [
-      'stepping down',
-      {
-        ...SERVING,
-        traffic: closed,
-        leadership: { ...leadership, steppingDown: 'x' },
-        workload: { ...workload, state: 'stopping' },
-      },
-    ],
-    ['stopping', { ...SERVING, traffic: closed, workload: { ...workload, state: 'stopping' } }],
     ['starting', { ...SERVING, traffic: closed, workload: { ...workload, servedSince: null } }],
     ['not healthy', { ...SERVING, traffic: closed }],
     [
@@ -136,12 +126,7 @@ describe('the state of a replica', () => {
         workload: { ...workload, state: 'idle', servedSince: null, healthy: false },
       },
     ],
-    ['launcher silent', { ...SERVING, traffic: closed, workload: { ...workload, launcher: 'silent' } }],
     ['ready', FOLLOWING],
-    ['launcher missing', { ...unable, workload: { ...FOLLOWING.workload, launcher: 'missing' } }],
-    ['outdated', { ...unable, langflow: { ...langflow, outdated: true } }],
-    ['cooling down', { ...unable, leadership: { ...FOLLOWING.leadership, coolDownMs: 900 } }],
-    ['preparing', { ...unable, standby: { ...standby, state: 'preparing' } }],
     ['not ready', unable],
     ['unstoppable', { ...unable, workload: { ...FOLLOWING.workload, state: 'unstoppable' } }],
   ]

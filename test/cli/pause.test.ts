@@ -9,7 +9,6 @@ import {
   pause,
   resume,
 } from '../../agent/cli/pause.ts'
-import { ApiError } from '../../agent/kube/kube-errors.ts'
 import {
   PAUSE_REASON,
   PAUSED,
@@ -18,7 +17,7 @@ import {
   SWITCHOVER_TO,
 } from '../../agent/lease/operator-annotations.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
-import { LEADER, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
+import { LEADER, ScriptedCluster } from './scripted-cluster.ts'
 
 /** The leader's clock, not that of whoever pauses. */
 const NOW = Date.parse(LEADER.now)
@@ -65,13 +64,7 @@ describe('a pause', () => {
       leader: 'langflow-0',
       replicas: PODS.map((pod) => ({ pod, shows: true, problem: null })),
     })
-    assert.match(describePaused(change), /^paused until 2026-\S+ \(upgrade\)\nlangflow-0 stays the leader; /)
-  })
-
-  test('lasts until somebody resumes if no end is given', async () => {
-    const cluster = new Cluster()
-    await cluster.pause()
-    assert.deepEqual(cluster.annotations, { [PAUSED]: 'true' })
+    assert.match(describePaused(change), /^paused until 2026-\S+ \(upgrade\)\nlangflow-0 stays the leader/)
   })
 
   test('that there is gets another end, and keeps its reason', async () => {
@@ -79,10 +72,6 @@ describe('a pause', () => {
     await cluster.pause({ forMs: 60_000, reason: 'upgrade' })
     const change = await cluster.pause({ forMs: 120_000 })
     assert.deepEqual(change.after, { until: inMs(120_000), reason: 'upgrade' })
-    assert.match(
-      describePaused(change),
-      /^was paused until \S+ \(upgrade\); now paused until \S+ \(upgrade\)\n/,
-    )
     const { after } = await cluster.pause({ reason: 'migration' })
     assert.deepEqual(after, { until: null, reason: 'migration' })
     assert.equal(cluster.annotations[PAUSED_UNTIL], undefined)
@@ -95,25 +84,11 @@ describe('a pause', () => {
     assert.deepEqual([before, after], [null, { until: null, reason: null }])
   })
 
-  test('without an answer is given up at the second attempt, and may be written all the same', async () => {
-    const cluster = new Cluster()
-    let attempts = 0
-    cluster.arriving = () => {
-      attempts++
-      return new ApiError('timeout', 'no answer', { mayHaveCommitted: true })
-    }
-    await assert.rejects(cluster.pause(), {
-      code: 'unreachable',
-      message: /may have been written all the same/,
-    })
-    assert.equal(attempts, 2)
-  })
-
   test('is also possible if no replica leads, but is no success then', async () => {
     const cluster = new Cluster()
     cluster.write({ holderIdentity: '' })
     const change = await cluster.pause()
-    assert.match(describePaused(change), /\nno replica leads, and none takes over until then: /)
+    assert.match(describePaused(change), /\nno replica leads/)
     assert.equal(isInForce(change), false)
   })
 
@@ -140,7 +115,7 @@ describe('a pause', () => {
     await cluster.clock.pass(500)
     const change = await pausing
     assert.deepEqual([change.after, change.leader, isInForce(change)], [null, 'langflow-1', false])
-    assert.match(describePaused(change), /^not paused: .*; langflow-1 holds/)
+    assert.match(describePaused(change), /^not paused/)
   })
 
   test('is taken back if the leader turns out to hand over, whatever it has seen', async () => {
@@ -159,8 +134,8 @@ describe('a pause', () => {
 
   test('of a leader that does not answer, or whose pod is gone, is no success', async () => {
     for (const [change, said] of [
-      [(cluster: Cluster) => cluster.show('langflow-0', 'refused'), /does not show the pause/],
-      [(cluster: Cluster) => cluster.write({ holderIdentity: 'gone_uid' }), /no such pod here/],
+      [(cluster: Cluster) => cluster.show('langflow-0', 'refused'), /langflow-0 does not show it: refused/],
+      [(cluster: Cluster) => cluster.write({ holderIdentity: 'gone_uid' }), /no such pod/],
     ] as const) {
       const cluster = new Cluster()
       change(cluster)
@@ -177,16 +152,6 @@ describe('a pause', () => {
       'switchover',
       /was asked for already/,
       (cluster: Cluster) => cluster.note({ [SWITCHOVER_TO]: 'langflow-1' }),
-    ],
-    [
-      'if a replica would not keep it',
-      'too_old',
-      /langflow-2 \(0\.0\.9\)/,
-      (cluster: Cluster) => {
-        const { pause: _, ...old } = { ...STANDBY, version: '0.0.9' }
-        cluster.seeing = PODS.slice(0, 2)
-        cluster.show('langflow-2', old as typeof STANDBY)
-      },
     ],
     [
       'while the API server is away',
@@ -226,16 +191,6 @@ describe('the end of a pause', () => {
 })
 
 describe('the replicas', () => {
-  test('are waited for until they show it', async () => {
-    const cluster = new Cluster()
-    cluster.seeing = []
-    const change = cluster.pause()
-    await cluster.clock.pass(1_000)
-    cluster.seeing = PODS
-    await cluster.clock.pass(250)
-    assert.ok(isInForce(await change))
-  })
-
   test('that do not show it in time are named, and those that do not answer', async () => {
     const cluster = new Cluster()
     cluster.seeing = ['langflow-0']
@@ -249,8 +204,10 @@ describe('the replicas', () => {
     )
     assert.equal(isInForce(change), false)
     const text = describePaused(change)
-    assert.match(text, /\nshown by langflow-0\nNOT shown by langflow-1: /)
-    assert.match(text, /\nlangflow-2 does not answer.*: connection refused\n$/)
+    assert.match(
+      text,
+      /\nlangflow-1 does not show it: .*\nlangflow-2 does not show it: connection refused\n$/,
+    )
   })
 
   test('are unknown if the API server goes away after the write', async () => {
@@ -261,7 +218,7 @@ describe('the replicas', () => {
       })
     }
     cluster.seeing = []
-    const unknown = assert.rejects(cluster.pause(), { message: /unknown: cannot reach it/ })
+    const unknown = assert.rejects(cluster.pause(), { message: /is written.*: cannot reach it/ })
     await cluster.clock.pass(5_250)
     await unknown
     assert.deepEqual(cluster.annotations, { [PAUSED]: 'true' })

@@ -13,7 +13,7 @@ import {
 import { SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
 import type { AgentStatus } from '../../agent/observe/agent-status.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
-import { fronted, TERM } from '../observe/replica.ts'
+import { TERM } from '../observe/replica.ts'
 import { identityOf, LEADER, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
 
 const draining: AgentStatus = {
@@ -120,7 +120,6 @@ describe('a switchover that is followed', () => {
       gapMs: 1_234,
       gapFrom: 'leader',
       phases: one.told,
-      held: null,
       took: { stopMs: 1_224, ...TERM.phases },
     })
     assert.deepEqual(
@@ -135,30 +134,7 @@ describe('a switchover that is followed', () => {
       ],
     )
     assert.equal(isElsewhere(await one.outcome, one.plan), false)
-  })
-
-  test('tells what waited at the fronts since the phase before, and in all', async (t) => {
-    const one = await Followed.begin(t)
-    const waits = (pod: string, held: number, oldestHeldMs: number) =>
-      one.cluster.showFrom(pod, (status) => fronted(status, { held, oldestHeldMs }))
-    await one.drain()
-    await one.step(() => {
-      waits('langflow-1', 2, 100)
-      waits('langflow-2', 10, 240)
-    })
-    await one.step(() => one.release())
-    await one.step(() => {
-      one.acquire('langflow-1')
-      waits('langflow-2', 5, 810)
-    })
-    await one.step(() => one.serve('langflow-1'))
-    one.cluster.remember({ epoch: 8, gapMs: 800 })
-    await one.step(() => waits('langflow-2', 0, 0))
-    assert.deepEqual((await one.outcome).held, { requests: 12, longestMs: 810 })
-    assert.match(await one.text(), /\nup to 12 requests at a time were seen to wait/)
-    const lines = one.told.map(phaseLine)
-    assert.equal(lines[1], '   0.3 s  draining   langflow-0\n')
-    assert.equal(lines[2], '   0.8 s  released   langflow-0  held: 12, longest 0.2 s\n')
+    assert.equal(phaseLine(one.told[3]!), '   1.0 s  released   langflow-0\n')
   })
 
   test('leaves out what was too short to be seen', async (t) => {
@@ -221,7 +197,7 @@ describe('a switchover that is followed', () => {
       const { to, epoch, gapMs } = await one.outcome
       assert.deepEqual([to, epoch, gapMs], ['langflow-2', 9, 700])
       assert.ok(isElsewhere(await one.outcome, one.plan))
-      assert.match(await one.text(), /\nlangflow-1 had the Lease before langflow-2: /)
+      assert.match(await one.text(), /\nlangflow-1 was to lead, and does not/)
       assert.deepEqual(one.phases().slice(-2), ['acquired langflow-2', 'serving langflow-2'])
     }
   })
@@ -248,13 +224,6 @@ describe('a switchover that is followed', () => {
     const { crashed, gapMs } = await one.outcome
     assert.deepEqual([crashed, gapMs], [true, 15_500])
     assert.match(await one.text(), /\nlangflow-0 ended before it could hand over/)
-  })
-
-  test('is a success if Ctrl-C comes when the other one serves already', async (t) => {
-    const one = await Followed.begin(t)
-    await one.step(() => one.takeOver('langflow-1'))
-    one.ctrlC.abort()
-    assert.equal((await one.outcome).gapFrom, 'seen')
   })
 })
 
@@ -309,14 +278,5 @@ describe('a switchover that is followed fails', () => {
     assert.equal(code, 'timed_out')
     assert.match(message, /after 5s: .*taken back/)
     assert.deepEqual(one.cluster.annotations, {})
-  })
-
-  test('after its time without an API server: it says how to take the request back', async (t) => {
-    const one = await Followed.begin(t, 'langflow-1', 5_000)
-    one.cluster.away = AWAY
-    await one.clock.pass(5_000)
-    const { code, message } = await one.failure()
-    assert.equal(code, 'timed_out')
-    assert.match(message, /cannot reach it: .* kubectl annotate/)
   })
 })

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { OperationError } from '../../agent/cli/exit-codes.ts'
 import { type Plan, readPlan, requestSwitchover, withdraw } from '../../agent/cli/switchover.ts'
 import { ApiError } from '../../agent/kube/kube-errors.ts'
-import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
+import { PAUSE_REASON, PAUSED, SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
 import type { AgentStatus } from '../../agent/observe/agent-status.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { identityOf, LEADER, row, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
@@ -14,15 +14,9 @@ const UNREADY: AgentStatus = { ...STANDBY, couldTakeOver: false, unable: 'its st
 const request = (cluster: ScriptedCluster, to = 'langflow-1', planned: Plan | null = null) =>
   requestSwitchover(cluster, clock, to, planned)
 
-const without = (status: AgentStatus, key: keyof AgentStatus): AgentStatus => {
-  const { [key]: _, ...rest } = status
-  return rest as AgentStatus
-}
-
 type Refusal = readonly [code: string, word: RegExp, change: (cluster: ScriptedCluster) => void, to?: string]
 
 const timeout = () => new ApiError('timeout', 'no answer', { mayHaveCommitted: true })
-const forbidden = () => new ApiError('forbidden', 'user "eve" may not "patch" leases', { status: 403 })
 const nothing = () => {}
 const alone = (cluster: ScriptedCluster) => {
   cluster.rows = [row('langflow-0', LEADER)]
@@ -33,7 +27,6 @@ const leaderIs = (change: Partial<AgentStatus> | string) => (cluster: ScriptedCl
 describe('a switchover is refused, and nothing written, if', () => {
   const refusals: Readonly<Record<string, Refusal>> = {
     'no replica has that name': ['unknown_pod', /langflow-1 and langflow-2$/, nothing, 'langflow-7'],
-    'no replica has that name, and there is only one': ['unknown_pod', /no other/, alone, 'langflow-7'],
     'it leads already': ['already_leads', /^langflow-0 leads already$/, nothing, 'langflow-0'],
     'it is not ready': [
       'not_ready',
@@ -44,11 +37,6 @@ describe('a switchover is refused, and nothing written, if', () => {
       'not_ready',
       /connection refused$/,
       (cluster) => cluster.show('langflow-1', 'connection refused'),
-    ],
-    'it is of an earlier version, which does not say why it could not': [
-      'not_ready',
-      /: it is outdated$/,
-      (cluster) => cluster.show('langflow-1', { ...without(UNREADY, 'unable'), problem: 'it is outdated' }),
     ],
     'no other could': [
       'not_ready',
@@ -62,7 +50,7 @@ describe('a switchover is refused, and nothing written, if', () => {
     'there is no other': ['not_ready', /one replica only/, alone, '*'],
     'there is no leader': [
       'nobody_leads',
-      /nobody leads/,
+      /no replica leads/,
       (cluster) => cluster.write({ holderIdentity: '' }),
     ],
     'the leader has no pod': [
@@ -71,11 +59,6 @@ describe('a switchover is refused, and nothing written, if', () => {
       (cluster) => cluster.write({ holderIdentity: identityOf('langflow-9') }),
     ],
     'the leader does not answer': ['leader_silent', /: connection refused$/, leaderIs('connection refused')],
-    'the leader is of a version that knows no switchover': [
-      'too_old',
-      /langflow-leader 0\.0\.9, .* update it/,
-      (cluster) => cluster.show('langflow-0', { ...without(LEADER, 'switchover'), version: '0.0.9' }),
-    ],
     'it is paused': [
       'paused',
       /\(upgrade\): resume first/,
@@ -96,23 +79,9 @@ describe('a switchover is refused, and nothing written, if', () => {
       /is handing over already \(SIGTERM\)/,
       leaderIs({ leadership: { ...LEADER.leadership, steppingDown: 'SIGTERM' } }),
     ],
-    'the API server is away': [
-      'unreachable',
-      /^cannot reach it$/,
-      (cluster) => {
-        cluster.away = new OperationError('unreachable', 'cannot reach it')
-      },
-    ],
-    'the user may not write the Lease': [
-      'no_rights',
-      /may not "patch"/,
-      (cluster) => {
-        cluster.arriving = forbidden
-      },
-    ],
     'others write the Lease again and again': [
       'conflict',
-      /5 times in a row: try again/,
+      /3 times in a row: try again/,
       (cluster) => {
         cluster.arriving = () => cluster.write({})
       },
@@ -127,25 +96,6 @@ describe('a switchover is refused, and nothing written, if', () => {
       assert.deepEqual([cluster.written, cluster.annotations], [[], before])
     })
   }
-
-  test('the API server notes who asked for the one that is under way', async () => {
-    const cluster = new ScriptedCluster()
-    cluster.note({ [SWITCHOVER_TO]: 'langflow-2' })
-    const managedFields = [
-      { manager: 'langflow-leader', time: '2026-01-01T00:00:00Z', fieldsV1: { 'f:spec': {} } },
-      {
-        manager: 'kubectl-annotate',
-        time: '2026-01-02T03:04:05Z',
-        fieldsV1: { 'f:metadata': { 'f:annotations': { [`f:${SWITCHOVER_TO}`]: {} } } },
-      },
-    ]
-    const { lease } = cluster
-    cluster.lease = async () => {
-      const now = await lease()
-      return { ...now, metadata: { ...now.metadata, managedFields } }
-    }
-    await assert.rejects(request(cluster), /was asked for already \(kubectl-annotate, 2026-01-02T03:04:05Z\)/)
-  })
 })
 
 describe('a switchover is asked for', () => {
@@ -164,20 +114,6 @@ describe('a switchover is asked for', () => {
     other.show('langflow-2', UNREADY)
     assert.deepEqual((await request(other, '*')).candidates, ['langflow-1'])
     assert.deepEqual(other.written, [{ [SWITCHOVER_TO]: '*' }])
-  })
-
-  test('after a pause that is over', async () => {
-    const cluster = new ScriptedCluster()
-    cluster.note({ [PAUSED]: 'true', [PAUSED_UNTIL]: new Date(clock.now().wall - 1).toISOString() })
-    await request(cluster)
-    assert.equal(cluster.written.length, 1)
-  })
-
-  test('again where the leader renewed in between', async () => {
-    const cluster = new ScriptedCluster()
-    cluster.arriving = (attempt) => (attempt < 3 ? cluster.write({}) : undefined)
-    await request(cluster)
-    assert.deepEqual(cluster.written, [{ [SWITCHOVER_TO]: 'langflow-1' }])
   })
 
   test('by one of two at once; the other is told', async () => {
@@ -214,41 +150,12 @@ describe('a switchover is asked for', () => {
   })
 })
 
-describe('Ctrl-C', () => {
-  const interrupted = { code: 'interrupted', exitCode: 130 }
-
-  test('before the write: nothing is asked for', async () => {
-    const cluster = new ScriptedCluster()
-    const asked = requestSwitchover(cluster, clock, '*', null, AbortSignal.abort())
-    await assert.rejects(asked, { ...interrupted, message: /nothing was asked for/ })
-    assert.deepEqual(cluster.written, [])
-  })
-
-  test('during a write without an answer: it says how to take back what may have been asked for', async () => {
-    const cluster = new ScriptedCluster()
-    const ctrlC = new AbortController()
-    cluster.arriving = () => {
-      ctrlC.abort()
-      return timeout()
-    }
-    const asked = requestSwitchover(cluster, clock, '*', null, ctrlC.signal)
-    await assert.rejects(asked, { ...interrupted, message: /may have been asked for: .* kubectl annotate/ })
-  })
-})
-
 describe('a request is taken back', () => {
   test('where the Lease still says it, and the leader has not begun', async () => {
     const cluster = new ScriptedCluster()
     const plan = await request(cluster)
     assert.equal(await withdraw(cluster, plan), 'withdrawn')
     assert.deepEqual(cluster.annotations, {})
-  })
-
-  test('also where the leader does not answer', async () => {
-    const cluster = new ScriptedCluster()
-    const plan = await request(cluster)
-    cluster.show('langflow-0', 'connection refused')
-    assert.equal(await withdraw(cluster, plan), 'withdrawn')
   })
 
   test('and had begun already, where the leader says so or another one leads', async () => {

@@ -45,7 +45,7 @@ describe('demo', { concurrency: 2 }, () => {
     const stage = JSON.parse(demo.stdout[0] ?? '') as Stage
     assert.equal(statSync(stage.kubeconfig).mode & 0o777, 0o600)
     const cluster = await Cluster.connect({ ...OPERATED, kubeconfig: stage.kubeconfig })
-    t.after(() => cluster.close())
+    t.after(() => cluster[Symbol.dispose]())
     const rows = await cluster.replicas()
     const leader = holderRow(await cluster.lease(), rows)!.pod
     assert.deepEqual(

@@ -37,7 +37,7 @@ describe('deploy/components/drill', () => {
     const { scenario, service, yes, flow, apiKey } = await told()
     const { metadata, spec } = only(base, 'Service', 'langflow')
     assert.equal(scenario, 'switchover')
-    assert.equal(service, `http://${metadata.name}:${spec.ports[0].port}`)
+    assert.equal(service.href, `http://${metadata.name}:${spec.ports[0].port}/`)
     assert.deepEqual([yes, flow, apiKey], [true, null, null])
   })
 

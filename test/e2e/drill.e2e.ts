@@ -30,7 +30,7 @@ describe('a drill of the demo', () => {
     })
   })
   after(async () => {
-    cluster?.close()
+    cluster?.[Symbol.dispose]()
     await demo?.dispose()
   })
 

@@ -36,14 +36,14 @@ export function addCheck(program: Command): void {
   command.action(async () => {
     const { files, container, failOn, output, ...cluster } = readOptions(command)
     const { EXIT_CODES } = await import('../exit-codes.ts')
-    const { operating, paintFor, write } = await import('../output.ts')
+    const { operating, write } = await import('../output.ts')
     const { check } = await import('./check.ts')
     const { report, summaryOf } = await import('./check-report.ts')
     await operating(output, async () => {
       const facts = files === null ? fromCluster({ ...cluster, container }) : fromFiles(files, container)
       const results = check(await facts)
       const summary = summaryOf(results, failOn)
-      await write(report(results, summary, output, paintFor(process.stdout)))
+      await write(report(results, summary, output))
       if (!summary.ok) process.exitCode = EXIT_CODES.failed
     })
   })

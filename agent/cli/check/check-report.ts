@@ -1,5 +1,6 @@
+import { styleText } from 'node:util'
 import { oneLine } from '../../exit.ts'
-import { type Format, formatted, type Paint, plain } from '../output.ts'
+import { type Format, formatted } from '../output.ts'
 import type { Outcome, Result } from './check.ts'
 import type { Severity } from './rule.ts'
 
@@ -27,13 +28,8 @@ export function summaryOf(results: readonly Result[], failOn: Severity): Summary
 }
 
 /** The results as text, for people in the form of `linkerd check`. */
-export function report(
-  results: readonly Result[],
-  summary: Summary,
-  format: Format,
-  paint: Paint = plain,
-): string {
-  return formatted(format, { ...summary, checks: results }, () => asText(results, summary, paint))
+export function report(results: readonly Result[], summary: Summary, format: Format): string {
+  return formatted(format, { ...summary, checks: results }, () => asText(results, summary))
 }
 
 const MARKS = {
@@ -43,18 +39,18 @@ const MARKS = {
   error: ['red', '×'],
 } as const satisfies Record<Outcome, unknown>
 
-function asText(results: readonly Result[], summary: Summary, paint: Paint): string {
+function asText(results: readonly Result[], summary: Summary): string {
   let text = ''
   for (const [group, rules] of Map.groupBy(results, (result) => result.group)) {
-    text += `${paint('bold', group)}\n${'-'.repeat(group.length)}\n`
+    text += `${styleText('bold', group)}\n${'-'.repeat(group.length)}\n`
     for (const { code, about, outcome, findings, details } of rules) {
       const [style, mark] = MARKS[outcome]
-      text += `${paint(style, mark)} ${about}${details.length > 0 ? ` (${details.join(', ')})` : ''}\n`
+      text += `${styleText(style, mark)} ${about}${details.length > 0 ? ` (${details.join(', ')})` : ''}\n`
       for (const { outcome: own, object, message } of findings) {
         const other = own === outcome ? '' : `${MARKS[own][1]} `
         text += `    ${other}${oneLine(object === null ? message : `${object}: ${message}`)}\n`
       }
-      if (findings.length > 0) text += `    ${paint('dim', `see ${PAGE}#${code}`)}\n`
+      if (findings.length > 0) text += `    ${styleText('dim', `see ${PAGE}#${code}`)}\n`
     }
     text += '\n'
   }
@@ -64,7 +60,7 @@ function asText(results: readonly Result[], summary: Summary, paint: Paint): str
     number(warnings, 'warning'),
     ...(unknown > 0 ? [`${unknown} unknown`] : []),
   ].join(', ')
-  return `${text}${paint(summary.ok ? 'green' : 'red', `${summary.ok ? '√' : '×'} ${counted}`)}\n`
+  return `${text}${styleText(summary.ok ? 'green' : 'red', `${summary.ok ? '√' : '×'} ${counted}`)}\n`
 }
 
 function number(count: number, noun: string): string {

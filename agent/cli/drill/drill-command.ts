@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { API_KEY, addExamples } from '../../config/command-line.ts'
 import { addSettings, choice, group, onOff, optional, readSettings, setting } from '../../config/setting.ts'
 import { parseDuration } from '../../config/values.ts'
-import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from '../cluster-settings.ts'
+import { OPERATE_SETTINGS, OUTPUT_SETTINGS, parseUrl } from '../cluster-settings.ts'
 
 export const SCENARIOS = ['switchover', 'delete-pod', 'force-delete-pod'] as const
 export type Scenario = (typeof SCENARIOS)[number]
@@ -13,7 +13,7 @@ const DRILL_SETTINGS = {
     service: {
       argument: '<url>',
       about: 'where users reach LangFlow, such as http://langflow:7860',
-      parse: parseService,
+      parse: parseUrl,
     },
     flow: optional(
       '<id or name>',
@@ -66,13 +66,4 @@ export function drillOptions(command: Command) {
       command.error(`${API_KEY} is of no use without a flow: name one with --flow`)
     return { ...said, service, apiKey }
   }
-}
-
-function parseService(text: string): string {
-  const like = 'such as http://langflow:7860'
-  const url = URL.parse(text)
-  if (url === null || !/^https?:$/.test(url.protocol)) throw new Error(`write an http or https URL, ${like}`)
-  if (url.username || url.password) throw new Error(`leave out user and password, ${like}`)
-  if (url.search || url.hash) throw new Error(`end it with the path at which LangFlow begins, ${like}`)
-  return url.href.replace(/\/+$/, '')
 }

@@ -4,16 +4,16 @@ import { readable } from '../../config/values.ts'
 import { holderOf } from '../../lease/lease.ts'
 import { historyOf } from '../../lease/lease-history.ts'
 import { LAST_DRILL, type LastDrill, podOf } from '../../lease/operator-annotations.ts'
-import { Cluster, swap } from '../cluster.ts'
-import { EXIT_CODES, mayHaveHappened, OperationError } from '../exit-codes.ts'
+import { Cluster, updateAnnotations } from '../cluster.ts'
+import { EXIT_CODES, OperationError } from '../exit-codes.ts'
 import { formatted, operating, write } from '../output.ts'
-import { type Plan, withdraw } from '../switchover.ts'
+import type { Plan } from '../switchover.ts'
 import { confirm, interruption, type Terminal } from '../terminal.ts'
 import type { DrillSettings } from './drill-command.ts'
 import { judge, type Report, textOf } from './drill-report.ts'
 import { flowAt, healthAt, notServed } from './langflow-service.ts'
 import { measure, type Probe, Prober } from './prober.ts'
-import { act, happened, prepare, type Stage } from './scenarios.ts'
+import { ACTIONS, act, prepare, type Stage } from './scenarios.ts'
 
 type Options = Pick<DrillSettings, 'scenario' | 'rtoMs' | 'timeoutMs'>
 
@@ -54,29 +54,31 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
   const quit = new AbortController()
   const prober = new Prober(service, clock, quit.signal)
   let did: string | null = null
-  let asked: Plan | null = null
   try {
     await servedBefore(stage, prober.probes, signal)
     const { plan, hasFronts } = await prepare(stage, 1)
-    if (options.scenario === 'switchover') asked = plan
-    did = await act(options.scenario, stage, plan)
+    did = ACTIONS[options.scenario](plan.from)
     tell(did)
-    const wellAgainMs = await recovered(stage, options, plan, signal)
-    asked = null
+    const beganAt = clock.mono()
+    await act(options.scenario, stage, plan, { timeoutMs: options.timeoutMs, signal })
+    await recovered(stage, plan, beganAt + options.timeoutMs, signal)
+    const wellAgainMs = Math.round(clock.mono() - beganAt)
+    tell(`as many replicas as before could take over again after ${readable(wellAgainMs)}`)
     await pause(clock, QUIET_MS, signal)
     await prober.stop()
     const measured = measure(prober.probes, (await service.messages?.kept()) ?? null)
     const mustHold = hasFronts && options.scenario !== 'force-delete-pod'
     const problem = judge(measured, options.rtoMs, mustHold)
+    const result = problem === null ? 'ok' : 'missed'
     // Only after the renewals that followed does it hold the duration of each phase.
     const lease = await cluster.lease()
-    await note(stage, problem === null ? 'ok' : 'missed')
+    await note(stage, result)
     return {
       namespace: cluster.namespace,
       lease: cluster.leaseName,
       ended: new Date(clock.now().wall).toISOString(),
       scenario: options.scenario,
-      result: problem === null ? 'ok' : 'missed',
+      result,
       problem,
       did,
       from: plan.from,
@@ -87,75 +89,55 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
       terms: historyOf(lease).filter(({ epoch }) => epoch >= plan.epoch),
     }
   } catch (error) {
-    if (did === null && !mayHaveHappened(error)) asked = null
     // Also if nothing was done: metrics and alerts report a scheduled drill that failed, which no person watches.
     if (did !== null || !signal.aborted) await note(stage, 'failed')
     throw error
   } finally {
     quit.abort()
     await prober.stop()
-    if (asked !== null) await takeBack(stage, asked)
     await service.messages
       ?.forget()
       .catch(({ message }) => tell(`the messages of the drill stay: ${message}`))
   }
 }
 
-/** Probes before the fault. Rejects if users are not served, or if acknowledged messages are not stored. */
+/** Probes before the fault. Rejects if users are not served, or if the stored messages cannot be read. */
 async function servedBefore(
   { clock, service }: Stage,
   probes: readonly Probe[],
   signal: AbortSignal,
 ): Promise<void> {
   await pause(clock, QUIET_MS, signal)
-  while (probes.every(({ problem }) => problem !== null)) {
-    if (probes.length > 0)
-      throw notServed(`users are not served before the drill: ${service.what}: ${probes[0]?.problem}`)
-    await pause(clock, LOOK_MS, signal)
-  }
-  // A message that is acknowledged during the request may be missing in its answer.
-  const acknowledged = [...probes]
-  const kept = await service.messages?.kept()
-  if (kept !== undefined && measure(acknowledged, kept).lost !== 0)
-    throw notServed(`${service.what} answers and stores no message: give --flow one that stores them`)
+  while (probes.length === 0) await pause(clock, LOOK_MS, signal)
+  if (probes.every(({ problem }) => problem !== null))
+    throw notServed(`users are not served before the drill: ${service.what}: ${probes[0]?.problem}`)
+  await service.messages?.kept()
 }
 
-/** Resolves to the time until as many replicas as before could take over. Rejects with an `OperationError` if they do not in time. */
+/** Resolves once another term has begun and as many replicas as before could take over. Rejects with an `OperationError` after `end`. */
 async function recovered(
-  stage: Stage,
-  { scenario, timeoutMs }: Options,
-  plan: Plan,
+  { clock, cluster }: Stage,
+  { holder, epoch, candidates }: Plan,
+  end: number,
   signal: AbortSignal,
-): Promise<number> {
-  const { clock, tell } = stage
-  const beganAt = clock.mono()
-  for (let lacks = 'it had no effect'; ; ) {
+): Promise<void> {
+  for (;;) {
     await pause(clock, LOOK_MS, signal)
-    const afterMs = Math.round(clock.mono() - beganAt)
     try {
-      if (await happened(scenario, stage, plan)) {
-        await prepare(stage, plan.candidates.length)
-        tell(`as many replicas as before could take over again after ${readable(afterMs)}`)
-        return afterMs
-      }
+      const { plan } = await prepare({ clock, cluster }, candidates.length)
+      if (plan.epoch > epoch && plan.holder !== holder) return
+      throw new OperationError('failed', `${plan.from} still leads`)
     } catch (error) {
-      if (!(error instanceof OperationError) || error.code === 'refused') throw error
-      lacks = error.message
+      if (!(error instanceof OperationError)) throw error
+      if (clock.mono() >= end) throw new OperationError('failed', `not well again in time: ${error.message}`)
     }
-    if (afterMs >= timeoutMs)
-      throw new OperationError('failed', `not well again within ${readable(timeoutMs)}: ${lacks}`)
   }
-}
-
-async function takeBack({ cluster, tell }: Stage, plan: Plan): Promise<void> {
-  const taken = await withdraw(cluster, plan).catch((error: Error) => error.message)
-  if (taken !== 'begun') tell(taken === 'withdrawn' ? 'the switchover is not asked for any more' : taken)
 }
 
 /** Notes the end and the result of a drill in the Lease. */
 async function note({ cluster, clock, tell }: Stage, result: LastDrill['result']): Promise<void> {
   const last = `${new Date(clock.now().wall).toISOString()} ${result}`
-  await swap(cluster, () => ({ [LAST_DRILL]: last })).catch(({ message }: Error) =>
+  await updateAnnotations(cluster, () => ({ [LAST_DRILL]: last })).catch(({ message }: Error) =>
     tell(`the Lease does not tell of this drill: ${message}`),
   )
 }

@@ -23,8 +23,9 @@ const PAGE = 200
 const Health = z.looseObject({ status: z.literal('ok') })
 const Stored = z.array(z.looseObject({ text: z.nullish(z.string()) }))
 
-/** @param url where users reach LangFlow, without a slash at the end */
-export function healthAt(url: string): Service {
+/** `base`: where users reach LangFlow; it may have a path. */
+export function healthAt(base: URL): Service {
+  const url = prefixOf(base)
   return {
     what: `GET ${url}/health`,
     messages: null,
@@ -37,7 +38,8 @@ export function healthAt(url: string): Service {
 }
 
 /** Runs a flow, by its id or its endpoint name, with a number in each message, in a session of this drill's own. */
-export function flowAt(url: string, flow: string, apiKey: string | null): Service {
+export function flowAt(base: URL, flow: string, apiKey: string | null): Service {
+  const url = prefixOf(base)
   const session = `langflow-leader-drill-${randomBytes(6).toString('hex')}`
   const headers = { 'content-type': 'application/json', ...(apiKey !== null && { 'x-api-key': apiKey }) }
   const run = `${url}/api/v1/run/${encodeURIComponent(flow)}?stream=false`
@@ -57,8 +59,7 @@ export function flowAt(url: string, flow: string, apiKey: string | null): Servic
     for (let offset = 0; ; offset += PAGE) {
       const page = await answerOfStore('GET', `?session_id=${session}&limit=${PAGE}&offset=${offset}`)
       const { data: messages } = z.safeParse(Stored, page)
-      if (messages === undefined)
-        throw notServed(`${stored} does not answer with messages: let --service name LangFlow`)
+      if (messages === undefined) throw notServed(`${stored} does not answer with messages`)
       for (const { text } of messages) {
         const [, number] = numbered.exec(text ?? '') ?? []
         if (number !== undefined) numbers.add(Number(number))
@@ -74,13 +75,17 @@ export function flowAt(url: string, flow: string, apiKey: string | null): Servic
   async function answerOfStore(method: 'GET' | 'DELETE', rest: string): Promise<unknown> {
     const signal = AbortSignal.timeout(STORED_MS)
     const { status, json } = await answer(`${stored}${rest}`, { method, headers, signal }).catch((error) => {
-      throw notServed(`LangFlow does not tell what is stored: ${error.message}`)
+      throw notServed(`${method} ${stored}: ${error.message}`)
     })
     if (status < 300) return json
-    throw notServed(`LangFlow answers ${status} to ${method} ${stored}`)
+    throw notServed(`${method} ${stored}: status ${status}`)
   }
 
   return { what: `POST ${run}`, ask, messages: { kept, forget } }
+}
+
+function prefixOf({ href }: URL): string {
+  return href.replace(/\/+$/, '')
 }
 
 export function notServed(sentence: string): OperationError {

@@ -27,7 +27,7 @@ export class Prober {
     this.#clock = clock
     this.#quit = quit
     this.#beganAt = clock.mono()
-    this.#tick(this.#beganAt)
+    this.#tick()
   }
 
   /** Sends no more attempts. Resolves once those under way have ended. */
@@ -36,12 +36,10 @@ export class Prober {
     await Promise.all(this.#underWay)
   }
 
-  #tick(dueAt: number): void {
+  #tick(): void {
     const attempt = this.#attempt(++this.#sent).finally(() => this.#underWay.delete(attempt))
     this.#underWay.add(attempt)
-    // A steady rate: a late timer does not delay the next one. After a very late one, no attempts are caught up.
-    const next = Math.max(dueAt + EVERY_MS, this.#clock.mono())
-    this.#timer = this.#clock.after(next - this.#clock.mono(), () => this.#tick(next))
+    this.#timer = this.#clock.after(EVERY_MS, () => this.#tick())
   }
 
   async #attempt(number: number): Promise<void> {

@@ -1,11 +1,11 @@
 import type { Clock } from '../../clock.ts'
 import { type KubeObjects, POD } from '../../kube/kube-objects.ts'
-import { epochOf, holderOf } from '../../lease/lease.ts'
-import { ANYBODY, describeTarget, switchoverOf } from '../../lease/operator-annotations.ts'
-import { holderRow, type Operable } from '../cluster.ts'
+import { ANYBODY } from '../../lease/operator-annotations.ts'
+import type { Operable } from '../cluster.ts'
 import { asOperationError, OperationError } from '../exit-codes.ts'
 import { overviewOf } from '../overview.ts'
 import { type Plan, planSwitchover, requestSwitchover } from '../switchover.ts'
+import { followSwitchover } from '../switchover-progress.ts'
 import type { Scenario } from './drill-command.ts'
 import type { Service } from './langflow-service.ts'
 
@@ -39,34 +39,33 @@ export async function prepare({ cluster, clock }: Pick<Stage, 'cluster' | 'clock
   return { plan, hasFronts: rows.some(({ status }) => (status?.traffic.front ?? null) !== null) }
 }
 
-/** Plays the scenario on the leader. Resolves to what was done, in a few words. Rejects with an `OperationError`. */
+/** What a scenario does to the leader, in one sentence. */
+export const ACTIONS: Readonly<Record<Scenario, (leader: string) => string>> = {
+  switchover: (leader) => `asked ${leader} to hand over`,
+  'delete-pod': (leader) => `deleted the pod ${leader}`,
+  'force-delete-pod': (leader) => `deleted the pod ${leader} without the time to hand over`,
+}
+
+/**
+ * Plays the scenario on the leader. Rejects with an `OperationError`; a switchover that the leader has not begun with is taken back
+ * then.
+ */
 export async function act(
   scenario: Scenario,
   { cluster, objects, clock }: Stage,
   plan: Plan,
-): Promise<string> {
+  limits: { readonly timeoutMs: number; readonly signal: AbortSignal },
+): Promise<void> {
   if (scenario === 'switchover') {
-    await requestSwitchover(cluster, clock, ANYBODY, plan)
-    return `asked ${plan.from} to hand over to ${describeTarget(ANYBODY)}`
+    const requested = await requestSwitchover(cluster, clock, ANYBODY, plan)
+    await followSwitchover(cluster, clock, requested, { ...limits, tell: () => {} })
+    return
   }
-  const isForced = scenario === 'force-delete-pod'
+  const graceSeconds = scenario === 'force-delete-pod' ? 0 : undefined
   try {
     const pod = await objects.get(POD, plan.from, DEADLINE_MS)
-    await objects.delete(POD, pod, DEADLINE_MS, isForced ? 0 : undefined)
+    await objects.delete(POD, pod, DEADLINE_MS, graceSeconds)
   } catch (error) {
     throw asOperationError(error)
   }
-  return `deleted the pod ${plan.from}${isForced ? ' without the time to hand over' : ''}`
-}
-
-/** Whether another term has begun. Rejects with an `OperationError` if the leader has refused the switchover. */
-export async function happened(scenario: Scenario, { cluster }: Stage, plan: Plan): Promise<boolean> {
-  const { from, holder, epoch } = plan
-  const lease = await cluster.lease()
-  if (epochOf(lease) > epoch) return ![holder, ''].includes(holderOf(lease))
-  const isAnswered = scenario === 'switchover' && switchoverOf(lease) === null
-  const answer = isAnswered ? holderRow(lease, await cluster.replicas())?.status?.switchover : undefined
-  if (answer?.state !== 'refused') return false
-  const why = answer.reason ?? 'it does not say why'
-  throw new OperationError('refused', `${from} refused to hand over: ${why}`)
 }

@@ -3,7 +3,6 @@ import { describe, test } from 'node:test'
 import { notServed } from '../../../agent/cli/drill/langflow-service.ts'
 import { prepare } from '../../../agent/cli/drill/scenarios.ts'
 import { OperationError } from '../../../agent/cli/exit-codes.ts'
-import { ApiError } from '../../../agent/kube/kube-errors.ts'
 import { LAST_DRILL, PAUSED, SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
 import { fronted } from '../../observe/replica.ts'
 import { LEADER, STANDBY } from '../scripted-cluster.ts'
@@ -126,31 +125,23 @@ describe('a drill', () => {
       cluster.note({ [SWITCHOVER_TO]: null })
       cluster.show('langflow-0', { ...LEADER, switchover: REFUSED })
     })
-    assert.equal(drilling.error?.message, 'langflow-0 refused to hand over: langflow-1 is not ready')
+    assert.equal((drilling.error as OperationError).code, 'refused')
     assert.equal(lastOf(drilling), 'failed')
   })
 
-  test('fails where the replicas are not as well as before in time, and takes the request back', async () => {
+  test('fails where the leader does not hand over in time, and takes the request back', async () => {
     const drilling = await begun()
     await drilling.step(70_000)
-    assert.equal(drilling.error?.message, 'not well again within 60.0 s: it had no effect')
+    assert.equal((drilling.error as OperationError).code, 'timed_out')
     assert.equal(drilling.stage.cluster.annotations[SWITCHOVER_TO], undefined)
-    assert.equal(drilling.stage.told.at(-1), 'the switchover is not asked for any more')
     assert.equal(lastOf(drilling), 'failed')
   })
 
-  test('takes a request back that may have been made, and nobody else’s', async () => {
-    const lost = new ApiError('timeout', 'no answer', { mayHaveCommitted: true })
-    const unsure = new ScriptedStage()
-    unsure.cluster.arriving = (attempt) => (attempt <= 2 ? lost : null)
-    const drilling = await begun(unsure)
-    assert.match(drilling.error?.message ?? '', /it may have been written all the same$/)
-    assert.equal(unsure.told.at(-1), 'the switchover is not asked for any more')
-
-    const other = new ScriptedStage()
-    other.clock.after(1_000, () => other.cluster.note({ [SWITCHOVER_TO]: '*' }))
-    assert.match((await begun(other)).error?.message ?? '', /was asked for already/)
-    assert.equal(other.cluster.annotations[SWITCHOVER_TO], '*')
+  test('fails where the replicas are not as well as before in time', async () => {
+    const drilling = await begun(undefined, { scenario: 'delete-pod' })
+    await drilling.step(70_000)
+    assert.match(drilling.error?.message ?? '', /^not well again in time: langflow-0 still leads$/)
+    assert.equal(lastOf(drilling), 'failed')
   })
 
   test('fails where what is stored cannot be read any more', async () => {
@@ -181,13 +172,6 @@ describe('nothing is done', () => {
         stage.problem = 'connection refused'
       },
       /^users are not served before the drill: POST \/run\/echo: connection refused$/,
-    ],
-    [
-      'where the flow stores nothing',
-      (stage) => {
-        stage.stores = false
-      },
-      /answers and stores no message: give --flow one that stores them/,
     ],
   ]
   for (const [when, change, told] of unserved)

@@ -11,7 +11,7 @@ async function serve(t: TestContext, script: Script) {
 
 async function open(t: TestContext, script: Script) {
   const server = await serve(t, script)
-  return { server, service: flowAt(`${server.url}/lf`, 'echo', 'sk-1') }
+  return { server, service: flowAt(new URL(`${server.url}/lf/`), 'echo', 'sk-1') }
 }
 
 const ask = (service: Service, number = 1) => service.ask(number, new AbortController().signal)
@@ -25,7 +25,7 @@ describe('without a flow', () => {
     ]
     for (const [code, body, problem] of answers) {
       const server = await serve(t, (_, response) => response.writeHead(code).end(body))
-      const service = healthAt(`${server.url}/lf`)
+      const service = healthAt(new URL(`${server.url}/lf`))
       assert.equal(await ask(service), problem)
       assert.equal(server.requests[0]?.url.pathname, '/lf/health')
       assert.equal(service.messages, null)
@@ -49,11 +49,6 @@ describe('with a flow', () => {
     assert.equal(server.connections, 2)
   })
 
-  test('a failure says its status', async (t) => {
-    const { service } = await open(t, (_, response) => reply(response, 403, {}))
-    assert.equal(await ask(service), 'status 403')
-  })
-
   test('an attempt that meets nobody, or is cut off, is a failure', async (t) => {
     const { server, service } = await open(t, ({ socket }) => void socket.destroy())
     await assert.rejects(ask(service))
@@ -65,7 +60,7 @@ describe('with a flow', () => {
     for (const body of [{}, [{ text: 1 }], 'ok', null]) {
       const { server, service } = await open(t, (_, response) => reply(response, 200, body as object))
       await assert.rejects(service.messages!.kept(), {
-        message: `${server.url}/lf/api/v1/monitor/messages does not answer with messages: let --service name LangFlow`,
+        message: `${server.url}/lf/api/v1/monitor/messages does not answer with messages`,
       })
     }
   })
@@ -101,16 +96,6 @@ describe('with a flow', () => {
     assert.deepEqual([...sessions], [JSON.parse(server.requests[0]?.body ?? '').session_id])
   })
 
-  test('texts of others, or of another drill, count for nothing', async (t) => {
-    const { service } = await open(t, (_, response) =>
-      reply(response, 200, [
-        { text: 'langflow-leader-drill-000000000000 message 7.' },
-        { text: 'message 8.' },
-      ]),
-    )
-    assert.deepEqual(await service.messages?.kept(), new Set())
-  })
-
   test('what is stored is deleted by its session', async (t) => {
     const { server, service } = await open(t, ({ method }, response) =>
       method === 'DELETE' ? void response.writeHead(204).end() : reply(response, 200, {}),
@@ -127,7 +112,7 @@ describe('with a flow', () => {
 
   test('a LangFlow that does not tell, or does not delete, is an error', async (t) => {
     const { service } = await open(t, (_, response) => reply(response, 403, { detail: 'no' }))
-    const refused = { code: 'not_served', message: /^LangFlow answers 403 to/ }
+    const refused = { code: 'not_served', message: /: status 403$/ }
     await assert.rejects(service.messages!.kept(), refused)
     await assert.rejects(service.messages!.forget(), refused)
   })

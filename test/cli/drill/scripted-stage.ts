@@ -16,15 +16,13 @@ export class ScriptedStage implements Stage {
   readonly stored = new Set<number>()
   /** What users are answered. */
   problem: string | null = null
-  /** Whether what is acknowledged is stored as well. */
-  stores = true
   forgotten = 0
   /** Names of pods, with the grace that was asked for. */
   readonly deleted: [name: string, graceSeconds: number | undefined][] = []
   service: Service = {
     what: 'POST /run/echo',
     ask: async (number) => {
-      if (this.problem === null && this.stores) this.stored.add(number)
+      if (this.problem === null) this.stored.add(number)
       return this.problem
     },
     messages: {
