@@ -186,7 +186,7 @@ time.sleep(60)`
   const TOO_LONG = '{"ready":true,"at":"\' + b"x" * 300 + b\'","without":[],"read":{}}'
   const hasRead = (entries: string) =>
     says(`b'{"ready":true,"at":"","without":[],"read":{' + ${entries} + b'}}'`)
-  const NONSENSE = /^it said what none says$/
+  const NONSENSE = /^its message is not valid$/
   const COLD: Record<string, [imports: string, reason: RegExp, options?: Fake]> = {
     'an import fails': ['import no_such_module', /^ModuleNotFoundError no_such_module$/],
     'an import fails with words that may hold a secret': ['raise ValueError("s3cret")', /^ValueError$/],
