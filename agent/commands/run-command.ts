@@ -5,7 +5,7 @@ import { addExamples } from '../config/command-line.ts'
 import { type RunOptions, runOptions } from '../config/options.ts'
 import { makeDirectory } from '../directory.ts'
 import { LauncherProcess } from '../launcher/launcher-process.ts'
-import { killMarked } from '../processes/process-tree.ts'
+import { createProcessTree } from '../processes/process-tree.ts'
 import { setAside } from '../reexec.ts'
 import { newKeys, runAgent } from './agent-command.ts'
 import { MARKER, WITH_AGENT } from './launch-command.ts'
@@ -36,9 +36,9 @@ async function run(options: RunOptions): Promise<number> {
     const launcher = new LauncherProcess(launcherCommand(options), env, systemClock)
     const marker = { name: MARKER, value: keys.tree }
     const killRest = async () => {
+      const tree = createProcessTree({ marker, clock: systemClock, alone: false })
       // An unknown state counts as alive.
-      const left = () => killMarked(marker, KILL_WITHIN_MS, systemClock).catch(() => ['unknown'])
-      while ((await left()).length > 0);
+      while ((await tree.kill(KILL_WITHIN_MS).catch(() => ['unknown'])).length > 0);
     }
     const code = await runAgent(options.agent, keys, {
       started: () => launcher.start(),

@@ -1,6 +1,6 @@
 import { createHash, createHmac, type Hash } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
-import { type FileHandle, open, opendir, stat } from 'node:fs/promises'
+import { open, opendir, stat } from 'node:fs/promises'
 import { hostname, networkInterfaces } from 'node:os'
 import { extname, join } from 'node:path'
 import type { Clock, Timer } from '../clock.ts'
@@ -161,19 +161,12 @@ function signatureOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string 
 /** Resolves to the number of bytes; rejects where they are more than `room`. */
 async function addContent(hash: Hash, path: string, room: number): Promise<number> {
   // It may have become a pipe meanwhile, on which a plain open would wait for a writer.
-  const file: FileHandle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
-  try {
-    if (!(await file.stat()).isFile()) throw new Error('no file any more')
-    const chunk = Buffer.allocUnsafe(CHUNK_BYTES)
-    let total = 0
-    for (;;) {
-      const { bytesRead } = await file.read(chunk, 0, CHUNK_BYTES)
-      if (bytesRead === 0) return total
-      total += bytesRead
-      if (total > room) throw new Error('too large')
-      hash.update(chunk.subarray(0, bytesRead))
-    }
-  } finally {
-    await file.close()
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  let total = 0
+  for await (const chunk of file.createReadStream({ highWaterMark: CHUNK_BYTES })) {
+    total += chunk.length
+    if (total > room) throw new Error('too large')
+    hash.update(chunk)
   }
+  return total
 }

@@ -169,7 +169,7 @@ export class ServingProcesses {
 
   private isBlind(reason: string): void {
     const { port, note } = this.options
-    const cannotSee = `cannot see who serves port ${port}, so that health requests only tell when nobody does`
+    const cannotSee = `cannot see who serves port ${port}, so only failed health requests show that LangFlow stopped serving`
     if (!this.blind) note('warn', `${cannotSee}: ${reason}`)
     this.blind = true
   }

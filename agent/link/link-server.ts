@@ -132,10 +132,6 @@ export class LinkServer {
     }
   }
 
-  get connected(): boolean {
-    return this.launcher !== null
-  }
-
   send(message: ToLauncher): void {
     if (this.launcher === null) return
     if (message.type === 'grant') this.parts.keys.granted(message.grant)
@@ -165,10 +161,12 @@ export class LinkServer {
       // At once: more may arrive before it is closed.
       this.strangers.delete(oldest)
       oldest.destroy()
-      this.turnedAway(`more than ${MAX_STRANGERS} that said nothing yet`)
+      this.turnedAway(`more than ${MAX_STRANGERS} connections wait without a hello`)
     }
     this.strangers.add(socket)
-    const helloTimeout = clock.after(HELLO_WITHIN_MS, () => turnAway('it said nothing'))
+    const helloTimeout = clock.after(HELLO_WITHIN_MS, () =>
+      turnAway(`no hello within ${HELLO_WITHIN_MS / 1000} s`),
+    )
     let byPeer = false
     socket.on('end', () => {
       byPeer = true
@@ -206,7 +204,7 @@ export class LinkServer {
   }
 
   private turnedAway(reason: string): void {
-    this.parts.alarm(`turned somebody away from the launcher's socket: ${reason}`)
+    this.parts.alarm(`refused a connection to the launcher's socket: ${reason}`)
   }
 
   /** Returns whether it is the launcher now. */

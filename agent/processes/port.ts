@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { createServer, SocketAddress } from 'node:net'
 import { endianness } from 'node:os'
 import { basename } from 'node:path'
-import { isPid, readStat } from './proc.ts'
+import { isPid } from './proc.ts'
 
 /**
  * Whether nothing listens on the TCP port, on any IPv4 or IPv6 address of this network namespace. Reads /proc/net,
@@ -26,8 +26,7 @@ function findHolder(port: number): string | undefined {
   for (const pid of readdirSync('/proc').filter(isPid)) {
     if (!openFiles(pid).some((file) => wanted.has(file))) continue
     // The program's name; a process may call its main thread anything.
-    const name = basename(linkOf(`/proc/${pid}/exe`)) || readStat(Number(pid))?.comm
-    if (name !== undefined) return `"${name}" (pid ${pid})`
+    return `"${basename(linkOf(`/proc/${pid}/exe`))}" (pid ${pid})`
   }
   return undefined
 }

@@ -257,11 +257,6 @@ export function createProcessTree({
   }
 }
 
-/** `kill` of what a dead launcher left behind. */
-export function killMarked(marker: Marker, withinMs: number, clock: Clock): Promise<LiveProcess[]> {
-  return createProcessTree({ marker, clock, alone: false }).kill(withinMs)
-}
-
 /**
  * Whether none of its threads executes anything until SIGCONT. With SIGSTOP pending, a thread in an uninterruptible wait
  * (D: e.g. a vfork whose child is stopped), one that has ended (Z) and one that is traced (t) never show T, but stop before

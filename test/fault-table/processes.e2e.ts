@@ -191,7 +191,7 @@ function inPod(name: string): [identity: string, options: Partial<ReplicaOptions
 
 /** Monotonic ms of the new launcher's first hello, whatever it was answered. */
 async function firstHello(pod: Pod): Promise<number> {
-  await pod.agent.find('a hello', ({ msg }) => /turned somebody away|launcher connected/.test(msg))
+  await pod.agent.find('a hello', ({ msg }) => /refused a connection|launcher connected/.test(msg))
   return mono()
 }
 

@@ -215,7 +215,7 @@ export class HostileScene extends EmbeddedScene {
   /** What the leader's agent has logged of strangers on the socket. */
   alarms(): string[] {
     return this.leader.agent.lines.flatMap(({ level, msg }) =>
-      level === 'warn' && /turned somebody away|the socket was/.test(msg) ? [msg] : [],
+      level === 'warn' && /refused a connection|the socket was/.test(msg) ? [msg] : [],
     )
   }
 

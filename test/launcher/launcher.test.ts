@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
 import { Launcher } from '../../agent/launcher/launcher.ts'
-import { KeptStandby, PREPARING, type Standby } from '../../agent/launcher/standby/kept-standby.ts'
+import type { Standby } from '../../agent/launcher/standby/kept-standby.ts'
 import type { LinkClientHandlers } from '../../agent/link/link-client.ts'
 import {
   COLD,
@@ -183,18 +183,6 @@ function fakeStandby(calls: string[], used: Promise<void> = Promise.resolve()) {
   return standby
 }
 
-/** One that is begun and never ready. */
-class KeptForTest extends KeptStandby {
-  begunAt: number | null = null
-
-  protected override begin(): void {
-    this.begunAt ??= this.clock.mono()
-    this.become(PREPARING)
-  }
-
-  protected override end(): void {}
-}
-
 describe('the deadman', () => {
   test('freezes at the doubt and kills at the end of the grant, without any message', async () => {
     const b = await new Bench().started()
@@ -203,29 +191,6 @@ describe('the deadman', () => {
     assert.deepEqual(b.tree.calls, ['start', 'freeze', 'kill'])
     assert.deepEqual(b.kinds, ['frozen', 'deadman', 'stopping', 'killed'])
     assert.deepEqual([b.view.deadmanFirings, b.view.freezes], [1, 1])
-  })
-
-  test('thaws on a newer grant: same process, no restart', async () => {
-    const b = await new Bench().started()
-    await b.clock.pass(12_000)
-    b.grant()
-    assert.deepEqual(b.tree.calls, ['start', 'freeze', 'thaw'])
-    assert.deepEqual([b.state, b.view.pid], ['running', 42])
-    await b.becomes('frozen', DOUBT_MS, 'running')
-  })
-
-  test('kills what does not stay frozen for a second', async () => {
-    const b = await new Bench().started()
-    b.tree.staysFrozen = false
-    await b.becomes('idle', DOUBT_MS + 1_100, 'frozen')
-    assert.deepEqual(b.reasons, ['the workload does not stay frozen'])
-  })
-
-  test('kills at once when the machine wakes up from a sleep past the deadline', async () => {
-    const b = await new Bench().started()
-    b.clock.bootAhead += 30_000
-    await b.clock.pass(100)
-    assert.equal(b.state, 'idle')
   })
 
   for (const signal of ['freeze', 'thaw'] as const)
@@ -404,50 +369,6 @@ describe('a standby', () => {
     assert.deepEqual([b.kinds.at(-1), b.calls], ['started', ['prepare after 10000 ms', 'use']])
     await b.kill()
     assert.deepEqual([b.state, b.calls.at(-1)], ['idle', 'prepare after 10000 ms'])
-  })
-
-  test('waits for the leader to serve, for 10 s at most, and never holds up a start', async () => {
-    const lead = (b: Bench) => {
-      b.grant()
-      void b.start()
-    }
-    for (const [what, play, begunAfterMs] of [
-      ['nobody says that one serves', () => {}, 10_000],
-      ['the leader serves', (b: Bench) => b.receive({ type: 'prepare' }), 4_000],
-      ['this replica is to lead', lead, 4_000],
-    ] as const) {
-      const b = new Bench()
-      const standby = new KeptForTest(b.clock, () => {})
-      b.standby = standby
-      b.meet()
-      const since = b.clock.mono()
-      await b.clock.pass(4_000)
-      assert.deepEqual([standby.begunAt, standby.view.state], [null, 'none'])
-      play(b)
-      await b.clock.pass(6_000)
-      assert.equal((standby.begunAt ?? 0) - since, begunAfterMs, what)
-    }
-  })
-
-  test('is waited for by a start, but not past the end of its grant', async () => {
-    const { b, settle } = await waiting()
-    await b.clock.pass(KILL_MS)
-    settle()
-    await b.clock.pass(1_000)
-    assert.deepEqual([b.state, b.tree.calls.includes('start')], ['idle', false])
-  })
-
-  test('is waited for by a start that is over once it is told to stop', async () => {
-    const { b, settle } = await waiting()
-    b.tree.running = true // the standby's own processes
-    b.tree.obeysTerm = false
-    b.stop(3_000)
-    settle()
-    await b.clock.pass(100)
-    assert.equal(b.state, 'stopping')
-    b.tree.running = false
-    await b.clock.pass(100)
-    assert.deepEqual([b.state, b.kinds.at(-1), b.tree.calls.includes('start')], ['idle', 'stopped', false])
   })
 
   test('is waited for by a start that is over once it is killed, and idle only after that', async () => {

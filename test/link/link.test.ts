@@ -235,7 +235,7 @@ describe('the link', () => {
   test('cannot be held open by strangers that say nothing', async () => {
     const a = await agent()
     for (let n = 0; n < 40; n++) await stranger()
-    assert.match(await a.alarms.next(), /more than 8 that said nothing yet/)
+    assert.match(await a.alarms.next(), /more than 8 connections wait/)
     launcher()
     await a.connected.next()
   })

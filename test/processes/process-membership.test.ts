@@ -1,14 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { findMembers, type Known, NOTHING_KNOWN } from '../../agent/processes/membership.ts'
-import {
-  carries,
-  isDead,
-  type ProcessStat,
-  parseStat,
-  readProcesses,
-  readStat,
-} from '../../agent/processes/proc.ts'
+import { carries, isDead, type ProcessStat, parseStat } from '../../agent/processes/proc.ts'
 
 /** `parent/pid@start`, then `s` and the session; its session and group are its own unless said. */
 function table(...lines: string[]): Map<number, ProcessStat> {
@@ -110,11 +103,4 @@ test('a variable is found in an environment only as a whole', () => {
   assert.equal(ask(`${name}=${value!.slice(0, -1)}`), 'no')
   assert.equal(ask(`${name.slice(1)}=${value}`), process.env[name.slice(1)] === value ? 'yes' : 'no')
   assert.equal(carries(2 ** 30, Buffer.from('A=1\0')), 'gone')
-})
-
-test('the table holds this process and its parent; a pid that nobody has is no error', () => {
-  const processes = readProcesses()
-  assert.equal(processes.get(process.pid)?.ppid, process.ppid)
-  assert.ok(processes.has(process.ppid))
-  assert.equal(readStat(2 ** 30), undefined)
 })

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { pause, systemClock } from '../../agent/clock.ts'
 import { isDead, type ProcessStat, readProcesses, readStat } from '../../agent/processes/proc.ts'
-import { createProcessTree, type Exit, killMarked } from '../../agent/processes/process-tree.ts'
+import { createProcessTree, type Exit } from '../../agent/processes/process-tree.ts'
 import { signalAll } from '../../agent/processes/signals.ts'
 import { blocksSignals, spawnBlocked, standBy, TWO, touchOf } from './fixtures/bystanders.ts'
 import { VARIABLE } from './fixtures/families.ts'
@@ -16,10 +16,13 @@ import { describeFamily, kill, until } from './fixtures/family.ts'
 const KILL_MS = 20_000
 const fixture = (name: string) => join(import.meta.dirname, 'fixtures', name)
 
+const treeOf = (marker: { name: string; value: string }) =>
+  createProcessTree({ marker, clock: systemClock, alone: false })
+
 /** A tree whose marker no other test has; whatever is left of it is killed at the end. */
 function plant() {
   const marker = { name: VARIABLE, value: randomUUID() }
-  const tree = createProcessTree({ marker, clock: systemClock, alone: false })
+  const tree = treeOf(marker)
   const exited = Promise.withResolvers<Exit>()
   return {
     marker,
@@ -157,12 +160,10 @@ test('what a dead launcher left behind is found by the marker alone', async () =
   using family = describeFamily({ ignoresTerm: true, children: [{ start: 'daemon' }, { clearsEnv: true }] })
   await planted.start(family.command)
   const pids = await family.ready()
-  assert.deepEqual(
-    await killMarked({ ...planted.marker, value: `${planted.marker.value}0` }, 0, systemClock),
-    [],
-  )
+  const similar = { ...planted.marker, value: `${planted.marker.value}0` }
+  assert.deepEqual(await treeOf(similar).kill(0), [])
   assert.equal(livingOf(pids).length, 3)
-  assert.deepEqual(await killMarked(planted.marker, KILL_MS, systemClock), [])
+  assert.deepEqual(await treeOf(planted.marker).kill(KILL_MS), [])
   assert.deepEqual(livingOf(pids), [])
   assert.deepEqual(others.touched(), [])
 })

@@ -2,10 +2,41 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
-import { HealthProbe, type ProbedState } from '../../agent/supervisor/health-probe.ts'
+import { type HealthHandlers, HealthProbe, type ProbedState } from '../../agent/supervisor/health-probe.ts'
 import { freePort } from '../harness/free-port.ts'
+
+/** A LangFlow that answers with the status that `answer` gives for a path; `null`: it answers nothing. */
+async function langflow(t: TestContext, answer: (path: string) => number | null): Promise<number> {
+  const server = createServer(({ url = '' }, response) => {
+    const status = answer(url)
+    if (status !== null) response.writeHead(status).end()
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return (server.address() as AddressInfo).port
+}
+
+/** Probes until `done` says that it has seen enough. */
+async function probe(
+  port: number,
+  state: ProbedState,
+  handlers: (done: () => void) => Partial<HealthHandlers>,
+  healthTimeoutMs = 5_000,
+): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const target = { origin: `http://127.0.0.1:${port}`, port }
+  const options = { target, healthIntervalMs: 5, healthTimeoutMs, healthFailures: 3 }
+  const ignore = { healthy: () => {}, unhealthy: () => {}, probed: () => {} }
+  const probe = new HealthProbe(options, systemClock, { ...ignore, ...handlers(resolve) })
+  probe.start(state)
+  await promise
+  probe.stop()
+}
 
 const ASKED: Record<ProbedState, string[]> = {
   healthy: ['/health'],
@@ -25,34 +56,17 @@ const CASES: [state: ProbedState, status: number, givenUp: boolean, what: string
 for (const [state, status, givenUp, what] of CASES) {
   test(`a LangFlow that is ${state} ${what}`, async (t) => {
     const asked = new Set<string>()
-    const server = createServer(({ url = '' }, response) => {
-      asked.add(url)
-      response.writeHead(url === '/health' ? status : 500).end()
-    }).listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    const { port } = server.address() as AddressInfo
-    const told: string[] = []
-    const done = Promise.withResolvers<void>()
-    const tell = (outcome: string) => {
-      if (told.push(outcome) === 5 || outcome !== 'probed') done.resolve()
-    }
-    const probe = new HealthProbe(
-      {
-        target: { origin: `http://127.0.0.1:${port}`, port },
-        healthIntervalMs: 5,
-        healthTimeoutMs: 5_000,
-        healthFailures: 3,
-      },
-      systemClock,
-      { healthy: () => tell('healthy'), unhealthy: () => tell('unhealthy'), probed: () => tell('probed') },
-    )
-    t.after(() => {
-      server.closeAllConnections()
-      server.close()
+    const port = await langflow(t, (path) => {
+      asked.add(path)
+      return path === '/health' ? status : 500
     })
-    probe.start(state)
-    await done.promise
-    probe.stop()
+    const told: string[] = []
+    await probe(port, state, (done) => {
+      const tell = (outcome: string) => () => {
+        if (told.push(outcome) === 5 || outcome !== 'probed') done()
+      }
+      return { healthy: tell('healthy'), unhealthy: tell('unhealthy'), probed: tell('probed') }
+    })
     assert.equal(
       told.join(' '),
       givenUp ? 'probed probed probed unhealthy' : 'probed probed probed probed probed',
@@ -61,62 +75,33 @@ for (const [state, status, givenUp, what] of CASES) {
   })
 }
 
-test('one that was given up, and that nobody ends, is healthy again once it answers', async (t) => {
+test('a LangFlow that was given up, and was not ended, is healthy again once it answers', async (t) => {
   let status = 500
-  const server = createServer((_, response) => response.writeHead(status).end()).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  const port = await langflow(t, () => status)
   const told: string[] = []
-  const done = Promise.withResolvers<void>()
-  const probe = new HealthProbe(
-    {
-      target: { origin: `http://127.0.0.1:${port}`, port },
-      healthIntervalMs: 5,
-      healthTimeoutMs: 5_000,
-      healthFailures: 3,
+  await probe(port, 'healthy', (done) => ({
+    healthy: () => {
+      told.push('healthy')
+      done()
     },
-    systemClock,
-    {
-      healthy: () => {
-        told.push('healthy')
-        done.resolve()
-      },
-      unhealthy: () => {
-        if (told.push('unhealthy') === 2) status = 200
-      },
-      probed: () => {},
+    unhealthy: () => {
+      if (told.push('unhealthy') === 2) status = 200
     },
-  )
-  t.after(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  probe.start('healthy')
-  await done.promise
-  probe.stop()
+  }))
   assert.deepEqual(told, ['unhealthy', 'unhealthy', 'healthy'])
 })
 
 test('a LangFlow that answers nothing hangs, and one that refuses does not', async (t) => {
-  const server = createServer(() => {}).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  t.after(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const hangs = async (to: number) => {
-    const done = Promise.withResolvers<boolean>()
-    const probe = new HealthProbe(
-      {
-        target: { origin: `http://127.0.0.1:${to}`, port: to },
-        ...{ healthIntervalMs: 5, healthTimeoutMs: 50, healthFailures: 2 },
-      },
-      systemClock,
-      { healthy: () => {}, unhealthy: (_, silent) => done.resolve(silent ?? false), probed: () => {} },
-    )
-    probe.start('healthy')
-    return done.promise.finally(() => probe.stop())
+  for (const [port, hangs] of [
+    [await langflow(t, () => null), true],
+    [await freePort(), false],
+  ] as const) {
+    let found: boolean | undefined
+    const unhealthy = (done: () => void) => (_: string, silent?: boolean) => {
+      found = silent
+      done()
+    }
+    await probe(port, 'healthy', (done) => ({ unhealthy: unhealthy(done) }), 50)
+    assert.equal(found, hangs)
   }
-  assert.deepEqual([await hangs(port), await hangs(await freePort())], [true, false])
 })

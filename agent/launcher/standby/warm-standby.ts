@@ -5,6 +5,7 @@ import { dirname, join, resolve } from 'node:path'
 import type { Duplex } from 'node:stream'
 import * as z from 'zod/mini'
 import type { Clock, Timer } from '../../clock.ts'
+import { readJsonLines } from '../../json-lines.ts'
 import type { StandbyView } from '../../link/link-messages.ts'
 import { memoryOf, type ProcessIdentity, readStat } from '../../processes/proc.ts'
 import { signalSame } from '../../processes/signals.ts'
@@ -33,10 +34,10 @@ const LONGEST_PATH = 4096
 /** As the script has it. */
 const MOST_READ = 500
 
-/** What the process says on its link, once. */
+/** The one message of the process on its link. */
 const Word = z.string().check(z.maxLength(200))
 const Waiting = z.object({
-  ready: z.literal(true),
+  type: z.literal('ready'),
   at: Word,
   without: z.array(Word).check(z.maxLength(50)),
   /** Each path with what it was when it was read; `null`: it was not there. */
@@ -44,7 +45,7 @@ const Waiting = z.object({
     .record(z.string().check(z.maxLength(LONGEST_PATH)), z.nullable(Word))
     .check(z.refine((read) => Object.keys(read).length <= MOST_READ)),
 })
-const Said = z.union([Waiting, z.object({ error: Word })])
+const Said = z.discriminatedUnion('type', [Waiting, z.object({ type: z.literal('error'), error: Word })])
 
 const LINK_FD = 3
 /** Some 500 paths. */
@@ -162,12 +163,19 @@ export class WarmStandby extends KeptStandby {
     })
     if (link === undefined) return
     link.on('error', () => {}) // its end is told by the process
-    hear(link, (said) => {
-      if (this.child !== child) return
-      if (said === null) this.failWarm('it said what none says')
-      else if ('error' in said) last = said.error === 'MemoryError' ? TOO_LITTLE : said.error
+    const isInvalid = () => {
+      if (this.child === child) this.failWarm('its message is not valid')
+    }
+    let heard = false
+    const received = (message: unknown) => {
+      if (heard || this.child !== child) return
+      heard = true
+      const { data: said } = Said.safeParse(message)
+      if (said === undefined) isInvalid()
+      else if (said.type === 'error') last = said.error === 'MemoryError' ? TOO_LITTLE : said.error
       else this.waits(child, said)
-    })
+    }
+    readJsonLines(link, MOST_SAID, received, isInvalid)
   }
 
   private waits(child: Started, { at, without, read }: z.infer<typeof Waiting>): void {
@@ -207,27 +215,6 @@ export class WarmStandby extends KeptStandby {
 /** `undefined` where not even its pipes could be had. */
 function linkOf({ stdio }: Started): Duplex | undefined {
   return (stdio as Started['stdio'] | undefined)?.[LINK_FD] as Duplex | undefined
-}
-
-/** Hears one line; of more than anybody says, no more. */
-function hear(link: Duplex, heard: (said: ReturnType<typeof parse>) => void): void {
-  let text = ''
-  const add = (chunk: string) => {
-    text += chunk
-    const end = text.indexOf('\n')
-    if (end < 0 && text.length <= MOST_SAID) return
-    link.off('data', add)
-    heard(parse(text.slice(0, end)))
-  }
-  link.setEncoding('utf8').on('data', add)
-}
-
-function parse(line: string): z.infer<typeof Said> | null {
-  try {
-    return Said.parse(JSON.parse(line))
-  } catch {
-    return null
-  }
 }
 
 /** What a path was when it was read. */

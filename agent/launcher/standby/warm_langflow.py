@@ -2,7 +2,7 @@
 What the interpreter of a warm standby runs. Arguments: the descriptor of its link, the first entry of `sys.path`, and LangFlow's
 own `sys.argv`.
 
-It goes on as `langflow run` does until LangFlow's server would be made, says `{"ready": …}`, and waits for one line: the
+It goes on as `langflow run` does until LangFlow's server would be made, says `{"type": "ready", …}`, and waits for one line: the
 environment of a term. Then it goes on. Its end of the link closes with the launcher, and then it ends, also in the middle of an
 import. Of an error it tells the kind alone, since messages may hold secrets: its traceback is in LangFlow's own output.
 
@@ -138,7 +138,7 @@ class Standby:
             if len(states) > MOST_READ:
                 self.left_out.append(f"a look at all {len(states)} files that it has read")
             read = dict(itertools.islice(states.items(), MOST_READ))
-            self.say(ready=True, at=at, without=self.left_out, read=read)
+            self.say(type="ready", at=at, without=self.left_out, read=read)
         self.go.wait()
         self.listener.join()
 
@@ -497,7 +497,7 @@ def import_langflow(standby, argv):
             importlib.import_module(name)
     except BaseException as error:
         what = error.name if isinstance(error, ImportError) else ""
-        standby.say(error=f"{type(error).__name__} {what or ''}".strip())
+        standby.say(type="error", error=f"{type(error).__name__} {what or ''}".strip())
         raise
     return main
 

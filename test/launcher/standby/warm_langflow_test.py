@@ -251,7 +251,7 @@ class TheProcess(InDirectory):
     def test_waits_at_the_server_and_goes_on_with_the_environment_of_its_term(self):
         child = self.start()
         said = self.said()
-        self.assertEqual((said["ready"], said["at"]), (True, "server"))
+        self.assertEqual((said["type"], said["at"]), ("ready", "server"))
         self.assertIn("components (ModuleNotFoundError)", said["without"])
         self.link.sendall(b'{"LEADER_EPOCH":"9"}\n')
         out, _ = child.communicate(timeout=30)
@@ -295,7 +295,7 @@ class TheProcess(InDirectory):
 
     def test_tells_the_kind_of_an_error_alone(self):
         child = self.start(main="raise ValueError('s3cret')\n")
-        self.assertEqual(self.said(), {"error": "ValueError"})
+        self.assertEqual(self.said(), {"type": "error", "error": "ValueError"})
         _, err = child.communicate(timeout=30)
         self.assertIn("s3cret", err)
         self.assertEqual(child.returncode, 1)
