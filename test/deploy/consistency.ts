@@ -50,7 +50,7 @@ export async function agentOptionsOf(container: Container): Promise<AgentOptions
 }
 
 /** That every pod may run under the Pod Security Standard "restricted", with a read-only root. */
-export function assertRestricted({ spec }: PodTemplate): void {
+function assertRestricted({ spec }: PodTemplate): void {
   const { runAsNonRoot, runAsUser, seccompProfile } = spec.securityContext
   assert.deepEqual([runAsNonRoot, seccompProfile], [true, { type: 'RuntimeDefault' }])
   assert.ok((runAsUser as number) > 0)
@@ -67,7 +67,7 @@ export function assertRestricted({ spec }: PodTemplate): void {
 }
 
 /** That the names within every pod fit together. */
-export function assertWhole({ spec }: PodTemplate): void {
+function assertWhole({ spec }: PodTemplate): void {
   const containers = [...(spec.initContainers ?? []), ...spec.containers]
   const mounted = new Set(containers.flatMap(({ volumeMounts }) => volumeMounts.map(({ name }) => name)))
   assert.deepEqual([...mounted].sort(), spec.volumes.map(({ name }) => name).sort())

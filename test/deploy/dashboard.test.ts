@@ -33,20 +33,6 @@ describe('the dashboard', () => {
     }
   })
 
-  test('no panel lies on another, and none beside the page', () => {
-    const taken = new Map<string, string>()
-    for (const { title, gridPos } of board.panels) {
-      const { x, y, w, h } = gridPos
-      assert.ok(w > 0 && h > 0 && x + w <= 24, title)
-      for (let column = x; column < x + w; column++)
-        for (let line = y; line < y + h; line++) {
-          const place = `${column},${line}`
-          assert.equal(taken.get(place), undefined, `${title} lies on ${taken.get(place)}`)
-          taken.set(place, title)
-        }
-    }
-  })
-
   test('each query asks for the chosen namespace, and names no variable that there is none of', () => {
     const variables = board.templating.list.map(({ name }) => name)
     assert.deepEqual(variables, ['datasource', 'namespace', 'lease', 'pod'])

@@ -4,7 +4,7 @@ import { describe, test } from 'node:test'
 import type { DrillSettings } from '../../agent/cli/drill/drill-command.ts'
 import { VERSION } from '../../agent/version.ts'
 import { drillSaid } from '../cli/drill/said.ts'
-import { assertRestricted, assertWhole, type PodTemplate, plainEnv } from './consistency.ts'
+import { type PodTemplate, plainEnv } from './consistency.ts'
 import { BASE, DEPLOY, named, only, readManifests } from './manifests.ts'
 
 const files = readManifests(join(DEPLOY, 'components/drill'))
@@ -23,11 +23,6 @@ function told(secret: NodeJS.ProcessEnv = {}): Promise<DrillSettings> {
 }
 
 describe('deploy/components/drill', () => {
-  test('its pod is as restricted as all others', () => {
-    assertRestricted(template)
-    assertWhole(template)
-  })
-
   test("its image is this version's", () => {
     const images = files.get('kustomization.yaml')!.images
     assert.deepEqual(images, [{ name: container.image, newName: container.image, newTag: VERSION }])

@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { VERSION } from '../../agent/version.ts'
-import { deployment, podOf } from '../cli/inject/streams.ts'
 import { freePort } from '../harness/free-port.ts'
 import { ask } from '../harness/replica.ts'
 import { until } from '../harness/wait.ts'
@@ -99,19 +98,6 @@ describe('the image', () => {
       const version = { code: 0, output: VERSION }
       assert.deepEqual(await image.start(['--version']).result(), version)
       assert.deepEqual(await image.execute(['langflow-leader', '--version']).result(), version)
-    })
-
-    test('`inject` runs in it as well, for whoever has no Node', async () => {
-      const manifest = join(scratch, 'app.yaml')
-      writeFileSync(manifest, deployment())
-      const destination = '/dev/app.yaml'
-      const mounts = [{ source: manifest, destination, readOnly: true }]
-      const { code, output } = await image.start(['inject', '-f', destination], mounts).result()
-      assert.equal(code, 0, output)
-      // What was added goes to standard error.
-      const manifests = output.replace(/^langflow-leader: .*\n?/gm, '')
-      assert.notEqual(manifests, output)
-      assert.equal(podOf(manifests).initContainers[0]?.image, `langflow-leader:${VERSION}`)
     })
 
     test('the agent lives while no API server answers, and ends when it is told to', async (t) => {
