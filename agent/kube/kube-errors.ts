@@ -197,31 +197,8 @@ interface Failure {
   readonly message: string
 }
 
-const EXPLANATIONS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'connection refused',
-  ECONNRESET: 'connection reset',
-  EPIPE: 'connection reset',
-  ETIMEDOUT: 'the network gave up waiting for an answer',
-  EHOSTUNREACH: 'no route to the host',
-  ENETUNREACH: 'no route to the network',
-  ENOTFOUND: 'the host name is unknown',
-  EAI_AGAIN: 'the host name cannot be resolved at the moment',
-  UND_ERR_SOCKET: 'connection closed',
-  CERT_HAS_EXPIRED: 'its certificate has expired',
-  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another host name',
-  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is not signed by the configured CA',
-  SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is not signed by the configured CA',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is not signed by the configured CA',
-  UNABLE_TO_GET_ISSUER_CERT: 'its certificate is not signed by the configured CA',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its certificate is not signed by the configured CA',
-  CERT_SIGNATURE_FAILURE: 'its certificate is not signed by the configured CA',
-  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS',
-  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'it does not speak TLS',
-}
-
-function explain({ code, message }: Failure): string {
-  const text = code === undefined ? undefined : EXPLANATIONS[code]
-  if (text !== undefined) return `${text} (${code})`
+/** Node's own words, in one line that names the code. */
+function explain({ code = '', message }: Failure): string {
   const line = message.split('\n', 1)[0]?.slice(0, 200) ?? ''
-  return code === undefined || line.includes(code) ? line : `${line} (${code})`
+  return line.includes(code) ? line : `${line} (${code})`.trim()
 }

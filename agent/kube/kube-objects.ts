@@ -104,11 +104,6 @@ export class KubeObjects {
     return this.one(this.call('patch', kind, name, patch), deadlineMs)
   }
 
-  /** Changes these fields whatever else has changed: for objects that only this replica writes. */
-  patchOwn(kind: Kind, name: string, fields: object, deadlineMs: number): Promise<KubeObject> {
-    return this.one(this.call('patch', kind, name, fields), deadlineMs)
-  }
-
   /** Compare-and-swap on `metadata.resourceVersion`. */
   update(kind: Kind, object: WrittenObject, deadlineMs: number): Promise<KubeObject> {
     return this.one(this.call('update', kind, object.metadata.name, object), deadlineMs)

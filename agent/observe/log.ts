@@ -62,9 +62,6 @@ export interface LogOptions {
   readonly stream?: DestinationStream
 }
 
-/** Not for callers to set: a second one in the same line would leave a reader to guess. */
-const OWN_FIELDS = new Set(['level', 'time', 'component', 'event', 'msg'])
-
 /** Bytes that wait for a stalled reader; further lines are dropped. */
 const BACKLOG_BYTES = 4 * 1024 * 1024
 
@@ -97,35 +94,25 @@ export function createLog(options: LogOptions): Log {
       base: { component },
       timestamp: () => `,"time":"${new Date(clock.now().wall).toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
+      hooks: { streamWrite: redactText },
     },
     stream,
   )
   const plain =
     (at: Level) =>
-    (msg: string, fields: Fields = {}) => {
-      if (out.isLevelEnabled(at))
-        out[at]({ ...(identity && { identity }), ...extra(fields) }, redactText(msg))
-    }
+    (msg: string, fields: Fields = {}) =>
+      out[at]({ ...(identity && { identity }), ...fields }, msg)
   return {
     event(name, { epoch, code, reason, identity: whom = identity, msg, ...fields }) {
       const [at, sentence] = SENTENCES[name]
-      if (!out.isLevelEnabled(at)) return
-      const said = {
-        ...(code !== undefined && { code }),
-        ...(reason !== undefined && { reason: redactText(reason) }),
-      }
-      out[at]({ identity: whom, epoch, event: name, ...said, ...extra(fields) }, redactText(msg ?? sentence))
+      const why = { ...(code !== undefined && { code }), ...(reason !== undefined && { reason }) }
+      out[at]({ identity: whom, epoch, event: name, ...why, ...fields }, msg ?? sentence)
     },
     debug: plain('debug'),
     info: plain('info'),
     warn: plain('warn'),
     error: plain('error'),
   }
-}
-
-function extra(fields: Fields): Fields {
-  const kept = Object.entries(fields).filter(([key]) => !OWN_FIELDS.has(key))
-  return redact(Object.fromEntries(kept)) as Fields
 }
 
 const AGAIN_AFTER_MS = 60_000
@@ -191,45 +178,17 @@ export class LogThrottle {
   }
 }
 
-const SECRET_KEY = /authorization|token|password|secret|cookie|credential|(?:api|private|client)[-_]?key/i
 const SECRET_TEXT = /\b(Bearer|Basic)\s+[\w.~+/-]+=*|\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?/gi
 /** What fronts trust each other by: in the Lease's annotation, and in the header of a request. */
 const FRONT_KEY = /(langflow-leader[/-](?:front|hop)\W{1,8}\d{1,15} (?:\S{1,300} )?)[\w-]{22}/gi
 const REDACTED = '[redacted]'
-const DEEPEST = 6
 
-/** Text without bearer tokens, basic credentials, JSON web tokens and keys of fronts. Valid JSON stays valid. */
+/**
+ * Text without bearer tokens, basic credentials, JSON web tokens and keys of fronts. Valid JSON stays valid. It is a second line of
+ * defence: nothing logs a secret on purpose.
+ */
 export function redactText(text: string): string {
   return text
     .replace(SECRET_TEXT, (_, scheme: string | undefined) => (scheme ? `${scheme} ${REDACTED}` : REDACTED))
     .replace(FRONT_KEY, `$1${REDACTED}`)
-}
-
-/**
- * A plain copy for the log: no value under a key that names a secret, errors as their name, code, message and cause,
- * nothing circular or deeper than six levels. It is a second line of defence; nothing logs a secret on purpose.
- */
-export function redact(value: unknown, depth = 0): unknown {
-  if (typeof value === 'string') return redactText(value)
-  if (typeof value === 'bigint') return value.toString()
-  if (typeof value !== 'object' || value === null) return value
-  if (depth >= DEEPEST) return '[...]'
-  if (value instanceof Date) return value
-  if (Array.isArray(value)) return value.map((one) => redact(one, depth + 1))
-  const entries = value instanceof Error ? partsOf(value) : Object.entries(value)
-  return Object.fromEntries(
-    entries.map(([key, one]) => [key, SECRET_KEY.test(key) ? REDACTED : redact(one, depth + 1)]),
-  )
-}
-
-function partsOf(error: Error): [string, unknown][] {
-  const { name, message, cause } = error
-  const code = 'code' in error ? error.code : undefined
-  const parts: [string, unknown][] = [
-    ['name', name],
-    ['code', code],
-    ['message', message],
-    ['cause', cause],
-  ]
-  return parts.filter(([, part]) => part !== undefined)
 }

@@ -209,7 +209,6 @@ export function createMetrics(options: {
   for (const reason of RESTARTED_BECAUSE) restarts.inc({ reason }, 0)
   for (const phase of PHASES) takeover.zero({ phase })
   build.set({ version: VERSION, node: process.versions.node }, 1)
-  const codeLabel = boundedLabel(32)
 
   return {
     leading: (yes) => leading.set({ name }, yes ? 1 : 0),
@@ -226,7 +225,7 @@ export function createMetrics(options: {
     takeover: (phase, durationMs) => takeover.observe({ phase }, durationMs / 1000),
     stopped: (durationMs) => stop.observe(durationMs / 1000),
     held: (durationMs) => hold.observe(durationMs / 1000),
-    apiRequest: (verb, code) => apiRequests.inc({ verb, code: codeLabel(code) }),
+    apiRequest: (verb, code) => apiRequests.inc({ verb, code }),
     contentType: registry.contentType,
     expose() {
       const status = options.status()
@@ -266,13 +265,4 @@ export function createMetrics(options: {
 function countTo(counter: Counter, total: number, labels: Record<string, string> = {}): void {
   counter.remove(labels)
   counter.inc(labels, total)
-}
-
-/** Values of a label whose variety a server decides on: after `limit` different ones, `other`. */
-function boundedLabel(limit: number): (value: string) => string {
-  const known = new Set<string>()
-  return (value) => {
-    if (known.size < limit) known.add(value)
-    return known.has(value) ? value : 'other'
-  }
 }

@@ -50,10 +50,8 @@ const PLANNED: ReadonlySet<ReasonCode | undefined> = new Set([
 /** Writes a replica's events to its log, its metrics and as Kubernetes Events; a trouble that lasts is not repeated. */
 export class EventRecorder {
   private readonly options: EventRecorderOptions
-  private epochsFull = false
   private wasReady = false
   private stoodBy = false
-  private versionProblem: string | null = null
   private deadmanFirings = 0
   /** Troubles that last, each of which was an Event when it began. */
   private readonly lasting = new Set<EventReason>()
@@ -159,18 +157,6 @@ export class EventRecorder {
   ): void {
     const problem = writeProblem ?? readProblem ?? watchProblem
     this.trouble('lease', problem, 'the Lease can be reached again', { decision })
-  }
-
-  /** Whether epochs have left their field; see `epochProblem`. */
-  epoch(problem: string | null): void {
-    if (problem !== null && !this.epochsFull) this.options.log.error(`ALARM: ${problem}`)
-    this.epochsFull = problem !== null
-  }
-
-  /** Whether LangFlow is too old here, or the version in the Lease is invalid; see `outdated` and `langflowFault`. */
-  version(problem: string | null): void {
-    if (problem !== null && problem !== this.versionProblem) this.options.log.warn(problem)
-    this.versionProblem = problem
   }
 
   private lasts(reason: EventReason, because: string | null, epoch: number): void {

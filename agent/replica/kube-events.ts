@@ -9,7 +9,7 @@ import { type Log, redactText } from '../observe/log.ts'
 
 const EVENT: Kind = { kind: 'Event', resource: 'events.events.k8s.io', base: '/apis/events.k8s.io/v1' }
 
-export type EventsApi = Pick<KubeObjects, 'namespace' | 'create' | 'patchOwn' | 'close'>
+export type EventsApi = Pick<KubeObjects, 'namespace' | 'create' | 'close'>
 export type Events = Pick<KubeEvents, 'record' | 'end'>
 
 export interface KubeEventsOptions {
@@ -46,31 +46,26 @@ export async function connectEvents({ options, objects, ...parts }: KubeEventsPa
   return (wiring: Pick<KubeEventsOptions, 'leaseUid'>): KubeEvents => new KubeEvents({ ...own, ...wiring })
 }
 
-/** The same that happened to the same object again and again: one Event, with a count. */
-interface Series {
+/** An Event that is not written yet. */
+interface Waiting {
   readonly api: EventsApi
   readonly event: KubeEvent
-  count: number
-  /** How many of them the API server has heard of. */
-  written: number
-  /** When it happened last. */
-  at: { readonly mono: number; readonly wall: number }
+  /** Two that have the same key say the same. */
+  readonly key: string
+  /** Monotonic ms: when it happened. */
+  readonly at: number
 }
 
 /** How long one request may take. */
 const DEADLINE_MS = 5_000
 /** An Event from an outage of the API server is still useful afterwards, for this long. */
 const GIVE_UP_MS = 5 * 60_000
-const FIRST_PAUSE_MS = 1_000
-const LONGEST_PAUSE_MS = 30_000
+const AGAIN_MS = 5_000
 /** Further Events are dropped while so many wait. */
 const MOST_WAITING = 64
 /** A burst of requests, and then one more per interval, so that a flapping replica is no burden. */
 const BURST = 20
 const REFILL_MS = 10_000
-/** As in client-go: after this time the same event gets an Event of its own. */
-const SERIES_MS = 6 * 60_000
-const MOST_SERIES = 64
 /** How long the end of the process waits for unwritten Events. */
 const FAREWELL_MS = 2_000
 
@@ -83,15 +78,14 @@ const PASSING = new Set(['timeout', 'network', 'server', 'throttled', 'unauthori
  */
 export class KubeEvents {
   private readonly options: KubeEventsOptions
-  private readonly series = new Map<string, Series>()
-  private readonly waiting: Series[] = []
+  private readonly waiting: Waiting[] = []
   private sending: Promise<void> | null = null
   private resting: Timer | null = null
   private tokens = BURST
   /** Monotonic ms, when `tokens` was so. */
   private countedAt: number
   private closed = false
-  /** Warnings that were logged already. */
+  /** Keys of the lines that were logged already. */
   private readonly said = new Set<string>()
 
   constructor(options: KubeEventsOptions) {
@@ -134,81 +128,47 @@ export class KubeEvents {
 
   private add(what: ReplicaEvent, api: EventsApi, regarding: Reference, related: Reference | null): void {
     const { identity, clock } = this.options
-    const at = clock.now()
+    const { mono, wall } = clock.now()
     // With a code, the words may differ, e.g. by a pid. Without a code, the words decide.
-    const same = what.code ?? what.because?.slice(0, NOTE_BYTES)
-    const key = [regarding.kind, regarding.uid, what.reason, what.epoch, same].join(' ')
-    let one = this.series.get(key)
-    if (one === undefined || at.mono - one.at.mono >= SERIES_MS) {
-      if (this.waiting.length >= MOST_WAITING) return
-      one = { api, event: eventOf(what, identity, at.wall, regarding, related), count: 0, written: 0, at }
-      this.remember(key, one)
-    }
-    one.count++
-    one.at = at
-    if (!this.waiting.includes(one)) this.waiting.push(one)
-  }
-
-  /** The oldest series is forgotten first: if it continues, it gets an Event of its own. */
-  private remember(key: string, one: Series): void {
-    this.series.delete(key)
-    this.series.set(key, one)
-    const [oldest] = this.series.keys()
-    if (this.series.size > MOST_SERIES) this.series.delete(oldest!)
-  }
-
-  private forget(one: Series): void {
-    for (const [key, other] of this.series) if (other === one) this.series.delete(key)
+    const key = [regarding.kind, what.reason, what.epoch, what.code ?? what.because].join(' ')
+    if (this.waiting.length >= MOST_WAITING || this.waiting.some((one) => one.key === key)) return
+    this.waiting.push({ api, event: eventOf(what, identity, wall, regarding, related), key, at: mono })
   }
 
   private async send(): Promise<void> {
-    let pauseMs = FIRST_PAUSE_MS
     for (let one = this.waiting[0]; one !== undefined; one = this.waiting[0]) {
       await this.permission()
-      try {
-        await this.write(one)
-        pauseMs = FIRST_PAUSE_MS
-        this.waiting.shift()
-        if (one.written < one.count) this.waiting.push(one)
-      } catch (error) {
-        if (this.closed) return
-        if (this.passes(error, one)) {
-          await this.rest(Math.max(pauseMs, (error as ApiError).retryAfterMs ?? 0))
-          pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)
-        } else {
-          this.waiting.shift()
-          this.forget(one)
-          this.say(one, error as Error)
-        }
+      const failure = await this.write(one)
+      if (this.closed) return
+      if (failure !== null && this.passes(failure, one)) {
+        await this.rest(Math.max(AGAIN_MS, failure.retryAfterMs ?? 0))
+        continue
       }
+      this.waiting.shift()
+      if (failure !== null) this.say(one, failure)
     }
     this.sending = null
   }
 
-  private async write(one: Series): Promise<void> {
-    const { api, event, written, count, at } = one
-    const more = count > 1 ? { series: { count, lastObservedTime: microTime(at.wall) } } : {}
+  /** Resolves to what went wrong. */
+  private async write({ api, event }: Waiting): Promise<ApiError | null> {
     try {
-      if (written > 0) await api.patchOwn(EVENT, event.metadata.name, more, DEADLINE_MS)
-      else await api.create(EVENT, { ...event, ...more }, DEADLINE_MS)
-      one.written = count
+      await api.create(EVENT, event, DEADLINE_MS)
+      return null
     } catch (error) {
-      if (!(error instanceof ApiError) || error.code !== 'already_exists') throw error
+      if (!(error instanceof ApiError)) throw error
       // An earlier attempt was carried out, and its answer lost.
-      one.written = 1
+      return error.code === 'already_exists' ? null : error
     }
   }
 
-  private passes(error: unknown, { at }: Series): boolean {
-    const waitedMs = this.options.clock.mono() - at.mono
-    return error instanceof ApiError && PASSING.has(error.code) && waitedMs < GIVE_UP_MS
+  private passes({ code }: ApiError, { at }: Waiting): boolean {
+    return PASSING.has(code) && this.options.clock.mono() - at < GIVE_UP_MS
   }
 
-  private say({ api, written }: Series, error: Error): void {
-    const why = error instanceof ApiError ? error.code : error.name
-    const line = `what happens here is not told by Events: ${error.message}`
-    const key = [written === 0 ? 'create' : 'patch', api.namespace, why].join(' ')
-    this.once(key, () => this.options.log.warn(line))
+  private say({ api }: Waiting, { code, message }: ApiError): void {
+    const line = `what happens here is not told by Events: ${message}`
+    this.once(`${api.namespace} ${code}`, () => this.options.log.warn(line))
   }
 
   private once(key: string, say: () => void): void {

@@ -1,3 +1,4 @@
+import { dirname } from 'node:path'
 import { type Instant, reached } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import { inability } from '../election/eligibility.ts'
@@ -169,6 +170,19 @@ export function checksOf({ options, state, now, workload }: Omit<GateFacts, 'tra
     },
     { name: 'gate', ok: closed === null, detail: closed === null ? 'open' : `closed: ${closed}` },
   ]
+}
+
+/** An image is pulled and a volume mounted by then, most of the time. */
+const CONNECTS_WITHIN_MS = 60_000
+
+/** The likely causes if no launcher has connected since the start; `null`: it may still come. */
+export function launcherAbsence(sinceStartMs: number, socket: string): string | null {
+  if (sinceStartMs < CONNECTS_WITHIN_MS) return null
+  return (
+    `no launcher has connected within ${CONNECTS_WITHIN_MS / 1000} s: LangFlow’s container must start LangFlow by ` +
+    `"langflow-leader launch --", and mount the volume that is ${dirname(socket)} here at the same place; Kubernetes ` +
+    'before 1.29 never starts it beside a sidecar: upgrade, or run both in one container (langflow-leader run)'
+  )
 }
 
 /** The whole view of one replica, from the state of election and workload. */

@@ -12,8 +12,7 @@ import type { HttpServer } from '../observe/http-server.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
 import { watchOtherLeases } from '../peers/other-leases.ts'
-import { PeerRowsCache } from '../peers/peer-rows.ts'
-import type { Peers, PeersOptions } from '../peers/peers.ts'
+import { PeerRowsCache, type Peers, type PeersOptions } from '../peers/peers.ts'
 import { VoluntaryHandover } from '../peers/succession.ts'
 import { Switchover } from '../peers/switchover-request.ts'
 import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
@@ -21,12 +20,12 @@ import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { Steering, type SteeringOptions } from '../traffic/steering.ts'
 import { EventRecorder } from './event-recorder.ts'
 import type { Events, KubeEventsOptions } from './kube-events.ts'
-import { LauncherAbsence } from './launcher-absence.ts'
 import {
   couldServe,
   describeReplica,
   frontFault,
   isReady,
+  launcherAbsence,
   type ReplicaFacts,
   type ReplicaOptions,
   standsBy,
@@ -83,7 +82,9 @@ export class Replica implements StatusSource {
   private readonly recorder: EventRecorder
   private readonly peers: Pick<Peers, keyof Peers> | null
   private readonly rowsCache: PeerRowsCache
-  private readonly absence: LauncherAbsence
+  /** Monotonic ms. */
+  private readonly startedAt: number
+  private launcherSeen = false
   /** `null`: no peer is asked. */
   private readonly voluntaryHandover: VoluntaryHandover | null
   private readonly switchover: Switchover
@@ -105,11 +106,7 @@ export class Replica implements StatusSource {
     this.events = parts.events({ leaseUid: () => state().seen?.lease?.metadata.uid })
     const { events } = this
     this.recorder = new EventRecorder({ onCrash: options.onCrash, clock, log, metrics, events, repeats })
-    this.absence = new LauncherAbsence({
-      clock,
-      socket: options.socket,
-      changed: () => this.recorder.trouble('launcher', this.absence.problem, 'a launcher has connected'),
-    })
+    this.startedAt = clock.mono()
     const { lease } = this
     const asked = () => {
       this.switchover.asked()
@@ -190,7 +187,6 @@ export class Replica implements StatusSource {
     if (options.pod.problem !== null) log.warn(options.pod.problem)
     this.otherLeases = this.watchOtherLeases()
     this.elector.start()
-    this.absence.start()
   }
 
   /** Hands over in the planned order and ends; a second call does not wait for requests in flight. */
@@ -207,7 +203,6 @@ export class Replica implements StatusSource {
   async end(): Promise<0 | 1> {
     const code = await this.ended.promise
     this.supervisor.close()
-    this.absence.close()
     this.otherLeases?.close()
     // Until then the front is told who leads.
     await Promise.all([this.steering.end(this.hurried.promise), this.events.end()])
@@ -263,7 +258,7 @@ export class Replica implements StatusSource {
       traffic: this.steering.view,
       problem:
         leftAlone(state) ??
-        this.absence.problem ??
+        this.launcherProblem ??
         this.supervisor.refusedGrant ??
         this.ownerProblem ??
         epochProblem(state.seen?.lease ?? null) ??
@@ -274,6 +269,11 @@ export class Replica implements StatusSource {
         clockProblem(state) ??
         options.pod.problem,
     }
+  }
+
+  private get launcherProblem(): string | null {
+    const { clock, options } = this.parts
+    return this.launcherSeen ? null : launcherAbsence(clock.mono() - this.startedAt, options.socket)
   }
 
   private get ownerProblem(): string | null {
@@ -300,11 +300,13 @@ export class Replica implements StatusSource {
 
   private electionChanged(state: ElectionState): void {
     this.recorder.lease(state, this.elector.state.decision)
+    this.recorder.trouble('launcher', this.launcherProblem, 'a launcher has connected')
     this.recorder.trouble('owner', this.ownerProblem, 'the Lease belongs to no other workload any more')
     const lease = state.seen?.lease ?? null
-    this.recorder.epoch(epochProblem(lease))
+    this.recorder.trouble('epochs', epochProblem(lease), 'epochs fit into their field again')
     this.recorder.trouble('clock', clockProblem(state), 'the clocks agree, or this replica leads itself')
-    this.recorder.version(state.outdated ?? langflowFault(lease))
+    const version = state.outdated ?? langflowFault(lease)
+    this.recorder.trouble('version', version, 'the version of LangFlow keeps nothing from leading any more')
     this.recorder.doubt(state.term?.doubt ?? false)
     this.recorder.operation(state, pauseOf(lease, writerWall(state, this.parts.clock.now())))
     const serves = state.term === null && holderServes(lease, state.history)
@@ -315,7 +317,7 @@ export class Replica implements StatusSource {
   }
 
   private gateChanged(): void {
-    if (this.supervisor.launcher === 'connected') this.absence.connected()
+    this.launcherSeen ||= this.launcherAnswers()
     const { facts } = this
     const { term, highestEpoch } = facts.state
     const epoch = term?.epoch ?? highestEpoch

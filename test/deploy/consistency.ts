@@ -137,7 +137,7 @@ function assertRights(manifests: readonly Manifest[], { leaseName }: AgentOption
   assert.deepEqual(only(manifests, 'Role', 'langflow-leader').rules, [
     { ...LEASES, resourceNames: [leaseName], verbs: ['get', 'watch', 'update'] },
     { ...LEASES, verbs: ['create'] },
-    { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
+    { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create'] },
   ])
 }
 

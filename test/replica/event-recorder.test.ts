@@ -215,26 +215,6 @@ describe('the cluster is told', () => {
 })
 
 describe('a trouble', () => {
-  for (const [what, trouble, said, over] of [
-    ['with its owner', 'owner', 'it is wrong', 'it is over'],
-    ['with versions of LangFlow', 'version', 'it is wrong', null],
-    ['with epochs that have left their field is an alarm, and', 'epoch', 'ALARM: it is wrong', null],
-  ] as const) {
-    test(`${what} is told once, and once more where it comes back`, () => {
-      const { said: lines, recorder } = setUp()
-      for (const problem of [null, 'it is wrong', 'it is wrong', null, 'it is wrong'])
-        if (trouble === 'owner') recorder.trouble(trouble, problem, 'it is over')
-        else recorder[trouble](problem)
-      assert.deepEqual(lines(), [said, ...(over === null ? [] : [over]), said])
-    })
-  }
-
-  test('with versions is told again where it is another one', () => {
-    const { said, recorder } = setUp()
-    for (const problem of ['it is older', 'it is none']) recorder.version(problem)
-    assert.deepEqual(said(), ['it is older', 'it is none'])
-  })
-
   test('with the Lease is told once, writes before reads before the watch, and when it is over', () => {
     const { lines, said, recorder } = setUp()
     const sound = initialState()

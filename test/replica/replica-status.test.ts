@@ -16,6 +16,7 @@ import {
   frontFault,
   isInDoubt,
   isReady,
+  launcherAbsence,
   onTrial,
   type ReplicaFacts,
   standsBy,
@@ -290,4 +291,10 @@ describe('a front', () => {
     assert.equal(standsBy({ ...its, traffic: { ...its.traffic, front: LISTENS } }), true)
     assert.equal(standsBy({ ...its, traffic: { ...its.traffic, front: DEAF } }), false)
   })
+})
+
+test('a launcher that has not connected a minute after the start is a problem, which names the volume', () => {
+  const socket = '/run/langflow-leader/launcher.sock'
+  assert.equal(launcherAbsence(59_999, socket), null)
+  assert.match(launcherAbsence(60_000, socket) ?? '', /launch --.* \/run\/langflow-leader here/)
 })

@@ -170,6 +170,6 @@ function rules(lease: string) {
   return [
     { ...leases, resourceNames: [lease], verbs: ['get', 'watch', 'update'] },
     { ...leases, verbs: ['create'] },
-    { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
+    { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create'] },
   ]
 }

@@ -519,7 +519,6 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   'agent-create-lease': [{ it: 'no verb', is: 'warning', change: lacking(1, 'create') }],
   'agent-create-events': [{ it: 'no verb', is: 'warning', change: lacking(2, 'create') }],
-  'agent-patch-events': [{ it: 'no verb', is: 'warning', change: lacking(2, 'patch') }],
   'service-leader': [
     {
       it: 'pods that are not Ready',

@@ -88,7 +88,6 @@ interface Need extends Pick<Rule<never>, 'code' | 'severity'>, Omit<Right, 'name
 }
 
 const LEASES = { group: 'coordination.k8s.io', resource: 'leases' } as const
-const EVENTS = { group: 'events.k8s.io', resource: 'events', named: false } as const
 const ELECTION = { ...LEASES, severity: 'error', named: true, for: 'the election' } as const
 const RECREATION = 'a Lease that is deleted: without it you have to apply the Lease again by hand'
 
@@ -105,8 +104,15 @@ export const AGENT_NEEDS: readonly Need[] = [
     verb: 'create',
     for: RECREATION,
   },
-  { code: 'agent-create-events', ...EVENTS, severity: 'warning', verb: 'create', for: 'Events' },
-  { code: 'agent-patch-events', ...EVENTS, severity: 'warning', verb: 'patch', for: 'Events that repeat' },
+  {
+    code: 'agent-create-events',
+    group: 'events.k8s.io',
+    resource: 'events',
+    severity: 'warning',
+    named: false,
+    verb: 'create',
+    for: 'Events',
+  },
 ]
 
 /** By the API server's answer, else by the Roles that are known. */
