@@ -5,7 +5,7 @@ import type { Operable } from '../cluster.ts'
 import { asOperationError, OperationError } from '../exit-codes.ts'
 import { overviewOf } from '../overview.ts'
 import { type Plan, planSwitchover, requestSwitchover } from '../switchover.ts'
-import { followSwitchover } from '../switchover-progress.ts'
+import { followSwitchover, type Phase, phaseLine } from '../switchover-progress.ts'
 import type { Scenario } from './drill-command.ts'
 import type { Service } from './langflow-service.ts'
 
@@ -52,13 +52,14 @@ export const ACTIONS: Readonly<Record<Scenario, (leader: string) => string>> = {
  */
 export async function act(
   scenario: Scenario,
-  { cluster, objects, clock }: Stage,
+  { cluster, objects, clock, tell }: Stage,
   plan: Plan,
   limits: { readonly timeoutMs: number; readonly signal: AbortSignal },
 ): Promise<void> {
   if (scenario === 'switchover') {
     const requested = await requestSwitchover(cluster, clock, ANYBODY, plan)
-    await followSwitchover(cluster, clock, requested, { ...limits, tell: () => {} })
+    const show = (phase: Phase) => tell(phaseLine(phase).trimEnd())
+    await followSwitchover(cluster, clock, requested, { ...limits, tell: show })
     return
   }
   const graceSeconds = scenario === 'force-delete-pod' ? 0 : undefined
