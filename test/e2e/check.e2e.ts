@@ -162,27 +162,6 @@ describe('check of a cluster', () => {
     assert.equal(outcomes(empty)['langflow-found'], 'error')
   })
 
-  test("in a pod, the agent's own account checks its rights and settings", async () => {
-    const kubeconfig = await plane.serviceAccountKubeconfig(namespace, ACCOUNT)
-    const env = { KUBERNETES_SERVICE_HOST: '127.0.0.1', POD_NAME: 'p', POD_UID: 'u', POD_TEMPLATE_HASH: 'h' }
-    const args = ['-n', namespace, '--kubeconfig', kubeconfig, '-o', 'json']
-    const fine = await run(args, { env })
-    const found = outcomes(fine)
-    assert.equal(fine.code, 0)
-    for (const code of [
-      'kubernetes-version',
-      'api-latency',
-      'agent-settings',
-      'agent-update-lease',
-      'lease-object',
-    ])
-      assert.equal(found[code], 'ok', code)
-    const wrong = await run(args, { env: { ...env, LEADER_LEASE_NAME: 'others' } })
-    assert.deepEqual([wrong.code, outcomes(wrong)['agent-update-lease']], [1, 'error'])
-    const settings = await run(args, { env: { ...env, LEADER_LEASE_DURATION: '5s' } })
-    assert.equal(outcomes(settings)['agent-settings'], 'error')
-  })
-
   test('an API server that does not answer is one sentence and exit code 4', async () => {
     const kubeconfig = plane.adminKubeconfig
     await plane.stopApiServer()

@@ -43,12 +43,12 @@ export const CATALOGUE: readonly Entry[] = [
   ...entries('LangFlow', FOUND_RULES, (facts) => [facts]),
   ...entries('LangFlow', LANGFLOW_RULES, ({ installations }) => installations),
   ...entries('Pods', [...UNSAFE_RULES, ...PRESENCE_RULES], ({ installations }) => installations),
-  ...entries('Pods', SETTINGS_RULES, withSelf),
+  ...entries('Pods', SETTINGS_RULES, ({ installations }) => installations),
   ...entries('Pods', POD_RULES, installed),
-  ...entries("The agent's rights", RIGHT_RULES, allAgents),
+  ...entries("The agent's rights", RIGHT_RULES, installed),
   ...entries('Network', NETWORK_RULES, installed),
   ...entries('Rollouts, drains and scaling', ROLLOUT_RULES, installed),
-  ...entries('What runs', LEASE_RULES, allAgents),
+  ...entries('What runs', LEASE_RULES, installed),
 ]
 
 /** The result of every rule that has something to judge. */
@@ -67,14 +67,6 @@ export function* unsafe(installation: Installation, facts: Facts): Generator<str
 
 function installed({ installations }: Facts): Installed[] {
   return installations.filter(isInstalled)
-}
-
-function withSelf({ installations, self }: Facts): readonly Installation[] {
-  return self === null ? installations : [...installations, self]
-}
-
-function allAgents(facts: Facts): Installed[] {
-  return withSelf(facts).filter(isInstalled)
 }
 
 function isInstalled(one: Installation): one is Installed {

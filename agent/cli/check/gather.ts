@@ -1,6 +1,5 @@
 import { type Clock, systemClock } from '../../clock.ts'
 import { AGENT_SETTINGS } from '../../config/agent-settings.ts'
-import { agentOptions } from '../../config/options.ts'
 import { findAccess } from '../../kube/kube-access.ts'
 import { ApiError } from '../../kube/kube-errors.ts'
 import { type Kind, KubeObjects } from '../../kube/kube-objects.ts'
@@ -9,10 +8,9 @@ import { LEASE } from '../../lease/lease-api.ts'
 import { VERSION } from '../../version.ts'
 import type { ClusterOptions } from '../cluster.ts'
 import { asOperationError } from '../exit-codes.ts'
-import { asText, dig, type Manifest, manifestOf } from '../manifests/manifest.ts'
-import { readWorkload } from '../manifests/workload.ts'
-import { environmentOf, objectsNamedBy } from './container-environment.ts'
-import { accountOf, factsOf, type Installation, read, readOptions } from './installation.ts'
+import { dig, type Manifest, manifestOf } from '../manifests/manifest.ts'
+import { objectsNamedBy } from './container-environment.ts'
+import { accountOf, factsOf, type Installation } from './installation.ts'
 import type { Facts, Latency } from './rule.ts'
 import { AGENT_NEEDS, grantOf, type Right, rightOf } from './rules/cluster-rules.ts'
 
@@ -31,8 +29,7 @@ export interface Wanted extends Omit<ClusterOptions, 'leaseName'> {
 }
 
 /**
- * Reads one namespace, and measures its API server, with the caller's rights. `env`: of this process; in an agent's pod it
- * holds that agent's settings. Rejects with `OperationError`.
+ * Reads one namespace, and measures its API server, with the caller's rights. `env`: of this process. Rejects with `OperationError`.
  */
 export async function gather(
   { kubeconfig, context, leaseNamespace, ...wanted }: Wanted,
@@ -49,7 +46,7 @@ export async function gather(
     const requests = new KubeRequests(options)
     const objects = new KubeObjects(options)
     try {
-      return await new Inquiry({ ...wanted, namespace, clock, env }, requests, objects).facts()
+      return await new Inquiry({ ...wanted, namespace, clock }, requests, objects).facts()
     } finally {
       requests.close()
       objects.close()
@@ -62,7 +59,6 @@ export async function gather(
 interface Question extends Pick<Wanted, 'leaseName' | 'container'> {
   readonly namespace: string
   readonly clock: Clock
-  readonly env: NodeJS.ProcessEnv
 }
 
 /** Kind, plural and `apiVersion` of what is listed for the rules. */
@@ -94,7 +90,7 @@ class Inquiry {
   }
 
   async facts(): Promise<Facts> {
-    const { container, leaseName, namespace, env } = this.#question
+    const { container, leaseName, namespace } = this.#question
     const version = await this.#version()
     const lists = LISTED.map(([kind, plural, apiVersion]) => this.#list(kind, plural, apiVersion))
     const manifests = (await Promise.all(lists)).flat()
@@ -103,11 +99,7 @@ class Inquiry {
     const installations = facts.installations.filter(
       ({ agent }) => leaseName === null || (agent?.options?.leaseName ?? leaseName) === leaseName,
     )
-    const account = await this.#account()
-    const isInPod = Boolean(env.KUBERNETES_SERVICE_HOST && env.POD_UID) && account !== null
-    const self = isInPod && installations.length === 0 ? selfIn(env, namespace, account) : null
-    const agents = self === null ? installations : [self]
-    const leaseNames = new Set(agents.flatMap(({ agent }) => agent?.options?.leaseName ?? []))
+    const leaseNames = new Set(installations.flatMap(({ agent }) => agent?.options?.leaseName ?? []))
     const leases = new Map<string, boolean>()
     for (const name of leaseNames) {
       const exists = await this.#exists(name)
@@ -115,11 +107,11 @@ class Inquiry {
     }
     const [lease = leaseName ?? AGENT_SETTINGS.leaseName.fallback] = leaseNames
     const latency = await this.#latency(lease)
-    const grants = await this.#grants(agents, account)
+    const grants = await this.#grants(installations)
     const none = `no LangFlow in namespace ${namespace} competes for the Lease ${leaseName}: look at --lease-name`
     const unfound = facts.unfound ?? (installations.length === 0 ? none : null)
     const cluster = { version, hidden: this.#hidden, leases, latency, grants }
-    return { ...facts, installations, self, unfound, cluster }
+    return { ...facts, installations, unfound, cluster }
   }
 
   /** Major and minor version of the API server, such as `1.37`; `null`: unknown. */
@@ -177,62 +169,43 @@ class Inquiry {
     return { requests: took.length, medianMs: at(took.length >> 1), slowestMs: at(took.length - 1) }
   }
 
-  /** The caller's ServiceAccount in this namespace; `null`: it is none, or the API server does not say. */
-  async #account(): Promise<string | null> {
-    const value = await this.#review('authentication.k8s.io', 'SelfSubjectReview', {})
-    const name = asText(dig(value, 'status', 'userInfo', 'username'))
-    const [, namespace, account = null] = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(name) ?? []
-    return namespace === this.#question.namespace ? account : null
-  }
-
-  /** What the agents' accounts may do. `caller`: the caller's own account. */
-  async #grants(agents: readonly Installation[], caller: string | null): Promise<Map<string, boolean>> {
+  /** What the agents' accounts may do, without those that the API server does not say. */
+  async #grants(installations: readonly Installation[]): Promise<Map<string, boolean>> {
     const grants = new Map<string, boolean>()
-    for (const one of agents) {
+    for (const one of installations) {
       const options = one.agent?.options
       if (options == null) continue
       const account = accountOf(one)
       for (const need of AGENT_NEEDS) {
         const right = rightOf(need, options.leaseName)
-        const allowed = await this.#may(account === caller ? null : account, right)
+        const allowed = await this.#may(account, right)
         if (allowed !== null) grants.set(grantOf(account, right), allowed)
       }
     }
     return grants
   }
 
-  /** `account`: `null` is the caller's. Returns `null` if the API server does not say. */
-  async #may(account: string | null, { name, ...right }: Right): Promise<boolean | null> {
+  /** `null`: the API server does not say, because the caller may not ask that. */
+  async #may(account: string, { name, ...right }: Right): Promise<boolean | null> {
     const { namespace } = this.#question
-    const resourceAttributes = { ...right, namespace, ...(name === null ? {} : { name }) }
-    const group = 'authorization.k8s.io'
-    const user = `system:serviceaccount:${namespace}:${account}`
-    const groups = ['system:serviceaccounts', `system:serviceaccounts:${namespace}`, 'system:authenticated']
-    const value =
-      account === null
-        ? await this.#review(group, 'SelfSubjectAccessReview', { resourceAttributes })
-        : await this.#review(group, 'LocalSubjectAccessReview', { user, groups, resourceAttributes })
-    return value === null ? null : dig(value, 'status', 'allowed') === true
-  }
-
-  /** `null`: the API server does not answer that. */
-  async #review(group: string, kind: string, spec: object): Promise<unknown> {
-    const { namespace } = this.#question
-    const plural = `${kind.toLowerCase()}s`
-    const isLocal = kind.startsWith('Local')
-    const scope = isLocal ? `/namespaces/${encodeURIComponent(namespace)}` : ''
-    const metadata = isLocal ? { namespace } : {}
+    const about = { kind: 'LocalSubjectAccessReview', resource: 'localsubjectaccessreviews', name: null }
+    const review = {
+      apiVersion: 'authorization.k8s.io/v1',
+      kind: about.kind,
+      metadata: { namespace },
+      spec: {
+        user: `system:serviceaccount:${namespace}:${account}`,
+        groups: ['system:serviceaccounts', `system:serviceaccounts:${namespace}`, 'system:authenticated'],
+        resourceAttributes: { ...right, namespace, ...(name === null ? {} : { name }) },
+      },
+    }
+    const path = `/apis/${review.apiVersion}/namespaces/${encodeURIComponent(namespace)}/${about.resource}`
     try {
       const { body } = await this.#requests.send(
-        {
-          verb: 'create',
-          about: { kind, resource: `${plural}.${group}`, name: null },
-          path: `/apis/${group}/v1${scope}/${plural}`,
-          body: JSON.stringify({ apiVersion: `${group}/v1`, kind, metadata, spec }),
-        },
+        { verb: 'create', about, path, body: JSON.stringify(review) },
         DEADLINE_MS,
       )
-      return JSON.parse(body)
+      return dig(JSON.parse(body), 'status', 'allowed') === true
     } catch (error) {
       if (error instanceof ApiError || error instanceof SyntaxError) return null
       throw error
@@ -257,20 +230,4 @@ function kindOf(kind: string, plural: string, apiVersion: string): Kind {
   return apiVersion === group
     ? { kind, resource: plural, base: `/api/${apiVersion}` }
     : { kind, resource: `${plural}.${group}`, base: `/apis/${apiVersion}` }
-}
-
-/** The agent of this very pod, by its own environment. */
-function selfIn(env: NodeJS.ProcessEnv, namespace: string, account: string): Installation {
-  const own = Object.entries(env).filter(([name]) => /^(LEADER_|POD_|CONTROLLER_REVISION_HASH$)/.test(name))
-  const manifest = manifestOf({
-    kind: 'Pod',
-    metadata: { name: env.POD_NAME ?? 'this', namespace },
-    spec: { template: { spec: { serviceAccountName: account } } },
-  })
-  const { options, fault } = readOptions('agent', agentOptions, [], Object.fromEntries(own))
-  const one = read(readWorkload({ manifest, container: '' }), [])
-  return {
-    ...one,
-    agent: { container: {}, env: environmentOf({}, [], new Set()), place: 'sidecar', options, fault },
-  }
 }

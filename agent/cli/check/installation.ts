@@ -52,10 +52,10 @@ export function factsOf(
     const installations = findLangflows(manifests, container).map((target) =>
       read(readWorkload(target), manifests, absent),
     )
-    return { manifests, installations, unfound: null, self: null, cluster: null }
+    return { manifests, installations, unfound: null, cluster: null }
   } catch (error) {
     if (!(error instanceof FatalError)) throw error
-    return { manifests, installations: [], unfound: error.message, self: null, cluster: null }
+    return { manifests, installations: [], unfound: error.message, cluster: null }
   }
 }
 
@@ -126,7 +126,7 @@ function programOf({ command, args }: Fields): { command: string; args: string[]
 }
 
 /** Options as the program itself would read them at its start. `env`: without the kubelet's own variables. */
-export function readOptions<T>(
+function readOptions<T>(
   name: string,
   reader: (command: Command) => (env: NodeJS.ProcessEnv) => T,
   args: readonly string[],

@@ -35,8 +35,6 @@ export interface Facts {
   readonly installations: readonly Installation[]
   /** Why no LangFlow was found, in one sentence; `null`: one was. */
   readonly unfound: string | null
-  /** The agent that checks itself in its own pod, of which only settings and account are known; `null`: none. */
-  readonly self: Installation | null
   /** What only a cluster can tell; `null`: only manifests were given. */
   readonly cluster: ClusterFacts | null
 }
