@@ -1,4 +1,5 @@
 import { systemClock } from '../clock.ts'
+import type { Values } from '../config/setting.ts'
 import { findAccess } from '../kube/kube-access.ts'
 import { ApiError } from '../kube/kube-errors.ts'
 import { type KubeObject, KubeObjects, POD } from '../kube/kube-objects.ts'
@@ -8,19 +9,12 @@ import { podOf } from '../lease/operator-annotations.ts'
 import { type AgentStatus, type ReplicaRow, statusOf } from '../observe/agent-status.ts'
 import { VERSION } from '../version.ts'
 import { type AgentContainer, agentOf } from './agent-container.ts'
+import type { OPERATE_SETTINGS } from './cluster-settings.ts'
 import { asOperationError } from './exit-codes.ts'
 import { NO_STATUS, replicasAt } from './replica-at-url.ts'
 
-export interface ClusterOptions {
-  readonly leaseName: string
-  /** `null`: the kubeconfig's, else `default`. */
-  readonly leaseNamespace: string | null
-  readonly kubeconfig: string | null
-  /** Of the kubeconfig; `null`: its current one. */
-  readonly context: string | null
-  /** An agent that tells of all replicas; absent or `null`: each is asked through the API server. */
-  readonly url?: URL | null
-}
+/** `url`: an agent that reports all replicas; `null`: each is asked through the API server. */
+export type ClusterOptions = Values<typeof OPERATE_SETTINGS>
 
 /** What operating needs of a cluster. */
 export type Operable = Pick<Cluster, 'leaseName' | 'namespace' | 'lease' | 'annotate' | 'replicas'>
@@ -46,7 +40,7 @@ export class Cluster implements Disposable {
 
   /** Asks nothing yet. Rejects with an `OperationError` if there is no kubeconfig that can be used. */
   static async connect(options: ClusterOptions): Promise<Cluster> {
-    const { leaseName, leaseNamespace, kubeconfig, context, url = null } = options
+    const { leaseName, leaseNamespace, kubeconfig, context, url } = options
     try {
       const access = await findAccess({ kubeconfig: kubeconfig ?? undefined, context: context ?? undefined })
       const namespace = leaseNamespace ?? access.namespace ?? 'default'

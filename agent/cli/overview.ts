@@ -35,8 +35,8 @@ export interface Source extends Disposable {
 }
 
 /** One replica's agent, or, if `url` is `null`, a cluster. */
-export async function sourceOf({ url, ...options }: ClusterOptions): Promise<Source> {
-  if (url) return replicaSource(url)
+export async function sourceOf(options: ClusterOptions): Promise<Source> {
+  if (options.url !== null) return replicaSource(options.url)
   const cluster = await Cluster.connect(options)
   return {
     overview: async () => {

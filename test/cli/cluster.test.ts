@@ -192,7 +192,7 @@ test("the holder's row is that of its identity, or of its pod where it does not 
 })
 
 test('without a kubeconfig there is no cluster, and a code says so', async () => {
-  const options = { leaseName: 'lock', leaseNamespace: null, context: null }
+  const options = { leaseName: 'lock', leaseNamespace: null, context: null, url: null }
   const connected = Cluster.connect({ ...options, kubeconfig: '/none' })
   await assert.rejects(connected, { code: 'no_kubeconfig', exitCode: 4 })
 })

@@ -7,7 +7,7 @@ import { POD } from '../../agent/kube/kube-objects.ts'
 import { DemoProcess } from './demo-process.ts'
 import type { Result, Stage } from './report.ts'
 
-const OPERATED = { leaseName: 'langflow-leader-lock', leaseNamespace: null, context: null }
+const OPERATED = { leaseName: 'langflow-leader-lock', leaseNamespace: null, context: null, url: null }
 
 describe('demo', { concurrency: 2 }, () => {
   test('three takeovers: a planned stop fails no request, and nothing acts twice', async (t) => {

@@ -27,6 +27,7 @@ describe('a drill of the demo', () => {
       leaseNamespace: null,
       kubeconfig,
       context: null,
+      url: null,
     })
   })
   after(async () => {

@@ -21,11 +21,16 @@ export function terminal(command: string, output: string): string {
   const pieces = output.trimEnd().split(/\x1b\[(\d*)m/)
   const parts = pieces.map((piece, n) => {
     if (n % 2 === 0)
-      return html`<span class="${[...styles].map((code) => `s${code}`).join(' ')}">${piece}</span>`
+      return html`<span class="${[...styles].map((code) => `s${code}`).join(' ')}">${linesOf(piece)}</span>`
     const isOver = ENDS[piece || '0']
     if (isOver === undefined) styles.add(piece)
     else for (const code of styles) if (isOver(code)) styles.delete(code)
     return null
   })
   return `<!doctype html><style>${STYLE}</style>${html`<pre><span class="s2">$ </span>${command}\n${parts}</pre>`.text}`
+}
+
+/** `html` shows a control character of a value as an escape, also a line break. */
+function linesOf(text: string) {
+  return text.split('\n').map((line, n) => (n === 0 ? line : html`\n${line}`))
 }

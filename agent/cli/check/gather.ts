@@ -21,7 +21,7 @@ const LATENCY_REQUESTS = 20
 /** The variables of LangFlow whose Secrets are read, if the caller may: their values are judged, and never shown. */
 const READ_SECRETS = /^LANGFLOW_(SECRET_KEY|DATABASE_URL|AUTO_LOGIN)$/
 
-export interface Wanted extends Omit<ClusterOptions, 'leaseName'> {
+export interface Wanted extends Omit<ClusterOptions, 'leaseName' | 'url'> {
   /** Only the LangFlow of this Lease; `null`: every one. */
   readonly leaseName: string | null
   /** LangFlow's container; `null`: the one that looks like it. */
