@@ -45,7 +45,7 @@ async function launch(options: LauncherOptions): Promise<number> {
   const given = givenEnvironment(process.env)
   const reaper = { command: alone ? findReaper() : [], warn: once((sentence) => log.warn(sentence)) }
   if (alone && reaper.command.length === 0)
-    log.warn(`there is no tini beside ${process.execPath}: nobody reaps what LangFlow's processes leave`)
+    log.warn(`there is no tini beside ${process.execPath}: no process reaps what LangFlow's processes leave`)
   if (!alone && leash === undefined)
     log.warn(
       'the launcher is not PID 1, so that a flow can stop or kill it: make it the command of its container',

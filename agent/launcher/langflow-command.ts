@@ -19,7 +19,7 @@ const KNOWN = '"langflow run …", "python -m langflow run …", or "sh -c" with
 
 /**
  * Finds LangFlow's interpreter by the first line of the script, or because the command names it. Throws one sentence where the
- * command does anything else, since that must not happen before its time. The sentence is shown to everybody, and names no
+ * command does anything else, since that must not happen before its time. The status page shows the sentence, which names no
  * argument and no value: they may hold secrets.
  */
 export function readLangflowCommand(

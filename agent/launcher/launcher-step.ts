@@ -276,7 +276,7 @@ function exited(record: LauncherRecord, { start, exit }: Of<'exited'>, now: Inst
   // It can't pass the signal on to the other processes any more.
   if (record.phase.name === 'ending') return emit(record, { type: 'terminate' })
   const ended = endByForce(record, 'exit', now, { kind: 'exited', ...exit })
-  return exit.unreaped ? leave(ended, 'nobody reaps what LangFlow leaves any more') : ended
+  return exit.unreaped ? leave(ended, 'tini was killed, so no process reaps what LangFlow leaves') : ended
 }
 
 /** The start is the last one, and neither over nor ending: that is told by itself. */

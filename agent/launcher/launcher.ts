@@ -212,7 +212,7 @@ export class Launcher {
     const { alone, machine } = this.options
     const unreaped = alone ? machine.unreaped() : 0
     if (unreaped > MOST_UNREAPED)
-      this.tell({ type: 'leave', defect: `${unreaped} processes have ended that nobody reaps` })
+      this.tell({ type: 'leave', defect: `${unreaped} ended processes were not reaped` })
   }
 
   // 2. What was decided.

@@ -67,8 +67,8 @@ export class ServingProcesses {
 
   /**
    * The loss since the last call of all that served, told once; `null` where something serves, or nothing has served
-   * yet. Not to be asked about a workload that is stopped or told to end. Never throws: what cannot be told counts as
-   * alive.
+   * yet. Not to be asked about a workload that is stopped or told to end. Never throws: a process in an unknown state
+   * counts as alive.
    */
   check(): Loss | null {
     const { clock, note } = this.options
@@ -229,7 +229,7 @@ function pidsOf(workers: readonly Worker[]): string {
  * socket open is not enough: gunicorn's master holds it and never accepts, and so does a worker that it has forked and that is
  * still starting. A process that waits has the socket in an epoll instance, as every event loop does (uvicorn, asyncio, Node);
  * proc_pid_fdinfo(5) tells by its inode. One that blocks in accept(2) or waits in select(2) instead is not found. Throws where it
- * cannot be told now.
+ * is unknown now.
  */
 function findAcceptors(port: number, pids: readonly number[]): { pids: number[]; hidden: boolean } {
   const inodes = listeners(port)?.map((inode) => ` ino:${Number(inode).toString(16)} `)

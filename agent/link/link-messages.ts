@@ -18,7 +18,7 @@ export interface StandbyView {
   readonly state: 'none' | 'preparing' | 'ready'
   /** Why it is colder than it was asked to be, or starts slower than it could, in one sentence; `null`: neither. */
   readonly reason: string | null
-  /** What a ready one holds (PSS); `null`: nothing, or it cannot be told. */
+  /** What a ready one holds (PSS); `null`: nothing, or unknown. */
   readonly memoryBytes: number | null
 }
 

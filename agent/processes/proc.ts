@@ -193,7 +193,7 @@ export function commandLineOf(pid: number): string {
   return typeof length === 'number' ? scratch.toString('latin1', 0, length) : ''
 }
 
-/** Its proportional share of memory (PSS) in bytes; `null`: it cannot be told. */
+/** Its proportional share of memory (PSS) in bytes; `null`: unknown. */
 export function memoryOf(pid: number): number | null {
   try {
     const [, kilobytes] = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1')) ?? []

@@ -27,7 +27,7 @@ export interface Exit {
 
 /**
  * The workload as a set of processes: the direct child and everything that descends from it, wherever it went.
- * Nothing outside the set is ever signalled. Methods throw, or reject, where it cannot be told what lives; then nothing
+ * Nothing outside the set is ever signalled. Methods throw, or reject, where it is unknown what lives; then nothing
  * may be taken for stopped.
  */
 export interface ProcessTree {

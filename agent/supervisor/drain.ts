@@ -26,7 +26,7 @@ const ENDS_WITHIN_MS = 25_000
 const SAY_MS = 1_000
 const REPEAT_MS = 10_000
 
-/** Waits until no connection to LangFlow is open, and says meanwhile for whom. */
+/** Waits until no connection to LangFlow is open, and reports meanwhile from where connections are open. */
 export class Drain {
   private readonly options: DrainOptions
   private timer: Timer | null = null
@@ -84,7 +84,7 @@ const NAMED = 3
 
 /** For people: `3 connections from 10.1.2.3 (2), 10.1.2.4`, those with the most first. */
 export function describeConnections(open: readonly string[] | null): string {
-  if (open === null) return 'what is open cannot be told'
+  if (open === null) return 'unknown connections'
   const byAddress = [...Map.groupBy(open, (address) => address)]
     .map(([address, { length }]) => ({ address, length }))
     .sort((a, b) => b.length - a.length || (a.address < b.address ? -1 : 1))

@@ -10,7 +10,6 @@ const FOR_MS = 2000
 
 const ATTACKS: [what: string, attack: string, connections: number, text: string, statuses: string[]][] = [
   ['a thousand that ask for /status', 'requests', 1000, get('/status'), ['200']],
-  ['a thousand that ask for the page', 'requests', 1000, get('/'), ['200']],
   ['a thousand that ask for /metrics', 'requests', 1000, get('/metrics'), ['200']],
   ['a thousand that close after asking', 'halfClosed', 1000, get('/status'), ['200']],
   ['a thousand that say a byte now and then', 'slowly', 1000, 'GET /status HTTP/1.1\r\nX: ', []],

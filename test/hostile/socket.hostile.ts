@@ -18,15 +18,12 @@ const FORGED: [what: string, text: string][] = [
   ['a launcher', lines(HELLO)],
   ['a launcher that comes back', lines({ ...HELLO, token: 'f'.repeat(64) })],
   ['a launcher with an empty token', lines({ ...HELLO, token: '' })],
-  ['a launcher with half of a hello', lines({ type: 'hello', version: 1 })],
   ['a launcher that confirms a stop in one breath', lines(HELLO, ...CONFIRMED)],
   ...CONFIRMED.map((fact): [string, string] => [`the fact “${fact.cause.kind}”`, lines(fact)]),
   ['a launcher that was told to end', lines({ type: 'terminating' })],
   ['an answer to a ping', lines({ type: 'pong', id: 0 })],
   ['an agent’s grant', lines({ type: 'grant', grant: GRANT }, { type: 'start', epoch: 99 })],
   ['an agent’s order to kill', lines({ type: 'kill' })],
-  ['nonsense', 'x\n'],
-  ['JSON that is no object', '[]\nnull\n'],
 ]
 
 describe('a hostile process in the LangFlow container', { skip }, () => {

@@ -24,12 +24,6 @@ const unreadable = (): never => {
   throw new Error('/proc cannot be read')
 }
 
-interface Granted {
-  readonly epoch?: number
-  readonly onDoubt?: 'freeze' | 'stop'
-  readonly renewedAgo?: number
-}
-
 class Bench {
   readonly clock = new VirtualClock()
   readonly tree = new FakeTree()
@@ -122,24 +116,21 @@ class Bench {
     return this.causes.flatMap((cause) => ('reason' in cause ? cause.reason : []))
   }
 
-  grantOf({ epoch = 1, onDoubt = 'freeze', renewedAgo = 0 }: Granted = {}) {
-    const renewedAt = later(this.clock.now(), -renewedAgo)
-    const [doubtAt, killAt] = [later(renewedAt, DOUBT_MS), later(renewedAt, KILL_MS)]
-    return { type: 'grant', grant: { epoch, identity: 'me', doubtAt, killAt, onDoubt } } as const
+  grant(epoch = 1): void {
+    const now = this.clock.now()
+    const [doubtAt, killAt] = [later(now, DOUBT_MS), later(now, KILL_MS)]
+    const grant = { epoch, identity: 'me', doubtAt, killAt, onDoubt: 'freeze' } as const
+    this.receive({ type: 'grant', grant })
   }
 
-  grant(granted?: Granted): void {
-    this.receive(this.grantOf(granted))
-  }
-
-  async start(epoch = 1): Promise<void> {
-    this.receive({ type: 'start', epoch })
+  async start(): Promise<void> {
+    this.receive({ type: 'start', epoch: 1 })
     await settled()
   }
 
-  async started(granted: Granted = {}): Promise<this> {
-    this.grant(granted)
-    await this.start(granted.epoch)
+  async started(): Promise<this> {
+    this.grant()
+    await this.start()
     assert.equal(this.state, 'running')
     this.causes.length = 0
     return this
@@ -164,7 +155,7 @@ class Bench {
 }
 
 /** It is ready at once where it is to be prepared later. */
-function fakeStandby(calls: string[], used: Promise<void> = Promise.resolve()) {
+function fakeStandby(calls: string[], used: Promise<void>) {
   const standby = {
     view: COLD,
     prepare(afterMs = 0) {
@@ -340,7 +331,7 @@ describe('the workload', () => {
     b.tree.running = true
     b.meet()
     assert.deepEqual([b.state, b.view.epoch], ['stopping', null])
-    b.grant({ epoch: 5 })
+    b.grant(5)
     await settled()
     assert.deepEqual([b.state, b.kinds.includes('grant_refused')], ['idle', false])
     b.tree.running = true

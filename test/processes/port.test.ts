@@ -115,5 +115,5 @@ test('connections are described by those who have the most, and no more than thr
     '4 connections from 10.0.0.1, 10.0.0.2, 10.0.0.3 and 1 other address',
   )
   assert.match(describeConnections([...many, '10.0.0.5']), / and 2 other addresses$/)
-  assert.equal(describeConnections(null), 'what is open cannot be told')
+  assert.equal(describeConnections(null), 'unknown connections')
 })

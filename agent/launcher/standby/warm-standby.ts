@@ -204,7 +204,7 @@ export class WarmStandby extends KeptStandby {
   }
 
   private giveUp(path: string): void {
-    this.fail(`what waited warm was given up: ${path} has changed since it was read`)
+    this.fail(`the warm LangFlow was discarded: ${path} has changed since it was read`)
   }
 
   private failWarm(reason: string): void {
@@ -232,7 +232,7 @@ function stateNow(path: string): string | null {
   }
 }
 
-/** Why it starts slower than it could; `null`: it does not. */
+/** Why the standby starts slower than it could; `null`: it does not. */
 function shortcoming(at: string, without: readonly string[]): string | null {
   const causes: string[] = []
   if (at !== SEAM) causes.push(`it waits before ${at} already`)

@@ -197,7 +197,7 @@ time.sleep(60)`
       /^there is too little memory: raise the memory limit of LangFlow’s container$/,
     ],
     'its command is not LangFlow’s': ['', /^"uvicorn" is not "langflow run/, { command: ['uvicorn', 'app'] }],
-    'it says what none says': [says('b"none"'), NONSENSE],
+    'its message is none': [says('b"none"'), NONSENSE],
     'it says that it has read too many files': [
       hasRead(`b",".join(b'"%d":null' % n for n in range(501))`),
       NONSENSE,
@@ -293,7 +293,7 @@ describe('what a warm standby has read', { skip }, () => {
       const old = await pid()
       const file = join(dir, path)
       change(file, dir)
-      assert.equal(await givenUp(), `what waited warm was given up: ${file} has changed since it was read`)
+      assert.ok((await givenUp()).includes(`${file} has changed`))
       await hasEnded(old)
       await prepare()
       assert.equal(standby.view.state, 'ready')
