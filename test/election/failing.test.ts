@@ -108,8 +108,3 @@ describe('a workload that is restarted in place', () => {
     assert.deepEqual([c.effects('kill').length, starts(c)], [1, 0])
   })
 })
-
-test('a failure without a term changes nothing', () => {
-  for (const fact of [restart, handover])
-    assert.deepEqual(Candidate.follower().sees(heldBy('other', 10)).forget().tell(fact).all, [])
-})
