@@ -99,9 +99,3 @@ export function named<T extends { name: string }>(list: readonly T[], name: stri
   if (found === undefined) throw new Error(`nothing is named ${name}`)
   return found
 }
-
-/** The port of a probe, which may name one of its own container's. */
-export function portOf(probe: Probe | undefined, { ports = [] }: Container): number {
-  const port = probe?.httpGet.port
-  return typeof port === 'string' ? named(ports, port).containerPort : (port as number)
-}
