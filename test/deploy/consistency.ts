@@ -48,34 +48,11 @@ export async function agentOptionsOf(container: Container): Promise<AgentOptions
   return (await parse(container.args!, { ...plainEnv(container), ...told })).agent!
 }
 
-/** That every pod may run under the Pod Security Standard "restricted", with a read-only root. */
-function assertRestricted({ spec }: PodTemplate): void {
-  const { runAsNonRoot, runAsUser, seccompProfile } = spec.securityContext
-  assert.deepEqual([runAsNonRoot, seccompProfile], [true, { type: 'RuntimeDefault' }])
-  assert.ok((runAsUser as number) > 0)
-  for (const { name, securityContext } of [...(spec.initContainers ?? []), ...spec.containers]) {
-    const wanted = {
-      allowPrivilegeEscalation: false,
-      readOnlyRootFilesystem: true,
-      capabilities: { drop: ['ALL'] },
-    }
-    assert.deepEqual(securityContext, wanted, name)
-  }
+/** What Pod Security, which an API server enforces (test/e2e/deploy.e2e.ts), does not demand of a restricted pod. */
+function assertHardened({ spec }: PodTemplate): void {
   assert.equal(spec.automountServiceAccountToken, false)
-  assert.deepEqual([spec.hostPID, spec.shareProcessNamespace], [undefined, undefined])
-}
-
-/** That the names within every pod fit together. */
-function assertWhole({ spec }: PodTemplate): void {
-  const containers = [...(spec.initContainers ?? []), ...spec.containers]
-  const mounted = new Set(containers.flatMap(({ volumeMounts }) => volumeMounts.map(({ name }) => name)))
-  assert.deepEqual([...mounted].sort(), spec.volumes.map(({ name }) => name).sort())
-  for (const { name, env = [], volumeMounts, resources } of containers) {
-    for (const keys of [env.map((one) => one.name), volumeMounts.map(({ mountPath }) => mountPath)]) {
-      assert.equal(new Set(keys).size, keys.length, `${name}: ${keys}`)
-    }
-    assert.ok(resources?.requests?.memory && resources.limits?.memory, name)
-  }
+  for (const { name, securityContext } of [...(spec.initContainers ?? []), ...spec.containers])
+    assert.equal(securityContext.readOnlyRootFilesystem, true, name)
 }
 
 /**
@@ -83,8 +60,7 @@ function assertWhole({ spec }: PodTemplate): void {
  * Returns what its agent was told.
  */
 export async function assertConsistent(manifests: readonly Manifest[]): Promise<AgentOptions> {
-  podTemplates(manifests).forEach(assertRestricted)
-  podTemplates(manifests).forEach(assertWhole)
+  podTemplates(manifests).forEach(assertHardened)
   const workload = workloadOf(manifests)
   const pod = workload.spec.template.spec as PodSpec
   const names = pod.initContainers.map(({ name, restartPolicy }) => [name, restartPolicy])

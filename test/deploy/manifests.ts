@@ -49,8 +49,6 @@ export interface PodSpec {
   automountServiceAccountToken: boolean
   enableServiceLinks?: boolean
   terminationGracePeriodSeconds: number
-  hostPID?: boolean
-  shareProcessNamespace?: boolean
   securityContext: Record<string, unknown>
   initContainers: Container[]
   containers: Container[]
