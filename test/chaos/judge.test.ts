@@ -42,15 +42,6 @@ function breaks(invariant: Invariant, sentence: RegExp, run: () => void): void {
 }
 
 describe('the judge of chaos', () => {
-  test('accepts terms that follow each other, and a replica that is ready in its own', () => {
-    const one = judge()
-    acts(one, 'a-1', 1, 0, 1_000)
-    one.poll({ replica: 'a-1', sentAt: 500, ready: true })
-    acts(one, 'b-1', 2, 1_400, 2_000)
-    one.settle(2_000)
-    assert.deepEqual(one.counts, { beats: 162, readyPolls: 1 })
-  })
-
   test('catches a workload that acts after the next one has begun, also where that one’s log is read late', () => {
     const one = judge()
     acts(one, 'a-1', 1, 0, 1_000)

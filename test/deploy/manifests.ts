@@ -49,8 +49,6 @@ export interface PodSpec {
   automountServiceAccountToken: boolean
   enableServiceLinks?: boolean
   terminationGracePeriodSeconds: number
-  hostPID?: boolean
-  shareProcessNamespace?: boolean
   securityContext: Record<string, unknown>
   initContainers: Container[]
   containers: Container[]
@@ -98,10 +96,4 @@ export function named<T extends { name: string }>(list: readonly T[], name: stri
   const found = list.find((one) => one.name === name)
   if (found === undefined) throw new Error(`nothing is named ${name}`)
   return found
-}
-
-/** The port of a probe, which may name one of its own container's. */
-export function portOf(probe: Probe | undefined, { ports = [] }: Container): number {
-  const port = probe?.httpGet.port
-  return typeof port === 'string' ? named(ports, port).containerPort : (port as number)
 }

@@ -90,13 +90,6 @@ describe('a follower is able to take the Lease over', () => {
       assert.equal(unable(answered(able(), code)), null)
     }
   })
-
-  test('again when the Lease is seen again', () => {
-    const c = watch(following(), false, 'cut').tell({ type: 'read_failed', error: failure('network') })
-    assert.match(c.state.readProblem ?? '', /network/)
-    const { readProblem, watchProblem, writeProblem } = watch(c, true).sees(heldBy('leader', 11)).state
-    assert.deepEqual([readProblem, watchProblem, writeProblem], [null, null, null])
-  })
 })
 
 describe('the problem of a follower', () => {

@@ -13,30 +13,19 @@ function renewing(): { c: Candidate; before: LeaseSpec; version: string } {
 
 describe('an answer to a renewal', () => {
   const { before, version } = renewing()
-  const lacking: [string, Parameters<Candidate['answers']>[0], string][] = [
-    ['is the Lease as it was', { spec: before, resourceVersion: version }, 'it is no newer version'],
-    ['repeats what was sent', { resourceVersion: version }, 'it is no newer version'],
-    [
-      'keeps the old renewTime',
-      { spec: { renewTime: before.renewTime ?? '' } },
-      'its renewTime is as before',
-    ],
-    ['has no renewTime', { spec: { renewTime: null } }, 'its renewTime is as before'],
-    [
-      'shortens its duration',
-      { spec: { leaseDurationSeconds: 5 } },
-      'its leaseDurationSeconds is 5 and not 15',
-    ],
-    ['counts another epoch', { spec: { leaseTransitions: 3 } }, 'its epoch is 3 and not 4'],
+  const lacking: [string, Parameters<Candidate['answers']>[0], RegExp][] = [
+    ['is the Lease as it was', { spec: before, resourceVersion: version }, /no newer version/],
+    ['repeats what was sent', { resourceVersion: version }, /no newer version/],
+    ['keeps the old renewTime', { spec: { renewTime: before.renewTime ?? '' } }, /renewTime is as before/],
+    ['has no renewTime', { spec: { renewTime: null } }, /renewTime is as before/],
+    ['shortens its duration', { spec: { leaseDurationSeconds: 5 } }, /leaseDurationSeconds is 5 and not 15/],
+    ['counts another epoch', { spec: { leaseTransitions: 3 } }, /epoch is 3 and not 4/],
   ]
   for (const [what, change, lack] of lacking)
     test(`that ${what} renews nothing: in doubt and lost in time, and says so`, () => {
       const { c } = renewing()
       const renewedAt = c.state.term?.renewedAt
-      assert.equal(
-        c.answers(change).state.writeProblem,
-        `the API server did not keep what was written: ${lack}; look for a webhook or a proxy that changes Leases`,
-      )
+      assert.match(c.answers(change).state.writeProblem ?? '', lack)
       assert.deepEqual(c.state.term?.renewedAt, renewedAt)
       for (let n = 0; c.state.term !== null && n < 1_000; n++) {
         if (c.state.pending !== null) c.answers(change)

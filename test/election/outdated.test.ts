@@ -30,14 +30,10 @@ const unable = (c: Candidate): string | null => inability(c.config, c.state, c.n
 describe('a candidate whose LangFlow is older than one that has led', () => {
   const freed = noted(released(11, 'leader'), { [LANGFLOW]: '1.13.0' })
 
-  test('takes nothing, released, expired or never renewed, and says in one sentence what to change', () => {
-    const sentence =
-      'LangFlow 1.12.8 of this replica is older than 1.13.0, which has led, and would damage the database that 1.13.0 has ' +
-      'migrated: use 1.13.0 or newer here, or, where a backup from before is restored, --allow-older (LEADER_ALLOW_OLDER=true)'
+  test('takes nothing, released, expired or never renewed, and says what allows it', () => {
     const c = follower('1.12.8')
-    assert.equal(unable(c), sentence)
-    c.sees(freed)
-    assert.deepEqual([c.last.decision, unable(c)], [`nobody holds the Lease; ${sentence}`, sentence])
+    assert.match(unable(c) ?? '', /--allow-older/)
+    assert.match(c.sees(freed).last.decision, /--allow-older/)
     const again = noted(heldBy('leader', 12), { [LANGFLOW]: '1.13.0' })
     assert.deepEqual(c.pass(60_000).sees(again).pass(60_000).effects('write'), [])
   })
@@ -55,15 +51,6 @@ describe('a candidate whose LangFlow is older than one that has led', () => {
     test(`takes it ${what}`, () => {
       assert.deepEqual([c.write.kind, written(c), unable(c)], ['acquire', version, null])
     })
-
-  test('keeps away also while it is barred for another reason, and after that', () => {
-    const c = follower('1.12.8').tell({ type: 'barred', reason: 'other leads by another Lease' })
-    assert.equal(unable(c), 'other leads by another Lease')
-    c.tell({ type: 'barred', reason: null }).sees(freed)
-    assert.match(unable(c) ?? '', /^LangFlow 1\.12\.8 of this replica is older/)
-    c.tell({ type: 'barred', reason: 'x' }).workload({ langflow: '1.13.0' })
-    assert.deepEqual([unable(c), c.effects('write')], ['x', []])
-  })
 
   test('takes its own grant back all the same', () => {
     const c = new Candidate().tell({ type: 'watch', up: true, problem: null })
@@ -115,18 +102,7 @@ describe('a leader', () => {
 
   test('that is older than what the Lease says goes on, and says so', () => {
     const c = edit(leader('1.12.8'), '1.13.0')
-    assert.equal(
-      c.state.outdated,
-      'LangFlow 1.12.8 leads here although the Lease says that 1.13.0 has led: it goes on, and no replica of its version would ' +
-        "follow it; where no 1.13.0 has run, set the Lease's annotation langflow-leader/langflow-version to 1.12.8",
-    )
+    assert.match(c.state.outdated ?? '', /1\.12\.8 leads here although the Lease says that 1\.13\.0 has led/)
     assert.deepEqual([c.effects('kill'), edit(leader('1.12.8', true), '1.13.0').state.outdated], [[], null])
-  })
-
-  test('that loses the Lease to a newer one does not campaign', () => {
-    const c = leader('1.12.8').sees(noted(heldBy('newer', 900), { [LANGFLOW]: '1.13.0' }))
-    assert.equal(c.state.term, null)
-    assert.match(c.workload({ alive: 'no', canRun: true }).last.decision, /LangFlow 1\.12\.8 of this replica/)
-    assert.deepEqual(c.pass(60_000).effects('write'), [])
   })
 })

@@ -148,13 +148,6 @@ describe('a candidate', () => {
     }
   })
 
-  test('reads after a lost race and follows the winner', () => {
-    const c = Candidate.follower().sees(released(10)).fail('conflict')
-    assert.equal(c.effects('read').length, 1)
-    c.sees(heldBy('winner', 11), true).pass(10_000)
-    assert.equal(c.effects('write').length, 1)
-  })
-
   test('does not loop when every write is refused for no visible reason', () => {
     const c = Candidate.follower().sees(released(10))
     for (let round = 0; round < 3; round++) {
@@ -444,11 +437,6 @@ describe('stepping down', () => {
     c.fail('network', true).pass(2_000).fail('conflict').sees(done, true)
     assert.deepEqual(c.events(), ['draining', 'released', 'stepped_down'])
     assert.equal(c.effects('exit').length, 1)
-  })
-
-  test('of a follower ends at once', () => {
-    const c = Candidate.follower().sees(HELD).tell(terminate)
-    assert.deepEqual(c.effects('exit'), [{ type: 'exit', code: 0 }])
   })
 
   test('in the middle of an acquisition gives back what it got', () => {

@@ -14,7 +14,6 @@ const SEED_RANGE = 1e9
 const PROGRESS_MS = 30_000
 /** Enough to see that something is wrong; each takes a while to shrink. */
 const MOST_FAILURES = 5
-const COLUMN_WIDTH = 44
 
 const USAGE = `usage: npm run test:soak -- [--minutes N | --seeds N] [--seed N]
        npm run test:soak -- --seed N [--keep ID,ID,...] [--trace]
@@ -31,23 +30,13 @@ function fail(sentence: string): never {
 }
 
 function parse() {
+  const text = { type: 'string' } as const
+  const flag = { type: 'boolean', default: false } as const
   try {
-    return parseArgs({
-      options: {
-        seed: { type: 'string' },
-        keep: { type: 'string' },
-        trace: { type: 'boolean', default: false },
-        seeds: { type: 'string' },
-        minutes: { type: 'string' },
-        help: { type: 'boolean', default: false },
-      },
-    }).values
+    const options = { seed: text, keep: text, trace: flag, seeds: text, minutes: text, help: flag }
+    return parseArgs({ options }).values
   } catch (error) {
-    // Of a value that looks like a flag Node says more than one needs to know.
-    const [sentence = ''] = (error as Error).message
-      .replace(/ is ambiguous.*/s, ' is missing')
-      .split(/\. |\n/)
-    return fail(sentence)
+    return fail((error as Error).message)
   }
 }
 
@@ -92,11 +81,6 @@ function headline({ runs, simulatedHours, failures }: Tally): string {
 }
 
 function summary(first: number, tally: Tally): string {
-  const kinds = KINDS.map((kind) => `${String(tally.faults.get(kind) ?? 0).padStart(9)}  ${kind}`)
-  const [left, right] = [
-    kinds.slice(0, Math.ceil(kinds.length / 2)),
-    kinds.slice(Math.ceil(kinds.length / 2)),
-  ]
   return [
     '',
     `seeds ${first} to ${first + tally.runs - 1}: ${headline(tally)}`,
@@ -104,7 +88,7 @@ function summary(first: number, tally: Tally): string {
     `longest time from the last fault to one that serves: ${(tally.longestRecoveryMs / 1000).toFixed(1)} s`,
     '',
     'faults by kind:',
-    ...left.map((kind, row) => `${kind.padEnd(COLUMN_WIDTH)}${right[row] ?? ''}`.trimEnd()),
+    ...KINDS.map((kind) => `${String(tally.faults.get(kind) ?? 0).padStart(9)}  ${kind}`),
     '',
     'agents told to end, by what they were at:',
     `  ${[...tally.asked].map(([stage, count]) => `${stage} ${count}`).join(', ') || 'none'}`,
