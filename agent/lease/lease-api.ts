@@ -232,7 +232,7 @@ export async function connectLeaseApi(options: LeaseConnectionOptions) {
     api: new KubeLeaseApi({ ...common, namespace, name }),
     namespace,
     /** The objects in this pod's own namespace, or in the Lease's. The caller closes them. */
-    objects: async (around: 'pod' | 'lease'): Promise<KubeObjects> =>
+    objects: (around: 'pod' | 'lease') =>
       new KubeObjects({
         ...common,
         namespace: around === 'lease' ? namespace : (access.namespace ?? namespace),
