@@ -75,8 +75,9 @@ export class KubeLeaseApi {
     })
   }
 
+  /** @param lease without the fields that the API server sets: it refuses them in a new object. */
   async create(lease: Lease, deadlineMs: number): Promise<Lease> {
-    return asLease(await this.objects.create(LEASE, this.created(lease), deadlineMs))
+    return asLease(await this.objects.create(LEASE, this.named(lease), deadlineMs))
   }
 
   /**
@@ -84,7 +85,7 @@ export class KubeLeaseApi {
    */
   async rehearse(lease: Lease | null, deadlineMs: number): Promise<void> {
     if (lease !== null) return this.objects.rehearse('update', LEASE, this.updated(lease), deadlineMs)
-    return this.objects.rehearse('create', LEASE, this.created({ metadata: {}, spec: {} }), deadlineMs)
+    return this.objects.rehearse('create', LEASE, this.named({ metadata: {}, spec: {} }), deadlineMs)
   }
 
   /**
@@ -106,27 +107,15 @@ export class KubeLeaseApi {
   private updated(lease: Lease): WrittenObject {
     // Without a version the API server overwrites any state of the object.
     if (!lease.metadata.resourceVersion) throw new ApiError('invalid', 'an update needs a resourceVersion')
-    return this.named(lease, lease.metadata)
+    return this.named(lease)
   }
 
-  private created(lease: Lease): WrittenObject {
-    // The API server sets these fields itself. In a new object they are refused, or misleading.
-    const {
-      resourceVersion: _v,
-      uid: _u,
-      creationTimestamp: _t,
-      managedFields: _f,
-      ...metadata
-    } = lease.metadata
-    return this.named(lease, metadata)
-  }
-
-  private named(lease: Lease, metadata: Lease['metadata']): WrittenObject {
+  private named(lease: Lease): WrittenObject {
     return {
       ...lease,
       apiVersion: 'coordination.k8s.io/v1',
       kind: 'Lease',
-      metadata: { ...metadata, name: this.name, namespace: this.objects.namespace },
+      metadata: { ...lease.metadata, name: this.name, namespace: this.objects.namespace },
     }
   }
 }
@@ -232,7 +221,7 @@ export async function connectLeaseApi(options: LeaseConnectionOptions) {
     api: new KubeLeaseApi({ ...common, namespace, name }),
     namespace,
     /** The objects in this pod's own namespace, or in the Lease's. The caller closes them. */
-    objects: async (around: 'pod' | 'lease'): Promise<KubeObjects> =>
+    objects: (around: 'pod' | 'lease') =>
       new KubeObjects({
         ...common,
         namespace: around === 'lease' ? namespace : (access.namespace ?? namespace),

@@ -3,19 +3,14 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { Duplex } from 'node:stream'
 import type { Clock } from '../clock.ts'
 
-/** Why a connection gets no answer from the HTTP server. */
-export type Refusal = 'too late' | 'too long'
-
 export interface ConnectionLimiterOptions {
   /** Answers what is let through, one request a connection; it does not listen itself. */
   readonly http: HttpServer
   readonly clock: Clock
-  /** The text that is sent instead of an answer. */
-  readonly refusal: (why: Refusal) => string
 }
 
-/** Of a request up to the empty line that ends it. */
-export const MAX_HEAD_BYTES = 8 * 1024
+/** Of a request up to the empty line that ends it. The HTTP server, which must allow less, refuses a longer one. */
+const MAX_HEAD_BYTES = 16 * 1024
 const END_OF_HEAD = '\r\n\r\n'
 /** Connections whose request is not complete, and as many that wait for their answer or its end. */
 const MAX_OF_EACH = 256
@@ -47,11 +42,11 @@ export class ConnectionLimiter {
     this.server = createServer((socket) => this.arrive(socket))
   }
 
-  /** Rejects with the system's error. */
-  async listen(host: string, port: number): Promise<AddressInfo> {
+  /** Rejects with the system's error. `null`: at every address, IPv4 and IPv6. */
+  async listen(host: string | null, port: number): Promise<AddressInfo> {
     await new Promise<void>((resolve, reject) => {
       this.server.once('error', reject)
-      this.server.listen({ host, port, ipv6Only: false, backlog: BACKLOG }, resolve)
+      this.server.listen({ ...(host !== null && { host }), port, backlog: BACKLOG }, resolve)
     })
     // E.g. no file descriptor is left for a connection: others may be accepted.
     this.server.on('error', () => {})
@@ -72,27 +67,13 @@ export class ConnectionLimiter {
       // Copied: the chunk may be a small part of the 64 KiB that were made for it.
       head = Buffer.concat([head, chunk.subarray(0, MAX_HEAD_BYTES - head.length)])
       const end = head.indexOf(END_OF_HEAD)
-      if (end < 0 && beginsLikeHttp(head)) {
-        if (head.length === MAX_HEAD_BYTES) refuse('too long')
-        return
-      }
-      stopReading()
-      this.waitForTurn(socket, end < 0 ? head : head.subarray(0, end + END_OF_HEAD.length))
-    }
-    const stopReading = () => {
+      if (end < 0 && beginsLikeHttp(head) && head.length < MAX_HEAD_BYTES) return
       this.asking.delete(socket)
       addTo(this.asked, socket)
       socket.off('data', onData).pause()
+      this.waitForTurn(socket, end < 0 ? head : head.subarray(0, end + END_OF_HEAD.length))
     }
-    const refuse = (why: Refusal) => {
-      stopReading()
-      socket.write(this.options.refusal(why))
-      this.linger(socket)
-    }
-    const deadline = this.options.clock.after(WITHIN_MS, () => {
-      if (this.asking.has(socket) && head.length > 0) refuse('too late')
-      else socket.destroy()
-    })
+    const deadline = this.options.clock.after(WITHIN_MS, () => socket.destroy())
     socket.on('data', onData)
     socket.on('error', () => {}) // 'close' follows
     socket.once('close', () => {

@@ -3,7 +3,7 @@ import { type Clock, systemClock } from '../clock.ts'
 import { formatListen, type Listen } from '../config/values.ts'
 import { FatalError } from '../exit.ts'
 import type { AgentStatus, Check, ReplicaRow, StatusSource } from './agent-status.ts'
-import { ConnectionLimiter, MAX_HEAD_BYTES, type Refusal } from './connection-limiter.ts'
+import { ConnectionLimiter } from './connection-limiter.ts'
 import { redactText } from './log.ts'
 import { PAGE_POLICY, renderPage } from './page/page.ts'
 import type { Exposition } from './prometheus.ts'
@@ -28,24 +28,13 @@ export interface HttpServer {
  * IPv6. Rejects with a `FatalError` where the address cannot be had.
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { host, port } = options.listen
-  if (host !== null) return listen(options, host, port)
-  try {
-    return await listen(options, '::', port)
-  } catch (error) {
-    if (!isWithoutIPv6(error)) throw error
-    return listen(options, '0.0.0.0', port)
-  }
-}
-
-async function listen(options: HttpServerOptions, host: string, port: number): Promise<HttpServer> {
   const { source, metrics, clock = systemClock } = options
   const server = createServer()
   addRoutes(server, source, metrics)
   await server.ready()
-  const limiter = new ConnectionLimiter({ http: server.server, clock, refusal })
+  const limiter = new ConnectionLimiter({ http: server.server, clock })
   try {
-    const bound = await limiter.listen(host, port)
+    const bound = await limiter.listen(options.listen.host, options.listen.port)
     const close = async () => {
       await limiter.close()
       await server.close()
@@ -57,14 +46,17 @@ async function listen(options: HttpServerOptions, host: string, port: number): P
   }
 }
 
+const MAX_HEAD_BYTES = 8 * 1024
+
 function createServer(): FastifyInstance {
   return fastify({
     logger: false,
+    http: { maxHeaderSize: MAX_HEAD_BYTES },
     // No route has a schema; without these the compilers, a tenth of the agent's memory, are loaded all the same.
     schemaController: { compilersFactory: { buildValidator: noSchema, buildSerializer: noSchema } },
     frameworkErrors: malformed,
     clientErrorHandler(error, socket) {
-      if (socket.writable && error.code !== 'ECONNRESET') socket.end(refusal('no http'))
+      if (socket.writable && error.code !== 'ECONNRESET') socket.end(refusal(error.code))
       else socket.destroy()
     },
   })
@@ -80,18 +72,15 @@ function malformed(_error: Error, _request: unknown, reply: unknown): void {
   json(answer.header('x-content-type-options', 'nosniff'), 400, { error: 'the path is malformed' })
 }
 
-const REFUSALS: Readonly<Record<Refusal | 'no http', readonly [status: string, error: string]>> = {
-  'too long': [
-    '431 Request Header Fields Too Large',
-    `the request line and the headers are longer than ${MAX_HEAD_BYTES} bytes`,
-  ],
-  'too late': ['408 Request Timeout', 'the request took too long to arrive'],
-  'no http': ['400 Bad Request', 'this is no HTTP request'],
-}
-
 /** The text of an answer where there is no request to answer; the connection ends with it. */
-function refusal(why: keyof typeof REFUSALS): string {
-  const [status, error] = REFUSALS[why]
+function refusal(code: string): string {
+  const [status, error] =
+    code === 'HPE_HEADER_OVERFLOW'
+      ? [
+          '431 Request Header Fields Too Large',
+          `the request line and the headers are longer than ${MAX_HEAD_BYTES} bytes`,
+        ]
+      : ['400 Bad Request', 'this is no HTTP request']
   const body = jsonText({ error })
   const head = [
     `HTTP/1.1 ${status}`,
@@ -101,11 +90,6 @@ function refusal(why: keyof typeof REFUSALS): string {
     'Connection: close',
   ]
   return `${head.join('\r\n')}\r\n\r\n${body}`
-}
-
-function isWithoutIPv6(error: unknown): boolean {
-  const cause = error instanceof FatalError ? (error.cause as NodeJS.ErrnoException) : undefined
-  return cause?.code === 'EAFNOSUPPORT' || cause?.code === 'EADDRNOTAVAIL'
 }
 
 const CAUSES: Readonly<Record<string, string>> = {

@@ -27,14 +27,14 @@ interface KubeEventsParts extends Pick<KubeEventsOptions, 'clock' | 'log'> {
   readonly options: Pick<AgentOptions, 'identity' | 'leaseName'> & {
     readonly pod: Pick<AgentOptions['pod'], 'name' | 'uid'>
   }
-  readonly objects: (around: 'pod' | 'lease') => Promise<EventsApi>
+  readonly objects: (around: 'pod' | 'lease') => EventsApi
 }
 
 /** Asks the API server for nothing before something happens. */
-export async function connectEvents({ options, objects, ...parts }: KubeEventsParts) {
+export function connectEvents({ options, objects, ...parts }: KubeEventsParts) {
   const { identity, leaseName, pod } = options
   const { name, uid } = pod
-  const [ofLease, around] = [await objects('lease'), await objects('pod')]
+  const [ofLease, around] = [objects('lease'), objects('pod')]
   // One connection is enough where both are in one namespace.
   const api = around.namespace === ofLease.namespace ? ofLease : around
   const own = {

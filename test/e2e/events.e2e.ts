@@ -77,7 +77,7 @@ class EventsScene extends ApiServerScene {
       userAgent: 'test',
       onRequest: (verb, code) => answers.add(`${verb} ${code}`),
     })
-    const connect = await connectEvents({
+    const connect = connectEvents({
       options: { identity: `${name}_1`, leaseName: LEASE, pod: { name, uid: await this.podObject(name) } },
       objects: connection.objects,
       clock: systemClock,

@@ -79,19 +79,17 @@ function written(version: string): Lease {
   return { ...lease, spec: { ...lease.spec, renewTime: '2025-01-01T00:00:02.000777Z' } }
 }
 
-test('a creation leaves out what the API server gives; an update without a version is refused, for it would overwrite anything', async () => {
+test('a creation names the Lease; an update without a version is refused, for it would overwrite anything', async () => {
   await using server = await ScriptedServer.start((_, response) => reply(response, 201, leaseAt('8')))
   using api = apiFor(fixedAccess(server.url))
-  await api.create({ ...leaseAt('7'), unknown: { kept: true } } as Lease, DEADLINE_MS)
+  const { metadata, ...rest } = leaseAt('7')
+  await api.create({ ...rest, metadata: { annotations: { kept: 'true' } } }, DEADLINE_MS)
   await api.rehearse(null, DEADLINE_MS)
   await api.rehearse(leaseAt('7'), DEADLINE_MS)
   const [created, ...rehearsed] = server.requests
-  const { metadata, ...rest } = leaseAt('7')
-  assert.deepEqual(JSON.parse(created?.body ?? ''), {
-    ...rest,
-    unknown: { kept: true },
-    metadata: { name: metadata.name, namespace: metadata.namespace },
-  })
+  const { name, namespace } = metadata
+  const sent = JSON.parse(created?.body ?? '')
+  assert.deepEqual(sent, { ...rest, metadata: { annotations: { kept: 'true' }, name, namespace } })
   assert.deepEqual(
     rehearsed.map(({ method, url }) => method + url.search),
     ['POST?dryRun=All', 'PUT?dryRun=All'],

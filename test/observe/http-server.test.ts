@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import http from 'node:http'
-import { createServer, Server } from 'node:net'
+import { createServer } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { text } from 'node:stream/consumers'
 import { describe, it } from 'node:test'
@@ -31,21 +31,6 @@ describe('the address', () => {
     assert.equal(server.address, '::')
     assert.equal((await ask(server, '/livez')).status, 200)
     assert.equal((await ask(server, '/livez', { host: '::1' })).status, 200)
-  })
-
-  it('is every IPv4 one where the machine has no IPv6', async (t) => {
-    const { listen } = Server.prototype
-    t.mock.method(Server.prototype, 'listen', function (this: Server, ...args: unknown[]) {
-      if ((args[0] as { host?: string }).host !== '::') return Reflect.apply(listen, this, args)
-      process.nextTick(() =>
-        this.emit('error', Object.assign(new Error('no IPv6'), { code: 'EAFNOSUPPORT' })),
-      )
-      return this
-    })
-    const server = await start(null)
-    t.after(() => server.close())
-    assert.equal(server.address, '0.0.0.0')
-    assert.equal((await ask(server, '/livez')).status, 200)
   })
 
   it('that is taken is a failure that says what to do', async (t) => {
@@ -154,7 +139,7 @@ describe('a connection', () => {
     assert.ok(socket.bytesWritten < 64 * 1024 * 1024)
   })
 
-  it('that has said half a request after 5 s is told so; one that said nothing just ends', async (t) => {
+  it('that has not said a whole request after 5 s ends', async (t) => {
     const clock = new VirtualClock()
     const replica = new Replica()
     const asked = t.mock.method(replica, 'live')
@@ -169,10 +154,7 @@ describe('a connection', () => {
     assert.equal(half.readyState, 'open')
     await clock.pass(1)
     half.write('\r\n')
-    const [told, nothing] = await answers
-    assert.match(told, /^HTTP\/1\.1 408 Request Timeout\r\n/)
-    assert.doesNotMatch(told, /200 OK/)
-    assert.equal(nothing, '')
+    assert.deepEqual(await answers, ['', ''])
     assert.equal(asked.mock.callCount(), 1)
   })
 })

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { describe, type TestContext, test } from 'node:test'
 import type { ReplicaRow } from '../../agent/observe/agent-status.ts'
 import { LogThrottle } from '../../agent/observe/log.ts'
+import { find } from '../../agent/peers/peer-requests.ts'
 import { PeerRowsCache, Peers, type PeersOptions } from '../../agent/peers/peers.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 import { FOLLOWING } from '../observe/replica.ts'
@@ -389,6 +390,11 @@ describe('the rows of peers', () => {
     b.silence(OTHER)
     const [row, ...more] = await b.peers.rows()
     assert.deepEqual([row?.pod, row?.problem, more], ['other', null, []])
+  })
+
+  test('are of at most 32 addresses', async () => {
+    const resolve = async () => Array.from({ length: 40 }, (_, n) => `10.0.1.${n}`)
+    assert.equal((await find([{ host: 'members', port: 8090 }], resolve)).origins.length, 32)
   })
 
   test('tell of a name that cannot be resolved, and wait no longer than 1 s for one', async (t) => {
