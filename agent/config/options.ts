@@ -139,10 +139,16 @@ function samePort(flag: string, other: string, { port }: Listen): string {
   return `${flag} and ${other} have the same port (${port}): give each its own`
 }
 
+const LOOPBACK = /^(localhost\.?|127\..*|::1)$/i
+
 /** Throws an Error that says what to change. */
 function trafficOf(said: OfTraffic, pod: Pod, inPod: boolean): TrafficOptions {
   const { traffic: mode, frontListen: listen, frontAddress } = said
   if (mode === 'readiness') return { mode }
+  if (inPod && frontAddress !== null && LOOPBACK.test(frontAddress.host))
+    throw new Error(
+      `--front-address '${formatListen(frontAddress)}' reaches only this pod: name an address that the other replicas reach, or leave it out`,
+    )
   const address = frontAddress ?? { host: frontHost(listen, pod, inPod), port: listen.port }
   return { mode, listen, address: formatListen(address), from: pod.ip }
 }

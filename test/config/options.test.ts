@@ -193,6 +193,8 @@ describe('an option that cannot be used', () => {
     '--listen=:7860': /--listen and --target have the same port \(7860\)/,
     '--traffic=label': /--traffic 'label': .* readiness, front/,
     '--traffic=front': /needs POD_IP: .* status\.podIP/,
+    '--traffic=front --front-address=127.0.0.1:8091': /127\.0\.0\.1:8091' reaches only this pod/,
+    '--traffic=front --front-address=[::1]:8091': /reaches only this pod/,
     '--front-address=10.0.0.7': /--front-address '10\.0\.0\.7': .* with a port/,
     '--front-listen=:0': /--front-listen ':0': the port/,
     '--traffic=front --front-listen=:8090': /--front-listen and --listen have the same port/,
