@@ -187,10 +187,9 @@ export function findProgram(program: string, env: NodeJS.ProcessEnv): string {
 function checkProgram(file: string, env: NodeJS.ProcessEnv): void {
   const places = file.includes('/') ? [file] : placesOf(file, env.PATH ?? '/bin:/usr/bin')
   const answers = places.map(errorOf)
-  const program = places[answers.indexOf(null)]
-  if (program === undefined) throw withCode(answers.find((code) => code !== 'ENOENT') ?? 'ENOENT')
-  const interpreter = shebangOf(program)
-  if (interpreter !== undefined && !existsSync(interpreter)) throw withCode('ENOENT')
+  if (answers.includes(null)) return
+  const code = answers.find((answer) => answer !== 'ENOENT') ?? 'ENOENT'
+  throw Object.assign(new Error(code), { code })
 }
 
 function placesOf(program: string, path: string): string[] {
@@ -204,19 +203,6 @@ function errorOf(file: string): string | null {
     return statSync(file).isFile() ? null : 'EACCES'
   } catch (error) {
     return (error as NodeJS.ErrnoException).code ?? 'ENOENT'
-  }
-}
-
-function withCode(code: string): Error {
-  return Object.assign(new Error(code), { code })
-}
-
-/** The interpreter in the first line of a script; `undefined`: no script, or not readable. */
-function shebangOf(file: string): string | undefined {
-  try {
-    return /^#!\s*(\S+)/.exec(headOf(file))?.[1]
-  } catch {
-    return undefined
   }
 }
 
