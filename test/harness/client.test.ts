@@ -29,7 +29,7 @@ const TAKEOVER = [
 test('calls tell how many failed and why, how long nobody answered, and when the next one did', () => {
   const { slowestMs: _, ...fate } = fateOf(TAKEOVER, FAULT_AT, 'a')
   const reasons = { 'connection cut': 1, 'nobody was ready': 2 }
-  const times = { nextMs: 450, restartMs: 450, silenceMs: 1_450 - 930 }
+  const times = { nextMs: 450, silenceMs: 1_450 - 930 }
   assert.deepEqual(fate, { sent: 6, failed: 3, inFlight: 1, reasons, ...times })
   assert.deepEqual(tally(TAKEOVER, 850, 2_000), {
     calls: 5,
