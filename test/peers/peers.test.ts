@@ -3,12 +3,9 @@ import { once } from 'node:events'
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, type TestContext, test } from 'node:test'
-import type { ReplicaRow } from '../../agent/observe/agent-status.ts'
 import { LogThrottle } from '../../agent/observe/log.ts'
-import { find } from '../../agent/peers/peer-requests.ts'
-import { PeerRowsCache, Peers, type PeersOptions } from '../../agent/peers/peers.ts'
+import { Peers, type PeersOptions } from '../../agent/peers/peers.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'
-import { FOLLOWING } from '../observe/replica.ts'
 
 const ME = '127.0.0.1'
 const [OTHER, THIRD] = ['127.0.0.2', '127.0.0.3']
@@ -16,8 +13,8 @@ const [OTHER, THIRD] = ['127.0.0.2', '127.0.0.3']
 const LEASE = { namespace: 'team', name: 'lock' }
 
 function says(identity: string, couldTakeOver: boolean, lease: object = LEASE, more = {}): RequestListener {
-  const said = { ...FOLLOWING, identity, couldTakeOver, lease: { ...FOLLOWING.lease, ...lease }, ...more }
-  return (_, response) => response.end(JSON.stringify({ ...said, another: 'ignored' }))
+  const said = JSON.stringify({ identity, couldTakeOver, lease, another: 'ignored', ...more })
+  return (_, response) => response.end(said)
 }
 
 /** Agents that answer on one port of several loopback addresses, and the replica `me` that asks them. */
@@ -103,18 +100,12 @@ describe('the peers of a leader', () => {
 
   test('tell what they are made from, how old and how well prepared they are; earlier versions do not', async (t) => {
     const b = new Bench(t)
-    const standby = { ...FOLLOWING.standby, wanted: 'warm', mode: 'cold' }
+    const standby = { wanted: 'warm', mode: 'cold', more: 'ignored' }
     await b.answers(
       OTHER,
-      says('new', true, LEASE, {
-        revision: 'r2',
-        onTrial: { reason: 'a test', failed: null },
-        podAgeMs: 9_000,
-        standby,
-      }),
+      says('new', true, LEASE, { revision: 'r2', onTrial: { reason: 'a test' }, podAgeMs: 9_000, standby }),
     )
-    const unknown = { revision: null, onTrial: undefined, podAgeMs: null }
-    await b.answers(THIRD, says('earlier', true, LEASE, unknown))
+    await b.answers(THIRD, says('earlier', true))
     await b.open().round()
     const known = b.peers.members.map(({ identity, prepared, revision, unproven, podAgeMs }) => [
       identity,
@@ -230,7 +221,7 @@ describe('the peers of a leader', () => {
     ])
     assert.deepEqual(known, [
       ['other', 'team/another', true, 9_000],
-      ['third', 'team/lock', false, FOLLOWING.podAgeMs],
+      ['third', 'team/lock', false, null],
     ])
     let resolved = b.addresses
     b.peers.close()
@@ -348,6 +339,14 @@ describe('the peers of a leader', () => {
     assert.deepEqual([b.asked.length, elsewhere.asked.length], [1, 2])
   })
 
+  test('are rows for people also where this replica does not lead, and no more than that', async (t) => {
+    const b = (await three(t)).open()
+    const rows = await b.peers.rows()
+    assert.equal(b.asked.length, 3)
+    assert.ok(rows.length > 0)
+    assert.deepEqual([b.peers.members, b.peers.view], [[], null])
+  })
+
   test('are found by their name, and by IPv6', async (t) => {
     const b = await (await new Bench(t).answers('::1', says('other', true))).open().round()
     assert.deepEqual(b.peers.view, { ready: 1, seen: 1 })
@@ -356,101 +355,6 @@ describe('the peers of a leader', () => {
     await named.answers('::1', says('other', true))
     await named.open(undefined).round()
     assert.deepEqual(named.peers.view, { ready: 1, seen: 1 })
-  })
-})
-
-describe('the rows of peers', () => {
-  const silent = (pod: string, problem: string) => ({ pod, node: null, status: null, problem })
-
-  test('are those of the others, with all that each says of itself, whether or not this replica leads', async (t) => {
-    const b = (await (await three(t)).answers('127.0.0.4', says('stray', true, { name: 'another' }))).open()
-    const [other, stray, third, ...more] = await b.peers.rows()
-    assert.deepEqual([other?.pod, third?.pod, b.asked.length, more], ['other', 'third', 4, []])
-    assert.ok(other?.status && 'another' in other.status)
-    assert.deepEqual(stray, silent('stray', 'competes for another Lease, "team/another"'))
-    assert.equal(b.peers.view, null)
-  })
-
-  test('say why there is no status, under the name that the peer had when it last answered', async (t) => {
-    const b = (await new Bench(t).answers(OTHER, says('other_uid', true))).open()
-    await b.peers.rows()
-    b.silence(OTHER)
-    const [named] = await b.peers.rows()
-    assert.deepEqual(named, silent('other', named?.problem ?? ''))
-    assert.match(named?.problem ?? '', /cannot be asked: ECONNREFUSED$/)
-    await b.clock.pass(60_001)
-    const [unnamed] = await b.peers.rows()
-    assert.match(unnamed?.pod ?? '', /^127\.0\.0\.2:\d+$/)
-  })
-
-  test('are one for each replica, however many addresses it has', async (t) => {
-    const b = await new Bench(t).answers(OTHER, says('other', true))
-    ;(await b.answers(THIRD, says('other', true))).open()
-    assert.equal((await b.peers.rows()).length, 1)
-    b.silence(OTHER)
-    const [row, ...more] = await b.peers.rows()
-    assert.deepEqual([row?.pod, row?.problem, more], ['other', null, []])
-  })
-
-  test('are of at most 32 addresses', async () => {
-    const resolve = async () => Array.from({ length: 40 }, (_, n) => `10.0.1.${n}`)
-    assert.equal((await find([{ host: 'members', port: 8090 }], resolve)).origins.length, 32)
-  })
-
-  test('tell of a name that cannot be resolved, and wait no longer than 1 s for one', async (t) => {
-    const resolving = Promise.withResolvers<string[]>()
-    const b = (await new Bench(t).answers(OTHER, says('other', true))).open(() => resolving.promise)
-    const early = b.peers.rows()
-    await b.clock.pass(1_000)
-    assert.deepEqual(await early, [])
-    resolving.reject(Object.assign(new Error('x'), { code: 'ENOTFOUND' }))
-    const problem = "the peers' name localhost cannot be resolved: ENOTFOUND"
-    await settled()
-    assert.deepEqual(await b.peers.rows(), [silent('localhost', problem)])
-  })
-})
-
-describe('the rows that many clients want', () => {
-  function cached() {
-    const rounds: PromiseWithResolvers<readonly ReplicaRow[]>[] = []
-    const clock = new VirtualClock()
-    const cache = new PeerRowsCache(clock, () => {
-      rounds.push(Promise.withResolvers())
-      return (rounds.at(-1) as PromiseWithResolvers<readonly ReplicaRow[]>).promise
-    })
-    return { clock, cache, rounds }
-  }
-
-  test('are asked for once a second at most, and only on demand', async () => {
-    const { clock, cache, rounds } = cached()
-    await clock.pass(60_000)
-    assert.equal(rounds.length, 0)
-    const [one, other] = [cache.rows(), cache.rows()]
-    rounds[0]?.resolve([])
-    assert.equal(await one, await other)
-    await clock.pass(999)
-    assert.equal(await cache.rows(), await one)
-    await clock.pass(1)
-    void cache.rows()
-    assert.equal(rounds.length, 2)
-  })
-
-  test('are of the round under way, however long it takes', async () => {
-    const { clock, cache, rounds } = cached()
-    void cache.rows()
-    await clock.pass(5_000)
-    void cache.rows()
-    assert.equal(rounds.length, 1)
-  })
-
-  test('are asked for again a second after a round that failed', async () => {
-    const { clock, cache, rounds } = cached()
-    const failed = cache.rows()
-    rounds[0]?.reject(new Error('x'))
-    await assert.rejects(failed)
-    await clock.pass(1_000)
-    void cache.rows()
-    assert.equal(rounds.length, 2)
   })
 })
 

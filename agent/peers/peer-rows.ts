@@ -1,0 +1,105 @@
+import { type Clock, pause } from '../clock.ts'
+import type { Peer } from '../config/values.ts'
+import { podOf } from '../lease/operator-annotations.ts'
+import { type ReplicaRow, statusOf } from '../observe/agent-status.ts'
+import { type Found, find, type Resolve, type StatusRequests } from './peer-requests.ts'
+
+export interface PeerRowsOptions {
+  readonly at: readonly Peer[]
+  /** This replica, which is among them. */
+  readonly identity: string
+  /** Namespace and name. */
+  readonly lease: string
+  readonly clock: Pick<Clock, 'after' | 'mono'>
+  readonly requests: Pick<StatusRequests, 'ask'>
+  readonly resolve?: Resolve | undefined
+}
+
+const NAMED_WITHIN_MS = 1_000
+/** Another pod may have an address later. */
+const KNOWN_FOR_MS = 60_000
+
+/** The other replicas for the page and `/replicas`. Nothing of it reaches the election. */
+export class PeerRows {
+  private readonly options: PeerRowsOptions
+  /** Identities by the address at which they answered, so that a silent replica keeps its name. */
+  private known = new Map<string, { readonly identity: string; readonly at: number }>()
+  private found: Found = { origins: [], problems: [] }
+  private finding: Promise<void> | null = null
+
+  constructor(options: PeerRowsOptions) {
+    this.options = options
+  }
+
+  /** Asks every peer once, within 2 s. A peer that does not answer is a row with its problem. By their names. */
+  async ask(): Promise<ReplicaRow[]> {
+    const { identity } = this.options
+    await this.find()
+    const { origins, problems } = this.found
+    this.known = new Map([...this.known].filter(([origin]) => origins.includes(origin)))
+    const rows = new Map<string, ReplicaRow>()
+    const answers = await Promise.all(origins.map((origin) => this.askOne(origin)))
+    for (const { who, row } of answers) if (who !== identity && !rows.get(who)?.status) rows.set(who, row)
+    for (const { host, problem } of problems) rows.set(host, { ...UNKNOWN, pod: host, problem })
+    return [...rows.values()].sort((a, b) => (a.pod < b.pod ? -1 : 1))
+  }
+
+  /** Resolves the names again. While one takes long, the earlier addresses count, and it is not resolved a second time. */
+  private async find(): Promise<void> {
+    const { at, resolve, clock } = this.options
+    this.finding ??= find(at, resolve).then((found) => {
+      this.found = found
+      this.finding = null
+    })
+    await pause(clock, NAMED_WITHIN_MS, this.finding)
+  }
+
+  private async askOne(origin: string): Promise<{ who: string; row: ReplicaRow }> {
+    const { requests, lease, clock } = this.options
+    const answer = await requests.ask(origin)
+    const now = clock.mono()
+    const status = answer.problem === null ? statusOf(answer.said) : null
+    if (status !== null) this.known.set(origin, { identity: status.identity, at: now })
+    const known = this.known.get(origin)
+    const identity = known !== undefined && known.at >= now - KNOWN_FOR_MS ? known.identity : null
+    const row = { ...UNKNOWN, pod: identity === null ? new URL(origin).host : podOf(identity) }
+    const who = identity ?? origin
+    if (status === null) {
+      const problem = answer.problem ?? `peer ${origin} answered with something else than a status`
+      return { who, row: { ...row, problem } }
+    }
+    const its = `${status.lease.namespace}/${status.lease.name}`
+    if (its !== lease) return { who, row: { ...row, problem: `competes for another Lease, "${its}"` } }
+    return { who, row: { ...row, status } }
+  }
+}
+
+const UNKNOWN: Omit<ReplicaRow, 'pod'> = { node: null, status: null, problem: null }
+
+const ROUND_COUNTS_MS = 1_000
+
+/** The rows of all replicas, for any number of clients: the peers are asked on demand, at most once a second. */
+export class PeerRowsCache {
+  private readonly clock: Pick<Clock, 'mono'>
+  private readonly ask: () => Promise<readonly ReplicaRow[]>
+  private last: Promise<readonly ReplicaRow[]> | null = null
+  private asking = false
+  /** Monotonic ms. */
+  private countsUntil = Number.NEGATIVE_INFINITY
+
+  constructor(clock: Pick<Clock, 'mono'>, ask: () => Promise<readonly ReplicaRow[]>) {
+    this.clock = clock
+    this.ask = ask
+  }
+
+  rows(): Promise<readonly ReplicaRow[]> {
+    const now = this.clock.mono()
+    if (this.last !== null && (this.asking || now < this.countsUntil)) return this.last
+    this.asking = true
+    this.countsUntil = now + ROUND_COUNTS_MS
+    this.last = this.ask().finally(() => {
+      this.asking = false
+    })
+    return this.last
+  }
+}

@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { AgentStatus, ReplicaRow } from '../../agent/observe/agent-status.ts'
+import type { Answer } from '../../agent/peers/peer-requests.ts'
+import { PeerRows, PeerRowsCache, type PeerRowsOptions } from '../../agent/peers/peer-rows.ts'
+import { settled, VirtualClock } from '../harness/virtual-clock.ts'
+import { FOLLOWING, SERVING } from '../observe/replica.ts'
+
+const SILENT: Answer = { problem: 'peer did not answer within 1 s', gone: false }
+const [ME, OTHER] = ['http://10.0.0.1:8090', 'http://10.0.0.2:8090']
+
+function says(status: object): Answer {
+  return { said: JSON.parse(JSON.stringify(status)), problem: null }
+}
+
+const OTHER_ONE: AgentStatus = { ...FOLLOWING, identity: 'langflow-1_9d2e' }
+
+/** Peers that answer as `answers` says, of the replica `langflow-0`. */
+function bench(answers: Record<string, Answer>, more: Partial<PeerRowsOptions> = {}) {
+  const clock = new VirtualClock()
+  const asked: string[] = []
+  const rows = new PeerRows({
+    at: [{ host: 'members', port: 8090 }],
+    identity: SERVING.identity,
+    lease: 'team/langflow-leader-lock',
+    clock,
+    requests: {
+      ask: async (origin) => {
+        asked.push(origin)
+        return answers[origin] ?? SILENT
+      },
+    },
+    resolve: async () => Object.keys(answers).map((origin) => new URL(origin).hostname),
+    ...more,
+  })
+  return { clock, asked, rows, answers }
+}
+
+describe('the rows of peers', () => {
+  test('are those of the others, with all that each says of itself, also what this version does not know', async () => {
+    const later = { ...OTHER_ONE, novelty: { a: 1 } }
+    const { rows } = bench({ [ME]: says(SERVING), [OTHER]: says(later) })
+    assert.deepEqual(await rows.ask(), [{ pod: 'langflow-1', node: null, status: later, problem: null }])
+  })
+
+  test('say why there is no status, under the name that it had when it last answered', async () => {
+    const { rows, answers, clock } = bench({ [ME]: says(SERVING), [OTHER]: SILENT })
+    const silent = { node: null, status: null, problem: SILENT.problem }
+    assert.deepEqual(await rows.ask(), [{ ...silent, pod: '10.0.0.2:8090' }])
+    answers[OTHER] = says(OTHER_ONE)
+    await rows.ask()
+    Object.assign(answers, { [OTHER]: SILENT, [ME]: SILENT })
+    assert.deepEqual(await rows.ask(), [{ ...silent, pod: 'langflow-1' }])
+    await clock.pass(60_001)
+    answers[ME] = says(SERVING)
+    assert.deepEqual(await rows.ask(), [{ ...silent, pod: '10.0.0.2:8090' }])
+  })
+
+  test('are without a status where a peer answers with something else', async () => {
+    const [row] = await bench({ [OTHER]: says({ identity: 'x' }) }).rows.ask()
+    assert.equal(row?.status, null)
+    assert.match(row?.problem ?? '', /something else than a status$/)
+  })
+
+  test('tell of one that competes for another Lease, and not what it says', async () => {
+    const stray = { ...OTHER_ONE, lease: { ...OTHER_ONE.lease, name: 'another' } }
+    const { rows } = bench({ [OTHER]: says(stray) })
+    const problem = 'competes for another Lease, "team/another"'
+    assert.deepEqual(await rows.ask(), [{ pod: 'langflow-1', node: null, status: null, problem }])
+  })
+
+  test('are one for each replica, however many addresses it has', async () => {
+    const V6 = 'http://[fd00::2]:8090'
+    const { rows, answers } = bench(
+      { [OTHER]: says(OTHER_ONE), [V6]: says(OTHER_ONE) },
+      {
+        at: [
+          { host: '10.0.0.2', port: 8090 },
+          { host: 'fd00::2', port: 8090 },
+        ],
+        resolve: async (host) => [host],
+      },
+    )
+    assert.equal((await rows.ask()).length, 1)
+    answers[OTHER] = SILENT
+    const [row, ...more] = await rows.ask()
+    assert.deepEqual([row?.pod, row?.problem, more], ['langflow-1', null, []])
+  })
+
+  test('tell of a name that cannot be resolved, and of those that can', async () => {
+    const at = [
+      { host: 'nowhere', port: 8090 },
+      { host: 'members', port: 8090 },
+    ]
+    const resolve = async (host: string) => {
+      if (host === 'members') return ['10.0.0.2']
+      throw Object.assign(new Error('x'), { code: 'ENOTFOUND' })
+    }
+    const { rows } = bench({ [OTHER]: says(OTHER_ONE) }, { at, resolve })
+    assert.deepEqual(
+      (await rows.ask()).map(({ pod, problem }) => [pod, problem]),
+      [
+        ['langflow-1', null],
+        ['nowhere', "the peers' name nowhere cannot be resolved: ENOTFOUND"],
+      ],
+    )
+  })
+
+  test('wait 1 s for a name, are then of where the peers were before, and nobody asks for the name again', async () => {
+    const pending: PromiseWithResolvers<string[]>[] = []
+    const resolve = () => {
+      pending.push(Promise.withResolvers())
+      return (pending.at(-1) as PromiseWithResolvers<string[]>).promise
+    }
+    const { rows, clock } = bench({ [OTHER]: says(OTHER_ONE) }, { resolve })
+    const first = rows.ask()
+    pending[0]?.resolve(['10.0.0.2'])
+    assert.equal((await first).length, 1)
+    for (let n = 0; n < 2; n++) {
+      const late = rows.ask()
+      await clock.pass(999)
+      await clock.pass(1)
+      assert.deepEqual((await late)[0]?.pod, 'langflow-1')
+    }
+    assert.equal(pending.length, 2)
+    pending[1]?.resolve([])
+    await settled()
+    const after = rows.ask()
+    pending[2]?.resolve(['10.0.0.2'])
+    assert.equal((await after).length, 1)
+  })
+
+  test('are of at most 32 addresses', async () => {
+    const resolve = async () => Array.from({ length: 40 }, (_, n) => `10.0.1.${n}`)
+    const { rows, asked } = bench({}, { resolve })
+    await rows.ask()
+    assert.equal(asked.length, 32)
+  })
+})
+
+describe('the rows that many clients want', () => {
+  function cached() {
+    const rounds: PromiseWithResolvers<readonly ReplicaRow[]>[] = []
+    const clock = new VirtualClock()
+    const cache = new PeerRowsCache(clock, () => {
+      rounds.push(Promise.withResolvers())
+      return (rounds.at(-1) as PromiseWithResolvers<readonly ReplicaRow[]>).promise
+    })
+    return { clock, cache, rounds }
+  }
+
+  test('are asked for once a second at most, and only on demand', async () => {
+    const { clock, cache, rounds } = cached()
+    await clock.pass(60_000)
+    assert.equal(rounds.length, 0)
+    const [one, other] = [cache.rows(), cache.rows()]
+    rounds[0]?.resolve([])
+    assert.equal(await one, await other)
+    await clock.pass(999)
+    assert.equal(await cache.rows(), await one)
+    await clock.pass(1)
+    void cache.rows()
+    assert.equal(rounds.length, 2)
+  })
+
+  test('are of the round under way, however long it takes', async () => {
+    const { clock, cache, rounds } = cached()
+    void cache.rows()
+    await clock.pass(5_000)
+    void cache.rows()
+    assert.equal(rounds.length, 1)
+  })
+
+  test('are asked for again a second after a round that failed', async () => {
+    const { clock, cache, rounds } = cached()
+    const failed = cache.rows()
+    rounds[0]?.reject(new Error('x'))
+    await assert.rejects(failed)
+    await clock.pass(1_000)
+    void cache.rows()
+    assert.equal(rounds.length, 2)
+  })
+})
