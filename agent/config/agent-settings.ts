@@ -19,7 +19,7 @@ import {
   parseTarget,
 } from './values.ts'
 
-// The one schema of all flags of agent, launcher and run: --help, the environment and docs/reference.md come from it.
+// The schema of all flags of agent, launcher and run. The help texts, the variables and docs/reference.md are made from it.
 
 function duration(fallback: string, minMs: number, about: string) {
   return setting('<duration>', fallback, about, (text) => parseDuration(text, minMs))
@@ -44,13 +44,17 @@ export const SHARED_SETTINGS = {
       'the unix socket between agent and launcher',
       parseSocket,
     ),
-    stopTimeoutMs: duration('30s', 0, 'from SIGTERM to SIGKILL, where no connection is open; 5s if it hangs'),
+    stopTimeoutMs: duration(
+      '30s',
+      0,
+      'time from SIGTERM to SIGKILL, if no connection is open; 5s if LangFlow hangs',
+    ),
   }),
   ...group('Output', {
-    // What pino knows, from all to nothing.
+    // The levels of pino, from the most verbose to silent.
     logLevel: choice(
       ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
-      'the least that is logged',
+      'the lowest level that is logged',
       'info',
     ),
   }),
@@ -67,76 +71,76 @@ export const AGENT_SETTINGS = {
     leaseNamespace: optional(
       '<namespace>',
       "the pod's own, else the kubeconfig's",
-      'where the Lease is',
+      'the namespace of the Lease',
       parseNamespace,
     ),
     kubeconfig: optional(
       '<file>',
       'in-cluster, else $KUBECONFIG, else ~/.kube/config',
-      'how to reach the API server',
+      'the kubeconfig file for the API server',
       parseFile,
     ),
     identity: optional(
       '<name>',
       '<POD_NAME>_<POD_UID>, else <hostname>_<random>',
-      "this replica's name in the Lease, which no other may have",
+      "this replica's unique name in the Lease",
       parseIdentity,
     ),
   }),
-  // Lease duration, renew deadline and retry period: `null`, if `--preset` sets them.
+  // Lease duration, renew deadline and retry period are `null` if `--preset` sets them.
   ...group('Timing', {
-    preset: choice(['default', 'fast'], 'the timings that are not set one by one'),
+    preset: choice(['default', 'fast'], 'the timings that no flag of their own sets'),
     leaseDurationMs: preset(
       'leaseDurationMs',
-      "how long a Lease that is not renewed stays its holder's",
+      'how long a Lease without a renewal belongs to its holder',
       parseLeaseDuration,
     ),
-    renewDeadlineMs: preset('renewDeadlineMs', 'without a renewal for so long, leadership is in doubt'),
-    retryPeriodMs: preset('retryPeriodMs', 'between two renewals, or two polls while there is no watch'),
+    renewDeadlineMs: preset('renewDeadlineMs', 'time without a renewal until leadership is in doubt'),
+    retryPeriodMs: preset('retryPeriodMs', 'time between two renewals, or between two polls if the watch is down'),
     // The clock that also counts a machine's sleep has steps of 10 ms, and killing takes a moment.
-    killMarginMs: duration('1s', 100, 'how long before the Lease expires LangFlow is killed'),
-    onDoubt: choice(['freeze', 'stop'], 'what happens to LangFlow while leadership is in doubt'),
+    killMarginMs: duration('1s', 100, 'time between the kill of LangFlow and the end of the Lease'),
+    onDoubt: choice(['freeze', 'stop'], 'the action on LangFlow if leadership is in doubt'),
   }),
   ...group('LangFlow', {
-    target: setting('<url>', 'http://127.0.0.1:7860', 'where LangFlow answers', parseTarget),
+    target: setting('<url>', 'http://127.0.0.1:7860', 'the address of LangFlow in this pod', parseTarget),
     stateDir: setting(
       '<dir>',
       '/var/lib/langflow-leader',
-      'what a restarted agent must know; only its own container may mount it',
+      "the agent's state, which a restarted agent reads; mount it only in the agent's container",
       parsePath,
     ),
-    standby: choice(['cold', 'warm'], 'what a follower keeps ready'),
+    standby: choice(['cold', 'warm'], 'how a follower prepares LangFlow'),
     allowOlder: onOff(
-      'take over also what a newer LangFlow has led: only after a backup from before was restored',
+      'take over even if a newer LangFlow has led; first restore a database backup from before the upgrade',
     ),
-    startTimeoutMs: duration('10m', 1, 'from the order to start to the first healthy answer'),
+    startTimeoutMs: duration('10m', 1, "time from LangFlow's start to its first healthy answer"),
     drainTimeoutMs: duration(
       '5s',
       0,
-      'how long a planned stop waits for connections that are open; then they are cut off',
+      'how long a planned stop waits for open connections before it closes them',
     ),
   }),
   ...group('Health and traffic', {
-    healthIntervalMs: duration('1s', 1, 'between two health requests'),
+    healthIntervalMs: duration('1s', 1, 'time between two health requests'),
     healthTimeoutMs: duration('2s', 1, 'how long a health request may take'),
     healthFailures: setting(
       '<count>',
       '3',
-      'failed health requests in a row until LangFlow counts as failed',
+      'number of consecutive failed health requests until LangFlow counts as failed',
       parseCount,
     ),
-    onCrash: choice(['handover', 'restart'], 'what happens when LangFlow fails on the leader'),
+    onCrash: choice(['handover', 'restart'], "the action if the leader's LangFlow fails"),
     peers: optional(
       '<host:port,…>',
-      'nobody is asked',
-      'where all replicas’ agents answer, as one name or a list: with none of them ready, a LangFlow that fails is restarted in place',
+      'no other agent is asked',
+      'the addresses of all agents, as one name or a list; if no other replica is ready, a failed LangFlow is restarted in place',
       parsePeers,
     ),
-    traffic: choice(['readiness', 'front'], 'how only the leader is reached'),
+    traffic: choice(['readiness', 'front'], 'how requests reach only the leader'),
     listen: setting(
       '<address>',
       ':8090',
-      'where /readyz, /metrics and the other endpoints answer',
+      'the address of /readyz, /metrics and the other endpoints',
       parseListen,
     ),
   }),
@@ -144,19 +148,19 @@ export const AGENT_SETTINGS = {
     holdTimeoutMs: duration(
       '30s',
       1,
-      'how long a request waits for somebody to serve it; then it is answered 503',
+      'how long the front holds a request before it answers 503',
     ),
-    holdLimit: setting('<count>', '1000', 'how many requests wait at a time', parseHoldLimit),
+    holdLimit: setting('<count>', '1000', 'how many requests the front holds at a time', parseHoldLimit),
     streamGraceMs: duration(
       '2s',
       0,
-      'how long streams and websockets, and requests beside them, go on once a planned takeover has begun',
+      'how long streams and websockets, and requests beside them, continue after a planned takeover has begun',
     ),
-    frontListen: setting('<address>', ':8091', 'where the front takes requests', parseFrontListen),
+    frontListen: setting('<address>', ':8091', 'the address on which the front listens', parseFrontListen),
     frontAddress: optional(
       '<host:port>',
-      '<POD_IP> and the port of --front-listen, outside of a pod 127.0.0.1',
-      "where the other replicas' fronts reach this one's",
+      '<POD_IP> (outside of a pod 127.0.0.1) and the port of --front-listen',
+      "the address by which other fronts reach this replica's front",
       parseFrontAddress,
     ),
   }),

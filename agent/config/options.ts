@@ -12,7 +12,7 @@ type Said = Values<typeof AGENT_SETTINGS>
 
 export type LogLevel = Said['logLevel']
 
-/** All options of an agent: each flag by its name, and what follows from the pod. Times in milliseconds. */
+/** All options of an agent: the flags by their names, and the fields of its pod. Times are in milliseconds. */
 export interface AgentOptions
   extends Omit<Said, 'preset' | 'identity' | keyof Timings | keyof OfTraffic>,
     Timings {
@@ -21,13 +21,13 @@ export interface AgentOptions
   readonly traffic: TrafficOptions
 }
 
-/** How only the leader is reached, with the pod's addresses that this needs. */
+/** The way in which requests reach only the leader, with the pod's addresses for it. */
 type TrafficOptions = { readonly mode: 'readiness' } | FrontOptions
 
 export interface FrontOptions {
   readonly mode: 'front'
   readonly listen: Listen
-  /** Where other fronts reach it: `host:port`, with IPv6 in brackets. */
+  /** The front's address for other fronts: `host:port`, with IPv6 in brackets. */
   readonly address: string
   /** The local address of connections to LangFlow; `null`: any. */
   readonly from: string | null
@@ -36,7 +36,7 @@ export interface FrontOptions {
 type OfTraffic = Pick<Said, 'traffic' | 'frontListen' | 'frontAddress'>
 
 export interface LauncherOptions extends Values<typeof SHARED_SETTINGS> {
-  /** The program and its arguments, as they stood after `--`; at least the program. */
+  /** The program and its arguments, as typed after `--`. */
   readonly command: readonly [string, ...string[]]
 }
 
@@ -44,13 +44,13 @@ export interface RunOptions {
   readonly agent: AgentOptions
   readonly launcher: LauncherOptions
   /**
-   * The directory of socket and state, unless flags name other places: a path that does not exist yet, to be made with
-   * mode 0700 and removed at the end; `null`: there is no such directory.
+   * The directory for socket and state, if a flag does not set both. The path does not exist yet: the caller makes it with mode
+   * 0700, and removes it at the end. `null` if flags set both.
    */
   readonly privateDir: string | null
 }
 
-/** Outside of a pod, `run` shares its socket with no other program, and needs no directory that only root can make. */
+/** `run` starts agent and launcher itself, so it uses a private directory. The default paths of a pod would require root. */
 const RUN_SETTINGS = {
   ...AGENT_SETTINGS,
   socket: inPrivate(AGENT_SETTINGS.socket),
@@ -63,7 +63,7 @@ function inPrivate<S extends { readonly fallback: string }>({ fallback: _, ...se
 
 type Reader<Options> = (env?: NodeJS.ProcessEnv) => Options
 
-// Each adds the flags to its command, and returns the function that reads them: it ends with a usage error.
+// Each function adds the flags to its command, and returns a function that reads them. For a wrong value, that throws a usage error.
 
 export function agentOptions(command: Command): Reader<AgentOptions> {
   addSettings(command, AGENT_SETTINGS)
@@ -112,11 +112,11 @@ function toAgentOptions(command: Command, said: Said, env: NodeJS.ProcessEnv): A
 
 type Checked = SaidTimings &
   Pick<Said, 'onDoubt' | 'listen' | 'traffic' | 'frontListen' | 'streamGraceMs' | 'drainTimeoutMs'> & {
-    /** `null`: not known. */
+    /** `null` if unknown. */
     readonly target: Said['target'] | null
   }
 
-/** A contradiction in an agent's settings, in one sentence that says what to change; `null`: there is none. */
+/** A contradiction in an agent's settings and its remedy, in one sentence; `null` if there is no contradiction. */
 export function conflictIn(said: Checked): string | null {
   const { listen, target, frontListen, streamGraceMs, drainTimeoutMs } = said
   const problem = contradiction({ ...timingsOf(said), onDoubt: said.onDoubt })
@@ -126,49 +126,52 @@ export function conflictIn(said: Checked): string | null {
   if (frontListen.port === listen.port) return samePort('--front-listen', '--listen', frontListen)
   if (frontListen.port === target?.port) return samePort('--front-listen', '--target', frontListen)
   if (target?.origin.startsWith('https:'))
-    return '--traffic=front speaks HTTP with LangFlow: let LangFlow serve HTTP on its loopback address, and --target name that'
+    return (
+      `--traffic=front requires HTTP to LangFlow, and --target is ${target.origin}: ` +
+      `let LangFlow serve HTTP on its loopback address, and set --target to http://127.0.0.1:${target.port}`
+    )
   if (streamGraceMs > drainTimeoutMs)
     return (
       `--stream-grace (${formatDuration(streamGraceMs)}) is longer than --drain-timeout (${formatDuration(drainTimeoutMs)}), after ` +
-      'which all is cut off: shorten the one or lengthen the other'
+      'which the agent closes all connections: shorten --stream-grace, or lengthen --drain-timeout'
     )
   return null
 }
 
 function samePort(flag: string, other: string, { port }: Listen): string {
-  return `${flag} and ${other} have the same port (${port}): give each its own`
+  return `${flag} and ${other} have the same port (${port}): give each its own port`
 }
 
 const LOOPBACK = /^(localhost\.?|127\..*|::1)$/i
 
-/** Throws an Error that says what to change. */
+/** Throws an Error whose message includes the remedy. */
 function trafficOf(said: OfTraffic, pod: Pod, inPod: boolean): TrafficOptions {
   const { traffic: mode, frontListen: listen, frontAddress } = said
   if (mode === 'readiness') return { mode }
   if (inPod && frontAddress !== null && LOOPBACK.test(frontAddress.host))
     throw new Error(
-      `--front-address '${formatListen(frontAddress)}' reaches only this pod: name an address that the other replicas reach, or leave it out`,
+      `--front-address '${formatListen(frontAddress)}' reaches only this pod: set an address that other replicas can reach, or remove the flag`,
     )
   const address = frontAddress ?? { host: frontHost(listen, pod, inPod), port: listen.port }
   return { mode, listen, address: formatListen(address), from: pod.ip }
 }
 
-/** The address for other fronts, if no flag names one. */
+/** The address for other fronts, if no flag sets it. */
 function frontHost({ host }: Listen, pod: Pod, inPod: boolean): string {
   if (pod.ip !== null) return pod.ip
   if (inPod)
     throw new Error(
-      `--traffic=front needs ${FIELDS.ip.variable}: add it to the container's env with valueFrom.fieldRef.fieldPath ` +
+      `--traffic=front requires ${FIELDS.ip.variable}: add it to the container's env with valueFrom.fieldRef.fieldPath ` +
         `${FIELDS.ip.path}, or set --front-address`,
     )
-  // Replicas on one machine.
+  // Outside of a pod, all replicas run on one machine.
   return host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
 }
 
-/** From the first word that is no flag, everything belongs to the workload, with or without `--` before it. */
+/** The workload's command starts at the first word that is not a flag, with or without `--` before it. */
 function takesCommand(command: Command): Command {
   return command
-    .argument('[command...]', 'what starts LangFlow, after --')
+    .argument('[command...]', "LangFlow's command, after --")
     .passThroughOptions()
     .usage('[options] -- COMMAND...')
 }
@@ -177,7 +180,7 @@ function workloadCommand(command: Command): [string, ...string[]] {
   const [program, ...args] = command.args
   if (!program)
     command.error(
-      `missing the command to run, such as: ${command.parent?.name()} ${command.name()} -- langflow run --host 0.0.0.0`,
+      `missing LangFlow's command: add it after --, such as ${command.parent?.name()} ${command.name()} -- langflow run --host 0.0.0.0`,
     )
   return [program, ...args]
 }

@@ -2,27 +2,27 @@ import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { parseIdentity } from './values.ts'
 
-/** The fields of the downward API of this agent's pod; `null`: the manifest does not ask for it. */
+/** The downward API's fields of this agent's pod. A field is `null` if the manifest does not request it. */
 export interface Pod {
   readonly name: string | null
   readonly uid: string | null
   readonly ip: string | null
-  /** Which version of the template the pod was made from: the same for all pods of one rollout. */
+  /** The hash of the pod's template: all pods of one rollout share it. */
   readonly revision: string | null
-  /** What made the pod, as `Deployment/name` or `StatefulSet/name`. */
+  /** The pod's owner, as `Deployment/name` or `StatefulSet/name`. */
   readonly owner: string | null
-  /** What the manifest lacks, and the consequence; `null`: nothing. */
+  /** The fields that the manifest lacks, and the consequence; `null` if it lacks no field. */
   readonly problem: string | null
 }
 
-/** Variables of the agent's container, and the fields of the downward API that they come from. */
+/** Variables of the agent's container, and their fields of the downward API. */
 export const FIELDS = {
   name: { variable: 'POD_NAME', path: 'metadata.name' },
   uid: { variable: 'POD_UID', path: 'metadata.uid' },
   ip: { variable: 'POD_IP', path: 'status.podIP' },
 } as const
 
-/** `named`: this replica was given an identity; `hasPeers`: it asks others. */
+/** `named`: a flag sets this replica's identity. `hasPeers`: its agent asks other agents. */
 export function podOf(env: NodeJS.ProcessEnv, otherwise: { named: boolean; hasPeers: boolean }): Pod {
   const name = env.POD_NAME || null
   const template = env.POD_TEMPLATE_HASH || null
@@ -40,20 +40,20 @@ export function podOf(env: NodeJS.ProcessEnv, otherwise: { named: boolean; hasPe
 function lackOf(env: NodeJS.ProcessEnv, { named, hasPeers }: Parameters<typeof podOf>[1]): string | null {
   if (!env.POD_NAME && !named)
     return (
-      'this pod does not say who it is: add POD_NAME (metadata.name) and POD_UID (metadata.uid) to the agent’s env by ' +
-      'valueFrom.fieldRef; without them a restarted agent cannot take its term back, and LangFlow is restarted with it'
+      'the agent cannot read the name and the UID of its pod: add POD_NAME (metadata.name) and POD_UID (metadata.uid) to the ' +
+      "agent's env with valueFrom.fieldRef; without them a restarted agent cannot resume its term, and restarts LangFlow"
     )
-  // If the manifest asks for them and both are empty, the pod has no revision, because no controller made it.
+  // If the manifest requests both hashes and both are empty, no controller made the pod, and it has no revision.
   if (!hasPeers || env.POD_TEMPLATE_HASH !== undefined || env.CONTROLLER_REVISION_HASH !== undefined)
     return null
   return (
-    "this pod does not say of which revision it is: add POD_TEMPLATE_HASH (metadata.labels['pod-template-hash']) and " +
-    "CONTROLLER_REVISION_HASH (metadata.labels['controller-revision-hash']) to the agent’s env by valueFrom.fieldRef; " +
-    'without them no leader makes way for a newer revision, and a rollout may not end'
+    "the agent cannot read its pod's revision: add POD_TEMPLATE_HASH (metadata.labels['pod-template-hash']) and " +
+    "CONTROLLER_REVISION_HASH (metadata.labels['controller-revision-hash']) to the agent's env with valueFrom.fieldRef; " +
+    'without them no leader hands over to a newer revision, and a rollout may not end'
   )
 }
 
-/** From the names that the controllers give; `null` for a name so long that they cut it. */
+/** The owner, read from the pod's name; `null` if the controller has shortened a long name. */
 function ownerOf(pod: string, template: string | null, controller: string | null): string | null {
   if (template !== null) {
     const end = pod.lastIndexOf(`-${template}-`)
@@ -64,9 +64,9 @@ function ownerOf(pod: string, template: string | null, controller: string | null
 }
 
 /**
- * The identity of this replica without `--identity`: the pod's name and UID, so that two pods never share one and a
- * restarted agent in the same pod has the same; outside a pod, a random one for each process. Throws an Error if only
- * one of name and UID is set.
+ * The identity of this replica without `--identity`. In a pod, it consists of the pod's name and UID: two pods never share an
+ * identity, and a restarted agent keeps it. Outside of a pod, each process has a random identity. Throws an Error if only one of
+ * name and UID is set.
  */
 export function defaultIdentity(env: NodeJS.ProcessEnv): string {
   const { POD_NAME: name = '', POD_UID: uid = '' } = env

@@ -1,27 +1,27 @@
 import { type Command, Option } from 'commander'
 
-/** One value that the command line and the environment can set. */
+/** A value that the command line and the environment can set. */
 export interface Setting<T> {
-  /** The one letter that it is known by elsewhere, such as `-n`. */
+  /** The flag in one letter, as in kubectl, such as `-n`. */
   readonly short?: string
-  /** As `--help` shows it, e.g. `<duration>`; '': a flag without a value, whose variable says `true` or `false`. */
+  /** The value's placeholder in `--help`, such as `<duration>`. '' for a flag without a value, whose variable is `true` or `false`. */
   readonly argument: string
-  /** As a user would type it; without one the value may be absent. */
+  /** The default, as a user would type it. Without a default, the value may be absent. */
   readonly fallback?: string
-  /** What happens if it is absent, for `--help`. */
+  /** The behaviour if the value is absent, for `--help`. */
   readonly otherwise?: string
   readonly about: string
   readonly group: string
-  /** The allowed values, if they are a few words. */
+  /** The allowed values, if the setting has a fixed list. */
   readonly choices?: readonly string[]
-  /** Throws an Error whose one sentence says what to write instead. */
+  /** Throws an Error whose sentence is the remedy. */
   readonly parse: (text: string) => T
 }
 
 /** Settings by the names of their flags in code: `leaseDurationMs` for `--lease-duration`. */
 export type Settings = Readonly<Record<string, Setting<unknown>>>
 
-/** The values of settings; `null`: not set, and there is no fallback. */
+/** The values of settings. A value is `null` if it is not set and has no fallback. */
 export type Values<S extends Settings> = {
   readonly [K in keyof S]: ReturnType<S[K]['parse']> | (S[K] extends { fallback: string } ? never : null)
 }
@@ -63,7 +63,7 @@ export function group<const S extends Readonly<Record<string, Omit<Setting<unkno
   return Object.fromEntries(grouped)
 }
 
-/** `leaseDurationMs` -> `leaseDuration`, as commander calls it: on the command line each value brings its own unit. */
+/** `leaseDurationMs` -> `leaseDuration`, commander's name for it: on the command line each value has its own unit. */
 function attributeOf(key: string): string {
   return key.replace(/Ms$/, '')
 }
@@ -79,11 +79,11 @@ export function variableOf(flag: string): string {
 }
 
 /**
- * A flag with the variable that sets it as well. Not commander's own `env()`: that reads the environment of this process alone, takes
- * an empty variable for a value and `false` for a boolean that is on; `check` reads the environment of other containers.
+ * A flag and the variable that also sets it. Commander's `env()` doesn't fit: it reads only the environment of this process, and
+ * `check` reads the environments of containers. It also accepts an empty variable as a value, and reads `false` as true.
  */
 export class SettingOption extends Option {
-  /** `null`: only the command line sets it. */
+  /** `null` if only the command line sets it. */
   readonly variable: string | null
 
   constructor(key: string, setting: Setting<unknown>, variable: string | null) {
@@ -96,7 +96,7 @@ export class SettingOption extends Option {
   }
 }
 
-/** How `--help` describes an option: with its default and its variable. */
+/** An option's description in `--help`, with its default and its variable. */
 export function optionDescription(option: Option): string {
   const unset = option.defaultValueDescription
   const variable = option instanceof SettingOption ? option.variable : null
@@ -111,21 +111,21 @@ export function addSettings(command: Command, settings: Settings): Command {
   return command
 }
 
-/** The settings of a command that only a person types: flags alone. */
+/** The settings of a command for people: each is a flag, without a variable. */
 export function addFlags(command: Command, settings: Settings): Command {
   for (const [key, setting] of Object.entries(settings))
     command.addOption(new SettingOption(key, setting, null))
   return command
 }
 
-/** Reads each setting of `addFlags` from its flag, else its fallback. Ends with a usage error. */
+/** Reads each setting of `addFlags` from its flag, else its fallback. Throws a usage error for a wrong value. */
 export function readFlags<S extends Settings>(command: Command, settings: S): Values<S> {
   return readSettings(command, settings, {})
 }
 
 /**
- * Reads each setting from its flag, else from its environment variable (an empty one counts as not set), else its
- * fallback. Ends with a usage error that names the flag or variable at fault.
+ * Reads each setting from its flag, else from its environment variable (an empty variable counts as not set), else its
+ * fallback. Throws a usage error that names the wrong flag or variable.
  */
 export function readSettings<S extends Settings>(
   command: Command,
@@ -148,7 +148,7 @@ export function readSettings<S extends Settings>(
   return Object.fromEntries(values)
 }
 
-/** The settings that were typed: each by its variable, with its text. */
+/** The settings that the user typed: the variable and the text of each. */
 export function typedSettings(
   command: Command,
   settings: Settings,

@@ -1,10 +1,10 @@
 import { formatDuration } from './values.ts'
 
-/** The most by which a retry is stretched, as client-go's `JitterFactor`. */
+/** The longest retry, in retry periods: client-go's `JitterFactor`. */
 const JITTER_FACTOR = 1.2
-/** The most time that a kill or a freeze takes, in milliseconds: K of docs/safety.md. */
+/** The longest duration of a kill or a freeze, in milliseconds. */
 const LONGEST_KILL_MS = 250
-/** By how much the clock rates of two nodes may differ at least: NTP slews each by 0.05 % at most. */
+/** The difference between two nodes' clock rates that the timings must tolerate: NTP slews each clock by at most 0.05 %. */
 const LEAST_DRIFT = 0.001
 
 export interface Timings {
@@ -14,13 +14,13 @@ export interface Timings {
   readonly killMarginMs: number
 }
 
-/** `fast`: a node that is lost is replaced within 10 s, at twice the requests to the API server. */
+/** With `fast`, a lost node is replaced within 10 s, at twice the requests to the API server. */
 export const PRESETS = {
   default: { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000 },
   fast: { leaseDurationMs: 6_000, renewDeadlineMs: 4_000, retryPeriodMs: 1_000 },
 } as const satisfies Record<string, Omit<Timings, 'killMarginMs'>>
 
-/** The timings as they were set one by one; `null`: the preset decides. */
+/** The timings as flags set them. A timing is `null` if the preset decides. */
 export type SaidTimings = { readonly [K in keyof Timings]: Timings[K] | null } & {
   readonly preset: keyof typeof PRESETS
   readonly killMarginMs: number
@@ -36,7 +36,7 @@ export function timingsOf({ preset, killMarginMs, ...said }: SaidTimings): Timin
   }
 }
 
-/** A contradiction in the timings (rule 10), in one sentence that says what to change; `null`: there is none. */
+/** A contradiction in the timings and its remedy, in one sentence; `null` if there is no contradiction. */
 export function contradiction(timings: Timings & { readonly onDoubt: 'freeze' | 'stop' }): string | null {
   const { leaseDurationMs, renewDeadlineMs, retryPeriodMs, killMarginMs, onDoubt } = timings
   const lease = formatDuration(leaseDurationMs)
@@ -47,24 +47,24 @@ export function contradiction(timings: Timings & { readonly onDoubt: 'freeze' | 
   if (leaseDurationMs <= needed)
     return (
       `--lease-duration (${lease}) must be longer than ${deadline} and ${margin} together: ` +
-      `set --lease-duration to at least ${above(needed, 1000)}, or lower one of the others`
+      `set --lease-duration to at least ${above(needed, 1000)}, or shorten one of the other two`
     )
   const stretched = JITTER_FACTOR * retryPeriodMs
   if (renewDeadlineMs <= stretched)
     return (
       `${deadline} must be longer than 1.2 times --retry-period (${formatDuration(retryPeriodMs)}): ` +
-      `set --renew-deadline to at least ${above(stretched, 100)}, or lower --retry-period`
+      `set --renew-deadline to at least ${above(stretched, 100)}, or shorten --retry-period`
     )
-  // LangFlow runs until the freeze, or without one until the kill, and must have stopped before another replica may start it.
+  // LangFlow runs until the freeze, or until the kill if there is no freeze. It must stop before another replica may start it.
   const latestMs = Math.floor(leaseDurationMs / (1 + LEAST_DRIFT)) - LONGEST_KILL_MS
   if (onDoubt === 'stop' && leaseDurationMs - killMarginMs > latestMs)
     return (
-      `${margin} is too short for a kill and for clocks whose rates differ by 0.1 %: with --on-doubt=stop and ` +
+      `${margin} is too short for a kill if the nodes' clock rates differ by 0.1 %: with --on-doubt=stop and ` +
       `--lease-duration ${lease} set it to at least ${formatDuration(Math.ceil((leaseDurationMs - latestMs) / 100) * 100)}`
     )
   if (onDoubt === 'freeze' && renewDeadlineMs > latestMs)
     return (
-      `${deadline} leaves no time for a freeze and for clocks whose rates differ by 0.1 %: with ` +
+      `${deadline} leaves no time for a freeze if the nodes' clock rates differ by 0.1 %: with ` +
       `--lease-duration ${lease} set it to at most ${formatDuration(Math.floor(latestMs / 100) * 100)}`
     )
   return null

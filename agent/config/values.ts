@@ -1,19 +1,19 @@
 import { isIP } from 'node:net'
 import { isAbsolute, normalize, resolve } from 'node:path'
 
-// The values of flags from their texts. Each `parse` function throws an Error whose one sentence says what to write instead.
+// The values of flags, read from their texts. Each `parse` function throws an Error whose sentence is the remedy.
 
 const UNIT_MS = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 } as const
 const DURATION = /^(?:\d+(?:\.\d+)?(?:ms|h|m|s))+$/
 const PART = /(\d+(?:\.\d+)?)(ms|h|m|s)/g
 const LONGEST_TEXT = 32
-/** Node's timers take at most 24.8 days; no flag needs more than a day. */
+/** Node's timers take at most 24.8 days. No flag needs more than a day. */
 const LONGEST_MS = 24 * UNIT_MS.h
 
 /**
- * Milliseconds of a duration as Go writes them: `15s`, `1m30s`, `500ms`, and a plain `0`.
+ * The milliseconds of a duration in Go's notation: `15s`, `1m30s`, `500ms` or `0`.
  *
- * @param minMs the least that is allowed, from 0
+ * @param minMs the shortest allowed duration, from 0
  */
 export function parseDuration(text: string, minMs: number): number {
   const ms = text === '0' ? 0 : milliseconds(text)
@@ -23,14 +23,14 @@ export function parseDuration(text: string, minMs: number): number {
 }
 
 function milliseconds(text: string): number {
-  if (text.startsWith('-')) throw new Error('a duration cannot be negative; write it as 15s, 1m30s or 500ms')
+  if (text.startsWith('-')) throw new Error('a duration cannot be negative: use one such as 15s, 1m30s or 500ms')
   if (/^\d+(\.\d+)?$/.test(text)) throw new Error(`a duration needs a unit, such as ${text}s or ${text}ms`)
   if (text.length > LONGEST_TEXT || !DURATION.test(text))
-    throw new Error('write a duration with the units h, m, s and ms, such as 15s, 1m30s or 500ms')
+    throw new Error('use a duration with the units h, m, s and ms, such as 15s, 1m30s or 500ms')
   let ms = 0
   for (const [, number, unit] of text.matchAll(PART))
     ms += Number(number) * UNIT_MS[unit as keyof typeof UNIT_MS]
-  // 0.3 s is 299.99999999999994 ms in binary; a number farther from a whole one was written so.
+  // 0.3 s is 299.99999999999994 ms in binary. A larger distance from a whole number stands in the text itself.
   const rounded = Math.round(ms)
   if (Math.abs(ms - rounded) > 1e-6) throw new Error(`use whole milliseconds, such as ${Math.ceil(ms)}ms`)
   return rounded
@@ -54,7 +54,7 @@ export function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(1)} s`
 }
 
-/** For people, as coarse as it may be: `86 ms`, `15.4 s`, `2 min 5 s` */
+/** For people, in a suitable unit: `86 ms`, `15.4 s`, `2 min 5 s` */
 export function readable(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)} ms`
   if (ms < 100_000) return seconds(ms)
@@ -68,10 +68,10 @@ export function listed(words: readonly string[], conjunction: 'and' | 'or' = 'an
   return words.length < 2 ? last : `${words.slice(0, -1).join(', ')} ${conjunction} ${last}`
 }
 
-/** In whole seconds, as the Lease has it; from 2 s, since 1 s is how a holder says that it gave the Lease up. */
+/** In whole seconds, as in the Lease. At least 2 s: a holder that releases the Lease writes 1 s. */
 export function parseLeaseDuration(text: string): number {
   const ms = parseDuration(text, 2000)
-  if (ms % 1000 !== 0) throw new Error(`a Lease counts whole seconds: use ${Math.ceil(ms / 1000)}s`)
+  if (ms % 1000 !== 0) throw new Error(`a Lease stores whole seconds: use ${Math.ceil(ms / 1000)}s`)
   return ms
 }
 
@@ -92,9 +92,9 @@ function wholeNumber(text: string, most: number, example: number): number {
 }
 
 export interface Listen {
-  /** An IP address; `null`: every address, IPv4 and IPv6. */
+  /** An IP address; `null` for every address, IPv4 and IPv6. */
   readonly host: string | null
-  /** 0 to 65535; 0: any free port. */
+  /** 0 to 65535; 0 stands for any free port. */
   readonly port: number
 }
 
@@ -105,7 +105,7 @@ export interface Target {
   readonly port: number
 }
 
-/** An address of the replicas' agents. */
+/** The address of one agent, or of all agents. */
 export interface Peer {
   /** A DNS name or an IP address, without brackets. */
   readonly host: string
@@ -117,14 +117,14 @@ export interface Peer {
 export function parseListen(text: string): Listen {
   const read = hostAndPort(text)
   if (read === null || (read.host !== '' && isIP(read.host) === 0))
-    throw new Error('write it as :8090, 127.0.0.1:8090 or [::1]:8090')
+    throw new Error('use an IP address and a port, such as :8090, 127.0.0.1:8090 or [::1]:8090')
   return { host: read.host || null, port: read.port }
 }
 
-/** As `parseListen`, with a fixed port: other replicas must know it. */
+/** As `parseListen`, but the port is fixed, because other replicas connect to it. */
 export function parseFrontListen(text: string): Listen {
   const listen = parseListen(text)
-  if (listen.port === 0) throw new Error('the port is a number from 1 to 65535, such as :8091')
+  if (listen.port === 0) throw new Error('use a port from 1 to 65535, such as :8091')
   return listen
 }
 
@@ -135,18 +135,18 @@ export function formatListen({ host, port }: Listen): string {
 
 const DNS_NAME = /^(?=.{1,253}$)[a-z\d]([-a-z\d]*[a-z\d])?(\.[a-z\d]([-a-z\d]*[a-z\d])?)*\.?$/i
 
-/** With more replicas, use one name for all of them. */
+/** More replicas need one name for all of them. */
 const MOST_PEERS = 32
 
-/** Reads `langflow-members:8090`, `10.0.0.7:8090` or `[fd00::7]:8090`, or several of them with commas in between. */
+/** Reads `langflow-members:8090`, `10.0.0.7:8090` or `[fd00::7]:8090`, or a list of these, separated by commas. */
 export function parsePeers(text: string): readonly Peer[] {
   const peers = text.split(',').map((one) => parseAddress(one.trim(), 'langflow-members:8090'))
   if (peers.length > MOST_PEERS)
-    throw new Error(`list at most ${MOST_PEERS}, or one name with the addresses of all replicas`)
+    throw new Error(`use at most ${MOST_PEERS} addresses, or one name that resolves to all replicas`)
   return peers
 }
 
-/** Where one front is reached, as `parsePeers` reads it. */
+/** The address of a front, as `parsePeers` reads one. */
 export function parseFrontAddress(text: string): Peer {
   return parseAddress(text, 'langflow-0.example.com:8091')
 }
@@ -154,11 +154,11 @@ export function parseFrontAddress(text: string): Peer {
 function parseAddress(text: string, example: string): Peer {
   const read = hostAndPort(text)
   if (read === null || read.port === 0 || (isIP(read.host) !== 6 && !DNS_NAME.test(read.host)))
-    throw new Error(`write a DNS name or an IP address with a port, such as ${example} or [fd00::7]:8090`)
+    throw new Error(`use a DNS name or an IP address with a port, such as ${example} or [fd00::7]:8090`)
   return read
 }
 
-/** The host, without brackets and maybe '', and the port, from 0; `null`: the text has another form. */
+/** The host, without brackets and possibly empty, and the port, from 0; `null` if the text has another form. */
 function hostAndPort(text: string): { host: string; port: number } | null {
   const { v6, host, port } = /^(?:\[(?<v6>.*)\]|(?<host>[^:[\]]*)):(?<port>\d{1,5})$/.exec(text)?.groups ?? {}
   if (port === undefined || Number(port) > 65_535 || (v6 !== undefined && isIP(v6) !== 6)) return null
@@ -167,12 +167,12 @@ function hostAndPort(text: string): { host: string; port: number } | null {
 
 const LOOPBACK = /^https?:\/\/(localhost|127(\.\d+){3}|\[::1\]):(?<port>\d+)\/?$/i
 
-/** Reads the address of the workload: an http(s) URL of this pod with a port, and nothing else. */
+/** Reads the address of the workload: an http(s) URL that consists of a loopback address and a port. */
 export function parseTarget(text: string): Target {
   const url = URL.parse(text)
   const port = Number(LOOPBACK.exec(text)?.groups?.port)
   if (url === null || !port)
-    throw new Error('write its scheme, loopback address and port alone, such as http://127.0.0.1:7860')
+    throw new Error('use a URL of scheme, loopback address and port, such as http://127.0.0.1:7860')
   // A URL drops the usual port of its scheme.
   return { origin: `${url.protocol}//${url.hostname}:${port}`, port }
 }
@@ -184,7 +184,7 @@ function matching(pattern: RegExp, sentence: string): (text: string) => string {
   }
 }
 
-/** A Lease's name: a DNS subdomain (RFC 1123), as Kubernetes demands. */
+/** The name of a Lease: Kubernetes requires a DNS subdomain (RFC 1123). */
 export const parseObjectName = matching(
   /^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/,
   'use at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends, such as langflow-leader-lock',
@@ -202,14 +202,14 @@ export const parseIdentity = matching(
   'use 1 to 512 printable ASCII characters without spaces, such as langflow-0_3f1c',
 )
 
-/** A file or directory by its absolute path, normalised. */
+/** The absolute path of a file or directory, normalised. */
 export function parsePath(text: string): string {
   if (!isAbsolute(text) || text.includes('\0'))
     throw new Error('use an absolute path, such as /run/langflow-leader')
   return normalize(text)
 }
 
-/** A file by its path, absolute or from the working directory. */
+/** The path of a file, absolute or relative to the working directory. */
 export function parseFile(text: string): string {
   if (text.includes('\0')) throw new Error('use a path, such as ./kubeconfig')
   return resolve(text)
@@ -222,17 +222,17 @@ export function parseSocket(text: string): string {
   const path = parsePath(text)
   const bytes = Buffer.byteLength(path)
   if (bytes <= LONGEST_SOCKET_PATH) return path
-  throw new Error(`a unix socket's path has at most ${LONGEST_SOCKET_PATH} bytes; this one has ${bytes}`)
+  throw new Error(`the path has ${bytes} bytes: use at most ${LONGEST_SOCKET_PATH}, the limit for a unix socket`)
 }
 
 const WORD = /(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+/gs
 const PIECE = /\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*)"/gs
 
-/** The words of a command line, with a shell's quotes and backslashes, and nothing else of a shell. */
+/** The words of a command line. Quotes and backslashes work as in a shell. No other syntax of a shell is supported. */
 export function splitWords(text: string): string[] {
   const rest = text.replace(WORD, '').trim()
-  if (rest === '\\') throw new Error('the backslash at its end has nothing after it')
-  if (rest !== '') throw new Error(`the quote ${rest[0]} is not closed`)
+  if (rest === '\\') throw new Error('no character follows the last backslash: remove the backslash')
+  if (rest !== '') throw new Error(`the quote ${rest[0]} is not closed: add the closing quote`)
   return [...text.matchAll(WORD)].map(([word]) =>
     word.replace(
       PIECE,
