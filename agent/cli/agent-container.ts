@@ -4,17 +4,17 @@ import { AGENT_SETTINGS } from '../config/agent-settings.ts'
 import type { KubeObject } from '../kube/kube-objects.ts'
 import { AGENT_PORT } from './manifests/pod-spec.ts'
 
-/** The agent of a pod, as the spec of the pod shows it. */
+/** The agent of a pod, read from the pod's spec. */
 export interface AgentContainer {
-  /** `null`: the pod takes it from elsewhere; see the agent's status. */
+  /** `null` if another object sets it; the agent's status reports it then. */
   readonly leaseName: string | null
   /** 1 to 65535. */
   readonly port: number
-  /** Why the agent cannot answer, in one sentence; `null`: the pod's status shows no reason. */
+  /** The reason why the agent cannot answer, in one sentence; `null` if the pod's status shows no reason. */
   readonly absence: string | null
 }
 
-/** `null`: no agent runs in this pod, or none will any more. */
+/** `null` if the pod has no agent, or has ended. */
 export function agentOf({ spec, status }: KubeObject): AgentContainer | null {
   const { initContainers = [], containers = [] } = (spec ?? {}) as Partial<V1PodSpec>
   const state = (status ?? {}) as V1PodStatus
@@ -28,13 +28,13 @@ export function agentOf({ spec, status }: KubeObject): AgentContainer | null {
   }
 }
 
-/** By the name of its port, which `deploy/` and `inject` give it, or by what it starts. */
+/** `deploy/` and `inject` name the agent's port `agent`. Other containers are recognised by their command. */
 function runsAgent({ image = '', command = [], args = [], ports = [] }: V1Container): boolean {
   if (ports.some(({ name }) => name === 'agent')) return true
   const words = [...command, ...args]
   const program = words.findIndex((word) => basename(word).startsWith('langflow-leader'))
   const first = words[program + 1]
-  // The manifest does not show the entry point of an image: other programs may have a command `run` as well.
+  // The manifest does not show the entry point of the image, and other programs also have a command `run`.
   return first === 'agent' || (first === 'run' && (program >= 0 || image.includes('langflow-leader')))
 }
 
@@ -44,7 +44,7 @@ function portOf(container: V1Container): number {
   return Number(/:(\d+)$/.exec(listen)?.[1]) || named || AGENT_PORT
 }
 
-/** The text of a setting; `null`: it comes from elsewhere, `undefined`: it is not set. */
+/** The text of a setting; `null` if another object sets it, `undefined` if it is not set. */
 function textOf(container: V1Container, flag: string, variable: string): string | null | undefined {
   const { command = [], args = [], env = [], envFrom = [] } = container
   const words = [...command, ...args]
@@ -59,8 +59,8 @@ function absenceOf({ name }: V1Container, status: V1PodStatus): string | null {
   const { phase, initContainerStatuses = [], containerStatuses = [] } = status
   const state = [...initContainerStatuses, ...containerStatuses].find((one) => one.name === name)?.state
   const reason = state?.waiting?.reason ?? state?.terminated?.reason
-  if (reason !== undefined) return `its agent does not run: ${reason}`
+  if (reason !== undefined) return `its agent is not running: ${reason}`
   return state?.running === undefined && phase === 'Pending'
-    ? 'its agent does not run yet: the pod is Pending'
+    ? 'its agent is not running yet: the pod is Pending'
     : null
 }

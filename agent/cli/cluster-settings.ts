@@ -2,9 +2,9 @@ import { resolve } from 'node:path'
 import { AGENT_SETTINGS } from '../config/agent-settings.ts'
 import { choice, group, optional } from '../config/setting.ts'
 
-// The flags that the commands for people share: `addFlags(command, { ...CLUSTER_SETTINGS, … })`.
+// The flags that commands for people share: `addFlags(command, { ...CLUSTER_SETTINGS, … })`.
 
-/** Which Lease, and with whose rights. */
+/** The Lease, and the credentials for the API server. */
 export const CLUSTER_SETTINGS = group('Cluster', {
   leaseName: AGENT_SETTINGS.leaseName,
   leaseNamespace: {
@@ -12,28 +12,28 @@ export const CLUSTER_SETTINGS = group('Cluster', {
     otherwise: "the kubeconfig's, or the pod's own",
     short: '-n',
   },
-  // A person types a path that starts in the working directory, an agent's is absolute.
+  // A person may type a path relative to the working directory. The agent requires an absolute path.
   kubeconfig: { ...AGENT_SETTINGS.kubeconfig, parse: (text: string) => resolve(text) },
-  context: optional('<name>', 'the current one', 'which context of the kubeconfig', (text) => text),
+  context: optional('<name>', 'the current context', 'the context of the kubeconfig', (text) => text),
 })
 
-/** The same for commands that ask the replicas as well. */
+/** The same, for commands that also ask the replicas. */
 export const OPERATE_SETTINGS = {
   ...CLUSTER_SETTINGS,
   ...group('Cluster', {
     url: optional(
       '<url>',
-      'each pod is asked through the API server',
-      "one replica's agent, which reports itself and its peers; for status and history instead of a cluster",
+      'each agent is asked through the API server',
+      'the address of one agent, which reports all replicas; status and history then need no API server',
       parseUrl,
     ),
   }),
 }
 
-/** How the answer is printed. */
+/** The format of the answer. */
 export const OUTPUT_SETTINGS = group('Output', {
   output: {
-    ...choice(['table', 'json', 'yaml'], 'how it is printed: for people, or for programs'),
+    ...choice(['table', 'json', 'yaml'], 'the output format'),
     short: '-o',
   },
 })
@@ -41,5 +41,5 @@ export const OUTPUT_SETTINGS = group('Output', {
 export function parseUrl(text: string): URL {
   const url = URL.parse(text)
   if (url !== null && /^https?:$/.test(url.protocol)) return url
-  throw new Error('write it as an http or https URL, such as http://127.0.0.1:8090')
+  throw new Error('use an http or https URL, such as http://127.0.0.1:8090')
 }

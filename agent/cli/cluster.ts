@@ -13,18 +13,18 @@ import type { OPERATE_SETTINGS } from './cluster-settings.ts'
 import { asOperationError } from './exit-codes.ts'
 import { NO_STATUS, replicasAt } from './replica-at-url.ts'
 
-/** `url`: an agent that reports all replicas; `null`: each is asked through the API server. */
+/** `url`: an agent that reports all replicas. If it is `null`, each agent is asked through the API server. */
 export type ClusterOptions = Values<typeof OPERATE_SETTINGS>
 
-/** What operating needs of a cluster. */
+/** The part of a cluster that operating commands use. */
 export type Operable = Pick<Cluster, 'leaseName' | 'namespace' | 'lease' | 'annotate' | 'replicas'>
 
 type Annotations = Readonly<Record<string, string | null>>
 
-/** How long one request may take, in milliseconds. */
+/** Deadline of one request, in milliseconds. */
 const DEADLINE_MS = 5_000
 
-/** A Lease and the replicas that compete for it, with the rights of the user. Each rejection is one sentence. */
+/** A Lease and the replicas that compete for it, read with the user's rights. Each rejection is one sentence. */
 export class Cluster implements Disposable {
   readonly namespace: string
   readonly leaseName: string
@@ -38,7 +38,7 @@ export class Cluster implements Disposable {
     this.url = url
   }
 
-  /** Asks nothing yet. Rejects with an `OperationError` if there is no kubeconfig that can be used. */
+  /** Sends no request. Rejects with an `OperationError` if there is no usable kubeconfig. */
   static async connect(options: ClusterOptions): Promise<Cluster> {
     const { leaseName, leaseNamespace, kubeconfig, context, url } = options
     try {
@@ -58,11 +58,14 @@ export class Cluster implements Disposable {
       return (await this.objects.get(LEASE, this.leaseName, DEADLINE_MS)) as unknown as Lease
     } catch (error) {
       const isAbsent = error instanceof ApiError && error.code === 'not_found'
-      throw asOperationError(error, isAbsent ? ': give the ones of LangFlow with -n and --lease-name' : '')
+      throw asOperationError(error, isAbsent ? ': set its namespace with -n, and its name with --lease-name' : '')
     }
   }
 
-  /** Compare-and-swap: writes these annotations upon this version of the Lease; `null` removes. Rejects with `ApiError`. */
+  /**
+   * Compare-and-swap: writes these annotations if the Lease still has this version. The value `null` removes an annotation. Rejects
+   * with an `ApiError`.
+   */
   async annotate(lease: Lease, annotations: Annotations): Promise<Lease> {
     const { uid = '', resourceVersion = '' } = lease.metadata
     const patch = { metadata: { uid, resourceVersion, annotations } }
@@ -70,9 +73,9 @@ export class Cluster implements Disposable {
   }
 
   /**
-   * Every pod whose agent competes for the Lease, in the order of their names. Rejects with an `OperationError`.
+   * Every pod whose agent competes for the Lease, sorted by name. Rejects with an `OperationError`.
    *
-   * @param statusMs how long each agent may take to answer
+   * @param statusMs the deadline of each agent's answer
    */
   async replicas(statusMs = DEADLINE_MS): Promise<ReplicaRow[]> {
     try {
@@ -100,7 +103,7 @@ export class Cluster implements Disposable {
         const agent = agentOf(pod)
         if (agent === null || (agent.leaseName ?? this.leaseName) !== this.leaseName) return null
         const row = await this.row(pod, agent, statusMs)
-        // If the pod takes the name of its Lease from elsewhere, only its agent reports it.
+        // If another object sets the name of the Lease, only the agent reports it.
         const leaseName = agent.leaseName ?? row?.status?.lease.name ?? this.leaseName
         return leaseName === this.leaseName ? row : null
       }),
@@ -108,7 +111,7 @@ export class Cluster implements Disposable {
     return rows.filter((row) => row !== null)
   }
 
-  /** `null`: the pod is gone. */
+  /** `null` if the pod no longer exists. */
   private async row(
     pod: KubeObject,
     { port, absence }: AgentContainer,
@@ -124,17 +127,17 @@ export class Cluster implements Disposable {
     } catch (error) {
       if (!(error instanceof ApiError)) throw error
       if (error.code === 'not_found') return null
-      // Something else answers on that port.
+      // Another program answers on that port.
       if (error.status === 200 || error.status === 404) return { ...row, problem: NO_STATUS }
       if (error.code !== 'forbidden' && error.code !== 'unauthorized')
         return { ...row, problem: error.message }
       const way = `kubectl port-forward ${name} ${port}, then --url http://127.0.0.1:${port}`
-      throw asOperationError(error, `, or ask one replica without it: ${way}`)
+      throw asOperationError(error, `, or ask one agent directly: ${way}`)
     }
   }
 }
 
-/** The row of the holder of the Lease; `null`: there is none, or it is none of these. */
+/** The row of the Lease's holder; `null` if the Lease has no holder, or no row is the holder's. */
 export function holderRow(lease: Lease, rows: readonly ReplicaRow[]): ReplicaRow | null {
   return rowOf(holderOf(lease), rows)
 }
@@ -143,13 +146,13 @@ export function rowOf(identity: string, rows: readonly ReplicaRow[]): ReplicaRow
   return rows.find(({ pod, status }) => status?.identity === identity || pod === podOf(identity)) ?? null
 }
 
-/** How often a write is tried. The leader renews the Lease every few seconds, and others may operate as well. */
+/** Number of attempts at a write. Conflicts are usual: the leader renews the Lease every few seconds. */
 const ATTEMPTS = 3
 
 /**
- * Writes the annotations that `change` returns for the newest version of the Lease, upon that version alone: after a conflict it is
- * called again. `unsure`: an earlier write may have been made. It throws if nothing may be written, and returns `null` if nothing needs
- * to be. Resolves to the Lease as it then is.
+ * Writes the annotations that `change` returns for the newest version of the Lease, only to that version. After a conflict, `change`
+ * is called again. It throws to refuse the write, and returns `null` if no write is necessary. `unsure` is true if an earlier write may
+ * have succeeded. Resolves to the Lease after the write.
  */
 export async function updateAnnotations(
   cluster: Pick<Operable, 'lease' | 'annotate'>,
@@ -158,7 +161,7 @@ export async function updateAnnotations(
   let unsure: Annotations | null = null
   for (let attempt = 1; ; attempt++) {
     const lease = await cluster.lease()
-    // The answer to our write may have been lost: do not take it for that of another operator.
+    // The answer to our own write may have been lost. That write is not another operator's.
     if (unsure !== null && carries(lease, unsure)) return lease
     const annotations = change(lease, unsure !== null)
     if (annotations === null) return lease
@@ -169,7 +172,7 @@ export async function updateAnnotations(
       if (error.code !== 'conflict' && !error.mayHaveCommitted) throw asOperationError(error)
       if (error.mayHaveCommitted) unsure = annotations
       if (attempt < ATTEMPTS) continue
-      const advice = unsure === null ? 'try again' : 'it may have been written all the same'
+      const advice = unsure === null ? 'try again' : 'the write may have succeeded, see langflow-leader status'
       throw asOperationError(error, `, ${attempt} times in a row: ${advice}`)
     }
   }

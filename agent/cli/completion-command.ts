@@ -3,22 +3,25 @@ import { addExamples } from '../config/command-line.ts'
 import { print } from '../exit.ts'
 
 /*
- * Shell completion in the protocol of Cobra, which kubectl speaks to its plugins: a line for each candidate, after a tab its
- * description, and at the end `:` with what the shell completes beside them.
+ * Shell completion in Cobra's protocol, which kubectl uses for its plugins. The output has a line for each candidate, with a tab and
+ * its description. The last line is `:` and a number, which states whether the shell also completes file names.
  */
 
 const SHELLS = ['bash', 'zsh'] as const
 
-/** `completion`, and the hidden command that a shell runs at each tab; kubectl runs it for its plugin. */
+/** `completion`, and the hidden command that the shell or kubectl runs at each tab. */
 export function addCompletion(program: Command): void {
   const command = program
     .command('completion')
-    .description('what a shell reads to complete commands, flags and their values')
+    .description('print a script with which the shell completes commands, flags and values')
     .addArgument(program.createArgument('<shell>', 'the shell').choices(SHELLS))
     .action((shell: (typeof SHELLS)[number]) => print(SCRIPTS[shell]))
   addExamples(command, [
-    ['In ~/.bashrc: source <(langflow-leader completion bash)', 'bash'],
-    ['In ~/.zshrc, after compinit: source <(langflow-leader completion zsh)', 'zsh'],
+    ['Print the script for bash; add to ~/.bashrc: source <(langflow-leader completion bash)', 'bash'],
+    [
+      'Print the script for zsh; add to ~/.zshrc, after compinit: source <(langflow-leader completion zsh)',
+      'zsh',
+    ],
   ])
   program
     .command('complete', { hidden: true })
@@ -26,7 +29,7 @@ export function addCompletion(program: Command): void {
     .action((words: string[]) => print(complete(program, words)))
 }
 
-/** In Cobra's numbers. */
+/** Cobra's numbers for the last line. */
 const FILES = 0
 const NO_FILES = 4
 
@@ -35,14 +38,14 @@ interface Candidate {
   readonly about?: string
 }
 
-/** What may stand for the last of these words, after the others; '': nothing of it is typed yet. */
+/** The candidates for the last of these words. The last word is '' if the user has typed no part of it. */
 export function complete(program: Command, words: readonly string[]): string {
   const typed = words.at(-1) ?? ''
   let command = program
   let awaiting: Option | undefined
   for (const word of words.slice(0, -1)) {
     if (awaiting !== undefined) awaiting = undefined
-    // The rest is the workload's command.
+    // The remaining words are the workload's command.
     else if (word === '--') return answer('', [], FILES)
     else if (word.startsWith('-'))
       awaiting = command.options.find((one) => one.required && isNamed(one, word))
@@ -70,7 +73,7 @@ function ofValue(typed: string, { argChoices = [], flags }: Option, before: stri
   return answer(typed, values, values.length > 0 ? NO_FILES : pathsOf(flags))
 }
 
-/** By the placeholder of an option's or an argument's value. */
+/** Whether file names fit the placeholder of an option's or an argument's value. */
 function pathsOf(placeholder: string): number {
   return /<(file|path|dir)>$/.test(placeholder) ? FILES : NO_FILES
 }
@@ -89,7 +92,7 @@ function answer(typed: string, candidates: readonly Candidate[], beside: number)
   return `${[...lines, `:${beside}`].join('\n')}\n`
 }
 
-/** What a shell reads once, e.g. `source <(langflow-leader completion bash)`. What the user types is not evaluated. */
+/** The script that a shell reads once. The script does not evaluate the words that the user types. */
 export const SCRIPTS: Readonly<Record<(typeof SHELLS)[number], string>> = {
   bash: `# bash completion for langflow-leader
 __langflow_leader() {
@@ -100,7 +103,7 @@ __langflow_leader() {
   [[ \${#out[@]} -eq 0 ]] && return
   [[ \${out[-1]} == :0 ]] && compopt -o default
   unset 'out[-1]'
-  # Bash itself takes what stands before the last = or : for another word.
+  # Bash itself splits words at = and :, and completes only the part after the last one.
   current=\${words[-1]}
   COMPREPLY=("\${out[@]%%$'\\t'*}")
   COMPREPLY=("\${COMPREPLY[@]#"\${current%"\${current##*[=:]}"}"}")

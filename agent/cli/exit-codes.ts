@@ -2,26 +2,26 @@ import { FatalError } from '../exit.ts'
 import { KubeConfigError } from '../kube/kube-access.ts'
 import { ApiError } from '../kube/kube-errors.ts'
 
-/** The exit codes of commands for people: scripts rely on them. A wrong command line is 2 everywhere. */
+/** The exit codes of commands for people. Scripts rely on them. A wrong command line is 2 in every command. */
 export const EXIT_CODES = {
   fine: 0,
-  /** The command failed, or the state is not as it should be. */
+  /** The command failed, or it found a problem. */
   failed: 1,
   usage: 2,
-  /** The state of things does not allow it; nothing was done. */
+  /** The current state does not allow the operation. The command changed nothing. */
   refused: 3,
-  /** The API server does not answer, or not to this user. */
+  /** The API server does not answer, or refuses this user. */
   unreachable: 4,
   timedOut: 124,
   interrupted: 130,
 } as const
 
-/** Why a command failed: the stable words of `{"error": {"code": …}}`, each with its exit code. */
+/** The stable codes in `{"error": {"code": …}}`, each with its exit code. */
 export const ERROR_CODES = {
   failed: EXIT_CODES.failed,
   no_lease: EXIT_CODES.refused,
   nobody_leads: EXIT_CODES.refused,
-  /** The leader does not say whether it could. */
+  /** The leader does not report its status. */
   leader_silent: EXIT_CODES.refused,
   unknown_pod: EXIT_CODES.refused,
   not_ready: EXIT_CODES.refused,
@@ -29,11 +29,11 @@ export const ERROR_CODES = {
   paused: EXIT_CODES.refused,
   /** Another switchover is under way. */
   switchover: EXIT_CODES.refused,
-  /** Users are not served before anything was done, or not so that it can be measured. */
+  /** Before the drill's fault, users are not served, or the service cannot be measured. */
   not_served: EXIT_CODES.refused,
-  /** The leader took the request out of the Lease, and did nothing. */
+  /** The leader removed the request from the Lease without a handover. */
   refused: EXIT_CODES.refused,
-  /** Others wrote the Lease meanwhile, again and again. */
+  /** Other writers changed the Lease before each attempt. */
   conflict: EXIT_CODES.refused,
   /** The user did not confirm. */
   declined: EXIT_CODES.refused,
@@ -46,7 +46,7 @@ export const ERROR_CODES = {
 
 export type ErrorCode = keyof typeof ERROR_CODES
 
-/** Why a command failed, in one sentence that says what to change. */
+/** A foreseen failure of a command: one sentence with the cause and the remedy. */
 export class OperationError extends FatalError {
   readonly code: ErrorCode
   constructor(code: ErrorCode, sentence: string, options: { cause?: unknown } = {}) {
@@ -56,8 +56,8 @@ export class OperationError extends FatalError {
 }
 
 /**
- * A failed request to the API server, or a kubeconfig that cannot be used, as an operator is told, with `more` after it; other errors
- * are returned as they are.
+ * An `OperationError` for a failed request to the API server, with `more` after its message, or for an unusable kubeconfig. Other
+ * errors are returned unchanged.
  */
 export function asOperationError(error: unknown, more = ''): unknown {
   if (error instanceof KubeConfigError) return new OperationError('no_kubeconfig', error.message)

@@ -8,11 +8,11 @@ export const HISTORY_SETTINGS = { ...OPERATE_SETTINGS, ...OUTPUT_SETTINGS }
 export function addHistory(program: Command): void {
   const command = program
     .command('history')
-    .description('the last terms: who led, why each began and ended, and how long nobody served')
+    .description('show the last terms: the leader, why the term began and ended, and the time without a server')
   addFlags(command, HISTORY_SETTINGS)
   addExamples(command, [
-    ['The terms that the Lease remembers, newest first', '-n langflow'],
-    ['The longest time without a server, in milliseconds', "-o json | jq '[.terms[].gapMs // 0] | max'"],
+    ['Show the recorded terms, newest first', '-n langflow'],
+    ['Print the longest time without a server, in milliseconds', "-o json | jq '[.terms[].gapMs // 0] | max'"],
   ])
   command.action(async () => {
     const { output, ...from } = readFlags(command, HISTORY_SETTINGS)

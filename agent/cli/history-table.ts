@@ -1,9 +1,9 @@
 import type { PastTerm } from '../lease/lease-history.ts'
 import { type Cell, span, table } from './output.ts'
 
-/** The terms as a table, in their order. @param wallMs now */
+/** The terms as a table, in the given order. @param wallMs now, by the wall clock */
 export function historyTable(terms: readonly PastTerm[], wallMs: number): string {
-  if (terms.length === 0) return 'The Lease remembers no term.\n'
+  if (terms.length === 0) return 'The Lease has no recorded term.\n'
   const rows = terms.map(({ epoch, holder, began, because, phases, gapMs, stopMs, ...end }) => [
     String(epoch),
     holder,
@@ -20,10 +20,10 @@ export function historyTable(terms: readonly PastTerm[], wallMs: number): string
 const HEAD = 'EPOCH,HOLDER,BEGAN,LASTED,BECAUSE,DETECT,ACQUIRE,START,HEALTHY,NO SERVER,ENDED,STOP'.split(',')
 
 function endOf({ ended, endedBecause }: Pick<PastTerm, 'ended' | 'endedBecause'>): Cell {
-  return endedBecause ?? (ended === null ? ['green', 'lasts'] : 'unknown')
+  return endedBecause ?? (ended === null ? ['green', 'current'] : 'unknown')
 }
 
-/** In seconds, short times in milliseconds. `null`: unknown, or the term did not get that far. */
+/** In seconds, short times in milliseconds. `null` if unknown, or if the term ended before that phase. */
 function seconds(ms: number | null): string {
   if (ms === null) return '-'
   return ms < 1000 ? `${Math.round(ms)}ms` : `${(ms / 1000).toFixed(1)}s`

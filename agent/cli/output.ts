@@ -7,12 +7,12 @@ export type Format = 'table' | 'wide' | 'json' | 'yaml'
 
 type Style = 'bold' | 'green' | 'yellow' | 'red'
 
-/** What stands in one place of a table: a word or a name of printable ASCII, each as wide as it has characters. */
+/** A cell of a table: a text of printable ASCII, whose width is its number of characters. */
 export type Cell = string | readonly [Style, string]
 
 /**
- * Columns under their heads, two spaces apart and without lines, as kubectl prints them; control characters escaped. With colours if
- * standard output is a terminal that takes them (NO_COLOR).
+ * A table in kubectl's form: columns under their heads, two spaces apart, without lines. Control characters are escaped. Cells have
+ * colours if standard output is a terminal that supports them and NO_COLOR is not set.
  */
 export function table(head: readonly string[], rows: readonly (readonly Cell[])[]): string {
   const shown = [head, ...rows].map((row) =>
@@ -29,7 +29,7 @@ export function table(head: readonly string[], rows: readonly (readonly Cell[])[
 
 const UNITS = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000 } as const
 
-/** A time span in at most two units, such as `3m12s` or `2d4h`; negative ones count as none, `null` as unknown. */
+/** A time span in at most two units, such as `3m12s` or `2d4h`. A negative span is `0s`, an unknown span (`null`) is `-`. */
 export function span(ms: number | null): string {
   if (ms === null || Number.isNaN(ms)) return '-'
   const units = Object.entries(UNITS)
@@ -44,20 +44,20 @@ export function span(ms: number | null): string {
   return parts.join('')
 }
 
-/** `value` in this format; `asTable`: the same for people, with a line break at its end. */
+/** `value` in this format. `asTable` returns the text for people, which ends with a line break. */
 export function formatted(format: Format, value: unknown, asTable: () => string): string {
   if (format === 'json') return `${JSON.stringify(value, null, 2)}\n`
   return format === 'yaml' ? stringify(value, { lineWidth: 0 }) : asTable()
 }
 
-/** Writes on standard output. Rejects with a `FatalError` if its reader has ended. */
+/** Writes to standard output. Rejects with a `FatalError` if the reader has closed it. */
 export function write(text: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const fail = (error: Error) =>
       reject(new FatalError(`cannot write to standard output: ${error.message}`, { cause: error }))
     process.stdout.once('error', fail)
     process.stdout.write(text, (error) => {
-      // A failure is also an event, after this: it must still find its listener.
+      // After this call, a failure is also emitted as an event, so its listener stays.
       if (error) return fail(error)
       process.stdout.off('error', fail)
       resolve()
@@ -66,8 +66,8 @@ export function write(text: string): Promise<void> {
 }
 
 /**
- * Runs a command for people. A failure that was foreseen is one sentence on standard error in any case, and with
- * `-o json` or `-o yaml` also `{"error": {"code", "message"}}` on standard output, for scripts.
+ * Runs a command for people. A foreseen failure is one sentence on standard error. With `-o json` or `-o yaml`, it is also
+ * `{"error": {"code", "message"}}` on standard output, for scripts.
  */
 export async function operating<T>(format: Format, run: () => Promise<T>): Promise<T> {
   try {

@@ -7,34 +7,34 @@ import { Cluster, type ClusterOptions, rowOf } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 import { replicasAt } from './replica-at-url.ts'
 
-/** Who leads, and whether another replica could take over: what `status` shows, also as JSON and YAML. */
+/** The leader, the standbys and their problems, as `status` prints them in every format. */
 export interface Overview {
   readonly lease: {
     readonly namespace: string
     readonly name: string
-    /** `null`: it has no holder. */
+    /** `null` if the Lease has no holder. */
     readonly holder: string | null
     readonly epoch: number
-    /** RFC 3339, when the holder acquired it; `null`: it has no holder, or unknown. */
+    /** The time when the holder acquired the Lease, in RFC 3339; `null` if the Lease has no holder, or the time is unknown. */
     readonly since: string | null
   }
-  /** Exactly one replica serves, and another could take over. */
+  /** Exactly one replica serves, another can take over, and there is no other problem. */
   readonly ok: boolean
-  /** What is wrong, in one sentence each; empty if `ok`. */
+  /** Each problem in one sentence; empty if `ok`. */
   readonly problems: readonly string[]
   readonly pause: Pause | null
   readonly switchover: SwitchoverView | null
   readonly replicas: readonly ReplicaRow[]
 }
 
-/** What `status` and `history` read. All rejections are `OperationError`. */
+/** The source of `status` and `history`. All rejections are `OperationError`. */
 export interface Source extends Disposable {
   overview(): Promise<Overview>
   /** Newest first. */
   history(): Promise<readonly PastTerm[]>
 }
 
-/** One replica's agent, or, if `url` is `null`, a cluster. */
+/** The agent at `url`, or a cluster if `url` is `null`. */
 export async function sourceOf(options: ClusterOptions): Promise<Source> {
   if (options.url !== null) return replicaSource(options.url)
   const cluster = await Cluster.connect(options)
@@ -53,14 +53,14 @@ function replicaSource(url: URL): Source {
     overview: async () => {
       const overview = overviewFrom(await replicasAt(url))
       if (overview !== null) return overview
-      throw new OperationError('unreachable', `${url.href} knows of no replica that tells its status`)
+      throw new OperationError('unreachable', `the agent at ${url.href} reached no replica, not even its own: try another agent`)
     },
     history: async () => bestKnown(await replicasAt(url))?.history ?? [],
     [Symbol.dispose]: () => {},
   }
 }
 
-/** From Lease and replicas. @param wallMs now */
+/** The overview of a Lease and its replicas. @param wallMs now, by the wall clock */
 export function overviewOf(lease: Lease, replicas: readonly ReplicaRow[], wallMs: number): Overview {
   const { namespace = '', name = '' } = lease.metadata
   const holder = holderOf(lease) || null
@@ -77,7 +77,7 @@ export function overviewOf(lease: Lease, replicas: readonly ReplicaRow[], wallMs
   return judged(overview, fault === null ? [] : [fault])
 }
 
-/** From the replicas alone; `null`: none answers. */
+/** The overview of replicas, without their Lease; `null` if no replica answers. */
 export function overviewFrom(replicas: readonly ReplicaRow[]): Overview | null {
   const known = bestKnown(replicas)
   if (known === null) return null
@@ -90,12 +90,12 @@ export function serves({ role, traffic }: AgentStatus): boolean {
   return role === 'leader' && traffic.gate === 'open'
 }
 
-/** The leader, or any replica that answers; `null`: none does. */
+/** The status of the leader, else of any replica that answers; `null` if no replica answers. */
 function bestKnown(replicas: readonly ReplicaRow[]): AgentStatus | null {
   return leaderIn(replicas) ?? replicas.find(({ status }) => status !== null)?.status ?? null
 }
 
-/** The one of the highest epoch, if two say that they lead. */
+/** The leader. If two replicas report that they lead, the one with the higher epoch. */
 function leaderIn(replicas: readonly ReplicaRow[]): AgentStatus | null {
   const leaders = replicas.flatMap(({ status }) => (status?.role === 'leader' ? [status] : []))
   return leaders.sort((a, b) => b.lease.epoch - a.lease.epoch)[0] ?? null
@@ -103,46 +103,48 @@ function leaderIn(replicas: readonly ReplicaRow[]): AgentStatus | null {
 
 type Unjudged = Omit<Overview, 'ok' | 'problems'>
 
-/** @param faults what is wrong with the annotations of operators, in one sentence each */
+/** @param faults the faults in operators' annotations, each in one sentence */
 function judged(overview: Unjudged, faults: readonly string[]): Overview {
   const problems = [...problemsOf(overview), ...faults]
   return { ...overview, ok: problems.length === 0, problems }
 }
 
 function problemsOf({ lease, pause, replicas }: Unjudged): string[] {
-  if (replicas.length === 0) return ['no pod here competes for the Lease']
+  if (replicas.length === 0) return ['no pod in this namespace competes for the Lease']
   const problems: string[] = []
   const podsOf = (which: (status: AgentStatus) => boolean) =>
     replicas.flatMap(({ pod, status }) => (status !== null && which(status) ? [pod] : []))
   const serving = podsOf(serves)
   const leading = podsOf(({ role }) => role === 'leader')
-  if (leading.length > 1) problems.push(`${leading.length} say that they lead: ${listed(leading)}`)
-  if (serving.length === 0) problems.push(`nobody serves: ${whyNobody(lease.holder, replicas)}`)
-  if (serving.length > 1) problems.push(`${serving.length} serve at once: ${listed(serving)}`)
+  if (leading.length > 1) problems.push(`${leading.length} replicas report that they lead: ${listed(leading)}`)
+  if (serving.length === 0) problems.push(`no replica serves: ${whyNoneServes(lease.holder, replicas)}`)
+  if (serving.length > 1) problems.push(`${serving.length} replicas serve at the same time: ${listed(serving)}`)
   if (podsOf(({ couldTakeOver }) => couldTakeOver).length === 0)
-    problems.push(`no ${replicas.length === 1 ? 'second replica is there to' : 'other could'} take over`)
+    problems.push(
+      replicas.length === 1 ? 'there is no second replica to take over' : 'no other replica can take over',
+    )
   const key = leaderIn(replicas)?.secretKeyDigest ?? null
   const others = podsOf(({ secretKeyDigest }) => key !== null && (secretKeyDigest ?? key) !== key)
   if (others.length > 0)
     problems.push(
-      `${listed(others)} could not read stored credentials: its LANGFLOW_SECRET_KEY is not the leader's; ` +
-        'give all replicas the same, and restart them',
+      `${listed(others)} cannot read stored credentials, because LANGFLOW_SECRET_KEY differs from the leader's: ` +
+        'set the same key on all replicas, and restart them',
     )
   const deaf = podsOf(({ traffic }) => traffic.front?.listening === false)
-  if (deaf.length > 0) problems.push(`no client reaches the front of ${listed(deaf)}`)
-  if (pause !== null) problems.push('it is paused: no takeover starts')
+  if (deaf.length > 0) problems.push(`the front of ${listed(deaf)} does not listen, so no client reaches it`)
+  if (pause !== null) problems.push('takeovers are paused: end the pause with langflow-leader resume')
   return problems
 }
 
-function whyNobody(holder: string | null, replicas: readonly ReplicaRow[]): string {
+function whyNoneServes(holder: string | null, replicas: readonly ReplicaRow[]): string {
   if (holder === null) return 'the Lease has no holder'
   const row = rowOf(holder, replicas)
-  if (row === null) return `${podOf(holder)} holds the Lease, and is none of these replicas`
-  if (row.status === null) return `${row.pod} holds the Lease, and does not tell its status`
-  return `${row.pod} holds the Lease, and is ${stateOf(row.status)}`
+  if (row === null) return `${podOf(holder)} holds the Lease, but no such replica was found`
+  if (row.status === null) return `${row.pod} holds the Lease, but does not report its status`
+  return `${row.pod} holds the Lease, but is ${stateOf(row.status)}`
 }
 
-/** The state of a replica in a word or two. What keeps a follower from taking over is its `unable`. */
+/** The state of a replica in a word or two. The reason why a follower cannot take over is `unable`. */
 export function stateOf(status: AgentStatus): string {
   const { role, workload, leadership, couldTakeOver } = status
   if (workload.state === 'unstoppable') return workload.state
@@ -150,7 +152,7 @@ export function stateOf(status: AgentStatus): string {
   if (leadership.steppingDown !== null) return 'stepping down'
   if (role === 'follower') return couldTakeOver ? 'ready' : 'not ready'
   if (serves(status)) return 'serving'
-  // During a pause, a LangFlow that has ended is not started again.
+  // During a pause, the agent does not restart a LangFlow that has ended.
   const isLeftAlone = (status.pause ?? null) !== null && workload.state === 'idle'
   return workload.servedSince === null && !isLeftAlone ? 'starting' : 'not healthy'
 }

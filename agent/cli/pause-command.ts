@@ -7,10 +7,10 @@ import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'
 
 export const PAUSE_SETTINGS = {
   ...group('Pause', {
-    forMs: optional('<duration>', UNTIL_RESUMED, 'how long it lasts, such as 30m', (text) =>
+    forMs: optional('<duration>', UNTIL_RESUMED, 'the duration of the pause, such as 30m', (text) =>
       parseDuration(text, 10_000),
     ),
-    reason: optional('<text>', 'none', 'why, for whoever looks', parseReason),
+    reason: optional('<text>', 'none', 'the reason, which status shows', parseReason),
   }),
   ...OPERATE_SETTINGS,
   ...OUTPUT_SETTINGS,
@@ -24,12 +24,12 @@ export type ResumeOptions = Values<typeof RESUME_SETTINGS>
 export function addPause(program: Command): void {
   const command = program
     .command('pause')
-    .description('let no takeover start and leave LangFlow alone, for a while')
+    .description('pause takeovers: the leader stays, and a LangFlow that fails is not restarted')
   addFlags(command, PAUSE_SETTINGS)
   addExamples(command, [
-    ['For half an hour, and say why', '--for 30m --reason "database upgrade"'],
-    ['Until somebody resumes', ''],
-    ['An hour from now instead, for the same reason', '--for 1h'],
+    ['Pause for 30 minutes, and give a reason', '--for 30m --reason "network maintenance"'],
+    ['Pause until langflow-leader resume', ''],
+    ['Change the end to one hour from now, and keep the reason', '--for 1h'],
   ])
   command.action(async () => {
     const options = readFlags(command, PAUSE_SETTINGS)
@@ -51,7 +51,7 @@ export function addResume(program: Command): void {
 
 function parseReason(text: string): string {
   if (text.length > LONGEST_REASON) throw new Error(`use at most ${LONGEST_REASON} characters`)
-  if (/\p{Cc}/u.test(text)) throw new Error('use one line, without control characters')
-  if (text.trim() === '') throw new Error('say why, or leave it out')
+  if (/\p{Cc}/u.test(text)) throw new Error('use one line without control characters')
+  if (text.trim() === '') throw new Error('give a reason, or remove the flag')
   return text.trim()
 }

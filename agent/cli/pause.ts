@@ -15,24 +15,24 @@ import { formatted, operating, write } from './output.ts'
 import type { PauseOptions, ResumeOptions } from './pause-command.ts'
 import { isHandingOver, underWay } from './switchover.ts'
 
-/** Whether a replica shows in its status what the Lease says. */
+/** Whether a replica's status shows the pause as the Lease records it. */
 export interface Shown {
   readonly pod: string
-  /** `null`: it does not answer. */
+  /** `null` if the replica does not answer. */
   readonly shows: boolean | null
-  /** Why it does not answer; `null`: it does. */
+  /** The reason why the replica does not answer; `null` if it answers. */
   readonly problem: string | null
 }
 
 export interface PauseChange {
-  /** `null`: nothing is paused. */
+  /** `null` if there was no pause. */
   readonly before: Pause | null
   readonly after: Pause | null
   readonly leader: string | null
   readonly replicas: readonly Shown[]
 }
 
-/** How long the replicas have to show what the Lease says, and the time between two looks, in milliseconds. */
+/** Deadline for the replicas to show the change, and the time between two reads, in milliseconds. */
 const SHOWN_WITHIN_MS = 5_000
 const LOOK_MS = 250
 
@@ -57,8 +57,8 @@ export function runResume({ output, ...options }: ResumeOptions): Promise<number
 }
 
 /**
- * Starts a pause, or gives one that there is another end. Resolves once each replica that answers shows it, or after 5 s. Rejects with
- * an `OperationError`; then nothing is paused.
+ * Starts a pause, or changes the end of the current pause. Resolves when every replica that answers shows the pause, or after 5 s.
+ * After a rejection, which is an `OperationError`, there is no new pause.
  */
 export async function pause(
   cluster: Operable,
@@ -71,8 +71,8 @@ export async function pause(
     const leader = holderRow(lease, rows)
     const name = leaderOf(lease, rows)
     const busy = name === null ? null : underWay(lease, name, leader?.status ?? null)
-    if (busy !== null) throw new OperationError('switchover', `${busy}: pause when it is over`)
-    // The replicas judge a pause by the leader's clock: that of this machine may be wrong.
+    if (busy !== null) throw new OperationError('switchover', `${busy}: wait until it ends, then pause`)
+    // The end of a pause refers to the leader's clock. The clock of this machine may be wrong.
     const wallMs = Date.parse(leader?.status?.now ?? '') || clock.now().wall
     before = pauseOf(lease, wallMs)
     return {
@@ -84,7 +84,7 @@ export async function pause(
   return { before, ...(await settled(cluster, clock)) }
 }
 
-/** Ends a pause, also one that is over and still noted. Otherwise as `pause`. */
+/** Ends a pause, and removes the annotations of a pause that has expired. Resolves and rejects as `pause` does. */
 export async function resume(cluster: Operable, clock: Clock): Promise<PauseChange> {
   let before = null as Pause | null
   await updateAnnotations(cluster, (lease) => {
@@ -94,7 +94,7 @@ export async function resume(cluster: Operable, clock: Clock): Promise<PauseChan
   return { before, ...(await settled(cluster, clock)) }
 }
 
-/** The annotations of a pause to remove; `null`: there are none. */
+/** The annotations of a pause, to be removed; `null` if there are no such annotations. */
 function removal({ metadata }: Lease): Record<string, null> | null {
   const noted = [PAUSED, PAUSED_UNTIL, PAUSE_REASON].filter(
     (key) => metadata.annotations?.[key] !== undefined,
@@ -106,14 +106,14 @@ function leaderOf(lease: Lease, rows: readonly ReplicaRow[]): string | null {
   return holderOf(lease) === '' ? null : (holderRow(lease, rows)?.pod ?? holderOf(lease))
 }
 
-/** Looks until each replica that answers shows what the Lease says; for 5 s at most. */
+/** Waits until every replica that answers shows the pause as the Lease records it, for at most 5 s. */
 async function settled(cluster: Operable, clock: Clock): Promise<Omit<PauseChange, 'before'>> {
   const end = clock.mono() + SHOWN_WITHIN_MS
-  // The Lease is read last: what it says then is the newest.
+  // The Lease is read last, so that it is not older than the statuses.
   const read = async () => ({ rows: await cluster.replicas(), lease: await cluster.lease() })
   for (;;) {
     const { rows, lease } = await read().catch(({ message }: Error) => {
-      throw new OperationError('unreachable', `the Lease is written, but cannot be read back: ${message}`)
+      throw new OperationError('unreachable', `the Lease was written, but cannot be read back: ${message}`)
     })
     const after = pauseOf(lease, 0)
     if (after !== null) await refuseIfHandingOver(cluster, holderRow(lease, rows))
@@ -130,13 +130,16 @@ function shownBy({ pod, status, problem }: ReplicaRow, after: Pause | null): Sho
   return { pod, shows: pause?.until === after?.until && pause?.reason === after?.reason, problem }
 }
 
-/** No replica could follow a leader that hands over. It removes a later pause itself, but not one that it saw before. */
+/**
+ * Withdraws a pause if the leader is handing over: no replica could take over from it. The leader itself removes only a pause that it
+ * read after the start of the handover.
+ */
 async function refuseIfHandingOver(cluster: Operable, leader: ReplicaRow | null): Promise<void> {
   if (!leader?.status || !isHandingOver(leader.status)) return
   await updateAnnotations(cluster, removal)
   throw new OperationError(
     'switchover',
-    `${leader.pod} hands over (${leader.status.leadership.steppingDown ?? 'to another one'}), so the pause is taken back: pause when it is over`,
+    `${leader.pod} is handing over (${leader.status.leadership.steppingDown ?? 'to another replica'}), so the pause was withdrawn: wait until the handover ends, then pause`,
   )
 }
 
@@ -146,29 +149,29 @@ export function isInForce({ after, leader, replicas }: PauseChange): boolean {
   return after !== null && leads && replicas.every(({ shows }) => shows !== false)
 }
 
-/** What came of `pause`, for people: one sentence each line. */
+/** The result of `pause` for people, one sentence a line. */
 export function describePaused({ after, leader, replicas }: PauseChange): string {
-  if (after === null) return lines('not paused: the leader hands over, or an operator resumed: pause again')
+  if (after === null) return lines('not paused: the leader is handing over, or an operator resumed; pause again')
   return lines(`paused ${describePause(after)}`, leads(leader, replicas), ...notShown(replicas))
 }
 
 function leads(leader: string | null, replicas: readonly Shown[]): string {
-  if (leader === null) return 'no replica leads, and none takes over until langflow-leader resume'
+  if (leader === null) return 'no replica leads, and no takeover starts until you run langflow-leader resume'
   if (replicas.every(({ pod }) => pod !== leader))
-    return `${leader} holds the Lease, and this cluster has no such pod`
-  return `${leader} stays the leader, and LangFlow is left alone if it fails; without the API server it still stops`
+    return `${leader} holds the Lease, but this cluster has no such pod`
+  return `${leader} stays the leader, and does not restart LangFlow if it fails; without the API server, LangFlow still stops`
 }
 
-/** What came of `resume`. */
+/** The result of `resume` for people, one sentence a line. */
 export function describeResumed({ before, replicas }: PauseChange): string {
-  const resumed = before === null ? 'nothing was paused' : `resumed; it was paused ${describePause(before)}`
+  const resumed = before === null ? 'there was no pause' : `resumed; takeovers were paused ${describePause(before)}`
   return lines(resumed, ...notShown(replicas))
 }
 
 function notShown(replicas: readonly Shown[]): string[] {
   return replicas
     .filter(({ shows }) => !shows)
-    .map(({ pod, problem }) => `${pod} does not show it: ${problem ?? 'it may not see the Lease'}`)
+    .map(({ pod, problem }) => `${pod} does not show the change: ${problem ?? 'it may not reach the API server'}`)
 }
 
 function lines(...sentences: string[]): string {

@@ -2,7 +2,7 @@ import * as z from 'zod/mini'
 import { type ReplicaRow, statusOf } from '../observe/agent-status.ts'
 import { OperationError } from './exit-codes.ts'
 
-export const NO_STATUS = 'it answers, but not with the status of an agent that this version understands'
+export const NO_STATUS = "its answer is not an agent's status that this version can read"
 
 const Rows = z.array(
   z.object({
@@ -16,8 +16,8 @@ const Rows = z.array(
 const DEADLINE_MS = 5_000
 
 /**
- * What one replica's agent, maybe of another version, reports of itself and its peers, without a cluster. `base` may have a path, as
- * behind `kubectl proxy`. Rejects with an `OperationError` if it does not answer.
+ * The replicas that one agent reports, itself included. The agent may have another version. `base` may have a path, as behind
+ * `kubectl proxy`. Rejects with an `OperationError` if the agent does not answer.
  */
 export async function replicasAt(base: URL): Promise<ReplicaRow[]> {
   const url = new URL('replicas', base.href.endsWith('/') ? base : `${base.href}/`)
@@ -30,7 +30,7 @@ export async function replicasAt(base: URL): Promise<ReplicaRow[]> {
   if (!read.success)
     throw new OperationError(
       'unreachable',
-      `${url.href} answers ${response.status}, but not as an agent: give the address of its --listen, such as http://127.0.0.1:8090`,
+      `${url.href} answered ${response.status}, but not as an agent does: use the address of an agent's --listen, such as http://127.0.0.1:8090`,
     )
   return read.data.map(({ pod, node, status, problem }) => {
     const known = statusOf(status)

@@ -11,24 +11,24 @@ export const STATUS_SETTINGS = {
     output: {
       ...choice(
         ['table', 'wide', 'json', 'yaml'],
-        'how it is printed: for people, with every column in full, or for programs',
+        'the output format; wide adds columns',
       ),
       short: '-o',
     },
-    watch: { ...onOff('again every 2 s until Ctrl-C'), short: '-w' },
+    watch: { ...onOff('refresh every 2 s until Ctrl-C'), short: '-w' },
   }),
 }
 
 export function addStatus(program: Command): void {
   const command = program
     .command('status')
-    .description('who leads, could another replica take over, and what keeps one from it')
+    .description('show the leader, the standbys, and why a standby is not ready')
   addFlags(command, STATUS_SETTINGS)
   addExamples(command, [
-    ['Every replica that competes for langflow-leader-lock in the namespace of the kubeconfig', ''],
-    ['Redraw it every 2 s', '-n langflow --watch'],
-    ['Without a cluster: one replica, and its peers', '--url http://127.0.0.1:8090'],
-    ['The pods that could take over', "-o json | jq -r '.replicas[] | select(.status.couldTakeOver).pod'"],
+    ['Show the replicas of langflow-leader-lock in the current namespace', ''],
+    ['Refresh every 2 s', '-n langflow --watch'],
+    ['Ask one agent, without the API server', '--url http://127.0.0.1:8090'],
+    ['Print the pods that can take over', "-o json | jq -r '.replicas[] | select(.status.couldTakeOver).pod'"],
   ])
   command.action(async () => {
     const options = readFlags(command, STATUS_SETTINGS)
@@ -37,7 +37,7 @@ export function addStatus(program: Command): void {
   })
 }
 
-/** Resolves to the exit code; with `--watch` not before Ctrl-C ends the process. */
+/** Resolves to the exit code. With `--watch`, it never resolves: Ctrl-C ends the process. */
 async function status({ output, watch, ...from }: Values<typeof STATUS_SETTINGS>): Promise<number> {
   const { EXIT_CODES } = await import('./exit-codes.ts')
   const { formatted, write } = await import('./output.ts')
@@ -54,7 +54,7 @@ async function status({ output, watch, ...from }: Values<typeof STATUS_SETTINGS>
   await write(before + first.text)
   while (watch) {
     await setTimeout(PERIOD_MS)
-    // A moment without an answer, such as a restart of the API server, does not end it.
+    // A failed read, such as during a restart of the API server, does not end the watch.
     await look().then(
       ({ text }) => write(before + text),
       ({ message }) => process.stderr.write(`langflow-leader: ${oneLine(message)}\n`),
@@ -63,7 +63,7 @@ async function status({ output, watch, ...from }: Values<typeof STATUS_SETTINGS>
   return first.ok ? EXIT_CODES.fine : EXIT_CODES.failed
 }
 
-/** Between two looks of `--watch`. */
+/** Time between two refreshes of `--watch`, in milliseconds. */
 const PERIOD_MS = 2_000
-/** Moves to the top, and empties the screen. */
+/** Moves the cursor to the top, and clears the screen. */
 const CLEAR = '\u001b[H\u001b[2J'

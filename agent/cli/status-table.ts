@@ -18,7 +18,7 @@ const COLUMNS: readonly Column[] = [
   ['AGE', ({ podAgeMs }) => span(podAgeMs)],
 ]
 
-/** Those that `-o wide` adds. */
+/** The columns that `-o wide` adds. */
 const WIDE: readonly Column[] = [
   ['EPOCH', ({ lease }) => String(lease.epoch)],
   ['LANGFLOW', ({ langflow }) => langflow.version ?? '-'],
@@ -32,7 +32,7 @@ function ofFronts(head: string, describe: (front: FrontView) => string): Column 
   return [head, ({ traffic: { front } }) => (front === null ? '-' : describe(front))]
 }
 
-/** All replicas in one table, warnings and verdict. @param wallMs now */
+/** The table of replicas, the warnings and the verdict. @param wallMs now, by the wall clock */
 export function statusTable(overview: Overview, wallMs: number, wide: boolean): string {
   const columns = wide ? [...COLUMNS, ...WIDE] : COLUMNS
   const rows = overview.replicas.map(({ pod, node, status }) => [
@@ -57,13 +57,13 @@ export function statusTable(overview: Overview, wallMs: number, wide: boolean): 
 
 function titleOf({ lease }: Overview, wallMs: number): string {
   const { namespace, name, holder, epoch, since } = lease
-  const leads = holder === null ? 'nobody leads' : `${podOf(holder)} leads`
+  const leads = holder === null ? 'no replica leads' : `${podOf(holder)} leads`
   const ago =
     since === null ? '' : ` since ${since.replace(/\.\d+Z$/, 'Z')} (${span(wallMs - Date.parse(since))})`
   return `Lease ${namespace}/${name}: ${leads}${ago}, epoch ${epoch}`
 }
 
-/** What operators asked for, and the problems of the replicas. @param wallMs now */
+/** The requests of operators, and the problems of the replicas. @param wallMs now, by the wall clock */
 function warningsOf({ pause, switchover, replicas }: Overview, wallMs: number): string[] {
   const lines: string[] = []
   if (pause !== null) {
@@ -80,11 +80,11 @@ function warningsOf({ pause, switchover, replicas }: Overview, wallMs: number): 
 }
 
 function verdictOf({ ok, problems }: Overview): string {
-  if (ok) return styleText('green', 'One serves, and another could take over.')
-  return styleText('red', oneLine(`Not as it should be: ${problems.join('; ')}.`))
+  if (ok) return styleText('green', 'One replica serves, and another can take over.')
+  return styleText('red', oneLine(`Not healthy: ${problems.join('; ')}.`))
 }
 
-/** The problems of a replica, each once. */
+/** The problems of a replica, without repetitions. */
 function notesOf({ status, problem }: ReplicaRow): string[] {
   if (status === null) return problem === null ? [] : [problem]
   const { role, couldTakeOver, unable, standby, traffic, onTrial } = status
@@ -93,10 +93,10 @@ function notesOf({ status, problem }: ReplicaRow): string[] {
   const colder =
     reason === null ? null : `standby ${mode}${mode === wanted ? '' : `, not ${wanted}`}: ${reason}`
   const notes = [
-    cannot === null ? null : `could not take over: ${cannot}`,
+    cannot === null ? null : `cannot take over: ${cannot}`,
     status.problem === cannot ? null : status.problem,
     onTrial?.failed === null ? onTrial.reason : null,
-    // Once the reason is known, it is the problem of its status.
+    // If the agent reports a reason, the reason is already the problem above.
     traffic.front?.listening === false && status.problem === null ? 'its front does not listen yet' : null,
     colder,
   ]
@@ -118,5 +118,5 @@ function standbyCell({ role, standby }: AgentStatus): Cell {
 function takeoverCell({ role, couldTakeOver, pause }: AgentStatus): Cell {
   if (role === 'leader') return '-'
   if (!couldTakeOver) return ['yellow', 'no']
-  return pause ? ['yellow', 'once resumed'] : 'yes'
+  return pause ? ['yellow', 'after resume'] : 'yes'
 }

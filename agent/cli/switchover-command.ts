@@ -10,18 +10,18 @@ import type { Terminal } from './terminal.ts'
 
 export const SWITCHOVER_SETTINGS = {
   ...group('Switchover', {
-    to: optional('<pod>', describeTarget(ANYBODY), 'who is to lead', parsePod),
-    yes: { ...onOff('do not ask; needed where there is no terminal to ask on'), short: '-y' },
+    to: optional('<pod>', describeTarget(ANYBODY), 'the next leader', parsePod),
+    yes: { ...onOff('do not ask for confirmation; required if there is no terminal'), short: '-y' },
     wait: setting(
       '[boolean]',
       'true',
-      'look on until the other one serves; --wait=false returns once the Lease says what is wanted',
+      'wait until the next leader serves; --wait=false returns after the request is written',
       parseBoolean,
     ),
     timeoutMs: setting(
       '<duration>',
       '2m',
-      'how long to look on; the request is taken back then, unless the leader has begun with it',
+      'how long to wait; after that, the request is withdrawn unless the handover has already started',
       (text) => parseDuration(text, 1_000),
     ),
   }),
@@ -32,13 +32,13 @@ export const SWITCHOVER_SETTINGS = {
 export function addSwitchover(program: Command): void {
   const command = program
     .command('switchover')
-    .description('have another replica lead, now and in the planned order')
+    .description('move leadership to another replica by a planned handover')
   addFlags(command, SWITCHOVER_SETTINGS)
   addExamples(command, [
-    ['Ask, then hand over to whoever is prepared best, and look on', ''],
-    ['Hand over to one pod, without asking', '--to langflow-1 --yes'],
-    ['For a script: the phases and the time without a server', '--yes -o json'],
-    ['Only ask for it', '--yes --wait=false'],
+    ['Hand over to the best prepared replica, after a confirmation', ''],
+    ['Hand over to one pod, without a confirmation', '--to langflow-1 --yes'],
+    ['Print the phases and the time without a server, for a script', '--yes -o json'],
+    ['Request the handover, and do not wait for it', '--yes --wait=false'],
   ])
   command.action(async () => {
     const options = readFlags(command, SWITCHOVER_SETTINGS)
@@ -49,7 +49,7 @@ export function addSwitchover(program: Command): void {
   })
 }
 
-/** Resolves to the exit code. @param terminal where to ask for confirmation; `null`: do not ask */
+/** Resolves to the exit code. @param terminal the terminal for the confirmation; `null` skips the confirmation */
 async function switchover(
   { to, wait, timeoutMs, output, ...at }: Values<typeof SWITCHOVER_SETTINGS>,
   terminal: Terminal | null,
@@ -84,14 +84,14 @@ async function switchover(
   return isElsewhere ? EXIT_CODES.failed : EXIT_CODES.fine
 }
 
-/** As kubectl prints it, `pod/langflow-0`, or its name alone; `*`: the replica that is prepared best. */
+/** `pod/langflow-0`, as kubectl prints it, or the name alone, or `*` for the best prepared replica. */
 function parsePod(text: string): string {
   const name = text.replace(/^pods?\//, '')
   if (name === ANYBODY || /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(name)) return name
-  throw new Error('give the name of a pod, such as langflow-1, or leave it out')
+  throw new Error('use the name of a pod, such as langflow-1, or remove the flag')
 }
 
-/** A flag alone says `true`. */
+/** The flag without a value is `true`. */
 function parseBoolean(text: string): boolean {
   if (text === 'true' || text === 'false') return text === 'true'
   throw new Error('use true or false')

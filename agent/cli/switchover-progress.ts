@@ -10,52 +10,52 @@ import { OperationError } from './exit-codes.ts'
 import { serves } from './overview.ts'
 import { isHandingOver, type Plan, withdraw } from './switchover.ts'
 
-/** The phases of a switchover, in this order; one that was too short to be seen is left out. */
+/** The phases of a switchover, in this order. A phase that is shorter than the time between two reads may be missing. */
 const PHASES = ['requested', 'draining', 'stopped', 'released', 'acquired', 'serving'] as const
 
 export interface Phase {
   readonly phase: (typeof PHASES)[number]
-  /** Whose it is. */
+  /** The pod in this phase. */
   readonly pod: string
-  /** Milliseconds since the request was written, as seen from here. */
+  /** Milliseconds from the write of the request to the first read that showed the phase. */
   readonly afterMs: number
 }
 
-/** A switchover that is over: a leader serves again. */
+/** A completed switchover: a leader serves again. */
 export interface Switched {
   readonly from: string
-  /** The pod that serves; another one than was asked for if that one did not take over. */
+  /** The pod that serves. It differs from the requested pod if that pod did not take over. */
   readonly to: string
   readonly epoch: number
-  /** The leader ended before it could hand over, so that the Lease had to expire. */
+  /** Whether the leader ended before it released the Lease, so that the Lease had to expire. */
   readonly crashed: boolean
   /** The time without a server, in milliseconds. */
   readonly gapMs: number
-  /** Who measured that: the new leader, or this program, in steps of `LOOK_MS`. */
+  /** The source of `gapMs`: the new leader, or this program, which reads every `LOOK_MS`. */
   readonly gapFrom: 'leader' | 'seen'
   readonly phases: readonly Phase[]
-  /** What the gap consists of, in milliseconds, as both leaders noted it; `null`: unknown. */
+  /** The parts of the gap, in milliseconds, as both leaders recorded them; `null` if unknown. */
   readonly took: ({ readonly stopMs: number | null } & Phases) | null
 }
 
-/** Time between two looks at Lease and replicas, and how long a replica may take to answer, in milliseconds. */
+/** Time between two reads of Lease and replicas, and deadline of a replica's answer, in milliseconds. */
 const LOOK_MS = 250
 const STATUS_WITHIN_MS = 2_000
-/** How many retry periods the new leader has to note the time without a server in the Lease. */
+/** Deadline for the new leader to record the time without a server in the Lease, in retry periods. */
 const NOTED_WITHIN_RETRIES = 2
 
 interface Follow {
   /** Milliseconds from the request to the time-out. */
   readonly timeoutMs: number
-  /** Ctrl-C. */
+  /** Aborts on Ctrl-C. */
   readonly signal: AbortSignal
-  /** Called for each phase, the first time it is seen. */
+  /** Called for each phase when it is first read. */
   readonly tell: (phase: Phase) => void
 }
 
 /**
- * Looks at Lease and replicas again and again, from the moment of the request until a leader serves. Rejects with an `OperationError`
- * if it came to nothing, and after time-out and Ctrl-C; then the request is taken back, unless the leader has begun with it.
+ * Reads Lease and replicas from the request until a leader serves. Rejects with an `OperationError` if the switchover is refused,
+ * after the time-out, and after Ctrl-C. After time-out and Ctrl-C, the request is withdrawn unless the handover has already started.
  */
 export async function followSwitchover(
   cluster: Operable,
@@ -75,7 +75,7 @@ export async function followSwitchover(
   })
   try {
     for (;;) {
-      // If nothing can be read for a moment, such as during a restart of the API server, the next look may succeed.
+      // After a failed read, such as during a restart of the API server, the next read may succeed.
       const seen = await Promise.race([look().catch((error: Error) => error), ended])
       if (seen !== undefined) problem = seen instanceof Error ? `: ${seen.message}` : ''
       if (seen !== undefined && !(seen instanceof Error)) progress.saw(seen.lease, seen.rows)
@@ -83,7 +83,7 @@ export async function followSwitchover(
       const switched = progress.outcome(aborted)
       if (switched !== null) return switched
       if (aborted) {
-        const late = `nobody else serves after ${formatDuration(timeoutMs)}${problem}`
+        const late = `no other replica serves after ${formatDuration(timeoutMs)}${problem}`
         const cause = reason === 'timed_out' ? late : 'interrupted'
         throw new OperationError(reason, `${cause}: ${await givenUp(cluster, plan, progress.begun)}`)
       }
@@ -94,15 +94,15 @@ export async function followSwitchover(
   }
 }
 
-/** Takes the request back, and says what became of it. */
+/** Withdraws the request. Resolves to the result, for a sentence. */
 async function givenUp(cluster: Operable, plan: Plan, begun: boolean): Promise<string> {
   const fate = await withdraw(cluster, plan).catch((error: Error) => error.message)
   if (begun || fate === 'begun')
-    return `${plan.from} had begun to hand over already, which goes on; see langflow-leader status`
-  return fate === 'withdrawn' ? 'the request is taken back' : fate
+    return `${plan.from} has already started the handover, which continues; see langflow-leader status`
+  return fate === 'withdrawn' ? 'the request was withdrawn' : fate
 }
 
-/** The phases that were seen of a switchover, and its outcome. */
+/** The phases of a switchover so far, and its outcome. */
 class SwitchoverProgress {
   private readonly plan: Plan
   private readonly clock: Clock
@@ -111,12 +111,12 @@ class SwitchoverProgress {
   private readonly phases: Phase[] = []
   private lease: Lease | null = null
   private epoch: number
-  /** The pod of the leader, or of the one that follows it. */
+  /** The pod of the old leader, until another replica acquires the Lease; then that replica's pod. */
   private subject: string
-  /** Deadline for the new leader's note on the time without a server, in monotonic milliseconds; `null`: it does not serve yet. */
+  /** Deadline for the new leader to record the time without a server, in monotonic ms; `null` until the new leader serves. */
   private notedBy: number | null = null
 
-  /** The request has just been written. */
+  /** To be called immediately after the request is written. */
   constructor(plan: Plan, clock: Clock, tell: (phase: Phase) => void) {
     this.plan = plan
     this.clock = clock
@@ -127,17 +127,17 @@ class SwitchoverProgress {
     this.reach('requested', plan.candidates.join(' or '))
   }
 
-  /** The leader has begun to hand over. */
+  /** Whether the leader has started the handover. */
   get begun(): boolean {
     return this.phases.length > 1
   }
 
-  /** Throws an `OperationError` if nothing will come of it. @param rows read after the Lease */
+  /** Throws an `OperationError` if the leader refuses the switchover. @param rows read after the Lease */
   saw(lease: Lease, rows: readonly ReplicaRow[]): void {
     this.lease = lease
     if (holderOf(lease) === '') this.reach('released', this.subject)
     else if (epochOf(lease) > this.epoch) {
-      // If another replica takes over from the new leader, it begins anew.
+      // Another replica may take over from the new leader. The phases then start again from `acquired`.
       this.epoch = epochOf(lease)
       this.subject = podOf(holderOf(lease))
       this.notedBy = null
@@ -157,7 +157,7 @@ class SwitchoverProgress {
     }
   }
 
-  /** `null`: it is not over. @param isLast do not wait for the new leader's note: the time that was seen has to do */
+  /** `null` until a leader serves. @param isLast do not wait for the new leader's record; use the time as read from here */
   outcome(isLast: boolean): Switched | null {
     if (this.notedBy === null) return null
     const terms = historyOf(this.lease)
@@ -190,10 +190,10 @@ class SwitchoverProgress {
 function whyRefused({ switchover }: AgentStatus, { from, to }: Plan): string {
   return switchover?.state === 'refused' && switchover.to === to
     ? `${from} refuses to hand over: ${switchover.reason}`
-    : `somebody else took the request back before ${from} had begun with it`
+    : `another operator withdrew the request before ${from} started the handover`
 }
 
-/** Another pod leads than was asked for, or the same as before. */
+/** Whether the leader is not the requested pod, or is the same pod as before. */
 export function isElsewhere({ from, to }: Switched, { to: asked }: Plan): boolean {
   return to === from || (asked !== ANYBODY && to !== asked)
 }
@@ -203,7 +203,7 @@ export function phaseLine({ phase, pod, afterMs }: Phase): string {
   return `${seconds(afterMs).padStart(8)}  ${phase.padEnd(9)}  ${pod}\n`
 }
 
-/** What came of it, for people: one sentence each line. */
+/** The result for people, one sentence a line. */
 export function describeSwitched(switched: Switched, plan: Plan): string {
   const { from, to, crashed, gapMs, gapFrom, took } = switched
   const parts = Object.entries(took ?? {}).flatMap(([name, ms]) =>
@@ -211,9 +211,9 @@ export function describeSwitched(switched: Switched, plan: Plan): string {
   )
   const gap = `${gapFrom === 'seen' ? 'about ' : ''}${seconds(gapMs)}${parts.length > 0 ? ` (${parts.join(', ')})` : ''}`
   const leads = to === from ? `${to} leads and serves again` : `${to} leads and serves instead of ${from}`
-  const lines = [`${leads}; nobody served for ${gap}`]
-  if (crashed) lines.push(`${from} ended before it could hand over: its Lease had to expire`)
+  const lines = [`${leads}; no replica served for ${gap}`]
+  if (crashed) lines.push(`${from} ended before it released the Lease, so the Lease had to expire`)
   if (isElsewhere(switched, plan))
-    lines.push(`${plan.candidates.join(' or ')} was to lead, and does not: see langflow-leader history`)
+    lines.push(`${plan.candidates.join(' or ')} did not become the leader: see langflow-leader history`)
   return `${lines.join('\n')}\n`
 }

@@ -14,21 +14,22 @@ import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
 import { holderRow, type Operable, updateAnnotations } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 
-/** A switchover that was possible when Lease and replicas were read. */
+/** A switchover that was possible when the Lease and the replicas were read. */
 export interface Plan {
-  /** The leader's pod, or its identity if that names no pod. */
+  /** The leader's pod, or the leader's identity if it contains no pod name. */
   readonly from: string
   /** The leader's identity, and its term. */
   readonly holder: string
   readonly epoch: number
-  /** What the Lease shall say: the name of a pod, or `*`. */
+  /** The value of the annotation: the name of a pod, or `*`. */
   readonly to: string
-  /** The pods of which one will lead. */
+  /** The pods that may become the leader. */
   readonly candidates: readonly [string, ...string[]]
 }
 
 /**
- * Whether this switchover is possible now. `to`: the name of a pod, or `*`. Throws an `OperationError` that says why not.
+ * The plan of a switchover. Throws an `OperationError` with the reason if the switchover is not possible now. `to`: the name of a pod,
+ * or `*`.
  *
  * @param wallMs now, by the wall clock
  */
@@ -42,17 +43,17 @@ export function planSwitchover(lease: Lease, rows: readonly ReplicaRow[], to: st
     const why = leader === null ? 'this cluster has no such pod' : leader.problem
     throw new OperationError(
       'leader_silent',
-      `${from} holds the Lease and does not report its status: ${why}`,
+      `${from} holds the Lease, but does not report its status: ${why}`,
     )
   }
   const pause = pauseOf(lease, wallMs)
   if (pause !== null)
     throw new OperationError(
       'paused',
-      `paused ${describePause(pause)}: resume first, with langflow-leader resume`,
+      `takeovers are paused ${describePause(pause)}: run langflow-leader resume first`,
     )
   const busy = underWay(lease, from, status)
-  if (busy !== null) throw new OperationError('switchover', `${busy}: wait until it is over`)
+  if (busy !== null) throw new OperationError('switchover', `${busy}: wait until it ends`)
   const candidates = to === ANYBODY ? ableOnes(rows, leader) : [ableOne(rows, leader, to)]
   return { from, holder, epoch: epochOf(lease), to, candidates: candidates as [string, ...string[]] }
 }
@@ -69,10 +70,10 @@ export function question({ from, candidates }: Plan): string {
 }
 
 /**
- * Asks the leader for a switchover that is possible now, by one compare-and-swap. Resolves once the Lease says so, before the leader
- * has answered. Rejects with an `OperationError` if nothing, or perhaps nothing, was asked for.
+ * Requests a switchover from the leader by one compare-and-swap. Resolves when the request is in the Lease, before the leader acts on
+ * it. Rejects with an `OperationError` if the request was not written, or if that is uncertain.
  *
- * @param confirmed the plan that the user has confirmed; `null`: it was not asked for
+ * @param confirmed the plan that the user has confirmed; `null` if no confirmation was necessary
  */
 export async function requestSwitchover(
   cluster: Operable,
@@ -83,12 +84,12 @@ export async function requestSwitchover(
   const rows = await cluster.replicas()
   let plan = confirmed
   await updateAnnotations(cluster, (lease, unsure) => {
-    // A leader with nothing open may already have done what it was asked for.
+    // An earlier write may have succeeded, and a leader without open connections may already have handed over.
     if (unsure && plan !== null && (holderOf(lease) !== plan.holder || epochOf(lease) !== plan.epoch))
       return null
     const now = planSwitchover(lease, rows, to, clock.now().wall)
     if (plan !== null && now.holder !== plan.holder)
-      throw new OperationError('conflict', `${plan.from} no longer leads, ${now.from} does: start again`)
+      throw new OperationError('conflict', `${plan.from} no longer leads, and ${now.from} leads now: start again`)
     plan = now
     return { [SWITCHOVER_TO]: to }
   })
@@ -96,12 +97,12 @@ export async function requestSwitchover(
 }
 
 export function describeRequested({ from, candidates }: Plan): string {
-  return `${from} is asked to hand over to ${candidates.join(' or ')}; see langflow-leader status\n`
+  return `requested a handover from ${from} to ${candidates.join(' or ')}; see langflow-leader status\n`
 }
 
 /**
- * Takes a request back, if the Lease still says it. `begun`: the leader had begun with it, and goes on. Rejects with an
- * `OperationError` that says how to do it by hand.
+ * Withdraws a request if it is still in the Lease. Resolves to `begun` if the leader has started the handover, which continues. Rejects
+ * with an `OperationError` that contains the command to withdraw the request by hand.
  */
 export async function withdraw(
   cluster: Operable,
@@ -113,11 +114,11 @@ export async function withdraw(
     const command = `kubectl annotate lease ${cluster.leaseName} --namespace=${cluster.namespace} ${SWITCHOVER_TO}-`
     throw new OperationError(
       'failed',
-      `the request could not be taken back: ${error.message}; take it back with ${command}`,
+      `the request could not be withdrawn: ${error.message}; withdraw it with ${command}`,
     )
   })
   if (holderOf(lease) !== holder || epochOf(lease) !== epoch) return 'begun'
-  // The leader may have begun just before. If it does not answer, it has not read the request.
+  // The leader may have started just before the withdrawal. A leader that does not answer counts as not started.
   const rows = await cluster.replicas().catch(() => [])
   const status = rows.find(({ pod }) => pod === from)?.status ?? null
   return status !== null && isHandingOver(status) ? 'begun' : 'withdrawn'
@@ -127,14 +128,14 @@ export function isHandingOver({ switchover, leadership }: AgentStatus): boolean 
   return switchover?.state === 'under way' || leadership.steppingDown !== null
 }
 
-/** The switchover or other handover that the leader is busy with, in one sentence; `null`: none. */
+/** The leader's current switchover or other handover, in one sentence; `null` if there is no handover. */
 export function underWay(lease: Lease, from: string, status: AgentStatus | null): string | null {
   const asked = switchoverOf(lease)
-  if (asked !== null) return `a switchover from ${from} to ${describeTarget(asked)} was asked for already`
+  if (asked !== null) return `a switchover from ${from} to ${describeTarget(asked)} is already requested`
   if (status?.switchover?.state === 'under way')
-    return `${from} is switching over to ${describeTarget(status.switchover.to)} already`
+    return `${from} is already switching over to ${describeTarget(status.switchover.to)}`
   const why = status?.leadership.steppingDown ?? null
-  return why === null ? null : `${from} is handing over already (${why})`
+  return why === null ? null : `${from} is already handing over (${why})`
 }
 
 function ableOnes(rows: readonly ReplicaRow[], leader: ReplicaRow | null): string[] {
@@ -142,22 +143,22 @@ function ableOnes(rows: readonly ReplicaRow[], leader: ReplicaRow | null): strin
   const able = others.filter((row) => whyUnable(row) === null).map(({ pod }) => pod)
   if (able.length > 0) return able
   const why = others.map((row) => `${row.pod}: ${whyUnable(row)}`).join('; ')
-  throw new OperationError('not_ready', `nobody else could take over: ${why || 'there is one replica only'}`)
+  throw new OperationError('not_ready', `no other replica can take over: ${why || 'there is only one replica'}`)
 }
 
 function ableOne(rows: readonly ReplicaRow[], leader: ReplicaRow | null, to: string): string {
   const row = rows.find(({ pod }) => pod === to)
   if (row === undefined) {
     const pods = listed(rows.map(({ pod }) => pod))
-    throw new OperationError('unknown_pod', `no replica is called ${to}: the replicas are ${pods}`)
+    throw new OperationError('unknown_pod', `no replica is named ${to}: use one of ${pods}`)
   }
-  if (row === leader) throw new OperationError('already_leads', `${to} leads already`)
+  if (row === leader) throw new OperationError('already_leads', `${to} already leads: name another pod`)
   const why = whyUnable(row)
-  if (why !== null) throw new OperationError('not_ready', `${to} could not take over: ${why}`)
+  if (why !== null) throw new OperationError('not_ready', `${to} cannot take over: ${why}`)
   return to
 }
 
-/** Why a follower could not take over, in one sentence; `null`: it could. */
+/** The reason why a follower cannot take over, in one sentence; `null` if it can. */
 function whyUnable({ status, problem }: ReplicaRow): string | null {
   if (status === null) return problem
   return status.couldTakeOver ? null : (status.unable ?? 'it is not ready')

@@ -4,7 +4,7 @@ import type { Readable, Writable } from 'node:stream'
 import type { Command } from 'commander'
 import { OperationError } from './exit-codes.ts'
 
-/** Ctrl-C, SIGTERM or a closed terminal, once: a second one ends the process at once. */
+/** Aborts on Ctrl-C, SIGTERM or a closed terminal. A second signal ends the process immediately. */
 export function interruption(): { readonly signal: AbortSignal } & Disposable {
   const controller = new AbortController()
   const abort = () => controller.abort()
@@ -24,8 +24,8 @@ export interface Terminal {
 }
 
 /**
- * The terminal to ask on; `null`: `--yes` skips the question. Ends with a usage error if there is no terminal. The question does not go
- * where the result goes.
+ * The terminal for the confirmation; `null` if `--yes` skips it. Throws a usage error if there is no terminal. The question is written
+ * to standard error, because standard output is for the result.
  */
 export function terminalToAskOn(
   command: Command,
@@ -34,16 +34,16 @@ export function terminalToAskOn(
 ): Terminal | null {
   if (yes) return null
   if (stdin.isTTY && stderr.isTTY) return { input: stdin, output: stderr }
-  return command.error('there is no terminal to ask on: add --yes')
+  return command.error('cannot ask for confirmation without a terminal: add --yes')
 }
 
-/** Resolves if the answer is yes. Rejects with an `OperationError` after any other answer and after Ctrl-C. */
+/** Resolves if the answer is yes. Rejects with an `OperationError` after another answer and after Ctrl-C. */
 export async function confirm(
   { input, output }: Terminal,
   question: string,
   signal: AbortSignal,
 ): Promise<void> {
-  // Without its own editing, Ctrl-C remains a signal.
+  // If readline edited the line itself, Ctrl-C would not be a signal.
   const lines = createInterface({ input, output, terminal: false })
   try {
     const closed = once(lines, 'close').then(() => '')
