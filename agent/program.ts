@@ -15,18 +15,23 @@ import { createProgram, invocationOf, runProgram } from './config/command-line.t
 
 const { name, args } = invocationOf(process.argv)
 const program = createProgram(process.env, name)
-addAgent(program)
-addCheck(program)
-addCompletion(program)
-addDrill(program)
-addFront(program)
+
+// For people. The help shows the commands in this order.
+addStatus(program)
 addHistory(program)
-addInject(program)
-addInstall(program)
-addLaunch(program)
+addSwitchover(program)
 addPause(program)
 addResume(program)
+addCheck(program)
+addInject(program)
+addDrill(program)
+addCompletion(program)
+
+// In pods.
+addAgent(program)
+addLaunch(program)
+addInstall(program)
 addRun(program)
-addStatus(program)
-addSwitchover(program)
+addFront(program)
+
 process.exitCode = await runProgram(program, args)

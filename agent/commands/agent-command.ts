@@ -2,6 +2,7 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { type Clock, type Instant, systemClock } from '../clock.ts'
+import { IN_PODS } from '../config/command-line.ts'
 import { type AgentOptions, agentOptions } from '../config/options.ts'
 import { LauncherKeys } from '../link/launcher-keys.ts'
 import { lookAtLock } from '../link/launcher-lock.ts'
@@ -15,7 +16,8 @@ import { VERSION } from '../version.ts'
 export function addAgent(program: Command): void {
   const command = program
     .command('agent')
-    .description('elect, gate and hand over: the sidecar beside a launcher')
+    .helpGroup(IN_PODS)
+    .description('run the sidecar that takes part in the election and controls LangFlow through the launcher')
   const read = agentOptions(command)
   command.action(async () => {
     const options = read()

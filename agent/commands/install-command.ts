@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { addExamples } from '../config/command-line.ts'
+import { addExamples, IN_PODS } from '../config/command-line.ts'
 import { print } from '../exit.ts'
 import { install } from '../install/install.ts'
 import { VERSION } from '../version.ts'
@@ -8,7 +8,8 @@ import { VERSION } from '../version.ts'
 export function addInstall(program: Command): void {
   const command = program
     .command('install')
-    .description("copy tini, node and this program to where LangFlow's container starts them from")
+    .helpGroup(IN_PODS)
+    .description("copy tini, node and this program to a volume, from which LangFlow's container starts them")
     .argument('<dir>', 'a directory on a volume that both containers mount')
     .action((dir: string) => {
       const target = resolve(dir)
@@ -18,5 +19,5 @@ export function addInstall(program: Command): void {
           `  ${target}/node --disable-sigusr1 ${target}/langflow-leader.mjs launch -- langflow run ...\n`,
       )
     })
-  addExamples(command, [['From an init container, on a volume of the pod', '/opt/langflow-leader']])
+  addExamples(command, [['Install to a volume of the pod, from an init container', '/opt/langflow-leader']])
 }

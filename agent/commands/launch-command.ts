@@ -2,6 +2,7 @@ import { existsSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
+import { IN_PODS } from '../config/command-line.ts'
 import { type LauncherOptions, launcherOptions } from '../config/options.ts'
 import { DigestWatch } from '../launcher/flow-digests.ts'
 import { coldStart } from '../launcher/langflow-command.ts'
@@ -30,7 +31,8 @@ export const MARKER = 'LANGFLOW_LEADER_TREE'
 export function addLaunch(program: Command): void {
   const command = program
     .command('launch')
-    .description('run LangFlow as the agent in the other container says')
+    .helpGroup(IN_PODS)
+    .description("start, freeze and stop LangFlow on the agent's orders, as PID 1 of LangFlow's container")
   const read = launcherOptions(command)
   command.action(async () => {
     process.exitCode = await launch(read())

@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { addExamples } from '../config/command-line.ts'
+import { addExamples, IN_PODS } from '../config/command-line.ts'
 import { type RunOptions, runOptions } from '../config/options.ts'
 import { makeDirectory } from '../directory.ts'
 import { LauncherProcess } from '../launcher/launcher-process.ts'
@@ -16,11 +16,12 @@ const KILL_WITHIN_MS = 3_000
 export function addRun(program: Command): void {
   const command = program
     .command('run')
-    .description('agent and launcher in one, for a single container or a VM')
+    .helpGroup(IN_PODS)
+    .description('run agent and launcher together, in a single container or on a VM')
   const read = runOptions(command)
   addExamples(command, [
-    ['Beside others like it, with a Kubernetes API as the lock', '-- langflow run --host 0.0.0.0'],
-    ['From a machine outside of the cluster', '--kubeconfig ~/.kube/config -- langflow run'],
+    ['Run LangFlow with leader election in a pod', '-- langflow run --host 0.0.0.0'],
+    ['Run it on a machine outside of the cluster', '--kubeconfig ~/.kube/config -- langflow run'],
   ])
   command.action(async () => {
     process.exitCode = await run(read())

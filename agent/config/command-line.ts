@@ -47,6 +47,10 @@ export function addExamples(
   return command.addHelpText('after', () => `\nExamples:\n${text()}`)
 }
 
+/** Headings of the commands in `--help`. A command belongs to people unless it sets `IN_PODS` as its group. */
+export const IN_PODS = 'In pods:'
+const FOR_PEOPLE = 'For people:'
+
 /** The names under which kubectl runs the program: as `kubectl langflow-leader`, and for its completion. */
 const PLUGIN = 'kubectl-langflow_leader'
 const PLUGIN_COMPLETION = 'kubectl_complete-langflow_leader'
@@ -71,6 +75,8 @@ export function createProgram(env: NodeJS.ProcessEnv = process.env, name = 'lang
     .exitOverride()
     .configureOutput({ writeOut: print })
     .configureHelp({ optionDescription })
+    .commandsGroup(FOR_PEOPLE)
+    .helpCommand('help [command]', 'display help for a command')
     .enablePositionalOptions()
     .hook('preAction', (_, command) => {
       const problem = unknownVariable(program, env)

@@ -46,8 +46,8 @@ export function pauseFault(lease: Lease | null): string | null {
   return `the annotation ${PAUSED} of the Lease is "${paused.slice(0, 40)}", which pauses nothing: write exactly "true", or remove it`
 }
 
-/** How a pause without an end is told. */
-export const UNTIL_RESUMED = 'until somebody resumes'
+/** The text for a pause without an end. */
+export const UNTIL_RESUMED = 'until an operator resumes'
 
 /** `until 2026-01-02T03:04:05.000Z (database upgrade)` */
 export function describePause({ until, reason }: Pause): string {
@@ -67,7 +67,7 @@ export function switchoverOf(lease: Lease | null): string | null {
 
 /** The target of a switchover, for a sentence. `to`: the name of a pod, or `*`, or ''. */
 export function describeTarget(to: string): string {
-  return to === ANYBODY ? 'whoever is prepared best' : to || 'nobody'
+  return to === ANYBODY ? 'the best prepared replica' : to || 'an unnamed pod'
 }
 
 /** Whether a replica's identity, `<pod name>_<pod UID>`, is of the pod of that name; outside of pods it may be the name itself. */
