@@ -9,25 +9,25 @@ export type Scenario = (typeof SCENARIOS)[number]
 
 const DRILL_SETTINGS = {
   ...group('Drill', {
-    scenario: choice(SCENARIOS, 'what is done to the leader'),
+    scenario: choice(SCENARIOS, 'the action on the leader'),
     service: {
       argument: '<url>',
-      about: 'where users reach LangFlow, such as http://langflow:7860',
+      about: "LangFlow's address for users, such as http://langflow:7860",
       parse: parseUrl,
     },
     flow: optional(
       '<id or name>',
-      '/health alone, which measures no RPO',
-      `which flow is run all along; it stores its messages. Its API key is read from ${API_KEY} alone`,
+      'only /health is requested, and the RPO is not measured',
+      `the flow that the drill runs, which stores its messages; the API key comes from ${API_KEY}`,
       (text) => text,
     ),
-    rtoMs: setting('<duration>', '30s', 'how long users may go without an answer', (text) =>
+    rtoMs: setting('<duration>', '30s', 'the longest allowed time without an answer', (text) =>
       parseDuration(text, 1),
     ),
-    timeoutMs: setting('<duration>', '10m', 'how long until the replicas must be as well as before', (text) =>
+    timeoutMs: setting('<duration>', '10m', 'how long the replicas may take to recover', (text) =>
       parseDuration(text, 1_000),
     ),
-    yes: { ...onOff('do not ask; needed where there is no terminal to ask on'), short: '-y' },
+    yes: { ...onOff('do not ask for confirmation; required if there is no terminal'), short: '-y' },
   }),
   ...OPERATE_SETTINGS,
   ...OUTPUT_SETTINGS,
@@ -38,12 +38,15 @@ export type DrillSettings = ReturnType<ReturnType<typeof drillOptions>>
 export function addDrill(program: Command): void {
   const command = program
     .command('drill')
-    .description('do to the leader what must not hurt, and measure what users notice')
+    .description('move or delete the leader, and measure the effect on users')
   const read = drillOptions(command)
   addExamples(command, [
-    ['Move leadership while /health is asked', '--service https://langflow.example.org'],
-    ["Delete the leader's pod while a flow is run", '--service URL --flow echo --scenario delete-pod'],
-    ['For a script, with stricter limits', '--service http://langflow:7860 --rto 5s --yes -o json'],
+    ['Move leadership while the drill requests /health', '--service https://langflow.example.org'],
+    [
+      "Delete the leader's pod while the drill runs the flow echo",
+      '--service https://langflow.example.org --flow echo --scenario delete-pod',
+    ],
+    ['Run in a script, with a stricter limit', '--service http://langflow:7860 --rto 5s --yes -o json'],
   ])
   command.action(async () => {
     const options = read(process.env)
@@ -54,16 +57,16 @@ export function addDrill(program: Command): void {
   })
 }
 
-/** Adds the flags of `drill`, and returns the function that reads them: it ends with a usage error. Variables set them as well, for a CronJob. */
+/** Adds the flags of `drill`, and returns a function that reads them. Variables also set the flags, for use in a CronJob. */
 export function drillOptions(command: Command) {
   addSettings(command, DRILL_SETTINGS)
   return (env: NodeJS.ProcessEnv) => {
     const { service, ...said } = readSettings(command, DRILL_SETTINGS, env)
     if (service === null)
-      return command.error('say where users reach LangFlow: --service http://langflow:7860')
+      return command.error("missing LangFlow's address for users: add --service, such as --service http://langflow:7860")
     const apiKey = env[API_KEY] || null
     if (apiKey !== null && said.flow === null)
-      command.error(`${API_KEY} is of no use without a flow: name one with --flow`)
+      command.error(`${API_KEY} is set, but only a flow requires it: name a flow with --flow, or unset the variable`)
     return { ...said, service, apiKey }
   }
 }

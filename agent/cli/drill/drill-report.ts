@@ -4,42 +4,42 @@ import { historyTable } from '../history-table.ts'
 import type { Scenario } from './drill-command.ts'
 import type { Measured } from './prober.ts'
 
-/** The result of a drill; `-o json` prints it as it is. */
+/** The result of a drill, in the form that `-o json` prints. */
 export interface Report {
   readonly namespace: string
   readonly lease: string
   readonly ended: string
   readonly scenario: Scenario
-  /** `missed`: the replicas recovered, but it took longer, or more was lost, than is allowed. */
+  /** `missed`: the replicas recovered, but a limit on time or loss was exceeded. */
   readonly result: 'ok' | 'missed'
-  /** What was missed, in one sentence; `null`: nothing. */
+  /** The exceeded limits, in one sentence; `null` if the drill passed. */
   readonly problem: string | null
-  /** What was done, in one sentence. */
+  /** The action on the leader, in one sentence. */
   readonly did: string
-  /** Who led before, and who leads after. */
+  /** The leader's pod before and after. */
   readonly from: string
   readonly to: string
   readonly rtoLimitMs: number
   readonly measured: Measured
-  /** From the fault until as many replicas as before could take over again. */
+  /** Time from the fault until the previous number of standbys was ready again. */
   readonly wellAgainMs: number
-  /** The term of the first leader and those that followed, newest first, as the Lease remembers them. */
+  /** The first leader's term and the later terms, newest first, as recorded in the Lease. */
   readonly terms: readonly PastTerm[]
 }
 
-/** What was missed, in one sentence; `null`: nothing. `mustHold`: no request may fail. */
+/** The exceeded limits, in one sentence; `null` if there are no such limits. `mustHold`: no request may fail. */
 export function judge(
   { rtoMs, lost, failed }: Pick<Measured, 'rtoMs' | 'lost' | 'failed'>,
   rtoLimitMs: number,
   mustHold: boolean,
 ): string | null {
   const missed: string[] = []
-  if (rtoMs === null) missed.push('no good answer came any more')
+  if (rtoMs === null) missed.push('users got no good answer after the last failure')
   else if (rtoMs > rtoLimitMs)
-    missed.push(`nobody was served for ${readable(rtoMs)}, which is longer than ${readable(rtoLimitMs)}`)
-  if (lost !== null && lost > 0) missed.push(`messages that were acknowledged are missing: ${lost}`)
+    missed.push(`no user was served for ${readable(rtoMs)}, longer than the allowed ${readable(rtoLimitMs)}`)
+  if (lost !== null && lost > 0) missed.push(`${lost} acknowledged messages are missing`)
   if (mustHold && failed > 0)
-    missed.push(`requests failed: ${failed}, and in a planned takeover the fronts hold each`)
+    missed.push(`${failed} requests failed, although fronts hold all requests in a planned takeover`)
   return missed.length === 0 ? null : missed.join('; ')
 }
 
@@ -55,7 +55,7 @@ export function textOf(report: Report): string {
     RPO: lost === null ? 'not measured' : `${lost} messages`,
     'failed requests': `${failed} of ${requests}${why && ` (${why})`}`,
     'longest wait': longestWaitMs === null ? 'no answer' : readable(longestWaitMs),
-    'well again after': readable(report.wellAgainMs),
+    'recovered after': readable(report.wellAgainMs),
   }
   const lines = Object.entries(facts).map(([name, fact]) => `${`${name}:`.padEnd(18)}${fact}`)
   const head = `Drill of ${report.namespace}/${report.lease}: ${report.scenario}, ${report.ended}`

@@ -17,12 +17,12 @@ import { ACTIONS, act, prepare, type Stage } from './scenarios.ts'
 
 type Options = Pick<DrillSettings, 'scenario' | 'rtoMs' | 'timeoutMs'>
 
-/** How long the prober runs before the fault, and after the recovery: longer than the renewal that notes a term's phases. */
+/** Time before the fault, and after the recovery: longer than the leader takes to record a term's phases by a renewal. */
 const QUIET_MS = 3_000
-/** Time between two looks at Lease and replicas. */
+/** Time between two reads of Lease and replicas, in milliseconds. */
 const LOOK_MS = 500
 
-/** Resolves to the exit code. @param terminal where to ask for confirmation; `null`: do not ask */
+/** Resolves to the exit code. @param terminal the terminal for the confirmation; `null` skips the confirmation */
 export function runDrill(options: DrillSettings, terminal: Terminal | null): Promise<number> {
   const { service, flow, apiKey, scenario, output } = options
   return operating(output, async () => {
@@ -37,7 +37,7 @@ export function runDrill(options: DrillSettings, terminal: Terminal | null): Pro
     }
     if (terminal !== null) {
       const { plan } = await prepare(stage, 1)
-      await confirm(terminal, `Play ${scenario} on ${plan.from}, which leads?`, interrupted.signal)
+      await confirm(terminal, `Run the scenario ${scenario} on the leader, ${plan.from}?`, interrupted.signal)
     }
     const report = await drill(stage, options, interrupted.signal)
     await write(formatted(output, report, () => textOf(report)))
@@ -46,8 +46,9 @@ export function runDrill(options: DrillSettings, terminal: Terminal | null): Pro
 }
 
 /**
- * Plays a scenario on the leader while a prober uses the service, and notes the result in the Lease. Resolves to a report once the
- * replicas have recovered. Rejects with an `OperationError` if nothing was done, if they do not recover, and once `signal` aborts.
+ * Runs a scenario on the leader while a prober uses the service, and records the result in the Lease. Resolves to a report when the
+ * replicas have recovered. Rejects with an `OperationError` if the scenario was not run, if the replicas do not recover in time, and
+ * when `signal` aborts.
  */
 export async function drill(stage: Stage, options: Options, signal: AbortSignal): Promise<Report> {
   const { clock, cluster, service, tell } = stage
@@ -63,14 +64,14 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
     tell(did)
     await recovered(stage, plan, beganAt + options.timeoutMs, signal)
     const wellAgainMs = Math.round(clock.mono() - beganAt)
-    tell(`as many replicas as before could take over again after ${readable(wellAgainMs)}`)
+    tell(`the previous number of standbys was ready again after ${readable(wellAgainMs)}`)
     await pause(clock, QUIET_MS, signal)
     await prober.stop()
     const measured = measure(prober.probes, (await service.messages?.kept()) ?? null)
     const mustHold = hasFronts && options.scenario !== 'force-delete-pod'
     const problem = judge(measured, options.rtoMs, mustHold)
     const result = problem === null ? 'ok' : 'missed'
-    // Only after the renewals that followed does it hold the duration of each phase.
+    // The Lease has the duration of each phase only after the next renewals.
     const lease = await cluster.lease()
     await note(stage, result)
     return {
@@ -89,7 +90,7 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
       terms: historyOf(lease).filter(({ epoch }) => epoch >= plan.epoch),
     }
   } catch (error) {
-    // Also if nothing was done: metrics and alerts report a scheduled drill that failed, which no person watches.
+    // A failure before the scenario is recorded as well: metrics and alerts then report a scheduled drill that never ran.
     if (did !== null || !signal.aborted) await note(stage, 'failed')
     throw error
   } finally {
@@ -97,11 +98,11 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
     await prober.stop()
     await service.messages
       ?.forget()
-      .catch(({ message }) => tell(`the messages of the drill stay: ${message}`))
+      .catch(({ message }) => tell(`cannot delete the messages of the drill: ${message}`))
   }
 }
 
-/** Probes before the fault. Rejects if users are not served, or if the stored messages cannot be read. */
+/** Waits until the prober has measured the service before the fault. Rejects if users are not served, or if messages cannot be read. */
 async function servedBefore(
   { clock, service }: Stage,
   probes: readonly Probe[],
@@ -114,7 +115,7 @@ async function servedBefore(
   await service.messages?.kept()
 }
 
-/** Resolves once another term has begun and as many replicas as before could take over. Rejects with an `OperationError` after `end`. */
+/** Resolves when another replica leads and the previous number of standbys is ready. Rejects with an `OperationError` after `end`. */
 async function recovered(
   { clock, cluster }: Stage,
   { holder, epoch, candidates }: Plan,
@@ -129,20 +130,20 @@ async function recovered(
       throw new OperationError('failed', `${plan.from} still leads`)
     } catch (error) {
       if (!(error instanceof OperationError)) throw error
-      if (clock.mono() >= end) throw new OperationError('failed', `not well again in time: ${error.message}`)
+      if (clock.mono() >= end) throw new OperationError('failed', `the replicas did not recover in time: ${error.message}`)
     }
   }
 }
 
-/** Notes the end and the result of a drill in the Lease. */
+/** Records the end and the result of a drill in the Lease. */
 async function note({ cluster, clock, tell }: Stage, result: LastDrill['result']): Promise<void> {
   const last = `${new Date(clock.now().wall).toISOString()} ${result}`
   await updateAnnotations(cluster, () => ({ [LAST_DRILL]: last })).catch(({ message }: Error) =>
-    tell(`the Lease does not tell of this drill: ${message}`),
+    tell(`cannot record this drill in the Lease: ${message}`),
   )
 }
 
-/** Rejects as soon as `signal` aborts, and leaves no timer that would keep the process. */
+/** Rejects when `signal` aborts, and cancels the timer, which would keep the process alive. */
 async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   const over = Promise.withResolvers<void>()
   const timer = clock.after(ms, over.resolve)

@@ -3,27 +3,27 @@ import { request } from 'undici'
 import * as z from 'zod/mini'
 import { OperationError } from '../exit-codes.ts'
 
-/** LangFlow as its users reach it. */
+/** LangFlow at the address that its users use. */
 export interface Service {
-  /** What one attempt does, for the report. */
+  /** The request of one attempt, for messages. */
   readonly what: string
-  /** One attempt. Resolves to why there was no good answer, in a few words, or to `null`. */
+  /** Makes one attempt. Resolves to `null` after a good answer, else to the problem in a few words. */
   ask(number: number, signal: AbortSignal): Promise<string | null>
   /**
-   * Reads the numbers of the stored messages, and deletes these messages; `null`: nothing is stored, and RPO is not measured. Both
-   * reject with an `OperationError` if LangFlow refuses.
+   * Reads the numbers of the stored messages, and deletes these messages. Both reject with an `OperationError` if LangFlow refuses.
+   * `null` if no message is stored; the RPO is not measured then.
    */
   readonly messages: { kept(): Promise<Set<number>>; forget(): Promise<void> } | null
 }
 
-/** How long LangFlow may take to list or to delete the stored messages, in milliseconds. */
+/** Deadline for LangFlow to list or to delete the stored messages, in milliseconds. */
 const STORED_MS = 20_000
-/** The most messages that LangFlow lists in one answer. */
+/** Number of messages in a full page of LangFlow's list. */
 const PAGE = 200
 const Health = z.looseObject({ status: z.literal('ok') })
 const Stored = z.array(z.looseObject({ text: z.nullish(z.string()) }))
 
-/** `base`: where users reach LangFlow; it may have a path. */
+/** Asks /health. `base`: LangFlow's address for users, which may have a path. */
 export function healthAt(base: URL): Service {
   const url = prefixOf(base)
   return {
@@ -32,12 +32,12 @@ export function healthAt(base: URL): Service {
     async ask(_, signal) {
       const { status, json } = await answer(`${url}/health`, { signal })
       if (status !== 200) return `status ${status}`
-      return z.safeParse(Health, json).success ? null : "an answer that is not LangFlow's"
+      return z.safeParse(Health, json).success ? null : "the answer is not LangFlow's"
     },
   }
 }
 
-/** Runs a flow, by its id or its endpoint name, with a number in each message, in a session of this drill's own. */
+/** Runs a flow, given by its id or endpoint name. Each message has a number, and belongs to a session of this drill. */
 export function flowAt(base: URL, flow: string, apiKey: string | null): Service {
   const url = prefixOf(base)
   const session = `langflow-leader-drill-${randomBytes(6).toString('hex')}`
@@ -55,11 +55,11 @@ export function flowAt(base: URL, flow: string, apiKey: string | null): Service 
   async function kept(): Promise<Set<number>> {
     const numbered = new RegExp(`${session} message (\\d+)\\.`)
     const numbers = new Set<number>()
-    // The newest come first: a message that is stored meanwhile moves others to later pages, and hides none.
+    // The newest messages come first. A message that is stored during the reads moves the others to later pages, and hides no message.
     for (let offset = 0; ; offset += PAGE) {
       const page = await answerOfStore('GET', `?session_id=${session}&limit=${PAGE}&offset=${offset}`)
       const { data: messages } = z.safeParse(Stored, page)
-      if (messages === undefined) throw notServed(`${stored} does not answer with messages`)
+      if (messages === undefined) throw notServed(`the answer of ${stored} is not a list of messages: check the address in --service`)
       for (const { text } of messages) {
         const [, number] = numbered.exec(text ?? '') ?? []
         if (number !== undefined) numbers.add(Number(number))
@@ -93,8 +93,8 @@ export function notServed(sentence: string): OperationError {
 }
 
 /**
- * Over a connection of its own, as a new user: it goes to the replica that the service leads to now, and an idle one would be
- * drained. `json`: `null` if the answer is not JSON.
+ * Sends a request over a new connection, as a new user would. A kept connection would stay at one replica, and end in its drain.
+ * `json` is `null` if the answer is not JSON.
  */
 async function answer(url: string, asked: NonNullable<Parameters<typeof request>[1]>) {
   const { statusCode, body } = await request(url, { ...asked, reset: true })

@@ -1,17 +1,17 @@
 import type { Clock, Timer } from '../../clock.ts'
 import type { Service } from './langflow-service.ts'
 
-/** How long one attempt may take, in milliseconds: as long as a front holds a request at most. */
+/** Deadline of one attempt, in milliseconds: the default of --hold-timeout. */
 export const ATTEMPT_MS = 30_000
-/** An attempt each 200 ms. */
+/** Time between the starts of two attempts, in milliseconds. */
 export const EVERY_MS = 200
 
 /**
- * A user who sends one attempt each period, whether or not the earlier ones have ended, and retries none, so that nothing hides an
- * outage. The number under way is limited by the time that an attempt may take.
+ * A user that starts an attempt every period, even if earlier attempts have not ended, and that does not retry. A slow answer or a
+ * retry would hide an outage. The deadline of an attempt limits the number of open attempts.
  */
 export class Prober {
-  /** In the order in which they ended. */
+  /** The attempts, in the order of their ends. */
   readonly probes: Probe[] = []
   readonly #service: Pick<Service, 'ask'>
   readonly #clock: Clock
@@ -21,7 +21,7 @@ export class Prober {
   #timer: Timer | null = null
   #sent = 0
 
-  /** Begins. Attempts that are under way when `quit` aborts are dropped. */
+  /** Starts the attempts. When `quit` aborts, open attempts are dropped. */
   constructor(service: Pick<Service, 'ask'>, clock: Clock, quit: AbortSignal) {
     this.#service = service
     this.#clock = clock
@@ -30,7 +30,7 @@ export class Prober {
     this.#tick()
   }
 
-  /** Sends no more attempts. Resolves once those under way have ended. */
+  /** Starts no more attempts. Resolves when the open attempts have ended. */
   async stop(): Promise<void> {
     this.#timer?.cancel()
     await Promise.all(this.#underWay)
@@ -47,7 +47,7 @@ export class Prober {
     const timer = this.#clock.after(ATTEMPT_MS, () => late.abort())
     const sentMs = this.#now()
     const ended = AbortSignal.any([late.signal, this.#quit])
-    // If a host has several addresses and none answers, the error has a code and no message.
+    // If a host has several addresses and no address answers, the error has a code and no message.
     const said = await this.#service.ask(number, ended).catch(({ message, code }) => message || code)
     timer.cancel()
     if (this.#quit.aborted) return
@@ -61,31 +61,31 @@ export class Prober {
   }
 }
 
-/** One attempt to use the service; nothing is tried twice. Times in milliseconds since the prober began. */
+/** One attempt to use the service, without retries. Times are in milliseconds since the prober started. */
 export interface Probe {
-  /** From 1 on; the number in its message. */
+  /** The number in the attempt's message, from 1. */
   readonly number: number
   readonly sentMs: number
   readonly endedMs: number
-  /** Why there was no good answer, in a few words; `null`: there was one. */
+  /** The problem in a few words; `null` after a good answer. */
   readonly problem: string | null
 }
 
-/** What users noticed. */
+/** The effect of the fault on users. */
 export interface Measured {
   readonly requests: number
   readonly failed: number
-  /** The reasons of failures, each once with its count; the most frequent first. */
+  /** The reasons of failures with their counts, the most frequent reason first. */
   readonly problems: readonly { readonly problem: string; readonly times: number }[]
-  /** The slowest good answer; `null`: there was none. */
+  /** The duration of the slowest good answer; `null` if there was no good answer. */
   readonly longestWaitMs: number | null
-  /** The longest time from one good answer to the next: RTO. `null`: no good answer followed the last failure. */
+  /** RTO: the longest time from one good answer to the next; `null` if no good answer followed the last failure. */
   readonly rtoMs: number | null
-  /** Number of messages that were acknowledged and are not stored: RPO. `null`: not measured. */
+  /** RPO: the number of messages that were acknowledged but are not stored; `null` if not measured. */
   readonly lost: number | null
 }
 
-/** The service counts as good when the prober begins. `kept`: the numbers of the stored messages; `null`: RPO is not measured. */
+/** The first gap is counted from the prober's start. `kept`: the numbers of the stored messages; `null` if the RPO is not measured. */
 export function measure(probes: readonly Probe[], kept: ReadonlySet<number> | null): Measured {
   const good = probes.filter(({ problem }) => problem === null)
   const bad = probes.filter(({ problem }) => problem !== null)

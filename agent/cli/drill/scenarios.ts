@@ -9,7 +9,7 @@ import { followSwitchover, type Phase, phaseLine } from '../switchover-progress.
 import type { Scenario } from './drill-command.ts'
 import type { Service } from './langflow-service.ts'
 
-/** The systems that a drill reads and acts on. */
+/** The systems that a drill uses. */
 export interface Stage {
   readonly cluster: Operable
   readonly objects: Pick<KubeObjects, 'get' | 'delete'>
@@ -19,12 +19,12 @@ export interface Stage {
   tell(line: string): void
 }
 
-/** How long a request to the API server may take, in milliseconds. */
+/** Deadline of a request to the API server, in milliseconds. */
 const DEADLINE_MS = 5_000
 
 /**
- * The leader and the replicas that could take over; `hasFronts`: fronts hold requests during a takeover. Rejects with an
- * `OperationError` unless one replica serves, at least `able` others could take over, and nothing is paused or under way.
+ * The leader and the ready standbys. `hasFronts`: fronts hold requests during a takeover. Rejects with an `OperationError` unless one
+ * replica serves, at least `able` standbys are ready, takeovers are not paused, and there is no handover.
  */
 export async function prepare({ cluster, clock }: Pick<Stage, 'cluster' | 'clock'>, able: number) {
   const lease = await cluster.lease()
@@ -35,20 +35,19 @@ export async function prepare({ cluster, clock }: Pick<Stage, 'cluster' | 'clock
   if (problems.length > 0) throw new OperationError('not_ready', problems.join('; '))
   const count = plan.candidates.length
   if (count < able)
-    throw new OperationError('not_ready', `${count} of ${able} other replicas could take over: see status`)
+    throw new OperationError('not_ready', `${count} of ${able} standbys are ready: see langflow-leader status`)
   return { plan, hasFronts: rows.some(({ status }) => (status?.traffic.front ?? null) !== null) }
 }
 
-/** What a scenario does to the leader, in one sentence. */
+/** The action of a scenario on the leader, in one sentence. */
 export const ACTIONS: Readonly<Record<Scenario, (leader: string) => string>> = {
-  switchover: (leader) => `asked ${leader} to hand over`,
+  switchover: (leader) => `requested a handover from ${leader}`,
   'delete-pod': (leader) => `deleted the pod ${leader}`,
-  'force-delete-pod': (leader) => `deleted the pod ${leader} without the time to hand over`,
+  'force-delete-pod': (leader) => `deleted the pod ${leader} without a grace period`,
 }
 
 /**
- * Plays the scenario on the leader. Rejects with an `OperationError`; a switchover that the leader has not begun with is taken back
- * then.
+ * Runs the scenario on the leader. Rejects with an `OperationError`. A switchover that the leader has not started is withdrawn then.
  */
 export async function act(
   scenario: Scenario,

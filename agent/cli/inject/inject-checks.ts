@@ -6,7 +6,7 @@ import { PROGRAM_DIR, TOKEN_DIR, VOLUMES } from '../manifests/pod-spec.ts'
 import type { Workload } from '../manifests/workload.ts'
 import type { InjectOptions } from './inject-command.ts'
 
-/** Throws `FatalError` if two LangFlows could act at once, or the pod would not start. */
+/** Throws `FatalError` if two LangFlows could act at the same time, or if the pod would not start. */
 export function refuseUnfit(workload: Workload, options: InjectOptions): void {
   const [reason] = reasonsAgainst(workload, options)
   if (reason !== undefined) throw unfit(workload.manifest, reason)
@@ -21,12 +21,12 @@ function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<
   const { langflow, container } = workload
   if (asList(langflow.command).length > 0) return
   if (options.entrypoint === null)
-    yield `its container ${container} has no command, and its image's own command is unknown: name it with --entrypoint, such as --entrypoint 'langflow run'`
+    yield `its container ${container} has no command, and inject cannot read the image's own command: set it with --entrypoint, such as --entrypoint 'langflow run'`
   else if (options.entrypoint.length + asList(langflow.args).length === 0)
-    yield `its container ${container} has neither command nor args: name the command with --entrypoint, such as --entrypoint 'langflow run'`
+    yield `its container ${container} has neither command nor args: set the command with --entrypoint, such as --entrypoint 'langflow run'`
 }
 
-/** Names that inject would give a second time. */
+/** Names that inject would use a second time. */
 function* takenNames({ pod, langflow, container }: Workload, options: InjectOptions): Generator<string> {
   const has = (list: unknown, name: string) => asList(list).some((one) => dig(one, 'name') === name)
   for (const name of ['install', 'agent'])
@@ -37,14 +37,14 @@ function* takenNames({ pod, langflow, container }: Workload, options: InjectOpti
       yield `it already has a volume named ${name}, which inject would add: rename it`
   for (const { name } of options.launcherVariables)
     if (has(langflow.env, name))
-      yield `its container ${container} already has a variable ${name}, which inject would add: remove it, or leave the flag out`
+      yield `its container ${container} already has a variable ${name}, which inject would add: remove the variable, or the flag`
 }
 
-/** Directories that images have, and need as they are. */
+/** Directories of images that no volume may hide. */
 const OF_IMAGES =
   /^\/((app|bin|boot|etc|home|lib|lib64|media|mnt|opt|root|run|sbin|srv|tmp|usr|var)?|(usr|var)\/\w+|(dev|proc|sys)(\/.*)?)$/
 
-/** Directories that a volume would hide, or show to others. */
+/** Directories that a volume would hide, or share with other containers. */
 function* takenPaths({ langflow, container }: Workload, options: InjectOptions): Generator<string> {
   const { socketDir, stateDir } = options
   for (const mount of asList(langflow.volumeMounts)) {
@@ -54,15 +54,15 @@ function* takenPaths({ langflow, container }: Workload, options: InjectOptions):
   }
   for (const dir of [socketDir, stateDir])
     if (OF_IMAGES.test(dir))
-      yield `a volume for --socket or --state-dir would hide the files in ${dir}: give it a directory of its own, such as /run/langflow-leader`
+      yield `a volume for --socket or --state-dir would hide the files in ${dir}: use a separate directory, such as /run/langflow-leader`
   const own = [socketDir, stateDir, PROGRAM_DIR, TOKEN_DIR]
   for (const [i, dir] of own.entries())
     for (const other of own.slice(i + 1))
       if (isWithin(dir, other) || isWithin(other, dir))
-        yield `the directories ${dir} and ${other} of --socket, --state-dir, program and token overlap: give each its own`
+        yield `the directories ${dir} and ${other} of --socket, --state-dir, program and token overlap: use separate directories`
 }
 
-/** `/var/run` is `/run` in most images. */
+/** In most images, `/var/run` is a link to `/run`. */
 function isWithin(path: string, dir: string): boolean {
   const [inner, outer] = [path, dir].map((one) => `${one.replace(/^\/var\/run\//, '/run/')}/`)
   return inner!.startsWith(outer!)
@@ -72,28 +72,28 @@ function isWithin(path: string, dir: string): boolean {
 function* takenPorts({ pod, container, port }: Workload, options: InjectOptions): Generator<string> {
   const own = [options.port, ...(options.traffic === 'front' ? [options.frontPort] : [])]
   if (own.includes(port))
-    yield `its container ${container} listens on port ${port}, which the agent needs: give it another`
+    yield `its container ${container} listens on port ${port}, which the agent requires: change the port of one of them`
   for (const { name, ports } of [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields))
     for (const used of asList(ports).map((one) => asNumber(dig(one, 'containerPort'))))
       if (used !== null && own.includes(used))
-        yield `its container ${name} has port ${used}, which the agent needs: give it another`
+        yield `its container ${name} has port ${used}, which the agent requires: change the port of one of them`
 }
 
-/** The containers beside LangFlow that lose the API server's token: a sentence without its subject. */
+/** A warning that containers beside LangFlow lose the token for the API server. The caller adds the object's name. */
 export function* lossesOf({ pod, container }: Workload): Generator<string> {
   if (pod.automountServiceAccountToken === false) return
   const sidecars = asList(pod.initContainers).filter((one) => dig(one, 'restartPolicy') === 'Always')
   const names = [...asList(pod.containers), ...sidecars].map((one) => asText(dig(one, 'name')))
   const others = names.filter((name) => name !== container).join(' and ')
   if (others !== '')
-    yield `the API server's token is no longer mounted into ${others}: mount a projected one if it is needed there`
+    yield `the token for the API server is no longer mounted into ${others}: if it is required there, mount a projected token`
 }
 
-/** Pods that run without an agent act beside those with one: a sentence without its subject. */
+/** A warning that pods without an agent run beside pods with an agent. The caller adds the object's name. */
 export function runningPodsOf({ value }: Manifest): string[] {
   const running = asNumber(dig(value, 'status', 'replicas')) ?? 0
   if (running === 0) return []
   return [
-    `it has ${running} running ${running === 1 ? 'pod' : 'pods'}: scale it to 0 before you apply this, and back afterwards, since pods with an agent and pods without one act at once`,
+    `it has ${running} running ${running === 1 ? 'pod' : 'pods'}: scale it to 0 before you apply this and back afterwards, because pods without an agent act beside the leader`,
   ]
 }

@@ -27,29 +27,29 @@ import { addFilenames, readFilenames } from '../manifests/filename-option.ts'
 import { AGENT_PORT, FRONT_PORT, GRACE_SPARE_MS } from '../manifests/pod-spec.ts'
 
 const INJECTION_SETTINGS = group('Injection', {
-  uninject: onOff('take out what inject put in'),
-  container: optional('<name>', 'the one that runs LangFlow', "LangFlow's container", parseNamespace),
+  uninject: onOff('remove the changes that inject made'),
+  container: optional('<name>', 'the container that runs LangFlow', "the name of LangFlow's container", parseNamespace),
   entrypoint: {
     argument: '<command>',
-    about: 'what the image starts, such as "langflow run", for templates without a command',
+    about: 'the command of the image, such as "langflow run"; required for a container without a command',
     parse: (text: string): readonly string[] => splitWords(text),
   },
   image: setting('<image>', `langflow-leader:${VERSION}`, "the agent's image", parseImage),
 })
 
-// Identity and front's address are each replica's own, and the Lease is where the pods are.
+// Each replica has its own identity and front address, and the Lease is in the namespace of the pods.
 const { identity: _i, frontAddress: _a, leaseNamespace: _n, ...OF_AGENT } = AGENT_SETTINGS
 const { fallback: _f, ...LEASE_NAME } = OF_AGENT.leaseName
 const { fallback: _g, ...TARGET } = OF_AGENT.target
 
-/** The flags that the agents get as variables. */
+/** The flags that inject passes to the agents as variables. */
 const PASSED_SETTINGS = {
   ...OF_AGENT,
   leaseName: { ...LEASE_NAME, otherwise: "<workload's name>-leader", parse: parseObjectName },
-  // A path in the agent's container can't be checked here.
+  // inject cannot check a path in the agent's container.
   kubeconfig: { ...OF_AGENT.kubeconfig, otherwise: 'in-cluster', parse: (text: string) => text },
-  target: { ...TARGET, otherwise: 'http://127.0.0.1 and the port where LangFlow listens' },
-  peers: { ...OF_AGENT.peers, otherwise: "<workload's name>-members, a Service that is added" },
+  target: { ...TARGET, otherwise: "http://127.0.0.1 and LangFlow's port" },
+  peers: { ...OF_AGENT.peers, otherwise: "<workload's name>-members, a Service that inject adds" },
   listen: { ...OF_AGENT.listen, parse: (text: string) => parsePodPort(text, AGENT_PORT) },
   frontListen: { ...OF_AGENT.frontListen, parse: (text: string) => parsePodPort(text, FRONT_PORT) },
 }
@@ -61,9 +61,9 @@ export function addInject(program: Command): void {
     .command('inject')
     .description('add leader election to the manifests of an existing LangFlow')
   addExamples(command, [
-    ['What a chart renders, on its way to the cluster', '< rendered.yaml | kubectl apply -f -'],
-    ['One file, with a standby that takes over in 2 s', '-f langflow.yaml --standby warm'],
-    ['Take it out again', '-f injected.yaml --uninject'],
+    ["Change a chart's output, and apply it", '< rendered.yaml | kubectl apply -f -'],
+    ['Change one file, with a standby that takes over in 2 s', '-f langflow.yaml --standby warm'],
+    ['Remove the changes', '-f injected.yaml --uninject'],
   ])
   addFlags(addFilenames(command), INJECT_SETTINGS)
   const [, uninject, ...others] = command.options
@@ -81,10 +81,10 @@ export function addInject(program: Command): void {
   })
 }
 
-/** `options`: `null` to take everything out. Ends with a usage error. */
+/** The files and the options; `options` is `null` for --uninject. Throws a usage error for a wrong value. */
 function readOptions(command: Command) {
   const files = readFilenames(command)
-  if (files === null && process.stdin.isTTY) command.error('name a file with -f, or pipe manifests in')
+  if (files === null && process.stdin.isTTY) command.error('missing manifests: name a file with -f, or pipe manifests to standard input')
   const values = readFlags(command, INJECT_SETTINGS)
   const problem = values.uninject ? null : conflictIn(values)
   if (problem !== null) command.error(problem)
@@ -97,38 +97,38 @@ interface Variable {
   readonly value: string
 }
 
-/** Variables that follow from the workload, or decide on more than a variable. */
+/** Variables that inject itself derives from the workload or from another flag. */
 const OWN = new Set(['LEADER_LEASE_NAME', 'LEADER_TRAFFIC'])
 const SHARED = new Set(Object.keys(SHARED_SETTINGS).map((key) => variableOf(flagOf(key))))
 
-/** How a LangFlow is wrapped. */
+/** The options of an injection. */
 export type InjectOptions = ReturnType<typeof optionsOf>
 
 function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Variable[]) {
   const { container, entrypoint, image, leaseName, traffic, stateDir } = values
-  // A terminating front goes on with the requests that it holds.
+  // A terminating front still forwards the requests that it holds.
   const holdMs = traffic === 'front' ? values.holdTimeoutMs : 0
   const endMs = values.drainTimeoutMs + values.stopTimeoutMs + holdMs + GRACE_SPARE_MS
   return {
-    /** LangFlow's; `null`: the one that looks like it. */
+    /** LangFlow's container; `null` to find it by its name, image or command. */
     container,
-    /** What the image starts; `null`: unknown. */
+    /** The command of the image; `null` if unknown. */
     entrypoint,
     image,
-    /** `null`: by the workload's name. */
+    /** `null` to derive it from the workload's name. */
     leaseName,
     traffic,
     stateDir,
-    /** Where LangFlow listens; `null`: where its manifest says. */
+    /** LangFlow's port; `null` to read it from the manifest. */
     targetPort: values.target?.port ?? null,
     agentVariables: typed.filter(({ name }) => !OWN.has(name)) as readonly Variable[],
     launcherVariables: typed.filter(({ name }) => SHARED.has(name)) as readonly Variable[],
-    /** Where the agents listen. */
+    /** The agents' port. */
     port: values.listen.port,
     frontPort: values.frontListen.port,
     /** The directory of the socket between agent and launcher. */
     socketDir: dirname(values.socket),
-    /** The least time that a pod has to end. */
+    /** The least terminationGracePeriodSeconds of the pod. */
     graceSeconds: Math.ceil(endMs / 1000),
   }
 }
@@ -137,13 +137,13 @@ function parsePodPort(text: string, usual: number) {
   const listen = parseListen(text)
   if (listen.host !== null || listen.port === 0)
     throw new Error(
-      `others ask the pod's own address: leave the host out and name a port, such as ${formatListen({ host: null, port: listen.port || usual })}`,
+      `other programs connect to the pod's address: remove the host and set a port, such as ${formatListen({ host: null, port: listen.port || usual })}`,
     )
   return listen
 }
 
 function parseImage(text: string): string {
   if (!/^[a-z0-9][\w./:@-]{0,511}$/.test(text))
-    throw new Error('use an image as a pod names it, such as registry.example.org/langflow-leader:0.1.0')
+    throw new Error('use the name of an image, such as registry.example.org/langflow-leader:0.1.0')
   return text
 }

@@ -11,17 +11,20 @@ import { ADDED_FOR, editsFor, leadToFront, objectsFor } from './workload-edits.t
 
 export interface Injected {
   readonly text: string
-  /** What was put in, or taken out, and where: a line each. */
+  /** The changes, one line for each object. */
   readonly summary: readonly string[]
-  /** One sentence each, with the code of its rule where it has one. */
+  /** One sentence each, with the code if the warning comes from a rule of `check`. */
   readonly warnings: readonly string[]
 }
 
-/** Wraps each LangFlow of the stream, anew where it was wrapped already. Changes the stream. Throws `FatalError`. */
+/**
+ * Adds agent and launcher to each LangFlow of the stream. Earlier injections are undone first. Changes the stream. Throws
+ * `FatalError`.
+ */
 export function inject(stream: ManifestStream, options: InjectOptions): Injected {
   const { manifests, changed } = strip(stream)
   const wrapped = new Set(changed.map(placeOf))
-  const owners = new Map(manifests.map((manifest) => [placeOf(manifest), 'the stream itself']))
+  const owners = new Map(manifests.map((manifest) => [placeOf(manifest), 'the stream']))
   const result = [...manifests]
   const summary: string[] = []
   const warnings: string[] = []
@@ -34,7 +37,7 @@ export function inject(stream: ManifestStream, options: InjectOptions): Injected
 
     const added = objectsFor(workload, options).map(manifestOf)
     claim(workload, added, owners)
-    // Before the workload that needs them, and after what they may need themselves, such as its namespace.
+    // The added objects stand before the workload, which requires them, and after objects such as the namespace.
     result.splice(result.indexOf(manifest), 0, ...added)
 
     const services = options.traffic === 'front' ? servicesOf(workload, manifests) : []
@@ -50,7 +53,7 @@ export function inject(stream: ManifestStream, options: InjectOptions): Injected
   return { text: textOf(result, stream), summary, warnings }
 }
 
-/** Takes out of the stream all that `inject` put in. Changes the stream. Throws `FatalError`. */
+/** Removes from the stream all changes that `inject` made. Changes the stream. Throws `FatalError`. */
 export function uninject(stream: ManifestStream): Injected {
   const { manifests, changed, added } = strip(stream)
   const summary = [
@@ -59,12 +62,12 @@ export function uninject(stream: ManifestStream): Injected {
   ]
   const warnings =
     summary.length === 0
-      ? ['nothing in this stream was put in by inject']
+      ? ['this stream has no changes by inject']
       : changed.flatMap((one) => titled(one, runningPodsOf(one)))
   return { text: textOf(manifests, stream), summary, warnings }
 }
 
-/** The stream without what `inject` put in, and what of it was changed or added by `inject`. */
+/** The stream without the changes of `inject`, and the objects that `inject` had changed or added. */
 function strip({ objects }: ManifestStream) {
   const annotated = (name: string) => (manifest: Manifest) =>
     name in asFields(dig(manifest.value, 'metadata', 'annotations'))
@@ -76,7 +79,7 @@ function strip({ objects }: ManifestStream) {
   return { manifests, changed, added }
 }
 
-/** Refuses objects that are there already: two LangFlows must not share a Lease or a selector. */
+/** Throws if an object to be added exists already: two LangFlows must not share a Lease or a selector. */
 function claim({ manifest }: Workload, added: readonly Manifest[], owners: Map<string, string>): void {
   for (const one of added) {
     const place = placeOf(one)
@@ -84,18 +87,18 @@ function claim({ manifest }: Workload, added: readonly Manifest[], owners: Map<s
     if (owner !== undefined)
       throw unfit(
         manifest,
-        `it would need a ${titleOf(one)}, which ${owner} already has: ${one.kind === 'Lease' ? 'choose another --lease-name, or inject each LangFlow on its own' : 'rename one of them'}`,
+        `it requires a ${titleOf(one)}, but ${owner} already has one: ${one.kind === 'Lease' ? 'set another --lease-name, or inject each LangFlow separately' : 'rename one of them'}`,
       )
     owners.set(place, titleOf(manifest))
   }
 }
 
-/** Edits an object, and says where; an object without edits stays as it is. */
+/** Edits an object, and returns a line with the changed places. An object without edits stays unchanged. */
 function changedIn(manifest: Manifest, edits: readonly Edit[]): string[] {
   return edits.length === 0 ? [] : [`${titleOf(manifest)}: changed ${edit(manifest, edits).join(', ')}`]
 }
 
-/** What the rules of `check` find in the result. What can't be seen in a stream is not worth a warning. */
+/** The findings of `check` in the result, without those that a stream cannot decide. */
 function brokenRules(manifests: readonly Manifest[], container: string | null): string[] {
   return check(factsOf(manifests, container)).flatMap(({ code, findings }) =>
     findings

@@ -3,23 +3,23 @@ import { VERSION } from '../../version.ts'
 import { asList, dig, type Fields, isFields, type Manifest, unfit } from '../manifests/manifest.ts'
 
 const PATH = z.array(z.union([z.string(), z.object({ name: z.string() })]))
-/** Through maps by their keys, and to an item of a list by its `name`, since its place may change. */
+/** A path through maps by their keys, and through lists by the `name` of an item, because its index may change. */
 export type Path = z.infer<typeof PATH>
 
-/** Gives a key a value, or puts something at the head of its list. With neither, the key is removed. */
+/** Sets a key to a value (`to`), or adds items at the head of its list (`head`). Without either, the key is removed. */
 export interface Edit {
   readonly path: Path
   readonly to?: unknown
   readonly head?: readonly (string | { readonly name: string })[]
 }
 
-/** The annotation in which an object keeps what was changed in it, and what was there before. */
+/** The annotation that records the changes of an object, with the earlier values. */
 export const RECORD = 'langflow-leader/injected'
 const CHANGE = z.object({
   path: PATH,
-  /** The value of the key; absent if the key was. */
+  /** The earlier value; absent if the key was absent. */
   before: z.optional(z.unknown()),
-  /** Put at the head of the list: words, or the names of items. */
+  /** The items that were added at the head of the list: words, or the names of items. */
   head: z.optional(z.array(z.string())),
   /** The key was removed. */
   removed: z.optional(z.boolean()),
@@ -27,7 +27,7 @@ const CHANGE = z.object({
 type Change = z.infer<typeof CHANGE>
 const CONTENT = z.object({ version: z.string(), changes: z.array(CHANGE) })
 
-/** Edits an object, and keeps in its annotations what it takes to undo that. Returns the changed places. Throws `FatalError`. */
+/** Edits an object, and records the changes in an annotation, for `undo`. Returns the changed places. Throws `FatalError`. */
 export function edit(manifest: Manifest, edits: readonly Edit[]): readonly string[] {
   const changes = edits.flatMap((one) => apply(manifest, one))
   const metadata = mapAt(manifest, ['metadata'])
@@ -55,7 +55,7 @@ function apply(manifest: Manifest, { path, to, head }: Edit): Change[] {
   return [{ path, ...before, removed: true }]
 }
 
-/** Undoes what the object's record says, and removes the record. Later changes of others stay. Throws `FatalError`. */
+/** Undoes the changes in the object's record, and removes the record. Later changes by others stay. Throws `FatalError`. */
 export function undo(manifest: Manifest): void {
   const changes = readRecord(manifest)
   const annotations = mapAt(manifest, ['metadata', 'annotations'])
@@ -70,7 +70,7 @@ function readRecord({ value, ...manifest }: Manifest): readonly Change[] {
   } catch {
     throw unfit(
       manifest,
-      `can't restore it, since its annotation ${RECORD} is damaged or of another version: remove what inject added with the version that added it, or by hand`,
+      `cannot restore it, because its annotation ${RECORD} is damaged or of another version: run inject --uninject of the version that changed it, or remove the changes by hand`,
     )
   }
 }
@@ -86,7 +86,7 @@ function undoChange(manifest: Manifest, { path, head, removed = false, ...saved 
   else if (!removed || !(key in map)) map[key] = saved.before
 }
 
-/** Words only if all stand at the head; items wherever they are. */
+/** The list without these items. Words are removed only if they are still at the head, named items at any place. */
 function without(list: readonly unknown[], head: readonly string[]): unknown[] {
   if (head.every((word, i) => list[i] === word)) return list.slice(head.length)
   return list.filter((item) => !head.some((name) => dig(item, 'name') === name))
@@ -98,11 +98,11 @@ function mapAt(manifest: Manifest, path: Path): Fields {
       typeof step === 'string' ? dig(at, step) : asList(at).find((item) => dig(item, 'name') === step.name),
     manifest.value,
   )
-  if (!isFields(map)) throw unfit(manifest, `it has no ${shown(path)}, which inject changes or has changed`)
+  if (!isFields(map)) throw unfit(manifest, `it has no ${shown(path)}, which inject changes: add it`)
   return map
 }
 
-/** The changed place as people write it, below the pod if it is in the pod: `containers[langflow].command`. */
+/** A path for people, relative to the pod if it is in the pod: `containers[langflow].command`. */
 function shown(path: Path): string {
   return path
     .map((step) => (typeof step === 'object' ? `[${step.name}]` : `.${step}`))

@@ -17,13 +17,13 @@ import type { Edit, Path } from './injection-record.ts'
 
 const POD: Path = ['spec', 'template', 'spec']
 
-/** What is changed in the workload's manifest. */
+/** The changes of the workload's manifest. */
 export function* editsFor(workload: Workload, options: InjectOptions): Generator<Edit> {
   yield* inContainer(workload, options)
   yield* inPod(workload, options)
   const { manifest, spec, replicas } = workload
   if (manifest.kind !== 'Deployment' || options.traffic !== 'readiness') return
-  // Exactly one pod is ever Ready: a surge would wait for a second one that never comes.
+  // Only the leader's pod is Ready. A rollout with a surge would wait forever for a second Ready pod.
   const rollingUpdate = { maxSurge: 0, maxUnavailable: Math.max(1, replicas - 1) }
   const strategy = { type: 'RollingUpdate', rollingUpdate }
   if (!isDeepStrictEqual(spec.strategy, strategy)) yield { path: ['spec', 'strategy'], to: strategy }
@@ -44,8 +44,8 @@ function* inContainer(workload: Workload, options: InjectOptions): Generator<Edi
 }
 
 /**
- * A name of LangFlow's port leads to the front from now on. It stays in LangFlow's container: Kubernetes before 1.33 does not
- * find the ports of native sidecars by name, nor does every engine of NetworkPolicies.
+ * Points the names of LangFlow's port to the front. The port stays in LangFlow's container, because Kubernetes before 1.33 and some
+ * implementations of NetworkPolicy do not resolve names of ports in native sidecars.
  */
 function* toFront(workload: Workload, frontPort: number, ports: Path): Generator<Edit> {
   const names = namesOf(workload)
@@ -55,32 +55,32 @@ function* toFront(workload: Workload, frontPort: number, ports: Path): Generator
   yield { path: ports, head: [added] }
 }
 
-/** Has a Service that leads to LangFlow's port by its number lead to the front. */
+/** Points a Service that uses the number of LangFlow's port to the front. */
 export function* leadToFront(service: Manifest, workload: Workload, frontPort: number): Generator<Edit> {
-  // The clients of a headless Service ask the pods themselves.
+  // The clients of a headless Service choose the port themselves.
   if (dig(service.value, 'spec', 'clusterIP') === 'None') return
   const ports = asList(dig(service.value, 'spec', 'ports'))
   const targetPort = frontPortName(workload) ?? frontPort
   const led = ports.filter((port) => (dig(port, 'targetPort') ?? dig(port, 'port')) === workload.port)
   if (led.some((port) => asText(dig(port, 'name')) === ''))
-    // A port without a name is the only one.
+    // A Service with a port without a name has only that port.
     yield { path: ['spec', 'ports'], to: ports.map((port) => ({ ...asFields(port), targetPort })) }
   else
     for (const port of led)
       yield { path: ['spec', 'ports', { name: asText(dig(port, 'name')) }, 'targetPort'], to: targetPort }
 }
 
-/** The name by which Services find the front; `null`: only its number, since another port has the usual name. */
+/** The name of the front's port for Services; `null` if another port has the usual name, so that Services use the number. */
 function frontPortName(workload: Workload): string | null {
   const [name] = namesOf(workload)
   if (name !== undefined) return name
-  // A Service leads to the first port of that name that any container of the pod has.
+  // A Service uses the first port of that name in any container of the pod.
   const { containers, initContainers } = workload.pod
   const ports = [...asList(containers), ...asList(initContainers)].flatMap((one) => asList(dig(one, 'ports')))
   return ports.some((port) => dig(port, 'name') === SERVICE_PORT) ? null : SERVICE_PORT
 }
 
-/** The names that LangFlow's port has in its container. */
+/** The names of LangFlow's port in its container. */
 function namesOf({ langflow, port }: Workload): string[] {
   const own = asList(langflow.ports).filter((one) => dig(one, 'containerPort') === port)
   return own.map((one) => asText(dig(one, 'name'))).filter((name) => name !== '')
@@ -109,11 +109,11 @@ function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
     yield { path: [...POD, 'automountServiceAccountToken'], to: false }
   if (!ownAccount) return
   yield { path: [...POD, 'serviceAccountName'], to: names.account }
-  // The API server fills in the old name of this field, and takes the account from there when the new one is removed.
+  // The API server also fills in this deprecated field, and uses its value if serviceAccountName is removed.
   yield { path: [...POD, 'serviceAccount'], to: names.account }
 }
 
-/** The agent's variables: those that follow from the workload, unless they were given, and the given ones. */
+/** The agent's variables: the given ones, and the others as they follow from the workload. */
 function variables({ names, port }: Workload, { traffic, agentVariables, ...options }: InjectOptions) {
   const own = [
     { name: 'LEADER_PEERS', value: `${names.members}:${options.port}` },
@@ -125,10 +125,10 @@ function variables({ names, port }: Workload, { traffic, agentVariables, ...opti
   return [...own.filter(({ name }) => !given.has(name)), ...agentVariables]
 }
 
-/** The annotation of objects that are there for a LangFlow only. Unlike labels, Helm leaves it alone. */
+/** The annotation of objects that inject adds for a LangFlow. Helm changes labels, but not this annotation. */
 export const ADDED_FOR = 'langflow-leader/injected-for'
 
-/** The objects that the replicas need beside their pods, in the order in which they are applied. */
+/** The objects that the replicas require beside their pods, in the order of their application. */
 export function objectsFor(
   { manifest, names, ownAccount, ...workload }: Workload,
   { port }: Pick<InjectOptions, 'port'>,

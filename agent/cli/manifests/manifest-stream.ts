@@ -5,18 +5,18 @@ import { parseAllDocuments, stringify, type Tags, type YAMLParseError } from 'ya
 import { FatalError } from '../../exit.ts'
 import { type Fields, isFields } from './manifest.ts'
 
-/** The objects of manifests in their order. A List stands for its items. */
+/** The objects of manifests in their order. A List is replaced by its items. */
 export interface ManifestStream {
   readonly objects: Fields[]
-  /** Whether they were read as JSON, and are written as JSON. */
+  /** Whether the input was JSON. The output has the same format. */
   readonly isJson: boolean
 }
 
-/** kubectl reads YAML 1.1 without its times, and with the octal numbers of YAML 1.2. */
+/** As kubectl reads YAML: YAML 1.1 without timestamps, and with the octal numbers of YAML 1.2. */
 const READING = {
   version: '1.1',
   uniqueKeys: false,
-  // The schema of a CRD has numbers that a JavaScript number cannot hold.
+  // The schema of a CRD may have integers that exceed JavaScript's safe integers.
   intAsBigInt: true,
   logLevel: 'error',
   customTags: (tags: Tags) => [
@@ -32,12 +32,12 @@ const READING = {
   ],
 } as const
 
-/** Go takes this for a number, since it ignores underscores. */
+/** Go reads these texts as numbers, because it ignores underscores. */
 const NUMBER_OF_GO = /^[-+]?[\d_.]+([box][\da-f_]+|e[-+\d_]+)?$/i
-/** YAML 1.1 takes these for line breaks, or refuses them. */
+/** YAML 1.1 reads these characters as line breaks, or refuses them. */
 const UNPRINTABLE = /[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]/g
 
-/** Text that a reader of YAML 1.1 or 1.2 takes for something else is quoted. */
+/** Quotes each text that a reader of YAML 1.1 or 1.2 would not read as a text. */
 const WRITING = {
   compat: 'yaml-1.1',
   lineWidth: 0,
@@ -62,13 +62,13 @@ const AS_JSON = {
 
 const STDIN = '-'
 
-/** Reads files in their order, `-` as standard input. Throws `FatalError`. */
+/** Reads files in the given order; `-` is standard input. Throws `FatalError`. */
 export async function readStream(files: readonly string[]): Promise<ManifestStream> {
   const streams: ManifestStream[] = []
   for (const file of files) {
     const name = file === STDIN ? 'standard input' : file
     const read = file === STDIN ? await readAll(process.stdin) : readFile(file)
-    // UTF-16 without a byte order mark is valid UTF-8 in which every second character is NUL.
+    // UTF-16 without a byte order mark is valid UTF-8, but contains NUL.
     if (!isUtf8(read) || read.includes(0)) throw new FatalError(`${name} is not UTF-8 text: save it as UTF-8`)
     streams.push(parseStream(new TextDecoder().decode(read), name))
   }
@@ -86,12 +86,12 @@ function readFile(file: string): Buffer {
   }
 }
 
-/** Throws `FatalError` with the name and the line where the YAML is broken. */
+/** Parses YAML or JSON. Throws `FatalError` with the name and the line of a syntax error. */
 export function parseStream(text: string, name: string): ManifestStream {
   const values = valuesIn(text, name).filter((value) => value !== null)
   const other = values.find((value) => !isFields(value))
   if (other !== undefined)
-    throw new FatalError(`${name}: a document is no Kubernetes object: ${JSON.stringify(other)}: remove it`)
+    throw new FatalError(`${name}: the document ${JSON.stringify(other)} is not a Kubernetes object: remove it`)
   const objects = (values as Fields[]).flatMap((value) => {
     const items = value.kind === 'List' ? value.items : null
     return Array.isArray(items) ? items.filter(isFields) : [value]
@@ -110,13 +110,13 @@ function valuesIn(text: string, name: string): unknown[] {
     const line = linePos?.[0].line
     const place = line === undefined ? name : `${name}, line ${line}`
     const isTemplate = text.split('\n')[(line ?? 0) - 1]?.includes('{{')
-    const advice = isTemplate ? ': it is a template, render it first (helm template)' : ''
+    const advice = isTemplate ? ': this line is a template: render it first, such as with helm template' : ''
     const [what = ''] = message.replace(/ at line \d+, column \d+:?\s[\s\S]*$/, '').split('\n')
     throw new FatalError(`${place}: not valid YAML: ${what}${advice}`, { cause: error })
   }
 }
 
-/** A copy in which aliases share nothing, so that a change is made only where it is meant, and numbers are numbers if possible. */
+/** A copy without shared aliases, so that an edit changes one place only. Integers become numbers if they are safe integers. */
 function plain(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(plain)
   if (value instanceof Uint8Array) return Buffer.from(value).toString()

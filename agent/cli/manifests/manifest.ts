@@ -1,11 +1,11 @@
 import { FatalError } from '../../exit.ts'
 
-/** One object, of a stream or as the API server sends it. */
+/** An object of a stream or from the API server. */
 export interface Manifest {
   readonly value: Fields
   readonly kind: string
   readonly name: string
-  /** `null`: the namespace that the stream is applied to. */
+  /** `null` for the namespace to which the stream is applied. */
   readonly namespace: string | null
 }
 
@@ -22,12 +22,12 @@ export function titleOf({ kind, name }: { readonly kind: string; readonly name: 
   return `${kind}/${name}`
 }
 
-/** Why an object can't be handled: a sentence whose subject is the object. */
+/** An error about an object. The sentence refers to the object as "it". */
 export function unfit(manifest: Pick<Manifest, 'kind' | 'name'>, sentence: string): FatalError {
   return new FatalError(`${titleOf(manifest)}: ${sentence}`)
 }
 
-/** Manifests come from outside: the type of a value is unknown until it was looked at. */
+/** The types of values in a manifest are unknown until they are checked. */
 export type Fields = Record<string, unknown>
 
 export function isFields(value: unknown): value is Fields {

@@ -1,37 +1,39 @@
 import { asFields, asList, asNumber, type Fields } from './manifest.ts'
 
 /*
- * What every pod has beside LangFlow itself: the source for `inject`, and for `deploy/base`, which
- * test/deploy/pod-spec.test.ts compares with it.
+ * The parts of a pod beside LangFlow. `inject` adds them, and test/deploy/pod-spec.test.ts compares `deploy/base` with them.
  */
 
 export const PROGRAM_DIR = '/opt/langflow-leader'
 export const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount'
 export const AGENT_PORT = 8090
 export const FRONT_PORT = 8091
-/** The port of LangFlow's container that Services lead to: the front's where there is one, else LangFlow's. */
+/** The name of the port to which Services lead: the front's port in front mode, else LangFlow's. */
 export const SERVICE_PORT = 'http'
 
-/** What the readiness probe asks, in each way to reach only the leader. */
+/** The path of the readiness probe for each traffic mode. */
 export const READY_PATH = { readiness: '/readyz', front: '/frontz' } as const
 export type Traffic = keyof typeof READY_PATH
-/** A gate closes at once; a front holds, and a warm takeover of 1 to 2 s is not to take its pod from the endpoints and back. */
+/**
+ * The failureThreshold of the readiness probe. A closed gate must take effect immediately. A front holds requests, so its pod stays in
+ * the endpoints during a warm takeover of 1 to 2 s.
+ */
 const NOT_READY_AFTER = { readiness: 1, front: 3 } as const
 
-/** What a pod has to end beside the time to drain and to stop, in milliseconds. */
+/** The time that a pod gets for its end in addition to draining and stopping, in milliseconds. */
 export const GRACE_SPARE_MS = 10_000
 
-/** What LangFlow's own command is put behind: the launcher is PID 1. */
+/** The words before LangFlow's own command, which make the launcher PID 1. */
 export const LAUNCH = [
   `${PROGRAM_DIR}/node`,
-  // On SIGUSR1, which any flow can send, Node would let itself be debugged.
+  // Any flow can send SIGUSR1, on which Node would start its debugger.
   '--disable-sigusr1',
   `${PROGRAM_DIR}/langflow-leader.mjs`,
   'launch',
   '--',
 ] as const
 
-/** In LangFlow's container: read-only, so that no flow can replace the socket or the program. */
+/** The mounts of LangFlow's container. They are read-only, so that no flow can replace the socket or the program. */
 export function mounts(socketDir: string) {
   return [
     { name: 'program', mountPath: PROGRAM_DIR, readOnly: true },
@@ -40,10 +42,10 @@ export function mounts(socketDir: string) {
 }
 
 const STARTUP = { periodSeconds: 1, failureThreshold: 60 } as const
-/** What does not answer does not react to SIGTERM either: the pod's own grace would only be lost time. */
+/** A container that does not answer does not react to SIGTERM either, so the pod's full grace period would be lost time. */
 const LIVENESS = { periodSeconds: 5, timeoutSeconds: 3, terminationGracePeriodSeconds: 5 } as const
 
-/** Of LangFlow's container, asked of the agent about the launcher: never about leadership. */
+/** The probes of LangFlow's container. They ask the agent whether the launcher answers, and do not depend on leadership. */
 export function probes(port: number) {
   const httpGet = { path: '/workloadz', port }
   return { startup: { httpGet, ...STARTUP }, liveness: { httpGet, ...LIVENESS } } as const
@@ -65,7 +67,7 @@ export const VOLUMES = [
   },
 ] as const
 
-/** What the agent is told about its pod. A Deployment's pods have the first hash, a StatefulSet's the second. */
+/** The agent's variables about its pod. A Deployment's pods have the first hash, a StatefulSet's pods the second. */
 const POD_FIELDS = {
   POD_NAME: 'metadata.name',
   POD_UID: 'metadata.uid',
@@ -74,10 +76,10 @@ const POD_FIELDS = {
   CONTROLLER_REVISION_HASH: "metadata.labels['controller-revision-hash']",
 } as const
 
-/** The hash of a Rollout's pods. */
+/** The label with the template hash of a Rollout's pods. */
 const ROLLOUT_HASH = "metadata.labels['rollouts-pod-template-hash']"
 
-/** Of each container. The pod's share of the Pod Security Standard "restricted" is `RESTRICTED_POD`. */
+/** The fields of the Pod Security Standard "restricted" for a container; `RESTRICTED_POD` has the fields for the pod. */
 export const RESTRICTED = {
   allowPrivilegeEscalation: false,
   readOnlyRootFilesystem: true,
@@ -86,7 +88,7 @@ export const RESTRICTED = {
 export const RESTRICTED_POD = { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } } as const
 
 const WITHOUT_FRONT = { requests: { cpu: '20m', memory: '96Mi' }, limits: { memory: '192Mi' } } as const
-/** A front is a process of its own, and its connections are buffers: what is hit by the limit is the agent as well. */
+/** The front is another process in the agent's container, and its connections need buffers. The limit applies to both processes. */
 const WITH_FRONT = { requests: { cpu: '50m', memory: '224Mi' }, limits: { memory: '512Mi' } } as const
 
 interface AgentParts {
@@ -94,7 +96,7 @@ interface AgentParts {
   readonly kind: string
   readonly image: string
   readonly securityContext: object
-  /** Beside `POD_FIELDS`. */
+  /** In addition to `POD_FIELDS`. */
   readonly variables: readonly { readonly name: string; readonly value: string }[]
   readonly traffic: Traffic
   readonly port: number
@@ -130,7 +132,7 @@ export function initContainers(parts: AgentParts) {
       ports: [{ name: 'agent', containerPort: port }],
       startupProbe: { httpGet: live, ...STARTUP },
       livenessProbe: { httpGet: live, ...LIVENESS },
-      // It closes by an answer: one that is late, on a busy node or in a crowd of clients, closes nothing.
+      // The gate closes by an answer with 503. A longer timeout keeps a slow answer, such as on a busy node, from closing it.
       readinessProbe: {
         httpGet: ready,
         periodSeconds: 1,
@@ -152,9 +154,9 @@ export function initContainers(parts: AgentParts) {
 const IMAGE_ID = 1000
 
 /**
- * As whom the added containers run, so that agent and launcher share a user or a group, and with it the socket: as LangFlow's
- * user where that is known. Where it is not, or is root, as which nothing of this program runs, LangFlow is given the agent's
- * group. Not by `fsGroup`: that would change who owns LangFlow's volumes. `supplementalGroups`: of the pod; `null`: as they are.
+ * The user of the added containers. Agent and launcher share the socket by a common user or group. If the manifest sets LangFlow's user,
+ * the agent runs as that user. If the user is unknown or root, LangFlow gets the agent's group, because the agent never runs as root.
+ * `fsGroup` would change the owner of LangFlow's volumes, so this uses the pod's `supplementalGroups`; `null` leaves them unchanged.
  */
 export function userFor(pod: Fields, langflow: Fields) {
   const shared = asFields(pod.securityContext)

@@ -20,7 +20,7 @@ interface Target {
   readonly container: string
 }
 
-/** The workloads of the stream that run LangFlow. `container`: the given name of its container. Throws `FatalError`. */
+/** The workloads of the stream that run LangFlow. `container`: the name of its container, if given. Throws `FatalError`. */
 export function findLangflows(manifests: readonly Manifest[], container: string | null): Target[] {
   for (const manifest of manifests) refuseForeign(manifest, container)
   const workloads = manifests.filter(isWorkload)
@@ -29,8 +29,8 @@ export function findLangflows(manifests: readonly Manifest[], container: string 
   if (targets.length > 0) return targets
   throw new FatalError(
     container === null
-      ? 'found no LangFlow: no Deployment, StatefulSet or Rollout has a container named langflow, an image whose name ends in langflow, or "langflow run" in its command; name its container with --container'
-      : `found no LangFlow: no Deployment, StatefulSet or Rollout has a container named ${container}; look at --container`,
+      ? 'found no LangFlow: no Deployment, StatefulSet or Rollout has a container named langflow, an image whose name ends in langflow, or "langflow run" in its command; set the name of the container with --container'
+      : `found no LangFlow: no Deployment, StatefulSet or Rollout has a container named ${container}; correct --container`,
   )
 }
 
@@ -55,16 +55,16 @@ function guessed(workloads: readonly Manifest[]): Target[] {
     const names = likely.map(({ name }) => name).join(' and ')
     throw unfit(
       manifest,
-      `the containers ${names} both look like LangFlow: name the right one with --container`,
+      `the containers ${names} both look like LangFlow: set the right one with --container`,
     )
   })
   if (targets.length > 0 || workloads.length !== 1) return targets
-  // A single container can only be LangFlow's, whatever it is called.
+  // A single container counts as LangFlow's, under any name.
   const containers = containersOf(workloads[0]!)
   return containers.length === 1 ? [{ manifest: workloads[0]!, container: asText(containers[0]!.name) }] : []
 }
 
-/** Charts name the containers of several workloads alike, LangFlow's and its frontend's. */
+/** Some charts use the same container name in several workloads, such as LangFlow and its frontend. */
 function named(workloads: readonly Manifest[], container: string): Target[] {
   const own = (manifest: Manifest) => containersOf(manifest).filter(({ name }) => name === container)
   const having = workloads.filter((manifest) => own(manifest).length > 0)
@@ -72,7 +72,7 @@ function named(workloads: readonly Manifest[], container: string): Target[] {
   return (likely.length > 0 ? likely : having).map((manifest) => ({ manifest, container }))
 }
 
-/** A LangFlow that can't be wrapped would act beside the leader. A Job that uses its image for something else would not. */
+/** Refuses a LangFlow that cannot have an agent: it would act beside the leader. A Job that runs another command is no LangFlow. */
 function refuseForeign(manifest: Manifest, container: string | null): void {
   if (isWorkload(manifest)) return
   const found = containersOf(manifest).find(
@@ -81,11 +81,11 @@ function refuseForeign(manifest: Manifest, container: string | null): void {
   if (found === undefined) return
   throw unfit(
     manifest,
-    `its container ${found.name} runs LangFlow, and only Deployments, StatefulSets (apps/v1) and Rollouts (argoproj.io/v1alpha1) can have an agent: make it one of them`,
+    `its container ${found.name} runs LangFlow, but only Deployments, StatefulSets (apps/v1) and Rollouts (argoproj.io/v1alpha1) can have an agent: use one of these kinds`,
   )
 }
 
-/** Argo Rollouts may take a template from another workload, which Argo scales to 0. */
+/** A Rollout may use the template of another workload, which Argo Rollouts scales to 0. */
 function refuseReference(manifest: Manifest, targets: readonly Target[]): void {
   const reference = dig(manifest.value, 'spec', 'workloadRef')
   const from = titleOf({ kind: asText(dig(reference, 'kind')), name: asText(dig(reference, 'name')) })
@@ -115,7 +115,7 @@ function runsLangflow({ command, args }: Fields): boolean {
   return /\blangflow(\.__main__)?\s+run\b/.test([...asList(command), ...asList(args)].join(' '))
 }
 
-/** By the name of its container or image, or by its command. */
+/** Whether the container's name, its image or its command is LangFlow's. */
 export function looksLikeLangflow(container: Fields): boolean {
   return (
     container.name === 'langflow' ||
@@ -131,10 +131,10 @@ export function repositoryOf({ image }: Fields): string {
     .replace(/:[^:/]*$/, '')
 }
 
-/** What wrapping or checking a LangFlow needs of its workload. */
+/** A workload as `inject` and `check` use it. */
 export type Workload = ReturnType<typeof readWorkload>
 
-/** `leaseName`, `targetPort`: as given; `null`: they follow from the workload. */
+/** Reads a workload. If `leaseName` or `targetPort` is `null`, it follows from the workload. */
 export function readWorkload(
   { manifest, container }: Target,
   { leaseName = null, targetPort = null }: { leaseName?: string | null; targetPort?: number | null } = {},
@@ -153,30 +153,30 @@ export function readWorkload(
     pod,
     langflow,
     container,
-    /** Where LangFlow listens. */
+    /** LangFlow's port. */
     port: said ?? DEFAULT_PORT,
-    /** Whether that is said, or only usual. */
+    /** Whether a flag or the manifest sets the port. If not, it is LangFlow's default. */
     portIsSaid: said !== null,
     replicas: asNumber(spec.replicas) ?? 1,
-    /** The names of the objects beside it. */
+    /** The names of the objects beside the workload. */
     names: {
       account: account || `${name}-langflow-leader`,
       role: `${name}-langflow-leader`,
       lease: leaseName ?? `${name}-leader`,
       members: serviceName(name, '-members'),
     },
-    /** Whether the pods get an account of their own. */
+    /** Whether inject adds a ServiceAccount, because the pods use the default account. */
     ownAccount: account === '',
   }
 }
 
-/** The labels that all of its pods have, and as far as manifests show no other pods. */
+/** The labels that select its pods. */
 export function podLabels({ spec, template }: Pick<Workload, 'spec' | 'template'>): Fields {
   const selector = asFields(dig(spec, 'selector', 'matchLabels'))
   return Object.keys(selector).length > 0 ? selector : asFields(dig(template, 'metadata', 'labels'))
 }
 
-/** The Services by which LangFlow itself is reached. */
+/** The Services that lead to LangFlow's own port. */
 export function servicesOf(
   workload: Pick<Workload, 'manifest' | 'template' | 'langflow' | 'port'>,
   manifests: readonly Manifest[],
@@ -190,7 +190,7 @@ export function servicesOf(
   )
 }
 
-/** Charts name the namespace in some manifests, and leave it to the command in others. */
+/** Whether two objects may be in the same namespace. Charts omit the namespace in some manifests. */
 export function inOneNamespace(a: Pick<Manifest, 'namespace'>, b: Pick<Manifest, 'namespace'>): boolean {
   return a.namespace === null || b.namespace === null || a.namespace === b.namespace
 }
@@ -209,7 +209,7 @@ function leadsTo(port: unknown, { langflow, port: wanted }: Pick<Workload, 'lang
   )
 }
 
-/** LangFlow's port as its container is told, or else as it is declared; `null`: unknown. */
+/** LangFlow's port from its container's flags and variables, else from the declared ports; `null` if unknown. */
 function portOf(langflow: Fields, pod: Fields): number | null {
   const words = [...asList(langflow.command), ...asList(langflow.args)].join(' ')
   const flags = new Set([...words.matchAll(/--port[ =]["']?(\d+)\b/g)].map(([, port]) => Number(port)))
@@ -217,7 +217,7 @@ function portOf(langflow: Fields, pod: Fields): number | null {
   if (flags.size === 1 && flag !== undefined) return flag
   const said = Number(variableOf(langflow, 'LANGFLOW_PORT'))
   if (said > 0) return said
-  // In front mode, the declared port is the front's, and the agent is told LangFlow's.
+  // In front mode, the declared port is the front's, and a variable of the agent has LangFlow's port.
   const agent = asFields(asList(pod.initContainers).find((one) => dig(one, 'name') === 'agent'))
   if (variableOf(agent, 'LEADER_TRAFFIC') === 'front') {
     const target = /:(\d+)\/?$/.exec(variableOf(agent, 'LEADER_TARGET'))?.[1]
@@ -236,7 +236,7 @@ function variableOf({ env }: Fields, name: string): string {
   )
 }
 
-/** A label that begins with a letter. The name of a workload may be longer, and have dots. */
+/** A Service's name: a DNS label that starts with a letter. The name of a workload may be longer and contain dots. */
 function serviceName(name: string, suffix: string): string {
   const fits = name.length + suffix.length <= 63 && /^[a-z][-a-z0-9]*$/.test(name)
   return fits
