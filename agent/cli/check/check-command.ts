@@ -10,14 +10,14 @@ const { fallback: _, ...LEASE_NAME } = CLUSTER_SETTINGS.leaseName
 
 const CHECK_SETTINGS = {
   ...group('Check', {
-    container: optional('<name>', 'the one that runs LangFlow', "LangFlow's container", parseNamespace),
-    failOn: choice(['error', 'warning'], 'the least finding that ends with exit code 1'),
+    container: optional('<name>', 'the container that runs LangFlow', "the name of LangFlow's container", parseNamespace),
+    failOn: choice(['error', 'warning'], 'the least severity of a finding that causes exit code 1'),
   }),
   ...CLUSTER_SETTINGS,
   leaseName: {
     ...LEASE_NAME,
-    otherwise: 'that of every LangFlow in the namespace',
-    about: 'only the LangFlow of this Lease',
+    otherwise: 'every LangFlow in the namespace is checked',
+    about: 'restrict the check to the LangFlow of this Lease',
   },
   ...OUTPUT_SETTINGS,
 }
@@ -25,13 +25,13 @@ const CHECK_SETTINGS = {
 export function addCheck(program: Command): void {
   const command = program
     .command('check')
-    .description('find what would keep failover from working, in a cluster or in manifests')
+    .description('check a cluster or manifests for problems that prevent a takeover')
   addSettings(addFilenames(command), CHECK_SETTINGS)
   addExamples(command, [
-    ['Check a namespace, and its API server', '--lease-namespace langflow'],
+    ['Check a namespace and its API server', '--lease-namespace langflow'],
     ['Check manifests, without a cluster', '-f langflow.yaml'],
     ['Check the output of kustomize, in CI', '-f - --fail-on warning < manifests.yaml'],
-    ['For a program', '-o json'],
+    ['Print the findings as JSON', '-o json'],
   ])
   command.action(async () => {
     const { files, container, failOn, output, ...cluster } = readOptions(command)
@@ -49,12 +49,12 @@ export function addCheck(program: Command): void {
   })
 }
 
-/** `files`: manifests instead of a cluster; `null`: a cluster. Ends with a usage error. */
+/** The options. `files`: the manifests to check; `null` to check a cluster. Throws a usage error for a wrong value. */
 function readOptions(command: Command) {
   const files = readFilenames(command)
   const useless = Object.keys(CLUSTER_SETTINGS).find((key) => command.getOptionValue(key) !== undefined)
   if (files !== null && useless !== undefined)
-    command.error(`${flagOf(useless)} means nothing to --filename, which asks no cluster: leave one out`)
+    command.error(`${flagOf(useless)} has no effect with --filename, which uses no cluster: remove one of the flags`)
   return { files, ...readSettings(command, CHECK_SETTINGS, process.env) }
 }
 

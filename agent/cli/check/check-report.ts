@@ -4,8 +4,6 @@ import { type Format, formatted } from '../output.ts'
 import type { Outcome, Result } from './check.ts'
 import type { Severity } from './rule.ts'
 
-/** Where each code is explained. */
-const PAGE = 'docs/check.md'
 
 export interface Summary {
   readonly ok: boolean
@@ -14,7 +12,7 @@ export interface Summary {
   readonly unknown: number
 }
 
-/** Counts the findings. `ok`: none that `failOn` counts as a failure. */
+/** Counts the findings. `ok`: no finding is as severe as `failOn`. */
 export function summaryOf(results: readonly Result[], failOn: Severity): Summary {
   const count = (outcome: Outcome) =>
     results.flatMap(({ findings }) => findings).filter((one) => one.outcome === outcome).length
@@ -27,7 +25,7 @@ export function summaryOf(results: readonly Result[], failOn: Severity): Summary
   }
 }
 
-/** The results as text, for people in the form of `linkerd check`. */
+/** The results as text. The table has the form of `linkerd check`. */
 export function report(results: readonly Result[], summary: Summary, format: Format): string {
   return formatted(format, { ...summary, checks: results }, () => asText(results, summary))
 }
@@ -50,7 +48,7 @@ function asText(results: readonly Result[], summary: Summary): string {
         const other = own === outcome ? '' : `${MARKS[own][1]} `
         text += `    ${other}${oneLine(object === null ? message : `${object}: ${message}`)}\n`
       }
-      if (findings.length > 0) text += `    ${styleText('dim', `see ${PAGE}#${code}`)}\n`
+      if (findings.length > 0) text += `    ${styleText('dim', `code: ${code}`)}\n`
     }
     text += '\n'
   }

@@ -7,37 +7,37 @@ import { NETWORK_RULES } from './rules/network-rules.ts'
 import { POD_RULES, PRESENCE_RULES, SETTINGS_RULES, UNSAFE_RULES } from './rules/pod-rules.ts'
 import { ROLLOUT_RULES } from './rules/rollout-rules.ts'
 
-/** The verdict of one rule. `unknown`: something that it needs could not be read. */
+/** The verdict of one rule. `unknown`: the rule requires an object that could not be read. */
 export type Outcome = 'ok' | 'unknown' | Severity
 
 export interface Result {
   readonly code: string
   readonly group: string
-  /** What holds if the outcome is `ok`. */
+  /** The sentence that is true if the outcome is `ok`. */
   readonly about: string
   readonly outcome: Outcome
   readonly findings: readonly Finding[]
-  /** Facts worth showing, such as a measurement. */
+  /** Facts to print, such as a measurement. */
   readonly details: readonly string[]
 }
 
 export interface Finding {
   readonly outcome: Exclude<Outcome, 'ok'>
-  /** Such as `Deployment/langflow`; `null`: it is about no single object. */
+  /** Such as `Deployment/langflow`; `null` if the finding is not about one object. */
   readonly object: string | null
-  /** One sentence that says what is wrong and what to change. */
+  /** The problem and its remedy, in one sentence. */
   readonly message: string
 }
 
 interface Entry extends Pick<Rule<never>, 'code' | 'severity' | 'about'> {
   readonly group: string
-  /** Whether it judges what only a cluster can tell. */
+  /** Whether the rule requires a cluster. */
   readonly ofCluster: boolean
-  /** `null`: the rule has nothing to judge. */
+  /** `null` if the rule does not apply. */
   readonly judge: (facts: Facts) => Pick<Result, 'outcome' | 'findings' | 'details'> | null
 }
 
-/** Every rule, in the order in which they are shown. */
+/** All rules, in the order of the report. */
 export const CATALOGUE: readonly Entry[] = [
   ...entries('Kubernetes', SERVER_RULES, ({ cluster }) => (cluster === null ? [] : [cluster]), true),
   ...entries('LangFlow', FOUND_RULES, (facts) => [facts]),
@@ -51,7 +51,7 @@ export const CATALOGUE: readonly Entry[] = [
   ...entries('What runs', LEASE_RULES, installed),
 ]
 
-/** The result of every rule that has something to judge. */
+/** The results of all rules that apply. */
 export function check(facts: Facts): Result[] {
   return CATALOGUE.flatMap(({ code, group, about, judge }) => {
     const verdict = judge(facts)
@@ -59,7 +59,7 @@ export function check(facts: Facts): Result[] {
   })
 }
 
-/** What makes a LangFlow unsafe in a way that no agent can make up for; one sentence each. */
+/** The reasons why no agent can make a LangFlow safe, one sentence each. */
 export function* unsafe(installation: Installation, facts: Facts): Generator<string> {
   for (const rule of UNSAFE_RULES)
     for (const said of rule.find(installation, facts)) if (typeof said === 'string') yield said
@@ -89,7 +89,7 @@ function entries<S extends Subject>(
   }))
 }
 
-/** The worst first. */
+/** The worst outcome first. */
 const ORDER = ['error', 'warning', 'unknown'] as const
 
 function judge<S extends Subject>(rule: Rule<S>, subjects: readonly S[], facts: Facts) {
@@ -107,7 +107,7 @@ function judge<S extends Subject>(rule: Rule<S>, subjects: readonly S[], facts: 
   return { outcome, findings, details } as const
 }
 
-/** If what a rule reads is hidden, finding nothing proves nothing. */
+/** A rule whose objects are hidden is unknown if it finds no problem. */
 function saidOf<S extends Subject>(rule: Rule<S>, subject: S, facts: Facts): Said[] {
   const said = [...rule.find(subject, facts)]
   const why = rule.sees === undefined ? undefined : facts.cluster?.hidden.get(rule.sees)
@@ -118,5 +118,5 @@ function findingOf({ about, severity }: Rule<never>, object: string | null, said
   if (typeof said === 'string') return [{ outcome: severity, object, message: said }]
   if ('warning' in said) return [{ outcome: 'warning', object, message: said.warning }]
   if ('detail' in said) return []
-  return [{ outcome: 'unknown', object, message: `can't tell whether ${about}: ${said.unknown}` }]
+  return [{ outcome: 'unknown', object, message: `cannot determine whether ${about}: ${said.unknown}` }]
 }

@@ -1,31 +1,31 @@
 import { asFields, asList, asText, dig, type Fields, type Manifest } from '../manifests/manifest.ts'
 
-/** The environment of a container, as far as its manifest and the objects that it names show. */
+/** The environment of a container, as read from its manifest and the objects to which it refers. */
 export interface Environment {
   readonly values: Readonly<Record<string, string>>
-  /** Variables from an object that is not known here. */
+  /** Variables from an unknown object. */
   readonly elsewhere: ReadonlyMap<string, Elsewhere>
-  /** Whole objects that are not known here, such as `Secret/langflow`: any variable may come from them. */
+  /** Unknown objects in `envFrom`, such as `Secret/langflow`. Any variable may come from them. */
   readonly sources: readonly string[]
-  /** Objects that do not exist, and without which no container starts. */
+  /** Objects that do not exist, but that the container requires to start. */
   readonly missing: readonly Missing[]
 }
 
 export interface Missing {
   readonly kind: 'Secret' | 'ConfigMap'
   readonly name: string
-  /** The one that comes from it; `null`: any. */
+  /** The variable that refers to the object; `null` for `envFrom`. */
   readonly variable: string | null
 }
 
 interface Elsewhere {
   /** Such as `the key url of Secret/langflow`. */
   readonly from: string
-  /** The pod starts without it. */
+  /** Whether the pod starts without the object. */
   readonly optional: boolean
 }
 
-/** Values in place of those of the downward API. */
+/** Placeholders for the values of the downward API. */
 const DOWNWARD: Readonly<Record<string, string>> = {
   'metadata.name': 'pod-0',
   'metadata.uid': '00000000-0000-0000-0000-000000000000',
@@ -34,7 +34,7 @@ const DOWNWARD: Readonly<Record<string, string>> = {
   'status.podIP': '10.0.0.1',
 }
 
-/** `absent`: objects that certainly don't exist, such as `Secret/langflow`. */
+/** `absent`: objects that do not exist in the cluster, such as `Secret/langflow`. */
 export function environmentOf(
   container: Fields,
   manifests: readonly Manifest[],
@@ -44,7 +44,7 @@ export function environmentOf(
   const elsewhere = new Map<string, Elsewhere>()
   const sources: string[] = []
   const missing: Missing[] = []
-  /** `null`: the object is not known here. */
+  /** `null` if the object is unknown. */
   const dataOf = ({ kind, name, optional }: Reference, variable: string | null) => {
     const found = manifests.find((one) => one.kind === kind && one.name === name)
     if (found !== undefined) return dataIn(found)
@@ -83,11 +83,11 @@ export function environmentOf(
 
 /** One variable of a container. */
 export interface Variable {
-  /** `null`: not set, or not known here. */
+  /** `null` if the variable is not set, or its value is unknown. */
   readonly value: string | null
-  /** `null`: can't tell. */
+  /** `null` if unknown. */
   readonly isSet: boolean | null
-  /** Why the value is not known. */
+  /** The reason why the value is unknown. */
   readonly why: string
 }
 
@@ -103,13 +103,13 @@ export function variableOf(
   if (place !== undefined || sources.length > 0)
     return { value, isSet: null, why: `${name} may come from ${place?.from ?? sources.join(' or ')}` }
   const isInScript = [...asList(command), ...asList(args)].join(' ').includes(name)
-  return { value, isSet: isInScript ? null : false, why: `its own command names ${name}` }
+  return { value, isSet: isInScript ? null : false, why: `the command of its container mentions ${name}` }
 }
 
-/** By default LangFlow renders tracebacks for minutes while its database is away, and does not answer meanwhile. */
+/** With LangFlow's default log, LangFlow renders tracebacks for minutes if its database is unavailable, and does not answer. */
 export const LOG_ENV = { name: 'LANGFLOW_LOG_ENV', value: 'container' } as const
 
-/** Whether nothing known here sets it. A Secret is not expected to. */
+/** Whether no known source sets the variable. Secrets do not count as possible sources. */
 export function lacksLogEnv(langflow: Fields, environment: Environment): boolean {
   const { name } = LOG_ENV
   const sources = environment.sources.filter((source) => source.startsWith('ConfigMap/'))
@@ -118,7 +118,7 @@ export function lacksLogEnv(langflow: Fields, environment: Environment): boolean
   )
 }
 
-/** The objects that a container's variables come from: whole ones, and those of a variable with such a name. */
+/** The objects to which a container refers in `envFrom`, and in variables whose names match `wanted`. */
 export function* objectsNamedBy(container: Fields, wanted: RegExp): Generator<Reference> {
   for (const source of asList(container.envFrom)) {
     const reference = referenceIn(source, 'secretRef', 'configMapRef')
@@ -133,7 +133,7 @@ export function* objectsNamedBy(container: Fields, wanted: RegExp): Generator<Re
 export interface Reference {
   readonly kind: 'Secret' | 'ConfigMap'
   readonly name: string
-  /** Of one variable; '': the whole object. */
+  /** The key for one variable; '' for the whole object. */
   readonly key: string
   readonly optional: boolean
 }

@@ -14,22 +14,23 @@ import { accountOf, factsOf, type Installation } from './installation.ts'
 import type { Facts, Latency } from './rule.ts'
 import { AGENT_NEEDS, grantOf, type Right, rightOf } from './rules/cluster-rules.ts'
 
-/** How long one request may take, in milliseconds. */
+/** Deadline of one request, in milliseconds. */
 const DEADLINE_MS = 5_000
-/** Enough for a median, and half a second on a usual connection. */
+/** Enough requests for a median, within about half a second on a usual connection. */
 const LATENCY_REQUESTS = 20
-/** The variables of LangFlow whose Secrets are read, if the caller may: their values are judged, and never shown. */
+/** The variables of LangFlow whose Secrets are read if the caller has the right. Rules check their values, and never print them. */
 const READ_SECRETS = /^LANGFLOW_(SECRET_KEY|DATABASE_URL|AUTO_LOGIN)$/
 
 export interface Wanted extends Omit<ClusterOptions, 'leaseName' | 'url'> {
-  /** Only the LangFlow of this Lease; `null`: every one. */
+  /** Restricts the check to the LangFlow of this Lease; `null` for every LangFlow. */
   readonly leaseName: string | null
-  /** LangFlow's container; `null`: the one that looks like it. */
+  /** LangFlow's container; `null` to find it by its name, image or command. */
   readonly container: string | null
 }
 
 /**
- * Reads one namespace, and measures its API server, with the caller's rights. `env`: of this process. Rejects with `OperationError`.
+ * Reads one namespace and measures its API server, with the caller's rights. `env`: the environment of this process. Rejects with an
+ * `OperationError`.
  */
 export async function gather(
   { kubeconfig, context, leaseNamespace, ...wanted }: Wanted,
@@ -61,7 +62,7 @@ interface Question extends Pick<Wanted, 'leaseName' | 'container'> {
   readonly clock: Clock
 }
 
-/** Kind, plural and `apiVersion` of what is listed for the rules. */
+/** Kind, plural and `apiVersion` of the objects that are listed for the rules. */
 const LISTED = [
   ['Deployment', 'deployments', 'apps/v1'],
   ['StatefulSet', 'statefulsets', 'apps/v1'],
@@ -108,13 +109,13 @@ class Inquiry {
     const [lease = leaseName ?? AGENT_SETTINGS.leaseName.fallback] = leaseNames
     const latency = await this.#latency(lease)
     const grants = await this.#grants(installations)
-    const none = `no LangFlow in namespace ${namespace} competes for the Lease ${leaseName}: look at --lease-name`
+    const none = `no LangFlow in namespace ${namespace} competes for the Lease ${leaseName}: correct --lease-name or --lease-namespace`
     const unfound = facts.unfound ?? (installations.length === 0 ? none : null)
     const cluster = { version, hidden: this.#hidden, leases, latency, grants }
     return { ...facts, installations, unfound, cluster }
   }
 
-  /** Major and minor version of the API server, such as `1.37`; `null`: unknown. */
+  /** Major and minor version of the API server, such as `1.37`; `null` if unknown. */
   async #version(): Promise<string | null> {
     const about = { kind: 'version', resource: 'version', name: null }
     const { body } = await this.#requests.send({ verb: 'get', about, path: '/version' }, DEADLINE_MS)
@@ -124,14 +125,14 @@ class Inquiry {
     return major === undefined || minor === undefined ? null : `${major}.${minor}`
   }
 
-  /** Empty if the caller may not list them, which is remembered. */
+  /** The objects of one kind. Empty if the caller may not list them, which is recorded in `#hidden`. */
   async #list(kind: string, plural: string, apiVersion: string): Promise<Manifest[]> {
     const of = kindOf(kind, plural, apiVersion)
     const items = await this.#seen(kind, () => this.#objects.list(of, DEADLINE_MS))
     return (items ?? []).map((item) => manifestOf({ ...item, apiVersion, kind }))
   }
 
-  /** The objects that the variables of LangFlow and agent come from, as far as rules judge them. */
+  /** The Secrets and ConfigMaps of the variables that rules check. */
   async #named(installations: readonly Installation[]): Promise<Manifest[]> {
     const wanted = installations.flatMap(({ langflow, agent }) => [
       ...objectsNamedBy(langflow, READ_SECRETS),
@@ -149,13 +150,13 @@ class Inquiry {
     return found.flat()
   }
 
-  /** Whether the Lease exists; `null`: the caller may not read it. */
+  /** Whether the Lease exists; `null` if the caller may not read it. */
   async #exists(leaseName: string): Promise<boolean | null> {
     const lease = await this.#seen('Lease', () => this.#objects.get(LEASE, leaseName, DEADLINE_MS))
     return lease === null ? null : lease !== undefined
   }
 
-  /** Any answer counts: a refusal has made the same way. */
+  /** Measures reads of the Lease. A refusal counts as an answer, since it takes the same way. */
   async #latency(leaseName: string): Promise<Latency> {
     const { clock } = this.#question
     const took: number[] = []
@@ -169,7 +170,7 @@ class Inquiry {
     return { requests: took.length, medianMs: at(took.length >> 1), slowestMs: at(took.length - 1) }
   }
 
-  /** What the agents' accounts may do, without those that the API server does not say. */
+  /** The rights of the agents' accounts, without rights that the API server does not report. */
   async #grants(installations: readonly Installation[]): Promise<Map<string, boolean>> {
     const grants = new Map<string, boolean>()
     for (const one of installations) {
@@ -185,7 +186,7 @@ class Inquiry {
     return grants
   }
 
-  /** `null`: the API server does not say, because the caller may not ask that. */
+  /** `null` if the API server does not report it, because the caller lacks the right to ask. */
   async #may(account: string, { name, ...right }: Right): Promise<boolean | null> {
     const { namespace } = this.#question
     const about = { kind: 'LocalSubjectAccessReview', resource: 'localsubjectaccessreviews', name: null }
@@ -212,7 +213,7 @@ class Inquiry {
     }
   }
 
-  /** `undefined`: it does not exist. `null`: the caller may not read it, which is remembered under `what`. */
+  /** `undefined` if the object does not exist. `null` if the caller may not read it, which is recorded in `#hidden`. */
   async #seen<T>(what: string, read: () => Promise<T>): Promise<T | null | undefined> {
     try {
       return await read()

@@ -13,24 +13,24 @@ import { findLangflows, readWorkload, type Workload } from '../manifests/workloa
 import { type Environment, environmentOf } from './container-environment.ts'
 import type { Facts } from './rule.ts'
 
-/** One LangFlow with the agent and the launcher in its pods, as its manifest says. */
+/** A LangFlow with the agent and the launcher of its pods, read from its manifest. */
 export interface Installation extends Workload {
   /** The environment of LangFlow's container. */
   readonly env: Environment
-  /** `null`: no container of its pods starts an agent. */
+  /** `null` if no container of its pods starts an agent. */
   readonly agent: Agent | null
-  /** `null`: LangFlow's container starts LangFlow without it. */
+  /** `null` if LangFlow's container starts LangFlow without the launcher. */
   readonly launcher: Launcher | null
 }
 
 export interface Agent {
   readonly container: Fields
   readonly env: Environment
-  /** `run`: in LangFlow's own container. */
+  /** `run`: the agent runs in LangFlow's container. */
   readonly place: 'sidecar' | 'init container' | 'container' | 'run'
-  /** `null`: it would not start. */
+  /** `null` if the agent would not start. */
   readonly options: AgentOptions | null
-  /** Why it would not start; `null`: it would. */
+  /** The reason why the agent would not start; `null` if it would. */
   readonly fault: string | null
 }
 
@@ -40,8 +40,8 @@ export interface Launcher {
 }
 
 /**
- * Facts from manifests alone. `container`: the name given for LangFlow's container; `null`: none. `absent`: objects that
- * certainly don't exist, such as `Secret/langflow`.
+ * Facts from manifests, without a cluster. `container`: the given name of LangFlow's container, or `null`. `absent`: objects that do
+ * not exist in the cluster, such as `Secret/langflow`.
  */
 export function factsOf(
   manifests: readonly Manifest[],
@@ -77,7 +77,7 @@ export function read(
   return { ...workload, env, launcher, agent: agentIn(pod, langflow, manifests, absent) }
 }
 
-/** The account of its pods, in their namespace. */
+/** The ServiceAccount of its pods. */
 export function accountOf({ ownAccount, names }: Workload): string {
   return ownAccount ? 'default' : names.account
 }
@@ -114,7 +114,7 @@ function agentIn(
   return null
 }
 
-/** Which command of this program a container starts; `null`: none, or an unknown one. */
+/** The command of this program that a container starts; `null` if there is no known command. */
 function programOf({ command, args }: Fields): { command: string; args: string[] } | null {
   const words = [...asList(command), ...asList(args)].map(asText)
   const at = words.findIndex((word) => /(^|\/)langflow-leader(\.mjs)?$/.test(word))
@@ -125,14 +125,14 @@ function programOf({ command, args }: Fields): { command: string; args: string[]
     : null
 }
 
-/** Options as the program itself would read them at its start. `env`: without the kubelet's own variables. */
+/** Reads options as the program itself would read them at its start. `env` does not include the kubelet's own variables. */
 function readOptions<T>(
   name: string,
   reader: (command: Command) => (env: NodeJS.ProcessEnv) => T,
   args: readonly string[],
   env: NodeJS.ProcessEnv,
 ): { options: T | null; fault: string | null } {
-  // The kubelet adds it to every container.
+  // The kubelet adds this variable to every container.
   const whole = { ...env, KUBERNETES_SERVICE_HOST: '10.0.0.1' }
   const program = createProgram(whole)
   for (const [other, options] of [
@@ -156,7 +156,7 @@ function readOptions<T>(
   }
 }
 
-/** The volume that a container mounts at this path or above it; `null`: none. */
+/** The volume that a container mounts at this path or above it; `null` if there is no such volume. */
 export function mountAt(
   container: Fields,
   path: string,
@@ -171,7 +171,7 @@ export function mountAt(
   return mounts.sort((a, b) => b.path.length - a.path.length)[0] ?? null
 }
 
-/** Whether a label selector, as NetworkPolicies and budgets have it, matches; an empty one matches everything. */
+/** Whether a label selector, as in a NetworkPolicy or a PodDisruptionBudget, matches. An empty selector matches all labels. */
 export function matches(selector: unknown, labels: Readonly<Fields>): boolean {
   const exact = Object.entries(asFields(dig(selector, 'matchLabels')))
   if (!exact.every(([name, wanted]) => labels[name] === wanted)) return false

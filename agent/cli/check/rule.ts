@@ -1,26 +1,26 @@
 import type { Manifest } from '../manifests/manifest.ts'
 import type { Agent, Installation } from './installation.ts'
 
-/** `error`: it does not work, or is not safe. `warning`: it works, but may fail later. */
+/** `error`: the installation does not work or is not safe. `warning`: it works, but may fail later. */
 export type Severity = 'error' | 'warning'
 
-/** What must hold for a takeover to work, of one kind of subject. */
+/** A condition for a takeover, about one kind of subject. */
 export interface Rule<Subject> {
-  /** Stable: scripts may count on it. Its place in docs/check.md has the same name. */
+  /** Stable, because scripts may rely on it. docs/check.md has an anchor of the same name. */
   readonly code: string
   readonly severity: Severity
-  /** What holds if the rule finds nothing: a short sentence that can follow "whether". */
+  /** A short sentence that is true if the rule finds no problem, and that can follow "whether". */
   readonly about: string
-  /** Whether the rule has anything to judge (default: yes). */
+  /** Whether the rule applies (default: yes). */
   readonly applies?: (subject: Subject, facts: Facts) => boolean
-  /** The kind that it reads: if `ClusterFacts.hidden` has it, finding nothing proves nothing. */
+  /** The kind of object that the rule reads. If the kind is in `ClusterFacts.hidden` and the rule finds no problem, it is unknown. */
   readonly sees?: string
   readonly find: (subject: Subject, facts: Facts) => Iterable<Said>
 }
 
 /**
- * What a rule says: a sentence on what is wrong and what to change; why it can't tell; or a fact worth showing, such as a
- * measurement. A sentence alone has the rule's severity.
+ * An output of a rule: a problem with its remedy, in one sentence; the reason why the result is unknown; or a fact to print, such as a
+ * measurement. A plain string has the rule's severity.
  */
 export type Said =
   | string
@@ -28,14 +28,14 @@ export type Said =
   | { readonly unknown: string }
   | { readonly detail: string }
 
-/** Everything that the rules judge; none of it changes. */
+/** The input of the rules. It does not change. */
 export interface Facts {
-  /** Of a stream, or what the API server has of one namespace. */
+  /** The objects of a stream, or of one namespace. */
   readonly manifests: readonly Manifest[]
   readonly installations: readonly Installation[]
-  /** Why no LangFlow was found, in one sentence; `null`: one was. */
+  /** The reason why no LangFlow was found, in one sentence; `null` if a LangFlow was found. */
   readonly unfound: string | null
-  /** What only a cluster can tell; `null`: only manifests were given. */
+  /** Facts that require a cluster; `null` if only manifests were given. */
   readonly cluster: ClusterFacts | null
 }
 
@@ -45,18 +45,18 @@ export interface Installed extends Installation {
 }
 
 export interface ClusterFacts {
-  /** Major and minor version of the API server, such as `1.37`; `null`: it reports none. */
+  /** Major and minor version of the API server, such as `1.37`; `null` if it reports no version. */
   readonly version: string | null
   readonly latency: Latency
-  /** What the caller may not read, each with a sentence: by kind, or by object such as `Secret/langflow`. */
+  /** The kinds, or objects such as `Secret/langflow`, that the caller may not read, each with the reason. */
   readonly hidden: ReadonlyMap<string, string>
-  /** What the agents' accounts may do, by `grantOf`; without those that the caller may not ask about. */
+  /** The rights of the agents' accounts, by `grantOf`, without rights that the caller may not ask about. */
   readonly grants: ReadonlyMap<string, boolean>
   /** Whether the agents' Leases exist, by name. */
   readonly leases: ReadonlyMap<string, boolean>
 }
 
-/** Of reads of one Lease, one after the other, in milliseconds. */
+/** The latency of sequential reads of one Lease, in milliseconds. */
 export interface Latency {
   readonly requests: number
   readonly medianMs: number

@@ -3,9 +3,9 @@ import { inOneNamespace } from '../../manifests/workload.ts'
 import { accountOf } from '../installation.ts'
 import type { ClusterFacts, Installed, Rule } from '../rule.ts'
 
-/** The first with native sidecars. */
+/** The first minor version with native sidecars. */
 const LEAST_MINOR = 29
-/** A quarter of the renew deadline leaves time for three tries. */
+/** A request that takes a quarter of the renew deadline leaves time for three retries. */
 const SLOW_PART = 4
 
 /** About the API server. */
@@ -18,24 +18,24 @@ export const SERVER_RULES: readonly Rule<ClusterFacts>[] = [
       const [, minor] = /^1\.(\d+)$/.exec(version ?? '') ?? []
       const sidecars = installations.length === 0 || installations.some(({ agent }) => agent?.place !== 'run')
       if (minor !== undefined && Number(minor) < LEAST_MINOR && sidecars)
-        yield `Kubernetes ${version} has no native sidecars, so that LangFlow never starts: upgrade to 1.29, or use deploy/examples/single-container`
+        yield `Kubernetes ${version} has no native sidecars, so LangFlow never starts: upgrade Kubernetes to 1.29, or start LangFlow by langflow-leader run, which needs no sidecar`
       else if (minor !== undefined) yield { detail: version! }
     },
   },
   {
     code: 'api-latency',
     severity: 'error',
-    about: 'the API server answers well within the renew deadline',
+    about: 'the API server answers within a quarter of the renew deadline',
     *find({ latency }, { installations }) {
       const { requests, medianMs, slowestMs } = latency
       const deadlines = installations.flatMap(({ agent }) => agent?.options?.renewDeadlineMs ?? [])
       const deadlineMs = Math.min(...deadlines, 10_000)
       const measured = `${requests} requests, median ${medianMs} ms, slowest ${slowestMs} ms`
       if (medianMs > deadlineMs / SLOW_PART)
-        yield `the API server is too slow for a renew deadline of ${deadlineMs} ms (${measured}): raise --lease-duration and --renew-deadline, or find out what slows it down`
+        yield `the API server is too slow for a renew deadline of ${deadlineMs} ms (${measured}): raise --lease-duration and --renew-deadline, or make the API server faster`
       else if (slowestMs > deadlineMs / SLOW_PART)
         yield {
-          warning: `the API server is slow at times for a renew deadline of ${deadlineMs} ms (${measured}): if it stays slow, raise --lease-duration and --renew-deadline`,
+          warning: `some requests to the API server are too slow for a renew deadline of ${deadlineMs} ms (${measured}): if this continues, raise --lease-duration and --renew-deadline`,
         }
       else yield { detail: measured }
     },
@@ -43,14 +43,14 @@ export const SERVER_RULES: readonly Rule<ClusterFacts>[] = [
   {
     code: 'objects-visible',
     severity: 'warning',
-    about: 'you may read everything that the rules judge',
+    about: 'you may read all objects that the rules check',
     *find({ hidden }) {
       for (const [what, why] of hidden) yield { unknown: `${what}: ${why}` }
     },
   },
 ]
 
-/** About the object that all replicas share. */
+/** About the Lease. */
 export const LEASE_RULES: readonly Rule<Installed>[] = [
   {
     code: 'lease-object',
@@ -65,23 +65,23 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
       )
       const exists = cluster === null ? isHere : cluster.leases.get(leaseName)
       if (exists === false)
-        yield `there is no Lease ${leaseName}${cluster === null ? ' in this stream' : ''}, so that the first start waits for a lease duration: apply one, without a spec`
+        yield `the Lease ${leaseName} does not exist${cluster === null ? ' in this stream' : ''}, so the first start waits for a lease duration: apply a Lease of that name without a spec`
     },
   },
 ]
 
-/** One verb on one kind of object, as RBAC knows it. */
+/** One verb on one kind of object, as in RBAC. */
 export interface Right {
   readonly verb: string
-  /** '': the core group. */
+  /** '' for the core group. */
   readonly group: string
   readonly resource: string
-  /** `null`: any, or none yet. */
+  /** `null` for objects of any name. */
   readonly name: string | null
 }
 
 interface Need extends Pick<Rule<never>, 'code' | 'severity'>, Omit<Right, 'name'> {
-  /** What fails without it. */
+  /** The feature that requires the right. */
   readonly for: string
   /** Whether the right on the Lease itself is enough. */
   readonly named: boolean
@@ -89,9 +89,9 @@ interface Need extends Pick<Rule<never>, 'code' | 'severity'>, Omit<Right, 'name
 
 const LEASES = { group: 'coordination.k8s.io', resource: 'leases' } as const
 const ELECTION = { ...LEASES, severity: 'error', named: true, for: 'the election' } as const
-const RECREATION = 'a Lease that is deleted: without it you have to apply the Lease again by hand'
+const RECREATION = 'the re-creation of a deleted Lease'
 
-/** What the agent's account must be allowed to do. */
+/** The rights that the agent's account requires. */
 export const AGENT_NEEDS: readonly Need[] = [
   { code: 'agent-get-lease', ...ELECTION, verb: 'get' },
   { code: 'agent-watch-lease', ...ELECTION, verb: 'watch' },
@@ -115,25 +115,25 @@ export const AGENT_NEEDS: readonly Need[] = [
   },
 ]
 
-/** By the API server's answer, else by the Roles that are known. */
+/** Judged by the API server's answer, else by the known Roles. */
 export const RIGHT_RULES: readonly Rule<Installed>[] = AGENT_NEEDS.map((need) => ({
   code: need.code,
   severity: need.severity,
   about: `the agent may ${need.verb} ${need.resource}`,
-  // With a kubeconfig, the agent has another account than its pod.
+  // With a kubeconfig, the agent does not use its pod's account.
   applies: ({ agent }) => agent.options.kubeconfig === null,
   *find(one, { manifests, cluster }) {
     const right = rightOf(need, one.agent.options.leaseName)
     const name = accountOf(one)
     const { namespace } = one.manifest
     const allowed = cluster?.grants.get(grantOf(name, right)) ?? grants(manifests, { name, namespace }, right)
-    if (allowed === null) yield { unknown: `no Role here is bound to ServiceAccount/${name}` }
+    if (allowed === null) yield { unknown: `the manifests bind no known Role to ServiceAccount/${name}` }
     if (allowed === false)
-      yield `its ServiceAccount/${name} may not ${shown(right)}, which ${need.for} needs: add the verb to its Role`
+      yield `its ServiceAccount/${name} may not ${shown(right)}, which is required for ${need.for}: add the verb to its Role`
   },
 }))
 
-/** What the agent of one Lease needs. */
+/** The right for the agent of one Lease. */
 export function rightOf({ verb, group, resource, named }: Need, leaseName: string): Right {
   return { verb, group, resource, name: named ? leaseName : null }
 }
@@ -149,8 +149,8 @@ function shown({ verb, group, resource, name }: Right): string {
 }
 
 /**
- * Whether Roles among these manifests give a ServiceAccount a right; `null`: they don't bind it, or bind it to a Role that is
- * not here. A ClusterRoleBinding elsewhere is not seen.
+ * Whether the Roles among these manifests give a ServiceAccount a right; `null` if they do not bind the account, or if a bound Role is
+ * missing here. The stream may lack a ClusterRoleBinding.
  */
 function grants(
   manifests: readonly Manifest[],

@@ -7,7 +7,7 @@ import type { Facts, Rule } from '../rule.ts'
 
 const DATABASE_URL = 'LANGFLOW_DATABASE_URL'
 
-/** Images that charts run beside LangFlow, and that were taken for it. */
+/** Images that charts run beside LangFlow, and that an earlier search mistook for LangFlow. */
 const OTHERS =
   /(^|\/)(nginx(-unprivileged)?|httpd|caddy|haproxy|traefik|envoy|postgres(ql)?|pgbouncer|redis|valkey|langflow-frontend)$/
 
@@ -15,7 +15,7 @@ export const FOUND_RULES: readonly Rule<Facts>[] = [
   {
     code: 'langflow-found',
     severity: 'error',
-    about: 'there is a LangFlow',
+    about: 'a workload runs LangFlow',
     *find({ unfound, cluster }) {
       if (unfound === null) return
       const isHidden = cluster?.hidden.has('Deployment') || cluster?.hidden.has('StatefulSet')
@@ -29,29 +29,29 @@ export const LANGFLOW_RULES: readonly Rule<Installation>[] = [
   {
     code: 'langflow-image',
     severity: 'error',
-    about: 'what was taken for LangFlow is LangFlow',
+    about: 'the container that check found runs LangFlow',
     *find({ langflow, container }) {
       const image = asText(langflow.image)
       if (OTHERS.test(repositoryOf(langflow)))
-        yield `its container ${container} runs ${image}, which is no LangFlow: name LangFlow's with --container`
+        yield `its container ${container} runs ${image}, which is not LangFlow: set the name of LangFlow's container with --container`
       else if (!looksLikeLangflow(langflow))
         yield {
-          warning: `its container ${container} (${image}) was taken for LangFlow because there is no other: if it is none, name LangFlow's with --container`,
+          warning: `its container ${container} (${image}) counts as LangFlow's, because the pod has no other container: if this is wrong, set the name of LangFlow's container with --container`,
         }
     },
   },
   {
     code: 'replicas-one',
     severity: 'warning',
-    about: 'there is a replica that could take over',
+    about: 'there is a second replica to take over',
     *find({ replicas }) {
-      if (replicas === 1) yield 'it has one replica, so that none can take over: set replicas to 2 or more'
+      if (replicas === 1) yield 'it has one replica, so no replica can take over: set replicas to 2 or more'
     },
   },
   {
     code: 'database-shared',
     severity: 'error',
-    about: 'all replicas have one database',
+    about: 'all replicas use the same database',
     applies: ({ replicas }) => replicas > 1,
     *find(one) {
       const { replicas, langflow, env } = one
@@ -59,25 +59,25 @@ export const LANGFLOW_RULES: readonly Rule<Installation>[] = [
       const claim = claimAt(one, sqliteFile(one))
       if (claim !== null)
         yield {
-          warning: `its ${replicas} replicas share one SQLite file on the claim ${claim}: the locks of a network file system are not to be relied on, so that it may break at a takeover: set ${DATABASE_URL} to one PostgreSQL`,
+          warning: `its ${replicas} replicas share one SQLite file on the claim ${claim}, whose locks are unreliable on a network file system, so a takeover may damage it: set ${DATABASE_URL} to one PostgreSQL for all replicas`,
         }
       else if (/^sqlite/i.test(url.value ?? ''))
-        yield `its ${replicas} replicas have a SQLite database each (${DATABASE_URL}), so that flows do not follow the leader: name one PostgreSQL for all of them`
+        yield `each of its ${replicas} replicas has its own SQLite database (${DATABASE_URL}), so a new leader does not have the flows: set ${DATABASE_URL} to one PostgreSQL for all replicas`
       else if (url.isSet === null)
-        yield { unknown: `${url.why}, and without it each pod has a SQLite of its own` }
+        yield { unknown: `${url.why}, and without it each pod has its own SQLite database` }
       else if (url.isSet) return
       else if (variableOf(langflow, env, 'LANGFLOW_LOAD_FLOWS_PATH').isSet)
         yield {
-          warning: `its flows come from files, and all else (messages, users, stored keys) is in a SQLite of each pod's own, which does not follow the leader: set ${DATABASE_URL} to one PostgreSQL, unless nothing else is kept`,
+          warning: `its flows come from files, but each pod has its own SQLite database, so a new leader does not have the messages, users and stored keys: set ${DATABASE_URL} to one PostgreSQL for all replicas, unless you need none of these`,
         }
       else
-        yield `its ${replicas} replicas have a SQLite database each, so that flows do not follow the leader: set ${DATABASE_URL} to one PostgreSQL for all of them`
+        yield `each of its ${replicas} replicas has its own SQLite database, so a new leader does not have the flows: set ${DATABASE_URL} to one PostgreSQL for all replicas`
     },
   },
   {
     code: 'secret-key',
     severity: 'error',
-    about: 'LANGFLOW_SECRET_KEY is one that LangFlow can encrypt with',
+    about: 'LANGFLOW_SECRET_KEY is a valid key for encryption',
     *find({ env, langflow, replicas }) {
       const key = variableOf(langflow, env, 'LANGFLOW_SECRET_KEY')
       const fault = faultOfSecretKey(['langflow run'], env.values)
@@ -88,49 +88,49 @@ export const LANGFLOW_RULES: readonly Rule<Installation>[] = [
   {
     code: 'variable-sources',
     severity: 'error',
-    about: 'every Secret and ConfigMap that variables come from exists',
+    about: 'every Secret and ConfigMap that sets a variable exists',
     *find({ env, agent }) {
       const all = [...env.missing, ...(agent?.env.missing ?? [])]
       const byName = Map.groupBy(all, ({ kind, name }) => `${kind} "${name}"`)
       for (const [object, missing] of byName) {
         const wanting = new Set(missing.map(({ variable }) => variable ?? 'envFrom'))
-        yield `there is no ${object} (${[...wanting].join(', ')}), so that no pod starts: make it`
+        yield `${object} does not exist (${[...wanting].join(', ')}), so no pod starts: create it`
       }
     },
   },
   {
     code: 'auto-login',
     severity: 'warning',
-    about: 'LangFlow asks users to log in',
+    about: 'LangFlow requires users to log in',
     *find({ env, langflow }) {
       const login = variableOf(langflow, env, 'LANGFLOW_AUTO_LOGIN')
       if (login.value === null && login.isSet !== false) yield { unknown: login.why }
       if (isTruth(login.value))
-        yield 'with LANGFLOW_AUTO_LOGIN every client is its superuser, who runs any code: remove it, and set LANGFLOW_SUPERUSER_PASSWORD'
+        yield 'with LANGFLOW_AUTO_LOGIN, every client is a superuser and can run any code: remove the variable, and set LANGFLOW_SUPERUSER_PASSWORD'
     },
   },
   {
     code: 'log-env',
     severity: 'warning',
-    about: 'LangFlow still answers while its database is away',
+    about: 'LangFlow answers while its database is unavailable',
     *find({ langflow, env }) {
       if (lacksLogEnv(langflow, env))
-        yield `while its database is away, its default log keeps LangFlow from answering for minutes, so that it is taken for dead: set ${LOG_ENV.name} to ${LOG_ENV.value}`
+        yield `while its database is unavailable, LangFlow's default log blocks its answers for minutes, so the agent counts it as failed: set ${LOG_ENV.name} to ${LOG_ENV.value}`
     },
   },
   {
     code: 'local-files',
     severity: 'warning',
-    about: 'files that users upload follow the leader',
+    about: 'a new leader has the files that users uploaded',
     applies: ({ replicas }) => replicas > 1,
     *find(one) {
       const { langflow, env } = one
       const type = variableOf(langflow, env, 'LANGFLOW_STORAGE_TYPE')
       if (type.isSet === null || (type.value ?? 'local') !== 'local') return
       if (variableOf(langflow, env, DATABASE_URL).isSet === false) return
-      // Whether all replicas can mount it is for another rule.
+      // The rule volume-shared checks whether all replicas can mount the claim.
       if (claimAt(one, env.values.LANGFLOW_CONFIG_DIR ?? '') !== null) return
-      yield 'files that users upload stay in the pod that led at the time: set LANGFLOW_STORAGE_TYPE to s3, or mount one ReadWriteMany volume at LANGFLOW_CONFIG_DIR, unless no user uploads any'
+      yield 'files that users upload stay in the pod of the leader at that time: set LANGFLOW_STORAGE_TYPE to s3, or mount one ReadWriteMany volume at LANGFLOW_CONFIG_DIR, unless no user uploads any'
     },
   },
   {
@@ -151,21 +151,21 @@ export const LANGFLOW_RULES: readonly Rule<Installation>[] = [
           yield {
             unknown:
               cluster?.hidden.get('PersistentVolumeClaim') ??
-              `there is no PersistentVolumeClaim ${claim} here`,
+              `the PersistentVolumeClaim ${claim} is not among the known objects`,
           }
         else if (!modes.some((mode) => mode === 'ReadWriteMany' || mode === 'ReadOnlyMany'))
-          yield `its ${replicas} replicas share the claim ${claim}, which only one ${modes.includes('ReadWriteOncePod') ? 'pod' : 'node'} can mount (${modes.join(', ')}), so that another one never starts: use a ReadWriteMany claim, or none if there is a PostgreSQL`
+          yield `its ${replicas} replicas share the claim ${claim}, which only one ${modes.includes('ReadWriteOncePod') ? 'pod' : 'node'} can mount (${modes.join(', ')}), so a second replica never starts: use a ReadWriteMany claim, or remove the claim if LangFlow uses PostgreSQL`
       }
     },
   },
 ]
 
-/** As pydantic reads it. */
+/** The values that pydantic reads as true. */
 function isTruth(value: string | null | undefined): boolean {
   return /^(1|t|true|y|yes|on)$/i.test(value ?? '')
 }
 
-/** Where LangFlow has its SQLite; '': in its own container, or in none. */
+/** The path of LangFlow's SQLite database; '' if it is in the container's own file system, or if there is no SQLite database. */
 function sqliteFile({ langflow, env }: Installation): string {
   const { value, isSet } = variableOf(langflow, env, DATABASE_URL)
   if (value !== null) return /^sqlite(?:\+\w+)?:\/\/\/(\/[^?]*)/i.exec(value)?.[1]?.replace(/^\/+/, '/') ?? ''
@@ -173,14 +173,14 @@ function sqliteFile({ langflow, env }: Installation): string {
   return isSet === false && isTruth(isSaved) ? directory : ''
 }
 
-/** The claim that a container of all replicas has at this path; `null`: each has files of its own there. */
+/** The claim that all replicas mount at this path; `null` if each replica has its own files there. */
 function claimAt({ spec, pod, langflow }: Installation, path: string): string | null {
   const mount = mountAt(langflow, path)
   const volume = asList(pod.volumes).find((one) => dig(one, 'name') === mount?.volume)
   return sharedClaim(spec, volume)
 }
 
-/** The claim that all replicas share; `null`: none, or each has one of its own by a template. */
+/** The claim that all replicas share; `null` if there is no claim, or if a template gives each replica its own claim. */
 function sharedClaim(spec: Readonly<Fields>, volume: unknown): string | null {
   const own = asList(spec.volumeClaimTemplates).some(
     (one) => dig(one, 'metadata', 'name') === dig(volume, 'name'),

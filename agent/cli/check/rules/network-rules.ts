@@ -3,15 +3,15 @@ import { inOneNamespace, servicesOf } from '../../manifests/workload.ts'
 import { matches } from '../installation.ts'
 import type { Facts, Installed, Rule, Said } from '../rule.ts'
 
-/** Where API servers listen, behind their Service or not. */
+/** The usual ports of API servers, and of their Service. */
 const API_PORTS = [443, 6443, 8443, 16443]
 
-/** Whether requests reach the leader alone, and the agents reach each other and the API server. */
+/** Whether requests reach only the leader, and agents can connect to each other and to the API server. */
 export const NETWORK_RULES: readonly Rule<Installed>[] = [
   {
     code: 'service-leader',
     severity: 'error',
-    about: 'Services lead to the leader alone, or to the fronts',
+    about: 'Services lead only to the leader, or to the fronts',
     sees: 'Service',
     *find(one, { manifests, cluster }) {
       const front = frontPortOf(one)
@@ -20,7 +20,7 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
       else
         for (const { name, value } of services)
           if (dig(value, 'spec', 'publishNotReadyAddresses') === true)
-            yield `Service/${name} leads to pods that are not Ready, so also to standbys: remove publishNotReadyAddresses`
+            yield `Service/${name} leads to pods that are not Ready, including standbys: remove publishNotReadyAddresses`
     },
   },
   {
@@ -33,35 +33,35 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
       else if (one.replicas > 1)
         yield {
           warning:
-            'its agents do not ask each other (--peers), so that no leader knows whether another replica could take over: make a headless Service with publishNotReadyAddresses, and name it',
+            'its agents do not ask each other (--peers is not set), so a leader cannot determine whether another replica is ready: create a headless Service with publishNotReadyAddresses, and set --peers to its name and port',
         }
     },
   },
   {
     code: 'network-egress',
     severity: 'error',
-    about: 'no NetworkPolicy keeps the agent from the API server, or the replicas from each other',
+    about: "no NetworkPolicy blocks the agent's connections to the API server, DNS and other replicas",
     sees: 'NetworkPolicy',
     *find(one, { manifests }) {
       const policies = policiesFor(one, manifests, 'Egress')
       if (policies.length === 0) return
       const rules = policies.flatMap(({ value }) => asList(dig(value, 'spec', 'egress')))
-      // The API server is no pod: no selector of pods or namespaces can name it.
+      // The API server is not a pod, so no selector of pods or namespaces selects it.
       const toApi = rules.filter((rule) => {
         const to = asList(dig(rule, 'to'))
         return to.length === 0 || to.some((one) => 'ipBlock' in asFields(one))
       })
       if (!toApi.some((rule) => API_PORTS.some((port) => opens(rule, port, 'TCP', []))))
-        yield `${keep(policies)} the agent from the API server: add an egress rule for its port (443, 6443) with the ipBlock of its addresses`
+        yield `${blockers(policies)} connections from the agent to the API server: add an egress rule for the API server's port (443, 6443) with the ipBlock of its addresses`
       yield* separations(one, policies, rules, 'egress')
       if (!rules.some((rule) => opens(rule, 53, 'UDP', [])))
-        yield `${keep(policies)} the pods from DNS, by which they find each other and the database: add an egress rule for port 53`
+        yield `${blockers(policies)} DNS, which the pods require to find each other and the database: add an egress rule for port 53`
     },
   },
   {
     code: 'network-ingress',
     severity: 'error',
-    about: 'no NetworkPolicy keeps the replicas from each other',
+    about: 'no NetworkPolicy blocks connections between the replicas',
     sees: 'NetworkPolicy',
     *find(one, { manifests }) {
       const policies = policiesFor(one, manifests, 'Ingress')
@@ -72,18 +72,18 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
   },
 ]
 
-/** Where the front listens; `null`: there is none. */
+/** The front's port; `null` if there is no front. */
 function frontPortOf({ agent }: Installed): number | null {
   const { traffic } = agent.options
   return traffic.mode === 'front' ? traffic.listen.port : null
 }
 
-/** All that the containers of agent and LangFlow declare: names of ports are the pod's. */
+/** The declared ports of agent and LangFlow. The name of a port refers to the whole pod. */
 function portsOf({ agent, langflow }: Installed): unknown[] {
   return [...asList(agent.container.ports), ...asList(langflow.ports)]
 }
 
-/** @param past those that lead to LangFlow's own port */
+/** @param past the Services that lead to LangFlow's own port */
 function* toFronts(
   one: Installed,
   port: number,
@@ -94,18 +94,18 @@ function* toFronts(
   for (const { name, value } of past) {
     if (dig(value, 'spec', 'clusterIP') === 'None')
       yield {
-        warning: `Service/${name} is headless, so that clients that use port ${one.port} of its addresses reach LangFlow past the fronts: let them use port ${port}`,
+        warning: `Service/${name} is headless, so clients that use port ${one.port} of its addresses bypass the fronts: change these clients to port ${port}`,
       }
     else
-      yield `Service/${name} leads to LangFlow's own port ${one.port}, past the fronts, where standbys refuse requests and nothing is held: let its targetPort be ${port}`
+      yield `Service/${name} leads to LangFlow's own port ${one.port} and bypasses the fronts, so standbys refuse requests and no request is held: set its targetPort to ${port}`
   }
   const led = servicesOf({ ...one, langflow: { ports: portsOf(one) }, port }, manifests)
   for (const { name, value } of led)
     if (dig(value, 'spec', 'publishNotReadyAddresses') === true)
-      yield `Service/${name} leads to pods that are not Ready, whose fronts can only hold: remove publishNotReadyAddresses`
+      yield `Service/${name} leads to pods that are not Ready, whose fronts cannot forward requests: remove publishNotReadyAddresses`
   if (led.length === 0 && past.length === 0 && !cluster?.hidden.has('Service'))
     yield {
-      warning: `no Service ${cluster === null ? 'in this stream ' : ''}leads to its fronts: let the targetPort of the one that its clients use be ${port}`,
+      warning: `no Service ${cluster === null ? 'in this stream ' : ''}leads to its fronts: set the targetPort of the Service that clients use to ${port}`,
     }
 }
 
@@ -121,19 +121,20 @@ function* byPeer(
   if (service === undefined) {
     if (host.includes('.') || host.includes(':')) return
     if (cluster === null || cluster.hidden.has('Service'))
-      yield { unknown: `there is no Service/${host} here (--peers)` }
-    else yield `there is no Service/${host}, by which the replicas find each other (--peers): apply it`
+      yield { unknown: `Service/${host} (--peers) is not among the known objects` }
+    else
+      yield `Service/${host}, by which the replicas find each other (--peers), does not exist: apply a headless Service of that name`
     return
   }
   const spec = asFields(service.value.spec)
   const { listen } = agent.options
   const title = `Service/${service.name}, by which the replicas find each other (--peers),`
   if (spec.clusterIP !== 'None' || spec.publishNotReadyAddresses !== true)
-    yield `${title} hides those that are not Ready: give it clusterIP: None and publishNotReadyAddresses: true`
+    yield `${title} hides replicas that are not Ready: set clusterIP: None and publishNotReadyAddresses: true`
   if (!matches({ matchLabels: spec.selector }, asFields(dig(template, 'metadata', 'labels'))))
-    yield `${title} does not select their pods: give it their labels as its selector`
+    yield `${title} does not select their pods: set its selector to the labels of the pods`
   if (port !== listen.port)
-    yield `its agents listen on port ${listen.port} and ask each other on port ${port} (--peers): make them the same`
+    yield `its agents listen on port ${listen.port}, but ask each other on port ${port} (--peers): use the same port`
 }
 
 /** The policies that limit one direction of these pods' traffic. */
@@ -156,13 +157,13 @@ function policiesFor(
   })
 }
 
-/** `NetworkPolicy/a and NetworkPolicy/b keep` */
-function keep(policies: readonly Manifest[]): string {
+/** `NetworkPolicy/a and NetworkPolicy/b block` */
+function blockers(policies: readonly Manifest[]): string {
   const names = policies.map(({ name }) => `NetworkPolicy/${name}`).join(' and ')
-  return `${names} ${policies.length > 1 ? 'keep' : 'keeps'}`
+  return `${names} ${policies.length > 1 ? 'block' : 'blocks'}`
 }
 
-/** Ports of other replicas that no rule of the policies opens. */
+/** The ports of other replicas that no rule of the policies opens. */
 function* separations(
   one: Installed,
   policies: readonly Manifest[],
@@ -178,7 +179,7 @@ function* separations(
   ]
   for (const { who, port } of needed)
     if (!rules.some((rule) => opens(rule, port, 'TCP', portsOf(one)) && isForPods(dig(rule, field), one)))
-      yield `${keep(policies)} the ${who} from each other: add an ${direction} rule ${field} these pods on port ${port}`
+      yield `${blockers(policies)} connections between the ${who}: add an ${direction} rule ${field} these pods on port ${port}`
 }
 
 /** Whether a rule is for this port, which may have a name among `ports`. */

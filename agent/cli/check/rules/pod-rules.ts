@@ -14,33 +14,33 @@ import { inOneNamespace } from '../../manifests/workload.ts'
 import { accountOf, type Installation, mountAt } from '../installation.ts'
 import type { Installed, Rule } from '../rule.ts'
 
-/** How long a planned stop takes beyond its timeouts. */
+/** The duration of a planned stop beyond its timeouts. */
 const STOP_SPARE_MS = 5_000
 
-/** Pods in which a launcher cannot be safe. `inject` refuses these. */
+/** Pods that a launcher cannot make safe. `inject` refuses these. */
 export const UNSAFE_RULES: readonly Rule<Installation>[] = [
   {
     code: 'pod-processes',
     severity: 'error',
-    about: 'the launcher is PID 1, whose end ends every process of LangFlow',
+    about: "the launcher is PID 1, so its end ends all of LangFlow's processes",
     *find({ pod }) {
       for (const name of ['hostPID', 'shareProcessNamespace'])
         if (pod[name] === true)
-          yield `with ${name} the launcher cannot be PID 1, whose end ends every process of LangFlow: remove it`
+          yield `it sets ${name}, so the launcher is not PID 1 and its end does not end LangFlow's processes: remove ${name}`
     },
   },
   {
     code: 'pod-host-network',
     severity: 'error',
-    about: 'the pod has a network of its own',
+    about: 'the pod has its own network',
     *find({ pod }) {
       if (pod.hostNetwork === true)
-        yield "with hostNetwork the agent's port and the loopback address are the node's, so that other programs can answer and ask: remove it"
+        yield "it sets hostNetwork, so other programs on the node can use the agent's port and loopback address: remove hostNetwork"
     },
   },
 ]
 
-/** Whether agent and launcher are there. */
+/** Whether the pods have agent and launcher. */
 export const PRESENCE_RULES: readonly Rule<Installation>[] = [
   {
     code: 'agent-missing',
@@ -48,7 +48,7 @@ export const PRESENCE_RULES: readonly Rule<Installation>[] = [
     about: 'the pods have an agent',
     *find({ agent }) {
       if (agent === null)
-        yield 'its pods have no agent, so that every replica acts: pipe it through langflow-leader inject'
+        yield 'its pods have no agent, so every replica runs LangFlow: pipe the manifest through langflow-leader inject'
     },
   },
   {
@@ -59,29 +59,31 @@ export const PRESENCE_RULES: readonly Rule<Installation>[] = [
     *find({ agent, container }) {
       const name = asText(agent?.container.name)
       if (agent?.place === 'init container')
-        yield `its init container ${name} is the agent, and never ends, so that LangFlow never starts: give it restartPolicy: Always`
+        yield `its init container ${name} is the agent, which never ends, so LangFlow never starts: set restartPolicy: Always on that container`
       if (agent?.place === 'container')
         yield {
-          warning: `its agent ${name} is stopped together with LangFlow, not after it: move it to initContainers with restartPolicy: Always`,
+          warning: `its agent ${name} stops together with LangFlow, not after it: move the agent to initContainers with restartPolicy: Always`,
         }
       if (agent?.place === 'run')
         yield {
-          warning: `its container ${container} has agent and LangFlow together, so that each flow can use the agent's token and a memory limit may end both: on Kubernetes 1.29 or newer, use a sidecar`,
+          warning: `its container ${container} runs agent and LangFlow together, so flows can use the agent's token, and one memory limit applies to both: on Kubernetes 1.29 or newer, use a sidecar`,
         }
     },
   },
   {
     code: 'launcher-missing',
     severity: 'error',
-    about: 'LangFlow is started by the launcher',
+    about: 'the launcher starts LangFlow',
     applies: hasAgent,
     *find({ launcher, langflow, container }) {
       if (launcher !== null) return
       const words = [...asList(langflow.command), ...asList(langflow.args)].join(' ')
       if (words.includes('langflow-leader'))
-        yield { unknown: `the command of its container ${container} names it, and may start it otherwise` }
+        yield {
+          unknown: `the command of its container ${container} contains langflow-leader in a form that check cannot read`,
+        }
       else
-        yield `its container ${container} starts LangFlow without the launcher, so that every replica acts: pipe it through langflow-leader inject, and look at what replaced its command since`
+        yield `its container ${container} starts LangFlow without the launcher, so every replica runs LangFlow: pipe the manifest through langflow-leader inject, and find out which tool replaced the command`
     },
   },
 ]
@@ -91,7 +93,7 @@ export const SETTINGS_RULES: readonly Rule<Installation>[] = [
   {
     code: 'agent-settings',
     severity: 'error',
-    about: 'the agent starts with its flags and variables',
+    about: 'the flags and variables of agent and launcher are valid',
     applies: hasAgent,
     *find({ agent, launcher }) {
       if (agent?.fault) yield `its agent would not start: ${agent.fault}`
@@ -101,12 +103,12 @@ export const SETTINGS_RULES: readonly Rule<Installation>[] = [
   },
 ]
 
-/** Whether agent and launcher find each other, and no flow reaches the agent's files and token. */
+/** Whether agent and launcher can connect, and flows cannot use the agent's files and token. */
 export const POD_RULES: readonly Rule<Installed>[] = [
   {
     code: 'agent-identity',
     severity: 'error',
-    about: 'the agent knows its pod',
+    about: 'the agent can read the name and revision of its pod',
     *find({ agent }) {
       if (agent.options.pod.problem !== null) yield agent.options.pod.problem
     },
@@ -114,28 +116,28 @@ export const POD_RULES: readonly Rule<Installed>[] = [
   {
     code: 'agent-target',
     severity: 'error',
-    about: 'the agent asks LangFlow where it listens',
+    about: "the agent's --target has LangFlow's port",
     *find({ agent, port, portIsSaid, container }) {
       const { target } = agent.options
       if (portIsSaid && target.port !== port)
-        yield `its agent asks LangFlow on port ${target.port} (--target), and its container ${container} listens on ${port}: make them the same`
+        yield `its agent asks LangFlow on port ${target.port} (--target), but its container ${container} listens on ${port}: set --target to that port`
     },
   },
   {
     code: 'agent-port-taken',
     severity: 'error',
-    about: 'no other container has the ports of the agent and its front',
+    about: 'no other container uses the ports of the agent and its front',
     *find({ agent, pod, port, container }) {
       const { listen, traffic } = agent.options
       const fronts = traffic.mode === 'front' ? [{ own: traffic.listen.port, whose: "the front's" }] : []
       for (const { own, whose } of [{ own: listen.port, whose: "the agent's" }, ...fronts]) {
         if (port === own)
-          yield `its container ${container} listens on port ${own}, which is ${whose}: give it another`
+          yield `its container ${container} listens on port ${own}, which is ${whose} port: change the port of one of them`
         for (const { name, ports } of containersOf(pod)) {
-          // By a port of LangFlow's container, Services and policies name the front's.
+          // LangFlow's container may declare the front's port, so that Services and policies can refer to its name.
           const mayDeclare = name === agent.container.name || (name === container && own !== listen.port)
           if (!mayDeclare && asList(ports).some((one) => dig(one, 'containerPort') === own))
-            yield `its container ${name} has port ${own}, which is ${whose}: give it another`
+            yield `its container ${name} has port ${own}, which is ${whose} port: change the port of one of them`
         }
       }
     },
@@ -143,23 +145,23 @@ export const POD_RULES: readonly Rule<Installed>[] = [
   {
     code: 'agent-probes',
     severity: 'error',
-    about: 'probes of the agent ask for the right path and port',
+    about: "the agent's probes ask the right path and port",
     *find(one) {
       const { agent } = one
       const { traffic, listen } = agent.options
       const wanted = READY_PATH[traffic.mode]
       const ready = askedBy(agent.container, 'readinessProbe')
       if (ready?.path !== wanted || ready.port !== listen.port)
-        yield `its agent's readinessProbe ${ready === null ? 'is missing' : `asks ${ready.path} on port ${ready.port}`}: with --traffic=${traffic.mode} let it ask ${wanted} on port ${listen.port}`
+        yield `its agent's readinessProbe ${ready === null ? 'is missing' : `asks ${ready.path} on port ${ready.port}`}: with --traffic=${traffic.mode}, set its path to ${wanted} and its port to ${listen.port}`
       const alive = askedBy(agent.container, 'livenessProbe')
       if (alive !== null && (alive.path !== '/livez' || alive.port !== listen.port))
-        yield `its agent's livenessProbe asks ${alive.path} on port ${alive.port}: let it ask /livez on port ${listen.port}`
+        yield `its agent's livenessProbe asks ${alive.path} on port ${alive.port}: set its path to /livez and its port to ${listen.port}`
     },
   },
   {
     code: 'langflow-probes',
     severity: 'error',
-    about: 'no probe asks LangFlow itself, which a standby does not run',
+    about: 'no probe asks LangFlow, which does not listen on a standby',
     applies: isBeside,
     *find({ agent, langflow, container }) {
       const { listen, traffic } = agent.options
@@ -170,7 +172,7 @@ export const POD_RULES: readonly Rule<Installed>[] = [
         if (asked?.port === listen.port && asked.path === '/workloadz') continue
         const end =
           name === 'readinessProbe' ? 'a standby is never Ready' : 'the kubelet restarts every standby'
-        yield `its container ${container} has a ${name} that asks LangFlow, which a standby does not run, so that ${end}: ${name === 'readinessProbe' ? 'remove it' : `let it ask /workloadz on port ${listen.port}`}`
+        yield `its container ${container} has a ${name} that asks LangFlow, which does not listen on a standby, so ${end}: ${name === 'readinessProbe' ? 'remove the probe' : `set its path to /workloadz and its port to ${listen.port}`}`
       }
     },
   },
@@ -185,9 +187,9 @@ export const POD_RULES: readonly Rule<Installed>[] = [
       const [own, theirs] = [agent.options.socket, launcher.options.socket]
       const [here, there] = [mountAt(agent.container, dirname(own)), mountAt(langflow, dirname(theirs))]
       if (here === null || there === null || here.volume !== there.volume)
-        yield `its agent listens on ${own} and the launcher in container ${container} connects to ${theirs}, which is not the same directory: mount one emptyDir in both, at ${dirname(own)}`
+        yield `its agent listens on ${own} and the launcher in container ${container} connects to ${theirs}, which is in another directory: mount the same emptyDir in both, at ${dirname(own)}`
       else if (own.slice(here.path.length) !== theirs.slice(there.path.length))
-        yield `its agent listens on ${own} and the launcher in container ${container} connects to ${theirs}: give both the same --socket`
+        yield `its agent listens on ${own} and the launcher in container ${container} connects to ${theirs}: set the same --socket for both`
     },
   },
   {
@@ -200,21 +202,21 @@ export const POD_RULES: readonly Rule<Installed>[] = [
       const socket = launcher?.options == null ? null : mountAt(langflow, dirname(launcher.options.socket))
       for (const mount of [program, socket])
         if (mount !== null && !mount.readOnly)
-          yield `its container ${container} mounts ${mount.path} writable, so that a flow can replace the files in it: mount it readOnly`
+          yield `its container ${container} mounts ${mount.path} writable, so a flow can replace its files: mount it readOnly`
       const state = mountAt(agent.container, agent.options.stateDir)
       if (state === null)
         yield {
-          warning: `its agent has no volume at ${agent.options.stateDir} (--state-dir), so that a restarted agent ends its term: mount an emptyDir of its own`,
+          warning: `its agent has no volume at ${agent.options.stateDir} (--state-dir), so the term ends if the agent restarts: mount an emptyDir only in the agent`,
         }
       for (const other of containersOf(pod))
         if (state !== null && other !== agent.container && mounts(other, state.volume))
-          yield `its container ${other.name} mounts the agent's state (the volume ${state.volume}), by which it can pose as the launcher: mount it only in the agent`
+          yield `its container ${other.name} mounts the agent's state (the volume ${state.volume}), so it can pose as the launcher: mount the volume only in the agent`
     },
   },
   {
     code: 'agent-user',
     severity: 'error',
-    about: 'agent and launcher may use one socket',
+    about: 'agent and launcher have the permissions to use one socket',
     applies: isBeside,
     *find({ agent, langflow, pod, container }) {
       const [own, theirs] = [userOf(pod, agent.container), userOf(pod, langflow)]
@@ -222,7 +224,7 @@ export const POD_RULES: readonly Rule<Installed>[] = [
       if (shared.fsGroup !== undefined || asList(shared.supplementalGroups).length > 0) return
       if (own.user === null || theirs.user === null || own.user === theirs.user) return
       if (own.group !== null && own.group === theirs.group) return
-      yield `its agent runs as user ${own.user} and its container ${container} as ${theirs.user}, without a common group, so that the launcher cannot connect: give both one runAsUser, or the pod an fsGroup`
+      yield `its agent runs as user ${own.user} and its container ${container} as ${theirs.user}, without a common group, so the launcher cannot connect: set the same runAsUser for both, or an fsGroup for the pod`
     },
   },
   {
@@ -235,7 +237,7 @@ export const POD_RULES: readonly Rule<Installed>[] = [
       const name = mountAt(agent.container, TOKEN_DIR)?.volume
       const volume = asList(pod.volumes).find((volume) => dig(volume, 'name') === name)
       const secret = dig(volume, 'secret', 'secretName')
-      if (secret !== undefined) yield { unknown: `it would be in Secret/${secret}` }
+      if (secret !== undefined) yield { unknown: `the token comes from Secret/${secret}, which check does not read` }
       else if (!hasToken(volume))
         yield `its agent has no token for the API server: mount a projected serviceAccountToken at ${TOKEN_DIR} in the container ${agent.container.name}`
     },
@@ -243,17 +245,17 @@ export const POD_RULES: readonly Rule<Installed>[] = [
   {
     code: 'token-beside-flows',
     severity: 'error',
-    about: 'no flow has the token of the agent',
+    about: "no flow can read the agent's token",
     applies: isBeside,
     *find(one, { manifests, cluster }) {
       const { pod, langflow, container } = one
       const hidden = cluster?.hidden.get('ServiceAccount')
       if (pod.automountServiceAccountToken === undefined && hidden !== undefined) yield { unknown: hidden }
       else if (automounts(one, manifests))
-        yield `its container ${container} has the token of the agent's account, so that a flow can write the Lease: set automountServiceAccountToken: false, and mount a projected token in the agent alone`
+        yield `its container ${container} has the token of the agent's account, so a flow can write the Lease: set automountServiceAccountToken: false, and mount a projected token only in the agent`
       for (const volume of asList(pod.volumes).filter(hasToken))
         if (mounts(langflow, dig(volume, 'name')))
-          yield `its container ${container} mounts a token (the volume ${dig(volume, 'name')}), so that a flow can write the Lease: mount it only in the agent`
+          yield `its container ${container} mounts a token (the volume ${dig(volume, 'name')}), so a flow can write the Lease: mount the volume only in the agent`
     },
   },
   {
@@ -266,18 +268,18 @@ export const POD_RULES: readonly Rule<Installed>[] = [
       const holds = traffic.mode === 'front'
       const neededMs = drainTimeoutMs + stopTimeoutMs + (holds ? holdTimeoutMs : 0) + STOP_SPARE_MS
       if (seconds * 1000 < neededMs)
-        yield `its terminationGracePeriodSeconds (${seconds}) is shorter than --drain-timeout, --stop-timeout${holds ? ', --hold-timeout' : ''} and 5 s together (${formatDuration(neededMs)}), so that the kubelet kills it before it has released the Lease${holds ? ' and forwarded what it holds' : ''}: set at least ${Math.ceil(neededMs / 1000)}`
+        yield `its terminationGracePeriodSeconds (${seconds}) is shorter than --drain-timeout, --stop-timeout${holds ? ', --hold-timeout' : ''} and 5 s together (${formatDuration(neededMs)}), so the kubelet kills the pod before it has released the Lease${holds ? ' and forwarded the requests that it holds' : ''}: set at least ${Math.ceil(neededMs / 1000)}`
     },
   },
   {
     code: 'stop-timeout',
     severity: 'warning',
-    about: 'agent and launcher have one --stop-timeout',
+    about: 'agent and launcher have the same --stop-timeout',
     *find({ agent, launcher, container }) {
       const own = agent.options.stopTimeoutMs
       const theirs = launcher?.options?.stopTimeoutMs ?? own
       if (own !== theirs)
-        yield `its agent's --stop-timeout is ${formatDuration(own)} and that of the launcher in container ${container} ${formatDuration(theirs)}: set LEADER_STOP_TIMEOUT in both`
+        yield `its agent's --stop-timeout is ${formatDuration(own)}, but the launcher's in container ${container} is ${formatDuration(theirs)}: set LEADER_STOP_TIMEOUT to the same value in both`
     },
   },
 ]
@@ -286,7 +288,7 @@ function hasAgent({ agent }: Installation): boolean {
   return agent !== null
 }
 
-/** Whether the agent has a container of its own. */
+/** Whether the agent runs in another container than LangFlow. */
 function isBeside({ agent }: Installed): boolean {
   return agent.place !== 'run'
 }
@@ -295,7 +297,7 @@ function containersOf(pod: Fields): Fields[] {
   return [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields) as Fields[]
 }
 
-/** Path and port of an httpGet probe; `null`: there is none. */
+/** Path and port of an httpGet probe; `null` if the container has no such probe. */
 function askedBy(container: Fields, probe: string): { path: string; port: number | null } | null {
   const asked = asFields(asFields(container[probe]).httpGet)
   if (Object.keys(asked).length === 0) return null
@@ -308,7 +310,7 @@ function userOf(pod: Fields, container: Fields) {
   return { user: asNumber(own.runAsUser), group: asNumber(own.runAsGroup) }
 }
 
-/** Whether every container gets the account's token. */
+/** Whether the token of the account is mounted into every container. */
 function automounts(installation: Installation, manifests: readonly Manifest[]): boolean {
   const { pod, manifest } = installation
   const name = accountOf(installation)
