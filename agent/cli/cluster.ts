@@ -58,7 +58,10 @@ export class Cluster implements Disposable {
       return (await this.objects.get(LEASE, this.leaseName, DEADLINE_MS)) as unknown as Lease
     } catch (error) {
       const isAbsent = error instanceof ApiError && error.code === 'not_found'
-      throw asOperationError(error, isAbsent ? ': set its namespace with -n, and its name with --lease-name' : '')
+      throw asOperationError(
+        error,
+        isAbsent ? ': set its namespace with -n, and its name with --lease-name' : '',
+      )
     }
   }
 
@@ -172,7 +175,8 @@ export async function updateAnnotations(
       if (error.code !== 'conflict' && !error.mayHaveCommitted) throw asOperationError(error)
       if (error.mayHaveCommitted) unsure = annotations
       if (attempt < ATTEMPTS) continue
-      const advice = unsure === null ? 'try again' : 'the write may have succeeded, see langflow-leader status'
+      const advice =
+        unsure === null ? 'try again' : 'the write may have succeeded, see langflow-leader status'
       throw asOperationError(error, `, ${attempt} times in a row: ${advice}`)
     }
   }

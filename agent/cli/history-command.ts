@@ -8,11 +8,16 @@ export const HISTORY_SETTINGS = { ...OPERATE_SETTINGS, ...OUTPUT_SETTINGS }
 export function addHistory(program: Command): void {
   const command = program
     .command('history')
-    .description('show the last terms: the leader, why the term began and ended, and the time without a server')
+    .description(
+      'show the last terms: the leader, why the term began and ended, and the time without a server',
+    )
   addFlags(command, HISTORY_SETTINGS)
   addExamples(command, [
     ['Show the recorded terms, newest first', '-n langflow'],
-    ['Print the longest time without a server, in milliseconds', "-o json | jq '[.terms[].gapMs // 0] | max'"],
+    [
+      'Print the longest time without a server, in milliseconds',
+      "-o json | jq '[.terms[].gapMs // 0] | max'",
+    ],
   ])
   command.action(async () => {
     const { output, ...from } = readFlags(command, HISTORY_SETTINGS)

@@ -53,7 +53,10 @@ function replicaSource(url: URL): Source {
     overview: async () => {
       const overview = overviewFrom(await replicasAt(url))
       if (overview !== null) return overview
-      throw new OperationError('unreachable', `the agent at ${url.href} reached no replica, not even its own: try another agent`)
+      throw new OperationError(
+        'unreachable',
+        `the agent at ${url.href} reached no replica, not even its own: try another agent`,
+      )
     },
     history: async () => bestKnown(await replicasAt(url))?.history ?? [],
     [Symbol.dispose]: () => {},
@@ -116,9 +119,11 @@ function problemsOf({ lease, pause, replicas }: Unjudged): string[] {
     replicas.flatMap(({ pod, status }) => (status !== null && which(status) ? [pod] : []))
   const serving = podsOf(serves)
   const leading = podsOf(({ role }) => role === 'leader')
-  if (leading.length > 1) problems.push(`${leading.length} replicas report that they lead: ${listed(leading)}`)
+  if (leading.length > 1)
+    problems.push(`${leading.length} replicas report that they lead: ${listed(leading)}`)
   if (serving.length === 0) problems.push(`no replica serves: ${whyNoneServes(lease.holder, replicas)}`)
-  if (serving.length > 1) problems.push(`${serving.length} replicas serve at the same time: ${listed(serving)}`)
+  if (serving.length > 1)
+    problems.push(`${serving.length} replicas serve at the same time: ${listed(serving)}`)
   if (podsOf(({ couldTakeOver }) => couldTakeOver).length === 0)
     problems.push(
       replicas.length === 1 ? 'there is no second replica to take over' : 'no other replica can take over',

@@ -151,7 +151,8 @@ export function isInForce({ after, leader, replicas }: PauseChange): boolean {
 
 /** The result of `pause` for people, one sentence a line. */
 export function describePaused({ after, leader, replicas }: PauseChange): string {
-  if (after === null) return lines('not paused: the leader is handing over, or an operator resumed; pause again')
+  if (after === null)
+    return lines('not paused: the leader is handing over, or an operator resumed; pause again')
   return lines(`paused ${describePause(after)}`, leads(leader, replicas), ...notShown(replicas))
 }
 
@@ -164,14 +165,18 @@ function leads(leader: string | null, replicas: readonly Shown[]): string {
 
 /** The result of `resume` for people, one sentence a line. */
 export function describeResumed({ before, replicas }: PauseChange): string {
-  const resumed = before === null ? 'there was no pause' : `resumed; takeovers were paused ${describePause(before)}`
+  const resumed =
+    before === null ? 'there was no pause' : `resumed; takeovers were paused ${describePause(before)}`
   return lines(resumed, ...notShown(replicas))
 }
 
 function notShown(replicas: readonly Shown[]): string[] {
   return replicas
     .filter(({ shows }) => !shows)
-    .map(({ pod, problem }) => `${pod} does not show the change: ${problem ?? 'it may not reach the API server'}`)
+    .map(
+      ({ pod, problem }) =>
+        `${pod} does not show the change: ${problem ?? 'it may not reach the API server'}`,
+    )
 }
 
 function lines(...sentences: string[]): string {

@@ -9,10 +9,7 @@ export const STATUS_SETTINGS = {
   ...OPERATE_SETTINGS,
   ...group('Output', {
     output: {
-      ...choice(
-        ['table', 'wide', 'json', 'yaml'],
-        'the output format; wide adds columns',
-      ),
+      ...choice(['table', 'wide', 'json', 'yaml'], 'the output format; wide adds columns'),
       short: '-o',
     },
     watch: { ...onOff('refresh every 2 s until Ctrl-C'), short: '-w' },
@@ -28,7 +25,10 @@ export function addStatus(program: Command): void {
     ['Show the replicas of langflow-leader-lock in the current namespace', ''],
     ['Refresh every 2 s', '-n langflow --watch'],
     ['Ask one agent, without the API server', '--url http://127.0.0.1:8090'],
-    ['Print the pods that can take over', "-o json | jq -r '.replicas[] | select(.status.couldTakeOver).pod'"],
+    [
+      'Print the pods that can take over',
+      "-o json | jq -r '.replicas[] | select(.status.couldTakeOver).pod'",
+    ],
   ])
   command.action(async () => {
     const options = readFlags(command, STATUS_SETTINGS)

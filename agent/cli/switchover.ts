@@ -89,7 +89,10 @@ export async function requestSwitchover(
       return null
     const now = planSwitchover(lease, rows, to, clock.now().wall)
     if (plan !== null && now.holder !== plan.holder)
-      throw new OperationError('conflict', `${plan.from} no longer leads, and ${now.from} leads now: start again`)
+      throw new OperationError(
+        'conflict',
+        `${plan.from} no longer leads, and ${now.from} leads now: start again`,
+      )
     plan = now
     return { [SWITCHOVER_TO]: to }
   })
@@ -143,7 +146,10 @@ function ableOnes(rows: readonly ReplicaRow[], leader: ReplicaRow | null): strin
   const able = others.filter((row) => whyUnable(row) === null).map(({ pod }) => pod)
   if (able.length > 0) return able
   const why = others.map((row) => `${row.pod}: ${whyUnable(row)}`).join('; ')
-  throw new OperationError('not_ready', `no other replica can take over: ${why || 'there is only one replica'}`)
+  throw new OperationError(
+    'not_ready',
+    `no other replica can take over: ${why || 'there is only one replica'}`,
+  )
 }
 
 function ableOne(rows: readonly ReplicaRow[], leader: ReplicaRow | null, to: string): string {

@@ -96,7 +96,10 @@ export const AGENT_SETTINGS = {
       parseLeaseDuration,
     ),
     renewDeadlineMs: preset('renewDeadlineMs', 'time without a renewal until leadership is in doubt'),
-    retryPeriodMs: preset('retryPeriodMs', 'time between two renewals, or between two polls if the watch is down'),
+    retryPeriodMs: preset(
+      'retryPeriodMs',
+      'time between two renewals, or between two polls if the watch is down',
+    ),
     // The clock that also counts a machine's sleep has steps of 10 ms, and killing takes a moment.
     killMarginMs: duration('1s', 100, 'time between the kill of LangFlow and the end of the Lease'),
     onDoubt: choice(['freeze', 'stop'], 'the action on LangFlow if leadership is in doubt'),
@@ -145,11 +148,7 @@ export const AGENT_SETTINGS = {
     ),
   }),
   ...group('Front (--traffic=front)', {
-    holdTimeoutMs: duration(
-      '30s',
-      1,
-      'how long the front holds a request before it answers 503',
-    ),
+    holdTimeoutMs: duration('30s', 1, 'how long the front holds a request before it answers 503'),
     holdLimit: setting('<count>', '1000', 'how many requests the front holds at a time', parseHoldLimit),
     streamGraceMs: duration(
       '2s',

@@ -23,7 +23,8 @@ export function parseDuration(text: string, minMs: number): number {
 }
 
 function milliseconds(text: string): number {
-  if (text.startsWith('-')) throw new Error('a duration cannot be negative: use one such as 15s, 1m30s or 500ms')
+  if (text.startsWith('-'))
+    throw new Error('a duration cannot be negative: use one such as 15s, 1m30s or 500ms')
   if (/^\d+(\.\d+)?$/.test(text)) throw new Error(`a duration needs a unit, such as ${text}s or ${text}ms`)
   if (text.length > LONGEST_TEXT || !DURATION.test(text))
     throw new Error('use a duration with the units h, m, s and ms, such as 15s, 1m30s or 500ms')
@@ -222,7 +223,9 @@ export function parseSocket(text: string): string {
   const path = parsePath(text)
   const bytes = Buffer.byteLength(path)
   if (bytes <= LONGEST_SOCKET_PATH) return path
-  throw new Error(`the path has ${bytes} bytes: use at most ${LONGEST_SOCKET_PATH}, the limit for a unix socket`)
+  throw new Error(
+    `the path has ${bytes} bytes: use at most ${LONGEST_SOCKET_PATH}, the limit for a unix socket`,
+  )
 }
 
 const WORD = /(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+/gs

@@ -90,7 +90,7 @@ describe('the replicas', () => {
       [503, status(503, 'ServiceUnavailable', 'dial tcp 10.0.0.7:8090: connect: connection refused')],
       /answered 503 .*connection refused/,
     ],
-    'tells something else': [[200, { kind: 'Hello' }], /not with the status of an agent/],
+    'tells something else': [[200, { kind: 'Hello' }], /is not an agent's status/],
   }
   for (const [what, [answer, problem]] of Object.entries(silent))
     test(`include one that ${what}, with the reason`, async () => {
@@ -120,7 +120,7 @@ describe('the replicas', () => {
   test('include one whose agent does not run, which is not asked', async () => {
     await using it = await clusterWith([podWith(agent, { phase: 'Pending' })])
     const [row] = await it.cluster.replicas()
-    assert.equal(row?.problem, 'its agent does not run yet: the pod is Pending')
+    assert.equal(row?.problem, 'its agent is not running yet:  the pod is Pending')
     assert.equal(it.server.requests.length, 1)
   })
 

@@ -62,15 +62,15 @@ describe('the flags of commands for people', () => {
   })
 
   const wrong: readonly (readonly [args: readonly string[], problem: RegExp])[] = [
-    [['switchover', '--to', 'Pod 1'], /--to 'Pod 1': give the name of a pod/],
+    [['switchover', '--to', 'Pod 1'], /--to 'Pod 1': use the name of a pod/],
     [['switchover', '--wait=maybe'], /--wait 'maybe': use true or false/],
     [['switchover', '--timeout', '0'], /--timeout '0': use at least 1s/],
     [['pause', '--for', '30'], /--for '30': a duration needs a unit/],
     [['pause', '--for', '2h26h'], /use at most 24h/],
-    [['pause', '--reason', ' '], /--reason ' ': say why/],
+    [['pause', '--reason', ' '], /--reason ' ': give a reason/],
     [['pause', '--reason', 'a\nb'], /one line/],
     [['pause', '--reason', 'x'.repeat(201)], /at most 200 characters/],
-    [['status', '--url', '127.0.0.1:8090'], /--url '127.0.0.1:8090': write it as an http or https URL/],
+    [['status', '--url', '127.0.0.1:8090'], /--url '127.0.0.1:8090': use an http or https URL/],
     [['history', '-o', 'wide'], /--output 'wide': use one of table, json, yaml/],
   ]
   for (const [args, problem] of wrong)

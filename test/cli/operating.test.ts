@@ -80,7 +80,7 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     const scene = await EmbeddedScene.open(t)
     await scene.pair(CALM)
     const command = new Command(scene, 'status', '--watch')
-    const isVerdict = (line: string) => /^One serves/.test(line)
+    const isVerdict = (line: string) => /^One replica serves/.test(line)
     await command.lines.next('first overview', isVerdict)
     await command.lines.next('second overview', isVerdict, command.lines.list.findIndex(isVerdict) + 1)
     command.ctrlC()

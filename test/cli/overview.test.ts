@@ -43,19 +43,19 @@ describe('it is as it should be', () => {
   const alsoServes = changed(THIRD, { ...second, traffic: SERVING.traffic })
   const misspelled = leaseWith({ 'langflow-leader/paused': 'yes' })
   const wrong: [when: string, rows: ReplicaRow[], problems: RegExp, lease?: Lease][] = [
-    ['there is no replica', [], /^no pod here competes/],
-    ['there is one alone', [LEADER], /^no second replica/],
-    ['the other is not ready', [LEADER, unready(STANDBY)], /^no other could take over$/],
-    ['the other is silent', [LEADER, silent('b')], /^no other could take over$/],
-    ['another has another secret key', [withKey, otherKey, THIRD], /^b could not read .*LANGFLOW_SECRET_KEY/],
+    ['there is no replica', [], /^no pod .* competes/],
+    ['there is one alone', [LEADER], /no second replica/],
+    ['the other is not ready', [LEADER, unready(STANDBY)], /^no other replica can take over$/],
+    ['the other is silent', [LEADER, silent('b')], /^no other replica can take over$/],
+    ['another has another secret key', [withKey, otherKey, THIRD], /^b cannot read .*LANGFLOW_SECRET_KEY/],
     ['a pause by hand is none', [LEADER, STANDBY], /"yes", which pauses nothing/, misspelled],
-    ['it is paused', [LEADER, STANDBY], /^it is paused/, leaseWith(PAUSED)],
-    ['LangFlow does not serve yet', [beforeStart, STANDBY], /^nobody serves: a .* is starting$/],
-    ['there is no holder', [STANDBY, THIRD], /^nobody serves: .* no holder$/, leaseWith({}, '')],
-    ['the holder does not answer', [silent('a'), STANDBY], /^nobody serves: a .* does not tell/],
-    ['the holder has no pod', [STANDBY, THIRD], /^nobody serves: x .* none of these/, leaseWith({}, 'x_1')],
-    ['two serve', [LEADER, alsoServes, STANDBY], /^2 say that they lead: a and c; 2 serve at once: a and c$/],
-    ['two lead', [LEADER, changed(THIRD, second), STANDBY], /^2 say that they lead: a and c$/],
+    ['it is paused', [LEADER, STANDBY], /^takeovers are paused/, leaseWith(PAUSED)],
+    ['LangFlow does not serve yet', [beforeStart, STANDBY], /^no replica serves: a .* is starting$/],
+    ['there is no holder', [STANDBY, THIRD], /^no replica serves: .* no holder$/, leaseWith({}, '')],
+    ['the holder does not answer', [silent('a'), STANDBY], /^no replica serves: a .* does not report its status/],
+    ['the holder has no pod', [STANDBY, THIRD], /^no replica serves: x .* no such replica/, leaseWith({}, 'x_1')],
+    ['two serve', [LEADER, alsoServes, STANDBY], /^2 replicas report that they lead: a and c; 2 replicas serve at the same time: a and c$/],
+    ['two lead', [LEADER, changed(THIRD, second), STANDBY], /^2 replicas report that they lead: a and c$/],
   ]
   for (const [when, rows, expected, lease = leaseWith()] of wrong)
     test(`not if ${when}`, () => {

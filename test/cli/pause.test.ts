@@ -121,7 +121,7 @@ describe('a pause', () => {
   test('is taken back if the leader turns out to hand over, whatever it has seen', async () => {
     const cluster = new Cluster()
     cluster.seeing = []
-    const refused = assert.rejects(cluster.pause(), { code: 'switchover', message: /SIGTERM.* taken back/ })
+    const refused = assert.rejects(cluster.pause(), { code: 'switchover', message: /SIGTERM.* withdrawn/ })
     await cluster.clock.pass(250)
     cluster.showFrom('langflow-0', (status) => ({
       ...status,
@@ -134,7 +134,7 @@ describe('a pause', () => {
 
   test('of a leader that does not answer, or whose pod is gone, is no success', async () => {
     for (const [change, said] of [
-      [(cluster: Cluster) => cluster.show('langflow-0', 'refused'), /langflow-0 does not show it: refused/],
+      [(cluster: Cluster) => cluster.show('langflow-0', 'refused'), /langflow-0 does not show the change: refused/],
       [(cluster: Cluster) => cluster.write({ holderIdentity: 'gone_uid' }), /no such pod/],
     ] as const) {
       const cluster = new Cluster()
@@ -150,7 +150,7 @@ describe('a pause', () => {
     [
       'while a switchover is asked for',
       'switchover',
-      /was asked for already/,
+      /is already requested/,
       (cluster: Cluster) => cluster.note({ [SWITCHOVER_TO]: 'langflow-1' }),
     ],
     [
@@ -179,13 +179,13 @@ describe('the end of a pause', () => {
       const change = await cluster.resume()
       assert.deepEqual(cluster.annotations, { other: 'kept' })
       assert.deepEqual([change.before, change.after], [{ until, reason: 'upgrade' }, null])
-      assert.match(describeResumed(change), /^resumed; it was paused until \S+ \(upgrade\)\n/)
+      assert.match(describeResumed(change), /^resumed; takeovers were paused until \S+ \(upgrade\)\n/)
     }
   })
 
   test('writes nothing if nothing is paused', async () => {
     const cluster = new Cluster()
-    assert.match(describeResumed(await cluster.resume()), /^nothing was paused\n/)
+    assert.match(describeResumed(await cluster.resume()), /^there was no pause\n/)
     assert.deepEqual(cluster.written, [])
   })
 })
@@ -206,7 +206,7 @@ describe('the replicas', () => {
     const text = describePaused(change)
     assert.match(
       text,
-      /\nlangflow-1 does not show it: .*\nlangflow-2 does not show it: connection refused\n$/,
+      /\nlangflow-1 does not show the change: .*\nlangflow-2 does not show the change: connection refused\n$/,
     )
   })
 
@@ -218,7 +218,7 @@ describe('the replicas', () => {
       })
     }
     cluster.seeing = []
-    const unknown = assert.rejects(cluster.pause(), { message: /is written.*: cannot reach it/ })
+    const unknown = assert.rejects(cluster.pause(), { message: /was written.*: cannot reach it/ })
     await cluster.clock.pass(5_250)
     await unknown
     assert.deepEqual(cluster.annotations, { [PAUSED]: 'true' })

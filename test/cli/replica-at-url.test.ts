@@ -32,15 +32,15 @@ describe('one replica', () => {
       routes({ '/replicas': [LEADER, silent('c', 'refused'), odd] }),
     )) as ReplicaRow[]
     assert.deepEqual(c, silent('c', 'refused'))
-    assert.match(b?.problem ?? '', /not with the status of an agent/)
+    assert.match(b?.problem ?? '', /is not an agent's status/)
   })
 
-  const NO_AGENT = /\/replicas answers (200|404), but not as an agent: give the address of its --listen/
+  const NO_AGENT = /\/replicas answered (200|404), .* use the address of an agent's --listen/
   const wrong: [what: string, script: Script, told: RegExp][] = [
     ['knows no page', routes({}), NO_AGENT],
     ['tells no rows', routes({ '/replicas': [SERVING] }), NO_AGENT],
     ['tells no JSON', routes({ '/replicas': '<html>' }), NO_AGENT],
-    ['fails', (_, response) => reply(response, 503, 'x'), /\/replicas answers 503/],
+    ['fails', (_, response) => reply(response, 503, 'x'), /\/replicas answered 503/],
     [
       'cuts the connection',
       ({ socket }) => socket.destroy(),

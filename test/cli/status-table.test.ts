@@ -25,7 +25,7 @@ function column(head: string, lines: readonly string[]): string[] {
 }
 
 test('status is one table, with the problems of replicas and the verdict below', () => {
-  assert.deepEqual(shown([LEADER, STANDBY, silent('c', 'its agent does not run: ImagePullBackOff')]), [
+  assert.deepEqual(shown([LEADER, STANDBY, silent('c', 'its agent is not running:  ImagePullBackOff')]), [
     'Lease team/langflow-leader-lock: a leads since 2026-01-02T03:00:00Z (4m5s), epoch 7',
     '',
     'POD  ROLE      STATE      STANDBY  TAKEOVER  KILL IN  REVISION   AGE',
@@ -33,8 +33,8 @@ test('status is one table, with the problems of replicas and the verdict below',
     'b    follower  ready      cold     yes       -        7d9c5b8f4  1m30s',
     'c    unknown   no answer  -        -         -        -          -',
     '',
-    'c: its agent does not run: ImagePullBackOff',
-    'One serves, and another could take over.',
+    'c: its agent is not running:  ImagePullBackOff',
+    'One replica serves, and another can take over.',
     '',
   ])
 })
@@ -66,7 +66,7 @@ test('a follower could take over, or could once an operator resumes, or could no
     column('TAKEOVER', shown([LEADER, changed(STANDBY, change)]))[1]
   assert.deepEqual(
     [takeover({}), takeover({ pause }), takeover({ pause, couldTakeOver: false })],
-    ['yes', 'once resumed', 'no'],
+    ['yes', 'after resume', 'no'],
   )
 })
 
@@ -95,7 +95,7 @@ describe('below the table', () => {
 
   const until = '2026-01-02T03:14:05.000Z'
   const operations: [change: Partial<AgentStatus>, line: RegExp][] = [
-    [{ pause: { until: null, reason: null } }, /^Paused until somebody resumes$/],
+    [{ pause: { until: null, reason: null } }, /^Paused until an operator resumes$/],
     [{ pause: { until, reason: 'backup' } }, /^Paused until \S+ \(10m left\): backup$/],
     [{ switchover: { to: 'c', state: 'refused', reason: 'no pod' } }, /^Switchover to c: refused: no pod$/],
   ]

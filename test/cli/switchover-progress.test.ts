@@ -197,7 +197,7 @@ describe('a switchover that is followed', () => {
       const { to, epoch, gapMs } = await one.outcome
       assert.deepEqual([to, epoch, gapMs], ['langflow-2', 9, 700])
       assert.ok(isElsewhere(await one.outcome, one.plan))
-      assert.match(await one.text(), /\nlangflow-1 was to lead, and does not/)
+      assert.match(await one.text(), /\nlangflow-1 did not become the leader/)
       assert.deepEqual(one.phases().slice(-2), ['acquired langflow-2', 'serving langflow-2'])
     }
   })
@@ -209,7 +209,7 @@ describe('a switchover that is followed', () => {
     assert.ok(isElsewhere(await one.outcome, one.plan))
     assert.match(
       await one.text(),
-      /^langflow-0 leads and serves again; .*\nlangflow-1 or langflow-2 was to lead/,
+      /^langflow-0 leads and serves again; .*\nlangflow-1 or langflow-2 did not become the leader/,
     )
   })
 
@@ -223,7 +223,7 @@ describe('a switchover that is followed', () => {
     })
     const { crashed, gapMs } = await one.outcome
     assert.deepEqual([crashed, gapMs], [true, 15_500])
-    assert.match(await one.text(), /\nlangflow-0 ended before it could hand over/)
+    assert.match(await one.text(), /\nlangflow-0 ended before it released the Lease/)
   })
 })
 
@@ -245,7 +245,7 @@ describe('a switchover that is followed fails', () => {
     await one.step((cluster) => cluster.note({ [SWITCHOVER_TO]: null }))
     const { code, message } = await one.failure()
     assert.equal(code, 'refused')
-    assert.match(message, /took the request back/)
+    assert.match(message, /withdrew the request/)
   })
 
   test('after Ctrl-C: the request is taken back', async (t) => {
@@ -254,7 +254,7 @@ describe('a switchover that is followed fails', () => {
     one.ctrlC.abort()
     const { code, message } = await one.failure()
     assert.equal(code, 'interrupted')
-    assert.match(message, /taken back/)
+    assert.match(message, /withdrawn/)
     assert.deepEqual(one.cluster.annotations, {})
   })
 
@@ -266,7 +266,7 @@ describe('a switchover that is followed fails', () => {
       one.ctrlC.abort()
       const { code, message } = await one.failure()
       assert.equal(code, 'interrupted')
-      assert.match(message, /langflow-0 had begun to hand over already, which goes on/)
+      assert.match(message, /langflow-0 has already started the handover/)
     })
 
   test('after its time: the request is taken back', async (t) => {
@@ -276,7 +276,7 @@ describe('a switchover that is followed fails', () => {
     await one.clock.pass(100)
     const { code, message } = await one.failure()
     assert.equal(code, 'timed_out')
-    assert.match(message, /after 5s: .*taken back/)
+    assert.match(message, /after 5s: .*withdrawn/)
     assert.deepEqual(one.cluster.annotations, {})
   })
 })

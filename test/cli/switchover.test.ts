@@ -27,10 +27,10 @@ const leaderIs = (change: Partial<AgentStatus> | string) => (cluster: ScriptedCl
 describe('a switchover is refused, and nothing written, if', () => {
   const refusals: Readonly<Record<string, Refusal>> = {
     'no replica has that name': ['unknown_pod', /langflow-1 and langflow-2$/, nothing, 'langflow-7'],
-    'it leads already': ['already_leads', /^langflow-0 leads already$/, nothing, 'langflow-0'],
+    'it leads already': ['already_leads', /^langflow-0 already leads/, nothing, 'langflow-0'],
     'it is not ready': [
       'not_ready',
-      /^langflow-1 could not take over: its standby is starting$/,
+      /^langflow-1 cannot take over: its standby is starting$/,
       (cluster) => cluster.show('langflow-1', UNREADY),
     ],
     'it does not answer': [
@@ -47,7 +47,7 @@ describe('a switchover is refused, and nothing written, if', () => {
       },
       '*',
     ],
-    'there is no other': ['not_ready', /one replica only/, alone, '*'],
+    'there is no other': ['not_ready', /only one replica/, alone, '*'],
     'there is no leader': [
       'nobody_leads',
       /no replica leads/,
@@ -61,22 +61,22 @@ describe('a switchover is refused, and nothing written, if', () => {
     'the leader does not answer': ['leader_silent', /: connection refused$/, leaderIs('connection refused')],
     'it is paused': [
       'paused',
-      /\(upgrade\): resume first/,
+      /\(upgrade\): run langflow-leader resume/,
       (cluster) => cluster.note({ [PAUSED]: 'true', [PAUSE_REASON]: 'upgrade' }),
     ],
     'another was asked for': [
       'switchover',
-      /from langflow-0 to langflow-2 was asked for already/,
+      /from langflow-0 to langflow-2 is already requested/,
       (cluster) => cluster.note({ [SWITCHOVER_TO]: 'langflow-2' }),
     ],
     'another is under way': [
       'switchover',
-      /is switching over to .* already/,
+      /is already switching over to/,
       leaderIs({ switchover: { to: '*', state: 'under way', reason: null } }),
     ],
     'the leader hands over for another reason': [
       'switchover',
-      /is handing over already \(SIGTERM\)/,
+      /is already handing over \(SIGTERM\)/,
       leaderIs({ leadership: { ...LEADER.leadership, steppingDown: 'SIGTERM' } }),
     ],
     'others write the Lease again and again': [
@@ -123,7 +123,7 @@ describe('a switchover is asked for', () => {
     assert.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 1)
     assert.equal(cluster.written.length, 1)
     assert.equal(lost.reason.code, 'switchover')
-    assert.match(lost.reason.message, /^a switchover from langflow-0 to langflow-1 was asked for already/)
+    assert.match(lost.reason.message, /^a switchover from langflow-0 to langflow-1 is already requested/)
   })
 
   test('once, where the answer to the write is lost', async () => {
@@ -144,7 +144,7 @@ describe('a switchover is asked for', () => {
     cluster.show('langflow-0', STANDBY)
     await assert.rejects(request(cluster, '*', planned), {
       code: 'conflict',
-      message: /langflow-1 does: start again/,
+      message: /langflow-1 leads now: start again/,
     })
     assert.deepEqual(cluster.written, [])
   })

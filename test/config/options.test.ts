@@ -188,18 +188,18 @@ describe('an option that cannot be used', () => {
     '--standby=frozen': /--standby 'frozen': .* cold, warm/,
     'LEADER_ALLOW_OLDER=1': /LEADER_ALLOW_OLDER '1': use true or false/,
     '--identity=': /--identity '': .* printable ASCII/,
-    'LEADER_TARGET=http://u:hunter2@127.0.0.1:1': /LEADER_TARGET 'http:\/\/\*\*\*@127\.0\.0\.1:1': write/,
+    'LEADER_TARGET=http://u:hunter2@127.0.0.1:1': /LEADER_TARGET 'http:\/\/\*\*\*@127\.0\.0\.1:1': use/,
     '--peers=langflow-members': /--peers 'langflow-members': .*such as langflow-members:8090/,
     '--listen=:7860': /--listen and --target have the same port \(7860\)/,
     '--traffic=label': /--traffic 'label': .* readiness, front/,
-    '--traffic=front': /needs POD_IP: .* status\.podIP/,
+    '--traffic=front': /requires POD_IP: .* status\.podIP/,
     '--traffic=front --front-address=127.0.0.1:8091': /127\.0\.0\.1:8091' reaches only this pod/,
     '--traffic=front --front-address=[::1]:8091': /reaches only this pod/,
     '--front-address=10.0.0.7': /--front-address '10\.0\.0\.7': .* with a port/,
-    '--front-listen=:0': /--front-listen ':0': the port/,
+    '--front-listen=:0': /--front-listen ':0': use a port/,
     '--traffic=front --front-listen=:8090': /--front-listen and --listen have the same port/,
     '--traffic=front --front-listen=:7860': /--front-listen and --target have the same port/,
-    '--traffic=front --target=https://127.0.0.1:7860': /speaks HTTP with LangFlow/,
+    '--traffic=front --target=https://127.0.0.1:7860': /requires HTTP to LangFlow/,
     '--traffic=front --stream-grace=6s': /--stream-grace \(6s\) is longer than --drain-timeout \(5s\)/,
     '--hold-timeout=0': /--hold-timeout '0': use at least 1ms/,
     '--hold-limit=1000000': /--hold-limit '1000000': .* from 1 to 100000/,
@@ -269,7 +269,7 @@ describe("the launcher's options", () => {
       for (const args of [[name], [name, '--'], [name, '--', '']]) {
         await assert.rejects(parse(args), {
           name: 'UsageError',
-          message: `langflow-leader ${name}: missing the command to run, such as: langflow-leader ${name} -- langflow run --host 0.0.0.0; see 'langflow-leader ${name} --help'`,
+          message: `langflow-leader ${name}: missing LangFlow's command: add it after --, such as langflow-leader ${name} -- langflow run --host 0.0.0.0; see 'langflow-leader ${name} --help'`,
         })
       }
     })

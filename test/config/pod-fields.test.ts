@@ -47,7 +47,7 @@ describe("the agent's pod", () => {
     const env = { KUBERNETES_SERVICE_HOST: '10.0.0.1' }
     assert.match(
       podOf(env).problem ?? '',
-      /^this pod does not say who it is: add POD_NAME \(metadata.name\) and POD_UID/,
+      /^the agent cannot read the name and the UID of its pod: add POD_NAME \(metadata.name\) and POD_UID/,
     )
     assert.equal(podOf(env, { named: true }).problem, null)
     assert.equal(podOf({ ...env, POD_NAME: 'a' }).problem, null)
@@ -55,7 +55,7 @@ describe("the agent's pod", () => {
 
   test('that does not say its revision has a problem where there are others to make way for', () => {
     const env = { KUBERNETES_SERVICE_HOST: '10.0.0.1', POD_NAME: 'a', POD_UID: 'b' }
-    const problem = /^this pod does not say of which revision it is: add POD_TEMPLATE_HASH/
+    const problem = /^the agent cannot read its pod's revision: add POD_TEMPLATE_HASH/
     assert.match(podOf(env, { hasPeers: true }).problem ?? '', problem)
     assert.equal(podOf(env).problem, null)
     const asked = { ...env, POD_TEMPLATE_HASH: '', CONTROLLER_REVISION_HASH: '' }

@@ -47,9 +47,9 @@ const VALUES: Readonly<Record<string, Value>> = {
     bad: [
       [/^a duration needs a unit, such as 15s or 15ms$/, '15'],
       [/^a duration needs a unit, such as 1\.5s/, '1.5'],
-      [/^a duration cannot be negative; write it as 15s/, '-5s'],
+      [/^a duration cannot be negative: use one such as 15s/, '-5s'],
       [
-        /^write a duration with the units h, m, s and ms, such as 15s, 1m30s or 500ms$/,
+        /^use a duration with the units h, m, s and ms, such as 15s, 1m30s or 500ms$/,
         ...['', 's', ' 15s', '15 s', '15S', '1.5x', '1d', '1e3s', '.5s', '+5s', '1s\n', 'Infinity', 'NaNs'],
         `${'9'.repeat(400)}s`,
       ],
@@ -67,7 +67,7 @@ const VALUES: Readonly<Record<string, Value>> = {
     good: [['2s', 2000]],
     bad: [
       [/^use at least 2s$/, '1s'],
-      [/^a Lease counts whole seconds: use 16s$/, '15500ms'],
+      [/^a Lease stores whole seconds: use 16s$/, '15500ms'],
     ],
   },
   'an address to listen on': {
@@ -80,7 +80,7 @@ const VALUES: Readonly<Record<string, Value>> = {
     ],
     bad: [
       [
-        /^write it as :8090, 127\.0\.0\.1:8090 or \[::1\]:8090$/,
+        /^use an IP address and a port, such as :8090, 127\.0\.0\.1:8090 or \[::1\]:8090$/,
         ...['8090', '', '::1:8090', 'http://127.0.0.1:8090', ':65536', ':-1', ':http', ':'],
         ...['localhost:8090', '256.0.0.1:8090', '[127.0.0.1]:8090', '[]:8090'],
       ],
@@ -97,7 +97,7 @@ const VALUES: Readonly<Record<string, Value>> = {
     ],
     bad: [
       [
-        /^write its scheme, loopback address and port alone, such as http:\/\/127\.0\.0\.1:7860$/,
+        /^use a URL of scheme, loopback address and port, such as http:\/\/127\.0\.0\.1:7860$/,
         ...['127.0.0.1:7860', 'ftp://127.0.0.1:7860', '', 'http://127.0.0.1:99999', 'http://127.0.0.1'],
         ...['http://127.0.0.1/:80', 'http://127.0.0.1:7860/api', 'http://127.0.0.1:7860/?x=1'],
         ...['http://127.0.0.1:0', 'http://10.0.0.7:7860', 'http://127.0.0.1.example.com:7860'],
@@ -120,13 +120,13 @@ const VALUES: Readonly<Record<string, Value>> = {
     ],
     bad: [
       [
-        /^write a DNS name or an IP address with a port, such as langflow-members:8090 or \[fd00::7\]:8090$/,
+        /^use a DNS name or an IP address with a port, such as langflow-members:8090 or \[fd00::7\]:8090$/,
         ...['langflow-members', '', ':8090', 'fd00::7:8090', 'http://langflow-members:8090', '[]:8090'],
         ...['members:8090/status', 'members:0', 'members:65536', 'members:http', '[langflow-members]:8090'],
         ...['user@host:8090', '-members:8090', 'a..b:8090', `${'a'.repeat(254)}:8090`],
         ...['a:1,', ',a:1', 'a:1,,b:1', 'a:1 b:1'],
       ],
-      [/^list at most 32, or one name/, Array(33).fill('a:1').join()],
+      [/^use at most 32 addresses, or one name/, Array(33).fill('a:1').join()],
     ],
   },
   "an object's name": {
@@ -157,7 +157,7 @@ const VALUES: Readonly<Record<string, Value>> = {
   "a socket's path": {
     parse: parseSocket,
     good: same(`/${'a'.repeat(106)}`),
-    bad: [[/^a unix socket's path has at most 107 bytes; this one has 108$/, `/${'a'.repeat(107)}`]],
+    bad: [[/^the path has 108 bytes: use at most 107/, `/${'a'.repeat(107)}`]],
   },
   'a command line': {
     parse: splitWords,
@@ -171,8 +171,8 @@ const VALUES: Readonly<Record<string, Value>> = {
       ['', []],
     ],
     bad: [
-      [/is not closed$/, `a 'b`, 'a "b'],
-      [/nothing after it$/, 'a\\'],
+      [/is not closed: add the closing quote$/, `a 'b`, 'a "b'],
+      [/remove the backslash$/, 'a\\'],
     ],
   },
 }

@@ -81,7 +81,7 @@ describe('an operator with a real API server', () => {
     const { code, stdout } = await run('status', '-o', 'json')
     const { lease, ok, replicas, problems } = JSON.parse(stdout)
     assert.deepEqual([code, ok, lease.holder, lease.epoch], [1, false, 'a_1', 6])
-    assert.match(problems[0], /^nobody serves: a holds the Lease/)
+    assert.match(problems[0], /^no replica serves: a holds the Lease/)
     const [first, second, ...more] = replicas as { pod: string; problem: string }[]
     assert.deepEqual([first?.pod, second?.pod, more], ['langflow-0', 'langflow-1', []])
     assert.match(first?.problem ?? '', /answered 400 .*address not allowed/)

@@ -182,7 +182,7 @@ describe('the cluster is told', () => {
       [term, null],
     ] as const)
       recorder.operation({ term: term_, paused: pause_ !== null, refusal: null }, pause_)
-    const [first, second] = ['until 2026-01-02T03:04:05.000Z (a backup)', 'until somebody resumes']
+    const [first, second] = ['until 2026-01-02T03:04:05.000Z (a backup)', 'until an operator resumes']
     assert.deepEqual(told, [
       { reason: 'Paused', epoch: 7, because: first },
       { reason: 'Resumed', epoch: 7 },
@@ -202,7 +202,7 @@ describe('the cluster is told', () => {
     const refused = { to: 'b', reason: 'b leads already', open: true }
     for (const refusal of [null, refused, refused, { ...refused, open: false }, { ...refused, to: '*' }])
       recorder.operation({ term, paused: false, refusal }, null)
-    const [first, second] = ['to b: b leads already', 'to whoever is prepared best: b leads already']
+    const [first, second] = ['to b: b leads already', 'to the best prepared replica: b leads already']
     assert.deepEqual(told, [
       { reason: 'SwitchoverRefused', epoch: 7, because: first },
       { reason: 'SwitchoverRefused', epoch: 7, because: second },

@@ -10,7 +10,12 @@ const { fallback: _, ...LEASE_NAME } = CLUSTER_SETTINGS.leaseName
 
 const CHECK_SETTINGS = {
   ...group('Check', {
-    container: optional('<name>', 'the container that runs LangFlow', "the name of LangFlow's container", parseNamespace),
+    container: optional(
+      '<name>',
+      'the container that runs LangFlow',
+      "the name of LangFlow's container",
+      parseNamespace,
+    ),
     failOn: choice(['error', 'warning'], 'the least severity of a finding that causes exit code 1'),
   }),
   ...CLUSTER_SETTINGS,
@@ -54,7 +59,9 @@ function readOptions(command: Command) {
   const files = readFilenames(command)
   const useless = Object.keys(CLUSTER_SETTINGS).find((key) => command.getOptionValue(key) !== undefined)
   if (files !== null && useless !== undefined)
-    command.error(`${flagOf(useless)} has no effect with --filename, which uses no cluster: remove one of the flags`)
+    command.error(
+      `${flagOf(useless)} has no effect with --filename, which uses no cluster: remove one of the flags`,
+    )
   return { files, ...readSettings(command, CHECK_SETTINGS, process.env) }
 }
 

@@ -4,7 +4,6 @@ import { type Format, formatted } from '../output.ts'
 import type { Outcome, Result } from './check.ts'
 import type { Severity } from './rule.ts'
 
-
 export interface Summary {
   readonly ok: boolean
   readonly errors: number

@@ -63,10 +63,14 @@ export function drillOptions(command: Command) {
   return (env: NodeJS.ProcessEnv) => {
     const { service, ...said } = readSettings(command, DRILL_SETTINGS, env)
     if (service === null)
-      return command.error("missing LangFlow's address for users: add --service, such as --service http://langflow:7860")
+      return command.error(
+        "missing LangFlow's address for users: add --service, such as --service http://langflow:7860",
+      )
     const apiKey = env[API_KEY] || null
     if (apiKey !== null && said.flow === null)
-      command.error(`${API_KEY} is set, but only a flow requires it: name a flow with --flow, or unset the variable`)
+      command.error(
+        `${API_KEY} is set, but only a flow requires it: name a flow with --flow, or unset the variable`,
+      )
     return { ...said, service, apiKey }
   }
 }

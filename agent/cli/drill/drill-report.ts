@@ -37,9 +37,9 @@ export function judge(
   if (rtoMs === null) missed.push('users got no good answer after the last failure')
   else if (rtoMs > rtoLimitMs)
     missed.push(`no user was served for ${readable(rtoMs)}, longer than the allowed ${readable(rtoLimitMs)}`)
-  if (lost !== null && lost > 0) missed.push(`${lost} acknowledged messages are missing`)
+  if (lost !== null && lost > 0) missed.push(`acknowledged messages are missing: ${lost}`)
   if (mustHold && failed > 0)
-    missed.push(`${failed} requests failed, although fronts hold all requests in a planned takeover`)
+    missed.push(`requests failed: ${failed}, although fronts hold all requests in a planned takeover`)
   return missed.length === 0 ? null : missed.join('; ')
 }
 

@@ -130,7 +130,8 @@ async function recovered(
       throw new OperationError('failed', `${plan.from} still leads`)
     } catch (error) {
       if (!(error instanceof OperationError)) throw error
-      if (clock.mono() >= end) throw new OperationError('failed', `the replicas did not recover in time: ${error.message}`)
+      if (clock.mono() >= end)
+        throw new OperationError('failed', `the replicas did not recover in time: ${error.message}`)
     }
   }
 }

@@ -59,7 +59,8 @@ export function flowAt(base: URL, flow: string, apiKey: string | null): Service 
     for (let offset = 0; ; offset += PAGE) {
       const page = await answerOfStore('GET', `?session_id=${session}&limit=${PAGE}&offset=${offset}`)
       const { data: messages } = z.safeParse(Stored, page)
-      if (messages === undefined) throw notServed(`the answer of ${stored} is not a list of messages: check the address in --service`)
+      if (messages === undefined)
+        throw notServed(`the answer of ${stored} is not a list of messages: check the address in --service`)
       for (const { text } of messages) {
         const [, number] = numbered.exec(text ?? '') ?? []
         if (number !== undefined) numbers.add(Number(number))

@@ -35,7 +35,10 @@ export async function prepare({ cluster, clock }: Pick<Stage, 'cluster' | 'clock
   if (problems.length > 0) throw new OperationError('not_ready', problems.join('; '))
   const count = plan.candidates.length
   if (count < able)
-    throw new OperationError('not_ready', `${count} of ${able} standbys are ready: see langflow-leader status`)
+    throw new OperationError(
+      'not_ready',
+      `${count} of ${able} standbys are ready: see langflow-leader status`,
+    )
   return { plan, hasFronts: rows.some(({ status }) => (status?.traffic.front ?? null) !== null) }
 }
 

@@ -28,7 +28,12 @@ import { AGENT_PORT, FRONT_PORT, GRACE_SPARE_MS } from '../manifests/pod-spec.ts
 
 const INJECTION_SETTINGS = group('Injection', {
   uninject: onOff('remove the changes that inject made'),
-  container: optional('<name>', 'the container that runs LangFlow', "the name of LangFlow's container", parseNamespace),
+  container: optional(
+    '<name>',
+    'the container that runs LangFlow',
+    "the name of LangFlow's container",
+    parseNamespace,
+  ),
   entrypoint: {
     argument: '<command>',
     about: 'the command of the image, such as "langflow run"; required for a container without a command',
@@ -84,7 +89,8 @@ export function addInject(program: Command): void {
 /** The files and the options; `options` is `null` for --uninject. Throws a usage error for a wrong value. */
 function readOptions(command: Command) {
   const files = readFilenames(command)
-  if (files === null && process.stdin.isTTY) command.error('missing manifests: name a file with -f, or pipe manifests to standard input')
+  if (files === null && process.stdin.isTTY)
+    command.error('missing manifests: name a file with -f, or pipe manifests to standard input')
   const values = readFlags(command, INJECT_SETTINGS)
   const problem = values.uninject ? null : conflictIn(values)
   if (problem !== null) command.error(problem)

@@ -91,7 +91,9 @@ export function parseStream(text: string, name: string): ManifestStream {
   const values = valuesIn(text, name).filter((value) => value !== null)
   const other = values.find((value) => !isFields(value))
   if (other !== undefined)
-    throw new FatalError(`${name}: the document ${JSON.stringify(other)} is not a Kubernetes object: remove it`)
+    throw new FatalError(
+      `${name}: the document ${JSON.stringify(other)} is not a Kubernetes object: remove it`,
+    )
   const objects = (values as Fields[]).flatMap((value) => {
     const items = value.kind === 'List' ? value.items : null
     return Array.isArray(items) ? items.filter(isFields) : [value]

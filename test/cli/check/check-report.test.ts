@@ -22,7 +22,7 @@ const RESULTS = [
 ]
 
 describe('the report', () => {
-  test('for people has a mark for each rule, and below it what was found and where to read on', () => {
+  test('for people has a mark for each rule, and below it the findings and the code', () => {
     assert.equal(
       report(RESULTS, summaryOf(RESULTS, 'error'), 'table'),
       `Kubernetes
@@ -34,10 +34,10 @@ Pods
 × pod-a is fine
     Deployment/app: it is not: change\\u000ait
     ‼ it may not be
-    see docs/check.md#pod-a
+    code: pod-a
 ? pod-b is fine
     nobody may look
-    see docs/check.md#pod-b
+    code: pod-b
 
 × 1 error, 1 warning, 1 unknown
 `,

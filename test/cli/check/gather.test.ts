@@ -60,7 +60,7 @@ describe('gather', () => {
     assert.deepEqual([...facts.cluster!.hidden.keys()], ['Secret/secret'])
     const { 'variable-sources': found = [] } = findingsIn(check(facts))
     assert.equal(found.length, 1)
-    assert.match(found[0]!.message, /"absent" \(envFrom\)/)
+    assert.match(found[0]!.message, /"absent" does not exist \(envFrom\)/)
   })
 
   test('tells the version of the API server, and that there is no LangFlow', async () => {

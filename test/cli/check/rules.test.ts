@@ -578,11 +578,11 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   'network-egress': [
     { it: 'nothing', is: 'error', says: /API server/, change: egress() },
-    { it: 'no way to other agents', is: 'error', says: /agents from each other/, change: egress(API, DNS) },
+    { it: 'no way to other agents', is: 'error', says: /connections between the agents/, change: egress(API, DNS) },
     {
       it: 'no way to other fronts',
       is: 'error',
-      says: /fronts from each other/,
+      says: /connections between the fronts/,
       change: front(egress(API, DNS, { to: OWN, ...ports(8090) })),
     },
     { it: 'no way to DNS', is: 'error', says: /DNS/, change: egress(API, { to: OWN, ...ports(8090) }) },

@@ -10,7 +10,7 @@ const REPORT: Report = {
   scenario: 'switchover',
   result: 'ok',
   problem: null,
-  did: 'asked langflow-0 to hand over to whoever is prepared best',
+  did: 'requested a handover from langflow-0',
   from: 'langflow-0',
   to: 'langflow-1',
   rtoLimitMs: 30_000,
@@ -29,9 +29,9 @@ const REPORT: Report = {
 describe('the verdict', () => {
   const cases: [rtoMs: number | null, lost: number | null, problem: RegExp][] = [
     [1_000, 0, /^null$/],
-    [1_001, null, /^nobody was served for 1\.0 s, which is longer than 1\.0 s$/],
-    [500, 1, /^messages .* missing: 1$/],
-    [2_000, 2, /nobody was served .*; messages .* missing: 2/],
+    [1_001, null, /^no user was served for 1\.0 s, longer than the allowed 1\.0 s$/],
+    [500, 1, /messages are missing: 1$/],
+    [2_000, 2, /no user was served .* missing: 2/],
     [null, 0, /no good answer/],
   ]
   for (const [rtoMs, lost, problem] of cases)
@@ -50,12 +50,12 @@ test('the report has a line for each fact, and the terms as history shows them',
   for (const line of [
     'Drill of team/langflow-leader-lock: switchover, 2026-01-02T03:04:12.000Z',
     'result:           passed',
-    'done:             asked langflow-0 to hand over to whoever is prepared best',
+    'done:             requested a handover from langflow-0',
     'RTO:              900 ms (allowed: 30.0 s)',
     'RPO:              0 messages',
     'failed requests:  2 of 50 (2 × status 503)',
     'longest wait:     310 ms',
-    'well again after: 4.5 s',
+    'recovered after:   4.5 s',
   ])
     assert.ok(text.split('\n').includes(line), `${line}\n${text}`)
   assert.match(text, /\nEPOCH +HOLDER .*\n8 +langflow-1 /)

@@ -23,8 +23,8 @@ test('the API key is read from the environment, and from nowhere else', async ()
 
 describe('a usage error', () => {
   const cases: [args: string[], env: NodeJS.ProcessEnv, told: RegExp][] = [
-    [[], {}, /: say where users reach LangFlow: --service http:\/\/langflow:7860;/],
-    [['--service=langflow:7860'], {}, /--service 'langflow:7860': write it as an http or https URL/],
+    [[], {}, /: add --service, such as --service http:\/\/langflow:7860;/],
+    [['--service=langflow:7860'], {}, /--service 'langflow:7860': use an http or https URL/],
     [[SERVICE, '--rto=5'], {}, /--rto '5': a duration needs a unit/],
     [
       [SERVICE, '--scenario=node'],
@@ -34,7 +34,7 @@ describe('a usage error', () => {
     [
       [SERVICE],
       { LEADER_API_KEY: 'sk-1' },
-      /LEADER_API_KEY is of no use without a flow: name one with --flow/,
+      /LEADER_API_KEY is set, .*: name a flow with --flow/,
     ],
   ]
   for (const [args, env, told] of cases)

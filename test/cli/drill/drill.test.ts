@@ -140,7 +140,7 @@ describe('a drill', () => {
   test('fails where the replicas are not as well as before in time', async () => {
     const drilling = await begun(undefined, { scenario: 'delete-pod' })
     await drilling.step(70_000)
-    assert.match(drilling.error?.message ?? '', /^not well again in time: langflow-0 still leads$/)
+    assert.match(drilling.error?.message ?? '', /did not recover in time: langflow-0 still leads$/)
     assert.equal(lastOf(drilling), 'failed')
   })
 

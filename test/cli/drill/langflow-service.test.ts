@@ -20,7 +20,7 @@ describe('without a flow', () => {
   test('only the answer of LangFlow itself is good, and nothing is stored', async (t) => {
     const answers: [number, string, string | null][] = [
       [200, '{"status":"ok"}', null],
-      [200, '<html>login</html>', "an answer that is not LangFlow's"],
+      [200, '<html>login</html>', "the answer is not LangFlow's"],
       [503, '{"status":"ok"}', 'status 503'],
     ]
     for (const [code, body, problem] of answers) {

@@ -69,7 +69,7 @@ describe('langflow-leader inject', () => {
     assert.match(out.stderr, /^langflow-leader: Lease\/flows-langflow-runtime-leader: removed$/m)
     const again = run(['--uninject'], { stdin: out.stdout })
     assert.equal(again.stdout, out.stdout)
-    assert.equal(again.stderr, 'langflow-leader: warning: nothing in this stream was put in by inject\n')
+    assert.equal(again.stderr, 'langflow-leader: warning: this stream has no changes by inject\n')
   })
 
   test('takes every flag of the agent, and passes those for both to the launcher', () => {
@@ -136,11 +136,11 @@ const WRONG: Cases = [
   [['--traffic', 'x'], /--traffic 'x': use one of readiness, front/],
   [['--standby', 'hot'], /--standby 'hot': use one of cold, warm/],
   [['--container', 'A B'], /--container 'A B': use at most 63/],
-  [['--image', 'a b'], /--image 'a b': use an image as a pod names it/],
+  [['--image', 'a b'], /--image 'a b': use the name of an image/],
   [['--lease-name', 'A'], /--lease-name 'A': use at most 253/],
   [
     ['--listen', '127.0.0.1:8090'],
-    /--listen '127.0.0.1:8090': .* leave the host out and name a port, such as :8090/,
+    /--listen '127.0.0.1:8090': .* remove the host and set a port, such as :8090/,
   ],
   [['--lease-duration', '5s'], /--lease-duration \(5s\) must be longer than --renew-deadline/],
   [['--identity', 'me'], /unknown option '--identity'/],
@@ -152,7 +152,7 @@ const WRONG: Cases = [
 const utf16 = join(dir, 'utf16')
 writeFileSync(utf16, deployment(), 'utf16le')
 const UNFIT: Cases = [
-  [[], /^langflow-leader: Deployment\/app: with hostPID/, { stdin: deployment({ pod: 'hostPID: true' }) }],
+  [[], /^langflow-leader: Deployment\/app: it sets hostPID/, { stdin: deployment({ pod: 'hostPID: true' }) }],
   [[], /^langflow-leader: standard input, line \d: not valid YAML/, { stdin: 'a: [\n' }],
   [[], /found no LangFlow/, { stdin: '' }],
   [['-f', join(dir, 'none')], /^langflow-leader: cannot read \S+none: ENOENT: no such file/m],

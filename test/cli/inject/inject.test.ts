@@ -127,7 +127,7 @@ describe('the objects beside it', () => {
       ['app-leader', 'other-leader'],
     )
     assert.throws(() => injected(two(), { leaseName: 'lock' }), {
-      message: /^Deployment\/other: it would need a Lease\/lock, which Deployment\/app already has/,
+      message: /^Deployment\/other: it requires a Lease\/lock, but Deployment\/app already has one/,
     })
     assert.throws(() => injected(`${deployment()}---\nkind: Lease\nmetadata: { name: app-leader }\n`), {
       message: /^Deployment\/app: it would need a Lease\/app-leader, which the stream itself already has/,
@@ -325,14 +325,14 @@ describe('a warning', () => {
   test('says who loses the token', () => {
     const sidecar = '        - { name: backup, image: backup }\n'
     const [warning] = warningsOf(deployment() + sidecar)
-    assert.match(warning ?? '', /^Deployment\/app: the API server's token is no longer mounted into backup:/)
+    assert.match(warning ?? '', /^Deployment\/app: the token for the API server is no longer mounted into backup:/)
     const without = deployment({ pod: 'automountServiceAccountToken: false' })
     assert.deepEqual(warningsOf(without + sidecar), [])
   })
 
   test('says that pods which run without an agent would act beside those with one, and the other way round', () => {
     const sentence =
-      'Deployment/app: it has 2 running pods: scale it to 0 before you apply this, and back afterwards, since pods with an agent and pods without one act at once'
+      'Deployment/app: it has 2 running pods: scale it to 0 before you apply this and back afterwards, because pods without an agent act beside the leader'
     const running = `${deployment()}status: { replicas: 2 }\n`
     assert.deepEqual(warningsOf(running), [sentence])
     const wrapped = injected(running)

@@ -10,12 +10,12 @@ function refused(text: string, message: RegExp, options = {}): void {
 
 describe('a pod in which one at a time could not be kept is refused', () => {
   for (const [parts, message] of [
-    [{ pod: 'hostPID: true' }, /^Deployment\/app: with hostPID the launcher cannot be PID 1/],
-    [{ pod: 'hostPID: yes' }, /with hostPID/],
-    [{ pod: 'shareProcessNamespace: true' }, /: with shareProcessNamespace the launcher cannot be PID 1/],
+    [{ pod: 'hostPID: true' }, /^Deployment\/app: it sets hostPID, so the launcher is not PID 1/],
+    [{ pod: 'hostPID: yes' }, /it sets hostPID/],
+    [{ pod: 'shareProcessNamespace: true' }, /: it sets shareProcessNamespace, so the launcher is not PID 1/],
     [
       { pod: 'hostNetwork: true' },
-      /: with hostNetwork the agent's port and the loopback address are the node's/,
+      /: it sets hostNetwork, .* use the agent's port/,
     ],
     [{ pod: 'initContainers: [{ name: install, image: x }]' }, /it already has a container named install/],
     [{ pod: 'initContainers: [{ name: agent, image: x }]' }, /already has a container named agent/],
@@ -74,7 +74,7 @@ describe('a directory that would hide or share files is refused', () => {
 
 test('a command that is not known is refused, and an entrypoint that starts nothing', () => {
   const bare = deployment({ command: '' })
-  refused(bare, /^Deployment\/app: its container langflow has no command, .* name it with --entrypoint/)
+  refused(bare, /^Deployment\/app: its container langflow has no command, .* set it with --entrypoint/)
   refused(bare, /has neither command nor args: .*--entrypoint/, { entrypoint: [] })
 })
 
@@ -120,7 +120,7 @@ describe('LangFlow', () => {
 
   test('must be there', () => {
     for (const text of ['', '# nothing\n', 'kind: ConfigMap\n'])
-      refused(text, /^found no LangFlow: .*; name its container with --container$/)
+      refused(text, /^found no LangFlow: .*; set the name of the container with --container$/)
     const options = { container: 'web' }
     refused(deployment(), /has a container named web; look at --container$/, options)
   })

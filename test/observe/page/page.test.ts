@@ -149,13 +149,13 @@ describe('the page', () => {
     )
     shows(
       asked({ pause: { until: null, reason: null } }),
-      'Paused until somebody resumes: no takeover starts',
+      'Paused until an operator resumes: no takeover starts',
     )
     const switchover = { to: 'langflow-1', state: 'under way', reason: null } as const
     shows(asked({ switchover }), 'Switchover to langflow-1: under way')
     shows(
       asked({ switchover: { to: '*', state: 'refused', reason: 'it is paused' } }),
-      'Switchover to whoever is prepared best: refused it is paused',
+      'Switchover to the best prepared replica: refused it is paused',
     )
     const leadership = { ...SERVING.leadership, steppingDown: 'SIGTERM' }
     shows(asked({ leadership }), 'The leader steps down SIGTERM')

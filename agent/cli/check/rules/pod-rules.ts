@@ -237,7 +237,8 @@ export const POD_RULES: readonly Rule<Installed>[] = [
       const name = mountAt(agent.container, TOKEN_DIR)?.volume
       const volume = asList(pod.volumes).find((volume) => dig(volume, 'name') === name)
       const secret = dig(volume, 'secret', 'secretName')
-      if (secret !== undefined) yield { unknown: `the token comes from Secret/${secret}, which check does not read` }
+      if (secret !== undefined)
+        yield { unknown: `the token comes from Secret/${secret}, which check does not read` }
       else if (!hasToken(volume))
         yield `its agent has no token for the API server: mount a projected serviceAccountToken at ${TOKEN_DIR} in the container ${agent.container.name}`
     },
