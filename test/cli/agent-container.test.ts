@@ -70,9 +70,9 @@ describe('the agent of a pod', () => {
 
   const state = (state: object) => ({ phase: 'Pending', initContainerStatuses: [{ name: 'agent', state }] })
   const absent: [status: object, absence: string | null][] = [
-    [state({ waiting: { reason: 'ImagePullBackOff' } }), 'its agent is not running:  ImagePullBackOff'],
-    [state({ terminated: { reason: 'OOMKilled' } }), 'its agent is not running:  OOMKilled'],
-    [{ phase: 'Pending' }, 'its agent is not running yet:  the pod is Pending'],
+    [state({ waiting: { reason: 'ImagePullBackOff' } }), 'its agent is not running: ImagePullBackOff'],
+    [state({ terminated: { reason: 'OOMKilled' } }), 'its agent is not running: OOMKilled'],
+    [{ phase: 'Pending' }, 'its agent is not running yet: the pod is Pending'],
     // LangFlow's image is still being pulled.
     [state({ running: {} }), null],
     [{}, null],

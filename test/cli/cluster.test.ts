@@ -120,7 +120,7 @@ describe('the replicas', () => {
   test('include one whose agent does not run, which is not asked', async () => {
     await using it = await clusterWith([podWith(agent, { phase: 'Pending' })])
     const [row] = await it.cluster.replicas()
-    assert.equal(row?.problem, 'its agent is not running yet:  the pod is Pending')
+    assert.equal(row?.problem, 'its agent is not running yet: the pod is Pending')
     assert.equal(it.server.requests.length, 1)
   })
 

@@ -52,9 +52,22 @@ describe('it is as it should be', () => {
     ['it is paused', [LEADER, STANDBY], /^takeovers are paused/, leaseWith(PAUSED)],
     ['LangFlow does not serve yet', [beforeStart, STANDBY], /^no replica serves: a .* is starting$/],
     ['there is no holder', [STANDBY, THIRD], /^no replica serves: .* no holder$/, leaseWith({}, '')],
-    ['the holder does not answer', [silent('a'), STANDBY], /^no replica serves: a .* does not report its status/],
-    ['the holder has no pod', [STANDBY, THIRD], /^no replica serves: x .* no such replica/, leaseWith({}, 'x_1')],
-    ['two serve', [LEADER, alsoServes, STANDBY], /^2 replicas report that they lead: a and c; 2 replicas serve at the same time: a and c$/],
+    [
+      'the holder does not answer',
+      [silent('a'), STANDBY],
+      /^no replica serves: a .* does not report its status/,
+    ],
+    [
+      'the holder has no pod',
+      [STANDBY, THIRD],
+      /^no replica serves: x .* no such replica/,
+      leaseWith({}, 'x_1'),
+    ],
+    [
+      'two serve',
+      [LEADER, alsoServes, STANDBY],
+      /^2 replicas report that they lead: a and c; 2 replicas serve at the same time: a and c$/,
+    ],
     ['two lead', [LEADER, changed(THIRD, second), STANDBY], /^2 replicas report that they lead: a and c$/],
   ]
   for (const [when, rows, expected, lease = leaseWith()] of wrong)

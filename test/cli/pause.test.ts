@@ -134,7 +134,10 @@ describe('a pause', () => {
 
   test('of a leader that does not answer, or whose pod is gone, is no success', async () => {
     for (const [change, said] of [
-      [(cluster: Cluster) => cluster.show('langflow-0', 'refused'), /langflow-0 does not show the change: refused/],
+      [
+        (cluster: Cluster) => cluster.show('langflow-0', 'refused'),
+        /langflow-0 does not show the change: refused/,
+      ],
       [(cluster: Cluster) => cluster.write({ holderIdentity: 'gone_uid' }), /no such pod/],
     ] as const) {
       const cluster = new Cluster()

@@ -79,7 +79,7 @@ describe('below the table', () => {
   const problem = 'its front cannot listen: port 8091 is taken'
   const notes: [rows: ReplicaRow[], line: string][] = [
     [[LEADER, changed(STANDBY, onTrial(null))], `b: ${reason}`],
-    [[LEADER, changed(STANDBY, failed)], `b: could not take over: ${reason}`],
+    [[LEADER, changed(STANDBY, failed)], `b: cannot take over: ${reason}`],
     [[LEADER, changed(STANDBY, { standby })], 'b: standby cold, not warm: not enough memory'],
     [[changed(LEADER, { problem: 'no right to watch' }), STANDBY], 'a: no right to watch'],
     [[LEADER, deaf], 'b: its front does not listen yet'],

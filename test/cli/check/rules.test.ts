@@ -578,7 +578,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   'network-egress': [
     { it: 'nothing', is: 'error', says: /API server/, change: egress() },
-    { it: 'no way to other agents', is: 'error', says: /connections between the agents/, change: egress(API, DNS) },
+    {
+      it: 'no way to other agents',
+      is: 'error',
+      says: /connections between the agents/,
+      change: egress(API, DNS),
+    },
     {
       it: 'no way to other fronts',
       is: 'error',

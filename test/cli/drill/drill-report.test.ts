@@ -55,7 +55,7 @@ test('the report has a line for each fact, and the terms as history shows them',
     'RPO:              0 messages',
     'failed requests:  2 of 50 (2 × status 503)',
     'longest wait:     310 ms',
-    'recovered after:   4.5 s',
+    'recovered after:  4.5 s',
   ])
     assert.ok(text.split('\n').includes(line), `${line}\n${text}`)
   assert.match(text, /\nEPOCH +HOLDER .*\n8 +langflow-1 /)

@@ -31,11 +31,7 @@ describe('a usage error', () => {
       {},
       /--scenario 'node': use one of switchover, delete-pod, force-delete-pod/,
     ],
-    [
-      [SERVICE],
-      { LEADER_API_KEY: 'sk-1' },
-      /LEADER_API_KEY is set, .*: name a flow with --flow/,
-    ],
+    [[SERVICE], { LEADER_API_KEY: 'sk-1' }, /LEADER_API_KEY is set, .*: name a flow with --flow/],
   ]
   for (const [args, env, told] of cases)
     test(`${args.join(' ') || 'nothing'} says what to write instead`, () =>

@@ -130,7 +130,7 @@ describe('the objects beside it', () => {
       message: /^Deployment\/other: it requires a Lease\/lock, but Deployment\/app already has one/,
     })
     assert.throws(() => injected(`${deployment()}---\nkind: Lease\nmetadata: { name: app-leader }\n`), {
-      message: /^Deployment\/app: it would need a Lease\/app-leader, which the stream itself already has/,
+      message: /^Deployment\/app: it requires a Lease\/app-leader, but the stream already has one/,
     })
   })
 })
@@ -325,7 +325,10 @@ describe('a warning', () => {
   test('says who loses the token', () => {
     const sidecar = '        - { name: backup, image: backup }\n'
     const [warning] = warningsOf(deployment() + sidecar)
-    assert.match(warning ?? '', /^Deployment\/app: the token for the API server is no longer mounted into backup:/)
+    assert.match(
+      warning ?? '',
+      /^Deployment\/app: the token for the API server is no longer mounted into backup:/,
+    )
     const without = deployment({ pod: 'automountServiceAccountToken: false' })
     assert.deepEqual(warningsOf(without + sidecar), [])
   })

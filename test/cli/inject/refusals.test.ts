@@ -13,10 +13,7 @@ describe('a pod in which one at a time could not be kept is refused', () => {
     [{ pod: 'hostPID: true' }, /^Deployment\/app: it sets hostPID, so the launcher is not PID 1/],
     [{ pod: 'hostPID: yes' }, /it sets hostPID/],
     [{ pod: 'shareProcessNamespace: true' }, /: it sets shareProcessNamespace, so the launcher is not PID 1/],
-    [
-      { pod: 'hostNetwork: true' },
-      /: it sets hostNetwork, .* use the agent's port/,
-    ],
+    [{ pod: 'hostNetwork: true' }, /: it sets hostNetwork, .* use the agent's port/],
     [{ pod: 'initContainers: [{ name: install, image: x }]' }, /it already has a container named install/],
     [{ pod: 'initContainers: [{ name: agent, image: x }]' }, /already has a container named agent/],
     [{ pod: 'volumes: [{ name: token, emptyDir: {} }]' }, /it already has a volume named token/],
@@ -122,7 +119,7 @@ describe('LangFlow', () => {
     for (const text of ['', '# nothing\n', 'kind: ConfigMap\n'])
       refused(text, /^found no LangFlow: .*; set the name of the container with --container$/)
     const options = { container: 'web' }
-    refused(deployment(), /has a container named web; look at --container$/, options)
+    refused(deployment(), /has a container named web; correct --container$/, options)
   })
 
   test('of a kind that is not handled is refused, by name', () => {

@@ -54,7 +54,10 @@ describe('YAML that cannot be read is named with its file, and with its line if 
   for (const [text, message] of [
     ['kind: A\n---\na: [1\nb: 2\n', /^app\.yaml, line [34]: not valid YAML: [^\n]+$/],
     ['a: "\\q"\n', /^app\.yaml, line 1: not valid YAML: Invalid escape sequence \\q$/],
-    ['image: {{ if .Values.tag }}{{ end }}\n', /^app\.yaml, line 1: .*: this line is a template: render it first/],
+    [
+      'image: {{ if .Values.tag }}{{ end }}\n',
+      /^app\.yaml, line 1: .*: this line is a template: render it first/,
+    ],
     ['kind: &m { labels: *m }\n', /^app\.yaml: not valid YAML: /],
     [`a: ${'['.repeat(10_000)}`, /^app\.yaml(, line 1)?: not valid YAML: /],
     ['a: *nobody\n', /^app\.yaml: not valid YAML: Unresolved alias/],
