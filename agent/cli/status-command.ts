@@ -9,7 +9,7 @@ export const STATUS_SETTINGS = {
   ...OPERATE_SETTINGS,
   ...group('Output', {
     output: {
-      ...choice(['table', 'wide', 'json', 'yaml'], 'the output format; wide adds columns'),
+      ...choice(['table', 'wide', 'json', 'yaml'], 'the output format (wide adds columns)'),
       short: '-o',
     },
     watch: { ...onOff('refresh every 2 s until Ctrl-C'), short: '-w' },

@@ -89,7 +89,10 @@ export const AGENT_SETTINGS = {
   }),
   // Lease duration, renew deadline and retry period are `null` if `--preset` sets them.
   ...group('Timing', {
-    preset: choice(['default', 'fast'], 'the timings that no flag of their own sets'),
+    preset: choice(
+      ['default', 'fast'],
+      'the defaults of --lease-duration, --renew-deadline and --retry-period',
+    ),
     leaseDurationMs: preset(
       'leaseDurationMs',
       'how long a Lease without a renewal belongs to its holder',

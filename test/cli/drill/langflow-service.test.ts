@@ -58,7 +58,7 @@ describe('with a flow', () => {
 
   test('what answers with something else than messages is no LangFlow, in one sentence', async (t) => {
     for (const body of [{}, [{ text: 1 }], 'ok', null]) {
-      const { server, service } = await open(t, (_, response) => reply(response, 200, body as object))
+      const { service } = await open(t, (_, response) => reply(response, 200, body as object))
       await assert.rejects(service.messages!.kept(), {
         message: /^the answer of \S+\/monitor\/messages is not a list of messages/,
       })
