@@ -19,13 +19,14 @@ import {
   parseTarget,
 } from './values.ts'
 
-// The one schema of all flags of agent, launcher and run: --help, the environment and docs/reference.md come from it.
+// The one schema of all flags of agent, launcher and run, and the source of --help, the environment and
+// docs/reference.md.
 
 function duration(fallback: string, minMs: number, about: string) {
   return setting('<duration>', fallback, about, (text) => parseDuration(text, minMs))
 }
 
-/** A duration that `--preset` sets if its flag does not. */
+/** A duration that `--preset` sets if its own flag is not given. */
 function preset(timing: keyof typeof PRESETS.default, about: string, parse = atLeastOne) {
   const otherwise = `${formatDuration(PRESETS.default[timing])}; fast: ${formatDuration(PRESETS.fast[timing])}`
   return optional('<duration>', otherwise, about, parse)
@@ -47,7 +48,7 @@ export const SHARED_SETTINGS = {
     stopTimeoutMs: duration('30s', 0, 'from SIGTERM to SIGKILL, where no connection is open; 5s if it hangs'),
   }),
   ...group('Output', {
-    // What pino knows, from all to nothing.
+    // The levels of pino, from most to least.
     logLevel: choice(
       ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
       'the least that is logged',
@@ -83,7 +84,7 @@ export const AGENT_SETTINGS = {
       parseIdentity,
     ),
   }),
-  // Lease duration, renew deadline and retry period: `null`, if `--preset` sets them.
+  // Lease duration, renew deadline and retry period: `null` if `--preset` sets them.
   ...group('Timing', {
     preset: choice(['default', 'fast'], 'the timings that are not set one by one'),
     leaseDurationMs: preset(
@@ -93,7 +94,7 @@ export const AGENT_SETTINGS = {
     ),
     renewDeadlineMs: preset('renewDeadlineMs', 'without a renewal for so long, leadership is in doubt'),
     retryPeriodMs: preset('retryPeriodMs', 'between two renewals, or two polls while there is no watch'),
-    // The clock that also counts a machine's sleep has steps of 10 ms, and killing takes a moment.
+    // The clock that also counts a machine's sleep has steps of 10 ms, and a kill takes a moment.
     killMarginMs: duration('1s', 100, 'how long before the Lease expires LangFlow is killed'),
     onDoubt: choice(['freeze', 'stop'], 'what happens to LangFlow while leadership is in doubt'),
   }),

@@ -4,7 +4,7 @@ import { exitCodeOf, print, reportOf, UsageError } from '../exit.ts'
 import { VERSION } from '../version.ts'
 import { optionDescription, SettingOption } from './setting.ts'
 
-/** A command whose every usage error is a `UsageError` of one line, thrown instead of ending the process. */
+/** A command that throws a `UsageError` of one line for every usage error, instead of ending the process. */
 class OneLineCommand extends Command {
   override createCommand(name?: string): Command {
     return new OneLineCommand(name)
@@ -35,8 +35,8 @@ function pathOf(command: Command): string {
 }
 
 /**
- * Ends the help of a command with examples: what each does, and what is typed after the command's own name ('': nothing),
- * e.g. `['Ask for it again and again', '--watch']`.
+ * Adds examples to the help of a command: a description of each, and the arguments after the command's own name (empty:
+ * no arguments), such as `['Ask for it again and again', '--watch']`.
  */
 export function addExamples(
   command: Command,
@@ -51,7 +51,7 @@ export function addExamples(
 const PLUGIN = 'kubectl-langflow_leader'
 const PLUGIN_COMPLETION = 'kubectl_complete-langflow_leader'
 
-/** The name for usage texts, and the arguments. `argv`: with those of node and the program. */
+/** The name for usage texts, and the arguments. `argv` includes node and the program. */
 export function invocationOf([, path = '', ...args]: readonly string[]): { name: string; args: string[] } {
   const called = basename(path)
   if (called === PLUGIN_COMPLETION)
@@ -60,8 +60,8 @@ export function invocationOf([, path = '', ...args]: readonly string[]): { name:
 }
 
 /**
- * The program without its commands; each adds itself with `.command(name)`. Every flag of a command that runs in
- * pods is also an environment variable, and one that belongs to no such flag is a usage error before any action runs.
+ * The program without its commands. Each command adds itself with `.command(name)`. Every flag of a command that runs
+ * in pods is also an environment variable. A variable without such a flag is a usage error before any action runs.
  */
 export function createProgram(env: NodeJS.ProcessEnv = process.env, name = 'langflow-leader'): Command {
   const program: Command = new OneLineCommand(name)
@@ -78,10 +78,10 @@ export function createProgram(env: NodeJS.ProcessEnv = process.env, name = 'lang
     })
 }
 
-/** LangFlow's environment has these, and so has a command that is run from there. */
+/** LangFlow's environment contains these, and so does the environment of a command that is run from there. */
 const GIVEN_TO_LANGFLOW = ['LEADER_EPOCH', 'LEADER_IDENTITY']
 
-/** A secret that commands read from the environment alone: other users of a machine can read a command line. */
+/** A secret that commands read only from the environment: other users of a machine can read a command line. */
 export const API_KEY = 'LEADER_API_KEY'
 
 /** Kubernetes adds such variables for every Service in the namespace, also for one named `leader-…`. */
@@ -89,8 +89,8 @@ const SERVICE_LINK =
   /^LEADER(?:_[A-Z0-9_]+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/
 
 /**
- * The sentence for a `LEADER_*` variable that no command reads; `null`: there is none. Otherwise a typo would silently leave a
- * default in force.
+ * The sentence for a `LEADER_*` variable that no command reads. `null`: there is no such variable. Without this check,
+ * a typo would silently leave a default in force.
  */
 function unknownVariable(program: Command, env: NodeJS.ProcessEnv): string | null {
   const known = new Set([...GIVEN_TO_LANGFLOW, API_KEY, ...variablesOf(program)])
@@ -110,8 +110,9 @@ function variablesOf(command: Command): string[] {
 }
 
 /**
- * Runs the command that `args` (without node and script) name. Resolves to the exit code: 2 after a usage error and 1
- * after any other, each reported on stderr; else what the action left in `process.exitCode`, or 0.
+ * Runs the command in `args` (without node and script). Resolves to the exit code: 2 after a usage error and 1 after
+ * any other, each reported on stderr. If there is no error, it is the value that the action left in `process.exitCode`,
+ * or 0.
  */
 export async function runProgram(program: Command, args: readonly string[]): Promise<number> {
   try {

@@ -12,7 +12,7 @@ type Said = Values<typeof AGENT_SETTINGS>
 
 export type LogLevel = Said['logLevel']
 
-/** All options of an agent: each flag by its name, and what follows from the pod. Times in milliseconds. */
+/** All options of an agent: each flag by its name, and the values from the pod. Times are in milliseconds. */
 export interface AgentOptions
   extends Omit<Said, 'preset' | 'identity' | keyof Timings | keyof OfTraffic>,
     Timings {
@@ -21,22 +21,22 @@ export interface AgentOptions
   readonly traffic: TrafficOptions
 }
 
-/** How only the leader is reached, with the pod's addresses that this needs. */
+/** The traffic mode, with the pod's addresses that it needs. */
 type TrafficOptions = { readonly mode: 'readiness' } | FrontOptions
 
 export interface FrontOptions {
   readonly mode: 'front'
   readonly listen: Listen
-  /** Where other fronts reach it: `host:port`, with IPv6 in brackets. */
+  /** The address for other fronts: `host:port`, with IPv6 in brackets. */
   readonly address: string
-  /** The local address of connections to LangFlow; `null`: any. */
+  /** The local address of connections to LangFlow. `null`: any. */
   readonly from: string | null
 }
 
 type OfTraffic = Pick<Said, 'traffic' | 'frontListen' | 'frontAddress'>
 
 export interface LauncherOptions extends Values<typeof SHARED_SETTINGS> {
-  /** The program and its arguments, as they stood after `--`; at least the program. */
+  /** The program and its arguments after `--`, at least the program. */
   readonly command: readonly [string, ...string[]]
 }
 
@@ -44,13 +44,15 @@ export interface RunOptions {
   readonly agent: AgentOptions
   readonly launcher: LauncherOptions
   /**
-   * The directory of socket and state, unless flags name other places: a path that does not exist yet, to be made with
-   * mode 0700 and removed at the end; `null`: there is no such directory.
+   * The directory of socket and state, unless flags name other paths. It is a path that does not exist yet, is created
+   * with mode 0700, and is removed at the end. `null`: there is no such directory.
    */
   readonly privateDir: string | null
 }
 
-/** Outside of a pod, `run` shares its socket with no other program, and needs no directory that only root can make. */
+/**
+ * Outside of a pod, `run` shares its socket with no other program, and needs no directory that only root can create.
+ */
 const RUN_SETTINGS = {
   ...AGENT_SETTINGS,
   socket: inPrivate(AGENT_SETTINGS.socket),
@@ -63,7 +65,8 @@ function inPrivate<S extends { readonly fallback: string }>({ fallback: _, ...se
 
 type Reader<Options> = (env?: NodeJS.ProcessEnv) => Options
 
-// Each adds the flags to its command, and returns the function that reads them: it ends with a usage error.
+// Each function adds the flags to its command, and returns the function that reads them, which ends with a usage error
+// if a value is wrong.
 
 export function agentOptions(command: Command): Reader<AgentOptions> {
   addSettings(command, AGENT_SETTINGS)
@@ -112,11 +115,13 @@ function toAgentOptions(command: Command, said: Said, env: NodeJS.ProcessEnv): A
 
 type Checked = SaidTimings &
   Pick<Said, 'onDoubt' | 'listen' | 'traffic' | 'frontListen' | 'streamGraceMs' | 'drainTimeoutMs'> & {
-    /** `null`: not known. */
+    /** `null`: unknown. */
     readonly target: Said['target'] | null
   }
 
-/** A contradiction in an agent's settings, in one sentence that says what to change; `null`: there is none. */
+/**
+ * A contradiction in an agent's settings, in one sentence with the required change. `null`: there is no contradiction.
+ */
 export function conflictIn(said: Checked): string | null {
   const { listen, target, frontListen, streamGraceMs, drainTimeoutMs } = said
   const problem = contradiction({ ...timingsOf(said), onDoubt: said.onDoubt })
@@ -141,7 +146,7 @@ function samePort(flag: string, other: string, { port }: Listen): string {
 
 const LOOPBACK = /^(localhost\.?|127\..*|::1)$/i
 
-/** Throws an Error that says what to change. */
+/** Throws an Error with the required change. */
 function trafficOf(said: OfTraffic, pod: Pod, inPod: boolean): TrafficOptions {
   const { traffic: mode, frontListen: listen, frontAddress } = said
   if (mode === 'readiness') return { mode }
@@ -161,11 +166,11 @@ function frontHost({ host }: Listen, pod: Pod, inPod: boolean): string {
       `--traffic=front needs ${FIELDS.ip.variable}: add it to the container's env with valueFrom.fieldRef.fieldPath ` +
         `${FIELDS.ip.path}, or set --front-address`,
     )
-  // Replicas on one machine.
+  // The replicas run on one machine.
   return host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
 }
 
-/** From the first word that is no flag, everything belongs to the workload, with or without `--` before it. */
+/** From the first word that is not a flag, all words belong to the workload, with or without `--` before it. */
 function takesCommand(command: Command): Command {
   return command
     .argument('[command...]', 'what starts LangFlow, after --')

@@ -2,16 +2,16 @@ import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { parseIdentity } from './values.ts'
 
-/** The fields of the downward API of this agent's pod; `null`: the manifest does not ask for it. */
+/** The fields of the downward API of this agent's pod. `null`: the manifest does not request the field. */
 export interface Pod {
   readonly name: string | null
   readonly uid: string | null
   readonly ip: string | null
-  /** Which version of the template the pod was made from: the same for all pods of one rollout. */
+  /** The version of the template that the pod was created from, which is the same for all pods of one rollout. */
   readonly revision: string | null
-  /** What made the pod, as `Deployment/name` or `StatefulSet/name`. */
+  /** The controller of the pod, as `Deployment/name` or `StatefulSet/name`. */
   readonly owner: string | null
-  /** What the manifest lacks, and the consequence; `null`: nothing. */
+  /** The missing part of the manifest, and the consequence. `null`: nothing is missing. */
   readonly problem: string | null
 }
 
@@ -22,7 +22,7 @@ export const FIELDS = {
   ip: { variable: 'POD_IP', path: 'status.podIP' },
 } as const
 
-/** `named`: this replica was given an identity; `hasPeers`: it asks others. */
+/** `named`: this replica was given an identity. `hasPeers`: it asks others. */
 export function podOf(env: NodeJS.ProcessEnv, otherwise: { named: boolean; hasPeers: boolean }): Pod {
   const name = env.POD_NAME || null
   const template = env.POD_TEMPLATE_HASH || null
@@ -43,7 +43,7 @@ function lackOf(env: NodeJS.ProcessEnv, { named, hasPeers }: Parameters<typeof p
       'this pod does not say who it is: add POD_NAME (metadata.name) and POD_UID (metadata.uid) to the agent’s env by ' +
       'valueFrom.fieldRef; without them a restarted agent cannot take its term back, and LangFlow is restarted with it'
     )
-  // If the manifest asks for them and both are empty, the pod has no revision, because no controller made it.
+  // If the manifest requests them and both are empty, the pod has no revision, because no controller created it.
   if (!hasPeers || env.POD_TEMPLATE_HASH !== undefined || env.CONTROLLER_REVISION_HASH !== undefined)
     return null
   return (
@@ -53,7 +53,7 @@ function lackOf(env: NodeJS.ProcessEnv, { named, hasPeers }: Parameters<typeof p
   )
 }
 
-/** From the names that the controllers give; `null` for a name so long that they cut it. */
+/** Derived from the names that the controllers give. `null`: the name is so long that they shortened it. */
 function ownerOf(pod: string, template: string | null, controller: string | null): string | null {
   if (template !== null) {
     const end = pod.lastIndexOf(`-${template}-`)
@@ -64,9 +64,9 @@ function ownerOf(pod: string, template: string | null, controller: string | null
 }
 
 /**
- * The identity of this replica without `--identity`: the pod's name and UID, so that two pods never share one and a
- * restarted agent in the same pod has the same; outside a pod, a random one for each process. Throws an Error if only
- * one of name and UID is set.
+ * The identity of this replica without `--identity`. It is the pod's name and UID, so that two pods never share one and
+ * a restarted agent in the same pod has the same. Outside a pod, it is a random one for each process. Throws an Error
+ * if only one of name and UID is set.
  */
 export function defaultIdentity(env: NodeJS.ProcessEnv): string {
   const { POD_NAME: name = '', POD_UID: uid = '' } = env

@@ -2,26 +2,28 @@ import { type Command, Option } from 'commander'
 
 /** One value that the command line and the environment can set. */
 export interface Setting<T> {
-  /** The one letter that it is known by elsewhere, such as `-n`. */
+  /** The usual one-letter flag for it elsewhere, such as `-n`. */
   readonly short?: string
-  /** As `--help` shows it, e.g. `<duration>`; '': a flag without a value, whose variable says `true` or `false`. */
+  /**
+   * Its argument in `--help`, such as `<duration>`. Empty: a flag without a value, whose variable is `true` or `false`.
+   */
   readonly argument: string
-  /** As a user would type it; without one the value may be absent. */
+  /** The default, as a user would type it. Without a default, the value may be absent. */
   readonly fallback?: string
-  /** What happens if it is absent, for `--help`. */
+  /** The behaviour if it is absent, for `--help`. */
   readonly otherwise?: string
   readonly about: string
   readonly group: string
   /** The allowed values, if they are a few words. */
   readonly choices?: readonly string[]
-  /** Throws an Error whose one sentence says what to write instead. */
+  /** Throws an Error of one sentence with the correct form. */
   readonly parse: (text: string) => T
 }
 
 /** Settings by the names of their flags in code: `leaseDurationMs` for `--lease-duration`. */
 export type Settings = Readonly<Record<string, Setting<unknown>>>
 
-/** The values of settings; `null`: not set, and there is no fallback. */
+/** The values of settings. `null`: not set, and there is no fallback. */
 export type Values<S extends Settings> = {
   readonly [K in keyof S]: ReturnType<S[K]['parse']> | (S[K] extends { fallback: string } ? never : null)
 }
@@ -63,7 +65,7 @@ export function group<const S extends Readonly<Record<string, Omit<Setting<unkno
   return Object.fromEntries(grouped)
 }
 
-/** `leaseDurationMs` -> `leaseDuration`, as commander calls it: on the command line each value brings its own unit. */
+/** `leaseDurationMs` -> `leaseDuration`, commander's name. On the command line each value contains its own unit. */
 function attributeOf(key: string): string {
   return key.replace(/Ms$/, '')
 }
@@ -79,8 +81,9 @@ export function variableOf(flag: string): string {
 }
 
 /**
- * A flag with the variable that sets it as well. Not commander's own `env()`: that reads the environment of this process alone, takes
- * an empty variable for a value and `false` for a boolean that is on; `check` reads the environment of other containers.
+ * A flag with the variable that also sets it. It does not use commander's own `env()`, which reads only the environment
+ * of this process, takes an empty variable for a value, and `false` for a boolean that is on. `check` reads the
+ * environment of other containers.
  */
 export class SettingOption extends Option {
   /** `null`: only the command line sets it. */
@@ -96,7 +99,7 @@ export class SettingOption extends Option {
   }
 }
 
-/** How `--help` describes an option: with its default and its variable. */
+/** The description of an option in `--help`, with its default and its variable. */
 export function optionDescription(option: Option): string {
   const unset = option.defaultValueDescription
   const variable = option instanceof SettingOption ? option.variable : null
@@ -111,7 +114,7 @@ export function addSettings(command: Command, settings: Settings): Command {
   return command
 }
 
-/** The settings of a command that only a person types: flags alone. */
+/** The settings of a command that only a person types: each is only a flag. */
 export function addFlags(command: Command, settings: Settings): Command {
   for (const [key, setting] of Object.entries(settings))
     command.addOption(new SettingOption(key, setting, null))
@@ -125,7 +128,7 @@ export function readFlags<S extends Settings>(command: Command, settings: S): Va
 
 /**
  * Reads each setting from its flag, else from its environment variable (an empty one counts as not set), else its
- * fallback. Ends with a usage error that names the flag or variable at fault.
+ * fallback. Ends with a usage error that names the wrong flag or variable.
  */
 export function readSettings<S extends Settings>(
   command: Command,

@@ -1,10 +1,10 @@
 import { formatDuration } from './values.ts'
 
-/** The most by which a retry is stretched, as client-go's `JitterFactor`. */
+/** The largest factor by which a retry is delayed, as client-go's `JitterFactor`. */
 const JITTER_FACTOR = 1.2
-/** The most time that a kill or a freeze takes, in milliseconds: K of docs/safety.md. */
+/** The longest time for a kill or a freeze, in milliseconds: K of docs/safety.md. */
 const LONGEST_KILL_MS = 250
-/** By how much the clock rates of two nodes may differ at least: NTP slews each by 0.05 % at most. */
+/** The difference of the clock rates of two nodes that must be tolerated: NTP slews each by 0.05 % at most. */
 const LEAST_DRIFT = 0.001
 
 export interface Timings {
@@ -14,13 +14,13 @@ export interface Timings {
   readonly killMarginMs: number
 }
 
-/** `fast`: a node that is lost is replaced within 10 s, at twice the requests to the API server. */
+/** `fast`: a lost node is replaced within 10 s, with twice the requests to the API server. */
 export const PRESETS = {
   default: { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000 },
   fast: { leaseDurationMs: 6_000, renewDeadlineMs: 4_000, retryPeriodMs: 1_000 },
 } as const satisfies Record<string, Omit<Timings, 'killMarginMs'>>
 
-/** The timings as they were set one by one; `null`: the preset decides. */
+/** The timings as they were set one by one. `null`: the preset decides. */
 export type SaidTimings = { readonly [K in keyof Timings]: Timings[K] | null } & {
   readonly preset: keyof typeof PRESETS
   readonly killMarginMs: number
@@ -36,7 +36,10 @@ export function timingsOf({ preset, killMarginMs, ...said }: SaidTimings): Timin
   }
 }
 
-/** A contradiction in the timings (rule 10), in one sentence that says what to change; `null`: there is none. */
+/**
+ * A contradiction in the timings (rule 10), in one sentence with the required change. `null`: there is no
+ * contradiction.
+ */
 export function contradiction(timings: Timings & { readonly onDoubt: 'freeze' | 'stop' }): string | null {
   const { leaseDurationMs, renewDeadlineMs, retryPeriodMs, killMarginMs, onDoubt } = timings
   const lease = formatDuration(leaseDurationMs)
@@ -55,7 +58,8 @@ export function contradiction(timings: Timings & { readonly onDoubt: 'freeze' | 
       `${deadline} must be longer than 1.2 times --retry-period (${formatDuration(retryPeriodMs)}): ` +
       `set --renew-deadline to at least ${above(stretched, 100)}, or lower --retry-period`
     )
-  // LangFlow runs until the freeze, or without one until the kill, and must have stopped before another replica may start it.
+  // LangFlow runs until the freeze, or without one until the kill, and must have stopped before another replica may
+  // start it.
   const latestMs = Math.floor(leaseDurationMs / (1 + LEAST_DRIFT)) - LONGEST_KILL_MS
   if (onDoubt === 'stop' && leaseDurationMs - killMarginMs > latestMs)
     return (

@@ -1,19 +1,19 @@
 import { isIP } from 'node:net'
 import { isAbsolute, normalize, resolve } from 'node:path'
 
-// The values of flags from their texts. Each `parse` function throws an Error whose one sentence says what to write instead.
+// Parses the values of flags. Each `parse` function throws an Error of one sentence with the correct form.
 
 const UNIT_MS = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 } as const
 const DURATION = /^(?:\d+(?:\.\d+)?(?:ms|h|m|s))+$/
 const PART = /(\d+(?:\.\d+)?)(ms|h|m|s)/g
 const LONGEST_TEXT = 32
-/** Node's timers take at most 24.8 days; no flag needs more than a day. */
+/** Node's timers take at most 24.8 days. No flag needs more than a day. */
 const LONGEST_MS = 24 * UNIT_MS.h
 
 /**
- * Milliseconds of a duration as Go writes them: `15s`, `1m30s`, `500ms`, and a plain `0`.
+ * Milliseconds of a duration in Go's format: `15s`, `1m30s`, `500ms`, and a plain `0`.
  *
- * @param minMs the least that is allowed, from 0
+ * @param minMs the lowest allowed value, from 0
  */
 export function parseDuration(text: string, minMs: number): number {
   const ms = text === '0' ? 0 : milliseconds(text)
@@ -30,7 +30,7 @@ function milliseconds(text: string): number {
   let ms = 0
   for (const [, number, unit] of text.matchAll(PART))
     ms += Number(number) * UNIT_MS[unit as keyof typeof UNIT_MS]
-  // 0.3 s is 299.99999999999994 ms in binary; a number farther from a whole one was written so.
+  // 0.3 s is 299.99999999999994 ms in binary. A number farther from a whole one was written like that.
   const rounded = Math.round(ms)
   if (Math.abs(ms - rounded) > 1e-6) throw new Error(`use whole milliseconds, such as ${Math.ceil(ms)}ms`)
   return rounded
@@ -54,7 +54,7 @@ export function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(1)} s`
 }
 
-/** For people, as coarse as it may be: `86 ms`, `15.4 s`, `2 min 5 s` */
+/** For people, with the coarsest useful unit: `86 ms`, `15.4 s`, `2 min 5 s` */
 export function readable(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)} ms`
   if (ms < 100_000) return seconds(ms)
@@ -68,7 +68,7 @@ export function listed(words: readonly string[], conjunction: 'and' | 'or' = 'an
   return words.length < 2 ? last : `${words.slice(0, -1).join(', ')} ${conjunction} ${last}`
 }
 
-/** In whole seconds, as the Lease has it; from 2 s, since 1 s is how a holder says that it gave the Lease up. */
+/** In whole seconds, as in the Lease. At least 2 s, since 1 s marks a Lease that its holder released. */
 export function parseLeaseDuration(text: string): number {
   const ms = parseDuration(text, 2000)
   if (ms % 1000 !== 0) throw new Error(`a Lease counts whole seconds: use ${Math.ceil(ms / 1000)}s`)
@@ -92,9 +92,9 @@ function wholeNumber(text: string, most: number, example: number): number {
 }
 
 export interface Listen {
-  /** An IP address; `null`: every address, IPv4 and IPv6. */
+  /** An IP address. `null`: every address, IPv4 and IPv6. */
   readonly host: string | null
-  /** 0 to 65535; 0: any free port. */
+  /** 0 to 65535. 0: any free port. */
   readonly port: number
 }
 
@@ -121,7 +121,7 @@ export function parseListen(text: string): Listen {
   return { host: read.host || null, port: read.port }
 }
 
-/** As `parseListen`, with a fixed port: other replicas must know it. */
+/** As `parseListen`, with a fixed port, because the other replicas use it. */
 export function parseFrontListen(text: string): Listen {
   const listen = parseListen(text)
   if (listen.port === 0) throw new Error('the port is a number from 1 to 65535, such as :8091')
@@ -135,10 +135,10 @@ export function formatListen({ host, port }: Listen): string {
 
 const DNS_NAME = /^(?=.{1,253}$)[a-z\d]([-a-z\d]*[a-z\d])?(\.[a-z\d]([-a-z\d]*[a-z\d])?)*\.?$/i
 
-/** With more replicas, use one name for all of them. */
+/** For more replicas, use one name for all of them. */
 const MOST_PEERS = 32
 
-/** Reads `langflow-members:8090`, `10.0.0.7:8090` or `[fd00::7]:8090`, or several of them with commas in between. */
+/** Reads `langflow-members:8090`, `10.0.0.7:8090` or `[fd00::7]:8090`, or several of them separated by commas. */
 export function parsePeers(text: string): readonly Peer[] {
   const peers = text.split(',').map((one) => parseAddress(one.trim(), 'langflow-members:8090'))
   if (peers.length > MOST_PEERS)
@@ -146,7 +146,7 @@ export function parsePeers(text: string): readonly Peer[] {
   return peers
 }
 
-/** Where one front is reached, as `parsePeers` reads it. */
+/** The address of one front, read like those of `parsePeers`. */
 export function parseFrontAddress(text: string): Peer {
   return parseAddress(text, 'langflow-0.example.com:8091')
 }
@@ -158,7 +158,7 @@ function parseAddress(text: string, example: string): Peer {
   return read
 }
 
-/** The host, without brackets and maybe '', and the port, from 0; `null`: the text has another form. */
+/** The host, without brackets and possibly empty, and the port, from 0. `null`: the text has another form. */
 function hostAndPort(text: string): { host: string; port: number } | null {
   const { v6, host, port } = /^(?:\[(?<v6>.*)\]|(?<host>[^:[\]]*)):(?<port>\d{1,5})$/.exec(text)?.groups ?? {}
   if (port === undefined || Number(port) > 65_535 || (v6 !== undefined && isIP(v6) !== 6)) return null
@@ -173,7 +173,7 @@ export function parseTarget(text: string): Target {
   const port = Number(LOOPBACK.exec(text)?.groups?.port)
   if (url === null || !port)
     throw new Error('write its scheme, loopback address and port alone, such as http://127.0.0.1:7860')
-  // A URL drops the usual port of its scheme.
+  // A URL drops the default port of its scheme.
   return { origin: `${url.protocol}//${url.hostname}:${port}`, port }
 }
 
@@ -184,7 +184,7 @@ function matching(pattern: RegExp, sentence: string): (text: string) => string {
   }
 }
 
-/** A Lease's name: a DNS subdomain (RFC 1123), as Kubernetes demands. */
+/** A Lease's name: a DNS subdomain (RFC 1123), as Kubernetes requires. */
 export const parseObjectName = matching(
   /^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/,
   'use at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends, such as langflow-leader-lock',
@@ -215,7 +215,7 @@ export function parseFile(text: string): string {
   return resolve(text)
 }
 
-/** `sun_path` in Linux's `sockaddr_un` holds 108 bytes, one of them the final NUL. */
+/** `sun_path` in Linux's `sockaddr_un` has 108 bytes, one of them the final NUL. */
 const LONGEST_SOCKET_PATH = 107
 
 export function parseSocket(text: string): string {
@@ -228,7 +228,7 @@ export function parseSocket(text: string): string {
 const WORD = /(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+/gs
 const PIECE = /\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*)"/gs
 
-/** The words of a command line, with a shell's quotes and backslashes, and nothing else of a shell. */
+/** The words of a command line. Of a shell's syntax, only quotes and backslashes count. */
 export function splitWords(text: string): string[] {
   const rest = text.replace(WORD, '').trim()
   if (rest === '\\') throw new Error('the backslash at its end has nothing after it')
