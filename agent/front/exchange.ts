@@ -157,8 +157,10 @@ export class Exchange implements Guest {
     this.#counted = true
     this.#options.counts.failed('cut')
     this.#ended = true
-    if (this.#tunnel === null) this.#response.destroy()
-    else this.#tunnel.restart()
+    if (this.#tunnel !== null) this.#tunnel.restart()
+    // The end of the connection is that of the answer.
+    else if (this.request.httpVersionMinor === 0) this.#response.socket?.resetAndDestroy()
+    else this.#response.destroy()
   }
 
   refuse(refusal: Refusal): void {

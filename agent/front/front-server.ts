@@ -110,7 +110,7 @@ export function createServer(options: ServerOptions): Server {
     socket.once('end', () => void halfClosed(socket, answers.get(socket), options.clock)),
   )
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) =>
-    refuseConnection(socket, error.code, answers.get(socket)),
+    refuseConnection(socket, error.code, answers.get(socket), options.clock),
   )
   listenForRequests(server, answers, options)
   return server
@@ -191,12 +191,13 @@ function refuseConnection(
   socket: Socket,
   code: string | undefined,
   answer: ServerResponse | undefined,
+  clock: Clock,
 ): void {
   // What follows a request is read no further: that makes it no slow head.
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT' && answer !== undefined) return
   // Nothing may come in the middle of an answer.
   if (socket.writable && code !== 'ECONNRESET' && !answer?.headersSent)
-    socket.end(refusalOf(code).wholeAnswer)
+    endWith(refusalOf(code).wholeAnswer, socket, clock)
   else socket.destroy()
 }
 
