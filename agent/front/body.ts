@@ -2,15 +2,15 @@ import { IncomingMessage, type ServerResponse } from 'node:http'
 import type { Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { hopOf, isEmptyThere } from './headers.ts'
-import type { Budget, Garbage } from './memory.ts'
+import type { Budget, Garbage, Turns } from './memory.ts'
 
 /** A body up to this size is read whole before it is sent, so that it can be sent again. */
 const SMALL_BYTES = 64 * 1024
 /** Smaller pieces are joined: each takes some 400 bytes beside its own, and 64 KiB can hold 10,000 chunks of a byte. */
 const PIECE_BYTES = 4 * 1024
-/**
- * The part of the budget that bodies leave free. A body that would take it is sent while it arrives, like a large one.
- */
+/** Of a body that has sent more small pieces since it was last read, the rest waits for its turn. */
+const MANY_PIECES = 1_000
+/** Of the budget: bodies that would take it are sent as larger ones are, while they arrive. */
 const RESERVE_BYTES = 48 * 1024 * 1024
 
 /** The body of a request. The front reads it only when it is about to send the request. */
@@ -23,6 +23,7 @@ export class RequestBody {
   /** The request has no body, and no header says so. */
   readonly unsized: boolean
   readonly #garbage: Garbage
+  readonly #turns: Turns
   readonly #budget: Budget
   readonly #length: number
   #size: 'none' | 'small' | 'large'
@@ -32,7 +33,8 @@ export class RequestBody {
   /** Small pieces that arrived while the request's stream still held an unread piece. */
   #small: Buffer = Buffer.alloc(0)
   #smallBytes = 0
-  /** Whether a piece of a body that cannot be kept was read. */
+  #smallPieces = 0
+  /** Whether something was read of one that cannot be kept. */
   begun = false
 
   constructor(
@@ -41,7 +43,9 @@ export class RequestBody {
     expectsContinue: boolean,
     garbage: Garbage,
     budget: Budget,
+    turns: Turns,
   ) {
+    this.#turns = turns
     this.#garbage = garbage
     this.#budget = budget
     this.#request = request
@@ -96,7 +100,7 @@ export class RequestBody {
     let bytes = 0
     this.#request.on('data', (piece: Buffer) => {
       bytes += piece.copy(whole, bytes)
-      setImmediate(this.#pushSmall)
+      setImmediate(this.#pushSoon)
     })
     try {
       await finished(this.#request, { writable: false })
@@ -132,7 +136,7 @@ export class RequestBody {
       request.pause()
       to.write(piece, () => {
         request.resume()
-        this.#pushSmall()
+        this.#pushSoon()
       })
     }
     request.on('data', relay)
@@ -142,7 +146,7 @@ export class RequestBody {
     // it has sent the rest.
     to.once('close', () => {
       request.off('data', relay).off('end', done)
-      request.on('data', () => setImmediate(this.#pushSmall)).resume()
+      request.on('data', () => setImmediate(this.#pushSoon)).resume()
     })
   }
 
@@ -152,12 +156,19 @@ export class RequestBody {
       this.#pushSmall(true)
       return IncomingMessage.prototype.push.call(this.#request, piece)
     }
-    if (this.#smallBytes === 0) setImmediate(this.#pushSmall)
+    if (this.#smallBytes === 0) setImmediate(this.#pushSoon)
     const bytes = this.#smallBytes + piece.length
     if (bytes > this.#small.length) this.#small = Buffer.concat([this.#small], Math.max(1024, 2 * bytes))
     piece.copy(this.#small, this.#smallBytes)
     this.#smallBytes = bytes
-    return this.#request.readableLength + bytes < this.#request.readableHighWaterMark
+    this.#smallPieces += 1
+    const { readableLength, readableHighWaterMark } = this.#request
+    return this.#smallPieces < MANY_PIECES && readableLength + bytes < readableHighWaterMark
+  }
+
+  readonly #pushSoon = (): void => {
+    if (this.#smallPieces < MANY_PIECES) this.#pushSmall()
+    else this.#turns.next(this.#pushSmall)
   }
 
   /** Pushes the joined pieces once the piece before them was read, or if something else follows. */
@@ -166,6 +177,7 @@ export class RequestBody {
     const joined = this.#small.subarray(0, this.#smallBytes)
     this.#small = Buffer.alloc(0)
     this.#smallBytes = 0
+    this.#smallPieces = 0
     IncomingMessage.prototype.push.call(this.#request, joined)
   }
 }

@@ -62,6 +62,10 @@ class Connections extends Agent {
   /** Each connection ends when it carries no request. */
   close(): void {
     this.#closed = true
+    this.closeIdle()
+  }
+
+  closeIdle(): void {
     for (const idle of Object.values(this.freeSockets).flat()) idle?.destroy()
   }
 }
@@ -144,7 +148,13 @@ export class Upstream {
     })
   }
 
-  /** @param epoch the other front's epoch: higher than ours if another replica leads */
+  /** A connection broke: those that are idle may be about to, and the request that is sent again takes none of them. */
+  broke(): void {
+    this.agent.closeIdle()
+    this.givenBack()
+  }
+
+  /** @param epoch what the other front knows: a later one, if another leads */
   refused(epoch: number): void {
     if (epoch > this.options.hop.epoch) this.superseded()
     else this.missed()
