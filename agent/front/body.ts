@@ -8,9 +8,11 @@ import type { Budget, Garbage, Turns } from './memory.ts'
 const SMALL_BYTES = 64 * 1024
 /** Smaller pieces are joined: each takes some 400 bytes beside its own, and 64 KiB can hold 10,000 chunks of a byte. */
 const PIECE_BYTES = 4 * 1024
-/** Of a body that has sent more small pieces since it was last read, the rest waits for its turn. */
+/** After this many small pieces since the last read, the rest of a body waits for its turn. */
 const MANY_PIECES = 1_000
-/** Of the budget: bodies that would take it are sent as larger ones are, while they arrive. */
+/**
+ * The part of the budget that bodies leave free. A body that would take it is sent while it arrives, like a large one.
+ */
 const RESERVE_BYTES = 48 * 1024 * 1024
 
 /** The body of a request. The front reads it only when it is about to send the request. */
@@ -34,7 +36,7 @@ export class RequestBody {
   #small: Buffer = Buffer.alloc(0)
   #smallBytes = 0
   #smallPieces = 0
-  /** Whether something was read of one that cannot be kept. */
+  /** Whether a piece of a body that cannot be kept was read. */
   begun = false
 
   constructor(

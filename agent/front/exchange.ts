@@ -28,7 +28,7 @@ export interface ExchangeOptions extends Arrival {
   readonly garbage: Garbage
   readonly budget: Budget
   readonly turns: Turns
-  /** Whether the process ends, and each connection with its answer. */
+  /** Whether the process is ending. Each connection then ends with its answer. */
   readonly ending: () => boolean
 }
 
@@ -165,7 +165,8 @@ export class Exchange implements Guest {
     this.#options.counts.failed('cut')
     this.#ended = true
     if (this.#tunnel !== null) this.#tunnel.restart()
-    // The end of the connection is that of the answer.
+    // HTTP/1.0 marks the end of an answer by the end of the connection, so a normal end would make the answer look
+    // complete.
     else if (this.request.httpVersionMinor === 0) this.#response.socket?.resetAndDestroy()
     else this.#response.destroy()
   }

@@ -22,7 +22,10 @@ const HEADERS_TIMEOUT_MS = 20_000
 const KEEP_ALIVE_MS = 75_000
 const CHECK_CONNECTIONS_EVERY_MS = 5_000
 const BOUND_HEADS_EVERY_MS = 250
-/** Of one connection; whoever sends more at once loses it, since Node makes requests of all that it has read. */
+/**
+ * Limit for one connection. A client that sends more at once loses the connection, because Node creates a request for
+ * all the data that it has read.
+ */
 const MAX_IN_FLIGHT = 64
 /** Interval at which the front checks whether a client that has closed its side still reads. */
 const STILL_READS_MS = 200
@@ -144,7 +147,7 @@ function listenForRequests(
     const { request, response } = arrival
     const { socket } = request
     heads.ended(socket)
-    // Another request may be under way by then.
+    // Another request may be in progress on the connection.
     response.once('close', () => answers.has(socket) || heads.answered(socket))
     const fault = faultOf(arrival) ?? budget.refuses(request, response)
     if (fault !== null) {

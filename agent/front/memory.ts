@@ -4,9 +4,9 @@ import { noMemoryLeft, type Refusal } from './refusal.ts'
 
 /** Memory of a request beside its head. */
 const REQUEST_BYTES = 6 * 1024
-/** Of heads that have not ended, beside the budget. */
+/** Limit for the heads that have not ended, in addition to the budget. */
 const UNFINISHED_BYTES = 32 * 1024 * 1024
-/** What may be left of bodies in memory before it is collected. */
+/** Bytes of bodies that may remain in memory before a collection. */
 const COLLECT_EACH_BYTES = 8 * 1024 * 1024
 
 /** The memory that clients may fill with request heads and kept bodies. `spent` is called if a request is refused. */
@@ -41,9 +41,12 @@ export class Budget {
   }
 }
 
-/** Node keeps up to 64 KiB of a head that has not ended, and says nothing of it: 7,000 of them took 560 MB. */
+/**
+ * Bounds the memory of heads that have not ended. Node keeps up to 64 KiB of each and does not report it: 7,000 of them
+ * took 560 MB.
+ */
 export class UnfinishedHeads {
-  /** Connections without a request under way, and how much each had sent when its last one was over. */
+  /** Connections without a request in progress, each with the bytes that it had sent when its last request was over. */
   readonly #before = new Map<Socket, number>()
 
   connected(socket: Socket): void {
@@ -60,7 +63,7 @@ export class UnfinishedHeads {
     if (!socket.destroyed) this.#before.set(socket, socket.bytesRead)
   }
 
-  /** Closes the connections with the longest ones, where all together take too much. */
+  /** If the unfinished heads take too much memory together, closes the connections with the longest ones. */
   bound(): void {
     let left = 0
     for (const [socket, before] of this.#before) left += socket.bytesRead - before
@@ -76,8 +79,8 @@ export class UnfinishedHeads {
 }
 
 /**
- * Bodies in chunks of a few bytes go on one after the other. Node takes a microsecond for each chunk, and one read has 10,000 of them:
- * without this, 80 such uploads kept all other clients waiting for more than 3 s.
+ * Sends bodies in chunks of a few bytes one after the other. Node takes a microsecond for each chunk, and one read has
+ * 10,000 of them. Without this class, 80 such uploads kept all other clients waiting for more than 3 s.
  */
 export class Turns {
   readonly #waiting: (() => void)[] = []

@@ -13,7 +13,10 @@ import type { Upstream } from './upstream.ts'
 const OVERDUE_MS = 100
 /** Time after which the body is sent without an invitation: LangFlow may not support `100 Continue`. */
 const UNINVITED_MS = 1_000
-/** Interim answers of one request: a LangFlow that sends them without end would fill the memory of a client that reads nothing. */
+/**
+ * Limit for the interim answers to one request. Without it, a LangFlow that sends them endlessly would fill the memory
+ * of a client that reads nothing.
+ */
 const MOST_INTERIM = 100
 
 /** Methods for which LangFlow may require an explicit length of 0. */
@@ -175,7 +178,8 @@ export class Sending {
       this.#outgoing.destroy()
       this.#settle(failure)
     } else if (answer.statusCode === 101) {
-      // Without an Upgrade header, Node takes it for an answer; whoever stands before the front would take it for a tunnel.
+      // Without an Upgrade header, Node treats it as an answer, but a proxy before the front would treat it as a
+      // tunnel.
       this.#outgoing.destroy(new Error('it switched to another protocol unasked'))
     } else if (this.#begins(() => exchange.begin(answer, upstream.options.to))) this.#passBack(answer)
   }
@@ -231,7 +235,7 @@ export class Sending {
   #failed(error: Error): void {
     const { exchange, upstream, trouble } = this.#options
     exchange.abort = null
-    // What follows a whole answer belongs to none, and ends the connection to LangFlow alone.
+    // Data after a complete answer belongs to no request, and ends only the connection to LangFlow.
     if (this.#answer?.complete) return
     if (this.#answered) exchange.cut()
     else if (exchange.gone) this.#settle(null)

@@ -148,13 +148,13 @@ export class Upstream {
     })
   }
 
-  /** A connection broke: those that are idle may be about to, and the request that is sent again takes none of them. */
+  /** A connection broke. The idle ones may be about to break as well, so the retry uses none of them. */
   broke(): void {
     this.agent.closeIdle()
     this.givenBack()
   }
 
-  /** @param epoch what the other front knows: a later one, if another leads */
+  /** @param epoch the other front's epoch: higher than ours if another replica leads */
   refused(epoch: number): void {
     if (epoch > this.options.hop.epoch) this.superseded()
     else this.missed()
