@@ -89,8 +89,8 @@ const SERVICE_LINK =
   /^LEADER(?:_[A-Z0-9_]+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/
 
 /**
- * The sentence for a `LEADER_*` variable that no command reads. `null`: there is no such variable. Without this check,
- * a typo would silently leave a default in force.
+ * The sentence for a `LEADER_*` variable that no command reads. `null`: no such variable. Without this check, a typo
+ * would silently leave a default in force.
  */
 function unknownVariable(program: Command, env: NodeJS.ProcessEnv): string | null {
   const known = new Set([...GIVEN_TO_LANGFLOW, API_KEY, ...variablesOf(program)])
@@ -111,8 +111,8 @@ function variablesOf(command: Command): string[] {
 
 /**
  * Runs the command in `args` (without node and script). Resolves to the exit code: 2 after a usage error and 1 after
- * any other, each reported on stderr. If there is no error, it is the value that the action left in `process.exitCode`,
- * or 0.
+ * any other, each reported on stderr. Without an error, it is the value that the action left in `process.exitCode`, or
+ * 0.
  */
 export async function runProgram(program: Command, args: readonly string[]): Promise<number> {
   try {

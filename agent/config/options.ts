@@ -45,7 +45,7 @@ export interface RunOptions {
   readonly launcher: LauncherOptions
   /**
    * The directory of socket and state, unless flags name other paths. It is a path that does not exist yet, is created
-   * with mode 0700, and is removed at the end. `null`: there is no such directory.
+   * with mode 0700, and is removed at the end. `null`: no such directory.
    */
   readonly privateDir: string | null
 }
@@ -119,9 +119,7 @@ type Checked = SaidTimings &
     readonly target: Said['target'] | null
   }
 
-/**
- * A contradiction in an agent's settings, in one sentence with the required change. `null`: there is no contradiction.
- */
+/** A contradiction in an agent's settings, in one sentence with the required change. `null`: no contradiction. */
 export function conflictIn(said: Checked): string | null {
   const { listen, target, frontListen, streamGraceMs, drainTimeoutMs } = said
   const problem = contradiction({ ...timingsOf(said), onDoubt: said.onDoubt })

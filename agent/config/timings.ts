@@ -36,10 +36,7 @@ export function timingsOf({ preset, killMarginMs, ...said }: SaidTimings): Timin
   }
 }
 
-/**
- * A contradiction in the timings (rule 10), in one sentence with the required change. `null`: there is no
- * contradiction.
- */
+/** A contradiction in the timings (rule 10), in one sentence with the required change. `null`: no contradiction. */
 export function contradiction(timings: Timings & { readonly onDoubt: 'freeze' | 'stop' }): string | null {
   const { leaseDurationMs, renewDeadlineMs, retryPeriodMs, killMarginMs, onDoubt } = timings
   const lease = formatDuration(leaseDurationMs)

@@ -385,8 +385,7 @@ function request(input: Input, state: Held): CandidateState {
 }
 
 /**
- * Whether the other fronts still have to learn that they must hold requests: this front would refuse the requests that
- * they send.
+ * Whether the other fronts still lack the order to hold requests: this front would refuse the requests that they send.
  */
 function isUntold({ config }: Input, { mustRead, nextWriteId, term: { stepDown } }: Held): boolean {
   return config.front !== null && !mustRead && stepDown?.toldBy === nextWriteId

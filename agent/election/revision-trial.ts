@@ -36,9 +36,9 @@ export function failedStart(own: Own, state: ElectionState): FailedRevision | nu
 
 /**
  * Monotonic ms before which a term that begins now must serve. `null`: its revision is proven, or is the first one.
- * Only the start timeout counts if no other revision has taken the Lease, or if none could because its LangFlow is
- * older than this one: a migration may take that long. The newest version that has led does not show this, because an
- * earlier term of this start may have led.
+ * Only the start timeout counts if no other revision has taken the Lease, or could not because its LangFlow is older
+ * than this one: a migration may take that long. The newest version that has led does not show this, because an earlier
+ * term of this start may have led.
  */
 export function trialEnds({ config, now }: Input, state: ElectionState): number | null {
   if (!isUnproven(config, state)) return null

@@ -47,8 +47,8 @@ export interface Write {
   /** The moment before the write was sent: the origin of every deadline it earns (rule 2). */
   readonly sentAt: Instant
   /**
-   * Why an `acquire`, a `resume` or a follower's `release` could be written, and the time for which the Lease had been
-   * unchanged, in milliseconds.
+   * Why an `acquire`, a `resume` or a follower's `release` could be written, and how long the Lease had been unchanged,
+   * in milliseconds.
    */
   readonly because: Why<AcquiredBecause> | null
   readonly unchangedMs: number
@@ -58,13 +58,13 @@ export interface Write {
 
 export interface StepDown extends Why<EndedBecause> {
   readonly stage: 'draining' | 'stopping' | 'releasing'
-  /** Whether the workload is to blame, so that this replica waits before it campaigns again. */
+  /** Whether the workload failed, so that this replica waits before it campaigns again. */
   readonly failed: boolean
   /** The failure of a first start that counts against the replica's revision. `null`: no such failure. */
   readonly blames: Why<EndedBecause> | null
   /** Milliseconds from SIGTERM to SIGKILL. */
   readonly graceMs: number
-  /** Monotonic ms at which the gate was closed. */
+  /** Monotonic ms when the gate was closed. */
   readonly closedAt: number
   /** Monotonic ms at which LangFlow is stopped even if connections are still open. */
   readonly drainDeadline: number
@@ -163,7 +163,7 @@ const SHARED = {
   writerAheadMs: 0,
   /** Monotonic ms before which a vacancy does not count. 0: no reason to wait. */
   vacantNotBefore: 0,
-  /** The time at which the Lease was last proven absent. */
+  /** Time of the last proof that the Lease is absent. */
   absenceSeenAt: null as Instant | null,
   highestEpoch: 0,
   /** Number of writes of the Lease by another process in this replica's name (rule 8). */
@@ -179,18 +179,18 @@ const SHARED = {
   /** Holder last reported with `leader_observed`. */
   reportedHolder: null as string | null,
   watchUp: false,
-  /** The time at which the API server last showed the Lease to this replica, or took a write of it. `null`: never. */
+  /** Time when the API server last showed the Lease to this replica, or took its write. `null`: never. */
   sightedAt: null as Instant | null,
 
   // Requests to the API server, sent and planned.
   /** One request at a time is in flight. */
   inFlight: false,
-  /** The time at which the last read was sent, and the Lease as seen at that time. */
+  /** Send time of the last read, and the Lease as last seen before it. */
   readSentAt: null as Instant | null,
   readAfter: null as Seen | null,
   /** The write in flight, until its outcome is known: the watch may show it before the answer arrives. */
   pending: null as Write | null,
-  /** The time at which the last write was sent. */
+  /** Send time of the last write. */
   attemptedAt: null as Instant | null,
   /** Writes that failed, newest last. Each may still show up as committed. */
   unresolved: [] as readonly Write[],
@@ -200,7 +200,7 @@ const SHARED = {
   nextWriteId: 1,
   /** Monotonic ms before which no write is sent. */
   nextAttemptAt: 0,
-  /** Monotonic ms before which no poll is sent. While the watch is up, there are no polls. */
+  /** Monotonic ms before which no poll is sent. While the watch is up, nothing is polled. */
   nextPollAt: 0,
   /** The last write was refused by compare-and-swap, and nothing newer was seen since. */
   mustRead: false,
@@ -236,7 +236,7 @@ const SHARED = {
 
   // Requests of operators through the Lease.
   paused: false,
-  /** Monotonic ms at which the last pause ended. 0: there was none. */
+  /** Monotonic ms of the end of the last pause. 0: no pause yet. */
   resumedAt: 0,
   /**
    * The remedy for a workload that failed while the Lease was paused, applied after the pause. `since`: monotonic ms.
@@ -408,7 +408,7 @@ export function event<S extends CandidateState>(
   return emit(state, { type: 'event', event, epoch, ...more })
 }
 
-/** One order kills a lost workload and any remains of it. */
+/** One order kills a lost workload and its remains. */
 export function kill<S extends CandidateState>(state: S): S {
   if (state.effects.some(({ type }) => type === 'kill')) return state
   return emit({ ...state, killOrdered: true }, { type: 'kill' })

@@ -271,7 +271,7 @@ function committed(input: Input, before: CandidateState, write: Write, lease: Le
     // Earlier writes were compare-and-swaps on versions that are gone now.
     unresolved: unresolved.filter((other) => other.id > write.id),
     pending: pending === write ? null : pending,
-    // Whatever the answer was, no write is urgent any more.
+    // Regardless of the answer, no write is urgent any more.
     nextAttemptAt: Math.max(nextAttemptAt, write.sentAt.mono + input.config.retryPeriodMs),
   }
   switch (write.kind) {

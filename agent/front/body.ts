@@ -22,7 +22,7 @@ export class RequestBody {
   /** The client sends the body only after `100 Continue`. */
   readonly expectsContinue: boolean
   readonly chunked: boolean
-  /** The request has no body, and no header says so. */
+  /** The request has no body, and no header states this. */
   readonly unsized: boolean
   readonly #garbage: Garbage
   readonly #turns: Turns

@@ -20,10 +20,7 @@ export interface FrontConfig {
   readonly holdTimeoutMs: number
   /** The number of requests that may wait at a time. */
   readonly holdLimit: number
-  /**
-   * The time for which SSE streams and websockets, and requests beside them, continue after a planned takeover has
-   * begun.
-   */
+  /** How long SSE streams and websockets, and requests beside them, continue after a planned takeover has begun. */
   readonly streamGraceMs: number
 }
 
@@ -56,8 +53,8 @@ export type ToFront =
   | { readonly type: 'begin'; readonly config: FrontConfig }
   | { readonly type: 'route'; readonly id: number; readonly route: FrontRoute }
   /**
-   * The pod ends. Accepted and new requests are forwarded with `Connection: close`. Then the front sends `ended`, at
-   * the latest at `until`.
+   * The pod is terminating. Accepted and new requests are forwarded with `Connection: close`. Then the front sends
+   * `ended`, at the latest at `until`.
    */
   | { readonly type: 'end'; readonly until: number }
 
@@ -121,9 +118,9 @@ export const HOP_EMPTY = 'langflow-leader-hop-empty'
 /** Header of a hop: time since the request arrived at the sending front, in whole ms. */
 export const HOP_WAITED = 'langflow-leader-hop-waited'
 /**
- * Header of an answer that the other front gives to a hop in LangFlow's stead, with that front's current epoch. Status
- * 421: nothing of the request was read on. Status 502: LangFlow's connection broke, and the front that received the
- * request first decides what follows.
+ * Header of an answer to a hop that comes from the other front and not from LangFlow, with that front's current epoch.
+ * Status 421: nothing of the request was read on. Status 502: LangFlow's connection broke, and the front that received
+ * the request first decides what follows.
  */
 export const HOP_EPOCH = 'langflow-leader-epoch'
 

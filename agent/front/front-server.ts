@@ -23,15 +23,15 @@ const KEEP_ALIVE_MS = 75_000
 const CHECK_CONNECTIONS_EVERY_MS = 5_000
 const BOUND_HEADS_EVERY_MS = 250
 /**
- * Limit for one connection. A client that sends more at once loses the connection, because Node creates a request for
- * all the data that it has read.
+ * Limit for one connection. A client that sends more without waiting loses the connection, because Node creates a
+ * request for all the data that it has read.
  */
 const MAX_IN_FLIGHT = 64
-/** Interval at which the front checks whether a client that has closed its side still reads. */
+/** Interval between two checks whether a client that has closed its side still reads. */
 const STILL_READS_MS = 200
 /** Time that a client has to close a connection that was ended here. */
 const LAST_WORDS_MS = 2_000
-/** Time for which an answer with a length may make no progress after its client has closed its side. */
+/** How long an answer with a length may make no progress after its client has closed its side. */
 const STALLED_MS = 10_000
 /** The largest queue of unaccepted connections that the kernel allows. */
 const BACKLOG = 4096
@@ -61,8 +61,8 @@ function bounded(): (request: IncomingMessage, response: ServerResponse) => bool
       underWay.set(socket, (underWay.get(socket) as number) - 1)
       if (underWay.get(socket) === 1) socket.resume()
     })
-    // The kernel keeps the data that follows. Beside a single request it is read, because otherwise the front could not
-    // see the client disconnect. Node resumes the socket after each request.
+    // The kernel keeps the data that follows. Beside a single request it is read, so that the front notices if the
+    // client disconnects. Node resumes the socket after each request.
     if (count > 1) queueMicrotask(() => (underWay.get(socket) as number) > 1 && socket.pause())
     if (count <= MAX_IN_FLIGHT) return true
     stopParsing(socket)

@@ -9,7 +9,7 @@ const MAX_HEADERS = 1_000
 /** A path, a whole URL, or `*` for the whole server. */
 const FORWARDED_TARGET = /^(\*$|\/|https?:\/\/)[!-~]*$/i
 
-/** An answer that the front gives in LangFlow's stead. */
+/** An answer of the front itself, without LangFlow. */
 export class Refusal extends Error {
   readonly status: number
   /** `null`: not a failure, or the client's own. */

@@ -4,7 +4,7 @@ import type { FrontConfig, FrontRoute, Unheard } from './front-messages.ts'
 import { type Hop, isKey, isSame } from './headers.ts'
 import { Upstream } from './upstream.ts'
 
-/** Time for which requests to a former leader may still be answered after another replica leads. */
+/** How long requests to a former leader may still be answered after another replica leads. */
 const FORMER_LEADER_MS = 1_000
 
 export interface RoutingOptions {

@@ -18,7 +18,7 @@ export class Streams {
   #timer: Timer | null = null
   #over = false
 
-  /** @param noneLeft called, once all streams are to end, when the last one is over, even if all ended by themselves */
+  /** @param noneLeft called when the last stream is over after `endSoon`, even if all ended by themselves */
   constructor(clock: Clock, graceMs: number, noneLeft: () => void) {
     this.#clock = clock
     this.#graceMs = graceMs
@@ -92,7 +92,7 @@ export class Tunnel {
     this.#garbage = garbage
     this.#clock = clock
     near.on('error', () => {})
-    // The front reads the connection, because it would not notice otherwise that the client has gone.
+    // The front reads the connection, to notice if the client disconnects.
     near.on('data', this.#heard)
   }
 

@@ -17,7 +17,7 @@ const TRY_AGAIN_MS = 100
 const IDLE_MS = 1_000
 /** Idle time after which the kernel probes a silent peer. A dead peer is noticed half a minute later. */
 const KEEP_ALIVE_PROBE_MS = 15_000
-/** Interval at which the front probes the leader's front, and the timeout of a probe. */
+/** Interval between two probes of the leader's front, and the timeout of a probe. */
 const ASK_MS = 1_000
 const ANSWERS_WITHIN_MS = 2_000
 

@@ -40,7 +40,7 @@ export class DigestWatch {
   private again = false
   private timer: Timer | null = null
   private closed = false
-  /** The current digests. `null`: there are none yet. */
+  /** The current digests. `null`: not computed yet. */
   found: Digests | null = null
 
   constructor(options: DigestWatchOptions) {

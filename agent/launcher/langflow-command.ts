@@ -2,7 +2,7 @@ import { realpathSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { findProgram, headOf } from '../processes/spawn.ts'
 
-/** The way in which the user's command would start LangFlow in its own interpreter. */
+/** How the user's command would start LangFlow in its own interpreter. */
 interface LangflowStart {
   /** The interpreter and its options. */
   readonly interpreter: readonly [string, ...string[]]

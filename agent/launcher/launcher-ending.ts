@@ -13,13 +13,13 @@ import {
   tell,
 } from './launcher-phase.ts'
 
-/** Interval at which the launcher checks whether a stop is complete. */
+/** Interval between two checks whether a stop is complete. */
 const STOP_CHECK_MS = 25
 /** Delay before the next SIGKILL if one did not end every process. */
 const KILL_AGAIN_MS = 1_000
 /**
- * The longest time for which a standby waits for another replica's start, perhaps on the same node: that replica's
- * clients wait, and a preparation takes as much CPU as a start. The agent ends the wait when the leader serves.
+ * The longest wait of a standby for another replica's start, perhaps on the same node: that replica's clients wait, and
+ * a preparation takes as much CPU as a start. The agent ends the wait when the leader serves.
  */
 const STANDBY_AFTER_MS = 10_000
 

@@ -72,7 +72,7 @@ const STEPS: { readonly [Type in LauncherEvent['type']]: Step<Type> } = {
   frozen: foundAwake,
   'signal failed': (record, { reason }, now) => giveUp(record, reason, now),
 
-  // 3. The workload, from the order to start until none of its processes is alive.
+  // 3. The workload, from the order to start until its last process has ended.
   prepared,
   launched,
   'launch failed': launchFailed,
@@ -227,7 +227,7 @@ function giveUp(record: LauncherRecord, reason: string, now: Instant): LauncherR
   return endByForce(tell(record, { kind: 'deadman', reason }), 'doubt', now)
 }
 
-// 3. The workload, from the order to start until none of its processes is alive.
+// 3. The workload, from the order to start until its last process has ended.
 
 function prepared(record: LauncherRecord, { start, holder }: Of<'prepared'>, now: Instant): LauncherRecord {
   const { grant, phase } = record

@@ -20,7 +20,7 @@ export interface WorkloadMachine {
 
 /** Time for SIGKILL. Processes that are alive after it count as unstoppable. */
 const KILL_WITHIN_MS = 3_000
-/** Interval at which the launcher checks whether the kernel has closed a killed process's sockets. */
+/** Interval between two checks whether the kernel has closed a killed process's sockets. */
 const PORT_CHECK_MS = 10
 
 /** The workload's processes: carries out the launcher's decisions on them, and reports the results. */

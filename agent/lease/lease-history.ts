@@ -26,8 +26,8 @@ export interface PastTerm {
   readonly because: AcquiredBecause
   readonly phases: Phases
   /**
-   * From the last moment in which an earlier term served to the first in which this one did, plus the time without
-   * service during a pause. `null`: unknown, or it never served.
+   * From the end of service in an earlier term to its start in this one, plus the time without service during a pause.
+   * `null`: unknown, or it never served.
    */
   readonly gapMs: number | null
   /** `null`: the term has not ended. For a holder that vanished, the time of its last renewal. */

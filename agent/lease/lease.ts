@@ -35,7 +35,7 @@ export interface Lease {
   spec?: LeaseSpec | null
 }
 
-/** The Deployment or StatefulSet to which the Lease belongs, as `Kind/name`. */
+/** The Deployment or StatefulSet that owns the Lease, as `Kind/name`. */
 const OWNER = 'langflow-leader/owner'
 /** The successor that the releasing leader named. */
 const SUCCESSOR = 'langflow-leader/successor'
@@ -53,10 +53,7 @@ export const LARGEST_TRANSITIONS = 2 ** 31 - 1
 /** Far beyond any counted epoch. A larger number was written by hand. */
 const LARGEST_EPOCH = 10 ** 15 - 1
 
-/**
- * The Deployment or StatefulSet to which the Lease belongs, if this replica belongs to another one. `null`: it does
- * not.
- */
+/** The Deployment or StatefulSet that owns the Lease, if this replica belongs to another one. `null`: it does not. */
 export function foreignOwner(own: string | null, lease: Lease | null): string | null {
   const owner = lease === null ? null : lease.metadata.annotations?.[OWNER] || null
   return own === null || owner === null || owner === own ? null : owner

@@ -39,9 +39,7 @@ export function pauseOf(lease: Lease | null, wallMs: number): Pause | null {
   }
 }
 
-/**
- * Why an annotation that looks like a pause has no effect, and the correct value. `null`: there is no such annotation.
- */
+/** Why an annotation that looks like a pause has no effect, and the correct value. `null`: no such annotation. */
 export function pauseFault(lease: Lease | null): string | null {
   const paused = lease?.metadata.annotations?.[PAUSED]
   if (paused === undefined || paused === 'true' || paused === 'false') return null
@@ -62,7 +60,7 @@ export function pauseIsOver(lease: Lease | null, wallMs: number): boolean {
   return lease?.metadata.annotations?.[PAUSED] === 'true' && pauseOf(lease, wallMs) === null
 }
 
-/** The name of a pod, or `*`. Empty: the request names no pod. `null`: there is no request for a switchover. */
+/** The name of a pod, or `*`. Empty: the request names no pod. `null`: no request for a switchover. */
 export function switchoverOf(lease: Lease | null): string | null {
   return lease?.metadata.annotations?.[SWITCHOVER_TO]?.trim().slice(0, LONGEST_NAME) ?? null
 }

@@ -1,7 +1,4 @@
-/**
- * Reasons for the begin of a term: stable codes, for metrics, Events and the history. The sentence beside each is for
- * people.
- */
+/** Why a term began: stable codes, for metrics, Events and the history. The sentence beside each is for people. */
 export const ACQUIRED_BECAUSE = [
   'released', // its holder released it
   'expired', // its holder did not renew it in time
@@ -13,7 +10,7 @@ export const ACQUIRED_BECAUSE = [
   'pod_restarted', // every process of its pod was killed, and the pod is back while the Lease is paused
 ] as const
 
-/** Reasons for the end of a term, also of one that is about to end. */
+/** Why a term ended, or is about to end. */
 export const ENDED_BECAUSE = [
   // Planned.
   'terminated', // the agent was asked to end

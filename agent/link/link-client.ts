@@ -55,7 +55,7 @@ export class LinkClient {
       if (this.closed) return
       if (message.type === 'refused') {
         reason = message.reason
-        // The agent has lost the token. A launcher that runs nothing may connect as a new one.
+        // The agent may have lost the token. A launcher that runs nothing may connect as a new one.
         if (this.handlers.hello().view.state === 'idle') this.token = undefined
       }
       if (message.type === 'welcome') {

@@ -139,11 +139,9 @@ export interface BootReading {
   readonly mono: number
 }
 
-/**
- * Digests of the settings that must be equal on all replicas, for comparison. `null`: there is none, or it is unknown.
- */
+/** Digests of the settings that must be equal on all replicas, for comparison. `null`: no digest, or unknown. */
 export interface Digests {
-  /** Digest of the files from which LangFlow loads its flows. */
+  /** Digest of LangFlow's flow files. */
   readonly flows: string | null
   readonly secretKey: string | null
   /** Digest of LangFlow's inputs: its environment and flows. Absent: from an older launcher. */

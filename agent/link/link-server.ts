@@ -289,7 +289,7 @@ function isHello(message: ToAgent): message is Hello {
   )
 }
 
-/** The inode at the path, or 0 if there is none or it cannot be read. A link is not followed. */
+/** The inode at the path, or 0 if the path does not exist or cannot be read. A link is not followed. */
 function inodeOf(path: string): number {
   try {
     return lstatSync(path).ino

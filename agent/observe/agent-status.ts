@@ -11,7 +11,7 @@ import type { StandbyMode, StandbyView, WorkloadState } from '../link/link-messa
 /** Fields that a later version adds are passed on, but are not part of the type. */
 const object = <Shape extends z.core.$ZodLooseShape>(shape: Shape) =>
   z.looseObject(shape) as unknown as z.ZodMiniObject<Shape, z.core.$strip>
-/** A word for which a later version may have more values. */
+/** A word. A later version may have more values. */
 const word = <T extends string>() => z.custom<T>((value) => typeof value === 'string')
 const text = z.nullable(z.string())
 const number = z.nullable(z.number())
@@ -166,7 +166,7 @@ const Status = object({
      * readiness mode.
      */
     routedTo: text,
-    /** `null`: there is no front. */
+    /** `null`: no front. */
     front: lacking(Front),
   }),
   timings: z._default(

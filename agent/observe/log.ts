@@ -121,7 +121,7 @@ const AT_ONCE = 5
 
 interface Trouble {
   readonly since: number
-  /** Monotonic ms at the begin of the minute in which logged messages are not repeated. */
+  /** Monotonic ms at the start of the present minute. A logged message is not repeated within it. */
   minuteFrom: number
   readonly said: Set<string>
   /** All occurrences, and those since the last line. */

@@ -45,7 +45,7 @@ const LAG_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 const STANDBY_STATES = ['ready', 'preparing', 'none'] as const
 const PHASES = ['detect', 'acquire', 'start', 'healthy'] as const
-/** Reasons for which LangFlow may be restarted in its term. */
+/** Codes of the failures after which LangFlow may be restarted in its term. */
 const RESTARTED_BECAUSE = ['workload_exited', 'workload_unhealthy', 'workload_lost', 'deadman'] as const
 
 const HELP = {

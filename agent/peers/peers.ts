@@ -46,7 +46,7 @@ export interface PeersOptions {
 }
 
 const POLL_MS = 5_000
-/** An answer counts until two polls later: one may be missed, and the next one take its second. */
+/** An answer counts for two polls and a second: one poll may be missed, and the next one may take a second. */
 const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
 
 /** The fields of a peer's `/status` that are used. Fields added after 0.1.0 may be missing. */
@@ -76,7 +76,7 @@ export class Peers {
   private readonly requests: StatusRequests
   private readonly rowsForPeople: PeerRows
   private readonly answers = new Map<string, RecentAnswer>()
-  /** The time at which this replica itself answered at an address. Another pod may have the address later. */
+  /** Times when this replica itself answered, by address. Another pod may have the address later. */
   private readonly own = new Map<string, number>()
   private asking = false
   private timer: Timer | null = null
@@ -112,8 +112,8 @@ export class Peers {
   }
 
   /**
-   * Number of other replicas that answered recently, and of those that would take over now. `null`: the peers are not
-   * polled.
+   * Number of other replicas that answered recently, and how many of them would take over now. `null`: the peers are
+   * not polled.
    */
   get view(): PeersView | null {
     if (!this.asking) return null

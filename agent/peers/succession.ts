@@ -57,11 +57,11 @@ export class VoluntaryHandover {
   private readonly tries = new Map<string, Try>()
   private nextAt = Number.NEGATIVE_INFINITY
   /**
-   * Monotonic ms of the next try of a replica of a newer revision that did not keep the Lease. `null`: there is no such
-   * replica.
+   * Monotonic ms of the next try of a replica of a newer revision that did not keep the Lease. `null`: no try is
+   * pending.
    */
   private waitsUntil: number | null = null
-  /** The term in which requests did not reach this leader at the last poll of all peers. `null`: they did. */
+  /** The term, if requests did not reach this leader at the last poll of all peers. `null`: they did. */
   private frontDownIn: number | null = null
 
   constructor(options: VoluntaryHandoverOptions) {
@@ -134,7 +134,7 @@ export class VoluntaryHandover {
 export type OwnPod = Pick<Member, 'revision' | 'unproven' | 'podAgeMs'>
 
 interface Succession {
-  /** The replica that should follow a leader that releases now. `null`: none is ready. */
+  /** The replica that should follow a leader that releases now. `null`: no replica is ready. */
   readonly successor: string | null
   /** Whether it is of a newer revision, so that the leader should hand over voluntarily. */
   readonly newer: boolean
@@ -155,8 +155,7 @@ export function chooseSuccessor(
   const ownAge = ageOf(own.revision, own, others)
   /**
    * A younger revision is newer. A revision that is not clearly newer ranks like the own one, or lower. An unproven one
-   * is newer at any age, because otherwise its rollout would wait forever: pods of the old revision may be recreated
-   * while it waits.
+   * is newer at any age, or its rollout would wait forever: pods of the old revision may be recreated while it waits.
    */
   const rank = ({ revision, unproven }: Member): number => {
     const age = ages.get(revision) ?? null

@@ -16,7 +16,7 @@ export interface SwitchoverOptions {
 /** Hands the Lease over if an operator requests it in the Lease. Refuses if no replica could serve afterwards. */
 export class Switchover {
   private readonly options: SwitchoverOptions
-  /** The request in the Lease, pending or answered. `null`: there is no request. */
+  /** The request in the Lease, pending or answered. `null`: no request. */
   private request: { readonly to: string; readonly epoch: number; answered: boolean } | null = null
 
   constructor(options: SwitchoverOptions) {

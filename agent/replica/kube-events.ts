@@ -66,7 +66,7 @@ const MOST_WAITING = 64
 /** A burst of requests, and then one per interval, so that a flapping replica is no burden. */
 const BURST = 20
 const REFILL_MS = 10_000
-/** Time for which the end of the process waits for unwritten Events. */
+/** How long the end of the process waits for unwritten Events. */
 const FAREWELL_MS = 2_000
 
 /** Errors after which a retry may succeed. */

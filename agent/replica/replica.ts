@@ -342,8 +342,8 @@ export class Replica implements StatusSource {
 }
 
 /**
- * The remedy for a LangFlow that failed while this replica leads. `servedMs`: the time for which it had served since
- * its start. `null`: it never served. `ready`: the number of others that would take over now. `null`: unknown.
+ * The remedy for a LangFlow that failed while this replica leads. `servedMs`: how long it had served since its start.
+ * `null`: it never served. `ready`: the number of others that would take over now. `null`: unknown.
  */
 export function remedyFor(
   { onCrash, leaseDurationMs }: Pick<ReplicaOptions, 'onCrash' | 'leaseDurationMs'>,

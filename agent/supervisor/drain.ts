@@ -22,7 +22,7 @@ const CHECK_MS = 100
 export const GATE_KNOWN_MS = 2_000
 /** LangFlow (gunicorn) ends requests by itself 30 s after SIGTERM. With a longer drain, SIGTERM is sent later. */
 const ENDS_WITHIN_MS = 25_000
-/** Interval at which the log names the open connections: after a change, and without one. */
+/** Intervals between two log lines about the open connections: after a change, and without one. */
 const SAY_MS = 1_000
 const REPEAT_MS = 10_000
 
@@ -38,8 +38,8 @@ export class Drain {
   }
 
   /**
-   * @param drainDeadline monotonic ms at which the election ends the wait
-   * @param graceMs time for which the fronts continue to send requests
+   * @param drainDeadline monotonic ms when the election ends the wait
+   * @param graceMs how long the fronts continue to send requests
    */
   begin(drainDeadline: number, graceMs: number): void {
     const { clock, connections, log, drained, endable } = this.options

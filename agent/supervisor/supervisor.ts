@@ -47,10 +47,7 @@ export interface SupervisorOptions
   readonly log: Log
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
   readonly metrics: Pick<Metrics, 'takeover' | 'stopped' | 'late'>
-  /**
-   * The remedy for LangFlow's own failure. `servedMs`: the time for which it served since its start. `null`: it never
-   * served.
-   */
+  /** The remedy for LangFlow's own failure. `servedMs`: how long it served since its start. `null`: it never served. */
   readonly remedy: (servedMs: number | null) => Remedy
   readonly tell: (fact: Fact) => void
   /** A value that the gate or the status depends on has changed. */
@@ -134,7 +131,10 @@ export class Supervisor {
     return this.record.launcher.digests
   }
 
-  /** Why the launcher accepted no grant recently, in one sentence. `null`: it accepted one, or there was none. */
+  /**
+   * Why the launcher accepted no grant recently, in one sentence. `null`: it accepted the last one, or received no
+   * grant.
+   */
   get refusedGrant(): string | null {
     return this.record.launcher.refusedGrant
   }

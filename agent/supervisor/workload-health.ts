@@ -10,7 +10,7 @@ import {
   type WorkloadRecord,
 } from './workload-phase.ts'
 
-/** Interval at which a start that takes too long is reported. */
+/** Interval between two reports of a start that takes too long. */
 const START_OVERDUE_MS = 5_000
 
 /** A start was ordered. Its time without service counts from now. */

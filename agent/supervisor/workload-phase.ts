@@ -42,7 +42,7 @@ export const NO_LAUNCHER = {
   digests: UNKNOWN_DIGESTS as Digests,
   /** Number of recent heartbeats that it has not answered. */
   unanswered: 0,
-  /** Why it accepted no grant recently, in one sentence. `null`: it accepted one, or there was none. */
+  /** Why it accepted no grant recently, in one sentence. `null`: it accepted the last one, or received no grant. */
   refusedGrant: null as string | null,
 }
 export type Launcher = Readonly<typeof NO_LAUNCHER>
@@ -55,7 +55,7 @@ const NOT_STARTED = {
   hangs: false,
   /** Monotonic ms of the order to start: the origin of the start's deadline. */
   orderedAt: 0,
-  /** Monotonic ms of the first good answer since that start. `null`: there was none. */
+  /** Monotonic ms of the first good answer since that start. `null`: no good answer yet. */
   servedSince: null as number | null,
   /** Monotonic ms at which the present phase of a takeover began. `null`: no takeover is in progress. */
   phaseBegan: null as number | null,

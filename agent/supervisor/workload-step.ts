@@ -25,7 +25,7 @@ import {
   type WorkloadRecord,
 } from './workload-phase.ts'
 
-/** A launcher that answered none of this many heartbeats is frozen or stuck. */
+/** A launcher that left this many heartbeats unanswered is frozen or stuck. */
 const SILENT_HEARTBEATS = 4
 /** Time from SIGTERM to SIGKILL for a LangFlow that does not answer. */
 const HUNG_GRACE_MS = 5_000

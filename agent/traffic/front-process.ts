@@ -16,7 +16,7 @@ import { deprioritize } from '../processes/spawn.ts'
 /**
  * Node's flags for the process of a front. It needs all the flags of reexec.ts from the start, because a process that
  * replaces itself loses the pipe to its agent. With default flags, Node takes 300 MB under load. Without half of V8's
- * compilers and with a small young generation, it takes 105 MB at 200 requests a second, and is no slower.
+ * compilers and with a small young generation, it takes 105 MB at 200 requests a second, at the same speed.
  * `--expose-gc` is for `Garbage` in front/memory.ts. The heap has room for 10,000 requests in flight: `Budget` refuses
  * more.
  */
@@ -36,7 +36,7 @@ const LONGEST_RESTART_MS = 10_000
 const LIVED_MS = 30_000
 /** A front that does not listen after this time hangs, and is killed. */
 const LISTENS_WITHIN_MS = 20_000
-/** Interval at which a listening front must confirm its route. */
+/** Interval between two checks whether a listening front follows its route. */
 const ASK_MS = 1_000
 /**
  * A front that is silent for this long hangs, and is killed. Its requests are lost in any case, and later ones would be
@@ -68,7 +68,7 @@ export class FrontProcess {
   private asking: Timer | null = null
   private failures = 0
   private startedAt = 0
-  /** Monotonic ms at which the unanswered request was sent. `null`: there is no such request. */
+  /** Monotonic ms when the unanswered request was sent. `null`: no unanswered request. */
   private askedAt: number | null = null
   private route: FrontRoute | null = null
   private routeId = 0

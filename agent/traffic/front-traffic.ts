@@ -12,7 +12,7 @@ export interface FrontTrafficOptions {
   readonly process: (changed: () => void) => Pick<FrontProcess, keyof FrontProcess>
   readonly own: FrontAccess
   readonly config: RouteFacts['config']
-  /** The time for which a terminating pod still receives requests, in ms. */
+  /** How long a terminating pod still receives requests, in ms. */
   readonly lingerMs: number
   /** The time at its end for requests that it has accepted. */
   readonly endMs: number
@@ -94,7 +94,7 @@ function viewOf({
   return { listening, ...(counts ?? NONE) }
 }
 
-/** Time for which the leader's front may answer no hop. */
+/** How long the leader's front may leave hops unanswered. */
 const UNHEARD_MS = 5_000
 
 export interface RouteFacts {

@@ -4,14 +4,14 @@ import type { Log, LogThrottle } from '../observe/log.ts'
 import type { Traffic, TrafficListener, TrafficView } from './traffic.ts'
 
 /**
- * Time for which a planned stop waits until its front holds requests. A working front needs milliseconds, and a dead
- * one forwards no request.
+ * How long a planned stop waits until its front holds requests. A working front needs milliseconds, and a dead one
+ * forwards no request.
  */
 export const CLOSED_WITHIN_MS = 2_000
 
 export interface SteeringOptions {
   readonly traffic: (listener: TrafficListener) => Traffic
-  /** Time for which this process stays after the gate has closed, in milliseconds. */
+  /** How long this process stays after the gate has closed, in milliseconds. */
   readonly lingerMs: number
   readonly clock: Clock
   readonly log: Pick<Log, 'info'>

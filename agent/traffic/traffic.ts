@@ -17,14 +17,14 @@ export interface TrafficView {
   readonly routedTo: string | null
   /** Why traffic does not follow the gate, in one sentence. `null`: it does. */
   readonly problem: string | null
-  /** `null`: there is no front. */
+  /** `null`: no front. */
   readonly front: FrontView | null
 }
 
 /** The mechanism that sends clients only to the leader. */
 export interface Traffic {
   readonly view: TrafficView
-  /** Resolves when the front follows the last route. `null`: it does, or there is no front. */
+  /** Resolves when the front follows the last route. `null`: it does, or this replica has no front. */
   readonly settling: Promise<void> | null
   /** Must be called whenever the election or the gate may have moved. */
   follow(gateOpen: boolean): void

@@ -2,8 +2,8 @@ import type { Clock, Timer } from '../../clock.ts'
 import { COLD, type StandbyView } from '../../link/link-messages.ts'
 
 /**
- * Delay before a failed standby is prepared again, counted from its last readiness, or from its failure if it was never
- * ready. The delay doubles each time, since a preparation costs a start of LangFlow.
+ * Delay before a failed standby is prepared again, counted from the moment when it became ready, or from its failure if
+ * it was never ready. The delay doubles each time, since a preparation costs a start of LangFlow.
  */
 const AGAIN_MS = 60_000
 const AGAIN_AT_MOST_MS = 15 * 60_000

@@ -53,15 +53,15 @@ const MOST_SAID = 4 * 1024 * 1024
 const MORE_MEMORY = 'raise the memory limit of LangFlow’s container'
 const TOO_LITTLE = `there is too little memory: ${MORE_MEMORY}`
 const KILLED = `it was killed (SIGKILL), as the kernel does where memory runs out: ${MORE_MEMORY}`
-/** The point where it waits once all possible preparation is done. */
+/** The point of its wait once all possible preparation is done. */
 const SEAM = 'server'
-/** Interval at which the launcher checks whether the files that it has read are unchanged. */
+/** Interval between two checks whether the files that it has read are unchanged. */
 const LOOK_MS = 5_000
 
 /**
- * LangFlow's own `langflow run`, which waits for a grant at the point where it would create its server. Before that it
- * touches no port, no database, no other process, and no file that others see. If the preparation fails, the standby is
- * cold and reports the cause. The same holds if a file that it has read has changed since.
+ * LangFlow's own `langflow run`, which waits for a grant before it creates its server. Before that it touches no port,
+ * no database, no other process, and no file that others see. If the preparation fails, the standby is cold and reports
+ * the cause. The same holds if a file that it has read has changed since.
  */
 export class WarmStandby extends KeptStandby {
   private readonly options: WarmStandbyOptions

@@ -4,7 +4,7 @@ import { describeTarget, podOf, UNTIL_RESUMED } from '../../lease/operator-annot
 import type { AgentStatus, FrontView, ReplicaRow } from '../agent-status.ts'
 import { type Html, html, type Value } from './html.ts'
 
-/** The time for which LangFlow may run without a further renewal. The bar drains until the next one is acknowledged. */
+/** How long LangFlow may run without a further renewal. The bar drains until the next one is acknowledged. */
 export function margin({ leadership, timings }: AgentStatus): Html | null {
   const left = leadership.killInMs
   const all = timings.leaseDurationMs - timings.killMarginMs
