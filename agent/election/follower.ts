@@ -72,7 +72,7 @@ const POD_RESTARTED = {
  */
 function isOver({ identity }: CandidateConfig, { workload, written }: Follower, lease: Lease): boolean {
   const isOfPod = holderOf(lease) === identity && workload.ended === `${identity} ${epochOf(lease)}`
-  // A write of this process: see `isOwn`.
+  // A write of this process does not count: see `isOwn`.
   return isOfPod && workload.alive === 'no' && !written.includes(lease.spec?.renewTime ?? '')
 }
 
