@@ -5,7 +5,7 @@ export const ASIDE = 'LANGFLOW_LEADER_ASIDE_'
  * The environment for this program, with what would change it under other names (`ASIDE`), so that LangFlow can be given it
  * as it was. A launcher takes nothing but its own options from LangFlow's container: everything else is LangFlow's. Agent
  * and the other commands live in an environment of their own, or in that of an operator: there only what changes Node or
- * its loader goes (docs/decisions.md), and what a kubeconfig, a proxy or a certificate needs stays.
+ * its loader goes (docs/evidence/decisions.md), and what a kubeconfig, a proxy or a certificate needs stays.
  */
 export function setAside(env: NodeJS.ProcessEnv, command: string | undefined): NodeJS.ProcessEnv {
   const own = /^(LEADER|LANGFLOW_LEADER)_/

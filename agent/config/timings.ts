@@ -2,7 +2,7 @@ import { formatDuration } from './values.ts'
 
 /** The most by which a retry is stretched, as client-go's `JitterFactor`. */
 const JITTER_FACTOR = 1.2
-/** The most time that a kill or a freeze takes, in milliseconds: K of docs/safety.md. */
+/** The most time that a kill or a freeze takes, in milliseconds: K of docs/evidence/safety.md. */
 const LONGEST_KILL_MS = 250
 /** By how much the clock rates of two nodes may differ at least: NTP slews each by 0.05 % at most. */
 const LEAST_DRIFT = 0.001

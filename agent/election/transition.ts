@@ -56,7 +56,7 @@ const STRANGER_SIGHTINGS = 2
  * why. A pure function; the elector runs its effects, the simulation runs it under a virtual clock.
  *
  * What it guarantees: while a term lasts, the workload holds grants that end before anybody else can take the
- * Lease. What it does not: that a process without a launcher obeys them (see docs/decisions.md).
+ * Lease. What it does not: that a process without a launcher obeys them (see docs/evidence/decisions.md).
  */
 export function transition(
   config: CandidateConfig,

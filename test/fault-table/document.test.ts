@@ -29,7 +29,7 @@ describe('the document of the fault table', () => {
   })
 
   test('as it stands in docs/ is of these cases', () => {
-    const text = readFileSync(join(import.meta.dirname, '../../docs/faults.md'), 'utf8')
+    const text = readFileSync(join(import.meta.dirname, '../../docs/evidence/faults.md'), 'utf8')
     const rows = text
       .split('\n')
       .filter((line) => line.startsWith('| '))

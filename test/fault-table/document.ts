@@ -71,7 +71,7 @@ const HOW = `- A replica is an agent, and a container whose PID 1 is the launche
 - LangFlow is a program that writes who it is, its epoch and the monotonic time to a shared log every 10 ms while it executes. **Overlap is computed from that log alone**: between the first and the last sign of life of one term nobody else may show any, nor a term any after a later one has begun.
 - The exception is a process that was stopped from outside and woke up under a later term (a suspended machine): nothing can run before it. Such a case is named above with what it did then.
 - T14 has each stage that lasts; the simulation tells a replica to end while it acquires or releases the Lease, too.
-- A figure is one run on a shared machine: an example, not a distribution. \`docs/benchmarks.md\` has distributions.`
+- A figure is one run on a shared machine: an example, not a distribution. \`docs/evidence/benchmarks.md\` has distributions.`
 
 const REPRODUCE = `## How to reproduce
 

@@ -1,6 +1,6 @@
 // What npm run bench:cluster runs inside a cluster: what a client notices of each kind of takeover, with the real LangFlow on
 // PostgreSQL, in front mode, in readiness mode, and with two LangFlows of a plain Deployment that know of no leader. Writes its
-// part of docs/deploy.md. With arguments only those rows, on stdout: front/Deployment/2/rollout, or plain/; a number says how
+// part of docs/guide/install.md. With arguments only those rows, on stdout: front/Deployment/2/rollout, or plain/; a number says how
 // often, such as `front/ 3`. With --results FILE each round is added to that file, and the tables are of all rounds in it, so that
 // many short runs make one measurement; with `--results FILE 0` nothing is measured, and the page is written from the file.
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
@@ -59,7 +59,7 @@ const GROUPS: readonly Group[] = [
   { mode: 'front', kind: 'StatefulSet', replicas: 2, whats: ['rollout'] },
 ]
 
-const PAGE = join(import.meta.dirname, '../../../docs/deploy.md')
+const PAGE = join(import.meta.dirname, '../../../docs/guide/install.md')
 const STREAMS = 10
 /** Two whole LangFlows on two cores. */
 const SETTLED_MS = 300_000
