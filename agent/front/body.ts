@@ -2,12 +2,14 @@ import { IncomingMessage, type ServerResponse } from 'node:http'
 import type { Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { hopOf, isEmptyThere } from './headers.ts'
-import type { Budget, Garbage } from './memory.ts'
+import type { Budget, Garbage, Turns } from './memory.ts'
 
 /** What is read whole before it is sent, so that it can be sent again. */
 const SMALL_BYTES = 64 * 1024
 /** Smaller pieces are joined: each takes some 400 bytes beside its own, and 64 KiB can hold 10,000 chunks of a byte. */
 const PIECE_BYTES = 4 * 1024
+/** Of a body that has sent more small pieces since it was last read, the rest waits for its turn. */
+const MANY_PIECES = 1_000
 /** Of the budget: bodies that would take it are sent as larger ones are, while they arrive. */
 const RESERVE_BYTES = 48 * 1024 * 1024
 
@@ -21,6 +23,7 @@ export class RequestBody {
   /** There is none, and no header says so. */
   readonly unsized: boolean
   readonly #garbage: Garbage
+  readonly #turns: Turns
   readonly #budget: Budget
   readonly #length: number
   #size: 'none' | 'small' | 'large'
@@ -30,6 +33,7 @@ export class RequestBody {
   /** Small pieces that came while the stream of the request had one that nobody has read yet. */
   #small: Buffer = Buffer.alloc(0)
   #smallBytes = 0
+  #smallPieces = 0
   /** Whether something was read of one that cannot be kept. */
   begun = false
 
@@ -39,7 +43,9 @@ export class RequestBody {
     expectsContinue: boolean,
     garbage: Garbage,
     budget: Budget,
+    turns: Turns,
   ) {
+    this.#turns = turns
     this.#garbage = garbage
     this.#budget = budget
     this.#request = request
@@ -92,7 +98,7 @@ export class RequestBody {
     let bytes = 0
     this.#request.on('data', (piece: Buffer) => {
       bytes += piece.copy(whole, bytes)
-      setImmediate(this.#pushSmall)
+      setImmediate(this.#pushSoon)
     })
     try {
       await finished(this.#request, { writable: false })
@@ -128,7 +134,7 @@ export class RequestBody {
       request.pause()
       to.write(piece, () => {
         request.resume()
-        this.#pushSmall()
+        this.#pushSoon()
       })
     }
     request.on('data', relay)
@@ -137,7 +143,7 @@ export class RequestBody {
     // LangFlow answered before it had read all, or its connection broke: the client can read that only once it has sent the rest.
     to.once('close', () => {
       request.off('data', relay).off('end', done)
-      request.on('data', () => setImmediate(this.#pushSmall)).resume()
+      request.on('data', () => setImmediate(this.#pushSoon)).resume()
     })
   }
 
@@ -147,12 +153,19 @@ export class RequestBody {
       this.#pushSmall(true)
       return IncomingMessage.prototype.push.call(this.#request, piece)
     }
-    if (this.#smallBytes === 0) setImmediate(this.#pushSmall)
+    if (this.#smallBytes === 0) setImmediate(this.#pushSoon)
     const bytes = this.#smallBytes + piece.length
     if (bytes > this.#small.length) this.#small = Buffer.concat([this.#small], Math.max(1024, 2 * bytes))
     piece.copy(this.#small, this.#smallBytes)
     this.#smallBytes = bytes
-    return this.#request.readableLength + bytes < this.#request.readableHighWaterMark
+    this.#smallPieces += 1
+    const { readableLength, readableHighWaterMark } = this.#request
+    return this.#smallPieces < MANY_PIECES && readableLength + bytes < readableHighWaterMark
+  }
+
+  readonly #pushSoon = (): void => {
+    if (this.#smallPieces < MANY_PIECES) this.#pushSmall()
+    else this.#turns.next(this.#pushSmall)
   }
 
   /** Once the one before was read, or something else follows. */
@@ -161,6 +174,7 @@ export class RequestBody {
     const joined = this.#small.subarray(0, this.#smallBytes)
     this.#small = Buffer.alloc(0)
     this.#smallBytes = 0
+    this.#smallPieces = 0
     IncomingMessage.prototype.push.call(this.#request, joined)
   }
 }

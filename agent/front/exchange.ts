@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import { RequestBody } from './body.ts'
 import type { Counts, Doing } from './counts.ts'
 import { expectsThere, forwardedTrailers, hopOf, passedBackHeaders, waitedThereMs } from './headers.ts'
-import type { Budget, Garbage } from './memory.ts'
+import type { Budget, Garbage, Turns } from './memory.ts'
 import type { Refusal } from './refusal.ts'
 import type { Streams, Tunnel } from './streams.ts'
 import type { Guest } from './waiting-room.ts'
@@ -27,6 +27,7 @@ export interface ExchangeOptions extends Arrival {
   readonly streams: Streams
   readonly garbage: Garbage
   readonly budget: Budget
+  readonly turns: Turns
   /** Whether the process ends, and each connection with its answer. */
   readonly ending: () => boolean
 }
@@ -60,7 +61,7 @@ export class Exchange implements Guest {
   #streamOver: (() => void) | null = null
 
   constructor(options: ExchangeOptions) {
-    const { request, response, order, mono, counts, garbage, budget, expectsContinue } = options
+    const { request, response, order, mono, counts, garbage, budget, turns, expectsContinue } = options
     this.#options = options
     this.request = request
     this.#response = response
@@ -69,7 +70,7 @@ export class Exchange implements Guest {
     this.order = order
     this.hop = hopOf(request)
     this.since = mono() - (this.hop === null ? 0 : waitedThereMs(request))
-    this.body = new RequestBody(request, response, expectsContinue, garbage, budget)
+    this.body = new RequestBody(request, response, expectsContinue, garbage, budget, turns)
     counts.arrived()
     response.once('close', () => this.#closed())
   }
@@ -157,8 +158,10 @@ export class Exchange implements Guest {
     this.#counted = true
     this.#options.counts.failed('cut')
     this.#ended = true
-    if (this.#tunnel === null) this.#response.destroy()
-    else this.#tunnel.restart()
+    if (this.#tunnel !== null) this.#tunnel.restart()
+    // The end of the connection is that of the answer.
+    else if (this.request.httpVersionMinor === 0) this.#response.socket?.resetAndDestroy()
+    else this.#response.destroy()
   }
 
   refuse(refusal: Refusal): void {

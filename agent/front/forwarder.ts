@@ -74,7 +74,7 @@ export class Forwarder {
         upstream.refused(failure.epoch)
         return
       case 'broke':
-        upstream.givenBack()
+        upstream.broke()
         this.#attempted(exchange)
     }
   }

@@ -10,7 +10,7 @@ import { type Clock, pause } from '../clock.ts'
 import type { Listen } from '../config/values.ts'
 import type { Arrival } from './exchange.ts'
 import { MAX_HEADER_BYTES } from './headers.ts'
-import type { Budget, Garbage } from './memory.ts'
+import { type Budget, type Garbage, UnfinishedHeads } from './memory.ts'
 import { faultOf, Refusal } from './refusal.ts'
 import { endOnceStalled, Tunnel } from './streams.ts'
 
@@ -18,6 +18,7 @@ const HEADERS_TIMEOUT_MS = 20_000
 /** Longer than load balancers keep theirs, of which the longest common one is 60 s: whoever closes first risks a request. */
 const KEEP_ALIVE_MS = 75_000
 const CHECK_CONNECTIONS_EVERY_MS = 5_000
+const BOUND_HEADS_EVERY_MS = 250
 /** Of one connection; whoever sends more at once loses it, since Node makes requests of all that it has read. */
 const MAX_IN_FLIGHT = 64
 /** How long after a client has sent its last it is found out whether it still reads. */
@@ -110,21 +111,29 @@ export function createServer(options: ServerOptions): Server {
     socket.once('end', () => void halfClosed(socket, answers.get(socket), options.clock)),
   )
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) =>
-    refuseConnection(socket, error.code, answers.get(socket)),
+    refuseConnection(socket, error.code, answers.get(socket), options.clock),
   )
-  listenForRequests(server, answers, options)
+  const heads = new UnfinishedHeads()
+  server.on('connection', (socket: Socket) => heads.connected(socket))
+  const bounding = setInterval(() => heads.bound(), BOUND_HEADS_EVERY_MS).unref()
+  server.once('close', () => clearInterval(bounding))
+  listenForRequests(server, answers, heads, options)
   return server
 }
 
 function listenForRequests(
   server: Server,
   answers: WeakMap<Socket, ServerResponse>,
+  heads: UnfinishedHeads,
   { arrived, budget, garbage, clock }: ServerOptions,
 ): void {
   const takes = bounded()
   const arrive = (arrival: Arrival) => {
     const { request, response } = arrival
     const { socket } = request
+    heads.ended(socket)
+    // Another request may be under way by then.
+    response.once('close', () => answers.has(socket) || heads.answered(socket))
     const fault = faultOf(arrival) ?? budget.refuses(request, response)
     if (fault !== null) {
       response.writeHead(fault.status, { ...fault.allHeaders, connection: 'close' }).end(fault.body)
@@ -191,12 +200,13 @@ function refuseConnection(
   socket: Socket,
   code: string | undefined,
   answer: ServerResponse | undefined,
+  clock: Clock,
 ): void {
   // What follows a request is read no further: that makes it no slow head.
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT' && answer !== undefined) return
   // Nothing may come in the middle of an answer.
   if (socket.writable && code !== 'ECONNRESET' && !answer?.headersSent)
-    socket.end(refusalOf(code).wholeAnswer)
+    endWith(refusalOf(code).wholeAnswer, socket, clock)
   else socket.destroy()
 }
 

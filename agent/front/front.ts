@@ -15,7 +15,7 @@ import {
   writeMessage,
 } from './front-messages.ts'
 import { createServer, listen } from './front-server.ts'
-import { Budget, Garbage } from './memory.ts'
+import { Budget, Garbage, Turns } from './memory.ts'
 import { failedItself, notTheLeader, Refusal } from './refusal.ts'
 import { Routing } from './routing.ts'
 import type { Trouble } from './sending.ts'
@@ -62,6 +62,7 @@ class Front {
   readonly #streams: Streams
   readonly #counts: Counts
   readonly #garbage = new Garbage()
+  readonly #turns = new Turns()
   readonly #budget = new Budget(() => this.#counts.failed('hold_limit'))
   readonly #forwarder: Forwarder
   readonly #failed: (error: unknown) => void
@@ -174,6 +175,7 @@ class Front {
       streams: this.#streams,
       garbage: this.#garbage,
       budget: this.#budget,
+      turns: this.#turns,
       ending: () => this.#ending !== null,
     })
     arrival.response.once('close', () => this.#room.forget(exchange))

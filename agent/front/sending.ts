@@ -10,6 +10,8 @@ import type { Upstream } from './upstream.ts'
 const OVERDUE_MS = 100
 /** A LangFlow that has not asked for a body after so long may not know that it could. */
 const UNINVITED_MS = 1_000
+/** Interim answers of one request: a LangFlow that sends them without end would fill the memory of a client that reads nothing. */
+const MOST_INTERIM = 100
 
 /** Methods of which LangFlow may want to be told that there is no body. */
 const LENGTH_IS_EXPECTED = new Set(['POST', 'PUT', 'PATCH'])
@@ -55,6 +57,8 @@ export class Sending {
   #answered = false
   #settled = false
   #bodyBegun = false
+  #interim = 0
+  #answer: IncomingMessage | null = null
 
   constructor(options: SendingOptions) {
     const { exchange, upstream } = options
@@ -153,7 +157,10 @@ export class Sending {
     const { exchange, upstream } = this.#options
     upstream.heard()
     this.#taken = true
-    if (upstream.options.to === 'langflow' || answer.statusCode !== HOP_TAKEN) exchange.inform(answer)
+    this.#interim += 1
+    if (this.#interim > MOST_INTERIM)
+      this.#outgoing.destroy(new Error(`more than ${MOST_INTERIM} interim answers`))
+    else if (upstream.options.to === 'langflow' || answer.statusCode !== HOP_TAKEN) exchange.inform(answer)
   }
 
   #isAnswered(answer: IncomingMessage): void {
@@ -163,6 +170,9 @@ export class Sending {
     if (failure !== null) {
       this.#outgoing.destroy()
       this.#settle(failure)
+    } else if (answer.statusCode === 101) {
+      // Without an Upgrade header, Node takes it for an answer; whoever stands before the front would take it for a tunnel.
+      this.#outgoing.destroy(new Error('it switched to another protocol unasked'))
     } else if (this.#begins(() => exchange.begin(answer, upstream.options.to))) this.#passBack(answer)
   }
 
@@ -197,6 +207,7 @@ export class Sending {
 
   #passBack(answer: IncomingMessage): void {
     const { exchange } = this.#options
+    this.#answer = answer
     answer.on('data', (chunk: Buffer) => {
       if (!exchange.write(chunk, () => answer.resume())) answer.pause()
     })
@@ -216,6 +227,8 @@ export class Sending {
   #failed(error: Error): void {
     const { exchange, upstream, trouble } = this.#options
     exchange.abort = null
+    // What follows a whole answer belongs to none, and ends the connection to LangFlow alone.
+    if (this.#answer?.complete) return
     if (this.#answered) exchange.cut()
     else if (exchange.gone) this.#settle(null)
     else {

@@ -62,6 +62,10 @@ class Connections extends Agent {
   /** Each connection ends as soon as no request is under way on it. */
   close(): void {
     this.#closed = true
+    this.closeIdle()
+  }
+
+  closeIdle(): void {
     for (const idle of Object.values(this.freeSockets).flat()) idle?.destroy()
   }
 }
@@ -140,6 +144,12 @@ export class Upstream {
       this.#resting = null
       this.options.ready()
     })
+  }
+
+  /** A connection broke: those that are idle may be about to, and the request that is sent again takes none of them. */
+  broke(): void {
+    this.agent.closeIdle()
+    this.givenBack()
   }
 
   /** @param epoch what the other front knows: a later one, if another leads */
