@@ -8,7 +8,7 @@ import. Of an error it tells the kind alone, since messages may hold secrets: it
 
 Until then it acts nowhere: whatever would fork, bind, connect or change a file outside of the temporary directory is held by an
 audit hook (PEP 578), and a rehearsal is refused it. So a LangFlow in which something has moved waits earlier, and is slower.
-What this relies on: docs/guide/standby-and-traffic.md.
+What this relies on: docs/evidence/warm-standby.md.
 
 The same hook sees what is read: `ready` lists each such path and its state when it was first opened, for the launcher to find
 out whether that has changed.
