@@ -31,7 +31,7 @@ describe('the document of the fault table', () => {
   test('the page in docs/ has exactly these cases, each with a measurement', () => {
     const text = readFileSync(join(import.meta.dirname, '../../docs/evidence/faults.md'), 'utf8')
     const sections = text.split(/\n\n(?=##)/).filter((section) => section.startsWith('### '))
-    const measured = sections.map((section) => /^- Measured: (.+)$/m.exec(section)?.[1] ?? '**nothing**')
+    const measured = sections.map((section) => /^Measured: (.+)$/m.exec(section)?.[1] ?? '**nothing**')
     assert.deepEqual(
       sections.map((section) => section.trim()),
       CASES.map((one, n) => describeCase(one, measured[n] ?? '')),

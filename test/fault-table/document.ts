@@ -67,9 +67,9 @@ export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]
 
 const HOW = `- A replica is an agent and a container. As in a pod, the container’s PID 1 is the launcher, with tini below it.
 - Each replica reaches the API server over its own link. A cut link stays open and delivers nothing.
-- A killed process gets SIGKILL. A frozen or hanging process gets SIGSTOP.
+- A killed process gets SIGKILL. A frozen process, and an API server that hangs, gets SIGSTOP.
 - Timings are the defaults (lease duration 15 s, renew deadline 10 s, retry period 2 s, kill margin 1 s, drain timeout 5 s, stop timeout 30 s), unless a case names others.
-- LangFlow is a program that writes its identity, its epoch and the monotonic time to a shared log every 10 ms. T8 imitates LangFlow’s processes.
+- LangFlow is a program that writes its identity, its epoch and the monotonic time to a shared log every 10 ms. In T8 it has LangFlow’s parent, master and worker.
 - **Overlap is computed from that log alone.** No other replica may show a sign of life between the first and the last one of a term, and no term may show one after a later term has begun.
 - T14 covers each stage that lasts; the simulation also covers acquiring and releasing. T19 plays each case with a cold and a warm standby.
 - A figure is from one run on a shared machine: an example, not a distribution ([benchmarks](benchmarks.md)).`
@@ -95,9 +95,7 @@ function describeFault(fault: string, records: readonly FaultRecord[]): string {
 /** A section and not a row: most sentences are too long for a cell. */
 export function describeCase({ name, done, must, clientGo }: Case, measured: string): string {
   const fault = done === undefined ? '' : `${done} `
-  const facts = [
-    `- Measured: ${measured.replaceAll(/\s*\n\s*/g, ' ')}`,
-    ...(clientGo === undefined ? [] : [`- client-go: ${clientGo}`]),
-  ]
-  return `### ${name.charAt(0).toUpperCase()}${name.slice(1)}\n\n${fault}**${must}**\n\n${facts.join('\n')}`
+  const measurement = `Measured: ${measured.replaceAll(/\s*\n\s*/g, ' ')}`
+  const peer = clientGo === undefined ? '' : `\n\nclient-go: ${clientGo}`
+  return `### ${name.charAt(0).toUpperCase()}${name.slice(1)}\n\n${fault}**${must}**\n\n${measurement}${peer}`
 }

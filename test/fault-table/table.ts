@@ -17,7 +17,7 @@ const KILLS = 'kills at 10 s'
 
 /** Of T16, for a follower with either standby. */
 const DEAD_SERVER_HANDOVER = {
-  done: 'The follower’s connections carry nothing more, not even an end, nor does the next one. Later ones reach a working API server.',
+  done: 'The follower’s open connections, and its next one, carry nothing more, not even an end. Later ones reach a working API server.',
   must: 'The next replica leads at most three retry periods (6 s) after the release. Before, the follower sends only its watch.',
 } as const
 const DEAD_SERVER_CRASH = {
@@ -93,7 +93,7 @@ const TABLE = {
       must: 'The Lease is released once no process lives. Another replica serves immediately.',
     },
     'the launcher is frozen': {
-      done: 'After 15 s its liveness probe has failed: SIGTERM, then SIGKILL 5 s later, as in `deploy/base`.',
+      done: 'After 15 s the liveness probe fails: the container gets SIGTERM, and SIGKILL 5 s later, as in `deploy/base`.',
       must: 'The leader keeps the Lease until the container is gone.',
     },
     'the socket is removed': {
@@ -149,7 +149,7 @@ const TABLE = {
       must: 'Both are dead before the release.',
     },
     'LangFlow’s parent is killed': {
-      done: 'gunicorn’s master and worker live on (imitated tree).',
+      done: 'gunicorn’s master and worker live on.',
       must: 'Detected within 1 s. All are dead before the release.',
     },
     'LangFlow’s master is killed': {
@@ -163,7 +163,7 @@ const TABLE = {
   },
   T9: {
     'the Lease is deleted while held': {
-      done: 'Present are a follower, and a candidate that has just seen the Lease once.',
+      done: 'A candidate beside the follower has just seen the Lease once.',
       must: 'Its holder creates it again. No other replica takes it.',
     },
     'the Lease is deleted while its holder is cut off': {
@@ -192,7 +192,7 @@ const TABLE = {
     },
     'the boot clock runs ahead of the monotonic clock': {
       done: 'The leader’s /proc/uptime jumps 30 s ahead, as after a suspension that the monotonic clock missed.',
-      must: 'The same.',
+      must: 'The grant has expired: the launcher kills LangFlow at its first check.',
     },
   },
   T12: {
@@ -207,7 +207,7 @@ const TABLE = {
     },
     'the certificate authority changes': {
       done: 'kube-apiserver restarts with a new certificate, and the file holds the new authority.',
-      must: 'The same.',
+      must: 'The agents read it, without an interruption.',
     },
   },
   T14: {
@@ -274,7 +274,7 @@ const TABLE = {
       must: 'The prepared follower leads.',
     },
     'a crash, with one prepared standby and one that hangs': {
-      must: 'The same, in time.',
+      must: 'The prepared follower leads, in time.',
     },
     'the leader’s standby hangs, and a peer’s is prepared': {
       must: 'The leader hands over to the peer.',
@@ -315,7 +315,7 @@ const TABLE = {
   },
   T22: {
     'the agent is restarted beside a LangFlow that hangs': {
-      done: 'LangFlow gets SIGSTOP. A second run does not restart the agent.',
+      done: 'LangFlow gets SIGSTOP. The test repeats this without the restart.',
       must: 'The handover is as fast with the restart as without.',
     },
   },
