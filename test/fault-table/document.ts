@@ -67,7 +67,7 @@ export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]
 
 const HOW = `- A replica is an agent and a container. As in a pod, the container’s PID 1 is the launcher, with tini below it.
 - Each replica reaches the API server over its own link. A cut link stays open and delivers nothing.
-- A killed process gets SIGKILL. A frozen process, and an API server that hangs, gets SIGSTOP.
+- A killed process gets SIGKILL. A frozen process gets SIGSTOP, and so does an API server that hangs.
 - Timings are the defaults (lease duration 15 s, renew deadline 10 s, retry period 2 s, kill margin 1 s, drain timeout 5 s, stop timeout 30 s), unless a case names others.
 - LangFlow is a program that writes its identity, its epoch and the monotonic time to a shared log every 10 ms. In T8 it has LangFlow’s parent, master and worker.
 - **Overlap is computed from that log alone.** No other replica may show a sign of life between the first and the last one of a term, and no term may show one after a later term has begun.
