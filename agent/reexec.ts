@@ -5,7 +5,7 @@ export const ASIDE = 'LANGFLOW_LEADER_ASIDE_'
  * The environment for this program. Variables that would change the program have other names (`ASIDE`), so that
  * LangFlow can still receive them unchanged. A launcher takes only its own options from LangFlow's container:
  * everything else is LangFlow's. The agent and the other commands have their own environment, or that of an operator.
- * There, only the variables that change Node or its loader are set aside (docs/decisions.md), and those that a
+ * There, only the variables that change Node or its loader are set aside (docs/evidence/decisions.md), and those that a
  * kubeconfig, a proxy or a certificate needs stay.
  */
 export function setAside(env: NodeJS.ProcessEnv, command: string | undefined): NodeJS.ProcessEnv {

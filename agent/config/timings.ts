@@ -2,7 +2,7 @@ import { formatDuration } from './values.ts'
 
 /** The largest factor by which a retry is delayed, as client-go's `JitterFactor`. */
 const JITTER_FACTOR = 1.2
-/** The longest time for a kill or a freeze, in milliseconds: K of docs/safety.md. */
+/** The longest time for a kill or a freeze, in milliseconds: K of docs/evidence/safety.md. */
 const LONGEST_KILL_MS = 250
 /** The difference of the clock rates of two nodes that must be tolerated: NTP slews each by 0.05 % at most. */
 const LEAST_DRIFT = 0.001

@@ -56,7 +56,7 @@ const STRANGER_SIGHTINGS = 2
  * reason. A pure function: the elector runs its effects, the simulation runs it under a virtual clock.
  *
  * Guaranteed: while a term lasts, the workload holds grants that end before any other replica can take the Lease. Not
- * guaranteed: that a process without a launcher obeys them (see docs/decisions.md).
+ * guaranteed: that a process without a launcher obeys them (see docs/evidence/decisions.md).
  */
 export function transition(
   config: CandidateConfig,

@@ -6,7 +6,7 @@ import type { ReasonCode } from '../lease/reasons.ts'
 
 type Level = 'debug' | 'info' | 'warn' | 'error' | 'fatal'
 
-/** The log's `event` field, each with its level and its sentence. docs/signals.md explains each one. */
+/** The log's `event` field, each with its level and its sentence. docs/guide/monitor.md explains each one. */
 const SENTENCES = {
   campaigning: ['info', 'waiting for the Lease'],
   leader_observed: ['info', 'another replica leads'],

@@ -9,7 +9,7 @@ own output.
 
 Before that line it has no effect on others: an audit hook (PEP 578) holds each call that would fork, bind, connect or change a
 file outside of the temporary directory, and refuses such a call in a rehearsal. If a new version of LangFlow makes one earlier,
-the standby waits earlier, and its start is slower. docs/standby.md lists the assumptions.
+the standby waits earlier, and its start is slower. docs/evidence/warm-standby.md lists the assumptions.
 
 The same hook records the files that are read: `ready` lists each path and its state when it was first opened, so that the
 launcher can check whether it has changed.

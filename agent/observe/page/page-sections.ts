@@ -126,7 +126,7 @@ function term(past: PastTerm, longest: number, now: number): Html {
   const lasted = (ended === null ? now : Date.parse(ended)) - Date.parse(began)
   const stop = stopMs === null ? '' : `, stopped within ${lasting(stopMs)}`
   const end = endedBecause === null ? '' : `Ended: ${endedBecause}${stop}.`
-  // Codes that docs/signals.md explains.
+  // Codes that docs/guide/monitor.md explains.
   const why = `Began: ${past.because}. ${end}`.replaceAll('_', ' ')
   return html`<li${ended === null && html` class="now"`}>
 <h3>${holder} <span class="faint">epoch ${epoch}</span></h3>
