@@ -3,11 +3,11 @@ import { closeSync, openSync, readSync } from 'node:fs'
 /**
  * One moment on the three clocks that can disagree. All in milliseconds.
  *
- * - `mono`: CLOCK_MONOTONIC, the same for every process on one kernel, so an instant taken by the agent
- *   means the same to the launcher in the other container. It stands still while a machine is suspended.
- * - `boot`: CLOCK_BOOTTIME (`/proc/uptime`, 10 ms steps): also counts the time a machine was suspended. Read after `mono`; a
- *   container may count from a start of its own (see `BootOffset`).
- * - `wall`: Unix time. It can be set; it is never compared with a timestamp that another machine wrote.
+ * - `mono`: CLOCK_MONOTONIC, the same for every process on one kernel, so an instant taken by the agent means the same
+ *   to the launcher in the other container. It stands still while a machine is suspended.
+ * - `boot`: CLOCK_BOOTTIME (`/proc/uptime`, 10 ms steps): also counts the time a machine was suspended. Read after
+ *   `mono`. A container may count from its own start (see `BootOffset`).
+ * - `wall`: Unix time. It can be set. It is never compared with a timestamp that another machine wrote.
  */
 export interface Instant {
   readonly mono: number
@@ -20,7 +20,7 @@ export interface Timer {
   cancel(): void
 }
 
-/** The only way time comes into the program; tests replace it with a virtual one. */
+/** The only source of time in the program. Tests replace it with a virtual one. */
 export interface Clock {
   now(): Instant
   /** CLOCK_MONOTONIC in milliseconds, with fractions. */
@@ -29,10 +29,10 @@ export interface Clock {
   after(delayMs: number, fire: () => void): Timer
 }
 
-/** Longest delay that `setTimeout` takes; a longer one would fire at once. */
+/** Longest delay that `setTimeout` accepts. A longer one would fire immediately. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1
 
-/** Opened once: each read from its beginning tells the time anew, at a third of what opening it costs. */
+/** Opened once: each read from its beginning returns the present time, at a third of the cost of opening it. */
 let uptime: number | null = null
 const text = Buffer.alloc(64)
 
@@ -40,7 +40,7 @@ function readBootMs(): number {
   try {
     return readUptimeMs()
   } catch {
-    // What shows a container its own may have been started anew.
+    // The program that gives a container its own /proc/uptime may have restarted.
     if (uptime !== null) closeSync(uptime)
     uptime = null
     return readUptimeMs()
@@ -66,15 +66,15 @@ export const systemClock: Clock = {
 }
 
 /**
- * Milliseconds until the next whole multiple of `periodMs` on the monotonic clock, or the one after where that is less than half
- * a period away. What is done from time to time is done at once with whatever else is: each wake-up of an idle process costs.
+ * Milliseconds until the next whole multiple of `periodMs` on the monotonic clock, or the one after if that is less
+ * than half a period away. Periodic tasks thus run together: each wake-up of an idle process costs.
  */
 export function untilNext(clock: Pick<Clock, 'mono'>, periodMs: number): number {
   const left = periodMs - (clock.mono() % periodMs)
   return left < periodMs / 2 ? left + periodMs : left
 }
 
-/** Resolves once `ms` milliseconds (>= 0) of monotonic time have passed, or `hurry` has resolved. */
+/** Resolves when `ms` milliseconds (>= 0) of monotonic time have passed, or `hurry` has resolved. */
 export async function pause(clock: Pick<Clock, 'after'>, ms: number, hurry?: Promise<void>): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
   const timer = clock.after(ms, resolve)
@@ -86,7 +86,7 @@ export function later(from: Instant, ms: number): Instant {
   return { mono: from.mono + ms, boot: from.boot + ms, wall: from.wall + ms }
 }
 
-/** /proc/uptime counts in steps of 10 ms; two readings may disagree with the monotonic clock by twice that. */
+/** /proc/uptime counts in steps of 10 ms. Two readings may disagree with the monotonic clock by twice that. */
 export const BOOT_RESOLUTION_MS = 20
 
 /** Milliseconds from one instant to another on the clock that counts most: a machine may have slept in between. */
@@ -95,14 +95,14 @@ export function elapsed(from: Instant, to: Instant): number {
 }
 
 /**
- * Whether an instant has come: on the monotonic clock, or on the one that also counts a suspended machine's sleep.
- * The wall clock does not count, since anybody may set it.
+ * Whether an instant has come, on the monotonic clock or on the one that also counts a suspended machine's sleep. The
+ * wall clock does not count, since any user may set it.
  */
 export function reached(now: Instant, at: Instant): boolean {
   return untilReached(now, at) <= 0
 }
 
-/** Milliseconds of running time until an instant comes; 0 or less: it has. */
+/** Milliseconds of running time until an instant. 0 or less: it has passed. */
 export function untilReached(now: Instant, at: Instant): number {
   return Math.min(at.mono - now.mono, at.boot + BOOT_RESOLUTION_MS - now.boot)
 }

@@ -2,8 +2,8 @@ import { mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 
 /**
- * Makes a directory and what is missing above it. Throws the system's error. Node's own recursive mkdir never returns
- * where a file system refuses directories with ENOENT, as /proc does.
+ * Creates a directory and its missing parents. Throws the system's error. Node's own recursive mkdir never returns if a
+ * file system refuses directories with ENOENT, as /proc does.
  */
 export function makeDirectory(path: string, mode = 0o777): void {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return

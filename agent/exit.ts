@@ -1,14 +1,17 @@
 /** The command line or the environment is wrong: exit code 2, nothing was started. */
 export class UsageError extends Error {
   readonly exitCode = 2
-  /** @param command as the user typed it, e.g. `langflow-leader agent` */
+  /** @param command as the user typed it, such as `langflow-leader agent` */
   constructor(command: string, problem: string) {
     super(`${command}: ${problem}; see '${command} --help'`)
     this.name = 'UsageError'
   }
 }
 
-/** A failure that a person has to mend: exit code 1 where no other is given. The message is one sentence that says what to change. */
+/**
+ * A failure that a person has to correct. The exit code is 1 if no other is given. The message is one sentence with the
+ * required change.
+ */
 export class FatalError extends Error {
   readonly exitCode: number
   constructor(sentence: string, { exitCode = 1, ...options }: { cause?: unknown; exitCode?: number } = {}) {
@@ -18,31 +21,37 @@ export class FatalError extends Error {
   }
 }
 
-/** 2 for a wrong command line; a failure's own, and 1 for everything else. */
+/** 2 for a wrong command line, a failure's own code, and 1 for all other errors. */
 export function exitCodeOf(error: unknown): number {
   return error instanceof UsageError || error instanceof FatalError ? error.exitCode : 1
 }
 
-/** What to print for an error: one line where it was foreseen, with the stack where it is a defect. */
+/** The text for an error: one line if it was foreseen, with the stack if it is a defect. */
 export function reportOf(error: unknown): string {
   if (error instanceof UsageError) return oneLine(error.message)
   if (error instanceof FatalError) return `langflow-leader: ${oneLine(error.message)}`
   return `langflow-leader: unexpected error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
 }
 
-/** Writes on standard output. A reader that has ended, such as `head`, has read enough: that is no failure. */
+/** Writes on standard output. If a reader such as `head` has ended, it has read enough, which is not a failure. */
 export function print(text: string): void {
-  // Not for the whole program: a launcher that only looked at the stream would change the pipe that LangFlow shares.
+  // Only here, not for the whole program: a launcher that only looked at the stream would change the pipe that LangFlow
+  // shares.
   if (process.stdout.listenerCount('error') === 0) process.stdout.on('error', () => {})
   process.stdout.write(text)
 }
 
-/** Line breaks and other control characters shown as escapes, so that no input can forge a second line, or reorder one. */
+/**
+ * Line breaks and other control characters shown as escapes, so that no input can forge a second line, or reorder one.
+ */
 export function oneLine(text: string): string {
   return text.replace(CONTROLS, escaped)
 }
 
-/** All that show nothing themselves, but change how a terminal or a page shows the rest; the last are of direction. */
+/**
+ * All characters that are invisible, but change how a terminal or a page shows the rest. The last ones change the
+ * direction.
+ */
 const CONTROLS =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g

@@ -1,18 +1,18 @@
 import type { Duplex } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
 
-/** One line: a message, or why it is none. */
+/** One line: a message, or why it is not one. */
 export type JsonLine =
   | { readonly message: object; readonly fault: null }
   | { readonly message: null; readonly fault: string }
 
-/** Cuts a stream of bytes into lines of JSON, each of them an object with a `type`. Nothing counts after a fault. */
+/** Splits a stream of bytes into lines of JSON, each of them an object with a `type`. Nothing counts after a fault. */
 export class JsonLines {
   private readonly longest: number
   private readonly decoder = new StringDecoder()
   private rest = ''
 
-  /** @param longest of a line, in characters */
+  /** @param longest length of a line, in characters */
   constructor(longest: number) {
     this.longest = longest
   }
@@ -47,7 +47,7 @@ export class JsonLines {
   }
 }
 
-/** Reads the messages of a peer. Its stream is destroyed at the first line that is none; `broken` gets the reason. */
+/** Reads the messages of a peer. The first invalid line destroys its stream, and `broken` receives the reason. */
 export function readJsonLines<Message>(
   stream: Duplex,
   longest: number,

@@ -1,6 +1,6 @@
 import { lt, valid } from '@renovatebot/pep440'
 
-/** A longer text is no version, whatever it says. */
+/** A longer text is not a version. */
 const LONGEST = 64
 
 /** Whether this is the version of a Python package (PEP 440). */
@@ -9,8 +9,8 @@ export function isVersion(text: string): boolean {
 }
 
 /**
- * Whether a version comes before another one; `false` if one of them is no version. A local part, which a builder has added after a
- * `+`, does not count.
+ * Whether a version comes before another one. `false` if one of them is not a version. A local part, which a builder
+ * has added after a `+`, does not count.
  */
 export function isOlder(a: string, b: string): boolean {
   return isVersion(a) && isVersion(b) && lt(publicPart(a), publicPart(b))

@@ -1,11 +1,12 @@
-/** How a variable of LangFlow's is called in a process of this program that must not be changed by it. */
+/** Prefix for the name of a variable of LangFlow that must not change a process of this program. */
 export const ASIDE = 'LANGFLOW_LEADER_ASIDE_'
 
 /**
- * The environment for this program, with what would change it under other names (`ASIDE`), so that LangFlow can be given it
- * as it was. A launcher takes nothing but its own options from LangFlow's container: everything else is LangFlow's. Agent
- * and the other commands live in an environment of their own, or in that of an operator: there only what changes Node or
- * its loader goes (docs/decisions.md), and what a kubeconfig, a proxy or a certificate needs stays.
+ * The environment for this program. Variables that would change the program have other names (`ASIDE`), so that
+ * LangFlow can still receive them unchanged. A launcher takes only its own options from LangFlow's container:
+ * everything else is LangFlow's. The agent and the other commands have their own environment, or that of an operator.
+ * There, only the variables that change Node or its loader are set aside (docs/evidence/decisions.md), and those that a
+ * kubeconfig, a proxy or a certificate needs stay.
  */
 export function setAside(env: NodeJS.ProcessEnv, command: string | undefined): NodeJS.ProcessEnv {
   const own = /^(LEADER|LANGFLOW_LEADER)_/
@@ -17,15 +18,15 @@ export function setAside(env: NodeJS.ProcessEnv, command: string | undefined): N
 }
 
 /**
- * Replaces this process by one with a clean environment and with the flags that it must have, where it lacks any: same pid,
- * parent and standard streams. Without `--disable-sigusr1` any process that may signal this one could open its debugger, and
- * act in its name; and Node has obeyed its environment before any code of ours runs.
- * The built file holds this function and `setAside` as text, and runs them before all else: they use nothing else of any module.
- * @param v8 flags for the version of Node that begins with `version`: another might not know one, and then would not start
+ * If this process lacks a clean environment or a required flag, replaces it by one that has them: same pid, parent and
+ * standard streams. Without `--disable-sigusr1`, any process that may signal this one could open its debugger and act
+ * in its name. Node has already obeyed its environment before any code of this program runs. The built file contains
+ * this function and `setAside` as text, and runs them before all else, so they use nothing else of any module.
+ * @param v8 flags for the version of Node that begins with `version`. Another version might refuse one, and not start.
  */
 export function reexec(v8: readonly string[] = [], version = ''): void {
   const { execArgv, execPath, argv, env } = process
-  // The agent starts a front with flags of its own (agent/traffic/front-process.ts): it would lose its pipe here.
+  // The agent starts a front with its own flags (agent/traffic/front-process.ts). The front would lose its pipe here.
   const ours = process.version.startsWith(version) && argv[2] !== 'front'
   const wanted = ['--disable-sigusr1', ...(ours ? v8 : [])]
   const missing = wanted.filter((flag) => !execArgv.includes(flag))

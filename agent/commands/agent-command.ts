@@ -30,19 +30,19 @@ export function newKeys({ stateDir, socket, leaseDurationMs, identity, pod }: Ag
   return new LauncherKeys(stateDir, systemClock, leaseDurationMs, look)
 }
 
-/** Runs a replica's agent until it is told to end. `reclaim`: see `SupervisorMachine`. Resolves to the exit code. */
+/** Runs a replica's agent until it is asked to end. `reclaim`: see `SupervisorMachine`. Resolves to the exit code. */
 export async function runAgent(
   options: AgentOptions,
   keys: LauncherKeys,
   own: { reclaim?: () => Promise<void>; started?: () => void } = {},
 ): Promise<number> {
   const log = createLog({ component: 'agent', level: options.logLevel, identity: options.identity })
-  // A signal requests the planned end, from the first moment on: before the start is complete, it waits.
+  // A signal requests the planned end, from the first moment on. Before the start is complete, the request waits.
   const started = Promise.withResolvers<Replica>()
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
     process.on(signal, () => void started.promise.then((replica) => replica.terminate(signal)))
   const { port } = options.target
-  // Loaded here, so that a launcher, which runs from the same file, does not pay their memory.
+  // Loaded here, so that a launcher, which runs from the same file, does not pay for their memory.
   const { connectLeaseApi } = await import('../lease/lease-api.ts')
   const { startHttpServer } = await import('../observe/http-server.ts')
   const { createMetrics } = await import('../observe/prometheus.ts')
@@ -114,9 +114,9 @@ export async function runAgent(
 }
 
 /**
- * How long ago the first agent that used `directory` started, in whole milliseconds: in a pod, the pod's age. Counted by a clock
- * that cannot be set; over a restart of the machine by the wall clock, so only the order of pods may depend on it. Throws
- * nothing: `null` where it cannot be told.
+ * Time since the first agent that used `directory` started, in whole milliseconds. In a pod, this is the pod's age. It
+ * uses a clock that cannot be set. Over a restart of the machine it uses the wall clock, so only the order of pods may
+ * depend on it. Throws nothing. `null`: unknown.
  */
 export function podAge(directory: string, clock: Clock): (now: Instant) => number | null {
   const file = join(directory, 'born')
@@ -125,13 +125,14 @@ export function podAge(directory: string, clock: Clock): (now: Instant) => numbe
     const born = { bootId: bootId(), boot, mono }
     writeFileSync(file, JSON.stringify(born), { flag: 'wx', mode: 0o600 })
   } catch {
-    // The file exists already, or cannot be written: reading it shows which.
+    // The file exists already, or cannot be written. Reading it shows which.
   }
   try {
     const born = JSON.parse(readFileSync(file, 'utf8')) as { bootId: string; boot: number; mono: number }
     const wall = statSync(file).mtimeMs
     const sameBoot = born.bootId === bootId() && Number.isFinite(born.boot) && Number.isFinite(born.mono)
-    // One of the two has stood still while the machine was suspended, the other may begin anew with each container (see `Instant`).
+    // One of the two clocks stood still while the machine was suspended. The other may restart with each container (see
+    // `Instant`).
     const since = (now: Instant) => Math.max(now.boot - born.boot, now.mono - born.mono)
     return (now) => Math.max(1, Math.round(sameBoot ? since(now) : now.wall - wall))
   } catch {

@@ -8,7 +8,10 @@ import { variableOf } from '../config/setting.ts'
 /** The pipe to the agent; its messages are in agent/front/front-messages.ts. */
 const CHANNEL = 3
 
-/** The process that takes traffic for an agent with `--traffic=front`. The command is hidden, since only an agent can use it. */
+/**
+ * The process that takes traffic for an agent with `--traffic=front`. The command is hidden, since only an agent can
+ * use it.
+ */
 export function addFront(program: Command): void {
   const command = program.command('front', { hidden: true }).action(async () => {
     if (!isPipe(CHANNEL))
@@ -19,7 +22,7 @@ export function addFront(program: Command): void {
       import('../front/front.ts'),
       import('../observe/log.ts'),
     ])
-    // The agent ends it over the channel, also if the whole process group gets the signal.
+    // The agent ends the front over the channel, even if the whole process group receives the signal.
     process.on('SIGTERM', () => {})
     process.on('SIGINT', () => {})
     const { fallback, parse } = SHARED_SETTINGS.logLevel

@@ -25,7 +25,7 @@ import { countUnreaped } from '../processes/proc.ts'
 import { createProcessTree } from '../processes/process-tree.ts'
 import { spawnCommand } from '../processes/spawn.ts'
 
-/** Variable that marks the workload's processes, so that they are found wherever they went. */
+/** Variable that marks the workload's processes, so that they are found after any change of parent or session. */
 export const MARKER = 'LANGFLOW_LEADER_TREE'
 
 export function addLaunch(program: Command): void {
@@ -42,7 +42,7 @@ export function addLaunch(program: Command): void {
 async function launch(options: LauncherOptions): Promise<number> {
   const alone = isAlone()
   const leash = process.env[WITH_AGENT]
-  delete process.env[WITH_AGENT] // none of the workload's business
+  delete process.env[WITH_AGENT] // the workload must not see it
   const log = createLog({ component: 'launcher', level: options.logLevel, identity: '' })
   const given = givenEnvironment(process.env)
   const reaper = { command: alone ? findReaper() : [], warn: once((sentence) => log.warn(sentence)) }
@@ -131,7 +131,7 @@ function once(tell: (sentence: string) => void): (sentence: string) => void {
 }
 
 /**
- * Set by `run` for its own launcher, whose standard input it holds open: that launcher must not outlive it. The value is
- * the directory that goes with both, or ''.
+ * Set by `run` for its own launcher, whose standard input it keeps open: that launcher must not outlive it. The value
+ * is the directory that belongs to both, or empty.
  */
 export const WITH_AGENT = 'LANGFLOW_LEADER_WITH_AGENT'

@@ -71,7 +71,7 @@ function launcherCommand({ launcher }: RunOptions): [string, ...string[]] {
   ]
 }
 
-/** The launcher gets none of the agent's own settings. */
+/** The launcher receives none of the agent's own settings. */
 function launcherEnvironment(privateDir: string): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('LEADER_'))
   return { ...setAside(Object.fromEntries(kept), 'launch'), [WITH_AGENT]: privateDir }

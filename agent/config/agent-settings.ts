@@ -25,7 +25,7 @@ function duration(fallback: string, minMs: number, about: string) {
   return setting('<duration>', fallback, about, (text) => parseDuration(text, minMs))
 }
 
-/** A duration that `--preset` sets if its flag does not. */
+/** A duration that `--preset` sets if its own flag is not given. */
 function preset(timing: keyof typeof PRESETS.default, about: string, parse = atLeastOne) {
   const otherwise = `${formatDuration(PRESETS.default[timing])}; fast: ${formatDuration(PRESETS.fast[timing])}`
   return optional('<duration>', otherwise, about, parse)

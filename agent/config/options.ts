@@ -29,7 +29,7 @@ export interface FrontOptions {
   readonly listen: Listen
   /** The front's address for other fronts: `host:port`, with IPv6 in brackets. */
   readonly address: string
-  /** The local address of connections to LangFlow; `null`: any. */
+  /** The local address of connections to LangFlow. `null`: any. */
   readonly from: string | null
 }
 

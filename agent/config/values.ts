@@ -216,7 +216,7 @@ export function parseFile(text: string): string {
   return resolve(text)
 }
 
-/** `sun_path` in Linux's `sockaddr_un` holds 108 bytes, one of them the final NUL. */
+/** `sun_path` in Linux's `sockaddr_un` has 108 bytes, one of them the final NUL. */
 const LONGEST_SOCKET_PATH = 107
 
 export function parseSocket(text: string): string {

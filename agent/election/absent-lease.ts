@@ -2,10 +2,10 @@ import { elapsed } from '../clock.ts'
 import { durationOf, holderOf, isReleased, type Lease, looksNeverHeld } from '../lease/lease.ts'
 import type { CandidateState, Input } from './state.ts'
 
-/** Retry periods from one proof that the Lease is absent to the next look for it, at most. */
+/** The most retry periods between two proofs that the Lease is absent. */
 const ABSENCE_GAP_RETRIES = 2
 
-/** Rule 7: a live holder may re-create the Lease at once; any other replica waits a whole lease duration. */
+/** Rule 7: a live holder may re-create the Lease immediately. Any other replica waits a whole lease duration. */
 export function observeAbsence<S extends CandidateState>(input: Input, state: S): S {
   const { seen, term, nextAttemptAt } = state
   const { now } = input
@@ -20,9 +20,10 @@ export function observeAbsence<S extends CandidateState>(input: Input, state: S)
 }
 
 /**
- * Monotonic ms before which a Lease that looks never held doesn't count as vacant. An object that was emptied, or deleted and
- * made anew, while a replica held it looks that way too, and so does one that was held between two looks. It counts as vacant
- * at first sight; otherwise after a whole lease duration, or once a holder has written it again.
+ * Monotonic ms before which a Lease that looks never held does not count as vacant. A Lease looks never held also if it
+ * was emptied, or deleted and re-created, while a replica held it, or if it was held between two looks. If neither is
+ * possible, it counts as vacant at first sight. If one is possible, it counts as vacant after a whole lease duration,
+ * or once a holder has written it again.
  */
 export function vacantFrom(input: Input, state: CandidateState, lease: Lease): number {
   const before = state.seen
@@ -31,7 +32,10 @@ export function vacantFrom(input: Input, state: CandidateState, lease: Lease): n
   return mayHaveBeenHeld ? waitedOut(input, state, before.lease) : state.vacantNotBefore
 }
 
-/** A Lease may have come and gone since the last look, if that is too long ago. An answer counts from when it was asked for. */
+/**
+ * If the last look is too long ago, a Lease may have come and gone since. An answer counts from the time of its
+ * request.
+ */
 function wasLookedFor(input: Input, state: CandidateState): boolean {
   const { fact, now, config } = input
   const { absenceSeenAt, readSentAt } = state
@@ -40,21 +44,22 @@ function wasLookedFor(input: Input, state: CandidateState): boolean {
   return absenceSeenAt !== null && elapsed(absenceSeenAt, askedAt) <= limit && isTimely(input, state)
 }
 
-/** An answer that lay in its connection while the machine slept says nothing of what happened meanwhile. */
+/** An answer that waited in its connection while the machine slept proves nothing about the time since. */
 export function isTimely({ fact, now, config }: Input, { readSentAt }: CandidateState): boolean {
   if (fact.type !== 'lease' || !fact.fresh || readSentAt === null) return true
   return elapsed(readSentAt, now) <= config.renewDeadlineMs / 2 + config.retryPeriodMs
 }
 
 /**
- * Milliseconds from its last change for which this record must be left alone; 0: its holder gave the Lease up, or no replica
- * ever held it, and `vacantNotBefore` says from when that counts.
+ * Milliseconds from its last change for which other replicas must leave this record alone. 0: its holder released the
+ * Lease, or no replica ever held it. `vacantNotBefore` then holds the time from which it is vacant.
  */
 export function heldFor({ config }: Input, state: CandidateState, lease: Lease): number {
   const before = state.seen
   if (looksNeverHeld(lease) || isReleased(lease, state.lastHolder)) return 0
   const cleared = holderOf(lease) === ''
-  // A holder writes a renew time with every change. Any other writer that shortened the duration took time from a live holder.
+  // A holder writes a renew time with every change. Any other writer that shortened the duration took time from a live
+  // holder.
   const edited = cleared || before?.lease?.spec?.renewTime === lease.spec?.renewTime
   return Math.max(
     durationOf(lease, config.leaseDurationMs),
@@ -63,7 +68,7 @@ export function heldFor({ config }: Input, state: CandidateState, lease: Lease):
   )
 }
 
-/** Monotonic ms: by then any holder has lost the Lease, by the record's duration and by this replica's own. */
+/** Monotonic ms at which any holder has lost the Lease, by the record's duration and by this replica's own. */
 function waitedOut({ config, now }: Input, state: CandidateState, known: Lease | null): number {
   const { leaseDurationMs } = config
   const recorded = known === null || looksNeverHeld(known) ? 0 : durationOf(known, leaseDurationMs)

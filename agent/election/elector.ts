@@ -15,7 +15,7 @@ import {
 } from './state.ts'
 import { transition } from './transition.ts'
 
-/** Effects that concern others than the Lease: the workload, the log, the process. */
+/** Effects outside the Lease: on the workload, the log, the process. */
 export type OutwardEffect = Exclude<Effect, { type: 'write' | 'read' | 'rehearse' }>
 
 export interface ElectorOptions {
@@ -23,13 +23,13 @@ export interface ElectorOptions {
   readonly api: LeaseApi
   readonly clock: Clock
   readonly metrics: Pick<Metrics, 'renewal' | 'slowPath'>
-  /** Runs what was decided. It may hand in further facts; they are taken after the present one. */
+  /** Runs an effect. It may hand in further facts, which are processed after the present one. */
   readonly run: (effect: OutwardEffect) => void
   /** Called after each transition. */
   readonly changed: (state: ElectionState) => void
 }
 
-/** The loop around the transition function: feeds it facts, and carries out what it decides about the Lease. */
+/** The loop around the transition function. It passes facts in, and carries out the decisions about the Lease. */
 export class Elector {
   private readonly options: ElectorOptions
   private readonly watcher: LeaseWatcher
@@ -58,14 +58,14 @@ export class Elector {
     this.tell({ type: 'tick' })
   }
 
-  /** Ends all traffic; what is in flight is abandoned. */
+  /** Ends all traffic. Requests in flight are abandoned. */
   stop(): void {
     this.watcher.stop()
     this.timer?.cancel()
     this.options.api.close()
   }
 
-  /** Monotonic ms by which the loop is late; above a few seconds it is stuck. */
+  /** Monotonic ms by which the loop is late. Above a few seconds, the loop is stuck. */
   lateness(): number {
     return Math.max(0, this.options.clock.mono() - this.dueAt)
   }
@@ -148,6 +148,6 @@ export class Elector {
 
 function asApiError(cause: unknown): ApiError {
   if (cause instanceof ApiError) return cause
-  // A defect must not stop the election; the write counts as one that may have been applied.
+  // A defect must not stop the election. The write counts as one that may have been applied.
   return new ApiError('network', String(cause), { mayHaveCommitted: true, cause })
 }

@@ -14,15 +14,15 @@ import {
   wake,
 } from './state.ts'
 
-/** The longest pause between two rehearsals that were refused, or got no answer. */
+/** The longest pause after a rehearsal that was refused or got no answer. */
 const LONGEST_PAUSE_MS = 60_000
-/** Far above what it takes until a write is seen. */
+/** Far above the time until a write is seen. */
 const CLOCKS_DIFFER_MS = 30_000
 
 /**
- * Why this replica could not take the Lease over if it had to, as far as its own credentials and its way to the API server
- * go: one sentence; `null`: it could. Outages that end within a lease duration and a retry period do not count; the time in
- * which the machine was suspended does.
+ * Why this replica could not take over the Lease now, judged by its credentials and its connection to the API server,
+ * in one sentence. `null`: it could. Outages that end within a lease duration and a retry period do not count. Time in
+ * which the machine was suspended counts.
  */
 export function inability(
   config: Pick<CandidateConfig, 'leaseDurationMs' | 'retryPeriodMs'>,
@@ -35,8 +35,8 @@ export function inability(
   const cause = readProblem ?? watchProblem
   const because = cause === null ? '' : `: ${cause}`
   if (seen === null || sightedAt === null) return `this replica has not seen the Lease yet${because}`
-  // A Lease without a holder, or whose holder is gone while it is paused, isn't renewed. An absent one is read each retry
-  // period, also while the watch is up.
+  // A Lease without a holder is not renewed, and neither is a paused one whose holder is gone. An absent one is read
+  // each retry period, even while the watch is up.
   const silentForGood = watchUp && seen.lease !== null && (holderOf(seen.lease) === '' || state.paused)
   const blindMs = Math.max(now.mono - sightedAt.mono, now.boot - sightedAt.boot - BOOT_RESOLUTION_MS)
   const recordedMs = seen.lease === null ? 0 : durationOf(seen.lease, config.leaseDurationMs)
@@ -48,21 +48,21 @@ export function inability(
   return null
 }
 
-/** What is wrong where this node's clock is not that of the last leader's node, and what to do about it; `null`: nothing. */
+/** The difference between this node's clock and that of the last leader's node, with the remedy. `null`: no problem. */
 export function clockProblem({ term, lastHolder, writerAheadMs: ms }: ElectionState): string | null {
   if (term !== null || lastHolder === null || Math.abs(ms) < CLOCKS_DIFFER_MS) return null
   const differs = `${Math.abs(Math.round(ms / 1000))} s ${ms > 0 ? 'behind' : 'ahead of'} that of ${podOf(lastHolder.holder)}'s node`
   return `the clock of this node is ${differs}: synchronise both (NTP), since times in logs and history are of the node that wrote them`
 }
 
-/** Why this replica is not to compete for the Lease; `null`: it is. */
+/** Why this replica must not compete for the Lease. `null`: it may. */
 export function barrier({ barred, outdated }: ElectionState): string | null {
   return barred ?? outdated
 }
 
 /**
- * An older LangFlow that is started on the database of a newer one destroys a part of it. The Lease says who has led, and is
- * looked at in each transition that could take it.
+ * An older LangFlow that is started on the database of a newer one destroys a part of it. The Lease records the newest
+ * version that has led, and each transition that could take the Lease checks it.
  */
 export function judgeVersion<S extends CandidateState>({ config }: Input, state: S): S {
   return { ...state, outdated: config.allowOlder ? null : outdated(state) }
@@ -79,8 +79,8 @@ function outdated({ seen, term, workload: { langflow } }: ElectionState): string
 }
 
 /**
- * Has a follower make sure that it may write the Lease, by a dry run: at the first sight of it, and after trouble. A leader
- * knows by its renewals.
+ * A follower proves by a dry run that it may write the Lease: when it first sees the Lease, and after trouble. A leader
+ * proves it by its renewals.
  */
 export function rehearse({ config, now }: Input, state: Follower): Follower {
   const { seen, rehearsal, inFlight } = state
@@ -90,7 +90,7 @@ export function rehearse({ config, now }: Input, state: Follower): Follower {
   return emit(due, { type: 'rehearse', lease: seen.lease, deadlineMs: config.renewDeadlineMs / 2 })
 }
 
-/** How a dry run ended; `null`: the API server would have written. */
+/** Records the result of a dry run. `null`: the API server would have written. */
 export function rehearsed(input: Input, before: CandidateState, error: ApiError | null): CandidateState {
   const state = { ...before, rehearsal: { ...before.rehearsal, underWay: false } }
   if (error !== null && isNoAnswer(error)) return rehearseLater(input, state, error)
@@ -99,19 +99,22 @@ export function rehearsed(input: Input, before: CandidateState, error: ApiError 
   return granted ? { ...next, writeProblem: null } : next
 }
 
-/** A write was acknowledged, or what was refused was not the right to write. */
+/** A write was acknowledged, or was refused for a reason other than missing rights. */
 export function mayWrite<S extends CandidateState>(state: S): S {
   return { ...state, writeRight: 'granted', rehearsal: { ...state.rehearsal, dueAt: NEVER, failures: 0 } }
 }
 
-/** What a failed write tells of the right to write. One that was refused for its credentials is expected to be again. */
+/**
+ * Judges the right to write by a failed write. If a write was refused for its credentials, the next one is expected to
+ * fail as well.
+ */
 export function noteRefusal<S extends CandidateState>(input: Input, state: S, error: ApiError): S {
   if (isNoAnswer(error)) return state
   if (error.code !== 'unauthorized' && error.code !== 'forbidden') return mayWrite(state)
   return rehearseLater(input, { ...state, writeRight: 'refused', writeProblem: error.message }, error)
 }
 
-/** What was known may be so no more. `dueAt`: monotonic ms. */
+/** The right may have changed. `dueAt`: monotonic ms. */
 export function rehearseAgain<S extends CandidateState>(state: S, dueAt: number): S {
   return { ...state, rehearsal: { ...state.rehearsal, dueAt, failures: 0 } }
 }
@@ -123,7 +126,7 @@ function rehearseLater<S extends CandidateState>({ config, now }: Input, state: 
   return { ...state, rehearsal: { ...state.rehearsal, dueAt, failures: failures + 1 } }
 }
 
-/** It was not asked, or could not tell: that says nothing about rights. */
+/** The API server was not reached or could not decide, which proves nothing about rights. */
 export function isNoAnswer({ code }: ApiError): boolean {
   return code === 'timeout' || code === 'network' || code === 'server' || code === 'throttled'
 }

@@ -23,14 +23,14 @@ import {
   writerWall,
 } from './state.ts'
 
-/** What every replica but the holder does: watch, wait, and take the Lease once it is free. */
+/** The steps of every replica except the holder: watch, wait, and take the Lease when it is free. */
 export function follow(input: Input, before: Follower): Follower {
   const { now, config } = input
 
-  // 1. Report whom it follows.
+  // 1. Report the holder that it follows.
   let state = reportHolder(before)
 
-  // 2. Take back the grant of an earlier agent that lives on in the launcher; kill what has none.
+  // 2. Take back the grant of an earlier agent that the launcher still has. Kill a workload without one.
   const { workload, seen } = state
   if (workload.alive === 'maybe') {
     state = decide(state, 'waiting for proof that nothing of the workload lives')
@@ -44,7 +44,8 @@ export function follow(input: Input, before: Follower): Follower {
   // 3. Send one request at a time.
   if (state.inFlight) return decide(state, 'waiting for the API server')
 
-  // 4. Look where the watch does not show it. Just read, and free: the time to write, however slow the answers are.
+  // 4. Read the Lease if the watch does not show it. If a read has just proven that it is absent and free, write now,
+  //    however slow the answers are.
   const toBeCreated = confirmsAbsence(input, state) && now.mono >= state.vacantNotBefore
   const lookAt = nextLook(input, state)
   if (now.mono >= lookAt && !toBeCreated) return decide(sendRead(input, state), 'reading the Lease')
@@ -53,7 +54,7 @@ export function follow(input: Input, before: Follower): Follower {
 
   if (state.mustRead) return waiting
 
-  // 5. Give back what an earlier agent of this pod held, if nothing of that lives any more.
+  // 5. Release the Lease that an earlier agent of this pod held, if nothing of its term is alive.
   if (seen?.lease && isOver(config, state, seen.lease) && !state.paused) return giveBack(input, waiting)
 
   // 6. Take it, if it is free.
@@ -65,27 +66,33 @@ const POD_RESTARTED = {
   reason: 'every process of this pod was killed, and nothing of it lives any more',
 } as const
 
-/** Whether this pod led the term that holds the Lease, and nothing of that lives: by its epoch, for an identity may be copied. */
+/**
+ * Whether this pod led the term that holds the Lease, and nothing of that term is alive. The epoch counts, because an
+ * identity may be copied.
+ */
 function isOver({ identity }: CandidateConfig, { workload, written }: Follower, lease: Lease): boolean {
   const isOfPod = holderOf(lease) === identity && workload.ended === `${identity} ${epochOf(lease)}`
-  // A write of this very process: see `isOwn`.
+  // A write of this process does not count: see `isOwn`.
   return isOfPod && workload.alive === 'no' && !written.includes(lease.spec?.renewTime ?? '')
 }
 
-/** A compare-and-swap on the record that was seen: a late renewal of the dead agent makes it fail, or fails itself. */
+/**
+ * A compare-and-swap on the record that was seen. If a late renewal of the dead agent arrives before it, the release
+ * fails. If it arrives after it, the renewal fails.
+ */
 function giveBack(input: Input, state: Follower): Follower {
   const decision = `giving the Lease back: ${POD_RESTARTED.reason}`
   if (input.now.mono < state.nextAttemptAt) return decide(state, decision, state.nextAttemptAt)
   return decide(sendWrite(input, state, 'release', POD_RESTARTED), decision)
 }
 
-/** A standby that hears of it goes first, and this replica soon after that: it may be the only one. */
+/** A standby that observes the release goes first. This replica follows soon, because it may be the only one. */
 export function gaveBack({ config, now }: Input, state: Free): Free {
   const ended = event(event(state, 'released', POD_RESTARTED), 'stepped_down', POD_RESTARTED)
   return { ...ended, nextAttemptAt: now.mono + config.retryPeriodMs / 2 }
 }
 
-/** Takes the Lease, or says why not yet. */
+/** Takes the Lease, or states why it waits. */
 function take(input: Input, state: Follower): Follower {
   const { now, config } = input
   const { seen, workload, nextAttemptAt } = state
@@ -93,13 +100,13 @@ function take(input: Input, state: Follower): Follower {
   const holder = seen.lease === null ? '' : holderOf(seen.lease)
   const standing = holder === '' ? 'nobody holds the Lease' : `${holder} holds the Lease`
 
-  // 1. Is this replica to compete, and could it start anything?
+  // 1. May this replica compete, and could it start anything?
   const bar = barrier(state)
   if (bar !== null) return decide(state, `${standing}; ${bar}`)
   if (!workload.canRun)
     return decide(state, `${standing}; no idle launcher is connected, so this replica does not campaign`)
 
-  // 2. Is it paused? The leader stays: what this replica held last it may take again.
+  // 2. Is the Lease paused? The leader stays: a replica may take again the Lease that it held last.
   const wall = writerWall(state, now)
   const pause = pauseOf(seen.lease, wall)
   if (pause !== null && holder !== config.identity) {
@@ -110,7 +117,7 @@ function take(input: Input, state: Follower): Follower {
     return decide(state, `${standing}; paused${until}, so that no takeover starts`, at)
   }
 
-  // 3. Is it free, also for this one, and is the cool-down over that this one makes?
+  // 3. Is it free for this replica, and is the replica's cool-down over?
   const free = freeAt(input, state, seen)
   const cool = coolDownEnds(state)
   const wait = precedence(config, state, seen)
@@ -125,16 +132,19 @@ function take(input: Input, state: Follower): Follower {
     return decide(state, `${standing}; free in ${left} unless renewed`, at)
   }
 
-  // 4. Is it absent, by a read that shows it now?
+  // 4. If it is absent, has a read just shown this?
   if (seen.lease === null && !confirmsAbsence(input, state))
     return decide(state, `${standing}: making sure of it`)
 
-  // 5. Then it is taken.
+  // 5. The replica takes it.
   const because = whyFree(config, state, seen)
   return decide(sendWrite(input, state, 'acquire', because), `${standing}: taking it`)
 }
 
-/** Monotonic ms until when this replica does not campaign; it is shortened while the Lease stands as it was released. */
+/**
+ * Monotonic ms before which this replica does not campaign. The time is shorter while the Lease stays as it was
+ * released.
+ */
 export function coolDownEnds({ coolDown, seen, written }: ElectionState): number {
   if (coolDown === null) return 0
   const untaken = seen?.heldMs === 0 && written.includes(seen.lease?.spec?.renewTime ?? '')
@@ -142,8 +152,8 @@ export function coolDownEnds({ coolDown, seen, written }: ElectionState): number
 }
 
 /**
- * Monotonic ms from when the Lease may be taken. Rule 6: only what this process itself saw, on its own clock, counts;
- * `renewTime` is compared with nothing, not even this replica's own.
+ * Monotonic ms from which the Lease may be taken. Rule 6: only observations of this process on its own clock count.
+ * `renewTime` is compared with no clock, not even this replica's own.
  */
 function freeAt(input: Input, state: Follower, seen: Seen): number {
   const { lease } = seen
@@ -172,10 +182,11 @@ function whyFree(config: CandidateConfig, state: Follower, { lease, heldMs }: Se
 }
 
 /**
- * For how long, in milliseconds, a free Lease is left to others, and to whom: a retry period to the successor that was
- * named, another one to those whose standby is prepared where this one's is not, half of one to a revision that has served, a
- * lease duration to the Deployment that it belongs to, or to other revisions where the own one has failed. All of them may be
- * gone for good, so that no replica waits longer.
+ * The time, in milliseconds, for which this replica leaves a free Lease to others, and their name. It is one retry
+ * period for the named successor, and another one for replicas with a prepared standby if this replica's is not
+ * prepared. It is half a retry period for a revision that has served. It is a lease duration for the Deployment that
+ * the Lease belongs to, or for other revisions if the own revision has failed. All of them may be permanently gone, so
+ * no replica waits longer.
  */
 function precedence(
   config: CandidateConfig,
@@ -192,14 +203,15 @@ function precedence(
   const after = (ms: number, of: string) => ({ ms: first.ms + ms, of: successor ?? of })
   if (failedStart(config, state) !== null) return after(config.leaseDurationMs, 'a revision that has served')
   if (!state.workload.prepared) return after(config.retryPeriodMs, 'a replica whose standby is prepared')
-  // Never more than a retry period for one that is prepared (rule 11).
+  // A prepared replica never waits more than a retry period (rule 11).
   if (successor !== null || !isUnproven(config, state)) return first
   return { ms: config.retryPeriodMs / 2, of: 'a revision that has served' }
 }
 
 /**
- * Written by this very process, and come through after it had given up; its workload is dead by now. A creation is no
- * compare-and-swap: another may have held the Lease, and lost it, since it was sent.
+ * Whether this process wrote the record, by a write that succeeded after the process had given it up. Its workload is
+ * dead by now. A creation does not count, since it is no compare-and-swap: another replica may have held the Lease and
+ * lost it since the creation was sent.
  */
 function isOwn({ identity }: CandidateConfig, { written, created }: Follower, lease: Lease): boolean {
   const renewTime = lease.spec?.renewTime ?? ''
@@ -207,8 +219,8 @@ function isOwn({ identity }: CandidateConfig, { written, created }: Follower, le
 }
 
 /**
- * A creation has no version to compare with. If this process could not run for a while, all that happened meanwhile
- * still lies in its connections, and is heard before the answer to a read.
+ * A creation has no version to compare with. If this process could not run for a while, its connections still contain
+ * the events of that time, and it receives them before the answer to a read.
  */
 function confirmsAbsence(input: Input, state: Follower): boolean {
   const { fact } = input
@@ -216,20 +228,21 @@ function confirmsAbsence(input: Input, state: Follower): boolean {
 }
 
 /**
- * Monotonic ms of the next read. While the watch lives, only a refused write leads to one, and a Lease that is absent or was
- * emptied: such a Lease isn't renewed, so a silent watch proves nothing.
+ * Monotonic ms of the next read. While the watch is up, this replica reads only after a refused write, or if the Lease
+ * is absent or was emptied: such a Lease is not renewed, so a silent watch proves nothing.
  */
 function nextLook({ now }: Input, state: Follower): number {
   const { mustRead, watchUp, nextPollAt, nextAttemptAt, readSentAt, seen, vacantNotBefore } = state
   if (mustRead) return nextAttemptAt
   const emptied = seen?.lease && looksNeverHeld(seen.lease) && now.mono < vacantNotBefore
   if (watchUp && seen?.lease !== null && !emptied) return NEVER
-  // Also at the very moment from which it is free: the replica that has waited for longest should be first, as it knows the epoch.
+  // It also reads at the moment when the Lease becomes free: the replica that has waited longest should go first,
+  // because it has the epoch.
   const freed = seen?.lease === null && (readSentAt?.mono ?? 0) < vacantNotBefore
   return freed ? Math.min(nextPollAt, vacantNotBefore) : nextPollAt
 }
 
-/** An agent was restarted, and may take its grant back (rule 8). */
+/** Whether a restarted agent may take its grant back (rule 8). */
 function canTakeBack({ config, now }: Input, { workload, seen, killOrdered }: Follower): boolean {
   return (
     !killOrdered &&
@@ -253,7 +266,7 @@ function takeBack(input: Input, state: Follower): Follower {
   return decide(sendWrite(input, state, 'resume', because), decision)
 }
 
-/** Waits until nothing is under way and nothing lives, and ends this process. */
+/** Waits until no write is in progress and nothing of the workload is alive, then ends this process. */
 export function leave(input: Input, before: Ending): Ending {
   const state = reportHolder(before)
   const { pending, workload, ending } = state
@@ -273,7 +286,7 @@ function reportHolder<S extends Free>(state: S): S {
   return holder === '' ? reported : event(reported, 'leader_observed', {}, { holder })
 }
 
-/** The kill is ordered again with each fact, and not by time alone. */
+/** The kill is ordered again with each fact, but not by a tick. */
 function killNews<S extends Free>({ fact }: Input, state: S): S {
   return fact.type === 'tick' ? state : kill(state)
 }

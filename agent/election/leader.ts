@@ -30,9 +30,9 @@ import {
   writerWall,
 } from './state.ts'
 
-/** Clock synchronisation slews small errors; a step of more than this is a jump. */
+/** Clock synchronisation slews small errors. A step of more than this is a jump. */
 const WALL_JUMP_MS = 1_000
-/** A term that served this many lease durations was no failure of the kind that repeats at once. */
+/** After a term of this many lease durations, a failure is not one that repeats immediately. */
 const GOOD_TERM_LEASES = 4
 /** The longest cool-downs. */
 const LONGEST_EARLY_MS = 60_000
@@ -43,15 +43,15 @@ export const USED_BY_ANOTHER = {
   reason: 'somebody else acquired the Lease in this name',
 } as const
 
-/** What the holder does: renew, doubt, lose, or step down in the planned order. */
+/** The steps of the holder: renew, doubt, lose, or step down in the planned order. */
 export function lead(input: Input, before: Held): CandidateState {
   const { config, now } = input
 
-  // 1. Lose it where its time is over.
+  // 1. Lose the Lease if its time is over.
   const over = lostByTime(input, before)
   if (over !== null) return lose(input, before, over)
 
-  // 2. From the renew deadline on leadership is in doubt, and renewing is urgent.
+  // 2. From the renew deadline on, leadership is in doubt and renewing is urgent.
   let state = before
   if (!state.term.doubt && reached(now, doubtAt(config, state.term.renewedAt))) {
     const nextAttemptAt = Math.min(state.nextAttemptAt, now.mono + config.retryPeriodMs / 4)
@@ -61,8 +61,8 @@ export function lead(input: Input, before: Held): CandidateState {
     state = event(withTerm({ ...state, nextAttemptAt }, { doubt: true }), 'doubt', why)
   }
 
-  // 3. A clock set forward may mean that the machine was paused without its other clocks noticing: ask at once, once for each
-  //    jump, so that an attempt that fails is repeated no sooner for it.
+  // 3. If the wall clock was set forward, the machine may have been paused unnoticed by its other clocks. Send a
+  //    request immediately, but once for each jump, so that a failed attempt is not repeated early because of it.
   const { attemptedAt } = state
   const jumpMs = attemptedAt === null ? 0 : now.wall - attemptedAt.wall - (now.mono - attemptedAt.mono)
   if (attemptedAt !== null && jumpMs > WALL_JUMP_MS)
@@ -72,7 +72,7 @@ export function lead(input: Input, before: Held): CandidateState {
       attemptedAt: { ...attemptedAt, wall: attemptedAt.wall + jumpMs },
     }
 
-  // 4. Step down where the launcher ends; start the workload where that is due.
+  // 4. Step down if the launcher is ending. Start the workload if that is due.
   if (state.phase === 'leading') {
     const { term, workload } = state
     if (workload.ending)
@@ -91,18 +91,18 @@ export function lead(input: Input, before: Held): CandidateState {
   // 5. Take the next stage of a planned stop.
   if (state.phase === 'stepping down') state = close(input, advance(input, state))
 
-  // 6. Renew, release, or look.
+  // 6. Renew, release, or read.
   const next = request(input, state)
   return next.term === null ? next : plan(input, next)
 }
 
-/** Why the Lease is lost by the clock; `null`: it isn't lost. */
+/** Why the Lease is lost by the clock. `null`: it is not lost. */
 function lostByTime({ config, now }: Input, { seen, term }: Held): Why<EndedBecause> | null {
   const deadline = killAt(config, term.renewedAt)
   if (reached(now, deadline)) return { code: 'no_renewal', reason: 'no renewal was acknowledged in time' }
-  // A machine that was paused without its other clocks noticing may have lost the Lease long ago. A compare-and-swap on one's
-  // own last write would tell; to write what was deleted or emptied, or made anew by a late creation of an earlier term, tells
-  // nothing.
+  // If the machine was paused unnoticed by its other clocks, the Lease may have been lost long ago. A compare-and-swap
+  // on this replica's own last write would show this. Writing a Lease that was deleted or emptied, or re-created by a
+  // late creation of an earlier term, shows nothing.
   const lease = seen?.lease ?? null
   const proven = lease !== null && !looksNeverHeld(lease) && epochOf(lease) === term.epoch
   if (proven || now.wall < deadline.wall) return null
@@ -112,30 +112,30 @@ function lostByTime({ config, now }: Input, { seen, term }: Held): Why<EndedBeca
   }
 }
 
-/** Why the Lease is lost, by a record that this replica did not write; `null`: it isn't lost. */
+/** Why the Lease is lost to a record that this replica did not write. `null`: it is not lost. */
 export function lostTo({ config }: Input, { term, written }: Held, lease: Lease): Why<EndedBecause> | null {
   const holder = holderOf(lease)
   const other = (reason: string) => ({ code: 'held_by_other', reason }) as const
   if (holder !== config.identity && holder !== '') return other(`the Lease is held by ${holder}`)
   const { renewTime, acquireTime } = lease.spec ?? {}
   if (epochOf(lease) === term.epoch) {
-    // An acquisition has the same acquire and renew time. A Lease that was made anew counts epochs from the beginning, so that of
-    // another process may have the epoch of this term.
+    // An acquisition has the same acquire and renew time. A re-created Lease counts epochs from the beginning, so
+    // another process's record may have the epoch of this term.
     const acquired = holder !== '' && acquireTime === renewTime && acquireTime !== term.acquireTime
     return acquired && !written.includes(renewTime ?? '') ? USED_BY_ANOTHER : null
   }
   if (holder === '') return looksNeverHeld(lease) ? null : other('somebody else held the Lease meanwhile')
-  // An own creation of an earlier term may come late, after a deletion.
+  // This replica's own creation of an earlier term may arrive late, after a deletion.
   const edited = epochOf(lease) < term.epoch || acquireTime === term.acquireTime
   return edited && written.includes(renewTime ?? '') ? null : USED_BY_ANOTHER
 }
 
-/** The end of leadership without consent: kill first, and never release (rule 3). */
+/** Ends leadership without consent: kill first, and never release (rule 3). */
 export function lose({ now }: Input, state: Held, why: Why<EndedBecause>): Free {
   return { ...withoutTerm(event(kill(state), 'lost', why)), nextAttemptAt: now.mono }
 }
 
-/** An acquisition was acknowledged, or the grant of an earlier agent taken back. */
+/** An acquisition was acknowledged, or the grant of an earlier agent was taken back. */
 export function beginTerm(input: Input, before: Free, write: Write, lease: Lease): CandidateState {
   const { config, now } = input
   if (reached(now, killAt(config, write.sentAt))) return before
@@ -144,7 +144,7 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
   const acquireMs = now.mono - write.sentAt.mono
   const epoch = epochOf(lease)
   const begun = { detectMs: write.detectMs, acquireMs, startMs: null, healthyMs: null }
-  // Of a term that an earlier agent began it is told as that noted it.
+  // If an earlier agent began the term, its note is used.
   const noted = resumed ? history.find((term) => term.epoch === epoch) : undefined
   const leading: Leading = {
     ...before,
@@ -185,17 +185,17 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
 
 const LAUNCHER_GONE = { code: 'launcher_gone', reason: 'the launcher went away' } as const
 
-/** While the Lease is paused it is left alone. */
+/** Steps down after a failure. While the Lease is paused, the workload is left alone. */
 function blame(input: Input, state: Leading, why: Why<EndedBecause>): Held {
   return remedyFailure(input, state, { ...why, remedy: 'handover' })
 }
 
-/** Monotonic ms at which a first start is given up; while the Lease is paused, it isn't. */
+/** Monotonic ms at which a first start is given up. While the Lease is paused, it is not given up. */
 function trialEnd({ term, paused }: Held): number {
   return term.stepDown !== null || paused ? NEVER : (term.trialUntil ?? NEVER)
 }
 
-/** The right that the last acknowledged write earned. */
+/** The grant that follows from the last acknowledged write. */
 function grantOf(config: CandidateConfig, term: Term): Grant {
   return {
     epoch: term.epoch,
@@ -216,13 +216,13 @@ export function extend({ config, now }: Input, before: Held, write: Write): Held
 }
 
 /**
- * The workload does not do its work: it is started again in this term, or handed over. To be started again it is stopped while
- * renewing goes on, and never killed: a kill ends the grant for good. One failure may be told in several ways, so that a second
- * one changes nothing.
+ * The workload has failed. It is restarted in this term, or handed over. Before a restart, it is stopped while renewing
+ * continues. It is not killed, because a kill ends the grant permanently. One failure may be reported in several ways,
+ * so a second report changes nothing.
  */
 export function remedyFailure(input: Input, state: Leading, failure: Failure): Held {
   const { remedy, ...why } = failure
-  // A start that its launcher gave up in doubt is under way still.
+  // If the launcher gave up a start during a doubt, that start is still in progress.
   const goesOn = failure.code === 'deadman' && remedy === 'restart'
   if (state.paused && !goesOn)
     return { ...state, setAside: { ...failure, since: state.setAside?.since ?? input.now.mono } }
@@ -236,7 +236,7 @@ export function remedyFailure(input: Input, state: Leading, failure: Failure): H
   return emit(restarting, { type: 'restart', ...why, graceMs: stopTimeoutMs })
 }
 
-/** An operator pauses, or resumes: a failure that was set aside meanwhile is acted on then. */
+/** An operator pauses or resumes. A failure that was set aside during the pause is handled after it. */
 export function notePause(input: Input, before: CandidateState): CandidateState {
   const paused = pauseOf(before.seen?.lease ?? null, writerWall(before, input.now)) !== null
   if (paused === before.paused) return before
@@ -252,7 +252,7 @@ export function notePause(input: Input, before: CandidateState): CandidateState 
   return seenTo.phase === 'leading' ? noticeFailure(input, seenTo) : seenTo
 }
 
-/** A failure that was set aside is over, or is acted on: the time without service is part of the history. */
+/** A failure that was set aside is over, or is handled now. The time without service is part of the history. */
 function noteLeftAlone({ now }: Input, state: Leading): Leading {
   const { setAside, term } = state
   if (setAside === null) return state
@@ -260,7 +260,7 @@ function noteLeftAlone({ now }: Input, state: Leading): Leading {
   return withTerm({ ...state, setAside: null }, { leftAloneMs })
 }
 
-/** The workload serves: the first time in this term that is the end of a takeover. */
+/** The workload serves. The first time in a term, this ends the takeover. */
 export function noteHealth(
   { now }: Input,
   before: Held,
@@ -269,7 +269,7 @@ export function noteHealth(
   const state = withTerm(before, { trialUntil: null })
   const { phases, acquireTime } = state.term
   if (phases === null || phases.healthyMs !== null) return state
-  // What an earlier agent of this pod ordered to start has taken all of the term so far.
+  // If an earlier agent of this pod ordered the start, the start has taken the whole term so far.
   const whole = {
     startMs: null,
     healthyMs: Math.max(0, now.wall - Date.parse(acquireTime) - phases.acquireMs),
@@ -277,12 +277,12 @@ export function noteHealth(
   return withTerm(state, { phases: { ...phases, ...(took ?? whole) } })
 }
 
-/** The launcher may have had no agent to report to when the workload ended, or ceased to serve. */
+/** The launcher may have had no agent to report to when the workload ended or stopped serving. */
 export function noticeFailure(input: Input, told: Leading): Held {
-  // A workload that is well again by itself is no reason to act any more.
+  // If the workload has recovered by itself, there is no reason to act.
   const before = told.workload.well ? noteLeftAlone(input, told) : told
   const { term, workload, paused } = before
-  // A workload that this replica itself is restarting is started all the same.
+  // If this replica is restarting the workload, the start happens even during a pause.
   if (paused && term.restarting === null) return before
   const { canRun, failed } = workload
   const ended = workload.alive === 'no'
@@ -301,7 +301,7 @@ interface StepDownReason
   readonly ending?: End
 }
 
-/** Rule 3: close the gate, drain while renewing, stop, have it confirmed, release. */
+/** Rule 3: close the gate, drain while renewing, stop, confirm the stop, release. */
 export function beginStepDown(input: Input, leading: Leading, why: StepDownReason): SteppingDown {
   const { config, now } = input
   const before = noteLeftAlone(input, leading)
@@ -328,7 +328,10 @@ function advance({ fact, now }: Input, state: SteppingDown): SteppingDown {
   return emit(to('stopping'), { type: 'stop', graceMs: stepDown.graceMs })
 }
 
-/** Requests go on beside streams, which have their grace; then, or once LangFlow is stopped, all fronts are to hold. */
+/**
+ * Requests beside streams continue during the streams' grace. After it, or when LangFlow is being stopped, all fronts
+ * must hold.
+ */
 function close({ config, now }: Input, state: SteppingDown): SteppingDown {
   const { stepDown } = state.term
   const holds = stepDown.stage !== 'draining' || now.mono >= graceEnds(config, stepDown)
@@ -336,14 +339,14 @@ function close({ config, now }: Input, state: SteppingDown): SteppingDown {
   return withTerm(state, { stepDown: { ...stepDown, toldBy: state.nextWriteId } })
 }
 
-/** Streams that LangFlow does not serve have none. */
+/** If LangFlow did not serve, its streams have no grace. */
 function graceEnds({ streamGraceMs }: CandidateConfig, { closedAt, served }: StepDown): number {
   return closedAt + (served ? streamGraceMs : 0)
 }
 
 /**
- * The planned end: nothing lives, nothing is held. If the workload failed here, this replica campaigns again later, and later each
- * time, so that another one gets its chance.
+ * The planned end: nothing is alive, nothing is held. If the workload failed here, this replica waits before it
+ * campaigns again, longer after each failure, so that another replica gets its chance.
  */
 export function endTerm({ config, now }: Input, state: SteppingDown): Free {
   const { stepDown, startedAt } = state.term
@@ -351,7 +354,7 @@ export function endTerm({ config, now }: Input, state: SteppingDown): Free {
   const ended = event(event(state, 'released', { code, reason }), 'stepped_down', { code, reason })
   const free = { ...withoutTerm(ended), reportedHolder: null }
   if (code === 'switchover') {
-    // It hears of its own release first.
+    // This replica observes its own release before the others do.
     const until = now.mono + 2 * config.retryPeriodMs
     return { ...free, coolDown: { early: until, full: until, after: 'after it handed over' } }
   }
@@ -370,22 +373,25 @@ export function endTerm({ config, now }: Input, state: SteppingDown): Free {
 function request(input: Input, state: Held): CandidateState {
   const { inFlight, unresolved, nextAttemptAt, mustRead, readProblem, seen } = state
   const releasing = state.phase === 'stepping down' && state.term.stepDown.stage === 'releasing'
-  // The release of a stopped workload need not wait for the next renewal; what failed for it is tried again like any write.
+  // The release of a stopped workload need not wait for the next renewal. A release that failed is retried like any
+  // write.
   const tried = unresolved.some((write) => write.kind === 'release') || (mustRead && readProblem !== null)
   const due = input.now.mono >= nextAttemptAt || (releasing && !tried) || isUntold(input, state)
   if (inFlight || !due) return state
   if (mustRead) return sendRead(input, state)
   if (!releasing) return sendWrite(input, state, seen?.lease ? 'renew' : 'recreate')
-  // Deleted or emptied meanwhile: there is nothing left to give back.
+  // The Lease was deleted or emptied, so there is nothing to release.
   return seen?.heldMs ? sendWrite(input, state, 'release') : endTerm(input, state)
 }
 
-/** Whether the other fronts are still to be told to hold requests: those that they send here would be refused. */
+/**
+ * Whether the other fronts still lack the order to hold requests: this front would refuse the requests that they send.
+ */
 function isUntold({ config }: Input, { mustRead, nextWriteId, term: { stepDown } }: Held): boolean {
   return config.front !== null && !mustRead && stepDown?.toldBy === nextWriteId
 }
 
-/** When to look again, and the sentence that says how things stand. */
+/** Sets the time of the next look, and the sentence that describes the state. */
 function plan({ config, now }: Input, state: Held): Held {
   const { term, inFlight, nextAttemptAt, workload } = state
   const { stepDown, doubt, restarting, epoch, renewedAt } = term

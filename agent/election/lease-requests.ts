@@ -31,16 +31,17 @@ import {
   writerWall,
 } from './state.ts'
 
-/** Writes that can still surface as committed are few: one request is in flight at a time. */
+/** Few writes can still surface as committed: one request is in flight at a time. */
 const REMEMBERED_WRITES = 32
-/** Of a term that goes on. */
+/** Fields of a term that has not ended. */
 const LASTS = { gapMs: null, ended: null, endedBecause: null, stopMs: null } as const
 
 /**
- * Sends a write. Its body keeps everything of the Lease that this program does not own, and its `resourceVersion`: every write
- * is a compare-and-swap (rule 4), except for a creation, which the API server refuses when the Lease exists.
+ * Sends a write. Its body keeps every field of the Lease that this program does not own, and its `resourceVersion`.
+ * Every write is a compare-and-swap (rule 4), except for a creation, which the API server refuses if the Lease exists.
  *
- * @param because of an `acquire`: why the Lease is free; of a `release`: why it is given back by a replica that doesn't lead
+ * @param because for an `acquire`: why the Lease is free. For a `release`: why a replica that does not lead releases
+ * it.
  */
 export function sendWrite<S extends CandidateState>(
   input: Input,
@@ -100,16 +101,16 @@ export function sendRead<S extends CandidateState>({ config, now }: Input, state
 }
 
 /**
- * Monotonic ms until which the API server asked to be left alone (Retry-After). No renewal is skipped for that, no grant is
- * lost that is to be taken back, and no Lease stays free for longer than by rule 11.
+ * Monotonic ms until which the API server asked for no requests (Retry-After). Rule 11 limits the wait: no renewal is
+ * skipped, no grant that could be taken back is lost, and no Lease stays free for longer.
  */
 export function askedToWait({ config, now }: Input, { retryAfterMs = 0 }: ApiError): number {
   return now.mono + Math.min(retryAfterMs, config.retryPeriodMs)
 }
 
 /**
- * Half the renew deadline, as the Kubernetes components do it, so that two attempts fit; less once that would
- * carry the request past the doubt, where a new connection is worth more than an old answer.
+ * Half the renew deadline, as in the Kubernetes components, so that two attempts fit. Near the doubt it is less, so
+ * that the request ends before it: a new connection is worth more than an old answer.
  */
 function requestDeadline(config: CandidateConfig, { term }: ElectionState, now: Instant): number {
   const half = config.renewDeadlineMs / 2
@@ -119,7 +120,10 @@ function requestDeadline(config: CandidateConfig, { term }: ElectionState, now: 
   return Math.min(half, Math.max(config.retryPeriodMs, untilDoubt), Math.max(1, untilKill))
 }
 
-/** The next write after a release removes the named successor, and the note of who released. */
+/**
+ * The annotations of a write. The next write after a release removes the named successor and the note about the
+ * releasing replica.
+ */
 function notesFor(
   input: Input,
   state: ElectionState,
@@ -128,14 +132,15 @@ function notesFor(
   const { owner, identity, allowOlder, front } = input.config
   const { workload, seen, term, refusal, paused } = state
   const { kind, epoch } = write
-  // Which LangFlow led in a term that ended with its pod is noted already, and is not this replica's to say.
+  // If a term ended with its pod, its LangFlow is noted already, and this replica cannot determine it.
   const langflow = kind === 'release' && write.because !== null ? null : workload.langflow
-  // The newest version that has led: written with what takes the Lease, and so before its LangFlow can act.
+  // The newest version that has led. It is written with the write that takes the Lease, and so before its LangFlow can
+  // act.
   const noted = seen?.lease ? langflowOf(seen.lease) : null
   const older = langflow !== null && noted !== null && !allowOlder && isOlder(langflow, noted)
   const history = historyNote(input, state, write)
   const revisions = revisionsNoted(input.config, state)
-  // A pause that came after the step-down began would keep every replica from following it.
+  // A pause that came after the step-down began would prevent every replica from taking over.
   const tooLate = paused && term?.stepDown?.paused === false
   const both = {
     epoch,
@@ -145,7 +150,7 @@ function notesFor(
     ...((tooLate || pauseIsOver(seen?.lease ?? null, writerWall(state, input.now))) && {
       resumed: true as const,
     }),
-    // The key is useless once its term is about to end.
+    // The key is useless when its term is about to end.
     ...(front !== null && {
       front:
         kind === 'release'
@@ -160,7 +165,7 @@ function notesFor(
   if (kind === 'renew') return refusal?.open ? { ...both, ...answered } : both
   const own = owner === null ? both : { ...both, owner }
   if (kind === 'release') {
-    // The one that is prepared best may be of the very revision that failed.
+    // The best-prepared replica may be of the revision that failed.
     const failed = term?.stepDown?.blames || failedStart(input.config, state) !== null
     const successor = term?.stepDown?.to ?? (failed ? null : state.successor)
     return { ...own, ...answered, successor, released: { identity, epoch } }
@@ -169,8 +174,8 @@ function notesFor(
 }
 
 /**
- * What a write notes in the Lease's history of terms; `undefined`: nothing new. A write that takes the Lease closes the term that
- * its holder left open, and a release says why its term ended.
+ * A write's addition to the Lease's history of terms. `undefined`: nothing new. A write that takes the Lease closes the
+ * term that its holder left open. A release records why its term ended.
  */
 function historyNote(
   { config, now }: Pick<Input, 'config' | 'now'>,
@@ -187,7 +192,7 @@ function historyNote(
     const begun = { ...LASTS, epoch, holder, began: at, because: because.code, phases }
     return encodeHistory([begun, ...close({ ended: lease?.spec?.renewTime ?? at, endedBecause: 'expired' })])
   }
-  // The pod was killed, and served until its last renewal, as far as is known.
+  // The pod was killed. It is assumed to have served until its last renewal.
   if (kind === 'release' && because !== null)
     return encodeHistory(close({ ended: at, endedBecause: 'pod_restarted', stopMs: Math.round(detectMs) }))
   if (term === null || term.phases === null) return undefined
@@ -202,7 +207,7 @@ function historyNote(
     because: term.because,
     phases,
     gapMs: leftAloneMs > 0 ? (gapOf(term, earlier) ?? 0) + leftAloneMs : gapOf(term, earlier),
-    // If this holder vanishes while it stops, its successor counts from the closing of the gate as well.
+    // If this holder vanishes during its stop, its successor also counts from the closing of the gate.
     stopMs: stepDown && now.mono - stepDown.closedAt,
   }
   const entry =
@@ -212,8 +217,9 @@ function historyNote(
 }
 
 /**
- * Milliseconds for which the Lease has been free, or was not renewed: as this replica watched it, or since its last holder wrote
- * it, by that holder's wall clock, if the two differ by more than clocks usually do. It is noted, and decides nothing (rule 6).
+ * Milliseconds for which the Lease has been free or not renewed, as this replica watched it. If that differs from the
+ * time since the last holder's write, by that holder's wall clock, by more than clocks usually do, the latter counts.
+ * The value is only noted, and decides nothing (rule 6).
  */
 function detectedAfter({ config, now }: Pick<Input, 'config' | 'now'>, state: ElectionState): number {
   const { seen } = state
@@ -238,9 +244,9 @@ function gapOf({ epoch, acquireTime, phases }: Term, earlier: readonly PastTerm[
 }
 
 /**
- * A success is no proof: what stands between this replica and etcd (a mutating webhook, a proxy) may drop a write and answer
- * 200, and no other replica would see the Lease renewed. Says what the answer lacks of the write; `null`: nothing. The renew time
- * may come back in another form (some truncate it), but not as it was before.
+ * The part of the write that the answer lacks. `null`: nothing. A success is no proof: a mutating webhook or a proxy
+ * between this replica and etcd may drop a write and answer 200, and no other replica would see the Lease renewed. The
+ * renew time may come back in another form (some truncate it), but must differ from the one before.
  *
  * @param written renew times of all of this replica's writes
  */
@@ -262,7 +268,8 @@ export function notKept(
     return isReleased(lease, null) && !isReleased(answer, null) ? lacks('it is no release') : null
   const { renewTime, leaseDurationSeconds } = answer.spec ?? {}
   if (!renewTime || renewTime === base?.spec?.renewTime) return lacks('its renewTime is as before')
-  // A newer version than this write was based on, and no newer one than an earlier write of which no answer came.
+  // The answer is newer than the version that this write was based on, but not newer than an earlier write without an
+  // answer.
   if (renewTime !== lease.spec?.renewTime && written.includes(renewTime))
     return lacks('its renewTime is that of an earlier write')
   const duration = lease.spec?.leaseDurationSeconds ?? 0

@@ -5,12 +5,18 @@ import { type CandidateConfig, type ElectionState, type Input, NEVER, type Why }
 
 /** A first start from a warm standby may take this long, and any other at least as long. */
 const FIRST_START_MS = 60_000
-/** A cold one may take so many times as long as the longest that the Lease's history remembers: the last may have been warm. */
+/**
+ * A cold start may take this many times as long as the longest start in the Lease's history: the last one may have been
+ * warm.
+ */
 const TIMES_LONGEST = 3
 
 type Own = Pick<CandidateConfig, 'revision'>
 
-/** Failures that say nothing of the revision: the leader's way to the API server was cut, or its machine stood still. */
+/**
+ * Failures that do not concern the revision: the leader's connection to the API server was cut, or its machine stood
+ * still.
+ */
 const BLAMELESS: ReadonlySet<EndedBecause> = new Set(['deadman', 'launcher_silent'])
 
 /** No replica of the own revision has served yet, and one of another revision has. */
@@ -18,7 +24,9 @@ export function isUnproven({ revision }: Own, { revisions: { proven } }: Electio
   return revision !== null && proven.length > 0 && !proven.includes(revision)
 }
 
-/** The failed first start of the own revision, while nothing that LangFlow starts from has changed since; `null`: none. */
+/**
+ * The failed first start of the own revision, while LangFlow's inputs have not changed since. `null`: no such failure.
+ */
 export function failedStart(own: Own, state: ElectionState): FailedRevision | null {
   if (!isUnproven(own, state)) return null
   const { inputs } = state.workload
@@ -27,9 +35,10 @@ export function failedStart(own: Own, state: ElectionState): FailedRevision | nu
 }
 
 /**
- * Monotonic ms by which a term that begins now must serve; `null`: its revision is proven, or the first one. Where no other
- * revision has taken the Lease, or none could because its LangFlow is older than this one, only the start timeout counts: a
- * migration may take that long. The newest version that has led doesn't say that: an earlier term of this start may have.
+ * Monotonic ms before which a term that begins now must serve. `null`: its revision is proven, or is the first one.
+ * Only the start timeout counts if no other revision has taken the Lease, or could not because its LangFlow is older
+ * than this one: a migration may take that long. The newest version that has led does not show this, because an earlier
+ * term of this start may have led.
  */
 export function trialEnds({ config, now }: Input, state: ElectionState): number | null {
   if (!isUnproven(config, state)) return null
@@ -45,13 +54,13 @@ export function trialEnds({ config, now }: Input, state: ElectionState): number 
   return now.mono + Math.min(config.startTimeoutMs, firstMs)
 }
 
-/** Why a term ends in which an unproven revision failed; `null`: the failure says nothing of the revision. */
+/** Why a term ends in which an unproven revision failed. `null`: the failure does not concern the revision. */
 export function blamed({ revision }: Own, { code, reason }: Why<EndedBecause>): Why<EndedBecause> | null {
   if (BLAMELESS.has(code)) return null
   return { code: 'revision_failed', reason: `the first start of revision ${revision} failed: ${reason}` }
 }
 
-/** What the holder notes of revisions with its next write. */
+/** The revisions that the holder records with its next write. */
 export function revisionsNoted({ revision }: Own, { revisions, term, workload }: ElectionState): Revisions {
   if (revision === null || term === null) return revisions
   const { stepDown } = term

@@ -9,7 +9,7 @@ import type { AcquiredBecause, EndedBecause, ReasonCode } from '../lease/reasons
 import type { Grant } from '../link/link-messages.ts'
 import type { EventName } from '../observe/log.ts'
 
-/** What one candidate is told at start. All times in milliseconds. */
+/** The configuration of one candidate. All times are in milliseconds. */
 export interface CandidateConfig
   extends Timings,
     Pick<
@@ -17,17 +17,17 @@ export interface CandidateConfig
       'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'streamGraceMs' | 'onDoubt' | 'allowOlder'
     >,
     Pick<AgentOptions, 'standby' | 'startTimeoutMs'> {
-  /** The Deployment or StatefulSet that this replica is of, as `Kind/name`; `null`: unknown. */
+  /** The Deployment or StatefulSet of this replica, as `Kind/name`. `null`: unknown. */
   readonly owner: string | null
-  /** Hash of its pod's template; `null`: unknown, and then no revision counts as unproven here. */
+  /** Hash of its pod's template. `null`: unknown, and then no revision counts as unproven here. */
   readonly revision: string | null
-  /** What this replica says of its front while it leads; `null`: it has none. */
+  /** The access to this replica's front, published while it leads. `null`: it has no front. */
   readonly front: FrontAccess | null
-  /** 0 to 999, random for each process: makes the renew times it writes its own, down to the microsecond. */
+  /** 0 to 999, random for each process. It makes this process's renew times unique, down to the microsecond. */
   readonly salt: number
 }
 
-/** Why something happens: a code for programs, a sentence for people. */
+/** A cause: a code for programs, a sentence for people. */
 export interface Why<Code extends ReasonCode = ReasonCode> {
   readonly code: Code
   readonly reason: string
@@ -35,43 +35,46 @@ export interface Why<Code extends ReasonCode = ReasonCode> {
 
 export type WriteKind = 'acquire' | 'resume' | 'renew' | 'recreate' | 'release'
 
-/** One attempt to write the Lease. Its outcome may stay unknown for good. */
+/** One attempt to write the Lease. Its outcome may stay unknown permanently. */
 export interface Write {
   readonly id: number
   readonly kind: WriteKind
   readonly lease: Lease
-  /** The version that it is written upon; `null`: a creation. */
+  /** The version that the write replaces. `null`: a creation. */
   readonly base: Lease | null
-  /** `spec.renewTime` as written: by it the write is recognised in what the API server shows later. */
+  /** `spec.renewTime` as written. It identifies the write in a Lease that the API server shows later. */
   readonly renewTime: string
-  /** The moment before it was sent: the origin of every deadline it earns (rule 2). */
+  /** The moment before the write was sent: the origin of every deadline it earns (rule 2). */
   readonly sentAt: Instant
-  /** Of an `acquire`, a `resume` or a follower's `release`: why it could be written; and how long the Lease had been unchanged, in milliseconds. */
+  /**
+   * Why an `acquire`, a `resume` or a follower's `release` could be written, and how long the Lease had been unchanged,
+   * in milliseconds.
+   */
   readonly because: Why<AcquiredBecause> | null
   readonly unchangedMs: number
-  /** Of an `acquire`: how long there had been no leader, in milliseconds, as far as is known. For the history alone. */
+  /** The time without a leader before an `acquire`, in milliseconds, as far as it is known. For the history only. */
   readonly detectMs: number
 }
 
 export interface StepDown extends Why<EndedBecause> {
   readonly stage: 'draining' | 'stopping' | 'releasing'
-  /** Whether the workload is to blame, so that this replica waits before it campaigns again. */
+  /** Whether the workload failed, so that this replica waits before it campaigns again. */
   readonly failed: boolean
-  /** How a first start failed that is held against the replica's revision; `null`: nothing is. */
+  /** The failure of a first start that counts against the replica's revision. `null`: no such failure. */
   readonly blames: Why<EndedBecause> | null
-  /** From SIGTERM to SIGKILL. */
+  /** Milliseconds from SIGTERM to SIGKILL. */
   readonly graceMs: number
-  /** Monotonic ms, when the gate was closed. */
+  /** Monotonic ms when the gate was closed. */
   readonly closedAt: number
-  /** Monotonic ms: LangFlow is stopped then, also if connections are still open. */
+  /** Monotonic ms at which LangFlow is stopped even if connections are still open. */
   readonly drainDeadline: number
-  /** Whether LangFlow served by then, and may go on for as long as it is drained. */
+  /** Whether LangFlow served when the gate was closed, so that it may continue during the drain. */
   readonly served: boolean
-  /** Id of the first write that tells the other fronts to hold; `null`: they go on. */
+  /** Id of the first write that orders the other fronts to hold. `null`: they continue. */
   readonly toldBy: number | null
-  /** The successor that an operator named: its pod, or its identity if known; `null`: none. */
+  /** The successor that an operator named: its pod, or its identity if known. `null`: no successor. */
   readonly to: string | null
-  /** Takeovers were paused before it began. */
+  /** Whether takeovers were paused before the step-down began. */
   readonly paused: boolean
 }
 
@@ -80,160 +83,180 @@ export interface Term {
   readonly epoch: number
   readonly acquireTime: string
   readonly because: AcquiredBecause
-  /** How long its beginning took; `null`: it was taken back from an earlier agent, whose note of that is lost. */
+  /** Durations of the beginning of the term. `null`: it was taken back from an earlier agent, whose note is lost. */
   readonly phases: Phases | null
   /** Send time of the last acknowledged write. */
   readonly renewedAt: Instant
   readonly startedAt: number
   readonly doubt: boolean
-  /** Whether `start` was ordered; the launcher refuses a second one by itself. */
+  /** Whether `start` was ordered. The launcher refuses a second one by itself. */
   readonly startOrdered: boolean
-  /** Monotonic ms by which an unproven revision must have served; `null`: it is proven, or has served in this term. */
+  /**
+   * Monotonic ms before which an unproven revision must have served. `null`: it is proven, or has served in this term.
+   */
   readonly trialUntil: number | null
-  /** Why the workload is being stopped, to be started again in this term once nothing of it lives. */
+  /** Why the workload is being stopped for a restart in this term. */
   readonly restarting: string | null
   readonly stepDown: StepDown | null
-  /** Total milliseconds without service because a failure was set aside while paused, without the present pause. */
+  /**
+   * Total milliseconds without service because a failure was set aside during pauses. The present pause is not
+   * included.
+   */
   readonly leftAloneMs: number
 }
 
 /**
- * The workload as far as election is concerned: none. `maybe`: the launcher is gone or silent and nothing proves that its
- * processes are dead. The agent's supervisor keeps this up to date.
+ * The workload from the view of the election, initially without one. `maybe`: the launcher is gone or silent, and
+ * nothing proves that its processes are dead. The agent's supervisor keeps this up to date.
  */
 export const NO_WORKLOAD = {
   alive: 'no' as 'no' | 'maybe' | 'yes',
   /** A launcher is connected, idle, and would start the workload on a grant. */
   canRun: false,
-  /** It would start from the standby that was asked for, and not from a colder one or one that is being prepared. */
+  /** It would start from the configured standby, and not from a colder one or one that is still being prepared. */
   prepared: false,
   /** The launcher was asked to end: its workload has to be handed over. */
   ending: false,
-  /** The version of the LangFlow that its launcher starts; `null`: unknown. */
+  /** The version of the LangFlow that its launcher starts. `null`: unknown. */
   langflow: null as string | null,
-  /** Digest of what its LangFlow is started from (`Digests.inputs`); `null`: unknown. */
+  /** Digest of the inputs of its LangFlow (`Digests.inputs`). `null`: unknown. */
   inputs: null as string | null,
-  /** Of the grant that live processes run under, where the launcher told it. */
+  /** Epoch and identity of the grant that live processes run under, if the launcher reported them. */
   epoch: null as number | null,
   identity: null as string | null,
-  /** Monotonic ms: until when that grant lasts. */
+  /** Monotonic ms at which that grant ends. */
   killAt: null as number | null,
-  /** The last term of earlier launchers of this pod, as `identity epoch`, if it is proven that nothing of it lives any more. */
+  /**
+   * The last term of earlier launchers of this pod, as `identity epoch`, if it is proven that nothing of it is alive.
+   */
   ended: null as string | null,
-  /** Why it doesn't serve although it lives. */
+  /** Why the workload does not serve although it is alive. */
   failed: null as string | null,
-  /** It answers its health requests, and its launcher the agent. */
+  /** The workload answers its health requests, and its launcher answers the agent. */
   well: false,
   stopFailed: null as string | null,
 }
 export type Workload = Readonly<typeof NO_WORKLOAD>
 
-/** What the Lease said last. */
+/** The last state of the Lease. */
 export interface Seen {
   readonly lease: Lease | null
-  /** Monotonic ms, when the last change of the record was received (rule 6) or its absence noticed (rule 7). */
+  /** Monotonic ms at which the last change of the record was received (rule 6) or its absence noticed (rule 7). */
   readonly changedAt: number
-  /** Milliseconds from then for which every other replica leaves it alone; 0: it was released, or looks never held. */
+  /**
+   * Milliseconds from then for which every other replica leaves the Lease alone. 0: it was released, or looks never
+   * held.
+   */
   readonly heldMs: number
 }
 
-/** What every phase has, as it is at the start. */
+/** The fields of every phase, with their initial values. */
 const SHARED = {
-  // What is known of the Lease.
+  // The Lease.
   /** `null` until the first read or event. */
   seen: null as Seen | null,
   lastHolder: null as { readonly holder: string; readonly epoch: number } | null,
-  /** Milliseconds by which the last writer's wall clock is ahead of this replica's, as measured when it saw that write. */
+  /**
+   * Milliseconds by which the last writer's wall clock is ahead of this replica's, measured when this replica saw that
+   * write.
+   */
   writerAheadMs: 0,
-  /** Monotonic ms: a vacancy is not believed before; 0: no such reason. */
+  /** Monotonic ms before which a vacancy does not count. 0: no reason to wait. */
   vacantNotBefore: 0,
-  /** When the Lease was last known not to exist. */
+  /** Time of the last proof that the Lease is absent. */
   absenceSeenAt: null as Instant | null,
   highestEpoch: 0,
-  /** How often another process wrote the Lease in this replica's name (rule 8). */
+  /** Number of writes of the Lease by another process in this replica's name (rule 8). */
   strangers: 0,
-  /** The annotations that the Lease had last, for a holder that makes it anew. */
+  /** The last annotations of the Lease, for a holder that re-creates it. */
   lastNotes: {} as Readonly<Record<string, string>>,
-  /** The terms in them, newest first: read only where they change, for a renewal is often. */
+  /**
+   * The terms in the annotations, newest first. They are parsed only when they change, because renewals are frequent.
+   */
   history: [] as readonly PastTerm[],
-  /** The revisions in them, in the same way. */
+  /** The revisions in the annotations, parsed in the same way. */
   revisions: NO_REVISIONS as Revisions,
   /** Holder last reported with `leader_observed`. */
   reportedHolder: null as string | null,
   watchUp: false,
-  /** When the API server last showed the Lease to this replica, or took a write of it; `null`: never. */
+  /** Time when the API server last showed the Lease to this replica, or took its write. `null`: never. */
   sightedAt: null as Instant | null,
 
-  // What was sent to the API server, and is to be.
-  /** One request at a time is on its way. */
+  // Requests to the API server, sent and planned.
+  /** One request at a time is in flight. */
   inFlight: false,
-  /** When the last read was sent, and what had been seen by then. */
+  /** Send time of the last read, and the Lease as last seen before it. */
   readSentAt: null as Instant | null,
   readAfter: null as Seen | null,
-  /** The write on its way, until its outcome is known: the watch may show it before the answer comes. */
+  /** The write in flight, until its outcome is known: the watch may show it before the answer arrives. */
   pending: null as Write | null,
-  /** When the last write was sent. */
+  /** Send time of the last write. */
   attemptedAt: null as Instant | null,
-  /** Writes that failed, newest last: each may still show up as committed. */
+  /** Writes that failed, newest last. Each may still show up as committed. */
   unresolved: [] as readonly Write[],
-  /** Renew times this process wrote, newest last; those of creations also apart. */
+  /** Renew times that this process wrote, newest last. Those of creations are also kept separately. */
   written: [] as readonly string[],
   created: [] as readonly string[],
   nextWriteId: 1,
-  /** Monotonic ms: no write before. */
+  /** Monotonic ms before which no write is sent. */
   nextAttemptAt: 0,
-  /** Monotonic ms: no poll before, and none at all while the watch lives. */
+  /** Monotonic ms before which no poll is sent. While the watch is up, nothing is polled. */
   nextPollAt: 0,
-  /** The last write was refused by compare-and-swap and nothing newer was seen since. */
+  /** The last write was refused by compare-and-swap, and nothing newer was seen since. */
   mustRead: false,
 
-  // Whether this replica can, may, and is to take it.
+  // Whether this replica can and may take the Lease.
   writeRight: 'unknown' as 'unknown' | 'granted' | 'refused',
   /**
-   * A write that is tried without being made, to learn whether this replica may write: due at `dueAt` (monotonic ms; `NEVER`:
-   * it is not needed), after `failures` in a row that brought no consent.
+   * A dry-run write, which shows whether this replica may write. It is due at `dueAt` (monotonic ms; `NEVER`: it is not
+   * needed), after `failures` attempts in a row without consent.
    */
   rehearsal: { dueAt: 0, underWay: false, failures: 0 },
-  /** What keeps the Lease from being written, reached or watched, in words; `null`: nothing. */
+  /** Why the Lease cannot be written, reached or watched, in words. `null`: no problem. */
   writeProblem: null as string | null,
   readProblem: null as string | null,
   watchProblem: null as string | null,
-  /** Why this replica is not to compete for the Lease, in words; `null`: it is. */
+  /** Why this replica must not compete for the Lease, in words. `null`: it may. */
   barred: null as string | null,
-  /** Why its LangFlow is too old for that, in words; `null`: it isn't, or its version is unknown. */
+  /** Why its LangFlow is too old for that, in words. `null`: it is not, or its version is unknown. */
   outdated: null as string | null,
-  /** How often in a row the workload failed here. */
+  /** Number of failures of the workload here in a row. */
   failures: 0,
-  /** Monotonic ms until when it does not campaign; `early` counts only while no other replica has taken the Lease. */
+  /**
+   * Monotonic ms before which this replica does not campaign. `early` counts only while no other replica has taken the
+   * Lease.
+   */
   coolDown: null as { readonly early: number; readonly full: number; readonly after: string } | null,
 
   workload: NO_WORKLOAD,
-  /** This process has ended a workload of its own: one that still shows up alive runs under no grant to take back. */
+  /** This process has ended its own workload. If one still appears alive, it has no grant that could be taken back. */
   killOrdered: false,
-  /** The replica that this one names in its release; `null`: the first one may follow. */
+  /** The replica that this one names in its release. `null`: the first one may follow. */
   successor: null as string | null,
 
-  // What operators asked for through the Lease.
+  // Requests of operators through the Lease.
   paused: false,
-  /** Monotonic ms, when the last pause was over; 0: there was none. */
+  /** Monotonic ms of the end of the last pause. 0: no pause yet. */
   resumedAt: 0,
-  /** What is to be done about a workload that failed while the Lease was paused, once it no longer is; `since`: monotonic ms. */
+  /**
+   * The remedy for a workload that failed while the Lease was paused, applied after the pause. `since`: monotonic ms.
+   */
   setAside: null as (Failure & { readonly since: number }) | null,
-  /** The last request for a switchover that was refused; `open`: it is still to be taken out of the Lease. */
+  /** The last refused request for a switchover. `open`: it still has to be removed from the Lease. */
   refusal: null as { readonly to: string; readonly reason: string; readonly open: boolean } | null,
 }
 export type Shared = Readonly<typeof SHARED>
 
-/** What the last transition decided. */
+/** The decision of the last transition. */
 interface Decided extends Shared {
   readonly effects: readonly Effect[]
-  /** What was decided and why, in one sentence. */
+  /** The decision and its reason, in one sentence. */
   readonly decision: string
-  /** Monotonic ms: when to come back with a `tick` at the latest. */
+  /** Monotonic ms of the next `tick` at the latest. */
   readonly wakeAt: number
 }
 
-/** This process is to end, once it holds nothing and nothing of the workload lives. */
+/** This process ends when it holds nothing and nothing of the workload is alive. */
 export interface End {
   readonly reason: string
   readonly code: 0 | 1
@@ -245,11 +268,14 @@ interface Phase<Name extends string, T extends Term | null, E extends End | null
   readonly ending: E
 }
 
-/** Watches, waits, and takes the Lease once it is free. */
+/** Watches, waits, and takes the Lease when it is free. */
 export type Follower = Phase<'follower', null, null>
-/** Holds the Lease, and renews it. */
+/** Holds the Lease and renews it. */
 export type Leading = Phase<'leading', Term & { readonly stepDown: null }, null>
-/** Still renews the Lease, and gives it back in the planned order (rule 3); without an `ending` it campaigns again. */
+/**
+ * Still renews the Lease, and releases it in the planned order (rule 3). Without an `ending`, it campaigns again
+ * afterwards.
+ */
 export type SteppingDown = Phase<'stepping down', Term & { readonly stepDown: StepDown }, End | null>
 /** Holds nothing, and takes nothing any more. */
 export type Ending = Phase<'ending', null, End> & { readonly exited: boolean }
@@ -263,16 +289,19 @@ export interface ElectionState extends Shared {
   readonly ending: End | null
 }
 
-/** What is to be done about a workload that failed: another replica takes over, or it is started again here. */
+/** The remedy for a workload that failed: another replica takes over, or it is restarted here. */
 export type Remedy = 'handover' | 'restart'
 
-/** The workload does not do its work. */
+/** A failure of the workload. */
 export interface Failure extends Why<EndedBecause> {
   readonly remedy: Remedy
 }
 
 export type Fact =
-  /** The object: `watched`, by an event, as it was written; otherwise by a read, `fresh` if sent after the last fact. */
+  /**
+   * The Lease. `watched`: an event showed it, as it was written. If not, a read showed it, which is `fresh` if it was
+   * sent after the last fact.
+   */
   | {
       readonly type: 'lease'
       readonly lease: Lease | null
@@ -283,25 +312,28 @@ export type Fact =
   | { readonly type: 'written'; readonly id: number; readonly lease: Lease }
   | { readonly type: 'write_failed'; readonly id: number; readonly error: ApiError }
   | { readonly type: 'read_failed'; readonly error: ApiError }
-  /** `null`: the write would have been made. */
+  /** `null`: the write would have succeeded. */
   | { readonly type: 'rehearsed'; readonly error: ApiError | null }
   | { readonly type: 'workload'; readonly workload: Workload }
   | ({ readonly type: 'workload_failed' } & Failure)
-  /** It does, from now on; how long its start took, where this agent ordered it. */
+  /** The workload serves from now on. `took`: the duration of its start, if this agent ordered it. */
   | { readonly type: 'workload_healthy'; readonly took: Pick<Phases, 'startMs' | 'healthyMs'> | null }
   /** No request is in flight any more. */
   | { readonly type: 'drained' }
-  /** Who is best prepared to follow a release. */
+  /** The replica that is best prepared to follow a release. */
   | { readonly type: 'successor'; readonly identity: string | null }
-  /** Whether this replica is to compete for the Lease; see `ElectionState`. */
+  /** Whether this replica may compete for the Lease. See `ElectionState`. */
   | { readonly type: 'barred'; readonly reason: string | null }
-  /** Hand over in the planned order. `to`: whom an operator named; `graceMs`: other than the stop timeout. */
+  /**
+   * Hand over in the planned order. `to`: the successor that an operator named. `graceMs`: a value other than the stop
+   * timeout.
+   */
   | ({
       readonly type: 'step_down'
       readonly to?: string | null
       readonly graceMs?: number
     } & Why<EndedBecause>)
-  /** What an operator asked for cannot be done. */
+  /** An operator's request cannot be fulfilled. */
   | { readonly type: 'switchover_refused'; readonly to: string; readonly reason: string }
   /** Stop, release, and end this process. */
   | { readonly type: 'terminate'; readonly reason: string }
@@ -312,14 +344,14 @@ type Detail = Readonly<Record<string, string | number | boolean>>
 export type Effect =
   | { readonly type: 'write'; readonly write: Write; readonly deadlineMs: number }
   | { readonly type: 'read'; readonly deadlineMs: number }
-  /** An update of the Lease as it was seen last, or its creation, as a dry run. */
+  /** A dry run of an update of the Lease as last seen, or of its creation. */
   | { readonly type: 'rehearse'; readonly lease: Lease | null; readonly deadlineMs: number }
   | { readonly type: 'grant'; readonly grant: Grant }
   | { readonly type: 'start'; readonly epoch: number }
   /** `drainDeadline`: see `StepDown`. */
   | { readonly type: 'drain'; readonly drainDeadline: number }
   | { readonly type: 'stop'; readonly graceMs: number }
-  /** A stop as well; the start follows in the same epoch. */
+  /** Also a stop. The start follows in the same epoch. */
   | ({ readonly type: 'restart'; readonly graceMs: number } & Why<EndedBecause>)
   | { readonly type: 'kill' }
   | {
@@ -338,15 +370,15 @@ export interface Input {
   readonly now: Instant
 }
 
-/** As a monotonic time. */
+/** Infinity, as a monotonic time. */
 export const NEVER = Number.POSITIVE_INFINITY
 
-/** Leadership is in doubt from here on (rule "freeze before kill"). */
+/** Start of the doubt about leadership (rule "freeze before kill"). */
 export function doubtAt(config: Pick<Timings, 'renewDeadlineMs'>, renewedAt: Instant): Instant {
   return later(renewedAt, config.renewDeadlineMs)
 }
 
-/** The workload may not execute from here on (rule 1). */
+/** The time from which the workload may not execute (rule 1). */
 export function killAt(config: Timings, renewedAt: Instant): Instant {
   return later(renewedAt, config.leaseDurationMs - config.killMarginMs)
 }
@@ -376,13 +408,13 @@ export function event<S extends CandidateState>(
   return emit(state, { type: 'event', event, epoch, ...more })
 }
 
-/** What was lost, and what remains of it, is killed by one order. */
+/** One order kills a lost workload and its remains. */
 export function kill<S extends CandidateState>(state: S): S {
   if (state.effects.some(({ type }) => type === 'kill')) return state
   return emit({ ...state, killOrdered: true }, { type: 'kill' })
 }
 
-/** @param at monotonic ms: come back then, or earlier */
+/** @param at monotonic ms of the next tick at the latest */
 export function wake<S extends CandidateState>(state: S, at: number): S {
   return { ...state, wakeAt: Math.min(state.wakeAt, at) }
 }

@@ -45,18 +45,18 @@ import {
   type Write,
 } from './state.ts'
 
-/** Outcomes that can still surface are those of the last few writes. */
+/** Only the outcomes of the last few writes can still surface. */
 const REMEMBERED_FAILURES = 16
 
-/** The first sighting may be a predecessor's write that was still under way; a second one is a live process. */
+/** The first sighting may be a predecessor's write that was still in progress. A second one is a live process. */
 const STRANGER_SIGHTINGS = 2
 
 /**
- * Who leads, decided: takes one fact in and returns the next state, with what to do about it, and a sentence that says
- * why. A pure function; the elector runs its effects, the simulation runs it under a virtual clock.
+ * Decides who leads. Takes one fact in and returns the next state, with its effects and a sentence that gives the
+ * reason. A pure function: the elector runs its effects, the simulation runs it under a virtual clock.
  *
- * What it guarantees: while a term lasts, the workload holds grants that end before anybody else can take the
- * Lease. What it does not: that a process without a launcher obeys them (see docs/decisions.md).
+ * Guaranteed: while a term lasts, the workload holds grants that end before any other replica can take the Lease. Not
+ * guaranteed: that a process without a launcher obeys them (see docs/evidence/decisions.md).
  */
 export function transition(
   config: CandidateConfig,
@@ -68,19 +68,19 @@ export function transition(
   const begun = { ...before, effects: [], wakeAt: NEVER }
   if (begun.phase === 'ending' && begun.exited) return watchOn(input, begun)
 
-  // 1. Fold the fact into what is known. Another holder ends the term at once, an acknowledged write begins or extends it.
+  // 1. Add the fact to the state. Another holder ends the term immediately, an acknowledged write begins or extends it.
   const observed = observe(input, begun)
 
-  // 2. An operator pauses, or resumes.
+  // 2. An operator pauses or resumes.
   const told = notePause(input, observed)
 
   // 3. The holder renews, doubts, loses, or steps down.
   const led = told.term === null ? told : lead(input, told)
 
-  // 4. The versions of LangFlow are compared.
+  // 4. Compare the versions of LangFlow.
   const state = judgeVersion(input, led)
 
-  // 5. A replica that doesn't hold the Lease, or has just lost it, follows or leaves.
+  // 5. A replica that does not hold the Lease, or has just lost it, follows or leaves.
   switch (state.phase) {
     case 'follower':
       return rehearse(input, follow(input, state))
@@ -92,14 +92,14 @@ export function transition(
   }
 }
 
-/** Nothing is decided any more, but this replica's front still forwards requests, and asks who leads. */
+/** Nothing is decided any more, but this replica's front still forwards requests, and needs the current leader. */
 function watchOn(input: Input, state: Ending): Ending {
   const { fact, now } = input
   if (fact.type !== 'lease' || isStale(input, state, fact.lease)) return state
   return { ...state, seen: { lease: fact.lease, changedAt: now.mono, heldMs: 0 } }
 }
 
-/** Folds the fact into the state. Only what cannot wait is decided here: another holder, an acknowledged write. */
+/** Adds the fact to the state. Only urgent decisions are taken here: another holder, an acknowledged write. */
 function observe(input: Input, state: CandidateState): CandidateState {
   const { fact, now, config } = input
   switch (fact.type) {
@@ -118,13 +118,13 @@ function observe(input: Input, state: CandidateState): CandidateState {
     case 'rehearsed':
       return rehearsed(input, state, fact.error)
     case 'read_failed': {
-      // With the watch alive only a refused write asks for a read: it is due again after a retry period.
+      // With the watch up, only a refused write causes a read, which is due again after a retry period.
       const nextAttemptAt = state.mustRead ? now.mono + config.retryPeriodMs : state.nextAttemptAt
       const nextPollAt = Math.max(state.nextPollAt, askedToWait(input, fact.error))
       return { ...state, inFlight: false, readProblem: fact.error.message, nextAttemptAt, nextPollAt }
     }
     case 'workload': {
-      // A launcher that lived on while the Lease was made anew knows higher epochs than the Lease does.
+      // If the Lease was re-created, a launcher that survived may report a higher epoch than the Lease.
       const highestEpoch = Math.max(state.highestEpoch, fact.workload.epoch ?? 0)
       const told = { ...state, workload: fact.workload, highestEpoch }
       return told.phase === 'leading' ? noticeFailure(input, told) : told
@@ -163,7 +163,7 @@ function shownLease(
 ): CandidateState {
   const inFlight = before.inFlight && !fresh
   const state = { ...before, readProblem: null, sightedAt: input.now, inFlight }
-  // After a refused write a read is believed even if it is older: etcd may have been restored from a backup.
+  // After a refused write, a read counts even if it is older: etcd may have been restored from a backup.
   if (fresh && state.mustRead) return observeAny(input, slowDown(input, state, lease), lease)
   return isStale(input, state, lease) ? state : observeAny(input, state, lease)
 }
@@ -171,11 +171,11 @@ function shownLease(
 function isStale({ fact }: Input, { seen, readAfter }: CandidateState, lease: Lease | null): boolean {
   if (!seen?.lease) return false
   if (lease !== null) return !isNewer(lease.metadata.resourceVersion, seen.lease.metadata.resourceVersion)
-  // An absence has no version: one that a read brings is older than a Lease that was seen after the read was sent.
+  // An absence has no version. If a read brings it, it is older than a Lease that was seen after the read was sent.
   return fact.type === 'lease' && fact.fresh && seen !== readAfter
 }
 
-/** A refusal that the Lease itself does not explain must not turn into a loop as fast as the network. */
+/** If the Lease itself does not explain a refusal, retries must not loop as fast as the network. */
 function slowDown({ config, now }: Input, state: CandidateState, lease: Lease | null): CandidateState {
   const { seen, attemptedAt, term } = state
   if (attemptedAt === null || seen?.lease?.metadata.resourceVersion !== lease?.metadata.resourceVersion)
@@ -186,7 +186,7 @@ function slowDown({ config, now }: Input, state: CandidateState, lease: Lease | 
 
 function observeAny(input: Input, before: CandidateState, lease: Lease | null): CandidateState {
   const { seen } = before
-  // To create it is another right than to update it.
+  // Creating the Lease requires another right than updating it.
   const otherRight = seen !== null && (seen.lease === null) !== (lease === null)
   const state = otherRight ? rehearseAgain(before, input.now.mono) : before
   return lease === null ? observeAbsence(input, state) : observeLease(input, state, lease)
@@ -222,7 +222,7 @@ function observeLease(
     highestEpoch: Math.max(highestEpoch, epochOf(lease)),
     mustRead: false,
   }
-  // A creation is no compare-and-swap: another may have held the Lease, and lost it, since it was sent.
+  // A creation is no compare-and-swap: another replica may have held the Lease and lost it since the creation was sent.
   const cameTooLate =
     own !== undefined &&
     isCreation(own) &&
@@ -231,19 +231,20 @@ function observeLease(
   if (own !== undefined && !cameTooLate) return committed(input, state, own, lease)
   if (state.term !== null) return holdAgainst(input, state, lease)
   if (!changed || seen === null || holder !== input.config.identity) return state
-  // An own acquisition whose renew time something on its way took away is still known by the other one.
+  // If a component in between removed the renew time of an own acquisition, its acquire time still identifies it, and
+  // vice versa.
   const { renewTime, acquireTime } = lease.spec ?? {}
   const known = [renewTime, acquireTime].some((time) => state.written.includes(time ?? ''))
   return known ? state : strangerSeen(input, state)
 }
 
-/** Only a watched change was written just now: a read, and the first sight, may show an old one. */
+/** Only a watched change was written just now. A read or the first sight may show an old one. */
 function aheadOf({ fact, now }: Input, { seen, writerAheadMs }: CandidateState, lease: Lease): number {
   const ms = Date.parse(lease.spec?.renewTime ?? '') - now.wall
   return seen === null || Number.isNaN(ms) || (fact.type === 'lease' && !fact.watched) ? writerAheadMs : ms
 }
 
-/** A refusal is shown until another switchover is requested, or its term is over. */
+/** A refusal is shown until another switchover is requested or its term is over. */
 function stillRefused(refusal: Shared['refusal'], last: Lease | null, lease: Lease): Shared['refusal'] {
   if (refusal === null || last === null) return refusal
   const asked = switchoverOf(lease)
@@ -252,7 +253,7 @@ function stillRefused(refusal: Shared['refusal'], last: Lease | null, lease: Lea
   return refusal.open && asked === null ? { ...refusal, open: false } : refusal
 }
 
-/** Of one that did not hold the Lease. */
+/** Whether a replica that did not hold the Lease created it. */
 function isCreation({ kind, lease }: Write): boolean {
   return kind === 'acquire' && lease.metadata.resourceVersion === undefined
 }
@@ -262,7 +263,7 @@ function ownWrite({ pending, unresolved }: CandidateState, lease: Lease): Write 
   return candidates.find((write) => sameRecord(write.lease, lease))
 }
 
-/** A write is in the Lease, whether its answer came, came late or never will: deadlines count from its sending. */
+/** A write is in the Lease, even if its answer was late or lost. Deadlines count from its sending. */
 function committed(input: Input, before: CandidateState, write: Write, lease: Lease): CandidateState {
   const { pending, unresolved, nextAttemptAt } = before
   const state: CandidateState = {
@@ -270,7 +271,7 @@ function committed(input: Input, before: CandidateState, write: Write, lease: Le
     // Earlier writes were compare-and-swaps on versions that are gone now.
     unresolved: unresolved.filter((other) => other.id > write.id),
     pending: pending === write ? null : pending,
-    // However it was answered, nothing is urgent any more.
+    // Regardless of the answer, no write is urgent any more.
     nextAttemptAt: Math.max(nextAttemptAt, write.sentAt.mono + input.config.retryPeriodMs),
   }
   switch (write.kind) {
@@ -287,7 +288,7 @@ function committed(input: Input, before: CandidateState, write: Write, lease: Le
   }
 }
 
-/** The Lease is not as this replica wrote it. */
+/** The Lease differs from this replica's write. */
 function holdAgainst(input: Input, state: Held, lease: Lease): CandidateState {
   const why = lostTo(input, state, lease)
   if (why !== null) {
@@ -295,7 +296,8 @@ function holdAgainst(input: Input, state: Held, lease: Lease): CandidateState {
     return why === USED_BY_ANOTHER ? strangerSeen(input, lost) : lost
   }
   if (holderOf(lease) === input.config.identity && epochOf(lease) === state.term.epoch) return state
-  // Cleared, emptied or made anew. No replica may take that for a vacancy yet, and a compare-and-swap shows whether one did.
+  // The Lease was cleared, emptied or re-created. No replica may treat this as a vacancy yet, and a compare-and-swap
+  // shows whether one did.
   return { ...state, nextAttemptAt: input.now.mono }
 }
 
@@ -309,7 +311,7 @@ function strangerSeen({ config }: Input, before: Free): Free {
   return event(ending, 'fatal', { code: 'identity_taken', reason })
 }
 
-/** Has this process end once nothing is held and nothing lives. */
+/** Ends this process when nothing is held and nothing is alive. */
 function end(input: Input, state: CandidateState, ending: End): CandidateState {
   if (state.ending !== null) return state
   if (state.phase === 'leading')
@@ -326,7 +328,7 @@ function acknowledged(input: Input, before: CandidateState, id: number, lease: L
   const state = mayWrite({ ...before, writeProblem: null, readProblem: null, sightedAt: input.now })
   if (write === undefined) return state // the watch was faster
   if (!isStale(input, state, lease)) return observeLease(input, state, lease, write)
-  // This, or something newer, was seen already; a creation was judged then.
+  // This version or a newer one was seen already. A creation was judged then.
   if (isCreation(write)) return { ...state, pending: pending === write ? null : pending }
   const after = committed(input, state, write, lease)
   const newest = after.seen?.lease
@@ -334,7 +336,7 @@ function acknowledged(input: Input, before: CandidateState, id: number, lease: L
   return others && after.term !== null ? holdAgainst(input, after, newest) : after
 }
 
-/** It was answered with 200, and not carried out as it was written: the answer is a Lease that was seen, no more. */
+/** The API server answered 200 but did not apply the write as sent. The answer only counts as a Lease that was seen. */
 function dropped(
   input: Input,
   before: CandidateState,
@@ -345,7 +347,7 @@ function dropped(
   const state = failed(input, before, id, error)
   if (isStale(input, state, lease)) return state
   const shown = observeLease(input, state, lease)
-  // What it shows may call for another write at once, which would fare no better.
+  // The Lease that it shows may cause another write immediately, which would fail as well.
   return { ...shown, nextAttemptAt: Math.max(shown.nextAttemptAt, state.nextAttemptAt) }
 }
 
@@ -353,7 +355,7 @@ function failed(input: Input, earlier: CandidateState, id: number, error: ApiErr
   const { now, config } = input
   const before = noteRefusal(input, earlier, error)
   const { pending, unresolved, seen, term } = before
-  if (pending?.id !== id) return before // resolved by what was seen meanwhile
+  if (pending?.id !== id) return before // resolved by a Lease that was seen in between
   // Even a refusal is remembered: a 409 can be the answer to a retry of a write that had succeeded.
   const remembered = [...unresolved.slice(-REMEMBERED_FAILURES), pending]
   const state: CandidateState = { ...before, pending: null, unresolved: remembered }
@@ -368,11 +370,11 @@ function failed(input: Input, earlier: CandidateState, id: number, error: ApiErr
       return { ...state, mustRead, nextAttemptAt: now.mono, writeProblem: null, readProblem: null }
     }
     default: {
-      // In doubt the first moment in which the API server answers again counts; a timeout has waited already.
+      // In doubt, the first moment in which the API server answers again counts. A timeout has waited already.
       const pause = error.code === 'timeout' ? 0 : config.retryPeriodMs / 4
       const asked = Math.max(state.nextAttemptAt, askedToWait(input, error))
       const nextAttemptAt = term?.doubt ? now.mono + pause : asked
-      // That the API server is not reached is over with the next sight of the Lease: a follower may never write again.
+      // The next sight of the Lease proves that the API server is reachable, while a follower may never write again.
       const problem = isNoAnswer(error) ? 'readProblem' : 'writeProblem'
       return { ...state, [problem]: error.message, nextAttemptAt }
     }

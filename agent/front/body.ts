@@ -2,35 +2,41 @@ import { IncomingMessage, type ServerResponse } from 'node:http'
 import type { Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import { hopOf, isEmptyThere } from './headers.ts'
-import type { Budget, Garbage } from './memory.ts'
+import type { Budget, Garbage, Turns } from './memory.ts'
 
-/** What is read whole before it is sent, so that it can be sent again. */
+/** A body up to this size is read whole before it is sent, so that it can be sent again. */
 const SMALL_BYTES = 64 * 1024
 /** Smaller pieces are joined: each takes some 400 bytes beside its own, and 64 KiB can hold 10,000 chunks of a byte. */
 const PIECE_BYTES = 4 * 1024
-/** Of the budget: bodies that would take it are sent as larger ones are, while they arrive. */
+/** After this many small pieces since the last read, the rest of a body waits for its turn. */
+const MANY_PIECES = 1_000
+/**
+ * The part of the budget that bodies leave free. A body that would take it is sent while it arrives, like a large one.
+ */
 const RESERVE_BYTES = 48 * 1024 * 1024
 
-/** The body of a request: unread until the request is about to be sent. */
+/** The body of a request. The front reads it only when it is about to send the request. */
 export class RequestBody {
   readonly #request: IncomingMessage
   readonly #response: ServerResponse
-  /** The client sends nothing of it before it is told to. */
+  /** The client sends the body only after `100 Continue`. */
   readonly expectsContinue: boolean
   readonly chunked: boolean
-  /** There is none, and no header says so. */
+  /** The request has no body, and no header states this. */
   readonly unsized: boolean
   readonly #garbage: Garbage
+  readonly #turns: Turns
   readonly #budget: Budget
   readonly #length: number
   #size: 'none' | 'small' | 'large'
   #keptBytes = 0
   #whole: Buffer | null = null
   #invited = false
-  /** Small pieces that came while the stream of the request had one that nobody has read yet. */
+  /** Small pieces that arrived while the request's stream still held an unread piece. */
   #small: Buffer = Buffer.alloc(0)
   #smallBytes = 0
-  /** Whether something was read of one that cannot be kept. */
+  #smallPieces = 0
+  /** Whether a piece of a body that cannot be kept was read. */
   begun = false
 
   constructor(
@@ -39,7 +45,9 @@ export class RequestBody {
     expectsContinue: boolean,
     garbage: Garbage,
     budget: Budget,
+    turns: Turns,
   ) {
+    this.#turns = turns
     this.#garbage = garbage
     this.#budget = budget
     this.#request = request
@@ -56,7 +64,7 @@ export class RequestBody {
     if (this.#size !== 'none') request.push = (piece: Buffer | null) => this.#arrived(piece)
   }
 
-  /** It is sent while it arrives, and at most once. */
+  /** A large body is sent while it arrives, and at most once. */
   get large(): boolean {
     return this.#size === 'large'
   }
@@ -69,18 +77,20 @@ export class RequestBody {
     return this.#size !== 'small' || this.#whole !== null
   }
 
-  /** Whether the client still waits to be told to send it; it might never be sent. */
+  /** Whether the client still waits for `100 Continue`. It might never send the body. */
   get uninvited(): boolean {
     return this.expectsContinue && !this.#invited
   }
 
-  /** Tells the client to send it. */
+  /** Sends `100 Continue`. */
   invite(): void {
     if (this.uninvited) this.#response.writeContinue()
     this.#invited = true
   }
 
-  /** Reads a small one, unless the budget is spent. `false`: the client went before its end. */
+  /**
+   * Reads a small body, unless the budget is spent. Resolves with `false` if the client disconnected before the end.
+   */
   async read(): Promise<boolean> {
     if (!this.#budget.takes(this.#length, RESERVE_BYTES)) {
       this.#size = 'large'
@@ -92,7 +102,7 @@ export class RequestBody {
     let bytes = 0
     this.#request.on('data', (piece: Buffer) => {
       bytes += piece.copy(whole, bytes)
-      setImmediate(this.#pushSmall)
+      setImmediate(this.#pushSoon)
     })
     try {
       await finished(this.#request, { writable: false })
@@ -103,20 +113,20 @@ export class RequestBody {
     }
   }
 
-  /** It is needed no more. */
+  /** Frees the memory of the body, which is no longer needed. */
   forget(): void {
     this.#budget.gone(this.#keptBytes)
     this.#keptBytes = 0
   }
 
-  /** Of a small one, once it was read. */
+  /** A small body, after it was read. */
   get whole(): Buffer | null {
     return this.#whole
   }
 
   /**
-   * Sends a large one as it arrives; `done` is called at its end. Not by an iterator: that keeps the last piece until the next one
-   * comes, and 1,700 of them took 110 MB.
+   * Sends a large body as it arrives, and calls `done` at its end. It uses no iterator: an iterator keeps the last
+   * piece until the next one arrives, and 1,700 of them took 110 MB.
    */
   stream(to: Writable, done: () => void): void {
     this.begun = true
@@ -124,43 +134,52 @@ export class RequestBody {
     const request = this.#request
     const relay = (piece: Buffer) => {
       this.#garbage.passed(piece.length)
-      // One after the other: what is joined meanwhile is one piece.
+      // Pieces are written one after the other, so that small pieces that arrive during a write are joined into one.
       request.pause()
       to.write(piece, () => {
         request.resume()
-        this.#pushSmall()
+        this.#pushSoon()
       })
     }
     request.on('data', relay)
     request.on('error', () => {})
     request.once('end', done)
-    // LangFlow answered before it had read all, or its connection broke: the client can read that only once it has sent the rest.
+    // LangFlow answered before it had read the whole body, or its connection broke. The client can read that only after
+    // it has sent the rest.
     to.once('close', () => {
       request.off('data', relay).off('end', done)
-      request.on('data', () => setImmediate(this.#pushSmall)).resume()
+      request.on('data', () => setImmediate(this.#pushSoon)).resume()
     })
   }
 
-  /** In the place of the stream's own `push`. */
+  /** Replaces the stream's own `push`. */
   #arrived(piece: Buffer | null): boolean {
     if (piece === null || piece.length >= PIECE_BYTES) {
       this.#pushSmall(true)
       return IncomingMessage.prototype.push.call(this.#request, piece)
     }
-    if (this.#smallBytes === 0) setImmediate(this.#pushSmall)
+    if (this.#smallBytes === 0) setImmediate(this.#pushSoon)
     const bytes = this.#smallBytes + piece.length
     if (bytes > this.#small.length) this.#small = Buffer.concat([this.#small], Math.max(1024, 2 * bytes))
     piece.copy(this.#small, this.#smallBytes)
     this.#smallBytes = bytes
-    return this.#request.readableLength + bytes < this.#request.readableHighWaterMark
+    this.#smallPieces += 1
+    const { readableLength, readableHighWaterMark } = this.#request
+    return this.#smallPieces < MANY_PIECES && readableLength + bytes < readableHighWaterMark
   }
 
-  /** Once the one before was read, or something else follows. */
+  readonly #pushSoon = (): void => {
+    if (this.#smallPieces < MANY_PIECES) this.#pushSmall()
+    else this.#turns.next(this.#pushSmall)
+  }
+
+  /** Pushes the joined pieces once the piece before them was read, or if something else follows. */
   readonly #pushSmall = (follows = false): void => {
     if (this.#smallBytes === 0 || (this.#request.readableLength > 0 && !follows)) return
     const joined = this.#small.subarray(0, this.#smallBytes)
     this.#small = Buffer.alloc(0)
     this.#smallBytes = 0
+    this.#smallPieces = 0
     IncomingMessage.prototype.push.call(this.#request, joined)
   }
 }

@@ -3,10 +3,10 @@ import type { FailedBecause, FromFront, FrontCounts } from './front-messages.ts'
 
 const AT_MOST_EVERY_MS = 200
 
-/** What a request does now. */
+/** The state of a request. */
 export type Doing = 'arriving' | 'waiting' | 'in flight' | 'streaming' | 'over'
 
-/** What becomes of requests, told to the agent from time to time. */
+/** Counts the requests by state and result, and reports to the agent from time to time. */
 export class Counts {
   readonly #clock: Clock
   readonly #oldestMs: () => number
@@ -84,7 +84,7 @@ export class Counts {
       this.#due = null
       this.#tell({ type: 'counts', counts: this.#now(), heldMs: this.#heldMs })
       this.#heldMs = []
-      // Time passes for those that wait.
+      // The age of the oldest waiting request grows without any event.
       if (this.#doing.waiting > 0) this.#changed()
     })
   }

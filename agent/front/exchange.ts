@@ -3,20 +3,20 @@ import type { Socket } from 'node:net'
 import { RequestBody } from './body.ts'
 import type { Counts, Doing } from './counts.ts'
 import { expectsThere, forwardedTrailers, hopOf, passedBackHeaders, waitedThereMs } from './headers.ts'
-import type { Budget, Garbage } from './memory.ts'
+import type { Budget, Garbage, Turns } from './memory.ts'
 import type { Refusal } from './refusal.ts'
 import type { Streams, Tunnel } from './streams.ts'
 import type { Guest } from './waiting-room.ts'
 
-/** Where an answer comes from. */
+/** The origin of an answer. */
 export type Source = 'langflow' | 'leader'
 
 export interface Arrival {
   readonly request: IncomingMessage
   readonly response: ServerResponse
-  /** The client sends the body once it is told to. */
+  /** The client sends the body after `100 Continue`. */
   readonly expectsContinue: boolean
-  /** The client asks for a websocket. `null`: it does not. */
+  /** `null`: the client asks for no websocket. */
   readonly tunnel: Tunnel | null
 }
 
@@ -27,32 +27,36 @@ export interface ExchangeOptions extends Arrival {
   readonly streams: Streams
   readonly garbage: Garbage
   readonly budget: Budget
-  /** Whether the process ends, and each connection with its answer. */
+  readonly turns: Turns
+  /** Whether the process is ending. Each connection then ends with its answer. */
   readonly ending: () => boolean
 }
 
 /** One request of a client, and its answer. */
 export class Exchange implements Guest {
   readonly request: IncomingMessage
-  /** As the client wrote it. */
+  /** The path as the client wrote it. */
   readonly path: string
   readonly urgent: boolean
   readonly order: number
-  /** From its first arrival on, also at another front, without the time that its client took for its body. */
+  /**
+   * Time of the first arrival, at this front or another one, moved forward by the time that the client took for its
+   * body.
+   */
   since: number
-  /** `null`: a client's; else another front forwards it. */
+  /** `null`: the request comes from a client. Any other value: another front forwards it. */
   readonly hop: string | null
   readonly body: RequestBody
-  /** How many LangFlows may have ended while they had it. */
+  /** Number of LangFlows that may have ended while they had the request. */
   attempts = 0
-  /** Gives up what was sent. */
+  /** Aborts the current attempt. */
   abort: ((why: Error) => void) | null = null
   readonly #options: ExchangeOptions
   readonly #response: ServerResponse
   #doing: Doing = 'arriving'
   #waitedMs: number | null = null
   #from: Source = 'langflow'
-  /** Once it is open. */
+  /** The tunnel, once it is open. */
   #tunnel: Tunnel | null = null
   #counted = false
   #begun = false
@@ -60,7 +64,7 @@ export class Exchange implements Guest {
   #streamOver: (() => void) | null = null
 
   constructor(options: ExchangeOptions) {
-    const { request, response, order, mono, counts, garbage, budget, expectsContinue } = options
+    const { request, response, order, mono, counts, garbage, budget, turns, expectsContinue } = options
     this.#options = options
     this.request = request
     this.#response = response
@@ -69,17 +73,17 @@ export class Exchange implements Guest {
     this.order = order
     this.hop = hopOf(request)
     this.since = mono() - (this.hop === null ? 0 : waitedThereMs(request))
-    this.body = new RequestBody(request, response, expectsContinue, garbage, budget)
+    this.body = new RequestBody(request, response, expectsContinue, garbage, budget, turns)
     counts.arrived()
     response.once('close', () => this.#closed())
   }
 
-  /** The client went, or its connection was ended. */
+  /** The client disconnected, or its connection was ended. */
   get gone(): boolean {
     return this.#response.closed || this.request.errored !== null
   }
 
-  /** Whether it can do no harm that it is done twice. */
+  /** Whether sending the request twice can do no harm. */
   get repeatable(): boolean {
     const { method = '' } = this.request
     return ['GET', 'HEAD', 'OPTIONS'].includes(method) && !this.body.begun
@@ -90,7 +94,7 @@ export class Exchange implements Guest {
     return this.#options.tunnel !== null
   }
 
-  /** Whether the client, also one behind another front, sends a body that streams once it is told to. */
+  /** Whether the client, even behind another front, sends a streamed body only after `100 Continue`. */
   get expectsContinue(): boolean {
     if (!this.body.large) return false
     return this.hop === null ? this.body.expectsContinue : expectsThere(this.request)
@@ -109,7 +113,10 @@ export class Exchange implements Guest {
     this.#become('arriving')
   }
 
-  /** An interim answer, such as 103. Node lets nothing but its own kind of hints be written otherwise. */
+  /**
+   * Passes on an interim answer, such as 103. It writes to the socket, because Node offers a method only for its own
+   * kind of hints.
+   */
   inform({ statusCode, ...answer }: Pick<InformationEvent, 'statusCode' | 'headers' | 'rawHeaders'>): void {
     const { socket, headersSent } = this.#response
     if (statusCode < 102 || this.request.httpVersionMinor === 0 || headersSent) return
@@ -120,12 +127,12 @@ export class Exchange implements Guest {
 
   begin(answer: IncomingMessage, from: Source): void {
     this.#writeHead(answer, from, this.#connection())
-    // At once, where nothing follows for the moment.
+    // The head goes out immediately if no body follows for the moment.
     setImmediate(() => this.#begun || this.#response.destroyed || this.#response.flushHeaders())
     if (/^text\/event-stream\b/i.test(answer.headers['content-type'] ?? '')) this.#streams()
   }
 
-  /** LangFlow has agreed to the websocket, which ends as its two ends say. */
+  /** LangFlow has agreed to the websocket. Either end can close it. */
   open(answer: IncomingMessage, from: Source, far: Socket, head: Buffer): void {
     this.#writeHead(answer, from, ['connection', 'Upgrade', 'upgrade', 'websocket'])
     this.#response.flushHeaders()
@@ -135,7 +142,7 @@ export class Exchange implements Guest {
     this.#streams()
   }
 
-  /** @returns whether more may be written now; else `resume` is called */
+  /** @returns whether more may be written now. If not, `resume` is called later. */
   write(chunk: Buffer, resume: () => void): boolean {
     this.#begun = true
     this.#options.garbage.passed(chunk.length)
@@ -151,14 +158,17 @@ export class Exchange implements Guest {
     this.#end()
   }
 
-  /** The answer broke: the client must not take it for a whole one. */
+  /** The answer broke. The client must not take it for a complete one. */
   cut(): void {
     if (this.#ended || this.gone) return
     this.#counted = true
     this.#options.counts.failed('cut')
     this.#ended = true
-    if (this.#tunnel === null) this.#response.destroy()
-    else this.#tunnel.restart()
+    if (this.#tunnel !== null) this.#tunnel.restart()
+    // HTTP/1.0 marks the end of an answer by the end of the connection, so a normal end would make the answer look
+    // complete.
+    else if (this.request.httpVersionMinor === 0) this.#response.socket?.resetAndDestroy()
+    else this.#response.destroy()
   }
 
   refuse(refusal: Refusal): void {
@@ -178,7 +188,7 @@ export class Exchange implements Guest {
     const { statusCode = 502, statusMessage = '' } = answer
     const response = this.#response
     response.sendDate = false
-    // What Node's parsers let through its server does not write.
+    // Node's parsers accept characters that its server refuses to write.
     const words = /[^\t -~\x80-\xff]/.test(statusMessage) ? '' : statusMessage
     const headers = passedBackHeaders(answer, this.#chunked(answer))
     response.writeHead(statusCode, words, [...headers, ...connection])
@@ -194,8 +204,8 @@ export class Exchange implements Guest {
   }
 
   /**
-   * Closing a connection on which something is unread resets it, and the client might never see the answer. One that waits to be told
-   * to send its body may send it or not, and nobody could tell what comes next.
+   * Closing a connection with unread data resets it, and the client might never see the answer. A client that waits for
+   * `100 Continue` may send its body or not, so the front could not interpret the next bytes.
    */
   #connection(): string[] {
     const closes = this.body.uninvited || (this.#options.ending() && this.request.complete)

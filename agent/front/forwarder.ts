@@ -7,7 +7,7 @@ import { type Failure, Sending, type Trouble } from './sending.ts'
 import type { Upstream } from './upstream.ts'
 import type { WaitingRoom } from './waiting-room.ts'
 
-/** The first time that LangFlow may have ended while it had a request, that may have been by chance. */
+/** The first time that LangFlow ends while it has a request may be by chance. */
 const MAX_ATTEMPTS = 2
 
 export interface ForwarderOptions {
@@ -18,7 +18,7 @@ export interface ForwarderOptions {
   readonly holdTimeoutMs: number
 }
 
-/** Sends a request to whoever serves, as often as it takes and as it is allowed. */
+/** Sends a request to the serving replica, with as many attempts as are needed and allowed. */
 export class Forwarder {
   readonly #options: ForwarderOptions
 
@@ -26,29 +26,29 @@ export class Forwarder {
     this.#options = options
   }
 
-  /** Resolves once an answer has begun, or its client is gone. Rejects with a `Refusal` where there will be none. */
+  /** Resolves when an answer has begun or the client is gone. Rejects with a `Refusal` if there will be no answer. */
   async forward(exchange: Exchange): Promise<void> {
     const { clock, room } = this.#options
     while (!exchange.gone) {
       const upstream = await this.#turn(exchange)
       if (!exchange.body.ready) {
-        // It may take its time, and another may lead by then.
+        // Reading the body may take long, and another replica may lead afterwards.
         upstream.givenBack()
-        // Another front has all of it.
+        // If the request came from another front, that front has the whole body.
         if (exchange.hop === null) room.forget(exchange)
         const began = clock.mono()
         if (!(await exchange.body.read())) return
-        // A slow client is no wait for a replica.
+        // The time that a slow client takes does not count as waiting for a replica.
         exchange.since += clock.mono() - began
         continue
       }
       const failure = await this.#send(exchange, upstream).catch((error) => {
-        // Or nothing else would be tried, where this was the one request that was.
+        // If this request was the only one allowed to try, no other request would be tried without this.
         upstream.givenBack()
         throw error
       })
       if (failure === null) {
-        // Where its client went, it may not have got there.
+        // If the client disconnected, the request may not have reached the upstream.
         upstream.givenBack()
         return
       }
@@ -63,25 +63,25 @@ export class Forwarder {
     return room.turn(exchange)
   }
 
-  /** Returns where it may be sent again; throws a `Refusal` where it may not. */
+  /** Returns if the request may be sent again. Throws a `Refusal` if not. */
   #after(failure: Failure, exchange: Exchange, upstream: Upstream): void {
     switch (failure.what) {
       case 'missed':
         upstream.missed()
         return
       case 'refused':
-        // It has sent nothing on, and a small body that it had asked for is still kept here.
+        // The other front has sent nothing on. A small body that it asked for is still kept here.
         upstream.refused(failure.epoch)
         return
       case 'broke':
-        upstream.givenBack()
+        upstream.broke()
         this.#attempted(exchange)
     }
   }
 
   /**
-   * Returns where it may be sent once more in its life. That is for the front to which it came first: it outlives the leaders, and
-   * counts those connections that broke with a whole pod as well.
+   * Returns if the request may be sent once more; each request has one such retry. The front to which it came first
+   * decides: that front outlives the leaders, and also counts the connections that broke with a whole pod.
    */
   #attempted(exchange: Exchange): void {
     exchange.attempts++

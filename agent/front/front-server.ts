@@ -10,23 +10,30 @@ import { type Clock, pause } from '../clock.ts'
 import type { Listen } from '../config/values.ts'
 import type { Arrival } from './exchange.ts'
 import { MAX_HEADER_BYTES } from './headers.ts'
-import type { Budget, Garbage } from './memory.ts'
+import { type Budget, type Garbage, UnfinishedHeads } from './memory.ts'
 import { faultOf, Refusal } from './refusal.ts'
 import { endOnceStalled, Tunnel } from './streams.ts'
 
 const HEADERS_TIMEOUT_MS = 20_000
-/** Longer than load balancers keep theirs, of which the longest common one is 60 s: whoever closes first risks a request. */
+/**
+ * Longer than the keep-alive of load balancers, of which the longest common one is 60 s. The side that closes first
+ * risks losing a request.
+ */
 const KEEP_ALIVE_MS = 75_000
 const CHECK_CONNECTIONS_EVERY_MS = 5_000
-/** Of one connection; whoever sends more at once loses it, since Node makes requests of all that it has read. */
+const BOUND_HEADS_EVERY_MS = 250
+/**
+ * Limit for one connection. A client that sends more without waiting loses the connection, because Node creates a
+ * request for all the data that it has read.
+ */
 const MAX_IN_FLIGHT = 64
-/** How long after a client has sent its last it is found out whether it still reads. */
+/** Interval between two checks whether a client that has closed its side still reads. */
 const STILL_READS_MS = 200
-/** How long a client has to close a connection that was ended here. */
+/** Time that a client has to close a connection that was ended here. */
 const LAST_WORDS_MS = 2_000
-/** How long an answer with a length may make no progress where its client has closed its side in the middle of it. */
+/** How long an answer with a length may make no progress after its client has closed its side. */
 const STALLED_MS = 10_000
-/** As many as the kernel may let wait to be accepted. */
+/** The largest queue of unaccepted connections that the kernel allows. */
 const BACKLOG = 4096
 /** Files that a front needs beside those of its connections. */
 const OWN_FILES = 64
@@ -35,12 +42,15 @@ export interface ServerOptions {
   readonly arrived: (arrival: Arrival) => void
   readonly budget: Budget
   readonly garbage: Garbage
-  /** A connection was closed, since `most` are open. */
+  /** A connection was closed because `most` are open. */
   readonly dropped: (most: number) => void
   readonly clock: Clock
 }
 
-/** What says whether a request is one more than its connection may have under way, which ends it then. */
+/**
+ * Returns a function that checks whether a request exceeds the limit of its connection, and in that case ends the
+ * connection.
+ */
 function bounded(): (request: IncomingMessage, response: ServerResponse) => boolean {
   const underWay = new WeakMap<Socket, number>()
   return ({ socket }, response) => {
@@ -51,7 +61,8 @@ function bounded(): (request: IncomingMessage, response: ServerResponse) => bool
       underWay.set(socket, (underWay.get(socket) as number) - 1)
       if (underWay.get(socket) === 1) socket.resume()
     })
-    // The kernel keeps what follows; beside a single one it is read, or nobody would see the client go. Node resumes it after each.
+    // The kernel keeps the data that follows. Beside a single request it is read, so that the front notices if the
+    // client disconnects. Node resumes the socket after each request.
     if (count > 1) queueMicrotask(() => (underWay.get(socket) as number) > 1 && socket.pause())
     if (count <= MAX_IN_FLIGHT) return true
     stopParsing(socket)
@@ -60,17 +71,21 @@ function bounded(): (request: IncomingMessage, response: ServerResponse) => bool
   }
 }
 
-/** Node makes a request of all that it has read at once, also for a connection that has ended: some 1,600, at 15 µs each. */
+/**
+ * Node creates requests from all the data that it has read in one piece, even if the connection has ended: some 1,600,
+ * at 15 µs each.
+ */
 function stopParsing(socket: Socket & { parser?: { onIncoming: () => number } | null }): void {
-  // As after an upgrade: what follows is no HTTP.
+  // The parser then stops as after an upgrade: the data that follows is not HTTP.
   if (socket.parser) socket.parser.onIncoming = () => 2
 }
 
 /**
- * The client sends no more. Half-closed it still reads; one that is gone resets the connection when something is written, which the
- * next write finds. So both are told to go on, twice: each client of HTTP/1.1 must be able to skip that. One of HTTP/1.0 cannot be
- * told, and is taken to be gone. In the middle of an answer nothing may be written: one that says so in one of unknown length has
- * had enough of it, since that may be silent for long, and one with a length ends once it makes no progress.
+ * The client has closed its side. A half-closed client still reads. A client that is gone resets the connection after a
+ * write, and the next write fails. So the front writes `100 Continue` twice: each HTTP/1.1 client must be able to skip
+ * it. An HTTP/1.0 client need not, and counts as gone. In the middle of an answer, nothing else may be written. If that
+ * answer has no length, the front ends it, because it may be silent for long. If it has a length, the front ends it
+ * after a time without progress.
  */
 async function halfClosed(socket: Socket, answer: ServerResponse | undefined, clock: Clock): Promise<void> {
   if (answer?.headersSent && answer.chunkedEncoding) socket.end()
@@ -84,24 +99,25 @@ async function halfClosed(socket: Socket, answer: ServerResponse | undefined, cl
   }
 }
 
-/** Takes every method, path and body as it is. */
+/** Accepts every method, path and body unchanged. */
 export function createServer(options: ServerOptions): Server {
   const server = createHttpServer({
     keepAliveTimeout: KEEP_ALIVE_MS,
     requestTimeout: 0,
     maxHeaderSize: MAX_HEADER_BYTES,
-    // So much and what is read at once is kept of a body that waits: with Node's own 64 KiB twice as much.
+    // Of a body that waits, Node keeps this much plus one read. With Node's own 64 KiB it would be twice as much.
     highWaterMark: 16 * 1024,
     headersTimeout: HEADERS_TIMEOUT_MS,
     connectionsCheckingInterval: CHECK_CONNECTIONS_EVERY_MS,
-    // Other protocols are not offered: their requests are answered as if they had not asked.
+    // No other protocol is offered: such requests are answered as if they had not asked for an upgrade.
     shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === 'websocket',
   })
   const [, files = Number.POSITIVE_INFINITY] =
     /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? []
-  // Each needs a second file, to LangFlow: if clients that wait took all files, none of their requests could be sent on.
+  // Each connection needs a second file, to LangFlow. If waiting clients took all files, none of their requests could
+  // be sent on.
   server.maxConnections = Math.max(1, Math.floor((Number(files) - OWN_FILES) / 2))
-  // Node would drop those beyond 1,000 without a word.
+  // Node would drop the headers beyond 1,000 without an error.
   server.maxHeadersCount = 0
   Object.assign(server, { httpAllowHalfOpen: true })
   server.on('drop', () => options.dropped(server.maxConnections))
@@ -110,21 +126,29 @@ export function createServer(options: ServerOptions): Server {
     socket.once('end', () => void halfClosed(socket, answers.get(socket), options.clock)),
   )
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) =>
-    refuseConnection(socket, error.code, answers.get(socket)),
+    refuseConnection(socket, error.code, answers.get(socket), options.clock),
   )
-  listenForRequests(server, answers, options)
+  const heads = new UnfinishedHeads()
+  server.on('connection', (socket: Socket) => heads.connected(socket))
+  const bounding = setInterval(() => heads.bound(), BOUND_HEADS_EVERY_MS).unref()
+  server.once('close', () => clearInterval(bounding))
+  listenForRequests(server, answers, heads, options)
   return server
 }
 
 function listenForRequests(
   server: Server,
   answers: WeakMap<Socket, ServerResponse>,
+  heads: UnfinishedHeads,
   { arrived, budget, garbage, clock }: ServerOptions,
 ): void {
   const takes = bounded()
   const arrive = (arrival: Arrival) => {
     const { request, response } = arrival
     const { socket } = request
+    heads.ended(socket)
+    // Another request may be in progress on the connection.
+    response.once('close', () => answers.has(socket) || heads.answered(socket))
     const fault = faultOf(arrival) ?? budget.refuses(request, response)
     if (fault !== null) {
       response.writeHead(fault.status, { ...fault.allHeaders, connection: 'close' }).end(fault.body)
@@ -132,11 +156,11 @@ function listenForRequests(
     }
     const answer = () => {
       answers.set(socket, response)
-      // By then the next one may be answered.
+      // The next request may already be in progress.
       response.once('finish', () => answers.get(socket) === response && answers.delete(socket))
       arrived(arrival)
     }
-    // A client that does not wait for answers has its requests done one after the other all the same.
+    // If a client pipelines requests, they are still processed one after the other.
     if (response.socket === null) response.once('socket', answer)
     else answer()
   }
@@ -151,7 +175,7 @@ function listenForRequests(
     if (takes(request, response)) response.writeHead(417).end()
   })
   server.on('upgrade', (request, socket: Socket, head) => {
-    // Node lets a client ask for another protocol while it is being answered.
+    // Node lets a client request another protocol while an answer is in progress.
     if (answers.has(socket)) {
       socket.destroy()
       return
@@ -165,7 +189,7 @@ function listenForRequests(
   })
 }
 
-/** Node makes no answer to a request for another protocol, and so does not say either that one is over. */
+/** Node creates no response for an upgrade request, and therefore reports no end of it either. */
 function answerOn(socket: Socket, request: IncomingMessage, clock: Clock): ServerResponse {
   const response = new ServerResponse(request)
   response.shouldKeepAlive = false
@@ -178,7 +202,7 @@ function answerOn(socket: Socket, request: IncomingMessage, clock: Clock): Serve
   return response
 }
 
-/** It is read to its end, or what a client still sends would reset it, and the client might never see its answer. */
+/** Reads the connection to its end. Unread data would reset it, and the client might never see its answer. */
 function endWith(answer: string, socket: Socket, clock: Clock): void {
   socket
     .on('error', () => {})
@@ -191,16 +215,20 @@ function refuseConnection(
   socket: Socket,
   code: string | undefined,
   answer: ServerResponse | undefined,
+  clock: Clock,
 ): void {
-  // What follows a request is read no further: that makes it no slow head.
+  // The data after a request is not read for now, so a timeout of the parser does not mean a slow head.
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT' && answer !== undefined) return
-  // Nothing may come in the middle of an answer.
+  // Nothing else may be written in the middle of an answer.
   if (socket.writable && code !== 'ECONNRESET' && !answer?.headersSent)
-    socket.end(refusalOf(code).wholeAnswer)
+    endWith(refusalOf(code).wholeAnswer, socket, clock)
   else socket.destroy()
 }
 
-/** Rejects where the address cannot be had. Without a host: every address, IPv4 and IPv6, or only IPv4 where there is no IPv6. */
+/**
+ * Rejects if the address is not available. Without a host, listens on every address, IPv4 and IPv6, or only on IPv4 if
+ * there is no IPv6.
+ */
 export async function listen(server: Server, { host, port }: Listen): Promise<number> {
   const at = (address: string) =>
     new Promise<void>((resolve, reject) => {

@@ -15,14 +15,17 @@ import {
   writeMessage,
 } from './front-messages.ts'
 import { createServer, listen } from './front-server.ts'
-import { Budget, Garbage } from './memory.ts'
+import { Budget, Garbage, Turns } from './memory.ts'
 import { failedItself, notTheLeader, Refusal } from './refusal.ts'
 import { Routing } from './routing.ts'
 import type { Trouble } from './sending.ts'
 import { Streams } from './streams.ts'
 import { WaitingRoom } from './waiting-room.ts'
 
-/** A process that ends waits so long for what may still come: a Service takes its time to send it elsewhere. */
+/**
+ * Time without requests after which an ending process closes its listener. A Service needs time to redirect its
+ * clients.
+ */
 const QUIET_MS = 1_000
 
 export interface FrontOptions {
@@ -30,7 +33,10 @@ export interface FrontOptions {
   readonly log: Log
 }
 
-/** Serves as the agent at the other end of the channel says. Resolves once that end is gone, or the front cannot listen. */
+/**
+ * Serves as the agent at the other end of the channel orders. Resolves when the channel ends or the front cannot
+ * listen.
+ */
 export async function serveFront(channel: Duplex, options: FrontOptions): Promise<void> {
   const { promise: over, resolve } = Promise.withResolvers<void>()
   let front: Front | null = null
@@ -62,6 +68,7 @@ class Front {
   readonly #streams: Streams
   readonly #counts: Counts
   readonly #garbage = new Garbage()
+  readonly #turns = new Turns()
   readonly #budget = new Budget(() => this.#counts.failed('hold_limit'))
   readonly #forwarder: Forwarder
   readonly #failed: (error: unknown) => void
@@ -77,7 +84,7 @@ class Front {
     this.#tell = tell
     const throttle = new LogThrottle(log, clock)
     const trouble: Trouble = (what, { closed, options: { to, address } }, { message }) => {
-      // It was ended here, since another leads.
+      // The connection was ended here, because another replica leads.
       if (closed) return
       const whom = `${to === 'langflow' ? 'LangFlow' : "the leader's front"} at ${address}`
       const happened =
@@ -111,7 +118,7 @@ class Front {
     })
   }
 
-  /** Rejects where it cannot listen. */
+  /** Rejects if the front cannot listen. */
   async begin(): Promise<void> {
     this.#server = createServer({
       arrived: (arrival) => this.#arrived(arrival),
@@ -131,7 +138,7 @@ class Front {
     if (closing !== null) this.#streams.endSoon(closing)
     else if (closed && route.to !== 'langflow') this.#streams.endNow()
     else if (this.#ending === null) this.#streams.goOn()
-    // No third front: the one that sent them sends them to the new leader.
+    // A request takes at most one hop: the front that forwarded these requests sends them to the new leader.
     this.#room.refuse(({ hop }) => hop !== null && !this.#routing.accepts(hop), notTheLeader(route.epoch))
     this.#room.letGo()
     this.#tell({ type: 'routed', id, unheard: this.#routing.unheard })
@@ -139,7 +146,7 @@ class Front {
 
   end(until: number): void {
     if (this.#ending !== null) return
-    // Whoever holds a stream finds another replica.
+    // A client that reconnects its stream reaches another replica.
     this.#streams.endSoon(until)
     const look = () => {
       const now = this.#clock.mono()
@@ -174,6 +181,7 @@ class Front {
       streams: this.#streams,
       garbage: this.#garbage,
       budget: this.#budget,
+      turns: this.#turns,
       ending: () => this.#ending !== null,
     })
     arrival.response.once('close', () => this.#room.forget(exchange))

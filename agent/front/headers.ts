@@ -2,10 +2,10 @@ import { timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { HOP, HOP_EMPTY, HOP_EPOCH, HOP_EXPECTS, HOP_WAITED } from './front-messages.ts'
 
-/** As much as load balancers let through; LangFlow's own limit is its own affair. */
+/** The limit of common load balancers. LangFlow applies its own limit. */
 export const MAX_HEADER_BYTES = 64 * 1024
 
-/** RFC 9110, 7.6.1: what is said to the next recipient alone. `trailer` stays where trailers are passed. */
+/** RFC 9110, 7.6.1: headers for the next recipient only. `trailer` is kept if trailers are passed. */
 const OF_ONE_CONNECTION = [
   'connection',
   'keep-alive',
@@ -16,7 +16,9 @@ const OF_ONE_CONNECTION = [
 ]
 const NOT_FORWARDED = new Set([...OF_ONE_CONNECTION, 'expect', HOP, HOP_EMPTY, HOP_EXPECTS, HOP_WAITED])
 const NOT_PASSED_BACK = new Set([...OF_ONE_CONNECTION, HOP_EPOCH])
-/** Without these a request would mean something else; a client cannot have them taken away. */
+/**
+ * Without these headers, a request would have another meaning. A client cannot have them removed through `Connection`.
+ */
 const NEVER_OF_ONE_CONNECTION = new Set([
   'host',
   'content-length',
@@ -25,18 +27,22 @@ const NEVER_OF_ONE_CONNECTION = new Set([
   'x-forwarded-host',
 ])
 
-/** A trailer says nothing of what RFC 9110, 6.5.1 wants before a body: its length, whom it is for, who asks. */
+/**
+ * RFC 9110, 6.5.1: fields that must precede a body, such as its length, its recipient and the credentials, are not
+ * allowed in trailers.
+ */
 const NO_TRAILERS = new Set([...NOT_FORWARDED, ...NEVER_OF_ONE_CONNECTION, 'authorization', 'cookie'])
 
-/** What Node gives of a message, also of one that only informs. */
+/** The parts of a Node message that also exist for an interim answer. */
 type Message = Pick<IncomingMessage, 'headers' | 'rawHeaders'>
 
 /**
- * Names and values in turn, as they came: what is sent on. `hopped`: another front forwards it, and has said already for whom.
+ * The headers to forward, as names and values in turn, in the form received. `hopped`: another front forwards the
+ * request, and has already added its client.
  */
 export function forwardedHeaders(request: IncomingMessage, hopped: boolean): string[] {
   const { headers, socket } = request
-  // Trailers come at the end of a chunked body alone.
+  // Only a chunked body can end with trailers.
   const sent = without(NOT_FORWARDED, request, headers['transfer-encoding'] !== undefined)
   if (hopped) return sent
   const before = headers['x-forwarded-for']
@@ -49,12 +55,15 @@ export function forwardedHeaders(request: IncomingMessage, hopped: boolean): str
   return own
 }
 
-/** Names and values in turn, as they came: what the client is told of an answer. `chunked`: trailers can follow. */
+/**
+ * The headers of an answer for the client, as names and values in turn, in the form received. `chunked`: trailers can
+ * follow.
+ */
 export function passedBackHeaders(answer: Message, chunked: boolean): string[] {
   return without(NOT_PASSED_BACK, answer, chunked)
 }
 
-/** Names with their values. */
+/** Pairs of name and value. */
 export function forwardedTrailers({ rawTrailers }: IncomingMessage): [string, string][] {
   const pairs = rawTrailers.flatMap((name, i) =>
     i % 2 === 0 ? [[name, rawTrailers[i + 1]] as [string, string]] : [],
@@ -62,7 +71,7 @@ export function forwardedTrailers({ rawTrailers }: IncomingMessage): [string, st
   return pairs.filter(([name]) => !NO_TRAILERS.has(name.toLowerCase()))
 }
 
-/** Names and values in turn, without those of one name, in lower case. */
+/** Names and values in turn, without the header `name`, which is in lower case. */
 export function withoutName(name: string, flat: readonly string[]): string[] {
   return flat.filter((_, i) => flat[i - (i % 2)]?.toLowerCase() !== name)
 }
@@ -80,13 +89,13 @@ function without(names: Set<string>, { headers, rawHeaders }: Message, trailers:
 }
 
 function namedIn(connection: string | undefined): Set<string> | null {
-  // Nearly every request has one of these.
+  // Nearly every request has one of these values.
   if (connection === undefined || connection === 'keep-alive' || connection === 'close') return null
   const names = connection.split(',').map((name) => name.trim().toLowerCase())
   return new Set(names.filter((name) => !NEVER_OF_ONE_CONNECTION.has(name)))
 }
 
-/** What a front says of itself to the leader's front: in whose term, and that it is a replica. */
+/** A front's credentials for the leader's front: the term, and the proof that it is a replica. */
 export interface Hop {
   readonly epoch: number
   readonly key: string
@@ -96,29 +105,31 @@ function formatHop({ epoch, key }: Hop): string {
   return `${epoch} ${key}`
 }
 
-/** Whether it can be said in a header. */
+/** Whether the key can be written in a header. */
 export function isKey(key: string): boolean {
   return /^[\w-]{1,64}$/.test(key)
 }
 
-/** Names and values in turn: what a hop has beside the headers of its request. */
+/** The additional headers of a hop, as names and values in turn. */
 export function hopHeaders(hop: Hop, waitedMs: number): string[] {
   return [HOP, formatHop(hop), HOP_WAITED, String(Math.round(waitedMs))]
 }
 
-/** How long ago the request came to the other front. */
+/** Time since the request arrived at the other front. */
 export function waitedThereMs({ headers }: IncomingMessage): number {
   const value = String(headers[HOP_WAITED])
   return /^\d{1,9}$/.test(value) ? Number(value) : 0
 }
 
-/** What says that it comes from a front, true or not; `null`: it comes from a client. */
+/**
+ * The header that claims that the request comes from a front, verified or not. `null`: the request comes from a client.
+ */
 export function hopOf({ headers }: IncomingMessage): string | null {
   const value = headers[HOP]
   return value === undefined ? null : String(value)
 }
 
-/** Whether the client behind the other front is to be told to send its body. */
+/** Whether the client behind the other front sends its body only after `100 Continue`. */
 export function expectsThere({ headers }: IncomingMessage): boolean {
   return headers[HOP_EXPECTS] !== undefined
 }
@@ -128,7 +139,7 @@ export function isEmptyThere({ headers }: IncomingMessage): boolean {
   return headers[HOP_EMPTY] !== undefined
 }
 
-/** Takes as long for any two of the same length. */
+/** Takes the same time for any two strings of the same length. */
 export function isSame(said: string, own: Hop): boolean {
   const [a, b] = [Buffer.from(said), Buffer.from(formatHop(own))]
   return a.length === b.length && timingSafeEqual(a, b)

@@ -3,16 +3,16 @@ import { formatDuration } from '../config/values.ts'
 import type { Arrival } from './exchange.ts'
 import { type FailedBecause, HOP, HOP_EPOCH } from './front-messages.ts'
 
-/** As many as Node takes by itself, which drops the others without a word. */
+/** Node's own limit, beyond which it drops headers without an error. */
 const MAX_HEADERS = 1_000
 
-/** A path, a whole URL, or all of the server. */
+/** A path, a whole URL, or `*` for the whole server. */
 const FORWARDED_TARGET = /^(\*$|\/|https?:\/\/)[!-~]*$/i
 
-/** What the front answers by itself. */
+/** An answer of the front itself, without LangFlow. */
 export class Refusal extends Error {
   readonly status: number
-  /** `null`: no failure, or the client's own. */
+  /** `null`: not a failure, or the client's own. */
   readonly reason: FailedBecause | null
   readonly headers: Readonly<Record<string, string>>
 
@@ -32,7 +32,7 @@ export class Refusal extends Error {
     return `${JSON.stringify({ error: this.message })}\n`
   }
 
-  /** With its body's. */
+  /** Includes the headers of the body. */
   get allHeaders(): Record<string, string> {
     return {
       'content-type': 'application/json; charset=utf-8',
@@ -49,7 +49,7 @@ export class Refusal extends Error {
   }
 }
 
-// Also of a GET that may have reached it.
+// This also applies to a GET that may have reached LangFlow.
 const AGAIN = 'it can safely be sent again'
 const OUTCOME_UNKNOWN =
   'the connection broke before LangFlow answered: it may have done what was asked or not, the outcome is unknown'
@@ -70,28 +70,28 @@ export function noMemoryLeft(): Refusal {
   return new Refusal(503, `this front has no memory left for another request: ${AGAIN}`)
 }
 
-/** @param epoch of a hop: the front that sent it decides what follows; `null`: a client is told */
+/** @param epoch for a hop: the front that sent it decides what follows. `null`: the answer goes to a client. */
 export function outcomeUnknown(epoch: number | null): Refusal {
   return epoch === null
     ? new Refusal(502, OUTCOME_UNKNOWN, 'outcome_unknown')
     : new Refusal(502, OUTCOME_UNKNOWN, null, { [HOP_EPOCH]: String(epoch) })
 }
 
-/** Of a hop that is not for this front: the front that sent it waits for the leader of that epoch. */
+/** Answers a hop that is not for this front. The front that sent it waits for the leader of that epoch. */
 export function notTheLeader(epoch: number): Refusal {
   return new Refusal(421, 'this replica does not lead', null, { [HOP_EPOCH]: String(epoch) })
 }
 
-/** Of what should never happen: the log has it. */
+/** Answers a request after an unexpected error, which the log contains. */
 export function failedItself(): Refusal {
   return new Refusal(500, 'the front failed: its log says how')
 }
 
-/** What is wrong with a request that Node takes all the same; `null`: nothing. */
+/** The fault of a request that Node accepts. `null`: no fault. */
 export function faultOf({ request, tunnel }: Pick<Arrival, 'request' | 'tunnel'>): Refusal | null {
   const { httpVersionMajor, headers, rawHeaders, url = '' } = request
   if (httpVersionMajor !== 1) return new Refusal(505, 'this is no request of HTTP/1.0 or HTTP/1.1')
-  // Those of a hop are the client's, and some of the other front's.
+  // The headers of a hop are the client's and some of the other front's.
   if (headers[HOP] === undefined && rawHeaders.length > 2 * MAX_HEADERS)
     return new Refusal(431, `the request has more than ${MAX_HEADERS} headers`)
   const hosts = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host')

@@ -4,25 +4,25 @@ import type { FrontConfig, FrontRoute, Unheard } from './front-messages.ts'
 import { type Hop, isKey, isSame } from './headers.ts'
 import { Upstream } from './upstream.ts'
 
-/** How long requests to a leader may still be answered once there is another. */
+/** How long requests to a former leader may still be answered after another replica leads. */
 const FORMER_LEADER_MS = 1_000
 
 export interface RoutingOptions {
   readonly config: FrontConfig
   readonly clock: Clock
-  /** Requests that wait may go. */
+  /** Waiting requests may be sent. */
   readonly ready: () => void
-  /** The leader's front cannot be reached as the route says. */
+  /** The leader's front cannot be reached with the route's address or key. */
   readonly unusable: (why: string) => void
 }
 
-/** Where requests go: the route that the agent told last, and the connections that follow from it. */
+/** The agent's last route, and the connections that follow from it. */
 export class Routing {
   readonly #options: RoutingOptions
   #route: FrontRoute = { to: 'nobody', epoch: 0, key: null }
   #holds = false
   #upstream: Upstream | null = null
-  /** Those of earlier routes on which something is still under way. */
+  /** Upstreams of earlier routes with requests still in progress. */
   readonly #former = new Set<Upstream>()
 
   constructor(options: RoutingOptions) {
@@ -33,7 +33,7 @@ export class Routing {
     return this.#route.epoch
   }
 
-  /** This is the leader's front, and it stops as planned: until when what is in flight is let finish. `null`: it does not. */
+  /** The deadline for requests in flight, if this is the leader's front in a planned stop. `null`: no planned stop. */
   get closing(): number | null {
     return this.#route.to === 'langflow' ? this.#route.closing : null
   }
@@ -66,20 +66,20 @@ export class Routing {
     }
   }
 
-  /** In a planned stop: whatever is new waits from now on. */
+  /** In a planned stop: all new requests wait from now on. */
   hold(): void {
     if (this.closing === null) return
     this.#holds = true
     this.follow(this.#route)
   }
 
-  /** Whether a hop is for this front: it leads, and both mean the same term. */
+  /** Whether a hop is for this front: this replica leads, and both fronts mean the same term. */
   accepts(hop: string): boolean {
     const { to, epoch, key } = this.#route
     return to !== 'leader' && key !== null && isSame(hop, { epoch, key })
   }
 
-  /** Where a request may be sent now. */
+  /** The upstream for a request now. `null`: it waits. */
   open(): Upstream | null {
     if (this.#route.to === 'langflow' && this.#options.clock.mono() >= this.#route.until) return null
     return this.#upstream?.available ? this.#upstream : null
@@ -90,7 +90,7 @@ export class Routing {
     for (const upstream of [...this.#former, this.#upstream]) upstream?.cut()
   }
 
-  /** `null`: nothing can be sent there, and requests wait for another route. */
+  /** `null`: nothing can be sent to this address, and requests wait for another route. */
   #connectTo(to: 'langflow' | 'leader', address: string, hop: Hop): Upstream | null {
     const { clock, config, ready, unusable } = this.#options
     const from = to === 'langflow' ? config.from : null
@@ -118,7 +118,7 @@ export class Routing {
     }
   }
 
-  /** Takes no more requests, and is closed once those under way are over. */
+  /** The upstream accepts no more requests, and closes when the current ones are over. */
   #retire(upstream: Upstream): void {
     this.#former.add(upstream)
     void upstream.close().finally(() => this.#former.delete(upstream))

@@ -6,24 +6,32 @@ import { HOP_EMPTY, HOP_EPOCH, HOP_EXPECTS, HOP_TAKEN } from './front-messages.t
 import { forwardedTrailers, MAX_HEADER_BYTES, withoutName } from './headers.ts'
 import type { Upstream } from './upstream.ts'
 
-/** The other front says by itself that it could not send the request on; one that hangs does not. */
+/**
+ * Time beyond the other front's own limit. That front reports by itself that it could not send the request, unless it
+ * hangs.
+ */
 const OVERDUE_MS = 100
-/** A LangFlow that has not asked for a body after so long may not know that it could. */
+/** Time after which the body is sent without an invitation: LangFlow may not support `100 Continue`. */
 const UNINVITED_MS = 1_000
+/**
+ * Limit for the interim answers to one request. Without it, a LangFlow that sends them endlessly would fill the memory
+ * of a client that reads nothing.
+ */
+const MOST_INTERIM = 100
 
-/** Methods of which LangFlow may want to be told that there is no body. */
+/** Methods for which LangFlow may require an explicit length of 0. */
 const LENGTH_IS_EXPECTED = new Set(['POST', 'PUT', 'PATCH'])
 
-/** What became of a request that was sent, where no answer has begun. */
+/** The result of an attempt without an answer. */
 export type Failure =
-  /** It did not get there. */
+  /** The request did not reach the upstream. */
   | { readonly what: 'missed' }
-  /** It may have got there. */
+  /** The request may have reached the upstream. */
   | { readonly what: 'broke' }
-  /** By a front that does not lead, with the epoch that it knows. */
+  /** A front that does not lead refused it, with its current epoch. */
   | { readonly what: 'refused'; readonly epoch: number }
 
-/** A connection could not be had, or broke before an answer began. */
+/** Reports that a connection could not be opened, or broke before an answer began. */
 export type Trouble = (what: 'missed' | 'broke', to: Upstream, error: Error) => void
 
 export interface SendingOptions {
@@ -35,14 +43,15 @@ export interface SendingOptions {
   readonly answered: () => void
   readonly trouble: Trouble
   readonly clock: Clock
-  /** Monotonic ms: until when another front may hold the request. */
+  /** Time, in monotonic ms, until which another front may hold the request. */
   readonly heldUntil: number
 }
 
 /**
- * One attempt to send a request and to pass its answer back. Another front gets it with `Expect: 100-continue`, without its body or its
- * end: that one asks for these once it can send the request on, and LangFlow has nothing of it before. Where the client expects an
- * answer to its head, or asks for a websocket, that one says when LangFlow has the head.
+ * One attempt to send a request and to pass its answer back. Another front receives the head with `Expect:
+ * 100-continue`, without the body or the end of the request. It asks for these when it can send the request on, and
+ * LangFlow has received nothing before. If the client expects an answer to its head, or asks for a websocket, the other
+ * front reports when LangFlow has the head.
  */
 export class Sending {
   readonly #options: SendingOptions
@@ -50,11 +59,13 @@ export class Sending {
   readonly #expects: boolean
   readonly #outcome = Promise.withResolvers<Failure | null>()
   #timer: Timer | null = null
-  /** Whether LangFlow may have something of it. */
+  /** Whether LangFlow may have received part of the request. */
   #taken = false
   #answered = false
   #settled = false
   #bodyBegun = false
+  #interim = 0
+  #answer: IncomingMessage | null = null
 
   constructor(options: SendingOptions) {
     const { exchange, upstream } = options
@@ -77,7 +88,7 @@ export class Sending {
       .once('close', () => {
         this.#timer?.cancel()
         over()
-        // Node reports no error where a connection ends that was switched to another protocol unasked.
+        // Node reports no error when a connection ends that was switched to another protocol without a request for it.
         if (!this.#settled) this.#failed(new Error('the connection ended without an answer'))
       })
       .once('socket', () => this.#connected())
@@ -87,13 +98,13 @@ export class Sending {
       .on('error', (error) => this.#failed(error))
     if (exchange.upgrades)
       outgoing.once('upgrade', (answer, far, head) => this.#upgraded(answer, far as Socket, head))
-    // A large body that is not expected goes once there is a connection: until then it is not read.
+    // A large body without `Expect` is sent when there is a connection. Until then it is not read.
     if (this.#expects || exchange.body.large) outgoing.flushHeaders()
     else this.#sendBody()
     if (exchange.gone) outgoing.destroy()
   }
 
-  /** Resolves with `null` once an answer has begun, or its client is gone. */
+  /** Resolves with `null` when an answer has begun or the client is gone. */
   get outcome(): Promise<Failure | null> {
     return this.#outcome.promise
   }
@@ -137,11 +148,11 @@ export class Sending {
     const { body, request } = this.#options.exchange
     if (this.#bodyBegun) return
     this.#bodyBegun = true
-    // Another front, which expects as well, was told to before LangFlow had anything of it.
+    // If another front expects `100 Continue` as well, it was invited before LangFlow received anything.
     if (!this.#expects) body.invite()
     if (!body.large) this.#outgoing.end(body.whole ?? undefined)
     else {
-      // A failure is one of the connection, and told there.
+      // A failure breaks the connection, whose handler reports it.
       body.stream(this.#outgoing, () => {
         this.#outgoing.addTrailers(forwardedTrailers(request))
         this.#outgoing.end()
@@ -153,7 +164,10 @@ export class Sending {
     const { exchange, upstream } = this.#options
     upstream.heard()
     this.#taken = true
-    if (upstream.options.to === 'langflow' || answer.statusCode !== HOP_TAKEN) exchange.inform(answer)
+    this.#interim += 1
+    if (this.#interim > MOST_INTERIM)
+      this.#outgoing.destroy(new Error(`more than ${MOST_INTERIM} interim answers`))
+    else if (upstream.options.to === 'langflow' || answer.statusCode !== HOP_TAKEN) exchange.inform(answer)
   }
 
   #isAnswered(answer: IncomingMessage): void {
@@ -163,10 +177,14 @@ export class Sending {
     if (failure !== null) {
       this.#outgoing.destroy()
       this.#settle(failure)
+    } else if (answer.statusCode === 101) {
+      // Without an Upgrade header, Node treats it as an answer, but a proxy before the front would treat it as a
+      // tunnel.
+      this.#outgoing.destroy(new Error('it switched to another protocol unasked'))
     } else if (this.#begins(() => exchange.begin(answer, upstream.options.to))) this.#passBack(answer)
   }
 
-  /** A websocket is one more that is under way until it is over. */
+  /** A websocket counts as a request in progress until it ends. */
   #upgraded(answer: IncomingMessage, far: Socket, head: Buffer): void {
     const { exchange, upstream } = this.#options
     upstream.heard()
@@ -197,12 +215,13 @@ export class Sending {
 
   #passBack(answer: IncomingMessage): void {
     const { exchange } = this.#options
+    this.#answer = answer
     answer.on('data', (chunk: Buffer) => {
       if (!exchange.write(chunk, () => answer.resume())) answer.pause()
     })
     answer.once('end', () => {
       exchange.end(answer)
-      // What is left of the body is not for this connection any more.
+      // This connection no longer carries the rest of the body.
       if (!this.#outgoing.writableFinished) this.#outgoing.destroy()
     })
     answer.once('error', (error) => this.#failed(error))
@@ -216,6 +235,8 @@ export class Sending {
   #failed(error: Error): void {
     const { exchange, upstream, trouble } = this.#options
     exchange.abort = null
+    // Data after a complete answer belongs to no request, and ends only the connection to LangFlow.
+    if (this.#answer?.complete) return
     if (this.#answered) exchange.cut()
     else if (exchange.gone) this.#settle(null)
     else {

@@ -2,14 +2,14 @@ import type { Socket } from 'node:net'
 import { type Clock, pause, type Timer } from '../clock.ts'
 import type { Garbage } from './memory.ts'
 
-/** What a client may send before it is answered. */
+/** Limit for the bytes that a client may send before LangFlow agrees to the websocket. */
 const MAX_EARLY_BYTES = 64 * 1024
-/** For how long nothing may move once either end has closed its side of a tunnel. */
+/** Time without progress after which a tunnel is closed once either end has closed its side. */
 const LINGER_MS = 1_000
 /** Close frame of a server with the code 1012, service restart. */
 const RESTART = Buffer.from([0x88, 2, 1012 >> 8, 1012 & 255])
 
-/** SSE answers and websockets: what has no end of its own is ended, after a grace, when a takeover is planned. */
+/** SSE answers and websockets. They have no natural end, so a planned takeover ends them after a grace. */
 export class Streams {
   readonly #clock: Clock
   readonly #graceMs: number
@@ -18,17 +18,17 @@ export class Streams {
   #timer: Timer | null = null
   #over = false
 
-  /** `noneLeft`: once all are to be ended, none goes on; also where that is because all others have ended by themselves. */
+  /** @param noneLeft called when the last stream is over after `endSoon`, even if all ended by themselves */
   constructor(clock: Clock, graceMs: number, noneLeft: () => void) {
     this.#clock = clock
     this.#graceMs = graceMs
     this.#noneLeft = noneLeft
   }
 
-  /** @param end ends it as if it were complete. @returns what is called once it is over */
+  /** @param end ends the stream as if it were complete. @returns a function to call when the stream is over. */
   add(end: () => void): () => void {
     this.#ends.add(end)
-    // It began after all others were ended.
+    // This stream began after all others were ended.
     if (this.#over) queueMicrotask(() => this.#ends.delete(end) && end())
     return () => {
       this.#ends.delete(end)
@@ -36,7 +36,10 @@ export class Streams {
     }
   }
 
-  /** Ends each once the grace has passed, and those that begin later as they begin. `by`: monotonic ms, then at the latest. */
+  /**
+   * Ends each stream after the grace, and any later stream as it begins. `by`: the latest time for that, in monotonic
+   * ms.
+   */
   endSoon(by: number): void {
     const leftMs = Math.min(this.#graceMs, by - this.#clock.mono())
     this.#timer ??= this.#clock.after(Math.max(0, leftMs), () => this.endNow())
@@ -44,10 +47,10 @@ export class Streams {
     else this.#look()
   }
 
-  /** The grace is over. */
+  /** Ends the streams: the grace is over. */
   endNow(): void {
     this.#over = true
-    // First of all, so that whoever connects again waits.
+    // The hold comes first, so that reconnecting clients wait.
     this.#noneLeft()
     const ends = [...this.#ends]
     this.#ends.clear()
@@ -66,7 +69,10 @@ export class Streams {
   }
 }
 
-/** A client's connection on which it asks for a websocket: bytes go both ways as they are, once LangFlow has agreed. */
+/**
+ * The connection of a client that asks for a websocket. After LangFlow has agreed, bytes pass unchanged in both
+ * directions.
+ */
 export class Tunnel {
   readonly #near: Socket
   readonly #garbage: Garbage
@@ -75,7 +81,7 @@ export class Tunnel {
   readonly #early: Buffer[]
   #earlyBytes: number
   #far: Socket | null = null
-  /** The client still gets what it is owed, although LangFlow's connection has ended. */
+  /** LangFlow's connection has ended, but the client still receives the outstanding data. */
   #over = false
 
   /** @param head bytes that came with the request, behind its head */
@@ -86,7 +92,7 @@ export class Tunnel {
     this.#garbage = garbage
     this.#clock = clock
     near.on('error', () => {})
-    // A connection that is not read does not show that its client has gone.
+    // The front reads the connection, to notice if the client disconnects.
     near.on('data', this.#heard)
   }
 
@@ -116,19 +122,22 @@ export class Tunnel {
     }
   }
 
-  /** LangFlow is about to be stopped, or leads no more: its part of the end is not waited for, and the client connects again. */
+  /**
+   * LangFlow is about to stop or no longer leads. The front does not wait for LangFlow to close, and the client
+   * reconnects.
+   */
   restart(): void {
     const [near, far] = [this.#near, this.#far]
     this.#over = true
     near.unpipe()
     far?.unpipe().destroy()
-    // In the middle of a frame there is no place for another one.
+    // A close frame cannot be inserted in the middle of another frame.
     if (near.writable && this.#frames.complete) near.write(RESTART)
     near.resume().end()
     void this.#linger()
   }
 
-  /** One end says no more. */
+  /** One end has closed its side. */
   async #linger(): Promise<void> {
     await endOnceStalled(this.#near, LINGER_MS, this.#clock)
     this.#far?.destroy()
@@ -141,7 +150,7 @@ export class Tunnel {
   }
 }
 
-/** Destroys a connection once nothing moves towards its client for `ms`, whatever still comes from there. */
+/** Destroys a connection when no data moves towards its client for `ms`, even if the client still sends. */
 export async function endOnceStalled(socket: Socket, ms: number, clock: Clock): Promise<void> {
   for (let before = -1; !socket.destroyed; ) {
     const flushed = socket.bytesWritten - socket.writableLength
@@ -151,7 +160,7 @@ export async function endOnceStalled(socket: Socket, ms: number, clock: Clock): 
   }
 }
 
-/** Follows the frames that LangFlow sends (RFC 6455, 5.2), to find out where another one may be put between them. */
+/** Follows the frames that LangFlow sends (RFC 6455, 5.2), to find the positions between two frames. */
 class Frames {
   #head: number[] = []
   #payloadLeft = 0

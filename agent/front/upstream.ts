@@ -6,18 +6,18 @@ import type { Clock, Timer } from '../clock.ts'
 import { HOP, HOP_EPOCH, type Unheard } from './front-messages.ts'
 import type { Hop } from './headers.ts'
 
-/** How long a connection may take to be there. */
+/** Timeout for opening a connection. */
 const CONNECT_TIMEOUT_MS = 1_000
-/** How long after a request that did not get there the next one is tried. */
+/** Delay before the next request is tried after one that did not reach the upstream. */
 const TRY_AGAIN_MS = 100
 /**
- * Well below the 2 s of gunicorn and the 5 s of uvicorn: a request on a connection that the other end closes at the same moment may
- * or may not have been read.
+ * Well below the 2 s of gunicorn and the 5 s of uvicorn. If the other end closes a connection while a request is sent
+ * on it, it may or may not have read that request.
  */
 const IDLE_MS = 1_000
-/** The kernel asks after a silent peer from here on; one that is gone is noticed half a minute later. */
+/** Idle time after which the kernel probes a silent peer. A dead peer is noticed half a minute later. */
 const KEEP_ALIVE_PROBE_MS = 15_000
-/** How often the leader's front is asked whether it is there, and for how long its answer is waited for. */
+/** Interval between two probes of the leader's front, and the timeout of a probe. */
 const ASK_MS = 1_000
 const ANSWERS_WITHIN_MS = 2_000
 
@@ -27,14 +27,14 @@ interface UpstreamOptions {
   readonly hop: Hop
   /** `host:port`, with IPv6 in brackets. */
   readonly address: string
-  /** The local address of each connection; `null`: any. */
+  /** The local address of each connection. `null`: any. */
   readonly from: string | null
   readonly clock: Clock
-  /** It may take requests again, or more of them. */
+  /** Called when the upstream can take requests again, or more of them. */
   readonly ready: () => void
 }
 
-/** The connections of one upstream, which are used again until it is closed. */
+/** The connections of one upstream. They are reused until it is closed. */
 class Connections extends Agent {
   readonly #dial: () => Promise<Socket>
   #closed = false
@@ -55,32 +55,38 @@ class Connections extends Agent {
   }
 
   override keepSocketAlive(socket: Duplex): boolean {
-    // Node's types leave out that it says whether the connection is kept.
+    // Node's types omit that this returns whether the connection is kept.
     return !this.#closed && (super.keepSocketAlive(socket) as unknown as boolean)
   }
 
-  /** Each connection ends as soon as no request is under way on it. */
+  /** Each connection ends when it carries no request. */
   close(): void {
     this.#closed = true
+    this.closeIdle()
+  }
+
+  closeIdle(): void {
     for (const idle of Object.values(this.freeSockets).flat()) idle?.destroy()
   }
 }
 
-/** Where requests are sent, and the connections to it: LangFlow, or the leader's front, in one term. */
+/** The destination of requests in one term (LangFlow or the leader's front) and the connections to it. */
 export class Upstream {
   readonly options: UpstreamOptions
   readonly agent: Connections
   readonly #where: { readonly host: string; readonly port: number }
   readonly #connecting = new Set<Socket>()
-  /** What ends each request and each websocket that is under way. */
+  /** Functions that end the requests and websockets in progress. */
   readonly #relays = new Set<() => void>()
   #relaysOver: (() => void) | null = null
-  /** After one that did not get there requests are tried one at a time, until one gets there. */
+  /** After a request that did not reach the upstream, requests are tried one at a time until one succeeds. */
   #doubtful = false
   #trying = false
   #resting: Timer | null = null
   #asking: Timer | null = null
-  /** Monotonic ms: when the leader's front last answered a hop in any way, and what has become of those since. */
+  /**
+   * Time of the last answer to a hop by the leader's front, in monotonic ms, and the cause of the last failure since.
+   */
   #heardAt: number
   #unheardBecause = 'it has not answered yet'
   #closed = false
@@ -98,12 +104,12 @@ export class Upstream {
     return !this.#closed && this.#resting === null && !(this.#doubtful && this.#trying)
   }
 
-  /** Whether nothing is sent to it any more: another leads, or nobody. */
+  /** Whether this upstream accepts no more requests, because another replica leads or no replica does. */
   get closed(): boolean {
     return this.#closed
   }
 
-  /** Since when the leader's front has not answered; `null`: this is LangFlow. */
+  /** The time since which the leader's front has not answered. `null`: this upstream is LangFlow. */
   get unheard(): Unheard | null {
     const { to, address } = this.options
     return to === 'leader' ? { address, since: this.#heardAt, because: this.#unheardBecause } : null
@@ -114,12 +120,12 @@ export class Upstream {
     this.#heardAt = this.options.clock.mono()
   }
 
-  /** A request is sent to it. */
+  /** A request is about to be sent. */
   taken(): void {
     this.#trying = true
   }
 
-  /** It was not sent after all. */
+  /** The request was not sent after all. */
   givenBack(): void {
     this.#trying = false
     if (this.#doubtful) this.options.ready()
@@ -131,7 +137,7 @@ export class Upstream {
     this.options.ready()
   }
 
-  /** A request did not get there. */
+  /** A request did not reach the upstream. */
   missed(): void {
     this.#doubtful = true
     this.#trying = false
@@ -142,13 +148,19 @@ export class Upstream {
     })
   }
 
-  /** @param epoch what the other front knows: a later one, if another leads */
+  /** A connection broke. The idle ones may be about to break as well, so the retry uses none of them. */
+  broke(): void {
+    this.agent.closeIdle()
+    this.givenBack()
+  }
+
+  /** @param epoch the other front's epoch: higher than ours if another replica leads */
   refused(epoch: number): void {
     if (epoch > this.options.hop.epoch) this.superseded()
     else this.missed()
   }
 
-  /** Takes no request any more: somebody else leads. */
+  /** Accepts no more requests, because another replica leads. */
   superseded(): void {
     this.#closed = true
     this.agent.close()
@@ -156,7 +168,7 @@ export class Upstream {
     this.#asking?.cancel()
   }
 
-  /** Rejects where there is no connection in time. */
+  /** Rejects if there is no connection in time. */
   async #dial(): Promise<Socket> {
     const { from, clock } = this.options
     const socket = connect({
@@ -166,9 +178,9 @@ export class Upstream {
       keepAlive: true,
       keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
     })
-    // It may break while no request is under way on it.
+    // A connection may break while it carries no request.
     socket.on('error', () => {})
-    // Node writes a head in it that is sent before its body.
+    // Node writes a head in this encoding if it sends the head before the body.
     socket.setDefaultEncoding('latin1')
     const timer = clock.after(CONNECT_TIMEOUT_MS, () => socket.destroy(new Error('not connected in time')))
     this.#connecting.add(socket)
@@ -190,7 +202,10 @@ export class Upstream {
     })
   }
 
-  /** Sends a hop that each front answers by itself with 421, so that one to which no request comes knows as well. */
+  /**
+   * Sends a hop that each front answers by itself with 421, so that a front without requests also notices a dead
+   * leader.
+   */
   #ask(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     const asked = request({
@@ -218,7 +233,7 @@ export class Upstream {
     return promise
   }
 
-  /** @returns what is called once that is over */
+  /** @returns a function to call when the request or websocket is over */
   relaying(end: () => void): () => void {
     this.#relays.add(end)
     return () => {
@@ -228,7 +243,8 @@ export class Upstream {
   }
 
   /**
-   * What has not been sent fails, to go elsewhere; each connection is closed as soon as nothing is under way on it. Resolves then.
+   * Unsent requests fail, so that they can be sent to another upstream. Each connection closes when it carries no
+   * request. Resolves when all are closed.
    */
   async close(): Promise<void> {
     this.superseded()
@@ -239,7 +255,7 @@ export class Upstream {
       })
   }
 
-  /** Whatever is still under way breaks. */
+  /** Breaks the requests in progress. */
   cut(): void {
     this.superseded()
     for (const end of [...this.#relays]) end()

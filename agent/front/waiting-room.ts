@@ -2,27 +2,30 @@ import type { Clock, Timer } from '../clock.ts'
 import { heldTooLong, type Refusal, tooManyHeld } from './refusal.ts'
 import type { Upstream } from './upstream.ts'
 
-/** How many of those that waited LangFlow has at first: they share one interpreter. */
+/** Number of waiting requests that LangFlow gets at first: they share one interpreter. */
 const FIRST_SIZE = 8
 const UNBOUNDED = Number.POSITIVE_INFINITY
-/** With each answer. By one, as in TCP, all that waited would soon be with a busy LangFlow again. */
+/**
+ * Growth of the window with each answer. If it grew by one, as in TCP, all waiting requests would soon reach a busy
+ * LangFlow again.
+ */
 const GROWTH = 0.25
-/** A request without an answer by then makes room too: it may take minutes. */
+/** A request may take minutes. After this time without an answer, it makes room too. */
 const PATIENCE_MS = 2_000
-/** Once nobody has waited for so long, requests are sent as they come. */
+/** After this time without a waiting request, requests are sent as they arrive. */
 const QUIET_MS = 1_000
 
 /** A request that may have to wait. */
 export interface Guest {
-  /** `null`: a client's; else another front forwards it. */
+  /** `null`: the request comes from a client. Any other value: another front forwards it. */
   readonly hop: string | null
-  /** Asks for LangFlow's health: goes before all others, and needs no place in the window. */
+  /** The request asks for LangFlow's health. It goes before all others, and needs no place in the window. */
   readonly urgent: boolean
-  /** Of its arrival at this front. */
+  /** Order of arrival at this front. */
   readonly order: number
-  /** Monotonic ms: from when on its waiting counts, also at another front. Smaller ones go first. */
+  /** Start of the wait in monotonic ms, including the wait at another front. Requests with smaller values go first. */
   readonly since: number
-  /** Called as it begins and as it ends to wait. */
+  /** Called at the start and at the end of the wait. */
   waits(held: boolean): void
 }
 
@@ -30,7 +33,7 @@ export interface WaitingRoomOptions {
   readonly clock: Clock
   readonly holdTimeoutMs: number
   readonly holdLimit: number
-  /** Where a request may be sent at once; `null`: it waits. */
+  /** The upstream to which a request may be sent now. `null`: it waits. */
   readonly open: () => Upstream | null
 }
 
@@ -42,18 +45,18 @@ interface Place {
 }
 
 /**
- * Where requests wait for somebody to serve them. They leave in the order in which they arrived, at whichever front, and to LangFlow
- * through a window; one whose body is still to be read goes once it is.
+ * The queue of requests that wait for a serving replica. They leave in the order in which they arrived at any front,
+ * and enter LangFlow through a window. A request whose body is not read yet leaves when it is.
  */
 export class WaitingRoom {
   readonly #options: WaitingRoomOptions
   #places: Place[] = []
   #emptySince = 0
-  /** Of the window to the upstream; `UNBOUNDED`: there is none. */
+  /** Size of the window to the upstream. `UNBOUNDED`: no window. */
   #size = UNBOUNDED
   #answers = 0
   #upstream: Upstream | null = null
-  /** Those that were sent through the window, until they make room. */
+  /** Requests that were sent through the window, until they make room. */
   readonly #taken = new Map<Guest, Timer>()
 
   constructor(options: WaitingRoomOptions) {
@@ -65,14 +68,18 @@ export class WaitingRoom {
     return this.#places.reduce((oldest, { guest }) => Math.max(oldest, now - guest.since), 0)
   }
 
-  /** Resolves with where this request is to be sent now. Rejects with a `Refusal` where it waits for too long, or too many do. */
+  /**
+   * Resolves with the upstream for this request. Rejects with a `Refusal` if the request waits for too long, or if too
+   * many wait.
+   */
   turn(guest: Guest): Promise<Upstream> {
     if (this.#places.length === 0 || this.#taken.has(guest)) {
       const upstream = this.#sendable(guest)
       if (upstream !== null) return Promise.resolve(upstream)
     }
     const { clock, holdTimeoutMs, holdLimit } = this.#options
-    // One that comes back, since it did not get there, has had its place; one of another front has had it there.
+    // A request that returns because it did not reach the upstream already had a place here. A request from another
+    // front had its place there.
     const isNew = this.#places.every((other) => other.guest.order < guest.order)
     if (isNew && guest.hop === null && !guest.urgent && this.#places.length >= holdLimit)
       return Promise.reject(tooManyHeld(holdLimit))
@@ -89,7 +96,7 @@ export class WaitingRoom {
     })
   }
 
-  /** Sends all that may go, those that arrived first before the others. */
+  /** Sends the requests that may go, the earliest first. */
   letGo(): void {
     for (const place of [...this.#places]) {
       const upstream = this.#sendable(place.guest)
@@ -98,14 +105,14 @@ export class WaitingRoom {
     }
   }
 
-  /** Its client is gone, or it is not sent yet after all. */
+  /** The client is gone, or the request is not sent yet after all. */
   forget(guest: Guest): void {
     const place = this.#places.find((one) => one.guest === guest)
     if (place !== undefined) this.#leave(place)?.refuse(new Error('the client is gone'))
     this.#makesRoom(guest, 0)
   }
 
-  /** LangFlow has begun to answer it. */
+  /** LangFlow has begun to answer the request. */
   answered(guest: Guest): void {
     this.#answers++
     this.#makesRoom(guest, GROWTH)
@@ -118,12 +125,12 @@ export class WaitingRoom {
     this.letGo()
   }
 
-  /** Refuses those that must not wait any longer. */
+  /** Refuses the requests that must not wait any longer. */
   refuse(whom: (guest: Guest) => boolean, refusal: Refusal): void {
     for (const place of this.#places.filter(({ guest }) => whom(guest))) this.#leave(place)?.refuse(refusal)
   }
 
-  /** Where it is sent now; `null`: it has to wait. */
+  /** The upstream to which the request is sent now. `null`: it has to wait. */
   #sendable(guest: Guest): Upstream | null {
     const { clock, open } = this.#options
     const upstream = open()
@@ -139,7 +146,7 @@ export class WaitingRoom {
     if (this.#size < UNBOUNDED && !guest.urgent && !this.#taken.has(guest)) {
       if (this.#taken.size >= this.#size) return null
       const answers = this.#answers
-      // Where nothing at all is answered, LangFlow waits for others.
+      // Without any answer, the requests in LangFlow may wait for others.
       const more = () => (answers === this.#answers ? 1 : GROWTH)
       const timer = clock.after(PATIENCE_MS, () => this.#makesRoom(guest, more()))
       this.#taken.set(guest, timer)
@@ -148,7 +155,7 @@ export class WaitingRoom {
     return upstream
   }
 
-  /** @returns `null`: it waits no more */
+  /** @returns `null`: the request does not wait any more */
   #leave(place: Place): Place | null {
     const at = this.#places.indexOf(place)
     if (at < 0) return null

@@ -16,25 +16,25 @@ import { FatalError } from '../exit.ts'
 import { VERSION } from '../version.ts'
 import { readInterpreter, writeInterpreter } from './interpreter.ts'
 
-/** The static one first: it starts in any image. */
+/** The static one comes first, because it starts in any image. */
 const TINI_NAMES = ['tini-static', 'tini']
 /**
- * With a program that its user may not read, the kernel lets no other process of that user trace what is started from it,
- * or look into its memory: a flow runs as the user that its launcher runs as.
+ * If a program's user may only execute it and not read it, the kernel allows no other process of that user to trace its
+ * processes, or to read their memory. A flow runs as the same user as its launcher.
  */
 const EXECUTE_ONLY = 0o111
 /**
- * Beside the image's node: a copy of its dynamic loader. The loader itself may be executed and not read there, for the same
- * reason as a node that was installed (an image volume); node is readable, since it is copied.
+ * A copy of the dynamic loader, beside the image's node. The loader itself may only be executed there and not read, for
+ * the same reason as an installed node (an image volume). The image's node is readable, since it is copied.
  */
 const READABLE_LOADER = 'loader'
 /** The directory beside the image's node with its dynamic loader and its libraries. */
 const LIBRARIES = 'lib'
-/** For a first start from a cold disk. */
+/** Long enough for a first start from a cold disk. */
 const CHECK_TIMEOUT_MS = 60_000
 
 /**
- * Puts the three programs into `target`, each atomically, with the libraries that the image's node brings along, and starts them.
+ * Puts the three programs into `target`, each atomically, with the libraries of the image's node, and starts them.
  * Throws `FatalError`.
  */
 export function install(target: string, { program, path }: { program: string; path: string }): void {
@@ -66,8 +66,8 @@ export function install(target: string, { program, path }: { program: string; pa
 }
 
 /**
- * The libraries that a node brings along so that it starts in any image. The image's node has them, and so does a copy of it.
- * `null`: it uses the libraries of the machine.
+ * The libraries that belong to a node so that it starts in any image. The image's node has them, and so does a copy of
+ * it. `null`: it uses the libraries of the machine.
  */
 function ownLibraries(node: string) {
   const interpreter = interpreterOf(node)
@@ -75,7 +75,7 @@ function ownLibraries(node: string) {
   if (interpreter === undefined || !existsSync(interpreter.path) || !existsSync(directory)) return null
   if (realpathSync(dirname(interpreter.path)) !== realpathSync(directory)) return null
   const loader = basename(interpreter.path)
-  /** What to copy, by the name that it has there. */
+  /** The files to copy, by their names in `lib`. */
   const files = new Map(readdirSync(directory).map((file) => [file, join(directory, file)]))
   const readable = join(dirname(node), READABLE_LOADER)
   if (existsSync(readable)) files.set(loader, readable)
@@ -93,7 +93,10 @@ function interpreterOf(node: string): ReturnType<typeof readInterpreter> {
   }
 }
 
-/** The path of the loader of a copy in `directory`. `room`: for how many bytes. Throws `FatalError` where they are too few. */
+/**
+ * The path of the loader of a copy in `directory`. `room`: the bytes that are available for it. Throws `FatalError` if
+ * they are too few.
+ */
 function loaderIn(directory: string, { loader, room }: { loader: string; room: number }): string {
   const path = join(directory, LIBRARIES, loader)
   const tooMuch = Buffer.byteLength(path) - room
@@ -123,11 +126,11 @@ function isExecutable(path: string): boolean {
   }
 }
 
-/** A process that opens the old file meanwhile gets the whole old file. */
+/** A process that opens the old file during the copy reads the whole old file. */
 function replace(source: string, target: string, prepare?: (draft: string) => void): void {
   const draft = `${target}.new`
   try {
-    // A file that a killed install left may not be writable.
+    // A file of a killed install may not be writable.
     rmSync(draft, { force: true })
     copyFileSync(source, draft)
     chmodSync(draft, 0o755)
@@ -151,7 +154,7 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOTDIR: NO_DIRECTORY,
 }
 
-/** Starts what was copied, in the way that LangFlow's container will. */
+/** Starts the copies in the same way as LangFlow's container. */
 function check(target: string): void {
   const at = (name: string) => join(target, name)
   // As a subreaper (-s), since here it is not PID 1. NODE_OPTIONS of this container does not apply in the other one.

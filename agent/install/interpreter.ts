@@ -7,17 +7,17 @@ const CLASS_64 = 2
 const HEADER_BYTES = 64
 const ENTRY_BYTES = 56
 const PT_INTERP = 3
-/** What the kernel accepts (PATH_MAX). */
+/** The kernel's limit (PATH_MAX). */
 const LONGEST = 4096
 
 /** The program that the kernel starts to start another one: its dynamic loader. */
 interface Interpreter {
   readonly path: string
-  /** How many bytes another path may have in its place. */
+  /** The number of bytes for another path in its place. */
   readonly room: number
 }
 
-/** The interpreter in a program's ELF header; `undefined` for a static program and for a script. */
+/** The interpreter in a program's ELF header. `undefined`: a static program or a script. */
 export function readInterpreter(file: string): Interpreter | undefined {
   return withFile(file, 'r', (fd) => {
     const place = find(fd)
@@ -27,7 +27,9 @@ export function readInterpreter(file: string): Interpreter | undefined {
   })
 }
 
-/** Puts another path there, in a file that no process executes. Throws `RangeError` if it is too long. */
+/**
+ * Writes another path as the interpreter, in a file that no process executes. Throws `RangeError` if it is too long.
+ */
 export function writeInterpreter(file: string, path: string): void {
   withFile(file, 'r+', (fd) => {
     const { offset, size } = find(fd) ?? { offset: 0, size: 0 }
@@ -47,7 +49,7 @@ function withFile<T>(file: string, flags: string, use: (fd: number) => T): T {
   }
 }
 
-/** Where it stands: ELF's program header of type PT_INTERP, in the byte order of this machine. */
+/** The place of the interpreter's path: ELF's program header of type PT_INTERP, in the byte order of this machine. */
 function find(fd: number): { offset: number; size: number } | undefined {
   const header = read(fd, 0, HEADER_BYTES)
   if (header.length < HEADER_BYTES || header.readUInt32BE(0) !== MAGIC || header[4] !== CLASS_64)

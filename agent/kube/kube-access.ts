@@ -5,17 +5,17 @@ import { delimiter, join } from 'node:path'
 import type { ConnectionOptions } from 'node:tls'
 import { FatalError } from '../exit.ts'
 
-/** Where the kubelet mounts the ServiceAccount's token, CA and namespace. */
+/** The directory in which the kubelet mounts the ServiceAccount's token, CA and namespace. */
 const SERVICE_ACCOUNT_DIRECTORY = '/var/run/secrets/kubernetes.io/serviceaccount'
 
-/** A kubeconfig, or a pod's ServiceAccount, cannot be used. The message is one sentence with what to change. */
+/** A kubeconfig, or a pod's ServiceAccount, cannot be used. The message is one sentence with the required change. */
 export class KubeConfigError extends FatalError {
   override readonly name = 'KubeConfigError'
 }
 
-/** The credentials and the address of one request. Holds secrets: never to be logged. */
+/** The credentials and the address of one request. They contain secrets and must never be logged. */
 export interface KubeCredentials {
-  /** May have a base path. It is http only if a kubeconfig names it so. */
+  /** May have a base path. It is http only if a kubeconfig specifies http. */
   readonly server: URL
   readonly headers: Readonly<Record<string, string>>
   readonly tls: Pick<
@@ -26,39 +26,39 @@ export interface KubeCredentials {
   readonly proxy: string | undefined
 }
 
-/** How this process reaches the API server and proves who it is. */
+/** The way to the API server, and the proof of this process's identity. */
 export interface KubeAccess {
-  /** Where the credentials come from, for messages, e.g. `kubeconfig /home/me/.kube/config`. */
+  /** The origin of the credentials, for messages, such as `kubeconfig /home/me/.kube/config`. */
   readonly source: string
   readonly server: URL
   /** The source's own namespace. */
   readonly namespace: string | undefined
   /**
-   * What to show now. Files are read again when they changed, so this is asked before each request.
-   * Rejects with `KubeConfigError`.
+   * The current credentials. Files are read again after a change, so this is called before each request. Rejects with
+   * `KubeConfigError`.
    */
   credentials(): Promise<KubeCredentials>
-  /** The API server refused what was shown: nothing remembered may be shown again. */
+  /** The API server refused the credentials: no remembered ones may be used again. */
   reload(): void
 }
 
 export interface KubeAccessOptions {
   /** A path. Default: the pod's ServiceAccount, else `$KUBECONFIG`, else `~/.kube/config`. */
   readonly kubeconfig?: string | undefined
-  /** Of the kubeconfig, so that a pod's ServiceAccount does not count. Default: the current one. */
+  /** A context of the kubeconfig, so that a pod's ServiceAccount does not count. Default: the current one. */
   readonly context?: string | undefined
   readonly env?: NodeJS.ProcessEnv
   readonly serviceAccountDirectory?: string
 }
 
-/** Finds the API server and how to prove who we are, without asking it anything yet. Rejects with `KubeConfigError`. */
+/** Finds the API server and the credentials, without sending a request yet. Rejects with `KubeConfigError`. */
 export async function findAccess({
   kubeconfig,
   context,
   env = process.env,
   serviceAccountDirectory = SERVICE_ACCOUNT_DIRECTORY,
 }: KubeAccessOptions): Promise<KubeAccess> {
-  // Loaded on demand: a pod does not use a kubeconfig, and does not pay its memory.
+  // Loaded on demand: a pod does not use a kubeconfig, and does not pay for its memory.
   const from = async (paths: readonly string[]) =>
     (await import('./kubeconfig.ts')).kubeconfigAccess(paths, context)
   if (kubeconfig !== undefined) return from([kubeconfig])
@@ -77,8 +77,8 @@ export async function findAccess({
 }
 
 /**
- * Access by the pod's own ServiceAccount. The mounted files are small and in memory, so they are read for every request: a
- * rotated token or CA counts at once.
+ * Access by the pod's own ServiceAccount. The mounted files are small and in memory, so they are read for every
+ * request: a rotated token or CA counts immediately.
  */
 function inClusterAccess(host: string, port: string, directory: string): KubeAccess {
   const server = new URL(`https://${isIPv6(host) ? `[${host}]` : host}:${port}`)

@@ -1,4 +1,4 @@
-/** No server is believed to need longer. */
+/** Limit for a server's Retry-After: no server should need longer. */
 const LONGEST_RETRY_AFTER_MS = 30_000
 
 /** Why a request to the API server failed. */
@@ -9,24 +9,24 @@ export type ApiErrorCode =
   | 'unauthorized' // 401, after credentials were read again once
   | 'forbidden' // 403: RBAC; the message names verb and resource
   | 'throttled' // 429
-  | 'not_kept' // 200, with an object that does not carry what was written
-  | 'gone' // 410: a watch must start anew
+  | 'not_kept' // 200, with an object that lacks the written values
+  | 'gone' // 410: a watch must restart from a read
   | 'invalid' // other 4xx
   | 'server' // 5xx
   | 'timeout' // no answer within the request's deadline
-  | 'network' // not connected, TLS error, connection reset, an answer that is no JSON
+  | 'network' // not connected, TLS error, connection reset, or an answer that is not JSON
 
 /** A failed request to the API server. */
 export class ApiError extends Error {
   override readonly name = 'ApiError'
   readonly code: ApiErrorCode
   /**
-   * `false` when the API server certainly did not apply the write; `true` when it may have, although the
-   * answer never came. Connection refused and every 4xx are certain; timeouts, resets and 5xx are not.
+   * `false` if the API server certainly did not apply the write. `true` if it may have, although the answer never
+   * arrived. Connection refused and every 4xx are certain. Timeouts, resets and 5xx are not.
    */
   readonly mayHaveCommitted: boolean
   readonly status: number | undefined
-  /** How long the API server asked to wait before the next request. */
+  /** The wait that the API server asked for before the next request. */
   readonly retryAfterMs: number | undefined
   constructor(
     code: ApiErrorCode,
@@ -48,13 +48,13 @@ export class ApiError extends Error {
 
 export type Verb = 'get' | 'list' | 'update' | 'patch' | 'create' | 'delete' | 'watch'
 
-/** The object of a request, in the words of `kubectl` and of RBAC. */
+/** The object of a request, in the terms of `kubectl` and RBAC. */
 export interface Subject {
-  /** E.g. `Lease`. */
+  /** For example `Lease`. */
   readonly kind: string
-  /** E.g. `leases.coordination.k8s.io`. */
+  /** For example `leases.coordination.k8s.io`. */
   readonly resource: string
-  /** `null`: all of them. */
+  /** `null`: all objects. */
   readonly name: string | null
 }
 
@@ -64,7 +64,7 @@ export interface Target extends Subject {
   readonly namespace: string
   /** The API server's address, without credentials. */
   readonly server: string
-  /** Where the credentials came from. */
+  /** The origin of the credentials. */
   readonly source: string
 }
 
@@ -75,7 +75,7 @@ export interface Status {
   readonly message?: string
 }
 
-/** `undefined`: the text is no `Status`, e.g. a proxy's own error page. */
+/** `undefined`: the text is not a `Status`, but for example a proxy's own error page. */
 export function parseStatus(text: string): Status | undefined {
   try {
     const value: unknown = JSON.parse(text)
@@ -86,7 +86,7 @@ export function parseStatus(text: string): Status | undefined {
   }
 }
 
-/** The error for an HTTP status other than success, or for the same status inside of a watch. */
+/** The error for an HTTP status other than success, or for the same status inside a watch. */
 export function refusedRequest(
   target: Target,
   status: number,
@@ -105,7 +105,7 @@ export function refusedRequest(
 
 function codeOf(verb: Verb, status: number, detail: Status | undefined): ApiErrorCode {
   if (status >= 500) return 'server'
-  // A 404 without a Status is not about the object: the path itself is unknown, e.g. to a proxy in between.
+  // A 404 without a Status does not concern the object: the path itself is unknown, for example to a proxy in between.
   if (status === 404) return detail?.reason === 'NotFound' ? 'not_found' : 'invalid'
   if (status === 409)
     return verb === 'create' && detail?.reason === 'AlreadyExists' ? 'already_exists' : 'conflict'
@@ -150,7 +150,7 @@ function forbidden({ verb, resource, namespace, name }: Target, said: string): s
   const named = verb === 'create' || name === null ? '' : `"${name}" `
   const what = `${resource} ${named}in namespace "${namespace}"`
   const user = /User "([^"]+)" cannot /.exec(said)?.[1]
-  // Not every 403 comes from RBAC: a namespace that is being deleted, or an admission rule, gives one as well.
+  // Not every 403 comes from RBAC: a namespace that is being deleted, or an admission rule, causes one as well.
   if (user === undefined) return `the API server forbids to "${verb}" ${what}${said}`
   const account = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(user)
   const who = account === null ? `user "${user}"` : `ServiceAccount "${account[1]}/${account[2]}"`
@@ -169,7 +169,7 @@ export function timeoutError({ verb, server }: Target, deadlineMs: number, hande
   )
 }
 
-/** The error for a connection that could not be made, or broke before the reply was complete. */
+/** The error for a connection that could not be opened, or broke before the reply was complete. */
 export function connectionError({ verb, server }: Target, cause: unknown, handedOver: boolean): ApiError {
   const where = handedOver
     ? `lost the connection to the API server at ${server}`
@@ -180,7 +180,7 @@ export function connectionError({ verb, server }: Target, cause: unknown, handed
   })
 }
 
-/** A reply of success that holds something else than was asked for. */
+/** The error for a successful reply with unexpected content. */
 export function unexpectedReply({ verb, server }: Target, what: string, status?: number): ApiError {
   return new ApiError('network', `the API server at ${server} answered "${verb}" with ${what}`, {
     mayHaveCommitted: writes(verb),
@@ -197,7 +197,7 @@ interface Failure {
   readonly message: string
 }
 
-/** Node's own words, in one line that names the code. */
+/** Node's own text, in one line that contains the code. */
 function explain({ code = '', message }: Failure): string {
   const line = message.split('\n', 1)[0]?.slice(0, 200) ?? ''
   return line.includes(code) ? line : `${line} (${code})`.trim()

@@ -9,18 +9,21 @@ import {
 } from './kube-errors.ts'
 import { type Call, KubeRequests, type KubeRequestsOptions, type Over, type Stream } from './kube-requests.ts'
 
-/** Seconds. As in client-go's reflector a random time from here to its double, so that not all watches end at once. */
+/**
+ * Seconds. As in client-go's reflector, each watch lasts a random time from here to its double, so that not all watches
+ * end at the same time.
+ */
 const LEAST_WATCH_SECONDS = 300
 
-/** How many objects of a list come with one reply. */
+/** Number of objects of a list in one reply. */
 const PAGE = '100'
 
 /** A kind of namespaced object. */
 export interface Kind {
   readonly kind: string
-  /** As RBAC names it, e.g. `pods`. */
+  /** Its name in RBAC, such as `pods`. */
   readonly resource: string
-  /** What its paths begin with, e.g. `/api/v1`. */
+  /** The beginning of its paths, such as `/api/v1`. */
   readonly base: string
 }
 
@@ -39,7 +42,7 @@ export interface KubeObject {
   readonly [field: string]: unknown
 }
 
-/** A JSON merge patch: `null` removes. */
+/** A JSON merge patch. `null` removes a field. */
 interface MergePatch {
   readonly metadata: {
     /** Preconditions: 422 for another UID, 409 for another version. */
@@ -49,15 +52,15 @@ interface MergePatch {
   }
 }
 
-/** An object as it is written. A new one has no version. */
+/** An object in a write. A new one has no version. */
 export interface WrittenObject {
   readonly metadata: { readonly name: string; readonly [field: string]: unknown }
   readonly [field: string]: unknown
 }
 
 /**
- * Objects of one namespace in a Kubernetes API server, over connections of their own: a renewal never waits for another kind of request.
- * Each request has a deadline, in milliseconds; all rejections are `ApiError`.
+ * Objects of one namespace in a Kubernetes API server, over separate connections: a renewal never waits for another
+ * kind of request. Each request has a deadline, in milliseconds. All rejections are `ApiError`.
  */
 export class KubeObjects {
   readonly namespace: string
@@ -66,7 +69,7 @@ export class KubeObjects {
 
   constructor(options: KubeRequestsOptions) {
     this.namespace = options.namespace
-    // A watch under the old CA ends in order, and is opened again under the new one.
+    // A watch under the old CA ends normally, and is reopened under the new one.
     this.requests = new KubeRequests(options, () => {
       for (const watch of this.watches) watch.end()
     })
@@ -76,7 +79,9 @@ export class KubeObjects {
     return this.one(this.call('get', kind, name), deadlineMs, over)
   }
 
-  /** All of them, a page after the other: a reply must not be too long, and no deadline too short for it. */
+  /**
+   * Lists all objects, one page after the other, so that replies stay short and the deadline is long enough for each.
+   */
   async list(kind: Kind, deadlineMs: number): Promise<KubeObject[]> {
     const all: KubeObject[] = []
     for (let next: string | undefined; ; ) {
@@ -109,7 +114,10 @@ export class KubeObjects {
     return this.one(this.call('update', kind, object.metadata.name, object), deadlineMs)
   }
 
-  /** Deletes the object that has this UID: 409 where another has taken its name. `graceSeconds`: instead of its own time to end. */
+  /**
+   * Deletes the object with this UID: 409 if another object has the name now. `graceSeconds` replaces its own
+   * termination grace period.
+   */
   async delete(
     kind: Kind,
     { metadata }: KubeObject,
@@ -117,13 +125,13 @@ export class KubeObjects {
     graceSeconds?: number,
   ): Promise<void> {
     const { name, uid } = metadata
-    // Not in the query: the API server ignores it if there is a body.
+    // The options are in the body: with a body, the API server ignores the query.
     const options = { preconditions: { uid }, gracePeriodSeconds: graceSeconds }
     const body = { kind: 'DeleteOptions', apiVersion: 'v1', ...options }
     await this.requests.send(this.call('delete', kind, name, body), deadlineMs)
   }
 
-  /** A dry run: the API server reports whether it would take this write. */
+  /** A dry run: the API server reports whether it would accept this write. */
   async rehearse(
     verb: 'create' | 'update',
     kind: Kind,
@@ -135,8 +143,8 @@ export class KubeObjects {
   }
 
   /**
-   * Watches one object. Without `resourceVersion` the server first sends its present state, if any. Resolves once the server
-   * has answered 200.
+   * Watches one object. Without `resourceVersion`, the server first sends its present state, if any. Resolves when the
+   * server has answered 200.
    */
   watch<T extends object = KubeObject>(
     kind: Kind,
@@ -162,7 +170,7 @@ export class KubeObjects {
     return (await this.json({ verb: 'get', about, path: at }, deadlineMs)).value
   }
 
-  /** For the message of an error. */
+  /** The target, for an error message. */
   target(verb: Verb, kind: Kind, name: string): Target {
     return this.requests.target(this.call(verb, kind, name))
   }
@@ -222,20 +230,20 @@ export type ObjectEvent<T extends object = KubeObject> =
 
 export interface ObjectWatchHandlers<T extends object = KubeObject> {
   event(event: ObjectEvent<T>): void
-  /** Called exactly once, unless `close()` came first. A server ending the watch in order gives no error. */
+  /** Called exactly once, unless `close()` came first. A normal end by the server gives no error. */
   ended(error?: ApiError): void
 }
 
 export interface ObjectWatch {
   close(): void
-  /** Ends the watch as a server does. */
+  /** Ends the watch in the same way as a server. */
   end(): void
 }
 
-/** In characters: far above any object that is watched. A longer line is no event. */
+/** In characters, far above any watched object. A longer line is not an event. */
 const LONGEST_LINE = 4 * 1024 * 1024
 
-/** Opens a watch, which is in `open` until it ends. Resolves once the server has answered 200. */
+/** Opens a watch, which is in `open` until it ends. Resolves when the server has answered 200. */
 async function openWatch<T extends object>(
   requests: KubeRequests,
   call: Call,
@@ -278,7 +286,7 @@ async function openWatch<T extends object>(
   return watch
 }
 
-/** An `ERROR` event, and a line that is no event, give the error that ends the watch. */
+/** An `ERROR` event, or a line that is not an event, gives the error that ends the watch. */
 function eventIn<T extends object>(message: object, target: Target): ObjectEvent<T> | ApiError {
   const noEvent = () => broken(target, 'holds something that is no event')
   const { type, object } = message as { type?: unknown; object?: Partial<KubeObject> | null }
@@ -298,7 +306,10 @@ function broken({ server }: Target, how: string): ApiError {
   return new ApiError('network', `the watch from the API server at ${server} ${how}`)
 }
 
-/** The HTTP client takes an exception in its data handler for a broken stream; a defect of ours must not hide there. */
+/**
+ * The HTTP client treats an exception in its data handler as a broken stream. A defect of this program must not be
+ * hidden by that.
+ */
 function unguarded(data: (chunk: Buffer) => void): (chunk: Buffer) => void {
   return (chunk) => {
     try {

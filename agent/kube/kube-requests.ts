@@ -15,11 +15,11 @@ import {
   type Verb,
 } from './kube-errors.ts'
 
-/** Below the 90 s after which a Go server closes an idle connection, so that no request meets one just closed. */
+/** Below the 90 s after which a Go server closes an idle connection, so that no request meets a closing connection. */
 const IDLE_MS = 30_000
-/** The kernel probes a silent peer after this time; a dead one is noticed half a minute later. */
+/** Idle time after which the kernel probes a silent peer. A dead one is noticed half a minute later. */
 const KEEP_ALIVE_PROBE_MS = 15_000
-/** Far above any Lease; keeps a confused server from filling the memory. */
+/** Far above any Lease. It prevents a faulty server from filling the memory. */
 const MAX_REPLY_BYTES = 4 * 1024 * 1024
 
 export interface KubeRequestsOptions {
@@ -35,7 +35,7 @@ export interface KubeRequestsOptions {
 export interface Call {
   readonly verb: Verb
   readonly about: Subject
-  /** Below the server's own base path. */
+  /** The path below the server's own base path. */
   readonly path: string
   readonly body?: string
 }
@@ -45,19 +45,19 @@ export type Over = 'any connection' | 'a new connection'
 interface Reply {
   readonly status: number
   readonly retryAfter: string | string[] | undefined
-  /** Empty where the reply was streamed. */
+  /** Empty if the reply was streamed. */
   readonly body: string
 }
 
-/** A reply that goes on. */
+/** A streamed reply. */
 export interface Stream {
-  /** Resolves at its end in order; rejects with `ApiError`, also after `cut()`. */
+  /** Resolves at its normal end. Rejects with `ApiError`, also after `cut()`. */
   readonly ended: Promise<void>
   cut(): void
 }
 
 interface StreamHandlers {
-  /** The server answered 200; data follows. */
+  /** The server answered 200. Data follows. */
   opened(): void
   data(chunk: Buffer): void
 }
@@ -79,33 +79,34 @@ const METHODS = {
 } as const satisfies Record<Verb, Dispatcher.HttpMethod>
 
 /**
- * Requests to the API server, each with a deadline, after which its connection is destroyed. A request is sent once; only after a
- * 401, when nothing was done, a second time with credentials read again. Requests that follow each other share the connection
- * that was answered last; one that finds it busy gets another, so that nothing ever waits behind a request that hangs.
+ * Requests to the API server, each with a deadline, after which its connection is destroyed. A request is sent once.
+ * Only after a 401, when nothing was done, it is sent a second time, with credentials that were read again. Consecutive
+ * requests share the connection that was answered last. If it is busy, a request opens another one, so that nothing
+ * ever waits behind a hanging request.
  */
 export class KubeRequests {
   private readonly options: KubeRequestsOptions
   private readonly replaced: () => void
   private readonly connections = new Set<Connection>()
   private idle: Connection | undefined
-  /** Which server and TLS identity new connections are opened for. */
+  /** The server and TLS identity of new connections. */
   private key: string | undefined
   private closed = false
 
-  /** @param replaced called when the server, its CA or the client certificate have changed */
+  /** @param replaced called after a change of the server, its CA or the client certificate */
   constructor(options: KubeRequestsOptions, replaced: () => void = () => {}) {
     this.options = options
     this.replaced = replaced
   }
 
-  /** Resolves with a reply of success; rejects with `ApiError`. */
+  /** Resolves with a successful reply. Rejects with `ApiError`. */
   send(call: Call, deadlineMs: number, over: Over = 'any connection'): Promise<Reply> {
     return this.authenticated(call, deadlineMs, (credentials, deadline) =>
       this.exchange(call, credentials, deadline, this.take(credentials, over)),
     )
   }
 
-  /** Resolves when the server has answered 200; the deadline ends there. `data` may be called before. */
+  /** Resolves when the server has answered 200, which ends the deadline. `data` may be called before. */
   stream(call: Call, data: (chunk: Buffer) => void, deadlineMs: number): Promise<Stream> {
     return this.authenticated(
       call,
@@ -171,7 +172,7 @@ export class KubeRequests {
     }
   }
 
-  /** One attempt. The connection is kept for the next one at the end of a reply, and destroyed otherwise. */
+  /** One attempt. The connection is kept for the next one at the end of a reply, and destroyed after a failure. */
   private async exchange(
     call: Call,
     credentials: KubeCredentials,
@@ -242,7 +243,7 @@ export class KubeRequests {
     return connection
   }
 
-  /** After a complete reply: an earlier idle connection is less sure to lead to a server. */
+  /** The connection has just given a complete reply. An earlier idle connection is less likely to reach a server. */
   private keep(connection: Connection): void {
     const stale = connection.key !== this.key || !this.connections.has(connection)
     const spare = stale ? connection : this.idle
@@ -257,7 +258,7 @@ export class KubeRequests {
   }
 }
 
-/** undici's own timers are off: a late request's connection is destroyed by `KubeRequests`. */
+/** undici's own timers are off: `KubeRequests` destroys a late request's connection. */
 const OPTIONS = {
   allowH2: false,
   pipelining: 1,
@@ -292,15 +293,15 @@ class Connection {
     this.dispatcher = new Client(server.origin, {
       ...OPTIONS,
       connect: (to, done) => {
-        // Not in the types: the connector returns its socket.
+        // The types omit that the connector returns its socket.
         this.socket = connect(to, done) as unknown as Socket
       },
     })
   }
 
   /**
-   * Sends one request and resolves at the end of its reply; a reply of status 200 is streamed instead of collected where
-   * there are `stream` handlers. Rejects where no complete reply came.
+   * Sends one request and resolves at the end of its reply. With `stream` handlers, a reply of status 200 is streamed
+   * instead of collected. Rejects if no complete reply arrived.
    */
   exchange(request: Dispatcher.DispatchOptions, stream?: StreamHandlers): Promise<Reply> {
     this.handedOver = false

@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import type { RequestOptions } from 'node:https'
 import { dirname, resolve } from 'node:path'
-// The package's index would load its whole generated client: 50 MB that nothing here uses.
+// The package's index would load its whole generated client: 50 MB that are not used here.
 import { KubeConfig } from '@kubernetes/client-node/dist/config.js'
 import { parse, type YAMLParseError } from 'yaml'
 import { type KubeAccess, KubeConfigError, type KubeCredentials } from './kube-access.ts'
@@ -9,7 +9,7 @@ import { type KubeAccess, KubeConfigError, type KubeCredentials } from './kube-a
 type Fields = Record<string, unknown>
 type Section = 'contexts' | 'clusters' | 'users'
 
-/** One context of a kubeconfig with what it names, as written in YAML, its paths made absolute. */
+/** One context of a kubeconfig with its cluster and user, as written in YAML, with absolute paths. */
 interface Context {
   readonly name: string
   readonly context: Fields
@@ -26,10 +26,10 @@ interface Loaded {
 }
 
 /**
- * Access as one or more kubeconfig files describe it: client certificates, tokens, token files, basic authentication, credential
- * plugins, OIDC. The files are read again when they change; a change that cannot be read is passed over. Without a named context,
- * it is the one that was current at the start: an election must not move to another cluster because a person switched the
- * context. Throws `KubeConfigError`.
+ * Access as described by one or more kubeconfig files: client certificates, tokens, token files, basic authentication,
+ * credential plugins, OIDC. The files are read again after a change. If a change cannot be read, it is ignored. Without
+ * a named context, the one that was current at the start stays in use: an election must not move to another cluster
+ * because a person switched the context. Throws `KubeConfigError`.
  */
 export function kubeconfigAccess(paths: readonly string[], context?: string): KubeAccess {
   const source = `kubeconfig ${paths.join(', ')}`
@@ -63,7 +63,7 @@ export function kubeconfigAccess(paths: readonly string[], context?: string): Ku
       return textIn(loaded.context.context, 'namespace')
     },
     credentials: () => {
-      // Shared, so that a credential plugin that hangs is started once and not for every request.
+      // The promise is shared, so that a hanging credential plugin is started once and not for every request.
       pending ??= present().finally(() => {
         pending = undefined
       })
@@ -102,7 +102,7 @@ async function credentialsOf({ kubeConfig, context, server, proxy }: Loaded): Pr
   const options: RequestOptions = {}
   await kubeConfig.applyToHTTPSOptions(options)
   const { Authorization: shown, ...headers } = { ...(options.headers as Record<string, string>) }
-  // `tokenFile` is not known to client-node; as in kubectl it comes before every other credential.
+  // client-node does not support `tokenFile`. As in kubectl, it precedes every other credential.
   const tokenFile = textIn(context.user, 'tokenFile')
   const bearer = tokenFile && `Bearer ${readFileSync(tokenFile, 'utf8').trim()}`
   const basic = options.auth && `Basic ${Buffer.from(options.auth).toString('base64')}`
@@ -114,7 +114,7 @@ async function credentialsOf({ kubeConfig, context, server, proxy }: Loaded): Pr
   return { server, headers, tls, proxy }
 }
 
-/** Built anew rather than passed on: the causes' own texts can quote what a plugin printed, tokens included. */
+/** The text is built anew: the causes' own texts can quote the output of a plugin, including tokens. */
 function explain(cause: unknown, source: string, user: Fields): string {
   const { code, path, message } = cause as NodeJS.ErrnoException
   const { command } = (user.exec ?? {}) as { command?: string }
@@ -148,7 +148,7 @@ function asKubeconfig({ name, cluster, user }: Context, server: URL): object {
   }
 }
 
-/** Adds `KUBERNETES_EXEC_INFO` as client-go does; some plugins refuse to work without it. */
+/** Adds `KUBERNETES_EXEC_INFO`, as client-go does. Some plugins require it. */
 function withExecInfo(exec: Fields, cluster: Fields): Fields {
   const info = {
     apiVersion: exec.apiVersion ?? 'client.authentication.k8s.io/v1',
@@ -160,8 +160,8 @@ function withExecInfo(exec: Fields, cluster: Fields): Fields {
 }
 
 /**
- * Reads a context out of one or more kubeconfig files, merged as kubectl merges them: of two entries with one name the
- * first counts, and a missing file is passed over as long as another exists.
+ * Reads a context from one or more kubeconfig files, merged as in kubectl: of two entries with one name the first
+ * counts, and a missing file is ignored if another one exists.
  */
 function readContext(paths: readonly string[], wanted: string | undefined): Context {
   const label = paths.join(', ')
@@ -216,7 +216,7 @@ function parseFile(path: string): Fields {
   try {
     root = parse(text, { merge: true, logLevel: 'error' })
   } catch (cause) {
-    // Its own message quotes the text around the fault, which may hold a token.
+    // Its own message quotes the text around the fault, which may contain a token.
     const { linePos, message } = cause as YAMLParseError
     const [reason = ''] = message.split(/ at line \d|: /)
     const line = linePos === undefined ? '' : ` at line ${linePos[0].line}`
@@ -234,14 +234,14 @@ function entriesIn(path: string, root: Fields, section: Section): (Fields & { na
 
 const PATH_FIELDS = ['certificate-authority', 'client-certificate', 'client-key', 'tokenFile']
 
-/** Relative paths are meant from the directory of their kubeconfig. */
+/** Relative paths start from the directory of their kubeconfig. */
 function absolute(fields: Fields, directory: string): Fields {
   const paths = PATH_FIELDS.flatMap((field) => {
     const path = textIn(fields, field)
     return path === undefined ? [] : [[field, resolve(directory, path)]]
   })
   const { exec } = fields
-  // A bare command name is looked up in $PATH; a path with a slash is the kubeconfig's own.
+  // A bare command name is looked up in $PATH. A path with a slash is relative to the kubeconfig.
   const command = isFields(exec) ? textIn(exec, 'command') : undefined
   const own = command?.includes('/') && {
     exec: { ...(exec as Fields), command: resolve(directory, command) },
@@ -272,7 +272,7 @@ function textIn(fields: Fields, name: string): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
-/** The first line with text, without anything that could be a token. */
+/** The first non-empty line, without anything that could be a token. */
 function firstLine(text: string): string {
   const line = text.split('\n').find((candidate) => candidate.trim() !== '') ?? 'it gave no reason'
   return line

@@ -7,31 +7,31 @@ import type { Clock, Timer } from '../clock.ts'
 import type { Digests } from '../link/link-messages.ts'
 import { fernetKey, standbyEnvironment } from './workload-environment.ts'
 
-/** LangFlow loads each `*.json` in it at each start, not those in folders below. */
+/** LangFlow loads each `*.json` in this directory at each start, but not those in its subdirectories. */
 const FLOWS_PATH = 'LANGFLOW_LOAD_FLOWS_PATH'
 const FLOWS_DIGITS = 12
 const SECRET_DIGITS = 8
 const INPUTS_DIGITS = 16
-/** What the key is applied to: any text will do that is the same everywhere. */
+/** The text that the key is applied to. Any text would do that is the same on all replicas. */
 const SECRET_TEXT = 'langflow-leader: is it the same key on all replicas?'
 const LOOK_EVERY_MS = 60_000
-/** Beyond these nothing is said of the flows: the launcher has more urgent work. */
+/** Beyond these limits, there is no digest of the flows: the launcher has more urgent work. */
 const MOST_ENTRIES = 1_024
 const MOST_BYTES = 64 * 1024 * 1024
-/** Between two chunks everything else has its turn. */
+/** Between two chunks, all other work has its turn. */
 const CHUNK_BYTES = 128 * 1024
 
 export interface DigestWatchOptions {
-  /** LangFlow's. */
+  /** LangFlow's environment. */
   readonly env: NodeJS.ProcessEnv
   readonly clock: Pick<Clock, 'after'>
-  /** Told what was found, the first time and with each change. */
+  /** Called with the first digests, and after each change. */
   readonly changed: (digests: Digests) => void
 }
 
 /**
- * What replicas must have alike, as short digests by which they can be compared. It reads the flows again only where their
- * metadata has changed, one chunk after the other and never twice at a time: a slow volume delays nothing but the digest.
+ * Short digests of the settings that must be equal on all replicas. The flows are read again only if their metadata has
+ * changed, one chunk after the other and never twice at a time: a slow volume delays only the digest.
  */
 export class DigestWatch {
   private readonly options: DigestWatchOptions
@@ -40,7 +40,7 @@ export class DigestWatch {
   private again = false
   private timer: Timer | null = null
   private closed = false
-  /** What is known by now; `null`: nothing yet. */
+  /** The current digests. `null`: not computed yet. */
   found: Digests | null = null
 
   constructor(options: DigestWatchOptions) {
@@ -78,7 +78,7 @@ export class DigestWatch {
 }
 
 /**
- * Tells nothing of the key but whether two replicas have the same one; `null`: there is none, or none of 32 bytes, since a
+ * Reveals only whether two replicas have the same key. `null`: there is no key, or not one of 32 bytes, since a
  * password could be guessed from its digest.
  */
 export function digestOfSecretKey({ LANGFLOW_SECRET_KEY: key = '' }: NodeJS.ProcessEnv): string | null {
@@ -86,8 +86,9 @@ export function digestOfSecretKey({ LANGFLOW_SECRET_KEY: key = '' }: NodeJS.Proc
 }
 
 /**
- * Tells whether two replicas start LangFlow from the same environment and flows, and nothing of either: it is keyed with the
- * secret key, and `null` without one of 32 bytes. What names the pod itself differs in each.
+ * Shows whether two replicas start LangFlow from the same environment and flows, and reveals nothing of either: it is
+ * keyed with the secret key, and is `null` without one of 32 bytes. Variables that name the pod itself are left out,
+ * because they differ in each.
  */
 export function digestOfInputs(env: NodeJS.ProcessEnv, flows: string | null): string | null {
   const addresses = Object.values(networkInterfaces()).flatMap(
@@ -110,7 +111,7 @@ function keyed(key: string, text: string): string | null {
 class FlowFiles {
   private last = { signature: '', digest: '' }
 
-  /** Rejects where something cannot be read, or is too much. */
+  /** Rejects if a file cannot be read or the files are too large. */
   async digest(directory: string): Promise<string> {
     const files = await this.files(directory)
     const signature = JSON.stringify([directory, files.map(({ name, seen }) => [name, signatureOf(seen)])])
@@ -127,7 +128,7 @@ class FlowFiles {
     return digest
   }
 
-  /** As LangFlow finds them: through links, but regular files alone. */
+  /** The files that LangFlow would load: it follows links, but loads only regular files. */
   private async files(directory: string): Promise<{ name: string; seen: BigIntStats }[]> {
     const names: string[] = []
     let entries = 0
@@ -148,7 +149,7 @@ class FlowFiles {
   }
 }
 
-/** A link that leads nowhere, or in a circle. */
+/** A broken or circular link. */
 function nothingThere(error: NodeJS.ErrnoException): null {
   if (error.code === 'ENOENT' || error.code === 'ELOOP') return null
   throw error
@@ -158,9 +159,9 @@ function signatureOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string 
   return [dev, ino, size, mtimeNs, ctimeNs].join(' ')
 }
 
-/** Resolves to the number of bytes; rejects where they are more than `room`. */
+/** Resolves to the number of bytes. Rejects if there are more than `room`. */
 async function addContent(hash: Hash, path: string, room: number): Promise<number> {
-  // It may have become a pipe meanwhile, on which a plain open would wait for a writer.
+  // The file may have become a pipe, on which a plain open would wait for a writer.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
   let total = 0
   for await (const chunk of file.createReadStream({ highWaterMark: CHUNK_BYTES })) {

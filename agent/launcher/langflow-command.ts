@@ -2,15 +2,15 @@ import { realpathSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { findProgram, headOf } from '../processes/spawn.ts'
 
-/** How the command of the user would start LangFlow in its own interpreter. */
+/** How the user's command would start LangFlow in its own interpreter. */
 interface LangflowStart {
   /** The interpreter and its options. */
   readonly interpreter: readonly [string, ...string[]]
-  /** What `sys.argv` would be. */
+  /** The value of `sys.argv`. */
   readonly argv: readonly string[]
-  /** What `sys.path[0]` would be. */
+  /** The value of `sys.path[0]`. */
   readonly importsFrom: string
-  /** What a shell around it would set. */
+  /** Variables that a surrounding shell would set. */
   readonly environment: Readonly<Record<string, string>>
 }
 
@@ -18,9 +18,9 @@ const SHELLS = new Set(['sh', 'bash', 'dash', 'ash'])
 const KNOWN = '"langflow run …", "python -m langflow run …", or "sh -c" with one of them and nothing else'
 
 /**
- * Finds LangFlow's interpreter by the first line of the script, or because the command names it. Throws one sentence where the
- * command does anything else, since that must not happen before its time. The status page shows the sentence, which names no
- * argument and no value: they may hold secrets.
+ * Finds LangFlow's interpreter by the first line of the script, or because the command names it. Throws one sentence if
+ * the command does anything else, since that must not happen before the grant. The status page shows the sentence, so
+ * it contains no argument and no value: they may be secrets.
  */
 export function readLangflowCommand(
   command: readonly string[],
@@ -42,7 +42,7 @@ export function readLangflowCommand(
   }
 }
 
-/** The command with `CUT_OFF` before it, where it starts LangFlow; otherwise as it is. */
+/** Puts `CUT_OFF` before the command if it starts LangFlow. Returns any other command unchanged. */
 export function coldStart(
   command: readonly string[],
   env: NodeJS.ProcessEnv,
@@ -90,7 +90,7 @@ function readShell(args: readonly string[], env: NodeJS.ProcessEnv, cwd: string)
 
 const WORD = /\s*(?:'([^']*)'|"((?:[^"\\$`]|\$\{?\w+\}?)*)"|((?:[\w@%+=:,./-]|\$\{?[A-Za-z_]\w*\}?)+))/y
 
-/** The words of one simple command. Throws where the shell would do more than split, unquote and insert variables. */
+/** The words of one simple command. Throws if the shell would do more than split, unquote and insert variables. */
 function readWords(script: string, env: NodeJS.ProcessEnv): string[] {
   const words: string[] = []
   const text = script.trim()
@@ -119,7 +119,10 @@ function insertVariables(text: string, env: NodeJS.ProcessEnv, splits: boolean):
   })
 }
 
-/** Of a script: what its first line names, also in the form that pip writes for paths that are too long for one. */
+/**
+ * The interpreter in the first line of a script, also in the form that pip writes for paths that are too long for that
+ * line.
+ */
 function interpreterOf(script: string, env: NodeJS.ProcessEnv): [string, ...string[]] {
   const [first = '', second = ''] = headOf(script).split('\n')
   const [, long] = /^'''exec' "?([^"]+)"? "\$0"/.exec(second) ?? []
@@ -133,9 +136,10 @@ function interpreterOf(script: string, env: NodeJS.ProcessEnv): [string, ...stri
 }
 
 /**
- * LangFlow's worker (uvicorn) waits for requests without an end, and forced to end it skips what it holds back: rows, and the
- * leases of its triggers. With this a SIGINT that follows a SIGTERM cancels the requests, whose clients are answered 500 where
- * no answer has begun, and all else goes its usual way. What does not let itself be cancelled is left behind.
+ * LangFlow's worker (uvicorn) waits for requests without a limit. If it is forced to end, it skips the writes that it
+ * has deferred: rows, and the leases of its triggers. With this code, a SIGINT that follows a SIGTERM cancels the
+ * requests, and the rest of the stop is as usual. Clients receive 500 if no answer has begun. A task that cannot be
+ * cancelled is abandoned.
  */
 export const CUT_OFF = `
 def cut_off():
@@ -164,7 +168,10 @@ cut_off()
 del cut_off
 `
 
-/** Starts LangFlow as its command does. Arguments: `sys.path[0]`, then `sys.argv`: the path of a script or a module's name. */
+/**
+ * Starts LangFlow in the same way as its command. Arguments: `sys.path[0]`, then `sys.argv`, which begins with the path
+ * of a script or a module's name.
+ */
 const COLD_SCRIPT = `
 import runpy, sys
 sys.path[0] = sys.argv[1]

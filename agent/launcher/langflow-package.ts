@@ -4,15 +4,15 @@ import { findProgram, headOf } from '../processes/spawn.ts'
 import { isVersion } from '../python-version.ts'
 import { readLangflowCommand } from './langflow-command.ts'
 
-/** As LangFlow itself looks for its version. */
+/** The packages in which LangFlow itself looks for its version. */
 const PACKAGES = ['langflow', 'langflow_base', 'langflow_nightly', 'langflow_base_nightly']
 const LIBRARIES = ['lib', 'lib64', 'local/lib']
 const SITES = ['site-packages', 'dist-packages']
 
 /**
- * The version of the LangFlow that a command would start, by the metadata of its package; `null`: the command starts none, or
- * there is no metadata where its interpreter usually has it. An interpreter that was asked would run what lies in its
- * site-packages (`sitecustomize`, `.pth`).
+ * The version of the LangFlow that a command would start, by the metadata of its package. `null`: the command does not
+ * start LangFlow, or there is no metadata in the interpreter's usual directories. The interpreter is not asked, because
+ * it would run code in its site-packages (`sitecustomize`, `.pth`).
  */
 export function langflowVersion(
   command: readonly string[],
@@ -24,7 +24,7 @@ export function langflowVersion(
     const given = { ...env, ...environment }
     const python = findProgram(interpreter[0], given)
     const path = (given.PYTHONPATH ?? '').split(delimiter).filter((entry) => entry !== '')
-    // A script lies beside the packages that it was installed with, also where its interpreter is the machine's.
+    // A script is beside the packages that it was installed with, even if its interpreter is the machine's.
     const besideScript = argv[0]?.includes('/') ? [dirname(importsFrom)] : []
     const real = realpathSync(python)
     const prefixes = [...besideScript, dirname(dirname(python)), dirname(dirname(real))]
@@ -34,12 +34,12 @@ export function langflowVersion(
       if (version !== null) return version
     }
   } catch {
-    // It is not LangFlow, or not there.
+    // The command does not start LangFlow, or LangFlow is not installed.
   }
   return null
 }
 
-/** `python`: the name of the interpreter, which mostly says of which version it is. */
+/** `python`: the name of the interpreter, which usually contains its version. */
 function sitesBelow(prefix: string, python: string): string[] {
   const own = /^python\d+\.\d+/.exec(python)?.[0]
   return LIBRARIES.flatMap((library) => {
@@ -64,7 +64,7 @@ function versionOf(file: string): string | null {
     const [, version = ''] = /^Version: *(\S+)\s*$/im.exec(headOf(file)) ?? []
     return isVersion(version) ? version : null
   } catch {
-    // Half of it is left of another version.
+    // The metadata is a partial remainder of another version.
     return null
   }
 }

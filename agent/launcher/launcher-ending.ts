@@ -13,19 +13,19 @@ import {
   tell,
 } from './launcher-phase.ts'
 
-/** How often it is looked whether a stop is over. */
+/** Interval between two checks whether a stop is complete. */
 const STOP_CHECK_MS = 25
-/** How long after a SIGKILL that left something the next one follows. */
+/** Delay before the next SIGKILL if one did not end every process. */
 const KILL_AGAIN_MS = 1_000
 /**
- * The longest wait of a standby for another replica's start, perhaps on the same node: its clients wait, and a preparation takes as
- * much CPU as a start. The agent ends the wait once the leader serves.
+ * The longest wait of a standby for another replica's start, perhaps on the same node: that replica's clients wait, and
+ * a preparation takes as much CPU as a start. The agent ends the wait when the leader serves.
  */
 const STANDBY_AFTER_MS = 10_000
 
 /**
- * SIGTERM to what runs, SIGKILL once `graceMs` have passed; again, it can only be earlier. What it is still doing is cut off
- * in time before that; if it can't be told to, a stop that is hurried has had that time.
+ * SIGTERM to the workload, SIGKILL after `graceMs`. If it is called again, the deadline can only move earlier. Before
+ * the deadline, LangFlow is ordered to cut off its requests. If it cannot be, a hurried stop has already had that time.
  */
 export function endInOrder(
   record: LauncherRecord,
@@ -84,7 +84,7 @@ function checkStopAgain(before: LauncherRecord, phase: EndingInOrder, now: Insta
   return emit(record, { type: 'check stop', start: record.start, afterMs })
 }
 
-/** SIGKILL until nothing lives, and the port is free; an alarm for as long as that fails. */
+/** Repeats SIGKILL until no process is alive and the port is free. An alarm lasts while that fails. */
 export function endByForce(
   record: LauncherRecord,
   reason: EndReason,
@@ -113,7 +113,9 @@ export function killed(record: LauncherRecord, { left }: Of<'killed'>, now: Inst
   return emit(told, { type: 'kill', afterMs: KILL_AGAIN_MS })
 }
 
-/** A start that still waits for its standby is over: what waits counts as the workload from the order to start on. */
+/**
+ * Ends a start that still waits for its standby: the waiting standby counts as the workload from the order to start.
+ */
 function abandonStart(record: LauncherRecord, { phase }: LauncherRecord): LauncherRecord {
   const waits = phase.name === 'preparing' || (phase.name === 'frozen' && phase.from === 'preparing')
   return waits ? emit(record, { type: 'discard standby' }) : record

@@ -9,9 +9,9 @@ import {
 } from '../link/link-messages.ts'
 import type { Exit } from '../processes/process-tree.ts'
 
-/** What the workload is at. */
+/** The phase of the workload. */
 export type Phase =
-  | { readonly name: 'idle' } // nothing lives, and the port is free: confirmed
+  | { readonly name: 'idle' } // confirmed: no process is alive, and the port is free
   | { readonly name: 'preparing' } // a start was ordered: it waits for its standby, the port, and its first process
   | { readonly name: 'running' }
   | Frozen
@@ -21,15 +21,15 @@ export type Phase =
 /** Stopped by SIGSTOP while leadership is in doubt. */
 interface Frozen {
   readonly name: 'frozen'
-  /** The phase that a thaw goes back to. */
+  /** The phase after a thaw. */
   readonly from: 'preparing' | 'running'
   /** Monotonic ms of the first freeze since it last ran. */
   readonly since: number
-  /** How many looks in a row have found a process awake after the freeze had settled. */
+  /** Number of checks in a row that found a process awake after the freeze had settled. */
   readonly awakeLooks: number
 }
 
-/** Every end is confirmed: it leads to `idle` once nothing lives, and the port is free. */
+/** Every end is confirmed: it leads to `idle` when no process is alive and the port is free. */
 interface Ending {
   readonly name: 'ending'
   readonly reason: EndReason
@@ -38,8 +38,8 @@ interface Ending {
 }
 
 export type EndReason =
-  | 'order' // the agent's, or that of the signal which ends the launcher
-  | 'doubt' // leadership is in doubt, and the workload can't be, or isn't to be, frozen
+  | 'order' // an order of the agent, or the signal that ends the launcher
+  | 'doubt' // leadership is in doubt, and the workload cannot be frozen, or `--on-doubt` is `stop`
   | 'grant over'
   | 'exit' // its first process ended by itself
   | 'failed start'
@@ -50,36 +50,36 @@ export interface EndingInOrder extends Ending {
   readonly manner: 'in order'
   /** Monotonic ms at which SIGKILL follows. */
   readonly stopDeadline: number
-  /** The stop was ordered again, with no more time than cutting off takes. */
+  /** The stop was ordered again, with no more time than a cut-off takes. */
   readonly hurried: boolean
-  /** LangFlow was told to cut off what it is still doing. */
+  /** LangFlow was ordered to cut off its requests. */
   readonly cutOff: boolean
 }
 
-/** SIGKILL, again and again until it has succeeded. */
+/** SIGKILL, repeated until it has succeeded. */
 export interface EndingByForce extends Ending {
   readonly manner: 'by force'
-  /** SIGKILL left something alive, or the port taken. */
+  /** SIGKILL left a process alive, or the port taken. */
   readonly unstoppable: boolean
 }
 
-/** All that the launcher decides by. */
+/** The whole state on which the launcher's decisions depend. */
 export interface LauncherRecord {
   readonly phase: Phase
-  /** The grant in force, until the launcher ends it, whatever the clocks say. */
+  /** The grant in force, until the launcher ends it, regardless of the clocks. */
   readonly grant: Grant | null
-  /** Grants up to this epoch are over for good: the agent ordered a kill. */
+  /** Grants up to this epoch are permanently over: the agent ordered a kill. */
   readonly closedEpoch: number
   /** The last grant was refused. */
   readonly refusing: boolean
-  /** Remains of an earlier launcher were looked for. */
+  /** The launcher has searched for remains of an earlier launcher. */
   readonly met: boolean
-  /** Exit code of the launcher, which ends as soon as it is idle; `null`: it stays. */
+  /** Exit code of the launcher, which ends as soon as it is idle. `null`: it stays. */
   readonly leaving: number | null
-  /** Number of the last start: what an earlier one reports late is ignored. */
+  /** Number of the last start. Late reports of an earlier start are ignored. */
   readonly start: number
   readonly facts: Omit<WorkloadView, 'state' | 'killAt' | 'standby'>
-  /** To be carried out in this order. */
+  /** Effects to carry out, in this order. */
   readonly effects: readonly LauncherEffect[]
 }
 
@@ -97,7 +97,7 @@ export const INITIAL_RECORD: LauncherRecord = {
   effects: [],
 }
 
-/** What an agent is told of a record, its standby apart. */
+/** The part of a record that an agent receives, without the standby. */
 export type RecordView = Omit<WorkloadView, 'standby'>
 
 export function viewOf({ phase, grant, facts }: LauncherRecord): RecordView {
@@ -110,35 +110,41 @@ function stateOf(phase: Phase): WorkloadState {
   return phase.manner === 'by force' && phase.unstoppable ? 'unstoppable' : 'stopping'
 }
 
-/** What the agent says of the workload. */
+/** The agent's messages about the workload. */
 export type Order = Exclude<ToLauncher, { type: 'welcome' | 'refused' | 'ping' }>
 
 export type LauncherEvent =
   | Order
-  /** A welcome. `remains`: processes of an earlier launcher live; looked for at the first welcome. */
+  /** A welcome. `remains`: processes of an earlier launcher are alive. They are searched for at the first welcome. */
   | { type: 'met'; remains: boolean }
   | { type: 'link down' }
-  /** The launcher is to end once the agent has had the workload stopped: by SIGTERM, or for a defect of its container. */
+  /**
+   * The launcher must end when the agent has had the workload stopped: after SIGTERM, or because of a defect of its
+   * container.
+   */
   | { type: 'leave'; defect: string | null }
-  /** The agent that it belongs to is gone: it ends, and the workload at once. */
+  /** The agent that owns the launcher is gone. The launcher ends, and the workload immediately. */
   | { type: 'orphaned' }
-  /** A time has come at which the clocks are to be compared with the grant. */
+  /** The clocks must be compared with the grant now. */
   | { type: 'clock' }
-  /** `holder`: one sentence that says who holds the port; `null`: it is free. */
+  /** `holder`: one sentence that names the process on the port. `null`: the port is free. */
   | { type: 'prepared'; start: number; holder: string | null }
   | { type: 'launched'; start: number; pid: number }
-  /** `gone`: nothing of the start lives. */
+  /** `gone`: no process of the start is alive. */
   | { type: 'launch failed'; start: number; reason: string; gone: boolean }
-  /** The first process has ended; others of its tree may go on serving without it. */
+  /** The first process has ended. Others of its tree may still serve without it. */
   | { type: 'exited'; start: number; exit: Exit }
-  /** `at`: monotonic ms of the order; `awake`: how many were. */
+  /** `at`: monotonic ms of the order. `awake`: number of processes that were awake. */
   | { type: 'frozen'; at: number; awake: number }
   | { type: 'signal failed'; reason: string }
   | { type: 'lost'; loss: Loss }
   | { type: 'stop checked'; start: number; gone: boolean }
-  /** `heard`: LangFlow can be told to cut off what it does. */
+  /** `heard`: LangFlow can be ordered to cut off its requests. */
   | { type: 'cut off'; heard: boolean }
-  /** `left`: one sentence that names what lives, or who holds the port; `null`: nothing lives, and it is free. */
+  /**
+   * `left`: one sentence that names the live processes or the process on the port. `null`: no process is alive, and the
+   * port is free.
+   */
   | { type: 'killed'; left: string | null }
 
 export type Of<Type extends LauncherEvent['type']> = Extract<LauncherEvent, { type: Type }>
@@ -148,7 +154,7 @@ export type LauncherEffect =
   | { type: 'check clocks'; afterMs: number }
   | { type: 'prepare standby'; afterMs: number }
   | { type: 'discard standby' }
-  /** Waits for the standby, then asks who holds the port. */
+  /** Waits for the standby, then checks the port. */
   | { type: 'prepare'; start: number }
   | { type: 'launch'; start: number; grant: Grant }
   | { type: 'watch serving'; pid: number }
@@ -159,9 +165,9 @@ export type LauncherEffect =
   | { type: 'check stop'; start: number; afterMs: number }
   | { type: 'cut off' }
   | { type: 'kill'; afterMs: number }
-  /** Nothing lives, so that nothing is watched. */
+  /** No process is alive, so nothing is monitored. */
   | { type: 'rest' }
-  /** The agent is to have the workload stopped, since the launcher is to end. */
+  /** The agent must have the workload stopped, because the launcher must end. */
   | { type: 'announce end'; defect: string | null }
   | { type: 'exit'; code: number }
 

@@ -4,7 +4,7 @@ import type { Clock, Timer } from '../clock.ts'
 const RESTART_MS = 500
 const END_WITHIN_MS = 2_000
 
-/** The launcher of `run`: a child of the agent, started again when it dies, and never outliving it. */
+/** The launcher of `run`, a child of the agent. It is restarted when it dies, and never outlives the agent. */
 export class LauncherProcess {
   private readonly command: readonly [string, ...string[]]
   private readonly env: NodeJS.ProcessEnv
@@ -13,7 +13,7 @@ export class LauncherProcess {
   private restart: Timer | null = null
   private closing = false
 
-  /** `command` makes a launcher of this same program. */
+  /** `command` starts a launcher from this same program. */
   constructor(command: readonly [string, ...string[]], env: NodeJS.ProcessEnv, clock: Clock) {
     this.command = command
     this.env = env
@@ -22,8 +22,8 @@ export class LauncherProcess {
 
   start(): void {
     const [program, ...args] = this.command
-    // Its standard input is the leash: it closes with this process, however that ends. In a session of its own: a key that stops or
-    // ends the agent must leave the one that then ends LangFlow.
+    // Its standard input ties it to this process: it closes when this process ends in any way. The launcher has its own
+    // session, so that a key that stops or ends the agent does not reach the launcher, which then ends LangFlow.
     let child: ChildProcess | null = null
     const gone = () => {
       if (this.child !== child) return
@@ -37,7 +37,7 @@ export class LauncherProcess {
         stdio: ['pipe', 'inherit', 'inherit'],
       })
     } catch {
-      // Node throws some of the reasons, such as too little memory.
+      // Node throws for some of the causes, such as too little memory.
       gone()
       return
     }
@@ -47,12 +47,12 @@ export class LauncherProcess {
     child.stdin?.on('error', () => {})
   }
 
-  /** SIGKILL; resolves once it is gone. A new one is started. */
+  /** Sends SIGKILL. Resolves when the launcher is gone. A new one is started. */
   kill(): Promise<void> {
     return this.signal('SIGKILL')
   }
 
-  /** Ends an idle launcher for good. */
+  /** Ends an idle launcher permanently. */
   close(): Promise<void> {
     this.closing = true
     this.restart?.cancel()
@@ -64,7 +64,7 @@ export class LauncherProcess {
     if (child === null) return
     const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()))
     child.kill(signal)
-    // It is idle; one that is frozen would never hear the first signal.
+    // The launcher is idle. If it is frozen, it would never handle the first signal.
     const last = this.clock.after(END_WITHIN_MS, () => child.kill('SIGKILL'))
     await gone
     last.cancel()

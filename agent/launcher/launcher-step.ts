@@ -23,7 +23,7 @@ import {
 } from './launcher-phase.ts'
 
 export interface LauncherConfig {
-  /** From SIGTERM to SIGKILL if no agent is there to decide. */
+  /** Time from SIGTERM to SIGKILL if no agent decides. */
   readonly stopTimeoutMs: number
 }
 
@@ -31,7 +31,7 @@ export interface LauncherConfig {
 const CLOCK_CHECK_MS = 100
 /** Time from the first SIGSTOP after which every process has stopped, and none is being forked any more. */
 const FREEZE_SETTLES_MS = 1_000
-/** How many looks in a row may find a process awake after that. */
+/** The number of checks in a row that may find a process awake after that. */
 const AWAKE_LOOKS = 2
 
 type Step<Type extends LauncherEvent['type']> = (
@@ -42,10 +42,10 @@ type Step<Type extends LauncherEvent['type']> = (
 ) => LauncherRecord
 
 /**
- * Whether the workload may run, decided: takes one event in and returns the next record, with the effects to carry out. A pure
- * function; the launcher runs its effects, and the simulation runs it under a virtual clock.
+ * Decides whether the workload may run. Takes one event in and returns the next record, with the effects to carry out.
+ * A pure function: the launcher runs its effects, and the simulation runs it under a virtual clock.
  *
- * The agent is trusted for the right to run, never for the end of it: the deadman freezes and kills by the clocks alone.
+ * The right to run depends on the agent, but its end does not: the deadman freezes and kills by the clocks alone.
  */
 export function step(
   config: LauncherConfig,
@@ -58,7 +58,7 @@ export function step(
 }
 
 const STEPS: { readonly [Type in LauncherEvent['type']]: Step<Type> } = {
-  // 1. What the agent says.
+  // 1. Messages of the agent.
   met: meet,
   grant: accept,
   start,
@@ -72,7 +72,7 @@ const STEPS: { readonly [Type in LauncherEvent['type']]: Step<Type> } = {
   frozen: foundAwake,
   'signal failed': (record, { reason }, now) => giveUp(record, reason, now),
 
-  // 3. The workload, from the order to start until nothing of it lives.
+  // 3. The workload, from the order to start until its last process has ended.
   prepared,
   launched,
   'launch failed': launchFailed,
@@ -88,25 +88,25 @@ const STEPS: { readonly [Type in LauncherEvent['type']]: Step<Type> } = {
     return exitIfIdle(kill({ ...record, leaving: record.leaving ?? 0 }, { type: 'kill' }, now))
   },
   'link down'(record, _, now, { stopTimeoutMs }) {
-    // Without an agent none can drain and hand over; the deadman would come to the same end, later.
+    // Without an agent, nothing can drain and hand over. The deadman would have the same result later.
     if (record.leaving === null || isIdle(record)) return record
     return stop(record, { graceMs: stopTimeoutMs }, now)
   },
 }
 
-// 1. What the agent says.
+// 1. Messages of the agent.
 
-/** Remains of an earlier launcher are killed before this one counts as idle; it leaves none itself. */
+/** Remains of an earlier launcher are killed before this one counts as idle. This one leaves none itself. */
 function meet(before: LauncherRecord, { remains }: Of<'met'>, now: Instant): LauncherRecord {
   const met = { ...before, met: true }
   const record = remains ? endByForce(met, 'remains', now) : prepareStandby(met)
-  // The standby first: until it is put off it would count as prepared.
+  // The standby comes first: until it is put off, it would count as prepared.
   return tell(record, { kind: 'met' })
 }
 
 function accept(before: LauncherRecord, { grant }: Of<'grant'>, now: Instant): LauncherRecord {
   const { grant: held, refusing, phase } = before
-  // Told again after the link was down: nothing changes.
+  // A grant that is repeated after the link was down changes nothing.
   const isInForce = grant.epoch === held?.epoch && grant.killAt.mono === held.killAt.mono
   const refused = isInForce ? null : refusalOf(before, grant, now)
   if (refused !== null) return tell({ ...before, refusing: true }, { kind: 'grant_refused', reason: refused })
@@ -117,7 +117,7 @@ function accept(before: LauncherRecord, { grant }: Of<'grant'>, now: Instant): L
   return watchClocks(tell(thawed, { kind: 'thawed' }), now)
 }
 
-/** Why a grant cannot take the place of the one in force, for people; `null`: it can. */
+/** Why a grant cannot replace the one in force, for people. `null`: it can. */
 function refusalOf(record: LauncherRecord, grant: Grant, now: Instant): string | null {
   const { grant: held, closedEpoch, facts } = record
   if (grant.epoch <= closedEpoch || (held !== null && grant.epoch < held.epoch))
@@ -144,19 +144,19 @@ function serve(record: LauncherRecord, _: Of<'healthy'>, now: Instant): Launcher
   const { orderedAt, servedSince, loss } = record.facts
   return know(record, {
     servedSince: orderedAt === null ? servedSince : (servedSince ?? now.mono),
-    // Its master has made another worker. No process makes another master.
+    // LangFlow's master has created another worker. No process creates another master.
     loss: loss?.role === 'worker' ? null : loss,
   })
 }
 
-/** A stop that is ordered again can only be earlier. What is frozen, or in doubt, must not execute: it is killed. */
+/** A repeated stop can only be earlier. A workload that is frozen or in doubt must not execute, so it is killed. */
 function stop(record: LauncherRecord, { graceMs }: Omit<Of<'stop'>, 'type'>, now: Instant): LauncherRecord {
   if (isIdle(record)) return tell(record, { kind: 'nothing' })
   if (record.phase.name === 'frozen' || !mayExecute(record, now)) return endByForce(record, 'order', now)
   return endInOrder(record, 'order', graceMs, now)
 }
 
-/** SIGKILL everything now. The grant is over, and its epoch with it. */
+/** Sends SIGKILL to every process now. The grant is over, and its epoch with it. */
 function kill(record: LauncherRecord, _: Of<'kill'>, now: Instant): LauncherRecord {
   const closedEpoch = Math.max(record.closedEpoch, record.grant?.epoch ?? record.closedEpoch)
   return endByForce({ ...record, closedEpoch, grant: null }, 'order', now)
@@ -164,12 +164,12 @@ function kill(record: LauncherRecord, _: Of<'kill'>, now: Instant): LauncherReco
 
 // 2. The deadman.
 
-/** Not without a grant, in doubt, or after the grant's end by the wall clock alone. */
+/** Not without a grant, not in doubt, and not after the grant's end by the wall clock alone. */
 function mayExecute({ grant }: LauncherRecord, now: Instant): boolean {
   return grant !== null && !reached(now, grant.doubtAt) && now.wall < grant.killAt.wall
 }
 
-/** At each deadline of the grant, and in between: a suspended machine wakes up without its timers firing. */
+/** Runs at each deadline of the grant and in between: when a suspended machine wakes up, its timers have not fired. */
 function watchClocks(before: LauncherRecord, now: Instant): LauncherRecord {
   const { grant, phase } = before
   if (grant === null || isIdle(before)) return before
@@ -178,14 +178,15 @@ function watchClocks(before: LauncherRecord, now: Instant): LauncherRecord {
   const left = untilReached(now, doubt ? grant.killAt : grant.doubtAt)
   const afterMs = Math.min(CLOCK_CHECK_MS, Math.max(0, left))
   const record = emit(before, { type: 'check clocks', afterMs })
-  // The wall clock alone may be wrong: it stops nothing for good, but nothing runs until the agent has asked.
+  // The wall clock alone may be wrong. It ends nothing permanently, but the workload is frozen until the agent has
+  // renewed.
   if (doubt || now.wall >= grant.killAt.wall) return suspend(record, grant, doubt, now)
-  // If the serving processes are gone, the agent decides what follows: it closes the gate first.
+  // If the serving processes are gone, the agent decides the next step: it closes the gate first.
   return phase.name === 'running' ? emit(record, { type: 'check serving' }) : record
 }
 
 function fire(record: LauncherRecord, now: Instant): LauncherRecord {
-  // A newer one of the same epoch may follow.
+  // A newer grant of the same epoch may follow.
   const over = { ...record, grant: null }
   if (isEndingByForce(over)) return over
   return endByForce(tell(over, { kind: 'deadman', reason: 'the grant is over' }), 'grant over', now)
@@ -195,7 +196,7 @@ function suspend(record: LauncherRecord, grant: Grant, doubt: boolean, now: Inst
   const { phase } = record
   if (phase.name === 'idle') return record
   if (phase.name === 'ending') {
-    // Frozen it could not end, and going on would be execution: by either clock.
+    // A frozen workload could not end, and continuing would be execution. This holds by either clock.
     const over = now.wall >= grant.killAt.wall
     if (phase.reason === 'doubt' && !over) return record
     return giveUp(record, 'leadership is in doubt while stopping', now)
@@ -226,7 +227,7 @@ function giveUp(record: LauncherRecord, reason: string, now: Instant): LauncherR
   return endByForce(tell(record, { kind: 'deadman', reason }), 'doubt', now)
 }
 
-// 3. The workload, from the order to start until nothing of it lives.
+// 3. The workload, from the order to start until its last process has ended.
 
 function prepared(record: LauncherRecord, { start, holder }: Of<'prepared'>, now: Instant): LauncherRecord {
   const { grant, phase } = record
@@ -240,12 +241,12 @@ function prepared(record: LauncherRecord, { start, holder }: Of<'prepared'>, now
 function launched(before: LauncherRecord, { start, pid }: Of<'launched'>, now: Instant): LauncherRecord {
   if (start !== before.start || isIdle(before)) return before
   const record = know(before, { pid })
-  // It has ended already, or is to.
+  // The workload has already ended, or must end.
   if (isEndingByForce(record)) return record
   const { phase } = record
   const begun = emit(
     phase.name === 'ending'
-      ? emit(record, { type: 'terminate' }) // that was ordered meanwhile, and could not reach it yet
+      ? emit(record, { type: 'terminate' }) // the order to end could not reach the process before
       : { ...record, phase: phase.name === 'frozen' ? { ...phase, from: 'running' } : { name: 'running' } },
     { type: 'watch serving', pid },
   )
@@ -256,13 +257,13 @@ function launchFailed(record: LauncherRecord, failed: Of<'launch failed'>, now: 
   const { start, reason, gone } = failed
   if (!isUnderWay(record, start)) return record
   if (gone || record.phase.name === 'frozen') return refuse(record, reason, now)
-  // It failed once there was a process, as where no file descriptor is left to look at it.
+  // The start failed after the process existed, for example because no file descriptor was left to examine it.
   return endByForce(record, 'failed start', now, { kind: 'start_refused', reason })
 }
 
-/** Nothing was started. */
+/** No process was started. */
 function refuse(record: LauncherRecord, reason: string, now: Instant): LauncherRecord {
-  // A standby that stands still now would never take up its work again.
+  // If its standby is stopped now, it would never resume.
   if (record.phase.name === 'frozen') return endByForce(record, 'failed start', now)
   return rest(record, { kind: 'start_refused', reason })
 }
@@ -273,13 +274,13 @@ function lost(record: LauncherRecord, { loss }: Of<'lost'>): LauncherRecord {
 
 function exited(record: LauncherRecord, { start, exit }: Of<'exited'>, now: Instant): LauncherRecord {
   if (start !== record.start || isIdle(record) || isEndingByForce(record)) return record
-  // It can't pass the signal on to the other processes any more.
+  // The first process can no longer pass the signal on to the others.
   if (record.phase.name === 'ending') return emit(record, { type: 'terminate' })
   const ended = endByForce(record, 'exit', now, { kind: 'exited', ...exit })
   return exit.unreaped ? leave(ended, 'tini was killed, so no process reaps what LangFlow leaves') : ended
 }
 
-/** The start is the last one, and neither over nor ending: that is told by itself. */
+/** Whether this start is the last one, and is neither over nor ending, which is reported separately. */
 function isUnderWay({ phase, start }: LauncherRecord, of: number): boolean {
   return start === of && phase.name !== 'idle' && phase.name !== 'ending'
 }

@@ -27,23 +27,26 @@ import { type WorkloadMachine, WorkloadProcesses } from './workload-processes.ts
 
 type Welcome = Extract<ToLauncher, { type: 'welcome' }>
 
-/** What the launcher needs of the machine; a seam for the simulation. */
+/** The launcher's access to the machine, a seam for the simulation. */
 export interface LauncherMachine extends WorkloadMachine {
-  /** What starts go on from; `changed`: it is another one now. */
+  /** Creates the standby from which starts continue. `changed`: called after each change of its state. */
   newStandby(mark: () => string, welcome: Welcome, changed: () => void): Standby
-  /** Takes the lock by which this launcher's death is proven, and keeps it with what is returned; `null`: it can't have it. */
+  /**
+   * Takes the lock that proves this launcher's death, and keeps it while the returned object exists. `null`: the lock
+   * is not available.
+   */
   lock(): object | null
-  /** Number of ended processes that stay zombies for good. */
+  /** Number of ended processes that stay zombies permanently. */
   unreaped(): number
 }
 
 export interface LauncherOptions {
   readonly command: readonly string[]
-  /** The version of the LangFlow that it would start now; `null`: unknown. */
+  /** The version of the LangFlow that it would start now. `null`: unknown. */
   readonly langflow: () => string | null
-  /** Looks at what replicas must have alike, and tells what it finds. */
+  /** Watches the settings that must be equal on all replicas, and reports their digests. */
   readonly digests: (changed: (digests: Digests) => void) => Pick<DigestWatch, 'found' | 'look' | 'close'>
-  /** From SIGTERM to SIGKILL, where no agent is there to decide. */
+  /** Time from SIGTERM to SIGKILL if no agent decides. */
   readonly stopTimeoutMs: number
   /** The launcher is PID 1, alone in its namespace. */
   readonly alone: boolean
@@ -52,20 +55,20 @@ export interface LauncherOptions {
   readonly machine: LauncherMachine
 }
 
-/** Messages that count as events. A peer can't send the launcher's other events. */
+/** Messages that count as events. A peer cannot send the launcher's other events. */
 const ORDERS = new Set<ToLauncher['type']>(['grant', 'start', 'healthy', 'prepare', 'stop', 'kill'])
 
 /** Each kill leaves a handful, and a whole container may have a thousand. */
 const MOST_UNREAPED = 100
 
-/** The loop around the launcher's step: hands in what happens, and carries out what was decided. */
+/** The loop around the launcher's step. It passes events in and carries out the decisions. */
 export class Launcher {
   private readonly options: LauncherOptions
   private readonly link: ReturnType<LauncherOptions['link']>
   private readonly digests: ReturnType<LauncherOptions['digests']>
   private readonly processes: WorkloadProcesses
   private readonly repeats: LogThrottle
-  /** The version that the agent was told. */
+  /** The version that was reported to the agent. */
   private readonly langflow: string | null
   private readonly exit = Promise.withResolvers<number>()
   private readonly queue: LauncherEvent[] = []
@@ -75,17 +78,17 @@ export class Launcher {
   private standby: Standby | null = null
   private lock: object | null = null
   private clockTimer: Timer | null = null
-  /** Why the standby is colder than it was asked to be, as the log said last. */
+  /** Why the standby is colder than configured, as last logged. */
   private loggedReason: string | null = null
 
-  /** The exit code, once nothing of the workload lives. */
+  /** Resolves to the exit code when no process of the workload is alive. */
   readonly ended: Promise<number>
 
   constructor(options: LauncherOptions) {
     const { log, machine } = options
     this.options = options
     this.processes = new WorkloadProcesses(options.command, machine, (event) => {
-      // Before the agent can order the next start.
+      // This check comes before the agent can order the next start.
       if ((event.type === 'killed' && event.left === null) || (event.type === 'stop checked' && event.gone))
         this.checkWear()
       this.tell(event)
@@ -164,7 +167,8 @@ export class Launcher {
     this.processes.mark = welcome.tree
     this.processes.port = welcome.port
     log.info('connected to the agent')
-    // Before anything is run. If others share its PID namespace, its death proves nothing.
+    // The lock is taken before any process is run. If others share the PID namespace, the launcher's death proves
+    // nothing.
     if (alone) this.lock ??= machine.lock()
     if (this.lock !== null) this.link.send({ type: 'locked' })
     if (this.record.leaving !== null) this.link.send({ type: 'terminating' })
@@ -176,7 +180,7 @@ export class Launcher {
         welcome,
         () => this.standbyChanged(),
       )
-    // The kernel has ended what an earlier PID 1 left.
+    // The kernel has ended the remains of an earlier PID 1.
     const remains = !alone && !this.record.met && this.processes.findRemains()
     this.tell({ type: 'met', remains })
   }
@@ -189,7 +193,7 @@ export class Launcher {
   private standbyChanged(): void {
     this.digests.look()
     if (this.record.phase.name === 'idle') {
-      // It is given up where what it has read has changed.
+      // A standby is given up if a file that it has read has changed.
       this.checkVersion()
       this.checkWear()
     }
@@ -197,8 +201,8 @@ export class Launcher {
   }
 
   /**
-   * Whether the LangFlow on the disk is another one than its agent was told of, as after `pip install`. Then the launcher ends: the
-   * next one tells the agent the version, and the election decides whether it may start.
+   * Whether the LangFlow on the disk differs from the reported version, for example after `pip install`. In that case
+   * the launcher ends. The next launcher reports the new version, and the election decides whether it may start.
    */
   private checkVersion(): void {
     if (this.record.leaving !== null) return
@@ -215,7 +219,7 @@ export class Launcher {
       this.tell({ type: 'leave', defect: `${unreaped} ended processes were not reaped` })
   }
 
-  // 2. What was decided.
+  // 2. The effects of decisions.
 
   private readonly handlers: {
     readonly [Type in LauncherEffect['type']]: (effect: EffectOf<Type>) => unknown

@@ -19,7 +19,7 @@ import { CUT_OFF } from './langflow-command.ts'
 export interface ServingOptions {
   /** The workload's TCP port. */
   readonly port: number
-  /** The workload's first process, whose end others tell. */
+  /** The workload's first process, whose end is reported elsewhere. */
   readonly child: number
   readonly clock: Clock
   /** One sentence for the log. */
@@ -32,29 +32,33 @@ interface Lineage {
   readonly masters: readonly ProcessIdentity[]
 }
 
-/** One that accepts connections, and its command line. */
+/** A process that accepts connections, and its command line. */
 type Worker = Lineage & { readonly command: string }
 
 /** First interval between searches for the serving processes. */
 const SEARCH_MS = 1_000
-/** A process with more of them is skipped. */
+/** A process with more file descriptors is skipped. */
 const MOST_FDS = 4_096
-/** A search takes 1-5 ms, and 80 on a busy machine of a thousand processes: a 20th of a core then, at the most. */
+/**
+ * The cost of a search, times this, is the shortest interval to the next one. A search takes 1-5 ms, and 80 ms on a
+ * busy machine with a thousand processes, so searches use at most a 20th of a core.
+ */
 const SEARCH_COST = 20
-/** Then it becomes as rare as this part of the time that it has gone on, for a workload that is never found to serve. */
+/** While a workload is never found to serve, the interval grows to this part of the time since the search began. */
 const SEARCH_SHARE = 1 / 20
 
 /**
- * Notices that a workload of several processes serves no more while its first process lives on: LangFlow's worker was
- * killed for its memory, and the next one takes 7 s to start, or the gunicorn master was. Health requests tell only once
- * three of them have timed out. Once they are found, only the few processes that serve are looked at, until one of them ends.
+ * Notices that a workload of several processes no longer serves while its first process is alive: LangFlow's worker was
+ * killed for its memory, and the next one takes 7 s to start, or the gunicorn master was killed. Health requests show
+ * this only after three of them have timed out. Once the serving processes are found, only these few are examined,
+ * until one of them ends.
  */
 export class ServingProcesses {
   private readonly options: ServingOptions
   private workers: readonly Worker[] = []
-  /** These and their ancestors, each once. */
+  /** The workers and their ancestors, each once. */
   private watched: readonly ProcessIdentity[] = []
-  /** Monotonic ms: since when no process is known to serve, and the earliest time of the next search. */
+  /** Monotonic ms since which no serving process has been found, and of the earliest next search. */
   private since: number
   private searchAt: number
   private blind = false
@@ -66,9 +70,9 @@ export class ServingProcesses {
   }
 
   /**
-   * The loss since the last call of all that served, told once; `null` where something serves, or nothing has served
-   * yet. Not to be asked about a workload that is stopped or told to end. Never throws: a process in an unknown state
-   * counts as alive.
+   * The loss of all serving processes since the last call, reported once. `null`: a process serves, or none has served
+   * yet. Must not be called for a workload that is stopped or ordered to end. Never throws: a process in an unknown
+   * state counts as alive.
    */
   check(): Loss | null {
     const { clock, note } = this.options
@@ -77,12 +81,12 @@ export class ServingProcesses {
     const ended = new Set(this.watched.filter((one) => !this.lives(one)).map(({ pid }) => pid))
     if ((known.length > 0 && ended.size === 0) || now < this.searchAt) return null
     if (known.length > 0) this.since = now
-    // Others may have joined. One that the master starts in place of a lost one does not accept yet.
+    // Other workers may have joined. A worker that the master starts in place of a lost one does not accept yet.
     const found = this.search()
     if (found === 'unknown') return null
     const workers = known.filter(({ self }) => !ended.has(self.pid))
     const orphans = workers.filter(({ masters }) => masters.some((one) => ended.has(one.pid)))
-    // A worker that accepts nothing for a moment, e.g. for want of file descriptors, is still one.
+    // A worker that does not accept for a moment, for example because of too few file descriptors, is still a worker.
     this.serves(found.length > 0 ? found : workers.filter((one) => !orphans.includes(one)))
     if (ended.size === 0) return null
     const role = orphans.length > 0 ? 'master' : 'worker'
@@ -95,9 +99,10 @@ export class ServingProcesses {
   }
 
   /**
-   * For a workload that was told to end: once all of LangFlow that served has ended, SIGKILL to what they were forked from.
-   * Requests, background tasks and pending writes are the workers' own; their parents have nothing left to do
-   * but to free their memory, which takes 2 to 8 s (LangFlow 1.13). Another program's parent may have: it is left alone.
+   * For a workload that was ordered to end: when all serving processes of LangFlow have ended, sends SIGKILL to their
+   * parents. Requests, background tasks and pending writes belong to the workers. Their parents only have to free their
+   * memory, which takes 2 to 8 s (LangFlow 1.13). The parent of another program may have other work, so it is left
+   * alone.
    */
   finish(): void {
     const [first] = this.workers
@@ -105,18 +110,18 @@ export class ServingProcesses {
     const pids = new Set(this.workers.map(({ self }) => self.pid))
     if (this.watched.some((one) => pids.has(one.pid) && this.lives(one))) return
     try {
-      // One that joined later is no known worker.
+      // A worker that joined later is not in the list.
       if (this.forked(first).length > 0) return
       for (const master of this.masters())
         if (commandLineOf(master.pid) === first.command) signalSame(master, 'SIGKILL')
     } catch {
-      // They end by themselves.
+      // The parents end by themselves.
     }
   }
 
   /**
-   * For a workload that was told to end: tells LangFlow's workers to cancel what they are still doing. Returns false where
-   * no worker can do so, since none was started with `CUT_OFF`.
+   * For a workload that was ordered to end: orders LangFlow's workers to cancel their requests. Returns false if no
+   * worker supports this, because none was started with `CUT_OFF`.
    */
   cutOff(): boolean {
     const [first] = this.workers
@@ -134,7 +139,7 @@ export class ServingProcesses {
     return [...new Map(this.workers.flatMap((one) => one.masters.map((each) => [each.pid, each]))).values()]
   }
 
-  /** Workers that live, also those that joined later: what the same masters have forked. */
+  /** Live workers, including those that joined later: the processes that the same masters have forked. */
   private forked({ command }: Worker): ProcessStat[] {
     const masters = new Set(this.masters().map(({ pid }) => pid))
     return listProcesses()
@@ -143,8 +148,9 @@ export class ServingProcesses {
   }
 
   /**
-   * Those that serve; puts off the next search. A process that does not descend from the first one does not count: a worker whose master
-   * has ended may go on accepting, and so may what a worker had forked before it was killed.
+   * The serving processes. Schedules the next search. A process that does not descend from the first one does not
+   * count: a worker whose master has ended may still accept, and so may a process that a worker had forked before it
+   * was killed.
    */
   private search(): readonly Worker[] | 'unknown' {
     const { clock, port, child } = this.options
@@ -155,7 +161,7 @@ export class ServingProcesses {
       const { pids, hidden } = findAcceptors(port, [...lines.keys()])
       if (pids.length === 0 && hidden) this.isBlind('files of its processes may not be looked at')
       const workers = pids.map((pid) => ({ ...(lines.get(pid) as Lineage), command: commandLineOf(pid) }))
-      // A process that was forked by a worker shares its epoll instance, and accepts nothing.
+      // A process that was forked by a worker shares its epoll instance, but does not accept.
       return workers.filter(({ masters }) => !masters.some(({ pid }) => pids.includes(pid)))
     } catch (error) {
       this.isBlind((error as Error).message)
@@ -201,12 +207,12 @@ function executes(stat: ProcessStat): boolean {
   return !isDead(stat) && !isEnding(stat)
 }
 
-/** A process and all that descend from it, each with its ancestors. */
+/** A process and all its descendants, each with its ancestors. */
 function lineages(processes: readonly ProcessStat[], root: number): Map<number, Lineage> {
   const children = Map.groupBy(processes, ({ ppid }) => ppid)
   const found = new Map<number, Lineage>()
   const add = (self: ProcessIdentity, masters: readonly ProcessIdentity[]) => {
-    // No process descends from itself: pids were reused while they were read.
+    // No process descends from itself. If it seems so, pids were reused during the scan.
     if (found.has(self.pid)) return
     found.set(self.pid, { self, masters })
     for (const child of children.get(self.pid) ?? []) add(child, [self, ...masters])
@@ -225,11 +231,11 @@ function pidsOf(workers: readonly Worker[]): string {
 }
 
 /**
- * Which of some processes wait for connections on a local TCP port; `hidden`: of some it may not be seen. To have the listening
- * socket open is not enough: gunicorn's master holds it and never accepts, and so does a worker that it has forked and that is
- * still starting. A process that waits has the socket in an epoll instance, as every event loop does (uvicorn, asyncio, Node);
- * proc_pid_fdinfo(5) tells by its inode. One that blocks in accept(2) or waits in select(2) instead is not found. Throws where it
- * is unknown now.
+ * The processes that wait for connections on a local TCP port. `hidden`: some processes may not be examined. An open
+ * listening socket is not enough: gunicorn's master has it and never accepts, and so does a worker that is still
+ * starting. A waiting process has the socket in an epoll instance, as every event loop does (uvicorn, asyncio, Node),
+ * and proc_pid_fdinfo(5) shows the socket's inode. A process that blocks in accept(2) or waits in select(2) instead is
+ * not found. Throws if the answer is unknown now.
  */
 function findAcceptors(port: number, pids: readonly number[]): { pids: number[]; hidden: boolean } {
   const inodes = listeners(port)?.map((inode) => ` ino:${Number(inode).toString(16)} `)
@@ -244,14 +250,14 @@ function findAcceptors(port: number, pids: readonly number[]): { pids: number[];
   return { pids: waiting, hidden }
 }
 
-/** What all epoll instances of a process wait for; '' where it has none, or has ended. */
+/** The entries of all epoll instances of a process. Empty if it has none, or has ended. */
 function readEpolls(pid: number): string {
   const fds = `/proc/${pid}/fd`
   try {
     const open = unlessGone(() => readdirSync(fds), [])
-    // A flow may open any number, and the launcher does nothing else meanwhile.
+    // A flow may open any number of files, and the launcher is blocked during this loop.
     if (open.length > MOST_FDS) return 'forbidden'
-    // A file that is closed meanwhile says nothing about the others.
+    // If a file is closed during the loop, the others still count.
     return open
       .filter((fd) => unlessGone(() => readlinkSync(`${fds}/${fd}`), '') === 'anon_inode:[eventpoll]')
       .map((fd) => unlessGone(() => readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'latin1'), ''))
@@ -259,7 +265,7 @@ function readEpolls(pid: number): string {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'EACCES' || code === 'EPERM') return 'forbidden'
-    // E.g. EMFILE: it must not look as if no process accepted.
+    // For example EMFILE: this must not look as if no process accepted.
     throw error
   }
 }

@@ -1,15 +1,15 @@
 import type { Grant } from '../link/link-messages.ts'
 import { ASIDE } from '../reexec.ts'
 
-/** What LangFlow's container was given, under its own names again. */
+/** The environment of LangFlow's container, with the variables under their own names again. */
 export function givenEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const given = (name: string) => (name.startsWith(ASIDE) ? name.slice(ASIDE.length) : name)
   return Object.fromEntries(Object.entries(env).map(([name, value]) => [given(name), value]))
 }
 
 /**
- * What LangFlow's container was given, but for every `KUBERNETES_*` and `LEADER_*`: no flow finds the API server or this
- * program's settings. Other service links (`FOO_SERVICE_HOST`) stay: a flow may use them.
+ * The environment of LangFlow's container without any `KUBERNETES_*` and `LEADER_*`: no flow finds the API server or
+ * this program's settings. Other service links (`FOO_SERVICE_HOST`) stay, because a flow may use them.
  */
 export function standbyEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !/^(KUBERNETES|LEADER)_/.test(name)))
@@ -24,14 +24,14 @@ export function workloadEnvironment(
 }
 
 const SECRET_KEY = 'LANGFLOW_SECRET_KEY'
-/** What LangFlow takes as it is; of anything shorter it takes the SHA-256. */
+/** LangFlow uses a key of this length or more unchanged. Of a shorter one it uses the SHA-256. */
 const AS_IT_IS = 32
 const ADVICE =
   "set it, the same on all replicas, to what `openssl rand -base64 32 | tr '+/' '-_'` prints (44 characters)"
 
 /**
- * One sentence where the key in LangFlow's environment lets it encrypt nothing, or is none that replicas share; `null`:
- * nothing is known to be wrong. It never holds the key.
+ * One sentence if LangFlow cannot encrypt with the key in its environment, or if replicas do not share the key. `null`:
+ * no known problem. It never contains the key.
  */
 export function faultOfSecretKey(command: readonly string[], env: NodeJS.ProcessEnv): string | null {
   if (!/\blangflow(\.__main__)?\s+run\b/.test(command.join(' '))) return null
@@ -43,8 +43,8 @@ export function faultOfSecretKey(command: readonly string[], env: NodeJS.Process
 }
 
 /**
- * The 32 bytes of a key, as LangFlow pads it and Python's `Fernet` reads it: both alphabets, and what is in neither is skipped;
- * `null`: it is no such key.
+ * The 32 bytes of a key, as LangFlow pads it and Python's `Fernet` reads it: both alphabets are accepted, and other
+ * characters are skipped. `null`: it is not such a key.
  */
 export function fernetKey(key: string): Buffer | null {
   const padded = key + '='.repeat((4 - (key.length % 4)) % 4)

@@ -5,25 +5,25 @@ import type { LauncherEvent } from './launcher-phase.ts'
 import type { ServingProcesses } from './serving-processes.ts'
 import type { Standby } from './standby/kept-standby.ts'
 
-/** What the workload's processes need of the machine; a seam for the simulation. */
+/** The machine, from the view of the workload's processes. A seam for the simulation. */
 export interface WorkloadMachine {
   readonly clock: Clock
-  /** Made anew for each start, and for what is to end without one. */
+  /** Called for each start, and for remains that must end without one. */
   tree(mark: string): ProcessTree
-  /** `null` where the port is free, otherwise one sentence that says who holds it. */
+  /** `null` if the port is free. If not, one sentence that names the process on it. */
   portHolder(port: number): Promise<string | null>
-  /** Watches who serves the port, beginning with the start of the workload's first process. */
+  /** Watches the processes that serve the port, beginning with the start of the workload's first process. */
   serving(port: number, child: number): Pick<ServingProcesses, 'check' | 'finish' | 'cutOff'>
   /** The workload's environment under a grant. */
   environment(grant: Pick<Grant, 'epoch' | 'identity'>): NodeJS.ProcessEnv
 }
 
-/** How long SIGKILL may take before what lives on counts as unstoppable. */
+/** Time for SIGKILL. Processes that are alive after it count as unstoppable. */
 const KILL_WITHIN_MS = 3_000
-/** How often it is looked whether the kernel has closed a killed process's sockets. */
+/** Interval between two checks whether the kernel has closed a killed process's sockets. */
 const PORT_CHECK_MS = 10
 
-/** The workload's processes: does to them what the launcher decided, and reports what came of it. */
+/** The workload's processes: carries out the launcher's decisions on them, and reports the results. */
 export class WorkloadProcesses {
   private readonly command: readonly string[]
   private readonly machine: WorkloadMachine
@@ -31,7 +31,7 @@ export class WorkloadProcesses {
   private tree: ProcessTree | null = null
   private serving: ReturnType<WorkloadMachine['serving']> | null = null
   private stopTimer: Timer | null = null
-  /** Marks them, so that they are found wherever they went. */
+  /** Marks the processes, so that they are found after any change of parent or session. */
   mark = ''
   port = 0
 
@@ -41,7 +41,7 @@ export class WorkloadProcesses {
     this.report = report
   }
 
-  /** Whether processes of an earlier launcher live, which are the workload then. */
+  /** Whether processes of an earlier launcher are alive. They are then the workload. */
   findRemains(): boolean {
     const tree = this.machine.tree(this.mark)
     if (isGone(tree)) return false
@@ -52,7 +52,7 @@ export class WorkloadProcesses {
   async prepare(start: number, standby: Standby | null): Promise<void> {
     const tree = this.machine.tree(this.mark)
     this.tree = tree
-    // Before any look at the clocks: it may take as long as a cold start.
+    // This comes before the clocks are compared, because it may take as long as a cold start.
     await standby?.use()
     if (this.tree !== tree) return
     const holder = await this.machine.portHolder(this.port).catch((error: Error) => error.message)
@@ -103,7 +103,7 @@ export class WorkloadProcesses {
     try {
       this.tree?.terminate()
     } catch {
-      // It is unknown which processes live: those without the signal are killed at the deadline of the stop.
+      // The live processes are unknown. Those that did not receive the signal are killed at the deadline of the stop.
     }
   }
 
@@ -128,13 +128,16 @@ export class WorkloadProcesses {
     this.report({ type: 'killed', left: await this.killOnce(this.tree) })
   }
 
-  /** Nothing lives. */
+  /** No process is alive. */
   rest(): void {
     this.tree = null
     this.serving = null
   }
 
-  /** What is left afterwards, in one sentence; `null`: nothing lives, and the port is free. If that is unknown, something is left. */
+  /**
+   * The remains afterwards, in one sentence. `null`: no process is alive, and the port is free. If that is unknown, the
+   * result is not `null`.
+   */
   private async killOnce(tree: ProcessTree): Promise<string | null> {
     const { clock } = this.machine
     try {
@@ -156,7 +159,7 @@ export class WorkloadProcesses {
   }
 }
 
-/** Whether nothing of a tree lives. If that is unknown, something counts as alive. */
+/** Whether no process of a tree is alive. If that is unknown, the tree counts as alive. */
 function isGone(tree: ProcessTree | null): boolean {
   try {
     return tree === null || tree.alive().length === 0

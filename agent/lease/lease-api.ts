@@ -12,9 +12,9 @@ import {
 import type { KubeRequestsOptions } from '../kube/kube-requests.ts'
 import { type Lease, sameRecord } from './lease.ts'
 
-/** Parts of a read's deadline after which another attempt begins. */
+/** Parts of a read's deadline after which another attempt starts. */
 const FURTHER_ATTEMPTS = [1 / 4, 1 / 2]
-/** Of an update's deadline: so long it is waited for, and then so long for a read. */
+/** The part of an update's deadline before the verifying read, and the part for that read. */
 const LOOK_PART = 0.4
 
 export const LEASE: Kind = {
@@ -30,8 +30,8 @@ export type OpenWatch = Pick<ObjectWatch, 'close'>
 export type LeaseApi = Pick<KubeLeaseApi, keyof KubeLeaseApi>
 
 /**
- * One Lease object in one namespace. Every request has a deadline of its own, in milliseconds, after which its
- * connection is destroyed and the promise rejects with code `timeout`. All rejections are `ApiError`.
+ * One Lease object in one namespace. Every request has its own deadline, in milliseconds, after which its connection is
+ * destroyed and the promise rejects with code `timeout`. All rejections are `ApiError`.
  */
 export class KubeLeaseApi {
   private readonly name: string
@@ -45,8 +45,8 @@ export class KubeLeaseApi {
   }
 
   /**
-   * A consistent (quorum) read; `null` where the Lease does not exist. Over a new connection, and over others if that one brings
-   * no answer soon: it shows whether any way to an API server works.
+   * A consistent (quorum) read. `null`: the Lease does not exist. It uses a new connection, and further ones if that
+   * one brings no answer soon, so it shows whether any way to an API server works.
    */
   read(deadlineMs: number): Promise<Lease | null> {
     return hedged(this.clock, deadlineMs, async (leftMs) => {
@@ -60,9 +60,9 @@ export class KubeLeaseApi {
   }
 
   /**
-   * Compare-and-swap on `lease.metadata.resourceVersion`. An update without an answer after two fifths of its time is verified by
-   * a read. The read's answer decides its outcome. `seen` gets another state of the Lease that the read shows, and an answer that
-   * comes after all.
+   * Compare-and-swap on `lease.metadata.resourceVersion`. An update without an answer after two fifths of its time is
+   * verified by a read, whose answer decides the outcome. `seen` receives another state of the Lease that the read
+   * shows, and an answer that arrives late.
    */
   async update(lease: Lease, deadlineMs: number, seen: (lease: Lease) => void = () => {}): Promise<Lease> {
     return verifiedUpdate(this.clock, {
@@ -81,7 +81,8 @@ export class KubeLeaseApi {
   }
 
   /**
-   * A dry run of an update of this Lease, or of its creation for `null`. Rejects as the write itself would: e.g. with `conflict`.
+   * A dry run of an update of this Lease. `null`: a dry run of its creation. Rejects as the write itself would, for
+   * example with `conflict`.
    */
   async rehearse(lease: Lease | null, deadlineMs: number): Promise<void> {
     if (lease !== null) return this.objects.rehearse('update', LEASE, this.updated(lease), deadlineMs)
@@ -89,8 +90,8 @@ export class KubeLeaseApi {
   }
 
   /**
-   * Opens a watch on this one object. Without `resourceVersion` the server first sends its present state, if any.
-   * Resolves once the server has answered 200.
+   * Opens a watch on this one object. Without `resourceVersion`, the server first sends its present state, if any.
+   * Resolves when the server has answered 200.
    */
   watch(
     resourceVersion: string | undefined,
@@ -105,7 +106,7 @@ export class KubeLeaseApi {
   }
 
   private updated(lease: Lease): WrittenObject {
-    // Without a version the API server overwrites any state of the object.
+    // Without a version, the API server would overwrite any state of the object.
     if (!lease.metadata.resourceVersion) throw new ApiError('invalid', 'an update needs a resourceVersion')
     return this.named(lease)
   }
@@ -125,8 +126,9 @@ function asLease(object: object): Lease {
 }
 
 /**
- * The first answer of up to three attempts, each of which goes another way: while no answer comes, the next begins, and those
- * before it go on. Only for requests that may be sent twice. Rejects with the server's refusal, or as the first attempt did.
+ * The first answer of up to three attempts, each on another connection. While no answer arrives, the next attempt
+ * starts, and the earlier ones continue. Only for requests that may be sent twice. Rejects with the server's refusal,
+ * or with the first attempt's failure.
  */
 export function hedged<T>(
   clock: Clock,
@@ -159,18 +161,18 @@ interface Update {
   readonly lease: Lease
   readonly answer: Promise<Lease>
   readonly deadlineMs: number
-  /** Over another connection. */
+  /** Reads over another connection. */
   read(deadlineMs: number): Promise<Lease | null>
-  /** It was not carried out `afterMs` after it was sent, and may still be. */
+  /** The error for an update that was not applied `afterMs` after it was sent, and may still be. */
   late(afterMs: number): ApiError
-  /** Told what is shown beside the outcome: by the read, and by an answer that comes after it. */
+  /** Called with a Lease that does not decide the outcome: from the read, or from an answer that arrives after it. */
   seen(lease: Lease): void
 }
 
 /**
- * The connection of an update that is not answered may be dead, or the server slow. A read over a new connection shows the
- * outcome, and its connection serves the next update. The update is left to itself until its own deadline: a slow server may
- * still carry it out.
+ * If an update is not answered, its connection may be dead, or the server slow. A read over a new connection shows the
+ * outcome, and its connection serves the next update. The update itself continues until its own deadline, because a
+ * slow server may still apply it.
  */
 export function verifiedUpdate(clock: Clock, update: Update): Promise<Lease> {
   const { lease, answer, deadlineMs, read, late, seen } = update
@@ -211,7 +213,7 @@ export interface LeaseConnectionOptions
   readonly namespace?: string | undefined
 }
 
-/** Finds the API server and how to prove who we are, without asking it anything yet. Rejects with `KubeConfigError`. */
+/** Finds the API server and the credentials, without sending a request yet. Rejects with `KubeConfigError`. */
 export async function connectLeaseApi(options: LeaseConnectionOptions) {
   const access = await findAccess(options)
   const namespace = options.namespace ?? access.namespace ?? 'default'
@@ -228,7 +230,7 @@ export async function connectLeaseApi(options: LeaseConnectionOptions) {
       }),
     /** The API server's URL, for messages. */
     server: access.server.origin + access.server.pathname,
-    /** Where the credentials come from, for messages. */
+    /** The origin of the credentials, for messages. */
     source: access.source,
   }
 }

@@ -5,14 +5,14 @@ import { ACQUIRED_BECAUSE, type AcquiredBecause, ENDED_BECAUSE, type EndedBecaus
 /** The last terms, in one annotation of the Lease, so that they survive every pod. */
 export const HISTORY = 'langflow-leader/history'
 export const MOST_TERMS = 50
-/** Of the annotation's value. */
+/** Limit for the annotation's value. */
 export const MOST_BYTES = 8 * 1024
 
-/** How long the phases of a takeover took, each from the end of the one before, in milliseconds. */
+/** Durations of the phases of a takeover, each from the end of the one before, in milliseconds. */
 export interface Phases {
   readonly detectMs: number
   readonly acquireMs: number
-  /** `null`: it never came to that. */
+  /** `null`: the takeover did not get that far. */
   readonly startMs: number | null
   readonly healthyMs: number | null
 }
@@ -26,24 +26,24 @@ export interface PastTerm {
   readonly because: AcquiredBecause
   readonly phases: Phases
   /**
-   * From the last moment in which an earlier term served to the first in which this one did, plus the time without service during
-   * a pause; `null`: unknown, or it never served.
+   * From the end of service in an earlier term to its start in this one, plus the time without service during a pause.
+   * `null`: unknown, or it never served.
    */
   readonly gapMs: number | null
-  /** `null`: it lasts. Of a holder that vanished, its last renewal. */
+  /** `null`: the term has not ended. For a holder that vanished, the time of its last renewal. */
   readonly ended: string | null
-  /** `expired`: its holder vanished; `null`: it lasts. */
+  /** `expired`: its holder vanished. `null`: the term has not ended. */
   readonly endedBecause: EndedBecause | 'expired' | null
   /**
-   * From closing the gate to the release, in milliseconds, or to the last renewal of a holder that vanished meanwhile; `null`:
-   * the gate was not closed, or it is unknown.
+   * Milliseconds from closing the gate to the release. If the holder vanished during the stop, to its last renewal.
+   * `null`: the gate was not closed, or the time is unknown.
    */
   readonly stopMs: number | null
 }
 
 const count = z.int().check(z.nonnegative())
 const seconds = z.int().check(z.nonnegative(), z.maximum(8_640_000_000_000 / 1000))
-/** As short as can be, since it is sent with each renewal: times in seconds since 1970, durations in milliseconds. */
+/** The entry is short, since it is sent with each renewal: times in seconds since 1970, durations in milliseconds. */
 const Entry = z.tuple([
   count,
   z.string().check(z.maxLength(512)),
@@ -59,7 +59,7 @@ const Entry = z.tuple([
   z.nullable(count),
 ])
 
-/** The terms that the Lease remembers, newest first. Entries that are no terms, or that a later version wrote, are left out. */
+/** The terms that the Lease remembers, newest first. Invalid entries, and entries of a later version, are left out. */
 export function historyOf(lease: Lease | null): PastTerm[] {
   const noted = lease?.metadata.annotations?.[HISTORY]
   if (noted === undefined || noted.length > 2 * MOST_BYTES) return []
@@ -75,7 +75,10 @@ export function historyOf(lease: Lease | null): PastTerm[] {
   })
 }
 
-/** The annotation for these terms, newest first. The oldest are left out if they are too many, or too long. */
+/**
+ * The annotation for these terms, newest first. The oldest are left out if there are too many, or if the text is too
+ * long.
+ */
 export function encodeHistory(terms: readonly PastTerm[]): string {
   const entries: string[] = []
   let bytes = 2
@@ -88,7 +91,7 @@ export function encodeHistory(terms: readonly PastTerm[]): string {
   return `[${entries.join(',')}]`
 }
 
-/** One of them, as it stands among the others. */
+/** One term, in the form that it has in the annotation. */
 export function encodeTerm(term: PastTerm): string {
   return JSON.stringify(entryOf(term))
 }

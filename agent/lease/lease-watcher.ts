@@ -5,23 +5,26 @@ import { durationOf, holderOf, isNewer, type Lease } from './lease.ts'
 import type { LeaseApi, OpenWatch, WatchEvent } from './lease-api.ts'
 
 export interface WatcherHandlers {
-  /** The Lease as last seen; `null`: none. Never older than what was told before. `watched`: by an event, as it was written. */
+  /**
+   * The Lease as last seen. `null`: it does not exist. Never older than the one before. `watched`: an event showed it,
+   * as it was written.
+   */
   observed(lease: Lease | null, watched: boolean): void
-  /** The watch is open and up to date: no polling needed. */
+  /** The watch is open and up to date, so polling is not needed. */
   up(): void
-  /** The watch is lost; called once for each `up`, and for the first failed attempt. */
+  /** The watch is lost. Called once for each `up`, and for the first failed attempt. */
   down(error: ApiError | undefined): void
 }
 
-/** A holder's expected rhythm. A record with a longer duration is renewed more rarely. */
+/** The expected rhythm of a holder. A record with a longer duration is renewed more rarely. */
 type WatcherTimings = Pick<Timings, 'retryPeriodMs' | 'leaseDurationMs'>
 
 /** Retry periods without a change on the watch of a held Lease, after which it is checked. */
 const SILENT_RETRIES = 2.5
-/** The longest for a read and for opening a watch; not for its whole life. */
+/** The longest time for a read and for opening a watch, but not for its whole life. */
 const REQUEST_DEADLINE_MS = 5_000
 const FIRST_PAUSE_MS = 100
-/** Times the permitted silence: 80 s at the defaults. */
+/** Limit for the factor of the permitted silence: 80 s at the defaults. */
 const MAX_SILENCE_FACTOR = 16
 
 /** Keeps one watch on the Lease open until the process ends. */
@@ -31,26 +34,26 @@ export class LeaseWatcher {
   private readonly handlers: WatcherHandlers
   private readonly timings: WatcherTimings
   private running = false
-  /** Counts the attempts, so that what an abandoned one still delivers is dropped. */
+  /** Counts the attempts, so that late results of an abandoned one are dropped. */
   private attempt = 0
   private watch: OpenWatch | null = null
-  /** Monotonic ms; `null`: the watch is not open. */
+  /** Monotonic ms. `null`: the watch is not open. */
   private openSince: number | null = null
   private pause: Timer | null = null
   private silence: Timer | null = null
-  /** Counts the changes that came, and when the last one did (monotonic ms). */
+  /** Number of changes, and the time of the last one (monotonic ms). */
   private changes = 0
   private changedAt = 0
-  /** The newest version that others than the watch have shown. */
+  /** The newest version shown by other requests than the watch. */
   private expected: string | undefined
   private told: 'nothing' | 'up' | 'down' = 'nothing'
-  /** How many watches in a row did not live for a retry period. */
+  /** Number of watches in a row that did not live for a retry period. */
   private shortLived = 0
-  /** By how much the permitted silence is stretched, since this holder turned out to renew more rarely. */
+  /** Factor by which the permitted silence is extended, since this holder turned out to renew more rarely. */
   private silenceFactor = 1
   private mustRead = true
   private seen: Lease | null = null
-  /** Version of the last object or bookmark: events up to here are old, and the next watch goes on from here. */
+  /** Version of the last object or bookmark. Events up to here are old, and the next watch continues from here. */
   private position: string | undefined
 
   constructor(api: LeaseApi, clock: Clock, handlers: WatcherHandlers, timings: WatcherTimings) {
@@ -66,7 +69,7 @@ export class LeaseWatcher {
     void this.open()
   }
 
-  /** Another request has shown this version, so that the watch must bring it soon, whether or not the Lease is held. */
+  /** Another request has shown this version, so the watch must bring it soon, even if the Lease is not held. */
   expect(lease: Lease | null): void {
     const version = lease?.metadata.resourceVersion
     if (this.watch === null || version === undefined || !isNewer(version, this.position)) return
@@ -76,7 +79,7 @@ export class LeaseWatcher {
     this.awaitChange()
   }
 
-  /** Nothing is called any more after this. */
+  /** After this, no handler is called any more. */
   stop(): void {
     this.running = false
     this.abandon()
@@ -96,7 +99,7 @@ export class LeaseWatcher {
       if (!current()) return
     }
 
-    // 2. Watch from there. Events count from now on, also before `watch` resolves.
+    // 2. Watch from there. Events count from now on, even before `watch` resolves.
     const handlers = {
       event: (event: WatchEvent) => current() && this.apply(event),
       ended: (error?: ApiError) => current() && this.ended(error),
@@ -105,7 +108,7 @@ export class LeaseWatcher {
     if (watch instanceof ApiError) return void handlers.ended(watch)
     if (!current()) return watch.close()
 
-    // 3. Say so, once.
+    // 3. Report this, once.
     this.watch = watch
     this.openSince = this.clock.mono()
     this.awaitChange()
@@ -114,7 +117,7 @@ export class LeaseWatcher {
     this.handlers.up()
   }
 
-  /** A read is the truth, whatever its version: etcd may have been restored from a backup. */
+  /** A read counts with any version: etcd may have been restored from a backup. */
   private adopt(lease: Lease | null): void {
     this.mustRead = false
     this.expected = undefined
@@ -128,7 +131,7 @@ export class LeaseWatcher {
     const version = event.type === 'changed' ? event.object.metadata.resourceVersion : event.resourceVersion
     const news = isNewer(version, this.position)
     if (news) this.position = version ?? this.position
-    // A bookmark shows the server's position, and nothing about the holder.
+    // A bookmark shows the server's position, but nothing about the holder.
     if (!news || event.type === 'bookmark') return
     this.changed(lease)
     this.awaitChange()
@@ -142,21 +145,24 @@ export class LeaseWatcher {
   private changed(lease: Lease | null): void {
     const holder = (of: Lease | null) => (of === null ? '' : holderOf(of))
     const gap = this.clock.mono() - this.changedAt
-    // A holder that was found to be slow stays slow until it renews like others, or is another.
+    // A slow holder counts as slow until it renews like others, or another holder follows.
     if (gap <= this.silenceMs(lease) || holder(lease) !== holder(this.seen)) this.silenceFactor = 1
     this.changes++
     this.changedAt = this.clock.mono()
     this.seen = lease
   }
 
-  /** How long nothing may come from the holder of this record. */
+  /** The permitted silence of the holder of this record. */
   private silenceMs(lease: Lease | null): number {
     const { retryPeriodMs, leaseDurationMs } = this.timings
     const duration = lease === null ? 0 : durationOf(lease, leaseDurationMs)
     return SILENT_RETRIES * retryPeriodMs * Math.max(1, duration / leaseDurationMs)
   }
 
-  /** A change must come while the Lease is held, for its holder renews it; and what others were shown. */
+  /**
+   * While the Lease is held, a change must arrive, because its holder renews it. A version that another request showed
+   * must arrive as well.
+   */
   private awaitChange(): void {
     this.silence?.cancel()
     this.silence = null
@@ -170,14 +176,15 @@ export class LeaseWatcher {
   }
 
   /**
-   * The holder is silent, or the watch is dead and this side cannot notice: a server that lost its power sends neither end nor
-   * reset. A read goes over a new connection, so that its answer decides. Without an answer in time, the watch counts as lost.
+   * The holder is silent, or the watch is dead and this side cannot notice: a server that lost its power sends neither
+   * end nor reset. A read uses a new connection, so its answer decides. Without an answer in time, the watch counts as
+   * lost.
    */
   private async checkSilence(): Promise<void> {
     this.silence = null
     const { attempt, changes } = this
     const lease = await this.api.read(this.timings.retryPeriodMs).catch(asFailure)
-    // A change that the watch brought during the read shows that the watch works, and is at least as new.
+    // If the watch brought a change during the read, the watch works, and the change is at least as new.
     if (this.attempt !== attempt || this.changes !== changes) return
     if (lease instanceof ApiError) return this.ended(lease)
     if (this.isAsSeen(lease)) {
@@ -195,7 +202,7 @@ export class LeaseWatcher {
     this.shortLived = lived >= this.timings.retryPeriodMs ? 0 : this.shortLived + 1
     const expected = error === undefined || error.code === 'gone'
     if (error !== undefined) this.mustRead = true
-    // Servers end watches as a matter of routine: that is no loss. A server that ends each watch immediately is one.
+    // Servers end watches routinely, which is not a loss. A server that ends each watch immediately is one.
     if (expected && this.shortLived <= 1) return void this.open()
 
     this.abandon()
@@ -209,13 +216,15 @@ export class LeaseWatcher {
     this.pause = this.clock.after(this.pauseMs(error), () => void this.open())
   }
 
-  /** Doubles up to the retry period; its random half keeps candidates from coming back in step. */
+  /** Doubles up to the retry period. Its random half prevents candidates from reconnecting in step. */
   private pauseMs(error: ApiError | undefined): number {
     const longest = Math.min(this.timings.retryPeriodMs, FIRST_PAUSE_MS * 2 ** Math.min(this.shortLived, 16))
     return Math.max(error?.retryAfterMs ?? 0, longest * (0.5 + Math.random() / 2))
   }
 
-  /** Short at first, where another connection is worth more than a late answer; longer where servers turn out to be slow. */
+  /**
+   * Short at first, because another connection is worth more than a late answer. Longer if servers turn out to be slow.
+   */
   private deadlineMs(): number {
     return Math.min(REQUEST_DEADLINE_MS, this.timings.retryPeriodMs * 2 ** Math.min(this.shortLived, 16))
   }

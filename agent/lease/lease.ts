@@ -5,9 +5,9 @@ import { PAUSE_REASON, PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from './operator-an
 import { REVISIONS } from './proven-revisions.ts'
 
 /**
- * What a Lease says. Field names follow `coordination.k8s.io/v1`; the meaning of an empty holder, of
- * `leaseTransitions` and of a released Lease follows client-go's `leaderelection`, so that both kinds of
- * candidate can share one Lease.
+ * The content of a Lease. Field names follow `coordination.k8s.io/v1`. The meaning of an empty holder, of
+ * `leaseTransitions` and of a released Lease follows client-go's `leaderelection`, so that both kinds of candidate can
+ * share one Lease.
  */
 export interface LeaseSpec {
   holderIdentity?: string | null
@@ -16,7 +16,7 @@ export interface LeaseSpec {
   acquireTime?: string | null
   renewTime?: string | null
   leaseTransitions?: number | null
-  /** Fields this program does not know are written back as they were. */
+  /** Fields that this program does not use are written back unchanged. */
   [field: string]: unknown
 }
 
@@ -35,31 +35,31 @@ export interface Lease {
   spec?: LeaseSpec | null
 }
 
-/** Which Deployment or StatefulSet the Lease belongs to, as `Kind/name`. */
+/** The Deployment or StatefulSet that owns the Lease, as `Kind/name`. */
 const OWNER = 'langflow-leader/owner'
-/** Whom the leader that released the Lease would have follow it. */
+/** The successor that the releasing leader named. */
 const SUCCESSOR = 'langflow-leader/successor'
-/** Who released the Lease, and in which epoch. */
+/** The replica that released the Lease, and the epoch. */
 const RELEASED = 'langflow-leader/released'
-/** The epoch, once it is larger than `leaseTransitions` can be. */
+/** The epoch, if it is larger than `leaseTransitions` can be. */
 const EPOCH = 'langflow-leader/epoch'
 /** The leader's epoch, its front's address, and the key by which fronts trust each other (`FrontNote`). */
 const FRONT = 'langflow-leader/front'
-/** The newest version of LangFlow that has led, as far as its leaders knew. */
+/** The newest known version of LangFlow that has led. */
 export const LANGFLOW = 'langflow-leader/langflow-version'
 
-/** `leaseTransitions` is an int32 to the API server. */
+/** `leaseTransitions` is an int32 in the API server. */
 export const LARGEST_TRANSITIONS = 2 ** 31 - 1
-/** Far beyond any that is counted; a larger number was written by hand. */
+/** Far beyond any counted epoch. A larger number was written by hand. */
 const LARGEST_EPOCH = 10 ** 15 - 1
 
-/** The Deployment or StatefulSet to which the Lease belongs, if this replica belongs to another one; else `null`. */
+/** The Deployment or StatefulSet that owns the Lease, if this replica belongs to another one. `null`: it does not. */
 export function foreignOwner(own: string | null, lease: Lease | null): string | null {
   const owner = lease === null ? null : lease.metadata.annotations?.[OWNER] || null
   return own === null || owner === null || owner === own ? null : owner
 }
 
-/** Why two of them must not share a Lease, and what to do; `null`: they don't. */
+/** Why two of them must not share a Lease, and the remedy. `null`: they do not share it. */
 export function ownerProblem(own: string | null, lease: Lease | null): string | null {
   const owner = foreignOwner(own, lease)
   if (owner === null) return null
@@ -73,12 +73,12 @@ export function successorOf(lease: Lease): string | null {
   return lease.metadata.annotations?.[SUCCESSOR] || null
 }
 
-/** The version of LangFlow that the Lease notes, as it was written; `null`: none. */
+/** The version of LangFlow in the Lease, as written. `null`: no version. */
 export function langflowOf(lease: Lease): string | null {
   return lease.metadata.annotations?.[LANGFLOW] || null
 }
 
-/** Why the noted version of LangFlow is none, in one sentence; `null`: it is valid, or there is none. */
+/** Why the noted version of LangFlow is invalid, in one sentence. `null`: it is valid, or there is no note. */
 export function langflowFault(lease: Lease | null): string | null {
   const noted = lease === null ? null : langflowOf(lease)
   if (noted === null || isVersion(noted)) return null
@@ -88,7 +88,7 @@ export function langflowFault(lease: Lease | null): string | null {
   )
 }
 
-/** How a front is reached by those of other replicas: `host:port`, and what they prove by that they are such. */
+/** Access to a front for those of other replicas: `host:port`, and the key that proves that they are such. */
 export interface FrontAccess {
   readonly address: string
   /** A secret. */
@@ -97,11 +97,12 @@ export interface FrontAccess {
 
 const CLOSING = 'closing'
 
-/** The leader's front; `closing`: it stops, and requests wait for the next leader. */
+/** The leader's front. `closing`: it stops, and requests wait for the next leader. */
 type FrontNote = FrontAccess | typeof CLOSING
 
 /**
- * The holder's front; `null`: unknown. A holder of an older version leaves the note of an earlier epoch, which does not count.
+ * The holder's front. `null`: unknown. A holder of an older version leaves the note of an earlier epoch, which does not
+ * count.
  */
 export function frontOf(lease: Lease): FrontNote | null {
   if (holderOf(lease) === '') return null
@@ -120,7 +121,7 @@ function isFrontAddress(text: string): boolean {
   }
 }
 
-/** The annotations of a write; `null`: removed, absent: unchanged. */
+/** The annotations of a write. `null`: removed. Absent: unchanged. */
 export interface Notes {
   readonly owner?: string
   readonly successor?: string | null
@@ -129,9 +130,9 @@ export interface Notes {
   readonly langflow?: string
   readonly history?: string
   readonly revisions?: string
-  /** Of this epoch. */
+  /** The front in this epoch. */
   readonly front?: FrontNote | null
-  /** The request for a switchover is answered; the pause is over. */
+  /** The request for a switchover is answered, or the pause is over. */
   readonly answered?: true
   readonly resumed?: true
 }
@@ -173,8 +174,8 @@ export function holderServes(lease: Lease | null, [present]: readonly PastTerm[]
 }
 
 /**
- * The epoch, the fencing token. It only grows: in `leaseTransitions`, and in an annotation once that is full. Any other value
- * counts as 0.
+ * The epoch, which is the fencing token. It only grows: in `leaseTransitions`, and in an annotation once that is full.
+ * Any other value counts as 0.
  */
 export function epochOf(lease: Lease): number {
   const { leaseTransitions = 0 } = lease.spec ?? {}
@@ -186,12 +187,12 @@ export function epochOf(lease: Lease): number {
     : counted
 }
 
-/** The one after the highest that is known. */
+/** The epoch after the highest known one. */
 export function epochAfter(highest: number): number {
   return Math.min(highest + 1, LARGEST_EPOCH)
 }
 
-/** Why epochs that no longer fit into their field are a problem, and what to do; `null`: they fit. */
+/** Why epochs that no longer fit into their field are a problem, and the remedy. `null`: they fit. */
 export function epochProblem(lease: Lease | null): string | null {
   if (lease === null || epochOf(lease) < LARGEST_TRANSITIONS) return null
   return (
@@ -208,10 +209,11 @@ export function durationOf(lease: Lease, fallbackMs: number): number {
 }
 
 /**
- * A release has client-go's form, no holder and a duration of 1 s, and names who released which term: a replica releases only
- * its own Lease, and a holder that was cleared by hand leaves its duration.
+ * Whether the Lease was released. A release has client-go's form, no holder and a duration of 1 s, and names the
+ * replica and the term. Both are required: a replica releases only its own Lease, and if a holder was cleared by hand,
+ * its duration remains.
  *
- * @param last the last holder; `null`: unknown
+ * @param last the last holder. `null`: unknown.
  */
 export function isReleased(
   lease: Lease,
@@ -224,12 +226,12 @@ export function isReleased(
   return last === null || epoch > last.epoch || (epoch === last.epoch && identity === last.holder)
 }
 
-/** As `deploy/` makes it; no candidate ever writes it like this. */
+/** The form in which `deploy/` creates it. No candidate ever writes it like this. */
 export function looksNeverHeld(lease: Lease): boolean {
   return holderOf(lease) === '' && !lease.spec?.renewTime
 }
 
-/** Whether two versions have the same holder, epoch and times; annotations and labels do not count. */
+/** Whether two versions have the same holder, epoch and times. Annotations and labels do not count. */
 export function sameRecord(a: Lease, b: Lease): boolean {
   return (
     holderOf(a) === holderOf(b) &&
@@ -253,7 +255,7 @@ export function isNewer(a: string | undefined, b: string | undefined): boolean {
   }
 }
 
-/** Unix ms as the API's MicroTime, which has exactly six digits; `micros`: the last three of them, 0 to 999. */
+/** Unix ms as the API's MicroTime, which has exactly six digits. `micros`: the last three of them, 0 to 999. */
 export function microTime(wallMs: number, micros = 0): string {
   const millis = new Date(wallMs).toISOString().slice(0, -1)
   return `${millis}${String(micros).padStart(3, '0')}Z`

@@ -8,21 +8,21 @@ export const SWITCHOVER_TO = 'langflow-leader/switchover-to'
 export const ANYBODY = '*'
 /** `true`: the leader stays, LangFlow is left alone, no takeover starts. */
 export const PAUSED = 'langflow-leader/paused'
-/** RFC 3339: until when a pause lasts, by each replica's wall clock. */
+/** RFC 3339: the end of a pause, by each replica's wall clock. */
 export const PAUSED_UNTIL = 'langflow-leader/paused-until'
-/** Why it is paused, for people. */
+/** The reason of the pause, for people. */
 export const PAUSE_REASON = 'langflow-leader/pause-reason'
 
-/** When the last drill ended and how: `<RFC 3339> ok|missed|failed`. */
+/** Time and result of the last drill: `<RFC 3339> ok|missed|failed`. */
 export const LAST_DRILL = 'langflow-leader/last-drill'
 
-/** Of a pod. */
+/** Length of a pod's name. */
 const LONGEST_NAME = 253
-/** Longer ones are cut for display. */
+/** Longer reasons are cut for display. */
 export const LONGEST_REASON = 200
 
 export interface Pause {
-  /** RFC 3339; `null`: until an operator resumes. */
+  /** RFC 3339. `null`: until an operator resumes. */
   readonly until: string | null
   readonly reason: string | null
 }
@@ -39,7 +39,7 @@ export function pauseOf(lease: Lease | null, wallMs: number): Pause | null {
   }
 }
 
-/** Why an annotation that looks like a pause pauses nothing, and what to write instead; `null`: there is no such annotation. */
+/** Why an annotation that looks like a pause has no effect, and the correct value. `null`: no such annotation. */
 export function pauseFault(lease: Lease | null): string | null {
   const paused = lease?.metadata.annotations?.[PAUSED]
   if (paused === undefined || paused === 'true' || paused === 'false') return null
@@ -55,27 +55,30 @@ export function describePause({ until, reason }: Pause): string {
   return reason === null ? how : `${how} (${reason})`
 }
 
-/** Whether a pause had an end, and that has passed. */
+/** Whether a pause had an end that has passed. */
 export function pauseIsOver(lease: Lease | null, wallMs: number): boolean {
   return lease?.metadata.annotations?.[PAUSED] === 'true' && pauseOf(lease, wallMs) === null
 }
 
-/** The name of a pod, or `*`, or '' for a request that names no pod; `null`: there is no request for a switchover. */
+/** The name of a pod, or `*`. Empty: the request names no pod. `null`: no request for a switchover. */
 export function switchoverOf(lease: Lease | null): string | null {
   return lease?.metadata.annotations?.[SWITCHOVER_TO]?.trim().slice(0, LONGEST_NAME) ?? null
 }
 
-/** The target of a switchover, for a sentence. `to`: the name of a pod, or `*`, or ''. */
+/** The target of a switchover, for a sentence. `to`: the name of a pod, `*`, or empty. */
 export function describeTarget(to: string): string {
   return to === ANYBODY ? 'the best prepared replica' : to || 'an unnamed pod'
 }
 
-/** Whether a replica's identity, `<pod name>_<pod UID>`, is of the pod of that name; outside of pods it may be the name itself. */
+/**
+ * Whether a replica's identity, `<pod name>_<pod UID>`, belongs to the pod of that name. Outside of pods, it may be the
+ * name itself.
+ */
 export function isOfPod(identity: string, pod: string): boolean {
   return identity === pod || identity.startsWith(`${pod}_`)
 }
 
-/** The pod's name in an identity; outside of pods the identity. */
+/** The pod's name in an identity. Outside of pods, the identity. */
 export function podOf(identity: string): string {
   return /^(.+)_[^_]+$/.exec(identity)?.[1] ?? identity
 }
@@ -83,11 +86,11 @@ export function podOf(identity: string): string {
 export interface LastDrill {
   /** RFC 3339 */
   readonly at: string
-  /** `missed`: all went well but took longer, or lost more, than was allowed. */
+  /** `missed`: the drill worked, but took longer or lost more than allowed. */
   readonly result: 'ok' | 'missed' | 'failed'
 }
 
-/** `null`: the Lease records none. */
+/** `null`: the Lease records no drill. */
 export function lastDrillOf(lease: Lease | null): LastDrill | null {
   const [, at = '', result] =
     /^(\S+) (ok|missed|failed)$/.exec(lease?.metadata.annotations?.[LAST_DRILL] ?? '') ?? []

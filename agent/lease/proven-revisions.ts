@@ -2,9 +2,9 @@ import * as z from 'zod/mini'
 import type { Lease } from './lease.ts'
 import { ENDED_BECAUSE, type EndedBecause } from './reasons.ts'
 
-/** The revisions that have served, and the first starts that failed: one annotation, written by the holder alone. */
+/** The revisions that have served, and the first starts that failed: one annotation, written only by the holder. */
 export const REVISIONS = 'langflow-leader/revisions'
-/** Enough for any rollback; a revision that served before these counts as new. */
+/** Enough for any rollback. A revision that served before these counts as new. */
 const MOST_PROVEN = 10
 /** The inputs of LangFlow may differ from pod to pod, and two revisions may fail side by side. */
 const MOST_FAILED = 10
@@ -15,20 +15,20 @@ const LONGEST_VERSION = 64
 
 export interface FailedRevision {
   readonly revision: string
-  /** Digest of its LangFlow's inputs (`Digests.inputs`); `null`: unknown. */
+  /** Digest of its LangFlow's inputs (`Digests.inputs`). `null`: unknown. */
   readonly inputs: string | null
   readonly because: EndedBecause
   /** One sentence. */
   readonly reason: string
 }
 
-/** A revision is the hash of a pod's template; it is proven when a replica of it has served. */
+/** A revision is the hash of a pod's template. It is proven when a replica of it has served. */
 export interface Revisions {
-  /** The latest to serve comes first. */
+  /** The revision that served last comes first. */
   readonly proven: readonly string[]
-  /** LangFlow's version in the revision that served last; `null`: unknown. */
+  /** LangFlow's version in the revision that served last. `null`: unknown. */
   readonly langflow: string | null
-  /** The first starts that failed, the latest first: one for each revision and what it was started from. */
+  /** The first starts that failed, the latest first: one for each revision and digest of its inputs. */
   readonly failed: readonly FailedRevision[]
 }
 
@@ -47,7 +47,7 @@ const Note = z.object({
   failed: z.catch(z.array(Failed).check(z.maxLength(MOST_FAILED)), []),
 })
 
-/** The revisions in the Lease. Parts that can't be read count as missing. */
+/** The revisions in the Lease. Parts that cannot be read count as missing. */
 export function revisionsOf(lease: Lease): Revisions {
   try {
     return z.parse(Note, JSON.parse(lease.metadata.annotations?.[REVISIONS] ?? ''))

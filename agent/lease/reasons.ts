@@ -1,26 +1,26 @@
-/** Why a term began: stable codes, for metrics, events and the history. The sentence beside each is for people. */
+/** Why a term began: stable codes, for metrics, Events and the history. The sentence beside each is for people. */
 export const ACQUIRED_BECAUSE = [
   'released', // its holder released it
   'expired', // its holder did not renew it in time
   'never_held',
-  'deleted', // it was gone for a whole lease duration
+  'deleted', // it did not exist for a whole lease duration
   'cleared', // its holder was emptied by hand, and a whole lease duration is over
   'own_write', // a late write of this replica itself holds it
   'resumed', // a restarted agent took its own grant back
   'pod_restarted', // every process of its pod was killed, and the pod is back while the Lease is paused
 ] as const
 
-/** Why a term ended, or is going to end. */
+/** Why a term ended, or is about to end. */
 export const ENDED_BECAUSE = [
   // Planned.
-  'terminated', // the agent was told to end
-  'container_ending', // LangFlow's container was
-  'switchover', // an operator asked for it
+  'terminated', // the agent was asked to end
+  'container_ending', // LangFlow's container was asked to end
+  'switchover', // an operator requested it
   'newer_revision', // a replica of a newer revision is ready
   'faster_standby', // a replica serves sooner than this one starts
   'front_down', // requests do not reach the leader
   'pod_restarted', // every process of its pod was killed, and the pod is back
-  // LangFlow, or its launcher, is to blame.
+  // LangFlow or its launcher failed.
   'revision_failed', // the first start of a revision that has never served
   'workload_exited',
   'workload_unhealthy',
@@ -31,7 +31,7 @@ export const ENDED_BECAUSE = [
   'launcher_silent',
   'deadman', // the launcher stopped LangFlow by itself
   // Without consent.
-  'no_renewal', // none was acknowledged in time
+  'no_renewal', // no renewal was acknowledged in time
   'held_by_other',
   'lease_gone',
   'identity_taken', // another process uses this replica's name

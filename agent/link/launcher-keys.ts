@@ -11,14 +11,17 @@ import type { Hello } from './link-server.ts'
 
 interface Stored {
   readonly token: string
-  /** Marks the processes of this pod's workload; outlives launchers, so that a new one finds an old one's remains. */
+  /**
+   * Marks the processes of this pod's workload. The mark outlives launchers, so that a new one finds the remains of an
+   * old one.
+   */
   readonly tree: string
   readonly bootId: string
-  /** Id of the file whose lock the token's launcher has for as long as it lives; absent: of an older version. */
+  /** Id of the file that the token's launcher keeps locked until its death. Absent: written by an older version. */
   readonly lock?: string | null
   /** The last term that this launcher was granted, as `identity epoch`. */
   readonly term?: string | null
-  /** The last term that an earlier launcher was granted, which is proven dead, with all that it ran. */
+  /** The last term that an earlier launcher was granted, if that launcher and all its processes are proven dead. */
   readonly ended?: string | null
 }
 
@@ -26,12 +29,12 @@ type Admission =
   | { readonly refused: string }
   | (Omit<Stored, 'bootId' | 'lock' | 'term'> & { readonly refused?: never; readonly returning: boolean })
 
-/** As long as the kernel may need to end the PID namespace of a launcher that has died. */
+/** Time that the kernel may need to end the PID namespace of a dead launcher. */
 const ENDING_MS = 500
 
 /**
- * Tells the launcher from a flow that runs beside it under the same user. The launcher connects before any flow runs
- * and is given a token; while that launcher may live, no peer without the token is let in.
+ * Distinguishes the launcher from a flow that runs beside it under the same user. The launcher connects before any flow
+ * runs, and receives a token. While that launcher may be alive, no peer without the token is admitted.
  */
 export class LauncherKeys {
   private readonly file: string
@@ -39,16 +42,17 @@ export class LauncherKeys {
   private readonly grantLifeMs: number
   private readonly look: (() => ReturnType<typeof lookAtLock>) | null
   private stored: Stored
-  /** Until then, in monotonic ms, a launcher without the token is turned away, for this reason. */
+  /** Monotonic ms before which a launcher without the token is refused, and the reason. */
   private closed = { until: 0, reason: '' }
-  /** Monotonic ms, when the lock of the token's launcher was found free: that one is dead. */
+  /** Monotonic ms at which the lock of the token's launcher was first found free: that launcher is dead. */
   private freeSince: number | null = null
 
   /**
-   * Reads what an earlier agent in this pod left in `directory`, which only the agent's container may mount. Its
-   * launcher is waited for during `grantLifeMs`, after which its deadman has ended all it ran, or until it is proven dead.
-   * @param look at the launcher's lock; `null`: another pod may use this identity, so that nothing is proven
-   * @throws FatalError where the directory cannot be written
+   * Reads the keys that an earlier agent in this pod left in `directory`, which only the agent's container may mount.
+   * The agent waits for that agent's launcher for `grantLifeMs`, after which the deadman has ended all its processes,
+   * or until the launcher is proven dead.
+   * @param look reads the launcher's lock. `null`: another pod may use this identity, so nothing can be proven.
+   * @throws FatalError if the directory cannot be written
    */
   constructor(directory: string, clock: Clock, grantLifeMs: number, look: LauncherKeys['look']) {
     this.file = join(directory, 'launcher.json')
@@ -88,25 +92,25 @@ export class LauncherKeys {
     const problem = this.save(next)
     if (problem !== null) return { refused: `the agent cannot write to its --state-dir (${problem})` }
     this.freeSince = null
-    this.look?.() // makes the file
+    this.look?.() // creates the file
     return { ...next, returning: false }
   }
 
-  /** The launcher says that it has its lock: until its death. */
+  /** The launcher reports that it has its lock, which it keeps until its death. */
   locked(): void {
     const found = this.look?.()
     this.save({ ...this.stored, lock: found?.held ? found.id : null })
   }
 
-  /** To be called before the grant is sent. What can't be saved proves nothing to a later agent. */
+  /** Must be called before the grant is sent. If a term cannot be saved, a later agent can prove nothing by it. */
   granted({ identity, epoch }: Grant): void {
     const term = `${identity} ${epoch}`
     if (term !== this.stored.term || this.stored.ended) this.save({ ...this.stored, term, ended: null })
   }
 
   /**
-   * The kernel drops a launcher's lock with its other files, and then ends its PID namespace. A file in the place of that one
-   * proves nothing; the kernel gives no id anew while a process has the file open.
+   * The kernel drops a launcher's lock with its other files, and then ends its PID namespace. If another file has
+   * replaced the locked one, nothing is proven. The kernel does not reuse an id while a process has the file open.
    */
   private isProvedDead(): boolean {
     const found = this.stored.lock ? this.look?.() : undefined
@@ -116,8 +120,9 @@ export class LauncherKeys {
   }
 
   /**
-   * The connection of the accepted launcher ended. `byPeer`: its own end closed it, so that it is dead; but what it
-   * ran may outlive it for a moment, and is not to pose as the next one. Otherwise it may live and come back.
+   * The connection of the accepted launcher ended. `byPeer`: the launcher's end closed it, so the launcher is dead. Its
+   * processes may outlive it for a moment, and must not pose as the next launcher. Without `byPeer`, the launcher may
+   * be alive and return.
    */
   launcherGone(byPeer: boolean): void {
     this.isProvedDead()
@@ -129,7 +134,7 @@ export class LauncherKeys {
     this.closed = { until: this.clock.mono() + ms, reason: `waiting for the launcher ${which}` }
   }
 
-  /** The code of what kept it from being written; `null`: it was. */
+  /** The error code of the write. `null`: it succeeded. */
   private save(stored: Stored): string | null {
     const draft = `${this.file}.new`
     try {
@@ -147,7 +152,7 @@ export class LauncherKeys {
 function load(file: string): Stored | null {
   try {
     const stored = JSON.parse(readFileSync(file, 'utf8')) as Stored
-    // After a reboot nothing of the old launcher lives, whatever was written before.
+    // After a reboot, no process of the old launcher is alive, so an earlier file does not count.
     return typeof stored.token === 'string' && stored.bootId === bootId() ? stored : null
   } catch {
     return null

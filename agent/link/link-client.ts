@@ -14,14 +14,14 @@ const MAX_REASONS = 10
 const CLOSE_WITHIN_MS = 1_000
 
 export interface LinkClientHandlers {
-  /** The hello to send on a new connection, without its token. */
+  /** The hello for a new connection, without its token. */
   hello(): Omit<Extract<ToAgent, { type: 'hello' }>, 'token'>
   received(message: ToLauncher): void
-  /** The link is down, or could not be made; told once for each of a few reasons until it is up again. */
+  /** The link is down, or could not be opened. Called once for each of a few reasons until the link is up again. */
   down(reason: string): void
 }
 
-/** The launcher's end of the link: connects again for as long as it lives, with the token it was given. */
+/** The launcher's end of the link. It reconnects during its whole life, with the token that it received. */
 export class LinkClient {
   private readonly path: string
   private readonly clock: Clock
@@ -55,7 +55,7 @@ export class LinkClient {
       if (this.closed) return
       if (message.type === 'refused') {
         reason = message.reason
-        // An agent that forgot it; one that runs nothing may come as a new launcher.
+        // The agent may have lost the token. A launcher that runs nothing may connect as a new one.
         if (this.handlers.hello().view.state === 'idle') this.token = undefined
       }
       if (message.type === 'welcome') {
@@ -71,7 +71,7 @@ export class LinkClient {
     socket.on('close', () => {
       this.welcomed = false
       if (this.closed) return
-      // Reasons may alternate, twenty times a second, and any process that answers on the socket may make them up.
+      // Reasons may alternate, twenty times a second, and any process that answers on the socket may invent them.
       if (!this.told.has(reason) && this.told.size < MAX_REASONS) {
         this.told.add(reason)
         this.handlers.down(reason)
@@ -84,10 +84,10 @@ export class LinkClient {
     if (this.welcomed && this.socket !== null) writeLine(this.socket, message)
   }
 
-  /** Flushes what was sent, then ends: at once where the agent closes its side as well, otherwise after a second. */
+  /** Sends the queued messages, then ends: immediately if the agent closes its side as well, or after a second. */
   close(): void {
     this.closed = true
-    // What still comes is not obeyed.
+    // Messages that still arrive are not obeyed.
     this.welcomed = false
     this.retry?.cancel()
     const { socket } = this
@@ -98,7 +98,7 @@ export class LinkClient {
   }
 }
 
-/** A launcher's boot clock, then its monotonic one: in this order, see `BootOffset`. */
+/** Reads a launcher's boot clock, then its monotonic one. The order matters: see `BootOffset`. */
 export function readBoot(clock: Pick<Clock, 'now' | 'mono'>): BootReading {
   const { boot } = clock.now()
   return { boot, mono: clock.mono() }

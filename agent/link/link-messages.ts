@@ -3,66 +3,66 @@ import type { Instant } from '../clock.ts'
 import type { Exit } from '../processes/process-tree.ts'
 
 /**
- * The agent and the launcher talk in JSON lines over a unix socket: rights and orders go down, facts go up.
- * A line is at most 64 KiB.
+ * The agent and the launcher exchange JSON lines over a unix socket: the agent sends grants and orders, the launcher
+ * sends facts. A line is at most 64 KiB.
  */
 export const MAX_LINE_BYTES = 64 * 1024
 
-/** What a follower keeps ready: nothing, or a LangFlow that waits for its grant. */
+/** The standby of a follower: nothing, or a LangFlow that waits for its grant. */
 export type StandbyMode = 'cold' | 'warm'
 
 export interface StandbyView {
-  /** What it would start from now: `cold` also where something warmer could not be prepared. */
+  /** The kind of start that is possible now. Also `cold` if a warmer standby could not be prepared. */
   readonly mode: StandbyMode
-  /** `none`: nothing is kept, since the mode needs nothing, or since the workload runs. */
+  /** `none`: nothing is kept, because the mode needs nothing or because the workload runs. */
   readonly state: 'none' | 'preparing' | 'ready'
-  /** Why it is colder than it was asked to be, or starts slower than it could, in one sentence; `null`: neither. */
+  /** Why it is colder than configured, or starts slower than it could, in one sentence. `null`: neither. */
   readonly reason: string | null
-  /** What a ready one holds (PSS); `null`: nothing, or unknown. */
+  /** Memory (PSS) of a ready standby. `null`: no standby, or unknown. */
   readonly memoryBytes: number | null
 }
 
-/** Why a standby is colder than it was asked to be, in one sentence; `null`: it is not, or is on its way. */
+/** Why a standby is colder than configured, in one sentence. `null`: it is not, or is still being prepared. */
 export function whyColder({ mode, reason }: StandbyView, wanted: StandbyMode): string | null {
   return mode === wanted ? null : reason
 }
 
 export const COLD: StandbyView = { mode: 'cold', state: 'none', reason: null, memoryBytes: null }
 
-/** The right to run the workload until a fixed instant. It holds on the launcher's own clocks. */
+/** The right to run the workload until a fixed instant. It applies to the launcher's own clocks. */
 export interface Grant {
   readonly epoch: number
   readonly identity: string
-  /** From here on leadership is in doubt: nothing may execute until a newer grant arrives. */
+  /** Start of the doubt about leadership: from here on nothing may execute until a newer grant arrives. */
   readonly doubtAt: Instant
-  /** From here on nothing may live. */
+  /** From here on no process may be alive. */
   readonly killAt: Instant
   readonly onDoubt: 'freeze' | 'stop'
 }
 
 export type WorkloadState =
-  | 'idle' // nothing lives, and the port is free: confirmed
+  | 'idle' // confirmed: no process is alive, and the port is free
   | 'running'
   | 'frozen'
-  | 'stopping' // told to end, not confirmed yet
-  | 'unstoppable' // something lives after SIGKILL, or holds the port
+  | 'stopping' // ordered to end, not confirmed yet
+  | 'unstoppable' // a process is alive after SIGKILL, or has the port
 
-/** What the launcher knows of the workload. */
+/** The launcher's view of the workload. */
 export interface WorkloadView {
   readonly state: WorkloadState
-  /** Of the grant it runs or last ran under; `null` before the first. */
+  /** Epoch and identity of the grant that it runs or last ran under. `null` before the first grant. */
   readonly epoch: number | null
   readonly identity: string | null
   /** The first process of the command. */
   readonly pid: number | null
-  /** `killAt.mono` of the grant in force; `null` without one. */
+  /** `killAt.mono` of the grant in force. `null` without a grant. */
   readonly killAt: number | null
-  /** How often the launcher acted on its own because no grant came. */
+  /** Number of times that the launcher acted on its own because no grant arrived. */
   readonly deadmanFirings: number
   readonly freezes: number
-  /** CLOCK_MONOTONIC in ms, when what lives was ordered to start; `null`: nothing lives. */
+  /** CLOCK_MONOTONIC in ms at which the live workload was ordered to start. `null`: no process is alive. */
   readonly orderedAt: number | null
-  /** The same, when an agent first said that it is healthy; `null`: none has. */
+  /** CLOCK_MONOTONIC in ms at which an agent first reported the workload healthy. `null`: no agent has. */
   readonly servedSince: number | null
   /** The serving processes that the running workload has lost. */
   readonly loss: Loss | null
@@ -70,12 +70,12 @@ export interface WorkloadView {
 }
 
 /**
- * How long before SIGKILL LangFlow is told to cut off what it is still doing: it cancels that, writes what it holds back, and
- * ends (half a second). So a stop with no more than this does it at once.
+ * Time before SIGKILL at which LangFlow is ordered to cut off its requests. It cancels them, writes its deferred data,
+ * and ends, within half a second. A stop with no more time than this cuts off immediately.
  */
 export const CUT_OFF_MS = 1_000
 
-/** Of a launcher that has run nothing yet. */
+/** The view of a launcher that has run nothing yet. */
 export const NOTHING: WorkloadView = {
   state: 'idle',
   epoch: null,
@@ -91,15 +91,15 @@ export const NOTHING: WorkloadView = {
 }
 
 /**
- * The processes that served the port are gone while the workload's first process lives. `worker`: no process accepts connections
- * any more; `master`: a worker may, but no master looks after it.
+ * The processes that served the port are gone while the workload's first process is alive. `worker`: no process accepts
+ * connections any more. `master`: a worker may accept, but no master manages it.
  */
 export interface Loss {
   readonly role: 'worker' | 'master'
   readonly pids: readonly number[]
 }
 
-/** How a process ended, for the log and as the reason of a handover. */
+/** The end of a process, for the log and as the reason of a handover. */
 export function describeExit({ code, signal, unreaped }: Exit): string {
   const how = signal ?? `exit code ${code}`
   return unreaped ? `LangFlow's parent, tini, was killed (${how})` : `LangFlow ended by itself (${how})`
@@ -111,13 +111,16 @@ export function describeLoss({ role, pids }: Loss): string {
 
 /** Why the view changed, for the log and for decisions. */
 export type WorkloadCause =
-  | { kind: 'met' } // after a welcome: what an earlier launcher left was looked for
-  | { kind: 'nothing' } // told to stop, with nothing to stop
+  | { kind: 'met' } // after a welcome: the launcher has searched for remains of an earlier one
+  | { kind: 'nothing' } // a stop was ordered, but nothing runs
   | { kind: 'started' }
-  | { kind: 'start_refused'; reason: string } // e.g. the port is taken, the command does not exist
-  /** `unreaped`: not LangFlow's first process but tini, its parent, was killed; the launcher ends, for a new container. */
+  | { kind: 'start_refused'; reason: string } // for example, the port is taken or the command does not exist
+  /**
+   * `unreaped`: tini, the parent of LangFlow's first process, was killed instead. The launcher ends, for a new
+   * container.
+   */
   | { kind: 'exited'; code: number | null; signal: NodeJS.Signals | null; unreaped?: true }
-  | { kind: 'bereft'; loss: Loss } // it runs, and serves no more
+  | { kind: 'bereft'; loss: Loss } // it runs, but no longer serves
   | { kind: 'frozen' }
   | { kind: 'thawed' }
   | { kind: 'stopping' }
@@ -127,7 +130,7 @@ export type WorkloadCause =
   | { kind: 'deadman'; reason: string }
   | { kind: 'stop_failed'; reason: string }
   | { kind: 'grant_refused'; reason: string }
-  | { kind: 'grant_accepted' } // told after a refusal alone
+  | { kind: 'grant_accepted' } // sent only after a refusal
   | { kind: 'standby' }
 
 /** A launcher's CLOCK_BOOTTIME, and then its CLOCK_MONOTONIC, in ms, read in this order (see `BootOffset`). */
@@ -136,12 +139,12 @@ export interface BootReading {
   readonly mono: number
 }
 
-/** Of what replicas must have alike, to compare them by; `null`: there is none, or unknown. */
+/** Digests of the settings that must be equal on all replicas, for comparison. `null`: no digest, or unknown. */
 export interface Digests {
-  /** Of the files that LangFlow loads its flows from. */
+  /** Digest of LangFlow's flow files. */
   readonly flows: string | null
   readonly secretKey: string | null
-  /** Of all that LangFlow is started from: its environment and flows; absent: of an older launcher. */
+  /** Digest of LangFlow's inputs: its environment and flows. Absent: from an older launcher. */
   readonly inputs?: string | null
 }
 
@@ -151,24 +154,24 @@ export type ToAgent =
   | {
       type: 'hello'
       version: 1
-      /** From an earlier `welcome`; absent on a launcher's first connection. */
+      /** From an earlier `welcome`. Absent on a launcher's first connection. */
       token?: string
       pid: number
-      /** The launcher is PID 1, alone in its namespace: when it dies, the kernel kills the rest. */
+      /** The launcher is PID 1, alone in its namespace: when it dies, the kernel kills the other processes. */
       alone: boolean
-      /** The launcher's CLOCK_MONOTONIC in ms, to find out whether both share one clock. */
+      /** The launcher's CLOCK_MONOTONIC in ms, to check that both ends share one clock. */
       mono: number
-      /** To find out how far apart the two boot clocks are; absent: they are one. */
+      /** For the difference between the two boot clocks. Absent: they are the same clock. */
       clocks?: BootReading
-      /** The version of the LangFlow that it would start, by its package; absent: unknown. */
+      /** The version of the LangFlow that it would start, by its package. Absent: unknown. */
       langflow?: string
       view: WorkloadView
     }
   | { type: 'workload'; view: WorkloadView; cause: WorkloadCause }
   | { type: 'pong'; id: number; clocks?: BootReading }
-  /** After a welcome as soon as they are known, and with each change; an older launcher never tells them. */
+  /** Sent after a welcome as soon as they are known, and after each change. An older launcher never sends them. */
   | { type: 'digests'; digests: Digests }
-  /** After a welcome: it has the lock by which its death is proven; an older launcher never tells. */
+  /** Sent after a welcome: the launcher has the lock that proves its death. An older launcher never sends it. */
   | { type: 'locked' }
   /** The launcher itself was asked to end (SIGTERM): stop the workload, then hand over. */
   | { type: 'terminating' }
@@ -181,25 +184,28 @@ export type ToLauncher =
       tree: string
       port: number
       standby: StandbyMode
-      /** How long the standby may take to be prepared. */
+      /** Limit for the preparation of the standby. */
       startTimeoutMs: number
     }
   | { type: 'refused'; reason: string }
   | { type: 'ping'; id: number }
-  /** Its instants are those of the launcher's clocks. */
+  /** The instants are on the launcher's clocks. */
   | { type: 'grant'; grant: Grant }
   /** Start the workload under the grant in force, which must be of this epoch. */
   | { type: 'start'; epoch: number }
-  /** The workload has become healthy: an agent that is started anew learns so from the view. */
+  /** The workload has become healthy. A restarted agent reads this from the view. */
   | { type: 'healthy' }
-  /** The leader serves: the standby is no longer put off for its start. An older launcher waits its time. */
+  /** The leader serves, so the standby no longer waits for that start. An older launcher waits the full time. */
   | { type: 'prepare' }
-  /** SIGTERM, SIGKILL after `graceMs`, then confirm; told again, it can only be earlier. The grant goes on meanwhile. */
+  /**
+   * SIGTERM, SIGKILL after `graceMs`, then a confirmation. A repeated stop can only be earlier. The grant stays in
+   * force during the stop.
+   */
   | { type: 'stop'; graceMs: number }
-  /** SIGKILL everything now; ends the grant. */
+  /** SIGKILL to every process now. Ends the grant. */
   | { type: 'kill' }
 
-/** Writes one line; a peer that does not read what it is sent is cut off. */
+/** Writes one line. A peer that does not read its messages is disconnected. */
 export function writeLine(socket: Socket, message: ToAgent | ToLauncher): void {
   if (!socket.writable) return
   if (socket.writableLength > MAX_LINE_BYTES) socket.destroy()

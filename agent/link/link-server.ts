@@ -21,10 +21,10 @@ import {
 export type Hello = Extract<ToAgent, { type: 'hello' }>
 
 export interface LinkHandlers {
-  /** A launcher is connected; `returning`: it proved to be the one that this agent's keys were given to; `ended`: see `Workload`. */
+  /** A launcher is connected. `returning`: it proved to be the owner of this agent's keys. `ended`: see `Workload`. */
   connected(hello: Hello, returning: boolean, ended: string | null): void
   received(message: Exclude<ToAgent, Hello>): void
-  /** `byPeer`: the launcher's own end closed the connection, as its death does; not this agent. */
+  /** `byPeer`: the launcher's end closed the connection, as its death does, and not this agent. */
   gone(byPeer: boolean): void
 }
 
@@ -34,7 +34,7 @@ export interface LinkServerOptions {
   readonly clock: Clock
   readonly handlers: LinkHandlers
   /**
-   * A peer did what no launcher does, or the socket was tampered with: one of a few sentences. It may be told
+   * A peer behaved as no launcher does, or the socket was tampered with: one of a few sentences. It may be called
    * thousands of times a second.
    */
   readonly alarm: (what: string) => void
@@ -45,17 +45,17 @@ const MAX_SOCKET_PATH_BYTES = 107
 const HELLO_WITHIN_MS = 2_000
 const MAX_STRANGERS = 8
 const LOOK_MS = 1_000
-/** Both ends must read one and the same monotonic clock; a hello does not travel longer than this. */
+/** Both ends must read the same monotonic clock. A hello does not travel longer than this. */
 const CLOCK_TOLERANCE_MS = 5_000
 
 /**
- * The agent's end of the link: one launcher at a time. A peer is a stranger until its hello is accepted,
- * and strangers are few, short-lived, and heard for one line only.
+ * The agent's end of the link: one launcher at a time. A peer is a stranger until its hello is accepted. Strangers are
+ * few and short-lived, and only one line of each is read.
  */
 export class LinkServer {
   private readonly parts: LinkServerOptions
   private server = this.newServer()
-  /** Of the socket that this agent made; 0: none. */
+  /** Inode of the socket that this agent created. 0: no socket. */
   private inode = 0
   private readonly strangers = new Set<Socket>()
   private launcher: Socket | null = null
@@ -68,11 +68,11 @@ export class LinkServer {
   }
 
   private newServer() {
-    // An error, e.g. that no file descriptor is left for a connection, ends nothing: others may be accepted.
+    // An error, such as a lack of file descriptors for a connection, ends nothing: other connections may be accepted.
     return createServer((socket) => this.accept(socket)).on('error', () => {})
   }
 
-  /** Rejects with a `FatalError` where the socket cannot be made, or another agent answers on it. */
+  /** Rejects with a `FatalError` if the socket cannot be created, or another agent answers on it. */
   async listen(): Promise<void> {
     const { socket: path } = this.parts.options
     if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
@@ -104,7 +104,7 @@ export class LinkServer {
     this.inode = inodeOf(path)
   }
 
-  /** A socket that was removed or replaced is made again: no launcher could connect any more. */
+  /** A socket that was removed or replaced is created again, because no launcher could connect any more. */
   private look(): void {
     const { clock } = this.parts
     this.watch = clock.after(untilNext(clock, LOOK_MS), async () => {
@@ -121,14 +121,14 @@ export class LinkServer {
     alarm(
       `the socket was ${found === 0 ? 'removed' : 'replaced'}: only the agent may mount its directory writable`,
     )
-    // Not awaited: it ends with its last connection, and the launcher's is to stay.
+    // The close is not awaited: the server ends with its last connection, and the launcher's connection must stay.
     this.server.close()
     this.server = this.newServer()
     try {
       rmSync(path, { force: true })
       await this.bind()
     } catch {
-      // Tried again at the next look.
+      // The next check tries again.
     }
   }
 
@@ -158,7 +158,7 @@ export class LinkServer {
     }
     const [oldest] = this.strangers
     if (oldest !== undefined && this.strangers.size >= MAX_STRANGERS) {
-      // At once: more may arrive before it is closed.
+      // Removed immediately: more connections may arrive before this one is closed.
       this.strangers.delete(oldest)
       oldest.destroy()
       this.turnedAway(`more than ${MAX_STRANGERS} connections wait without a hello`)
@@ -171,7 +171,7 @@ export class LinkServer {
     socket.on('end', () => {
       byPeer = true
     })
-    // 'close' follows.
+    // The event 'close' follows.
     socket.on('error', ({ code }: NodeJS.ErrnoException) => {
       if (code === 'ECONNRESET' || code === 'EPIPE') byPeer = true
     })
@@ -183,7 +183,7 @@ export class LinkServer {
       keys.launcherGone(byPeer)
       handlers.gone(byPeer)
     })
-    // A stranger is heard for one line: what follows it was sent before the answer could be read.
+    // Only one line of a stranger is read: it sent any further line before it could read the answer.
     let heard = false
     const received = (message: ToAgent) => {
       if (this.launcher === socket) {
@@ -244,21 +244,21 @@ export class LinkServer {
 }
 
 /**
- * How far an agent's boot clock is ahead of its launcher's: each container may have a /proc/uptime of its own (lxcfs, sysbox).
- * The monotonic clock is one; a suspend moves both boot clocks away from it. By the order of the four readings - the
- * launcher's boot, its mono, the agent's mono, its boot - one that falls between any two of them makes the agent's clock
- * seem further ahead than it is, and a grant shorter, never longer. Of all readings the least difference is therefore the
- * right one.
+ * The difference between an agent's boot clock and its launcher's: each container may have its own /proc/uptime (lxcfs,
+ * sysbox). The monotonic clock is shared, and a suspend moves both boot clocks away from it. There are four readings in
+ * this order: the launcher's boot, its mono, the agent's mono, its boot. A suspend between any two of them makes the
+ * agent's clock seem further ahead than it is, and a grant shorter, never longer. The least difference of all readings
+ * is therefore the right one.
  */
 export class BootOffset {
   private ms: number | null = null
 
-  /** Another launcher has come. */
+  /** Another launcher has connected. */
   forget(): void {
     this.ms = null
   }
 
-  /** The launcher's reading has arrived; `now` is read after that. */
+  /** The launcher's reading has arrived. `now` is read after that. */
   heard(theirs: BootReading, now: Instant): void {
     const ms = now.boot - now.mono - (theirs.boot - theirs.mono)
     this.ms = Math.min(ms, this.ms ?? ms)
@@ -267,14 +267,14 @@ export class BootOffset {
   /** The same grant on the launcher's clocks. */
   translate(grant: Grant): Grant {
     const ms = this.ms ?? 0
-    // It is one and the same clock, read at two moments.
+    // Both ends read the same clock, at two moments.
     if (Math.abs(ms) <= BOOT_RESOLUTION_MS) return grant
     const at = (instant: Instant) => ({ ...instant, boot: instant.boot - ms })
     return { ...grant, doubtAt: at(grant.doubtAt), killAt: at(grant.killAt) }
   }
 }
 
-/** A peer that was not let in may have sent anything. */
+/** A peer that was not admitted may have sent anything. */
 function isHello(message: ToAgent): message is Hello {
   if (message.type !== 'hello') return false
   const { token, pid, alone, mono, clocks, langflow, view } = message as Partial<Hello>
@@ -289,7 +289,7 @@ function isHello(message: ToAgent): message is Hello {
   )
 }
 
-/** 0 where there is nothing, or nothing that can be looked at. A link is not followed. */
+/** The inode at the path, or 0 if the path does not exist or cannot be read. A link is not followed. */
 function inodeOf(path: string): number {
   try {
     return lstatSync(path).ino
@@ -310,7 +310,7 @@ async function removeStale(path: string): Promise<void> {
   const probe = connect(path)
   const answered = await once(probe, 'connect', { signal: AbortSignal.timeout(HELLO_WITHIN_MS) }).then(
     () => true,
-    // One that lets its callers wait is there.
+    // A process that lets its callers wait is there.
     ({ name }: Error) => name === 'AbortError',
   )
   probe.destroy()

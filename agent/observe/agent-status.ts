@@ -4,60 +4,63 @@ import type { PastTerm } from '../lease/lease-history.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import type { StandbyMode, StandbyView, WorkloadState } from '../link/link-messages.ts'
 
-// One definition of /status, for writing and for reading the status of a replica of another version. A field that came after
-// 0.1.0 has a default. An operator's request has none, since an earlier version does not carry it out.
+// One definition of /status, for writing the status and for reading that of a replica of another version. A field that
+// was added after 0.1.0 has a default. An operator's request has no default, since an earlier version does not carry it
+// out.
 
-/** Fields that a later version adds are passed on; they are no part of the type. */
+/** Fields that a later version adds are passed on, but are not part of the type. */
 const object = <Shape extends z.core.$ZodLooseShape>(shape: Shape) =>
   z.looseObject(shape) as unknown as z.ZodMiniObject<Shape, z.core.$strip>
-/** A word that a later version may have more of. */
+/** A word. A later version may have more values. */
 const word = <T extends string>() => z.custom<T>((value) => typeof value === 'string')
 const text = z.nullable(z.string())
 const number = z.nullable(z.number())
 const lacking = <T extends z.core.SomeType>(type: T) => z._default(z.nullable(type), null)
 
-/** One named condition behind `/readyz?verbose`, in the words of `kubectl get --raw /readyz?verbose`. */
+/** One named condition of `/readyz?verbose`, in the format of `kubectl get --raw /readyz?verbose`. */
 const Check = object({
   name: word<'leadership' | 'lease' | 'revision' | 'launcher' | 'workload' | 'gate'>(),
   ok: z.boolean(),
   detail: z.string(),
 })
 
-/** What a replica's front does. */
+/** The state of a replica's front. */
 const Front = object({
-  /** It takes requests. */
+  /** Whether the front takes requests. */
   listening: z.boolean(),
-  /** Requests that wait for a serving leader, and for how long the oldest has, in milliseconds. */
+  /** Number of requests that wait for a serving leader, and the wait of the oldest one, in milliseconds. */
   held: z.number(),
   oldestHeldMs: z.number(),
-  /** Sent on and not answered to the end, without streams. */
+  /** Requests sent on whose answer is not complete, without streams. */
   inFlight: z.number(),
   /** SSE answers and websockets. */
   streams: z.number(),
-  /** Since its process began: answered to the end, by whom. */
+  /** Requests answered completely since its process began, by the answering side. */
   forwarded: object({ langflow: z.number(), leader: z.number() }),
-  /** Since its process began, by reason. */
+  /** Failed requests since its process began, by reason. */
   failed: z.record(z.string(), z.number()),
-  /** Ended for a planned takeover, since its process began. */
+  /** Streams ended for a planned takeover, since its process began. */
   streamsEnded: z.number(),
   rssBytes: z.number(),
-  /** The address of the leader's front, which does not answer this one although the leader is well; `null`: it answers. */
+  /**
+   * The address of the leader's front, which does not answer this one although the leader is well. `null`: it answers.
+   */
   unreachable: lacking(z.string()),
 })
 
 const Peers = object({
-  /** How many could take over, also while that is paused. */
+  /** Number of peers that could take over, also while takeovers are paused. */
   ready: z.number(),
-  /** How many answered lately. */
+  /** Number of peers that answered recently. */
   seen: z.number(),
 })
 
 const Switchover = object({
   /** The name of a pod, or `*`. */
   to: z.string(),
-  /** `refused`: the leader took it back, and nothing was done. */
+  /** `refused`: the leader removed the request, and did nothing. */
   state: word<'requested' | 'under way' | 'refused'>(),
-  /** Of a refusal; one sentence. */
+  /** The reason of a refusal, in one sentence. */
   reason: text,
 })
 
@@ -89,34 +92,34 @@ const Workload = object({
   launcher: word<'connected' | 'missing' | 'silent'>(),
   healthy: z.boolean(),
   lastProbe: text,
-  /** Why a planned stop waits, such as `1 connection from 10.1.2.3`; `null`: it does not. */
+  /** The connections that a planned stop waits for, such as `1 connection from 10.1.2.3`. `null`: no wait. */
   draining: text,
 })
 
-/** For an earlier version, which does not report them. */
+/** Timings for an earlier version, which does not report them. */
 const USUAL_TIMINGS: Timings = { ...PRESETS.default, killMarginMs: 1_000 }
 
 const Status = object({
   identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
   version: z.string(),
-  /** Of the template that the pod was made from; `null`: unknown. */
+  /** Revision of the template that the pod was created from. `null`: unknown. */
   revision: text,
   /**
-   * Why its pod is not Ready for Kubernetes until its revision has served, or, with the code of the failure, why no replica makes
-   * way for it any more; `null`: neither.
+   * Why its pod is not Ready for Kubernetes until its revision has served. With the code of a failure: why no replica
+   * makes way for it any more. `null`: neither.
    */
   onTrial: lacking(object({ reason: z.string(), failed: z.nullable(word<EndedBecause>()) })),
-  /** Since the first agent of the pod started; `null`: unknown. */
+  /** Time since the first agent of the pod started. `null`: unknown. */
   podAgeMs: number,
   now: z.string(),
   role: z.enum(['leader', 'follower']),
-  /** A follower that nothing keeps from taking over, but for a pause. */
+  /** Whether a follower could take over, regardless of a pause. */
   couldTakeOver: z.boolean(),
-  /** Why a follower could not, in one sentence; `null`: it could, or it leads. */
+  /** Why a follower could not take over, in one sentence. `null`: it could, or it leads. */
   unable: lacking(z.string()),
   /** The last decision, as one sentence for people. */
   decision: z.string(),
-  /** What keeps this replica from working as it should, e.g. a missing RBAC permission; `null`: nothing. */
+  /** Why this replica does not work as intended, such as a missing RBAC permission. `null`: no problem. */
   problem: text,
   lease: object({
     namespace: z.string(),
@@ -125,25 +128,25 @@ const Status = object({
     holder: text,
     self: z.boolean(),
     epoch: z.number(),
-    /** RFC 3339, when the holder acquired it; `null`: it has no holder. */
+    /** RFC 3339 time of the acquisition. `null`: it has no holder. */
     since: text,
     watch: z.enum(['up', 'down']),
   }),
   leadership: object({
     doubt: z.boolean(),
-    /** Milliseconds until the deadman stops the workload; `null` where this replica does not lead. */
+    /** Milliseconds until the deadman stops the workload. `null`: this replica does not lead. */
     killInMs: number,
     steppingDown: text,
-    /** Milliseconds until this replica campaigns again; `null`: no cool-down. */
+    /** Milliseconds until this replica campaigns again. `null`: no cool-down. */
     coolDownMs: number,
   }),
   workload: Workload,
   langflow: object({
-    /** Of this replica, by its package's metadata; `null`: unknown. */
+    /** Version of this replica, by its package's metadata. `null`: unknown. */
     version: text,
-    /** The newest version that has led; `null`: not noted in the Lease. */
+    /** The newest version that has led. `null`: not noted in the Lease. */
     newest: text,
-    /** This replica's is older, so that it does not take the Lease. */
+    /** Whether this replica's version is older, so that it does not take the Lease. */
     outdated: z.boolean(),
   }),
   standby: object({
@@ -153,16 +156,17 @@ const Status = object({
     reason: text,
     memoryBytes: number,
   }),
-  /** `null`: no peer is asked, without `--peers` or because this replica does not lead. */
+  /** `null`: no peer is asked, because `--peers` is not set or this replica does not lead. */
   peers: z.nullable(Peers),
   traffic: object({
     mode: z.string(),
     gate: word<'open' | 'closed'>(),
     /**
-     * The pod that gets the traffic as far as this replica has observed; '': none; `null`: unknown, as always in readiness mode.
+     * The pod that receives the traffic, as observed by this replica. Empty: no pod. `null`: unknown, as always in
+     * readiness mode.
      */
     routedTo: text,
-    /** `null`: there is none. */
+    /** `null`: no front. */
     front: lacking(Front),
   }),
   timings: z._default(
@@ -174,17 +178,20 @@ const Status = object({
     }),
     USUAL_TIMINGS,
   ),
-  /** An operator's request in the Lease; `null`: none; absent: its version does not carry it out. */
+  /** An operator's request in the Lease. `null`: no request. Absent: its version does not carry it out. */
   pause: z.optional(z.nullable(object({ until: text, reason: text }))),
   switchover: z.optional(z.nullable(Switchover)),
   lastDrill: lacking(object({ at: z.string(), result: z.enum(['ok', 'missed', 'failed']) })),
   /** The last terms, newest first. */
   history: z._default(z.array(Term), []),
-  /** Digest of the files that LangFlow loads its flows from, to compare replicas; `null`: no files, or unknown. */
+  /** Digest of the files from which LangFlow loads its flows, to compare replicas. `null`: no files, or unknown. */
   flowsDigest: lacking(z.string()),
-  /** Digest keyed by LANGFLOW_SECRET_KEY: only shows whether two replicas have the same key; `null`: no key, or unknown. */
+  /**
+   * Digest keyed by LANGFLOW_SECRET_KEY. It only shows whether two replicas have the same key. `null`: no key, or
+   * unknown.
+   */
   secretKeyDigest: lacking(z.string()),
-  /** In the order that `/readyz?verbose` prints them. */
+  /** The checks in the order of `/readyz?verbose`. */
   checks: z.array(Check),
 })
 
@@ -194,45 +201,48 @@ type Immutable<T> = T extends readonly (infer One)[]
     ? { readonly [Key in keyof T]: Immutable<T[Key]> }
     : T
 
-/** The whole view of one replica, as `/status` and `langflow-leader status` show it. Never holds a secret. */
+/** The whole view of one replica, as `/status` and `langflow-leader status` show it. It never contains a secret. */
 export type AgentStatus = Immutable<z.infer<typeof Status>>
 export type Check = Immutable<z.infer<typeof Check>>
 export type FrontView = Immutable<z.infer<typeof Front>>
 export type PeersView = Immutable<z.infer<typeof Peers>>
 export type SwitchoverView = Immutable<z.infer<typeof Switchover>>
 
-/** Reads the `/status` of a replica of this or another version; `null`: it is no status. */
+/** Reads the `/status` of a replica of this or another version. `null`: it is not a status. */
 export function statusOf(answer: unknown): AgentStatus | null {
   const read = z.safeParse(Status, answer)
   return read.success ? read.data : null
 }
 
-/** One replica as an operator sees it. */
+/** One replica from the view of an operator. */
 export interface ReplicaRow {
-  /** The pod's name; outside of pods the identity, and before the first answer the address. */
+  /** The pod's name. Outside of pods, the identity. Before the first answer, the address. */
   readonly pod: string
   /** `null`: unknown. */
   readonly node: string | null
   /** `null`: it does not answer, or not with a status. */
   readonly status: AgentStatus | null
-  /** Why there is no status, in one sentence; `null`: there is one. */
+  /** Why there is no status, in one sentence. `null`: there is one. */
   readonly problem: string | null
 }
 
 export interface StatusSource {
   status(): AgentStatus
-  /** This replica first, then its peers, each asked now or less than a second ago. The same array until the next round. */
+  /**
+   * This replica first, then its peers, each asked now or less than a second ago. The same array until the next round.
+   */
   replicas(): Promise<readonly ReplicaRow[]>
-  /** False once the agent's own loop is stuck: `/livez`. Never false because the API server is away. */
+  /** False if the agent's own loop is stuck: `/livez`. An API server outage never makes it false. */
   live(): boolean
-  /** `/readyz`: the leader with a healthy LangFlow and an open gate. */
+  /** `/readyz`: whether this is the leader with a healthy LangFlow and an open gate. */
   ready(): boolean
-  /** `/readyz?exclude=leadership`: could take over, or serves. */
+  /** `/readyz?exclude=leadership`: whether this replica could take over, or serves. */
   couldServe(): boolean
   /**
-   * `/frontz`: why no client should be sent to this replica's front, in one sentence; `null`: it takes and forwards requests.
+   * `/frontz`: why no client should be sent to this replica's front, in one sentence. `null`: it takes and forwards
+   * requests.
    */
   frontFault(): string | null
-  /** `/workloadz`: the launcher answers. */
+  /** `/workloadz`: whether the launcher answers. */
   launcherAnswers(): boolean
 }

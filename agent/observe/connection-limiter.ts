@@ -4,31 +4,40 @@ import { Duplex } from 'node:stream'
 import type { Clock } from '../clock.ts'
 
 export interface ConnectionLimiterOptions {
-  /** Answers what is let through, one request a connection; it does not listen itself. */
+  /** Answers the admitted requests, one for each connection. It does not listen itself. */
   readonly http: HttpServer
   readonly clock: Clock
 }
 
-/** Of a request up to the empty line that ends it. The HTTP server, which must allow less, refuses a longer one. */
+/**
+ * Limit for a request up to the empty line that ends it. The HTTP server, whose limit must be lower, refuses a longer
+ * one.
+ */
 const MAX_HEAD_BYTES = 16 * 1024
 const END_OF_HEAD = '\r\n\r\n'
-/** Connections whose request is not complete, and as many that wait for their answer or its end. */
+/**
+ * Limit for connections whose request is not complete, and the same limit for those that wait for their answer or its
+ * end.
+ */
 const MAX_OF_EACH = 256
-/** Connections that the kernel keeps until they are accepted. A client that finds no room tries again a second later. */
+/**
+ * Connections that the kernel keeps until they are accepted. If there is no room, a client tries again a second later.
+ */
 const BACKLOG = 4096
-/** From the connection to the end of the answer. */
+/** Time from the connection to the end of the answer. */
 const WITHIN_MS = 5000
-/** Time and bytes for a client that still sends: it reads its answer first, and what it sends is discarded. */
+/** Time and bytes for a client that still sends. It reads its answer first, and its further data is discarded. */
 const LINGER_MS = 1000
 const LINGER_BYTES = 64 * 1024
-/** The Lease is renewed between two turns of the event loop, so that all of them have to be short. */
+/** The Lease is renewed between two turns of the event loop, so each turn has to be short. */
 const REQUESTS_A_TURN = 4
 
 /**
- * Stands before an HTTP server that shares its event loop with the election, so that no client costs the election its turn. A
- * connection is for one request. Further requests on it are never parsed: a client may send thousands in one packet, and the
- * parser would answer all of them in one turn. A few requests pass in each turn of the loop, in the order in which they were
- * complete. Of too many connections the oldest ends, and connections without a request push out none with one.
+ * Precedes an HTTP server that shares its event loop with the election, so that no client costs the election its turn.
+ * A connection is for one request. Further requests on it are never parsed: a client may send thousands in one packet,
+ * and the parser would answer all of them in one turn. A few requests pass in each turn of the loop, in the order in
+ * which they were complete. If there are too many connections, the oldest ends. Connections without a request never
+ * displace one with a request.
  */
 export class ConnectionLimiter {
   private readonly options: ConnectionLimiterOptions
@@ -42,18 +51,18 @@ export class ConnectionLimiter {
     this.server = createServer((socket) => this.arrive(socket))
   }
 
-  /** Rejects with the system's error. `null`: at every address, IPv4 and IPv6. */
+  /** Rejects with the system's error. `null`: listen on every address, IPv4 and IPv6. */
   async listen(host: string | null, port: number): Promise<AddressInfo> {
     await new Promise<void>((resolve, reject) => {
       this.server.once('error', reject)
       this.server.listen({ ...(host !== null && { host }), port, backlog: BACKLOG }, resolve)
     })
-    // E.g. no file descriptor is left for a connection: others may be accepted.
+    // An error, such as a lack of file descriptors for a connection, ends nothing: other connections may be accepted.
     this.server.on('error', () => {})
     return this.server.address() as AddressInfo
   }
 
-  /** Resolves once nothing listens and no connection is open; never waits for a client. */
+  /** Resolves when nothing listens and no connection is open. Never waits for a client. */
   async close(): Promise<void> {
     const closed = new Promise((resolve) => this.server.close(resolve))
     for (const socket of [...this.asking, ...this.asked]) socket.destroy()
@@ -64,7 +73,7 @@ export class ConnectionLimiter {
     addTo(this.asking, socket)
     let head: Buffer = Buffer.alloc(0)
     const onData = (chunk: Buffer) => {
-      // Copied: the chunk may be a small part of the 64 KiB that were made for it.
+      // Copied, because the chunk may be a small part of a buffer of 64 KiB.
       head = Buffer.concat([head, chunk.subarray(0, MAX_HEAD_BYTES - head.length)])
       const end = head.indexOf(END_OF_HEAD)
       if (end < 0 && beginsLikeHttp(head) && head.length < MAX_HEAD_BYTES) return
@@ -95,7 +104,7 @@ export class ConnectionLimiter {
     if (this.waiting.length > 0) setImmediate(() => this.turn())
   }
 
-  /** A connection that carries only `head`. An HTTP server may be given any duplex stream as one. */
+  /** A connection that carries only `head`. An HTTP server accepts any duplex stream as a connection. */
   private only(socket: Socket, head: Buffer): Duplex {
     const connection = new Duplex({
       read() {},
@@ -114,7 +123,7 @@ export class ConnectionLimiter {
     return connection
   }
 
-  /** Ends after what was written. Closed with something unread, it would be reset, and the answer lost on its way. */
+  /** Ends after the written data. If it closed with unread data, it would be reset, and the answer lost on its way. */
   private linger(socket: Socket): void {
     let thrownAway = 0
     socket.on('data', (chunk: Buffer) => {
@@ -127,11 +136,11 @@ export class ConnectionLimiter {
   }
 }
 
-/** Ends the oldest of a crowd to make room. */
+/** Ends the oldest connection of a full set, to make room. */
 function addTo(crowd: Set<Socket>, socket: Socket): void {
   const [oldest] = crowd
   if (oldest !== undefined && crowd.size >= MAX_OF_EACH) {
-    // At once: more may arrive before it is closed.
+    // Removed immediately: more connections may arrive before this one is closed.
     crowd.delete(oldest)
     oldest.destroy()
   }

@@ -16,16 +16,16 @@ export interface HttpServerOptions {
 }
 
 export interface HttpServer {
-  /** What it is bound to, e.g. `::`. */
+  /** The bound address, such as `::`. */
   readonly address: string
   readonly port: number
-  /** Resolves once nothing listens and no connection is open; never waits for a client. */
+  /** Resolves when nothing listens and no connection is open. Never waits for a client. */
   close(): Promise<void>
 }
 
 /**
- * Starts answering. Without a host it listens on every address, IPv4 and IPv6, or only IPv4 where the machine has no
- * IPv6. Rejects with a `FatalError` where the address cannot be had.
+ * Starts answering. Without a host it listens on every address, IPv4 and IPv6, or only on IPv4 if the machine has no
+ * IPv6. Rejects with a `FatalError` if the address is not available.
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { source, metrics, clock = systemClock } = options
@@ -52,7 +52,8 @@ function createServer(): FastifyInstance {
   return fastify({
     logger: false,
     http: { maxHeaderSize: MAX_HEAD_BYTES },
-    // No route has a schema; without these the compilers, a tenth of the agent's memory, are loaded all the same.
+    // No route has a schema. Without these settings, the compilers, a tenth of the agent's memory, would be loaded
+    // anyway.
     schemaController: { compilersFactory: { buildValidator: noSchema, buildSerializer: noSchema } },
     frameworkErrors: malformed,
     clientErrorHandler(error, socket) {
@@ -66,13 +67,13 @@ function noSchema(): never {
   throw new Error('no route may have a schema: its compiler is left out of this server')
 }
 
-/** Answers a request whose path cannot be decoded: no route, and no hook, ever sees it. */
+/** Answers a request whose path cannot be decoded. Such a request reaches no route and no hook. */
 function malformed(_error: Error, _request: unknown, reply: unknown): void {
   const answer = (reply as FastifyReply).header('connection', 'close')
   json(answer.header('x-content-type-options', 'nosniff'), 400, { error: 'the path is malformed' })
 }
 
-/** The text of an answer where there is no request to answer; the connection ends with it. */
+/** The text of an answer without a request object. The connection ends with it. */
 function refusal(code: string): string {
   const [status, error] =
     code === 'HPE_HEADER_OVERFLOW'
@@ -125,14 +126,14 @@ const jsonOfRows = new WeakMap<Rows, string>()
 const pages = new WeakMap<Rows, string>()
 const pageText = (rows: Rows) => redactText(renderPage(rows))
 
-/** Of the same round of answers the text is written once, however many clients ask for it. */
+/** The text for one round of answers is written once, for any number of clients. */
 function once(written: WeakMap<Rows, string>, write: (rows: Rows) => string, rows: Rows): string {
   const text = written.get(rows) ?? write(rows)
   written.set(rows, text)
   return text
 }
 
-/** Adds every route of the contract; all are GET and HEAD, none changes anything. */
+/** Adds every route of the contract. All are GET and HEAD, and none changes anything. */
 function addRoutes(server: FastifyInstance, source: StatusSource, metrics: Exposition): void {
   const routes: Readonly<Record<string, Handler>> = {
     '/livez': (_, reply) => probe(reply, source.live(), "the agent's own loop is stuck"),
@@ -193,10 +194,10 @@ function notFound(reply: FastifyReply): FastifyReply {
   })
 }
 
-/** The only check that can be left out: then a follower that could take over is ready as well. */
+/** The only check that can be left out. In that case, a follower that could take over is ready as well. */
 const EXCLUDABLE = 'leadership'
 
-/** In the words of kube-apiserver's own `/readyz`. */
+/** In the format of kube-apiserver's own `/readyz`. */
 function readiness(source: StatusSource, verbose: boolean, excluded: readonly string[]) {
   const anyRole = excluded.includes(EXCLUDABLE)
   const ok = anyRole ? source.couldServe() : source.ready()

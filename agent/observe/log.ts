@@ -6,7 +6,7 @@ import type { ReasonCode } from '../lease/reasons.ts'
 
 type Level = 'debug' | 'info' | 'warn' | 'error' | 'fatal'
 
-/** The log's `event` field, each with its level and its sentence. What each means is in docs/signals.md. */
+/** The log's `event` field, each with its level and its sentence. docs/guide/monitor.md explains each one. */
 const SENTENCES = {
   campaigning: ['info', 'waiting for the Lease'],
   leader_observed: ['info', 'another replica leads'],
@@ -32,18 +32,18 @@ export const EVENTS = Object.keys(SENTENCES) as readonly EventName[]
 export type Fields = Readonly<Record<string, unknown>>
 
 export interface EventFields extends Fields {
-  /** `leaseTransitions`; 0 before any is known. */
+  /** `leaseTransitions`. 0 before any is known. */
   readonly epoch: number
-  /** A stable word for the reason, where there is one. */
+  /** A stable word for the reason, if there is one. */
   readonly code?: ReasonCode | undefined
   readonly reason?: string | undefined
-  /** The replica concerned, if not the log's own identity: a launcher has it from its grants. */
+  /** The replica concerned, if it differs from the log's own identity: a launcher has it from its grants. */
   readonly identity?: string
   /** The line for people; by default the event's own. */
   readonly msg?: string
 }
 
-/** JSON lines: `level`, `time`, `component`, `identity`, then what happened, `msg` last. */
+/** JSON lines: `level`, `time`, `component`, `identity`, then the event's own fields, `msg` last. */
 export interface Log {
   event(name: EventName, fields: EventFields): void
   debug(msg: string, fields?: Fields): void
@@ -53,7 +53,7 @@ export interface Log {
 }
 
 export interface LogOptions {
-  /** '': none yet. */
+  /** Empty: no identity yet. */
   readonly identity: string
   readonly level: LogLevel
   readonly component: 'agent' | 'launcher' | 'front'
@@ -62,12 +62,12 @@ export interface LogOptions {
   readonly stream?: DestinationStream
 }
 
-/** Bytes that wait for a stalled reader; further lines are dropped. */
+/** Bytes that wait for a stalled reader. Further lines are dropped. */
 const BACKLOG_BYTES = 4 * 1024 * 1024
 
 /**
- * Never blocks and never throws: a reader that stalls, or a disk that is full, must not stop the deadman. Written in
- * the background, and to the end before the process ends by itself, but where it cannot be written.
+ * Never blocks and never throws: a stalled reader or a full disk must not stop the deadman. Lines are written in the
+ * background, and completely before the process ends by itself, unless writes fail.
  */
 function standardOutput(): DestinationStream {
   const stream = destination({ fd: 1, sync: false, maxLength: BACKLOG_BYTES })
@@ -78,7 +78,7 @@ function standardOutput(): DestinationStream {
   stream.on('error', () => {
     failing = true
   })
-  // As the process exits, the library tries for ever to write to a disk that is full.
+  // At the exit of the process, the library would retry forever on a full disk.
   const flush = stream.flushSync.bind(stream)
   stream.flushSync = () => {
     if (!failing) flush()
@@ -116,21 +116,21 @@ export function createLog(options: LogOptions): Log {
 }
 
 const AGAIN_AFTER_MS = 60_000
-/** Different messages of one trouble that are logged at once, in each minute. */
+/** Different messages of one trouble that are logged without a delay in each minute. */
 const AT_ONCE = 5
 
 interface Trouble {
   readonly since: number
-  /** Monotonic ms: when the minute began in which what was said is not said again. */
+  /** Monotonic ms at the start of the present minute. A logged message is not repeated within it. */
   minuteFrom: number
   readonly said: Set<string>
-  /** Occurrences in all, and those since the last line. */
+  /** All occurrences, and those since the last line. */
   count: number
   unlogged: number
 }
 
 /**
- * Keeps a trouble that returns every few seconds from flooding the log: it is logged when it begins, then once a
+ * Prevents a trouble that returns every few seconds from flooding the log: it is logged when it begins, then once a
  * minute with a count, and when it ends.
  */
 export class LogThrottle {
@@ -144,8 +144,8 @@ export class LogThrottle {
   }
 
   /**
-   * The trouble named `key` has happened (again). `key` is one of a few fixed names such as `renew`; what differs
-   * from time to time belongs in `msg`.
+   * The trouble named `key` has happened (again). `key` is one of a few fixed names such as `renew`. Variable details
+   * belong in `msg`.
    */
   happened(key: string, msg: string, fields: Fields = {}): void {
     const now = this.clock.mono()
@@ -168,7 +168,7 @@ export class LogThrottle {
     if (due) trouble.minuteFrom = now
   }
 
-  /** The trouble named `key` is over: one line if it had been logged. */
+  /** The trouble named `key` is over. One line is logged if it had been logged. */
   over(key: string, msg: string, fields: Fields = {}): void {
     const trouble = this.troubles.get(key)
     if (trouble === undefined) return
@@ -179,13 +179,13 @@ export class LogThrottle {
 }
 
 const SECRET_TEXT = /\b(Bearer|Basic)\s+[\w.~+/-]+=*|\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?/gi
-/** What fronts trust each other by: in the Lease's annotation, and in the header of a request. */
+/** The key by which fronts trust each other, in the Lease's annotation and in the header of a request. */
 const FRONT_KEY = /(langflow-leader[/-](?:front|hop)\W{1,8}\d{1,15} (?:\S{1,300} )?)[\w-]{22}/gi
 const REDACTED = '[redacted]'
 
 /**
- * Text without bearer tokens, basic credentials, JSON web tokens and keys of fronts. Valid JSON stays valid. It is a second line of
- * defence: nothing logs a secret on purpose.
+ * Text without bearer tokens, basic credentials, JSON web tokens and keys of fronts. Valid JSON stays valid. It is a
+ * second line of defence: no secret is logged on purpose.
  */
 export function redactText(text: string): string {
   return text

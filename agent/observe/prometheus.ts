@@ -7,7 +7,7 @@ import { VERSION } from '../version.ts'
 import type { AgentStatus } from './agent-status.ts'
 
 export interface Metrics {
-  /** `leader_election_master_status{name}`, as client-go names it. */
+  /** `leader_election_master_status{name}`, named as in client-go. */
   leading(yes: boolean): void
   /** `leader_election_slowpath_total{name}`: a renewal that needed a read first. */
   slowPath(): void
@@ -18,21 +18,21 @@ export interface Metrics {
   restarted(reason: ReasonCode | undefined): void
   /** A doubt about leadership is over. */
   doubted(durationMs: number): void
-  /** Whether a state lasts that needs an operator. */
+  /** Whether a state lasts that requires an operator. */
   alarm(what: 'grant_refused' | 'stop_failed', yes: boolean): void
-  /** By so much a timer came too late. */
+  /** Delay of a timer. */
   late(ms: number): void
   /** Phases of a takeover, each measured from the end of the one before. */
   takeover(phase: (typeof PHASES)[number], durationMs: number): void
   stopped(durationMs: number): void
-  /** A request waits in the front no more. */
+  /** A request no longer waits in the front. */
   held(durationMs: number): void
   apiRequest(verb: Verb, code: string): void
 }
 
 export interface Exposition {
   readonly contentType: string
-  /** The text format 0.0.4, as of now. */
+  /** The text format 0.0.4, with the present values. */
   expose(): Promise<string>
 }
 
@@ -45,7 +45,7 @@ const LAG_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 const STANDBY_STATES = ['ready', 'preparing', 'none'] as const
 const PHASES = ['detect', 'acquire', 'start', 'healthy'] as const
-/** Why LangFlow may be restarted in its term. */
+/** Codes of the failures after which LangFlow may be restarted in its term. */
 const RESTARTED_BECAUSE = ['workload_exited', 'workload_unhealthy', 'workload_lost', 'deadman'] as const
 
 const HELP = {
@@ -113,7 +113,7 @@ const HELP = {
   langflow_leader_freezes_total: 'How often the workload was frozen, since its launcher started.',
   langflow_leader_deadman_firings_total:
     'How often the launcher acted on its own because no grant came, since it started.',
-  // Of the process only these: more would cost more than they tell.
+  // Only these metrics of the process: more would cost more than their use.
   process_resident_memory_bytes: 'Resident memory size in bytes.',
   process_cpu_seconds_total: 'User and system CPU time spent, in seconds.',
   process_start_time_seconds: 'When the process started, in seconds since the Unix epoch.',
@@ -121,7 +121,7 @@ const HELP = {
 
 type Name = keyof typeof HELP
 
-/** What each scrape reads from the status; `null`: absent. */
+/** The values that each scrape reads from the status. `null`: absent. */
 const GAUGES: { readonly [N in Name]?: (now: AgentStatus) => number | boolean | null } = {
   langflow_leader_kill_deadline_seconds: ({ leadership: { killInMs } }) =>
     killInMs === null ? null : Math.max(0, killInMs) / 1000,
@@ -147,7 +147,7 @@ const GAUGES: { readonly [N in Name]?: (now: AgentStatus) => number | boolean | 
   langflow_leader_last_drill_ok: ({ lastDrill }) => (lastDrill === null ? null : lastDrill.result === 'ok'),
 }
 
-/** Of `langflow_leader_configured_seconds`. */
+/** Labels of `langflow_leader_configured_seconds`. */
 const SETTINGS = {
   leaseDurationMs: 'lease_duration',
   renewDeadlineMs: 'renew_deadline',
@@ -155,7 +155,7 @@ const SETTINGS = {
   killMarginMs: 'kill_margin',
 } as const satisfies Record<keyof Timings, string>
 
-/** Every counter and timer of one agent, in a registry of its own. `status` is read once for each scrape. */
+/** Every counter and timer of one agent, in its own registry. `status` is read once for each scrape. */
 export function createMetrics(options: {
   leaseName: string
   status: () => AgentStatus
@@ -204,7 +204,7 @@ export function createMetrics(options: {
 
   leading.set({ name }, 0)
   slowPath.inc({ name }, 0)
-  // No `increase` sees the first of a series that begins with it.
+  // `increase` misses the first value of a series, so each series starts at 0.
   for (const outcome of ['acknowledged', 'conflict', 'failed']) renewals.inc({ outcome }, 0)
   for (const reason of RESTARTED_BECAUSE) restarts.inc({ reason }, 0)
   for (const phase of PHASES) takeover.zero({ phase })
@@ -261,7 +261,7 @@ export function createMetrics(options: {
   }
 }
 
-/** A total that falls is a restart, which is what Prometheus takes it for. */
+/** Prometheus treats a falling total as a restart, which it is. */
 function countTo(counter: Counter, total: number, labels: Record<string, string> = {}): void {
   counter.remove(labels)
   counter.inc(labels, total)

@@ -14,14 +14,14 @@ export interface OtherLeasesOptions {
   readonly tell: (fact: Fact) => void
 }
 
-/** A start waits no longer than this for peers that cannot be reached. */
+/** A starting replica waits no longer than this for peers that cannot be reached. */
 const ANSWERS_WITHIN_MS = 2_000
 const AGAIN_MS = 5_000
 
 /**
- * Keeps a replica that starts from competing for a Lease of its own while others of the same LangFlow compete for another one, as
- * when its name is changed in a rolling update: two elections have two leaders. The replica that competed first continues. To be
- * called before this replica campaigns.
+ * Prevents a starting replica from competing for its own Lease while others of the same LangFlow compete for another
+ * one, for example when the Lease's name is changed in a rolling update: two elections have two leaders. The replica
+ * that competed first continues. Must be called before this replica campaigns.
  */
 export function watchOtherLeases(options: OtherLeasesOptions): { close(): void } {
   const { peers, term, clock, repeats, tell } = options
@@ -42,7 +42,8 @@ export function watchOtherLeases(options: OtherLeasesOptions): { close(): void }
         repeats.happened('rivals', problem)
       } else {
         if (others.length > 0) break
-        // Peers that cannot be reached yet, such as before their name resolves, delay no start, and are asked again.
+        // Peers that cannot be reached yet, such as before their name resolves, do not delay the start, and are asked
+        // again.
         bar(null)
       }
       await pause(clock, AGAIN_MS, closing.promise)

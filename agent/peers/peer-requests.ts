@@ -9,10 +9,10 @@ const LONGEST_ANSWER = 64 * 1024
 
 export type Answer =
   | { readonly said: unknown; readonly problem: null }
-  /** `gone`: no agent is there; a slow one may answer the next time. */
+  /** `gone`: no agent is there. A slow agent may answer the next time. */
   | { readonly problem: string; readonly gone: boolean }
 
-/** Asks agents for their `/status`: each within 1 s, of at most 64 KiB. */
+/** Requests the `/status` of agents, each within 1 s and with at most 64 KiB. */
 export class StatusRequests {
   private readonly clock: Pick<Clock, 'after'>
   private readonly dispatcher = new Agent({ maxResponseSize: LONGEST_ANSWER })
@@ -57,7 +57,7 @@ export function codeOf(error: unknown): string {
   return (error as NodeJS.ErrnoException).code ?? (error as Error).message
 }
 
-/** `null`: no JSON. */
+/** `null`: the text is not JSON. */
 function parsed(text: string): unknown {
   try {
     return JSON.parse(text)
@@ -71,13 +71,13 @@ const MOST_PEERS = 32
 export type Resolve = (host: string) => Promise<readonly string[]>
 
 export interface Found {
-  /** Addresses of agents, such as `http://10.0.0.7:8090`; each once, and at most 32. */
+  /** Addresses of agents, such as `http://10.0.0.7:8090`. Each occurs once, and there are at most 32. */
   readonly origins: readonly string[]
   /** One sentence for each name that cannot be resolved. */
   readonly problems: readonly { readonly host: string; readonly problem: string }[]
 }
 
-/** Looks up all names at once. Never rejects. */
+/** Looks up all names concurrently. Never rejects. */
 export async function find(at: readonly Peer[], resolve: Resolve = addressesOf): Promise<Found> {
   const origins = new Set<string>()
   const problems: { host: string; problem: string }[] = []

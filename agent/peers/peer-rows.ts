@@ -6,7 +6,7 @@ import { type Found, find, type Resolve, type StatusRequests } from './peer-requ
 
 export interface PeerRowsOptions {
   readonly at: readonly Peer[]
-  /** This replica, which is among them. */
+  /** This replica, which is also among the peers. */
   readonly identity: string
   /** Namespace and name. */
   readonly lease: string
@@ -16,13 +16,13 @@ export interface PeerRowsOptions {
 }
 
 const NAMED_WITHIN_MS = 1_000
-/** Another pod may have an address later. */
+/** After this time, another pod may have the address. */
 const KNOWN_FOR_MS = 60_000
 
-/** The other replicas for the page and `/replicas`. Nothing of it reaches the election. */
+/** The other replicas, for the page and `/replicas`. The election uses nothing of this. */
 export class PeerRows {
   private readonly options: PeerRowsOptions
-  /** Identities by the address at which they answered, so that a silent replica keeps its name. */
+  /** Identities by the address from which they answered, so that a silent replica keeps its name. */
   private known = new Map<string, { readonly identity: string; readonly at: number }>()
   private found: Found = { origins: [], problems: [] }
   private finding: Promise<void> | null = null
@@ -31,7 +31,7 @@ export class PeerRows {
     this.options = options
   }
 
-  /** Asks every peer once, within 2 s. A peer that does not answer is a row with its problem. By their names. */
+  /** Asks every peer once, within 2 s. If a peer does not answer, its row contains the problem. Sorted by name. */
   async ask(): Promise<ReplicaRow[]> {
     const { identity } = this.options
     await this.find()
@@ -44,7 +44,7 @@ export class PeerRows {
     return [...rows.values()].sort((a, b) => (a.pod < b.pod ? -1 : 1))
   }
 
-  /** Resolves the names again. While one takes long, the earlier addresses count, and it is not resolved a second time. */
+  /** Resolves the names again. While a lookup is slow, the earlier addresses count, and no second lookup starts. */
   private async find(): Promise<void> {
     const { at, resolve, clock } = this.options
     this.finding ??= find(at, resolve).then((found) => {

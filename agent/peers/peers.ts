@@ -11,17 +11,18 @@ export interface Member {
   readonly identity: string
   /** Whether it would take over now. */
   readonly ready: boolean
-  /** Whether its standby is as warm as was asked for. */
+  /** Whether its standby is as warm as configured. */
   readonly prepared: boolean
-  /** Whether it stands by with more than nothing. */
+  /** Whether its standby is warmer than `cold`. */
   readonly warm: boolean
-  /** Of its pod's template; `null`: unknown. */
+  /** Revision of its pod's template. `null`: unknown. */
   readonly revision: string | null
   /**
-   * Whether no replica of that revision has served, so that it isn't Ready for Kubernetes; an earlier version does not report it.
+   * Whether no replica of that revision has served, so that it is not Ready for Kubernetes. An earlier version does not
+   * report it.
    */
   readonly unproven: boolean
-  /** How long ago its pod started, in milliseconds by its own clock; `null`: unknown. */
+  /** Time since its pod started, in milliseconds by its own clock. `null`: unknown. */
   readonly podAgeMs: number | null
   /** Its Lease: namespace and name, as `team/lock`. */
   readonly lease: string
@@ -30,13 +31,12 @@ export interface Member {
 
 export interface PeersOptions {
   /**
-   * Names with the addresses of all replicas, such as that of a headless Service, each with the port that their agents listen
-   * on.
+   * Names with the addresses of all replicas, such as that of a headless Service, each with the port of their agents.
    */
   readonly at: readonly Peer[]
-  /** This replica, which is among them. */
+  /** This replica, which is also among the peers. */
   readonly identity: string
-  /** Their Lease, as in `Member`. Replicas at the same address with another Lease are no members. */
+  /** Their Lease, as in `Member`. Replicas at the same address with another Lease are not members. */
   readonly lease: string
   readonly clock: Clock
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
@@ -46,10 +46,10 @@ export interface PeersOptions {
 }
 
 const POLL_MS = 5_000
-/** One answer may be missed, and the one after it take its second. */
+/** An answer counts for two polls and a second: one poll may be missed, and the next one may take a second. */
 const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
 
-/** The fields of a peer's `/status` that are used; those that came after 0.1.0 may be missing. */
+/** The fields of a peer's `/status` that are used. Fields added after 0.1.0 may be missing. */
 const Answer = z.object({
   identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
   role: z._default(z.enum(['leader', 'follower']), 'follower'),
@@ -68,15 +68,15 @@ interface RecentAnswer extends Member {
 }
 
 /**
- * The other replicas, asked by the leader whether one of them would take over now. No rule rests on an answer; a wrong one
- * costs a handover, or a restart in place.
+ * The other replicas. The leader asks them whether one of them would take over now. No rule rests on an answer: a wrong
+ * one costs a handover, or a restart in place.
  */
 export class Peers {
   private readonly options: PeersOptions
   private readonly requests: StatusRequests
   private readonly rowsForPeople: PeerRows
   private readonly answers = new Map<string, RecentAnswer>()
-  /** When this replica itself answered somewhere; another pod may have the address later. */
+  /** Times when this replica itself answered, by address. Another pod may have the address later. */
   private readonly own = new Map<string, number>()
   private asking = false
   private timer: Timer | null = null
@@ -111,7 +111,10 @@ export class Peers {
     this.requests.close()
   }
 
-  /** How many others answered lately, and how many of them would take over now; `null`: the peers are not polled. */
+  /**
+   * Number of other replicas that answered recently, and how many of them would take over now. `null`: the peers are
+   * not polled.
+   */
   get view(): PeersView | null {
     if (!this.asking) return null
     const { members } = this
@@ -122,12 +125,15 @@ export class Peers {
     return this.recentMembers.filter(({ lease }) => lease === this.options.lease)
   }
 
-  /** Asks every peer once for the page and `/replicas`, whether or not this replica leads; see `PeerRows`. */
+  /** Asks every peer once for the page and `/replicas`, even if this replica does not lead. See `PeerRows`. */
   rows(): Promise<ReplicaRow[]> {
     return this.rowsForPeople.ask()
   }
 
-  /** Asks every peer once, whether or not this replica leads: which competes for which Lease, now or a moment ago. */
+  /**
+   * Asks every peer once, even if this replica does not lead. The result contains the Lease of each peer that answered
+   * now or a moment ago.
+   */
   async survey(): Promise<readonly Member[]> {
     await this.round()
     return this.recentMembers
@@ -149,14 +155,14 @@ export class Peers {
     this.timer = clock.after(Math.max(0, this.nextAt - clock.mono()), () => void this.poll())
   }
 
-  /** One at a time: a name that is resolved slowly must not be asked for again and again. */
+  /** Only one poll runs at a time, so that a slow name server does not receive lookups of the same name repeatedly. */
   private async poll(): Promise<void> {
     const { clock, repeats } = this.options
     this.polling = true
     this.nextAt = clock.mono() + POLL_MS
     const problems = await this.round()
     this.polling = false
-    // Requests that were cancelled by `ask(false)` are no failures.
+    // Requests that were cancelled by `ask(false)` are not failures.
     if (!this.asking) return
     for (const problem of problems) repeats.happened('peers', problem)
     if (problems.length === 0) repeats.over('peers', 'every peer answers')
@@ -164,12 +170,12 @@ export class Peers {
     this.schedule()
   }
 
-  /** Resolves to what went wrong. */
+  /** Resolves to the problems. */
   private async round(): Promise<string[]> {
     const { at, resolve, clock } = this.options
     const { origins, problems } = await find(at, resolve)
     if (problems.length === 0) this.forget(({ at }) => !origins.includes(at))
-    // Asked as of now, since the names may have taken a while.
+    // The interval starts now, because the lookup may have taken a while.
     if (origins.length > 0) this.nextAt = clock.mono() + POLL_MS
     const oldest = clock.mono() - ANSWER_COUNTS_MS
     const isOwn = (origin: string) => (this.own.get(origin) ?? Number.NEGATIVE_INFINITY) >= oldest
@@ -180,7 +186,7 @@ export class Peers {
     return [...problems.map(({ problem }) => problem), ...failures.filter((failure) => failure !== null)]
   }
 
-  /** What is wrong, or `null`. */
+  /** The problem, or `null`. */
   private async askOne(origin: string): Promise<string | null> {
     const { clock, identity } = this.options
     const askedAt = clock.mono()
@@ -209,7 +215,7 @@ export class Peers {
   }
 
   private remember(answer: RecentAnswer): void {
-    // Pods come and go under new names.
+    // Pods are replaced by pods with new names.
     this.forget(({ askedAt }) => askedAt < answer.askedAt - ANSWER_COUNTS_MS)
     this.answers.set(answer.identity, answer)
   }

@@ -16,28 +16,28 @@ export interface VoluntaryHandoverOptions {
   readonly log: Pick<Log, 'info'>
   readonly term: () => Term | null
   readonly workload: Pick<Supervisor, 'served' | 'startsColder'>
-  /** Whether requests have no way in: its front does not listen. */
+  /** Whether requests cannot reach this replica because its front does not listen. */
   readonly frontDown: () => boolean
   readonly tell: (fact: Fact) => void
 }
 
 interface Try {
   readonly count: number
-  /** What was tried. */
+  /** The revision of the replica that was tried. */
   readonly revision: string | null
-  /** Whether it was for its revision. */
+  /** Whether the replica was tried because its revision is newer. */
   readonly newer: boolean
-  /** The term that was given up for it. Until that term has ended, the try has not failed. */
+  /** The term that was given up for the try. Until that term has ended, the try has not failed. */
   readonly epoch: number
   readonly notBefore: number
 }
 
-/** A successor that gave the Lease back, or did not take it, is tried again after this time, which doubles. */
+/** A successor that released the Lease, or did not take it, is tried again after this time, which doubles. */
 const AGAIN_AFTER_MS = 120_000
 const LATEST_AGAIN_MS = 3_600_000
-/** Lease durations between two handovers of a leader’s own accord. It bounds what false answers of peers can cost. */
+/** Lease durations between two voluntary handovers of a leader. They limit the cost of false answers of peers. */
 const APART_LEASES = 4
-/** A LangFlow that has not served yet has no work that is worth more time. */
+/** A LangFlow that has not served yet has no work that justifies more time. */
 const STARTING_GRACE_MS = 5_000
 
 const REASONS = {
@@ -47,26 +47,28 @@ const REASONS = {
 } as const satisfies Partial<Record<EndedBecause, string>>
 
 /**
- * Has the leader name the replica that is best prepared to follow it, and hand over of its own accord: to a newer revision once
- * it serves itself, so that a false report of readiness costs no start, while it still starts to a replica that serves sooner,
- * and to any that could where the leader's front did not listen at two looks in a row.
+ * Names the replica that is best prepared to follow the leader, and starts voluntary handovers. The leader hands over
+ * to a newer revision once it serves itself, so that a false report of readiness costs no start. While it still starts,
+ * it hands over to a replica that serves sooner. If its front did not listen at two polls in a row, it hands over to
+ * any replica that could take over.
  */
 export class VoluntaryHandover {
   private readonly options: VoluntaryHandoverOptions
   private readonly tries = new Map<string, Try>()
   private nextAt = Number.NEGATIVE_INFINITY
   /**
-   * Monotonic ms: the next try of a replica of a newer revision that did not keep the Lease; `null`: there is no such replica.
+   * Monotonic ms of the next try of a replica of a newer revision that did not keep the Lease. `null`: no try is
+   * pending.
    */
   private waitsUntil: number | null = null
-  /** The term in which requests did not reach this leader when all peers were asked last; `null`: they did. */
+  /** The term, if requests did not reach this leader at the last poll of all peers. `null`: they did. */
   private frontDownIn: number | null = null
 
   constructor(options: VoluntaryHandoverOptions) {
     this.options = options
   }
 
-  /** One sentence; `null`: nothing is wrong. */
+  /** One sentence. `null`: no problem. */
   get problem(): string | null {
     const { clock, term } = this.options
     if (this.waitsUntil === null || term() === null) return null
@@ -74,7 +76,7 @@ export class VoluntaryHandover {
     return `a replica of a newer revision did not keep the Lease that was handed over to it: see its log; it is tried again in ${left}`
   }
 
-  /** To be called when all peers were asked once more. */
+  /** Must be called when all peers were asked once more. */
   asked(): void {
     const { peers, clock, revision, unproven, podAgeMs, term, workload, frontDown, tell } = this.options
     const present = term()
@@ -93,7 +95,7 @@ export class VoluntaryHandover {
     const inVain = new Set(waiting.map(([identity]) => identity))
     const own = { revision, unproven: unproven(), podAgeMs: podAgeMs() }
     const { successor, newer, faster } = chooseSuccessor(own, members, inVain)
-    // A replica whose first start failed reports itself why it could not take over.
+    // If a replica's first start failed, it reports by itself why it could not take over.
     const couldAgain = new Set(members.filter(({ ready }) => ready).map(({ identity }) => identity))
     const ends = waiting.flatMap(([identity, { notBefore, newer }]) =>
       newer && couldAgain.has(identity) ? [notBefore] : [],
@@ -114,7 +116,7 @@ export class VoluntaryHandover {
   ): void {
     const { peers, leaseDurationMs, workload, log, tell } = this.options
     if (doubt || stepDown !== null) return
-    // No client is served meanwhile, so this handover does not wait.
+    // No client is served in the meantime, so this handover does not wait.
     if (now < this.nextAt && code !== 'front_down') return
     const count = (this.tries.get(successor)?.count ?? 0) + 1
     const wait = Math.min(AGAIN_AFTER_MS * 2 ** (count - 1), LATEST_AGAIN_MS)
@@ -132,17 +134,17 @@ export class VoluntaryHandover {
 export type OwnPod = Pick<Member, 'revision' | 'unproven' | 'podAgeMs'>
 
 interface Succession {
-  /** The replica that should follow a leader that releases now; `null`: none is ready. */
+  /** The replica that should follow a leader that releases now. `null`: no replica is ready. */
   readonly successor: string | null
-  /** Whether it is of a newer revision, so that the leader should hand over of its own accord. */
+  /** Whether it is of a newer revision, so that the leader should hand over voluntarily. */
   readonly newer: boolean
-  /** Whether it serves sooner than a leader that has just begun to start from nothing, and is of no older revision. */
+  /** Whether it serves sooner than a leader that has just begun a cold start, and is not of an older revision. */
   readonly faster: boolean
 }
 
 /**
- * The best of the others: of the newest revision first, then the best prepared, then the oldest. Replicas that did not keep the
- * Lease come last, and are no reason to hand over.
+ * The best of the others: the newest revision first, then the best prepared, then the oldest replica. Replicas that did
+ * not keep the Lease come last, and are no reason to hand over.
  */
 export function chooseSuccessor(
   own: OwnPod,
@@ -152,8 +154,8 @@ export function chooseSuccessor(
   const ages = new Map(others.map(({ revision }) => [revision, ageOf(revision, own, others)]))
   const ownAge = ageOf(own.revision, own, others)
   /**
-   * The younger the newer. A revision that is not known to be newer ranks like the own one, or lower. An unproven one is newer at
-   * any age, or its rollout would wait forever: pods of the old revision may be recreated while it waits.
+   * A younger revision is newer. A revision that is not clearly newer ranks like the own one, or lower. An unproven one
+   * is newer at any age, or its rollout would wait forever: pods of the old revision may be recreated while it waits.
    */
   const rank = ({ revision, unproven }: Member): number => {
     const age = ages.get(revision) ?? null
@@ -178,8 +180,8 @@ export function chooseSuccessor(
 }
 
 /**
- * How old a revision is: as its oldest pod. Hashes have no order, and a pod of an old revision that is made anew in the
- * middle of a rollout is young as well.
+ * The age of a revision is that of its oldest pod. Hashes have no order, and a pod of an old revision that is recreated
+ * in the middle of a rollout is also young.
  */
 function ageOf(revision: string | null, own: OwnPod, others: readonly Member[]): number | null {
   const ages = [own, ...others].flatMap((one) =>

@@ -5,7 +5,7 @@ import type { Peers } from './peers.ts'
 
 export interface SwitchoverOptions {
   readonly identity: string
-  /** `null`: no peer is asked, so that the operator has to know that the target could take over. */
+  /** `null`: no peer is asked, so the operator has to verify that the target could take over. */
   readonly peers: Pick<Peers, 'members' | 'askAgain'> | null
   readonly term: () => Term | null
   readonly lease: () => Lease | null
@@ -13,17 +13,17 @@ export interface SwitchoverOptions {
   readonly tell: (fact: Fact) => void
 }
 
-/** Has the leader hand over if an operator requests it in the Lease, and refuse if no replica could serve then. */
+/** Hands the Lease over if an operator requests it in the Lease. Refuses if no replica could serve afterwards. */
 export class Switchover {
   private readonly options: SwitchoverOptions
-  /** The request in the Lease, pending or answered; `null`: there is none. */
+  /** The request in the Lease, pending or answered. `null`: no request. */
   private request: { readonly to: string; readonly epoch: number; answered: boolean } | null = null
 
   constructor(options: SwitchoverOptions) {
     this.options = options
   }
 
-  /** To be called when the Lease may have changed. */
+  /** Must be called when the Lease may have changed. */
   leaseChanged(): void {
     const { term, lease, peers } = this.options
     const to = switchoverOf(lease())
@@ -37,12 +37,12 @@ export class Switchover {
       return
     }
     this.request = { to, epoch: present.epoch, answered: false }
-    // Who was ready, or not, some seconds ago is asked again first.
+    // The readiness of the others may be some seconds old, so they are asked again first.
     if (peers === null) this.decide()
     else peers.askAgain()
   }
 
-  /** To be called when all peers were asked once more. */
+  /** Must be called when all peers were asked once more. */
   asked(): void {
     this.decide()
   }
@@ -51,7 +51,7 @@ export class Switchover {
     const { request } = this
     const { term, tell } = this.options
     const present = term()
-    // In doubt the outcome is open: the request waits.
+    // In doubt the outcome is open, so the request waits.
     if (request === null || request.answered || present === null || present.doubt) return
     request.answered = true
     if (present.stepDown !== null) return

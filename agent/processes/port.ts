@@ -5,8 +5,8 @@ import { basename } from 'node:path'
 import { isPid } from './proc.ts'
 
 /**
- * Whether nothing listens on the TCP port, on any IPv4 or IPv6 address of this network namespace. Reads /proc/net,
- * so that it neither takes the port nor connects to it; tries to bind only where that is not readable.
+ * Whether no process listens on the TCP port, on any IPv4 or IPv6 address of this network namespace. Reads /proc/net,
+ * so that it neither takes the port nor connects to it. Tries to bind only if /proc/net is not readable.
  */
 export async function isPortFree(port: number): Promise<boolean> {
   const inodes = listeners(port)
@@ -19,21 +19,21 @@ export function describeTaken(port: number): string {
   return `port ${port} is already taken by ${findHolder(port) ?? 'a process that cannot be seen from here'}`
 }
 
-/** A process that listens on the port; `undefined` where it is another user's, or in another PID namespace. */
+/** A process that listens on the port. `undefined` if it belongs to another user or another PID namespace. */
 function findHolder(port: number): string | undefined {
   const wanted = new Set(listeners(port)?.map((inode) => `socket:[${inode}]`))
   if (wanted.size === 0) return undefined
   for (const pid of readdirSync('/proc').filter(isPid)) {
     if (!openFiles(pid).some((file) => wanted.has(file))) continue
-    // The program's name; a process may call its main thread anything.
+    // The program's name, because a process may give its main thread any name.
     return `"${basename(linkOf(`/proc/${pid}/exe`))}" (pid ${pid})`
   }
   return undefined
 }
 
 /**
- * The clients' addresses of open TCP connections to the local port, for which a drain waits. Only the server's end counts, from
- * any address, idle keep-alive connections and the caller's own included. `null` where that cannot be known.
+ * The clients' addresses of open TCP connections to the local port, for which a drain waits. Only the server's end
+ * counts. Any client address counts, and so do idle keep-alive connections and the caller's own. `null`: unknown.
  */
 export function openConnections(port: number): string[] | null {
   const sockets = readSockets(port)
@@ -42,7 +42,7 @@ export function openConnections(port: number): string[] | null {
   return [...new Set(open.map((socket) => socket.ends))].map((ends) => addressOf(ends.split(' ')[1] ?? ''))
 }
 
-/** The inodes of the sockets that listen on the port; `undefined` where /proc/net is not readable. */
+/** The inodes of the sockets that listen on the port. `undefined` if /proc/net is not readable. */
 export function listeners(port: number): string[] | undefined {
   return readSockets(port)
     ?.filter((socket) => socket.state === LISTEN)
@@ -65,7 +65,9 @@ function linkOf(path: string): string {
   }
 }
 
-/** Only EADDRINUSE is about the port; other errors are about us, e.g. no IPv6 here, or a port below 1024. */
+/**
+ * Only EADDRINUSE concerns the port. Other errors concern this process, such as a missing IPv6, or a port below 1024.
+ */
 export function canListen(port: number, host: string): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>()
   const server = createServer().listen({ port, host, exclusive: true, ipv6Only: host.includes(':') })
@@ -87,8 +89,9 @@ const ESTABLISHED = '01'
 const LISTEN = '0A'
 
 /**
- * The TCP sockets of this network namespace with this local port, IPv4 and IPv6 (proc_net(5)); in a pod they are all containers'.
- * The kernel may list one twice while others come and go. `undefined` where /proc/net is not readable.
+ * The TCP sockets of this network namespace with this local port, IPv4 and IPv6 (proc_net(5)). In a pod, they include
+ * those of all containers. The kernel may list a socket twice while others change. `undefined` if /proc/net is not
+ * readable.
  */
 function readSockets(port: number): Socket[] | undefined {
   try {
@@ -100,8 +103,9 @@ function readSockets(port: number): Socket[] | undefined {
 }
 
 /**
- * Parses /proc/net/tcp or tcp6: a heading, then one socket a line, addresses and ports in hexadecimal. A busy pod has thousands
- * of connections that are closed already (TIME_WAIT): only the port's lines are taken apart, and a drain takes 2 MB instead of 40.
+ * Parses /proc/net/tcp or tcp6: a heading, then one socket a line, addresses and ports in hexadecimal. A busy pod has
+ * thousands of connections that are already closed (TIME_WAIT). Only the port's lines are parsed, so a drain takes 2 MB
+ * instead of 40.
  */
 export function parseSockets(text: string, port: number): Socket[] {
   const local = port.toString(16).toUpperCase().padStart(4, '0')
@@ -112,7 +116,10 @@ export function parseSockets(text: string, port: number): Socket[] {
   })
 }
 
-/** The IP address in one of the `ends` of a socket, e.g. `0100007F:1F90`: words of 4 bytes, each as the machine stores it. */
+/**
+ * The IP address in one of the `ends` of a socket, such as `0100007F:1F90`: words of 4 bytes, each in the byte order of
+ * the machine.
+ */
 export function addressOf(end: string): string {
   const words = end.slice(0, end.lastIndexOf(':')).match(/.{8}/g) ?? []
   const bytes = words.flatMap((word) => {
@@ -120,7 +127,7 @@ export function addressOf(end: string): string {
     return endianness() === 'LE' ? stored.reverse() : stored
   })
   const hex = Buffer.from(bytes).toString('hex')
-  // One of IPv4, or of IPv4 behind an IPv6 socket.
+  // An IPv4 address, possibly behind an IPv6 socket.
   if (/^(0{20}ffff)?.{8}$/.test(hex)) return bytes.slice(-4).join('.')
   const address = hex.match(/.{4}/g)?.join(':') ?? ''
   return new SocketAddress({ address, family: 'ipv6' }).address

@@ -1,10 +1,10 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
 
-/** One line of /proc/PID/stat, as far as it is needed here (proc_pid_stat(5)). */
+/** The fields of /proc/PID/stat that are used here (proc_pid_stat(5)). */
 export interface ProcessStat {
   readonly pid: number
   readonly comm: string
-  /** State letter of the main thread, e.g. R, S, T (stopped). */
+  /** State letter of the main thread, such as R, S, T (stopped). */
   readonly state: string
   readonly ppid: number
   readonly pgrp: number
@@ -12,19 +12,19 @@ export interface ProcessStat {
   /** PF_* of include/linux/sched.h. */
   readonly flags: number
   readonly threads: number
-  /** Clock ticks since boot, as written; with the pid it names a process for good. */
+  /** Clock ticks since boot, as written. Together with the pid, it identifies a process permanently. */
   readonly startTime: string
 }
 
-/** Names a process for good. */
+/** Identifies a process permanently. */
 export type ProcessIdentity = Pick<ProcessStat, 'pid' | 'startTime'>
 
 export type ProcessTable = ReadonlyMap<number, ProcessStat>
 
-/** Each takes 0.1-1 ms. On a busy machine two or three do. */
+/** Each round takes 0.1-1 ms. On a busy machine two or three are enough. */
 const MAX_ROUNDS = 200
 
-// Everything here reads synchronously, so that one buffer does: a scan costs 8 us a process instead of 18.
+// All reads are synchronous, so one buffer is enough: a scan costs 8 us a process instead of 18.
 let scratch = Buffer.allocUnsafeSlow(32 * 1024)
 
 /** Reads a whole file to the start of `scratch`. Returns its length, or why it could not be read. */
@@ -42,7 +42,7 @@ function readProc(path: string): number | 'gone' | 'forbidden' {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT' || code === 'ESRCH') return 'gone'
     if (code === 'EACCES' || code === 'EPERM') return 'forbidden'
-    // E.g. EMFILE: it must not look as if the process had ended.
+    // For example EMFILE: this must not look as if the process had ended.
     throw error
   } finally {
     if (fd !== undefined) closeSync(fd)
@@ -54,7 +54,7 @@ function readStatLine(pid: number | string): string | 'gone' | 'forbidden' {
   return typeof length === 'number' ? scratch.toString('latin1', 0, length) : length
 }
 
-/** Parses /proc/PID/stat; `comm` may itself hold spaces, parentheses and newlines, so its end is the last `)`. */
+/** Parses /proc/PID/stat. `comm` may itself contain spaces, parentheses and newlines, so its end is the last `)`. */
 export function parseStat(line: string): ProcessStat | undefined {
   const open = line.indexOf('(')
   const close = line.lastIndexOf(')')
@@ -74,15 +74,16 @@ export function parseStat(line: string): ProcessStat | undefined {
   }
 }
 
-/** As it is now; `undefined`: no such process, or not readable. */
+/** The present state. `undefined`: no such process, or not readable. */
 export function readStat(pid: number): ProcessStat | undefined {
   return parseStat(readStatLine(pid))
 }
 
 /**
- * Every process that /proc shows. Not one instant, but no process is missed: a process that ended during the scan may have left a
- * child, so the list is read again until each new entry was alive when it was read. `settle` looks further into a process; its
- * `false` asks for another round. Throws where /proc cannot be read, or not fast enough: then nothing may be called dead.
+ * Every process that /proc shows. The result is not from one instant, but no process is missed: a process that ended
+ * during the scan may have left a child, so the list is read again until each new entry was alive when it was read.
+ * `settle` examines a process further, and can return `false` for another round. Throws if /proc cannot be read, or not
+ * fast enough. In that case no process may count as dead.
  */
 export function readProcesses(settle: (stat: ProcessStat) => boolean = () => true): Map<number, ProcessStat> {
   const table = new Map<number, ProcessStat>()
@@ -108,7 +109,7 @@ export function readProcesses(settle: (stat: ProcessStat) => boolean = () => tru
   throw new Error('cannot tell which processes live: they come and go faster than /proc can be read')
 }
 
-/** The processes that one scan of /proc meets; short-lived ones may be missing. */
+/** The processes that one scan of /proc meets. Short-lived ones may be missing. */
 export function listProcesses(): ProcessStat[] {
   return readdirSync('/proc')
     .filter(isPid)
@@ -116,8 +117,9 @@ export function listProcesses(): ProcessStat[] {
 }
 
 /**
- * Whether a user process was executed with exactly this variable, given as `NAME=value\\0`. `no` also where that may not be
- * read; `blank`: it has no environment for now, within execve(2) or once its main thread has ended.
+ * Whether a user process was executed with exactly this variable, given as `NAME=value\\0`. `no`: it was not, or its
+ * environment may not be read. `blank`: it has no environment at the moment, within execve(2) or after its main thread
+ * has ended.
  */
 export function carries(pid: number, variable: Buffer): 'yes' | 'no' | 'blank' | 'gone' {
   const path = `/proc/${pid}/environ`
@@ -125,7 +127,7 @@ export function carries(pid: number, variable: Buffer): 'yes' | 'no' | 'blank' |
   if (length === 0 || length === 'gone') {
     const layout = environmentLayout(pid)
     if (layout !== 'empty') return layout
-    // Twice, since execve also passes through this state.
+    // The file is read twice, since execve also passes through this state.
     length = readProc(path)
   }
   if (typeof length !== 'number') return length === 'gone' ? 'gone' : 'no'
@@ -146,19 +148,19 @@ function environmentLayout(pid: number): 'empty' | 'blank' | 'gone' {
   return memory !== '0' && start === end && end !== '0' ? 'empty' : 'blank'
 }
 
-/** It has no environment, and never belongs to the workload. */
+/** A kernel thread has no environment, and is never part of the workload. */
 export function isKernelThread(stat: ProcessStat): boolean {
   return (stat.flags & 0x0020_0000) !== 0
 }
 
-/** It executes no more instructions of its own, although it may not be a zombie yet. */
+/** The process executes no more instructions of its own, although it may not be a zombie yet. */
 export function isEnding(stat: ProcessStat): boolean {
   return (stat.flags & 0x4) !== 0 && stat.threads <= 1
 }
 
 /**
- * Whether nothing of the process runs any more. A main thread that ended before the others shows Z while they
- * run on; only the number of threads tells it from a true zombie.
+ * Whether no thread of the process runs any more. A main thread that ended before the others shows Z while they still
+ * run. Only the number of threads distinguishes it from a real zombie.
  */
 export function isDead(stat: ProcessStat): boolean {
   return 'ZXx'.includes(stat.state) && stat.threads <= 1
@@ -169,14 +171,14 @@ export function isSame<T extends ProcessIdentity>(a: ProcessIdentity, b: T | und
 }
 
 /**
- * How many dead children PID 1 has. Node reaps only its own children: a process that lost its parent with tini, or came in from
- * outside, stays in the process table until PID 1 ends.
+ * The number of dead children of PID 1. Node reaps only its own children: a process that lost its parent with tini, or
+ * entered from outside, stays in the process table until PID 1 ends.
  */
 export function countUnreaped(): number {
   return [...readProcesses().values()].filter((stat) => stat.ppid === 1 && isDead(stat)).length
 }
 
-/** State letters of its threads; empty if it is gone. */
+/** State letters of its threads. Empty if the process is gone. */
 export function threadStates(pid: number): string[] {
   let names: string[]
   try {
@@ -187,13 +189,13 @@ export function threadStates(pid: number): string[] {
   return names.flatMap((name) => parseStat(readStatLine(`${pid}/task/${name}`))?.state ?? [])
 }
 
-/** Its arguments, each with a final zero byte; `''`: gone, or not readable. */
+/** Its arguments, each with a final zero byte. Empty: the process is gone, or not readable. */
 export function commandLineOf(pid: number): string {
   const length = readProc(`/proc/${pid}/cmdline`)
   return typeof length === 'number' ? scratch.toString('latin1', 0, length) : ''
 }
 
-/** Its proportional share of memory (PSS) in bytes; `null`: unknown. */
+/** Its proportional share of memory (PSS) in bytes. `null`: unknown. */
 export function memoryOf(pid: number): number | null {
   try {
     const [, kilobytes] = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1')) ?? []
@@ -209,7 +211,7 @@ export function isPid(name: string): boolean {
   return first >= 0x31 && first <= 0x39
 }
 
-/** Another one after each start of the machine. */
+/** An id that changes with each boot of the machine. */
 export function bootId(): string {
   return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
 }

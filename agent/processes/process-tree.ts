@@ -15,25 +15,25 @@ import {
 import { killNamespace, type Scan, signalAll, signalGroup } from './signals.ts'
 import { exitOf, firstProcess, NO_REAPER, type Reaper, spawnCommand } from './spawn.ts'
 
-/** One live process of the workload; a zombie is none. */
+/** One live process of the workload. A zombie does not count. */
 export type LiveProcess = Pick<ProcessStat, 'pid' | 'startTime' | 'state' | 'comm'>
 
 export interface Exit {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null
-  /** Processes that live on, or will be killed, stay zombies: tini, which would have reaped them, was killed. */
+  /** Live processes, and any that are killed later, stay zombies: tini, which would have reaped them, was killed. */
   readonly unreaped?: true
 }
 
 /**
- * The workload as a set of processes: the direct child and everything that descends from it, wherever it went.
- * Nothing outside the set is ever signalled. Methods throw, or reject, where it is unknown what lives; then nothing
- * may be taken for stopped.
+ * The workload as a set of processes: the direct child and all its descendants, regardless of session and parent. No
+ * process outside the set is ever signalled. If the live processes are unknown, methods throw or reject, and nothing
+ * may count as stopped.
  */
 export interface ProcessTree {
   /**
-   * Starts the command in a session of its own, its output passed through. Rejects with one sentence where the
-   * command cannot be started. `exited` is called once, when its first process has ended; others may live on.
+   * Starts the command in its own session, and passes its output through. Rejects with one sentence if the command
+   * cannot be started. `exited` is called once, when its first process has ended. Other processes may still be alive.
    */
   start(
     command: readonly string[],
@@ -44,17 +44,17 @@ export interface ProcessTree {
   /** SIGTERM to the process group of the first process (and SIGCONT, so that a stopped one can act on it). */
   terminate(): void
   /**
-   * SIGSTOP until a scan finds nothing that is not stopped. Returns how many are stopped by then, and how many were awake
-   * when it began: once they are frozen, a process that is awake was continued by another one.
+   * SIGSTOP until a scan finds no process that is not stopped. Returns the number of stopped processes, and the number
+   * that were awake at the start. If a frozen process is awake, another process has continued it.
    */
   freeze(): { stopped: number; awake: number }
-  /** SIGCONT to what `freeze` stopped. */
+  /** SIGCONT to the processes that `freeze` stopped. */
   thaw(): void
-  /** SIGKILL until a scan finds nothing alive, for at most `withinMs`. Returns what still lives. */
+  /** SIGKILL until a scan finds no live process, for at most `withinMs`. Returns the survivors. */
   kill(withinMs: number): Promise<LiveProcess[]>
 }
 
-/** Names the workload's processes in their environment. The value must be unlike that of any other workload. */
+/** Names the workload's processes in their environment. The value must differ from that of any other workload. */
 interface Marker {
   readonly name: string
   readonly value: string
@@ -63,26 +63,26 @@ interface Marker {
 export interface ProcessTreeOptions {
   readonly marker: Marker
   readonly clock: Clock
-  /** What `isAlone()` said when this process started. */
+  /** The result of `isAlone()` when this process started. */
   readonly alone: boolean
   readonly reaper?: Reaper
-  /** How the command is started; by default from nothing. Resolves within the turn in which the child came to be. */
+  /** Starts the command, by default from nothing. Resolves within the turn in which the child was created. */
   readonly spawn?: typeof spawnCommand
 }
 
-/** The launcher's own loop stands still meanwhile; signals to a tree of 50 processes take 1-5 ms. */
+/** The launcher's own loop is blocked during a freeze. Signals to a tree of 50 processes take 1-5 ms. */
 const FREEZE_WITHIN_MS = 250
 const LONGEST_STEP_MS = 16
 const WATCH_EVERY_MS = 1000
-/** The watch may use a 500th of a core, however many processes the machine has. */
+/** The watch may use a 500th of a core, regardless of the number of processes on the machine. */
 const WATCH_SHARE = 500
-/** An execve takes 0.1 ms between its old and its new environment; this many looks at it take more than 2 ms. */
+/** An execve takes 0.1 ms between its old and its new environment. This many reads of it take more than 2 ms. */
 const BLANK_ROUNDS = 20
 
 /**
- * The workload as /proc shows it. Every method but `start` may be called before `start`: it then acts on what carries the
- * marker, that is on what an earlier launcher left behind. Where /proc cannot be read the direct child's process group has
- * had its signal all the same.
+ * The workload as /proc shows it. Every method except `start` may be called before `start`, and then acts on the
+ * processes that have the marker, the remains of an earlier launcher. If /proc cannot be read, the direct child's
+ * process group has received its signal in any case.
  */
 export function createProcessTree({
   marker,
@@ -97,7 +97,7 @@ export function createProcessTree({
   let first: ProcessIdentity | undefined
   let watch: Timer | undefined
   let frozen = false
-  /** Start time of what was sent SIGSTOP since the last thaw, by pid. */
+  /** Start times of the processes that received SIGSTOP since the last thaw, by pid. */
   const signalled = new Map<number, string>()
 
   function scan(): Scan {
@@ -110,7 +110,7 @@ export function createProcessTree({
     const blanks = new Map<number, number>()
     const table = readProcesses((stat) => {
       if (isKnownMember(known, stat) || isEnding(stat) || isKernelThread(stat)) return true
-      // These two never belong, and PID 1 may never show an environment.
+      // These two are never members, and PID 1 may never show an environment.
       if (stat.pid === 1 || stat.pid === process.pid) return true
       const answer = carries(stat.pid, variable)
       if (answer === 'yes') marked.add(stat.pid)
@@ -129,8 +129,8 @@ export function createProcessTree({
   }
 
   /**
-   * Without a PID namespace, a process that clears its environment is known only from having been seen beneath its
-   * parent. Looking once a second finds all but those that daemonise within that second, at 1.5 ms for 100 processes.
+   * Without a PID namespace, a process that clears its environment is recognised only if it was seen beneath its
+   * parent. A scan each second finds all except those that daemonise within that second, at 1.5 ms for 100 processes.
    */
   function keepWatch(): void {
     watch?.cancel()
@@ -142,14 +142,17 @@ export function createProcessTree({
         if (living(scan()).length === 0) return
         costMs = clock.mono() - began
       } catch {
-        // The next look may succeed; a caller that needs an answer scans by itself and gets the error.
+        // The next scan may succeed. A caller that needs an answer scans by itself and receives the error.
       }
       watch = clock.after(Math.max(WATCH_EVERY_MS, costMs * WATCH_SHARE), look)
     }
     watch = clock.after(WATCH_EVERY_MS, look)
   }
 
-  /** Needs no /proc: until the child is reaped, its pid and group are its own, and those of what it has forked and outlives. */
+  /**
+   * Needs no /proc: until the child is reaped, its pid and group are its own, and so are those of the processes that it
+   * has forked and outlives.
+   */
   function signalChildGroup(signal: NodeJS.Signals): void {
     if (child === undefined || child.exited) return
     signalGroup(child.pid, signal)
@@ -169,7 +172,7 @@ export function createProcessTree({
     async start(command, env, exited) {
       const started = await spawn(command, { ...env, [marker.name]: marker.value }, reaper)
       const { pid } = started
-      // It cannot have been reaped yet: the event loop has not turned since it came to be.
+      // The child cannot have been reaped yet: the event loop has not turned since it was created.
       const startTime = readStat(pid)?.startTime ?? ''
       const mine = { pid, startTime, exited: false }
       child = mine
@@ -177,7 +180,7 @@ export function createProcessTree({
         mine.exited = true
         exited(exitOf(code, signal, reaper))
       })
-      // A later failure to deliver a signal is no news; without a listener it would end the launcher.
+      // A later failure to deliver a signal needs no report, but without a listener it would end the launcher.
       started.on('error', () => {})
       if (!alone) {
         known = {
@@ -203,7 +206,7 @@ export function createProcessTree({
       const targets = living(found)
       const started = first ?? child
       const leader = targets.find((stat) => isSame(stat, started))
-      // Without the parent no process would pass the signal on: each one gets it.
+      // Without the parent, no process would pass the signal on, so each one receives it.
       const led = targets.filter((stat) => stat === leader || stat.pgrp === leader?.pid)
       signalAll(leader ? led : targets, found, 'SIGTERM')
       signalAll(targets.filter(isStopped), found, 'SIGCONT')
@@ -214,7 +217,7 @@ export function createProcessTree({
         !isEnding(stat) && !isHeld(stat, signalled.get(stat.pid) === stat.startTime)
       let awake: number | undefined
       try {
-        // What another hand has woken shows only before it is stopped again.
+        // A process that was continued from elsewhere is visible only before it is stopped again.
         if (frozen) awake = living(scan()).filter(isLoose).length
       } finally {
         frozen = true
@@ -258,9 +261,9 @@ export function createProcessTree({
 }
 
 /**
- * Whether none of its threads executes anything until SIGCONT. With SIGSTOP pending, a thread in an uninterruptible wait
- * (D: e.g. a vfork whose child is stopped), one that has ended (Z) and one that is traced (t) never show T, but stop before
- * their next instruction. A thread whose tracer lets it go on runs while the others stand still.
+ * Whether none of its threads executes anything until SIGCONT. With SIGSTOP pending, a thread in an uninterruptible
+ * wait (D: for example a vfork whose child is stopped), one that has ended (Z) and one that is traced (t) never show T,
+ * but stop before their next instruction. If its tracer continues a thread, it runs while the others are stopped.
  */
 function isHeld(stat: ProcessStat, signalled: boolean): boolean {
   const held = (state: string) => state === 'T' || (signalled && 'DZtX'.includes(state))

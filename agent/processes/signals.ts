@@ -7,9 +7,9 @@ export interface Scan {
 }
 
 /**
- * Signals the targets, a whole process group at once where all of the group belong: a group signal reaches
- * children that are being forked, which no walk over pids can. Each target is looked at again right before its
- * signal, so that a reused pid is never hit.
+ * Signals the targets, and a whole process group with one call if all its processes are members: a group signal reaches
+ * children that are being forked, which no walk over pids can. Each target is read again right before its signal, so
+ * that a reused pid is never hit.
  */
 export function signalAll(
   targets: readonly ProcessStat[],
@@ -23,7 +23,7 @@ export function signalAll(
     if (done.has(target.pgrp)) continue
     const now = readStat(target.pid)
     if (!isSame(target, now)) continue
-    // While this one is in its group, the group's number cannot be reused.
+    // While this process is in its group, the group's number cannot be reused.
     if (now.pgrp > 1 && now.pgrp === target.pgrp && !shared.has(now.pgrp)) {
       done.add(now.pgrp)
       send(-now.pgrp, signal)
@@ -33,7 +33,7 @@ export function signalAll(
   }
 }
 
-/** Signals this one process, as long as it is still the same. */
+/** Signals this one process, if it is still the same. */
 export function signalSame(one: ProcessIdentity, signal: NodeJS.Signals): void {
   if (isSame(one, readStat(one.pid))) send(one.pid, signal)
 }
@@ -44,8 +44,8 @@ export function signalGroup(pgrp: number, signal: NodeJS.Signals): void {
 }
 
 /**
- * SIGKILL to everything in the namespace but the caller (kill(2)), in one step that no fork escapes, and without /proc.
- * From anywhere but PID 1 this would end a whole login session.
+ * SIGKILL to every process in the namespace except the caller (kill(2)), in one step that no fork escapes, and without
+ * /proc. Outside of PID 1, this would end a whole login session.
  */
 export function killNamespace(): void {
   if (process.pid === 1) send(-1, 'SIGKILL')
@@ -55,7 +55,7 @@ function send(target: number, signal: NodeJS.Signals): void {
   try {
     process.kill(target, signal)
   } catch (error) {
-    // ESRCH: it ended meanwhile. EPERM: it runs as another user; it will show up among the survivors.
+    // ESRCH: it has ended in the meantime. EPERM: it runs as another user, and will appear among the survivors.
     const { code } = error as NodeJS.ErrnoException
     if (code !== 'ESRCH' && code !== 'EPERM') throw error
   }

@@ -18,9 +18,9 @@ import { type Clock, pause } from '../clock.ts'
 import { listProcesses, type ProcessIdentity, readStat } from './proc.ts'
 import type { Exit } from './process-tree.ts'
 
-/** tini, as a subreaper: processes of the workload are started below it, and it reaps what they leave. */
+/** tini, as a subreaper: processes of the workload are started below it, and it reaps their orphans. */
 export interface Reaper {
-  /** Its command line, up to its `--`. Empty: processes are started directly, where another process reaps. */
+  /** Its command line, up to its `--`. Empty: processes are started directly, because another process reaps. */
   readonly command: readonly string[]
   /** One sentence for the log. */
   readonly warn: (sentence: string) => void
@@ -31,8 +31,8 @@ export const NO_REAPER: Reaper = { command: [], warn: () => {} }
 export type Started = ChildProcess & { readonly pid: number }
 
 /**
- * Executes the command in a session of its own, without stdin, its output passed through. Resolves before the event loop turns
- * again, so that the child cannot have been reaped yet. Rejects with one sentence.
+ * Executes the command in its own session, without stdin, and passes its output through. Resolves before the event loop
+ * turns again, so that the child cannot have been reaped yet. Rejects with one sentence.
  */
 export async function spawnCommand(
   command: readonly string[],
@@ -42,7 +42,7 @@ export async function spawnCommand(
   const [file = ''] = command
   if (file === '') throw new Error('cannot start the workload: give a command after "--"')
   try {
-    // A reaper that cannot execute it would only report that in its output.
+    // A reaper that cannot execute the command would report it only in its output.
     if (reaper.command.length > 0) checkProgram(file, env)
     const child = spawnBelow(reaper, command, env)
     if (child.pid !== undefined) return child as Started
@@ -66,8 +66,8 @@ export function spawnBelow(
 }
 
 /**
- * The first process of a started command: the child itself, or the process that the reaper forked. `null`: it has ended already.
- * All its processes give way to this one (`deprioritize`).
+ * The first process of a started command: the child itself, or the process that the reaper forked. `null`: it has ended
+ * already. All its processes yield to this one (`deprioritize`).
  */
 export async function firstProcess(
   child: Started,
@@ -78,7 +78,7 @@ export async function firstProcess(
   for (;;) {
     const first = command.length === 0 ? readStat(child.pid) : eldestOf(child.pid)
     if (first !== undefined) {
-      // Again: a process that was being forked may have been missed the first time.
+      // A second time: a process that was being forked may have been missed the first time.
       problem ??= deprioritize(child.pid)
       if (problem !== null) warn(`LangFlow does not give way to its launcher: ${problem}`)
       return first
@@ -96,18 +96,21 @@ function eldestOf(parent: number) {
     .sort((a, b) => born(a) - born(b) || a.pid - b.pid)[0]
 }
 
-/** How a command ended, from how its reaper did. `unreaped`: that one was killed itself, and left its processes to PID 1. */
+/**
+ * The end of a command, derived from the end of its reaper. `unreaped`: the reaper itself was killed, and left its
+ * processes to PID 1.
+ */
 export function exitOf(code: number | null, signal: NodeJS.Signals | null, { command }: Reaper): Exit {
   if (command.length === 0) return { code, signal }
   if (signal !== null) return { code, signal, unreaped: true }
-  // It ends as a shell would.
+  // It ends in the same way as a shell.
   const [name] = Object.entries(constants.signals).find(([, number]) => code === 128 + number) ?? []
   return name === undefined ? { code, signal } : { code: null, signal: name as NodeJS.Signals }
 }
 
 function reasonOf({ code = '', message }: NodeJS.ErrnoException, file: string): string {
   const isPath = file.includes('/')
-  // A search that met a directory it may not read ends with EACCES, too.
+  // A search also ends with EACCES after a directory that it may not read.
   const forbidden = isPath
     ? 'it is not an executable file, or this user may not execute it'
     : 'no such command in PATH that this user may execute'
@@ -126,15 +129,18 @@ function reasonOf({ code = '', message }: NodeJS.ErrnoException, file: string): 
   return reasons[code] ?? message
 }
 
-/** By how much the kernel takes them for killing first, in thousandths of the memory that there is: of 1,000 at most. */
+/**
+ * Increase of their OOM score, in thousandths of the memory, up to 1,000: the kernel kills processes with a high score
+ * first.
+ */
 const OOM_SCORE = 100
-/** By how much their nice value is higher. */
+/** Increase of their nice value. */
 const NICE = 5
 
 /**
- * Lets a process and its descendants give way to this one: they are killed first when memory is short, and wait when the CPU is.
- * Needs no privilege. Processes that they start later inherit it. Those from before this call are found by scanning until a scan
- * finds no new process. Returns why one of them could not be made to; `null`: all do.
+ * Makes a process and its descendants yield to this one: they are killed first when memory is short, and wait when the
+ * CPU is. Needs no privilege. Processes that they start later inherit it. Those from before this call are found by
+ * scanning until a scan finds no new process. Returns why one of them could not be changed. `null`: all were.
  */
 export function deprioritize(root: number): string | null {
   let problem: string | null = null
@@ -152,7 +158,7 @@ export function deprioritize(root: number): string | null {
     for (const pid of fresh) {
       told.add(pid)
       attempt(() => writeFileSync(`/proc/${pid}/oom_score_adj`, oomScore()))
-      // Linux counts it for each thread.
+      // Linux counts the nice value for each thread.
       attempt(() => {
         const niceness = Math.min(constants.priority.PRIORITY_LOW, getPriority() + NICE)
         for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), niceness)
@@ -183,7 +189,7 @@ export function findProgram(program: string, env: NodeJS.ProcessEnv): string {
   return found
 }
 
-/** Throws what execve(2) would answer, as far as that can be foretold. */
+/** Throws the error that execve(2) would return, as far as it can be predicted. */
 function checkProgram(file: string, env: NodeJS.ProcessEnv): void {
   const places = file.includes('/') ? [file] : placesOf(file, env.PATH ?? '/bin:/usr/bin')
   const answers = places.map(errorOf)
@@ -196,7 +202,7 @@ function placesOf(program: string, path: string): string[] {
   return path.split(delimiter).map((directory) => join(directory, program))
 }
 
-/** The code of the error that an attempt to execute the file ends with; `null`: it can be executed. */
+/** The code of the error that an attempt to execute the file would return. `null`: it can be executed. */
 function errorOf(file: string): string | null {
   try {
     accessSync(file, fileConstants.X_OK)
@@ -206,7 +212,9 @@ function errorOf(file: string): string | null {
   }
 }
 
-/** The first 1,024 bytes of a file, as text. Throws if it is not a regular file: reading a FIFO would wait for a writer. */
+/**
+ * The first 1,024 bytes of a file, as text. Throws if it is not a regular file: reading a FIFO would wait for a writer.
+ */
 export function headOf(file: string): string {
   const head = Buffer.alloc(1024)
   const fd = openSync(file, fileConstants.O_RDONLY | fileConstants.O_NONBLOCK)

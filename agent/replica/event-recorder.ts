@@ -18,18 +18,18 @@ export interface EventRecorderOptions {
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
 }
 
-/** The launcher's troubles, each as one sentence; `null`: none. */
+/** The launcher's troubles, each as one sentence. `null`: no trouble. */
 interface LauncherTroubles {
-  /** How often it acted on its own since it started. */
+  /** Number of times that it acted on its own since it started. */
   readonly deadmanFirings: number
   readonly refusedGrant: string | null
-  /** While this replica holds the Lease. */
+  /** Set while this replica holds the Lease. */
   readonly stopFailed: string | null
-  /** Why its standby is colder than it was asked for. */
+  /** Why its standby is colder than configured. */
   readonly colder: string | null
 }
 
-/** The log events that are Kubernetes Events as well. */
+/** The log events that are also Kubernetes Events. */
 const EVENT_OF: { readonly [N in EventName]?: EventReason } = {
   acquired: 'LeaderAcquired',
   doubt: 'LeadershipInDoubt',
@@ -38,7 +38,7 @@ const EVENT_OF: { readonly [N in EventName]?: EventReason } = {
   fatal: 'CannotGoOn',
 }
 
-/** Why a term ends where nothing has failed. */
+/** Reasons for the end of a term without a failure. */
 const PLANNED: ReadonlySet<ReasonCode | undefined> = new Set([
   'terminated',
   'container_ending',
@@ -47,17 +47,17 @@ const PLANNED: ReadonlySet<ReasonCode | undefined> = new Set([
   'faster_standby',
 ])
 
-/** Writes a replica's events to its log, its metrics and as Kubernetes Events; a trouble that lasts is not repeated. */
+/** Writes a replica's events to its log, its metrics and as Kubernetes Events. A lasting trouble is not repeated. */
 export class EventRecorder {
   private readonly options: EventRecorderOptions
   private wasReady = false
   private stoodBy = false
   private deadmanFirings = 0
-  /** Troubles that last, each of which was an Event when it began. */
+  /** Lasting troubles. Each was an Event when it began. */
   private readonly lasting = new Set<EventReason>()
   private paused = false
   private refusal: ElectionState['refusal'] = null
-  /** Monotonic ms; `null`: this replica is not in doubt. */
+  /** Monotonic ms. `null`: this replica is not in doubt. */
   private doubtSince: number | null = null
 
   constructor(options: EventRecorderOptions) {
@@ -81,14 +81,14 @@ export class EventRecorder {
     }
   }
 
-  /** Whether leadership is in doubt: counted when that ends. */
+  /** Records whether leadership is in doubt. A doubt is counted when it ends. */
   doubt(inDoubt: boolean): void {
     const { clock, metrics } = this.options
     if (!inDoubt && this.doubtSince !== null) metrics.doubted(clock.mono() - this.doubtSince)
     this.doubtSince = inDoubt ? (this.doubtSince ?? clock.mono()) : null
   }
 
-  /** A restarted agent repeats what its launcher did meanwhile. */
+  /** A restarted agent repeats the actions of its launcher during its absence. */
   troubles({ deadmanFirings, refusedGrant, stopFailed, colder }: LauncherTroubles, epoch: number): void {
     const { events, metrics } = this.options
     if (deadmanFirings > this.deadmanFirings)
@@ -101,7 +101,7 @@ export class EventRecorder {
     this.lasts('StandbyColder', colder, epoch)
   }
 
-  /** Pauses and switchovers in the Lease, reported by the leader alone. */
+  /** Pauses and switchovers in the Lease. Only the leader reports them. */
   operation(
     { term, paused, refusal }: Pick<ElectionState, 'term' | 'paused' | 'refusal'>,
     pause: Pause | null,
@@ -129,7 +129,7 @@ export class EventRecorder {
     this.refusal = refusal
   }
 
-  /** Whether it serves, and whether it stands by, from a standby of that mode: told whenever it begins to. */
+  /** Reports when this replica begins to serve, or to stand by with a standby of this mode. */
   gate(ready: boolean, standsBy: boolean, epoch: number, mode: StandbyMode): void {
     const { log, events } = this.options
     if (ready && !this.wasReady) {
@@ -141,7 +141,7 @@ export class EventRecorder {
     this.stoodBy = standsBy
   }
 
-  /** LangFlow will be started again in its term. */
+  /** LangFlow will be restarted in its term. */
   restart({ code, reason }: Why, { term, highestEpoch }: Pick<ElectionState, 'term' | 'highestEpoch'>): void {
     const { log, metrics, events, onCrash } = this.options
     const why = onCrash === 'restart' ? '--on-crash=restart' : 'no other replica is ready'
@@ -167,7 +167,7 @@ export class EventRecorder {
     }
   }
 
-  /** A trouble of this name lasts; `null`: it is over. */
+  /** Reports a lasting trouble under this name. `null`: it is over. */
   trouble(name: string, problem: string | null, over: string, fields?: Fields): void {
     const { repeats } = this.options
     if (problem !== null) repeats.happened(name, problem, fields)

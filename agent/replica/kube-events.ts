@@ -17,7 +17,7 @@ export interface KubeEventsOptions {
   /** `null`: this replica's pod is unknown. `api`: the objects of its namespace. */
   readonly pod: { readonly name: string; readonly uid: string; readonly api: EventsApi } | null
   readonly lease: { readonly name: string; readonly api: EventsApi }
-  /** `undefined`: it was not seen yet. */
+  /** `undefined`: the Lease was not seen yet. */
   readonly leaseUid: () => string | undefined
   readonly clock: Clock
   readonly log: Pick<Log, 'info' | 'warn'>
@@ -30,12 +30,12 @@ interface KubeEventsParts extends Pick<KubeEventsOptions, 'clock' | 'log'> {
   readonly objects: (around: 'pod' | 'lease') => EventsApi
 }
 
-/** Asks the API server for nothing before something happens. */
+/** Sends no request to the API server before the first Event. */
 export function connectEvents({ options, objects, ...parts }: KubeEventsParts) {
   const { identity, leaseName, pod } = options
   const { name, uid } = pod
   const [ofLease, around] = [objects('lease'), objects('pod')]
-  // One connection is enough where both are in one namespace.
+  // One connection is enough if both are in one namespace.
   const api = around.namespace === ofLease.namespace ? ofLease : around
   const own = {
     ...parts,
@@ -50,31 +50,31 @@ export function connectEvents({ options, objects, ...parts }: KubeEventsParts) {
 interface Waiting {
   readonly api: EventsApi
   readonly event: KubeEvent
-  /** Two that have the same key say the same. */
+  /** Two Events with the same key have the same content. */
   readonly key: string
-  /** Monotonic ms: when it happened. */
+  /** Monotonic ms of the occurrence. */
   readonly at: number
 }
 
-/** How long one request may take. */
+/** Timeout of one request. */
 const DEADLINE_MS = 5_000
 /** An Event from an outage of the API server is still useful afterwards, for this long. */
 const GIVE_UP_MS = 5 * 60_000
 const AGAIN_MS = 5_000
-/** Further Events are dropped while so many wait. */
+/** While this many Events wait, further ones are dropped. */
 const MOST_WAITING = 64
-/** A burst of requests, and then one more per interval, so that a flapping replica is no burden. */
+/** A burst of requests, and then one per interval, so that a flapping replica is no burden. */
 const BURST = 20
 const REFILL_MS = 10_000
 /** How long the end of the process waits for unwritten Events. */
 const FAREWELL_MS = 2_000
 
-/** Trying again may help. */
+/** Errors after which a retry may succeed. */
 const PASSING = new Set(['timeout', 'network', 'server', 'throttled', 'unauthorized'])
 
 /**
- * Writes Kubernetes Events on this replica's pod and on the Lease. Nothing waits for them: they go over connections of their own,
- * from a queue that drops, and a failure to write them affects nothing else.
+ * Writes Kubernetes Events on this replica's pod and on the Lease. Nothing waits for them: they use their own
+ * connections and a queue that drops, and a failed write affects nothing else.
  */
 export class KubeEvents {
   private readonly options: KubeEventsOptions
@@ -82,10 +82,10 @@ export class KubeEvents {
   private sending: Promise<void> | null = null
   private resting: Timer | null = null
   private tokens = BURST
-  /** Monotonic ms, when `tokens` was so. */
+  /** Monotonic ms at which `tokens` had its value. */
   private countedAt: number
   private closed = false
-  /** Keys of the lines that were logged already. */
+  /** Keys of the lines that were already logged. */
   private readonly said = new Set<string>()
 
   constructor(options: KubeEventsOptions) {
@@ -116,7 +116,7 @@ export class KubeEvents {
     this.sending ??= this.send()
   }
 
-  /** Resolves once everything is told, or the time for that is up. */
+  /** Resolves when everything is written, or the time for that is over. */
   async end(): Promise<void> {
     const { clock, pod, lease } = this.options
     if (this.sending !== null) await pause(clock, FAREWELL_MS, this.sending)
@@ -129,7 +129,7 @@ export class KubeEvents {
   private add(what: ReplicaEvent, api: EventsApi, regarding: Reference, related: Reference | null): void {
     const { identity, clock } = this.options
     const { mono, wall } = clock.now()
-    // With a code, the words may differ, e.g. by a pid. Without a code, the words decide.
+    // With a code, the text may differ, for example by a pid. Without a code, the text decides.
     const key = [regarding.kind, what.reason, what.epoch, what.code ?? what.because].join(' ')
     if (this.waiting.length >= MOST_WAITING || this.waiting.some((one) => one.key === key)) return
     this.waiting.push({ api, event: eventOf(what, identity, wall, regarding, related), key, at: mono })
@@ -150,14 +150,14 @@ export class KubeEvents {
     this.sending = null
   }
 
-  /** Resolves to what went wrong. */
+  /** Resolves to the error, or `null`. */
   private async write({ api, event }: Waiting): Promise<ApiError | null> {
     try {
       await api.create(EVENT, event, DEADLINE_MS)
       return null
     } catch (error) {
       if (!(error instanceof ApiError)) throw error
-      // An earlier attempt was carried out, and its answer lost.
+      // An earlier attempt succeeded, and its answer was lost.
       return error.code === 'already_exists' ? null : error
     }
   }
@@ -193,7 +193,7 @@ export class KubeEvents {
 
 type EventType = 'Normal' | 'Warning'
 
-/** The Events of a replica: the `reason`, which never changes, its type, its `action`, and words. */
+/** The Events of a replica: the `reason`, which never changes, its type, its `action`, and the text. */
 export const EVENT_REASONS = {
   LeaderAcquired: ['Normal', 'Acquire', 'acquired the Lease'],
   Serving: ['Normal', 'OpenGate', 'serves: LangFlow is healthy, and the gate is open'],
@@ -217,13 +217,13 @@ export interface ReplicaEvent {
   readonly reason: EventReason
   readonly epoch: number
   readonly code?: ReasonCode | undefined
-  /** Why, in one sentence. */
+  /** The cause, in one sentence. */
   readonly because?: string | undefined
-  /** Other than it usually is. */
+  /** A type other than the usual one. */
   readonly type?: EventType | undefined
 }
 
-/** Whom an Event is about, in the words of the API. */
+/** The object of an Event, in the terms of the API. */
 interface Reference {
   readonly apiVersion: string
   readonly kind: 'Pod' | 'Lease'
@@ -240,10 +240,10 @@ interface KubeEvent {
 /** The API server's limit. */
 const NOTE_BYTES = 1_024
 const INSTANCE_LENGTH = 128
-/** A name may have 253 characters; the unique part follows after these. */
+/** A name may have 253 characters. The unique part follows after these. */
 const NAME_LENGTH = 200
 
-/** As an Event of `events.k8s.io/v1`. `wallMs`: when it happened. */
+/** An Event of `events.k8s.io/v1`. `wallMs`: time of the occurrence. */
 function eventOf(
   { reason, epoch, code, because, type }: ReplicaEvent,
   identity: string,
@@ -279,7 +279,7 @@ function eventOf(
   }
 }
 
-/** Within what a note may have, its end in any case. */
+/** Shortens a note to the allowed length. Its end is always kept. */
 function cut(text: string, end: string): string {
   const bytes = Buffer.from(text)
   const most = NOTE_BYTES - Buffer.byteLength(end)

@@ -33,7 +33,7 @@ export interface ReplicaFacts {
   readonly peers: PeersView | null
   readonly podAgeMs: number | null
   readonly traffic: TrafficView
-  /** Any other reason why this replica does not work as it should. */
+  /** Any other reason why this replica does not work as intended. */
   readonly problem: string | null
 }
 
@@ -50,7 +50,7 @@ export function isReady(facts: GateFacts): boolean {
   return facts.workload.view.epoch === term.epoch && checksOf(facts).every((check) => check.ok)
 }
 
-/** By the clock, which is asked each time: a timer that is late must not hold the gate open. */
+/** Reads the clock each time, because a late timer must not keep the gate open. */
 export function isInDoubt({
   options,
   state: { term },
@@ -59,7 +59,10 @@ export function isInDoubt({
   return term !== null && reached(now, doubtAt(options, term.renewedAt))
 }
 
-/** It serves or stands by. A leader in doubt counts as well: it serves no client, but neither could any other replica. */
+/**
+ * Whether this replica serves or stands by. A leader in doubt counts as well: it serves no client, but neither could
+ * any other replica.
+ */
 export function couldServe(facts: GateFacts): boolean {
   const { term } = facts.state
   if (onTrial(facts) !== null) return false
@@ -70,8 +73,8 @@ export function couldServe(facts: GateFacts): boolean {
 }
 
 /**
- * Why Kubernetes must keep the pods of the revision that served last, in one sentence; `null`: this replica's revision has
- * served. Whether it could take over doesn't depend on this.
+ * Why Kubernetes must keep the pods of the revision that served last, in one sentence. `null`: this replica's revision
+ * has served. Its ability to take over does not depend on this.
  */
 export function onTrial({
   options: { pod, peers },
@@ -82,7 +85,7 @@ export function onTrial({
   const failed = failedStart(pod, state)
   if (failed !== null)
     return `the first start of revision ${failed.revision} failed, and no replica makes way for it until its template or what LangFlow starts from changes: ${failed.reason}`
-  // Without peers no leader hands over to it: its turn comes when the old pods end.
+  // Without peers, no leader hands over to it: its turn comes when the old pods end.
   if (peers === null) return null
   return `revision ${pod.revision} has not served yet, and ${state.revisions.proven[0]} has: not ready for Kubernetes before it does`
 }
@@ -92,7 +95,7 @@ export function standsBy(facts: GateFacts): boolean {
   return facts.state.term === null && takeoverObstacle(facts) === null
 }
 
-/** Why a follower would not take over now, in one sentence; `null`: it would, or this replica leads. */
+/** Why a follower would not take over now, in one sentence. `null`: it would, or this replica leads. */
 export function takeoverObstacle(facts: GateFacts): string | null {
   const { options, state, now, workload, traffic } = facts
   if (state.term !== null) return null
@@ -111,9 +114,9 @@ export function takeoverObstacle(facts: GateFacts): string | null {
 }
 
 /**
- * Why no client should be sent to this replica's front, in one sentence; `null`: it takes requests, and forwards them or lets
- * them wait for a takeover. A fault as well: a replica that could not take over, and a leader that still starts while another
- * replica could take over. So a rollout stops at a LangFlow that never serves.
+ * Why no client should be sent to this replica's front, in one sentence. `null`: it takes requests, and forwards them
+ * or holds them for a takeover. It is also a fault if the replica could not take over, or if it leads and still starts
+ * while another replica could take over. So a rollout stops at a LangFlow that never serves.
  */
 export function frontFault(facts: ReplicaFacts): string | null {
   const { traffic, options } = facts
@@ -124,7 +127,7 @@ export function frontFault(facts: ReplicaFacts): string | null {
 }
 
 function notServingYet({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 'peers'>): string | null {
-  // It may be unknown for a term that was taken back.
+  // The phases may be unknown for a term that was taken back.
   const starts = term?.phases?.healthyMs === null
   return starts && peers !== null && peers.ready > 0
     ? 'it leads, its LangFlow has not served in this term yet, and another replica could take over'
@@ -136,12 +139,12 @@ function frontNotListening({ problem }: TrafficView): string {
   return problem ?? 'its front does not listen yet'
 }
 
-/** See `inability`; a leader has shown that it is able. */
+/** See `inability`. A leader has proven its ability. */
 function ineligibilityOf({ options, state, now }: Omit<GateFacts, 'workload' | 'traffic'>): string | null {
   return state.term === null ? inability(options, state, now) : null
 }
 
-/** The readiness gate as its conditions, in the order in which `/readyz?verbose` prints them; open when all hold. */
+/** The conditions of the readiness gate, in the order of `/readyz?verbose`. The gate is open if all hold. */
 export function checksOf({ options, state, now, workload }: Omit<GateFacts, 'traffic'>): Check[] {
   const { term } = state
   const holder = state.seen?.lease ? holderOf(state.seen.lease) : ''
@@ -172,10 +175,10 @@ export function checksOf({ options, state, now, workload }: Omit<GateFacts, 'tra
   ]
 }
 
-/** An image is pulled and a volume mounted by then, most of the time. */
+/** After this time, an image is usually pulled and a volume mounted. */
 const CONNECTS_WITHIN_MS = 60_000
 
-/** The likely causes if no launcher has connected since the start; `null`: it may still come. */
+/** The likely causes if no launcher has connected since the start. `null`: it may still connect. */
 export function launcherAbsence(sinceStartMs: number, socket: string): string | null {
   if (sinceStartMs < CONNECTS_WITHIN_MS) return null
   return (

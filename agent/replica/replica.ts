@@ -44,7 +44,7 @@ type PeersWiring = Pick<PeersOptions, 'identity' | 'lease' | 'repeats' | 'asked'
 /** The replica's part of the options of `KubeEvents`. */
 type EventsWiring = Pick<KubeEventsOptions, 'leaseUid'>
 
-/** Everything outside of the process, and time and chance: the simulation brings its own. */
+/** All dependencies outside of the process, plus time and chance. The simulation provides its own. */
 export interface ReplicaParts {
   readonly options: ReplicaOptions
   readonly namespace: string
@@ -55,24 +55,24 @@ export interface ReplicaParts {
   readonly front: FrontAccess | null
   /** Called once. */
   readonly supervisor: (wiring: SupervisorWiring) => Supervisor
-  /** Called once; `null`: no peer is asked. */
+  /** Called once. `null`: no peer is asked. */
   readonly peers: ((wiring: PeersWiring) => Pick<Peers, keyof Peers>) | null
   /** Called once. */
   readonly events: (wiring: EventsWiring) => Events
   readonly podAgeMs: () => number | null
-  /** Begins to answer. Rejects with a `FatalError` where the address cannot be had. */
+  /** Starts to answer. Rejects with a `FatalError` if the address is not available. */
   readonly http: (source: StatusSource) => Promise<Pick<HttpServer, 'port' | 'close'>>
   readonly clock: Clock
   readonly log: Log
   readonly metrics: Metrics
-  /** 0 to 999, random for each process; see `CandidateConfig`. */
+  /** 0 to 999, random for each process. See `CandidateConfig`. */
   readonly salt: number
 }
 
-/** A loop that is this late is stuck; long enough for any pause that a busy node causes. */
+/** A loop that is this late is stuck. The limit is longer than any pause that a busy node causes. */
 const STUCK_AFTER_MS = 10_000
 
-/** One replica: election, workload and gate put together. Its readers (HTTP, metrics) change nothing. */
+/** One replica: it connects election, workload and gate. Its readers (HTTP, metrics) change nothing. */
 export class Replica implements StatusSource {
   private readonly parts: ReplicaParts
   /** Namespace and name. */
@@ -171,7 +171,10 @@ export class Replica implements StatusSource {
     })
   }
 
-  /** Rejects with a `FatalError` where socket or HTTP port cannot be had; then nothing was started. The socket last: a launcher may wait for it. */
+  /**
+   * Rejects with a `FatalError` if socket or HTTP port are not available. In that case nothing was started. The socket
+   * comes last, because a launcher may wait for it.
+   */
   async start(): Promise<void> {
     const { options, log } = this.parts
     const http = await this.parts.http(this)
@@ -190,7 +193,7 @@ export class Replica implements StatusSource {
     this.elector.start()
   }
 
-  /** Hands over in the planned order and ends; a second call does not wait for requests in flight. */
+  /** Hands over in the planned order and ends. A second call does not wait for requests in flight. */
   terminate(reason: string): void {
     if (this.elector.state.ending === null) {
       this.elector.tell({ type: 'terminate', reason })
@@ -200,12 +203,12 @@ export class Replica implements StatusSource {
     this.elector.tell({ type: 'drained' })
   }
 
-  /** Resolves to the exit code once nothing is held and nothing lives. */
+  /** Resolves to the exit code when nothing is held and nothing is alive. */
   async end(): Promise<0 | 1> {
     const code = await this.ended.promise
     this.supervisor.close()
     this.otherLeases?.close()
-    // Until then the front is told who leads.
+    // Until then, the front still receives the current leader.
     await Promise.all([this.steering.end(this.hurried.promise), this.events.end()])
     this.elector.stop()
     this.peers?.close()
@@ -339,15 +342,16 @@ export class Replica implements StatusSource {
 }
 
 /**
- * What to do about a LangFlow that failed while this replica leads. `servedMs`: for how long it had served since its
- * start, `null`: it never did; `ready`: how many others would take over now, `null`: unknown.
+ * The remedy for a LangFlow that failed while this replica leads. `servedMs`: how long it had served since its start.
+ * `null`: it never served. `ready`: the number of others that would take over now. `null`: unknown.
  */
 export function remedyFor(
   { onCrash, leaseDurationMs }: Pick<ReplicaOptions, 'onCrash' | 'leaseDurationMs'>,
   servedMs: number | null,
   ready: number | null,
 ): Remedy {
-  // A LangFlow that fails soon after each start does not improve by a restart here. Another replica tries, with the back-off.
+  // A LangFlow that fails soon after each start does not improve by a restart here. Another replica tries, with the
+  // back-off.
   if (servedMs === null || servedMs < leaseDurationMs) return 'handover'
   return onCrash === 'restart' || ready === 0 ? 'restart' : 'handover'
 }

@@ -3,34 +3,34 @@ import type { Log } from '../observe/log.ts'
 
 export interface DrainOptions {
   readonly clock: Clock
-  /** From where connections to LangFlow are open; `null`: that cannot be known. */
+  /** The remote addresses of open connections to LangFlow. `null`: they cannot be determined. */
   readonly connections: () => readonly string[] | null
   readonly log: Pick<Log, 'info'>
   readonly drained: () => void
   /**
-   * LangFlow can be told to end: all routers know by now that the gate is closed, so that new requests come only over connections
-   * that are open already. Returns false to be asked again soon.
+   * Called when LangFlow may be sent SIGTERM: all routers have noticed that the gate is closed, so new requests arrive
+   * only over open connections. Returns false to be called again soon.
    *
-   * @param leftMs of the drain
+   * @param leftMs remaining milliseconds of the drain
    */
   readonly endable: (leftMs: number) => boolean
   readonly changed: () => void
 }
 
 const CHECK_MS = 100
-/** A gate that closed is known to the kubelet within a second, and to every kube-proxy within another one. */
+/** The kubelet notices a closed gate within a second, and every kube-proxy within another one. */
 export const GATE_KNOWN_MS = 2_000
-/** LangFlow (gunicorn) ends requests by itself 30 s after SIGTERM: with a longer drain, SIGTERM is sent later. */
+/** LangFlow (gunicorn) ends requests by itself 30 s after SIGTERM. With a longer drain, SIGTERM is sent later. */
 const ENDS_WITHIN_MS = 25_000
-/** How often the log names the open connections: when they change, and while they don't. */
+/** Intervals between two log lines about the open connections: after a change, and without one. */
 const SAY_MS = 1_000
 const REPEAT_MS = 10_000
 
-/** Waits until no connection to LangFlow is open, and reports meanwhile from where connections are open. */
+/** Waits until no connection to LangFlow is open, and reports the remote addresses in the meantime. */
 export class Drain {
   private readonly options: DrainOptions
   private timer: Timer | null = null
-  /** What is waited for, e.g. `1 connection from 10.1.2.3`; `null`: nothing. */
+  /** The connections that are waited for, such as `1 connection from 10.1.2.3`. `null`: no wait. */
   view: string | null = null
 
   constructor(options: DrainOptions) {
@@ -38,8 +38,8 @@ export class Drain {
   }
 
   /**
-   * @param drainDeadline monotonic ms: the election ends the wait by then
-   * @param graceMs for how long the fronts go on to send requests
+   * @param drainDeadline monotonic ms when the election ends the wait
+   * @param graceMs how long the fronts continue to send requests
    */
   begin(drainDeadline: number, graceMs: number): void {
     const { clock, connections, log, drained, endable } = this.options
@@ -82,7 +82,7 @@ export class Drain {
 
 const NAMED = 3
 
-/** For people: `3 connections from 10.1.2.3 (2), 10.1.2.4`, those with the most first. */
+/** A text for people: `3 connections from 10.1.2.3 (2), 10.1.2.4`, with the most frequent addresses first. */
 export function describeConnections(open: readonly string[] | null): string {
   if (open === null) return 'unknown connections'
   const byAddress = [...Map.groupBy(open, (address) => address)]

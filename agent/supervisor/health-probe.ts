@@ -7,14 +7,14 @@ type ProbeOptions = Pick<AgentOptions, 'target' | 'healthIntervalMs' | 'healthTi
 export interface HealthHandlers {
   /** `/health_check` answered 200: database and cache work. */
   healthy(): void
-  /** As many probes as configured failed in a row; `hangs`: the last one got no answer. */
+  /** The configured number of probes failed in a row. `hangs`: the last one got no answer. */
   unhealthy(reason: string, hangs?: boolean): void
   probed(outcome: string): void
 }
 
 /**
- * What LangFlow is when its probe begins. One that starts is asked until it is healthy; of one that `served`, failures of
- * `/health` count meanwhile; one that is `healthy` is watched.
+ * The state of LangFlow when its probe begins. `starting`: probed until it is healthy. `served`: also probed until it
+ * is healthy, but failures of `/health` count. `healthy`: monitored.
  */
 export type ProbedState = 'starting' | 'served' | 'healthy'
 
@@ -22,8 +22,8 @@ export type ProbedState = 'starting' | 'served' | 'healthy'
 const STARTING_INTERVAL_MS = 100
 
 /**
- * Asks LangFlow how it is. To be promoted it must answer `/health_check`, which really asks database and cache;
- * once it serves only `/health` counts, since a database outage hits every replica alike.
+ * Probes LangFlow. To be promoted, LangFlow must answer `/health_check`, which really queries database and cache. Once
+ * it serves, only `/health` counts, since a database outage affects every replica alike.
  */
 export class HealthProbe {
   private readonly options: ProbeOptions
@@ -32,7 +32,7 @@ export class HealthProbe {
   private timer: Timer | null = null
   private readonly asking = new Set<AbortController>()
   private round = 0
-  /** The target is this pod itself, where no certificate authority has a say. */
+  /** The target is this pod itself, so certificates are not verified. */
   private readonly pool: Pool
 
   constructor(options: ProbeOptions, clock: Clock, handlers: HealthHandlers) {
@@ -47,14 +47,14 @@ export class HealthProbe {
     void this.probe(++this.round, state, 0)
   }
 
-  /** Nothing of an earlier round is reported after this. */
+  /** After this, no result of an earlier round is reported. */
   stop(): void {
     this.round++
     this.timer?.cancel()
     for (const asking of this.asking) asking.abort()
   }
 
-  /** @param failed how often `/health` has failed in a row */
+  /** @param failed number of failures of `/health` in a row */
   private async probe(round: number, state: ProbedState, failed: number): Promise<void> {
     const { clock } = this
     const { healthIntervalMs: intervalMs, healthFailures: failures } = this.options
@@ -73,7 +73,7 @@ export class HealthProbe {
       next(intervalMs, 'healthy', 0)
     } else if (failedNow >= failures) {
       this.handlers.unhealthy(`${fault} (${failures} times in a row)`, fault?.endsWith(this.silence))
-      // Unless that ends it, as where the Lease is paused, it may get well again.
+      // If the probe continues, as when the Lease is paused, LangFlow may recover.
       next(intervalMs, 'served', 0)
     } else if (state === 'starting') {
       next(Math.min(STARTING_INTERVAL_MS, intervalMs), state, 0)
@@ -86,7 +86,7 @@ export class HealthProbe {
     return `no answer within ${this.options.healthTimeoutMs / 1000} s`
   }
 
-  /** What is wrong, or `null`. Each probe has a connection of its own, so that none outlives the gate. */
+  /** The problem, or `null`. Each probe has its own connection, so that none outlives the gate. */
   private async ask(path: string): Promise<string | null> {
     const { target, healthTimeoutMs } = this.options
     const abort = new AbortController()

@@ -24,15 +24,15 @@ import {
 } from './workload-phase.ts'
 import { step } from './workload-step.ts'
 
-/** What the agent needs of the machine; a seam for tests. */
+/** The agent's access to the machine, a seam for tests. */
 export interface SupervisorMachine {
   readonly clock: Clock
   portFree(): Promise<boolean>
-  /** From where connections to the workload's port are open, an address for each; `null` where that cannot be known. */
+  /** The remote address of each open connection to the workload's port. `null`: unknown. */
   connections(): readonly string[] | null
   /**
-   * Only where agent and launcher share one process tree (`run`): kills the launcher and everything it left, and
-   * resolves once nothing of it lives.
+   * Only if agent and launcher share one process tree (`run`): kills the launcher and its remaining processes, and
+   * resolves when none is alive.
    */
   readonly reclaim?: () => Promise<void>
 }
@@ -47,10 +47,10 @@ export interface SupervisorOptions
   readonly log: Log
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
   readonly metrics: Pick<Metrics, 'takeover' | 'stopped' | 'late'>
-  /** What to do about LangFlow's own failure, after it served for so long since its start; `null`: it never did. */
+  /** The remedy for LangFlow's own failure. `servedMs`: how long it served since its start. `null`: it never served. */
   readonly remedy: (servedMs: number | null) => Remedy
   readonly tell: (fact: Fact) => void
-  /** Something that the gate or the status depends on has changed. */
+  /** A value that the gate or the status depends on has changed. */
   readonly changed: () => void
 }
 
@@ -58,7 +58,10 @@ const HEARTBEAT_MS = 1_000
 
 type TimerName = Deadline | 'heartbeat' | 'cut_off'
 
-/** The loop around `step`: owns the timers, the link, the probe and the drain, feeds it their events, and runs its effects. */
+/**
+ * The loop around `step`. It owns the timers, the link, the probe and the drain, passes their events in, and runs the
+ * effects.
+ */
 export class Supervisor {
   private readonly options: SupervisorOptions
   private readonly config: StepInput['config']
@@ -88,12 +91,12 @@ export class Supervisor {
     })
     this.openDrain = new Drain({
       clock: machine.clock,
-      // What no process has accepted stays open for as long as its client waits.
+      // Connections that no process has accepted stay open while their clients wait.
       connections: () => (isUnserved(this.record) ? [] : machine.connections()),
       log,
       drained: () => tell({ type: 'drained' }),
       endable: (leftMs) => {
-        // The launcher would kill a frozen workload for it.
+        // The launcher would kill a frozen workload for this.
         if (this.view.state === 'frozen') return false
         this.take({ type: 'endable', leftMs })
         return true
@@ -102,7 +105,7 @@ export class Supervisor {
     })
   }
 
-  /** Rejects with a `FatalError` where the socket cannot be made. */
+  /** Rejects with a `FatalError` if the socket cannot be created. */
   async listen(): Promise<void> {
     await this.link.listen()
     this.heartbeat()
@@ -128,7 +131,10 @@ export class Supervisor {
     return this.record.launcher.digests
   }
 
-  /** Why the launcher accepted no grant lately, in one sentence; `null`: it did, or there was none. */
+  /**
+   * Why the launcher accepted no grant recently, in one sentence. `null`: it accepted the last one, or received no
+   * grant.
+   */
   get refusedGrant(): string | null {
     return this.record.launcher.refusedGrant
   }
@@ -141,39 +147,45 @@ export class Supervisor {
     return isHealthy(this.record)
   }
 
-  /** Whether it was healthy in its present term. */
+  /** Whether LangFlow was healthy in its present term. */
   get served(): boolean {
     const { health, servedEpoch, view } = this.record
     return health.servedSince !== null || (servedEpoch !== null && servedEpoch === view.epoch)
   }
 
-  /** It starts, was never healthy in its term, and not from the standby that was asked for, at least not yet. */
+  /**
+   * Whether LangFlow starts, was never healthy in its term, and does not start from the configured standby, at least
+   * not yet.
+   */
   get startsColder(): boolean {
     const { mode, state } = this.view.standby
     const starts = mayLive(this.record) && !this.served
     return starts && (mode !== this.options.standby || state === 'preparing')
   }
 
-  /** What a planned stop waits for, e.g. `1 connection from 10.1.2.3`; `null`: nothing. */
+  /** The connections that a planned stop waits for, such as `1 connection from 10.1.2.3`. `null`: no wait. */
   get draining(): string | null {
     return this.openDrain.view
   }
 
-  /** What the election orders, but for a stop, which depends on what is open. */
+  /** Takes the orders of the election, except for a stop, which depends on the open connections. */
   order(order: Exclude<Order, { type: 'stop' }>): void {
     this.take(order)
   }
 
   /**
    * @param graceMs from SIGTERM to SIGKILL, if no connection is open
-   * @param drainMs for how long open connections are waited for, before they are cut off
+   * @param drainMs time for open connections before they are cut off
    */
   stop(graceMs: number, drainMs = 0): void {
     const open = this.options.machine.connections()
     this.take({ type: 'stop', graceMs, drainMs, open })
   }
 
-  /** An effect may lead to another event, e.g. an order of the election: that one is taken before the other effects are run. */
+  /**
+   * An effect may cause another event, such as an order of the election. That event is processed before the remaining
+   * effects run.
+   */
   private take(event: WorkloadEvent): void {
     this.record = step(this.config, this.record, event, this.options.machine.clock.mono())
     for (const effect of this.record.effects) this.run(effect)

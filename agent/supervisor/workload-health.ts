@@ -10,17 +10,17 @@ import {
   type WorkloadRecord,
 } from './workload-phase.ts'
 
-/** How often a start that takes too long is reported. */
+/** Interval between two reports of a start that takes too long. */
 const START_OVERDUE_MS = 5_000
 
-/** A start was ordered: its time without service counts from now. */
+/** A start was ordered. Its time without service counts from now. */
 export function ordered(input: StepInput, before: WorkloadRecord): WorkloadRecord {
   const { now } = input
   const ordered = { servedSince: null, hangs: false, orderedAt: now, phaseBegan: now }
   return limitStart(input, withHealth(before, ordered))
 }
 
-/** A launcher came with a LangFlow that runs: what it remembers from an earlier agent counts. */
+/** A launcher connected with a running LangFlow. The values that it kept from an earlier agent count. */
 export function found(
   input: StepInput,
   before: WorkloadRecord,
@@ -36,7 +36,10 @@ export function started(input: StepInput, before: WorkloadRecord): WorkloadRecor
   return watch(input, emit(record, { type: 'measured', what: 'start', ms: startMs }))
 }
 
-/** A LangFlow that served before is allowed as many failures as while it serves; one that starts, the rest of its start. */
+/**
+ * A LangFlow that served before is allowed as many failures as while it serves. One that starts is allowed the rest of
+ * its start.
+ */
 export function watch(input: StepInput, before: WorkloadRecord): WorkloadRecord {
   const { healthy, servedSince } = before.health
   const from = healthy ? 'healthy' : servedSince === null ? 'starting' : 'served'
@@ -44,17 +47,17 @@ export function watch(input: StepInput, before: WorkloadRecord): WorkloadRecord 
   return emit(record, { type: 'probe', from })
 }
 
-/** It may serve no more: it does not count as healthy until it answers again. */
+/** LangFlow may have stopped serving. It does not count as healthy until it answers again. */
 export function recheck(input: StepInput, before: WorkloadRecord): WorkloadRecord {
   return before.health.healthy ? watch(input, withHealth(before, { healthy: false })) : before
 }
 
-/** Frozen: it can't answer, and once it is thawed it is as healthy as before. */
+/** A frozen LangFlow cannot answer. After a thaw it is as healthy as before. */
 export function pause(before: WorkloadRecord): WorkloadRecord {
   return emit(before, { type: 'stop_probe' }, { type: 'disarm', deadline: 'start_overdue' })
 }
 
-/** It is probed no longer, and doesn't count as healthy. */
+/** LangFlow is no longer probed, and does not count as healthy. */
 export function unwatch(before: WorkloadRecord): WorkloadRecord {
   const record = pause(before)
   return record.health.healthy ? emit(withHealth(record, { healthy: false }), { type: 'changed' }) : record
@@ -62,7 +65,7 @@ export function unwatch(before: WorkloadRecord): WorkloadRecord {
 
 export function becameHealthy({ now }: StepInput, before: WorkloadRecord): WorkloadRecord {
   const { phaseBegan, startMs, servedSince } = before.health
-  // A LangFlow that a restarted agent found running was not started by this takeover.
+  // If a restarted agent found LangFlow running, this takeover did not start it.
   const took = phaseBegan === null ? null : { startMs, healthyMs: now - phaseBegan }
   const healthy = { healthy: true, hangs: false, servedSince: servedSince ?? now, phaseBegan: null }
   const { view } = before
@@ -73,7 +76,7 @@ export function becameHealthy({ now }: StepInput, before: WorkloadRecord): Workl
   }
   record = emit(record, { type: 'disarm', deadline: 'start_overdue' })
   if (took !== null) record = emit(record, { type: 'measured', what: 'healthy', ms: took.healthyMs })
-  // Sent each time that this is found: the launcher keeps the first.
+  // Sent each time that LangFlow becomes healthy. The launcher keeps the first.
   record = send(record, { type: 'healthy' })
   return report(emit(record, { type: 'tell', fact: { type: 'workload_healthy', took } }))
 }
@@ -87,7 +90,7 @@ export function becameUnhealthy(
   return report(failItself(input, withHealth(before, { healthy: false, hangs }), why))
 }
 
-/** Reported again and again: a leader that is paused, or took its grant back since, may not have acted on it. */
+/** Reported repeatedly: a leader that is paused, or has taken its grant back since, may not have acted on it. */
 export function startOverdue(input: StepInput, before: WorkloadRecord): WorkloadRecord {
   const seconds = input.config.startTimeoutMs / 1000
   const why = {
@@ -97,7 +100,10 @@ export function startOverdue(input: StepInput, before: WorkloadRecord): Workload
   return report(failItself(input, limitStart(input, before, START_OVERDUE_MS), why))
 }
 
-/** One start has one deadline, which counts from its order: its launcher's preparation and a doubt are time without service too. */
+/**
+ * One start has one deadline, which counts from its order: its launcher's preparation and a doubt are time without
+ * service too.
+ */
 function limitStart({ config, now }: StepInput, before: WorkloadRecord, atLeastMs = 0): WorkloadRecord {
   const leftMs = before.health.orderedAt + config.startTimeoutMs - now
   return emit(before, { type: 'arm', deadline: 'start_overdue', ms: Math.max(leftMs, atLeastMs) })

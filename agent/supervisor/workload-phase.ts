@@ -17,81 +17,84 @@ import type { Log } from '../observe/log.ts'
 import type { ProbedState } from './health-probe.ts'
 
 /**
- * What the agent concludes about the workload: the state that the launcher reports, or one of two that it can't report.
+ * The agent's conclusion about the workload: the state that the launcher reports, or one of two that it cannot report.
  *
- * - `starting`: a start was ordered, and the launcher hasn't answered it yet. Its last report is older than the order.
+ * - `starting`: a start was ordered, and the launcher has not answered it yet. Its last report is older than the order.
  * - `orphaned`: the launcher is gone without a confirmed stop. Its processes count as alive until they are proved dead.
  */
 export type WorkloadPhase = WorkloadState | 'starting' | 'orphaned'
 
-/** The launcher that is connected, or was last. */
+/** The connected launcher, or the last one. */
 export const NO_LAUNCHER = {
   /** `silent`: it is connected, and has answered none of the last heartbeats. */
   state: 'missing' as 'missing' | 'connected' | 'silent',
-  /** It has looked for what an earlier launcher left, so that its `idle` can be believed. */
+  /** It has searched for remains of an earlier launcher, so its `idle` is reliable. */
   met: false,
   /** It was asked to end, and starts nothing any more. */
   ending: false,
   /** It is alone in its PID namespace, which ends with it. */
   alone: false,
-  /** The version of the LangFlow that it starts; `null`: unknown. */
+  /** The version of the LangFlow that it starts. `null`: unknown. */
   langflow: null as string | null,
   /** See `Workload`. */
   ended: null as string | null,
-  /** Of what it starts LangFlow from. */
+  /** Digests of the inputs of LangFlow's start. */
   digests: UNKNOWN_DIGESTS as Digests,
-  /** How many of the last heartbeats it has not answered. */
+  /** Number of recent heartbeats that it has not answered. */
   unanswered: 0,
-  /** Why it accepted no grant lately, in one sentence; `null`: it did, or there was none. */
+  /** Why it accepted no grant recently, in one sentence. `null`: it accepted the last one, or received no grant. */
   refusedGrant: null as string | null,
 }
 export type Launcher = Readonly<typeof NO_LAUNCHER>
 
-/** Whether LangFlow does its work. */
+/** The health of LangFlow. */
 const NOT_STARTED = {
   /** It answered the last probe, and nothing since then casts doubt on it. */
   healthy: false,
   /** It served, and its last probes got no answer at all. */
   hangs: false,
-  /** Monotonic ms, when its start was ordered: the origin of the start's deadline. */
+  /** Monotonic ms of the order to start: the origin of the start's deadline. */
   orderedAt: 0,
-  /** Monotonic ms of the first good answer since that start; `null`: there was none. */
+  /** Monotonic ms of the first good answer since that start. `null`: no good answer yet. */
   servedSince: null as number | null,
-  /** Monotonic ms, when the present phase of a takeover began; `null`: no takeover is under way. */
+  /** Monotonic ms at which the present phase of a takeover began. `null`: no takeover is in progress. */
   phaseBegan: null as number | null,
-  /** How long the phase before took: from the order to start until the process ran. */
+  /** Duration of the phase before: from the order to start until the process ran. */
   startMs: 0,
 }
 export type Health = Readonly<typeof NOT_STARTED>
 
 const NOTHING_KNOWN = {
   phase: 'idle' as WorkloadPhase,
-  /** What a launcher reported last. */
+  /** The last report of a launcher. */
   view: NOTHING as WorkloadView,
   launcher: NO_LAUNCHER as Launcher,
   health: NOT_STARTED as Health,
-  /** The epoch in which LangFlow was healthy last. */
+  /** The last epoch in which LangFlow was healthy. */
   servedEpoch: null as number | null,
 
-  // Orders that may be lost with the connection: they are sent again when the same launcher returns.
+  // Orders that may be lost with the connection. They are sent again when the same launcher returns.
   granted: null as Grant | null,
   /** The last order, if it was to end the workload. */
   endOrder: null as Extract<ToLauncher, { type: 'stop' | 'kill' }> | null,
 
-  /** A kill was ordered, and the agent kills the launcher as well unless it confirms in time. */
+  /** A kill was ordered. Unless the launcher confirms it in time, the agent kills the launcher as well. */
   awaitsKill: false,
   /** Another replica leads and serves. */
   othersServe: false,
   effects: [] as readonly WorkloadEffect[],
 }
-/** Everything the supervisor knows. Only `step` makes a new one. */
+/** The whole state of the supervisor. Only `step` creates a new one. */
 export type WorkloadRecord = Readonly<typeof NOTHING_KNOWN>
 
 export function initialRecord(now: number): WorkloadRecord {
   return { ...NOTHING_KNOWN, health: { ...NOT_STARTED, orderedAt: now } }
 }
 
-/** What the election orders. `drainDeadline`: monotonic ms; `open`: from where connections are open, `null`: unknown. */
+/**
+ * The orders of the election. `drainDeadline`: monotonic ms. `open`: the remote addresses of open connections, or
+ * `null` if unknown.
+ */
 export type Order =
   | Extract<ElectionEffect, { type: 'grant' | 'start' | 'kill' }>
   | { type: 'drain'; drainDeadline: number; graceMs: number }
@@ -100,42 +103,45 @@ export type Order =
 
 export type WorkloadEvent =
   | Order
-  // The link.
+  // Events of the link.
   | { type: 'connected'; hello: Hello; returning: boolean; ended: string | null }
   | { type: 'received'; message: Exclude<ToAgent, Hello> }
   | { type: 'gone'; byPeer: boolean }
   | { type: 'closed' }
   | { type: 'heartbeat' }
-  // The probe, and a drain in which LangFlow can be told to end.
+  // Events of the probe, and of a drain during which LangFlow may be sent SIGTERM.
   | { type: 'healthy' }
   | { type: 'unhealthy'; reason: string; hangs: boolean }
   | { type: 'endable'; leftMs: number }
   | { type: Deadline }
-  // What came of a look at the port, and of killing the launcher.
+  // Results of a port check, and of killing the launcher.
   | { type: 'port_checked'; free: boolean }
   | { type: 'reclaimed' }
-  // The second half of `received`, and of `connected`: the election may have given orders in between.
+  // The second half of `received` and of `connected`: the election may have given orders in between.
   | { type: 'viewed' }
   | { type: 'returned' }
 
-/** What is over then: LangFlow's start, the launcher's time to confirm a kill, the kernel's time to end a PID namespace. */
+/**
+ * Deadlines for LangFlow's start, for the launcher's confirmation of a kill, and for the kernel's end of a PID
+ * namespace.
+ */
 export type Deadline = 'start_overdue' | 'kill_overdue' | 'namespace_due'
 
 export type WorkloadEffect =
   | { type: 'send'; message: ToLauncher }
   | { type: 'tell'; fact: Fact }
-  /** `servedMs` in place of a remedy: LangFlow itself failed, and its launcher could start it again. */
+  /** `servedMs` in place of a remedy: LangFlow itself failed, and its launcher could restart it. */
   | { type: 'fail'; why: Why<EndedBecause>; remedy: Remedy | { servedMs: number | null } }
   | { type: 'next'; event: WorkloadEvent }
-  /** The workload is told to the election, and to those that show it; `changed`: to the latter alone. */
+  /** `report` passes the workload to the election and to the status, `changed` only to the status. */
   | { type: 'report' }
   | { type: 'changed' }
   | { type: 'probe'; from: ProbedState }
   | { type: 'stop_probe' }
   | { type: 'begin_drain'; drainDeadline: number; graceMs: number }
-  /** Nothing is waited for any more: neither the drain nor the cut-off. */
+  /** Ends the wait for the drain and for the cut-off. */
   | { type: 'end_drain' }
-  /** What is open by then is cut off, by another stop. */
+  /** Connections that are still open after `ms` are cut off by another stop. */
   | { type: 'cut_off_after'; ms: number; graceMs: number }
   | { type: 'arm'; deadline: Deadline; ms: number }
   | { type: 'disarm'; deadline: Deadline }
@@ -143,10 +149,10 @@ export type WorkloadEffect =
   | { type: 'reclaim'; reason: string }
   | { type: 'measured'; what: 'start' | 'healthy' | 'stopped'; ms: number }
   | { type: 'log'; level: 'info' | 'warn' | 'error'; text: string; detail?: Parameters<Log['info']>[1] }
-  /** Why the launcher refuses grants; `null`: it accepts them again. */
+  /** Why the launcher refuses grants. `null`: it accepts them again. */
   | { type: 'grant_refusal'; problem: string | null }
 
-/** Whether the launcher runs something, by its last report, or was told since to start it. */
+/** Whether the launcher runs a workload by its last report, or was ordered to start one since. */
 export function mayLive({ phase, view }: WorkloadRecord): boolean {
   return phase === 'starting' || view.state !== 'idle'
 }
@@ -156,18 +162,18 @@ export function isUnserved({ view }: WorkloadRecord): boolean {
   return view.loss?.role === 'worker'
 }
 
-/** A launcher answers, runs nothing, has looked for what an earlier one left, and was not asked to end. */
+/** A launcher answers, runs nothing, has searched for remains of an earlier one, and was not asked to end. */
 export function canRun(record: WorkloadRecord): boolean {
   const { state, met, ending } = record.launcher
   return state === 'connected' && met && !ending && !mayLive(record)
 }
 
-/** A frozen workload answers nothing; once it is thawed it is as healthy as before. */
+/** A frozen workload does not answer. After a thaw it is as healthy as before. */
 export function isHealthy({ view, health }: WorkloadRecord): boolean {
   return view.state !== 'frozen' && health.healthy
 }
 
-/** The workload as far as the election is concerned. */
+/** The workload from the view of the election. */
 export function workloadOf(wanted: AgentOptions['standby'], record: WorkloadRecord): Workload {
   const { phase, launcher, view } = record
   const { state, epoch, identity, killAt, loss, standby } = view
@@ -191,10 +197,13 @@ export function workloadOf(wanted: AgentOptions['standby'], record: WorkloadReco
   }
 }
 
-/** What a step has beside the record and the event. */
+/** The inputs of a step beside the record and the event. */
 export interface StepInput {
   readonly config: Pick<AgentOptions, 'startTimeoutMs' | 'stopTimeoutMs' | 'killMarginMs'> & {
-    /** Agent and launcher share one process tree (`run`): the agent can kill the launcher and everything it left. */
+    /**
+     * Agent and launcher share one process tree (`run`): the agent can kill the launcher and all its remaining
+     * processes.
+     */
     readonly canReclaim: boolean
   }
   /** Monotonic ms. */

@@ -25,15 +25,17 @@ import {
   type WorkloadRecord,
 } from './workload-phase.ts'
 
-/** A launcher that answered none of this many heartbeats is frozen or stuck. */
+/** A launcher that left this many heartbeats unanswered is frozen or stuck. */
 const SILENT_HEARTBEATS = 4
-/** From SIGTERM to SIGKILL of a LangFlow that answers nothing. */
+/** Time from SIGTERM to SIGKILL for a LangFlow that does not answer. */
 const HUNG_GRACE_MS = 5_000
-/** How long the kernel is given to end a PID namespace whose init has died. */
+/** Time that the kernel has to end a PID namespace whose init has died. */
 const NAMESPACE_END_MS = 500
 const PORT_CHECK_MS = 50
 
-/** With one of these the launcher has seen the order to start, and either obeyed it or not. */
+/**
+ * A report with one of these causes shows that the launcher has read the order to start, and has obeyed or refused it.
+ */
 const ANSWERS_TO_START: ReadonlySet<WorkloadCause['kind']> = new Set([
   'started',
   'start_refused',
@@ -44,8 +46,8 @@ const ANSWERS_TO_START: ReadonlySet<WorkloadCause['kind']> = new Set([
 type Event<Type extends WorkloadEvent['type']> = Extract<WorkloadEvent, { type: Type }>
 
 /**
- * The agent's side of the workload: takes one event and returns the next record, with what to do about it. Where something may
- * live, it counts as alive. A pure function: the supervisor runs the effects.
+ * The agent's side of the workload: takes one event and returns the next record, with its effects. If a process may be
+ * alive, it counts as alive. A pure function: the supervisor runs the effects.
  *
  * @param now monotonic ms
  */
@@ -103,19 +105,19 @@ export function step(
   }
 }
 
-/** Not sent again: a launcher that was gone meanwhile is to end what it may have started. */
+/** A start is not repeated. A launcher that was disconnected is ordered to end a process that it may have started. */
 function start(input: StepInput, before: WorkloadRecord, epoch: number): WorkloadRecord {
   const { phase } = before
-  // A kill that met nothing is answered by nothing.
+  // If there was nothing to kill, the launcher sends no confirmation.
   const record = confirmedKill(rest(before))
   const starting = { ...record, endOrder: null, phase: phase === 'orphaned' ? phase : 'starting' } as const
   return report(send(health.ordered(input, starting), { type: 'start', epoch }))
 }
 
-/** What is open has `drainMs` to end, and is cut off then. */
+/** Open connections have `drainMs` to end, and are then cut off. */
 function stop(before: WorkloadRecord, { graceMs, drainMs, open }: Event<'stop'>): WorkloadRecord {
   const record = health.unwatch(rest(before))
-  // Without its workers it has nothing to end in order.
+  // Without its workers, LangFlow has no requests to finish.
   if (isUnserved(record)) return sendStop(record, 0)
   if (drainMs > 0) {
     const stopping = sendStop(record, Math.min(graceMs, drainMs + graceOf(record, graceMs)))
@@ -130,16 +132,16 @@ function stop(before: WorkloadRecord, { graceMs, drainMs, open }: Event<'stop'>)
 function kill({ config }: StepInput, before: WorkloadRecord): WorkloadRecord {
   const endOrder = { type: 'kill' } as const
   const record = send({ ...health.unwatch(rest(before)), granted: null, endOrder }, endOrder)
-  // Ordered again, it must not be put off: the time counts from the first order.
+  // A repeated order must not extend the time, which counts from the first order.
   if (!config.canReclaim || !mayLive(record) || record.awaitsKill) return record
-  // The launcher may be frozen, and then its deadman is too: half the margin is left to do without it.
+  // If the launcher is frozen, its deadman is too. The agent then has half the margin for the kill.
   return emit(
     { ...record, awaitsKill: true },
     { type: 'arm', deadline: 'kill_overdue', ms: config.killMarginMs / 2 },
   )
 }
 
-/** LangFlow ends nothing in order while it hangs, and users wait for the next one. */
+/** While LangFlow hangs, it finishes no request, and users wait for the next LangFlow. */
 function graceOf({ health }: WorkloadRecord, ms: number): number {
   return health.hangs ? Math.min(ms, HUNG_GRACE_MS) : ms
 }
@@ -149,7 +151,7 @@ function sendStop(record: WorkloadRecord, graceMs: number): WorkloadRecord {
   return send({ ...record, endOrder }, endOrder)
 }
 
-/** Nothing is waited for any more. */
+/** Ends all waits. */
 function rest(record: WorkloadRecord): WorkloadRecord {
   return emit(record, { type: 'end_drain' })
 }
@@ -158,7 +160,7 @@ function confirmedKill(record: WorkloadRecord): WorkloadRecord {
   return emit({ ...record, awaitsKill: false }, { type: 'disarm', deadline: 'kill_overdue' })
 }
 
-/** The launcher is told once, and again after each meeting. */
+/** The launcher receives this once, and again after each meeting. */
 function leaderServes(before: WorkloadRecord, serves: boolean): WorkloadRecord {
   const record = { ...before, othersServe: serves }
   return serves && !before.othersServe ? send(record, { type: 'prepare' }) : record
@@ -169,7 +171,7 @@ function connected(input: StepInput, before: WorkloadRecord, event: Event<'conne
   const { pid, alone, langflow, view } = hello
   const its = { met: returning, alone, langflow: langflow ?? null, ended }
   const launcher: Launcher = { ...NO_LAUNCHER, state: 'connected', ...its }
-  // A new launcher has not looked yet for what the one before left.
+  // A new launcher has not yet searched for remains of its predecessor.
   const phase = before.phase === 'orphaned' && !returning ? 'orphaned' : view.state
   const text = `launcher ${returning ? 're' : ''}connected`
   const detail = { launcherPid: pid, alone, langflow }
@@ -179,7 +181,7 @@ function connected(input: StepInput, before: WorkloadRecord, event: Event<'conne
   return returning ? emit(shown, { type: 'next', event: { type: 'returned' } }) : shown
 }
 
-/** The same launcher is back: what may have been lost with the connection is ordered again. */
+/** The same launcher is back. Orders that may have been lost with the connection are sent again. */
 function repeatOrders(before: WorkloadRecord): WorkloadRecord {
   const { granted, endOrder } = before
   const record = granted === null ? before : send(before, { type: 'grant', grant: granted })
@@ -207,7 +209,7 @@ function received(
   }
 }
 
-/** The launcher has told what the workload does now, and why. */
+/** The launcher has reported the state of the workload, and the cause. */
 function workloadTold(
   input: StepInput,
   before: WorkloadRecord,
@@ -218,7 +220,7 @@ function workloadTold(
     record = withLauncher(record, { met: true })
     if (record.othersServe) record = send(record, { type: 'prepare' })
   }
-  // First why, then what is reported: the reason for a hand-over is the cause, not what came of it.
+  // The cause is processed before the state, because it is the reason for a handover, and the state is only its result.
   const told = because(input, record, cause, before.phase === 'starting')
   return emit(told, { type: 'next', event: { type: 'viewed' } })
 }
@@ -237,7 +239,7 @@ function viewed(before: WorkloadRecord): WorkloadRecord {
   const { view, phase } = before
   const record = mayLive(before) ? before : rest(before)
   if (view.state === 'frozen') return report(health.pause(record))
-  // What was sent before the order to start came says nothing of that start.
+  // A report from before the order to start does not concern that start.
   return report(view.state === 'running' || phase === 'starting' ? record : health.unwatch(record))
 }
 
@@ -257,7 +259,7 @@ function because(
       return fail(record, { code: 'start_refused', reason: `LangFlow was not started: ${cause.reason}` })
     case 'exited': {
       const why = { code: 'workload_exited', reason: describeExit(cause) } as const
-      // Without its reaper, its launcher ends as well, and starts nothing any more.
+      // Without its reaper, the launcher ends as well, and starts nothing any more.
       return cause.unreaped ? fail(record, why) : failItself(input, record, why)
     }
     case 'bereft':
@@ -284,7 +286,8 @@ function because(
 function ended(before: WorkloadRecord, durationMs: number, wasStarting: boolean): WorkloadRecord {
   const record = emit(confirmedKill(before), { type: 'measured', what: 'stopped', ms: durationMs })
   if (record.endOrder !== null) return record
-  // The agent ordered nothing: the launcher's own deadman did. A start that still waited for its standby is ordered again.
+  // The agent had ordered nothing, so the launcher's own deadman acted. A start that still waited for its standby is
+  // ordered again.
   return wasStarting
     ? fail(record, { code: 'deadman', reason: 'the launcher gave up a start in doubt' }, 'restart')
     : fail(record, { code: 'deadman', reason: 'the launcher stopped LangFlow by itself' })
@@ -307,21 +310,22 @@ function heartbeat({ config }: StepInput, before: WorkloadRecord): WorkloadRecor
 
 function gone({ config }: StepInput, before: WorkloadRecord, byPeer: boolean): WorkloadRecord {
   const reason = 'the launcher is gone'
-  // One that came and went before it had looked for what is left changes nothing.
+  // A launcher that disconnected before its search for remains changes nothing.
   const phase = before.phase === 'orphaned' || mayLive(before) ? 'orphaned' : 'idle'
   const record = withLauncher({ ...health.unwatch(before), phase }, { state: 'missing' })
-  // Also an idle one may have been told to start.
+  // Even an idle launcher may have been ordered to start.
   const failed = fail(report(record), { code: 'launcher_gone', reason })
   if (phase !== 'orphaned') return failed
   if (config.canReclaim) return emit(failed, { type: 'reclaim', reason })
-  // The launcher's end closed the connection, and one that still lived would be back by then. It was the only child of its
-  // namespace's init, so the kernel is ending everything in it. An out-of-memory kill of the whole container looks like this.
+  // The launcher's end closed the connection, and a live launcher would have reconnected by now. It was the only child
+  // of its namespace's init, so the kernel is ending every process in it. An out-of-memory kill of the whole container
+  // looks like this.
   return record.launcher.alone && byPeer
     ? emit(failed, { type: 'arm', deadline: 'namespace_due', ms: NAMESPACE_END_MS })
     : failed
 }
 
-/** The launcher may be frozen or stuck: the agent does without it. */
+/** The launcher may be frozen or stuck, so the agent acts without it. */
 function killOverdue(before: WorkloadRecord): WorkloadRecord {
   const record = { ...before, awaitsKill: false }
   return mayLive(record)
@@ -336,7 +340,7 @@ function portChecked(record: WorkloadRecord, free: boolean): WorkloadRecord {
     : emit(record, { type: 'arm', deadline: 'namespace_due', ms: PORT_CHECK_MS })
 }
 
-/** Nothing lives any more, although no launcher says so. */
+/** No process is alive any more, although no launcher confirms it. */
 function provedDead(before: WorkloadRecord): WorkloadRecord {
   const { epoch, identity, deadmanFirings, freezes, loss, standby } = before.view
   const view = { ...NOTHING, epoch, identity, deadmanFirings, freezes, loss, standby }

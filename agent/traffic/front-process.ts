@@ -14,10 +14,11 @@ import {
 import { deprioritize } from '../processes/spawn.ts'
 
 /**
- * Node's flags for the process of a front. It needs all that reexec.ts asks for: a process that replaces itself loses the pipe to its
- * agent. Left to itself Node takes 300 MB under load; without half of V8's compilers and with a small young part of its heap it takes
- * 105 MB at 200 requests a second, and is no slower. `--expose-gc` is for `Garbage` in front/memory.ts. The heap has room for 10,000
- * requests in flight: `Budget` refuses more.
+ * Node's flags for the process of a front. It needs all the flags of reexec.ts from the start, because a process that
+ * replaces itself loses the pipe to its agent. With default flags, Node takes 300 MB under load. Without half of V8's
+ * compilers and with a small young generation, it takes 105 MB at 200 requests a second, at the same speed.
+ * `--expose-gc` is for `Garbage` in front/memory.ts. The heap has room for 10,000 requests in flight: `Budget` refuses
+ * more.
  */
 export const FRONT_NODE_FLAGS = [
   '--disable-sigusr1',
@@ -28,34 +29,37 @@ export const FRONT_NODE_FLAGS = [
   '--liftoff-only',
 ]
 
-/** Between two starts, doubled with each that fails. */
+/** Pause between two starts, which doubles with each failed one. */
 const RESTART_MS = 100
 const LONGEST_RESTART_MS = 10_000
-/** A front that has lived for so long did not fail at its start. */
+/** A front that has lived this long did not fail at its start. */
 const LIVED_MS = 30_000
-/** A front that does not listen by then hangs, and is killed. */
+/** A front that does not listen after this time hangs, and is killed. */
 const LISTENS_WITHIN_MS = 20_000
-/** How often a listening front is asked whether it follows its route. */
+/** Interval between two checks whether a listening front follows its route. */
 const ASK_MS = 1_000
-/** A front that is silent for so long hangs, and is killed: its requests are lost either way, and so would be later ones. */
+/**
+ * A front that is silent for this long hangs, and is killed. Its requests are lost in any case, and later ones would be
+ * as well.
+ */
 const SILENT_MS = 3_000
-/** From its last moment to SIGKILL: it has its own deadline. */
+/** Time from the end of its own deadline to SIGKILL. */
 const KILL_AFTER_MS = 1_000
 
 export interface FrontProcessOptions {
-  /** Makes a front of this same program. */
+  /** The command that starts a front from this same program. */
   readonly command: readonly [string, ...string[]]
-  /** Its whole environment. */
+  /** The whole environment of the front. */
   readonly env: NodeJS.ProcessEnv
   readonly config: FrontConfig
   readonly clock: Clock
-  /** Called when one of its public fields may have changed. */
+  /** Called when one of the public fields may have changed. */
   readonly changed: () => void
-  /** A request waits no more, after so many ms. */
+  /** Reports that a request's wait is over, with its duration in ms. */
   readonly held: (ms: number) => void
 }
 
-/** The front as a child of the agent: started again when it dies, and never outliving it. */
+/** The front as a child of the agent. It is restarted when it dies, and never outlives the agent. */
 export class FrontProcess {
   private readonly options: FrontProcessOptions
   private child: ChildProcess | null = null
@@ -64,19 +68,19 @@ export class FrontProcess {
   private asking: Timer | null = null
   private failures = 0
   private startedAt = 0
-  /** Monotonic ms: when the unanswered request was sent; `null`: there is none. */
+  /** Monotonic ms when the unanswered request was sent. `null`: no unanswered request. */
   private askedAt: number | null = null
   private route: FrontRoute | null = null
   private routeId = 0
-  /** Callers that wait for a route to be followed, the oldest first. */
+  /** Callers that wait until a route is followed, the oldest first. */
   private waiting: { readonly id: number; readonly followed: () => void }[] = []
-  /** Of the end; resolves once there is nothing to forward any more. */
+  /** Set during the end. Resolves when nothing is left to forward. */
   private ended: PromiseWithResolvers<void> | null = null
   listening = false
-  /** Why it takes no requests, in one sentence; `null`: it does, or starts. */
+  /** Why the front takes no requests, in one sentence. `null`: it takes them, or is starting. */
   problem: string | null = null
   counts: FrontCounts | null = null
-  /** As the front said last; `null`: it sends nothing to another front. */
+  /** The front's last report. `null`: it sends nothing to another front. */
   unheard: Unheard | null = null
 
   constructor(options: FrontProcessOptions) {
@@ -84,8 +88,8 @@ export class FrontProcess {
   }
 
   /**
-   * Has it follow a route, from its first one on. Resolves once every request that is forwarded follows it, or at once if
-   * no front runs.
+   * Sends the front a route. The first route starts the front. Resolves when every forwarded request follows the route,
+   * or immediately if no front runs.
    */
   follow(route: FrontRoute): Promise<void> {
     this.route = route
@@ -100,8 +104,8 @@ export class FrontProcess {
   }
 
   /**
-   * Resolves once its accepted requests are answered, `until` (monotonic ms) has come or `hurry` resolves, and its process is
-   * gone.
+   * Resolves when the front's process is gone. The wait for accepted requests ends at `until` (monotonic ms) or when
+   * `hurry` resolves.
    */
   async end(until: number, hurry: Promise<void>): Promise<void> {
     const { clock } = this.options
@@ -115,7 +119,7 @@ export class FrontProcess {
     const late = clock.after(Math.max(0, until - clock.mono()) + KILL_AFTER_MS, () => this.ended?.resolve())
     await Promise.race([this.ended.promise, gone, hurry])
     late.cancel()
-    // Its leash.
+    // The front ends when this channel closes.
     this.channel?.destroy()
     const stuck = clock.after(KILL_AFTER_MS, () => child.kill('SIGKILL'))
     await gone
@@ -129,14 +133,14 @@ export class FrontProcess {
     this.startedAt = clock.mono()
     let child: ChildProcess
     try {
-      // In a session of its own: the agent passes a terminal's signal on to the front.
+      // The front has its own session: the agent passes a terminal's signal on to it.
       child = spawn(program, args, {
         env,
         detached: true,
         stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
       })
     } catch (error) {
-      // Node throws some of the reasons, such as too little memory.
+      // Node throws for some of the causes, such as too little memory.
       this.gone(null, cannot(error as Error))
       return
     }
@@ -191,13 +195,13 @@ export class FrontProcess {
     this.options.changed()
   }
 
-  /** Again and again, until it ends. */
+  /** Requires a confirmation of the route at each interval, until the process ends. */
   private ask(child: ChildProcess): void {
     const { clock, changed } = this.options
     const at = clock.mono()
     this.asking = clock.after(ASK_MS, () => {
       if (this.route === null) return this.ask(child)
-      // An agent that was late itself has not heard yet what may have been said in time.
+      // If the agent itself was late, the front may have answered in time without the agent having read it.
       const onTime = clock.mono() < at + 2 * ASK_MS
       if (onTime && this.askedAt !== null && clock.mono() >= this.askedAt + SILENT_MS) {
         this.listening = false
@@ -228,7 +232,7 @@ export class FrontProcess {
     this.unheard = null
     this.asking?.cancel()
     this.askedAt = null
-    // It may have said itself what was wrong.
+    // The front may have reported the cause itself.
     if (this.listening || this.problem === null) this.problem = how
     this.listening = false
     this.followed(Number.POSITIVE_INFINITY)

@@ -12,15 +12,18 @@ export interface FrontTrafficOptions {
   readonly process: (changed: () => void) => Pick<FrontProcess, keyof FrontProcess>
   readonly own: FrontAccess
   readonly config: RouteFacts['config']
-  /** For how long a pod that ends still is sent requests, in ms. */
+  /** How long a terminating pod still receives requests, in ms. */
   readonly lingerMs: number
-  /** Time at its end for requests that it has accepted. */
+  /** The time at its end for requests that it has accepted. */
   readonly endMs: number
   readonly clock: Clock
   readonly listener: TrafficListener
 }
 
-/** Traffic through the fronts: each forwards to the leader, whose front forwards to LangFlow, or lets requests wait. */
+/**
+ * Traffic through the fronts: each front forwards to the leader's front, which forwards to LangFlow or holds the
+ * requests.
+ */
 export class FrontTraffic implements Traffic {
   private readonly options: FrontTrafficOptions
   private readonly process: Pick<FrontProcess, keyof FrontProcess>
@@ -60,7 +63,7 @@ export class FrontTraffic implements Traffic {
     this.settling = settling
   }
 
-  /** Accepted requests are forwarded until the end, and so are new ones until clients can have noticed that this pod ends. */
+  /** Accepted requests are forwarded until the end, and new ones until clients can have noticed that this pod ends. */
   async close(hurry: Promise<void>): Promise<void> {
     const { clock, lingerMs, endMs } = this.options
     const until = clock.mono() + endMs
@@ -91,7 +94,7 @@ function viewOf({
   return { listening, ...(counts ?? NONE) }
 }
 
-/** How long the leader's front may answer no hop. */
+/** How long the leader's front may leave hops unanswered. */
 const UNHEARD_MS = 5_000
 
 export interface RouteFacts {
@@ -110,7 +113,7 @@ export function routeOf(facts: RouteFacts): FrontRoute {
     const { epoch, renewedAt, stepDown } = term
     const draining = stepDown?.stage === 'draining' ? stepDown : null
     if (draining === null && !(open && stepDown === null)) return { to: 'nobody', epoch, key: own.key }
-    // A LangFlow that does not serve finishes nothing.
+    // A LangFlow that does not serve cannot finish any request.
     const closing = draining && (draining.served ? draining.drainDeadline : draining.closedAt)
     return { to: 'langflow', epoch, key: own.key, until: doubtAt(config, renewedAt).mono, closing }
   }
@@ -122,7 +125,7 @@ export function routeOf(facts: RouteFacts): FrontRoute {
   return { to: 'leader', epoch, key: note.key, address: note.address }
 }
 
-/** Why this replica's front has nowhere to send requests although another replica leads, in one sentence; `null`: it has. */
+/** Why this replica's front has no destination although another replica leads, in one sentence. `null`: it has one. */
 export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): string | null {
   const lease = state.term === null ? (state.seen?.lease ?? null) : null
   const holder = lease === null ? '' : holderOf(lease)
@@ -135,8 +138,8 @@ export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): s
 }
 
 /**
- * Whether the leader's front cannot be reached from here although the leader is well: it has renewed the Lease after that front
- * had answered nothing for 5 s. A leader that does not renew is in doubt, and requests wait for its successor.
+ * Whether the leader's front cannot be reached from here although the leader is well: it has renewed the Lease after
+ * its front had not answered for 5 s. A leader that does not renew is in doubt, and requests wait for its successor.
  */
 export function isUnreachable(
   { state: { term, seen }, config }: Pick<RouteFacts, 'state' | 'config'>,

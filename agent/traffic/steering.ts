@@ -4,24 +4,24 @@ import type { Log, LogThrottle } from '../observe/log.ts'
 import type { Traffic, TrafficListener, TrafficView } from './traffic.ts'
 
 /**
- * How long a planned stop waits for its front to hold requests. A working front needs milliseconds; a dead one forwards no
- * request.
+ * How long a planned stop waits until its front holds requests. A working front needs milliseconds, and a dead one
+ * forwards no request.
  */
 export const CLOSED_WITHIN_MS = 2_000
 
 export interface SteeringOptions {
   readonly traffic: (listener: TrafficListener) => Traffic
-  /** For how long after the gate has closed this process stays, in milliseconds. */
+  /** How long this process stays after the gate has closed, in milliseconds. */
   readonly lingerMs: number
   readonly clock: Clock
   readonly log: Pick<Log, 'info'>
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
   readonly state: () => ElectionState
-  /** Asks the clock: a timer that is late must not hold the gate open. */
+  /** Reads the clock, because a late timer must not keep the gate open. */
   readonly ready: () => boolean
 }
 
-/** Keeps traffic in line with the gate, and a planned stop behind it. */
+/** Aligns traffic with the gate, and delays a planned stop until traffic follows. */
 export class Steering {
   private readonly options: SteeringOptions
   private readonly traffic: Traffic
@@ -39,7 +39,7 @@ export class Steering {
     return this.traffic.view
   }
 
-  /** To be called whenever the gate may have moved. */
+  /** Must be called whenever the gate may have moved. */
   gateChanged(ready = this.options.ready()): void {
     if (this.open && !ready) this.closedAt = this.options.clock.mono()
     this.open = ready
@@ -47,10 +47,11 @@ export class Steering {
   }
 
   /**
-   * Drains or stops the workload once the front has acknowledged that the gate is closed, or its time is up: new requests are held
-   * before those in flight are waited for, and before there is no LangFlow to take them. The elector's own timeout runs meanwhile.
+   * Drains or stops the workload when the front has acknowledged that the gate is closed, or its time is over. New
+   * requests are thus held before the drain waits for those in flight, and before LangFlow is gone. The elector's own
+   * timeout runs at the same time.
    *
-   * @param go not called once the step down is in another stage, is over, or a kill has overtaken it
+   * @param go not called if the step down is in another stage or over, or if a kill came first
    */
   onceClosed(stage: StepDown['stage'], go: () => void): void {
     this.gateChanged()
@@ -69,9 +70,9 @@ export class Steering {
   }
 
   /**
-   * Ends it once the front has acknowledged that the gate is closed, or its time is up, and no sooner than
-   * the Service's routes can have changed: a pod's network ends with its last container, and then a connection hangs that
-   * would have been refused.
+   * Ends the traffic when the front has acknowledged that the gate is closed, or its time is over. It waits until the
+   * Service's routes can have changed: a pod's network ends with its last container, and from then on a connection
+   * hangs instead of being refused.
    *
    * @param hurry see `Traffic`
    */
@@ -84,7 +85,10 @@ export class Steering {
     await this.traffic.close(hurry)
   }
 
-  /** Resolves once traffic follows the gate, the time for it is up, or `hurry` has resolved; `null`: it follows already. */
+  /**
+   * Resolves when traffic follows the gate, the time for it is over, or `hurry` has resolved. `null`: it follows
+   * already.
+   */
   private followed(hurry?: Promise<void>): Promise<void> | null {
     const { settling } = this.traffic
     if (settling === null) return null

@@ -13,33 +13,33 @@ import { FrontProcess } from './front-process.ts'
 import { FrontTraffic } from './front-traffic.ts'
 
 export interface TrafficView {
-  /** The pod to which the front forwards; '': none, requests wait; `null`: not known yet, or mode `readiness`. */
+  /** The pod to which the front forwards. Empty: requests wait. `null`: unknown, or mode `readiness`. */
   readonly routedTo: string | null
-  /** Why traffic does not follow the gate, in one sentence; `null`: it does. */
+  /** Why traffic does not follow the gate, in one sentence. `null`: it does. */
   readonly problem: string | null
-  /** `null`: there is none. */
+  /** `null`: no front. */
   readonly front: FrontView | null
 }
 
-/** How only the leader is reached. */
+/** The mechanism that sends clients only to the leader. */
 export interface Traffic {
   readonly view: TrafficView
-  /** Resolves once the front follows the last route; `null`: it does, or there is no front. */
+  /** Resolves when the front follows the last route. `null`: it does, or this replica has no front. */
   readonly settling: Promise<void> | null
-  /** To be called whenever the election or the gate may have moved. */
+  /** Must be called whenever the election or the gate may have moved. */
   follow(gateOpen: boolean): void
-  /** Ends it. `hurry`: once it resolves nothing is waited for. */
+  /** Ends the traffic, without a wait after `hurry` resolves. */
   close(hurry: Promise<void>): Promise<void>
 }
 
 /** The replica whose traffic this is. */
 export interface TrafficListener {
   state(): ElectionState
-  /** Something that the view shows may have changed. */
+  /** A value that the view shows may have changed. */
   changed(): void
 }
 
-/** The kubelet asks `/readyz`: there is nothing to do. */
+/** The kubelet reads `/readyz`, so there is nothing to do. */
 export const READINESS: Traffic = {
   view: { routedTo: null, problem: null, front: null },
   settling: null,
@@ -51,14 +51,14 @@ export interface TrafficParts {
   readonly options: FrontParts & Pick<AgentOptions, 'traffic'>
   readonly clock: Clock
   readonly metrics: Pick<Metrics, 'held'>
-  /** Makes a front of this same program. */
+  /** The command that starts a front from this same program. */
   readonly frontCommand: readonly [string, ...string[]]
 }
 
 export interface ConnectedTraffic {
   /** Called once. */
   readonly traffic: (listener: TrafficListener) => Traffic
-  /** The address and key that this replica publishes while it leads; `null`: it has no front. */
+  /** The address and key that this replica publishes while it leads. `null`: it has no front. */
   readonly front: FrontAccess | null
 }
 

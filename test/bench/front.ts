@@ -262,7 +262,7 @@ class Bench {
   }
 }
 
-/** The name of the part of docs/benchmarks.md that this bench writes. */
+/** The name of the part of docs/evidence/benchmarks.md that this bench writes. */
 export const FRONT_PART = 'front'
 
 const REPRODUCE = `### How to reproduce

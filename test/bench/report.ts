@@ -1,7 +1,7 @@
 import { type Fact, table } from '../harness/report.ts'
 import { percentile, summarise } from './percentiles.ts'
 
-/** The name of the part of docs/benchmarks.md that release.ts writes. */
+/** The name of the part of docs/evidence/benchmarks.md that release.ts writes. */
 export const RELEASE_PART = 'release'
 
 /** What a row must show. Without a single value nothing is met. */

@@ -13,7 +13,7 @@ const ROOT = join(import.meta.dirname, '../..')
 /** The Lease whose history is followed. */
 const LEASE = 'langflow-leader-lock'
 
-describe('langflow-leader inject, as docs/inject.md says', () => {
+describe('langflow-leader inject, as docs/guide/inject.md says', () => {
   const scenario = scenariosOn({ traffic: 'front', adopt })
 
   scenario('a LangFlow that ran without an agent fails over', deletedLeaderHandsOver)

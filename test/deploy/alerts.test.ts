@@ -159,7 +159,7 @@ describe('the alerts', () => {
   })
 
   test('each has a section of the runbook that says what to look at, what to do and what not', () => {
-    const [, ...sections] = read('runbook.md').split(/^## (?=Langflow)/m)
+    const [, ...sections] = read('guide/troubleshoot.md').split(/^## (?=Langflow)/m)
     assert.deepEqual(
       sections.map((section) => section.split('\n', 1)[0]),
       [...alerts.keys()],
@@ -170,14 +170,16 @@ describe('the alerts', () => {
     }
     for (const [name, { annotations, labels }] of alerts) {
       const [page, anchor] = annotations.runbook_url.split('#')
-      assert.deepEqual([page!.endsWith('/docs/runbook.md'), anchor], [true, name.toLowerCase()])
+      assert.deepEqual([page!.endsWith('/docs/guide/troubleshoot.md'), anchor], [true, name.toLowerCase()])
       assert.match(labels.severity, /^(critical|warning)$/)
     }
   })
 
   test('the runbook names commands that there are', () => {
     const commands = [...read('reference.md').matchAll(/^## (\w+)$/gm)].map(([, name]) => name)
-    const named = [...read('runbook.md').matchAll(/\blangflow-leader ([a-z]+)/g)].map(([, name]) => name)
+    const named = [...read('guide/troubleshoot.md').matchAll(/\blangflow-leader ([a-z]+)/g)].map(
+      ([, name]) => name,
+    )
     assert.ok(named.length > 5)
     assert.deepEqual(
       named.filter((name) => !commands.includes(name)),

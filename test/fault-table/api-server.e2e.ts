@@ -86,7 +86,7 @@ describe('an API server', { concurrency: 3 }, () => {
   })
 
   describe('that breaks', { concurrency: 1 }, () => {
-    fault('the right to the Lease is withdrawn for a while', async (scene) => {
+    fault('the right to the Lease is missing for a while', async (scene) => {
       const [a, b] = await scene.pods()
       const { stdout } = await scene.kubectl('get', 'rolebinding', '--output=json')
       await scene.kubectl('delete', 'rolebinding', '--all')
@@ -122,7 +122,7 @@ describe('an API server', { concurrency: 3 }, () => {
       })
     }
 
-    fault('etcd is down for a while', async (scene) => {
+    fault('the API server loses etcd for a while', async (scene) => {
       const [a, b] = await scene.pods()
       await scene.plane.stopEtcd()
       const warning = await a.agent.find('the outage', ({ level }) => level === 'warn')

@@ -87,8 +87,8 @@ describe('a clock', { concurrency: 4 }, () => {
   })
 
   for (const [name, prepared] of [
-    ['each container has an uptime of its own', false],
-    ['each container has an uptime of its own, and the standby is prepared', true],
+    ['each container has its own uptime', false],
+    ['each container has its own uptime, with a warm standby', true],
   ] as const) {
     fault(name, async (scene, t) => {
       const uptimeMs = Number(readFileSync('/proc/uptime', 'latin1').split(' ', 1)[0]) * 1000

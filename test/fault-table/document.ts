@@ -1,6 +1,6 @@
 import { appendFileSync, readFileSync } from 'node:fs'
 import { type Fact, table } from '../harness/report.ts'
-import { CASES, type CaseName } from './table.ts'
+import { CASES, type Case, type CaseName } from './table.ts'
 
 /** What one case showed. */
 export interface FaultRecord {
@@ -29,18 +29,16 @@ export function readRecords(file: string): FaultRecord[] {
   return lines.map((line) => JSON.parse(line) as FaultRecord)
 }
 
-const HEAD = ['case', 'done', 'must hold', 'measured', 'client-go']
-
-/** One sentence for each thing that went wrong; none: the run came through every case. */
+/** One sentence for each failure. An empty list means that the run passed every case. */
 export function shortcomings(records: readonly FaultRecord[]): string[] {
   return CASES.flatMap(({ name, wakesUp = false }) => {
     const record = records.find((one) => one.name === name)
-    if (record === undefined) return [`${name}: failed, or was not played`]
+    if (record === undefined) return [`${name}: failed or not played`]
     if (wakesUp) return []
     const { overlapMs, late } = record
     return [
-      ...(overlapMs > 0 ? [`${name}: two acted at once for ${overlapMs} ms`] : []),
-      ...(late > 0 ? [`${name}: acted ${late} times after a later term had begun`] : []),
+      ...(overlapMs > 0 ? [`${name}: two replicas acted at the same time for ${overlapMs} ms`] : []),
+      ...(late > 0 ? [`${name}: ${late} signs of life after a later term had begun`] : []),
     ]
   })
 }
@@ -52,13 +50,13 @@ export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]
   const woken = CASES.filter(({ wakesUp }) => wakesUp)
   const describeLate = (one: { readonly name: string }) => {
     const { late = 0, lateMs = 0 } = records.find(({ name }) => name === one.name) ?? {}
-    return `; but for “${one.name}”: ${late} after a later term had begun, ${lateMs.toFixed(1)} ms from the first to the last of them, see below`
+    return ` In “${one.name}”, signs of life after a later term had begun: ${late}, over ${lateMs.toFixed(1)} ms. After a suspension, LangFlow can execute before its launcher runs.`
   }
   return `${[
     '# Fault table',
-    'Written by `npm run test:faults`: the built program on a real etcd and kube-apiserver, with the rights of `deploy/base`. What is done to it, what must hold, what this run measured, and what client-go does in that very case, where the project measured it.',
+    '`npm run test:faults` writes this page. It plays faults against the built program on a real etcd and kube-apiserver, with the rights of `deploy/base`. A case states the fault, **what must hold**, and what this run measured.',
     wrong.length === 0
-      ? `Each case was played once, and each came through. Two replicas acted at once for **0 ms**, judged from ${beats} signs of life${woken.map(describeLate).join('')}.`
+      ? `The run played each case once, and each passed. Two replicas acted at the same time for **0 ms**, judged from ${beats} signs of life.${woken.map(describeLate).join('')}`
       : ['**Missed in this run:**', '', ...wrong.map((line) => `- ${line}`)].join('\n'),
     table(['measured on', ''], ['-', '-'], facts),
     HOW,
@@ -67,11 +65,14 @@ export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]
   ].join('\n\n')}\n`
 }
 
-const HOW = `- A replica is an agent, and a container whose PID 1 is the launcher, with tini below it, as in a pod (both in one tree where a row names \`run\`); each reaches the API server over a link of its own, which can be cut, held, reset and delayed. Timings are the defaults (Lease 15 s, renew deadline 10 s, retry period 2 s, kill margin 1 s, drain timeout 5 s, stop timeout 30 s), but for rows that name others: one each of T8, T14 and T15.
-- LangFlow is a program that writes who it is, its epoch and the monotonic time to a shared log every 10 ms while it executes. **Overlap is computed from that log alone**: between the first and the last sign of life of one term nobody else may show any, nor a term any after a later one has begun.
-- The exception is a process that was stopped from outside and woke up under a later term (a suspended machine): nothing can run before it. Such a case is named above with what it did then.
-- T14 has each stage that lasts; the simulation tells a replica to end while it acquires or releases the Lease, too.
-- A figure is one run on a shared machine: an example, not a distribution. \`docs/benchmarks.md\` has distributions.`
+const HOW = `- A replica is an agent and a container. As in a pod, the container’s PID 1 is the launcher, with tini below it.
+- Each replica reaches the API server over its own link. A cut link stays open and delivers nothing.
+- A killed process gets SIGKILL. A frozen process gets SIGSTOP, and so does an API server that hangs.
+- Timings are the defaults (lease duration 15 s, renew deadline 10 s, retry period 2 s, kill margin 1 s, drain timeout 5 s, stop timeout 30 s), unless a case names others.
+- LangFlow is a program that writes its identity, its epoch and the monotonic time to a shared log every 10 ms. In T8 it has LangFlow’s parent, master and worker.
+- **Overlap is computed from that log alone.** No other replica may show a sign of life between the first and the last one of a term, and no term may show one after a later term has begun.
+- T14 covers each stage that lasts; the simulation also covers acquiring and releasing. T19 plays each case with a cold and a warm standby.
+- A figure is from one run on a shared machine: an example, not a distribution ([benchmarks](benchmarks.md)).`
 
 const REPRODUCE = `## How to reproduce
 
@@ -80,17 +81,21 @@ npm ci
 npm run test:faults
 \`\`\`
 
-It needs etcd, kube-apiserver and kubectl in \`$KUBEBUILDER_ASSETS\`, and tini, openssl and Python 3; Linux, and root
-or unprivileged user namespaces. It ends with exit code 1 where a case does not come through.`
+The run requires etcd, kube-apiserver and kubectl in \`$KUBEBUILDER_ASSETS\`, tini, openssl, Python 3, and on Linux root or
+unprivileged user namespaces. It exits with code 1 if a case fails.`
 
 function describeFault(fault: string, records: readonly FaultRecord[]): string {
-  const rows = CASES.filter((one) => one.fault === fault).map(({ name, done, must, clientGo }) => {
-    const measured = records.find((one) => one.name === name)?.measured ?? '**nothing**'
-    return [name, done, must, measured, clientGo ?? '']
+  const cases = CASES.filter((one) => one.fault === fault).map((one) => {
+    const measured = records.find(({ name }) => name === one.name)?.measured
+    return describeCase(one, measured ?? '**nothing**')
   })
-  return `## ${fault}\n\n${table(
-    HEAD,
-    HEAD.map(() => '-'),
-    rows,
-  )}`
+  return [`## ${fault}`, ...cases].join('\n\n')
+}
+
+/** A section and not a row: most sentences are too long for a cell. */
+export function describeCase({ name, done, must, clientGo }: Case, measured: string): string {
+  const fault = done === undefined ? '' : `${done} `
+  const measurement = `Measured: ${measured.replaceAll(/\s*\n\s*/g, ' ')}`
+  const peer = clientGo === undefined ? '' : `\n\nclient-go: ${clientGo}`
+  return `### ${name.charAt(0).toUpperCase()}${name.slice(1)}\n\n${fault}**${must}**\n\n${measurement}${peer}`
 }

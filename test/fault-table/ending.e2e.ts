@@ -115,7 +115,7 @@ const GATE_KNOWN_MS = 2_000
 
 describe('a planned handover', { concurrency: 2 }, () => {
   for (const kind of HELD)
-    fault(`${NAMES[kind]} is held open on a planned handover`, async (scene) => {
+    fault(`${NAMES[kind]} is held open during a handover`, async (scene) => {
       const [a, b] = await scene.pods()
       const first = await handsOver(scene, a, b, kind)
       const c = await scene.follower('c', warmLangflow(scene.dir, { kind: 'tree' }))
@@ -160,7 +160,7 @@ describe('LangFlow', { concurrency: 2 }, () => {
     return `“${reason.replace(String(port), '7860')}”; the other serves`
   })
 
-  fault('LangFlow exits at once, again and again', async (scene) => {
+  fault('LangFlow exits immediately, again and again', async (scene) => {
     const flags = [
       '--lease-duration=2s',
       '--renew-deadline=1s',

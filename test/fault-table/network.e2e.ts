@@ -26,7 +26,7 @@ function conflicts(scene: FaultScene): number {
 }
 
 describe('the network', { concurrency: 4 }, () => {
-  quickFault('a planned stop is cut off, another takes over, and the link heals', async (scene) => {
+  quickFault('the link is cut during a stop, and heals after a takeover', async (scene) => {
     const [a, b] = await scene.pods()
     const request = await hold('request', `http://127.0.0.1:${a.port}`)
     a.agent.signal('SIGTERM')
@@ -45,7 +45,7 @@ describe('the network', { concurrency: 4 }, () => {
     return `silent for ${seconds(scene.firstBeat('b') - scene.lastBeat('a'))} between the two; ${holders.length} records later still the new holder’s`
   })
 
-  fault('in doubt with --on-doubt=stop, and the link heals while stopping', async (scene) => {
+  fault('with --on-doubt=stop, the link heals while LangFlow stops', async (scene) => {
     const [a, b] = await scene.pods({ flags: ['--on-doubt=stop'], workload: ['ignore-term'] })
     a.link.partition()
     await a.agent.event('doubt')
@@ -75,7 +75,7 @@ describe('the network', { concurrency: 4 }, () => {
     return `acted until ${seconds(acted)}, dead ${seconds(dead)} after the last acknowledged renewal had committed; the next holder came ${seconds(taken.at - committed.at)} after the one whose reply was lost`
   })
 
-  fault('a renewal’s reply is late, and nothing follows it', async (scene) => {
+  fault('a renewal’s reply is late, and no later one arrives', async (scene) => {
     const [a, b] = await scene.pods()
     const { index } = await scene.renewal(a)
     a.link.flow({ toClient: 'hold' })
@@ -95,7 +95,7 @@ describe('the network', { concurrency: 4 }, () => {
     return `acted until ${seconds(acted)}, dead ${seconds(dead)} after that renewal had committed; the next holder came after ${seconds(taken.at - committed.at)}`
   })
 
-  quickFault('the link is cut while stopping', async (scene) => {
+  quickFault('the link is cut during a stop, and stays cut', async (scene) => {
     const [a, b] = await scene.pods({ workload: ['ignore-term'] })
     a.agent.signal('SIGTERM')
     await a.agent.event('draining')
@@ -125,7 +125,7 @@ describe('the network', { concurrency: 4 }, () => {
     return `${conflicts(scene)} conflicts for 3 lost replies: it reads the Lease before it writes again; the same process and term went on`
   })
 
-  fault('a renewal is answered by a conflict, and nobody else holds the Lease', async (scene) => {
+  fault('a renewal conflicts, but no other replica leads', async (scene) => {
     const [a, b] = await scene.pods()
     for (let n = 1; n <= 3; n++) {
       const { index } = await scene.renewal(a)
@@ -181,10 +181,10 @@ function asked(scene: FaultScene): number {
   return scene.plane.requests({ namespace: scene.namespace, userAgent: '(b)' }).length
 }
 
-describe('an API server that loses its power', { concurrency: 4 }, () => {
+describe('an API server that loses power', { concurrency: 4 }, () => {
   for (const standby of ['cold', 'prepared'] as const) {
     fault(
-      `the follower’s API server loses its power, and the leader hands over to a ${standby} standby`,
+      `the follower’s API server loses power before a handover to a ${standby} standby`,
       async (scene) => {
         const [a, b] = await pairWith(scene, standby)
         const before = asked(scene)
@@ -200,7 +200,7 @@ describe('an API server that loses its power', { concurrency: 4 }, () => {
     )
 
     fault(
-      `the follower’s API server loses its power, and the leader is killed beside a ${standby} standby`,
+      `the follower’s API server loses power before a crash, with a ${standby} standby`,
       async (scene) => {
         const [a, b] = await pairWith(scene, standby)
         await scene.nextRecord()
@@ -220,7 +220,7 @@ describe('an API server that loses its power', { concurrency: 4 }, () => {
     )
   }
 
-  fault('the leader’s API server loses its power', async (scene) => {
+  fault('the leader’s API server loses power', async (scene) => {
     const [a, b] = await pairWith(scene, 'cold')
     const { index } = await scene.renewal(a)
     a.link.strand(AGAIN)
@@ -237,7 +237,7 @@ describe('an API server that loses its power', { concurrency: 4 }, () => {
 const READING_MS = 50
 
 describe('the Lease', { concurrency: 4 }, () => {
-  quickFault('the Lease is edited to another live holder', async (scene) => {
+  quickFault('the Lease is edited to name another live holder', async (scene) => {
     const [a, b] = await scene.pods()
     const acted: number[] = []
     const waited: number[] = []

@@ -129,7 +129,7 @@ describe('a process', { concurrency: 5 }, () => {
     return 'the term went on; the new launcher connected'
   })
 
-  quickFault('agent and launcher of one tree: the agent is killed', async (scene) => {
+  quickFault('the agent of `run` is killed', async (scene) => {
     const a = await scene.replica('a')
     await a.event('serving')
     const b = await scene.follower('b')
@@ -205,7 +205,7 @@ async function killedAndRestarted(pod: Pod): Promise<{ killed: number; hello: nu
 }
 
 describe('a pod', { concurrency: 3 }, () => {
-  fault('every process of the leader’s pod is killed, and the pod is restarted in place', async (scene) => {
+  fault('the leader’s whole pod is killed and restarted in place', async (scene) => {
     const a = await scene.leader(...inPod('a'))
     const b = await scene.follower('b')
     const { killed, hello } = await killedAndRestarted(a)
@@ -217,7 +217,7 @@ describe('a pod', { concurrency: 3 }, () => {
     return `next holder ${seconds(released + took - hello)} after the new launcher’s hello; another acted ${seconds(acted - killed)} after the kill`
   })
 
-  fault('every process of the only pod is killed, and the pod is restarted in place', async (scene) => {
+  fault('the only pod is killed and restarted in place', async (scene) => {
     const a = await scene.leader(...inPod('a'))
     const { killed, hello } = await killedAndRestarted(a)
     const released = await scene.released()
@@ -227,7 +227,7 @@ describe('a pod', { concurrency: 3 }, () => {
     return `leads again ${seconds(taken.at - hello)} after the hello, ${seconds(taken.at - killed)} after the kill`
   })
 
-  fault('a new container is started beside one that is still there', async (scene) => {
+  fault('a new container starts beside the old one', async (scene) => {
     const a = await scene.leader(...inPod('a'))
     const b = await scene.follower('b')
     const old = a.tree()?.all ?? assert.fail()
@@ -277,7 +277,7 @@ async function attackable(
 
 describe('a flow', { concurrency: 2 }, () => {
   for (const prepared of [false, true]) {
-    const also = prepared ? ', and the standby is prepared' : ''
+    const also = prepared ? ', with a warm standby' : ''
     fault(`a flow attacks its launcher${also}` as const, async (scene) => {
       const [a, b] = await attackable(scene, prepared)
       const pids = scene.processes('a')

@@ -51,7 +51,7 @@ async function unprepared(scene: FaultScene, identity: string): Promise<Pod> {
 }
 
 describe('readiness', { concurrency: 3 }, () => {
-  fault('a newer revision that could not lead', async (scene) => {
+  fault('a replica of a newer revision cannot lead', async (scene) => {
     const port = await freePort()
     const revision = (hash: string) => ({ POD_TEMPLATE_HASH: hash })
     const a = await scene.leader('a', { flags: [`--peers=localhost:${port}`], env: revision('old') })
@@ -97,7 +97,7 @@ describe('readiness', { concurrency: 3 }, () => {
     return measured.join('; ')
   })
 
-  fault('released beside one whose standby never gets ready', async (scene) => {
+  fault('a handover, with one prepared standby and one that hangs', async (scene) => {
     const warm = warmLangflow(scene.dir)
     const a = await scene.leader('a', warm)
     await unprepared(scene, 'c')
@@ -110,7 +110,7 @@ describe('readiness', { concurrency: 3 }, () => {
     return `the prepared one took it ${seconds(taken.at - released.at)} after the release, although it heard of it ${BEHIND_MS} ms later`
   })
 
-  fault('expired beside one whose standby never gets ready', async (scene) => {
+  fault('a crash, with one prepared standby and one that hangs', async (scene) => {
     const warm = warmLangflow(scene.dir)
     const a = await scene.leader('a', warm)
     await unprepared(scene, 'c')
@@ -124,7 +124,7 @@ describe('readiness', { concurrency: 3 }, () => {
     return `the prepared one took it ${seconds(waited)} after the last renewal, although it heard of it ${BEHIND_MS} ms later`
   })
 
-  fault('the leader’s standby never gets ready, and a peer’s is', async (scene) => {
+  fault('the leader’s standby hangs, and a peer’s is prepared', async (scene) => {
     const port = await freePort()
     const warm = warmLangflow(scene.dir)
     const hung = warmLangflow(scene.dir, { hangs: true })

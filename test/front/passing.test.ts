@@ -8,6 +8,9 @@ import { until } from '../harness/wait.ts'
 import { fakeLangFlow, heard, hungServer, rawConnection, TestFront } from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
+const portOf = (address: string) => Number(address.split(':')[1])
+const HANDSHAKE =
+  'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
 
 /** What LangFlow sees of what a client writes, and what the client gets. */
 async function exchange(
@@ -135,6 +138,74 @@ for (const [what, before, after] of [
     assert.equal(await heard(client), '')
     end()
   })
+
+for (const [what, request, answer] of [
+  ['HEAD with a body', 'HEAD', 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'],
+  ['204 with a body', 'GET', 'HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok'],
+  ['a body that is longer than it says', 'GET', 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more'],
+] as const)
+  test(`an answer that is whole is passed back, whatever follows: ${what}`, async (t) => {
+    const { address } = await hungServer(t, (socket) => socket.once('data', () => socket.write(answer)))
+    const front = await TestFront.start(t, at(portOf(address)))
+    await front.toLangFlow()
+    const client = await rawConnection(t, front.port)
+    client.write(`${request} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`)
+    const all = await heard(client)
+    assert.match(all, /^HTTP\/1\.1 20[04] /)
+    assert.equal(all.endsWith('ok'), request === 'GET' && all.includes(' 200 '))
+    await front.counts('none is cut', ({ failed, forwarded }) => failed.cut === 0 && forwarded.langflow === 1)
+  })
+
+test('a change of protocol that nobody asked for is no answer', async (t) => {
+  const { address } = await hungServer(t, (socket) =>
+    socket.on('data', () => socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\n\r\n')),
+  )
+  const front = await TestFront.start(t, at(portOf(address)))
+  await front.toLangFlow()
+  for (const upgrade of ['', HANDSHAKE]) {
+    const client = await rawConnection(t, front.port)
+    client.write(`GET / HTTP/1.1\r\nHost: a\r\n${upgrade || 'Connection: close\r\n'}\r\n`)
+    assert.match(await heard(client), /^HTTP\/1\.1 502 /)
+  }
+})
+
+test('a client of HTTP/1.0 does not take an answer that broke for a whole one', async (t) => {
+  const langflow = await fakeLangFlow(t, (_, outgoing) => {
+    outgoing.write('half')
+    setImmediate(() => outgoing.destroy())
+  })
+  const front = await TestFront.start(t, at(langflow.port))
+  await front.toLangFlow()
+  const client = await rawConnection(t, front.port)
+  client.write('GET / HTTP/1.0\r\n\r\n')
+  await assert.rejects(heard(client), /ECONNRESET/)
+})
+
+test('a body that is malformed ends its request, although its client keeps the connection open', async (t) => {
+  const langflow = await fakeLangFlow(t, () => {})
+  const front = await TestFront.start(t, at(langflow.port))
+  await front.toLangFlow()
+  const client = connect({ port: front.port, host: '127.0.0.1', allowHalfOpen: true })
+  t.after(() => client.destroy())
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n')
+  await langflow.seen.next('the request', () => true)
+  client.write('zz\r\n')
+  assert.match(await heard(client), /^HTTP\/1\.1 400 /)
+  await front.counts('it is over', ({ failed, inFlight }) => failed.client_gone === 1 && inFlight === 0)
+})
+
+test('interim answers without end break the request', async (t) => {
+  const { address } = await hungServer(t, (socket) =>
+    socket.once('data', () => socket.write('HTTP/1.1 103 Early Hints\r\nX-A: b\r\n\r\n'.repeat(1000))),
+  )
+  const front = await TestFront.start(t, at(portOf(address)))
+  await front.toLangFlow()
+  const client = await rawConnection(t, front.port)
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
+  const all = await heard(client)
+  assert.match(all, /\r\n\r\nHTTP\/1\.1 502 /)
+  assert.ok(all.split('103 Early Hints').length <= 101)
+})
 
 test('an answer whose words are none that may be written has none', async (t) => {
   const { address } = await hungServer(t, (socket) =>

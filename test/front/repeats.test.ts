@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
+import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -46,6 +48,26 @@ test('a GET that breaks whatever it is sent to is sent twice in its life', async
   await front.toLangFlow()
   assert.equal((await ask(front.port, '/a')).status, 502)
   assert.equal(langflow.seen.list.length, 2)
+})
+
+test('a GET that meets a connection that LangFlow has just closed goes over a new one, not over one that is as old', async (t) => {
+  const idle = new Set<Socket>()
+  const langflow = await fakeLangFlow(t, ({ socket, url }, outgoing) => {
+    if (url === '/late' && idle.has(socket)) socket.destroy()
+    else if (url === '/late') outgoing.end('new')
+    else {
+      idle.add(socket)
+      if (idle.size === 3) for (const answer of waiting) answer.end()
+      else waiting.push(outgoing)
+      if (idle.size === 3) outgoing.end()
+    }
+  })
+  const waiting: ServerResponse[] = []
+  const front = await TestFront.start(t, at(langflow.port))
+  await front.toLangFlow()
+  await Promise.all(['/a', '/b', '/c'].map((path) => ask(front.port, path)))
+  const { status, body } = await ask(front.port, '/late')
+  assert.deepEqual([status, body], [200, 'new'])
 })
 
 test('it is counted by the front to which it came, whichever fronts forward it', async (t) => {

@@ -12,11 +12,13 @@ import { chunk, head, type Message, Wire } from './wire.ts'
 const BOUND_BYTES = 130e6
 /** Each connection costs what Node and its parser keep of it. */
 const IDLE_BOUND_BYTES = 200e6
+const HEADS_BOUND_BYTES = 256e6
 const WRONG_KEY = 'BBBBBBBBBBBBBBBBBBBBBB'
 const IDLE = 5000
 const CROWD = 1000
 const UNFINISHED = 2000
 const LARGEST_KEPT = 64 * 1024
+const CRUMBLING = 40
 const PIPELINING = 200
 const PIPELINED = 2000
 const SLOW_WITHIN_MS = 30_000
@@ -576,6 +578,44 @@ describe('a front', () => {
     t.diagnostic(`${Math.round(leader.rssBytes / 1e6)} MB`)
     assert.ok(leader.rssBytes <= IDLE_BOUND_BYTES, `${leader.rssBytes} bytes`)
     for (const client of idle) client.destroy()
+  })
+
+  test('keeps little of heads that never end', async (t) => {
+    const front = await FrontProcess.start(target.port)
+    t.after(() => front.stop())
+    await front.leads()
+    const count = Math.min(IDLE, mostOpen() - 500)
+    const part = head('GET /attack HTTP/1.1', ...Array(58).fill(`X-Part: ${'h'.repeat(1000)}`)).trimEnd()
+    const clients: Wire[] = []
+    for (let i = 0; i < count; i += 100) {
+      const more = await connections(front, 100)
+      clients.push(...more)
+      await Promise.all(more.map((client) => client.send(part)))
+      assert.equal((await ask(front, asks('GET /beside'))).status, 200)
+    }
+    t.diagnostic(`${Math.round(front.rssBytes / 1e6)} MB, ${count} heads`)
+    assert.ok(front.rssBytes <= HEADS_BOUND_BYTES, `${front.rssBytes} bytes`)
+    for (const client of clients) client.destroy()
+  })
+
+  test('answers requests beside uploads in chunks of a byte', async (t) => {
+    const front = await FrontProcess.start(target.port)
+    t.after(() => front.stop())
+    await front.leads()
+    const uploads = await connections(front, CRUMBLING)
+    const crumbs = Buffer.from(post(['Transfer-Encoding: chunked'], '1\r\na\r\n'.repeat(300_000)))
+    for (const client of uploads) void client.send(crumbs)
+    await front.counted('all are under way', ({ inFlight }) => inFlight === CRUMBLING)
+    const took: number[] = []
+    for (let i = 0; i < 10; i++) {
+      const began = performance.now()
+      assert.equal((await ask(front, asks('GET /beside'))).status, 200)
+      took.push(performance.now() - began)
+    }
+    took.sort((one, other) => one - other)
+    t.diagnostic(`${took.map(Math.round).join(', ')} ms`)
+    assert.ok((took[5] as number) < 500, `${took[5]} ms`)
+    for (const client of uploads) client.destroy()
   })
 
   test('keeps little of bodies that never get whole', async (t) => {

@@ -83,7 +83,7 @@ describe('a hostile process in the LangFlow container', { skip }, () => {
       const readable = [found.launcherEnvironment, found.ownEnvironment, ...found.environments]
       assert.ok(readable.every((text) => !text.includes(token)))
       assert.ok(found.reopened.length > 0 && found.reopened.every((outcome) => outcome !== 'done'))
-      // docs/safety.md says on what this depends.
+      // docs/evidence/safety.md says on what this depends.
       t.diagnostic(`opening the launcher's memory: ${found.memory}`)
     })
 

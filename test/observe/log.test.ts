@@ -153,7 +153,7 @@ describe('the log', () => {
 
 describe('the queries of the runbook', () => {
   it('ask for fields that a line has', () => {
-    const page = readFileSync(join(import.meta.dirname, '../../docs/runbook.md'), 'utf8')
+    const page = readFileSync(join(import.meta.dirname, '../../docs/guide/troubleshoot.md'), 'utf8')
     const section = page.split('## One switch across replicas\n')[1]!.split('\n## ')[0]!
     const queries = [...section.matchAll(/^```(?:sh|logql|esql)\n([\s\S]*?)^```/gm)].map(
       ([, query]) => query!,

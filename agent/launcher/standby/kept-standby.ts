@@ -2,8 +2,8 @@ import type { Clock, Timer } from '../../clock.ts'
 import { COLD, type StandbyView } from '../../link/link-messages.ts'
 
 /**
- * From when it was last ready, or has failed without that, until it is tried again; twice as long each time, since it costs a
- * start of LangFlow.
+ * Delay before a failed standby is prepared again, counted from the moment when it became ready, or from its failure if
+ * it was never ready. The delay doubles each time, since a preparation costs a start of LangFlow.
  */
 const AGAIN_MS = 60_000
 const AGAIN_AT_MOST_MS = 15 * 60_000
@@ -13,18 +13,18 @@ export const PREPARING: StandbyView = { ...COLD, mode: 'warm', state: 'preparing
 export type Standby = Pick<KeptStandby, 'view' | 'prepare' | 'use' | 'discard'>
 
 /**
- * The launcher's standby: kept while the workload does not run, and used up by its start. One that fails, also while it waits,
- * is prepared again later.
+ * The launcher's standby. It is kept while the workload does not run, and used up by its start. A standby that fails,
+ * even while it waits, is prepared again later.
  */
 export abstract class KeptStandby {
   protected readonly clock: Clock
   private readonly told: (view: StandbyView) => void
   private current = COLD
-  /** There is to be one. */
+  /** Whether a standby is required. */
   private keeping = false
-  /** There is one: it is being prepared, or ready. */
+  /** Whether a standby exists: it is being prepared, or is ready. */
   protected exists = false
-  /** It failed for a reason that trying again will not change. */
+  /** It failed for a reason that a retry will not change. */
   protected unfit = false
   private failures = 0
   /** Monotonic ms. */
@@ -38,24 +38,26 @@ export abstract class KeptStandby {
     this.settling.resolve()
   }
 
-  /** Begins to prepare one. It becomes `PREPARING`, and then `ready` or `fail` follows. */
+  /** Begins the preparation, and changes the view to `PREPARING`. A call of `ready` or `fail` follows. */
   protected abstract begin(): void
 
-  /** SIGKILL to what is kept, if anything is. */
+  /** Sends SIGKILL to the kept process, if there is one. */
   protected abstract end(): void
 
   get view(): StandbyView {
     const { current } = this
-    // A standby that is due soon is not ready, and nothing is wrong with it.
+    // A standby that is due soon is not ready, but has no problem.
     return this.isPutOff ? { ...current, mode: 'warm' } : current
   }
 
-  /** It waits for its time, and not because it failed. */
+  /** It waits for its time, and has not failed. */
   private get isPutOff(): boolean {
     return this.again !== null && this.current.reason === null
   }
 
-  /** Begins to prepare one, unless there is one already. One that was put off is begun as soon as it is asked for without a wait. */
+  /**
+   * Begins the preparation, unless a standby exists already. A call without a delay starts a standby that was put off.
+   */
   prepare(afterMs = 0): void {
     if (this.keeping && (afterMs > 0 || !this.isPutOff)) return
     this.rest()
@@ -65,9 +67,12 @@ export abstract class KeptStandby {
     else this.prepareNow()
   }
 
-  /** The workload is about to start: nothing more is prepared. Resolves once it is ready, or never will be. */
+  /**
+   * The workload is about to start, so no further standby is prepared. Resolves when the standby is ready or has
+   * failed.
+   */
   async use(): Promise<void> {
-    // A standby that is due soon is waited for; one that has failed is not.
+    // A standby that is due soon is waited for. One that has failed is not.
     const isDue = this.isPutOff
     this.rest()
     this.failures = 0
@@ -75,7 +80,7 @@ export abstract class KeptStandby {
     await this.settling.promise
   }
 
-  /** SIGKILL to what is kept, until it is to be prepared again. */
+  /** Sends SIGKILL to the kept process. It stays away until the next `prepare`. */
   discard(): void {
     this.rest()
     this.exists = false
@@ -96,7 +101,7 @@ export abstract class KeptStandby {
     this.settling.resolve()
   }
 
-  /** It goes on as the workload. */
+  /** The standby becomes the workload. */
   protected goesOn(): void {
     this.exists = false
     this.become({ ...COLD, mode: 'warm' })

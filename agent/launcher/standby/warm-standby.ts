@@ -13,25 +13,25 @@ import { exitOf, firstProcess, type Reaper, type Started, spawnBelow } from '../
 import { CUT_OFF, readLangflowCommand } from '../langflow-command.ts'
 import { KeptStandby, PREPARING } from './kept-standby.ts'
 
-/** In the bundle, deploy/bundle/build.mjs puts the text of the file in the place of this call. */
+/** In the bundle, deploy/bundle/build.mjs replaces this call with the text of the file. */
 const WARM_LANGFLOW = readFileSync(new URL('./warm_langflow.py', import.meta.url), 'utf8')
-/** What the interpreter runs. */
+/** The script for the interpreter. */
 const WARM_SCRIPT = `${WARM_LANGFLOW}${CUT_OFF}sys.exit(main())\n`
 
 export interface WarmStandbyOptions {
   /** The workload's command, as it stood after `--`. */
   readonly command: readonly string[]
-  /** The workload's environment, but for what a grant adds to it. */
+  /** The workload's environment, without the variables that a grant adds. */
   readonly environment: () => NodeJS.ProcessEnv
   readonly clock: Clock
   readonly reaper: Reaper
-  /** How long it may take until it waits. */
+  /** Limit for the preparation. */
   readonly startTimeoutMs: number
   readonly changed: (view: StandbyView) => void
 }
 
 const LONGEST_PATH = 4096
-/** As the script has it. */
+/** The same limit as in the script. */
 const MOST_READ = 500
 
 /** The one message of the process on its link. */
@@ -40,7 +40,7 @@ const Waiting = z.object({
   type: z.literal('ready'),
   at: Word,
   without: z.array(Word).check(z.maxLength(50)),
-  /** Each path with what it was when it was read; `null`: it was not there. */
+  /** Each path with its state at the time of reading. `null`: the path did not exist. */
   read: z
     .record(z.string().check(z.maxLength(LONGEST_PATH)), z.nullable(Word))
     .check(z.refine((read) => Object.keys(read).length <= MOST_READ)),
@@ -48,25 +48,27 @@ const Waiting = z.object({
 const Said = z.discriminatedUnion('type', [Waiting, z.object({ type: z.literal('error'), error: Word })])
 
 const LINK_FD = 3
-/** Some 500 paths. */
+/** Room for some 500 paths. */
 const MOST_SAID = 4 * 1024 * 1024
 const MORE_MEMORY = 'raise the memory limit of LangFlow’s container'
 const TOO_LITTLE = `there is too little memory: ${MORE_MEMORY}`
 const KILLED = `it was killed (SIGKILL), as the kernel does where memory runs out: ${MORE_MEMORY}`
-/** Where it waits once everything was done ahead that can be. */
+/** The point of its wait once all possible preparation is done. */
 const SEAM = 'server'
-/** How often it is asked whether what it has read is still the same. */
+/** Interval between two checks whether the files that it has read are unchanged. */
 const LOOK_MS = 5_000
 
 /**
- * LangFlow's own `langflow run`, waiting for a grant where its server would be made: no port, no database, no other process,
- * no file that others see is touched before. What cannot be prepared is cold, and says why; so is one that has read what has
- * changed since.
+ * LangFlow's own `langflow run`, which waits for a grant before it creates its server. Before that it touches no port,
+ * no database, no other process, and no file that others see. If the preparation fails, the standby is cold and reports
+ * the cause. The same holds if a file that it has read has changed since.
  */
 export class WarmStandby extends KeptStandby {
   private readonly options: WarmStandbyOptions
   private child: Started | null = null
-  /** What waits, or is being prepared for that: the child, and below tini the interpreter. It has forked nothing. */
+  /**
+   * The processes that wait or prepare: the child and, below tini, the interpreter. The interpreter has forked nothing.
+   */
   private processes: ProcessIdentity[] = []
   private initial: NodeJS.ProcessEnv = {}
   private read: Read = []
@@ -78,17 +80,18 @@ export class WarmStandby extends KeptStandby {
     this.options = options
   }
 
-  /** One that has read what has changed since is given up. */
+  /** A standby is given up if a file that it has read has changed since. */
   override async use(): Promise<void> {
     const used = super.use()
     this.wake()
     await used
-    // A launcher that hangs here, e.g. on a network's file system, has nothing that executes; the clocks are looked at afterwards.
+    // If the launcher hangs here, for example on a network file system, nothing of the workload executes. The clocks
+    // are compared afterwards.
     const stale = this.read.find(([path, then]) => stateNow(path) !== then)
     if (stale !== undefined && this.view.state === 'ready') this.giveUp(stale[0])
   }
 
-  /** The process that goes on as the workload, with `env` added to its environment; `null`: start it cold. */
+  /** The process that becomes the workload, with `env` added to its environment. `null`: start it cold. */
   take(env: NodeJS.ProcessEnv): Started | null {
     const { child, view } = this
     if (child === null || view.state !== 'ready' || child.exitCode !== null || child.signalCode !== null)
@@ -125,7 +128,7 @@ export class WarmStandby extends KeptStandby {
     this.nextLook?.cancel()
     if (child === null) return
     child.removeAllListeners()
-    // A reaper ends with what it has forked; in the moment before it is known, that ends with its link.
+    // A reaper ends with the process that it has forked. Until that process is identified, closing its link ends it.
     const first = processes.at(-1)
     if (first !== undefined) signalSame(first, 'SIGKILL')
     else if (child.pid !== undefined) child.kill('SIGKILL')
@@ -162,7 +165,7 @@ export class WarmStandby extends KeptStandby {
       this.failWarm(last || how)
     })
     if (link === undefined) return
-    link.on('error', () => {}) // its end is told by the process
+    link.on('error', () => {}) // the process reports the end of the link
     const isInvalid = () => {
       if (this.child === child) this.failWarm('its message is not valid')
     }
@@ -192,7 +195,7 @@ export class WarmStandby extends KeptStandby {
     if (this.child === child && first !== null && first.pid !== child.pid) this.processes.push(first)
   }
 
-  /** Whether what it has read is still the same, now and from time to time. */
+  /** Checks now and at intervals whether the files that it has read are unchanged. */
   private async look(child: Started, isSame?: () => void): Promise<void> {
     for (const [path, then] of this.read) {
       const now = await stateOf(path)
@@ -212,15 +215,15 @@ export class WarmStandby extends KeptStandby {
   }
 }
 
-/** `undefined` where not even its pipes could be had. */
+/** `undefined` if not even its pipes could be created. */
 function linkOf({ stdio }: Started): Duplex | undefined {
   return (stdio as Started['stdio'] | undefined)?.[LINK_FD] as Duplex | undefined
 }
 
-/** What a path was when it was read. */
+/** The state of each path at the time of reading. */
 type Read = readonly (readonly [path: string, then: string | null])[]
 
-// As the script writes them.
+// In the format of the script.
 const describe = ({ ino, size, mtimeNs }: BigIntStats) => `${ino}:${size}:${mtimeNs}`
 const stateOf = (path: string) => stat(path, { bigint: true }).then(describe, () => null)
 
@@ -232,7 +235,7 @@ function stateNow(path: string): string | null {
   }
 }
 
-/** Why the standby starts slower than it could; `null`: it does not. */
+/** Why the standby starts slower than it could. `null`: it does not. */
 function shortcoming(at: string, without: readonly string[]): string | null {
   const causes: string[] = []
   if (at !== SEAM) causes.push(`it waits before ${at} already`)
@@ -241,8 +244,8 @@ function shortcoming(at: string, without: readonly string[]): string | null {
 }
 
 /**
- * Whether a flow of an earlier term may have left code in the user's site-packages: Python would run it before the grant
- * (`usercustomize`, `.pth`), so that the directory is left out (`-s`).
+ * Whether a flow of an earlier term may have left code in the user's site-packages. Python would run it before the
+ * grant (`usercustomize`, `.pth`), so the directory is left out (`-s`).
  */
 function ownsUserSite(env: NodeJS.ProcessEnv): boolean {
   let path = resolve(env.PYTHONUSERBASE || join(env.HOME || '/', '.local'))

@@ -1,23 +1,24 @@
 """
-What the interpreter of a warm standby runs. Arguments: the descriptor of its link, the first entry of `sys.path`, and LangFlow's
-own `sys.argv`.
+The script for the interpreter of a warm standby. Arguments: the descriptor of its link, the first entry of `sys.path`, and
+LangFlow's own `sys.argv`.
 
-It goes on as `langflow run` does until LangFlow's server would be made, says `{"type": "ready", …}`, and waits for one line: the
-environment of a term. Then it goes on. Its end of the link closes with the launcher, and then it ends, also in the middle of an
-import. Of an error it tells the kind alone, since messages may hold secrets: its traceback is in LangFlow's own output.
+It runs like `langflow run` until LangFlow would create its server, sends `{"type": "ready", …}`, and waits for one line: the
+environment of a term. Then it continues. The link closes when the launcher ends. The script then ends as well, even in the
+middle of an import. It reports only the kind of an error, since messages may contain secrets. The traceback is in LangFlow's
+own output.
 
-Until then it acts nowhere: whatever would fork, bind, connect or change a file outside of the temporary directory is held by an
-audit hook (PEP 578), and a rehearsal is refused it. So a LangFlow in which something has moved waits earlier, and is slower.
-What this relies on: docs/standby.md.
+Before that line it has no effect on others: an audit hook (PEP 578) holds each call that would fork, bind, connect or change a
+file outside of the temporary directory, and refuses such a call in a rehearsal. If a new version of LangFlow makes one earlier,
+the standby waits earlier, and its start is slower. docs/evidence/warm-standby.md lists the assumptions.
 
-The same hook sees what is read: `ready` lists each such path and its state when it was first opened, for the launcher to find
-out whether that has changed.
+The same hook records the files that are read: `ready` lists each path and its state when it was first opened, so that the
+launcher can check whether it has changed.
 """
 
 import sys
 
 if __name__ == "__main__":
-    # Before any other import: it was the current directory.
+    # This precedes any other import, because the entry was the current directory.
     sys.path[0] = sys.argv[2]
 
 import gc
@@ -32,7 +33,7 @@ import threading
 MOST_READ = 500
 TEMPORARY = os.path.realpath(tempfile.gettempdir()) + os.sep
 
-# 1. What is held.
+# 1. The calls that are held.
 
 ACTS = {
     *("os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "os.kill", "os.killpg"),
@@ -65,7 +66,7 @@ def full(path, at):
 
 
 def is_path(path):
-    # A descriptor is a file that was looked at when it was opened.
+    # A descriptor belongs to a file that was checked when it was opened.
     return isinstance(path, (str, bytes, os.PathLike))
 
 
@@ -74,9 +75,9 @@ def is_outside(path, at):
 
 
 def is_held(event, args):
-    """Whether an audit event is seen by others: by other processes, hosts, or users of a file."""
+    """Whether an audit event affects others: other processes, hosts, or users of a file."""
     if event == "socket.bind":
-        # No client looks for it at a port that the kernel chooses: urllib3 asks so whether there is IPv6.
+        # No client uses a port that the kernel chooses. urllib3 binds one to find out whether IPv6 is available.
         return not (isinstance(args[1], tuple) and args[1][1] == 0)
     changed = CHANGES.get(event)
     return event in ACTS if changed is None else any(is_outside(*one) for one in changed(*args))
@@ -87,7 +88,7 @@ class NotBeforeGo(Exception):
 
 
 class Standby:
-    """The process that waits: its link, what it has read, and what it has left out or put off until it may act."""
+    """The waiting process: its link, the files that it has read, the steps that it has left out, and the calls after its grant."""
 
     def __init__(self, link):
         self.link = link
@@ -124,7 +125,7 @@ class Standby:
             self.act(event)
 
     def act(self, what):
-        """Before something that others see: refuses it to a rehearsal, and waits otherwise."""
+        """Called before an effect on others. Refuses it in a rehearsal, and waits in any other case."""
         if self.is_rehearsing:
             raise NotBeforeGo(what)
         self.hold(what)
@@ -143,7 +144,7 @@ class Standby:
         self.listener.join()
 
     def step(self, name, work, *args):
-        """Does something ahead. What is left out makes the start slower, and nothing else."""
+        """Runs a preparation step. If a step fails, the start is slower, with no other consequence."""
         self.is_rehearsing = True
         try:
             return work(*args)
@@ -153,11 +154,11 @@ class Standby:
             self.is_rehearsing = False
 
 
-# 2. What is read.
+# 2. The files that are read.
 
 
 def state_of(path):
-    """As the launcher writes it; None: it is not there."""
+    """The state in the format of the launcher. None: the path does not exist."""
     try:
         stat = os.stat(path)
     except OSError:
@@ -166,7 +167,7 @@ def state_of(path):
 
 
 def is_installation(directory):
-    """Its own modification time tells of each package that comes or goes: its files are too many."""
+    """Whether only the directory is recorded. Its modification time changes with each package, and its files are too many."""
     if (directory + os.sep).startswith((sys.prefix + os.sep, sys.base_prefix + os.sep)):
         return True
     try:
@@ -176,7 +177,7 @@ def is_installation(directory):
 
 
 class Files:
-    """The paths that were read, each with its state before that."""
+    """The paths that were read, each with its state before the read."""
 
     def __init__(self):
         installations = [directory for directory in sys.path[1:] if is_installation(directory)]
@@ -195,22 +196,22 @@ class Files:
                 return
             if path.endswith(".pyc"):
                 path = importlib.util.source_from_cache(path)
-            path.encode()  # A path that is no text can't be told to the launcher.
+            path.encode()  # A path that is not text cannot be sent to the launcher.
             if path not in self.states and not os.path.realpath(path).startswith(self.unwatched):
                 self.states[path] = state_of(path)
         except (OSError, ValueError):
             pass
 
     def look_for(self, path):
-        """A file that is only looked for is not opened if it is not there."""
+        """Records a path whose file would not be opened if it does not exist."""
         self.states.setdefault(path, state_of(path))
 
 
-# 3. What is done ahead.
+# 3. The preparation.
 
 
 def asynchronously(work, *args):
-    """In a thread of its own: the main one has no event loop before LangFlow makes it."""
+    """Uses a separate thread: the main one has no event loop before LangFlow creates it."""
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
@@ -231,7 +232,7 @@ def remembering(work, key):
 
 
 def answer_for_file(standby):
-    """`platform.architecture` asks the program `file`; croniter needs only the word size, which is known."""
+    """`platform.architecture` starts the program `file`. croniter needs only the word size, which is available without it."""
     import platform
 
     usual = platform._syscmd_file
@@ -239,7 +240,7 @@ def answer_for_file(standby):
 
 
 def remember_missing(standby):
-    """Files of settings are looked for in several directories."""
+    """LangFlow searches several directories for files of settings."""
     standby.read.look_for(os.path.abspath(".env"))
     import dotenv.main as dotenv
 
@@ -255,7 +256,7 @@ def remember_missing(standby):
 
 
 def import_drivers():
-    """psycopg looks for two libraries by starting programs; their names are the same everywhere."""
+    """psycopg starts programs to find two libraries, whose names are the same everywhere."""
     import ctypes.util
 
     import bcrypt  # noqa: F401
@@ -277,7 +278,7 @@ def import_drivers():
         ctypes.util.find_library = usual
 
 
-# What is imported by the start of a server, and by the first flow. Another version may not have all of them.
+# The modules that the start of a server and the first flow import. Another version may not have all of them.
 LATER = {
     "langflow.services.tracing": "arize_phoenix langfuse langsmith langwatch native openlayer opik traceloop",
     "langflow.services": "audit.retention background_execution.factory background_execution.metrics_collector"
@@ -320,7 +321,7 @@ def hold_database(standby):
 
 
 def put_off_checks(standby):
-    """PostgreSQL's version is asked before the server is made, and whether the port is free, which the launcher asks."""
+    """Before it creates the server, LangFlow checks PostgreSQL's version and the port. The launcher checks the port itself."""
     import langflow.__main__ as cli
 
     check, probe = cli.check_postgresql_version_sync, cli.is_port_in_use
@@ -335,7 +336,7 @@ def put_off_checks(standby):
 
 
 def put_off_key(standby):
-    """LangFlow writes the key that it is given into a file of its own. One that it makes up is written at once, or held."""
+    """LangFlow writes the given key into its own file, here after the grant. A generated key is written immediately, or held."""
     from lfx.services.settings import auth
 
     write = auth.write_secret_to_file
@@ -365,14 +366,14 @@ def request_health(application):
 
 
 def remember_package_files():
-    """Which files the installed packages have: LangFlow looks through all of them for extensions."""
+    """Remembers the files of the installed packages: LangFlow searches all of them for extensions."""
     from importlib.metadata import Distribution
 
     Distribution.files = property(remembering(Distribution.files.fget, lambda self: str(self._path)))
 
 
 def remember_manifests():
-    """LangFlow looks through the file lists of all packages for extensions. They are looked at again if one comes or goes."""
+    """LangFlow searches the file lists of all packages for extensions, and again after a package was added or removed."""
     from lfx.extension.loader import _plugins
 
     find = remembering(_plugins._distribution_manifest_path, lambda distribution: str(distribution._path))
@@ -381,9 +382,9 @@ def remember_manifests():
 
 def rehearse_components():
     """
-    Imports what LangFlow's own catalog of components is made of. The catalog is discarded: that of the term is made after go.
-    Nothing of the user's components runs: a module that they import stays in the process with what it has read, begun or
-    been refused, such as an environment without an epoch.
+    Imports the modules of LangFlow's own catalog of components. The catalog is discarded: the one of the term is created after go.
+    The user's components do not run: a module that they import would stay in the process with the values that it has read, its
+    tasks and its refused calls, such as an environment without an epoch.
     """
     from langflow.services.deps import get_settings_service
     from langflow.services.utils import register_all_service_factories
@@ -407,7 +408,7 @@ def rehearse_components():
 
 
 def rehearse_flow():
-    """Makes a graph that is never run: what the first of a process reads and parses is kept for all that follow."""
+    """Creates a graph that never runs: the first graph of a process reads and parses files whose results all later ones use."""
     from lfx.components.input_output import ChatInput, ChatOutput
     from lfx.graph import Graph
 
@@ -418,7 +419,7 @@ def rehearse_flow():
 
 
 def remember_revisions():
-    """Alembic loads each of LangFlow's revisions anew whenever it looks at a database."""
+    """Alembic loads each of LangFlow's revisions again with each check of a database."""
     import alembic.autogenerate.api
     import alembic.command
     import alembic.runtime.environment  # noqa: F401
@@ -441,7 +442,7 @@ def remember_revisions():
 
 
 def compare_models_once():
-    """LangFlow compares its models with the database twice in a row, also if the first look finds no difference."""
+    """LangFlow compares its models with the database twice in a row, even if the first comparison finds no difference."""
     import alembic.command
 
     check, passed = alembic.command.check, None
@@ -457,7 +458,7 @@ def compare_models_once():
 
 
 def hold_server(standby):
-    """By then command line and settings are read, and nothing is bound, forked or connected."""
+    """At this point, command line and settings are read, and nothing is bound, forked or connected."""
     from langflow.server import LangflowApplication
 
     usual = LangflowApplication.__init__
@@ -474,7 +475,7 @@ def hold_server(standby):
 
 
 def made_ahead(standby, app_factory):
-    """What makes the application: the given factory, or one that returns an application that has answered a request."""
+    """The factory of the application: the given one, or one that returns an application that has answered a request."""
     application = standby.step("application", app_factory)
     if application is not None:
         standby.step("request", request_health, application)
@@ -489,7 +490,7 @@ def made_ahead(standby, app_factory):
 
 def import_langflow(standby, argv):
     try:
-        # As without this script: dotenv looks elsewhere if there is none.
+        # The value without this script. If it is missing, dotenv searches elsewhere.
         file = argv[0] if os.sep in argv[0] else importlib.util.find_spec("langflow.__main__").origin
         sys.modules["__main__"].__file__ = file
         main = importlib.import_module("langflow.langflow_launcher").main
@@ -503,7 +504,7 @@ def import_langflow(standby, argv):
 
 
 def warm_up(fd, argv):
-    """Returns what runs LangFlow's command line. It waits by itself where LangFlow would act."""
+    """Returns the function that runs LangFlow's command line. It waits by itself before LangFlow would act."""
     link = socket.socket(fileno=fd)
     link.set_inheritable(False)
     standby = Standby(link)

@@ -1,6 +1,6 @@
 import { oneLine } from '../../exit.ts'
 
-/** Markup that is safe to send: made by `html` alone, which escapes every value. */
+/** Markup that is safe to send. Only `html` creates it, which escapes every value. */
 export class Html {
   readonly text: string
 
@@ -9,10 +9,10 @@ export class Html {
   }
 }
 
-/** What is not shown: `null`, `false` and `''`. */
+/** `null`, `false` and `''` are not shown. */
 export type Value = Html | string | number | null | false | readonly Value[]
 
-/** Every value is text, also within the quotes of an attribute, unless it is itself made by `html`. */
+/** Every value is text, also within the quotes of an attribute, unless `html` created it. */
 export function html(parts: TemplateStringsArray, ...values: readonly Value[]): Html {
   return new Html(String.raw({ raw: parts }, ...values.map(shown)))
 }
@@ -21,6 +21,6 @@ function shown(value: Value): string {
   if (value === null || value === false) return ''
   if (value instanceof Html) return value.text
   if (typeof value === 'object') return value.map(shown).join('')
-  // One line, control characters escaped.
+  // Values become one line, with control characters escaped.
   return oneLine(String(value)).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`)
 }

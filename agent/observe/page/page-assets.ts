@@ -73,8 +73,8 @@ nav a { display: inline-block; padding: .3rem .8rem .3rem 0; font-size: .85rem; 
 declare const document: any, DOMParser: any, location: any
 
 /**
- * Runs in the browser, from its own text: it may use nothing from outside of it. It asks the replica once a second for the same page,
- * and takes its main part.
+ * Runs in the browser, from its own text, so it may use nothing from outside. It requests the same page from the
+ * replica once a second, and shows its main part.
  */
 export function live(): void {
   const EVERY_MS = 1_000
@@ -86,7 +86,7 @@ export function live(): void {
     const same = (name: string) => find(name).textContent === find(name, next).textContent
     // A replica of another version answers now.
     if (!same('style') || !same('script')) location.reload()
-    // A screen reader says what changes in an element that stays.
+    // A screen reader announces changes in an element that stays.
     if (!same('title')) find('#said').textContent = next.title
     document.title = next.title
     find('main').replaceWith(find('main', next))

@@ -4,7 +4,7 @@ import { describeTarget, podOf, UNTIL_RESUMED } from '../../lease/operator-annot
 import type { AgentStatus, FrontView, ReplicaRow } from '../agent-status.ts'
 import { type Html, html, type Value } from './html.ts'
 
-/** How long LangFlow may go on if no renewal is acknowledged any more: drains away until the next one is. */
+/** How long LangFlow may run without a further renewal. The bar drains until the next one is acknowledged. */
 export function margin({ leadership, timings }: AgentStatus): Html | null {
   const left = leadership.killInMs
   const all = timings.leaseDurationMs - timings.killMarginMs
@@ -18,7 +18,7 @@ export function margin({ leadership, timings }: AgentStatus): Html | null {
 </div>`
 }
 
-/** What operators asked for, and what is under way. */
+/** Operators' requests, and the actions in progress. */
 export function notices(rows: readonly ReplicaRow[], now: number): Html[] {
   const known = rows.flatMap(({ status }) => status ?? [])
   const [first] = known.toSorted((a, b) => Number(b.lease.self) - Number(a.lease.self))
@@ -35,7 +35,7 @@ export function notices(rows: readonly ReplicaRow[], now: number): Html[] {
     shown.push(notice(level, title, switchover.reason))
   }
   if (leadership?.steppingDown) shown.push(notice('news', 'The leader steps down', leadership.steppingDown))
-  // Why one cannot take over stands with it.
+  // The reason why a replica cannot take over is on its card.
   const troubled = known.filter(({ problem, unable }) => problem !== null && problem !== unable)
   return [...shown, ...troubled.map(({ identity, problem }) => notice('bad', podOf(identity), problem))]
 }
@@ -44,7 +44,7 @@ function notice(level: string, title: string, text: string | null): Html {
   return html`<p class="notice ${level}"><b>${title}</b> <span>${text}</span></p>`
 }
 
-/** One replica. `leader`: with which it is compared. */
+/** One replica. `leader`: the replica to compare it with. */
 export function card(
   { pod, node, status, problem }: ReplicaRow,
   isOwn: boolean,
@@ -126,7 +126,7 @@ function term(past: PastTerm, longest: number, now: number): Html {
   const lasted = (ended === null ? now : Date.parse(ended)) - Date.parse(began)
   const stop = stopMs === null ? '' : `, stopped within ${lasting(stopMs)}`
   const end = endedBecause === null ? '' : `Ended: ${endedBecause}${stop}.`
-  // Codes, which docs/signals.md explains.
+  // Codes that docs/guide/monitor.md explains.
   const why = `Began: ${past.because}. ${end}`.replaceAll('_', ' ')
   return html`<li${ended === null && html` class="now"`}>
 <h3>${holder} <span class="faint">epoch ${epoch}</span></h3>
@@ -165,7 +165,7 @@ const UNITS = [
   ['s', 1],
 ] as const
 
-/** How long something takes, for people: `84 ms`, `1.84 s`, `12.3 s`, `3 min 20 s`, `2 d 4 h`. `ms`: from 0. */
+/** A duration for people: `84 ms`, `1.84 s`, `12.3 s`, `3 min 20 s`, `2 d 4 h`. `ms`: from 0. */
 export function lasting(ms: number): string {
   if (ms < 1_000) return `${Math.round(ms)} ms`
   if (ms < 60_000) return `${(ms / 1_000).toFixed(ms < 10_000 ? 2 : 1)} s`
@@ -184,7 +184,7 @@ export function roughly(ms: number): string {
   return ms < 60_000 ? `${Math.floor(Math.max(0, ms) / 1_000)} s` : lasting(ms)
 }
 
-/** An RFC 3339 time as `2026-01-02 03:04:05 UTC`; any other text unchanged. */
+/** An RFC 3339 time as `2026-01-02 03:04:05 UTC`. Any other text is unchanged. */
 export function utc(time: string): string {
   const at = Date.parse(time)
   return Number.isNaN(at) ? time : `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`

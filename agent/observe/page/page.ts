@@ -9,8 +9,8 @@ import { card, margin, notices, roughly, terms, utc } from './page-sections.ts'
 const SCRIPT = `(${live})()`
 
 /**
- * What the page may do: show itself with its one style sheet and its one script, which are named by their hashes, and ask
- * this replica again. Nothing else can be loaded, run, sent or framed.
+ * The permissions of the page: it shows itself with its one style sheet and its one script, which are named by their
+ * hashes, and requests this replica again. Nothing else can be loaded, run, sent or framed.
  */
 export const PAGE_POLICY =
   `default-src 'none'; script-src '${hashOf(SCRIPT)}'; style-src '${hashOf(STYLE)}'; connect-src 'self'; ` +
@@ -20,7 +20,7 @@ function hashOf(text: string): string {
   return `sha256-${createHash('sha256').update(text).digest('base64')}`
 }
 
-/** All replicas as a page, this one first; see `live` for how it stays up to date. */
+/** All replicas as a page, this one first. See `live` for the updates. */
 export function renderPage(rows: readonly ReplicaRow[]): string {
   const own = rows[0]?.status
   if (!own) throw new Error('a page is made by a replica, which knows its own status')
@@ -67,11 +67,14 @@ ${terms(history, now)}
 }
 
 export interface Verdict {
-  /** `good`: exactly one serves, and another one could and may take over. */
+  /** `good`: exactly one replica serves, and another one could and may take over. */
   readonly level: 'good' | 'warning' | 'bad'
-  /** Who leads and who could take over, in one sentence without a full stop. Changes only when one of both does. */
+  /**
+   * The leader and the replicas that could take over, in one sentence without a full stop. It changes only if one of
+   * them does.
+   */
   readonly sentence: string
-  /** The leader; `null`: no replica leads, or several report that they do. */
+  /** The leader. `null`: no replica leads, or several report that they do. */
   readonly leader: AgentStatus | null
 }
 

@@ -1,6 +1,6 @@
 // What npm run bench:cluster runs inside a cluster: what a client notices of each kind of takeover, with the real LangFlow on
 // PostgreSQL, in front mode, in readiness mode, and with two LangFlows of a plain Deployment that know of no leader. Writes its
-// part of docs/deploy.md. With arguments only those rows, on stdout: front/Deployment/2/rollout, or plain/; a number says how
+// part of docs/evidence/takeovers.md. With arguments only those rows, on stdout: front/Deployment/2/rollout, or plain/; a number says how
 // often, such as `front/ 3`. With --results FILE each round is added to that file, and the tables are of all rounds in it, so that
 // many short runs make one measurement; with `--results FILE 0` nothing is measured, and the page is written from the file.
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
@@ -59,7 +59,7 @@ const GROUPS: readonly Group[] = [
   { mode: 'front', kind: 'StatefulSet', replicas: 2, whats: ['rollout'] },
 ]
 
-const PAGE = join(import.meta.dirname, '../../../docs/deploy.md')
+const PAGE = join(import.meta.dirname, '../../../docs/evidence/takeovers.md')
 const STREAMS = 10
 /** Two whole LangFlows on two cores. */
 const SETTLED_MS = 300_000
@@ -394,9 +394,9 @@ const head = ['mode', 'workload', 'what', 'n']
 const ends = ['failed', 'longest wait', 'longest silence', 'streams ended', 'cut', 'not opened']
 const versions = [...new Set(rounds.map(({ kubernetes }) => kubernetes))].join(', ')
 const text = [
-  `Written by \`npm run bench:cluster\` on a cluster of one node with two cores (date: ${new Date().toISOString().slice(0, 10)}; Kubernetes: ${versions}), with LangFlow 1.13.0 on PostgreSQL. A client runs a flow ${1000 / EVERY_MS} times a second through the Service (\`POST ${ECHO_PATH}\`), each on a connection of its own, and never tries twice; ten SSE streams of LangFlow's MCP server are opened again where they end. Times: median and, in brackets, the longest. \`front\` is deploy/production, \`readiness\` deploy/base with warm standbys, \`plain\` two LangFlows that both act. Streams *ended* had their proper end, *cut* had none.`,
+  `Written by \`npm run bench:cluster\` on a cluster of one node with two cores (date: ${new Date().toISOString().slice(0, 10)}; Kubernetes: ${versions}), with LangFlow 1.13.0 on PostgreSQL. A client runs a flow ${1000 / EVERY_MS} times a second through the Service (\`POST ${ECHO_PATH}\`), on a new connection each time, and repeats no request; it opens ten SSE streams of LangFlow's MCP server again when they end. Times: median and, in brackets, the longest. \`front\` is deploy/production, \`readiness\` deploy/base with warm standbys, \`plain\` two LangFlows, both active. Streams *ended* had their proper end; streams *cut* did not.`,
   tableOf([...head, ...ends], byName.map(rowOf)),
-  'Where the time of each takeover goes, by the Lease and the logs. Each phase counts from the end of the one before: the leader drains, stops LangFlow and releases; the next one notices and acquires, starts LangFlow, finds it healthy, and the first client is answered.',
+  'The phases of each takeover, from the Lease and the logs. Each phase counts from the end of the one before: the leader drains, stops LangFlow and releases the Lease; the next leader detects that, acquires the Lease, starts LangFlow and finds it healthy; the first client gets its answer.',
   tableOf([...head, ...Object.values(PHASES)], byName.flatMap(phaseRowOf)),
 ].join('\n\n')
 if (wanted.length > 0) process.stdout.write(`${text}\n`)

@@ -99,7 +99,7 @@ function failuresOf(mode: Mode, rounds: readonly Round[]): string[] {
   return [`${mode}: of ${sent} requests from the fault on, ${listed.join('; ')}.`]
 }
 
-/** The name of the part of docs/benchmarks.md that this bench writes. */
+/** The name of the part of docs/evidence/benchmarks.md that this bench writes. */
 export const TAKEOVER_PART = 'takeover'
 
 const ABOUT = [
