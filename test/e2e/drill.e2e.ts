@@ -74,7 +74,7 @@ describe('a drill of the demo', () => {
   test('deletes a pod, and misses a limit that nobody can keep', async () => {
     const { code, stdout } = await ended(await start('--scenario=delete-pod', '--rto=1ms'))
     assert.equal(code, 1)
-    assert.match(stdout, /^result: +missed its limits: nobody was served for /m)
+    assert.match(stdout, /^result: +missed its limits: no user was served for /m)
     assert.match(stdout, /^done: +deleted the pod replica-[abc]$/m)
   })
 
