@@ -17,7 +17,7 @@ describe('the agent of a pod', () => {
     ],
     ['has the port that it listens on', { ...AGENT, ...env('LEADER_LISTEN', '[::]:9191') }, LEASE, 9191],
     ['has the port of --listen', { args: ['agent', '--listen', ':9292'] }, LEASE, 9292],
-    ['has the usual port where it takes any', { args: ['agent', '--listen=:0'] }, LEASE, 8090],
+    ['has the default port if its flag allows any port', { args: ['agent', '--listen=:0'] }, LEASE, 8090],
     ['competes for the Lease of its variable', { ...AGENT, ...env('LEADER_LEASE_NAME', 'x') }, 'x', 8090],
     [
       'competes for the Lease of its flag rather',
@@ -25,7 +25,12 @@ describe('the agent of a pod', () => {
       'y',
       8090,
     ],
-    ['competes for one that only itself can tell', { ...AGENT, envFrom: [{ configMapRef: {} }] }, null, 8090],
+    [
+      'competes for a Lease that only the agent can report',
+      { ...AGENT, envFrom: [{ configMapRef: {} }] },
+      null,
+      8090,
+    ],
     [
       'competes for one that the pod takes from elsewhere',
       { ...AGENT, env: [{ name: 'LEADER_LEASE_NAME', valueFrom: { configMapKeyRef: {} } }] },

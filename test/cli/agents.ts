@@ -6,7 +6,7 @@ import { FOLLOWING, SERVING } from '../observe/replica.ts'
 export const LEADER = row('a', SERVING)
 export const STANDBY = row('b', FOLLOWING)
 
-/** A replica that tells this status in its own name. */
+/** A replica that reports this status under its own name. */
 export function row(pod: string, status: AgentStatus, node: string | null = `node-${pod}`): ReplicaRow {
   const lease = { ...status.lease, holder: 'a_uid' }
   return { pod, node, status: { ...status, identity: `${pod}_uid`, lease }, problem: null }

@@ -25,7 +25,7 @@ const own = (of: object = SERVING) => ({ ...of, lease: { ...SERVING.lease, name:
 
 type Answer = readonly [code: number, body: object | string] | 'never'
 
-/** A cluster with these pods; `answers`: to what else is asked, by its path. */
+/** A cluster with these pods. `answers`: the answers to other requests, by path. */
 async function clusterWith(
   pods: readonly KubeObject[],
   answers: Readonly<Record<string, Answer>> = {},
@@ -90,7 +90,7 @@ describe('the replicas', () => {
       [503, status(503, 'ServiceUnavailable', 'dial tcp 10.0.0.7:8090: connect: connection refused')],
       /answered 503 .*connection refused/,
     ],
-    'tells something else': [[200, { kind: 'Hello' }], /is not an agent's status/],
+    'gives another answer': [[200, { kind: 'Hello' }], /is not an agent's status/],
   }
   for (const [what, [answer, problem]] of Object.entries(silent))
     test(`include one that ${what}, with the reason`, async () => {
@@ -104,7 +104,7 @@ describe('the replicas', () => {
       assert.equal(b?.status?.role, 'follower')
     })
 
-  test('include those that do not answer in time, all of them within one deadline', async () => {
+  test('include replicas that do not answer, within one deadline for all', async () => {
     const pods = ['a', 'b', 'c'].map((name) => podWith(agent, {}, name))
     const answers = Object.fromEntries(['a', 'b', 'c'].map((name) => [proxied(name), 'never'] as const))
     const clock = new VirtualClock()
@@ -124,7 +124,7 @@ describe('the replicas', () => {
     assert.equal(it.server.requests.length, 1)
   })
 
-  test('do not include one that is gone by now', async () => {
+  test('do not include a pod that no longer exists', async () => {
     await using it = await clusterWith([podWith(agent)])
     assert.deepEqual(await it.cluster.replicas(), [])
   })
@@ -148,7 +148,7 @@ describe('the replicas', () => {
   })
 })
 
-test('one agent tells of all replicas of the Lease where the API server does not reach the pods', async () => {
+test('one agent reports all replicas of the Lease if the API server does not reach the pods', async () => {
   const here = { ...SERVING, lease: { ...SERVING.lease, namespace: 'ns', name: 'lock' } }
   const row = (pod: string, of: object | null) => ({ pod, node: null, status: of, problem: of && null })
   const silent = { pod: 'c', node: null, status: null, problem: 'no answer' }
@@ -165,7 +165,7 @@ test('one agent tells of all replicas of the Lease where the API server does not
 })
 
 describe('the Lease', () => {
-  test('is read, and annotated where nobody else wrote it meanwhile', async () => {
+  test('is read, and annotated if no other writer has changed it', async () => {
     await using it = await clusterWith([], { [LEASES]: [200, leaseAt('7')] })
     const lease = await it.cluster.lease()
     assert.deepEqual(lease, leaseAt('7'))
@@ -177,13 +177,13 @@ describe('the Lease', () => {
     })
   })
 
-  test('that does not exist is an error that says what to do', async () => {
+  test('that does not exist is an error with a remedy', async () => {
     await using it = await clusterWith([])
     await assert.rejects(it.cluster.lease(), { code: 'no_lease', exitCode: 3, message: /--lease-name/ })
   })
 })
 
-test("the holder's row is that of its identity, or of its pod where it does not answer", () => {
+test("the holder's row has its identity, or its pod if it does not answer", () => {
   const lease = leaseAt('1', 'a_uid')
   assert.equal(holderRow(lease, [STANDBY, LEADER]), LEADER)
   const silent = { ...LEADER, status: null, problem: 'x' }
@@ -191,7 +191,7 @@ test("the holder's row is that of its identity, or of its pod where it does not 
   assert.equal(holderRow(leaseAt('1', 'c_uid'), [STANDBY, LEADER]), null)
 })
 
-test('without a kubeconfig there is no cluster, and a code says so', async () => {
+test('without a kubeconfig, connecting fails with a code', async () => {
   const options = { leaseName: 'lock', leaseNamespace: null, context: null, url: null }
   const connected = Cluster.connect({ ...options, kubeconfig: '/none' })
   await assert.rejects(connected, { code: 'no_kubeconfig', exitCode: 4 })

@@ -87,7 +87,7 @@ describe('a shell', () => {
   test('named bash completes, evaluates nothing, and may read the script twice', () => {
     const tried = {
       'langflow-leader hist': 'history',
-      // Bash takes what follows = for a word of its own.
+      // Bash splits a word at =.
       'langflow-leader history --output=y': 'yaml',
       'langflow-leader history --kubeconfig ': '+o default',
       'langflow-leader status --url "$(touch evaluated)" --wat': '--watch',

@@ -32,7 +32,7 @@ describe('the flags of commands for people', () => {
     assert.equal(status?.kubeconfig, join(process.cwd(), 'kube/config'))
   })
 
-  test('name a pod as kubectl prints it, by its name alone, or none', async () => {
+  test('accept a pod as kubectl prints it, its name alone, or *', async () => {
     for (const [text, to] of Object.entries({
       'pod/langflow-1': 'langflow-1',
       'langflow-1': 'langflow-1',
@@ -41,18 +41,18 @@ describe('the flags of commands for people', () => {
       assert.equal((await parse(['switchover', '--to', text])).switchover?.to, to)
   })
 
-  test('say whether to wait as those of kubectl do', async () => {
+  test('accept --wait in the forms of kubectl', async () => {
     const waits = async (...args: string[]) => (await parse(['switchover', ...args])).switchover?.wait
     const all = [await waits('--wait'), await waits('--wait', '-y'), await waits('--wait=true')]
     assert.deepEqual([...all, await waits('--wait=false')], [true, true, true, false])
   })
 
-  test('say how long a pause is and why', async () => {
+  test('set the duration and the reason of a pause', async () => {
     const { pause } = await parse(['pause', '--for', '1h30m', '--reason', ' database upgrade '])
     assert.deepEqual([pause?.forMs, pause?.reason], [5_400_000, 'database upgrade'])
   })
 
-  test('are no variables, also in the container of an agent', async () => {
+  test('have no variables, even in the container of an agent', async () => {
     const { history } = await parse(['history'], { LEADER_LEASE_NAME: 'lock' })
     assert.equal(history?.leaseName, 'langflow-leader-lock')
     await assert.rejects(parse(['history'], { LEADER_CONTEXT: 'prod' }), {

@@ -38,10 +38,10 @@ test('the history is a table, newest first', () => {
   )
 })
 
-test('one that ended in a way that this version does not know is not said to last', () => {
+test('a term with an unknown reason for its end is not shown as current', () => {
   assert.match(historyTable([{ ...VANISHED, endedBecause: null }], NOW), / unknown +80ms$/m)
 })
 
-test('a Lease without a history says so', () => {
+test('the history of a Lease without terms is one sentence', () => {
   assert.equal(historyTable([], NOW), 'The Lease has no recorded term.\n')
 })

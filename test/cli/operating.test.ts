@@ -87,7 +87,7 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     assert.equal((await command.end()).code, null)
   })
 
-  test('pause and resume: every replica shows it, and a switchover is refused meanwhile', async (t) => {
+  test('pause and resume: every replica shows the pause, and a switchover is refused during it', async (t) => {
     const scene = await EmbeddedScene.open(t)
     const [a, b] = await scene.pair(CALM)
     const paused = await new Command(scene, 'pause', '--for=10m', '--reason=upgrade', '--output=json').end()

@@ -96,7 +96,7 @@ describe('a command that operates', () => {
   }
 
   const refusal = new OperationError('not_ready', 'b is\nnot ready')
-  test('tells a failure as data where data was asked for', async (t) => {
+  test('prints a failure as data if the format is for programs', async (t) => {
     const told = { error: { code: 'not_ready', message: 'b is\\u000anot ready' } }
     assert.deepEqual(JSON.parse(await failing(t, 'json', refusal)), told)
     assert.equal(
@@ -106,7 +106,7 @@ describe('a command that operates', () => {
     assert.deepEqual(JSON.parse(await failing(t, 'json', new FatalError('x'))).error.code, 'failed')
   })
 
-  test('leaves it to standard error otherwise, and so a defect in any case', async (t) => {
+  test('prints a failure only on standard error for people, and a defect in every format', async (t) => {
     assert.equal(await failing(t, 'table', refusal), '')
     assert.equal(await failing(t, 'json', new TypeError('a defect')), '')
   })

@@ -28,7 +28,7 @@ const starting = changed(LEADER, { traffic: { ...SERVING.traffic, gate: 'closed'
 describe('it is as it should be', () => {
   const fine: [when: string, rows: ReplicaRow[]][] = [
     ['exactly one serves and another could take over', [LEADER, STANDBY]],
-    ['one of the others could, whatever the rest is', [LEADER, silent('b'), THIRD]],
+    ['one of the others could, in any state of the rest', [LEADER, silent('b'), THIRD]],
   ]
   for (const [when, rows] of fine)
     test(`where ${when}`, () => {
@@ -48,7 +48,7 @@ describe('it is as it should be', () => {
     ['the other is not ready', [LEADER, unready(STANDBY)], /^no other replica can take over$/],
     ['the other is silent', [LEADER, silent('b')], /^no other replica can take over$/],
     ['another has another secret key', [withKey, otherKey, THIRD], /^b cannot read .*LANGFLOW_SECRET_KEY/],
-    ['a pause by hand is none', [LEADER, STANDBY], /"yes", which pauses nothing/, misspelled],
+    ['a pause by hand has a wrong value', [LEADER, STANDBY], /"yes", which pauses nothing/, misspelled],
     ['it is paused', [LEADER, STANDBY], /^takeovers are paused/, leaseWith(PAUSED)],
     ['LangFlow does not serve yet', [beforeStart, STANDBY], /^no replica serves: a .* is starting$/],
     ['there is no holder', [STANDBY, THIRD], /^no replica serves: .* no holder$/, leaseWith({}, '')],
@@ -79,7 +79,7 @@ describe('it is as it should be', () => {
 })
 
 describe('an overview', () => {
-  test('of a cluster has what the Lease says', () => {
+  test('of a cluster has the values of the Lease', () => {
     const notes = {
       ...PAUSED,
       'langflow-leader/pause-reason': 'backup',
@@ -99,13 +99,13 @@ describe('an overview', () => {
     assert.deepEqual(replicas, [LEADER, STANDBY])
   })
 
-  test('has what the leader knows of a switchover rather than what was asked for', () => {
+  test('has the switchover as the leader reports it rather than as requested', () => {
     const refused = { to: 'b', state: 'refused', reason: 'b is not ready' } as const
     const { switchover } = overviewOf(leaseWith(), [changed(LEADER, { switchover: refused }), STANDBY], NOW)
     assert.deepEqual(switchover, refused)
   })
 
-  test('of replicas alone has what the leader says, else whoever answers', () => {
+  test('of replicas alone has the values of the leader, else of any replica that answers', () => {
     const pause = { until: null, reason: null }
     const led = overviewFrom([silent('c'), STANDBY, changed(LEADER, { pause })])
     assert.deepEqual([led?.lease.epoch, led?.pause, led?.ok], [7, pause, false])

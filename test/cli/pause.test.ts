@@ -19,16 +19,16 @@ import {
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { LEADER, ScriptedCluster } from './scripted-cluster.ts'
 
-/** The leader's clock, not that of whoever pauses. */
+/** The leader's clock, which differs from this machine's. */
 const NOW = Date.parse(LEADER.now)
 const inMs = (ms: number) => new Date(NOW + ms).toISOString()
 const PODS = ['langflow-0', 'langflow-1', 'langflow-2']
 
-/** Replicas that show at once what the Lease says. */
+/** Replicas that show the pause immediately. */
 class Cluster extends ScriptedCluster {
   readonly clock = new VirtualClock()
 
-  /** Those that see the Lease. */
+  /** The replicas that read the Lease. */
   seeing = PODS
 
   override replicas = async () => {
@@ -77,14 +77,14 @@ describe('a pause', () => {
     assert.equal(cluster.annotations[PAUSED_UNTIL], undefined)
   })
 
-  test('begins anew if the one that is noted is over', async () => {
+  test('starts a new pause if the recorded pause has expired', async () => {
     const cluster = new Cluster()
     cluster.note({ [PAUSED]: 'true', [PAUSED_UNTIL]: inMs(-1), [PAUSE_REASON]: 'old' })
     const { before, after } = await cluster.pause()
     assert.deepEqual([before, after], [null, { until: null, reason: null }])
   })
 
-  test('is also possible if no replica leads, but is no success then', async () => {
+  test('is possible if no replica leads, but then does not succeed', async () => {
     const cluster = new Cluster()
     cluster.write({ holderIdentity: '' })
     const change = await cluster.pause()
@@ -103,7 +103,7 @@ describe('a pause', () => {
     assert.deepEqual([(await change).leader, isInForce(await change)], [null, false])
   })
 
-  test('that a leader has removed again because it hands over is none', async () => {
+  test('that the leader removed because of a handover is reported as not paused', async () => {
     const cluster = new Cluster()
     cluster.carriedOut = () =>
       void setImmediate(() => {
@@ -118,7 +118,7 @@ describe('a pause', () => {
     assert.match(describePaused(change), /^not paused/)
   })
 
-  test('is taken back if the leader turns out to hand over, whatever it has seen', async () => {
+  test('is withdrawn if the leader is handing over, even if the leader has read the pause', async () => {
     const cluster = new Cluster()
     cluster.seeing = []
     const refused = assert.rejects(cluster.pause(), { code: 'switchover', message: /SIGTERM.* withdrawn/ })
@@ -132,7 +132,7 @@ describe('a pause', () => {
     assert.deepEqual(cluster.annotations, {})
   })
 
-  test('of a leader that does not answer, or whose pod is gone, is no success', async () => {
+  test('does not succeed if the leader does not answer, or its pod is gone', async () => {
     for (const [change, said] of [
       [
         (cluster: Cluster) => cluster.show('langflow-0', 'refused'),
@@ -175,7 +175,7 @@ describe('a pause', () => {
 })
 
 describe('the end of a pause', () => {
-  test('removes all of it, also what is over, and nothing else', async () => {
+  test('removes all annotations of a pause, even of an expired one, and no others', async () => {
     for (const until of [inMs(60_000), inMs(-60_000)]) {
       const cluster = new Cluster()
       cluster.note({ [PAUSED]: 'true', [PAUSED_UNTIL]: until, [PAUSE_REASON]: 'upgrade', other: 'kept' })
@@ -194,7 +194,7 @@ describe('the end of a pause', () => {
 })
 
 describe('the replicas', () => {
-  test('that do not show it in time are named, and those that do not answer', async () => {
+  test('that do not show the pause in time, or do not answer, are named', async () => {
     const cluster = new Cluster()
     cluster.seeing = ['langflow-0']
     cluster.show('langflow-2', 'connection refused')

@@ -20,7 +20,7 @@ async function asked(script: Script, path = ''): Promise<unknown> {
 }
 
 describe('one replica', () => {
-  test('tells of itself and its peers, also behind a path', async () => {
+  test('reports itself and its peers, even behind a path', async () => {
     const rows = [LEADER, STANDBY]
     assert.deepEqual(await asked(routes({ '/replicas': rows })), rows)
     assert.deepEqual(await asked(routes({ '/api/proxy/replicas': rows }), '/api/proxy'), rows)
@@ -37,9 +37,9 @@ describe('one replica', () => {
 
   const NO_AGENT = /\/replicas answered (200|404), .* use the address of an agent's --listen/
   const wrong: [what: string, script: Script, told: RegExp][] = [
-    ['knows no page', routes({}), NO_AGENT],
-    ['tells no rows', routes({ '/replicas': [SERVING] }), NO_AGENT],
-    ['tells no JSON', routes({ '/replicas': '<html>' }), NO_AGENT],
+    ['has no such page', routes({}), NO_AGENT],
+    ['answers without rows', routes({ '/replicas': [SERVING] }), NO_AGENT],
+    ['answers without JSON', routes({ '/replicas': '<html>' }), NO_AGENT],
     ['fails', (_, response) => reply(response, 503, 'x'), /\/replicas answered 503/],
     [
       'cuts the connection',

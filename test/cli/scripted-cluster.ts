@@ -72,14 +72,14 @@ export class ScriptedCluster implements Operable {
     return this.present.metadata.annotations ?? {}
   }
 
-  /** Somebody writes annotations. */
+  /** Another operator writes annotations. */
   note(notes: Notes): void {
     const annotations = { ...this.annotations, ...notes }
     const left = Object.entries(annotations).filter(([, value]) => value !== null) as [string, string][]
     this.write({ annotations: Object.fromEntries(left) })
   }
 
-  /** Somebody writes the record, with the next version. */
+  /** Another writer changes the record, with the next version. */
   write({ annotations, ...spec }: { annotations?: Record<string, string> } & Lease['spec']): void {
     const { metadata } = this.present
     const resourceVersion = String(Number(metadata.resourceVersion) + 1)

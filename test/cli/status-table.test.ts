@@ -56,7 +56,7 @@ const standbys: [status: AgentStatus, cell: string][] = [
   [{ ...SERVING, standby: warm }, '-'],
 ]
 for (const [status, cell] of standbys)
-  test(`the column of a standby says: ${cell}`, () => {
+  test(`the column of a standby is: ${cell}`, () => {
     assert.deepEqual(column('STANDBY', shown([row('a', status)])), [cell])
   })
 
@@ -105,7 +105,7 @@ describe('below the table', () => {
     })
 })
 
-test('nothing that a replica tells can forge a line or a colour', () => {
+test("a replica's text cannot forge a line or a colour", () => {
   const lines = shown([LEADER, silent('c', 'x\n\u001b[31mAll is well')])
   assert.ok(lines.includes('c: x\\u000a\\u001b[31mAll is well'))
 })

@@ -24,7 +24,7 @@ const draining: AgentStatus = {
 const stopped: AgentStatus = { ...draining, workload: { ...draining.workload, state: 'idle' } }
 const AWAY = new OperationError('unreachable', 'cannot reach it')
 
-/** A switchover that is followed, on a clock of its own; each step lets enough time pass for it to be seen. */
+/** A followed switchover on a virtual clock. Each step takes long enough to be read. */
 class Followed {
   readonly clock = new VirtualClock()
   readonly cluster = new ScriptedCluster()
@@ -44,7 +44,7 @@ class Followed {
     return one
   }
 
-  /** What happens, and the time in which it is seen. */
+  /** An event, and the time in which it is read. */
   async step(happens: (cluster: ScriptedCluster) => void = () => {}): Promise<void> {
     happens(this.cluster)
     await this.clock.pass(250)
@@ -71,7 +71,7 @@ class Followed {
     this.cluster.showFrom(pod, (status) => ({ ...status, traffic: { ...status.traffic, gate: 'open' } }))
   }
 
-  /** All at once, too fast to be seen. */
+  /** All events between two reads. */
   takeOver(pod: string, epoch = 8): void {
     this.release()
     this.acquire(pod, epoch)
@@ -100,7 +100,7 @@ class Followed {
 }
 
 describe('a switchover that is followed', () => {
-  test('tells each phase as it happens, and the time without a server by the new leader', async (t) => {
+  test('reports each phase, and the time without a server as the new leader recorded it', async (t) => {
     const one = await Followed.begin(t)
     await one.step()
     await one.drain()
@@ -148,7 +148,7 @@ describe('a switchover that is followed', () => {
     assert.deepEqual(one.phases(), expected)
   })
 
-  test('goes by what it saw if the new leader does not note how long nobody served', async (t) => {
+  test('uses its own measurement if the new leader does not record the time without a server', async (t) => {
     const one = await Followed.begin(t)
     await one.drain()
     await one.step(() => one.takeOver('langflow-1'))
@@ -169,7 +169,7 @@ describe('a switchover that is followed', () => {
     assert.equal(one.phases().at(-1), 'acquired langflow-1')
   })
 
-  test('goes on after an API server that was away for a while', async (t) => {
+  test('continues after an outage of the API server', async (t) => {
     const one = await Followed.begin(t)
     await one.step((cluster) => {
       cluster.away = AWAY
@@ -183,7 +183,7 @@ describe('a switchover that is followed', () => {
     assert.equal((await one.outcome).to, 'langflow-1')
   })
 
-  test('ends with the replica that serves if the one that was meant fails, also after it served', async (t) => {
+  test('ends with the replica that serves if the requested replica fails, even after it served', async (t) => {
     for (const serves of [false, true]) {
       const one = await Followed.begin(t)
       await one.step(() => {
@@ -213,7 +213,7 @@ describe('a switchover that is followed', () => {
     )
   })
 
-  test('says so if the leader dies', async (t) => {
+  test('reports the death of the leader', async (t) => {
     const one = await Followed.begin(t)
     await one.step((cluster) => cluster.show('langflow-0', 'connection refused'))
     await one.clock.pass(15_000)
@@ -231,7 +231,7 @@ describe('a switchover that is followed fails', () => {
   test('if the leader refuses it, with its reason', async (t) => {
     const one = await Followed.begin(t)
     const refused = { to: 'langflow-1', state: 'refused', reason: 'langflow-1 is not ready' } as const
-    // Of an earlier request, as long as this one stands in the Lease.
+    // The answer to an earlier request, while the new request is in the Lease.
     await one.step((cluster) => cluster.show('langflow-0', { ...LEADER, switchover: refused }))
     assert.equal(await one.isOver(), false)
     await one.step((cluster) => cluster.note({ [SWITCHOVER_TO]: null }))
@@ -248,7 +248,7 @@ describe('a switchover that is followed fails', () => {
     assert.match(message, /withdrew the request/)
   })
 
-  test('after Ctrl-C: the request is taken back', async (t) => {
+  test('after Ctrl-C: the request is withdrawn', async (t) => {
     const one = await Followed.begin(t)
     await one.step()
     one.ctrlC.abort()
@@ -259,7 +259,7 @@ describe('a switchover that is followed fails', () => {
   })
 
   for (const status of [draining, 'connection refused'])
-    test(`after Ctrl-C when the leader had begun: it goes on (${typeof status})`, async (t) => {
+    test(`after Ctrl-C when the leader has started: the handover continues (${typeof status})`, async (t) => {
       const one = await Followed.begin(t)
       await one.drain()
       await one.step((cluster) => cluster.show('langflow-0', status))
@@ -269,7 +269,7 @@ describe('a switchover that is followed fails', () => {
       assert.match(message, /langflow-0 has already started the handover/)
     })
 
-  test('after its time: the request is taken back', async (t) => {
+  test('after its time: the request is withdrawn', async (t) => {
     const one = await Followed.begin(t, 'langflow-1', 5_000)
     await one.clock.pass(4_900)
     assert.equal(await one.isOver(), false)

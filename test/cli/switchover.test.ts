@@ -99,7 +99,7 @@ describe('a switchover is refused, and nothing written, if', () => {
 })
 
 describe('a switchover is asked for', () => {
-  test('by one annotation, of the pod or of whoever is prepared best', async () => {
+  test('by one annotation, with the name of a pod or *', async () => {
     const cluster = new ScriptedCluster()
     const plan = await request(cluster)
     assert.deepEqual(plan, {
@@ -116,7 +116,7 @@ describe('a switchover is asked for', () => {
     assert.deepEqual(other.written, [{ [SWITCHOVER_TO]: '*' }])
   })
 
-  test('by one of two at once; the other is told', async () => {
+  test('by one of two operators; the other gets an error', async () => {
     const cluster = new ScriptedCluster()
     const outcomes = await Promise.allSettled([request(cluster), request(cluster, 'langflow-2')])
     const lost = outcomes.find(({ status }) => status === 'rejected') as PromiseRejectedResult
@@ -126,7 +126,7 @@ describe('a switchover is asked for', () => {
     assert.match(lost.reason.message, /^a switchover from langflow-0 to langflow-1 is already requested/)
   })
 
-  test('once, where the answer to the write is lost', async () => {
+  test('once, if the answer to the write is lost', async () => {
     const cluster = new ScriptedCluster()
     cluster.carriedOut = () => timeout()
     await request(cluster)
@@ -137,7 +137,7 @@ describe('a switchover is asked for', () => {
     assert.deepEqual(other.written, [{ [SWITCHOVER_TO]: 'langflow-1' }])
   })
 
-  test('only of the leader that somebody agreed to', async () => {
+  test('only from the leader that the user confirmed', async () => {
     const cluster = new ScriptedCluster()
     const planned = await readPlan(cluster, clock, '*')
     cluster.write({ holderIdentity: identityOf('langflow-1'), leaseTransitions: 8 })
@@ -150,15 +150,15 @@ describe('a switchover is asked for', () => {
   })
 })
 
-describe('a request is taken back', () => {
-  test('where the Lease still says it, and the leader has not begun', async () => {
+describe('a request is withdrawn', () => {
+  test('if it is still in the Lease, and the leader has not started', async () => {
     const cluster = new ScriptedCluster()
     const plan = await request(cluster)
     assert.equal(await withdraw(cluster, plan), 'withdrawn')
     assert.deepEqual(cluster.annotations, {})
   })
 
-  test('and had begun already, where the leader says so or another one leads', async () => {
+  test('with the result begun if the leader has started, or another replica leads', async () => {
     const cluster = new ScriptedCluster()
     const plan = await request(cluster)
     cluster.carriedOut = () =>
@@ -173,7 +173,7 @@ describe('a request is taken back', () => {
     assert.equal(await withdraw(cluster, plan), 'begun')
   })
 
-  test('and nobody else is: what another operator asks for stays', async () => {
+  test('without the request of another operator, which stays', async () => {
     const cluster = new ScriptedCluster()
     const plan = await request(cluster)
     cluster.note({ [SWITCHOVER_TO]: 'langflow-2' })
@@ -181,7 +181,7 @@ describe('a request is taken back', () => {
     assert.deepEqual(cluster.annotations, { [SWITCHOVER_TO]: 'langflow-2' })
   })
 
-  test('by hand, where it cannot be', async () => {
+  test('by hand if the write fails: the error has the command', async () => {
     const cluster = new ScriptedCluster()
     const plan = await request(cluster)
     cluster.away = new OperationError('unreachable', 'cannot reach it')

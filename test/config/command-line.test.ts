@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { addExamples, createProgram, invocationOf, runProgram } from '../../agent/config/command-line.ts'
 import { FatalError } from '../../agent/exit.ts'
@@ -30,7 +32,7 @@ async function run(t: TestContext, args: string[], env: NodeJS.ProcessEnv = {}) 
 }
 
 describe('a command line that cannot be understood', () => {
-  /** Each with the command that tells of it. */
+  /** Each error with its command. */
   const cases: [args: string[], command: string, problem: string][] = [
     [['agent', '--foo'], ' agent', "unknown option '--foo'"],
     [['agent', '--lease-nam', 'x'], ' agent', "unknown option '--lease-nam' (did you mean --lease-name?)"],
@@ -67,7 +69,7 @@ describe('a LEADER_ variable that nothing reads', () => {
     })
 
   const right: [what: string, env: NodeJS.ProcessEnv][] = [
-    ['is no error where another command reads it', { LEADER_DRAIN_TIMEOUT: '1s' }],
+    ['is no error if another command reads it', { LEADER_DRAIN_TIMEOUT: '1s' }],
     [
       'is no error where LangFlow was given it, or Kubernetes adds it for a Service',
       {
@@ -80,7 +82,7 @@ describe('a LEADER_ variable that nothing reads', () => {
         LEADER_ELECTION_PORT_80_TCP_ADDR: '10.0.0.1',
       },
     ],
-    ['is only one that begins so', { LEADERSHIP: '1', leader_x: '1' }],
+    ['only begins with LEADER, without the underscore', { LEADERSHIP: '1', leader_x: '1' }],
   ]
   for (const [what, env] of right)
     it(what, async (t) => {
@@ -100,7 +102,7 @@ describe('the program', () => {
       /--listen <address> .*\(default: :8090; LEADER_LISTEN\)/,
       /--kubeconfig <file> .*\(default: in-cluster, else \$KUBECONFIG, else ~\/\.kube\/config; LEADER_KUBECONFIG\)/,
     ],
-    ['prints help also where the environment is wrong', ['agent', '--help'], { LEADER_X: '1' }, /^Usage: /],
+    ['prints help even if the environment is wrong', ['agent', '--help'], { LEADER_X: '1' }, /^Usage: /],
     [
       'shows how a command is given',
       ['run', '--help'],
@@ -124,7 +126,7 @@ describe('the program', () => {
     )
   })
 
-  it('knows whether kubectl called it, to run something or to complete it', () => {
+  it('recognises a call by kubectl, to run a command or to complete one', () => {
     const called = (as: string) => invocationOf(['node', `/usr/local/bin/${as}`, 'status', ''])
     const args = ['status', '']
     assert.deepEqual(called('langflow-leader'), { name: 'langflow-leader', args })
@@ -155,4 +157,14 @@ describe('the program', () => {
     assert.equal(code, 1)
     assert.match(stderr, /^langflow-leader: unexpected error: TypeError: a defect\n +at /)
   })
+})
+
+it('lists the commands that run in pods apart from those for people', () => {
+  const main = join(import.meta.dirname, '../../agent/main.ts')
+  const { stdout } = spawnSync(process.execPath, [main, '--help'], { encoding: 'utf8', env: {} })
+  const [, people = '', pods = ''] = stdout.split(/^For people:$|^In pods:$/m)
+  const namesIn = (part: string) => [...part.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name)
+  assert.deepEqual(namesIn(pods), ['agent', 'launch', 'install', 'run'])
+  for (const name of ['status', 'switchover', 'check', 'help'])
+    assert.ok(namesIn(people).includes(name), name)
 })

@@ -27,7 +27,7 @@ const READERS = {
 
 export type Parsed = { [K in keyof typeof READERS]?: ReturnType<ReturnType<(typeof READERS)[K]>> }
 
-/** The real options on commands that only tell what they understood. */
+/** The real options, on commands that only record the parsed values. */
 export function programThatTells(env: NodeJS.ProcessEnv = {}): { program: Command; parsed: Parsed } {
   const program = createProgram(env)
   const parsed: Parsed = {}

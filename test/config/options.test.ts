@@ -5,7 +5,7 @@ import { parse } from './commands.ts'
 
 const POD = { POD_NAME: 'langflow-0', POD_UID: '3f1c' }
 
-/** The contract's defaults, word for word where a flag takes words. */
+/** The contract's defaults, as texts if a flag takes a text. */
 const DEFAULTS = {
   identity: 'langflow-0_3f1c',
   pod: { name: 'langflow-0', uid: '3f1c', ip: null, revision: null, owner: null, problem: null },
@@ -98,7 +98,7 @@ const RULES: [what: string, args: string[], env: NodeJS.ProcessEnv, meaning: obj
     { ...FAST, leaseDurationMs: 8_000 },
   ],
   ['have --preset=default by default', ['--preset=default'], {}, {}],
-  ['tell the others the address of the pod', [], FRONT, byFront('10.1.2.3:8091', '10.1.2.3')],
+  ['announce the address of the pod', [], FRONT, byFront('10.1.2.3:8091', '10.1.2.3')],
   [
     'put an IPv6 address in brackets',
     [],
@@ -136,7 +136,7 @@ const RULES: [what: string, args: string[], env: NodeJS.ProcessEnv, meaning: obj
     { LEADER_LEASE_DURATION: 'soon' },
     { leaseDurationMs: 20_000 },
   ],
-  ['take an empty variable for none', [], { LEADER_LEASE_NAMESPACE: '', LEADER_TARGET: '' }, {}],
+  ['ignore an empty variable', [], { LEADER_LEASE_NAMESPACE: '', LEADER_TARGET: '' }, {}],
   [
     'take --identity instead of an incomplete pod identity',
     ['--identity', 'me'],
@@ -177,7 +177,7 @@ describe("the agent's options", () => {
 })
 
 describe('an option that cannot be used', () => {
-  /** By the words of the command line; those that begin with a variable's name are in the environment. */
+  /** By the words of the command line. Words that begin with a variable's name go to the environment. */
   const cases: Readonly<Record<string, RegExp>> = {
     '--lease-duration=15': /: --lease-duration '15': .* 15s/,
     'LEADER_LEASE_DURATION=15': /: LEADER_LEASE_DURATION '15': .* 15s/,
@@ -227,7 +227,7 @@ describe('an option that cannot be used', () => {
     )
   })
 
-  it('may be right at the edge of what contradicts nothing', async () => {
+  it('may be at the edge of a contradiction', async () => {
     const { agent } = await parse(['agent', '--lease-duration', '12s', '--retry-period', '8333ms'], POD)
     assert.equal(agent?.retryPeriodMs, 8333)
     for (const args of [

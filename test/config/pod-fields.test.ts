@@ -43,7 +43,7 @@ describe("the agent's pod", () => {
     assert.equal(podOf({ POD_NAME: 'alone', CONTROLLER_REVISION_HASH: 'x' }).owner, null)
   })
 
-  test('that does not say who it is has a problem, unless the replica was named otherwise or is in no pod', () => {
+  test('without POD_NAME has a problem, unless a flag sets the identity or there is no pod', () => {
     const env = { KUBERNETES_SERVICE_HOST: '10.0.0.1' }
     assert.match(
       podOf(env).problem ?? '',
@@ -53,7 +53,7 @@ describe("the agent's pod", () => {
     assert.equal(podOf({ ...env, POD_NAME: 'a' }).problem, null)
   })
 
-  test('that does not say its revision has a problem where there are others to make way for', () => {
+  test('without a revision has a problem if it has peers', () => {
     const env = { KUBERNETES_SERVICE_HOST: '10.0.0.1', POD_NAME: 'a', POD_UID: 'b' }
     const problem = /^the agent cannot read its pod's revision: add POD_TEMPLATE_HASH/
     assert.match(podOf(env, { hasPeers: true }).problem ?? '', problem)
@@ -65,7 +65,7 @@ describe("the agent's pod", () => {
 })
 
 describe('the identity', () => {
-  test('is pod name and UID where the pod says both', () => {
+  test('is pod name and UID if both are set', () => {
     assert.equal(defaultIdentity({ POD_NAME: 'langflow-0', POD_UID: '3f1c' }), 'langflow-0_3f1c')
   })
 
@@ -75,7 +75,7 @@ describe('the identity', () => {
     assert.notEqual(defaultIdentity({}), identity)
   })
 
-  test('is refused where the pod says only its name, or only its UID', () => {
+  test('is refused if only the name or only the UID is set', () => {
     assert.throws(() => defaultIdentity({ POD_NAME: 'langflow-0' }), {
       message: /^POD_NAME is set but POD_UID is not: .*fieldPath metadata\.uid, or set --identity$/,
     })

@@ -25,7 +25,7 @@ export async function referencePage(page: string): Promise<string> {
   const { commands } = await wholeProgram()
   const agent = commands.find((command) => command.name() === 'agent')
   if (agent === undefined) throw new Error('there is no command agent')
-  // Those that start its own processes are hidden, and have no flags.
+  // Commands that the program starts itself are hidden, and have no flags.
   const others = commands.filter((one) => one !== agent && one.options.length > 0)
   const shown = [agent, ...others.sort((a, b) => a.name().localeCompare(b.name()))]
   const known = new Map(agent.options.map((option) => [option.long, rowOf(option)]))
@@ -38,7 +38,7 @@ export async function referencePage(page: string): Promise<string> {
   return `${page.slice(0, from)}${BEGIN}\n\n${sections.join('\n\n')}\n\n${page.slice(to)}`
 }
 
-/** What a command does, and its flags; of those that the agent has in the same way, the names alone. */
+/** The description of a command and its flags. Flags that the agent also has are listed by name only. */
 function sectionOf(command: Command, known: ReadonlyMap<string | undefined, string>): string {
   const isKnown = (option: Option) => known.get(option.long) === rowOf(option)
   const own = command.options.filter((option) => !isKnown(option))

@@ -51,7 +51,7 @@ Pods
     assert.deepEqual(parse(report(RESULTS, summary, 'yaml')), whole)
   })
 
-  test('is fine without errors, or without warnings either where they count', () => {
+  test('is ok without errors, and with --fail-on=warning without warnings', () => {
     const ok = (results: Result[], failOn: 'error' | 'warning') => summaryOf(results, failOn).ok
     const warned = result('pod-c', 'warning', warning)
     assert.deepEqual([ok([warned], 'error'), ok([warned], 'warning')], [true, false])

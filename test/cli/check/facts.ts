@@ -5,7 +5,7 @@ import { type Fields, manifestOf } from '../../../agent/cli/manifests/manifest.t
 import { manifestsIn } from '../../deploy/manifests.ts'
 import { deployment, injected, type Options } from '../inject/streams.ts'
 
-// biome-ignore lint/suspicious/noExplicitAny: the tests change whatever field a rule looks at.
+// biome-ignore lint/suspicious/noExplicitAny: the tests change any field that a rule reads.
 export type Loose = any
 
 const KEY = 'k'.repeat(42).concat('A=')
@@ -13,7 +13,7 @@ const SERVICE =
   'kind: Service\nmetadata: { name: flows }\nspec: { selector: { app: flows }, ports: [{ port: 7860 }] }\n'
 const ENV = `env: [{ name: LANGFLOW_DATABASE_URL, value: "postgresql://db/flows" }, { name: LANGFLOW_SECRET_KEY, value: "${KEY}" }, { name: LANGFLOW_STORAGE_TYPE, value: s3 }]`
 
-/** A LangFlow in which nothing is found. */
+/** A LangFlow without findings. */
 export function healthy(options: Options = {}, kind = 'Deployment'): Fields[] {
   const plain = deployment({ container: ENV }).replace(
     '          envFrom: [{ secretRef: { name: flows } }]\n',

@@ -48,7 +48,7 @@ const outcomesOf = (facts: Parameters<typeof check>[0]) =>
   Object.fromEntries(check(facts).map(({ code, outcome }) => [code, outcome]))
 
 describe('gather', () => {
-  test('tells a Secret that does not exist from one that may not be read', async () => {
+  test('distinguishes a missing Secret from a Secret that the caller may not read', async () => {
     const app: Loose = structuredClone(healthy().find(({ kind }) => kind === 'Deployment'))
     app.spec.template.spec.containers[0].envFrom = ['absent', 'secret'].map((name) => ({
       secretRef: { name },
@@ -63,7 +63,7 @@ describe('gather', () => {
     assert.match(found[0]!.message, /"absent" does not exist \(envFrom\)/)
   })
 
-  test('tells the version of the API server, and that there is no LangFlow', async () => {
+  test('reports the version of the API server, and that no LangFlow was found', async () => {
     const facts = await gathered({ '/version': [200, { major: '1', minor: '28+' }] })
     const { 'langflow-found': found, 'kubernetes-version': version } = outcomesOf(facts)
     assert.deepEqual([found, version], ['error', 'error'])

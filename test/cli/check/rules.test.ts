@@ -5,15 +5,15 @@ import type { ClusterFacts } from '../../../agent/cli/check/rule.ts'
 import { grantOf } from '../../../agent/cli/check/rules/cluster-rules.ts'
 import { findingsIn, healthy, type Loose, QUIET, resultsOf } from './facts.ts'
 
-/** A LangFlow with one change, and what its rule says of it. */
+/** A LangFlow with one change, and the result of its rule. */
 interface Case {
   readonly it: string
   readonly is: Outcome
-  /** The one word that matters, where the outcome alone does not show that the right thing was found. */
+  /** The word that matters, if the outcome does not show that the right problem was found. */
   readonly says?: RegExp
   readonly kind?: 'StatefulSet'
   readonly change?: (parts: Parts) => unknown
-  /** Of a cluster, which otherwise is quiet. */
+  /** Changed facts of a cluster. */
   readonly cluster?: Partial<ClusterFacts>
   /** What certainly does not exist. */
   readonly absent?: string
@@ -718,7 +718,7 @@ describe('every rule', () => {
     )
   })
 
-  test('has a code of its own', () => {
+  test('has a unique code', () => {
     assert.equal(new Set(codes).size, codes.length)
     for (const code of codes) assert.match(code, /^[a-z]+(-[a-z]+)*$/)
   })

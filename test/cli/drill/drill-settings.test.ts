@@ -34,6 +34,6 @@ describe('a usage error', () => {
     [[SERVICE], { LEADER_API_KEY: 'sk-1' }, /LEADER_API_KEY is set, .*: name a flow with --flow/],
   ]
   for (const [args, env, told] of cases)
-    test(`${args.join(' ') || 'nothing'} says what to write instead`, () =>
+    test(`${args.join(' ') || 'no flag'} is an error with a remedy`, () =>
       assert.rejects(drillSaid(args, env), { exitCode: 2, message: told }))
 })

@@ -76,7 +76,7 @@ describe('a drill', () => {
     assert.deepEqual([result, measured.lost], ['missed', 2])
   })
 
-  test('with fronts misses its limits where a request failed, but not where its pod had no time', async () => {
+  test('with fronts misses its limits if a request failed, unless the pod had no grace period', async () => {
     for (const [scenario, result] of [
       ['delete-pod', 'missed'],
       ['force-delete-pod', 'ok'],
@@ -118,7 +118,7 @@ describe('a drill', () => {
     assert.ok(wellAgainMs >= 10_000)
   })
 
-  test('fails where the leader refuses', async () => {
+  test('fails if the leader refuses', async () => {
     const drilling = await begun()
     const { cluster } = drilling.stage
     await drilling.step(10_000, () => {
@@ -129,7 +129,7 @@ describe('a drill', () => {
     assert.equal(lastOf(drilling), 'failed')
   })
 
-  test('fails where the leader does not hand over in time, and takes the request back', async () => {
+  test('fails if the leader does not hand over in time, and withdraws the request', async () => {
     const drilling = await begun()
     await drilling.step(70_000)
     assert.equal((drilling.error as OperationError).code, 'timed_out')
@@ -137,7 +137,7 @@ describe('a drill', () => {
     assert.equal(lastOf(drilling), 'failed')
   })
 
-  test('fails where the replicas are not as well as before in time', async () => {
+  test('fails if the replicas do not recover in time', async () => {
     const drilling = await begun(undefined, { scenario: 'delete-pod' })
     await drilling.step(70_000)
     assert.match(drilling.error?.message ?? '', /did not recover in time: langflow-0 still leads$/)

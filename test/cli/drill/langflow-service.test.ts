@@ -34,7 +34,7 @@ describe('without a flow', () => {
 })
 
 describe('with a flow', () => {
-  test('each attempt is one run in the session of this drill, with its number and the key, over a connection of its own', async (t) => {
+  test('each attempt is one run in the session of this drill, with its number and the key, over a new connection', async (t) => {
     const { server, service } = await open(t, (_, response) => reply(response, 200, {}))
     assert.deepEqual([await ask(service, 1), await ask(service, 2)], [null, null])
     const bodies = server.requests.map(({ body }) => JSON.parse(body))
@@ -49,14 +49,14 @@ describe('with a flow', () => {
     assert.equal(server.connections, 2)
   })
 
-  test('an attempt that meets nobody, or is cut off, is a failure', async (t) => {
+  test('an attempt fails if its connection is refused or closed', async (t) => {
     const { server, service } = await open(t, ({ socket }) => void socket.destroy())
     await assert.rejects(ask(service))
     await server[Symbol.asyncDispose]()
     await assert.rejects(ask(service), { code: 'ECONNREFUSED' })
   })
 
-  test('what answers with something else than messages is no LangFlow, in one sentence', async (t) => {
+  test('an answer that is not a list of messages is an error of one sentence', async (t) => {
     for (const body of [{}, [{ text: 1 }], 'ok', null]) {
       const { service } = await open(t, (_, response) => reply(response, 200, body as object))
       await assert.rejects(service.messages!.kept(), {
@@ -70,7 +70,7 @@ describe('with a flow', () => {
     const { server, service } = await open(t, ({ method, body, url }, response) => {
       if (method === 'POST') {
         const { input_value } = JSON.parse(body)
-        // As LangFlow does: what is heard, and what is said.
+        // LangFlow stores both the message and the answer.
         stored.unshift(input_value, `You said: ${input_value}`)
         return reply(response, 200, {})
       }
@@ -110,7 +110,7 @@ describe('with a flow', () => {
     )
   })
 
-  test('a LangFlow that does not tell, or does not delete, is an error', async (t) => {
+  test('it is an error if LangFlow does not list or delete the messages', async (t) => {
     const { service } = await open(t, (_, response) => reply(response, 403, { detail: 'no' }))
     const refused = { code: 'not_served', message: /: status 403$/ }
     await assert.rejects(service.messages!.kept(), refused)

@@ -5,7 +5,7 @@ import { VirtualClock } from '../../harness/virtual-clock.ts'
 
 type Outcome = string | null | Error
 
-/** A service that answers when a test says so. */
+/** A service whose answers a test triggers. */
 class Scripted {
   readonly clock = new VirtualClock()
   readonly asked: { number: number; atMs: number; end: (outcome: Outcome) => void }[] = []
@@ -24,7 +24,7 @@ class Scripted {
   }
 }
 
-test('attempts are sent at a steady rate, whatever became of those before, and none is sent twice', async () => {
+test('attempts start at a steady rate, independent of earlier attempts, and without retries', async () => {
   const { prober, clock, asked, quit } = new Scripted()
   await clock.pass(1_000)
   assert.deepEqual(
@@ -45,7 +45,7 @@ test('attempts are sent at a steady rate, whatever became of those before, and n
   await prober.stop()
 })
 
-test('an attempt ends after its time, and is told from one that was refused', async () => {
+test('an attempt that times out has another problem than a refused attempt', async () => {
   const { prober, clock, quit } = new Scripted()
   await clock.pass(ATTEMPT_MS)
   assert.deepEqual(prober.probes, [
@@ -67,7 +67,7 @@ test('what is under way at the end is waited for', async () => {
   assert.equal(clock.next(), Number.POSITIVE_INFINITY)
 })
 
-test('what is under way when all is given up is no failure', async () => {
+test('an attempt that is open when the drill is aborted does not count', async () => {
   const { prober, clock, quit } = new Scripted()
   await clock.pass(200)
   quit.abort()
@@ -76,7 +76,7 @@ test('what is under way when all is given up is no failure', async () => {
   assert.equal(clock.next(), Number.POSITIVE_INFINITY)
 })
 
-/** One each 200 ms that takes 20 ms, but for those that are told otherwise. */
+/** An attempt every 200 ms that takes 20 ms, except for the given changes. */
 function probes(count: number, told: Readonly<Record<number, Partial<Probe>>> = {}): Probe[] {
   return Array.from({ length: count }, (_, i) => {
     const sentMs = i * 200
@@ -101,11 +101,11 @@ describe('what users noticed', () => {
       probes(20),
       { requests: 20, failed: 0, problems: [], longestWaitMs: 20, rtoMs: 200, lost: null },
     ],
-    'RTO is the longest time from one good answer to the next, whatever failed in between': [
+    'RTO is the longest time from one good answer to the next': [
       probes(20, failures),
       { requests: 20, failed: 3, problems: REASONS, longestWaitMs: 20, rtoMs: 800 },
     ],
-    'a request that waits is no failure, and its wait is measured': [
+    'a request that waits does not fail, and its wait is measured': [
       probes(20, held),
       { failed: 0, longestWaitMs: 900, rtoMs: 1_000 },
     ],

@@ -36,7 +36,7 @@ function file(name: string, text: string): string {
 const app = file('app.yaml', `\ufeff${deployment().replaceAll('\n', '\r\n')}`)
 
 describe('langflow-leader inject', () => {
-  test('reads files, several as one stream, and standard input, and can take all of it out', () => {
+  test('reads files as one stream, reads standard input, and removes its changes', () => {
     const byFile = run(['-f', app])
     assert.equal(byFile.code, 0)
     assert.equal(podOf(byFile.stdout).initContainers[0]?.image, `langflow-leader:${VERSION}`)

@@ -86,7 +86,7 @@ describe('the objects beside it', () => {
     }
   })
 
-  test('bind the pods’ own account where they have one, and make one where they have none', () => {
+  test('bind the pods’ own account if they have one, else add an account', () => {
     const subject = (text: string) => only(manifestsIn(text), 'RoleBinding').subjects
     assert.deepEqual(subject(injected(ide)), [{ kind: 'ServiceAccount', name: 'flows' }])
     const own = 'flows-langflow-runtime-langflow-leader'
@@ -112,7 +112,7 @@ describe('the objects beside it', () => {
     assert.deepEqual(find(named, 'Role').rules[0].resourceNames, ['lock'])
   })
 
-  test('have names that the API takes, whatever the workload is called', () => {
+  test('have valid names for any name of the workload', () => {
     const text = injected(deployment().replace('name: app', `name: 2.${'long-'.repeat(45)}name`))
     const service = find(text, 'Service').metadata.name
     assert.match(service, /^[a-z][-a-z0-9]{0,62}$/)
@@ -141,7 +141,7 @@ describe('the pod', () => {
     [{ pod: 'terminationGracePeriodSeconds: 30' }, 45],
     [{ pod: 'terminationGracePeriodSeconds: 300' }, 300],
   ] as const)
-    test(`has ${seconds} s to end where it says ${JSON.stringify(parts)}`, () => {
+    test(`has ${seconds} s to end with ${JSON.stringify(parts)}`, () => {
       assert.equal(podOf(injected(deployment(parts))).terminationGracePeriodSeconds, seconds)
     })
 
@@ -153,7 +153,7 @@ describe('the pod', () => {
     [{ command: `command: [sh, -c, 'exec langflow run --port="9003"']` }, 9003],
     [{ container: 'ports: [{ containerPort: 1 }, { containerPort: 2 }]' }, 7860],
   ] as const)
-    test(`has an agent that asks LangFlow where it listens: ${JSON.stringify(parts)}`, () => {
+    test(`has an agent whose target is LangFlow's port: ${JSON.stringify(parts)}`, () => {
       const target = variable(agentOf(podOf(injected(deployment(parts)))), 'LEADER_TARGET')
       assert.equal(target, `http://127.0.0.1:${port}`)
     })
@@ -264,7 +264,7 @@ describe('front mode', () => {
     assert.equal(ports(wrapped), undefined)
   })
 
-  test('leaves a headless Service, and says that it leads past the fronts', () => {
+  test('leaves a headless Service unchanged, and warns that it bypasses the fronts', () => {
     const text = both('', '{ port: 7860 }', ', clusterIP: None')
     assert.deepEqual(targets(injected(text, front)), [undefined])
     assert.match(warningsOf(text, front).join(), /Service\/s is headless/)
@@ -304,15 +304,15 @@ describe('the user', () => {
 
 describe('the command', () => {
   for (const [what, parts, entrypoint, command] of [
-    ['is the image’s own where the template has none', { command: '' }, ['x', 'y'], ['x', 'y']],
-    ['is the image’s own where the template has an empty one', { command: 'command: []' }, ['x'], ['x']],
+    ['is the image’s own if the template has no command', { command: '' }, ['x', 'y'], ['x', 'y']],
+    ['is the image’s own if the template has an empty command', { command: 'command: []' }, ['x'], ['x']],
     [
       'is in the arguments of an image without an entrypoint',
       { command: '', container: 'args: [langflow, run]' },
       [],
       [],
     ],
-    ['of the template comes before one that was given', {}, ['other'], ['langflow', 'run']],
+    ['of the template takes precedence over --entrypoint', {}, ['other'], ['langflow', 'run']],
   ] as const)
     test(what, () => {
       const [langflow] = podOf(injected(deployment(parts), { entrypoint })).containers
@@ -322,7 +322,7 @@ describe('the command', () => {
 })
 
 describe('a warning', () => {
-  test('says who loses the token', () => {
+  test('warns about containers that lose the token', () => {
     const sidecar = '        - { name: backup, image: backup }\n'
     const [warning] = warningsOf(deployment() + sidecar)
     assert.match(
@@ -333,7 +333,7 @@ describe('a warning', () => {
     assert.deepEqual(warningsOf(without + sidecar), [])
   })
 
-  test('says that pods which run without an agent would act beside those with one, and the other way round', () => {
+  test('warns about running pods without an agent, and for --uninject about running pods with one', () => {
     const sentence =
       'Deployment/app: it has 2 running pods: scale it to 0 before you apply this and back afterwards, because pods without an agent act beside the leader'
     const running = `${deployment()}status: { replicas: 2 }\n`
@@ -353,7 +353,7 @@ describe('a Rollout of Argo', () => {
   const service =
     'kind: Service\nmetadata: { name: s }\nspec: { selector: { app: flows }, ports: [{ port: 7860 }] }\n'
 
-  test('is wrapped in front mode, and its pods say their own hash', () => {
+  test('gets an agent in front mode, with the hash of its own pods', () => {
     const text = `${rollout('{ canary: {} }')}---\n${service}`
     const wrapped = injected(text, { traffic: 'front' })
     const agent = agentOf(podOf(wrapped, 'Rollout'))
@@ -364,7 +364,7 @@ describe('a Rollout of Argo', () => {
     assert.deepEqual(warningsOf(text, { traffic: 'front' }), [])
   })
 
-  test('is refused where it would wait for two Ready pods, or has its pods from elsewhere', () => {
+  test('is refused if it would wait for two Ready pods, or uses the template of another workload', () => {
     assert.throws(() => injected(rollout('{ canary: {} }')), {
       name: 'FatalError',
       message: /^Rollout\/app: Argo Rollouts waits for more than one Ready pod/,
@@ -384,8 +384,8 @@ describe('the form of LangFlow’s log', () => {
   const from = 'volumeMounts: []\n          envFrom: [{ configMapRef: { name: c } }]'
   const cases: [what: string, expected: string[], container: string, text?: string][] = [
     ['is set where nothing sets it', ['container'], ''],
-    ['stays as its variable says', ['x'], 'env: [{ name: LANGFLOW_LOG_ENV, value: x }]'],
-    ['stays as a ConfigMap says', [], from, map('LANGFLOW_LOG_ENV: x')],
+    ['keeps the value of its variable', ['x'], 'env: [{ name: LANGFLOW_LOG_ENV, value: x }]'],
+    ['keeps the value of a ConfigMap', [], from, map('LANGFLOW_LOG_ENV: x')],
   ]
   for (const [what, expected, container, text] of cases)
     test(what, () => {

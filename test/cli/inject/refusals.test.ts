@@ -8,7 +8,7 @@ function refused(text: string, message: RegExp, options = {}): void {
   assert.throws(() => injected(text, options), { name: 'FatalError', message })
 }
 
-describe('a pod in which one at a time could not be kept is refused', () => {
+describe('a pod in which two LangFlows could act at the same time is refused', () => {
   for (const [parts, message] of [
     [{ pod: 'hostPID: true' }, /^Deployment\/app: it sets hostPID, so the launcher is not PID 1/],
     [{ pod: 'hostPID: yes' }, /it sets hostPID/],
@@ -97,7 +97,7 @@ describe('LangFlow', () => {
       )
     })
 
-  test('may be called anything where there is nothing else', () => {
+  test('may have any name if it is the only container', () => {
     assert.match(injected(nginx), /langflow-leader\/injected/)
     refused(
       `${nginx}---\n${nginx}`,
@@ -111,7 +111,7 @@ describe('LangFlow', () => {
     const launched = (text: string) =>
       podOf(text).containers.map(({ command }) => command?.includes('launch') ?? false)
     assert.deepEqual(launched(injected(two, { container: 'langflow' })), [true, false])
-    // One of them says that it runs LangFlow.
+    // One of them has "langflow run" in its command.
     assert.deepEqual(launched(injected(deployment() + second)), [true, false])
   })
 

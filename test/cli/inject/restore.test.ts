@@ -15,7 +15,7 @@ const probe = { httpGet: { path: '/health', port: 'http' }, periodSeconds: 7 }
 const script = 'set -e\n\n# not a comment\nlangflow run --port 7860\n'
 const data = { name: 'data', emptyDir: {} }
 
-/** An object that has each key or not; `required`: those that it always has. */
+/** An object with optional keys, and with the keys in `required`. */
 function some(values: Record<string, readonly unknown[]>, required: string[] = []) {
   const arbitraries = Object.entries(values).map(([key, choices]) => [key, fc.constantFrom(...choices)])
   return fc.record(Object.fromEntries(arbitraries) as Record<string, fc.Arbitrary<unknown>>, {
@@ -87,7 +87,7 @@ const WRITERS = {
   json: (value: object) => `${JSON.stringify(value, null, 2)}\n`,
 } as const
 
-/** A stream in which such a workload stands somewhere, alone or in a List. */
+/** A stream that contains such a workload, alone or in a List. */
 const stream = fc
   .tuple(
     workload,
@@ -103,7 +103,7 @@ const stream = fc
   .map(([own, write, around, joint]) => around(own).map(write).join(joint))
 const anyStream = fc.record({ text: stream, options: fc.constantFrom(...OPTIONS) })
 
-describe('whatever the stream looks like', () => {
+describe('for any stream', () => {
   test('what was put in can be taken out, also after another program has written the stream anew', () => {
     fc.assert(
       fc.property(anyStream, fc.constantFrom(...Object.values(WRITERS)), ({ text, options }, write) => {

@@ -86,7 +86,7 @@ const VALUE = fc.letrec((tie) => ({
 }))
 const OBJECTS = fc.array(VALUE.map as fc.Arbitrary<Fields>, { minLength: 1, maxLength: 3 })
 
-test('what is written says the same to readers of YAML 1.1, of YAML 1.2 and of JSON', () => {
+test('readers of YAML 1.1, YAML 1.2 and JSON read the same values from the output', () => {
   fc.assert(
     fc.property(OBJECTS, fc.boolean(), (objects, isJson) => {
       const text = renderStream({ objects, isJson })
