@@ -112,7 +112,7 @@ export const AGENT_SETTINGS = {
     stateDir: setting(
       '<dir>',
       '/var/lib/langflow-leader',
-      "the agent's state, which a restarted agent reads; mount it only in the agent's container",
+      "the directory with the agent's state, which a restarted agent reads; mount it only in the agent's container",
       parsePath,
     ),
     standby: choice(['cold', 'warm'], 'how a follower prepares LangFlow'),
