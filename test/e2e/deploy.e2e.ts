@@ -191,7 +191,7 @@ describe('deploy/ on kube-apiserver', () => {
     const anyone = new Set(await rights('anyone'))
     const more = (await rights(ACCOUNT)).filter((line) => !anyone.has(line))
     assert.deepEqual(more.sort(), [
-      'events.events.k8s.io [] [] [create patch]',
+      'events.events.k8s.io [] [] [create]',
       'leases.coordination.k8s.io [] [] [create]',
       'leases.coordination.k8s.io [] [langflow-leader-lock] [get watch update]',
     ])
