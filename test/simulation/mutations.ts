@@ -26,7 +26,8 @@ const play = (seeds: number, among: Mutation['among']) => `
   const { tally, failure } = await playUntilFailure(1, ${seeds}, ${JSON.stringify(among)})
   console.log(JSON.stringify({ seeds: tally.runs, by: failure?.violation.invariant ?? null }))
 `
-const LONGEST_MS = 240_000
+/** 10,000 seeds take three minutes on an idle core. */
+const LONGEST_MS = 600_000
 
 interface Verdict {
   /** How many seeds were played; `null`: a unit test was run instead. */
