@@ -79,9 +79,9 @@ const HELP = {
   langflow_leader_flows_info:
     'Which flows LangFlow here is started with, as a digest; always 1, absent where it is unknown.',
   langflow_leader_last_drill_timestamp_seconds:
-    'When the last drill ended, in seconds since the Unix epoch; absent where there was none.',
+    'When the last drill ended, in seconds since the Unix epoch; absent if there was none.',
   langflow_leader_last_drill_ok:
-    'Whether the last drill went well and within what was allowed: 1 if so; absent where there was none.',
+    'Whether the last drill went well and within what was allowed: 1 if so; absent if there was none.',
   langflow_leader_doubt: 'Whether leadership is in doubt: 1 if so, and nothing executes.',
   langflow_leader_lease_epoch: 'The epoch (leaseTransitions) that this replica last saw.',
   langflow_leader_watch_up: 'Whether the watch on the Lease is open: 1 if so.',
@@ -90,20 +90,20 @@ const HELP = {
   langflow_leader_langflow_outdated:
     'Whether LangFlow here is older than one that has led, so that it does not take over: 1 if so.',
   langflow_leader_revision_failed:
-    "That the first start of this pod's revision failed, by reason; always 1, absent where it did not.",
+    "That the first start of this pod's revision failed, by reason; always 1, absent if it did not fail.",
   langflow_leader_problem: 'Whether something keeps this replica from working: 1 if so, see /status.',
   langflow_leader_standby_memory_bytes:
-    'Memory (PSS) that the standby held when it became ready; absent where there is none.',
+    'Memory (PSS) that the standby held when it became ready; absent if there is none.',
   langflow_leader_peers_ready:
-    'Other replicas that could take over, also while that is paused; absent where this one does not lead, or does not ask.',
+    'Other replicas that could take over, also while that is paused; absent if this replica does not lead or does not ask.',
   langflow_leader_front_up:
-    'Whether the front of this replica takes requests: 1 if so; absent where there is none.',
-  langflow_leader_front_held: 'Requests that wait in the front for somebody to serve them.',
+    'Whether the front of this replica takes requests: 1 if so; absent if there is none.',
+  langflow_leader_front_held: 'Requests that wait in the front for a leader that serves.',
   langflow_leader_front_in_flight:
     'Requests that the front has sent on and that are not answered yet, without streams.',
   langflow_leader_front_streams: 'SSE answers and websockets that go through the front.',
   langflow_leader_front_leader_unreachable:
-    "The address of the leader's front, where that does not answer this replica's although the leader is well: always 1, else absent.",
+    "The address of the leader's front, if it does not answer this replica's front although the leader is well: always 1, else absent.",
   langflow_leader_front_resident_memory_bytes: "Resident memory size of the front's process in bytes.",
   langflow_leader_front_forwarded_total:
     'Requests that were answered to the end, by whom: langflow, or the front of the leader.',
