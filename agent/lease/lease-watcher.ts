@@ -184,8 +184,12 @@ export class LeaseWatcher {
     this.silence = null
     const { attempt, changes } = this
     const lease = await this.api.read(this.timings.retryPeriodMs).catch(asFailure)
-    // If the watch brought a change during the read, the watch works, and the change is at least as new.
-    if (this.attempt !== attempt || this.changes !== changes) return
+    if (this.attempt !== attempt || this.changes !== changes) {
+      // The watch works, but the change that it brought during the read may be older than the read's answer.
+      const answered = this.running && lease !== null && !(lease instanceof ApiError)
+      if (answered && isNewer(lease.metadata.resourceVersion, this.position)) this.adopt(lease)
+      return
+    }
     if (lease instanceof ApiError) return this.ended(lease)
     if (this.isAsSeen(lease)) {
       this.expected = undefined

@@ -238,6 +238,26 @@ test('what the watch brings while it reads counts, and the answer does not', asy
   assert.equal(scene.openWatches, 1)
 })
 
+test('a read that is newer than what the watch brought meanwhile is reported at once, and later events follow', async () => {
+  const scene = await Scene.up()
+  const answer = Promise.withResolvers<Lease>()
+  scene.reads = [answer.promise]
+  assert.deepEqual(await scene.play(SILENCE_MS, changed('6')), ['read', 'observed 6'])
+  answer.resolve(leaseAt('7', 'another'))
+  assert.deepEqual(await scene.play(), ['observed 7'])
+  assert.deepEqual(await scene.play(changed('7', 'another'), changed('8', 'another')), ['observed 8'])
+  assert.equal(scene.openWatches, 1)
+})
+
+test('a read that finds no Lease does not hide a change that the watch brought meanwhile', async () => {
+  const scene = await Scene.up()
+  const answer = Promise.withResolvers<Lease>()
+  scene.reads = [answer.promise]
+  await scene.play(SILENCE_MS, changed('6'))
+  answer.resolve(null as unknown as Lease)
+  assert.deepEqual(await scene.play(), [])
+})
+
 test('a bookmark is no sign of the holder', async () => {
   const scene = await Scene.up()
   assert.deepEqual(await scene.play(SILENCE_MS - 1, bookmark('90')), [])
