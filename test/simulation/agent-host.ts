@@ -12,7 +12,7 @@ import { Process } from './process.ts'
 import { RESPAWN_MS, type Replica } from './replica.ts'
 import type { World } from './world.ts'
 
-/** What an agent is at, for the ways in which it can be told to end. */
+/** The stages of an agent. A test run must terminate agents at each of them. */
 export const STAGES = [
   'starting',
   'following',
@@ -28,7 +28,7 @@ export const STAGES = [
 export type Stage = (typeof STAGES)[number]
 
 export const START_TIMEOUT_MS = 30_000
-/** How often a leader asks the others: as `Peers` does. */
+/** Interval at which a leader asks its peers, as in `Peers`. */
 export const ASK_MS = 5_000
 const RECLAIM_LOOK_MS = 5
 const LEASE = { namespace: 'team', name: 'langflow-leader-lock' }
@@ -48,7 +48,7 @@ const UNCOUNTED: Metrics = {
   apiRequest: ignore,
 }
 
-/** One agent process: the real replica, with the model's machine, network and workload around it. */
+/** One agent process: the product's replica on the model's machine, network and workload. */
 export class AgentHost {
   readonly process: Process
   private readonly product: ProductReplica
@@ -68,20 +68,20 @@ export class AgentHost {
         socket: '/run/launcher.sock',
         pod: { name: null, revision: config.revision, owner: config.owner, problem: null },
         onCrash: world.onCrash,
-        peers: world.asks ? [] : null,
+        peers: world.asksPeers ? [] : null,
         traffic: { mode: config.gateMs === 0 ? 'readiness' : 'front' },
       },
       namespace: LEASE.namespace,
       api: apiClient(replica, world, process),
-      // What traffic is to be is looked at after each turn.
       front: config.gateMs === 0 ? null : { address: '10.1.2.3:8091', key: identity },
+      // The product calls `follow` after each turn. A new stage is noticed there.
       traffic: () => modelTraffic(process, config.gateMs, () => replica.agentMoved(this.stage)),
       supervisor: ({ tell, ...wiring }) =>
         new Supervisor({
           ...wiring,
           tell: (fact) => {
             if (fact.type !== 'workload' && fact.type !== 'tick')
-              trace(() => `agent is told: ${JSON.stringify(fact)}`)
+              trace(() => `agent receives: ${JSON.stringify(fact)}`)
             tell(fact)
           },
           machine: {
@@ -101,7 +101,7 @@ export class AgentHost {
           stopTimeoutMs: config.stopTimeoutMs,
           killMarginMs: config.killMarginMs,
         }),
-      peers: world.asks ? ({ asked }) => modelPeers(process, () => world.others(replica), asked) : null,
+      peers: world.asksPeers ? ({ asked }) => modelPeers(process, () => world.others(replica), asked) : null,
       events: () => ({ record: ignore, end: async () => {} }),
       podAgeMs: () => kernel.mono() - replica.appearedAt,
       http: async () => ({ port: 0, close: async () => {} }),
@@ -122,7 +122,7 @@ export class AgentHost {
     this.product.terminate('SIGTERM')
   }
 
-  /** What it tells others of itself. */
+  /** Its answer to a peer that asks for its state. */
   get member(): Member {
     const { identity, couldTakeOver, standby, revision, onTrial, podAgeMs } = this.product.status()
     return {
@@ -147,13 +147,13 @@ export class AgentHost {
     return this.product.supervisor.healthy ? 'serving' : 'starting its workload'
   }
 
-  /** Whether traffic is let through. */
+  /** Whether the agent runs and reports ready, so that its gate is open. */
   get ready(): boolean {
     return this.process.runs && this.product.ready()
   }
 }
 
-/** What either program logs, in a trace. */
+/** A log of agent or launcher that writes its lines to the trace. */
 export function logTo(trace: (line: () => string) => void): Log {
   const say = (text: string) => trace(() => text)
   return {
@@ -166,7 +166,7 @@ export function logTo(trace: (line: () => string) => void): Log {
   }
 }
 
-/** `run`: the agent kills the launcher and all that it left. Resolves once nothing of it lives. */
+/** In `run`, the agent kills the launcher and its workload. Resolves when no process of the workload exists. */
 function reclaim(replica: Replica, agent: Process): Promise<void> {
   agent.act(() => {
     replica.crashLauncher(RESPAWN_MS)
@@ -181,7 +181,7 @@ function reclaim(replica: Replica, agent: Process): Promise<void> {
   })
 }
 
-/** The other replicas, which always answer at once. */
+/** The model's counterpart of `Peers`: the other replicas answer immediately. */
 function modelPeers(process: Process, look: () => readonly Member[], asked: (() => void) | undefined) {
   let asking = false
   let waiting = false
@@ -211,7 +211,7 @@ function modelPeers(process: Process, look: () => readonly Member[], asked: (() 
   return peers satisfies Pick<Peers, keyof Peers>
 }
 
-/** The front acknowledges each change of the gate `gateMs` later; 0: there is none, as in readiness mode. */
+/** The model's front acknowledges each change of the gate after `gateMs`. 0: no front, as with `--traffic=readiness`. */
 function modelTraffic(process: Process, gateMs: number, looked: () => void): Traffic {
   let current: boolean | null = null
   let waiting: PromiseWithResolvers<void> | null = null
@@ -241,7 +241,7 @@ const STARTING_INTERVAL_MS = 100
 const PROBE_INTERVAL_MS = 1_000
 const FAILURES = 3
 
-/** Asks the model's workload how it is, in the rhythm of the real probe and without HTTP. */
+/** Checks the health of the model's workload at the intervals of the real probe, without HTTP. */
 function modelProbe(agent: Process, healthy: () => boolean, handlers: HealthHandlers) {
   let timer: Timer | null = null
   const next = (ms: number, ask: () => void) => {

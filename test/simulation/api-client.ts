@@ -11,14 +11,14 @@ import { openWatch } from './watch-stream.ts'
 import type { World } from './world.ts'
 
 const RETRY_AFTER_MS = 3_000
-/** Any status will do: a server has answered. */
+/** The status of each error response. The product only needs to know that a server has answered. */
 const REFUSED = 400
 
-/** An agent's way to the Lease: the real interface on the model's network. */
+/** An agent's access to the Lease: the product's interface on the model's network. */
 export function apiClient(replica: Replica, world: World, process: Process): LeaseApi {
   const { network, instance, knowledge } = replica
   const { server, random, timeline, judge } = world
-  /** Kept alive for the next request, as `Connections` does. */
+  /** A connection that is kept alive for the next request, as in `Connections`. */
   let idle: Connection | null = null
   let closed = false
 
@@ -29,7 +29,7 @@ export function apiClient(replica: Replica, world: World, process: Process): Lea
     return connection
   }
 
-  /** After a reply. */
+  /** Keeps the connection for the next request after a reply. */
   const give = (connection: Connection) => {
     connection.proven = true
     if (connection.use === 'watch') return
@@ -62,8 +62,8 @@ export function apiClient(replica: Replica, world: World, process: Process): Lea
         if (!open) return
         if ('error' in reply) return fail(reply.error, uncertain(reply.error))
         end(false)
-        knowledge.heard()
-        if (kind === 'writes' && reply.lease !== null) judge.shown(replica, reply.lease)
+        knowledge.answered()
+        if (kind === 'writes' && reply.lease !== null) judge.received(replica, reply.lease)
         if (!closed) resolve(reply.lease)
       })
     const back = (reply: Reply) => {
@@ -90,13 +90,13 @@ export function apiClient(replica: Replica, world: World, process: Process): Lea
     return promise
   }
 
-  /** Every deadline that it may earn counts from this moment. */
+  /** The judge counts the deadlines that a write earns from its send time. */
   const write = (lease: Lease, deadlineMs: number, handle: () => Reply): Promise<Lease> => {
     process.act(() => world.guard(() => judge.sends(replica, lease)))
     return request('writes', deadlineMs, take(), handle) as Promise<Lease>
   }
 
-  /** What a proxy or a webhook makes of an update. */
+  /** Applies an update, unless a fault plays a proxy or webhook that drops it or its renew time. */
   const apply = (lease: Lease): Reply => {
     const present = server.lease
     if (present !== null && network.has(({ dropped }) => dropped === 'updates')) return server.read()
@@ -108,12 +108,12 @@ export function apiClient(replica: Replica, world: World, process: Process): Lea
   }
 
   const read = async (deadlineMs: number): Promise<Lease | null> => {
-    // Each over a new connection, as `KubeLeaseApi` does.
+    // Each read uses a new connection, as in `KubeLeaseApi`.
     const lease = await hedged(process, deadlineMs, (leftMs) =>
       request('reads', leftMs, network.connect(), () => server.read()),
     )
-    // Of several answers the first one counts, and nobody is shown the others.
-    judge.shown(replica, lease)
+    // Of several answers, the agent receives only the first.
+    judge.received(replica, lease)
     return lease
   }
 
@@ -152,18 +152,18 @@ export function apiClient(replica: Replica, world: World, process: Process): Lea
 }
 
 function failure(code: ApiErrorCode, mayHaveCommitted: boolean): ApiError {
-  // A server that is busy says for how long.
+  // A busy server sends Retry-After.
   const retryAfterMs = code === 'throttled' ? RETRY_AFTER_MS : undefined
   const status = code === 'timeout' || code === 'network' ? undefined : REFUSED
   return new ApiError(code, `the API server: ${code}`, { mayHaveCommitted, status, retryAfterMs })
 }
 
-/** Errors that leave open whether the write was applied. */
+/** Whether a write with this error may have been applied. */
 function uncertain(code: ApiErrorCode): boolean {
   return code === 'server' || code === 'network' || code === 'timeout'
 }
 
-/** Packets sent into a cut are lost for good, or are sent again and come through once the way is open. */
+/** A packet that is sent into a network cut is lost, or is sent again and arrives after the cut. */
 function whenOpen(network: Network, random: Random, go: () => unknown): void {
   const isCut = () => network.has(({ cut }) => cut)
   if (!isCut()) {

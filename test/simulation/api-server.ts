@@ -5,21 +5,21 @@ import type { Timeline } from './timeline.ts'
 
 export type Reply = { lease: Lease | null } | { error: ApiErrorCode }
 
-/** One watch as the server sees it. */
+/** The server's end of one watch. */
 export interface Watcher {
   push(event: WatchEvent): void
-  /** Without a code: the server ends it in order. */
+  /** Ends the watch, with an error if there is a code. */
   end(code?: ApiErrorCode): void
 }
 
 export interface Commit {
   readonly before: Lease | null
   readonly after: Lease | null
-  /** The instance that wrote, or `null`: a person. */
+  /** The instance that wrote. `null`: a person did. */
   readonly writer: string | null
 }
 
-/** The API server with its one Lease: resource versions, compare-and-swap, watches. */
+/** The model of the API server with one Lease, resource versions, compare-and-swap and watches. */
 export class ApiServer {
   private readonly timeline: Timeline
   private readonly committed: (commit: Commit) => void
@@ -37,7 +37,7 @@ export class ApiServer {
     this.committed = committed
   }
 
-  /** Takes a request in once the server does its work; `refused` where nobody listens. */
+  /** Handles a request when the server works. If it is down, calls `refused`. */
   receive(handle: () => void, refused: () => void): void {
     if (!this.up) refused()
     else if (this.hangs) this.waiting.push(handle)
@@ -54,7 +54,7 @@ export class ApiServer {
     return this.commit({ ...lease, metadata: { ...this.lease.metadata, ...lease.metadata } }, writer)
   }
 
-  /** A dry run. */
+  /** Answers an update with `dryRun`. */
   rehearse(lease: Lease | null): Reply {
     if (lease?.metadata.resourceVersion !== this.lease?.metadata.resourceVersion) return { error: 'conflict' }
     return { lease: null }
@@ -66,7 +66,7 @@ export class ApiServer {
     return this.commit({ ...lease, metadata }, writer)
   }
 
-  /** What a person does with kubectl. */
+  /** A person edits the Lease with kubectl. */
   edit(change: (lease: Lease) => Lease): void {
     if (this.lease !== null) this.commit(change(this.lease), null)
   }
@@ -79,12 +79,12 @@ export class ApiServer {
     this.committed({ before, after: null, writer: null })
   }
 
-  /** `kubectl apply -f deploy/base/lease.yaml` */
+  /** A person runs `kubectl apply -f deploy/base/lease.yaml`. */
   apply(): void {
     this.create({ metadata: {}, spec: {} }, null)
   }
 
-  /** Sends what is newer than `from` and goes on from there. */
+  /** Sends all events after `from`, and then each new one. */
   watch(from: string | undefined, watcher: Watcher): ApiErrorCode | null {
     if (from === undefined) {
       if (this.lease !== null) watcher.push({ type: 'changed', object: this.lease })
@@ -100,7 +100,7 @@ export class ApiServer {
     this.watchers.delete(watcher)
   }
 
-  /** Watches end; those that come back with an old version must read. */
+  /** Compacts the history and ends all watches. A new watch from an old version gets 410. */
   compact(): void {
     this.compactedTo = this.version
     this.history = []
@@ -123,7 +123,7 @@ export class ApiServer {
     this.resume()
   }
 
-  /** What waited is handled now, also what nobody waits for any more. */
+  /** Handles the requests that waited, including those whose sender has given up. */
   resume(): void {
     this.hangs = false
     for (const handle of this.waiting.splice(0)) this.timeline.in(0, handle)
@@ -131,7 +131,7 @@ export class ApiServer {
 
   private commit(lease: Lease, writer: string | null): Reply {
     const { leaseTransitions = 0 } = lease.spec ?? {}
-    // It is an int32.
+    // leaseTransitions is an int32.
     if ((Number(leaseTransitions) | 0) !== Number(leaseTransitions)) return { error: 'invalid' }
     const before = this.lease
     const resourceVersion = String(++this.version)

@@ -6,15 +6,15 @@ import type { Replica } from './replica.ts'
 import type { Workload } from './workload.ts'
 import type { World } from './world.ts'
 
-/** A late timer (2), clocks that drift (3 in 15 s) and the kernel at work on SIGKILL (20), in milliseconds. */
+/** Allowance in ms: a late timer (2), clock drift (3 in 15 s) and the time for SIGKILL (20). */
 export const REACTION_MS = 30
-/** The launcher compares its clocks this often: a machine that slept may execute for as long after it wakes up. */
+/** Interval at which the launcher compares its clocks. The workload may execute for that long after a wake-up. */
 export const CLOCK_CHECK_MS = 105
 
-/** Whether anything is there that could end a workload in time, and if not, which documented limit that is. */
+/** Finds the documented limit that excuses a workload which acts too late: no program could have ended it in time. */
 export class Guard {
   private readonly world: World
-  /** Until when the faults that struck a replica so far may cost it its Lease. */
+  /** Real time until which earlier faults may cost a replica its Lease. */
   private readonly riskUntil = new Map<Replica, number>()
 
   constructor(world: World) {
@@ -25,7 +25,7 @@ export class Guard {
     return this.world.timeline.now
   }
 
-  /** One that concerns this replica, or all of them. */
+  /** A fault struck this replica or all replicas. */
   struck(replica: Replica, { kind, at, ms }: Fault): void {
     if (GENTLE.includes(kind)) return
     const { leaseDurationMs, retryPeriodMs } = replica.config
@@ -33,7 +33,7 @@ export class Guard {
     this.riskUntil.set(replica, Math.max(this.risk(replica), until))
   }
 
-  /** Asked only where a workload acts that should not. */
+  /** The limit that excuses a workload of this replica that acts too late. `null`: none does. */
   limit(replica: Replica): Limit | null {
     const { kernel, mode, agent, knowledge, workload } = replica
     if (kernel.unseenSince(knowledge.acknowledgedAt) > 0) return 'no clock shows a pause'
@@ -43,24 +43,27 @@ export class Guard {
     if (mode === 'pod') return this.podLimit(replica, workload)
     const { killMarginMs, retryPeriodMs } = replica.config
     const patience = killMarginMs / 2 + CLOCK_CHECK_MS
-    if (awakeFor < retryPeriodMs + patience) return 'launcher stands still on a machine that woke up'
+    if (awakeFor < retryPeriodMs + patience) return 'launcher frozen after a wake-up'
     const helpless = agent === null || !agent.process.runs || this.now - agent.process.thawedAt < patience
-    return helpless ? 'launcher and agent stand still' : null
+    return helpless ? 'launcher and agent frozen' : null
   }
 
   private podLimit(replica: Replica, workload: Workload): Limit | null {
-    // The launcher is PID 1: with its end the kernel ends everything else, without anybody being scheduled.
+    // The launcher is PID 1. When it ends, the kernel kills all other processes of the container.
     if (!workload.guard.alive) return null
-    // A leader with a frozen launcher keeps its Lease, unless something else takes it away.
+    // A leader with a frozen launcher keeps its Lease, unless a second fault takes it away.
     const lapsedAt = replica.knowledge.acknowledgedAt + replica.config.leaseDurationMs
-    return Math.min(this.now, lapsedAt) > this.risk(replica) ? null : 'launcher stands still'
+    return Math.min(this.now, lapsedAt) > this.risk(replica) ? null : 'launcher frozen'
   }
 
   private risk(replica: Replica): number {
     return this.riskUntil.get(replica) ?? Number.NEGATIVE_INFINITY
   }
 
-  /** Frozen or dead, or only just running again: one that stood still while it looked at its clocks looks again later. */
+  /**
+   * Whether the guard can't have acted yet: it is frozen or dead, or has just resumed. A guard that was blocked while it
+   * compared its clocks acts only after the next comparison.
+   */
   stands(guard: Process): boolean {
     const late = guard.stoodInTurn ? CLOCK_CHECK_MS : 0
     return !guard.runs || this.now - guard.thawedAt < REACTION_MS + late

@@ -15,17 +15,22 @@ import { Violation } from './violation.ts'
 import type { Workload } from './workload.ts'
 import type { World } from './world.ts'
 
-/** /proc/uptime counts in steps; the product allows for two of them, and the model's clock is one behind. */
+/** /proc/uptime has steps of 10 ms. The product allows for two of them, and the model's clock is up to one behind. */
 const BOOT_STEPS_MS = 30
 const AT_ONCE_MS = 250
-/** Clocks go up to 0.02 % too fast. */
+/** The shortest duration that clocks may measure as one. They are up to 0.02 % too fast, and this leaves some room. */
 const SLOWEST_RATE = 0.9995
 const GRANT_TAKES_MS = 500
-/** Writes of another one in its name after which an agent must have noticed: the first may be what it finds. */
+/** An agent must notice this many foreign writes in its name. The first may be the record that it found at its start. */
 const STRANGERS_NOTICED = 3
-const UNSTEADY: readonly FaultKind[] = ['suspended', 'paused', 'stands still', 'wall clock set']
+const UNSTEADY: readonly FaultKind[] = [
+  'machine suspended',
+  'machine paused, wall clock corrected',
+  'machine paused, no clock shows it',
+  'wall clock set',
+]
 
-/** Judges a run by what the model's processes and its API server really did, and by nothing that the product says. */
+/** Judges a run by the state of the model's processes and API server, not by the product's reports. */
 export class Judge {
   readonly world: World
   private readonly rules: LeaseRules
@@ -33,37 +38,40 @@ export class Judge {
   private readonly standings: Standings
   readonly versions = new Versions()
   readonly revisions: Revisions
-  /** Those whose clocks are never tampered with. */
+  /** Replicas whose clocks no fault changes. */
   private readonly steady: ReadonlySet<Replica>
   private startsLeft: number
-  /** The highest epoch in which a workload was started, and the instance that started one last. */
+  /** The highest epoch in which a workload was started. */
   highestStarted = 0
+  /** The instance that started a workload last. */
   private startedBy = ''
-  /** Identities that somebody else wrote into the Lease as its holder. */
+  /** Identities that a person or another instance wrote into the Lease as its holder. */
   private readonly borrowed = new Set<string>()
-  /** Which instance wrote a renew time. */
+  /** The instance that wrote each renew time. */
   private readonly writers = new Map<string, string>()
-  /** Whose Lease was taken although they still counted on it, when, and by which limit. */
+  /** Workloads whose Lease was taken before its end, with the time and the limit that excuses it. */
   private readonly overtaken = new Map<Workload, { readonly at: number; readonly limit: Limit }>()
-  /** Instances and epochs that began again below the highest one. */
-  private readonly forgotten = new Set<string>()
+  /** Instances that began a term below the highest epoch, each with that epoch, because the Lease had lost it. */
+  private readonly lostEpochs = new Set<string>()
+  /** Replicas whose agent can't stop the workload at the moment. */
   private readonly hindered = new Set<Replica>()
+  /** Real time at which each replica was last in that set. */
   private readonly hinderedAt = new Map<Replica, number>()
-  /** The documented limits that this run came to. */
+  /** The documented limits that excused an incident of this run. */
   readonly limits = new Set<Limit>()
-  /** How often the Lease went from one instance to another. */
+  /** How often the Lease changed from one instance to another. */
   takeovers = 0
-  /** Workloads that were started again in the term of the one before. */
+  /** Restarts in place: a workload was started in the same term as the one before. */
   restarts = 0
 
   constructor(world: World) {
-    const { plan, replicas, ownAccord } = world
+    const { plan, replicas, voluntaryHandovers } = world
     this.world = world
     this.guard = new Guard(world)
     this.standings = new Standings(this)
     this.revisions = new Revisions(() => this.now)
     this.rules = new LeaseRules(this)
-    this.startsLeft = mostStarts(plan, ownAccord)
+    this.startsLeft = mostStarts(plan, voluntaryHandovers)
     const unsteady = plan.filter(({ kind }) => UNSTEADY.includes(kind)).flatMap(({ targets }) => targets)
     this.steady = new Set(replicas.filter((_, index) => !unsteady.includes(index)))
   }
@@ -72,7 +80,7 @@ export class Judge {
     return this.world.timeline.now
   }
 
-  /** The replica that is, or once was, the instance of this name. */
+  /** The replica of this instance, even if the instance has been replaced. */
   replicaOf(instance: string): Replica | undefined {
     const { replicas } = this.world
     return (
@@ -81,17 +89,17 @@ export class Judge {
     )
   }
 
-  /** The Lease was taken from `owner`, who still counts on it. */
+  /** The Lease was taken from `owner` before the end of its claim. */
   tookEarly(limit: Limit, owner: string | null): void {
     this.limits.add(limit)
     const workload = this.world.replicas.find(({ instance }) => instance === owner)?.workload
     if (workload) this.overtaken.set(workload, { at: this.now, limit })
   }
 
-  /** `instance` counts from an epoch that is not the highest. */
-  forgot(instance: string, epoch: number): void {
-    this.limits.add('epoch forgotten')
-    this.forgotten.add(`${instance} ${epoch}`)
+  /** `instance` began a term below the highest epoch, because the Lease had lost it. */
+  lostEpoch(instance: string, epoch: number): void {
+    this.limits.add('epoch lost')
+    this.lostEpochs.add(`${instance} ${epoch}`)
   }
 
   struck(fault: Fault): void {
@@ -104,7 +112,7 @@ export class Judge {
   look(): void {
     const acting: Replica[] = []
     for (const replica of this.world.replicas) {
-      // What hindered it at the last look did so until now.
+      // A replica that was hindered after the last step has been hindered until now.
       if (this.hindered.has(replica)) this.hinderedAt.set(replica, this.now)
       if (hindered(replica)) this.hindered.add(replica)
       else this.hindered.delete(replica)
@@ -121,24 +129,28 @@ export class Judge {
 
   started(replica: Replica, workload: Workload, earlier: Workload | null): void {
     if (earlier?.present)
-      throw new Violation('one acts', `${nameOf(replica)} started beside an earlier workload`)
+      throw new Violation('at most one acts', `${nameOf(replica)} started beside an earlier workload`)
     const { epoch } = workload
     const again =
       epoch === this.highestStarted && earlier?.epoch === epoch && this.startedBy === replica.instance
     this.startedBy = replica.instance
     if (again) this.checkRestart(replica, earlier)
-    else if (epoch <= this.highestStarted && !this.forgotten.delete(`${replica.instance} ${epoch}`)) {
-      // Acquired before the other had started, after a Lease that it was never shown.
+    else if (epoch <= this.highestStarted && !this.lostEpochs.delete(`${replica.instance} ${epoch}`)) {
+      // It is excused if it acquired the Lease without having read a later epoch.
       if (replica.knowledge.knownBefore(epoch) >= this.highestStarted)
         throw new Violation('epochs grow', `epoch ${epoch} started after epoch ${this.highestStarted}`)
-      this.limits.add('epoch forgotten')
+      this.limits.add('epoch lost')
     }
     if (replica.knowledge.isOutdated(epoch))
-      throw new Violation('rules 6, 7', `${nameOf(replica)} started upon a creation of before another holder`)
+      throw new Violation(
+        'rules 6, 7',
+        `${nameOf(replica)} started after a creation that was sent before another holder was seen`,
+      )
     this.highestStarted = Math.max(this.highestStarted, epoch)
     const limit = this.versions.started(replica)
     if (limit !== null) this.limits.add(limit)
-    if (--this.startsLeft < 0) throw new Violation('availability', `${nameOf(replica)} started for no reason`)
+    if (--this.startsLeft < 0)
+      throw new Violation('availability', `${nameOf(replica)} started without a reason`)
   }
 
   sends(replica: Replica, lease: Lease): void {
@@ -148,18 +160,21 @@ export class Judge {
     this.writers.set(renewTimeOf(lease), instance)
     if (holderOf(lease) === '') {
       if (workload?.present)
-        throw new Violation('rule 3', `${identity} releases while ${nameOf(replica)} lives`)
+        throw new Violation(
+          'rule 3',
+          `${identity} released the Lease while a process of ${nameOf(replica)} existed`,
+        )
     } else if (isAcquisition(lease) && knowledge.strangers.size >= STRANGERS_NOTICED) {
-      throw new Violation('rule 8', `${identity} campaigns although another one writes in its name`)
+      throw new Violation('rule 8', `${identity} campaigns although another process writes in its name`)
     }
   }
 
-  shown(replica: Replica, lease: Lease | null): void {
-    replica.knowledge.looked()
+  received(replica: Replica, lease: Lease | null): void {
+    replica.knowledge.answeredRead()
     if (lease === null) return
     const writer = this.writers.get(renewTimeOf(lease))
     const byTwin = writer !== undefined && writer !== replica.instance
-    replica.knowledge.shown(lease, replica.identity, byTwin)
+    replica.knowledge.received(lease, replica.identity, byTwin)
   }
 
   committed(commit: Commit): void {
@@ -175,31 +190,34 @@ export class Judge {
     this.standings.committed(commit)
   }
 
-  /** To a leader that asks it whether it could take over. */
+  /** A replica answers a leader that asked whether it could take over. */
   answers(replica: Replica, { ready }: Member): void {
-    if (ready) this.standings.saidReady(replica)
+    if (ready) this.standings.reportsReady(replica)
   }
 
-  /** `told`: it was asked to end. */
-  ended(replica: Replica, code: 0 | 1, told: boolean): void {
+  /** The agent has exited. `terminated`: by a signal. */
+  ended(replica: Replica, code: 0 | 1, terminated: boolean): void {
     const { identity, instance } = replica
-    if (this.borrowed.has(identity) || identity !== instance || (told && code === 0)) return
-    const what = told ? `with exit code ${code}` : 'although nobody asked for it'
+    if (this.borrowed.has(identity) || identity !== instance || (terminated && code === 0)) return
+    const what = terminated ? `with exit code ${code}` : 'without a signal'
     throw new Violation('rule 9', `the agent of ${instance} ended ${what}`)
   }
 
-  /** Only one that had served for a lease duration is worth another try in the same term. */
+  /** Only a workload that has served for a lease duration may be restarted in place. */
   private checkRestart(replica: Replica, earlier: Workload): void {
     const leastMs = (earlier.startMs + replica.config.leaseDurationMs) * SLOWEST_RATE
     const ageMs = this.now - earlier.startedAt
     if (ageMs < leastMs)
-      throw new Violation('availability', `${nameOf(replica)} is started again after ${Math.round(ageMs)} ms`)
+      throw new Violation(
+        'availability',
+        `${nameOf(replica)} was restarted in place after only ${Math.round(ageMs)} ms`,
+      )
     this.restarts++
   }
 
   /**
-   * Of two the one that began first should have ended: what excuses the other one is no excuse, unless that is of an earlier
-   * term, and began late.
+   * If two workloads execute, the one that started first should have ended, so that only its excuses count. The second one's
+   * count if it belongs to an earlier term and started late.
    */
   private checkPair(a: Replica, b: Replica): void {
     const of = ({ workload }: Replica) => workload as Workload
@@ -209,7 +227,7 @@ export class Judge {
     const late = of(second).epoch < of(first).epoch ? this.guard.limit(second) : null
     const limit = this.guard.limit(first) ?? overtaken ?? late
     if (limit === null)
-      throw new Violation('one acts', `${nameOf(a)} and ${nameOf(b)} execute at one instant`)
+      throw new Violation('at most one acts', `${nameOf(a)} and ${nameOf(b)} execute at one instant`)
     this.limits.add(limit)
   }
 
@@ -217,11 +235,11 @@ export class Judge {
     const { leaseDurationMs, killMarginMs, renewDeadlineMs, onDoubt } = replica.config
     const { acknowledgedAt, otherSeenAt } = replica.knowledge
     const { wokeAt, pausedUntil } = replica.kernel
-    // By its own clocks, which is all that it can be held to: the rest is a limit where another one acts.
+    // The replica's own clocks count. A pause that they don't show is a limit, which matters only if another workload acts.
     const since = this.now - acknowledgedAt - replica.kernel.unseenSince(acknowledgedAt)
-    // After a sleep its timers come late, and only the regular comparison of the clocks is left.
+    // After a sleep, timers fire late. The launcher then notices the end of its grant when it next compares its clocks.
     const grace = REACTION_MS + (wokeAt > acknowledgedAt ? CLOCK_CHECK_MS + BOOT_STEPS_MS : 0)
-    // In `run` the agent does without a launcher that does not answer, within half the margin.
+    // In `run`, the agent kills the workload itself within half the kill margin if the launcher doesn't answer.
     const stands = this.guard.stands(workload.guard)
     const late = since > leaseDurationMs - killMarginMs + grace + (stands ? killMarginMs / 2 : 0)
     const doubted = since > renewDeadlineMs + grace && !stands && pausedUntil < acknowledgedAt
@@ -230,7 +248,7 @@ export class Judge {
       if (limit === null)
         throw new Violation(
           late ? 'rule 1' : 'doubt',
-          `${nameOf(replica)} executes ${Math.round(since)} ms after the write`,
+          `${nameOf(replica)} executes ${Math.round(since)} ms after its last acknowledged write was sent`,
         )
       this.limits.add(limit)
     }
@@ -239,22 +257,25 @@ export class Judge {
     if (this.now - from <= AT_ONCE_MS) return
     throw new Violation(
       'rule 5',
-      `${nameOf(replica)} executes ${Math.round(this.now - otherSeenAt)} ms after another holder was seen`,
+      `${nameOf(replica)} executes ${Math.round(this.now - otherSeenAt)} ms after its agent received another holder`,
     )
   }
 
-  /** A grant takes a moment from the acknowledged write to the launcher; on a disturbed way longer. */
+  /** A workload must not be frozen while its Lease is renewed. A grant needs a moment to arrive, longer on a slow link. */
   private checkFreeze(replica: Replica, workload: Workload): void {
-    const { acknowledgedAt, learntAt, otherSeenAt } = replica.knowledge
-    const from = Math.max(this.hinderedAt.get(replica) ?? 0, replica.linkSlowUntil, learntAt)
+    const { acknowledgedAt, confirmedAt, otherSeenAt } = replica.knowledge
+    const from = Math.max(this.hinderedAt.get(replica) ?? 0, replica.linkSlowUntil, confirmedAt)
     if (!this.steady.has(replica) || !workload.live || this.now - from <= GRANT_TAKES_MS) return
     const since = this.now - acknowledgedAt
     if (since > replica.config.renewDeadlineMs - REACTION_MS || otherSeenAt !== null) return
-    throw new Violation('availability', `${nameOf(replica)} is frozen ${Math.round(since)} ms after a write`)
+    throw new Violation(
+      'availability',
+      `${nameOf(replica)} is frozen only ${Math.round(since)} ms after an acknowledged write was sent`,
+    )
   }
 }
 
-/** Whether something keeps a kill that the agent orders from reaching the workload. */
+/** Whether a kill order of the agent can't reach the workload at the moment. */
 function hindered({ agent, launcher, socket }: Replica): boolean {
   return !agent?.process.runs || !launcher?.process.runs || !socket.agent?.connected
 }

@@ -2,21 +2,21 @@ import type { Instant } from '../../agent/clock.ts'
 import type { Random } from './random.ts'
 import type { Timeline } from './timeline.ts'
 
-/** What the safety argument assumes of a quartz clock: it runs at most this much too fast or too slow. */
+/** The safety argument assumes that a quartz clock runs at most this much too fast or too slow. */
 const MAX_DRIFT = 200e-6
-/** CLOCK_BOOTTIME is read from /proc/uptime, in steps. */
+/** Resolution of CLOCK_BOOTTIME, as the product reads it from /proc/uptime. */
 const BOOT_STEP_MS = 10
 
-/** In real time, and in milliseconds. */
 interface Pause {
+  /** Real time of its end. */
   readonly until: number
   readonly ms: number
 }
 
-/** One machine: its three clocks, which agree with nobody else's, and whether it runs at all. */
+/** One machine: its three clocks, which differ from those of the other machines, and whether it runs at all. */
 export class Kernel {
   readonly timeline: Timeline
-  /** Monotonic milliseconds in one real one. */
+  /** Monotonic milliseconds per millisecond of real time. */
   readonly rate: number
   private readonly monoStart: number
   private readonly bootStart: number
@@ -29,11 +29,13 @@ export class Kernel {
   wokeAt = Number.NEGATIVE_INFINITY
   /** Real time of the last wake-up from a pause that neither the monotonic nor the boot clock noticed. */
   pausedUntil = Number.NEGATIVE_INFINITY
-  /** Pauses that none of its clocks has noticed, in real time. */
+  /** Pauses that no clock shows. */
   private readonly unseen: Pause[] = []
+  /** Pauses that only the wall clock shows. */
   private readonly shownByWall: Pause[] = []
-  /** When the wall clock was last set back, and when a pause was last hidden, in monotonic milliseconds. */
+  /** When the wall clock was last set back, in monotonic ms. */
   private setBackAt = Number.NEGATIVE_INFINITY
+  /** The end of the last pause that only the wall clock shows, in monotonic ms. */
   private hiddenAt = Number.NEGATIVE_INFINITY
 
   constructor(timeline: Timeline, random: Random) {
@@ -53,19 +55,19 @@ export class Kernel {
     return this.monoStart + this.rate * (until - this.slept)
   }
 
-  /** What the clocks show; `ahead`: in so many monotonic milliseconds. */
+  /** The time that the clocks will show in `ahead` monotonic milliseconds. */
   now(ahead = 0): Instant {
     const mono = this.mono() + ahead
     const boot = mono + this.bootStart + this.bootAhead
     return { mono, boot: Math.floor(boot / BOOT_STEP_MS) * BOOT_STEP_MS, wall: mono + this.wallAhead }
   }
 
-  /** When, in real time, the monotonic clock will show `mono`, unless the machine sleeps meanwhile. */
+  /** Real time at which the monotonic clock will show `mono`, unless the machine sleeps before that. */
   realTimeOf(mono: number): number {
     return (mono - this.monoStart) / this.rate + this.slept
   }
 
-  /** Once the monotonic clock shows `mono`, and the machine is awake. */
+  /** Calls `fire` when the monotonic clock shows `mono` and the machine is awake. */
   atMono(mono: number, fire: () => void): void {
     if (this.asleep) {
       this.sleepers.push(() => this.atMono(mono, fire))
@@ -77,7 +79,7 @@ export class Kernel {
     })
   }
 
-  /** Nothing of the machine runs until it wakes up. */
+  /** Suspends the machine: no process runs until it wakes up. */
   sleep(): void {
     this.asleepSince ??= this.timeline.now
   }
@@ -94,8 +96,8 @@ export class Kernel {
   }
 
   /**
-   * A hypervisor paused the machine, and only its wall clock was set right afterwards. Not where that was also set
-   * back within `withinMs`: then nothing at all shows the pause, and the answer is false.
+   * Wakes up from a hypervisor's pause, which only the wall clock shows. If the wall clock was also set back within
+   * `withinMs`, no clock would show the pause. The machine then wakes up as from a suspend, and the answer is false.
    */
   wakeUnnoticed(withinMs: number): boolean {
     if (this.asleepSince === null) return true
@@ -110,7 +112,7 @@ export class Kernel {
     return shows
   }
 
-  /** A hypervisor paused the machine, and all of its clocks with it. */
+  /** Wakes up from a hypervisor's pause that no clock shows. */
   wakeUnseen(): void {
     if (this.asleepSince === null) return
     const ms = this.timeline.now - this.asleepSince
@@ -120,13 +122,13 @@ export class Kernel {
     this.wake()
   }
 
-  /** Milliseconds since a real time that none of its clocks shows. */
+  /** Milliseconds of pauses since the real time `time` that no clock shows. */
   unseenSince(time: number): number {
     return sumSince(this.unseen, time)
   }
 
-  /** The same, and those which only the wall clock shows: anybody may set that. */
-  untoldSince(time: number): number {
+  /** The same, plus the pauses that only the wall clock shows. Faults may set that clock, so that it proves nothing. */
+  unseenOrWallOnlySince(time: number): number {
     return sumSince(this.unseen, time) + sumSince(this.shownByWall, time)
   }
 
@@ -134,7 +136,10 @@ export class Kernel {
     this.sleepers.push(wake)
   }
 
-  /** Not back within `withinMs` of a hidden pause, which would show nowhere then: the answer is false. */
+  /**
+   * Sets the wall clock. It refuses to set it back within `withinMs` of a pause that only the wall clock shows, since no
+   * clock would show that any more. The answer is then false.
+   */
   setWall(byMs: number, withinMs: number): boolean {
     if (byMs < 0) {
       if (this.mono() - this.hiddenAt <= withinMs) return false

@@ -4,44 +4,50 @@ interface Sent {
   readonly lease: Lease
   /** Real time. */
   readonly at: number
-  /** The highest epoch that its agent had been shown by then. */
+  /** The highest epoch that its agent had read before. */
   readonly highestEpoch: number
-  /** The last version with a holder that it had been shown. */
+  /** The last version with a holder that its agent had read before. */
   readonly heldVersion: number
-  readonly lookedSince: number
+  readonly firstReadAt: number
 }
 
-/** What a replica can know of the Lease: what it wrote, and what it was shown. All times are real ones. */
+/** All that a replica has written to the Lease and read from it. All times are real time. */
 export class Knowledge {
   private readonly now: () => number
   /** The writes of this instance, by their renew time. */
   private readonly sent = new Map<string, Sent>()
+  /** The same for earlier instances. */
   private readonly earlier = new Map<string, Sent>()
-  /** Renew times that the present agent wrote. */
+  /** Renew times that the current agent wrote. */
   private readonly written = new Set<string>()
+  /** The newest version that this replica has read. */
   private newest: string | undefined
-  /** When the last write was sent that this replica knows to be in the Lease. */
+  /** Send time of the last write that this replica has read back from the Lease. */
   acknowledgedAt = Number.NEGATIVE_INFINITY
-  /** When this replica learnt of it; infinite where it cannot know: an earlier agent wrote it, or a person edited it since. */
-  learntAt = Number.NEGATIVE_INFINITY
-  /** Since when this replica has known that somebody else holds the Lease. */
+  /**
+   * When it read that write back. Infinite if it can't recognise the write, since an earlier agent sent it or a person has
+   * edited it.
+   */
+  confirmedAt = Number.NEGATIVE_INFINITY
+  /** Since when each Lease that this replica has read names another holder. `null`: the last one does not. */
   otherSeenAt: number | null = null
-  /** When it was last shown that somebody else holds the Lease. */
-  private otherShownAt = Number.NEGATIVE_INFINITY
-  /** Its writes that it was shown, and whether they were creations of before it saw another holder. */
+  /** When it last read that another one holds the Lease. */
+  private otherReceivedAt = Number.NEGATIVE_INFINITY
+  /** Its writes that it has read back. True for a creation that it sent before it read another holder. */
   private readonly overtaken = new Map<string, boolean>()
-  /** The last version with a holder that the present agent was shown, and the highest epoch. */
+  /** The last version with a holder that the current agent has read. */
   heldVersion = 0
+  /** The highest epoch that the current agent has read. */
   highestEpoch = 0
-  /** Real time of the first answer that the present agent had. */
-  lookedSince = Number.POSITIVE_INFINITY
-  /** Real time at which the API server answered its present agent last. */
-  heardAt = Number.NEGATIVE_INFINITY
-  /** Whom it was shown last as the holder; '': nobody. */
+  /** When the current agent received its first answer. */
+  firstReadAt = Number.POSITIVE_INFINITY
+  /** When the current agent last received an answer or an event from the API server. */
+  answeredAt = Number.NEGATIVE_INFINITY
+  /** The holder that it read last. '': the Lease had none. */
   holder = ''
-  /** The longest duration that the present agent was shown with a renew time, in milliseconds. */
+  /** The longest duration in ms that the current agent has read with each renew time. */
   private readonly durations = new Map<string, number>()
-  /** Renew times of others in this replica's name, which the present agent was shown. */
+  /** Renew times that other processes wrote in this replica's name, and that the current agent has read. */
   readonly strangers = new Set<string>()
 
   constructor(now: () => number) {
@@ -55,41 +61,41 @@ export class Knowledge {
   }
 
   newAgent(): void {
-    this.lookedSince = Number.POSITIVE_INFINITY
+    this.firstReadAt = Number.POSITIVE_INFINITY
     this.written.clear()
     this.strangers.clear()
     this.durations.clear()
     this.heldVersion = 0
     this.highestEpoch = 0
-    this.heardAt = Number.NEGATIVE_INFINITY
+    this.answeredAt = Number.NEGATIVE_INFINITY
   }
 
-  durationSaidWith(renewTime: string): number {
+  durationReadWith(renewTime: string): number {
     return this.durations.get(renewTime) ?? 0
   }
 
-  heard(): void {
-    this.heardAt = this.now()
+  answered(): void {
+    this.answeredAt = this.now()
   }
 
   sends(lease: Lease): void {
     this.written.add(renewTimeOf(lease))
-    const { highestEpoch, heldVersion, lookedSince } = this
-    this.sent.set(renewTimeOf(lease), { lease, at: this.now(), highestEpoch, heldVersion, lookedSince })
+    const { highestEpoch, heldVersion, firstReadAt } = this
+    this.sent.set(renewTimeOf(lease), { lease, at: this.now(), highestEpoch, heldVersion, firstReadAt })
   }
 
-  /** One of this instance's writes, or of an earlier one's: it may come long after its sender is gone. */
+  /** The write of this or an earlier instance. It may arrive long after its sender has ended. */
   sentAs(lease: Lease): Sent | undefined {
     return this.sent.get(renewTimeOf(lease)) ?? this.earlier.get(renewTimeOf(lease))
   }
 
-  /** Whether another one was seen to hold the Lease between the sending and the sight of what began an epoch: a creation. */
+  /** Whether the epoch began with a creation, and this replica read another holder after it had sent that. */
   isOutdated(epoch: number): boolean {
     const begun = this.acquisitions(epoch).filter(({ lease }) => this.overtaken.has(renewTimeOf(lease)))
     return begun.length > 0 && begun.every(({ lease }) => this.overtaken.get(renewTimeOf(lease)))
   }
 
-  /** The highest epoch that it had been shown when it sent what began an epoch. */
+  /** The highest epoch that it had read when it sent the write that began `epoch`. */
   knownBefore(epoch: number): number {
     return Math.max(...this.acquisitions(epoch).map(({ highestEpoch }) => highestEpoch), 0)
   }
@@ -98,24 +104,24 @@ export class Knowledge {
     return [...this.sent.values()].filter(({ lease }) => isAcquisition(lease) && epochOf(lease) === epoch)
   }
 
-  looked(): void {
-    this.lookedSince = Math.min(this.lookedSince, this.now())
+  answeredRead(): void {
+    this.firstReadAt = Math.min(this.firstReadAt, this.now())
   }
 
-  /** `byTwin`: another instance of the same identity wrote it. */
-  shown(lease: Lease, identity: string, byTwin: boolean): void {
+  /** The replica has read `lease`. `byTwin`: another instance with the same identity wrote it. */
+  received(lease: Lease, identity: string, byTwin: boolean): void {
     const renewTime = renewTimeOf(lease)
-    this.durations.set(renewTime, Math.max(durationOf(lease, 0), this.durationSaidWith(renewTime)))
+    this.durations.set(renewTime, Math.max(durationOf(lease, 0), this.durationReadWith(renewTime)))
     const sent = this.sent.get(renewTime)
     const holder = holderOf(lease)
     if (sent !== undefined && !this.overtaken.has(renewTime)) {
       const created = sent.lease.metadata.resourceVersion === undefined
-      this.overtaken.set(renewTime, created && sent.at < this.otherShownAt)
+      this.overtaken.set(renewTime, created && sent.at < this.otherReceivedAt)
     }
     if (sent !== undefined && holder === identity && sent.at > this.acknowledgedAt) {
       this.acknowledgedAt = sent.at
       const recognised = this.written.has(renewTimeOf(lease)) && sameRecord(sent.lease, lease)
-      this.learntAt = recognised ? this.now() : Number.POSITIVE_INFINITY
+      this.confirmedAt = recognised ? this.now() : Number.POSITIVE_INFINITY
     }
     if (!isVacant(lease)) this.heldVersion = Math.max(this.heldVersion, versionOf(lease))
     if (!isNewer(lease.metadata.resourceVersion, this.newest)) return
@@ -126,18 +132,18 @@ export class Knowledge {
     if (holder === identity && byTwin) this.strangers.add(renewTimeOf(lease))
     if (holder === '' || own) this.otherSeenAt = null
     else {
-      this.otherShownAt = this.now()
+      this.otherReceivedAt = this.now()
       this.otherSeenAt ??= this.now()
     }
   }
 }
 
-/** It looks as `deploy/base` makes it. */
+/** Whether the Lease looks like the one in `deploy/base`. */
 export function neverHeld(lease: Lease): boolean {
   return holderOf(lease) === '' && !lease.spec?.renewTime
 }
 
-/** Free to be taken at once. Judged by these lines, not by those of the product. */
+/** Whether the Lease may be taken immediately. The judge decides this itself, so that it can find errors in the product. */
 export function isVacant(lease: Lease): boolean {
   const { holderIdentity, leaseDurationSeconds, leaseTransitions } = lease.spec ?? {}
   const { 'langflow-leader/released': said = '', 'langflow-leader/epoch': epoch = leaseTransitions } =
@@ -150,7 +156,7 @@ export function versionOf(lease: Lease): number {
   return Number(lease.metadata.resourceVersion)
 }
 
-/** Whether this write begins a term; later ones keep its acquire time. */
+/** Whether this write begins a term. Later writes of the term keep its acquire time. */
 export function isAcquisition(lease: Lease): boolean {
   return holderOf(lease) !== '' && lease.spec?.acquireTime === lease.spec?.renewTime
 }

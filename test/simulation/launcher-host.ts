@@ -10,7 +10,7 @@ import type { World } from './world.ts'
 
 const PORT_LOOK_MS = 1
 
-/** One launcher process: the real launcher on the model's link and processes. */
+/** One launcher process: the product's launcher on the model's link and processes. */
 export class LauncherHost {
   readonly process: Process
   private readonly launcher: Launcher
@@ -76,7 +76,7 @@ export class LauncherHost {
     return this.standby?.view.state === 'preparing'
   }
 
-  /** What is being prepared will never be ready. */
+  /** Whether the preparation of the standby hangs. */
   get standbyHangs(): boolean {
     return this.standby?.hangs ?? false
   }

@@ -7,50 +7,53 @@ import type { Limit } from './limits.ts'
 import type { ReplicaConfig } from './replica.ts'
 import { Violation } from './violation.ts'
 
-/** Who may count on the Lease, and for how long. */
+/** An owner's right to the Lease: other replicas must not take it before its end. */
 interface Claim {
-  /** The instance; `null`: a person wrote a name that is nobody's. */
+  /** The instance. `null`: a person wrote a name that no replica has. */
   readonly owner: string | null
   /** Real time of its first write. */
   readonly begunAt: number
   /** Real time of the last change. */
   readonly since: number
-  /** What its record has said since its owner's last write, and from when on: who saw only that again saw no change. */
-  readonly said: readonly { readonly lease: Lease; readonly since: number }[]
-  /** How long it must be left alone from then on; `null`: for the lease duration of whoever takes it. */
+  /**
+   * The records since the owner's last write, each with its first time. If an edit restores one of them, a candidate that
+   * missed the edits in between has seen no change.
+   */
+  readonly records: readonly { readonly lease: Lease; readonly since: number }[]
+  /** How long candidates must wait after `since`. `null`: for the lease duration of the candidate that takes the Lease. */
   readonly ms: number | null
   /** How long its owner counts on it. */
   readonly promisedMs: number
-  /** The version it began with: who was shown it, or a later one, knows of it. */
+  /** The first version of the claim. A replica that has read this version or a later one must respect it. */
   readonly version: number
   /** A person made the Lease look as if its holder had released it. */
   readonly faked: boolean
 }
 
-/** A request is answered, and told, within so long after its deadline. */
+/** Longest time from a request's deadline until the agent acts on its outcome. */
 const ANSWERED_MS = 250
 
-/** The longest time between two looks at an absent Lease that count as an unbroken series. */
-function looksMs({ retryPeriodMs, renewDeadlineMs }: ReplicaConfig): number {
-  // Two retry periods from one answer to the next, and the first was on its way for a request deadline.
+/** The longest time between two reads of an absent Lease for which the absence counts as continuous. */
+function longestGapMs({ retryPeriodMs, renewDeadlineMs }: ReplicaConfig): number {
+  // Two retry periods between two answers, and the first answer may have taken a whole request deadline.
   return 2 * retryPeriodMs + renewDeadlineMs / 2 + ANSWERED_MS
 }
 
-/** What the record says; `null`: nothing. */
+/** The recorded lease duration in ms. `null`: the record has none. */
 function recorded(lease: Lease): number | null {
   return durationOf(lease, 0) || null
 }
 
-/** How far two clocks within the assumed drift come apart, and a millisecond for rounding. */
+/** The most by which two clocks differ after `ms` within the assumed drift, plus 1 ms for rounding. */
 function drift(ms: number): number {
   return 1 + 2 * 200e-6 * ms
 }
 
-/** Rules 4, 6 and 7, and that epochs grow: judges each write by who held the Lease, or may still count on it. */
+/** Judges rules 4, 6 and 7, and that epochs grow: compares each write of the Lease with the current claim. */
 export class LeaseRules {
   private readonly judge: Judge
   private claim: Claim | null = null
-  /** Owners whose name a person replaced, and until when, in real time, they counted on the Lease. */
+  /** Owners whose name a person replaced, with the real time at which their claims end. */
   private displaced: { readonly owner: string | null; readonly until: number }[] = []
   /** Real time at which takeovers were paused last. */
   private pausedAt = 0
@@ -63,7 +66,7 @@ export class LeaseRules {
     return this.judge.world.timeline.now
   }
 
-  /** The Lease is given from one instance to another from here on. Returns whether it was. */
+  /** Judges a write. Returns whether the Lease changed from one instance to another. */
   committed(commit: Commit): boolean {
     const before = this.claim?.owner
     if (pauseOf(commit.before, 0) === null && pauseOf(commit.after, 0) !== null) this.pausedAt = this.now
@@ -77,36 +80,36 @@ export class LeaseRules {
     if (before !== null && epoch < epochOf(before) && !this.reasserts(after, writer)) {
       throw new Violation('epochs grow', `${writer} wrote epoch ${epoch} over ${epochOf(before)}`)
     }
-    // Nobody who waits sees a renewal in it, so that its writer may not count on it either.
+    // A write that changes nothing is no renewal to the candidates, so that it doesn't extend the writer's claim.
     if (before !== null && sameRecord(before, after)) return
     if (holderOf(after) === '') {
       if (before !== null && holderOf(before) !== '' && this.claim?.owner !== writer)
-        throw new Violation('rule 4', `${writer} released what ${holderOf(before)} holds`)
+        throw new Violation('rule 4', `${writer} released the Lease of ${holderOf(before)}`)
       if (pauseOf(after, 0) !== null) this.releasedPaused(writer)
       this.claim = null
       return
     }
     if (isAcquisition(after)) {
       const pause = pauseOf(before, 0)
-      // One with an end is over by a clock that anybody may set.
+      // A pause with an end depends on the wall clock, which a fault may set. It isn't judged.
       const stays = before !== null && holderOf(before) === holderOf(after)
       if (pause !== null && pause.until === null && !stays)
-        throw new Violation('pause', `${writer} took the Lease over while it was paused`)
+        throw new Violation('pause', `${writer} took the Lease over while takeovers were paused`)
       this.checkEpoch(after, writer)
       this.overtakeDisplaced(writer)
     }
     if (this.claim?.owner !== writer) this.taken(before, after, writer)
-    const goesOn = this.claim?.owner === writer && before !== null
-    this.claim = this.begun(writer, after, durationOf(after, 0), goesOn ? this.claim : null)
+    const continues = this.claim?.owner === writer && before !== null
+    this.claim = this.begun(writer, after, durationOf(after, 0), continues ? this.claim : null)
   }
 
-  /** No replica may take what is paused, so that a step-down that began before ends the pause. */
+  /** A paused Lease can't be taken over, so that a release must remove a pause that came after the step-down began. */
   private releasedPaused(writer: string): void {
     const { agent, kernel } = this.judge.replicaOf(writer) ?? {}
     const stepDown = agent?.elector.state.term?.stepDown
     if (!kernel || !stepDown || stepDown.paused || kernel.realTimeOf(stepDown.closedAt) >= this.pausedAt)
       return
-    throw new Violation('pause', `${writer} released the Lease with a pause that is newer than its step-down`)
+    throw new Violation('pause', `${writer} kept a pause in its release that is newer than its step-down`)
   }
 
   private begun(owner: string | null, lease: Lease, ms: number | null, earlier: Claim | null): Claim {
@@ -115,7 +118,7 @@ export class LeaseRules {
       owner,
       begunAt: earlier?.begunAt ?? now,
       since: now,
-      said: [{ lease, since: now }],
+      records: [{ lease, since: now }],
       ms,
       promisedMs: ms ?? 0,
       version: earlier?.version ?? versionOf(lease),
@@ -123,9 +126,12 @@ export class LeaseRules {
     }
   }
 
-  /** A person raised the epoch of a term that goes on, or is being released: nobody ever acted under it. */
+  /**
+   * Whether the owner writes its own epoch again, in a renewal or a release, after a person raised it. No workload has acted
+   * in the raised epoch.
+   */
   private reasserts(after: Lease, writer: string): boolean {
-    const [first] = this.claim?.said ?? []
+    const [first] = this.claim?.records ?? []
     return (
       this.claim?.owner === writer &&
       first !== undefined &&
@@ -140,8 +146,11 @@ export class LeaseRules {
     if (epoch > highestStarted) return
     const known = this.judge.replicaOf(writer)?.knowledge.sentAs(after)?.highestEpoch ?? 0
     if (known >= highestStarted)
-      throw new Violation('epochs grow', `${writer} took the Lease in epoch ${epoch} after ${known}`)
-    this.judge.forgot(writer, epoch)
+      throw new Violation(
+        'epochs grow',
+        `${writer} took the Lease in epoch ${epoch} although it had read epoch ${known}`,
+      )
+    this.judge.lostEpoch(writer, epoch)
   }
 
   private overtakeDisplaced(writer: string): void {
@@ -158,10 +167,11 @@ export class LeaseRules {
     const waited = this.now - claim.since
     const waitedFor = (wanted: number) => waited >= wanted - drift(wanted)
     if (waitedFor(claim.promisedMs) && waitedFor(ms)) return
-    // Who was shown the longer one keeps to it: only its holder may shorten it, and writes another renew time with that.
-    const last = claim.said.at(-1)
-    const said = last && replica?.knowledge.durationSaidWith(renewTimeOf(last.lease))
-    const shortened = waitedFor(ms) && (said ?? 0) < claim.promisedMs
+    // Only the holder may shorten the duration, and it then writes a new renew time. A candidate that has read the longer
+    // duration with this renew time must wait for it.
+    const last = claim.records.at(-1)
+    const durationMs = last && replica?.knowledge.durationReadWith(renewTimeOf(last.lease))
+    const shortened = waitedFor(ms) && (durationMs ?? 0) < claim.promisedMs
     const limit = shortened ? 'duration shortened' : this.limit(before, after, writer)
     if (limit !== null) {
       this.judge.tookEarly(limit, claim.owner)
@@ -176,7 +186,7 @@ export class LeaseRules {
     )
   }
 
-  /** Why one could not know that the Lease is claimed. */
+  /** The limit that excuses a writer that took a claimed Lease. `null`: none does. */
   private limit(before: Lease | null, after: Lease, writer: string): Limit | null {
     const claim = this.claim as Claim
     if (claim.faked) return 'release faked'
@@ -185,26 +195,26 @@ export class LeaseRules {
     const { knowledge, config, kernel } = replica
     if (kernel.unseenSince(claim.begunAt) > 0) return 'no clock shows a pause'
     const sent = knowledge.sentAs(after)
-    if (before === null && sent !== undefined && sent.at < claim.since) return 'creation under way'
-    const { heldVersion, lookedSince } = sent ?? knowledge
+    if (before === null && sent !== undefined && sent.at < claim.since) return 'creation in flight'
+    const { heldVersion, firstReadAt } = sent ?? knowledge
     if (heldVersion >= claim.version) return null
-    // One that has looked before notices where it could not look for longer than this.
-    const between = claim.since - claim.begunAt <= looksMs(config)
-    return between || lookedSince > claim.begunAt ? 'holder unseen' : null
+    // A candidate that has read the Lease before the claim notices a time without reads that is longer than this.
+    const between = claim.since - claim.begunAt <= longestGapMs(config)
+    return between || firstReadAt > claim.begunAt ? 'holder unseen' : null
   }
 
-  /** A person changed or deleted it. */
+  /** A person changed or deleted the Lease. */
   private edited(before: Lease | null, after: Lease | null): void {
     const { claim, now } = this
     if (before === null && claim?.owner === null && claim.promisedMs === 0) {
-      // Nobody counted on what was deleted, and one that looks at it only now cannot know that it was.
+      // The deleted Lease had no owner, and a candidate that reads the new one can't know of the deletion.
       this.claim = null
     } else if (after === null && claim !== null && (before === null || neverHeld(before))) {
-      // Made anew and deleted again, while its owner has not written: the wait goes on.
+      // The Lease was recreated and deleted again before its owner wrote, so that the wait continues.
     } else if (after === null) {
       this.claim = {
         ...(claim ?? { owner: null, begunAt: now, promisedMs: 0, version: 0, faked: false }),
-        said: [],
+        records: [],
         since: now,
         ms: null,
       }
@@ -217,13 +227,14 @@ export class LeaseRules {
       const faked = isVacant(after) && !neverHeld(after)
       if (isVacant(after) && isVacant(before)) this.claim = { ...claim, faked }
       else if (isVacant(after)) {
-        // What the record said is gone with it: its owner's promise counts, and a whole lease duration.
+        // The recorded duration is gone. The claim lasts for the duration that the owner counts on, and at least for a whole
+        // lease duration of the candidate.
         const ms = neverHeld(after) ? null : claim.ms
         this.claim = { ...claim, since: now, ms, faked }
       } else if (!sameRecord(before, after)) {
-        const since = claim.said.find(({ lease }) => sameRecord(lease, after))?.since ?? now
-        const said = [...claim.said, { lease: after, since }]
-        this.claim = { ...claim, since, said, ms: recorded(after), faked }
+        const since = claim.records.find(({ lease }) => sameRecord(lease, after))?.since ?? now
+        const records = [...claim.records, { lease: after, since }]
+        this.claim = { ...claim, since, records, ms: recorded(after), faked }
       }
     }
   }

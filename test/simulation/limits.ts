@@ -1,30 +1,30 @@
 /**
- * The documented limits: where something acts although it should not, or a fault is left out, for a reason that no
- * program beside the workload can mend. Each is counted, and excuses nothing but the one check it is named in.
+ * The documented limits: cases in which a workload acts or a candidate takes the Lease too early, and no program beside the
+ * workload can prevent it. The summary counts them. Each limit excuses only the check that names it.
  */
 export const LIMITS = {
-  'launcher stands still':
-    'In a pod only the launcher can end the workload, and nothing in its container can freeze it. While somebody outside does, and a second fault of that replica takes the Lease away, the workload goes on until the launcher runs again or the kubelet’s liveness probe ends the container.',
-  'launcher and agent stand still':
-    'In `run` the agent kills without a launcher that does not answer, but not while it is frozen or dead itself.',
-  'launcher stands still on a machine that woke up':
-    'In `run`, after a sleep of the machine, the agent finds out at its next renewal that its Lease is gone, and only then kills without a frozen launcher.',
+  'launcher frozen':
+    'In a pod, only the launcher can end the workload. A process outside its container has frozen the launcher, and a second fault takes the Lease from the replica. The workload continues until the launcher thaws or the kubelet’s liveness probe ends the container.',
+  'launcher and agent frozen':
+    'In `run`, the agent kills the workload if the launcher doesn’t answer, but not while the agent itself is frozen or dead.',
+  'launcher frozen after a wake-up':
+    'In `run`, the agent of a machine that was suspended finds out only at its next renewal that it has lost the Lease. Until then it doesn’t kill the workload in place of a frozen launcher.',
   'machine woke up':
-    'What ran when a machine fell asleep runs again when it wakes up, until the launcher has compared its clocks: it does so each 100 ms.',
+    'When a suspended machine wakes up, the workload continues until the launcher compares its clocks, which it does every 100 ms.',
   'release faked':
-    'A person who writes into the Lease what its holder writes to release it, down to who released it, is believed; the holder stops once it is shown the next one.',
+    'A person wrote all the fields that a holder writes to release the Lease. Candidates accept it as a release. The holder stops when its agent receives the next holder.',
   'duration shortened':
-    'A candidate that was shown only the duration which a person had shortened waits for that, and takes time away that the holder counts on.',
+    'A person shortened the lease duration. A candidate that has read only the shorter one takes the Lease before the holder’s own deadline.',
   'holder unseen':
-    'A candidate cannot wait out a holder that it was never shown: one of a Lease that was made and deleted, or deleted and made again, between two of its looks.',
-  'creation under way':
-    'A creation has no version to compare with: one that was sent before the Lease came and was deleted again may succeed afterwards.',
-  'epoch forgotten':
-    'Epochs live in the Lease: where it was deleted or emptied, a candidate that was never shown the last one counts from what it knows.',
-  'version forgotten':
-    'Which LangFlow has led is written in the Lease: where a person deleted that, or what it says, an older one may lead.',
+    'A candidate can’t wait for the end of a term that it has never read: the Lease was created and deleted, or deleted and recreated, between two of its reads.',
+  'creation in flight':
+    'A creation has no version to compare. If it was sent before another candidate’s Lease was created and deleted again, it may succeed afterwards.',
+  'epoch lost':
+    'The Lease stores the epoch. After it was deleted or emptied, a candidate that has never read the last epoch counts from an older one.',
+  'version lost':
+    'The Lease stores the LangFlow version that has led. After a person deleted the Lease or the version, an older LangFlow may lead.',
   'no clock shows a pause':
-    'What stood still together with all its clocks goes on for what was left of its grant, or until its agent is shown the next holder, whichever comes first; and its agent takes what it knew before for what is.',
+    'The machine and all its clocks stood still. The workload continues for the rest of its grant or until its agent receives the next holder, whichever comes first. Until then its agent acts on old facts.',
 } as const
 
 export type Limit = keyof typeof LIMITS

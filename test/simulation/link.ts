@@ -15,16 +15,17 @@ interface Connection {
   readonly refused: () => void
   readonly closed: (reason: string) => void
   open: boolean
-  /** Real time of the last message each way: nothing overtakes. */
+  /** Real time at which the last message arrives at the agent. No message overtakes an earlier one. */
   lastUp: number
+  /** The same for the launcher. */
   lastDown: number
 }
 
 const RECONNECT_MS = 50
-/** How often the agent looks whether its socket is still there. */
+/** Interval at which the agent checks whether its socket still exists. */
 const LOOK_MS = 1_000
 const CLOCK_TOLERANCE_MS = 5_000
-/** For what agents keep in files; each pod has a directory of its own. */
+/** Directory for the agents' files. Each pod has a directory of its own in it. */
 let states: string | null = null
 let pods = 0
 
@@ -37,33 +38,33 @@ function newStateDir(): string {
   return join(states, String(pods++))
 }
 
-/** The socket of one replica: it is there while an agent listens on it. */
+/** The socket between agent and launcher of one replica. It accepts connections while an agent listens. */
 export class Socket {
   readonly random: Random
-  /** Each message takes up to this much longer. */
+  /** The most by which each message is delayed. */
   slowMs = 0
-  /** Grants are delivered a second time, this much later at most: behind newer ones. */
+  /** If not 0, each grant is delivered a second time, up to this much later, and so perhaps after newer grants. */
   repeatMs = 0
   agent: AgentEnd | null = null
-  /** Somebody deleted its file; connections that exist go on. */
+  /** The socket's file was deleted. Existing connections continue. */
   removed = false
   /** The agent's private directory. */
   stateDir = ''
-  /** Launchers that have the lock beside the socket. */
+  /** Launchers that hold the lock file beside the socket. */
   readonly lockedBy = new Set<Process>()
 
   constructor(random: Random) {
     this.random = random
   }
 
-  /** Another pod has it from now on. */
+  /** Prepares the socket for the replica's next pod. */
   renew(): void {
     if (this.stateDir !== '') rmSync(this.stateDir, { recursive: true, force: true })
     this.stateDir = newStateDir()
     this.removed = false
   }
 
-  /** The kernel drops the lock with its holder, before all that this one ran is dead. */
+  /** The kernel releases the lock when its holder ends. Processes that the holder started may still be alive then. */
   lock(launcher: Process): object {
     this.lockedBy.add(launcher)
     launcher.onDeath(() => this.lockedBy.delete(launcher))
@@ -73,7 +74,7 @@ export class Socket {
 
 type Welcome = Omit<Extract<ToLauncher, { type: 'welcome' }>, 'type' | 'token' | 'tree' | 'port'>
 
-/** The agent's end: it lets in one launcher by the rules of `LinkServer`, with the real `LauncherKeys`. */
+/** The agent's end of the link. It admits one launcher by the rules of `LinkServer`, with the real `LauncherKeys`. */
 export class AgentEnd implements LauncherLink {
   private readonly socket: Socket
   private readonly process: Process
@@ -119,12 +120,12 @@ export class AgentEnd implements LauncherLink {
     if (launcher === null) return
     const isGrant = message.type === 'grant'
     if (isGrant) this.keys.granted(message.grant)
-    const said = isGrant ? { ...message, grant: this.bootOffset.translate(message.grant) } : message
+    const delivered = isGrant ? { ...message, grant: this.bootOffset.translate(message.grant) } : message
     process.act(() => {
-      this.down(launcher, () => launcher.received(said))
+      this.down(launcher, () => launcher.received(delivered))
       if (!isGrant || socket.repeatMs === 0) return
       const again = socket.random.between(0, socket.repeatMs)
-      process.kernel.timeline.in(again, () => hand(launcher, () => launcher.received(said)))
+      process.kernel.timeline.in(again, () => hand(launcher, () => launcher.received(delivered)))
     })
   }
 
@@ -134,7 +135,7 @@ export class AgentEnd implements LauncherLink {
     for (const connection of [...this.connections]) this.drop(connection, 'the agent closed the connection')
   }
 
-  /** A launcher connects; this much is done by the kernel, whatever the agent does. */
+  /** A launcher connects. The kernel accepts the connection even if the agent is frozen. */
   accept(connection: Connection, hello: Hello): void {
     this.connections.add(connection)
     connection.launcher.onDeath(() => this.hangUp(connection))
@@ -224,25 +225,25 @@ function hand(connection: Connection, deliver: () => void): void {
   connection.launcher.deliver(() => connection.open && deliver())
 }
 
-/** The launcher's end: connects again for as long as it lives, as `LinkClient` does. */
+/** The launcher's end of the link. It reconnects until its process ends, as `LinkClient` does. */
 export function launcherEnd(socket: Socket, process: Process, handlers: LinkClientHandlers) {
   let connection: Connection | null = null
   let agent: AgentEnd | null = null
-  let told = false
+  let reported = false
   let token: string | undefined
   const refused = () => {
     if (handlers.hello().view.state === 'idle') token = undefined
   }
   const closed = (reason: string) => {
     end.connected = false
-    if (!told) handlers.down(reason)
-    told = true
+    if (!reported) handlers.down(reason)
+    reported = true
     process.after(RECONNECT_MS, end.start)
   }
   const received = (message: ToLauncher) => {
     if (message.type === 'welcome') {
       end.connected = true
-      told = false
+      reported = false
       token = message.token
     }
     if (end.connected) handlers.received(message)
@@ -267,7 +268,7 @@ export function launcherEnd(socket: Socket, process: Process, handlers: LinkClie
   return end
 }
 
-/** A flow of LangFlow's container connects, and says that it is a new launcher which runs nothing. */
+/** A flow in LangFlow's container connects, and claims to be a new launcher without a workload. */
 export function poseAsLauncher(socket: Socket, launcher: Process): void {
   if (socket.agent === null || socket.removed) return
   const ignore = () => {}

@@ -6,8 +6,8 @@ import { type FaultKind, KINDS } from './faults/kinds.ts'
 import { PATCHES } from './mutation-list.ts'
 
 /**
- * Shows that the simulation can fail: each deliberate defect of the product is put into a copy of it, for which some
- * invariant must break. Arguments: a part of the names of those to try (default: all).
+ * Shows that the simulation can fail: it plays seeds against a copy of the product with one defect of `mutation-list.ts`,
+ * until a seed breaks an invariant. The argument is a part of the names of the mutations to try. The default is all.
  */
 interface Mutation {
   readonly file: string
@@ -26,13 +26,13 @@ const play = (seeds: number, among: Mutation['among']) => `
   const { tally, failure } = await playUntilFailure(1, ${seeds}, ${JSON.stringify(among)})
   console.log(JSON.stringify({ seeds: tally.runs, by: failure?.violation.invariant ?? null }))
 `
-/** 10,000 seeds take three minutes on an idle core. */
+/** On an idle core, 10,000 seeds take three minutes. */
 const LONGEST_MS = 600_000
 
 interface Verdict {
-  /** How many seeds were played; `null`: a unit test was run instead. */
+  /** The number of seeds that were played. `null`: a unit test ran instead. */
   readonly seeds: number | null
-  /** The invariant or the test that broke; `null`: the defect went unnoticed. */
+  /** The invariant or the unit test that failed. `null`: the defect was not caught. */
   readonly by: string | null
 }
 
@@ -49,29 +49,29 @@ function parse(patches: string): Mutation[] {
     else if (mark === '+') last?.to.push(text)
     else if (mark === 'test' && last) last.test = text
     else if (mark === 'among' && last) last.among = text.split('; ').map(known)
-    else if (line !== '') throw new Error(`mutation-list.ts: what is "${line}"?`)
+    else if (line !== '') throw new Error(`mutation-list.ts: the line "${line}" has no known mark`)
   }
   return mutations
 }
 
 function known(kind: string): FaultKind {
   const found = KINDS.find((one) => one === kind)
-  if (found === undefined) throw new Error(`mutation-list.ts: there is no fault "${kind}"`)
+  if (found === undefined) throw new Error(`mutation-list.ts: the fault "${kind}" does not exist`)
   return found
 }
 
-/** The file of the product with the defect in it. */
+/** The text of the product's file, with the defect. */
 function mutated({ name, file, from, to }: Mutation): string {
   const [before, after, ...more] = readFileSync(join(ROOT, file), 'utf8').split(from.join('\n'))
   if (before === undefined || after === undefined || more.length > 0) {
     throw new Error(
-      `"${name}" must match exactly once in ${file}: bring test/simulation/mutation-list.ts up to date`,
+      `mutation "${name}" must match exactly once in ${file}: update it in test/simulation/mutation-list.ts`,
     )
   }
   return before + to.join('\n') + after
 }
 
-/** Runs Node in the copy. */
+/** Runs Node in the directory `cwd`. */
 function run(cwd: string, args: readonly string[]): Promise<{ passed: boolean; out: string; err: string }> {
   return new Promise((resolve) => {
     const options = { cwd, timeout: LONGEST_MS, maxBuffer: Number.POSITIVE_INFINITY }
@@ -94,7 +94,9 @@ async function judge(mutation: Mutation): Promise<Verdict> {
     }
     const { out, err } = await run(directory, ['--input-type=module', '--eval', play(SEEDS, mutation.among)])
     if (out === '')
-      throw new Error(`"${mutation.name}" cannot be played: ${err || `not within ${LONGEST_MS} ms`}`)
+      throw new Error(
+        `mutation "${mutation.name}" failed to run: ${err || `it took longer than ${LONGEST_MS} ms`}`,
+      )
     const verdict = JSON.parse(out) as Verdict
     await checkProduct(mutation, verdict)
     return verdict
@@ -103,37 +105,37 @@ async function judge(mutation: Mutation): Promise<Verdict> {
   }
 }
 
-/** The same runs must pass without the defect; those with any faults are part of `npm test`. */
+/** Without the defect the same seeds must pass. Seeds without `among` need no check: `npm test` plays them. */
 async function checkProduct({ name, among }: Mutation, { seeds, by }: Verdict): Promise<void> {
   if (among === undefined || by === null || seeds === null) return
   const { out } = await run(ROOT, ['--input-type=module', '--eval', play(seeds, among)])
   const sound = JSON.parse(out) as Verdict
   if (sound.by !== null)
-    throw new Error(`"${name}": the product itself breaks ${sound.by} in seed ${sound.seeds}`)
+    throw new Error(`mutation "${name}": without it, seed ${sound.seeds} breaks "${sound.by}" too`)
 }
 
 const all = parse(PATCHES)
 const wanted = process.argv[2] ?? ''
 if (wanted === '--help') {
-  console.log('usage: npm run test:mutations -- [PART OF A NAME]    (default: all of them)')
+  console.log('usage: npm run test:mutations -- [PART OF A NAME]    (default: all mutations)')
   process.exit(0)
 }
 const chosen = all.filter(({ name }) => name.includes(wanted))
 if (chosen.length === 0) {
-  console.error(`no mutation has "${wanted}" in its name: leave it out to try all`)
+  console.error(`no mutation has "${wanted}" in its name; run without an argument to try all mutations`)
   process.exit(2)
 }
 for (const mutation of chosen) mutated(mutation)
 const verdicts = new Map<Mutation, Verdict>()
 const waiting = [...chosen]
-const say = (mutation: Mutation, verdict: Verdict) => {
+const report = (mutation: Mutation, verdict: Verdict) => {
   verdicts.set(mutation, verdict)
   process.stderr.write(
     `${verdicts.size} of ${chosen.length}: ${mutation.name}: ${verdict.by ?? 'NOT CAUGHT'}\n`,
   )
 }
 const work = async () => {
-  for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) say(next, await judge(next))
+  for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) report(next, await judge(next))
 }
 await Promise.all(Array.from({ length: Math.min(availableParallelism(), chosen.length) }, work))
 
@@ -143,5 +145,5 @@ for (const mutation of chosen) {
   console.log(`| ${mutation.name} | ${mutation.rule} | ${by ?? '**nothing**'} | ${seeds ?? '-'} |`)
 }
 const survived = chosen.filter((mutation) => verdicts.get(mutation)?.by === null).length
-console.log(`\n${chosen.length - survived} of ${chosen.length} mutations are caught`)
+console.log(`\n${chosen.length - survived} of ${chosen.length} mutations were caught`)
 if (survived > 0) process.exitCode = 1

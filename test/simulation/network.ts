@@ -1,49 +1,50 @@
 import type { ApiErrorCode } from '../../agent/kube/kube-errors.ts'
 import type { Random } from './random.ts'
 
-/** What a network fault does to the way between one machine and the API server. */
+/** The effects of a network fault between one machine and the API server. */
 export interface Disturbance {
-  /** Packets vanish; what was sent may still come through when the way is open again. */
+  /** Packets are lost. Messages from this time may still arrive when the network is back. */
   readonly cut?: boolean
-  /** Nobody answers at the address: certain, and at once. */
+  /** Connections are refused, so that requests fail immediately, and certainly had no effect. */
   readonly refused?: boolean
-  /** The same for connections that are made now; those that exist go on. */
+  /** New connections are refused. Existing ones continue. */
   readonly newRefused?: boolean
-  /** How likely a connection that is made now leads nowhere: to a server that lost its power, while others answer. */
+  /** The chance that a new connection is dead: it leads to an API server without power, while other API servers answer. */
   readonly newDead?: number
-  /** Only these requests are lost on their way in. */
+  /** Requests of this kind are lost before they reach the server. */
   readonly lost?: 'reads' | 'writes'
-  /** Writes are applied, and their answers vanish. */
+  /** Writes are applied, but their answers are lost. */
   readonly answersLost?: boolean
-  /** Up to this many more milliseconds, each way. */
+  /** The most by which each message is delayed, in ms. */
   readonly slow?: number
-  /** Writes arrive this many milliseconds later at most: possibly after their sender gave up. */
+  /** The most by which a write is delayed, in ms. It may arrive after its sender's deadline. */
   readonly lateWrites?: number
-  /** Open watches bring nothing. */
+  /** Open watches are silent. */
   readonly watchSilent?: boolean
-  /** Open watches end, and new ones as well. */
+  /** Open watches end, and new ones fail. */
   readonly watchCut?: boolean
-  /** Events come this many milliseconds later. */
+  /** Delay of watch events in ms. */
   readonly watchLag?: number
-  /** The server answers this instead of doing what it was asked. */
+  /** The server answers requests with this error. */
   readonly error?: ApiErrorCode
-  /** How likely it does; 1 where nothing is said. */
+  /** The chance of that error. The default is 1. */
   readonly errorChance?: number
-  /** Writes are applied, and answered with a conflict: the answer to a retry underway. */
+  /** Writes are applied, but answered with a conflict, as if a proxy had sent them twice. */
   readonly lyingConflict?: boolean
-  /** Updates are answered with success, and dropped; or renewals are, and applied without their renew time. */
+  /** Updates succeed, but aren't applied, or renewals are applied without their renew time. */
   readonly dropped?: 'updates' | 'renew times'
 }
 
-/** One connection to an API server. A dead one carries nothing, and nobody is told. */
+/** One connection to an API server. */
 export interface Connection {
   use: 'requests' | 'watch'
-  /** A server answered over it. */
+  /** A server has answered over it. */
   proven: boolean
+  /** It carries no more messages, but isn't closed, so that neither end notices. */
   dead: boolean
 }
 
-/** The way between one machine and the API server, with the faults it has at the moment. */
+/** The network between one machine and the API server, with its current faults. */
 export class Network {
   private readonly random: Random
   private readonly faults = new Set<Disturbance>()
@@ -75,13 +76,13 @@ export class Network {
     this.connections.delete(connection)
   }
 
-  /** What goes over these from now on, and what is on its way, is lost; new ones are as good as ever. */
+  /** Makes all connections of these uses dead. Messages in flight are lost. New connections work. */
   blackHole(uses: readonly Connection['use'][]): void {
     for (const connection of this.connections) if (uses.includes(connection.use)) connection.dead = true
     this.changed()
   }
 
-  /** Whether it has one that is dead, and does not know. */
+  /** Whether a connection is dead that isn't closed yet. */
   get blackHoled(): boolean {
     return [...this.connections].some(({ dead }) => dead)
   }

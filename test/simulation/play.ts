@@ -6,7 +6,7 @@ import { type Outcome, World } from './world.ts'
 
 const HOUR_MS = 3_600_000
 
-/** What many runs came to. */
+/** The results of many runs. */
 export class Tally {
   runs = 0
   steps = 0
@@ -14,16 +14,16 @@ export class Tally {
   restarts = 0
   failures = 0
   private simulatedMs = 0
-  /** The longest time from the last fault to one that serves. */
+  /** The longest time from the last fault until a replica serves permanently. */
   longestRecoveryMs = 0
-  /** How often each kind of fault struck something. */
+  /** How often each kind of fault found a target. */
   readonly faults = new Map<FaultKind, number>()
-  /** How many runs came to each documented limit. */
+  /** The number of runs that each documented limit excused. */
   readonly limits = new Map<Limit, number>()
-  /** How many runs needed each delay to be in time again after their last fault. */
+  /** The number of runs that needed each delay to recover in time. */
   readonly delays = new Map<Delay, number>()
-  /** How often an agent was told to end at each stage. */
-  readonly asked = new Map<Stage, number>()
+  /** How often an agent was terminated at each stage. */
+  readonly terminatedAt = new Map<Stage, number>()
 
   add(outcome: Outcome): void {
     this.runs++
@@ -36,7 +36,7 @@ export class Tally {
     count(this.faults, outcome.struck)
     count(this.limits, outcome.limits)
     count(this.delays, outcome.recovery?.delays ?? [])
-    count(this.asked, outcome.asked)
+    count(this.terminatedAt, outcome.terminatedAt)
   }
 
   get simulatedHours(): number {
@@ -48,7 +48,7 @@ function count<K>(counts: Map<K, number>, keys: Iterable<K>): void {
   for (const key of keys) counts.set(key, (counts.get(key) ?? 0) + 1)
 }
 
-/** Plays one seed after the other until one breaks an invariant, or all are played. */
+/** Plays the seeds in order until one breaks an invariant. */
 export async function playUntilFailure(
   first: number,
   seeds: number,

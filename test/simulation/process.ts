@@ -2,32 +2,33 @@ import type { Clock, Instant, Timer } from '../../agent/clock.ts'
 import type { Kernel } from './kernel.ts'
 import type { Random } from './random.ts'
 
-/** How late a timer fires on a machine that is not idle. */
+/** The most by which a timer is late on a busy machine. */
 const TIMER_LATENESS_MS = 2
-/** The chance that a blocked event loop is blocked at a given look at the clock, and not later. */
+/** The chance that a pending block of the event loop begins at a given read of the clock. */
 const BLOCKED_AT_LOOK = 0.3
+/** The time after which it begins in any case. */
 const BLOCKED_WITHIN_MS = 1_000
 
 /**
- * One program that runs on a machine and can be frozen or killed. What happens to it while it cannot run waits: timers
- * are late, and messages stay in their sockets. It is the clock of what runs in it.
+ * One process of a machine, which can be frozen, blocked or killed. While it can't run, its timers are late and messages
+ * stay in its sockets. It is the `Clock` of the product's code that runs in it.
  */
 export class Process implements Clock {
   readonly kernel: Kernel
   private readonly random: Random
   private readonly late: { timer: boolean; work: () => void }[] = []
-  /** What it did after its event loop was blocked in the middle: done once that is over. */
+  /** Effects of a turn whose event loop was blocked in the middle. They take place when the block is over. */
   private readonly outstanding: (() => void)[] = []
-  private readonly farewells: (() => void)[] = []
-  /** By how much its /proc/uptime is ahead of the machine's: a container may have one of its own. */
+  private readonly deathHandlers: (() => void)[] = []
+  /** Difference between the process's boot clock and the machine's, since a container may have a /proc/uptime of its own. */
   bootAhead = 0
   alive = true
   frozen = false
-  /** Real time since when it has run again. */
+  /** Real time at which it last resumed after a freeze or a block. */
   thawedAt = Number.NEGATIVE_INFINITY
-  /** It stood still in the middle of a turn, which goes on with what it knew before. */
+  /** It was blocked in the middle of a turn, which then continued with facts from before the block. */
   stoodInTurn = false
-  /** Milliseconds for which the event loop is to be blocked in the middle of what it does next. */
+  /** The length of a pending block of the event loop in ms. It begins in the middle of one of the next turns. */
   private blocking: number | null = null
   /** Monotonic milliseconds until which the event loop is blocked. */
   private blockedUntil: number | null = null
@@ -64,9 +65,9 @@ export class Process implements Clock {
   }
 
   /**
-   * Its event loop does not turn for `ms`, from somewhere in the middle of a turn: between one look at the clock and
-   * the next, as a garbage collection or a slow system call would have it. One that looks at no clock soon is blocked
-   * between two turns. One that is blocked already is so no longer for it.
+   * Blocks the event loop for `ms`. The block begins in the middle of a turn, between two reads of the clock, as with a
+   * garbage collection or a slow system call. If the process doesn't read the clock soon, the block begins between two
+   * turns. A second block doesn't extend the first one.
    */
   block(ms: number): void {
     if (this.blockedUntil !== null) return
@@ -74,13 +75,13 @@ export class Process implements Clock {
     this.kernel.timeline.in(BLOCKED_WITHIN_MS, () => this.blockNow())
   }
 
-  /** What it does to the world outside: later, where it is blocked meanwhile. */
-  act(deed: () => void): void {
-    if (this.blockedUntil === null) deed()
-    else this.outstanding.push(deed)
+  /** Runs an effect on other processes or the network. If the event loop is blocked, it waits for the end of the block. */
+  act(effect: () => void): void {
+    if (this.blockedUntil === null) effect()
+    else this.outstanding.push(effect)
   }
 
-  /** Something from outside arrives. */
+  /** A message or a signal from another process arrives. */
   deliver(work: () => void): void {
     this.perform(work, false)
   }
@@ -93,10 +94,10 @@ export class Process implements Clock {
     if (!this.frozen) return
     this.frozen = false
     this.stoodInTurn = false
-    this.goOn()
+    this.resume()
   }
 
-  private goOn(): void {
+  private resume(): void {
     this.thawedAt = this.kernel.timeline.now
     this.catchUp()
   }
@@ -104,11 +105,11 @@ export class Process implements Clock {
   kill(): void {
     if (!this.alive) return
     this.alive = false
-    for (const farewell of this.farewells.splice(0)) farewell()
+    for (const handler of this.deathHandlers.splice(0)) handler()
   }
 
-  onDeath(farewell: () => void): void {
-    this.farewells.push(farewell)
+  onDeath(handler: () => void): void {
+    this.deathHandlers.push(handler)
   }
 
   private perform(work: () => void, timer: boolean): void {
@@ -121,18 +122,18 @@ export class Process implements Clock {
     this.late.push({ timer, work })
   }
 
-  /** The event loop looks at timers and at sockets in turn: either may come first. */
+  /** Runs late timers and messages. Either may come first, because the event loop handles them in alternating phases. */
   private catchUp(): void {
     if (this.kernel.asleep) this.kernel.whenAwake(() => this.catchUp())
     if (!this.runs) return
-    for (const deed of this.outstanding.splice(0)) deed()
+    for (const effect of this.outstanding.splice(0)) effect()
     const timersFirst = this.random.chance(0.5)
     const [timers = [], messages = []] = [true, false].map((kind) =>
       this.late.filter(({ timer }) => timer === kind),
     )
     this.late.length = 0
     for (const { work } of timersFirst ? [...timers, ...messages] : [...messages, ...timers]) {
-      // Each in a turn of its own, so that promises settle in between.
+      // Each runs in a turn of its own, so that promises settle in between.
       this.kernel.timeline.in(0, () => this.perform(work, false))
     }
   }
@@ -148,7 +149,7 @@ export class Process implements Clock {
     this.kernel.atMono(this.blockedUntil, () => {
       this.blockedUntil = null
       this.stoodInTurn = true
-      this.goOn()
+      this.resume()
     })
   }
 }

@@ -7,47 +7,47 @@ import { Violation } from './violation.ts'
 import type { World } from './world.ts'
 
 const LOOK_MS = 100
-/** One that serves must go on for this long to count. */
+/** A replica counts as recovered after it has served for this long. */
 const STEADY_MS = 4_000
-/** Probes of a starting workload, messages, and the looks of this file. */
+/** Allowance for probes of a starting workload, for messages, and for the polling in this file. */
 const STEPS_MS = 300
-/** The longest grace period, and the longest pause before a lost replica is replaced. */
+/** The longest grace period plus the longest delay before a lost replica is replaced. */
 const LAST_RESTART_MS = 60_000
 
-/** What may take longer than lease duration, retry period and start together, and why. */
+/** Reasons why a recovery may take longer than lease duration + retry period + start. */
 export const DELAYS = {
-  'record says longer':
-    'Rule 6: a candidate waits for as long as the record says, and a person wrote a longer duration than the candidates have.',
-  'Lease is gone':
-    'Rule 7: an absent Lease is looked for each retry period. One may pass before the wait begins, and one after it has ended.',
-  'cooling down': 'A workload that failed on each replica is tried again later, and later each time.',
+  'longer duration recorded':
+    'Rule 6: a candidate waits for the recorded lease duration, and a person wrote a longer one than the candidates have.',
+  'Lease absent':
+    'Rule 7: candidates look for an absent Lease once per retry period. One period may pass before the wait begins, and one after it has ended.',
+  'cooling down':
+    'The workload has failed on each replica. The cool-down before the next start grows with each failure.',
   'revision failed':
     'A revision whose first start failed leaves the Lease to the others for a lease duration.',
-  'standby never gets ready':
-    'Who was ordered to start while its standby hangs waits for it as long as a start may take, and hands over.',
-  'standby is prepared':
-    'Who was ordered to start while its standby is being prepared waits for that, which takes no longer than a start from nothing on a real machine.',
-  'hands over':
-    'A leader that asks the others hands over of its own accord: to a newer revision, or to one that serves sooner than it starts.',
-  'request under way':
-    'A request that was sent before the faults were over is waited for until its deadline.',
+  'standby hangs':
+    'A replica with a hanging standby was ordered to start. It waits for the standby for the start timeout, and then hands over.',
+  'standby being prepared':
+    'A replica whose standby is being prepared was ordered to start. It waits for the standby. On a real machine that takes no longer than a cold start.',
+  'voluntary handover':
+    'A leader that asks its peers hands over without a failure: to a newer revision, or to a replica that would serve sooner.',
+  'request in flight': 'An agent waits until the deadline of a request that it sent before the faults ended.',
 } as const
 export type Delay = keyof typeof DELAYS
 
 export interface Recovered {
-  /** Milliseconds from when all faults were over, and everything ran again, to when one served for good. */
+  /** Milliseconds from the time when all faults were over and all processes ran, until a replica served permanently. */
   readonly ms: number
-  /** The delays without which it would have been too late. */
+  /** The delays that this recovery needed in order to be in time. */
   readonly delays: readonly Delay[]
 }
 
-/** After the last fault exactly one must serve in time, and go on. */
+/** Judges that exactly one replica serves in time after the last fault, and continues. */
 export class Recovery {
   private readonly world: World
   private healedAt = 0
   private recordedMs = 0
   private recordedAt = ''
-  /** Real time from which some replica has cooled down. */
+  /** Real time at which the first replica has cooled down. */
   private coolFrom = 0
   result: Recovered | null = null
 
@@ -59,10 +59,9 @@ export class Recovery {
     this.healedAt = Math.max(this.healedAt, until)
   }
 
-  /** The Lease was written. */
   written(lease: Lease): void {
     if (isVacant(lease)) return
-    // Only what its holder wrote may be shorter than what it said before.
+    // Only the holder may shorten the recorded duration. A write by a person doesn't reduce the wait.
     const renewTime = lease.spec?.renewTime ?? ''
     const edited = holderOf(lease) === '' || renewTime === this.recordedAt
     this.recordedMs = Math.max(durationOf(lease, 0), edited ? this.recordedMs : 0)
@@ -91,20 +90,23 @@ export class Recovery {
         if (agent?.elector.state.term?.startOrdered && !workload?.present && launcher?.standbyPrepares)
           preparedMs = Math.max(preparedMs, behaviour.prepareMs + behaviour.preparedStartMs)
       const ms = (serving === null ? timeline.now : since) - this.start
-      // With the timings of now: those of a replica that has come back may be others.
+      // These use the current timings, because a replica may have come back with others.
       const allowed: Record<Delay, number> = {
-        'record says longer': Math.max(0, recordedMs - this.longest('leaseDurationMs')),
-        'Lease is gone': goneMs,
+        'longer duration recorded': Math.max(0, recordedMs - this.longest('leaseDurationMs')),
+        'Lease absent': goneMs,
         'cooling down': Math.max(0, this.coolFrom - this.start),
         'revision failed': this.anyYields ? this.longest('leaseDurationMs') : 0,
-        'request under way': requestMs,
-        'standby never gets ready': hangingMs,
-        'standby is prepared': preparedMs,
-        'hands over': this.world.asks ? this.handoverMs : 0,
+        'request in flight': requestMs,
+        'standby hangs': hangingMs,
+        'standby being prepared': preparedMs,
+        'voluntary handover': this.world.asksPeers ? this.handoverMs : 0,
       }
       const delays = needed(allowed, ms - this.plainMs)
       if (delays === null)
-        throw new Violation('liveness', `${ready.length} serve ${Math.round(ms)} ms after the last fault`)
+        throw new Violation(
+          'liveness',
+          `${ready.length} replicas serve ${Math.round(ms)} ms after the last fault`,
+        )
       if (serving !== null && timeline.now - since >= STEADY_MS) {
         this.result = { ms, delays }
         return
@@ -113,7 +115,7 @@ export class Recovery {
     }
   }
 
-  /** The faults are over, and whatever they ended was started again. */
+  /** Real time at which the faults are over and all processes that they ended run again. */
   private get start(): number {
     const resumed = Math.max(...this.world.replicas.map(({ resumedAt }) => resumedAt))
     return Math.max(this.healedAt, Math.min(resumed, this.healedAt + LAST_RESTART_MS))
@@ -133,14 +135,14 @@ export class Recovery {
     return ASK_MS + this.longest('drainTimeoutMs') + this.longest('stopTimeoutMs') + this.plainMs
   }
 
-  /** Of all replicas: any of them may be the next one. */
+  /** The longest of all replicas, because any of them may be the next leader. */
   private longest(
     timing: 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'drainTimeoutMs' | 'stopTimeoutMs',
   ): number {
     return Math.max(...this.world.replicas.map(({ config }) => config[timing]))
   }
 
-  /** Real time; 0: some replica does not cool down. */
+  /** Real time at which the first replica has cooled down. 0: a replica has no cool-down. */
   private get coolDownEnd(): number {
     const competing = this.world.replicas.filter(
       (replica) => !this.world.judge.versions.keepsAway(replica.config),
@@ -153,7 +155,7 @@ export class Recovery {
   }
 }
 
-/** The delays that it cannot do without; `null`: it is too long all the same. */
+/** The delays that explain the excess over the plain time. `null`: they don't suffice. */
 function needed(allowed: Readonly<Record<Delay, number>>, tooLongMs: number): Delay[] | null {
   let left = tooLongMs
   const delays: Delay[] = []

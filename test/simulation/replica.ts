@@ -9,27 +9,27 @@ import type { Process } from './process.ts'
 import { type Behaviour, type Workload, wellBehaved } from './workload.ts'
 import type { World } from './world.ts'
 
-/** `pod`: two containers, the launcher alone in a PID namespace. `run`: the agent starts the launcher itself. */
+/** `pod`: two containers, with the launcher as PID 1 of its own. `run`: the agent starts the launcher. */
 export type Mode = 'pod' | 'run'
 
 export interface ReplicaConfig extends Omit<CandidateConfig, 'identity' | 'front' | 'salt'> {
   readonly standby: 'cold' | 'warm'
-  /** From the order to drain until whoever routes to it is told: 0, but where the agent itself tells them. */
+  /** Milliseconds until the front has acknowledged a change of the gate. 0: no front, as with `--traffic=readiness`. */
   readonly gateMs: number
-  /** Of its pod's template. */
+  /** The revision of its pod's template. */
   readonly revision: string
-  /** The version of its LangFlow; `null`: nobody knows. */
+  /** The version of its LangFlow. `null`: it can't be determined. */
   readonly langflow: string | null
 }
 
-/** Where something ends that should run, it is started again after this long. */
+/** Delay before an ended process that should run is started again. */
 const RESTART_MS = 1_000
-/** `LauncherProcess` starts its launcher again after this long. */
+/** Delay before `LauncherProcess` starts its launcher again. */
 export const RESPAWN_MS = 500
 const GRACE_PERIOD_MS = 45_000
 const RESTART_LOOK_MS = 50
 
-/** One machine with one replica on it, and whoever starts it again when it ends. */
+/** One machine with one replica, including the kubelet or service manager that restarts it. */
 export class Replica {
   readonly name: string
   readonly mode: Mode
@@ -37,35 +37,35 @@ export class Replica {
   readonly network: Network
   readonly socket: Socket
   readonly behaviour: Behaviour
-  /** Of the clock in LangFlow's container: see `Process`. */
+  /** `Process.bootAhead` of the processes in LangFlow's container. */
   readonly bootAhead: number
   readonly knowledge: Knowledge
   private readonly world: World
   private instances = 0
-  /** It was told to end, or has; another one is to come. */
+  /** This instance is ending or has ended. Another one will replace it. */
   ending = false
-  /** Everything of it has ended, and another one is to come. */
+  /** All processes of this instance have ended. Another one will replace it. */
   private gone = false
-  private agentTold = false
-  /** Whose identity its next instances use by mistake. */
+  private agentTerminated = false
+  /** Another replica's identity that the next instances use by mistake. */
   private posingAs: string | null = null
   private backInMs = RESTART_MS
-  /** Of its present instance. */
+  /** The configuration of the current instance. */
   config: ReplicaConfig
-  /** Names this pod, or this `run`, for good. */
+  /** The unique name of this pod or this `run`. Agents and launchers that restart in it keep it. */
   instance = ''
-  /** Monotonic ms. */
+  /** When this instance was created, in monotonic ms. */
   appearedAt = 0
-  /** What it calls itself: its instance, unless somebody gave it another one's. */
+  /** Its identity in the Lease: `instance`, unless it was configured with another replica's by mistake. */
   identity = ''
   agent: AgentHost | null = null
   launcher: LauncherHost | null = null
   workload: Workload | null = null
-  /** Its agent is told to end as soon as it is at this. */
+  /** The agent is terminated as soon as it reaches this stage. */
   endAt: Stage | null = null
-  /** Real time at which something of it was started last. */
+  /** Real time of the last start of its agent or launcher. */
   startedAt = 0
-  /** Real time until which messages on the link may still be under way from when it was slow. */
+  /** Real time until which messages may arrive late that were sent while the link was slow. */
   linkSlowUntil = 0
 
   constructor(world: World, index: number, mode: Mode) {
@@ -85,12 +85,12 @@ export class Replica {
     return this.agent?.ready ?? false
   }
 
-  /** What it is to keep ready is ready. */
+  /** Whether its standby is ready, or it has a cold standby, which needs no preparation. */
   get prepared(): boolean {
     return this.config.standby === 'cold' || (this.launcher?.prepared ?? false)
   }
 
-  /** Real time since when all of it that runs has been running. */
+  /** Real time since which its machine, agent and launcher have run without interruption. */
   get resumedAt(): number {
     const { startedAt, kernel, agent, launcher } = this
     if (!agent?.process.runs || !launcher?.process.runs) return this.world.timeline.now
@@ -101,7 +101,7 @@ export class Replica {
     return this.behaviour.portTaken || (this.workload?.present ?? false)
   }
 
-  /** A new pod, or a new `run`: nobody has ever been this instance. */
+  /** Creates the next instance: a new pod or a new `run`, with a new name. */
   appear(): void {
     this.ending = this.gone = false
     this.instance = `${this.name}_${++this.instances}`
@@ -114,7 +114,7 @@ export class Replica {
     this.startLauncher()
   }
 
-  /** Is replaced by one that uses another one's identity; `null`: its own again. */
+  /** Replaces the instance by one with another replica's identity. `null`: with its own again. */
   poseAs(identity: string | null): void {
     this.posingAs = identity
     this.crash(RESTART_MS)
@@ -142,19 +142,19 @@ export class Replica {
       this.workload?.kill()
       this.in(backInMs, () => this.startLauncher())
     } else {
-      // It is the agent that starts the launcher again, and for that it must run itself.
+      // The agent starts the launcher again, which requires a running agent.
       const process = this.agent?.process
       process?.deliver(() => process.after(RESPAWN_MS, () => this.startLauncher()))
     }
   }
 
-  /** Both containers of a pod end in one instant, as where a node lacks memory; the kubelet starts each again. */
+  /** Both containers of a pod end at one instant, as when a node is out of memory. The kubelet restarts both. */
   crashPod(agentBackInMs: number, launcherBackInMs: number): void {
     this.crashAgent(agentBackInMs)
     this.crashLauncher(launcherBackInMs)
   }
 
-  /** Everything ends in one instant, as when a node fails; another pod comes in its place. */
+  /** All processes end at one instant, as when a node fails. Another pod replaces this one. */
   crash(backInMs: number): void {
     this.agent?.process.kill()
     this.launcher?.process.kill()
@@ -164,7 +164,7 @@ export class Replica {
     this.in(backInMs, () => this.replaced())
   }
 
-  /** `kubectl delete pod`, or SIGTERM to `run`; another one comes in its place. */
+  /** `kubectl delete pod`, or SIGTERM to `run`. Another instance replaces this one. */
   evict(backInMs: number): void {
     if (this.ending || this.agent === null) return
     this.ending = true
@@ -176,14 +176,14 @@ export class Replica {
     this.backInMs = backInMs
   }
 
-  /** As `Replica` does with what it learnt of its peers. */
+  /** Names a successor, as the product's `Replica` does after it has asked its peers. */
   nameSuccessor(successor: Replica | undefined): void {
     const { agent } = this
     const identity = successor?.identity ?? null
     agent?.process.deliver(() => agent.elector.tell({ type: 'successor', identity }))
   }
 
-  /** As a leader of an old revision does for one of the new. */
+  /** Steps down, as a leader of an old revision does for a replica of the new one. */
   stepDown(): void {
     const { agent } = this
     agent?.process.deliver(() =>
@@ -194,8 +194,8 @@ export class Replica {
   terminateAgent(): void {
     const { agent } = this
     agent?.process.deliver(() => {
-      this.agentTold = true
-      this.world.asked.push(agent.stage)
+      this.agentTerminated = true
+      this.world.terminatedAt.push(agent.stage)
       agent.terminate()
     })
   }
@@ -212,9 +212,9 @@ export class Replica {
   }
 
   private replaced(): void {
-    // A new pod is not started, nor a `run` by its service manager, while the old processes still live.
+    // The kubelet or the service manager starts no new instance while old processes are alive.
     if (this.launcher?.process.alive || this.workload?.present) {
-      // What is left where agent and launcher have both died is ended by the service manager, as documented.
+      // If agent and launcher have both died, the service manager ends the remaining processes, as documented.
       if (this.launcher === null && this.mode === 'run') this.workload?.kill(0)
       this.in(RESTART_MS, () => this.replaced())
     } else {
@@ -224,7 +224,7 @@ export class Replica {
 
   private startAgent(): void {
     if (this.agent !== null || this.gone) return
-    this.agentTold = false
+    this.agentTerminated = false
     this.startedAt = this.world.timeline.now
     this.knowledge.newAgent()
     this.agent = new AgentHost(this, this.world, (process, code) => this.agentExited(process, code))
@@ -233,7 +233,7 @@ export class Replica {
 
   private startLauncher(): void {
     if (this.launcher !== null || this.ending || (this.mode === 'run' && this.agent === null)) return
-    // A container starts once the last one is gone, with all that ran in it.
+    // A container starts only after the last one has ended, with all its processes.
     if (this.kernel.asleep || (this.mode === 'pod' && this.workload?.present)) {
       this.in(RESTART_LOOK_MS, () => this.startLauncher())
       return
@@ -245,7 +245,7 @@ export class Replica {
   private agentExited(process: Process, code: 0 | 1): void {
     if (!process.alive) return
     this.world.trace(this.instance, () => `agent: exit code ${code}`)
-    this.world.guard(() => this.world.judge.ended(this, code, this.agentTold))
+    this.world.guard(() => this.world.judge.ended(this, code, this.agentTerminated))
     process.kill()
     this.agent = null
     if (this.mode === 'run') this.orphanLauncher(this.backInMs)

@@ -4,7 +4,7 @@ import { isAcquisition } from './knowledge.ts'
 import type { Replica, ReplicaConfig } from './replica.ts'
 import { Violation } from './violation.ts'
 
-/** Clocks go up to 0.02 % too fast. */
+/** The shortest duration that clocks may measure as one. They are up to 0.02 % too fast, and this leaves some room. */
 const SLOWEST_RATE = 0.9995
 
 interface Note {
@@ -12,7 +12,7 @@ interface Note {
   readonly failed: readonly { readonly revision: string }[]
 }
 
-/** What the Lease says. Judged by these lines, not by those of the product. */
+/** The Lease's note about revisions. The judge has its own parser, so that it can find errors in the product's. */
 function noted(lease: Lease | null): Note {
   const text = lease?.metadata.annotations?.['langflow-leader/revisions']
   return text === undefined ? { proven: [], failed: [] } : (JSON.parse(text) as Note)
@@ -22,7 +22,7 @@ function hasFailed({ proven, failed }: Note, revision: string): boolean {
   return failed.some((one) => one.revision === revision) && proven.length > 0 && !proven.includes(revision)
 }
 
-/** No revision counts as proven that has not served; one whose first start failed leaves the Lease to others. */
+/** Judges that no revision is noted as proven before it has served, and that a failed revision leaves the Lease to others. */
 export class Revisions {
   private readonly now: () => number
   private readonly served = new Set<string>()
@@ -39,12 +39,12 @@ export class Revisions {
     for (const { workload, config } of replicas) if (workload?.healthy) this.served.add(config.revision)
   }
 
-  /** @param by the replica that wrote; absent where a person did, or one that is no more */
+  /** @param by the replica that wrote; `undefined` if a person wrote, or an instance that no longer exists */
   committed({ before, after, writer }: Commit, by: Replica | undefined): void {
     const note = noted(after)
     const unserved = note.proven.find((revision) => !this.served.has(revision))
     if (unserved !== undefined)
-      throw new Violation('revisions', `${unserved} counts as proven, and has not served`)
+      throw new Violation('revisions', `revision ${unserved} is noted as proven, but it has never served`)
     if (by !== undefined && after !== null && before !== null && !this.edited) {
       const failed = hasFailed(noted(before), by.config.revision)
       const own = [holderOf(before), successorOf(before)].includes(by.identity)
@@ -52,7 +52,7 @@ export class Revisions {
       if (isAcquisition(after) && failed && !own && freeMs < SLOWEST_RATE * by.config.leaseDurationMs)
         throw new Violation(
           'revisions',
-          `${by.instance} took the Lease after ${Math.round(freeMs)} ms, and its revision has failed`,
+          `${by.instance} took the Lease after only ${Math.round(freeMs)} ms although its revision has failed`,
         )
       const asked = before.metadata.annotations?.['langflow-leader/switchover-to'] !== undefined
       if (
@@ -61,14 +61,14 @@ export class Revisions {
         successorOf(after) !== null &&
         !asked
       )
-        throw new Violation('revisions', `${by.instance} failed, and names who follows it`)
+        throw new Violation('revisions', `${by.instance} names a successor although its revision has failed`)
     }
     this.lease = after
     this.edited = writer === null
     this.writtenAt = this.now()
   }
 
-  /** It waits a lease duration for others. */
+  /** Whether a replica of this revision leaves the Lease to others for a lease duration. */
   yields({ revision }: ReplicaConfig): boolean {
     return hasFailed(noted(this.lease), revision)
   }

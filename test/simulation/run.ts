@@ -9,23 +9,23 @@ import { World } from './world.ts'
 const DEFAULT_MINUTES = 10
 const LONGEST_MINUTES = 10_000
 const MINUTE_MS = 60_000
-/** Soaks begin at a seed of their own, so that each one plays new ones. */
+/** A soak begins at a random seed below this, so that each soak plays new seeds. */
 const SEED_RANGE = 1e9
 const PROGRESS_MS = 30_000
-/** Enough to see that something is wrong; each takes a while to shrink. */
+/** A soak ends after this many failures, because each one takes a while to shrink. */
 const MOST_FAILURES = 5
 
 const USAGE = `usage: npm run test:soak -- [--minutes N | --seeds N] [--seed N]
        npm run test:soak -- --seed N [--keep ID,ID,...] [--trace]
-  --minutes N     play one seed after the other for this long (default: ${DEFAULT_MINUTES})
+  --minutes N     play seeds for this long (default: ${DEFAULT_MINUTES})
   --seeds N       play this many seeds
-  --seed N        the first seed (default: another one each time); alone: the only one
-  --keep ID,...   only these faults strike, of those that the seed decides on; "none": none of them
-  --trace         print what happened
-  --help          print this`
+  --seed N        the first seed (default: random). Without --minutes and --seeds, play only this one
+  --keep ID,...   inject only these of the seed's faults; "none" for a run without faults
+  --trace         print all events of the run
+  --help          show this help`
 
 function fail(sentence: string): never {
-  console.error(`${sentence} (--help says what there is)`)
+  console.error(`${sentence}. Run with --help for the options.`)
   process.exit(2)
 }
 
@@ -44,12 +44,12 @@ function wholeNumber(name: string, text: string | undefined): number | undefined
   if (text === undefined) return undefined
   const number = Number(text)
   if (/^\d+$/.test(text) && Number.isSafeInteger(number)) return number
-  return fail(`--${name} must be a whole number from 0 on, not "${text}"`)
+  return fail(`--${name} must be a whole number of at least 0, not "${text}"`)
 }
 
 async function replay(seed: number, keep: readonly number[] | undefined, trace: boolean): Promise<boolean> {
   const outcome = await new World(seed, { keep, trace }).play()
-  if (outcome.plan.length < (keep?.length ?? 0)) fail(`--keep names faults that seed ${seed} does not have`)
+  if (outcome.plan.length < (keep?.length ?? 0)) fail(`--keep names a fault that seed ${seed} does not have`)
   if (trace) console.log(outcome.trace.join('\n'))
   if (outcome.violation === null) console.log('no invariant was broken')
   else if (trace)
@@ -58,7 +58,7 @@ async function replay(seed: number, keep: readonly number[] | undefined, trace: 
   return outcome.violation === null
 }
 
-/** Plays seed after seed, says how far it is, and sums up. Returns whether no run broke an invariant. */
+/** Plays seeds in order, and prints its progress and a summary. Returns whether all runs kept all invariants. */
 async function soak(first: number, seeds: number, minutes: number): Promise<boolean> {
   const began = performance.now()
   const tally = new Tally()
@@ -85,18 +85,18 @@ function summary(first: number, tally: Tally): string {
     '',
     `seeds ${first} to ${first + tally.runs - 1}: ${headline(tally)}`,
     `${tally.takeovers} takeovers, ${tally.restarts} restarts in place, ${tally.steps} steps`,
-    `longest time from the last fault to one that serves: ${(tally.longestRecoveryMs / 1000).toFixed(1)} s`,
+    `longest time from the last fault until a replica serves permanently: ${(tally.longestRecoveryMs / 1000).toFixed(1)} s`,
     '',
     'faults by kind:',
     ...KINDS.map((kind) => `${String(tally.faults.get(kind) ?? 0).padStart(9)}  ${kind}`),
     '',
-    'agents told to end, by what they were at:',
-    `  ${[...tally.asked].map(([stage, count]) => `${stage} ${count}`).join(', ') || 'none'}`,
+    'agents terminated, by their stage:',
+    `  ${[...tally.terminatedAt].map(([stage, count]) => `${stage} ${count}`).join(', ') || 'none'}`,
     '',
-    'runs that came to a documented limit:',
+    'runs with an incident that a documented limit excuses:',
     ...counted(LIMITS, tally.limits),
     '',
-    'runs that were later than lease duration, retry period and start after the last fault:',
+    'runs that took longer than lease duration + retry period + start to recover, and why:',
     ...counted(DELAYS, tally.delays),
   ].join('\n')
 }
@@ -127,7 +127,8 @@ let passed: boolean
 if (seed !== undefined && seeds === undefined && minutes === undefined) {
   passed = await replay(seed, keep, options.trace)
 } else {
-  if (keep !== undefined || options.trace) fail('--keep and --trace go with --seed alone')
+  if (keep !== undefined || options.trace)
+    fail('--keep and --trace require --seed, without --minutes and --seeds')
   const first = seed ?? Math.floor(Math.random() * SEED_RANGE)
   const longest = minutes ?? (seeds === undefined ? DEFAULT_MINUTES : Number.POSITIVE_INFINITY)
   passed = await soak(first, seeds ?? Number.POSITIVE_INFINITY, longest)

@@ -4,7 +4,7 @@ type Play = (seed: number, keep: readonly number[]) => Promise<Outcome>
 
 const playAgain: Play = (seed, keep) => new World(seed, { keep, trace: true }).play()
 
-/** Leaves out one fault after the other for as long as the run still breaks the same invariant. */
+/** Removes faults one by one, while the run still breaks the same invariant. */
 export async function shrink(failed: Outcome, play = playAgain): Promise<Outcome> {
   let smallest = failed
   for (let index = 0; index < smallest.plan.length; ) {
@@ -23,7 +23,7 @@ export async function shrink(failed: Outcome, play = playAgain): Promise<Outcome
   )
 }
 
-/** The command that plays a run again. */
+/** The command that replays a run. */
 export function replayCommand({ seed, plan }: Outcome, whole = false): string {
   const keep = whole ? '' : ` --keep ${plan.map(({ id }) => id).join(',') || 'none'}`
   return `npm run test:soak -- --seed ${seed}${keep} --trace`
@@ -31,14 +31,14 @@ export function replayCommand({ seed, plan }: Outcome, whole = false): string {
 
 const SHOWN_LINES = 60
 
-/** What a person needs to see of a run that failed. */
+/** Describes a failed run: the violation, the commands that replay it, and the end of the shortest trace. */
 export async function report(failed: Outcome): Promise<string> {
   const small = await shrink(failed)
   const hidden = small.trace.length - SHOWN_LINES
   return [
     `seed ${failed.seed} breaks ${failed.violation?.message}`,
     `  replay it: ${replayCommand(failed, true)}`,
-    `  ${small.plan.length} of its ${failed.plan.length} faults are enough: ${replayCommand(small)}`,
+    `  with only ${small.plan.length} of its ${failed.plan.length} faults: ${replayCommand(small)}`,
     ...(hidden > 0 ? [`  (${hidden} earlier lines)`] : []),
     ...small.trace.slice(-SHOWN_LINES).map((line) => `  ${line}`),
     `  ${small.violation?.message}`,

@@ -13,11 +13,11 @@ export interface ModelStandbyParts {
   readonly changed: () => void
 }
 
-/** A standby of the model, a child of the launcher: what `WarmStandby` is on a real machine. */
+/** The model's counterpart of `WarmStandby`: a standby as a child of the launcher. */
 export class ModelStandby extends KeptStandby {
   private readonly parts: ModelStandbyParts
   private timers: Timer[] = []
-  /** It is being prepared, and will never be ready. */
+  /** Its preparation hangs, so that it never becomes ready. */
   hangs = false
   isReady = false
 
@@ -37,7 +37,7 @@ export class ModelStandby extends KeptStandby {
     else if (!preparingHangs) this.timers.push(process.after(prepareMs, () => this.prepared()))
   }
 
-  /** Whether a start may go on from it, which uses it up. */
+  /** Uses the standby for a start. Returns whether it was ready. */
   take(): boolean {
     if (!this.isReady) return false
     this.end()
@@ -45,7 +45,7 @@ export class ModelStandby extends KeptStandby {
     return true
   }
 
-  /** It ends by itself, whatever it is at. */
+  /** The standby exits, in any state. */
   lose(): void {
     if (this.exists) this.fail('it ended')
   }

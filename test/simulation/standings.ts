@@ -10,28 +10,29 @@ import { isAcquisition } from './knowledge.ts'
 import type { Replica } from './replica.ts'
 import { Violation } from './violation.ts'
 
-/** Timers, answers, and what two clocks differ by in a lease duration. */
+/** Allowance for timers, replies, and the drift between two clocks in a lease duration. */
 const SLACK_MS = 150
-/** From the write that acquires to the start, and from health to the probe that notices it. */
+/** Allowance from the acquiring write to the start, and from the first healthy moment to the probe that notices it. */
 const STEPS_MS = 500
-/** For reading, or opening a watch, before it is tried again. */
+/** Deadline of a read, or of opening a watch, before the next attempt. */
 const REQUEST_MS = 5_000
-/** Silence of a watch that is looked into, and the look. */
+/** Retry periods of silence on the watch, after which the product checks it. */
 const SILENT_RETRIES = 2.5
+/** Allowance for that check. */
 const LOOK_MS = 500
-/** A leader has asked the others twice. */
+/** Time in which a leader has asked its peers twice. */
 const ASKED_MS = 2 * ASK_MS + SLACK_MS
-/** Two of one identity: until both have noticed, and were started again. */
+/** Time in which two agents with one identity have both noticed the conflict, and have been restarted. */
 const TWINS_MS = 60_000
 
 interface Standing {
-  /** Real time until which a fault concerns it. */
+  /** Real time until which a fault affects it. */
   disturbedUntil: number
-  /** Real time since when it could take over, with nothing in its way; `null`: it could not. */
+  /** Real time since which it can take over, undisturbed. `null`: it can't. */
   fitSince: number | null
-  /** Real time at which a connection of its was dead for the last time. */
+  /** Real time of the last check that found a dead connection. */
   deadAt: number
-  /** Real time at which it was prepared for the last time. */
+  /** Real time of the last check that found it prepared. */
   preparedAt: number
 }
 
@@ -44,24 +45,25 @@ interface Taking {
 }
 
 /**
- * Rule 11, judged all along, whatever happens to others: a candidate that is prepared, and that nothing disturbs, leads
- * within lease duration and retry period of the last renewal, before any that is not prepared, and serves after its start.
+ * Judges rule 11 after each step: an undisturbed prepared candidate takes the Lease within lease duration + retry period of
+ * the last renewal, before each unprepared one, and serves in time. Faults of the other replicas don't excuse it.
  */
 export class Standings {
   private readonly judge: Judge
   private readonly standings: ReadonlyMap<Replica, Standing>
-  /** Real time of the last write, and for how long the Lease must be left alone from then on. */
+  /** Real time of the last write. */
   private writtenAt = 0
+  /** How long candidates must wait after it. */
   private waitMs = 0
-  /** People wrote it last: for whoever waits for it, its wait may begin only when it looks the next time. */
+  /** A person wrote the Lease last. A candidate's wait may then begin only at its next read. */
   private edited = true
   private lease: Lease | null = null
   private taking: Taking | null = null
-  /** Who leads, was not prepared, and has not served yet. */
+  /** The leader, if it was unprepared when it took the Lease, and has not served yet. */
   private starting: { readonly by: Replica; readonly since: number } | null = null
-  /** Agents that have led: one that handed over of its own accord does so again only much later. */
+  /** Agents that have led. After a voluntary handover, an agent doesn't hand over again for a long time. */
   private readonly led = new WeakSet<object>()
-  /** The longest duration that a record has said. */
+  /** The longest lease duration that was ever recorded. */
   private longestMs = 0
 
   constructor(judge: Judge) {
@@ -85,12 +87,13 @@ export class Standings {
 
   struck(fault: Fault): void {
     const { kind, at, ms, degree } = fault
-    // They are writes like others, and judged as such.
+    // A person's edit disturbs no replica. `committed` judges it as a write.
     if (LEASE_KINDS.includes(kind)) return
-    const until = at + ms + (FAULTS[kind].trails?.(degree) ?? 0) + (kind === 'twin' ? TWINS_MS : 0)
+    const until =
+      at + ms + (FAULTS[kind].trails?.(degree) ?? 0) + (kind === 'identity used twice' ? TWINS_MS : 0)
     for (const index of concerned(fault, this.replicas.length)) {
       const standing = this.of(this.replicas[index] as Replica)
-      // Of dead connections nobody is told; others are as good as ever, and so is this replica.
+      // A dead connection doesn't excuse a replica. It must notice that, and its other connections still work.
       if (FAULTS[kind].connections) continue
       standing.disturbedUntil = Math.max(standing.disturbedUntil, until)
       standing.fitSince = null
@@ -105,26 +108,26 @@ export class Standings {
     this.longestMs = Math.max(this.longestMs, recorded(after))
     if (this.edited) this.waitMs = Math.max(this.waitMs, recorded(before), recorded(after))
     else if (after !== null && holderOf(after) !== '') this.waitMs = recorded(after)
-    // A release that undoes a person's epoch is believed by nobody who was shown that.
+    // A release after a person's edit may undo the epoch of the edit. Candidates that have read the edit don't accept it.
     else this.waitMs = wasEdited ? this.longestMs : 0
     this.writtenAt = this.now
     this.lease = after
     if (this.edited) this.taking = null
   }
 
-  /** Whoever says that it could take over has heard from the API server lately. */
-  saidReady({ instance, config, knowledge, kernel, agent }: Replica): void {
-    // A Lease that nobody holds is renewed by nobody: that its watch brings nothing is as it should be.
+  /** A replica that reports that it could take over must have had a recent answer from the API server. */
+  reportsReady({ instance, config, knowledge, kernel, agent }: Replica): void {
+    // A Lease without a holder isn't renewed, so that its watch is silent.
     if (this.waitMs === 0 || knowledge.holder === '') return
     const toleratedMs = Math.max(config.leaseDurationMs, this.waitMs, this.longestMs) + config.retryPeriodMs
-    // What stood still in the middle of a turn takes for new what it heard before.
-    const goneOnAt = agent?.process.stoodInTurn ? agent.process.thawedAt : Number.NEGATIVE_INFINITY
-    const heardAt = Math.max(knowledge.heardAt, goneOnAt)
-    const deafMs = this.now - heardAt - kernel.untoldSince(heardAt)
-    if (deafMs > toleratedMs + SLACK_MS)
+    // An agent that was blocked in the middle of a turn still counts an earlier answer as new.
+    const resumedAt = agent?.process.stoodInTurn ? agent.process.thawedAt : Number.NEGATIVE_INFINITY
+    const answeredAt = Math.max(knowledge.answeredAt, resumedAt)
+    const silentMs = this.now - answeredAt - kernel.unseenOrWallOnlySince(answeredAt)
+    if (silentMs > toleratedMs + SLACK_MS)
       throw new Violation(
         'rule 11',
-        `${instance} says that it could take over, and has not heard from the API server for ${Math.round(deafMs)} ms`,
+        `${instance} reports that it could take over, but had no answer from the API server for ${Math.round(silentMs)} ms`,
       )
   }
 
@@ -154,11 +157,11 @@ export class Standings {
     const { retryPeriodMs, renewDeadlineMs, leaseDurationMs } = config
     const { writtenAt, waitMs, edited, lease } = this
     const since = fitSince as number
-    // One that was disturbed, or has only just begun, looks at the Lease first.
+    // A replica that was disturbed, or has just started, reads the Lease first.
     const from = Math.max(writtenAt, since + REQUEST_MS + retryPeriodMs)
-    // What a person has edited is left alone for as long as its holder may have been promised.
+    // After an edit, candidates wait for the longest duration that the holder may count on.
     const wait = edited ? Math.max(this.longestMs, leaseDurationMs) + 2 * retryPeriodMs : waitMs
-    // A holder whose record says a longer duration than one's own renews more rarely.
+    // A holder with a longer lease duration renews less often.
     const silence = SILENT_RETRIES * retryPeriodMs * Math.max(1, this.longestMs / leaseDurationMs)
     const dead = Math.max(silence, renewDeadlineMs / 5) + LOOK_MS
     const named = lease === null ? null : successorOf(lease)
@@ -168,10 +171,10 @@ export class Standings {
 
   private late(replica: Replica, { fitSince, deadAt }: Standing): never {
     const ago = (time: number) => `${Math.round(this.now - time)} ms`
-    const dead = deadAt >= this.writtenAt ? ', over connections that had died,' : ''
+    const dead = deadAt >= this.writtenAt ? ', although some connections were dead,' : ''
     throw new Violation(
       'rule 11',
-      `${replica.instance} is prepared, and nothing has disturbed it for ${ago(fitSince as number)}${dead} but it does not lead ${ago(this.writtenAt)} after the last write`,
+      `${replica.instance} is prepared and undisturbed for ${ago(fitSince as number)}${dead} but doesn't lead ${ago(this.writtenAt)} after the last write`,
     )
   }
 
@@ -182,35 +185,35 @@ export class Standings {
     const { agent } = by
     const first = agent !== null && !this.led.has(agent)
     if (agent !== null) this.led.add(agent)
-    if (first && !by.prepared && this.judge.world.asks) this.starting = { by, since: this.now }
+    if (first && !by.prepared && this.judge.world.asksPeers) this.starting = { by, since: this.now }
     const { fitSince, preparedAt } = this.of(by)
-    // What it was when it decided to, not what it is by now.
+    // Its state when it sent the write counts, not its current one.
     const sentAt = by.knowledge.sentAs(after)?.at ?? this.now
     if (fitSince !== null && fitSince <= sentAt) {
       const startMs = by.config.standby === 'cold' ? by.behaviour.startMs : by.behaviour.preparedStartMs
       const takenAt = this.now
       this.taking = { by, instance: writer, takenAt, servesBy: takenAt + startMs + STEPS_MS }
     } else if (!by.prepared && preparedAt < sentAt && !agent?.elector.state.workload.prepared) {
-      // Nor what it has not heard of yet, such as the end of its launcher.
+      // It is excused if it had been prepared when it sent the write, or if its agent still counts it as prepared.
       this.checkPrecedence(before, by)
     }
   }
 
-  /** One that is not prepared has taken the Lease. */
+  /** Checks that an unprepared replica didn't take the Lease before an undisturbed prepared one. */
   private checkPrecedence(before: Lease | null, by: Replica): void {
     if (this.edited || before === null) return
-    // What was given to it, or was its own.
+    // It was the named successor, or the holder itself.
     if (successorOf(before) === by.identity || holderOf(before) === by.identity) return
     for (const other of this.replicas) {
       const { fitSince, deadAt } = this.of(other)
       const { retryPeriodMs } = other.config
       if (other === by || other.config.standby === 'cold' || fitSince === null) continue
       const undisturbed = fitSince + REQUEST_MS + retryPeriodMs < this.writtenAt && deadAt < this.writtenAt
-      // Of different retry periods the shorter one may be over first.
+      // With different retry periods, the unprepared replica's delay may end first.
       if (!undisturbed || 2 * by.config.retryPeriodMs < retryPeriodMs + SLACK_MS) continue
       throw new Violation(
         'rule 11',
-        `${by.instance} took the Lease unprepared, although ${other.instance} stood by prepared`,
+        `${by.instance} took the Lease unprepared, although ${other.instance} was prepared and undisturbed`,
       )
     }
   }
@@ -218,13 +221,16 @@ export class Standings {
   private checkTaking(now: number): void {
     if (this.taking === null) return
     const { by, instance, takenAt, servesBy } = this.taking
-    const goesOn = by.instance === instance && this.leads(by, takenAt)
-    if (by.ready || !goesOn) this.taking = null
+    const leads = by.instance === instance && this.leads(by, takenAt)
+    if (by.ready || !leads) this.taking = null
     else if (now > servesBy)
-      throw new Violation('rule 11', `${instance} took the Lease prepared, and does not serve in time`)
+      throw new Violation(
+        'rule 11',
+        `${instance} was prepared when it took the Lease, but doesn't serve in time`,
+      )
   }
 
-  /** A leader that asks the others does not go on starting from nothing where another one would serve at once. */
+  /** A leader that asks its peers must hand over instead of a cold start, if a prepared peer would serve sooner. */
   private checkStarting(now: number): void {
     if (this.starting === null) return
     const { by, since } = this.starting
@@ -238,12 +244,12 @@ export class Standings {
         if (now > from + ASKED_MS)
           throw new Violation(
             'rule 11',
-            `${by.instance} still starts, although ${other.instance} is prepared`,
+            `${by.instance} continues its cold start, although ${other.instance} is prepared`,
           )
       }
   }
 
-  /** One that took the Lease, undisturbed, and does not hand it over; of its success it hears a moment later. */
+  /** Whether the replica still leads, undisturbed, and isn't handing over. Its term begins shortly after `takenAt`. */
   private leads(replica: Replica, takenAt: number): boolean {
     if (!isUndisturbed(replica) || this.now < this.of(replica).disturbedUntil) return false
     const { term } = replica.agent?.elector.state ?? { term: null }
@@ -255,7 +261,7 @@ export class Standings {
   }
 }
 
-/** It could begin at any moment. */
+/** Whether the replica could take the Lease now: it is prepared, without a term or workload, and without a cool-down. */
 function isFit(replica: Replica): boolean {
   const { agent, workload } = replica
   if (!isUndisturbed(replica) || workload?.present || !replica.prepared) return false

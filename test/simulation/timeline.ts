@@ -1,11 +1,11 @@
-/** Real time, which no process of the model can read: everything happens on it, one thing after the other. */
+/** Real time of the model. It runs all events in order. No process of the model can read it. */
 export class Timeline {
   /** Milliseconds since the run began. */
   now = 0
-  /** What is due first is last. Some tens at a time. */
+  /** Sorted by time, with the next event at the end. It holds some tens of events at a time. */
   private readonly due: { readonly at: number; readonly fire: () => void }[] = []
 
-  /** After what is due at the same time already. */
+  /** Runs `fire` at `time`, after the events that are already due at that time. */
   at(time: number, fire: () => void): void {
     const { due } = this
     const at = Math.max(time, this.now)
@@ -22,7 +22,7 @@ export class Timeline {
     this.at(this.now + ms, fire)
   }
 
-  /** Lets the next thing happen, if that is before `until`; otherwise time just passes, and the answer is false. */
+  /** Runs the next event if it is due by `until`. If not, advances the time to `until` and returns false. */
   step(until: number): boolean {
     const next = this.due.at(-1)
     if (next === undefined || next.at > until) {
@@ -37,8 +37,8 @@ export class Timeline {
 }
 
 /**
- * Resolves once every promise that waits for nothing outside has had its turn: Node drains its microtasks before
- * the next tick. Cheaper than a turn of the event loop, of which a run would need thousands.
+ * Resolves after all pending microtasks, because Node drains them before the next tick. A run needs thousands of these
+ * waits, and a whole turn of the event loop would take longer.
  */
 export function settled(): Promise<void> {
   return new Promise((resolve) => process.nextTick(resolve))

@@ -5,14 +5,17 @@ import type { ReplicaConfig } from './replica.ts'
 
 const KILL_MARGIN_MS = 1_000
 
-/** What the replicas of a run are configured with, which a rolling change may make two things at a time. */
+/** The configurations of a run's replicas: one, or two while a rolling change is under way. */
 export class Timings {
   private readonly random: Random
   private readonly before: ReplicaConfig
-  /** `null`: nothing changes in this run. */
+  /** `null`: no configuration changes in this run. */
   private readonly after: ReplicaConfig | null
 
-  /** Each fourth run is one in the middle of a change. `versions`: apart from the other draws. */
+  /**
+   * On average, each fourth run is in the middle of a change. LangFlow's versions have a generator of their own,
+   * `versions`, so that they don't shift the other draws of a seed.
+   */
   constructor(random: Random, versions: Random) {
     this.random = random
     const before = draw(random, 'old')
@@ -23,19 +26,19 @@ export class Timings {
     this.after = after === null ? null : { ...after, ...newer, gateMs }
   }
 
-  /** Whether replicas of two revisions meet. */
+  /** Whether replicas of two revisions run side by side. */
   get change(): boolean {
     return this.after !== null
   }
 
-  /** `again`: of a replica that was there before, and comes back as the change would have it. */
+  /** The next instance's configuration. With `again` it replaces an earlier instance, so that it has the new one. */
   next(again: boolean): ReplicaConfig {
     const { before, after } = this
     return after !== null && (again || this.random.chance(0.3)) ? after : before
   }
 }
 
-/** Two thirds have the default timings, the others any that the product accepts. */
+/** Two thirds of the runs have the default timings. The others have any timings that the product accepts. */
 function draw(random: Random, revision: string): ReplicaConfig {
   const drawn = {
     leaseDurationMs: 1_000 * random.whole(5, 25),
@@ -63,7 +66,7 @@ const UNKNOWN = { langflow: null, allowOlder: false }
 const OLDER = { langflow: '1.12.8', allowOlder: false }
 const NEWER = { langflow: '1.13.0', allowOlder: false }
 
-/** What is there before the change and after it: most often a newer LangFlow, or an older one after a backup was restored. */
+/** LangFlow's versions before and after the change: most often an upgrade, or a downgrade after a backup was restored. */
 function versionsOf(random: Random) {
   if (random.chance(0.6)) return [OLDER, NEWER] as const
   if (random.chance(0.4)) return [NEWER, { ...OLDER, allowOlder: true }] as const
@@ -74,7 +77,7 @@ function versionsOf(random: Random) {
   ] as const)
 }
 
-/** To `--preset=fast`, or away from it, or to anything. */
+/** Changes to `--preset=fast`, away from it, or to random timings. */
 function change(random: Random, before: ReplicaConfig): ReplicaConfig {
   if (random.chance(0.3)) return draw(random, 'new')
   const { leaseDurationMs } = PRESETS.fast

@@ -4,43 +4,43 @@ import type { Limit } from './limits.ts'
 import type { Replica, ReplicaConfig } from './replica.ts'
 import { Violation } from './violation.ts'
 
-/** What the Lease says; '': nothing. Judged by these lines, not by those of the product. */
+/** The newest LangFlow version that the Lease names, or ''. The judge has its own parser, so that it can find errors in the product's. */
 function noted(lease: Lease | null): string {
   return lease?.metadata.annotations?.['langflow-leader/langflow-version'] ?? ''
 }
 
-/** Of the versions that the model has, and '', which is older than any. */
+/** Compares only the versions that the model uses. The empty version is older than all others. */
 function isOlder(a: string, b: string): boolean {
   const [first, second] = [a, b].map((version) => version.split('.').map(Number)) as [number[], number[]]
   const at = first.findIndex((number, i) => number !== second[i])
   return at >= 0 && (first[at] as number) < (second[at] ?? 0)
 }
 
-/** No LangFlow is started once a newer one was, unless its replica may be older. */
+/** Judges that no LangFlow starts after a newer one, unless its replica has `--allow-older`. */
 export class Versions {
   private newestStarted = ''
   private lease: Lease | null = null
-  /** What the Lease said, until a person took that away; '': nothing was. */
-  private forgotten = ''
+  /** The version that the Lease named before a person removed it. '': no person has. */
+  private lost = ''
 
   committed({ writer, before, after }: Commit): void {
     this.lease = after
-    const said = noted(before)
-    if (writer === null && isOlder(noted(after), said) && isOlder(this.forgotten, said)) this.forgotten = said
-    if (!isOlder(noted(after), this.forgotten)) this.forgotten = ''
+    const version = noted(before)
+    if (writer === null && isOlder(noted(after), version) && isOlder(this.lost, version)) this.lost = version
+    if (!isOlder(noted(after), this.lost)) this.lost = ''
   }
 
-  /** Returns why it may be older; `null`: it is not, or is allowed to be. */
+  /** Returns the limit that excuses an older version. `null`: the version is not older, or is allowed to be. */
   started({ config: { langflow, allowOlder }, instance }: Replica): Limit | null {
     if (langflow === null) return null
-    const { newestStarted, forgotten } = this
+    const { newestStarted, lost } = this
     this.newestStarted = langflow
     if (allowOlder || !isOlder(langflow, newestStarted)) return null
-    if (!isOlder(forgotten, newestStarted)) return 'version forgotten'
+    if (!isOlder(lost, newestStarted)) return 'version lost'
     throw new Violation('versions', `${instance} started LangFlow ${langflow} after ${newestStarted}`)
   }
 
-  /** By what the Lease says now it would not compete. */
+  /** Whether the version in the Lease prevents this replica from campaigning. */
   keepsAway({ langflow, allowOlder }: ReplicaConfig): boolean {
     return langflow !== null && !allowOlder && isOlder(langflow, noted(this.lease))
   }

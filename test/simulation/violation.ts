@@ -1,20 +1,20 @@
 export type Invariant =
-  | 'one acts' // no two workloads execute at one instant
-  | 'rule 1' // nothing executes past the deadline that the last acknowledged write earned
-  | 'doubt' // nothing executes past the renew deadline of the last acknowledged write, in `freeze`
-  | 'rule 3' // nothing is released while something of the workload lives
-  | 'rule 4' // nobody writes over another holder
-  | 'rule 5' // seeing another holder stops the workload at once
-  | 'rules 6, 7' // a held, cleared or deleted Lease is waited out
-  | 'rule 8' // nobody goes on where another one writes in its name
-  | 'rule 9' // an agent ends only when it is told to, and then with exit code 0
-  | 'rule 11' // a prepared candidate that nothing disturbs leads in time, first, and serves
-  | 'pause' // nobody takes over what an operator paused
-  | 'epochs grow'
-  | 'versions' // no LangFlow is started once a newer one was
-  | 'revisions' // none counts as proven that has not served, and one that failed leaves the Lease to others
-  | 'availability' // nothing is frozen while its Lease is renewed, or hands over for no reason
-  | 'liveness' // after the last fault heals exactly one serves in time, and goes on serving
+  | 'at most one acts' // No two workloads execute at one instant.
+  | 'rule 1' // No workload executes after the end of the grant that its last acknowledged write earned.
+  | 'doubt' // With --on-doubt=freeze, no workload executes after the renew deadline.
+  | 'rule 3' // No agent sends a release while a process of its workload exists.
+  | 'rule 4' // No replica overwrites a Lease that another one holds and renews.
+  | 'rule 5' // A workload stops as soon as its agent has received another holder.
+  | 'rules 6, 7' // A candidate waits until a held, cleared or deleted Lease has expired.
+  | 'rule 8' // No replica campaigns while another process writes in its name.
+  | 'rule 9' // An agent ends only after a signal, and then with exit code 0.
+  | 'rule 11' // An undisturbed prepared candidate takes the Lease in time, before unprepared ones, and serves in time.
+  | 'pause' // No takeover starts while takeovers are paused.
+  | 'epochs grow' // Each start has a higher epoch than all earlier ones, except for a restart in place.
+  | 'versions' // No LangFlow starts after a newer one, unless its replica has --allow-older.
+  | 'revisions' // No revision is proven before it has served, and a failed one leaves the Lease to others.
+  | 'availability' // No workload is frozen while its Lease is renewed, and none starts without a reason.
+  | 'liveness' // After the last fault, exactly one replica serves in time, and continues.
 
 export class Violation extends Error {
   readonly invariant: Invariant

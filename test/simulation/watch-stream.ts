@@ -6,10 +6,10 @@ import type { Process } from './process.ts'
 import type { Replica } from './replica.ts'
 import type { World } from './world.ts'
 
-/** From the last sign of life of the other end until the kernel gives a connection up. */
+/** Time from a connection's death until the kernel closes it, because TCP keep-alive gets no reply. */
 const KEEP_ALIVE_MS = 25_000
 
-/** A watch on a connection on which events keep their order, may come late, and may stop coming. */
+/** A watch over one connection. Events arrive in order, but they may be late or stop. */
 export function openWatch(
   replica: Replica,
   { server, random, timeline, judge }: World,
@@ -25,7 +25,7 @@ export function openWatch(
   const isSilent = () => network.has(({ cut, watchSilent }) => cut || watchSilent)
 
   const transmit = (deliver: () => void) => {
-    // A byte stream: nothing overtakes what was sent before.
+    // A connection is a byte stream, so no event overtakes an earlier one.
     lastArrival = Math.max(lastArrival, timeline.now + network.latency() + network.lag())
     timeline.at(lastArrival, () => process.deliver(() => open && !connection.dead && deliver()))
   }
@@ -45,13 +45,13 @@ export function openWatch(
       server.unwatch(stream)
       process.deliver(() => end(new ApiError('network', 'the watch was cut')))
     } else if (held.length > 0 && !isSilent()) {
-      // The connection may have been forgotten on the way: then it stays open, and nothing ever comes.
+      // A device on the path may have dropped the connection's state. It then stays open, but no event arrives.
       if (random.chance(0.3)) connection.dead = true
       else for (const deliver of held) transmit(deliver)
       held.length = 0
     }
     if (!connection.dead || givenUp) return
-    // Nobody answers the kernel's own questions: one day it gives the connection up.
+    // The kernel's keep-alive probes get no reply, so it closes the connection in the end.
     givenUp = true
     process.after(KEEP_ALIVE_MS, () => end(new ApiError('network', 'the watch is dead')))
   })
@@ -59,8 +59,8 @@ export function openWatch(
   const stream = {
     push: (event: Parameters<Watcher['push']>[0]) =>
       send(() => {
-        knowledge.heard()
-        if (event.type === 'changed') judge.shown(replica, event.object)
+        knowledge.answered()
+        if (event.type === 'changed') judge.received(replica, event.object)
         handlers.event(event)
       }),
     end: (code?: ApiErrorCode) =>

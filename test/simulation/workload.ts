@@ -4,27 +4,27 @@ import { Process } from './process.ts'
 import type { Random } from './random.ts'
 import type { Replica } from './replica.ts'
 
-/** How workload and standby of a replica behave at the moment; faults change it. */
+/** The current behaviour of a replica's workload and standby. Faults change it. */
 export interface Behaviour {
-  /** Milliseconds from its start until it answers as healthy, from nothing and from a prepared standby. */
+  /** Milliseconds from a cold start until the workload is healthy. */
   startMs: number
+  /** The same for a start from a prepared standby. */
   preparedStartMs: number
   /** Milliseconds until a standby is ready. */
   prepareMs: number
-  /** What is being prepared ends before it is ready. */
+  /** A standby ends before it is ready. */
   preparingFails: boolean
-  /** What is begun to be prepared never gets ready. */
+  /** A standby never becomes ready. */
   preparingHangs: boolean
   healthy: boolean
-  /** SIGTERM is ignored. */
   ignoresTerm: boolean
-  /** Milliseconds that a killed process lingers in the kernel, executing nothing. */
+  /** Milliseconds for which a killed process still exists in the kernel, without executing. */
   lingersMs: number
-  /** Ends by itself right after its start. */
+  /** The workload exits soon after its start. */
   diesAtStart: boolean
-  /** The port is held by somebody else. */
+  /** Another process holds the port. */
   portTaken: boolean
-  /** Open connections, which hold up a drain. */
+  /** Clients keep connections open, so that a drain lasts its whole timeout. */
   connected: boolean
 }
 
@@ -49,43 +49,43 @@ const LONGEST_START_MS = 3_000
 const LONGEST_PREPARING_MS = 8_000
 /** How long the kernel takes to end a process after SIGKILL. */
 const KILL_TAKES_MS = 20
-/** SIGTERM of an idle LangFlow takes seconds. */
+/** An idle LangFlow takes seconds to end after SIGTERM. */
 const LONGEST_TERM_MS = 4_000
 
 export interface Start {
   readonly epoch: number
-  /** From a standby that was ready. */
+  /** Whether it starts from a ready standby. */
   readonly prepared: boolean
 }
 
-/** The processes of one started workload, from which alone it is judged whether two act at once. */
+/** The processes of one start of the workload. The judge reads these, not the product's reports, to find two that act. */
 export class Workload {
   readonly epoch: number
-  /** Of the machine's processes this one is no child: it is frozen and killed by signals. */
+  /** Separate from the launcher's process: a frozen launcher doesn't freeze the workload. */
   readonly process: Process
-  /** The launcher that started it, and that alone guards it. */
+  /** The launcher that started it. No other process can end it in time. */
   readonly guard: Process
   readonly startedAt: number
   stopped = false
-  /** Code runs in it, unless it is stopped or the machine sleeps. */
+  /** Whether its processes are alive. They execute unless they are stopped or the machine sleeps. */
   live = true
-  /** Somebody other than the launcher stopped it. */
+  /** Another process than the launcher stopped it. */
   private halted = false
-  /** What it lost of those that serve. */
+  /** The serving process that it lost. */
   private loss: Loss | null = null
-  private lossUntold: Loss | null = null
-  /** Something of it is still in the process table, and holds the port. */
+  /** The same, until the launcher has found it. */
+  private unreportedLoss: Loss | null = null
+  /** One of its processes is still in the process table, and holds the port. */
   present = true
-  /** Milliseconds from its start until it answers as healthy. */
+  /** Milliseconds from its start until it is healthy. */
   readonly startMs: number
-  /** Called when it is continued: however short, that is execution. */
+  /** Called when it is continued. The judge must see the shortest execution, too. */
   continued = (): void => {}
   private exited: (exit: Exit) => void
   private readonly random: Random
   private readonly behaviour: Behaviour
   private dying = false
 
-  /** Of a replica, started by `guard`. */
   constructor(
     { kernel, behaviour }: Replica,
     random: Random,
@@ -139,7 +139,7 @@ export class Workload {
     })
   }
 
-  /** SIGSTOP by somebody else, who continues it unless the launcher has frozen it meanwhile. */
+  /** SIGSTOP by another process. The returned function continues it, unless the launcher has frozen it since. */
   halt(): () => void {
     this.halted = true
     return () => {
@@ -147,23 +147,23 @@ export class Workload {
     }
   }
 
-  /** Of those that serve one is killed; the direct child goes on. */
+  /** One serving process is killed. The launcher's direct child continues. */
   lose(role: Loss['role']): void {
     this.loss ??= { role, pids: [43] }
-    this.lossUntold = this.loss
+    this.unreportedLoss = this.loss
   }
 
-  /** What the launcher finds when it looks, once. */
+  /** Returns each loss once, as the launcher's check finds it. */
   takeLoss(): Loss | null {
-    const loss = this.lossUntold
-    this.lossUntold = null
+    const loss = this.unreportedLoss
+    this.unreportedLoss = null
     return loss
   }
 
-  /** The direct child ends by itself; `leaving`: something it started goes on without it; `tini`: it was their parent. */
+  /** The launcher's direct child exits. `leaving`: its own children continue. `tini`: tini was killed, their parent. */
   exit(leaving: boolean, tini = false): void {
     const exit: Exit = tini ? { code: null, signal: 'SIGKILL', unreaped: true } : { code: 1, signal: null }
-    if (leaving) this.tellExit(exit)
+    if (leaving) this.reportExit(exit)
     else this.gone(exit)
   }
 
@@ -172,10 +172,10 @@ export class Workload {
     this.live = false
     this.present = false
     this.process.kill()
-    this.tellExit(exit)
+    this.reportExit(exit)
   }
 
-  private tellExit(exit: Exit): void {
+  private reportExit(exit: Exit): void {
     this.exited(exit)
     this.exited = () => {}
   }
@@ -183,7 +183,7 @@ export class Workload {
 
 const LOOK_MS = 5
 
-/** What the launcher does to the workload's processes. */
+/** The process tree that the launcher uses to start, signal and kill the workload. */
 export function workloadTree(
   launcher: Process,
   spawn: (epoch: number, exited: (exit: Exit) => void) => Workload,

@@ -13,34 +13,34 @@ import { Timings } from './timings.ts'
 import { Violation } from './violation.ts'
 import type { Workload } from './workload.ts'
 
-/** The first workload serves by then, and the faults begin. */
+/** When faults may begin. The first workload serves before that. */
 const FIRST_FAULT_MS = 6_000
 const SPAN_MS = 45_000
-/** A run has 1,500 or so; one that has far more turns in circles. */
+/** A run takes about 1,500 steps. A run with far more is in an endless loop. */
 const MOST_STEPS = 100_000
-/** No seed of a run is that high. */
+/** Offsets for separate random generators. They are above all seeds of runs. */
 const CRASHES = 2 ** 40
 const VERSIONS = 2 ** 41
 
 export interface Outcome
-  extends Pick<World, 'seed' | 'plan' | 'violation' | 'steps' | 'struck' | 'asked'>,
+  extends Pick<World, 'seed' | 'plan' | 'violation' | 'steps' | 'struck' | 'terminatedAt'>,
     Pick<Judge, 'takeovers' | 'restarts' | 'limits'> {
   readonly trace: readonly string[]
   /** Milliseconds of model time. */
   readonly simulatedMs: number
-  /** How it went on after the last fault. */
+  /** The recovery after the last fault. */
   readonly recovery: Recovered | null
 }
 
 export interface WorldOptions {
-  /** The ids of the faults that strike; `undefined`: all that the seed decides on. */
+  /** The ids of the faults that strike. `undefined`: all faults of the seed. */
   readonly keep?: readonly number[] | undefined
-  /** The seed decides on faults of these kinds only. */
+  /** The only kinds from which the seed chooses faults. */
   readonly among?: readonly FaultKind[] | undefined
   readonly trace?: boolean
 }
 
-/** One run: machines, network, API server, and the faults that a seed decides on. */
+/** One run: machines, network, API server, and the faults that the seed chooses. */
 export class World {
   readonly seed: number
   readonly timeline = new Timeline()
@@ -48,14 +48,13 @@ export class World {
   readonly server: ApiServer
   readonly replicas: readonly Replica[]
   readonly judge: Judge
-  /** What agents were at when they were told to end. */
-  readonly asked: Stage[] = []
-  /** The faults of the plan that found something to strike. */
+  /** The stages at which agents were terminated. */
+  readonly terminatedAt: Stage[] = []
+  /** The faults of the plan that found a target. */
   readonly struck: FaultKind[] = []
-  /** What becomes of a workload that has failed. */
   readonly onCrash: 'handover' | 'restart'
-  /** A leader asks the others. */
-  readonly asks: boolean
+  /** Whether the leader asks its peers if they could take over. */
+  readonly asksPeers: boolean
   readonly plan: readonly Fault[]
   private readonly timings: Timings
   private readonly lines: string[] | null
@@ -67,12 +66,12 @@ export class World {
     this.seed = seed
     this.lines = options.trace ? [] : null
     this.random = new Random(seed)
-    // Apart from the other draws.
+    // This has a generator of its own, so that it doesn't shift the other draws of a seed.
     this.onCrash = new Random(seed + CRASHES).chance(0.5) ? 'restart' : 'handover'
     const mode: Mode = this.random.chance(0.7) ? 'pod' : 'run'
     const size = this.random.whole(2, 5)
     this.timings = new Timings(this.random, new Random(seed + VERSIONS))
-    this.asks = this.random.chance(0.5)
+    this.asksPeers = this.random.chance(0.5)
     const leaseExists = this.random.chance(0.8)
     const plan = planFaults(this.random, size, FIRST_FAULT_MS, SPAN_MS, options.among)
     this.plan = plan.filter(({ id }) => options.keep?.includes(id) ?? true)
@@ -87,13 +86,16 @@ export class World {
     if (leaseExists) this.server.apply()
   }
 
-  /** To one that is prepared, at its start and after each one that is replaced; to newer revisions any number of times. */
-  get ownAccord(): number {
-    if (!this.asks) return 0
+  /**
+   * The most handovers that leaders start without a fault: one to a prepared replica at the start, one after each
+   * replacement of a replica, and any number to newer revisions.
+   */
+  get voluntaryHandovers(): number {
+    if (!this.asksPeers) return 0
     return this.timings.change ? Number.POSITIVE_INFINITY : 1 + this.plan.length
   }
 
-  /** What the others of a replica answer to it. */
+  /** The answers of the peers of `asking`. */
   others(asking: Replica): Member[] {
     return this.replicas.flatMap((replica) => {
       if (replica === asking || !replica.agent?.process.runs) return []
@@ -103,7 +105,7 @@ export class World {
     })
   }
 
-  /** Of the next instance of a replica; `again`: there was one before. */
+  /** The configuration of a replica's next instance. `again`: the replica had an instance before. */
   config(again: boolean): ReplicaConfig {
     return this.timings.next(again)
   }
@@ -117,7 +119,7 @@ export class World {
     this.guard(() => this.judge.started(replica, workload, earlier))
   }
 
-  /** Plays the run to its end. It must be the only one in the process meanwhile: it replaces `Math.random`. */
+  /** Plays the run to its end. Runs must not overlap in one process, because each replaces `Math.random`. */
   async play(): Promise<Outcome> {
     const { random } = Math
     Math.random = this.random.next
@@ -131,14 +133,14 @@ export class World {
     } finally {
       Math.random = random
     }
-    const { seed, plan, violation, steps, struck, asked } = this
+    const { seed, plan, violation, steps, struck, terminatedAt } = this
     const { takeovers, restarts, limits } = this.judge
-    const known = { seed, plan, violation, steps, struck, asked, takeovers, restarts, limits }
+    const known = { seed, plan, violation, steps, struck, terminatedAt, takeovers, restarts, limits }
     const { lines, timeline, recovery } = this
     return { ...known, trace: lines ?? [], simulatedMs: timeline.now, recovery: recovery.result }
   }
 
-  /** The product catches what its parts throw; a violation in there must not be lost. */
+  /** Records a violation. It may be thrown under code of the product, which catches errors, and would be lost there. */
   guard(judge: () => void): void {
     try {
       judge()
@@ -175,14 +177,15 @@ export class World {
       this.steps++
       await settled()
       this.judge.look()
-      if (this.steps > MOST_STEPS) throw new Violation('liveness', `${MOST_STEPS} steps, and no end`)
+      if (this.steps > MOST_STEPS)
+        throw new Violation('liveness', `the run has not ended after ${MOST_STEPS} steps`)
       if (this.violation !== null) throw this.violation
     }
   }
 }
 
 function describe(lease: ApiServer['lease']): string {
-  if (lease === null) return 'the Lease is deleted'
+  if (lease === null) return 'the Lease was deleted'
   const { holderIdentity, leaseTransitions, leaseDurationSeconds } = lease.spec ?? {}
   return `version ${lease.metadata.resourceVersion}: held by '${holderIdentity ?? ''}', epoch ${leaseTransitions ?? 0}, ${leaseDurationSeconds ?? 0} s`
 }

@@ -2,48 +2,49 @@ import type { Replica } from '../replica.ts'
 import type { World } from '../world.ts'
 import type { FaultKind } from './kinds.ts'
 
-/** The rows of the fault table of the design that a model can play. */
+/** The rows of the fault table that the model can play. */
 export const ROWS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 23] as const
 export type Row = `T${(typeof ROWS)[number]}`
 
-/** One thing that goes wrong, and for how long. A plan is a list of them; each can be left out. */
+/** One planned fault. A plan is a list of faults, and a replay may leave out any of them. */
 export interface Fault {
   readonly id: number
   readonly kind: FaultKind
-  /** Real time in milliseconds. */
+  /** Real time of its beginning. */
   readonly at: number
+  /** How long it lasts. */
   readonly ms: number
-  /** Indexes of the replicas that it concerns. */
+  /** Indexes of the replicas that it strikes. */
   readonly targets: readonly number[]
-  /** In [0, 1): how bad, for the kinds that come in degrees. */
+  /** Severity in [0, 1), for kinds that have degrees or variants. */
   readonly degree: number
 }
 
-/** There was nothing to strike: the fault does not count. */
+/** Returned by a fault that found no target. It isn't counted. */
 export const MISSED = Symbol('missed')
 
-/** Brings a fault about. It may return a function that ends it after `fault.ms`, or `MISSED`. */
+/** Begins a fault on one of its targets. Returns `MISSED`, a function that ends the fault after `fault.ms`, or nothing. */
 export type Strike = (world: World, fault: Fault, target: Replica) => unknown
 
 export interface Kind {
-  /** None: it goes beyond the fault table. */
+  /** The rows of the fault table that it plays. Empty if the table doesn't have it. */
   readonly rows: readonly Row[]
-  /** What all replicas depend on: it concerns each of them, whatever its targets. */
+  /** It strikes something that all replicas depend on, and so affects replicas that aren't its targets. */
   readonly shared?: true
-  /** It leaves connections dead that exist, and touches nothing else. */
+  /** Its only effect is that existing connections are dead. */
   readonly connections?: true
   readonly strike: Strike
-  /** For how many milliseconds after its end something of it may still arrive. */
+  /** Milliseconds after its end in which delayed messages may still arrive. */
   readonly trails?: (degree: number) => number
 }
 
-/** Struck once, whatever the targets. */
+/** A fault that strikes once, for the first of its targets. */
 export function once(strike: (world: World, fault: Fault) => unknown): Strike {
   return (world, fault, target) =>
     target === world.replicas[fault.targets[0] as number] ? strike(world, fault) : MISSED
 }
 
-/** Struck again and again, the next time after what `strike` returns, until it ends. */
+/** Repeats `strike` until the returned function is called. `strike` returns the milliseconds until the next time. */
 export function repeated({ timeline }: World, strike: () => number): () => void {
   let going = true
   const again = () => {

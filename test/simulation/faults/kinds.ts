@@ -13,36 +13,36 @@ export const KINDS = Object.keys(ALL) as FaultKind[]
 
 export const LEASE_KINDS = Object.keys(LEASE_EDITS) as FaultKind[]
 
-/** Faults that leave a replica its Lease, so that even one whose launcher is frozen must not be overtaken. */
+/** Faults that don't cost a replica its Lease. Even if its launcher is frozen, no other replica may take the Lease. */
 export const GENTLE: readonly FaultKind[] = [
-  'annotated',
+  'Lease annotated',
   'acquire time edited',
   'watches end',
   'grants repeated',
-  'socket removed',
+  'agent socket removed',
   'launcher frozen',
   'launcher blocked',
   'container frozen',
-  'ignores SIGTERM',
-  'unhealthy',
-  'exits',
+  'workload ignores SIGTERM',
+  'workload unhealthy',
+  'workload exits',
   'tini killed',
-  'loses its worker',
-  'loses its master',
-  'stopped by hand',
-  'connected',
-  'lingers when killed',
+  'workload loses its worker',
+  'workload loses its master',
+  'workload stopped by a person',
+  'connections stay open',
+  'workload lingers after SIGKILL',
   'standby lost',
-  'standby fails',
-  'standby hangs',
+  'standby preparation fails',
+  'standby preparation hangs',
 ]
 
-/** The indexes of the replicas that a fault concerns. */
+/** The indexes of the replicas that a fault affects. */
 export function concerned({ kind, targets }: Fault, replicas: number): readonly number[] {
   return FAULTS[kind].shared ? Array.from({ length: replicas }, (_, index) => index) : targets
 }
 
-/** Faults of the watch and of the standby, which cost a leader nothing. */
+/** Faults that cost no start of the workload, such as those of the watch and of the standby. */
 export const CALM: readonly FaultKind[] = [
   'watch lags',
   'watch silent',
@@ -50,23 +50,28 @@ export const CALM: readonly FaultKind[] = [
   'watch black-holed',
   'watches expire',
   'watches end',
-  'socket removed',
-  'annotated',
+  'agent socket removed',
+  'Lease annotated',
   'standby lost',
-  'standby fails',
-  'standby hangs',
+  'standby preparation fails',
+  'standby preparation hangs',
 ]
 
-/** Ends of a replica, and how many handovers each costs at most. */
-const ENDS: Partial<Record<FaultKind, number>> = { evicted: 1, 'pod killed': 1, 'replica lost': 1, twin: 2 }
+/** Faults that end a replica, with the most handovers that each costs. */
+const ENDS: Partial<Record<FaultKind, number>> = {
+  'replica evicted': 1,
+  'pod killed': 1,
+  'replica lost': 1,
+  'identity used twice': 2,
+}
 export const HANDOVERS = Object.keys(ENDS) as FaultKind[]
 
 /**
- * How often a workload may start at most under these faults; `Infinity`: nobody can say. `ownAccord`: how often a leader may
- * hand over without any.
+ * The most starts of a workload that a plan explains. `Infinity`: the plan has faults without such a limit.
+ * `voluntary`: the most handovers that leaders start without a fault.
  */
-export function mostStarts(plan: readonly Fault[], ownAccord: number): number {
-  let most = 1 + ownAccord
+export function mostStarts(plan: readonly Fault[], voluntary: number): number {
+  let most = 1 + voluntary
   for (const { kind, targets } of plan) {
     const each = ENDS[kind] ?? (CALM.includes(kind) ? 0 : Number.POSITIVE_INFINITY)
     most += each * targets.length

@@ -4,7 +4,7 @@ import type { Replica } from '../replica.ts'
 import type { World } from '../world.ts'
 import { type Fault, type Kind, MISSED, once, type Row, repeated } from './fault.ts'
 
-/** Of a Lease that is there. */
+/** A fault that requires an existing Lease. */
 function onLease(rows: readonly Row[], strike: (world: World, fault: Fault) => unknown): Kind {
   return {
     rows,
@@ -22,7 +22,7 @@ function edit(
   )
 }
 
-/** It excuses its targets alone. */
+/** The same fault, but only its targets are excused for it. */
 function unshared({ rows, strike }: Kind): Kind {
   return { rows, strike }
 }
@@ -31,7 +31,7 @@ function timestamp(world: World, aheadMs = 0): string {
   return new Date(1_700_000_000_000 + world.timeline.now + aheadMs).toISOString()
 }
 
-/** `undefined`: removed. */
+/** Sets annotations. The value `undefined` removes one. */
 function annotate({ server }: World, notes: Readonly<Record<string, string | undefined>>): void {
   server.edit((lease) => {
     const all = Object.entries({ ...lease.metadata.annotations, ...notes })
@@ -42,7 +42,7 @@ function annotate({ server }: World, notes: Readonly<Record<string, string | und
   })
 }
 
-/** `raise`: counts the transition, as candidates do; a person may forget it. */
+/** Makes `holder` the holder. `raise`: also raises the epoch, as candidates do. A person may forget that. */
 function takenBy(holder: string, raise: boolean, world: World, lease: Lease): Lease {
   const more = raise && lease.spec?.holderIdentity !== holder ? 1 : 0
   return {
@@ -59,13 +59,13 @@ function takenBy(holder: string, raise: boolean, world: World, lease: Lease): Le
 
 const STRANGER_RENEWS_MS = 2_000
 const HOUR_MS = 3_600_000
-/** What a person might write, shorter than the holder's own and longer. */
+/** Lease durations that a person writes. Some are shorter than the holder's, and some are longer. */
 const DURATIONS_S = [1, 3, 10, 20, 40]
 
-/** People with kubectl. */
+/** Edits of the Lease by people with kubectl. */
 export const LEASE_EDITS = {
-  'lease deleted': onLease(['T9'], ({ server }) => server.delete()),
-  'lease deleted, candidates restart': {
+  'Lease deleted': onLease(['T9'], ({ server }) => server.delete()),
+  'Lease deleted, candidates restart': {
     rows: ['T9'],
     shared: true,
     strike: (world, fault, target) => {
@@ -73,13 +73,13 @@ export const LEASE_EDITS = {
       target.crashAgent(fault.degree * 2_000)
     },
   },
-  // kubectl delete; kubectl apply -f deploy/base/lease.yaml
-  'lease deleted and applied': onLease(['T9'], ({ server, timeline }, { degree }) => {
+  // `kubectl delete`, and later `kubectl apply -f deploy/base/lease.yaml`.
+  'Lease deleted and recreated': onLease(['T9'], ({ server, timeline }, { degree }) => {
     server.delete()
     timeline.in(degree ** 3 * 3_000, () => server.apply())
   }),
-  // kubectl replace -f deploy/base/lease.yaml
-  'spec emptied': unshared(edit(['T9'], () => ({}))),
+  // `kubectl replace -f deploy/base/lease.yaml`.
+  'Lease spec emptied': unshared(edit(['T9'], () => ({}))),
   'holder replaced': onLease(['T2'], (world, { at, degree }) => {
     const holder = `stranger-${at}`
     const take = () => world.server.edit((lease) => takenBy(holder, degree % 0.2 < 0.1, world, lease))
@@ -90,24 +90,24 @@ export const LEASE_EDITS = {
       return STRANGER_RENEWS_MS
     })
   }),
-  'holder is another replica': onLease(['T2'], (world, { targets }) => {
+  'holder replaced by another replica': onLease(['T2'], (world, { targets }) => {
     const { identity } = world.replicas[targets[0] as number] as Replica
     world.server.edit((lease) => takenBy(identity, true, world, lease))
   }),
   'holder cleared': unshared(edit(['T2'], (spec) => ({ ...spec, holderIdentity: '' }))),
-  // Without the word of who released it nobody believes it; with that it is what a release looks like.
+  // Half of these have the annotation about the releasing holder and look like a release. Candidates don't accept the others.
   'release faked': onLease(['T2'], (world, { degree }) =>
     world.server.edit(({ metadata, spec }) => {
-      const said = { 'langflow-leader/released': `${spec?.holderIdentity} ${spec?.leaseTransitions}` }
+      const releasedBy = { 'langflow-leader/released': `${spec?.holderIdentity} ${spec?.leaseTransitions}` }
       const now = degree < 0.5 ? {} : { renewTime: timestamp(world), acquireTime: timestamp(world) }
       return {
-        metadata: degree % 0.5 < 0.25 ? metadata : { ...metadata, annotations: said },
+        metadata: degree % 0.5 < 0.25 ? metadata : { ...metadata, annotations: releasedBy },
         spec: { ...spec, holderIdentity: '', leaseDurationSeconds: 1, ...now },
       }
     }),
   ),
   'epoch raised': edit([], (spec) => ({ ...spec, leaseTransitions: (spec.leaseTransitions ?? 0) + 1 })),
-  'epochs used up': edit([], (spec) => ({ ...spec, leaseTransitions: 2 ** 31 - 1 })),
+  'epoch at its maximum': edit([], (spec) => ({ ...spec, leaseTransitions: 2 ** 31 - 1 })),
   'renew time edited': edit([], (spec, world, { degree }) => ({
     ...spec,
     renewTime: timestamp(world, (degree < 0.5 ? -1 : 1) * HOUR_MS),
@@ -117,18 +117,18 @@ export const LEASE_EDITS = {
     ...spec,
     leaseDurationSeconds: DURATIONS_S[Math.floor(degree * DURATIONS_S.length)] as number,
   })),
-  // langflow-leader pause, with and without --for, and resume
+  // `langflow-leader pause`, with and without `--for`, and `langflow-leader resume`.
   'takeovers paused': onLease([], (world, { degree, ms }) => {
     const until = degree < 0.5 ? { [PAUSED_UNTIL]: timestamp(world, ms) } : {}
     annotate(world, { [PAUSED]: 'true', ...until })
     return () => annotate(world, { [PAUSED]: undefined, [PAUSED_UNTIL]: undefined })
   }),
-  // langflow-leader switchover, with and without --to
-  'switchover asked': onLease([], (world, { degree, targets }) => {
+  // `langflow-leader switchover`, with and without `--to`.
+  'switchover requested': onLease([], (world, { degree, targets }) => {
     const { identity } = world.replicas[targets[0] as number] as Replica
     annotate(world, { [SWITCHOVER_TO]: degree < 0.5 ? '*' : identity })
   }),
-  annotated: onLease([], ({ server, timeline }) => {
+  'Lease annotated': onLease([], ({ server, timeline }) => {
     const annotations = { note: String(timeline.now) }
     server.edit((lease) => ({ ...lease, metadata: { ...lease.metadata, annotations } }))
   }),

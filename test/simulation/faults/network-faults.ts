@@ -13,11 +13,11 @@ function disturbed(disturb: (degree: number) => Disturbance): Strike {
 
 const disturbs = (rows: readonly Row[], disturbance: Disturbance): Kind => ({
   rows,
-  // Two at a time end one by one.
+  // Each fault adds an object of its own, so that the end of one doesn't end another of the same kind.
   strike: disturbed(() => ({ ...disturbance })),
 })
 
-/** The one server that this replica is connected to, of several: it loses its power, or a link to it does. */
+/** The API server that this replica is connected to loses its power or its network. Other API servers continue. */
 function blackHoled(uses: readonly Connection['use'][]): Kind {
   return {
     rows: ['T16'],
@@ -26,7 +26,7 @@ function blackHoled(uses: readonly Connection['use'][]): Kind {
   }
 }
 
-/** The API server itself, for all replicas alike. */
+/** A fault of the API server itself, which affects all replicas. */
 const apiServer = (rows: readonly Row[], strike: (server: World['server']) => unknown): Kind => ({
   rows,
   shared: true,
@@ -36,14 +36,14 @@ const apiServer = (rows: readonly Row[], strike: (server: World['server']) => un
 const lag = (degree: number) => 100 + degree * 15_000
 const lateness = (degree: number) => 1_000 + degree * 25_000
 
-/** Any error that leaves it open whether the next request fares better. */
+/** Errors after which the next request may succeed. */
 const ERRORS: readonly ApiErrorCode[] = ['unauthorized', 'throttled', 'server', 'network']
 
-/** The network between a machine and the API server, and what the API server answers to it. */
+/** Faults of the network between a machine and the API server, and of the API server's answers. */
 export const NETWORK_FAULTS = {
-  cut: disturbs(['T1', 'T17'], { cut: true }),
-  refused: disturbs(['T1'], { refused: true, watchCut: true }),
-  'cut while stopping': {
+  'network cut': disturbs(['T1', 'T17'], { cut: true }),
+  'connections refused': disturbs(['T1'], { refused: true, watchCut: true }),
+  'network cut while stopping': {
     rows: ['T1', 'T5'],
     strike: (world, fault, replica) => {
       replica.terminateAgent()
@@ -53,8 +53,8 @@ export const NETWORK_FAULTS = {
   'writes lost': disturbs(['T1'], { lost: 'writes' }),
   'reads lost': disturbs([], { lost: 'reads' }),
   'answers lost': disturbs(['T3'], { answersLost: true }),
-  slow: { rows: ['T3'], strike: disturbed((degree) => ({ slow: 50 + degree * 4_000 })) },
-  'late writes': {
+  'network slow': { rows: ['T3'], strike: disturbed((degree) => ({ slow: 50 + degree * 4_000 })) },
+  'writes late': {
     rows: ['T1', 'T3'],
     strike: disturbed((degree) => ({ lateWrites: lateness(degree) })),
     trails: lateness,
@@ -76,7 +76,7 @@ export const NETWORK_FAULTS = {
   'updates dropped': disturbs([], { dropped: 'updates' }),
   'renew times dropped': disturbs([], { dropped: 'renew times' }),
   'token expired': disturbs(['T7', 'T13', 'T17'], { error: 'unauthorized' }),
-  // Connections that exist go on; new ones are not trusted.
+  // Existing connections continue. New ones fail, because the agent doesn't trust the new certificate yet.
   'CA rotated': disturbs(['T13'], { newRefused: true }),
   'watch black-holed': blackHoled(['watch']),
   'requests black-holed': blackHoled(['requests']),
@@ -88,22 +88,22 @@ export const NETWORK_FAULTS = {
       return disturbed((degree) => ({ newDead: 0.2 + degree / 2 }))(world, fault, replica)
     },
   },
-  forbidden: disturbs(['T7', 'T17'], { error: 'forbidden' }),
-  throttled: disturbs(['T7'], { error: 'throttled' }),
+  'requests forbidden': disturbs(['T7', 'T17'], { error: 'forbidden' }),
+  'requests throttled': disturbs(['T7'], { error: 'throttled' }),
   'server errors': disturbs(['T7'], { error: 'server' }),
-  'refused as invalid': disturbs([], { error: 'invalid' }),
-  'errors in bursts': {
+  'requests rejected as invalid': disturbs([], { error: 'invalid' }),
+  'intermittent errors': {
     rows: ['T7'],
     strike: disturbed((degree) => ({
       error: ERRORS[Math.floor(degree * ERRORS.length)] as ApiErrorCode,
       errorChance: 0.2 + 0.6 * degree,
     })),
   },
-  'api restarts': apiServer(['T4'], (server) => {
+  'API server restarts': apiServer(['T4'], (server) => {
     server.stop()
     return () => server.start()
   }),
-  'api hangs': apiServer(['T4'], (server) => {
+  'API server hangs': apiServer(['T4'], (server) => {
     server.hangs = true
     return () => server.resume()
   }),

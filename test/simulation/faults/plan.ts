@@ -2,114 +2,168 @@ import type { Random } from '../random.ts'
 import type { Fault } from './fault.ts'
 import { CALM, type FaultKind, GENTLE, HANDOVERS, KINDS } from './kinds.ts'
 
-/** Faults that are worse together; in half of the runs only those of one group strike. */
+/** Groups of faults that are worse in combination. Half of the runs choose only from one group. */
 const GROUPS: readonly (readonly FaultKind[])[] = [
-  ['lease deleted', 'agent frozen', 'cut', 'watch silent', 'refused', 'replica lost', 'evicted'],
   [
-    'lease deleted and applied',
-    'lease deleted, candidates restart',
-    'spec emptied',
-    'cut',
+    'Lease deleted',
+    'agent frozen',
+    'network cut',
+    'watch silent',
+    'connections refused',
+    'replica lost',
+    'replica evicted',
+  ],
+  [
+    'Lease deleted and recreated',
+    'Lease deleted, candidates restart',
+    'Lease spec emptied',
+    'network cut',
     'agent blocked',
     'watch lags',
-    'evicted',
+    'replica evicted',
   ],
   [
     'agent killed',
     'holder replaced',
-    'holder is another replica',
+    'holder replaced by another replica',
     'writes lost',
     'answers lost',
     'watch lags',
   ],
-  ['link slow', 'agent ended', 'launcher frozen', 'evicted', 'holder replaced', 'unhealthy'],
+  [
+    'link slow',
+    'agent terminated',
+    'launcher frozen',
+    'replica evicted',
+    'holder replaced',
+    'workload unhealthy',
+  ],
   [
     'launcher killed',
     'launcher flaps',
     'agent frozen',
     'link slow',
-    'lingers when killed',
+    'workload lingers after SIGKILL',
     'launcher frozen',
   ],
-  ['launcher flaps', 'lingers when killed'],
+  ['launcher flaps', 'workload lingers after SIGKILL'],
   [
     'pod killed',
     'pod killed',
-    'lingers when killed',
-    'late writes',
+    'workload lingers after SIGKILL',
+    'writes late',
     'answers lost',
     'agent killed',
     'launcher killed',
     'flow poses as launcher',
-    'twin',
-    'lease deleted',
+    'identity used twice',
+    'Lease deleted',
   ],
   ['agent killed', 'holder replaced', 'writes lost'],
   [...CALM, ...HANDOVERS],
   [
-    'paused',
-    'late writes',
+    'machine paused, wall clock corrected',
+    'writes late',
     'writes late, watch silent',
-    'exits',
-    'evicted',
+    'workload exits',
+    'replica evicted',
     'watches expire',
-    'dies at start',
+    'workload exits at start',
   ],
   [
     'answers lost, watch lags',
     'conflict after success',
-    'exits',
+    'workload exits',
     'epoch raised',
     'holder cleared',
-    'agent ended',
+    'agent terminated',
   ],
   [
-    'agent ended at a stage',
-    'agent ended at a stage',
-    'cut',
-    'unhealthy',
-    'loses its worker',
-    'connected',
-    'slow',
+    'agent terminated at a stage',
+    'agent terminated at a stage',
+    'network cut',
+    'workload unhealthy',
+    'workload loses its worker',
+    'connections stay open',
+    'network slow',
   ],
-  ['twin', 'cut', 'replica lost', 'agent killed', 'answers lost', 'agent ended', 'lease deleted'],
   [
-    'cut while stopping',
-    'ignores SIGTERM',
-    'connected',
-    'lingers when killed',
-    'api hangs',
-    'agent ended twice',
-    'agent ended at a stage',
+    'identity used twice',
+    'network cut',
+    'replica lost',
+    'agent killed',
+    'answers lost',
+    'agent terminated',
+    'Lease deleted',
   ],
-  ['standby lost', 'standby fails', 'standby hangs', 'replica lost', 'evicted', 'cut', 'exits'],
-  ['stands still', 'container frozen', 'cut', 'lease deleted', 'evicted', 'holder replaced', 'tini killed'],
+  [
+    'network cut while stopping',
+    'workload ignores SIGTERM',
+    'connections stay open',
+    'workload lingers after SIGKILL',
+    'API server hangs',
+    'agent terminated twice',
+    'agent terminated at a stage',
+  ],
+  [
+    'standby lost',
+    'standby preparation fails',
+    'standby preparation hangs',
+    'replica lost',
+    'replica evicted',
+    'network cut',
+    'workload exits',
+  ],
+  [
+    'machine paused, no clock shows it',
+    'container frozen',
+    'network cut',
+    'Lease deleted',
+    'replica evicted',
+    'holder replaced',
+    'tini killed',
+  ],
   [
     'watch black-holed',
     'requests black-holed',
     'connections black-holed',
     'new connections black-holed',
-    'evicted',
+    'replica evicted',
     'replica lost',
-    'cut',
+    'network cut',
   ],
-  ['epochs used up', 'evicted', 'exits', 'agent ended', 'cut', 'replica lost'],
+  [
+    'epoch at its maximum',
+    'replica evicted',
+    'workload exits',
+    'agent terminated',
+    'network cut',
+    'replica lost',
+  ],
   [
     'takeovers paused',
-    'switchover asked',
-    'evicted',
-    'exits',
-    'unhealthy',
-    'cut',
+    'switchover requested',
+    'replica evicted',
+    'workload exits',
+    'workload unhealthy',
+    'network cut',
     'replica lost',
     'agent killed',
   ],
-  ['release faked', 'duration edited', 'renew time edited', 'cut', 'watch lags', 'agent blocked', 'evicted'],
+  [
+    'release faked',
+    'duration edited',
+    'renew time edited',
+    'network cut',
+    'watch lags',
+    'agent blocked',
+    'replica evicted',
+  ],
 ]
 
 const SHORTEST_MS = 200
 const LONG_MS = 26_000
-/** The fault table hangs the API server for as long. */
+/** As long as the API server hangs in the fault table. */
 const LONGEST_MS = 60_000
 
 function duration(random: Random): number {
@@ -118,8 +172,8 @@ function duration(random: Random): number {
 }
 
 /**
- * What goes wrong in a run: anything at any time, or, in every sixth run, nothing that takes a Lease away; only what is
- * in `among`, where that is given.
+ * Draws the faults of a run from all kinds or from one group. On average, each sixth run has only faults that don't cost a
+ * replica its Lease. `among` limits the plan to these kinds.
  */
 export function planFaults(
   random: Random,
@@ -130,7 +184,7 @@ export function planFaults(
 ): Fault[] {
   const drawn = random.chance(1 / 6) ? GENTLE : random.chance(0.6) ? random.pick(GROUPS) : KINDS
   const kinds = among ?? drawn
-  // A few kinds at a time meet each other more often than all of them would.
+  // A plan with few kinds has more combinations of the same ones.
   const chosen = Array.from({ length: random.whole(1, 6) }, () => random.pick(kinds))
   const indexes = Array.from({ length: replicas }, (_, index) => index)
   const plan = Array.from(

@@ -5,21 +5,22 @@ import type { Replica } from '../replica.ts'
 import { type Behaviour, GOOD_BEHAVIOUR, type Workload } from '../workload.ts'
 import { type Kind, MISSED, type Row, repeated, type Strike } from './fault.ts'
 
-/** How long a blocked event loop stands still: T12. */
+/** The length of a block of the event loop, as in T12. */
 const BLOCKED_MS = 20_000
 const HOUR_MS = 3_600_000
-/** What is started again is so after this part of the fault's duration. */
+/** The part of a fault's duration after which an ended process is started again. */
 const BACK_AFTER = 1 / 4
 const POSES_EACH_MS = 20
-/** Degrees below which a replica that is evicted names who is to follow it, dead or alive, and below which it lives on. */
+/** Below this degree, an evicted replica first names a successor, which may be dead. */
 const NAMES_A_SUCCESSOR = 1 / 2
+/** Below this degree, it only steps down instead of being evicted. */
 const STEPS_DOWN = 1 / 4
 
 type Program = (replica: Replica) => { readonly process: Process } | null
 const agent: Program = (replica) => replica.agent
 const launcher: Program = (replica) => replica.launcher
 
-/** Strikes a program, where it runs. */
+/** Strikes the agent or the launcher, if it runs. */
 function program(
   rows: readonly Row[],
   which: Program,
@@ -44,7 +45,7 @@ function onAgent(rows: readonly Row[], strike: Strike): Kind {
   return { rows, strike: (world, fault, replica) => (replica.agent ? strike(world, fault, replica) : MISSED) }
 }
 
-/** Nothing of the machine runs, until it wakes up: `wake`. */
+/** The machine sleeps until the end of the fault, and then wakes up by `wake`. */
 function asleep(wake: (replica: Replica, world: Parameters<Strike>[0]) => void): Kind {
   return {
     rows: ['T11'],
@@ -55,12 +56,12 @@ function asleep(wake: (replica: Replica, world: Parameters<Strike>[0]) => void):
   }
 }
 
-/** Stages that an agent told to end at any time is seldom at; some have to be brought about. */
+/** Stages that are so short that an agent is seldom terminated at them by chance. The fault forces some of them. */
 const FLEETING: readonly Stage[] = ['acquiring', 'starting its workload', 'in doubt', 'draining', 'releasing']
 
 const slowness = (degree: number) => degree * 3_000
 
-/** In one respect, until the fault is over. */
+/** Changes the behaviour of the workload or standby until the returned function is called. */
 function behave(behaviour: Behaviour, badly: Partial<Behaviour>): () => void {
   Object.assign(behaviour, badly)
   return () => {
@@ -74,7 +75,10 @@ const behaves = (rows: readonly Row[], badly: Partial<Behaviour>): Kind => ({
   strike: (_world, _fault, { behaviour }) => behave(behaviour, badly),
 })
 
-/** Of what is begun to be prepared until the fault is over; what is kept already is lost, so that there is something. */
+/**
+ * Changes the preparation of standbys until the fault is over. The current standby is lost first, so that a preparation
+ * begins.
+ */
 function prepares(badly: Partial<Behaviour>): Kind {
   return {
     rows: ['T18'],
@@ -86,12 +90,12 @@ function prepares(badly: Partial<Behaviour>): Kind {
   }
 }
 
-/** Strikes what runs, if anything does. */
-function befalls(rows: readonly Row[], strike: (workload: Workload) => unknown): Kind {
+/** Strikes the workload, if it runs. */
+function onWorkload(rows: readonly Row[], strike: (workload: Workload) => unknown): Kind {
   return { rows, strike: (_world, _fault, { workload }) => (workload?.live ? strike(workload) : MISSED) }
 }
 
-/** Processes, pods and machines; the link, the standby and the workload on them. */
+/** Faults of processes, pods and machines, and of their link, standby and workload. */
 export const REPLICA_FAULTS = {
   'agent frozen': program(['T6'], agent, freeze),
   'agent blocked': program(['T12'], agent, (process) => process.block(BLOCKED_MS)),
@@ -112,7 +116,7 @@ export const REPLICA_FAULTS = {
   },
   'pod killed': {
     rows: ['T23'],
-    // Which of the two is back first is left to chance.
+    // The degree decides which of the two is back first.
     strike: (_world, { ms, degree }, replica) =>
       replica.mode === 'pod' && replica.agent !== null && replica.launcher !== null
         ? replica.crashPod(ms * BACK_AFTER * degree, ms * BACK_AFTER * (1 - degree))
@@ -128,9 +132,9 @@ export const REPLICA_FAULTS = {
       }),
   },
   'replica lost': { rows: ['T6'], strike: (_world, { ms }, replica) => replica.crash(ms) },
-  twin: {
+  'identity used twice': {
     rows: ['T10'],
-    // Also the one whose identity is taken.
+    // It also affects the replica whose identity is used twice.
     shared: true,
     strike: (world, { targets, degree }, replica) => {
       const others = world.replicas.filter((_, index) => !targets.includes(index))
@@ -140,13 +144,13 @@ export const REPLICA_FAULTS = {
       return () => replica.poseAs(null)
     },
   },
-  evicted: onAgent(['T14'], ({ replicas }, { ms, degree }, replica) => {
+  'replica evicted': onAgent(['T14'], ({ replicas }, { ms, degree }, replica) => {
     if (degree < NAMES_A_SUCCESSOR) replica.nameSuccessor(replicas[Math.floor(degree * 64) % replicas.length])
     if (degree < STEPS_DOWN) replica.stepDown()
     else replica.evict(ms * BACK_AFTER)
   }),
-  'agent ended': onAgent(['T14'], (_world, _fault, replica) => replica.terminateAgent()),
-  'agent ended at a stage': {
+  'agent terminated': onAgent(['T14'], (_world, _fault, replica) => replica.terminateAgent()),
+  'agent terminated at a stage': {
     rows: ['T14'],
     strike: (_world, { degree }, replica) => {
       const { network, workload } = replica
@@ -161,25 +165,25 @@ export const REPLICA_FAULTS = {
       }
     },
   },
-  'agent ended twice': onAgent(['T14'], (_world, _fault, replica) => {
+  'agent terminated twice': onAgent(['T14'], (_world, _fault, replica) => {
     replica.terminateAgent()
     return () => replica.terminateAgent()
   }),
-  suspended: asleep(({ kernel }) => kernel.wake()),
-  paused: asleep(({ kernel, config }, { judge }) => {
+  'machine suspended': asleep(({ kernel }) => kernel.wake()),
+  'machine paused, wall clock corrected': asleep(({ kernel, config }, { judge }) => {
     if (!kernel.wakeUnnoticed(config.leaseDurationMs)) judge.limits.add('no clock shows a pause')
   }),
-  'stands still': asleep(({ kernel }) => kernel.wakeUnseen()),
-  // A cgroup freezer: by the kubelet, a runtime, or whoever is root on the node.
+  'machine paused, no clock shows it': asleep(({ kernel }) => kernel.wakeUnseen()),
+  // The kubelet, the container runtime or a root user on the node freezes the container's cgroup.
   'container frozen': {
     rows: ['T6'],
     strike: (_world, _fault, { mode, agent, launcher, workload }) => {
       if (launcher === null) return MISSED
       const frozen = mode === 'pod' ? [launcher] : [agent, launcher]
       for (const one of frozen) one?.process.freeze()
-      const goOn = workload?.halt()
+      const resume = workload?.halt()
       return () => {
-        goOn?.()
+        resume?.()
         for (const one of frozen) one?.process.thaw()
       }
     },
@@ -214,7 +218,7 @@ export const REPLICA_FAULTS = {
       }
     },
   },
-  'socket removed': {
+  'agent socket removed': {
     rows: ['T6'],
     strike: (_world, _fault, { socket }) => {
       socket.removed = true
@@ -225,25 +229,25 @@ export const REPLICA_FAULTS = {
     strike: (_world, _fault, { launcher, config }) =>
       launcher === null || config.standby === 'cold' ? MISSED : launcher.loseStandby(),
   },
-  'standby fails': prepares({ preparingFails: true }),
-  'standby hangs': prepares({ preparingHangs: true }),
-  'ignores SIGTERM': behaves(['T8'], { ignoresTerm: true }),
-  'lingers when killed': {
+  'standby preparation fails': prepares({ preparingFails: true }),
+  'standby preparation hangs': prepares({ preparingHangs: true }),
+  'workload ignores SIGTERM': behaves(['T8'], { ignoresTerm: true }),
+  'workload lingers after SIGKILL': {
     rows: ['T8'],
     strike: (_world, { degree }, { behaviour }) => behave(behaviour, { lingersMs: degree * 6_000 }),
   },
-  exits: befalls(['T8'], (workload) => workload.exit(false)),
-  'leaves a child': befalls(['T8'], (workload) => workload.exit(true)),
+  'workload exits': onWorkload(['T8'], (workload) => workload.exit(false)),
+  'workload exits, child remains': onWorkload(['T8'], (workload) => workload.exit(true)),
   'tini killed': {
     rows: ['T8'],
     strike: (_world, { degree }, { mode, workload }) =>
       mode === 'pod' && workload?.live ? workload.exit(degree < 0.5, true) : MISSED,
   },
-  'loses its worker': befalls(['T8'], (workload) => workload.lose('worker')),
-  'loses its master': befalls(['T8'], (workload) => workload.lose('master')),
-  'stopped by hand': befalls([], (workload) => workload.halt()),
-  unhealthy: behaves(['T8'], { healthy: false }),
-  'dies at start': {
+  'workload loses its worker': onWorkload(['T8'], (workload) => workload.lose('worker')),
+  'workload loses its master': onWorkload(['T8'], (workload) => workload.lose('master')),
+  'workload stopped by a person': onWorkload([], (workload) => workload.halt()),
+  'workload unhealthy': behaves(['T8'], { healthy: false }),
+  'workload exits at start': {
     rows: ['T15'],
     strike: (_world, _fault, { workload, behaviour }) => {
       workload?.exit(false)
@@ -251,5 +255,5 @@ export const REPLICA_FAULTS = {
     },
   },
   'port taken': behaves(['T15'], { portTaken: true }),
-  connected: behaves([], { connected: true }),
+  'connections stay open': behaves([], { connected: true }),
 } as const satisfies Record<string, Kind>
