@@ -11,15 +11,15 @@ import { ChaosScene, REPLICAS, type Slot } from './scene.ts'
 import { planFaults } from './schedule.ts'
 
 const MINUTE_MS = 60_000
-/** After so much planned time everything may heal, and one must serve. */
+/** Planned time between two rests. In a rest all faults heal, and one replica must serve. */
 const ROUND_MS = 150_000
-/** Kept at the end for the last faults to heal; of a short run no more than a quarter. */
+/** Time at the end of the run without new faults, so that the last ones heal. It is at most a quarter of the run. */
 const TAIL_MS = 45_000
 const LOOK_MS = 200
-/** The beats of so long ago have been read, however late a busy machine writes them. */
+/** Beats that are older than this have been read, even if a busy machine writes them late. */
 const KNOWN_MS = 1_000
 const FIRST_SERVER_MS = 60_000
-/** Each agent is asked whether it is ready. */
+/** The interval and the timeout of requests to `/readyz` of each agent. */
 const POLL = { everyMs: 250, withinMs: 2_000 }
 
 interface ChaosOptions {
@@ -27,7 +27,7 @@ interface ChaosOptions {
   readonly seed: number
   readonly main: string
   readonly say: (sentence: string) => void
-  /** Ends the run early, with what it has found so far. */
+  /** Ends the run early. The outcome then has the results up to that time. */
   readonly signal: AbortSignal
 }
 
@@ -37,13 +37,13 @@ export interface Outcome {
   readonly judge: Judge
   readonly faults: readonly Injected[]
   readonly missed: number
-  /** How long each took, in milliseconds. */
+  /** The duration of each recovery in milliseconds. */
   readonly recoveries: readonly number[]
-  /** What broke a rule, in words; all that was written lies in the directory that they name. */
+  /** A report of the violation. It names the directory with all logs. */
   readonly violation: string | undefined
 }
 
-/** One run: five pods, faults, and a judge that looks on. Resolves with what it came to, a violation included. */
+/** Plays one run: five pods, random faults, and a judge. A violation is part of the outcome. */
 export async function playChaos(options: ChaosOptions): Promise<Outcome> {
   const scene = await ChaosScene.start(options)
   let kept = false
@@ -63,9 +63,9 @@ class Run {
   readonly #judge: Judge
   readonly #injector: FaultInjector
   readonly #began = mono()
-  /** Aborted at the first violation, at an interruption, and at the end. */
+  /** Aborted at the first violation, on an interruption, and at the end of the run. */
   readonly #over = new AbortController()
-  /** The identities of pods that said so when they were asked last. */
+  /** The identities of pods whose last answer was that they are ready. */
   readonly #ready = new Set<string>()
   readonly #recoveries: number[] = []
   #failure: unknown
@@ -75,10 +75,10 @@ class Run {
     this.#options = options
     this.#log = new BeatLog(scene.log)
     this.#judge = new Judge({
-      stillSince: (replica, at) => scene.stillness.since(replica, at),
-      leaseTaken: (term, next, stillSince) =>
-        leaseTaken({ term, next, because: this.#because(next), stillSince }, this.#injector.list),
-      epochForgotten: (replica, epoch, since) => this.#epochForgotten(replica, epoch, since),
+      frozenSince: (replica, at) => scene.frozenLaunchers.since(replica, at),
+      leaseTaken: (term, next, frozenSince) =>
+        leaseTaken({ term, next, because: this.#because(next), frozenSince }, this.#injector.list),
+      epochLost: (replica, epoch, since) => this.#epochLost(replica, epoch, since),
     })
     this.#injector = new FaultInjector({
       scene,
@@ -118,7 +118,10 @@ class Run {
     const until = mono() + FIRST_SERVER_MS
     while (this.#readyNow().length === 0 && !this.#over.signal.aborted) {
       if (mono() > until)
-        throw new Violation('one serves again', 'nobody served within 60 s of the start, before any fault')
+        throw new Violation(
+          'exactly one serves again',
+          'no replica served within 60 s of the start, before any fault',
+        )
       await this.#pause(LOOK_MS)
     }
   }
@@ -141,19 +144,19 @@ class Run {
     await this.#rest()
   }
 
-  /** Everything heals, and exactly one serves again. Returns how long that took, in milliseconds. */
+  /** Waits until all faults have healed and exactly one replica serves. Returns the duration in milliseconds. */
   async #rest(): Promise<number> {
     const began = mono()
     await this.#injector.allHealed()
     const healedAt = mono()
-    // A workload that failed makes its replica wait: where all do, the first one to go on is allowed its time.
+    // A replica whose workload failed has a cool-down. If all have one, the recovery may take the shortest one longer.
     const coolDownMs = Math.min(...(await Promise.all(this.#scene.slots.map(coolDown))))
     const watch = new RecoveryWatch(healedAt, RECOVERS_WITHIN_MS + coolDownMs)
     while (!this.#over.signal.aborted) {
       const took = watch.look(mono(), this.#readyNow())
       if (took !== undefined) {
         this.#recoveries.push(took)
-        this.#say(`all faults have healed; one served ${seconds(took)} later`)
+        this.#say(`all faults have healed; one replica served ${seconds(took)} later`)
         break
       }
       await this.#pause(LOOK_MS)
@@ -161,13 +164,13 @@ class Run {
     return mono() - began
   }
 
-  /** Reads on in the workloads' log, and has it judged. */
+  /** Reads the workloads' log continuously, and passes new beats to the judge. */
   async #watch(): Promise<void> {
     while (!this.#over.signal.aborted) {
       this.#look()
       await this.#pause(LOOK_MS)
     }
-    // What was written up to the end may be what breaks a rule.
+    // The last beats may show a violation, too.
     this.#look()
   }
 
@@ -182,7 +185,7 @@ class Run {
     }
   }
 
-  /** Asks one pod's agent after the other's answer whether it is ready. */
+  /** Asks one pod's agent again and again whether it is ready. */
   async #poll(slot: Slot): Promise<void> {
     while (!this.#over.signal.aborted) {
       const sentAt = mono()
@@ -201,14 +204,13 @@ class Run {
     return this.#scene.slots.map(({ identity }) => identity).filter((identity) => this.#ready.has(identity))
   }
 
-  /** Why a term could begin, in the words of its agent, while that still has them. */
+  /** The agent's logged reason for the beginning of a term. `undefined`: the current agent has not logged one. */
   #because({ replica, epoch }: Term): string | undefined {
     const lines = this.#scene.slotOf(replica)?.pod.agent.lines ?? []
-    const acquired = lines.findLast((line) => line.event === 'acquired' && line.epoch === epoch)
-    return acquired?.reason?.replace(/^\S+-\d+ did/, 'its holder did')
+    return lines.findLast((line) => line.event === 'acquired' && line.epoch === epoch)?.reason
   }
 
-  #epochForgotten(replica: string, epoch: number, since: number): boolean {
+  #epochLost(replica: string, epoch: number, since: number): boolean {
     if (this.#scene.leaseDeletedAt < since) return false
     const lines = this.#scene.slotOf(replica)?.pod.agent.lines ?? []
     const known = lines.slice(
@@ -219,7 +221,7 @@ class Run {
   }
 
   #fail(error: unknown): void {
-    // What ends with the run may fail: it says nothing.
+    // Errors after the end of the run are expected, because all processes are killed.
     if (this.#over.signal.aborted) return
     this.#failure = error
     this.#over.abort()
@@ -233,11 +235,11 @@ class Run {
     await sleep(Math.max(0, ms), undefined, { signal: this.#over.signal }).catch(() => {})
   }
 
-  /** What a violation leaves behind, in words; the whole of it stays in the scene's directory. */
+  /** Describes a violation. The scene's directory keeps all details. */
   #evidence({ invariant, message }: Violation): string {
     const { minutes, seed, main } = this.#options
     const { dir, log } = this.#scene
-    // npm runs it in another directory than it may have been started in.
+    // npm may run the program in another directory than the one in which it was started.
     const program = main === BUNDLE ? '' : ` --main '${resolve(main)}'`
     const now = mono()
     const faults = this.#injector.list
@@ -247,7 +249,7 @@ class Run {
     return [
       `VIOLATION, ${invariant}: ${message}.`,
       '',
-      'last signs of life (CLOCK_MONOTONIC in ms):',
+      'last beats of the workloads (CLOCK_MONOTONIC in ms):',
       ...last
         .sort((a, b) => a.mono - b.mono)
         .map(
@@ -255,7 +257,7 @@ class Run {
             `  ${beat.mono.toFixed(1)}  ${beat.replica} epoch ${beat.epoch} pid ${beat.pid} ${beat.what}`,
         ),
       '',
-      `faults of the last ${seconds(MINUTE_MS)}:`,
+      `faults in the last ${seconds(MINUTE_MS)}:`,
       ...faults
         .filter(({ healedAt }) => healedAt >= now - MINUTE_MS)
         .map(({ kind, replica, at, healedAt }) => {
@@ -263,9 +265,9 @@ class Run {
           return `  ${at.toFixed(1)}  ${kind}${replica && ` on ${replica}`}, ${until}`
         }),
       '',
-      `everything is in ${dir}: logs/ of all pods, beats, faults.json`,
-      `again: npm run chaos -- --minutes ${minutes} --seed ${seed}${program}`,
-      '(the same faults in the same order; processes and the machine are real, so that their timing is not repeated exactly)',
+      `all files are in ${dir}: the logs of all pods in logs/, the beats, faults.json`,
+      `replay it: npm run chaos -- --minutes ${minutes} --seed ${seed}${program}`,
+      '(a replay has the same faults in the same order, but not exactly the same timing, because the processes are real)',
     ].join('\n')
   }
 }
@@ -275,25 +277,25 @@ const TERMS = 4
 
 const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`
 
-/** Milliseconds until it campaigns again; one that cannot be asked is starting, and has no cool-down. */
+/** Milliseconds until the replica campaigns again. An agent that doesn't answer is starting, and has no cool-down. */
 async function coolDown({ pod }: Slot): Promise<number> {
   const status = await askStatus(pod.httpPort, 1_000).catch(() => undefined)
   return status?.leadership.coolDownMs ?? 0
 }
 
-/** What a run came to, in a few lines. */
+/** A summary of a run in a few lines. */
 export function summary({ seed, ranMs, judge, faults, missed, recoveries, violation }: Outcome): string {
   const { beats, readyPolls } = judge.counts
   const kinds = Map.groupBy(faults, ({ kind }) => kind)
   return [
-    `seed ${seed}, ${seconds(ranMs)}, ${REPLICAS} replicas: ${violation === undefined ? 'no invariant was broken' : 'BROKEN'}`,
-    `${Math.max(0, judge.terms.list.length - 1)} takeovers; ${faults.length} faults, and ${missed} that found nothing to hit`,
-    `checked: ${beats} signs of life, ${readyPolls} answers that a replica is ready, ${recoveries.length} recoveries of at most ${seconds(Math.max(0, ...recoveries))}`,
+    `seed ${seed}, ${seconds(ranMs)}, ${REPLICAS} replicas: ${violation === undefined ? 'all invariants held' : 'an invariant was BROKEN'}`,
+    `${Math.max(0, judge.terms.list.length - 1)} takeovers; ${faults.length} faults, and ${missed} that found no target`,
+    `checked: ${beats} beats, ${readyPolls} answers that a replica is ready, ${recoveries.length} recoveries of at most ${seconds(Math.max(0, ...recoveries))}`,
     ...Object.entries(EXCUSES).flatMap(([name, why]) => {
       const { signs, longestMs } = judge.excused[name as keyof typeof EXCUSES]
       return signs === 0
         ? []
-        : [`excused, ${name}: ${signs} signs of life, up to ${Math.round(longestMs)} ms. ${why}`]
+        : [`excused by the limit "${name}": ${signs} beats, up to ${Math.round(longestMs)} ms late. ${why}`]
     }),
     `faults: ${[...kinds].map(([kind, list]) => `${list.length} × ${kind}`).join(', ')}`,
   ].join('\n')

@@ -9,41 +9,42 @@ import { LEASE } from '../harness/scene.ts'
 import { mono } from '../harness/wait.ts'
 import type { ChaosScene, Slot } from './scene.ts'
 
-/** What a fault takes hold of: two that take hold of the same thing are never active together. */
+/** The target of a fault. Two faults with the same target are never active at the same time. */
 export type Part = 'link' | 'agent' | 'container' | 'pod' | 'api' | 'lease'
 
-/** One planned fault: everything about it that a seed decides. */
+/** One planned fault. The seed decides all its fields. */
 export interface Fault {
   readonly id: number
   readonly kind: string
-  /** Milliseconds of planned time, which stands still while the run rests. */
+  /** Milliseconds of planned time, which doesn't advance while the run rests. */
   readonly at: number
-  /** How long it lasts, in milliseconds; 0: over at once. */
+  /** Its duration in milliseconds. 0: it heals immediately. */
   readonly ms: number
-  /** Aimed at whoever leads then; otherwise, or where nobody does, at this slot. */
+  /** Whether the target is the leader of that time. */
   readonly leader: boolean
+  /** The target if `leader` is false, or if no replica leads. */
   readonly slot: number
-  /** In [0, 1): how bad, for the kinds that come in degrees. */
+  /** Severity in [0, 1), for kinds that have degrees. */
   readonly degree: number
 }
 
 /** Ends a fault. */
 export type Heal = () => unknown
 
-/** Brings a fault about, and returns what ends it. Throws `Missed` where there is nothing to hit at the moment. */
+/** Begins a fault, and returns the function that ends it. Throws `Missed` if the fault has no target at the moment. */
 type Inject = (scene: ChaosScene, slot: Slot, fault: Fault) => Promise<Heal> | Heal
 
 interface Kind {
   readonly hits: Part
-  /** The shortest and the longest it may last, in milliseconds. */
+  /** The shortest and the longest duration in milliseconds. */
   readonly ms: readonly [shortest: number, longest: number]
   readonly inject: Inject
 }
 
-/** A fault that came to nothing: it is counted, and the run goes on. */
+/** A fault found no target. The run counts it and continues. */
 export class Missed extends Error {}
 
-/** Over at once. */
+/** A fault that heals immediately. */
 const sudden = (hits: Part, act: (scene: ChaosScene, slot: Slot, fault: Fault) => unknown): Kind => ({
   hits,
   ms: [0, 0],
@@ -53,7 +54,7 @@ const sudden = (hits: Part, act: (scene: ChaosScene, slot: Slot, fault: Fault) =
   },
 })
 
-/** Over once it is healed. */
+/** A fault that lasts until it is healed. */
 const lasting = (hits: Part, ms: readonly [number, number], inject: Inject): Kind => ({ hits, ms, inject })
 
 const LONG = [1_000, 30_000] as const
@@ -64,12 +65,12 @@ const onLink = (act: (link: TcpProxy, degree: number) => unknown): Kind =>
     return () => link.heal()
   })
 
-/** The network between one pod and the API server. */
+/** Faults of the network between one pod and the API server. */
 const LINK_FAULTS = {
   'link is a black hole': onLink((link) => link.partition()),
   'requests are held back': onLink((link) => link.flow({ toServer: 'hold' })),
   'replies are held back': onLink((link) => link.flow({ toClient: 'hold' })),
-  // Renewals come each 2 s: at least one commits meanwhile.
+  // The leader renews every 2 s, so that at least one renewal commits during the fault.
   'replies are lost after the commit': lasting('link', [2_500, 9_000], (_scene, { link }) => {
     link.flow({ toClient: 'hold' })
     return () => {
@@ -92,7 +93,7 @@ const LINK_FAULTS = {
 
 const CODES = [429, 500, 503, 504]
 
-/** What all pods share: kube-apiserver, etcd behind it, and the rights that it grants. */
+/** Faults that affect all pods: those of kube-apiserver, etcd and RBAC. */
 const API_SERVER_FAULTS = {
   'API server hangs': lasting('api', [1_000, 40_000], ({ plane }) => {
     plane.pause()
@@ -111,7 +112,7 @@ const API_SERVER_FAULTS = {
     await plane.stopEtcd()
     return () => plane.startEtcd()
   }),
-  'right to the Lease is withdrawn': lasting('api', [1_000, 16_000], async (scene) => {
+  'permission for the Lease is revoked': lasting('api', [1_000, 16_000], async (scene) => {
     const { stdout } = await scene.kubectl('get', 'rolebinding', ACCOUNT, '--output=json')
     const { kind, apiVersion, metadata, roleRef, subjects } = JSON.parse(stdout)
     const binding = { kind, apiVersion, metadata: { name: metadata.name }, roleRef, subjects }
@@ -121,7 +122,7 @@ const API_SERVER_FAULTS = {
       () => scene.apply(binding),
     )
   }),
-  'writes of the Lease are refused': lasting('api', [1_000, 16_000], (scene, _slot, { degree }) => {
+  'writes of the Lease are rejected': lasting('api', [1_000, 16_000], (scene, _slot, { degree }) => {
     const code = CODES[Math.floor(degree * CODES.length)] as number
     return undone(
       scene,
@@ -131,9 +132,12 @@ const API_SERVER_FAULTS = {
   }),
 } as const satisfies Record<string, Kind>
 
-/** The way back may meet an API server that is still coming up, and is tried again; also where `act` failed, and yet went through. */
+/**
+ * Begins a fault by `act`, and heals it by `undo`. The undo is retried while the API server is starting. It also runs if `act`
+ * failed, because the API server may have applied it.
+ */
 async function undone(scene: ChaosScene, act: Heal, undo: () => Promise<unknown>): Promise<Heal> {
-  const heal = () => scene.insist(undo)
+  const heal = () => scene.untilDone(undo)
   try {
     await act()
   } catch (error) {
@@ -148,7 +152,7 @@ interface Spec {
   readonly leaseTransitions?: number
 }
 
-/** As a person with kubectl: reads, then patches. */
+/** Edits the Lease as a person with kubectl does: reads it, then patches it. */
 const edit = (change: (spec: Spec, scene: ChaosScene, slot: number) => Spec): Kind =>
   sudden('lease', async (scene, { index }) => {
     const { stdout } = await scene.kubectl('get', 'lease', LEASE, '--output=json')
@@ -159,8 +163,8 @@ const edit = (change: (spec: Spec, scene: ChaosScene, slot: number) => Spec): Ki
 let strangers = 0
 
 /**
- * What people do to the Lease that the product must stand. Left out is what it cannot: a faked release, a shortened
- * duration, a Lease deleted and applied again before a candidate that has just started could see its holder.
+ * Edits of the Lease by people that the product must tolerate. Three edits are documented limits, and so are missing here: a
+ * faked release, a shortened duration, and a Lease that is deleted and recreated before a new candidate has read its holder.
  */
 const LEASE_EDITS = {
   'Lease is deleted': sudden('lease', async (scene) => {
@@ -187,24 +191,24 @@ const toLauncher = (signal: NodeJS.Signals) =>
 
 function treeOf(pod: Pod) {
   const tree = pod.tree()
-  if (tree === undefined) throw new Missed('its container is not up')
+  if (tree === undefined) throw new Missed('the container of its target does not run')
   return tree
 }
 
-/** Those of its workload that are not stopped by anybody. */
+/** The processes of the workload that aren't stopped. */
 const running = (pod: Pod) => treeOf(pod).workload.filter(({ state }) => state !== 'T')
 
 function present<T>(what: T | undefined): T {
-  if (what === undefined) throw new Missed('no workload there')
+  if (what === undefined) throw new Missed('its target has no workload')
   return what
 }
 
-/** Signals the process that was looked at, and no other that has its number by now. */
+/** Signals the process of `stat`, but not another process that has reused its pid. */
 export function signalSame(stat: ProcessStat, signal: NodeJS.Signals): void {
   if (isSame(stat, readStat(stat.pid))) process.kill(stat.pid, signal)
 }
 
-/** The processes of one pod, and what a kubelet does to them. */
+/** Faults of one pod's processes, including those that a kubelet causes. */
 const PROCESS_FAULTS = {
   'agent is killed': toAgent('SIGKILL'),
   'agent is killed and stays away': lasting('agent', [5_000, 25_000], (_scene, { pod, kubelet }, { ms }) => {
@@ -212,7 +216,7 @@ const PROCESS_FAULTS = {
     pod.agent.signal('SIGKILL')
     return () => {}
   }),
-  'agent is told to end': toAgent('SIGTERM'),
+  'agent is terminated': toAgent('SIGTERM'),
   'agent is frozen': lasting('agent', LONG, (_scene, { pod: { agent } }) => {
     agent.signal('SIGSTOP')
     return () => agent.signal('SIGCONT')
@@ -225,12 +229,12 @@ const PROCESS_FAULTS = {
     agent.stopReading()
     return () => agent.process.stdout?.resume()
   }),
-  'socket is removed': sudden('agent', (_scene, { pod }) =>
+  'agent socket is removed': sudden('agent', (_scene, { pod }) =>
     rmSync(join(pod.directory, 'run', 'launcher.sock'), { force: true }),
   ),
-  'launcher is frozen': lasting('container', LONG, ({ stillness }, { pod }) => {
+  'launcher is frozen': lasting('container', LONG, ({ frozenLaunchers }, { pod }) => {
     const { launcher } = treeOf(pod)
-    const over = stillness.begin(pod)
+    const over = frozenLaunchers.begin(pod)
     signalSame(launcher, 'SIGSTOP')
     return () => {
       signalSame(launcher, 'SIGCONT')
@@ -238,7 +242,7 @@ const PROCESS_FAULTS = {
     }
   }),
   'container is killed': toLauncher('SIGKILL'),
-  'container is told to end': toLauncher('SIGTERM'),
+  'container is terminated': toLauncher('SIGTERM'),
   'tini is killed': sudden('container', (_scene, { pod }) =>
     signalSame(present(treeOf(pod).tini), 'SIGKILL'),
   ),
@@ -251,23 +255,23 @@ const PROCESS_FAULTS = {
     present(stopped[0])
     for (const one of stopped) signalSame(one, 'SIGSTOP')
     return () => {
-      // What the launcher has frozen meanwhile is the launcher's to thaw.
+      // If the launcher has frozen the workload during the fault, only the launcher may thaw it.
       const last = container.events().findLast((event) => event.startsWith('workload_'))
       if (last !== 'workload_frozen') for (const one of stopped) signalSame(one, 'SIGCONT')
     }
   }),
-  'workload falls ill': sudden('container', async (_scene, { pod }) =>
+  'workload becomes unhealthy': sudden('container', async (_scene, { pod }) =>
     present(await ask(pod.port, '/sicken', 1_000).catch(() => undefined)),
   ),
-  'pod is suspended': lasting('pod', LONG, ({ stillness }, { pod }) => {
+  'pod is suspended': lasting('pod', LONG, ({ frozenLaunchers }, { pod }) => {
     const { agent } = pod
     const { launcher } = treeOf(pod)
     const stopped = running(pod)
-    const over = stillness.begin(pod)
+    const over = frozenLaunchers.begin(pod)
     agent.signal('SIGSTOP')
     for (const one of [launcher, ...stopped]) signalSame(one, 'SIGSTOP')
     return () => {
-      // The workload first: the worst that can happen.
+      // The workload continues first, which is the worst order.
       for (const one of [...stopped, launcher]) signalSame(one, 'SIGCONT')
       agent.signal('SIGCONT')
       over()
@@ -285,24 +289,27 @@ const PROCESS_FAULTS = {
 
 const ALL: Record<string, Kind> = { ...LINK_FAULTS, ...API_SERVER_FAULTS, ...LEASE_EDITS, ...PROCESS_FAULTS }
 
-/** Beside those that hit only the container: faults that leave a replica its Lease, whatever else they meet. */
+/** Faults that don't cost a replica its Lease, in addition to all faults of a container. */
 const GENTLE: readonly string[] = [
   'connections are reset',
   'watch is truncated',
   'Lease is annotated',
   'log collector hangs',
-  'socket is removed',
+  'agent socket is removed',
 ] satisfies (keyof typeof LINK_FAULTS | keyof typeof LEASE_EDITS | keyof typeof PROCESS_FAULTS)[]
 
 export const KINDS: readonly string[] = Object.keys(ALL)
 
 export function kindOf(name: string): Kind {
   const kind = ALL[name]
-  if (kind === undefined) throw new Error(`no fault is called "${name}"`)
+  if (kind === undefined) throw new Error(`the fault "${name}" does not exist`)
   return kind
 }
 
-/** Its agent keeps the Lease of a replica whose container is in trouble until nothing lives there. */
+/**
+ * Whether the fault may cost a replica its Lease. A fault of the container doesn't: the agent keeps the Lease until all
+ * processes of the container have ended.
+ */
 export function mayCostLease(name: string): boolean {
   return kindOf(name).hits !== 'container' && !GENTLE.includes(name)
 }

@@ -8,9 +8,9 @@ export interface Injected {
   readonly kind: string
   /** Monotonic ms. */
   readonly at: number
-  /** Infinite while it is active. */
+  /** Monotonic ms. Infinite while the fault is active. */
   healedAt: number
-  /** The pod that it hit; '' where it hit all. */
+  /** The pod that it hit. '': it hit all pods. */
   readonly replica: string
 }
 
@@ -18,11 +18,11 @@ interface FaultInjectorOptions {
   readonly scene: ChaosScene
   readonly leader: () => string | undefined
   readonly say: (sentence: string) => void
-  /** A fault could not be healed: the run makes no sense any more. */
+  /** Called if a fault could not be healed. The run must then end. */
   readonly broken: (error: unknown) => void
 }
 
-/** Brings planned faults about, one beside the other, and heals them. */
+/** Injects planned faults, several at the same time, and heals them. */
 export class FaultInjector {
   readonly list: Injected[] = []
   missed = 0
@@ -39,7 +39,7 @@ export class FaultInjector {
     const { hits, inject } = kindOf(fault.kind)
     const leading = leader()
     const slot = this.#slot(fault, hits, leading)
-    if (slot === undefined) return this.#miss(fault, 'what it would hit is hit already')
+    if (slot === undefined) return this.#miss(fault, 'another fault has each possible target')
     const { identity } = slot
     const shared = hits === 'api' || hits === 'lease'
     const target = shared ? '' : `${identity} (${identity === leading ? 'leader' : 'follower'})`
@@ -56,7 +56,7 @@ export class FaultInjector {
     try {
       heal = await inject(scene, slot, fault)
     } catch (error) {
-      // What a person does may meet an API server that is still coming up.
+      // A person's edit fails if the API server is still starting.
       if (!(error instanceof Missed) && !shared) throw error
       this.list.splice(this.list.indexOf(injected), 1)
       for (const lock of locks) this.#busy.delete(lock)
@@ -72,7 +72,7 @@ export class FaultInjector {
     })
   }
 
-  /** Resolves once no fault is active. */
+  /** Resolves when no fault is active. */
   async allHealed(): Promise<void> {
     while (this.#healing.size > 0) await Promise.all(this.#healing)
   }
@@ -83,7 +83,7 @@ export class FaultInjector {
     injected.healedAt = mono()
   }
 
-  /** The leader's or the planned one; where that is hit already, the next one that is not. */
+  /** The leader's slot or the planned one. If another fault has that target, the next slot that is free. */
   #slot({ leader, slot }: Fault, hits: Part, leading: string | undefined): Slot | undefined {
     const { slots } = this.#options.scene
     const aim = leader ? slots.findIndex(({ identity }) => identity === leading) : -1
@@ -99,7 +99,7 @@ export class FaultInjector {
   }
 }
 
-/** Nobody edits a Lease while there is no API server. */
+/** The locks of a target. Edits of the Lease share one with the API server, because they fail while it is down. */
 function locksOf(hits: Part, { index }: Slot): readonly string[] {
   if (hits === 'api' || hits === 'lease') return ['api']
   if (hits === 'pod') return [`agent ${index}`, `container ${index}`]

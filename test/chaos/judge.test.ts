@@ -16,9 +16,9 @@ import {
 
 function judge(options: Partial<JudgeOptions> = {}): Judge {
   return new Judge({
-    stillSince: () => undefined,
+    frozenSince: () => undefined,
     leaseTaken: () => true,
-    epochForgotten: () => false,
+    epochLost: () => false,
     ...options,
   })
 }
@@ -27,7 +27,7 @@ function beat(replica: string, epoch: number, mono: number): Beat {
   return { replica, epoch, mono, pid: 5, what: 'beat' }
 }
 
-/** Beats each 10 ms. */
+/** Adds a beat every 10 ms. */
 function acts(on: Judge, replica: string, epoch: number, from: number, to: number): void {
   for (let mono = from; mono <= to; mono += 10) on.beat(beat(replica, epoch, mono))
 }
@@ -42,50 +42,50 @@ function breaks(invariant: Invariant, sentence: RegExp, run: () => void): void {
 }
 
 describe('the judge of chaos', () => {
-  test('catches a workload that acts after the next one has begun, also where that one’s log is read late', () => {
+  test('reports a workload that acts after the next one has begun, even if that one’s log is read late', () => {
     const one = judge()
     acts(one, 'a-1', 1, 0, 1_000)
-    breaks('one acts', /a-1/, () => one.beat(beat('b-1', 2, 990)))
-    breaks('one acts', /a-1 \(epoch 1\) acted at 1030\.0 ms, 40\.0 ms after that of b-1/, () =>
+    breaks('at most one acts', /a-1/, () => one.beat(beat('b-1', 2, 990)))
+    breaks('at most one acts', /a-1 \(epoch 1\) acted at 1030\.0 ms, 40\.0 ms after that of b-1/, () =>
       one.beat(beat('a-1', 1, 1_030)),
     )
   })
 
-  test('excuses it only while its launcher stood still, and only where a fault took its Lease', () => {
-    const one = judge({ stillSince: (replica, at) => (replica === 'a-1' && at < 2_000 ? 900 : undefined) })
+  test('excuses a late workload only while its launcher is frozen and a fault has taken its Lease', () => {
+    const one = judge({ frozenSince: (replica, at) => (replica === 'a-1' && at < 2_000 ? 900 : undefined) })
     acts(one, 'a-1', 1, 0, 1_000)
     acts(one, 'b-1', 2, 1_010, 1_500)
     acts(one, 'a-1', 1, 1_100, 1_200)
-    assert.deepEqual(one.excused['launcher stood still'], { signs: 11, longestMs: 190 })
-    breaks('one acts', /a-1/, () => one.beat(beat('a-1', 1, 2_010)))
-    const other = judge({ stillSince: () => 900, leaseTaken: () => false })
+    assert.deepEqual(one.excused['launcher frozen'], { signs: 11, longestMs: 190 })
+    breaks('at most one acts', /a-1/, () => one.beat(beat('a-1', 1, 2_010)))
+    const other = judge({ frozenSince: () => 900, leaseTaken: () => false })
     acts(other, 'a-1', 1, 0, 1_000)
     acts(other, 'b-1', 2, 1_010, 1_500)
-    breaks('one acts', /a-1 \(epoch 1\)/, () => other.beat(beat('a-1', 1, 1_100)))
+    breaks('at most one acts', /a-1 \(epoch 1\)/, () => other.beat(beat('a-1', 1, 1_100)))
   })
 
-  test('catches an epoch that does not grow, unless it was forgotten with its Lease', () => {
-    const one = judge({ epochForgotten: (replica) => replica === 'b-1' })
+  test('reports an epoch that does not grow, unless it was lost with its Lease', () => {
+    const one = judge({ epochLost: (replica) => replica === 'b-1' })
     acts(one, 'a-1', 2, 0, 100)
     one.beat(beat('b-1', 1, 5_000))
-    assert.equal(one.excused['epoch forgotten'].signs, 1)
+    assert.equal(one.excused['epoch lost'].signs, 1)
     breaks('epochs grow', /c-1 began to act in epoch 1/, () => one.beat(beat('c-1', 1, 9_000)))
   })
 
-  test('catches a replica that is ready although it was asked after another’s workload had begun', () => {
+  test('reports a replica that answers that it is ready after another replica’s workload has begun', () => {
     const one = judge()
     acts(one, 'a-1', 1, 0, 1_000)
     one.poll({ replica: 'a-1', sentAt: 1_000, ready: true })
     acts(one, 'b-1', 2, 1_010, 1_500)
     one.settle(1_100)
     one.poll({ replica: 'a-1', sentAt: 1_200, ready: true })
-    breaks('one is ready', /a-1 was asked at 1200\.0 ms .* 190\.0 ms after the workload of b-1/, () =>
+    breaks('at most one is ready', /a-1 was asked at 1200\.0 ms .* 190\.0 ms after the workload of b-1/, () =>
       one.settle(1_300),
     )
   })
 })
 
-test('a frozen launcher’s Lease is taken only by a fault that may cost it, of its replica or of all, in time', () => {
+test('a frozen launcher’s Lease counts as taken only after a recent fault of its replica, or of all, that may cost a Lease', () => {
   const term = { replica: 'a-1', epoch: 4, first: 0, last: 120_000 }
   const next = { replica: 'b-1', epoch: 5, first: 115_000, last: 116_000 }
   const taken = (kind: string, at: number, healedAt: number, replica = 'a-1', because?: string) => {
@@ -93,7 +93,7 @@ test('a frozen launcher’s Lease is taken only by a fault that may cost it, of 
       { kind: 'launcher is frozen', at: 100_000, healedAt: Number.POSITIVE_INFINITY, replica: 'a-1' },
       { kind, at, healedAt, replica },
     ]
-    return leaseTaken({ term, next, because, stillSince: 100_000 }, injected)
+    return leaseTaken({ term, next, because, frozenSince: 100_000 }, injected)
   }
   assert.ok(taken('link is a black hole', 98_000, 110_000))
   assert.ok(taken('API server hangs', 101_000, Number.POSITIVE_INFINITY, ''))
@@ -104,8 +104,8 @@ test('a frozen launcher’s Lease is taken only by a fault that may cost it, of 
   for (const kind of KINDS.filter((one) => !mayCostLease(one))) assert.ok(!taken(kind, 99_000, 110_000), kind)
 })
 
-test('there is no recovery where nobody, two, or one too late serves after the last fault', () => {
-  /** Who is ready at which time; looked at each 100 ms, healed at 1 s. */
+test('a recovery fails if no replica, two replicas, or one too late serve after the last fault', () => {
+  /** `readyAt` gives the ready replicas at a time. The faults heal at 1 s, and a look follows every 100 ms. */
   const play = (readyAt: (now: number) => readonly string[]): number => {
     const watch = new RecoveryWatch(1_000, RECOVERS_WITHIN_MS)
     for (let now = 1_000; ; now += 100) {
@@ -114,14 +114,14 @@ test('there is no recovery where nobody, two, or one too late serves after the l
     }
   }
   const fails = (sentence: RegExp, readyAt: (now: number) => readonly string[]) =>
-    breaks('one serves again', sentence, () => play(readyAt))
-  const after = 'after the last fault had healed; 30\\.0 s are allowed$'
+    breaks('exactly one serves again', sentence, () => play(readyAt))
+  const after = 'after the last fault had healed; the limit is 30\\.0 s$'
   assert.equal(
     play((now) => (now < 3_000 ? ['a-1'] : now < 8_000 ? [] : ['b-1'])),
     7_000,
   )
-  fails(new RegExp(`^nobody served, 30\\.1 s ${after}`), () => [])
-  fails(/^a-1 and b-1 served, and no one in time/, () => ['a-1', 'b-1'])
-  fails(/no one in time/, (now) => (now < 31_100 ? [] : ['a-1']))
-  fails(/no one in time/, (now) => [`${'abc'[Math.floor(now / 2_000) % 3]}-1`])
+  fails(new RegExp(`^no replica served, 30\\.1 s ${after}`), () => [])
+  fails(/^a-1 and b-1 served, but not one alone in time/, () => ['a-1', 'b-1'])
+  fails(/not one alone in time/, (now) => (now < 31_100 ? [] : ['a-1']))
+  fails(/not one alone in time/, (now) => [`${'abc'[Math.floor(now / 2_000) % 3]}-1`])
 })

@@ -11,7 +11,7 @@ type Part = 'agent' | 'container'
 const SECOND_MS = 1_000
 
 const SPEC = only(readManifests(BASE).values(), 'Deployment').spec.template.spec as PodSpec
-/** The kubelet's own, where a probe names none. */
+/** The kubelet's defaults for the fields of a probe. */
 const DEFAULTS = {
   periodSeconds: 10,
   timeoutSeconds: 1,
@@ -24,19 +24,19 @@ const CONTAINERS: Record<Part, Container> = {
 }
 
 /**
- * How long it waits before it starts a container again: doubled with each end, from the start again after it ran for a while.
- * The kubelet's own is 10 s to 5 min, reset after 10 min; a run of minutes could not wait for that.
+ * Delay before an ended container starts again. It doubles with each end, and is reset after the container has run for a
+ * while. The real kubelet has 10 s to 5 min and a reset after 10 min, which is too long for a run of minutes.
  */
 export const BACK_OFF = { firstMs: 500, longestMs: 4_000, resetAfterMs: 15_000 } as const
 
-/** Restarts, probes and ends one pod as the kubelet would, with what deploy/base says about it. */
+/** Restarts, probes and ends one pod as the kubelet does, by the probes and grace periods of `deploy/base`. */
 export class Kubelet {
   readonly #pod: Pod
   readonly #started: (process: LoggedProcess, part: Part) => void
   readonly #ended = new AbortController()
   readonly #notBefore = { agent: 0, container: 0 }
 
-  /** For a pod whose two processes have just been started. */
+  /** Requires a pod whose two processes have just been started. */
   constructor(pod: Pod, started: (process: LoggedProcess, part: Part) => void) {
     this.#pod = pod
     this.#started = started
@@ -44,19 +44,19 @@ export class Kubelet {
     void this.#keep('container')
   }
 
-  /** Not started again within the next `ms`. */
+  /** Prevents a start of the container within the next `ms`. */
   hold(part: Part, ms: number): void {
     this.#notBefore[part] = mono() + ms
   }
 
-  /** A planned end: the LangFlow container first, the sidecar after it, SIGKILL after the grace period. */
+  /** Ends the pod as planned: first the LangFlow container, then the sidecar, with SIGKILL after the grace period. */
   async end(): Promise<void> {
     this.#ended.abort()
     const graceEnds = mono() + SPEC.terminationGracePeriodSeconds * SECOND_MS
     for (const part of ['container', 'agent'] as const) await this.#stop(part, graceEnds)
   }
 
-  /** A lost node: everything at one instant. */
+  /** Kills all processes at one instant, as when a node is lost. */
   async kill(): Promise<void> {
     this.#ended.abort()
     this.#signal('agent', 'SIGKILL')
@@ -89,7 +89,7 @@ export class Kubelet {
     if (ms > 0) await sleep(ms, undefined, { signal: this.#ended.signal }).catch(() => {})
   }
 
-  /** The startup probe until it succeeds once, then the liveness probe. */
+  /** Runs the startup probe until it succeeds once, then the liveness probe. */
   async #probe(part: Part, process: LoggedProcess, signal: AbortSignal): Promise<void> {
     const { startupProbe, livenessProbe } = CONTAINERS[part]
     for (const probe of [startupProbe, livenessProbe]) {
@@ -115,7 +115,7 @@ export class Kubelet {
     return answer !== undefined && answer.status >= 200 && answer.status < 400
   }
 
-  /** SIGTERM, and SIGKILL at that time; resolves with its end. */
+  /** Sends SIGTERM, and SIGKILL at `killAt`. Resolves when the process has ended. */
   async #stop(part: Part, killAt: number, process = this.#pod[part]): Promise<void> {
     this.#signal(part, 'SIGTERM')
     const grace = setTimeout(() => this.#signal(part, 'SIGKILL'), killAt - mono())
@@ -123,7 +123,7 @@ export class Kubelet {
     clearTimeout(grace)
   }
 
-  /** To the agent; of a container to its PID 1, which is all that the kubelet can reach. */
+  /** Signals the agent, or PID 1 of the LangFlow container. The kubelet can't signal a container's other processes. */
   #signal(part: Part, signal: 'SIGTERM' | 'SIGKILL'): void {
     const process = this.#pod[part]
     if (process.ended) return

@@ -10,16 +10,20 @@ const SEEDS = 2 ** 32
 
 const USAGE = `usage: npm run chaos -- [--minutes N] [--seed S]
 
-Five replicas on a real API server, a random fault each few seconds, and a judge that looks on: no two workloads act at
-once, epochs only grow, no two are ready at once, and after all faults have healed one serves in time. The run stops at
-the first violation and keeps everything that was written.
+Runs five replicas on a real API server, and injects a random fault every few seconds. It checks that no two workloads
+act at the same time, epochs only grow, no two replicas are ready at the same time, and exactly one replica serves in
+time after all faults have healed. The run stops at the first violation and keeps all logs.
 
-  --minutes N         how long, from 1 to ${LONGEST_MINUTES} (default: 10)
-  --seed S            decides on the faults, from 0 to ${SEEDS - 1} (default: another one each time)
-  --main FILE         the program to run instead of dist/langflow-leader.mjs, to see that a broken one is caught
-  --help              show this
+  --minutes N         duration in minutes, from 1 to ${LONGEST_MINUTES} (default: 10)
+  --seed S            seed of the faults, from 0 to ${SEEDS - 1} (default: random)
+  --main FILE         run this program instead of dist/langflow-leader.mjs, to check that a broken one is caught
+  --help              show this help
 
-Exit code 0: no violation; 1: a violation; 2: wrong usage, or no run is possible here; 130: interrupted.`
+Exit codes:
+  0    no violation
+  1    a violation, or a run that had nothing to check
+  2    wrong usage, a missing requirement, or an error of the run itself
+  130  interrupted`
 
 const say = (sentence: string) => console.error(sentence)
 
@@ -29,7 +33,7 @@ function number(name: string, text: string, least: number, most: number): number
   throw new Error(`--${name} must be a number from ${least} to ${most}, not "${text}"`)
 }
 
-/** Throws one sentence where the command line is wrong, or no run is possible on this machine. */
+/** Throws an error of one sentence if the command line is wrong, or this machine lacks a requirement. */
 function parse() {
   const text = { type: 'string' } as const
   const { values } = parseArgs({
@@ -40,7 +44,7 @@ function parse() {
     process.exit(0)
   }
   const { main = BUNDLE, minutes = '10', seed = `${Math.floor(Math.random() * SEEDS)}` } = values
-  if (!existsSync(main)) throw new Error(`--main: there is no file ${main}`)
+  if (!existsSync(main)) throw new Error(`--main: the file ${main} does not exist`)
   controlPlaneAssets()
   const obstacle = podObstacle()
   if (obstacle !== undefined) throw new Error(obstacle)
@@ -56,7 +60,7 @@ async function play(options: ReturnType<typeof parse>): Promise<number> {
   const interruption = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.on(signal, () => {
-      if (!interruption.signal.aborted) say('interrupted: ending all processes')
+      if (!interruption.signal.aborted) say('interrupted; ending all processes')
       interruption.abort()
     })
   say(`seed ${options.seed}, ${options.minutes} min`)
@@ -64,7 +68,7 @@ async function play(options: ReturnType<typeof parse>): Promise<number> {
   try {
     outcome = await playChaos({ ...options, say, signal: interruption.signal })
   } catch (error) {
-    say(`the run could not go on: ${(error as Error).message}`)
+    say(`the run failed: ${(error as Error).message}`)
     return 2
   }
   console.log(summary(outcome))
@@ -77,7 +81,7 @@ async function play(options: ReturnType<typeof parse>): Promise<number> {
   const looked = judge.counts.beats > 0 && judge.counts.readyPolls > 0
   if (looked && faults.length > 0 && recoveries.length > 0) return 0
   say(
-    'the run proves nothing: without faults, signs of life, answers or recoveries there was nothing to judge',
+    'the run proves nothing: it had no faults, no beats, no ready answers or no recoveries; try more --minutes',
   )
   return 1
 }
@@ -85,6 +89,6 @@ async function play(options: ReturnType<typeof parse>): Promise<number> {
 try {
   process.exit(await play(parse()))
 } catch (error) {
-  say(`${(error as Error).message} (--help says what there is)`)
+  say(`${(error as Error).message}. Run with --help for the options.`)
   process.exit(2)
 }

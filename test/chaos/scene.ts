@@ -18,19 +18,19 @@ interface Options {
   readonly seed: number
   /** The program that the pods run. */
   readonly main: string
-  /** How long the pods' tokens must last. */
+  /** Duration of the run. The pods' tokens must be valid for longer. */
   readonly minutes: number
 }
 
-/** Five pods on a real API server of their own, each behind a link. */
+/** Five pods on a real API server. Each pod has a proxy of its own as its link to the API server. */
 export class ChaosScene extends ApiServerScene {
   readonly logs: string
   readonly seed: number
   readonly main: string
   readonly slots: Slot[] = []
-  readonly stillness = new Stillness()
+  readonly frozenLaunchers = new FrozenLaunchers()
   refusals!: Refusals
-  /** Monotonic ms of the last time that a person deleted the Lease. */
+  /** When a person last deleted the Lease, in monotonic ms. */
   leaseDeletedAt = Number.NEGATIVE_INFINITY
   closed = false
 
@@ -64,13 +64,13 @@ export class ChaosScene extends ApiServerScene {
     return this.slots.find((slot) => slot.identity === identity)
   }
 
-  /** As admin; rejects where the API server does not answer within 5 s. */
+  /** Runs kubectl as admin. Rejects if the API server doesn't answer within 5 s. */
   override kubectl(...args: string[]): Promise<{ stdout: string }> {
     return super.kubectl('--request-timeout=5s', ...args)
   }
 
-  /** Tries until it succeeds: it may have to wait for an API server that comes up. */
-  async insist(action: () => Promise<unknown>): Promise<void> {
+  /** Repeats the action until it succeeds, because the API server may still be starting. */
+  async untilDone(action: () => Promise<unknown>): Promise<void> {
     for (;;) {
       try {
         await action()
@@ -82,7 +82,7 @@ export class ChaosScene extends ApiServerScene {
     }
   }
 
-  /** Ends everything at once. `keep`: what was written stays. */
+  /** Kills all processes. `keep`: keeps the directory with the logs. */
   override async close(keep = false): Promise<void> {
     this.closed = true
     await this.end()
@@ -92,10 +92,10 @@ export class ChaosScene extends ApiServerScene {
 
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz'
 const BLOCK = join(import.meta.dirname, '../harness/faults/block-event-loop.mjs')
-/** A workload that ignores SIGTERM is killed after so long; the default (30 s) would be most of a run. */
+/** The stop timeout. With the default of 30 s, a workload that ignores SIGTERM would fill most of a run. */
 const STOP_TIMEOUT_S = 5
 
-/** One of the places of the replica set: a pod after the other, each with an identity of its own, over one link. */
+/** One place of the replica set. Its pods follow each other, each with an identity of its own, over the same link. */
 export class Slot {
   readonly index: number
   readonly link: TcpProxy
@@ -122,7 +122,7 @@ export class Slot {
     return this.pod.options.identity
   }
 
-  /** A new pod, under a new identity, where there was none or the last one has ended. */
+  /** Starts a pod with a new identity. The last one, if there was one, has ended. */
   async fill(): Promise<void> {
     const scene = this.#scene
     this.#generation += 1
@@ -135,7 +135,7 @@ export class Slot {
       flags: [`--stop-timeout=${STOP_TIMEOUT_S}s`],
       main: scene.main,
       workload: [
-        // A slow stop shows what does not wait for it.
+        // A slow stop shows errors of programs that don't wait for its end.
         ...(this.#random.chance(0.4) ? ['ignore-term'] : []),
         ...(this.#random.chance(0.2) ? ['daemon'] : []),
         ...(this.#random.chance(0.2) ? ['unhealthy=2'] : []),
@@ -147,7 +147,7 @@ export class Slot {
     if (scene.closed) await this.kubelet.kill()
   }
 
-  /** Ends the pod in the planned way, and starts the next one after its end. */
+  /** Ends the pod as planned, and then starts the next one. */
   async replace(): Promise<void> {
     await this.kubelet.end()
     if (!this.#scene.closed) await this.fill()
@@ -161,11 +161,11 @@ export class Slot {
   }
 }
 
-/** After a launcher runs again: it looks at its clocks each 100 ms, as documented. */
+/** Interval at which a launcher compares its clocks, as documented. */
 const LOOK_MS = 100
 /**
- * And from that look until the kernel has ended what it kills: the fault table allows 150 ms for a pair of replicas, and
- * here more than twice as many processes want the same cores.
+ * Time for SIGKILL after that. The fault table allows 150 ms for a pair of replicas. Here, more than twice as many processes
+ * share the same cores.
  */
 const KILL_MS = 300
 const WAKING_MS = LOOK_MS + KILL_MS
@@ -176,13 +176,13 @@ interface Period {
 }
 
 /**
- * When launchers were kept from executing by the run itself. In a pod only the launcher can end the workload: the one
- * documented limit under which a workload may outlive its Lease (`launcher stands still`, `machine woke up`).
+ * The periods in which the run had frozen launchers. In a pod, only the launcher can end the workload, so that a workload may
+ * outlive its Lease in these periods. That is a documented limit (`launcher frozen`, `machine woke up`).
  */
-class Stillness {
+class FrozenLaunchers {
   readonly #periods = new Map<string, Period[]>()
 
-  /** Its launcher stands still, until its end, or what is returned is called; calls after the first do nothing. */
+  /** Begins a period for the pod's launcher. It ends with the launcher, or with the first call of the returned function. */
   begin({ options: { identity }, container }: Pod): () => void {
     const period: Period = { from: mono(), to: Number.POSITIVE_INFINITY }
     this.#periods.set(identity, [...(this.#periods.get(identity) ?? []), period])
@@ -193,7 +193,10 @@ class Stillness {
     return over
   }
 
-  /** Since when the launcher stood still at that time, both in monotonic ms, or had only just gone on. */
+  /**
+   * The beginning of the launcher's period at `time`, both in monotonic ms. A launcher that has just resumed counts as still
+   * frozen.
+   */
   since(identity: string, time: number): number | undefined {
     const periods = this.#periods.get(identity) ?? []
     return periods.find(({ from, to }) => time >= from && time <= to + WAKING_MS)?.from

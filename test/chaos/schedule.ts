@@ -2,15 +2,16 @@ import { Random } from '../simulation/random.ts'
 import { type Fault, KINDS, kindOf } from './faults.ts'
 import { REPLICAS } from './scene.ts'
 
-/** Between two faults, in milliseconds. */
+/** The shortest and the longest time between two faults in milliseconds. */
 const SPACING = [2_000, 8_000] as const
-/** An API server that was killed takes a while to come up again after its fault is over. */
+/** Time for the start of an API server after a fault that killed it. */
 const COMES_UP_MS = 8_000
-/** Two hand edits within one lease duration are holes that no candidate can see, and documented as such. */
+/** Shortest time between two edits of the Lease. Candidates can't detect two edits within one lease duration, as documented. */
 const EDITS_APART_MS = 20_000
+/** The part of the faults that are aimed at the leader. */
 const AT_THE_LEADER = 0.6
 
-/** Takes kinds in a random order in which each comes once before any comes again, if its time allows. */
+/** Takes kinds in a random order. No kind repeats before all others came, except for kinds that don't fit at their time. */
 function bag(random: Random): (fits: (kind: string) => boolean) => string {
   const kinds: string[] = []
   return (fits) => {
@@ -22,7 +23,7 @@ function bag(random: Random): (fits: (kind: string) => boolean) => string {
   }
 }
 
-/** What goes wrong within so many milliseconds: the same seed gives the same plan, and a longer one begins with it. */
+/** Plans the faults of `spanMs` milliseconds. The same seed gives the same plan, and a longer plan begins with a shorter one. */
 export function planFaults(seed: number, spanMs: number): Fault[] {
   const random = new Random(seed)
   const take = bag(random)
@@ -51,7 +52,7 @@ export function planFaults(seed: number, spanMs: number): Fault[] {
   return plan
 }
 
-/** As often below the middle of its logarithm as above: short faults are as interesting as long ones. */
+/** Draws a duration with an even distribution of its logarithm, because short faults find as many errors as long ones. */
 function duration(random: Random, shortest: number, longest: number): number {
   if (longest === shortest) return longest
   return Math.round(shortest * (longest / shortest) ** random.next())
