@@ -39,7 +39,7 @@ export class Guard {
     if (kernel.unseenSince(knowledge.acknowledgedAt) > 0) return 'no clock shows a pause'
     const awakeFor = this.now - kernel.wokeAt
     if (awakeFor < CLOCK_CHECK_MS + REACTION_MS) return 'machine woke up'
-    if (workload === null || !this.stands(workload.guard)) return null
+    if (workload === null || !this.isInactive(workload.guard)) return null
     if (mode === 'pod') return this.podLimit(replica, workload)
     const { killMarginMs, retryPeriodMs } = replica.config
     const patience = killMarginMs / 2 + CLOCK_CHECK_MS
@@ -64,7 +64,7 @@ export class Guard {
    * Whether the guard can't have acted yet: it is frozen or dead, or has just resumed. A guard that was blocked while it
    * compared its clocks acts only after the next comparison.
    */
-  stands(guard: Process): boolean {
+  isInactive(guard: Process): boolean {
     const late = guard.stoodInTurn ? CLOCK_CHECK_MS : 0
     return !guard.runs || this.now - guard.thawedAt < REACTION_MS + late
   }

@@ -108,7 +108,7 @@ export class Judge {
       this.guard.struck(this.world.replicas[index] as Replica, fault)
   }
 
-  /** After each step. */
+  /** Called after each step. */
   look(): void {
     const acting: Replica[] = []
     for (const replica of this.world.replicas) {
@@ -240,9 +240,9 @@ export class Judge {
     // After a sleep, timers fire late. The launcher then notices the end of its grant when it next compares its clocks.
     const grace = REACTION_MS + (wokeAt > acknowledgedAt ? CLOCK_CHECK_MS + BOOT_STEPS_MS : 0)
     // In `run`, the agent kills the workload itself within half the kill margin if the launcher doesn't answer.
-    const stands = this.guard.stands(workload.guard)
-    const late = since > leaseDurationMs - killMarginMs + grace + (stands ? killMarginMs / 2 : 0)
-    const doubted = since > renewDeadlineMs + grace && !stands && pausedUntil < acknowledgedAt
+    const inactive = this.guard.isInactive(workload.guard)
+    const late = since > leaseDurationMs - killMarginMs + grace + (inactive ? killMarginMs / 2 : 0)
+    const doubted = since > renewDeadlineMs + grace && !inactive && pausedUntil < acknowledgedAt
     if (late || (doubted && onDoubt === 'freeze')) {
       const limit = this.guard.limit(replica)
       if (limit === null)

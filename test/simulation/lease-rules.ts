@@ -22,7 +22,7 @@ interface Claim {
   readonly records: readonly { readonly lease: Lease; readonly since: number }[]
   /** How long candidates must wait after `since`. `null`: for the lease duration of the candidate that takes the Lease. */
   readonly ms: number | null
-  /** How long its owner counts on it. */
+  /** Milliseconds after `since` for which the owner counts on the Lease. */
   readonly promisedMs: number
   /** The first version of the claim. A replica that has read this version or a later one must respect it. */
   readonly version: number

@@ -34,7 +34,7 @@ export class Revisions {
     this.now = now
   }
 
-  /** After each step. */
+  /** Called after each step. */
   look(replicas: readonly Replica[]): void {
     for (const { workload, config } of replicas) if (workload?.healthy) this.served.add(config.revision)
   }

@@ -23,7 +23,7 @@ const LOOK_MS = 500
 /** Time in which a leader has asked its peers twice. */
 const ASKED_MS = 2 * ASK_MS + SLACK_MS
 /** Time in which two agents with one identity have both noticed the conflict, and have been restarted. */
-const TWINS_MS = 60_000
+const IDENTITY_CONFLICT_MS = 60_000
 
 interface Standing {
   /** Real time until which a fault affects it. */
@@ -90,7 +90,10 @@ export class Standings {
     // A person's edit disturbs no replica. `committed` judges it as a write.
     if (LEASE_KINDS.includes(kind)) return
     const until =
-      at + ms + (FAULTS[kind].trails?.(degree) ?? 0) + (kind === 'identity used twice' ? TWINS_MS : 0)
+      at +
+      ms +
+      (FAULTS[kind].trails?.(degree) ?? 0) +
+      (kind === 'identity used twice' ? IDENTITY_CONFLICT_MS : 0)
     for (const index of concerned(fault, this.replicas.length)) {
       const standing = this.of(this.replicas[index] as Replica)
       // A dead connection doesn't excuse a replica. It must notice that, and its other connections still work.
@@ -131,7 +134,7 @@ export class Standings {
       )
   }
 
-  /** After each step. */
+  /** Called after each step. */
   look(): void {
     const { now } = this
     for (const replica of this.replicas) {
