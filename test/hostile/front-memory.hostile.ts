@@ -4,7 +4,7 @@ import { peakMb } from '../bench/usage.ts'
 import { acceptOf } from '../front/frames.ts'
 import { FrontProcess, KEY } from '../front/front-process.ts'
 import { ScriptedTarget } from '../front/scripted-target.ts'
-import { asks, says } from '../front/stage.ts'
+import { answerHead, requestHead } from '../front/stage.ts'
 import { Wire } from '../front/wire.ts'
 
 const BOUND_MB = 256
@@ -31,16 +31,16 @@ function langflow(): Promise<ScriptedTarget> {
     const open = ['Upgrade: websocket', 'Connection: Upgrade', `Sec-WebSocket-Accept: ${acceptOf(key ?? '')}`]
     if (key !== undefined) {
       served.wire.socket.pause()
-      return served.send(says('101 Switching Protocols', ...open))
+      return served.send(answerHead('101 Switching Protocols', ...open))
     }
     await served.message.rest()
-    await served.answer(`${says('200 OK', 'Content-Length: 2')}ok`)
+    await served.answer(`${answerHead('200 OK', 'Content-Length: 2')}ok`)
   })
 }
 
 async function websocket(front: FrontProcess): Promise<Wire> {
   const client = await Wire.connect(front.port)
-  await client.send(asks('GET /ws', ...UPGRADE))
+  await client.send(requestHead('GET /ws', ...UPGRADE))
   assert.equal((await client.answer()).status, 101)
   return client
 }
@@ -53,11 +53,11 @@ test('pipelined heads beside 1,000 held requests stay below 256 MB, and those ar
   await front.holds(1, KEY)
 
   const held = await Promise.all(Array.from({ length: HELD }, () => Wire.connect(front.port)))
-  const request = asks('POST /held', `Cookie: ${'c'.repeat(1024)}`, 'Content-Length: 2')
+  const request = requestHead('POST /held', `Cookie: ${'c'.repeat(1024)}`, 'Content-Length: 2')
   for (const client of held) await client.send(`${request}ab`)
   await front.counted('all wait', ({ held }) => held === HELD)
 
-  const pipelined = Buffer.from(asks('GET /attack', `X-A: ${'a'.repeat(60_000)}`).repeat(PIPELINED))
+  const pipelined = Buffer.from(requestHead('GET /attack', `X-A: ${'a'.repeat(60_000)}`).repeat(PIPELINED))
   const pipelining = await Promise.all(Array.from({ length: PIPELINING }, () => Wire.connect(front.port)))
   for (const client of pipelining) void client.send(pipelined)
   await front.counted('the first of each waits', ({ held }) => held === HELD + PIPELINING)
@@ -80,7 +80,7 @@ test(`what clients send on ${WEBSOCKETS} websockets that LangFlow does not read 
   // What the kernel hands over at once is read before the request that comes behind it.
   for (let i = 0; i < 100; i++) {
     const client = await Wire.connect(front.port)
-    await client.send(asks('GET /beside', 'Connection: close'))
+    await client.send(requestHead('GET /beside', 'Connection: close'))
     assert.equal((await client.answer()).status, 200)
     client.destroy()
   }
@@ -97,7 +97,7 @@ test('large bodies of 1,000 requests that wait stay with their clients, below 25
   await front.holds()
   const clients = await Promise.all(Array.from({ length: HELD }, () => Wire.connect(front.port)))
   const request = Buffer.concat([
-    Buffer.from(asks('POST /large', `Content-Length: ${LARGE_BYTES}`)),
+    Buffer.from(requestHead('POST /large', `Content-Length: ${LARGE_BYTES}`)),
     Buffer.alloc(LARGE_BYTES),
   ])
   for (const client of clients) void client.send(request)
@@ -117,12 +117,12 @@ for (const serves of [false, true]) {
     const front = await FrontProcess.start(target.port)
     t.after(() => front.stop())
     await (serves ? front.leads() : front.holds())
-    const request = asks('POST /small', 'Transfer-Encoding: chunked') + '1\r\na\r\n'.repeat(PIECES)
+    const request = requestHead('POST /small', 'Transfer-Encoding: chunked') + '1\r\na\r\n'.repeat(PIECES)
     const clients = await Promise.all(Array.from({ length: CHUNKING }, () => Wire.connect(front.port)))
     for (const client of clients) void client.send(request)
     await front.counted('all are here', ({ held, inFlight }) => held + inFlight === CHUNKING)
     const beside = await Wire.connect(front.port)
-    await beside.send(asks('GET /beside'))
+    await beside.send(requestHead('GET /beside'))
     await front.counted('another one too', ({ held, inFlight }) => held + inFlight === CHUNKING + 1)
     t.diagnostic(`${Math.round(peakMb(front.pid))} MB`)
     assert.ok(peakMb(front.pid) < BOUND_MB, `${peakMb(front.pid)} MB`)
