@@ -28,7 +28,7 @@ export const FOR_EVER = Number.MAX_SAFE_INTEGER
 /** Node's HTTP servers publish each request on this diagnostics channel. */
 const ARRIVAL = 'http.server.request.start'
 
-export interface FakeLangFlow {
+interface FakeLangFlow {
   readonly server: Server
   readonly port: number
   /** Requests in the order of their arrival, such as `GET /path`. */

@@ -83,10 +83,6 @@ export class FrontProcess {
     return Number(kib?.[1]) * 1024
   }
 
-  get counts(): FrontCounts | undefined {
-    return this.#said.list.findLast((message) => message.type === 'counts')?.counts
-  }
-
   async said<T extends FromFront['type']>(type: T): Promise<Extract<FromFront, { type: T }>> {
     const message = await this.#said.next(type, (one) => one.type === type, 0, WITHIN_MS)
     return message as Extract<FromFront, { type: T }>

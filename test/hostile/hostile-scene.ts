@@ -76,7 +76,7 @@ const AGENT_MIB = 192
 const LINES = 12
 
 /** Events that show that an attack had an effect. */
-const NOTICED: ReadonlySet<EventName> = new Set<EventName>([
+const EFFECTS: ReadonlySet<EventName> = new Set<EventName>([
   'doubt',
   'lost',
   'draining',
@@ -154,7 +154,7 @@ export class HostileScene extends EmbeddedScene {
    * same LangFlow process continues under the same epoch, probes are answered, and memory and logs stay within bounds. The
    * test's output shows the measurements.
    */
-  async unnoticed<T>(attack: () => Promise<T>): Promise<T> {
+  async assertNoEffect<T>(attack: () => Promise<T>): Promise<T> {
     const { leader, follower } = this
     const logs = [leader.agent, leader.container, follower.agent, follower.container]
     const from = logs.map((log) => log.lines.length)
@@ -192,7 +192,7 @@ export class HostileScene extends EmbeddedScene {
         `${failures.length} failed (${[...new Set(failures)]}), ${said[0]?.length}/${said[1]?.length} lines of log`,
     )
     assert.deepEqual(
-      said.flat().flatMap(({ event }) => (event && NOTICED.has(event) ? [event] : [])),
+      said.flat().flatMap(({ event }) => (event && EFFECTS.has(event) ? [event] : [])),
       [],
     )
     const identity = ({ lease: { holder, epoch }, workload }: AgentStatus) => [

@@ -33,7 +33,7 @@ describe('hostile HTTP clients', { skip }, () => {
     for (const [what, attack, connections, text, statuses] of ATTACKS) {
       await t.test(what, async () => {
         const options: HttpOptions = { port, connections, text, forMs: FOR_MS }
-        const outcome = await hostile.unnoticed(() => hostile.attack<HttpOutcome>(attack, options))
+        const outcome = await hostile.assertNoEffect(() => hostile.attack<HttpOutcome>(attack, options))
         const { peak, made, answers } = outcome
         t.diagnostic(`${what}: ${peak} open at once of ${made} made, ${answers} answers`)
         assert.ok(peak >= connections, `${peak} were open at once`)

@@ -31,7 +31,7 @@ describe('a hostile process in the LangFlow container', { skip }, () => {
     const hostile = await HostileScene.open(t)
 
     await t.test('forged messages of launcher and agent are refused', async () => {
-      await hostile.unnoticed(async () => {
+      await hostile.assertNoEffect(async () => {
         for (const [what, text] of FORGED) {
           const { answers, closed } = await hostile.attack<Conversation>('say', { text, forMs: 5000 })
           assert.ok(closed, what)
@@ -47,14 +47,14 @@ describe('a hostile process in the LangFlow container', { skip }, () => {
     })
 
     await t.test('a flood of connections changes nothing', async () => {
-      const { made } = await hostile.unnoticed(() =>
+      const { made } = await hostile.assertNoEffect(() =>
         hostile.attack<{ made: number }>('flood', { text: lines(HELLO), forMs: 3000, width: 200 }),
       )
       assert.ok(made > 1000, `${made} connections were made`)
     })
 
     await t.test('hundreds of silent connections are closed', async () => {
-      const { open } = await hostile.unnoticed(() =>
+      const { open } = await hostile.assertNoEffect(() =>
         hostile.attack<{ open: number }>('hold', { count: 500, forMs: 3000 }),
       )
       assert.equal(open, 0)
@@ -62,23 +62,27 @@ describe('a hostile process in the LangFlow container', { skip }, () => {
 
     await t.test('100 MB without a newline are not accepted', async () => {
       const bytes = 100 * 1024 * 1024
-      const { taken } = await hostile.unnoticed(() => hostile.attack<{ taken: number }>('endless', { bytes }))
+      const { taken } = await hostile.assertNoEffect(() =>
+        hostile.attack<{ taken: number }>('endless', { bytes }),
+      )
       assert.ok(taken < bytes / 10, `${taken} bytes were accepted`)
     })
 
     await t.test('a line that arrives byte by byte without end is cut off', async () => {
       const text = 'x'.repeat(MAX_LINE_BYTES)
-      const { forMs } = await hostile.unnoticed(() => hostile.attack<{ forMs: number }>('drip', { text }))
+      const { forMs } = await hostile.assertNoEffect(() =>
+        hostile.attack<{ forMs: number }>('drip', { text }),
+      )
       assert.ok(forMs < 4000, `the connection lasted ${forMs} ms`)
     })
 
     await t.test('the socket can be neither removed nor replaced', async () => {
-      const outcomes = await hostile.unnoticed(() => hostile.attack<Record<string, string>>('deface'))
+      const outcomes = await hostile.assertNoEffect(() => hostile.attack<Record<string, string>>('deface'))
       for (const [what, outcome] of Object.entries(outcomes)) assert.notEqual(outcome, 'done', what)
     })
 
     await t.test('the token appears nowhere that a process of this user can read', async () => {
-      const found = await hostile.unnoticed(() => hostile.attack<Findings>('search'))
+      const found = await hostile.assertNoEffect(() => hostile.attack<Findings>('search'))
       const token = hostile.token()
       const readable = [found.launcherEnvironment, found.ownEnvironment, ...found.environments]
       assert.ok(readable.every((text) => !text.includes(token)))
@@ -94,7 +98,7 @@ describe('a hostile process in the LangFlow container', { skip }, () => {
 
   test('that can replace the socket, because of a writable mount, gets nothing from a connected launcher', async (t) => {
     const hostile = await HostileScene.open(t, careless)
-    const heard = await hostile.unnoticed(() =>
+    const heard = await hostile.assertNoEffect(() =>
       hostile.attack<string[]>('replace', {
         text: lines({ type: 'welcome', token: 'f'.repeat(64), tree: 'x', port: 1 }, { type: 'kill' }),
         forMs: 2500,
