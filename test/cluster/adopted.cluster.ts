@@ -10,17 +10,17 @@ import { deletedLeaderHandsOver, rollsOut } from './leadership.ts'
 import { scenariosOn } from './scenario.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
-/** The Lease whose history is followed. */
+/** The Lease that the test watches. */
 const LEASE = 'langflow-leader-lock'
 
-describe('langflow-leader inject, as docs/guide/inject.md says', () => {
+describe('langflow-leader inject with the steps of docs/guide/inject.md', () => {
   const scenario = scenariosOn({ traffic: 'front', adopt })
 
-  scenario('a LangFlow that ran without an agent fails over', deletedLeaderHandsOver)
+  scenario('an injected LangFlow fails over', deletedLeaderHandsOver)
 
-  scenario('a rollout of it ends with success and one handover', rollsOut)
+  scenario('a rollout of the injected LangFlow succeeds with one handover', rollsOut)
 
-  scenario('taken out again, it runs without one', async (one) => {
+  scenario('after --uninject, LangFlow runs without an agent', async (one) => {
     await one.client.stop()
     await stopped(one)
     await rewrite(one, '--uninject')
@@ -44,7 +44,7 @@ describe('langflow-leader inject, as docs/guide/inject.md says', () => {
     await one.kubectl('wait', '--for=delete', 'pods', '--all', '--timeout=60s')
   }
 
-  /** What the cluster has, changed by `inject`, and applied. */
+  /** Runs `inject` on the live objects, and applies its output. */
   async function rewrite(one: Installation, ...args: string[]): Promise<void> {
     const found = await one.kubectl('get', 'deployment,service', '--output=yaml')
     const child = spawn(process.execPath, [join(ROOT, 'agent/main.ts'), 'inject', ...args], {

@@ -7,19 +7,22 @@ import { deletedLeaderHandsOver, momentOf, onlyLeaderAnswers, rollsOut, SWITCHOV
 import { processOf } from './processes.ts'
 import { scenariosOn } from './scenario.ts'
 
-/** From what the API server says of an endpoint to what kube-proxy does. */
+/** Limit for kube-proxy to apply a change of an endpoint. */
 const PROXY_MS = 1_000
 
 const scenario = scenariosOn()
 
-scenario('deploy/base installs under restricted Pod Security, and one of two pods leads', async (one) => {
-  const { leader, epoch } = await momentOf(one)
-  assert.deepEqual((await one.pods()).filter(isReady).map(identityOf), [identityOf(leader)])
-  assert.equal(epoch, 1)
-  assert.equal((await one.status(leader)).problem, null)
-})
+scenario(
+  'deploy/base can be installed under restricted Pod Security, and one of its two pods leads',
+  async (one) => {
+    const { leader, epoch } = await momentOf(one)
+    assert.deepEqual((await one.pods()).filter(isReady).map(identityOf), [identityOf(leader)])
+    assert.equal(epoch, 1)
+    assert.equal((await one.status(leader)).problem, null)
+  },
+)
 
-scenario('an operator sees both pods through the API server, and that one could take over', async (one) => {
+scenario('the status through the API server shows both pods without a problem', async (one) => {
   await one.settled()
   using source = await sourceOf({
     leaseName: CLUSTER_SETTINGS.leaseName.fallback,
@@ -38,16 +41,16 @@ scenario('an operator sees both pods through the API server, and that one could 
   assert.equal((await source.history())[0]?.epoch, 1)
 })
 
-scenario('requests through the Service reach only the leader, and none fails', onlyLeaderAnswers)
+scenario('requests through the Service do not fail, and only the leader gets them', onlyLeaderAnswers)
 
 scenario('a leader whose pod is deleted hands over before it ends', deletedLeaderHandsOver)
 
-scenario('LangFlow outlives an agent that is killed, in the same term', async (one, t) => {
+scenario('LangFlow survives a kill of its agent, and continues in the same term', async (one, t) => {
   const { leader, epoch, from, pid } = await momentOf(one)
-  // The agent's own process, not the init above it.
+  // Kill the agent's own process, not the tini above it.
   process.kill(processOf(leader, 'agent', ['langflow-leader.mjs'], 'tini').pid, 'SIGKILL')
   await until(
-    'the agent is started again',
+    'a restart of the agent',
     async () => {
       const found = (await one.pods()).find(({ metadata: { uid } }) => uid === leader.metadata.uid)
       return found !== undefined && containersOf(found).some(({ restartCount }) => restartCount > 0)
@@ -63,51 +66,48 @@ scenario('LangFlow outlives an agent that is killed, in the same term', async (o
 
 scenario('a rollout of deploy/base replaces every pod with one handover', rollsOut)
 
-scenario(
-  'a third replica joins as a standby, and the leader stays, also when it is alone again',
-  async (one) => {
-    const { epoch, from } = await momentOf(one)
-    for (const replicas of [3, 1]) {
-      await one.kubectl('scale', one.name, `--replicas=${replicas}`)
-      await one.settled(replicas)
-    }
-    assert.equal(one.lease.epoch, epoch)
-    assert.equal(one.client.since(from).failed, 0)
-  },
-)
+scenario('the leader stays when a third replica joins, and when both standbys leave', async (one) => {
+  const { epoch, from } = await momentOf(one)
+  for (const replicas of [3, 1]) {
+    await one.kubectl('scale', one.name, `--replicas=${replicas}`)
+    await one.settled(replicas)
+  }
+  assert.equal(one.lease.epoch, epoch)
+  assert.equal(one.client.since(from).failed, 0)
+})
 
 scenario(
-  'a pod that ends gets no request once its gate is closed, even with no other to send it to',
+  'a terminating pod gets no request once its endpoint is gone, even if it is the only pod',
   async (one, t) => {
     const { leader, epoch } = await momentOf(one, 1)
     const { name } = leader.metadata
     const identity = identityOf(leader)
-    // What the drain waits for: meanwhile LangFlow could answer.
+    // The drain waits for this request, so LangFlow could still answer others.
     const inFlight = one.askPod(leader, '/slow=4000', 20_000)
     await one.kubectl('delete', 'pod', name, '--wait=false')
     const isClosed = async () => (await fetch(`http://${leader.status.podIP}:8090/readyz`)).status === 503
-    await until('its gate is closed', isClosed, 10_000)
+    await until('a closed gate', isClosed, 10_000)
     const closedAt = mono()
     const path = `{.items[*].endpoints[?(@.targetRef.name=="${name}")].conditions.serving}`
     const serves = () => one.kubectl('get', 'endpointslices', `--output=jsonpath=${path}`)
-    await until('its endpoint serves no more', async () => !(await serves()).includes('true'), 10_000)
-    const toldAt = mono()
+    await until('the end of its endpoint', async () => !(await serves()).includes('true'), 10_000)
+    const removedAt = mono()
     assert.equal((await inFlight).epoch, epoch)
     const answers = one.answers.filter(({ replica, mono: at }) => replica === identity && at > closedAt)
     const last = answers.at(-1)?.mono ?? closedAt
-    t.diagnostic(`gate closed; its endpoint is no more used after ${(last - closedAt).toFixed(0)} ms`)
-    t.diagnostic(`its endpoint serves no more after ${(toldAt - closedAt).toFixed(0)} ms`)
-    assert.ok(last < toldAt + PROXY_MS)
+    t.diagnostic(`last answer ${(last - closedAt).toFixed(0)} ms after the gate closed`)
+    t.diagnostic(`endpoint removed ${(removedAt - closedAt).toFixed(0)} ms after the gate closed`)
+    assert.ok(last < removedAt + PROXY_MS)
     await one.served(epoch + 1)
     await one.settled(1)
   },
 )
 
-scenario('scaled to nothing and back, another term begins', async (one) => {
+scenario('scaling to zero ends the term, and scaling up begins a new one', async (one) => {
   await one.kubectl('scale', one.name, '--replicas=2')
   const { epoch } = await momentOf(one)
   await one.kubectl('scale', one.name, '--replicas=0')
-  await until('all pods are gone', async () => (await one.pods()).length === 0, 60_000)
+  await until('the end of all pods', async () => (await one.pods()).length === 0, 60_000)
   assert.equal(one.lease.holder, '')
   await one.kubectl('scale', one.name, '--replicas=2')
   await one.served(epoch + 1)

@@ -1,11 +1,11 @@
-"""Prints a flow that answers with the SHA-256 of the stored credential QUICK_START: what it says, it has decrypted."""
+"""Prints a flow that answers with the SHA-256 of the stored credential QUICK_START, which proves that it could decrypt it."""
 
 import json
 
 from lfx.components.input_output import ChatOutput, TextInputComponent
 from lfx.graph import Graph
 
-# LangFlow hands a credential to secret fields only, and shows it to nobody.
+# LangFlow passes a credential only to secret fields, and never displays it.
 CODE = '''
 import hashlib
 
@@ -25,8 +25,8 @@ class Digest(Component):
 '''
 
 read = TextInputComponent(_id="TextInput-credential").set(input_value="QUICK_START")
-said = ChatOutput(_id="ChatOutput-credential").set(input_value=read.text_response)
-flow = Graph(read, said).dump(name="credential")
+answer = ChatOutput(_id="ChatOutput-credential").set(input_value=read.text_response)
+flow = Graph(read, answer).dump(name="credential")
 for node in flow["data"]["nodes"]:
     if node["id"] == "TextInput-credential":
         template = node["data"]["node"]["template"]

@@ -8,13 +8,13 @@ import { until } from '../harness/wait.ts'
 import { scenariosOn } from './scenario.ts'
 
 const PROGRAM = join(import.meta.dirname, '../../agent/main.ts')
-/** A machine that does other things as well takes its time. */
+/** Generous, since the machine may be busy with other work. */
 const HANGS_MS = 300_000
 
 const scenario = scenariosOn({ components: ['drill'] })
 
 for (const name of SCENARIOS)
-  scenario(`a drill plays ${name}, and passes`, async (one, t) => {
+  scenario(`a drill with the scenario ${name} passes`, async (one, t) => {
     await one.settled()
     const { epoch } = one.lease
     const args = [`--scenario=${name}`, `--service=${one.url}`, '-n', one.namespace, '--yes', '-o', 'json']
@@ -23,18 +23,18 @@ for (const name of SCENARIOS)
       throw new Error(`${error.stderr}\n${error.stdout}`)
     })
     const { result, measured, wellAgainMs } = JSON.parse(stdout) as Report
-    t.diagnostic(`RTO ${measured.rtoMs} ms, well again after ${wellAgainMs} ms`)
+    t.diagnostic(`RTO ${measured.rtoMs} ms, recovered after ${wellAgainMs} ms`)
     assert.deepEqual([result, one.lease.epoch], ['ok', epoch + 1])
   })
 
-scenario('its CronJob has the rights that it needs, and logs its report', async (one) => {
+scenario('the CronJob of the drill has all rights that it needs, and logs a report', async (one) => {
   await one.settled()
   const { epoch } = one.lease
   await one.kubectl('create', 'job', 'now', '--from=cronjob/langflow-leader-drill')
   const status = () =>
     one.kubectl('get', 'job', 'now', '--output=jsonpath={.status.succeeded}/{.status.failed}')
-  await until('its job has ended', async () => /\d/.test(await status()), HANGS_MS)
-  const log = await one.kubectl('logs', 'job/now').catch(() => 'no log')
+  await until('the end of the job', async () => /\d/.test(await status()), HANGS_MS)
+  const log = await one.kubectl('logs', 'job/now').catch(() => 'the job has no log')
   assert.equal(await status(), '1/', log)
   assert.match(log, /^result: +passed$/m)
   assert.equal(one.lease.epoch, epoch + 1)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Ends the cluster of WORKDIR once its own input ends: guard.sh DOWN
-# A program of the cluster that was stopped has stopped the nsenter above it, which then goes on only when it is told to,
-# and without it the cluster's processes cannot be reaped.
+# usage: guard.sh DOWN
+# Runs DOWN, which ends the cluster of WORKDIR, when standard input ends. Before that, it continues each nsenter of the
+# cluster: an nsenter stops together with the program below it, and a stopped one doesn't reap the cluster's processes.
 set -u
 read -r _
 for process in /proc/[0-9]*; do

@@ -30,53 +30,53 @@ export interface InstallationOptions {
   readonly components?: readonly string[]
   readonly kind?: Kind
   readonly replicas?: number
-  /** Instead of the stand-in. */
+  /** The program in LangFlow's container. Default: the stand-in. */
   readonly workload?: Workload
-  /** Not readiness: its component is added, and it rolls out as deploy/production does. */
+  /** With `front`, its component is added, and rollouts work as in deploy/production. */
   readonly traffic?: Traffic
-  /** Is given a LangFlow as others deploy it, without an agent, and installs it: instead of what deploy/ has. */
+  /** Installs a plain LangFlow without an agent, which it gets as argument, instead of the manifests of deploy/. */
   readonly adopt?: (one: Installation, plain: readonly Manifest[]) => Promise<void>
 }
 
-/** What became of one change of the pod template. Times in milliseconds. */
+/** The result of one change of the pod template. Times are in ms. */
 export interface Rollout {
-  /** Until every pod was a new one; `null`: not in time. */
+  /** Time until all pods were new. `null`: not within the limit. */
   readonly allNewMs: number | null
-  /** Terms that began meanwhile. */
+  /** Number of terms that began during the rollout. */
   readonly handovers: number
-  /** Until `kubectl rollout status` ended with success; `null`: it did not. */
+  /** Time until `kubectl rollout status` succeeded. `null`: it did not succeed. */
   readonly statusMs: number | null
   /** The longest time without an answer through the Service. */
   readonly awayMs: number
   readonly failed: number
   readonly calls: number
-  /** During which two acted. */
+  /** Time during which two replicas acted. */
   readonly overlapMs: number
   readonly violations: readonly string[]
 }
 
-/** What production asks for, and a stand-in does without. */
+/** deploy/production requires a database URL, which the stand-in ignores. */
 const NO_DATABASE = 'postgresql://nobody@127.0.0.1:9/none'
 const START_MS = 60_000
 const ALL_NEW_MS = 120_000
-/** How much longer `kubectl rollout status` is given once nothing changes any more; where only the leader is Ready it never ends. */
+/** How long to wait for `kubectl rollout status` after the rollout has settled. In readiness mode, it never ends. */
 const STATUS_MS = { readiness: 2_000, front: 15_000 }
-/** How long an answer may take: a front holds a request for 30 s, and then says so. */
+/** Timeouts of a request. A front answers a held request after 30 s at the latest. */
 const WITHIN_MS = { readiness: 5_000, front: 40_000 }
 
-/** What deploy/ installs, in a namespace of its own, with a client that never stops asking. */
+/** An installation of deploy/ in a namespace of its own, with a client that sends requests without a pause. */
 export class Installation {
   readonly kube: Kube
   readonly namespace = `leader-${randomBytes(3).toString('hex')}`
   readonly traffic: Traffic
-  /** `deployment/langflow`, or what stands for it. */
+  /** `deployment/langflow` or `statefulset/langflow`. */
   readonly name: string
-  /** That every stand-in executes, whatever becomes of its pod. */
+  /** Beats of all stand-ins, which arrive for as long as a stand-in executes. */
   readonly beats: Beat[] = []
   readonly lease = new LeaseHistory()
   readonly logs = new PodLogs(this.namespace)
   client!: Client<Answer>
-  /** Of the Service. */
+  /** The URL of the Service. */
   url = ''
   readonly #options: InstallationOptions
   readonly #workload: Workload
@@ -94,7 +94,7 @@ export class Installation {
     this.#socket.on('message', (message) => this.beats.push(JSON.parse(message.toString()) as Beat))
   }
 
-  /** Applies it all, and resolves once the first leader answers through the Service. */
+  /** Applies all objects, and resolves once the first leader answers through the Service. */
   static async start(kube: Kube, options: InstallationOptions = {}): Promise<Installation> {
     const one = new Installation(kube, options)
     try {
@@ -133,7 +133,7 @@ export class Installation {
     this.client = new Client({ everyMs: 50, withinMs, target: () => target, asked, read })
   }
 
-  /** In its namespace. */
+  /** Applies objects in the installation's namespace. */
   async apply(manifests: readonly Manifest[]): Promise<void> {
     const { namespace } = this
     const items = manifests.map((manifest) => {
@@ -144,7 +144,7 @@ export class Installation {
     await this.kube.kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }))
   }
 
-  /** Runs kubectl in its namespace. */
+  /** Runs kubectl in the installation's namespace. */
   kubectl(...args: string[]): Promise<string> {
     return this.kube.kubectl([`--namespace=${this.namespace}`, ...args])
   }
@@ -164,15 +164,15 @@ export class Installation {
     return Promise.all((await this.pods()).map((pod) => this.status(pod)))
   }
 
-  /** The pod that the Lease names. Rejects where there is none. */
+  /** Returns the pod that holds the Lease. Rejects if it doesn't exist. */
   async leader(): Promise<Pod> {
     const found = (await this.pods()).find((pod) => identityOf(pod) === this.lease.holder)
     if (found === undefined)
-      throw new Error(`the Lease names ${this.lease.holder || 'nobody'}, which is no pod`)
+      throw new Error(`no pod for the holder of the Lease: ${this.lease.holder || 'none'}`)
     return found
   }
 
-  /** Resolves once an answer of at least this epoch came through the Service. */
+  /** Resolves once an answer of this or a later epoch has come through the Service. */
   async served(epoch = 0, withinMs = START_MS): Promise<void> {
     await until(
       `an answer of epoch ${epoch} or later`,
@@ -181,7 +181,7 @@ export class Installation {
     )
   }
 
-  /** Resolves once somebody serves and every other replica could take over: what each scenario begins with. */
+  /** Resolves once one replica serves and all others could take over. Each scenario begins with this. */
   async settled(replicas = 2, withinMs = START_MS): Promise<void> {
     await until(
       `${replicas} replicas, of which one serves and the others could take over`,
@@ -206,13 +206,13 @@ export class Installation {
     )
   }
 
-  /** Resolves once all have been Ready for as long as a rollout waits for it. */
+  /** Resolves once the replicas are available: Ready for `minReadySeconds`. */
   async available(replicas: number): Promise<void> {
     const wanted = `--for=jsonpath={.status.availableReplicas}=${replicas}`
     await this.kubectl('wait', wanted, this.name, '--timeout=60s')
   }
 
-  /** Changes the pod template, and returns what its pods carry from now on. */
+  /** Changes the pod template, and returns the annotation of its new pods. */
   async changeTemplate(): Promise<string> {
     this.#changes += 1
     const change = String(this.#changes)
@@ -221,7 +221,7 @@ export class Installation {
     return change
   }
 
-  /** Changes the pod template, and resolves once all is settled again or cannot become so. `withinMs`: how long all new pods may take. */
+  /** Changes the pod template, and resolves once the rollout has settled or is stuck. `withinMs` limits the time for new pods. */
   async rollOut(replicas = 2, withinMs = ALL_NEW_MS): Promise<Rollout> {
     await this.settled(replicas, withinMs)
     await this.available(this.traffic === 'readiness' ? 1 : replicas)
@@ -242,8 +242,8 @@ export class Installation {
       const pods = await this.pods().catch(() => [])
       return pods.length === replicas && pods.every(isNew)
     }
-    const allNewMs = await took(until('every pod is a new one', areNew, withinMs))
-    // Where it is stuck, this is what it is stuck in.
+    const allNewMs = await took(until('all pods are new', areNew, withinMs))
+    // If the rollout is stuck, its state is final after a second.
     await this.settled(replicas, allNewMs === null ? 1_000 : withinMs).catch(() => {})
     await Promise.race([status, sleep(STATUS_MS[this.traffic], undefined, { ref: false })])
     giveUp.abort()
@@ -260,30 +260,32 @@ export class Installation {
     }
   }
 
-  /** Asks the LangFlow of a pod, past the Service. */
+  /** Sends a request to a pod's LangFlow without the Service. */
   askPod(pod: Pod, path: string, withinMs = 5_000): Promise<Answer> {
     return askOnce(`http://${pod.status.podIP}:7860${path}`, this.#workload.read, { withinMs })
   }
 
-  /** What must never be, of all that was seen until now; empty: nothing. */
+  /** Violations of the guarantees so far. */
   violations(): string[] {
     const overlap = overlapMs(this.beats)
-    // What runs without an agent belongs to no term.
+    // A beat of a LangFlow without an agent has no replica and belongs to no term.
     const late = lateBeats(this.beats.filter(({ replica }) => replica !== undefined))
     return [
-      ...(overlap > 0 ? [`two acted at once for ${overlap.toFixed(1)} ms`] : []),
-      ...(late.length > 0 ? [`a term went on after a later one: ${JSON.stringify(late[0])}`] : []),
+      ...(overlap > 0 ? [`two replicas acted at the same time for ${overlap.toFixed(1)} ms`] : []),
+      ...(late.length > 0
+        ? [`a replica acted after a later term had begun: ${JSON.stringify(late[0])}`]
+        : []),
       ...wrongAnswers(this.answers, this.lease.terms),
       ...this.lease.contradictions,
     ]
   }
 
-  /** All answers through the Service, in the order in which they were given. */
+  /** All answers through the Service, in the order of their times. */
   get answers(): Answer[] {
     return this.client.answers.sort((a, b) => a.mono - b.mono)
   }
 
-  /** What is needed to understand a failure: pods, events, each agent's view, and all logs. */
+  /** The information to analyse a failure: objects, Events, the status of each agent, and all logs. */
   async evidence(): Promise<string> {
     const states = this.statuses().then((all) => JSON.stringify(all, null, 1))
     const parts = [
@@ -291,15 +293,15 @@ export class Installation {
       this.kubectl('get', 'events', '--sort-by=.metadata.creationTimestamp'),
       states,
     ]
-    const told = await Promise.all(parts.map((part) => part.catch((error: Error) => error.message)))
+    const texts = await Promise.all(parts.map((part) => part.catch((error: Error) => error.message)))
     const lines = this.logs.lines.toSorted((a, b) => a.at.localeCompare(b.at))
     return [
-      ...told,
+      ...texts,
       ...lines.map(({ at, pod, container, text }) => `${at} ${pod}/${container} ${text}`),
     ].join('\n')
   }
 
-  /** Deletes its namespace, without waiting for the end of its pods. */
+  /** Deletes the namespace without waiting for the end of its pods. */
   async close(): Promise<void> {
     this.#end.abort()
     void this.client?.stop()
@@ -310,13 +312,13 @@ export class Installation {
   }
 }
 
-/** What `kubectl apply -k` would apply of an overlay over deploy/. */
+/** The manifests that `kubectl apply -k` would apply for a base and components of deploy/. */
 export async function rendered(base: string, components: readonly string[]): Promise<Manifest[]> {
   const folders = components.map((name) => `components/${name}`)
   return (await build('kubectl', { resources: [base], components: folders })).manifests
 }
 
-/** What README has a user make. */
+/** The Secret that a user creates with the commands of README. */
 function secretFor(base: string): Manifest {
   return {
     apiVersion: 'v1',

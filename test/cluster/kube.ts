@@ -3,11 +3,11 @@ import { readFileSync } from 'node:fs'
 import { Agent, request } from 'undici'
 import { parse } from 'yaml'
 
-const OUTSIDE = 'this runs inside a cluster of one node: use npm run test:cluster'
-/** An API server that is stopped accepts connections and never answers. */
+const OUTSIDE = 'this test runs inside a cluster of one node: use npm run test:cluster'
+/** A stopped API server accepts connections and never answers. */
 const ANSWER_WITHIN_MS = 5_000
 
-/** Of what the API server knows of a pod: what the tests read. */
+/** The fields of a Pod object that the tests read. */
 export interface Pod {
   readonly metadata: {
     readonly name: string
@@ -39,12 +39,12 @@ export function isReady({ status }: Pod): boolean {
   return status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false
 }
 
-/** As the agent names itself. */
+/** The identity that the agent has in the Lease. */
 export function identityOf({ metadata: { name, uid } }: Pod): string {
   return `${name}_${uid}`
 }
 
-/** The pod's annotation by which tests tell revisions of a template apart. */
+/** The annotation by which tests distinguish revisions of the pod template. */
 export function changeOf({ metadata }: Pod): string | undefined {
   return metadata.annotations?.['test/change']
 }
@@ -54,14 +54,14 @@ interface Kubeconfig {
   readonly users: readonly [{ user: { 'client-certificate': string; 'client-key': string } }]
 }
 
-/** The cluster, as its administrator sees it from its node. */
+/** Access to the cluster as its administrator, from its node. */
 export class Kube {
-  /** Where pods reach what runs on the node. */
+  /** The address at which pods reach programs of the node. */
   readonly nodeAddress: string
   readonly #server: string
   readonly #agent: Agent
 
-  /** Throws one sentence where no cluster is around. */
+  /** Throws if the program doesn't run inside a cluster. */
   constructor() {
     if (!process.env.KUBECONFIG) throw new Error(OUTSIDE)
     const config = parse(readFileSync(process.env.KUBECONFIG, 'utf8')) as Kubeconfig
@@ -77,7 +77,7 @@ export class Kube {
     this.#agent = new Agent({ connect, bodyTimeout: 0 })
   }
 
-  /** Runs kubectl, until `signal`. Rejects with what it says on stderr. */
+  /** Runs kubectl until it ends or `signal` aborts it. Rejects with its standard error. */
   kubectl(args: readonly string[], stdin = '', signal?: AbortSignal): Promise<string> {
     return new Promise((resolve, reject) => {
       const child = execFile('kubectl', args, { maxBuffer: 2 ** 26, signal }, (error, stdout, stderr) => {
@@ -88,7 +88,7 @@ export class Kube {
     })
   }
 
-  /** What the API server says of one path. Rejects where that is no success, and after 5 s. */
+  /** Gets one path from the API server. Rejects if the status isn't 200, or after 5 s. */
   async get<T>(path: string): Promise<T> {
     const signal = AbortSignal.timeout(ANSWER_WITHIN_MS)
     const { statusCode, body } = await request(this.#server + path, { dispatcher: this.#agent, signal })
@@ -97,8 +97,8 @@ export class Kube {
     return JSON.parse(text) as T
   }
 
-  /** Each object of one path as it is and as it becomes, until `signal`. Opens the watch again where it ends. */
-  async watch<T>(path: string, signal: AbortSignal, hear: (object: T) => void): Promise<void> {
+  /** Reports each object of one path, now and after each change, until `signal`. Reopens the watch if it ends. */
+  async watch<T>(path: string, signal: AbortSignal, report: (object: T) => void): Promise<void> {
     while (!signal.aborted) {
       try {
         const { body } = await request(this.#server + path, { dispatcher: this.#agent, signal })
@@ -107,7 +107,7 @@ export class Kube {
           const lines = (rest + chunk).split('\n')
           rest = lines.pop() as string
           for (const { type, object } of lines.map((line) => JSON.parse(line)))
-            if (type === 'ADDED' || type === 'MODIFIED') hear(object as T)
+            if (type === 'ADDED' || type === 'MODIFIED') report(object as T)
         }
       } catch (error) {
         if (!signal.aborted && (error as Error).name === 'SyntaxError') throw error

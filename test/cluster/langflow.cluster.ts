@@ -16,14 +16,14 @@ import { fitToNode, LANGFLOW } from './workload.ts'
 const ROOT = join(import.meta.dirname, '../..')
 const FLOW = join(import.meta.dirname, 'credential-flow.py')
 const CREDENTIAL = 'only LangFlow can read it'
-/** LangFlow's own end takes some seconds, and its start from a warm interpreter as well. */
+/** Limit for the pause of clients: LangFlow takes some seconds to stop, and a warm standby some to serve. */
 const AWAY_MS = 15_000
 
 const DATABASE = 'langflow-postgresql'
-/** The commands end by themselves once both pods are Ready, or after 15 min. */
+/** Limit for the commands of README, which wait for both pods. */
 const WITHIN_MS = 300_000
 
-/** deploy/production with a LangFlow that is none of ours, on PostgreSQL, installed as README says. */
+/** deploy/production with the official LangFlow image on PostgreSQL, installed with the commands of README. */
 const scenario = scenariosOn({
   base: 'production',
   workload: { ...LANGFLOW, prepare: () => [] },
@@ -31,7 +31,7 @@ const scenario = scenariosOn({
 })
 
 scenario(
-  'installed as README says, a flow uses a stored credential, by a stored API key, also after a failover',
+  'with the installation of README, a flow can use a stored credential and a stored API key, also after a failover',
   async (one, t) => {
     await one.settled(2, 120_000)
     const leader = await one.leader()
@@ -52,7 +52,7 @@ scenario(
     const from = mono()
     await one.kubectl('delete', 'pod', leader.metadata.name, '--wait=false')
     await until(
-      'the standby serves',
+      'the former standby serves',
       async () => {
         const { traffic, lease } = await one.status(standby)
         return lease.epoch === epoch + 1 && lease.self && traffic.gate === 'open'
@@ -69,7 +69,7 @@ scenario(
   },
 )
 
-scenario('PID 1 of its container is the launcher, and kubectl exec reaches it', async (one) => {
+scenario('the launcher is PID 1 of LangFlow’s container, and kubectl exec works there', async (one) => {
   const { metadata } = await one.leader()
   const words = await one.kubectl(
     'exec',
@@ -89,90 +89,97 @@ interface Container {
   args: string[]
 }
 
-/** What is wrong with a new revision, by what makes it so; each is undone by the next one's change. */
+/** Faulty revisions with the change that breaks each. The next revision starts from the correct template again. */
 const TRIES: readonly [what: string, make: { url?: string; args?: (args: string[]) => string[] }][] = [
   ['a migration that fails', { url: `postgresql://reader:reader@${DATABASE}/langflow` }],
   ['a wrong port', { args: (args) => args.map((arg) => (arg === '7860' ? '7999' : arg)) }],
 ]
-/** A third LangFlow is prepared beside two on two cores. */
+/** Limit for one faulty revision, whose LangFlow is the third one on two cores. */
 const TRIED_MS = 180_000
-/** Beyond a first start's limit of 60 s: the end of that LangFlow, and the start of another one. */
+/** Limit for the pause: 60 s for the first start, plus the end of that LangFlow and the start of another. */
 const LONGEST_TRY_MS = 75_000
 
-scenario('a rollout of a LangFlow that does not start leaves the one that works', async (one, t) => {
-  await one.settled(2, 120_000)
-  await one.available(2)
-  const psql = ['exec', `statefulset/${DATABASE}`, '--', 'sh', '-c']
-  const create = "CREATE ROLE reader LOGIN PASSWORD 'reader'"
-  await one.kubectl(
-    ...psql,
-    `$(ls /usr/lib/postgresql/*/bin/psql) postgresql://langflow:trial-only@127.0.0.1/langflow -c "${create}"`,
-  )
-  const secret = (url: string) =>
-    one.kubectl(
-      'patch',
-      'secret',
-      'langflow',
-      '--patch',
-      JSON.stringify({ stringData: { 'database-url': url } }),
-    )
-  const url = ['get', 'secret', 'langflow', '--output=jsonpath={.data.database-url}']
-  const right = Buffer.from(await one.kubectl(...url), 'base64').toString()
-  const template = await one.kubectl('get', one.name, '--output=jsonpath={.spec.template}')
-  const rollOut = async (change: string, args = (given: string[]) => given) => {
-    const value = JSON.parse(template)
-    value.metadata.annotations = { ...value.metadata.annotations, 'test/change': change }
-    const langflow = value.spec.containers.find(({ name }: Container) => name === 'langflow') as Container
-    langflow.args = args(langflow.args)
-    const patch = JSON.stringify([{ op: 'replace', path: '/spec/template', value }])
-    await one.kubectl('patch', one.name, '--type=json', '--patch', patch)
-  }
-  const old = (await one.pods()).map(({ metadata }) => metadata.name).sort()
-
-  for (const [what, { url: wrong = right, args }] of TRIES) {
-    const { epoch } = one.lease
-    const from = mono()
-    await secret(wrong)
-    await rollOut(what, args)
-    await until(
-      `an old replica leads again after ${what}`,
-      async () => {
-        const tried = (await one.pods()).find((pod) => changeOf(pod) === what)
-        const status: AgentStatus | null = tried?.status.podIP
-          ? await one.status(tried).catch(() => null)
-          : null
-        return /^the first start of revision /.test(status?.unable ?? '') && one.lease.epoch >= epoch + 2
-      },
-      TRIED_MS,
-    )
-    await until('an answer', () => one.client.answered(mono() - 1_000) > 0, LONGEST_TRY_MS)
-    const pods = (await one.pods()).filter(({ metadata }) => metadata.deletionTimestamp === undefined)
-    const names = (some: typeof pods) => some.map(({ metadata }) => metadata.name).sort()
-    assert.deepEqual(names(pods.filter((pod) => changeOf(pod) !== what)), old, what)
-    assert.equal(pods.filter((pod) => changeOf(pod) === what && isReady(pod)).length, 0, what)
-    assert.ok(old.includes((await one.leader()).metadata.name))
-    assert.equal(one.lease.epoch, epoch + 2, `two takeovers after ${what}`)
-    await assert.rejects(one.kubectl('rollout', 'status', one.name, '--timeout=1s'))
-    const { longestSilenceMs, failed, calls } = one.client.since(from)
-    const tried = pods.find((pod) => changeOf(pod) === what) ?? assert.fail(what)
-    const { unable } = await one.status(tried)
-    t.diagnostic(
-      JSON.stringify({ what, tookMs: Math.round(mono() - from), longestSilenceMs, failed, calls, unable }),
-    )
-    assert.ok(longestSilenceMs < LONGEST_TRY_MS, what)
+scenario(
+  'if the LangFlow of a new revision cannot start, an old replica leads again and the rollout stops',
+  async (one, t) => {
+    await one.settled(2, 120_000)
     await one.available(2)
-  }
+    const psql = ['exec', `statefulset/${DATABASE}`, '--', 'sh', '-c']
+    const create = "CREATE ROLE reader LOGIN PASSWORD 'reader'"
+    await one.kubectl(
+      ...psql,
+      `$(ls /usr/lib/postgresql/*/bin/psql) postgresql://langflow:trial-only@127.0.0.1/langflow -c "${create}"`,
+    )
+    const secret = (url: string) =>
+      one.kubectl(
+        'patch',
+        'secret',
+        'langflow',
+        '--patch',
+        JSON.stringify({ stringData: { 'database-url': url } }),
+      )
+    const url = ['get', 'secret', 'langflow', '--output=jsonpath={.data.database-url}']
+    const right = Buffer.from(await one.kubectl(...url), 'base64').toString()
+    const template = await one.kubectl('get', one.name, '--output=jsonpath={.spec.template}')
+    const rollOut = async (change: string, args = (given: string[]) => given) => {
+      const value = JSON.parse(template)
+      value.metadata.annotations = { ...value.metadata.annotations, 'test/change': change }
+      const langflow = value.spec.containers.find(({ name }: Container) => name === 'langflow') as Container
+      langflow.args = args(langflow.args)
+      const patch = JSON.stringify([{ op: 'replace', path: '/spec/template', value }])
+      await one.kubectl('patch', one.name, '--type=json', '--patch', patch)
+    }
+    const old = (await one.pods()).map(({ metadata }) => metadata.name).sort()
 
-  const { epoch } = one.lease
-  await secret(right)
-  await rollOut('corrected')
-  await one.kubectl('rollout', 'status', one.name, '--timeout=5m')
-  await one.settled(2, 120_000)
-  assert.deepEqual((await one.pods()).map(changeOf), ['corrected', 'corrected'])
-  assert.equal(one.lease.epoch, epoch + 1)
-})
+    for (const [what, { url: wrong = right, args }] of TRIES) {
+      const { epoch } = one.lease
+      const from = mono()
+      await secret(wrong)
+      await rollOut(what, args)
+      await until(
+        `an old replica leads again after ${what}`,
+        async () => {
+          const tried = (await one.pods()).find((pod) => changeOf(pod) === what)
+          const status: AgentStatus | null = tried?.status.podIP
+            ? await one.status(tried).catch(() => null)
+            : null
+          return /^the first start of revision /.test(status?.unable ?? '') && one.lease.epoch >= epoch + 2
+        },
+        TRIED_MS,
+      )
+      await until(
+        'an answer in the last second',
+        () => one.client.answered(mono() - 1_000) > 0,
+        LONGEST_TRY_MS,
+      )
+      const pods = (await one.pods()).filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+      const names = (some: typeof pods) => some.map(({ metadata }) => metadata.name).sort()
+      assert.deepEqual(names(pods.filter((pod) => changeOf(pod) !== what)), old, what)
+      assert.equal(pods.filter((pod) => changeOf(pod) === what && isReady(pod)).length, 0, what)
+      assert.ok(old.includes((await one.leader()).metadata.name))
+      assert.equal(one.lease.epoch, epoch + 2, `there must be two takeovers after ${what}`)
+      await assert.rejects(one.kubectl('rollout', 'status', one.name, '--timeout=1s'))
+      const { longestSilenceMs, failed, calls } = one.client.since(from)
+      const tried = pods.find((pod) => changeOf(pod) === what) ?? assert.fail(what)
+      const { unable } = await one.status(tried)
+      t.diagnostic(
+        JSON.stringify({ what, tookMs: Math.round(mono() - from), longestSilenceMs, failed, calls, unable }),
+      )
+      assert.ok(longestSilenceMs < LONGEST_TRY_MS, what)
+      await one.available(2)
+    }
 
-/** As the user whose password README has made. */
+    const { epoch } = one.lease
+    await secret(right)
+    await rollOut('corrected')
+    await one.kubectl('rollout', 'status', one.name, '--timeout=5m')
+    await one.settled(2, 120_000)
+    assert.deepEqual((await one.pods()).map(changeOf), ['corrected', 'corrected'])
+    assert.equal(one.lease.epoch, epoch + 1)
+  },
+)
+
+/** Logs in as the user whose password the commands of README generated. */
 async function logIn(one: Installation): Promise<string> {
   const secret = await one.kubectl(
     'get',
@@ -185,7 +192,7 @@ async function logIn(one: Installation): Promise<string> {
   return (await ask<{ access_token: string }>(one, '/api/v1/login', { method: 'POST', body })).access_token
 }
 
-/** Of the components of the LangFlow that runs there. */
+/** Builds the flow in the leader's container, from the components of its LangFlow version. */
 async function credentialFlow(one: Installation): Promise<object> {
   const { metadata } = await one.leader()
   const exec = ['exec', '--stdin', metadata.name, '--container=langflow', '--', 'python', '-']
@@ -200,7 +207,7 @@ async function assertUsesCredential(one: Installation, id: string, apiKey: strin
   const answer = await ask(one, `/api/v1/run/${id}?stream=false`, {
     method: 'POST',
     headers: { 'x-api-key': apiKey },
-    // Its input is no chat, and keeps the credential.
+    // The flow has no chat input, so this empty value doesn't replace the credential.
     body: { input_value: '', input_type: 'chat', output_type: 'chat' },
   })
   const wanted = createHash('sha256').update(CREDENTIAL).digest('hex')
@@ -210,11 +217,11 @@ async function assertUsesCredential(one: Installation, id: string, apiKey: strin
 interface Request {
   readonly method?: 'GET' | 'POST'
   readonly headers?: Readonly<Record<string, string>>
-  /** Sent as JSON, or as a form. */
+  /** The body, sent as JSON or as a form. */
   readonly body?: object | URLSearchParams
 }
 
-/** Asks LangFlow through the Service. Rejects with what it answers where that is no success. */
+/** Sends a request through the Service. Rejects with the answer if the status is an error. */
 async function ask<T>({ url }: Installation, path: string, request: Request = {}): Promise<T> {
   const { method = 'GET', headers = {}, body } = request
   const isForm = body instanceof URLSearchParams
@@ -228,7 +235,7 @@ async function ask<T>({ url }: Installation, path: string, request: Request = {}
   return JSON.parse(text) as T
 }
 
-/** Runs what README tells a user to, in the installation's namespace, with a database for it. */
+/** Runs the commands of README in the installation's namespace, with a database. */
 async function quickStart(one: Installation): Promise<void> {
   const all = await rendered('production', ['postgresql'])
   const trial = all.filter(({ metadata }) => metadata.name === DATABASE)
@@ -236,7 +243,7 @@ async function quickStart(one: Installation): Promise<void> {
   await one.apply(trial)
   const scratch = mkdtempSync(join(tmpdir(), 'quick-start-'))
   try {
-    // What a user has: a context with a namespace.
+    // A user's kubeconfig has a context with a namespace, so this one gets it too.
     const kubeconfig = join(scratch, 'config')
     writeFileSync(kubeconfig, await one.kubectl('config', 'view', '--flatten', '--minify'))
     const context = ['config', 'set-context', '--current', `--namespace=${one.namespace}`]
@@ -251,12 +258,12 @@ async function quickStart(one: Installation): Promise<void> {
   }
 }
 
-/** The block that makes the Secret, with the database of the trial in the place of the user's. */
+/** The commands of README that create the Secret, with the trial's database instead of the user's. */
 function commands(): string {
   const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
   const blocks = [...readme.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block]) => block as string)
   const found = blocks.filter((block) => block.includes('kubectl create secret'))
-  assert.equal(found.length, 1, 'README has one block that makes the Secret')
+  assert.equal(found.length, 1, 'README must have exactly one block that creates the Secret')
   const theirs = 'user:password@host'
   assert.ok(found[0]?.includes(theirs))
   return (found[0] as string).replace(theirs, `langflow:trial-only@${DATABASE}`)

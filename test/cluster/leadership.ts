@@ -4,22 +4,22 @@ import { mono, until } from '../harness/wait.ts'
 import type { Installation } from './installation.ts'
 import type { Pod } from './kube.ts'
 
-/** A switchover to a stand-in that starts in a second, and the probes and controllers around it. */
+/** Limit for a switchover: the stand-in starts in a second, the rest is for probes and controllers. */
 export const SWITCHOVER_MS = 6_000
 
-/** Who leads, in which epoch and with which process: right before something happens. */
+/** The leader with its epoch and process, right before the test acts. */
 export interface Moment {
   readonly leader: Pod
   readonly epoch: number
-  /** LangFlow's worker, as it calls itself. */
+  /** The PID of LangFlow's worker, in its own PID namespace. */
   readonly pid: number
   /** CLOCK_MONOTONIC in ms. */
   readonly from: number
-  /** The same in wall clock ms. */
+  /** The same time as wall clock in ms. */
   readonly wall: number
 }
 
-/** Waits until all is settled. */
+/** Waits until the installation is settled, and returns its leader. */
 export async function momentOf(one: Installation, replicas = 2): Promise<Moment> {
   await one.settled(replicas)
   const leader = await one.leader()
@@ -27,7 +27,7 @@ export async function momentOf(one: Installation, replicas = 2): Promise<Moment>
   return { leader, epoch: one.lease.epoch, pid, from: mono(), wall: Date.now() }
 }
 
-/** Those of these events that one pod has logged since then (wall clock, in ms), in the order in which they happened. */
+/** The given kinds of events that one pod has logged since `since` (wall clock in ms), in the order of their times. */
 export function eventsOf(one: Installation, pod: Pod, since: number, ...events: readonly string[]): string[] {
   return one.logs
     .ours(pod.metadata.name)
@@ -36,7 +36,7 @@ export function eventsOf(one: Installation, pod: Pod, since: number, ...events: 
     .flatMap(({ event }) => (event && events.includes(event) ? [event] : []))
 }
 
-/** However it was installed: what a leader is to be asked. */
+/** Asserts that calls through the Service don't fail and that only the leader answers. */
 export async function onlyLeaderAnswers(one: Installation): Promise<void> {
   const { from } = await momentOf(one)
   await until('100 calls', () => one.client.since(from).calls >= 100, 10_000)
@@ -45,7 +45,7 @@ export async function onlyLeaderAnswers(one: Installation): Promise<void> {
   assert.deepEqual([...new Set(since.map(({ replica }) => replica))], [one.lease.holder])
 }
 
-/** However it was installed: how a leader ends whose pod is deleted. */
+/** Asserts that a leader whose pod is deleted drains, stops LangFlow, releases the Lease and has a successor. */
 export async function deletedLeaderHandsOver(one: Installation, t: TestContext): Promise<void> {
   const moment = await momentOf(one)
   const { leader, wall, from } = moment
@@ -56,14 +56,14 @@ export async function deletedLeaderHandsOver(one: Installation, t: TestContext):
   assertPlanned(one, from)
 }
 
-/** What a planned takeover costs clients at most: where there are fronts, a pause and no request. */
+/** Asserts that clients saw only a short pause and, with fronts, no failed request. */
 export function assertPlanned(one: Installation, from: number): void {
   const { longestSilenceMs, failed, failures } = one.client.since(from)
   assert.ok(longestSilenceMs < SWITCHOVER_MS)
   if (one.traffic === 'front') assert.equal(failed, 0, JSON.stringify(failures))
 }
 
-/** One next term begins, and all settles in it. */
+/** Asserts that exactly one new term begins and that the installation settles in it. */
 export async function followed(one: Installation, t: TestContext, { epoch, from }: Moment): Promise<void> {
   await one.served(epoch + 1)
   await one.settled()
@@ -71,7 +71,7 @@ export async function followed(one: Installation, t: TestContext, { epoch, from 
   assert.equal(one.lease.epoch, epoch + 1)
 }
 
-/** The pods' template is rolled out to both, with one handover. */
+/** Asserts that a rollout replaces all pods with one handover. */
 export async function rollsOut(one: Installation, t: TestContext): Promise<void> {
   const rollout = await one.rollOut()
   t.diagnostic(JSON.stringify(rollout))

@@ -1,11 +1,11 @@
 import type { Kube } from './kube.ts'
 
-/** What a stand-in says of itself. */
+/** The answer of a stand-in, which describes itself. */
 export interface Answer {
   readonly replica: string
   readonly epoch: number
   readonly pid: number
-  /** CLOCK_MONOTONIC in ms, when it answered. */
+  /** The time of the answer: CLOCK_MONOTONIC in ms. */
   readonly mono: number
 }
 
@@ -13,11 +13,11 @@ interface Lease {
   readonly spec?: { readonly holderIdentity?: string; readonly leaseTransitions?: number }
 }
 
-/** Every term that the API server told of, from a watch of the Lease. */
+/** Every term that a watch of the Lease has reported. */
 export class LeaseHistory {
   /** The holder of each epoch. */
   readonly terms = new Map<number, string>()
-  /** Two holders in one epoch: what must never be. */
+  /** Epochs with two holders, which must never exist. */
   readonly contradictions: string[] = []
   holder = ''
   epoch = 0
@@ -25,24 +25,24 @@ export class LeaseHistory {
   follow(kube: Kube, namespace: string, signal: AbortSignal): this {
     const path = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`
     const one = 'watch=true&fieldSelector=metadata.name%3Dlangflow-leader-lock'
-    void kube.watch<Lease>(`${path}?${one}`, signal, (lease) => this.hear(lease))
+    void kube.watch<Lease>(`${path}?${one}`, signal, (lease) => this.record(lease))
     return this
   }
 
-  hear({ spec }: Lease): void {
+  record({ spec }: Lease): void {
     this.holder = spec?.holderIdentity ?? ''
     this.epoch = spec?.leaseTransitions ?? 0
     if (this.holder === '') return
     const known = this.terms.get(this.epoch)
     if (known !== undefined && known !== this.holder)
-      this.contradictions.push(`epoch ${this.epoch} is of ${known} and of ${this.holder}`)
+      this.contradictions.push(`epoch ${this.epoch} has two holders: ${known} and ${this.holder}`)
     this.terms.set(this.epoch, this.holder)
   }
 }
 
 /**
- * What answers must not be, in the order in which they were given: from somebody who did not hold the Lease in the epoch
- * that it names, or from an epoch before one that has answered. An epoch that the history does not know is not judged.
+ * Lists wrong answers, which must be in the order of their times: a replica answered for an epoch that it did not hold, or
+ * after a later epoch had answered. Only the second rule applies to epochs that are missing in the history.
  */
 export function wrongAnswers(answers: readonly Answer[], terms: ReadonlyMap<number, string>): string[] {
   let newest = 0
@@ -53,7 +53,7 @@ export function wrongAnswers(answers: readonly Answer[], terms: ReadonlyMap<numb
     if (late)
       return [`${replica} answered for epoch ${epoch} at ${mono.toFixed(0)}, after epoch ${newest} had`]
     if (holder !== undefined && holder !== replica)
-      return [`${replica} answered for epoch ${epoch}, which was of ${holder}`]
+      return [`${replica} answered for epoch ${epoch}, which ${holder} held`]
     return []
   })
 }

@@ -1,4 +1,4 @@
-// What takes something from the whole node: nothing else may run there meanwhile.
+// These tests disturb the whole node, so no other test may run beside them.
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { lives } from '../harness/scene.ts'
@@ -9,16 +9,16 @@ import { assertPlanned, eventsOf, followed, type Moment, momentOf } from './lead
 import { nodeProgram, restartNode } from './processes.ts'
 import { scenariosOn } from './scenario.ts'
 
-/** LangFlow is frozen from the renew deadline until the API server is back. */
+/** Limit for the pause of clients: LangFlow is frozen from the renew deadline until the API server is back. */
 const PAUSE_MS = 4_000
 
 const scenario = scenariosOn({ base: 'production' })
 
-/** Stops the API server for so long, right after a renewal: some of the grant is used up in any case. */
+/** Stops the API server for `ms`, right after a renewal, when the grant has almost its full length left. */
 async function withoutApiServer(one: Installation, ms: number): Promise<Moment> {
   const { leader } = await momentOf(one)
   const isRenewed = async () => ((await one.status(leader)).leadership.killInMs ?? 0) > 13_700
-  await until('a renewal was acknowledged', isRenewed, 10_000)
+  await until('an acknowledged renewal', isRenewed, 10_000)
   const { pid } = nodeProgram('kube-apiserver')
   const worker = await one.askPod(leader, '/')
   const moment = { leader, epoch: one.lease.epoch, pid: worker.pid, from: mono(), wall: Date.now() }
@@ -32,12 +32,16 @@ async function withoutApiServer(one: Installation, ms: number): Promise<Moment> 
 }
 
 scenario(
-  'an API server that is stopped for 12 s costs a pause and no request: the same LangFlow goes on, in the same term',
+  'if the API server stops for 12 s, clients see a pause and no error, and the same LangFlow continues in the same term',
   async (one, t) => {
     const { epoch, pid, leader, from, wall } = await withoutApiServer(one, 12_000)
-    await until('LangFlow is thawed', () => eventsOf(one, leader, wall, 'workload_thawed').length > 0, 10_000)
+    await until(
+      'the thaw of LangFlow',
+      () => eventsOf(one, leader, wall, 'workload_thawed').length > 0,
+      10_000,
+    )
     const thawed = mono()
-    await until('100 calls after it', () => one.client.since(thawed).calls >= 100, 20_000)
+    await until('100 calls after the thaw', () => one.client.since(thawed).calls >= 100, 20_000)
     const tally = one.client.since(from)
     t.diagnostic(JSON.stringify(tally))
     const pause = ['doubt', 'workload_frozen', 'workload_thawed']
@@ -48,7 +52,7 @@ scenario(
   },
 )
 
-scenario('a drain evicts one pod, waits for its successor, and ends', async (one, t) => {
+scenario('a drain evicts one pod at a time, waits for its replacement, and ends', async (one, t) => {
   await one.available(2)
   const { epoch, from, leader } = await momentOf(one)
   const before = new Set((await one.pods()).map(({ metadata }) => metadata.uid))
@@ -60,9 +64,9 @@ scenario('a drain evicts one pod, waits for its successor, and ends', async (one
   ]
   const drain = one.kubectl('drain', node, ...which, '--timeout=120s')
   try {
-    // The only node: whoever replaces the first pod has nowhere to go until it takes pods again.
+    // The cluster has one node, so the replacement of the first pod stays Pending until the node is uncordoned.
     await until(
-      'the first pod is gone, the second serves, and a third waits for a node',
+      'the first pod is gone, the second serves, and a third is Pending',
       async () => {
         const pods = await one.pods()
         const left = pods.filter(({ metadata: { uid } }) => before.has(uid))
@@ -85,7 +89,7 @@ scenario('a drain evicts one pod, waits for its successor, and ends', async (one
   assertPlanned(one, from)
 })
 
-scenario('a node that restarts leaves one leader', async (one, t) => {
+scenario('after a restart of the node, one new leader serves', async (one, t) => {
   const moment = await momentOf(one)
   await restartNode()
   await followed(one, t, moment)

@@ -11,8 +11,8 @@ interface LogLine {
 }
 
 /**
- * All that containers of one namespace write, read on the node: it goes on while the API server is stopped, and keeps
- * the logs of pods that are gone.
+ * The logs of all containers in one namespace, read from the node's files. This also works while the API server is stopped,
+ * and keeps the logs of deleted pods.
  */
 export class PodLogs {
   readonly lines: LogLine[] = []
@@ -24,7 +24,7 @@ export class PodLogs {
     this.#namespace = namespace
   }
 
-  /** What agent and launcher of one pod have logged until now. */
+  /** The lines that one pod's agent and launcher have logged so far. */
   ours(pod: string): Line[] {
     this.#read()
     return this.lines.flatMap((line) => (line.pod === pod ? (parseLine(line.text) ?? []) : []))
@@ -42,10 +42,10 @@ export class PodLogs {
       try {
         this.#files.set(path, { fd: openSync(path, 'r'), rest: '' })
       } catch {
-        // Removed since it was listed.
+        // The file was removed after it was listed.
       }
     }
-    // Those of pods that are gone meanwhile as well: what they wrote last can still be read.
+    // Open files of deleted pods are read too, since they may have new last lines.
     for (const [path, file] of this.#files) {
       const buffer = Buffer.alloc(2 ** 16)
       for (let size = readSync(file.fd, buffer); size > 0; size = readSync(file.fd, buffer))
@@ -54,7 +54,7 @@ export class PodLogs {
       file.rest = lines.pop() as string
       const [directory = '', container = ''] = path.split('/').slice(-3)
       const pod = directory.split('_')[1] as string
-      // As the container runtime writes them: TIME STREAM F|P TEXT.
+      // The container runtime's format: TIME STREAM F|P TEXT.
       for (const line of lines) {
         const [at = '', , , ...words] = line.split(' ')
         this.lines.push({ pod, container, at, text: words.join(' ') })

@@ -8,11 +8,11 @@ import { containersOf, type Pod } from './kube.ts'
 
 interface Process {
   readonly pid: number
-  /** Its words, each with a NUL after it. */
+  /** The command line: words that each end with NUL. */
   readonly command: string
 }
 
-/** The one process of a container whose command line has all these words, and not `without`. Throws where it is not one. */
+/** Returns the only process of a container whose command line has all these words, and not `without`. Throws if it isn't one. */
 export function processOf(pod: Pod, container: string, words: readonly string[], without?: string): Process {
   const found = processesOf(pod, container).filter(
     ({ command }) => words.every((word) => command.includes(word)) && !(without && command.includes(without)),
@@ -22,7 +22,7 @@ export function processOf(pod: Pod, container: string, words: readonly string[],
   return found[0]
 }
 
-/** All that lives in a container. */
+/** The live processes of a container. */
 export function processesOf(pod: Pod, container: string): Process[] {
   const id = containersOf(pod)
     .find(({ name }) => name === container)
@@ -30,22 +30,22 @@ export function processesOf(pod: Pod, container: string): Process[] {
   return inCgroups(id as string)
 }
 
-/** SIGKILL to everything in both containers; the kubelet starts them again in the same pod. */
+/** Sends SIGKILL to all processes of both containers, which the kubelet then restarts in the same pod. */
 export function killContainers(pod: Pod): void {
   for (const { pid } of ['langflow', 'agent'].flatMap((container) => processesOf(pod, container))) {
     try {
       process.kill(pid, 'SIGKILL')
     } catch (error) {
-      // Some end with those that were killed before them.
+      // A process may already have ended because of an earlier kill.
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
     }
   }
 }
 
-/** A program of the node, e.g. `kube-apiserver`. Throws where it does not run. */
+/** Returns a program of the node, such as `kube-apiserver`. Throws if it doesn't run. */
 export function nodeProgram(name: string): Process {
   const found = [...readProcesses().values()].find(({ pid, comm }) => comm === name && lives(pid))
-  if (found === undefined) throw new Error(`no ${name} runs here`)
+  if (found === undefined) throw new Error(`${name} does not run on this node`)
   return { pid: found.pid, command: commandLineOf(found.pid) }
 }
 
@@ -64,18 +64,18 @@ function cgroupsOf(pid: number): string {
 }
 
 /**
- * Kills the kubelet and every process of every pod, as a node that loses its power does, and starts the kubelet again with its
- * command line. It ends with the cluster, not with this program.
+ * Kills the kubelet and all processes of all pods, as if the node had lost power, and restarts the kubelet with the same command
+ * line. The new kubelet ends with the cluster, not with this program.
  */
 export async function restartNode(): Promise<void> {
   const { pid, command } = nodeProgram('kubelet')
   process.kill(pid, 'SIGKILL')
-  await until('the kubelet is gone', () => !lives(pid), 10_000)
+  await until('the end of the kubelet', () => !lives(pid), 10_000)
   for (const one of inCgroups('/kubepods')) {
     try {
       process.kill(one.pid, 'SIGKILL')
     } catch {
-      // Ended with another one.
+      // The process ended because of an earlier kill.
     }
   }
   const [, ...args] = command.split('\0').filter((word) => word !== '')

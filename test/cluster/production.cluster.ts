@@ -14,17 +14,17 @@ import { killContainers } from './processes.ts'
 import { scenariosOn } from './scenario.ts'
 
 const LEASE_MS = 15_000
-/** The kubelet's restart of two containers and a takeover; a stand-in is no warm standby, and leaves one a retry period. */
+/** Limit for a restart of both containers and a takeover, plus a retry period, since the stand-in has no warm standby. */
 const RESTARTED_MS = 6_000 + 2_000
-/** A leader asks its peers each 5 s; a pod that is Ready for 5 s lets the rollout go on. */
-const LOOKED_TWICE_MS = 11_000
-/** Container start, probes, and a watch that fails. */
-const SAYS_SO_MS = 45_000
+/** Two rounds of peer requests, one every 5 s. A rollout proceeds once a pod has been Ready for 5 s. */
+const TWO_ROUNDS_MS = 11_000
+/** Limit for the start of the containers, their probes, and the failure of the first watch. */
+const REPORTED_MS = 45_000
 
 const scenario = scenariosOn({ base: 'production' })
 
 scenario(
-  'deploy/production installs, both of its pods are endpoints, and only the leader answers',
+  'deploy/production can be installed, both pods are endpoints, and only the leader answers',
   async (one) => {
     await one.kubectl('rollout', 'status', one.name, '--timeout=60s')
     await onlyLeaderAnswers(one)
@@ -44,10 +44,10 @@ scenario(
   },
 )
 
-scenario('a leader whose pod is deleted hands over, and no client notices', deletedLeaderHandsOver)
+scenario('a leader whose pod is deleted hands over without a failed request', deletedLeaderHandsOver)
 
 scenario(
-  'where both containers of the leader’s pod are killed, nobody waits for its Lease to expire',
+  'if both containers of the leader’s pod are killed, the next term begins before the Lease expires',
   async (one, t) => {
     const moment = await momentOf(one)
     const { leader, from, wall } = moment
@@ -56,23 +56,26 @@ scenario(
     const waits = one.client.calls
       .filter(({ sentAt }) => sentAt >= from)
       .map((call) => call.endedAt - call.sentAt)
-    t.diagnostic(`longest wait ${Math.max(...waits).toFixed(0)} ms of ${waits.length}`)
+    t.diagnostic(`longest of ${waits.length} calls: ${Math.max(...waits).toFixed(0)} ms`)
     assert.deepEqual(eventsOf(one, leader, wall, 'released'), ['released'])
     assert.ok(Math.max(...waits) < RESTARTED_MS)
     assert.ok(one.client.since(from).longestSilenceMs < RESTARTED_MS)
   },
 )
 
-scenario('where a whole pod is gone at once, only its own connections fail', async (one, t) => {
-  const moment = await momentOf(one)
-  const { leader, from } = moment
-  await one.kubectl('delete', 'pod', leader.metadata.name, '--force', '--grace-period=0')
-  await followed(one, t, moment)
-  const { longestSilenceMs } = one.client.since(from)
-  assert.ok(longestSilenceMs < LEASE_MS + 1_000)
-})
+scenario(
+  'if the leader’s pod is deleted by force, another replica serves within a lease duration',
+  async (one, t) => {
+    const moment = await momentOf(one)
+    const { leader, from } = moment
+    await one.kubectl('delete', 'pod', leader.metadata.name, '--force', '--grace-period=0')
+    await followed(one, t, moment)
+    const { longestSilenceMs } = one.client.since(from)
+    assert.ok(longestSilenceMs < LEASE_MS + 1_000)
+  },
+)
 
-scenario('a rollout of deploy/production ends with success and one handover', rollsOut)
+scenario('a rollout of deploy/production succeeds with one handover', rollsOut)
 
 interface Template {
   metadata: { annotations?: Record<string, string> }
@@ -85,9 +88,9 @@ async function readiness(pod: Pod | undefined): Promise<{ status: number; text: 
   return { status: answer.status, text: await answer.text() }
 }
 
-// The fault table has other revisions that could not lead.
+// The fault table covers other revisions that can't lead.
 scenario(
-  'a rollout without rights to the Lease stops, and the old leader serves all along',
+  'a rollout without rights to the Lease stops, and the old leader serves without interruption',
   async (one, t) => {
     await one.available(2)
     const { epoch, leader, from } = await momentOf(one)
@@ -103,8 +106,8 @@ scenario(
       const { status, text } = await readiness(await newPod()).catch(() => ({ status: 0, text: '' }))
       return status === 503 && /may not "(get|watch)"/.test(text)
     }
-    await until('a new pod says which right it lacks', isRefused, SAYS_SO_MS)
-    await sleep(LOOKED_TWICE_MS)
+    await until('a new pod reports the right that it lacks', isRefused, REPORTED_MS)
+    await sleep(TWO_ROUNDS_MS)
     const { status, text } = await readiness(await newPod())
     t.diagnostic(/\[-\]lease failed: (.*)/.exec(text)?.[1] ?? '')
     assert.equal(status, 503)

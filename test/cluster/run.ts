@@ -1,4 +1,4 @@
-// What npm run test:cluster runs: makes the images, starts a cluster, plays the tests inside it, and ends it.
+// `npm run test:cluster`: builds the images, starts a cluster, runs the tests inside it, and ends it.
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -14,10 +14,10 @@ const SHARED = join(ROOT, '../shared')
 const SCRIPTS = process.env.CLUSTER_DIR ?? join(SHARED, 'cluster')
 const USAGE = `usage: npm run test:cluster -- [--keep DIR] [--script FILE] [--langflow] [FILE ...]
 
-  FILE          only these, by default test/cluster/*.cluster.ts
-  --keep DIR    the cluster in DIR, started where it does not run, and left running
-  --script FILE a program that is run inside instead of tests; it is given all that follows --
-  --langflow    with the images of LangFlow and PostgreSQL, which only some tests need and get`
+  FILE          Test files to run. Default: test/cluster/*.cluster.ts
+  --keep DIR    Use the cluster in DIR, start it if it doesn't run, and leave it running.
+  --script FILE Run this program inside the cluster instead of tests, with all arguments after --.
+  --langflow    Load the images of LangFlow and PostgreSQL. Tests that need them get them without this flag.`
 
 const text = { type: 'string' } as const
 const flag = { type: 'boolean' } as const
@@ -30,14 +30,14 @@ if (values.help) {
   process.exit()
 }
 
-/** Of a test file: no other may run beside it, it needs the real LangFlow, or neither. */
+/** Whether a test file must run alone, needs the real LangFlow, or neither. */
 function kindOf(file: string): 'alone' | 'LangFlow' | 'any' {
   if (file.endsWith('node.cluster.ts')) return 'alone'
   return file.endsWith('langflow.cluster.ts') ? 'LangFlow' : 'any'
 }
 
 const started = performance.now()
-/** Plays one step, and says how long it took. */
+/** Runs one step, and prints its duration. */
 async function step<T>(name: string, play: () => Promise<T>): Promise<T> {
   const from = performance.now()
   const seconds = (ms: number) => ((performance.now() - ms) / 1000).toFixed(0)
@@ -48,28 +48,30 @@ async function step<T>(name: string, play: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The directory of the cluster's programs. Throws one sentence that says how to get them. */
+/** Returns the directory of the cluster's programs. Throws with a hint if there is none. */
 function programs(): string {
   const { KUBE_BIN, KUBEBUILDER_ASSETS } = process.env
   const unpack = join(SHARED, 'kubebuilder-assets/unpack')
   const found = [KUBE_BIN, KUBEBUILDER_ASSETS].find((place) => place && existsSync(join(place, 'kubelet')))
   if (found) return found
   if (existsSync(unpack)) return execFileSync(unpack, { encoding: 'utf8' }).trim()
-  throw new Error('set KUBE_BIN to a directory with kubelet, kube-apiserver, etcd and the rest of a cluster')
+  throw new Error(
+    'no kubelet found: set KUBE_BIN to a directory with kubelet, kube-apiserver, etcd and the other programs of a cluster',
+  )
 }
 
 async function main(): Promise<number> {
   if (!existsSync(join(SCRIPTS, 'up')))
     throw new Error(
-      `the tests on a cluster need the scripts that start one, and ${SCRIPTS} has none: set CLUSTER_DIR to ` +
+      `cluster tests need the scripts that start a cluster, and ${SCRIPTS} has none: set CLUSTER_DIR to ` +
         'the directory with up, down, inside and load-image',
     )
-  if (process.getuid?.() !== 0) throw new Error('the tests on a cluster need root, for its namespaces')
-  // Its name is the cluster's: no two may have the same.
+  if (process.getuid?.() !== 0) throw new Error('cluster tests need root to create namespaces')
+  // The directory's name becomes the cluster's name, so it must be unique.
   const WORKDIR = values.keep ?? join(tmpdir(), `langflow-leader-${randomBytes(4).toString('hex')}`)
   const env = { ...process.env, WORKDIR, KUBE_BIN: programs() }
   const images = process.env.IMAGES ?? join(env.KUBE_BIN, 'images')
-  /** Runs one of the scripts. Rejects with what it says on stderr. */
+  /** Runs one of the scripts. Rejects with its standard error. */
   const script = (name: string, ...args: readonly string[]) =>
     promisify(execFile)(join(SCRIPTS, name), args, { env, maxBuffer: 2 ** 26 }).catch((error) => {
       throw new Error(`${name}: ${error.stderr?.trim() || error.message}`)
@@ -85,7 +87,7 @@ async function main(): Promise<number> {
       stopped = code
       inside?.kill('SIGTERM')
     })
-  /** Runs a program inside, with this one's output, and resolves to its exit code. */
+  /** Runs a program inside the cluster with the output of this one, and resolves to its exit code. */
   const run = async (...command: readonly string[]): Promise<number> => {
     if (stopped !== 0) return stopped
     inside = spawn(join(SCRIPTS, 'inside'), [process.execPath, ...command], {
@@ -113,7 +115,7 @@ async function main(): Promise<number> {
     if (!existsSync(langflow)) await step('LangFlow image', () => script('build-langflow-image'))
     onDemand.push(await step('PostgreSQL image', async () => buildPostgresImage(images)), langflow)
   }
-  // Its input ends with this program: not even SIGKILL leaves a cluster behind.
+  // The guard's input ends with this program, so the cluster ends even if this program is killed.
   const end = values.keep === undefined ? join(SCRIPTS, 'down') : 'true'
   const guard = spawn(join(import.meta.dirname, 'guard.sh'), [end], {
     env,
@@ -123,7 +125,7 @@ async function main(): Promise<number> {
   try {
     if (stopped === 0) await step('cluster', () => script('up'))
     if (stopped === 0) await script('load-image', image)
-    // LangFlow's takes a minute, in which the first tests mostly wait.
+    // Loading LangFlow's image takes a minute, so it runs beside the first tests, which mostly wait.
     const loaded = step('load of the large images', () => script('load-image', ...onDemand))
     loaded.catch(() => {})
     if (values.script !== undefined) {
@@ -135,7 +137,7 @@ async function main(): Promise<number> {
     codes.push(await tests(files.LangFlow ?? [], 1))
     return codes.find((code) => code !== 0) ?? 0
   } catch (error) {
-    // What is stopped half-way says so as well.
+    // After a signal, the error is only a consequence of it.
     if (stopped !== 0) return stopped
     throw error
   } finally {

@@ -4,8 +4,8 @@ import { Installation, type InstallationOptions } from './installation.ts'
 import { Kube } from './kube.ts'
 
 /**
- * Tests of one installation, which is made before the first and removed after the last. Whatever a test does, in the end
- * nothing must have acted or answered that was not the leader. When it fails, what is needed to understand it is printed.
+ * Registers tests that share one installation, from before the first until after the last. After each test, only leaders must
+ * have acted and answered. If a test fails, it prints the evidence of the installation.
  */
 export function scenariosOn(options: InstallationOptions = {}) {
   const kube = new Kube()

@@ -11,19 +11,19 @@ export type Traffic = 'readiness' | 'front'
 
 const FILE = 'workload.mjs'
 const NODE_IMAGE = 'docker.io/library/node:24-bookworm-slim'
-/** As the script makes it that makes an image for deploy/components/postgresql. */
+/** The name that postgres-image/build.ts gives to the image for deploy/components/postgresql. */
 export const POSTGRES_IMAGE = 'localhost/postgres:15'
 
-/** What runs in the place of LangFlow, and how it is asked. */
+/** The program in LangFlow's container, and the requests to it. */
 export interface Workload {
   readonly path: string
   readonly asked?: Asked
-  /** How long an answer may take, other than the traffic mode has it. */
+  /** The timeout of a request. By default, it depends on the traffic mode. */
   readonly withinMs?: number
   readonly read: (text: string) => Answer
-  /** Changes the Deployment of LangFlow, and returns what it needs beside it. `collector`: where signs of life go, as HOST:PORT. */
+  /** Changes LangFlow's Deployment, and returns the objects that it needs too. `collector` gets the beats: HOST:PORT. */
   readonly prepare: (deployment: Manifest, collector: string) => Manifest[]
-  /** How long the first leader may need. */
+  /** Time limit for the first leader to serve. */
   readonly startMs: number
 }
 
@@ -31,7 +31,7 @@ function configMap(name: string, data: Readonly<Record<string, string>>): Manife
   return { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name }, data }
 }
 
-/** Names its replica and epoch in each answer, and tells the collector whenever it executes. */
+/** A stand-in that names its replica and epoch in each answer, and sends a beat to the collector while it executes. */
 export const STAND_IN: Workload = {
   path: '/',
   read: (text) => JSON.parse(text) as Answer,
@@ -47,14 +47,14 @@ export const STAND_IN: Workload = {
   },
 }
 
-/** The real one. Its answers tell neither replica nor epoch. */
+/** The real LangFlow, whose answers contain neither replica nor epoch. */
 export const LANGFLOW: Workload = {
   path: '/health_check',
-  // Whoever waits longer for one that has no time piles up more and more requests there.
+  // With a longer timeout, requests would pile up in a busy LangFlow.
   withinMs: 5_000,
   read(text) {
     const { status } = JSON.parse(text) as { status: string }
-    if (status !== 'ok') throw new Error(`LangFlow says ${text}`)
+    if (status !== 'ok') throw new Error(`LangFlow answered ${text}`)
     return { replica: '', epoch: 0, pid: 0, mono: mono() }
   },
   startMs: 120_000,
@@ -68,7 +68,7 @@ export const LANGFLOW: Workload = {
   },
 }
 
-/** Fits a node of two cores, and never pulls. */
+/** Reduces requests to fit a node of two cores, and prevents pulls. */
 export function fitToNode(manifests: readonly Manifest[]): void {
   for (const { spec } of manifests.flatMap(({ spec }) => (spec?.template ? [spec.template] : [])))
     for (const container of [...(spec.initContainers ?? []), ...spec.containers]) {
@@ -78,11 +78,11 @@ export function fitToNode(manifests: readonly Manifest[]): void {
     }
 }
 
-/** How many replicas, and how a rollout replaces them. */
+/** Sets the number of replicas, and how a rollout replaces them. */
 export function scale({ spec }: Manifest, replicas: number, traffic: Traffic): void {
   spec.replicas = replicas
   if (traffic === 'readiness') {
-    // Only the leader is ever available: what waits has to go first, and all of it at once.
+    // Only the leader is ever available, so a rollout must replace all standbys together, and first.
     spec.strategy.rollingUpdate.maxUnavailable = Math.max(1, replicas - 1)
     return
   }
@@ -91,7 +91,7 @@ export function scale({ spec }: Manifest, replicas: number, traffic: Traffic): v
   Object.assign(spec, { strategy: { type: 'RollingUpdate', ...strategy }, minReadySeconds })
 }
 
-/** The same pods by a StatefulSet, as the charts of LangFlow make them. */
+/** Turns the Deployment into a StatefulSet, as in LangFlow's charts. */
 export function asStatefulSet(deployment: Manifest, traffic: Traffic): void {
   const { strategy: _, progressDeadlineSeconds: __, ...spec } = deployment.spec
   const byReadiness = traffic === 'readiness'
@@ -100,7 +100,7 @@ export function asStatefulSet(deployment: Manifest, traffic: Traffic): void {
   deployment.spec = {
     ...spec,
     serviceName: 'langflow-members',
-    // As deploy/components/traffic-front has it.
+    // The same policies as in deploy/components/traffic-front.
     podManagementPolicy: byReadiness ? 'Parallel' : 'OrderedReady',
     updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable } },
   }
@@ -108,12 +108,12 @@ export function asStatefulSet(deployment: Manifest, traffic: Traffic): void {
 
 const LABELS = { 'app.kubernetes.io/name': 'langflow' }
 
-/** A LangFlow as somebody deploys it who has never heard of an agent; under restricted Pod Security. */
+/** A LangFlow as users deploy it without langflow-leader, under restricted Pod Security. */
 export function plainLangflow(): Manifest[] {
   const container = {
     name: 'langflow',
     image: 'docker.io/langflowai/langflow:1.13.0',
-    // Passes on to what `args` say.
+    // `env` executes the program in `args`.
     command: ['env'],
     args: ['langflow', 'run'],
     env: [],

@@ -14,7 +14,7 @@ import {
 
 const KUBECTL = join(controlPlaneAssets(), 'kubectl')
 
-interface Said {
+interface Output {
   readonly code: number
   readonly stdout: string
   readonly stderr: string
@@ -23,7 +23,7 @@ interface Said {
 function run(
   args: readonly string[],
   { stdin = '', env = {} }: { stdin?: string; env?: NodeJS.ProcessEnv } = {},
-): Promise<Said> {
+): Promise<Output> {
   return new Promise((resolve) => {
     const child = execFile(
       process.execPath,
@@ -35,8 +35,8 @@ function run(
   })
 }
 
-/** Outcomes by code. */
-function outcomes({ stdout }: Said): Record<string, Result['outcome']> {
+/** The outcomes of the checks by their codes. */
+function outcomes({ stdout }: Output): Record<string, Result['outcome']> {
   const { checks } = JSON.parse(stdout) as { checks: Result[] }
   return Object.fromEntries(checks.map(({ code, outcome }) => [code, outcome]))
 }
@@ -90,7 +90,7 @@ describe('check of a cluster', () => {
   }
   const asked = (kubeconfig: string, ...args: string[]) =>
     run(['-n', namespace, '--kubeconfig', kubeconfig, '-o', 'json', ...args])
-  /** An account that may do this in the namespace. */
+  /** Creates an account with these rules in the namespace, and returns its kubeconfig. */
   async function account(name: string, ...rules: object[]): Promise<string> {
     const metadata = { name, namespace }
     const roleRef = { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name }
@@ -110,7 +110,7 @@ describe('check of a cluster', () => {
     return plane.serviceAccountKubeconfig(namespace, name)
   }
 
-  test('an administrator sees everything, and what deploy/base leaves open', async () => {
+  test('an administrator gets a verdict on each check, with one warning for deploy/base', async () => {
     const said = await asked(plane.adminKubeconfig)
     const found = Object.entries(outcomes(said)).filter(([, outcome]) => outcome !== 'ok')
     assert.deepEqual(found, [['local-files', 'warning']])
@@ -118,7 +118,7 @@ describe('check of a cluster', () => {
     assert.equal((await asked(plane.adminKubeconfig, '--fail-on', 'warning')).code, 1)
   })
 
-  test('a verb that the agent lacks is an error that names it, and a key that Fernet refuses is never shown', async () => {
+  test('a verb missing from the Role of the agent is an error with its name, and an invalid Fernet key is never shown', async () => {
     const role = ['role', ACCOUNT, `--namespace=${namespace}`]
     const before = (await plane.kubectl(['get', ...role, '-o', 'json'])).stdout
     const key = '0123456789abcdef'.repeat(4)
@@ -139,7 +139,7 @@ describe('check of a cluster', () => {
     assert.deepEqual([gone.code, sources, none], [1, 'error', 'unknown'])
   })
 
-  test('a user who may see only the workload gets no verdict on the rest', async () => {
+  test('a user with access to workloads only gets the outcome "unknown" for all other checks', async () => {
     const rules = [{ apiGroups: ['apps'], resources: ['deployments', 'statefulsets'], verbs: ['list'] }]
     const said = await asked(await account('viewer', ...rules))
     const found = outcomes(said)
@@ -155,14 +155,14 @@ describe('check of a cluster', () => {
     assert.match(said.stdout, /Service: ServiceAccount [^ ]+ may not .{0,2}"list.{0,2}" services/)
   })
 
-  test('a user who may see nothing gets no verdict on LangFlow; in an empty namespace there is none', async () => {
+  test('without any access, it is unknown whether LangFlow exists; in an empty namespace, its absence is an error', async () => {
     const said = await asked(await account('nobody'))
     assert.deepEqual([said.code, outcomes(said)['langflow-found']], [0, 'unknown'])
     const empty = await run(['-n', 'default', '--kubeconfig', plane.adminKubeconfig, '-o', 'json'])
     assert.equal(outcomes(empty)['langflow-found'], 'error')
   })
 
-  test('an API server that does not answer is one sentence and exit code 4', async () => {
+  test('an unreachable API server leads to a one-line error and exit code 4', async () => {
     const kubeconfig = plane.adminKubeconfig
     await plane.stopApiServer()
     const said = await asked(kubeconfig)

@@ -13,7 +13,7 @@ describe('kube-apiserver', () => {
       namespace: await plane.newNamespace(),
       token: plane.adminToken,
       ca: readFileSync(plane.caFile, 'utf8'),
-      // A new kube-apiserver fills its watch cache from the present state: what came before is too old.
+      // A restarted kube-apiserver fills its watch cache from the current state, so earlier resource versions are too old.
       async expireHistory() {
         await plane.stopApiServer()
         await plane.startApiServer()

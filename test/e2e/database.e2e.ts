@@ -6,17 +6,17 @@ import { ECHO_PATH, flowRequest, langflowTests } from '../harness/langflow.ts'
 import type { Replica } from '../harness/replica.ts'
 import { mono, until } from '../harness/wait.ts'
 
-/** As long as a client of a flow waits. */
+/** The timeout of a client that runs a flow. */
 const PATIENCE_MS = 15_000
-/** From the thaw to the first answer, and to the last request that fails. */
+/** Limit for the time from the thaw to the first answer, and to the last failing request. */
 const BACK_WITHIN_MS = 20_000
-/** The end of a term, however it comes. */
+/** Events that announce the end of a term. */
 const ENDS = ['draining', 'doubt', 'lost', 'released']
 
 const langflowTest = langflowTests()
 
 langflowTest(
-  'a database that is away for 60 s moves no leader and ends no LangFlow, also where a term begins without it',
+  'the leader and its LangFlow survive 60 s without the database, and a term can begin without it',
   async ({ scene, postgres }, t) => {
     const env = {
       LANGFLOW_DATABASE_URL: await postgres.newDatabase(),
@@ -28,7 +28,7 @@ langflowTest(
     const b = await replica('b')
     await Promise.all([scene.serves(a), scene.standsBy(b)])
 
-    /** Runs flows, freezes the database meanwhile, and says what became of them. */
+    /** Runs flows, freezes the database for `ms`, and reports how fast flows recover. */
     const away = async (leader: Replica, ms: number, before: () => Promise<unknown> = async () => {}) => {
       const client = new Client<string>({
         everyMs: 1_000,
@@ -53,7 +53,7 @@ langflowTest(
         const lastMs = Math.max(0, ...failed.map(({ sentAt }) => sentAt - thawedAt))
         t.diagnostic(
           `away for ${ms / 1000} s: ${failed.length} of ${client.calls.filter(({ sentAt }) => sentAt >= frozenAt).length} requests failed; ` +
-            `first answer ${Math.round(firstMs)} ms and last failed request sent ${Math.round(lastMs)} ms after it was back`,
+            `first answer ${Math.round(firstMs)} ms and last failed request sent ${Math.round(lastMs)} ms after its return`,
         )
         return { firstMs, lastMs }
       } finally {
@@ -78,7 +78,7 @@ langflowTest(
 
     await stays(a, 60_000)
 
-    // The database goes away in the moment in which the next leader begins.
+    // The database goes away when the next leader acquires the Lease.
     await away(b, 20_000, async () => {
       a.signal('SIGTERM')
       await b.event('acquired')

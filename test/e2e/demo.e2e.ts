@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { DemoProcess } from '../demo/demo-process.ts'
 
-test('kubectl finds what the demo has: Leases to annotate, pods to delete', async (t) => {
+test('kubectl can list, annotate and delete the objects of a running demo', async (t) => {
   const demo = new DemoProcess(['--stay', '--json', '--fast'])
   t.after(() => demo.dispose())
   await demo.line(/^\{/)
@@ -23,6 +23,6 @@ test('kubectl finds what the demo has: Leases to annotate, pods to delete', asyn
   assert.equal(await kubectl('get', 'lease', 'langflow-leader-lock', '-o', note), 'seen')
   const status = await kubectl('get', '--raw', '/api/v1/namespaces/default/pods/replica-a:8090/proxy/status')
   assert.equal(JSON.parse(status).identity, 'replica-a')
-  // It waits until the pod of that UID is gone.
+  // kubectl waits until the pod with this UID is gone.
   assert.match(await kubectl('delete', 'pod', 'replica-a'), /"replica-a" deleted/)
 })

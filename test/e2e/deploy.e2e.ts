@@ -18,7 +18,7 @@ const component = (name: string) => `components/${name}`
 const TRAFFIC = [[], ['traffic-front']]
 const STANDBY = [[], ['standby-warm']]
 const OTHERS = ['postgresql', 'monitoring', 'preset-fast', 'drill']
-/** The others alone, and all of them with each mode, in both orders. */
+/** Each other component alone, and all of them with each combination of modes, in both orders. */
 const COMBINATIONS = [
   ...OTHERS.map((one) => [one]),
   ...TRAFFIC.flatMap((traffic) =>
@@ -32,17 +32,17 @@ const COMBINATIONS = [
 const rendered = (resource: string, components: readonly string[] = []) =>
   build(KUBECTL, { resources: [resource], components: components.map(component) })
 
-describe('deploy/ as kustomize builds it', () => {
-  test('every combination of components is a consistent whole, in any order', async () => {
+describe('deploy/ built by kustomize', () => {
+  test('each combination of components is consistent, in any order', async () => {
     for (const components of COMBINATIONS) {
       const { manifests } = await rendered('base', components)
-      const told = await assertConsistent(manifests).catch((error) => {
+      const facts = await assertConsistent(manifests).catch((error) => {
         throw new Error(`${components}: ${error.message}`, { cause: error })
       })
       const mode = components.find((one) => one.startsWith('traffic-'))?.slice('traffic-'.length)
       const standby = components.find((one) => one.startsWith('standby-'))?.slice('standby-'.length)
-      assert.deepEqual([told.traffic.mode, told.standby], [mode ?? 'readiness', standby ?? 'cold'])
-      assert.equal(told.leaseDurationMs, components.includes('preset-fast') ? 6_000 : 15_000)
+      assert.deepEqual([facts.traffic.mode, facts.standby], [mode ?? 'readiness', standby ?? 'cold'])
+      assert.equal(facts.leaseDurationMs, components.includes('preset-fast') ? 6_000 : 15_000)
       const url = databaseUrl(manifests)
       const trial = components.includes('postgresql')
       assert.deepEqual(
@@ -52,10 +52,10 @@ describe('deploy/ as kustomize builds it', () => {
     }
   })
 
-  test('production: standbys are Ready and warm, rollouts add before they take, drains end', async () => {
+  test('in production, standbys are Ready and warm, rollouts start a new pod before they end one, and drains can end', async () => {
     const { manifests } = await rendered('production')
-    const told = await assertConsistent(manifests)
-    assert.deepEqual([told.traffic.mode, told.standby], ['front', 'warm'])
+    const facts = await assertConsistent(manifests)
+    assert.deepEqual([facts.traffic.mode, facts.standby], ['front', 'warm'])
     const { spec } = workloadOf(manifests)
     assert.deepEqual(spec.strategy.rollingUpdate, { maxSurge: 1, maxUnavailable: 0 })
     const budget = only(manifests, 'PodDisruptionBudget').spec
@@ -63,13 +63,13 @@ describe('deploy/ as kustomize builds it', () => {
     assert.deepEqual(budget.selector, spec.selector)
     const database = { name: 'langflow', key: 'database-url', optional: false }
     assert.deepEqual(databaseUrl(manifests), database)
-    // A trial of production.
+    // The trial of production brings its own PostgreSQL.
     const trial = await rendered('production', ['postgresql', 'preset-fast'])
     await assertConsistent(trial.manifests)
     assert.equal(databaseUrl(trial.manifests)?.name, 'langflow-postgresql')
   })
 
-  test('the StatefulSet takes every component', async () => {
+  test('the StatefulSet works with each component', async () => {
     for (const traffic of TRAFFIC) {
       for (const components of [traffic, [...traffic, 'standby-warm', ...OTHERS]]) {
         const { manifests } = await rendered('examples/statefulset', components)
@@ -81,7 +81,7 @@ describe('deploy/ as kustomize builds it', () => {
     }
   })
 
-  test('the single container has agent and token itself', async () => {
+  test('the single container runs the agent itself and mounts the token', async () => {
     const { manifests } = await rendered('examples/single-container')
     const pod = workloadOf(manifests).spec.template.spec as PodSpec
     assert.deepEqual([pod.initContainers.length, pod.containers.length], [1, 1])
@@ -96,7 +96,7 @@ describe('deploy/ as kustomize builds it', () => {
     assert.ok(volumeMounts.some(({ name }) => name === 'token'))
   })
 
-  test('what stands in front of production leads to its Service', async () => {
+  test('the Ingress and the Gateway route lead to the Service of production', async () => {
     const { manifests } = await rendered('examples/ingress')
     const [rule] = only(manifests, 'Ingress').spec.rules
     const { name, port } = rule.http.paths[0].backend.service
@@ -108,7 +108,7 @@ describe('deploy/ as kustomize builds it', () => {
     for (const one of [manifests, route.manifests]) await assertConsistent(one)
   })
 
-  test('monitoring: the alerts and the dashboard are in ConfigMaps, as Prometheus and the sidecar of Grafana read them', async () => {
+  test("the monitoring component has ConfigMaps with the alerts for Prometheus and the dashboard for Grafana's sidecar", async () => {
     const { manifests } = await rendered('base', ['monitoring', 'monitoring-operator'])
     const alerts = only(manifests, 'ConfigMap', 'langflow-leader-alerts').data['langflow-leader.rules.yaml']
     assert.deepEqual(parse(alerts), only(manifests, 'PrometheusRule').spec)
@@ -118,7 +118,7 @@ describe('deploy/ as kustomize builds it', () => {
   })
 })
 
-/** On the API server, with the admission of a cluster, in namespaces that demand "restricted". */
+/** Runs the API server with the admission plugins of a cluster, in namespaces that enforce "restricted". */
 describe('deploy/ on kube-apiserver', () => {
   let plane: ControlPlane
   before(async () => {
@@ -130,25 +130,25 @@ describe('deploy/ on kube-apiserver', () => {
     const namespace = await plane.newNamespace()
     const levels = ['enforce', 'warn', 'audit'].map((mode) => `pod-security.kubernetes.io/${mode}=restricted`)
     await plane.kubectl(['label', 'namespace', namespace, ...levels])
-    // What the ServiceAccount controller would make.
+    // The ServiceAccount controller, which would create this account, doesn't run here.
     await plane.kubectl(['create', 'serviceaccount', 'default', `--namespace=${namespace}`])
     return namespace
   }
   const apply = (namespace: string, text: string, ...more: string[]) =>
     plane.kubectl(['apply', `--namespace=${namespace}`, '--validate=strict', ...more, '-f', '-'], text)
 
-  /** That all of it is taken, and the pods that would be made of it, without so much as a warning. */
-  async function assertTaken({ text, manifests }: Built): Promise<void> {
+  /** Asserts that the API server accepts all objects and the pods of their templates without a warning. */
+  async function assertAccepted({ text, manifests }: Built): Promise<void> {
     const namespace = await restrictedNamespace()
     const { stdout, stderr } = await apply(namespace, text)
     assert.equal(stderr, '')
     assert.equal(stdout.trim().split('\n').length, manifests.length)
     for (const { metadata, spec } of podTemplates(manifests)) {
       const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { ...metadata, name: 'one' }, spec }
-      const taken = await apply(namespace, JSON.stringify(pod), '--dry-run=server')
-      assert.equal(taken.stderr, '')
+      const accepted = await apply(namespace, JSON.stringify(pod), '--dry-run=server')
+      assert.equal(accepted.stderr, '')
     }
-    // What is applied again starts no rollout.
+    // Applying the same objects again must not start a rollout.
     await apply(namespace, text)
     const { kind, metadata } = workloadOf(manifests)
     const of = [`${kind}/${metadata.name}`, `--namespace=${namespace}`, '--output=json']
@@ -175,12 +175,12 @@ describe('deploy/ on kube-apiserver', () => {
     'the single container': { resources: ['examples/single-container'] },
   }
   for (const [name, overlay] of Object.entries(overlays)) {
-    test(`${name}: everything is made, without a warning, and its pods are restricted`, async () => {
-      await assertTaken(await build(KUBECTL, overlay))
+    test(`the API server accepts all objects and restricted pods of ${name} without a warning`, async () => {
+      await assertAccepted(await build(KUBECTL, overlay))
     })
   }
 
-  test('the Role is all that the account of the agent has', async () => {
+  test("the agent's account has no rights beyond its Role", async () => {
     const namespace = await restrictedNamespace()
     await apply(namespace, (await rendered('base')).text)
     const rights = async (account: string) => {
@@ -202,7 +202,7 @@ describe('deploy/ on kube-apiserver', () => {
     ['runtime-deployment', 'Deployment', 'flows-langflow-runtime'],
   ] as const) {
     for (const traffic of ['readiness', 'front'] as const)
-      test(`injected into ${name}, ${traffic}: every object is taken, and its pods are restricted`, async () => {
+      test(`the API server accepts all objects and restricted pods after an injection into ${name} (${traffic})`, async () => {
         const namespace = await restrictedNamespace()
         const text = injected(inNamespace(name, namespace), { traffic, standby: 'warm' })
         for (const args of [[], ['--server-side']]) {
@@ -214,7 +214,7 @@ describe('deploy/ on kube-apiserver', () => {
           ])
             assert.ok(stdout.includes(object), `${object} in ${stdout}`)
         }
-        // Only pods are held to it: of a template that is not, the API server only warns.
+        // The API server enforces the level only for pods. For the templates of workloads, it only warns.
         const spec = podOf(text, kind, workload)
         const account = { serviceAccountName: 'default', serviceAccount: 'default' }
         const isWhole = name === 'runtime-deployment' || spec.volumes.some(({ name }) => name === 'data')
@@ -227,7 +227,7 @@ describe('deploy/ on kube-apiserver', () => {
         await assert.rejects(open, /violates PodSecurity "restricted/)
       })
 
-    test(`${name} as the cluster has it can be injected, replaced and taken out again`, async () => {
+    test(`the live object of ${name} can be injected, applied and restored`, async () => {
       const namespace = await restrictedNamespace()
       const get = async () =>
         (await plane.kubectl(['get', kind, workload, `--namespace=${namespace}`, '-oyaml'])).stdout
@@ -244,7 +244,7 @@ describe('deploy/ on kube-apiserver', () => {
   }
 })
 
-/** A chart, whatever namespace it names. */
+/** A rendered chart with its namespace replaced. */
 function inNamespace(name: Parameters<typeof fixture>[0], namespace: string): string {
   return fixture(name).replaceAll('namespace: flows', `namespace: ${namespace}`)
 }

@@ -11,8 +11,8 @@ import type { Stage } from '../demo/report.ts'
 import { BUNDLE } from '../harness/bundle.ts'
 import { ScriptedServer } from '../kube/scripted-server.ts'
 
-/** The program as it is delivered, against real replicas. */
-describe('a drill of the demo', () => {
+/** Runs the built program against real replicas. */
+describe('a drill against the demo', () => {
   let demo: DemoProcess
   let stage: Stage
   let cluster: Cluster
@@ -35,7 +35,7 @@ describe('a drill of the demo', () => {
     await demo?.dispose()
   })
 
-  /** Its prober goes to the front of a follower. */
+  /** Starts a drill whose prober uses a follower's front. */
   async function start(...flags: string[]): Promise<ChildProcess> {
     const { spec } = await cluster.lease()
     const [, front] = Object.entries(stage.fronts).find(([name]) => name !== spec?.holderIdentity) ?? []
@@ -59,7 +59,7 @@ describe('a drill of the demo', () => {
     return { code: code as number, stdout, stderr }
   }
 
-  test('moves leadership, measures it, and tells it to whoever comes later', async () => {
+  test('moves leadership, reports the takeover, and records its result on the Lease', async () => {
     const { code, stdout, stderr } = await ended(await start('-o', 'json'))
     assert.equal(code, 0, stderr)
     const { result, from, to, terms } = JSON.parse(stdout) as Report
@@ -71,14 +71,14 @@ describe('a drill of the demo', () => {
     assert.equal(lastDrillOf(await cluster.lease())?.result, 'ok')
   })
 
-  test('deletes a pod, and misses a limit that nobody can keep', async () => {
+  test('deletes a pod, and fails if the takeover exceeds its limit', async () => {
     const { code, stdout } = await ended(await start('--scenario=delete-pod', '--rto=1ms'))
     assert.equal(code, 1)
     assert.match(stdout, /^result: +missed its limits: no user was served for /m)
     assert.match(stdout, /^done: +deleted the pod replica-[abc]$/m)
   })
 
-  test('is interrupted before its fault: nothing is left of it', async () => {
+  test('changes nothing on the Lease if it is interrupted before its fault', async () => {
     const { metadata } = await cluster.lease()
     const asked = Promise.withResolvers<void>()
     await using silent = await ScriptedServer.start(() => asked.resolve())

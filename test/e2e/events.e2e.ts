@@ -15,7 +15,7 @@ import { Series } from '../harness/wait.ts'
 
 const REASONS = Object.keys(EVENT_REASONS) as EventReason[]
 
-/** As `kubectl get events` has it. */
+/** An Event in the form of `kubectl get events`. */
 interface CoreEvent {
   readonly involvedObject: { readonly kind: string; readonly name: string; readonly uid: string }
   readonly reason: string
@@ -25,7 +25,7 @@ interface CoreEvent {
   readonly reportingInstance: string
 }
 
-/** Each replica has a Pod object that nobody runs. */
+/** A scene in which each replica has a Pod object that no kubelet runs. */
 class EventsScene extends ApiServerScene {
   static async start(t: TestContext, plane: ControlPlane): Promise<EventsScene> {
     const scene = await EventsScene.open(plane)
@@ -49,7 +49,7 @@ class EventsScene extends ApiServerScene {
     return (JSON.parse(stdout) as { items: CoreEvent[] }).items
   }
 
-  /** Takes the right away. */
+  /** Removes the right to create Events from the agent's Role. */
   async withoutRight(): Promise<void> {
     const { stdout } = await this.kubectl('get', 'role', 'langflow-leader', '-o', 'json')
     const { rules } = JSON.parse(stdout) as { rules: { apiGroups: string[] }[] }
@@ -65,8 +65,8 @@ class EventsScene extends ApiServerScene {
     )
   }
 
-  /** Of a replica that is the test, with the rights of deploy/. */
-  async teller(name: string): Promise<{ events: KubeEvents; answers: Series<string>; said: string[] }> {
+  /** Connects the Events of a replica that the test plays itself, with the rights of deploy/. */
+  async recorder(name: string): Promise<{ events: KubeEvents; answers: Series<string>; said: string[] }> {
     const said: string[] = []
     const answers = new Series<string>(() => said.join('\n'))
     const connection = await connectLeaseApi({
@@ -99,17 +99,17 @@ before(async () => {
 after(() => plane?.close())
 
 describe('Events on a real API server', { concurrency: 3 }, () => {
-  test('tell the term of a leader on its pod and on the Lease, and kubectl shows them there', async (t) => {
+  test("report a leader's term on its pod and on the Lease, and kubectl shows them there", async (t) => {
     const scene = await EventsScene.start(t, plane)
     const a = await scene.replica('a')
     await a.event('serving')
     assert.equal(await a.stop(), 0)
-    const told = await scene.events()
+    const events = await scene.events()
     const of = (kind: string) =>
-      told.filter(({ involvedObject }) => involvedObject.kind === kind).map(({ reason }) => reason)
+      events.filter(({ involvedObject }) => involvedObject.kind === kind).map(({ reason }) => reason)
     const term = ['LeaderAcquired', 'Serving', 'SteppedDown']
     assert.deepEqual([of('Pod').sort(), of('Lease').sort()], [term, term])
-    for (const { type, message, reportingComponent, reportingInstance } of told) {
+    for (const { type, message, reportingComponent, reportingInstance } of events) {
       assert.deepEqual([type, reportingComponent, reportingInstance], ['Normal', 'langflow-leader', 'a'])
       assert.match(message, /^a .*\(epoch 1(, \w+)?\)$/)
     }
@@ -126,23 +126,23 @@ describe('Events on a real API server', { concurrency: 3 }, () => {
     }
   })
 
-  test('of each kind are taken by the API server', async (t) => {
+  test('of each reason are accepted by the API server', async (t) => {
     const scene = await EventsScene.start(t, plane)
-    // No more are sent at once.
+    // Two replicas send them: each Event goes to two objects, and a replica sends at most 20 requests in a burst.
     for (const [name, reasons] of [
       ['a', REASONS.slice(0, 10)],
       ['b', REASONS.slice(10)],
     ] as const) {
-      const { events, answers } = await scene.teller(name)
+      const { events, answers } = await scene.recorder(name)
       for (const reason of reasons) events.record({ reason, epoch: 1, because: '’'.repeat(500) })
       await answers.next('all Events', () => answers.list.length === 2 * reasons.length)
       assert.deepEqual(new Set(answers.list), new Set(['create 201']))
     }
-    const told = new Set((await scene.events()).map(({ reason }) => reason))
-    assert.deepEqual(told, new Set(REASONS))
+    const reasons = new Set((await scene.events()).map(({ reason }) => reason))
+    assert.deepEqual(reasons, new Set(REASONS))
   })
 
-  test('need a right of their own: without it the log says so once, and all else goes on', async (t) => {
+  test('need their own right, without which the agent logs one warning and continues', async (t) => {
     const scene = await EventsScene.start(t, plane)
     await scene.withoutRight()
     const a = await scene.replica('a')

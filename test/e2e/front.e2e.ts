@@ -18,9 +18,9 @@ interface Answer {
   readonly epoch: number
 }
 
-interface Door {
+interface Endpoint {
   readonly port: number
-  /** Clients are sent to it, as to the endpoints of a Service. */
+  /** Clients use it, as they use the ready endpoints of a Service. */
   open: boolean
 }
 
@@ -28,15 +28,15 @@ const run = promisify(execFile)
 
 const LEASE_MS = 4_000
 const EVERY_MS = 50
-/** A takeover from cold, also where several tests share the machine. */
+/** Limit for a cold takeover while several tests share the machine. */
 const TAKEOVER_MS = 3_000
-/** The default of --stream-grace, and a takeover without it. */
+/** The default of --stream-grace, and a limit for the wait of clients, which must not include it. */
 const GRACE_MS = 2_000
 const WITHOUT_GRACE_MS = 1_500
 
-/** Replicas with a front each, as in pods, and a client that goes to one of them after the other and never tries twice. */
+/** Replicas with fronts as in pods, and a client that uses the fronts in turn and never retries. */
 class FrontScene extends ApiServerScene {
-  readonly doors = new Map<string, Door>()
+  readonly endpoints = new Map<string, Endpoint>()
   private turn = 0
   client!: Client<Answer>
 
@@ -52,29 +52,29 @@ class FrontScene extends ApiServerScene {
   static async start(t: TestContext, plane: ControlPlane, flags = FAST) {
     const scene = await FrontScene.empty(t, plane)
     const [a, b] = await scene.pair({ flags })
-    await scene.openDoors(a, b)
+    await scene.admitClients(a, b)
     return { scene, a, b }
   }
 
-  /** As `start`, with agent and LangFlow in containers of their own. */
+  /** Like `start`, with agent and LangFlow in separate containers. */
   static async startPods(t: TestContext, plane: ControlPlane) {
     const scene = await FrontScene.empty(t, plane)
     const a = await scene.pod('a')
     await a.agent.event('serving')
     const b = await scene.pod('b')
     await b.agent.event('standby_ready')
-    await scene.openDoors(a, b)
+    await scene.admitClients(a, b)
     return { scene, a, b }
   }
 
-  /** Clients come once every replica takes them. */
-  async openDoors(...replicas: Pick<Replica, 'get'>[]): Promise<void> {
+  /** Starts the client once each front accepts clients. */
+  async admitClients(...replicas: Pick<Replica, 'get'>[]): Promise<void> {
     for (const replica of replicas) await takesClients(replica)
-    for (const door of this.doors.values()) door.open = true
+    for (const endpoint of this.endpoints.values()) endpoint.open = true
     this.client = new Client<Answer>({
       everyMs: EVERY_MS,
       withinMs: 60_000,
-      // Each takes a while, so that some are in flight at any time.
+      // Each request takes 100 ms, so that some are in flight at any time.
       target: () => this.next('/slow=100'),
       asked: { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"input":"hello"}' },
       read: (text) => JSON.parse(text) as Answer,
@@ -84,7 +84,7 @@ class FrontScene extends ApiServerScene {
 
   protected override async prepare(name: string, { flags = FAST, env, ...more }: Partial<ReplicaOptions>) {
     const port = await freePort()
-    this.doors.set(name, { port, open: false })
+    this.endpoints.set(name, { port, open: false })
     const front = {
       LEADER_TRAFFIC: 'front',
       LEADER_FRONT_LISTEN: `127.0.0.1:${port}`,
@@ -97,29 +97,29 @@ class FrontScene extends ApiServerScene {
   }
 
   private next(path: string) {
-    const open = [...this.doors].filter(([, door]) => door.open)
-    const [to, door] = open[this.turn++ % open.length] ?? []
-    return to === undefined || door === undefined ? undefined : { to, url: this.url(to) + path }
+    const open = [...this.endpoints].filter(([, endpoint]) => endpoint.open)
+    const [to, endpoint] = open[this.turn++ % open.length] ?? []
+    return to === undefined || endpoint === undefined ? undefined : { to, url: this.url(to) + path }
   }
 
   url(name: string): string {
-    return `http://127.0.0.1:${this.doors.get(name)?.port}`
+    return `http://127.0.0.1:${this.endpoints.get(name)?.port}`
   }
 
-  /** Nobody is sent to it any more. */
+  /** Stops sending clients to this front. */
   shut(name: string): void {
-    Object.assign(this.doors.get(name) ?? {}, { open: false })
+    Object.assign(this.endpoints.get(name) ?? {}, { open: false })
   }
 
-  /** Resolves once a replica has answered so many calls that are sent from now on, whichever front they came to. */
+  /** Resolves once a replica has answered `count` of the calls sent from now on, through any front. */
   async answers(count: number, by: string): Promise<void> {
     const from = mono()
     const answered = () =>
       this.client.calls.filter(({ sentAt, answer }) => sentAt >= from && answer?.replica === by).length
-    await until(`${count} answers of ${by}`, () => answered() >= count)
+    await until(`${count} answers from ${by}`, () => answered() >= count)
   }
 
-  /** Sends no more; when the calls that failed were sent, and how long the longest of the others took. */
+  /** Stops the client, and returns its failed calls and the duration of the longest successful one. */
   async outcome() {
     await this.client.stop()
     const { calls } = this.client
@@ -136,8 +136,8 @@ class FrontScene extends ApiServerScene {
     }
   }
 
-  /** What the leader's front is known by in the Lease. */
-  async note(): Promise<string> {
+  /** The annotation of the Lease with the leader's epoch, front address and key. */
+  async frontNote(): Promise<string> {
     const { stdout } = await this.kubectl('get', 'lease', LEASE, '-o', 'json')
     return JSON.parse(stdout).metadata.annotations?.['langflow-leader/front'] ?? ''
   }
@@ -148,10 +148,10 @@ class FrontScene extends ApiServerScene {
 }
 
 function takesClients(replica: Pick<Replica, 'get'>): Promise<void> {
-  return until('a front that takes clients', async () => (await replica.get('/frontz')).status === 200)
+  return until('a front that accepts clients', async () => (await replica.get('/frontz')).status === 200)
 }
 
-/** Of the front of an agent. */
+/** The PID of an agent's front. */
 async function frontPid({ pid }: Pick<Replica, 'pid'>): Promise<number> {
   const { stdout } = await run('pgrep', ['-P', String(pid), '-f', ' front$'])
   return Number(stdout)
@@ -164,11 +164,11 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
   })
   after(() => plane?.close())
 
-  test('do not wait for streams in a switchover, which have their grace', async (t) => {
+  test('do not wait for the stream grace in a switchover', async (t) => {
     const scene = await FrontScene.empty(t, plane)
     const env = { LEADER_STREAM_GRACE: `${GRACE_MS}ms` }
     const [a, b] = await scene.pair({ env })
-    await scene.openDoors(a, b)
+    await scene.admitClients(a, b)
     const streams = Array.from({ length: 10 }, (_, i) => hold('stream', scene.url([a, b][i % 2]!.name)))
     const held = await Promise.all([...streams, hold('websocket', scene.url(b.name))])
     const from = mono()
@@ -181,7 +181,7 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
     await scene.answers(20, 'b')
     const { failed, longestMs } = await scene.outcome()
     t.diagnostic(
-      `streams ended after ${Math.round(graceMs)} ms, the longest wait was ${Math.round(longestMs)} ms`,
+      `streams ended after ${Math.round(graceMs)} ms, the longest request took ${Math.round(longestMs)} ms`,
     )
     assert.deepEqual(failed, [])
     assert.ok(longestMs < WITHOUT_GRACE_MS, `${longestMs} ms`)
@@ -189,14 +189,14 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
     assert.deepEqual([traffic.routedTo, traffic.front?.streamsEnded], ['b', 11])
   })
 
-  test('notice the end of the leader’s pod as a pause, also those that come to it meanwhile', async (t) => {
+  test('lose no request when the leader’s pod ends, not even one that arrives at its front during the end', async (t) => {
     const { scene, a, b } = await FrontScene.start(t, plane)
     a.signal('SIGTERM')
     await b.event('serving')
-    // Others hear later that it ends.
+    // Some clients still use the front, since endpoints are updated late.
     const from = scene.client.calls.length
     const late = () => scene.client.calls.slice(from).filter(({ to }) => to === 'a').length
-    await until('calls to a pod that ends', () => late() >= 5)
+    await until('calls to the ending pod', () => late() >= 5)
     scene.shut('a')
     assert.equal((await a.exited).code, 0)
     await scene.answers(10, 'b')
@@ -205,7 +205,7 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
     assert.ok(longestMs < TAKEOVER_MS, `${longestMs} ms`)
   })
 
-  test('lose what is in flight when LangFlow dies, and nothing else', async (t) => {
+  test('lose only requests in flight when LangFlow dies', async (t) => {
     const { scene, a, b } = await FrontScene.start(t, plane)
     const pid = a.workloadPid()
     process.kill(pid, 'SIGKILL')
@@ -225,14 +225,14 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
     assert.ok(longestMs < TAKEOVER_MS, `${longestMs} ms`)
   })
 
-  test('lose two LangFlows at most to a request that ends each, and wait for two takeovers', async (t) => {
+  test('wait for at most two takeovers if a request crashes each LangFlow', async (t) => {
     const { scene } = await FrontScene.start(t, plane)
     const began = mono()
-    const { status } = await ask(scene.doors.get('b')?.port ?? 0, '/die')
+    const { status } = await ask(scene.endpoints.get('b')?.port ?? 0, '/die')
     assert.equal(status, 502)
     assert.ok(mono() - began < 30_000)
     const from = scene.client.answers.length
-    await until('answers again', () => scene.client.answers.length >= from + 20)
+    await until('20 answers after the crashes', () => scene.client.answers.length >= from + 20)
     const epochs = scene.client.answers.map(({ epoch }) => epoch)
     assert.equal(Math.max(...epochs.slice(from)), 3)
     const { failed, longestMs } = await scene.outcome()
@@ -240,16 +240,16 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
       failed.every(({ failure }) => failure === 'status 502'),
       JSON.stringify(failed),
     )
-    t.diagnostic(`the longest wait was ${Math.round(longestMs)} ms`)
+    t.diagnostic(`the longest request took ${Math.round(longestMs)} ms`)
     assert.ok(longestMs < 2 * TAKEOVER_MS, `${longestMs} ms`)
   })
 
-  test('lose what is in flight when the leader’s replica dies, and nothing else', async (t) => {
+  test('lose only requests in flight when the leader’s replica dies', async (t) => {
     const { scene, a, b } = await FrontScene.start(t, plane)
     const pid = await frontPid(a)
     a.signal('SIGKILL')
     scene.shut('a')
-    await until('the end of a front without an agent', () => !lives(pid))
+    await until('the end of the front after its agent', () => !lives(pid))
     const diedAt = mono()
     await b.event('serving')
     await scene.answers(20, 'b')
@@ -261,21 +261,24 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
     assert.ok(longestMs < LEASE_MS + TAKEOVER_MS, `${longestMs} ms`)
   })
 
-  test('are led to another leader where another program has the port of a front', async (t) => {
+  test('get another leader if another program takes the port of the leader’s front', async (t) => {
     const scene = await FrontScene.empty(t, plane)
     const port = await freePort()
     const a = await scene.replica('a', { flags: [...FAST, `--peers=127.0.0.1:${port}`] })
     await a.event('serving')
     const b = await scene.replica('b', { flags: [...FAST, `--listen=127.0.0.1:${port}`] })
     await b.event('standby_ready')
-    await scene.openDoors(a, { get: (path) => ask(port, path) })
+    await scene.admitClients(a, { get: (path) => ask(port, path) })
     const pid = await frontPid(a)
     scene.shut('a')
     process.kill(pid, 'SIGKILL')
-    await until('the end of a front', () => !lives(pid))
+    await until('the end of the front', () => !lives(pid))
     const diedAt = mono()
-    // The next one is a process that first has to begin.
-    const other = createServer((socket) => socket.destroy()).listen(scene.doors.get('a')?.port, '127.0.0.1')
+    // The agent restarts the front, but this program takes the port first.
+    const other = createServer((socket) => socket.destroy()).listen(
+      scene.endpoints.get('a')?.port,
+      '127.0.0.1',
+    )
     t.after(() => other.close())
     await once(other, 'listening')
     const { code } = await a.event('draining')
@@ -289,14 +292,14 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
     )
   })
 
-  test('lose what is in flight when the agent beside a LangFlow dies, and nothing else', {
+  test('lose only requests in flight when only the agent dies', {
     skip: podObstacle(),
   }, async (t) => {
     const { scene, a } = await FrontScene.startPods(t, plane)
     const pid = await frontPid(a.agent)
     a.agent.signal('SIGKILL')
     scene.shut('a')
-    await until('the end of a front without an agent', () => !lives(pid))
+    await until('the end of the front after its agent', () => !lives(pid))
     const diedAt = mono()
     await a.agent.exited
     a.startAgent()
@@ -311,9 +314,9 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
     assert.equal(new Set(scene.client.answers.map(({ epoch }) => epoch)).size, 1)
   })
 
-  test('are sent to no front that cannot reach the leader’s, until it leads itself', async (t) => {
+  test('do not use a front that has no leader’s front to forward to, until its own replica leads', async (t) => {
     const scene = await FrontScene.empty(t, plane)
-    // As before there were fronts.
+    // This replica has no front, as with an earlier configuration.
     const a = await scene.replica('a', { env: { LEADER_TRAFFIC: 'readiness' } })
     await a.event('serving')
     const b = await scene.replica('b')
@@ -322,7 +325,7 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
       const { status, text } = await replica.get('/frontz')
       return `${status} ${text.trim()}`
     }
-    await until('a front that listens', async () => (await b.status()).traffic.front?.listening === true)
+    await until('the front of b listens', async () => (await b.status()).traffic.front?.listening === true)
     assert.match(
       await asked(b),
       /^503 a leads and does not say where its front is, .*: give it --traffic=front/,
@@ -330,19 +333,19 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
     assert.equal(await asked(a), '503 this replica has no front: it runs with --traffic=readiness')
     await scene.switchOver()
     await takesClients(b)
-    assert.match(await scene.note(), /^2 /)
-    // What it said of its front is left behind, and is of an epoch that is over.
+    assert.match(await scene.frontNote(), /^2 /)
+    // The annotation of b remains on the Lease, but belongs to an epoch that is over.
     await a.event('standby_ready')
     const from = b.lines.length
     await scene.switchOver()
-    await a.find('another term', ({ event, epoch }) => event === 'serving' && epoch === 3)
+    await a.find('the third term', ({ event, epoch }) => event === 'serving' && epoch === 3)
     await b.event('standby_ready', from)
     assert.match(await asked(b), /^503 a leads and does not say where its front is/)
   })
 
-  test('know nothing of what fronts trust each other by, and nor does anybody who looks', async (t) => {
+  test('never see the key of the fronts, and no endpoint or log reveals it', async (t) => {
     const { scene, a, b } = await FrontScene.start(t, plane)
-    const [epoch, address, key = ''] = (await scene.note()).split(' ')
+    const [epoch, address, key = ''] = (await scene.frontNote()).split(' ')
     assert.deepEqual([epoch, address], ['1', scene.url('a').slice('http://'.length)])
     assert.match(key, /^[\w-]{22}$/)
     for (const { httpPort } of [a, b])
@@ -350,7 +353,7 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
         assert.ok(!(await ask(httpPort, path)).text.includes(key), path)
     await scene.switchOver()
     await b.event('serving')
-    assert.equal((await scene.note()).split(' ')[0], '2')
+    assert.equal((await scene.frontNote()).split(' ')[0], '2')
     assert.ok(![...a.output, ...b.output].some((line) => line.includes(key)))
   })
 })

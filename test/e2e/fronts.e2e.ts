@@ -13,10 +13,10 @@ import { freePort } from '../harness/free-port.ts'
 import { until } from '../harness/wait.ts'
 
 const run = promisify(execFile)
-/** Where Debian puts servers, which is not on everybody's PATH. */
+/** Debian installs servers in sbin directories, which may be missing from PATH. */
 const PLACES = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']
 
-/** A frozen LangFlow never answers. */
+/** The timeout of a request, since a frozen LangFlow never answers. */
 const ANSWER_WITHIN_MS = 2_000
 
 const KINDS = {
@@ -43,18 +43,18 @@ const KINDS = {
 } as const
 type Kind = keyof typeof KINDS
 
-/** With --traffic=readiness, and with --traffic=front. */
+/** Load balancers for --traffic=readiness, and for --traffic=front. */
 const TO_LEADER = ['haproxy', 'nginx'] as const
 const TO_FRONTS = ['haproxy-front', 'nginx-front'] as const
 
-/** A real HAProxy or nginx with the file of deploy/examples, in front of two replicas on loopback. Throws what it says where it refuses the file. */
+/** Starts a real HAProxy or nginx with its file of deploy/examples before two replicas on loopback. Throws if it rejects the file. */
 async function open(t: TestContext, kind: Kind, backends: readonly Stub[]) {
   const program = find(kind.replace('-front', ''))
   const directory = mkdtempSync(join(tmpdir(), `${kind}-`))
   t.after(() => rmSync(directory, { recursive: true }))
   const file = join(directory, 'front.conf')
   const port = await freePort()
-  // Addresses in regular expressions too.
+  // Regular expressions in the file escape the dots of addresses.
   let text = readFileSync(join(DEPLOY, 'examples', KINDS[kind].file), 'utf8').replaceAll('\\.', '.')
   for (const [i, backend] of backends.entries()) {
     const address = `10.0.0.1${i + 1}`
@@ -99,16 +99,16 @@ function find(program: string): string {
   throw new Error(`${program} is not installed: apt-get install haproxy nginx-light`)
 }
 
-/** An agent, and LangFlow or the front beside it, as far as a load balancer sees them. */
+/** An agent, and LangFlow or the front beside it, with the behaviour that a load balancer sees. */
 interface Stub {
   readonly port: number
   readonly httpPort: number
   ready: boolean
-  /** Accepts, and answers nobody. */
+  /** LangFlow accepts connections but answers no request. */
   frozen: boolean
-  /** How many requests came to LangFlow or the front. */
+  /** Number of requests that LangFlow or the front received. */
   asked: number
-  /** How many came to the agent. */
+  /** Number of health checks that the agent received. */
   checked: number
 }
 
@@ -147,7 +147,7 @@ async function stub(t: TestContext, name: string): Promise<Stub & { close(): voi
 }
 
 for (const kind of TO_LEADER) {
-  test(`deploy/examples/${kind}: requests go to the leader alone, and its answers come through as they are`, async (t) => {
+  test(`deploy/examples/${kind}: all requests go to the leader, and its answers arrive unchanged`, async (t) => {
     const [a, b] = [await stub(t, 'a'), await stub(t, 'b')]
     Object.assign(a, { ready: true, frozen: false })
     const ask = await open(t, kind, [a, b])
@@ -156,11 +156,11 @@ for (const kind of TO_LEADER) {
       return text === JSON.stringify({ name, method: 'POST', body: 'hello' })
     }
     const found = (name: string) => answers(name).catch(() => false)
-    await until('the other one is known', async () => {
+    await until('a health check of the follower', async () => {
       await found('a')
       return b.checked > 0
     })
-    await until('the leader is found', () => found('a'))
+    await until('an answer of the leader', () => found('a'))
     const unasked = b.asked
     for (let i = 0; i < 20; i++) assert.ok(await answers('a'))
     for (const code of [401, 404, 429, 500, 502, 503]) {
@@ -173,23 +173,23 @@ for (const kind of TO_LEADER) {
     }
     assert.equal(b.asked, unasked)
 
-    // The leader is in doubt, and the other one takes over.
+    // The leader is in doubt, and the follower takes over.
     Object.assign(a, { ready: false, frozen: true })
     Object.assign(b, { frozen: false, ready: true })
-    await until('requests have moved', () => found('b'))
+    await until('an answer of the new leader', () => found('b'))
     const before = a.asked
     for (let i = 0; i < 20; i++) assert.ok(await answers('b'))
     assert.equal(a.asked, before)
 
     b.ready = false
-    await until('nobody is asked', async () => (await ask('/run')).status === 503)
+    await until('503 while no replica is ready', async () => (await ask('/run')).status === 503)
     const [asked, nobody] = [b.asked, await ask('/run')]
     assert.deepEqual([nobody.status, b.asked], [503, asked])
   })
 }
 
 for (const kind of TO_FRONTS) {
-  test(`deploy/examples/${kind}: requests go to any front, and none fails where one is gone`, async (t) => {
+  test(`deploy/examples/${kind}: requests go to all fronts, and none fails if one is gone`, async (t) => {
     const [a, b] = [await stub(t, 'a'), await stub(t, 'b')]
     for (const one of [a, b]) Object.assign(one, { ready: true, frozen: false })
     const ask = await open(t, kind, [a, b])
@@ -197,11 +197,11 @@ for (const kind of TO_FRONTS) {
       const { status, text } = await ask('/run', 'hello')
       return { status, name: status === 200 ? (JSON.parse(text) as { name: string }).name : '' }
     }
-    await until('both are used', async () => {
+    await until('a request at each front', async () => {
       await answer()
       return a.asked > 0 && b.asked > 0
     })
-    // A front's own answer is passed on, whatever it says: it has waited long enough.
+    // Error answers of a front are passed on and not retried, since the front has already held the request.
     for (const code of [404, 502, 503]) {
       const before = a.asked + b.asked
       assert.equal((await ask(`/run?code=${code}`, 'once')).status, code)
@@ -213,14 +213,14 @@ for (const kind of TO_FRONTS) {
   })
 }
 
-test('deploy/examples/haproxy-front: a front that could only hold gets no request', async (t) => {
+test('deploy/examples/haproxy-front: a front that could only hold requests gets none', async (t) => {
   const [a, b] = [await stub(t, 'a'), await stub(t, 'b')]
   for (const one of [a, b]) Object.assign(one, { ready: true, frozen: false })
   const ask = await open(t, 'haproxy-front', [a, b])
   b.ready = false
   const checked = b.checked
-  await until('it was checked', () => b.checked > checked)
-  await until('it is left out', async () => {
+  await until('a failed health check', () => b.checked > checked)
+  await until('no request at the front', async () => {
     const before = b.asked
     for (let i = 0; i < 4; i++) await ask('/run')
     return b.asked === before

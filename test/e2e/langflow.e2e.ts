@@ -11,7 +11,7 @@ const TEXT = 'what is left of it?'
 const langflowTest = langflowTests()
 
 langflowTest(
-  'a real LangFlow behind a real API server gives the same answer before and after a takeover, and what waited had touched nothing',
+  'LangFlow gives the same answer before and after a takeover, and its warm standby writes no file before the grant',
   async ({ scene }, t) => {
     const replica = async (identity: string, standby: 'cold' | 'warm') => {
       const port = await freePort()
@@ -25,11 +25,7 @@ langflowTest(
     const { standby } = await b.status()
     assert.deepEqual([ready.mode, standby.state], ['warm', 'ready'])
     t.diagnostic(`a warm standby holds ${Math.round((standby.memoryBytes ?? 0) / 1e6)} MB`)
-    assert.deepEqual(
-      readdirSync(join(scene.dir, 'b')),
-      [],
-      'nothing of LangFlow was written before the grant',
-    )
+    assert.deepEqual(readdirSync(join(scene.dir, 'b')), [], 'the standby wrote files before the grant')
     const statuses = [a.get('/readyz'), b.get('/readyz'), b.get('/readyz?exclude=leadership')]
     assert.deepEqual(
       (await Promise.all(statuses)).map(({ status }) => status),
@@ -46,12 +42,12 @@ langflowTest(
     assert.ok(Date.parse(acquired.time) - Date.parse(released.time) < 1_000)
     const mark = Buffer.from(`${markOf(environ)}\0`)
     const left = [...readProcesses().keys()].filter((pid) => carries(pid, mark) === 'yes')
-    assert.deepEqual(left, [], 'processes of the old LangFlow live on')
+    assert.deepEqual(left, [], 'processes of the old LangFlow still live')
     assert.deepEqual(await a.exited, { code: 0, signal: null })
 
     const serving = await scene.serves(b)
     const ms = Date.parse(serving.time) - Date.parse(released.time)
-    t.diagnostic(`from the release to the next one that serves: ${ms} ms`)
+    t.diagnostic(`from the release until the next leader serves: ${ms} ms`)
     assert.equal(acquired.epoch, 2)
     assert.equal(await runEcho(b.port, TEXT), TEXT)
     assert.ok(markOf(environOf(b)))
@@ -65,7 +61,7 @@ function environOf(replica: Replica): string[] {
   return readFileSync(`/proc/${replica.workloadPid()}/environ`, 'utf8').split('\0')
 }
 
-/** The variable by which everything that LangFlow starts is known. */
+/** The variable that marks each process that LangFlow starts. */
 function markOf(environ: readonly string[]): string | undefined {
   return environ.find((variable) => variable.startsWith('LANGFLOW_LEADER_TREE='))
 }

@@ -16,16 +16,16 @@ import { until } from '../harness/wait.ts'
 const missing = hasPrometheus() ? false : 'SKIPPED: install prometheus to scrape a running demo'
 if (missing) console.error(missing)
 
-/** How much sooner an alert fires here than its `for` says. */
+/** The factor by which the test shortens each alert's `for`. */
 const SOONER = 20
 const EVERY_MS = 1_000
-/** So many evaluations without an alert are a quiet time: longer than peers are asked anew. */
+/** Number of evaluations without an alert before the test proceeds. It spans more than one round of peer requests. */
 const QUIET = 15
 const NAMESPACE = 'default'
 const LEASE = 'langflow-leader-lock'
 /** A metric with its matchers, as PromQL writes it. */
 const SELECTOR = /\b[a-z]\w+(?:\{[^}]*\})?/g
-/** As somebody chooses them in Grafana. */
+/** Values of the dashboard's variables, as a user selects them in Grafana. */
 const VALUES = {
   namespace: NAMESPACE,
   lease: LEASE,
@@ -34,10 +34,10 @@ const VALUES = {
 }
 const UNITS_S = { s: 1, m: 60, h: 3600, d: 86_400 } as const
 
-/** What a healthy demo has no reason to expose. */
+/** Metrics that a healthy demo does not expose, with the reason. */
 const RARE: Readonly<Record<string, string>> = {
-  langflow_leader_standby_memory_bytes: 'of warm standbys alone; the stand-in is cold',
-  langflow_leader_revision_failed: 'of a failed rollout alone; promtool plays its alert',
+  langflow_leader_standby_memory_bytes: 'only warm standbys have it, and the demo runs cold ones',
+  langflow_leader_revision_failed: 'only a failed rollout has it; a promtool test covers its alert',
 }
 
 interface Sample {
@@ -45,7 +45,7 @@ interface Sample {
   value: [number, string]
 }
 
-describe('a Prometheus that scrapes a running demo', { skip: missing }, () => {
+describe('Prometheus with a running demo', { skip: missing }, () => {
   const dir = mkdtempSync(join(tmpdir(), 'monitoring-test-'))
   const guard = new Guard(dir)
   let demo: DemoProcess
@@ -95,18 +95,18 @@ describe('a Prometheus that scrapes a running demo', { skip: missing }, () => {
   const names = async (query: string, label: string) =>
     (await ask(query)).map(({ metric }) => metric[label]!).sort()
 
-  test('finds nothing to complain of in a quiet time', async () => {
-    await until('a quiet time', async () => {
+  test('fires no alert while the demo is healthy', async () => {
+    await until('enough evaluations', async () => {
       const seen = await ask(`min(count_over_time(langflow_leader:lease:info[10m])) >= ${QUIET}`)
       return seen.length > 0
     })
     assert.deepEqual(await ask('ALERTS'), [])
   })
 
-  test('finds each series that rules and dashboard name, and answers each query', async () => {
+  test('has each series that rules and dashboard use, and answers each of their queries', async () => {
     await patchLease({ [LAST_DRILL]: `${new Date().toISOString()} ok` })
     await until(
-      'the last drill is told',
+      'the result of the last drill from three replicas',
       async () => (await ask('langflow_leader_last_drill_ok')).length === 3,
     )
     const { status, data } = (await (await fetch(`${url}/api/v1/rules`)).json()) as {
@@ -128,16 +128,16 @@ describe('a Prometheus that scrapes a running demo', { skip: missing }, () => {
       .filter((selector) => metricsIn(selector).length > 0)
     for (const selector of new Set(selectors))
       if (!(metricsIn(selector)[0]! in RARE))
-        assert.notDeepEqual(await ask(`count(${selector})`), [], `there is no ${selector}`)
+        assert.notDeepEqual(await ask(`count(${selector})`), [], `no series matches ${selector}`)
   })
 
-  test('complains of a crash, and of nothing else, until another replica serves', async () => {
+  test('fires one alert after a crash, until another replica serves', async () => {
     const [leader] = await names('langflow_leader_gate_open == 1', 'pod')
     await api('DELETE', `/api/v1/namespaces/${NAMESPACE}/pods/${leader}?gracePeriodSeconds=0`)
     const firing = () => names('ALERTS{alertstate="firing"}', 'alertname')
-    await until('an alert', async () => (await firing()).length > 0)
+    await until('a firing alert', async () => (await firing()).length > 0)
     assert.deepEqual(await firing(), ['LangflowIsNotServed'])
-    await until('the end of it', async () => (await firing()).length === 0)
+    await until('the end of the alert', async () => (await firing()).length === 0)
     const [next] = await names('langflow_leader_gate_open == 1', 'pod')
     assert.notEqual(next, leader)
     await until(
@@ -195,7 +195,7 @@ function configOf({ agents }: Stage): object {
   }
 }
 
-/** The rules that are delivered, whose alerts fire sooner. */
+/** The rules of deploy/, with shorter `for` durations. */
 function soonerRules(): object[] {
   return rules().map((rule) => {
     if (rule.for === undefined) return rule

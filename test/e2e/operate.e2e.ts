@@ -14,7 +14,7 @@ const LEASE = 'langflow-leader-lock'
 const ROLE = 'langflow-leader-operator'
 const ROLE_FILE = join(DEPLOY, 'components/operator-role/role.yaml')
 
-/** A pod that no kubelet runs. */
+/** A Pod object that no kubelet runs. */
 function pod(name: string, agent: object | null) {
   const initContainers = agent === null ? [] : [{ name: 'agent', image: 'x', args: ['agent'], ...agent }]
   const containers = [{ name: 'langflow', image: 'x' }]
@@ -30,17 +30,17 @@ function run(...args: string[]): Promise<{ code: number; stdout: string; stderr:
 }
 
 /*
- * What only a real API server decides: rights, pages of a list, the pod proxy's refusals. It proxies to no address of
- * loopback, so that answers through it are tested on the embedded API server and on a real cluster.
+ * These tests need a real API server for its decisions: rights, pages of a list, the pod proxy's refusals. It doesn't proxy to
+ * loopback addresses, so other tests cover answers through the proxy, on the embedded API server and on a real cluster.
  */
-describe('an operator with a real API server', () => {
+describe('an operator on a real API server', () => {
   let plane: ControlPlane
   before(async () => {
     plane = await startControlPlane()
   })
   after(() => plane?.close())
 
-  /** A Lease that is held, two replicas on the last page of 122 pods, and an operator with the Role of deploy/. */
+  /** Creates a held Lease, 122 pods with two replicas on their last page, and an operator with the Role of deploy/. */
   async function operator() {
     const namespace = await plane.newNamespace()
     const kubectl = (...args: string[]) => plane.kubectl(['-n', namespace, ...args])
@@ -76,7 +76,7 @@ describe('an operator with a real API server', () => {
     }
   }
 
-  test('with the Role of deploy/ sees every replica, and why one does not answer', async () => {
+  test('sees every replica with the Role of deploy/, and why one does not answer', async () => {
     const { run } = await operator()
     const { code, stdout } = await run('status', '-o', 'json')
     const { lease, ok, replicas, problems } = JSON.parse(stdout)
@@ -88,10 +88,10 @@ describe('an operator with a real API server', () => {
     assert.match(second?.problem ?? '', /the pod is Pending/)
   })
 
-  test('with the Role of deploy/ pauses and resumes, and leaves all else of the Lease alone', async () => {
+  test('pauses and resumes with the Role of deploy/, and changes nothing else on the Lease', async () => {
     const { run, operations } = await operator()
     const paused = await run('pause', '--for=1h', '--reason=upgrade')
-    // It is written, but no replica runs that could show it.
+    // The annotations are written, but no replica runs that could confirm the pause.
     assert.equal(paused.code, 1, paused.stderr)
     assert.deepEqual(await operations(), [
       'langflow-leader/pause-reason',
@@ -102,7 +102,7 @@ describe('an operator with a real API server', () => {
     assert.deepEqual([resumed.code, await operations()], [0, []], resumed.stderr)
   })
 
-  test('is told which right is missing, and nothing is written', async () => {
+  test('gets the name of a missing right in the error, and nothing is written', async () => {
     const { run, editRole, operations } = await operator()
     const refused = async (...command: string[]) => {
       const { code, stdout } = await run(...command, '-o', 'json')

@@ -19,7 +19,7 @@ function verdict(page: Page, sentence: string): Promise<void> {
   return page.getByRole('heading', { level: 1, name: sentence, exact: true }).waitFor()
 }
 
-test('while the leader changes: a page shows the new one without a reload, and where it is read from again', async (t) => {
+test('open pages follow a change of the leader without a reload, including the page of a replica that was down', async (t) => {
   const scene = await EmbeddedScene.open(t)
   const [pa, pb] = [await freePort(), await freePort()]
   const peers = `--peers=127.0.0.1:${pa},127.0.0.1:${pb}`
@@ -50,14 +50,14 @@ test('while the leader changes: a page shows the new one without a reload, and w
   await leaders.page.locator('#stale').waitFor({ state: 'hidden' })
   assert.equal(await page.evaluate('window.same'), true)
   assert.deepEqual(complaints, [])
-  // What Chromium says of a server that is not there.
+  // Chromium logs these errors while the server is down.
   assert.deepEqual(
     leaders.complaints.filter((text) => !/net::ERR_(CONNECTION_\w+|EMPTY_RESPONSE)/.test(text)),
     [],
   )
 })
 
-/** A page on replicas that say what the test has them say. */
+/** Opens a page on replicas whose status the test sets. */
 async function open(t: TestContext, replica: Replica, options: BrowserContextOptions = {}) {
   const server = await serve(t, replica)
   const tab = await openTab(t, browser, options)
@@ -68,7 +68,7 @@ async function open(t: TestContext, replica: Replica, options: BrowserContextOpt
 const LONG = 'langflow-production-europe-west-7d9c5b8f4'
 const WORD = 'x'.repeat(300)
 
-/** One of everything that a page can show. */
+/** A replica with one of each thing that a page can show. */
 function everything(): Replica {
   const standby = {
     mode: 'cold',
@@ -95,8 +95,8 @@ function everything(): Replica {
   return replica
 }
 
-describe('a page in a browser', { concurrency: 3 }, () => {
-  test('runs nothing that stands in a name or a reason, at first and later', async (t) => {
+describe('the page in a browser', { concurrency: 3 }, () => {
+  test('executes no code from names and reasons, neither on load nor after an update', async (t) => {
     const hostile = `</script></style><img src=x onerror=window.hit=1><script>window.hit=1</script>"' onfocus=window.hit=1 autofocus x='`
     const replica = everything()
     const { page, complaints, go } = await open(t, replica)
@@ -112,7 +112,7 @@ describe('a page in a browser', { concurrency: 3 }, () => {
     assert.deepEqual(complaints, [])
   })
 
-  test('cannot load, run or send anything else: its policy holds', async (t) => {
+  test('cannot load, run or send anything else because of its content security policy', async (t) => {
     const { page, complaints, go } = await open(t, everything())
     await go()
     await page.evaluate(`
@@ -129,7 +129,7 @@ describe('a page in a browser', { concurrency: 3 }, () => {
   })
 
   for (const colorScheme of ['light', 'dark'] as const) {
-    test(`can be read in ${colorScheme} mode: each text stands out from what is behind it`, async (t) => {
+    test(`has enough contrast for each text in ${colorScheme} mode`, async (t) => {
       const { page, go } = await open(t, everything(), { colorScheme })
       await go()
       const faint = await page.evaluate(FAINT_TEXTS)
@@ -142,14 +142,14 @@ describe('a page in a browser', { concurrency: 3 }, () => {
   }
 
   for (const width of [320, 390, 1280]) {
-    test(`fits a screen of ${width} pixels, whatever the names`, async (t) => {
+    test(`fits a screen of ${width} pixels even with long names`, async (t) => {
       const { page, go } = await open(t, everything(), { viewport: { width, height: 800 } })
       await go()
       assert.equal(await page.evaluate('document.documentElement.scrollWidth'), width)
     })
   }
 
-  test('is used with the keyboard: each link in its order, with a mark around it, which an update leaves', async (t) => {
+  test('works with the keyboard: Tab reaches each link in order with a visible outline, which an update keeps', async (t) => {
     const replica = everything()
     const { page, complaints, go } = await open(t, replica)
     await go()
@@ -168,7 +168,7 @@ describe('a page in a browser', { concurrency: 3 }, () => {
     assert.deepEqual(complaints, [])
   })
 
-  test('is asked for once a second while somebody looks', async (t) => {
+  test('requests an update once a second while it is visible', async (t) => {
     const replica = everything()
     let asked = 0
     const { page, go } = await open(t, replica)
@@ -199,7 +199,7 @@ describe('a page in a browser', { concurrency: 3 }, () => {
     assert.equal(asked, 5)
   })
 
-  test('lets the margin drain, also after an update, but for those who want less motion', async (t) => {
+  test('animates the remaining margin, also after an update, unless the user prefers reduced motion', async (t) => {
     const replica = everything()
     for (const [reducedMotion, shown] of [
       ['no-preference', '.moving'],
@@ -219,7 +219,7 @@ describe('a page in a browser', { concurrency: 3 }, () => {
     }
   })
 
-  test('can be read without scripts, and loads itself anew then', async (t) => {
+  test('is readable without scripts, and then reloads itself', async (t) => {
     const replica = everything()
     const { page, go } = await open(t, replica, { javaScriptEnabled: false })
     await go()
@@ -229,7 +229,7 @@ describe('a page in a browser', { concurrency: 3 }, () => {
     await page.getByText('something else').waitFor()
   })
 
-  test('of another version than the replica that answers now is loaded anew', async (t) => {
+  test('reloads itself if the replica now has another version', async (t) => {
     const { page, url } = await open(t, everything())
     let earlier = 1
     await page.route(url, async (route) => {
@@ -244,7 +244,7 @@ describe('a page in a browser', { concurrency: 3 }, () => {
     await until('the page of this version', () => page.evaluate(isNew).then(Boolean, () => false))
   })
 
-  test('says so when the replica answers with an error, and when it answers again', async (t) => {
+  test('shows that the replica answers with an error, until it answers again', async (t) => {
     const replica = everything()
     const { page, go } = await open(t, replica)
     await go()
@@ -259,7 +259,7 @@ describe('a page in a browser', { concurrency: 3 }, () => {
   })
 })
 
-/** Each text of less contrast than WCAG AA asks for (4.5; 3 for a large one), with its ratio. */
+/** Lists each text with a contrast below WCAG AA (4.5, or 3 for large text), with its ratio. */
 const FAINT_TEXTS = `(() => {
   const parts = (color) => {
     const [r, g, b, a = 1] = color.match(/[\\d.]+/g).map(Number)
@@ -277,8 +277,8 @@ const FAINT_TEXTS = `(() => {
     return parts('rgb(255, 255, 255)')
   }
   return [...document.querySelectorAll('body *')].flatMap((element) => {
-    const says = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())
-    if (!says || !element.checkVisibility() || ['SCRIPT', 'NOSCRIPT'].includes(element.tagName)) return []
+    const hasText = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())
+    if (!hasText || !element.checkVisibility() || ['SCRIPT', 'NOSCRIPT'].includes(element.tagName)) return []
     const style = getComputedStyle(element)
     const [a, b] = [light(parts(style.color)), light(behind(element))].sort((x, y) => y - x)
     const ratio = (a + 0.05) / (b + 0.05)

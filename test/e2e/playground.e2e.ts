@@ -9,7 +9,7 @@ import { LEASE } from '../harness/scene.ts'
 const langflowTest = langflowTests()
 
 langflowTest(
-  'whoever builds and runs a flow on the page of LangFlow notices a switchover as a pause: no request fails',
+  'no request fails in a switchover while a user builds and runs a flow in the browser',
   async ({ scene, postgres }, t) => {
     const LANGFLOW_DATABASE_URL = await postgres.newDatabase()
     const replica = async (identity: string, standby: 'cold' | 'warm') => {
@@ -30,7 +30,7 @@ langflowTest(
     const b = await replica('b', 'warm')
     await scene.standsBy(b)
 
-    // Through a follower and the leader first, and then through the leader alone.
+    // Requests pass through two fronts before the switchover, and through one after it.
     const origin = `http://127.0.0.1:${b.front}`
     const { page } = await openTab(t, await openBrowser(t), { viewport: { width: 1400, height: 900 } })
     const failed: string[] = []
@@ -38,29 +38,29 @@ langflowTest(
       if (response.status() >= 400) failed.push(`${response.status()} ${response.url()}`)
     })
     page.on('requestfailed', (request) => {
-      // The page asks others as well, and what it gives up itself did not fail.
+      // The page also calls other origins, and a request that it aborts itself didn't fail.
       const why = request.failure()?.errorText
       if (request.url().startsWith(origin) && why !== 'net::ERR_ABORTED')
         failed.push(`${why} ${request.url()}`)
     })
     await page.goto(`${origin}/flows`)
-    // The page saves by itself what was built, some seconds later.
+    // The page saves the flow automatically after some seconds.
     const saved = page.waitForResponse((response) => response.request().method() === 'PATCH')
     await buildEcho(page)
     await saved
     await page.getByTestId('playground-btn-flow-io').click()
-    await says(page, 'before it')
+    await chat(page, 'before it')
 
     await scene.kubectl('annotate', 'lease', LEASE, 'langflow-leader/switchover-to=*')
     const draining = await a.event('draining')
     const began = performance.now()
-    await says(page, 'while it goes on')
+    await chat(page, 'while it goes on')
     t.diagnostic(`answered after ${Math.round(performance.now() - began)} ms`)
     const moments = [await a.event('workload_stopped'), await a.event('released'), await b.event('serving')]
     const after = (line: Line) => Date.parse(line.time) - Date.parse(draining.time)
     t.diagnostic(moments.map((line) => `${line.event} after ${after(line)} ms`).join(', '))
     assert.equal(scene.watch.last().holder, 'b')
-    await says(page, 'after it')
+    await chat(page, 'after it')
     assert.deepEqual(failed, [])
 
     await page.reload()
@@ -71,7 +71,7 @@ langflowTest(
   },
 )
 
-/** Chat Input and Chat Output, connected. */
+/** Builds a flow with a connected Chat Input and Chat Output. */
 async function buildEcho(page: Page): Promise<void> {
   const click = (name: string) => page.getByTestId(name).click()
   const search = async (text: string) => {
@@ -92,8 +92,8 @@ async function buildEcho(page: Page): Promise<void> {
   await click('handle-chatoutput-noshownode-inputs-target')
 }
 
-/** Says it in the playground, and waits for the answer, which is the same. */
-async function says(page: Page, text: string): Promise<void> {
+/** Sends a message in the playground, and waits for the flow's answer, which repeats it. */
+async function chat(page: Page, text: string): Promise<void> {
   await page.getByTestId('input-chat-playground').fill(text)
   await page.getByTestId('button-send').click()
   await shown(page, text)

@@ -7,18 +7,18 @@ import type { Postgres } from '../harness/postgres.ts'
 import { writeLease } from '../harness/scene.ts'
 import { until } from '../harness/wait.ts'
 
-/** LangFlow fails what a dead process left in progress once its leases are over, instead of within a minute of its start. */
+/** Short leases of LangFlow's own, so that it fails the unfinished work of a dead process within seconds. */
 const LEASES = {
   LANGFLOW_BACKGROUND_LEASE_TTL_S: '8',
   LANGFLOW_BACKGROUND_HEARTBEAT_INTERVAL_S: '2',
   LANGFLOW_TRIGGER_LEASE_TTL_S: '8',
   LANGFLOW_TRIGGER_DISPATCHER_POLL_INTERVAL_S: '2',
 }
-/** What it has not failed yet. */
+/** Counts the work that LangFlow has neither finished nor failed yet. */
 const UNDER_WAY = `SELECT (SELECT count(*) FROM job WHERE lower(status::text) IN ('queued', 'in_progress'))
   + (SELECT count(*) FROM trigger_event WHERE state IN ('pending', 'claimed', 'dispatched'))`
 const SETTLES_MS = 75_000
-/** Beside those that its own description lists. */
+/** Routes to compare in addition to those of LangFlow's OpenAPI description. */
 const ROUTES = [
   '/api/v1/variables/',
   '/api/v1/api_key/',
@@ -28,7 +28,7 @@ const ROUTES = [
   '/api/v2/mcp/servers?action_count=false',
   '/api/v1/triggers',
 ]
-/** Answers that go on for ever, are made up anew by each process, or tell for a minute what it has met. */
+/** Routes whose answers never end, differ between processes, or depend on the last minute. */
 const LEFT_OUT = /stream|sse|logs|metrics|starter-projects|extensions\/events/
 const COMPONENT = `from lfx.custom import Component
 from lfx.io import MessageTextInput, Output
@@ -46,7 +46,7 @@ class Added(Component):
 
 const langflowTest = langflowTests()
 
-/** What a LangFlow answers, or how it refuses. */
+/** Returns LangFlow's answer. Throws if a request other than GET fails. */
 async function ask(port: number, path: string, method = 'GET', body?: unknown): Promise<unknown> {
   const { headers } = flowRequest('')
   const response = await fetch(`http://127.0.0.1:${port}${path}`, {
@@ -65,7 +65,7 @@ async function ask(port: number, path: string, method = 'GET', body?: unknown): 
   }
 }
 
-/** Whatever a person or a program may change while the standby waits. */
+/** Makes each kind of change that a user or a program can make while a standby waits. */
 async function change(port: number, flows: string, components: string): Promise<void> {
   const create = async (path: string, body: unknown) =>
     ((await ask(port, path, 'POST', body)) as { body: { id: string } }).body
@@ -92,14 +92,14 @@ async function change(port: number, flows: string, components: string): Promise<
   await create('/api/v2/files/', file)
   mkdirSync(join(components, 'added'), { recursive: true })
   writeFileSync(join(components, 'added', 'added.py'), COMPONENT)
-  // Files: one that is edited, and one that is new.
+  // One flow file is edited, another one is new.
   const echo = join(flows, 'echo.json')
   const flow = JSON.parse(readFileSync(echo, 'utf8')) as Record<string, unknown>
   writeFileSync(echo, JSON.stringify({ ...flow, description: 'edited in its file' }))
   const added = { ...flow, name: 'added', endpoint_name: 'added' }
   writeFileSync(join(flows, 'added.json'), JSON.stringify(added))
   for (const text of ['one', 'two']) await runEcho(port, text)
-  // Work that is under way at the end: a run in the background, and a schedule with its own.
+  // A background run and a schedule's run are unfinished when the leader is killed.
   const listed = (await ask(port, '/api/v1/flows/?get_all=true&header_flows=false')) as {
     body: { id: string; endpoint_name: string | null }[]
   }
@@ -112,14 +112,14 @@ async function change(port: number, flows: string, components: string): Promise<
   await create(`/api/v1/triggers/${trigger.id}/test`, {})
 }
 
-/** What was seen of one LangFlow. */
+/** The API answers and the database rows of one LangFlow. */
 interface Seen {
   readonly port: number
   readonly home: string
   readonly seen: { readonly api: object; readonly database: object }
 }
 
-/** All that it answers without being told of what. */
+/** The answers of all routes without parameters. */
 async function answers(port: number): Promise<Record<string, unknown>> {
   const { body } = (await ask(port, '/openapi.json')) as {
     body: { paths: Record<string, { get?: unknown }> }
@@ -147,12 +147,12 @@ async function rows(postgres: Postgres, url: string): Promise<Record<string, unk
   return all
 }
 
-/** Made up at random: a UUID, what is seen of an API key, its hash, what is encrypted, and the name of a process. */
+/** Random values: UUIDs, masked API keys, hashes, encrypted values, process names. */
 const RANDOM = /[0-9a-f]{8}-[0-9a-f-]{27}|sk-[\w-]{5}\*+|[0-9a-f]{64}|gAAAA[\w=-]+|\w+:\d+:[0-9a-f]{8}/g
 const MEASURED = /("\w*(?:latency|Latency|duration|timedelta|timestamp)\w*":\s*)("[\d.]+ \w+"|[\d.]+)/g
 const TIME = /\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d| UTC)?/g
 
-/** What each has of its own: a port, a directory, and what was made up, or happened, since `at`. */
+/** Replaces the values that differ between two equal replicas: port, home, random values, and times after `at`. */
 function comparable({ port, home, seen }: Seen, other: Seen, at: string): unknown {
   const both = new Set(JSON.stringify(other.seen).match(RANDOM))
   const text = JSON.stringify(seen)
@@ -162,7 +162,7 @@ function comparable({ port, home, seen }: Seen, other: Seen, at: string): unknow
     .replaceAll(RANDOM, (one) => (both.has(one) ? one : 'RANDOM'))
     .replaceAll(TIME, (one) => (one.replace(' ', 'T') > at ? 'SINCE' : one))
   const { api, database } = JSON.parse(text) as { api: object; database: Record<string, object[]> }
-  // Their order was that of what is replaced by now.
+  // The rows were sorted by values that are now replaced.
   const rows = Object.entries(database).map(([table, all]) => [
     table,
     all.map((one) => JSON.stringify(one)).sort(),
@@ -171,9 +171,9 @@ function comparable({ port, home, seen }: Seen, other: Seen, at: string): unknow
 }
 
 langflowTest(
-  'what waited warm answers, after its leader was killed, what a cold start answers: field by field',
+  'after its leader was killed, a warm standby gives the same answers as a cold start, field by field',
   async ({ scene, postgres, another }, t) => {
-    // At once: the two that are compared must start at one time.
+    // The second scene is opened now, so that both replicas to compare can start at the same time.
     const other = await another()
     const url = await postgres.newDatabase()
     const { dir, flows } = scene
@@ -185,7 +185,7 @@ langflowTest(
       mkdirSync(home, { recursive: true })
       return {
         HOME: home,
-        // LangFlow lists what it has in sets.
+        // LangFlow lists the elements of sets, whose order depends on this seed.
         PYTHONHASHSEED: '1',
         LANGFLOW_CONFIG_DIR: home,
         LANGFLOW_DATABASE_URL: database,
@@ -195,24 +195,24 @@ langflowTest(
       }
     }
     const warm = { flags: ['--standby=warm'], env: environment(shared, url) }
-    // It leaves the schedule's event to its successor, whenever it is killed: what is under way then is always the same.
+    // The leader never dispatches the schedule's event, so the same work is unfinished whenever it is killed.
     const undispatched = { LANGFLOW_TRIGGER_DISPATCHER_POLL_INTERVAL_S: '600' }
     const a = await scene.replica('a', { ...warm, env: { ...warm.env, ...undispatched } })
     await scene.serves(a)
-    // While the leader has its port: LangFlow writes it into its database, and neither of the two that are compared has that one.
+    // The port is chosen while the leader has its own. LangFlow writes the leader's port into the database, so it must differ.
     const port = await freePort()
     const b = await scene.replica('b', warm)
     const ready = await scene.standsBy(b)
     assert.equal(ready.mode, 'warm')
 
     await change(a.port, flows, components)
-    // It is killed at once, since another one leads; and nobody starts as long as that does.
+    // The Lease moves to a foreign holder, so the leader kills LangFlow immediately, and no replica leads until the copy exists.
     const killedAt = new Date().toISOString().slice(0, 23)
     await writeLease(scene.plane, scene.namespace, 'another', 600)
     await a.event('lost')
     await a.stop()
     assert.notEqual(await postgres.sql(UNDER_WAY, url), '0')
-    await until('the copy of its database', () =>
+    await until('a copy of the database', () =>
       postgres.sql(`CREATE DATABASE copy TEMPLATE ${url.split('/').at(-1)}`).then(
         () => true,
         () => false,
@@ -228,12 +228,12 @@ langflowTest(
     t.diagnostic(`from the release to serving: ${Date.parse(serving.time) - Date.parse(killedAt)} ms`)
     const isOver = async () =>
       (await Promise.all([url, copy].map((one) => postgres.sql(UNDER_WAY, one)))).every((n) => n === '0')
-    await until('what was under way is over in both', isOver, SETTLES_MS)
-    // LangFlow makes them some ten seconds after its start: for each user one, since the port is another than before.
+    await until('no unfinished work in both databases', isOver, SETTLES_MS)
+    // Some ten seconds after its start, LangFlow creates a key for each user, since its port has changed.
     const keys = `SELECT count(*) FROM apikey WHERE name LIKE 'MCP Project Starter %' AND created_at > '${killedAt}Z'`
     const areMade = async () =>
       (await Promise.all([url, copy].map((one) => postgres.sql(keys, one)))).every((n) => n === '2')
-    await until('both have made the keys of their MCP servers', areMade, SETTLES_MS)
+    await until('the keys of the MCP servers in both databases', areMade, SETTLES_MS)
     const seen = async (port: number, home: string, database: string): Promise<Seen> => {
       const api = await answers(port)
       return { port, home, seen: { api, database: await rows(postgres, database) } }

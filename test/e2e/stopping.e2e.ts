@@ -5,9 +5,9 @@ import type { Postgres } from '../harness/postgres.ts'
 import type { Replica } from '../harness/replica.ts'
 import { until } from '../harness/wait.ts'
 
-/** The drain timeout, by default. */
+/** The default drain timeout. */
 const DRAIN_MS = 5_000
-/** From then on until the Lease is released. */
+/** Limit for the time from the drain timeout to the release of the Lease. */
 const CUT_MS = 1_500
 
 const langflowTest = langflowTests()
@@ -15,11 +15,11 @@ const langflowTest = langflowTests()
 interface Served {
   readonly replica: Replica
   readonly origin: string
-  /** How many of its runs have left their row in the database. */
+  /** Counts the runs that have left a row in the database. */
   readonly rows: () => Promise<number>
 }
 
-/** A real LangFlow that serves. */
+/** Starts a replica, and waits until its LangFlow serves. */
 async function serving(scene: LangflowScene, postgres: Postgres, standby: 'cold' | 'warm'): Promise<Served> {
   writeFlow(scene.binary, scene.flows, 'hold')
   const url = await postgres.newDatabase()
@@ -34,8 +34,8 @@ async function serving(scene: LangflowScene, postgres: Postgres, standby: 'cold'
 }
 
 /**
- * Ends it, while a client runs one flow after the other, and returns how long that took. What was answered, of these and `before`
- * them, has to be in the database afterwards.
+ * Terminates the replica while a client runs one flow after another, and returns the time until the release in ms. Asserts that
+ * each answered run, of which there were `before` at the start, has a row in the database.
  */
 async function ends({ replica, rows }: Served, before = 0): Promise<number> {
   let answered = before
@@ -57,7 +57,7 @@ async function ends({ replica, rows }: Served, before = 0): Promise<number> {
 }
 
 langflowTest(
-  'a held request and a stream are cut off after the drain timeout, and what was answered is written',
+  'a long request and a stream are cut off after the drain timeout, and each answered run is in the database',
   async ({ scene, postgres }, t) => {
     const one = await serving(scene, postgres, 'warm')
     await runEcho(one.replica.port, 'first', 'hold')
@@ -81,7 +81,7 @@ langflowTest(
 )
 
 langflowTest(
-  'a request that sleeps in a thread, where nothing can cancel it, is cut off as well',
+  'a request that sleeps in a thread and cannot be cancelled is also cut off after the drain timeout',
   async ({ scene, postgres }, t) => {
     const one = await serving(scene, postgres, 'cold')
     await hold('request', one.origin, { path: '/api/v1/run/hold', ...flowRequest('thread=600') })

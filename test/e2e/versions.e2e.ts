@@ -5,12 +5,12 @@ import { until } from '../harness/wait.ts'
 const langflowTest = langflowTests()
 
 langflowTest(
-  'a real older LangFlow leaves the database of a newer one alone',
+  'a replica with an older LangFlow never leads on the database of a newer one',
   async ({ scene, postgres }, t) => {
     const older = olderLangflowBinary()
     if (older === undefined) return t.skip('no older LangFlow: set LANGFLOW_OLDER_BIN to that of 1.12.8')
     const url = await postgres.newDatabase()
-    // A flow that the one exports is not the other's to read.
+    // Neither version loads flow files, since one can't read the other's.
     const env = { LANGFLOW_DATABASE_URL: url, LANGFLOW_LOAD_FLOWS_PATH: undefined }
     const start = (identity: string, binary = scene.binary) =>
       scene.replica(identity, { env, command: [binary, 'run', '--backend-only'] })
@@ -29,20 +29,23 @@ langflowTest(
     a.signal('SIGTERM')
     await scene.serves(b)
     const migrated = await schema()
-    assert.notEqual(migrated, old, 'the newer one has migrated')
+    assert.notEqual(migrated, old, 'the newer LangFlow must have migrated the database')
 
     const c = await start('c', older)
     const refusal = await c.find(
-      'why it is kept away',
+      'the reason why c may not lead',
       ({ level, msg }) => level === 'warn' && /is older/.test(msg),
     )
     t.diagnostic(refusal.msg)
-    await until('c is there', async () => (await c.status()).workload.launcher === 'connected')
+    await until(
+      'the launcher of c connects',
+      async () => (await c.status()).workload.launcher === 'connected',
+    )
     const { couldTakeOver, langflow } = await c.status()
     assert.deepEqual([couldTakeOver, langflow.outdated], [false, true])
     b.signal('SIGTERM')
     await b.event('released')
-    // It would have been there first by far.
+    // c was ready long before d, so only its version can have kept it from the Lease.
     const d = await start('d')
     await d.event('acquired')
     assert.ok(!c.events().includes('acquired'))

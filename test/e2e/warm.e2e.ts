@@ -37,7 +37,7 @@ after(async () => {
   rmSync(dir, { recursive: true, force: true })
 })
 
-/** A LangFlow that waits warm, in a home of its own. */
+/** Prepares a warm standby with a home directory of its own. */
 async function warm(
   t: TestContext,
   command: readonly string[],
@@ -67,26 +67,26 @@ async function warm(
   t.after(() => standby.discard())
   standby.prepare()
   await standby.use()
-  /** It goes on, until it answers. */
+  /** Lets the standby continue, and waits until it answers. */
   const go = async (run = () => runEcho(port, 'here')) => {
     const child = standby.take({ ...environment, LEADER_EPOCH: '1' })
     assert.ok(child)
     t.after(() => child.exitCode === null && child.signalCode === null && process.kill(-child.pid, 'SIGKILL'))
-    await until('it serves', async () => (await run().catch(() => '')) === 'here', SERVES_WITHIN_MS)
+    await until('LangFlow serves', async () => (await run().catch(() => '')) === 'here', SERVES_WITHIN_MS)
     return child
   }
   return { standby, temporary, go }
 }
 
-/** Whether others could notice this call. */
+/** Whether a system call has an effect outside of the standby's own processes and temporary directory. */
 function isSeen(line: string, temporary: string): boolean {
   const call = line.replace(/^\d+ +/, '')
   const inside = call.includes(`"${temporary}/`) || call.includes(`<${temporary}`)
   if (/^connect\(/.test(call)) return !/AF_UNIX/.test(call)
   if (/ = -1 E|^\+\+\+|^---/.test(call)) return false
-  // The C library asks who a user is, and a port that is none in particular is nobody's.
+  // The C library uses unix and netlink sockets for lookups, and port 0 claims no particular port.
   if (/^(bind|listen|accept4?)\(/.test(call)) return !/AF_UNIX|AF_NETLINK|htons\(0\)/.test(call)
-  // To a socket of its own, such as that of its link.
+  // A message without an address goes to a connected socket of its own, such as the link.
   if (/^send(to|msg)\(/.test(call)) return !/, NULL, 0[ )]/.test(call)
   if (/^(fork|vfork|clone3?)\(/.test(call)) return !call.includes('CLONE_THREAD')
   if (/^(execve|kill|tkill|tgkill)\(/.test(call)) return true
@@ -95,7 +95,7 @@ function isSeen(line: string, temporary: string): boolean {
   return /^(mkdir|unlink|rename)/.test(call) && !inside
 }
 
-test('what waits has been seen by nobody: no connection, no port, no process, no file', {
+test('until its grant, a warm standby opens no connection and no port, starts no process and changes no file', {
   skip,
 }, async (t) => {
   const log = join(dir, 'strace')
@@ -112,7 +112,7 @@ test('what waits has been seen by nobody: no connection, no port, no process, no
       .split('\n')
       .filter((line) => isSeen(line, temporary))
   assert.deepEqual([standby.view.mode, standby.view.state, standby.view.reason], ['warm', 'ready', null])
-  // strace starts it, and nothing follows.
+  // The first call is strace starting the standby.
   assert.deepEqual(calls().slice(1), [])
   const tables = `SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'`
   assert.equal(await postgres.sql(tables, url), '0')
@@ -122,7 +122,9 @@ test('what waits has been seen by nobody: no connection, no port, no process, no
   for (const call of [/connect\(.*AF_INET/, /bind\(/, /listen\(/, /clone/]) assert.match(seen, call)
 })
 
-test('what components of the user import runs after the grant alone, with its epoch', { skip }, async (t) => {
+test("modules that a user's components import run only after the grant, with its epoch", {
+  skip,
+}, async (t) => {
   const own = mkdtempSync(join(dir, 'own-'))
   const log = join(own, 'epochs')
   mkdirSync(join(own, 'components', 'mine'), { recursive: true })
@@ -152,17 +154,17 @@ class Mine(Component):
   assert.deepEqual([standby.view.state, standby.view.reason], ['ready', null])
   assert.equal(existsSync(log), false)
   await go()
-  await until('its import', () => existsSync(log), SERVES_WITHIN_MS)
+  await until('the import of the helper module', () => existsSync(log), SERVES_WITHIN_MS)
   assert.deepEqual(new Set(readFileSync(log, 'utf8').trim().split('\n')), new Set(['1']))
 })
 
-test('LangFlow looks at its tables once where they are as they should, and ends where they are not', {
+test('LangFlow checks its tables only once if they match its models, and exits if they do not', {
   skip,
 }, async (t) => {
   const own = mkdtempSync(join(dir, 'looks-'))
   const log = join(own, 'looks')
   const url = await postgres.newDatabase()
-  // Python imports it first, so that the script finds it in Alembic's place.
+  // Python imports sitecustomize first, so the check is wrapped before LangFlow uses it.
   const counting = `import os
 from alembic import command
 usual = command.check
@@ -196,8 +198,10 @@ command.check = check
   assert.equal(looks(), 2)
 })
 
-test('where its home cannot be written it waits before it tries, and says so', { skip }, async (t) => {
-  // Where also root can make no directory.
+test('if its home is not writable, the standby waits before the first write and reports a reason', {
+  skip,
+}, async (t) => {
+  // Not even root can create a directory in /proc.
   const home = { HOME: '/proc', LANGFLOW_CONFIG_DIR: '/proc/langflow' }
   const { standby } = await warm(t, [binary, 'run', '--backend-only'], home)
   assert.deepEqual([standby.view.mode, standby.view.state], ['warm', 'ready'])
@@ -207,24 +211,24 @@ test('where its home cannot be written it waits before it tries, and says so', {
   )
 })
 
-test('a module with two workers waits and serves as well', { skip }, async (t) => {
+test('LangFlow as a module with two workers can wait warm and then serve', { skip }, async (t) => {
   const python = join(dirname(binary), 'python')
   const command = [python, '-m', 'langflow', 'run', '--backend-only', '--workers', '2']
   const { standby, go } = await warm(t, command, {
     LANGFLOW_DATABASE_URL: await postgres.newDatabase(),
-    // It refuses more than one without a Redis.
+    // Without Redis, LangFlow refuses more than one worker unless this variable is set.
     LANGFLOW_DANGEROUSLY_ALLOW_MULTI_WORKER_WITHOUT_SHARED_QUEUE: 'true',
   })
   assert.deepEqual([standby.view.state, standby.view.reason], ['ready', null])
   await go()
 })
 
-test('an older LangFlow waits and serves as well', {
+test('an older LangFlow can wait warm and then serve', {
   skip: older === undefined && 'no older LangFlow: set LANGFLOW_OLDER_BIN to that of 1.12.8',
 }, async (t) => {
   const env = { LANGFLOW_LOAD_FLOWS_PATH: undefined }
   const { standby, go } = await warm(t, [older, 'run', '--backend-only'], env)
   assert.equal(standby.view.state, 'ready')
-  t.diagnostic(`it lacks: ${standby.view.reason}`)
+  t.diagnostic(`reason of the older LangFlow: ${standby.view.reason}`)
   await go(async () => 'here')
 })

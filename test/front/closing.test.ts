@@ -12,7 +12,7 @@ import { ask, FOR_EVER, fakeLangFlow, heard, KEY, rawConnection, TestFront } fro
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 const SSE = { 'content-type': 'text/event-stream' }
 
-/** An SSE answer of which the first event has come. */
+/** Opens an SSE stream, and resolves once its first event has arrived. */
 async function openStream(front: TestFront): Promise<IncomingMessage> {
   const outgoing = request({ host: '127.0.0.1', port: front.port, path: '/events', agent: false }).end()
   const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage]
@@ -38,19 +38,19 @@ async function streaming(
   return front
 }
 
-test('an SSE stream goes on for the grace of a planned takeover, and then ends as if it were complete', async (t) => {
+test('in a planned takeover, an SSE stream continues for the stream grace and then ends like a complete answer', async (t) => {
   const front = await streaming(t)
   const stream = await openStream(front)
-  await front.counts('streaming', ({ streams, inFlight }) => streams === 1 && inFlight === 0)
+  await front.counts('one stream', ({ streams, inFlight }) => streams === 1 && inFlight === 0)
   const began = performance.now()
   await front.closes()
   assert.equal(await text(stream), 'data: 1\n\n')
   assert.ok(performance.now() - began >= 290)
   assert.equal(stream.complete, true)
-  await front.counts('ended', ({ streams, streamsEnded }) => streams === 0 && streamsEnded === 1)
+  await front.counts('one ended stream', ({ streams, streamsEnded }) => streams === 0 && streamsEnded === 1)
 })
 
-test('beside a stream requests go on for the grace of a planned takeover; then they wait', async (t) => {
+test("while a stream is open, the leader's front forwards requests for the stream grace of a planned takeover, then holds them", async (t) => {
   const clock = new VirtualClock()
   const front = await streaming(t, clock)
   const stream = await openStream(front)
@@ -58,7 +58,7 @@ test('beside a stream requests go on for the grace of a planned takeover; then t
   assert.equal((await ask(front.port, '/own')).status, 200)
   assert.equal((await ask(front.port, '/hop', { headers: { [HOP]: `1 ${KEY}` } })).status, 200)
   await clock.pass(299)
-  // Each renewal brings a new route; the grace does not begin anew with it.
+  // Each renewal of the Lease brings a new route, which must not restart the grace.
   await front.closes(1, FOR_EVER, FOR_EVER - 1)
   assert.equal((await ask(front.port, '/still')).status, 200)
   await clock.pass(1)
@@ -69,38 +69,38 @@ test('beside a stream requests go on for the grace of a planned takeover; then t
   await front.closes()
   await front.toNobody({ key: KEY })
   await clock.pass(1_000)
-  await front.counts('held', ({ held, streamsEnded }) => held === 1 && streamsEnded === 1)
+  await front.counts('one held request', ({ held, streamsEnded }) => held === 1 && streamsEnded === 1)
   await front.toLangFlow(FOR_EVER, 2)
   assert.equal((await waits).status, 200)
 })
 
-test('without a stream requests wait from the beginning of a planned takeover on', async (t) => {
+test('if no stream is open, the front holds requests from the start of a planned takeover', async (t) => {
   const front = await streaming(t)
   await ask(front.port, '/before')
   await front.closes()
   const waits = ask(front.port, '/waits')
-  await front.counts('held', ({ held }) => held === 1)
+  await front.counts('one held request', ({ held }) => held === 1)
   await front.toLangFlow(FOR_EVER, 2)
   assert.equal((await waits).status, 200)
 })
 
-test('requests wait once the last stream has ended by itself, although the grace has not', async (t) => {
+test('the front holds requests once the last stream has ended by itself, even within the grace', async (t) => {
   const front = await streaming(t, systemClock, 60_000)
   const first = await openStream(front)
   await front.closes()
   const later = await openStream(front)
   first.destroy()
-  await front.counts('one is left', ({ streams }) => streams === 1)
+  await front.counts('one open stream', ({ streams }) => streams === 1)
   assert.equal((await ask(front.port, '/goes-on')).status, 200)
   later.destroy()
-  await front.counts('none is left', ({ streams }) => streams === 0)
+  await front.counts('no open stream', ({ streams }) => streams === 0)
   const waits = ask(front.port, '/waits')
-  await front.counts('held', ({ held, streamsEnded }) => held === 1 && streamsEnded === 0)
+  await front.counts('one held request', ({ held, streamsEnded }) => held === 1 && streamsEnded === 0)
   await front.toLangFlow(FOR_EVER, 2)
   assert.equal((await waits).status, 200)
 })
 
-test('streams of which LangFlow is stopped within the grace end at once, and as if they were complete', async (t) => {
+test('if LangFlow is stopped within the grace, its streams end immediately and like complete answers', async (t) => {
   const front = await streaming(t, new VirtualClock())
   const stream = await openStream(front)
   await front.closes()
@@ -109,7 +109,7 @@ test('streams of which LangFlow is stopped within the grace end at once, and as 
   assert.equal(stream.complete, true)
 })
 
-test('a takeover that is called off within the grace leaves streams alone', async (t) => {
+test('a takeover that is cancelled within the grace ends no stream', async (t) => {
   const clock = new VirtualClock()
   const front = await streaming(t, clock)
   const stream = await openStream(front)
@@ -117,11 +117,14 @@ test('a takeover that is called off within the grace leaves streams alone', asyn
   await clock.pass(299)
   await front.toLangFlow()
   await clock.pass(10_000)
-  await front.counts('all go on', ({ streams, streamsEnded }) => streams === 1 && streamsEnded === 0)
+  await front.counts(
+    'one open stream and none ended',
+    ({ streams, streamsEnded }) => streams === 1 && streamsEnded === 0,
+  )
   stream.destroy()
 })
 
-test('a stream that begins after the others were ended is ended as it begins', async (t) => {
+test('a stream that begins after the grace ends immediately', async (t) => {
   const clock = new VirtualClock()
   let begin = () => {}
   const langflow = await fakeLangFlow(t, (_, outgoing) => {
@@ -137,7 +140,7 @@ test('a stream that begins after the others were ended is ended as it begins', a
   assert.equal((await asked).status, 200)
 })
 
-test('the stream of a client behind another front ends for it in the same way', async (t) => {
+test("a stream through a follower's front also ends like a complete answer", async (t) => {
   const front = await streaming(t)
   const follower = await TestFront.start(t)
   await follower.toLeader(front.address)
@@ -147,7 +150,7 @@ test('the stream of a client behind another front ends for it in the same way', 
   assert.equal(stream.complete, true)
 })
 
-test('what is in flight finishes, what is new waits, and connections that LangFlow has idle are closed at once', async (t) => {
+test('in a planned takeover, requests in flight finish, new requests wait, and idle connections to LangFlow close immediately', async (t) => {
   const open = new Set<object>()
   let answer: ServerResponse | null = null
   const langflow = await fakeLangFlow(t, (incoming, outgoing) => {
@@ -161,28 +164,28 @@ test('what is in flight finishes, what is new waits, and connections that LangFl
   const front = await TestFront.start(t, at(langflow.port))
   await front.toLangFlow()
   const slow = ask(front.port, '/slow', { method: 'POST', body: 'x' })
-  await langflow.seen.next('the slow one', (one) => one === 'POST /slow')
+  await langflow.seen.next('the slow request', (one) => one === 'POST /slow')
   await ask(front.port, '/quick')
   assert.equal(open.size, 2)
   await front.closes()
-  await until('the idle one is closed', () => open.size === 1, 1000)
+  await until('the idle connection closed', () => open.size === 1, 1000)
   const late = ask(front.port, '/late')
-  await front.counts('held', ({ held, inFlight }) => held === 1 && inFlight === 1)
+  await front.counts('one held request', ({ held, inFlight }) => held === 1 && inFlight === 1)
   ;(answer as ServerResponse | null)?.end('done')
   assert.equal((await slow).body, 'done')
-  await until('nothing is connected to LangFlow', () => open.size === 0, 1000)
+  await until('no connection to LangFlow left', () => open.size === 0, 1000)
   await front.toLangFlow(FOR_EVER, 2)
   assert.equal((await late).body, 'ok')
 })
 
-test('a process that ends answers what it holds and what still comes, each with Connection: close', async (t) => {
+test('a front that ends answers held and late requests, each with Connection: close', async (t) => {
   const langflow = await fakeLangFlow(t)
   const front = await TestFront.start(t, at(langflow.port))
   const held = ask(front.port, '/held')
-  await front.counts('held', ({ held }) => held === 1)
+  await front.counts('one held request', ({ held }) => held === 1)
   front.tell({ type: 'end', until: FOR_EVER })
   const late = ask(front.port, '/late')
-  await front.counts('held', ({ held }) => held === 2)
+  await front.counts('two held requests', ({ held }) => held === 2)
   await front.toLangFlow()
   for (const { status, headers } of await Promise.all([held, late]))
     assert.deepEqual([status, headers.connection], [200, 'close'])
@@ -190,25 +193,25 @@ test('a process that ends answers what it holds and what still comes, each with 
   await assert.rejects(ask(front.port, '/too-late'), { code: 'ECONNREFUSED' })
 })
 
-test('a process that ends does so by its time, whatever is left', async (t) => {
+test('a front that ends does so by its deadline, even if requests are left', async (t) => {
   const front = await TestFront.start(t)
   const held = ask(front.port, '/held')
-  await front.counts('held', ({ held }) => held === 1)
+  await front.counts('one held request', ({ held }) => held === 1)
   front.tell({ type: 'end', until: Number(process.hrtime.bigint()) / 1e6 + 300 })
   await front.said.next('ended', ({ type }) => type === 'ended')
   await Promise.all([front.stop(), assert.rejects(held)])
 })
 
-test('without its agent a front ends at once', async (t) => {
+test("the front ends immediately when its agent's pipe closes", async (t) => {
   const front = await TestFront.start(t)
   const client = await rawConnection(t, front.port)
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
-  await front.counts('held', ({ held }) => held === 1)
+  await front.counts('one held request', ({ held }) => held === 1)
   await front.stop()
   assert.equal(await heard(client).catch(() => ''), '')
 })
 
-test('a front that cannot listen says why, and ends', async (t) => {
+test("a front that can't listen reports why and ends", async (t) => {
   const taken = await fakeLangFlow(t)
   const front = TestFront.start(t, { listen: { host: '127.0.0.1', port: taken.port } })
   await assert.rejects(front, /cannot listen on 127.0.0.1:\d+: another program has the port/)

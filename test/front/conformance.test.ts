@@ -6,17 +6,17 @@ import { EXCHANGES, type Exchange, websocket } from './exchanges.ts'
 import { BINARY, frame, readWhole } from './frames.ts'
 import { FrontProcess } from './front-process.ts'
 import { ScriptedTarget } from './scripted-target.ts'
-import { asks, Stage, says } from './stage.ts'
+import { answerHead, requestHead, Stage } from './stage.ts'
 import { chunk, Wire } from './wire.ts'
 
 const BOUND_BYTES = 130e6
 const MIB = Buffer.alloc(1024 * 1024, 'langflow')
 const UPLOAD_MIB = 200
 const MESSAGE_BYTES = 64 * 1024
-/** gunicorn's default, which LangFlow leaves: a request that meets the end of its connection has an unknown outcome. */
+/** gunicorn's default, which LangFlow keeps. A request on a connection that LangFlow just closed has an unknown outcome. */
 const KEEPALIVE_MS = 2000
 
-describe('what passes through fronts', () => {
+describe('conformance of the front', () => {
   let target: ScriptedTarget
   let leader: FrontProcess
   let follower: FrontProcess
@@ -37,7 +37,7 @@ describe('what passes through fronts', () => {
 
   const WAYS = { 'one front': () => leader, 'two fronts': () => follower }
 
-  /** Fronts that have done nothing yet: whatever a process once took, it may keep. */
+  /** Starts new fronts to measure memory, since a used process may keep memory that it once allocated. */
   async function fresh(t: TestContext, way: string) {
     const last = await FrontProcess.start(target.port)
     t.after(() => last.stop())
@@ -54,7 +54,7 @@ describe('what passes through fronts', () => {
     const stage = new Stage(port, target)
     try {
       await play(stage)
-      assert.deepEqual(target.waiting, [], 'nothing came twice')
+      assert.deepEqual(target.waiting, [], 'requests that the exchange did not expect')
       return stage.transcript()
     } finally {
       stage.close()
@@ -62,10 +62,10 @@ describe('what passes through fronts', () => {
   }
 
   for (const exchange of EXCHANGES) {
-    test(exchange.title, async (t) => {
+    test(`fronts change nothing about ${exchange.title}`, async (t) => {
       const direct = await play(exchange, target.port)
       for (const [way, front] of Object.entries(WAYS)) {
-        await t.test(`the same through ${way}`, async () => {
+        await t.test(`both sides see the same through ${way}`, async () => {
           assert.deepEqual(await play(exchange, front().port), direct)
         })
       }
@@ -76,20 +76,20 @@ describe('what passes through fronts', () => {
     const asked = async (...headers: string[]) => {
       const stage = new Stage(front().port, target)
       const client = await stage.connect()
-      await client.send(asks('GET /', 'Host: flows.example:8443', ...headers))
+      await client.send(requestHead('GET /', 'Host: flows.example:8443', ...headers))
       const served = await stage.request()
-      await served.answer(says('200 OK', 'Content-Length: 0'))
+      await served.answer(answerHead('200 OK', 'Content-Length: 0'))
       await client.answered()
       stage.close()
       const { message } = served
       return ['for', 'proto', 'host'].map((name) => message.values(`x-forwarded-${name}`))
     }
 
-    test(`X-Forwarded-* say who asked, through ${way}`, async () => {
+    test(`X-Forwarded-* headers describe the client's request, through ${way}`, async () => {
       assert.deepEqual(await asked(), [['127.0.0.1'], ['http'], ['flows.example:8443']])
     })
 
-    test(`X-Forwarded-* of whoever is before the front stay, and its address is added, through ${way}`, async () => {
+    test(`X-Forwarded-* headers of an earlier proxy stay, and X-Forwarded-For gets its address, through ${way}`, async () => {
       const before = [
         'X-Forwarded-For: 192.0.2.1, 192.0.2.2',
         'X-Forwarded-Proto: https',
@@ -102,9 +102,9 @@ describe('what passes through fronts', () => {
       ])
     })
 
-    test(`the request target in absolute form goes to the target, whoever it names, through ${way}`, async () => {
+    test(`a request with an absolute URL goes to the target regardless of the URL's host, through ${way}`, async () => {
       const client = await Wire.connect(front().port)
-      await client.send(asks('GET http://elsewhere.example/a%2Fb?c', 'Host: flows.example'))
+      await client.send(requestHead('GET http://elsewhere.example/a%2Fb?c', 'Host: flows.example'))
       const { message } = await target.request()
       assert.ok(
         message.target === 'http://elsewhere.example/a%2Fb?c' ||
@@ -115,11 +115,11 @@ describe('what passes through fronts', () => {
     })
 
     for (const [status, request] of [
-      [[414, 431], asks(`GET /${'a'.repeat(1024 * 1024)}`)],
-      [[431], asks('GET /', `X-Big: ${'b'.repeat(1024 * 1024)}`)],
-      [[431], asks('GET /', ...Array.from({ length: 20_000 }, (_, i) => `X-${i}: ${'b'.repeat(50)}`))],
+      [[414, 431], requestHead(`GET /${'a'.repeat(1024 * 1024)}`)],
+      [[431], requestHead('GET /', `X-Big: ${'b'.repeat(1024 * 1024)}`)],
+      [[431], requestHead('GET /', ...Array.from({ length: 20_000 }, (_, i) => `X-${i}: ${'b'.repeat(50)}`))],
     ] as const) {
-      test(`a head of ${request.length} bytes is answered with ${status.join(' or ')}, through ${way}`, async () => {
+      test(`a request head of ${request.length} bytes is answered with ${status.join(' or ')}, through ${way}`, async () => {
         const client = await Wire.connect(front().port)
         void client.send(request)
         const answer = await client.answer()
@@ -130,14 +130,14 @@ describe('what passes through fronts', () => {
     }
 
     for (const framing of ['Content-Length', 'chunked'] as const) {
-      test(`an upload of ${UPLOAD_MIB} MiB (${framing}) takes no more memory, through ${way}`, async (t) => {
+      test(`memory stays bounded during an upload of ${UPLOAD_MIB} MiB (${framing}), through ${way}`, async (t) => {
         const { port, memory } = await fresh(t, way)
         const client = await Wire.connect(port)
         const how =
           framing === 'chunked' ? 'Transfer-Encoding: chunked' : `Content-Length: ${UPLOAD_MIB * MIB.length}`
         const sha256 = createHash('sha256')
         const sends = async () => {
-          await client.send(asks('POST /api/v2/files', how))
+          await client.send(requestHead('POST /api/v2/files', how))
           for (let i = 0; i < UPLOAD_MIB; i++) {
             sha256.update(MIB)
             await client.send(framing === 'chunked' ? chunk(MIB) : MIB)
@@ -146,30 +146,30 @@ describe('what passes through fronts', () => {
         }
         const sent = sends()
         const served = await target.request()
-        // The target takes its time: what the client sends meanwhile stays in the client.
+        // The target doesn't read yet, so most of the body must stay in the client.
         await stalls(() => client.socket.bytesWritten)
         assert.ok(
           client.socket.bytesWritten < 64 * MIB.length,
-          `${client.socket.bytesWritten} bytes went somewhere`,
+          `${client.socket.bytesWritten} bytes were buffered on the way`,
         )
         const digest = await served.message.digest()
         await sent
         assert.equal(digest, `${UPLOAD_MIB * MIB.length} bytes, ${sha256.digest('hex')}`)
-        await served.answer(says('201 Created', 'Content-Length: 0'))
+        await served.answer(answerHead('201 Created', 'Content-Length: 0'))
         assert.equal((await client.answer()).status, 201)
         client.destroy()
         memory.check()
       })
     }
 
-    test(`an answer of ${UPLOAD_MIB} MiB waits for a slow client, through ${way}`, async (t) => {
+    test(`an answer of ${UPLOAD_MIB} MiB waits in the target for a slow client, through ${way}`, async (t) => {
       const { port, memory } = await fresh(t, way)
       const client = await Wire.connect(port)
-      await client.send(asks('GET /large'))
+      await client.send(requestHead('GET /large'))
       const served = await target.request()
       const sha256 = createHash('sha256')
       const sends = async () => {
-        await served.send(says('200 OK', `Content-Length: ${UPLOAD_MIB * MIB.length}`))
+        await served.send(answerHead('200 OK', `Content-Length: ${UPLOAD_MIB * MIB.length}`))
         for (let i = 0; i < UPLOAD_MIB; i++) {
           sha256.update(MIB)
           await served.send(MIB)
@@ -181,7 +181,7 @@ describe('what passes through fronts', () => {
       await stalls(() => served.wire.socket.bytesWritten)
       assert.ok(
         served.wire.socket.bytesWritten < 64 * MIB.length,
-        `${served.wire.socket.bytesWritten} bytes went somewhere`,
+        `${served.wire.socket.bytesWritten} bytes were buffered on the way`,
       )
       const digest = await answer.digest()
       await sent
@@ -190,7 +190,7 @@ describe('what passes through fronts', () => {
       memory.check()
     })
 
-    test(`messages of a websocket wait for a slow client, through ${way}`, async (t) => {
+    test(`websocket messages wait in the target for a slow client, through ${way}`, async (t) => {
       const { port, memory } = await fresh(t, way)
       const { client, served } = await websocket(new Stage(port, target))
       const before = served.wire.socket.bytesWritten
@@ -202,18 +202,18 @@ describe('what passes through fronts', () => {
       const sent = sends()
       await stalls(() => served.wire.socket.bytesWritten)
       const taken = served.wire.socket.bytesWritten - before
-      assert.ok(taken < 64 * MIB.length, `${taken} bytes went somewhere`)
+      assert.ok(taken < 64 * MIB.length, `${taken} bytes were buffered on the way`)
       for (let i = 0; i < messages; i++) assert.ok((await readWhole(client)).payload.equals(message))
       await sent
       client.destroy()
       memory.check()
     })
 
-    test(`a connection to the target ends before the target would end it, through ${way}`, async () => {
+    test(`an idle connection to the target is closed before the target would close it, through ${way}`, async () => {
       const client = await Wire.connect(front().port)
-      await client.send(asks('GET /'))
+      await client.send(requestHead('GET /'))
       const served = await target.request()
-      await served.send(says('200 OK', 'Content-Length: 0'))
+      await served.send(answerHead('200 OK', 'Content-Length: 0'))
       await client.answer()
       const began = performance.now()
       assert.equal((await served.wire.rest()).length, 0)
@@ -221,12 +221,12 @@ describe('what passes through fronts', () => {
       client.destroy()
     })
 
-    test(`connections to the target are used again, through ${way}`, async () => {
+    test(`connections to the target are reused, through ${way}`, async () => {
       const before = target.connections
       for (let i = 0; i < 30; i++) {
         const client = await Wire.connect(front().port)
-        await client.send(asks('GET /'))
-        await (await target.request()).answer(says('200 OK', 'Content-Length: 0'))
+        await client.send(requestHead('GET /'))
+        await (await target.request()).answer(answerHead('200 OK', 'Content-Length: 0'))
         assert.equal((await client.answer()).status, 200)
         client.destroy()
       }
@@ -237,30 +237,33 @@ describe('what passes through fronts', () => {
     })
   }
 
-  test('of a request that waits nothing is read but its head, and nobody is told to go on', async () => {
+  test('while a request is held, the front reads only its head and sends no 100 Continue', async () => {
     await leader.holds()
     const expecting = await Wire.connect(leader.port)
-    await expecting.send(asks('POST /a', 'Content-Length: 4', 'Expect: 100-continue'))
+    await expecting.send(requestHead('POST /a', 'Content-Length: 4', 'Expect: 100-continue'))
     const large = await Wire.connect(leader.port)
-    await large.send(asks('POST /b', `Content-Length: ${64 * MIB.length}`))
+    await large.send(requestHead('POST /b', `Content-Length: ${64 * MIB.length}`))
     const sent = (async () => {
       for (let i = 0; i < 64; i++) await large.send(MIB)
     })()
-    await leader.counted('two requests wait', ({ held }) => held === 2)
+    await leader.counted('two held requests', ({ held }) => held === 2)
     await stalls(() => large.socket.bytesWritten - large.socket.writableLength)
     const taken = large.socket.bytesWritten - large.socket.writableLength
-    assert.ok(taken < 16 * MIB.length, `${taken} bytes went somewhere`)
+    assert.ok(taken < 16 * MIB.length, `${taken} bytes were buffered on the way`)
     assert.equal(expecting.socket.bytesRead, 0)
     await leader.leads()
     const informed: string[] = []
     const answer = expecting.answer('POST', ({ start }) => informed.push(start))
     const first = await target.request()
-    await until('told to go on', () => informed.length > 0 || first.message.value('expect') !== undefined)
+    await until(
+      '100 Continue, or the expectation at the target',
+      () => informed.length > 0 || first.message.value('expect') !== undefined,
+    )
     await expecting.send('body')
     const answered = [first, await target.request()].map(async (served) => {
       if (served.message.target === '/a') assert.equal((await served.message.rest()).toString(), 'body')
       else await served.message.digest()
-      await served.answer(says('200 OK', 'Content-Length: 0'))
+      await served.answer(answerHead('200 OK', 'Content-Length: 0'))
     })
     await Promise.all([...answered, sent])
     assert.deepEqual([(await answer).status, (await large.answer()).status], [200, 200])
@@ -269,30 +272,30 @@ describe('what passes through fronts', () => {
   })
 })
 
-/** Resolves once it grows no more. */
+/** Resolves once the number of bytes no longer grows. */
 async function stalls(bytes: () => number): Promise<void> {
   let last = -1
   let same = 0
-  await until('what is sent waits', () => {
+  await until('the sender stalls', () => {
     same = bytes() === last ? same + 1 : 0
     last = bytes()
     return same === 5
   })
 }
 
-/** How much each of the fronts took at most, until it is checked. */
+/** Samples the memory of the fronts until `check`, which fails if one exceeded the bound. */
 function watchMemory(t: TestContext, ...fronts: FrontProcess[]) {
   let most = 0
-  const look = () => {
+  const sample = () => {
     most = Math.max(most, ...fronts.map(({ rssBytes }) => rssBytes))
   }
-  const timer = setInterval(look, 20)
+  const timer = setInterval(sample, 20)
   t.after(() => clearInterval(timer))
   return {
     check() {
-      look()
+      sample()
       clearInterval(timer)
-      t.diagnostic(`a front took ${Math.round(most / 1e6)} MB at most`)
+      t.diagnostic(`a front used at most ${Math.round(most / 1e6)} MB`)
       assert.ok(most <= BOUND_BYTES, `${most} bytes`)
     },
   }

@@ -25,17 +25,17 @@ import { Series } from '../harness/wait.ts'
 export const KEY = 'abcdefghijklmnopqrstuv'
 export const FOR_EVER = Number.MAX_SAFE_INTEGER
 
-/** Published by Node's own HTTP servers. */
+/** Node's HTTP servers publish each request on this diagnostics channel. */
 const ARRIVAL = 'http.server.request.start'
 
-export interface FakeLangFlow {
+interface FakeLangFlow {
   readonly server: Server
   readonly port: number
-  /** The requests that came, in order: `GET /path`. */
+  /** Requests in the order of their arrival, such as `GET /path`. */
   readonly seen: Series<string>
 }
 
-/** What stands for LangFlow: answers as it is told, and remembers what came. */
+/** An HTTP server in LangFlow's place that answers as the test requires and records its requests. */
 export async function fakeLangFlow(
   t: TestContext,
   answer: RequestListener = (_, response) => response.end('ok'),
@@ -55,11 +55,11 @@ export async function fakeLangFlow(
   return { server, port: (server.address() as AddressInfo).port, seen }
 }
 
-/** A front in this process, with the agent's end of its pipe. */
+/** A front in the test's own process, driven from the agent's end of its pipe. */
 export class TestFront {
   readonly said = new Series<FromFront>()
   readonly over: Promise<void>
-  /** The lines of its log. */
+  /** Lines that the front has logged. */
   readonly logged: string[] = []
   port = 0
   readonly #channel: Duplex
@@ -92,7 +92,10 @@ export class TestFront {
       },
     })
     t.after(() => front.stop())
-    const said = await front.said.next('a word', ({ type }) => type === 'listening' || type === 'failed')
+    const said = await front.said.next(
+      'the result of listening',
+      ({ type }) => type === 'listening' || type === 'failed',
+    )
     if (said.type === 'failed') throw new Error(said.reason)
     front.port = (said as { port: number }).port
     return front
@@ -106,7 +109,7 @@ export class TestFront {
     writeMessage(this.#channel, message)
   }
 
-  /** Resolves once the route is followed. */
+  /** Sets the route, and resolves once the front applies it. */
   async route(route: FrontRoute): Promise<void> {
     const id = ++this.#routes
     this.tell({ type: 'route', id, route })
@@ -117,7 +120,7 @@ export class TestFront {
     return this.route({ to: 'langflow', epoch, key, until, closing: null })
   }
 
-  /** The leader stops as planned. */
+  /** Sets the route of a leader whose planned stop has begun. */
   closes(epoch = 1, closing = FOR_EVER, until = FOR_EVER): Promise<void> {
     return this.route({ to: 'langflow', epoch, key: KEY, until, closing })
   }
@@ -130,7 +133,7 @@ export class TestFront {
     return this.route({ to: 'nobody', epoch, key })
   }
 
-  /** What it says of the leader's front, once that is as wanted. */
+  /** Repeats the route until the front reports an unreachable leader's front that matches. */
   async unheard(wanted: (unheard: Unheard) => boolean, route: FrontRoute): Promise<Unheard> {
     for (;;) {
       await this.route(route)
@@ -141,7 +144,7 @@ export class TestFront {
     }
   }
 
-  /** Resolves once the next request has come in. */
+  /** Resolves once the next request has arrived at the front. */
   arrival(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     const look = (message: unknown) => {
@@ -153,7 +156,7 @@ export class TestFront {
     return promise
   }
 
-  /** The first counts, from the last that were told on, that are as wanted. */
+  /** Returns the first counts that match, starting with the latest ones that the front has already sent. */
   async counts(what: string, wanted: (counts: FrontCounts) => boolean): Promise<FrontCounts> {
     const from = Math.max(
       0,
@@ -185,13 +188,13 @@ export interface Asked {
   readonly body?: string | Buffer
 }
 
-/** One request over a connection of its own. */
+/** Sends one request on a new connection. */
 export async function ask(
   port: number,
   path: string,
   { method = 'GET', headers = {}, body }: Asked = {},
 ): Promise<Answer> {
-  // Node gives a length to the body of some methods alone.
+  // Node sets a Content-Length only for the bodies of some methods.
   const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
   const outgoing = request({
     host: '127.0.0.1',
@@ -210,7 +213,7 @@ export async function ask(
   }
 }
 
-/** A server that takes connections, reads, and says nothing by itself. */
+/** A server that accepts connections and reads, but sends nothing itself. */
 export async function hungServer(t: TestContext, connected: (socket: Socket) => void = () => {}) {
   const hung = { address: '', heard: '' }
   const sockets = new Set<Socket>()
@@ -232,7 +235,7 @@ export async function hungServer(t: TestContext, connected: (socket: Socket) => 
   return hung
 }
 
-/** A connection on which a test writes what it likes. */
+/** A TCP connection on which a test writes arbitrary bytes. */
 export async function rawConnection(t: TestContext, port: number): Promise<Socket> {
   const socket = connect(port, '127.0.0.1')
   socket.on('error', () => {})
@@ -241,7 +244,7 @@ export async function rawConnection(t: TestContext, port: number): Promise<Socke
   return socket
 }
 
-/** All that comes until it contains `wanted`, or until the connection ends. */
+/** Reads until the text contains `wanted`, or until the connection ends. */
 export async function heard(socket: Socket, wanted?: string): Promise<string> {
   let all = ''
   for await (const chunk of socket.iterator({ destroyOnReturn: false })) {

@@ -20,10 +20,10 @@ const HOUR_MS = 3_600_000
 
 export const KEY = 'AAAAAAAAAAAAAAAAAAAAAA'
 
-/** A front as an agent starts it. */
+/** A front in a process of its own, started as an agent starts it. */
 export class FrontProcess {
   port = 0
-  /** What it printed. */
+  /** Standard output and standard error of the process. */
   output = ''
   readonly #child: ChildProcess
   readonly #channel: Duplex
@@ -34,7 +34,7 @@ export class FrontProcess {
     const [program = '', ...args] = [...entry, process.execPath, ...FRONT_NODE_FLAGS, main, 'front']
     this.#child = spawn(program, args, {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-      // What the test runner leaves in the environment is not an agent's.
+      // The test runner sets variables that an agent doesn't have.
       env: { PATH: process.env.PATH },
     })
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
@@ -49,7 +49,7 @@ export class FrontProcess {
     )
   }
 
-  /** `entry`: a command that executes the rest of its arguments. */
+  /** `entry` is a command that executes its remaining arguments, such as `prlimit`. */
   static async start(
     targetPort: number,
     config: Partial<FrontConfig> = {},
@@ -83,23 +83,19 @@ export class FrontProcess {
     return Number(kib?.[1]) * 1024
   }
 
-  get counts(): FrontCounts | undefined {
-    return this.#said.list.findLast((message) => message.type === 'counts')?.counts
-  }
-
   async said<T extends FromFront['type']>(type: T): Promise<Extract<FromFront, { type: T }>> {
     const message = await this.#said.next(type, (one) => one.type === type, 0, WITHIN_MS)
     return message as Extract<FromFront, { type: T }>
   }
 
-  /** The first counts, of those already told as well, of which this holds. */
+  /** Waits for counts that match, and accepts the latest ones that the front has already sent. */
   async counted(what: string, holds: (counts: FrontCounts) => boolean): Promise<void> {
     const from = this.#said.list.findLastIndex((message) => message.type === 'counts')
     const matches = (message: FromFront) => message.type === 'counts' && holds(message.counts)
     await this.#said.next(what, matches, Math.max(from, 0), WITHIN_MS)
   }
 
-  /** Resolves once each request follows it. */
+  /** Sets the route, and resolves once the front applies it to each request. */
   async route(route: FrontRoute): Promise<void> {
     this.#routes += 1
     const id = this.#routes
@@ -112,7 +108,7 @@ export class FrontProcess {
     )
   }
 
-  /** Its LangFlow serves. */
+  /** Makes this front the leader's, with a LangFlow that serves. */
   leads(epoch = 1, key = KEY): Promise<void> {
     return this.route({ to: 'langflow', epoch, key, until: mono() + HOUR_MS, closing: null })
   }
@@ -121,7 +117,7 @@ export class FrontProcess {
     return this.route({ to: 'leader', epoch, key, address: `127.0.0.1:${leader.port}` })
   }
 
-  /** It has no leader, or is one that does not serve yet. */
+  /** Makes the front hold requests: without a key no replica leads, with a key this replica leads but doesn't serve yet. */
   holds(epoch = 1, key: string | null = null): Promise<void> {
     return this.route({ to: 'nobody', epoch, key })
   }

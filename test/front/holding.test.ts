@@ -10,7 +10,7 @@ import { ask, fakeLangFlow, heard, rawConnection, TestFront } from './fixture.ts
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 
-test('a request is forwarded to LangFlow and its answer passed back', async (t) => {
+test('the front forwards a request to LangFlow and passes the answer back', async (t) => {
   const langflow = await fakeLangFlow(t)
   const front = await TestFront.start(t, at(langflow.port))
   await front.toLangFlow()
@@ -18,7 +18,7 @@ test('a request is forwarded to LangFlow and its answer passed back', async (t) 
   assert.deepEqual([status, body, langflow.seen.list], [200, 'ok', ['GET /a']])
 })
 
-test('requests wait while nobody serves, and are sent in the order in which they came', async (t) => {
+test('the front holds requests while no replica serves, and then sends them in the order of arrival', async (t) => {
   const langflow = await fakeLangFlow(t)
   const front = await TestFront.start(t, at(langflow.port))
   const asked = []
@@ -32,48 +32,54 @@ test('requests wait while nobody serves, and are sent in the order in which they
   assert.deepEqual(langflow.seen.list, ['POST /0', 'POST /1', 'POST /2', 'POST /3', 'POST /4'])
 })
 
-test('what waits for longer than the hold timeout is answered 503 with Retry-After, and its time is told', async (t) => {
+test('a request that waits for the hold timeout gets 503 with Retry-After, and the front reports its waiting time', async (t) => {
   const clock = new VirtualClock()
   const front = await TestFront.start(t, { clock, holdTimeoutMs: 30_000 })
   const arrived = front.arrival()
   const asked = ask(front.port, '/a')
   await arrived
   await clock.pass(29_999)
-  await front.counts('held', ({ held }) => held === 1)
+  await front.counts('one held request', ({ held }) => held === 1)
   await clock.pass(1)
   const { status, headers, body } = await asked
   assert.deepEqual([status, headers['retry-after']], [503, '1'])
   assert.match(JSON.parse(body).error, /within 30s: it can safely be sent again/)
   await clock.pass(200)
-  const told = await front.said.next('its time', (one) => one.type === 'counts' && one.heldMs.length > 0)
-  assert.deepEqual(told.type === 'counts' && [told.heldMs, told.counts.failed.hold_timeout], [[30_000], 1])
+  const counted = await front.said.next(
+    'the waiting time',
+    (one) => one.type === 'counts' && one.heldMs.length > 0,
+  )
+  assert.deepEqual(counted.type === 'counts' && [counted.heldMs, counted.counts.failed.hold_timeout], [
+    [30_000],
+    1,
+  ])
 })
 
-test('more than the hold limit are answered 503 at once', async (t) => {
+test('a request beyond the hold limit gets 503 immediately', async (t) => {
   const front = await TestFront.start(t, { holdLimit: 2 })
   for (const path of ['/a', '/b']) ask(front.port, path).catch(() => {})
   await front.counts('two held', ({ held }) => held === 2)
   const { status, body } = await ask(front.port, '/c')
   assert.equal(status, 503)
   assert.match(JSON.parse(body).error, /2 requests are waiting/)
-  await front.counts('the third has failed', ({ failed }) => failed.hold_limit === 1)
+  await front.counts('the third request refused', ({ failed }) => failed.hold_limit === 1)
 })
 
-test('a client that gives up is forgotten, and never reaches LangFlow', async (t) => {
+test('a held request whose client leaves never reaches LangFlow', async (t) => {
   const langflow = await fakeLangFlow(t)
   const front = await TestFront.start(t, at(langflow.port))
   const gone = await rawConnection(t, front.port)
   gone.write('POST /gone HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab')
-  await front.counts('held', ({ held }) => held === 1)
+  await front.counts('one held request', ({ held }) => held === 1)
   gone.destroy()
-  await front.counts('gone', ({ held, failed }) => held === 0 && failed.client_gone === 1)
+  await front.counts('the client gone', ({ held, failed }) => held === 0 && failed.client_gone === 1)
   await front.toLangFlow()
   await ask(front.port, '/b')
   assert.deepEqual(langflow.seen.list, ['GET /b'])
   assert.deepEqual(front.logged, [])
 })
 
-test('no body is asked for while its request waits', async (t) => {
+test('the front sends 100 Continue only when it forwards the request', async (t) => {
   const langflow = await fakeLangFlow(t)
   const front = await TestFront.start(t, at(langflow.port))
   const headers = { expect: '100-continue', 'content-length': '5' }
@@ -85,7 +91,7 @@ test('no body is asked for while its request waits', async (t) => {
     outgoing.end('hello')
   })
   const answered = once(outgoing, 'response')
-  await front.counts('held', ({ held }) => held === 1)
+  await front.counts('one held request', ({ held }) => held === 1)
   assert.equal(invited, false)
   await front.toLangFlow()
   const [incoming] = await answered
@@ -93,7 +99,7 @@ test('no body is asked for while its request waits', async (t) => {
   incoming.resume()
 })
 
-test('whoever was never told to send its body is answered 503 on a connection that closes', async (t) => {
+test('a client that still waits for 100 Continue at the hold timeout gets 503, and its connection closes', async (t) => {
   const clock = new VirtualClock()
   const front = await TestFront.start(t, { clock })
   const client = await rawConnection(t, front.port)
@@ -106,7 +112,7 @@ test('whoever was never told to send its body is answered 503 on a connection th
   assert.match(answer, /connection: close/i)
 })
 
-test('a large upload waits in the socket, and is whole in the end', async (t) => {
+test('a large upload waits in its socket, and reaches LangFlow complete', async (t) => {
   const langflow = await fakeLangFlow(t, (incoming, outgoing) => {
     let bytes = 0
     incoming.on('data', (chunk: Buffer) => {
@@ -117,13 +123,13 @@ test('a large upload waits in the socket, and is whole in the end', async (t) =>
   const front = await TestFront.start(t, at(langflow.port))
   const size = 20 * 1024 * 1024
   const asked = ask(front.port, '/', { method: 'POST', body: Buffer.alloc(size, 1) })
-  await front.counts('held', ({ held }) => held === 1)
+  await front.counts('one held request', ({ held }) => held === 1)
   assert.deepEqual(langflow.seen.list, [])
   await front.toLangFlow()
   assert.equal((await asked).body, String(size))
 })
 
-test('once its grant has run out nothing is sent to LangFlow, without another word from the agent', async (t) => {
+test('once the grant has ended, the front sends nothing to LangFlow, even without a message from the agent', async (t) => {
   const clock = new VirtualClock()
   const langflow = await fakeLangFlow(t)
   const front = await TestFront.start(t, { clock, ...at(langflow.port) })
@@ -139,14 +145,14 @@ test('once its grant has run out nothing is sent to LangFlow, without another wo
   assert.equal((await asked).status, 200)
 })
 
-test('while LangFlow refuses connections requests wait, and go as soon as it takes them', async (t) => {
+test('requests wait while LangFlow refuses connections, and are sent when it accepts them', async (t) => {
   const clock = new VirtualClock()
   const before = await fakeLangFlow(t)
   before.server.close()
   const front = await TestFront.start(t, { clock, ...at(before.port) })
   await front.toLangFlow()
   const asked = ask(front.port, '/a', { method: 'POST', body: 'a' })
-  await until('it waits', async () => {
+  await until('the request is held', async () => {
     await clock.pass(10)
     return front.said.list.some((one) => one.type === 'counts' && one.counts.held === 1)
   })
@@ -156,7 +162,7 @@ test('while LangFlow refuses connections requests wait, and go as soon as it tak
   assert.deepEqual(langflow.seen.list, ['POST /a'])
 })
 
-/** A room in front of a LangFlow, and what it was sent. */
+/** A waiting room before a LangFlow, with the order in which its requests were sent. */
 function roomOf({ holdLimit = 1000 } = {}) {
   const clock = new VirtualClock()
   const sent: number[] = []
@@ -186,7 +192,7 @@ function roomOf({ holdLimit = 1000 } = {}) {
     turn(one).catch(() => {})
     return one
   }
-  /** LangFlow serves, and all that may go has gone. */
+  /** Lets LangFlow serve, and sends each request that may go. */
   const opens = async () => {
     langflow.isOpen = true
     room.letGo()
@@ -198,7 +204,7 @@ function roomOf({ holdLimit = 1000 } = {}) {
   return { clock, sent, langflow, room, guest, turn, wait, opens, replaced }
 }
 
-test('a request that comes back, since it did not get there, has its place however many wait by then', async () => {
+test('a request that returns because it did not reach LangFlow keeps its place, even beyond the hold limit', async () => {
   const { room, sent, langflow, guest, turn, opens } = roomOf({ holdLimit: 1 })
   langflow.isOpen = true
   const back = guest(0)
@@ -212,7 +218,7 @@ test('a request that comes back, since it did not get there, has its place howev
   assert.deepEqual(sent, [0, 0, 1])
 })
 
-test('those that waited at another front go by when they came there, and are not held to the limit again', async () => {
+test("a request from another front is ordered by its arrival there, and the hold limit doesn't apply to it again", async () => {
   const { clock, sent, wait, opens } = roomOf({ holdLimit: 1 })
   wait(0)
   for (const [order, waitedMs] of [
@@ -225,7 +231,7 @@ test('those that waited at another front go by when they came there, and are not
   assert.deepEqual(sent, [3, 1, 0, 2])
 })
 
-test('requests that waited are sent eight at first, and five more with four answers, until nobody has waited for a second', async () => {
+test('LangFlow gets eight waiting requests at first and five more for four answers; after a second with an empty queue, no limit applies', async () => {
   const { clock, sent, room, wait, opens } = roomOf()
   const guests = Array.from({ length: 20 }, (_, order) => wait(order))
   await opens()
@@ -239,7 +245,7 @@ test('requests that waited are sent eight at first, and five more with four answ
   assert.deepEqual(sent, [...Array(21).keys()])
   await clock.pass(999)
   for (let order = 50; order < 60; order++) guests.push(wait(order))
-  // There is room for eleven, and eleven are with LangFlow.
+  // The window holds eleven requests, and eleven are in LangFlow.
   assert.equal(sent.length, 21)
   for (const one of guests.slice(10)) room.answered(one)
   for (const one of guests.slice(10)) room.answered(one)
@@ -249,7 +255,7 @@ test('requests that waited are sent eight at first, and five more with four answ
   assert.equal(sent.length, 31 + 100)
 })
 
-test('one that has read its body in the place that it was given goes at once, though older ones wait by then', async () => {
+test('a request that has its place in the window goes once its body is read, even if older requests wait', async () => {
   const { clock, sent, turn, wait, opens } = roomOf()
   const guests = Array.from({ length: 8 }, (_, order) => wait(order))
   wait(8)
@@ -259,7 +265,7 @@ test('one that has read its body in the place that it was given goes at once, th
   assert.deepEqual(sent, [0, 1, 2, 3, 4, 5, 6, 7, 7])
 })
 
-test('what LangFlow does not answer for two seconds takes no place any longer, and makes room for as much more', async () => {
+test('if LangFlow answers nothing for two seconds, its requests leave the window, which grows by their number', async () => {
   const { clock, sent, wait, opens } = roomOf()
   for (let order = 0; order < 100; order++) wait(order)
   await opens()
@@ -271,18 +277,18 @@ test('what LangFlow does not answer for two seconds takes no place any longer, a
   assert.equal(sent.length, 56)
 })
 
-test('where LangFlow answers others meanwhile, such a request makes less room', async () => {
+test('if LangFlow answers other requests, an unanswered one makes the window grow less', async () => {
   const { clock, sent, room, wait, opens } = roomOf()
   const guests = Array.from({ length: 50 }, (_, order) => wait(order))
   await opens()
   await clock.pass(1_000)
   room.answered(guests[0]!)
   await clock.pass(1_000)
-  // Ten places, one of them taken.
+  // The window holds ten requests, and one is in LangFlow.
   assert.equal(sent.length, 9 + 9)
 })
 
-test('one that is sent again in another term has its whole time there', async () => {
+test('a request that is sent again in a new term gets the full two seconds there', async () => {
   const { clock, sent, langflow, guest, turn, wait, opens, replaced } = roomOf()
   const again = guest(0)
   void turn(again)
@@ -299,7 +305,7 @@ test('one that is sent again in another term has its whole time there', async ()
   assert.equal(sent.length, 8 + 8)
 })
 
-test('one whose client goes takes no place, neither in the queue nor at LangFlow', async () => {
+test('a request whose client leaves gives up its place, both in the queue and in the window', async () => {
   const { clock, sent, room, wait, opens } = roomOf()
   const guests = Array.from({ length: 20 }, (_, order) => wait(order))
   await opens()
@@ -308,7 +314,7 @@ test('one whose client goes takes no place, neither in the queue nor at LangFlow
   assert.deepEqual(sent, [0, 1, 2, 3, 4, 5, 6, 7, 10])
 })
 
-test('requests for the health of LangFlow wait behind nobody', async () => {
+test('health checks go before all other requests', async () => {
   const { clock, sent, wait, opens } = roomOf()
   for (let order = 0; order < 20; order++) wait(order)
   wait(100, { urgent: true })
@@ -318,7 +324,7 @@ test('requests for the health of LangFlow wait behind nobody', async () => {
   assert.deepEqual(sent, [100, 0, 1, 2, 3, 4, 5, 6, 7, 101])
 })
 
-test('the requests of all fronts go through the window of the leader, and one whose turn does not come in time is answered 503', async (t) => {
+test("requests of all fronts pass through the leader's window, and one that doesn't get its turn in time gets 503", async (t) => {
   const langflow = await fakeLangFlow(t, (incoming, outgoing) => {
     if (incoming.url === '/health_check') outgoing.end('ok')
   })
@@ -329,10 +335,10 @@ test('the requests of all fronts go through the window of the leader, and one wh
   for (let i = 0; i < 8; i++) ask(leader.port, `/${i}`).catch(none)
   await leader.counts('eight held', ({ held }) => held === 8)
   await leader.toLangFlow()
-  await until('eight at LangFlow', () => langflow.seen.list.length === 8)
+  await until('eight requests at LangFlow', () => langflow.seen.list.length === 8)
   await follower.toLeader(leader.address)
   const late = ask(follower.port, '/late', { method: 'POST', body: 'late' })
-  await leader.counts('it waits', ({ held }) => held === 1)
+  await leader.counts('one held request', ({ held }) => held === 1)
   assert.equal((await ask(follower.port, '/health_check')).body, 'ok')
   await clock.pass(2_000)
   const { status, body } = await late

@@ -31,17 +31,17 @@ test("a follower's front forwards to the leader's, which forwards to LangFlow", 
   await leader.counts('forwarded', ({ forwarded }) => forwarded.langflow === 1)
 })
 
-test("a hop waits at the leader's front, and is refused once that one does not lead any more", async (t) => {
+test("a hop waits at the leader's front, which refuses it once its replica no longer leads", async (t) => {
   const front = await TestFront.start(t)
   await front.toNobody({ epoch: 3, key: KEY })
   const hop = ask(front.port, '/a', { method: 'POST', body: 'x', headers: { [HOP]: `3 ${KEY}` } })
-  await front.counts('held', ({ held }) => held === 1)
+  await front.counts('one held request', ({ held }) => held === 1)
   await front.toLeader('127.0.0.1:1', 4)
   const { status, headers } = await hop
   assert.deepEqual([status, headers[HOP_EPOCH]], [421, '4'])
 })
 
-test('a refused hop waits for the next leader, and is sent there', async (t) => {
+test('a refused hop waits for the next leader and is then sent there', async (t) => {
   const langflow = await fakeLangFlow(t)
   const [former, leader, follower] = await Promise.all([
     TestFront.start(t),
@@ -52,14 +52,14 @@ test('a refused hop waits for the next leader, and is sent there', async (t) => 
   await leader.toLangFlow(FOR_EVER, 2)
   await follower.toLeader(former.address, 1)
   const asked = ask(follower.port, '/a', { method: 'POST', body: 'x' })
-  await follower.counts('held', ({ held }) => held === 1)
+  await follower.counts('one held request', ({ held }) => held === 1)
   assert.deepEqual(langflow.seen.list, [])
   await follower.toLeader(leader.address, 2)
   assert.equal((await asked).status, 200)
   assert.deepEqual(langflow.seen.list, ['POST /a'])
 })
 
-test('of a large body nothing is read until it can be sent on, so that it follows the leader as any other', async (t) => {
+test('no front reads a large body before it can forward it, so the request can still move to the next leader', async (t) => {
   const langflow = await fakeLangFlow(t, async (incoming, outgoing) => {
     outgoing.end(String((await text(incoming)).length))
   })
@@ -71,9 +71,9 @@ test('of a large body nothing is read until it can be sent on, so that it follow
   await former.closes()
   await follower.toLeader(former.address, 1)
   const asked = ask(follower.port, '/a', { method: 'POST', body: LARGE })
-  await former.counts("it waits at the leader's", ({ held }) => held === 1)
+  await former.counts("one request held by the leader's front", ({ held }) => held === 1)
   await former.toNobody({ epoch: 2 })
-  await follower.counts('it waits for the next', ({ held }) => held === 1)
+  await follower.counts('the request held for the next leader', ({ held }) => held === 1)
   await leader.toLangFlow(FOR_EVER, 2)
   await follower.toLeader(leader.address, 2)
   assert.deepEqual([(await asked).body, langflow.seen.list], [String(LARGE.length), ['POST /a']])
@@ -88,7 +88,7 @@ const WITHHELD = {
 }
 
 for (const [title, asked] of Object.entries(WITHHELD)) {
-  test(`what another front only holds did not reach LangFlow when that one ends: with ${title}`, async (t) => {
+  test(`a request that the leader's front only held when it ended is sent to the next leader: ${title}`, async (t) => {
     const langflow = await fakeLangFlow(t, async (incoming, outgoing) => {
       outgoing.end(JSON.stringify([(await text(incoming)).length, incoming.headers]))
     })
@@ -100,9 +100,9 @@ for (const [title, asked] of Object.entries(WITHHELD)) {
     await former.toNobody({ epoch: 1, key: KEY })
     await follower.toLeader(former.address, 1)
     const answered = ask(follower.port, '/a', asked)
-    await former.counts("it waits at the leader's", ({ held }) => held === 1)
+    await former.counts("one request held by the leader's front", ({ held }) => held === 1)
     await former.stop()
-    await follower.counts('it waits for the next', ({ held }) => held === 1)
+    await follower.counts('the request held for the next leader', ({ held }) => held === 1)
     await leader.toLangFlow(FOR_EVER, 2)
     await follower.toLeader(leader.address, 2)
     const { status, body } = await answered
@@ -116,22 +116,22 @@ for (const [title, asked] of Object.entries(WITHHELD)) {
     )
   })
 
-  test(`what a former leader hangs on goes to the next one within a second: with ${title}`, async (t) => {
+  test(`a request at a former leader that hangs moves to the next leader, and no byte of its body was sent before: ${title}`, async (t) => {
     const hung = await hungServer(t)
     const langflow = await fakeLangFlow(t)
     const [leader, follower] = await Promise.all([TestFront.start(t, at(langflow.port)), TestFront.start(t)])
     await follower.toLeader(hung.address, 1)
     const answered = ask(follower.port, '/a', asked)
-    await until('its head is there', () => hung.heard.includes('\r\n\r\n'))
+    await until('the head is at the former leader', () => hung.heard.includes('\r\n\r\n'))
     await leader.toLangFlow(FOR_EVER, 2)
     await follower.toLeader(leader.address, 2)
     assert.equal((await answered).status, 200)
     assert.deepEqual(langflow.seen.list, [`${asked.method} /a`])
-    assert.ok(hung.heard.endsWith('\r\n\r\n'), 'something of the body was sent')
+    assert.ok(hung.heard.endsWith('\r\n\r\n'), 'a part of the body was sent')
   })
 }
 
-test('what another front asked the body of, and then broke, is not sent again', async (t) => {
+test("a request whose body the leader's front invited is not sent again if that front's connection breaks", async (t) => {
   const broken = await hungServer(t, (socket) => {
     socket.write('HTTP/1.1 100 Continue\r\n\r\n')
     socket.on('data', () => socket.destroy())
@@ -141,7 +141,7 @@ test('what another front asked the body of, and then broke, is not sent again', 
   assert.equal((await ask(follower.port, '/a', { method: 'POST', body: 'x' })).status, 502)
 })
 
-test('requests that change something go to another front over connections that are kept', async (t) => {
+test("POST requests to the leader's front reuse one connection", async (t) => {
   const langflow = await fakeLangFlow(t, (incoming, outgoing) => incoming.pipe(outgoing))
   const leader = await TestFront.start(t, at(langflow.port))
   const follower = await TestFront.start(t)
@@ -159,18 +159,18 @@ test('requests that change something go to another front over connections that a
   assert.equal(connections, 1)
 })
 
-test('a front that was just started refuses, and is asked again until it knows that it leads', async (t) => {
+test("while the leader's front has no route yet, it refuses a hop, and the follower's front tries again until it serves", async (t) => {
   const langflow = await fakeLangFlow(t)
   const leader = await TestFront.start(t, at(langflow.port))
   const follower = await TestFront.start(t)
   await follower.toLeader(leader.address)
   const asked = ask(follower.port, '/a')
-  await follower.counts('held', ({ held }) => held === 1)
+  await follower.counts('one held request', ({ held }) => held === 1)
   await leader.toLangFlow()
   assert.equal((await asked).status, 200)
 })
 
-test('a request is held no longer by two fronts than by one', async (t) => {
+test('two fronts together hold a request for at most one hold timeout', async (t) => {
   const [leader, follower] = await Promise.all([
     TestFront.start(t, { holdTimeoutMs: 1_000 }),
     TestFront.start(t, { holdTimeoutMs: 1_000 }),
@@ -179,7 +179,7 @@ test('a request is held no longer by two fronts than by one', async (t) => {
   await follower.toNobody()
   const began = performance.now()
   const asked = ['GET', 'POST'].map((method) => ask(follower.port, '/a', { method }))
-  await follower.counts('they waited', ({ oldestHeldMs }) => oldestHeldMs >= 500)
+  await follower.counts('a wait of 500 ms', ({ oldestHeldMs }) => oldestHeldMs >= 500)
   await follower.toLeader(leader.address)
   for (const { status, body } of await Promise.all(asked)) {
     assert.equal(status, 503)
@@ -198,23 +198,23 @@ for (const [title, asked] of Object.entries({
   GET: { method: 'GET' },
   HEAD: { method: 'HEAD' },
   'a POST': { method: 'POST', body: 'x' },
-  'an upload whose client waits to be told': {
+  'an upload whose client waits for 100 Continue': {
     method: 'POST',
     headers: { 'content-length': '1000000', expect: '100-continue' },
   },
   'a websocket': { headers: UPGRADE },
 })) {
-  test(`${title} that the leader's front does not answer waits no longer than the hold timeout`, async (t) => {
+  test(`a request that the leader's front does not answer gets 503 after the hold timeout: ${title}`, async (t) => {
     const hung = await hungServer(t)
     const follower = await TestFront.start(t, { holdTimeoutMs: 500 })
     await follower.toLeader(hung.address)
     const { status, body } = await ask(follower.port, '/a', asked)
     assert.equal(status, 503)
     if (title !== 'HEAD') assert.match(body, /within 500ms: it can safely be sent again/)
-    await follower.counts('failed', ({ failed }) => failed.hold_timeout === 1)
+    await follower.counts('one hold timeout', ({ failed }) => failed.hold_timeout === 1)
   })
 
-  test(`${title} that LangFlow has is waited for, however long it takes`, async (t) => {
+  test(`a request that LangFlow has received may take longer than the hold timeout: ${title}`, async (t) => {
     const langflow = await fakeLangFlow(t, (_, outgoing) => void setTimeout(() => outgoing.end(), 700))
     langflow.server.on('upgrade', (_, socket) =>
       setTimeout(() => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'), 700),
@@ -228,16 +228,16 @@ for (const [title, asked] of Object.entries({
   })
 }
 
-test('a hop connection is probed by the kernel within 15 s of silence', async (t) => {
+test('the kernel probes a hop connection after at most 15 s of silence', async (t) => {
   const hung = await hungServer(t)
   const follower = await TestFront.start(t)
   await follower.toLeader(hung.address)
   ask(follower.port, '/a').catch(() => {})
-  await until('its head is there', () => hung.heard.includes('GET /a'))
+  await until("the head is at the leader's front", () => hung.heard.includes('GET /a'))
   const port = Number(hung.address.split(':')[1]).toString(16).toUpperCase()
-  await until('a timer of the kernel', () => {
+  await until('a keep-alive timer of the kernel', () => {
     const lines = readFileSync('/proc/net/tcp', 'utf8').split('\n')
-    // Local and remote address, state (established), queues, timer (keep-alive) and when it fires, in ticks of 10 ms.
+    // The fields: local and remote address, state (01: established), queues, timer (02: keep-alive) with its rest in ticks of 10 ms.
     return lines.some((line) => {
       const [, , to, state, , timer = ''] = line.trim().split(/\s+/)
       const [kind, ticks = ''] = timer.split(':')
@@ -248,7 +248,7 @@ test('a hop connection is probed by the kernel within 15 s of silence', async (t
   })
 })
 
-test("a front says since when the leader's has answered nothing, also while no request comes", async (t) => {
+test("a front reports since when the leader's front hasn't answered, even without requests", async (t) => {
   const [hung, leader, follower] = await Promise.all([hungServer(t), TestFront.start(t), TestFront.start(t)])
   const other = await fakeLangFlow(t)
   const to = (address: string, epoch = 1) => ({ to: 'leader', epoch, key: KEY, address }) as const
@@ -260,7 +260,7 @@ test("a front says since when the leader's has answered nothing, also while no r
   assert.equal(refused.address, leader.address)
   assert.ok(refused.since >= second.since)
   const silent = await follower.unheard(({ because }) => /no answer/.test(because), to(hung.address, 2))
-  assert.ok(silent.since > refused.since, 'another leader has its own time')
+  assert.ok(silent.since > refused.since, 'the time must start anew for another leader')
   await follower.unheard(
     ({ because }) => because === 'it is no front: its answer is 200',
     to(`127.0.0.1:${other.port}`, 3),
@@ -272,7 +272,7 @@ test("a front says since when the leader's has answered nothing, also while no r
   )
 })
 
-test('no number in the header of a hop harms, nor does one that a client forges', async (t) => {
+test("an invalid waiting time in a hop header doesn't disturb holding, and a forged hop is still refused", async (t) => {
   const front = await TestFront.start(t, { holdTimeoutMs: 300 })
   await front.toNobody({ key: KEY })
   const hop = (waited: string, key = KEY) =>
@@ -282,12 +282,15 @@ test('no number in the header of a hop harms, nor does one that a client forges'
   const began = performance.now()
   const answers = await Promise.all(['1e308', 'Infinity', '-5', '9'.repeat(400)].map((waited) => hop(waited)))
   assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([503]))
-  assert.ok(performance.now() - began >= 300, 'one did not wait at all')
+  assert.ok(performance.now() - began >= 300, 'a request did not wait at all')
   assert.equal((await hop('999999999')).status, 503)
-  await front.counts('sane times', ({ oldestHeldMs }) => oldestHeldMs >= 0 && oldestHeldMs < 1e10)
+  await front.counts(
+    'an oldest wait within bounds',
+    ({ oldestHeldMs }) => oldestHeldMs >= 0 && oldestHeldMs < 1e10,
+  )
 })
 
-test('when another leads, what is under way to the former leader has a second, and then counts as broken', async (t) => {
+test('after a change of leader, requests in flight to the former leader break after a second', async (t) => {
   const stuck = await fakeLangFlow(t, () => {})
   const langflow = await fakeLangFlow(t)
   const [former, leader, follower] = await Promise.all([
@@ -300,13 +303,13 @@ test('when another leads, what is under way to the former leader has a second, a
   await follower.toLeader(former.address, 1)
   const get = ask(follower.port, '/get')
   const post = ask(follower.port, '/post', { method: 'POST', body: 'x' })
-  await until('both are under way', () => stuck.seen.list.length === 2)
+  await until('both requests are at the former leader', () => stuck.seen.list.length === 2)
   await follower.toLeader(leader.address, 2)
   assert.deepEqual([(await get).status, (await post).status], [200, 502])
   assert.deepEqual(langflow.seen.list, ['GET /get'])
 })
 
-test('what is under way within one term is left alone: a change of route within it breaks nothing', async (t) => {
+test('a change of route within a term breaks no request in flight', async (t) => {
   let answer = () => {}
   const langflow = await fakeLangFlow(t, (_, outgoing) => {
     answer = () => outgoing.end('late')
@@ -321,14 +324,14 @@ test('what is under way within one term is left alone: a change of route within 
   assert.equal((await asked).body, 'late')
 })
 
-/** A large body that its client sends once it is told to, held by a follower whose leader is not there yet. */
+/** An upload whose client waits for 100 Continue, held by a follower whose leader's front doesn't listen yet. */
 async function heldUpload(t: TestContext) {
   const port = await freePort()
   const follower = await TestFront.start(t)
   await follower.toLeader(`127.0.0.1:${port}`)
   const upload = await rawConnection(t, follower.port)
   upload.write('POST /big HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n')
-  await follower.counts('it waits', ({ held }) => held === 1)
+  await follower.counts('one held request', ({ held }) => held === 1)
   const leads = async (langflow: number) => {
     const leader = await TestFront.start(t, { ...at(langflow), listen: { host: '127.0.0.1', port } })
     await leader.toLangFlow()
@@ -336,13 +339,13 @@ async function heldUpload(t: TestContext) {
   return { follower, upload, leads }
 }
 
-test('an upload whose client waits to be told waits for a leader that cannot be reached, and keeps nobody from being tried', async (t) => {
+test("an upload that waits for 100 Continue and an unreachable leader doesn't block other requests", async (t) => {
   const langflow = await fakeLangFlow(t, (incoming, outgoing) =>
     incoming.resume().on('end', () => outgoing.end('ok')),
   )
   const { follower, upload, leads } = await heldUpload(t)
   const get = ask(follower.port, '/a')
-  await follower.counts('both wait', ({ held }) => held === 2)
+  await follower.counts('two held requests', ({ held }) => held === 2)
   await leads(langflow.port)
   assert.equal((await get).status, 200)
   assert.match(await heard(upload, '\r\n\r\n'), /^HTTP\/1\.1 100 /)
@@ -351,7 +354,7 @@ test('an upload whose client waits to be told waits for a leader that cannot be 
   assert.deepEqual(langflow.seen.list.toSorted(), ['GET /a', 'POST /big'])
 })
 
-test('one whose connection breaks while it is the only one that is tried lets the next one be tried', async (t) => {
+test("if the one request that tries the leader's connection breaks, the next request tries it", async (t) => {
   let breaks = true
   const langflow = await fakeLangFlow(t, ({ socket }, outgoing) => {
     if (breaks) socket.destroy()

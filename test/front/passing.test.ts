@@ -12,7 +12,7 @@ const portOf = (address: string) => Number(address.split(':')[1])
 const HANDSHAKE =
   'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
 
-/** What LangFlow sees of what a client writes, and what the client gets. */
+/** Sends raw bytes as a client, and returns what LangFlow and the client received. */
 async function exchange(
   t: Parameters<typeof fakeLangFlow>[0],
   written: string,
@@ -35,7 +35,7 @@ function pairs(rawHeaders: readonly string[]): string[] {
   return rawHeaders.flatMap((name, i) => (i % 2 === 0 ? [`${name}: ${rawHeaders[i + 1]}`] : []))
 }
 
-test('headers go as they were written, but those of the connection', async (t) => {
+test('request headers reach LangFlow as the client wrote them, except hop-by-hop headers', async (t) => {
   const { seen } = await exchange(
     t,
     'GET / HTTP/1.1\r\nHOST: flows.example\r\nConnection: close, X-Mine, Host\r\nX-Mine: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\n' +
@@ -57,7 +57,7 @@ test('headers go as they were written, but those of the connection', async (t) =
   ])
 })
 
-test('an answer comes back as it was given, but for headers of the connection', async (t) => {
+test('an answer reaches the client as LangFlow wrote it, except hop-by-hop headers', async (t) => {
   const { got } = await exchange(
     t,
     'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n',
@@ -85,7 +85,7 @@ test('an answer comes back as it was given, but for headers of the connection', 
   assert.equal(body, 'ok')
 })
 
-test('an answer that comes before a large body has arrived is passed back, and the connection is good for more', async (t) => {
+test('an answer that LangFlow sends before it has read a large body reaches the client, whose connection stays usable', async (t) => {
   const langflow = await fakeLangFlow(t, ({ method }, outgoing) => {
     outgoing.writeHead(method === 'POST' ? 413 : 200).end(method)
   })
@@ -100,7 +100,7 @@ test('an answer that comes before a large body has arrived is passed back, and t
   assert.match(await heard(client, 'GET'), /^HTTP\/1.1 200 |\nHTTP\/1.1 200 /)
 })
 
-test('a client that goes in the middle of its upload has gone: its outcome is no failure of ours', async (t) => {
+test('a client that leaves during its upload counts as client_gone, and not as an unknown outcome', async (t) => {
   const langflow = await fakeLangFlow(t, () => {})
   const front = await TestFront.start(t, at(langflow.port))
   await front.toLangFlow()
@@ -108,7 +108,7 @@ test('a client that goes in the middle of its upload has gone: its outcome is no
   client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nsome of it')
   await langflow.seen.next('the upload', () => true)
   client.destroy()
-  const { failed } = await front.counts('gone', ({ inFlight }) => inFlight === 0)
+  const { failed } = await front.counts('no request in flight', ({ inFlight }) => inFlight === 0)
   assert.deepEqual([failed.client_gone, failed.outcome_unknown, failed.cut], [1, 0, 0])
 })
 
@@ -116,9 +116,9 @@ for (const [what, before, after] of [
   ['garbage', '', 'nonsense\r\n\r\n'],
   ['garbage behind two requests', 'GET /first HTTP/1.1\r\nHost: a\r\n\r\n', 'nonsense\r\n\r\n'],
   ['CONNECT', '', 'CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['another protocol', '', 'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'],
+  ['an upgrade', '', 'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'],
 ] as const)
-  test(`${what} after a request never comes into the middle of its answer`, async (t) => {
+  test(`${what} after a request never adds bytes to the request's answer`, async (t) => {
     let end = () => {}
     const langflow = await fakeLangFlow(t, ({ url }, outgoing) => {
       if (url === '/first') {
@@ -142,9 +142,9 @@ for (const [what, before, after] of [
 for (const [what, request, answer] of [
   ['HEAD with a body', 'HEAD', 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'],
   ['204 with a body', 'GET', 'HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok'],
-  ['a body that is longer than it says', 'GET', 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more'],
+  ['a body beyond its Content-Length', 'GET', 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more'],
 ] as const)
-  test(`an answer that is whole is passed back, whatever follows: ${what}`, async (t) => {
+  test(`a complete answer is passed back without the bytes after it: ${what}`, async (t) => {
     const { address } = await hungServer(t, (socket) => socket.once('data', () => socket.write(answer)))
     const front = await TestFront.start(t, at(portOf(address)))
     await front.toLangFlow()
@@ -153,10 +153,13 @@ for (const [what, request, answer] of [
     const all = await heard(client)
     assert.match(all, /^HTTP\/1\.1 20[04] /)
     assert.equal(all.endsWith('ok'), request === 'GET' && all.includes(' 200 '))
-    await front.counts('none is cut', ({ failed, forwarded }) => failed.cut === 0 && forwarded.langflow === 1)
+    await front.counts(
+      'one forwarded request and none cut',
+      ({ failed, forwarded }) => failed.cut === 0 && forwarded.langflow === 1,
+    )
   })
 
-test('a change of protocol that nobody asked for is no answer', async (t) => {
+test('a 101 from LangFlow without a valid handshake is answered with 502', async (t) => {
   const { address } = await hungServer(t, (socket) =>
     socket.on('data', () => socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\n\r\n')),
   )
@@ -169,7 +172,7 @@ test('a change of protocol that nobody asked for is no answer', async (t) => {
   }
 })
 
-test('a client of HTTP/1.0 does not take an answer that broke for a whole one', async (t) => {
+test('an HTTP/1.0 client gets a connection reset if the answer breaks off', async (t) => {
   const langflow = await fakeLangFlow(t, (_, outgoing) => {
     outgoing.write('half')
     setImmediate(() => outgoing.destroy())
@@ -181,7 +184,7 @@ test('a client of HTTP/1.0 does not take an answer that broke for a whole one', 
   await assert.rejects(heard(client), /ECONNRESET/)
 })
 
-test('a body that is malformed ends its request, although its client keeps the connection open', async (t) => {
+test('a malformed body is answered with 400 and ends the request, even if the client keeps the connection open', async (t) => {
   const langflow = await fakeLangFlow(t, () => {})
   const front = await TestFront.start(t, at(langflow.port))
   await front.toLangFlow()
@@ -191,10 +194,13 @@ test('a body that is malformed ends its request, although its client keeps the c
   await langflow.seen.next('the request', () => true)
   client.write('zz\r\n')
   assert.match(await heard(client), /^HTTP\/1\.1 400 /)
-  await front.counts('it is over', ({ failed, inFlight }) => failed.client_gone === 1 && inFlight === 0)
+  await front.counts(
+    'the client gone and no request in flight',
+    ({ failed, inFlight }) => failed.client_gone === 1 && inFlight === 0,
+  )
 })
 
-test('interim answers without end break the request', async (t) => {
+test('a request whose interim answers never end fails with 502', async (t) => {
   const { address } = await hungServer(t, (socket) =>
     socket.once('data', () => socket.write('HTTP/1.1 103 Early Hints\r\nX-A: b\r\n\r\n'.repeat(1000))),
   )
@@ -207,7 +213,7 @@ test('interim answers without end break the request', async (t) => {
   assert.ok(all.split('103 Early Hints').length <= 101)
 })
 
-test('an answer whose words are none that may be written has none', async (t) => {
+test('an invalid reason phrase from LangFlow never reaches the client', async (t) => {
   const { address } = await hungServer(t, (socket) =>
     socket.once('data', () => socket.end('HTTP/1.1 200 o\x01k\r\nContent-Length: 2\r\n\r\nok')),
   )
@@ -226,7 +232,7 @@ test('an answer whose words are none that may be written has none', async (t) =>
 
 const GO_ON = 'HTTP/1.1 100 Continue\r\n\r\n'
 
-test('a client that half-closes after its request has its answer, also where it was held', async (t) => {
+test('a client that half-closes its connection after a held request still gets the answer', async (t) => {
   const langflow = await fakeLangFlow(t, (_, outgoing) => void setTimeout(() => outgoing.end('done'), 100))
   const front = await TestFront.start(t, at(langflow.port))
   for (const head of [
@@ -236,20 +242,20 @@ test('a client that half-closes after its request has its answer, also where it 
     await front.toNobody()
     const client = connect({ port: front.port, host: '127.0.0.1', allowHalfOpen: true })
     client.end(head)
-    await front.counts('it waits', ({ held }) => held === 1)
-    // By that the front finds out whether it is gone.
+    await front.counts('one held request', ({ held }) => held === 1)
+    // The front sends 100 Continue to find out whether the client has gone.
     await heard(client, `${GO_ON}${GO_ON}`)
     await front.toLangFlow()
     assert.match(await heard(client), /^HTTP\/1.1 200 .*done/s)
     client.destroy()
   }
   await front.counts(
-    'all were answered',
+    'two forwarded requests and no client gone',
     ({ forwarded, failed }) => forwarded.langflow === 2 && failed.client_gone === 0,
   )
 })
 
-test('an answer with a length whose client half-closes in the middle of it ends once it makes no progress', async (t) => {
+test('if a client half-closes its connection within an answer that stalls, the front ends the request', async (t) => {
   const clock = new VirtualClock()
   const langflow = await fakeLangFlow(t, (_, outgoing) => {
     outgoing.writeHead(200, { 'content-length': '1000' })
@@ -261,22 +267,22 @@ test('an answer with a length whose client half-closes in the middle of it ends 
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
   await heard(client, 'half')
   client.end()
-  await until('it is over', async () => {
+  await until('the client counts as gone', async () => {
     await clock.pass(1_000)
     return front.said.list.some((one) => one.type === 'counts' && one.counts.failed.client_gone === 1)
   })
 })
 
-test('a client of HTTP/1.0 that says no more is gone', async (t) => {
+test('an HTTP/1.0 client that half-closes its connection counts as gone', async (t) => {
   const front = await TestFront.start(t)
   const client = await rawConnection(t, front.port)
   client.write('GET / HTTP/1.0\r\n\r\n')
-  await front.counts('it waits', ({ held }) => held === 1)
+  await front.counts('one held request', ({ held }) => held === 1)
   client.end()
-  await front.counts('it is gone', ({ held, failed }) => held === 0 && failed.client_gone === 1)
+  await front.counts('the client gone', ({ held, failed }) => held === 0 && failed.client_gone === 1)
 })
 
-test('a client that goes in the middle of a stream that says nothing is gone', async (t) => {
+test('the front notices that the client of a silent stream has left', async (t) => {
   const langflow = await fakeLangFlow(t, (_, outgoing) => {
     outgoing.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
   })
@@ -284,12 +290,12 @@ test('a client that goes in the middle of a stream that says nothing is gone', a
   await front.toLangFlow()
   const client = await rawConnection(t, front.port)
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
-  await front.counts('a stream', ({ streams }) => streams === 1)
+  await front.counts('one open stream', ({ streams }) => streams === 1)
   client.destroy()
-  await front.counts('none', ({ streams }) => streams === 0)
+  await front.counts('no open stream', ({ streams }) => streams === 0)
 })
 
-test('1,000 headers pass through two fronts, and more are refused with that reason', async (t) => {
+test('two fronts pass on 1,000 headers, and refuse more with 431 and the reason', async (t) => {
   const langflow = await fakeLangFlow(t, ({ rawHeaders }, outgoing) => {
     outgoing.end(String(rawHeaders.filter((name) => name.startsWith('x-h')).length))
   })

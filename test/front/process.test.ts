@@ -11,7 +11,7 @@ import { Series } from '../harness/wait.ts'
 import { ask, FOR_EVER, fakeLangFlow, KEY } from './fixture.ts'
 import { FrontProcess } from './front-process.ts'
 
-/** As an agent starts it. */
+/** Starts a front as an agent does: with a pipe as file descriptor 3. */
 function startFront(t: TestContext) {
   const child = spawn(process.execPath, [...FRONT_NODE_FLAGS, BUNDLE, 'front'], {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
@@ -24,7 +24,7 @@ function startFront(t: TestContext) {
   return { child, channel, said, exited: once(child, 'exit') }
 }
 
-test('the process of a front serves as its agent says, and ends with it, but at no signal', async (t) => {
+test("the front process follows its agent's routes, ignores SIGTERM and SIGINT, and exits when the agent's pipe closes", async (t) => {
   const langflow = await fakeLangFlow(t)
   const { child, channel, said, exited } = startFront(t)
   const config = {
@@ -54,7 +54,7 @@ test('the process of a front serves as its agent says, and ends with it, but at 
   assert.deepEqual(await exited, [0, null])
 })
 
-test('nobody but an agent can start it', async () => {
+test('the front command exits with code 2 if no agent started it', async () => {
   const child = spawn(process.execPath, [...FRONT_NODE_FLAGS, BUNDLE, 'front'], {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { PATH: process.env.PATH },
@@ -64,7 +64,7 @@ test('nobody but an agent can start it', async () => {
   assert.equal(code, 2)
 })
 
-test('a front that may open few files keeps enough of them to send on each request that it holds, and says what is short', async (t) => {
+test('with a low limit of open files, the front keeps a descriptor to forward each held request, and logs which limit to raise', async (t) => {
   const langflow = await fakeLangFlow(t)
   const front = await FrontProcess.start(langflow.port, {}, BUNDLE, ['prlimit', '--nofile=256:256'])
   t.after(() => front.stop())
@@ -75,7 +75,7 @@ test('a front that may open few files keeps enough of them to send on each reque
       () => 0,
     ),
   )
-  await front.counted('as many as it takes', ({ held }) => held === most)
+  await front.counted('as many held requests as the limit allows', ({ held }) => held === most)
   await front.leads()
   const statuses = await Promise.all(asked)
   assert.equal(statuses.filter((status) => status === 200).length, most)

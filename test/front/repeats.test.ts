@@ -16,7 +16,7 @@ import { FrontProcess, KEY as PROCESS_KEY } from './front-process.ts'
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 
 for (const method of ['GET', 'HEAD', 'OPTIONS']) {
-  test(`${method} whose connection breaks before a byte of answer is sent again`, async (t) => {
+  test(`a ${method} is sent again if its connection breaks before the first byte of the answer`, async (t) => {
     const langflow = await fakeLangFlow(t, (incoming, outgoing) => {
       if (langflow.seen.list.length === 1) incoming.socket.destroy()
       else outgoing.end()
@@ -29,7 +29,7 @@ for (const method of ['GET', 'HEAD', 'OPTIONS']) {
 }
 
 for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) {
-  test(`${method} whose connection breaks is sent once, and its client told that its outcome is unknown`, async (t) => {
+  test(`a ${method} whose connection breaks is sent only once, and its client gets 502: the outcome is unknown`, async (t) => {
     const langflow = await fakeLangFlow(t, ({ socket }) => socket.destroy())
     const front = await TestFront.start(t, at(langflow.port))
     await front.toLangFlow()
@@ -42,7 +42,7 @@ for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) {
   })
 }
 
-test('a GET that breaks whatever it is sent to is sent twice in its life', async (t) => {
+test('a GET that breaks each connection is sent at most twice', async (t) => {
   const langflow = await fakeLangFlow(t, ({ socket }) => socket.destroy())
   const front = await TestFront.start(t, at(langflow.port))
   await front.toLangFlow()
@@ -50,7 +50,7 @@ test('a GET that breaks whatever it is sent to is sent twice in its life', async
   assert.equal(langflow.seen.list.length, 2)
 })
 
-test('a GET that meets a connection that LangFlow has just closed goes over a new one, not over one that is as old', async (t) => {
+test('a GET on an idle connection that LangFlow has just closed is sent again on a new connection, not on another idle one', async (t) => {
   const idle = new Set<Socket>()
   const langflow = await fakeLangFlow(t, ({ socket, url }, outgoing) => {
     if (url === '/late' && idle.has(socket)) socket.destroy()
@@ -70,7 +70,7 @@ test('a GET that meets a connection that LangFlow has just closed goes over a ne
   assert.deepEqual([status, body], [200, 'new'])
 })
 
-test('it is counted by the front to which it came, whichever fronts forward it', async (t) => {
+test('attempts through different fronts count towards the same limit, and only the entry front counts the failure', async (t) => {
   let broke = () => {}
   const first = await fakeLangFlow(t, ({ socket }) => {
     broke = () => socket.destroy()
@@ -87,7 +87,7 @@ test('it is counted by the front to which it came, whichever fronts forward it',
   await first.seen.next('the first attempt', () => true)
   await former.toNobody({ epoch: 1, key: KEY })
   broke()
-  await former.counts('it waits again', ({ held }) => held === 1)
+  await former.counts('the request held again', ({ held }) => held === 1)
   await former.toNobody({ epoch: 2 })
   await leader.toLangFlow(FOR_EVER, 2)
   await entry.toLeader(leader.address, 2)
@@ -95,11 +95,11 @@ test('it is counted by the front to which it came, whichever fronts forward it',
   assert.equal(status, 502)
   assert.match(JSON.parse(body).error, /^[^.]*the outcome is unknown$/)
   assert.deepEqual([first.seen.list.length, second.seen.list.length], [1, 1])
-  await entry.counts('once', ({ failed }) => failed.outcome_unknown === 1)
-  await former.counts('not there', ({ inFlight, failed }) => inFlight === 0 && failed.outcome_unknown === 0)
+  await entry.counts('one failure', ({ failed }) => failed.outcome_unknown === 1)
+  await former.counts('no failure', ({ inFlight, failed }) => inFlight === 0 && failed.outcome_unknown === 0)
 })
 
-test('what a front only held when it ended was not sent yet, however often', async (t) => {
+test('a request that another front only held when it ended does not count as sent, however often that happens', async (t) => {
   const langflow = await fakeLangFlow(t, (incoming, outgoing) => {
     if (langflow.seen.list.length === 1) incoming.socket.destroy()
     else outgoing.end()
@@ -111,7 +111,7 @@ test('what a front only held when it ended was not sent yet, however often', asy
     const holding = await TestFront.start(t)
     await holding.toNobody({ epoch, key: KEY })
     await entry.toLeader(holding.address, epoch)
-    await holding.counts('it waits', ({ held }) => held === 1)
+    await holding.counts('one held request', ({ held }) => held === 1)
     await holding.stop()
   }
   await leader.toLangFlow(FOR_EVER, 4)
@@ -120,7 +120,7 @@ test('what a front only held when it ended was not sent yet, however often', asy
   assert.equal(langflow.seen.list.length, 2)
 })
 
-test('the hold timeout counts from the first arrival, whatever breaks', async (t) => {
+test('the hold timeout counts from the arrival of the request, even if an attempt breaks in between', async (t) => {
   const langflow = await fakeLangFlow(t, ({ socket }) => void setTimeout(() => socket.destroy(), 500))
   const front = await TestFront.start(t, { ...at(langflow.port), holdTimeoutMs: 1_000 })
   await front.toLangFlow()
@@ -132,17 +132,17 @@ test('the hold timeout counts from the first arrival, whatever breaks', async (t
   assert.ok(performance.now() - began < 1_400, `after ${performance.now() - began} ms`)
 })
 
-/** Stands for LangFlow, and exits when it is asked for `/die`. */
+/** Starts a workload in LangFlow's place that exits when it receives a request for `/die`. */
 async function mortal(t: TestContext, log: string) {
   const port = await freePort()
   const child = spawn(process.execPath, [WORKLOAD, String(port), log], { stdio: 'ignore' })
   t.after(() => child.kill('SIGKILL'))
-  await until('it answers', () => ask(port, '/health').then(Boolean, () => false))
+  await until('the workload answers', () => ask(port, '/health').then(Boolean, () => false))
   return { port, exited: once(child, 'exit'), ended: () => child.exitCode !== null }
 }
 const WORKLOAD = fileURLToPath(new URL('../harness/workload.mjs', import.meta.url))
 
-test('a GET that ends LangFlow ends two, and is answered 502; what comes meanwhile waits for the third', async (t) => {
+test('a GET that crashes LangFlow crashes at most two and then gets 502; the third LangFlow serves again', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'repeats-'))
   t.after(() => rmSync(directory, { recursive: true }))
   const langflows = await Promise.all([0, 1, 2].map(() => mortal(t, join(directory, 'log'))))
@@ -159,17 +159,17 @@ test('a GET that ends LangFlow ends two, and is answered 502; what comes meanwhi
   const began = performance.now()
   const deadly = ask(b.port, '/die')
   await langflows[0]?.exited
-  // As its agent has it: the gate is closed, and the term goes on.
+  // When LangFlow exits, its agent closes the gate and keeps the term.
   await a.holds(1, PROCESS_KEY)
   const others = fronts.map(({ port }) => ask(port, '/health', { method: 'POST', body: '{}' }))
-  await a.counted('they wait', ({ held }) => held === 4)
+  await a.counted('four held requests', ({ held }) => held === 4)
   await leads(b, 2)
   await langflows[1]?.exited
   const { status, body } = await deadly
   assert.deepEqual([status, Object.keys(JSON.parse(body))], [502, ['error']])
   assert.ok(performance.now() - began < 10_000)
   await leads(c, 3)
-  // What its LangFlow had when that ended has an unknown outcome.
+  // A request that the second LangFlow had received when it exited has an unknown outcome.
   for (const other of others) assert.ok([200, 502].includes((await other).status))
   assert.equal((await ask(b.port, '/health')).status, 200)
   assert.deepEqual(

@@ -5,7 +5,7 @@ import { type Message, Wire } from './wire.ts'
 
 const WITHIN_MS = 5_000
 
-/** One request at the target. */
+/** One request that the target received. */
 export class Served {
   readonly wire: Wire
   readonly message: Message
@@ -24,7 +24,7 @@ export class Served {
     await this.wire.send(data)
   }
 
-  /** Its answer is complete: the next request of this connection may come. */
+  /** Marks the answer as complete, so that the target reads the connection's next request. */
   done(): void {
     this.#answered.resolve()
   }
@@ -35,10 +35,10 @@ export class Served {
   }
 }
 
-/** In the place of LangFlow: takes what comes off raw sockets, and says what a test tells it to. */
+/** Stands in for LangFlow: reads requests from raw sockets, and answers with the bytes that a test gives. */
 export class ScriptedTarget {
   readonly port: number
-  /** Connections that were ever made. */
+  /** Number of connections since the start. */
   connections = 0
   readonly #server: Server
   readonly #answer: ((served: Served) => Promise<void>) | undefined
@@ -59,24 +59,24 @@ export class ScriptedTarget {
     })
   }
 
-  /** `answer`: to each request, by itself. */
+  /** `answer` is called for each request; without it, the test answers. */
   static async listen(answer?: (served: Served) => Promise<void>): Promise<ScriptedTarget> {
     const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
     await once(server, 'listening')
     return new ScriptedTarget(server, answer)
   }
 
-  /** All that ever came. */
+  /** All requests since the start. */
   get served(): readonly Served[] {
     return this.#requests.list
   }
 
-  /** What came and was not taken yet. */
+  /** Requests that no call of `request` has returned yet. */
   get waiting(): readonly Served[] {
     return this.#requests.list.slice(this.#taken)
   }
 
-  /** The next request. */
+  /** Returns the next request, and waits for it if necessary. */
   async request(): Promise<Served> {
     const place = this.#taken
     const served = await this.#requests.next('a request at the target', () => true, place, WITHIN_MS)
@@ -84,7 +84,7 @@ export class ScriptedTarget {
     return served
   }
 
-  /** What nobody asked for belonged to a test that is over. */
+  /** Skips requests that are left over from an earlier test. */
   forget(): void {
     this.#taken = this.#requests.list.length
   }
@@ -104,7 +104,7 @@ export class ScriptedTarget {
         await served.answered
       }
     } catch {
-      // The connection ended between two requests, or in the middle of one that nobody can answer.
+      // The connection ended between two requests, or within one, which then can't be answered.
       wire.socket.destroy()
     }
   }

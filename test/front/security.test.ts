@@ -6,11 +6,11 @@ import { until } from '../harness/wait.ts'
 import { frame, TEXT } from './frames.ts'
 import { FrontProcess, KEY } from './front-process.ts'
 import { ScriptedTarget, type Served } from './scripted-target.ts'
-import { asks, says } from './stage.ts'
+import { answerHead, requestHead } from './stage.ts'
 import { chunk, head, type Message, Wire } from './wire.ts'
 
 const BOUND_BYTES = 130e6
-/** Each connection costs what Node and its parser keep of it. */
+/** The bound with thousands of connections is higher, since Node and its parser keep some memory for each. */
 const IDLE_BOUND_BYTES = 200e6
 const HEADS_BOUND_BYTES = 256e6
 const WRONG_KEY = 'BBBBBBBBBBBBBBBBBBBBBB'
@@ -23,99 +23,117 @@ const PIPELINING = 200
 const PIPELINED = 2000
 const SLOW_WITHIN_MS = 30_000
 
-const SMUGGLED = asks('GET /smuggled')
+const SMUGGLED = requestHead('GET /smuggled')
 const LAST_CHUNK = '0\r\n\r\n'
-const post = (headers: string[], body: string) => asks('POST /attack', ...headers) + body
+const post = (headers: string[], body: string) => requestHead('POST /attack', ...headers) + body
 const length = (body: string) => `Content-Length: ${body.length}`
 const chunked = (body: string) => post(['Transfer-Encoding: chunked'], body)
 
-/** Must be refused, and nothing of it may reach the target whole. */
+/** Requests that the front must refuse. No complete request may reach the target. */
 const REFUSED: Readonly<Record<string, string>> = {
-  'two lengths that differ': post(['Content-Length: 0', length(SMUGGLED)], SMUGGLED),
-  'two lengths in one line that differ': post([`Content-Length: 0, ${SMUGGLED.length}`], SMUGGLED),
-  'a length with a sign': post(['Content-Length: +2'], `ab${SMUGGLED}`),
-  'a negative length': post(['Content-Length: -2'], SMUGGLED),
-  'a hexadecimal length': post(['Content-Length: 0x2'], `ab${SMUGGLED}`),
-  'a length with something behind it': post(['Content-Length: 2 a'], `ab${SMUGGLED}`),
-  'a length without a number': post(['Content-Length:'], SMUGGLED),
-  'a length beyond every number': post([`Content-Length: ${'9'.repeat(30)}`], 'ab'),
-  xchunked: post(['Transfer-Encoding: xchunked'], LAST_CHUNK + SMUGGLED),
-  'chunked, then something else': post(['Transfer-Encoding: chunked, identity'], LAST_CHUNK + SMUGGLED),
-  'chunked, then something else in another line': post(
+  'two different Content-Length headers': post(['Content-Length: 0', length(SMUGGLED)], SMUGGLED),
+  'two different lengths in one Content-Length header': post(
+    [`Content-Length: 0, ${SMUGGLED.length}`],
+    SMUGGLED,
+  ),
+  'a Content-Length with a sign': post(['Content-Length: +2'], `ab${SMUGGLED}`),
+  'a negative Content-Length': post(['Content-Length: -2'], SMUGGLED),
+  'a hexadecimal Content-Length': post(['Content-Length: 0x2'], `ab${SMUGGLED}`),
+  'a Content-Length with characters after the number': post(['Content-Length: 2 a'], `ab${SMUGGLED}`),
+  'an empty Content-Length': post(['Content-Length:'], SMUGGLED),
+  'a Content-Length that overflows': post([`Content-Length: ${'9'.repeat(30)}`], 'ab'),
+  'Transfer-Encoding: xchunked': post(['Transfer-Encoding: xchunked'], LAST_CHUNK + SMUGGLED),
+  'another transfer encoding after chunked': post(
+    ['Transfer-Encoding: chunked, identity'],
+    LAST_CHUNK + SMUGGLED,
+  ),
+  'another transfer encoding after chunked, in a second header': post(
     ['Transfer-Encoding: chunked', 'Transfer-Encoding: x'],
     LAST_CHUNK + SMUGGLED,
   ),
-  'an encoding of transfer and a length': post(['Transfer-Encoding: x', 'Content-Length: 0'], SMUGGLED),
+  'an unknown transfer encoding and a Content-Length': post(
+    ['Transfer-Encoding: x', 'Content-Length: 0'],
+    SMUGGLED,
+  ),
   'a vertical tab before chunked': post(['Transfer-Encoding: \x0bchunked'], LAST_CHUNK + SMUGGLED),
-  'a space before the colon of a length': post([`Content-Length : ${SMUGGLED.length}`], SMUGGLED),
-  'a space before the colon of an encoding': post(['Transfer-Encoding : chunked'], LAST_CHUNK + SMUGGLED),
-  'a space before a colon': asks('GET /attack', 'X-A : b'),
+  'a space before the colon of Content-Length': post([`Content-Length : ${SMUGGLED.length}`], SMUGGLED),
+  'a space before the colon of Transfer-Encoding': post(
+    ['Transfer-Encoding : chunked'],
+    LAST_CHUNK + SMUGGLED,
+  ),
+  'a space before the colon of another header': requestHead('GET /attack', 'X-A : b'),
   'a space before the first header': 'GET /attack HTTP/1.1\r\n Host: a\r\nX-A: b\r\n\r\n',
-  'NUL in the value of a header': asks('GET /attack', 'X-A: a\0b'),
-  'NUL in the name of a header': asks('GET /attack', 'X-\0A: b'),
-  'NUL in the path': asks('GET /attack\0'),
-  'a header without a colon': asks('GET /attack', 'X-A'),
-  'a header without a name': asks('GET /attack', ': b'),
-  'a bare CR in a header': asks('GET /attack', 'X-A: a\rX-Smuggled: b'),
-  'a bare CR as the end of a line': 'GET /attack HTTP/1.1\rHost: a\r\r',
-  'no Host': head('GET /attack HTTP/1.1'),
-  'two Hosts': asks('GET /attack', 'Host: a', 'Host: b'),
-  'a space in the path': asks('GET /attack /smuggled'),
-  'a path that does not begin with a slash': asks('GET attack'),
-  'a path that is somebody at a host': asks('GET @elsewhere.example/attack'),
-  'bytes beyond ASCII in the path': asks('GET /caf\xe9'),
-  'a method with odd characters': asks('G@T /attack'),
-  'an unknown method': asks('BREW /attack'),
-  'HTTP/2 from the start': 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+  'NUL in a header value': requestHead('GET /attack', 'X-A: a\0b'),
+  'NUL in a header name': requestHead('GET /attack', 'X-\0A: b'),
+  'NUL in the path': requestHead('GET /attack\0'),
+  'a header without a colon': requestHead('GET /attack', 'X-A'),
+  'a header without a name': requestHead('GET /attack', ': b'),
+  'a bare CR in a header': requestHead('GET /attack', 'X-A: a\rX-Smuggled: b'),
+  'a bare CR at the end of a line': 'GET /attack HTTP/1.1\rHost: a\r\r',
+  'a request without Host': head('GET /attack HTTP/1.1'),
+  'two Host headers': requestHead('GET /attack', 'Host: a', 'Host: b'),
+  'a space in the path': requestHead('GET /attack /smuggled'),
+  'a path that does not begin with a slash': requestHead('GET attack'),
+  'a path that begins with @ and a host': requestHead('GET @elsewhere.example/attack'),
+  'non-ASCII bytes in the path': requestHead('GET /caf\xe9'),
+  'a method with an invalid character': requestHead('G@T /attack'),
+  'an unknown method': requestHead('BREW /attack'),
+  'HTTP/2 without an upgrade': 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
   'HTTP/1.2': head('GET /attack HTTP/1.2', 'Host: a'),
   'HTTP/0.9': 'GET /attack\r\n\r\n',
   TLS: '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03',
-  'a chunk that ends later than it says': chunked(`2\r\nabcd\r\n${LAST_CHUNK}${SMUGGLED}`),
-  'a chunk that ends earlier than it says': chunked(`5\r\nab\r\n${LAST_CHUNK}${SMUGGLED}`),
-  'the size of a chunk with 0x': chunked(`0x2\r\nab\r\n${LAST_CHUNK}`),
-  'the size of a chunk with a sign': chunked(`-2\r\nab\r\n${LAST_CHUNK}`),
-  'the size of a chunk that overflows': chunked(`10000000000000002\r\nab\r\n${LAST_CHUNK}`),
-  'the size of a chunk that ends with LF': chunked(`2\nab\r\n${LAST_CHUNK}`),
-  'a chunk that ends with LF': chunked(`2\r\nab\n${LAST_CHUNK}`),
-  'an extension of a chunk that holds a LF': chunked(`2;\nxx\r\nab\r\n${LAST_CHUNK}`),
-  'an extension of a chunk of a megabyte': chunked(`2;${'a'.repeat(1024 * 1024)}\r\nab\r\n${LAST_CHUNK}`),
+  'a chunk longer than its size': chunked(`2\r\nabcd\r\n${LAST_CHUNK}${SMUGGLED}`),
+  'a chunk shorter than its size': chunked(`5\r\nab\r\n${LAST_CHUNK}${SMUGGLED}`),
+  'a chunk size with 0x': chunked(`0x2\r\nab\r\n${LAST_CHUNK}`),
+  'a chunk size with a sign': chunked(`-2\r\nab\r\n${LAST_CHUNK}`),
+  'a chunk size that overflows': chunked(`10000000000000002\r\nab\r\n${LAST_CHUNK}`),
+  'a chunk size that ends with a bare LF': chunked(`2\nab\r\n${LAST_CHUNK}`),
+  'a chunk that ends with a bare LF': chunked(`2\r\nab\n${LAST_CHUNK}`),
+  'a chunk extension with a bare LF': chunked(`2;\nxx\r\nab\r\n${LAST_CHUNK}`),
+  'a chunk extension of a megabyte': chunked(`2;${'a'.repeat(1024 * 1024)}\r\nab\r\n${LAST_CHUNK}`),
   'trailers of a megabyte': chunked(`0\r\nX-A: ${'a'.repeat(1024 * 1024)}\r\n\r\n`),
 }
 
-/** May be refused; what reaches the target is one request, with that body. */
+/** Requests that the front may refuse. If it forwards one, the target must get exactly one request, with this body. */
 const ONE_REQUEST: Readonly<Record<string, readonly [request: string, body: string]>> = {
-  'a length and chunked': [
+  'a Content-Length before chunked': [
     post(['Content-Length: 6', 'Transfer-Encoding: chunked'], LAST_CHUNK + SMUGGLED),
     '',
   ],
-  'chunked and a length': [
+  'a Content-Length after chunked': [
     post(['Transfer-Encoding: chunked', 'Content-Length: 6'], LAST_CHUNK + SMUGGLED),
     '',
   ],
-  'two lengths that are equal': [post(['Content-Length: 2', 'Content-Length: 2'], 'ab'), 'ab'],
+  'two equal Content-Length headers': [post(['Content-Length: 2', 'Content-Length: 2'], 'ab'), 'ab'],
   'chunked twice': [
     post(['Transfer-Encoding: chunked', 'Transfer-Encoding: chunked'], `2\r\nab\r\n${LAST_CHUNK}`),
     'ab',
   ],
-  'a length that is folded': [post([`X-A: b\r\n Content-Length: ${SMUGGLED.length}`], ''), ''],
-  'chunked that is folded': [post(['Transfer-Encoding:\r\n chunked', 'Content-Length: 5'], LAST_CHUNK), ''],
-  'lines that end with LF': ['GET /attack HTTP/1.1\nHost: a\n\n', ''],
-  'a header that ends with LF': [asks('GET /attack', 'X-A: b\nX-Smuggled: 1'), ''],
-  'an extension of a chunk': [chunked(`2;a="b";c\r\nab\r\n${LAST_CHUNK}`), 'ab'],
-  'zeros before the size of a chunk': [chunked(`0002\r\nab\r\n${LAST_CHUNK}`), 'ab'],
+  'a Content-Length in a folded header line': [
+    post([`X-A: b\r\n Content-Length: ${SMUGGLED.length}`], ''),
+    '',
+  ],
+  'chunked in a folded header line': [
+    post(['Transfer-Encoding:\r\n chunked', 'Content-Length: 5'], LAST_CHUNK),
+    '',
+  ],
+  'lines that end with a bare LF': ['GET /attack HTTP/1.1\nHost: a\n\n', ''],
+  'a header that ends with a bare LF': [requestHead('GET /attack', 'X-A: b\nX-Smuggled: 1'), ''],
+  'a chunk extension': [chunked(`2;a="b";c\r\nab\r\n${LAST_CHUNK}`), 'ab'],
+  'leading zeros in a chunk size': [chunked(`0002\r\nab\r\n${LAST_CHUNK}`), 'ab'],
   'chunked in HTTP/1.0': [
     head('POST /attack HTTP/1.0', 'Host: a', 'Transfer-Encoding: chunked') + LAST_CHUNK,
     '',
   ],
-  'a request as the body of GET': [asks('GET /attack', length(SMUGGLED)) + SMUGGLED, SMUGGLED],
-  'a request as the body of HEAD': [asks('HEAD /attack', length(SMUGGLED)) + SMUGGLED, SMUGGLED],
-  'a request as the body of OPTIONS': [asks('OPTIONS /attack', length(SMUGGLED)) + SMUGGLED, SMUGGLED],
-  'a request as the body of TRACE': [asks('TRACE /attack', length(SMUGGLED)) + SMUGGLED, SMUGGLED],
+  'a request as the body of GET': [requestHead('GET /attack', length(SMUGGLED)) + SMUGGLED, SMUGGLED],
+  'a request as the body of HEAD': [requestHead('HEAD /attack', length(SMUGGLED)) + SMUGGLED, SMUGGLED],
+  'a request as the body of OPTIONS': [requestHead('OPTIONS /attack', length(SMUGGLED)) + SMUGGLED, SMUGGLED],
+  'a request as the body of TRACE': [requestHead('TRACE /attack', length(SMUGGLED)) + SMUGGLED, SMUGGLED],
   'a request as the chunked body of GET': [
-    asks('GET /attack', 'Transfer-Encoding: chunked') + chunk(SMUGGLED) + LAST_CHUNK,
+    requestHead('GET /attack', 'Transfer-Encoding: chunked') + chunk(SMUGGLED) + LAST_CHUNK,
     SMUGGLED,
   ],
-  'a length that Connection names': [
+  'a Content-Length that Connection names': [
     post([length(SMUGGLED), 'Connection: content-length'], SMUGGLED),
     SMUGGLED,
   ],
@@ -123,15 +141,12 @@ const ONE_REQUEST: Readonly<Record<string, readonly [request: string, body: stri
     post(['Transfer-Encoding: chunked', 'Connection: transfer-encoding'], chunk(SMUGGLED) + LAST_CHUNK),
     SMUGGLED,
   ],
-  'a body behind the upgrade to a websocket': [
+  'a body after an upgrade to a websocket': [
     post(['Connection: Upgrade, content-length', 'Upgrade: websocket', length(SMUGGLED)], SMUGGLED),
     SMUGGLED,
   ],
-  'a body behind an expectation that nobody knows': [
-    post(['Expect: wonders', length(SMUGGLED)], SMUGGLED),
-    SMUGGLED,
-  ],
-  'trailers that would be headers': [
+  'a body after an unknown expectation': [post(['Expect: wonders', length(SMUGGLED)], SMUGGLED), SMUGGLED],
+  'trailers with the names of headers': [
     chunked(
       `2\r\nab\r\n${head('0', 'Content-Length: 100', 'Host: elsewhere', `${HOP}: 1 ${KEY}`, 'X-Forwarded-For: 192.0.2.9')}`,
     ),
@@ -139,12 +154,12 @@ const ONE_REQUEST: Readonly<Record<string, readonly [request: string, body: stri
   ],
 }
 
-describe('a front', () => {
+describe('the front', () => {
   let target: ScriptedTarget
   let elsewhere: ScriptedTarget
   let leader: FrontProcess
   let follower: FrontProcess
-  /** What came to the target during one test: whole, or `null`. */
+  /** Requests that the target received during a test. Body `null`: the request was incomplete. */
   let came: { readonly message: Message; readonly body: string | null }[] = []
 
   before(async () => {
@@ -153,7 +168,7 @@ describe('a front', () => {
       came.push({ message: served.message, body: body?.toString('latin1') ?? null })
       if (body !== null)
         await served.answer(
-          `${says('200 OK', 'Content-Length: 2')}ok`.slice(
+          `${answerHead('200 OK', 'Content-Length: 2')}ok`.slice(
             0,
             served.message.method === 'HEAD' ? -2 : undefined,
           ),
@@ -170,8 +185,9 @@ describe('a front', () => {
     await follower.follows(leader)
   })
   afterEach(async () => {
-    // Whatever a test did to them, they serve the others.
-    for (const front of [leader, follower]) assert.equal((await ask(front, asks('GET /after'))).status, 200)
+    // After each attack, both fronts must still serve.
+    for (const front of [leader, follower])
+      assert.equal((await ask(front, requestHead('GET /after'))).status, 200)
     assert.equal(elsewhere.connections, 0)
     for (const { message } of came) {
       assert.equal(message.value(HOP), undefined, 'the hop header reached the target')
@@ -185,7 +201,7 @@ describe('a front', () => {
     for (const { output } of [leader, follower]) assert.ok(!output.includes(KEY), 'the key was printed')
   })
 
-  /** The first answer, and the end of the connection. */
+  /** Sends a request on a new connection, reads the first answer, and resets the connection. */
   async function ask(front: FrontProcess, request: string): Promise<Message> {
     const client = await Wire.connect(front.port)
     void client.send(request)
@@ -195,7 +211,7 @@ describe('a front', () => {
     return answer
   }
 
-  /** All that comes back; the client says no more once it has one answer, or none is to come. */
+  /** Returns the status line of the first answer, or `closed` if none came. Then it waits for the end of the connection. */
   async function attack(front: FrontProcess, request: string): Promise<string> {
     const client = await Wire.connect(front.port)
     void client.send(request)
@@ -231,11 +247,11 @@ describe('a front', () => {
   }
 
   for (const [title, [request, body]] of Object.entries(ONE_REQUEST)) {
-    test(`makes no two requests of ${title}`, async () => {
+    test(`forwards at most one request if it receives ${title}`, async () => {
       for (const front of [leader, follower]) {
         came = []
         const status = await attack(front, request)
-        // What is cut is no request.
+        // An incomplete request doesn't count.
         const seen = attacks().filter(({ body }) => body !== null)
         if (seen.length === 0) assert.match(status, /^(HTTP\/1\.1 (4\d\d|501) |closed$)/)
         else
@@ -255,7 +271,7 @@ describe('a front', () => {
     })
   }
 
-  test('forwards to nobody but its target, whatever a request names', async () => {
+  test('forwards only to its target, regardless of the host that a request names', async () => {
     const there = `127.0.0.1:${elsewhere.port}`
     for (const path of [
       `http://${there}/`,
@@ -265,21 +281,22 @@ describe('a front', () => {
       `http://a@${there}/`,
       `\\\\${there}/`,
     ])
-      for (const front of [leader, follower]) await attack(front, asks(`GET ${path}`, `Host: ${there}`))
+      for (const front of [leader, follower])
+        await attack(front, requestHead(`GET ${path}`, `Host: ${there}`))
     assert.equal(elsewhere.connections, 0)
   })
 
-  test('answers CONNECT with an error, or not at all, and opens nothing', async () => {
+  test('refuses CONNECT and opens no connection for it', async () => {
     for (const front of [leader, follower]) {
-      const answer = await attack(front, asks(`CONNECT 127.0.0.1:${elsewhere.port}`) + SMUGGLED)
+      const answer = await attack(front, requestHead(`CONNECT 127.0.0.1:${elsewhere.port}`) + SMUGGLED)
       assert.match(answer, /^(HTTP\/1\.1 (4\d\d|501) |closed$)/)
     }
     assert.deepEqual(attacks(), [])
   })
 
-  test('outlives a client that resets its connection after CONNECT, and lets go of one that never closes it', async () => {
+  test('survives a client that resets its connection after CONNECT, and drops one that keeps sending', async () => {
     for (const front of [leader, follower]) {
-      const asked = asks('CONNECT a:1')
+      const asked = requestHead('CONNECT a:1')
       const client = await Wire.connect(front.port)
       await client.send(asked)
       await client.line()
@@ -287,24 +304,24 @@ describe('a front', () => {
       const patient = await Wire.connect(front.port)
       await patient.send(asked)
       await patient.line()
-      // What it still says meets a connection that is closed on the other side.
-      await until('it lets go', async () => {
+      // Once the front has closed the connection, further bytes are answered with a reset.
+      await until('the front drops the client', async () => {
         await patient.send('more')
         return patient.socket.destroyed
       })
-      assert.equal((await ask(front, asks('GET /attack'))).status, 200)
+      assert.equal((await ask(front, requestHead('GET /attack'))).status, 200)
     }
   })
 
-  test('tells nobody the key, not by TRACE either', async () => {
+  test('never reveals the key, not even in the answer to TRACE', async () => {
     for (const front of [leader, follower]) {
       const client = await Wire.connect(front.port)
-      await client.send(asks('TRACE /attack', 'Connection: close', 'Max-Forwards: 0'))
+      await client.send(requestHead('TRACE /attack', 'Connection: close', 'Max-Forwards: 0'))
       assert.ok(!(await client.rest()).includes(KEY))
     }
   })
 
-  test('takes away what Connection names, but not what it says itself', async () => {
+  test('removes request headers that Connection names, but keeps Host and its own X-Forwarded-For', async () => {
     const named = [
       'x-secret',
       'X-Forwarded-For',
@@ -326,7 +343,7 @@ describe('a front', () => {
       ]
       const answer = await ask(
         front,
-        asks(
+        requestHead(
           'GET /attack',
           ...headers,
           `Connection: ${named.slice(0, 3).join(',')}`,
@@ -343,10 +360,10 @@ describe('a front', () => {
     }
   })
 
-  test('takes away what Connection names in an answer', async (t) => {
+  test('removes answer headers that Connection names', async (t) => {
     const strange = await ScriptedTarget.listen((served) =>
       served.answer(
-        says(
+        answerHead(
           '200 OK',
           'Connection: X-Internal, keep-alive',
           'X-Internal: 1',
@@ -361,20 +378,20 @@ describe('a front', () => {
     const front = await FrontProcess.start(strange.port)
     t.after(() => front.stop())
     await front.leads()
-    const answer = await ask(front, asks('GET /'))
+    const answer = await ask(front, requestHead('GET /'))
     assert.deepEqual([answer.value('x-internal'), answer.value('x-kept')], [undefined, '1'])
     assert.notEqual(answer.value('keep-alive'), 'timeout=77')
   })
 
   for (const [title, answer] of Object.entries({
-    'two lengths': `${says('200 OK', 'Content-Length: 2', 'Content-Length: 3')}abc`,
-    'a length and chunked': `${says('200 OK', 'Content-Length: 3', 'Transfer-Encoding: chunked') + LAST_CHUNK}abc`,
-    'what is no HTTP': 'SSH-2.0-OpenSSH_9.6\r\n',
-    'NUL in a header': says('200 OK', 'X-A: a\0b', 'Content-Length: 0'),
-    'a second answer that nobody asked for': `${says('200 OK', 'Content-Length: 2')}ok${says('200 OK', 'X-Poison: 1', 'Content-Length: 0')}`,
-    'headers of a megabyte': says('200 OK', `X-A: ${'a'.repeat(1024 * 1024)}`, 'Content-Length: 0'),
+    'two Content-Length headers': `${answerHead('200 OK', 'Content-Length: 2', 'Content-Length: 3')}abc`,
+    'a Content-Length and chunked': `${answerHead('200 OK', 'Content-Length: 3', 'Transfer-Encoding: chunked') + LAST_CHUNK}abc`,
+    'bytes that are not HTTP': 'SSH-2.0-OpenSSH_9.6\r\n',
+    'NUL in a header value': answerHead('200 OK', 'X-A: a\0b', 'Content-Length: 0'),
+    'a second answer without a request': `${answerHead('200 OK', 'Content-Length: 2')}ok${answerHead('200 OK', 'X-Poison: 1', 'Content-Length: 0')}`,
+    'headers of a megabyte': answerHead('200 OK', `X-A: ${'a'.repeat(1024 * 1024)}`, 'Content-Length: 0'),
   })) {
-    test(`makes no two answers of a target that answers with ${title}`, async (t) => {
+    test(`gives the client exactly one valid answer if the target sends ${title}`, async (t) => {
       const strange = await ScriptedTarget.listen((served) => served.answer(answer))
       t.after(() => strange.close())
       const front = await FrontProcess.start(strange.port)
@@ -382,7 +399,7 @@ describe('a front', () => {
       await front.leads()
       for (let i = 0; i < 3; i++) {
         const client = await Wire.connect(front.port)
-        await client.send(asks('POST /', 'Content-Length: 0', 'Connection: close'))
+        await client.send(requestHead('POST /', 'Content-Length: 0', 'Connection: close'))
         const all = (await client.rest()).toString('latin1')
         assert.equal(all.split('HTTP/1.1 ').length, 2, all.slice(0, 500))
         assert.match(all, /^HTTP\/1\.1 (200|502) /)
@@ -392,9 +409,9 @@ describe('a front', () => {
     })
   }
 
-  test('421 of LangFlow, even with the header of a refused hop, is its answer', async (t) => {
+  test('passes on a 421 from LangFlow, even with the header of a refused hop', async (t) => {
     const strange = await ScriptedTarget.listen((served) =>
-      served.answer(says('421 Misdirected Request', `${HOP_EPOCH}: 9`, 'Content-Length: 0')),
+      served.answer(answerHead('421 Misdirected Request', `${HOP_EPOCH}: 9`, 'Content-Length: 0')),
     )
     t.after(() => strange.close())
     const [first, second] = await Promise.all([
@@ -404,22 +421,22 @@ describe('a front', () => {
     t.after(() => Promise.all([first.stop(), second.stop()]))
     await first.leads()
     await second.follows(first)
-    assert.equal((await ask(second, asks('GET /'))).status, 421)
+    assert.equal((await ask(second, requestHead('GET /'))).status, 421)
     assert.equal(strange.served.length, 1)
   })
 
-  describe('asked with a hop header', () => {
-    const hop = (value: string) => `${asks('POST /attack', `${HOP}: ${value}`, 'Content-Length: 2')}ab`
+  describe('with a hop header', () => {
+    const hop = (value: string) => `${requestHead('POST /attack', `${HOP}: ${value}`, 'Content-Length: 2')}ab`
     const refused = async (front: FrontProcess, request: string, epoch: number) => {
       const answer = await ask(front, request)
       assert.deepEqual([answer.status, answer.value(HOP_EPOCH)], [421, `${epoch}`])
       assert.deepEqual(attacks(), [])
     }
 
-    /** Refused, or taken as the client's own, which says nothing. */
+    /** The front refuses the request, or treats it as a client's own and adds the client's address to X-Forwarded-For. */
     const earnsNothing = async (...hops: string[]) => {
       const spoofed = ['X-Forwarded-For: 192.0.2.1', 'Content-Length: 2']
-      const answer = await ask(leader, `${asks('POST /attack', ...hops, ...spoofed)}ab`)
+      const answer = await ask(leader, `${requestHead('POST /attack', ...hops, ...spoofed)}ab`)
       const [seen] = attacks()
       if (seen === undefined) assert.equal(answer.status, 421)
       else assert.equal(seen.message.value('x-forwarded-for'), '192.0.2.1, 127.0.0.1')
@@ -432,7 +449,7 @@ describe('a front', () => {
       `1 ${KEY.slice(1)}B`,
       `1 ${KEY.toLowerCase()}`,
     ]) {
-      test(`that says ${shown(value)} refuses it`, () => refused(leader, hop(value), 1))
+      test(`refuses a wrong epoch or key: ${shown(value)}`, () => refused(leader, hop(value), 1))
     }
 
     for (const value of [
@@ -450,31 +467,33 @@ describe('a front', () => {
       `1 ${'A'.repeat(30_000)}`,
       '__proto__ constructor',
     ]) {
-      test(`that says ${shown(value)} lets nobody say who asks`, () => earnsNothing(`${HOP}: ${value}`))
+      test(`trusts no X-Forwarded-For if the hop header is malformed: ${shown(value)}`, () =>
+        earnsNothing(`${HOP}: ${value}`))
     }
 
-    test('twice, once with the right key, lets nobody say who asks', async () => {
+    test('trusts no X-Forwarded-For with two hop headers, even if one has the right key', async () => {
       await earnsNothing(`${HOP}: 1 ${WRONG_KEY}`, `${HOP}: 1 ${KEY}`)
       came = []
       await earnsNothing(`${HOP}: 1 ${KEY}`, `${HOP}: 1 ${WRONG_KEY}`)
     })
 
-    test('that Connection names gives it no right', async () => {
+    test('trusts no X-Forwarded-For if Connection names the hop header', async () => {
       await earnsNothing(`${HOP}: 1 ${WRONG_KEY}`, `Connection: ${HOP}`)
     })
 
-    test('of a websocket refuses it', () => refused(leader, websocket(`${HOP}: 1 ${WRONG_KEY}`), 1))
+    test('refuses a websocket with the wrong key', () =>
+      refused(leader, websocket(`${HOP}: 1 ${WRONG_KEY}`), 1))
 
-    test('with the right key takes it', async () => {
+    test('accepts a hop with the right epoch and key', async () => {
       assert.equal((await ask(leader, hop(`1 ${KEY}`))).status, 200)
       assert.equal(attacks().length, 1)
     })
 
-    test('as a follower refuses it, and sends nothing to a third', async () => {
+    test('refuses each hop as a follower, and forwards it to no third front', async () => {
       for (const value of [`1 ${KEY}`, `1 ${WRONG_KEY}`]) await refused(follower, hop(value), 1)
     })
 
-    test('while nobody leads refuses it, and holds nothing', async () => {
+    test('refuses a hop instead of holding it if its replica does not lead, or if the key is wrong', async () => {
       await follower.holds(3)
       await refused(follower, hop(`3 ${KEY}`), 3)
       await leader.holds(1, KEY)
@@ -496,13 +515,15 @@ describe('a front', () => {
     ].map((address) => [address, KEY]),
     ...['k\u00e9y', 'k\r\nX-Smuggled: 1', ''].map((key) => ['127.0.0.1:1', key]),
   ] as [string, string][]) {
-    test(`that is told of a leader at ${JSON.stringify(address)} with the key ${shown(key)} holds, and says so once`, async (t) => {
+    test(`holds requests, and logs it once, if the leader's address is ${JSON.stringify(address)} and the key ${shown(key)}`, async (t) => {
       const front = await FrontProcess.start(target.port)
       t.after(() => front.stop())
       await front.route({ to: 'leader', epoch: 1, key, address })
       await front.route({ to: 'leader', epoch: 1, key, address })
-      const answers = [asks('GET /attack'), asks('POST /attack'), websocket()].map((one) => ask(front, one))
-      await front.counted('they wait', ({ held }) => held === answers.length)
+      const answers = [requestHead('GET /attack'), requestHead('POST /attack'), websocket()].map((one) =>
+        ask(front, one),
+      )
+      await front.counted('all requests held', ({ held }) => held === answers.length)
       await front.follows(leader)
       assert.deepEqual(
         (await Promise.all(answers)).map(({ status }) => status),
@@ -515,11 +536,11 @@ describe('a front', () => {
     })
   }
 
-  test('that meets its own address makes no loop', async (t) => {
+  test('forwards nothing in a loop if the leader has its own address', async (t) => {
     const front = await FrontProcess.start(target.port, { holdTimeoutMs: 500 })
     t.after(() => front.stop())
     await front.follows(front)
-    const answer = await ask(front, asks('GET /attack'))
+    const answer = await ask(front, requestHead('GET /attack'))
     assert.deepEqual([answer.status, answer.value('retry-after')], [503, '1'])
     assert.deepEqual(attacks(), [])
   })
@@ -545,16 +566,16 @@ describe('a front', () => {
 
   for (const [title, request] of Object.entries({
     'without a key': websocket().replace(/Sec-WebSocket-Key:.*\r\n/, ''),
-    'with a key that is none': websocket().replace(/(Sec-WebSocket-Key:).*\r\n/, '$1 a\r\n'),
-    'of an old version': websocket().replace('Version: 13', 'Version: 8'),
+    'with an invalid key': websocket().replace(/(Sec-WebSocket-Key:).*\r\n/, '$1 a\r\n'),
+    'with an old version': websocket().replace('Version: 13', 'Version: 8'),
     'without a version': websocket().replace(/Sec-WebSocket-Version:.*\r\n/, ''),
-    'by POST': websocket().replace('GET', 'POST'),
-    'that Connection does not name': websocket().replace('Connection: Upgrade', 'Connection: keep-alive'),
-    'in HTTP/1.0': websocket().replace('HTTP/1.1', 'HTTP/1.0'),
-    twice: websocket('Upgrade: websocket'),
-    'as it should be': websocket(),
+    'with POST': websocket().replace('GET', 'POST'),
+    'without Upgrade in Connection': websocket().replace('Connection: Upgrade', 'Connection: keep-alive'),
+    'with HTTP/1.0': websocket().replace('HTTP/1.1', 'HTTP/1.0'),
+    'with two Upgrade headers': websocket('Upgrade: websocket'),
+    'that is valid': websocket(),
   })) {
-    test(`opens no tunnel to a target that does not, for a handshake ${title}`, async () => {
+    test(`opens no tunnel if the target doesn't agree to a handshake ${title}`, async () => {
       for (const front of [leader, follower]) {
         const client = await Wire.connect(front.port)
         await client.send(Buffer.concat([Buffer.from(request), frame(TEXT, SMUGGLED, { masked: true })]))
@@ -569,18 +590,18 @@ describe('a front', () => {
     })
   }
 
-  test('answers requests beside thousands of connections that say nothing', async (t) => {
+  test('answers requests beside thousands of silent connections', async (t) => {
     const count = Math.min(IDLE, mostOpen() - 500)
     t.diagnostic(`${count} connections`)
     const idle: Wire[] = []
     for (let i = 0; i < count; i += 250) idle.push(...(await connections(leader, Math.min(250, count - i))))
-    for (let i = 0; i < 200; i++) assert.equal((await ask(leader, asks('GET /beside'))).status, 200)
+    for (let i = 0; i < 200; i++) assert.equal((await ask(leader, requestHead('GET /beside'))).status, 200)
     t.diagnostic(`${Math.round(leader.rssBytes / 1e6)} MB`)
     assert.ok(leader.rssBytes <= IDLE_BOUND_BYTES, `${leader.rssBytes} bytes`)
     for (const client of idle) client.destroy()
   })
 
-  test('keeps little of heads that never end', async (t) => {
+  test('uses bounded memory for request heads that never end', async (t) => {
     const front = await FrontProcess.start(target.port)
     t.after(() => front.stop())
     await front.leads()
@@ -591,25 +612,25 @@ describe('a front', () => {
       const more = await connections(front, 100)
       clients.push(...more)
       await Promise.all(more.map((client) => client.send(part)))
-      assert.equal((await ask(front, asks('GET /beside'))).status, 200)
+      assert.equal((await ask(front, requestHead('GET /beside'))).status, 200)
     }
     t.diagnostic(`${Math.round(front.rssBytes / 1e6)} MB, ${count} heads`)
     assert.ok(front.rssBytes <= HEADS_BOUND_BYTES, `${front.rssBytes} bytes`)
     for (const client of clients) client.destroy()
   })
 
-  test('answers requests beside uploads in chunks of a byte', async (t) => {
+  test('answers requests beside uploads in chunks of one byte', async (t) => {
     const front = await FrontProcess.start(target.port)
     t.after(() => front.stop())
     await front.leads()
     const uploads = await connections(front, CRUMBLING)
     const crumbs = Buffer.from(post(['Transfer-Encoding: chunked'], '1\r\na\r\n'.repeat(300_000)))
     for (const client of uploads) void client.send(crumbs)
-    await front.counted('all are under way', ({ inFlight }) => inFlight === CRUMBLING)
+    await front.counted('all uploads in flight', ({ inFlight }) => inFlight === CRUMBLING)
     const took: number[] = []
     for (let i = 0; i < 10; i++) {
       const began = performance.now()
-      assert.equal((await ask(front, asks('GET /beside'))).status, 200)
+      assert.equal((await ask(front, requestHead('GET /beside'))).status, 200)
       took.push(performance.now() - began)
     }
     took.sort((one, other) => one - other)
@@ -618,17 +639,17 @@ describe('a front', () => {
     for (const client of uploads) client.destroy()
   })
 
-  test('keeps little of bodies that never get whole', async (t) => {
+  test('uses bounded memory for bodies that never end', async (t) => {
     const front = await FrontProcess.start(target.port)
     t.after(() => front.stop())
     await front.leads()
     const clients = await connections(front, UNFINISHED)
     const body = 'b'.repeat(LARGEST_KEPT - 1)
     const request = post([`Content-Length: ${LARGEST_KEPT}`], body)
-    // What the kernel hands over at once is no body that is kept.
+    // The requests arrive in groups, since a group's bytes may be read together before any is handled.
     for (let i = 0; i < UNFINISHED; i += 100) {
       await Promise.all(clients.slice(i, i + 100).map((client) => client.send(request)))
-      assert.equal((await ask(front, asks('GET /beside'))).status, 200)
+      assert.equal((await ask(front, requestHead('GET /beside'))).status, 200)
     }
     t.diagnostic(`${Math.round(front.rssBytes / 1e6)} MB`)
     assert.ok(front.rssBytes <= IDLE_BOUND_BYTES, `${front.rssBytes} bytes`)
@@ -636,21 +657,21 @@ describe('a front', () => {
   })
 
   for (const state of ['serves', 'holds'] as const) {
-    test(`lives on when clients pipeline thousands of requests and read nothing, and it ${state}`, async (t) => {
+    test(`survives clients that pipeline thousands of requests and read no answer while it ${state}`, async (t) => {
       const front = await FrontProcess.start(target.port)
       t.after(() => front.stop())
       await (state === 'serves' ? front.leads() : front.holds())
       const clients = await connections(front, PIPELINING)
-      await Promise.all(clients.map((client) => client.send(asks('GET /a').repeat(PIPELINED))))
+      await Promise.all(clients.map((client) => client.send(requestHead('GET /a').repeat(PIPELINED))))
       await front.leads()
-      assert.equal((await ask(front, asks('GET /beside'))).status, 200)
+      assert.equal((await ask(front, requestHead('GET /beside'))).status, 200)
       t.diagnostic(`${Math.round(front.rssBytes / 1e6)} MB`)
       assert.ok(front.rssBytes <= IDLE_BOUND_BYTES, `${front.rssBytes} bytes`)
       for (const client of clients) client.destroy()
     })
   }
 
-  test('ends a connection whose head comes too slowly', async (t) => {
+  test('closes a connection whose request head arrives too slowly', async (t) => {
     const began = performance.now()
     const slow = await connections(leader, 50)
     for (const client of slow) await client.send('GET /attack HTTP/1.1\r\nHost: a\r\nX-')
@@ -666,36 +687,36 @@ describe('a front', () => {
     assert.deepEqual(attacks(), [])
   })
 
-  test('holds a crowd, refuses whoever is too many, forgets who goes, and serves the others', async (t) => {
+  test('holds requests up to the limit, refuses further ones, forgets clients that leave, and then serves the rest', async (t) => {
     const front = await FrontProcess.start(target.port, { holdLimit: CROWD })
     t.after(() => front.stop())
     await front.holds()
     const request =
-      asks('POST /attack', `Cookie: ${'c'.repeat(4096)}`, 'Content-Length: 100') + 'b'.repeat(100)
+      requestHead('POST /attack', `Cookie: ${'c'.repeat(4096)}`, 'Content-Length: 100') + 'b'.repeat(100)
     const crowd: Wire[] = []
     for (let i = 0; i < CROWD; i += 250) crowd.push(...(await connections(front, 250)))
     for (const client of crowd) await client.send(request)
-    await front.counted('all wait', ({ held }) => held === CROWD)
+    await front.counted('all requests held', ({ held }) => held === CROWD)
     const refused = await ask(front, request)
     assert.deepEqual([refused.status, refused.value('retry-after')], [503, '1'])
     assert.ok('error' in JSON.parse(refused.body.toString()))
-    await front.counted('one was too many', ({ failed }) => failed.hold_limit === 1)
+    await front.counted('one request beyond the hold limit', ({ failed }) => failed.hold_limit === 1)
 
     for (const client of crowd.splice(0, CROWD / 2)) client.destroy()
-    await front.counted('half of them went', ({ held }) => held === CROWD / 2)
-    t.diagnostic(`${Math.round(front.rssBytes / 1e6)} MB while they wait`)
+    await front.counted('half of the clients gone', ({ held }) => held === CROWD / 2)
+    t.diagnostic(`${Math.round(front.rssBytes / 1e6)} MB while requests wait`)
     await front.leads()
     const statuses = await Promise.all(crowd.map(async (client) => (await client.answer()).status))
     assert.deepEqual([...new Set(statuses)], [200])
     assert.equal(attacks().length, CROWD / 2)
-    await front.counted('nobody waits', ({ held, inFlight }) => held === 0 && inFlight === 0)
-    t.diagnostic(`${Math.round(front.rssBytes / 1e6)} MB after it`)
+    await front.counted('no request held or in flight', ({ held, inFlight }) => held === 0 && inFlight === 0)
+    t.diagnostic(`${Math.round(front.rssBytes / 1e6)} MB afterwards`)
     assert.ok(front.rssBytes <= BOUND_BYTES, `${front.rssBytes} bytes`)
     for (const client of crowd) client.destroy()
   })
 })
 
-/** A hop header, for a title. */
+/** A hop header for a test name, shortened and without the key. */
 function shown(value: string): string {
   return JSON.stringify(value.replaceAll(KEY, '<key>').slice(0, 40))
 }
@@ -705,7 +726,7 @@ function methodOf(request: string): string {
 }
 
 function websocket(...headers: string[]): string {
-  return asks(
+  return requestHead(
     'GET /attack',
     'Connection: Upgrade',
     'Upgrade: websocket',
@@ -719,7 +740,7 @@ function connections(front: FrontProcess, count: number): Promise<Wire[]> {
   return Promise.all(Array.from({ length: count }, () => Wire.connect(front.port)))
 }
 
-/** File descriptors that this process, and one that it starts, may have. */
+/** The limit of open files for this process and for each that it starts. */
 function mostOpen(): number {
   const [, hard] = /^Max open files\s+\d+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? []
   return Number(hard)

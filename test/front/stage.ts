@@ -5,7 +5,7 @@ import { type Header, head, type Message, openSocket, valuesOf, Wire } from './w
 
 const WITHIN_MS = 5_000
 
-/** A client's connection, whose answers go into the transcript. */
+/** A client's connection that records each answer in the transcript. */
 export class Client extends Wire {
   readonly #heard: (message: Message) => void
 
@@ -14,14 +14,14 @@ export class Client extends Wire {
     this.#heard = heard
   }
 
-  /** The next answer up to its body. */
+  /** Reads the head of the next answer. */
   async begun(method?: string): Promise<Message> {
     const message = await this.answer(method, this.#heard)
     this.#heard(message)
     return message
   }
 
-  /** The next answer, whole. */
+  /** Reads the next answer with its body. */
   async answered(method?: string): Promise<Message> {
     const message = await this.begun(method)
     await message.rest()
@@ -29,12 +29,12 @@ export class Client extends Wire {
   }
 }
 
-/** Where an exchange is played: a client on one side, the target on the other, and perhaps fronts between them. */
+/** Plays one exchange between clients and the target, directly or through fronts, and records both sides. */
 export class Stage {
   readonly port: number
   readonly target: ScriptedTarget
   readonly requests: Message[] = []
-  /** Those that only inform as well. */
+  /** Includes interim (1xx) answers. */
   readonly answers = new Series<Message>()
   readonly notes: string[] = []
   readonly #clients: Client[] = []
@@ -50,19 +50,19 @@ export class Stage {
     return client
   }
 
-  /** The next request at the target up to its body. */
+  /** Reads the head of the next request at the target. */
   async request(): Promise<Served> {
     const served = await this.target.request()
     this.requests.push(served.message)
     return served
   }
 
-  /** Resolves once a client has an answer with this status. */
+  /** Resolves once a client has received an answer with this status. */
   async informed(status: number): Promise<void> {
-    await this.answers.next(`${status}`, (message) => message.status === status, 0, WITHIN_MS)
+    await this.answers.next(`an answer ${status}`, (message) => message.status === status, 0, WITHIN_MS)
   }
 
-  /** What else must be the same each way. */
+  /** Adds an observation to the transcript that must be the same with and without fronts. */
   note(text: string): void {
     this.notes.push(text)
   }
@@ -71,7 +71,7 @@ export class Stage {
     for (const client of this.#clients) client.destroy()
   }
 
-  /** What both sides saw, without what a proxy may change. */
+  /** Requests and answers as both sides received them, without the parts that a proxy may change. */
   transcript() {
     return {
       requests: this.requests.map((message) => ({
@@ -93,21 +93,21 @@ export class Stage {
   }
 }
 
-/** RFC 9110, 7.6.1: of one connection, and none of the next one's business. The same with how a body is framed. */
+/** Headers of a single connection, which a proxy must not forward (RFC 9110, 7.6.1), and the framing of the body. */
 const OF_ONE_CONNECTION = ['connection', 'keep-alive', 'proxy-connection', 'te', 'transfer-encoding']
-/** What a front adds is looked at by itself. It may answer an expectation itself (RFC 9110, 10.1.1). */
+/** A proxy may answer an expectation itself (RFC 9110, 10.1.1). Separate tests cover the X-Forwarded headers. */
 const REQUEST_MAY_CHANGE = ['expect', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto']
 
-/** The date that whoever passes an answer on adds to one that has none: the targets here send this one or none at all. */
+/** A proxy adds a date to an answer without one. The targets here send this date or none, so any other was added. */
 export const DATE = 'Thu, 01 Jan 2026 00:00:00 GMT'
 const addedDate = ([name, value]: Header) => name === 'date' && value !== DATE
-/** A request without a body may say so. */
+/** A proxy may add `Content-Length: 0` to a request without a body. */
 const emptyBody = ([name, value]: Header) => name === 'content-length' && value === '0'
 
-/** Lists, which may stand in one line as well (RFC 9110, 5.3): where anybody joins them. */
+/** Headers with lists, whose lines a proxy may join (RFC 9110, 5.3). */
 const LISTS = ['link', 'sec-websocket-protocol']
 
-/** Sorted by name: the order of different names says nothing, that of the same one does. */
+/** Sorts headers by name: the order of different names has no meaning, the order of equal names has. */
 function comparable(
   headers: readonly Header[],
   mayChange: readonly string[] = [],
@@ -124,13 +124,13 @@ function comparable(
   })
 }
 
-/** The version of HTTP is that of one connection. */
+/** Removes the HTTP version, which belongs to a single connection. */
 function withoutVersion(start: string): string {
   return start.replace(/ ?HTTP\/1\.[01] ?/, ' ').trim()
 }
 
-/** The head of a request from a client. */
-export function asks(start: string, ...headers: string[]): string {
+/** Builds the head of a client's request. */
+export function requestHead(start: string, ...headers: string[]): string {
   return head(
     `${start} HTTP/1.1`,
     ...(headers.some((one) => /^host:/i.test(one)) ? [] : ['Host: flows.example']),
@@ -138,7 +138,7 @@ export function asks(start: string, ...headers: string[]): string {
   )
 }
 
-/** The head of an answer. */
-export function says(status: string, ...headers: string[]): string {
+/** Builds the head of an answer. */
+export function answerHead(status: string, ...headers: string[]): string {
   return head(`HTTP/1.1 ${status}`, ...headers)
 }

@@ -5,7 +5,7 @@ import { ask, FOR_EVER, fakeLangFlow, TestFront } from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 
-test('through planned takeovers under load nothing fails, and each request is done exactly once', async (t) => {
+test('under load, planned takeovers fail no request, and LangFlow gets each request exactly once', async (t) => {
   const langflows = await Promise.all(
     [0, 1].map(() =>
       fakeLangFlow(t, (_, outgoing) => {
@@ -33,8 +33,8 @@ test('through planned takeovers under load nothing fails, and each request is do
     await sleep(100)
     await leader.closes(epoch)
     await next.toNobody({ epoch })
-    await leader.counts('all are over', ({ inFlight }) => inFlight === 0)
-    // The follower learns of it before the former leader does.
+    await leader.counts('no request in flight', ({ inFlight }) => inFlight === 0)
+    // The new leader's front gets its route before the former leader's does, as in a real takeover.
     epoch++
     await next.toLangFlow(FOR_EVER, epoch)
     await sleep(20)

@@ -5,16 +5,16 @@ import { type TestContext, test } from 'node:test'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../harness/wait.ts'
 import { FOR_EVER, fakeLangFlow, hungServer, TestFront } from './fixture.ts'
-import { acceptOf, BINARY, frame, readWhole, TEXT, told } from './frames.ts'
+import { acceptOf, BINARY, describeFrame, frame, readWhole, TEXT } from './frames.ts'
 import { ScriptedTarget } from './scripted-target.ts'
-import { asks, says } from './stage.ts'
+import { answerHead, requestHead } from './stage.ts'
 import { Wire } from './wire.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 const RESTARTED = 'close 1012 '
 
 const handshake = (path: string) =>
-  asks(
+  requestHead(
     `GET ${path}`,
     'Connection: Upgrade',
     'Upgrade: websocket',
@@ -29,13 +29,15 @@ async function asking(t: TestContext, front: TestFront, path = '/ws'): Promise<W
   return client
 }
 
-/** A LangFlow that agrees to each websocket, and the wires on which it has them. */
+/** Starts a LangFlow that accepts each websocket; returns the wires of these. */
 async function agreeing(t: TestContext) {
   const wires: Wire[] = []
   const target = await ScriptedTarget.listen(async ({ wire, message }) => {
     const accept = `Sec-WebSocket-Accept: ${acceptOf(message.value('sec-websocket-key') ?? '')}`
     wires.push(wire)
-    await wire.send(says('101 Switching Protocols', 'Upgrade: websocket', 'Connection: Upgrade', accept))
+    await wire.send(
+      answerHead('101 Switching Protocols', 'Upgrade: websocket', 'Connection: Upgrade', accept),
+    )
   })
   t.after(() => target.close())
   return { port: target.port, wires, asked: () => target.served.map(({ message }) => message.target) }
@@ -55,19 +57,19 @@ async function opened(t: TestContext, front: TestFront): Promise<Wire> {
   return client
 }
 
-test('a planned takeover closes each with 1012 once the grace has passed, and LangFlow has none left', async (t) => {
+test('a planned takeover closes each websocket with code 1012 after the stream grace, on both sides', async (t) => {
   const langflow = await agreeing(t)
   const { leader, follower } = await through(t, langflow.port)
   const clients = [await opened(t, leader), await opened(t, follower)]
-  await leader.counts('two streams', ({ streams, inFlight }) => streams === 2 && inFlight === 0)
+  await leader.counts('two open streams', ({ streams, inFlight }) => streams === 2 && inFlight === 0)
   await leader.closes()
   for (const client of clients) {
-    assert.equal(told(await readWhole(client)), RESTARTED)
+    assert.equal(describeFrame(await readWhole(client)), RESTARTED)
     assert.equal((await client.rest()).length, 0)
   }
   for (const wire of langflow.wires) assert.equal((await wire.rest()).length, 0)
   const { forwarded } = await leader.counts(
-    'ended',
+    'two ended streams',
     ({ streams, streamsEnded }) => streams === 0 && streamsEnded === 2,
   )
   assert.equal(forwarded.langflow, 0)
@@ -88,15 +90,15 @@ test('a planned takeover in the middle of a frame ends the connection without a 
   assert.equal((await client.rest()).length, 0)
 })
 
-test('one to a former leader is closed with 1012 a second after there is another', async (t) => {
+test('the front closes a websocket to a former leader with code 1012, a second after it receives a newer epoch', async (t) => {
   const langflow = await agreeing(t)
   const { follower } = await through(t, langflow.port)
   const client = await opened(t, follower)
   await follower.toNobody({ epoch: 2 })
-  assert.equal(told(await readWhole(client)), RESTARTED)
+  assert.equal(describeFrame(await readWhole(client)), RESTARTED)
 })
 
-test('what one end closes ends for the other, although neither closes its own side', async (t) => {
+test('if one end half-closes a websocket, the front closes the other end too', async (t) => {
   const langflow = await agreeing(t)
   const { leader, follower } = await through(t, langflow.port)
   for (const front of [leader, follower]) {
@@ -104,53 +106,56 @@ test('what one end closes ends for the other, although neither closes its own si
     const far = langflow.wires.at(-1) as Wire
     client.end()
     assert.equal((await far.rest()).length, 0)
-    await front.counts('it is over', ({ streams }) => streams === 0)
+    await front.counts('no open stream', ({ streams }) => streams === 0)
     const other = await opened(t, front)
     langflow.wires.at(-1)?.end()
     assert.equal((await other.rest()).length, 0)
-    await front.counts('it is over', ({ streams }) => streams === 0)
+    await front.counts('no open stream', ({ streams }) => streams === 0)
   }
-  const { forwarded, failed } = await leader.counts('all', ({ forwarded }) => forwarded.langflow === 4)
+  const { forwarded, failed } = await leader.counts(
+    'four forwarded websockets',
+    ({ forwarded }) => forwarded.langflow === 4,
+  )
   assert.deepEqual([forwarded.langflow, failed.client_gone, failed.cut], [4, 0, 0])
 })
 
-test('a client that sends on for ever after LangFlow has closed is let go', async (t) => {
+test('the front drops a client that keeps sending after LangFlow has closed the websocket', async (t) => {
   const langflow = await agreeing(t)
   const { leader } = await through(t, langflow.port)
   const client = await opened(t, leader)
   langflow.wires[0]?.end()
-  await until('it is let go', async () => {
+  await until('the front drops the client', async () => {
     await client.send('more')
     return client.socket.destroyed
   })
 })
 
-test('a handshake waits while no replica serves, and one whose client goes is forgotten', async (t) => {
+test('the front holds a handshake while no replica serves, and forgets it if the client leaves', async (t) => {
   const langflow = await agreeing(t)
   const front = await TestFront.start(t, at(langflow.port))
   const client = await asking(t, front)
   const gone = await asking(t, front)
   const closed = await asking(t, front)
-  await front.counts('held', ({ held }) => held === 3)
+  await front.counts('three held handshakes', ({ held }) => held === 3)
   gone.destroy()
   closed.socket.destroy()
-  await front.counts('two are gone', ({ held, failed }) => held === 1 && failed.client_gone === 2)
+  await front.counts('two clients gone', ({ held, failed }) => held === 1 && failed.client_gone === 2)
   await front.toLangFlow()
   assert.equal((await client.answer()).status, 101)
   assert.equal(langflow.asked().length, 1)
 })
 
-test('one that is refused here is counted once, for what it was refused for', async (t) => {
+test('a handshake that the front refuses counts as one failure, with its reason', async (t) => {
   const front = await TestFront.start(t, { holdTimeoutMs: 100 })
   const client = await asking(t, front)
   assert.equal((await client.answer()).status, 503)
   await client.rest()
-  const { failed } = await front.counts('it', ({ failed }) => failed.hold_timeout === 1)
+  const { failed } = await front.counts('one hold timeout', ({ failed }) => failed.hold_timeout === 1)
   assert.equal(failed.client_gone, 0)
-  await front.counts('nothing is under way', ({ held, inFlight }) => held + inFlight === 0)
+  await front.counts('no request held or in flight', ({ held, inFlight }) => held + inFlight === 0)
 })
 
-test('a client that goes while the answer that refuses it is long in coming is noticed', async (t) => {
+test("if a client leaves while LangFlow still sends its refusal, the front closes LangFlow's connection", async (t) => {
   const sockets: Socket[] = []
   const { address } = await hungServer(t, (socket) => {
     sockets.push(socket)
@@ -166,15 +171,15 @@ test('a client that goes while the answer that refuses it is long in coming is n
   await once(sockets[0] as Socket, 'close')
 })
 
-test('a client that says too much before it is answered loses its connection', async (t) => {
+test('the front drops a client that sends too many bytes before its handshake is answered', async (t) => {
   const front = await TestFront.start(t)
   const client = await asking(t, front)
   await client.send(Buffer.alloc(80 * 1024))
   await assert.rejects(client.answer())
-  await front.counts('it is gone', ({ held, failed }) => held === 0 && failed.client_gone === 1)
+  await front.counts('the client gone', ({ held, failed }) => held === 0 && failed.client_gone === 1)
 })
 
-test('a handshake that a former leader refuses, or does not answer, goes to the next', async (t) => {
+test("a handshake that a former leader refuses or doesn't answer is sent to the next leader", async (t) => {
   const [stuck, langflow] = [await hungServer(t), await agreeing(t)]
   const [former, leader, follower] = await Promise.all([
     TestFront.start(t, at(Number(stuck.address.split(':')[1]))),
@@ -185,16 +190,19 @@ test('a handshake that a former leader refuses, or does not answer, goes to the 
   await leader.toLangFlow(FOR_EVER, 2)
   await follower.toLeader(former.address)
   const unanswered = await asking(t, follower, '/unanswered')
-  await until('it is there', () => stuck.heard.includes('/unanswered'))
+  await until('the handshake at the former leader', () => stuck.heard.includes('/unanswered'))
   await former.toNobody({ epoch: 2 })
   const refused = await asking(t, follower, '/refused-once')
-  await follower.counts('one waits', ({ held, inFlight }) => held === 1 && inFlight === 1)
+  await follower.counts(
+    'one held handshake and one in flight',
+    ({ held, inFlight }) => held === 1 && inFlight === 1,
+  )
   await follower.toLeader(leader.address, 2)
   for (const client of [unanswered, refused]) assert.equal((await client.answer()).status, 101)
   assert.deepEqual(langflow.asked().sort(), ['/refused-once', '/unanswered'])
 })
 
-test('a handshake that ends LangFlow is sent twice in its life, and what was only held is no attempt', async (t) => {
+test('a handshake that crashes LangFlow is sent at most twice, and a hop that was only held is not an attempt', async (t) => {
   const breaks = async () => {
     const langflow = await fakeLangFlow(t)
     langflow.server.on('upgrade', (request, socket) => {
@@ -209,15 +217,15 @@ test('a handshake that ends LangFlow is sent twice in its life, and what was onl
     TestFront.start(t, at(two.port)),
     TestFront.start(t),
   ])
-  // In the place of a front that holds it, and ends.
+  // This server stands in for a front that holds the handshake and ends.
   const sockets: Socket[] = []
   const holding = await hungServer(t, (socket) => sockets.push(socket))
   await entry.toLeader(holding.address, 1)
   const client = await asking(t, entry)
-  await until('it is there', () => /upgrade/i.test(holding.heard))
+  await until('the handshake at the holding front', () => /upgrade/i.test(holding.heard))
   for (const socket of sockets) socket.destroy()
   await entry.toNobody({ epoch: 1 })
-  await entry.counts('it waits here', ({ held }) => held === 1)
+  await entry.counts('the handshake held by the entry front', ({ held }) => held === 1)
   await first.toLangFlow(FOR_EVER, 2)
   const broke = one.seen.next('the first attempt', () => true)
   await entry.toLeader(first.address, 2)
@@ -228,7 +236,7 @@ test('a handshake that ends LangFlow is sent twice in its life, and what was onl
   assert.equal(one.seen.list.length + two.seen.list.length, 2)
 })
 
-test('a handshake whose front ends after LangFlow had it was an attempt', async (t) => {
+test('a handshake counts as sent if the next front ends after it has passed the handshake to LangFlow', async (t) => {
   const taking = await hungServer(t, (socket) => {
     socket.once('data', () => {
       socket.write('HTTP/1.1 102 Processing\r\n\r\n')
@@ -240,13 +248,13 @@ test('a handshake whose front ends after LangFlow had it was an attempt', async 
   assert.equal((await (await asking(t, entry)).answer()).status, 502)
 })
 
-test('a handshake that is refused makes room for the next at once', async (t) => {
+test('a refused handshake frees its place for the next one immediately', async (t) => {
   const langflow = await fakeLangFlow(t)
   langflow.server.on('upgrade', (_, socket) => socket.destroy())
   const clock = new VirtualClock()
   const front = await TestFront.start(t, { clock, ...at(langflow.port) })
   const clients = await Promise.all(Array.from({ length: 9 }, () => asking(t, front)))
-  await until('all wait', async () => {
+  await until('nine held handshakes', async () => {
     await clock.pass(100)
     return front.said.list.some((one) => one.type === 'counts' && one.counts.held === 9)
   })

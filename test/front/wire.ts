@@ -3,14 +3,14 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 
-/** Name as it was written, and value. */
+/** The name with its original case, and the value. */
 export type Header = readonly [name: string, value: string]
 
-/** No message is that long before its body: what is, was cut into the wrong pieces. */
+/** No message here has a longer line before its body. A longer one means that messages were split at the wrong place. */
 const LONGEST_LINE = 1024 * 1024
 const HANGS_MS = 5_000
 
-/** One end of a connection, read by hand: what a library would repair, or hide, is seen here as it came. */
+/** One end of a connection, parsed by hand, since an HTTP library would repair or hide faults that tests look for. */
 export class Wire {
   readonly socket: Socket
   readonly #pieces: AsyncIterator<Buffer>
@@ -18,7 +18,7 @@ export class Wire {
 
   constructor(socket: Socket) {
     this.socket = socket.setNoDelay()
-    // The iterator tells of it, if anybody still reads.
+    // A pending read rejects with the error.
     socket.on('error', () => {})
     this.#pieces = socket[Symbol.asyncIterator]() as AsyncIterator<Buffer>
   }
@@ -27,23 +27,23 @@ export class Wire {
     return new Wire(await openSocket(port))
   }
 
-  /** Resolves once the kernel has taken it, or the connection has ended. */
+  /** Resolves once the kernel has accepted the data, or the connection has ended. */
   send(data: string | Buffer): Promise<void> {
     const bytes = typeof data === 'string' ? Buffer.from(data, 'latin1') : data
     return new Promise((resolve) => this.socket.write(bytes, () => resolve()))
   }
 
-  /** No more is said. */
+  /** Half-closes the connection. */
   end(): void {
     this.socket.end()
   }
 
-  /** As a process that was killed. */
+  /** Resets the connection, as if the process had been killed. */
   destroy(): void {
     this.socket.resetAndDestroy()
   }
 
-  /** More of what comes; `null`: the other end says no more. */
+  /** Reads at most `most` bytes, or `null` at the end of the connection. */
   async piece(most = Number.POSITIVE_INFINITY): Promise<Buffer | null> {
     if (this.#read.length === 0 && !(await this.#more())) return null
     const piece = this.#read.subarray(0, most)
@@ -58,7 +58,7 @@ export class Wire {
     return bytes
   }
 
-  /** Without its CR LF, which must both be there. `patient`: it may be long in coming. */
+  /** Reads a line, which must end with CR LF, and returns it without that. `patient` waits without a limit. */
   async line(patient = false): Promise<string> {
     for (;;) {
       const end = this.#read.indexOf('\r\n')
@@ -81,14 +81,14 @@ export class Wire {
     return headers
   }
 
-  /** A request, whenever it comes. */
+  /** Reads the head of the next request, and waits for it without a limit. */
   async request(): Promise<Message> {
     const start = await this.line(true)
     const headers = await this.headers()
     return new Message(this, start, headers, framingOf(headers) ?? { length: 0 })
   }
 
-  /** An answer, after those that only inform, which are told apart. `method`: of what was asked. */
+  /** Reads the head of the next final answer to a `method` request; `informed` gets each interim (1xx) answer before it. */
   async answer(method = 'GET', informed: (message: Message) => void = () => {}): Promise<Message> {
     for (;;) {
       const start = await this.line()
@@ -102,7 +102,7 @@ export class Wire {
     }
   }
 
-  /** Whatever still comes until the connection ends. `patient`: that may take long. */
+  /** Reads until the connection ends. `patient` waits without a limit. */
   async rest(patient = false): Promise<Buffer> {
     const pieces: Buffer[] = []
     while (this.#read.length > 0 || (await this.#more(patient).catch(brokenOff))) {
@@ -133,7 +133,7 @@ export async function openSocket(port: number): Promise<Socket> {
   return socket
 }
 
-/** A connection that breaks ends as well. One on which nothing comes does not. */
+/** Treats a broken connection as ended, but rethrows the timeout of a silent one. */
 function brokenOff(error: NodeJS.ErrnoException): false {
   if (error.code === undefined) throw error
   return false
@@ -155,13 +155,13 @@ function firstOf(headers: readonly Header[], name: string): string | undefined {
   return valuesOf(headers, name)[0]
 }
 
-/** A request or an answer; its body is read when it is asked for, and not before. */
+/** A request or an answer, whose body is read only on demand, so that tests can observe backpressure. */
 export class Message {
   readonly start: string
   readonly headers: readonly Header[]
   trailers: readonly Header[] = []
   readonly framing: Framing
-  /** What was read of the body. */
+  /** The part of the body that has been read. */
   body: Buffer = Buffer.alloc(0)
   readonly #wire: Wire
   #left: number
@@ -196,7 +196,7 @@ export class Message {
     return valuesOf(this.headers, name)
   }
 
-  /** The next `length` bytes of the body. Rejects where it ends before. */
+  /** Reads the next `length` bytes of the body. Rejects if the body ends earlier. */
   async read(length: number): Promise<string> {
     const from = this.body.length
     while (this.body.length < from + length) {
@@ -207,7 +207,7 @@ export class Message {
     return this.body.subarray(from).toString('latin1')
   }
 
-  /** The whole body. Rejects where it is cut. */
+  /** Reads the whole body. Rejects if it is cut short. */
   async rest(): Promise<Buffer> {
     const pieces: Buffer[] = [this.body]
     for (let piece = await this.#piece(); piece; piece = await this.#piece()) pieces.push(piece)
@@ -215,7 +215,7 @@ export class Message {
     return this.body
   }
 
-  /** Reads a large body to its end, and keeps nothing of it but what it was. */
+  /** Reads a large body to its end, and returns only its length and hash. */
   async digest(): Promise<string> {
     const hash = createHash('sha256')
     let bytes = 0
@@ -244,7 +244,7 @@ export class Message {
     return piece
   }
 
-  /** On to the next one. What ends the one before may come as late as this. */
+  /** Reads the next chunk's size. The CR LF after the previous chunk may arrive only together with it. */
   async #chunk(): Promise<void> {
     if (!this.#first) assert.equal(`${await this.#wire.bytes(2)}`, '\r\n')
     this.#first = false
@@ -261,7 +261,7 @@ export function chunk(data: string | Buffer): string {
   return `${Buffer.byteLength(data, 'latin1').toString(16)}\r\n${data.toString('latin1')}\r\n`
 }
 
-/** A head, of its lines. */
+/** Joins lines to a head. */
 export function head(...lines: string[]): string {
   return `${lines.join('\r\n')}\r\n\r\n`
 }

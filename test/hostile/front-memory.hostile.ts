@@ -4,7 +4,7 @@ import { peakMb } from '../bench/usage.ts'
 import { acceptOf } from '../front/frames.ts'
 import { FrontProcess, KEY } from '../front/front-process.ts'
 import { ScriptedTarget } from '../front/scripted-target.ts'
-import { asks, says } from '../front/stage.ts'
+import { answerHead, requestHead } from '../front/stage.ts'
 import { Wire } from '../front/wire.ts'
 
 const BOUND_MB = 256
@@ -24,28 +24,28 @@ const UPGRADE = [
   'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
 ]
 
-/** LangFlow, which opens each websocket, and neither reads nor says anything on it. */
+/** A LangFlow that accepts each websocket, but neither reads from it nor writes to it. */
 function langflow(): Promise<ScriptedTarget> {
   return ScriptedTarget.listen(async (served) => {
     const key = served.message.value('sec-websocket-key')
     const open = ['Upgrade: websocket', 'Connection: Upgrade', `Sec-WebSocket-Accept: ${acceptOf(key ?? '')}`]
     if (key !== undefined) {
       served.wire.socket.pause()
-      return served.send(says('101 Switching Protocols', ...open))
+      return served.send(answerHead('101 Switching Protocols', ...open))
     }
     await served.message.rest()
-    await served.answer(`${says('200 OK', 'Content-Length: 2')}ok`)
+    await served.answer(`${answerHead('200 OK', 'Content-Length: 2')}ok`)
   })
 }
 
 async function websocket(front: FrontProcess): Promise<Wire> {
   const client = await Wire.connect(front.port)
-  await client.send(asks('GET /ws', ...UPGRADE))
+  await client.send(requestHead('GET /ws', ...UPGRADE))
   assert.equal((await client.answer()).status, 101)
   return client
 }
 
-test('pipelined heads beside 1,000 held requests stay below 256 MB, and those are answered', async (t) => {
+test('with pipelined heads beside 1,000 held requests, the front stays below 256 MB and answers the held ones', async (t) => {
   const target = await langflow()
   t.after(() => target.close())
   const front = await FrontProcess.start(target.port, { holdLimit: HELD + PIPELINING })
@@ -53,14 +53,17 @@ test('pipelined heads beside 1,000 held requests stay below 256 MB, and those ar
   await front.holds(1, KEY)
 
   const held = await Promise.all(Array.from({ length: HELD }, () => Wire.connect(front.port)))
-  const request = asks('POST /held', `Cookie: ${'c'.repeat(1024)}`, 'Content-Length: 2')
+  const request = requestHead('POST /held', `Cookie: ${'c'.repeat(1024)}`, 'Content-Length: 2')
   for (const client of held) await client.send(`${request}ab`)
-  await front.counted('all wait', ({ held }) => held === HELD)
+  await front.counted('all requests held', ({ held }) => held === HELD)
 
-  const pipelined = Buffer.from(asks('GET /attack', `X-A: ${'a'.repeat(60_000)}`).repeat(PIPELINED))
+  const pipelined = Buffer.from(requestHead('GET /attack', `X-A: ${'a'.repeat(60_000)}`).repeat(PIPELINED))
   const pipelining = await Promise.all(Array.from({ length: PIPELINING }, () => Wire.connect(front.port)))
   for (const client of pipelining) void client.send(pipelined)
-  await front.counted('the first of each waits', ({ held }) => held === HELD + PIPELINING)
+  await front.counted(
+    'the first pipelined request of each client held',
+    ({ held }) => held === HELD + PIPELINING,
+  )
   await front.leads()
   const statuses = await Promise.all(held.map(async (client) => (await client.answer()).status))
   assert.deepEqual([...new Set(statuses)], [200])
@@ -69,7 +72,7 @@ test('pipelined heads beside 1,000 held requests stay below 256 MB, and those ar
   for (const client of [...held, ...pipelining]) client.destroy()
 })
 
-test(`what clients send on ${WEBSOCKETS} websockets that LangFlow does not read stays with them, below 256 MB`, async (t) => {
+test(`with ${WEBSOCKETS} websockets that LangFlow doesn't read, the front leaves the data with the clients and stays below 256 MB`, async (t) => {
   const target = await langflow()
   t.after(() => target.close())
   const front = await FrontProcess.start(target.port)
@@ -77,10 +80,10 @@ test(`what clients send on ${WEBSOCKETS} websockets that LangFlow does not read 
   await front.leads()
   const websockets = await Promise.all(Array.from({ length: WEBSOCKETS }, () => websocket(front)))
   for (const client of websockets) void client.send(Buffer.alloc(SENT_BYTES))
-  // What the kernel hands over at once is read before the request that comes behind it.
+  // Each answer shows that the front has read the websocket bytes that arrived before the request.
   for (let i = 0; i < 100; i++) {
     const client = await Wire.connect(front.port)
-    await client.send(asks('GET /beside', 'Connection: close'))
+    await client.send(requestHead('GET /beside', 'Connection: close'))
     assert.equal((await client.answer()).status, 200)
     client.destroy()
   }
@@ -89,7 +92,7 @@ test(`what clients send on ${WEBSOCKETS} websockets that LangFlow does not read 
   for (const client of websockets) client.destroy()
 })
 
-test('large bodies of 1,000 requests that wait stay with their clients, below 256 MB', async (t) => {
+test('with large bodies of 1,000 held requests, the front leaves the data with the clients and stays below 256 MB', async (t) => {
   const target = await langflow()
   t.after(() => target.close())
   const front = await FrontProcess.start(target.port)
@@ -97,11 +100,11 @@ test('large bodies of 1,000 requests that wait stay with their clients, below 25
   await front.holds()
   const clients = await Promise.all(Array.from({ length: HELD }, () => Wire.connect(front.port)))
   const request = Buffer.concat([
-    Buffer.from(asks('POST /large', `Content-Length: ${LARGE_BYTES}`)),
+    Buffer.from(requestHead('POST /large', `Content-Length: ${LARGE_BYTES}`)),
     Buffer.alloc(LARGE_BYTES),
   ])
   for (const client of clients) void client.send(request)
-  await front.counted('all wait', ({ held }) => held === HELD)
+  await front.counted('all requests held', ({ held }) => held === HELD)
   await front.leads()
   const statuses = await Promise.all(clients.map(async (client) => (await client.answer()).status))
   assert.deepEqual([...new Set(statuses)], [200])
@@ -111,19 +114,25 @@ test('large bodies of 1,000 requests that wait stay with their clients, below 25
 })
 
 for (const serves of [false, true]) {
-  test(`chunks of one byte of ${CHUNKING} requests that ${serves ? 'LangFlow does not read' : 'wait'} stay below 256 MB`, async (t) => {
+  test(`with chunks of one byte from ${CHUNKING} requests that ${serves ? 'LangFlow does not read' : 'are held'}, the front stays below 256 MB`, async (t) => {
     const target = await ScriptedTarget.listen(async ({ wire }) => void wire.socket.pause())
     t.after(() => target.close())
     const front = await FrontProcess.start(target.port)
     t.after(() => front.stop())
     await (serves ? front.leads() : front.holds())
-    const request = asks('POST /small', 'Transfer-Encoding: chunked') + '1\r\na\r\n'.repeat(PIECES)
+    const request = requestHead('POST /small', 'Transfer-Encoding: chunked') + '1\r\na\r\n'.repeat(PIECES)
     const clients = await Promise.all(Array.from({ length: CHUNKING }, () => Wire.connect(front.port)))
     for (const client of clients) void client.send(request)
-    await front.counted('all are here', ({ held, inFlight }) => held + inFlight === CHUNKING)
+    await front.counted(
+      'all requests held or in flight',
+      ({ held, inFlight }) => held + inFlight === CHUNKING,
+    )
     const beside = await Wire.connect(front.port)
-    await beside.send(asks('GET /beside'))
-    await front.counted('another one too', ({ held, inFlight }) => held + inFlight === CHUNKING + 1)
+    await beside.send(requestHead('GET /beside'))
+    await front.counted(
+      'the request beside them held or in flight',
+      ({ held, inFlight }) => held + inFlight === CHUNKING + 1,
+    )
     t.diagnostic(`${Math.round(peakMb(front.pid))} MB`)
     assert.ok(peakMb(front.pid) < BOUND_MB, `${peakMb(front.pid)} MB`)
     for (const client of [beside, ...clients]) client.destroy()

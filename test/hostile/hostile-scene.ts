@@ -16,23 +16,23 @@ import { mono } from '../harness/wait.ts'
 
 const FLOW = join(import.meta.dirname, 'fixtures/flow.mjs')
 
-/** As in a pod no capability is left. */
+/** Drops all capabilities, as in a pod. */
 const UNPRIVILEGED = 'exec setpriv --inh-caps=-all --bounding-set=-all --no-new-privs "$@"'
-/** Nor can the directory of the socket be written to. */
+/** Makes the directory of the socket read-only. */
 const READ_ONLY = 'mkdir -p "$0" && mount --bind "$0" "$0" && mount -o remount,bind,ro "$0"'
 
 const restricted = (directory: string) => ['sh', '-c', `${READ_ONLY} && ${UNPRIVILEGED}`, directory]
-/** With the directory of the socket writable, by mistake. */
+/** Leaves the directory of the socket writable, as a wrong mount would. */
 export const careless = (directory: string) => ['sh', '-c', UNPRIVILEGED, directory]
 
-/** The user and group of LangFlow's own image; a program is executed only once nothing of root is left. */
+/** Runs a program as the user and group of LangFlow's image. A shell executes it, so that it starts without root's rights. */
 export const AS_LANGFLOW = [
   ...'setpriv --reuid=1000 --regid=0 --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs'.split(
     ' ',
   ),
   ...['sh', '-c', 'exec "$@"', 'sh'],
 ]
-/** As `deploy/base` has it. */
+/** The restrictions of `deploy/base`. */
 export const asLangflow = (directory: string) => [
   ...['sh', '-c', `${READ_ONLY} && exec "$@"`, directory],
   ...AS_LANGFLOW,
@@ -40,43 +40,43 @@ export const asLangflow = (directory: string) => [
 
 export const ATTACK_PROCESS = join(import.meta.dirname, 'fixtures/attack-process.py')
 
-/** What LangFlow's container starts, in `directory`, by `install`; returns where. */
+/** Runs `install` as in a pod, and returns the folder with the programs that LangFlow's container starts. */
 export function installPrograms(directory: string): string {
   const programs = join(directory, 'programs')
   execFileSync(process.execPath, [BUNDLE, 'install', programs])
   return programs
 }
 
-/** Why a test with a hostile process is skipped: a pod cannot be imitated here. */
+/** Why tests with a hostile process are skipped: the machine can't imitate a pod. */
 export const skip = podObstacle() ?? restrictionObstacle() ?? false
 
 function restrictionObstacle(): string | undefined {
   const tried = spawnSync('unshare', [...NAMESPACE, ...restricted('/tmp'), 'true'], { encoding: 'utf8' })
   return tried.status === 0
     ? undefined
-    : `no read-only mount to be had: ${tried.error?.message ?? tried.stderr}`
+    : `cannot make a read-only mount: ${tried.error?.message ?? tried.stderr}`
 }
 
-/** So that the whole fits into the agent's container. */
+/** Heap limit in MiB that keeps the process within the agent's container. */
 const FRUGAL = ['--max-old-space-size=96']
 
-/** Renewals as fast as `FAST`, deadlines further off: the attackers share the machine with the attacked. */
+/** Renewals as frequent as in `FAST`, but later deadlines, since the attackers load the same machine. */
 const TIMINGS = ['--lease-duration=6s', '--renew-deadline=4s', '--retry-period=400ms', '--kill-margin=600ms']
-/** Half of the `--renew-deadline`: leadership would be in doubt after the whole of it. */
+/** Half of the renew deadline, after which leadership would be in doubt. */
 const RENEWED_WITHIN_MS = 2000
-/** The workload shows a sign of life each 10 ms, where the machine lets it. */
+/** The workload writes a beat every 10 ms if the machine isn't too busy. */
 const BEATS_WITHIN_MS = 1000
-/** One may be late because attackers and attacked share the machine. */
+/** Single probes may be late, since the attackers load the same machine. */
 const PROBES_IN_A_ROW = 3
-/** What one attack may add: the agent takes some 75 MiB before any, and a launcher shares LangFlow's memory. */
+/** Allowed growth by one attack. The agent uses some 75 MiB before any, and the launcher shares LangFlow's memory limit. */
 const GROWTH_MIB = { agent: 96, launcher: 16 }
-/** What `deploy/base` gives the agent, whatever attacks have come before: at more it would be killed. */
+/** The agent's memory limit in `deploy/base`, which must suffice for all attacks together. */
 const AGENT_MIB = 192
-/** What an attack may add to each log. */
+/** Allowed number of new lines in each log per attack. */
 const LINES = 12
 
-/** What happens only when somebody has noticed. */
-const NOTICED: ReadonlySet<EventName> = new Set<EventName>([
+/** Events that show that an attack had an effect. */
+const EFFECTS: ReadonlySet<EventName> = new Set<EventName>([
   'doubt',
   'lost',
   'draining',
@@ -89,7 +89,7 @@ const NOTICED: ReadonlySet<EventName> = new Set<EventName>([
   'fatal',
 ])
 
-/** A leader that serves, with a hostile process in its LangFlow container, and a follower that is ready. */
+/** A serving leader with a hostile process in its LangFlow container, and a ready follower. */
 export class HostileScene extends EmbeddedScene {
   leader!: Pod
   follower!: Pod
@@ -107,7 +107,7 @@ export class HostileScene extends EmbeddedScene {
     env: NodeJS.ProcessEnv = {},
   ): Promise<HostileScene> {
     const scene = await new HostileScene(t).begin(t)
-    // From its sources it takes twice the memory that is judged here.
+    // The bundle is measured, since the agent needs twice the memory when it runs from its sources.
     const programs = installPrograms(scene.dir)
     chmodSync(scene.dir, 0o777)
     const pod = async (identity: string, control: string) => {
@@ -138,7 +138,7 @@ export class HostileScene extends EmbeddedScene {
     return scene
   }
 
-  /** Lets the hostile process attack; resolves to what it says of it. */
+  /** Runs one attack in the hostile process, and resolves to its result. */
   async attack<T>(name: string, options: object = {}): Promise<T> {
     const dispatcher = new Agent({ connect: { socketPath: this.#control }, headersTimeout: 0 })
     const call = { dispatcher, method: 'POST', body: JSON.stringify(options) } as const
@@ -150,11 +150,11 @@ export class HostileScene extends EmbeddedScene {
   }
 
   /**
-   * Judges what went on during `attack`: nobody noticed. The Lease was renewed in its period, nothing was frozen,
-   * stopped or handed over, the same LangFlow process went on under the same epoch, probes were answered, and neither
-   * memory nor log went to waste. What was measured is told in the output.
+   * Asserts that `attack` has no effect: the Lease is renewed in time, LangFlow is not frozen, stopped or handed over, the
+   * same LangFlow process continues under the same epoch, probes are answered, and memory and logs stay within bounds. The
+   * test's output shows the measurements.
    */
-  async unnoticed<T>(attack: () => Promise<T>): Promise<T> {
+  async assertNoEffect<T>(attack: () => Promise<T>): Promise<T> {
     const { leader, follower } = this
     const logs = [leader.agent, leader.container, follower.agent, follower.container]
     const from = logs.map((log) => log.lines.length)
@@ -172,7 +172,7 @@ export class HostileScene extends EmbeddedScene {
     await Promise.race([
       writes.next('two renewals', () => true, writes.list.length + 1),
       leader.agent.exited.then(() =>
-        assert.fail(`the agent is gone:\n${leader.agent.output.slice(-20).join('\n')}`),
+        assert.fail(`the agent exited:\n${leader.agent.output.slice(-20).join('\n')}`),
       ),
     ])
     const after = await leader.status()
@@ -192,7 +192,7 @@ export class HostileScene extends EmbeddedScene {
         `${failures.length} failed (${[...new Set(failures)]}), ${said[0]?.length}/${said[1]?.length} lines of log`,
     )
     assert.deepEqual(
-      said.flat().flatMap(({ event }) => (event && NOTICED.has(event) ? [event] : [])),
+      said.flat().flatMap(({ event }) => (event && EFFECTS.has(event) ? [event] : [])),
       [],
     )
     const identity = ({ lease: { holder, epoch }, workload }: AgentStatus) => [
@@ -201,25 +201,25 @@ export class HostileScene extends EmbeddedScene {
     ]
     assert.deepEqual(identity(after), identity(before))
     assert.ok(longestRenewal < RENEWED_WITHIN_MS, `renewed after ${longestRenewal} ms`)
-    assert.ok(beats.length > 0, 'LangFlow showed no sign of life')
+    assert.ok(beats.length > 0, 'LangFlow wrote no beat')
     assert.ok(longestSilence < BEATS_WITHIN_MS, `LangFlow was silent for ${longestSilence} ms`)
     for (const name of ['agent', 'launcher'] as const)
       assert.ok(growth[name] < GROWTH_MIB[name], `the ${name} grew by ${growth[name].toFixed(1)} MiB`)
     assert.ok(agentMiB < AGENT_MIB, `the agent held ${agentMiB.toFixed(1)} MiB`)
-    assert.ok(mostInARow < PROBES_IN_A_ROW, `${mostInARow} probes in a row would have failed`)
+    assert.ok(mostInARow < PROBES_IN_A_ROW, `${mostInARow} probes in a row failed`)
     for (const lines of said)
       assert.ok(lines.length <= LINES, `${lines.length} lines:\n${lines.map(({ msg }) => msg).join('\n')}`)
     return result
   }
 
-  /** What the leader's agent has logged of strangers on the socket. */
+  /** Warnings of the leader's agent about foreign processes on the socket. */
   alarms(): string[] {
     return this.leader.agent.lines.flatMap(({ level, msg }) =>
       level === 'warn' && /refused a connection|the socket was/.test(msg) ? [msg] : [],
     )
   }
 
-  /** The secret that the leader's agent has given to its launcher. */
+  /** The token that the leader's agent gave to its launcher. */
   token(): string {
     const stored = JSON.parse(readFileSync(join(this.leader.directory, 'state', 'launcher.json'), 'utf8'))
     return (stored as { token: string }).token
@@ -234,7 +234,7 @@ const SAMPLE_MS = 50
 
 type Memory = Record<'agent' | 'launcher', number>
 
-/** Until `over` is aborted; returns what tells how much more memory processes came to hold until then, in MiB. */
+/** Samples memory until `over` is aborted. The returned function reports each process's growth to its peak in MiB. */
 function watchMemory(pids: Memory, over: AbortSignal): () => Memory {
   const resident = () => ({
     agent: statusMiB(pids.agent, 'VmRSS'),
@@ -261,10 +261,10 @@ function statusMiB(pid: number, field: 'VmRSS' | 'VmHWM'): number {
 }
 
 const PROBE_EVERY_MS = 100
-/** As long as the kubelet waits for an answer, to its last byte. */
+/** The kubelet's probe timeout, which includes the whole answer. */
 const PROBE_WITHIN_MS = 1000
 
-/** Probes as the kubelet does, each time on a new connection, until `over` is aborted. Tells how long the answers took, in ms. */
+/** Probes like the kubelet, on a new connection each time, until `over` is aborted. Returns the durations in ms and the failures. */
 async function probe(port: number, over: AbortSignal) {
   const tookMs: number[] = []
   const failures: string[] = []

@@ -16,7 +16,7 @@ import {
 
 type Outcomes = Readonly<Record<string, string>>
 
-test('a flow finds nothing of LangFlow’s variables in effect in its launcher, and LangFlow has them as they were', {
+test('the launcher and the agent run without LangFlow’s variables, and LangFlow gets them unchanged', {
   skip,
 }, async (t) => {
   const given = {
@@ -40,7 +40,7 @@ test('a flow finds nothing of LangFlow’s variables in effect in its launcher, 
   for (const [name, value] of Object.entries(given)) assert.ok(langflow.includes(`${name}=${value}`), name)
 })
 
-test('the same attacks succeed on a node as 0.1 had it: below tini, readable, with its usual signals', {
+test('the attacks on the launcher succeed against an unprotected Node: below tini, readable, with its default signals', {
   skip: skip || (process.getuid?.() === 0 ? false : 'not root'),
 }, (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'attack-'))

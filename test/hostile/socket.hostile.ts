@@ -16,22 +16,22 @@ const lines = (...messages: object[]) => messages.map((one) => `${JSON.stringify
 
 const FORGED: [what: string, text: string][] = [
   ['a launcher', lines(HELLO)],
-  ['a launcher that comes back', lines({ ...HELLO, token: 'f'.repeat(64) })],
+  ['a launcher that reconnects', lines({ ...HELLO, token: 'f'.repeat(64) })],
   ['a launcher with an empty token', lines({ ...HELLO, token: '' })],
-  ['a launcher that confirms a stop in one breath', lines(HELLO, ...CONFIRMED)],
+  ['a launcher that sends a hello and stop confirmations together', lines(HELLO, ...CONFIRMED)],
   ...CONFIRMED.map((fact): [string, string] => [`the fact “${fact.cause.kind}”`, lines(fact)]),
-  ['a launcher that was told to end', lines({ type: 'terminating' })],
+  ['a launcher that is terminating', lines({ type: 'terminating' })],
   ['an answer to a ping', lines({ type: 'pong', id: 0 })],
   ['an agent’s grant', lines({ type: 'grant', grant: GRANT }, { type: 'start', epoch: 99 })],
   ['an agent’s order to kill', lines({ type: 'kill' })],
 ]
 
 describe('a hostile process in the LangFlow container', { skip }, () => {
-  test('changes nothing over the socket, whatever it does there', async (t) => {
+  test('gains nothing from its attacks on the socket', async (t) => {
     const hostile = await HostileScene.open(t)
 
-    await t.test('forging what launcher and agent say', async () => {
-      await hostile.unnoticed(async () => {
+    await t.test('forged messages of launcher and agent are refused', async () => {
+      await hostile.assertNoEffect(async () => {
         for (const [what, text] of FORGED) {
           const { answers, closed } = await hostile.attack<Conversation>('say', { text, forMs: 5000 })
           assert.ok(closed, what)
@@ -46,55 +46,59 @@ describe('a hostile process in the LangFlow container', { skip }, () => {
       assert.ok(alarms.some((alarm) => /the token is not the one/.test(alarm)))
     })
 
-    await t.test('flooding it with connections', async () => {
-      const { made } = await hostile.unnoticed(() =>
+    await t.test('a flood of connections changes nothing', async () => {
+      const { made } = await hostile.assertNoEffect(() =>
         hostile.attack<{ made: number }>('flood', { text: lines(HELLO), forMs: 3000, width: 200 }),
       )
       assert.ok(made > 1000, `${made} connections were made`)
     })
 
-    await t.test('holding hundreds of connections open', async () => {
-      const { open } = await hostile.unnoticed(() =>
+    await t.test('hundreds of silent connections are closed', async () => {
+      const { open } = await hostile.assertNoEffect(() =>
         hostile.attack<{ open: number }>('hold', { count: 500, forMs: 3000 }),
       )
       assert.equal(open, 0)
     })
 
-    await t.test('sending 100 MB without a newline', async () => {
+    await t.test('100 MB without a newline are not accepted', async () => {
       const bytes = 100 * 1024 * 1024
-      const { taken } = await hostile.unnoticed(() => hostile.attack<{ taken: number }>('endless', { bytes }))
-      assert.ok(taken < bytes / 10, `${taken} bytes were taken`)
+      const { taken } = await hostile.assertNoEffect(() =>
+        hostile.attack<{ taken: number }>('endless', { bytes }),
+      )
+      assert.ok(taken < bytes / 10, `${taken} bytes were accepted`)
     })
 
-    await t.test('sending a line byte by byte, for ever', async () => {
+    await t.test('a line that arrives byte by byte without end is cut off', async () => {
       const text = 'x'.repeat(MAX_LINE_BYTES)
-      const { forMs } = await hostile.unnoticed(() => hostile.attack<{ forMs: number }>('drip', { text }))
-      assert.ok(forMs < 4000, `was put up with for ${forMs} ms`)
+      const { forMs } = await hostile.assertNoEffect(() =>
+        hostile.attack<{ forMs: number }>('drip', { text }),
+      )
+      assert.ok(forMs < 4000, `the connection lasted ${forMs} ms`)
     })
 
-    await t.test('removing the socket, or putting its own in its place', async () => {
-      const outcomes = await hostile.unnoticed(() => hostile.attack<Record<string, string>>('deface'))
+    await t.test('the socket can be neither removed nor replaced', async () => {
+      const outcomes = await hostile.assertNoEffect(() => hostile.attack<Record<string, string>>('deface'))
       for (const [what, outcome] of Object.entries(outcomes)) assert.notEqual(outcome, 'done', what)
     })
 
-    await t.test('looking for the token where any process may look', async () => {
-      const found = await hostile.unnoticed(() => hostile.attack<Findings>('search'))
+    await t.test('the token appears nowhere that a process of this user can read', async () => {
+      const found = await hostile.assertNoEffect(() => hostile.attack<Findings>('search'))
       const token = hostile.token()
       const readable = [found.launcherEnvironment, found.ownEnvironment, ...found.environments]
       assert.ok(readable.every((text) => !text.includes(token)))
       assert.ok(found.reopened.length > 0 && found.reopened.every((outcome) => outcome !== 'done'))
-      // docs/evidence/safety.md says on what this depends.
+      // docs/evidence/safety.md explains when this attempt would succeed.
       t.diagnostic(`opening the launcher's memory: ${found.memory}`)
     })
 
-    await t.test('cannot fill the log', () => {
+    await t.test('the attacks do not fill the log', () => {
       assert.ok(hostile.alarms().length <= 15, hostile.alarms().join('\n'))
     })
   })
 
-  test('that can replace the socket, by a careless mount, fools nobody who is connected', async (t) => {
+  test('that can replace the socket, because of a writable mount, gets nothing from a connected launcher', async (t) => {
     const hostile = await HostileScene.open(t, careless)
-    const heard = await hostile.unnoticed(() =>
+    const heard = await hostile.assertNoEffect(() =>
       hostile.attack<string[]>('replace', {
         text: lines({ type: 'welcome', token: 'f'.repeat(64), tree: 'x', port: 1 }, { type: 'kill' }),
         forMs: 2500,

@@ -1,4 +1,5 @@
-// node test/image/build.ts [OUT.tar]: builds the image with buildah, as root, and prints the path of a docker-archive.
+// usage: node test/image/build.ts [OUT.tar]
+// Builds the image with buildah, as root, and prints the path of its docker-archive.
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
@@ -19,12 +20,12 @@ import { VERSION } from '../../agent/version.ts'
 const ROOT = join(import.meta.dirname, '../..')
 const CACHE = join(ROOT, '.cache/image')
 const BASE = 'docker.io/library/node:24-bookworm-slim'
-/** How containerd and Docker name what a manifest calls `langflow-leader:VERSION`. */
+/** The full name that containerd and Docker give to `langflow-leader:VERSION`. */
 export const IMAGE = `docker.io/library/langflow-leader:${VERSION}`
 const TIMEOUT_MS = 10 * 60_000
-/** 115 MB each. */
+/** Number of archives to keep, 115 MB each. */
 const KEPT = 3
-/** What the Dockerfile copies, and itself. */
+/** The Dockerfile and the files that it copies. */
 const INPUTS = [
   'Dockerfile',
   '.dockerignore',
@@ -38,15 +39,15 @@ const INPUTS = [
 ]
 
 /**
- * The image as a docker-archive in `.cache/image`, built anew only when something that goes into it has changed. It
- * leaves nothing in the machine's own store of images. Throws one sentence where buildah or the base image is missing.
+ * Returns the image as a docker-archive in `.cache/image`, and builds it only if its inputs have changed. Leaves nothing in the
+ * machine's image store. Throws with a hint if buildah or the base image is missing.
  */
 export async function buildImage(): Promise<string> {
   const base = baseArchive()
   const archive = join(CACHE, `${digest(base)}.tar`)
   if (existsSync(archive)) return archive
   mkdirSync(CACHE, { recursive: true })
-  // Not in the directory for temporary files: in a container that lies on an overlay, which carries no other.
+  // In a container, the temporary directory may be on an overlay, on which buildah can't mount another one.
   const scratch = mkdtempSync(join(CACHE, 'build-'))
   try {
     const draft = join(scratch, 'image.tar')
@@ -59,14 +60,14 @@ export async function buildImage(): Promise<string> {
   return archive
 }
 
-/** All but the newest: somebody may be using one that was made a moment ago. */
+/** Removes old archives, but keeps the newest ones, which another run may be using. */
 function forget(): void {
   const all = globSync(join(CACHE, '*.tar'))
   const age = (path: string) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0
   for (const old of all.sort((a, b) => age(b) - age(a)).slice(KEPT)) rmSync(old, { force: true })
 }
 
-/** The base image as a file, where a machine without a registry of images has one; else buildah pulls it. */
+/** The base image as a file, for machines without an image registry. `undefined`: buildah pulls it. */
 function baseArchive(): string | undefined {
   const { NODE_IMAGE_TAR, KUBE_BIN, KUBEBUILDER_ASSETS } = process.env
   if (NODE_IMAGE_TAR) return NODE_IMAGE_TAR
@@ -89,7 +90,7 @@ function build(scratch: string, base: string | undefined, archive: string): void
   const from = base ? `docker-archive:${base}` : BASE
   buildah(
     [...store, 'pull', '--quiet', from],
-    `no base image ${BASE}: make one with ../shared/cluster/build-images and set KUBE_BIN, or name an archive of it in NODE_IMAGE_TAR`,
+    `no base image ${BASE}: build it with ../shared/cluster/build-images and set KUBE_BIN, or set NODE_IMAGE_TAR to an archive of it`,
   )
   buildah([
     ...store,
@@ -104,8 +105,8 @@ function build(scratch: string, base: string | undefined, archive: string): void
   buildah([...store, 'push', '--quiet', IMAGE, `docker-archive:${archive}:${IMAGE}`])
 }
 
-/** In a mount namespace, so that nothing stays mounted. Throws its last lines, after `sentence` if there is one. */
-function buildah(args: readonly string[], sentence?: string): void {
+/** Runs buildah in a mount namespace, so that nothing stays mounted. Throws `hint`, if given, and its last output. */
+function buildah(args: readonly string[], hint?: string): void {
   try {
     execFileSync('unshare', ['--mount', 'buildah', ...args], {
       cwd: ROOT,
@@ -118,12 +119,12 @@ function buildah(args: readonly string[], sentence?: string): void {
     const { stderr = '', stdout = '', message } = error as Error & { stderr?: string; stdout?: string }
     if (/buildah: No such file|failed to execute buildah/.test(stderr))
       throw new Error('buildah is not installed (Debian: apt-get install buildah)')
-    const said = `${stdout}${stderr}`.trim().split('\n').slice(-20).join('\n') || message
-    throw new Error(sentence ? `${sentence} (${said.split('\n').at(-1)})` : `the build failed:\n${said}`)
+    const output = `${stdout}${stderr}`.trim().split('\n').slice(-20).join('\n') || message
+    throw new Error(hint ? `${hint} (${output.split('\n').at(-1)})` : `the build failed:\n${output}`)
   }
 }
 
-/** The registry and the certificates that npm uses on this machine, for the npm of the build. */
+/** Mounts that give the build's npm the registry and the certificates of this machine's npm. */
 function npmSettings(scratch: string): string[] {
   const setting = (name: string) => {
     const value = execFileSync('npm', ['config', 'get', name], { cwd: ROOT, encoding: 'utf8' }).trim()

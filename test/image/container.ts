@@ -19,8 +19,8 @@ interface ContainerOptions {
 }
 
 /**
- * A container of runc as restricted Pod Security has it: user 1000, no capability, no new privileges, a read-only root.
- * It shares this machine's network. Signals go to its init, and its end is that of the init.
+ * A runc container with the limits of restricted Pod Security: user 1000, no capabilities, no new privileges, a read-only root.
+ * It uses the network of this machine. Signals go to its init process, and it ends with that process.
  */
 export class Container extends LoggedProcess {
   constructor(options: ContainerOptions) {
@@ -33,14 +33,14 @@ export class Container extends LoggedProcess {
     void this.exited.then(() => rmSync(directory, { recursive: true, force: true }))
   }
 
-  /** All that it printed, and its exit code, once it has ended. */
+  /** Waits for the end of the container, and returns its output and exit code. */
   async result(): Promise<{ code: number | null; output: string }> {
     const { code } = await this.exited
     return { code, output: this.output.join('\n') }
   }
 }
 
-/** A directory of its own in `dir`, which a container may write to. */
+/** Creates a directory in `dir` that a container may write to. */
 export function makeVolume(dir: string): string {
   const volume = mkdtempSync(join(dir, 'volume-'))
   chownSync(volume, USER, USER)

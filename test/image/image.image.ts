@@ -27,7 +27,7 @@ describe('the image', () => {
   })
   after(() => scratch && rmSync(scratch, { recursive: true }))
 
-  test('starts the agent under tini, as a user who is not root', () => {
+  test('starts the agent under tini as a non-root user', () => {
     const { User, Entrypoint, Cmd } = image.config
     assert.equal(User, '1000:1000')
     const [tini, dashes, node, flag, program, ...more] = Entrypoint
@@ -37,16 +37,16 @@ describe('the image', () => {
     assert.match(readFileSync(image.path('/etc/passwd'), 'utf8'), /^langflow-leader:x:1000:1000:/m)
   })
 
-  test('has the labels that registries show, with the version of the package', () => {
+  test('has the labels that registries show, with the version of package.json', () => {
     const label = (name: string) => image.config.Labels[`org.opencontainers.image.${name}`]
     assert.equal(label('title'), PACKAGE.name)
     assert.equal(label('licenses'), PACKAGE.license)
-    assert.equal(label('version'), VERSION, 'ARG VERSION of the Dockerfile is that of package.json')
+    assert.equal(label('version'), VERSION, 'ARG VERSION of the Dockerfile must match package.json')
     assert.ok(label('description'))
     assert.ok(label('revision'))
   })
 
-  test('holds three programs, the libraries of node, and mkfifo: no shell, no package manager', async () => {
+  test('contains tini, node, the program and mkfifo, but no shell and no package manager', async () => {
     const programs = image.programs().filter((path) => !path.startsWith(`${PROGRAM}/lib/`))
     assert.deepEqual(programs, [
       ...[`${PROGRAM}/langflow-leader.mjs`, `${PROGRAM}/node`, `${PROGRAM}/tini`],
@@ -58,13 +58,13 @@ describe('the image', () => {
     for (const path of libraries) assert.match(path, /\.so(\.\d+)*$/)
   })
 
-  test('takes at most 65 MB of a registry', (t) => {
+  test('has a compressed size of at most 65 MB', (t) => {
     const size = image.compressedSize()
     t.diagnostic(`compressed size: ${(size / MEGABYTE).toFixed(1)} MB`)
     assert.ok(size <= LARGEST, `${size} bytes`)
   })
 
-  test('its bill of materials names the packages, node, tini and the C libraries', () => {
+  test('has a bill of materials with its npm packages, node, tini and the C libraries', () => {
     const bill = JSON.parse(readFileSync(image.path('/usr/share/langflow-leader/sbom.cdx.json'), 'utf8'))
     assert.equal(bill.bomFormat, 'CycloneDX')
     assert.equal(bill.metadata.component.name, 'langflow-leader')
@@ -81,10 +81,10 @@ describe('the image', () => {
     for (const { name, purl } of components) assert.match(purl, /^pkg:(npm|deb|generic)\//, name)
     const known = new Set(components.map((one) => one['bom-ref']).concat(bill.metadata.component['bom-ref']))
     for (const { ref, dependsOn } of bill.dependencies)
-      for (const one of [ref, ...dependsOn]) assert.ok(known.has(one), `${one} is a component`)
+      for (const one of [ref, ...dependsOn]) assert.ok(known.has(one), `${one} must be a component`)
   })
 
-  test('scanners of images find the Debian packages where they look', () => {
+  test('has the files in which image scanners look for Debian packages', () => {
     for (const name of ['libc6', 'tini'])
       assert.match(
         readFileSync(image.path(`/var/lib/dpkg/status.d/${name}`), 'utf8'),
@@ -93,14 +93,14 @@ describe('the image', () => {
     assert.match(readFileSync(image.path('/etc/os-release'), 'utf8'), /^ID=debian$/m)
   })
 
-  describe('read-only, without a capability', () => {
-    test('says its version, also to who starts it by its name', async () => {
+  describe('with a read-only root and without capabilities', () => {
+    test('prints its version, also as the program langflow-leader', async () => {
       const version = { code: 0, output: VERSION }
       assert.deepEqual(await image.start(['--version']).result(), version)
       assert.deepEqual(await image.execute(['langflow-leader', '--version']).result(), version)
     })
 
-    test('the agent lives while no API server answers, and ends when it is told to', async (t) => {
+    test('runs an agent that survives without an API server and ends on SIGTERM', async (t) => {
       const [listen, nobody] = [await freePort(), await freePort()]
       const kubeconfig = join(scratch, 'dead.kubeconfig')
       writeFileSync(kubeconfig, kubeconfigOf({ server: `http://127.0.0.1:${nobody}` }))
@@ -108,7 +108,7 @@ describe('the image', () => {
       const flags = [`--listen=127.0.0.1:${listen}`]
       const agent = image.startAgent(flags, kubeconfig, sockets, makeVolume(scratch))
       t.after(() => agent.stop())
-      await until('the agent lives', async () => {
+      await until('the agent answers /livez', async () => {
         assert.ok(!agent.ended, agent.output.join('\n'))
         return (await ask(listen, '/livez').catch(() => undefined))?.status === 200
       })

@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib'
 import { buildImage } from './build.ts'
 import { Container, type Mount } from './container.ts'
 
-/** What the image tells a runtime. */
+/** The configuration that the image gives to a container runtime. */
 interface ImageConfig {
   readonly User: string
   readonly Env: readonly string[]
@@ -19,13 +19,13 @@ interface Manifest {
   readonly Layers: readonly string[]
 }
 
-/** Where it has tini, node and the program. */
+/** The directory with tini, node and the program. */
 export const PROGRAM = '/usr/lib/langflow-leader'
 
-/** The image, built and unpacked. */
+/** The built and unpacked image. */
 export class Image {
   readonly config: ImageConfig
-  /** The root directory of its containers; nothing may be written there. */
+  /** The root directory of its containers, which must not change. */
   readonly root: string
   private readonly layers: readonly string[]
 
@@ -35,7 +35,7 @@ export class Image {
     this.layers = layers
   }
 
-  /** Unpacks it below `dir`, building it first where that is due. */
+  /** Unpacks the image below `dir`, and builds it first if necessary. */
   static async unpack(dir: string): Promise<Image> {
     const [archive, root] = [join(dir, 'archive'), join(dir, 'root')]
     for (const path of [archive, root]) mkdirSync(path)
@@ -47,12 +47,12 @@ export class Image {
     return new Image((json(manifest.Config) as { config: ImageConfig }).config, root, layers)
   }
 
-  /** What a registry stores and a node downloads, in bytes. */
+  /** The size in bytes that a registry stores and a node downloads. */
   compressedSize(): number {
     return this.layers.reduce((sum, layer) => sum + gzipSync(readFileSync(layer)).length, 0)
   }
 
-  /** The paths of its files, each from `/`. */
+  /** The absolute paths of its files. */
   files(): string[] {
     return readdirSync(this.root, { recursive: true, withFileTypes: true })
       .filter((entry) => !entry.isDirectory())
@@ -60,7 +60,7 @@ export class Image {
       .sort()
   }
 
-  /** Those of its files that can be executed. */
+  /** The paths of its executable files. */
   programs(): string[] {
     return this.files().filter((path) => {
       const stat = lstatSync(this.path(path))
@@ -68,17 +68,17 @@ export class Image {
     })
   }
 
-  /** Of a file of the image, on this machine. */
+  /** The path of an image's file on this machine. */
   path(inImage: string): string {
     return join(this.root, inImage)
   }
 
-  /** As a pod starts it, with these arguments instead of the image's. */
+  /** Starts the image's entrypoint with these arguments, as a pod does. */
   start(args: readonly string[], mounts: readonly Mount[] = []): Container {
     return this.execute([...this.config.Entrypoint, ...args], mounts)
   }
 
-  /** As `deploy/base` does. `kubeconfig` and `state`: a file and a directory on this machine. */
+  /** Starts the agent as `deploy/base` does. `kubeconfig` and `state` are a file and a directory on this machine. */
   startAgent(flags: readonly string[], kubeconfig: string, sockets: Mount, state: string): Container {
     const args = ['agent', '--kubeconfig=/dev/kubeconfig', '--identity=a', '--lease-namespace=default']
     return this.start(
@@ -91,7 +91,7 @@ export class Image {
     )
   }
 
-  /** As `kubectl exec` does. */
+  /** Executes a command in the image, as `kubectl exec` does. */
   execute(args: readonly string[], mounts: readonly Mount[] = []): Container {
     return new Container({ root: this.root, args, env: this.config.Env, mounts })
   }

@@ -23,10 +23,10 @@ import { startTlsApi } from './tls-api.ts'
 const DIRECTORY = '/opt/langflow-leader'
 const SOCKETS = '/run/langflow-leader'
 
-describe('what the image gives to other images', () => {
+describe('the program in a container of another image', () => {
   let scratch: string
   let image: Image
-  /** The root of an image that holds one static program. */
+  /** The root of an image that contains only one static program. */
   let foreign: string
 
   before(async () => {
@@ -37,7 +37,7 @@ describe('what the image gives to other images', () => {
   })
   after(() => scratch && rmSync(scratch, { recursive: true }))
 
-  /** As the init container does it. */
+  /** Installs the program in a volume, as the init container does. */
   async function installed(directory: string): Promise<Mount> {
     const volume = makeVolume(scratch)
     const container = image.start(['install', directory], [{ source: volume, destination: directory }])
@@ -57,7 +57,7 @@ describe('what the image gives to other images', () => {
     ...args,
   ]
 
-  /** A replica as a pod has it, LangFlow's container from another image. Resolves once it serves. */
+  /** Starts a replica as in a pod, with LangFlow's container from another image. Resolves once it serves. */
   async function serve(t: TestContext, program: Mount) {
     const api = await startTlsApi(t, scratch)
     const kubeconfig = join(mkdtempSync(join(scratch, 'kubeconfig-')), 'kubeconfig')
@@ -88,13 +88,13 @@ describe('what the image gives to other images', () => {
     ],
   ]
   for (const [title, program] of ways) {
-    test(`${title}, it starts LangFlow in an image without a single library`, async (t) => {
+    test(`starts LangFlow in an image without libraries: ${title}`, async (t) => {
       const { agent, container, port, listen, api } = await serve(t, await program())
       assert.equal((await ask(port, '/health')).status, 200)
       assert.equal((await ask(listen, '/readyz')).status, 200)
       assert.equal((await ask(listen, '/workloadz')).status, 200)
       assert.equal(api.lease().holderIdentity, 'a')
-      // Nothing that node needs to start is left for LangFlow to inherit.
+      // LangFlow must not inherit variables that only node needs.
       const environment = readFileSync(`/proc/${pidOf('httpd', port)}/environ`, 'utf8')
         .split('\0')
         .sort()
@@ -109,7 +109,7 @@ describe('what the image gives to other images', () => {
     })
   }
 
-  test('it starts beside libraries that are not the ones it was built with', async () => {
+  test('starts even if the image has unusable versions of its libraries', async () => {
     const root = join(scratch, 'hostile')
     cpSync(foreign, root, { recursive: true })
     const libraries = readdirSync(image.path(`${PROGRAM}/lib`))
@@ -141,14 +141,14 @@ function makeForeignRoot(root: string): string {
   return root
 }
 
-/** The process that has both among its arguments, as seen from this machine, with the pid it has here. */
+/** Returns the PID on this machine of the container's process with these arguments. */
 function pidOf(applet: string, port: number): number {
   const pids = readdirSync('/proc').map(Number).filter(Boolean)
   const found = pids.filter((pid) => {
     const args = argumentsOf(pid)
     return args[1] === applet && args.includes(`127.0.0.1:${port}`)
   })
-  assert.equal(found.length, 1, `one ${applet} on port ${port}`)
+  assert.equal(found.length, 1, `there must be exactly one ${applet} on port ${port}`)
   return found[0] as number
 }
 

@@ -11,14 +11,14 @@ import { makeCertificate } from '../harness/certificate.ts'
 
 const LEASE = 'langflow-leader-lock'
 
-/** The embedded API behind TLS until the test ends, with a certificate of its own as a cluster's API server has one. */
+/** Starts the embedded API behind TLS with its own certificate, like a cluster's API server, until the test ends. */
 export async function startTlsApi(t: TestContext, scratch: string) {
   const api = new LeaseServer(systemClock)
   api.put({ metadata: { name: LEASE }, spec: {} })
   await api.listen()
   const certificate = makeCertificate(mkdtempSync(join(scratch, 'tls-')), 'api')
   const server = createServer(certificate, (socket) => {
-    // The end of one is that of the other; why it ended is of no interest here.
+    // `pipeline` closes both connections together. Their errors don't matter here.
     pipeline(socket, connect(Number(new URL(api.url).port), '127.0.0.1'), socket, () => {})
   })
   await once(server.listen(0, '127.0.0.1'), 'listening')
@@ -33,7 +33,7 @@ export async function startTlsApi(t: TestContext, scratch: string) {
   return { kubeconfig, lease: () => api.lease(LEASE)?.spec ?? {} }
 }
 
-/** For one cluster, without credentials. */
+/** A kubeconfig for one cluster without credentials. */
 export function kubeconfigOf(cluster: Readonly<Record<string, string>>): string {
   return JSON.stringify({
     apiVersion: 'v1',

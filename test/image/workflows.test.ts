@@ -32,26 +32,26 @@ describe('the workflows', () => {
     const jobs = Object.values(workflow.jobs).filter((job): job is Job => !('uses' in job))
     const steps = jobs.flatMap((job) => job.steps)
 
-    test(`${name} names each action by a commit, with its version beside it`, () => {
+    test(`${name} pins each action to a commit, with the version in a comment`, () => {
       const used = text.split('\n').filter((line) => /^\s*(- )?uses: (?!\.\/)/.test(line))
       assert.equal(used.length, steps.filter(({ uses }) => uses !== undefined).length)
       for (const line of used) assert.match(line, /uses: [\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/)
     })
 
-    test(`${name} gives a token no right that a job does not name, and each job an end`, () => {
+    test(`${name} gives its token no write right by default, and each job a timeout`, () => {
       const written = Object.entries(workflow.permissions).filter(([, right]) => right !== 'read')
       assert.deepEqual(written, [])
       for (const job of jobs) assert.ok(job['timeout-minutes'] > 0)
     })
 
-    test(`${name} runs scripts of this repository that can be executed`, () => {
+    test(`${name} runs only executable scripts of this repository`, () => {
       const scripts = steps.flatMap(({ run = '' }) => run.match(/(?<![\w/])(\.ci|deploy)\/[\w./-]+/g) ?? [])
       assert.ok(scripts.length > 0)
       for (const script of scripts) accessSync(join(ROOT, script), constants.X_OK)
     })
   }
 
-  test('a release comes after everything that the others test', () => {
+  test('a release needs the jobs of the CI and nightly workflows', () => {
     const { jobs } = parse(readFileSync(join(WORKFLOWS, 'release.yml'), 'utf8')) as Workflow
     const { needs = [] } = jobs.image as Job
     assert.deepEqual(
@@ -60,7 +60,7 @@ describe('the workflows', () => {
     )
   })
 
-  test('an image that is built without arguments is labelled with the version of the package', () => {
+  test('the Dockerfile has the version of package.json as its default', () => {
     assert.match(readFileSync(join(ROOT, 'Dockerfile'), 'utf8'), new RegExp(`^ARG VERSION=${VERSION}$`, 'm'))
   })
 })

@@ -20,10 +20,10 @@ import { readInterpreter, writeInterpreter } from '../../agent/install/interpret
 import { VERSION } from '../../agent/version.ts'
 
 const asRoot = process.getuid?.() === 0
-/** Root may read and write anywhere, so it becomes somebody who can read what was installed but not this checkout. */
-const SOMEBODY = { encoding: 'utf8', cwd: '/', ...(asRoot ? { uid: 65534, gid: 65534 } : {}) } as const
+/** An unprivileged user, since root may read and write any file. It can read an installation, but not this checkout. */
+const UNPRIVILEGED = { encoding: 'utf8', cwd: '/', ...(asRoot ? { uid: 65534, gid: 65534 } : {}) } as const
 const ROOT = join(import.meta.dirname, '../..')
-/** As much of tini as the check of an installation needs, so that the tests need none. */
+/** A replacement for tini that supports the check of an installation, so that the tests don't need tini. */
 const TINI = '#!/bin/sh\n[ "$1 $2" = "-s --" ] || exit 64\nshift 2\nexec "$@"\n'
 
 describe('install', () => {
@@ -44,18 +44,18 @@ describe('install', () => {
       encoding: 'utf8',
       env: { PATH: `${path}:/usr/bin:/bin` },
     })
-  /** With the node and the program of the directory `from`, as somebody. */
+  /** Runs the node and the program in the directory `from` as an unprivileged user. */
   const runFrom = (from: string, target: string) =>
     spawnSync(join(from, 'node'), [join(from, 'langflow-leader.mjs'), 'install', target], {
-      ...SOMEBODY,
+      ...UNPRIVILEGED,
       env: { PATH: bin },
     })
-  const fails = ({ stderr, status }: ReturnType<typeof run>, sentence: RegExp) => {
-    assert.match(stderr, sentence)
+  const fails = ({ stderr, status }: ReturnType<typeof run>, message: RegExp) => {
+    assert.match(stderr, message)
     assert.equal(stderr.trim().split('\n').length, 1, stderr)
     assert.equal(status, 1)
   }
-  /** A directory with what was installed, of which SOMEBODY may read node as well. */
+  /** Installs the program in a new directory, and makes its node readable for the unprivileged user. */
   const installed = (name: string) => {
     const directory = join(scratch, name)
     assert.equal(run(bundle, directory).status, 0)
@@ -63,7 +63,7 @@ describe('install', () => {
     return directory
   }
 
-  test('makes the directory and puts three programs there that start by themselves, each as a whole in place of an old one', () => {
+  test('creates the directory with three programs that can start, and replaces existing ones by new files', () => {
     const target = join(scratch, 'made/for/it')
     const replaced: number[] = []
     for (const round of ['first', 'second']) {
@@ -84,8 +84,8 @@ describe('install', () => {
     assert.match(started.stdout, /Usage: langflow-leader launch/)
   })
 
-  test('a node with a loader of its own is copied with it, to where the path has room', (t) => {
-    // As short as the path of this machine's own loader, whose place it takes.
+  test('copies a node together with its own loader, and refuses a path that is too long for it', (t) => {
+    // The paths must not be longer than the path of this machine's loader, which they replace in node.
     const [own, target] = [mkdtempSync('/tmp/i'), mkdtempSync('/tmp/j')] as const
     t.after(() => [own, target].forEach((path) => void rmSync(path, { recursive: true })))
     const { path: loader, room } = readInterpreter(process.execPath) ?? assert.fail('node is static')
@@ -112,7 +112,7 @@ describe('install', () => {
     assert.ok(!existsSync(deep))
   })
 
-  test('where it cannot write is one sentence that says why', () => {
+  test('reports in one line why it cannot write to the directory', () => {
     const [file, closed] = [join(scratch, 'file'), join(scratch, 'closed')]
     writeFileSync(file, '')
     mkdirSync(closed, { mode: 0o555 })
@@ -121,7 +121,7 @@ describe('install', () => {
     fails(runFrom(installed('own'), closed), /cannot write to .*closed: user \d+ may not; mount a volume/)
   })
 
-  test('a user who may not read the copy cannot copy it, trace it or look into it, but can install over it', () => {
+  test('makes a node that its user can execute and replace, but not read, copy or trace', () => {
     const [own, copy] = [installed('source'), join(scratch, 'copy')]
     mkdirSync(copy)
     if (asRoot) chownSync(copy, 65534, 65534)
@@ -139,14 +139,14 @@ describe('install', () => {
     const parent = `
       const { stdout } = require('node:child_process').spawnSync(${JSON.stringify(join(own, 'node'))}, ['-e', ${JSON.stringify(look)}])
       process.stdout.write(stdout)`
-    const { stdout } = spawnSync(join(copy, 'node'), ['-e', parent], { ...SOMEBODY, env: { PATH: bin } })
+    const { stdout } = spawnSync(join(copy, 'node'), ['-e', parent], { ...UNPRIVILEGED, env: { PATH: bin } })
     assert.deepEqual(JSON.parse(stdout), {
       parent: ['EACCES', 'EACCES', 'EACCES'],
       self: ['done', 'done', 'done'],
     })
   })
 
-  test('what does not start is not called installed', () => {
+  test('fails if an installed program does not start', () => {
     const broken = join(scratch, 'broken')
     mkdirSync(broken)
     writeFileSync(join(broken, 'tini-static'), '#!/bin/sh\necho "wrong machine" >&2\nexit 1\n', {
@@ -155,7 +155,7 @@ describe('install', () => {
     fails(run(bundle, join(scratch, 'unstarted'), broken), /does not start: wrong machine/)
   })
 
-  test('from its source the program says how to get a built one', () => {
+  test('refuses to install from source, and names the build command', () => {
     fails(run(join(ROOT, 'agent/main.ts'), join(scratch, 'source')), /run npm run build, then/)
   })
 })

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { readInterpreter, writeInterpreter } from '../../agent/install/interpreter.ts'
 
-describe('the interpreter of a program', () => {
+describe('the ELF interpreter of a program', () => {
   const scratch = mkdtempSync(join(tmpdir(), 'interpreter-'))
   after(() => rmSync(scratch, { recursive: true }))
 
@@ -15,7 +15,7 @@ describe('the interpreter of a program', () => {
     return path
   }
 
-  test('is nothing in a script, in an empty file and in one that only begins like a program', () => {
+  test('is undefined for a script, an empty file and a truncated program', () => {
     for (const [name, content] of Object.entries({
       script: '#!/bin/sh\nexit 0\n',
       empty: '',
@@ -25,10 +25,10 @@ describe('the interpreter of a program', () => {
       assert.equal(readInterpreter(file(name, content)), undefined, name)
   })
 
-  test('that does not fit is refused, and the file left alone', () => {
+  test('is not replaced by a path that does not fit, and the file stays unchanged', () => {
     const copy = join(scratch, 'tight')
     copyFileSync('/bin/true', copy)
-    const before = readInterpreter(copy) ?? assert.fail('none')
+    const before = readInterpreter(copy) ?? assert.fail('/bin/true has no interpreter')
     assert.throws(() => writeInterpreter(copy, `/${'x'.repeat(before.room)}`), RangeError)
     assert.deepEqual(readInterpreter(copy), before)
     writeInterpreter(copy, `/${'x'.repeat(before.room - 1)}`)

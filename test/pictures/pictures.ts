@@ -1,4 +1,4 @@
-// What `npm run pictures` runs: writes docs/images from a demo that runs, after one switchover and one crash.
+// `npm run pictures`: takes the pictures in docs/images from a running demo, after one switchover and one crash.
 
 import { execFile } from 'node:child_process'
 import { mkdirSync, readFileSync, statSync } from 'node:fs'
@@ -31,7 +31,7 @@ try {
   }
   const leads = (pod: string) =>
     until(
-      `${pod} to lead beside two that could take over`,
+      `${pod} leads, and two replicas could take over`,
       async () => {
         const answer = await fetch(new URL('/replicas', page(pod))).catch(() => null)
         const rows = ((await answer?.json()) ?? []) as ReplicaRow[]
@@ -51,12 +51,12 @@ try {
   ]
   await command('switchover', '--to', second, '--yes')
   await leads(second)
-  // To whom it falls is known beforehand.
+  // The third replica's page answers throughout, since its pod is not deleted.
   const { server } = JSON.parse(readFileSync(kubeconfig, 'utf8')).clusters[0].cluster
   await fetch(`${server}/api/v1/namespaces/default/pods/${second}`, { method: 'DELETE' })
   let leader = second
   await until(
-    'another one to lead',
+    'another replica leads',
     async () => {
       const answer = await fetch(new URL('/leader', page(third)))
       leader = ((await answer.json()) as { holder: string }).holder
@@ -70,7 +70,7 @@ try {
   const shoot = async (name: string, options: BrowserContextOptions, how: PageScreenshotOptions = {}) => {
     const tab = await browser.newPage(options)
     await tab.goto(page(leader))
-    // Once more, so that the bar drains.
+    // The bar only moves after the first update of the page.
     await tab.waitForResponse((response) => response.ok())
     await tab.screenshot({ path: join(DIR, name), ...how })
     await tab.close()
@@ -85,7 +85,9 @@ try {
   await shell.locator('body').screenshot({ path: join(DIR, 'status.png') })
 
   await command('pause', '--for', '30m', '--reason', 'the database is upgraded')
-  await until('it is paused', async () => (await (await fetch(page(leader))).text()).includes('Paused'))
+  await until('the page shows the pause', async () =>
+    (await (await fetch(page(leader))).text()).includes('Paused'),
+  )
   await shoot('page-dark.png', { viewport, colorScheme: 'dark' })
 
   for (const name of ['page.png', 'page-dark.png', 'page-phone.png', 'status.png']) {

@@ -6,7 +6,7 @@ pre { font: 14px/1.5 'DejaVu Sans Mono', monospace; margin: 0; padding: 1.2em 1.
 .s1 { font-weight: 700; } .s2, .s90 { color: #8b949e; } .s31 { color: #ff7b72; } .s32 { color: #5cc98a; }
 .s33 { color: #e2b04a; } .s34, .s36 { color: #82b1ff; } .s4 { text-decoration: underline; }
 `
-/** Which codes each end takes back. */
+/** For each code that ends styles, the codes of these styles. */
 const ENDS: Readonly<Record<string, (code: string) => boolean>> = {
   0: () => true,
   22: (code) => ['1', '2'].includes(code),
@@ -14,10 +14,10 @@ const ENDS: Readonly<Record<string, (code: string) => boolean>> = {
   39: (code) => /^(3|9)\d$/.test(code),
 }
 
-/** What a terminal shows of a command and its output, as a page. */
+/** Renders a command and its output like a terminal, as an HTML page. */
 export function terminal(command: string, output: string): string {
   const styles = new Set<string>()
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: that is how a terminal is told of styles
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences set a terminal's styles
   const pieces = output.trimEnd().split(/\x1b\[(\d*)m/)
   const parts = pieces.map((piece, n) => {
     if (n % 2 === 0)
@@ -30,7 +30,7 @@ export function terminal(command: string, output: string): string {
   return `<!doctype html><style>${STYLE}</style>${html`<pre><span class="s2">$ </span>${command}\n${parts}</pre>`.text}`
 }
 
-/** `html` shows a control character of a value as an escape, also a line break. */
+/** Splits text into lines, since `html` escapes line breaks in values. */
 function linesOf(text: string) {
   return text.split('\n').map((line, n) => (n === 0 ? line : html`\n${line}`))
 }

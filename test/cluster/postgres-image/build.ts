@@ -10,8 +10,8 @@ const SOURCES = ['Dockerfile', 'entrypoint.sh', 'build.ts']
 const TIMEOUT_MS = 10 * 60_000
 
 /**
- * The image as a docker-archive in `images`, made once and again where its sources change. Throws
- * what the failing program says.
+ * Returns the image as a docker-archive in `images`, and builds it if its sources have changed. Throws the output of a
+ * program that fails.
  */
 export function buildPostgresImage(images: string): string {
   const hash = createHash('sha256')
@@ -24,7 +24,7 @@ export function buildPostgresImage(images: string): string {
     mkdirSync(context)
     for (const file of SOURCES) copyFileSync(join(HERE, file), join(context, file))
     const draft = join(scratch, 'image.tar')
-    // In a mount namespace, so that nothing stays mounted; and nothing is left in the machine's own store.
+    // A mount namespace leaves nothing mounted, and stores of its own leave nothing in the machine's image store.
     const buildah = (...args: string[]) =>
       run('unshare', ['--mount', 'buildah', `--root=${scratch}/root`, `--runroot=${scratch}/run`, ...args])
     buildah('pull', '--quiet', `docker-archive:${join(images, 'node.tar')}`)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the official image does with POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB and PGDATA.
+# Handles POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB and PGDATA like the official image.
 set -eu
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
   mkdir -p "$PGDATA"
