@@ -17,7 +17,7 @@ import { killContainers, nodeProgram, processesOf } from '../../cluster/processe
 import { fitToNode, LANGFLOW, type Workload } from '../../cluster/workload.ts'
 import { type Manifest, named } from '../../deploy/manifests.ts'
 import { type Call, Client } from '../../harness/client.ts'
-import { API_KEY, ECHO_PATH, flowRequest, saidBy } from '../../harness/langflow.ts'
+import { API_KEY, ECHO_PATH, flowRequest, outputOf } from '../../harness/langflow.ts'
 import { table } from '../../harness/report.ts'
 import { mono, until } from '../../harness/wait.ts'
 import { withPart } from '../page-parts.ts'
@@ -143,7 +143,7 @@ class Subject {
     await one.client.stop()
     const target = { to: 'langflow', url: `${one.url}${ECHO_PATH}` }
     const read = (text: string) => {
-      if (saidBy(text) !== SAID) throw new Error('another answer than the flow gives')
+      if (outputOf(text) !== SAID) throw new Error('another answer than the flow gives')
       return { replica: '', epoch: 0, pid: 0, mono: mono() }
     }
     const asked = flowRequest(SAID)
