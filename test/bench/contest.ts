@@ -57,7 +57,7 @@ export function ourSide(testbed: Testbed) {
 const SOURCE = join(import.meta.dirname, '../../../shared/peer-clientgo')
 const PEER_LEASE = 'peer'
 
-/** Builds client-go's elector, with the same timings (15 s, 10 s, 2 s). It releases the Lease on SIGTERM. Rejects without Go. */
+/** Builds client-go's elector with the same timings (15 s, 10 s, 2 s) and a release on SIGTERM. Rejects if the build fails. */
 export async function buildPeer(testbed: Testbed): Promise<Side & { readonly fact: Fact }> {
   if (!existsSync(SOURCE)) throw new Error('the source of the peer (`../shared/peer-clientgo`) is missing')
   if (spawnSync('go', ['version']).status !== 0) throw new Error('Go is not installed')

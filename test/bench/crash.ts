@@ -10,7 +10,7 @@ const SETTLE_MS = 2_500
 const SPREAD_MS = 4_000
 
 /** Each Lease has two candidates, and all Leases run at the same time. */
-export interface Crashes {
+interface Crashes {
   readonly leases: number
   readonly rounds: number
 }

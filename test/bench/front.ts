@@ -19,7 +19,7 @@ import { say, type Testbed } from './testbed.ts'
 import { cpuSeconds, forgetPeak, peakMb, residentMb } from './usage.ts'
 
 /** In each round, every path has its turn. */
-export interface FrontSizes extends LatenessSizes {
+interface FrontSizes extends LatenessSizes {
   readonly rounds: number
   readonly warmMs: number
   readonly idleMs: number

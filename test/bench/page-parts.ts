@@ -3,7 +3,7 @@ const begin = (name: string) => `<!-- ${name}: begin -->`
 const end = (name: string) => `<!-- ${name}: end -->`
 
 /** A part of a page, with its marks. `undefined` if the page has no such part. */
-export function partOf(page: string, name: string): string | undefined {
+function partOf(page: string, name: string): string | undefined {
   const from = page.indexOf(begin(name))
   const to = page.indexOf(end(name), from)
   return from < 0 || to < 0 ? undefined : page.slice(from, to + end(name).length)

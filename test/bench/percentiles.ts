@@ -1,5 +1,5 @@
 /** The summary of a sample. Percentiles are nearest-rank: each of them is a measured value. */
-export interface Summary {
+interface Summary {
   readonly n: number
   readonly min: number
   readonly median: number

@@ -15,7 +15,7 @@ export const PHASES = {
 export type Phases = Readonly<Partial<Record<keyof typeof PHASES, number>>>
 
 /** The records from which the phases of one round's takeovers are computed. */
-export interface Records {
+interface Records {
   /** The terms in the Lease's history, newest first. */
   readonly terms: readonly PastTerm[]
   /** The log lines of a pod's agent and launcher. */

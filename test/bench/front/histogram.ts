@@ -1,5 +1,5 @@
 /** A histogram in Prometheus' text format, or the difference between two reads of one. */
-export interface Histogram {
+interface Histogram {
   /** For each upper bound, the smallest first: the number of values that are at most the bound. */
   readonly counts: readonly (readonly [bound: number, count: number])[]
   readonly sum: number
@@ -24,7 +24,7 @@ export function added(before: Histogram, after: Histogram): Histogram {
   }
 }
 
-export function countOf({ counts }: Histogram): number {
+function countOf({ counts }: Histogram): number {
   return counts.at(-1)?.[1] ?? 0
 }
 

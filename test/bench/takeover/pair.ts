@@ -7,7 +7,7 @@ import { FAST_FLAGS, type Mode } from './faults.ts'
 /** Enough for a cold start and the preparation of a standby after it, on a machine without other load. */
 const SETTLED_WITHIN_MS = 240_000
 
-export interface PairOptions {
+interface PairOptions {
   readonly testbed: Testbed
   readonly scene: LangflowScene
   readonly mode: Mode

@@ -32,7 +32,7 @@ export interface Answer {
 }
 
 /** Answers requests that aren't about Leases. Throws `Failure`. */
-export type OtherHandler = (request: ApiRequest) => Answer | Promise<Answer>
+type OtherHandler = (request: ApiRequest) => Answer | Promise<Answer>
 
 interface Change {
   readonly type: 'ADDED' | 'MODIFIED'
