@@ -182,7 +182,8 @@ class Bench {
     const job = { kind: 'upload', port, bytes: uploadBytes, count: uploads, forMs: 30_000 } as const
     const took = await this.#peaking(rows, 'peak in the uploads', RSS_MB, async () => {
       const { ms, tookMs } = await this.#loader.runAll(job)
-      if (ms.length < uploads) throw new Error(`${ms.length} of ${uploads} uploads in ${tookMs / 1000} s`)
+      if (ms.length < uploads)
+        throw new Error(`only ${ms.length} of ${uploads} uploads ended within ${tookMs / 1000} s`)
       return tookMs
     })
     notes.push(`Uploads through two hops: ${((uploads * uploadBytes) / 1000 / took).toFixed(0)} MB/s.`)

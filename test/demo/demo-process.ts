@@ -39,7 +39,11 @@ export class DemoProcess {
 
   /** Resolves once a line on standard output matches. */
   line(pattern: RegExp): Promise<void> {
-    return until(`a line like ${pattern}`, () => this.stdout.some((line) => pattern.test(line)), HANGS_MS)
+    return until(
+      `the demo prints a line like ${pattern}`,
+      () => this.stdout.some((line) => pattern.test(line)),
+      HANGS_MS,
+    )
   }
 
   /** Resolves once a line on standard error matches `then`, after a line that matched `first`. */
@@ -48,7 +52,7 @@ export class DemoProcess {
       const at = this.stderr.findIndex((line) => first.test(line))
       return at >= 0 && this.stderr.slice(at).some((line) => then.test(line))
     }
-    return until(`a line like ${then} after one like ${first}`, matched, HANGS_MS)
+    return until(`the demo prints a line like ${then} after one like ${first}`, matched, HANGS_MS)
   }
 
   /** The command lines of the demo's processes, and the names in its temporary directory. */

@@ -51,7 +51,10 @@ describe('an API server', { concurrency: 3 }, () => {
     scene.plane.pause()
     await a.container.event('workload_frozen')
     const acted = scene.lastBeat('a') - renewed
-    assert.ok(Math.abs(acted - DOUBT_MS) <= SLACK_MS, `frozen after ${acted} ms`)
+    assert.ok(
+      Math.abs(acted - DOUBT_MS) <= SLACK_MS,
+      `LangFlow was frozen ${acted} ms after the last renewal`,
+    )
     await sleep(Math.max(0, began + OUTAGE_MS - mono()))
     scene.plane.resume()
     await a.container.event('workload_thawed')
@@ -71,7 +74,7 @@ describe('an API server', { concurrency: 3 }, () => {
     const last = scene.watch.last().at
     scene.plane.pause()
     const dead = (await confirmedDead(a)) - last
-    assert.ok(dead <= DEAD_MS, `dead after ${dead} ms`)
+    assert.ok(dead <= DEAD_MS, `LangFlow was dead only ${dead} ms after the last renewal`)
     const acted = scene.lastBeat('a') - last
     await sleep(Math.max(0, last + 60_000 - mono()))
     scene.plane.resume()

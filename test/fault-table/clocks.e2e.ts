@@ -37,7 +37,7 @@ describe('a clock', { concurrency: 4 }, () => {
     assert.ok(!a.agent.events().includes('lost') && !b.agent.events().includes('acquired'))
     assert.equal(scene.processes('a').size, 1)
     const pause = longestPause(scene, 'a')
-    assert.ok(pause <= LONGEST_PAUSE_MS, `silent for ${pause} ms`)
+    assert.ok(pause <= LONGEST_PAUSE_MS, `LangFlow was silent for ${pause} ms`)
     return `the same process and term continued; longest silence ${Math.round(pause)} ms`
   })
 
@@ -68,7 +68,7 @@ describe('a clock', { concurrency: 4 }, () => {
     for (const pid of processes.reverse()) process.kill(pid, 'SIGCONT')
     await a.container.event('workload_stopped')
     const acted = scene.beats('a').length === before ? 0 : scene.lastBeat('a') - woke
-    assert.ok(acted <= CHECK_MS + SLACK_MS, `acted for ${acted} ms`)
+    assert.ok(acted <= CHECK_MS + SLACK_MS, `LangFlow acted for ${acted} ms`)
     await a.agent.event('leader_observed')
     assert.equal(scene.watch.last().holder, 'b')
     return `LangFlow dead ${Math.round(acted)} ms after the wake-up`
@@ -82,7 +82,7 @@ describe('a clock', { concurrency: 4 }, () => {
     clock.jump(30_000)
     await a.container.event('workload_stopped')
     const acted = scene.lastBeat('a', 1) - jumped
-    assert.ok(acted <= CHECK_MS + SLACK_MS, `acted for ${acted} ms`)
+    assert.ok(acted <= CHECK_MS + SLACK_MS, `LangFlow acted for ${acted} ms`)
     return `LangFlow dead ${Math.round(Math.max(0, acted))} ms after the jump`
   })
 
@@ -112,7 +112,7 @@ describe('a clock', { concurrency: 4 }, () => {
         assert.ok(!container.lines.some(({ msg }) => /refused a grant/.test(msg)))
       }
       assert.equal(scene.watch.last().holder, 'b')
-      assert.ok(pause <= LONGEST_PAUSE_MS, `silent for ${pause} ms`)
+      assert.ok(pause <= LONGEST_PAUSE_MS, `LangFlow was silent for ${pause} ms`)
       assert.ok(scene.lastBeat('b') - served > LONG_ENOUGH_MS - LONGEST_PAUSE_MS)
       return `grants of agents at ${seconds(uptimeMs)} held at 3 s and at a day; longest silence ${Math.round(pause)} ms`
     })

@@ -85,7 +85,7 @@ describe('SIGTERM', { concurrency: 3 }, () => {
     const again = mono()
     const ended = await held.ended
     const took = (await scene.handedOver(a, b)).released - again
-    assert.ok(took <= CUT_MS, `released after ${took} ms`)
+    assert.ok(took <= CUT_MS, `the Lease was released only after ${took} ms`)
     assert.equal((await a.agent.exited).code, 0)
     return `released ${seconds(took)} later; the client of the request: ${ended}`
   })
@@ -135,7 +135,7 @@ async function handsOver(scene: FaultScene, from: LinkedPod, to: LinkedPod, kind
   process.kill(from.launcherPid(), 'SIGTERM')
   const took = (await scene.handedOver(from, to, since)).released - began
   const limit = (kind === 'idle' ? GATE_KNOWN_MS : DRAIN_MS) + CUT_MS
-  assert.ok(took <= limit, `released after ${took} ms`)
+  assert.ok(took <= limit, `the Lease was released only after ${took} ms`)
   const { msg } = await from.agent.find('the client that the drain waits for', ({ msg }) =>
     msg.startsWith('draining: '),
   )

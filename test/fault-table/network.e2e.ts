@@ -69,8 +69,8 @@ describe('the network', { concurrency: 4 }, () => {
     const taken = await scene.takenBy('b', committed.index)
     await b.agent.event('serving')
     const acted = scene.lastBeat('a') - acknowledged.at
-    assert.ok(acted <= DOUBT_MS + SLACK_MS, `acted ${acted} ms after the last acknowledged renewal`)
-    assert.ok(dead <= DEAD_MS, `dead ${dead} ms after it`)
+    assert.ok(acted <= DOUBT_MS + SLACK_MS, `LangFlow acted ${acted} ms after the last acknowledged renewal`)
+    assert.ok(dead <= DEAD_MS, `LangFlow was dead only ${dead} ms after that renewal`)
     assert.ok(taken.at - committed.at >= LEASE_MS)
     return `acted until ${seconds(acted)}, dead ${seconds(dead)} after the last acknowledged renewal had committed; the next holder took the Lease ${seconds(taken.at - committed.at)} after the renewal with the lost reply`
   })
@@ -89,9 +89,9 @@ describe('the network', { concurrency: 4 }, () => {
     const last = scene.recordBefore(taken)
     assert.equal(last.index, committed.index, 'a later renewal committed')
     const acted = scene.lastBeat('a') - committed.at
-    assert.ok(acted <= DOUBT_MS + SLACK_MS, `acted ${acted} ms after the last renewal committed`)
+    assert.ok(acted <= DOUBT_MS + SLACK_MS, `LangFlow acted ${acted} ms after the last renewal committed`)
     assert.ok(acted > DOUBT_MS - 2_500, "the late reply didn't count as a renewal")
-    assert.ok(dead <= DEAD_MS, `dead ${dead} ms after it`)
+    assert.ok(dead <= DEAD_MS, `LangFlow was dead only ${dead} ms after that renewal`)
     return `acted until ${seconds(acted)}, dead ${seconds(dead)} after that renewal had committed; the next holder took the Lease after ${seconds(taken.at - committed.at)}`
   })
 
@@ -102,7 +102,7 @@ describe('the network', { concurrency: 4 }, () => {
     const cut = scene.watch.last()
     a.link.partition()
     const next = await scene.watch.next('the next holder', ({ holder }) => holder !== 'a', cut.index)
-    assert.equal(next.holder, 'b', 'released although the stop was not confirmed')
+    assert.equal(next.holder, 'b', 'the Lease was released before the stop was confirmed')
     await b.agent.event('serving')
     const last = scene.recordBefore(next)
     await a.link.heal()
@@ -155,7 +155,7 @@ describe('the network', { concurrency: 4 }, () => {
     }
     a.agent.signal('SIGTERM')
     const { took } = await scene.handedOver(a, b)
-    assert.ok(took <= 300, `taken ${took} ms after the release`)
+    assert.ok(took <= 300, `b took the Lease ${took} ms after the release`)
     return `${opened()} watches; then a clean handover, next holder ${Math.round(took)} ms after the release`
   })
 })
@@ -195,9 +195,9 @@ describe('an API server that loses power', { concurrency: 4 }, () => {
         const { released, took, acted } = await scene.handedOver(a, b)
         assert.ok(
           took > LIVE_WATCH_MS,
-          `taken ${took} ms after the release: the dead connection reported the release`,
+          `b took the Lease ${took} ms after the release: the dead connection reported the release`,
         )
-        assert.ok(took <= HANDED_OVER_MS, `taken ${took} ms after the release`)
+        assert.ok(took <= HANDED_OVER_MS, `b took the Lease ${took} ms after the release`)
         return `next holder ${seconds(took)} after the release, acting ${seconds(acted - released - took)} later`
       },
     )
@@ -216,7 +216,7 @@ describe('an API server that loses power', { concurrency: 4 }, () => {
         const took = taken.at - scene.recordBefore(taken).at
         assert.ok(
           took >= LEASE_MS && took <= LEASE_MS + NOTICED_MS,
-          `taken ${took} ms after the last renewal`,
+          `b took the Lease ${took} ms after the last renewal`,
         )
         return `next holder ${seconds(took)} after the last renewal, acting ${seconds(scene.firstBeat('b') - taken.at)} later`
       },
@@ -230,7 +230,7 @@ describe('an API server that loses power', { concurrency: 4 }, () => {
     await scene.watch.next('four more renewals', (one) => one.index >= index + 4, 0)
     const gaps = scene.watch.versions.slice(index).map(({ at }, n, all) => at - (all[n - 1]?.at ?? at))
     const gap = Math.max(...gaps)
-    assert.ok(gap <= HANDED_OVER_MS, `no renewal for ${gap} ms`)
+    assert.ok(gap <= HANDED_OVER_MS, `the leader renewed nothing for ${gap} ms`)
     scene.assertUndisturbed(a, b)
     return `no renewal for ${seconds(gap)}, no doubt; the same process and term continued`
   })
@@ -262,8 +262,11 @@ describe('the Lease', { concurrency: 4 }, () => {
       ;[leader, follower] = next.holder === 'a' ? [a, b] : [b, a]
       await leader.agent.find('a new term', (line) => line.event === 'serving' && line.epoch === next.epoch)
     }
-    assert.ok(Math.max(...acted) <= 250, `acted for ${acted.join(', ')} ms after the edit`)
-    assert.ok(Math.min(...waited) >= LEASE_MS - READING_MS, `taken after ${waited.join(', ')} ms`)
+    assert.ok(Math.max(...acted) <= 250, `LangFlow acted for ${acted.join(', ')} ms after the edit`)
+    assert.ok(
+      Math.min(...waited) >= LEASE_MS - READING_MS,
+      `the Lease was taken from the stranger after ${waited.join(', ')} ms`,
+    )
     assert.ok(!follower.agent.ended)
     return `Math.max(0, Math.round(ms))).join(', ')} ms after it; taken from the stranger ${waited.map(seconds).join(', ')} after it (n=3) => last sign of life ${acted.map((ms) => Math.max(0, Math.round(ms))).join(', ')} ms after the edit; taken from the stranger ${waited.map(seconds).join(', ')} after it (n=3) => Math.max(0, Math.round(ms))).join(', ')} ms after it; taken from the stranger ${waited.map(seconds).join(', ')} after it (n=3)`
   })
@@ -294,7 +297,7 @@ describe('the Lease', { concurrency: 4 }, () => {
     const taken = await scene.watch.next('the next holder', ({ holder }) => holder !== '', deleted.index)
     await Promise.any([b.agent.event('serving'), fresh.agent.event('serving')])
     const waited = taken.at - deleted.at
-    assert.ok(waited >= LEASE_MS, `taken ${waited} ms after the deletion`)
+    assert.ok(waited >= LEASE_MS, `the Lease was taken ${waited} ms after the deletion`)
     const silent = scene.firstBeat(taken.holder) - scene.lastBeat('a')
     assert.ok(silent > 0, `the old LangFlow acted ${-silent} ms into the new term`)
     return `taken ${seconds(waited)} after the deletion, ${seconds(silent)} after the old LangFlow’s last sign of life`

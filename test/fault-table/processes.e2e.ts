@@ -31,10 +31,13 @@ async function afterCrash(scene: FaultScene<FaultPlane>, b: LinkedPod, dead: num
   const taken = await scene.takenBy('b')
   const last = scene.recordBefore(taken)
   const [waited, acted] = [taken.at - last.at, scene.lastBeat('a') - last.at]
-  assert.ok(waited >= LEASE_MS && waited <= LEASE_MS + 2 * SLACK_MS, `taken after ${waited} ms`)
-  assert.ok(acted <= DOUBT_MS + SLACK_MS, `acted for ${acted} ms`)
+  assert.ok(
+    waited >= LEASE_MS && waited <= LEASE_MS + 2 * SLACK_MS,
+    `b took the Lease ${waited} ms after the last renewal`,
+  )
+  assert.ok(acted <= DOUBT_MS + SLACK_MS, `LangFlow acted ${acted} ms after the last renewal`)
   const lived = dead - last.at
-  assert.ok(lived <= DEAD_MS, `dead after ${lived} ms`)
+  assert.ok(lived <= DEAD_MS, `LangFlow was dead only ${lived} ms after the last renewal`)
   return `acted until ${seconds(Math.max(0, acted))}, dead ${seconds(lived)} after the last renewal; next holder ${seconds(waited)} after it`
 }
 
@@ -161,13 +164,15 @@ describe('processes', { concurrency: 5 }, () => {
       const program = ['python3', join(import.meta.dirname, '../harness/tree-workload.py')]
       const [a, b] = await scene.pods({ program })
       await a.container.find('the pid of the worker', (line) => /is served by pid/.test(line.msg))
-      const beat = scene.beats('a').find((one) => one.role === role) ?? assert.fail(`no ${role}`)
+      const beat =
+        scene.beats('a').find((one) => one.role === role) ??
+        assert.fail(`no ${role} of LangFlow wrote a beat`)
       const killed = mono()
       process.kill(a.hostPid(beat.pid), 'SIGKILL')
       const draining = await a.agent.event('draining')
       const seen = mono() - killed
       const { released, acted } = await scene.handedOver(a, b)
-      assert.ok(seen <= 1_000, `seen after ${seen} ms: ${draining.reason}`)
+      assert.ok(seen <= 1_000, `the loss was detected only after ${seen} ms: ${draining.reason}`)
       return `“${draining.reason}” after ${Math.round(seen)} ms; released ${seconds(released - killed)}, another acted ${seconds(acted - killed)} after the kill`
     })
   }
@@ -212,7 +217,10 @@ describe('pods', { concurrency: 3 }, () => {
     const { code } = await a.agent.event('released')
     assert.equal(code, 'pod_restarted')
     const { released, took, acted } = await scene.handedOver(a, b)
-    assert.ok(released + took - hello <= 1_000, `taken ${released + took - hello} ms after the hello`)
+    assert.ok(
+      released + took - hello <= 1_000,
+      `b took the Lease ${released + took - hello} ms after the hello`,
+    )
     await a.agent.event('standby_ready')
     return `next holder ${seconds(released + took - hello)} after the new launcher’s hello; another acted ${seconds(acted - killed)} after the kill`
   })
@@ -223,7 +231,7 @@ describe('pods', { concurrency: 3 }, () => {
     const released = await scene.released()
     const taken = await scene.takenBy(a.options.identity, released.index)
     await a.agent.event('serving')
-    assert.ok(taken.at - hello <= 2_500, `taken ${taken.at - hello} ms after the hello`)
+    assert.ok(taken.at - hello <= 2_500, `the pod took the Lease ${taken.at - hello} ms after the hello`)
     return `leads again ${seconds(taken.at - hello)} after the hello, ${seconds(taken.at - killed)} after the kill`
   })
 
@@ -243,7 +251,10 @@ describe('pods', { concurrency: 3 }, () => {
     await b.agent.event('serving')
     const taken = await scene.takenBy('b')
     const waited = taken.at - scene.recordBefore(taken).at
-    assert.ok(waited >= LEASE_MS && waited <= LEASE_MS + 300, `taken after ${waited} ms`)
+    assert.ok(
+      waited >= LEASE_MS && waited <= LEASE_MS + 300,
+      `b took the Lease ${waited} ms after the last renewal`,
+    )
     assert.ok(!a.agent.events().includes('released'))
     return `the new container was refused; next holder ${seconds(waited)} after the last renewal`
   })

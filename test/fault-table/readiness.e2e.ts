@@ -119,7 +119,10 @@ describe('readiness', { concurrency: 3 }, () => {
     const taken = await scene.watch.next('the next holder', ({ holder }) => holder !== 'a', 1)
     assert.equal(taken.holder, 'b')
     const waited = taken.at - scene.recordBefore(taken).at
-    assert.ok(waited <= LEASE_MS + 2 * BEHIND_MS + 300, `taken after ${waited} ms`)
+    assert.ok(
+      waited <= LEASE_MS + 2 * BEHIND_MS + 300,
+      `b took the Lease ${waited} ms after the last renewal`,
+    )
     await b.agent.event('serving')
     return `the prepared follower took the Lease ${seconds(waited)} after the last renewal, although it received the renewal ${BEHIND_MS} ms late`
   })

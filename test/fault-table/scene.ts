@@ -101,7 +101,7 @@ export class FaultScene<S extends FaultPlane = ControlPlane> extends ServerScene
     )
     const acted = this.firstBeat(to.options.identity, taken.epoch)
     const early = released.at - this.lastBeat(from.options.identity)
-    assert.ok(early > 0, `released ${-early} ms before the last sign of life`)
+    assert.ok(early > 0, `the Lease was released ${-early} ms before the last sign of life`)
     return { early, released: released.at, took: taken.at - released.at, acted }
   }
 

@@ -18,7 +18,7 @@ export async function until(
 ): Promise<void> {
   const end = performance.now() + withinMs
   while (!(await holds())) {
-    if (performance.now() > end) throw new Error(`${what}: not within ${withinMs / 1000} s`)
+    if (performance.now() > end) throw new Error(`${what}: not reached within ${withinMs / 1000} s`)
     await sleep(CHECK_MS)
   }
 }

@@ -215,7 +215,7 @@ class Subject {
       return
     }
     const victim = group.mode === 'plain' ? (await one.pods())[0] : await one.leader()
-    if (victim === undefined) throw new Error('there is no pod')
+    if (victim === undefined) throw new Error('the installation has no pod')
     const { name } = victim.metadata
     if (cause === 'delete-pod') await one.kubectl('delete', 'pod', name, '--wait=false')
     else if (cause === 'eviction') await evict(one, name)

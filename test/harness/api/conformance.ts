@@ -392,7 +392,7 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
         const watch = await client.watch(name, query)
         const other = await client.made(`${name}-other`)
         const events = await watch.rest()
-        assert.ok(events.length > 0, 'no bookmark came')
+        assert.ok(events.length > 0, 'the watch received no bookmark')
         for (const { type, object } of events) {
           assert.equal(type, 'BOOKMARK')
           assert.deepEqual(object.metadata, { resourceVersion: versionOf(object) })
