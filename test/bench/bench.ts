@@ -24,22 +24,22 @@ const USAGE = `usage: npm run bench -- [--quick]
        npm run bench:front -- [--quick]
        npm run bench:takeover -- [--rounds N] [--modes LIST] [--faults LIST]
 
-The first measures the elector, side by side with client-go's, and all that the second does: what the front costs, side by
-side with HAProxy. The third has two replicas of a real LangFlow on a real PostgreSQL and a real API server, a client that
-runs a flow ten times a second, and one fault after the other.
+The first measures the elector and, for comparison, the one of client-go. It includes the second, which measures the cost of
+the front and, for comparison, of HAProxy. The third causes one fault after the other in two replicas of a real LangFlow, on a
+real PostgreSQL and API server, while a client runs a flow ten times a second.
 
-  --quick         only to see that it works
-  --rounds N      how often each fault comes (default: 3)
-  --modes LIST    of ${MODES.join(',')} (default: all)
-  --faults LIST   of ${Object.keys(FAULTS).join(',')} (default: all)
-  --out FILE      put the result into this Markdown page, in a directory that exists
-  --main FILE     the program to measure instead of dist/langflow-leader.mjs, to compare two
+  --quick         run a short check that the benchmark works
+  --rounds N      rounds for each fault (default: 3)
+  --modes LIST    standby modes, from ${MODES.join(',')} (default: all)
+  --faults LIST   faults, from ${Object.keys(FAULTS).join(',')} (default: all)
+  --out FILE      write the result into this Markdown page; its directory must exist
+  --main FILE     measure this program instead of dist/langflow-leader.mjs
   --help          show this
 
-Exit code 0: every target was met; 1: one was missed, or a measurement broke off; 2: wrong usage, or nothing can be
-measured here; 130: interrupted.`
+Exit codes: 0 if every target was met, 1 if a target was missed or a measurement failed, 2 for wrong usage or if this machine
+can't run the benchmark, 130 if interrupted.`
 
-/** How much is measured. Of the peer's handovers, spread evenly among ours; of standbys, in each mode. */
+/** The amount of measurements. The peer's handovers are spread evenly among ours; `standbys` counts for each mode. */
 const FULL = {
   handovers: { ours: 100, peer: 20 },
   crashes: { ours: { leases: 4, rounds: 5 }, peer: { leases: 2, rounds: 4 } },
@@ -58,7 +58,7 @@ const FULL = {
   },
 }
 
-/** Shows that everything works; its numbers mean little. */
+/** A short check that the benchmark works. Its numbers mean little. */
 const QUICK: typeof FULL = {
   handovers: { ours: 4, peer: 2 },
   crashes: { ours: { leases: 2, rounds: 1 }, peer: { leases: 1, rounds: 1 } },
@@ -77,15 +77,15 @@ const QUICK: typeof FULL = {
   },
 }
 
-/** Of `all`, those that are named, in the order of `all`. */
+/** The values that `text` lists, in the order of `all`. */
 function listOf<T extends string>(name: string, all: readonly T[], text = all.join(',')): readonly T[] {
   const wanted = text.split(',')
   const unknown = wanted.find((one) => !(all as readonly string[]).includes(one))
-  if (unknown !== undefined) throw new Error(`--${name}: '${unknown}' is none of ${all.join(', ')}`)
+  if (unknown !== undefined) throw new Error(`--${name}: '${unknown}' is unknown; use ${all.join(', ')}`)
   return all.filter((one) => wanted.includes(one))
 }
 
-/** Throws one sentence where the command line is wrong. */
+/** Throws if the command line is wrong. */
 function parse() {
   const text = { type: 'string' } as const
   const flag = { type: 'boolean' } as const
@@ -104,11 +104,12 @@ function parse() {
     process.exit(0)
   }
   const { out, main = BUNDLE, quick = false } = values
-  // Not only after an hour.
+  // Checked here, because otherwise the error would come only after an hour of measurements.
   if (out !== undefined) accessSync(dirname(out), constants.W_OK)
-  if (!existsSync(main)) throw new Error(`there is no ${main}: run \`npm run build\` first`)
+  if (!existsSync(main)) throw new Error(`${main} doesn't exist; run \`npm run build\` first`)
   const rounds = Number(values.rounds ?? 3)
-  if (!(Number.isInteger(rounds) && rounds >= 1)) throw new Error('--rounds is a whole number from 1 on')
+  if (!(Number.isInteger(rounds) && rounds >= 1))
+    throw new Error('--rounds must be a whole number of at least 1')
   const modes = listOf('modes', MODES, values.modes)
   const faults = listOf('faults', Object.keys(FAULTS) as (keyof typeof FAULTS)[], values.faults)
   const front = positionals[0] === 'front'
@@ -118,7 +119,7 @@ function parse() {
   return { out, main, quick, front, takeover: takeover && { rounds, modes, faults } }
 }
 
-/** A page or a part of one, and what it shows. */
+/** A page or a part of one, and the sections that it shows. */
 interface Result {
   readonly text: string
   readonly sections: Section[]
@@ -129,7 +130,7 @@ async function measureFrontAlone(testbed: Testbed, quick: boolean): Promise<Resu
   return { text: frontText(machineFacts(), sections, quick), sections }
 }
 
-/** The page without takeovers. */
+/** Measures the whole page except the takeovers. */
 async function measure(testbed: Testbed, quick: boolean): Promise<Result> {
   const sizes = quick ? QUICK : FULL
   const built = await buildPeer(testbed).catch((error: Error) => error.message)
@@ -142,9 +143,9 @@ async function measure(testbed: Testbed, quick: boolean): Promise<Result> {
   const steady = await measureSteady(testbed, ours, peer, sizes.steady)
   const starts = await measureStarts(testbed, sizes.starts)
   const sections = [handovers, crashes, ...steady, starts]
-  if (langflowBinary() === undefined) say(`no start of a LangFlow is measured: ${LANGFLOW_MISSING}`)
+  if (langflowBinary() === undefined) say(`the start of LangFlow is not measured: ${LANGFLOW_MISSING}`)
   else sections.push(await measureStandbys(testbed, sizes.standbys))
-  // Each Lease has a first term, and each takeover begins another.
+  // Each Lease has a first term, and each takeover begins another one.
   const { leases, rounds } = sizes.crashes.ours
   const terms = 1 + sizes.handovers.ours + leases * (1 + rounds) + 1
   sections.splice(2, 0, overlapSection(ours.beats, terms))
@@ -181,5 +182,5 @@ async function main(): Promise<number> {
   return wrong.length === 0 ? 0 : 1
 }
 
-// Not left to the end of the last timer of a wait that is over.
+// Exits here, because pending timers of finished waits would delay the exit.
 process.exit(await main())

@@ -11,22 +11,22 @@ import { ApiServerScene } from '../harness/scene.ts'
 import { type Sighting, Watch } from '../harness/watch.ts'
 import type { Testbed } from './testbed.ts'
 
-/** What a candidate says of itself, by any of these events. */
-type Words = Readonly<Record<'ready' | 'leads' | 'acquired' | 'released', readonly string[]>>
+/** The names of the events that a candidate logs in each state. */
+type EventNames = Readonly<Record<'ready' | 'leads' | 'acquired' | 'released', readonly string[]>>
 
-/** One contestant of the comparison. */
+/** One side of the comparison. */
 export interface Side {
   readonly name: string
-  readonly words: Words
-  /** Makes a namespace, and resolves to what is in it. */
-  enter(): Promise<Ground>
+  readonly events: EventNames
+  /** Makes a namespace, and opens an arena in it. */
+  openArena(): Promise<Arena>
 }
 
-interface Ground {
+interface Arena {
   readonly namespace: string
   readonly watch: Watch
   start(identity: string): Promise<LoggedProcess>
-  /** Ends whatever runs there, the latest first. */
+  /** Ends all candidates in it, the latest first. */
   close(): Promise<unknown>
 }
 
@@ -34,15 +34,15 @@ interface Ground {
 export function ourSide(testbed: Testbed) {
   return {
     name: 'langflow-leader',
-    words: {
+    events: {
       ready: ['serving', 'standby_ready'],
       leads: ['serving'],
       acquired: ['acquired'],
       released: ['released'],
     },
-    /** What the workloads wrote, of each Lease. */
+    /** The beats of the workloads, for each Lease. */
     beats: [] as Beat[][],
-    async enter() {
+    async openArena() {
       const scene = await ApiServerScene.open(testbed.plane)
       return {
         namespace: scene.namespace,
@@ -57,9 +57,9 @@ export function ourSide(testbed: Testbed) {
 const SOURCE = join(import.meta.dirname, '../../../shared/peer-clientgo')
 const PEER_LEASE = 'peer'
 
-/** Builds client-go's elector alone, which releases when it is told to end; 15 s, 10 s, 2 s as well. Rejects where that cannot be. */
+/** Builds client-go's elector with the same timings (15 s, 10 s, 2 s) and a release on SIGTERM. Rejects if the build fails. */
 export async function buildPeer(testbed: Testbed): Promise<Side & { readonly fact: Fact }> {
-  if (!existsSync(SOURCE)) throw new Error('the peer’s source (`../shared/peer-clientgo`) is not there')
+  if (!existsSync(SOURCE)) throw new Error('the source of the peer (`../shared/peer-clientgo`) is missing')
   if (spawnSync('go', ['version']).status !== 0) throw new Error('Go is not installed')
   const directory = mkdtempSync(join(tmpdir(), 'peer-'))
   process.once('exit', () => rmSync(directory, { recursive: true }))
@@ -71,13 +71,13 @@ export async function buildPeer(testbed: Testbed): Promise<Side & { readonly fac
   return {
     name: 'client-go',
     fact: ['client-go', `${version}, built with ${go}`],
-    words: {
+    events: {
       ready: ['new_leader'],
       leads: ['started_leading'],
       acquired: ['started_leading'],
       released: ['stopped_leading'],
     },
-    async enter() {
+    async openArena() {
       const namespace = await plane.newNamespace()
       const here = `--namespace=${namespace}`
       const verbs = ['--verb=get,create,update', '--resource=leases.coordination.k8s.io']
@@ -90,7 +90,7 @@ export async function buildPeer(testbed: Testbed): Promise<Side & { readonly fac
         namespace,
         watch,
         async start(identity) {
-          // An account each, by which the audit log tells them apart.
+          // Each candidate has its own account, so that the audit log tells them apart.
           await plane.kubectl(['create', 'serviceaccount', identity, here])
           const kubeconfig = await plane.serviceAccountKubeconfig(namespace, identity, '1h')
           const flags = [`--kubeconfig=${kubeconfig}`, `--lease=${PEER_LEASE}`, `--id=${identity}`]
@@ -107,28 +107,28 @@ export async function buildPeer(testbed: Testbed): Promise<Side & { readonly fac
   }
 }
 
-/** Candidates of one side on one Lease, and the bench's eye on it. */
+/** The candidates of one side on one Lease. */
 export class Contest {
-  readonly ground: Ground
-  readonly #words: Words
+  readonly arena: Arena
+  readonly #events: EventNames
   readonly #candidates = new Map<string, LoggedProcess>()
   #started = 0
 
-  private constructor(side: Side, ground: Ground) {
-    this.#words = side.words
-    this.ground = ground
+  private constructor(side: Side, arena: Arena) {
+    this.#events = side.events
+    this.arena = arena
   }
 
-  /** Plays once one candidate leads and the others stand by. */
+  /** Calls `play` once one candidate leads and the others stand by. */
   static async play<R>(
     testbed: Testbed,
     side: Side,
     candidates: number,
     play: (contest: Contest) => Promise<R>,
   ): Promise<R> {
-    const contest = new Contest(side, await side.enter())
+    const contest = new Contest(side, await side.openArena())
     return testbed.using(
-      () => contest.ground.close(),
+      () => contest.arena.close(),
       async () => {
         await contest.#add('leads')
         for (let n = 1; n < candidates; n++) await contest.#add('ready')
@@ -137,43 +137,43 @@ export class Contest {
     )
   }
 
-  /** Starts one more, under a name of its own, as a new pod has. */
-  async #add(until: keyof Words): Promise<void> {
+  /** Starts one more candidate under a new name, as a new pod has. */
+  async #add(until: keyof EventNames): Promise<void> {
     this.#started += 1
-    const candidate = await this.ground.start(`candidate-${this.#started}`)
+    const candidate = await this.arena.start(`candidate-${this.#started}`)
     this.#candidates.set(candidate.name, candidate)
-    await this.said(candidate, until)
+    await this.loggedAt(candidate, until)
   }
 
-  /** Resolves to when it said so: ms of the wall clock, by its own log. */
-  async said(candidate: LoggedProcess, what: keyof Words): Promise<number> {
-    const is = ({ event }: Line) => event !== undefined && this.#words[what].includes(event)
+  /** Resolves to the time at which the candidate logged the event: ms of the wall clock, from its own log. */
+  async loggedAt(candidate: LoggedProcess, what: keyof EventNames): Promise<number> {
+    const is = ({ event }: Line) => event !== undefined && this.#events[what].includes(event)
     const { ts, time } = await candidate.find(what, is)
     return ts === undefined ? Date.parse(time) : Number(ts) / 1e6
   }
 
-  /** Throws where there is none of that name. */
+  /** Throws if no candidate has that name. */
   candidate(identity: string): LoggedProcess {
     const candidate = this.#candidates.get(identity)
-    if (candidate === undefined) throw new Error(`no candidate is called '${identity}'`)
+    if (candidate === undefined) throw new Error(`no candidate has the name '${identity}'`)
     return candidate
   }
 
-  /** Who holds the Lease, by the newest record. */
+  /** The holder of the Lease, by the newest record. */
   leader(): LoggedProcess {
-    return this.candidate(this.ground.watch.last().holder)
+    return this.candidate(this.arena.watch.last().holder)
   }
 
   followers(): LoggedProcess[] {
     return [...this.#candidates.values()].filter((one) => one !== this.leader())
   }
 
-  /** Resolves to the next holder's record, once that one leads and another candidate stands in the place of the old one. */
+  /** Resolves to the next holder's record, once that candidate leads and a new candidate stands by in place of the old one. */
   async succeeded(old: LoggedProcess, from: number): Promise<{ taken: Sighting; next: LoggedProcess }> {
     const isTaken = ({ holder }: Sighting) => holder !== '' && holder !== old.name
-    const taken = await this.ground.watch.next('the next holder', isTaken, from)
+    const taken = await this.arena.watch.next('the next holder', isTaken, from)
     const next = this.candidate(taken.holder)
-    await this.said(next, 'leads')
+    await this.loggedAt(next, 'leads')
     await old.exited
     this.#candidates.delete(old.name)
     await this.#add('ready')
@@ -181,7 +181,7 @@ export class Contest {
   }
 }
 
-/** SIGKILL to each of its processes. */
+/** Sends SIGKILL to each of the candidate's processes. */
 export function killWhole(one: LoggedProcess): void {
   const more = one instanceof Replica ? [one.launcherPid(), one.workloadPid()] : []
   for (const pid of [one.pid, ...more]) process.kill(pid, 'SIGKILL')

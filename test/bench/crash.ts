@@ -4,18 +4,18 @@ import { atMost, measured, type Row, ratio, type Section, spread } from './repor
 import { say, type Testbed } from './testbed.ts'
 
 const CANDIDATES = 2
-/** A fresh follower sees at least one renewal before the crash, ... */
+/** Long enough for a new follower to see at least one renewal before the crash. */
 const SETTLE_MS = 2_500
-/** ... which comes at any point of the leader's renewal period, and staggers the Leases. */
+/** Random extra time, so that crashes come at any point of the renewal period, and at different times on each Lease. */
 const SPREAD_MS = 4_000
 
-/** Of one side: each Lease has two candidates, and all Leases run at once. */
-export interface Crashes {
+/** Each Lease has two candidates, and all Leases run at the same time. */
+interface Crashes {
   readonly leases: number
   readonly rounds: number
 }
 
-/** Kills whole leaders on independent Leases, all at once. */
+/** Kills whole leaders on independent Leases at the same time. */
 export async function measureCrashes(
   testbed: Testbed,
   ours: Side,
@@ -29,8 +29,8 @@ export async function measureCrashes(
   const section: Section = {
     title: 'Crash takeover',
     about: [
-      `SIGKILL to every process of the leader (agent, launcher, workload) at a random moment; ${CANDIDATES} candidates on each of ${counts.ours.leases} independent Leases (client-go: ${counts.peer.leases}), all at once, default timings.`,
-      'From the last renewal to the next holder’s record, both as received by the bench’s own watch. A Lease of 15 s cannot be taken earlier.',
+      `SIGKILL to every process of the leader (agent, launcher, workload) at a random moment; ${CANDIDATES} candidates on each of ${counts.ours.leases} independent Leases (client-go: ${counts.peer.leases}), all at the same time, with default timings.`,
+      'The time from the last renewal to the next holder’s record, both as received by the benchmark’s own watch. With a lease duration of 15 s, no candidate may take the Lease earlier.',
     ],
     rows: [own, ...(other ? [other] : [])],
     notes: [],
@@ -48,7 +48,7 @@ export async function measureCrashes(
     )
   await measured(section, async () => {
     const all = [...each(ours, counts.ours, own), ...(peer && other ? each(peer, counts.peer, other) : [])]
-    // All of them, also where one breaks off.
+    // Waits for all contests, even if one of them fails.
     await Promise.allSettled(all)
     await Promise.all(all)
   })
@@ -56,9 +56,9 @@ export async function measureCrashes(
   return section
 }
 
-/** Milliseconds from the receipt of the last renewal to that of the next holder's record. */
+/** Milliseconds from the receipt of the last renewal to the receipt of the next holder's record. */
 async function crash(contest: Contest): Promise<number> {
-  const { watch } = contest.ground
+  const { watch } = contest.arena
   await sleep(SETTLE_MS + Math.random() * SPREAD_MS)
   const old = contest.leader()
   const from = watch.length

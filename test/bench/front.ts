@@ -18,8 +18,8 @@ import {
 import { say, type Testbed } from './testbed.ts'
 import { cpuSeconds, forgetPeak, peakMb, residentMb } from './usage.ts'
 
-/** In each round every way has its turn. */
-export interface FrontSizes extends LatenessSizes {
+/** In each round, every path has its turn. */
+interface FrontSizes extends LatenessSizes {
   readonly rounds: number
   readonly warmMs: number
   readonly idleMs: number
@@ -28,7 +28,7 @@ export interface FrontSizes extends LatenessSizes {
   readonly uploads: number
 }
 
-/** That is still being filled. */
+/** A section whose rows are still being filled. */
 interface Table extends Section {
   readonly rows: Row[]
 }
@@ -38,32 +38,32 @@ const CONNECTIONS = 32
 const HOP_MS = { 50: 1, 99: 5 } as const
 const RSS_MB = 130
 const SAMPLE_MS = 250
-/** For the first requests of each way, which find no connection open. */
+/** The time for the first requests of each path, which open its connections. */
 const CONNECT_MS = 250
 
-/** What a front costs beside none and beside HAProxy, and what traffic costs the election. */
+/** Measures what a front costs compared with no proxy and with HAProxy, and what traffic costs the election. */
 export async function measureFront(testbed: Testbed, sizes: FrontSizes): Promise<Section[]> {
   const { rounds, warmMs, pacedMs, closedMs, uploads, uploadBytes } = sizes
   const latency: Table = {
     title: 'Front: latency',
     about: [
-      `${RATE} requests/s at even intervals, POST with a body of 1 KiB and an answer of 2 KiB, whatever becomes of those before. From sending to the end of the answer, by the client.`,
-      'Client, target and each proxy are processes of their own on loopback. **One hop**: the leader’s front. **Two hops**: a follower’s front, the leader’s front.',
-      `Each way is asked for ${pacedMs / 1000} s at a time, in turns, ${rounds} times. HAProxy has one thread a process, and gives way to other processes as a front does. Both fronts were busy for ${warmMs / 1000} s before.`,
+      `The client sends ${RATE} requests/s at even intervals, without waiting for answers: POST with a body of 1 KiB and an answer of 2 KiB. It measures from sending to the end of the answer.`,
+      'Client, target and each proxy are separate processes on loopback. **One hop**: the leader’s front. **Two hops**: a follower’s front, the leader’s front.',
+      `The paths take turns of ${pacedMs / 1000} s, ${rounds} times each. HAProxy has one thread per process, and the same low priority as a front. Both fronts were busy for ${warmMs / 1000} s before.`,
     ],
     rows: [],
     notes: [],
   }
   const hops: Table = {
     title: 'Front: added latency of a hop',
-    about: ['The difference of the percentiles above: one hop to direct, and two hops to one.'],
+    about: ['The differences between the percentiles above: one hop minus direct, and two hops minus one.'],
     rows: [],
     notes: [],
   }
   const memory: Table = {
     title: 'Front: memory',
     about: [
-      `Resident memory (VmRSS, 1 MB = 10⁶ bytes) of the fronts’ processes, each ${SAMPLE_MS} ms. **Peak**: the kernel’s own (VmHWM).`,
+      `Resident memory (VmRSS, 1 MB = 10⁶ bytes) of the fronts’ processes, sampled every ${SAMPLE_MS} ms. **Peak**: the kernel’s value (VmHWM).`,
       `**Uploads**: ${uploads} of ${uploadBytes / 1e6} MB, one after the other through both fronts.`,
     ],
     rows: [],
@@ -72,7 +72,7 @@ export async function measureFront(testbed: Testbed, sizes: FrontSizes): Promise
   const throughput: Table = {
     title: 'Front: throughput',
     about: [
-      `The same request on ${CONNECTIONS} connections, the next one on each as soon as the one before is answered, ${closedMs / 1000} s at a time, in turns. One value a turn. Client and target share the machine’s cores with what is between them.`,
+      `The same request on ${CONNECTIONS} connections. Each connection sends its next request after the answer to the one before. The paths take turns of ${closedMs / 1000} s, with one value per turn. Client, target and proxies share the machine’s cores.`,
     ],
     rows: [],
     notes: [],
@@ -80,7 +80,7 @@ export async function measureFront(testbed: Testbed, sizes: FrontSizes): Promise
   const cpu: Table = {
     title: 'Front: CPU of a request',
     about: [
-      'Processor time of all threads of the proxies on the way, both of two hops, in the same turns. Direct: the target’s own.',
+      'Processor time of all threads of the proxies on the path, in the same turns; for two hops, the sum of both proxies. For direct, the processor time of the target.',
     ],
     rows: [],
     notes: [],
@@ -95,7 +95,8 @@ export async function measureFront(testbed: Testbed, sizes: FrontSizes): Promise
         await testbed.using(
           () => paths.close(),
           async () => {
-            if (paths.haproxy === undefined) latency.notes.push('HAProxy is not installed: not measured.')
+            if (paths.haproxy === undefined)
+              latency.notes.push('HAProxy was not measured, because it is not installed.')
             const bench = new Bench(paths, loader, sizes)
             await measured(memory, () => bench.idle(memory))
             await bench.warm()
@@ -113,13 +114,13 @@ export async function measureFront(testbed: Testbed, sizes: FrontSizes): Promise
 
 class Bench {
   readonly #paths: Paths
-  readonly #ways: readonly Path[]
+  readonly #allPaths: readonly Path[]
   readonly #loader: Loader
   readonly #sizes: FrontSizes
 
   constructor(paths: Paths, loader: Loader, sizes: FrontSizes) {
     this.#paths = paths
-    this.#ways = [paths.direct, ...paths.front, ...(paths.haproxy ?? [])]
+    this.#allPaths = [paths.direct, ...paths.front, ...(paths.haproxy ?? [])]
     this.#loader = loader
     this.#sizes = sizes
   }
@@ -131,7 +132,7 @@ class Bench {
     await this.#sampling(rows, 'idle', () => sleep(idleMs))
   }
 
-  /** V8 compiles what runs for some thousands of requests. */
+  /** Warms both fronts: V8 compiles code only after it has run for some thousands of requests. */
   async warm(): Promise<void> {
     const { warmMs } = this.#sizes
     say(`front: ${warmMs / 1000} s to warm both fronts`)
@@ -141,15 +142,15 @@ class Bench {
 
   async latency(latency: Table, hops: Table, memory: Table): Promise<void> {
     const { rounds, pacedMs } = this.#sizes
-    const rows = new Map(this.#ways.map((way) => [way, spread(way.what, 'ms')]))
+    const rows = new Map(this.#allPaths.map((path) => [path, spread(path.what, 'ms')]))
     latency.rows.push(...rows.values())
     const ask = ({ port }: Path, forMs: number) =>
       this.#loader.runAll({ kind: 'paced', port, rate: RATE, forMs })
     say(`front: ${RATE} requests/s`)
-    for (const way of this.#ways) await ask(way, CONNECT_MS)
+    for (const path of this.#allPaths) await ask(path, CONNECT_MS)
     await this.#sampling(memory.rows, `under ${RATE} requests/s`, async () => {
       for (let n = 0; n < rounds; n++)
-        for (const [way, row] of rows) row.values.push(...(await ask(way, pacedMs)).ms)
+        for (const [path, row] of rows) row.values.push(...(await ask(path, pacedMs)).ms)
     })
     const { direct, front, haproxy } = this.#paths
     for (const [what, proxies, isOurs] of [
@@ -157,7 +158,7 @@ class Bench {
       ['HAProxy', haproxy, false],
     ] as const) {
       if (proxies === undefined) continue
-      const [none, one, two] = [direct, ...proxies].map((way) => rows.get(way)?.values ?? []) as [
+      const [none, one, two] = [direct, ...proxies].map((path) => rows.get(path)?.values ?? []) as [
         number[],
         number[],
         number[],
@@ -181,7 +182,8 @@ class Bench {
     const job = { kind: 'upload', port, bytes: uploadBytes, count: uploads, forMs: 30_000 } as const
     const took = await this.#peaking(rows, 'peak in the uploads', RSS_MB, async () => {
       const { ms, tookMs } = await this.#loader.runAll(job)
-      if (ms.length < uploads) throw new Error(`${ms.length} of ${uploads} uploads in ${tookMs / 1000} s`)
+      if (ms.length < uploads)
+        throw new Error(`only ${ms.length} of ${uploads} uploads ended within ${tookMs / 1000} s`)
       return tookMs
     })
     notes.push(`Uploads through two hops: ${((uploads * uploadBytes) / 1000 / took).toFixed(0)} MB/s.`)
@@ -192,18 +194,18 @@ class Bench {
   async throughput(throughput: Table, cpu: Table, memory: Table): Promise<void> {
     const { rounds, closedMs } = this.#sizes
     say(`front: ${CONNECTIONS} connections`)
-    const rows = this.#ways.map((way) => ({
-      way,
-      rate: spread(way.what, 'requests/s'),
-      cost: spread(way.what, 'µs'),
+    const rows = this.#allPaths.map((path) => ({
+      path,
+      rate: spread(path.what, 'requests/s'),
+      cost: spread(path.what, 'µs'),
     }))
-    const of = (way: Path) => rows.find((one) => one.way === way)!
+    const of = (path: Path) => rows.find((one) => one.path === path)!
     throughput.rows.push(...rows.map(({ rate }) => rate))
     cpu.rows.push(...rows.map(({ cost }) => cost))
     await this.#peaking(memory.rows, `peak on ${CONNECTIONS} busy connections`, undefined, async () => {
       for (let n = 0; n < rounds; n++)
-        for (const { way, rate, cost } of rows) {
-          const { port, proxies } = way
+        for (const { path, rate, cost } of rows) {
+          const { port, proxies } = path
           const busy = proxies.length === 0 ? [this.#paths.target] : proxies
           const used = () => busy.reduce((sum, pid) => sum + cpuSeconds(pid), 0)
           const before = used()
@@ -223,18 +225,18 @@ class Bench {
     }
   }
 
-  /** A row of each front, of what its memory is while something goes on. */
+  /** Adds a row for each front, with samples of its memory during `act`. */
   async #sampling(rows: Row[], when: string, act: () => Promise<unknown>): Promise<void> {
     const own = this.#paths.fronts.map(({ what, pid }) => {
       const row = spread(`${what}, ${when}`, 'MB', atMost(RSS_MB, 'MB'))
-      return { row, look: () => void row.values.push(residentMb(pid)) }
+      return { row, sample: () => void row.values.push(residentMb(pid)) }
     })
     rows.push(...own.map(({ row }) => row))
-    const look = () => {
-      for (const one of own) one.look()
+    const sample = () => {
+      for (const one of own) one.sample()
     }
-    look()
-    const timer = setInterval(look, SAMPLE_MS)
+    sample()
+    const timer = setInterval(sample, SAMPLE_MS)
     try {
       await act()
     } finally {
@@ -242,7 +244,7 @@ class Bench {
     }
   }
 
-  /** A row of each front, of the most that its memory was while something went on. */
+  /** Adds a row for each front, with the peak of its memory during `act`. */
   async #peaking<R>(
     rows: Row[],
     when: string,
@@ -262,7 +264,7 @@ class Bench {
   }
 }
 
-/** The name of the part of docs/evidence/benchmarks.md that this bench writes. */
+/** The name of the part of docs/evidence/benchmarks.md that this benchmark writes. */
 export const FRONT_PART = 'front'
 
 const REPRODUCE = `### How to reproduce
@@ -271,16 +273,16 @@ const REPRODUCE = `### How to reproduce
 npm run bench:front                     # less than 3 minutes
 \`\`\`
 
-It needs what \`npm run bench\` needs but Go, PID namespaces, \`tini\`, and for the comparison Debian’s package \`haproxy\`. Let the
-machine do nothing else meanwhile.`
+The benchmark requires the same as \`npm run bench\` except Go, and also PID namespaces and \`tini\`. The comparison requires Debian’s
+package \`haproxy\`. Run it on a machine without other load.`
 
-/** The part of the page. `quick`: only to see that the bench works. */
+/** The part of the page. `quick`: a short check that the benchmark works. */
 export function frontText(facts: readonly Fact[], sections: readonly Section[], quick: boolean): string {
   const haproxy: Fact = ['HAProxy', haproxyVersion() ?? 'not installed']
   return [
     '## What the front costs',
-    'Written by `npm run bench:front`, all of it in one run, and by `npm run bench`. Percentiles are nearest-rank.',
-    ...(quick ? ['**A quick run: too few values, and no quiet machine, to conclude anything from.**'] : []),
+    '`npm run bench:front` and `npm run bench` write this part, all of it in one run. Percentiles are nearest-rank.',
+    ...(quick ? ['**This was a quick run, with too few values for any conclusion.**'] : []),
     ...verdict(sections, [...facts, haproxy]),
     ...sections.flatMap((section) => describe(section, '###')),
     REPRODUCE,

@@ -5,7 +5,7 @@ import { measured, percentileAtMost, ratio, type Section, spread } from './repor
 import { say, type Testbed } from './testbed.ts'
 
 const CANDIDATES = 3
-/** One retry period: so the end meets a leader at every point between two renewals. */
+/** One retry period, so that the signal arrives at any point between two renewals. */
 const SPREAD_MS = 2_000
 
 function rowsOf({ name }: Side, target?: ReturnType<typeof percentileAtMost>) {
@@ -16,7 +16,7 @@ function rowsOf({ name }: Side, target?: ReturnType<typeof percentileAtMost>) {
   }
 }
 
-/** Ends leaders of both sides in turn, the peer's spread evenly among ours. */
+/** Ends leaders of both sides in turn. The peer's handovers are spread evenly among ours. */
 export async function measureHandovers(
   testbed: Testbed,
   ours: Side,
@@ -28,10 +28,10 @@ export async function measureHandovers(
   const section: Section = {
     title: 'Clean handover',
     about: [
-      `${CANDIDATES} candidates; SIGTERM to the leader at a random moment of its renewal period; another is started in its place. Default timings (15 s, 10 s, 2 s). The two contenders take turns in one run.`,
-      '**by watch**: the bench’s own watch on the Lease received the released record, then the next holder’s. Monotonic clock, and nothing of either contender.',
-      '**by log**: from `released` to `acquired` (client-go: `stopped_leading` to `started_leading`) in the candidates’ own logs: one wall clock, ours at a resolution of 1 ms.',
-      '**SIGTERM → next holder** contains what comes before the release. langflow-leader stops its workload and confirms that first; the peer is measured without a workload and releases at once.',
+      `${CANDIDATES} candidates with default timings (15 s, 10 s, 2 s). The leader gets a SIGTERM at a random moment of its renewal period, and a new candidate is started in its place. The two sides take turns in one run.`,
+      '**by watch**: the time between the released record and the next holder’s record, as received by the benchmark’s own watch, on the monotonic clock. The watch uses no code of either side.',
+      '**by log**: from `released` to `acquired` (client-go: `stopped_leading` to `started_leading`) in the candidates’ own logs, on one wall clock. Our log has a resolution of 1 ms.',
+      '**SIGTERM → next holder** includes the time before the release. langflow-leader first stops its workload and confirms the stop. The peer has no workload and releases immediately.',
     ],
     rows: [...Object.values(own), ...Object.values(other ?? {})],
     notes: [],
@@ -58,15 +58,15 @@ export async function measureHandovers(
 }
 
 async function handOver(contest: Contest, { seen, logged, whole }: ReturnType<typeof rowsOf>): Promise<void> {
-  const { watch } = contest.ground
+  const { watch } = contest.arena
   await sleep(Math.random() * SPREAD_MS)
   const old = contest.leader()
   const from = watch.length
-  const told = mono()
+  const signalledAt = mono()
   old.signal('SIGTERM')
   const released = await watch.next('a released Lease', ({ holder }) => holder === '', from)
   const { taken, next } = await contest.succeeded(old, released.index)
   seen.values.push(taken.at - released.at)
-  logged.values.push((await contest.said(next, 'acquired')) - (await contest.said(old, 'released')))
-  whole.values.push(taken.at - told)
+  logged.values.push((await contest.loggedAt(next, 'acquired')) - (await contest.loggedAt(old, 'released')))
+  whole.values.push(taken.at - signalledAt)
 }

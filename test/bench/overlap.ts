@@ -1,11 +1,11 @@
 import { type Beat, overlapMs, spansOf } from '../harness/judge.ts'
 import { atMost, figure, type Section } from './report.ts'
 
-/** Judges from what the workloads of each Lease wrote whether two ever acted at once. */
+/** Judges, from the beats of the workloads of each Lease, whether two ever acted at the same time. */
 export function overlapSection(beats: readonly (readonly Beat[])[], expectedTerms: number): Section {
   const spans = beats.map(spansOf)
   const terms = spans.flatMap((one) => [...new Set(one.map(({ owner }) => owner))]).length
-  // From the end of each owner's acting to the start of the next one's.
+  // The times from each owner's last beat to the next owner's first one.
   const gaps = spans.flatMap((one) =>
     one
       .toSorted((a, b) => a.from - b.from)
@@ -20,16 +20,27 @@ export function overlapSection(beats: readonly (readonly Beat[])[], expectedTerm
     met: ([value = 0]: readonly number[]) => value >= expectedTerms,
   }
   return {
-    title: 'Two acting at once',
+    title: 'Overlap of two leaders',
     about: [
-      'Each workload writes a line each 10 ms to a log that all replicas of its Lease share, on CLOCK_MONOTONIC; nothing else decides who acted when. All runs above and below, langflow-leader only: client-go was measured without a workload.',
+      'Each workload writes a line every 10 ms, with the time of CLOCK_MONOTONIC, to a log that all replicas of its Lease share. Only these lines count. They cover all runs on this page with langflow-leader; client-go was measured without a workload.',
     ],
     rows: [
-      figure('time in which two replicas’ workloads acted at once', 'ms', overlap, atMost(0, 'ms')),
-      figure('workloads that acted, one a term of leadership', '', terms, wanted),
+      figure(
+        'time in which workloads of two replicas acted at the same time',
+        'ms',
+        overlap,
+        atMost(0, 'ms'),
+      ),
+      figure('workloads that acted, one per term', '', terms, wanted),
       ...(gaps.length === 0
         ? []
-        : [figure('shortest time from one’s last line to the next one’s first', 'ms', Math.min(...gaps))]),
+        : [
+            figure(
+              'shortest time from a workload’s last line to the next one’s first',
+              'ms',
+              Math.min(...gaps),
+            ),
+          ]),
     ],
     notes: [],
   }

@@ -1,5 +1,5 @@
-/** What is told of a sample. Percentiles are nearest-rank: each is a value that was really measured. */
-export interface Summary {
+/** The summary of a sample. Percentiles are nearest-rank: each of them is a measured value. */
+interface Summary {
   readonly n: number
   readonly min: number
   readonly median: number
@@ -9,8 +9,8 @@ export interface Summary {
 }
 
 /**
- * The smallest value that at least `share` of all values do not exceed. `share`: above 0, up to 1. Throws a
- * RangeError where there are no values.
+ * The smallest value that is at least as large as `share` of all values. `share`: above 0, up to 1. Throws a RangeError if there
+ * are no values.
  */
 export function percentile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b)

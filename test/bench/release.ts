@@ -34,7 +34,7 @@ import {
 import { say } from './testbed.ts'
 
 const HELD_MS = 17_000
-/** As long again, users go on. */
+/** The time for which users continue to send requests after the release. */
 const AFTER_MS = 13_000
 const PATIENCE_MS = 30_000
 const HEALTH_EACH_MS = 1_000
@@ -46,11 +46,11 @@ const LATER_MS = 500
 
 interface Asked {
   readonly sentAt: number
-  /** `null`: none within the client's patience. */
+  /** `null`: no answer within the client's timeout. */
   readonly answeredAt: number | null
 }
 
-/** One answer on a connection of its own, whole. Rejects where it is none, or takes too long. */
+/** Sends one request on a new connection. Resolves at the end of the answer; rejects unless it is 200 and in time. */
 function ask(port: number, path: string, timeoutMs: number, run = false): Promise<void> {
   const { method, headers, body } = run ? flowRequest('hello') : { method: 'GET', headers: {}, body: '' }
   return new Promise((resolve, reject) => {
@@ -87,7 +87,7 @@ async function atRate(port: number, rate: number, forMs: number): Promise<Asked[
   return Promise.all(asked)
 }
 
-/** Asks LangFlow for its health as an agent does, until it is told to end. */
+/** Requests LangFlow's health once a second, as an agent does, until the returned function is called. */
 function healthOf(port: number) {
   const ms: number[] = []
   let failed = 0
@@ -107,7 +107,7 @@ function healthOf(port: number) {
   }
 }
 
-/** What came of one time without a server, with one program. */
+/** Holds requests for a time without a server, releases them, and measures the answers, for one program. */
 async function measureRound(main: string, target: number, rate: number) {
   const front = await FrontProcess.start(target, {}, main)
   try {
@@ -171,10 +171,10 @@ async function measure(
           values,
         })
         times.push(
-          row('runs that waited', waited),
-          row('runs that came later', later),
+          row('runs that were held', waited),
+          row('runs that were sent after the release', later),
           row('health requests', health),
-          row(`${STEADY_RATE} runs a second, nothing waits`, steady),
+          row(`${STEADY_RATE} runs a second while no request waits`, steady),
         )
         counts.push(
           figure(`${what}: a single run`, 'ms', single),
@@ -185,13 +185,13 @@ async function measure(
             isNew ? atMost(Math.round(single + LATER_MS), 'ms') : undefined,
           ),
           figure(
-            `${what}: clients that gave up after ${PATIENCE_MS / 1000} s`,
+            `${what}: clients without an answer after ${PATIENCE_MS / 1000} s`,
             'clients',
             gaveUp,
             isNew ? atMost(0, 'clients') : undefined,
           ),
           figure(
-            `${what}: health requests that failed`,
+            `${what}: failed health requests`,
             'requests',
             healthFailed,
             isNew ? atMost(0, 'requests') : undefined,
@@ -208,24 +208,24 @@ async function measure(
     }
     return sections
   } finally {
-    // By SIGKILL its workers would outlive it.
+    // SIGTERM, because after SIGKILL the workers of LangFlow would continue to run.
     await langflow.stop()
   }
 }
 
 const ABOUT = [
-  `The front of the leader holds for ${HELD_MS / 1000} s, then LangFlow 1.13 serves, and users go on for ${AFTER_MS / 1000} s. Each run of a flow that echoes has a connection of its own. LangFlow is warm, on SQLite, and shares the machine with front and clients.`,
-  `Health: \`/health_check\` of LangFlow itself, each second from the release on, with the agent’s timeout of ${HEALTH_TIMEOUT_MS / 1000} s.`,
+  `The leader’s front holds requests for ${HELD_MS / 1000} s, then LangFlow 1.13 serves, and clients continue for ${AFTER_MS / 1000} s. Each client runs the echo flow once, on a new connection. LangFlow is warm, on SQLite, and shares the machine with front and clients.`,
+  `Health requests go to LangFlow’s \`/health_check\` once a second from the release on, with the agent’s timeout of ${HEALTH_TIMEOUT_MS / 1000} s.`,
 ]
 
 const USAGE = `usage: node test/bench/release.ts [--before FILE] [--rates 2,5,10] [--main FILE] [--out FILE]
 
-What clients notice as requests that waited are released, with a real LangFlow (LANGFLOW_BIN).
+Measures how a real LangFlow (LANGFLOW_BIN) answers the requests that a front held.
 
-  --before FILE   an earlier program, measured beside the other
-  --rates LIST    runs of a flow a second
-  --main FILE     the program to measure instead of dist/langflow-leader.mjs
-  --out FILE      put the result into this Markdown page`
+  --before FILE   also measure this earlier program, for comparison
+  --rates LIST    rates in runs of a flow per second
+  --main FILE     measure this program instead of dist/langflow-leader.mjs
+  --out FILE      write the result into this Markdown page`
 
 async function main(): Promise<number> {
   const text = { type: 'string' } as const
@@ -241,11 +241,11 @@ async function main(): Promise<number> {
     return 2
   }
   const { before, rates = '2,5,10', main = BUNDLE, out } = values
-  const programs = [...(before === undefined ? [] : [['before', before] as const]), ['window', main] as const]
+  const programs = [...(before === undefined ? [] : [['before', before] as const]), ['now', main] as const]
   const sections = await measure(programs, rates.split(',').map(Number))
   const page = [
-    '## What a release costs',
-    'Written by `npm run bench:release`, all of it in one run. Percentiles are nearest-rank.',
+    '## Release of waiting requests',
+    '`npm run bench:release` writes this part, all of it in one run. Percentiles are nearest-rank.',
     ...verdict(sections, machineFacts()),
     ...sections.flatMap((section) => describe(section, '###')),
   ].join('\n\n')

@@ -4,7 +4,7 @@ import { percentile, summarise } from './percentiles.ts'
 /** The name of the part of docs/evidence/benchmarks.md that release.ts writes. */
 export const RELEASE_PART = 'release'
 
-/** What a row must show. Without a single value nothing is met. */
+/** The condition that a row must meet. A row without values never meets it. */
 export interface Target {
   readonly text: string
   met(values: readonly number[]): boolean
@@ -12,23 +12,23 @@ export interface Target {
 
 export interface Row {
   readonly what: string
-  /** Empty: a bare number. */
+  /** Empty for a bare number. */
   readonly unit: string
-  /** Of a figure: one at most. */
+  /** At most one value if the row is a figure. */
   readonly values: number[]
   readonly isFigure: boolean
-  /** None: shown for comparison. */
+  /** A row without a target is shown for comparison. */
   readonly target?: Target | undefined
 }
 
-/** One table, of rows of one kind. */
+/** One table. All of its rows are samples, or all are figures. */
 export interface Section {
   readonly title: string
-  /** What the numbers mean, one line each. */
+  /** Explanations of the numbers, one line each. */
   readonly about: readonly string[]
   readonly rows: readonly Row[]
   readonly notes: string[]
-  /** Why the measurement broke off: as bad as a missed target. */
+  /** Why the measurement failed. It counts as a missed target. */
   failure?: string
 }
 
@@ -37,12 +37,12 @@ export function spread(what: string, unit: string, target?: Target): Row {
   return { what, unit, target, values: [], isFigure: false }
 }
 
-/** A row of one value, or of none where that was not measured. */
+/** A row of one value, or of no value if it was not measured. */
 export function figure(what: string, unit: string, value: number | undefined, target?: Target): Row {
   return { what, unit, target, values: value === undefined ? [] : [value], isFigure: true }
 }
 
-/** Measures what a section shows. Where that breaks off the section says so, and shows what there is. */
+/** Runs a section's measurement. If it fails, the section records the error and keeps the values so far. */
 export async function measured(section: Section, measure: () => Promise<unknown>): Promise<void> {
   try {
     await measure()
@@ -51,7 +51,7 @@ export async function measured(section: Section, measure: () => Promise<unknown>
   }
 }
 
-/** Every single value is at most `limit`. */
+/** Requires that every value is at most `limit`. */
 export function atMost(limit: number, unit: string): Target {
   return {
     text: `≤ ${limit} ${unit}`,
@@ -59,7 +59,7 @@ export function atMost(limit: number, unit: string): Target {
   }
 }
 
-/** `percent`: 1 to 100, of the values that are at most `limit`. */
+/** Requires that at least `percent` (1 to 100) percent of the values are at most `limit`. */
 export function percentileAtMost(percent: number, limit: number, unit: string): Target {
   return {
     text: `p${percent} ≤ ${limit} ${unit}`,
@@ -67,12 +67,12 @@ export function percentileAtMost(percent: number, limit: number, unit: string): 
   }
 }
 
-/** Of two medians. */
+/** The ratio of two medians. */
 export function ratioText(one: Row, other: Row): string {
   return `**${(percentile(one.values, 0.5) / percentile(other.values, 0.5)).toPrecision(2)}**`
 }
 
-/** How ours compares with the peer's, as a line; nothing where either was not measured. */
+/** A line that compares our median with the peer's. No line if either was not measured. */
 export function ratio(what: string, ours: Row, peer: Row | undefined): string[] {
   if (ours.values.length === 0 || peer === undefined || peer.values.length === 0) return []
   return [`${what}, ratio of the medians (langflow-leader / client-go): ${ratioText(ours, peer)}`]
@@ -82,31 +82,31 @@ export function missed({ target, values }: Row): boolean {
   return target !== undefined && !target.met(values)
 }
 
-/** One line for each target that was missed and each measurement that broke off; empty: all is well. */
+/** One line for each missed target and each failed measurement. Empty if all is well. */
 export function shortcomings(sections: readonly Section[]): string[] {
   return sections.flatMap(({ title, rows, failure }) => [
-    ...(failure === undefined ? [] : [`${title}: broke off`]),
+    ...(failure === undefined ? [] : [`${title}: the measurement failed`]),
     ...rows.filter(missed).map(({ what, target }) => `${title}: ${what}, target ${target?.text}`),
   ])
 }
 
-/** What all sections together come to, and on what they were measured. */
+/** The verdict on all sections, and the machine that they were measured on. */
 export function verdict(sections: readonly Section[], facts: readonly Fact[]): string[] {
   const wrong = shortcomings(sections)
   return [
     wrong.length === 0
-      ? 'Every target was met in this run.'
-      : ['**Missed in this run:**', '', ...wrong.map((line) => `- ${line}`)].join('\n'),
+      ? 'This run met every target.'
+      : ['**This run missed:**', '', ...wrong.map((line) => `- ${line}`)].join('\n'),
     table(['measured on', ''], ['-', '-'], facts),
   ]
 }
 
-/** The whole as Markdown. `quick`: only to see that the bench works. */
+/** The whole page as Markdown. `quick`: a short check that the benchmark works. */
 export function markdown(facts: readonly Fact[], sections: readonly Section[], quick: boolean): string {
   return `${[
     '# Benchmarks',
-    'Written by `npm run bench`: the built program on a real etcd and kube-apiserver, side by side with client-go’s elector. Percentiles are nearest-rank.',
-    ...(quick ? ['**A quick run: too few values, and no quiet machine, to conclude anything from.**'] : []),
+    '`npm run bench` writes this page. It measures the built program on a real etcd and kube-apiserver, and client-go’s elector for comparison. Percentiles are nearest-rank.',
+    ...(quick ? ['**This was a quick run, with too few values for any conclusion.**'] : []),
     ...verdict(sections, facts),
     ...sections.flatMap((section) => describe(section, '##')),
     REPRODUCE,
@@ -122,14 +122,14 @@ npm run bench                           # about 10 minutes
 node test/bench/bench.ts --quick        # about 1 minute: only shows that it works
 \`\`\`
 
-It needs etcd, kube-apiserver and kubectl in \`$KUBEBUILDER_ASSETS\`, and for the comparison Go and
-\`../shared/peer-clientgo\`. Let the machine do nothing else meanwhile. It ends with exit code 1 where a target is missed.`
+The benchmark requires etcd, kube-apiserver and kubectl in \`$KUBEBUILDER_ASSETS\`. The comparison requires Go and \`../shared/peer-clientgo\`. Run
+it on a machine without other load. It exits with code 1 if a target is missed.`
 
 export function bullets(lines: readonly string[]): string {
   return lines.map((line) => `- ${line}`).join('\n')
 }
 
-/** A section as paragraphs. */
+/** A section as Markdown paragraphs. */
 export function describe(section: Section, heading: '##' | '###'): string[] {
   const { title, about, rows, notes, failure } = section
   return [
@@ -137,7 +137,7 @@ export function describe(section: Section, heading: '##' | '###'): string[] {
     bullets(about),
     ...(failure === undefined
       ? []
-      : [`**MISSED: this measurement broke off:**\n\n\`\`\`text\n${failure.slice(0, 2_000)}\n\`\`\``]),
+      : [`**MISSED: this measurement failed:**\n\n\`\`\`text\n${failure.slice(0, 2_000)}\n\`\`\``]),
     ...(rows.length === 0 ? [] : [rows[0]?.isFigure ? figures(rows) : spreads(rows)]),
     ...(notes.length === 0 ? [] : [bullets(notes)]),
   ]
@@ -163,7 +163,7 @@ function figures(rows: readonly Row[]): string {
     ['-', '-:', '-', '-', '-'],
     rows.map((row) => {
       const { what, unit, values, target } = row
-      const value = values[0] === undefined ? 'nothing' : show(values[0])
+      const value = values[0] === undefined ? 'not measured' : show(values[0])
       return [what, value, unit, target?.text ?? '', verdictOf(row)]
     }),
   )
@@ -174,7 +174,7 @@ function verdictOf(row: Row): string {
   return missed(row) ? '**MISSED**' : 'met'
 }
 
-/** As many digits as the measurement is worth. */
+/** Rounds a value to about three digits. */
 function show(value: number): string {
   if (Number.isInteger(value)) return `${value}`
   return value.toFixed(Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 1 ? 1 : 2)

@@ -4,9 +4,9 @@ import { writeLease } from '../harness/scene.ts'
 import { atMost, measured, ratioText, type Section, spread } from './report.ts'
 import { say, type Testbed } from './testbed.ts'
 
-/** Longer than any standby takes to be prepared. */
+/** Longer than the preparation of any standby. */
 const HELD_SECONDS = 600
-/** What a leader notes that serves: a follower prepares its standby then. `writeLease` writes epoch 9. */
+/** The history of a leader that serves: a follower prepares its standby only then. `writeLease` writes epoch 9. */
 const SERVES = {
   [HISTORY]: encodeHistory([
     {
@@ -17,7 +17,7 @@ const SERVES = {
   ]),
 }
 
-/** A follower with a real LangFlow behind a Lease that the bench holds, and releases once the follower stands by. */
+/** Measures a follower with a real LangFlow. The benchmark holds its Lease, and releases it once the follower stands by. */
 export async function measureStandbys(testbed: Testbed, count: number): Promise<Section> {
   const served = {
     cold: spread('cold: acquired → serving', 'ms'),
@@ -28,8 +28,8 @@ export async function measureStandbys(testbed: Testbed, count: number): Promise<
   const section: Section = {
     title: 'Start of a real LangFlow after the grant',
     about: [
-      'One follower, SQLite, one echo flow. Its Lease is held by the bench, and released once the follower stands by. The modes take turns.',
-      '**acquired → serving**: by the follower’s own log, `/health_check` answers 200 then. Each one then ran the flow.',
+      'One follower with SQLite and one echo flow. The benchmark holds the Lease, and releases it once the follower stands by. The modes take turns.',
+      '**acquired → serving**: by the follower’s own log. At `serving`, `/health_check` answers with 200. Each leader then ran the flow.',
     ],
     rows: [served.cold, served.warm, prepared, memory],
     notes: [],
@@ -49,7 +49,7 @@ export async function measureStandbys(testbed: Testbed, count: number): Promise<
             prepared.values.push(performance.now() - begun)
             memory.values.push(((await replica.status()).standby.memoryBytes ?? 0) / 1e6)
           }
-          // As a holder releases it.
+          // Releases the Lease, as its holder would.
           await writeLease(testbed.plane, scene.namespace, '', 1)
           const acquired = await replica.event('acquired')
           const serving = await scene.serves(replica)

@@ -8,15 +8,15 @@ import { say, type Testbed } from './testbed.ts'
 
 const NODE = [process.execPath, '--eval', 'console.log("{}"); setInterval(() => {}, 2 ** 30)']
 
-/** Starts agents one after the other, each with nothing beside it. */
+/** Starts agents one after the other, each of them alone. */
 export async function measureStarts(testbed: Testbed, count: number): Promise<Section> {
   const agents = spread('spawn → `campaigning`', 'ms', atMost(400, 'ms'))
   const nodes = spread('node alone: spawn → first line', 'ms')
   const section: Section = {
     title: 'Agent start',
     about: [
-      'From the spawn of `agent` to the receipt of its `campaigning` line, monotonic clock, one after the other.',
-      '**node alone**: the same for a program that only writes one line, which the agent cannot go below.',
+      'The time from the spawn of `agent` to the receipt of its `campaigning` line, on the monotonic clock. One agent is started after the other.',
+      '**node alone**: the same for a program that only writes one line. It is the lower limit for the agent.',
     ],
     rows: [agents, nodes],
     notes: [],
@@ -48,7 +48,7 @@ async function agentOf(testbed: Testbed, scene: ApiServerScene, identity: string
   ]
 }
 
-/** Milliseconds until the line of an event, or until any. */
+/** Milliseconds until the first line with this event, or without `event`, until the first line. */
 async function timed(command: readonly string[], scene: ApiServerScene, event?: string): Promise<number> {
   const begun = performance.now()
   const one = new LoggedProcess('start', command, {}, () => true)

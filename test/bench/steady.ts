@@ -7,30 +7,30 @@ import { atMost, figure, measured, type Row, type Section, spread, type Target }
 import { say, type Testbed } from './testbed.ts'
 import { cpuSeconds, residentMb } from './usage.ts'
 
-/** In milliseconds. */
+/** The phases of the measurement, in milliseconds. */
 export interface Times {
   readonly settleMs: number
   readonly windowMs: number
   readonly sampleMs: number
 }
 
-/** A process that is looked at. */
+/** A process to measure. */
 interface Watched {
   readonly what: string
   readonly pid: number
-  /** Who asks the API server in its name; without it it does not talk to that. */
+  /** The client in the audit log. A process without it sends no requests to the API server. */
   readonly client?: { readonly userAgent?: string; readonly user?: string }
-  /** In MB; without it, it is shown for comparison. */
+  /** In MB. A process without a limit is shown for comparison. */
   readonly limitMb?: number
 }
 
 const AGENT = { limitMb: 95 }
 const LAUNCHER = { limitMb: 70 }
-/** In percent of a core, of agent and launcher together: 0.3 and 0.1 s a minute. */
+/** In percent of a core, for agent and launcher together. That is 0.3 s and 0.1 s a minute. */
 const CPU_PERCENT = { leader: 0.5, follower: 0.17 }
 const RENEWALS_A_MINUTE = 30
 
-/** Leader and follower of both sides while nothing happens. */
+/** Measures leader and follower of both sides while nothing happens. */
 export async function measureSteady(
   testbed: Testbed,
   ours: ReturnType<typeof ourSide>,
@@ -44,8 +44,8 @@ export async function measureSteady(
   const load: Section = {
     title: 'Load on the API server',
     about: [
-      `Requests in ${seconds} s in which nothing happens, ${times.settleMs / 1000} s after the start, a minute; from kube-apiserver’s audit log, which knows each candidate by its user agent (client-go: by its ServiceAccount).`,
-      `A leader renews each 2 s: ${RENEWALS_A_MINUTE} a minute, one more or less by where the window falls.`,
+      `Requests per minute, counted for ${seconds} s in which nothing happens, ${times.settleMs / 1000} s after the start. They are from kube-apiserver’s audit log, which identifies each candidate by its user agent (client-go: by its ServiceAccount).`,
+      `A leader renews every 2 s, which is ${RENEWALS_A_MINUTE} times a minute. The position of the measured window adds or removes one.`,
     ],
     rows: requests,
     notes: [],
@@ -54,7 +54,9 @@ export async function measureSteady(
     const obstacle = podObstacle()
     if (obstacle !== undefined) throw new Error(obstacle)
     await withOurs(testbed, ours, (own) =>
-      withPeer(testbed, peer, (other) => look(testbed, [...own, ...other], times, { requests, memory, cpu })),
+      withPeer(testbed, peer, (other) =>
+        sample(testbed, [...own, ...other], times, { requests, memory, cpu }),
+      ),
     )
   })
   return [
@@ -62,7 +64,7 @@ export async function measureSteady(
     {
       title: 'Memory',
       about: [
-        `Resident memory (VmRSS, 1 MB = 10⁶ bytes) of \`agent\` and \`launch\` as two programs, as in a pod, each ${times.sampleMs / 1000} s in the same window.`,
+        `Resident memory (VmRSS, 1 MB = 10⁶ bytes) of \`agent\` and \`launch\` as two processes, as in a pod, sampled every ${times.sampleMs / 1000} s in the same window.`,
       ],
       rows: memory,
       notes: [],
@@ -70,7 +72,7 @@ export async function measureSteady(
     {
       title: 'Idle CPU',
       about: [
-        'Processor time of all threads in the same window, as a share of one core. The leader’s agent renews and asks its workload’s health once a second.',
+        'Processor time of all threads in the same window, as a share of one core. The leader’s agent renews, and requests its workload’s health once a second.',
       ],
       rows: cpu,
       notes: [],
@@ -81,7 +83,7 @@ export async function measureSteady(
 async function withOurs(
   testbed: Testbed,
   ours: ReturnType<typeof ourSide>,
-  look: (watched: Watched[]) => Promise<void>,
+  sample: (watched: Watched[]) => Promise<void>,
 ): Promise<void> {
   const opened = ApiServerScene.open(testbed.plane)
   const beats = await testbed.onScene(opened, async (scene) => {
@@ -90,7 +92,7 @@ async function withOurs(
     await leader.agent.event('serving')
     const follower = await pod('steady-follower')
     await follower.agent.event('standby_ready')
-    await look([
+    await sample([
       { what: 'agent, leader', pid: leader.agent.pid, client: { userAgent: '(steady-leader)' }, ...AGENT },
       {
         what: 'agent, follower',
@@ -105,11 +107,11 @@ async function withOurs(
   ours.beats.push(beats)
 }
 
-/** The peer's, where there is one, and a Node with nothing to do: what agent and launcher cannot go below. */
+/** Adds the peer's processes, if there is a peer, and an idle Node, which is the lower limit for agent and launcher. */
 async function withPeer(
   testbed: Testbed,
   peer: Side | undefined,
-  look: (watched: Watched[]) => Promise<void>,
+  sample: (watched: Watched[]) => Promise<void>,
 ): Promise<void> {
   const node = new LoggedProcess('node', [process.execPath, '--eval', 'setInterval(() => {}, 2 ** 30)'])
   const idle = { what: 'node with nothing to do', pid: node.pid }
@@ -117,19 +119,19 @@ async function withPeer(
     () => node.stop(),
     () =>
       peer === undefined
-        ? look([idle])
+        ? sample([idle])
         : Contest.play(testbed, peer, 2, async (contest) => {
             const one = (role: string, { pid, name }: LoggedProcess) => {
-              const user = `system:serviceaccount:${contest.ground.namespace}:${name}`
+              const user = `system:serviceaccount:${contest.arena.namespace}:${name}`
               return { what: `client-go, ${role}`, pid, client: { user } }
             }
             const followers = contest.followers().map((follower) => one('follower', follower))
-            await look([one('leader', contest.leader()), ...followers, idle])
+            await sample([one('leader', contest.leader()), ...followers, idle])
           }),
   )
 }
 
-async function look(
+async function sample(
   testbed: Testbed,
   watched: readonly Watched[],
   { settleMs, windowMs, sampleMs }: Times,
@@ -149,7 +151,7 @@ async function look(
   }
   const used = watched.map(({ pid }, n) => cpuSeconds(pid) - before[n]!)
   const took = performance.now() - begun
-  // What came in within the window may still be on its way to the log.
+  // The last requests of the window may not be in the log yet.
   await sleep(1_000)
 
   rows.memory.push(...samples)
@@ -178,7 +180,7 @@ async function look(
 }
 
 function about(wanted: number, slack: number): Target {
-  // A window of a few ms more than it should be gives a fraction less.
+  // If the window is a few ms too long, the rate is a fraction too small.
   const rounding = wanted / 100
   return {
     text: slack === 0 ? `${wanted}` : `${wanted} ± ${slack}`,

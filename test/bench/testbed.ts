@@ -2,10 +2,10 @@ import { type ControlPlane, startControlPlane } from '../harness/control-plane.t
 import type { Beat } from '../harness/judge.ts'
 import type { ApiServerScene } from '../harness/scene.ts'
 
-/** The API server, and all else that ends with the bench. */
+/** The API server, and everything else that ends with the benchmark. */
 export class Testbed {
   readonly plane: ControlPlane
-  /** The program that is measured. */
+  /** The program to measure. */
   readonly main: string
   readonly #ends: (() => Promise<unknown>)[] = []
   #closed: Promise<void> | undefined
@@ -25,7 +25,7 @@ export class Testbed {
     return testbed
   }
 
-  /** Measures with something that has to end, whether now or because the bench is told to. */
+  /** Runs `measure`, then `close`. If the benchmark is interrupted, `close` runs too. */
   async using<R>(close: () => Promise<unknown>, measure: () => Promise<R>): Promise<R> {
     let closed: Promise<unknown> | undefined
     const once = () => {
@@ -40,7 +40,7 @@ export class Testbed {
     }
   }
 
-  /** Plays on a scene of its own, and resolves to what its workloads wrote. */
+  /** Runs `play` on a scene, and resolves to the beats of its workloads. */
   async onScene<S extends ApiServerScene>(
     opened: Promise<S>,
     play: (scene: S) => Promise<unknown>,
@@ -54,14 +54,14 @@ export class Testbed {
     return beats
   }
 
-  /** What a replica is started with: default timings, and nothing between it and the API server. */
+  /** The options of a replica with default timings and without a proxy to the API server. */
   direct(scene: ApiServerScene, identity: string) {
-    if (this.#closed !== undefined) throw new Error('the bench is ending')
+    if (this.#closed !== undefined) throw new Error('the benchmark is ending')
     const kubeconfig = scene.kubeconfig(identity, Number(new URL(this.plane.serverUrl).port))
     return { identity, kubeconfig, main: this.main, flags: [] as readonly string[] }
   }
 
-  /** Ends everything; a second call waits for the same end. */
+  /** Ends everything. A second call waits for the same end. */
   close(): Promise<void> {
     this.#closed ??= this.#close()
     return this.#closed
@@ -75,7 +75,7 @@ export class Testbed {
 
 const started = performance.now()
 
-/** Tells on stderr what goes on. */
+/** Prints progress to stderr. */
 export function say(text: string): void {
   process.stderr.write(`${((performance.now() - started) / 1000).toFixed(0).padStart(5)} s  ${text}\n`)
 }

@@ -9,10 +9,10 @@ import { until } from '../harness/wait.ts'
 
 const MAIN = join(import.meta.dirname, 'main.ts')
 
-/** Only the end of a test that hangs. */
+/** Ends a test that hangs; it's no measured limit. */
 const HANGS_MS = 60_000
 
-/** A demo as a child process, with its own temporary directory. A variable marks every process that it starts. */
+/** A demo as a child process with its own temporary directory. An environment variable marks every process that it starts. */
 export class DemoProcess {
   readonly stdout: string[] = []
   readonly stderr: string[] = []
@@ -37,21 +37,25 @@ export class DemoProcess {
     this.#child.kill(signal)
   }
 
-  /** Resolves once a line of its output matches. */
+  /** Resolves once a line on standard output matches. */
   line(pattern: RegExp): Promise<void> {
-    return until(`a line like ${pattern}`, () => this.stdout.some((line) => pattern.test(line)), HANGS_MS)
+    return until(
+      `the demo prints a line like ${pattern}`,
+      () => this.stdout.some((line) => pattern.test(line)),
+      HANGS_MS,
+    )
   }
 
-  /** Resolves once a line of its progress matches `then`, after one that matches `first`. */
-  toldAfter(first: RegExp, then: RegExp): Promise<void> {
-    const told = () => {
+  /** Resolves once a line on standard error matches `then`, after a line that matched `first`. */
+  progressAfter(first: RegExp, then: RegExp): Promise<void> {
+    const matched = () => {
       const at = this.stderr.findIndex((line) => first.test(line))
       return at >= 0 && this.stderr.slice(at).some((line) => then.test(line))
     }
-    return until(`a line like ${then} after one like ${first}`, told, HANGS_MS)
+    return until(`the demo prints a line like ${then} after one like ${first}`, matched, HANGS_MS)
   }
 
-  /** The command lines of its processes, and the names in its temporary directory. */
+  /** The command lines of the demo's processes, and the names in its temporary directory. */
   left(): string[] {
     return [...this.alive(), ...readdirSync(this.#tmp)]
   }
@@ -65,9 +69,9 @@ export class DemoProcess {
     })
   }
 
-  /** Resolves once no process and no file of it is left. */
+  /** Resolves once the demo has no process and no file left. */
   gone(): Promise<void> {
-    return until('everything to be gone', () => this.left().length === 0, HANGS_MS)
+    return until('no process and no file of the demo is left', () => this.left().length === 0, HANGS_MS)
   }
 
   async dispose(): Promise<void> {
@@ -77,7 +81,7 @@ export class DemoProcess {
   }
 }
 
-/** '' if the file does not exist or may not be read. */
+/** '' if the file doesn't exist or can't be read. */
 function read(file: string): string {
   try {
     return readFileSync(file, 'latin1')

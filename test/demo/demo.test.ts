@@ -10,7 +10,7 @@ import type { Result, Stage } from './report.ts'
 const OPERATED = { leaseName: 'langflow-leader-lock', leaseNamespace: null, context: null, url: null }
 
 describe('demo', { concurrency: 2 }, () => {
-  test('three takeovers: a planned stop fails no request, and nothing acts twice', async (t) => {
+  test('three takeovers leave no overlap, and the planned stop fails no request', async (t) => {
     const demo = new DemoProcess(['--json', '--fast'])
     t.after(() => demo.dispose())
     assert.equal(await demo.ended, 0, demo.stderr.join('\n'))
@@ -29,13 +29,13 @@ describe('demo', { concurrency: 2 }, () => {
     )
     const [, stop, hang] = takeovers
     assert.equal(stop!.failedRequests, 0)
-    // The handover does not wait for the Lease to expire.
+    // A planned handover doesn't wait for the Lease to expire.
     assert.ok(stop!.handoverMs! < 1_000 && stop!.oldDeadMs! <= stop!.detectMs, JSON.stringify(stop))
     const { frozenMs, oldDeadMs, detectMs } = hang!
     assert.ok(frozenMs! > 0 && frozenMs! < detectMs && oldDeadMs! > frozenMs!, JSON.stringify(hang))
   })
 
-  test('one that stays can be operated by its kubeconfig, and a pod that is deleted comes back as another', async (t) => {
+  test('the CLI can operate a demo with --stay, which replaces a deleted pod', async (t) => {
     const demo = new DemoProcess(['--stay', '--json', '--fast'], {
       LANGFLOW_LOAD_FLOWS_PATH: join(import.meta.dirname, '../harness/flows'),
       LANGFLOW_SECRET_KEY: 'k'.repeat(43),
@@ -52,7 +52,7 @@ describe('demo', { concurrency: 2 }, () => {
       rows.map(({ pod, status }) => [pod, status?.couldTakeOver]),
       Object.keys(stage.agents).map((pod) => [pod, pod !== leader]),
     )
-    // From the launcher's container to the agent's status.
+    // Both digests travel from the launcher's container to the agent's status.
     const digests = rows.map(({ status }) => `${status?.flowsDigest} ${status?.secretKeyDigest}`)
     assert.match(digests[0]!, /^[0-9a-f]{12} [0-9a-f]{8}$/)
     assert.equal(new Set(digests).size, 1)
@@ -63,8 +63,8 @@ describe('demo', { concurrency: 2 }, () => {
     const pod = `${clusters[0].cluster.server}/api/v1/namespaces/default/pods/${leader}`
     await fetch(`${pod}?gracePeriodSeconds=0`, { method: 'DELETE' })
     assert.notEqual((await objects.get(POD, leader, 5_000)).metadata.uid, uid)
-    await demo.toldAfter(/ended; it comes back/, new RegExp(`${leader}  could take over`))
-    await demo.toldAfter(/ended; it comes back/, / serves: /)
+    await demo.progressAfter(/ended; a new pod replaces it/, new RegExp(`${leader}  could take over`))
+    await demo.progressAfter(/ended; a new pod replaces it/, / serves: /)
 
     demo.signal('SIGINT')
     assert.equal(await demo.ended, 130)
@@ -72,8 +72,13 @@ describe('demo', { concurrency: 2 }, () => {
   })
 
   for (const [what, at, signal, code] of [
-    ['Ctrl-C leaves no process and no file, not even a stopped agent', /3 of 3: hang/, 'SIGINT', 130],
-    ['a demo that is killed leaves no process and no file', /1 of 3: crash/, 'SIGKILL', null],
+    [
+      'Ctrl-C ends every process, even a stopped agent, and removes every file',
+      /3 of 3: hang/,
+      'SIGINT',
+      130,
+    ],
+    ['a killed demo leaves no process and no file', /1 of 3: crash/, 'SIGKILL', null],
   ] as const)
     test(what, async (t) => {
       const demo = new DemoProcess(['--fast'])
@@ -81,12 +86,12 @@ describe('demo', { concurrency: 2 }, () => {
       await demo.line(at)
       demo.signal(signal)
       assert.equal(await demo.ended, code)
-      // The process that clears up ends after a demo that is killed.
+      // After SIGKILL, the cleanup process may outlive the demo for a moment.
       if (code === null) return demo.gone()
       assert.deepEqual(demo.left(), [])
     })
 
-  test('an unknown flag is refused', async (t) => {
+  test('the demo refuses an unknown flag', async (t) => {
     const demo = new DemoProcess(['--listen=:80'])
     t.after(() => demo.dispose())
     assert.equal(await demo.ended, 2)

@@ -24,14 +24,14 @@ const LEASE = 'langflow-leader-lock'
 const FAST = ['--lease-duration=3s', '--renew-deadline=2s', '--retry-period=500ms', '--kill-margin=500ms']
 
 const EVERY_MS = 50
-/** Longer than any takeover, so that a request that waits does not fail. */
+/** Longer than any takeover, so that a request in a front's hold doesn't fail. */
 const PATIENCE_MS = 60_000
-/** So many answers before the first fault. */
+/** Number of answers before the first fault. */
 const ANSWERS = 10
 const PROBE_MS = 50
-/** How long the new leader is watched before the old one comes back. */
+/** Time to watch the new leader before the old one is brought back. */
 const WATCH_MS = 1_000
-/** The time that a ReplicaSet and a kubelet take for the next pod. */
+/** The time that a ReplicaSet and a kubelet need for a new pod. */
 const NEXT_POD_MS = 2_000
 
 interface DemoOptions {
@@ -40,7 +40,7 @@ interface DemoOptions {
   readonly fast: boolean
 }
 
-/** A signal ended the demo. */
+/** The error that ends the demo after a signal. */
 class Interruption extends Error {
   readonly exitCode: number
   constructor(signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP' | 'SIGPIPE') {
@@ -49,13 +49,13 @@ class Interruption extends Error {
   }
 }
 
-/** Resolves to the exit code. Whatever happens, no process is left, and of its files at most the logs. */
+/** Resolves to the exit code. No process is left, in any case; after a failure, the logs are kept. */
 export async function runDemo(options: DemoOptions): Promise<number> {
   const stream = options.json ? process.stderr : process.stdout
   const demo = new Demo(options, stream)
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(signal, () => demo.end(new Interruption(signal)))
-  // A reader that is gone must not end this process before it has cleared up.
+  // If the reader of the output closes its pipe, this process must still clean up.
   for (const one of [process.stdout, process.stderr])
     one.on('error', () => demo.end(new Interruption('SIGPIPE')))
   try {
@@ -69,7 +69,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   }
 }
 
-/** Three replicas of one Lease, each with a front, and a client that goes to the fronts in turn and never tries twice. */
+/** Three replicas of one Lease, each with a front, and a client that uses the fronts in turn and never retries. */
 class Demo {
   readonly #options: DemoOptions
   readonly #stream: NodeJS.WriteStream
@@ -93,17 +93,17 @@ class Demo {
   constructor(options: DemoOptions, stream: NodeJS.WriteStream) {
     this.#options = options
     this.#stream = stream
-    // A demo that stays judges nothing: signs of life would only fill the disk.
+    // A demo with --stay judges nothing, so signs of life would only fill the disk.
     this.#beats = options.stay ? '/dev/null' : join(this.#workspace.logs, 'beats')
     this.#kubeconfig = join(this.#workspace.dir, 'kubeconfig')
   }
 
-  /** Settles once no process of it lives. */
+  /** Settles once no process of the demo lives. */
   async run(): Promise<Result> {
     let failed = false
     try {
       const played = this.#play()
-      // It rejects when the replicas end before it does.
+      // If a replica ends first, the race below reports that. The later rejection has no other handler.
       played.catch(() => {})
       return await Promise.race([played, this.#aborted()])
     } catch (error) {
@@ -120,7 +120,7 @@ class Demo {
     }
   }
 
-  /** Ends the demo for this reason. */
+  /** Ends the demo with this error. */
   end(why: Error): void {
     this.#abort.abort(why)
   }
@@ -155,10 +155,10 @@ class Demo {
     }
   }
 
-  /** Resolves to the first leader, once the others could take over. */
+  /** Resolves to the first leader, once both others could take over. */
   async #start(): Promise<DemoReplica> {
     await this.#api.listen()
-    // A Lease that exists spares the first start a whole lease duration.
+    // With a Lease that already exists, the first start needn't wait a whole lease duration.
     this.#api.put({ metadata: { name: LEASE } })
     writeFileSync(this.#kubeconfig, kubeconfigFor(this.#api.url), { mode: 0o600 })
     const flags = [`--kubeconfig=${this.#kubeconfig}`, ...(this.#options.fast ? FAST : [])]
@@ -168,14 +168,16 @@ class Demo {
       beats: this.#beats,
       onEvent: (replica: DemoReplica, line: Line) => {
         const sentence = sentenceOf(line)
-        if (sentence !== null) this.#tell(`  ${replica.name}  ${sentence}`)
+        if (sentence !== null) this.#print(`  ${replica.name}  ${sentence}`)
       },
       onEnd: (replica: DemoReplica, expected: boolean) => void this.#ended(replica, expected),
     }
     for (const name of NAMES) this.#replicas.push(await DemoReplica.make(name, options))
     flags.push(`--peers=${this.#replicas.map(({ agentPort }) => `127.0.0.1:${agentPort}`)}`)
     const lease = this.#options.fast ? '3 s' : '15 s'
-    this.#stream.write(`demo: three replicas of a small stand-in for LangFlow, one Lease of ${lease}\n`)
+    this.#stream.write(
+      `demo: three replicas of a small stand-in for LangFlow, with a lease duration of ${lease}\n`,
+    )
     for (const replica of this.#replicas) {
       replica.start()
       void this.#probe(replica)
@@ -187,7 +189,7 @@ class Demo {
     const leader = await Promise.any(served)
     const followers = this.#replicas.filter((one) => one !== leader)
     await Promise.all(followers.map(({ log }) => log.event('standby_ready')))
-    await until('all fronts take clients', () => this.#replicas.every(({ takesClients }) => takesClients))
+    await until('all fronts take requests', () => this.#replicas.every(({ takesClients }) => takesClients))
     return leader
   }
 
@@ -198,7 +200,7 @@ class Demo {
     }
   }
 
-  /** Says how the replicas can be operated; rejects once a signal ends it. */
+  /** Prints how to operate the replicas. Rejects once a signal ends the demo. */
   async #stay(): Promise<never> {
     const by = (url: (replica: DemoReplica) => string) =>
       Object.fromEntries(this.#replicas.map((one) => [one.name, url(one)]))
@@ -213,7 +215,7 @@ class Demo {
     return this.#aborted()
   }
 
-  /** In a demo that stays, the next pod starts a moment later, as in a cluster. */
+  /** With --stay, a new pod starts a moment later, as in a cluster. */
   async #ended(replica: DemoReplica, expected: boolean): Promise<void> {
     const { signal } = this.#abort
     if (signal.aborted) return
@@ -221,7 +223,7 @@ class Demo {
       if (!expected) this.end(new FatalError(`${replica.name} ended: ${replica.log.output.at(-1)}`))
       return
     }
-    this.#tell(`  ${replica.name}  ended; it comes back`)
+    this.#print(`  ${replica.name}  ended; a new pod replaces it`)
     await sleep(NEXT_POD_MS, undefined, { signal }).catch(() => {})
     if (!signal.aborted) replica.start()
   }
@@ -232,10 +234,10 @@ class Demo {
     const kinds = Object.keys(FAULTS) as Kind[]
     for (const [n, kind] of kinds.entries()) {
       this.#stream.write('\n')
-      this.#tell(`${n + 1} of ${kinds.length}: ${kind} of ${leader.name}: ${FAULTS[kind]}`)
+      this.#print(`${n + 1} of ${kinds.length}: ${kind} of ${leader.name}: ${FAULTS[kind]}`)
       const takeover = await takeOver(kind, leader, this.#replicas, client)
       takeovers.push(takeover)
-      this.#tell(`${takeover.to} has taken over`)
+      this.#print(`${takeover.to} has taken over`)
       await sleep(WATCH_MS)
       await recover(kind, leader)
       leader = this.#replicas.find(({ name }) => name === takeover.to)!
@@ -243,7 +245,7 @@ class Demo {
     return takeovers
   }
 
-  /** Throws if two replicas acted at once, or if a term left no signs of life, so that the overlap proves nothing. */
+  /** Throws if two replicas acted at the same time, or if a term left no signs of life: then, an overlap of 0 would prove nothing. */
   #result(takeovers: readonly Takeover[], { calls }: Client<Answer>): Result {
     const beats = readBeats(this.#beats)
     for (const { to, epoch } of takeovers)
@@ -251,15 +253,15 @@ class Demo {
         throw new FatalError(`the workload of ${to} left no signs of life in epoch ${epoch}`)
     const overlap = Math.ceil(overlapMs(beats))
     if (overlap > 0 || lateBeats(beats).length > 0)
-      throw new FatalError(`two replicas acted at once for ${overlap} ms`)
+      throw new FatalError(`two replicas acted at the same time for ${overlap} ms`)
     const failures = calls.filter(({ failure }) => failure !== null)
-    const failedSince = (n: number) => {
+    const failedAfter = (n: number) => {
       const until = takeovers[n + 1]?.faultAt ?? Number.POSITIVE_INFINITY
       return failures.filter(({ endedAt }) => endedAt >= takeovers[n]!.faultAt && endedAt < until).length
     }
     return {
       ok: true,
-      takeovers: takeovers.map((one, n) => ({ ...one, failedRequests: failedSince(n) })),
+      takeovers: takeovers.map((one, n) => ({ ...one, failedRequests: failedAfter(n) })),
       overlapMs: overlap,
       beats: beats.length,
       requests: { sent: calls.length, failed: failures.length },
@@ -267,13 +269,13 @@ class Demo {
     }
   }
 
-  #tell(text: string): void {
+  #print(text: string): void {
     const at = styleText('dim', seconds(mono() - this.#began).padStart(8), { stream: this.#stream })
     this.#stream.write(`${at}  ${text}\n`)
   }
 }
 
-/** A path as people type it from where they are. */
+/** A path as a user would type it from the current directory. */
 function typed(path: string): string {
   const near = relative(process.cwd(), path)
   return near.startsWith('..') ? path : near

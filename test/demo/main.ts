@@ -1,17 +1,17 @@
-// What `npm run demo` runs.
+// The entry point of `npm run demo`.
 
 import { parseArgs } from 'node:util'
 import { runDemo } from './demo.ts'
 
 const USAGE = `usage: npm run demo -- [--stay] [--json] [--fast]
 
-Three replicas take over from each other, on an API server of the demo's own: after a crash, a planned stop, and a hang.
+Plays three takeovers between three replicas: after a crash, a planned stop and a hang. The demo brings its own API server.
 
-  --stay   no faults: the replicas stay until Ctrl-C, for the commands that operate them
-  --json   progress on stderr, and the result as one JSON object on stdout
-  --fast   a Lease of 3 s instead of 15 s
+  --stay   cause no faults; keep the replicas until Ctrl-C, so that you can try the commands
+  --json   print progress to stderr, and the result as one JSON object to stdout
+  --fast   use a lease duration of 3 s instead of 15 s
 
-Exit code 0: three takeovers, and no two replicas acted at once; 1: something went wrong; 2: wrong usage.`
+Exit codes: 0 if all takeovers succeeded and no two replicas acted at the same time, 1 after a failure, 2 for wrong usage.`
 
 const flag = { type: 'boolean', default: false } as const
 try {

@@ -11,40 +11,40 @@ import { killReplica, MARKER, type Workspace } from './workspace.ts'
 
 interface ReplicaOptions {
   readonly workspace: Workspace
-  /** The flags that all replicas have in common. */
+  /** The flags that all replicas share. */
   readonly flags: readonly string[]
   /** The file that the workloads write their signs of life to. */
   readonly beats: string
   readonly onEvent: (replica: DemoReplica, line: Line) => void
-  /** `expected`: the demo ended it. */
+  /** `expected`: the demo itself ended the replica. */
   readonly onEnd: (replica: DemoReplica, expected: boolean) => void
 }
 
-/** `run` in a session of its own, so that Ctrl-C reaches the demo alone. */
+/** `run` in its own session, so that Ctrl-C reaches only the demo. */
 class LoggedAgent extends LoggedProcess {
   onEvent: (line: Line) => void = () => {}
 
-  protected override hear(text: string): void {
-    super.hear(text)
+  protected override readLine(text: string): void {
+    super.readLine(text)
     const line = parseLine(text)
     if (line?.event !== undefined) this.onEvent(line)
   }
 }
 
-/** `langflow-leader run` with a front, as a pod that can be made anew. */
+/** `langflow-leader run` with a front. It plays a pod, which can be replaced. */
 export class DemoReplica {
   readonly name: string
   readonly agentPort: number
   readonly frontPort: number
-  /** Of its workload. */
+  /** The port of its workload. */
   readonly port: number
   log!: LoggedAgent
   /** Whether a Service would send clients to its front. */
   takesClients = false
-  /** Of the pod: it changes when the replica is told to end. */
+  /** The pod that the replica plays. It changes when the demo ends the replica. */
   pod = { uid: randomUUID(), createdAt: Date.now() }
   readonly #options: ReplicaOptions
-  #told = false
+  #ending = false
   #starts = 0
 
   private constructor(name: string, options: ReplicaOptions, ports: [number, number, number]) {
@@ -66,13 +66,13 @@ export class DemoReplica {
   }
 
   get runs(): boolean {
-    return !this.#told && !this.log.ended
+    return !this.#ending && !this.log.ended
   }
 
   start(): void {
     const { workspace, flags, beats, onEvent, onEnd } = this.#options
-    this.#told = false
-    // A new directory each time: in the old one an agent would wait for its earlier launcher.
+    this.#ending = false
+    // Each start gets a new directory: in the old one, the agent would wait for its earlier launcher.
     this.#starts += 1
     const dir = join(workspace.dir, `${this.name}.${this.#starts}`)
     mkdirSync(dir)
@@ -89,28 +89,28 @@ export class DemoReplica {
     const env = { [MARKER]: workspace.mark(this.name), TMPDIR: dir }
     this.log = new LoggedAgent(this.name, command, env, undefined, true)
     this.log.onEvent = (line) => onEvent(this, line)
-    void this.log.exited.then(() => onEnd(this, this.#told))
+    void this.log.exited.then(() => onEnd(this, this.#ending))
   }
 
-  /** As the kubelet asks its agent each second, but sooner. */
+  /** Does what the kubelet's readiness probe does each second, but more often. */
   async probe(): Promise<void> {
     const answer = askOnce(`${this.agentUrl}/frontz`, Boolean, { withinMs: 1_000 })
     this.takesClients = await answer.catch(() => false)
   }
 
-  /** SIGKILL to agent, launcher, front and workload. Resolves once none of them lives. */
+  /** Sends SIGKILL to agent, launcher, front and workload. Resolves once all of them are dead. */
   async crash(): Promise<void> {
-    this.#tellEnd()
+    this.#beginEnd()
     await killReplica(this.#options.workspace.mark(this.name))
   }
 
   /** Asks the agent to hand over and to end. */
   stop(): void {
-    this.#tellEnd()
+    this.#beginEnd()
     this.log.signal('SIGTERM')
   }
 
-  /** Stops the agent alone from executing. */
+  /** Stops only the agent's process, with SIGSTOP. */
   hang(): void {
     this.log.signal('SIGSTOP')
   }
@@ -119,8 +119,8 @@ export class DemoReplica {
     this.log.signal('SIGCONT')
   }
 
-  #tellEnd(): void {
-    this.#told = true
+  #beginEnd(): void {
+    this.#ending = true
     this.pod = { uid: randomUUID(), createdAt: systemClock.now().wall }
   }
 }

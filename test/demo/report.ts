@@ -4,23 +4,23 @@ import type { EventName } from '../../agent/observe/log.ts'
 import type { Line } from '../harness/logged-process.ts'
 import type { Takeover } from './takeover.ts'
 
-/** The result of a demo; `--json` prints it as it is. */
+/** The result of a demo. `--json` prints this object. */
 export interface Result {
-  /** No two replicas acted at once. */
+  /** True if no two replicas acted at the same time. */
   readonly ok: boolean
   readonly takeovers: readonly (Takeover & { readonly failedRequests: number })[]
   readonly overlapMs: number
-  /** Signs of life that the overlap was computed from. */
+  /** Number of signs of life that the overlap was computed from. */
   readonly beats: number
   readonly requests: { readonly sent: number; readonly failed: number }
   readonly elapsedMs: number
 }
 
-/** The addresses of a demo that stays; `--json` prints it as it is. */
+/** The addresses in a demo with `--stay`. `--json` prints this object. */
 export interface Stage {
-  /** A path. */
+  /** The path of the file. */
   readonly kubeconfig: string
-  /** By replica: the address of its front, for clients, and of its agent. */
+  /** For each replica: the URL of its front, for clients, and the URL of its agent. */
   readonly fronts: Readonly<Record<string, string>>
   readonly agents: Readonly<Record<string, string>>
 }
@@ -29,7 +29,7 @@ const SENTENCES: Readonly<Partial<Record<EventName, string>>> = {
   acquired: 'acquired the Lease',
   workload_started: 'started its workload',
   serving: 'serves: its workload is healthy',
-  doubt: 'is in doubt: its gate is closed',
+  doubt: 'is in doubt, and closed its gate',
   workload_frozen: 'launcher froze the workload',
   deadman_fired: 'launcher acted without its agent',
   workload_stopped: 'launcher confirms that the workload is dead',
@@ -39,34 +39,37 @@ const SENTENCES: Readonly<Partial<Record<EventName, string>>> = {
   standby_ready: 'could take over',
 }
 
-/** An event as the end of a sentence that begins with the replica's name; `null`: it adds nothing. */
+/** An event as the end of a sentence that begins with the replica's name. `null`: the event isn't printed. */
 export function sentenceOf({ event, epoch, reason }: Line): string | null {
   const sentence = event === undefined ? undefined : SENTENCES[event]
   if (sentence === undefined) return null
   return `${sentence}${event === 'acquired' ? ` in epoch ${epoch}` : ''}${reason ? `: ${reason}` : ''}`
 }
 
-/** How to operate a demo that stays. `program`: the command line that starts the product. */
+/** How to operate a demo with `--stay`. `program`: the command line that starts the product. */
 export function guideOf({ kubeconfig, agents, fronts }: Stage, program: string): string {
   const commands = [
-    [`${program} status`, 'who leads, and which replica could take over'],
-    [`${program} switchover`, 'hand over now'],
-    ['kubectl delete pod replica-a', 'it hands over and comes back; a crash with --force --grace-period=0'],
+    [`${program} status`, 'show the leader, and which replica could take over'],
+    [`${program} switchover`, 'hand over to another replica now'],
+    [
+      'kubectl delete pod replica-a',
+      'hand over, then start a new pod; add --force --grace-period=0 for a crash',
+    ],
   ] as const
   const widest = Math.max(...commands.map(([command]) => command.length))
   return [
-    'All three are up, until Ctrl-C. In another terminal:',
+    'All three replicas run until Ctrl-C. In another terminal:',
     '',
     `  export KUBECONFIG=${kubeconfig}`,
     ...commands.map(([command, about]) => `  ${command.padEnd(widest)}  # ${about}`),
     '',
-    'The page of each replica, and its front for clients:',
+    'The status page of each replica, and its front for clients:',
     '',
     ...Object.entries(agents).map(([name, url]) => `  ${name}  ${url}  ${fronts[name]}`),
   ].join('\n')
 }
 
-/** The table, its legend, and the verdict; in colours where the stream takes them. */
+/** The table, its legend and the verdict, in colours if the stream supports them. */
 export function reportOf(
   { ok, takeovers, overlapMs, beats, requests }: Result,
   stream: NodeJS.WriteStream,
@@ -83,8 +86,8 @@ export function reportOf(
   const line = (row: readonly string[]) =>
     row.map((cell, n) => (n < 2 ? cell.padEnd(widths[n]!) : cell.padStart(widths[n]!))).join('  ')
   const legend =
-    'detect: fault to acquired Lease; start: to started workload; healthy: to serving;\n' +
-    'pause: between two answers, seen by a client that asks the three fronts in turn; failed: its requests'
+    'detect: until another replica acquired the Lease; start: until it started its workload; healthy: until it served;\n' +
+    'pause: the time without an answer for a client that asks the three fronts in turn; failed: failed requests of this client'
   const verdict = `Two replicas acting at once: ${readable(overlapMs)}`
   return [
     ...table.map(line),
@@ -99,10 +102,10 @@ export function reportOf(
 
 function storyOf({ kind, from, to, oldDeadMs, frozenMs, handoverMs }: Takeover): string {
   const dead = `dead after ${readable(oldDeadMs ?? 0)}`
-  if (kind === 'crash') return `no process of ${from} was left to release the Lease: it had to expire`
+  if (kind === 'crash') return `${from} had no process left to release the Lease, so it had to expire`
   if (kind === 'hang')
-    return `the workload of ${from} was frozen after ${readable(frozenMs ?? 0)} and ${dead}, by its launcher alone`
-  return `the workload of ${from} was ${dead}, then came the release; ${to} led ${readable(handoverMs ?? 0)} later`
+    return `the launcher of ${from} acted alone: the workload was frozen after ${readable(frozenMs ?? 0)} and ${dead}`
+  return `the workload of ${from} was ${dead}, then ${from} released the Lease; ${to} acquired it ${readable(handoverMs ?? 0)} later`
 }
 
 function counted(count: number): string {

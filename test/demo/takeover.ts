@@ -4,46 +4,46 @@ import type { Line } from '../harness/logged-process.ts'
 import { mono, until } from '../harness/wait.ts'
 import type { DemoReplica } from './replica.ts'
 
-/** What is done to the leader, for people. */
+/** The faults, as printed for the user. */
 export const FAULTS = {
   crash: 'SIGKILL to agent, launcher, front and workload',
   stop: 'SIGTERM to the agent, a planned handover',
-  hang: 'SIGSTOP to the agent; its launcher is alone',
+  hang: 'SIGSTOP to the agent, so that the launcher is alone',
 } as const
 export type Kind = keyof typeof FAULTS
 
-/** What the workload answers, as far as the demo reads it. */
+/** The fields of the workload's answer that the demo reads. */
 export interface Answer {
   readonly replica: string
   readonly epoch: number
 }
 
-/** One takeover as it was measured; times in milliseconds. */
+/** The measurements of one takeover; times in milliseconds. */
 export interface Takeover {
   readonly kind: Kind
   readonly from: string
   readonly to: string
-  /** The new leader's. */
+  /** The epoch of the new leader. */
   readonly epoch: number
-  /** CLOCK_MONOTONIC. */
+  /** When the fault was caused, by CLOCK_MONOTONIC. */
   readonly faultAt: number
-  /** Fault to the next leader's `acquired`. */
+  /** From the fault to the next leader's `acquired`. */
   readonly detectMs: number
-  /** `acquired` to `workload_started`. */
+  /** From `acquired` to `workload_started`. */
   readonly startMs: number
-  /** `workload_started` to `serving`. */
+  /** From `workload_started` to `serving`. */
   readonly healthyMs: number
-  /** Between the last answer of the old leader and the first of the new one, as the client saw it. */
+  /** From the old leader's last answer to the new leader's first one, as the client saw it. */
   readonly pauseMs: number
-  /** Fault to the old workload's end, as its launcher confirmed it; `null`: the launcher was killed as well. */
+  /** From the fault to the old workload's end, as its launcher confirmed it. `null`: the launcher was killed as well. */
   readonly oldDeadMs: number | null
-  /** hang: fault to `workload_frozen`. */
+  /** Only for `hang`: from the fault to `workload_frozen`. */
   readonly frozenMs: number | null
-  /** stop: `released` to the next leader's `acquired`. */
+  /** Only for `stop`: from `released` to the next leader's `acquired`. */
   readonly handoverMs: number | null
 }
 
-/** Does `kind` to the leader, and measures until another replica has answered the client. */
+/** Causes the fault on the leader, and measures until another replica has answered the client. */
 export async function takeOver(
   kind: Kind,
   leader: DemoReplica,
@@ -68,10 +68,10 @@ export async function takeOver(
       ({ answer, endedAt }) => answer?.replica === name && (name === leader.name || endedAt > faultAt),
     )
   await until(`an answer of ${successor.name}`, () => answersOf(successor.name).length > 0)
-  // Its launcher confirms the end on its own: on a busy machine after the next leader serves.
+  // The launcher confirms the end without its agent. On a busy machine, that can be after the next leader serves.
   const ended = kind === 'crash' ? undefined : await next(leader, 'workload_stopped')
   const { log, from } = logs.get(leader)!
-  const said = (name: EventName) => log.lines.slice(from).find(({ event }) => event === name)
+  const logged = (name: EventName) => log.lines.slice(from).find(({ event }) => event === name)
   const between = (a: Line | undefined, b: Line | undefined) =>
     a && b ? Math.max(0, Date.parse(b.time) - Date.parse(a.time)) : null
   const sinceFault = (line: Line | undefined) => (line ? Math.max(0, Date.parse(line.time) - wall) : null)
@@ -88,12 +88,12 @@ export async function takeOver(
       answersOf(successor.name)[0]!.endedAt - (answersOf(leader.name).at(-1)?.endedAt ?? faultAt),
     ),
     oldDeadMs: sinceFault(ended),
-    frozenMs: sinceFault(said('workload_frozen')),
-    handoverMs: between(said('released'), acquired),
+    frozenMs: sinceFault(logged('workload_frozen')),
+    handoverMs: between(logged('released'), acquired),
   }
 }
 
-/** Brings the replica back, whatever was done to it, and waits until it could take over. */
+/** Brings the replica back after the fault, and waits until it could take over. */
 export async function recover(kind: Kind, replica: DemoReplica): Promise<void> {
   const { log } = replica
   const from = log.lines.length

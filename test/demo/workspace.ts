@@ -8,17 +8,17 @@ import { systemClock } from '../../agent/clock.ts'
 import { FatalError } from '../../agent/exit.ts'
 import { createProcessTree } from '../../agent/processes/process-tree.ts'
 
-/** Variable that marks all processes of a demo; its value tells the replicas apart. */
+/** Variable that marks all processes of a demo. Each replica has its own value. */
 export const MARKER = 'LANGFLOW_LEADER_DEMO'
 const LOGS = 'logs'
-/** A unix socket's path has at most 107 bytes; the replicas' sockets lie 54 bytes deeper than this. */
+/** A unix socket's path has at most 107 bytes, and the paths of the replicas' sockets are 54 bytes longer than this one. */
 const LONGEST_PARENT = 50
 /** The length of one round of SIGKILL. */
 const KILL_WITHIN_MS = 3_000
 
 /**
- * A temporary directory, and the marks of the processes that the demo starts. A process in a session of its own clears up when
- * the demo ends, and also when it is killed.
+ * A temporary directory, and the marks of the processes that the demo starts. A cleanup process in its own session removes
+ * both when the demo ends, even if the demo is killed.
  */
 export class Workspace {
   readonly dir: string
@@ -31,7 +31,7 @@ export class Workspace {
   constructor(replicas: readonly string[]) {
     if (Buffer.byteLength(tmpdir()) > LONGEST_PARENT)
       throw new FatalError(
-        `${tmpdir()} is too long for the path of a unix socket: set TMPDIR to a shorter one`,
+        `the temporary directory ${tmpdir()} is too long for the path of a unix socket; set TMPDIR to a shorter path`,
       )
     this.dir = mkdtempSync(join(tmpdir(), 'langflow-leader-demo-'))
     this.logs = join(this.dir, LOGS)
@@ -46,23 +46,23 @@ export class Workspace {
     )
   }
 
-  /** What the environment of all of a replica's processes names it by. */
+  /** The variable's value in the environment of each process of a replica. */
   mark(replica: string): string {
     return `${this.#id}.${replica}`
   }
 
-  /** Resolves once every process of the demo has ended and its directory is removed. `keepLogs`: all but the logs. */
+  /** Resolves once all processes of the demo have ended and its directory is removed. `keepLogs`: the logs stay. */
   async leave(keepLogs: boolean): Promise<void> {
     this.#cleanup.stdin?.end(keepLogs ? 'keep' : '')
     if (!(await this.#cleaned)) await cleanUp(this.dir, this.#marks, keepLogs)
   }
 }
 
-/** Ends every process that carries the mark, stopped ones and those in sessions of their own too. */
+/** Kills every process that carries the mark, including stopped processes and those in other sessions. */
 export async function killReplica(mark: string): Promise<void> {
   const marker = { name: MARKER, value: mark }
   const tree = createProcessTree({ marker, clock: systemClock, alone: false })
-  // As on a machine that fails: no process may react to the end of another.
+  // As when a machine fails, no process may react to the end of another. So all are frozen first.
   tree.freeze()
   while ((await tree.kill(KILL_WITHIN_MS)).length > 0);
 }

@@ -19,16 +19,16 @@ import {
   seconds,
 } from './scene.ts'
 
-/** Each on an API server of its own: what is done to it would hit the others. */
+/** Each group has its own API server, because a fault of the API server affects all of its cases. */
 const [{ quickFault }, { fault: second }, { fault }] = [faultTests(), faultTests(), faultTests()]
 
-/** Nothing was lost meanwhile, and a clean handover works at once. */
-async function goesOn(scene: FaultScene, a: LinkedPod, b: LinkedPod): Promise<string> {
+/** Asserts that the leader lost nothing, and that a clean handover works immediately. */
+async function continues(scene: FaultScene, a: LinkedPod, b: LinkedPod): Promise<string> {
   assert.ok(!a.agent.events().includes('lost') && !a.container.events().includes('workload_stopped'))
   assert.equal(scene.processes('a').size, 1)
   const frozen = a.agent.events().filter((event) => event === 'workload_frozen').length
   a.agent.signal('SIGTERM')
-  // The test's own watch may have ended with the API server.
+  // The test's watch may have ended with the API server, so the times are from the logs.
   const released = await a.agent.event('released')
   const acquired = await b.agent.event('acquired')
   await b.agent.event('serving')
@@ -38,7 +38,7 @@ async function goesOn(scene: FaultScene, a: LinkedPod, b: LinkedPod): Promise<st
   return `${frozen === 0 ? 'never frozen' : 'frozen once'}, the same process; then a clean handover, next holder ${took} ms after the release`
 }
 
-/** The next line that says so, from now on. */
+/** The next line from now on that reports the end of the outage. */
 function restored(pod: LinkedPod, from: number) {
   return pod.agent.find('the end of the outage', (line) => /can be reached again/.test(line.msg), from)
 }
@@ -51,7 +51,10 @@ describe('an API server', { concurrency: 3 }, () => {
     scene.plane.pause()
     await a.container.event('workload_frozen')
     const acted = scene.lastBeat('a') - renewed
-    assert.ok(Math.abs(acted - DOUBT_MS) <= SLACK_MS, `frozen after ${acted} ms`)
+    assert.ok(
+      Math.abs(acted - DOUBT_MS) <= SLACK_MS,
+      `LangFlow was frozen ${acted} ms after the last renewal`,
+    )
     await sleep(Math.max(0, began + OUTAGE_MS - mono()))
     scene.plane.resume()
     await a.container.event('workload_thawed')
@@ -63,7 +66,7 @@ describe('an API server', { concurrency: 3 }, () => {
     assert.ok(!b.agent.events().includes('acquired'))
     const pauses = beats.map(({ mono: at }, n) => at - (beats[n - 1]?.mono ?? at))
     assert.deepEqual(scene.beats('b'), [])
-    return `frozen ${seconds(acted)} after the last renewal, for ${seconds(Math.max(...pauses))}; serving again ${seconds(back - OUTAGE_MS)} after the API server went on`
+    return `frozen ${seconds(acted)} after the last renewal, for ${seconds(Math.max(...pauses))}; serving again ${seconds(back - OUTAGE_MS)} after the API server continued`
   })
 
   second('the API server hangs for 60 s', async (scene) => {
@@ -71,7 +74,7 @@ describe('an API server', { concurrency: 3 }, () => {
     const last = scene.watch.last().at
     scene.plane.pause()
     const dead = (await confirmedDead(a)) - last
-    assert.ok(dead <= DEAD_MS, `dead after ${dead} ms`)
+    assert.ok(dead <= DEAD_MS, `LangFlow was dead only ${dead} ms after the last renewal`)
     const acted = scene.lastBeat('a') - last
     await sleep(Math.max(0, last + 60_000 - mono()))
     scene.plane.resume()
@@ -82,10 +85,10 @@ describe('an API server', { concurrency: 3 }, () => {
       ),
     )
     const first = scene.firstBeat(next.identity, next.epoch) - resumed
-    return `acted until ${seconds(acted)}, confirmed dead ${seconds(dead)} after the last renewal; one acted ${seconds(first)} after the API server went on`
+    return `acted until ${seconds(acted)}, confirmed dead ${seconds(dead)} after the last renewal; a replica acted ${seconds(first)} after the API server continued`
   })
 
-  describe('that breaks', { concurrency: 1 }, () => {
+  describe('an API server that breaks', { concurrency: 1 }, () => {
     fault('the right to the Lease is missing for a while', async (scene) => {
       const [a, b] = await scene.pods()
       const { stdout } = await scene.kubectl('get', 'rolebinding', '--output=json')
@@ -99,7 +102,7 @@ describe('an API server', { concurrency: 3 }, () => {
         await scene.apply({ kind, apiVersion, metadata: { name: metadata.name }, roleRef, subjects })
       await restored(a, from)
       await b.watching()
-      return `“${plain(warning.msg)}”; ${await goesOn(scene, a, b)}`
+      return `“${plain(warning.msg)}”; ${await continues(scene, a, b)}`
     })
 
     for (const [name, codes] of [
@@ -118,7 +121,7 @@ describe('an API server', { concurrency: 3 }, () => {
           await refusals.end()
           await restored(a, from)
         }
-        return `${refusals.count} renewals refused; ${await goesOn(scene, a, b)}`
+        return `${refusals.count} renewals refused; ${await continues(scene, a, b)}`
       })
     }
 
@@ -130,10 +133,10 @@ describe('an API server', { concurrency: 3 }, () => {
       await scene.plane.startEtcd()
       await restored(a, from)
       await b.watching()
-      return `“${plain(warning.msg)}”; ${await goesOn(scene, a, b)}`
+      return `“${plain(warning.msg)}”; ${await continues(scene, a, b)}`
     })
 
-    fault('the history is compacted', async (scene) => {
+    fault('the watch history is compacted', async (scene) => {
       const [a, b] = await scene.pods()
       await scene.plane.stopApiServer('SIGKILL')
       await scene.plane.compact()
@@ -141,7 +144,7 @@ describe('an API server', { concurrency: 3 }, () => {
       await scene.plane.startApiServer()
       await restored(a, from)
       await b.watching()
-      return goesOn(scene, a, b)
+      return continues(scene, a, b)
     })
   })
 })
@@ -156,7 +159,11 @@ describe('credentials', { concurrency: 2 }, () => {
     const warning = await a.agent.find('a refusal', ({ level, msg }) => level === 'warn' && /401/.test(msg))
     const from = a.agent.lines.indexOf(warning)
     writeFileSync(tokenFile, await scene.plane.serviceAccountToken(namespace, ACCOUNT))
-    const back = await a.agent.find('its end', ({ msg }) => /can be reached again/.test(msg), from)
+    const back = await a.agent.find(
+      'the end of the outage',
+      ({ msg }) => /can be reached again/.test(msg),
+      from,
+    )
     scene.assertUndisturbed(a, b)
     return `“${plain(warning.msg)}”; renewed again ${Date.parse(back.time) - Date.parse(warning.time)} ms later`
   })
@@ -166,12 +173,12 @@ describe('credentials', { concurrency: 2 }, () => {
     const from = a.agent.lines.length
     await scene.plane.stopApiServer()
     await scene.plane.startApiServer({ newCertificate: true })
-    await a.agent.find('its end', ({ msg }) => /can be reached again/.test(msg), from)
+    await a.agent.find('the end of the outage', ({ msg }) => /can be reached again/.test(msg), from)
     await b.watching()
     assert.ok(!a.agent.events().includes('lost') && !b.agent.events().includes('acquired'))
     assert.equal(scene.processes('a').size, 1)
     a.agent.signal('SIGTERM')
     await b.agent.event('serving')
-    return 'the same process and term went on; then a clean handover'
+    return 'the same process and term continued; then a clean handover'
   })
 })

@@ -11,13 +11,13 @@ import { type FaultScene, faultTests, SLACK_MS, seconds } from './scene.ts'
 
 const { fault } = faultTests()
 
-/** The launcher compares its clocks each 100 ms; a kill and a beat under way come on top. */
-const LOOK_MS = 100
+/** The launcher compares its clocks every 100 ms. A kill and a beat in progress add to that. */
+const CHECK_MS = 100
 
-/** Long enough for a Lease to be lost, and taken by somebody else. */
+/** Long enough for a replica to lose the Lease, and for another to take it. */
 const LONG_ENOUGH_MS = 18_000
 
-/** No freeze that anybody would notice; the machine is busy with other cases meanwhile. */
+/** Limit for a pause that isn't a freeze. Cases that run at the same time keep the machine busy. */
 const LONGEST_PAUSE_MS = 500
 
 function longestPause(scene: FaultScene, identity: string): number {
@@ -37,8 +37,8 @@ describe('a clock', { concurrency: 4 }, () => {
     assert.ok(!a.agent.events().includes('lost') && !b.agent.events().includes('acquired'))
     assert.equal(scene.processes('a').size, 1)
     const pause = longestPause(scene, 'a')
-    assert.ok(pause <= LONGEST_PAUSE_MS, `silent for ${pause} ms`)
-    return `the same process and term went on; longest silence ${Math.round(pause)} ms`
+    assert.ok(pause <= LONGEST_PAUSE_MS, `LangFlow was silent for ${pause} ms`)
+    return `the same process and term continued; longest silence ${Math.round(pause)} ms`
   })
 
   fault('the follower’s wall clock jumps by an hour', async (scene) => {
@@ -51,7 +51,7 @@ describe('a clock', { concurrency: 4 }, () => {
     }
     assert.deepEqual(scene.beats('b'), [])
     assert.ok(!b.agent.events().includes('acquired') && !a.agent.events().includes('doubt'))
-    return `took nothing in ${seconds(3 * LONG_ENOUGH_MS)}`
+    return `did not take the Lease in ${seconds(3 * LONG_ENOUGH_MS)}`
   })
 
   fault('the machine is suspended for 30 s', async (scene) => {
@@ -64,11 +64,11 @@ describe('a clock', { concurrency: 4 }, () => {
     await sleep(Math.max(0, stopped + 30_000 - mono()))
     const woke = mono()
     const before = scene.beats('a').length
-    // The workload first: the worst that can happen.
+    // The worst case: the workload wakes up first.
     for (const pid of processes.reverse()) process.kill(pid, 'SIGCONT')
     await a.container.event('workload_stopped')
     const acted = scene.beats('a').length === before ? 0 : scene.lastBeat('a') - woke
-    assert.ok(acted <= LOOK_MS + SLACK_MS, `acted for ${acted} ms`)
+    assert.ok(acted <= CHECK_MS + SLACK_MS, `LangFlow acted for ${acted} ms`)
     await a.agent.event('leader_observed')
     assert.equal(scene.watch.last().holder, 'b')
     return `LangFlow dead ${Math.round(acted)} ms after the wake-up`
@@ -82,7 +82,7 @@ describe('a clock', { concurrency: 4 }, () => {
     clock.jump(30_000)
     await a.container.event('workload_stopped')
     const acted = scene.lastBeat('a', 1) - jumped
-    assert.ok(acted <= LOOK_MS + SLACK_MS, `acted for ${acted} ms`)
+    assert.ok(acted <= CHECK_MS + SLACK_MS, `LangFlow acted for ${acted} ms`)
     return `LangFlow dead ${Math.round(Math.max(0, acted))} ms after the jump`
   })
 
@@ -112,16 +112,16 @@ describe('a clock', { concurrency: 4 }, () => {
         assert.ok(!container.lines.some(({ msg }) => /refused a grant/.test(msg)))
       }
       assert.equal(scene.watch.last().holder, 'b')
-      assert.ok(pause <= LONGEST_PAUSE_MS, `silent for ${pause} ms`)
+      assert.ok(pause <= LONGEST_PAUSE_MS, `LangFlow was silent for ${pause} ms`)
       assert.ok(scene.lastBeat('b') - served > LONG_ENOUGH_MS - LONGEST_PAUSE_MS)
       return `grants of agents at ${seconds(uptimeMs)} held at 3 s and at a day; longest silence ${Math.round(pause)} ms`
     })
   }
 
-  fault('a launcher’s uptime runs away', async (scene, t) => {
+  fault('a launcher’s uptime runs too fast', async (scene, t) => {
     const clock = new BootClock(join(scene.dir, 'uptime'))
     t.after(() => clock.stop())
-    // A grant of 14 s is over before it arrives, whatever the launcher's last answer to a ping said.
+    // A grant of 14 s has then expired before it arrives, even counted from the launcher's last answer to a ping.
     clock.gain(5_000)
     const a = await scene.pod('a', { entry: clock.entry })
     const status = async () => await a.status()
@@ -129,7 +129,7 @@ describe('a clock', { concurrency: 4 }, () => {
     assert.equal(line.level, 'warn')
     assert.match(line.msg, /it has expired/)
     await a.container.find(
-      'the same of the launcher',
+      'the refused grant in the log of the launcher',
       ({ msg, level }) => level === 'warn' && /refused a grant/.test(msg),
     )
     assert.match((await status()).problem ?? '', /the launcher refuses grants: it has expired/)
@@ -137,6 +137,6 @@ describe('a clock', { concurrency: 4 }, () => {
     clock.gain(0)
     await a.agent.event('serving')
     assert.equal((await status()).problem, null)
-    return `“${line.msg}”; served once the clock went right`
+    return `“${line.msg}”; served once the clock was right`
   })
 })

@@ -9,12 +9,12 @@ const CLEAN = { overlapMs: 0, late: 0, lateMs: 0, beats: 10 }
 const ALL: FaultRecord[] = CASES.map(({ name }, n) => ({ name, measured: `figure ${n}.`, ...CLEAN }))
 
 describe('the document of the fault table', () => {
-  test('has a case for each fault of the design, T1 to T23 and T29', () => {
+  test('the table has a case for each fault of the design, T1 to T23 and T29', () => {
     const faults = new Set(CASES.map(({ fault }) => fault))
     assert.deepEqual([...faults], [...Array.from({ length: 23 }, (_, n) => `T${n + 1}`), 'T29'])
   })
 
-  test('reports that every case passed only if every case passed', () => {
+  test('the document reports that every case passed only if every case passed', () => {
     const [first, ...rest] = ALL as [FaultRecord, ...FaultRecord[]]
     assert.deepEqual(shortcomings(ALL), [])
     assert.match(markdown(ALL, []), /each passed.* at the same time for \*\*0 ms\*\*/)
@@ -24,19 +24,19 @@ describe('the document of the fault table', () => {
       [[{ ...first, late: 1 }, ...rest], '1 signs of life after a later term had begun'],
     ] as const) {
       assert.deepEqual(shortcomings(records), [`${first.name}: ${sentence}`])
-      assert.match(markdown(records, []), /\*\*Missed in this run:\*\*/)
+      assert.match(markdown(records, []), /\*\*This run missed:\*\*/)
     }
   })
 
-  test('the page in docs/ has exactly these cases, each with a measurement', () => {
+  test('the page in docs/ contains exactly the cases of the table, each with a measurement', () => {
     const text = readFileSync(join(import.meta.dirname, '../../docs/evidence/faults.md'), 'utf8')
     const sections = text.split(/\n\n(?=##)/).filter((section) => section.startsWith('### '))
-    const measured = sections.map((section) => /^Measured: (.+)$/m.exec(section)?.[1] ?? '**nothing**')
+    const measured = sections.map((section) => /^Measured: (.+)$/m.exec(section)?.[1] ?? '**not measured**')
     assert.deepEqual(
       sections.map((section) => section.trim()),
       CASES.map((one, n) => describeCase(one, measured[n] ?? '')),
     )
-    assert.doesNotMatch(text, /Missed in this run/)
-    assert.ok(!measured.includes('**nothing**'))
+    assert.doesNotMatch(text, /This run missed/)
+    assert.ok(!measured.includes('**not measured**'))
   })
 })

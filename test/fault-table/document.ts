@@ -2,21 +2,21 @@ import { appendFileSync, readFileSync } from 'node:fs'
 import { type Fact, table } from '../harness/report.ts'
 import { CASES, type Case, type CaseName } from './table.ts'
 
-/** What one case showed. */
+/** The measurements of one case. */
 export interface FaultRecord {
   readonly name: CaseName
   readonly measured: string
-  /** Milliseconds during which workloads of two terms executed at once. */
+  /** Milliseconds during which workloads of two terms executed at the same time. */
   readonly overlapMs: number
-  /** Signs of life of a term after a later one had begun: also where that one stood still. */
+  /** Signs of life of a term after a later one had begun, even if the later workload was stopped at that time. */
   readonly late: number
-  /** From the first to the last of them. */
+  /** From the first to the last of these signs of life. */
   readonly lateMs: number
-  /** Signs of life that were judged. */
+  /** Number of judged signs of life. */
   readonly beats: number
 }
 
-/** The variable in which a run names the file that its tests add their records to; without it nothing is kept. */
+/** The variable with the path of the file that the tests append their records to. Without it, they keep none. */
 export const RECORDS = 'FAULT_TABLE_RECORDS'
 
 export function record(one: FaultRecord): void {
@@ -57,7 +57,7 @@ export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]
     '`npm run test:faults` writes this page. It plays faults against the built program on a real etcd and kube-apiserver, with the rights of `deploy/base`. A case states the fault, **what must hold**, and what this run measured.',
     wrong.length === 0
       ? `The run played each case once, and each passed. Two replicas acted at the same time for **0 ms**, judged from ${beats} signs of life.${woken.map(describeLate).join('')}`
-      : ['**Missed in this run:**', '', ...wrong.map((line) => `- ${line}`)].join('\n'),
+      : ['**This run missed:**', '', ...wrong.map((line) => `- ${line}`)].join('\n'),
     table(['measured on', ''], ['-', '-'], facts),
     HOW,
     ...faults.map((fault) => describeFault(fault, records)),
@@ -87,12 +87,12 @@ unprivileged user namespaces. It exits with code 1 if a case fails.`
 function describeFault(fault: string, records: readonly FaultRecord[]): string {
   const cases = CASES.filter((one) => one.fault === fault).map((one) => {
     const measured = records.find(({ name }) => name === one.name)?.measured
-    return describeCase(one, measured ?? '**nothing**')
+    return describeCase(one, measured ?? '**not measured**')
   })
   return [`## ${fault}`, ...cases].join('\n\n')
 }
 
-/** A section and not a row: most sentences are too long for a cell. */
+/** A section for one case. It isn't a row of a table, because most sentences are too long for a cell. */
 export function describeCase({ name, done, must, clientGo }: Case, measured: string): string {
   const fault = done === undefined ? '' : `${done} `
   const measurement = `Measured: ${measured.replaceAll(/\s*\n\s*/g, ' ')}`

@@ -6,7 +6,7 @@ import { kubeconfigFor, LeaseServer } from '../harness/api/api-server.ts'
 import { TcpProxy } from '../harness/faults/tcp-proxy.ts'
 import { LEASE, type SceneServer } from '../harness/scene.ts'
 
-/** The embedded API server in the place of a real one. It runs in the test's own process, so a proxy plays its faults. */
+/** The embedded API server in place of a real one. It runs in the test's process, so a proxy simulates its faults. */
 export class EmbeddedPlane implements SceneServer {
   readonly adminToken = 'none'
   readonly caFile = undefined
@@ -31,7 +31,7 @@ export class EmbeddedPlane implements SceneServer {
     return `team-${this.#namespaces}`
   }
 
-  /** Every client has every right. */
+  /** Every client has every right, so this only makes the Lease and a kubeconfig. */
   async deployRights(namespace: string): Promise<string> {
     this.#api.put({ metadata: { name: LEASE, namespace }, spec: {} })
     const file = join(this.#dir, `${namespace}.kubeconfig`)
@@ -39,7 +39,7 @@ export class EmbeddedPlane implements SceneServer {
     return file
   }
 
-  /** Connections are accepted, and nothing is answered, as with SIGSTOP of kube-apiserver. */
+  /** Connections are accepted but get no answer, as after SIGSTOP of kube-apiserver. */
   pause(): void {
     this.#proxy.partition()
   }

@@ -1,4 +1,4 @@
-// The scenes that need no real API server, on the embedded one and with short timings.
+// Runs the quick cases, which need no real API server, on the embedded one, with short timings.
 
 import { globSync } from 'node:fs'
 import { join } from 'node:path'

@@ -16,7 +16,7 @@ const NAMES = {
 
 const { fault, quickFault } = faultTests()
 
-/** As the kubelet ends a pod: both containers must end with code 0. Returns how long that took, in ms. */
+/** Ends a pod as the kubelet does, and asserts that both containers end with code 0. Returns the duration in ms. */
 async function ends(pod: LinkedPod): Promise<number> {
   const began = mono()
   await pod.stop()
@@ -36,7 +36,7 @@ describe('SIGTERM', { concurrency: 3 }, () => {
   fault('SIGTERM without an API server', async (scene) => {
     const a = await scene.pod('a', {}, (link) => link.refuse())
     await a.agent.find('the refused connection', ({ level }) => level === 'warn')
-    // PID 1 does not hear a signal before it has a handler.
+    // PID 1 ignores signals until its handler is installed.
     await a.agent.find('its launcher', ({ msg }) => /launcher connected/.test(msg))
     return `ended after ${seconds(await ends(a))}`
   })
@@ -46,7 +46,7 @@ describe('SIGTERM', { concurrency: 3 }, () => {
     const took = await ends(b)
     await scene.watch.next('a renewal', ({ holder }) => holder === 'a', scene.watch.length)
     assert.ok(!a.agent.events().includes('doubt'))
-    return `ended after ${seconds(took)}; the leader renewed on`
+    return `ended after ${seconds(took)}; the leader continued to renew`
   })
 
   fault('SIGTERM while LangFlow starts', async (scene) => {
@@ -67,9 +67,12 @@ describe('SIGTERM', { concurrency: 3 }, () => {
     await a.container.event('workload_frozen')
     const beats = scene.beats('a').length
     const took = await ends(a)
-    assert.equal(scene.beats('a').length, beats, 'LangFlow executed once more')
+    assert.equal(scene.beats('a').length, beats, 'LangFlow executed again')
     await b.agent.event('serving')
-    assert.ok(!scene.watch.versions.slice(1).some(({ holder }) => holder === ''), 'released')
+    assert.ok(
+      !scene.watch.versions.slice(1).some(({ holder }) => holder === ''),
+      'the old leader released the Lease',
+    )
     return `ended after ${seconds(took)} without another sign of life; never released`
   })
 
@@ -82,7 +85,7 @@ describe('SIGTERM', { concurrency: 3 }, () => {
     const again = mono()
     const ended = await held.ended
     const took = (await scene.handedOver(a, b)).released - again
-    assert.ok(took <= CUT_MS, `released after ${took} ms`)
+    assert.ok(took <= CUT_MS, `the Lease was released only after ${took} ms`)
     assert.equal((await a.agent.exited).code, 0)
     return `released ${seconds(took)} later; the client of the request: ${ended}`
   })
@@ -106,25 +109,25 @@ describe('SIGTERM', { concurrency: 3 }, () => {
   })
 })
 
-/** By default. */
+/** The default drain timeout. */
 const DRAIN_MS = 5_000
-/** What comes after the drain, until the Lease is released. */
+/** Limit for the time from the end of the drain to the release. */
 const CUT_MS = 1_500
-/** Until when a drain only waits, since new requests may still come. */
+/** During this time the drain only waits, because new requests may still arrive. */
 const GATE_KNOWN_MS = 2_000
 
-describe('a planned handover', { concurrency: 2 }, () => {
+describe('planned handovers', { concurrency: 2 }, () => {
   for (const kind of HELD)
     fault(`${NAMES[kind]} is held open during a handover`, async (scene) => {
       const [a, b] = await scene.pods()
       const first = await handsOver(scene, a, b, kind)
       const c = await scene.follower('c', warmLangflow(scene.dir, { kind: 'tree' }))
       const second = await handsOver(scene, b, c, kind)
-      return `released after ${first.took}, and ${second.took} with a prepared standby; its client: ${first.client}; “${first.said}”`
+      return `released after ${first.took}, and ${second.took} with a prepared standby; its client: ${first.client}; “${first.message}”`
     })
 })
 
-/** As the kubelet ends a pod, with something held open. */
+/** Ends a pod as the kubelet does, while a client holds a connection open. */
 async function handsOver(scene: FaultScene, from: LinkedPod, to: LinkedPod, kind: HeldKind) {
   const held = await hold(kind, `http://127.0.0.1:${from.port}`)
   const since = scene.watch.length
@@ -132,18 +135,20 @@ async function handsOver(scene: FaultScene, from: LinkedPod, to: LinkedPod, kind
   process.kill(from.launcherPid(), 'SIGTERM')
   const took = (await scene.handedOver(from, to, since)).released - began
   const limit = (kind === 'idle' ? GATE_KNOWN_MS : DRAIN_MS) + CUT_MS
-  assert.ok(took <= limit, `released after ${took} ms`)
-  const { msg } = await from.agent.find('for whom it waits', ({ msg }) => msg.startsWith('draining: '))
+  assert.ok(took <= limit, `the Lease was released only after ${took} ms`)
+  const { msg } = await from.agent.find('the client that the drain waits for', ({ msg }) =>
+    msg.startsWith('draining: '),
+  )
   assert.match(msg, /^draining: 1 connection from 127\.0\.0\.1, 5 s left$/)
   const client = await held.ended
   await from.container.exited
   await from.agent.stop()
   await endedCleanly(from)
-  return { took: seconds(took), client, said: msg }
+  return { took: seconds(took), client, message: msg }
 }
 
 const RETRY_MS = 100
-/** Two times of the log, in whole milliseconds, differ by so much more or less. */
+/** Two times in the log have whole milliseconds, so their difference can be off by this much. */
 const LOG_RESOLUTION_MS = 2
 
 describe('LangFlow', { concurrency: 2 }, () => {

@@ -35,14 +35,14 @@ describe('the network', { concurrency: 4 }, () => {
     const taken = await scene.takenBy('b')
     await b.agent.event('serving')
     await a.link.heal()
-    // Whatever was held back arrives now, while the old leader ends.
+    // The bytes that the link held arrive now, while the old leader ends.
     assert.equal((await a.agent.exited).code, 0)
     await scene.watch.next('the new holder’s next renewals', ({ index }) => index >= taken.index + 3, 0)
     const holders = scene.watch.versions.slice(taken.index).map(({ holder }) => holder)
     assert.deepEqual([...new Set(holders)], ['b'])
     assert.ok(!a.agent.events().includes('released'))
     assert.doesNotMatch(await request.ended, /^HTTP/)
-    return `silent for ${seconds(scene.firstBeat('b') - scene.lastBeat('a'))} between the two; ${holders.length} records later still the new holder’s`
+    return `silent for ${seconds(scene.firstBeat('b') - scene.lastBeat('a'))} between the two; ${holders.length} later records were all of the new holder`
   })
 
   fault('with --on-doubt=stop, the link heals while LangFlow stops', async (scene) => {
@@ -50,14 +50,14 @@ describe('the network', { concurrency: 4 }, () => {
     a.link.partition()
     await a.agent.event('doubt')
     const doubt = mono()
-    // Only so much later is the stop well under way.
+    // After 2 s, the stop is well under way.
     await sleep(2_000)
     await a.link.heal()
     await a.container.event('workload_stopped')
     const next = await scene.watch.next('a release or a takeover', ({ holder }) => holder !== 'a', 1)
-    assert.ok(scene.lastBeat('a') < next.at, 'the Lease was given up before the stop')
+    assert.ok(scene.lastBeat('a') < next.at, 'the Lease was released before the stop')
     await b.agent.event('serving')
-    return `LangFlow dead ${seconds(scene.lastBeat('a') - doubt)} after the doubt; ${next.holder === '' ? 'released' : 'taken over'} ${seconds(next.at - scene.lastBeat('a'))} later`
+    return `LangFlow dead ${seconds(scene.lastBeat('a') - doubt)} after doubt began; ${next.holder === '' ? 'released' : 'taken over'} ${seconds(next.at - scene.lastBeat('a'))} later`
   })
 
   quickFault('a renewal commits and its reply is lost', async (scene) => {
@@ -69,10 +69,10 @@ describe('the network', { concurrency: 4 }, () => {
     const taken = await scene.takenBy('b', committed.index)
     await b.agent.event('serving')
     const acted = scene.lastBeat('a') - acknowledged.at
-    assert.ok(acted <= DOUBT_MS + SLACK_MS, `acted ${acted} ms after the last acknowledged renewal`)
-    assert.ok(dead <= DEAD_MS, `dead ${dead} ms after it`)
+    assert.ok(acted <= DOUBT_MS + SLACK_MS, `LangFlow acted ${acted} ms after the last acknowledged renewal`)
+    assert.ok(dead <= DEAD_MS, `LangFlow was dead only ${dead} ms after that renewal`)
     assert.ok(taken.at - committed.at >= LEASE_MS)
-    return `acted until ${seconds(acted)}, dead ${seconds(dead)} after the last acknowledged renewal had committed; the next holder came ${seconds(taken.at - committed.at)} after the one whose reply was lost`
+    return `acted until ${seconds(acted)}, dead ${seconds(dead)} after the last acknowledged renewal had committed; the next holder took the Lease ${seconds(taken.at - committed.at)} after the renewal with the lost reply`
   })
 
   fault('a renewal’s reply is late, and no later one arrives', async (scene) => {
@@ -81,18 +81,18 @@ describe('the network', { concurrency: 4 }, () => {
     a.link.flow({ toClient: 'hold' })
     const committed = await scene.watch.next('the last renewal', () => true, index + 1)
     await sleep(4_000)
-    // The reply goes through, the next renewal does not.
+    // The late reply passes; the next renewal doesn't.
     a.link.flow({ toServer: 'hold', toClient: 'pass' })
     const dead = (await confirmedDead(a)) - committed.at
     const taken = await scene.takenBy('b', committed.index)
     await b.agent.event('serving')
     const last = scene.recordBefore(taken)
-    assert.equal(last.index, committed.index, 'a later renewal had committed')
+    assert.equal(last.index, committed.index, 'a later renewal committed')
     const acted = scene.lastBeat('a') - committed.at
-    assert.ok(acted <= DOUBT_MS + SLACK_MS, `acted ${acted} ms after the last renewal committed`)
-    assert.ok(acted > DOUBT_MS - 2_500, 'the late reply was not taken at all')
-    assert.ok(dead <= DEAD_MS, `dead ${dead} ms after it`)
-    return `acted until ${seconds(acted)}, dead ${seconds(dead)} after that renewal had committed; the next holder came after ${seconds(taken.at - committed.at)}`
+    assert.ok(acted <= DOUBT_MS + SLACK_MS, `LangFlow acted ${acted} ms after the last renewal committed`)
+    assert.ok(acted > DOUBT_MS - 2_500, "the late reply didn't count as a renewal")
+    assert.ok(dead <= DEAD_MS, `LangFlow was dead only ${dead} ms after that renewal`)
+    return `acted until ${seconds(acted)}, dead ${seconds(dead)} after that renewal had committed; the next holder took the Lease after ${seconds(taken.at - committed.at)}`
   })
 
   quickFault('the link is cut during a stop, and stays cut', async (scene) => {
@@ -102,7 +102,7 @@ describe('the network', { concurrency: 4 }, () => {
     const cut = scene.watch.last()
     a.link.partition()
     const next = await scene.watch.next('the next holder', ({ holder }) => holder !== 'a', cut.index)
-    assert.equal(next.holder, 'b', 'released although the stop was not confirmed')
+    assert.equal(next.holder, 'b', 'the Lease was released before the stop was confirmed')
     await b.agent.event('serving')
     const last = scene.recordBefore(next)
     await a.link.heal()
@@ -122,7 +122,7 @@ describe('the network', { concurrency: 4 }, () => {
     }
     await scene.renewal(a)
     scene.assertUndisturbed(a, b)
-    return `${conflicts(scene)} conflicts for 3 lost replies: it reads the Lease before it writes again; the same process and term went on`
+    return `${conflicts(scene)} conflicts for 3 lost replies: the leader read the Lease before it wrote again; the same process and term continued`
   })
 
   fault('a renewal conflicts, but no other replica leads', async (scene) => {
@@ -132,14 +132,14 @@ describe('the network', { concurrency: 4 }, () => {
       a.agent.signal('SIGSTOP')
       await scene.kubectl('annotate', '--overwrite', 'lease', LEASE, `example.com/edit=${n}`)
       await scene.watch.next('the edit', () => true, index + 1)
-      // Only so much later is its next renewal due: what it does first when it goes on.
+      // After 2.5 s, the next renewal is due, and is the first request after SIGCONT.
       await sleep(2_500)
       a.agent.signal('SIGCONT')
     }
     await scene.renewal(a)
-    assert.ok(conflicts(scene) > 0, 'no renewal met the edit')
+    assert.ok(conflicts(scene) > 0, 'no renewal conflicted with an edit')
     scene.assertUndisturbed(a, b)
-    return `${conflicts(scene)} conflicts for 3 edits; the same process and term went on`
+    return `${conflicts(scene)} conflicts for 3 edits; the same process and term continued`
   })
 
   fault('watches are truncated', async (scene) => {
@@ -155,7 +155,7 @@ describe('the network', { concurrency: 4 }, () => {
     }
     a.agent.signal('SIGTERM')
     const { took } = await scene.handedOver(a, b)
-    assert.ok(took <= 300, `taken ${took} ms after the release`)
+    assert.ok(took <= 300, `b took the Lease ${took} ms after the release`)
     return `${opened()} watches; then a clean handover, next holder ${Math.round(took)} ms after the release`
   })
 })
@@ -163,12 +163,12 @@ describe('the network', { concurrency: 4 }, () => {
 /** Three retry periods. */
 const HANDED_OVER_MS = 6_000
 const NOTICED_MS = 5_500
-/** A watch that lives tells of a release sooner; one retry period is the least after which a dead one is looked into. */
-const TOLD_MS = 1_000
-/** Of the connections that are opened next, so many lead to the dead server as well. */
+/** A live watch reports a release sooner. The follower checks a dead one after at least one retry period. */
+const LIVE_WATCH_MS = 1_000
+/** Number of new connections that also reach the dead server. */
 const AGAIN = 1
 
-/** A serving leader, and a follower whose standby is cold or prepared. */
+/** Starts a leader that serves, and a follower with a cold or a prepared standby. */
 async function pairWith(scene: FaultScene, standby: 'cold' | 'prepared'): Promise<[LinkedPod, LinkedPod]> {
   const a = await scene.leader('a')
   const b = await scene.follower('b', standby === 'cold' ? {} : warmLangflow(scene.dir))
@@ -177,7 +177,7 @@ async function pairWith(scene: FaultScene, standby: 'cold' | 'prepared'): Promis
   return [a, b]
 }
 
-function asked(scene: FaultScene): number {
+function requestsOf(scene: FaultScene): number {
   return scene.plane.requests({ namespace: scene.namespace, userAgent: '(b)' }).length
 }
 
@@ -187,14 +187,17 @@ describe('an API server that loses power', { concurrency: 4 }, () => {
       `the follower’s API server loses power before a handover to a ${standby} standby`,
       async (scene) => {
         const [a, b] = await pairWith(scene, standby)
-        const before = asked(scene)
+        const before = requestsOf(scene)
         await scene.nextRecord(2)
-        assert.equal(asked(scene), before, 'a follower in health asks for nothing')
+        assert.equal(requestsOf(scene), before, 'a healthy follower sent requests')
         b.link.strand(AGAIN)
         a.agent.signal('SIGTERM')
         const { released, took, acted } = await scene.handedOver(a, b)
-        assert.ok(took > TOLD_MS, `taken ${took} ms after the release: the dead connection told of it`)
-        assert.ok(took <= HANDED_OVER_MS, `taken ${took} ms after the release`)
+        assert.ok(
+          took > LIVE_WATCH_MS,
+          `b took the Lease ${took} ms after the release: the dead connection reported the release`,
+        )
+        assert.ok(took <= HANDED_OVER_MS, `b took the Lease ${took} ms after the release`)
         return `next holder ${seconds(took)} after the release, acting ${seconds(acted - released - took)} later`
       },
     )
@@ -205,7 +208,7 @@ describe('an API server that loses power', { concurrency: 4 }, () => {
         const [a, b] = await pairWith(scene, standby)
         await scene.nextRecord()
         b.link.strand(AGAIN)
-        // The worst case: one more renewal, which the follower is not told of.
+        // The worst case is one more renewal, which the follower doesn't receive.
         await scene.nextRecord()
         a.kill()
         const taken = await scene.takenBy('b', 1)
@@ -213,7 +216,7 @@ describe('an API server that loses power', { concurrency: 4 }, () => {
         const took = taken.at - scene.recordBefore(taken).at
         assert.ok(
           took >= LEASE_MS && took <= LEASE_MS + NOTICED_MS,
-          `taken ${took} ms after the last renewal`,
+          `b took the Lease ${took} ms after the last renewal`,
         )
         return `next holder ${seconds(took)} after the last renewal, acting ${seconds(scene.firstBeat('b') - taken.at)} later`
       },
@@ -227,13 +230,13 @@ describe('an API server that loses power', { concurrency: 4 }, () => {
     await scene.watch.next('four more renewals', (one) => one.index >= index + 4, 0)
     const gaps = scene.watch.versions.slice(index).map(({ at }, n, all) => at - (all[n - 1]?.at ?? at))
     const gap = Math.max(...gaps)
-    assert.ok(gap <= HANDED_OVER_MS, `no renewal for ${gap} ms`)
+    assert.ok(gap <= HANDED_OVER_MS, `the leader renewed nothing for ${gap} ms`)
     scene.assertUndisturbed(a, b)
-    return `no renewal for ${seconds(gap)}, no doubt; the same process and term went on`
+    return `no renewal for ${seconds(gap)}, no doubt; the same process and term continued`
   })
 })
 
-/** A watch of the test may be told of a change so much later than a candidate's. */
+/** The test's watch may receive a change this much later than a candidate's watch. */
 const READING_MS = 50
 
 describe('the Lease', { concurrency: 4 }, () => {
@@ -243,13 +246,13 @@ describe('the Lease', { concurrency: 4 }, () => {
     const waited: number[] = []
     let [leader, follower] = [a, b]
     for (let n = 1; n <= 3; n++) {
-      const [from, said] = [scene.watch.length, leader.container.lines.length]
+      const [from, lines] = [scene.watch.length, leader.container.lines.length]
       await scene.patch({ holderIdentity: `stranger-${n}` })
       const edited = await scene.watch.next('the edit', ({ holder }) => holder === `stranger-${n}`, from)
-      await leader.container.event('workload_stopped', said)
+      await leader.container.event('workload_stopped', lines)
       acted.push(scene.lastBeat(leader.options.identity) - edited.at)
       assert.equal(scene.watch.last().holder, `stranger-${n}`)
-      // Nobody renews for the stranger: its Lease expires, and the next leader is edited away.
+      // No holder renews for the stranger, so its Lease expires. The next round edits away the next leader.
       const next = await scene.watch.next(
         'the next holder',
         ({ holder }) => ['a', 'b'].includes(holder),
@@ -259,10 +262,13 @@ describe('the Lease', { concurrency: 4 }, () => {
       ;[leader, follower] = next.holder === 'a' ? [a, b] : [b, a]
       await leader.agent.find('a new term', (line) => line.event === 'serving' && line.epoch === next.epoch)
     }
-    assert.ok(Math.max(...acted) <= 250, `acted ${acted.join(', ')} ms on`)
-    assert.ok(Math.min(...waited) >= LEASE_MS - READING_MS, `taken after ${waited.join(', ')} ms`)
+    assert.ok(Math.max(...acted) <= 250, `LangFlow acted for ${acted.join(', ')} ms after the edit`)
+    assert.ok(
+      Math.min(...waited) >= LEASE_MS - READING_MS,
+      `the Lease was taken from the stranger after ${waited.join(', ')} ms`,
+    )
     assert.ok(!follower.agent.ended)
-    return `last sign of life ${acted.map((ms) => Math.max(0, Math.round(ms))).join(', ')} ms after it; taken from the stranger ${waited.map(seconds).join(', ')} after it (n=3)`
+    return `Math.max(0, Math.round(ms))).join(', ')} ms after it; taken from the stranger ${waited.map(seconds).join(', ')} after it (n=3) => last sign of life ${acted.map((ms) => Math.max(0, Math.round(ms))).join(', ')} ms after the edit; taken from the stranger ${waited.map(seconds).join(', ')} after it (n=3) => Math.max(0, Math.round(ms))).join(', ')} ms after it; taken from the stranger ${waited.map(seconds).join(', ')} after it (n=3)`
   })
 
   fault('the Lease is deleted while held', async (scene) => {
@@ -274,11 +280,11 @@ describe('the Lease', { concurrency: 4 }, () => {
     const deleted = await scene.watch.next('the deletion', (one) => one.deleted, from)
     const made = await scene.watch.next('a new Lease', (one) => !one.deleted, deleted.index)
     assert.equal(made.holder, 'a')
-    // It renews what it made.
+    // The holder also renews the new Lease.
     await scene.watch.next('a renewal', ({ holder }) => holder === 'a', made.index + 1)
     assert.deepEqual(scene.beats('b').concat(scene.beats('c')), [])
     scene.assertUndisturbed(a, fresh)
-    return `made again ${Math.round(made.at - deleted.at)} ms later by its holder; the same process and term went on`
+    return `made again ${Math.round(made.at - deleted.at)} ms later by its holder; the same process and term continued`
   })
 
   fault('the Lease is deleted while its holder is cut off', async (scene) => {
@@ -291,13 +297,13 @@ describe('the Lease', { concurrency: 4 }, () => {
     const taken = await scene.watch.next('the next holder', ({ holder }) => holder !== '', deleted.index)
     await Promise.any([b.agent.event('serving'), fresh.agent.event('serving')])
     const waited = taken.at - deleted.at
-    assert.ok(waited >= LEASE_MS, `taken ${waited} ms after the deletion`)
+    assert.ok(waited >= LEASE_MS, `the Lease was taken ${waited} ms after the deletion`)
     const silent = scene.firstBeat(taken.holder) - scene.lastBeat('a')
-    assert.ok(silent > 0, `the old one acted ${-silent} ms into the new term`)
+    assert.ok(silent > 0, `the old LangFlow acted ${-silent} ms into the new term`)
     return `taken ${seconds(waited)} after the deletion, ${seconds(silent)} after the old LangFlow’s last sign of life`
   })
 
-  quickFault('a second agent with the same identity', async (scene) => {
+  quickFault('a second agent starts with the same identity', async (scene) => {
     const [a] = await scene.pods()
     const began = mono()
     const twin = await scene.pod('a')

@@ -25,25 +25,28 @@ import {
 
 const { fault, quickFault } = faultTests()
 
-/** How the next holder came, in words; fails where it came late, or LangFlow acted or lived (until `dead`) for too long. */
+/** Describes the takeover. Fails if the next holder came too late, or if LangFlow acted or lived (until `dead`) for too long. */
 async function afterCrash(scene: FaultScene<FaultPlane>, b: LinkedPod, dead: number): Promise<string> {
   await b.agent.event('serving')
   const taken = await scene.takenBy('b')
   const last = scene.recordBefore(taken)
   const [waited, acted] = [taken.at - last.at, scene.lastBeat('a') - last.at]
-  assert.ok(waited >= LEASE_MS && waited <= LEASE_MS + 2 * SLACK_MS, `taken after ${waited} ms`)
-  assert.ok(acted <= DOUBT_MS + SLACK_MS, `acted for ${acted} ms`)
+  assert.ok(
+    waited >= LEASE_MS && waited <= LEASE_MS + 2 * SLACK_MS,
+    `b took the Lease ${waited} ms after the last renewal`,
+  )
+  assert.ok(acted <= DOUBT_MS + SLACK_MS, `LangFlow acted ${acted} ms after the last renewal`)
   const lived = dead - last.at
-  assert.ok(lived <= DEAD_MS, `dead after ${lived} ms`)
+  assert.ok(lived <= DEAD_MS, `LangFlow was dead only ${lived} ms after the last renewal`)
   return `acted until ${seconds(Math.max(0, acted))}, dead ${seconds(lived)} after the last renewal; next holder ${seconds(waited)} after it`
 }
 
-/** As deploy/base sets the liveness probe of the LangFlow container; failures as the kubelet's default. */
+/** The liveness probe of the LangFlow container in deploy/base, with the kubelet's default for failures. */
 const PROBE = { periodMs: 5_000, timeoutMs: 3_000, failures: 3 }
-/** From SIGTERM to SIGKILL, once the probe has failed. */
+/** The time from SIGTERM to SIGKILL after the probe has failed. */
 const GRACE_MS = 5_000
 
-/** Resolves once the kubelet would kill the container. */
+/** Resolves when the kubelet would end the container. */
 async function livenessProbeFails({ httpPort }: Pod): Promise<void> {
   for (let failures = 0; failures < PROBE.failures; ) {
     await sleep(PROBE.periodMs)
@@ -52,8 +55,8 @@ async function livenessProbeFails({ httpPort }: Pod): Promise<void> {
   }
 }
 
-describe('a process', { concurrency: 5 }, () => {
-  quickFault('the agent is killed and comes back', async (scene) => {
+describe('processes', { concurrency: 5 }, () => {
+  quickFault('the agent is killed and restarts', async (scene) => {
     const [a] = await scene.pods()
     a.agent.signal('SIGKILL')
     await a.agent.exited
@@ -68,7 +71,7 @@ describe('a process', { concurrency: 5 }, () => {
     return `serving again ${seconds(served - killed)} after its start; the same process, never frozen`
   })
 
-  quickFault('the agent is killed and stays away', async (scene) => {
+  quickFault('the agent is killed and does not restart', async (scene) => {
     const [a, b] = await scene.pods()
     a.agent.signal('SIGKILL')
     await a.container.event('deadman_fired')
@@ -126,7 +129,7 @@ describe('a process', { concurrency: 5 }, () => {
     const from = a.agent.lines.length
     a.startContainer()
     await a.agent.find('the new launcher', (line) => /launcher connected/.test(line.msg), from)
-    return 'the term went on; the new launcher connected'
+    return 'the term continued; the new launcher connected'
   })
 
   quickFault('the agent of `run` is killed', async (scene) => {
@@ -135,7 +138,7 @@ describe('a process', { concurrency: 5 }, () => {
     const b = await scene.follower('b')
     const killed = mono()
     a.signal('SIGKILL')
-    // Its output ends with the last process that writes to it.
+    // The output ends with the last process that can write to it.
     await a.exited
     const measured = await afterCrash(scene, b, mono())
     return `LangFlow’s last sign of life ${Math.max(0, Math.round(scene.lastBeat('a') - killed))} ms after the kill; ${measured}`
@@ -160,14 +163,16 @@ describe('a process', { concurrency: 5 }, () => {
     fault(`LangFlow’s ${role} is killed`, async (scene) => {
       const program = ['python3', join(import.meta.dirname, '../harness/tree-workload.py')]
       const [a, b] = await scene.pods({ program })
-      await a.container.find('who serves', (line) => /is served by pid/.test(line.msg))
-      const beat = scene.beats('a').find((one) => one.role === role) ?? assert.fail(`no ${role}`)
+      await a.container.find('the pid of the worker', (line) => /is served by pid/.test(line.msg))
+      const beat =
+        scene.beats('a').find((one) => one.role === role) ??
+        assert.fail(`no ${role} of LangFlow wrote a beat`)
       const killed = mono()
       process.kill(a.hostPid(beat.pid), 'SIGKILL')
       const draining = await a.agent.event('draining')
       const seen = mono() - killed
       const { released, acted } = await scene.handedOver(a, b)
-      assert.ok(seen <= 1_000, `seen after ${seen} ms: ${draining.reason}`)
+      assert.ok(seen <= 1_000, `the loss was detected only after ${seen} ms: ${draining.reason}`)
       return `“${draining.reason}” after ${Math.round(seen)} ms; released ${seconds(released - killed)}, another acted ${seconds(acted - killed)} after the kill`
     })
   }
@@ -184,12 +189,12 @@ describe('a process', { concurrency: 5 }, () => {
   })
 })
 
-/** A pod whose identity is that of the downward API, and no other's. */
+/** An identity and options as in a pod, where the identity comes from the downward API. */
 function inPod(name: string): [identity: string, options: Partial<ReplicaOptions>] {
   return [`${name}_uid-${name}`, { env: { POD_NAME: name, POD_UID: `uid-${name}` } }]
 }
 
-/** Monotonic ms of the new launcher's first hello, whatever it was answered. */
+/** Monotonic ms of the new launcher's first hello, whether the agent accepted it or not. */
 async function firstHello(pod: Pod): Promise<number> {
   await pod.agent.find('a hello', ({ msg }) => /refused a connection|launcher connected/.test(msg))
   return mono()
@@ -204,7 +209,7 @@ async function killedAndRestarted(pod: Pod): Promise<{ killed: number; hello: nu
   return { killed, hello: await firstHello(pod) }
 }
 
-describe('a pod', { concurrency: 3 }, () => {
+describe('pods', { concurrency: 3 }, () => {
   fault('the leader’s whole pod is killed and restarted in place', async (scene) => {
     const a = await scene.leader(...inPod('a'))
     const b = await scene.follower('b')
@@ -212,7 +217,10 @@ describe('a pod', { concurrency: 3 }, () => {
     const { code } = await a.agent.event('released')
     assert.equal(code, 'pod_restarted')
     const { released, took, acted } = await scene.handedOver(a, b)
-    assert.ok(released + took - hello <= 1_000, `taken ${released + took - hello} ms after the hello`)
+    assert.ok(
+      released + took - hello <= 1_000,
+      `b took the Lease ${released + took - hello} ms after the hello`,
+    )
     await a.agent.event('standby_ready')
     return `next holder ${seconds(released + took - hello)} after the new launcher’s hello; another acted ${seconds(acted - killed)} after the kill`
   })
@@ -223,11 +231,11 @@ describe('a pod', { concurrency: 3 }, () => {
     const released = await scene.released()
     const taken = await scene.takenBy(a.options.identity, released.index)
     await a.agent.event('serving')
-    assert.ok(taken.at - hello <= 2_500, `taken ${taken.at - hello} ms after the hello`)
+    assert.ok(taken.at - hello <= 2_500, `the pod took the Lease ${taken.at - hello} ms after the hello`)
     return `leads again ${seconds(taken.at - hello)} after the hello, ${seconds(taken.at - killed)} after the kill`
   })
 
-  fault('a new container starts beside the old one', async (scene) => {
+  fault('a new container starts while the old one lives', async (scene) => {
     const a = await scene.leader(...inPod('a'))
     const b = await scene.follower('b')
     const old = a.tree()?.all ?? assert.fail()
@@ -243,15 +251,18 @@ describe('a pod', { concurrency: 3 }, () => {
     await b.agent.event('serving')
     const taken = await scene.takenBy('b')
     const waited = taken.at - scene.recordBefore(taken).at
-    assert.ok(waited >= LEASE_MS && waited <= LEASE_MS + 300, `taken after ${waited} ms`)
+    assert.ok(
+      waited >= LEASE_MS && waited <= LEASE_MS + 300,
+      `b took the Lease ${waited} ms after the last renewal`,
+    )
     assert.ok(!a.agent.events().includes('released'))
-    return `turned away; next holder ${seconds(waited)} after the last renewal`
+    return `the new container was refused; next holder ${seconds(waited)} after the last renewal`
   })
 })
 
 type Outcomes = Readonly<Record<string, string>>
 
-/** What a process of LangFlow's user does in its container to the process that has this pid there. */
+/** Runs the attack of a process of LangFlow's user, in its container, on the process with this pid there. */
 async function attack(pod: LinkedPod, pid: number): Promise<Outcomes> {
   const where = ['--target', String(pod.launcherPid()), '--pid', '--mount']
   const command = [...where, ...AS_LANGFLOW, '/usr/bin/python3', ATTACK_PROCESS, String(pid)]
@@ -275,7 +286,7 @@ async function attackable(
   return [a, b]
 }
 
-describe('a flow', { concurrency: 2 }, () => {
+describe('flows', { concurrency: 2 }, () => {
   for (const prepared of [false, true]) {
     const also = prepared ? ', with a warm standby' : ''
     fault(`a flow attacks its launcher${also}` as const, async (scene) => {

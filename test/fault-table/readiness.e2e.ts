@@ -12,17 +12,17 @@ import { type FaultScene, faultTests, LEASE_MS, plain, seconds } from './scene.t
 
 const { fault } = faultTests()
 
-/** What stands as the problem in `/status`, where that is not the reason itself: what the API server said comes first. */
+/** The `problem` in `/status` if it isn't the reason itself: errors from the API server come first. */
 const PROBLEMS: Record<string, RegExp> = {
   'no egress': /^no connection to the API server/,
   'another namespace': /may not "(get|watch)"/,
 }
-/** Two times in which a leader asks its peers, and some. */
+/** A little longer than two rounds in which a leader asks its peers. */
 const ASKED_TWICE_MS = 11_000
-/** So much later an answer reaches the prepared one: without a precedence it would come second. */
+/** Delay of every answer to the prepared follower. Unless prepared standbys have precedence, it comes second. */
 const BEHIND_MS = 300
 
-/** A ServiceAccount with these rights to the Lease, and a token of it. */
+/** Makes a ServiceAccount with these rights to the Lease, and returns a token of it. */
 async function tokenFor(scene: FaultScene, account: string, verbs: string[]): Promise<string> {
   await scene.kubectl('create', 'serviceaccount', account)
   if (verbs.length > 0) {
@@ -34,7 +34,7 @@ async function tokenFor(scene: FaultScene, account: string, verbs: string[]): Pr
   return scene.plane.serviceAccountToken(scene.namespace, account)
 }
 
-/** One that follows, prepared, but hears of everything later than others do. */
+/** Starts a prepared follower that receives everything later than others do. */
 async function prepared(scene: FaultScene, identity: string, more: Partial<ReplicaOptions>) {
   const pod = await scene.follower(identity, more)
   pod.link.flow({ toClient: { delayMs: BEHIND_MS } })
@@ -75,10 +75,10 @@ describe('readiness', { concurrency: 3 }, () => {
         what === 'no egress' ? link.partition() : undefined,
       )
       await b.agent.event('campaigning')
-      // Of one that competes for another Lease it does not speak.
+      // The leader doesn't count a replica that competes for another Lease.
       if (what !== 'another namespace')
-        await until(`a has heard of b, ${what}`, async () => (await a.status()).peers?.seen === 1)
-      await until(`b says what it lacks, ${what}`, async () =>
+        await until(`a sees its peer b, ${what}`, async () => (await a.status()).peers?.seen === 1)
+      await until(`b reports the reason, ${what}`, async () =>
         reason.test((await ask(port, '/readyz?exclude=leadership&verbose')).text),
       )
       await sleep(ASKED_TWICE_MS)
@@ -107,7 +107,7 @@ describe('readiness', { concurrency: 3 }, () => {
     const taken = await scene.watch.next('the next holder', ({ holder }) => holder !== '', released.index)
     assert.equal(taken.holder, 'b')
     await b.agent.event('serving')
-    return `the prepared one took it ${seconds(taken.at - released.at)} after the release, although it heard of it ${BEHIND_MS} ms later`
+    return `the prepared follower took the Lease ${seconds(taken.at - released.at)} after the release, although it received the release ${BEHIND_MS} ms late`
   })
 
   fault('a crash, with one prepared standby and one that hangs', async (scene) => {
@@ -119,9 +119,12 @@ describe('readiness', { concurrency: 3 }, () => {
     const taken = await scene.watch.next('the next holder', ({ holder }) => holder !== 'a', 1)
     assert.equal(taken.holder, 'b')
     const waited = taken.at - scene.recordBefore(taken).at
-    assert.ok(waited <= LEASE_MS + 2 * BEHIND_MS + 300, `taken after ${waited} ms`)
+    assert.ok(
+      waited <= LEASE_MS + 2 * BEHIND_MS + 300,
+      `b took the Lease ${waited} ms after the last renewal`,
+    )
     await b.agent.event('serving')
-    return `the prepared one took it ${seconds(waited)} after the last renewal, although it heard of it ${BEHIND_MS} ms later`
+    return `the prepared follower took the Lease ${seconds(waited)} after the last renewal, although it received the renewal ${BEHIND_MS} ms late`
   })
 
   fault('the leader’s standby hangs, and a peer’s is prepared', async (scene) => {
@@ -140,7 +143,7 @@ describe('readiness', { concurrency: 3 }, () => {
     return `the peer served ${seconds(mono() - ready)} after its standby was ready`
   })
 
-  fault('the agent is restarted beside a LangFlow that hangs', async (scene) => {
+  fault('the agent restarts while LangFlow hangs', async (scene) => {
     const took: number[] = []
     for (const restarts of [false, true]) {
       const [a, b] = await scene.pods({ flags: ['--stop-timeout=3s', '--drain-timeout=1s'] })
@@ -162,8 +165,8 @@ describe('readiness', { concurrency: 3 }, () => {
     const [without, withIt] = took as [number, number]
     assert.ok(
       withIt <= without + 5_000,
-      `handed over after ${withIt} ms, without the restart after ${without}`,
+      `the handover began after ${withIt} ms with the restart, and after ${without} ms without`,
     )
-    return `handed over ${seconds(withIt)} after it hung; without the restart ${seconds(without)}`
+    return `the handover began ${seconds(withIt)} after LangFlow hung; without the restart ${seconds(without)}`
   })
 })

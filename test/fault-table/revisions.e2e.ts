@@ -8,14 +8,14 @@ import { type FaultScene, faultTests, SLACK_MS, seconds } from './scene.ts'
 
 const { fault } = faultTests()
 
-/** So often the kubelet asks in `deploy/`. */
+/** The period of the kubelet's probes in `deploy/`. */
 const PROBE_MS = 1_000
-/** Two times in which a leader asks its peers, and some. */
+/** A little longer than two rounds in which a leader asks its peers. */
 const ASKED_TWICE_MS = 11_000
-/** A first start's own limit, until the stop is confirmed. */
+/** The limit of a first start, and the time until the stop is confirmed. */
 const GIVEN_UP_MS = 62_000
 
-/** Asks as the kubelet does, and collects what was answered with 200. */
+/** Probes as the kubelet does, and counts the answers with 200. */
 function probed(port: number, stop: AbortSignal): Promise<number> {
   const asking = async () => {
     let ready = 0
@@ -29,7 +29,7 @@ function probed(port: number, stop: AbortSignal): Promise<number> {
   return asking()
 }
 
-/** Plays a newer revision whose stand-in for LangFlow is given these options, and then a corrected one. */
+/** Rolls out a newer revision whose stand-in for LangFlow has these options, and then a corrected revision. */
 async function rollout(scene: FaultScene, workload: readonly string[], withinMs: number): Promise<string> {
   const stop = new AbortController()
   scene.atEnd(async () => stop.abort())
@@ -65,14 +65,14 @@ async function rollout(scene: FaultScene, workload: readonly string[], withinMs:
   const c = await scene.pod('c', of('c', 'fixed'))
   await c.agent.event('serving')
   assert.equal(scene.watch.last().epoch, back.epoch + 1)
-  await until('its revision is proven', async () => {
+  await until('the revision is proven', async () => {
     const { stdout } = await scene.kubectl('get', 'lease', '-o', 'jsonpath={.items[*].metadata.annotations}')
     return JSON.parse(JSON.parse(stdout)['langflow-leader/revisions']).proven[0] === 'fixed'
   })
   stop.abort()
   assert.equal(await failedReady, 0, 'the failed revision was Ready')
   assert.equal(b.agent.events().filter((event) => event === 'acquired').length, 1)
-  return `an old replica led again ${seconds(tookMs)} after the grant; two takeovers, and one to the corrected revision; the failed one said: “${String(reason)}”`
+  return `an old replica led again ${seconds(tookMs)} after the grant; two takeovers, and one to the corrected revision; the failed one reported: “${String(reason)}”`
 }
 
 describe('revisions', { concurrency: 2 }, () => {

@@ -14,12 +14,12 @@ const USAGE = `usage: node test/fault-table/run.ts [--out FILE]
 
 Plays every case of the fault table on a real API server, in about eight minutes.
 
-  --out FILE  write what was measured, as Markdown
+  --out FILE  write the measurements into this Markdown page
   --help      show this
 
-Exit code 0: each case came through; 1: one did not; 2: wrong usage, or no run is possible here; 130: interrupted.`
+Exit codes: 0 if every case passed, 1 if one failed, 2 for wrong usage or if this machine can't run the cases, 130 if interrupted.`
 
-/** Ends the program where no run is possible, or its document cannot be written: now, and not after the run. */
+/** Ends the program before the run if no run is possible here, or if the document can't be written. */
 function outFile(): string | undefined {
   try {
     const { out, help } = parseArgs({
@@ -46,7 +46,7 @@ function outFile(): string | undefined {
 const out = outFile()
 const dir = mkdtempSync(join(tmpdir(), 'fault-table-records-'))
 const file = join(dir, 'records')
-/** They mostly wait, so one file of a pair may run beside the other. The rest is timed more closely. */
+/** Files that mostly wait, and so can run in pairs. The other files have stricter limits, and run alone. */
 const PAIRS = [
   ['api-server', 'clocks'],
   ['readiness', 'revisions'],
@@ -79,8 +79,8 @@ if (interrupted) process.exit(130)
 const missed = shortcomings(records)
 for (const sentence of missed) console.error(sentence)
 if (failed && missed.length === 0) {
-  // The document would claim that all is well.
-  console.error('something failed beside the cases: nothing is written')
+  // Every case passed, so a document would report that all is well.
+  console.error('a test failed outside the cases, so the document was not written')
   process.exit(1)
 }
 if (out !== undefined) writeFileSync(out, markdown(records, machineFacts()))

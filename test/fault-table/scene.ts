@@ -11,49 +11,49 @@ import { record } from './document.ts'
 import { EmbeddedPlane } from './embedded-plane.ts'
 import { CASES, type CaseName } from './table.ts'
 
-/** `npm test` plays the quick scenes on the embedded API server, with short timings; otherwise all have the defaults. */
+/** `npm test` plays the quick cases on the embedded API server, with short timings. Otherwise, all cases have the defaults. */
 const embedded = process.env.FAULT_TABLE_API === 'embedded'
 const SHORT = ['--lease-duration=5s', '--renew-deadline=3s', '--retry-period=400ms', '--kill-margin=600ms']
 
-/** What the timings promise, in ms from the send of the last acknowledged renewal: nothing executes from here on. */
+/** Times that the timings guarantee, in ms from the send of the last acknowledged renewal. From this one on, nothing executes. */
 export const DOUBT_MS = embedded ? 3_000 : 10_000
-/** Nothing lives from here on, and the confirmation of that has been read: the kill deadline, and what both take. */
+/** From here on nothing lives, and the confirmation has been read: the kill deadline, and the time for killing and reading. */
 export const DEAD_MS = embedded ? 6_400 : 14_300
-/** Another may lead. */
+/** From here on, another replica may lead. */
 export const LEASE_MS = embedded ? 5_000 : 15_000
-/** Until a timer has fired and a beat that was under way is written. `npm test` measures nothing: other tests run beside it. */
+/** Time for a timer to fire and for a beat in progress to be written. In `npm test`, other tests run at the same time. */
 export const SLACK_MS = embedded ? 1_000 : 150
-/** An API server that is away for so long leaves the leader in doubt, and alive. */
+/** An outage of the API server that brings the leader into doubt, but doesn't kill its LangFlow. */
 export const OUTAGE_MS = embedded ? 3_000 : 12_000
-/** Until the kill deadline, at least, right after a renewal. */
+/** Lower limit of the time to the kill deadline just after a renewal. */
 const JUST_RENEWED_MS = embedded ? 4_050 : 12_500
 
-/** What every scene needs of its API server. */
+/** The part of an API server that every scene needs. */
 export type FaultPlane = SceneServer & Pick<ControlPlane, 'pause' | 'resume' | 'close'>
 
-/** A pod, and the link between it and the API server. */
+/** A pod, and its link to the API server. */
 export type LinkedPod = Pod & Linked
 
-/** How the Lease changed hands, in ms. */
+/** The times of a handover, in ms. */
 interface Handover {
-  /** Between the last sign of life and the release. */
+  /** From the last sign of life to the release. */
   readonly early: number
-  /** Monotonic. */
+  /** When the Lease was released, monotonic. */
   readonly released: number
   /** From the release to the next holder. */
   readonly took: number
-  /** When that one's workload began, monotonic. */
+  /** When the next holder's workload began, monotonic. */
   readonly acted: number
 }
 
-/** Pods on a real API server, or on either one. */
+/** Pods on a real or an embedded API server. */
 export class FaultScene<S extends FaultPlane = ControlPlane> extends ServerScene<S> {
   protected override prepare(identity: string, more: Partial<ReplicaOptions>) {
     const flags = [...(embedded ? SHORT : []), ...(more.flags ?? [])]
     return super.prepare(identity, { ...more, flags })
   }
 
-  /** A serving leader, and a follower that is ready to take over. */
+  /** Starts a leader that serves, and a follower that is ready to take over. */
   async pods(more: Partial<ReplicaOptions> = {}): Promise<[leader: LinkedPod, follower: LinkedPod]> {
     return [await this.leader('a', more), await this.follower('b')]
   }
@@ -64,7 +64,7 @@ export class FaultScene<S extends FaultPlane = ControlPlane> extends ServerScene
     return pod
   }
 
-  /** One that has seen the leader renew: it does not count from its own start. */
+  /** Starts a follower that has seen a renewal: without one, it would count the lease duration from its own start. */
   async follower(identity: string, more: Partial<ReplicaOptions> = {}): Promise<LinkedPod> {
     const pod = await this.pod(identity, more)
     await pod.agent.event('standby_ready')
@@ -72,12 +72,12 @@ export class FaultScene<S extends FaultPlane = ControlPlane> extends ServerScene
     return pod
   }
 
-  /** The next version of the Lease, or the one after so many more. */
+  /** The next version of the Lease, or with `more`, a later one. */
   nextRecord(more = 0): Promise<Sighting> {
     return this.watch.next('a renewal', () => true, this.watch.length + more)
   }
 
-  /** The leader's next renewal, once the leader knows that it succeeded. */
+  /** The leader's next renewal, once the leader has its reply. */
   async renewal(leader: Pod): Promise<Sighting> {
     const renewal = await this.nextRecord()
     await until('the renewal is acknowledged', async () => {
@@ -91,14 +91,17 @@ export class FaultScene<S extends FaultPlane = ControlPlane> extends ServerScene
     return this.watch.next('the release', ({ holder }) => holder === '', from)
   }
 
-  /** A term ends in order: nothing of it acts after the release, and the next holder serves. */
+  /** Asserts a handover in order: the old term never acts after the release, and the next holder serves. */
   async handedOver(from: LinkedPod, to: LinkedPod, since = 1): Promise<Handover> {
     const released = await this.released(since)
     const taken = await this.takenBy(to.options.identity, released.index)
-    await to.agent.find('its service', ({ event, epoch }) => event === 'serving' && epoch === taken.epoch)
+    await to.agent.find(
+      'serving in the new term',
+      ({ event, epoch }) => event === 'serving' && epoch === taken.epoch,
+    )
     const acted = this.firstBeat(to.options.identity, taken.epoch)
     const early = released.at - this.lastBeat(from.options.identity)
-    assert.ok(early > 0, `released ${-early} ms before the last sign of life`)
+    assert.ok(early > 0, `the Lease was released ${-early} ms before the last sign of life`)
     return { early, released: released.at, took: taken.at - released.at, acted }
   }
 
@@ -106,12 +109,12 @@ export class FaultScene<S extends FaultPlane = ControlPlane> extends ServerScene
     return this.watch.next('the next holder', ({ holder }) => holder === identity, from)
   }
 
-  /** The version before: of a Lease that was taken, its last holder's last renewal. */
+  /** The version before this one. For a Lease that was taken, it is the last holder's last renewal. */
   recordBefore({ index }: Sighting): Sighting {
-    return this.watch.versions[index - 1] ?? assert.fail('nothing was seen before')
+    return this.watch.versions[index - 1] ?? assert.fail('no earlier version was received')
   }
 
-  /** The same process went on in the same term, without a doubt, and nobody took over. */
+  /** Asserts that the same process continued in the same term without doubt, and that no other replica took over. */
   assertUndisturbed(leader: Pod, ...others: readonly Pod[]): void {
     assert.ok(!leader.agent.events().includes('doubt') && !leader.agent.events().includes('lost'))
     for (const { agent } of others) assert.ok(!agent.events().includes('acquired'))
@@ -119,15 +122,15 @@ export class FaultScene<S extends FaultPlane = ControlPlane> extends ServerScene
     assert.equal(this.watch.last().epoch, 1)
   }
 
-  /** The pids of all processes that have acted in the name of one identity. */
+  /** The pids of all processes that have acted under this identity. */
   processes(identity: string): ReadonlySet<number> {
     return new Set(this.beats(identity).map(({ pid }) => pid))
   }
 }
 
 /**
- * Cases as tests, on an API server of their own: `quickFault` also in `npm test`, on the embedded one. `run` plays a case and
- * returns what was measured, in a few words. The overlap of workloads is judged here, from their own log.
+ * Registers cases as tests, on one API server. `npm test` plays only `quickFault` cases, on the embedded one. `run` plays a case
+ * and returns its measurements in a few words. The overlap of workloads is judged here, from their own log.
  */
 export function faultTests(options: ControlPlaneOptions = {}) {
   let plane: Promise<ControlPlane | EmbeddedPlane> | undefined
@@ -141,8 +144,8 @@ export function faultTests(options: ControlPlaneOptions = {}) {
     name: CaseName,
     run: (scene: FaultScene<S>, t: TestContext) => Promise<string>,
   ) => {
-    const { fault, wakesUp = false } = CASES.find((one) => one.name === name) ?? assert.fail(name)
-    test(`${fault}: ${name}`, { skip }, async (t) => {
+    const { fault, must, wakesUp = false } = CASES.find((one) => one.name === name) ?? assert.fail(name)
+    test(`${fault}: ${name}: ${must}`, { skip }, async (t) => {
       const place = await ServerScene.place((await started()) as unknown as S)
       const scene = new FaultScene<S>(...place)
       let beats: Beat[]
@@ -168,18 +171,18 @@ export function faultTests(options: ControlPlaneOptions = {}) {
   }
 }
 
-/** Monotonic ms at which the launcher's confirmation was read that nothing of its first workload lives. */
+/** Monotonic ms at which the test read the launcher's confirmation that no process of its first workload lives. */
 export async function confirmedDead(pod: Pod): Promise<number> {
   await pod.container.event('workload_stopped')
   return mono()
 }
 
-/** "1.23 s" */
+/** For example, "1.23 s". */
 export function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(2)} s`
 }
 
-/** A line of a log without what differs from run to run. */
+/** A log line without the parts that differ between runs. */
 export function plain(text: string): string {
   return text
     .replaceAll(/https:\/\/127\.0\.0\.1:\d+/g, 'https://…')

@@ -1,33 +1,31 @@
-/** One case of the fault table: what the test does, what must hold, and what client-go does if that was measured. */
+/** One case of the fault table: the fault, what must hold, and the behaviour of client-go if it was measured. */
 interface FaultCase {
-  /** Absent if the name says it all. */
+  /** Absent if the name describes the whole fault. */
   readonly done?: string
   readonly must: string
-  /** Absent if this very case was not measured with client-go. */
+  /** Absent if this case was not measured with client-go. */
   readonly clientGo?: string
-  /** Processes are stopped from outside and wake up in a later term: nothing can run before they do. */
+  /** True if stopped processes wake up in a later term: they can execute before their launcher does. */
   readonly wakesUp?: boolean
 }
 
 const CRASH = 'next holder 17.6 s after the last renewal (median), 19.7 s at most'
 const CUT = 'two leaders for 2.5-6.7 s in 50 of 50 black-holed links (ReleaseOnCancel)'
 const LATE = 'leads for 16.9-21.9 s on a 15 s Lease'
-const FOREIGN = 'releases what someone else holds (HEAD): two leaders for 11.2 s'
+const FOREIGN = 'releases the Lease of another holder (HEAD): two leaders for 11.2 s'
 const KILLS = 'kills at 10 s'
 
-/** Of T16, for a follower with either standby. */
+/** The cases of T16 are the same for both kinds of standby. */
 const DEAD_SERVER_HANDOVER = {
   done: 'The follower’s open connections, and its next one, carry nothing more, not even an end. Later ones reach a working API server.',
   must: 'The next replica leads at most three retry periods (6 s) after the release. Before, the follower sends only its watch.',
 } as const
 const DEAD_SERVER_CRASH = {
-  done: 'The same. The leader renews once more, unseen by the follower.',
+  done: 'The same power loss. The leader renews once more, unseen by the follower.',
   must: 'The next replica leads at most 20.5 s (lease duration + 5.5 s) after the last renewal.',
 } as const
 
-/** A case that the run plays again with a warm standby. */
-const WITH_WARM = { must: 'The same.' } as const
-
+/** A case that the run plays again, with a prepared standby. */
 const AS_COLD = { must: 'As with a cold standby.' } as const
 
 /** Every case, by the fault of the design's table and the name of its test. */
@@ -78,10 +76,10 @@ const TABLE = {
     },
   },
   T6: {
-    'the agent is killed and comes back': {
+    'the agent is killed and restarts': {
       must: 'The same LangFlow process continues in the same term.',
     },
-    'the agent is killed and stays away': {
+    'the agent is killed and does not restart': {
       must: 'The launcher freezes LangFlow at most 10 s, and kills it at most 14 s, after the last renewal.',
     },
     'the agent is frozen': {
@@ -127,7 +125,7 @@ const TABLE = {
       must: 'The leader continues.',
     },
     'the API server answers 5xx': {
-      done: 'The same with 500, 503 and 504.',
+      done: 'Every write of the Lease, with 500, 503 and 504, for 4 s each.',
       must: 'The leader continues.',
     },
     'the API server loses etcd for a while': {
@@ -138,27 +136,27 @@ const TABLE = {
       done: 'The follower’s watch ends in mid-stream five times, then is reset five times.',
       must: 'The follower watches again, and follows the next release immediately.',
     },
-    'the history is compacted': {
+    'the watch history is compacted': {
       done: 'etcd compacts and kube-apiserver restarts: resuming the watch gets 410.',
-      must: 'The same.',
+      must: 'The follower watches again, and follows the next release immediately.',
     },
   },
   T8: {
     'LangFlow ignores SIGTERM and leaves daemons': {
-      done: 'A planned stop (stop timeout 3 s). A child in a session of its own ignores SIGTERM as well.',
+      done: 'A planned stop (stop timeout 3 s). A child in another session ignores SIGTERM as well.',
       must: 'Both are dead before the release.',
     },
     'LangFlow’s parent is killed': {
-      done: 'gunicorn’s master and worker live on.',
+      done: 'gunicorn’s master and worker survive.',
       must: 'Detected within 1 s. All are dead before the release.',
     },
     'LangFlow’s master is killed': {
-      done: 'The worker lives on and answers.',
-      must: 'The same.',
+      done: 'The worker survives and answers.',
+      must: 'Detected within 1 s. All are dead before the release.',
     },
     'LangFlow’s worker is killed': {
       done: 'The master would start another one 7 s later.',
-      must: 'The same.',
+      must: 'Detected within 1 s. All are dead before the release.',
     },
   },
   T9: {
@@ -172,7 +170,7 @@ const TABLE = {
     },
   },
   T10: {
-    'a second agent with the same identity': {
+    'a second agent starts with the same identity': {
       must: 'The later agent refuses and exits with code 1. The leader continues.',
     },
   },
@@ -284,10 +282,10 @@ const TABLE = {
     'a request is held open during a handover': {
       must: 'Released at most 6.5 s (drain timeout 5 s + 1.5 s) after SIGTERM. The log names the client. Clean handover, exit code 0.',
     },
-    'an SSE stream is held open during a handover': { must: 'The same.' },
-    'a websocket is held open during a handover': { must: 'The same.' },
+    'an SSE stream is held open during a handover': { must: 'As for a request.' },
+    'a websocket is held open during a handover': { must: 'As for a request.' },
     'an idle connection is held open during a handover': {
-      must: 'The same, at most 3.5 s (2 s for new requests + 1.5 s) after SIGTERM.',
+      must: 'As for a request, but at most 3.5 s (2 s for new requests + 1.5 s) after SIGTERM.',
     },
   },
   T20: {
@@ -295,26 +293,26 @@ const TABLE = {
       done: 'A process of LangFlow’s user sends every signal except SIGTERM and SIGINT to each thread of the launcher, asks for its debugger (SIGUSR1), and tries ptrace, process_vm_readv, process_vm_writev, pidfd_getfd and its files in /proc. A planned handover follows.',
       must: 'Same process and term. Every attempt is refused. Clean handover.',
     },
-    'a flow attacks its launcher, with a warm standby': WITH_WARM,
+    'a flow attacks its launcher, with a warm standby': AS_COLD,
     'a flow kills tini': {
-      done: 'tini is the parent of all that LangFlow started.',
+      done: 'tini is the ancestor of every process of LangFlow.',
       must: 'Every process is dead before the release. Another replica serves. The launcher ends, for a new container.',
     },
-    'a flow kills tini, with a warm standby': WITH_WARM,
+    'a flow kills tini, with a warm standby': AS_COLD,
   },
   T21: {
     'each container has its own uptime': {
       done: 'One LangFlow container counts /proc/uptime from its own start, as under lxcfs or sysbox. The other’s is a day ahead. 18 s pass before and after a planned handover.',
       must: 'Grants hold: same process throughout each term, no doubt, no refused grant.',
     },
-    'each container has its own uptime, with a warm standby': WITH_WARM,
-    'a launcher’s uptime runs away': {
+    'each container has its own uptime, with a warm standby': AS_COLD,
+    'a launcher’s uptime runs too fast': {
       done: 'It gains 500 s a second until the launcher refuses its first grant.',
       must: 'Both logs and /status show a warning with the reason until a grant is accepted. LangFlow does not start before.',
     },
   },
   T22: {
-    'the agent is restarted beside a LangFlow that hangs': {
+    'the agent restarts while LangFlow hangs': {
       done: 'LangFlow gets SIGSTOP. The test repeats this without the restart.',
       must: 'The handover is as fast with the restart as without.',
     },
@@ -328,7 +326,7 @@ const TABLE = {
     'the only pod is killed and restarted in place': {
       must: 'It leads a new term at most 2.5 s after the new launcher’s hello.',
     },
-    'a new container starts beside the old one': {
+    'a new container starts while the old one lives': {
       done: 'The old container is frozen as a whole, until another replica leads. The agent is killed. Agent and container start again.',
       must: 'The old launcher still has its lock: no early release, the Lease expires.',
     },
@@ -340,7 +338,7 @@ const TABLE = {
     },
     'LangFlow of a newer revision is never healthy after its grant': {
       done: 'Its `/health_check` is always 500.',
-      must: 'The same, at most 60 s after the grant.',
+      must: 'As for a LangFlow that exits, but at most 62 s after the grant.',
     },
   },
 } as const satisfies Record<string, Record<string, FaultCase>>
@@ -349,12 +347,12 @@ type Table = typeof TABLE
 export type CaseName = { [F in keyof Table]: keyof Table[F] }[keyof Table]
 
 export interface Case extends FaultCase {
-  /** Of the design's table, such as T1. */
+  /** The fault of the design's table, such as T1. */
   readonly fault: string
   readonly name: CaseName
 }
 
-/** The same as a list, with the fault of each. */
+/** All cases as a list, each with its fault. */
 export const CASES: readonly Case[] = Object.entries(TABLE).flatMap(([fault, cases]) =>
   Object.entries(cases).map(([name, one]) => ({ fault, name: name as CaseName, ...(one as FaultCase) })),
 )

@@ -1,15 +1,15 @@
 import type { TestContext } from 'node:test'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 
-/** Debian's. */
+/** The path in Debian's package. */
 export const CHROMIUM = '/usr/bin/chromium'
 
-/** Only the end of a test that hangs. */
+/** Ends a test that hangs; it's no measured limit. */
 const HANGS_MS = 90_000
 
-/** A real browser, which ends with the test. */
+/** Starts a real browser, which ends with the test. */
 export async function openBrowser(t: Pick<TestContext, 'after'>): Promise<Browser> {
-  // Root has no sandbox of Chromium's; it sees nothing here but pages of ours.
+  // Chromium's sandbox doesn't work for root. The browser only opens pages from the tests.
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] })
   t.after(() => browser.close())
   return browser
@@ -17,11 +17,11 @@ export async function openBrowser(t: Pick<TestContext, 'after'>): Promise<Browse
 
 export interface Tab {
   readonly page: Page
-  /** Errors of scripts, of the console, and of the content security policy. */
+  /** Errors of scripts, of the console and of the content security policy. */
   readonly complaints: string[]
 }
 
-/** A tab with nothing in it. */
+/** Opens an empty tab. */
 export async function openTab(
   t: TestContext,
   browser: Browser,

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 
 const ROOT = join(import.meta.dirname, '../..')
 
-/** The one file that is delivered, of the sources as they are: it starts in a fifth of the time that they take. */
+/** The released single-file program, built from the current sources. It starts five times faster than the sources. */
 export const BUNDLE = join(ROOT, 'dist/langflow-leader.mjs')
 
-// `npm test` builds it beforehand; a file of tests that is run by itself need not.
+// `npm test` builds the bundle first. A test file that runs by itself builds it here if the sources are newer.
 const builtAt = statSync(BUNDLE, { throwIfNoEntry: false })?.mtimeMs ?? 0
 if (changedAt('agent') > builtAt) execFileSync(process.execPath, [join(ROOT, 'deploy/bundle/build.mjs')])
 

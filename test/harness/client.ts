@@ -1,7 +1,7 @@
 import { Agent, request } from 'undici'
 import { mono } from './wait.ts'
 
-/** How a request is sent, beside where to. */
+/** The options of a request, except its URL. */
 export interface Asked {
   readonly method?: 'GET' | 'POST'
   readonly headers?: Readonly<Record<string, string>>
@@ -11,9 +11,9 @@ export interface Asked {
 /** One request of the client. Times are monotonic ms. */
 export interface Call<A = unknown> {
   readonly sentAt: number
-  /** When the answer, or its absence, was known. */
+  /** When the answer arrived, or when the request failed. */
   readonly endedAt: number
-  /** Whom it was sent to; `null`: nobody was ready. */
+  /** The replica that the request was sent to. `null`: no replica was ready. */
   readonly to: string | null
   readonly answer: A | null
   /** Why there is no answer. */
@@ -23,26 +23,26 @@ export interface Call<A = unknown> {
 export interface Tally {
   readonly calls: number
   readonly failed: number
-  /** Milliseconds between two answers, or to either end of the time that is looked at. */
+  /** The longest time in ms between two answers, or between an answer and either end of the period. */
   readonly longestSilenceMs: number
-  /** Why calls failed, and how many did. */
+  /** Number of failed calls for each reason. */
   readonly failures: Readonly<Record<string, number>>
 }
 
 interface ClientOptions<A> {
   readonly everyMs: number
-  /** How long an answer may take. */
+  /** Limit for an answer. */
   readonly withinMs: number
-  /** Where the next request goes; `undefined`: nobody is ready. */
+  /** The target of the next request. `undefined`: no replica is ready. */
   readonly target: () => { readonly to: string; readonly url: string } | undefined
   readonly asked?: Asked
-  /** Makes an answer of a text, and throws where it is none. */
+  /** Parses an answer. Throws if the text isn't one. */
   readonly read: (text: string) => A
 }
 
-/** Somebody who asks all the time, on a new connection each time, and never tries twice. */
+/** A client that sends requests at a fixed rate, each on a new connection, and never retries. */
 export class Client<A> {
-  /** In the order in which they ended. */
+  /** In the order of their ends. */
   readonly calls: Call<A>[] = []
   readonly #options: ClientOptions<A>
   readonly #inFlight = new Set<Promise<void>>()
@@ -53,24 +53,24 @@ export class Client<A> {
     this.#timer = setInterval(() => this.#send(), options.everyMs)
   }
 
-  /** In the order in which they came. */
+  /** In the order of their arrival. */
   get answers(): A[] {
     return this.calls.flatMap(({ answer }) => (answer === null ? [] : [answer]))
   }
 
-  /** How many requests that were sent since then were answered, by anyone or by one. */
+  /** Number of answered requests that were sent since this time, to any replica or to one of them. */
   answered(since: number, by?: string): number {
     return this.calls.filter(
       ({ sentAt, to, failure }) => failure === null && sentAt >= since && (by === undefined || to === by),
     ).length
   }
 
-  /** What became of the calls that were sent since then. */
+  /** The tally of the calls that were sent since this time. */
   since(from: number): Tally {
     return tally(this.calls, from, mono())
   }
 
-  /** Sends no more, and resolves once all have ended. */
+  /** Sends no more requests, and resolves once all have ended. */
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     await Promise.all(this.#inFlight)
@@ -81,7 +81,7 @@ export class Client<A> {
     const sentAt = mono()
     const next = target()
     if (next === undefined) {
-      this.calls.push({ sentAt, endedAt: sentAt, to: null, answer: null, failure: 'nobody was ready' })
+      this.calls.push({ sentAt, endedAt: sentAt, to: null, answer: null, failure: 'no replica was ready' })
       return
     }
     const call = askOnce(next.url, read, { ...asked, withinMs }).then(
@@ -97,10 +97,10 @@ export class Client<A> {
   }
 }
 
-/** Neither pipelines nor keeps a connection: each request has one of its own. */
+/** A dispatcher that doesn't reuse connections. */
 const dispatcher = new Agent({ pipelining: 0, connections: null })
 
-/** Rejects with a few words where there is no answer of status 200 in time that can be read. */
+/** Rejects with a short reason unless a readable answer with status 200 arrives in time. */
 export async function askOnce<A>(
   url: string,
   read: (text: string) => A,
@@ -129,7 +129,7 @@ export function tally(calls: readonly Call[], from: number, to: number): Tally {
   const inTime = calls.filter(({ sentAt, endedAt }) => sentAt >= from && endedAt <= to)
   const failures: Record<string, number> = {}
   for (const { failure } of inTime) if (failure !== null) failures[failure] = (failures[failure] ?? 0) + 1
-  // One that was sent before and answered after counts as well: somebody served meanwhile.
+  // An answer to an earlier request counts here too: it shows that a replica served at this time.
   const answered = calls
     .filter(({ failure, endedAt }) => failure === null && endedAt > from && endedAt < to)
     .map(({ endedAt }) => endedAt)

@@ -11,7 +11,7 @@ import { Guard, ServerProcess } from './server-process.ts'
 export interface ControlPlaneOptions {
   /** Write an audit log (default no), which `requests()` reads. */
   audit?: boolean
-  /** Admit pods as a cluster does (default no): each needs its ServiceAccount, and is given its token. */
+  /** Admit pods as a cluster does (default no): each pod needs its ServiceAccount, and gets its token. */
   podAdmission?: boolean
 }
 
@@ -19,7 +19,7 @@ const execute = promisify(execFile)
 const ISSUER = 'https://kubernetes.default.svc'
 const LEEWAY_SECONDS = 60
 
-/** A real etcd and kube-apiserver on loopback, with RBAC and bound tokens. Nothing of it outlives the test. */
+/** A real etcd and kube-apiserver on loopback, with RBAC and bound tokens. They end with the test, even if it is killed. */
 export class ControlPlane {
   readonly serverUrl: string
   readonly adminKubeconfig: string
@@ -51,14 +51,14 @@ export class ControlPlane {
     this.adminKubeconfig = this.#kubeconfig('default', 'admin', this.adminToken)
   }
 
-  /** The certificate to trust. Its content changes where `startApiServer` makes a new one, its path does not. */
+  /** The certificate to trust. The path is constant; `startApiServer` may change the content. */
   get caFile(): string {
     return this.#path('certs/apiserver.crt')
   }
 
   /**
-   * Starts kube-apiserver over the same etcd and on the same port, and resolves once it is ready. Its watch history
-   * starts anew. `newCertificate`: with another certificate authority, in the same `caFile`.
+   * Starts kube-apiserver with the same etcd and port, and resolves once it is ready. Its watch history starts anew.
+   * `newCertificate`: uses another certificate authority, in the same `caFile`.
    */
   async startApiServer(options: { newCertificate?: boolean } = {}): Promise<void> {
     if (options.newCertificate) rmSync(this.#path('certs'), { recursive: true })
@@ -67,7 +67,7 @@ export class ControlPlane {
     await this.#api.ready('kube-apiserver', () => this.#ready())
   }
 
-  /** Starts etcd over the same data, and resolves once it answers. */
+  /** Starts etcd with the same data, and resolves once it answers. */
   async startEtcd(): Promise<void> {
     const client = `http://127.0.0.1:${this.#etcdPort}`
     const peer = `http://127.0.0.1:${this.#etcdPeerPort}`
@@ -88,13 +88,13 @@ export class ControlPlane {
     )
   }
 
-  /** Kills etcd: kube-apiserver answers with errors. */
+  /** Kills etcd. kube-apiserver then answers with errors. */
   async stopEtcd(): Promise<void> {
     await this.#etcd?.stop('SIGKILL')
     this.#watch()
   }
 
-  /** Forgets every earlier version: a watch that goes on from one is answered 410. */
+  /** Discards every earlier version. A watch that continues from one of them is answered with 410. */
   async compact(): Promise<void> {
     const { header } = await this.#askEtcd('kv/range', { key: 'AA==' })
     await this.#askEtcd('kv/compaction', { revision: header.revision, physical: true })
@@ -107,13 +107,13 @@ export class ControlPlane {
     return (await answer.body.json()) as { header: { revision: string } }
   }
 
-  /** Ends kube-apiserver: connections are refused. With SIGKILL they are cut, without a farewell. */
+  /** Ends kube-apiserver, so that connections are refused. SIGKILL cuts the open ones without a proper end. */
   async stopApiServer(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
     await this.#api?.stop(signal)
     this.#watch()
   }
 
-  /** Freezes kube-apiserver: connections are taken by the kernel, nothing is answered. */
+  /** Freezes kube-apiserver. The kernel still accepts connections, but they get no answer. */
   pause(): void {
     this.#api?.signal('SIGSTOP')
   }
@@ -122,7 +122,7 @@ export class ControlPlane {
     this.#api?.signal('SIGCONT')
   }
 
-  /** Runs kubectl as admin. Rejects with what it says on stderr; else that holds only warnings. */
+  /** Runs kubectl as admin. Rejects with the error output of a failed command; `stderr` of others holds only warnings. */
   async kubectl(args: readonly string[], stdin = ''): Promise<{ stdout: string; stderr: string }> {
     const own = [`--kubeconfig=${this.adminKubeconfig}`, `--cache-dir=${this.#path('kubectl-cache')}`]
     const run = execute(join(this.#assets, 'kubectl'), [...own, ...args], { maxBuffer: 2 ** 26 })
@@ -141,15 +141,15 @@ export class ControlPlane {
     return name
   }
 
-  /** A bound token of an existing ServiceAccount, from TokenRequest. `duration`: at least 10m, the default. */
+  /** A bound token of an existing ServiceAccount, from TokenRequest. `duration` must be at least 10m, the default. */
   async serviceAccountToken(namespace: string, account: string, duration = '10m'): Promise<string> {
     const args = ['create', 'token', account, `--namespace=${namespace}`, `--duration=${duration}`]
     return (await this.kubectl(args)).stdout.trim()
   }
 
   /**
-   * A token of an existing ServiceAccount that expires `seconds` from now, by the API server's clock and the minute
-   * that it allows for clocks that differ: TokenRequest gives none shorter than 10 minutes.
+   * A token of an existing ServiceAccount that the API server accepts for `seconds` from now. TokenRequest gives no token
+   * shorter than 10 minutes, so this method signs its own. Its `exp` allows for the minute of leeway that the API server grants.
    */
   async expiringToken(namespace: string, account: string, seconds: number): Promise<string> {
     const object = ['get', 'serviceaccount', account, `--namespace=${namespace}`]
@@ -171,7 +171,7 @@ export class ControlPlane {
     return `${text}.${signature.toString('base64url')}`
   }
 
-  /** Writes a kubeconfig with a token that lasts for `duration`, and returns its path. */
+  /** Writes a kubeconfig with a token of this `duration`, and returns its path. */
   async serviceAccountKubeconfig(namespace: string, account: string, duration = '1h'): Promise<string> {
     const token = await this.serviceAccountToken(namespace, account, duration)
     return this.#kubeconfig(namespace, account, token)
@@ -186,12 +186,12 @@ export class ControlPlane {
     return this.serviceAccountKubeconfig(namespace, ACCOUNT, duration)
   }
 
-  /** What was asked of kube-apiserver, from its audit log (option `audit`): a watch counts once, when it opens. */
+  /** The requests in kube-apiserver's audit log (option `audit`). A watch counts once, when it opens. */
   requests({ userAgent = '', ...exact }: AuditFilter = {}): AuditRecord[] {
     if (!this.#options.audit)
       throw new Error('start the control plane with { audit: true } to count requests')
     const wanted = Object.entries(exact) as [keyof typeof exact, string][]
-    // What follows the last newline is still being written.
+    // A line without a newline is still being written.
     const lines = readFileSync(this.#path('audit.log'), 'utf8').split('\n').slice(0, -1)
     return lines
       .map((line) => JSON.parse(line) as AuditEvent)
@@ -281,7 +281,7 @@ export class ControlPlane {
   }
 }
 
-/** Starts a control plane; about two seconds. Throws one sentence where the binaries are missing. */
+/** Starts a control plane, which takes about two seconds. Throws if the binaries are missing. */
 export async function startControlPlane(options: ControlPlaneOptions = {}): Promise<ControlPlane> {
   controlPlaneAssets()
   const plane = new ControlPlane(options, [await freePort(), await freePort(), await freePort()])
@@ -301,7 +301,7 @@ const HOW_TO =
   'e2e tests need etcd, kube-apiserver and kubectl: set KUBEBUILDER_ASSETS to the directory that has them, e.g. ' +
   'export KUBEBUILDER_ASSETS="$(go run sigs.k8s.io/controller-runtime/tools/setup-envtest@latest use -p path)"'
 
-/** The directory of the control plane's binaries. Throws one sentence that says how to get them. */
+/** The directory of the control plane's binaries. Throws an error that explains how to install them. */
 export function controlPlaneAssets(): string {
   const dir =
     process.env.KUBEBUILDER_ASSETS ||
@@ -313,12 +313,12 @@ export function controlPlaneAssets(): string {
 }
 
 const BASE = join(import.meta.dirname, '../../deploy/base')
-/** What deploy/base calls the ServiceAccount. */
+/** The name of the ServiceAccount in deploy/base. */
 export const ACCOUNT = 'langflow-leader'
 
-/** One request that kube-apiserver has answered; a watch as soon as it is open. */
+/** One request that kube-apiserver has answered. A watch is recorded when it opens. */
 interface AuditRecord {
-  /** RFC 3339, when the request came in. */
+  /** Time of receipt, in RFC 3339. */
   readonly at: string
   readonly verb: string
   readonly user: string
@@ -327,7 +327,7 @@ interface AuditRecord {
   readonly code: number
 }
 
-/** `userAgent`: a part of it. */
+/** `userAgent`: a part of the user agent. */
 type AuditFilter = Partial<Pick<AuditRecord, 'verb' | 'user' | 'namespace' | 'userAgent'>>
 
 const AUDIT_POLICY = {

@@ -1,15 +1,15 @@
 import { createServer } from 'node:net'
 
-/** Ports that one process of the tests gives out before it begins again. */
+/** Number of ports that one test process uses before it starts over. */
 const SLICE = 400
 const SLICES = 30
-// Other processes of the tests mostly have another slice.
+// Concurrent test processes mostly have different pids modulo SLICES, and so different ports.
 const first = 20_000 + (process.pid % SLICES) * SLICE
 let next = Math.floor(Math.random() * SLICE)
 
 /**
- * A loopback port that is free now, below the range that the kernel gives to outgoing connections: nothing takes
- * it by chance while its server is down. Another call has another one: it may be a while until its server is there.
+ * A loopback port that is free now. It is below the kernel's range for outgoing connections, so that no connection takes it by
+ * chance while its server is down. The next call returns another port, because the caller may bind this one much later.
  */
 export async function freePort(): Promise<number> {
   for (;;) {

@@ -1,14 +1,14 @@
 import { Agent, type IncomingMessage, request } from 'node:http'
 import type { Asked } from './client.ts'
 
-/** What a client keeps open: an answer that does not come, one that does not end, a websocket, or a connection for later. */
+/** What a client keeps open: a request without an answer, an endless answer, a websocket, or an idle connection. */
 export const HELD = ['request', 'stream', 'websocket', 'idle'] as const
 
 export type HeldKind = (typeof HELD)[number]
 
 type Request = Asked & { readonly path: string }
 
-/** To the stand-in for LangFlow. */
+/** The requests that the stand-in for LangFlow holds open. */
 const STAND_IN: Record<HeldKind, Request> = {
   request: { path: '/slow=3600000' },
   stream: { path: '/stream' },
@@ -17,11 +17,11 @@ const STAND_IN: Record<HeldKind, Request> = {
 }
 
 interface Held {
-  /** What its client sees in the end, in a few words. Never rejects. */
+  /** How the connection ended, as its client saw it, in a few words. Never rejects. */
   readonly ended: Promise<string>
 }
 
-/** Resolves once it is open (a request: once it is sent). */
+/** Resolves once the connection is open, or, for `request`, once the request is sent. */
 export async function hold(kind: HeldKind, origin: string, asked: Request = STAND_IN[kind]): Promise<Held> {
   const { path, body, ...others } = asked
   if (kind === 'websocket') return holdWebsocket(`${origin.replace('http', 'ws')}${path}`)
@@ -57,7 +57,7 @@ async function holdWebsocket(url: string): Promise<Held> {
   })
   await new Promise<void>((resolve, reject) => {
     socket.addEventListener('open', () => resolve())
-    socket.addEventListener('error', () => reject(new Error(`no websocket at ${url}`)))
+    socket.addEventListener('error', () => reject(new Error(`no websocket opened at ${url}`)))
   })
   return { ended }
 }

@@ -8,12 +8,12 @@ export interface Beat {
   readonly what: 'start' | 'beat' | 'stop'
   /** CLOCK_MONOTONIC in ms. */
   readonly mono: number
-  /** Of a tree of several: which of its processes. */
+  /** The process that wrote the beat, in a workload of several processes. */
   readonly role?: 'parent' | 'master' | 'worker'
 }
 
 const PERIOD_MS = 10
-/** A longer silence than this is time in which a process did not execute. */
+/** After a longer silence, the process counts as not executing during the silence. */
 const SILENCE_MS = 100
 
 export function readBeats(file: string): Beat[] {
@@ -30,7 +30,7 @@ interface Span {
   to: number
 }
 
-/** When each replica's processes executed, by epoch: what the workloads wrote, and nothing else, decides. */
+/** The times in which each replica's processes executed, by epoch. Only the workloads' own beats decide. */
 export function spansOf(beats: readonly Beat[]): Span[] {
   const spans: Span[] = []
   const last = new Map<string, Span>()
@@ -49,8 +49,8 @@ export function spansOf(beats: readonly Beat[]): Span[] {
 }
 
 /**
- * Milliseconds during which workloads of two replicas, or of two epochs, executed at once. A sign of life that lies alone
- * in another one's time stands for the period in which such signs come.
+ * Milliseconds during which workloads of two replicas, or of two epochs, executed at the same time. A single beat in another
+ * term counts as one period.
  */
 export function overlapMs(beats: readonly Beat[]): number {
   const spans = spansOf(beats)
@@ -65,18 +65,18 @@ export function overlapMs(beats: readonly Beat[]): number {
 }
 
 /**
- * Signs of life of a term after a later one had begun, or of one in an epoch that is not the highest: unlike the overlap,
- * this takes no silence for the end of a process.
+ * Beats of a term after a later one began, and the first beats of terms whose epoch isn't the highest. Unlike the overlap, this
+ * doesn't take a silence as the end of a process.
  */
 export function lateBeats(beats: readonly Beat[]): Beat[] {
   const terms = new Terms()
   return inOrder(beats).filter((beat) => terms.add(beat).length > 0)
 }
 
-/** Throws where two acted at once, or a term did after a later one had begun. */
+/** Throws if two terms acted at the same time, or if a term acted after a later one began. */
 export function assertOneActed(beats: readonly Beat[]): void {
-  assert.equal(overlapMs(beats), 0, 'two workloads acted at once')
-  assert.deepEqual(lateBeats(beats), [], 'a workload acted after a later term had begun')
+  assert.equal(overlapMs(beats), 0, 'two workloads acted at the same time')
+  assert.deepEqual(lateBeats(beats), [], 'a workload acted after a later term began')
 }
 
 function inOrder(beats: readonly Beat[]): Beat[] {
@@ -86,33 +86,33 @@ function inOrder(beats: readonly Beat[]): Beat[] {
 export interface Term {
   readonly replica: string
   readonly epoch: number
-  /** Monotonic ms of its first and its last sign of life so far. */
+  /** Monotonic ms of its first beat, and of its last one so far. */
   readonly first: number
   last: number
 }
 
-/** What a sign of life tells that must not be. */
+/** A violation that one beat proves. */
 export interface Finding {
   readonly what: 'late' | 'epoch'
-  /** The term that acted on, or began in an epoch that is not the highest. */
+  /** The term that continued to act, or whose epoch isn't the highest. */
   readonly term: Term
-  /** The term that had begun, or was there, before. */
+  /** For `late`, the later term; for `epoch`, the term before. */
   readonly other: Term
   /** Monotonic ms. */
   readonly at: number
 }
 
-/** The terms of all replicas in the order of their first signs of life. Beats may come in any order. */
+/** The terms of all replicas, ordered by their first beats. Beats may be added in any order. */
 export class Terms {
   readonly list: Term[] = []
   readonly #byOwner = new Map<string, Term>()
 
-  /** The term that had begun last at that time. */
+  /** The latest term that had begun at this time. */
   at(time: number): Term | undefined {
     return this.list.findLast(({ first }) => first <= time)
   }
 
-  /** The term that began next after this one. */
+  /** The next term to begin after this one. */
   after(term: Term): Term | undefined {
     return this.list[this.list.lastIndexOf(term) + 1]
   }
@@ -144,7 +144,7 @@ export class Terms {
 
 const CHUNK_BYTES = 2 ** 18
 
-/** Reads what the workloads add to their log, and nothing twice. */
+/** Reads new lines of the workloads' log, each line once. */
 export class BeatLog {
   readonly #file: string
   readonly #buffer = Buffer.allocUnsafe(CHUNK_BYTES)
@@ -156,7 +156,7 @@ export class BeatLog {
     this.#file = file
   }
 
-  /** Every whole line since the last call. */
+  /** Every complete line since the last call. */
   *read(): Generator<Beat> {
     if (this.#fd === undefined) {
       if (!existsSync(this.#file)) return

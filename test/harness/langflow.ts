@@ -14,19 +14,19 @@ export const API_KEY = 'sk-e2e-0001'
 function binaryOf(variable: string): string | undefined {
   const binary = process.env[variable]
   if (binary !== undefined && !existsSync(binary))
-    throw new Error(`${variable} names ${binary}, which does not exist`)
+    throw new Error(`${variable} is set to ${binary}, which does not exist`)
   return binary
 }
 
-/** The `langflow` program to test with; `undefined` where none is named. */
+/** The path of the `langflow` program to test, or `undefined` if none is set. */
 export const langflowBinary = () => binaryOf('LANGFLOW_BIN')
-/** That of an older LangFlow. */
+/** The path of an older LangFlow, or `undefined`. */
 export const olderLangflowBinary = () => binaryOf('LANGFLOW_OLDER_BIN')
 
 export const LANGFLOW_MISSING =
   'no LangFlow: set LANGFLOW_BIN to a langflow program (pip install "langflow-base[postgresql]==1.13.0" in a Python 3.11 venv)'
 
-/** Writes the flow `echo`, or one that takes its time, into a directory for LANGFLOW_LOAD_FLOWS_PATH. */
+/** Writes the flow `echo`, or the slow flow `hold`, into a directory for LANGFLOW_LOAD_FLOWS_PATH. */
 export function writeFlow(binary: string, directory: string, flow: 'echo' | 'hold' = 'echo'): string {
   mkdirSync(directory, { recursive: true })
   const python = join(dirname(binary), 'python')
@@ -40,7 +40,7 @@ export function writeFlow(binary: string, directory: string, flow: 'echo' | 'hol
   return directory
 }
 
-/** What one replica's LangFlow is told. */
+/** The environment of one replica's LangFlow. */
 export function langflowEnvironment(directory: string, port: number, flows: string): NodeJS.ProcessEnv {
   mkdirSync(directory, { recursive: true })
   return {
@@ -72,32 +72,33 @@ export function flowRequest(text: string) {
   }
 }
 
-/** Runs a flow that says what it hears. Resolves to what it said. */
+/** Runs a flow that returns its input. Resolves to the output. */
 export async function runEcho(port: number, text: string, flow = 'echo'): Promise<string> {
   const response = await fetch(`http://127.0.0.1:${port}/api/v1/run/${flow}?stream=false`, flowRequest(text))
   const body = await response.text()
-  if (response.status !== 200) throw new Error(`the flow answered ${response.status}: ${body.slice(0, 500)}`)
-  return saidBy(body)
+  if (response.status !== 200)
+    throw new Error(`LangFlow answered the flow's run with ${response.status}: ${body.slice(0, 500)}`)
+  return outputOf(body)
 }
 
-/** What a run of a flow said, of its whole answer. */
-export function saidBy(body: string): string {
+/** The output in the whole answer of a flow's run. */
+export function outputOf(body: string): string {
   const answer = JSON.parse(body) as { outputs: { outputs: { results: { message: { text: string } } }[] }[] }
   return answer.outputs[0]?.outputs[0]?.results.message.text ?? ''
 }
 
-/** A start takes 40 s on a quiet machine, and a migration comes on top of it. */
+/** A start takes 40 s on a quiet machine. A migration adds to that. */
 const STARTS_WITHIN_MS = 270_000
 
-/** Replicas with a real LangFlow, each with a home of its own in the scene's directory: SQLite, but where a test says else. */
+/** Replicas with a real LangFlow, each with its own home in the scene's directory. The database is SQLite by default. */
 export class LangflowScene extends ApiServerScene {
   readonly binary = langflowBinary() as string
-  /** What each LangFlow loads. */
+  /** The directory of the flows that each LangFlow loads. */
   readonly flows = writeFlow(this.binary, join(this.dir, 'flows'))
 
   protected override async prepare(identity: string, { env, flags = [], ...more }: Partial<ReplicaOptions>) {
     const port = more.port ?? (await freePort())
-    // LangFlow has lock files there: in a pod they are its own.
+    // LangFlow keeps lock files there. In a pod, each LangFlow has its own directory.
     const TMPDIR = join(this.dir, `${identity}-tmp`)
     mkdirSync(TMPDIR, { recursive: true })
     return super.prepare(identity, {
@@ -118,15 +119,15 @@ export class LangflowScene extends ApiServerScene {
   }
 }
 
-/** What a test with a real LangFlow is given. */
+/** The arguments of a test with a real LangFlow. */
 interface Given {
   readonly scene: LangflowScene
   readonly postgres: Postgres
-  /** Another one, on the same API server. */
+  /** Opens another scene on the same API server. */
   readonly another: () => Promise<LangflowScene>
 }
 
-/** The tests of one file with a real LangFlow, on one API server and one PostgreSQL. They are skipped where there is no LangFlow. */
+/** Registers tests with a real LangFlow, on one API server and one PostgreSQL. They are skipped if LangFlow is missing. */
 export function langflowTests() {
   let plane: ControlPlane
   let postgres: Postgres

@@ -20,10 +20,10 @@ export interface Line {
 
 const COMPONENTS: readonly unknown[] = ['agent', 'launcher', 'front'] satisfies Line['component'][]
 
-/** LangFlow's own JSON lines have an `event` as well, and stand in the same output. */
+/** Tells the product's lines from LangFlow's JSON lines, which also have an `event` and share the output. */
 const isOurs = ({ component }: Partial<Line>) => COMPONENTS.includes(component)
 
-/** `undefined`: the workload's own output, or a usage error. */
+/** `undefined` for output of the workload, and for a usage error. */
 export function parseLine(text: string, isLine = isOurs): Line | undefined {
   if (!text.startsWith('{')) return undefined
   try {
@@ -34,21 +34,21 @@ export function parseLine(text: string, isLine = isOurs): Line | undefined {
   }
 }
 
-/** A child process that is read through the JSON lines it logs. */
+/** A child process, and the JSON lines that it logs. */
 export class LoggedProcess {
   readonly name: string
   readonly output: string[] = []
   readonly process: ChildProcess
-  /** Its end, although somebody may still hold its output. */
+  /** Resolves when the process ends, even if another process still holds its output open. */
   readonly gone: Promise<unknown>
-  /** Its end, once all of its output has been read. */
+  /** Resolves when the process has ended and all of its output has been read. */
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
   private readonly isLine: typeof isOurs
   private readonly log = new Series<Line>(() => `\n${this.name}:\n${this.output.join('\n')}`)
 
   /**
-   * @param isLine other programs log other lines
-   * @param detached in a session of its own, which a terminal's signals do not reach
+   * @param isLine for other programs, whose lines have another format
+   * @param detached starts the process in its own session, so that a terminal's signals don't reach it
    */
   constructor(
     name: string,
@@ -66,7 +66,7 @@ export class LoggedProcess {
       detached,
     })
     for (const stream of [this.process.stdout, this.process.stderr]) {
-      createInterface({ input: stream as NodeJS.ReadableStream }).on('line', (line) => this.hear(line))
+      createInterface({ input: stream as NodeJS.ReadableStream }).on('line', (line) => this.readLine(line))
     }
     this.gone = once(this.process, 'exit')
     this.exited = new Promise((resolve) =>
@@ -89,18 +89,18 @@ export class LoggedProcess {
     return this.process.exitCode !== null || this.process.signalCode !== null
   }
 
-  /** As a log collector that hangs: whatever is written stays in the pipe. */
+  /** Behaves as a log collector that hangs: output stays in the pipe. */
   stopReading(): void {
     this.process.stdout?.pause()
   }
 
-  protected hear(text: string): void {
+  protected readLine(text: string): void {
     this.output.push(text)
     const line = parseLine(text, this.isLine)
     if (line !== undefined) this.log.add(line)
   }
 
-  /** The first line since `from` lines that matches; rejects with the log when it does not come. */
+  /** The first matching line after the first `from` lines. Rejects with the whole log if none comes in time. */
   find(what: string, matches: (line: Line) => boolean, from = 0, withinMs?: number): Promise<Line> {
     return this.log.next(what, matches, from, withinMs)
   }
@@ -113,7 +113,7 @@ export class LoggedProcess {
     return this.lines.flatMap((line) => (line.event ? [line.event] : []))
   }
 
-  /** The newest line that carries a number under this name. */
+  /** The value of this field in the newest line that has it as a number. */
   lastNumber(field: string): number {
     const line = this.lines.findLast((one) => typeof one[field] === 'number')
     assert.ok(line, `${this.name}: no ${field} was logged`)
@@ -124,7 +124,7 @@ export class LoggedProcess {
     this.process.kill(signal)
   }
 
-  /** Ends it in the planned way, whatever state a test left it in. */
+  /** Ends the process in the planned way, even if a test has stopped it with SIGSTOP. */
   async stop(): Promise<number | null> {
     if (!this.ended) {
       this.signal('SIGCONT')

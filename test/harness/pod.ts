@@ -10,7 +10,7 @@ import { LoggedProcess } from './logged-process.ts'
 import { ask, askStatus, commandLine, type ReplicaOptions } from './replica.ts'
 import { until } from './wait.ts'
 
-/** As in deploy/base. */
+/** The grace period in deploy/base. */
 const GRACE_MS = 45_000
 const asRoot = process.getuid?.() === 0
 export const NAMESPACE = [...(asRoot ? [] : ['--user', '--map-root-user']), '--pid', '--fork', '--mount-proc']
@@ -21,7 +21,7 @@ function findTini(): string | undefined {
   return found.find((path) => spawnSync(path, ['--version']).status === 0)
 }
 
-/** This node with a tini beside it, as `install` puts them into LangFlow's container. */
+/** Directory with this `node` and a `tini`, as `install` copies them into LangFlow's container. */
 let programs: string | undefined
 
 function installedPrograms(): string {
@@ -33,34 +33,34 @@ function installedPrograms(): string {
     try {
       linkSync(process.execPath, join(directory, 'node'))
     } catch {
-      // It lies on another disk.
+      // The directory is on another disk.
       copyFileSync(process.execPath, join(directory, 'node'))
     }
   }
   return programs
 }
 
-/** Why a pod cannot be imitated on this machine; `undefined`: it can. */
+/** Why this machine can't imitate a pod, or `undefined` if it can. */
 export function podObstacle(): string | undefined {
   if (findTini() === undefined) return 'tini is not installed (package tini)'
   const tried = spawnSync('unshare', [...NAMESPACE, 'true'], { encoding: 'utf8' })
   return tried.status === 0
     ? undefined
-    : `no PID namespace to be had: ${tried.error?.message ?? tried.stderr}`
+    : `cannot make a PID namespace: ${tried.error?.message ?? tried.stderr}`
 }
 
 interface ContainerTree {
   /** PID 1. */
   readonly launcher: ProcessStat
-  /** What reaps for the workload; `undefined` while none runs. */
+  /** The tini that starts the workload and reaps its processes. `undefined` while no workload runs. */
   readonly tini: ProcessStat | undefined
-  /** What it reaps for, each level with the oldest first. */
+  /** The processes below tini, level by level, each level with the oldest first. */
   readonly workload: readonly ProcessStat[]
-  /** Whatever descends from the launcher. */
+  /** All descendants of the launcher. */
   readonly all: readonly ProcessStat[]
 }
 
-/** Agent and LangFlow container as in a pod: the launcher is PID 1 of a namespace of its own, with a socket between them. */
+/** Agent and LangFlow container as in a pod: the launcher is PID 1 of its own PID namespace, and a socket connects both. */
 export class Pod {
   readonly options: ReplicaOptions
   readonly port: number
@@ -101,7 +101,7 @@ export class Pod {
     this.container = new LoggedProcess(`container of ${identity}`, command, env)
   }
 
-  /** Resolves once its agent says that its watch of the Lease is open; rejects after 30 s. */
+  /** Resolves once the agent's status reports an open watch of the Lease. Rejects after 30 s. */
   watching(): Promise<void> {
     return until(
       `${this.options.identity} watches the Lease`,
@@ -121,20 +121,20 @@ export class Pod {
     return askStatus(this.httpPort)
   }
 
-  /** SIGKILL to the agent and to everything in the container, at once: as a node does that fails. */
+  /** Sends SIGKILL to the agent and to everything in the container, as when a node fails. */
   kill(): void {
     this.agent.signal('SIGKILL')
     if (!this.container.ended) process.kill(this.launcherPid(), 'SIGKILL')
   }
 
-  /** The launcher, which is the container's PID 1, as seen from here: what the kubelet signals. */
+  /** The launcher's pid outside the container's namespace. The launcher is the container's PID 1, which the kubelet signals. */
   launcherPid(): number {
     const launcher = this.tree()?.launcher
     if (launcher === undefined) throw new Error('the container has no launcher')
     return launcher.pid
   }
 
-  /** What lives in the container, as seen from here; `undefined` before it is started and after its end. */
+  /** The live processes of the container, with pids outside its namespace. `undefined` before its start and after its end. */
   tree(): ContainerTree | undefined {
     const living = [...readProcesses().values()].filter((stat) => !isDead(stat))
     const childrenOf = ({ pid }: { readonly pid: number }) =>
@@ -152,7 +152,7 @@ export class Pod {
     return { launcher, tini, workload: tini === undefined ? [] : below(tini), all: below(launcher) }
   }
 
-  /** A process of the container, seen from here, by what it calls itself. */
+  /** The pid outside the namespace of the process with this pid inside it. */
   hostPid(pid: number): number {
     const pattern = new RegExp(`^NSpid:\\s.*\\s${pid}$`, 'm')
     const found = this.tree()?.all.find((stat) => pattern.test(statusOf(stat.pid)))
@@ -161,8 +161,8 @@ export class Pod {
   }
 
   /**
-   * As the kubelet ends a pod: the LangFlow container first, which is killed after its grace (PID 1 does not hear what comes
-   * before it has a handler), the sidecar after it.
+   * Ends the pod as the kubelet does: first the LangFlow container, then the sidecar. After its grace period the container is
+   * killed: PID 1 ignores a SIGTERM that arrives before its handler is installed.
    */
   async stop(): Promise<void> {
     const signal = (name: NodeJS.Signals) => {

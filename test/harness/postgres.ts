@@ -13,7 +13,7 @@ const PASSWORD = 'test-password'
 
 const run = promisify(execFile)
 
-/** The directory with the binaries of the newest version; `undefined` where none is installed. */
+/** The directory with the binaries of the newest version, or `undefined` if no version is installed. */
 function binaries(): string | undefined {
   const versions = existsSync(DEBIAN) ? readdirSync(DEBIAN) : []
   return versions
@@ -22,18 +22,18 @@ function binaries(): string | undefined {
     .find((bin) => existsSync(join(bin, 'initdb')))
 }
 
-/** Why there can be no PostgreSQL server on this machine; `undefined`: there can. */
+/** Why this machine can't run a PostgreSQL server, or `undefined` if it can. */
 export function postgresMissing(): string | undefined {
   return binaries() === undefined ? `no PostgreSQL in ${DEBIAN}: install the package postgresql` : undefined
 }
 
-/** Whom root runs the server as: PostgreSQL refuses to run as root. */
+/** The user that runs the server for root: PostgreSQL refuses to run as root. */
 function unprivileged(): { uid: number; gid: number } {
   const idOf = (which: string) => Number(execFileSync('id', [which, 'postgres'], { encoding: 'utf8' }))
   return { uid: idOf('-u'), gid: idOf('-g') }
 }
 
-/** A PostgreSQL server on loopback with nothing in it. Nothing of it outlives the test. */
+/** An empty PostgreSQL server on loopback. It ends with the test, even if the test is killed. */
 export class Postgres {
   readonly #bin: string
   readonly #port: number
@@ -48,7 +48,7 @@ export class Postgres {
     this.#guard = guard
   }
 
-  /** The URL of another, empty database. */
+  /** Creates an empty database, and returns its URL. */
   async newDatabase(): Promise<string> {
     this.#databases += 1
     const name = `database_${this.#databases}`
@@ -56,14 +56,14 @@ export class Postgres {
     return this.#urlOf(name)
   }
 
-  /** What psql says of it: a row a line, fields separated by `|`. Rejects where any statement fails. */
+  /** Runs psql, and returns a line per row, with fields separated by `|`. Rejects if any statement fails. */
   async sql(text: string, url = this.#urlOf('postgres')): Promise<string> {
     const args = ['--no-psqlrc', '--no-align', '--tuples-only', '--quiet', '--set=ON_ERROR_STOP=1']
     const { stdout } = await run(join(this.#bin, 'psql'), [...args, `--command=${text}`, url])
     return stdout.trim()
   }
 
-  /** Every process of it stands still: its port takes connections, and answers nothing. */
+  /** Stops every process of the server: its port accepts connections, but answers nothing. */
   freeze(): void {
     this.#signal('SIGSTOP')
   }
@@ -90,7 +90,7 @@ export class Postgres {
   }
 }
 
-/** Resolves once it takes connections. Throws the sentence of `postgresMissing` where there is no PostgreSQL. */
+/** Resolves once the server accepts connections. Throws the message of `postgresMissing` if PostgreSQL isn't installed. */
 export async function startPostgres(): Promise<Postgres> {
   const bin = binaries()
   if (bin === undefined) throw new Error(postgresMissing())

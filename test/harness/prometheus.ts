@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 
-/** Of Debian's package `prometheus`, with promtool. */
+/** Whether Debian's package `prometheus` is installed, which includes promtool. */
 export function hasPrometheus(): boolean {
   return ['prometheus', 'promtool'].every((one) => spawnSync(one, ['--version']).status === 0)
 }

@@ -8,8 +8,9 @@ import { LoggedProcess } from './logged-process.ts'
 export const WORKLOAD = fileURLToPath(new URL('./workload.mjs', import.meta.url))
 
 /**
- * A lease that fits a test: four to five times faster than by default. Within half of the kill margin the launcher has to
- * kill, or its agent does without it, also where several tests share the machine; and doubt lasts for long enough to end.
+ * Lease timings for tests, four to five times faster than the defaults. They leave enough time even if several tests share the
+ * machine: the launcher must kill within half of the kill margin, or its agent kills instead; and doubt must last long enough
+ * to end.
  */
 export const FAST = [
   '--lease-duration=4s',
@@ -22,31 +23,31 @@ export interface ReplicaOptions {
   readonly identity: string
   readonly kubeconfig: string
   readonly namespace?: string
-  /** Where the workloads of all replicas write. */
+  /** The file that the workloads of all replicas write to. */
   readonly beats: string
   /** Options of the stand-in workload. */
   readonly workload?: readonly string[]
   readonly flags?: readonly string[]
-  /** Instead of the stand-in workload; it is given the port and the log as that one is. */
+  /** The program to run instead of the stand-in workload. It gets the same arguments: the port and the log. */
   readonly program?: readonly string[]
-  /** Instead of any workload of ours. */
+  /** The whole command to run instead of a stand-in workload. */
   readonly command?: readonly string[]
   readonly port?: number
   readonly env?: NodeJS.ProcessEnv
-  /** Of a pod: a command that makes ready what its container sees, and executes the rest of its arguments. */
+  /** Only for a pod: a command that prepares what its container sees, then executes the rest of its arguments. */
   readonly entry?: readonly string[]
-  /** The same for its agent. */
+  /** The same for the pod's agent. */
   readonly agentEntry?: readonly string[]
-  /** Options of the node that its agent, or its launcher, runs in. */
+  /** Options for the `node` of the agent, and for the `node` of the launcher. */
   readonly agentFlags?: readonly string[]
   readonly launcherFlags?: readonly string[]
-  /** Where the node and the tini of its launcher are, by default this node and the machine's tini. */
+  /** Directory with the launcher's `node` and `tini`. Default: the running node and the machine's tini. */
   readonly programs?: string
-  /** The program, by default as it is delivered. */
+  /** The program's entry file. Default: the bundle. */
   readonly main?: string
 }
 
-/** The agent's flags, and what it is to run. */
+/** The agent's flags, and the workload's command line. */
 export function commandLine(options: ReplicaOptions, port: number, httpPort: number) {
   return {
     agent: [
@@ -66,7 +67,7 @@ export function commandLine(options: ReplicaOptions, port: number, httpPort: num
   }
 }
 
-/** What an agent answers over HTTP. Rejects where nobody listens, and after `withinMs`. */
+/** Sends a request to an agent. Rejects if no agent listens on the port, and after `withinMs`. */
 export async function ask(
   httpPort: number,
   path: string,
@@ -81,7 +82,7 @@ export async function askStatus(httpPort: number, withinMs?: number): Promise<Ag
   return JSON.parse((await ask(httpPort, '/status', withinMs)).text) as AgentStatus
 }
 
-/** A real replica as a child process: `run`, agent and launcher in one tree. */
+/** A real replica as a child process: `run`, with agent and launcher in one process tree. */
 export class Replica extends LoggedProcess {
   readonly port: number
   readonly httpPort: number
@@ -89,7 +90,7 @@ export class Replica extends LoggedProcess {
   private constructor(options: ReplicaOptions, port: number, httpPort: number) {
     const { agent, workload } = commandLine(options, port, httpPort)
     const main = options.main ?? BUNDLE
-    // A replica that is killed whole cannot remove its private directory: it lies where the test's own things do.
+    // A replica that is killed whole can't remove its private directory, so that directory must be in the test's own.
     const env = { TMPDIR: dirname(options.kubeconfig), ...options.env }
     super(options.identity, [process.execPath, main, 'run', ...agent, '--', ...workload], env)
     this.port = port
@@ -108,7 +109,7 @@ export class Replica extends LoggedProcess {
     return askStatus(this.httpPort)
   }
 
-  /** As the agent last saw it. */
+  /** The launcher's pid, from the agent's newest log line about it. */
   launcherPid(): number {
     return this.lastNumber('launcherPid')
   }

@@ -3,7 +3,7 @@ import { cpus, release, totalmem, type } from 'node:os'
 import { join } from 'node:path'
 import { controlPlaneAssets } from './control-plane.ts'
 
-/** A Markdown table; `align` holds its second line, e.g. `-` or `-:`. */
+/** A Markdown table. `align` holds the cells of its second line, e.g. `-` or `-:`. */
 export function table(
   head: readonly string[],
   align: readonly string[],
@@ -19,7 +19,7 @@ function cellText(cell: string): string {
 
 export type Fact = readonly [name: string, value: string]
 
-/** On what and when something was measured against a real control plane. */
+/** The machine and the time of a measurement against a real control plane. */
 export function machineFacts(): Fact[] {
   const server = join(controlPlaneAssets(), 'kube-apiserver')
   const version = execFileSync(server, ['--version'], { encoding: 'utf8' }).trim().split(' ').at(-1)

@@ -3,8 +3,8 @@ import type { Socket } from 'node:net'
 const resetting = new WeakSet<Socket>()
 
 /**
- * Closes a connection with a RST. Node must not be asked to while a FIN is on its way: libuv refuses, Node counts the socket as
- * closing all the same, and the process then spins at its end instead of exiting. Such a connection is only closed.
+ * Closes a connection with a RST. If a FIN is still on its way, the connection is only closed: libuv would refuse the reset, but
+ * Node would count the socket as closing, and the process would spin at its end instead of exiting.
  */
 export function reset(socket: Socket): void {
   if (resetting.has(socket)) return

@@ -23,10 +23,10 @@ export interface Linked {
   readonly link: TcpProxy
 }
 
-/** A kubeconfig stands in it where it is not that of the link. */
+/** `kubeconfig` is only set if it isn't that of the link. */
 type Prepared = Partial<ReplicaOptions> & Pick<ReplicaOptions, 'identity' | 'beats'>
 
-/** A directory, the replicas that run in it, and the log that their workloads share. All of it ends with the scene. */
+/** A directory, the replicas that run in it, and the log that their workloads share. Everything ends with the scene. */
 export abstract class Scene {
   readonly dir: string
   /** The file that the workloads write to. */
@@ -39,22 +39,22 @@ export abstract class Scene {
     this.log = join(this.dir, 'beats')
   }
 
-  /** Of the API server, on 127.0.0.1. */
+  /** The port of the API server on 127.0.0.1. */
   protected abstract readonly apiPort: number
 
-  /** Its text, with the API server on this port of 127.0.0.1. */
+  /** The text of a kubeconfig for the API server on this port of 127.0.0.1. */
   protected abstract kubeconfigText(port: number): string
 
   protected async prepare(identity: string, more: Partial<ReplicaOptions>): Promise<Prepared> {
     return { identity, beats: this.log, ...more }
   }
 
-  /** Ends with the scene, the latest first. */
+  /** Registers a function to run at the end of the scene, in reverse order. */
   atEnd(end: () => Promise<unknown>): void {
     this.#ends.push(end)
   }
 
-  /** Agent and launcher in one tree (`run`). `before`: what is done to its link first. */
+  /** Starts agent and launcher in one tree (`run`). `before` runs first, on the replica's link. */
   async replica(
     identity: string,
     more: Partial<ReplicaOptions> = {},
@@ -67,7 +67,7 @@ export abstract class Scene {
     return Object.assign(replica, { link })
   }
 
-  /** Agent and LangFlow container, as in a pod. */
+  /** Starts an agent and a LangFlow container, as in a pod. */
   async pod(
     identity: string,
     more: Partial<ReplicaOptions> = {},
@@ -91,14 +91,14 @@ export abstract class Scene {
     return { kubeconfig, ...(await this.prepare(identity, more)), link }
   }
 
-  /** Writes one, and returns its path. */
+  /** Writes a kubeconfig, and returns its path. */
   kubeconfig(identity: string, port = this.apiPort): string {
     const file = this.path(`${identity}.kubeconfig`)
     writeFileSync(file, this.kubeconfigText(port))
     return file
   }
 
-  /** A serving leader `a`, and a follower `b` that is ready to take over. */
+  /** Starts a leader `a` that serves, and a follower `b` that is ready to take over. */
   async pair(more: Partial<ReplicaOptions> = {}): Promise<[Replica & Linked, Replica & Linked]> {
     const leader = await this.replica('a', more)
     await leader.event('serving')
@@ -107,12 +107,12 @@ export abstract class Scene {
     return [leader, follower]
   }
 
-  /** A path in its directory that nothing has yet. */
+  /** An unused path in the scene's directory. */
   path(name: string): string {
     return join(this.dir, `${name}-${this.#ends.length}`)
   }
 
-  /** What the workloads wrote, or those of one identity and epoch. */
+  /** The beats of all workloads, or only those of one identity and epoch. */
   beats(identity?: string, epoch?: number): Beat[] {
     return readBeats(this.log).filter(
       (beat) =>
@@ -121,7 +121,7 @@ export abstract class Scene {
     )
   }
 
-  /** Monotonic ms of the last sign of life so far. */
+  /** Monotonic ms of the last beat so far. */
   lastBeat(identity: string, epoch?: number): number {
     return (this.beats(identity, epoch).at(-1) ?? assert.fail(`${identity} never acted`)).mono
   }
@@ -134,7 +134,7 @@ export abstract class Scene {
     for (const end of this.#ends.reverse()) await end()
   }
 
-  /** Ends everything, and returns what all workloads wrote. */
+  /** Ends everything, and returns the beats of all workloads. */
   async finish(): Promise<Beat[]> {
     await this.end()
     const beats = this.beats()
@@ -142,18 +142,18 @@ export abstract class Scene {
     return beats
   }
 
-  /** Ends everything; whatever was done to it, two never acted, and nothing lives on. */
+  /** Ends everything, and asserts that no two replicas acted at once and that no workload survived. */
   async close(): Promise<void> {
     const beats = await this.finish()
     assertOneActed(beats)
-    // A pod's workload knows only its pid in a namespace that is gone.
+    // A pod's workload reports its pid in a PID namespace that is gone, so only the other replicas' pids count.
     const here = new Set(this.replicas.map(({ name }) => name))
     const pids = new Set(beats.filter(({ replica }) => here.has(replica)).map(({ pid }) => pid))
-    for (const pid of pids) assert.ok(!lives(pid), `workload ${pid} lives on`)
+    for (const pid of pids) assert.ok(!lives(pid), `workload ${pid} still lives`)
   }
 }
 
-/** The demo's API server, which tells when a Lease was written: CLOCK_MONOTONIC in ms. */
+/** The embedded API server. It also records when a Lease was written, by CLOCK_MONOTONIC in ms. */
 class EmbeddedLeaseApi extends LeaseServer {
   readonly writes = new Series<number>()
 
@@ -163,9 +163,9 @@ class EmbeddedLeaseApi extends LeaseServer {
   }
 }
 
-/** On the embedded API, which ends with the test. */
+/** A scene on the embedded API server. It ends with the test. */
 export class EmbeddedScene extends Scene {
-  /** Has the replicas as pods as well. */
+  /** The API server also lists the replicas as pods. */
   readonly api = new EmbeddedLeaseApi(
     systemClock,
     servePods(LEASE, () =>
@@ -211,14 +211,14 @@ export class EmbeddedScene extends Scene {
 export interface SceneServer {
   readonly serverUrl: string
   readonly adminToken: string
-  /** The certificate to trust; `undefined`: plain HTTP. */
+  /** The file of the certificate to trust. `undefined` for plain HTTP. */
   readonly caFile: string | undefined
   newNamespace(): Promise<string>
-  /** Makes what deploy/base needs there, and returns the path of a kubeconfig with the rights of an agent. */
+  /** Applies the rights of deploy/base in the namespace, and returns the path of a kubeconfig with the rights of an agent. */
   deployRights(namespace: string, duration?: string): Promise<string>
 }
 
-/** Where such a scene is. */
+/** The API server and the namespace of a scene. */
 export type Place<S extends SceneServer = ControlPlane> = readonly [
   plane: S,
   namespace: string,
@@ -226,13 +226,13 @@ export type Place<S extends SceneServer = ControlPlane> = readonly [
   watch: Watch,
 ]
 
-/** On an API server, in a namespace of its own, with the rights of deploy/ and no more; each replica has a link. */
+/** A scene in its own namespace of an API server. It has only the rights of deploy/, and a link for each replica. */
 export class ServerScene<S extends SceneServer> extends Scene {
   readonly plane: S
   readonly namespace: string
-  /** What the API server tells of the Lease; ends with that server. */
+  /** The test's watch of the Lease. It ends with the API server. */
   readonly watch: Watch
-  /** From which agents started from now on read their token; otherwise it stands in their kubeconfigs. */
+  /** The file from which new agents read their token. `undefined`: the token is in their kubeconfigs. */
   tokenFile: string | undefined
   readonly #rights: string
 
@@ -245,7 +245,7 @@ export class ServerScene<S extends SceneServer> extends Scene {
     this.atEnd(() => watch.close())
   }
 
-  /** `duration`: that of its agents' token. */
+  /** `duration`: the lifetime of the agents' token. */
   static async place<S extends SceneServer>(plane: S, duration?: string): Promise<Place<S>> {
     const namespace = await plane.newNamespace()
     const rights = await plane.deployRights(namespace, duration)
@@ -267,12 +267,12 @@ export class ServerScene<S extends SceneServer> extends Scene {
     return JSON.stringify(config)
   }
 
-  /** As admin: a merge patch of the Lease. */
+  /** Applies a merge patch to the Lease, as admin. */
   patch(spec: object): Promise<void> {
     return patchLease(this.plane, this.namespace, LEASE, { spec })
   }
 
-  /** As admin, in its namespace. */
+  /** Runs kubectl as admin, in the scene's namespace. */
   kubectl(this: ServerScene<ControlPlane>, ...args: string[]): Promise<{ stdout: string }> {
     return this.plane.kubectl([`--namespace=${this.namespace}`, ...args])
   }
@@ -283,15 +283,15 @@ export class ServerScene<S extends SceneServer> extends Scene {
   }
 }
 
-/** On a real API server. */
+/** A scene on a real API server. */
 export class ApiServerScene extends ServerScene<ControlPlane> {
-  /** The caller closes it. */
+  /** Opens a scene, which the caller must close. */
   static async open<S>(this: new (...place: Place) => S, plane: ControlPlane): Promise<S> {
     return new this(...(await ServerScene.place(plane)))
   }
 }
 
-/** Writes the Lease as another holder would, with these annotations; `''` releases it. */
+/** Writes the Lease as another holder would, with these annotations. A `holderIdentity` of '' releases it. */
 export async function writeLease(
   plane: ControlPlane,
   namespace: string,
@@ -306,7 +306,7 @@ export async function writeLease(
   await plane.kubectl(['patch', 'lease', LEASE, `--namespace=${namespace}`, '--type=merge', '-p', patch])
 }
 
-/** Whether anything of a process still executes or could; a zombie does not. */
+/** Whether the process still executes or could execute. A zombie can't. */
 export function lives(pid: number): boolean {
   const stat = readStat(pid)
   return stat !== undefined && !isDead(stat)

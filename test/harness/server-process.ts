@@ -6,7 +6,7 @@ import { until } from './wait.ts'
 const TERM_MS = 5_000
 const READY_WITHIN_MS = 60_000
 
-/** One server started by a test, its output in a file. */
+/** A server that a test starts, with its output in a file. */
 export class ServerProcess {
   readonly pid: number
   readonly #child: ChildProcess
@@ -31,7 +31,7 @@ export class ServerProcess {
     if (this.alive) process.kill(this.pid, signal)
   }
 
-  /** SIGTERM, SIGKILL after five seconds; resolves once it has ended. */
+  /** Sends SIGTERM, and SIGKILL after five seconds. Resolves once the server has ended. */
   async stop(first: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     this.signal(first)
     this.signal('SIGCONT')
@@ -40,7 +40,7 @@ export class ServerProcess {
     clearTimeout(timer)
   }
 
-  /** Resolves once `probe` says yes; rejects with the end of the log when the process dies or takes too long. */
+  /** Resolves once `probe` resolves to true. Rejects with the end of the log if the process ends or takes too long. */
   async ready(name: string, probe: () => Promise<boolean>): Promise<void> {
     await until(
       `${name} is ready`,
@@ -56,8 +56,8 @@ export class ServerProcess {
 }
 
 /**
- * Ends what a test started when the test itself dies, however it dies: a shell that waits for the end of its input
- * and then kills the processes it was told of last, and removes the directory.
+ * Ends a test's processes when the test itself ends, even if it is killed. A shell waits for the end of its input. Then it kills
+ * the processes in the last line that it read, and removes the directory.
  */
 export class Guard {
   readonly #child: ChildProcess

@@ -1,9 +1,9 @@
-"""LangFlow's tree in small: a parent, gunicorn's master that holds the port, and a worker that serves it.
+"""A small copy of LangFlow's process tree: a parent, gunicorn's master that holds the port, and a worker that serves it.
 
 usage: tree-workload.py PORT LOG
 
-Each of the three writes a sign of life every 10 ms. As in LangFlow, the master starts another worker some seconds
-after it lost one, and a worker serves on when parent and master are gone.
+Each of the three writes a beat every 10 ms. As in LangFlow, the master starts another worker some seconds after it
+lost one, and a worker continues to serve when parent and master are gone.
 """
 
 import json
@@ -58,7 +58,7 @@ def work(listener):
     live("worker")
     body = b'{"status":"ok"}'
     head = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-    # As uvicorn's event loop waits.
+    # Waits with epoll, as uvicorn's event loop does.
     epoll = select.epoll()
     epoll.register(listener, select.EPOLLIN)
     while True:

@@ -1,11 +1,11 @@
 import type { Clock, Instant, Timer } from '../../agent/clock.ts'
 
-/** A clock that moves only when told to; timers fire in order, each with the clock at its own time. */
+/** A clock that moves only in `pass`. Timers fire in order, each with the clock at its own time. */
 export class VirtualClock implements Clock {
   private time: number
   private timers: { at: number; order: number; fire: () => void }[] = []
   private order = 0
-  /** How far the other clocks are ahead of the monotonic one, in ms. */
+  /** How many ms the other clocks are ahead of the monotonic one. */
   bootAhead = 0
   wallAhead = 1_700_000_000_000
 
@@ -27,12 +27,12 @@ export class VirtualClock implements Clock {
     return { cancel: () => this.drop(timer) }
   }
 
-  /** When the next timer fires; Infinity where none is set. */
+  /** When the next timer fires; Infinity if no timer is set. */
   next(): number {
     return Math.min(...this.timers.map(({ at }) => at))
   }
 
-  /** Lets time pass; between two timers everything that was promised gets its turn. */
+  /** Lets time pass. After each timer, all pending promises get their turn. */
   async pass(ms: number): Promise<void> {
     const until = this.time + ms
     await settled()

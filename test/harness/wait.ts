@@ -1,16 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-const LOOK_MS = 50
+const CHECK_MS = 50
 const WITHIN_MS = 30_000
-/** How long any awaited event may take; no measurement, only the end of a test that hangs. */
+/** Ends a test that hangs; it's no measured limit. */
 const EVENT_WITHIN_MS = 90_000
 
-/** CLOCK_MONOTONIC in ms: the clock of every process of this kernel, and of what workloads write. */
+/** CLOCK_MONOTONIC in ms. All processes of one kernel share this clock, and workloads write its time. */
 export function mono(): number {
   return Number(process.hrtime.bigint()) / 1e6
 }
 
-/** For what no event tells of: looks each 50 ms, and rejects where that takes too long. */
+/** Waits for a state that has no event. Checks every 50 ms, and rejects after `withinMs`. */
 export async function until(
   what: string,
   holds: () => boolean | Promise<boolean>,
@@ -18,48 +18,48 @@ export async function until(
 ): Promise<void> {
   const end = performance.now() + withinMs
   while (!(await holds())) {
-    if (performance.now() > end) throw new Error(`${what}: not within ${withinMs / 1000} s`)
-    await sleep(LOOK_MS)
+    if (performance.now() > end) throw new Error(`${what}: not reached within ${withinMs / 1000} s`)
+    await sleep(CHECK_MS)
   }
 }
 
-/** What comes one after the other, and can be awaited: lines of a log, versions of an object. */
+/** A series of items to wait for, such as lines of a log or versions of an object. */
 export class Series<T> {
   readonly list: T[] = []
   readonly #context: () => string
-  readonly #looks = new Set<(end?: string) => void>()
+  readonly #waiters = new Set<(end?: string) => void>()
   #ended: string | undefined
 
-  /** `context`: what is told beside the reason where something did not come. */
+  /** `context`: text to append to the error if an item doesn't come. */
   constructor(context: () => string = () => '') {
     this.#context = context
   }
 
   add(...more: T[]): void {
     this.list.push(...more)
-    for (const look of [...this.#looks]) look()
+    for (const check of [...this.#waiters]) check()
   }
 
-  /** Nothing more comes, for this reason. */
+  /** Ends the series for this reason: no more items come. */
   end(why: string): void {
     this.#ended ??= why
-    for (const look of [...this.#looks]) look(this.#ended)
+    for (const check of [...this.#waiters]) check(this.#ended)
   }
 
-  /** The first from place `from` on that matches. Rejects when it does not come in time, or before the end. */
+  /** The first matching item after the first `from` items. Rejects if it doesn't come in time, or if the series ends first. */
   next(what: string, matches: (one: T) => boolean, from = 0, withinMs = EVENT_WITHIN_MS): Promise<T> {
     return new Promise((resolve, reject) => {
-      const look = (end?: string) => {
+      const check = (end?: string) => {
         const found = this.list.slice(from).find(matches)
         if (found === undefined && end === undefined) return
         clearTimeout(timer)
-        this.#looks.delete(look)
+        this.#waiters.delete(check)
         if (found !== undefined) resolve(found)
         else reject(new Error(`${what} did not come: ${end}${this.#context()}`))
       }
-      const timer = setTimeout(() => look(`waited for ${withinMs / 1000} s`), withinMs)
-      this.#looks.add(look)
-      look(this.#ended)
+      const timer = setTimeout(() => check(`waited for ${withinMs / 1000} s`), withinMs)
+      this.#waiters.add(check)
+      check(this.#ended)
     })
   }
 }

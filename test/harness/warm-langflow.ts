@@ -5,7 +5,7 @@ import { type ReplicaOptions, WORKLOAD } from './replica.ts'
 const TREE = join(import.meta.dirname, 'tree-workload.py')
 const MODULES = ['__init__', '__main__']
 const [node, workload, tree] = [process.execPath, WORKLOAD, TREE].map((path) => JSON.stringify(path))
-/** What `langflow run` becomes, and an interpreter for it. That of the tree is one that every user may start. */
+/** The last step of `langflow run`, and an interpreter for it. The Python of `tree` is one that any user may start. */
 const KINDS = {
   workload: {
     python: '/usr/bin/env python3',
@@ -18,9 +18,9 @@ const KINDS = {
 } as const
 
 /**
- * Makes a stand-in for LangFlow below `dir` that a launcher can keep warm, a package of that name: what a replica needs to run
- * it. With its grant it goes on as the stand-in workload, or as the processes of `tree-workload.py`. `hangs`: its imports
- * never end, but a cold start needs none of them.
+ * Makes a stand-in for LangFlow below `dir`, as a Python package `langflow`, which a launcher can keep warm. Returns the options for
+ * a replica that runs it. After its grant, it continues as the stand-in workload, or as the processes of `tree-workload.py`.
+ * `hangs`: its imports never end, but a cold start doesn't need them.
  */
 export function warmLangflow(
   dir: string,

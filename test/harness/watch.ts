@@ -5,33 +5,33 @@ import type { Lease } from '../../agent/lease/lease.ts'
 import type { SceneServer } from './scene.ts'
 import { mono, Series } from './wait.ts'
 
-/** One version of the Lease, as the test itself received it. */
+/** One version of the Lease, as the test received it. */
 export interface Sighting {
   /** Its place in the order of receipt. */
   readonly index: number
-  /** CLOCK_MONOTONIC in ms: when the bytes came in. */
+  /** CLOCK_MONOTONIC in ms when the bytes arrived. */
   readonly at: number
   readonly deleted: boolean
   readonly object: KubeObject
-  /** '' where the Lease has no holder, or was deleted. */
+  /** '' if the Lease has no holder, or was deleted. */
   readonly holder: string
-  /** leaseTransitions; 0 where it has none. */
+  /** leaseTransitions, or 0 if the Lease has none. */
   readonly epoch: number
 }
 
-type Reached = Pick<SceneServer, 'serverUrl' | 'adminToken' | 'caFile'>
+type ServerAccess = Pick<SceneServer, 'serverUrl' | 'adminToken' | 'caFile'>
 
-/** Connections of the admin. */
-function adminConnections({ caFile }: Reached): Agent {
+/** Connections with the rights of the admin. */
+function adminConnections({ caFile }: ServerAccess): Agent {
   const connect = caFile === undefined ? {} : { ca: readFileSync(caFile) }
   return new Agent({ connect, bodyTimeout: 0 })
 }
 
-/** An API server that hangs does not answer a patch. */
+/** A limit, because an API server that hangs never answers a patch. */
 const PATCHED_WITHIN_MS = 5_000
 const WATCH_SECONDS = 7_200
 
-/** A test's own eye on one Lease, as admin, with nothing of the product in it. */
+/** The test's own watch of one Lease, as admin. It uses no code of the product. */
 export class Watch {
   readonly #dispatcher: Agent
   readonly #seen = new Series<Sighting>()
@@ -41,8 +41,8 @@ export class Watch {
     this.#dispatcher = dispatcher
   }
 
-  /** Resolves once the API server has opened the watch. The Lease need not exist yet. */
-  static async open(plane: Reached, namespace: string, name: string): Promise<Watch> {
+  /** Resolves once the API server has opened the watch. The Lease needn't exist yet. */
+  static async open(plane: ServerAccess, namespace: string, name: string): Promise<Watch> {
     const dispatcher = adminConnections(plane)
     const watch = new Watch(dispatcher)
     const query = `fieldSelector=metadata.name%3D${name}&watch=true&timeoutSeconds=${WATCH_SECONDS}`
@@ -50,7 +50,7 @@ export class Watch {
     const headers = { authorization: `Bearer ${plane.adminToken}` }
     const { statusCode, body } = await request(url, { dispatcher, headers })
     if (statusCode !== 200)
-      throw new Error(`the test's watch was answered ${statusCode}: ${await body.text()}`)
+      throw new Error(`the API server answered the test's watch with ${statusCode}: ${await body.text()}`)
     body.setEncoding('utf8')
     body.on('data', (chunk: string) => watch.#receive(mono(), chunk))
     body.once('error', (error) => watch.#seen.end(`the watch ended: ${error.message}`))
@@ -66,15 +66,15 @@ export class Watch {
     return this.versions.length
   }
 
-  /** The first version from `from` on that matches. Rejects when it does not come within 90 s, or the watch ends. */
+  /** The first matching version after the first `from` versions. Rejects after 90 s, or if the watch ends. */
   next(what: string, matches: (one: Sighting) => boolean, from = 0): Promise<Sighting> {
     return this.#seen.next(what, matches, from)
   }
 
-  /** The newest version; throws where none has come yet. */
+  /** The newest version. Throws if none has arrived yet. */
   last(): Sighting {
     const last = this.versions.at(-1)
-    if (last === undefined) throw new Error('nothing was seen yet')
+    if (last === undefined) throw new Error('the watch has received no version yet')
     return last
   }
 
@@ -89,7 +89,7 @@ export class Watch {
     for (const line of lines) {
       const { type, object } = JSON.parse(line) as { type: string; object: KubeObject }
       if (type !== 'ADDED' && type !== 'MODIFIED' && type !== 'DELETED') {
-        this.#seen.end(`the watch said ${line}`)
+        this.#seen.end(`the watch reported ${line}`)
         break
       }
       const { spec } = object as Lease
@@ -103,9 +103,9 @@ export class Watch {
 
 const leasesOf = (namespace: string) => `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`
 
-/** As admin: a merge patch. */
+/** Applies a merge patch as admin. */
 export async function patchLease(
-  plane: Reached,
+  plane: ServerAccess,
   namespace: string,
   name: string,
   patch: object,
@@ -124,5 +124,6 @@ export async function patchLease(
   })
   const answer = await body.text()
   await dispatcher.destroy()
-  if (statusCode !== 200) throw new Error(`the patch of ${name} was answered ${statusCode}: ${answer}`)
+  if (statusCode !== 200)
+    throw new Error(`the API server answered the patch of ${name} with ${statusCode}: ${answer}`)
 }

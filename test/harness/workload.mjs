@@ -1,14 +1,14 @@
-// Stands in for LangFlow in tests: answers health requests, and tells all the time that it executes.
+// Stands in for LangFlow in tests: answers health requests, and writes beats while it executes.
 // usage: workload.mjs PORT LOG [option ...]
-//   LOG            a file that all replicas share, or udp:HOST:PORT: who is told, from a pod
-//   ignore-term    SIGTERM does nothing
-//   daemon         leaves a process in a session of its own, which beats as well
-//   exit=CODE      ends at once
-//   unhealthy=N    answers N requests to /health_check with 500 first
-//   start=MS       answers nobody before
-//   parent         serves nothing itself, but keeps a worker that does, as gunicorn's master
+//   LOG            the file for beats, which all replicas share; in a pod, udp:HOST:PORT of the collector
+//   ignore-term    ignores SIGTERM
+//   daemon         starts a process in another session, which writes beats as well
+//   exit=CODE      exits immediately
+//   unhealthy=N    answers the first N requests to /health_check with 500
+//   start=MS       listens only after MS
+//   parent         doesn't serve, but keeps a worker that does, as gunicorn's master
 //
-// /slow=MS answers after MS, /die ends it, /stream never ends, /socket is a websocket: SIGTERM waits for all of them.
+// /slow=MS answers after MS, /die ends the process, /stream never ends, /socket is a websocket. SIGTERM waits for all of them.
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { createSocket } from 'node:dgram'
@@ -19,7 +19,7 @@ const [port, log, ...options] = process.argv.slice(2)
 const option = (name) => options.find((one) => one.startsWith(`${name}=`))?.slice(name.length + 1)
 const replica = process.env.LEADER_IDENTITY
 const epoch = Number(process.env.LEADER_EPOCH)
-// One kernel, one clock: those of all pods compare.
+// All pods on one kernel share this clock, so that times of different pods compare.
 const mono = () => Number(process.hrtime.bigint()) / 1e6
 
 const [, collector, collectorPort] = /^udp:(.+):(\d+)$/.exec(log) ?? []
@@ -32,7 +32,7 @@ function writer() {
     return (what) => writeSync(file, `${line(what)}\n`)
   }
   const socket = createSocket('udp4').unref()
-  // Nobody may listen any more, e.g. at the end of a test.
+  // At the end of a test, the collector may be gone. Such an error is ignored.
   return (what) => socket.send(line(what), Number(collectorPort), collector, () => {})
 }
 
@@ -58,7 +58,7 @@ function serve() {
   const server = createServer((request, response) => {
     if (request.url === '/sicken') sick = true
     if (request.url === '/die') process.exit(1)
-    // More than a pipe holds, without waiting for it.
+    // A child writes more than a pipe holds. The server doesn't wait for it.
     if (request.url === '/shout')
       spawn('sh', ['-c', 'head -c 1000000 /dev/zero'], { stdio: ['ignore', 'inherit', 'ignore'] })
     if (request.url === '/stream') {
@@ -84,7 +84,7 @@ function serve() {
     )
     sockets.add(socket)
     socket.on('error', () => {})
-    // Of an HTTP server's sockets the other half is nobody else's to end.
+    // The HTTP server allows half-open sockets, so this handler must end its own side.
     socket.on('end', () => socket.end())
     socket.resume().on('close', () => {
       sockets.delete(socket)
@@ -100,7 +100,7 @@ function serve() {
   if (port !== '0') server.listen(Number(port), collector === undefined ? '127.0.0.1' : undefined)
 
   process.on('SIGTERM', () => {
-    // Twice, where the whole group is told and a parent passes it on.
+    // A second SIGTERM arrives if the whole group gets it and a parent passes it on.
     if (stopping || options.includes('ignore-term')) return
     write('stop')
     stopping = true

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Agent, request } from 'undici'
 
-/** A browser waits for some time as well. */
+/** A browser also waits for a while before it reconnects. */
 const AGAIN_MS = 250
 
-/** Clients of an SSE stream, each of which opens it again where it ends. */
+/** Clients of an SSE stream. Each client opens the stream again when it ends. */
 export class EventStreams {
   private readonly tally = { open: 0, ended: 0, cut: 0, refused: 0 }
   private readonly end = new AbortController()
@@ -23,7 +23,7 @@ export class EventStreams {
     return this.tally.open
   }
 
-  /** How many ended as streams should, broke, or could not be opened: since the first was begun. */
+  /** Numbers since the start: streams with a proper end, streams that broke, and failed attempts to open one. */
   get counts(): { readonly ended: number; readonly cut: number; readonly refused: number } {
     return { ...this.tally }
   }

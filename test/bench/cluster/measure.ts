@@ -1,8 +1,11 @@
-// What npm run bench:cluster runs inside a cluster: what a client notices of each kind of takeover, with the real LangFlow on
-// PostgreSQL, in front mode, in readiness mode, and with two LangFlows of a plain Deployment that know of no leader. Writes its
-// part of docs/evidence/takeovers.md. With arguments only those rows, on stdout: front/Deployment/2/rollout, or plain/; a number says how
-// often, such as `front/ 3`. With --results FILE each round is added to that file, and the tables are of all rounds in it, so that
-// many short runs make one measurement; with `--results FILE 0` nothing is measured, and the page is written from the file.
+// The program that npm run bench:cluster runs inside a cluster. It measures, from a client's view, each kind of takeover with a
+// real LangFlow on PostgreSQL: in front mode, in readiness mode, and with two LangFlows of a plain Deployment without
+// langflow-leader. Then it writes its part of docs/evidence/takeovers.md.
+//
+// usage: measure.ts [--results FILE] [ROW...] [N]
+//   ROW             measure only rows with this prefix, such as front/Deployment/2/rollout or plain/, and print to stdout
+//   N               rounds per row (default: 5); with 0, only write the tables from FILE
+//   --results FILE  append each round to FILE, and write the tables of all rounds in it, so that short runs add up
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -17,7 +20,7 @@ import { killContainers, nodeProgram, processesOf } from '../../cluster/processe
 import { fitToNode, LANGFLOW, type Workload } from '../../cluster/workload.ts'
 import { type Manifest, named } from '../../deploy/manifests.ts'
 import { type Call, Client } from '../../harness/client.ts'
-import { API_KEY, ECHO_PATH, flowRequest, saidBy } from '../../harness/langflow.ts'
+import { API_KEY, ECHO_PATH, flowRequest, outputOf } from '../../harness/langflow.ts'
 import { table } from '../../harness/report.ts'
 import { mono, until } from '../../harness/wait.ts'
 import { withPart } from '../page-parts.ts'
@@ -28,8 +31,8 @@ import { PHASES, type Phases, takeoversAfter } from './phases.ts'
 const MODES = ['front', 'readiness', 'plain'] as const
 type Mode = (typeof MODES)[number]
 
-/** In this order: what kills comes last. */
-const WHATS = [
+/** The order of measurements. Those that kill processes come last. */
+const CAUSES = [
   'switchover',
   'rollout',
   'eviction',
@@ -38,38 +41,38 @@ const WHATS = [
   'replica-killed',
   'api-frozen',
 ] as const
-type What = (typeof WHATS)[number]
+type Cause = (typeof CAUSES)[number]
 
-/** In front mode no request fails in these: logs are printed where one did. */
-const UNNOTICED: ReadonlySet<What> = new Set<What>(['switchover', 'rollout', 'eviction', 'delete-pod'])
+/** The causes after which no request fails in front mode. If one fails, the logs are printed. */
+const UNNOTICED: ReadonlySet<Cause> = new Set<Cause>(['switchover', 'rollout', 'eviction', 'delete-pod'])
 
 interface Group {
   readonly mode: Mode
   readonly kind: 'Deployment' | 'StatefulSet'
   readonly replicas: number
-  readonly whats: readonly What[]
+  readonly causes: readonly Cause[]
 }
 
 const GROUPS: readonly Group[] = [
   ...MODES.map((mode) => ({
     ...{ mode, kind: 'Deployment' as const, replicas: 2 },
-    whats: WHATS.filter((what) => mode !== 'plain' || what !== 'switchover'),
+    causes: CAUSES.filter((cause) => mode !== 'plain' || cause !== 'switchover'),
   })),
-  { mode: 'front', kind: 'Deployment', replicas: 3, whats: ['rollout'] },
-  { mode: 'front', kind: 'StatefulSet', replicas: 2, whats: ['rollout'] },
+  { mode: 'front', kind: 'Deployment', replicas: 3, causes: ['rollout'] },
+  { mode: 'front', kind: 'StatefulSet', replicas: 2, causes: ['rollout'] },
 ]
 
 const PAGE = join(import.meta.dirname, '../../../docs/evidence/takeovers.md')
 const STREAMS = 10
-/** Two whole LangFlows on two cores. */
+/** Enough for the start of two LangFlows on two cores. */
 const SETTLED_MS = 300_000
-/** What a takeover leaves is over by then, also where nothing shows when it begins; and what comes late has come. */
+/** Enough for a takeover to end, even if no event shows its start, and for late failures to arrive. */
 const LASTS_MS = 20_000
 const AFTER_MS = 3_000
-/** Longer than any lease. */
+/** Longer than any lease duration. */
 const PATIENCE_MS = 40_000
 const FROZEN_MS = 12_000
-/** Runs of a flow: what nobody may repeat. */
+/** Time between two requests. Each runs a flow, so none can be retried. */
 const EVERY_MS = 200
 const SAID = 'who is there?'
 const FLOW = join(import.meta.dirname, '../../harness/flows/echo-flow.py')
@@ -93,7 +96,7 @@ function optionsOf({ mode, kind, replicas }: Group): InstallationOptions {
   return { ...shared, base: 'base', components: ['standby-warm', 'postgresql'] }
 }
 
-/** Two that both act, as any Deployment has them, on one database. */
+/** Installs two active LangFlows in a plain Deployment on one database. */
 async function installPlain(one: Installation, plain: readonly Manifest[]): Promise<void> {
   const [deployment] = plain
   const database = (await rendered('base', ['postgresql'])).filter(({ metadata: { name } }) =>
@@ -108,13 +111,13 @@ async function installPlain(one: Installation, plain: readonly Manifest[]): Prom
   )
   container.readinessProbe = { httpGet: { path: '/health_check', port: 7860 }, periodSeconds: 1 }
   container.args = ['langflow', 'run', '--host', '0.0.0.0', '--backend-only']
-  // Else the Service's variables overwrite LangFlow's own: LANGFLOW_PORT.
+  // Otherwise, Kubernetes sets LANGFLOW_PORT for the Service, and so overwrites LangFlow's own setting.
   if (deployment) deployment.spec.template.spec.enableServiceLinks = false
-  // As anybody would who wants no gap.
+  // The strategy of an operator who wants no gap.
   if (deployment) deployment.spec.strategy = { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } }
   await one.apply(database)
   await one.kubectl('rollout', 'status', 'statefulset/langflow-postgresql', `--timeout=${SETTLED_MS}ms`)
-  // Two that make the tables of an empty database at the same time are in each other's way.
+  // One replica first, because two that make the tables of an empty database at the same time disturb each other.
   const { replicas } = deployment?.spec ?? {}
   if (deployment) deployment.spec.replicas = 1
   await one.apply(plain)
@@ -122,7 +125,7 @@ async function installPlain(one: Installation, plain: readonly Manifest[]): Prom
   await one.kubectl('scale', one.name, `--replicas=${replicas}`)
 }
 
-/** One that is asked, and a way to hurt it. */
+/** An installation to measure, with its clients. */
 class Subject {
   readonly one: Installation
   readonly group: Group
@@ -143,7 +146,7 @@ class Subject {
     await one.client.stop()
     const target = { to: 'langflow', url: `${one.url}${ECHO_PATH}` }
     const read = (text: string) => {
-      if (saidBy(text) !== SAID) throw new Error('another answer than the flow gives')
+      if (outputOf(text) !== SAID) throw new Error('the answer is not the output of the flow')
       return { replica: '', epoch: 0, pid: 0, mono: mono() }
     }
     const asked = flowRequest(SAID)
@@ -156,13 +159,13 @@ class Subject {
     await this.one.close()
   }
 
-  async measure(what: What): Promise<Measured> {
+  async measure(cause: Cause): Promise<Measured> {
     const { one, group, streams } = this
     const { client } = one
     await settled(one, group)
     await until('all streams are open', () => streams.open === STREAMS, SETTLED_MS)
     const [from, before, { epoch }] = [mono(), streams.counts, one.lease]
-    await this.play(what)
+    await this.play(cause)
     await sleep(LASTS_MS)
     await settled(one, group)
     await sleep(AFTER_MS)
@@ -194,17 +197,17 @@ class Subject {
     })
   }
 
-  private async play(what: What): Promise<void> {
+  private async play(cause: Cause): Promise<void> {
     const { one, group } = this
-    if (what === 'switchover') {
+    if (cause === 'switchover') {
       await one.kubectl('annotate', 'lease/langflow-leader-lock', `${SWITCHOVER_TO}=${ANYBODY}`)
       return
     }
-    if (what === 'rollout') {
+    if (cause === 'rollout') {
       await one.changeTemplate()
       return
     }
-    if (what === 'api-frozen') {
+    if (cause === 'api-frozen') {
       const { pid } = nodeProgram('kube-apiserver')
       process.kill(pid, 'SIGSTOP')
       await sleep(FROZEN_MS)
@@ -212,11 +215,11 @@ class Subject {
       return
     }
     const victim = group.mode === 'plain' ? (await one.pods())[0] : await one.leader()
-    if (victim === undefined) throw new Error('there is no pod')
+    if (victim === undefined) throw new Error('the installation has no pod')
     const { name } = victim.metadata
-    if (what === 'delete-pod') await one.kubectl('delete', 'pod', name, '--wait=false')
-    else if (what === 'eviction') await evict(one, name)
-    else if (what === 'worker-killed') process.kill(workerOf(victim), 'SIGKILL')
+    if (cause === 'delete-pod') await one.kubectl('delete', 'pod', name, '--wait=false')
+    else if (cause === 'eviction') await evict(one, name)
+    else if (cause === 'worker-killed') process.kill(workerOf(victim), 'SIGKILL')
     else killContainers(victim)
   }
 }
@@ -244,7 +247,7 @@ async function settled(one: Installation, { mode, replicas }: Group): Promise<vo
   }
   await one.available(mode === 'readiness' ? 1 : replicas)
   await until(
-    'none is on its way out',
+    'no pod is terminating',
     async () => {
       const pods = await one.pods().catch(() => [])
       return (
@@ -255,7 +258,7 @@ async function settled(one: Installation, { mode, replicas }: Group): Promise<vo
   )
 }
 
-/** The flow `echo`, of the components of the LangFlow that runs there. */
+/** Installs the flow `echo`, made from the components of the LangFlow in the cluster. */
 async function installFlow(one: Installation, token: string): Promise<void> {
   const [pod] = await one.pods()
   const exec = ['exec', '--stdin', pod?.metadata.name ?? '', '--container=langflow', '--']
@@ -269,17 +272,17 @@ async function installFlow(one: Installation, token: string): Promise<void> {
     headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
     body: written,
   })
-  if (!answer.ok) throw new Error(`LangFlow took no flow: ${answer.status} ${await answer.text()}`)
+  if (!answer.ok) throw new Error(`LangFlow refused the flow: ${answer.status} ${await answer.text()}`)
 }
 
-/** As a drain does it. */
+/** Evicts a pod, as a drain does. */
 async function evict(one: Installation, name: string): Promise<void> {
   const eviction = { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { name, namespace: one.namespace } }
   const path = `/api/v1/namespaces/${one.namespace}/pods/${name}/eviction`
   await one.kube.kubectl(['create', '--raw', path, '-f', '-'], JSON.stringify(eviction))
 }
 
-/** Of LangFlow's processes the one that serves: it has a Python above it, and none below. */
+/** The LangFlow process that serves: its parent is a Python process of LangFlow, and it has no such child. */
 function workerOf(pod: Pod): number {
   const python = processesOf(pod, 'langflow').filter(({ command }) => command.includes('langflow'))
   const pids = new Set(python.map(({ pid }) => pid))
@@ -291,12 +294,12 @@ function workerOf(pod: Pod): number {
   return worker[0]
 }
 
-/** Median and, in brackets, the longest. */
+/** The median and, in brackets, the longest. */
 function seconds(times: readonly number[]): string {
   return `${(percentile(times, 0.5) / 1000).toFixed(2)} s (${(Math.max(...times) / 1000).toFixed(2)})`
 }
 
-/** One round of the measurement, as it stands in the file of results. */
+/** One round of the measurement, as a line in the file of results. */
 interface Round {
   readonly row: string
   readonly kubernetes: string
@@ -307,7 +310,7 @@ function rowOf([name, all]: [string, readonly Round[]]): string[] {
   const rounds = all.map(({ measured }) => measured)
   const each = (of: (one: Measured) => number) => rounds.map(of).join(', ')
   return [
-    ...wordsOf(name),
+    ...labelsOf(name),
     String(all.length),
     rounds.map(({ failed, calls }) => `${failed} of ${calls}`).join(', '),
     seconds(rounds.map(({ longestWaitMs }) => longestWaitMs)),
@@ -318,7 +321,7 @@ function rowOf([name, all]: [string, readonly Round[]]): string[] {
   ]
 }
 
-/** `[]`: nobody took over, or nobody noted it. */
+/** The row of phases, or no row if no takeover was recorded. */
 function phaseRowOf([name, all]: [string, readonly Round[]]): string[][] {
   const takeovers = all.flatMap(({ measured }) => measured.takeovers)
   if (takeovers.length === 0) return []
@@ -326,12 +329,12 @@ function phaseRowOf([name, all]: [string, readonly Round[]]): string[][] {
     const known = takeovers.flatMap((one) => one[phase] ?? [])
     return known.length === 0 ? '-' : seconds(known)
   })
-  return [[...wordsOf(name), String(takeovers.length), ...cells]]
+  return [[...labelsOf(name), String(takeovers.length), ...cells]]
 }
 
-function wordsOf(name: string): string[] {
-  const [mode = '', kind = '', replicas = '', what = ''] = name.split('/')
-  return [mode, `${kind}, ${replicas}`, what]
+function labelsOf(name: string): string[] {
+  const [mode = '', kind = '', replicas = '', cause = ''] = name.split('/')
+  return [mode, `${kind}, ${replicas}`, cause]
 }
 
 function tableOf(head: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -347,7 +350,7 @@ const { values: options, positionals: wanted } = parseArgs({
   options: { results: { type: 'string' } },
 })
 const times = /^\d+$/.test(wanted.at(-1) ?? '') ? Number(wanted.pop()) : 5
-const nameOf = ({ mode, kind, replicas }: Group, what: What) => `${mode}/${kind}/${replicas}/${what}`
+const nameOf = ({ mode, kind, replicas }: Group, cause: Cause) => `${mode}/${kind}/${replicas}/${cause}`
 const isWanted = (name: string) => wanted.length === 0 || wanted.some((one) => name.startsWith(one))
 const rounds: Round[] = []
 if (options.results !== undefined && existsSync(options.results))
@@ -359,15 +362,15 @@ async function measureAll(): Promise<void> {
   const kube = new Kube()
   const { gitVersion: kubernetes } = await kube.get<{ gitVersion: string }>('/version')
   for (const group of GROUPS) {
-    const whats = group.whats.filter((what) => isWanted(nameOf(group, what)))
-    if (whats.length === 0) continue
+    const causes = group.causes.filter((cause) => isWanted(nameOf(group, cause)))
+    if (causes.length === 0) continue
     const subject = await Subject.start(kube, group)
     try {
-      for (const what of whats)
+      for (const cause of causes)
         for (let n = 0; n < times; n++) {
-          const round = { row: nameOf(group, what), kubernetes, measured: await subject.measure(what) }
+          const round = { row: nameOf(group, cause), kubernetes, measured: await subject.measure(cause) }
           rounds.push(round)
-          if (UNNOTICED.has(what) && group.mode === 'front' && round.measured.failed > 0)
+          if (UNNOTICED.has(cause) && group.mode === 'front' && round.measured.failed > 0)
             process.stderr.write(`${await subject.one.evidence()}\n`)
           const line = `${JSON.stringify(round)}\n`
           process.stderr.write(line)
@@ -383,20 +386,20 @@ async function measureAll(): Promise<void> {
   await kube.close()
 }
 
-// In the order of GROUPS, whatever was measured first.
-const byName = GROUPS.flatMap((group) => group.whats.map((what) => nameOf(group, what))).flatMap(
+// The rows have the order of GROUPS, not the order of the measurements.
+const byName = GROUPS.flatMap((group) => group.causes.map((cause) => nameOf(group, cause))).flatMap(
   (name): [string, Round[]][] => {
     const all = rounds.filter(({ row }) => row === name)
     return all.length === 0 ? [] : [[name, all]]
   },
 )
-const head = ['mode', 'workload', 'what', 'n']
+const head = ['mode', 'workload', 'cause', 'n']
 const ends = ['failed', 'longest wait', 'longest silence', 'streams ended', 'cut', 'not opened']
 const versions = [...new Set(rounds.map(({ kubernetes }) => kubernetes))].join(', ')
 const text = [
-  `Written by \`npm run bench:cluster\` on a cluster of one node with two cores (date: ${new Date().toISOString().slice(0, 10)}; Kubernetes: ${versions}), with LangFlow 1.13.0 on PostgreSQL. A client runs a flow ${1000 / EVERY_MS} times a second through the Service (\`POST ${ECHO_PATH}\`), on a new connection each time, and repeats no request; it opens ten SSE streams of LangFlow's MCP server again when they end. Times: median and, in brackets, the longest. \`front\` is deploy/production, \`readiness\` deploy/base with warm standbys, \`plain\` two LangFlows, both active. Streams *ended* had their proper end; streams *cut* did not.`,
+  `\`npm run bench:cluster\` writes this part, on a cluster of one node with two cores (date: ${new Date().toISOString().slice(0, 10)}; Kubernetes: ${versions}), with LangFlow 1.13.0 on PostgreSQL. A client runs a flow ${1000 / EVERY_MS} times a second through the Service (\`POST ${ECHO_PATH}\`), on a new connection each time, without retries. It also keeps ten SSE streams of LangFlow's MCP server open, and opens each again when it ends. Times: median and, in brackets, the longest. \`front\` is deploy/production, \`readiness\` deploy/base with warm standbys, \`plain\` two active LangFlows without langflow-leader. Streams *ended* had their proper end; streams *cut* did not.`,
   tableOf([...head, ...ends], byName.map(rowOf)),
-  'The phases of each takeover, from the Lease and the logs. Each phase counts from the end of the one before: the leader drains, stops LangFlow and releases the Lease; the next leader detects that, acquires the Lease, starts LangFlow and finds it healthy; the first client gets its answer.',
+  'The phases of each takeover, from the Lease and the logs. Each phase counts from the end of the one before: the leader drains, stops LangFlow and releases the Lease; the next leader detects the release, acquires the Lease, starts LangFlow and finds it healthy; the first client gets its answer.',
   tableOf([...head, ...Object.values(PHASES)], byName.flatMap(phaseRowOf)),
 ].join('\n\n')
 if (wanted.length > 0) process.stdout.write(`${text}\n`)

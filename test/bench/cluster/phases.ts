@@ -2,7 +2,7 @@ import type { PastTerm } from '../../../agent/lease/lease-history.ts'
 import type { Call } from '../../harness/client.ts'
 import type { Line } from '../../harness/logged-process.ts'
 
-/** The parts of a takeover, each from the end of the one before. */
+/** The phases of a takeover. Each counts from the end of the one before. */
 export const PHASES = {
   drain: 'drain',
   stop: 'stop',
@@ -11,30 +11,30 @@ export const PHASES = {
   healthy: 'healthy',
   answer: 'first answer',
 } as const
-/** In milliseconds; a phase that nobody noted is left out, such as the stop of a pod that was killed. */
+/** In milliseconds. A phase that was not recorded is left out, such as the stop of a killed pod. */
 export type Phases = Readonly<Partial<Record<keyof typeof PHASES, number>>>
 
-/** What is needed to divide the takeovers of one round. */
-export interface Noted {
-  /** As the Lease has them, newest first. */
+/** The records from which the phases of one round's takeovers are computed. */
+interface Records {
+  /** The terms in the Lease's history, newest first. */
   readonly terms: readonly PastTerm[]
-  /** What agent and launcher of a pod have logged. */
+  /** The log lines of a pod's agent and launcher. */
   readonly logOf: (pod: string) => readonly Line[]
   readonly calls: readonly Call[]
-  /** What has to be added to a call's time to make it a wall clock's. */
+  /** The difference between a wall clock's time and a call's time. */
   readonly wallAtMono0: number
 }
 
-/** Each takeover after the term `epoch`, oldest first. A term that never served is no end of one. */
-export function takeoversAfter(epoch: number, noted: Noted): Phases[] {
-  return noted.terms
+/** Each takeover after the term `epoch`, oldest first. A term that never served doesn't end a takeover. */
+export function takeoversAfter(epoch: number, records: Records): Phases[] {
+  return records.terms
     .filter((term) => term.epoch > epoch && term.phases.healthyMs !== null)
-    .map((term) => phasesOf(term, noted))
+    .map((term) => phasesOf(term, records))
     .reverse()
 }
 
-function phasesOf({ epoch, holder, phases }: PastTerm, noted: Noted): Phases {
-  const { terms, logOf, calls, wallAtMono0 } = noted
+function phasesOf({ epoch, holder, phases }: PastTerm, records: Records): Phases {
+  const { terms, logOf, calls, wallAtMono0 } = records
   const before = terms.find((past) => past.epoch === epoch - 1)
   const line = (pod: string, event: string, of: number) =>
     logOf(pod).find((one) => one.event === event && one.epoch === of)

@@ -19,17 +19,17 @@ function exposed([low, middle, all, sum]: Exposed): string {
 const read = (numbers: Exposed) => readHistogram(exposed(numbers), 'lag_seconds')
 
 for (const [what, before, after, mean, bound] of [
-  ['a value in the first bucket', [3, 3, 4, 2], [4, 4, 5, 2.25], 0.25, 0.005],
-  ['a value in the second bucket beside one in the first', [0, 0, 0, 0], [1, 2, 2, 0.5], 0.25, 0.01],
-  ['a value beyond all bounds', [1, 1, 1, 0], [1, 1, 2, 3], 3, Number.POSITIVE_INFINITY],
-  ['nothing', [1, 1, 2, 3], [1, 1, 2, 3], undefined, undefined],
+  ['one value in the first bucket', [3, 3, 4, 2], [4, 4, 5, 2.25], 0.25, 0.005],
+  ['one value in the first bucket and one in the second', [0, 0, 0, 0], [1, 2, 2, 0.5], 0.25, 0.01],
+  ['one value above all bounds', [1, 1, 1, 0], [1, 1, 2, 3], 3, Number.POSITIVE_INFINITY],
+  ['no value', [1, 1, 2, 3], [1, 1, 2, 3], undefined, undefined],
 ] as const)
-  test(`between two looks at a histogram that ${what} came into, its mean is ${mean} and its bound ${bound}`, () => {
+  test(`a histogram that gained ${what} between two reads has the mean ${mean} and the bound ${bound}`, () => {
     const between = added(read(before), read(after))
     assert.equal(meanOf(between), mean)
     assert.equal(boundOf(between), bound)
   })
 
-test('a histogram that is not exposed is an error', () => {
+test("reading a histogram that isn't exposed fails", () => {
   assert.throws(() => readHistogram('other_lag_seconds_sum 9', 'lag_seconds'), /no histogram lag_seconds/)
 })

@@ -1,11 +1,11 @@
-/** A histogram of Prometheus' text format, or what came into one between two looks. */
-export interface Histogram {
-  /** By upper bound, the smallest first: how many are at most that. */
+/** A histogram in Prometheus' text format, or the difference between two reads of one. */
+interface Histogram {
+  /** For each upper bound, the smallest first: the number of values that are at most the bound. */
   readonly counts: readonly (readonly [bound: number, count: number])[]
   readonly sum: number
 }
 
-/** One without labels. Throws where the text has none of that name. */
+/** Reads a histogram without labels. Throws if the text has none with this name. */
 export function readHistogram(text: string, name: string): Histogram {
   const line = (suffix: string) => new RegExp(`^${name}_${suffix} (\\S+)$`, 'gm')
   const counts = [...text.matchAll(line('bucket\\{le="([^"]+)"\\}'))].map(
@@ -24,16 +24,16 @@ export function added(before: Histogram, after: Histogram): Histogram {
   }
 }
 
-export function countOf({ counts }: Histogram): number {
+function countOf({ counts }: Histogram): number {
   return counts.at(-1)?.[1] ?? 0
 }
 
-/** `undefined` where it has no values; so is `boundOf`. */
+/** The mean of its values. `undefined` without values, as is `boundOf`. */
 export function meanOf(histogram: Histogram): number | undefined {
   return countOf(histogram) === 0 ? undefined : histogram.sum / countOf(histogram)
 }
 
-/** The smallest of its bounds that no value exceeds. */
+/** The smallest bound that no value exceeds. */
 export function boundOf(histogram: Histogram): number | undefined {
   const all = countOf(histogram)
   return all === 0 ? undefined : histogram.counts.find(([, count]) => count === all)?.[0]

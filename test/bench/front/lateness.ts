@@ -9,9 +9,9 @@ import { added, boundOf, meanOf, readHistogram } from './histogram.ts'
 import { failures, type Loader, type Outcome } from './loader.ts'
 import { TARGET } from './paths.ts'
 
-/** Of the agent that is measured: as short as makes enough renewals in seconds. The Lease has its default 15 s. */
+/** The retry period of the measured agent, short enough for many renewals in seconds. The lease duration is the default 15 s. */
 const RETRY_MS = 200
-/** A half of the default kill margin. */
+/** Half of the default kill margin. */
 const LATE_MS = 500
 const LAG_MS = 100
 const RATE = 2_000
@@ -27,7 +27,7 @@ const METRICS = {
   renewal: 'langflow_leader_renew_duration_seconds',
 }
 
-/** An agent without traffic, and with as much as the machine gives. */
+/** Measures renewals of an agent without traffic, and under as much traffic as the machine allows. */
 export async function measureLateness(
   testbed: Testbed,
   loader: Loader,
@@ -39,8 +39,8 @@ export async function measureLateness(
   const late: Section = {
     title: 'Front: lateness of renewals',
     about: [
-      `A real agent with \`--traffic=front\` leads, with \`--retry-period=${RETRY_MS}ms\` for more renewals in ${windowMs / 1000} s; client, front, target, API server and etcd share the machine.`,
-      `From one renewal to the next as the bench’s own watch on the Lease received them, less the retry period. Target: a half of the default kill margin.`,
+      `A real agent with \`--traffic=front\` leads. It has \`--retry-period=${RETRY_MS}ms\`, for more renewals in ${windowMs / 1000} s. Client, front, target, API server and etcd share the machine.`,
+      `The time from one renewal to the next, as the benchmark’s own watch of the Lease received them, minus the retry period. The target is half of the default kill margin.`,
     ],
     rows: renewals,
     notes: [],
@@ -49,7 +49,7 @@ export async function measureLateness(
     title: 'Front: the agent’s own metrics under traffic',
     about: [
       `\`${METRICS.lag}\` (one value a second) and \`${METRICS.renewal}\` in the same windows. **At most**: the smallest bound of the histogram that no value exceeded.`,
-      `**${RATE} requests/s**: offered at even intervals; what the machine gave is a row. **Uploads**: of ${megabytes} MB, one after the other.`,
+      `**${RATE} requests/s**: the client sends at even intervals; a row has the rate that the machine reached. **Uploads**: ${megabytes} MB each, one after the other.`,
     ],
     rows: metrics,
     notes: [],
@@ -93,13 +93,13 @@ export async function measureLateness(
       const count = Number.POSITIVE_INFINITY
       await watch(UPLOADS, () => loader.run({ ...job, kind: 'upload', bytes: uploadBytes, count }))
       const doubts = pod.agent.events().filter((event) => event === 'doubt').length
-      metrics.push(figure('doubts in all of it', '', doubts, atMost(0, 'doubts')))
+      metrics.push(figure('doubts in all windows', '', doubts, atMost(0, 'doubts')))
     })
   })
   return [late, own]
 }
 
-/** Agent and launcher as in a pod, whose front takes requests for the target on this port. */
+/** Starts agent and launcher as in a pod, with a front that forwards requests to the target. */
 async function servingPod(testbed: Testbed, scene: ApiServerScene): Promise<{ pod: Pod; port: number }> {
   const [port, target] = [await freePort(), await freePort()]
   const name = 'front-leader'
@@ -117,7 +117,7 @@ async function servingPod(testbed: Testbed, scene: ApiServerScene): Promise<{ po
     },
   })
   await pod.agent.event('serving')
-  await until('its front takes requests', async () => (await pod.get('/frontz')).status === 200)
+  await until('the front takes requests', async () => (await pod.get('/frontz')).status === 200)
   return { pod, port }
 }
 

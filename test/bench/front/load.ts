@@ -1,18 +1,18 @@
-// The client in the bench of the front: does one job after the other that its parent sends, and tells what became of it.
+// The client in the benchmark of the front. It runs its parent's jobs one after the other, and reports the outcome of each.
 import { Readable } from 'node:stream'
 import { Pool } from 'undici'
 import type { Job, Outcome } from './loader.ts'
 
 const BODY = Buffer.alloc(1_024, 'q')
 const CHUNK = Buffer.alloc(65_536, 'u')
-/** Kept open from one job to the next. */
+/** Connections stay open from one job to the next. */
 const IDLE_MS = 300_000
-/** Of one request: longer than any measurement waits. */
+/** Timeout of one request, longer than any measurement. */
 const TIMEOUT_MS = 20_000
-/** Evenly paced requests that may be on their way at a time; what is due beyond is not sent. */
+/** Limit of concurrent paced requests. A request that is due beyond it is not sent. */
 const MOST_IN_FLIGHT = 256
 
-/** One for each port: their connections are warm from the job before. */
+/** One pool for each port. Its connections stay warm from one job to the next. */
 const pools = new Map<number, Pool>()
 
 class Run {
@@ -40,7 +40,7 @@ class Run {
     return performance.now() - this.#begun
   }
 
-  /** `done`: answered or failed. */
+  /** `done` is called when the request is answered or has failed. */
   send(done: () => void, body: Buffer | Readable = BODY, length = BODY.length): void {
     const begun = performance.now()
     const over = (why: string | null) => {
@@ -75,7 +75,7 @@ class Run {
   }
 }
 
-/** Requests at even intervals, whatever becomes of those before. */
+/** Sends requests at even intervals, without waiting for answers. */
 function pace({ port, rate, forMs }: Extract<Job, { kind: 'paced' }>): Promise<Outcome> {
   const run = new Run(port)
   const total = Math.round((rate * forMs) / 1_000)
@@ -100,7 +100,7 @@ function pace({ port, rate, forMs }: Extract<Job, { kind: 'paced' }>): Promise<O
   })
 }
 
-/** On each connection the next request as soon as the one before is answered. */
+/** On each connection, sends the next request after the answer to the one before. */
 function saturate({ port, connections, forMs }: Extract<Job, { kind: 'closed' }>): Promise<Outcome> {
   const run = new Run(port)
   return new Promise((resolve) => {
@@ -112,7 +112,7 @@ function saturate({ port, connections, forMs }: Extract<Job, { kind: 'closed' }>
   })
 }
 
-/** One after the other. */
+/** Sends uploads one after the other. */
 async function upload({ port, bytes, count, forMs }: Extract<Job, { kind: 'upload' }>): Promise<Outcome> {
   const run = new Run(port)
   for (let n = 0; n < count && run.tookMs < forMs; n++)

@@ -3,10 +3,10 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 
 const LOAD = fileURLToPath(new URL('./load.ts', import.meta.url))
-/** Beyond the time that a job takes by itself: every request has its own timeout. */
+/** Time beyond the planned duration of a job. Each request has its own timeout. */
 const WITHIN_MS = 30_000
 
-/** All are POST requests; `forMs`: none is sent later. Beside uploads each has a body of 1 KiB. */
+/** A series of POST requests. No request is sent after `forMs`. Each has a body of 1 KiB, except uploads. */
 export type Job = { readonly port: number; readonly forMs: number } & (
   | { readonly kind: 'paced'; readonly rate: number }
   | { readonly kind: 'closed'; readonly connections: number }
@@ -14,16 +14,16 @@ export type Job = { readonly port: number; readonly forMs: number } & (
 )
 
 export interface Outcome {
-  /** From sending to the end of the answer, of each that was answered with 200. */
+  /** The time from sending to the end of the answer, for each request that was answered with 200. */
   readonly ms: readonly number[]
-  /** How many failed, by why. */
+  /** Number of failed requests for each reason. */
   readonly failed: Readonly<Record<string, number>>
-  /** Due, but too many were on their way. */
+  /** Requests that were due, but not sent, because too many were in flight. */
   readonly unsent: number
   readonly tookMs: number
 }
 
-/** The client's process. */
+/** Runs the client in a child process. */
 export class Loader {
   readonly #child: ChildProcess = fork(LOAD, { serialization: 'advanced' })
   readonly #gone = once(this.#child, 'exit').then(([code, signal]) => {
@@ -31,11 +31,11 @@ export class Loader {
   })
 
   constructor() {
-    // Told to whoever waits for a job.
+    // `run` reports the rejection. Without a job, it has no other handler.
     this.#gone.catch(() => {})
   }
 
-  /** One at a time. */
+  /** Runs one job. Callers must not run two at the same time. */
   async run(job: Job): Promise<Outcome> {
     const signal = AbortSignal.timeout(job.forMs + WITHIN_MS)
     const done = once(this.#child, 'message', { signal })
@@ -44,7 +44,7 @@ export class Loader {
     return outcome
   }
 
-  /** As `run`, where every request has to be answered. */
+  /** Like `run`, but rejects if a request is not answered. */
   async runAll(job: Job): Promise<Outcome> {
     const outcome = await this.run(job)
     const { ms, failed, unsent } = outcome

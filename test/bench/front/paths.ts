@@ -11,33 +11,33 @@ import { say } from '../testbed.ts'
 
 export const TARGET = fileURLToPath(new URL('./target.ts', import.meta.url))
 
-/** A way to the target. */
+/** A path from the client to the target. */
 export interface Path {
   readonly what: string
   readonly port: number
-  /** The processes on it, from the client to the target. */
+  /** The processes on the path, from the client to the target. */
   readonly proxies: readonly number[]
 }
 
-/** All ways to one target, side by side. */
+/** All paths to one target. */
 export interface Paths {
   readonly target: number
   readonly fronts: readonly { readonly what: string; readonly pid: number }[]
   readonly direct: Path
-  /** By the number of hops less one. */
+  /** The paths with one hop and with two hops. */
   readonly front: readonly [Path, Path]
-  /** `undefined`: HAProxy is not installed. */
+  /** `undefined` if HAProxy is not installed. */
   readonly haproxy: readonly [Path, Path] | undefined
   close(): Promise<unknown>
 }
 
-/** `undefined`: it is not installed. */
+/** `undefined` if HAProxy is not installed. */
 export function haproxyVersion(): string | undefined {
   const { status, stdout } = spawnSync('haproxy', ['-v'], { encoding: 'utf8' })
   return status === 0 ? /version (\S+)/.exec(stdout)?.[1] : undefined
 }
 
-/** Whoever opens them closes them. `main`: the program of the fronts. */
+/** Starts the target and all proxies, which the caller must close. `main`: the program of the fronts. */
 export async function openPaths(main: string): Promise<Paths> {
   const dir = mkdtempSync(join(tmpdir(), 'front-'))
   const guard = new Guard(dir)
@@ -54,22 +54,22 @@ export async function openPaths(main: string): Promise<Paths> {
     await server.ready(name, async () => (await fetch(`http://127.0.0.1:${port}/`)).ok)
     return server.pid
   }
-  /** What carries traffic gives way, as an agent has it. */
-  const givesWay = (pid: number) => {
+  /** Gives a proxy a low priority, as an agent gives its front. */
+  const withLowPriority = (pid: number) => {
     const problem = deprioritize(pid)
-    if (problem !== null) say(`process ${pid} does not give way to others: ${problem}`)
+    if (problem !== null) say(`cannot lower the priority of process ${pid}: ${problem}`)
     return pid
   }
   const haproxy = async (name: string, to: number) => {
     const port = await freePort()
     const config = join(dir, `${name}.cfg`)
     writeFileSync(config, haproxyConfig(port, to))
-    return { port, pid: givesWay(await serve(name, port, 'haproxy', '-db', '-f', config)) }
+    return { port, pid: withLowPriority(await serve(name, port, 'haproxy', '-db', '-f', config)) }
   }
   const front = async (targetPort: number) => {
     const one = await FrontProcess.start(targetPort, { from: '127.0.0.1' }, main)
     fronts.push(one)
-    givesWay(one.pid)
+    withLowPriority(one.pid)
     return one
   }
   const twoHops = (
@@ -109,7 +109,7 @@ export async function openPaths(main: string): Promise<Paths> {
   }
 }
 
-/** One thread, as a front has for what it does with traffic. */
+/** HAProxy has one thread, because a front also handles traffic in one thread. */
 function haproxyConfig(port: number, to: number): string {
   return `global
   nbthread 1

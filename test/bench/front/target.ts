@@ -1,4 +1,4 @@
-// Stands for LangFlow in the bench of the front: answers everything with 2 KiB once it has read the request whole.
+// Stands in for LangFlow in the benchmark of the front: reads each request completely, then answers with 2 KiB.
 // usage: target.ts PORT
 import { createServer } from 'node:http'
 

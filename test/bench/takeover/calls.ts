@@ -1,22 +1,22 @@
 import type { Call } from '../../harness/client.ts'
 
-/** What became of the calls that ended after a fault. All times in ms; infinite: it never was. */
+/** The outcome of the calls that ended after a fault. All times in ms; infinite if the event never came. */
 export interface Fate {
   readonly sent: number
   readonly failed: number
-  /** Of the failed: sent before the fault, and in flight when it came. */
+  /** Failed requests that were sent before the fault, and were in flight when it came. */
   readonly inFlight: number
-  /** Why they failed, and how many did. */
+  /** Number of failed requests for each reason. */
   readonly reasons: Readonly<Record<string, number>>
-  /** From the fault to the first good answer by another than the old leader. */
+  /** From the fault to the first good answer of another replica than the old leader. */
   readonly nextMs: number
   /** The longest time from one good answer to the next. */
   readonly silenceMs: number
-  /** The longest that a good answer took. */
+  /** The time that the slowest good answer took. */
   readonly slowestMs: number
 }
 
-/** `calls`: in the order in which they ended. */
+/** `calls`: in the order of their ends. */
 export function fateOf(calls: readonly Call[], faultAt: number, old: string): Fate {
   const good = calls.filter(({ failure }) => failure === null)
   const failed = calls.filter(({ failure }) => failure !== null)

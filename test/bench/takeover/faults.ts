@@ -4,31 +4,31 @@ import { until } from '../../harness/wait.ts'
 import type { Pair } from './pair.ts'
 import type { Routes } from './routes.ts'
 
-/** The coldest first, as in all tables. */
+/** In the order of all tables. */
 export const MODES = ['cold', 'warm'] as const
 export type Mode = (typeof MODES)[number]
 
 export interface Fault {
   readonly title: string
-  /** What is done, in one sentence. */
+  /** Describes the fault in one sentence. */
   readonly about: string
-  /** How it is called in the overview. */
+  /** The fault's name in the overview. */
   readonly short: string
-  /** Whether another replica has to take over. */
+  /** True if another replica has to take over. */
   readonly moves?: true
-  /** Where none has to: whether the same LangFlow process must go on. */
+  /** If no other replica has to take over: true if the same LangFlow process must continue. */
   readonly survives?: boolean
-  /** Whether the Lease is a fast one: where its length decides. */
+  /** True for a fault with short Lease timings, because its outcome depends on them. */
   readonly isFast?: true
-  /** Resolves once the fault itself is over. */
+  /** Causes the fault. Resolves once the fault itself is over. */
   inject(at: { readonly pair: Pair; readonly leader: Pod; readonly routes: Routes }): Promise<void>
-  /** Brings back what it has taken away. */
+  /** Restores what the fault removed. */
   mend?(pair: Pair, hit: Pod): Promise<void>
 }
 
 export const FAST_FLAGS = ['--lease-duration=6s', '--renew-deadline=4s', '--retry-period=1s']
 
-/** The same with a fast Lease. */
+/** The same fault with short Lease timings. */
 const fast = (fault: Fault): Fault => ({
   ...fault,
   title: `${fault.title} (fast: 6 s, 4 s, 1 s)`,
@@ -42,7 +42,7 @@ const replica: Fault = {
   title: 'The whole replica is killed',
   short: 'replica killed',
   about:
-    'SIGKILL to the leader’s agent and to the init of its LangFlow container, with which the kernel ends all of LangFlow: as a node does that fails.',
+    'SIGKILL to the leader’s agent and to PID 1 of its LangFlow container, so that the kernel ends all of LangFlow, as when a node fails.',
   moves: true,
   inject: async ({ leader }) => leader.kill(),
   mend: (pair, hit) => pair.replace(hit),
@@ -51,11 +51,11 @@ const replica: Fault = {
 const api: Fault = {
   title: `The API server is frozen for ${API_FREEZE_MS / 1000} s`,
   short: `API frozen ${API_FREEZE_MS / 1000} s`,
-  about: `SIGSTOP to kube-apiserver, SIGCONT after ${API_FREEZE_MS / 1000} s. Until then requests go on to the replica that was ready before, and wait where it is frozen as well; then the client hears at once whether the gate is still closed.`,
+  about: `SIGSTOP to kube-apiserver, SIGCONT after ${API_FREEZE_MS / 1000} s. During the freeze, requests continue to go to the replica that was ready before it, and wait if that replica’s LangFlow is frozen. After it, the client reads immediately whether the gate is still closed.`,
   survives: true,
   async inject({ pair, leader, routes }) {
     const { plane } = pair.options.testbed
-    // One retry period later 12 s would be as long as the grant.
+    // Just after a renewal: one retry period later, the freeze of 12 s would be as long as the rest of the grant.
     await renewal(leader)
     routes.isHeld = true
     plane.pause()
@@ -88,14 +88,15 @@ const ALL = {
     inject: async ({ leader }) => leader.agent.signal('SIGTERM'),
     async mend(_, hit) {
       const { code } = await hit.agent.exited
-      if (code !== 0) throw new Error(`the agent that was told to end ended with exit code ${code}`)
+      if (code !== 0) throw new Error(`the agent ended with exit code ${code} after SIGTERM`)
       hit.startAgent()
     },
   },
   agent: {
     title: 'The agent is killed and started again',
     short: 'agent killed',
-    about: 'SIGKILL to the leader’s agent; it is started again at once, as the kubelet does with a sidecar.',
+    about:
+      'SIGKILL to the leader’s agent, which is started again immediately, as the kubelet does with a sidecar.',
     survives: true,
     async inject({ leader }) {
       leader.agent.signal('SIGKILL')
@@ -104,14 +105,14 @@ const ALL = {
     },
   },
   api,
-  // The Lease ends sooner than the API server comes back.
+  // The Lease expires before the API server answers again.
   'api-fast': { ...fast(api), survives: false },
 } satisfies Record<string, Fault>
 
 export type FaultName = keyof typeof ALL
 export const FAULTS: Readonly<Record<FaultName, Fault>> = ALL
 
-/** Resolves soon after the leader's next renewal was acknowledged. */
+/** Resolves soon after the leader's next acknowledged renewal. */
 async function renewal(leader: Pod): Promise<void> {
   let left = Number.POSITIVE_INFINITY
   await until('a renewal', async () => {
@@ -121,10 +122,10 @@ async function renewal(leader: Pod): Promise<void> {
   })
 }
 
-/** LangFlow's worker, as its launcher has found it. */
+/** The pid of LangFlow's worker, from the launcher's log. */
 function workerOf(pod: Pod): number {
-  const said = pod.container.lines.findLast(({ msg }) => /is served by pid/.test(msg ?? ''))
-  const pid = /served by pid (\d+)/.exec(said?.msg ?? '')?.[1]
+  const line = pod.container.lines.findLast(({ msg }) => /is served by pid/.test(msg ?? ''))
+  const pid = /served by pid (\d+)/.exec(line?.msg ?? '')?.[1]
   if (pid === undefined) throw new Error(`${pod.options.identity} has no worker`)
   return pod.hostPid(Number(pid))
 }

@@ -11,24 +11,24 @@ import { type Measured, partText, sectionOf } from './page.ts'
 import { Pair } from './pair.ts'
 import { playRound, type Round } from './round.ts'
 
-/** What is to be measured. */
+/** The measurements to make. */
 export interface Takeovers {
   readonly rounds: number
   readonly modes: readonly Mode[]
   readonly faults: readonly FaultName[]
 }
 
-/** What is shown of a log where a measurement breaks off. */
+/** Number of log lines to print if a measurement fails. */
 const LAST_LINES = 20
-/** A replica that has lost its worker campaigns later each time: new replicas come before that takes minutes. */
+/** A replica that lost its worker waits longer before each campaign. New replicas replace it before that takes minutes. */
 const ROUNDS_A_PAIR = 3
 
-/** Why nothing can be measured here; `undefined`: it can. */
+/** Why this machine can't run the measurement, or `undefined` if it can. */
 export function takeoverObstacle(): string | undefined {
   return langflowBinary() === undefined ? LANGFLOW_MISSING : (postgresMissing() ?? podObstacle())
 }
 
-/** Replicas for each mode and each length of the Lease, and each fault in turn, until there are as many rounds as are wanted. */
+/** Starts replicas for each mode and each set of Lease timings, and causes each fault in turn, for all rounds. */
 export async function measureTakeovers(
   testbed: Testbed,
   { rounds, modes, faults }: Takeovers,
@@ -56,7 +56,7 @@ export async function measureTakeovers(
   return { text: partText(facts, rounds, measured), sections: measured.map(sectionOf) }
 }
 
-/** A fault that fails ends this: nobody knows what the pair is up to. */
+/** Plays all faults in turn. A failed fault ends this, because the state of the pair is then unknown. */
 async function playAll(pair: Pair, all: readonly Measured[], rounds: number): Promise<void> {
   const { mode } = pair.options
   let current = all[0]!
@@ -73,7 +73,7 @@ async function playAll(pair: Pair, all: readonly Measured[], rounds: number): Pr
   } catch (error) {
     const { message } = error as Error
     current.failure = [current.failure ?? [], `${mode}: ${message}`].flat().join('\n')
-    say(`${mode}: ${current.name} broke off: ${message}`)
+    say(`${mode}: ${current.name} failed: ${message}`)
     for (const { agent, container } of pair.pods)
       for (const { name, output } of [agent, container])
         process.stderr.write(`${[`-- ${name}:`, ...output.slice(-LAST_LINES)].join('\n')}\n`)

@@ -14,21 +14,21 @@ import {
 import { type Fault, type FaultName, MODES, type Mode } from './faults.ts'
 import { PHASES, type Phases, type Round } from './round.ts'
 
-/** One fault, in all modes that were measured. */
+/** One fault, in all measured modes. */
 export interface Measured {
   readonly name: FaultName
   readonly fault: Fault
   readonly rounds: Map<Mode, readonly Round[]>
-  /** Why it broke off. */
+  /** Why the measurement failed. */
   failure?: string
 }
 
-/** The tables of one fault. */
+/** The section of one fault. */
 export function sectionOf({ name, fault, rounds, failure }: Measured): Section {
   const { title, about, moves, survives } = fault
   const goesOn = survives
-    ? 'The same LangFlow process went on in each round: a run in which it did not breaks off.'
-    : 'The Lease runs out meanwhile: LangFlow is killed in time, and started again once the API server answers.'
+    ? 'In each round, the same LangFlow process continued; otherwise the measurement fails.'
+    : 'The Lease expires during the freeze: the launcher kills LangFlow in time, and starts it again once the API server answers.'
   const rowsOf = moves ? rowsOfMove : rowsOfStay
   return {
     title,
@@ -45,22 +45,19 @@ export function sectionOf({ name, fault, rounds, failure }: Measured): Section {
   }
 }
 
-type Told = [what: string, unit: string, values: readonly number[], target?: Target | undefined]
+type RowData = [what: string, unit: string, values: readonly number[], target?: Target | undefined]
 
-/** Of a fault after which another replica takes over. */
-function rowsOfMove(mode: Mode, name: FaultName, rounds: readonly Round[]): Told[] {
+/** The rows of a fault after which another replica takes over. */
+function rowsOfMove(mode: Mode, name: FaultName, rounds: readonly Round[]): RowData[] {
   const isAimedAt = mode === 'warm' && (name === 'worker' || name === 'switchover')
   const sinceGo = rounds.flatMap(({ phases: { start, healthy, answer } }) =>
     start === undefined || healthy === undefined || answer === undefined ? [] : [start + healthy + answer],
   )
   const phases = (Object.keys(PHASES) as (keyof Phases)[]).map(
-    (phase): Told => [PHASES[phase], 'ms', rounds.flatMap(({ phases }) => phases[phase] ?? [])],
+    (phase): RowData => [PHASES[phase], 'ms', rounds.flatMap(({ phases }) => phases[phase] ?? [])],
   )
   const goTarget = mode === 'warm' ? percentileAtMost(50, 1_300, 'ms') : undefined
-  const parts: Told[] = [
-    ...phases,
-    ['the last three together: go → first good answer', 'ms', sinceGo, goTarget],
-  ]
+  const parts: RowData[] = [...phases, ['start, healthy and answer together', 'ms', sinceGo, goTarget]]
   return [
     [
       'fault → first good answer of the next holder',
@@ -73,22 +70,22 @@ function rowsOfMove(mode: Mode, name: FaultName, rounds: readonly Round[]): Told
   ]
 }
 
-/** Of a fault after which the same replica goes on. */
-function rowsOfStay(_: Mode, name: FaultName, rounds: readonly Round[]): Told[] {
+/** The rows of a fault after which the same replica continues to lead. */
+function rowsOfStay(_: Mode, name: FaultName, rounds: readonly Round[]): RowData[] {
   const isAgent = name === 'agent'
   const none = atMost(0, 'requests')
   const inFlight = rounds.map((one) => one.inFlight)
   const closed = rounds.map(({ closedMs }) => closedMs)
   return [
     ['failed requests', '', rounds.map(({ failed }) => failed), name === 'api' ? none : undefined],
-    ...(isAgent ? [['of them in flight at the fault', '', inFlight, none] satisfies Told] : []),
-    ['no agent says to be ready', 'ms', closed, isAgent ? atMost(2_000, 'ms') : undefined],
+    ...(isAgent ? [['of these, in flight at the fault', '', inFlight, none] satisfies RowData] : []),
+    ['no agent reports to be ready', 'ms', closed, isAgent ? atMost(2_000, 'ms') : undefined],
     ['longest time without a good answer', 'ms', rounds.map(({ outageMs }) => outageMs)],
     ['slowest good answer', 'ms', rounds.map(({ slowestMs }) => slowestMs)],
   ]
 }
 
-/** Why requests failed, all rounds of a mode together. */
+/** The reasons of failed requests, for all rounds of a mode together. */
 function failuresOf(mode: Mode, rounds: readonly Round[]): string[] {
   const counted = new Map<string, number>()
   for (const [why, times] of rounds.flatMap(({ reasons }) => Object.entries(reasons)))
@@ -96,37 +93,37 @@ function failuresOf(mode: Mode, rounds: readonly Round[]): string[] {
   if (counted.size === 0) return []
   const sent = rounds.reduce((sum, one) => sum + one.sent, 0)
   const listed = [...counted].sort((a, b) => b[1] - a[1]).map(([why, times]) => `${why}: ${times}`)
-  return [`${mode}: of ${sent} requests from the fault on, ${listed.join('; ')}.`]
+  return [`${mode}, failed requests of ${sent} since the fault: ${listed.join('; ')}.`]
 }
 
-/** The name of the part of docs/evidence/benchmarks.md that this bench writes. */
+/** The name of the part of docs/evidence/benchmarks.md that this benchmark writes. */
 export const TAKEOVER_PART = 'takeover'
 
 const ABOUT = [
-  'Two replicas of a real LangFlow, each an agent and a container of its own as in a pod, on one PostgreSQL. A client runs the echo flow ten times a second, each on a connection of its own, and never tries twice.',
-  'The client sends to whom `/readyz` says 200, and asks every 50 ms. **A request counts as failed** where nobody is ready when it is to be sent, where its connection is refused or cut, where the answer is not what the flow says, and where none comes within 30 s. In a cluster the probe period and the endpoint controller come on top.',
-  'While the API server is frozen the client hears of no change, as a Service does not.',
-  '**Time away**: from the fault to the first good answer of the next holder. Where nobody has to take over: the longest time without a good answer.',
-  '**Answer**: the first flow that a LangFlow runs takes longer than the next ones, and the gate is already open.',
-  'The phases are by the replicas’ own logs, at a resolution of 1 ms; when an agent says to be ready, at one of 50 ms.',
+  'Two replicas of a real LangFlow on one PostgreSQL, each with an agent and a container as in a pod. A client runs the echo flow ten times a second, on a new connection each time, without retries.',
+  'The client sends to the replica whose `/readyz` answers with 200, and probes every 50 ms. **A request counts as failed** if no replica is ready at its time, if its connection is refused or cut, if the answer is not the output of the flow, or if no answer comes within 30 s. In a cluster, the probe period and the endpoint controller add to these times.',
+  'While the API server is frozen, the client keeps its target, as a Service does.',
+  '**Time away**: from the fault to the first good answer of the next holder. If no replica has to take over, the longest time without a good answer.',
+  '**Answer**: the first run of a flow in a LangFlow takes longer than the next ones. The gate is already open at that time.',
+  'The phases are from the replicas’ own logs, with a resolution of 1 ms. The times at which an agent reports to be ready have a resolution of 50 ms.',
 ]
 
 const REPRODUCE = `### How to reproduce
 
 \`\`\`sh
 npm run bench:takeover -- --rounds 1 --modes warm --faults worker,switchover
-npm run bench:takeover                  # all of it: about 40 minutes
+npm run bench:takeover                  # all measurements: about 40 minutes
 \`\`\`
 
-It needs what \`npm run bench\` needs, PostgreSQL (Debian’s package \`postgresql\`), \`tini\`, PID namespaces, and a LangFlow
-in \`$LANGFLOW_BIN\`. Let the machine do nothing else meanwhile.`
+The benchmark requires the same as \`npm run bench\`, and also PostgreSQL (Debian’s package \`postgresql\`), \`tini\`, PID namespaces and
+a LangFlow in \`$LANGFLOW_BIN\`. Run it on a machine without other load.`
 
 /** The part of the page. */
 export function partText(facts: readonly Fact[], rounds: number, measured: readonly Measured[]): string {
   const sections = measured.map(sectionOf)
   return [
     '## Takeover of a real LangFlow',
-    `Written by \`npm run bench:takeover\` in one run: each fault ${rounds === 1 ? 'once' : `${rounds} times`} in each standby mode. Percentiles are nearest-rank: of so few rounds p95 and p99 are the longest one.`,
+    `\`npm run bench:takeover\` writes this part, all of it in one run, with each fault ${rounds === 1 ? 'once' : `${rounds} times`} in each standby mode. Percentiles are nearest-rank: with so few rounds, p95 and p99 are the longest time.`,
     ...verdict(sections, facts),
     bullets(ABOUT),
     overview(measured),
@@ -135,7 +132,7 @@ export function partText(facts: readonly Fact[], rounds: number, measured: reado
   ].join('\n\n')
 }
 
-/** Fault by mode, one cell each. */
+/** A table with a row for each fault and a column for each mode. */
 function overview(measured: readonly Measured[]): string {
   const modes = MODES.filter((mode) => measured.some(({ rounds }) => rounds.has(mode)))
   return table(

@@ -4,19 +4,19 @@ import { until } from '../../harness/wait.ts'
 import type { Testbed } from '../testbed.ts'
 import { FAST_FLAGS, type Mode } from './faults.ts'
 
-/** A cold start, and a standby prepared after it, on a machine that does nothing else. */
+/** Enough for a cold start and the preparation of a standby after it, on a machine without other load. */
 const SETTLED_WITHIN_MS = 240_000
 
-export interface PairOptions {
+interface PairOptions {
   readonly testbed: Testbed
   readonly scene: LangflowScene
   readonly mode: Mode
   readonly isFast: boolean
-  /** The URL of an empty one. */
+  /** The URL of an empty database. */
   readonly database: string
 }
 
-/** Replicas of LangFlow on one Lease and one database, as pods: one leads, and the other stands by. */
+/** Two pods with LangFlow on one Lease and one database. One leads, and the other stands by. */
 export class Pair {
   readonly options: PairOptions
   pods: Pod[] = []
@@ -26,21 +26,21 @@ export class Pair {
     this.options = options
   }
 
-  /** Resolves once one serves and the other stands by. */
+  /** Resolves once one pod serves and the other is started. */
   async start(): Promise<void> {
     await this.#add()
-    // Not both at once: two that find an empty database would both make its tables.
+    // One after the other, because two that find an empty database would both make its tables.
     const serves = async () => (await this.#leader()) !== undefined
     await until('the first replica serves', serves, SETTLED_WITHIN_MS)
     await this.#add()
   }
 
-  /** Waits until one serves and the other would take over from a standby of the wanted mode. */
+  /** Waits until one pod serves and the other could take over from a standby of the wanted mode. */
   async settle(): Promise<{ leader: Pod; standby: Pod }> {
     const { mode } = this.options
     let found: { leader: Pod; standby: Pod } | undefined
     await until(
-      `one serves and the other stands by (${mode})`,
+      `one pod serves and the other stands by (${mode})`,
       async () => {
         const leader = await this.#leader()
         const standby = this.pods.find((pod) => pod !== leader)
@@ -53,14 +53,14 @@ export class Pair {
     return found!
   }
 
-  /** Starts another pod in the place of one that is gone. */
+  /** Starts another pod in place of one that is gone. */
   async replace(gone: Pod): Promise<void> {
     await Promise.all([gone.agent.exited, gone.container.exited])
     this.pods = this.pods.filter((pod) => pod !== gone)
     await this.#add()
   }
 
-  /** Kills all of it: nothing of it is wanted any more. */
+  /** Kills both pods without a handover. */
   async close(): Promise<void> {
     for (const pod of this.pods) pod.kill()
     await this.options.scene.finish()

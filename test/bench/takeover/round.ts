@@ -10,19 +10,19 @@ import type { Fault } from './faults.ts'
 import type { Pair } from './pair.ts'
 import { Routes } from './routes.ts'
 
-/** The client runs the echo flow ten times a second, with whoever is ready. */
+/** The client runs the echo flow ten times a second on a replica that is ready. */
 const EVERY_MS = 100
 const ANSWER_WITHIN_MS = 30_000
 const TEXT = 'is anybody there?'
-/** Good answers in a row, more or less, before the fault and after it. */
+/** Number of good answers before the fault, and after it. */
 const ENOUGH = 20
 const CALM_WITHIN_MS = 60_000
-/** A cold start on a machine that is busy with a standby as well. */
+/** Enough for a cold start on a machine that also prepares a standby. */
 const RECOVERED_WITHIN_MS = 240_000
 
-/** Where the time of a takeover went, in ms, each from the end of the one before; by the replicas' own logs. */
+/** The phases of a takeover, in ms, from the replicas' own logs. Each counts from the end of the one before. */
 export const PHASES = {
-  detect: 'detect: fault → the old leader gives way, or its Lease runs out',
+  detect: 'detect: fault → the old leader drains or loses the Lease, or the Lease expires',
   stop: 'stop: → LangFlow stopped, Lease released',
   acquire: 'acquire: → the next holder has the Lease',
   start: 'start: → LangFlow’s process runs',
@@ -31,16 +31,16 @@ export const PHASES = {
 } as const
 export type Phases = Readonly<Partial<Record<keyof typeof PHASES, number>>>
 
-/** What one fault did. */
+/** The effects of one fault. */
 export interface Round extends Fate {
   /** From the fault to the first good answer of the next holder, or the longest time without a good answer. */
   readonly outageMs: number
-  /** The longest time in which no agent said to be ready. */
+  /** The longest time in which no agent reported to be ready. */
   readonly closedMs: number
   readonly phases: Phases
 }
 
-/** Throws where the fault did something else than it may. */
+/** Causes one fault. Throws if its effects are not those of the fault. */
 export async function playRound(pair: Pair, fault: Fault): Promise<Round> {
   const { isFast } = pair.options
   const { leader, standby } = await pair.settle()
@@ -55,13 +55,13 @@ export async function playRound(pair: Pair, fault: Fault): Promise<Round> {
     },
     asked: flowRequest(TEXT),
     read(text) {
-      if (!text.includes(TEXT)) throw new Error('another answer than the flow gives')
+      if (!text.includes(TEXT)) throw new Error('the answer is not the output of the flow')
       return text
     },
   })
   try {
     await until('the flow answers', () => client.answered(0) >= ENOUGH, CALM_WITHIN_MS)
-    // One retry period: the fault comes at any point between two renewals.
+    // Up to one retry period, so that the fault comes at any point between two renewals.
     await sleep(Math.random() * (isFast ? 1_000 : 2_000))
     const before = await workOf(leader)
     const seen = client.calls.length
@@ -70,11 +70,12 @@ export async function playRound(pair: Pair, fault: Fault): Promise<Round> {
     const { moves } = fault
     const [since, by] = moves ? [faultAt, standby.options.identity] : [mono(), undefined]
     const recovered = () => client.answered(since, by) >= ENOUGH
-    await until('answers after the fault', recovered, RECOVERED_WITHIN_MS)
+    await until('good answers after the fault', recovered, RECOVERED_WITHIN_MS)
     const closedMs = routes.closedMs(faultAt)
     await client.stop()
-    const now = await workOf(leader).catch(() => 'nothing')
-    if (fault.survives && now !== before) throw new Error(`${old} ran ${before}, and now it runs ${now}`)
+    const now = await workOf(leader).catch(() => 'no workload')
+    if (fault.survives && now !== before)
+      throw new Error(`${old} ran ${before} before the fault, and runs ${now} after it`)
     const fate = fateOf(client.calls.slice(seen), faultAt, old)
     const outageMs = moves ? fate.nextMs : fate.silenceMs
     const phases = moves ? phasesOf(faultWall, faultWall + outageMs, linesOf(leader), linesOf(standby)) : {}
@@ -90,13 +91,13 @@ function linesOf(pod: Pod): Line[] {
   return [...pod.agent.lines, ...pod.container.lines]
 }
 
-/** Which LangFlow it is, under which term. */
+/** The LangFlow process and its term. */
 async function workOf(pod: Pod): Promise<string> {
   const { workload } = await pod.status()
   return `process ${workload.pid} of epoch ${workload.epoch}`
 }
 
-/** `faultAt` and `answeredAt`: ms of the wall clock, as the logs' times. */
+/** `faultAt` and `answeredAt` are ms of the wall clock, as in the logs. */
 function phasesOf(faultAt: number, answeredAt: number, old: Line[], next: Line[]): Phases {
   const first = (lines: Line[], from: number, ...events: EventName[]) => {
     const is = ({ event, time }: Line) => event && events.includes(event) && Date.parse(time) >= from

@@ -12,13 +12,13 @@ type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' 
 
 export interface ApiRequest {
   readonly method: string
-  /** Of a request about Leases; `other`: of any other. */
+  /** The verb of a request about Leases; `other` for any other request. */
   readonly verb: Verb
-  /** The whole path. What precedes `/apis` makes no difference, as behind a proxy that serves several clusters. */
+  /** The whole path. A prefix before `/apis` is ignored, as behind a proxy that serves several clusters. */
   readonly path: string
   readonly query: URLSearchParams
   readonly namespace: string
-  /** Of a Lease; of a watch, the one that its field selector names. */
+  /** The name of the Lease. For a watch, the name in its field selector. */
   readonly name: string | undefined
   readonly contentType: string
   readonly body: string
@@ -26,13 +26,13 @@ export interface ApiRequest {
 
 export interface Answer {
   readonly code: number
-  /** An object is JSON. */
+  /** An object is sent as JSON. */
   readonly body: object | string
   readonly contentType?: string
 }
 
-/** Answers what is not about Leases; throws `Failure`. */
-export type Beside = (request: ApiRequest) => Answer | Promise<Answer>
+/** Answers requests that aren't about Leases. Throws `Failure`. */
+type OtherHandler = (request: ApiRequest) => Answer | Promise<Answer>
 
 interface Change {
   readonly type: 'ADDED' | 'MODIFIED'
@@ -45,7 +45,7 @@ interface Watch {
   readonly response: ServerResponse
 }
 
-/** A request that fails with a `Status`, in the words of kube-apiserver: clients recognise errors by them. */
+/** A failed request. Its messages are those of kube-apiserver, because clients recognise errors by the message. */
 export class Failure extends Error {
   readonly code: number
   readonly reason: string
@@ -85,7 +85,7 @@ const conflict = (name: string) =>
 
 const TYPE = { kind: 'Lease', apiVersion: 'coordination.k8s.io/v1' } as const
 const LEASES = /\/apis\/coordination\.k8s\.io\/v1\/namespaces\/([^/]+)\/leases(?:\/([^/]+))?$/
-/** What happens is told by Events, which are heard and forgotten. */
+/** Kubernetes Events. The server accepts them, and stores nothing. */
 const EVENTS = /\/apis\/events\.k8s\.io\/v1\/namespaces\/[^/]+\/events(?:\/([^/]+))?$/
 const VERBS: Readonly<Record<string, Verb>> = {
   GET: 'get',
@@ -95,15 +95,15 @@ const VERBS: Readonly<Record<string, Verb>> = {
   DELETE: 'delete',
 }
 const MERGE_PATCH = 'application/merge-patch+json'
-/** How long a watch lives that names no timeout, in seconds: the least of kube-apiserver's default. */
+/** Lifetime of a watch without a timeout, in seconds: the lower limit of kube-apiserver's default. */
 const WATCH_SECONDS = 1_800
-/** kube-apiserver sends a bookmark so long before the end of a watch. */
+/** Like kube-apiserver, the server sends a last bookmark this long before the end of a watch. */
 const LAST_BOOKMARK_MS = 2_000
-/** A connection is never closed under a client that is about to use it again. */
+/** So long that the server never closes a connection which a client is about to use again. */
 const KEEP_ALIVE_MS = 180_000
 
 const string = z.optional(z.string())
-/** The one form of time that the API server takes: exactly six digits. */
+/** The only format of time that the API server accepts: exactly six decimals. */
 const microTime = z.nullish(z.string().check(z.regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/)))
 const Body = z.object({
   metadata: z.looseObject({
@@ -112,7 +112,7 @@ const Body = z.object({
     resourceVersion: string,
     annotations: z.nullish(z.record(z.string(), z.string())),
   }),
-  // A field that a Lease does not have is dropped.
+  // Unknown fields are dropped.
   spec: z.optional(
     z.object({
       holderIdentity: z.nullish(z.string()),
@@ -125,30 +125,30 @@ const Body = z.object({
 })
 
 /**
- * `coordination.k8s.io/v1` leases over plain HTTP, in memory: as much of kube-apiserver as electing a leader and operating one
- * need, that is get, list, create, update, merge patch (each also as a dry run) and watch. test/harness/api/conformance.ts
- * compares it with the real one. Every namespace exists, and everybody may do everything.
+ * `coordination.k8s.io/v1` leases over plain HTTP, in memory. The server implements what the elector and the operating commands
+ * need of kube-apiserver: get, list, create, update, merge patch (each also as a dry run) and watch.
+ * test/harness/api/conformance.ts compares it with the real one. Every namespace exists, and every client may do everything.
  */
 export class LeaseServer {
   readonly #clock: Clock
-  readonly #beside: Beside
+  readonly #other: OtherHandler
   readonly #watches = new Set<Watch>()
   readonly #leases = new Map<string, Lease>()
   readonly #history: Change[] = []
   readonly #server = createServer((incoming, response) => {
     this.#serve(incoming, response).catch((error) => response.destroy(error))
   })
-  /** etcd's one counter over all objects. */
+  /** One counter for all objects, as in etcd. */
   #version = 1
 
-  constructor(clock: Clock, beside: Beside = nothing) {
+  constructor(clock: Clock, other: OtherHandler = refuseOther) {
     this.#clock = clock
-    this.#beside = beside
+    this.#other = other
     this.#server.keepAliveTimeout = KEEP_ALIVE_MS
     this.#server.requestTimeout = 0
   }
 
-  /** On a free port of 127.0.0.1. */
+  /** Listens on a free port of 127.0.0.1. */
   async listen(): Promise<void> {
     this.#server.listen(0, '127.0.0.1')
     await once(this.#server, 'listening')
@@ -158,7 +158,7 @@ export class LeaseServer {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
   }
 
-  /** Ends every connection at once. */
+  /** Ends every connection immediately. */
   async close(): Promise<void> {
     const closed = new Promise((resolve) => this.#server.close(resolve))
     this.#server.closeAllConnections()
@@ -169,7 +169,7 @@ export class LeaseServer {
     return this.#leases.get(`${namespace}/${name}`)
   }
 
-  /** Writes a Lease over whatever is there, as somebody who edits it does. */
+  /** Writes a Lease without checking its version, as a manual edit does. */
   put(lease: Lease): Lease {
     const { name = '', namespace = 'default' } = lease.metadata
     const stored = this.lease(name, namespace)
@@ -181,8 +181,8 @@ export class LeaseServer {
   async #answer(request: ApiRequest): Promise<Answer> {
     try {
       if (EVENTS.test(request.path) && (request.method === 'POST' || request.method === 'PATCH'))
-        return heard(request)
-      if (request.verb === 'other') return await this.#beside(request)
+        return acceptEvent(request)
+      if (request.verb === 'other') return await this.#other(request)
       if (request.verb === 'list') return { code: 200, body: this.#list(request) }
       const { type, lease } = this.#plan(request)
       const dryRun = request.query.get('dryRun') === 'All'
@@ -201,8 +201,8 @@ export class LeaseServer {
   }
 
   /**
-   * Starts a watch: without a version with what there is, else with what came after that version, and from then on with each
-   * change.
+   * Starts a watch. Without a version, it first sends the present state; with one, it first sends the changes after that
+   * version. Then it sends each change.
    */
   #watch(request: ApiRequest, response: ServerResponse): void {
     const { query } = request
@@ -220,14 +220,14 @@ export class LeaseServer {
       for (const timer of timers) timer.cancel()
     })
     if (from > 0) {
-      for (const change of this.#history) if (change.version > from) this.#tell(watch, change)
+      for (const change of this.#history) if (change.version > from) this.#notify(watch, change)
     } else {
-      for (const lease of this.#leases.values()) this.#tell(watch, { type: 'ADDED', version: 0, lease })
+      for (const lease of this.#leases.values()) this.#notify(watch, { type: 'ADDED', version: 0, lease })
       if (bookmarks) this.#bookmark(watch, { 'k8s.io/initial-events-end': 'true' })
     }
   }
 
-  /** Stores a Lease under the next version, and tells the watches. */
+  /** Stores a Lease under the next version, and notifies the watches. */
   protected commit(type: Change['type'], { metadata, spec }: Lease): Lease {
     const version = ++this.#version
     const lease = { ...TYPE, metadata: { ...metadata, resourceVersion: String(version) }, spec: spec ?? {} }
@@ -235,7 +235,7 @@ export class LeaseServer {
     this.#leases.set(key, lease)
     const change = { type, version, lease }
     this.#history.push(change)
-    for (const watch of this.#watches) this.#tell(watch, change)
+    for (const watch of this.#watches) this.#notify(watch, change)
     return lease
   }
 
@@ -247,7 +247,7 @@ export class LeaseServer {
     response.writeHead(code, { 'content-type': contentType }).end(written)
   }
 
-  /** What a request comes to; `type` is `null` where nothing is written. Throws `Failure`. */
+  /** The answer to a request about a Lease. `type` is `null` if nothing is written. Throws `Failure`. */
   #plan(request: ApiRequest): { type: 'ADDED' | 'MODIFIED' | null; lease: Lease } {
     const { verb, namespace, name } = request
     if (verb === 'create') {
@@ -263,7 +263,7 @@ export class LeaseServer {
     }
     const lease = verb === 'patch' ? patched(request, stored) : decode(request, parse(request.body))
     const { uid, resourceVersion } = lease.metadata
-    // As on the real server, an update of what does not exist creates it, unless it names a uid.
+    // As on the real server, an update of a missing Lease creates it, unless the update has a uid.
     if (uid !== undefined && uid !== stored?.metadata.uid) throw conflict(name)
     if (stored === undefined) return { type: 'ADDED', lease: this.#stamped(namespace, lease) }
     if (resourceVersion !== stored.metadata.resourceVersion) throw conflict(name)
@@ -277,7 +277,7 @@ export class LeaseServer {
     return { ...TYPE, metadata: { ...metadata, ...own }, spec: spec ?? {} }
   }
 
-  #tell(watch: Watch, { type, lease }: Change): void {
+  #notify(watch: Watch, { type, lease }: Change): void {
     const { namespace, name } = watch.request
     if (isOf(lease.metadata, namespace, name)) send(watch, type, lease)
   }
@@ -289,7 +289,7 @@ export class LeaseServer {
   }
 }
 
-/** A kubeconfig for the API at `url`, without credentials, as JSON (which is YAML). */
+/** A kubeconfig for the API at `url`, without credentials. It is JSON, which is valid YAML. */
 export function kubeconfigFor(url: string): string {
   return JSON.stringify({
     apiVersion: 'v1',
@@ -301,8 +301,8 @@ export function kubeconfigFor(url: string): string {
   })
 }
 
-/** Throws `Failure`. */
-function heard({ method, body }: ApiRequest): Answer {
+/** Accepts an Event. Throws `Failure`. */
+function acceptEvent({ method, body }: ApiRequest): Answer {
   const event = parse(body) as { metadata?: object } | null
   const metadata = { name: 'event', ...event?.metadata, resourceVersion: '1' }
   return { code: method === 'POST' ? 201 : 200, body: { ...event, metadata } }
@@ -312,7 +312,7 @@ function send({ response }: Watch, type: Change['type'] | 'BOOKMARK', object: ob
   response.write(`${JSON.stringify({ type, object })}\n`)
 }
 
-function nothing(): never {
+function refuseOther(): never {
   throw notServed()
 }
 
@@ -339,7 +339,7 @@ function readRequest({ method = '', url = '/', headers }: IncomingMessage, body:
   }
 }
 
-/** What a client wrote, without the fields that have no value. Throws `Failure`. */
+/** The Lease in a client's request, without fields that have no value. Throws `Failure`. */
 function decode({ name }: ApiRequest, written: unknown, refuse = badRequest): Lease {
   const { success, data, error } = z.safeParse(Body, written)
   if (!success) throw refuse(error.issues[0]?.message ?? '')
@@ -350,11 +350,11 @@ function decode({ name }: ApiRequest, written: unknown, refuse = badRequest): Le
   return { metadata: present(noted), spec: present(data.spec ?? {}) } as Lease
 }
 
-/** `stored` as a JSON merge patch makes it. Throws `Failure`. */
+/** `stored` with a JSON merge patch applied. Throws `Failure`. */
 function patched(request: ApiRequest, stored: Lease | undefined): Lease {
   const { name = '', contentType, body } = request
   if (contentType !== MERGE_PATCH)
-    throw new Failure(415, 'UnsupportedMediaType', `of patches only ${MERGE_PATCH} is taken here`)
+    throw new Failure(415, 'UnsupportedMediaType', `this server accepts only ${MERGE_PATCH} patches`)
   if (stored === undefined) throw notFound(LEASE_RESOURCE, name)
   const lease = decode(request, merged(stored, parse(body)), (why) => invalid(name, `patch: ${why}`))
   if (lease.metadata.uid !== stored.metadata.uid)
@@ -362,7 +362,7 @@ function patched(request: ApiRequest, stored: Lease | undefined): Lease {
   return lease
 }
 
-/** RFC 7386: `null` removes. */
+/** RFC 7386: `null` removes a field. */
 function merged(target: unknown, patch: unknown): unknown {
   if (!isRecord(patch)) return patch
   const result = new Map(isRecord(target) ? Object.entries(target) : [])
@@ -394,7 +394,7 @@ function present(fields: object): object {
   )
 }
 
-/** `stored` with what `lease` says, but for what belongs to the server. */
+/** The content of `lease`, with the metadata of `stored` that only the server sets. */
 function successorOf({ metadata: stored }: Lease, { metadata, spec }: Lease): Lease {
   const { name, namespace, uid, creationTimestamp, resourceVersion } = stored
   const own = { name, namespace, uid, creationTimestamp, resourceVersion } as Lease['metadata']

@@ -5,17 +5,17 @@ import { describe, test } from 'node:test'
 import { Agent, type Dispatcher } from 'undici'
 import { isNewer, type Lease } from '../../../agent/lease/lease.ts'
 
-/** Where the cases run: a server, and a namespace that exists there. */
+/** The server and an existing namespace on it, in which the cases run. */
 export interface Target {
   readonly url: string
   readonly namespace: string
   readonly token?: string
   readonly ca?: string
-  /** Makes the server forget its history. */
+  /** Makes the server discard its history. */
   readonly expireHistory?: () => Promise<void>
 }
 
-/** What a server may answer, all in one: which fields there are depends on the answer. */
+/** All fields of all answers. Which of them exist depends on the answer. */
 interface ApiObject extends Lease {
   readonly items: readonly Lease[]
   readonly status: string
@@ -35,10 +35,10 @@ interface Seen {
   readonly object: ApiObject
 }
 
-/** Bounds every wait, so that a case which hangs fails instead. */
+/** Limit of every wait, so that a case fails instead of hanging. */
 const DEADLINE_MS = 20_000
 
-/** Plain requests, nothing retried and nothing interpreted. */
+/** Sends plain requests. It retries nothing and interprets nothing. */
 class LeaseClient {
   readonly collection: string
   readonly #target: Target
@@ -75,7 +75,7 @@ class LeaseClient {
     return json
   }
 
-  /** Writes `fields` over the newest version. */
+  /** Writes `fields` over this version of the Lease. */
   async wrote(lease: Lease, fields: Lease['spec']): Promise<Lease> {
     const { status, json } = await this.update({ ...lease, spec: fields ?? {} })
     assert.equal(status, 200, json.message)
@@ -117,13 +117,13 @@ class WatchReader {
     this.#lines = createInterface({ input: body })[Symbol.asyncIterator]()
   }
 
-  /** The next event; `undefined` when the server has ended the watch in order. */
+  /** The next event, or `undefined` if the server ended the watch in order. */
   async next(): Promise<Seen | undefined> {
     const { value, done } = await this.#lines.next()
     return done ? undefined : JSON.parse(value)
   }
 
-  /** The next `count` events that are no bookmarks; then it is closed. */
+  /** Reads the next `count` events other than bookmarks, then closes the watch. */
   async changes(count: number): Promise<Seen[]> {
     const found: Seen[] = []
     while (found.length < count) {
@@ -152,7 +152,7 @@ const versionOf = (lease: Lease) => lease.metadata.resourceVersion!
 const from = (lease: Lease) => ({ resourceVersion: versionOf(lease) })
 const seen = (event: Seen | undefined) => [event?.type, event?.object.spec?.holderIdentity]
 
-/** A failed request: its status, and the same in its body. */
+/** Asserts that a request failed, with the same code in its status and its body. */
 function failed({ status: answered, contentType, json }: Reply, code: number, reason: string): void {
   assert.equal(answered, code, json.message)
   assert.equal(contentType, 'application/json')
@@ -163,12 +163,13 @@ function failed({ status: answered, contentType, json }: Reply, code: number, re
 }
 
 /**
- * Registers as tests what elector and operators rely on, of the embedded Lease API and of kube-apiserver: where the two differ, the
- * embedded one is wrong. `forgets`: also of what the embedded one has not, deletions and a history that comes to an end.
+ * Registers tests for the behaviour that elector and operators rely on. They run against the embedded Lease API and against
+ * kube-apiserver; if the two differ, the embedded one is wrong. `forgets` adds the cases that the embedded one doesn't implement:
+ * deletions, and a history that the server discards.
  */
 export function conformance(target: () => Target, { forgets = false } = {}): void {
   let leases = 0
-  /** `name`: that of a Lease which nobody else uses. */
+  /** `name`: the name of a Lease that no other case uses. */
   const check = (title: string, run: (client: LeaseClient, name: string) => Promise<void>) => {
     const name = `lease-${++leases}`
     test(title, async () => {
@@ -181,9 +182,9 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
     })
   }
 
-  describe('a write', { concurrency: true }, () => {
+  describe('writes', { concurrency: true }, () => {
     check(
-      'creates a Lease with a uid, a version and a time; it is read back the same',
+      'a created Lease gets a uid, a version and a time, and reads return it unchanged',
       async (client, name) => {
         const fields = { ...spec('a'), leaseTransitions: 0, renewTime: RENEWED }
         const made = await client.made(name, fields)
@@ -198,7 +199,7 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
       },
     )
 
-    check('does not create a Lease that exists', async (client, name) => {
+    check('creating a Lease that exists fails with AlreadyExists', async (client, name) => {
       const made = await client.made(name)
       const reply = await client.create({ metadata: { name }, spec: spec('b') })
       failed(reply, 409, 'AlreadyExists')
@@ -206,14 +207,14 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
       assert.deepEqual((await client.get(name)).json, made)
     })
 
-    check('finds no Lease that does not exist', async (client, name) => {
+    check("reading a Lease that doesn't exist fails with NotFound", async (client, name) => {
       const reply = await client.get(name)
       failed(reply, 404, 'NotFound')
       assert.equal(reply.json.message, `leases.coordination.k8s.io "${name}" not found`)
     })
 
     check(
-      'of the version last read is stored under a newer one, of an older a conflict',
+      'an update succeeds from the newest version, and fails with Conflict from an older one',
       async (client, name) => {
         const made = await client.made(name)
         const next = await client.wrote(made, spec('b'))
@@ -230,13 +231,13 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
       },
     )
 
-    check('of two of one version exactly one is stored', async (client, name) => {
+    check('of two updates of the same version, exactly one is stored', async (client, name) => {
       const made = await client.made(name)
       const both = ['b', 'c'].map((holder) => client.update({ ...made, spec: spec(holder) }))
       assert.deepEqual((await Promise.all(both)).map(({ status }) => status).sort(), [200, 409])
     })
 
-    check('that changes nothing keeps the version, and is no event', async (client, name) => {
+    check('an update that changes nothing keeps the version and sends no event', async (client, name) => {
       const made = await client.made(name)
       const watch = await client.watch(name, from(made))
       assert.deepEqual(await client.wrote(made, made.spec), made)
@@ -244,7 +245,7 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
       assert.deepEqual((await watch.changes(1)).map(seen), [['MODIFIED', 'b']])
     })
 
-    check('as a dry run is answered as it would be, and changes nothing', async (client, name) => {
+    check('a dry run gets the answer of the real write and changes nothing', async (client, name) => {
       const made = await client.made(name)
       const dry = (method: 'PUT' | 'POST', path: string, body: unknown) =>
         client.send(method, `${path}?dryRun=All`, body)
@@ -259,7 +260,7 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
       assert.deepEqual((await client.get(name)).json, made)
     })
 
-    check('keeps an annotation, and removes it where it is left out', async (client, name) => {
+    check('an update stores an annotation, and removes it if the update lacks it', async (client, name) => {
       const { metadata, ...made } = await client.made(name)
       const annotations = { 'langflow-leader/owner': 'Deployment/langflow' }
       const set = await client.wrote({ ...made, metadata: { ...metadata, annotations } }, spec('a'))
@@ -268,7 +269,7 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
       assert.equal((await client.wrote(bare, spec('a'))).metadata.annotations, undefined)
     })
 
-    check('has times of exactly six digits', async (client, name) => {
+    check('a write needs times with exactly six decimals', async (client, name) => {
       const made = await client.made(name, { renewTime: RENEWED, acquireTime: RENEWED })
       assert.deepEqual(made.spec, { renewTime: RENEWED, acquireTime: RENEWED })
       for (const time of ['04:05:06Z', '04:05:06.123Z', '04:05:06.123456789Z']) {
@@ -277,7 +278,7 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
       }
     })
 
-    check('keeps an empty holder; null removes a field, an unknown one is dropped', async (client, name) => {
+    check('a write keeps an empty holder, and drops null and unknown fields', async (client, name) => {
       const fields = { holderIdentity: '', acquireTime: null, favouriteColour: 'blue' }
       const made = await client.made(name, fields)
       assert.deepEqual(made.spec, { holderIdentity: '' })
@@ -285,10 +286,10 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
     })
   })
 
-  describe('a merge patch', { concurrency: true }, () => {
+  describe('merge patches', { concurrency: true }, () => {
     const annotations = { 'langflow-leader/paused': 'true' }
 
-    check('sets and removes what it names, and leaves the rest; it is an event', async (client, name) => {
+    check('a patch changes only the named fields, and sends an event', async (client, name) => {
       const made = await client.made(name)
       const watch = await client.watch(name, from(made))
       const { json: set } = await client.patch(name, { metadata: { annotations } })
@@ -301,11 +302,11 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
         (await watch.changes(2)).map(({ type, object }) => [type, versionOf(object)]),
         [set, unset].map((lease) => ['MODIFIED', versionOf(lease)]),
       )
-      // What is not there is not missed.
+      // Removing a missing annotation changes nothing.
       assert.equal(versionOf((await client.patch(name, nothing)).json), versionOf(unset))
     })
 
-    check('of an older version is a conflict, and of another uid invalid', async (client, name) => {
+    check('a patch of an older version, or of another uid, fails', async (client, name) => {
       const made = await client.made(name)
       const { uid } = made.metadata
       const next = await client.wrote(made, spec('b'))
@@ -317,8 +318,8 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
     })
   })
 
-  describe('a list', { concurrency: true }, () => {
-    check('has what its selector names, and a version to watch from', async (client, name) => {
+  describe('lists', { concurrency: true }, () => {
+    check('a list contains the selected Leases, and a version to watch from', async (client, name) => {
       const made = await client.made(name)
       await client.made(`${name}-other`)
       const all = (await client.send('GET', client.collection)).json
@@ -332,8 +333,8 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
     })
   })
 
-  describe('a watch', { concurrency: true }, () => {
-    check('from a version sees every later change in order, as it was answered', async (client, name) => {
+  describe('watches', { concurrency: true }, () => {
+    check('a watch from a version receives every later change in order', async (client, name) => {
       const first = await client.made(name)
       const second = await client.wrote(first, spec('b'))
       const watch = await client.watch(name, from(first))
@@ -345,27 +346,33 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
       ])
     })
 
-    check('without a version, or from version 0, first gets the present state', async (client, name) => {
-      const made = await client.made(name)
-      for (const query of [{}, { resourceVersion: '' }, { resourceVersion: '0' }]) {
-        const watch = await client.watch(name, query)
-        assert.deepEqual(await watch.changes(1), [{ type: 'ADDED', object: made }])
-      }
-    })
+    check(
+      'a watch without a version, or from version 0, starts with the present state',
+      async (client, name) => {
+        const made = await client.made(name)
+        for (const query of [{}, { resourceVersion: '' }, { resourceVersion: '0' }]) {
+          const watch = await client.watch(name, query)
+          assert.deepEqual(await watch.changes(1), [{ type: 'ADDED', object: made }])
+        }
+      },
+    )
 
-    check('of a Lease that does not exist sees it appear', async (client, name) => {
+    check('a watch of a missing Lease reports its creation', async (client, name) => {
       const watch = await client.watch(name)
       const made = await client.made(name)
       assert.deepEqual(await watch.changes(1), [{ type: 'ADDED', object: made }])
     })
 
-    check('ends in order at its timeout, without bookmarks where it allows none', async (client, name) => {
-      const watch = await client.watch(name, { ...from(await client.made(name)), timeoutSeconds: '3' })
-      await client.made(`${name}-other`)
-      assert.deepEqual(await watch.rest(), [])
-    })
+    check(
+      'a watch ends in order at its timeout, and has no bookmarks unless it allows them',
+      async (client, name) => {
+        const watch = await client.watch(name, { ...from(await client.made(name)), timeoutSeconds: '3' })
+        await client.made(`${name}-other`)
+        assert.deepEqual(await watch.rest(), [])
+      },
+    )
 
-    check('that allows bookmarks gets one after the present state', async (client, name) => {
+    check('a watch that allows bookmarks receives one after the present state', async (client, name) => {
       const made = await client.made(name)
       const watch = await client.watch(name, { allowWatchBookmarks: 'true' })
       assert.deepEqual((await watch.next())?.object, made)
@@ -377,48 +384,60 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
       assert.ok(!isNewer(versionOf(made), versionOf(bookmark.object)))
     })
 
-    check('that allows bookmarks gets one before its timeout, to go on from', async (client, name) => {
-      const made = await client.made(name)
-      const query = { ...from(made), allowWatchBookmarks: 'true', timeoutSeconds: '4' }
-      const watch = await client.watch(name, query)
-      const other = await client.made(`${name}-other`)
-      const events = await watch.rest()
-      assert.ok(events.length > 0, 'no bookmark came')
-      for (const { type, object } of events) {
-        assert.equal(type, 'BOOKMARK')
-        assert.deepEqual(object.metadata, { resourceVersion: versionOf(object) })
-        assert.ok(!isNewer(versionOf(other), versionOf(object)), 'the bookmark is of before the last change')
-      }
-      const next = await client.wrote(made, spec('b'))
-      const onward = await client.watch(name, from(events.at(-1)!.object))
-      assert.deepEqual(await onward.changes(1), [{ type: 'MODIFIED', object: next }])
-    })
+    check(
+      'a watch that allows bookmarks receives one before its timeout, and can continue from it',
+      async (client, name) => {
+        const made = await client.made(name)
+        const query = { ...from(made), allowWatchBookmarks: 'true', timeoutSeconds: '4' }
+        const watch = await client.watch(name, query)
+        const other = await client.made(`${name}-other`)
+        const events = await watch.rest()
+        assert.ok(events.length > 0, 'the watch received no bookmark')
+        for (const { type, object } of events) {
+          assert.equal(type, 'BOOKMARK')
+          assert.deepEqual(object.metadata, { resourceVersion: versionOf(object) })
+          assert.ok(
+            !isNewer(versionOf(other), versionOf(object)),
+            'the bookmark has a version before the last change',
+          )
+        }
+        const next = await client.wrote(made, spec('b'))
+        const onward = await client.watch(name, from(events.at(-1)!.object))
+        assert.deepEqual(await onward.changes(1), [{ type: 'MODIFIED', object: next }])
+      },
+    )
   })
 
   if (!forgets) return
-  describe('a Lease that was deleted', { concurrency: true }, () => {
-    check('is not written by its uid, but made by a write without one', async (client, name) => {
-      const made = await client.made(name)
-      assert.equal((await client.delete(name)).status, 200)
-      failed(await client.update(made), 409, 'Conflict')
-      failed(await client.get(name), 404, 'NotFound')
-      const reply = await client.update({ metadata: { name, ...from(made) }, spec: spec('b') })
-      assert.equal(reply.status, 201)
-      assert.notEqual(reply.json.metadata.uid, made.metadata.uid)
-    })
+  describe('deletions', { concurrency: true }, () => {
+    check(
+      'an update with the uid of a deleted Lease fails, and an update without a uid creates the Lease',
+      async (client, name) => {
+        const made = await client.made(name)
+        assert.equal((await client.delete(name)).status, 200)
+        failed(await client.update(made), 409, 'Conflict')
+        failed(await client.get(name), 404, 'NotFound')
+        const reply = await client.update({ metadata: { name, ...from(made) }, spec: spec('b') })
+        assert.equal(reply.status, 201)
+        assert.notEqual(reply.json.metadata.uid, made.metadata.uid)
+      },
+    )
 
-    check('and created again has another uid, by which alone it is written', async (client, name) => {
-      const made = await client.made(name)
-      await client.delete(name)
-      const again = await client.made(name)
-      assert.notEqual(again.metadata.uid, made.metadata.uid)
-      assert.ok(isNewer(versionOf(again), versionOf(made)))
-      failed(await client.update(made), 409, 'Conflict')
-      const posing = { ...made, metadata: { ...made.metadata, ...from(again) } }
-      failed(await client.update(posing), 409, 'Conflict')
-    })
+    check(
+      'a Lease that was created again has another uid, and updates with the old uid fail',
+      async (client, name) => {
+        const made = await client.made(name)
+        await client.delete(name)
+        const again = await client.made(name)
+        assert.notEqual(again.metadata.uid, made.metadata.uid)
+        assert.ok(isNewer(versionOf(again), versionOf(made)))
+        failed(await client.update(made), 409, 'Conflict')
+        const posing = { ...made, metadata: { ...made.metadata, ...from(again) } }
+        failed(await client.update(posing), 409, 'Conflict')
+      },
+    )
 
-    check('is seen to go, and to come back as another', async (client, name) => {
+    check('a watch reports the deletion, and the new Lease with another uid', async (client, name) => {
       const made = await client.made(name)
       const watch = await client.watch(name, from(made))
       await client.delete(name)
@@ -427,13 +446,16 @@ export function conformance(target: () => Target, { forgets = false } = {}): voi
       assert.deepEqual([deleted!.type, back!.type], ['DELETED', 'ADDED'])
       assert.equal(deleted!.object.metadata.uid, made.metadata.uid)
       assert.deepEqual(deleted!.object.spec, made.spec)
-      assert.ok(isNewer(versionOf(deleted!.object), versionOf(made)), 'a deletion has a version of its own')
+      assert.ok(
+        isNewer(versionOf(deleted!.object), versionOf(made)),
+        'the deletion has no version of its own',
+      )
       assert.ok(isNewer(versionOf(again), versionOf(deleted!.object)))
       assert.equal(back!.object.metadata.uid, again.metadata.uid)
     })
   })
 
-  // It takes its history away from the server: no other case may run at the same time.
+  // This case makes the server discard its history, so no other case may run at the same time.
   check(
     'a watch from a version that is too old gets one ERROR event of code 410 and ends',
     async (client, name) => {

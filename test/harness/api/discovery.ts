@@ -1,6 +1,6 @@
-/** What the demo's API server has, as kube-apiserver tells it: kubectl asks before anything else. */
+/** The demo's API discovery, in the format of kube-apiserver. kubectl requests it first. */
 export const DISCOVERY: Readonly<Record<string, object>> = {
-  // The release with which test/harness/api/conformance.ts compares it.
+  // The release that test/harness/api/conformance.ts compares with.
   '/version': { major: '1', minor: '37', gitVersion: 'v1.37.0' },
   '/api': { kind: 'APIVersions', versions: ['v1'] },
   '/apis': {

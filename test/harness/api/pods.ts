@@ -4,33 +4,33 @@ import { DEFAULT_PORT } from '../../../agent/cli/manifests/workload.ts'
 import { type Answer, type ApiRequest, Failure, notAllowed, notFound, notServed } from './api-server.ts'
 import { DISCOVERY } from './discovery.ts'
 
-/** A replica as the pod that it plays. */
+/** A replica, and the state of the pod that it plays. */
 interface PlayedPod {
   readonly name: string
-  /** Another one each time that the pod is made anew. */
+  /** Changes each time that the pod is replaced. */
   readonly uid: string
   /** Milliseconds since 1970. */
   readonly createdAt: number
-  /** Its agent runs. */
+  /** True while its agent runs. */
   readonly runs: boolean
-  /** Its gate is open. */
+  /** True while its gate is open. */
   readonly ready: boolean
-  /** Where its agent listens on 127.0.0.1, as in a pod on 8090; the same of its workload, as on 7860. */
+  /** The ports on 127.0.0.1 of its agent and its workload, which have 8090 and 7860 in a pod. */
   readonly agentPort: number
   readonly port: number
-  /** `force`: without the time to hand over, as when its node is gone. */
+  /** `force`: without the time to hand over, as if the node is gone. */
   delete(force: boolean): void
 }
 
 const NAMESPACE = 'default'
 const PODS = /^\/api\/v1\/namespaces\/([^/]+)\/pods(?:\/([^/:]+)(?::(\d+))?(?:\/(proxy)(\/.*)?)?)?$/
 const EQUALITY = /^([^!=]+)==?([^=]*)$/
-/** A pod that hangs is waited for no longer. */
+/** Limit for an answer of a pod, which may hang. */
 const PROXY_WITHIN_MS = 10_000
 
 /**
- * What operating needs of an API server beside its Leases: the replicas as pods, which it lists, deletes and passes requests on
- * to, and what it serves, for kubectl. `leaseName`: what they compete for.
+ * Answers the requests, other than those about Leases, that the operating commands and kubectl send. It lists and deletes the
+ * replicas as pods, passes requests on to them, and answers discovery. `leaseName`: the Lease that the replicas compete for.
  */
 export function servePods(leaseName: string, pods: () => readonly PlayedPod[]) {
   return async (request: ApiRequest): Promise<Answer> => {
@@ -55,10 +55,10 @@ export function servePods(leaseName: string, pods: () => readonly PlayedPod[]) {
   }
 }
 
-/** Pods are not versioned here: nobody watches or writes them. */
+/** Pods have no real versions here, because no client watches or writes them. */
 const VERSION = { resourceVersion: '1' }
 
-/** As deploy/base makes it, as far as it tells anybody something. */
+/** The pod as deploy/base makes it, with only the fields that a client reads. */
 function podObject({ name, uid, createdAt, runs, ready }: PlayedPod, leaseName: string) {
   const startedAt = `${new Date(createdAt).toISOString().slice(0, 19)}Z`
   const status = (container: string, isReady: boolean) => ({
@@ -119,7 +119,7 @@ function equalities(selector: string | null): (readonly [string, string])[] {
     (selector || null)?.split(',').map((term) => {
       const [, name, value] = EQUALITY.exec(term) ?? []
       if (name !== undefined && value !== undefined) return [name, value] as const
-      throw new Failure(400, 'BadRequest', `of selectors only "name=value" is taken here, not "${term}"`)
+      throw new Failure(400, 'BadRequest', `this server accepts only "name=value" selectors, not "${term}"`)
     }) ?? []
   )
 }
@@ -135,7 +135,7 @@ async function passOn({ agentPort, port }: PlayedPod, asked: number, path: strin
   if (at === undefined) throw unreachable('connect: connection refused')
   try {
     const signal = AbortSignal.timeout(PROXY_WITHIN_MS)
-    // On a connection of its own: an idle one would look like work that a drain has to wait for.
+    // A new connection: the agent's drain would wait for an idle one.
     const { statusCode, headers, body } = await request(`http://127.0.0.1:${at}${path}`, {
       signal,
       reset: true,
@@ -151,7 +151,7 @@ async function passOn({ agentPort, port }: PlayedPod, asked: number, path: strin
   }
 }
 
-/** kubectl has its options in the body, others in the query. */
+/** Whether a deletion has no grace period. kubectl puts its options into the body, other clients into the query. */
 function isForced({ query, body }: ApiRequest): boolean {
   const options = body === '' ? {} : (JSON.parse(body) as { gracePeriodSeconds?: number })
   return String(options.gracePeriodSeconds ?? query.get('gracePeriodSeconds')) === '0'

@@ -2,7 +2,7 @@ import { closeSync, openSync, readFileSync, writeSync } from 'node:fs'
 
 const EVERY_MS = 10
 
-/** The boot clock of those processes that are started through its entry: /proc/uptime, as they see it. */
+/** Another boot clock, in /proc/uptime, for the processes that are started through `entry`. */
 export class BootClock {
   readonly entry: readonly string[]
   readonly #file: number
@@ -18,13 +18,13 @@ export class BootClock {
     this.entry = ['unshare', '--mount', 'sh', '-c', 'mount --bind "$0" /proc/uptime && exec "$@"', file]
   }
 
-  /** From now on `ms` ahead of the machine's. */
+  /** Moves the clock ahead by another `ms`. */
   jump(ms: number): void {
     this.#ahead += ms
     this.#write()
   }
 
-  /** From now on it gains `ms` with each step of 10 ms. */
+  /** From now on, the clock gains `ms` every 10 ms. */
   gain(ms: number): void {
     this.#gaining = ms
   }
@@ -34,7 +34,7 @@ export class BootClock {
     closeSync(this.#file)
   }
 
-  /** Always of one length and in one write: no reader sees half of it. */
+  /** Writes a text of fixed length in one call, so that no reader sees half of it. */
   #write(): void {
     const uptime = Number(readFileSync('/proc/uptime', 'latin1').split(' ', 1)[0]) + this.#ahead / 1000
     writeSync(this.#file, `${uptime.toFixed(2).padStart(20, '0')} 0.00\n`, 0)

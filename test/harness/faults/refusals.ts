@@ -5,17 +5,17 @@ import { json } from 'node:stream/consumers'
 import { makeCertificate } from '../certificate.ts'
 import type { ApiServerScene } from '../scene.ts'
 
-/** What it needs of a scene. */
+/** The part of a scene that the refusals need. */
 type Place = Pick<ApiServerScene, 'dir' | 'namespace' | 'plane'>
 
-/** Makes kube-apiserver answer every update of the scene's Lease with an error, through an admission webhook. */
+/** Makes kube-apiserver refuse every update of the scene's Lease, through an admission webhook. */
 export class Refusals {
   readonly #scene: Place
   readonly #name: string
   readonly #server: ReturnType<typeof createServer>
   readonly #ca: string
   #code = 500
-  /** Updates that were refused. */
+  /** Number of refused updates. */
   count = 0
 
   private constructor(scene: Place) {
@@ -26,7 +26,7 @@ export class Refusals {
     this.#server = createServer(certificate, async (request, response) => {
       const { request: asked } = (await json(request)) as { request: { uid: string } }
       this.count += 1
-      const status = { code: this.#code, message: 'as the test wants it' }
+      const status = { code: this.#code, message: 'refused by the webhook of a test' }
       const review = {
         apiVersion: 'admission.k8s.io/v1',
         kind: 'AdmissionReview',
@@ -43,7 +43,7 @@ export class Refusals {
     return refusals
   }
 
-  /** From now on, until `end`. Only 4xx and 5xx. */
+  /** Refuses updates with this code, which must be a 4xx or 5xx, until `end`. */
   async begin(code: number): Promise<void> {
     this.#code = code
     const { port } = this.#server.address() as AddressInfo

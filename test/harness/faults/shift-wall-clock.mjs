@@ -1,4 +1,4 @@
-// With --import: the program's wall clock is ahead of the machine's by as many seconds as stand in the file that its address names.
+// For --import: shifts the program's wall clock ahead by the seconds in a file, whose path is in this module's URL.
 import { readFileSync } from 'node:fs'
 
 const file = new URL(import.meta.url).searchParams.get('file')

@@ -4,18 +4,18 @@ import { performance } from 'node:perf_hooks'
 import { reset } from '../reset.ts'
 
 /**
- * The network between one replica and the API server, on loopback: it may hold, delay, lose, cut and refuse what passes
- * through it, but never reorders or changes a byte.
+ * The network between one replica and the API server, on loopback. It can hold, delay, lose, cut and refuse traffic, but it never
+ * reorders or changes a byte.
  */
 export class TcpProxy {
   readonly port: number
   readonly #target: number
   readonly #connections = new Set<ProxiedConnection>()
-  /** A peer for the socket that keeps the port ours while nobody listens on it. */
+  /** A server for the placeholder's connection, which keeps the port reserved while the proxy doesn't listen. */
   readonly #anchor: Server
   readonly #flow: { toServer: Flow; toClient: Flow } = { toServer: 'pass', toClient: 'pass' }
   #server: Server | undefined
-  /** Of the connections that come, so many are stranded. */
+  /** Number of future connections that will be stranded. */
   #stranded = 0
   #placeholder: Socket | undefined
 
@@ -26,42 +26,42 @@ export class TcpProxy {
     this.port = portOf(server)
   }
 
-  /** A proxy to `port` on 127.0.0.1. The target need not listen yet: whoever connects before it does is reset. */
+  /** Opens a proxy to `port` on 127.0.0.1. The target may start later: until it listens, connections are reset. */
   static async open(port: number): Promise<TcpProxy> {
     const anchor = createServer((socket) => socket.on('error', () => {}).resume())
     return new TcpProxy(port, await listening(anchor, 0), await listening(createProxyServer(), 0))
   }
 
   /**
-   * What happens to the bytes of each direction, on present and later connections; a direction that is not named stays as
-   * it is. `hold`: kept, and delivered in order once it passes again, as TCP retransmits after a partition. A delay counts
-   * from a byte's arrival here; the end and the reset of a connection take their turn after the bytes before them.
+   * Sets the flow of each direction, for present and later connections. A direction that isn't named keeps its flow. `hold`:
+   * bytes are kept, and delivered in order once the direction passes again, as TCP retransmits after a partition. A delay counts
+   * from the arrival of a byte here. The end or reset of a connection is delivered after the bytes before it.
    */
   flow(directions: { toServer?: Flow; toClient?: Flow }): void {
     Object.assign(this.#flow, directions)
     for (const connection of this.#connections) connection.flowChanged()
   }
 
-  /** Black hole: both directions held. New connections are accepted, as by the kernel, but answered by nobody. */
+  /** Black hole: holds both directions. New connections are accepted, as the kernel does, but get no answer. */
   partition(): void {
     this.flow({ toServer: 'hold', toClient: 'hold' })
   }
 
   /**
-   * The server behind the present connections, and behind the `next` ones that are made, has lost its power: nothing passes
-   * over them any more, no end either, until the client closes them. Later ones lead to another server.
+   * Behaves as if the server behind the present connections, and behind the `next` new ones, lost its power: nothing passes over
+   * these connections, not even their end, until the client closes them. Connections after those reach another server.
    */
   strand(next = 0): void {
     this.#stranded = next
     for (const connection of this.#connections) connection.strand()
   }
 
-  /** New connections are refused, present ones reset. */
+  /** Refuses new connections, and resets the present ones. */
   async refuse(): Promise<void> {
     if (this.#server === undefined) return
     this.#server.close()
     this.#server = undefined
-    // A port that nobody has bound may go to any other process of the machine.
+    // An unbound port could be taken by any other process of the machine.
     this.#placeholder = connect({
       port: portOf(this.#anchor),
       host: '127.0.0.1',
@@ -72,18 +72,18 @@ export class TcpProxy {
     await once(this.#placeholder, 'connect')
   }
 
-  /** Everything passes again, and new connections are accepted again; held bytes are delivered. */
+  /** Lets everything pass again, accepts new connections, and delivers held bytes. */
   async heal(): Promise<void> {
     this.flow({ toServer: 'pass', toClient: 'pass' })
     if (this.#server !== undefined) return
     const server = createProxyServer().on('connection', (client) => this.#accept(client))
     this.#server = server
     await listening(server, this.port)
-    // Not its end but a reset: the pair of ports would otherwise stay in TIME_WAIT.
+    // A reset, because a normal end would leave the pair of ports in TIME_WAIT.
     this.#placeholder?.resetAndDestroy()
   }
 
-  /** Resets (RST) every present connection; held bytes are lost with it. */
+  /** Resets (RST) every present connection. Held bytes are lost. */
   reset(): void {
     for (const connection of this.#connections) connection.reset()
   }
@@ -131,7 +131,7 @@ type Flow = 'pass' | 'hold' | { readonly delayMs: number }
 
 type Item = Buffer | 'end' | 'reset'
 
-/** One direction of a connection: a queue, so that whatever happens to the flow, nothing overtakes. */
+/** One direction of a connection. Its queue keeps the order even if the flow changes. */
 class Direction {
   readonly #to: Socket
   readonly #flow: () => Flow
@@ -147,7 +147,7 @@ class Direction {
     to.on('close', () => this.pump())
   }
 
-  /** Hands on what may be handed on by now; nothing can be to an end that is gone, and it is dropped. */
+  /** Delivers every item that is due. If the receiving end is gone, the queue is dropped. */
   pump(): void {
     clearTimeout(this.#timer)
     for (let head = this.#queue[0]; head !== undefined; head = this.#queue[0]) {
@@ -161,7 +161,7 @@ class Direction {
     }
   }
 
-  /** Milliseconds until what arrived at that time may be handed on. */
+  /** Milliseconds until an item with this arrival time is due. */
   #waitOf(arrival: number): number {
     const flow = this.#flow()
     if (flow === 'pass') return 0
@@ -180,9 +180,9 @@ class Direction {
   }
 }
 
-/** A client's connection and the one that stands for it at the server. */
+/** A client's connection, and the proxy's connection to the server for it. */
 class ProxiedConnection {
-  /** Both ends are closed. */
+  /** Resolves when both ends are closed. */
   readonly closed: Promise<unknown>
   readonly #client: Socket
   readonly #server: Socket
@@ -205,7 +205,7 @@ class ProxiedConnection {
     for (const direction of this.#directions) direction.pump()
   }
 
-  /** Nothing passes any more, for good; the server's end goes with the client's. */
+  /** Nothing passes any more. When the client closes its end, the server's end is closed too. */
   strand(): void {
     this.#stranded = true
     this.#client.once('end', () => this.reset()).once('close', () => this.reset())

@@ -1,4 +1,4 @@
-"""A component that takes its time: `hold=SECONDS` waits, `thread=SECONDS` sleeps in a thread, anything else is passed on."""
+"""A slow component: `hold=SECONDS` waits, `thread=SECONDS` sleeps in a thread; other texts pass without a wait."""
 
 import asyncio
 import time
