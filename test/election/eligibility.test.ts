@@ -146,7 +146,7 @@ describe('Retry-After', () => {
   for (const [what, kind, underWay] of [
     ['the attempt to take a grant back', 'resume', () => restarted().sees(heldBy('me', 10))],
     ['the first read of a restarted agent', 'read', () => watch(restarted(), false)],
-    ['the release for a pod that was killed', 'release', ended],
+    ['the release for a killed agent', 'release', ended],
     ['the acquisition of a released Lease', 'acquire', free],
     ['the acquisition of an expired Lease', 'acquire', () => able().pass(15_000)],
     ['the read after a conflict', 'read', () => free().fail('conflict')],

@@ -231,7 +231,7 @@ describe('a switchover', () => {
     assert.equal(c.notes?.[SWITCHOVER], undefined)
   })
 
-  test('without a named replica goes to the best prepared one', () => {
+  test('goes to the best prepared replica if the operator named no replica', () => {
     const c = operator(Candidate.leader(), { [SWITCHOVER]: '*' }).tell({ type: 'successor', identity: 'c_1' })
     stopped(c.tell(asked(null)))
     assert.equal(c.notes?.['langflow-leader/successor'], 'c_1')
@@ -242,7 +242,7 @@ describe('a switchover', () => {
     c.takesAfter(4_000)
   })
 
-  test('that is refused is removed from the Lease immediately, and has no other effect', () => {
+  test('is removed from the Lease immediately if it is refused, with no other effect', () => {
     const c = operator(Candidate.leader(), { [SWITCHOVER]: 'b', team: 'y' }).pass(500)
     c.tell({ type: 'switchover_refused', to: 'b', reason: 'it is not ready' })
     assert.deepEqual([c.write.kind, c.notes], ['renew', { team: 'y' }])
@@ -251,7 +251,7 @@ describe('a switchover', () => {
     assert.deepEqual(c.effects('drain'), [])
   })
 
-  test('that was refused is reported until another one is requested or the term ends', () => {
+  test('is reported as refused until another one is requested or the term ends', () => {
     const refused = () => {
       const c = operator(Candidate.leader(), { [SWITCHOVER]: 'b' })
       return c.tell({ type: 'switchover_refused', to: 'b', reason: 'it is not ready' }).acknowledge()
@@ -269,7 +269,7 @@ describe('a switchover', () => {
     assert.equal(c.state.refusal, null)
   })
 
-  test('that the previous leader did not serve is removed by the next leader', () => {
+  test('is removed by the next leader if the previous leader is gone', () => {
     const c = Candidate.follower().sees(edited(released(50), { [SWITCHOVER]: 'b' }))
     assert.equal(c.write.kind, 'acquire')
     assert.equal(c.notes?.[SWITCHOVER], undefined)

@@ -89,15 +89,15 @@ describe('a leader', () => {
     [`${writes} a person removed it`, edit(leader('1.13.0'), null), 'renew', '1.13.0'],
     [`${writes} a person wrote an older one`, edit(leader('1.13.0'), '1.12.8'), 'renew', '1.13.0'],
     [`${writes} the Lease contains an invalid one`, edit(leader('1.13.0'), 'latest'), 'renew', '1.13.0'],
-    ['with an unknown version keeps the one in the Lease', edit(leader(null), '1.13.0'), 'renew', '1.13.0'],
+    ['keeps the version in the Lease if its own is unknown', edit(leader(null), '1.13.0'), 'renew', '1.13.0'],
     [
-      'that is older than the version in the Lease keeps that version',
+      'keeps the version in the Lease if its own is older',
       edit(leader('1.12.8'), '1.13.0'),
       'renew',
       '1.13.0',
     ],
     [
-      'that may be older than the version in the Lease writes its own',
+      'lowers the version in the Lease to its own if older versions are allowed',
       edit(leader('1.12.8', true), '1.13.0'),
       'renew',
       '1.12.8',
@@ -110,7 +110,7 @@ describe('a leader', () => {
       assert.deepEqual([c.write.kind, written(c)], [kind, version])
     })
 
-  test('that is older than the version in the Lease continues, and reports this', () => {
+  test('continues if its version is older than the one in the Lease, and reports this', () => {
     const c = edit(leader('1.12.8'), '1.13.0')
     assert.match(c.state.outdated ?? '', /1\.12\.8 leads here although the Lease says that 1\.13\.0 has led/)
     assert.deepEqual([c.effects('kill'), edit(leader('1.12.8', true), '1.13.0').state.outdated], [[], null])

@@ -48,7 +48,11 @@ describe('a released Lease is taken', () => {
       15_000,
       /theirs has precedence/,
     ],
-    ['no later by an unprepared replica of another Deployment', afterRelease(THEIRS, MINE, false), 15_000],
+    [
+      'a lease duration later by an unprepared replica of another Deployment',
+      afterRelease(THEIRS, MINE, false),
+      15_000,
+    ],
     ['immediately by a named successor of another Deployment', afterRelease({ ...THEIRS, ...toMe }, MINE), 0],
     [
       'immediately by a replica of its own Deployment',

@@ -128,14 +128,14 @@ describe('an epoch', () => {
     assert.deepEqual(next.notes, { [EPOCH]: '2147483649' })
   })
 
-  test('of a leader stays the same if a person removes that annotation', () => {
+  test('stays the same during a term if a person removes that annotation', () => {
     const c = leading(heldBy('other', 10, full))
     const lease = c.state.seen?.lease as Lease
     c.forget().sees({ ...lease, metadata: { ...lease.metadata, annotations: null, resourceVersion: '900' } })
     assert.deepEqual([noteOf(c), c.events()], [['renew', '2147483648'], []])
   })
 
-  test('that has reached its maximum does not prevent a takeover', () => {
+  test('does not prevent a takeover after it has reached its maximum', () => {
     const c = leading(noted(heldBy('other', 10, full), { [EPOCH]: '999999999999999' }))
     assert.equal(c.state.term?.epoch, 10 ** 15 - 1)
     assert.equal(c.pass(2_000).write.kind, 'renew')

@@ -90,7 +90,7 @@ describe('a Lease that this pod held before all its processes were killed', () =
     }
   })
 
-  test('is taken without a release if this process itself wrote it late', () => {
+  test('is taken without a release if a late write of this process itself holds it', () => {
     const c = Candidate.leader().pass(2_000).fail('timeout', true).pass(14_000)
     assert.equal(c.state.term, null)
     c.forget().workload({ alive: 'no', canRun: true, ended: 'me 4' }).fail('timeout', true).pass(2_000)

@@ -240,8 +240,20 @@ describe('a free Lease', () => {
       { prepared: false },
     ],
     ['a lease duration later by a revision whose first start failed', 15_000, NEW, NEW_FAILED],
-    ['no later by an unprepared replica of a failed revision', 15_000, NEW, NEW_FAILED, { prepared: false }],
-    ['no sooner by a failed revision whose inputs are unknown', 15_000, NEW, NEW_FAILED, { inputs: null }],
+    [
+      'a lease duration later by an unprepared replica of a failed revision',
+      15_000,
+      NEW,
+      NEW_FAILED,
+      { prepared: false },
+    ],
+    [
+      'a lease duration later by a failed revision whose inputs are unknown',
+      15_000,
+      NEW,
+      NEW_FAILED,
+      { inputs: null },
+    ],
     [
       'half a retry period later by a failed revision whose inputs have changed since',
       1_000,
@@ -250,13 +262,13 @@ describe('a free Lease', () => {
       { inputs: 'b2' },
     ],
     [
-      'a lease duration later by a revision that failed with two inputs, with the first inputs',
+      'a lease duration later by a revision that failed with both inputs, now with the earlier ones',
       15_000,
       NEW,
       BOTH_FAILED,
     ],
     [
-      'a lease duration later by a revision that failed with two inputs, with the second inputs',
+      'a lease duration later by a revision that failed with both inputs, now with the later ones',
       15_000,
       NEW,
       BOTH_FAILED,

@@ -447,7 +447,7 @@ describe('stepping down', () => {
     assert.equal(c.effects('exit').length, 1)
   })
 
-  test('during an acquisition releases the acquired Lease without starting the workload', () => {
+  test('releases the Lease without a start of the workload if it begins during an acquisition', () => {
     const c = Candidate.follower().sees(released(10)).tell(terminate)
     assert.equal(c.effects('exit').length, 0)
     c.acknowledge()
@@ -455,7 +455,7 @@ describe('stepping down', () => {
     assert.equal(c.acknowledge().effects('exit').length, 1)
   })
 
-  test('happens after each of twenty failures in a row, and the cool-down grows to one minute', () => {
+  test('follows each of twenty failures in a row, and the cool-down grows to one minute', () => {
     const c = Candidate.leader()
     const pauses: number[] = []
     for (let n = 0; n < 20; n++) {
@@ -472,7 +472,7 @@ describe('stepping down', () => {
     assert.deepEqual([pauses.length, pauses.at(-1)], [20, 60_000])
   })
 
-  test('after a failure keeps the full cool-down if another replica has taken and released the Lease', () => {
+  test('keeps the full cool-down after a failure if another replica has taken and released the Lease', () => {
     const c = Candidate.leader().tell(ended).workload({ alive: 'no', canRun: true })
     c.acknowledge().sees(heldBy('other', 500)).sees(released(501)).takesAfter(15_000)
   })

@@ -62,7 +62,7 @@ describe('a grant on the boot clock of another container', () => {
   })
 
   for (const behindMs of [DAY_MS, -DAY_MS, 1_234]) {
-    test(`that is ${behindMs} ms behind ends at the agent’s deadline`, () => {
+    test(`ends at the agent’s deadline if that clock is ${behindMs} ms behind`, () => {
       const pair = new Pair(behindMs)
       for (let n = 0; n < 20; n++) pair.compare()
       assert.ok(Math.abs(pair.longerBy()) <= 2 * STEP_MS)

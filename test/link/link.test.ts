@@ -360,7 +360,7 @@ describe('the keys', () => {
     assert.equal(keys.admit(NEW, false).refused, undefined)
   })
 
-  test('of an earlier boot do not count', () => {
+  test('do not count after a reboot', () => {
     const { tree } = keysAt()
     const file = join(dir, 'state', 'launcher.json')
     writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), bootId: 'another' }))
@@ -369,7 +369,7 @@ describe('the keys', () => {
     assert.equal(keys.admit(NEW, false).refused, undefined)
   })
 
-  test('that cannot be stored cause an error that names the flag', () => {
+  test('cause an error that names the flag if they cannot be stored', () => {
     writeFileSync(join(dir, 'state'), '')
     assert.throws(keysAt, (error) => error instanceof FatalError && /--state-dir/.test(error.message))
   })

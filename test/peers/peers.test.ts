@@ -261,7 +261,7 @@ describe('the peers of a leader', () => {
       says('x', true, LEASE, { pad: 'x'.repeat(65_536) }),
       /cannot be asked: UND_ERR_RES_EXCEEDED_MAX_SIZE$/,
     ],
-    ['nothing', (_, response) => response.destroy(), /cannot be asked: \w+$/],
+    ['a closed connection', (_, response) => response.destroy(), /cannot be asked: \w+$/],
   ]
   for (const [what, listener, line] of wrong) {
     test(`do not count if they answer with ${what}`, async (t) => {

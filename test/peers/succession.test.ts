@@ -280,7 +280,7 @@ describe('a leader whose own start is colder than configured', () => {
     assert.equal(await b.after(60_000), 0)
   })
 
-  test('tries a replica that gave the Lease back only after two minutes again', async () => {
+  test('waits two minutes before another handover to a replica that gave the Lease back', async () => {
     const b = new Bench()
     b.members = [PREPARED]
     b.workload.startsColder = true
@@ -325,7 +325,7 @@ describe('the chosen successor', () => {
       true,
     ],
     [
-      'has no newer revision if its pod was only recreated during a rollout',
+      'does not count as newer if its pod was recreated during a rollout',
       { ...NEW, podAgeMs: 30_000 },
       [unready, anew],
       'anew',

@@ -233,7 +233,7 @@ describe('the front’s process', () => {
     assert.equal(clock.next(), Number.POSITIVE_INFINITY)
   })
 
-  test('is killed a second after its deadline if it does not end', async (t) => {
+  test('is killed two seconds after its deadline if it does not end', async (t) => {
     const scene = new Scene(t, 'stays')
     const { front, clock } = scene
     await front.follow(leads(1))

@@ -111,7 +111,7 @@ describe('a planned stop', () => {
     assert.deepEqual(await scene.ordersAfter(0), ['drain', 'stop'])
   })
 
-  it('without a drain stops LangFlow only after the front holds all requests', async () => {
+  it('stops LangFlow only after the front holds all requests, even without a drain', async () => {
     const scene = new Scene({ drainTimeoutMs: 0 }).tell(STEP_DOWN)
     assert.deepEqual(
       scene.candidate.last.effects.map(({ type }) => type),
@@ -135,7 +135,7 @@ describe('a planned stop', () => {
     assert.deepEqual(scene.orders, ['drain', 'stop'])
   })
 
-  it('that is overtaken by a kill does not delay the kill, and is dropped', async () => {
+  it('is dropped if a kill overtakes it, and does not delay the kill', async () => {
     const scene = new Scene({ drainTimeoutMs: 0 }).tell(STEP_DOWN)
     scene.tell({ type: 'lease', lease: heldBy('other', 900), fresh: true, watched: false })
     assert.equal(scene.state.term, null)
