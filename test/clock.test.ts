@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { systemClock } from '../agent/clock.ts'
 
-test('a boot clock that is replaced while it is open is opened anew; one that tells no time is an error, once it does it goes on', (t) => {
+test('a boot clock that is replaced while open is reopened, and one without a time is an error until it has a time', (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'uptime-'))
   const uptime = join(dir, 'uptime')
   writeFileSync(uptime, '100.25 50.00\n')

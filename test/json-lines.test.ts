@@ -5,7 +5,7 @@ import { JsonLines } from '../agent/json-lines.ts'
 
 const LONGEST = 1024
 
-test('messages are the same however the bytes are cut', () => {
+test('messages do not depend on where the bytes are split', () => {
   const texts = fc.array(fc.string({ unit: 'grapheme', maxLength: 30 }))
   fc.assert(
     fc.property(texts, fc.array(fc.nat(400), { maxLength: 30 }), (words, cuts) => {
@@ -19,7 +19,7 @@ test('messages are the same however the bytes are cut', () => {
   )
 })
 
-test('a line is a fault where it is too long, ended or not, or no object with a type', () => {
+test('a line that is too long, or is not an object with a type, is a fault', () => {
   const long = JSON.stringify({ type: 'x'.repeat(LONGEST) })
   for (const [text, fault] of [
     [long, /more than 1 KiB/],

@@ -3,7 +3,7 @@ import { globSync, readFileSync } from 'node:fs'
 import { dirname, join, sep } from 'node:path'
 import { test } from 'node:test'
 
-/** The folders of `agent/`, '' for the files beside them: each imports from itself and from those before it. */
+/** The folders of `agent/`, with '' for the files beside them. A folder imports from itself and from earlier ones. */
 const FOLDERS = [
   '',
   'config',
@@ -61,14 +61,14 @@ test('the code that runs in pods imports nothing from agent/cli/, and no folder 
   assert.deepEqual(upward, [])
 })
 
-test('no file of agent/ imports from outside of it, except package.json', () => {
+test('no file of agent/ imports from outside of agent/, except package.json', () => {
   assert.deepEqual(
     imports().filter(({ imports }) => !imports.startsWith(`agent${sep}`) && imports !== 'package.json'),
     [],
   )
 })
 
-test('every file of agent/ has a name of its own', () => {
+test('every file of agent/ has a unique name', () => {
   const names = globSync('agent/**/*.ts').map((file) => file.split(sep).at(-1))
   assert.deepEqual(
     names.filter((name, index) => names.indexOf(name) !== index),

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 const PAGES = globSync(['*.md', 'docs/**/*.md', 'deploy/**/*.md'])
 const LINK = /\]\((?!\w+:)([^)\s#]*)(?:#([^)\s]*))?\)/g
 
-/** The anchors of a page, as GitHub makes them of its headings. */
+/** The anchors of a page, as GitHub derives them from its headings. */
 function anchorsOf(page: string): ReadonlySet<string> {
   const text = readFileSync(page, 'utf8').replace(/^```.*?^```$/gms, '')
   const headings = [...text.matchAll(/^#{1,6} (.*)$/gm)].map(([, heading = '']) => anchorOf(heading))
@@ -26,7 +26,7 @@ function anchorOf(heading: string): string {
     .replaceAll(' ', '-')
 }
 
-test('every link of README and docs leads to a file, and to a heading of it', () => {
+test('every link in README, docs and deploy leads to a file and to one of its headings', () => {
   assert.ok(PAGES.length > 10)
   const dead = PAGES.flatMap((page) => {
     const text = readFileSync(page, 'utf8').replace(/^```.*?^```$/gms, '')

@@ -11,11 +11,11 @@ import { FAST } from '../harness/replica.ts'
 import { EmbeddedScene } from '../harness/scene.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
-/** Nothing that waits for something else may keep a process that cannot start. */
+/** An agent that cannot start must not wait for its launcher. */
 const AT_ONCE_MS = 10_000
 
 describe('an agent', () => {
-  test('that cannot listen says what to change, and ends', async (t) => {
+  test('that cannot listen ends immediately with exit code 1', async (t) => {
     const taken = createServer()
     await once(taken.listen(0, '127.0.0.1'), 'listening')
     t.after(() => taken.close())
@@ -36,7 +36,7 @@ describe("a pod's age", () => {
     return path
   }
 
-  test('goes on when its agent is restarted, whatever becomes of the wall clock', async (t) => {
+  test('survives a restart of the agent and a change of the wall clock', async (t) => {
     const path = directory(t)
     const clock = new VirtualClock()
     podAge(path, clock)
@@ -45,7 +45,7 @@ describe("a pod's age", () => {
     assert.equal(podAge(path, clock)(clock.now()), 90_000)
   })
 
-  test('is that of the pod also where each container has an uptime of its own, and counts a suspended machine', async (t) => {
+  test('is correct if each container has its own uptime, and includes a suspension of the machine', async (t) => {
     const path = directory(t)
     const clock = new VirtualClock()
     podAge(path, clock)
@@ -56,7 +56,7 @@ describe("a pod's age", () => {
     assert.equal(podAge(path, clock)(clock.now()), 150_000)
   })
 
-  test('goes on by the wall clock when its machine was restarted', (t) => {
+  test('continues by the wall clock after a restart of the machine', (t) => {
     const path = directory(t)
     const clock = new VirtualClock()
     writeFileSync(join(path, 'born'), JSON.stringify({ bootId: 'an earlier one', boot: 5 }))
@@ -65,7 +65,7 @@ describe("a pod's age", () => {
     assert.equal(podAge(path, clock)(clock.now()), 90_000)
   })
 
-  test('is unknown where nothing can be written, or what was written is no age', (t) => {
+  test('is unknown if its file cannot be written or is invalid', (t) => {
     assert.equal(podAge('/proc/nowhere', new VirtualClock())(new VirtualClock().now()), null)
     const path = directory(t)
     writeFileSync(join(path, 'born'), '')

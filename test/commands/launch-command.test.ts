@@ -9,7 +9,7 @@ import { test } from 'node:test'
 
 const MAIN = join(import.meta.dirname, '../../agent/main.ts')
 
-test('launch says at its start that the key encrypts nothing, without the key, and that it cannot tell the version', async (t) => {
+test('launch warns of an invalid secret key, without printing it, and of an unknown version of LangFlow', async (t) => {
   const scratch = mkdtempSync(join(tmpdir(), 'launch-test-'))
   const key = '0123456789abcdef'.repeat(4)
   const words = [MAIN, 'launch', `--socket=${join(scratch, 'none.sock')}`, '--', 'nice', 'langflow', 'run']
@@ -34,5 +34,5 @@ test('launch says at its start that the key encrypts nothing, without the key, a
     expected.shift()
     if (expected.length === 0) return
   }
-  assert.fail(`it did not say ${expected}`)
+  assert.fail(`launch did not log ${expected}`)
 })

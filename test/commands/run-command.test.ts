@@ -13,15 +13,15 @@ import { EmbeddedScene, LEASE, lives } from '../harness/scene.ts'
 import { mono } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
 
-/** LangFlow's processes in small; its master would have another worker only after so long. */
+/** An imitation of LangFlow's processes. Its master starts another worker only after `NEVER_MS`. */
 const TREE = join(import.meta.dirname, '../launcher/fixtures/served-tree.mjs')
 const NEVER_MS = '3600000'
-/** The renew deadline of `FAST`; the next leader acts two seconds after it at the earliest. */
+/** The renew deadline of `FAST`. The next leader acts two seconds later at the earliest. */
 const DOUBT_MS = 2_000
 const SLACK_MS = 1_000
 
 describe('agent and launcher in one tree', { concurrency: 4 }, () => {
-  test('the launcher is killed: the agent ends what it left, hands over, and starts another launcher', async (t) => {
+  test('the agent kills the remaining processes of a killed launcher, hands over, and starts another launcher', async (t) => {
     const scene = await EmbeddedScene.open(t)
     const [a, b] = await scene.pair()
     process.kill(a.launcherPid(), 'SIGKILL')
@@ -45,7 +45,7 @@ describe('agent and launcher in one tree', { concurrency: 4 }, () => {
     assert.notEqual(sessionOf(a.launcherPid()), sessionOf(a.pid))
   })
 
-  test('the launcher is frozen: the agent ends it and its workload, then hands over', async (t) => {
+  test('the agent kills a frozen launcher and its workload, then hands over', async (t) => {
     const scene = await EmbeddedScene.open(t)
     const [a, b] = await scene.pair()
     process.kill(a.launcherPid(), 'SIGSTOP')
@@ -54,7 +54,7 @@ describe('agent and launcher in one tree', { concurrency: 4 }, () => {
     await b.event('serving')
   })
 
-  test('the launcher is frozen and the API hangs: the agent is the second deadman', async (t) => {
+  test('the agent kills the workload in time if the launcher is frozen and the API server hangs', async (t) => {
     const scene = await EmbeddedScene.open(t)
     const [a, b] = await scene.pair()
     process.kill(a.launcherPid(), 'SIGSTOP')
@@ -65,7 +65,7 @@ describe('agent and launcher in one tree', { concurrency: 4 }, () => {
     await b.event('serving')
   })
 
-  test('the launcher of a follower is frozen: the replica ends all the same', async (t) => {
+  test('a follower ends on SIGTERM although its launcher is frozen', async (t) => {
     const scene = await EmbeddedScene.open(t)
     const [, b] = await scene.pair()
     process.kill(b.launcherPid(), 'SIGSTOP')
@@ -73,7 +73,7 @@ describe('agent and launcher in one tree', { concurrency: 4 }, () => {
     assert.deepEqual(await b.exited, { code: 0, signal: null })
   })
 
-  test('the worker is killed while a client waits to be accepted: nothing waits for that client', async (t) => {
+  test('the agent hands over after the death of a worker without waiting for a client of that worker', async (t) => {
     const scene = await EmbeddedScene.open(t)
     const port = await freePort()
     const a = await scene.replica('a', {
@@ -81,7 +81,7 @@ describe('agent and launcher in one tree', { concurrency: 4 }, () => {
       command: [process.execPath, TREE, String(port), '1', NEVER_MS],
     })
     await a.event('serving')
-    await a.find('those that serve', ({ msg }) => msg.startsWith('LangFlow is served by pid'))
+    await a.find('the processes that serve', ({ msg }) => msg.startsWith('LangFlow is served by pid'))
     const answer = await fetch(`http://127.0.0.1:${port}`, { headers: { connection: 'close' } })
     const { worker, master, parent } = (await answer.json()) as Record<string, number>
     process.kill(worker as number, 'SIGSTOP')
@@ -108,8 +108,8 @@ function addMetadata(modules: string, version: string): void {
   writeFileSync(join(info, 'METADATA'), `Metadata-Version: 2.4\nName: langflow-base\nVersion: ${version}\n`)
 }
 
-test('a LangFlow that was replaced on the disk is started only in a term under its own version', {
-  skip: spawnSync('python3', ['--version']).status === 0 ? false : 'there is no python3',
+test('a LangFlow that was replaced on disk starts only in a term that records its version', {
+  skip: spawnSync('python3', ['--version']).status === 0 ? false : 'python3 is not installed',
 }, async (t) => {
   const scene = await EmbeddedScene.open(t)
   const made = warmLangflow(scene.dir)
@@ -129,7 +129,7 @@ test('a LangFlow that was replaced on the disk is started only in a term under i
 })
 
 describe('agent and launcher in two containers', { concurrency: 2, skip: podObstacle() ?? false }, () => {
-  test('the agent is killed and the container’s log is no longer read: the deadman fires', async (t) => {
+  test('the deadman kills the workload of a killed agent even if the container’s log is not read', async (t) => {
     const scene = await EmbeddedScene.open(t)
     const a = await scene.pod('a')
     await a.agent.event('serving')
@@ -146,7 +146,7 @@ describe('agent and launcher in two containers', { concurrency: 2, skip: podObst
     process.kill(a.launcherPid(), 'SIGKILL')
   })
 
-  test('the container is told to end beside an agent that hangs: it does not wait for it', async (t) => {
+  test('the container ends on SIGTERM without waiting for an agent that hangs', async (t) => {
     const scene = await EmbeddedScene.open(t)
     const a = await scene.pod('a')
     await a.agent.event('serving')

@@ -5,11 +5,11 @@ import { describe, it, type TestContext } from 'node:test'
 import { addExamples, createProgram, invocationOf, runProgram } from '../../agent/config/command-line.ts'
 import { FatalError } from '../../agent/exit.ts'
 import { VERSION } from '../../agent/version.ts'
-import { programThatTells } from './commands.ts'
+import { recordingProgram } from './commands.ts'
 
-/** Runs the program in this process and keeps what it prints. */
+/** Runs the program in this process, and returns its exit code, its options and its output. */
 async function run(t: TestContext, args: string[], env: NodeJS.ProcessEnv = {}) {
-  const { program, parsed } = programThatTells(env)
+  const { program, parsed } = recordingProgram(env)
   program.command('fail').action(() => {
     throw new FatalError('the socket directory /run/x is not writable: mount it so\nthat it is')
   })
@@ -31,8 +31,8 @@ async function run(t: TestContext, args: string[], env: NodeJS.ProcessEnv = {}) 
   }
 }
 
-describe('a command line that cannot be understood', () => {
-  /** Each error with its command. */
+describe('an invalid command line', () => {
+  /** Each problem, with the command that its message names. */
   const cases: [args: string[], command: string, problem: string][] = [
     [['agent', '--foo'], ' agent', "unknown option '--foo'"],
     [['agent', '--lease-nam', 'x'], ' agent', "unknown option '--lease-nam' (did you mean --lease-name?)"],
@@ -45,14 +45,14 @@ describe('a command line that cannot be understood', () => {
     [['launch', '--foo', '--', 'x'], ' launch', "unknown option '--foo'"],
   ]
   for (const [args, command, problem] of cases)
-    it(`is one line on stderr and exit code 2: ${JSON.stringify(args)}`, async (t) => {
+    it(`causes one line on stderr and exit code 2: ${JSON.stringify(args)}`, async (t) => {
       const name = `langflow-leader${command}`
       const stderr = `${name}: ${problem}; see '${name} --help'\n`
       assert.deepEqual(await run(t, args), { code: 2, stdout: '', stderr, parsed: {} })
     })
 })
 
-describe('a LEADER_ variable that nothing reads', () => {
+describe('a LEADER_ variable that the command does not read', () => {
   const wrong: [what: string, args: string[], env: NodeJS.ProcessEnv, line: RegExp][] = [
     [
       'is an error',
@@ -69,9 +69,9 @@ describe('a LEADER_ variable that nothing reads', () => {
     })
 
   const right: [what: string, env: NodeJS.ProcessEnv][] = [
-    ['is no error if another command reads it', { LEADER_DRAIN_TIMEOUT: '1s' }],
+    ['is accepted if another command reads it', { LEADER_DRAIN_TIMEOUT: '1s' }],
     [
-      'is no error where LangFlow was given it, or Kubernetes adds it for a Service',
+      'is accepted if the launcher sets it for LangFlow or Kubernetes sets it for a Service',
       {
         LEADER_EPOCH: '7',
         LEADER_SERVICE_HOST: '10.0.0.1',
@@ -82,7 +82,7 @@ describe('a LEADER_ variable that nothing reads', () => {
         LEADER_ELECTION_PORT_80_TCP_ADDR: '10.0.0.1',
       },
     ],
-    ['only begins with LEADER, without the underscore', { LEADERSHIP: '1', leader_x: '1' }],
+    ['is accepted if it begins with LEADER without the underscore', { LEADERSHIP: '1', leader_x: '1' }],
   ]
   for (const [what, env] of right)
     it(what, async (t) => {
@@ -104,7 +104,7 @@ describe('the program', () => {
     ],
     ['prints help even if the environment is wrong', ['agent', '--help'], { LEADER_X: '1' }, /^Usage: /],
     [
-      'shows how a command is given',
+      'shows how to pass a command',
       ['run', '--help'],
       {},
       /^Usage: langflow-leader run \[options\] -- COMMAND\.\.\. /,
@@ -117,7 +117,7 @@ describe('the program', () => {
       for (const pattern of printed) assert.match(stdout.replace(/\s+/g, ' '), pattern)
     })
 
-  it('ends with 1 and one line after a failure that was foreseen', async (t) => {
+  it('ends with exit code 1 and one line after a FatalError', async (t) => {
     const { code, stderr } = await run(t, ['fail'])
     assert.equal(code, 1)
     assert.equal(
@@ -126,7 +126,7 @@ describe('the program', () => {
     )
   })
 
-  it('recognises a call by kubectl, to run a command or to complete one', () => {
+  it('recognises a call by kubectl, both to run a command and to complete one', () => {
     const called = (as: string) => invocationOf(['node', `/usr/local/bin/${as}`, 'status', ''])
     const args = ['status', '']
     assert.deepEqual(called('langflow-leader'), { name: 'langflow-leader', args })
@@ -137,7 +137,7 @@ describe('the program', () => {
     })
   })
 
-  it('ends the help of a command with examples, as it was called', () => {
+  it('ends the help of a command with examples under the name of the call', () => {
     const program = createProgram({}, 'kubectl langflow-leader')
     const command = addExamples(program.command('status'), [
       ['All of it', ''],
@@ -152,7 +152,7 @@ describe('the program', () => {
     )
   })
 
-  it('ends with 1 and the stack after a defect', async (t) => {
+  it('ends with exit code 1 and a stack trace after an unexpected error', async (t) => {
     const { code, stderr } = await run(t, ['break'])
     assert.equal(code, 1)
     assert.match(stderr, /^langflow-leader: unexpected error: TypeError: a defect\n +at /)

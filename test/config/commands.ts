@@ -28,7 +28,7 @@ const READERS = {
 export type Parsed = { [K in keyof typeof READERS]?: ReturnType<ReturnType<(typeof READERS)[K]>> }
 
 /** The real options, on commands that only record the parsed values. */
-export function programThatTells(env: NodeJS.ProcessEnv = {}): { program: Command; parsed: Parsed } {
+export function recordingProgram(env: NodeJS.ProcessEnv = {}): { program: Command; parsed: Parsed } {
   const program = createProgram(env)
   const parsed: Parsed = {}
   for (const [name, options] of Object.entries(READERS)) {
@@ -39,9 +39,9 @@ export function programThatTells(env: NodeJS.ProcessEnv = {}): { program: Comman
   return { program, parsed }
 }
 
-/** What the command line means; rejects with the usage error. */
+/** Parses a command line. Rejects with the usage error. */
 export async function parse(args: string[], env: NodeJS.ProcessEnv = {}): Promise<Parsed> {
-  const { program, parsed } = programThatTells(env)
+  const { program, parsed } = recordingProgram(env)
   await program.parseAsync(args, { from: 'user' })
   return parsed
 }

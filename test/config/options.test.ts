@@ -38,7 +38,7 @@ const DEFAULTS = {
   logLevel: 'info',
 }
 
-/** Each flag with a value other than its default, and what that value means. */
+/** Each flag with a value other than its default, and the option that it sets. */
 const FLAGS: [flag: string, variable: string, text: string, meaning: object][] = [
   ['--lease-name', 'LEADER_LEASE_NAME', 'other', { leaseName: 'other' }],
   ['--lease-namespace', 'LEADER_LEASE_NAMESPACE', 'team', { leaseNamespace: 'team' }],
@@ -69,7 +69,7 @@ const FLAGS: [flag: string, variable: string, text: string, meaning: object][] =
   ['--log-level', 'LEADER_LOG_LEVEL', 'debug', { logLevel: 'debug' }],
 ]
 
-/** And those without one, which their variables set to `true`. */
+/** Flags without a value. Their variables are `true` or `false`. */
 const SWITCHES: [flag: string, variable: string, meaning: object][] = [
   ['--allow-older', 'LEADER_ALLOW_OLDER', { allowOlder: true }],
 ]
@@ -80,7 +80,7 @@ const byFront = (address: string, from: string | null, more: object = {}) => ({
   pod: { ...DEFAULTS.pod, ip: from },
   traffic: { mode: 'front', listen: { host: null, port: 8091 }, address, from, ...more },
 })
-/** `run` on a machine. */
+/** The environment of `run` outside of a pod. */
 const NO_POD = { POD_NAME: '', POD_UID: '', LEADER_IDENTITY: 'me', LEADER_TRAFFIC: 'front' }
 const onMachine = (address: string, host: string | null = null) => ({
   identity: 'me',
@@ -90,9 +90,9 @@ const onMachine = (address: string, host: string | null = null) => ({
 
 const RULES: [what: string, args: string[], env: NodeJS.ProcessEnv, meaning: object][] = [
   ['have the defaults of the contract', [], {}, {}],
-  ['take what is not set from --preset', ['--preset=fast'], {}, FAST],
+  ['have the values of --preset unless they are set', ['--preset=fast'], {}, FAST],
   [
-    'follow the flag and not the preset',
+    'follow the flag rather than the preset',
     ['--lease-duration=8s'],
     { LEADER_PRESET: 'fast' },
     { ...FAST, leaseDurationMs: 8_000 },
@@ -106,32 +106,32 @@ const RULES: [what: string, args: string[], env: NodeJS.ProcessEnv, meaning: obj
     byFront('[fd00::7]:8091', 'fd00::7'),
   ],
   [
-    'tell the others the port where the front listens',
+    'announce the port of the front',
     ['--front-listen=:9000'],
     FRONT,
     byFront('10.1.2.3:9000', '10.1.2.3', { listen: { host: null, port: 9000 } }),
   ],
   [
-    'tell the others the address that was named',
+    'announce the address of the flag',
     ['--front-address=langflow-0.langflow:80'],
     FRONT,
     byFront('langflow-0.langflow:80', '10.1.2.3'),
   ],
   [
-    'need no POD_IP beside an address',
+    'do not require POD_IP if an address is set',
     ['--front-address=[fd00::8]:80'],
     { LEADER_TRAFFIC: 'front' },
     byFront('[fd00::8]:80', null),
   ],
-  ['let replicas of one machine reach each other', [], NO_POD, onMachine('127.0.0.1:8091')],
+  ['announce the loopback address outside of a pod', [], NO_POD, onMachine('127.0.0.1:8091')],
   [
-    'let others reach the address where the front listens',
+    'announce the address on which the front listens outside of a pod',
     ['--front-listen=10.0.0.7:8091'],
     NO_POD,
     onMachine('10.0.0.7:8091', '10.0.0.7'),
   ],
   [
-    'follow the flag where the environment says something wrong',
+    'follow the flag if the variable is invalid',
     ['--lease-duration', '20s'],
     { LEADER_LEASE_DURATION: 'soon' },
     { leaseDurationMs: 20_000 },
@@ -170,14 +170,14 @@ describe("the agent's options", () => {
       assert.deepEqual((await parse(['agent'], { ...POD, [variable]: 'false' })).agent, DEFAULTS)
     })
 
-  it('are no others', async () => {
+  it('are all in these tables', async () => {
     const { pod: _, ...flags } = DEFAULTS
     assert.equal(FLAGS.length + SWITCHES.length, Object.keys(flags).length)
   })
 })
 
-describe('an option that cannot be used', () => {
-  /** By the words of the command line. Words that begin with a variable's name go to the environment. */
+describe('an invalid option', () => {
+  /** The problem of each command line. Words that begin with a variable's name go to the environment. */
   const cases: Readonly<Record<string, RegExp>> = {
     '--lease-duration=15': /: --lease-duration '15': .* 15s/,
     'LEADER_LEASE_DURATION=15': /: LEADER_LEASE_DURATION '15': .* 15s/,
@@ -211,7 +211,7 @@ describe('an option that cannot be used', () => {
     '--kill-margin=100ms --renew-deadline=14800ms': /--renew-deadline \(14s800ms\) .* at most 14s700ms/,
   }
   for (const [line, problem] of Object.entries(cases)) {
-    it(`is told in one sentence: ${line}`, async () => {
+    it(`is reported in one sentence: ${line}`, async () => {
       const args = line.split(' ').filter((word) => word.startsWith('--'))
       const variables = line.split(' ').filter((word) => !word.startsWith('--'))
       const env = Object.fromEntries(variables.map((variable) => variable.split(/=(.*)/s, 2)))
@@ -220,14 +220,14 @@ describe('an option that cannot be used', () => {
     })
   }
 
-  it('is not told at endless length', async () => {
+  it('is reported in fewer than 500 characters', async () => {
     await assert.rejects(
       parse(['agent', '--lease-name', 'A'.repeat(10_000)], POD),
       ({ message }: Error) => message.length < 500,
     )
   })
 
-  it('may be at the edge of a contradiction', async () => {
+  it('is refused only beyond the limit of a cross-field check', async () => {
     const { agent } = await parse(['agent', '--lease-duration', '12s', '--retry-period', '8333ms'], POD)
     assert.equal(agent?.retryPeriodMs, 8333)
     for (const args of [
@@ -258,14 +258,14 @@ describe("the launcher's options", () => {
     assert.equal(launcher?.socket, '/run/s')
   })
 
-  it('leave the command untouched where -- was forgotten', async () => {
+  it('leave the command untouched if -- is missing', async () => {
     const { launcher } = await parse(['launch', 'langflow', 'run', '--log-level', 'debug'])
     assert.deepEqual(launcher?.command, ['langflow', 'run', '--log-level', 'debug'])
     assert.equal(launcher?.logLevel, 'info')
   })
 
   for (const name of ['launch', 'run']) {
-    it(`are nothing without a command to ${name}`, async () => {
+    it(`require a command for ${name}`, async () => {
       for (const args of [[name], [name, '--'], [name, '--', '']]) {
         await assert.rejects(parse(args), {
           name: 'UsageError',
@@ -286,7 +286,7 @@ describe('the options of run', () => {
     assert.deepEqual(run?.agent, { ...DEFAULTS, socket: run?.agent.socket, stateDir: run?.agent.stateDir })
   })
 
-  it('need no private directory where both are named', async () => {
+  it('use no private directory if both paths are set', async () => {
     const { run } = await parse(['run', '--socket=/run/s', '--state-dir=/var/s', '--stop-timeout=1s', 'x'])
     assert.equal(run?.privateDir, null)
     assert.deepEqual(run?.launcher, {

@@ -8,7 +8,7 @@ function podOf(env: NodeJS.ProcessEnv, otherwise: { named?: true; hasPeers?: tru
 }
 
 describe("the agent's pod", () => {
-  test('is known by the downward API', () => {
+  test('is read from the downward API', () => {
     const env = {
       POD_NAME: 'langflow-7d9c5b8f4-x2x7q',
       POD_UID: '3f1c',
@@ -34,7 +34,7 @@ describe("the agent's pod", () => {
     assert.deepEqual([revision, owner], ['lang-flow-5d4f9', 'StatefulSet/lang-flow'])
   })
 
-  test('is unknown where nothing was asked for, or a name was cut', () => {
+  test('has unknown fields if variables are missing or its name was cut', () => {
     const nothing = { name: null, uid: null, ip: null, revision: null, owner: null, problem: null }
     assert.deepEqual(podOf({}), nothing)
     assert.equal(podOf({ POD_NAME: 'a-very-long-name-x2x7q', POD_TEMPLATE_HASH: '7d9c5b8f4' }).owner, null)
@@ -69,7 +69,7 @@ describe('the identity', () => {
     assert.equal(defaultIdentity({ POD_NAME: 'langflow-0', POD_UID: '3f1c' }), 'langflow-0_3f1c')
   })
 
-  test('is host name and something random outside a pod, another for each process', () => {
+  test('is the host name and a random part outside of a pod', () => {
     const identity = defaultIdentity({})
     assert.ok(identity.startsWith(`${hostname()}_`))
     assert.notEqual(defaultIdentity({}), identity)

@@ -20,11 +20,11 @@ async function wholeProgram(): Promise<Command> {
   return program
 }
 
-/** The page as it must be. */
+/** The page with the current flags. */
 export async function referencePage(page: string): Promise<string> {
   const { commands } = await wholeProgram()
   const agent = commands.find((command) => command.name() === 'agent')
-  if (agent === undefined) throw new Error('there is no command agent')
+  if (agent === undefined) throw new Error('the program has no command "agent"')
   // Commands that the program starts itself are hidden, and have no flags.
   const others = commands.filter((one) => one !== agent && one.options.length > 0)
   const shown = [agent, ...others.sort((a, b) => a.name().localeCompare(b.name()))]

@@ -22,7 +22,7 @@ import {
 interface Value {
   readonly parse: (text: string) => unknown
   readonly good: readonly (readonly [text: string, meaning: unknown])[]
-  /** By the sentence that refuses them. */
+  /** Texts that are refused, after the sentence of the refusal. */
   readonly bad: readonly (readonly [sentence: RegExp, ...texts: string[]])[]
 }
 
@@ -192,8 +192,8 @@ for (const [name, { parse, good, bad }] of Object.entries(VALUES)) {
   })
 }
 
-describe('what was read', () => {
-  it('can be written again: a duration', () => {
+describe('a parsed value', () => {
+  it('is formatted as a text with the same meaning: a duration', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 0, max: 86_400_000 }),
@@ -202,18 +202,18 @@ describe('what was read', () => {
     )
   })
 
-  it('can be written again: an address', () => {
+  it('is formatted as the original text: an address', () => {
     for (const text of [':8090', '127.0.0.1:0', '[::1]:8090'])
       assert.equal(formatListen(parseListen(text)), text)
   })
 })
 
-describe('for people', () => {
-  it('times are as coarse as they may be', () => {
+describe('a text for people', () => {
+  it('contains a time in at most two units or three digits', () => {
     assert.deepEqual([0.4, 86, 15_430, 125_000].map(readable), ['0 ms', '86 ms', '15.4 s', '2 min 5 s'])
   })
 
-  it('a list has a word before its last one', () => {
+  it('contains a list with a word before its last entry', () => {
     const lists = [[], ['a'], ['a', 'b'], ['a', 'b', 'c']]
     assert.deepEqual(
       lists.map((words) => listed(words)),

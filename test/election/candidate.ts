@@ -59,14 +59,14 @@ export function heldBy(holder: string, resourceVersion: number, more: LeaseSpec 
   )
 }
 
-/** As `by` releases it, in epoch 3 where nothing else is said. */
+/** The Lease as `by` leaves it after a release, in epoch 3 unless `more` names another one. */
 export function released(resourceVersion: number, by = 'other', more: LeaseSpec = {}): Lease {
   const lease = heldBy('', resourceVersion, { leaseDurationSeconds: 1, ...more })
   const annotations = { [RELEASED]: `${by} ${lease.spec?.leaseTransitions}` }
   return { ...lease, metadata: { ...lease.metadata, annotations } }
 }
 
-/** The Lease with these annotations beside its own; `null`: without that one. */
+/** The Lease with these annotations added to its own. `null` removes an annotation. */
 export function noted(lease: Lease, notes: Readonly<Record<string, string | null>>): Lease {
   const all = Object.entries({ ...lease.metadata.annotations, ...notes })
   const annotations = Object.fromEntries(all.filter(([, value]) => value !== null)) as Record<string, string>
@@ -77,7 +77,7 @@ export function failure(code: ApiErrorCode, mayHaveCommitted = false): ApiError 
   return new ApiError(code, `the API server said ${code}`, { mayHaveCommitted })
 }
 
-/** One candidate under a clock that the test sets; every effect is kept for the test to look at. */
+/** One candidate under a clock that the test sets. It keeps every effect for the test to inspect. */
 export class Candidate {
   readonly config: CandidateConfig
   state: CandidateState = initialState()
@@ -91,7 +91,7 @@ export class Candidate {
     this.config = { ...CONFIG, ...config }
   }
 
-  /** What was decided last. */
+  /** The outcome of the last transition. */
   get last(): Pick<CandidateState, 'effects' | 'decision' | 'wakeAt'> {
     return this.state
   }
@@ -114,11 +114,14 @@ export class Candidate {
     return this.tell({ type: 'workload', workload: { ...this.state.workload, ...patch } })
   }
 
-  /** Lets time pass; every wake-up that was asked for on the way is given. */
+  /** Lets time pass, and wakes the candidate each time that it requested. */
   pass(ms: number): this {
     const until = this.mono + ms
     while (this.last.wakeAt <= until) {
-      assert.ok(this.last.wakeAt >= this.mono - 1 || this.last.effects.length > 0, 'woken again and again')
+      assert.ok(
+        this.last.wakeAt >= this.mono - 1 || this.last.effects.length > 0,
+        'the candidate asks to be woken in the past, and then does nothing',
+      )
       const before = this.mono
       this.mono = Math.max(this.mono, this.last.wakeAt)
       this.tell({ type: 'tick' })
@@ -128,7 +131,7 @@ export class Candidate {
     return this.tell({ type: 'tick' })
   }
 
-  /** Lets time pass while the API server answers each read with the Lease as it was seen last. */
+  /** Lets time pass while the API server answers each read with the Lease that the candidate saw last. */
   wait(ms: number): this {
     for (const until = this.mono + ms; this.mono < until; ) {
       this.pass(Math.min(100, until - this.mono))
@@ -138,16 +141,16 @@ export class Candidate {
     return this
   }
 
-  /** Leaves the Lease alone for so long, and takes it then, in a new epoch, by a compare-and-swap on what it has seen. */
+  /** Asserts that the candidate acquires the Lease after exactly `ms`, in a new epoch, by a compare-and-swap on the Lease it saw. */
   takesAfter(ms: number): this {
     if (ms > 0) {
-      assert.equal(this.state.pending, null, 'it is taken at once')
+      assert.equal(this.state.pending, null, 'the candidate takes the Lease immediately')
       assert.deepEqual(
         this.forget()
           .wait(ms - 1)
           .effects('write'),
         [],
-        'it is taken before',
+        'the candidate takes the Lease too early',
       )
       this.wait(1)
     }
@@ -159,7 +162,7 @@ export class Candidate {
     return this
   }
 
-  /** Finds no Lease, and makes it. */
+  /** The candidate finds no Lease and creates one after a lease duration. */
   creates(): this {
     return this.sees(null).takesAfter(this.config.leaseDurationMs)
   }
@@ -172,24 +175,24 @@ export class Candidate {
     return this.all.flatMap((effect) => (effect.type === 'event' ? [effect.event] : []))
   }
 
-  /** The write that is on its way. */
+  /** The write that awaits its answer. */
   get write(): Write {
-    assert.ok(this.state.pending, `nothing is being written: ${this.last.decision}`)
+    assert.ok(this.state.pending, `no write is under way: ${this.last.decision}`)
     return this.state.pending
   }
 
-  /** What it notes beside the spec, but for the history of terms. */
+  /** The annotations of the write that awaits its answer, without the history of terms. */
   get notes(): Readonly<Record<string, string>> | undefined {
     const { [HISTORY]: _, ...others } = this.write.lease.metadata.annotations ?? {}
     return Object.keys(others).length === 0 ? undefined : others
   }
 
-  /** The API server's answer to the write on its way. */
+  /** The API server acknowledges the write. */
   acknowledge(write = this.write): this {
     return this.tell({ type: 'written', id: write.id, lease: this.commit(write) })
   }
 
-  /** What the Lease looks like after the write was applied. */
+  /** The Lease after the API server applied the write. */
   commit(write = this.write): Lease {
     this.version = Math.max(this.version, Number(write.lease.metadata.resourceVersion ?? 0)) + 1
     return {
@@ -202,7 +205,7 @@ export class Candidate {
     }
   }
 
-  /** The API server answers the write on its way with 200, and with a Lease in which it was changed. */
+  /** The API server answers the write with 200, but with a Lease that differs from the write. */
   answers(change: {
     spec?: LeaseSpec
     annotations?: Record<string, string>
@@ -224,12 +227,12 @@ export class Candidate {
     return this
   }
 
-  /** A follower with an idle launcher and a live watch. */
+  /** A follower with an idle launcher and an open watch. */
   static follower(config: Partial<CandidateConfig> = {}): Candidate {
     return new Candidate(config).tell({ type: 'watch', up: true, problem: null }).workload(IDLE)
   }
 
-  /** A leader in epoch 4 whose workload runs; the last acknowledged write was sent now. */
+  /** A leader in epoch 4 whose workload runs. Its last acknowledged write was sent now. */
   static leader(config: Partial<CandidateConfig> = {}): Candidate {
     const candidate = Candidate.follower(config).sees(released(50)).acknowledge()
     candidate.workload({ alive: 'yes', canRun: false, epoch: 4, identity: 'me' })

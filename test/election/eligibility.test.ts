@@ -14,11 +14,11 @@ function answered(c: Candidate, code: ApiErrorCode | null = null): Candidate {
   return c.tell({ type: 'rehearsed', error: code === null ? null : failure(code) })
 }
 
-/** One that follows a leader, and knows that it may write. */
+/** A follower whose dry run has shown that it may write the Lease. */
 const able = () => answered(following()).forget()
 
-describe('a follower is able to take the Lease over', () => {
-  test('once it has seen it, and was told that it may write it', () => {
+describe('whether a follower could take over', () => {
+  test('a follower could take over after it has seen the Lease and a dry run has shown that it may write it', () => {
     const c = new Candidate().workload({ canRun: true, prepared: true })
     assert.equal(unable(c), 'this replica has not seen the Lease yet')
     watch(c, false, '401 Unauthorized')
@@ -31,38 +31,38 @@ describe('a follower is able to take the Lease over', () => {
     assert.equal(unable(answered(c)), null)
   })
 
-  test('for a lease duration and a retry period after the last sign of it, not for longer', () => {
+  test('a follower could take over until a lease duration and a retry period after it last saw the Lease', () => {
     const c = watch(able(), false, 'connection refused').workload({ canRun: false })
     assert.equal(unable(c.pass(17_000)), null)
     assert.equal(unable(c.pass(1_000)), 'this replica has not seen the Lease for 18 s: connection refused')
     assert.equal(unable(c.sees(heldBy('leader', 11))), null)
   })
 
-  test('not once its machine was suspended for longer than that', () => {
+  test('a suspension of the machine counts as time without seeing the Lease', () => {
     const c = able()
     c.bootAhead += 18_000
     assert.equal(unable(c), 'this replica has not seen the Lease for 18 s')
   })
 
-  test('for as long as the record says, where that is longer', () => {
+  test('the record’s lease duration counts if it is longer than the configured one', () => {
     const c = answered(Candidate.follower().sees(heldBy('leader', 10, { leaseDurationSeconds: 60 })))
     assert.equal(unable(c.pass(61_000)), null)
     assert.match(unable(c.workload({ canRun: false }).pass(2_000)) ?? '', /not seen the Lease for 63 s/)
   })
 
-  test('while its watch is open and nobody holds the Lease, so that nothing comes', () => {
+  test('a follower with an open watch could take over a free Lease, although no event arrives', () => {
     const c = answered(Candidate.follower().workload({ canRun: false }).sees(released(10))).pass(3_600_000)
     assert.equal(unable(c), null)
     assert.match(unable(watch(c, false, 'connection refused')) ?? '', /not seen the Lease/)
   })
 
-  test('not where the Lease is absent and the reads for it are not answered, whatever the watch says', () => {
+  test('a follower whose reads of an absent Lease get no answer could not take over, even with an open watch', () => {
     const c = answered(able().sees(null).sees(null, true))
     assert.equal(unable(c), null)
     assert.match(unable(c.pass(20_000)) ?? '', /has not seen the Lease for/)
   })
 
-  test('not while a dry run is refused for its credentials, and again after one that is not', () => {
+  test('a follower could not take over after its dry run was refused for its credentials, until a dry run is accepted', () => {
     for (const code of ['unauthorized', 'forbidden'] as const) {
       const c = answered(following(), code)
       const problem = `the API server said ${code}`
@@ -72,19 +72,19 @@ describe('a follower is able to take the Lease over', () => {
     }
   })
 
-  test('not after a write of its own was refused for its credentials, until one succeeds', () => {
+  test('a follower could not take over after its write was refused for its credentials, until a write succeeds', () => {
     const c = following().sees(released(11, 'leader')).fail('forbidden')
     assert.equal(unable(c), 'the API server said forbidden')
     c.pass(2_000).acknowledge()
     assert.deepEqual([c.state.writeRight, c.state.writeProblem], ['granted', null])
   })
 
-  test('where the dry run was refused for anything but its credentials', () => {
+  test('a follower could take over if its dry run was refused for another reason than its credentials', () => {
     for (const code of ['conflict', 'not_found', 'already_exists', 'invalid'] as const)
       assert.equal(unable(answered(following(), code)), null, code)
   })
 
-  test('not before the dry run is answered; one that was not says nothing', () => {
+  test('an unanswered dry run changes nothing: the right to write stays unknown or granted', () => {
     for (const code of ['timeout', 'network', 'server', 'throttled'] as const) {
       assert.match(unable(answered(following(), code)) ?? '', /not known yet/)
       assert.equal(unable(answered(able(), code)), null)
@@ -92,10 +92,10 @@ describe('a follower is able to take the Lease over', () => {
   })
 })
 
-describe('the problem of a follower', () => {
+describe('the problem that a follower reports', () => {
   const problems = ({ state }: Candidate) => [state.writeProblem, state.readProblem, state.watchProblem]
 
-  test('is over when it sees the Lease again, although it may never write again', () => {
+  test('an unanswered write is reported only until the follower sees the Lease again', () => {
     for (const code of ['timeout', 'network', 'server', 'throttled'] as const) {
       const c = able().sees(released(11, 'leader')).fail(code)
       assert.deepEqual(problems(c), [null, `the API server said ${code}`, null])
@@ -103,19 +103,19 @@ describe('the problem of a follower', () => {
     }
   })
 
-  test('that it had as a leader is over then as well', () => {
+  test('a problem from its time as the leader is reported only until the follower sees the Lease again', () => {
     const c = Candidate.leader().pass(2_000).fail('network')
     c.pass(12_000).workload({ alive: 'no', canRun: true })
     assert.deepEqual([c.state.phase, problems(c)], ['follower', [null, 'the API server said network', null]])
     assert.deepEqual(problems(c.sees(heldBy('other', 900))), [null, null, null])
   })
 
-  test('stays where it is its right to write', () => {
+  test('a missing right to write is still reported when the follower sees the Lease again', () => {
     const c = able().sees(released(11, 'leader')).fail('forbidden').sees(heldBy('other', 12))
     assert.deepEqual(problems(c), ['the API server said forbidden', null, null])
   })
 
-  test('that a first dry run found is looked at again at once when the watch is back', () => {
+  test('a follower repeats an unanswered first dry run as soon as its watch is back', () => {
     const c = Candidate.follower().workload({ canRun: false }).sees(heldBy('leader', 10))
     for (let n = 0; n < 8; n++) answered(c.pass(60_000), 'network')
     answered(
@@ -144,16 +144,16 @@ describe('Retry-After', () => {
   const absent = () => watch(Candidate.follower(), false).pass(0).sees(null, true).pass(2_000)
 
   for (const [what, kind, underWay] of [
-    ['a grant being taken back', 'resume', () => restarted().sees(heldBy('me', 10))],
-    ['the first read of an agent that was restarted', 'read', () => watch(restarted(), false)],
-    ['a Lease being given back', 'release', ended],
-    ['a Lease being taken that was released', 'acquire', free],
-    ['a Lease being taken that has expired', 'acquire', () => able().pass(15_000)],
-    ['a read after a conflict', 'read', () => free().fail('conflict')],
-    ['a read of a Lease that is absent', 'read', absent],
-    ['a read while the watch is lost', 'read', () => watch(able(), false, 'cut').pass(2_000)],
+    ['the attempt to take a grant back', 'resume', () => restarted().sees(heldBy('me', 10))],
+    ['the first read of a restarted agent', 'read', () => watch(restarted(), false)],
+    ['the release for a killed agent', 'release', ended],
+    ['the acquisition of a released Lease', 'acquire', free],
+    ['the acquisition of an expired Lease', 'acquire', () => able().pass(15_000)],
+    ['the read after a conflict', 'read', () => free().fail('conflict')],
+    ['the read of an absent Lease', 'read', absent],
+    ['the read while the watch is lost', 'read', () => watch(able(), false, 'cut').pass(2_000)],
   ] as const)
-    test(`is obeyed up to a retry period for ${what}`, () => {
+    test(`delays ${what} by at most a retry period`, () => {
       const c = underWay()
       const sent = () =>
         c.all.flatMap((effect) =>
@@ -167,7 +167,7 @@ describe('Retry-After', () => {
       assert.deepEqual(sent(), [kind])
     })
 
-  test('keeps a follower from another dry run for as long as it says', () => {
+  test('delays the next dry run by its full time', () => {
     const trying = following()
       .tell({ type: 'rehearsed', error: asks(7_000) })
       .forget()
@@ -175,7 +175,7 @@ describe('Retry-After', () => {
     assert.equal(rehearsals(trying.pass(1)), 1)
   })
 
-  test('of a renewal is obeyed up to a retry period, and not in doubt', () => {
+  test('delays a renewal by at most a retry period, and not at all in doubt', () => {
     const c = Candidate.leader().pass(3_500)
     refused(c).forget()
     assert.deepEqual(c.pass(1_999).effects('write'), [])
@@ -187,13 +187,13 @@ describe('Retry-After', () => {
 })
 
 describe('a dry run', () => {
-  test('is made once, however long nothing goes wrong', () => {
+  test('is sent once if nothing goes wrong', () => {
     const c = able()
     for (let version = 11; version < 100; version++) c.pass(2_000).sees(heldBy('leader', version))
     assert.equal(rehearsals(c), 0)
   })
 
-  test('is made again once the watch is back after trouble, but not after an end in order', () => {
+  test('is repeated when the watch is back after an error, but not after a regular end of the watch', () => {
     const c = watch(watch(able(), false), true)
     assert.equal(rehearsals(c), 0)
     watch(c, false, '401 Unauthorized').tell({ type: 'read_failed', error: failure('unauthorized') })
@@ -201,7 +201,7 @@ describe('a dry run', () => {
     assert.equal(rehearsals(watch(c, true)), 1)
   })
 
-  test('that was refused, or not answered, is repeated ever later, at most a minute apart', () => {
+  test('is repeated at growing intervals, at most a minute apart, while it is refused or unanswered', () => {
     for (const code of ['forbidden', 'network'] as const) {
       const c = Candidate.follower().workload({ canRun: false }).sees(heldBy('leader', 10))
       const gaps: number[] = []
@@ -215,14 +215,14 @@ describe('a dry run', () => {
     }
   })
 
-  test('is of a creation where the Lease is gone, which is another right', () => {
+  test('tests the right to create if the Lease is absent, since that is another right', () => {
     const c = able().sees(null).sees(null, true)
     assert.deepEqual(c.effects('rehearse'), [{ type: 'rehearse', lease: null, deadlineMs: 5_000 }])
     assert.equal(rehearsals(answered(c, 'forbidden').sees(leaseOf({}, 20))), 2)
     assert.equal(unable(answered(c)), null)
   })
 
-  test('is not made while a request is under way, while this replica leads, or ends', () => {
+  test('is not sent while a write is under way, while the replica leads, or while it is ending', () => {
     const c = Candidate.follower().sees(released(50))
     assert.deepEqual([c.write.kind, rehearsals(c)], ['acquire', 0])
     assert.equal(rehearsals(c.acknowledge().pass(60_000)), 0)
@@ -230,7 +230,7 @@ describe('a dry run', () => {
     assert.equal(rehearsals(ending.sees(heldBy('leader', 10))), 0)
   })
 
-  test('is needed no more by one that has written the Lease itself', () => {
+  test('is not needed after a write of the Lease succeeded', () => {
     const c = Candidate.leader().sees(heldBy('third', 900)).workload({ alive: 'no', canRun: true })
     assert.deepEqual([rehearsals(c), unable(c)], [0, null])
   })
@@ -239,7 +239,7 @@ describe('a dry run', () => {
 describe('a candidate that is barred', () => {
   const bar = (c: Candidate, reason: string | null) => c.tell({ type: 'barred', reason })
 
-  test('takes nothing, is not able, and says why; it campaigns once it is not any more', () => {
+  test('reports the reason and does not campaign until the bar is removed', () => {
     const reason = 'other leads by another Lease'
     const c = bar(able(), reason).sees(released(11))
     assert.deepEqual([c.last.decision, unable(c)], [`nobody holds the Lease; ${reason}`, reason])
@@ -247,7 +247,7 @@ describe('a candidate that is barred', () => {
     assert.equal(bar(c, null).write.kind, 'acquire')
   })
 
-  test('takes its own grant back all the same', () => {
+  test('takes its own grant back', () => {
     const c = watch(bar(new Candidate(), 'x'), true)
     c.workload({ alive: 'yes', epoch: 3, identity: 'me', killAt: c.mono + 9_000 })
     assert.equal(c.sees(heldBy('me', 10), true).write.kind, 'resume')

@@ -19,8 +19,8 @@ const restarting = () => Candidate.leader().tell(restart)
 const starts = (c: Candidate) => c.effects('start').length
 const steppingDown = (c: Candidate) => c.state.term?.stepDown?.reason
 
-describe('a workload that is restarted in place', () => {
-  test('is stopped, not killed, and started in the same epoch once nothing of it lives', () => {
+describe('the leader restarts a failed workload in place', () => {
+  test('the leader stops the workload in order, and starts it in the same epoch when no process of it lives', () => {
     const c = Candidate.leader().pass(500).tell(restart)
     assert.deepEqual(c.all, [{ type: 'restart', code: 'workload_exited', reason: REASON, graceMs: 30_000 }])
     assert.equal(c.last.decision, `restarting the workload in place: ${REASON}`)
@@ -31,7 +31,7 @@ describe('a workload that is restarted in place', () => {
     assert.match(c.last.decision, /holding the Lease in epoch 4/)
   })
 
-  test('is not started, and its Lease renewed, while anything of it may live, or no launcher would start it', () => {
+  test('the leader renews and waits while a process of the workload may live or no launcher can start it', () => {
     for (const view of [
       { alive: 'yes', canRun: true } as const,
       { alive: 'maybe', canRun: false } as const,
@@ -45,7 +45,7 @@ describe('a workload that is restarted in place', () => {
     }
   })
 
-  test('is stopped once, in however many ways its failure is told', () => {
+  test('several reports of one failure cause one restart', () => {
     const c = restarting().workload({ failed: 'LangFlow lost its worker (pid 7)' })
     c.tell({ ...restart, reason: 'LangFlow is unhealthy' }).workload({ alive: 'yes' })
     assert.deepEqual([c.effects('restart').length, c.events()], [1, []])
@@ -53,7 +53,7 @@ describe('a workload that is restarted in place', () => {
     assert.deepEqual([starts(c), c.state.term?.stepDown], [1, null])
   })
 
-  test('is handed over where its new start fails, or ended unheard', () => {
+  test('the leader hands over if the restarted workload fails or ends', () => {
     const again = () => restarting().workload(ENDED).workload(RUNS)
     assert.equal(steppingDown(again().workload(ENDED)), 'the workload runs no more')
     const c = again().tell({ ...handover, reason: 'port 7860 is already taken' })
@@ -63,7 +63,7 @@ describe('a workload that is restarted in place', () => {
     assert.notEqual(c.state.coolDown, null)
   })
 
-  test('is handed over instead where that is asked for meanwhile', () => {
+  test('the leader hands over if a reason to step down arrives during the restart', () => {
     for (const [c, reason] of [
       [restarting().tell(terminate), 'SIGTERM'],
       [restarting().tell(handover), 'the launcher is gone'],
@@ -74,16 +74,16 @@ describe('a workload that is restarted in place', () => {
     }
   })
 
-  test('is handed over where its launcher goes away while nothing lives', () => {
+  test('the leader hands over if the launcher disconnects after the workload has ended', () => {
     assert.equal(steppingDown(restarting().workload({ alive: 'no' })), 'the launcher went away')
   })
 
-  test('is not restarted once its term is ending', () => {
+  test('a leader that is stepping down does not restart its workload', () => {
     const c = Candidate.leader().tell(terminate).tell(restart)
     assert.deepEqual([c.effects('restart').length, c.state.term?.restarting], [0, null])
   })
 
-  test('raises the alarm where its stop fails, and keeps its Lease', () => {
+  test('the leader raises the alarm and keeps the Lease if the stop fails', () => {
     const c = restarting().workload({ stopFailed: 'the workload could not be stopped' }).pass(2_000)
     assert.match(
       c.last.decision,
@@ -92,14 +92,14 @@ describe('a workload that is restarted in place', () => {
     assert.equal(c.write.kind, 'renew')
   })
 
-  test('waits in doubt, and is started when a renewal succeeds', () => {
+  test('a leader in doubt starts the workload only after a renewal succeeds', () => {
     const c = restarting().pass(2_000).fail('network').pass(8_000).workload(ENDED)
     assert.deepEqual([c.state.term?.doubt, starts(c)], [true, 0])
     c.pass(2_000).acknowledge()
     assert.deepEqual(c.effects('start'), [{ type: 'start', epoch: 4 }])
   })
 
-  test('is killed where its Lease is lost, and not started', () => {
+  test('a leader that loses the Lease kills the workload and does not start it', () => {
     const c = restarting().sees(heldBy('other', 500)).workload(ENDED)
     assert.deepEqual([c.effects('kill').length, starts(c)], [1, 0])
   })

@@ -6,36 +6,36 @@ const NOTE = 'langflow-leader/front'
 const front = { address: '10.1.2.3:8091', key: 'k'.repeat(22) }
 const STEP_DOWN = { type: 'step_down', code: 'newer_revision', reason: 'a test' } as const
 
-/** Whose LangFlow serves. */
+/** A leader whose LangFlow serves. */
 function serving(): Candidate {
   return Candidate.leader({ front }).workload({ well: true })
 }
 
-/** What the write on its way says of the front. */
+/** The annotation of the front in the write that awaits its answer. */
 function said(candidate: Candidate): string | undefined {
   return candidate.write.lease.metadata.annotations?.[NOTE]
 }
 
-describe('the front of a replica', () => {
-  test('is told with what takes the Lease and with each renewal, in the epoch of that', () => {
+describe('the annotation of the leader’s front', () => {
+  test('an acquisition and each renewal write the front’s address with their epoch', () => {
     const c = Candidate.follower({ front }).sees(noted(released(50), { [NOTE]: '3 10.9.9.9:8091 old' }))
     assert.deepEqual([c.write.kind, said(c)], ['acquire', `4 10.1.2.3:8091 ${front.key}`])
     c.acknowledge().workload({ alive: 'yes', canRun: false, epoch: 4, identity: 'me' }).pass(2_000)
     assert.deepEqual([c.write.kind, said(c)], ['renew', `4 10.1.2.3:8091 ${front.key}`])
   })
 
-  test('is told with what takes a grant back', () => {
+  test('the write that takes a grant back contains the front’s address', () => {
     const c = Candidate.follower({ front }).sees(heldBy('me', 50, { leaseTransitions: 4 }))
     c.workload({ alive: 'yes', canRun: false, epoch: 4, identity: 'me', killAt: c.mono + 10_000 })
     assert.deepEqual([c.write.kind, said(c)], ['resume', `4 10.1.2.3:8091 ${front.key}`])
   })
 
-  test('is told with a Lease that is made anew', () => {
+  test('a re-created Lease contains the front’s address', () => {
     const c = Candidate.leader({ front }).sees(null)
     assert.deepEqual([c.write.kind, said(c)], ['recreate', `4 10.1.2.3:8091 ${front.key}`])
   })
 
-  test('goes on for the stream grace of a step down, is closed then by a renewal of its own, and is gone from a release', () => {
+  test('a leader that steps down keeps the address for the stream grace, then writes that its front is closing, and releases without a front', () => {
     const c = serving().pass(1_500).tell(STEP_DOWN)
     assert.equal(c.state.pending, null)
     assert.equal(said(c.pass(500)), `4 10.1.2.3:8091 ${front.key}`)
@@ -51,7 +51,7 @@ describe('the front of a replica', () => {
     assert.deepEqual([c.write.kind, said(c)], ['release', undefined])
   })
 
-  test('is closed as soon as LangFlow is stopped, where that is sooner', () => {
+  test('the front is closing as soon as LangFlow is stopped, even before the stream grace ends', () => {
     const c = serving().tell(STEP_DOWN).pass(500)
     assert.equal(c.state.pending, null)
     c.tell({ type: 'drained' })
@@ -62,14 +62,17 @@ describe('the front of a replica', () => {
 
   for (const [what, fact] of [
     ['does not serve', STEP_DOWN],
-    ['failed', { type: 'workload_failed', code: 'workload_unhealthy', reason: 'a test', remedy: 'handover' }],
+    [
+      'has failed',
+      { type: 'workload_failed', code: 'workload_unhealthy', reason: 'a test', remedy: 'handover' },
+    ],
   ] as const)
-    test(`is closed at once where LangFlow ${what}`, () => {
+    test(`a leader that steps down writes immediately that its front is closing if LangFlow ${what}`, () => {
       const c = fact === STEP_DOWN ? Candidate.leader({ front }) : serving()
       assert.equal(said(c.tell(fact)), '4 closing')
     })
 
-  test('is closed right after the answer to a renewal that was on its way', () => {
+  test('the leader writes that its front is closing right after the answer to a renewal that was under way', () => {
     const c = serving().pass(500).tell(STEP_DOWN).pass(1_500)
     const { id } = c.write
     assert.equal(said(c), `4 10.1.2.3:8091 ${front.key}`)
@@ -78,7 +81,7 @@ describe('the front of a replica', () => {
     assert.equal(said(c), '4 closing')
   })
 
-  test('is closed again no sooner than a retry period after that has failed', () => {
+  test('a failed write of the closing front is repeated after a retry period', () => {
     const c = Candidate.leader({ front }).tell(STEP_DOWN)
     c.fail('server')
     c.pass(1_999)
@@ -86,14 +89,14 @@ describe('the front of a replica', () => {
     assert.equal(said(c.pass(1)), '4 closing')
   })
 
-  test('is not told where there is none: no renewal is sent for it, and what another left stays as it is', () => {
+  test('a replica without a front sends no renewal for it, and leaves another replica’s annotation as it is', () => {
     const c = Candidate.follower().sees(noted(released(50), { [NOTE]: '3 10.9.9.9:8091 old' }))
     assert.equal(said(c), '3 10.9.9.9:8091 old')
     c.acknowledge().workload({ alive: 'yes', canRun: false, epoch: 4, identity: 'me' })
     assert.equal(c.tell(STEP_DOWN).state.pending, null)
   })
 
-  test('is told who leads also once its replica has ended, which decides nothing any more', () => {
+  test('an ended replica still follows the Lease for its front, but takes no decision', () => {
     const c = Candidate.follower({ front })
       .sees(heldBy('other', 50))
       .tell({ type: 'terminate', reason: 'SIGTERM' })

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import type { LeaseSpec } from '../../agent/lease/lease.ts'
 import { Candidate, failure, heldBy, RELEASED, released } from './candidate.ts'
 
-/** A leader whose next renewal is on its way; `before`: its Lease. */
+/** A leader whose next renewal awaits its answer. `before` and `version` are those of its Lease before this renewal. */
 function renewing(): { c: Candidate; before: LeaseSpec; version: string } {
   const c = Candidate.leader()
   const lease = c.state.seen?.lease
@@ -11,18 +11,18 @@ function renewing(): { c: Candidate; before: LeaseSpec; version: string } {
   return { c, before: lease?.spec ?? {}, version: lease?.metadata.resourceVersion ?? '' }
 }
 
-describe('an answer to a renewal', () => {
+describe('the answer to a renewal', () => {
   const { before, version } = renewing()
   const lacking: [string, Parameters<Candidate['answers']>[0], RegExp][] = [
-    ['is the Lease as it was', { spec: before, resourceVersion: version }, /no newer version/],
-    ['repeats what was sent', { resourceVersion: version }, /no newer version/],
+    ['returns the Lease as it was', { spec: before, resourceVersion: version }, /no newer version/],
+    ['repeats the request with the old version', { resourceVersion: version }, /no newer version/],
     ['keeps the old renewTime', { spec: { renewTime: before.renewTime ?? '' } }, /renewTime is as before/],
     ['has no renewTime', { spec: { renewTime: null } }, /renewTime is as before/],
     ['shortens its duration', { spec: { leaseDurationSeconds: 5 } }, /leaseDurationSeconds is 5 and not 15/],
-    ['counts another epoch', { spec: { leaseTransitions: 3 } }, /epoch is 3 and not 4/],
+    ['contains another epoch', { spec: { leaseTransitions: 3 } }, /epoch is 3 and not 4/],
   ]
   for (const [what, change, lack] of lacking)
-    test(`that ${what} renews nothing: in doubt and lost in time, and says so`, () => {
+    test(`does not renew if it ${what}: the leader reports this, doubts and loses the Lease on time`, () => {
       const { c } = renewing()
       const renewedAt = c.state.term?.renewedAt
       assert.match(c.answers(change).state.writeProblem ?? '', lack)
@@ -35,7 +35,7 @@ describe('an answer to a renewal', () => {
       assert.ok(c.effects('write').length < 20, `${c.effects('write').length} writes`)
     })
 
-  test('that is the Lease as an earlier renewal left it, of which no answer came, renews from that one alone', () => {
+  test('renews only from the earlier, unanswered renewal if it returns the Lease as that one left it', () => {
     const { c } = renewing()
     const first = c.write
     const left = c.commit(first)
@@ -46,7 +46,7 @@ describe('an answer to a renewal', () => {
     assert.match(c.state.writeProblem ?? '', /its renewTime is that of an earlier write/)
   })
 
-  test('that truncates the renewTime, or says more than was written, renews', () => {
+  test('renews if it truncates renewTime, lengthens the duration or adds a field', () => {
     const { c } = renewing()
     const { sentAt } = c.write
     const renewTime = c.write.renewTime.replace(/\d{3}Z$/, '000Z')
@@ -54,21 +54,21 @@ describe('an answer to a renewal', () => {
     assert.deepEqual([c.state.term?.renewedAt, c.state.writeProblem], [sentAt, null])
   })
 
-  test('that lacks it renews nothing, and an event that shows it does', () => {
+  test('does not renew if it lacks the renewal, but an event that shows the renewal does', () => {
     const { c, before, version } = renewing()
     const { write } = c
     c.answers({ spec: before, resourceVersion: version }).sees(c.commit(write))
     assert.deepEqual(c.state.term?.renewedAt, write.sentAt)
   })
 
-  test('with another holder ends the term', () => {
+  test('ends the term if it names another holder', () => {
     const c = renewing().c.answers({ spec: { holderIdentity: 'other' } })
     assert.deepEqual([c.state.term, c.effects('kill').length], [null, 1])
   })
 })
 
-describe('an acquisition', () => {
-  test('that was not kept begins no term, and is tried again after a retry period', () => {
+describe('the answer to an acquisition', () => {
+  test('begins no term if it lacks the acquisition, and the candidate repeats it after a retry period', () => {
     const c = Candidate.follower().sees(released(50))
     c.answers({ spec: released(50).spec ?? {}, annotations: { [RELEASED]: 'other 3' } })
     assert.deepEqual([c.state.term, c.events()], [null, []])
@@ -76,7 +76,7 @@ describe('an acquisition', () => {
     c.takesAfter(2_000)
   })
 
-  test('whose renewTime is kept as it was begins no term, and is no stranger’s', () => {
+  test('begins no term if it keeps the old renewTime, and is not taken for a stranger’s write', () => {
     const c = Candidate.follower().sees(heldBy('other', 50)).pass(15_000)
     for (let n = 0; n < 3; n++) {
       assert.equal(c.answers({ spec: { renewTime: 'r50' } }).state.term, null)
@@ -86,21 +86,21 @@ describe('an acquisition', () => {
   })
 })
 
-describe('an answer to a release', () => {
+describe('a release', () => {
   const releasing = () => {
     const c = Candidate.leader().tell({ type: 'terminate', reason: 'SIGTERM' }).tell({ type: 'drained' })
     assert.equal(c.workload({ alive: 'no' }).write.kind, 'release')
     return c
   }
 
-  test('that still names the holder is no release: it is tried again, until the time is over', () => {
+  test('is repeated if its answer still names the holder', () => {
     const c = releasing().answers({ spec: { holderIdentity: 'me', leaseDurationSeconds: 15 } })
     assert.deepEqual(c.events(), ['draining'])
     assert.equal(c.pass(2_000).write.kind, 'release')
     assert.ok(c.acknowledge().events().includes('released'))
   })
 
-  test('waits for a renewal that was under way: a conflict has the Lease read at once, and where that fails again after a retry period', () => {
+  test('waits for the renewal under way: after its conflict the Lease is read, and a failed read is repeated after a retry period', () => {
     const c = Candidate.leader().pass(2_000)
     c.tell({ type: 'terminate', reason: 'SIGTERM' }).tell({ type: 'drained' }).workload({ alive: 'no' })
     assert.equal(c.write.kind, 'renew')
@@ -115,7 +115,7 @@ describe('an answer to a release', () => {
     assert.equal(reads(), 2)
   })
 
-  test('that does not say who released it is a problem: everybody else waits it out', () => {
+  test('is reported as a problem if its answer lacks the releaser, since other replicas then wait a lease duration', () => {
     assert.match(releasing().answers({ annotations: {} }).state.writeProblem ?? '', /it is no release/)
   })
 })

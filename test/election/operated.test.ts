@@ -17,13 +17,13 @@ const FAILED: Fact = {
   remedy: 'handover',
 }
 
-/** An operator writes into the Lease. */
+/** The Lease after an operator's edit. */
 function edited(lease: Lease, notes: Record<string, string | null>): Lease {
   const { metadata, ...more } = noted(lease, notes)
   return { ...more, metadata: { ...metadata, resourceVersion: `${metadata.resourceVersion}0` } }
 }
 
-/** An operator writes into the Lease as it was seen last. */
+/** An operator edits the Lease that the candidate saw last. */
 function operator(c: Candidate, notes: Record<string, string | null>): Candidate {
   return c.sees(edited(c.state.seen?.lease as Lease, notes))
 }
@@ -35,7 +35,7 @@ function inMs(c: Candidate, ms: number): string {
 }
 
 describe('while the Lease is paused', () => {
-  test('nobody takes it, whether it is released or has expired, and whoever waits takes it afterwards', () => {
+  test('a follower takes neither a released nor an expired Lease until the pause is removed', () => {
     for (const lease of [released(50), heldBy('other', 50)]) {
       const c = Candidate.follower().sees(edited(lease, { [PAUSED]: 'true' }))
       c.wait(60_000)
@@ -46,7 +46,7 @@ describe('while the Lease is paused', () => {
     }
   })
 
-  test('a follower takes it at the moment at which the pause ends, although nothing is heard then', () => {
+  test('a follower takes the Lease at the moment when the pause ends, without another event', () => {
     const c = Candidate.follower()
     c.sees(edited(released(50), { [PAUSED]: 'true', [UNTIL]: inMs(c, 30_000) }))
     c.wait(29_999)
@@ -61,7 +61,7 @@ describe('while the Lease is paused', () => {
     [3_600_000, 'behind'],
     [-3_600_000, 'ahead of'],
   ] as const)
-    test(`a follower whose clock is an hour ${differs} the leader’s ends the pause by the leader’s, and says so`, () => {
+    test(`a follower whose clock is an hour ${differs} the leader’s reports this, and ends the pause by the leader’s clock`, () => {
       const c = Candidate.follower().sees(heldBy('other', 50))
       assert.equal(clockProblem(c.state), null)
       const renewal = heldBy('other', 51, { renewTime: inMs(c, aheadMs) })
@@ -74,11 +74,11 @@ describe('while the Lease is paused', () => {
       assert.deepEqual([c.state.paused, c.effects('write')], [true, []])
       c.wait(1)
       assert.deepEqual([c.write.kind, c.notes?.[UNTIL]], ['acquire', undefined])
-      // What this replica has watched itself is told by no clock of others.
+      // The replica has watched the Lease itself, so it measures the detection on its own clock.
       assert.equal(historyOf(c.write.lease)[0]?.phases.detectMs, 30_000)
     })
 
-  test('a follower that was blind for five minutes does not take its own clock to be ahead of the leader’s', () => {
+  test('a follower that was blind for five minutes does not derive a clock difference from an old renewal', () => {
     const c = Candidate.follower().sees(edited(heldBy('other', 50), { [PAUSED]: 'true' }))
     c.wait(300_000)
     const renewal = heldBy('other', 200, { renewTime: inMs(c, -299_000) })
@@ -97,14 +97,14 @@ describe('while the Lease is paused', () => {
     assert.equal(c.write.kind, 'resume')
   })
 
-  test('the leader renews, and leaves a workload alone that fails, until it is resumed', () => {
-    for (const told of [
+  test('the leader renews and leaves a failed workload alone, until the Lease is resumed', () => {
+    for (const fail of [
       (c: Candidate) => c.tell(FAILED),
       (c: Candidate) => c.workload({ failed: 'LangFlow lost its worker' }),
       (c: Candidate) => c.workload({ alive: 'no', canRun: true }),
     ]) {
       const c = operator(Candidate.leader(), { [PAUSED]: 'true' })
-      told(c)
+      fail(c)
       c.pass(2_000)
       assert.equal(c.write.kind, 'renew')
       assert.deepEqual([...c.effects('drain'), ...c.effects('start'), ...c.effects('restart')], [])
@@ -114,14 +114,14 @@ describe('while the Lease is paused', () => {
     }
   })
 
-  test('one that gets well again by itself is no reason to hand over afterwards', () => {
+  test('a workload that recovers by itself causes no handover after the pause', () => {
     const c = operator(Candidate.leader(), { [PAUSED]: 'true' }).tell(FAILED)
     c.workload({ well: true })
     operator(c, { [PAUSED]: null })
     assert.deepEqual(c.effects('drain'), [])
   })
 
-  test('what was being started again when it was paused is started', () => {
+  test('the leader completes a start that was in progress', () => {
     const c = Candidate.leader().tell({ ...FAILED, remedy: 'restart' })
     operator(c, { [PAUSED]: 'true' }).workload({ alive: 'no', canRun: true })
     assert.deepEqual(c.effects('start'), [{ type: 'start', epoch: 4 }])
@@ -130,18 +130,18 @@ describe('while the Lease is paused', () => {
     assert.equal(givenUp.effects('restart').length, 1)
   })
 
-  test('who held it before may take it again, once it has expired', () => {
+  test('the replica that held the Lease last may take it again after it has expired', () => {
     const c = Candidate.follower().sees(edited(heldBy('me', 50), { [PAUSED]: 'true' }))
     c.takesAfter(15_000)
   })
 
-  test('a follower stays able to take over, although a holder that is gone renews no more', () => {
+  test('a follower with an open watch could take over, although no renewal arrives', () => {
     const c = Candidate.follower().sees(edited(heldBy('other', 50), { [PAUSED]: 'true' }))
     c.tell({ type: 'rehearsed', error: null }).wait(60_000)
     assert.equal(inability(c.config, c.state, c.now), null)
   })
 
-  test('the leader keeps it paused where the Lease is deleted, and the history as well', () => {
+  test('a leader that re-creates its deleted Lease keeps the pause and the history', () => {
     const c = Candidate.follower()
       .sees(edited(released(50), { [HISTORY]: EARLIER }))
       .acknowledge()
@@ -155,7 +155,7 @@ describe('while the Lease is paused', () => {
     )
   })
 
-  test('the leader makes way for nobody, but ends when it is told to', () => {
+  test('the leader steps down when its pod ends, but not for a newer revision', () => {
     const c = operator(Candidate.leader(), { [PAUSED]: 'true' })
     c.tell({ type: 'step_down', code: 'newer_revision', reason: 'it is ready' })
     assert.deepEqual(c.effects('drain'), [])
@@ -166,13 +166,14 @@ describe('while the Lease is paused', () => {
   const stepDowns: Record<string, (c: Candidate) => Candidate> = {
     'its pod ends': (c) => c.tell({ type: 'terminate', reason: 'SIGTERM' }),
     'its LangFlow container ends': (c) => c.workload({ ending: true }),
-    'it makes way': (c) => c.tell({ type: 'step_down', code: 'newer_revision', reason: 'it is ready' }),
+    'a newer revision is ready': (c) =>
+      c.tell({ type: 'step_down', code: 'newer_revision', reason: 'it is ready' }),
     'LangFlow fails': (c) => c.tell(FAILED),
   }
   const pause = { [PAUSED]: 'true', [UNTIL]: null, 'langflow-leader/pause-reason': 'x' }
 
   for (const [why, begins] of Object.entries(stepDowns)) {
-    test(`a pause that comes after a step-down began is removed with the release, and a follower takes it: ${why}`, () => {
+    test(`a pause that begins during a step-down ends with the release, and a follower takes the Lease: ${why}`, () => {
       const c = operator(begins(Candidate.leader()), { ...pause, team: 'y' })
       stopped(c)
       assert.deepEqual([c.write.kind, c.notes?.[PAUSED], c.notes?.team], ['release', undefined, 'y'])
@@ -180,13 +181,13 @@ describe('while the Lease is paused', () => {
     })
   }
 
-  test('so is one that comes between a release and its arrival, which is refused then', () => {
+  test('a pause that makes the release fail is removed by the repeated release', () => {
     const c = stopped(Candidate.leader().tell({ type: 'terminate', reason: 'SIGTERM' }))
     c.fail('conflict').sees(edited(c.state.seen?.lease as Lease, pause), true)
     assert.deepEqual([c.write.kind, c.notes?.[PAUSED]], ['release', undefined])
   })
 
-  test('one that the leader has seen before is kept, and no follower takes the Lease', () => {
+  test('a pause that began before the step-down outlives the release, and no follower takes the Lease', () => {
     for (const why of ['its pod ends', 'its LangFlow container ends']) {
       const c = operator(Candidate.leader(), pause)
       stopped((stepDowns[why] as (c: Candidate) => Candidate)(c))
@@ -195,7 +196,7 @@ describe('while the Lease is paused', () => {
     }
   })
 
-  test('rule 1 holds: without a renewal it is in doubt, and loses the Lease', () => {
+  test('a leader whose renewals fail still doubts and loses the Lease (rule 1)', () => {
     const c = operator(Candidate.leader(), { [PAUSED]: 'true' })
     c.tell(FAILED).pass(14_000)
     assert.deepEqual(c.events(), ['doubt', 'lost'])
@@ -203,7 +204,7 @@ describe('while the Lease is paused', () => {
     assert.equal(c.state.setAside, null)
   })
 
-  test('the leader takes the annotations away once the pause is over', () => {
+  test('the leader removes the annotations of a pause that has ended', () => {
     const c = Candidate.leader()
     operator(c, { [PAUSED]: 'true', [UNTIL]: inMs(c, 3_000), 'langflow-leader/pause-reason': 'x', team: 'y' })
     c.pass(2_000)
@@ -221,7 +222,7 @@ describe('a switchover', () => {
     to,
   })
 
-  test('is a handover in the planned order, whose release names whom the operator did and takes the request away', () => {
+  test('takes the steps of a planned takeover; the release names the requested successor and removes the request', () => {
     const c = operator(Candidate.leader(), { [SWITCHOVER]: 'b' }).tell(asked('b_1'))
     c.tell({ type: 'successor', identity: 'c_1' })
     stopped(c)
@@ -230,18 +231,18 @@ describe('a switchover', () => {
     assert.equal(c.notes?.[SWITCHOVER], undefined)
   })
 
-  test('to whoever comes first goes to the one that is prepared best', () => {
+  test('goes to the best prepared replica if the operator named no replica', () => {
     const c = operator(Candidate.leader(), { [SWITCHOVER]: '*' }).tell({ type: 'successor', identity: 'c_1' })
     stopped(c.tell(asked(null)))
     assert.equal(c.notes?.['langflow-leader/successor'], 'c_1')
   })
 
-  test('leaves the Lease to others for two retry periods, and then takes it again', () => {
+  test('makes the old leader wait two retry periods before it takes the Lease again', () => {
     const c = stopped(Candidate.leader().tell(asked(null))).acknowledge()
     c.takesAfter(4_000)
   })
 
-  test('that is refused is taken out of the Lease at once, and nothing else is done', () => {
+  test('is removed from the Lease immediately if it is refused, with no other effect', () => {
     const c = operator(Candidate.leader(), { [SWITCHOVER]: 'b', team: 'y' }).pass(500)
     c.tell({ type: 'switchover_refused', to: 'b', reason: 'it is not ready' })
     assert.deepEqual([c.write.kind, c.notes], ['renew', { team: 'y' }])
@@ -250,7 +251,7 @@ describe('a switchover', () => {
     assert.deepEqual(c.effects('drain'), [])
   })
 
-  test('that was refused is remembered until another is asked for, or another term begins', () => {
+  test('is reported as refused until another one is requested or the term ends', () => {
     const refused = () => {
       const c = operator(Candidate.leader(), { [SWITCHOVER]: 'b' })
       return c.tell({ type: 'switchover_refused', to: 'b', reason: 'it is not ready' }).acknowledge()
@@ -268,13 +269,13 @@ describe('a switchover', () => {
     assert.equal(c.state.refusal, null)
   })
 
-  test('that was asked of a leader which is gone is taken away by whoever follows', () => {
+  test('is removed by the next leader if the previous leader is gone', () => {
     const c = Candidate.follower().sees(edited(released(50), { [SWITCHOVER]: 'b' }))
     assert.equal(c.write.kind, 'acquire')
     assert.equal(c.notes?.[SWITCHOVER], undefined)
   })
 
-  test('by its pod’s name alone gives precedence to its replica', () => {
+  test('gives precedence to a successor that is named by its pod alone', () => {
     const successor = { 'langflow-leader/successor': 'b' }
     const named = Candidate.follower({ identity: 'b_1' }).sees(edited(released(50), successor))
     assert.equal(named.write.kind, 'acquire')
@@ -286,7 +287,7 @@ describe('a switchover', () => {
 describe('the history of terms', () => {
   const terms = (c: Candidate) => historyOf(c.write.lease)
 
-  /** What it writes is acknowledged; a second later it serves, and has written so. */
+  /** The write is acknowledged, a second later the workload serves, and the next renewal records this. */
   const serves = (c: Candidate): Candidate => {
     const { identity } = c.config
     c.acknowledge().workload({ alive: 'yes', canRun: false, epoch: c.state.highestEpoch, identity })
@@ -297,7 +298,7 @@ describe('the history of terms', () => {
       .acknowledge()
   }
 
-  /** Another one, that starts `ms` later and sees the Lease as this one left it for the first time. */
+  /** Another candidate, which starts `ms` later and first sees the Lease as `c` left it. */
   const later = (c: Candidate, ms: number, identity = 'next_1'): Candidate => {
     const next = Candidate.follower({ identity })
     next.mono = c.mono + ms
@@ -313,7 +314,7 @@ describe('the history of terms', () => {
 
   const gap = (c: Candidate): number | null | undefined => historyOf(c.state.seen?.lease ?? null)[0]?.gapMs
 
-  test('begins with the term that takes the Lease, and gets its phases once it serves', () => {
+  test('contains a term from its acquisition, and its phases after it has served', () => {
     const c = Candidate.follower().sees(released(50))
     const [first] = terms(c)
     assert.deepEqual(
@@ -325,7 +326,7 @@ describe('the history of terms', () => {
     assert.deepEqual(terms(c)[0]?.phases, { detectMs: 0, acquireMs: 0, startMs: 1_200, healthyMs: 30 })
   })
 
-  test('is left as it is by a renewal that has nothing to add', () => {
+  test('stays the same in a renewal that has nothing to add', () => {
     const c = Candidate.follower().sees(released(50)).acknowledge()
     c.tell({ type: 'workload_healthy', took: { startMs: 1, healthyMs: 2 } }).pass(2_000)
     const noted = c.write.lease.metadata.annotations?.[HISTORY]
@@ -335,7 +336,7 @@ describe('the history of terms', () => {
     assert.equal(c.write.lease.metadata.annotations?.[HISTORY], noted)
   })
 
-  test('counts the time in which a failed LangFlow was left alone while paused, once', () => {
+  test('counts the time without service during a pause once', () => {
     const c = serves(Candidate.follower().sees(released(50)))
     operator(c, { [PAUSED]: 'true' })
       .tell(FAILED)
@@ -352,7 +353,7 @@ describe('the history of terms', () => {
     assert.deepEqual([terms(c)[0]?.gapMs, terms(c)[0]?.stopMs], [5_000, 0])
   })
 
-  test('says why a released term ended, how long its stop took, and what the next one’s gap is', () => {
+  test('contains why a term ended, how long its stop took, and the gap before the next term', () => {
     const c = serves(Candidate.follower().sees(released(50)))
     c.tell({ type: 'step_down', code: 'newer_revision', reason: 'it is ready' })
     c.mono += 300
@@ -374,7 +375,7 @@ describe('the history of terms', () => {
     )
   })
 
-  test('knows no gap where it does not know the term before', () => {
+  test('contains no gap if the previous term is unknown', () => {
     const c = Candidate.follower().sees(released(50)).acknowledge()
     c.tell({ type: 'workload_healthy', took: { startMs: 1, healthyMs: 2 } }).pass(2_000)
     assert.equal(terms(c)[0]?.gapMs, null)
@@ -386,7 +387,7 @@ describe('the history of terms', () => {
     assert.deepEqual([terms(next)[0]?.epoch, terms(next)[0]?.gapMs], [10, null])
   })
 
-  test('counts the time in which nobody was there to take a released Lease', () => {
+  test('counts the time during which no replica existed to take a released Lease', () => {
     const next = serves(later(handedOver(serves(Candidate.follower().sees(released(50)))), 20_000))
     assert.deepEqual(
       [historyOf(next.state.seen?.lease ?? null)[0]?.phases.detectMs, gap(next)],
@@ -394,21 +395,21 @@ describe('the history of terms', () => {
     )
   })
 
-  test('counts from the last renewal where whoever follows a holder that vanished has not watched it', () => {
+  test('counts the gap from the last renewal if the next leader started after the holder had vanished', () => {
     const lost = serves(Candidate.follower().sees(released(50)))
     const next = later(lost, 9_000)
     next.takesAfter(15_000)
     assert.equal(gap(serves(next)), 9_000 + 15_000 + 1_000)
   })
 
-  test('takes clocks that are a retry period apart for what was watched, and no earlier write for a later one', () => {
+  test('attributes an age of the release below a retry period, or below zero, to a clock difference', () => {
     for (const ms of [1_900, -60_000]) {
       const next = serves(later(handedOver(serves(Candidate.follower().sees(released(50)))), ms))
       assert.equal(gap(next), 1_000)
     }
   })
 
-  test('counts from the closing of its gate where a holder vanished while it drained', () => {
+  test('counts the gap from the closing of the gate if the holder vanished while it drained', () => {
     const c = serves(Candidate.follower().sees(released(50)))
     c.tell({ type: 'step_down', code: 'newer_revision', reason: 'it is ready' }).pass(2_000).acknowledge()
     const lease = c.state.seen?.lease ?? null
@@ -421,7 +422,7 @@ describe('the history of terms', () => {
     assert.equal(gap(serves(next)), 2_000 + 15_000 + 1_000)
   })
 
-  test('passes what went before a term that never served on to the next one', () => {
+  test('includes a term that never served in the gap of the next term', () => {
     const first = handedOver(serves(Candidate.follower().sees(released(50))))
     const never = later(first, 0, 'never_1').acknowledge()
     never.workload({ alive: 'yes', canRun: false, epoch: 5, identity: 'never_1' })
@@ -433,7 +434,7 @@ describe('the history of terms', () => {
     )
   })
 
-  test('knows that a term served whose agent restarted before it did', () => {
+  test('contains that a term served, although its agent restarted before that', () => {
     const first = handedOver(serves(Candidate.follower().sees(released(50))))
     const begun = later(first, 0, 'me').acknowledge()
     const c = Candidate.follower()
@@ -446,7 +447,7 @@ describe('the history of terms', () => {
     assert.deepEqual([term?.because, term?.phases.healthyMs, term?.gapMs], ['released', 4_000, 4_000])
   })
 
-  test('goes on where a restarted agent took its grant back', () => {
+  test('continues the same term if a restarted agent took its grant back', () => {
     const lost = Candidate.follower().sees(released(50)).acknowledge()
     const lease = lost.state.seen?.lease as Lease
     const c = Candidate.follower()

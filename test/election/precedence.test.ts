@@ -8,7 +8,7 @@ const SUCCESSOR = 'langflow-leader/successor'
 const THEIRS = { [OWNER]: 'Deployment/theirs' }
 const MINE: Partial<CandidateConfig> = { owner: 'Deployment/mine' }
 
-/** A follower of `leader`, which releases the Lease with these notes. */
+/** A follower of `leader`, which releases the Lease with these annotations. */
 function afterRelease(notes: Record<string, string>, config?: Partial<CandidateConfig>, prepared = true) {
   const c = Candidate.follower(config)
     .workload({ prepared })
@@ -22,27 +22,44 @@ describe('a released Lease is taken', () => {
   const toMe = { [SUCCESSOR]: 'me' }
   const toOther = { [SUCCESSOR]: 'other' }
   const rows: [string, Candidate, number, RegExp?][] = [
-    ['at once by the successor that the leader named', afterRelease(toMe), 0],
-    ['a retry period later by the others', afterRelease(toOther), 2_000, /other has precedence/],
-    ['at once by one whose standby is prepared', afterRelease({}), 0],
+    ['immediately by the successor that the leader named', afterRelease(toMe), 0],
     [
-      'a retry period later by one whose standby is not',
+      'a retry period later by other replicas if the leader named a successor',
+      afterRelease(toOther),
+      2_000,
+      /other has precedence/,
+    ],
+    ['immediately by a replica whose standby is prepared', afterRelease({}), 0],
+    [
+      'a retry period later by a replica whose standby is not prepared',
       afterRelease({}, {}, false),
       2_000,
       /^nobody holds the Lease; a replica whose standby is prepared has precedence/,
     ],
-    ['two later by one that is neither named nor prepared', afterRelease(toOther, {}, false), 4_000],
-    ['at once by an unprepared one that was named', afterRelease(toMe, {}, false), 0],
     [
-      'a lease duration later by another Deployment',
+      'two retry periods later by a replica that is neither named nor prepared',
+      afterRelease(toOther, {}, false),
+      4_000,
+    ],
+    ['immediately by a named successor whose standby is not prepared', afterRelease(toMe, {}, false), 0],
+    [
+      'a lease duration later by a replica of another Deployment',
       afterRelease(THEIRS, MINE),
       15_000,
       /theirs has precedence/,
     ],
-    ['no later by an unprepared one of another Deployment', afterRelease(THEIRS, MINE, false), 15_000],
-    ['at once by another Deployment whose replica was named', afterRelease({ ...THEIRS, ...toMe }, MINE), 0],
-    ['at once by its own Deployment', afterRelease(THEIRS, { owner: 'Deployment/theirs' }), 0],
-    ['at once by one that does not know whose it is', afterRelease(THEIRS, { owner: null }), 0],
+    [
+      'a lease duration later by an unprepared replica of another Deployment',
+      afterRelease(THEIRS, MINE, false),
+      15_000,
+    ],
+    ['immediately by a named successor of another Deployment', afterRelease({ ...THEIRS, ...toMe }, MINE), 0],
+    [
+      'immediately by a replica of its own Deployment',
+      afterRelease(THEIRS, { owner: 'Deployment/theirs' }),
+      0,
+    ],
+    ['immediately by a replica whose Deployment is unknown', afterRelease(THEIRS, { owner: null }), 0],
   ]
   for (const [what, c, ms, decision] of rows)
     test(what, () => {
@@ -58,18 +75,18 @@ describe('a held Lease is taken', () => {
       .workload({ prepared })
       .sees(noted(heldBy('leader', 10), notes))
 
-  test('when it expires, whomever its leader would have follow it', () => {
+  test('when it expires, even if its leader had named another successor', () => {
     expiring({ [SUCCESSOR]: 'other' }).takesAfter(15_000)
   })
 
-  test('a retry period later by one whose standby is not prepared, and where the Lease is gone', () => {
+  test('a retry period later by a replica whose standby is not prepared, also if the Lease is absent', () => {
     expiring({}, {}, false).takesAfter(17_000)
     const gone = Candidate.follower().workload({ prepared: false }).sees(null, true).wait(16_999)
     assert.equal(gone.effects('write').length, 0)
     assert.equal(gone.wait(2_000).write.kind, 'acquire')
   })
 
-  test('a lease duration later by a replica of another Deployment, which says so only once it is free', () => {
+  test('a lease duration later by a replica of another Deployment, whose decision includes that time', () => {
     const c = expiring(THEIRS, MINE)
     assert.match(c.last.decision, /^leader holds the Lease; free in 30.0 s unless renewed$/)
     c.takesAfter(30_000)
@@ -77,7 +94,7 @@ describe('a held Lease is taken', () => {
 })
 
 describe('a successor', () => {
-  test('is named in the release, and by nothing else', () => {
+  test('is named in the release, but not in a renewal', () => {
     const c = Candidate.leader().tell({ type: 'successor', identity: 'other' }).pass(2_000)
     assert.deepEqual([c.write.kind, annotationsOf(c)], ['renew', undefined])
     c.acknowledge()
@@ -88,11 +105,11 @@ describe('a successor', () => {
       [c.write.kind, annotationsOf(c)],
       ['release', { [SUCCESSOR]: 'other', [RELEASED]: 'me 4' }],
     )
-    // The leader that stepped down for it takes the Lease back where it does not come.
+    // If the successor does not take the Lease, the leader that stepped down takes it again.
     c.acknowledge().takesAfter(2_000)
   })
 
-  test('is forgotten with the term', () => {
+  test('is forgotten when the term ends', () => {
     const c = Candidate.leader().tell({ type: 'successor', identity: 'other' })
     c.sees(heldBy('third', 900)).workload({ alive: 'no', canRun: true })
     assert.equal(c.sees(released(901, 'third')).acknowledge().state.successor, null)
@@ -106,7 +123,7 @@ describe('an unprepared replica', () => {
     assert.equal(c.workload({ prepared: true }).write.kind, 'acquire')
   })
 
-  test('takes back at once, in a new epoch, what came through in its name after it had given up', () => {
+  test('takes the Lease immediately, in a new epoch, if its own late renewal holds it', () => {
     const c = Candidate.leader().workload({ prepared: false }).pass(2_000)
     const late = c.commit()
     c.fail('timeout', true)
@@ -121,7 +138,7 @@ describe('an unprepared replica', () => {
 })
 
 describe('a Lease that belongs to a Deployment', () => {
-  test('is claimed with each acquisition, and keeps what others noted', () => {
+  test('gets the owner of each new holder, and keeps unrelated annotations', () => {
     assert.deepEqual(annotationsOf(Candidate.follower(MINE).sees(leaseOf({}, 1))), { [OWNER]: MINE.owner })
     const notes = { ...THEIRS, [SUCCESSOR]: 'me', team: 'x' }
     assert.deepEqual(annotationsOf(afterRelease(notes, MINE)), { [OWNER]: MINE.owner, team: 'x' })

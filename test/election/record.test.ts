@@ -8,48 +8,63 @@ const LARGEST = 2 ** 31 - 1
 const HELD = heldBy('other', 10)
 const LONG = heldBy('other', 10, { leaseDurationSeconds: 30 })
 
-/** Of what somebody else than the holder wrote. */
+/** An edit by another client keeps the holder's renew time. */
 const EDITED: LeaseSpec = { renewTime: 'r10' }
 
 function lasting(leaseDurationSeconds: number, lease: Lease): Lease {
   return { ...lease, spec: { ...lease.spec, leaseDurationSeconds } }
 }
 
-/** As client-go writes a release, and as a person may. */
+/** A Lease whose holder is cleared without the annotation of a release, as client-go or a person writes it. */
 function unnamed(spec: LeaseSpec = {}): Lease {
   return heldBy('', 11, { leaseDurationSeconds: 1, ...spec })
 }
 
-describe('what a candidate sees is left alone', () => {
-  /** 5 s after what is known, it sees what was written then. */
+describe('how long a candidate leaves a Lease alone', () => {
+  /** The Lease at first, the Lease that the candidate sees 5 s later, and how many ms it waits after that. */
   const rows: [string, Lease | null, Lease, number][] = [
-    ['not at all where it is a release seen first', null, released(11), 0],
-    ['for a lease duration where nobody says to have released it', HELD, unnamed(), 15_000],
-    ['for a lease duration where that is seen first', null, unnamed(), 15_000],
-    ['for a lease duration where another than its holder released it', HELD, released(11, 'me'), 15_000],
+    ['not at all after a release, even at first sight', null, released(11), 0],
+    ['a lease duration if the holder is cleared without a release', HELD, unnamed(), 15_000],
+    ['a lease duration if the holder was cleared before the first sight', null, unnamed(), 15_000],
+    [
+      'a lease duration if the release names another replica than the holder',
+      HELD,
+      released(11, 'me'),
+      15_000,
+    ],
     ...['other 2', 'other 4', 'other', '3', '', ' 3', 'other 3 ', 'other -3', 'other 3e0'].map(
       (said): [string, Lease, Lease, number] => [
-        `for a lease duration where it says to be released by "${said}"`,
+        `a lease duration if the release contains "${said}"`,
         HELD,
         noted(unnamed(), { [RELEASED]: said }),
         15_000,
       ],
     ),
-    ['not at all where a later term was released', HELD, released(12, 'x', { leaseTransitions: 4 }), 0],
+    ['not at all after the release of a later term', HELD, released(12, 'x', { leaseTransitions: 4 }), 0],
     [
-      'for a lease duration where an earlier one was',
+      'a lease duration after the release of an earlier term',
       HELD,
       released(12, 'x', { leaseTransitions: 2 }),
       15_000,
     ],
-    ['for a lease duration where it keeps its duration', HELD, lasting(15, released(11)), 15_000],
-    ['not at all where it was never held and has a duration', null, lasting(15, leaseOf({}, 1)), 0],
-    ['as long as before where others shorten it', LONG, lasting(3, heldBy('other', 11, EDITED)), 30_000],
-    ['as long as before where they change its holder too', LONG, lasting(3, heldBy('x', 11, EDITED)), 30_000],
-    ['as long as before where its holder is cleared', LONG, unnamed(), 30_000],
-    ['as long as before where only its holder is cleared', LONG, unnamed(EDITED), 30_000],
-    ['for a shorter time where its holder says so', LONG, lasting(20, heldBy('other', 11)), 20_000],
-    ['for a longer time whoever says so', LONG, lasting(40, heldBy('other', 11, EDITED)), 40_000],
+    [
+      'a lease duration if the release does not shorten the duration',
+      HELD,
+      lasting(15, released(11)),
+      15_000,
+    ],
+    ['not at all if it was never held, even with a duration', null, lasting(15, leaseOf({}, 1)), 0],
+    ['the recorded duration if an edit shortens it', LONG, lasting(3, heldBy('other', 11, EDITED)), 30_000],
+    [
+      'the recorded duration if an edit shortens it and changes the holder',
+      LONG,
+      lasting(3, heldBy('x', 11, EDITED)),
+      30_000,
+    ],
+    ['the recorded duration if the holder is cleared with a new renew time', LONG, unnamed(), 30_000],
+    ['the recorded duration if the holder is cleared with the old renew time', LONG, unnamed(EDITED), 30_000],
+    ['the new duration if the holder shortens it', LONG, lasting(20, heldBy('other', 11)), 20_000],
+    ['the new duration if an edit lengthens it', LONG, lasting(40, heldBy('other', 11, EDITED)), 40_000],
   ]
   for (const [what, before, after, ms] of rows)
     test(what, () => {
@@ -58,7 +73,7 @@ describe('what a candidate sees is left alone', () => {
       c.sees(after).takesAfter(ms)
     })
 
-  test('for long through any number of edits, until its holder writes', () => {
+  test('the longest recorded duration through several edits, until the holder writes again', () => {
     const c = Candidate.follower().sees(LONG)
     for (let version = 11; version < 14; version++)
       c.sees(heldBy('other', version, { leaseDurationSeconds: 3 + version, renewTime: 'r10' }))
@@ -73,12 +88,12 @@ describe('a release', () => {
     return c.tell({ type: 'drained' })
   }
 
-  test('counts the holder that was seen before somebody cleared it', () => {
+  test('by another replica does not count after an edit has cleared the holder', () => {
     const c = Candidate.follower().sees(HELD).sees(heldBy('', 11)).pass(1_000)
     c.sees(released(12, 'third')).takesAfter(15_000)
   })
 
-  test('says who and in which epoch, and the next acquisition takes that away', () => {
+  test('names its holder and epoch, and the next acquisition removes this', () => {
     const c = stopped().workload({ alive: 'no' })
     assert.equal(c.write.lease.spec?.leaseDurationSeconds, 1)
     assert.deepEqual(c.notes, { [RELEASED]: 'me 4' })
@@ -86,7 +101,7 @@ describe('a release', () => {
     assert.equal(next.notes, undefined)
   })
 
-  test('is written also where somebody had cleared the holder by hand meanwhile: nobody else believes that', () => {
+  test('is written even if an edit has cleared the holder, since other replicas do not trust that edit', () => {
     const c = stopped().sees(heldBy('', 500, { leaseTransitions: 4, leaseDurationSeconds: 1 }))
     c.fail('network').workload({ alive: 'no' })
     assert.deepEqual([c.write.kind, c.notes], ['release', { [RELEASED]: 'me 4' }])
@@ -98,7 +113,7 @@ describe('an epoch', () => {
   const leading = (lease: Lease) => Candidate.follower().sees(lease).pass(15_000).acknowledge()
   const noteOf = (c: Candidate) => [c.write.kind, c.write.lease.metadata.annotations?.[EPOCH]]
 
-  test('goes on in an annotation where leaseTransitions is as large as it can be', () => {
+  test('continues in an annotation after leaseTransitions has reached its largest value', () => {
     const c = Candidate.follower()
       .sees(heldBy('other', 10, full))
       .pass(15_000)
@@ -113,14 +128,14 @@ describe('an epoch', () => {
     assert.deepEqual(next.notes, { [EPOCH]: '2147483649' })
   })
 
-  test('of a term goes on where somebody takes that annotation away', () => {
+  test('stays the same during a term if a person removes that annotation', () => {
     const c = leading(heldBy('other', 10, full))
     const lease = c.state.seen?.lease as Lease
     c.forget().sees({ ...lease, metadata: { ...lease.metadata, annotations: null, resourceVersion: '900' } })
     assert.deepEqual([noteOf(c), c.events()], [['renew', '2147483648'], []])
   })
 
-  test('that cannot grow any more ends no takeover', () => {
+  test('does not prevent a takeover after it has reached its maximum', () => {
     const c = leading(noted(heldBy('other', 10, full), { [EPOCH]: '999999999999999' }))
     assert.equal(c.state.term?.epoch, 10 ** 15 - 1)
     assert.equal(c.pass(2_000).write.kind, 'renew')

@@ -5,11 +5,11 @@ import { HISTORY, historyOf } from '../../agent/lease/lease-history.ts'
 import { Candidate, heldBy, noted, RELEASED, released } from './candidate.ts'
 
 const OWN = heldBy('me', 10)
-/** As `heldBy` makes it, by the agent of this pod that is dead. */
+/** A later renewal of this Lease by the pod's dead agent. */
 const LATER = heldBy('me', 11)
 const PAUSED = 'langflow-leader/paused'
 
-/** Its pod was killed whole in epoch 3, and it is proven that nothing of that lives. */
+/** A follower whose pod was killed in epoch 3. Its launcher has proven that no process of that term lives. */
 function restarted(ended: string | null = 'me 3'): Candidate {
   return Candidate.follower().workload({ ended })
 }
@@ -18,8 +18,8 @@ function kinds(c: Candidate): (string | undefined)[] {
   return c.effects('write').map((effect) => (effect.type === 'write' ? effect.write.kind : undefined))
 }
 
-describe('a Lease that this pod held before it was killed whole', () => {
-  test('is given back at once in the planned form, upon the very record that was seen', () => {
+describe('a Lease that this pod held before all its processes were killed', () => {
+  test('is released immediately, by a compare-and-swap on the record that was seen', () => {
     const c = restarted().sees(OWN)
     const { kind, base, lease } = c.write
     assert.deepEqual(
@@ -29,11 +29,11 @@ describe('a Lease that this pod held before it was killed whole', () => {
     const { holderIdentity, leaseDurationSeconds, leaseTransitions } = lease.spec ?? {}
     assert.deepEqual([holderIdentity, leaseDurationSeconds, leaseTransitions], ['', 1, 3])
     assert.deepEqual(c.notes, { [RELEASED]: 'me 3' })
-    // Whoever saw it held believes that.
+    // A replica that saw the Lease held accepts this release.
     Candidate.follower({ identity: 'other' }).sees(OWN).sees(c.commit()).takesAfter(0)
   })
 
-  test('is told and noted as a term that ended with its pod', () => {
+  test('ends with an event and a history entry that name the restart of the pod', () => {
     const leader = Candidate.leader()
     const before = leader.pass(2_000).commit()
     const c = restarted('me 4')
@@ -47,13 +47,13 @@ describe('a Lease that this pod held before it was killed whole', () => {
     assert.equal(told?.type === 'event' && told.code, 'pod_restarted')
   })
 
-  test('is left to a prepared standby for a moment, and then taken again, in a new epoch', () => {
+  test('is left to prepared standbys for half a retry period, and then taken in a new epoch', () => {
     restarted().sees(OWN).acknowledge().takesAfter(1_000)
     const unprepared = restarted().workload({ prepared: false }).sees(OWN).acknowledge()
     unprepared.takesAfter(2_000)
   })
 
-  test('says nothing of the LangFlow that this replica would start', () => {
+  test('keeps the version of the LangFlow that led, if this replica would start another one', () => {
     const version = 'langflow-leader/langflow-version'
     const c = restarted()
       .workload({ langflow: '1.14.0' })
@@ -61,7 +61,7 @@ describe('a Lease that this pod held before it was killed whole', () => {
     assert.equal(c.write.lease.metadata.annotations?.[version], '1.13.0')
   })
 
-  test('is taken again without being given up while it is paused', () => {
+  test('is taken again without a release while it is paused', () => {
     const c = restarted()
       .sees(noted(OWN, { [PAUSED]: 'true' }))
       .takesAfter(0)
@@ -71,26 +71,26 @@ describe('a Lease that this pod held before it was killed whole', () => {
   })
 
   const waits: [string, Candidate, Lease][] = [
-    ['nothing is proven', restarted(null), OWN],
-    ['what is proven is of an earlier term', restarted('me 2'), OWN],
-    ['what is proven is of a later term', restarted('me 4'), OWN],
-    ['what is proven is of another identity', restarted('other 3'), OWN],
-    ['another holds it in the same epoch', restarted('me 3'), heldBy('other', 10)],
-    ['another holds it, and what is proven is of that one', restarted('other 3'), heldBy('other', 10)],
+    ['the launcher proves nothing', restarted(null), OWN],
+    ['the proof is of an earlier term', restarted('me 2'), OWN],
+    ['the proof is of a later term', restarted('me 4'), OWN],
+    ['the proof is of another identity', restarted('other 3'), OWN],
+    ['another replica holds it in the same epoch', restarted('me 3'), heldBy('other', 10)],
+    ['another replica holds it, and the proof is of that replica', restarted('other 3'), heldBy('other', 10)],
   ]
   for (const [why, c, lease] of waits)
-    test(`is waited for where ${why}`, () => {
+    test(`is taken only after a lease duration if ${why}`, () => {
       c.sees(lease).takesAfter(15_000)
     })
 
-  test('is not given back beside a workload that lives', () => {
+  test('is not released while the workload may live', () => {
     for (const alive of ['yes', 'maybe'] as const) {
       const c = restarted().workload({ alive, canRun: false }).sees(OWN)
       assert.deepEqual(kinds(c), [])
     }
   })
 
-  test('of this very process is taken, and not given back', () => {
+  test('is taken without a release if a late write of this process itself holds it', () => {
     const c = Candidate.leader().pass(2_000).fail('timeout', true).pass(14_000)
     assert.equal(c.state.term, null)
     c.forget().workload({ alive: 'no', canRun: true, ended: 'me 4' }).fail('timeout', true).pass(2_000)
@@ -98,11 +98,11 @@ describe('a Lease that this pod held before it was killed whole', () => {
   })
 })
 
-describe('a late write of the agent that was killed', () => {
-  test('between sight and release makes that fail, and is given back then', () => {
-    for (const told of ['by the watch', 'by a read'] as const) {
+describe('the release for an agent that was killed', () => {
+  test('fails after a late renewal of that agent, and is repeated on the newer record', () => {
+    for (const shown of ['by the watch', 'by a read'] as const) {
       const c = restarted().sees(OWN)
-      if (told === 'by the watch') c.sees(LATER).fail('conflict')
+      if (shown === 'by the watch') c.sees(LATER).fail('conflict')
       else c.fail('conflict').sees(LATER, true)
       c.pass(2_000)
       assert.deepEqual([c.write.kind, c.write.lease.metadata.resourceVersion], ['release', '11'])
@@ -110,12 +110,12 @@ describe('a late write of the agent that was killed', () => {
     }
   })
 
-  test('that acquired for it, of which no grant was given, is waited for', () => {
+  test('is not sent for a term that a late acquisition of that agent began: the Lease has to expire', () => {
     const acquired = heldBy('me', 12, { leaseTransitions: 4, acquireTime: 'r12' })
     restarted().sees(released(11)).fail('conflict').sees(acquired, true).takesAfter(15_000)
   })
 
-  test('is followed by no second release where the first one came through unanswered', () => {
+  test('is not repeated if it succeeded without an answer', () => {
     const c = restarted().sees(OWN)
     const { write } = c
     c.fail('timeout', true).sees(c.commit(write))
@@ -124,7 +124,7 @@ describe('a late write of the agent that was killed', () => {
     assert.deepEqual(kinds(c), ['acquire'])
   })
 
-  test('is no reason to overwrite who has come since', () => {
+  test('does not overwrite a replica that has taken the Lease since', () => {
     const c = restarted()
       .sees(OWN)
       .sees(heldBy('other', 12, { leaseTransitions: 4 }))

@@ -31,7 +31,7 @@ function saying(lease: Lease, revisions: Revisions, startMs?: number): Lease {
   return noted(lease, { [REVISIONS]: JSON.stringify(revisions), ...history })
 }
 
-/** Took a Lease that says this, its LangFlow is starting. @param startMs how long the last start took */
+/** A leader whose LangFlow is starting. The Lease contained `revisions`. @param startMs how long the last start took */
 function leader(
   config: Partial<CandidateConfig>,
   revisions: Revisions | null,
@@ -44,7 +44,7 @@ function leader(
   return c.acknowledge().workload(RUNS).forget()
 }
 
-/** Renews for so long. */
+/** The leader renews for `ms`. */
 function renewing(c: Candidate, ms: number): Candidate {
   for (const until = c.mono + ms; c.mono < until; ) {
     c.pass(Math.min(500, until - c.mono))
@@ -53,7 +53,7 @@ function renewing(c: Candidate, ms: number): Candidate {
   return c
 }
 
-/** When a first start that never gets healthy is given up, in ms after the term began. */
+/** Milliseconds until the leader gives up a first start that never becomes healthy. */
 function givenUpAfter(c: Candidate): number {
   const began = c.mono
   while (c.state.phase === 'leading' && c.mono - began < 700_000) renewing(c, 500)
@@ -64,30 +64,30 @@ const writes = (c: Candidate): Revisions => revisionsOf(c.write.lease)
 const serves = (c: Candidate): Candidate =>
   c.workload({ well: true }).tell({ type: 'workload_healthy', took: { startMs: 10, healthyMs: 20 } })
 
-describe('a revision is proven', () => {
+describe('a leader records its revision as proven', () => {
   for (const [what, before, after] of [
-    ['where none was: a first installation', null, ['new']],
-    ['beside those that served before it', OLD_SERVED, ['new', 'old']],
-    ['again, as the one that served last', { ...OLD_SERVED, proven: ['old', 'new'] }, ['new', 'old']],
-    ['although it failed before', NEW_FAILED, ['new', 'old']],
+    ['as the only one in a first installation', null, ['new']],
+    ['before the revisions that served earlier', OLD_SERVED, ['new', 'old']],
+    ['as the latest one if it had served before', { ...OLD_SERVED, proven: ['old', 'new'] }, ['new', 'old']],
+    ['although it had failed before', NEW_FAILED, ['new', 'old']],
   ] as const)
-    test(`by the first renewal while its LangFlow serves, ${what}`, () => {
+    test(`in the first renewal while LangFlow serves, ${what}`, () => {
       const c = leader(NEW, before)
       c.pass(2_000)
       assert.deepEqual(writes(c), before ?? NO_REVISIONS)
       serves(c.acknowledge()).pass(2_000)
       assert.deepEqual(writes(c), { proven: after, langflow: null, failed: [] })
-      // Said once.
+      // The next renewal leaves the annotation as it is.
       const said = c.write.lease
       c.acknowledge().pass(2_000)
       assert.equal(c.write.lease.metadata.annotations?.[REVISIONS], said.metadata.annotations?.[REVISIONS])
     })
 
-  test('not where it is unknown', () => {
+  test('unless the revision is unknown', () => {
     assert.deepEqual(writes(serves(leader({ revision: null }, null)).pass(2_000)), NO_REVISIONS)
   })
 
-  test('once more after somebody took the note away, or wrote nonsense', () => {
+  test('again after a person removed the annotation', () => {
     const c = serves(leader(NEW, OLD_SERVED)).pass(2_000).acknowledge()
     const { [REVISIONS]: _, ...annotations } = c.state.lastNotes
     const lease = c.state.seen?.lease as Lease
@@ -95,7 +95,7 @@ describe('a revision is proven', () => {
     assert.deepEqual(writes(c.pass(2_000)), { ...OLD_SERVED, proven: ['new'] })
   })
 
-  test('with the version of its LangFlow, also where that is another one than before', () => {
+  test('with the version of its LangFlow, and again when that version changes', () => {
     const c = serves(leader(NEW, OLD_SERVED, { langflow: '1.13.0' }).workload({ langflow: '1.13.0' })).pass(
       2_000,
     )
@@ -107,23 +107,23 @@ describe('a revision is proven', () => {
 
 describe('the first start of an unproven revision', () => {
   for (const [what, more, config, ms] of [
-    ['60 s from a warm standby', { startMs: 100_000 }, { standby: 'warm' }, 60_000],
-    ['three times the longest start from none', { startMs: 40_000 }, {}, 120_000],
-    ['60 s at least: the last one may have been warm', { startMs: 2_000 }, {}, 60_000],
+    ['60 s if the standby is warm', { startMs: 100_000 }, { standby: 'warm' }, 60_000],
+    ['three times the longest earlier start if the standby is cold', { startMs: 40_000 }, {}, 120_000],
+    ['at least 60 s, since the earlier starts may have been warm', { startMs: 2_000 }, {}, 60_000],
     [
-      '60 s at least where its standby is colder',
+      'at least 60 s if the warm standby is not prepared',
       { startMs: 2_000, prepared: false },
       { standby: 'warm' },
       60_000,
     ],
-    ['the start timeout where nothing is known of an earlier one', {}, {}, 600_000],
+    ['the start timeout if the history contains no earlier start', {}, {}, 600_000],
     ['no longer than the start timeout', { startMs: 40_000 }, { startTimeoutMs: 20_000 }, 20_000],
   ] as const)
     test(`may take ${what}`, () => {
       assert.equal(givenUpAfter(leader({ ...NEW, ...config }, OLD_SERVED, more)), ms)
     })
 
-  test('has no limit of its own where the revision is proven, the first one, or unknown', () => {
+  test('has no limit of its own if the revision is proven, the first one, or unknown', () => {
     for (const [config, revisions] of [
       [OLD, OLD_SERVED],
       [NEW, null],
@@ -132,7 +132,7 @@ describe('the first start of an unproven revision', () => {
       assert.equal(givenUpAfter(leader(config, revisions)), 700_000)
   })
 
-  test('may take the start timeout where no other revision has taken the Lease, or could', () => {
+  test('may take the start timeout if no other revision has taken the Lease since its failure, or if it upgrades LangFlow', () => {
     const again = leader(NEW, NEW_FAILED, { startMs: 2_000 })
     assert.equal(renewing(again, 700_000).state.phase, 'leading')
     const upgrade = { langflow: '1.14.0' }
@@ -147,7 +147,7 @@ describe('the first start of an unproven revision', () => {
     second.sees(lease).wait(20_000)
     second.acknowledge().workload({ ...RUNS, identity: 'second', epoch: 5 })
     for (const c of [upgraded, restarted, second]) assert.equal(renewing(c, 700_000).state.phase, 'leading')
-    // It fails as any other does, and is not Ready before it serves.
+    // Its failure still counts against the revision, and the replica is not Ready before LangFlow serves.
     for (const c of [again, upgraded, restarted, second]) {
       assert.notEqual(c.state.term?.trialUntil, null)
       c.tell({ type: 'workload_failed', ...EXITED })
@@ -155,7 +155,7 @@ describe('the first start of an unproven revision', () => {
     }
   })
 
-  test('is over once LangFlow has served: what comes then is its usual failure', () => {
+  test('ends when LangFlow serves: a later failure does not count against the revision', () => {
     const c = serves(leader(NEW, OLD_SERVED, { startMs: 2_000 }))
     assert.equal(renewing(c, 120_000).state.phase, 'leading')
     c.tell({ type: 'workload_failed', ...EXITED })
@@ -165,7 +165,7 @@ describe('the first start of an unproven revision', () => {
     )
   })
 
-  test('that fails ends the term in order, names the revision, and is noted for all with the release', () => {
+  test('ends the term in order if it fails, and the release records the failed revision', () => {
     const c = leader(NEW, OLD_SERVED).tell({ type: 'successor', identity: 'of-the-same-revision' })
     c.tell({ type: 'workload_failed', ...EXITED }).workload({ ...GONE, well: false })
     const reason = `the first start of revision new failed: ${REASON}`
@@ -173,7 +173,7 @@ describe('the first start of an unproven revision', () => {
     assert.equal(
       successorOf(c.write.lease),
       null,
-      'the one that is prepared best may be of the same revision',
+      'the release names no successor, since the best prepared replica may have the same revision',
     )
     c.acknowledge()
     for (const event of ['draining', 'released', 'stepped_down'])
@@ -189,7 +189,7 @@ describe('the first start of an unproven revision', () => {
       )
   })
 
-  test('is noted as well before the release, and where it took too long', () => {
+  test('is recorded as failed by a renewal before the release if it takes too long', () => {
     const c = leader(NEW, OLD_SERVED, { startMs: 2_000 })
     givenUpAfter(c)
     c.pass(2_000)
@@ -199,18 +199,18 @@ describe('the first start of an unproven revision', () => {
   })
 
   for (const code of ['deadman', 'launcher_silent'] as const)
-    test(`is not held against the revision where it ended by "${code}"`, () => {
+    test(`does not count against the revision if it ends with "${code}"`, () => {
       const c = leader(NEW, OLD_SERVED).tell({ type: 'workload_failed', ...EXITED, code })
       assert.deepEqual([c.state.term?.stepDown?.code, c.state.term?.stepDown?.blames], [code, null])
       assert.deepEqual(writes(c.workload(GONE)), OLD_SERVED)
     })
 
-  test('is not held against it where its replica is told to end', () => {
+  test('does not count against the revision if the pod ends', () => {
     const c = leader(NEW, OLD_SERVED).tell({ type: 'terminate', reason: 'SIGTERM' }).workload(GONE)
     assert.deepEqual(writes(c), OLD_SERVED)
   })
 
-  test('is left alone while the Lease is paused, and given up once it is no more', () => {
+  test('has no limit while the Lease is paused, and is given up after the pause', () => {
     const c = leader(NEW, OLD_SERVED, { startMs: 2_000 })
     const edit = (version: string, paused: string) => {
       const lease = c.state.seen?.lease as Lease
@@ -230,36 +230,70 @@ describe('a free Lease', () => {
       .workload({ inputs: 'a1', ...more })
       .sees(saying(heldBy('leader', 10), revisions))
   const rows: [string, number, Partial<CandidateConfig>, Revisions, Partial<Workload>?][] = [
-    ['at once by a revision that has served', 0, OLD, NEW_FAILED],
-    ['half a retry period later by one that has not', 1_000, NEW, OLD_SERVED],
+    ['immediately by a revision that has served', 0, OLD, NEW_FAILED],
+    ['half a retry period later by a revision that has not served', 1_000, NEW, OLD_SERVED],
     [
-      'a retry period later by one that is not prepared, served or not',
+      'a retry period later by an unprepared replica of an unproven revision',
       2_000,
       NEW,
       OLD_SERVED,
       { prepared: false },
     ],
-    ['a lease duration later by one whose first start failed', 15_000, NEW, NEW_FAILED],
-    ['no later where it is not prepared either', 15_000, NEW, NEW_FAILED, { prepared: false }],
-    ['no sooner where nobody knows what it starts from', 15_000, NEW, NEW_FAILED, { inputs: null }],
-    ['as by a new one where what it starts from has changed since', 1_000, NEW, NEW_FAILED, { inputs: 'b2' }],
-    ['a lease duration later by each of two whose inputs differ', 15_000, NEW, BOTH_FAILED],
-    ['a lease duration later by the other one as well', 15_000, NEW, BOTH_FAILED, { inputs: 'b2' }],
-    ['a lease duration later although another revision failed since', 15_000, NEW, THIRD_FAILED],
-    ['at once by one of which nothing is known', 0, { revision: null }, NEW_FAILED],
-    ['at once by the first revision', 0, NEW, { ...NEW_FAILED, proven: [] }],
+    ['a lease duration later by a revision whose first start failed', 15_000, NEW, NEW_FAILED],
+    [
+      'a lease duration later by an unprepared replica of a failed revision',
+      15_000,
+      NEW,
+      NEW_FAILED,
+      { prepared: false },
+    ],
+    [
+      'a lease duration later by a failed revision whose inputs are unknown',
+      15_000,
+      NEW,
+      NEW_FAILED,
+      { inputs: null },
+    ],
+    [
+      'half a retry period later by a failed revision whose inputs have changed since',
+      1_000,
+      NEW,
+      NEW_FAILED,
+      { inputs: 'b2' },
+    ],
+    [
+      'a lease duration later by a revision that failed with both inputs, now with the earlier ones',
+      15_000,
+      NEW,
+      BOTH_FAILED,
+    ],
+    [
+      'a lease duration later by a revision that failed with both inputs, now with the later ones',
+      15_000,
+      NEW,
+      BOTH_FAILED,
+      { inputs: 'b2' },
+    ],
+    [
+      'a lease duration later by a failed revision, although another revision failed since',
+      15_000,
+      NEW,
+      THIRD_FAILED,
+    ],
+    ['immediately by a replica whose revision is unknown', 0, { revision: null }, NEW_FAILED],
+    ['immediately by the first revision of an installation', 0, NEW, { ...NEW_FAILED, proven: [] }],
   ]
   for (const [what, ms, config, revisions, workload] of rows) {
     test(`is taken ${what}`, () => {
       const c = follower(config, revisions, workload).sees(saying(released(11, 'leader'), revisions))
       c.takesAfter(ms)
     })
-    test(`is taken ${what}, also when it expired`, () => {
+    test(`is taken ${what}, also after it expired`, () => {
       follower(config, revisions, workload).takesAfter(15_000 + ms)
     })
   }
 
-  test('is taken at once by an unproven revision that the leader named', () => {
+  test('is taken immediately by a named successor with an unproven revision', () => {
     const lease = saying(released(11, 'leader'), OLD_SERVED)
     const annotations = { ...lease.metadata.annotations, 'langflow-leader/successor': 'me' }
     follower(NEW, OLD_SERVED)
@@ -267,7 +301,7 @@ describe('a free Lease', () => {
       .takesAfter(0)
   })
 
-  test('is taken again by the revision that failed once no other one came for a lease duration', () => {
+  test('is taken again by the failed revision if no other replica takes it for a lease duration', () => {
     const c = leader(NEW, OLD_SERVED)
       .tell({ type: 'workload_failed', ...EXITED })
       .workload(GONE)

@@ -12,21 +12,29 @@ const ANNOTATED = {
 const empty = (version: number, spec: LeaseSpec = {}, uid = 'u1') => leaseOf(spec, version, uid)
 
 describe('a candidate takes', () => {
-  /** What it sees, with milliseconds that it waits in between; how many more until it takes the Lease. */
+  /** The Leases that the candidate sees, with pauses in ms, and the ms after which it then takes the Lease. */
   const rows: [string, readonly (Lease | null | number)[], number][] = [
-    ['a released Lease on the event that shows it', [HELD, 500, released(11)], 0],
-    ['a Lease that nobody ever held at once', [empty(1)], 0],
-    ['a held Lease once it stood unchanged for the record’s duration', [LONG], 30_000],
-    ['a Lease that changes once it stood unchanged again', [HELD, 14_000, heldBy('other', 11)], 15_000],
-    ['a Lease that got an annotation as if it had not', [HELD, 14_000, ANNOTATED], 1_000],
-    ['a held Lease whatever events older than what it knows say', [HELD, released(9)], 15_000],
-    ['an absent Lease at the moment from which it is free, not at the next look', [HELD, null], 15_000],
-    ['a deleted Lease that reappears empty no sooner', [HELD, null, 5_000, empty(12, {}, 'u2')], 10_000],
-    ['a held Lease that somebody made anew after a lease duration', [HELD, empty(12, {}, 'u2')], 15_000],
-    ['a held Lease that somebody emptied after a lease duration', [HELD, empty(11)], 15_000],
-    ['an emptied Lease after the duration of its record, where that is longer', [LONG, empty(11)], 30_000],
+    ['a released Lease on the event that shows the release', [HELD, 500, released(11)], 0],
+    ['a Lease that was never held, immediately', [empty(1)], 0],
+    ['a held Lease after it has not changed for the record’s duration', [LONG], 30_000],
     [
-      'an emptied Lease no sooner because it was changed once more',
+      'a renewed Lease only after it has not changed for another lease duration',
+      [HELD, 14_000, heldBy('other', 11)],
+      15_000,
+    ],
+    ['a held Lease no later if only an annotation changed', [HELD, 14_000, ANNOTATED], 1_000],
+    [
+      'a held Lease no sooner after an event that is older than the Lease it has seen',
+      [HELD, released(9)],
+      15_000,
+    ],
+    ['an absent Lease at the moment when it becomes free, not at the next poll', [HELD, null], 15_000],
+    ['a deleted Lease no sooner if it reappears empty', [HELD, null, 5_000, empty(12, {}, 'u2')], 10_000],
+    ['a held Lease that was re-created empty, after a lease duration', [HELD, empty(12, {}, 'u2')], 15_000],
+    ['a held Lease that was emptied, after a lease duration', [HELD, empty(11)], 15_000],
+    ['an emptied Lease after the duration of its last record, if that is longer', [LONG, empty(11)], 30_000],
+    [
+      'an emptied Lease no sooner after further edits',
       [
         LONG,
         empty(11),
@@ -45,17 +53,17 @@ describe('a candidate takes', () => {
       c.takesAfter(ms)
     })
 
-  test('a held Lease whatever its holder and the wall clock say about the time', () => {
+  test('a held Lease after a lease duration, regardless of its renew time and the wall clock', () => {
     const c = Candidate.follower().sees(heldBy('other', 10, { renewTime: '1970-01-01T00:00:00.000000Z' }))
     c.wallAhead += 3_600_000
     c.takesAfter(15_000)
   })
 
-  test('an absent Lease after a whole lease duration of looking for it', () => {
+  test('an absent Lease a whole lease duration after the last gap in the reads of it', () => {
     Candidate.follower().sees(HELD).sees(null).pass(14_000).sees(null, true).takesAfter(15_000)
   })
 
-  test('what it could not look for after a lease duration: somebody may have held it meanwhile', () => {
+  test('an empty Lease after a lease duration if another replica may have held it unseen', () => {
     Candidate.follower().sees(null).pass(60_000).sees(empty(13), true).takesAfter(15_000)
     for (const before of [empty(11), released(11)]) {
       const c = Candidate.follower().workload({ canRun: false }).sees(before).pass(60_000)
@@ -63,7 +71,7 @@ describe('a candidate takes', () => {
     }
   })
 
-  test('what was made anew twice after a lease duration, whatever a read said that was sent before', () => {
+  test('a Lease that was re-created twice after a lease duration, even if an older read reports it absent', () => {
     const c = Candidate.follower().sees(HELD).sees(null)
     c.sees(leaseOf(heldBy('other', 12).spec ?? {}, 12, 'u2')).sees(null, true)
     c.pass(1_900)
@@ -74,7 +82,7 @@ describe('a candidate takes', () => {
 })
 
 describe('a candidate', () => {
-  test('does not take its own late creation for leadership once it has seen another holder', () => {
+  test('does not lead by its own late creation after it has seen another holder', () => {
     for (const heldMs of [4_000, 16_000]) {
       const c = Candidate.follower().creates()
       const { write } = c
@@ -88,7 +96,7 @@ describe('a candidate', () => {
     }
   })
 
-  test('does not take it for leadership either when its answer comes after the event that showed it', () => {
+  test('does not lead by its own late creation if the answer follows the event that showed it', () => {
     const c = Candidate.follower().creates()
     const { write } = c
     const created = { ...c.commit(write), metadata: { ...c.commit(write).metadata, resourceVersion: '70' } }
@@ -99,7 +107,7 @@ describe('a candidate', () => {
     assert.deepEqual([c.state.term, c.state.pending], [null, null])
   })
 
-  test('creates an absent Lease although each answer takes almost as long as a request may', () => {
+  test('creates an absent Lease although each answer takes almost the full request timeout', () => {
     const c = Candidate.follower().sees(null)
     for (let n = 0; n < 5 && c.state.pending === null; n++) {
       while (!c.state.inFlight) c.pass(10)
@@ -108,7 +116,7 @@ describe('a candidate', () => {
     assert.equal(c.write.kind, 'acquire')
   })
 
-  test('creates a Lease only upon a read that shows it absent', () => {
+  test('creates a Lease only after a read that shows it absent', () => {
     const c = Candidate.follower().sees(null)
     for (let looks = 0; looks < 7; looks++) c.pass(2_000).sees(null, true)
     assert.equal(c.pass(2_000).effects('write').length, 0)
@@ -116,7 +124,7 @@ describe('a candidate', () => {
     assert.equal(c.effects('write').length, 0)
   })
 
-  test('does not believe an answer that lay in its connection while the machine slept', () => {
+  test('ignores an answer that waited in its connection while the machine was suspended', () => {
     const c = Candidate.follower().sees(null).wait(14_000)
     while (!c.state.inFlight || c.mono < 1_015_000) c.pass(100)
     c.bootAhead += 30_000
@@ -124,7 +132,7 @@ describe('a candidate', () => {
     assert.equal(c.effects('write').length, 0)
   })
 
-  test('looks at an emptied Lease each retry period: nobody renews it, so that silence proves nothing', () => {
+  test('reads an emptied Lease each retry period, since a silent watch proves nothing without renewals', () => {
     const c = Candidate.follower().sees(HELD).sees(leaseOf({}, 11), true).pass(2_000)
     assert.equal(c.effects('read').length, 1)
     c.sees(leaseOf({}, 11), true).pass(2_000)
@@ -138,7 +146,7 @@ describe('a candidate', () => {
     assert.equal(c.workload({ canRun: true }).write.kind, 'acquire')
   })
 
-  test('sends nothing while the watch lives, and polls each retry period while it does not', () => {
+  test('sends nothing while the watch is open, and polls each retry period while it is not', () => {
     const c = Candidate.follower().sees(HELD).pass(14_000)
     assert.equal(c.effects('read').length, 0)
     c.tell({ type: 'watch', up: false, problem: 'cut' })
@@ -148,7 +156,7 @@ describe('a candidate', () => {
     }
   })
 
-  test('does not loop when every write is refused for no visible reason', () => {
+  test('waits a retry period after each conflict that the Lease does not explain', () => {
     const c = Candidate.follower().sees(released(10))
     for (let round = 0; round < 3; round++) {
       c.fail('conflict').sees(released(10), true)
@@ -158,14 +166,14 @@ describe('a candidate', () => {
     assert.equal(c.effects('write').length, 4)
   })
 
-  test('recognises its own acquisition whose answer was lost, from the watch, and counts from its sending', () => {
+  test('recognises its own acquisition in the watch if the answer was lost, and counts from its sending', () => {
     const c = Candidate.follower().sees(released(10))
     const committed = c.commit()
     c.pass(3_000).fail('timeout', true).sees(committed)
     assert.deepEqual([c.state.term?.epoch, c.state.term?.renewedAt.mono], [4, c.mono - 3_000])
   })
 
-  test('recognises a write that was refused with 409 although it had succeeded, and waits with the next', () => {
+  test('recognises a write that succeeded although it was answered with 409, and then waits a retry period', () => {
     const acquiring = Candidate.follower().sees(released(10))
     const committed = acquiring.commit()
     assert.equal(acquiring.fail('conflict').sees(committed, true).state.term?.epoch, 4)
@@ -201,7 +209,7 @@ describe('the leader', () => {
     assert.deepEqual([doubtAt.mono, killAt.mono], [sentAt + 10_000, sentAt + 14_000])
   })
 
-  test('is in doubt at the renew deadline, and loses at lease duration less kill margin, without releasing', () => {
+  test('doubts at the renew deadline, and loses the Lease at lease duration less kill margin, without a release', () => {
     const c = Candidate.leader().pass(2_000).fail('timeout', true).pass(7_999)
     assert.deepEqual(c.events(), [])
     assert.deepEqual(c.pass(1).events(), ['doubt'])
@@ -211,7 +219,7 @@ describe('the leader', () => {
     assert.ok(c.effects('write').every((e) => e.type === 'write' && e.write.kind === 'renew'))
   })
 
-  test('counts what is left of its time on the clock that is ahead, as after a sleep of its machine', () => {
+  test('counts its deadlines on the clock that is ahead, for example after a suspension of the machine', () => {
     const c = Candidate.leader()
     c.bootAhead += 9_000
     c.pass(2_000).fail('timeout', true)
@@ -220,7 +228,7 @@ describe('the leader', () => {
     assert.deepEqual(c.pass(1).events(), ['doubt', 'lost'])
   })
 
-  test('goes on in the same epoch when a renewal succeeds in doubt', () => {
+  test('continues in the same epoch if a renewal succeeds in doubt', () => {
     const c = Candidate.leader().pass(2_000).fail('network').pass(8_000)
     assert.equal(c.state.term?.doubt, true)
     c.pass(2_000).acknowledge()
@@ -228,7 +236,7 @@ describe('the leader', () => {
     assert.equal(c.effects('kill').length, 0)
   })
 
-  test('asks again at once in doubt: a timeout has waited already, a refusal waits a quarter of a retry period', () => {
+  test('repeats a renewal in doubt immediately after a timeout, and a quarter of a retry period after a refusal', () => {
     const c = Candidate.leader().pass(2_000).fail('network').pass(8_000)
     const first = c.write.id
     assert.equal(c.fail('timeout', true).write.id, first + 1)
@@ -237,34 +245,34 @@ describe('the leader', () => {
     assert.equal(c.pass(1).write.id, first + 2)
   })
 
-  test('keeps its term through refusals of every kind until the deadline', () => {
+  test('keeps its term through failed renewals of every kind if one succeeds before the deadline', () => {
     for (const code of ['unauthorized', 'forbidden', 'throttled', 'server', 'network', 'timeout'] as const) {
       const c = Candidate.leader().pass(2_000).fail(code).pass(2_000).fail(code).pass(2_000).acknowledge()
       assert.deepEqual([c.state.term?.epoch, c.events()], [4, []], code)
     }
   })
 
-  test('kills at once when the Lease shows another holder, and does not write', () => {
+  test('kills the workload immediately when the Lease shows another holder, and does not write', () => {
     const c = Candidate.leader().sees(heldBy('other', 500))
     assert.equal(c.effects('kill').length, 1)
     assert.deepEqual(c.events(), ['lost', 'leader_observed'])
     assert.equal(c.pass(14_000).effects('write').length, 0)
   })
 
-  test('never writes over another holder that it learns of through a conflict', () => {
+  test('does not overwrite another holder that it discovers through a conflict', () => {
     const c = Candidate.leader().pass(2_000).fail('conflict')
     assert.equal(c.effects('read').length, 1)
     c.sees(heldBy('other', 500), true)
     assert.deepEqual([c.state.term, c.effects('write').length], [null, 1])
   })
 
-  test('loses a Lease that somebody else held and released behind its back', () => {
+  test('loses the Lease if another replica has held and released it unseen', () => {
     const c = Candidate.leader().pass(500)
     c.sees(heldBy('', 500, { leaseTransitions: 5, leaseDurationSeconds: 1 }))
     assert.deepEqual([c.events(), c.effects('kill').length], [['lost'], 1])
   })
 
-  test('survives an annotation that changes its resourceVersion', () => {
+  test('renews on the new resourceVersion after an edit of the annotations', () => {
     const c = Candidate.leader()
     const mine = c.state.seen?.lease as Lease
     c.sees({ ...mine, metadata: { ...mine.metadata, resourceVersion: '900', annotations: { a: 'b' } } })
@@ -275,10 +283,10 @@ describe('the leader', () => {
   for (const [what, lease] of [
     ['was deleted', null],
     ['was emptied', leaseOf({}, 900)],
-    ['was made anew', leaseOf({}, 900, 'u2')],
-    ['has no holder any more', heldBy('', 900, { leaseTransitions: 4 })],
+    ['was re-created', leaseOf({}, 900, 'u2')],
+    ['lost its holder', heldBy('', 900, { leaseTransitions: 4 })],
   ] as const)
-    test(`asserts its Lease at once, in the same epoch, when it ${what}`, () => {
+    test(`writes its Lease again immediately, in the same epoch, if the Lease ${what}`, () => {
       const c = Candidate.leader().pass(500).sees(lease)
       assert.equal(c.write.kind, lease === null ? 'recreate' : 'renew')
       assert.equal(c.write.lease.metadata.resourceVersion, lease?.metadata.resourceVersion)
@@ -286,7 +294,7 @@ describe('the leader', () => {
       assert.deepEqual([c.acknowledge().state.term?.epoch, c.events(), c.effects('kill')], [4, [], []])
     })
 
-  test('asserts its Lease at once when a creation of an earlier term came late', () => {
+  test('writes its Lease again immediately if its own creation of an earlier term arrives late', () => {
     const c = Candidate.follower().creates()
     const early = c.write
     c.fail('timeout', true, early).sees(released(10), true).pass(2_000).acknowledge()
@@ -297,7 +305,7 @@ describe('the leader', () => {
     assert.deepEqual([metadata.resourceVersion, spec?.leaseTransitions, c.events()], ['900', 4, []])
   })
 
-  test('does not re-create a Lease whose time is over by the wall clock', () => {
+  test('does not re-create a Lease that has expired by the wall clock', () => {
     for (const lease of [null, leaseOf({}, 900)]) {
       const c = Candidate.leader().pass(500)
       c.wallAhead += 20_000
@@ -306,7 +314,7 @@ describe('the leader', () => {
     }
   })
 
-  test('does not take an edit that keeps its renew time for its own write', () => {
+  test('does not mistake an edit that keeps its renew time for its own write', () => {
     const c = Candidate.leader().pass(2_000)
     const { write } = c
     c.fail('timeout', true, write)
@@ -316,7 +324,7 @@ describe('the leader', () => {
     assert.deepEqual(c.state.term?.renewedAt, renewedAt)
   })
 
-  test('asks at once after the wall clock was set forward, and loses nothing', () => {
+  test('renews immediately after the wall clock was set forward, and keeps the Lease', () => {
     const c = Candidate.leader().pass(500)
     c.wallAhead += 3_600_000
     assert.equal(c.tell({ type: 'tick' }).write.kind, 'renew')
@@ -325,7 +333,7 @@ describe('the leader', () => {
     assert.deepEqual(c.pass(500).events(), [])
   })
 
-  test('asks once for each jump of the wall clock, however often that fails', () => {
+  test('asks the API server once after a jump of the wall clock, even if that request fails', () => {
     const c = Candidate.leader().pass(2_000)
     c.wallAhead += 5_000
     c.fail('conflict')
@@ -334,7 +342,7 @@ describe('the leader', () => {
     assert.equal(c.effects('read').length, 1)
   })
 
-  test('steps down where its launcher goes away before the workload was started', () => {
+  test('steps down if its launcher disconnects before the workload was started', () => {
     const c = Candidate.follower().sees(released(50))
     const { write } = c
     c.fail('timeout', true).pass(5_000)
@@ -346,7 +354,7 @@ describe('the leader', () => {
   })
 })
 
-describe('an edit of its epoch under a leader', () => {
+describe('an edit of the epoch while a replica leads', () => {
   const edited = (c: Candidate, spec: Lease['spec']) => {
     const lease = c.state.seen?.lease as Lease
     const metadata = { ...lease.metadata, resourceVersion: '500' }
@@ -354,14 +362,14 @@ describe('an edit of its epoch under a leader', () => {
   }
 
   for (const leaseTransitions of [0, 3, 5, 50, 2 ** 31 - 1])
-    test(`to ${leaseTransitions} costs nothing: its own times are in it, so that nobody acquired it`, () => {
+    test(`to ${leaseTransitions} does not end the term, since the leader’s own times show that no replica acquired the Lease`, () => {
       const c = edited(Candidate.leader().pass(500), { leaseTransitions })
       assert.deepEqual([c.events(), c.effects('kill')], [[], []])
       assert.deepEqual([c.write.kind, c.write.lease.metadata.resourceVersion], ['renew', '500'])
       assert.equal(c.acknowledge().state.seen?.lease?.spec?.leaseTransitions, 4)
     })
 
-  test('is none where the renew time or the acquire time is another one', () => {
+  test('ends the term if the renew time or the acquire time has changed as well', () => {
     for (const times of [{ renewTime: 'x' }, { acquireTime: 'x' }])
       assert.ok(
         edited(Candidate.leader(), { ...times, leaseTransitions: 5 })
@@ -370,7 +378,7 @@ describe('an edit of its epoch under a leader', () => {
       )
   })
 
-  test('is seen by the next term of another one, however the leader asserts its own again', () => {
+  test('raises the epoch of the next leader, although the current leader restores its own', () => {
     const c = Candidate.follower().sees(HELD)
     c.sees(heldBy('other', 11, { renewTime: 'r10', leaseTransitions: 50 })).sees(heldBy('other', 12))
     assert.equal(c.sees(released(13)).write.lease.spec?.leaseTransitions, 51)
@@ -402,7 +410,7 @@ describe('stepping down', () => {
     assert.deepEqual(c.effects('exit'), [{ type: 'exit', code: 0 }])
   })
 
-  test('keeps the Lease while the stop is not confirmed', () => {
+  test('keeps the Lease and raises the alarm if the stop fails', () => {
     const c = Candidate.leader().tell(terminate).tell({ type: 'drained' })
     c.workload({ alive: 'maybe', stopFailed: 'the workload could not be stopped' })
     for (let round = 0; round < 30; round++) c.pass(2_000).acknowledge()
@@ -410,7 +418,7 @@ describe('stepping down', () => {
     assert.match(c.last.decision, /ALARM/)
   })
 
-  test('follows when the launcher is ending, also one that said so while a grant was being taken back', () => {
+  test('begins when the launcher is ending, also if it reported that while a grant was being taken back', () => {
     assert.deepEqual(Candidate.leader().workload({ ending: true }).events(), ['draining'])
     const back = Candidate.follower()
       .workload({ ...LIVE, ending: true })
@@ -418,20 +426,20 @@ describe('stepping down', () => {
     assert.deepEqual(back.acknowledge().events(), ['leader_observed', 'acquired', 'draining'])
   })
 
-  test('stops draining at the drain timeout', () => {
+  test('stops the workload at the drain timeout', () => {
     const c = Candidate.leader({ drainTimeoutMs: 3_000 }).tell(terminate).pass(2_999)
     assert.equal(c.effects('stop').length, 0)
     assert.equal(c.acknowledge().pass(1).effects('stop').length, 1)
   })
 
-  test('does not release over another holder that appeared while stopping', () => {
+  test('does not release the Lease of another holder that appeared during the stop', () => {
     const c = Candidate.leader().tell(terminate).tell({ type: 'drained' }).sees(heldBy('other', 500))
     assert.equal(c.effects('kill').length, 1)
     c.workload({ alive: 'no' }).pass(60_000)
     assert.deepEqual([c.effects('write'), c.effects('exit')], [[], [{ type: 'exit', code: 0 }]])
   })
 
-  test('finds out by reading when the answer to the release was lost', () => {
+  test('reads whether the release succeeded if its answer was lost', () => {
     const c = Candidate.leader().tell(terminate).workload({ alive: 'no' })
     const done = c.commit()
     c.fail('network', true).pass(2_000).fail('conflict').sees(done, true)
@@ -439,7 +447,7 @@ describe('stepping down', () => {
     assert.equal(c.effects('exit').length, 1)
   })
 
-  test('in the middle of an acquisition gives back what it got', () => {
+  test('releases the Lease without a start of the workload if it begins during an acquisition', () => {
     const c = Candidate.follower().sees(released(10)).tell(terminate)
     assert.equal(c.effects('exit').length, 0)
     c.acknowledge()
@@ -447,7 +455,7 @@ describe('stepping down', () => {
     assert.equal(c.acknowledge().effects('exit').length, 1)
   })
 
-  test('twenty failures in a row: hands over after each, and tries again ever later, at last once a minute', () => {
+  test('follows each of twenty failures in a row, and the cool-down grows to one minute', () => {
     const c = Candidate.leader()
     const pauses: number[] = []
     for (let n = 0; n < 20; n++) {
@@ -464,12 +472,12 @@ describe('stepping down', () => {
     assert.deepEqual([pauses.length, pauses.at(-1)], [20, 60_000])
   })
 
-  test('after a failure leaves a Lease that another took and released alone until the full cool-down', () => {
+  test('keeps the full cool-down after a failure if another replica has taken and released the Lease', () => {
     const c = Candidate.leader().tell(ended).workload({ alive: 'no', canRun: true })
     c.acknowledge().sees(heldBy('other', 500)).sees(released(501)).takesAfter(15_000)
   })
 
-  test('gives the workload the stop timeout, or what it was told to', () => {
+  test('gives the workload the stop timeout, or the grace of the step-down', () => {
     for (const [grace, graceMs] of [
       [{}, 30_000],
       [{ graceMs: 5_000 }, 5_000],
@@ -482,7 +490,7 @@ describe('stepping down', () => {
   })
 })
 
-/** What a launcher tells that kept the grant of an earlier agent. */
+/** The facts from a launcher that kept the grant of an earlier agent. */
 const LIVE = { alive: 'yes', canRun: false, epoch: 3, identity: 'me', killAt: 1_009_000 } as const
 
 describe('a restarted agent', () => {
@@ -495,7 +503,7 @@ describe('a restarted agent', () => {
     assert.deepEqual([c.effects('start'), c.effects('kill')], [[], []])
   })
 
-  test('kills a live workload of another epoch, or whose grant is over, or where another one holds the Lease', () => {
+  test('kills a live workload of another epoch, with an expired grant, or under another holder', () => {
     for (const [live, holder] of [
       [{ killAt: 999_000 }, 'me'],
       [{ epoch: 2 }, 'me'],
@@ -508,11 +516,11 @@ describe('a restarted agent', () => {
     }
   })
 
-  test('kills it on another holder also while a write is under way', () => {
+  test('kills the workload under another holder also while a write is under way', () => {
     assert.equal(back().sees(heldBy('other', 11)).effects('kill').length, 1)
   })
 
-  test('does not take back what it has ordered to be killed', () => {
+  test('does not take back the grant of a workload that it has ordered to kill', () => {
     const c = Candidate.leader().pass(500)
     c.bootAhead += 60_000
     assert.ok(c.tell({ type: 'tick' }).events().includes('lost'))
@@ -535,7 +543,7 @@ describe('a restarted agent', () => {
         assert.equal(c.state.term?.stepDown?.reason, reasons[index])
   })
 
-  test('looks after a refused attempt to take the grant back, and does not try again at once', () => {
+  test('reads the Lease after a conflict while it takes its grant back, before another attempt', () => {
     const c = back()
     const committed = c.commit()
     c.fail('conflict')
@@ -543,24 +551,24 @@ describe('a restarted agent', () => {
     assert.deepEqual(c.sees(committed, true).events(), ['leader_observed', 'acquired'])
   })
 
-  test('counts its own name as a stranger’s without a launcher’s proof, and waits', () => {
+  test('treats a holder with its own identity as another replica without the launcher’s proof, and waits', () => {
     Candidate.follower().sees(heldBy('me', 10)).takesAfter(15_000)
   })
 })
 
 describe('identity', () => {
-  test('an epoch that the launcher has seen is never used again, whatever the Lease says', () => {
+  test('an epoch that the launcher has seen is never used again, even if the Lease is re-created', () => {
     const c = Candidate.follower().workload({ epoch: 501 }).sees(leaseOf({}, 1))
     assert.equal(c.write.lease.spec?.leaseTransitions, 502)
   })
 
-  test('one that finds its identity in use by a live stranger stops and says so', () => {
+  test('a replica whose identity is in use by a live process ends and reports this', () => {
     const c = Candidate.follower().sees(heldBy('me', 10)).sees(heldBy('me', 11)).sees(heldBy('me', 12))
     assert.deepEqual(c.effects('exit'), [{ type: 'exit', code: 1 }])
     assert.ok(c.events().includes('fatal'))
   })
 
-  test('a leader whose name somebody else acquires with kills, and stops at the second sighting', () => {
+  test('a leader kills its workload if another process acquires with its identity, and ends at the second sighting', () => {
     const c = Candidate.leader().sees(heldBy('me', 500, { leaseTransitions: 9 }))
     assert.equal(c.effects('kill').length, 1)
     c.workload({ alive: 'no', canRun: true })
@@ -569,7 +577,7 @@ describe('identity', () => {
     assert.deepEqual(c.effects('exit'), [{ type: 'exit', code: 1 }])
   })
 
-  test('a leader whose name somebody else acquires with in the same epoch, after the Lease was made anew, kills', () => {
+  test('a leader kills its workload if another process acquires the re-created Lease with its identity in the same epoch', () => {
     const c = Candidate.leader()
     const { epoch = 0 } = c.state.term ?? {}
     const times = { acquireTime: 'theirs', renewTime: 'theirs', leaseTransitions: epoch }
@@ -577,14 +585,14 @@ describe('identity', () => {
     assert.deepEqual([c.effects('kill').length, c.events()], [1, ['lost']])
   })
 
-  test('a leader whose renew time alone somebody changes goes on', () => {
+  test('a leader continues after an edit of its renew time alone', () => {
     const c = Candidate.leader()
     const { epoch = 0, acquireTime = '' } = c.state.term ?? {}
     c.sees(heldBy('me', 500, { acquireTime, renewTime: 'theirs', leaseTransitions: epoch }))
     assert.deepEqual([c.effects('kill'), c.events()], [[], []])
   })
 
-  test('a leader whose name was acquired once by what has ended since campaigns again, in a higher epoch', () => {
+  test('a leader campaigns again in a higher epoch if the process with its identity has ended', () => {
     const c = Candidate.leader().sees(heldBy('me', 500, { leaseTransitions: 9 }))
     c.workload({ alive: 'no', canRun: true }).takesAfter(15_000)
     assert.equal(c.acknowledge().state.term?.epoch, 10)

@@ -7,7 +7,7 @@ import { failure, fixedAccess, leaseAt, objectsFor, reply, ScriptedServer } from
 const LATER_MS = 5_000
 const object = { metadata: { name: 'a', uid: 'u', resourceVersion: '7' }, unknown: { kept: true } }
 
-test('objects are read, listed, created, patched and updated as the API expects', async () => {
+test('each operation sends the request that the API server expects', async () => {
   await using server = await ScriptedServer.start((request, response) =>
     reply(
       response,
@@ -47,7 +47,7 @@ test('objects are read, listed, created, patched and updated as the API expects'
   assert.deepEqual(seen, ['get 200', 'list 200', 'patch 200', 'create 201', 'update 200', 'update 200'])
 })
 
-test('a long list is read a page after the other', async () => {
+test('a long list is read page by page', async () => {
   const named = (name: string) => ({ metadata: { ...object.metadata, name } })
   await using server = await ScriptedServer.start(({ url }, response) => {
     const page = Number(url.searchParams.get('continue') ?? 1)
@@ -66,7 +66,7 @@ const NO_OBJECTS: [body: string, told: string][] = [
   ['{"metadata":{}}', 'no Pod'],
 ]
 for (const [body, told] of NO_OBJECTS) {
-  test(`200 with ${body === '' ? 'nothing' : body} is no answer, and a write may have been applied`, async () => {
+  test(`a 200 with ${body === '' ? 'an empty body' : body} is an error, and the write may have been applied`, async () => {
     await using server = await ScriptedServer.start((_, response) => reply(response, 200, body))
     using objects = objectsFor(fixedAccess(server.url))
     const error = await failure(objects.update(POD, object, LATER_MS))
@@ -84,7 +84,7 @@ const ACCOUNT = forbidden('system:serviceaccount:ns:agent')
 const MAY_NOT =
   'ServiceAccount "ns/agent" may not "update" leases.coordination.k8s.io "lock" in namespace "ns"'
 
-/** The status, and the reason of its `Status`, if it has one; what it says more. */
+/** The answer: its code, and the reason and message of its `Status`, if it has one. */
 const REFUSALS: [
   verb: 'get' | 'list' | 'update' | 'create' | 'patch',
   status: string,
@@ -128,11 +128,11 @@ for (const [verb, told, expected, message] of REFUSALS) {
     assert.deepEqual([error.code, error.status], [expected, code])
     assert.match(error.message, message)
     assert.equal(error.mayHaveCommitted, code >= 500 && verb !== 'get')
-    assert.equal(server.requests.length, 1, 'no refusal is answered with a second attempt')
+    assert.equal(server.requests.length, 1, 'a refusal causes no second attempt')
   })
 }
 
-test('429 says how long to wait', async () => {
+test('the error of a 429 contains the time to wait', async () => {
   await using server = await ScriptedServer.start((_, response) =>
     reply(response, 429, { kind: 'Status' }, { 'retry-after': '3' }),
   )
@@ -141,7 +141,7 @@ test('429 says how long to wait', async () => {
   assert.deepEqual([error.code, error.retryAfterMs, error.mayHaveCommitted], ['throttled', 3000, false])
 })
 
-test('an object is deleted only as the one that was seen, and with less time to end where that is asked for', async () => {
+test('a deletion requires the UID that was seen, and shortens the grace period on request', async () => {
   await using server = await ScriptedServer.start((_, response) => reply(response, 200, {}))
   using objects = objectsFor(fixedAccess(server.url))
   await objects.delete(POD, object, LATER_MS, 0)

@@ -36,7 +36,7 @@ async function fails(
   assert.match(error.message, message)
 }
 
-test('requests that follow each other share one connection', async () => {
+test('consecutive requests share one connection', async () => {
   await using server = await ScriptedServer.start((_, response) => reply(response, 200, leaseAt('8')))
   using objects = objectsFor(fixedAccess(server.url))
   for (let i = 0; i < 20; i++) await update(objects)
@@ -45,7 +45,7 @@ test('requests that follow each other share one connection', async () => {
   assert.deepEqual([server.requests.length, server.connections], [40, 1])
 })
 
-test('at its deadline a request destroys its socket, and a late reply is not taken for the answer to the next', async () => {
+test('a request destroys its socket at its deadline, so a late reply never answers the next request', async () => {
   const held: Parameters<Script>[1][] = []
   await using server = await ScriptedServer.start((_, response) => void held.push(response))
   const seen: string[] = []
@@ -74,8 +74,8 @@ test('a request does not wait behind one that hangs', async () => {
   assert.equal((await hanging).mayHaveCommitted, false)
 })
 
-test('a connection that is not made in time was certainly no write', async () => {
-  // Accepts by the kernel alone and never speaks TLS: the handshake hangs.
+test('a write without a connection at its deadline was not applied', async () => {
+  // The kernel accepts the connection, but the server never speaks TLS, so the handshake hangs.
   const mute = createServer().listen(0, '127.0.0.1')
   await once(mute, 'listening')
   const { port } = mute.address() as { port: number }
@@ -91,7 +91,7 @@ test('a connection that is not made in time was certainly no write', async () =>
   }
 })
 
-test('a refused connection was certainly no write, nor was an unknown host', async () => {
+test('a write to a closed port or an unknown host was not applied', async () => {
   const server = await ScriptedServer.start(() => {})
   const { url } = server
   await server[Symbol.asyncDispose]()
@@ -103,13 +103,13 @@ test('a refused connection was certainly no write, nor was an unknown host', asy
   await fails(update(nowhere), 'network', false, /ENOTFOUND|EAI_AGAIN/)
 })
 
-/** Whether a write may have been applied; a read never was. */
+/** `committed`: whether a write may have been applied. It is false for a read in any case. */
 const TROUBLE: [what: string, Script, code: string, committed: boolean, message?: RegExp][] = [
   ['a reset after the request was sent', ({ socket }) => socket.resetAndDestroy(), 'network', true],
   ['a reply that stops in the middle', half, 'timeout', true],
-  ['a reply without end', flood, 'network', true, /the reply is too long/],
+  ['an endless reply', flood, 'network', true, /the reply is too long/],
   [
-    'a second 401, which names where the credentials came from,',
+    'a second 401',
     (_, response) => reply(response, 401, status(401, 'Unauthorized')),
     'unauthorized',
     false,
@@ -117,7 +117,7 @@ const TROUBLE: [what: string, Script, code: string, committed: boolean, message?
   ],
 ]
 for (const [what, script, code, committed, message] of TROUBLE)
-  test(`${what} is ${code}: a write ${committed ? 'may have been' : 'was certainly not'} applied`, async () => {
+  test(`${what} is reported as ${code}: a write ${committed ? 'may have been' : 'was not'} applied`, async () => {
     await using server = await ScriptedServer.start(script)
     using objects = objectsFor(fixedAccess(server.url))
     const deadlineMs = code === 'timeout' ? SOON_MS : LATER_MS
@@ -139,7 +139,7 @@ function flood(...[, response]: Parameters<Script>): void {
   more()
 }
 
-test('after a 401 credentials are read again and the request is sent once more', async () => {
+test('a request is repeated once with fresh credentials after a 401', async () => {
   await using server = await ScriptedServer.start((_, response) =>
     server.requests.length === 1
       ? reply(response, 401, status(401, 'Unauthorized'))
@@ -151,13 +151,13 @@ test('after a 401 credentials are read again and the request is sent once more',
   assert.deepEqual([access.reloads, server.requests.length], [1, 2])
 })
 
-test('credentials that never come count against the deadline', async () => {
+test('a request fails at its deadline if its credentials are not available', async () => {
   const access = { ...fixedAccess('http://127.0.0.1:1'), credentials: () => new Promise<never>(() => {}) }
   using objects = objectsFor(access)
   await fails(update(objects, SOON_MS), 'timeout', false)
 })
 
-test('closing ends what is in flight', async () => {
+test('closing the client ends the requests in flight', async () => {
   await using server = await ScriptedServer.start(() => objects.close())
   using objects = objectsFor(fixedAccess(server.url))
   await fails(update(objects), 'network', true)

@@ -17,7 +17,7 @@ import {
 
 const LATER_MS = 5_000
 
-/** What one watch delivered until it ended. */
+/** The events and the end of one watch. */
 class Recorder {
   readonly events: ObjectEvent[] = []
   readonly ended = Promise.withResolvers<ApiError | undefined>()
@@ -40,7 +40,7 @@ class Recorder {
     return this
   }
 
-  /** Resolves once there is an event. */
+  /** Resolves at the first event. */
   first(): Promise<void> {
     return within(this.arrived.promise)
   }
@@ -52,7 +52,7 @@ class Recorder {
 
 const line = (type: string, object: object) => `${JSON.stringify({ type, object })}\n`
 
-test('the watch is on the one object, with bookmarks, and for 5 to 10 minutes', async () => {
+test('the watch requests one object, with bookmarks, for 5 to 10 minutes', async () => {
   await using server = await ScriptedServer.start((_, response) => response.writeHead(200).end())
   using objects = objectsFor(fixedAccess(server.url))
   await (await new Recorder().open(objects, '41')).end()
@@ -70,7 +70,7 @@ test('the watch is on the one object, with bookmarks, and for 5 to 10 minutes', 
   assert.equal(second?.searchParams.has('resourceVersion'), false)
 })
 
-test('events arrive as they are sent, and an orderly end is no error', async () => {
+test('events arrive in order, and a regular end is not an error', async () => {
   await using server = await ScriptedServer.start((_, response) => {
     response.write(line('ADDED', leaseAt('1')))
     response.write(line('MODIFIED', leaseAt('2')) + line('BOOKMARK', { metadata: { resourceVersion: '5' } }))
@@ -90,7 +90,7 @@ test('events arrive as they are sent, and an orderly end is no error', async () 
 const ENDINGS: [name: string, text: string, code: string, message: RegExp][] = [
   ['ERROR with code 410', line('ERROR', status(410, 'Expired')), 'gone', /too old/],
   ['ERROR with code 500', line('ERROR', status(500, 'InternalError', 'boom')), 'server', /boom/],
-  ['ERROR with nothing', line('ERROR', {}), 'network', /no event/],
+  ['ERROR without a status', line('ERROR', {}), 'network', /no event/],
   ['garbage', 'x{}\n', 'network', /no event/],
   ['an unknown type', line('RENAMED', leaseAt('2')), 'network', /no event/],
   ['an object without metadata', line('ADDED', {}), 'network', /no event/],
@@ -125,7 +125,7 @@ test('a cut connection ends the watch with an error', async () => {
   assert.equal((await recorder.end())?.code, 'network')
 })
 
-test('an open watch outlives its deadline, and requests go over another connection meanwhile', async () => {
+test('an open watch outlives its deadline, and requests use another connection', async () => {
   let stream: ServerResponse | undefined
   await using server = await ScriptedServer.start((request, response) => {
     if (!request.url.searchParams.has('watch')) return reply(response, 200, leaseAt('1'))
@@ -134,7 +134,7 @@ test('an open watch outlives its deadline, and requests go over another connecti
   })
   using objects = objectsFor(fixedAccess(server.url))
   const recorder = await new Recorder().open(objects, '1', 100)
-  // Passes 100 ms with real requests, which also time out where the watch holds them up.
+  // Requests fill the time until the deadline has passed. They would time out if the watch blocked them.
   const start = performance.now()
   while (performance.now() - start < 150) await objects.update(LEASE, leaseAt('1') as never, LATER_MS)
   stream?.write(line('MODIFIED', leaseAt('2')))
@@ -142,7 +142,7 @@ test('an open watch outlives its deadline, and requests go over another connecti
   assert.equal(server.connections, 2)
 })
 
-test('a watch that is refused, hangs, or answers nonsense rejects', async () => {
+test('a watch fails to open if the server refuses it, hangs, or sends an invalid answer', async () => {
   await using server = await ScriptedServer.start((_, response) => reply(response, 410, status(410, 'Gone')))
   const seen: string[] = []
   using objects = objectsFor(fixedAccess(server.url), {
@@ -168,7 +168,7 @@ test('a watch is opened again with fresh credentials after a 401', async () => {
   assert.equal(access.reloads, 1)
 })
 
-test('after close nothing is delivered and the socket is gone', async () => {
+test('a closed watch delivers nothing and closes its socket', async () => {
   let stream: ServerResponse | undefined
   await using server = await ScriptedServer.start((_, response) => {
     stream = response

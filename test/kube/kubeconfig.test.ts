@@ -18,7 +18,7 @@ afterEach(() => rmSync(dir, { recursive: true, force: true }))
 function write(name: string, content: string | object): string {
   const path = join(dir, name)
   mkdirSync(join(path, '..'), { recursive: true })
-  // Replaced in one step, as the kubelet and kubectl do.
+  // Replaces the file atomically, as the kubelet and kubectl do.
   writeFileSync(`${path}.new`, typeof content === 'string' ? content : JSON.stringify(content))
   renameSync(`${path}.new`, path)
   return path
@@ -35,7 +35,7 @@ function kubeconfig(server: string, user: object, cluster: object = {}, context:
   }
 }
 
-/** In a home without a kubeconfig. */
+/** Connects with a home directory that has no kubeconfig. */
 function connect(options: Partial<LeaseConnectionOptions>) {
   return connected({ env: { HOME: join(dir, 'nobody') }, ...options })
 }
@@ -52,7 +52,7 @@ async function authorizationWith(user: object): Promise<string | undefined> {
   return server.requests[0]?.headers.authorization
 }
 
-test('--kubeconfig comes before the pod, the pod before $KUBECONFIG, that before ~/.kube/config', async () => {
+test('--kubeconfig takes precedence over the pod, the pod over $KUBECONFIG, and that over ~/.kube/config', async () => {
   const named = (namespace: string) => kubeconfig('http://127.0.0.1:1', { token: 't' }, {}, { namespace })
   const flag = write('flag', named('by-flag'))
   const KUBECONFIG = write('env', named('by-env'))
@@ -83,7 +83,7 @@ test('a context without a namespace means "default"', async () => {
   assert.equal(connection.namespace, 'default')
 })
 
-test('tokens, token files and basic authentication are shown as HTTP wants them', async () => {
+test('tokens, token files and basic authentication become an Authorization header', async () => {
   assert.equal(await authorizationWith({}), undefined)
   assert.equal(await authorizationWith({ token: 'abc' }), 'Bearer abc')
   assert.equal(await authorizationWith({ username: 'mia', password: 'p' }), 'Basic bWlhOnA=')
@@ -91,7 +91,7 @@ test('tokens, token files and basic authentication are shown as HTTP wants them'
   assert.equal(await authorizationWith({ tokenFile: 'sub/token', token: 'older' }), 'Bearer from-file')
 })
 
-test('a credential plugin is asked once, and again after a 401', async () => {
+test('a credential plugin runs once, and again after a 401', async () => {
   const plugin = write(
     'plugin.sh',
     `#!/bin/sh
@@ -124,7 +124,7 @@ echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","s
   assert.deepEqual(info.spec, { interactive: false, cluster: { server: server.url } })
 })
 
-test('a plugin that fails is named, and what it printed of a token is not', async () => {
+test('the error of a failed plugin names the plugin, but not the token that it printed', async () => {
   const token = 'eyJhbGciOiJSUzI1NiIsImtpZCI6IjEyMyJ9.eyJpc3MiOiJrdWJlcm5ldGVzIn0.c2lnbmF0dXJl'
   const failures: [exec: object, message: RegExp][] = [
     [{ command: 'no-such-plugin' }, /credential plugin "no-such-plugin" of kubeconfig .* is not installed/],
@@ -160,7 +160,7 @@ test('a token file is read for every request', async () => {
   assert.equal(server.connections, 1)
 })
 
-test('a changed kubeconfig counts at once; a broken one does not, nor does another current context', async () => {
+test('a changed kubeconfig counts immediately, except for a broken file or another current context', async () => {
   await using server = await leaseServer()
   const path = write('config', kubeconfig(server.url, { token: 'one' }))
   using connection = await connect({ kubeconfig: path })
@@ -183,7 +183,7 @@ test('a changed kubeconfig counts at once; a broken one does not, nor does anoth
   )
 })
 
-test('another context than the current one may be named, and then a pod is none', async () => {
+test('--context selects a context of the kubeconfig, even in a pod', async () => {
   await using server = await leaseServer()
   const told = kubeconfig('http://127.0.0.1:1', { token: 'one' }) as Record<string, unknown[]>
   const path = write('config', {
@@ -211,7 +211,7 @@ test('several files are merged as kubectl merges them', async () => {
   assert.equal(server.requests[0]?.headers.authorization, 'Bearer beside-its-file')
 })
 
-test('a proxy is used', async () => {
+test('requests go through the proxy of the kubeconfig', async () => {
   await using proxy = await leaseServer()
   const config = kubeconfig('http://api.invalid', {}, { 'proxy-url': proxy.url })
   using connection = await connect({ kubeconfig: write('config', config) })
@@ -236,11 +236,11 @@ const MISTAKES: [name: string, content: string | object | undefined, message: Re
   ],
   ['an unknown cluster', { ...base, clusters: [] }, /no cluster "c", which the context "here" .*has none\)$/],
   ['an unknown user', { ...base, users: [] }, /has no user "u"/],
-  ['a server that is no URL', kubeconfig('a:6443', {}), /server of .* "here" must be an http or https URL$/],
+  ['an invalid server URL', kubeconfig('a:6443', {}), /server of .* "here" must be an http or https URL$/],
   ['a SOCKS proxy', socks, /proxy-url .* must be an http or https URL$/],
 ]
 for (const [name, content, message] of MISTAKES) {
-  test(`${name} is said in one line`, async () => {
+  test(`${name} is reported in one line`, async () => {
     const path = content === undefined ? join(dir, 'config') : write('config', content)
     await assert.rejects(connect({ kubeconfig: path }), (error: unknown) => {
       assert.ok(error instanceof KubeConfigError, String(error))
@@ -251,7 +251,7 @@ for (const [name, content, message] of MISTAKES) {
   })
 }
 
-test('a missing certificate file is named', async () => {
+test('the error of a missing certificate file names the file', async () => {
   const config = kubeconfig('https://127.0.0.1:1', {}, { 'certificate-authority': 'ca.pem' })
   using connection = await connect({ kubeconfig: write('config', config) })
   await assert.rejects(
@@ -260,7 +260,7 @@ test('a missing certificate file is named', async () => {
   )
 })
 
-test('nothing to go by is said in one line, in a pod and outside', async () => {
+test('missing access is reported in one line, in a pod and outside', async () => {
   await assert.rejects(connect({}), /^KubeConfigError: no kubeconfig: give --kubeconfig or \$KUBECONFIG/)
   const env = { KUBERNETES_SERVICE_HOST: '10.0.0.1', KUBERNETES_SERVICE_PORT: '443', HOME: dir }
   await assert.rejects(connect({ env, serviceAccountDirectory: dir }), /this pod has no ServiceAccount token/)

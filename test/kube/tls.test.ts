@@ -17,7 +17,7 @@ if (missing) console.error(missing)
 const dir = mkdtempSync(join(tmpdir(), 'kube-tls-'))
 after(() => rmSync(dir, { recursive: true, force: true }))
 
-/** Looks like the directory that the kubelet mounts. */
+/** Creates a directory like the one that the kubelet mounts. */
 function mount(token: string, ca: string): string {
   const directory = join(dir, 'mounted')
   mkdirSync(directory, { recursive: true })
@@ -32,7 +32,7 @@ function inPod(port: number, directory: string, host = '127.0.0.1') {
   return connected({ env, serviceAccountDirectory: directory })
 }
 
-/** A proxy that notes which tunnels it was asked for. */
+/** A proxy that records the requested tunnels. */
 async function tunnel(asked: string[]): Promise<{ url: string } & AsyncDisposable> {
   const server = createServer().on('connect', (request, socket) => {
     asked.push(request.url ?? '')
@@ -49,7 +49,7 @@ async function tunnel(asked: string[]): Promise<{ url: string } & AsyncDisposabl
   return { url: `http://127.0.0.1:${port}`, [Symbol.asyncDispose]: async () => void server.close() }
 }
 
-test('a rotated token and a rotated CA count at once, and the watch is opened again under the new CA', {
+test('a rotated token and a rotated CA count immediately, and the watch is reopened under the new CA', {
   skip: missing,
 }, async () => {
   const [old, fresh] = [makeCertificate(dir, 'old'), makeCertificate(dir, 'fresh')]
@@ -98,11 +98,11 @@ test('a rotated token and a rotated CA count at once, and the watch is opened ag
   mount('two', `${old.cert}\n${fresh.cert}`)
   await api.read(LATER_MS)
   await within(reopened.promise)
-  assert.deepEqual(told, ['up'], 'the change of CA is no loss of the watch')
+  assert.deepEqual(told, ['up'], 'the change of the CA does not count as a loss of the watch')
   assert.ok(before.connections > connections)
 })
 
-test('a server under a CA that is not trusted gets neither token nor write, until the CA is', {
+test('a server with an untrusted CA receives neither token nor write until the CA is trusted', {
   skip: missing,
 }, async () => {
   const [mine, other] = [makeCertificate(dir, 'mine'), makeCertificate(dir, 'other')]

@@ -44,7 +44,7 @@ class Scene implements AsyncDisposable {
     return this.asked.shift() ?? new Promise((resolve) => this.came.push(resolve))
   }
 
-  /** Has an update answered; the request. */
+  /** Sends an update, answers it, and returns its request. */
   async updated(version = '1'): Promise<Asked> {
     const updating = this.api.update(written(version), DEADLINE_MS)
     const asked = await this.next()
@@ -53,7 +53,7 @@ class Scene implements AsyncDisposable {
     return asked
   }
 
-  /** A connection over which an update was answered, and the next one is not. */
+  /** Sends an update without an answer, over a connection that has just answered another one. */
   async deadUpdate(
     seen?: (lease: Lease) => void,
   ): Promise<{ result: Promise<Lease | ApiError>; asked: Asked }> {
@@ -73,13 +73,13 @@ interface Asked {
   answer(status: number, lease: Lease | object): void
 }
 
-/** What the update writes, as the API server has it in `version`. */
+/** The Lease that the update writes, with `version` as its resourceVersion. */
 function written(version: string): Lease {
   const lease = leaseAt(version, 'me')
   return { ...lease, spec: { ...lease.spec, renewTime: '2025-01-01T00:00:02.000777Z' } }
 }
 
-test('a creation names the Lease; an update without a version is refused, for it would overwrite anything', async () => {
+test('a creation names the Lease, and an update without a version is refused, since it would overwrite any change', async () => {
   await using server = await ScriptedServer.start((_, response) => reply(response, 201, leaseAt('8')))
   using api = apiFor(fixedAccess(server.url))
   const { metadata, ...rest } = leaseAt('7')
@@ -98,7 +98,7 @@ test('a creation names the Lease; an update without a version is refused, for it
   assert.deepEqual([error.code, error.mayHaveCommitted, server.requests.length], ['invalid', false, 3])
 })
 
-test('a Lease that does not exist is null; a path that does not exist is an error', async () => {
+test('a missing Lease is read as null, and a missing path is an error', async () => {
   await using server = await ScriptedServer.start((_, response) =>
     reply(response, 404, status(404, 'NotFound')),
   )
@@ -108,7 +108,7 @@ test('a Lease that does not exist is null; a path that does not exist is an erro
   assert.equal((await failure(api.read(DEADLINE_MS))).code, 'invalid')
 })
 
-test('a read goes over a new connection, and what follows goes over the same', async () => {
+test('a read uses a new connection, and later requests use that connection', async () => {
   await using scene = await Scene.open()
   const update = await scene.updated()
   const reading = scene.api.read(DEADLINE_MS)
@@ -119,7 +119,7 @@ test('a read goes over a new connection, and what follows goes over the same', a
   assert.equal((await scene.updated('5')).request.socket, read.request.socket)
 })
 
-test('a read that meets a dead server is tried over up to two more connections, and the first answer counts', async () => {
+test('an unanswered read is repeated over two more connections, and the first answer counts', async () => {
   await using scene = await Scene.open()
   const reading = scene.api.read(DEADLINE_MS)
   const sockets = [(await scene.next()).request.socket]
@@ -132,7 +132,7 @@ test('a read that meets a dead server is tried over up to two more connections, 
   assert.equal((await reading)?.metadata.resourceVersion, '7')
 })
 
-test('a slow server is waited for until the deadline', async () => {
+test('a read accepts a slow answer until its deadline', async () => {
   await using scene = await Scene.open()
   const reading = scene.api.read(DEADLINE_MS)
   const first = await scene.next()
@@ -144,7 +144,7 @@ test('a slow server is waited for until the deadline', async () => {
   assert.equal((await reading)?.metadata.resourceVersion, '7')
 })
 
-test('a refusal is an answer, and a read that nobody answers fails once', async () => {
+test('a refusal ends a read immediately, and an unanswered read fails at its deadline', async () => {
   await using scene = await Scene.open()
   const refused = scene.api.read(DEADLINE_MS).catch((error: ApiError) => error.code)
   ;(await scene.next()).answer(403, {})
@@ -155,7 +155,7 @@ test('a refusal is an answer, and a read that nobody answers fails once', async 
   assert.match(String(await unheard), /did not answer "get" within 5000 ms$/)
 })
 
-test('an update without an answer is given up once a read over a new connection shows the Lease unchanged', async () => {
+test('an unanswered update fails when a read over a new connection shows the Lease unchanged', async () => {
   await using scene = await Scene.open()
   const { result, asked } = await scene.deadUpdate()
   await scene.clock.pass(2_000)
@@ -165,7 +165,7 @@ test('an update without an answer is given up once a read over a new connection 
   const error = await result
   assert.ok(error instanceof ApiError)
   assert.deepEqual([error.code, error.mayHaveCommitted], ['timeout', true])
-  // Its connection lives on: a server that is only slow may still carry it out.
+  // Its connection stays open, since a slow server may still apply the update.
   assert.equal(asked.request.socket.closed, false)
   assert.equal((await scene.updated('5')).request.socket, read.request.socket)
 })
@@ -178,18 +178,18 @@ const OUTCOMES: [
   result: Lease | 'conflict',
   told: Lease[],
 ][] = [
-  ['is acknowledged by the read that shows it', 200, written('6'), written('6'), []],
+  ['is acknowledged by a read that shows it', 200, written('6'), written('6'), []],
   [
-    'is a conflict once another holds it, who is told',
+    'is a conflict if a read shows another holder, which is reported',
     200,
     leaseAt('9', 'b'),
     'conflict',
     [leaseAt('9', 'b')],
   ],
-  ['is a conflict once the Lease is gone', 404, GONE, 'conflict', []],
+  ['is a conflict if a read shows no Lease', 404, GONE, 'conflict', []],
 ]
 for (const [what, status, now, expected, told] of OUTCOMES)
-  test(`an update without an answer ${what}`, async () => {
+  test(`an unanswered update ${what}`, async () => {
     await using scene = await Scene.open()
     const seen: Lease[] = []
     const { result } = await scene.deadUpdate((lease) => seen.push(lease))
@@ -199,7 +199,7 @@ for (const [what, status, now, expected, told] of OUTCOMES)
     assert.deepEqual([outcome instanceof ApiError ? outcome.code : outcome, seen], [expected, told])
   })
 
-test('an update that was given up, and is answered after all, is told', async () => {
+test('a late answer to a failed update is reported', async () => {
   await using scene = await Scene.open()
   const told = Promise.withResolvers<Lease>()
   const { result, asked } = await scene.deadUpdate(told.resolve)
@@ -210,7 +210,7 @@ test('an update that was given up, and is answered after all, is told', async ()
   assert.deepEqual(await told.promise, written('6'))
 })
 
-test('an update is waited for until its own deadline while reads are not answered either', async () => {
+test('an update keeps its deadline if its read is not answered either', async () => {
   await using scene = await Scene.open()
   const { result, asked } = await scene.deadUpdate()
   await scene.clock.pass(2_000)
@@ -220,7 +220,7 @@ test('an update is waited for until its own deadline while reads are not answere
   assert.deepEqual(await result, leaseAt('6'))
 })
 
-test('an update that is answered in time costs no read', async () => {
+test('an update that is answered in time causes no read', async () => {
   await using scene = await Scene.open()
   const { result, asked } = await scene.deadUpdate()
   await scene.clock.pass(1_999)

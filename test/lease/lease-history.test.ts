@@ -17,7 +17,7 @@ function noted(history: string | undefined): Lease {
   return { metadata: { annotations: history === undefined ? {} : { [HISTORY]: history } } }
 }
 
-test('terms are read as they were written, the newest first', () => {
+test('terms are read as they were written, newest first', () => {
   const lasting: PastTerm = {
     ...TERM,
     epoch: 8,
@@ -28,7 +28,7 @@ test('terms are read as they were written, the newest first', () => {
   assert.deepEqual(historyOf(noted(encodeHistory([lasting, ENDED]))), [lasting, ENDED])
 })
 
-test('at most 50 terms are kept, in at most 8 KiB, whatever the pods are called', () => {
+test('the annotation keeps at most 50 terms in at most 8 KiB, even with long names of pods', () => {
   for (const holder of ['a', 'x'.repeat(63), 'ü'.repeat(200)]) {
     const many = Array.from({ length: 60 }, (_, n) => ({ ...ENDED, holder, epoch: 100 - n }))
     const text = encodeHistory(many)
@@ -40,7 +40,7 @@ test('at most 50 terms are kept, in at most 8 KiB, whatever the pods are called'
   }
 })
 
-test('what is no history, or no term, is left out', () => {
+test('invalid histories and invalid entries are left out', () => {
   const good = encodeHistory([ENDED]).slice(1, -1)
   for (const nonsense of ['', '{', '7', '{}', 'null', 'x'.repeat(3 * MOST_BYTES), undefined])
     assert.deepEqual(historyOf(noted(nonsense)), [], String(nonsense).slice(0, 20))

@@ -15,16 +15,16 @@ const END = 'an end in order'
 
 type Answer = Lease | null | ApiError | Promise<Lease>
 
-/** Milliseconds that pass, an event or the end of the watch, or a version that others were shown. */
+/** Milliseconds that pass, an event or the end of the watch, or a version that another request has shown. */
 type Step = number | WatchEvent | ApiError | typeof END | { readonly expect: Lease }
 
-/** One watcher on a scripted API, and everything it did, in order. */
+/** A watcher on a scripted API, and all its actions in order. */
 class Scene {
   readonly clock = new VirtualClock()
   readonly log: string[] = []
-  /** Of what was observed. */
+  /** `watched` of each observation. */
   readonly watched: boolean[] = []
-  /** To the reads, one after the other; the last one stays. */
+  /** The answers to the reads, in order. The last one repeats. */
   reads: Answer[]
   opens: ((handlers: WatchHandlers) => void | Promise<void>)[] = []
   handlers: WatchHandlers | undefined
@@ -63,13 +63,13 @@ class Scene {
     )
   }
 
-  /** Starts it; what happened. */
+  /** Starts the watcher, and returns its actions. */
   async start(): Promise<string[]> {
     this.watcher.start()
     return this.play()
   }
 
-  /** One whose watch has been open for so long. */
+  /** A watcher whose watch has been open for `forMs`. */
   static async up(lease: Lease | null = leaseAt('5'), forMs = 0): Promise<Scene> {
     const scene = new Scene(lease)
     await scene.start()
@@ -77,7 +77,7 @@ class Scene {
     return scene
   }
 
-  /** What happened since the last call, and upon these steps. */
+  /** Plays the steps, and returns the actions since the last call. */
   async play(...steps: Step[]): Promise<string[]> {
     for (const step of steps) {
       if (typeof step === 'number') await this.clock.pass(step)
@@ -101,7 +101,7 @@ const bookmark = (resourceVersion: string): WatchEvent => ({ type: 'bookmark', r
 const lost = new ApiError('network', 'lost')
 const gone = new ApiError('gone', 'too old')
 
-test('it reads once and watches from there', async () => {
+test('the watcher reads once and watches from the version that it read', async () => {
   const scene = new Scene(leaseAt('5'))
   assert.deepEqual(await scene.start(), ['read', 'observed 5', 'watch 5', 'up'])
   assert.deepEqual(await scene.play(changed('6'), changed('7'), deleted('8'), changed('9')), [
@@ -112,26 +112,26 @@ test('it reads once and watches from there', async () => {
   ])
 })
 
-test('without a Lease it watches for one', async () => {
+test('the watcher watches for a Lease that does not exist yet', async () => {
   const scene = new Scene(null)
   assert.deepEqual(await scene.start(), ['read', 'observed nothing', 'watch -', 'up'])
   assert.deepEqual(await scene.play(changed('3')), ['observed 3'])
 })
 
-test('an orderly end is no loss: it goes on from the last version it saw, bookmarks included', async () => {
+test('a regular end of the watch is not a loss: the next watch continues from the last version or bookmark', async () => {
   const scene = await Scene.up(leaseAt('5'), RETRY_MS)
   assert.deepEqual(await scene.play(changed('6'), bookmark('90'), END), ['observed 6', 'watch 90'])
   assert.deepEqual(await scene.play(RETRY_MS, changed('91')), ['observed 91'])
 })
 
-test('an error is a loss, told once; it is up again after a fresh read', async () => {
+test('an error is reported as a loss once, and the watch is up again after a read', async () => {
   const scene = await Scene.up(leaseAt('5'), RETRY_MS)
   scene.reads = [lost, lost, leaseAt('8')]
   assert.deepEqual(await scene.play(lost), ['down network'])
   assert.deepEqual(await scene.play(2 * RETRY_MS), ['read', 'read', 'read', 'observed 8', 'watch 8', 'up'])
 })
 
-test('the first failed attempt is told, and later ones are not', async () => {
+test('only the first failed attempt is reported', async () => {
   const scene = new Scene(lost)
   assert.deepEqual(await scene.start(), ['read', 'down network'])
   const reads = await scene.play(10 * RETRY_MS)
@@ -139,20 +139,20 @@ test('the first failed attempt is told, and later ones are not', async () => {
   assert.ok(reads.length >= 10 && reads.length <= 30, `${reads.length} attempts in ${10 * RETRY_MS} ms`)
 })
 
-test('the first new attempt comes within 100 ms, and none at once', async () => {
+test('the next attempt comes 50 to 100 ms after a loss', async () => {
   const scene = await Scene.up(leaseAt('5'), RETRY_MS)
   assert.deepEqual(await scene.play(lost, 49), ['down network'])
   assert.deepEqual(await scene.play(51), ['read', 'observed 5', 'watch 5', 'up'])
 })
 
-test('a server that asks to wait is obeyed', async () => {
+test('the watcher obeys Retry-After', async () => {
   const scene = new Scene(new ApiError('throttled', 'slow', { retryAfterMs: 7_000 }))
   await scene.start()
   assert.deepEqual(await scene.play(6_999), [])
   assert.deepEqual(await scene.play(1), ['read'])
 })
 
-test('watches that end as soon as they open, in order or not, are no hot loop', async () => {
+test('watches that end as soon as they open do not cause a hot loop', async () => {
   for (const end of [END, lost, gone] as const) {
     const scene = await Scene.up()
     const log: string[] = []
@@ -168,16 +168,16 @@ test('watches that end as soon as they open, in order or not, are no hot loop', 
   }
 })
 
-test('410 means to read again and start a new watch, without a loss', async () => {
+test('a 410 leads to a read and a new watch, without a loss', async () => {
   const scene = await Scene.up(leaseAt('5'), RETRY_MS)
   scene.reads = [leaseAt('70')]
   assert.deepEqual(await scene.play(gone), ['read', 'observed 70', 'watch 70'])
-  // The same on the attempt to go on from an old version.
+  // A 410 to the request that continues from an old version has the same effect.
   scene.opens = [() => Promise.reject(gone)]
   assert.deepEqual(await scene.play(RETRY_MS, END), ['watch 70', 'read', 'observed 70', 'watch 70'])
 })
 
-test('what was told is never followed by something older', async () => {
+test('the watcher never reports an older version after a newer one', async () => {
   const scene = await Scene.up()
   assert.deepEqual(await scene.play(changed('10'), changed('9'), changed('10'), deleted('9')), [
     'observed 10',
@@ -185,7 +185,7 @@ test('what was told is never followed by something older', async () => {
   assert.deepEqual(await scene.play(changed('11')), ['observed 11'])
 })
 
-test('a fresh read counts even where its version is lower: etcd may have been restored', async () => {
+test('a read counts even if its version is lower, since etcd may have been restored', async () => {
   const scene = await Scene.up(leaseAt('500'), RETRY_MS)
   scene.reads = [leaseAt('20')]
   const back = ['down network', 'read', 'observed 20', 'watch 20', 'up']
@@ -193,7 +193,7 @@ test('a fresh read counts even where its version is lower: etcd may have been re
   assert.deepEqual(await scene.play(changed('21')), ['observed 21'])
 })
 
-test('silence while somebody holds the Lease is looked into by one read, and the watch stays where that shows nothing new', async () => {
+test('a silent watch of a held Lease causes one read, and stays open if the read shows no change', async () => {
   const scene = await Scene.up()
   scene.reads = [leaseAt('6')]
   assert.deepEqual(await scene.play(SILENCE_MS - 1, changed('6'), SILENCE_MS - 1), ['observed 6'])
@@ -202,7 +202,7 @@ test('silence while somebody holds the Lease is looked into by one read, and the
   assert.deepEqual(await scene.play(changed('7')), ['observed 7'])
 })
 
-test('where the read shows what the watch did not bring, that is told and watched from, without a loss', async () => {
+test('if the read shows a change that the watch missed, the watcher reports it and opens a new watch, without a loss', async () => {
   for (const next of [leaseAt('8'), leaseAt('8', ''), leaseAt('2'), null]) {
     const scene = await Scene.up()
     scene.reads = [next]
@@ -213,14 +213,14 @@ test('where the read shows what the watch did not bring, that is told and watche
   }
 })
 
-test('what a read shows, at first, after a loss or of a silence, is not told as watched: it may be old', async () => {
+test('a Lease from a read is not reported as watched, since it may be old', async () => {
   const scene = await Scene.up()
   scene.reads = [leaseAt('7'), leaseAt('9')]
   await scene.play(changed('6'), lost, RETRY_MS, changed('8'), SILENCE_MS)
   assert.deepEqual(scene.watched, [false, true, false, true, false])
 })
 
-test('a read that is not answered is a loss: it reads again within a retry period', async () => {
+test('a failed read during silence is a loss, and is repeated within a retry period', async () => {
   const scene = await Scene.up()
   scene.reads = [lost, leaseAt('8')]
   assert.deepEqual(await scene.play(SILENCE_MS), ['read', 'down network'])
@@ -228,7 +228,7 @@ test('a read that is not answered is a loss: it reads again within a retry perio
   assert.deepEqual(await scene.play(100), ['read', 'observed 8', 'watch 8', 'up'])
 })
 
-test('what the watch brings while it reads counts, and the answer does not', async () => {
+test('an event that arrives during a read counts, and an older answer to the read does not', async () => {
   const scene = await Scene.up()
   const answer = Promise.withResolvers<Lease>()
   scene.reads = [answer.promise]
@@ -238,7 +238,7 @@ test('what the watch brings while it reads counts, and the answer does not', asy
   assert.equal(scene.openWatches, 1)
 })
 
-test('a read that is newer than what the watch brought meanwhile is reported at once, and later events follow', async () => {
+test('a read that is newer than an event during it is reported immediately, and later events follow', async () => {
   const scene = await Scene.up()
   const answer = Promise.withResolvers<Lease>()
   scene.reads = [answer.promise]
@@ -249,7 +249,7 @@ test('a read that is newer than what the watch brought meanwhile is reported at 
   assert.equal(scene.openWatches, 1)
 })
 
-test('a read that finds no Lease does not hide a change that the watch brought meanwhile', async () => {
+test('a read that finds no Lease does not hide an event that arrived during it', async () => {
   const scene = await Scene.up()
   const answer = Promise.withResolvers<Lease>()
   scene.reads = [answer.promise]
@@ -258,19 +258,19 @@ test('a read that finds no Lease does not hide a change that the watch brought m
   assert.deepEqual(await scene.play(), [])
 })
 
-test('a bookmark is no sign of the holder', async () => {
+test('a bookmark does not count as a sign of the holder', async () => {
   const scene = await Scene.up()
   assert.deepEqual(await scene.play(SILENCE_MS - 1, bookmark('90')), [])
   assert.deepEqual(await scene.play(1), ['read'])
 })
 
-test('a holder that is silent for good is looked after more and more rarely', async () => {
+test('reads for a permanently silent holder become rarer', async () => {
   const reads = await (await Scene.up()).play(10 * 60_000)
   assert.deepEqual([...new Set(reads)], ['read'])
   assert.ok(reads.length >= 6 && reads.length <= 12, `${reads.length} times in ten minutes`)
 })
 
-test('a holder that renews more rarely is not asked after for ever, and one that renews like others again is', async () => {
+test('a slow holder causes no more reads after a while, until it renews at the usual rate again', async () => {
   const scene = await Scene.up()
   let version = 5
   const renew = async (everyMs: number, times: number) => {
@@ -289,20 +289,20 @@ test('a holder that renews more rarely is not asked after for ever, and one that
   assert.deepEqual(await scene.play(SILENCE_MS), ['read'])
 })
 
-test('another holder is expected to renew like others', async () => {
+test('a new holder is expected to renew at the usual rate', async () => {
   const scene = await Scene.up(leaseAt('5'), 60_000)
   assert.deepEqual(await scene.play(changed('6', 'b')), ['observed 6'])
   assert.equal((await scene.play(SILENCE_MS))[0], 'read')
 })
 
-test('a holder with a longer lease may be silent for longer', async () => {
+test('a holder with a longer lease duration may be silent for longer', async () => {
   const lease = leaseAt('5')
   const scene = await Scene.up({ ...lease, spec: { ...lease.spec, leaseDurationSeconds: 60 } })
   assert.deepEqual(await scene.play(4 * SILENCE_MS - 1), [])
   assert.deepEqual(await scene.play(1), ['read'])
 })
 
-test('what others were shown is to come soon, also where nobody held the Lease, or its holder is slow', async () => {
+test('a version that another request has shown must arrive soon, even for a free Lease or a slow holder', async () => {
   for (const [known, waitedMs] of [
     [null, 0],
     [leaseAt('5', ''), 0],
@@ -315,25 +315,25 @@ test('what others were shown is to come soon, also where nobody held the Lease, 
   }
 })
 
-test('what comes as expected, or was known, is nothing to look into', async () => {
+test('an expected version that arrives, or is known already, causes no read', async () => {
   const scene = await Scene.up(leaseAt('5', ''))
   const expected = [{ expect: leaseAt('5', '') }, { expect: leaseAt('6', '') }]
   assert.deepEqual(await scene.play(...expected, changed('6', ''), 100 * SILENCE_MS), ['observed 6'])
 })
 
-test('a leader whose watch is dead does not wait for ever because it goes on writing', async () => {
+test('a leader’s own writes do not postpone the check of its dead watch', async () => {
   const scene = await Scene.up()
   scene.reads = [leaseAt('8')]
   const writes = ['6', '7', '8'].flatMap((version) => [RETRY_MS, { expect: leaseAt(version) }])
   assert.deepEqual(await scene.play(...writes), ['read', 'observed 8', 'watch 8'])
 })
 
-test('silence means nothing while nobody holds the Lease', async () => {
+test('a silent watch of a free Lease causes no read', async () => {
   for (const lease of [null, leaseAt('5', '')])
     assert.deepEqual(await (await Scene.up(lease)).play(100 * SILENCE_MS), [])
 })
 
-test('after stop nothing is told, wherever it stood', async () => {
+test('a stopped watcher reports nothing, in any phase', async () => {
   const open = await Scene.up()
   open.watcher.stop()
   assert.deepEqual(await open.play(changed('6'), lost, 100_000), [])
@@ -356,7 +356,7 @@ test('after stop nothing is told, wherever it stood', async () => {
   assert.deepEqual(await waiting.play(100_000), [])
 })
 
-test('an event that comes before the opened watch is counted; so is an end', async () => {
+test('an event and an end count even if they arrive before the watch has opened', async () => {
   const scene = new Scene(leaseAt('5'))
   scene.opens = [
     (handlers) => {

@@ -22,7 +22,7 @@ function noted(annotations: Record<string, string>, leaseTransitions: unknown = 
   }
 }
 
-test('the epoch is read from what can be one', () => {
+test('the epoch is leaseTransitions, or the annotation’s if leaseTransitions has its largest value', () => {
   const of = (leaseTransitions: unknown, said?: string) =>
     epochOf(noted(said === undefined ? {} : { [EPOCH]: said }, leaseTransitions))
   assert.deepEqual(
@@ -36,7 +36,7 @@ test('the epoch is read from what can be one', () => {
   assert.equal(of(2 ** 40), LARGEST)
 })
 
-test('the holder serves once it has noted that in the term of its epoch', () => {
+test('the holder serves if the latest term in the history has its epoch and its time to healthy', () => {
   const lease = noted({}, TERM.epoch)
   const starting = { ...TERM, phases: { ...TERM.phases, healthyMs: null } }
   const free = { ...lease, spec: { ...lease.spec, holderIdentity: '' } }
@@ -57,25 +57,25 @@ const THEIRS = noted({ 'langflow-leader/owner': 'Deployment/theirs' })
 const NONE = noted({})
 const PROBLEMS: [what: string, told: string | null, problem: RegExp][] = [
   [
-    'that belongs to another Deployment',
+    'of another Deployment',
     ownerProblem('Deployment/mine', THEIRS),
     /"lock" belongs to Deployment\/theirs.*Deployment\/mine: .*--lease-name/,
   ],
   [
-    'whose epochs no longer fit into their field',
+    'whose epoch exceeds leaseTransitions',
     epochProblem(noted({}, LARGEST)),
     /^leaseTransitions of the Lease "lock" is as large as it can be \(2147483647\)/,
   ],
   [
-    'that notes a version of LangFlow which is none',
+    'with an invalid version of LangFlow',
     langflowFault(noted({ 'langflow-leader/langflow-version': 'latest' })),
     /langflow-version of the Lease "lock" is "latest"/,
   ],
 ]
 for (const [what, told, problem] of PROBLEMS)
-  test(`a Lease ${what} is a problem, in one sentence`, () => assert.match(told ?? '', problem))
+  test(`a Lease ${what} is reported in one sentence`, () => assert.match(told ?? '', problem))
 
-test('a Lease that is well, or is not there, is no problem', () => {
+test('a valid or absent Lease is not reported as a problem', () => {
   const version = noted({ 'langflow-leader/langflow-version': '1.13.0' })
   const none = [
     ...[ownerProblem('Deployment/theirs', THEIRS), ownerProblem(null, THEIRS), ownerProblem('x', null)],

@@ -18,7 +18,7 @@ function noted(notes: Record<string, string>): Lease {
   return { metadata: { annotations: Object.fromEntries(annotations) } }
 }
 
-test('a Lease is paused while its annotation says "true", and until the time that it names', () => {
+test('a Lease is paused if its annotation is "true", until the time in the other annotation', () => {
   const pauses = (notes: Record<string, string>) => [
     pauseOf(noted(notes), NOW),
     pauseIsOver(noted(notes), NOW),
@@ -38,7 +38,7 @@ test('a Lease is paused while its annotation says "true", and until the time tha
   assert.equal(pauseOf(null, NOW), null)
 })
 
-test('a pause that is written in another way pauses nothing, and one sentence says how to', () => {
+test('another value than "true" does not pause, and is reported with the remedy', () => {
   for (const fine of [{}, { paused: 'true' }, { paused: 'false' }] as Record<string, string>[])
     assert.equal(pauseFault(noted(fine)), null)
   assert.equal(pauseFault(null), null)
@@ -48,14 +48,14 @@ test('a pause that is written in another way pauses nothing, and one sentence sa
   }
 })
 
-test('a switchover is asked for to a pod, or to any', () => {
+test('a switchover is requested to a pod, or to any replica', () => {
   assert.equal(switchoverOf(noted({})), null)
   for (const nobody of ['', ' ']) assert.equal(switchoverOf(noted({ 'switchover-to': nobody })), '')
   assert.equal(switchoverOf(noted({ 'switchover-to': ' replica-a\n' })), 'replica-a')
   assert.equal(switchoverOf(noted({ 'switchover-to': '*' })), '*')
 })
 
-test('an identity is of the pod that it begins with', () => {
+test('an identity belongs to the pod whose name precedes its UID', () => {
   assert.ok(isOfPod('langflow-0_3f1c', 'langflow-0'))
   assert.ok(isOfPod('replica-a', 'replica-a'))
   assert.ok(!isOfPod('langflow-01_3f1c', 'langflow-0'))
@@ -63,7 +63,7 @@ test('an identity is of the pod that it begins with', () => {
   assert.equal(podOf('replica-a'), 'replica-a')
 })
 
-test('the last drill is what its annotation says', () => {
+test('the last drill is read from its annotation, and an invalid one is ignored', () => {
   const at = '2026-01-02T03:00:00Z'
   assert.deepEqual(lastDrillOf(noted({ 'last-drill': `${at} missed` })), { at, result: 'missed' })
   for (const nonsense of ['', at, `${at} fine`, 'today ok'])

@@ -30,7 +30,7 @@ test('revisions are read as they were written', () => {
   assert.deepEqual(read(known), known)
 })
 
-test('the revision that served last comes first, ten are kept, and one that serves has not failed', () => {
+test('the ten last proven revisions are kept, the latest first, and serving removes a revision’s failures', () => {
   const twelve = Array.from({ length: 12 }, (_, n) => `r${n}`).reduce(served, NO_REVISIONS)
   assert.deepEqual([twelve.proven[0], twelve.proven.length], ['r11', 10])
   const again = served(twelve, 'r5')
@@ -40,7 +40,7 @@ test('the revision that served last comes first, ten are kept, and one that serv
   assert.deepEqual(served(withFailed(failed, { ...FAILED, inputs: 'b2' }), 'new').failed, [])
 })
 
-test('each first start that failed is kept, by revision and what it was started from: the latest first, ten of them', () => {
+test('the ten last failed first starts are kept by revision and inputs, the latest first', () => {
   const later = { ...FAILED, reason: 'later' }
   const [of, inputs] = [
     { ...FAILED, revision: 'third' },
@@ -53,7 +53,7 @@ test('each first start that failed is kept, by revision and what it was started 
   assert.deepEqual([ten.length, ten[0], ten.at(-1)], [10, 'i11', 'i2'])
 })
 
-test('the note stays small, whatever revisions and reasons look like', () => {
+test('the annotation stays small, even with long revisions and reasons', () => {
   const many = Array.from({ length: 12 }, (_, n) => `${n}`.padEnd(63, 'x')).reduce(served, NO_REVISIONS)
   const failures = Array.from({ length: 12 }, (_, n) => ({
     ...FAILED,
@@ -65,7 +65,7 @@ test('the note stays small, whatever revisions and reasons look like', () => {
   assert.deepEqual(read(full), full)
 })
 
-test('what cannot be read counts as not written, and keeps nothing else from being read', () => {
+test('an invalid part counts as missing, and the other parts are still read', () => {
   for (const nonsense of [undefined, '', '{', '7', '[]', 'null', 'x'.repeat(10_000)])
     assert.deepEqual(read(nonsense), NO_REVISIONS, nonsense?.slice(0, 9))
   const whole: Revisions = { proven: ['old'], langflow: '1.13.0', failed: [FAILED] }

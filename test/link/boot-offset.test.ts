@@ -8,7 +8,7 @@ import { BootOffset } from '../../agent/link/link-server.ts'
 const DAY_MS = 86_400_000
 const STEP_MS = 10
 
-/** An agent and a launcher on one machine; the launcher's boot clock is so far behind. */
+/** An agent and a launcher on one machine. The launcher's boot clock is `behindMs` behind. */
 class Pair {
   readonly offset = new BootOffset()
   private readonly behindMs: number
@@ -36,7 +36,7 @@ class Pair {
     return { epoch: 1, identity: 'a', doubtAt: at, killAt: at, onDoubt: 'freeze' }
   }
 
-  /** How much later than the agent meant it a grant ends on the launcher's boot clock. */
+  /** Milliseconds by which a grant ends after the agent's deadline, on the launcher's boot clock. */
   longerBy(): number {
     return this.offset.translate(this.grant()).killAt.boot - (this.bootMs(this.behindMs) + 14_000)
   }
@@ -47,7 +47,7 @@ class Pair {
 }
 
 describe('a grant on the boot clock of another container', () => {
-  test('is left as it is where both clocks are one, and where only another launcher has said something', () => {
+  test('stays as it is if both share one boot clock, or if only an earlier launcher has reported its clock', () => {
     for (const laterMs of [0, 3, 7, STEP_MS]) {
       const one = new Pair(0)
       const another = new Pair(DAY_MS)
@@ -62,7 +62,7 @@ describe('a grant on the boot clock of another container', () => {
   })
 
   for (const behindMs of [DAY_MS, -DAY_MS, 1_234]) {
-    test(`that is ${behindMs} ms behind ends when the agent meant it`, () => {
+    test(`ends at the agent’s deadline if that clock is ${behindMs} ms behind`, () => {
       const pair = new Pair(behindMs)
       for (let n = 0; n < 20; n++) pair.compare()
       assert.ok(Math.abs(pair.longerBy()) <= 2 * STEP_MS)
@@ -70,7 +70,7 @@ describe('a grant on the boot clock of another container', () => {
     })
   }
 
-  test('is never longer for a suspend between two readings, and no shorter once there are others', () => {
+  test('is not extended by a suspension between two readings, and has its full length after the next readings', () => {
     const pair = new Pair(DAY_MS)
     pair.compare({ sleepMs: 60_000 })
     assert.ok(pair.longerBy() < -50_000)
@@ -80,7 +80,7 @@ describe('a grant on the boot clock of another container', () => {
     assert.ok(Math.abs(pair.longerBy()) <= 2 * STEP_MS)
   })
 
-  test('is read boot first, then mono', () => {
+  test('relies on readings of the boot clock before the monotonic clock', () => {
     let read = 0
     const clock = { now: () => ({ mono: 0, boot: ++read, wall: 0 }), mono: () => ++read }
     assert.deepEqual(readBoot(clock), { boot: 1, mono: 2 })

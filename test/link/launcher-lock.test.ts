@@ -22,7 +22,7 @@ afterEach(() => {
   rmSync(dir, { recursive: true })
 })
 
-/** Once it has the lock it also opens and closes whatever it is told on its standard input. */
+/** Takes the lock, then opens and closes each path that it reads from its standard input. */
 const HOLD = `
   const { closeSync, openSync } = await import('node:fs')
   const { holdLock } = await import(${JSON.stringify(import.meta.resolve('../../agent/link/launcher-lock.ts'))})
@@ -35,7 +35,7 @@ const HOLD = `
   })
 `
 
-/** A process that asks for the lock, as `entry` lets it; whether it got it. */
+/** Starts a process that takes the lock, through the command `entry`. `got`: whether it has the lock. */
 async function holder(entry: readonly string[] = []): Promise<{ child: ChildProcess; got: boolean }> {
   const [program, ...args] = [...entry, process.execPath, '--input-type=module', '--eval', HOLD, socket]
   const child = spawn(program as string, args, { stdio: ['pipe', 'pipe', 'inherit'] })
@@ -54,7 +54,7 @@ const READ_ONLY = [
 const mayMount = spawnSync('unshare', ['--mount', 'true']).status === 0
 
 describe('the lock of a launcher', () => {
-  test('is held until its process is dead, and by the same file', async () => {
+  test('is held until its process is dead, and keeps its id', async () => {
     const { id, held } = lookAtLock(socket)
     assert.equal(held, false)
     const { child, got } = await holder()
@@ -66,13 +66,15 @@ describe('the lock of a launcher', () => {
     assert.deepEqual(lookAtLock(socket), { id, held: false })
   })
 
-  test('works through a read-only mount', { skip: !mayMount && 'no mount namespace to be had' }, async () => {
+  test('works through a read-only mount', {
+    skip: !mayMount && 'mount namespaces are not available',
+  }, async () => {
     lookAtLock(socket)
     const { got } = await holder([...READ_ONLY, dir])
     assert.deepEqual([got, lookAtLock(socket).held], [true, true])
   })
 
-  test('is held for as long as any process has it, such as a flow', async () => {
+  test('is held while any process has it, such as a flow', async () => {
     lookAtLock(socket)
     const [launcher] = [await holder(), await holder()]
     launcher.child.kill('SIGKILL')
@@ -80,7 +82,7 @@ describe('the lock of a launcher', () => {
     assert.equal(lookAtLock(socket).held, true)
   })
 
-  test('is held whatever its holder reads through a link that a flow made to the file', async () => {
+  test('stays held if a flow makes its holder open and close the file through a link', async () => {
     lookAtLock(socket)
     const { child } = await holder()
     const link = join(dir, 'flow.json')
@@ -90,12 +92,12 @@ describe('the lock of a launcher', () => {
     assert.equal(lookAtLock(socket).held, true)
   })
 
-  test('is not to be had where no agent has made its file', () => {
+  test('cannot be taken if no agent has created its file', () => {
     assert.equal(holdLock(socket), null)
     assert.equal(holdLock(join(dir, 'nowhere', 'launcher.sock')), null)
   })
 
-  test('of another file is told from it', () => {
+  test('has another id after its file was replaced', () => {
     const { id } = lookAtLock(socket)
     const first = holdLock(socket)
     rmSync(`${socket}.lock`)

@@ -25,7 +25,7 @@ import { VirtualClock } from '../harness/virtual-clock.ts'
 
 const VIEW = { ...NOTHING, state: 'running', epoch: 3, identity: 'me', pid: 42, killAt: 5 } as const
 
-/** What a new launcher says. */
+/** The hello of a new launcher. */
 const NEW = { alone: true, view: NOTHING }
 
 /** Collects values and lets a test wait for the next one. */
@@ -108,7 +108,7 @@ function launcher() {
   return { client, received, down }
 }
 
-/** An agent and its launcher. */
+/** An agent with a connected launcher. */
 async function linked() {
   const a = await agent()
   const l = launcher()
@@ -117,7 +117,7 @@ async function linked() {
   return { a, l, welcome }
 }
 
-/** Whoever else runs in the LangFlow container. */
+/** A connection from another process in the LangFlow container. */
 async function stranger(text = ''): Promise<{ socket: Socket; lines: Mailbox<ToLauncher> }> {
   const socket = connect(socketPath)
   socket.on('error', () => {})
@@ -129,7 +129,7 @@ async function stranger(text = ''): Promise<{ socket: Socket; lines: Mailbox<ToL
   return { socket, lines }
 }
 
-/** The hello of somebody else, as a line. */
+/** The hello of another process, as a line. */
 function hello(parts: object = {}): string {
   const its = { type: 'hello', version: 1, pid: 9, alone: true, mono: systemClock.mono(), view: VIEW }
   return `${JSON.stringify({ ...its, ...parts })}\n`
@@ -140,7 +140,7 @@ async function fatal(attempt: Promise<unknown>, reason: RegExp): Promise<void> {
 }
 
 describe('the link', () => {
-  test('carries orders down and facts up', async () => {
+  test('carries orders to the launcher and facts to the agent', async () => {
     const { a, l, welcome } = await linked()
     assert.ok(welcome.type === 'welcome' && welcome.port === 7860 && welcome.tree.length === 64)
     a.server.send({ type: 'start', epoch: 3 })
@@ -149,19 +149,19 @@ describe('the link', () => {
     assert.deepEqual(await a.received.next(), { type: 'pong', id: 5 })
   })
 
-  test('brings a launcher that ends no more orders, and takes a new one then', async () => {
+  test('sends no order to a launcher that has closed its connection, and admits a new one', async () => {
     const { a, l } = await linked()
     l.client.close()
     a.server.send({ type: 'start', epoch: 3 })
     await a.gone.next()
-    // Its welcome comes after whatever was sent before.
+    // The welcome follows all earlier messages, so an order would have arrived by now.
     assert.equal((await launcher().received.next()).type, 'welcome')
     assert.equal((await a.connected.next()).returning, false)
     assert.ok(l.received.empty)
     assert.equal(l.client.connected, false)
   })
 
-  test('says nothing of what its launcher still sends while it closes', async () => {
+  test('raises no alarm about messages that arrive while the agent closes', async () => {
     const { a, l } = await linked()
     a.server.close()
     l.client.send({ type: 'pong', id: 5 })
@@ -169,7 +169,7 @@ describe('the link', () => {
     assert.ok(a.alarms.empty, a.alarms.empty ? '' : await a.alarms.next())
   })
 
-  test('lets the launcher of a dead agent back in by its token, and nobody else meanwhile', async () => {
+  test('readmits the launcher of a dead agent by its token, and refuses other processes until then', async () => {
     const { a, l } = await linked()
     a.server.close()
     await l.down.next()
@@ -182,7 +182,7 @@ describe('the link', () => {
     assert.equal(back.hello.view.epoch, 3)
   })
 
-  test('refuses whoever is not its launcher, with an alarm, and goes on serving that', async () => {
+  test('refuses other processes with an alarm, and keeps its launcher', async () => {
     const { a, l } = await linked()
     const cases: [parts: object, reason: RegExp][] = [
       [{}, /another launcher is connected/],
@@ -200,7 +200,7 @@ describe('the link', () => {
     assert.ok(a.gone.empty && a.connected.empty)
   })
 
-  test('ends a stranger that says anything but one hello, with an alarm', async () => {
+  test('closes a connection that does not begin with one valid hello, with an alarm', async () => {
     const { a, l } = await linked()
     const cases: [text: string, alarm: RegExp][] = [
       ['{"type":"terminating"}\n', /its first line is no hello/],
@@ -222,7 +222,7 @@ describe('the link', () => {
     assert.deepEqual(await a.received.next(), { type: 'pong', id: 1 })
   })
 
-  test('ends a launcher that says hello again', async () => {
+  test('closes the connection of a launcher that sends a second hello', async () => {
     const a = await agent()
     const { socket } = await stranger(hello())
     await a.connected.next()
@@ -231,7 +231,7 @@ describe('the link', () => {
     assert.match(await a.alarms.next(), /a second hello/)
   })
 
-  test('cannot be held open by strangers that say nothing', async () => {
+  test('admits the launcher although 40 connections stay silent', async () => {
     const a = await agent()
     for (let n = 0; n < 40; n++) await stranger()
     assert.match(await a.alarms.next(), /more than 8 connections wait/)
@@ -239,7 +239,7 @@ describe('the link', () => {
     await a.connected.next()
   })
 
-  test('tells a few of the reasons that somebody in the agent’s place makes up', async () => {
+  test('reports at most ten reasons from a process that poses as the agent', async () => {
     mkdirSync(join(dir, 'run'))
     const twentieth = Promise.withResolvers<void>()
     let made = 0
@@ -254,7 +254,7 @@ describe('the link', () => {
     assert.ok(down.empty)
   })
 
-  test('tells the launcher why there is no agent, once', async () => {
+  test('reports the reason for a missing agent once', async () => {
     const l = launcher()
     assert.match(await l.down.next(), /no socket at .* yet/)
     const a = await agent()
@@ -264,11 +264,11 @@ describe('the link', () => {
 })
 
 describe('the socket', () => {
-  test('replaces what a dead agent left, for user and group only', async () => {
+  test('replaces the socket of a dead agent, with access for user and group only', async () => {
     mkdirSync(join(dir, 'run'))
     const dead = createServer().listen(socketPath)
     await once(dead, 'listening')
-    // Its end removes what is at its path.
+    // A closing server removes the file at its path, so the socket is moved away before.
     renameSync(socketPath, `${socketPath}.kept`)
     dead.close()
     await once(dead, 'close')
@@ -277,7 +277,7 @@ describe('the socket', () => {
     assert.equal(statSync(socketPath).mode & 0o777, 0o660)
   })
 
-  test('replaces neither a live agent’s nor another file, and is no file below a file', async () => {
+  test('does not replace the socket of a live agent or another file, and requires a directory', async () => {
     const a = await agent()
     await fatal(agent(), /another agent answers/)
     a.server.close()
@@ -300,7 +300,7 @@ describe('the socket', () => {
       /the socket was replaced/,
     ],
     [
-      'turned into a link that leads nowhere',
+      'replaced by a link to itself',
       (path) => {
         rmSync(path)
         symlinkSync(path, path)
@@ -309,7 +309,7 @@ describe('the socket', () => {
     ],
   ]
   for (const [what, damage, alarm] of damages) {
-    test(`that was ${what} is made again, with an alarm, and the launcher stays connected`, async () => {
+    test(`is created again, with an alarm, after it was ${what}, and the launcher stays connected`, async () => {
       const { a, l } = await linked()
       damage(socketPath)
       assert.match(await a.alarms.next(), alarm)
@@ -322,7 +322,7 @@ describe('the socket', () => {
     })
   }
 
-  test('is not made again by an agent that ends meanwhile', async () => {
+  test('is not created again by an agent that is closing', async () => {
     const clock = new VirtualClock()
     const a = await agent(clock)
     rmSync(socketPath)
@@ -335,20 +335,20 @@ describe('the socket', () => {
 })
 
 describe('the keys', () => {
-  test('are kept for the user alone, and survive the agent', () => {
+  test('are readable by the user alone, and survive the agent', () => {
     const { tree } = keysAt()
     assert.equal(statSync(join(dir, 'state', 'launcher.json')).mode & 0o777, 0o600)
     assert.equal(keysAt().tree, tree)
   })
 
-  test('let nobody in without the token while the launcher, or what it ran, may live', async () => {
+  test('refuse a launcher without the token while the last launcher or its processes may live', async () => {
     const clock = new VirtualClock()
     let keys = keysAt(clock)
     const { token } = keys.admit(NEW, false) as { token: string }
     for (const [end, ms, why] of [
       [() => keys.launcherGone(true), 500, /that has just ended/],
       [() => keys.launcherGone(false), 15_000, /whose connection was cut/],
-      // Another agent has come.
+      // The agent restarts.
       [() => (keys = keysAt(clock)), 15_000, /an earlier agent of this pod was connected to/],
     ] as const) {
       end()
@@ -360,7 +360,7 @@ describe('the keys', () => {
     assert.equal(keys.admit(NEW, false).refused, undefined)
   })
 
-  test('of an earlier boot count for nothing', () => {
+  test('do not count after a reboot', () => {
     const { tree } = keysAt()
     const file = join(dir, 'state', 'launcher.json')
     writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), bootId: 'another' }))
@@ -369,22 +369,22 @@ describe('the keys', () => {
     assert.equal(keys.admit(NEW, false).refused, undefined)
   })
 
-  test('that cannot be stored are one sentence', () => {
+  test('cause an error that names the flag if they cannot be stored', () => {
     writeFileSync(join(dir, 'state'), '')
     assert.throws(keysAt, (error) => error instanceof FatalError && /--state-dir/.test(error.message))
   })
 })
 
-/** A pod of which both programs come and go, on a virtual clock, as far as keys and lock are concerned. */
+/** The keys and the lock of a pod whose agent and launcher are killed and restarted, on a virtual clock. */
 class KilledPod {
   readonly clock = new VirtualClock()
-  /** Of the file beside the socket. */
+  /** The lock file beside the socket. */
   file = { id: 'file 1', held: false }
   byHand = false
   private keys!: LauncherKeys
   private token: string | undefined
 
-  /** Both start, and lead epoch 3. */
+  /** Agent and launcher start, and the launcher is granted epoch 3. */
   leads({ locks = true } = {}): this {
     this.agent().launcher()
     assert.ok(this.token)
@@ -397,7 +397,7 @@ class KilledPod {
     return this
   }
 
-  /** A new launcher comes; what the agent says to it. */
+  /** A new launcher connects. `answer` is the agent's answer. */
   launcher(parts: Partial<typeof NEW> = {}): this {
     this.token = undefined
     return this.hello(parts)
@@ -431,7 +431,7 @@ class KilledPod {
     return this
   }
 
-  /** The agent that lives sees the launcher's connection end. */
+  /** The running agent sees the end of the launcher's connection. */
   gone(byPeer = true): this {
     this.keys.launcherGone(byPeer)
     return this
@@ -443,28 +443,32 @@ class KilledPod {
   }
 }
 
-describe('that the last launcher is dead', () => {
+describe('the proof that the last launcher is dead', () => {
   const EARLIER = 'waiting for the launcher an earlier agent of this pod was connected to'
   type Play = (pod: KilledPod) => KilledPod | Promise<KilledPod>
   const rows: [string, Play, string][] = [
     [
-      'is proven 500 ms after its lock was seen free',
+      'exists 500 ms after its lock was seen free',
       async (p) => (await p.leads().unlocked().agent().pass(500)).launcher(),
       'me 3',
     ],
-    ['is not proven before', async (p) => (await p.leads().unlocked().agent().pass(499)).launcher(), EARLIER],
     [
-      'is not proven while its lock is held, whatever a flow says',
+      'does not exist before these 500 ms',
+      async (p) => (await p.leads().unlocked().agent().pass(499)).launcher(),
+      EARLIER,
+    ],
+    [
+      'does not exist while its lock is held, even if a flow poses as the next launcher',
       async (p) => (await p.leads().agent().pass(14_999)).launcher(),
       EARLIER,
     ],
     [
-      'is not proven where its lock is held for good',
+      'does not exist while its lock is held, even after the last grant has ended',
       async (p) => (await p.leads().agent().pass(15_000)).launcher(),
       'welcome',
     ],
     [
-      'is proven where it dies only after the agent has come',
+      'exists if the launcher dies only after the agent has restarted',
       async (p) => {
         await p.leads().agent().pass(3_000)
         await p.unlocked().launcher().pass(500)
@@ -473,27 +477,27 @@ describe('that the last launcher is dead', () => {
       'me 3',
     ],
     [
-      'is proven to an agent that comes after the new launcher has knocked',
+      'exists for a new launcher that was refused at first',
       async (p) => (await p.leads().unlocked().agent().launcher().pass(500)).launcher(),
       'me 3',
     ],
     [
-      'is proven to an agent that lives',
+      'exists for an agent that kept running',
       async (p) => (await p.leads().unlocked().gone().pass(500)).launcher(),
       'me 3',
     ],
     [
-      'is not proven where it was cut off and lives',
+      'does not exist if only the connection was cut',
       async (p) => (await p.leads().gone(false).pass(15_000)).launcher(),
       'welcome',
     ],
     [
-      'is not proven by an older launcher, which has no lock',
+      'does not exist if the launcher is of an older version, without a lock',
       async (p) => (await p.leads({ locks: false }).agent().pass(15_000)).launcher(),
       'welcome',
     ],
     [
-      'is not proven by another file in the place of its own',
+      'does not exist if another file has replaced the lock file',
       async (p) => {
         p.leads().file = { id: 'file 2', held: false }
         await p.agent().pass(15_000)
@@ -502,17 +506,17 @@ describe('that the last launcher is dead', () => {
       'welcome',
     ],
     [
-      'is not proven where the next one shares its PID namespace',
+      'does not exist if the next launcher is not alone in its PID namespace',
       async (p) => (await p.leads().unlocked().agent().pass(15_000)).launcher({ alone: false }),
       'welcome',
     ],
     [
-      'is not proven where the next one runs something already',
+      'does not exist if the next launcher runs a workload already',
       async (p) => (await p.leads().unlocked().agent().pass(500)).launcher({ view: VIEW as never }),
       EARLIER,
     ],
     [
-      'is not proven where a name was given by hand',
+      'does not exist if the identity was set by hand',
       async (p) => {
         p.byHand = true
         await p.leads().unlocked().agent().pass(15_000)
@@ -520,9 +524,9 @@ describe('that the last launcher is dead', () => {
       },
       'welcome',
     ],
-    ['is not proven by its return', (p) => p.leads().agent().hello(), 'welcome'],
+    ['does not exist if the same launcher returns', (p) => p.leads().agent().hello(), 'welcome'],
     [
-      'stays proven when the agent is killed again',
+      'outlives another kill of the agent',
       async (p) => {
         await p.leads().unlocked().agent().pass(500)
         return p.launcher().locks().agent().hello()
@@ -530,7 +534,7 @@ describe('that the last launcher is dead', () => {
       'me 3',
     ],
     [
-      'stays proven when both are killed again',
+      'outlives another kill of agent and launcher',
       async (p) => {
         await p.leads().unlocked().agent().pass(500)
         await p.launcher().locks().unlocked().agent().pass(500)
@@ -539,7 +543,7 @@ describe('that the last launcher is dead', () => {
       'me 3',
     ],
     [
-      'says nothing once the next one was granted a term',
+      'ends when the next launcher is granted a term',
       async (p) => {
         await p.leads().unlocked().agent().pass(500)
         return p.launcher().locks().granted(4).agent().hello()
@@ -547,7 +551,7 @@ describe('that the last launcher is dead', () => {
       'welcome',
     ],
     [
-      'is of the term that the next one was granted, once that is dead too',
+      'names the next launcher’s term after that launcher is dead too',
       async (p) => {
         await p.leads().unlocked().agent().pass(500)
         await p.launcher().locks().granted(4).unlocked().agent().pass(500)
@@ -556,7 +560,7 @@ describe('that the last launcher is dead', () => {
       'me 4',
     ],
     [
-      'is of the same term where that went on with the next one',
+      'ends when the next launcher continues the same term',
       async (p) => {
         await p.leads().unlocked().gone().pass(500)
         return p.launcher().locks().granted(3).agent().hello()
@@ -564,7 +568,7 @@ describe('that the last launcher is dead', () => {
       'welcome',
     ],
     [
-      'is not proven by the death of one that came without proof',
+      'does not follow from the death of a launcher that was admitted without proof',
       async (p) => {
         await p.leads().agent().pass(15_000)
         p.file = { id: 'file 1', held: false }

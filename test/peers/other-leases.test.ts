@@ -51,15 +51,15 @@ class Bench {
   }
 }
 
-describe('a replica that starts', () => {
-  test('asks the others once before it competes', async () => {
+describe('a starting replica', () => {
+  test('asks the other replicas once before it competes', async () => {
     const b = await new Bench().start()
     assert.deepEqual(b.told, [ASKING, null])
     await b.clock.pass(60_000)
     assert.equal(b.surveys, 1)
   })
 
-  test('does not compete while one leads by another Lease, and says in one sentence what to do', async () => {
+  test('does not compete while another replica leads by another Lease, and reports the remedy in one sentence', async () => {
     const b = new Bench()
     b.survey = async () => [LEADER]
     await b.start()
@@ -80,17 +80,21 @@ describe('a replica that starts', () => {
   const follower: Member = { ...LEADER, leads: false }
   for (const [what, others, reason] of [
     [
-      'does not compete while one is older that competes for another Lease',
+      'does not compete while an older replica competes for another Lease',
       [{ ...follower, podAgeMs: 60_001 }],
       /^old was here first and competes for the Lease "team\/lock"/,
     ],
     [
-      'names the leader rather than another one that was there before',
+      'names the leader of the other Lease rather than an older follower',
       [{ ...follower, identity: 'older', podAgeMs: 90_000 }, LEADER],
       /^old leads by the Lease "team\/lock"/,
     ],
-    ['competes beside one that is younger and does not lead', [{ ...follower, podAgeMs: 59_999 }], null],
-    ['competes beside one of an unknown age that does not lead', [{ ...follower, podAgeMs: null }], null],
+    ['competes if the follower of another Lease is younger', [{ ...follower, podAgeMs: 59_999 }], null],
+    [
+      'competes if the age of the follower of another Lease is unknown',
+      [{ ...follower, podAgeMs: null }],
+      null,
+    ],
   ] as const) {
     test(what, async () => {
       const b = new Bench()
@@ -101,7 +105,7 @@ describe('a replica that starts', () => {
     })
   }
 
-  test('does not wait longer than two seconds for others that cannot be reached', async () => {
+  test('waits at most two seconds for replicas that do not answer', async () => {
     const b = new Bench()
     b.survey = () => new Promise(() => {})
     await b.start()
@@ -111,7 +115,7 @@ describe('a replica that starts', () => {
     assert.deepEqual(b.told, [ASKING, null])
   })
 
-  test('asks again while nobody answers, and competes meanwhile', async () => {
+  test('competes while no other replica answers, and keeps asking', async () => {
     const b = new Bench()
     b.survey = async () => []
     await b.start()
@@ -121,14 +125,14 @@ describe('a replica that starts', () => {
     assert.match(b.told.at(-1) ?? '', /^old leads by the Lease/)
   })
 
-  test('goes on where it has taken its own grant back meanwhile', async () => {
+  test('competes if it has taken its own grant back since', async () => {
     const b = new Bench()
     b.survey = async () => [LEADER]
     b.term = {} as Term
     assert.deepEqual((await b.start()).told, [ASKING, null])
   })
 
-  test('asks no more once it ends', async () => {
+  test('does not ask again after it has ended', async () => {
     const b = new Bench()
     b.survey = async () => [LEADER]
     await b.start()

@@ -15,7 +15,7 @@ function says(status: object): Answer {
 
 const OTHER_ONE: AgentStatus = { ...FOLLOWING, identity: 'langflow-1_9d2e' }
 
-/** Peers that answer as `answers` says, of the replica `langflow-0`. */
+/** The peers of the replica `langflow-0`, with the answer of each address. */
 function bench(answers: Record<string, Answer>, more: Partial<PeerRowsOptions> = {}) {
   const clock = new VirtualClock()
   const asked: string[] = []
@@ -36,14 +36,14 @@ function bench(answers: Record<string, Answer>, more: Partial<PeerRowsOptions> =
   return { clock, asked, rows, answers }
 }
 
-describe('the rows of peers', () => {
-  test('are those of the others, with all that each says of itself, also what this version does not know', async () => {
+describe('the rows of the peers', () => {
+  test('contain the whole status of each other replica, including fields of a later version', async () => {
     const later = { ...OTHER_ONE, novelty: { a: 1 } }
     const { rows } = bench({ [ME]: says(SERVING), [OTHER]: says(later) })
     assert.deepEqual(await rows.ask(), [{ pod: 'langflow-1', node: null, status: later, problem: null }])
   })
 
-  test('say why there is no status, under the name that it had when it last answered', async () => {
+  test('contain the reason for a missing status, under the name from the last minute’s answer', async () => {
     const { rows, answers, clock } = bench({ [ME]: says(SERVING), [OTHER]: SILENT })
     const silent = { node: null, status: null, problem: SILENT.problem }
     assert.deepEqual(await rows.ask(), [{ ...silent, pod: '10.0.0.2:8090' }])
@@ -56,20 +56,20 @@ describe('the rows of peers', () => {
     assert.deepEqual(await rows.ask(), [{ ...silent, pod: '10.0.0.2:8090' }])
   })
 
-  test('are without a status where a peer answers with something else', async () => {
+  test('contain no status if a peer answers with something else', async () => {
     const [row] = await bench({ [OTHER]: says({ identity: 'x' }) }).rows.ask()
     assert.equal(row?.status, null)
     assert.match(row?.problem ?? '', /something else than a status$/)
   })
 
-  test('tell of one that competes for another Lease, and not what it says', async () => {
+  test('contain no status of a replica that competes for another Lease, but name that Lease', async () => {
     const stray = { ...OTHER_ONE, lease: { ...OTHER_ONE.lease, name: 'another' } }
     const { rows } = bench({ [OTHER]: says(stray) })
     const problem = 'competes for another Lease, "team/another"'
     assert.deepEqual(await rows.ask(), [{ pod: 'langflow-1', node: null, status: null, problem }])
   })
 
-  test('are one for each replica, however many addresses it has', async () => {
+  test('contain a replica once, even if it has several addresses', async () => {
     const V6 = 'http://[fd00::2]:8090'
     const { rows, answers } = bench(
       { [OTHER]: says(OTHER_ONE), [V6]: says(OTHER_ONE) },
@@ -87,7 +87,7 @@ describe('the rows of peers', () => {
     assert.deepEqual([row?.pod, row?.problem, more], ['langflow-1', null, []])
   })
 
-  test('tell of a name that cannot be resolved, and of those that can', async () => {
+  test('contain the problem of a name that cannot be resolved, beside the peers of other names', async () => {
     const at = [
       { host: 'nowhere', port: 8090 },
       { host: 'members', port: 8090 },
@@ -106,7 +106,7 @@ describe('the rows of peers', () => {
     )
   })
 
-  test('wait 1 s for a name, are then of where the peers were before, and nobody asks for the name again', async () => {
+  test('use the earlier addresses if a name takes longer than 1 s, without a second lookup at the same time', async () => {
     const pending: PromiseWithResolvers<string[]>[] = []
     const resolve = () => {
       pending.push(Promise.withResolvers())
@@ -130,7 +130,7 @@ describe('the rows of peers', () => {
     assert.equal((await after).length, 1)
   })
 
-  test('are of at most 32 addresses', async () => {
+  test('ask at most 32 addresses', async () => {
     const resolve = async () => Array.from({ length: 40 }, (_, n) => `10.0.1.${n}`)
     const { rows, asked } = bench({}, { resolve })
     await rows.ask()
@@ -138,7 +138,7 @@ describe('the rows of peers', () => {
   })
 })
 
-describe('the rows that many clients want', () => {
+describe('the rows for several clients', () => {
   function cached() {
     const rounds: PromiseWithResolvers<readonly ReplicaRow[]>[] = []
     const clock = new VirtualClock()
@@ -149,7 +149,7 @@ describe('the rows that many clients want', () => {
     return { clock, cache, rounds }
   }
 
-  test('are asked for once a second at most, and only on demand', async () => {
+  test('are collected at most once a second, and only on demand', async () => {
     const { clock, cache, rounds } = cached()
     await clock.pass(60_000)
     assert.equal(rounds.length, 0)
@@ -163,7 +163,7 @@ describe('the rows that many clients want', () => {
     assert.equal(rounds.length, 2)
   })
 
-  test('are of the round under way, however long it takes', async () => {
+  test('come from the round that is under way, even if it is slow', async () => {
     const { clock, cache, rounds } = cached()
     void cache.rows()
     await clock.pass(5_000)
@@ -171,7 +171,7 @@ describe('the rows that many clients want', () => {
     assert.equal(rounds.length, 1)
   })
 
-  test('are asked for again a second after a round that failed', async () => {
+  test('are collected again a second after a failed round', async () => {
     const { clock, cache, rounds } = cached()
     const failed = cache.rows()
     rounds[0]?.reject(new Error('x'))

@@ -17,7 +17,7 @@ function says(identity: string, couldTakeOver: boolean, lease: object = LEASE, m
   return (_, response) => response.end(said)
 }
 
-/** Agents that answer on one port of several loopback addresses, and the replica `me` that asks them. */
+/** Agents that answer on one port of several loopback addresses, and the replica `me`, which asks them. */
 class Bench {
   readonly clock = new VirtualClock()
   readonly asked: string[] = []
@@ -54,7 +54,7 @@ class Bench {
     server?.closeAllConnections()
   }
 
-  /** `resolve`: instead of the addresses of those that answer. */
+  /** @param resolve replaces the lookup, which returns the addresses of the agents that answer */
   open(resolve: ((host: string) => Promise<string[]>) | undefined = async () => this.addresses): this {
     const { clock, lines } = this
     const log = { warn: (msg: string) => void lines.push(msg), info: (msg: string) => void lines.push(msg) }
@@ -72,7 +72,7 @@ class Bench {
     return this
   }
 
-  /** Lets time pass until the round has ended that begins then. */
+  /** Lets `ms` pass, and waits until the round that begins then has ended. */
   async round(ms = 0): Promise<this> {
     this.roundEnds = Promise.withResolvers()
     if (ms === 0) this.peers.ask(true)
@@ -91,14 +91,14 @@ async function three(t: TestContext): Promise<Bench> {
 }
 
 describe('the peers of a leader', () => {
-  test('are counted: those that answer, and those that would take over; this replica is none of them', async (t) => {
+  test('are counted by whether they answer and could take over, without this replica', async (t) => {
     const b = await (await three(t)).open().round()
     assert.deepEqual(b.peers.view, { ready: 1, seen: 2 })
     assert.deepEqual(b.asked.sort(), [`${ME}/status`, `${OTHER}/status`, `${THIRD}/status`])
     assert.deepEqual(b.lines, [])
   })
 
-  test('tell what they are made from, how old and how well prepared they are; earlier versions do not', async (t) => {
+  test('report their revision, age and standby, unless they run an earlier version', async (t) => {
     const b = new Bench(t)
     const standby = { wanted: 'warm', mode: 'cold', more: 'ignored' }
     await b.answers(
@@ -120,7 +120,7 @@ describe('the peers of a leader', () => {
     ])
   })
 
-  test('are each asked once in 5 s, and its own address no more', async (t) => {
+  test('are asked every 5 s, except this replica’s own address', async (t) => {
     const b = await (await three(t)).open().round()
     b.asked.length = 0
     await b.clock.pass(4_999)
@@ -133,7 +133,7 @@ describe('the peers of a leader', () => {
     )
   })
 
-  test('are asked only while it leads, and no sooner for having lost the Lease in between', async (t) => {
+  test('are asked only while this replica leads, and at most every 5 s even if it lost the Lease in between', async (t) => {
     const b = (await three(t)).open()
     await b.clock.pass(60_000)
     assert.deepEqual([b.asked, b.peers.view], [[], null])
@@ -149,7 +149,7 @@ describe('the peers of a leader', () => {
     assert.equal(b.asked.length, 2)
   })
 
-  test('count by their last answer for two more polls, and then no more', async (t) => {
+  test('count by their last answer for two more polls', async (t) => {
     const b = new Bench(t)
     let failing = false
     const other = says('other', true)
@@ -166,7 +166,7 @@ describe('the peers of a leader', () => {
     assert.deepEqual(b.peers.view, { ready: 0, seen: 1 })
   })
 
-  test('count no more once nobody is there, or the name has their address no more', async (t) => {
+  test('do not count after they refuse a connection, or after the name lost their address', async (t) => {
     const b = await (await three(t)).open().round()
     b.silence(OTHER)
     await b.round(5_000)
@@ -176,7 +176,7 @@ describe('the peers of a leader', () => {
     assert.deepEqual(b.peers.view, { ready: 0, seen: 0 })
   })
 
-  test('are asked out of turn when they are needed', async (t) => {
+  test('are asked before the next poll on request', async (t) => {
     const b = await (await three(t)).open().round()
     b.asked.length = 0
     b.peers.askAgain()
@@ -187,7 +187,7 @@ describe('the peers of a leader', () => {
     assert.equal(b.asked.length, 2)
   })
 
-  test('are asked once more where they are needed in the middle of a round', async (t) => {
+  test('are asked once more if the request comes during a round', async (t) => {
     const b = new Bench(t)
     const other = says('other', true)
     await b.answers(OTHER, (request, response) => {
@@ -199,7 +199,7 @@ describe('the peers of a leader', () => {
     assert.equal(b.asked.length, 2)
   })
 
-  test('that compete for another Lease are none', async (t) => {
+  test('do not include replicas that compete for another Lease', async (t) => {
     const b = new Bench(t)
     await b.answers(OTHER, says('other', true, { ...LEASE, name: 'another' }))
     await b.answers(THIRD, says('third', true, { ...LEASE, namespace: 'another' }))
@@ -207,7 +207,7 @@ describe('the peers of a leader', () => {
     assert.deepEqual([b.peers.view, b.lines], [{ ready: 0, seen: 0 }, []])
   })
 
-  test('that compete for another Lease are told of to one that asks before it competes, also where one answer is missed', async (t) => {
+  test('include replicas that compete for another Lease in the survey of a starting replica', async (t) => {
     const b = new Bench(t)
     const another = { ...LEASE, name: 'another' }
     await b.answers(OTHER, says('other', false, another, { role: 'leader', podAgeMs: 9_000 }))
@@ -232,7 +232,7 @@ describe('the peers of a leader', () => {
     assert.deepEqual(await b.peers.survey(), [])
   })
 
-  test('that fail are one line in the log, however often, and one when they answer again', async (t) => {
+  test('cause one log line when one fails, even repeatedly, and one when all answer again', async (t) => {
     const b = await (await three(t)).open().round()
     b.silence(OTHER)
     for (let n = 0; n < 4; n++) await b.round(5_000)
@@ -249,18 +249,22 @@ describe('the peers of a leader', () => {
       (_, response) => response.writeHead(302, { location: '/leader' }).end(),
       /answered 302$/,
     ],
-    ['a name that no Lease could hold', says('a b', true), /something else than a status$/],
-    ['no JSON', (_, response) => response.end('<html>'), /something else than a status$/],
-    ['another JSON', (_, response) => response.end('{"identity":"x"}'), /something else than a status$/],
+    ['an identity that no Lease could hold', says('a b', true), /something else than a status$/],
+    ['HTML', (_, response) => response.end('<html>'), /something else than a status$/],
+    [
+      'JSON of another kind',
+      (_, response) => response.end('{"identity":"x"}'),
+      /something else than a status$/,
+    ],
     [
       'more than 64 KiB',
       says('x', true, LEASE, { pad: 'x'.repeat(65_536) }),
       /cannot be asked: UND_ERR_RES_EXCEEDED_MAX_SIZE$/,
     ],
-    ['nothing', (_, response) => response.destroy(), /cannot be asked: \w+$/],
+    ['a closed connection', (_, response) => response.destroy(), /cannot be asked: \w+$/],
   ]
   for (const [what, listener, line] of wrong) {
-    test(`that answer with ${what} do not count`, async (t) => {
+    test(`do not count if they answer with ${what}`, async (t) => {
       const b = await (await new Bench(t).answers(OTHER, listener)).open().round()
       assert.deepEqual(b.peers.view, { ready: 0, seen: 0 })
       assert.equal(b.lines.length, 1)
@@ -268,7 +272,7 @@ describe('the peers of a leader', () => {
     })
   }
 
-  test('that do not answer are given up after 1 s', async (t) => {
+  test('have 1 s to answer', async (t) => {
     const reached = Promise.withResolvers<void>()
     const b = (await new Bench(t).answers(OTHER, () => reached.resolve())).open()
     b.peers.ask(true)
@@ -280,7 +284,7 @@ describe('the peers of a leader', () => {
     assert.match(b.lines.join('\n'), /did not answer within 1 s$/)
   })
 
-  test('that are being asked when this replica ends are no line in the log', async (t) => {
+  test('cause no log line if this replica ends while it asks them', async (t) => {
     const asked = Promise.withResolvers<ServerResponse>()
     const b = (await new Bench(t).answers(OTHER, (_, response) => asked.resolve(response))).open()
     b.peers.ask(true)
@@ -292,7 +296,7 @@ describe('the peers of a leader', () => {
     assert.deepEqual(b.lines, [])
   })
 
-  test('under a name that cannot be resolved are none, and it is resolved once at a time', async (t) => {
+  test('do not count if their name cannot be resolved, and one lookup runs at a time', async (t) => {
     const resolving: PromiseWithResolvers<string[]>[] = []
     const b = (await three(t)).open(() => {
       resolving.push(Promise.withResolvers())
@@ -312,7 +316,7 @@ describe('the peers of a leader', () => {
     assert.equal(resolving.length, 2)
   })
 
-  test('are asked where they answered while their name cannot be resolved', async (t) => {
+  test('are asked at their earlier addresses while their name cannot be resolved', async (t) => {
     const b = await three(t)
     let resolves = true
     b.open(async () => {
@@ -327,7 +331,7 @@ describe('the peers of a leader', () => {
     assert.deepEqual(b.peers.view, view)
   })
 
-  test('are told apart by their ports where they share an address', async (t) => {
+  test('are distinguished by their ports if they share an address', async (t) => {
     const b = await new Bench(t).answers(ME, says('me', false))
     const elsewhere = await new Bench(t).answers(ME, says('other', true))
     b.open()
@@ -339,7 +343,7 @@ describe('the peers of a leader', () => {
     assert.deepEqual([b.asked.length, elsewhere.asked.length], [1, 2])
   })
 
-  test('are rows for people also where this replica does not lead, and no more than that', async (t) => {
+  test('are rows for people even if this replica does not lead, but are not counted then', async (t) => {
     const b = (await three(t)).open()
     const rows = await b.peers.rows()
     assert.equal(b.asked.length, 3)
@@ -347,7 +351,7 @@ describe('the peers of a leader', () => {
     assert.deepEqual([b.peers.members, b.peers.view], [[], null])
   })
 
-  test('are found by their name, and by IPv6', async (t) => {
+  test('are found by name and by IPv6 address', async (t) => {
     const b = await (await new Bench(t).answers('::1', says('other', true))).open().round()
     assert.deepEqual(b.peers.view, { ready: 1, seen: 1 })
     const named = new Bench(t)

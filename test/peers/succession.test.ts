@@ -50,12 +50,12 @@ class Bench {
     })
   }
 
-  /** How often it has stepped down by then, asked each 5 s. */
+  /** Polls the peers every 5 s for `ms`, and returns the number of step-downs so far. */
   async after(ms: number): Promise<number> {
     for (const until = this.clock.mono() + ms; this.clock.mono() < until; await this.clock.pass(5_000)) {
       const { stepDowns } = this
       this.voluntaryHandover.asked()
-      // The Lease comes back to it in a later term.
+      // After each step-down, the Lease returns to this replica in a later term.
       if (this.term !== null && this.stepDowns > stepDowns)
         this.term = { ...this.term, epoch: this.term.epoch + 2 }
     }
@@ -70,7 +70,7 @@ class Bench {
 describe('a leader whose front does not listen', () => {
   const SAME: Member = { ...NEWER, identity: 's', revision: 'old', podAgeMs: 500_000 }
 
-  test('hands over once it has not from one look to the next, where another is ready', async () => {
+  test('hands over after two polls in a row if another replica is ready', async () => {
     const b = new Bench()
     b.members = [SAME]
     assert.equal(await b.after(60_000), 0)
@@ -85,7 +85,7 @@ describe('a leader whose front does not listen', () => {
     })
   })
 
-  test('does not where it listened meanwhile, or nobody else is ready', () => {
+  test('does not hand over if the front listened in between, or if no other replica is ready', () => {
     const b = new Bench()
     b.members = [SAME]
     for (const frontDown of [true, false, true, false]) {
@@ -98,7 +98,7 @@ describe('a leader whose front does not listen', () => {
     assert.equal(b.stepDowns, 0)
   })
 
-  test('hands over also where it has just made way for a newer revision, and would again', () => {
+  test('hands over even right after a handover to a newer revision', () => {
     const b = new Bench()
     b.voluntaryHandover.asked()
     b.frontDown = true
@@ -109,7 +109,7 @@ describe('a leader whose front does not listen', () => {
     assert.deepEqual(codes, ['newer_revision', 'front_down'])
   })
 
-  test('does not for what it saw in an earlier term', () => {
+  test('does not count a poll of an earlier term', () => {
     const b = new Bench()
     b.members = [SAME]
     b.frontDown = true
@@ -121,7 +121,7 @@ describe('a leader whose front does not listen', () => {
     assert.equal(b.stepDowns, 1)
   })
 
-  test('counts from its own term on', () => {
+  test('does not count a poll from before it led', () => {
     const b = new Bench()
     b.members = [SAME]
     b.frontDown = true
@@ -133,8 +133,8 @@ describe('a leader whose front does not listen', () => {
   })
 })
 
-describe('a leader makes way for a newer revision', () => {
-  test('once, names it, and says so', () => {
+describe('a leader hands over to a newer revision', () => {
+  test('once, names the successor, and logs this', () => {
     const b = new Bench()
     b.voluntaryHandover.asked()
     assert.deepEqual(b.told, [
@@ -144,7 +144,7 @@ describe('a leader makes way for a newer revision', () => {
     assert.deepEqual(b.lines, ['a replica of a newer revision is ready: handing over to it'])
   })
 
-  test('and goes on to name it while it steps down for it, however often it asks', () => {
+  test('and names the same successor while it steps down', () => {
     const b = new Bench()
     b.members = [{ ...NEWER, identity: 'old', revision: 'old', podAgeMs: 500_000 }, NEWER]
     b.voluntaryHandover.asked()
@@ -155,7 +155,7 @@ describe('a leader makes way for a newer revision', () => {
     assert.equal(b.voluntaryHandover.problem, null)
   })
 
-  test('again where it gave the Lease back: after two minutes, then four, and says so meanwhile', async () => {
+  test('again two minutes after the successor gave the Lease back, then four, and reports the problem until then', async () => {
     const b = new Bench()
     assert.equal(await b.after(115_000), 1)
     assert.match(
@@ -167,7 +167,7 @@ describe('a leader makes way for a newer revision', () => {
     assert.equal(await b.after(10_000), 3)
   })
 
-  test('at once where another one of it is ready, but no more often than every four lease durations', async () => {
+  test('again if another replica of that revision is ready, but at most once in four lease durations', async () => {
     const b = new Bench()
     assert.equal(await b.after(5_000), 1)
     b.members = [NEWER, { ...NEWER, identity: 'm' }]
@@ -175,7 +175,7 @@ describe('a leader makes way for a newer revision', () => {
     assert.equal(await b.after(10_000), 2)
   })
 
-  test('no more often than that for one that answers under ever new names, and remembers none of them', async () => {
+  test('at most once in four lease durations if a peer keeps changing its identity, and forgets each identity', async () => {
     const b = new Bench()
     for (let i = 0; i < 60; i++) {
       b.members = [{ ...NEWER, identity: `liar ${i}` }]
@@ -188,7 +188,7 @@ describe('a leader makes way for a newer revision', () => {
   })
 
   for (const term of [{ ...TERM, doubt: true }, STEPPING_DOWN]) {
-    test(`not while it ${term.doubt ? 'is in doubt' : 'steps down anyway'}; that is no try`, async () => {
+    test(`not while it ${term.doubt ? 'is in doubt' : 'is stepping down'}, which does not count as a try`, async () => {
       const b = new Bench()
       b.term = term
       assert.equal(await b.after(10_000), 0)
@@ -198,7 +198,7 @@ describe('a leader makes way for a newer revision', () => {
     })
   }
 
-  test('only once it serves itself: one that lies costs no start', async () => {
+  test('only after it has served itself, so that a false report costs no start', async () => {
     const b = new Bench()
     b.workload.served = false
     assert.equal(await b.after(60_000), 0)
@@ -207,7 +207,7 @@ describe('a leader makes way for a newer revision', () => {
     assert.equal(await b.after(5_000), 1)
   })
 
-  test('before it serves where it starts from less than was asked for, and that one is prepared', async () => {
+  test('before it has served if its own start is colder than configured and the successor is prepared', async () => {
     const b = new Bench()
     b.workload.served = false
     b.workload.startsColder = true
@@ -217,7 +217,7 @@ describe('a leader makes way for a newer revision', () => {
     assert.equal(await b.after(5_000), 1)
   })
 
-  test('with the same back-off where its first start failed, and it says again that it could', async () => {
+  test('with the same back-off if the successor’s start failed and it reports readiness again', async () => {
     const b = new Bench()
     assert.equal(await b.after(5_000), 1)
     b.members = [{ ...NEWER, ready: false }]
@@ -228,7 +228,7 @@ describe('a leader makes way for a newer revision', () => {
     assert.equal(await b.after(10_000), 2)
   })
 
-  test('ever more seldom where each of two says that it could as soon as the other one failed', async () => {
+  test('at growing intervals if two successors fail in turn', async () => {
     const b = new Bench()
     const [one, other] = [NEWER, { ...NEWER, identity: 'm' }]
     for (let n = 0; n < 720; n++) {
@@ -239,14 +239,14 @@ describe('a leader makes way for a newer revision', () => {
     assert.ok(b.stepDowns <= 12, `${b.stepDowns} handovers in an hour`)
   })
 
-  test('at once where a replica of the same name is of another revision by then', async () => {
+  test('without the back-off if the successor has another revision now', async () => {
     const b = new Bench()
     assert.equal(await b.after(60_000), 1)
     b.members = [{ ...NEWER, revision: 'corrected' }]
     assert.equal(await b.after(10_000), 2)
   })
 
-  test('not where it does not lead', async () => {
+  test('only while it leads', async () => {
     const b = new Bench()
     b.term = null
     assert.equal(await b.after(10_000), 0)
@@ -254,10 +254,10 @@ describe('a leader makes way for a newer revision', () => {
   })
 })
 
-describe('a leader that still starts, from less than was asked for,', () => {
+describe('a leader whose own start is colder than configured', () => {
   const PREPARED: Member = { ...NEWER, identity: 'p', revision: 'old' }
 
-  test('hands over to one whose standby is ready, and is stopped soon', () => {
+  test('hands over to a replica with a prepared standby, with a short stop', () => {
     const b = new Bench()
     b.members = [PREPARED]
     b.workload.startsColder = true
@@ -270,7 +270,7 @@ describe('a leader that still starts, from less than was asked for,', () => {
     assert.equal(b.voluntaryHandover.problem, null)
   })
 
-  test('goes on where nobody is prepared, and once it is healthy', async () => {
+  test('continues if no other replica is prepared, or after its LangFlow is healthy', async () => {
     const b = new Bench()
     b.members = [{ ...PREPARED, prepared: false }]
     b.workload.startsColder = true
@@ -280,7 +280,7 @@ describe('a leader that still starts, from less than was asked for,', () => {
     assert.equal(await b.after(60_000), 0)
   })
 
-  test('does not hand over to and fro: one that gave the Lease back is left alone for two minutes', async () => {
+  test('waits two minutes before another handover to a replica that gave the Lease back', async () => {
     const b = new Bench()
     b.members = [PREPARED]
     b.workload.startsColder = true
@@ -290,12 +290,12 @@ describe('a leader that still starts, from less than was asked for,', () => {
   })
 })
 
-/** Another replica of the old revision, prepared, 500 s old. */
+/** A ready and prepared replica of the old revision, 500 s old. */
 function member(identity: string, more: Partial<Member> = {}): Member {
   return { ...NEWER, identity, warm: false, revision: 'old', podAgeMs: 500_000, ...more }
 }
 
-describe('who follows a leader', () => {
+describe('the chosen successor', () => {
   const OLD: OwnPod = { revision: 'old', unproven: false, podAgeMs: 600_000 }
   const NEW: OwnPod = { revision: 'new', unproven: false, podAgeMs: 20_000 }
   const YOUNG: OwnPod = { revision: 'old', unproven: false, podAgeMs: 5_000 }
@@ -311,37 +311,61 @@ describe('who follows a leader', () => {
   const anew = member('anew', { podAgeMs: 2_000 })
 
   const rows: [what: string, own: OwnPod, others: Member[], successor: string | null, newer: boolean][] = [
-    ['is nobody where none is ready', OLD, [unready], null, false],
-    ['is of the newest revision, prepared or not', OLD, [a, { ...newer, prepared: false }], 'n', true],
-    ['is the better prepared one of a revision', OLD, [unprepared, a], 'a', false],
-    ['is of no older revision where one of the own is ready', NEW, [a, newer], 'n', false],
-    ['is of an older one where nobody else is, which is no reason to hand over', NEW, [a], 'a', false],
-    ['is of the newest of several revisions, whatever is prepared', OLD, [second, third], 'third', true],
-    ['is of a newer revision by its oldest pod, as after a rollback', ROLLED_BACK, [ofFirst], 'f', true],
+    ['is empty if no replica is ready', OLD, [unready], null, false],
+    ['has the newest revision, prepared or not', OLD, [a, { ...newer, prepared: false }], 'n', true],
+    ['is the prepared replica among those of one revision', OLD, [unprepared, a], 'a', false],
+    ['has the leader’s own revision rather than an older one', NEW, [a, newer], 'n', false],
+    ['has an older revision if no other replica is ready, and causes no handover', NEW, [a], 'a', false],
+    ['has the newest of several revisions, prepared or not', OLD, [second, third], 'third', true],
     [
-      'is of no newer one for a pod made anew in a rollout',
+      'has a newer revision if the pods of that revision are younger, as after a rollback',
+      ROLLED_BACK,
+      [ofFirst],
+      'f',
+      true,
+    ],
+    [
+      'does not count as newer if its pod was recreated during a rollout',
       { ...NEW, podAgeMs: 30_000 },
       [unready, anew],
       'anew',
       false,
     ],
     [
-      'is of a newer one for a young leader whose elder tells',
+      'has a newer revision if the leader is young but an older pod has the leader’s revision',
       YOUNG,
       [elder, { ...newer, podAgeMs: 20_000 }],
       'n',
       true,
     ],
-    ['is of no newer revision where its own is unknown', { ...OLD, revision: null }, [newer], 'n', false],
-    ['is of no newer revision where its own age is unknown', { ...OLD, podAgeMs: null }, [newer], 'n', false],
-    ['is of no newer one where its age is unknown', OLD, [{ ...newer, podAgeMs: null }], 'n', false],
-    ['is of no newer one where that is unknown', OLD, [{ ...newer, revision: null }], 'n', false],
-    ['is of an unproven one also where the old pods were made anew since', YOUNG, [anew, waited], 'w', true],
-    ['is of an unproven one whose age is unknown', OLD, [{ ...waited, podAgeMs: null }], 'w', true],
-    ['is of an unproven one where its own is unknown', { ...OLD, revision: null }, [waited], 'w', true],
-    ['is of no older one where both are unproven', { ...YOUNG, unproven: true }, [waited], 'w', false],
     [
-      'is of no newer one that tells of the own revision as unproven',
+      'causes no handover if the leader’s revision is unknown',
+      { ...OLD, revision: null },
+      [newer],
+      'n',
+      false,
+    ],
+    ['causes no handover if the leader’s age is unknown', { ...OLD, podAgeMs: null }, [newer], 'n', false],
+    ['causes no handover if its age is unknown', OLD, [{ ...newer, podAgeMs: null }], 'n', false],
+    ['causes no handover if its revision is unknown', OLD, [{ ...newer, revision: null }], 'n', false],
+    ['has an unproven revision even if the old pods were recreated since', YOUNG, [anew, waited], 'w', true],
+    ['has an unproven revision even if its age is unknown', OLD, [{ ...waited, podAgeMs: null }], 'w', true],
+    [
+      'has an unproven revision even if the leader’s revision is unknown',
+      { ...OLD, revision: null },
+      [waited],
+      'w',
+      true,
+    ],
+    [
+      'causes no handover to an older revision if both are unproven',
+      { ...YOUNG, unproven: true },
+      [waited],
+      'w',
+      false,
+    ],
+    [
+      'causes no handover if it reports the leader’s own revision as unproven',
       OLD,
       [{ ...a, unproven: true }],
       'a',
@@ -355,7 +379,7 @@ describe('who follows a leader', () => {
     })
   }
 
-  test('is one that was tried in vain only where nobody else is ready, which is no reason to hand over', () => {
+  test('is a replica that did not keep the Lease only if no other is ready, and then causes no handover', () => {
     const choose = (others: Member[], ...inVain: string[]) => {
       const { successor, newer } = chooseSuccessor(OLD, others, new Set(inVain))
       return [successor, newer]
@@ -365,7 +389,7 @@ describe('who follows a leader', () => {
     assert.deepEqual(choose([a, second, third], 'third', 'second'), ['a', false])
   })
 
-  test('is of a newer revision for one of two replicas at most, whatever their ages', () => {
+  test('is newer for at most one of two replicas, at any ages', () => {
     for (const [first, other] of [
       [1_000, 1_000],
       [1_000, 2_000],
@@ -381,7 +405,7 @@ describe('who follows a leader', () => {
     }
   })
 
-  test('serves sooner than a leader that starts from nothing where its standby is as warm as asked for', () => {
+  test('serves sooner than a cold start if its standby is as warm as configured', () => {
     const warm = { ...a, warm: true }
     for (const [faster, own, other, inVain] of [
       [true, OLD, warm, ''],
@@ -389,7 +413,7 @@ describe('who follows a leader', () => {
       [false, OLD, { ...warm, prepared: false }, ''],
       [false, OLD, { ...warm, ready: false }, ''],
       [false, OLD, warm, 'a'],
-      [false, NEW, warm, ''], // It would have to hand over again.
+      [false, NEW, warm, ''], // The older revision would have to hand over again.
       [true, NEW, { ...newer, warm: true }, ''],
     ] as const)
       assert.equal(chooseSuccessor(own, [other], new Set([inVain])).faster, faster)

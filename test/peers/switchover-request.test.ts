@@ -52,7 +52,7 @@ class Bench {
     return { metadata: { annotations: this.to === null ? {} : { 'langflow-leader/switchover-to': this.to } } }
   }
 
-  /** The Lease says so, and the peers answer. */
+  /** An operator requests a switchover to `to` in the Lease, and the peers answer. */
   asked(to: string | null): this {
     this.to = to
     this.switchover.leaseChanged()
@@ -66,7 +66,7 @@ class Bench {
   }
 }
 
-test('the peers are asked anew before anything is decided, and then once', () => {
+test('a request is decided once, after the peers were asked again', () => {
   const bench = new Bench()
   bench.to = 'b'
   bench.switchover.leaseChanged()
@@ -79,12 +79,12 @@ test('the peers are asked anew before anything is decided, and then once', () =>
   ])
 })
 
-test('any other replica will do where the operator says so', () => {
+test('a request for any replica names no successor', () => {
   const [fact] = new Bench().asked('*').told
   assert.deepEqual(fact?.type === 'step_down' && fact.to, null)
 })
 
-test('what would leave nobody to serve is refused, with the reason', () => {
+test('a request that would leave no replica to serve is refused with the reason', () => {
   assert.match(new Bench().asked('a').refusal ?? '', /a leads already/)
   assert.match(new Bench().asked('c').refusal ?? '', /c could not take over now/)
   assert.match(new Bench().asked('d').refusal ?? '', /no replica of the name d answers; others are: b, c/)
@@ -98,12 +98,12 @@ test('what would leave nobody to serve is refused, with the reason', () => {
   assert.match(alone.asked('*').refusal ?? '', /no other replica could take over/)
 })
 
-test('without peers the operator is believed', () => {
+test('without peers, a request is accepted for a replica that was not verified', () => {
   const [fact] = new Bench(false).asked('d').told
   assert.deepEqual(fact?.type === 'step_down' && fact.to, 'd')
 })
 
-test('without peers a request that was made in doubt is looked into once that is over', () => {
+test('without peers, a request that came in doubt is decided after the doubt', () => {
   const bench = new Bench(false)
   bench.term = { ...TERM, doubt: true }
   bench.asked('d')
@@ -113,7 +113,7 @@ test('without peers a request that was made in doubt is looked into once that is
   assert.equal(bench.told.length, 1)
 })
 
-test('in doubt the request waits, and who steps down already has answered it', () => {
+test('a request waits while the leader is in doubt, and has no effect while the leader steps down', () => {
   const bench = new Bench()
   bench.term = { ...TERM, doubt: true }
   assert.deepEqual(bench.asked('b').told, [])
@@ -125,7 +125,7 @@ test('in doubt the request waits, and who steps down already has answered it', (
   assert.deepEqual(ending.asked('b').told, [])
 })
 
-test('a request that is made again, or in another term, is looked into again; a follower leaves it', () => {
+test('a repeated request and a request in another term are decided again, but not by a follower', () => {
   const bench = new Bench().asked('c').asked(null).asked('c')
   assert.equal(bench.told.length, 2)
   bench.term = { ...TERM, epoch: 2 }

@@ -32,9 +32,9 @@ const leads = (epoch: number): FrontRoute => ({
 
 class Scene {
   readonly clock = new VirtualClock()
-  /** By how much the front's agent finds the time further on than its timers had it. */
+  /** How far the agent's clock is ahead of its timers, as after a time in which the agent did not run. */
   aheadMs = 0
-  /** Whether it listened, and its problem, whenever that may have changed. */
+  /** Whether the front listened, and its problem, at each possible change. */
   readonly told = new Series<readonly [boolean, string | null]>()
   readonly waits: number[] = []
   readonly front: FrontProcess
@@ -58,12 +58,12 @@ class Scene {
     })
   }
 
-  /** What it was told, from the start of its last process on. */
-  get heard(): { pid: number; env: string[]; messages: object[] } {
+  /** The environment of the front's last process, and the messages that it received. */
+  get received(): { pid: number; env: string[]; messages: object[] } {
     const lines = readFileSync(this.log, 'utf8').trim().split('\n')
-    const told = lines.map((line) => JSON.parse(line))
-    const from = told.findLastIndex((line) => 'pid' in line)
-    return { ...told[from], messages: told.slice(from + 1) }
+    const entries = lines.map((line) => JSON.parse(line))
+    const from = entries.findLastIndex((line) => 'pid' in line)
+    return { ...entries[from], messages: entries.slice(from + 1) }
   }
 
   listens(from = 0): Promise<readonly [boolean, string | null]> {
@@ -74,20 +74,20 @@ class Scene {
     return this.told.next('the end of a front', ([listening, problem]) => !listening && problem !== null)
   }
 
-  /** Of as many processes that could not listen: each tells that, and ends. */
+  /** Waits for the end of `count` processes that could not listen. Each reports that, then ends: two changes. */
   gone(count: number): Promise<unknown> {
     return this.told.next('another end', () => this.told.list.length >= 2 * count)
   }
 }
 
-describe('the front as a process of its own', () => {
-  test('is told its configuration, then each route, and says when it follows', async (t) => {
+describe('the front’s process', () => {
+  test('receives its configuration, then each route, and reports that it follows the route', async (t) => {
     const scene = new Scene(t)
     const { front } = scene
     assert.deepEqual([front.listening, front.problem, front.counts], [false, null, null])
     await front.follow(held(1))
     await front.follow(leads(2))
-    assert.deepEqual(scene.heard.messages, [
+    assert.deepEqual(scene.received.messages, [
       { type: 'begin', config },
       { type: 'route', id: 1, route: held(1) },
       { type: 'route', id: 2, route: leads(2) },
@@ -97,26 +97,26 @@ describe('the front as a process of its own', () => {
     assert.deepEqual(scene.waits, [10, 20, 10, 20])
   })
 
-  test('knows no more of the environment of its agent than it is told', async (t) => {
+  test('has only the environment that its agent sets', async (t) => {
     const scene = new Scene(t)
     await scene.front.follow(held(1))
-    assert.deepEqual(scene.heard.env, ['LEADER_LOG_LEVEL'])
+    assert.deepEqual(scene.received.env, ['LEADER_LOG_LEVEL'])
   })
 
-  test('is started again when it dies, says so meanwhile, and follows what was said last', async (t) => {
+  test('is restarted when it dies, with its problem reported until then, and follows the latest route', async (t) => {
     const scene = new Scene(t)
     const { front, clock } = scene
     await front.follow(leads(1))
-    process.kill(scene.heard.pid, 'SIGKILL')
+    process.kill(scene.received.pid, 'SIGKILL')
     await scene.ends()
     assert.deepEqual([front.problem, front.counts], ['the front has ended (SIGKILL)', null])
     const from = scene.told.list.length
-    // It forwards nothing, so that nobody has to wait.
+    // Without a process, no request is forwarded, so the new route needs no confirmation.
     await front.follow(held(2))
     await clock.pass(100)
     await scene.listens(from)
     await front.follow(held(3))
-    assert.deepEqual(scene.heard.messages, [
+    assert.deepEqual(scene.received.messages, [
       { type: 'begin', config },
       { type: 'route', id: 2, route: held(2) },
       { type: 'route', id: 3, route: held(3) },
@@ -124,11 +124,11 @@ describe('the front as a process of its own', () => {
     assert.equal(front.problem, null)
   })
 
-  test('that hangs is ended within 4 s and started again', async (t) => {
+  test('is killed within 4 s and restarted if it hangs', async (t) => {
     const scene = new Scene(t, 'hangs')
     const { front, clock } = scene
     await front.follow(leads(1))
-    const { pid } = scene.heard
+    const { pid } = scene.received
     await clock.pass(3_999)
     assert.deepEqual([front.listening, front.problem], [true, null])
     await clock.pass(1)
@@ -137,17 +137,20 @@ describe('the front as a process of its own', () => {
       [false, 'the front did not answer for 3 s, and was ended'],
     )
     const from = scene.told.list.length
-    await until('it is gone', () => !lives(pid), 5_000)
+    await until('the hanging front is gone', () => !lives(pid), 5_000)
     await clock.pass(100)
     await scene.listens(from)
     assert.equal(front.problem, null)
   })
 
-  test('that hangs before it listens is ended after 20 s', async (t) => {
+  test('is killed after 20 s if it hangs before it listens', async (t) => {
     const scene = new Scene(t, 'deaf')
     const { front, clock } = scene
     void front.follow(leads(1))
-    await until('it is told what to do', () => existsSync(scene.log) && scene.heard.messages.length > 0)
+    await until(
+      'the front has received its configuration',
+      () => existsSync(scene.log) && scene.received.messages.length > 0,
+    )
     await clock.pass(19_999)
     assert.equal(front.problem, null)
     await clock.pass(1)
@@ -155,7 +158,7 @@ describe('the front as a process of its own', () => {
     assert.equal(front.problem, 'the front has ended (SIGKILL)')
   })
 
-  test('is not held for silent because its agent stood still', async (t) => {
+  test('does not count as silent for a time in which its agent did not run', async (t) => {
     const scene = new Scene(t, 'hangs')
     const { front, clock } = scene
     await front.follow(leads(1))
@@ -167,14 +170,14 @@ describe('the front as a process of its own', () => {
     assert.equal(front.listening, false)
   })
 
-  test('lets nobody wait for one that dies', async (t) => {
+  test('follows no route after it died, which ends the wait for it', async (t) => {
     const scene = new Scene(t, 'dies')
     await scene.front.follow(leads(1))
     await scene.ends()
     assert.equal(scene.front.problem, 'the front has ended (exit code 3)')
   })
 
-  test('is started more and more rarely while it cannot listen, and says why in its own words', async (t) => {
+  test('is restarted at growing intervals while it cannot listen, and reports its own reason', async (t) => {
     const scene = new Scene(t, 'refuses')
     const { front, clock } = scene
     await front.follow(held(1))
@@ -189,7 +192,7 @@ describe('the front as a process of its own', () => {
   })
 
   for (const code of ['EAGAIN', 'ENOMEM'] as const)
-    test(`is started later where no process can be had (${code})`, async (t) => {
+    test(`is started later if the system has no room for a process (${code})`, async (t) => {
       const { _handle } = new ChildProcess() as unknown as { _handle: { spawn: () => number } }
       const failing = t.mock.method(Object.getPrototypeOf(_handle), 'spawn', () => -constants.errno[code])
       const scene = new Scene(t)
@@ -203,7 +206,7 @@ describe('the front as a process of its own', () => {
       assert.equal(front.problem, null)
     })
 
-  test('that cannot be started at all says so', async (t) => {
+  test('reports a problem if its program does not exist', async (t) => {
     const clock = new VirtualClock()
     const told = new Series<string | null>()
     const front: FrontProcess = new FrontProcess({
@@ -219,22 +222,22 @@ describe('the front as a process of its own', () => {
     assert.match((await told.next('a problem', () => true)) ?? '', /^the front cannot be started: .*ENOENT/)
   })
 
-  test('ends once it has nothing to forward any more, and is not started again', async (t) => {
+  test('ends when it has nothing left to forward, and is not restarted', async (t) => {
     const scene = new Scene(t)
     const { front, clock } = scene
     await front.follow(leads(1))
-    const { pid } = scene.heard
+    const { pid } = scene.received
     await front.end(clock.mono() + 30_000, NO_HURRY)
-    assert.deepEqual(scene.heard.messages.at(-1), { type: 'end', until: clock.mono() + 30_000 })
+    assert.deepEqual(scene.received.messages.at(-1), { type: 'end', until: clock.mono() + 30_000 })
     assert.ok(!lives(pid))
     assert.equal(clock.next(), Number.POSITIVE_INFINITY)
   })
 
-  test('that does not end is killed after its time', async (t) => {
+  test('is killed two seconds after its deadline if it does not end', async (t) => {
     const scene = new Scene(t, 'stays')
     const { front, clock } = scene
     await front.follow(leads(1))
-    const { pid } = scene.heard
+    const { pid } = scene.received
     const end = front.end(clock.mono() + 30_000, NO_HURRY)
     await clock.pass(31_000)
     assert.ok(lives(pid))
@@ -243,11 +246,11 @@ describe('the front as a process of its own', () => {
     assert.ok(!lives(pid))
   })
 
-  test('that is in a hurry is killed soon, whatever it has to forward', async (t) => {
+  test('is killed within a second in a hurry, even with requests left to forward', async (t) => {
     const scene = new Scene(t, 'stays')
     const { front, clock } = scene
     await front.follow(leads(1))
-    const { pid } = scene.heard
+    const { pid } = scene.received
     const end = front.end(clock.mono() + 30_000, Promise.resolve())
     await clock.pass(1_000)
     await end

@@ -13,7 +13,7 @@ class Scene {
   readonly clock = new VirtualClock()
   state: ElectionState = Candidate.leader({ front: own }).state
   changed = (): void => {}
-  /** What the process was told, and what it has to say. */
+  /** The routes that the process received, and the functions that acknowledge them. */
   readonly routes: FrontRoute[] = []
   readonly acknowledged: (() => void)[] = []
   readonly ends: number[] = []
@@ -46,7 +46,7 @@ class Scene {
   })
 }
 
-test('traffic by a front settles once that follows what is wanted last', async () => {
+test('traffic has settled when the front follows the latest route', async () => {
   const scene = new Scene()
   const { traffic, acknowledged } = scene
   assert.deepEqual([traffic.settling, traffic.view.routedTo], [null, null])
@@ -66,13 +66,13 @@ test('traffic by a front settles once that follows what is wanted last', async (
   )
 })
 
-test('a front is told nothing where nothing changes', () => {
+test('the front receives no message if its route stays the same', () => {
   const { traffic, routes } = new Scene()
   for (let n = 0; n < 3; n++) traffic.follow(true)
   assert.equal(routes.length, 1)
 })
 
-test('a front is seen in the view: to whom, what is wrong, and what it does', () => {
+test('the view contains the destination of requests, the front’s problem and its counts', () => {
   const scene = new Scene()
   const { traffic, process } = scene
   traffic.follow(true)
@@ -102,7 +102,7 @@ test('a front is seen in the view: to whom, what is wrong, and what it does', ()
   )
 })
 
-test('a front ends once others can have heard that its pod does, or at once in a hurry', async () => {
+test('the front stays for the linger time of its pod, or ends immediately in a hurry', async () => {
   const { traffic, clock, ends } = new Scene()
   const until = clock.mono() + 32_000
   const closed = traffic.close(new Promise(() => {}))
@@ -120,14 +120,14 @@ function follower(lease: Lease | null): ElectionState {
   return Candidate.follower().sees(lease).state
 }
 
-/** Held by another in epoch 3. */
+/** A Lease of another leader in epoch 3, with its front's annotation. */
 function noted(note: string, holder = 'other-1_uid', lease = heldBy(holder, 50)): Lease {
   return { ...lease, metadata: { ...lease.metadata, annotations: { 'langflow-leader/front': note } } }
 }
 
 const leader = Candidate.leader({ front: own })
 const doubtAt = leader.mono + CONFIG.renewDeadlineMs
-/** `well`: LangFlow served when it began. */
+/** A leader that steps down. `well`: LangFlow served at that moment. */
 function stepping(well: boolean): Candidate {
   const stepDown = { type: 'step_down', code: 'newer_revision', reason: 'a test' } as const
   return Candidate.leader({ front: own }).workload({ well }).tell(stepDown)
@@ -145,41 +145,41 @@ function held(epoch: number): FrontRoute {
 }
 const REACHED: FrontRoute = { to: 'leader', epoch: 3, key: 'key', address: '10.0.0.2:8091' }
 
-describe('the route of a front', () => {
+describe('the route of the front', () => {
   for (const [what, state, open, route] of [
     [
-      'goes to LangFlow up to the renew deadline while the gate is open',
+      'goes to LangFlow until the renew deadline while the gate is open',
       leader.state,
       true,
       { ...CLOSES, closing: null },
     ],
     [
-      'ends here while the gate is closed: what other fronts send is held as well',
+      'ends here while the gate is closed: requests of other fronts are held as well',
       leader.state,
       false,
       { to: 'nobody', epoch: 4, key: 'own-key' },
     ],
     [
-      'closes in a step down until the drain is over, although the gate is closed',
+      'goes to LangFlow during the drain of a step-down, and closes at the drain deadline',
       stepping(true).state,
       false,
       { ...CLOSES, closing: drained },
     ],
     [
-      'closes at once in a step down in which LangFlow serves nobody',
+      'closes immediately in a step-down if LangFlow does not serve',
       stepping(false).state,
       false,
       { ...CLOSES, closing: leader.mono },
     ],
     [
-      'ends here while LangFlow is being stopped, whatever the gate says',
+      'ends here while LangFlow is being stopped, even if the gate is open',
       stepping(true).tell({ type: 'drained' }).state,
       true,
       { to: 'nobody', epoch: 4, key: 'own-key' },
     ],
     ["goes to the leader's front", follower(noted('3 10.0.0.2:8091 key')), false, REACHED],
     [
-      "goes to the new leader's front where the Lease was lost to it",
+      "goes to the new leader's front after the Lease was lost to it",
       lost.state,
       false,
       { ...REACHED, epoch: 5 },
@@ -190,20 +190,30 @@ describe('the route of a front', () => {
       false,
       REACHED,
     ],
-    ['holds where the Lease was not seen yet', Candidate.follower().state, false, held(0)],
-    ['holds where there is no Lease', follower(null), false, held(0)],
-    ['holds where nobody leads', follower(released(50)), false, held(3)],
+    ['holds before the Lease was seen', Candidate.follower().state, false, held(0)],
+    ['holds if the Lease is absent', follower(null), false, held(0)],
+    ['holds if no replica leads', follower(released(50)), false, held(3)],
     [
-      'holds where nobody leads and a note is left',
+      'holds if no replica leads and the annotation is left',
       follower(noted('3 10.0.0.2:8091 key', '')),
       false,
       held(3),
     ],
-    ['holds where the leader says nothing', follower(heldBy('other', 50)), false, held(3)],
-    ['holds where the leader left what another said', follower(noted('2 10.0.0.2:8091 key')), false, held(3)],
-    ['holds where the leader closes', follower(noted('3 closing')), false, held(3)],
-    ['holds where what is said cannot be read', follower(noted('3 10.0.0.2:8091')), false, held(3)],
-    ['holds where too much is said', follower(noted('3 10.0.0.2:8091 key more')), false, held(3)],
+    ['holds if the leader writes no address', follower(heldBy('other', 50)), false, held(3)],
+    [
+      'holds if the annotation is of an earlier epoch',
+      follower(noted('2 10.0.0.2:8091 key')),
+      false,
+      held(3),
+    ],
+    ['holds if the leader’s front is closing', follower(noted('3 closing')), false, held(3)],
+    ['holds if the annotation lacks the key', follower(noted('3 10.0.0.2:8091')), false, held(3)],
+    [
+      'holds if the annotation has an extra field',
+      follower(noted('3 10.0.0.2:8091 key more')),
+      false,
+      held(3),
+    ],
     ...[
       ...[
         '10.0.0.2:99999 key',
@@ -220,19 +230,19 @@ describe('the route of a front', () => {
         '10.0.0.2:8091 k\r\ny',
       ],
     ].map((said) => [
-      `holds where ${JSON.stringify(said)} is said`,
+      `holds if the annotation contains ${JSON.stringify(said)}`,
       follower(noted(`3 ${said}`)),
       false,
       held(3),
     ]),
     [
-      'holds where an earlier agent of this replica leads',
+      'holds if an earlier agent of this replica leads',
       follower(noted('3 10.0.0.9:8091 old', 'me')),
       false,
       held(3),
     ],
     [
-      'holds where the leader has the address of this one',
+      'holds if the leader’s front has the address of this one',
       follower(noted('3 10.0.0.1:8091 key')),
       false,
       held(3),
@@ -242,29 +252,29 @@ describe('the route of a front', () => {
       assert.deepEqual(routeOf({ state, open, own, config: CONFIG }), route)
     })
 
-  test('does not go to a leader whose note names an epoch that only looks the same', () => {
+  test('holds if the annotation’s epoch is malformed', () => {
     for (const note of ['03 10.0.0.2:8091 key', '3.0 10.0.0.2:8091 key', ' 10.0.0.2:8091 key'])
       assert.deepEqual(routeOf({ state: follower(noted(note)), open: false, own, config: CONFIG }), held(3))
   })
 })
 
-describe('a leader whose front cannot be reached', () => {
+describe('the fault of a leader’s front', () => {
   for (const [what, state, fault] of [
     [
-      'is one that says nothing',
+      'is a missing address',
       follower(heldBy('other-1_uid', 50)),
       /^other-1 leads and does not say where its front is/,
     ],
     [
-      'has the address of this one',
+      'is the address of this replica’s front',
       follower(noted('3 10.0.0.1:8091 key')),
       /^other-1 leads .*\(10\.0\.0\.1:8091\): .*--front-address$/,
     ],
-    ['is none that says it', follower(noted('3 10.0.0.2:8091 key')), null],
-    ['is none that closes', follower(noted('3 closing')), null],
-    ['is not nobody', follower(released(50)), null],
-    ['is not this one', leader.state, null],
-    ['is not an earlier agent of this one', follower(heldBy('me', 50)), null],
+    ['does not exist if the leader writes its address', follower(noted('3 10.0.0.2:8091 key')), null],
+    ['does not exist if the front is closing', follower(noted('3 closing')), null],
+    ['does not exist if no replica leads', follower(released(50)), null],
+    ['does not exist if this replica leads', leader.state, null],
+    ['does not exist if an earlier agent of this replica leads', follower(heldBy('me', 50)), null],
   ] as [string, ElectionState, RegExp | null][])
     test(what, () => {
       const said = leaderFault({ state, own, config: CONFIG })
@@ -273,21 +283,21 @@ describe('a leader whose front cannot be reached', () => {
     })
 })
 
-describe("a leader's front that answers nothing", () => {
+describe("a leader's front that does not answer", () => {
   const watched = Candidate.follower().sees(noted('3 10.0.0.2:8091 key'))
   const renewedAt = watched.state.seen?.changedAt as number
   for (const [what, state, silentMs, afterMs, unreachable] of [
-    ['is unreachable once the leader has renewed after 5 s of it', watched.state, 5_000, 0, true],
-    ['is not before', watched.state, 4_999, 4_999, false],
-    ['is up to the doubt of the leader', watched.state, 9_000, CONFIG.renewDeadlineMs - 1, true],
+    ['is unreachable if the leader renewed after 5 s of silence', watched.state, 5_000, 0, true],
+    ['is not unreachable before 5 s of silence', watched.state, 4_999, 4_999, false],
+    ['is unreachable until the leader is in doubt', watched.state, 9_000, CONFIG.renewDeadlineMs - 1, true],
     [
-      'is no fault of a leader in doubt, for which requests wait',
+      'is not unreachable while the leader is in doubt, since requests wait for its successor',
       watched.state,
       9_000,
       CONFIG.renewDeadlineMs,
       false,
     ],
-    ["is not this replica's own", leader.state, 9_000, 0, false],
+    ['is not unreachable if this replica leads', leader.state, 9_000, 0, false],
   ] as [string, ElectionState, number, number, boolean][])
     test(what, () => {
       const unheard = { address: '10.0.0.2:8091', since: renewedAt - silentMs, because: 'a test' }

@@ -1,10 +1,10 @@
-// Stands in for the front's process: says that it listens, follows each route, and writes to LOG what it is told.
+// Stands in for the front's process: reports that it listens, follows each route, and writes the messages it receives to LOG.
 // usage: scripted-front.mjs LOG [option]
 //   refuses   cannot listen
-//   dies      with the first route
-//   stays     whatever ends
-//   hangs     once it has followed a route
-//   deaf      before it listens
+//   dies      ends at the first route
+//   stays     does not end, even if its channel closes
+//   hangs     stops responding after it has followed a route
+//   deaf      stops responding before it listens
 import { appendFileSync } from 'node:fs'
 import { Socket } from 'node:net'
 

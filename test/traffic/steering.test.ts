@@ -14,14 +14,14 @@ interface Setting {
   readonly lingerMs?: number
 }
 
-/** A leader that serves, and whose traffic follows; `answer` makes the front acknowledge what it was told last. */
+/** A leader that serves, with its traffic. `answer` makes the front acknowledge the latest message. */
 class Scene {
   readonly clock = new VirtualClock()
   readonly candidate: Candidate
   readonly steering: Steering
-  /** What the workload was told. */
+  /** The orders that the workload received. */
   readonly orders: string[] = []
-  /** What traffic was told, without repetitions. */
+  /** The states of the gate that traffic received, without repetitions. */
   readonly told: boolean[] = []
   readonly said: string[] = []
   state: ElectionState
@@ -78,7 +78,7 @@ class Scene {
     this.steering.gateChanged()
   }
 
-  /** One turn of the election, carried out as the replica does it. */
+  /** Runs one transition of the election and its effects, as the replica does. */
   tell(fact: Fact): this {
     const { steering, orders } = this
     this.candidate.mono = this.clock.mono()
@@ -92,7 +92,7 @@ class Scene {
     return this
   }
 
-  /** Lets time pass; resolves to what the workload was told by then. */
+  /** Lets time pass, and resolves to all orders so far. */
   async ordersAfter(ms: number): Promise<string[]> {
     await this.clock.pass(ms)
     return this.orders
@@ -100,7 +100,7 @@ class Scene {
 }
 
 describe('a planned stop', () => {
-  it('drains once the front closes, and stops LangFlow once it holds all', async () => {
+  it('drains after the front has begun to close, and stops LangFlow after the front holds all requests', async () => {
     const scene = new Scene().tell(STEP_DOWN)
     assert.deepEqual(await scene.ordersAfter(500), [])
     scene.answer()
@@ -111,7 +111,7 @@ describe('a planned stop', () => {
     assert.deepEqual(await scene.ordersAfter(0), ['drain', 'stop'])
   })
 
-  it('that has no time to drain does not stop LangFlow before the front holds', async () => {
+  it('stops LangFlow only after the front holds all requests, even without a drain', async () => {
     const scene = new Scene({ drainTimeoutMs: 0 }).tell(STEP_DOWN)
     assert.deepEqual(
       scene.candidate.last.effects.map(({ type }) => type),
@@ -122,7 +122,7 @@ describe('a planned stop', () => {
     assert.deepEqual(await scene.ordersAfter(0), ['stop'])
   })
 
-  it('waits no longer than two seconds for a front that does not answer, before it stops LangFlow as well', async () => {
+  it('waits at most two seconds for a front that does not answer', async () => {
     const scene = new Scene({ drainTimeoutMs: 1_500 }).tell(STEP_DOWN)
     await scene.clock.pass(1_500)
     scene.tell({ type: 'tick' })
@@ -130,12 +130,12 @@ describe('a planned stop', () => {
     assert.deepEqual(await scene.ordersAfter(1), ['stop'])
   })
 
-  it('waits for nothing where the kubelet asks', () => {
+  it('does not wait if traffic follows readiness', () => {
     const scene = new Scene({ drainTimeoutMs: 0, readiness: true }).tell(STEP_DOWN)
     assert.deepEqual(scene.orders, ['drain', 'stop'])
   })
 
-  it('that is overtaken by a kill is not carried out afterwards, and does not delay that', async () => {
+  it('is dropped if a kill overtakes it, and does not delay the kill', async () => {
     const scene = new Scene({ drainTimeoutMs: 0 }).tell(STEP_DOWN)
     scene.tell({ type: 'lease', lease: heldBy('other', 900), fresh: true, watched: false })
     assert.equal(scene.state.term, null)
@@ -143,14 +143,14 @@ describe('a planned stop', () => {
     assert.deepEqual(await scene.ordersAfter(10_000), ['kill'])
   })
 
-  it('does not stop what has ended by itself meanwhile', async () => {
+  it('is dropped if LangFlow has ended by itself', async () => {
     const scene = new Scene({ drainTimeoutMs: 0 }).tell(STEP_DOWN)
     scene.tell({ type: 'workload', workload: { ...scene.state.workload, alive: 'no' } })
     assert.deepEqual(await scene.ordersAfter(10_000), [])
   })
 
   for (const stage of ['draining', 'stopping'] as const) {
-    it(`does not carry out in a later term what it waited for while ${stage} in an earlier one`, async () => {
+    it(`is dropped in a later term if it was waiting while ${stage}`, async () => {
       const scene = new Scene({ drainTimeoutMs: stage === 'stopping' ? 0 : 20_000 }).tell(STEP_DOWN)
       assert.equal(scene.state.term?.stepDown?.stage, stage)
       scene.state = { ...scene.state, term: { ...scene.state.term, epoch: scene.state.term.epoch + 1 } }
@@ -161,12 +161,12 @@ describe('a planned stop', () => {
 
 describe('the end of an agent', () => {
   for (const [what, answers] of [
-    ['waits until the front has acknowledged that it holds, and leaves no timer', true],
-    ['does not wait for ever, and leaves no timer', false],
+    ['waits until the front has acknowledged that it holds requests, and leaves no timer', true],
+    ['waits at most two seconds for the front, and leaves no timer', false],
   ] as const) {
     it(what, async () => {
       const scene = new Scene().tell({ type: 'terminate', reason: 'SIGTERM' })
-      // LangFlow has died in the same moment, so that nothing else is waited for.
+      // LangFlow died at the same moment, so only the front is left to wait for.
       scene.state = { ...scene.state, term: null }
       const end = scene.steering.end(new Promise(() => {}))
       await scene.clock.pass(CLOSED_WITHIN_MS - 1)
@@ -181,11 +181,11 @@ describe('the end of an agent', () => {
   }
 
   for (const [what, closedForMs, lingerMs, leftMs] of [
-    ['until whoever routes can have heard that the gate is closed', 700, 2_000, 1_300],
-    ['no longer where its gate is closed long since', 2_000, 2_000, 0],
-    ['no longer where nobody routes to it', 0, 0, 0],
+    ['for the rest of the linger time after its gate has closed', 700, 2_000, 1_300],
+    ['no longer if its gate closed more than the linger time ago', 2_000, 2_000, 0],
+    ['no longer without a linger time', 0, 0, 0],
   ] as const) {
-    it(`stays ${what}`, async () => {
+    it(`keeps the process ${what}`, async () => {
       const scene = new Scene({ readiness: true, lingerMs }).tell(STEP_DOWN)
       await scene.clock.pass(closedForMs)
       const from = scene.clock.mono()
@@ -197,13 +197,13 @@ describe('the end of an agent', () => {
 })
 
 describe('steering', () => {
-  it('ends at once in a hurry', async () => {
+  it('ends immediately in a hurry', async () => {
     const scene = new Scene({ readiness: true, lingerMs: 2_000 }).tell(STEP_DOWN)
     await scene.steering.end(Promise.resolve())
     assert.equal(scene.clock.next(), Number.POSITIVE_INFINITY)
   })
 
-  it('closes the gate of a leader that the clock puts in doubt, whatever the election knows, and opens it again', () => {
+  it('closes the gate of a leader in doubt before the election decides, and opens it after the doubt', () => {
     const scene = new Scene()
     for (const inDoubt of [true, false]) {
       scene.inDoubt = inDoubt
@@ -212,7 +212,7 @@ describe('steering', () => {
     assert.deepEqual(scene.told, [true, false, true])
   })
 
-  it('says where traffic is led to when that changes, and what keeps it from being led', () => {
+  it('logs a change of the destination of requests', () => {
     const scene = new Scene()
     for (const routedTo of [null, 'a', 'a', null, '']) {
       scene.view.routedTo = routedTo
