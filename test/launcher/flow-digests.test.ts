@@ -20,10 +20,10 @@ import type { Digests } from '../../agent/link/link-messages.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { Series } from '../harness/wait.ts'
 
-/** As many files in a folder are too many. */
+/** One file more than the limit for a folder. */
 const TOO_MANY = 1_025
 
-/** A folder of flows, and who looks at it. */
+/** A folder of flows with a `DigestWatch` on it. */
 class Folder {
   readonly dir = mkdtempSync(join(tmpdir(), 'digests-test-'))
   readonly clock = new VirtualClock()
@@ -39,7 +39,7 @@ class Folder {
     })
   }
 
-  /** The `n`th that was told. */
+  /** The `n`th report. */
   async heard(n: number): Promise<Digests> {
     await this.told.next(`digest ${n}`, () => true, n - 1)
     return this.told.list[n - 1]!
@@ -49,7 +49,7 @@ class Folder {
   put = (name: string, text: string) => writeFileSync(this.path(name), text)
 }
 
-/** What one who looks for the first time finds. */
+/** The digest of the flows, as a new watch finds it. */
 async function flowsOf({ dir }: Folder): Promise<string | null> {
   const found = Promise.withResolvers<Digests>()
   const env = { LANGFLOW_LOAD_FLOWS_PATH: dir }
@@ -62,7 +62,7 @@ async function flowsOf({ dir }: Folder): Promise<string | null> {
 }
 
 describe('the digest of the flows', () => {
-  test('is that of names and contents, as sha256sum makes it', async (t) => {
+  test('covers names and contents, and equals that of sha256sum', async (t) => {
     const folder = new Folder(t)
     folder.put('b.json', '{"b":1}')
     folder.put('A.json', '{"a":1}')
@@ -74,7 +74,7 @@ describe('the digest of the flows', () => {
     assert.notEqual(await flowsOf(folder), expected)
   })
 
-  test('is of what LangFlow loads: regular files, also through links, not those in folders', async (t) => {
+  test('covers the files that LangFlow loads: regular files and links to them, but no subfolders', async (t) => {
     const folder = new Folder(t)
     folder.put('a.json', '{}')
     const alone = await flowsOf(folder)
@@ -87,14 +87,14 @@ describe('the digest of the flows', () => {
     symlinkSync('/dev/zero', folder.path('endless.json'))
     execFileSync('mkfifo', [folder.path('pipe.json')])
     assert.equal(await flowsOf(folder), alone)
-    // As a ConfigMap is mounted.
+    // A mounted ConfigMap has these links.
     mkdirSync(folder.path('..data'))
     renameSync(folder.path('a.json'), folder.path('..data/a.json'))
     symlinkSync('..data/a.json', folder.path('a.json'))
     assert.equal(await flowsOf(folder), alone)
   })
 
-  test('is of nothing where there is no flow, and unknown where there is no folder', async (t) => {
+  test('is that of an empty input if the folder has no flow, and unknown if there is no folder', async (t) => {
     const folder = new Folder(t)
     assert.equal(await flowsOf(folder), 'e3b0c44298fc')
     for (const env of [{}, { LANGFLOW_LOAD_FLOWS_PATH: folder.path('none') }]) {
@@ -104,7 +104,7 @@ describe('the digest of the flows', () => {
     }
   })
 
-  test('is unknown where a flow cannot be read, or where there is too much of them', async (t) => {
+  test('is unknown if a flow cannot be read, is too large, or the folder has too many files', async (t) => {
     const folder = new Folder(t)
     folder.put('a.json', '{}')
     const known = await flowsOf(folder)
@@ -116,12 +116,12 @@ describe('the digest of the flows', () => {
     assert.equal(await flowsOf(folder), null)
     for (let n = 0; n < TOO_MANY; n++) unlinkSync(folder.path(`${n}.txt`))
     assert.equal(await flowsOf(folder), known)
-    // Its own memory is a file that nobody can read from its beginning.
+    // A process can't read its own memory from address 0.
     symlinkSync('/proc/self/mem', folder.path('unreadable.json'))
     assert.equal(await flowsOf(folder), null)
   })
 
-  test('is told anew once a file has changed, each minute and when it is looked', async (t) => {
+  test('is reported again only if a file has changed; the watch checks each minute and on request', async (t) => {
     const folder = new Folder(t)
     folder.put('a.json', '{}')
     folder.watch.look()
@@ -142,7 +142,7 @@ describe('the digest of the flows', () => {
 describe('the digest of the secret key', () => {
   const digestOf = (key?: string) => digestOfSecretKey({ LANGFLOW_SECRET_KEY: key })
 
-  test('tells one key from another, however each is written', () => {
+  test('is the same for each encoding of a key, and differs between keys', () => {
     const bytes = randomBytes(32)
     const key = bytes.toString('base64url').padEnd(44, '=')
     const digest = digestOf(key)
@@ -151,11 +151,11 @@ describe('the digest of the secret key', () => {
     assert.equal(digestOf(bytes.toString('base64url')), digest)
     assert.equal(digestOf(`${key}\n`), digest)
     assert.notEqual(digestOf(randomBytes(32).toString('base64url')), digest)
-    // Keyed: a table of digests made for another text is of no use.
+    // The digest isn't that of a common text, for which precomputed tables may exist.
     assert.notEqual(createHmac('sha256', bytes).update('').digest('hex').slice(0, 8), digest)
   })
 
-  test('is told of no key that could be guessed from it', () => {
+  test('is not reported if the key could be guessed from it', () => {
     for (const key of [
       undefined,
       '',
@@ -167,12 +167,12 @@ describe('the digest of the secret key', () => {
   })
 })
 
-describe('the digest of what LangFlow starts from', () => {
+describe('the digest of the inputs of LangFlow’s start', () => {
   const LANGFLOW_SECRET_KEY = randomBytes(32).toString('base64url')
   const GIVEN = { LANGFLOW_SECRET_KEY, LANGFLOW_DATABASE_URL: 'postgresql://u:wrong@db/x', HOME: '/app' }
   const digest = digestOfInputs(GIVEN, 'f1')
 
-  test('is the same in a pod that is made anew', () => {
+  test('is the same in a recreated pod', () => {
     assert.match(digest ?? '', /^[0-9a-f]{16}$/)
     const { HOME, ...others } = GIVEN
     const ofPod = { HOSTNAME: 'langflow-x', POD_UID: '3f1c', MY_POD: hostname(), MY_IP: '127.0.0.1' }
@@ -180,7 +180,7 @@ describe('the digest of what LangFlow starts from', () => {
     assert.equal(digestOfInputs({ HOME, ...others, ...ofPod, ...ofProgram }, 'f1'), digest)
   })
 
-  test('changes with the environment, the flows and the key, and is keyed with that', () => {
+  test('changes with the environment, the flows and the secret key', () => {
     const changed = [
       digestOfInputs({ ...GIVEN, LANGFLOW_DATABASE_URL: 'postgresql://u:right@db/x' }, 'f1'),
       digestOfInputs({ ...GIVEN, MORE: '' }, 'f1'),
@@ -191,7 +191,7 @@ describe('the digest of what LangFlow starts from', () => {
     assert.equal(new Set([...changed, digest]).size, 6)
   })
 
-  test('is told of no key from which a password in the environment could be guessed', () => {
+  test('is not reported if the key is weak enough to guess a password of the environment from it', () => {
     for (const key of ['', 'a passphrase of more than 32 characters'])
       assert.equal(digestOfInputs({ ...GIVEN, LANGFLOW_SECRET_KEY: key }, 'f1'), null)
   })

@@ -15,7 +15,7 @@ function temporaryDirectory(t: TestContext): string {
   return dir
 }
 
-/** A directory in PATH with a `langflow` of these first lines. */
+/** A directory in PATH with a `langflow` script that begins with these lines. */
 function installed(t: TestContext, head: string) {
   const bin = temporaryDirectory(t)
   writeFiles(bin, { langflow: `${head}\nimport sys\n` })
@@ -25,7 +25,7 @@ function installed(t: TestContext, head: string) {
 }
 
 describe('the command of LangFlow', () => {
-  test('is read from the first line of its script', (t) => {
+  test('has the interpreter that the first line of the script names', (t) => {
     for (const [head, interpreter] of [
       ['#!/opt/venv/bin/python', ['/opt/venv/bin/python']],
       ['#! /usr/bin/python3.11 -I', ['/usr/bin/python3.11', '-I']],
@@ -40,20 +40,20 @@ describe('the command of LangFlow', () => {
     }
   })
 
-  test('imports from where its script really is, as Python does', (t) => {
+  test('imports from the folder of the script that a link points to, as Python does', (t) => {
     const { bin, script, read } = installed(t, '#!/opt/venv/bin/python')
     const link = join(temporaryDirectory(t), 'langflow')
     symlinkSync(script, link)
     assert.equal(read(link, 'run').importsFrom, bin)
   })
 
-  test('finds an interpreter that "env" is to find', (t) => {
+  test('has the interpreter in PATH if the first line names "env"', (t) => {
     const { bin, read } = installed(t, '#!/usr/bin/env python3')
     writeFiles(bin, { python3: '' })
     assert.deepEqual(read('langflow', 'run').interpreter, [join(bin, 'python3')])
   })
 
-  test('is read from "python -m langflow run"', (t) => {
+  test('can be "python -m langflow run"', (t) => {
     const { read } = installed(t, '')
     const start = read('/venv/bin/python3.11', '-u', '-m', 'langflow', 'run', '--backend-only')
     assert.deepEqual(start.interpreter, ['/venv/bin/python3.11', '-u'])
@@ -61,7 +61,7 @@ describe('the command of LangFlow', () => {
     assert.equal(start.importsFrom, '/work')
   })
 
-  test('is read from a shell command that does nothing else', (t) => {
+  test('can be a shell command that only starts LangFlow', (t) => {
     const { script, read } = installed(t, '#!/opt/venv/bin/python')
     const start = read(
       'sh',
@@ -87,13 +87,13 @@ describe('the command of LangFlow', () => {
     [['/nowhere/langflow', 'run'], /no such file/],
     [['sh', '-c', 'PATH= langflow run'], /no "langflow" in PATH/],
   ]
-  test('is nothing to be prepared where it is another one, or does more', (t) => {
+  test('is refused if it starts another program, or does more than start LangFlow', (t) => {
     const { read } = installed(t, '#!/opt/venv/bin/python')
     for (const [command, message] of REFUSED)
       assert.throws(() => read(...command), { message }, command.join(' '))
   })
 
-  test('is never shown where it may hold a secret', (t) => {
+  test('is not in the error message, because it may contain a secret', (t) => {
     const { read } = installed(t, '#!/opt/venv/bin/python')
     for (const command of [
       ['langflow', 's3cret'],
@@ -108,16 +108,16 @@ describe('the command of LangFlow', () => {
       )
   })
 
-  test('names no interpreter where its script is none of Python', (t) => {
+  test('is refused if its script names no Python interpreter', (t) => {
     for (const head of ['#!/bin/bash', 'plain text', '']) {
       assert.throws(() => installed(t, head).read('langflow', 'run'), /names no Python interpreter/)
     }
   })
 })
 
-const skip = spawnSync('python3', ['--version']).status !== 0 && 'there is no python3'
+const skip = spawnSync('python3', ['--version']).status !== 0 && 'python3 is not installed'
 
-/** What `Server` of uvicorn has to do with signals, and a LangFlow that serves one request, as its argument says. */
+/** The part of uvicorn's `Server` that handles signals, and a LangFlow that serves one request. Its argument is the kind of request. */
 const UVICORN = `
 import asyncio, signal
 class State:
@@ -136,7 +136,7 @@ class Server:
 const LANGFLOW = `
 import asyncio, os, signal, sys
 from uvicorn.server import Server
-def say(*what): # also from a handler of signals, in the middle of another one
+def say(*what): # unbuffered, because a signal handler may interrupt another call
     os.write(1, (" ".join(map(str, what)) + "\\n").encode())
 class Transport:
     def abort(self):
@@ -172,7 +172,7 @@ def main():
     asyncio.run(serve(sys.argv[2]))
 `
 
-/** LangFlow's words, once it serves. */
+/** Starts LangFlow, and collects the lines that it prints. Resolves when it serves. */
 async function serving(t: TestContext, kind: string, form: 'script' | 'module' = 'script') {
   const dir = temporaryDirectory(t)
   const modules = join(dir, 'modules')
@@ -197,7 +197,10 @@ async function serving(t: TestContext, kind: string, form: 'script' | 'module' =
   const lines = createInterface({ input: child.stdout! }).on('line', (line) => said.push(line))
   const ended = once(child, 'close')
   const line = () =>
-    Promise.race([once(lines, 'line'), ended.then(() => assert.fail(`it said only ${said}`))])
+    Promise.race([
+      once(lines, 'line'),
+      ended.then(() => assert.fail(`LangFlow ended; it printed only: ${said}`)),
+    ])
   await line()
   const hears = async (signal: NodeJS.Signals) => {
     child.kill(signal)
@@ -206,16 +209,16 @@ async function serving(t: TestContext, kind: string, form: 'script' | 'module' =
   return { said, ended, hears }
 }
 
-describe('LangFlow, started beneath a script', { skip }, () => {
+describe('LangFlow, started through the cut-off script', { skip }, () => {
   for (const form of ['script', 'module'] as const)
-    test(`is what its command would start: ${form}`, async (t) => {
+    test(`runs the program that its command names: ${form}`, async (t) => {
       const { said } = await serving(t, 'gives-in', form)
       assert.deepEqual(said, ['run gives-in True langflow.langflow_launcher'])
     })
 
   for (const [title, kind, ends] of [
-    ['cancels a request at a SIGINT after SIGTERM, without skipping its own end', 'gives-in', ['shut down']],
-    ['leaves behind what does not let itself be cancelled', 'resists', ['aborted', 'shut down']],
+    ['cancels a request if SIGINT follows SIGTERM, and still shuts down in order', 'gives-in', ['shut down']],
+    ['aborts the connection of a request that resists its cancellation', 'resists', ['aborted', 'shut down']],
   ] as const)
     test(title, async (t) => {
       const { said, ended, hears } = await serving(t, kind)
@@ -225,14 +228,14 @@ describe('LangFlow, started beneath a script', { skip }, () => {
       assert.deepEqual(said.slice(1), ['SIGTERM', 'SIGINT', 'cancelled', ...ends])
     })
 
-  test('takes a SIGINT alone as uvicorn does', async (t) => {
+  test('handles a SIGINT without a SIGTERM as uvicorn does', async (t) => {
     const { said, hears } = await serving(t, 'gives-in')
     await hears('SIGINT')
     assert.deepEqual(said.slice(1), ['SIGINT'])
   })
 })
 
-test('what is not LangFlow is started as it is', () => {
+test('a command that does not start LangFlow stays unchanged', () => {
   const command = ['python3', 'other.py', 'run']
   assert.deepEqual(coldStart(command, { A: 'b' }), { command, env: { A: 'b' } })
 })

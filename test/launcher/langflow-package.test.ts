@@ -7,7 +7,7 @@ import { describe, type TestContext, test } from 'node:test'
 import { langflowVersion } from '../../agent/launcher/langflow-package.ts'
 import { writeFiles } from './fixtures/write-files.ts'
 
-/** Below one directory of its own: a Python of the machine, and a virtual environment with a `langflow`. */
+/** A temporary directory with a system Python, and with a virtual environment that has a `langflow`. */
 class Machine {
   readonly dir: string
   readonly venv: string
@@ -27,7 +27,7 @@ class Machine {
     return join(this.dir, path)
   }
 
-  /** A package's metadata in a directory of packages. */
+  /** Writes a package's metadata into a folder of packages. */
   install(site: string, name: string, version: string): void {
     const metadata = `Metadata-Version: 2.4\nName: ${name}\nVersion: ${version}\n\nText`
     writeFiles(this.dir, { [`${site}/${name}-${version}.dist-info/METADATA`]: metadata })
@@ -41,7 +41,7 @@ class Machine {
 const SITE = 'venv/lib/python3.11/site-packages'
 
 describe('the version of LangFlow', () => {
-  test('is that of its package, however it is started', (t) => {
+  test('is that of its package, for each form of the command', (t) => {
     const machine = new Machine(t)
     machine.install(SITE, 'langflow', '1.13.0')
     machine.install(SITE, 'langflow_base', '0.13.0')
@@ -55,7 +55,7 @@ describe('the version of LangFlow', () => {
       assert.equal(machine.version(command), '1.13.0', command.join(' '))
   })
 
-  test('is that of langflow-base, or of a nightly build, where there is no other', (t) => {
+  test('is that of langflow-base or of a nightly build if there is no langflow', (t) => {
     for (const name of ['langflow_base', 'langflow_nightly', 'langflow_base_nightly']) {
       const machine = new Machine(t)
       machine.install(SITE, name, '1.13.0.dev4')
@@ -63,7 +63,7 @@ describe('the version of LangFlow', () => {
     }
   })
 
-  test('is that of what is imported first', (t) => {
+  test('is that of the package that Python would import', (t) => {
     const machine = new Machine(t)
     machine.install(SITE, 'langflow', '1.12.8')
     machine.install('usr/lib/python3.11/dist-packages', 'langflow', '1.0.0')
@@ -74,7 +74,7 @@ describe('the version of LangFlow', () => {
     assert.equal(machine.version(['sh', '-c', `PYTHONPATH=${PYTHONPATH} langflow run`]), '1.13.0')
   })
 
-  test('is not waited for where a FIFO stands for a file', (t) => {
+  test('is found without blocking if a FIFO is in the place of a metadata file', (t) => {
     const machine = new Machine(t)
     machine.install(SITE, 'langflow', '1.13.0')
     const forged = join(machine.dir, 'modules/langflow-9.0.0.dist-info')
@@ -83,27 +83,27 @@ describe('the version of LangFlow', () => {
     assert.equal(machine.version(undefined, { PYTHONPATH: join(machine.dir, 'modules') }), '1.13.0')
   })
 
-  test('is found beside a script that the interpreter of the machine runs', (t) => {
+  test('is found beside a script that the system’s Python runs', (t) => {
     const machine = new Machine(t)
     const script = machine.program('home/.local/bin/langflow', `#!${machine.dir}/usr/bin/python3.11\n`)
     machine.install('home/.local/lib/python3.11/site-packages', 'langflow', '1.13.0')
     assert.equal(machine.version([script, 'run']), '1.13.0')
   })
 
-  test('is found below an interpreter whose name does not say which Python it is', (t) => {
+  test('is found for an interpreter whose name lacks the Python version', (t) => {
     const machine = new Machine(t)
     const python = machine.program('opt/bin/python', '')
     machine.install('opt/lib/python3.12/site-packages', 'langflow', '1.13.0')
     assert.equal(machine.version([python, '-m', 'langflow', 'run']), '1.13.0')
   })
 
-  test('is not that of another Python below the same place', (t) => {
+  test('is not that of a package for another version of Python', (t) => {
     const machine = new Machine(t)
     machine.install('venv/lib/python3.10/site-packages', 'langflow', '1.12.8')
     assert.equal(machine.version(), null)
   })
 
-  test('is not known of a command that does not start it, without metadata, and with what is none', (t) => {
+  test('is unknown for another program, without metadata, and with invalid metadata', (t) => {
     const machine = new Machine(t)
     assert.equal(machine.version(), null)
     mkdirSync(join(machine.dir, SITE, 'langflow-1.12.8.dist-info'), { recursive: true })

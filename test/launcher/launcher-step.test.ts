@@ -21,7 +21,7 @@ interface Granted {
   readonly renewedAgo?: number
 }
 
-/** A launcher without its loop: what happens, in order, and what was decided upon it. */
+/** The pure step of a launcher, without its loop: takes events in order, and shows the decision of each. */
 class Steps {
   private now: Instant = { mono: 1_000_000, boot: 2_000_000, wall: 1_700_000_000_000 }
   record: LauncherRecord = INITIAL_RECORD
@@ -37,13 +37,13 @@ class Steps {
     return this.tell({ type: 'grant', grant: { epoch, identity: 'me', doubtAt, killAt, onDoubt } })
   }
 
-  /** Time goes by on the clocks that are named. */
+  /** Advances these clocks. */
   pass(ms: number, clocks: readonly (keyof Instant)[] = ['mono', 'boot', 'wall']): this {
     this.now = { ...this.now, ...Object.fromEntries(clocks.map((clock) => [clock, this.now[clock] + ms])) }
     return this
   }
 
-  /** The launcher looks at the clocks `ms` later. */
+  /** Advances these clocks; the launcher then checks them. */
   clockAfter(ms: number, clocks?: readonly (keyof Instant)[]): this {
     return this.pass(ms, clocks).tell({ type: 'clock' })
   }
@@ -58,7 +58,7 @@ class Steps {
     return phase.name === 'frozen' ? `frozen from ${phase.from}` : phase.name
   }
 
-  /** What the last event led to; the next look at the clocks, which almost every one does, apart. */
+  /** The phase and effects after the last event, except for the next check of the clocks, which nearly every event schedules. */
   get decision(): string {
     const effects = this.record.effects.map(describeEffect).filter((name) => !name.startsWith('check clocks'))
     return effects.length === 0 ? this.phase : `${this.phase}: ${effects.join(', ')}`
@@ -79,7 +79,7 @@ class Steps {
 }
 
 function describeEffect(effect: LauncherEffect): string {
-  if (effect.type === 'tell') return `tell ${effect.cause.kind}`
+  if (effect.type === 'tell') return `report ${effect.cause.kind}`
   return 'afterMs' in effect && effect.afterMs > 0 ? `${effect.type} in ${effect.afterMs}` : effect.type
 }
 
@@ -103,7 +103,7 @@ const stopping = (graceMs = 30_000) => running().tell(stop(graceMs))
 const stoppingInDoubt = () => running({ onDoubt: 'stop' }).clockAfter(DOUBT_MS)
 const killing = () => running().tell(kill)
 
-/** By sentence: what happens, and the phase that follows, with what is to be done. */
+/** One test for each row: the events, and the phase and effects that follow. */
 function play(rows: Record<string, [decided: () => Steps, expected: string]>): void {
   for (const [what, [decided, expected]] of Object.entries(rows))
     test(what, () => assert.equal(decided().decision, expected))
@@ -111,15 +111,15 @@ function play(rows: Record<string, [decided: () => Steps, expected: string]>): v
 
 describe('a grant', () => {
   const REFUSED: Record<string, [refused: () => Steps, reason: string]> = {
-    'that is older than the one in force': [
+    'if it is older than the one in force': [
       () => running({ renewedAgo: 5 }).grant({ renewedAgo: 6 }),
       'older',
     ],
-    'of an earlier epoch': [() => idle().grant({ epoch: 2 }).grant({ epoch: 1 }), 'epoch 1 is over'],
-    'that has expired': [() => idle().grant({ renewedAgo: KILL_MS }), 'expired'],
-    'beside processes of another epoch': [() => running().grant({ epoch: 2 }), 'epoch 1 still live'],
-    'of an epoch that the agent has ended by a kill': [() => killing().tell(gone).grant(), 'epoch 1 is over'],
-    'of an epoch before one that the agent has ended, although a second kill met nothing': [
+    'if its epoch is earlier': [() => idle().grant({ epoch: 2 }).grant({ epoch: 1 }), 'epoch 1 is over'],
+    'if it has expired': [() => idle().grant({ renewedAgo: KILL_MS }), 'expired'],
+    'if processes of another epoch are alive': [() => running().grant({ epoch: 2 }), 'epoch 1 still live'],
+    'if the agent has ended its epoch by a kill': [() => killing().tell(gone).grant(), 'epoch 1 is over'],
+    'if its epoch is earlier than one that the agent has ended, also after a second kill': [
       () => idle().grant({ epoch: 3 }).tell(kill).tell(kill).grant({ epoch: 2 }),
       'epoch 2 is over',
     ],
@@ -127,29 +127,29 @@ describe('a grant', () => {
   for (const [what, [refused, reason]] of Object.entries(REFUSED))
     test(`is refused ${what}`, () => {
       const { decision, reasons } = refused()
-      assert.match(decision, /: tell grant_refused$/)
+      assert.match(decision, /: report grant_refused$/)
       assert.ok(reasons[0]?.includes(reason), reasons[0])
     })
   play({
-    'is accepted if it is newer, or told again': [
+    'is accepted if it is newer, and if it is sent again': [
       () => running().pass(1).grant().grant(),
       'running: check serving',
     ],
-    'is told to be accepted after a refusal': [
+    'is confirmed if it follows a refused one': [
       () => running().grant({ epoch: 0 }).grant(),
-      'running: tell grant_accepted, check serving',
+      'running: report grant_accepted, check serving',
     ],
-    'that has run out may be followed by another one of its epoch': [
+    'can follow an expired one of the same epoch': [
       () => running().clockAfter(KILL_MS).tell(gone).grant().tell(start()),
       'preparing: prepare',
     ],
-    'may be of any epoch beside remains of an earlier launcher, whose epoch is unknown': [
+    'can have any epoch while remains of an earlier launcher are alive, because their epoch is unknown': [
       () => new Steps().tell({ type: 'met', remains: true }).grant({ epoch: 5 }),
       'ending by force, remains',
     ],
   })
 
-  test('that is refused leaves the one in force', () => {
+  test('that is refused does not change the one in force', () => {
     const { grant } = running().record
     assert.deepEqual(running().grant({ renewedAgo: 1 }).record.grant, grant)
   })
@@ -163,63 +163,66 @@ describe('a start', () => {
     gone: isGone,
   })
   play({
-    'is refused without a grant': [() => idle().tell(start()), 'idle: tell start_refused'],
+    'is refused without a grant': [() => idle().tell(start()), 'idle: report start_refused'],
     'is refused in another epoch than the grant’s': [
       () => idle().grant().tell(start(2)),
-      'idle: tell start_refused',
+      'idle: report start_refused',
     ],
     'is refused in doubt': [
       () => idle().grant({ renewedAgo: DOUBT_MS }).tell(start()),
-      'idle: tell start_refused',
+      'idle: report start_refused',
     ],
-    'is refused once the grant is over by the wall clock alone': [
+    'is refused if the grant is over by the wall clock alone': [
       () => idle().grant().pass(KILL_MS, ['wall']).tell(start()),
-      'idle: tell start_refused',
+      'idle: report start_refused',
     ],
-    'is refused beside a workload': [() => running().tell(start()), 'running: tell start_refused'],
-    'is refused while the launcher is to end': [
+    'is refused while a workload runs': [() => running().tell(start()), 'running: report start_refused'],
+    'is refused while the launcher is leaving': [
       () => stopping().tell(leave).tell(start()),
-      'ending in order, order: tell start_refused',
+      'ending in order, order: report start_refused',
     ],
-    'waits for its standby and the port': [() => preparing(), 'preparing: prepare'],
+    'first waits for its standby and the port': [() => preparing(), 'preparing: prepare'],
     'launches once the port is free': [() => preparing().tell(prepared()), 'preparing: launch'],
-    'ends where the port is taken': [
+    'fails if the port is taken': [
       () => preparing().tell(prepared('it is taken')),
-      'idle: rest, prepare standby in 10000, tell start_refused',
+      'idle: rest, prepare standby in 10000, report start_refused',
     ],
-    'ends where nothing may execute any more': [
+    'fails if the grant has ended while it waited': [
       () => preparing().pass(KILL_MS, ['wall']).tell(prepared()),
-      'idle: rest, prepare standby in 10000, tell start_refused',
+      'idle: rest, prepare standby in 10000, report start_refused',
     ],
-    'kills what stands still where it came to be in doubt before it was launched': [
+    'kills the frozen processes if doubt began before the launch': [
       () => inDoubtEarly().tell(prepared()),
-      'ending by force, failed start: tell stopping, discard standby, kill',
+      'ending by force, failed start: report stopping, discard standby, kill',
     ],
-    'goes on after a thaw': [() => inDoubtEarly().grant(), 'preparing: thaw, tell thawed'],
-    runs: [() => running(), 'running: watch serving, tell started, check serving'],
-    'that failed without a process is over': [
+    'continues after a thaw': [() => inDoubtEarly().grant(), 'preparing: thaw, report thawed'],
+    'is complete once the first process runs': [
+      () => running(),
+      'running: watch serving, report started, check serving',
+    ],
+    'is over if it failed without a process': [
       () => preparing().tell(prepared()).tell(failed(true)),
-      'idle: rest, prepare standby in 10000, tell start_refused',
+      'idle: rest, prepare standby in 10000, report start_refused',
     ],
-    'that failed once there was a process is killed': [
+    'kills the processes if it failed after a process existed': [
       () => preparing().tell(prepared()).tell(failed(false)),
-      'ending by force, failed start: tell start_refused, discard standby, kill',
+      'ending by force, failed start: report start_refused, discard standby, kill',
     ],
-    'passes on an end that was ordered before there was a process': [
+    'sends SIGTERM to the new process if a stop was ordered before the launch': [
       () => preparing().tell(prepared()).tell(stop(30_000)).tell(launched()),
-      'ending in order, order: terminate, watch serving, tell started',
+      'ending in order, order: terminate, watch serving, report started',
     ],
-    'that is being killed changes nothing': [
+    'does not become running if it is being killed': [
       () => preparing().tell(kill).tell(launched()),
       'ending by force, order',
     ],
-    'that is over is none of the next one’s': [
+    'ignores the late launch of an earlier start': [
       () => preparing().tell(kill).tell(gone).grant({ epoch: 2 }).tell(start(2)).tell(launched(1)),
       'preparing',
     ],
   })
 
-  test('is remembered to have been ordered, and to have served, for as long as its workload lives', () => {
+  test('keeps the times of its order and of the first healthy answer until its workload is gone', () => {
     const steps = running().pass(5_000).tell({ type: 'healthy' }).pass(1_000).tell({ type: 'healthy' })
     const { orderedAt, servedSince } = viewOf(steps.record)
     assert.equal((servedSince as number) - (orderedAt as number), 5_000)
@@ -232,19 +235,28 @@ describe('the deadman', () => {
   const again = (steps: Steps, awake: number) =>
     steps.clockAfter(1_000).tell({ type: 'frozen', at: steps.mono, awake })
   play({
-    'freezes at the doubt': [inDoubt, 'frozen from running: freeze, tell frozen'],
-    'freezes once more what is frozen': [() => inDoubt().clockAfter(100), 'frozen from running: freeze'],
-    'freezes also what was not launched yet': [inDoubtEarly, 'frozen from preparing: freeze, tell frozen'],
-    'kills what it froze at the end of the grant': [
+    'freezes the workload when doubt begins': [inDoubt, 'frozen from running: freeze, report frozen'],
+    'freezes a frozen workload again at each check': [
+      () => inDoubt().clockAfter(100),
+      'frozen from running: freeze',
+    ],
+    'freezes a start that was not launched yet': [
+      inDoubtEarly,
+      'frozen from preparing: freeze, report frozen',
+    ],
+    'kills the frozen workload at the end of the grant': [
       () => inDoubt().clockAfter(4_000),
-      'ending by force, grant over: tell deadman, tell stopping, kill',
+      'ending by force, grant over: report deadman, report stopping, kill',
     ],
-    'kills at once after a sleep past the grant': [
+    'kills immediately if the machine slept past the end of the grant': [
       () => running().clockAfter(KILL_MS + 100, ['boot', 'wall']),
-      'ending by force, grant over: tell deadman, tell stopping, kill',
+      'ending by force, grant over: report deadman, report stopping, kill',
     ],
-    'thaws on a newer grant': [() => inDoubt().grant(), 'running: thaw, tell thawed, check serving'],
-    'does not thaw on a grant that is in doubt already': [
+    'thaws the workload on a newer grant': [
+      () => inDoubt().grant(),
+      'running: thaw, report thawed, check serving',
+    ],
+    'does not thaw on a newer grant whose doubt has already begun': [
       () =>
         inDoubt()
           .grant({ renewedAgo: DOUBT_MS - 1 })
@@ -252,56 +264,62 @@ describe('the deadman', () => {
           .grant({ renewedAgo: DOUBT_MS }),
       'frozen from running: freeze',
     ],
-    'only freezes by the wall clock alone, with on-doubt=stop as well': [
+    'only freezes if the grant is over by the wall clock alone, also with on-doubt=stop': [
       () => running({ onDoubt: 'stop' }).clockAfter(KILL_MS, ['wall']),
-      'frozen from running: freeze, tell frozen',
+      'frozen from running: freeze, report frozen',
     ],
-    'does not thaw what the wall clock froze on a grant from before': [
+    'does not thaw on an older grant after the wall clock caused the freeze': [
       () => running().clockAfter(KILL_MS, ['wall']).grant({ renewedAgo: KILL_MS }),
-      'frozen from running: tell grant_refused',
+      'frozen from running: report grant_refused',
     ],
-    'with on-doubt=stop stops in order': [
+    'stops in order with on-doubt=stop': [
       stoppingInDoubt,
-      'ending in order, doubt: tell deadman, tell stopping, terminate, check stop',
+      'ending in order, doubt: report deadman, report stopping, terminate, check stop',
     ],
-    'leaves that stop its time': [() => stoppingInDoubt().clockAfter(3_999), 'ending in order, doubt'],
-    'kills what stops in doubt once the grant is over by the wall clock': [
+    'does not shorten that stop before the end of the grant': [
+      () => stoppingInDoubt().clockAfter(3_999),
+      'ending in order, doubt',
+    ],
+    'kills a workload that is stopping in doubt once the grant is over by the wall clock': [
       () => stoppingInDoubt().clockAfter(4_000, ['wall']),
-      'ending by force, doubt: tell deadman, kill',
+      'ending by force, doubt: report deadman, kill',
     ],
-    'kills what still stops when the doubt comes': [
+    'kills a workload that is still stopping when doubt begins': [
       () => stopping().clockAfter(DOUBT_MS),
-      'ending by force, doubt: tell deadman, kill',
+      'ending by force, doubt: report deadman, kill',
     ],
-    'kills what still stops when the wall clock alone jumps ahead': [
+    'kills a workload that is stopping if the wall clock alone passes the end of the grant': [
       () => stopping().clockAfter(KILL_MS, ['wall']),
-      'ending by force, doubt: tell deadman, kill',
+      'ending by force, doubt: report deadman, kill',
     ],
-    'adds nothing to a kill': [() => running().tell(exited()).clockAfter(KILL_MS), 'ending by force, exit'],
-    'kills what could not be frozen, or thawed': [
+    'does not repeat a kill that is under way': [
+      () => running().tell(exited()).clockAfter(KILL_MS),
+      'ending by force, exit',
+    ],
+    'kills a workload that could not be frozen or thawed': [
       () => inDoubt().tell({ type: 'signal failed', reason: 'no' }),
-      'ending by force, doubt: tell deadman, tell stopping, kill',
+      'ending by force, doubt: report deadman, report stopping, kill',
     ],
-    'leaves what was once found awake': [() => again(inDoubt(), 1), 'frozen from running'],
-    'kills what is found awake twice in a row': [
+    'leaves a process alive that one check found awake': [() => again(inDoubt(), 1), 'frozen from running'],
+    'kills the workload if two checks in a row find a process awake': [
       () => again(again(inDoubt(), 1), 1),
-      'ending by force, doubt: tell deadman, tell stopping, kill',
+      'ending by force, doubt: report deadman, report stopping, kill',
     ],
-    'forgets one awake where the next look finds none': [
+    'counts the checks anew if one finds no process awake': [
       () => again(again(again(inDoubt(), 1), 0), 1),
       'frozen from running',
     ],
-    'does nothing where nothing lives': [() => idle().grant().clockAfter(KILL_MS), 'idle'],
+    'does nothing while no workload is alive': [() => idle().grant().clockAfter(KILL_MS), 'idle'],
   })
 
-  test('looks at each deadline of the grant, and each 100 ms in between', () => {
+  test('checks the clocks at each deadline of the grant, and every 100 ms between them', () => {
     const next = (steps: Steps) => steps.record.effects.find(({ type }) => type === 'check clocks')
     assert.deepEqual(next(running()), { type: 'check clocks', afterMs: 100 })
     assert.deepEqual(next(running().clockAfter(DOUBT_MS - 30)), { type: 'check clocks', afterMs: 30 })
     assert.deepEqual(next(inDoubt().clockAfter(KILL_MS - DOUBT_MS - 7)), { type: 'check clocks', afterMs: 7 })
   })
 
-  test('counts how often it fired, and froze', () => {
+  test('counts its kills and its freezes', () => {
     const { deadmanFirings, freezes } = viewOf(inDoubt().clockAfter(4_000).record)
     assert.deepEqual([deadmanFirings, freezes], [1, 1])
   })
@@ -310,33 +328,33 @@ describe('the deadman', () => {
 describe('an end', () => {
   const deaf = { type: 'cut off', heard: false } as const
   play({
-    'of nothing is answered': [() => idle().tell(stop(3_000)), 'idle: tell nothing'],
-    'is ordered': [stopping, 'ending in order, order: tell stopping, terminate, check stop'],
-    'of a start that still waits ends its standby as well': [
+    'is answered if there is no workload': [() => idle().tell(stop(3_000)), 'idle: report nothing'],
+    'begins with SIGTERM': [stopping, 'ending in order, order: report stopping, terminate, check stop'],
+    'of a start that still waits discards its standby': [
       () => preparing().tell(stop(3_000)),
-      'ending in order, order: tell stopping, discard standby, terminate, check stop',
+      'ending in order, order: report stopping, discard standby, terminate, check stop',
     ],
-    'of what is frozen is a kill': [
+    'of a frozen workload is a kill': [
       () => inDoubt().tell(stop(3_000)),
-      'ending by force, order: tell stopping, kill',
+      'ending by force, order: report stopping, kill',
     ],
-    'in doubt is a kill': [
+    'during doubt is a kill': [
       () => running().pass(DOUBT_MS).tell(stop(3_000)),
-      'ending by force, order: tell stopping, kill',
+      'ending by force, order: report stopping, kill',
     ],
-    'is looked at each 25 ms': [
+    'is checked every 25 ms': [
       () => stopping().tell(stopChecked()),
       'ending in order, order: check stop in 25',
     ],
-    'is over once nothing lives': [
+    'is over once no process is alive': [
       () => stopping().tell(stopChecked(true)),
-      'idle: rest, prepare standby in 10000, tell stopped',
+      'idle: rest, prepare standby in 10000, report stopped',
     ],
-    'is not over by what an earlier stop has found': [
+    'ignores a late check of an earlier stop': [
       () => stopping().tell(stopChecked(true, 0)),
       'ending in order, order',
     ],
-    'cuts off what is still being done a second before its deadline, once': [
+    'cuts off open requests once, a second before its deadline': [
       () => stopping().pass(29_000).tell(stopChecked()),
       'ending in order, order: cut off',
     ],
@@ -344,49 +362,49 @@ describe('an end', () => {
       () => stopping(0).tell(stopChecked()).tell(deaf),
       'ending by force, order: kill',
     ],
-    'has had its time to cut off if it is hurried and deaf': [
+    'is a kill if it is hurried and LangFlow cannot cut off its requests': [
       () => stopping().pass(2_000).tell(stop(CUT_OFF_MS)).tell(stopChecked()).tell(deaf),
       'ending by force, order: kill',
     ],
-    'reaches those that the first process left': [
+    'sends SIGTERM to the remaining processes when the first one has exited': [
       () => stopping().tell(exited()),
       'ending in order, order: terminate',
     ],
-    'that the first process came to by itself kills the others': [
+    'that the first process caused by its exit kills the others': [
       () => running().tell(exited()),
-      'ending by force, exit: tell exited, kill',
+      'ending by force, exit: report exited, kill',
     ],
-    'of an earlier start’s process is no news': [() => running().tell(exited(0)), 'running'],
-    'by force is begun once': [
+    'of a process of an earlier start is ignored': [() => running().tell(exited(0)), 'running'],
+    'by force begins once, even if it is ordered again': [
       () => killing().tell(kill).tell(stop(0)).tell(exited()),
       'ending by force, order',
     ],
-    'that fails raises the alarm, and is tried again': [
+    'that fails raises the alarm and is tried again after a second': [
       () => killing().tell({ type: 'killed', left: 'it lives' }),
-      'ending by force, order: tell stop_failed, kill in 1000',
+      'ending by force, order: report stop_failed, kill in 1000',
     ],
-    'by force is over once nothing lives': [
+    'by force is over once no process is alive': [
       () => killing().tell(gone),
-      'idle: rest, prepare standby in 10000, tell killed',
+      'idle: rest, prepare standby in 10000, report killed',
     ],
-    'of an earlier launcher’s remains comes first': [
+    'of an earlier launcher’s remains begins at the first welcome': [
       () => new Steps().tell({ type: 'met', remains: true }),
-      'ending by force, remains: tell stopping, kill, tell met',
+      'ending by force, remains: report stopping, kill, report met',
     ],
   })
 
   const GRACES: Record<string, [steps: Steps, leftMs: number]> = {
-    'is the order’s': [stopping(3_000), 3_000],
-    'is what is left of it if more is ordered': [stopping(5_000).pass(2_000).tell(stop(30_000)), 3_000],
-    'is the shorter one that is ordered later': [stopping(30_000).pass(2_000).tell(stop(5_000)), 5_000],
-    'is what cutting off takes if it is hurried': [stopping().pass(2_000).tell(stop(CUT_OFF_MS)), CUT_OFF_MS],
+    'is that of the order': [stopping(3_000), 3_000],
+    'is not extended by a later order': [stopping(5_000).pass(2_000).tell(stop(30_000)), 3_000],
+    'is shortened by a later order': [stopping(30_000).pass(2_000).tell(stop(5_000)), 5_000],
+    'is the time of a cut-off if it is hurried': [stopping().pass(2_000).tell(stop(CUT_OFF_MS)), CUT_OFF_MS],
   }
   for (const [what, [steps, leftMs]] of Object.entries(GRACES))
-    test(`has a grace, which ${what}`, () => {
+    test(`has a grace period, which ${what}`, () => {
       assert.equal(steps.graceLeft, leftMs)
     })
 
-  test('is told as stopping; one that left something as unstoppable', () => {
+  test('is reported as stopping, and as unstoppable if a kill left a process', () => {
     assert.equal(viewOf(stopping().record).state, 'stopping')
     assert.equal(viewOf(killing().tell({ type: 'killed', left: 'it lives' }).record).state, 'unstoppable')
   })
@@ -395,21 +413,27 @@ describe('an end', () => {
 describe('a standby', () => {
   const prepare = { type: 'prepare' } as const
   play({
-    'is put off when a launcher meets its agent': [idle, 'idle: prepare standby in 10000, tell met'],
-    'is prepared at once if the leader serves': [() => idle().tell(prepare), 'idle: prepare standby'],
-    'is not prepared beside the workload': [() => running().tell(prepare), 'running'],
+    'is prepared 10 s after the launcher meets its agent': [
+      idle,
+      'idle: prepare standby in 10000, report met',
+    ],
+    'is prepared immediately if the leader serves': [() => idle().tell(prepare), 'idle: prepare standby'],
+    'is not prepared while the workload runs': [() => running().tell(prepare), 'running'],
   })
 })
 
-describe('a loss of those that serve', () => {
+describe('a loss of a serving process', () => {
   const worker: Loss = { role: 'worker', pids: [43] }
   const lost = (loss: Loss): LauncherEvent => ({ type: 'lost', loss })
   play({
-    'is told, and is for the agent to act on': [() => running().tell(lost(worker)), 'running: tell bereft'],
-    'is not looked for at an end': [() => stopping().clockAfter(100), 'ending in order, order'],
+    'is reported, and the launcher leaves the workload running': [
+      () => running().tell(lost(worker)),
+      'running: report bereft',
+    ],
+    'is not searched for during an end': [() => stopping().clockAfter(100), 'ending in order, order'],
   })
 
-  test('is over once LangFlow is healthy again, unless it was the master', () => {
+  test('is over once LangFlow is healthy again, unless the master was lost', () => {
     for (const [loss, left] of [
       [worker, null],
       [{ ...worker, role: 'master' }, 'master'],
@@ -420,40 +444,40 @@ describe('a loss of those that serve', () => {
   })
 })
 
-describe('a launcher that is to end', () => {
+test('a launcher keeps its workload running if the link to the agent is down', () => {
+  assert.equal(running().tell(linkDown).decision, 'running')
+})
+
+describe('a launcher that is leaving', () => {
   const defect = { type: 'leave', defect: 'LangFlow was replaced' } as const
   play({
-    'does at once if it is idle': [() => idle().tell(leave), 'idle: announce end, exit'],
-    'leaves it to the agent to stop the workload': [() => running().tell(leave), 'running: announce end'],
-    'stops the workload itself without an agent': [
+    'exits immediately if it is idle': [() => idle().tell(leave), 'idle: announce end, exit'],
+    'waits for the agent to stop the workload': [() => running().tell(leave), 'running: announce end'],
+    'stops the workload itself if it has no agent': [
       () => running().tell(leave).tell(linkDown),
-      'ending in order, order: tell stopping, terminate, check stop',
+      'ending in order, order: report stopping, terminate, check stop',
     ],
-    'announces that once': [() => running().tell(leave).tell(defect), 'running'],
-    'ends once nothing lives, and prepares nothing': [
+    'announces its end once': [() => running().tell(leave).tell(defect), 'running'],
+    'exits once no process is alive, and prepares no standby': [
       () => stopping().tell(leave).tell(stopChecked(true)),
-      'idle: rest, tell stopped, exit',
+      'idle: rest, report stopped, exit',
     ],
-    'and whose agent is gone kills the workload': [
+    'kills the workload if its agent is gone': [
       () => running().tell({ type: 'orphaned' }),
-      'ending by force, order: tell stopping, kill',
+      'ending by force, order: report stopping, kill',
     ],
-    'and whose agent is gone ends at once if it is idle': [
+    'exits immediately if its agent is gone and it is idle': [
       () => idle().tell({ type: 'orphaned' }),
       'idle: exit',
     ],
-    'because its reaper was killed kills the rest of LangFlow': [
+    'kills the rest of LangFlow if its reaper was killed': [
       () =>
         running().tell({ type: 'exited', start: 1, exit: { code: null, signal: 'SIGKILL', unreaped: true } }),
-      'ending by force, exit: tell exited, kill, announce end',
+      'ending by force, exit: report exited, kill, announce end',
     ],
   })
 
-  test('is none only because its agent goes away', () => {
-    assert.equal(running().tell(linkDown).decision, 'running')
-  })
-
-  test('ends with exit code 1 for a defect, so that its container is made anew', () => {
+  test('exits with code 1 for a defect, so that its container is recreated', () => {
     assert.deepEqual(idle().tell(defect).record.effects.at(-1), { type: 'exit', code: 1 })
     assert.deepEqual(idle().tell(leave).record.effects.at(-1), { type: 'exit', code: 0 })
   })

@@ -29,14 +29,14 @@ class Bench {
   readonly tree = new FakeTree()
   readonly causes: WorkloadCause[] = []
   holder: () => Promise<string | null> = async () => null
-  /** What is lost at the next look at those that serve. */
+  /** The loss that the next check of the serving processes finds. */
   loss: Loss | null = null
-  /** How often it was looked whether those that serve have ended. */
+  /** Number of checks for a serving process that has ended. */
   finished = 0
   standby: Standby | null = null
-  /** What the standby was told. */
+  /** The calls of the standby. */
   readonly calls: string[] = []
-  /** It can be told to cut off what it does. */
+  /** LangFlow can cut off its requests. */
   hears = true
   version = '1.13.0'
   unreaped = 0
@@ -46,7 +46,7 @@ class Bench {
     send: (message: ToAgent) => this.hear(message),
     close: ignore,
   }
-  /** What the agent was sent. */
+  /** The messages to the agent. */
   readonly said: string[] = []
   private heard!: LinkClientHandlers
   readonly options = {
@@ -145,7 +145,7 @@ class Bench {
     await settled()
   }
 
-  /** It passes `ms` in `before`, and is in `after` one millisecond later. */
+  /** Asserts that the state is `before` until `ms` have passed, and `after` then. */
   async becomes(after: WorkloadState, ms: number, before: WorkloadState): Promise<void> {
     await this.clock.pass(ms - 1)
     assert.equal(this.state, before, `until ${ms} ms`)
@@ -154,7 +154,7 @@ class Bench {
   }
 }
 
-/** It is ready at once where it is to be prepared later. */
+/** A delayed preparation is ready immediately. */
 function fakeStandby(calls: string[], used: Promise<void>) {
   const standby = {
     view: COLD,
@@ -175,7 +175,7 @@ function fakeStandby(calls: string[], used: Promise<void>) {
 }
 
 describe('the deadman', () => {
-  test('freezes at the doubt and kills at the end of the grant, without any message', async () => {
+  test('freezes when doubt begins and kills at the end of the grant, without any message', async () => {
     const b = await new Bench().started()
     await b.becomes('frozen', DOUBT_MS, 'running')
     await b.becomes('idle', KILL_MS - DOUBT_MS, 'frozen')
@@ -185,7 +185,7 @@ describe('the deadman', () => {
   })
 
   for (const signal of ['freeze', 'thaw'] as const)
-    test(`kills where it cannot be told what to ${signal}`, async () => {
+    test(`kills the workload if /proc cannot be read for a ${signal}`, async () => {
       const b = await new Bench().started()
       b.tree[signal] = unreadable
       await b.clock.pass(DOUBT_MS)
@@ -198,7 +198,7 @@ describe('the deadman', () => {
 })
 
 describe('a stop', () => {
-  test('is confirmed only when nothing lives and the port is free', async () => {
+  test('is confirmed only when no process is alive and the port is free', async () => {
     const b = await new Bench().started()
     b.holder = async () => TAKEN
     b.stop(3_000)
@@ -210,7 +210,7 @@ describe('a stop', () => {
     assert.deepEqual(b.kinds, ['stopping', 'stopped'])
   })
 
-  test('has what is still being done cut off in time, and looks all along whether those that serve have ended', async () => {
+  test('cuts off open requests a second before its deadline, and checks the serving processes until then', async () => {
     const b = await new Bench({ obeysTerm: false }).started()
     b.stop(3_000)
     await b.clock.pass(1_900)
@@ -220,7 +220,7 @@ describe('a stop', () => {
     assert.ok(b.finished > 100)
   })
 
-  test('kills once its time is over where it cannot be told whom to tell to end', async () => {
+  test('kills at its deadline if /proc cannot be read for SIGTERM', async () => {
     const b = await new Bench().started()
     b.tree.terminate = unreadable
     b.stop(3_000)
@@ -229,7 +229,7 @@ describe('a stop', () => {
 })
 
 describe('a kill', () => {
-  test('waits for the kernel to close the sockets of what it killed', async () => {
+  test('waits until the kernel has closed the sockets of the killed processes', async () => {
     const b = await new Bench().started()
     b.holder = async () => TAKEN
     await b.kill()
@@ -240,7 +240,7 @@ describe('a kill', () => {
     assert.deepEqual([b.state, b.tree.calls], ['idle', ['start', 'kill']])
   })
 
-  test('raises an alarm after three seconds where the port is held, and is tried again until it is free', async () => {
+  test('raises an alarm if the port is still held after three seconds, and is tried again until it is free', async () => {
     const b = await new Bench().started()
     b.holder = async () => TAKEN
     await b.kill()
@@ -250,7 +250,7 @@ describe('a kill', () => {
     await b.becomes('idle', 1_000, 'unstoppable')
   })
 
-  test('raises an alarm that names what it did not end, five at most, and is tried again until it does', async () => {
+  test('raises an alarm that names up to five live processes, and is tried again until none is alive', async () => {
     const b = await new Bench().started()
     const { kill } = b.tree
     b.tree.kill = async () =>
@@ -266,7 +266,7 @@ describe('a kill', () => {
     assert.equal(b.state, 'idle')
   })
 
-  test('has not succeeded where it cannot be told what lives', async () => {
+  test('has not succeeded while /proc cannot be read', async () => {
     for (const method of ['kill', 'alive'] as const) {
       const b = await new Bench({ obeysTerm: false }).started()
       const usual = b.tree[method]
@@ -281,22 +281,22 @@ describe('a kill', () => {
   })
 })
 
-describe('those that serve', () => {
+describe('the serving processes', () => {
   const loss: Loss = { role: 'worker', pids: [43] }
 
-  test('are looked at each 100 ms; their loss is told once, and is for the agent to act on', async () => {
+  test('are checked every 100 ms; the launcher reports a loss once, and leaves the workload running', async () => {
     const b = await new Bench().started()
     b.loss = loss
     await b.clock.pass(100)
     assert.deepEqual(b.causes, [{ kind: 'bereft', loss }])
-    assert.deepEqual(b.view.loss, loss, 'for an agent that was not there to hear it')
+    assert.deepEqual(b.view.loss, loss, 'an agent that connects later must see the loss')
     await b.clock.pass(1_000)
     assert.deepEqual([b.state, b.causes.length, b.tree.calls], ['running', 1, ['start']])
   })
 })
 
 describe('the workload', () => {
-  test('that fails once there is a process is refused, and counts as idle only when that is gone', async () => {
+  test('whose start fails after a process exists is refused, and counts as idle only when that process is gone', async () => {
     const b = new Bench()
     const start = b.tree.start.bind(b.tree)
     b.tree.start = async (...args) => {
@@ -313,7 +313,7 @@ describe('the workload', () => {
     assert.deepEqual([b.state, b.tree.running, b.kinds.at(-1)], ['idle', false, 'killed'])
   })
 
-  test('whose grant ended while it was being started is killed, and is nobody’s process afterwards', async () => {
+  test('that is killed during its start leaves no process when the start completes', async () => {
     const b = new Bench()
     const { promise, resolve } = Promise.withResolvers<void>()
     const start = b.tree.start.bind(b.tree)
@@ -326,7 +326,7 @@ describe('the workload', () => {
     assert.deepEqual([b.state, b.tree.running, b.view.pid], ['idle', false, null])
   })
 
-  test('of an earlier launcher is killed before this one counts as idle; its own is left alone at a later meeting', async () => {
+  test('of an earlier launcher is killed at the first welcome; a later welcome kills nothing', async () => {
     const b = new Bench()
     b.tree.running = true
     b.meet()
@@ -342,7 +342,7 @@ describe('the workload', () => {
 })
 
 describe('a standby', () => {
-  /** A start that waits for its standby. */
+  /** A launcher whose start waits for its standby. */
   async function waiting() {
     const b = new Bench()
     const { promise, resolve } = Promise.withResolvers<void>()
@@ -353,7 +353,7 @@ describe('a standby', () => {
     return { b, settle: resolve }
   }
 
-  test('is prepared when a launcher meets its agent, and again after each term', async () => {
+  test('is prepared after the launcher meets its agent, and again after each term', async () => {
     const { b, settle } = await waiting()
     settle()
     await b.clock.pass(0)
@@ -362,7 +362,7 @@ describe('a standby', () => {
     assert.deepEqual([b.state, b.calls.at(-1)], ['idle', 'prepare after 10000 ms'])
   })
 
-  test('is waited for by a start that is over once it is killed, and idle only after that', async () => {
+  test('is discarded if its start is killed; the launcher is idle only once no process is alive', async () => {
     const { b, settle } = await waiting()
     b.tree.running = true
     b.tree.obeysKill = false
@@ -378,7 +378,7 @@ describe('a standby', () => {
 })
 
 describe('a launcher', () => {
-  test('takes no message for an event of its own, whatever a peer calls it', async () => {
+  test('ignores a message of a peer that has the type of an internal event', async () => {
     const b = await new Bench().started()
     await b.clock.pass(DOUBT_MS)
     for (const forged of [
@@ -390,7 +390,7 @@ describe('a launcher', () => {
     assert.deepEqual([b.state, b.kinds], ['frozen', ['frozen']])
   })
 
-  test('announces its end before the agent can order the next start where too many processes were left', async () => {
+  test('announces its end before the agent can order a start if LangFlow left too many zombies', async () => {
     const b = await new Bench().started()
     b.options.alone = true
     b.unreaped = 101
@@ -400,7 +400,7 @@ describe('a launcher', () => {
     assert.equal(await b.launcher.ended, 1)
   })
 
-  test('refuses to start another LangFlow than its agent was told of, and ends for a new container', async () => {
+  test('refuses to start another version of LangFlow than it has reported, and exits with code 1', async () => {
     const b = new Bench()
     b.meet()
     b.version = '1.14.0'
@@ -410,7 +410,7 @@ describe('a launcher', () => {
     assert.equal(await b.launcher.ended, 1)
   })
 
-  test('stops the workload itself where it is told to end and has no agent', async () => {
+  test('stops the workload itself if it must leave and has no agent', async () => {
     const b = await new Bench().started()
     b.link.connected = false
     b.launcher.tell({ type: 'leave', defect: null })

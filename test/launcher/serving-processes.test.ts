@@ -24,7 +24,7 @@ interface Served {
   readonly parent: number
 }
 
-/** A real workload whose serving processes are watched by a clock that the test moves. */
+/** A real workload. The clock for the search of its serving processes is virtual. */
 async function serve(command: (port: number) => readonly string[]) {
   const port = await freePort()
   const marker = { name: 'LANGFLOW_LEADER_TREE', value: randomUUID() }
@@ -40,7 +40,7 @@ async function serve(command: (port: number) => readonly string[]) {
     clock,
     notes,
     serving,
-    /** Who answers on a new connection, once somebody does. */
+    /** The processes behind the first successful response on a new connection. */
     async ask(): Promise<Served> {
       for (;;) {
         const answer = await fetch(`http://127.0.0.1:${port}`, { headers: { connection: 'close' } }).catch(
@@ -49,7 +49,7 @@ async function serve(command: (port: number) => readonly string[]) {
         if (answer !== undefined) return (await answer.json()) as Served
       }
     },
-    /** As many different workers as there are to be. */
+    /** Asks until `count` different workers have answered. */
     async workers(count: number): Promise<Served[]> {
       const seen = new Map<number, Served>()
       while (seen.size < count) {
@@ -58,7 +58,7 @@ async function serve(command: (port: number) => readonly string[]) {
       }
       return [...seen.values()]
     },
-    /** Lets the time until the next search pass. */
+    /** Advances the clock to the next search. */
     async search(): Promise<void> {
       await clock.pass(10_000)
       assert.equal(serving.check(), null)
@@ -73,26 +73,26 @@ const treeOf =
 
 async function end(pid: number, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
   process.kill(pid, signal)
-  await until(`${pid} to be gone`, () => {
+  await until(`process ${pid} has ended`, () => {
     const stat = readStat(pid)
     return stat === undefined || isDead(stat)
   })
 }
 
-test('the loss of the only worker is told once, although the master has a new one that does not accept yet', async () => {
+test('the loss of the only worker is reported once, even if its replacement does not accept yet', async () => {
   await using served = await serve(treeOf('1', NEVER_MS))
   const { worker, master, parent } = await served.ask()
   await served.search()
   assert.deepEqual(served.notes, [`LangFlow is served by pid ${worker}, beneath pid ${master}, ${parent}`])
   await end(worker)
-  await until('another worker', () =>
+  await until('the master has another worker', () =>
     served.tree.alive().some(({ pid }) => pid !== worker && readStat(pid)?.ppid === master),
   )
   assert.deepEqual(served.serving.check(), { role: 'worker', pids: [worker] })
   await served.search()
 })
 
-test('the loss of the master is told, although its worker serves on', async () => {
+test('the loss of the master is reported, although its worker still serves', async () => {
   await using served = await serve(treeOf())
   const { worker, master } = await served.ask()
   await served.search()
@@ -102,7 +102,7 @@ test('the loss of the master is told, although its worker serves on', async () =
   await served.search()
 })
 
-test('of several workers one may end, and it is noted; the last one is a loss', async () => {
+test('the end of one of several workers is only logged; the end of the last one is a loss', async () => {
   await using served = await serve(treeOf('2', NEVER_MS))
   const [first, second] = (await served.workers(2)) as [Served, Served]
   await served.search()
@@ -116,7 +116,7 @@ test('of several workers one may end, and it is noted; the last one is a loss', 
   assert.deepEqual(served.serving.check(), { role: 'worker', pids: [second.worker] })
 })
 
-test('a worker that joined replaces one that is recycled', async () => {
+test('the end of a worker that has been replaced is no loss', async () => {
   await using served = await serve(treeOf('2', '0'))
   const before = await served.workers(2)
   await served.search()
@@ -129,7 +129,7 @@ test('a worker that joined replaces one that is recycled', async () => {
   assert.match(served.notes.at(-1)!, new RegExp(`; pid .*\\b${joined.worker}\\b.* goes on serving$`))
 })
 
-test('while it cannot be told what lives nothing is lost, and a loss is told once it can', async (t) => {
+test('a loss is reported only once /proc can be read again', async (t) => {
   const open = () => openSync('/dev/null', 'r')
   const limited = spawnSync('prlimit', [`--pid=${process.pid}`, '--nofile=256:'])
   if (limited.status !== 0) return t.skip('prlimit, which limits open files, is not installed')
@@ -148,7 +148,7 @@ test('while it cannot be told what lives nothing is lost, and a loss is told onc
   assert.deepEqual(served.serving.check(), { role: 'worker', pids: [worker] })
 })
 
-test('what is stopped is not lost', async () => {
+test('a frozen process is not lost', async () => {
   await using served = await serve(treeOf())
   await served.ask()
   await served.search()
@@ -158,16 +158,16 @@ test('what is stopped is not lost', async () => {
   assert.equal(served.serving.check(), null)
 })
 
-test('nothing is lost that has not served yet', async () => {
+test('the end of a process that has not served yet is no loss', async () => {
   await using served = await serve(treeOf('0'))
-  await until('a master', () => served.tree.alive().length === 2)
+  await until('the master runs', () => served.tree.alive().length === 2)
   await served.search()
   await end(served.tree.alive().find(({ pid }) => pid !== served.child)!.pid)
   await served.search()
   assert.deepEqual(served.notes, [])
 })
 
-test('of a single process, which listens on all addresses, the end is not told here', async () => {
+test('the end of a workload of one process, which listens on all addresses, is no loss', async () => {
   await using served = await serve((port) => [
     process.execPath,
     '-e',
@@ -180,14 +180,17 @@ test('of a single process, which listens on all addresses, the end is not told h
   assert.equal(served.serving.check(), null)
 })
 
-const skip = spawnSync('python3', ['--version']).status !== 0 && 'there is no python3, which can fork'
+const skip = spawnSync('python3', ['--version']).status !== 0 && 'python3 is not installed'
 
-test('a helper that a worker forked is no worker, although it has the same files open', {
+test('a helper that a worker has forked does not count as a worker, although it has the same files open', {
   skip,
 }, async () => {
   await using served = await serve((port) => ['python3', FORKED, 'run', String(port), '/dev/null', 'helped'])
   const living = () => served.tree.alive().map(({ pid }) => pid)
-  await until('a helper', () => served.tree.alive().filter(({ comm }) => comm === 'python3').length === 4)
+  await until(
+    'the helper runs',
+    () => served.tree.alive().filter(({ comm }) => comm === 'python3').length === 4,
+  )
   const childOf = (parent: number) => living().find((pid) => readStat(pid)?.ppid === parent) as number
   const master = childOf(served.child)
   const worker = childOf(master)
@@ -201,8 +204,8 @@ test('a helper that a worker forked is no worker, although it has the same files
   assert.deepEqual(served.serving.check(), { role: 'worker', pids: [worker] })
 })
 
-describe('a workload that was told to end', { skip }, () => {
-  /** It serves. `program` is what the script is called. */
+describe('a workload that is stopping', { skip }, () => {
+  /** A workload that serves. `program` is the file name of its script. */
   async function serves(t: TestContext, program: string, wrap = (command: string[]) => command) {
     const dir = mkdtempSync(join(tmpdir(), 'ending-'))
     const file = join(dir, 'written')
@@ -213,7 +216,7 @@ describe('a workload that was told to end', { skip }, () => {
       await served[Symbol.asyncDispose]()
       rmSync(dir, { recursive: true })
     })
-    await until('it serves', () => {
+    await until('LangFlow serves', () => {
       void served.clock.pass(1_000)
       served.serving.check()
       return served.notes.some((note) => note.startsWith('LangFlow is served'))
@@ -225,7 +228,7 @@ describe('a workload that was told to end', { skip }, () => {
     const served = await serves(...args)
     const { file } = served
     served.serving.finish()
-    assert.ok(served.tree.alive().length >= 3, 'nothing is ended that serves')
+    assert.ok(served.tree.alive().length >= 3, 'a process was ended although it still serves')
     served.tree.terminate()
     const written = () => existsSync(file)
     await until('the worker has written', () => {
@@ -235,22 +238,22 @@ describe('a workload that was told to end', { skip }, () => {
     return served
   }
 
-  test('is over once its worker has ended, which had the time it needed', async (t) => {
+  test('ends completely once its worker has written its file and ended', async (t) => {
     const { tree, serving } = await ending(t, 'langflow')
-    await until('nothing of it lives', () => {
+    await until('no process is alive', () => {
       serving.finish()
       return tree.alive().length === 0
     })
   })
 
-  test('is left alone where it is not LangFlow', async (t) => {
+  test('keeps its other processes if it is not LangFlow', async (t) => {
     const { tree, serving } = await ending(t, 'another')
     await until('the worker has ended', () => tree.alive().length === 2)
     serving.finish()
     assert.equal(tree.alive().length, 2)
   })
 
-  test('hears that it is to cut off what it does, but only its workers, and where they can', async (t) => {
+  test('gets the cut-off order only in its workers, and only if they run the cut-off script', async (t) => {
     for (const [script, hears] of [
       [CUT_OFF, true],
       ['', false],
@@ -263,7 +266,7 @@ describe('a workload that was told to end', { skip }, () => {
     }
   })
 
-  test('is left alone where it was not forked: a shell around it may have more to do', async (t) => {
+  test('keeps a shell around it, which may have more to do', async (t) => {
     const { tree, serving, child } = await ending(t, 'langflow', (command) => [
       'sh',
       '-c',

@@ -8,7 +8,7 @@ import {
 } from '../../agent/launcher/workload-environment.ts'
 import { setAside } from '../../agent/reexec.ts'
 
-test('the workload sees neither the cluster nor the launcher’s settings, but who leads', () => {
+test('the workload’s environment names its epoch and identity, but not the cluster or the launcher’s settings', () => {
   const env = {
     PATH: '/bin',
     KUBERNETES_SERVICE_HOST: '10.0.0.1',
@@ -31,7 +31,7 @@ test('the workload sees neither the cluster nor the launcher’s settings, but w
   assert.deepEqual(env, before)
 })
 
-test('a launcher takes its own options alone, an agent what does not change Node; LangFlow is given all', () => {
+test('a launcher keeps only its own variables, an agent those that do not change Node; LangFlow gets all', () => {
   const env = {
     PATH: '/bin',
     NODE_OPTIONS: '--inspect',
@@ -56,18 +56,18 @@ const COMMAND = ['langflow', 'run', '--host', '0.0.0.0']
 const faultOf = (key: string, command: readonly string[] = COMMAND) =>
   faultOfSecretKey(command, { LANGFLOW_SECRET_KEY: key })
 
-/** 43 of them are 258 bits: 32 bytes, and two bits that nobody reads. */
+/** 43 characters are 258 bits: 32 bytes, and two unused bits. */
 const DATA = 'abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG'
 
-describe('the secret key that LangFlow is given', () => {
+describe('LangFlow’s secret key', () => {
   const GOOD = {
     'as openssl and tr print it': randomBytes(32).toString('base64url').padEnd(44, '='),
-    'in the other alphabet': `+/${DATA.slice(2)}=`,
+    'in the alphabet of plain base64': `+/${DATA.slice(2)}=`,
     'without the padding, which LangFlow adds': DATA,
     'with a line break after it': `${DATA}=\n`,
     'shorter than 32 characters, of which LangFlow takes the SHA-256': 'a'.repeat(31),
   }
-  test('is good in each form in which LangFlow can encrypt with it', () => {
+  test('is accepted in each form with which LangFlow can encrypt', () => {
     for (const [form, key] of Object.entries(GOOD)) assert.equal(faultOf(key), null, form)
   })
 
@@ -77,9 +77,9 @@ describe('the secret key that LangFlow is given', () => {
     'a passphrase': 'a passphrase of more than 32 characters',
     'of 33 bytes': `${DATA}H`,
     'of 31 bytes': `${DATA.slice(1)}==`,
-    'whose line break is in the place of the padding': `${DATA}\n`,
+    'with a line break instead of the padding': `${DATA}\n`,
   }
-  test('is complained of where LangFlow can encrypt nothing with it, and not shown', () => {
+  test('is refused, and not shown, if LangFlow cannot encrypt with it', () => {
     for (const [form, key] of Object.entries(BAD)) {
       const said = faultOf(key) ?? ''
       assert.match(said, /^LANGFLOW_SECRET_KEY is not 32 url-safe base64-encoded bytes: /, form)
@@ -87,13 +87,13 @@ describe('the secret key that LangFlow is given', () => {
     }
   })
 
-  test('is missed: without one each replica makes its own', () => {
+  test('is required, because without one each replica generates its own', () => {
     assert.match(faultOf('') ?? '', /^LANGFLOW_SECRET_KEY is not in LangFlow's environment: /)
     assert.equal(faultOfSecretKey(['bash', '-c', 'source x; langflow run'], {}), faultOf(''))
     assert.equal(faultOfSecretKey(['python', '-m', 'langflow', 'run'], {}), faultOf(''))
   })
 
-  test('is not needed by what is no LangFlow', () => {
+  test('is not required for a command that does not start LangFlow', () => {
     assert.equal(faultOf('', ['node', 'server.mjs']), null)
     assert.equal(faultOf('', ['langflow', 'superuser']), null)
   })

@@ -6,11 +6,11 @@ import { settled, VirtualClock } from '../../harness/virtual-clock.ts'
 
 const MINUTE_MS = 60_000
 
-/** One that does what the test says, when it says so. */
+/** A standby whose steps the test triggers. */
 class FakeStandby extends KeptStandby {
   prepared = 0
   ended = 0
-  /** What happens at once where it is prepared. */
+  /** Runs at the beginning of each preparation. */
   atOnce = (): void => {}
 
   protected override begin(): void {
@@ -27,7 +27,7 @@ class FakeStandby extends KeptStandby {
     this.ready({ reason: null, memoryBytes: 1e6 })
   }
 
-  /** Also when it was ready: it was killed. */
+  /** Fails the preparation, or a standby that was ready and then killed. */
   hasFailed(unfit = false): void {
     this.unfit = unfit
     this.fail('it ended')
@@ -42,19 +42,19 @@ function bench() {
   const clock = new VirtualClock()
   const views: string[] = []
   const standby = new FakeStandby(clock, ({ mode, state }) => void views.push(`${mode} ${state}`))
-  /** One is begun after these minutes, and not before. */
+  /** Asserts that the next preparation begins after exactly these minutes. */
   const isBegunAfter = async (minutes: number) => {
     const before = standby.prepared
     await clock.pass(minutes * MINUTE_MS - 1)
-    assert.equal(standby.prepared, before, `not before ${minutes} min`)
+    assert.equal(standby.prepared, before, `a preparation began before ${minutes} min had passed`)
     await clock.pass(1)
-    assert.equal(standby.prepared, before + 1, `after ${minutes} min`)
+    assert.equal(standby.prepared, before + 1, `no preparation began after ${minutes} min`)
   }
   return { clock, views, standby, isBegunAfter }
 }
 
-describe('a standby that is kept', () => {
-  test('is prepared once, also where it is asked for again, e.g. by an agent that has come back', () => {
+describe('a kept standby', () => {
+  test('is prepared once, even if an agent that reconnects orders it again', () => {
     const { standby, views } = bench()
     standby.prepare()
     standby.prepare()
@@ -64,10 +64,10 @@ describe('a standby that is kept', () => {
     assert.equal(standby.prepared, 1)
   })
 
-  test('is begun as late as it is asked for, unless it is discarded before', async () => {
+  test('begins its preparation after the ordered delay, unless it is discarded before', async () => {
     const { standby, isBegunAfter } = bench()
     standby.prepare(3 * MINUTE_MS)
-    // Nobody is to take it for a cold one, which is ready as it is.
+    // With mode `cold`, the replica would count as prepared.
     assert.deepEqual([standby.view.mode, standby.view.state], ['warm', 'none'])
     await isBegunAfter(3)
     const dropped = bench()
@@ -77,7 +77,7 @@ describe('a standby that is kept', () => {
     assert.equal(dropped.standby.prepared, 0)
   })
 
-  test('is begun at once where it is used before', async () => {
+  test('begins a delayed preparation immediately if a start uses it', async () => {
     const { standby } = bench()
     standby.prepare(3_000)
     const used = standby.use()
@@ -86,7 +86,7 @@ describe('a standby that is kept', () => {
     await used
   })
 
-  test('that was put off is begun once it is asked for without a wait; one that failed waits its time', async () => {
+  test('begins a delayed preparation immediately if it is ordered without a delay, but not a retry', async () => {
     const { standby, isBegunAfter } = bench()
     standby.prepare(MINUTE_MS)
     standby.prepare(2 * MINUTE_MS)
@@ -99,7 +99,7 @@ describe('a standby that is kept', () => {
     await isBegunAfter(1)
   })
 
-  test('is tried again after it failed: after 60 s, then each time after twice as long, at most 15 min', async () => {
+  test('retries a failed preparation after 60 s, then after twice as long each time, at most 15 min', async () => {
     const { standby, isBegunAfter } = bench()
     standby.atOnce = () => standby.hasFailed()
     standby.prepare()
@@ -107,7 +107,7 @@ describe('a standby that is kept', () => {
     for (const minutes of [1, 2, 4, 8, 15, 15]) await isBegunAfter(minutes)
   })
 
-  test('is prepared again at once after it was ready for long, and each time later where it never is', async () => {
+  test('that was ready for 15 min is prepared again immediately; one that fails earlier backs off', async () => {
     const { clock, standby, isBegunAfter } = bench()
     standby.prepare()
     for (const minutes of [1, 2, 4]) {
@@ -128,7 +128,7 @@ describe('a standby that is kept', () => {
     assert.equal(standby.prepared, 1 + 3 + 'twice'.length + 1)
   })
 
-  test('is tried at once after the next term, which also begins anew to count', async () => {
+  test('is prepared immediately after the next term, which also resets the back-off', async () => {
     const { clock, standby } = bench()
     standby.prepare()
     standby.hasFailed()
@@ -142,7 +142,7 @@ describe('a standby that is kept', () => {
     assert.equal(standby.prepared, 4)
   })
 
-  test('is never tried again where it is unfit, neither later nor after the next term', async () => {
+  test('is never prepared again if LangFlow is unfit for it, also not after the next term', async () => {
     const { clock, standby } = bench()
     standby.prepare()
     standby.hasFailed(true)
@@ -155,7 +155,7 @@ describe('a standby that is kept', () => {
 })
 
 describe('a start', () => {
-  test('waits for what is being prepared, until it is ready or has failed', async () => {
+  test('waits for the preparation until it is ready or has failed', async () => {
     for (const end of ['isReady', 'hasFailed'] as const) {
       const { standby } = bench()
       standby.prepare()
@@ -171,7 +171,7 @@ describe('a start', () => {
     }
   })
 
-  test('ends all preparation until the next one is asked for, also where a failed one waits to be tried again', async () => {
+  test('ends all preparation and cancels a pending retry until the next order', async () => {
     for (const failsFirst of [true, false]) {
       const { clock, standby } = bench()
       standby.prepare()
@@ -186,7 +186,7 @@ describe('a start', () => {
     }
   })
 
-  test('that used it up leaves nothing, and the next one is prepared after its term', async () => {
+  test('uses the standby up; the next order prepares another one', async () => {
     const { standby } = bench()
     standby.prepare()
     standby.isReady()
@@ -199,7 +199,7 @@ describe('a start', () => {
 })
 
 describe('a discard', () => {
-  test('is for good, whatever is kept or waited for', async () => {
+  test('is permanent: it ends a ready standby and cancels a pending retry', async () => {
     for (const end of ['isReady', 'hasFailed'] as const) {
       const { clock, standby } = bench()
       standby.prepare()

@@ -23,16 +23,16 @@ import { writeFiles } from '../fixtures/write-files.ts'
 const PYTHON = spawnSync('python3', ['-c', 'import sys; print(sys.executable)'], {
   encoding: 'utf8',
 }).stdout?.trim()
-const skip = PYTHON ? false : 'there is no python3'
+const skip = PYTHON ? false : 'python3 is not installed'
 
-/** What `langflow run` of the stand-in does before it makes its server. */
 interface Fake extends Partial<WarmStandbyOptions> {
+  /** Python that the fake's `langflow run` executes before it creates its server. */
   readonly before?: string
 }
 
 /**
- * A `langflow` that makes its server as the real one does, and then writes down what it was started with; `imports` is what
- * its import does. Nothing else of LangFlow is there to be done ahead.
+ * A `langflow` that creates its server as the real one does, then writes the arguments and environment of its start to a file.
+ * `imports` is Python that runs when `langflow.main` is imported. The fake has no other part of LangFlow.
  */
 function fakeLangflow(t: TestContext, imports = '', { before = 'pass', ...more }: Fake = {}) {
   const dir = mkdtempSync(join(tmpdir(), 'standby-'))
@@ -89,15 +89,18 @@ def main():
     },
     async pid(): Promise<number> {
       const file = join(dir, 'tmp/pid')
-      await until('it imports', () => existsSync(file) && readFileSync(file, 'utf8').endsWith('.'))
+      await until(
+        'the standby imports LangFlow',
+        () => existsSync(file) && readFileSync(file, 'utf8').endsWith('.'),
+      )
       return Number.parseInt(readFileSync(file, 'utf8'), 10)
     },
-    /** It is cold by itself; tells why. */
+    /** Waits until the standby is cold; returns the reason. */
     async givenUp(): Promise<string> {
-      await until('it is given up', () => standby.view.mode === 'cold')
+      await until('the standby is cold', () => standby.view.mode === 'cold')
       return standby.view.reason ?? ''
     },
-    /** Lets it go on to its end, with which the stand-in says that all went well; tells what it was started with. */
+    /** Lets the standby continue until the fake exits with 7, its code for success; returns the arguments and environment. */
     async goOn() {
       const child = standby.take({ ...process.env, LEADER_EPOCH: '9' })
       assert.ok(child)
@@ -107,17 +110,17 @@ def main():
   }
 }
 
-/** The same, once it has been prepared. */
+/** A fake whose standby has been prepared. */
 async function prepared(...args: Parameters<typeof fakeLangflow>) {
   const fake = fakeLangflow(...args)
   await fake.prepare()
   return fake
 }
 
-const hasEnded = (pid: number) => until('it ends', () => !existsSync(`/proc/${pid}/fd/0`))
+const hasEnded = (pid: number) => until(`process ${pid} has ended`, () => !existsSync(`/proc/${pid}/fd/0`))
 
 describe('a warm standby', { skip }, () => {
-  test('runs nothing that an earlier term has left in the user’s site-packages', async (t) => {
+  test('runs no code that an earlier term has left in the user’s site-packages', async (t) => {
     const base = mkdtempSync(join(tmpdir(), 'user-base-'))
     t.after(() => rmSync(base, { recursive: true }))
     const env = { ...process.env, PYTHONUSERBASE: base }
@@ -135,20 +138,20 @@ describe('a warm standby', { skip }, () => {
     assert.deepEqual([standby.view.state, ran()], ['ready', false])
   })
 
-  test('imports, waits, and goes on as the command with the environment of its term', async (t) => {
+  test('imports LangFlow, waits, and continues as the command with the environment of its term', async (t) => {
     const { dir, command, standby, views, goOn } = await prepared(t, 'import time')
     assert.deepEqual(views, ['warm preparing', 'warm ready'])
     assert.ok((standby.view.memoryBytes ?? 0) > 1e6)
     assert.ok(!existsSync(join(dir, 'seen')))
     const { argv, epoch, file, links } = await goOn()
     assert.deepEqual([argv, epoch], [[command, 'run', '--port', '1'], '9'])
-    assert.equal(file, command, 'where dotenv looks depends on it')
-    assert.deepEqual(links, [], 'its link is closed')
+    assert.equal(file, command, 'dotenv searches from the folder of __main__.__file__')
+    assert.deepEqual(links, [], 'the link must be closed')
     assert.deepEqual(standby.view, { mode: 'warm', state: 'none', reason: null, memoryBytes: null })
     assert.equal(standby.take({}), null)
   })
 
-  test('goes on also where somebody has stopped it, while it was prepared or while it waited', async (t) => {
+  test('continues even if another process stopped it during its preparation or its wait', async (t) => {
     const { standby, pid, goOn } = fakeLangflow(t, 'import time; time.sleep(0.3)')
     standby.prepare()
     process.kill(await pid(), 'SIGSTOP')
@@ -158,7 +161,7 @@ describe('a warm standby', { skip }, () => {
     assert.equal((await goOn()).epoch, '9')
   })
 
-  test('is held before what others would see, which it does once it may', async (t) => {
+  test('is held before its first act outside the process, and acts once it continues', async (t) => {
     const { dir, standby, prepare, goOn } = fakeLangflow(t, '', { before: 'open("outside", "a").close()' })
     await prepare()
     assert.equal(standby.view.state, 'ready')
@@ -171,7 +174,7 @@ describe('a warm standby', { skip }, () => {
     assert.ok(existsSync(join(dir, 'outside')))
   })
 
-  /** What it says on its link, as a flow might in its place. */
+  /** Python that sends this text over the standby's link, as a malicious flow could. */
   const says = (text: string) => `
 import os, time
 data = ${text} + b"\\n"
@@ -196,17 +199,21 @@ time.sleep(60)`
       'bytearray(1 << 62)',
       /^there is too little memory: raise the memory limit of LangFlow’s container$/,
     ],
-    'its command is not LangFlow’s': ['', /^"uvicorn" is not "langflow run/, { command: ['uvicorn', 'app'] }],
-    'its message is none': [says('b"none"'), NONSENSE],
-    'it says that it has read too many files': [
+    'its command does not start LangFlow': [
+      '',
+      /^"uvicorn" is not "langflow run/,
+      { command: ['uvicorn', 'app'] },
+    ],
+    'its message is invalid': [says('b"none"'), NONSENSE],
+    'its message names too many files': [
       hasRead(`b",".join(b'"%d":null' % n for n in range(501))`),
       NONSENSE,
     ],
-    'it says that it has read what no path is': [hasRead(`b'"' + b"x" * 4097 + b'":null'`), NONSENSE],
-    'it says too much': [says('b"x" * 5_000_000'), NONSENSE],
+    'its message names a path that is too long': [hasRead(`b'"' + b"x" * 4097 + b'":null'`), NONSENSE],
+    'its message is too long': [says('b"x" * 5_000_000'), NONSENSE],
   }
   for (const [name, [imports, reason, options]] of Object.entries(COLD))
-    test(`is cold where ${name}`, async (t) => {
+    test(`is cold if ${name}`, async (t) => {
       const { standby, views } = await prepared(t, imports, options)
       const [before, why = ''] = (standby.view.reason ?? '').split('LangFlow cannot be kept warm: ')
       assert.deepEqual([before, views.at(-1)], ['', 'cold none'])
@@ -214,9 +221,9 @@ time.sleep(60)`
       assert.equal(standby.take({}), null)
     })
 
-  // Node tells of some of them by an event, of others by an exception, and of EMFILE before there is a link.
+  // Node reports some of these errors by an event and others by an exception, and EMFILE before the link exists.
   for (const code of ['EAGAIN', 'ENOMEM', 'EMFILE'] as const)
-    test(`is cold where no process can be had (${code}), and is prepared once one can`, async (t) => {
+    test(`is cold if its process cannot be started (${code}), and can be prepared later`, async (t) => {
       const { standby, views, prepare } = fakeLangflow(t)
       const { _handle } = new ChildProcess() as unknown as { _handle: { spawn: () => number } }
       const failing = t.mock.method(Object.getPrototypeOf(_handle), 'spawn', () => -constants.errno[code])
@@ -228,7 +235,7 @@ time.sleep(60)`
       assert.equal(views.at(-1), 'warm ready')
     })
 
-  test('is cold once it was killed, and is prepared again', async (t) => {
+  test('is cold if it was killed, and can be prepared again', async (t) => {
     const { views, pid, givenUp, prepare } = await prepared(t)
     process.kill(await pid(), 'SIGKILL')
     const killed = /it was killed \(SIGKILL\), .*: raise the memory limit of LangFlow’s container$/
@@ -238,7 +245,7 @@ time.sleep(60)`
   })
 })
 
-/** What it looks for beside its modules, of which `.env` is only looked for. */
+/** Python that opens two files, and searches for a `.env` without opening it. */
 const READS = `
 directory = os.path.dirname(os.environ["TMPDIR"])
 for name in ("settings", "missing"):
@@ -250,7 +257,7 @@ from dotenv.main import _walk_to_root
 list(_walk_to_root(directory))
 `
 
-/** A hundred times as fast. */
+/** Timers run 100 times as fast. */
 const FAST: Partial<WarmStandbyOptions> = {
   clock: { ...systemClock, after: (ms, fire) => systemClock.after(ms / 100, fire) },
   startTimeoutMs: 2_000_000,
@@ -266,17 +273,17 @@ function fakeWithInputs(t: TestContext, imports = '', more: Fake = FAST) {
   return fake
 }
 
-/** Always of the same age. */
+/** Writes a file and sets its modification time to a fixed value. */
 function writeSettings(path: string, text: string): void {
   writeFileSync(path, text)
   utimesSync(path, 1, 1)
 }
 
-describe('what a warm standby has read', { skip }, () => {
+describe('the files that a warm standby has read', { skip }, () => {
   const CHANGES: Record<string, { path: string; change: (path: string, dir: string) => void }> = {
     'a file is written': { path: 'settings', change: (path) => writeFileSync(path, 'another') },
-    'a file that was missing is made': { path: 'missing', change: (path) => writeFileSync(path, '') },
-    'a .env is made where one was looked for': { path: '.env', change: (path) => writeFileSync(path, '') },
+    'a missing file is created': { path: 'missing', change: (path) => writeFileSync(path, '') },
+    'a .env is created in a searched folder': { path: '.env', change: (path) => writeFileSync(path, '') },
     'a file is replaced by one of the same size and age': {
       path: 'settings',
       change: (path, dir) => {
@@ -286,7 +293,7 @@ describe('what a warm standby has read', { skip }, () => {
     },
   }
   for (const [name, { path, change }] of Object.entries(CHANGES)) {
-    test(`makes it be given up and prepared again where ${name}`, async (t) => {
+    test(`make the standby cold, and ready again after a new preparation, if ${name}`, async (t) => {
       const { dir, standby, pid, prepare, givenUp } = fakeWithInputs(t)
       await prepare()
       assert.equal(standby.view.state, 'ready', standby.view.reason ?? '')
@@ -300,7 +307,7 @@ describe('what a warm standby has read', { skip }, () => {
     })
   }
 
-  test('includes a .env that is made in the working directory, which is looked for without being opened', async (t) => {
+  test('include a .env that is created in the working directory, although it is not opened', async (t) => {
     const { dir, prepare, givenUp } = fakeWithInputs(t)
     const [before, work] = [process.cwd(), join(dir, 'work')]
     mkdirSync(work)
@@ -311,17 +318,17 @@ describe('what a warm standby has read', { skip }, () => {
     assert.match(await givenUp(), /work\/\.env has changed since it was read$/)
   })
 
-  test('is still the same where something else has changed', async (t) => {
+  test('exclude temporary files and files that were not read', async (t) => {
     const { dir, views, prepare, goOn } = fakeWithInputs(t, 'open(os.environ["TMPDIR"] + "/pid").close()')
     await prepare()
     writeFileSync(join(dir, 'tmp/pid'), 'temporary')
     writeFileSync(join(dir, 'other'), '')
-    await new Promise((resolve) => setTimeout(resolve, 200)) // four looks
+    await new Promise((resolve) => setTimeout(resolve, 200)) // time for four checks
     assert.deepEqual(views, ['warm preparing', 'warm ready'])
     await goOn()
   })
 
-  test('is looked at from the moment on in which it is read', async (t) => {
+  test('are compared with their state when they were read, not when the preparation ended', async (t) => {
     const { dir, standby, views } = fakeWithInputs(
       t,
       `
@@ -332,7 +339,7 @@ while not os.path.exists(os.environ["TMPDIR"] + "/go-on"):
 `,
     )
     standby.prepare()
-    await until('it has read', () => existsSync(join(dir, 'tmp/has-read')))
+    await until('the standby has read its files', () => existsSync(join(dir, 'tmp/has-read')))
     writeFileSync(join(dir, 'settings'), 'another')
     writeFileSync(join(dir, 'tmp/go-on'), '')
     await standby.use()
@@ -340,7 +347,7 @@ while not os.path.exists(os.environ["TMPDIR"] + "/go-on"):
     assert.match(standby.view.reason ?? '', /settings has changed since it was read$/)
   })
 
-  test('is looked at once more before it goes on, and it starts cold where that has changed', async (t) => {
+  test('are checked again before the standby continues; if one has changed, the start is cold', async (t) => {
     const { dir, standby, pid, prepare } = fakeWithInputs(t, '', {})
     await prepare()
     const old = await pid()

@@ -1,4 +1,4 @@
-"""What `warm_langflow.py` does without a LangFlow. With one: test/e2e/warm.e2e.ts."""
+"""Tests of `warm_langflow.py` without LangFlow. test/e2e/warm.e2e.ts tests it with a real one."""
 
 import importlib.util
 import json
@@ -23,7 +23,7 @@ def standby():
 
 
 def fake_modules(name, members):
-    """A module of that name, and its packages, as long as the patch lasts."""
+    """Patches `sys.modules` with a module of that name, and with its packages."""
     parts = name.split(".")
     made = {".".join(parts[:end]): types.ModuleType(name) for end in range(1, len(parts) + 1)}
     for child in list(made)[1:]:
@@ -34,7 +34,7 @@ def fake_modules(name, members):
 
 
 class InDirectory(unittest.TestCase):
-    """With a directory `outside`, and its sibling `tmp` for temporary files."""
+    """A test with a directory `outside`, and with its sibling `tmp` for temporary files."""
 
     def setUp(self):
         base = tempfile.TemporaryDirectory()
@@ -47,8 +47,8 @@ class InDirectory(unittest.TestCase):
         self.addCleanup(temporary.stop)
 
 
-class WhatIsHeld(InDirectory):
-    def test_acts_that_others_see(self):
+class HeldActs(InDirectory):
+    def test_an_act_outside_the_process_is_held(self):
         at = os.open(self.outside, os.O_RDONLY)
         self.addCleanup(os.close, at)
         for event, *args in [
@@ -70,7 +70,7 @@ class WhatIsHeld(InDirectory):
             with self.subTest(event=event, args=args):
                 self.assertTrue(warm.is_held(event, args))
 
-    def test_nothing_else(self):
+    def test_a_read_or_a_temporary_file_is_not_held(self):
         for event, *args in [
             ("import", "json"),
             ("open", "/etc/hosts", "r", os.O_RDONLY),
@@ -84,13 +84,13 @@ class WhatIsHeld(InDirectory):
             with self.subTest(event=event, args=args):
                 self.assertFalse(warm.is_held(event, args))
 
-    def test_a_rehearsal_is_refused_what_others_would_see(self):
+    def test_a_rehearsal_leaves_out_a_step_that_would_act(self):
         one = standby()
         self.assertIsNone(one.step("x", one.audit, "os.fork", ()))
         self.assertEqual(one.left_out, ["x (NotBeforeGo)"])
         one.link.sendall.assert_not_called()
 
-    def test_nothing_is_held_or_remembered_afterwards(self):
+    def test_after_go_no_act_is_held_and_no_read_is_remembered(self):
         one = standby()
         one.go.set()
         one.audit("os.fork", ())
@@ -98,13 +98,13 @@ class WhatIsHeld(InDirectory):
         self.assertNotIn("/etc/hosts", one.read.states)
 
 
-class WhatIsRead(InDirectory):
+class FilesRead(InDirectory):
     def setUp(self):
         super().setUp()
         self.file = f"{self.outside}/file"
         Path(self.file).write_text("old")
 
-    def test_is_remembered_as_it_was_first(self):
+    def test_a_file_keeps_the_state_of_its_first_read(self):
         files = warm.Files()
         files.remember(self.file, "r", os.O_RDONLY)
         old = warm.state_of(self.file)
@@ -114,12 +114,12 @@ class WhatIsRead(InDirectory):
         self.assertEqual((files.states[self.file], files.states[f"{self.file}-missing"]), (old, None))
         self.assertNotEqual(warm.state_of(self.file), old)
 
-    def test_is_the_source_of_bytecode(self):
+    def test_bytecode_counts_as_a_read_of_its_source(self):
         files = warm.Files()
         files.remember(importlib.util.cache_from_source(f"{self.file}.py"), "r", os.O_RDONLY)
         self.assertIn(f"{self.file}.py", files.states)
 
-    def test_leaves_out_what_the_launcher_does_not_look_at(self):
+    def test_packages_temporary_files_and_writes_are_not_remembered(self):
         packages = self.outside / "packages"
         (packages / "one-1.dist-info").mkdir(parents=True)
         with mock.patch.object(sys, "path", ["", str(packages)]):
@@ -137,7 +137,7 @@ class WhatIsRead(InDirectory):
             files.remember(path, "r", flags)
         self.assertEqual(set(files.states), before)
 
-    def test_is_told_up_to_a_limit(self):
+    def test_at_most_500_files_are_reported(self):
         one = standby()
         one.go.set()
         one.listener = mock.Mock()
@@ -148,8 +148,8 @@ class WhatIsRead(InDirectory):
         self.assertEqual(json.loads(said)["without"], ["a look at all 501 files that it has read"])
 
 
-class WhatIsPutOff(unittest.TestCase):
-    def test_the_look_at_the_database_and_the_port(self):
+class DelayedUntilGo(unittest.TestCase):
+    def test_the_checks_of_the_database_and_the_port(self):
         one, checked = standby(), []
         cli = {"check_postgresql_version_sync": checked.append, "is_port_in_use": lambda port: True}
         with fake_modules("langflow.__main__", cli):
@@ -163,7 +163,7 @@ class WhatIsPutOff(unittest.TestCase):
                 work()
             self.assertEqual(checked, ["url"])
 
-    def test_the_key_that_was_given_but_not_one_that_is_made_up(self):
+    def test_the_write_of_a_given_key_but_not_of_a_generated_one(self):
         one, written = standby(), []
         auth = {"write_secret_to_file": lambda path, value: written.append(value)}
         with (
@@ -178,7 +178,7 @@ class WhatIsPutOff(unittest.TestCase):
             one.after_go.pop()()
             self.assertEqual(written, ["made up", "given"])
 
-    def test_a_connection_to_the_database(self):
+    def test_the_connection_to_the_database(self):
         one, listeners = standby(), []
         event = types.SimpleNamespace(listen=lambda *args: listeners.append(args))
         with fake_modules("sqlalchemy", {"Engine": "Engine", "event": event}):
@@ -190,7 +190,7 @@ class WhatIsPutOff(unittest.TestCase):
         one.go.set()
         do_connect("dialect")
 
-    def test_a_module_that_would_act_is_left_out_by_name(self):
+    def test_the_import_of_a_module_that_would_act(self):
         one = standby()
 
         def import_one(name):
@@ -200,7 +200,9 @@ class WhatIsPutOff(unittest.TestCase):
             warm.import_later(one)
         self.assertEqual(one.left_out, ["multiprocess.popen_fork (os.fork)"])
 
-    def test_models_that_have_passed_are_not_compared_again_at_once(self):
+
+class ModelComparison(unittest.TestCase):
+    def test_the_same_config_is_not_compared_twice_in_a_row(self):
         compared = []
         with fake_modules("alembic.command", {"check": compared.append}):
             warm.compare_models_once()
@@ -226,7 +228,7 @@ def main():
 
 
 class TheProcess(InDirectory):
-    """From its arguments to its end, with a stand-in for LangFlow."""
+    """A whole run of the script, with a stand-in for LangFlow."""
 
     def start(self, **files):
         package = self.outside / "langflow"
@@ -248,7 +250,7 @@ class TheProcess(InDirectory):
     def said(self):
         return json.loads(self.link.makefile().readline())
 
-    def test_waits_at_the_server_and_goes_on_with_the_environment_of_its_term(self):
+    def test_waits_at_the_server_and_continues_with_the_environment_of_its_term(self):
         child = self.start()
         said = self.said()
         self.assertEqual((said["type"], said["at"]), ("ready", "server"))
@@ -257,7 +259,7 @@ class TheProcess(InDirectory):
         out, _ = child.communicate(timeout=30)
         self.assertEqual((out, child.returncode), ("made 9 run --port 1\n", 0))
 
-    def test_waits_earlier_where_langflow_acts(self):
+    def test_waits_before_langflows_first_act(self):
         (self.outside / "there").touch()
         for event, act in [
             ("os.fork", "os.fork() or os._exit(0)"),
@@ -278,7 +280,7 @@ class TheProcess(InDirectory):
                 child.kill()
                 child.communicate(timeout=30)
 
-    def test_waits_at_the_server_with_what_acts_left_out(self):
+    def test_leaves_out_an_application_that_acts_and_waits_at_the_server(self):
         launcher = LANGFLOW["langflow_launcher.py"].replace('lambda: "made"', f"lambda: open('{self.outside}/made', 'w').name")
         child = self.start(langflow_launcher=launcher)
         self.assertIn("application (NotBeforeGo)", self.said()["without"])
@@ -287,13 +289,13 @@ class TheProcess(InDirectory):
         child.communicate(timeout=30)
         self.assertTrue((self.outside / "made").exists())
 
-    def test_ends_with_its_link(self):
+    def test_ends_when_its_link_is_closed(self):
         child = self.start(main="import time\ntime.sleep(60)\n")
         self.link.close()
         child.communicate(timeout=30)
         self.assertEqual(child.returncode, 0)
 
-    def test_tells_the_kind_of_an_error_alone(self):
+    def test_reports_only_the_kind_of_an_error(self):
         child = self.start(main="raise ValueError('s3cret')\n")
         self.assertEqual(self.said(), {"type": "error", "error": "ValueError"})
         _, err = child.communicate(timeout=30)
