@@ -7,7 +7,7 @@ import { systemClock } from '../../agent/clock.ts'
 import { type HealthHandlers, HealthProbe, type ProbedState } from '../../agent/supervisor/health-probe.ts'
 import { freePort } from '../harness/free-port.ts'
 
-/** A LangFlow that answers with the status that `answer` gives for a path; `null`: it answers nothing. */
+/** A LangFlow that responds with the status that `answer` returns for a path. `null`: it never responds. */
 async function langflow(t: TestContext, answer: (path: string) => number | null): Promise<number> {
   const server = createServer(({ url = '' }, response) => {
     const status = answer(url)
@@ -21,7 +21,7 @@ async function langflow(t: TestContext, answer: (path: string) => number | null)
   return (server.address() as AddressInfo).port
 }
 
-/** Probes until `done` says that it has seen enough. */
+/** Probes until a handler calls `done`. */
 async function probe(
   port: number,
   state: ProbedState,
@@ -46,15 +46,15 @@ const ASKED: Record<ProbedState, string[]> = {
 
 /** `/health` has this status; `/health_check` answers 500, as it does without a database. */
 const CASES: [state: ProbedState, status: number, givenUp: boolean, what: string][] = [
-  ['healthy', 200, false, 'is not given up for its database, which every replica would miss'],
-  ['healthy', 500, true, 'is given up once it does not answer several times in a row'],
-  ['served', 200, false, 'is not given up for its database either, and not healthy without it'],
-  ['served', 500, true, 'is given up once it does not answer several times in a row'],
-  ['starting', 500, false, 'may fail any number of times'],
+  ['healthy', 200, false, 'stays healthy without its database, because another replica would lack it too'],
+  ['healthy', 500, true, 'is unhealthy after three failed probes in a row'],
+  ['served', 200, false, 'is neither healthy nor unhealthy without its database'],
+  ['served', 500, true, 'is unhealthy after three failed probes in a row'],
+  ['starting', 500, false, 'may fail any number of probes'],
 ]
 
 for (const [state, status, givenUp, what] of CASES) {
-  test(`a LangFlow that is ${state} ${what}`, async (t) => {
+  test(`a LangFlow in state "${state}" ${what}`, async (t) => {
     const asked = new Set<string>()
     const port = await langflow(t, (path) => {
       asked.add(path)
@@ -75,7 +75,7 @@ for (const [state, status, givenUp, what] of CASES) {
   })
 }
 
-test('a LangFlow that was given up, and was not ended, is healthy again once it answers', async (t) => {
+test('an unhealthy LangFlow that was not stopped is healthy again once it answers', async (t) => {
   let status = 500
   const port = await langflow(t, () => status)
   const told: string[] = []
@@ -91,7 +91,7 @@ test('a LangFlow that was given up, and was not ended, is healthy again once it 
   assert.deepEqual(told, ['unhealthy', 'unhealthy', 'healthy'])
 })
 
-test('a LangFlow that answers nothing hangs, and one that refuses does not', async (t) => {
+test('a LangFlow that accepts and never responds is silent; one that refuses connections is not', async (t) => {
   for (const [port, hangs] of [
     [await langflow(t, () => null), true],
     [await freePort(), false],

@@ -18,8 +18,8 @@ import {
 import { step } from '../../agent/supervisor/workload-step.ts'
 
 type View = Partial<WorkloadView>
-/** An event, or the milliseconds that pass. */
-export type Happening = WorkloadEvent | number
+/** An event, or a delay in milliseconds. */
+export type Input = WorkloadEvent | number
 
 export const IDLE: View = { state: 'idle', epoch: 3 }
 export const RUNS: View = { state: 'running', epoch: 3, identity: 'me', pid: 42, killAt: 9 }
@@ -44,7 +44,7 @@ export const stop = (graceMs: number, open: readonly string[] | null = [], drain
   open,
 })
 
-/** `returning`: not a new launcher, which has not looked for remains yet. */
+/** `returning`: the same launcher reconnects. A new one has not searched for remains yet. */
 export function connect(
   view: View = {},
   returning = false,
@@ -74,13 +74,13 @@ export const loses = (role: 'worker' | 'master'): WorkloadEvent => {
   return told({ kind: 'bereft', loss }, { ...RUNS, loss })
 }
 
-/** A launcher that is idle; that was told to start; that runs LangFlow; a LangFlow that has served for 20 s. */
+/** A launcher that is idle; one with an order to start; one that runs LangFlow; a LangFlow that has served for 20 s. */
 export const MEETS = [connect(), MET]
 export const STARTS = [...MEETS, START]
 export const RUNNING = [...STARTS, STARTED]
 export const SERVING = [...RUNNING, 500, HEALTHY, 20_000]
 
-/** The pure step with the deadlines that it arms, and without anything that its effects lead to. */
+/** The pure step and its deadlines. No effect except for deadlines and follow-up events is carried out. */
 export class Supervised {
   record: WorkloadRecord
   now = 1_000_000
@@ -88,14 +88,14 @@ export class Supervised {
   private readonly canReclaim: boolean
   private readonly deadlines = new Map<Deadline, number>()
 
-  constructor(happenings: readonly Happening[] = [], canReclaim = false) {
+  constructor(inputs: readonly Input[] = [], canReclaim = false) {
     this.canReclaim = canReclaim
     this.record = initialRecord(this.now)
-    this.after(...happenings)
+    this.after(...inputs)
   }
 
-  after(...happenings: readonly Happening[]): this {
-    for (const one of happenings) typeof one === 'number' ? this.pass(one) : this.take(one)
+  after(...inputs: readonly Input[]): this {
+    for (const one of inputs) typeof one === 'number' ? this.pass(one) : this.take(one)
     return this
   }
 
@@ -133,7 +133,7 @@ export class Supervised {
     )
   }
 
-  /** What the launcher was told, but for heartbeats, since this was asked last. */
+  /** The messages to the launcher since the last call, except for pings. */
   orders(): ToLauncher[] {
     const sent = this.of('send').map(({ message }) => message)
     this.effects = this.effects.filter(({ type }) => type !== 'send')

@@ -24,19 +24,20 @@ interface Setting {
   readonly reclaim?: () => Promise<void>
 }
 
-/** A supervisor whose launcher, LangFlow and machine are the test. */
+/** A supervisor. The test plays its launcher, LangFlow and machine. */
 class Bench {
   readonly clock = new VirtualClock()
   readonly facts: Fact[] = []
   readonly probes: ProbedState[] = []
   readonly said: string[] = []
-  /** By how many ms timers come too late, and how late the heartbeats were. */
+  /** Lateness of each timer. */
   delayMs = 0
+  /** The measured lateness of each heartbeat. */
   readonly lags: number[] = []
-  /** How long LangFlow had served, each time that the remedy for its failure was asked for. */
+  /** How long LangFlow had served at each failure. */
   readonly served: (number | null)[] = []
   pings = 0
-  /** Its launcher answers pings. */
+  /** The launcher answers pings. */
   answers = true
   connections: readonly string[] | null = []
   portFree = true
@@ -114,7 +115,7 @@ class Bench {
     return this.facts.filter(({ type }) => type === 'workload_failed')
   }
 
-  /** What was ordered since this was asked last. */
+  /** The orders since the last call. */
   takeOrders(): ToLauncher[] {
     return this.sent.splice(0)
   }
@@ -145,7 +146,7 @@ class Bench {
 }
 
 describe('a launcher', () => {
-  test('is asked each second for a sign of life while it is connected, and is silent after four without an answer', async () => {
+  test('gets a ping each second while it is connected, and is silent after four unanswered pings', async () => {
     const b = await new Bench().running()
     await b.clock.pass(3_500)
     assert.deepEqual([b.pings, b.supervisor.launcher], [3, 'connected'])
@@ -165,7 +166,7 @@ describe('a launcher', () => {
     assert.equal(b.pings, 8)
   })
 
-  test('is asked by a timer whose lateness tells how busy the agent is', async () => {
+  test('gets its pings from a timer whose lateness is measured', async () => {
     const b = await new Bench().running()
     await b.clock.pass(2_000)
     b.delayMs = 300
@@ -173,7 +174,7 @@ describe('a launcher', () => {
     assert.deepEqual([b.lags[0], b.lags.at(-1)], [0, 300])
   })
 
-  test('that is gone left nothing once the port is free, if it was alone in its PID namespace', async () => {
+  test('that was alone in its PID namespace and is gone has left no process once the port is free', async () => {
     const b = await new Bench({ alone: true }).running()
     b.portFree = false
     b.handlers.gone(true)
@@ -184,7 +185,7 @@ describe('a launcher', () => {
     assert.equal(b.alive, 'no')
   })
 
-  test('that is gone left nothing in `run` once the agent has killed it', async () => {
+  test('that is gone in `run` has left no process once the agent has killed them', async () => {
     const { promise, resolve: done } = Promise.withResolvers<void>()
     const b = await new Bench({ reclaim: () => promise }).running()
     b.handlers.gone(true)
@@ -198,14 +199,14 @@ describe('a launcher', () => {
 })
 
 describe('a workload', () => {
-  test('starts from less than was asked for until it is healthy once in its term, or goes on from the standby', async () => {
+  test('starts colder than configured until it is healthy in its term or starts from the warm standby', async () => {
     const warm = { mode: 'warm', state: 'none', reason: null, memoryBytes: null } as const
     const b = new Bench({ standby: 'warm' })
     const { supervisor } = b
     b.connect({}, true)
     const is = () => ({ colder: supervisor.startsColder, served: supervisor.served })
     assert.deepEqual(is(), { colder: false, served: false })
-    // Of a launcher that has run nothing yet, and waits for its standby without a word.
+    // The launcher has run no workload yet, and waits for its standby.
     b.hear({ kind: 'standby' }, { standby: { ...warm, state: 'preparing' } })
     supervisor.order({ type: 'start', epoch: 3 })
     assert.equal(is().colder, true)
@@ -215,14 +216,14 @@ describe('a workload', () => {
     assert.deepEqual(is(), { colder: true, served: false })
     b.probe.healthy()
     assert.deepEqual(is(), { colder: false, served: true })
-    // Started again in place.
+    // A restart in place.
     b.hear(KILLED, IDLE)
     supervisor.order({ type: 'start', epoch: 3 })
     b.hear({ kind: 'started' }, RUNS)
     assert.deepEqual(is(), { colder: false, served: true })
   })
 
-  test('that fails by itself is remedied by how long it has served', async () => {
+  test('that fails by itself gets the remedy for the time that it has served', async () => {
     const b = await new Bench().serving()
     b.probe.unhealthy('/health: 500')
     assert.deepEqual(
@@ -231,7 +232,7 @@ describe('a workload', () => {
     )
   })
 
-  test('that lost its worker is ended at once also where the order comes with the news', async () => {
+  test('that lost its worker is stopped without grace, even if the stop is ordered while the loss is reported', async () => {
     const b = await new Bench().serving()
     const push = b.facts.push.bind(b.facts)
     b.facts.push = (...facts) => {
@@ -245,13 +246,13 @@ describe('a workload', () => {
   })
 })
 
-describe('a workload that is stopped', () => {
+describe('a workload that is being stopped', () => {
   for (const [when, drainMs, streamsMs, notForMs, graceMs] of [
-    ['once everybody knows that the gate is closed', 5_000, 0, 1_900, 33_000],
-    ['no sooner than requests beside streams have ceased to come', 5_000, 1_000, 2_900, 32_000],
-    ['late in a long drain: it would end its requests by itself after 30 s', 60_000, 0, 34_900, 55_000],
+    ['2 s after the gate closed', 5_000, 0, 1_900, 33_000],
+    ['2 s after the grace for streams', 5_000, 1_000, 2_900, 32_000],
+    ['late in a long drain, because LangFlow ends its requests itself after 30 s', 60_000, 0, 34_900, 55_000],
   ] as const) {
-    test(`is told to end while it drains, ${when}`, async () => {
+    test(`gets the stop order during the drain, ${when}`, async () => {
       const b = await new Bench().serving('10.1.2.3')
       b.drain(drainMs, streamsMs)
       assert.deepEqual(await b.ordersAfter(notForMs), [])
@@ -259,7 +260,7 @@ describe('a workload that is stopped', () => {
     })
   }
 
-  test('is drained once nothing is open, and says meanwhile for whom it waits', async () => {
+  test('is drained once no connection is open; until then, the log names the clients', async () => {
     const b = await new Bench().serving('10.1.2.3')
     b.drain(5_000)
     await b.clock.pass(2_100)
@@ -275,7 +276,7 @@ describe('a workload that is stopped', () => {
     ])
   })
 
-  test('is drained at once without its worker: no process answers what is open', async () => {
+  test('is drained immediately if its worker is lost, because no process can answer open requests', async () => {
     const b = await new Bench().serving('10.1.2.3')
     b.loseWorker()
     b.drain(5_000)
@@ -283,7 +284,7 @@ describe('a workload that is stopped', () => {
     assert.deepEqual(b.facts.at(-1), { type: 'drained' })
   })
 
-  test('is not told to end while it is frozen: it would be killed', async () => {
+  test('gets no stop order while it is frozen, because that would kill it', async () => {
     const b = await new Bench().serving('10.1.2.3')
     b.hear({ kind: 'frozen' }, FROZEN)
     b.drain(5_000)
@@ -292,7 +293,7 @@ describe('a workload that is stopped', () => {
     assert.deepEqual(await b.ordersAfter(100), [{ type: 'stop', graceMs: 31_900 }])
   })
 
-  test('to be started again has the time of a drain for what is open, which a start ends', async () => {
+  test('gets the time of a drain for its open requests before a restart; the next start cancels the cut-off', async () => {
     const b = await new Bench().serving('10.1.2.3')
     b.supervisor.stop(30_000, 5_000)
     assert.deepEqual(await b.ordersAfter(4_900), [{ type: 'stop', graceMs: 30_000 }])

@@ -23,9 +23,9 @@ import {
   GONE,
   GRANT,
   HANGS,
-  type Happening,
   HEALTHY,
   IDLE,
+  type Input,
   KILL,
   KILLED,
   loses,
@@ -49,127 +49,207 @@ import {
 const CLIENTS = ['10.1.2.3', '10.1.2.3']
 const back = (view = {}) => [GONE, connect(view, true)]
 
-describe('whether a workload may live, and a launcher could start one', () => {
+describe('whether a workload may be alive, and the launcher can start one', () => {
   const inState = (state: WorkloadState) => [connect({ ...RUNS, state }, true)]
   const alone = [connect({}, false, { alone: true }), MET, START, STARTED]
   const portIs = (free: boolean): WorkloadEvent => ({ type: 'port_checked', free })
   const cutOff: WorkloadEvent = { type: 'gone', byPeer: false }
   const terminating: WorkloadEvent = { type: 'received', message: { type: 'terminating' } }
-  const rows: [what: string, happenings: Happening[], alive: string, canRun: boolean][] = [
-    ['no launcher has come', [], 'no', false],
-    ['a new launcher has not looked yet for what an earlier one left', [connect()], 'no', false],
-    ['a new launcher has looked', MEETS, 'no', true],
-    ['the same launcher is back', [connect({}, true)], 'no', true],
-    ['the launcher was asked to end', [...MEETS, terminating], 'no', false],
-    ['the next launcher has come', [...MEETS, terminating, connect({}, true)], 'no', true],
+  const rows: [what: string, inputs: Input[], alive: string, canRun: boolean][] = [
+    ['no launcher has connected', [], 'no', false],
+    ['a new launcher has not searched for remains yet', [connect()], 'no', false],
+    ['a new launcher has searched for remains', MEETS, 'no', true],
+    ['the same launcher reconnects', [connect({}, true)], 'no', true],
+    ['the launcher is terminating', [...MEETS, terminating], 'no', false],
+    ['the next launcher has connected', [...MEETS, terminating, connect({}, true)], 'no', true],
     ['the launcher is silent', [...MEETS, ...beats(4)], 'no', false],
-    ['it answers again', [...MEETS, ...beats(5), PONG], 'no', true],
-    ['it runs', inState('running'), 'yes', false],
-    ['it is frozen', inState('frozen'), 'yes', false],
-    ['it is being stopped', inState('stopping'), 'yes', false],
-    ['it can not be stopped', inState('unstoppable'), 'yes', false],
-    ['its start was ordered', STARTS, 'yes', false],
-    ['its start was refused', [...STARTS, told({ kind: 'start_refused', reason: 'no grant' })], 'no', true],
-    ['its start has ended already', [...STARTS, told({ kind: 'stopped', durationMs: 1 })], 'no', true],
-    ['its start was killed already', [...STARTS, KILLED], 'no', true],
+    ['the launcher answers again', [...MEETS, ...beats(5), PONG], 'no', true],
+    ['the workload runs', inState('running'), 'yes', false],
+    ['the workload is frozen', inState('frozen'), 'yes', false],
+    ['the workload is stopping', inState('stopping'), 'yes', false],
+    ['the workload is unstoppable', inState('unstoppable'), 'yes', false],
+    ['a start was ordered', STARTS, 'yes', false],
+    ['the start was refused', [...STARTS, told({ kind: 'start_refused', reason: 'no grant' })], 'no', true],
+    ['the start has already been stopped', [...STARTS, told({ kind: 'stopped', durationMs: 1 })], 'no', true],
+    ['the start has already been killed', [...STARTS, KILLED], 'no', true],
     ['the launcher prepares its standby first', [...STARTS, told({ kind: 'standby' })], 'yes', false],
     ['another order was refused', [...STARTS, told({ kind: 'grant_refused', reason: 'old' })], 'yes', false],
-    ['the launcher is gone', [...RUNNING, GONE], 'maybe', false],
-    ['the launcher is gone, and was told to start', [...STARTS, GONE], 'maybe', false],
+    ['the launcher of a running workload is gone', [...RUNNING, GONE], 'maybe', false],
+    ['the launcher is gone after a start was ordered', [...STARTS, GONE], 'maybe', false],
     [
-      'the launcher is gone, and a start comes too late',
+      'the launcher is gone, and a start is ordered before the next one has searched for remains',
       [...RUNNING, GONE, START, connect()],
       'maybe',
       false,
     ],
     ['an idle launcher is gone', [...MEETS, GONE], 'no', false],
-    ['another one came and went without having looked', [...RUNNING, GONE, connect(), GONE], 'maybe', false],
-    ['another one has not looked yet', [...STARTS, GONE, connect()], 'maybe', false],
     [
-      'another one prepares before it has looked',
+      'another launcher came and went without a search for remains',
+      [...RUNNING, GONE, connect(), GONE],
+      'maybe',
+      false,
+    ],
+    ['another launcher has not searched for remains yet', [...STARTS, GONE, connect()], 'maybe', false],
+    [
+      'another launcher prepares a standby before its search for remains',
       [...STARTS, GONE, connect(), told({ kind: 'standby' })],
       'maybe',
       false,
     ],
-    ['another one has looked', [...STARTS, GONE, connect(), MET], 'no', true],
-    ['the same one is back', [...RUNNING, ...back()], 'no', true],
-    ['its namespace ends, for less than half a second', [...alone, GONE, 499], 'maybe', false],
-    ['its namespace ends, and the port is taken', [...alone, GONE, 500, portIs(false)], 'maybe', false],
-    ['its namespace ends, and the port is free', [...alone, GONE, 500, portIs(true)], 'no', false],
-    ['a launcher came before the port was looked at', [...alone, ...back(RUNS), portIs(true)], 'yes', false],
-    ['the agent itself has killed it', [...RUNNING, GONE, { type: 'reclaimed' }], 'no', false],
-    ['a launcher came back before that', [...RUNNING, ...back(RUNS), { type: 'reclaimed' }], 'yes', false],
+    ['another launcher has searched for remains', [...STARTS, GONE, connect(), MET], 'no', true],
+    ['the same launcher reconnects after a loss of the link', [...RUNNING, ...back()], 'no', true],
+    ['the PID namespace ended less than half a second ago', [...alone, GONE, 499], 'maybe', false],
+    ['the PID namespace ended, and the port is taken', [...alone, GONE, 500, portIs(false)], 'maybe', false],
+    ['the PID namespace ended, and the port is free', [...alone, GONE, 500, portIs(true)], 'no', false],
+    [
+      'a launcher reconnected before the check of the port',
+      [...alone, ...back(RUNS), portIs(true)],
+      'yes',
+      false,
+    ],
+    ['the agent itself has killed the workload', [...RUNNING, GONE, { type: 'reclaimed' }], 'no', false],
+    [
+      'a launcher reconnected before the agent killed the workload',
+      [...RUNNING, ...back(RUNS), { type: 'reclaimed' }],
+      'yes',
+      false,
+    ],
   ]
-  for (const [what, happenings, alive, canRun] of rows)
+  for (const [what, inputs, alive, canRun] of rows)
     test(`${what}: alive ${alive}, can run ${canRun}`, () => {
-      const { workload } = new Supervised(happenings)
+      const { workload } = new Supervised(inputs)
       assert.deepEqual([workload.alive, workload.canRun], [alive, canRun])
     })
 
-  test('the port is looked at every 50 ms, only where the launcher was alone and has ended by itself', () => {
-    const looks = (...happenings: Happening[]) => new Supervised(happenings).of('check_port').length
+  test('the port is checked every 50 ms, only if the launcher was alone and closed the link itself', () => {
+    const looks = (...inputs: Input[]) => new Supervised(inputs).of('check_port').length
     assert.equal(looks(...alone, GONE, 500, portIs(false), 50, portIs(false), 49), 2)
     assert.equal(looks(...alone, cutOff, 5_000), 0)
     assert.equal(looks(...RUNNING, GONE, 5_000), 0)
     assert.equal(looks(...alone, ...back(RUNS), 5_000), 0)
   })
 
-  test('what is proved dead keeps the term and the counts that it had', () => {
+  test('a workload that is proved dead keeps its term and counts in the report', () => {
     const { record } = new Supervised([...alone, GONE, 500, portIs(true)])
     assert.deepEqual(record.view, { ...NOTHING, epoch: 3, identity: 'me' })
   })
 })
 
-describe('a launcher is told', () => {
+describe('a launcher gets', () => {
   const start = { type: 'start', epoch: 3 }
   const prepare = { type: 'prepare' }
   const serves = (yes: boolean): WorkloadEvent => ({ type: 'leader_serves', serves: yes })
   const sends = (graceMs: number) => [{ type: 'stop', graceMs }]
-  const rows: [what: string, before: Happening[], then: Happening[], orders: object[]][] = [
+  const rows: [what: string, before: Input[], then: Input[], orders: object[]][] = [
     ['a grant', MEETS, [GRANT], [GRANT]],
-    ['a grant again when it is back', [...MEETS, GRANT], back(), [GRANT]],
+    ['the grant again when it reconnects', [...MEETS, GRANT], back(), [GRANT]],
     ['a start', MEETS, [START], [start]],
-    ['no start again when it is back', STARTS, back(), []],
+    ['no second start when it reconnects', STARTS, back(), []],
     [
-      'a stop again, and the grant before it',
+      'the grant and the stop again when it reconnects',
       [...MEETS, GRANT, stop(5_000)],
       back(),
       [GRANT, ...sends(5_000)],
     ],
-    ['a kill again, and no grant', [...MEETS, GRANT, KILL], back(), [KILL]],
-    ['no stop again once a start has followed', [...MEETS, stop(5_000), START], back(), []],
-    ['nothing again when it is another one', [...MEETS, GRANT, KILL, GONE], [connect()], []],
-    ['that the leader serves, once', MEETS, [serves(false), serves(true), serves(true)], [prepare]],
-    ['that the leader serves not when it is back', [...MEETS, serves(true)], back(), []],
-    ['that the leader serves with each meeting', [...MEETS, serves(true)], [MET], [prepare]],
-    ['no longer that the leader serves', [...MEETS, serves(true), serves(false)], [MET], []],
-    ['that the leader serves again', [...MEETS, serves(true), serves(false)], [serves(true)], [prepare]],
-    ['that LangFlow is healthy', RUNNING, [HEALTHY], [{ type: 'healthy' }]],
+    ['the kill again, but not the grant, when it reconnects', [...MEETS, GRANT, KILL], back(), [KILL]],
+    ['no stop again when it reconnects, if a start has followed', [...MEETS, stop(5_000), START], back(), []],
+    ['no earlier order if it is a new launcher', [...MEETS, GRANT, KILL, GONE], [connect()], []],
     [
-      'that LangFlow is healthy again when it is back',
+      'one order to prepare when the leader begins to serve',
+      MEETS,
+      [serves(false), serves(true), serves(true)],
+      [prepare],
+    ],
+    ['no order to prepare when it reconnects', [...MEETS, serves(true)], back(), []],
+    [
+      'an order to prepare at each welcome while the leader serves',
+      [...MEETS, serves(true)],
+      [MET],
+      [prepare],
+    ],
+    [
+      'no order to prepare once the leader has ceased to serve',
+      [...MEETS, serves(true), serves(false)],
+      [MET],
+      [],
+    ],
+    [
+      'an order to prepare when the leader serves again',
+      [...MEETS, serves(true), serves(false)],
+      [serves(true)],
+      [prepare],
+    ],
+    ['a report that LangFlow is healthy', RUNNING, [HEALTHY], [{ type: 'healthy' }]],
+    [
+      'a report that LangFlow is healthy after it has reconnected',
       [...SERVING, ...back(RUNS)],
       [HEALTHY],
       [{ type: 'healthy' }],
     ],
-    ['to stop within the grace', SERVING, [stop(30_000)], sends(30_000)],
-    ['to cut off what is open', SERVING, [stop(30_000, CLIENTS)], sends(CUT_OFF_MS)],
-    ['to cut off what may be open', SERVING, [stop(30_000, null)], sends(CUT_OFF_MS)],
-    ['to cut off within a shorter grace', SERVING, [stop(200, CLIENTS)], sends(200)],
-    ['to let what is open end within a drain', SERVING, [stop(30_000, CLIENTS, 5_000)], sends(30_000)],
-    ['to end a drain that is endable', SERVING, [{ type: 'endable', leftMs: 3_000 }], sends(33_000)],
-    ['to stop what hangs within 5 s', [...SERVING, HANGS], [stop(30_000)], sends(5_000)],
-    ['to stop what hangs within a shorter grace', [...SERVING, HANGS], [stop(200)], sends(200)],
-    ['to stop what hangs 5 s after a drain', [...SERVING, HANGS], [stop(30_000, [], 5_000)], sends(10_000)],
-    ['to end a drain of what hangs', [...SERVING, HANGS], [{ type: 'endable', leftMs: 3_000 }], sends(8_000)],
-    ['to stop in order what hangs no more', [...SERVING, HANGS, HEALTHY], [stop(30_000)], sends(30_000)],
+    ['a stop with the ordered grace', SERVING, [stop(30_000)], sends(30_000)],
+    ['a stop that cuts off open requests', SERVING, [stop(30_000, CLIENTS)], sends(CUT_OFF_MS)],
     [
-      'to stop the next one in order',
+      'a stop that cuts off requests if the open ones are unknown',
+      SERVING,
+      [stop(30_000, null)],
+      sends(CUT_OFF_MS),
+    ],
+    ['a stop with a grace shorter than a cut-off', SERVING, [stop(200, CLIENTS)], sends(200)],
+    [
+      'a stop with the full grace for open requests if there is a drain',
+      SERVING,
+      [stop(30_000, CLIENTS, 5_000)],
+      sends(30_000),
+    ],
+    [
+      'a stop with the rest of the drain and the grace when the drain becomes endable',
+      SERVING,
+      [{ type: 'endable', leftMs: 3_000 }],
+      sends(33_000),
+    ],
+    ['a stop with 5 s if LangFlow hangs', [...SERVING, HANGS], [stop(30_000)], sends(5_000)],
+    [
+      'a stop with less than 5 s if LangFlow hangs and the grace is shorter',
+      [...SERVING, HANGS],
+      [stop(200)],
+      sends(200),
+    ],
+    [
+      'a stop with 5 s after the drain if LangFlow hangs',
+      [...SERVING, HANGS],
+      [stop(30_000, [], 5_000)],
+      sends(10_000),
+    ],
+    [
+      'a stop with the rest of the drain and 5 s if LangFlow hangs',
+      [...SERVING, HANGS],
+      [{ type: 'endable', leftMs: 3_000 }],
+      sends(8_000),
+    ],
+    [
+      'a stop with the full grace if LangFlow no longer hangs',
+      [...SERVING, HANGS, HEALTHY],
+      [stop(30_000)],
+      sends(30_000),
+    ],
+    [
+      'a stop with the full grace for the next LangFlow after one that hung',
       [...SERVING, HANGS, KILLED, START, STARTED],
       [stop(30_000)],
       sends(30_000),
     ],
-    ['to end at once what lost its worker', [...SERVING, loses('worker')], [stop(30_000, CLIENTS)], sends(0)],
-    ['to end in order what lost its master', [...SERVING, loses('master')], [stop(30_000)], sends(30_000)],
+    [
+      'a stop without grace if LangFlow lost its worker',
+      [...SERVING, loses('worker')],
+      [stop(30_000, CLIENTS)],
+      sends(0),
+    ],
+    [
+      'a stop with the full grace if LangFlow lost its master',
+      [...SERVING, loses('master')],
+      [stop(30_000)],
+      sends(30_000),
+    ],
   ]
   for (const [what, before, then, orders] of rows)
     test(what, () => {
@@ -179,7 +259,7 @@ describe('a launcher is told', () => {
     })
 })
 
-test('a drain is over once nothing lives', () => {
+test('a drain is over once no process is alive', () => {
   const drain: Order = { type: 'drain', drainDeadline: 1, graceMs: 0 }
   const waits = new Supervised([...SERVING, drain])
   waits.effects = []
@@ -187,63 +267,73 @@ test('a drain is over once nothing lives', () => {
   assert.equal(waits.after(KILLED).of('end_drain').length, 1)
 })
 
-describe('a failure', () => {
+describe('a failure is', () => {
   const unreaped = told({ kind: 'exited', code: null, signal: 'SIGKILL', unreaped: true }, STOPPING)
   const refused = told({ kind: 'start_refused', reason: 'the port is taken' }, IDLE)
   const gaveUp = [told({ kind: 'frozen' }, FROZEN), told({ kind: 'stopping' }, STOPPING), KILLED]
-  const rows: [what: string, happenings: Happening[], reason: RegExp, remedy: object | string][] = [
-    ['its end, by how long it had served', [...SERVING, EXITED], /ended by itself/, { servedMs: 20_000 }],
+  const rows: [what: string, inputs: Input[], reason: RegExp, remedy: object | string][] = [
     [
-      'the loss of its worker, likewise',
+      'an exit, with the time that LangFlow had served',
+      [...SERVING, EXITED],
+      /ended by itself/,
+      { servedMs: 20_000 },
+    ],
+    [
+      'the loss of its worker, with the time that LangFlow had served',
       [...SERVING, loses('worker')],
       /lost its worker/,
       { servedMs: 20_000 },
     ],
-    ['being unhealthy, likewise', [...SERVING, UNHEALTHY], /unhealthy: .health: 500/, { servedMs: 20_000 }],
     [
-      'its end, also after a freeze',
+      'an unhealthy state, with the time that LangFlow had served',
+      [...SERVING, UNHEALTHY],
+      /unhealthy: .health: 500/,
+      { servedMs: 20_000 },
+    ],
+    [
+      'an exit after a freeze, with the time that LangFlow had served',
       [...SERVING, FREEZES, THAWS, HEALTHY, EXITED],
       /ended/,
       { servedMs: 20_000 },
     ],
     [
-      'its end before it served again',
+      'an exit before LangFlow served after a restart',
       [...SERVING, stop(9), KILLED, START, STARTED, EXITED],
       /ended/,
       { servedMs: null },
     ],
-    ['its end before it served', [...RUNNING, EXITED], /ended/, { servedMs: null }],
+    ['an exit before LangFlow served', [...RUNNING, EXITED], /ended/, { servedMs: null }],
     ['the end of its launcher', [...MEETS, GONE], /launcher is gone/, 'handover'],
     ['the silence of its launcher', [...RUNNING, ...beats(9)], /launcher does not answer/, 'handover'],
-    ['a start that is refused', [...STARTS, refused], /not started: the port is taken/, 'handover'],
+    ['a refused start', [...STARTS, refused], /not started: the port is taken/, 'handover'],
     ['the end of its reaper', [...SERVING, unreaped], /tini, was killed/, 'handover'],
     ['a stop that was not ordered', [...SERVING, KILLED], /stopped LangFlow by itself/, 'handover'],
-    ['a start that its launcher gave up in doubt', [...STARTS, ...gaveUp], /gave up a start/, 'restart'],
+    ['a start that the launcher gave up in doubt', [...STARTS, ...gaveUp], /gave up a start/, 'restart'],
     [
-      'a stop that was ordered in an earlier term',
+      'a second kill if only the first one was ordered',
       [...SERVING, KILL, KILLED, START, STARTED, KILLED],
       /by itself/,
       'handover',
     ],
   ]
-  for (const [what, happenings, reason, remedy] of rows)
-    test(`is remedied: ${what}`, () => {
-      const { failures } = new Supervised(happenings)
+  for (const [what, inputs, reason, remedy] of rows)
+    test(what, () => {
+      const { failures } = new Supervised(inputs)
       assert.equal(failures.length, 1)
       assert.match(failures[0]?.reason ?? '', reason)
       assert.deepEqual(failures[0]?.remedy, remedy)
     })
 
-  test('is none: an ordered end, or the silence of an idle launcher', () => {
-    for (const happenings of [
+  test('neither an ordered end nor the silence of an idle launcher', () => {
+    for (const inputs of [
       [...SERVING, stop(5_000), KILLED],
       [...SERVING, KILL, KILLED],
       [...MEETS, ...beats(9)],
     ])
-      assert.deepEqual(new Supervised(happenings).failures, [])
+      assert.deepEqual(new Supervised(inputs).failures, [])
   })
 
-  test('by silence comes with the fourth heartbeat that is not answered, once for each silence', () => {
+  test('the fourth unanswered heartbeat, once for each silence', () => {
     const workload = new Supervised(RUNNING)
     for (const failures of [1, 2]) {
       assert.equal(workload.after(...beats(3)).record.launcher.state, 'connected')
@@ -254,30 +344,34 @@ describe('a failure', () => {
   })
 })
 
-describe('a launcher that does nothing any more', () => {
-  const cases: [what: string, happenings: Happening[], reclaims: RegExp | null][] = [
+describe('a launcher that no longer acts', () => {
+  const cases: [what: string, inputs: Input[], reclaims: RegExp | null][] = [
     ['is silent', [...RUNNING, ...beats(4)], /does not answer/],
     ['is gone', [...RUNNING, GONE], /is gone/],
-    ['is gone and had nothing', [...MEETS, GONE], null],
+    ['is gone and had no workload', [...MEETS, GONE], null],
     ['has half a kill margin to confirm a kill', [...RUNNING, KILL, 499], null],
     ['did not confirm a kill', [...RUNNING, KILL, 500], /did not confirm/],
-    ['is not given more time by further kills', [...RUNNING, KILL, 400, KILL, 100], /did not confirm/],
-    ['is given time anew by a start', [...RUNNING, KILL, 400, START, KILL, 499], null],
-    ['has killed', [...RUNNING, KILL, KILLED, 1_000], null],
-    ['is to start again', [...RUNNING, KILL, START, 1_000], null],
-    ['had nothing to kill', [...MEETS, KILL, START, 1_000], null],
+    [
+      'did not confirm a kill in time, although it was ordered again',
+      [...RUNNING, KILL, 400, KILL, 100],
+      /did not confirm/,
+    ],
+    ['has half a kill margin again after another start', [...RUNNING, KILL, 400, START, KILL, 499], null],
+    ['confirmed the kill', [...RUNNING, KILL, KILLED, 1_000], null],
+    ['was ordered to start again', [...RUNNING, KILL, START, 1_000], null],
+    ['had no workload to kill', [...MEETS, KILL, START, 1_000], null],
   ]
-  for (const [what, happenings, reclaims] of cases)
-    test(`and ${what}: in \`run\` the agent ${reclaims === null ? 'waits' : 'kills it'}, in a pod it waits`, () => {
-      const [reclaim, ...more] = new Supervised(happenings, true).of('reclaim')
+  for (const [what, inputs, reclaims] of cases)
+    test(`and ${what}: in \`run\`, the agent ${reclaims === null ? 'waits' : 'kills the workload'}; in a pod, it waits`, () => {
+      const [reclaim, ...more] = new Supervised(inputs, true).of('reclaim')
       assert.deepEqual([reclaim !== undefined, more], [reclaims !== null, []])
       if (reclaims !== null) assert.match(reclaim?.reason ?? '', reclaims)
-      assert.deepEqual(new Supervised(happenings).of('reclaim'), [])
+      assert.deepEqual(new Supervised(inputs).of('reclaim'), [])
     })
 })
 
-describe('what is reported', () => {
-  test('is what the launcher sees', () => {
+describe('the status of a workload', () => {
+  test('shows what the launcher reports', () => {
     const workload = new Supervised([...MEETS, connect({}, true, { langflow: '1.13.0' }), START, STARTED])
     const { epoch, identity, killAt, failed, stopFailed } = workload.workload
     assert.deepEqual([epoch, identity, killAt, failed, stopFailed], [3, 'me', 9, null, null])
@@ -292,7 +386,7 @@ describe('what is reported', () => {
     assert.match(new Supervised([...RUNNING, GONE]).workload.stopFailed ?? '', /nothing proves yet/)
   })
 
-  test('of a launcher lasts while that is away, and not beyond it', () => {
+  test('keeps the reports of a launcher that is away, until another one connects', () => {
     const digests = { flows: '0123456789ab', secretKey: '01234567', inputs: '0123456789abcdef' }
     const refused = told({ kind: 'grant_refused', reason: 'it has expired' })
     const workload = new Supervised([connect({}, false, { langflow: '1.13.0' }), MET, refused])
@@ -307,7 +401,7 @@ describe('what is reported', () => {
     assert.equal(accepts.record.launcher.refusedGrant, null)
   })
 
-  test('is prepared while what stands by is ready, and as warm as was asked for', () => {
+  test('is prepared if the standby has the configured mode and is ready', () => {
     const cases: [StandbyMode, Partial<StandbyView>, prepared: boolean][] = [
       ['cold', {}, true],
       ['warm', { mode: 'warm', state: 'ready' }, true],
@@ -320,8 +414,8 @@ describe('what is reported', () => {
     }
   })
 
-  test('is well while its probes and its launcher answer, and it has lost no process', () => {
-    const cases: [Happening[], well: boolean, failed?: RegExp][] = [
+  test('is well while the probes and the launcher answer and no process is lost', () => {
+    const cases: [Input[], well: boolean, failed?: RegExp][] = [
       [RUNNING, false],
       [SERVING, true],
       [[...SERVING, UNHEALTHY], false],
@@ -331,8 +425,8 @@ describe('what is reported', () => {
       [[...SERVING, loses('worker'), HEALTHY], true],
       [[...SERVING, loses('master'), HEALTHY], false, /master/],
     ]
-    for (const [happenings, well, failed] of cases) {
-      const { workload } = new Supervised(happenings)
+    for (const [inputs, well, failed] of cases) {
+      const { workload } = new Supervised(inputs)
       assert.equal(workload.well, well)
       if (failed === undefined) assert.equal(workload.failed, null)
       else assert.match(workload.failed ?? '', failed)
@@ -344,7 +438,7 @@ describe('the health of a workload', () => {
   const timeouts = (workload: Supervised) =>
     workload.failures.filter(({ reason }) => /within 60 s/.test(reason)).length
 
-  test('is after a thaw as before its freeze, and asked for again at once', () => {
+  test('is after a thaw what it was before the freeze, and is probed immediately', () => {
     const workload = new Supervised([...RUNNING, FREEZES, THAWS])
     assert.equal(isHealthy(workload.record), false)
     assert.equal(isHealthy(workload.after(HEALTHY, FREEZES).record), false)
@@ -353,12 +447,12 @@ describe('the health of a workload', () => {
     assert.equal(isHealthy(workload.after(told({ kind: 'stopping' }, STOPPING)).record), false)
   })
 
-  test('is asked anew once it has lost its worker', () => {
+  test('is probed again after the loss of its worker', () => {
     const workload = new Supervised([...SERVING, loses('worker')])
     assert.deepEqual([workload.probes.at(-1), isHealthy(workload.record)], ['served', false])
   })
 
-  test('has one start timeout from the order, however long its launcher waited or was in doubt', () => {
+  test('must follow within one start timeout of the order, including waits and doubt', () => {
     const waits = [...STARTS, told({ kind: 'standby' }), 40_000]
     const workload = new Supervised([...waits, STARTED, 10_000, FREEZES, 4_000, THAWS, 5_999])
     assert.equal(timeouts(workload), 0)
@@ -366,13 +460,13 @@ describe('the health of a workload', () => {
     assert.equal(timeouts(new Supervised([...waits, 20_000])), 1)
   })
 
-  test('is reported again and again while a start takes too long, until it is healthy', () => {
+  test('is reported as a failure repeatedly while a start takes too long', () => {
     const workload = new Supervised([...RUNNING, 65_000])
     assert.equal(timeouts(workload), 2)
     assert.equal(timeouts(workload.after(HEALTHY, 60_000)), 2)
   })
 
-  test('is found by a restarted agent as it was', () => {
+  test('is taken over by a restarted agent with its times', () => {
     const found = (view: object, orderedAgo: number | null, servedAgo: number | null) => {
       const ago = (ms: number | null) => (ms === null ? null : 1_000_000 - ms)
       const its = { ...RUNS, orderedAt: ago(orderedAgo), servedSince: ago(servedAgo) }
@@ -390,9 +484,9 @@ describe('the health of a workload', () => {
     }
   })
 
-  test('is counted as a takeover where this agent ordered the start', () => {
-    const measured = (happenings: Happening[]) =>
-      new Supervised(happenings).of('measured').map(({ what, ms }) => [what, ms])
+  test('is measured as part of a takeover only if this agent ordered the start', () => {
+    const measured = (inputs: Input[]) =>
+      new Supervised(inputs).of('measured').map(({ what, ms }) => [what, ms])
     assert.deepEqual(measured([...STARTS, 30, STARTED, 500, HEALTHY, UNHEALTHY, HEALTHY]), [
       ['start', 30],
       ['healthy', 500],
