@@ -39,7 +39,7 @@ for (const host of ['127.0.0.1', '0.0.0.0', '::1', '::']) {
   })
 }
 
-test('who holds a port is named with its pid', async () => {
+test('the process that holds a port is named with its pid', async () => {
   const { server, port } = await listening('127.0.0.1')
   assert.match(
     describeTaken(port),
@@ -52,7 +52,7 @@ test('who holds a port is named with its pid', async () => {
   )
 })
 
-test('open connections are told by the address of their client, at the server’s end only', async () => {
+test('open connections are listed by the address of their client, and only those of the server’s end', async () => {
   const { server, port } = await listening('127.0.0.1')
   assert.deepEqual(openConnections(port), [])
   const clients = []
@@ -74,7 +74,7 @@ const SOCKETS = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->w
 1100: 0100007F:8050 0100007F:1EB4 06 00000000:00000000 03:00000E5B 00000000     0        0 0 3 0000000000000000
 `
 
-test('/proc/net/tcp is parsed for both address lengths, and one local port', () => {
+test('/proc/net/tcp is parsed for one local port, with addresses of both lengths', () => {
   assert.deepEqual(parseSockets(SOCKETS, 7860), [
     { ends: '0100007F:1EB4 00000000:0000', state: '0A', inode: '4711' },
   ])
@@ -87,8 +87,8 @@ test('/proc/net/tcp is parsed for both address lengths, and one local port', () 
   ])
 })
 
-// A drain looks ten times a second, and a launcher at each start.
-test('thousands of closed connections of others cost hardly any memory', () => {
+// A drain parses the file ten times a second, and a launcher at each start.
+test('parsing thousands of closed connections of other ports uses less than 2 MB', () => {
   const [, , , closed] = SOCKETS.split('\n')
   const text = `${closed}\n`.repeat(4_000)
   const before = process.memoryUsage().heapUsed
@@ -97,13 +97,13 @@ test('thousands of closed connections of others cost hardly any memory', () => {
   assert.ok(used < 2_000_000, `${used} bytes`)
 })
 
-test('an address is told in either form, and an IPv4 one behind an IPv6 socket as itself', () => {
+test('an IPv4 address, also one of an IPv6 socket, and an IPv6 address are shown in their usual form', () => {
   assert.equal(addressOf('0302010A:1F90'), '10.1.2.3')
   assert.equal(addressOf('0000000000000000FFFF00000302010A:1F90'), '10.1.2.3')
   assert.equal(addressOf('000080FE00000000FF005450B6AD1DFE:0050'), 'fe80::5054:ff:fe1d:adb6')
 })
 
-test('connections are described by those who have the most, and no more than three of them', () => {
+test('the description of connections names at most three clients, those with the most connections first', () => {
   assert.equal(describeConnections(['10.1.2.3']), '1 connection from 10.1.2.3')
   assert.equal(
     describeConnections(['10.1.2.4', '10.1.2.3', '10.1.2.3']),

@@ -10,7 +10,7 @@ import { VARIABLE } from './fixtures/families.ts'
 import { until } from './fixtures/family.ts'
 import { asRoot, INSIDE, initOf, inside } from './fixtures/namespace.ts'
 
-/** What `kubectl exec` does. */
+/** Enters the namespace as `kubectl exec` does. */
 function execInside(t: TestContext, unshare: ChildProcess, command: readonly string[]): ChildProcess {
   const user = asRoot ? [] : ['--user', '--preserve-credentials']
   const where = ['--target', String(initOf(unshare)), ...user, '--pid', '--mount']
@@ -19,21 +19,21 @@ function execInside(t: TestContext, unshare: ChildProcess, command: readonly str
   return visit
 }
 
-test('as PID 1, a launcher owns whatever lives, visitors from outside excepted', (t) =>
-  inside(t, 'visited from outside', {
+test('as PID 1, a launcher owns every process, except those that entered from outside', (t) =>
+  inside(t, 'entered from outside', {
     ready: async (unshare) => void execInside(t, unshare, BLOCKED),
   }))
 
-test('whoever comes in from outside is not alone, although PID 1 has started nobody', (t) =>
+test('a process that entered from outside is not alone, even if PID 1 has no child', (t) =>
   inside(t, 'idle', {
     ends: false,
     async ready(unshare) {
-      const visit = execInside(t, unshare, [process.execPath, INSIDE, 'come in from outside'])
+      const visit = execInside(t, unshare, [process.execPath, INSIDE, 'enter from outside'])
       assert.deepEqual(await once(visit, 'exit'), [0, null])
     },
   }))
 
-test('when PID 1 is SIGKILLed from outside, the kernel kills everything it had started', async (t) => {
+test('if PID 1 is killed from outside, the kernel kills all of its processes', async (t) => {
   const mark = randomUUID()
   const marked = () =>
     [...readProcesses().keys()].filter((pid) => carries(pid, Buffer.from(`${VARIABLE}=${mark}\0`)) === 'yes')
@@ -45,12 +45,12 @@ test('when PID 1 is SIGKILLed from outside, the kernel kills everything it had s
       const ended = once(unshare, 'exit')
       process.kill(initOf(unshare) as number, 'SIGKILL')
       await ended
-      await until('an empty namespace', () => marked().length === 0)
+      await until('the namespace is empty', () => marked().length === 0)
     },
   })
 })
 
-test('a process among others, like this test, is not alone', () => {
+test('a process that shares its PID namespace, such as this test, is not alone', () => {
   assert.equal(isAlone(), false)
 })
 
@@ -59,7 +59,7 @@ const stat = (pid: number, ppid: number): [number, ProcessStat] => [
   { pid, ppid, comm: 'x', state: 'S', pgrp: pid, session: pid, flags: 0, threads: 1, startTime: '1' },
 ]
 
-test('members of a namespace are those that descend from PID 1, however the scan saw them', () => {
+test('the members of a namespace are the descendants of PID 1, also if a parent ended or pids were reused during the scan', () => {
   const table = new Map([
     stat(1, 0), // the launcher
     stat(2, 1), // its tini

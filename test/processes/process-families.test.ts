@@ -3,15 +3,16 @@ import { standBy } from './fixtures/bystanders.ts'
 import { checkFamilies, VALUE, VARIABLE } from './fixtures/families.ts'
 import { inside } from './fixtures/namespace.ts'
 
-test('whatever a family does and however it is ended, nothing of it lives, and nobody else was signalled', async (t) => {
+test('every generated process family is dead after its kill, and no other process got a signal', async (t) => {
   using others = await standBy(VARIABLE, [`${VALUE}0`, VALUE.slice(0, -1), 'another'])
   await checkFamilies(false, others, (sentence) => t.diagnostic(sentence))
 })
 
-test('the same in a PID namespace that the launcher has to itself', (t) => inside(t, 'alone, with families'))
+test('process families die in a PID namespace that only the launcher uses', (t) =>
+  inside(t, 'alone, with families'))
 
-test('the same in a PID namespace with others in it', (t) =>
+test('process families die, and no other process gets a signal, in a shared PID namespace', (t) =>
   inside(t, 'among others, with families', { reaped: true }))
 
-test('whoever gets the pid of a member that has ended is not signalled', (t) =>
+test('a process that reuses the pid of an ended member gets no signal', (t) =>
   inside(t, 'reused pids', { reaped: true }))

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { findMembers, type Known, NOTHING_KNOWN } from '../../agent/processes/membership.ts'
 import { carries, isDead, type ProcessStat, parseStat } from '../../agent/processes/proc.ts'
 
-/** `parent/pid@start`, then `s` and the session; its session and group are its own unless said. */
+/** Parses `parent/pid@start`, with an optional `s` and the session. The default session and group are the pid. */
 function table(...lines: string[]): Map<number, ProcessStat> {
   return new Map(
     lines.map((line) => {
@@ -32,46 +32,46 @@ const pidsOf = (lines: string[], known?: Known, marked?: number[]) =>
   [...find(lines, known, marked).members.keys()].sort((a, b) => a - b)
 const child = find(['10/20@20'], NOTHING_KNOWN, [20]).known
 
-test('whoever descends from a member is one, down to the leaves, and siblings are not', () => {
+test('all descendants of a member are members, and its siblings are not', () => {
   assert.deepEqual(pidsOf(['10/20@20', '20/21@21', '21/22@22', '10/23@23', '1/24@24'], child), [20, 21, 22])
 })
 
-test('the marker makes a member of a daemon and of its children', () => {
+test('a daemon with the marker and its children are members', () => {
   assert.deepEqual(pidsOf(['1/30@30', '30/31@31', '1/32@32'], NOTHING_KNOWN, [30]), [30, 31])
 })
 
-test('a process seen before stays a member when its parent, session and environment are gone', () => {
+test('a process that an earlier scan found stays a member without its parent, session and environment', () => {
   const { known } = find(['10/20@20', '20/21@21'], child)
   assert.deepEqual(pidsOf(['1/21@21'], known), [21])
 })
 
-test('another process with the pid of a member is none', () => {
+test('a process that reuses the pid of a member is no member', () => {
   const { known } = find(['10/20@20', '20/21@21'], child)
   assert.deepEqual(pidsOf(['1/21@99'], known), [])
 })
 
-test('whoever is in a session that a member made is a member, after that one has ended too', () => {
+test('a process in a session that a member created is a member, even after that member has ended', () => {
   assert.deepEqual(pidsOf(['1/25@25s20'], child), [25])
 })
 
-test('a session id that another process got is no longer the session of the member', () => {
+test('a session is no longer a member’s if another process has reused its id', () => {
   assert.deepEqual(pidsOf(['1/20@99', '20/25@100s20'], child), [])
 })
 
-test('a marked process in the session of a terminal does not make the terminal a member', () => {
+test('a marked process in the session of a terminal does not make other processes of that session members', () => {
   const { known } = find(['5/30@30s5'], NOTHING_KNOWN, [30])
   assert.deepEqual(pidsOf(['5/30@30s5', '5/31@31s5'], known), [30])
 })
 
-test('the launcher, its ancestors and PID 1 never belong, even if they carry the marker', () => {
+test('the launcher, its ancestors and PID 1 are never members, even with the marker', () => {
   assert.deepEqual(pidsOf(['10/20@20', '5/40@40'], child, [1, 5, 10]), [20])
 })
 
-test('a process older than its parent is the child of whoever had that pid before', () => {
+test('a process older than its parent is no member, because the parent’s pid was reused', () => {
   assert.deepEqual(pidsOf(['10/20@20', '20/21@19'], child), [20])
 })
 
-test('stat is parsed whatever the command calls itself', () => {
+test('stat is parsed even if the command name contains parentheses and line breaks', () => {
   const numbers = '7 8 9 0 -1 4194304 99 0 0 0 0 0 0 0 20 0 3 0 248831 3133440 373'
   const stat = parseStat(`42 (a) S 1 (\n) T ${numbers}`)
   assert.deepEqual(stat, {
@@ -89,14 +89,14 @@ test('stat is parsed whatever the command calls itself', () => {
   assert.equal(parseStat(''), undefined)
 })
 
-test('a zombie is dead; a main thread that ended before the others is not', () => {
+test('a zombie is dead, unless other threads of it are alive', () => {
   const [stat] = table('1/20@20').values()
   assert.equal(isDead({ ...stat!, state: 'Z' }), true)
   assert.equal(isDead({ ...stat!, state: 'Z', threads: 2 }), false)
   assert.equal(isDead({ ...stat!, state: 'T' }), false)
 })
 
-test('a variable is found in an environment only as a whole', () => {
+test('an environment has a variable only if its whole name and value match', () => {
   const [name, value] = Object.entries(process.env).find(([, text]) => text !== undefined && text.length > 2)!
   const ask = (variable: string) => carries(process.pid, Buffer.from(`${variable}\0`))
   assert.equal(ask(`${name}=${value}`), 'yes')

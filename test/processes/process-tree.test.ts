@@ -19,7 +19,7 @@ const fixture = (name: string) => join(import.meta.dirname, 'fixtures', name)
 const treeOf = (marker: { name: string; value: string }) =>
   createProcessTree({ marker, clock: systemClock, alone: false })
 
-/** A tree whose marker no other test has; whatever is left of it is killed at the end. */
+/** A tree with a unique marker. The rest of it is killed at the end of the test. */
 function plant() {
   const marker = { name: VARIABLE, value: randomUUID() }
   const tree = treeOf(marker)
@@ -40,7 +40,7 @@ function isAlive(pid: number): boolean {
 
 const livingOf = (pids: readonly number[]) => pids.filter(isAlive)
 
-test('a command runs with the marker in a session of its own, and its exit is told once', async () => {
+test('a command runs with the marker, and its exit is reported', async () => {
   await using planted = plant()
   const pid = await planted.start([
     'sh',
@@ -52,7 +52,7 @@ test('a command runs with the marker in a session of its own, and its exit is to
   assert.deepEqual(planted.tree.alive(), [])
 })
 
-test('a command that cannot be started is one clear sentence', async () => {
+test('a command that cannot be started is rejected with one sentence', async () => {
   await using planted = plant()
   const commands = {
     'cannot start "no-such-command": no such command in PATH': ['no-such-command'],
@@ -64,18 +64,18 @@ test('a command that cannot be started is one clear sentence', async () => {
     await assert.rejects(planted.start(command), { message })
 })
 
-test('terminate ends what listens to SIGTERM, even when it is frozen', async () => {
+test('terminate ends a frozen tree', async () => {
   await using planted = plant()
   using family = describeFamily({ children: [{}, {}] })
   await planted.start(family.command)
   const pids = await family.ready()
   assert.equal(planted.tree.freeze().stopped, 3)
   planted.tree.terminate()
-  await until('no process of the group', () => livingOf(pids).length === 0)
+  await until('no process of the group is alive', () => livingOf(pids).length === 0)
   assert.deepEqual(await planted.exited, { code: null, signal: 'SIGTERM' })
 })
 
-test('terminate tells every process once their parent, who would have passed it on, is gone', async () => {
+test('terminate signals every process if the first process, which would pass the signal on, is gone', async () => {
   await using planted = plant()
   using family = describeFamily({ children: [{ start: 'setsid' }, { start: 'daemon' }] })
   const pid = await planted.start(family.command)
@@ -84,14 +84,14 @@ test('terminate tells every process once their parent, who would have passed it 
   await planted.exited
   assert.equal(planted.tree.alive().length, 2)
   planted.tree.terminate()
-  await until('no daemon', () => livingOf(pids).length === 0)
+  await until('no daemon is alive', () => livingOf(pids).length === 0)
 })
 
-test('every look finds who starts the next one, in a session of its own, and ends, again and again', async () => {
+test('every scan finds a process of a chain in which each one starts the next in a new session and ends', async () => {
   using others = await standBy(VARIABLE, ['another'])
   await using planted = plant()
   const pid = await planted.start(['sh', fixture('chain.sh'), '30000', 'setsid'])
-  /** The pids of those that live; that it cannot be told, as on a busy machine, is an answer, too. */
+  /** The pids of the living processes. `[0]` if /proc cannot be read fast enough, as on a busy machine. */
   const look = () => {
     try {
       return planted.tree.alive().map((live) => live.pid)
@@ -99,15 +99,15 @@ test('every look finds who starts the next one, in a session of its own, and end
       return [0]
     }
   }
-  await until('some links', () => look().some((one) => one > pid + 20))
-  // One is alive at any moment, and every scan has to see it, or a stop would be confirmed that never was.
+  await until('the chain has started 20 processes', () => look().some((one) => one > pid + 20))
+  // One process is alive at any moment. A scan that misses it would confirm a stop that has not happened.
   for (let scan = 0; scan < 50; scan++) assert.notDeepEqual(look(), [])
   assert.deepEqual(await planted.tree.kill(KILL_MS), [])
   assert.deepEqual(planted.tree.alive(), [])
   assert.deepEqual(others.touched(), [])
 })
 
-test('a freeze tells of a process that another hand has woken', async () => {
+test('a freeze reports a process that another process has woken', async () => {
   await using planted = plant()
   using family = describeFamily({ children: [{}] })
   await planted.start(family.command)
@@ -117,17 +117,17 @@ test('a freeze tells of a process that another hand has woken', async () => {
   assert.deepEqual(planted.tree.freeze(), { stopped: 2, awake: 1 })
 })
 
-test('a freeze tells of a thread that its tracer lets go on, although its process shows as stopped', async () => {
+test('a freeze reports a thread that its tracer continues, although its process shows as stopped', async () => {
   await using planted = plant()
   const pid = await planted.start(['python3', fixture('traced-thread.py')])
   const threads = () => readdirSync(`/proc/${pid}/task`)
-  await until('its second thread', () => threads().length === 2)
+  await until('the second thread runs', () => threads().length === 2)
   const tid = threads().find((thread) => Number(thread) !== pid) as string
   const tracer = spawn('python3', [fixture('tracer.py'), tid], { stdio: ['ignore', 'pipe', 'inherit'] })
   try {
     await once(tracer.stdout, 'data')
     planted.tree.freeze()
-    await until('the main thread to stop', () => planted.tree.alive()[0]?.state === 'T')
+    await until('the main thread has stopped', () => planted.tree.alive()[0]?.state === 'T')
     assert.equal(planted.tree.freeze().awake, 1)
   } finally {
     tracer.kill('SIGKILL')
@@ -135,26 +135,26 @@ test('a freeze tells of a thread that its tracer lets go on, although its proces
   }
 })
 
-test('nothing runs between freeze and thaw, and the same process goes on', async () => {
+test('a process uses no CPU between freeze and thaw, and then continues', async () => {
   await using planted = plant()
   const pid = await planted.start(['sh', '-c', 'while :; do :; done'])
   const cpuTime = () => readFileSync(`/proc/${pid}/schedstat`, 'latin1').split(' ')[0]
-  await until('it runs', () => cpuTime() !== '0')
+  await until('the process runs', () => cpuTime() !== '0')
   assert.equal(planted.tree.freeze().stopped, 1)
-  await until('it stands still', () => planted.tree.alive()[0]?.state === 'T')
+  await until('the process is stopped', () => planted.tree.alive()[0]?.state === 'T')
   const before = cpuTime()
   assert.deepEqual(planted.tree.freeze(), { stopped: 1, awake: 0 })
   await pause(systemClock, 100)
   assert.equal(cpuTime(), before)
   planted.tree.thaw()
-  await until('it goes on', () => cpuTime() !== before)
+  await until('the process continues', () => cpuTime() !== before)
   assert.deepEqual(
     planted.tree.alive().map((live) => live.pid),
     [pid],
   )
 })
 
-test('what a dead launcher left behind is found by the marker alone', async () => {
+test('a new launcher finds the remains of a dead one by the marker alone', async () => {
   using others = await standBy(VARIABLE, ['another'])
   await using planted = plant()
   using family = describeFamily({ ignoresTerm: true, children: [{ start: 'daemon' }, { clearsEnv: true }] })
@@ -168,11 +168,14 @@ test('what a dead launcher left behind is found by the marker alone', async () =
   assert.deepEqual(others.touched(), [])
 })
 
-test('a group is signalled as one only where everybody in it belongs', async () => {
+test('a process group with a stranger is not signalled as a group', async () => {
   const stranger = spawnBlocked(TWO, {})
   const both = () =>
     [...readProcesses().values()].filter(({ pid, ppid }) => [pid, ppid].includes(stranger.pid as number))
-  await until('blocked signals', () => both().length === 2 && both().every(({ pid }) => blocksSignals(pid)))
+  await until(
+    'both processes block their signals',
+    () => both().length === 2 && both().every(({ pid }) => blocksSignals(pid)),
+  )
   const member = both().find(({ pid }) => pid !== stranger.pid) as ProcessStat
   try {
     assert.equal(member.pgrp, stranger.pid)

@@ -8,7 +8,7 @@ import { deprioritize } from '../../agent/processes/spawn.ts'
 
 const own = () => Number(readFileSync('/proc/self/oom_score_adj', 'latin1'))
 
-test('a process gives way with all its threads, what it has forked, and what it forks later', async (t) => {
+test('deprioritize covers all threads of a process, its children, and later ones', async (t) => {
   const script = `
     const { spawn } = require('node:child_process')
     const fork = () => console.log(spawn('sleep', ['60']).pid)
@@ -30,7 +30,7 @@ test('a process gives way with all its threads, what it has forked, and what it 
   }
 })
 
-test('what has ended needs no word', async () => {
+test('deprioritize reports no problem for a process that has ended', async () => {
   const child = spawn('true')
   await once(child, 'exit')
   assert.equal(deprioritize(child.pid as number), null)
