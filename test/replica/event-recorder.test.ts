@@ -48,8 +48,8 @@ const HAPPENED = [
   { event: 'fatal', epoch: 5, reason: 'used by another', code: 'identity_taken' },
 ] as const
 
-describe('what happens to a replica', () => {
-  test('is logged with its details, and counted where leadership changes', () => {
+describe('an event of a replica', () => {
+  test('is logged with its details, and counted if leadership changes', () => {
     const { lines, counted, recorder } = setUp()
     const detail = { unchangedMs: 15_000, acquireMs: 12 }
     for (const effect of HAPPENED) recorder.event({ type: 'event', ...effect, detail })
@@ -69,7 +69,7 @@ describe('what happens to a replica', () => {
     ])
   })
 
-  test('is told to the cluster with epoch and codes, unless it is of no interest there', () => {
+  test('is recorded as a Kubernetes Event with its epoch and code, except for draining', () => {
     const { told, recorder } = setUp()
     for (const effect of HAPPENED) recorder.event({ type: 'event', ...effect })
     const normal = { type: undefined }
@@ -82,7 +82,7 @@ describe('what happens to a replica', () => {
     ])
   })
 
-  test('is a warning where it steps down because something failed', () => {
+  test('is a warning if the replica steps down because of a failure', () => {
     const { told, recorder } = setUp()
     for (const code of ['switchover', 'workload_lost', 'deadman', 'newer_revision'] as const)
       recorder.event({ type: 'event', event: 'stepped_down', epoch: 4, code })
@@ -92,7 +92,7 @@ describe('what happens to a replica', () => {
     )
   })
 
-  test('is told with its reason where LangFlow is restarted in place', () => {
+  test('is logged, counted and recorded with its reason if LangFlow is restarted in place', () => {
     for (const [onCrash, why] of [
       ['restart', '--on-crash=restart'],
       ['handover', 'no other replica is ready'],
@@ -107,7 +107,7 @@ describe('what happens to a replica', () => {
   })
 })
 
-test('a replica says once that it serves or stands by, with what, and again after a pause', () => {
+test('a replica reports once that it serves or that its standby is ready, and again after an interruption', () => {
   const { lines, told, recorder } = setUp()
   for (const [ready, standsBy] of [
     [true, false],
@@ -126,7 +126,7 @@ test('a replica says once that it serves or stands by, with what, and again afte
   assert.deepEqual(told, [serving, serving])
 })
 
-test('a doubt is counted once it is over', async () => {
+test('the length of a doubt is counted once it is over', async () => {
   const { clock, counted, recorder } = setUp()
   for (const inDoubt of [false, true, true, false, false, true, false]) {
     recorder.doubt(inDoubt)
@@ -138,10 +138,10 @@ test('a doubt is counted once it is over', async () => {
   ])
 })
 
-describe('the cluster is told', () => {
+describe('the recorder records', () => {
   const SOUND = { deadmanFirings: 0, refusedGrant: null, stopFailed: null, colder: null }
 
-  test('of each trouble of the launcher when it begins, while metrics show that it lasts', () => {
+  test('each problem of the launcher when it begins, and the metrics show whether it lasts', () => {
     for (const [trouble, reason, alarm] of [
       ['refusedGrant', 'GrantRefused', 'grant_refused'],
       ['stopFailed', 'StopFailed', 'stop_failed'],
@@ -159,14 +159,14 @@ describe('the cluster is told', () => {
     }
   })
 
-  test('of each time that the launcher acted on its own, also where another launcher counts anew', () => {
+  test('each kill by the deadman, even if a new launcher counts from 0', () => {
     const { told, recorder } = setUp()
     for (const deadmanFirings of [0, 1, 1, 2, 0, 1]) recorder.troubles({ ...SOUND, deadmanFirings }, 7)
     assert.equal(told.length, 3)
     assert.deepEqual(told[0], { reason: 'DeadmanFired', epoch: 7, code: 'deadman' })
   })
 
-  test('of a pause and its end by the leader alone, and the log is as well', () => {
+  test('a pause and its end, and logs them, on the leader only', () => {
     const { lines, told, recorder } = setUp()
     const term = { epoch: 7 } as Term
     const pause = { until: '2026-01-02T03:04:05.000Z', reason: 'a backup' }
@@ -196,7 +196,7 @@ describe('the cluster is told', () => {
     ])
   })
 
-  test('of each refusal of a switchover once, with its reason', () => {
+  test('each refusal of a switchover once, with its reason', () => {
     const { lines, told, recorder } = setUp()
     const term = { epoch: 7 } as Term
     const refused = { to: 'b', reason: 'b leads already', open: true }
@@ -214,8 +214,8 @@ describe('the cluster is told', () => {
   })
 })
 
-describe('a trouble', () => {
-  test('with the Lease is told once, writes before reads before the watch, and when it is over', () => {
+describe('a problem', () => {
+  test('with the Lease is logged once and when it is over; writes go before reads, and reads before the watch', () => {
     const { lines, said, recorder } = setUp()
     const sound = initialState()
     const watch = { ...sound, watchProblem: 'no watch' }

@@ -26,10 +26,10 @@ const DOUBT: ReplicaEvent = { reason: 'LeadershipInDoubt', epoch: 7, code: 'no_r
 const REFUSED: ReplicaEvent = { reason: 'SwitchoverRefused', epoch: 7, because: 'to b: there is no b' }
 const MINUTES = 60_000
 
-/** What the API server answers: nothing wrong, an error, or nothing until it is told to. */
+/** The response of the API server: success, an error, or success after a promise resolves. */
 type Answer = 'ok' | ApiErrorCode | Promise<void>
 
-/** Events of a replica whose API server is the test. */
+/** Events of a replica. The test plays the API server. */
 class Bench {
   readonly clock = new VirtualClock()
   readonly written: Written[] = []
@@ -65,7 +65,7 @@ class Bench {
     }
   }
 
-  /** What was written since this was asked last. */
+  /** The writes since the last call. */
   async take(passMs = 0): Promise<Written[]> {
     await this.clock.pass(passMs)
     await settled()
@@ -75,8 +75,8 @@ class Bench {
 
 const kinds = (written: readonly Written[]) => written.map(({ body }) => body.regarding.kind)
 
-describe('what happens to a replica', () => {
-  test('is an Event on its pod, and one on the Lease, each of which names the other', async () => {
+describe('a replica’s event', () => {
+  test('becomes an Event on the pod and one on the Lease, each of which names the other object', async () => {
     const b = new Bench()
     b.events.record(ACQUIRED)
     const [ofPod, ofLease, ...more] = await b.take()
@@ -114,7 +114,7 @@ describe('what happens to a replica', () => {
     assert.deepEqual([more, b.said, b.infos], [[], [], []])
   })
 
-  test('is on the Lease alone where there is no pod, which is said once', async () => {
+  test('becomes an Event on the Lease only if there is no pod, which is logged once', async () => {
     const b = new Bench({ isPod: false })
     b.events.record(ACQUIRED)
     b.events.record(DOUBT)
@@ -125,7 +125,7 @@ describe('what happens to a replica', () => {
     assert.deepEqual([b.infos.length, b.said], [1, []])
   })
 
-  test('fits into what the API server takes, without a secret, and its end is not cut', async () => {
+  test('has a note within the limit of the API server, without secrets and with its end', async () => {
     const b = new Bench()
     const because = `Bearer abc.def ${'’'.repeat(2_000)}`
     b.events.record({ reason: 'CannotGoOn', epoch: 7, code: 'identity_taken', because })
@@ -139,14 +139,14 @@ describe('what happens to a replica', () => {
   })
 })
 
-describe('the same again', () => {
+describe('a similar Event', () => {
   for (const [what, first, other] of [
     ['in another epoch', DOUBT, { ...DOUBT, epoch: 8 }],
-    ['for another reason', DOUBT, { ...DOUBT, code: 'deadman' }],
-    ['of another kind', DOUBT, ACQUIRED],
-    ['without a code, in other words,', REFUSED, { ...REFUSED, because: 'to a: a leads already' }],
+    ['with another code', DOUBT, { ...DOUBT, code: 'deadman' }],
+    ['with another reason', DOUBT, ACQUIRED],
+    ['with another explanation and no code', REFUSED, { ...REFUSED, because: 'to a: a leads already' }],
   ] as const) {
-    test(`${what} is an Event of its own`, async () => {
+    test(`${what} is written separately`, async () => {
       const b = new Bench()
       b.events.record(first)
       b.events.record(other)
@@ -154,7 +154,7 @@ describe('the same again', () => {
     })
   }
 
-  test('is not told a second time while the first waits, and is told again afterwards', async () => {
+  test('is dropped while an equal one waits, and written afterwards', async () => {
     const b = new Bench()
     b.events.record(DOUBT)
     b.events.record({ ...DOUBT, because: 'in other words' })
@@ -165,20 +165,20 @@ describe('the same again', () => {
 })
 
 describe('an API server', () => {
-  test('that does not permit it is asked once for each Event, and the log says so once', async () => {
+  test('that forbids Events gets each one once, and the log reports this once', async () => {
     const b = new Bench()
     b.answer = 'forbidden'
     b.events.record(ACQUIRED)
     b.events.record(DOUBT)
     assert.equal((await b.take(10 * MINUTES)).length, 4)
     assert.deepEqual(b.said, ['what happens here is not told by Events: it is forbidden'])
-    // Once the right is given it needs no restart.
+    // The right takes effect without a restart.
     b.answer = 'ok'
     b.events.record(DOUBT)
     assert.deepEqual(kinds(await b.take()), ['Pod', 'Lease'])
   })
 
-  test('that is away is asked again, and told all when it is back, with the time it happened', async () => {
+  test('that is away gets each Event when it is back, with the time of the event', async () => {
     const b = new Bench()
     b.answer = 'timeout'
     const time = new Date(b.clock.now().wall).toISOString().replace('Z', '000Z')
@@ -191,7 +191,7 @@ describe('an API server', () => {
     assert.deepEqual(b.said, [])
   })
 
-  test('that stays away is told no more of what happened five minutes ago', async () => {
+  test('that stays away does not get Events older than five minutes', async () => {
     const b = new Bench()
     b.answer = 'network'
     b.events.record(DOUBT)
@@ -201,7 +201,7 @@ describe('an API server', () => {
     assert.deepEqual(b.said, ['what happens here is not told by Events: it is network'])
   })
 
-  test('whose answer to a first attempt was lost has the Event already', async () => {
+  test('that already has an Event, because its answer was lost, does not get it again', async () => {
     const b = new Bench()
     b.answer = 'timeout'
     b.events.record(DOUBT)
@@ -211,7 +211,7 @@ describe('an API server', () => {
     assert.deepEqual(b.said, [])
   })
 
-  test('is never asked more than 20 times at once, and then six times a minute', async () => {
+  test('gets at most 20 Events in a burst, then six a minute', async () => {
     const b = new Bench()
     for (let epoch = 0; epoch < 20; epoch++) b.events.record({ ...DOUBT, epoch })
     assert.equal((await b.take(1)).length, 20)
@@ -222,7 +222,7 @@ describe('an API server', () => {
     assert.equal((await b.take(1)).length, 20)
   })
 
-  test('that does not answer is not told more than 64 Events', async () => {
+  test('that does not answer gets at most 64 Events when it is back', async () => {
     const b = new Bench()
     const { promise, resolve } = Promise.withResolvers<void>()
     b.answer = promise
@@ -232,14 +232,14 @@ describe('an API server', () => {
     const told = await b.take(60 * MINUTES)
     assert.equal(told.length, 64)
     assert.equal(told.at(-1)?.body.metadata.annotations['langflow-leader/epoch'], '31')
-    // There is room again.
+    // The queue has room again.
     b.events.record({ ...DOUBT, epoch: 100 })
     assert.equal((await b.take()).length, 2)
   })
 })
 
 describe('the end of the agent', () => {
-  test('waits until the last Event is told', async () => {
+  test('waits until the last Event is written', async () => {
     const b = new Bench()
     const { promise, resolve } = Promise.withResolvers<void>()
     b.answer = promise
@@ -252,10 +252,10 @@ describe('the end of the agent', () => {
     await end
     assert.equal((await b.take()).length, 1)
     assert.deepEqual(b.closed, ['team', 'team'])
-    assert.equal(b.clock.next(), Number.POSITIVE_INFINITY, 'no timer keeps the process')
+    assert.equal(b.clock.next(), Number.POSITIVE_INFINITY, 'no timer may keep the process alive')
   })
 
-  test('waits for two seconds at most', async () => {
+  test('waits at most two seconds', async () => {
     const b = new Bench()
     b.answer = 'network'
     b.events.record(ACQUIRED)

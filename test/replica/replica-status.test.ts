@@ -30,7 +30,7 @@ const STEPS_DOWN = Candidate.leader().tell({
   code: 'newer_revision',
   reason: 'a test',
 }).state
-/** Saw a Lease that nobody holds, and may write it. */
+/** A follower that has seen a free Lease and may write it. */
 const FOLLOWS = Candidate.follower().sees({ metadata: {} }).tell({ type: 'rehearsed', error: null }).state
 
 const IN_DOUBT = { afterMs: CONFIG.renewDeadlineMs }
@@ -41,9 +41,9 @@ interface Case {
   readonly healthy?: false
   readonly revision?: string
   readonly peers?: null
-  /** How many others could take over. */
+  /** Number of other replicas that could take over. */
   readonly ready?: number
-  /** Since the last renewal was sent. */
+  /** Ms since the last renewal was sent. */
   readonly afterMs?: number
 }
 
@@ -71,15 +71,29 @@ function facts(state: ElectionState, does: WorkloadState, its: Case = {}) {
 
 describe('a replica', () => {
   for (const [what, ready, could, state, does, more] of [
-    ['is ready as the leader whose workload runs in its own term', true, true, LEADS, 'running'],
-    ['is not ready where its workload is of another term', false, false, LEADS, 'running', { epoch: 3 }],
-    ['is not ready where a check fails', false, false, LEADS, 'running', { healthy: false }],
-    ['is ready up to the renew deadline', true, true, LEADS, 'running', { afterMs: 9_999 }],
-    ['could serve in doubt by the clock, not ready', false, true, LEADS, 'running', IN_DOUBT],
-    ['could serve in doubt while it stands still', false, true, LEADS, 'frozen', IN_DOUBT],
-    ['could not serve in doubt by another term', false, false, LEADS, 'frozen', { ...IN_DOUBT, epoch: 2 }],
-    ['could not serve in doubt once it is stopped', false, false, LEADS, 'stopping', IN_DOUBT],
-    ['could not serve in doubt while it steps down', false, false, STEPS_DOWN, 'frozen', IN_DOUBT],
+    ['is ready if it leads and its workload runs in the same term', true, true, LEADS, 'running'],
+    ['is not ready if its workload is of another term', false, false, LEADS, 'running', { epoch: 3 }],
+    ['is not ready if a check fails', false, false, LEADS, 'running', { healthy: false }],
+    ['is ready until the renew deadline', true, true, LEADS, 'running', { afterMs: 9_999 }],
+    [
+      'could serve, but is not ready, once the renew deadline has passed',
+      false,
+      true,
+      LEADS,
+      'running',
+      IN_DOUBT,
+    ],
+    ['could serve in doubt while its workload is frozen', false, true, LEADS, 'frozen', IN_DOUBT],
+    [
+      'could not serve in doubt if its workload is of another term',
+      false,
+      false,
+      LEADS,
+      'frozen',
+      { ...IN_DOUBT, epoch: 2 },
+    ],
+    ['could not serve in doubt while its workload is stopping', false, false, LEADS, 'stopping', IN_DOUBT],
+    ['could not serve in doubt while the leader steps down', false, false, STEPS_DOWN, 'frozen', IN_DOUBT],
   ] as [string, boolean, boolean, ElectionState, WorkloadState, Case?][]) {
     test(what, () => {
       const its = facts(state, does, more)
@@ -88,7 +102,7 @@ describe('a replica', () => {
     })
   }
 
-  test('stands by only while it has no term', () => {
+  test('can be a standby only while it has no term', () => {
     assert.equal(standsBy(facts(FOLLOWS, 'idle')), true)
     assert.equal(standsBy(facts({ ...FOLLOWS, term: LEADS.term } as ElectionState, 'idle')), false)
   })
@@ -98,12 +112,18 @@ describe('a replica', () => {
     [true, 'with an idle launcher', {}, {}, 'idle'],
     [true, 'whose standby is ready', {}, { mode: 'warm', state: 'ready' }, 'idle'],
     [true, 'whose cool-down is over', { coolDown: { early: 0, full: now } }, {}, 'idle'],
-    [false, 'that cools down', { coolDown: { early: 0, full: now + 1 } }, {}, 'idle'],
+    [false, 'whose cool-down lasts', { coolDown: { early: 0, full: now + 1 } }, {}, 'idle'],
     [false, 'that has not seen the Lease', { seen: null, sightedAt: null }, {}, 'idle'],
     [false, 'that may not write the Lease', { writeRight: 'refused' }, {}, 'idle'],
-    [false, 'whose LangFlow is older than one that has led', { outdated: 'it is older' }, {}, 'idle'],
-    [false, 'that ends', { ending: { reason: 'SIGTERM', code: 0 } }, {}, 'idle'],
-    [false, 'that has no idle launcher', {}, {}, 'stopping'],
+    [
+      false,
+      'whose LangFlow is older than that of an earlier leader',
+      { outdated: 'it is older' },
+      {},
+      'idle',
+    ],
+    [false, 'that is terminating', { ending: { reason: 'SIGTERM', code: 0 } }, {}, 'idle'],
+    [false, 'whose launcher is not idle', {}, {}, 'stopping'],
     [false, 'that still prepares its standby', {}, { mode: 'warm', state: 'preparing' }, 'idle'],
   ] as [boolean, string, Partial<ElectionState>, Partial<StandbyView>, WorkloadState][]) {
     test(`${could ? 'could' : 'could not'} serve as a follower ${what}`, () => {
@@ -112,7 +132,7 @@ describe('a replica', () => {
     })
   }
 
-  test('says why its gate is kept closed while LangFlow is restarted in its term', () => {
+  test('reports why its gate is closed while LangFlow is restarted in the same term', () => {
     const term = { ...LEADS.term!, restarting: 'LangFlow lost its worker (pid 7)' }
     const detail = 'closed: LangFlow lost its worker (pid 7)'
     assert.deepEqual(checksOf(facts({ ...LEADS, term }, 'running')).at(-1), {
@@ -124,7 +144,7 @@ describe('a replica', () => {
   })
 })
 
-describe('a replica of a revision that has not served, beside one that has,', () => {
+describe('a replica of a new revision', () => {
   const FAILED = { revision: 'new', inputs: null, because: 'workload_exited', reason: 'exit code 1' } as const
   const OLD = { proven: ['old'], langflow: null, failed: [] }
   const NEW = { revision: 'new' } as const
@@ -133,7 +153,7 @@ describe('a replica of a revision that has not served, beside one that has,', ()
   const serves = { ...LEADS, revisions: OLD } as ElectionState
   for (const [what, could, standby, state, does, more, why] of [
     [
-      'could take over, and is not Ready',
+      'could take over, but is not Ready, if only an older revision has served',
       false,
       true,
       follows,
@@ -142,7 +162,7 @@ describe('a replica of a revision that has not served, beside one that has,', ()
       /^revision new has not served yet, and old has/,
     ],
     [
-      'is not Ready while it starts',
+      'is not Ready during its first start',
       false,
       false,
       starts,
@@ -150,9 +170,9 @@ describe('a replica of a revision that has not served, beside one that has,', ()
       NEW,
       /^revision new has not served yet/,
     ],
-    ['is Ready as soon as it serves', true, false, serves, 'running', NEW, null],
+    ['is Ready once it serves', true, false, serves, 'running', NEW, null],
     [
-      'is Ready as a follower once another one of it served',
+      'is Ready as a follower if another replica of its revision has served',
       true,
       true,
       { ...follows, revisions: { ...OLD, proven: ['new', 'old'], failed: [FAILED] } },
@@ -160,9 +180,9 @@ describe('a replica of a revision that has not served, beside one that has,', ()
       NEW,
       null,
     ],
-    ['is Ready where it is the first one', true, true, FOLLOWS, 'idle', NEW, null],
+    ['is Ready if no other revision has served', true, true, FOLLOWS, 'idle', NEW, null],
     [
-      'could not take over where its first start failed',
+      'could not take over if the first start of its revision failed',
       false,
       false,
       { ...follows, revisions: { ...OLD, failed: [FAILED] } },
@@ -171,7 +191,7 @@ describe('a replica of a revision that has not served, beside one that has,', ()
       /^the first start of revision new failed, .*: exit code 1$/,
     ],
     [
-      'is Ready without peers: no leader would hand over to it',
+      'is Ready without --peers, because no leader would hand over to it',
       true,
       true,
       follows,
@@ -205,16 +225,16 @@ describe('a front', () => {
   const DEAF = { listening: false } as FrontView
   const started = { standby: { mode: 'warm', state: 'preparing' } } as const
   for (const [what, fault, state, does, front, problem, more] of [
-    ['takes clients where it leads', null, LEADS, 'running', LISTENS],
+    ['accepts clients if its replica leads', null, LEADS, 'running', LISTENS],
     [
-      'takes clients where it leads and starts yet, and nobody else could hold',
+      'accepts clients while its replica leads and starts, if no other replica is ready',
       null,
       LEADS,
       'starting',
       LISTENS,
     ],
     [
-      'does not where it leads and starts yet, and another could hold',
+      'refuses clients while its replica leads and starts, if another replica is ready',
       /^it leads, its LangFlow has not served in this term yet, and another replica could take over$/,
       LEADS,
       'starting',
@@ -223,7 +243,7 @@ describe('a front', () => {
       ANOTHER,
     ],
     [
-      'takes clients where it is in doubt after it served',
+      'accepts clients if its replica is in doubt after it has served',
       null,
       SERVED,
       'frozen',
@@ -232,7 +252,7 @@ describe('a front', () => {
       { ...IN_DOUBT, ...ANOTHER },
     ],
     [
-      'takes clients where it is restarted after it served',
+      'accepts clients while LangFlow is restarted after it has served',
       null,
       RESTARTS,
       'starting',
@@ -241,7 +261,7 @@ describe('a front', () => {
       ANOTHER,
     ],
     [
-      'takes clients where it leads since before its agent started',
+      'accepts clients if its replica has led since before its agent started',
       null,
       TAKEN_BACK,
       'running',
@@ -249,9 +269,9 @@ describe('a front', () => {
       null,
       ANOTHER,
     ],
-    ['takes clients where it could take over', null, FOLLOWS, 'idle', LISTENS],
+    ['accepts clients if its replica could take over', null, FOLLOWS, 'idle', LISTENS],
     [
-      'does not where it could not take over',
+      'refuses clients if its replica could not take over',
       /^its standby is preparing$/,
       FOLLOWS,
       'idle',
@@ -260,17 +280,24 @@ describe('a front', () => {
       started,
     ],
     [
-      'does not where the leader tells of none',
+      'refuses clients if the leader publishes no front',
       /^x-1 leads and/,
       FOLLOWS,
       'idle',
       LISTENS,
       'x-1 leads and …',
     ],
-    ['does not while it starts', /^its front does not listen yet$/, FOLLOWS, 'idle', DEAF],
-    ['does not where it cannot listen', /^the port is taken$/, LEADS, 'running', DEAF, 'the port is taken'],
+    ['refuses clients until it listens', /^its front does not listen yet$/, FOLLOWS, 'idle', DEAF],
     [
-      'is no other mode',
+      'refuses clients if it cannot listen',
+      /^the port is taken$/,
+      LEADS,
+      'running',
+      DEAF,
+      'the port is taken',
+    ],
+    [
+      'does not exist with --traffic=readiness',
       /^this replica has no front: it runs with --traffic=readiness$/,
       LEADS,
       'running',
@@ -286,14 +313,14 @@ describe('a front', () => {
       else assert.match(said ?? '', fault)
     })
 
-  test('that does not listen keeps its replica from taking over', () => {
+  test('that does not listen prevents its replica from being a standby', () => {
     const its = facts(FOLLOWS, 'idle')
     assert.equal(standsBy({ ...its, traffic: { ...its.traffic, front: LISTENS } }), true)
     assert.equal(standsBy({ ...its, traffic: { ...its.traffic, front: DEAF } }), false)
   })
 })
 
-test('a launcher that has not connected a minute after the start is a problem, which names the volume', () => {
+test('a launcher that has not connected within a minute is reported with the volume to mount', () => {
   const socket = '/run/langflow-leader/launcher.sock'
   assert.equal(launcherAbsence(59_999, socket), null)
   assert.match(launcherAbsence(60_000, socket) ?? '', /launch --.* \/run\/langflow-leader here/)

@@ -19,13 +19,19 @@ const restarts = { onCrash: 'restart', leaseDurationMs: LEASE_MS } as const
 
 describe('a LangFlow that failed', () => {
   for (const [what, options, servedMs, ready, remedy] of [
-    ['is handed over where another replica is ready', hands, LEASE_MS, [1, 3], 'handover'],
-    ['is handed over where nobody knows whether one is', hands, LEASE_MS, [null], 'handover'],
-    ['is restarted in place where no other replica is ready', hands, LEASE_MS, [0], 'restart'],
+    ['is handed over if another replica is ready', hands, LEASE_MS, [1, 3], 'handover'],
+    ['is handed over if the number of ready replicas is unknown', hands, LEASE_MS, [null], 'handover'],
+    ['is restarted in place if no other replica is ready', hands, LEASE_MS, [0], 'restart'],
     ['is always restarted in place with --on-crash=restart', restarts, LEASE_MS, [0, 1, null], 'restart'],
-    ['is handed over where it never served, so that a crash loop backs off', restarts, null, [0], 'handover'],
-    ['is handed over where it had not served for a lease duration', restarts, LEASE_MS - 1, [0], 'handover'],
-    ['is so also without --on-crash=restart', hands, LEASE_MS - 1, [0], 'handover'],
+    ['is handed over if it never served, so that a crash loop backs off', restarts, null, [0], 'handover'],
+    [
+      'is handed over if it had served for less than a lease duration',
+      restarts,
+      LEASE_MS - 1,
+      [0],
+      'handover',
+    ],
+    ['is handed over then without --on-crash=restart as well', hands, LEASE_MS - 1, [0], 'handover'],
   ] as const) {
     test(what, () => {
       for (const others of ready) assert.equal(remedyFor(options, servedMs, others), remedy)
@@ -33,17 +39,17 @@ describe('a LangFlow that failed', () => {
   }
 })
 
-/** A Lease that somebody else holds for good. */
+/** A Lease that another replica holds permanently. */
 const TAKEN: LeaseApi = {
   read: async () => heldBy('other', 1),
-  update: () => assert.fail('the Lease is not ours'),
+  update: () => assert.fail('a follower must not update the Lease'),
   rehearse: async () => {},
-  create: () => assert.fail('the Lease is there'),
+  create: () => assert.fail('the Lease already exists'),
   watch: async () => ({ close: () => {} }),
   close: () => {},
 }
 
-/** An agent whose launcher is there, and takes every message. */
+/** An agent with a connected launcher that accepts every message. */
 async function agentOn(
   api: LeaseApi,
   traffic: ReturnType<ReplicaParts['traffic']>,
@@ -85,7 +91,7 @@ async function agentOn(
 
 const OPEN = { view: { routedTo: null, problem: null, front: null }, settling: null, follow: () => {} }
 
-test('a follower tells its launcher once the leader has noted that it serves', async () => {
+test('a follower orders its launcher to prepare once the Lease records that the leader serves', async () => {
   for (const [healthyMs, told] of [
     [290, 1],
     [null, 0],
@@ -103,7 +109,7 @@ test('a follower tells its launcher once the leader has noted that it serves', a
   }
 })
 
-test('an agent ends only once no traffic is led to it any more', async () => {
+test('an agent exits only once no traffic is routed to it', async () => {
   const acknowledged = Promise.withResolvers<void>()
   const followed: boolean[] = []
   let closed = false
