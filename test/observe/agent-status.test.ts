@@ -4,27 +4,27 @@ import { statusOf } from '../../agent/observe/agent-status.ts'
 import { FOLLOWING, FRONT, SERVING } from './replica.ts'
 
 describe("another replica's status", () => {
-  test('is read as it is', () => {
+  test('is accepted unchanged', () => {
     const fronted = { ...SERVING, traffic: { ...SERVING.traffic, front: FRONT } }
     for (const status of [SERVING, FOLLOWING, fronted])
       assert.deepEqual(statusOf(structuredClone(status)), status)
   })
 
-  test('of a newer version keeps what is not known here', () => {
+  test('of a newer version keeps its unknown fields', () => {
     const newer = { ...SERVING, later: 1, lease: { ...SERVING.lease, shard: 2 } }
     assert.deepEqual(statusOf(newer), newer)
   })
 
-  test('of an older version has nothing where that one tells nothing', () => {
+  test('of an older version gets empty values for its missing fields, except for pause and switchover', () => {
     const { unable, timings, pause, switchover, history, flowsDigest, secretKeyDigest, lastDrill, ...older } =
       SERVING
     const { front, ...traffic } = SERVING.traffic
     assert.deepEqual({ pause, switchover, ...statusOf({ ...older, traffic }) }, SERVING)
-    // So that whoever asks such a one to pause is told that it cannot.
+    // The CLI can then report that this version cannot pause.
     assert.equal(statusOf(older)?.pause, undefined)
   })
 
-  test('is none without who it is, what it is and what it competes for', () => {
+  test('is invalid without its identity, role and Lease', () => {
     const wrong = [null, [], 'ok', {}, { ...SERVING, identity: 1 }, { ...SERVING, role: 'x' }]
     for (const value of [...wrong, { ...SERVING, lease: {} }]) assert.equal(statusOf(value), null)
   })

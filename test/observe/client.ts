@@ -37,7 +37,7 @@ export async function ask(
   return { status: response.statusCode!, headers: response.headers, body: await text(response) }
 }
 
-/** Opens a connection and says nothing. */
+/** Opens a connection and sends nothing. */
 export async function open(t: TestContext, { port }: { port: number }): Promise<Socket> {
   const socket = connect(port, '127.0.0.1')
   t.after(() => socket.destroy())
@@ -51,7 +51,7 @@ export function closed(socket: Socket): Promise<void> {
   return new Promise((resolve) => socket.once('close', () => resolve()))
 }
 
-/** Sends bytes as they are and resolves to all that comes back until the server ends the connection. */
+/** Sends raw bytes. Resolves to the whole response when the server ends the connection. */
 export async function say(t: TestContext, server: { port: number }, bytes: string): Promise<string> {
   const socket = await open(t, server)
   socket.write(bytes)

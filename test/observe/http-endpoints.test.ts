@@ -19,7 +19,7 @@ const TEXT = 'text/plain; charset=utf-8'
 const JSON_TYPE = 'application/json; charset=utf-8'
 
 describe('a probe', () => {
-  it('of /livez is 503 while the loop is stuck, one of /workloadz while the launcher does not answer, one of /frontz with a reason', async (t) => {
+  it('gets 503 and the reason from /livez if the loop is stuck, from /workloadz if the launcher is silent, and from /frontz', async (t) => {
     const replica = new Replica(FOLLOWING)
     const server = await serve(t, replica)
     const asked = async (path: string) => {
@@ -69,13 +69,19 @@ describe('/readyz', () => {
 
   const rows: [what: string, status: AgentStatus, queries: readonly string[], code: number, body: string][] =
     [
-      ['is ok on the leader that serves, whatever else is asked', SERVING, ANYTHING, 200, 'ok\n'],
-      ['lists each check when asked to', SERVING, VERBOSE, 200, SERVES + PASSED],
-      ['is 503 on a follower and says why without being asked', FOLLOWING, [''], 503, NOT_LEADING + FAILED],
-      ['is ok where a follower could take over and may', FOLLOWING, [`?${EXCLUDED}`], 200, 'ok\n'],
-      ['lists what was not required', FOLLOWING, [`?verbose&${EXCLUDED}`], 200, WAIVED + PASSED],
+      ['is ok on the leader that serves, with any other query', SERVING, ANYTHING, 200, 'ok\n'],
+      ['lists each check with ?verbose', SERVING, VERBOSE, 200, SERVES + PASSED],
+      ['is 503 on a follower and lists each check', FOLLOWING, [''], 503, NOT_LEADING + FAILED],
       [
-        'is 503 where it could not, in one line for each check',
+        'is ok with ?exclude=leadership on a follower that could take over',
+        FOLLOWING,
+        [`?${EXCLUDED}`],
+        200,
+        'ok\n',
+      ],
+      ['lists the excluded checks with ?verbose', FOLLOWING, [`?verbose&${EXCLUDED}`], 200, WAIVED + PASSED],
+      [
+        'is 503 with ?exclude=leadership on a follower that could not take over',
         UNABLE,
         [`?${EXCLUDED}`],
         503,
@@ -97,12 +103,12 @@ describe('/readyz', () => {
 
 describe('/leader', () => {
   const since = '"2026-01-02T03:00:00.000000Z"'
-  const nobody = (holder: string | null) => ({ ...FOLLOWING.lease, holder, since: null })
+  const free = (holder: string | null) => ({ ...FOLLOWING.lease, holder, since: null })
   for (const [what, now, holder, self, at] of [
     ['on the leader', SERVING, 'langflow-0_3f1c', true, since],
     ['on a follower', FOLLOWING, 'langflow-1_9d2e', false, since],
-    ['where nobody leads', { ...FOLLOWING, lease: nobody('') }, '', false, 'null'],
-    ['where there is no Lease', { ...FOLLOWING, lease: nobody(null) }, '', false, 'null'],
+    ['if no replica leads', { ...FOLLOWING, lease: free('') }, '', false, 'null'],
+    ['if there is no Lease', { ...FOLLOWING, lease: free(null) }, '', false, 'null'],
   ] as const) {
     it(`has exactly four fields ${what}`, async (t) => {
       const { status, headers, body } = await ask(await serve(t, new Replica(now)), '/leader')
@@ -113,13 +119,13 @@ describe('/leader', () => {
 })
 
 describe('/status', () => {
-  it('is the whole view as JSON', async (t) => {
+  it('is the whole status as JSON', async (t) => {
     const { status, headers, body } = await ask(await serve(t, new Replica()), '/status')
     assert.deepEqual([status, headers['content-type']], [200, JSON_TYPE])
     assert.deepEqual(JSON.parse(body), SERVING)
   })
 
-  it('and the page show no token that got into a message', async (t) => {
+  it('and the page redact a token in a message', async (t) => {
     const problem = 'forbidden: "Bearer eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln" was sent'
     const server = await serve(t, new Replica({ ...SERVING, problem }))
     const { body } = await ask(server, '/status')
@@ -129,7 +135,7 @@ describe('/status', () => {
 })
 
 describe('/replicas', () => {
-  it('is a row for each replica, this one first', async (t) => {
+  it('has a row for each replica, with this one first', async (t) => {
     const replica = new Replica()
     const silent = { pod: '10.0.0.7:8090', node: null, status: null, problem: 'it does not answer' }
     replica.others = [{ pod: 'langflow-1', node: null, status: FOLLOWING, problem: null }, silent]
@@ -140,7 +146,7 @@ describe('/replicas', () => {
   })
 })
 
-it('/ and /replicas are written once for one look at the replicas, however many ask', async (t) => {
+it('/ and /replicas are rendered once for the same rows, regardless of the number of requests', async (t) => {
   const replica = new Replica()
   const rows = await replica.replicas()
   replica.replicas = async () => rows
@@ -153,7 +159,7 @@ it('/ and /replicas are written once for one look at the replicas, however many 
 })
 
 describe('/metrics', () => {
-  it('is the text format of Prometheus', async (t) => {
+  it('has the text format of Prometheus', async (t) => {
     const { status, headers, body } = await ask(await serve(t, new Replica()), '/metrics')
     assert.deepEqual([status, headers['content-type']], [200, 'text/plain; version=0.0.4; charset=utf-8'])
     assert.match(body, /^# TYPE leader_election_master_status gauge$/m)
@@ -161,7 +167,7 @@ describe('/metrics', () => {
 })
 
 describe('/', () => {
-  it('is a page with one style sheet and one script, which may ask this replica and nobody else', async (t) => {
+  it('is a page with one style sheet and one script, whose policy permits requests to this replica only', async (t) => {
     const { status, headers, body } = await ask(await serve(t, new Replica()), '/')
     assert.deepEqual([status, headers['content-type']], [200, 'text/html; charset=utf-8'])
     const policy = headers['content-security-policy'] as string
@@ -178,7 +184,7 @@ describe('/', () => {
 })
 
 describe('every route', () => {
-  it('answers HEAD as GET, without a body', async (t) => {
+  it('answers HEAD like GET, but without a body', async (t) => {
     const server = await serve(t, new Replica())
     for (const route of ROUTES) {
       const get = await ask(server, route)
@@ -192,7 +198,7 @@ describe('every route', () => {
     }
   })
 
-  it('refuses every other method, before it reads the body, whatever that is', async (t) => {
+  it('refuses every other method without reading the body', async (t) => {
     const server = await serve(t, new Replica())
     for (const route of ROUTES) {
       for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'PROPFIND', 'PURGE']) {
@@ -216,7 +222,7 @@ describe('every route', () => {
     assert.deepEqual([status, chunked.status], [200, 200])
   })
 
-  it('answers 500 in one line where the status cannot be told', async (t) => {
+  it('answers 500 with one line if the status cannot be computed', async (t) => {
     const replica = new Replica()
     const server = await serve(t, replica)
     t.mock.method(replica, 'status', () => {
@@ -229,8 +235,8 @@ describe('every route', () => {
   })
 })
 
-describe('what is no route', () => {
-  it('is 404, with any method', async (t) => {
+describe('an unknown path', () => {
+  it('gets 404 with any method', async (t) => {
     const server = await serve(t, new Replica())
     const near = ['/livez/', '/LIVEZ', '//livez', '/livez%00', '/../livez']
     for (const path of ['/nope', '/favicon.ico', '/__proto__', ...near]) {
@@ -243,13 +249,13 @@ describe('what is no route', () => {
     }
   })
 
-  it('is 400 if the path is malformed', async (t) => {
+  it('gets 400 if it is malformed', async (t) => {
     const { status, body } = await ask(await serve(t, new Replica()), '/%zz')
     assert.deepEqual([status, body], [400, '{"error":"the path is malformed"}\n'])
   })
 })
 
-describe('what is no request', () => {
+describe('an invalid request', () => {
   const BAD = '400 Bad Request'
   const LARGE = '431 Request Header Fields Too Large'
   const head = 'GET /livez HTTP/1.1\r\nHost: x\r\n'
@@ -259,11 +265,11 @@ describe('what is no request', () => {
     ['a request without a host', 'GET / HTTP/1.1\r\n\r\n', BAD],
     ['two lengths', `${head}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n`, BAD],
     ['a TLS client', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', BAD],
-    ['headers without end', `${head}X: ${'a'.repeat(9000)}\r\n\r\n`, LARGE],
-    ['a path without end', `GET /${'a'.repeat(9000)} HTTP/1.1\r\nHost: x\r\n\r\n`, LARGE],
+    ['headers that are too long', `${head}X: ${'a'.repeat(9000)}\r\n\r\n`, LARGE],
+    ['a path that is too long', `GET /${'a'.repeat(9000)} HTTP/1.1\r\nHost: x\r\n\r\n`, LARGE],
   ]
   for (const [what, bytes, status] of cases) {
-    it(`ends the connection after a proper status: ${what}`, async (t) => {
+    it(`gets the status ${status}, and its connection ends: ${what}`, async (t) => {
       const server = await serve(t, new Replica())
       const answer = await say(t, server, bytes)
       assert.equal(answer.split('\r\n', 1)[0], `HTTP/1.1 ${status}`)

@@ -23,8 +23,8 @@ describe('the address', () => {
     all?.some(({ family }) => family === 'IPv6'),
   )
 
-  it('is every one, IPv4 and IPv6, where none is named', {
-    skip: hasIPv6 ? false : 'no IPv6 here',
+  it('defaults to all addresses, IPv4 and IPv6', {
+    skip: hasIPv6 ? false : 'SKIPPED: this machine has no IPv6',
   }, async (t) => {
     const server = await start(null)
     t.after(() => server.close())
@@ -33,7 +33,7 @@ describe('the address', () => {
     assert.equal((await ask(server, '/livez', { host: '::1' })).status, 200)
   })
 
-  it('that is taken is a failure that says what to do', async (t) => {
+  it('causes an error with the flag to change if its port is taken', async (t) => {
     const other = createServer().listen(0, '127.0.0.1')
     t.after(() => other.close())
     await once(other, 'listening')
@@ -44,7 +44,7 @@ describe('the address', () => {
     })
   })
 
-  it('that is not of this machine is a failure that says so', async () => {
+  it('causes an error if this machine does not have it', async () => {
     await assert.rejects(start('192.0.2.1'), {
       message: /^cannot listen on 192\.0\.2\.1:0: this machine does not have the address/,
     })
@@ -52,8 +52,8 @@ describe('the address', () => {
 })
 
 describe('closing', () => {
-  // Sooner than any connection is ended for saying nothing.
-  it('waits for no client, whatever that is doing, and may be asked for twice', {
+  // The timeout is shorter than the 5 s after which the server ends a silent connection.
+  it('does not wait for idle or slow clients, and can be repeated', {
     timeout: 4000,
   }, async (t) => {
     const server = await serve(t, new Replica())
@@ -72,7 +72,7 @@ describe('closing', () => {
 })
 
 describe('a crowd of connections', () => {
-  it('that say nothing or speak slowly delays no probe, and is ended', DEADLINE, async (t) => {
+  it('that are silent or slow delays no probe, and is ended after 5 s', DEADLINE, async (t) => {
     const clock = new VirtualClock()
     const server = await serve(t, new Replica(), { clock })
     const idle = await Promise.all(Array.from({ length: 200 }, () => open(t, server)))
@@ -85,13 +85,13 @@ describe('a crowd of connections', () => {
       assert.equal((await ask(server, '/readyz')).status, 200)
       await clock.pass(500)
     }
-    // What it sends to the slow ones they are given a second to read.
+    // The slow clients get a second to read the response.
     await clock.pass(1_000)
     await ended
     assert.equal((await ask(server, '/livez')).status, 200)
   })
 
-  it('does not push out who has asked and waits', DEADLINE, async (t) => {
+  it('does not evict a client whose request is being answered', DEADLINE, async (t) => {
     const replica = new Replica()
     const exposed = Promise.withResolvers<string>()
     const metrics = { contentType: replica.metrics.contentType, expose: () => exposed.promise }
@@ -105,8 +105,8 @@ describe('a crowd of connections', () => {
     assert.equal((await answer).body, 'up 1\n')
   })
 
-  // Sooner than any connection is ended for saying nothing.
-  it('that is larger than what is kept loses its oldest, not the newest', { timeout: 4000 }, async (t) => {
+  // The timeout is shorter than the 5 s after which the server ends a silent connection.
+  it('that exceeds the limit loses its oldest connections, not the newest', { timeout: 4000 }, async (t) => {
     const server = await serve(t, new Replica())
     const oldest = await open(t, server)
     const gone = closed(oldest.resume())
@@ -117,7 +117,7 @@ describe('a crowd of connections', () => {
 })
 
 describe('a connection', () => {
-  it('is for one request: its answer says so, and ends it, whatever else was sent', DEADLINE, async (t) => {
+  it('is closed after one response, even if its client has sent more requests', DEADLINE, async (t) => {
     const replica = new Replica()
     const asked = t.mock.method(replica, 'live')
     const server = await serve(t, replica)
@@ -126,7 +126,7 @@ describe('a connection', () => {
     assert.equal(asked.mock.callCount(), 1)
   })
 
-  it('is ended when its client goes on sending, and never reads', DEADLINE, async (t) => {
+  it('is closed even if its client keeps sending and never reads', DEADLINE, async (t) => {
     const server = await serve(t, new Replica())
     const socket = await open(t, server)
     const gone = closed(socket)
@@ -139,7 +139,7 @@ describe('a connection', () => {
     assert.ok(socket.bytesWritten < 64 * 1024 * 1024)
   })
 
-  it('that has not said a whole request after 5 s ends', async (t) => {
+  it('is closed after 5 s without a complete request', async (t) => {
     const clock = new VirtualClock()
     const replica = new Replica()
     const asked = t.mock.method(replica, 'live')
@@ -147,7 +147,7 @@ describe('a connection', () => {
     const half = await open(t, server)
     const silent = await open(t, server)
     half.write(REQUEST.slice(0, -2))
-    // Once this is answered, what was sent before it has been read.
+    // Once this request is answered, the server has read the earlier bytes.
     assert.equal((await ask(server, '/livez')).status, 200)
     const answers = Promise.all([text(half), text(silent)])
     await clock.pass(4999)
@@ -160,7 +160,7 @@ describe('a connection', () => {
 })
 
 describe('a crowd of requests', () => {
-  it('leaves the event loop to others after every few', DEADLINE, async (t) => {
+  it('is answered in small batches, so that the event loop stays responsive', DEADLINE, async (t) => {
     const replica = new Replica()
     const perTurn: number[] = []
     let answered = 0
@@ -175,12 +175,12 @@ describe('a crowd of requests', () => {
     })
     const server = await serve(t, replica)
     const clients = await Promise.all(Array.from({ length: 200 }, () => open(t, server)))
-    // Connections are accepted in their order: once this is answered, they all are.
+    // Connections are accepted in order: once this request is answered, all are accepted.
     await ask(server, '/livez')
     const answers = Promise.all(clients.map((socket) => text(socket)))
     for (const socket of clients) socket.write(REQUEST)
     assert.ok((await answers).every((answer) => answer.startsWith('HTTP/1.1 200 OK')))
-    // What is counted may reach into the next turn.
-    assert.ok(Math.max(...perTurn) <= 2 * 4, `answered in each turn: ${perTurn}`)
+    // A count can include the requests of two turns.
+    assert.ok(Math.max(...perTurn) <= 2 * 4, `requests answered in each turn: ${perTurn}`)
   })
 })

@@ -44,7 +44,7 @@ describe('a line of the log', () => {
     })
   }
 
-  it('may be about another identity and say it in other words', () => {
+  it('can have another identity and another message', () => {
     const { log, lines } = logged({ component: 'launcher', identity: '' })
     log.event('workload_frozen', { epoch: 3, identity: 'pod_uid', msg: 'froze 4 processes' })
     assert.equal(
@@ -53,7 +53,7 @@ describe('a line of the log', () => {
     )
   })
 
-  it('of anything else has the identity where there is one, and its fields', () => {
+  it('that is no event has its fields, and the identity if there is one', () => {
     const { log, lines } = logged()
     log.error('cannot renew', { code: 'timeout' })
     assert.equal(
@@ -65,7 +65,7 @@ describe('a line of the log', () => {
     assert.equal('identity' in last(), false)
   })
 
-  it('is not written below the level', () => {
+  it('below the configured level is not written', () => {
     const { log, lines } = logged({ level: 'warn' })
     log.info('x')
     log.debug('x')
@@ -75,7 +75,7 @@ describe('a line of the log', () => {
     assert.equal(lines.length, 1)
   })
 
-  it('stays one line', () => {
+  it('escapes line breaks', () => {
     const { log, lines } = logged()
     log.info('a\nb', { text: 'c\nd' })
     assert.equal(JSON.parse(lines[0]!).msg, 'a\nb')
@@ -86,7 +86,7 @@ describe('a line of the log', () => {
 describe('a secret in the log', () => {
   const JWT = 'eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJl'
 
-  it('is not shown, whatever text it hides in', () => {
+  it('is redacted in messages, reasons and nested fields', () => {
     const { log, lines } = logged()
     log.warn(`401 for ${JWT}`, { nested: { list: ['Bearer hunter2'], because: 'Basic aHVudGVyMg==' } })
     log.event('fatal', { epoch: 1, reason: `Bearer ${JWT}` })
@@ -101,7 +101,7 @@ describe('a secret in the log', () => {
 })
 
 describe('the log', () => {
-  /** Arguments for a Node that runs this with a `log` to standard output. */
+  /** Arguments of a Node process that runs this code with a `log` to standard output. */
   const script = (body: string) => [
     '--input-type=module-typescript',
     '-e',
@@ -111,7 +111,7 @@ describe('the log', () => {
   ]
   const cwd = new URL('../..', import.meta.url)
 
-  it('of a process that ends is complete', () => {
+  it('is complete when its process ends', () => {
     const args = script(`
       for (let i = 0; i < 2000; i++) log.event('campaigning', { epoch: i })
       log.event('lost', { epoch: 2000, reason: 'gone' })
@@ -122,11 +122,11 @@ describe('the log', () => {
     assert.equal(JSON.parse(lines.at(-1)!).event, 'lost')
   })
 
-  it('never waits for a reader that has stalled', async () => {
+  it('does not block the process if its reader has stalled', async () => {
     const args = script(`
       for (let i = 0; i < 20_000; i++) log.event('campaigning', { epoch: i })
       setTimeout(() => process.stderr.write('alive'), 1)`)
-    // Its standard output is a pipe that nobody reads, and that is full long before the last line.
+    // The test does not read standard output, so the pipe is full long before the last line.
     const child = spawn(process.execPath, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
     try {
       const [said] = await once(child.stderr, 'data')
@@ -136,7 +136,7 @@ describe('the log', () => {
     }
   })
 
-  it('survives a disk that is full, and does not keep the process from its end', () => {
+  it('to a full disk does not stop the process or delay its end', () => {
     const args = script(`
       log.event('campaigning', { epoch: 0 })
       setTimeout(() => process.stderr.write('alive'), 50)`)
@@ -152,7 +152,7 @@ describe('the log', () => {
 })
 
 describe('the queries of the runbook', () => {
-  it('ask for fields that a line has', () => {
+  it('use only fields that a log line has', () => {
     const page = readFileSync(join(import.meta.dirname, '../../docs/guide/troubleshoot.md'), 'utf8')
     const section = page.split('## One switch across replicas\n')[1]!.split('\n## ')[0]!
     const queries = [...section.matchAll(/^```(?:sh|logql|esql)\n([\s\S]*?)^```/gm)].map(
@@ -163,7 +163,7 @@ describe('the queries of the runbook', () => {
     log.event('lost', { epoch: 7, reason: 'no answer', code: 'no_renewal' })
     const fields = ['time', 'identity', 'component', 'event', 'epoch', 'code', 'reason']
     for (const field of fields) assert.ok(field in last(), field)
-    // As `.identity`, `{{.identity}}`, `leader.identity`, `identity="identity"`.
+    // A query names a field as `.identity`, `{{.identity}}`, `leader.identity` or `identity="identity"`.
     for (const query of queries) {
       const asked = [...query.matchAll(/(?:[[ (]|\{\{|leader)\.(\w+)|\w+="([a-z]+)"/g)].map(
         ([, one, other]) => one ?? other,
@@ -178,7 +178,7 @@ describe('the queries of the runbook', () => {
   })
 })
 
-/** A throttle, and what it logs. */
+/** A throttle with the lines that it logs. */
 function throttled() {
   const lines: [string, Fields][] = []
   const log = (msg: string, fields: Fields = {}) => lines.push([msg, fields])
@@ -186,7 +186,7 @@ function throttled() {
   return { lines, clock, repeats: new LogThrottle({ warn: log, info: log }, clock) }
 }
 
-describe('a trouble that returns every two seconds', () => {
+describe('a recurring problem', () => {
   it('is logged when it begins, once a minute with a count, and when it ends', async () => {
     const { lines, clock, repeats } = throttled()
     for (let second = 0; second <= 130; second += 2) {
@@ -202,7 +202,7 @@ describe('a trouble that returns every two seconds', () => {
     ])
   })
 
-  it('is logged at once when it says something else, but not without end', () => {
+  it('is logged immediately for each new message, up to five in a minute', () => {
     const { lines, repeats } = throttled()
     repeats.happened('api', 'refused')
     repeats.happened('api', 'timeout')
@@ -215,7 +215,7 @@ describe('a trouble that returns every two seconds', () => {
     assert.equal(lines.length, 5)
   })
 
-  it('begins anew once it was over, and is not mixed up with another', () => {
+  it('is logged again once it was over, and is counted apart from other problems', () => {
     const { lines, repeats } = throttled()
     repeats.happened('api', 'refused')
     repeats.happened('launcher', 'refused')

@@ -5,7 +5,7 @@ import type { AgentStatus } from '../../agent/observe/agent-status.ts'
 import { VERSION } from '../../agent/version.ts'
 import { FOLLOWING, FRONT, Replica, SERVING } from './replica.ts'
 
-/** What is scraped: the type and help of each family, and the samples by name and labels as they stand in the text. */
+/** Scrapes the type and help of each metric, and the samples by name and labels as in the text. */
 async function scrape(replica: Replica) {
   const text = await replica.metrics.expose()
   const announced = (kind: string) =>
@@ -19,13 +19,15 @@ async function scrape(replica: Replica) {
     types: announced('TYPE'),
     helps: announced('HELP'),
     value: (sample: string) => samples.get(sample),
-    /** Of one family. */
+    /** The samples of one metric. */
     of: (family: string) => [...samples].filter(([sample]) => sample.startsWith(`${family}{`)),
   }
 }
 
-/** One after the other: a leader, the same again, what a new launcher and silent peers make of it, a
- * failed standby, a follower in trouble. */
+/**
+ * In this order: a leader, the same again, a new launcher with silent peers, a failed standby, a follower with many
+ * problems, a leader with a front.
+ */
 const SCRAPED: readonly AgentStatus[] = [
   SERVING,
   SERVING,
@@ -59,7 +61,7 @@ const SCRAPED: readonly AgentStatus[] = [
   { ...SERVING, traffic: { ...SERVING.traffic, front: { ...FRONT, unreachable: '10.0.0.2:8091' } } },
 ]
 
-/** What each scrape shows; `-`: nothing. */
+/** The value at each scrape. `-`: no sample. */
 const SHOWN: Readonly<Record<string, string>> = {
   kill_deadline_seconds: '13.25 13.25 0 13.25 - 13.25',
   doubt: '0 0 0 0 1 0',
@@ -113,7 +115,7 @@ describe('the metrics', () => {
     }
   })
 
-  it('use the names of client-go for what client-go counts', async () => {
+  it('have the names of client-go if client-go has the same metric', async () => {
     const replica = new Replica()
     const status = 'leader_election_master_status{name="langflow-leader-lock"}'
     const slow = 'leader_election_slowpath_total{name="langflow-leader-lock"}'
@@ -130,7 +132,7 @@ describe('the metrics', () => {
     assert.equal((await scrape(replica)).value(status), 0)
   })
 
-  it('begin at 0 where nothing has happened yet, so that the first of its kind is an increase', async () => {
+  it('begin at 0, so that the first event of each kind is an increase', async () => {
     const { value, of } = await scrape(new Replica())
     assert.deepEqual(
       of('langflow_leader_restarts_total').map(([, count]) => count),
@@ -140,7 +142,7 @@ describe('the metrics', () => {
       assert.equal(value(`langflow_leader_takeover_duration_seconds_sum{phase="${phase}"}`), 0)
   })
 
-  it('time and count what happens', async () => {
+  it('count and time events', async () => {
     const replica = new Replica()
     const { metrics } = replica
     metrics.renewal('acknowledged', 4)
@@ -184,7 +186,7 @@ describe('the metrics', () => {
     for (const [sample, number] of Object.entries(expected)) assert.equal(value(sample), number, sample)
   })
 
-  it('show what the status says at each scrape', async () => {
+  it('show the status at each scrape', async () => {
     const replica = new Replica()
     const scrapes: Awaited<ReturnType<typeof scrape>>[] = []
     for (const now of SCRAPED) {
@@ -197,7 +199,7 @@ describe('the metrics', () => {
     }
   })
 
-  it('tell the version and what the process uses', async () => {
+  it('include the version and the resources of the process', async () => {
     const { value } = await scrape(new Replica())
     assert.equal(value(`langflow_leader_build_info{version="${VERSION}",node="${process.versions.node}"}`), 1)
     assert.ok(value('process_resident_memory_bytes')! > 20e6)
@@ -205,7 +207,7 @@ describe('the metrics', () => {
     assert.ok(Math.abs(value('process_start_time_seconds')! * 1000 - performance.timeOrigin) < 1000)
   })
 
-  it('say whether something is so that somebody has to look at', async () => {
+  it('show each alarm while it lasts', async () => {
     const replica = new Replica()
     const alarms = async () => {
       const { value } = await scrape(replica)

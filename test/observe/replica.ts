@@ -4,7 +4,7 @@ import { COLD } from '../../agent/link/link-messages.ts'
 import type { AgentStatus, FrontView, ReplicaRow, StatusSource } from '../../agent/observe/agent-status.ts'
 import { createMetrics } from '../../agent/observe/prometheus.ts'
 
-/** Each number another one. */
+/** Every number differs, so that a test notices if two fields are mixed up. */
 export const FRONT: FrontView = {
   listening: true,
   held: 2,
@@ -97,7 +97,7 @@ export const FOLLOWING: AgentStatus = {
   ],
 }
 
-/** What a front tells that has just begun. */
+/** The view of a front that has just started. */
 export const NEW_FRONT: FrontView = {
   listening: true,
   held: 0,
@@ -111,12 +111,12 @@ export const NEW_FRONT: FrontView = {
   unreachable: null,
 }
 
-/** The same replica in front mode. */
+/** The same status in front mode. */
 export function fronted(status: AgentStatus, front: Partial<FrontView> = {}): AgentStatus {
   return { ...status, traffic: { ...status.traffic, mode: 'front', front: { ...NEW_FRONT, ...front } } }
 }
 
-/** A term that began after a release, an hour before `SERVING.now`, and lasts. */
+/** A term that began after a release, an hour before `SERVING.now`, and has not ended. */
 export const TERM: PastTerm = {
   epoch: 7,
   holder: 'langflow-0',
@@ -133,7 +133,7 @@ export function silent(pod: string, problem = 'no answer on port 8090'): Replica
   return { pod, node: null, status: null, problem }
 }
 
-/** What the HTTP routes read, to be changed in the middle of a test. */
+/** The source of the HTTP routes. A test can change it at any time. */
 export class Replica implements StatusSource {
   now: AgentStatus
   alive = true

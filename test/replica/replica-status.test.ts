@@ -280,7 +280,7 @@ describe('a front', () => {
       started,
     ],
     [
-      'refuses clients if the leader publishes no front',
+      'refuses clients if the leader has no usable front address',
       /^x-1 leads and/,
       FOLLOWS,
       'idle',

@@ -7,7 +7,7 @@ import { lasting, roughly, utc } from '../../../agent/observe/page/page-sections
 import { FOLLOWING, fronted, SERVING, silent, TERM } from '../replica.ts'
 import { follows, leads } from './replicas.ts'
 
-/** What a reader sees of it: one line for each element that begins one. */
+/** The visible text of a page, with a line for each block element. */
 function textOf(page: string): string {
   return page
     .replace(/<(style|script)>[\s\S]*?<\/\1>/g, '')
@@ -27,7 +27,7 @@ function shows(rows: readonly ReplicaRow[], ...lines: (string | RegExp)[]): void
   }
 }
 
-/** The same with every text in it replaced, but what is compared with a fixed word. */
+/** Replaces every string in a value, except those that the page compares with fixed words. */
 function withEveryText<T>(value: T, text: string, key = ''): T {
   if (typeof value === 'string') return (['role', 'gate', 'now'].includes(key) ? value : text) as T
   if (typeof value !== 'object' || value === null) return value
@@ -61,7 +61,7 @@ const EVERYTHING: readonly ReplicaRow[] = [
 ]
 
 describe('the page', () => {
-  it('tells first who leads and who could take over', () => {
+  it('begins with the leader and the replicas that could take over', () => {
     const page = renderPage([leads('langflow-0'), follows('langflow-1'), silent('langflow-2')])
     const sentence = 'langflow-0 leads; langflow-1 could take over'
     assert.match(page, new RegExp(`<title>${sentence}</title>`))
@@ -69,7 +69,7 @@ describe('the page', () => {
     assert.match(page, /<header class="good">/)
   })
 
-  it('shows how long the leader may go on without a renewal, and where it is frozen', () => {
+  it('shows how long the leader can continue without a renewal, and marks the time of the freeze', () => {
     const page = renderPage([follows('langflow-1'), leads('langflow-0')])
     assert.match(textOf(page), /\n13\.3 s until LangFlow is killed, unless the Lease is renewed/)
     assert.match(
@@ -85,7 +85,7 @@ describe('the page', () => {
     assert.doesNotMatch(renderPage([follows('langflow-1')]), /class="moving"/)
   })
 
-  it('shows each replica: what it does, why it could not take over, and what differs from the leader', () => {
+  it('shows each replica with its state, why it could not take over, and its differences from the leader', () => {
     const unable = 'the launcher is missing'
     const more = { unable, problem: unable, couldTakeOver: false, flowsDigest: 'f2', secretKeyDigest: 'k2' }
     const standby = {
@@ -114,7 +114,7 @@ describe('the page', () => {
     )
   })
 
-  it('shows what the front of each replica holds', () => {
+  it('shows the held requests of each front', () => {
     const traffic = (front: Partial<FrontView>) => fronted(SERVING, front).traffic
     const busy = { held: 12, oldestHeldMs: 812, inFlight: 3, streams: 1 }
     shows(
@@ -130,14 +130,14 @@ describe('the page', () => {
     assert.doesNotMatch(textOf(renderPage([leads('langflow-0')])), /Front/)
   })
 
-  it('shows a problem of any replica on top, but for what keeps one from taking over', () => {
+  it('shows the problems of all replicas at the top, except for the reasons against a takeover', () => {
     const problem = 'forbidden: leases "x" may not be updated'
     shows([leads('langflow-0'), follows('langflow-1', { problem })], `langflow-1 ${problem}`)
     const unable = renderPage([leads('langflow-0'), follows('langflow-1', { problem, unable: problem })])
     assert.doesNotMatch(unable, /class="notice bad"><b>/)
   })
 
-  it('shows what operators asked for, as the leader tells it', () => {
+  it('shows the pause, switchover and drill of the leader’s status', () => {
     const asked = (more: Parameters<typeof leads>[1]) => [
       follows('langflow-1', { pause: { until: null, reason: 'stale' } }),
       leads('langflow-0', more),
@@ -165,7 +165,7 @@ describe('the page', () => {
     )
   })
 
-  it('shows the last terms with why they began and ended, their phases and the time without a server', () => {
+  it('shows the last terms with the reasons of their beginning and end, their phases and the time without a server', () => {
     const ended = { ...TERM, epoch: 6, began: '2026-01-02T01:04:05Z', ended: '2026-01-02T02:04:03Z' }
     const never = { ...TERM.phases, startMs: null, healthyMs: null }
     const history = [
@@ -186,7 +186,7 @@ describe('the page', () => {
     )
   })
 
-  it('shows the last ten terms, and how many there are', () => {
+  it('shows the last ten terms and the total number', () => {
     const history = Array.from({ length: 50 }, (_, n) => ({ ...TERM, epoch: 50 - n }))
     shows(
       [leads('langflow-0', { history })],
@@ -195,7 +195,7 @@ describe('the page', () => {
     )
   })
 
-  it('shows markup in any text as text', () => {
+  it('escapes markup in every text', () => {
     const hostile = `</style></td><script>alert("x")</script><img src='x' onerror=alert(1)>&amp;" autofocus onfocus='x\u0000\u001b\u202e\u2066`
     const rows = EVERYTHING.map((row) => withEveryText(row, hostile))
     const page = renderPage(rows)
@@ -207,7 +207,7 @@ describe('the page', () => {
     assert.ok(shown > 20, `${shown}`)
   })
 
-  it('has the very style sheet and the very script that its policy names', () => {
+  it('has a policy with the hashes of its style sheet and its script', () => {
     const page = renderPage([leads('langflow-0')])
     for (const name of ['style', 'script']) {
       const text = new RegExp(`<${name}>([\\s\\S]*)</${name}>`).exec(page)?.[1] ?? ''
@@ -216,7 +216,7 @@ describe('the page', () => {
     }
   })
 
-  it('closes every element that it opens, and names each one once', () => {
+  it('closes every element that it opens, and has no duplicate id', () => {
     const page = renderPage(EVERYTHING).replace(/<(style|script)>[\s\S]*?<\/\1>/g, '')
     const open: string[] = []
     for (const [tag, closing, name] of page.matchAll(/<(\/?)([a-z]\w*)[^>]*>/g)) {
@@ -275,7 +275,7 @@ const CASES: [level: string, sentence: string, rows: ReplicaRow[]][] = [
   ['warning', `${A} holds the Lease; ${B} could take over`, [follows(B), silent(A)]],
 ]
 
-describe('what all replicas come to', () => {
+describe('the verdict on all replicas', () => {
   for (const [level, sentence, rows] of CASES) {
     it(`is ${level}: ${sentence}`, () => {
       const verdict = verdictOf(rows)
@@ -284,7 +284,7 @@ describe('what all replicas come to', () => {
   }
 })
 
-test('durations are told in two units at most', () => {
+test('durations have at most two units', () => {
   const told = [0, 84.4, 999.4, 1_000, 1_844, 12_340, 60_000, 200_900, 7_500_000, 187_200_000].map(lasting)
   assert.deepEqual(told, [
     '0 ms',
@@ -301,7 +301,7 @@ test('durations are told in two units at most', () => {
   assert.deepEqual([-5, 1_999, 59_999, 60_000].map(roughly), ['0 s', '1 s', '59 s', '1 min'])
 })
 
-test('a time that is none is shown as it is', () => {
+test('an invalid time is shown unchanged', () => {
   assert.equal(utc('2026-01-02T03:04:05.678Z'), '2026-01-02 03:04:05 UTC')
   assert.equal(utc('soon'), 'soon')
 })

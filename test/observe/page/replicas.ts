@@ -3,12 +3,12 @@ import { FOLLOWING, SERVING } from '../replica.ts'
 
 type More = { readonly [K in keyof AgentStatus]?: AgentStatus[K] }
 
-/** One that leads and serves. */
+/** The row of a replica that leads and serves. */
 export function leads(pod: string, more: More = {}): ReplicaRow {
   return row(pod, { ...SERVING, identity: `${pod}_3f1c`, ...more })
 }
 
-/** One that could take over from `langflow-0`. */
+/** The row of a replica that could take over from `langflow-0`. */
 export function follows(pod: string, more: More = {}): ReplicaRow {
   const lease = { ...FOLLOWING.lease, holder: SERVING.identity }
   return row(pod, { ...FOLLOWING, identity: `${pod}_9d2e`, decision: 'langflow-0 leads', lease, ...more })
