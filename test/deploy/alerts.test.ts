@@ -19,8 +19,8 @@ if (missing) console.error(missing)
 const alerts = new Map(rules().flatMap((rule) => (rule.alert === undefined ? [] : [[rule.alert, rule]])))
 
 /**
- * Values in Prometheus' own notation, each 15 s, by metric and pod: two LangFlows in `flows`, of the pods a and b and of
- * the pod x, and one in `others`. All is well with each of them.
+ * Samples every 15 s in the notation of promtool, by metric and pod. The namespace `flows` has two LangFlows (pods a
+ * and b; pod x), and `others` has one (pod y). No alert may fire.
  */
 const STEADY: Readonly<Record<string, string>> = {
   'leader_election_master_status a': '1+0x800',
@@ -50,18 +50,18 @@ const STEADY: Readonly<Record<string, string>> = {
   'last_drill_ok a': '1+0x800',
   'front_up a': '1+0x800',
   'front_up b': '1+0x800',
-  // A takeover in which some wait at one scrape.
+  // A takeover: requests wait at one scrape.
   'front_held a': '0+0x20 12 0+0x800',
   'front_held b': '0+0x20 3 0+0x800',
   'front_failed_total{reason="outcome_unknown"} a': '0+0x20 8+0x800',
   'front_failed_total{reason="client_gone"} b': '0+5x800',
-  // Another program that elects, in the same pod.
+  // Another program with leader election in the same pod.
   'leader_election_master_status{name="another"} b:9090': '1+0x800',
   ...others('x'),
   ...others('y'),
 }
 
-/** Of another LangFlow, of which more is not looked at. */
+/** The samples of another LangFlow. */
 function others(pod: string): Record<string, string> {
   return {
     [`leader_election_master_status ${pod}`]: '1+0x800',
@@ -70,7 +70,7 @@ function others(pod: string): Record<string, string> {
   }
 }
 
-/** What differs from `STEADY`, as there; when it does not fire yet, and when it does; whose alert it is. */
+/** `series`: the differences from `STEADY`. The alert does not fire at `quiet`, and fires at `fires` with the labels `of`. */
 type Case = readonly [series: Readonly<Record<string, string>>, quiet: string, fires: string, of?: Labels]
 type Labels = Readonly<Record<string, string>>
 
@@ -79,7 +79,7 @@ const [OF_A, OF_B] = [
   { ...ONE, pod: 'a' },
   { ...ONE, pod: 'b' },
 ]
-/** The labels of all that is scraped from a pod, or from a port of it. */
+/** The labels of a target, given as `POD` or `POD:PORT`. */
 function targetOf(target: string) {
   const [pod, port = '8090'] = target.split(':') as [string, string?]
   return { namespace: pod === 'y' ? 'others' : 'flows', pod, job: 'pods', instance: `${pod}:${port}` }
@@ -91,11 +91,11 @@ const all = (series: RegExp, values: string) =>
       .map((one) => [one, values]),
   )
 
-/** Each alert, and after a comma in which case. */
+/** The cases by the name of the alert. A second case of an alert has a description after a comma. */
 const CASES: Readonly<Record<string, Case>> = {
   LangflowIsNotServed: [{ 'gate_open a': '1+0x8 0+0x40' }, '4m', '4m30s'],
   LangflowRequestsWait: [
-    // Each at another front.
+    // One request waits at each scrape, at different fronts.
     { 'front_held a': '0+0x8 1 0+0x40', 'front_held b': '0+0x9 2+0x40' },
     '3m',
     '3m15s',
@@ -134,13 +134,13 @@ const CASES: Readonly<Record<string, Case>> = {
   ],
   LangflowLeaderProblem: [{ 'problem b': '0+0x8 1+0x40' }, '7m', '7m15s', OF_B],
   LangflowIsPausedForLong: [
-    // Who may not take over because of it is no standby that is missing.
+    // LangflowHasNoStandby must not fire, because the pause is the reason.
     { 'paused a': '0+0x8 1+0x300', 'paused b': '0+0x8 1+0x300', 'could_take_over b': '0+0x300' },
     '62m',
     '62m30s',
   ],
   LangflowDrillIsOverdue: [
-    // Here it is 1970.
+    // promtool's time begins in 1970.
     { 'last_drill_timestamp_seconds a': `-${35 * 86_400 - 120}+0x300` },
     '62m',
     '62m30s',
@@ -154,11 +154,11 @@ describe('the alerts', () => {
   const dir = mkdtempSync(join(tmpdir(), 'alerts-test-'))
   after(() => rmSync(dir, { recursive: true }))
 
-  test('are the same for the Prometheus Operator (npm run alerts writes them)', () => {
+  test('equal those in the PrometheusRule that npm run alerts writes', () => {
     assert.equal(readFileSync(PROMETHEUS_RULE, 'utf8'), prometheusRule())
   })
 
-  test('each has a section of the runbook that says what to look at, what to do and what not', () => {
+  test('link to runbook sections that have the parts Means, Look, Do and Do not', () => {
     const [, ...sections] = read('guide/troubleshoot.md').split(/^## (?=Langflow)/m)
     assert.deepEqual(
       sections.map((section) => section.split('\n', 1)[0]),
@@ -175,7 +175,7 @@ describe('the alerts', () => {
     }
   })
 
-  test('the runbook names commands that there are', () => {
+  test('have a runbook whose commands all exist', () => {
     const commands = [...read('reference.md').matchAll(/^## (\w+)$/gm)].map(([, name]) => name)
     const named = [...read('guide/troubleshoot.md').matchAll(/\blangflow-leader ([a-z]+)/g)].map(
       ([, name]) => name,
@@ -187,50 +187,50 @@ describe('the alerts', () => {
     )
   })
 
-  test('each has a case here', () => {
+  test('all have a case in this file', () => {
     assert.deepEqual([...new Set(Object.keys(CASES).map(alertOf))], [...alerts.keys()])
   })
 
-  test('promtool takes the file', { skip: missing }, async () => {
+  test('pass the checks of promtool', { skip: missing }, async () => {
     await run('promtool', ['check', 'rules', '--lint-fatal', RULES])
   })
 
-  test('nothing fires where all is well', { skip: missing }, () => play(STEADY, { '2h': [] }))
+  test('do not fire in a steady state', { skip: missing }, () => play(STEADY, { '2h': [] }))
 
-  test('nothing fires where two jobs scrape each target', { skip: missing }, () =>
+  test('do not fire if two jobs scrape each target', { skip: missing }, () =>
     play(STEADY, { '12m': [] }, ['pods', 'annotations']),
   )
 
-  test('nothing fires where the leader reaches a standby that Prometheus does not', { skip: missing }, () =>
+  test('do not fire if Prometheus cannot reach a standby that the leader reaches', { skip: missing }, () =>
     play({ ...STEADY, 'could_take_over b': '1+0x8 stale' }, { '25m': [] }),
   )
 
   for (const [name, [series, quiet, fires, of = ONE]] of Object.entries(CASES))
-    test(`${name}: not before its time, and nothing else`, { skip: missing }, () => {
+    test(`${name} fires on time and alone`, { skip: missing }, () => {
       const { annotations } = alerts.get(alertOf(name))!
-      // A label that an alert does not have is an empty word in its summary.
+      // A missing label would leave a gap in the summary.
       for (const [, label] of annotations.summary.matchAll(/\$labels\.(\w+)/g)) assert.ok(label! in of, label)
       return play({ ...STEADY, ...series }, { [quiet]: [], [fires]: [firing(alertOf(name), of)] })
     })
 
   for (const [when, series, silent] of [
-    ['where nobody ever did', { up: '1+0x40' }, [{}]],
+    ['if no LangFlow has ever reported', { up: '1+0x40' }, [{}]],
     [
-      'of each LangFlow where all fall silent',
+      'for each LangFlow if all fall silent',
       all(/./, '1+0x8 stale'),
       [ONE, { namespace: 'flows', lease: 'two' }, { namespace: 'others', lease: 'one' }],
     ],
   ] as const)
-    test(`LangflowReportsNothing: ${when}`, { skip: missing }, () =>
+    test(`LangflowReportsNothing fires ${when}`, { skip: missing }, () =>
       play(series, { '6m': silent.map((of) => firing('LangflowReportsNothing', of)) }),
     )
 
-  /** An alert as Prometheus labels it while it fires. */
+  /** The labels of a firing alert. */
   function firing(alertname: string, of: Labels): string {
     return `{${labelsOf({ alertname, ...alerts.get(alertname)!.labels, ...of })}}`
   }
 
-  /** What promtool says where these alerts, and no others, fire at these times. */
+  /** Runs promtool. Fails unless exactly these alerts fire at these times. */
   async function play(
     series: Readonly<Record<string, string>>,
     moments: Readonly<Record<string, readonly string[]>>,
@@ -260,7 +260,7 @@ const labelsOf = (labels: Labels) =>
     .map(([name, value]) => `${name}="${value}"`)
     .join()
 
-/** As Prometheus has the series that is called `NAME{LABELS} POD` above. */
+/** Returns the full name of a series that is written `NAME{LABELS} POD` above. */
 function seriesOf(short: string, job: string): string {
   const [, metric, own = '', target] = /^(\w+)(?:\{(.+)\})?(?: (\S+))?$/.exec(short)!
   if (target === undefined) return metric!

@@ -16,29 +16,29 @@ const agent = named(pod.initContainers, 'agent')
 const options = await agentOptionsOf(agent)
 
 describe('deploy/base', () => {
-  test('kustomization.yaml names every file', () => {
+  test('has a kustomization.yaml that names every file', () => {
     const others = [...files.keys()].filter((file) => file !== 'kustomization.yaml')
     assert.deepEqual([...kustomization.resources].sort(), others.sort())
   })
 
-  test("the image is this version's", () => {
+  test('has the image of this version', () => {
     assert.deepEqual(kustomization.images, [{ name: agent.image, newName: agent.image, newTag: VERSION }])
     assert.equal(install.image, agent.image)
   })
 
-  test('what it says in several places is the same in all of them', async () => {
+  test('has consistent values and the default modes', async () => {
     const { traffic, standby } = await assertConsistent(manifests)
     assert.deepEqual([traffic.mode, standby], ['readiness', 'cold'])
   })
 
-  test('replicas go to several nodes where there are several, and do without where not', () => {
+  test('prefers to spread its replicas across nodes, but does not require it', () => {
     const [spread] = deployment.spec.template.spec.topologySpreadConstraints
     assert.equal(spread.topologyKey, 'kubernetes.io/hostname')
     assert.equal(spread.whenUnsatisfiable, 'ScheduleAnyway')
     assert.deepEqual(spread.labelSelector, deployment.spec.selector)
   })
 
-  test('LangFlow is called by whom a label names, the agent by Prometheus and the other replicas', () => {
+  test('admits labelled clients to LangFlow, and only Prometheus and the other replicas to the agent', () => {
     const { policyTypes, ingress } = only(manifests, 'NetworkPolicy').spec
     assert.deepEqual(policyTypes, ['Ingress'])
     const client = { matchLabels: { 'langflow-leader/client': 'true' } }
@@ -52,18 +52,18 @@ describe('deploy/base', () => {
     ])
   })
 
-  test("the Lease has no spec: it is nobody's, and applying it again never takes it from its holder", () => {
+  test('has a Lease without a spec, so that applying it again never takes it from its holder', () => {
     const { metadata, spec } = only(manifests, 'Lease')
     assert.deepEqual([metadata.name, spec], [options.leaseName, undefined])
   })
 })
 
 describe('the pod', () => {
-  test('no Service of the namespace becomes a setting of LangFlow', () => {
+  test('has no service links, so that no Service of the namespace becomes a setting of LangFlow', () => {
     assert.equal(pod.enableServiceLinks, false)
   })
 
-  test('a volume is mounted by whom it is for: no flow replaces the socket or the program, or has a token or the state', () => {
+  test('mounts the socket and the program read-only in LangFlow, and the token and the state only in the agent', () => {
     const [socket, program] = [dirname(options.socket), install.args!.at(-1)!]
     const token = '/var/run/secrets/kubernetes.io/serviceaccount'
     const mounts = [...pod.initContainers, ...pod.containers].flatMap(({ name, volumeMounts }) =>

@@ -16,7 +16,7 @@ import { until } from '../harness/wait.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const run = promisify(execFile)
-/** In bytes: the launcher's 70 MB less bare Node's 43 MB. */
+/** In bytes: the launcher's target of 70 MB minus the 43 MB of bare Node. */
 const LAUNCHER_OVER_NODE = 27e6
 
 describe('the built file', () => {
@@ -37,7 +37,7 @@ describe('the built file', () => {
     rmSync(scratch, { recursive: true, force: true })
   })
 
-  /** Starts Node away from the checkout, and resolves once it has written something to stdout. */
+  /** Starts Node outside the checkout. Resolves once it has written to stdout. */
   async function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<number> {
     const child = spawn(process.execPath, args, {
       cwd: scratch,
@@ -48,7 +48,7 @@ describe('the built file', () => {
     await once(child.stdout!, 'data')
     return child.pid as number
   }
-  /** Its exit code and standard error where nobody reads what it writes. */
+  /** Runs the bundle with a closed standard output. Returns its exit code and standard error. */
   async function unread(args: readonly string[]): Promise<[number | null, string]> {
     const child = spawn(process.execPath, [bundle, ...args], {
       cwd: scratch,
@@ -64,18 +64,18 @@ describe('the built file', () => {
   const launch = (env?: NodeJS.ProcessEnv) =>
     start([bundle, 'launch', `--socket=${scratch}/none.sock`, '--', 'true'], env)
 
-  test('needs nothing beside it, and says nothing on stderr', async () => {
+  test('runs without other files, and writes nothing to stderr', async () => {
     assert.deepEqual(readdirSync(scratch), ['langflow-leader.mjs'])
     assert.doesNotMatch(readFileSync(bundle, 'utf8'), /warm_langflow\.py/)
     const { stdout, stderr } = await run(process.execPath, [bundle, '--version'], { cwd: scratch, env: {} })
     assert.deepEqual([stdout, stderr], [`${VERSION}\n`, ''])
   })
 
-  test('is replaced as a whole: who has the old one open keeps it', () => {
+  test('is replaced atomically: a process that has opened the old file keeps it', () => {
     assert.notEqual(statSync(bundle).ino, old.ino)
   })
 
-  test('has every command', async () => {
+  test('has the help of every command', async () => {
     const { stdout } = await run(process.execPath, [bundle, '--help'], { cwd: scratch, env: {} })
     const commands = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name as string)
     for (const name of ['agent', 'install', 'launch', 'run']) assert.ok(commands.includes(name), name)
@@ -86,12 +86,12 @@ describe('the built file', () => {
     }
   })
 
-  test('says nothing where a reader such as head has ended', async () => {
+  test('exits with 0 and no error if its reader, such as head, has ended', async () => {
     assert.deepEqual(await unread(['completion', 'bash']), [0, ''])
     assert.deepEqual(await unread(['--version']), [0, ''])
   })
 
-  test('on a Node that is too old says so in one line', async () => {
+  test('reports a Node that is too old in one line', async () => {
     const older = 'delete process.execve;Object.defineProperty(process,"version",{value:"v20.1.0"})'
     const started = run(process.execPath, ['--import', `data:text/javascript,${older}`, bundle, 'status'], {
       cwd: scratch,
@@ -104,7 +104,7 @@ describe('the built file', () => {
     })
   })
 
-  test('replaces its process by one with a closed debugger and a clean environment, once', async () => {
+  test('replaces its process once, by one with a closed debugger and a clean environment', async () => {
     const pid = await launch({ NODE_OPTIONS: '--no-deprecation', LD_LIBRARY_PATH: '/nowhere' })
     const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
     assert.deepEqual([words[1], words.filter((word) => word === '--no-opt').length], ['--disable-sigusr1', 1])
@@ -114,7 +114,7 @@ describe('the built file', () => {
     assert.deepEqual([...names].map(String), aside)
   })
 
-  test('leads, serves, and asks its peers', async (t) => {
+  test('leads, serves and reads the status of its peers', async (t) => {
     const lease = { namespace: 'default', name: 'langflow-leader-lock' }
     const says = { identity: 'b', couldTakeOver: true, lease }
     const peer = createServer((_, response) => response.end(JSON.stringify(says)))
@@ -124,10 +124,10 @@ describe('the built file', () => {
     const flags = [...FAST, `--peers=localhost:${(peer.address() as AddressInfo).port}`]
     const a = await stage.replica('a', { main: bundle, flags })
     await a.event('serving')
-    await until('its peer answers', async () => (await a.status()).peers?.ready === 1)
+    await until('the peer counts as ready', async () => (await a.status()).peers?.ready === 1)
   })
 
-  test('a launcher takes at most 27 MB more than a Node that does nothing', async () => {
+  test('needs at most 27 MB more memory for a launcher than an idle Node', async () => {
     const bare = await start(['-e', 'console.log(1);setInterval(() => {}, 1000)'])
     const launcher = await launch()
     const over = residentBytes(launcher) - residentBytes(bare)

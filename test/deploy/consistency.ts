@@ -3,7 +3,7 @@ import type { AgentOptions } from '../../agent/config/options.ts'
 import { parse } from '../config/commands.ts'
 import { type Container, type Manifest, named, only, type PodSpec } from './manifests.ts'
 
-/** What the downward API is asked for, and what it gives to a Deployment's pod. */
+/** The variables from the downward API: the field path, and the value in a Deployment's pod. */
 const DOWNWARD = {
   POD_NAME: ['metadata.name', 'langflow-6d4cf56db6-x2x5p'],
   POD_UID: ['metadata.uid', 'b9d8'],
@@ -44,11 +44,11 @@ export async function agentOptionsOf(container: Container): Promise<AgentOptions
   for (const [name, [path]] of Object.entries(DOWNWARD)) {
     assert.equal(named(container.env!, name).valueFrom?.fieldRef?.fieldPath, path)
   }
-  const told = Object.fromEntries(Object.entries(DOWNWARD).map(([name, [, value]]) => [name, value]))
-  return (await parse(container.args!, { ...plainEnv(container), ...told })).agent!
+  const downward = Object.fromEntries(Object.entries(DOWNWARD).map(([name, [, value]]) => [name, value]))
+  return (await parse(container.args!, { ...plainEnv(container), ...downward })).agent!
 }
 
-/** What Pod Security, which an API server enforces (test/e2e/deploy.e2e.ts), does not demand of a restricted pod. */
+/** Asserts the hardening that goes beyond Pod Security's restricted level, which test/e2e/deploy.e2e.ts checks. */
 function assertHardened({ spec }: PodTemplate): void {
   assert.equal(spec.automountServiceAccountToken, false)
   for (const { name, securityContext } of [...(spec.initContainers ?? []), ...spec.containers])
@@ -56,8 +56,8 @@ function assertHardened({ spec }: PodTemplate): void {
 }
 
 /**
- * What a pod with agent and launcher must have whatever else was built into it, beside what `check` finds (test/e2e/check.e2e.ts).
- * Returns what its agent was told.
+ * Asserts the rules for every pod with agent and launcher that `check` does not cover (test/e2e/check.e2e.ts). Returns
+ * the options of its agent.
  */
 export async function assertConsistent(manifests: readonly Manifest[]): Promise<AgentOptions> {
   podTemplates(manifests).forEach(assertHardened)
@@ -76,7 +76,7 @@ export async function assertConsistent(manifests: readonly Manifest[]): Promise<
   return options
 }
 
-/** One Role, with the rights that each traffic mode needs and no others. */
+/** Asserts that there is one Role, with only the rights that the agent needs. */
 function assertRights(manifests: readonly Manifest[], { leaseName }: AgentOptions): void {
   assert.deepEqual(only(manifests, 'Role', 'langflow-leader').rules, [
     { ...LEASES, resourceNames: [leaseName], verbs: ['get', 'watch', 'update'] },
@@ -85,7 +85,7 @@ function assertRights(manifests: readonly Manifest[], { leaseName }: AgentOption
   ])
 }
 
-/** What a standby holds is reserved, and LangFlow has as much again for its flows. */
+/** Asserts that the request covers the memory of the standby, and the limit twice as much. */
 function assertMemory({ resources }: Container, standby: AgentOptions['standby']): void {
   const holdsMiB = { cold: 0, warm: 560 }[standby]
   assert.ok(mib(resources!.requests!.memory!) > holdsMiB)

@@ -13,13 +13,13 @@ import { dashboard, dashboardQueries, filled, metricsIn, rules } from './queries
 const run = promisify(execFile)
 const missing = hasPrometheus() ? false : 'SKIPPED: install prometheus (with promtool) to parse the queries'
 if (missing) console.error(missing)
-/** Of Grafana itself: nobody has to install a plugin. */
+/** Panels of Grafana itself, which need no plugin. */
 const BUILT_IN = ['row', 'stat', 'state-timeline', 'table', 'timeseries']
 const VALUES = { namespace: 'flows', lease: 'one', pod: 'a|b', __rate_interval: '1m' }
 const board = dashboard()
 
 describe('the dashboard', () => {
-  test('is made of panels that Grafana has built in, each with a description and queries', () => {
+  test('has only built-in panels, each with a description and queries', () => {
     assert.deepEqual([board.uid, board.schemaVersion], ['langflow-leader', 39])
     const ids = board.panels.map(({ id }) => id)
     assert.equal(new Set(ids).size, ids.length)
@@ -33,7 +33,7 @@ describe('the dashboard', () => {
     }
   })
 
-  test('each query asks for the chosen namespace, and names no variable that there is none of', () => {
+  test('selects the chosen namespace in each query, and uses only defined variables', () => {
     const variables = board.templating.list.map(({ name }) => name)
     assert.deepEqual(variables, ['datasource', 'namespace', 'lease', 'pod'])
     for (const [where, query] of dashboardQueries(board)) {
@@ -46,7 +46,7 @@ describe('the dashboard', () => {
     }
   })
 
-  test('each query is PromQL', { skip: missing }, async () => {
+  test('has only valid PromQL queries', { skip: missing }, async () => {
     const queries = dashboardQueries(board).map(([, query], n) => ({
       record: `query:${n}`,
       expr: filled(query, VALUES),
@@ -61,7 +61,7 @@ describe('the dashboard', () => {
     }
   })
 
-  test('each metric that dashboard or rules name is one of the agent', async () => {
+  test('uses only metrics that the agent exposes, as do the rules', async () => {
     const text = await new Replica().metrics.expose()
     const known = new Set(
       [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].flatMap(([, name, type]) =>

@@ -15,29 +15,29 @@ const job = jobTemplate.spec
 const template = job.template as PodTemplate
 const container = named(template.spec.containers, 'drill')
 
-/** What the drill is told, with the Secret that may be there. */
-function told(secret: NodeJS.ProcessEnv = {}): Promise<DrillSettings> {
+/** The settings of the drill, with the values of an optional Secret. */
+function settingsWith(secret: NodeJS.ProcessEnv = {}): Promise<DrillSettings> {
   const [name, ...words] = container.args!
   assert.equal(name, 'drill')
   return drillSaid(words, { ...plainEnv(container), ...secret })
 }
 
 describe('deploy/components/drill', () => {
-  test("its image is this version's", () => {
+  test('has the image of this version', () => {
     const images = files.get('kustomization.yaml')!.images
     assert.deepEqual(images, [{ name: container.image, newName: container.image, newTag: VERSION }])
   })
 
-  test('it moves leadership through the Service of LangFlow, and asks nobody', async () => {
-    const { scenario, service, yes, flow, apiKey } = await told()
+  test('runs a switchover through the Service of LangFlow without a confirmation', async () => {
+    const { scenario, service, yes, flow, apiKey } = await settingsWith()
     const { metadata, spec } = only(base, 'Service', 'langflow')
     assert.equal(scenario, 'switchover')
     assert.equal(service.href, `http://${metadata.name}:${spec.ports[0].port}/`)
     assert.deepEqual([yes, flow, apiKey], [true, null, null])
   })
 
-  test('with its Secret it runs a flow', async () => {
-    const { flow, apiKey } = await told({ LEADER_FLOW: 'echo', LEADER_API_KEY: 'sk-1' })
+  test('runs the flow of its Secret', async () => {
+    const { flow, apiKey } = await settingsWith({ LEADER_FLOW: 'echo', LEADER_API_KEY: 'sk-1' })
     assert.deepEqual([flow, apiKey], ['echo', 'sk-1'])
     for (const [name, key] of [
       ['LEADER_FLOW', 'flow'],
@@ -50,8 +50,8 @@ describe('deploy/components/drill', () => {
       })
   })
 
-  test('it may do what a switchover needs on the one Lease, and nothing else', async () => {
-    const { leaseName } = await told()
+  test('has only the rights that a switchover of its Lease needs', async () => {
+    const { leaseName } = await settingsWith()
     const core = { apiGroups: [''] }
     assert.deepEqual(only(manifests, 'Role').rules, [
       {
@@ -71,15 +71,15 @@ describe('deploy/components/drill', () => {
     assert.equal(template.spec.serviceAccountName, account.metadata.name)
   })
 
-  test('the NetworkPolicy lets it reach LangFlow, and no selector takes it for LangFlow', () => {
+  test('is admitted to LangFlow by the NetworkPolicy, and not selected as LangFlow', () => {
     const { ingress, podSelector } = only(base, 'NetworkPolicy').spec
     const labels = template.metadata.labels!
     assert.deepEqual({ ...labels, ...ingress[0].from[0].podSelector.matchLabels }, labels)
     assert.notDeepEqual({ ...labels, ...podSelector.matchLabels }, labels)
   })
 
-  test('it runs each month, alone and once, and has the time to end by itself', async () => {
-    const { timeoutMs } = await told()
+  test('runs once a month without retries or overlap, and with enough time to end by itself', async () => {
+    const { timeoutMs } = await settingsWith()
     assert.deepEqual([schedule, timeZone], ['0 9 1 * *', 'Etc/UTC'])
     assert.deepEqual([suspend, concurrencyPolicy], [undefined, 'Forbid'])
     assert.deepEqual([job.backoffLimit, job.template.spec.restartPolicy], [0, 'Never'])

@@ -21,7 +21,7 @@ const kustomizationOf = (folder: string) =>
 
 describe('the folders of deploy/', () => {
   for (const folder of ['production', ...folders('components'), ...folders('examples')]) {
-    test(`${folder}: kustomization.yaml names every file`, () => {
+    test(`${folder} has a kustomization.yaml that names every file`, () => {
       const {
         resources = [],
         patches = [],
@@ -40,13 +40,13 @@ describe('the folders of deploy/', () => {
   }
 
   for (const folder of folders('components')) {
-    test(`${folder}: is a component, for a Deployment and for a StatefulSet`, () => {
+    test(`${folder} is a component for Deployments and StatefulSets`, () => {
       const { kind, patches = [] } = kustomizationOf(folder) as { kind: string; patches?: Patch[] }
       assert.equal(kind, 'Component')
       for (const { target, patch } of patches) {
         assert.ok(target)
         if (!/Deployment|StatefulSet/.test(target.kind)) continue
-        // What a Deployment has no field for.
+        // A Deployment has no such field.
         if (target.kind === 'StatefulSet' && patch?.includes('/spec/podManagementPolicy')) continue
         assert.deepEqual(target, {
           kind: 'Deployment|StatefulSet',
@@ -62,7 +62,7 @@ describe('the systemd unit', () => {
   const lines = text.replaceAll('\\\n', ' ').split('\n')
   const value = (name: string) => lines.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1)
 
-  test('starts what the program understands, and gives it time to end', async () => {
+  test('has a valid command and enough time for its stop', async () => {
     const words = value('ExecStart')!.split(/\s+/)
     assert.equal(words[1], '--disable-sigusr1')
     const { run } = await parse(words.slice(3))
@@ -73,11 +73,11 @@ describe('the systemd unit', () => {
     assert.ok(Number(value('TimeoutStopSec')) * 1000 >= neededMs)
   })
 
-  test('has LangFlow go on to answer while its database is away', () => {
+  test('sets the variable that lets LangFlow answer while its database is away', () => {
     assert.ok(lines.includes(`Environment=${LOG_ENV.name}=${LOG_ENV.value}`))
   })
 
-  test('asks the agent alone to end, kills whatever is left, and starts no usage error again', () => {
+  test('sends SIGTERM only to the agent, kills the rest, and does not restart after a usage error', () => {
     assert.deepEqual([value('KillMode'), value('OOMPolicy')], ['mixed', 'continue'])
     assert.deepEqual([value('Restart'), value('RestartPreventExitStatus')], ['always', '2'])
   })

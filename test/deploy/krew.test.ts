@@ -30,7 +30,7 @@ interface Plugin {
   }
 }
 
-describe('what krew installs', () => {
+describe('the krew plugin', () => {
   const dir = mkdtempSync(join(tmpdir(), 'krew-test-'))
   let plugin: Plugin
   before(async () => {
@@ -39,7 +39,7 @@ describe('what krew installs', () => {
   })
   after(() => rmSync(dir, { recursive: true }))
 
-  test('is described as the index of krew demands', () => {
+  test('has a manifest that meets the rules of the krew index', () => {
     const { apiVersion, kind, metadata, spec } = plugin
     assert.equal(apiVersion, 'krew.googlecontainertools.github.com/v1alpha2')
     assert.equal(kind, 'Plugin')
@@ -49,7 +49,7 @@ describe('what krew installs', () => {
     assert.ok(spec.shortDescription.length <= 50 && !spec.shortDescription.endsWith('.'))
   })
 
-  test('is an archive with the digest that is named, and with every file that is to be there', () => {
+  test('is an archive with the digest and the files that the manifest names', () => {
     for (const { uri, sha256, bin, files } of plugin.spec.platforms) {
       assert.equal(uri, `${URL}/${NAME}.tar.gz`)
       const archive = join(dir, `${NAME}.tar.gz`)
@@ -60,7 +60,7 @@ describe('what krew installs', () => {
     }
   })
 
-  test('runs under the name that kubectl looks for, and completes under the other', () => {
+  test('runs as kubectl-langflow_leader, and completes as kubectl_complete-langflow_leader', () => {
     mkdirSync(join(dir, 'bin'))
     execFileSync('tar', ['-C', dir, '-xf', join(dir, `${NAME}.tar.gz`)])
     const run = (name: string, args: string[]) => {

@@ -8,7 +8,7 @@ import { DEPLOY, type Manifest, manifestsIn } from './manifests.ts'
 
 const run = promisify(execFile)
 
-/** What somebody's own kustomization.yaml names: folders of deploy/. */
+/** The folders of deploy/ that a user's kustomization.yaml names. */
 export interface Overlay {
   readonly resources: readonly string[]
   readonly components?: readonly string[]
@@ -19,7 +19,7 @@ export interface Built {
   readonly manifests: Manifest[]
 }
 
-/** What `kubectl kustomize` makes of an overlay outside of deploy/. Rejects with what kubectl says. */
+/** Runs `kubectl kustomize` on an overlay outside deploy/. Rejects with the error of kubectl. */
 export async function build(kubectl: string, { resources, components = [] }: Overlay): Promise<Built> {
   const directory = mkdtempSync(join(tmpdir(), 'overlay-'))
   const from = (folder: string) => relative(directory, join(DEPLOY, folder))

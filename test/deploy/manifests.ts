@@ -4,7 +4,7 @@ import { parseAllDocuments } from 'yaml'
 import { AGENT_PORT, mounts, probes } from '../../agent/cli/manifests/pod-spec.ts'
 import { AGENT_SETTINGS } from '../../agent/config/agent-settings.ts'
 
-/** What LangFlow's container has where no flag says otherwise. */
+/** The mounts of LangFlow's container with the default flags. */
 export const MOUNTS = mounts(dirname(AGENT_SETTINGS.socket.fallback))
 export const { startup: STARTUP_PROBE, liveness: LIVENESS_PROBE } = probes(AGENT_PORT)
 
@@ -59,11 +59,11 @@ export interface Manifest {
   apiVersion: string
   kind: string
   metadata: { name: string; labels?: Record<string, string>; annotations?: Record<string, string> }
-  // biome-ignore lint/suspicious/noExplicitAny: each kind has its own; the tests name the fields that they read.
+  // biome-ignore lint/suspicious/noExplicitAny: each kind has its own fields, and a test reads only the fields that it names.
   [field: string]: any
 }
 
-/** What a stream says, as the API server will read it: with the merge keys of YAML 1.1, which kubectl knows. */
+/** Parses a stream as kubectl does, which supports the merge keys of YAML 1.1. */
 export function manifestsIn(text: string): Manifest[] {
   const documents = parseAllDocuments(text, { merge: true }).map((document) => {
     if (document.errors[0] !== undefined) throw document.errors[0]
@@ -72,28 +72,32 @@ export function manifestsIn(text: string): Manifest[] {
   return documents.filter((manifest) => manifest !== null)
 }
 
-/** What each file of a folder holds: one manifest a file. */
+/** The manifests of a folder by file name. Each file must have exactly one. */
 export function readManifests(directory: string): Map<string, Manifest> {
   const read = (file: string): [string, Manifest] => {
     const [manifest, other] = manifestsIn(readFileSync(join(directory, file), 'utf8'))
-    if (manifest === undefined || other !== undefined) throw new Error(`${file}: not one manifest`)
+    if (manifest === undefined || other !== undefined)
+      throw new Error(`${file} must have exactly one manifest`)
     return [file, manifest]
   }
   const files = readdirSync(directory).filter((file) => file.endsWith('.yaml'))
   return new Map(files.map(read))
 }
 
-/** The one of its kind, or of its name among those. */
+/** Returns the only manifest of this kind, or of this kind and name. */
 export function only(manifests: Iterable<Manifest>, kind: string, name?: string): Manifest {
   const found = [...manifests].filter(
     (manifest) => manifest.kind === kind && (name ?? manifest.metadata.name) === manifest.metadata.name,
   )
-  if (found.length !== 1) throw new Error(`${found.length} manifests of kind ${kind}`)
+  if (found.length !== 1)
+    throw new Error(
+      `expected one ${kind}${name === undefined ? '' : ` named ${name}`}, found ${found.length}`,
+    )
   return found[0] as Manifest
 }
 
 export function named<T extends { name: string }>(list: readonly T[], name: string): T {
   const found = list.find((one) => one.name === name)
-  if (found === undefined) throw new Error(`nothing is named ${name}`)
+  if (found === undefined) throw new Error(`no item of the list is named ${name}`)
   return found
 }

@@ -40,9 +40,9 @@ const PARTS = {
   stateDir: AGENT_SETTINGS.stateDir.fallback,
 }
 
-/** That a pod has the same beside LangFlow however it got it. */
-describe('agent/cli/manifests/pod-spec.ts is the source', () => {
-  test('for deploy/base', () => {
+/** `inject` and the folders of deploy/ must give a pod the same agent and launcher. */
+describe('the pod spec of agent/cli/manifests/pod-spec.ts equals', () => {
+  test('that of deploy/base', () => {
     const pod = only(readManifests(BASE).values(), 'Deployment').spec.template.spec as PodSpec
     const wanted = initContainers({
       ...PARTS,
@@ -62,7 +62,7 @@ describe('agent/cli/manifests/pod-spec.ts is the source', () => {
     )
   })
 
-  test('for deploy/components/traffic-front', () => {
+  test('that of deploy/components/traffic-front', () => {
     const { spec } = readManifests(join(DEPLOY, 'components/traffic-front')).get('workload.yaml')!.spec
       .template
     const [, wanted] = initContainers({

@@ -1,5 +1,5 @@
-// npm run alerts: writes the rules of deploy/components/monitoring once more, as an object of the Prometheus Operator.
-// kustomize puts no file into a field.
+// npm run alerts: copies the rules of deploy/components/monitoring into an object of the Prometheus Operator, because
+// kustomize can't put a file into a field.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DEPLOY } from './manifests.ts'
@@ -14,7 +14,7 @@ metadata:
 spec:
 `
 
-/** The object as it must be. */
+/** The text of the PrometheusRule. */
 export function prometheusRule(): string {
   const rules = readFileSync(RULES, 'utf8')
   return `${HEAD}${rules.slice(rules.indexOf('groups:')).replaceAll(/^(?=.)/gm, '  ')}`

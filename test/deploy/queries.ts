@@ -7,7 +7,7 @@ const MONITORING = join(DEPLOY, 'components/monitoring')
 export const RULES = join(MONITORING, 'alerts.yaml')
 const DASHBOARD = join(MONITORING, 'dashboard.json')
 
-/** A rule that fires an alert has all but `record`, one that records has that and `expr`. */
+/** An alerting rule has all fields except `record`. A recording rule has only `record` and `expr`. */
 export interface Rule {
   alert?: string
   record?: string
@@ -44,7 +44,7 @@ export function dashboard(): Dashboard {
   return JSON.parse(readFileSync(DASHBOARD, 'utf8')) as Dashboard
 }
 
-/** What the dashboard asks, by what it is shown as. */
+/** The queries of the dashboard, each with the title of its panel. */
 export function dashboardQueries({ panels, annotations }: Dashboard = dashboard()): [string, string][] {
   return [
     ...panels.flatMap(({ title, targets = [] }) =>
@@ -54,12 +54,12 @@ export function dashboardQueries({ panels, annotations }: Dashboard = dashboard(
   ]
 }
 
-/** As Grafana fills a query in. */
+/** Replaces variables in a query as Grafana does. */
 export function filled(query: string, values: Readonly<Record<string, string>>): string {
   return query.replaceAll(/\$(\w+)/g, (whole, name: string) => values[name] ?? whole)
 }
 
-/** Of what its own agents expose: without what the rules record and what Prometheus itself adds. */
+/** The metrics of a query that agents expose, without recorded series and those of Prometheus itself. */
 export function metricsIn(query: string): string[] {
   return query.match(/\b(?:langflow_leader|leader_election|process)_\w+/g) ?? []
 }
