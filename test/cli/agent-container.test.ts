@@ -8,49 +8,54 @@ const env = (name: string, value: string) => ({ env: [{ name, value }] })
 
 describe('the agent of a pod', () => {
   const found: [what: string, container: object, leaseName: string | null, port: number][] = [
-    ['is that of deploy/base', AGENT, LEASE, 8090],
+    ['is found in deploy/base', AGENT, LEASE, 8090],
     [
-      'has the port of its name',
+      'has the container port that is named agent',
       { args: ['agent'], ports: [{ name: 'agent', containerPort: 9090 }] },
       LEASE,
       9090,
     ],
-    ['has the port that it listens on', { ...AGENT, ...env('LEADER_LISTEN', '[::]:9191') }, LEASE, 9191],
+    ['has the port of LEADER_LISTEN', { ...AGENT, ...env('LEADER_LISTEN', '[::]:9191') }, LEASE, 9191],
     ['has the port of --listen', { args: ['agent', '--listen', ':9292'] }, LEASE, 9292],
     ['has the default port if its flag allows any port', { args: ['agent', '--listen=:0'] }, LEASE, 8090],
-    ['competes for the Lease of its variable', { ...AGENT, ...env('LEADER_LEASE_NAME', 'x') }, 'x', 8090],
     [
-      'competes for the Lease of its flag rather',
+      'competes for the Lease of LEADER_LEASE_NAME',
+      { ...AGENT, ...env('LEADER_LEASE_NAME', 'x') },
+      'x',
+      8090,
+    ],
+    [
+      'competes for the Lease of --lease-name if it has both',
       { args: ['agent', '--lease-name=y'], ...env('LEADER_LEASE_NAME', 'x') },
       'y',
       8090,
     ],
     [
-      'competes for a Lease that only the agent can report',
+      'competes for an unknown Lease if it reads a ConfigMap',
       { ...AGENT, envFrom: [{ configMapRef: {} }] },
       null,
       8090,
     ],
     [
-      'competes for one that the pod takes from elsewhere',
+      'competes for an unknown Lease if a ConfigMap sets LEADER_LEASE_NAME',
       { ...AGENT, env: [{ name: 'LEADER_LEASE_NAME', valueFrom: { configMapKeyRef: {} } }] },
       null,
       8090,
     ],
     [
-      'is started by its path',
+      'is found if its command is a path',
       { command: ['node', '/opt/langflow-leader.mjs'], args: ['agent', '--lease-name', 'x'] },
       'x',
       8090,
     ],
     [
-      'is run together with a launcher',
+      'is found in a container that also runs the launcher',
       { image: 'r/langflow-leader:1', args: ['run', '--', 'x'] },
       LEASE,
       8090,
     ],
     [
-      'is the default of an image',
+      'is found by its port name if its command is that of the image',
       { image: 'r/x:1', ports: [{ name: 'agent', containerPort: 1 }] },
       LEASE,
       1,
@@ -62,14 +67,14 @@ describe('the agent of a pod', () => {
     })
 
   const none: [what: string, container: object, status?: object][] = [
-    ["nothing but LangFlow's container", { name: 'x', args: ['langflow', 'run'] }],
-    ["somebody else's run", { image: 'langflow', args: ['run', '--', 'x'] }],
+    ["only LangFlow's container", { name: 'x', args: ['langflow', 'run'] }],
+    ['a command "run" of another program', { image: 'langflow', args: ['run', '--', 'x'] }],
     ['a launcher alone', { command: ['node', '/opt/langflow-leader.mjs', 'launch', '--'], args: ['x'] }],
     ['a pod that has failed, such as an evicted one', AGENT, { phase: 'Failed' }],
-    ['a pod that is done', AGENT, { phase: 'Succeeded' }],
+    ['a pod that has succeeded', AGENT, { phase: 'Succeeded' }],
   ]
   for (const [what, container, status] of none)
-    test(`is in no pod with ${what}`, () => {
+    test(`is not found in ${what}`, () => {
       assert.equal(agentOf(podWith(container, status)), null)
     })
 
@@ -78,7 +83,7 @@ describe('the agent of a pod', () => {
     [state({ waiting: { reason: 'ImagePullBackOff' } }), 'its agent is not running: ImagePullBackOff'],
     [state({ terminated: { reason: 'OOMKilled' } }), 'its agent is not running: OOMKilled'],
     [{ phase: 'Pending' }, 'its agent is not running yet: the pod is Pending'],
-    // LangFlow's image is still being pulled.
+    // The pod is Pending while LangFlow's image is pulled.
     [state({ running: {} }), null],
     [{}, null],
   ]

@@ -43,7 +43,7 @@ async function clusterWith(
   return {
     cluster,
     server,
-    /** Resolves with the request of that number, which is yet to come. */
+    /** Resolves to the request with this number when it arrives. */
     asked: (count: number) => once(asked, String(count)),
     [Symbol.asyncDispose]: () => {
       cluster[Symbol.dispose]()
@@ -56,7 +56,7 @@ const proxied = (pod: string, port = 8090) => `${PODS}/${pod}:${port}/proxy/stat
 const agent = { ...AGENT, ...LOCK }
 
 describe('the replicas', () => {
-  test('are the pods whose agents compete for the Lease, by their names', async () => {
+  test('are the pods whose agents compete for the Lease, sorted by name', async () => {
     const pods = [
       podWith(agent, {}, 'b'),
       podWith({ ...AGENT, env: [{ name: 'LEADER_LEASE_NAME', value: 'other' }] }, {}, 'x'),
@@ -79,7 +79,7 @@ describe('the replicas', () => {
     )
   })
 
-  test('are asked at the port where their agents listen', async () => {
+  test('are called at the port where their agents listen', async () => {
     const port = { ...agent, ports: [{ name: 'agent', containerPort: 9090 }] }
     await using it = await clusterWith([podWith(port)], { [proxied('a', 9090)]: [200, own()] })
     assert.equal((await it.cluster.replicas())[0]?.status?.role, 'leader')
@@ -90,7 +90,7 @@ describe('the replicas', () => {
       [503, status(503, 'ServiceUnavailable', 'dial tcp 10.0.0.7:8090: connect: connection refused')],
       /answered 503 .*connection refused/,
     ],
-    'gives another answer': [[200, { kind: 'Hello' }], /is not an agent's status/],
+    'returns another document': [[200, { kind: 'Hello' }], /is not an agent's status/],
   }
   for (const [what, [answer, problem]] of Object.entries(silent))
     test(`include one that ${what}, with the reason`, async () => {
@@ -117,7 +117,7 @@ describe('the replicas', () => {
     assert.equal(rows.length, 3)
   })
 
-  test('include one whose agent does not run, which is not asked', async () => {
+  test('include a pod whose agent does not run, which is not called', async () => {
     await using it = await clusterWith([podWith(agent, { phase: 'Pending' })])
     const [row] = await it.cluster.replicas()
     assert.equal(row?.problem, 'its agent is not running yet: the pod is Pending')
@@ -134,7 +134,7 @@ describe('the replicas', () => {
       403,
       status(403, 'Forbidden', `${what} is forbidden: User "me" cannot do that in the namespace "ns"`),
     ] as const
-  test('cannot be told without the right to list pods, or to ask them', async () => {
+  test('are an error without the right to list pods or to proxy to them', async () => {
     await using list = await clusterWith([], { [PODS]: forbidden('pods') })
     const unlisted = {
       code: 'no_rights',
@@ -165,7 +165,7 @@ test('one agent reports all replicas of the Lease if the API server does not rea
 })
 
 describe('the Lease', () => {
-  test('is read, and annotated if no other writer has changed it', async () => {
+  test('is read, and annotated only if no other writer has changed it', async () => {
     await using it = await clusterWith([], { [LEASES]: [200, leaseAt('7')] })
     const lease = await it.cluster.lease()
     assert.deepEqual(lease, leaseAt('7'))
@@ -177,7 +177,7 @@ describe('the Lease', () => {
     })
   })
 
-  test('that does not exist is an error with a remedy', async () => {
+  test('causes an error with a remedy if it does not exist', async () => {
     await using it = await clusterWith([])
     await assert.rejects(it.cluster.lease(), { code: 'no_lease', exitCode: 3, message: /--lease-name/ })
   })

@@ -54,7 +54,7 @@ describe('a word is completed', () => {
     })
 })
 
-/** What the program answers to these words, in the tests of the shells. */
+/** The responses of the program to these words, for the tests of the shells. */
 const ANSWERS: Readonly<Record<string, string>> = {
   hist: 'history\tthe last terms\n:4\n',
   'history --output=': '--output=json\n--output=yaml\n:4\n',
@@ -84,10 +84,10 @@ describe('a shell', () => {
     return stdout.trim().split('\n')
   }
 
-  test('named bash completes, evaluates nothing, and may read the script twice', () => {
+  test('named bash completes words without evaluating them, and can load the script twice', () => {
     const tried = {
       'langflow-leader hist': 'history',
-      // Bash splits a word at =.
+      // Bash splits words at the equals sign.
       'langflow-leader history --output=y': 'yaml',
       'langflow-leader history --kubeconfig ': '+o default',
       'langflow-leader status --url "$(touch evaluated)" --wat': '--watch',
@@ -107,7 +107,7 @@ describe('a shell', () => {
   })
 
   test('named zsh completes', { skip: !has('zsh') }, () => {
-    // Its own functions for completion exist in a terminal alone.
+    // The completion functions of zsh exist only in a terminal.
     const script = `
       compdef() { print compdef $* }; compset() { : }; _files() { print files $* }
       _describe() { print -rl -- "\${(@P)2}" }

@@ -13,7 +13,7 @@ const CLUSTER = {
 }
 
 describe('the flags of commands for people', () => {
-  test('have defaults: ask, and wait for two minutes', async () => {
+  test('default to a confirmation and a wait of two minutes', async () => {
     const { switchover } = await parse(['switchover'])
     assert.deepEqual(switchover, { to: null, yes: false, wait: true, timeoutMs: 120_000, ...CLUSTER })
     assert.deepEqual((await parse(['pause'])).pause, { forMs: null, reason: null, ...CLUSTER })
@@ -21,18 +21,18 @@ describe('the flags of commands for people', () => {
     assert.deepEqual((await parse(['history'])).history, CLUSTER)
   })
 
-  test("are kubectl's, also in one letter", async () => {
+  test("include kubectl's flags and their short forms", async () => {
     const args = ['status', '-n', 'team', '-o', 'wide', '-w', '--context', 'prod']
     const expected = { ...CLUSTER, leaseNamespace: 'team', context: 'prod', output: 'wide', watch: true }
     assert.deepEqual((await parse(args)).status, expected)
   })
 
-  test('may name a kubeconfig by a relative path', async () => {
+  test('accept a relative path for the kubeconfig', async () => {
     const { status } = await parse(['status', '--kubeconfig', 'kube/config'])
     assert.equal(status?.kubeconfig, join(process.cwd(), 'kube/config'))
   })
 
-  test('accept a pod as kubectl prints it, its name alone, or *', async () => {
+  test('accept a pod as kubectl prints it, its name, or *', async () => {
     for (const [text, to] of Object.entries({
       'pod/langflow-1': 'langflow-1',
       'langflow-1': 'langflow-1',
@@ -52,7 +52,7 @@ describe('the flags of commands for people', () => {
     assert.deepEqual([pause?.forMs, pause?.reason], [5_400_000, 'database upgrade'])
   })
 
-  test('have no variables, even in the container of an agent', async () => {
+  test('are not set by variables, even in the container of an agent', async () => {
     const { history } = await parse(['history'], { LEADER_LEASE_NAME: 'lock' })
     assert.equal(history?.leaseName, 'langflow-leader-lock')
     await assert.rejects(parse(['history'], { LEADER_CONTEXT: 'prod' }), {

@@ -42,6 +42,6 @@ test('a term with an unknown reason for its end is not shown as current', () => 
   assert.match(historyTable([{ ...VANISHED, endedBecause: null }], NOW), / unknown +80ms$/m)
 })
 
-test('the history of a Lease without terms is one sentence', () => {
+test('a Lease without terms has a history of one sentence', () => {
   assert.equal(historyTable([], NOW), 'The Lease has no recorded term.\n')
 })

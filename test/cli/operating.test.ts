@@ -8,10 +8,10 @@ import { BUNDLE } from '../harness/bundle.ts'
 import { EmbeddedScene, LEASE } from '../harness/scene.ts'
 import { Series } from '../harness/wait.ts'
 
-/** Default timings: on a busy machine no Lease is lost to a late renewal. */
+/** The default timings, so that a busy machine does not lose the Lease by a late renewal. */
 const CALM = { flags: [] }
 
-/** One command, as an operator runs it with a kubeconfig. */
+/** Runs a command as an operator does, with a kubeconfig. */
 class Command {
   readonly lines = new Series<string>()
   readonly #child: ChildProcess
@@ -60,7 +60,7 @@ describe('operating real replicas', { concurrency: 4 }, () => {
 
   test('switchover: a request that the leader has not read is withdrawn after the timeout, and on Ctrl-C', async (t) => {
     const scene = await EmbeddedScene.open(t)
-    // A lease that outlives both commands.
+    // The lease is longer than both commands.
     const [a] = await scene.pair({ flags: ['--lease-duration=90s', '--renew-deadline=80s'] })
     await a.link.refuse()
     scene.atEnd(() => a.link.heal())

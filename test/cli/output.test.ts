@@ -20,7 +20,7 @@ describe('a table', () => {
     )
   })
 
-  test('gives no room to colours', (t) => {
+  test('ignores colours when it computes the width of columns', (t) => {
     const { FORCE_COLOR } = process.env
     process.env.FORCE_COLOR = '1'
     t.after(() => {
@@ -37,7 +37,7 @@ describe('a table', () => {
     assert.equal(lines, 'A       B\n\u001b[31mx\u001b[39m       y\nlonger  z')
   })
 
-  test('shows control characters as such', () => {
+  test('escapes control characters', () => {
     assert.equal(table(['A'], [['x\n\u001b[31m']]), 'A\nx\\u000a\\u001b[31m')
     assert.equal(table(['A'], [['\u202ex\u2066\u200f']]), 'A\n\\u202ex\\u2066\\u200f')
   })
@@ -96,7 +96,7 @@ describe('a command that operates', () => {
   }
 
   const refusal = new OperationError('not_ready', 'b is\nnot ready')
-  test('prints a failure as data if the format is for programs', async (t) => {
+  test('prints a failure as data in a format for programs', async (t) => {
     const told = { error: { code: 'not_ready', message: 'b is\\u000anot ready' } }
     assert.deepEqual(JSON.parse(await failing(t, 'json', refusal)), told)
     assert.equal(
@@ -111,7 +111,7 @@ describe('a command that operates', () => {
     assert.equal(await failing(t, 'json', new TypeError('a defect')), '')
   })
 
-  test('ends with the exit code of its error, as docs/reference.md has it', () => {
+  test('exits with the code that docs/reference.md documents for its error', () => {
     for (const code of Object.keys(ERROR_CODES) as ErrorCode[])
       assert.equal(new OperationError(code, 'x').exitCode, ERROR_CODES[code])
     const page = readFileSync(join(import.meta.dirname, '../../docs/reference.md'), 'utf8')

@@ -25,13 +25,13 @@ const THIRD = row('c', FOLLOWING)
 const unready = (one: ReplicaRow) => changed(one, { couldTakeOver: false })
 const starting = changed(LEADER, { traffic: { ...SERVING.traffic, gate: 'closed' } })
 
-describe('it is as it should be', () => {
+describe('the overview is ok', () => {
   const fine: [when: string, rows: ReplicaRow[]][] = [
-    ['exactly one serves and another could take over', [LEADER, STANDBY]],
-    ['one of the others could, in any state of the rest', [LEADER, silent('b'), THIRD]],
+    ['exactly one replica serves and another could take over', [LEADER, STANDBY]],
+    ['one standby could take over, even if another is silent', [LEADER, silent('b'), THIRD]],
   ]
   for (const [when, rows] of fine)
-    test(`where ${when}`, () => {
+    test(`if ${when}`, () => {
       const { ok, problems } = overviewOf(leaseWith(), rows, NOW)
       assert.deepEqual([ok, problems], [true, []])
     })
@@ -44,12 +44,17 @@ describe('it is as it should be', () => {
   const misspelled = leaseWith({ 'langflow-leader/paused': 'yes' })
   const wrong: [when: string, rows: ReplicaRow[], problems: RegExp, lease?: Lease][] = [
     ['there is no replica', [], /^no pod .* competes/],
-    ['there is one alone', [LEADER], /no second replica/],
-    ['the other is not ready', [LEADER, unready(STANDBY)], /^no other replica can take over$/],
-    ['the other is silent', [LEADER, silent('b')], /^no other replica can take over$/],
-    ['another has another secret key', [withKey, otherKey, THIRD], /^b cannot read .*LANGFLOW_SECRET_KEY/],
-    ['a pause by hand has a wrong value', [LEADER, STANDBY], /"yes", which pauses nothing/, misspelled],
-    ['it is paused', [LEADER, STANDBY], /^takeovers are paused/, leaseWith(PAUSED)],
+    ['there is only one replica', [LEADER], /no second replica/],
+    ['the only other replica is not ready', [LEADER, unready(STANDBY)], /^no other replica can take over$/],
+    ['the only other replica is silent', [LEADER, silent('b')], /^no other replica can take over$/],
+    ['a standby has another secret key', [withKey, otherKey, THIRD], /^b cannot read .*LANGFLOW_SECRET_KEY/],
+    [
+      'a manual pause annotation has an invalid value',
+      [LEADER, STANDBY],
+      /"yes", which pauses nothing/,
+      misspelled,
+    ],
+    ['takeovers are paused', [LEADER, STANDBY], /^takeovers are paused/, leaseWith(PAUSED)],
     ['LangFlow does not serve yet', [beforeStart, STANDBY], /^no replica serves: a .* is starting$/],
     ['there is no holder', [STANDBY, THIRD], /^no replica serves: .* no holder$/, leaseWith({}, '')],
     [
@@ -64,11 +69,15 @@ describe('it is as it should be', () => {
       leaseWith({}, 'x_1'),
     ],
     [
-      'two serve',
+      'two replicas serve',
       [LEADER, alsoServes, STANDBY],
       /^2 replicas report that they lead: a and c; 2 replicas serve at the same time: a and c$/,
     ],
-    ['two lead', [LEADER, changed(THIRD, second), STANDBY], /^2 replicas report that they lead: a and c$/],
+    [
+      'two replicas lead',
+      [LEADER, changed(THIRD, second), STANDBY],
+      /^2 replicas report that they lead: a and c$/,
+    ],
   ]
   for (const [when, rows, expected, lease = leaseWith()] of wrong)
     test(`not if ${when}`, () => {
@@ -78,8 +87,8 @@ describe('it is as it should be', () => {
     })
 })
 
-describe('an overview', () => {
-  test('of a cluster has the values of the Lease', () => {
+describe('the overview', () => {
+  test('of a cluster shows the values of the Lease', () => {
     const notes = {
       ...PAUSED,
       'langflow-leader/pause-reason': 'backup',
@@ -99,13 +108,13 @@ describe('an overview', () => {
     assert.deepEqual(replicas, [LEADER, STANDBY])
   })
 
-  test('has the switchover as the leader reports it rather than as requested', () => {
+  test('shows the switchover as the leader reports it, not as requested', () => {
     const refused = { to: 'b', state: 'refused', reason: 'b is not ready' } as const
     const { switchover } = overviewOf(leaseWith(), [changed(LEADER, { switchover: refused }), STANDBY], NOW)
     assert.deepEqual(switchover, refused)
   })
 
-  test('of replicas alone has the values of the leader, else of any replica that answers', () => {
+  test('of replicas without a cluster shows the values of the leader, or of any replica that answers', () => {
     const pause = { until: null, reason: null }
     const led = overviewFrom([silent('c'), STANDBY, changed(LEADER, { pause })])
     assert.deepEqual([led?.lease.epoch, led?.pause, led?.ok], [7, pause, false])

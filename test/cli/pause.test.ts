@@ -19,7 +19,7 @@ import {
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { LEADER, ScriptedCluster } from './scripted-cluster.ts'
 
-/** The leader's clock, which differs from this machine's. */
+/** The time of the leader's clock, which differs from that of this machine. */
 const NOW = Date.parse(LEADER.now)
 const inMs = (ms: number) => new Date(NOW + ms).toISOString()
 const PODS = ['langflow-0', 'langflow-1', 'langflow-2']
@@ -50,7 +50,7 @@ class Cluster extends ScriptedCluster {
 const AWAY = new OperationError('unreachable', 'cannot reach it')
 
 describe('a pause', () => {
-  test('is three annotations, with its end by the clock of the leader', async () => {
+  test('writes three annotations, with the end by the leader’s clock', async () => {
     const cluster = new Cluster()
     const change = await cluster.pause({ forMs: 60_000, reason: 'upgrade' })
     assert.deepEqual(cluster.annotations, {
@@ -67,7 +67,7 @@ describe('a pause', () => {
     assert.match(describePaused(change), /^paused until 2026-\S+ \(upgrade\)\nlangflow-0 stays the leader/)
   })
 
-  test('that there is gets another end, and keeps its reason', async () => {
+  test('gets a new end and keeps its reason if it is already in force', async () => {
     const cluster = new Cluster()
     await cluster.pause({ forMs: 60_000, reason: 'upgrade' })
     const change = await cluster.pause({ forMs: 120_000 })
@@ -77,14 +77,14 @@ describe('a pause', () => {
     assert.equal(cluster.annotations[PAUSED_UNTIL], undefined)
   })
 
-  test('starts a new pause if the recorded pause has expired', async () => {
+  test('starts anew if the recorded pause has expired', async () => {
     const cluster = new Cluster()
     cluster.note({ [PAUSED]: 'true', [PAUSED_UNTIL]: inMs(-1), [PAUSE_REASON]: 'old' })
     const { before, after } = await cluster.pause()
     assert.deepEqual([before, after], [null, { until: null, reason: null }])
   })
 
-  test('is possible if no replica leads, but then does not succeed', async () => {
+  test('is written if no replica leads, but does not count as in force', async () => {
     const cluster = new Cluster()
     cluster.write({ holderIdentity: '' })
     const change = await cluster.pause()
@@ -92,7 +92,7 @@ describe('a pause', () => {
     assert.equal(isInForce(change), false)
   })
 
-  test('is reported with the Lease as it is once the replicas show it, not as it was written', async () => {
+  test('is reported from the Lease at the time when the replicas show it, not as it was written', async () => {
     const cluster = new Cluster()
     cluster.carriedOut = () => void setImmediate(() => cluster.write({ holderIdentity: '' }))
     cluster.seeing = []
@@ -132,7 +132,7 @@ describe('a pause', () => {
     assert.deepEqual(cluster.annotations, {})
   })
 
-  test('does not succeed if the leader does not answer, or its pod is gone', async () => {
+  test('does not count as in force if the leader does not answer, or its pod is gone', async () => {
     for (const [change, said] of [
       [
         (cluster: Cluster) => cluster.show('langflow-0', 'refused'),
@@ -151,7 +151,7 @@ describe('a pause', () => {
 
   for (const [what, code, word, change] of [
     [
-      'while a switchover is asked for',
+      'while a switchover is requested',
       'switchover',
       /is already requested/,
       (cluster: Cluster) => cluster.note({ [SWITCHOVER_TO]: 'langflow-1' }),
@@ -186,7 +186,7 @@ describe('the end of a pause', () => {
     }
   })
 
-  test('writes nothing if nothing is paused', async () => {
+  test('writes nothing if there is no pause', async () => {
     const cluster = new Cluster()
     assert.match(describeResumed(await cluster.resume()), /^there was no pause\n/)
     assert.deepEqual(cluster.written, [])

@@ -38,17 +38,17 @@ describe('one replica', () => {
   const NO_AGENT = /\/replicas answered (200|404), .* use the address of an agent's --listen/
   const wrong: [what: string, script: Script, told: RegExp][] = [
     ['has no such page', routes({}), NO_AGENT],
-    ['answers without rows', routes({ '/replicas': [SERVING] }), NO_AGENT],
-    ['answers without JSON', routes({ '/replicas': '<html>' }), NO_AGENT],
+    ['responds without rows', routes({ '/replicas': [SERVING] }), NO_AGENT],
+    ['responds without JSON', routes({ '/replicas': '<html>' }), NO_AGENT],
     ['fails', (_, response) => reply(response, 503, 'x'), /\/replicas answered 503/],
     [
-      'cuts the connection',
+      'closes the connection',
       ({ socket }) => socket.destroy(),
       /^cannot reach http:\S+\/replicas: UND_ERR_SOCKET$/,
     ],
   ]
   for (const [what, script, told] of wrong)
-    test(`that ${what} is one sentence and the code unreachable`, async () => {
+    test(`that ${what} causes the error "unreachable" with one sentence`, async () => {
       await assert.rejects(asked(script), (error) => {
         assert.ok(error instanceof OperationError)
         assert.match(error.message, told)

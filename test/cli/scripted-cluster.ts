@@ -11,7 +11,7 @@ type Notes = Readonly<Record<string, string | null>>
 export const LEADER: AgentStatus = SERVING
 export const STANDBY: AgentStatus = FOLLOWING
 
-/** What a pod's agent answers, or why it does not. */
+/** The row of a pod: the status of its agent, or the reason why there is none. */
 export function row(pod: string, status: AgentStatus | string): ReplicaRow {
   return typeof status === 'string'
     ? { pod, node: 'node-a', status: null, problem: status }
@@ -22,21 +22,21 @@ export function identityOf(pod: string): string {
   return `${pod}_uid`
 }
 
-/** Who leads first, in epoch 7. */
+/** The first leader, in epoch 7. */
 const FIRST = 'langflow-0'
 
-/** One Lease and three replicas, that a test changes as the leader, another operator or a failure would. */
+/** A Lease and three replicas. A test changes them as the leader, another operator or a failure would. */
 export class ScriptedCluster implements Operable {
   readonly leaseName = 'langflow-leader-lock'
   readonly namespace = 'team'
   rows: ReplicaRow[] = [row(FIRST, LEADER), row('langflow-1', STANDBY), row('langflow-2', STANDBY)]
-  /** Each write that was acknowledged, in order. */
+  /** The acknowledged writes, in order. */
   readonly written: Notes[] = []
-  /** What happens before a write arrives; an error is its answer, with nothing written. */
+  /** Runs before a write arrives. If it returns an error, that is the answer, and nothing is written. */
   arriving: (attempt: number) => unknown = () => {}
-  /** The same once it is carried out. */
+  /** Runs after a write is carried out. If it returns an error, that is the answer. */
   carriedOut: (attempt: number) => unknown = () => {}
-  /** What is thrown instead of any answer. */
+  /** The error of every request while the API server is away. */
   away: Error | null = null
   private attempts = 0
   private present: Lease = {
@@ -72,14 +72,14 @@ export class ScriptedCluster implements Operable {
     return this.present.metadata.annotations ?? {}
   }
 
-  /** Another operator writes annotations. */
+  /** Writes annotations as another operator. */
   note(notes: Notes): void {
     const annotations = { ...this.annotations, ...notes }
     const left = Object.entries(annotations).filter(([, value]) => value !== null) as [string, string][]
     this.write({ annotations: Object.fromEntries(left) })
   }
 
-  /** Another writer changes the record, with the next version. */
+  /** Changes the Lease as another writer, with the next resource version. */
   write({ annotations, ...spec }: { annotations?: Record<string, string> } & Lease['spec']): void {
     const { metadata } = this.present
     const resourceVersion = String(Number(metadata.resourceVersion) + 1)
@@ -93,7 +93,7 @@ export class ScriptedCluster implements Operable {
     this.note({ [HISTORY]: encodeHistory(terms.map((term) => ({ ...TERM, ...term }))) })
   }
 
-  /** What one replica answers from now on. */
+  /** Sets the status of one replica. */
   show(pod: string, status: AgentStatus | string): void {
     this.rows = this.rows.map((one) => (one.pod === pod ? row(pod, status) : one))
   }

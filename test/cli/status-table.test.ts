@@ -15,16 +15,16 @@ function shown(rows: readonly ReplicaRow[], wide = false): string[] {
   return stripVTControlCharacters(statusTable(overview, NOW, wide)).split('\n')
 }
 
-/** The cells under this head, from the top. */
+/** The cells of the column with this header, from the top. */
 function column(head: string, lines: readonly string[]): string[] {
   const heads = lines[2] ?? ''
   const from = heads.indexOf(head)
-  assert.ok(from >= 0, `${head} is none of ${heads}`)
+  assert.ok(from >= 0, `no column ${head} in ${heads}`)
   const rows = lines.slice(3, lines.indexOf('', 3))
   return rows.map((line) => line.slice(from).split('  ', 1)[0] ?? '')
 }
 
-test('status is one table, with the problems of replicas and the verdict below', () => {
+test('status prints a table, and below it the problems of the replicas and the verdict', () => {
   assert.deepEqual(shown([LEADER, STANDBY, silent('c', 'its agent is not running:  ImagePullBackOff')]), [
     'Lease team/langflow-leader-lock: a leads since 2026-01-02T03:00:00Z (4m5s), epoch 7',
     '',
@@ -39,7 +39,7 @@ test('status is one table, with the problems of replicas and the verdict below',
   ])
 })
 
-test('a wide table has the nodes, versions and fronts as well', () => {
+test('a wide table also has the nodes, versions and fronts', () => {
   const busy = fronted(SERVING, { held: 12, oldestHeldMs: 812, inFlight: 3, streams: 1 })
   const lines = shown([row('a', { ...busy, flowsDigest: '3f1c9a2b1c9d' }), STANDBY], true)
   const cells = { EPOCH: '7', LANGFLOW: '1.13.0', FLOWS: '3f1c9a2b1c9d', HELD: '12, 812 ms', STREAMS: '1' }
@@ -56,11 +56,11 @@ const standbys: [status: AgentStatus, cell: string][] = [
   [{ ...SERVING, standby: warm }, '-'],
 ]
 for (const [status, cell] of standbys)
-  test(`the column of a standby is: ${cell}`, () => {
+  test(`the STANDBY column shows: ${cell}`, () => {
     assert.deepEqual(column('STANDBY', shown([row('a', status)])), [cell])
   })
 
-test('a follower could take over, or could once an operator resumes, or could not', () => {
+test('the TAKEOVER column of a follower shows yes, after resume, or no', () => {
   const pause = { until: null, reason: null }
   const takeover = (change: Partial<AgentStatus>) =>
     column('TAKEOVER', shown([LEADER, changed(STANDBY, change)]))[1]
@@ -70,7 +70,7 @@ test('a follower could take over, or could once an operator resumes, or could no
   )
 })
 
-describe('below the table', () => {
+describe('below the table, status', () => {
   const reason = 'the first start of revision 5f failed'
   const onTrial = (failed: 'workload_exited' | null) => ({ onTrial: { reason, failed } })
   const failed = { couldTakeOver: false, unable: reason, problem: reason, ...onTrial('workload_exited') }
@@ -86,7 +86,7 @@ describe('below the table', () => {
     [[LEADER, changed(deaf, { problem })], `b: ${problem}`],
   ]
   for (const [rows, line] of notes)
-    test(`it says once: ${line}`, () => {
+    test(`prints once: ${line}`, () => {
       assert.deepEqual(
         shown(rows).filter((one) => /^[abc]: /.test(one)),
         [line],
@@ -100,7 +100,7 @@ describe('below the table', () => {
     [{ switchover: { to: 'c', state: 'refused', reason: 'no pod' } }, /^Switchover to c: refused: no pod$/],
   ]
   for (const [change, line] of operations)
-    test(`it says ${line}`, () => {
+    test(`prints ${line}`, () => {
       assert.ok(shown([changed(LEADER, change), STANDBY]).some((one) => line.test(one)))
     })
 })

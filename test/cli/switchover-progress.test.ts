@@ -24,7 +24,7 @@ const draining: AgentStatus = {
 const stopped: AgentStatus = { ...draining, workload: { ...draining.workload, state: 'idle' } }
 const AWAY = new OperationError('unreachable', 'cannot reach it')
 
-/** A followed switchover on a virtual clock. Each step takes long enough to be read. */
+/** A followed switchover on a virtual clock. Each step lasts longer than the interval between two reads. */
 class Followed {
   readonly clock = new VirtualClock()
   readonly cluster = new ScriptedCluster()
@@ -44,7 +44,7 @@ class Followed {
     return one
   }
 
-  /** An event, and the time in which it is read. */
+  /** Runs an event, then advances the clock until it has been read. */
   async step(happens: (cluster: ScriptedCluster) => void = () => {}): Promise<void> {
     happens(this.cluster)
     await this.clock.pass(250)
@@ -90,16 +90,16 @@ class Followed {
     return describeSwitched(await this.outcome, this.plan)
   }
 
-  /** How it ended, if it came to nothing. */
+  /** The error of a failed switchover. */
   failure(): Promise<OperationError> {
     return this.outcome.then(
-      () => assert.fail('it succeeded'),
+      () => assert.fail('the switchover succeeded'),
       (error) => error,
     )
   }
 }
 
-describe('a switchover that is followed', () => {
+describe('a followed switchover', () => {
   test('reports each phase, and the time without a server as the new leader recorded it', async (t) => {
     const one = await Followed.begin(t)
     await one.step()
@@ -137,7 +137,7 @@ describe('a switchover that is followed', () => {
     assert.equal(phaseLine(one.told[3]!), '   1.0 s  released   langflow-0\n')
   })
 
-  test('leaves out what was too short to be seen', async (t) => {
+  test('omits phases that were too short to be read', async (t) => {
     const one = await Followed.begin(t, '*')
     await one.step(() => {
       one.takeOver('langflow-2')
@@ -159,7 +159,7 @@ describe('a switchover that is followed', () => {
     assert.deepEqual([gapMs, gapFrom], [250, 'seen'])
   })
 
-  test('does not take the gate of an earlier term for that of the new one', async (t) => {
+  test('does not confuse the open gate of an earlier term with that of the new one', async (t) => {
     const one = await Followed.begin(t)
     await one.step(() => {
       one.takeOver('langflow-1')
@@ -202,7 +202,7 @@ describe('a switchover that is followed', () => {
     }
   })
 
-  test('fails if the same one leads again', async (t) => {
+  test('fails if the same replica leads again', async (t) => {
     const one = await Followed.begin(t, '*')
     await one.step(() => one.takeOver('langflow-0'))
     one.ctrlC.abort()
@@ -227,7 +227,7 @@ describe('a switchover that is followed', () => {
   })
 })
 
-describe('a switchover that is followed fails', () => {
+describe('a followed switchover fails', () => {
   test('if the leader refuses it, with its reason', async (t) => {
     const one = await Followed.begin(t)
     const refused = { to: 'langflow-1', state: 'refused', reason: 'langflow-1 is not ready' } as const
@@ -240,7 +240,7 @@ describe('a switchover that is followed fails', () => {
     assert.match(message, /refuses to hand over: langflow-1 is not ready$/)
   })
 
-  test('if another operator takes it back', async (t) => {
+  test('if another operator withdraws it', async (t) => {
     const one = await Followed.begin(t)
     await one.step((cluster) => cluster.note({ [SWITCHOVER_TO]: null }))
     const { code, message } = await one.failure()
@@ -269,7 +269,7 @@ describe('a switchover that is followed fails', () => {
       assert.match(message, /langflow-0 has already started the handover/)
     })
 
-  test('after its time: the request is withdrawn', async (t) => {
+  test('after the timeout: the request is withdrawn', async (t) => {
     const one = await Followed.begin(t, 'langflow-1', 5_000)
     await one.clock.pass(4_900)
     assert.equal(await one.isOver(), false)

@@ -24,21 +24,21 @@ const alone = (cluster: ScriptedCluster) => {
 const leaderIs = (change: Partial<AgentStatus> | string) => (cluster: ScriptedCluster) =>
   cluster.show('langflow-0', typeof change === 'string' ? change : { ...LEADER, ...change })
 
-describe('a switchover is refused, and nothing written, if', () => {
+describe('a switchover is refused without a write if', () => {
   const refusals: Readonly<Record<string, Refusal>> = {
     'no replica has that name': ['unknown_pod', /langflow-1 and langflow-2$/, nothing, 'langflow-7'],
-    'it leads already': ['already_leads', /^langflow-0 already leads/, nothing, 'langflow-0'],
-    'it is not ready': [
+    'the replica already leads': ['already_leads', /^langflow-0 already leads/, nothing, 'langflow-0'],
+    'the replica is not ready': [
       'not_ready',
       /^langflow-1 cannot take over: its standby is starting$/,
       (cluster) => cluster.show('langflow-1', UNREADY),
     ],
-    'it does not answer': [
+    'the replica does not answer': [
       'not_ready',
       /connection refused$/,
       (cluster) => cluster.show('langflow-1', 'connection refused'),
     ],
-    'no other could': [
+    'no other replica could take over': [
       'not_ready',
       /langflow-1: its standby is starting; langflow-2: gone$/,
       (cluster) => {
@@ -47,7 +47,7 @@ describe('a switchover is refused, and nothing written, if', () => {
       },
       '*',
     ],
-    'there is no other': ['not_ready', /only one replica/, alone, '*'],
+    'there is no other replica': ['not_ready', /only one replica/, alone, '*'],
     'there is no leader': [
       'nobody_leads',
       /no replica leads/,
@@ -59,17 +59,17 @@ describe('a switchover is refused, and nothing written, if', () => {
       (cluster) => cluster.write({ holderIdentity: identityOf('langflow-9') }),
     ],
     'the leader does not answer': ['leader_silent', /: connection refused$/, leaderIs('connection refused')],
-    'it is paused': [
+    'takeovers are paused': [
       'paused',
       /\(upgrade\): run langflow-leader resume/,
       (cluster) => cluster.note({ [PAUSED]: 'true', [PAUSE_REASON]: 'upgrade' }),
     ],
-    'another was asked for': [
+    'another switchover is requested': [
       'switchover',
       /from langflow-0 to langflow-2 is already requested/,
       (cluster) => cluster.note({ [SWITCHOVER_TO]: 'langflow-2' }),
     ],
-    'another is under way': [
+    'another switchover is under way': [
       'switchover',
       /is already switching over to/,
       leaderIs({ switchover: { to: '*', state: 'under way', reason: null } }),
@@ -79,7 +79,7 @@ describe('a switchover is refused, and nothing written, if', () => {
       /is already handing over \(SIGTERM\)/,
       leaderIs({ leadership: { ...LEADER.leadership, steppingDown: 'SIGTERM' } }),
     ],
-    'others write the Lease again and again': [
+    'other writers change the Lease three times in a row': [
       'conflict',
       /3 times in a row: try again/,
       (cluster) => {
@@ -98,7 +98,7 @@ describe('a switchover is refused, and nothing written, if', () => {
   }
 })
 
-describe('a switchover is asked for', () => {
+describe('a switchover is requested', () => {
   test('by one annotation, with the name of a pod or *', async () => {
     const cluster = new ScriptedCluster()
     const plan = await request(cluster)
@@ -116,7 +116,7 @@ describe('a switchover is asked for', () => {
     assert.deepEqual(other.written, [{ [SWITCHOVER_TO]: '*' }])
   })
 
-  test('by one of two operators; the other gets an error', async () => {
+  test('by only one of two operators; the other gets an error', async () => {
     const cluster = new ScriptedCluster()
     const outcomes = await Promise.allSettled([request(cluster), request(cluster, 'langflow-2')])
     const lost = outcomes.find(({ status }) => status === 'rejected') as PromiseRejectedResult
@@ -173,7 +173,7 @@ describe('a request is withdrawn', () => {
     assert.equal(await withdraw(cluster, plan), 'begun')
   })
 
-  test('without the request of another operator, which stays', async () => {
+  test('without removing the request of another operator', async () => {
     const cluster = new ScriptedCluster()
     const plan = await request(cluster)
     cluster.note({ [SWITCHOVER_TO]: 'langflow-2' })
@@ -181,7 +181,7 @@ describe('a request is withdrawn', () => {
     assert.deepEqual(cluster.annotations, { [SWITCHOVER_TO]: 'langflow-2' })
   })
 
-  test('by hand if the write fails: the error has the command', async () => {
+  test('by the user if the write fails; the error has the command', async () => {
     const cluster = new ScriptedCluster()
     const plan = await request(cluster)
     cluster.away = new OperationError('unreachable', 'cannot reach it')

@@ -9,8 +9,8 @@ function asked(signal = new AbortController().signal) {
   return { input, output, answer: confirm({ input, output }, 'Switch over?', signal) }
 }
 
-describe('a person who is asked', () => {
-  test('agrees by y or yes alone', async () => {
+describe('a confirmation', () => {
+  test('requires y or yes', async () => {
     for (const word of ['y', 'Yes', ' YES ']) {
       const { input, output, answer } = asked()
       input.write(`${word}\n`)
@@ -24,13 +24,13 @@ describe('a person who is asked', () => {
     }
   })
 
-  test('who closes the terminal does not agree', async () => {
+  test('is declined if the input is closed', async () => {
     const { input, answer } = asked()
     input.end()
     await assert.rejects(answer, { code: 'declined' })
   })
 
-  test('may interrupt', async () => {
+  test('can be interrupted', async () => {
     const ctrlC = new AbortController()
     const { answer } = asked(ctrlC.signal)
     ctrlC.abort()

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import type { DrillSettings } from '../../agent/cli/drill/drill-command.ts'
 import { VERSION } from '../../agent/version.ts'
-import { drillSaid } from '../cli/drill/said.ts'
+import { parseDrill } from '../cli/drill/drill-arguments.ts'
 import { type PodTemplate, plainEnv } from './consistency.ts'
 import { BASE, DEPLOY, named, only, readManifests } from './manifests.ts'
 
@@ -19,7 +19,7 @@ const container = named(template.spec.containers, 'drill')
 function settingsWith(secret: NodeJS.ProcessEnv = {}): Promise<DrillSettings> {
   const [name, ...words] = container.args!
   assert.equal(name, 'drill')
-  return drillSaid(words, { ...plainEnv(container), ...secret })
+  return parseDrill(words, { ...plainEnv(container), ...secret })
 }
 
 describe('deploy/components/drill', () => {

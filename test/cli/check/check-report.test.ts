@@ -22,7 +22,7 @@ const RESULTS = [
 ]
 
 describe('the report', () => {
-  test('for people has a mark for each rule, and below it the findings and the code', () => {
+  test('for people has a mark for each rule, followed by its findings and its code', () => {
     assert.equal(
       report(RESULTS, summaryOf(RESULTS, 'error'), 'table'),
       `Kubernetes
@@ -44,14 +44,14 @@ Pods
     )
   })
 
-  test('for programs has the same', () => {
+  test('for programs has the same content', () => {
     const summary = { ok: false, errors: 1, warnings: 1, unknown: 1 }
     const whole = { ...summary, checks: RESULTS }
     assert.deepEqual(JSON.parse(report(RESULTS, summary, 'json')), whole)
     assert.deepEqual(parse(report(RESULTS, summary, 'yaml')), whole)
   })
 
-  test('is ok without errors, and with --fail-on=warning without warnings', () => {
+  test('is ok without errors; with --fail-on=warning, it must have no warnings either', () => {
     const ok = (results: Result[], failOn: 'error' | 'warning') => summaryOf(results, failOn).ok
     const warned = result('pod-c', 'warning', warning)
     assert.deepEqual([ok([warned], 'error'), ok([warned], 'warning')], [true, false])

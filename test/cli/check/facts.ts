@@ -24,7 +24,7 @@ export function healthy(options: Options = {}, kind = 'Deployment'): Fields[] {
   )
 }
 
-/** Nothing is wrong with it. */
+/** A cluster without findings. */
 export const QUIET: ClusterFacts = {
   version: '1.34',
   latency: { requests: 20, medianMs: 4, slowestMs: 30 },
@@ -42,7 +42,7 @@ export function resultsOf(
   return check({ ...factsOf(manifests, null, absent), cluster })
 }
 
-/** What was found, by the code of its rule. */
+/** The findings, by the code of their rule. */
 export function findingsIn(results: readonly Result[]): Record<string, readonly Finding[]> {
   const found = results.filter(({ findings }) => findings.length > 0)
   return Object.fromEntries(found.map(({ code, findings }) => [code, findings]))

@@ -16,7 +16,7 @@ const FORBIDDEN: Answer = [403, status(403, 'Forbidden', 'x is forbidden: User "
 
 const kept = (object: Loose) => ({ ...object, metadata: { resourceVersion: '1', ...object.metadata } })
 
-/** The facts from an API server that has nothing but these. */
+/** The facts from an API server that has only these objects. */
 async function gathered(answers: Readonly<Record<string, Answer>>) {
   await using server = await ScriptedServer.start(({ url }, response) => {
     const known: Readonly<Record<string, Answer>> = {

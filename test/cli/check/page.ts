@@ -7,7 +7,7 @@ export const PAGE = join(import.meta.dirname, '../../../docs/check.md')
 const BEGIN = '<!-- codes: begin, written by npm run reference -->'
 const END = '<!-- codes: end -->'
 
-/** The page as it must be. */
+/** The page with the current rules. */
 export function checkPage(page: string): string {
   const from = page.indexOf(BEGIN)
   const to = page.indexOf(END)

@@ -9,17 +9,17 @@ import { findingsIn, healthy, type Loose, QUIET, resultsOf } from './facts.ts'
 interface Case {
   readonly it: string
   readonly is: Outcome
-  /** The word that matters, if the outcome does not show that the right problem was found. */
+  /** Part of the message, if the outcome alone does not identify the problem. */
   readonly says?: RegExp
   readonly kind?: 'StatefulSet'
   readonly change?: (parts: Parts) => unknown
-  /** Changed facts of a cluster. */
+  /** Changes to the facts of the cluster. */
   readonly cluster?: Partial<ClusterFacts>
-  /** What certainly does not exist. */
+  /** An object that certainly does not exist. */
   readonly absent?: string
 }
 
-/** What is changed most, by short names. */
+/** Short names for the parts that the cases change most. */
 type Parts = ReturnType<typeof partsOf>
 
 function partsOf(all: Loose[]) {
@@ -47,7 +47,7 @@ const put =
   ({ all }: Parts) =>
     all.push(...objects)
 
-// Variables.
+// Changes to variables.
 const set = (container: Loose, name: string, value: object | string | null) => {
   container.env = container.env.filter((one: Loose) => one.name !== name)
   if (value !== null) container.env.push({ name, ...(typeof value === 'string' ? { value } : value) })
@@ -64,7 +64,7 @@ const agentHas =
   }
 const fromSecret = (optional = false) => ({ valueFrom: { secretKeyRef: { name: 's', key: 'k', optional } } })
 
-// Volumes.
+// Changes to volumes.
 const mount = ({ pod, langflow }: Parts) => {
   pod.volumes.push({ name: 'data', persistentVolumeClaim: { claimName: 'data' } })
   langflow.volumeMounts.push({ name: 'data', mountPath: '/data' })
@@ -75,7 +75,7 @@ const claim = (...accessModes: string[]) => ({
   spec: { accessModes },
 })
 
-// Front mode, as `inject --traffic=front` and deploy/production have it.
+// Front mode, as `inject --traffic=front` and deploy/production configure it.
 const front =
   (change: (parts: Parts) => unknown = () => {}) =>
   (parts: Parts) => {
@@ -89,7 +89,7 @@ const front =
     change(parts)
   }
 
-// Objects beside LangFlow.
+// Objects beside LangFlow’s workload.
 const policy = (spec: object) => ({
   kind: 'NetworkPolicy',
   metadata: { name: 'deny' },
@@ -114,7 +114,7 @@ const lacking =
     (role.rules[rule].verbs = role.rules[rule].verbs.filter((one: string) => one !== verb))
 
 const CASES: Readonly<Record<string, readonly Case[]>> = {
-  'kubernetes-version': [{ it: '1.28', is: 'error', cluster: { version: '1.28' } }],
+  'kubernetes-version': [{ it: 'Kubernetes 1.28', is: 'error', cluster: { version: '1.28' } }],
   'api-latency': [
     {
       it: 'a slow median',
@@ -122,23 +122,23 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       cluster: { latency: { requests: 20, medianMs: 2_600, slowestMs: 3_000 } },
     },
     {
-      it: 'a slow request, for the preset fast',
+      it: 'a slow request with the preset fast',
       is: 'warning',
       change: agentHas({ LEADER_PRESET: 'fast' }),
       cluster: { latency: { requests: 20, medianMs: 5, slowestMs: 1_100 } },
     },
   ],
-  'objects-visible': [{ it: 'a hidden kind', is: 'unknown', cluster: hidden('Service') }],
+  'objects-visible': [{ it: 'a hidden kind of object', is: 'unknown', cluster: hidden('Service') }],
   'langflow-found': [
-    { it: 'none', is: 'error', change: ({ remove }) => remove('Deployment') },
+    { it: 'no LangFlow', is: 'error', change: ({ remove }) => remove('Deployment') },
     {
-      it: 'none, where Deployments are hidden',
+      it: 'no LangFlow while Deployments are hidden',
       is: 'unknown',
       change: ({ remove }) => remove('Deployment'),
       cluster: hidden('Deployment'),
     },
     {
-      it: 'one in a Pod',
+      it: 'a LangFlow in a bare Pod',
       is: 'error',
       change: put({
         kind: 'Pod',
@@ -148,9 +148,13 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
   ],
   'langflow-image': [
-    { it: 'nginx', is: 'error', change: ({ langflow }) => (langflow.image = 'registry.example.org/nginx:1') },
     {
-      it: 'the only container, of no such name, image or command',
+      it: 'the image nginx',
+      is: 'error',
+      change: ({ langflow }) => (langflow.image = 'registry.example.org/nginx:1'),
+    },
+    {
+      it: 'a single container without the name, image or command of LangFlow',
       is: 'warning',
       change: ({ langflow }) =>
         Object.assign(langflow, {
@@ -162,10 +166,10 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   'replicas-one': [{ it: 'one replica', is: 'warning', change: ({ spec }) => (spec.replicas = 1) }],
   'database-shared': [
-    { it: 'none', is: 'error', change: langflowHas({ LANGFLOW_DATABASE_URL: null }) },
+    { it: 'no database', is: 'error', change: langflowHas({ LANGFLOW_DATABASE_URL: null }) },
     { it: 'SQLite', is: 'error', change: langflowHas({ LANGFLOW_DATABASE_URL: 'sqlite:////data/x.db' }) },
     {
-      it: 'SQLite on a claim of each replica by a template',
+      it: 'SQLite on a claim template, which gives each replica a claim',
       is: 'error',
       kind: 'StatefulSet',
       change: (parts) => {
@@ -183,7 +187,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       },
     },
     {
-      it: 'SQLite in a configuration directory on a shared claim',
+      it: 'SQLite in the configuration directory on a shared claim',
       is: 'warning',
       change: (parts) => {
         langflowHas({
@@ -195,23 +199,23 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       },
     },
     {
-      it: 'none, with flows from files',
+      it: 'no database, with flows from files',
       is: 'warning',
       change: langflowHas({ LANGFLOW_DATABASE_URL: null, LANGFLOW_LOAD_FLOWS_PATH: '/flows' }),
     },
     {
-      it: 'perhaps one from an optional Secret',
+      it: 'a database URL from an optional Secret',
       is: 'unknown',
       change: langflowHas({ LANGFLOW_DATABASE_URL: fromSecret(true) }),
     },
     {
-      it: 'an optional Secret that does not exist',
+      it: 'a database URL from an optional Secret that does not exist',
       is: 'error',
       change: langflowHas({ LANGFLOW_DATABASE_URL: fromSecret(true) }),
       absent: 'Secret/s',
     },
     {
-      it: 'one that its own script sets',
+      it: 'a database URL that the start script sets',
       is: 'unknown',
       change: (parts) => {
         langflowHas({ LANGFLOW_DATABASE_URL: null })(parts)
@@ -220,14 +224,14 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
   ],
   'secret-key': [
-    { it: 'none', is: 'error', change: langflowHas({ LANGFLOW_SECRET_KEY: null }) },
+    { it: 'no key', is: 'error', change: langflowHas({ LANGFLOW_SECRET_KEY: null }) },
     {
-      it: 'none that Fernet takes',
+      it: 'a key that Fernet refuses',
       is: 'error',
       change: langflowHas({ LANGFLOW_SECRET_KEY: '1'.repeat(60) }),
     },
     {
-      it: 'none that Fernet takes, in a Secret',
+      it: 'a key in a Secret that Fernet refuses',
       is: 'error',
       change: (parts) => {
         langflowHas({ LANGFLOW_SECRET_KEY: fromSecret() })(parts)
@@ -235,7 +239,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       },
     },
     {
-      it: 'an unknown Secret',
+      it: 'a key in an unknown Secret',
       is: 'unknown',
       change: langflowHas({ LANGFLOW_SECRET_KEY: fromSecret() }),
     },
@@ -261,21 +265,21 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     ),
     { it: 'false', is: 'ok', change: langflowHas({ LANGFLOW_AUTO_LOGIN: 'false' }) },
     {
-      it: 'perhaps a value from a ConfigMap',
+      it: 'a ConfigMap that may set it',
       is: 'unknown',
       change: ({ langflow }) => (langflow.envFrom = [{ configMapRef: { name: 'c' } }]),
     },
   ],
-  'log-env': [{ it: 'none', is: 'warning', change: langflowHas({ LANGFLOW_LOG_ENV: null }) }],
+  'log-env': [{ it: 'no LANGFLOW_LOG_ENV', is: 'warning', change: langflowHas({ LANGFLOW_LOG_ENV: null }) }],
   'local-files': [
-    { it: 'none elsewhere', is: 'warning', change: langflowHas({ LANGFLOW_STORAGE_TYPE: null }) },
+    { it: 'uploads on the local disk', is: 'warning', change: langflowHas({ LANGFLOW_STORAGE_TYPE: null }) },
     {
-      it: 'none elsewhere, as the database',
+      it: 'uploads on the local disk beside a local database',
       is: 'ok',
       change: langflowHas({ LANGFLOW_STORAGE_TYPE: null, LANGFLOW_DATABASE_URL: null }),
     },
     {
-      it: 'a shared claim',
+      it: 'uploads on a shared claim',
       is: 'ok',
       change: (parts) => {
         langflowHas({ LANGFLOW_STORAGE_TYPE: null, LANGFLOW_CONFIG_DIR: '/data/config' })(parts)
@@ -285,7 +289,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   'volume-shared': [
     {
-      it: 'a claim of one node',
+      it: 'a ReadWriteOnce claim',
       is: 'error',
       change: (parts) => {
         mount(parts)
@@ -293,7 +297,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       },
     },
     {
-      it: 'a claim of many nodes',
+      it: 'a ReadWriteMany claim',
       is: 'ok',
       change: (parts) => {
         mount(parts)
@@ -301,7 +305,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       },
     },
     {
-      it: 'a claim of each replica by a template',
+      it: 'a claim template',
       is: 'ok',
       kind: 'StatefulSet',
       change: (parts) => {
@@ -313,50 +317,56 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     { it: 'a hidden claim', is: 'unknown', change: mount, cluster: hidden('PersistentVolumeClaim') },
   ],
   'pod-processes': [
-    { it: 'one namespace', is: 'error', change: ({ pod }) => (pod.shareProcessNamespace = true) },
+    {
+      it: 'a shared process namespace',
+      is: 'error',
+      change: ({ pod }) => (pod.shareProcessNamespace = true),
+    },
     { it: "the node's namespace", is: 'error', change: ({ pod }) => (pod.hostPID = true) },
   ],
   'pod-host-network': [
     { it: "the node's network", is: 'error', change: ({ pod }) => (pod.hostNetwork = true) },
   ],
-  'agent-missing': [{ it: 'none', is: 'error', change: ({ pod }) => pod.initContainers.pop() }],
+  'agent-missing': [{ it: 'no agent', is: 'error', change: ({ pod }) => pod.initContainers.pop() }],
   'agent-place': [
     {
-      it: 'an init container that must end',
+      it: 'an init container without restartPolicy',
       is: 'error',
       change: ({ agent }) => delete agent.restartPolicy,
     },
     {
-      it: 'a container',
+      it: 'a regular container',
       is: 'warning',
       change: ({ pod }) => pod.containers.push(...pod.initContainers.splice(1, 1)),
     },
   ],
   'launcher-missing': [
-    { it: 'none', is: 'error', change: ({ langflow }) => (langflow.command = ['langflow', 'run']) },
+    { it: 'no launcher', is: 'error', change: ({ langflow }) => (langflow.command = ['langflow', 'run']) },
     {
-      it: 'a script that names it',
+      it: 'a script that names the program',
       is: 'unknown',
       change: ({ langflow }) => (langflow.command = ['sh', '-c', 'exec /opt/langflow-leader/node …']),
     },
   ],
   'agent-settings': [
     {
-      it: 'a value that cannot be',
+      it: 'an invalid duration',
       is: 'error',
       says: /--lease-duration \(5s\)/,
       change: agentHas({ LEADER_LEASE_DURATION: '5s' }),
     },
     { it: 'an unknown variable', is: 'error', says: /STANBY/, change: agentHas({ LEADER_STANBY: 'warm' }) },
     {
-      it: 'a value of the launcher',
+      it: 'an invalid launcher setting',
       is: 'error',
       says: /launcher/,
       change: langflowHas({ LEADER_STOP_TIMEOUT: '7' }),
     },
-    { it: 'a front without an address', is: 'error', change: front(agentHas({ POD_IP: null })) },
+    { it: 'a front without a pod IP', is: 'error', change: front(agentHas({ POD_IP: null })) },
   ],
-  'agent-identity': [{ it: 'none', is: 'error', change: agentHas({ POD_NAME: null, POD_UID: null }) }],
+  'agent-identity': [
+    { it: 'no pod name and UID', is: 'error', change: agentHas({ POD_NAME: null, POD_UID: null }) },
+  ],
   'agent-target': [{ it: 'another port', is: 'error', change: langflowHas({ LANGFLOW_PORT: '7000' }) }],
   'agent-port-taken': [
     ...[8090, 8091].map(
@@ -374,51 +384,59 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   'agent-probes': [
     {
-      it: 'the readiness of fronts, without a front',
+      it: 'the probe of fronts without a front',
       is: 'error',
       change: ({ agent }) => (agent.readinessProbe.httpGet.path = '/frontz'),
     },
     {
-      it: 'the readiness of the leader, with a front',
+      it: 'the probe of the leader with a front',
       is: 'error',
       change: front(({ agent }) => (agent.readinessProbe.httpGet.path = '/readyz')),
     },
-    { it: 'no readiness', is: 'error', change: ({ agent }) => delete agent.readinessProbe },
+    { it: 'no readiness probe', is: 'error', change: ({ agent }) => delete agent.readinessProbe },
     {
-      it: 'liveness by readiness',
+      it: 'a liveness probe of /readyz',
       is: 'error',
       change: ({ agent }) => (agent.livenessProbe.httpGet.path = '/readyz'),
     },
   ],
   'langflow-probes': [
     {
-      it: 'liveness',
+      it: 'a liveness probe of LangFlow itself',
       is: 'error',
       change: ({ langflow }) => (langflow.livenessProbe = { httpGet: { path: '/health', port: 7860 } }),
     },
     {
-      it: 'readiness behind a front',
+      it: 'a readiness probe of LangFlow behind a front',
       is: 'error',
       change: front(({ langflow }) => (langflow.readinessProbe = { tcpSocket: { port: 7860 } })),
     },
     {
-      it: 'readiness without a front',
+      it: 'a readiness probe of LangFlow without a front',
       is: 'ok',
       change: ({ langflow }) => (langflow.readinessProbe = { tcpSocket: { port: 7860 } }),
     },
   ],
   'agent-socket': [
-    { it: 'not mounted', is: 'error', change: ({ langflow }) => langflow.volumeMounts.splice(1, 1) },
     {
-      it: 'two names',
+      it: 'a socket that LangFlow does not mount',
+      is: 'error',
+      change: ({ langflow }) => langflow.volumeMounts.splice(1, 1),
+    },
+    {
+      it: 'two socket paths',
       is: 'error',
       change: langflowHas({ LEADER_SOCKET: '/run/langflow-leader/x.sock' }),
     },
   ],
   'langflow-mounts': [
-    { it: 'writable', is: 'error', change: ({ langflow }) => delete langflow.volumeMounts[1].readOnly },
     {
-      it: "the agent's state",
+      it: 'a writable socket',
+      is: 'error',
+      change: ({ langflow }) => delete langflow.volumeMounts[1].readOnly,
+    },
+    {
+      it: "the agent's state in LangFlow's container",
       is: 'error',
       change: ({ langflow }) => langflow.volumeMounts.push({ name: 'agent-state', mountPath: '/x' }),
     },
@@ -445,9 +463,9 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
   ],
   'agent-token': [
-    { it: 'none', is: 'error', change: ({ agent }) => agent.volumeMounts.pop() },
+    { it: 'no token', is: 'error', change: ({ agent }) => agent.volumeMounts.pop() },
     {
-      it: 'perhaps one in a Secret',
+      it: 'a Secret that may have a token',
       is: 'unknown',
       change: ({ pod }) => {
         const volume = pod.volumes.find(({ name }: Loose) => name === 'token')
@@ -456,14 +474,18 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
   ],
   'token-beside-flows': [
-    { it: 'mounted by default', is: 'error', change: ({ pod }) => (pod.automountServiceAccountToken = true) },
     {
-      it: "the agent's volume",
+      it: 'a token that is mounted by default',
+      is: 'error',
+      change: ({ pod }) => (pod.automountServiceAccountToken = true),
+    },
+    {
+      it: "the agent's token volume in LangFlow's container",
       is: 'error',
       change: ({ langflow }) => langflow.volumeMounts.push({ name: 'token', mountPath: '/x' }),
     },
     {
-      it: 'an account that the stream has, and these pods do not use',
+      it: 'the default account, although the stream has another one',
       is: 'error',
       change: ({ pod }) => {
         for (const key of ['serviceAccountName', 'serviceAccount', 'automountServiceAccountToken'])
@@ -479,28 +501,34 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   'grace-period': [
     {
-      it: 'the default',
+      it: 'the default grace period',
       is: 'error',
       says: /at least 40$/,
       change: ({ pod }) => delete pod.terminationGracePeriodSeconds,
     },
     {
-      it: 'no time for what a front holds',
+      it: 'a grace period without the hold timeout',
       is: 'error',
       says: /at least 70$/,
       change: front(({ pod }) => (pod.terminationGracePeriodSeconds = 45)),
     },
   ],
-  'stop-timeout': [{ it: 'two values', is: 'warning', change: langflowHas({ LEADER_STOP_TIMEOUT: '1m' }) }],
-  'agent-get-lease': [
-    { it: 'no verb', is: 'error', change: lacking(0, 'get') },
-    { it: 'no binding', is: 'unknown', change: ({ remove }) => remove('RoleBinding') },
-  ],
-  'agent-watch-lease': [{ it: 'no verb', is: 'error', change: lacking(0, 'watch') }],
-  'agent-update-lease': [
-    { it: 'no verb', is: 'error', change: lacking(0, 'update') },
+  'stop-timeout': [
     {
-      it: 'what the API server answers',
+      it: 'different values of agent and launcher',
+      is: 'warning',
+      change: langflowHas({ LEADER_STOP_TIMEOUT: '1m' }),
+    },
+  ],
+  'agent-get-lease': [
+    { it: 'a Role without the verb', is: 'error', change: lacking(0, 'get') },
+    { it: 'no RoleBinding', is: 'unknown', change: ({ remove }) => remove('RoleBinding') },
+  ],
+  'agent-watch-lease': [{ it: 'a Role without the verb', is: 'error', change: lacking(0, 'watch') }],
+  'agent-update-lease': [
+    { it: 'a Role without the verb', is: 'error', change: lacking(0, 'update') },
+    {
+      it: 'a right that the API server denies',
       is: 'error',
       cluster: {
         grants: new Map([
@@ -517,21 +545,21 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       },
     },
   ],
-  'agent-create-lease': [{ it: 'no verb', is: 'warning', change: lacking(1, 'create') }],
-  'agent-create-events': [{ it: 'no verb', is: 'warning', change: lacking(2, 'create') }],
+  'agent-create-lease': [{ it: 'a Role without the verb', is: 'warning', change: lacking(1, 'create') }],
+  'agent-create-events': [{ it: 'a Role without the verb', is: 'warning', change: lacking(2, 'create') }],
   'service-leader': [
     {
-      it: 'pods that are not Ready',
+      it: 'a Service that includes pods that are not Ready',
       is: 'error',
       change: ({ service }) => (service.spec.publishNotReadyAddresses = true),
     },
     {
-      it: 'fronts that are not Ready',
+      it: 'a Service that includes fronts that are not Ready',
       is: 'error',
       change: front(({ service }) => (service.spec.publishNotReadyAddresses = true)),
     },
     {
-      it: "LangFlow's own port, past the fronts",
+      it: "LangFlow's own port in front mode",
       is: 'error',
       change: front(({ service }) => (service.spec.ports = [{ port: 80, targetPort: 7860 }])),
     },
@@ -543,7 +571,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       ),
     },
     {
-      it: 'no Service of the fronts',
+      it: 'no Service to the fronts',
       is: 'warning',
       change: front(({ all, service }) => all.splice(all.indexOf(service), 1)),
     },
@@ -555,9 +583,13 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
   ],
   peers: [
-    { it: 'a Service with an address', is: 'error', change: ({ members }) => delete members.spec.clusterIP },
     {
-      it: 'a Service that hides pods',
+      it: 'a Service with a cluster IP',
+      is: 'error',
+      change: ({ members }) => delete members.spec.clusterIP,
+    },
+    {
+      it: 'a Service that hides unready pods',
       is: 'error',
       change: ({ members }) => delete members.spec.publishNotReadyAddresses,
     },
@@ -566,8 +598,8 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       is: 'error',
       change: ({ members }) => (members.spec.selector = { app: 'other' }),
     },
-    { it: 'another port', is: 'error', change: agentHas({ LEADER_PEERS: 'app-members:1' }) },
-    { it: 'none', is: 'warning', change: agentHas({ LEADER_PEERS: null }) },
+    { it: 'the wrong port', is: 'error', change: agentHas({ LEADER_PEERS: 'app-members:1' }) },
+    { it: 'no peers', is: 'warning', change: agentHas({ LEADER_PEERS: null }) },
     { it: 'an unknown Service', is: 'unknown', change: agentHas({ LEADER_PEERS: 'x:8090' }) },
     {
       it: 'a Service that does not exist',
@@ -577,36 +609,41 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
   ],
   'network-egress': [
-    { it: 'nothing', is: 'error', says: /API server/, change: egress() },
+    { it: 'a policy that allows nothing', is: 'error', says: /API server/, change: egress() },
     {
-      it: 'no way to other agents',
+      it: 'a policy without the other agents',
       is: 'error',
       says: /connections between the agents/,
       change: egress(API, DNS),
     },
     {
-      it: 'no way to other fronts',
+      it: 'a policy without the other fronts',
       is: 'error',
       says: /connections between the fronts/,
       change: front(egress(API, DNS, { to: OWN, ...ports(8090) })),
     },
-    { it: 'no way to DNS', is: 'error', says: /DNS/, change: egress(API, { to: OWN, ...ports(8090) }) },
     {
-      it: 'all of these, by numbers and ranges',
+      it: 'a policy without DNS',
+      is: 'error',
+      says: /DNS/,
+      change: egress(API, { to: OWN, ...ports(8090) }),
+    },
+    {
+      it: 'a policy that allows all of these by port numbers and ranges',
       is: 'ok',
       change: front(egress(API, DNS, { to: OWN, ports: [{ port: 8090, endPort: 8091 }] })),
     },
     {
-      it: "the agent's port by its name, and MicroK8s' of the API server",
+      it: "a policy with the agent's port by name and the API server's port of MicroK8s",
       is: 'ok',
       change: egress(ports(16443), DNS, { to: OWN, ...ports('agent') }),
     },
     { it: 'hidden policies', is: 'unknown', cluster: hidden('NetworkPolicy') },
   ],
   'network-ingress': [
-    { it: 'no way from other agents', is: 'error', change: ingress(ports(7860)) },
+    { it: 'a policy without the other agents', is: 'error', change: ingress(ports(7860)) },
     {
-      it: 'no way from other fronts',
+      it: 'a policy without the other fronts',
       is: 'error',
       change: front(
         ingress(
@@ -616,7 +653,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       ),
     },
     {
-      it: 'both, by a selector with expressions',
+      it: 'a policy that allows both, with a selector of expressions',
       is: 'ok',
       change: front(
         put(
@@ -635,46 +672,51 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     { it: 'hidden policies', is: 'unknown', cluster: hidden('NetworkPolicy') },
   ],
   'rollout-strategy': [
-    { it: 'the default', is: 'error', change: ({ spec }) => delete spec.strategy },
+    { it: 'the default strategy', is: 'error', change: ({ spec }) => delete spec.strategy },
     { it: 'Recreate', is: 'warning', change: ({ spec }) => (spec.strategy = { type: 'Recreate' }) },
     {
-      it: 'all fronts at once',
+      it: 'a rollout of all fronts at once',
       is: 'warning',
       change: front(({ spec }) => (spec.strategy = { rollingUpdate: { maxSurge: 0, maxUnavailable: 2 } })),
     },
     {
-      it: 'maxSurge 0 with a maxUnavailable that is rounded to 0, which takes one pod',
+      it: 'maxSurge 0 and a maxUnavailable that is rounded to 0, which means one pod',
       is: 'ok',
       change: ({ spec }) => (spec.strategy = { rollingUpdate: { maxSurge: 0, maxUnavailable: '25%' } }),
     },
     {
-      it: 'one by one, of three',
+      it: 'a StatefulSet of three that is updated one by one',
       is: 'error',
       says: /maxUnavailable to 2/,
       kind: 'StatefulSet',
       change: ({ spec }) => (spec.replicas = 3),
     },
     {
-      it: 'a maxUnavailable that is rounded to 0, which takes one pod',
+      it: 'a maxUnavailable that is rounded to 0, which means one pod',
       is: 'ok',
       kind: 'StatefulSet',
       change: ({ spec }) => (spec.updateStrategy = { rollingUpdate: { maxUnavailable: '25%' } }),
     },
   ],
   'pods-one-by-one': [
-    { it: 'three', is: 'error', kind: 'StatefulSet', change: ({ spec }) => (spec.replicas = 3) },
-    { it: 'two', is: 'ok', kind: 'StatefulSet' },
+    {
+      it: 'three pods that start in order',
+      is: 'error',
+      kind: 'StatefulSet',
+      change: ({ spec }) => (spec.replicas = 3),
+    },
+    { it: 'two pods that start in order', is: 'ok', kind: 'StatefulSet' },
   ],
   'disruption-budget': [
-    { it: 'one that Ready pods never meet', is: 'error', change: budget({ maxUnavailable: 1 }) },
-    { it: 'all fronts', is: 'error', change: front(budget({ minAvailable: '100%' })) },
-    { it: 'one of other pods', is: 'ok', change: budget({ selector: { matchLabels: { app: 'x' } } }) },
-    { it: 'all fronts but one', is: 'ok', change: front(budget({ maxUnavailable: 1 })) },
+    { it: 'a budget that the Ready pods never meet', is: 'error', change: budget({ maxUnavailable: 1 }) },
+    { it: 'a budget that requires all fronts', is: 'error', change: front(budget({ minAvailable: '100%' })) },
+    { it: 'a budget for other pods', is: 'ok', change: budget({ selector: { matchLabels: { app: 'x' } } }) },
+    { it: 'a budget for all fronts but one', is: 'ok', change: front(budget({ maxUnavailable: 1 })) },
     { it: 'hidden budgets', is: 'unknown', cluster: hidden('PodDisruptionBudget') },
   ],
   autoscaler: [
     {
-      it: 'one',
+      it: 'an autoscaler',
       is: 'warning',
       change: put({
         kind: 'HorizontalPodAutoscaler',
@@ -682,11 +724,11 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
         spec: { scaleTargetRef: { kind: 'Deployment', name: 'app' } },
       }),
     },
-    { it: 'hidden ones', is: 'unknown', cluster: hidden('HorizontalPodAutoscaler') },
+    { it: 'hidden autoscalers', is: 'unknown', cluster: hidden('HorizontalPodAutoscaler') },
   ],
   'lease-object': [
-    { it: 'none in the stream', is: 'warning', change: ({ remove }) => remove('Lease') },
-    { it: 'none in the cluster', is: 'warning', cluster: { leases: new Map([['app-leader', false]]) } },
+    { it: 'no Lease in the stream', is: 'warning', change: ({ remove }) => remove('Lease') },
+    { it: 'no Lease in the cluster', is: 'warning', cluster: { leases: new Map([['app-leader', false]]) } },
     { it: 'a hidden Lease', is: 'unknown', cluster: { ...hidden('Lease'), leases: new Map() } },
   ],
 }
@@ -694,7 +736,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
 for (const [code, cases] of Object.entries(CASES))
   describe(code, () => {
     for (const { it, is, says, kind, change, cluster, absent } of cases)
-      test(`${it}: ${is}`, () => {
+      test(`${is} for ${it}`, () => {
         const all = structuredClone(healthy({}, kind)) as Loose[]
         change?.(partsOf(all))
         const facts = cluster === undefined ? null : { ...QUIET, ...cluster }
@@ -709,7 +751,7 @@ for (const [code, cases] of Object.entries(CASES))
 describe('every rule', () => {
   const codes = CATALOGUE.map(({ code }) => code)
 
-  test('is broken by one of the cases above', () => {
+  test('is violated by one of the cases above', () => {
     const broken = ([, cases]: readonly [string, readonly Case[]]) => cases.some(({ is }) => is !== 'ok')
     const found = Object.entries(CASES).filter(broken)
     assert.deepEqual(
@@ -728,7 +770,7 @@ describe('every rule', () => {
     ['a Deployment with fronts', { traffic: 'front' }, 'Deployment'],
     ['a StatefulSet with fronts and warm standbys', { traffic: 'front', standby: 'warm' }, 'StatefulSet'],
   ] as const)
-    test(`holds for ${what}, in a stream and in a cluster`, () => {
+    test(`has no finding for ${what}, in a stream and in a cluster`, () => {
       const all = healthy(options, kind)
       assert.deepEqual([findingsIn(resultsOf(all)), findingsIn(resultsOf(all, QUIET))], [{}, {}])
     })

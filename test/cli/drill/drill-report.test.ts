@@ -38,14 +38,14 @@ describe('the verdict', () => {
     test(`of RTO ${rtoMs} ms and ${lost} lost messages is ${problem}`, () =>
       assert.match(String(judge({ rtoMs, lost, failed: 1 }, 1_000, false)), problem))
 
-  test('of requests that failed although fronts should hold them is missed', () => {
+  test('is missed if requests failed that fronts should have held', () => {
     const judged = (failed: number) => judge({ rtoMs: 500, lost: 0, failed }, 1_000, true)
     assert.equal(judged(0), null)
     assert.match(judged(2) ?? '', /requests failed: 2/)
   })
 })
 
-test('the report has a line for each fact, and the terms as history shows them', () => {
+test('the report has a line for each fact, and the same table of terms as history', () => {
   const text = textOf(REPORT)
   for (const line of [
     'Drill of team/langflow-leader-lock: switchover, 2026-01-02T03:04:12.000Z',

@@ -1,22 +1,22 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { drillSaid } from './said.ts'
+import { parseDrill } from './drill-arguments.ts'
 
 const SERVICE = '--service=https://example.org/langflow/'
 
-test('what is not said has its default', async () => {
-  const { scenario, service, flow, apiKey, rtoMs, timeoutMs, yes, output } = await drillSaid([SERVICE])
+test('flags that are not given have their defaults', async () => {
+  const { scenario, service, flow, apiKey, rtoMs, timeoutMs, yes, output } = await parseDrill([SERVICE])
   assert.deepEqual([scenario, output, yes], ['switchover', 'table', false])
   assert.equal(service.href, 'https://example.org/langflow/')
   assert.deepEqual([flow, apiKey], [null, null])
   assert.deepEqual([rtoMs, timeoutMs], [30_000, 600_000])
 })
 
-test('the API key is read from the environment, and from nowhere else', async () => {
+test('the API key is read only from the environment', async () => {
   const env = { LEADER_API_KEY: 'sk-1' }
-  assert.equal((await drillSaid([SERVICE, '--flow=echo'], env)).apiKey, 'sk-1')
+  assert.equal((await parseDrill([SERVICE, '--flow=echo'], env)).apiKey, 'sk-1')
   await assert.rejects(
-    drillSaid([SERVICE, '--flow=echo', '--api-key=sk-1']),
+    parseDrill([SERVICE, '--flow=echo', '--api-key=sk-1']),
     /unknown option '--api-key=sk-1'/,
   )
 })
@@ -35,5 +35,5 @@ describe('a usage error', () => {
   ]
   for (const [args, env, told] of cases)
     test(`${args.join(' ') || 'no flag'} is an error with a remedy`, () =>
-      assert.rejects(drillSaid(args, env), { exitCode: 2, message: told }))
+      assert.rejects(parseDrill(args, env), { exitCode: 2, message: told }))
 })

@@ -8,7 +8,7 @@ import { fronted } from '../../observe/replica.ts'
 import { LEADER, STANDBY } from '../scripted-cluster.ts'
 import { Drilling, type Options, ScriptedStage } from './scripted-stage.ts'
 
-/** Users are watched for 3 s before the fault. */
+/** The prober measures for 3 s before the fault. */
 const AFTER_THE_FAULT_MS = 3_500
 const AWAY = new OperationError('unreachable', 'no connection')
 const REFUSED = { to: '*', state: 'refused', reason: 'langflow-1 is not ready' } as const
@@ -19,7 +19,7 @@ async function begun(stage = new ScriptedStage(), options: Options = {}) {
   return drilling
 }
 
-/** Another replica leads, and all is well again. */
+/** Lets another replica acquire the Lease, and serve a second later. */
 async function takenOver(drilling: Drilling): Promise<void> {
   const { stage } = drilling
   await drilling.step(1_000, () => {
@@ -36,7 +36,7 @@ const resultOf = ({ report }: Drilling) => report!
 const lastOf = ({ stage }: Drilling) => stage.cluster.annotations[LAST_DRILL]?.split(' ')[1]
 
 describe('a drill', () => {
-  test('of a switchover passes where users were served again in time, and no message is lost', async () => {
+  test('of a switchover passes if users are served again in time and no message is lost', async () => {
     const drilling = await begun()
     const { stage } = drilling
     assert.equal(stage.cluster.annotations[SWITCHOVER_TO], '*')
@@ -52,14 +52,14 @@ describe('a drill', () => {
     ['delete-pod', undefined],
     ['force-delete-pod', 0],
   ] as const)
-    test(`of ${scenario} deletes the pod that leads`, async () => {
+    test(`of ${scenario} deletes the leader's pod`, async () => {
       const drilling = await begun(undefined, { scenario })
       await takenOver(drilling)
       assert.deepEqual(drilling.stage.deleted, [['langflow-0', graceSeconds]])
       assert.deepEqual([drilling.report?.result, drilling.report?.to], ['ok', 'langflow-1'])
     })
 
-  test('looks at no pod for a switchover, which the Role of the monthly drill does not allow', async () => {
+  test('reads no pod for a switchover, because the Role of the monthly drill does not permit it', async () => {
     const stage = new ScriptedStage()
     stage.objects.get = () => Promise.reject(AWAY)
     const drilling = await begun(stage)
@@ -67,7 +67,7 @@ describe('a drill', () => {
     assert.equal(drilling.report?.result, 'ok')
   })
 
-  test('misses its limits where messages are lost that were acknowledged', async () => {
+  test('misses its limits if acknowledged messages are lost', async () => {
     const drilling = await begun()
     drilling.stage.stored.delete(2)
     drilling.stage.stored.delete(5)
@@ -97,7 +97,7 @@ describe('a drill', () => {
     assert.deepEqual([drilling.report?.result, drilling.report?.measured.lost], ['ok', null])
   })
 
-  test('waits for a standby to be ready again, also through an API server that is away', async () => {
+  test('waits until a standby is ready again, even if the API server is away for a while', async () => {
     const drilling = await begun()
     const { stage } = drilling
     await drilling.step(5_000, () => {
@@ -144,7 +144,7 @@ describe('a drill', () => {
     assert.equal(lastOf(drilling), 'failed')
   })
 
-  test('fails where what is stored cannot be read any more', async () => {
+  test('fails if the stored messages cannot be read', async () => {
     const drilling = await begun()
     drilling.stage.service.messages!.kept = () => Promise.reject(notServed('LangFlow answers 500'))
     await takenOver(drilling)
@@ -152,8 +152,8 @@ describe('a drill', () => {
   })
 })
 
-describe('nothing is done', () => {
-  test('while it is paused', async () => {
+describe('a drill is refused', () => {
+  test('while takeovers are paused', async () => {
     const stage = new ScriptedStage()
     stage.cluster.note({ [PAUSED]: 'true' })
     await assert.rejects(prepare(stage, 1), { code: 'paused', exitCode: 3 })
@@ -167,7 +167,7 @@ describe('nothing is done', () => {
 
   const unserved: [when: string, change: (stage: ScriptedStage) => void, told: RegExp][] = [
     [
-      'where users are not served',
+      'if users are not served before it',
       (stage) => {
         stage.problem = 'connection refused'
       },
@@ -175,7 +175,7 @@ describe('nothing is done', () => {
     ],
   ]
   for (const [when, change, told] of unserved)
-    test(`${when}, and it counts as a drill that failed`, async () => {
+    test(`${when}, and counts as failed`, async () => {
       const stage = new ScriptedStage()
       change(stage)
       const drilling = await begun(stage)
@@ -187,7 +187,7 @@ describe('nothing is done', () => {
 })
 
 describe('Ctrl-C', () => {
-  test('before the fault leaves nothing', async () => {
+  test('before the fault leaves no change', async () => {
     const drilling = new Drilling(new ScriptedStage())
     const { stage, ctrlC } = drilling
     await drilling.step(1_000)
@@ -197,7 +197,7 @@ describe('Ctrl-C', () => {
     assert.equal(stage.clock.next(), Number.POSITIVE_INFINITY)
   })
 
-  test('after the fault takes the request and the messages back, and counts as failed', async () => {
+  test('after the fault withdraws the request and deletes the messages, and the drill counts as failed', async () => {
     const drilling = await begun()
     const { stage, ctrlC } = drilling
     await drilling.step(100, () => ctrlC.abort())

@@ -17,7 +17,7 @@ async function open(t: TestContext, script: Script) {
 const ask = (service: Service, number = 1) => service.ask(number, new AbortController().signal)
 
 describe('without a flow', () => {
-  test('only the answer of LangFlow itself is good, and nothing is stored', async (t) => {
+  test('only the answer of LangFlow itself counts as good, and nothing is stored', async (t) => {
     const answers: [number, string, string | null][] = [
       [200, '{"status":"ok"}', null],
       [200, '<html>login</html>', "the answer is not LangFlow's"],
@@ -34,7 +34,7 @@ describe('without a flow', () => {
 })
 
 describe('with a flow', () => {
-  test('each attempt is one run in the session of this drill, with its number and the key, over a new connection', async (t) => {
+  test('each attempt runs the flow once, in the session of the drill and over a new connection', async (t) => {
     const { server, service } = await open(t, (_, response) => reply(response, 200, {}))
     assert.deepEqual([await ask(service, 1), await ask(service, 2)], [null, null])
     const bodies = server.requests.map(({ body }) => JSON.parse(body))
@@ -56,7 +56,7 @@ describe('with a flow', () => {
     await assert.rejects(ask(service), { code: 'ECONNREFUSED' })
   })
 
-  test('an answer that is not a list of messages is an error of one sentence', async (t) => {
+  test('a response that is not a list of messages is an error of one sentence', async (t) => {
     for (const body of [{}, [{ text: 1 }], 'ok', null]) {
       const { service } = await open(t, (_, response) => reply(response, 200, body as object))
       await assert.rejects(service.messages!.kept(), {
@@ -65,7 +65,7 @@ describe('with a flow', () => {
     }
   })
 
-  test('what is stored is read page by page, by the numbers in its texts', async (t) => {
+  test('the stored messages are read page by page, and identified by the numbers in their texts', async (t) => {
     const stored: string[] = []
     const { server, service } = await open(t, ({ method, body, url }, response) => {
       if (method === 'POST') {
@@ -96,7 +96,7 @@ describe('with a flow', () => {
     assert.deepEqual([...sessions], [JSON.parse(server.requests[0]?.body ?? '').session_id])
   })
 
-  test('what is stored is deleted by its session', async (t) => {
+  test('the stored messages are deleted by their session', async (t) => {
     const { server, service } = await open(t, ({ method }, response) =>
       method === 'DELETE' ? void response.writeHead(204).end() : reply(response, 200, {}),
     )

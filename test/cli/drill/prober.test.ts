@@ -5,7 +5,7 @@ import { VirtualClock } from '../../harness/virtual-clock.ts'
 
 type Outcome = string | null | Error
 
-/** A service whose answers a test triggers. */
+/** A service whose responses the test triggers. */
 class Scripted {
   readonly clock = new VirtualClock()
   readonly asked: { number: number; atMs: number; end: (outcome: Outcome) => void }[] = []
@@ -45,7 +45,7 @@ test('attempts start at a steady rate, independent of earlier attempts, and with
   await prober.stop()
 })
 
-test('an attempt that times out has another problem than a refused attempt', async () => {
+test('a timeout and a refused connection are reported as different problems', async () => {
   const { prober, clock, quit } = new Scripted()
   await clock.pass(ATTEMPT_MS)
   assert.deepEqual(prober.probes, [
@@ -55,7 +55,7 @@ test('an attempt that times out has another problem than a refused attempt', asy
   await prober.stop()
 })
 
-test('what is under way at the end is waited for', async () => {
+test('the end waits for open attempts', async () => {
   const { prober, clock, asked } = new Scripted()
   await clock.pass(200)
   const stopped = prober.stop()
@@ -76,7 +76,7 @@ test('an attempt that is open when the drill is aborted does not count', async (
   assert.equal(clock.next(), Number.POSITIVE_INFINITY)
 })
 
-/** An attempt every 200 ms that takes 20 ms, except for the given changes. */
+/** Attempts every 200 ms that take 20 ms each, except for the given changes. */
 function probes(count: number, told: Readonly<Record<number, Partial<Probe>>> = {}): Probe[] {
   return Array.from({ length: count }, (_, i) => {
     const sentMs = i * 200
@@ -95,26 +95,26 @@ const REASONS = [
   { problem: 'status 503', times: 1 },
 ]
 
-describe('what users noticed', () => {
+describe('the measurement', () => {
   const cases: Readonly<Record<string, [all: Probe[], expected: Partial<Measured>]>> = {
-    'without a fault, RTO is the rhythm of the prober': [
+    'without a fault has an RTO of one interval of the prober': [
       probes(20),
       { requests: 20, failed: 0, problems: [], longestWaitMs: 20, rtoMs: 200, lost: null },
     ],
-    'RTO is the longest time from one good answer to the next': [
+    'has the longest time from one good answer to the next as RTO': [
       probes(20, failures),
       { requests: 20, failed: 3, problems: REASONS, longestWaitMs: 20, rtoMs: 800 },
     ],
-    'a request that waits does not fail, and its wait is measured': [
+    'counts a held request as a wait, not as a failure': [
       probes(20, held),
       { failed: 0, longestWaitMs: 900, rtoMs: 1_000 },
     ],
-    'an outage is not over if failures come after the last good answer': [
+    'has no RTO if failures follow the last good answer': [
       probes(11).map((one) => (one.sentMs > 1_200 ? bad(one) : one)),
       { rtoMs: null },
     ],
-    'it is not over if no good answer ever came': [probes(11).map(bad), { rtoMs: null, longestWaitMs: null }],
-    'a failure that comes long after it was sent, beside good answers, does not make it last': [
+    'has no RTO if no answer was good': [probes(11).map(bad), { rtoMs: null, longestWaitMs: null }],
+    'does not extend the RTO by a late failure of an early request': [
       probes(20, late),
       { failed: 1, rtoMs: 400 },
     ],
@@ -122,7 +122,7 @@ describe('what users noticed', () => {
   for (const [what, [all, expected]] of Object.entries(cases))
     test(what, () => assert.partialDeepStrictEqual(measure(all, null), expected))
 
-  test('RPO is the number of messages that were acknowledged and are not stored', () => {
+  test('has the number of acknowledged messages that are not stored as RPO', () => {
     const all = probes(5, { 2: refused, 3: refused })
     assert.equal(measure(all, new Set([1, 3, 4])).lost, 1)
     assert.equal(measure(all, new Set([1, 4, 5])).lost, 0)

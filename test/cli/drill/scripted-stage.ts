@@ -8,16 +8,16 @@ import type { AgentStatus } from '../../../agent/observe/agent-status.ts'
 import { VirtualClock } from '../../harness/virtual-clock.ts'
 import { identityOf, LEADER, ScriptedCluster, STANDBY } from '../scripted-cluster.ts'
 
-/** Three replicas of which the first leads, pods that can be deleted, and LangFlow for users: on one virtual clock. */
+/** Three replicas, of which the first leads, their pods, and a LangFlow for the prober, on one virtual clock. */
 export class ScriptedStage implements Stage {
   readonly clock = new VirtualClock()
   readonly cluster = new ScriptedCluster()
   readonly told: string[] = []
   readonly stored = new Set<number>()
-  /** What users are answered. */
+  /** The problem of each request of the prober. `null`: it succeeds. */
   problem: string | null = null
   forgotten = 0
-  /** Names of pods, with the grace that was asked for. */
+  /** The deleted pods, with their grace periods. */
   readonly deleted: [name: string, graceSeconds: number | undefined][] = []
   service: Service = {
     what: 'POST /run/echo',
@@ -43,7 +43,7 @@ export class ScriptedStage implements Stage {
     this.told.push(line)
   }
 
-  /** Another pod holds the Lease, and has yet to start LangFlow. */
+  /** Lets another pod acquire the Lease. It has not started LangFlow yet. */
   acquire(pod: string, epoch: number): void {
     this.cluster.note({ [SWITCHOVER_TO]: null })
     for (const { pod: other } of this.cluster.rows) if (other !== pod) this.cluster.show(other, STANDBY)
@@ -62,7 +62,7 @@ function statusOf(epoch: number, gate: 'open' | 'closed'): AgentStatus {
 
 export type Options = Partial<Parameters<typeof drill>[1]>
 
-/** A drill under way. */
+/** A running drill. */
 export class Drilling {
   readonly stage: ScriptedStage
   readonly ctrlC = new AbortController()
@@ -82,7 +82,7 @@ export class Drilling {
     )
   }
 
-  /** What happens, and the time that passes after it. */
+  /** Runs an event, then advances the clock. */
   async step(ms: number, happens: () => void = () => {}): Promise<void> {
     happens()
     await this.stage.clock.pass(ms)

@@ -32,7 +32,7 @@ function file(name: string, text: string): string {
   return path
 }
 
-/** As some editors save it. */
+/** A file with a byte order mark and CRLF line ends, as some editors write it. */
 const app = file('app.yaml', `\ufeff${deployment().replaceAll('\n', '\r\n')}`)
 
 describe('langflow-leader inject', () => {
@@ -53,7 +53,7 @@ describe('langflow-leader inject', () => {
     ])
   })
 
-  test('reports on standard error what was changed, added, removed, and what to look at', () => {
+  test('reports changes, additions, removals and warnings on standard error', () => {
     const chart = fixture('runtime-deployment').replace('replicas: 3', 'replicas: 1')
     const { code, stdout, stderr } = run(['--traffic', 'front'], { stdin: chart })
     assert.equal(code, 0)
@@ -72,7 +72,7 @@ describe('langflow-leader inject', () => {
     assert.equal(again.stderr, 'langflow-leader: warning: this stream has no changes by inject\n')
   })
 
-  test('takes every flag of the agent, and passes those for both to the launcher', () => {
+  test('accepts every flag of the agent, and passes the common ones to the launcher as well', () => {
     const given = {
       '--lease-duration': '20s',
       '--renew-deadline': '12s',
@@ -112,7 +112,7 @@ describe('langflow-leader inject', () => {
     assert.equal(find(stdout, 'Service', 'app-members').spec.ports[0].port, 9000)
   })
 
-  test('writes a long stream whole, and ends if its reader ends', async () => {
+  test('writes a long stream completely, and exits if its reader has ended', async () => {
     const data = {
       kind: 'ConfigMap',
       metadata: { name: 'big' },
@@ -161,9 +161,9 @@ const UNFIT: Cases = [
 ]
 for (const [what, code, cases] of [
   ['a wrong command line', 2, WRONG],
-  ['what cannot be handled', 1, UNFIT],
+  ['an unusable input', 1, UNFIT],
 ] as const)
-  describe(`${what} is one sentence, exit code ${code}, and nothing on standard output`, () => {
+  describe(`${what} causes one sentence, exit code ${code}, and no standard output`, () => {
     for (const [args, message, more] of cases)
       test(String(message), () => {
         const { stderr, ...rest } = run(args, { stdin: deployment(), ...more })

@@ -38,12 +38,12 @@ for (const [name, text, kind, workload] of [
     const { containers: before } = podOf(text, kind, workload)
     const pod = podOf(injected(text), kind, workload)
 
-    test('its shell is started by the launcher, with the same arguments', () => {
+    test('keeps its shell and arguments below the launcher', () => {
       assert.deepEqual(pod.containers[0]?.command, [...LAUNCH, '/bin/bash', '-c'])
       assert.deepEqual(pod.containers[0]?.args, before[0]?.args)
     })
 
-    test('LangFlow has no token, and probes that ask only the agent', () => {
+    test('gives LangFlow no token, and probes that call only the agent', () => {
       const { volumeMounts, readinessProbe, startupProbe, livenessProbe } = pod.containers[0]!
       assert.equal(pod.automountServiceAccountToken, false)
       assert.deepEqual(volumeMounts, [...MOUNTS, ...(before[0]?.volumeMounts ?? [])])
@@ -52,7 +52,7 @@ for (const [name, text, kind, workload] of [
       assert.deepEqual(pod.volumes, VOLUMES)
     })
 
-    test('the added containers meet the Pod Security Standard "restricted" by themselves', () => {
+    test('gets containers that meet the Pod Security Standard "restricted"', () => {
       const user = { runAsUser: 1000, runAsGroup: 1000 }
       for (const { securityContext } of pod.initContainers)
         assert.deepEqual(securityContext, { ...RESTRICTED, ...RESTRICTED_POD, ...user })
@@ -60,12 +60,12 @@ for (const [name, text, kind, workload] of [
   })
 }
 
-test('a frontend of the same chart is left alone', () => {
+test('a frontend of the same chart stays unchanged', () => {
   for (const options of [{}, { container: 'langflow-ide' }])
     assert.deepEqual(find(injected(ide, options), 'Deployment'), find(ide, 'Deployment'))
 })
 
-describe('the objects beside it', () => {
+describe('the added objects', () => {
   test('are named after the workload, in its namespace, and come before it', () => {
     const all = manifestsIn(injected(runtime))
     assert.deepEqual(
@@ -94,7 +94,7 @@ describe('the objects beside it', () => {
     assert.equal(podOf(injected(runtime)).serviceAccountName, own)
   })
 
-  test('give the rights that deploy/base gives, in each traffic mode', () => {
+  test('grant the same rights as deploy/base in each traffic mode', () => {
     const base = only(readManifests(BASE).values(), 'Role').rules
     const rules = JSON.parse(JSON.stringify(base).replace('langflow-leader-lock', 'flows-leader'))
     assert.deepEqual(find(injected(ide), 'Role').rules, rules)
@@ -120,7 +120,7 @@ describe('the objects beside it', () => {
     assert.equal(variable(agentOf(podOf(text)), 'LEADER_PEERS'), `${service}:8090`)
   })
 
-  test('of two LangFlows in one stream are two sets, and share no Lease', () => {
+  test('of two LangFlows in one stream are separate, including the Lease', () => {
     const leases = manifestsIn(injected(two())).filter(({ kind }) => kind === 'Lease')
     assert.deepEqual(
       leases.map(({ metadata }) => metadata.name),
@@ -141,7 +141,7 @@ describe('the pod', () => {
     [{ pod: 'terminationGracePeriodSeconds: 30' }, 45],
     [{ pod: 'terminationGracePeriodSeconds: 300' }, 300],
   ] as const)
-    test(`has ${seconds} s to end with ${JSON.stringify(parts)}`, () => {
+    test(`has a grace period of ${seconds} s with ${JSON.stringify(parts)}`, () => {
       assert.equal(podOf(injected(deployment(parts))).terminationGracePeriodSeconds, seconds)
     })
 
@@ -158,7 +158,7 @@ describe('the pod', () => {
       assert.equal(target, `http://127.0.0.1:${port}`)
     })
 
-  test('in readiness mode never waits in a rollout for a second Ready pod', () => {
+  test('does not block a rollout in readiness mode by waiting for a second Ready pod', () => {
     const recreate = deployment({ spec: 'strategy: { type: Recreate }' })
     const { strategy } = find(injected(runtime), 'Deployment').spec
     assert.deepEqual(strategy, {
@@ -182,7 +182,7 @@ describe('front mode', () => {
   const targets = (text: string) =>
     find(text, 'Service', 's').spec.ports.map((port: { targetPort?: unknown }) => port.targetPort)
 
-  test('asks the front whether the pod is Ready, and gives it memory and time to end', () => {
+  test('probes the front for readiness, and increases the memory limit and the grace period', () => {
     const pod = podOf(injected(deployment(), front))
     const agent = agentOf(pod)
     assert.equal(agent.readinessProbe?.httpGet.path, '/frontz')
@@ -193,42 +193,42 @@ describe('front mode', () => {
 
   for (const [what, container, port, wanted, target] of [
     [
-      'a name that LangFlow’s port has',
+      'the name of LangFlow’s port',
       'ports: [{ name: web, containerPort: 7860 }]',
       '{ port: 80, targetPort: web }',
       [{ name: 'web', containerPort: 8091 }],
       'web',
     ],
     [
-      'its number, where the port has a name',
+      'the number of a named port',
       'ports: [{ name: web, containerPort: 7860 }]',
       '{ port: 80, targetPort: 7860 }',
       [{ name: 'web', containerPort: 8091 }],
       'web',
     ],
     [
-      'its number, where the port has no name',
+      'the number of an unnamed port',
       'ports: [{ containerPort: 7860 }]',
       '{ port: 80, targetPort: 7860 }',
       [{ name: 'http', containerPort: 8091 }, { containerPort: 7860 }],
       'http',
     ],
     [
-      'its number alone, where no port is declared',
+      'the number of an undeclared port',
       '',
       '{ port: 7860 }',
       [{ name: 'http', containerPort: 8091 }],
       'http',
     ],
     [
-      'its number, where another port has the usual name',
+      'the number of a port while another one is named http',
       'ports: [{ containerPort: 7860 }, { name: http, containerPort: 9000 }]',
       '{ name: a, port: 7860 }, { name: b, port: 9000 }',
       [{ containerPort: 7860 }, { name: 'http', containerPort: 9000 }],
       8091,
     ],
   ] as const)
-    test(`leads a Service to the front that leads to LangFlow by ${what}, and takes that back`, () => {
+    test(`routes a Service to the front if it targets ${what}, and uninject restores it`, () => {
       const text = both(container, port)
       const wrapped = injected(text, front)
       assert.deepEqual(ports(wrapped), wanted)
@@ -237,7 +237,7 @@ describe('front mode', () => {
       assert.equal(injected(wrapped, front), wrapped)
     })
 
-  test('leaves the other ports of a Service', () => {
+  test('keeps the other ports of a Service', () => {
     const wrapped = injected(
       both('', '{ name: a, port: 80, targetPort: 7860 }, { name: b, port: 81, targetPort: 9000 }'),
       front,
@@ -249,14 +249,14 @@ describe('front mode', () => {
     ['{ containerPort: 9000, name: web }', 9000],
     ['{ containerPort: 7860, name: http }, { containerPort: 9090, name: metrics }', 7860],
   ] as const)
-    test(`finds LangFlow's port ${port} also in what it has written`, () => {
+    test(`finds LangFlow's port ${port} again in its own output`, () => {
       const wrapped = injected(deployment({ container: `ports: [${own}]` }), { ...front, frontPort: 9091 })
       assert.equal(ports(wrapped)?.[0]?.containerPort, 9091)
       const [langflow] = findLangflows(asStream(wrapped).objects.map(manifestOf), null)
       assert.equal(readWorkload(langflow!).port, port)
     })
 
-  test('leads no Service to another container whose port has the usual name', () => {
+  test('does not change a Service that targets another container’s port http', () => {
     const proxy = '{ name: proxy, image: proxy, ports: [{ name: http, containerPort: 4180 }] }'
     const text = `${deployment().trimEnd()}\n        - ${proxy}\n---\n${service('{ port: 7860 }')}`
     const wrapped = injected(text, front)
@@ -276,17 +276,37 @@ describe('the user', () => {
   const unknown = { user: undefined, group: undefined }
   const image = { user: 1000, group: 1000 }
   for (const [what, pod, container, wanted] of [
-    ['is LangFlow’s', '{ runAsUser: 1001, runAsGroup: 0 }', '{}', both],
-    ['is its container’s', '{ runAsUser: 1001, runAsGroup: 0 }', '{ runAsUser: 7 }', { ...both, user: 7 }],
-    ['shares its group with an unknown one', '{}', '{}', { ...unknown, pod: { supplementalGroups: [1000] } }],
+    ['is that of LangFlow’s pod', '{ runAsUser: 1001, runAsGroup: 0 }', '{}', both],
     [
-      'shares its group beside others',
+      'is that of LangFlow’s container if it has one',
+      '{ runAsUser: 1001, runAsGroup: 0 }',
+      '{ runAsUser: 7 }',
+      { ...both, user: 7 },
+    ],
+    [
+      'gets a common group with LangFlow if LangFlow’s user is unknown',
+      '{}',
+      '{}',
+      { ...unknown, pod: { supplementalGroups: [1000] } },
+    ],
+    [
+      'gets a common group in addition to other groups',
       '{ supplementalGroups: [7] }',
       '{}',
       { ...unknown, pod: { supplementalGroups: [7, 1000] } },
     ],
-    ['changes no owner of volumes', '{ fsGroup: 7 }', '{}', { ...unknown, pod: { fsGroup: 7 } }],
-    ['has the pod’s group', '{ runAsGroup: 7 }', '{}', { ...unknown, pod: { runAsGroup: 7 } }],
+    [
+      'gets no common group if there is an fsGroup',
+      '{ fsGroup: 7 }',
+      '{}',
+      { ...unknown, pod: { fsGroup: 7 } },
+    ],
+    [
+      'gets no common group if the pod has a group',
+      '{ runAsGroup: 7 }',
+      '{}',
+      { ...unknown, pod: { runAsGroup: 7 } },
+    ],
     [
       'is never root',
       '{ runAsUser: 0 }',
@@ -383,8 +403,8 @@ describe('the form of LangFlow’s log', () => {
   const map = (data: string) => `kind: ConfigMap\nmetadata: { name: c }\ndata: { ${data} }\n---\n`
   const from = 'volumeMounts: []\n          envFrom: [{ configMapRef: { name: c } }]'
   const cases: [what: string, expected: string[], container: string, text?: string][] = [
-    ['is set where nothing sets it', ['container'], ''],
-    ['keeps the value of its variable', ['x'], 'env: [{ name: LANGFLOW_LOG_ENV, value: x }]'],
+    ['is set to "container" if it is not set', ['container'], ''],
+    ['keeps the value of the variable', ['x'], 'env: [{ name: LANGFLOW_LOG_ENV, value: x }]'],
     ['keeps the value of a ConfigMap', [], from, map('LANGFLOW_LOG_ENV: x')],
   ]
   for (const [what, expected, container, text] of cases)

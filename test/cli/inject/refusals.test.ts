@@ -8,7 +8,7 @@ function refused(text: string, message: RegExp, options = {}): void {
   assert.throws(() => injected(text, options), { name: 'FatalError', message })
 }
 
-describe('a pod in which two LangFlows could act at the same time is refused', () => {
+describe('inject refuses a pod in which two LangFlows could act at the same time', () => {
   for (const [parts, message] of [
     [{ pod: 'hostPID: true' }, /^Deployment\/app: it sets hostPID, so the launcher is not PID 1/],
     [{ pod: 'hostPID: yes' }, /it sets hostPID/],
@@ -41,7 +41,7 @@ describe('a pod in which two LangFlows could act at the same time is refused', (
   })
 })
 
-describe('a directory that would hide or share files is refused', () => {
+describe('inject refuses a directory that would hide or share files', () => {
   const TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount'
   for (const [options, message] of [
     [
@@ -69,7 +69,7 @@ describe('a directory that would hide or share files is refused', () => {
   })
 })
 
-test('a command that is not known is refused, and an entrypoint that starts nothing', () => {
+test('inject refuses a container without a command, and an empty entrypoint', () => {
   const bare = deployment({ command: '' })
   refused(bare, /^Deployment\/app: its container langflow has no command, .* set it with --entrypoint/)
   refused(bare, /has neither command nor args: .*--entrypoint/, { entrypoint: [] })
@@ -84,7 +84,7 @@ describe('LangFlow', () => {
   for (const [how, text] of [
     ['its container’s name', plain],
     ['its image', unnamed.replace('x:1.13.0', 'langflowai/langflow')],
-    ['its image in a registry', unnamed.replace('x:1.13.0', 'r.example.org:5000/my-langflow:1')],
+    ['its image in another registry', unnamed.replace('x:1.13.0', 'r.example.org:5000/my-langflow:1')],
     ['the image of the backend', unnamed.replace('x:1.13.0', 'langflowai/langflow-backend:1')],
     ['its command', unnamed.replace('[/start]', '[sh, -c, "exec python -m langflow run"]')],
   ] as const)
@@ -97,7 +97,7 @@ describe('LangFlow', () => {
       )
     })
 
-  test('may have any name if it is the only container', () => {
+  test('can have any name if it is the only container', () => {
     assert.match(injected(nginx), /langflow-leader\/injected/)
     refused(
       `${nginx}---\n${nginx}`,
@@ -105,7 +105,7 @@ describe('LangFlow', () => {
     )
   })
 
-  test('is not guessed where two containers look like it', () => {
+  test('must be named if two containers look like it', () => {
     const two = deployment({ command: 'command: [start]' }) + second
     refused(two, /^Deployment\/app: the containers langflow and other both look like LangFlow: .*--container/)
     const launched = (text: string) =>
@@ -115,14 +115,14 @@ describe('LangFlow', () => {
     assert.deepEqual(launched(injected(deployment() + second)), [true, false])
   })
 
-  test('must be there', () => {
+  test('must be in the stream', () => {
     for (const text of ['', '# nothing\n', 'kind: ConfigMap\n'])
       refused(text, /^found no LangFlow: .*; set the name of the container with --container$/)
     const options = { container: 'web' }
     refused(deployment(), /has a container named web; correct --container$/, options)
   })
 
-  test('of a kind that is not handled is refused, by name', () => {
+  test('is refused, with its name, in an unsupported kind of workload', () => {
     for (const kind of ['DaemonSet', 'ReplicaSet', 'Job', 'Rollout']) {
       const other = deployment().replace('kind: Deployment', `kind: ${kind}`)
       const sentence = new RegExp(`^${kind}/app: its container langflow runs LangFlow`)
@@ -135,7 +135,7 @@ describe('LangFlow', () => {
     refused(deployment().replace('apps/v1', 'extensions/v1beta1'), /^Deployment\/app: .*apps\/v1/)
   })
 
-  test('may be what a Job uses for something else', () => {
+  test('stays unchanged in a Job that runs another command of it', () => {
     const job =
       'kind: Job\nmetadata: { name: j }\nspec: { template: { spec: { containers: [{ name: x, image: langflowai/langflow, command: [langflow, migration] }] } } }\n'
     assert.deepEqual(manifestsIn(injected(`${job}---\n${deployment()}`))[0], manifestsIn(job)[0])

@@ -7,7 +7,7 @@ import { isFields } from '../../../agent/cli/manifests/manifest.ts'
 import { type Manifest, manifestsIn } from '../../deploy/manifests.ts'
 import { asStream, deployment, find, fixture, injected, podOf, uninjected } from './streams.ts'
 
-/** A failure is not made smaller: each try takes a tenth of a second. */
+/** Failures are not shrunk, because each try takes 0.1 s. */
 const RUNS = { numRuns: 30, endOnFailure: true }
 const OPTIONS = [{}, { traffic: 'front' }, { standby: 'warm', leaseName: 'lock' }] as const
 
@@ -104,7 +104,7 @@ const stream = fc
 const anyStream = fc.record({ text: stream, options: fc.constantFrom(...OPTIONS) })
 
 describe('for any stream', () => {
-  test('what was put in can be taken out, also after another program has written the stream anew', () => {
+  test('uninject restores the original, even after another program has rewritten the stream', () => {
     fc.assert(
       fc.property(anyStream, fc.constantFrom(...Object.values(WRITERS)), ({ text, options }, write) => {
         const anew = objectsIn(injected(text, options)).map(write).join('---\n')
@@ -114,7 +114,7 @@ describe('for any stream', () => {
     )
   })
 
-  test('putting it in twice is putting it in once, and other flags replace it', () => {
+  test('inject is idempotent, and other flags replace its earlier changes', () => {
     fc.assert(
       fc.property(anyStream, fc.constantFrom(...OPTIONS), ({ text, options }, others) => {
         const twice = injected(injected(text, options), others)
@@ -129,7 +129,7 @@ function objectsIn(text: string) {
   return asStream(text).objects
 }
 
-/** Without what is empty: a list or map that inject has filled is absent afterwards, which means the same. */
+/** Removes empty values: uninject removes a list or map that was empty before, which has the same meaning. */
 function filled(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(filled)
   if (!isFields(value)) return value
@@ -138,10 +138,10 @@ function filled(value: unknown): unknown {
   return Object.fromEntries(entries.map(([key, one]) => [key, filled(one)]))
 }
 
-describe('what others changed since', () => {
+describe('a later change by another program', () => {
   const text = fixture('runtime-deployment')
 
-  test('stays when it is taken out', () => {
+  test('survives uninject', () => {
     const stream = asStream(injected(text))
     const own = stream.objects.find(({ kind }) => kind === 'Deployment') as unknown as Manifest
     const { containers, volumes } = own.spec.template.spec
@@ -171,7 +171,7 @@ describe('what others changed since', () => {
       /it has no containers\[langflow-runtime\], which inject/,
     ],
   ] as const)
-    test(`is refused by name if it can't be restored: ${what}`, () => {
+    test(`is an error if it prevents the restoration: ${what}`, () => {
       const wrapped = injected(text)
       assert.ok(wrapped.includes(from))
       for (const again of [uninjected, injected])
@@ -179,14 +179,14 @@ describe('what others changed since', () => {
     })
 })
 
-test('is written as JSON if it was read as JSON', () => {
+test('a stream is written as JSON if it was read as JSON', () => {
   const text = JSON.stringify(list(service, ...manifestsIn(deployment())))
   const wrapped = injected(text)
   assert.equal(JSON.parse(wrapped).items.length, 7)
   assert.deepEqual(JSON.parse(uninjected(wrapped)), JSON.parse(text))
 })
 
-test('a change is made in one place also if an alias stands for several', () => {
+test('inject changes only one place even if an alias shares it with others', () => {
   const text = `apiVersion: apps/v1
 kind: Deployment
 metadata: { name: app, labels: &labels { app: flows } }

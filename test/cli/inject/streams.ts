@@ -32,12 +32,12 @@ export type Options = Partial<InjectOptions> & { readonly standby?: 'cold' | 'wa
 
 function withDefaults({ standby = 'cold', ...options }: Options): InjectOptions {
   const agentVariables = standby === 'cold' ? [] : [{ name: 'LEADER_STANDBY', value: standby }]
-  // What is held has time as well.
+  // In front mode, the grace period includes the hold timeout.
   const graceSeconds = options.traffic === 'front' ? 75 : DEFAULTS.graceSeconds
   return { ...DEFAULTS, agentVariables, graceSeconds, ...options }
 }
 
-/** The shapes of the official charts: `stateful-backend` of langflow-ide, `runtime-deployment` of langflow-runtime. */
+/** Workloads like those of the official charts: `stateful-backend` of langflow-ide, `runtime-deployment` of langflow-runtime. */
 export function fixture(name: 'stateful-backend' | 'runtime-deployment'): string {
   return readFileSync(join(import.meta.dirname, 'fixtures', `${name}.yaml`), 'utf8')
 }
@@ -74,7 +74,7 @@ export function variable(container: Container, name: string): string | undefined
   return container.env?.find((one) => one.name === name)?.value
 }
 
-/** A Deployment with one container as given, and what its pod and its spec have beside that: all as YAML of one line. */
+/** A Deployment with one container. Each option is one line of YAML that is added at its place. */
 export function deployment({
   container = '',
   pod = '',

@@ -10,7 +10,7 @@ function read(text: string): Fields[] {
 }
 
 describe('manifests are read as kubectl reads them', () => {
-  // As `kubectl label --local -f - -o json` 1.37 prints each.
+  // The values are the output of `kubectl label --local -f - -o json` 1.37.
   for (const [text, value] of [
     ['yes', true],
     ['On', true],
@@ -33,24 +33,24 @@ describe('manifests are read as kubectl reads them', () => {
   ] as const)
     test(`${text} is ${typeof value} ${value}`, () => assert.deepEqual(read(`a: ${text}`), [{ a: value }]))
 
-  test('aliases and merge keys are written out, and share nothing', () => {
+  test('aliases and merge keys are expanded, and share no object', () => {
     const [{ a, b, c }] = read('a: &x { k: [1] }\nb: *x\nc: { <<: *x, d: 2 }') as [Record<string, Fields>]
     assert.deepEqual([b, c], [{ k: [1] }, { k: [1], d: 2 }])
     for (const other of [b, c]) assert.notEqual(other!.k, a!.k)
   })
 
-  test('of a key that is there twice the last counts', () => {
+  test('the last value of a duplicate key counts', () => {
     assert.deepEqual(read('a: 1\na: 2'), [{ a: 2 }])
   })
 
-  test('empty documents count for nothing, and a List for its items', () => {
+  test('empty documents are ignored, and a List counts as its items', () => {
     const list = 'kind: List\nitems: [{ kind: A }, { kind: B }]\n'
     const text = `---\n# Source: chart\n---\n${list}...\n---\nkind: C\n---\n`
     assert.deepEqual(read(text), [{ kind: 'A' }, { kind: 'B' }, { kind: 'C' }])
   })
 })
 
-describe('YAML that cannot be read is named with its file, and with its line if it has one', () => {
+describe('the error for invalid YAML has the file, and the line if it is known', () => {
   for (const [text, message] of [
     ['kind: A\n---\na: [1\nb: 2\n', /^app\.yaml, line [34]: not valid YAML: [^\n]+$/],
     ['a: "\\q"\n', /^app\.yaml, line 1: not valid YAML: Invalid escape sequence \\q$/],
@@ -66,7 +66,7 @@ describe('YAML that cannot be read is named with its file, and with its line if 
     test(text.slice(0, 40), () => assert.throws(() => read(text), { name: 'FatalError', message }))
 })
 
-/** Words that one of the versions of YAML takes for something other than text, and pieces of such words. */
+/** Words that YAML 1.1 or 1.2 does not read as text, and pieces of such words. */
 const WORD = fc.oneof(
   fc.constantFrom(...'y No on OFF true ~ null = << 0640 0o640 -0o7 0O17 +_1 1_ 8e7_ 12:30'.split(' ')),
   fc.constantFrom(...'2001-12-14 .inf .5 1. 1e3 *a'.split(' '), '', ' a ', 'a: b', 'a #b', '- a', '\ttab'),
@@ -105,12 +105,12 @@ test('readers of YAML 1.1, YAML 1.2 and JSON read the same values from the outpu
   )
 })
 
-test('a number that JavaScript cannot hold is written as it was read', () => {
+test('a number outside the range of JavaScript keeps its digits', () => {
   for (const isJson of [false, true])
     assert.match(renderStream({ objects: [{ a: 2n ** 63n - 1n }], isJson }), /: 9223372036854775807\b/)
 })
 
-test('what only kubectl takes for a number or a line break is quoted', () => {
+test('a text that only kubectl reads as a number or a line break is quoted', () => {
   for (const text of ['+_1', '8e7_', '0O17', '-0o7', '\u2028', '\u0085'])
     assert.match(renderStream({ objects: [{ a: text }], isJson: false }), /^a: "[!-~]+"\n$/)
 })

@@ -1,8 +1,8 @@
 import { type DrillSettings, drillOptions } from '../../../agent/cli/drill/drill-command.ts'
 import { createProgram } from '../../../agent/config/command-line.ts'
 
-/** What `drill` reads from these words after its name. */
-export async function drillSaid(
+/** Parses the arguments of `drill`. */
+export async function parseDrill(
   words: readonly string[],
   env: NodeJS.ProcessEnv = {},
 ): Promise<DrillSettings> {
