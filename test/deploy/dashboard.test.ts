@@ -74,6 +74,7 @@ describe('the dashboard', () => {
       ...rules().map(({ alert, record, expr }) => [alert ?? record!, expr] as const),
     ]
     for (const [where, query] of asked)
-      for (const metric of metricsIn(query)) assert.ok(known.has(metric), `${where}: ${metric}`)
+      for (const metric of metricsIn(query))
+        assert.ok(known.has(metric), `${where} uses the unknown metric ${metric}`)
   })
 })

@@ -27,11 +27,11 @@ const TOO_MANY = 1_025
 class Folder {
   readonly dir = mkdtempSync(join(tmpdir(), 'digests-test-'))
   readonly clock = new VirtualClock()
-  readonly told = new Series<Digests>()
+  readonly reports = new Series<Digests>()
   readonly watch: DigestWatch
 
   constructor(t: TestContext, env: NodeJS.ProcessEnv = { LANGFLOW_LOAD_FLOWS_PATH: this.dir }) {
-    const changed = (digests: Digests) => this.told.add(digests)
+    const changed = (digests: Digests) => this.reports.add(digests)
     this.watch = new DigestWatch({ env, clock: this.clock, changed })
     t.after(() => {
       this.watch.close()
@@ -40,9 +40,9 @@ class Folder {
   }
 
   /** The `n`th report. */
-  async heard(n: number): Promise<Digests> {
-    await this.told.next(`digest ${n}`, () => true, n - 1)
-    return this.told.list[n - 1]!
+  async report(n: number): Promise<Digests> {
+    await this.reports.next(`digest ${n}`, () => true, n - 1)
+    return this.reports.list[n - 1]!
   }
 
   path = (name: string) => join(this.dir, name)
@@ -100,7 +100,7 @@ describe('the digest of the flows', () => {
     for (const env of [{}, { LANGFLOW_LOAD_FLOWS_PATH: folder.path('none') }]) {
       const other = new Folder(t, env)
       other.watch.look()
-      assert.deepEqual(await other.heard(1), { flows: null, secretKey: null, inputs: null })
+      assert.deepEqual(await other.report(1), { flows: null, secretKey: null, inputs: null })
     }
   })
 
@@ -125,17 +125,17 @@ describe('the digest of the flows', () => {
     const folder = new Folder(t)
     folder.put('a.json', '{}')
     folder.watch.look()
-    const first = await folder.heard(1)
+    const first = await folder.report(1)
     folder.watch.look()
     appendFileSync(folder.path('a.json'), ' ')
     folder.watch.look()
-    const second = await folder.heard(2)
+    const second = await folder.report(2)
     assert.notEqual(second.flows, first.flows)
     assert.deepEqual(folder.watch.found, second)
     appendFileSync(folder.path('a.json'), ' ')
     await folder.clock.pass(60_000)
-    assert.notEqual((await folder.heard(3)).flows, second.flows)
-    assert.equal(folder.told.list.length, 3)
+    assert.notEqual((await folder.report(3)).flows, second.flows)
+    assert.equal(folder.reports.list.length, 3)
   })
 })
 

@@ -193,27 +193,27 @@ async function serving(t: TestContext, kind: string, form: 'script' | 'module' =
   const [program, ...args] = start.command as [string, ...string[]]
   const child: ChildProcess = spawn(program, args, { env: start.env, stdio: ['ignore', 'pipe', 'inherit'] })
   t.after(() => child.kill('SIGKILL'))
-  const said: string[] = []
-  const lines = createInterface({ input: child.stdout! }).on('line', (line) => said.push(line))
+  const printed: string[] = []
+  const lines = createInterface({ input: child.stdout! }).on('line', (line) => printed.push(line))
   const ended = once(child, 'close')
   const line = () =>
     Promise.race([
       once(lines, 'line'),
-      ended.then(() => assert.fail(`LangFlow ended; it printed only: ${said}`)),
+      ended.then(() => assert.fail(`LangFlow ended; it printed only: ${printed}`)),
     ])
   await line()
-  const hears = async (signal: NodeJS.Signals) => {
+  const send = async (signal: NodeJS.Signals) => {
     child.kill(signal)
     await line()
   }
-  return { said, ended, hears }
+  return { printed, ended, send }
 }
 
 describe('LangFlow, started through the cut-off script', { skip }, () => {
   for (const form of ['script', 'module'] as const)
     test(`runs the program that its command names: ${form}`, async (t) => {
-      const { said } = await serving(t, 'gives-in', form)
-      assert.deepEqual(said, ['run gives-in True langflow.langflow_launcher'])
+      const { printed } = await serving(t, 'gives-in', form)
+      assert.deepEqual(printed, ['run gives-in True langflow.langflow_launcher'])
     })
 
   for (const [title, kind, ends] of [
@@ -221,17 +221,17 @@ describe('LangFlow, started through the cut-off script', { skip }, () => {
     ['aborts the connection of a request that resists its cancellation', 'resists', ['aborted', 'shut down']],
   ] as const)
     test(title, async (t) => {
-      const { said, ended, hears } = await serving(t, kind)
-      await hears('SIGTERM')
-      await hears('SIGINT')
+      const { printed, ended, send } = await serving(t, kind)
+      await send('SIGTERM')
+      await send('SIGINT')
       await ended
-      assert.deepEqual(said.slice(1), ['SIGTERM', 'SIGINT', 'cancelled', ...ends])
+      assert.deepEqual(printed.slice(1), ['SIGTERM', 'SIGINT', 'cancelled', ...ends])
     })
 
   test('handles a SIGINT without a SIGTERM as uvicorn does', async (t) => {
-    const { said, hears } = await serving(t, 'gives-in')
-    await hears('SIGINT')
-    assert.deepEqual(said.slice(1), ['SIGINT'])
+    const { printed, send } = await serving(t, 'gives-in')
+    await send('SIGINT')
+    assert.deepEqual(printed.slice(1), ['SIGINT'])
   })
 })
 

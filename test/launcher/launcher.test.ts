@@ -37,18 +37,18 @@ class Bench {
   /** The calls of the standby. */
   readonly calls: string[] = []
   /** LangFlow can cut off its requests. */
-  hears = true
+  cutsOff = true
   version = '1.13.0'
   unreaped = 0
   readonly link = {
     connected: true,
     start: ignore,
-    send: (message: ToAgent) => this.hear(message),
+    send: (message: ToAgent) => this.record(message),
     close: ignore,
   }
   /** The messages to the agent. */
-  readonly said: string[] = []
-  private heard!: LinkClientHandlers
+  readonly sent: string[] = []
+  private handlers!: LinkClientHandlers
   readonly options = {
     command: ['langflow'],
     langflow: () => this.version,
@@ -57,7 +57,7 @@ class Bench {
     alone: false,
     log: { event: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore },
     link: (handlers: LinkClientHandlers) => {
-      this.heard = handlers
+      this.handlers = handlers
       return this.link
     },
     machine: {
@@ -74,7 +74,7 @@ class Bench {
           return loss
         },
         finish: () => void this.finished++,
-        cutOff: () => this.tree.calls.push('cut off') > 0 && this.hears,
+        cutOff: () => this.tree.calls.push('cut off') > 0 && this.cutsOff,
       }),
       environment: () => ({}),
     },
@@ -86,17 +86,17 @@ class Bench {
   }
 
   get view() {
-    return this.heard.hello().view
+    return this.handlers.hello().view
   }
 
-  private hear(message: ToAgent): void {
+  private record(message: ToAgent): void {
     const isView = message.type === 'workload'
-    this.said.push(isView ? `${message.type} ${message.cause.kind}` : message.type)
+    this.sent.push(isView ? `${message.type} ${message.cause.kind}` : message.type)
     if (isView) this.causes.push(message.cause)
   }
 
   receive(message: ToLauncher): void {
-    this.heard.received(message)
+    this.handlers.received(message)
   }
 
   meet(): void {
@@ -396,7 +396,7 @@ describe('a launcher', () => {
     b.unreaped = 101
     b.stop(1_000)
     await b.clock.pass(100)
-    assert.deepEqual(b.said.slice(-2), ['terminating', 'workload stopped'])
+    assert.deepEqual(b.sent.slice(-2), ['terminating', 'workload stopped'])
     assert.equal(await b.launcher.ended, 1)
   })
 
@@ -406,7 +406,7 @@ describe('a launcher', () => {
     b.version = '1.14.0'
     b.grant()
     await b.start()
-    assert.deepEqual([b.said.at(-1), b.tree.calls], ['workload start_refused', []])
+    assert.deepEqual([b.sent.at(-1), b.tree.calls], ['workload start_refused', []])
     assert.equal(await b.launcher.ended, 1)
   })
 

@@ -254,15 +254,15 @@ describe('a workload that is stopping', { skip }, () => {
   })
 
   test('gets the cut-off order only in its workers, and only if they run the cut-off script', async (t) => {
-    for (const [script, hears] of [
+    for (const [script, cutsOff] of [
       [CUT_OFF, true],
       ['', false],
     ] as const) {
       const { tree, serving } = await serves(t, 'langflow', (command) => [...command, script])
       const before = tree.alive().length
-      assert.equal(serving.cutOff(), hears)
-      if (hears) await until('the worker has ended', () => tree.alive().length < before)
-      assert.equal(tree.alive().length, hears ? before - 1 : before)
+      assert.equal(serving.cutOff(), cutsOff)
+      if (cutsOff) await until('the worker has ended', () => tree.alive().length < before)
+      assert.equal(tree.alive().length, cutsOff ? before - 1 : before)
     }
   })
 

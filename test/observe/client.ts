@@ -52,7 +52,7 @@ export function closed(socket: Socket): Promise<void> {
 }
 
 /** Sends raw bytes. Resolves to the whole response when the server ends the connection. */
-export async function say(t: TestContext, server: { port: number }, bytes: string): Promise<string> {
+export async function sendRaw(t: TestContext, server: { port: number }, bytes: string): Promise<string> {
   const socket = await open(t, server)
   socket.write(bytes)
   return text(socket)

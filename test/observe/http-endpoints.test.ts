@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { AgentStatus } from '../../agent/observe/agent-status.ts'
-import { ask, say, serve } from './client.ts'
+import { ask, sendRaw, serve } from './client.ts'
 import { FOLLOWING, Replica, SERVING } from './replica.ts'
 
 const ROUTES = [
@@ -271,7 +271,7 @@ describe('an invalid request', () => {
   for (const [what, bytes, status] of cases) {
     it(`gets the status ${status}, and its connection ends: ${what}`, async (t) => {
       const server = await serve(t, new Replica())
-      const answer = await say(t, server, bytes)
+      const answer = await sendRaw(t, server, bytes)
       assert.equal(answer.split('\r\n', 1)[0], `HTTP/1.1 ${status}`)
       assert.match(answer, /\r\nConnection: close\r\n/i)
       assert.equal((await ask(server, '/livez')).status, 200)

@@ -7,7 +7,7 @@ import { text } from 'node:stream/consumers'
 import { describe, it } from 'node:test'
 import { startHttpServer } from '../../agent/observe/http-server.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
-import { ask, closed, open, say, serve } from './client.ts'
+import { ask, closed, open, sendRaw, serve } from './client.ts'
 import { Replica } from './replica.ts'
 
 const DEADLINE = { timeout: 30_000 }
@@ -121,7 +121,7 @@ describe('a connection', () => {
     const replica = new Replica()
     const asked = t.mock.method(replica, 'live')
     const server = await serve(t, replica)
-    const answer = await say(t, server, REQUEST.repeat(1000))
+    const answer = await sendRaw(t, server, REQUEST.repeat(1000))
     assert.deepEqual(answer.match(/^HTTP.*|^connection:.*/gim), ['HTTP/1.1 200 OK', 'connection: close'])
     assert.equal(asked.mock.callCount(), 1)
   })

@@ -98,7 +98,7 @@ export const FOLLOWING: AgentStatus = {
 }
 
 /** The view of a front that has just started. */
-export const NEW_FRONT: FrontView = {
+const NEW_FRONT: FrontView = {
   listening: true,
   held: 0,
   oldestHeldMs: 0,

@@ -94,7 +94,7 @@ test('parsing thousands of closed connections of other ports uses less than 2 MB
   const before = process.memoryUsage().heapUsed
   assert.equal(parseSockets(text, 7860).length, 0)
   const used = process.memoryUsage().heapUsed - before
-  assert.ok(used < 2_000_000, `${used} bytes`)
+  assert.ok(used < 2_000_000, `parsing used ${used} bytes`)
 })
 
 test('an IPv4 address, also one of an IPv6 socket, and an IPv6 address are shown in their usual form', () => {

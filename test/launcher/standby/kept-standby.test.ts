@@ -11,12 +11,12 @@ class FakeStandby extends KeptStandby {
   prepared = 0
   ended = 0
   /** Runs at the beginning of each preparation. */
-  atOnce = (): void => {}
+  onBegin = (): void => {}
 
   protected override begin(): void {
     this.prepared++
     this.become(PREPARING)
-    this.atOnce()
+    this.onBegin()
   }
 
   protected override end(): void {
@@ -43,14 +43,14 @@ function bench() {
   const views: string[] = []
   const standby = new FakeStandby(clock, ({ mode, state }) => void views.push(`${mode} ${state}`))
   /** Asserts that the next preparation begins after exactly these minutes. */
-  const isBegunAfter = async (minutes: number) => {
+  const beginsAfter = async (minutes: number) => {
     const before = standby.prepared
     await clock.pass(minutes * MINUTE_MS - 1)
     assert.equal(standby.prepared, before, `a preparation began before ${minutes} min had passed`)
     await clock.pass(1)
     assert.equal(standby.prepared, before + 1, `no preparation began after ${minutes} min`)
   }
-  return { clock, views, standby, isBegunAfter }
+  return { clock, views, standby, beginsAfter }
 }
 
 describe('a kept standby', () => {
@@ -65,11 +65,11 @@ describe('a kept standby', () => {
   })
 
   test('begins its preparation after the ordered delay, unless it is discarded before', async () => {
-    const { standby, isBegunAfter } = bench()
+    const { standby, beginsAfter } = bench()
     standby.prepare(3 * MINUTE_MS)
     // With mode `cold`, the replica would count as prepared.
     assert.deepEqual([standby.view.mode, standby.view.state], ['warm', 'none'])
-    await isBegunAfter(3)
+    await beginsAfter(3)
     const dropped = bench()
     dropped.standby.prepare(3_000)
     dropped.standby.discard()
@@ -87,7 +87,7 @@ describe('a kept standby', () => {
   })
 
   test('begins a delayed preparation immediately if it is ordered without a delay, but not a retry', async () => {
-    const { standby, isBegunAfter } = bench()
+    const { standby, beginsAfter } = bench()
     standby.prepare(MINUTE_MS)
     standby.prepare(2 * MINUTE_MS)
     assert.equal(standby.prepared, 0)
@@ -96,24 +96,24 @@ describe('a kept standby', () => {
     assert.equal(standby.prepared, 1)
     standby.hasFailed()
     standby.prepare()
-    await isBegunAfter(1)
+    await beginsAfter(1)
   })
 
   test('retries a failed preparation after 60 s, then after twice as long each time, at most 15 min', async () => {
-    const { standby, isBegunAfter } = bench()
-    standby.atOnce = () => standby.hasFailed()
+    const { standby, beginsAfter } = bench()
+    standby.onBegin = () => standby.hasFailed()
     standby.prepare()
     assert.deepEqual(standby.view, { ...COLD, reason: 'it ended' })
-    for (const minutes of [1, 2, 4, 8, 15, 15]) await isBegunAfter(minutes)
+    for (const minutes of [1, 2, 4, 8, 15, 15]) await beginsAfter(minutes)
   })
 
   test('that was ready for 15 min is prepared again immediately; one that fails earlier backs off', async () => {
-    const { clock, standby, isBegunAfter } = bench()
+    const { clock, standby, beginsAfter } = bench()
     standby.prepare()
     for (const minutes of [1, 2, 4]) {
       standby.isReady()
       standby.hasFailed()
-      await isBegunAfter(minutes)
+      await beginsAfter(minutes)
     }
     for (const _ of 'twice') {
       standby.isReady()

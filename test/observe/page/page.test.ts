@@ -204,7 +204,7 @@ describe('the page', () => {
     assert.deepEqual(page.match(/<\/(style|script)>/g), ['</style>', '</script>'])
     const escaped = hostile.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`).split('\u0000', 1)[0]!
     const shown = page.split(escaped).length - 1
-    assert.ok(shown > 20, `${shown}`)
+    assert.ok(shown > 20, `the page shows ${shown} of the hostile texts`)
   })
 
   it('has a policy with the hashes of its style sheet and its script', () => {
