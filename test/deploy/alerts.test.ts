@@ -70,7 +70,7 @@ function others(pod: string): Record<string, string> {
   }
 }
 
-/** `series`: the differences from `STEADY`. The alert does not fire at `quiet`, and fires at `fires` with the labels `of`. */
+/** `series`: changes to `STEADY`. The alert does not fire at `quiet`, and fires at `fires` with the labels `of`. */
 type Case = readonly [series: Readonly<Record<string, string>>, quiet: string, fires: string, of?: Labels]
 type Labels = Readonly<Record<string, string>>
 

@@ -117,7 +117,7 @@ describe('the command of LangFlow', () => {
 
 const skip = spawnSync('python3', ['--version']).status !== 0 && 'python3 is not installed'
 
-/** The part of uvicorn's `Server` that handles signals, and a LangFlow that serves one request. Its argument is the kind of request. */
+/** The part of uvicorn's `Server` that handles signals. */
 const UVICORN = `
 import asyncio, signal
 class State:
@@ -133,6 +133,7 @@ class Server:
         else:
             self.should_exit = True
 `
+/** A LangFlow that serves one request. Its argument is the kind of the request. */
 const LANGFLOW = `
 import asyncio, os, signal, sys
 from uvicorn.server import Server

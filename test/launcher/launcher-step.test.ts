@@ -58,7 +58,7 @@ class Steps {
     return phase.name === 'frozen' ? `frozen from ${phase.from}` : phase.name
   }
 
-  /** The phase and effects after the last event, except for the next check of the clocks, which nearly every event schedules. */
+  /** The phase and effects after the last event, without the check of the clocks that nearly every event schedules. */
   get decision(): string {
     const effects = this.record.effects.map(describeEffect).filter((name) => !name.startsWith('check clocks'))
     return effects.length === 0 ? this.phase : `${this.phase}: ${effects.join(', ')}`

@@ -37,7 +37,7 @@ function withDefaults({ standby = 'cold', ...options }: Options): InjectOptions 
   return { ...DEFAULTS, agentVariables, graceSeconds, ...options }
 }
 
-/** Workloads like those of the official charts: `stateful-backend` of langflow-ide, `runtime-deployment` of langflow-runtime. */
+/** Workloads like those of the official charts langflow-ide (`stateful-backend`) and langflow-runtime. */
 export function fixture(name: 'stateful-backend' | 'runtime-deployment'): string {
   return readFileSync(join(import.meta.dirname, 'fixtures', `${name}.yaml`), 'utf8')
 }

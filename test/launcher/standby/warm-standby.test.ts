@@ -31,8 +31,8 @@ interface Fake extends Partial<WarmStandbyOptions> {
 }
 
 /**
- * A `langflow` that creates its server as the real one does, then writes the arguments and environment of its start to a file.
- * `imports` is Python that runs when `langflow.main` is imported. The fake has no other part of LangFlow.
+ * A `langflow` that creates its server as the real one does, then writes the arguments and environment of its start
+ * to a file. `imports` is Python that runs when `langflow.main` is imported. The fake has no other part of LangFlow.
  */
 function fakeLangflow(t: TestContext, imports = '', { before = 'pass', ...more }: Fake = {}) {
   const dir = mkdtempSync(join(tmpdir(), 'standby-'))
@@ -100,7 +100,7 @@ def main():
       await until('the standby is cold', () => standby.view.mode === 'cold')
       return standby.view.reason ?? ''
     },
-    /** Lets the standby continue until the fake exits with 7, its code for success; returns the arguments and environment. */
+    /** Lets the standby continue until the fake exits with 7, its code for success. Returns what the fake wrote. */
     async goOn() {
       const child = standby.take({ ...process.env, LEADER_EPOCH: '9' })
       assert.ok(child)
