@@ -67,9 +67,15 @@ describe('the agent of a pod', () => {
     })
 
   const none: [what: string, container: object, status?: object][] = [
-    ["only LangFlow's container", { name: 'x', args: ['langflow', 'run'] }],
-    ['a command "run" of another program', { image: 'langflow', args: ['run', '--', 'x'] }],
-    ['a launcher alone', { command: ['node', '/opt/langflow-leader.mjs', 'launch', '--'], args: ['x'] }],
+    ["a pod with only LangFlow's container", { name: 'x', args: ['langflow', 'run'] }],
+    [
+      'a container with the command "run" of another program',
+      { image: 'langflow', args: ['run', '--', 'x'] },
+    ],
+    [
+      'a container with only a launcher',
+      { command: ['node', '/opt/langflow-leader.mjs', 'launch', '--'], args: ['x'] },
+    ],
     ['a pod that has failed, such as an evicted one', AGENT, { phase: 'Failed' }],
     ['a pod that has succeeded', AGENT, { phase: 'Succeeded' }],
   ]

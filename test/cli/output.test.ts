@@ -69,7 +69,7 @@ describe('an answer', () => {
     ['yaml', 'terms:\n  - epoch: 7\n    holder: a\n'],
   ]
   for (const [format, text] of formats)
-    test(`as ${format}`, () => {
+    test(`can be printed as ${format}`, () => {
       assert.equal(formatted(format, value, asTable), text)
     })
 })

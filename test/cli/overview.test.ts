@@ -25,13 +25,13 @@ const THIRD = row('c', FOLLOWING)
 const unready = (one: ReplicaRow) => changed(one, { couldTakeOver: false })
 const starting = changed(LEADER, { traffic: { ...SERVING.traffic, gate: 'closed' } })
 
-describe('the overview is ok', () => {
+describe('the overview of replicas', () => {
   const fine: [when: string, rows: ReplicaRow[]][] = [
     ['exactly one replica serves and another could take over', [LEADER, STANDBY]],
     ['one standby could take over, even if another is silent', [LEADER, silent('b'), THIRD]],
   ]
   for (const [when, rows] of fine)
-    test(`if ${when}`, () => {
+    test(`is ok if ${when}`, () => {
       const { ok, problems } = overviewOf(leaseWith(), rows, NOW)
       assert.deepEqual([ok, problems], [true, []])
     })
@@ -80,7 +80,7 @@ describe('the overview is ok', () => {
     ],
   ]
   for (const [when, rows, expected, lease = leaseWith()] of wrong)
-    test(`not if ${when}`, () => {
+    test(`is not ok if ${when}`, () => {
       const { ok, problems } = overviewOf(lease, rows, NOW)
       assert.equal(ok, false)
       assert.match(problems.join('; '), expected)

@@ -250,9 +250,15 @@ describe('a workload that is being stopped', () => {
   for (const [when, drainMs, streamsMs, notForMs, graceMs] of [
     ['2 s after the gate closed', 5_000, 0, 1_900, 33_000],
     ['2 s after the grace for streams', 5_000, 1_000, 2_900, 32_000],
-    ['late in a long drain, because LangFlow ends its requests itself after 30 s', 60_000, 0, 34_900, 55_000],
+    [
+      'but late in a long one, because LangFlow ends its requests itself after 30 s',
+      60_000,
+      0,
+      34_900,
+      55_000,
+    ],
   ] as const) {
-    test(`gets the stop order during the drain, ${when}`, async () => {
+    test(`gets the stop order before the end of a drain, ${when}`, async () => {
       const b = await new Bench().serving('10.1.2.3')
       b.drain(drainMs, streamsMs)
       assert.deepEqual(await b.ordersAfter(notForMs), [])

@@ -49,7 +49,7 @@ import {
 const CLIENTS = ['10.1.2.3', '10.1.2.3']
 const back = (view = {}) => [GONE, connect(view, true)]
 
-describe('whether a workload may be alive, and the launcher can start one', () => {
+describe('the state of a workload', () => {
   const inState = (state: WorkloadState) => [connect({ ...RUNS, state }, true)]
   const alone = [connect({}, false, { alone: true }), MET, START, STARTED]
   const portIs = (free: boolean): WorkloadEvent => ({ type: 'port_checked', free })
@@ -116,7 +116,7 @@ describe('whether a workload may be alive, and the launcher can start one', () =
     ],
   ]
   for (const [what, inputs, alive, canRun] of rows)
-    test(`${what}: alive ${alive}, can run ${canRun}`, () => {
+    test(`has alive ${alive} and canRun ${canRun} if ${what}`, () => {
       const { workload } = new Supervised(inputs)
       assert.deepEqual([workload.alive, workload.canRun], [alive, canRun])
     })
@@ -344,7 +344,7 @@ describe('a failure is', () => {
   })
 })
 
-describe('a launcher that no longer acts', () => {
+describe('the agent', () => {
   const cases: [what: string, inputs: Input[], reclaims: RegExp | null][] = [
     ['is silent', [...RUNNING, ...beats(4)], /does not answer/],
     ['is gone', [...RUNNING, GONE], /is gone/],
@@ -362,7 +362,7 @@ describe('a launcher that no longer acts', () => {
     ['had no workload to kill', [...MEETS, KILL, START, 1_000], null],
   ]
   for (const [what, inputs, reclaims] of cases)
-    test(`and ${what}: in \`run\`, the agent ${reclaims === null ? 'waits' : 'kills the workload'}; in a pod, it waits`, () => {
+    test(`${reclaims === null ? 'waits' : 'kills the workload in `run`, and waits in a pod,'} if the launcher ${what}`, () => {
       const [reclaim, ...more] = new Supervised(inputs, true).of('reclaim')
       assert.deepEqual([reclaim !== undefined, more], [reclaims !== null, []])
       if (reclaims !== null) assert.match(reclaim?.reason ?? '', reclaims)

@@ -271,7 +271,7 @@ describe('front mode', () => {
   })
 })
 
-describe('the user', () => {
+describe('the agent’s user', () => {
   const both = { user: 1001, group: 0, pod: { runAsUser: 1001, runAsGroup: 0 } }
   const unknown = { user: undefined, group: undefined }
   const image = { user: 1000, group: 1000 }
@@ -314,7 +314,7 @@ describe('the user', () => {
       { ...image, pod: { runAsUser: 0, supplementalGroups: [1000] } },
     ],
   ] as const)
-    test(`of the agent ${what}`, () => {
+    test(what, () => {
       const context = (own: string) => `securityContext: ${own}`
       const wrapped = podOf(injected(deployment({ pod: context(pod), container: context(container) })))
       const { runAsUser: user, runAsGroup: group } = agentOf(wrapped).securityContext
@@ -341,8 +341,8 @@ describe('the command', () => {
     })
 })
 
-describe('a warning', () => {
-  test('warns about containers that lose the token', () => {
+describe('inject warns', () => {
+  test('about containers that lose the token', () => {
     const sidecar = '        - { name: backup, image: backup }\n'
     const [warning] = warningsOf(deployment() + sidecar)
     assert.match(
@@ -353,7 +353,7 @@ describe('a warning', () => {
     assert.deepEqual(warningsOf(without + sidecar), [])
   })
 
-  test('warns about running pods without an agent, and for --uninject about running pods with one', () => {
+  test('about running pods without an agent, and for --uninject about running pods with one', () => {
     const sentence =
       'Deployment/app: it has 2 running pods: scale it to 0 before you apply this and back afterwards, because pods without an agent act beside the leader'
     const running = `${deployment()}status: { replicas: 2 }\n`
