@@ -204,10 +204,10 @@ class Run {
     return this.#scene.slots.map(({ identity }) => identity).filter((identity) => this.#ready.has(identity))
   }
 
-  /** The agent's logged reason for the beginning of a term. `undefined`: the current agent has not logged one. */
+  /** The agent's logged code for the beginning of a term. `undefined`: the current agent has not logged one. */
   #because({ replica, epoch }: Term): string | undefined {
     const lines = this.#scene.slotOf(replica)?.pod.agent.lines ?? []
-    return lines.findLast((line) => line.event === 'acquired' && line.epoch === epoch)?.reason
+    return lines.findLast((line) => line.event === 'acquired' && line.epoch === epoch)?.code
   }
 
   #epochLost(replica: string, epoch: number, since: number): boolean {

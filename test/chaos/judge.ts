@@ -118,8 +118,8 @@ export class Judge {
 const ms = (time: number) => `${time.toFixed(1)} ms`
 const seconds = (time: number) => `${(time / 1000).toFixed(1)} s`
 
-/** The reason that an agent logs when it acquires a Lease which its holder has released. */
-export const RELEASED = 'its holder released it'
+/** The code that an agent logs when it acquires a Lease which its holder has released. */
+export const RELEASED = 'released'
 
 /** The longest time from a fault to the takeover that it causes: lease duration + retry period. */
 const SHOWS_WITHIN_MS = 15_000 + 2_000

@@ -225,6 +225,11 @@ among writes late; writes late, watch silent
 among network slow; holder replaced; machine paused, no clock shows it
 
 @ agent/lease/lease-watcher.ts
+# 5: drops a read that is newer than the change that the watch brought meanwhile
+- if (answered && isNewer(lease.metadata.resourceVersion, this.position)) this.adopt(lease)
+-       return
++ return
+among network slow; holder replaced; machine paused, no clock shows it
 # 11: checks a silent watch only after ten times the permitted silence
 - const SILENT_RETRIES = 2.5
 + const SILENT_RETRIES = 25
