@@ -51,7 +51,7 @@ function readUptimeMs(): number {
   uptime ??= openSync('/proc/uptime', 'r')
   const length = readSync(uptime, text, 0, text.length, 0)
   const seconds = Number.parseFloat(text.toString('latin1', 0, length))
-  if (Number.isNaN(seconds)) throw new Error('/proc/uptime tells no time')
+  if (Number.isNaN(seconds)) throw new Error('/proc/uptime contains no time')
   return seconds * 1000
 }
 

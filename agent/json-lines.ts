@@ -43,7 +43,7 @@ export class JsonLines {
     } catch {
       // The same fault as for JSON of another kind.
     }
-    return { message: null, fault: 'a line that is no message' }
+    return { message: null, fault: 'a line that is not a JSON message' }
   }
 }
 

@@ -34,7 +34,7 @@ export function reexec(v8: readonly string[] = [], version = ''): void {
   if (missing.length === 0 && Object.keys(clean).every((name) => name in env)) return
   if (process.execve === undefined) {
     console.error(
-      `langflow-leader: needs Node 24 or newer, and this is Node ${process.version.slice(1)}: install it`,
+      `langflow-leader: requires Node 24 or newer, but this is Node ${process.version.slice(1)}: install a newer Node`,
     )
     process.exit(1)
   }

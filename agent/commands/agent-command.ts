@@ -63,7 +63,7 @@ export async function runAgent(
     userAgent: `langflow-leader/${VERSION} (${options.identity})`,
     onRequest: (verb, code) => metrics.apiRequest(verb, code),
   })
-  log.info('the Lease is reached through', { server: connection.server, source: connection.source })
+  log.info('using this API server for the Lease', { server: connection.server, source: connection.source })
   const { api, objects, namespace } = connection
   const machine = {
     clock,

@@ -16,7 +16,7 @@ export function addFront(program: Command): void {
   const command = program.command('front', { hidden: true }).action(async () => {
     if (!isPipe(CHANNEL))
       command.error(
-        "only an agent with --traffic=front starts it: there is no agent's pipe at file descriptor 3",
+        'only an agent with --traffic=front can start this command: file descriptor 3 is not a pipe',
       )
     const [{ serveFront }, { createLog }] = await Promise.all([
       import('../front/front.ts'),

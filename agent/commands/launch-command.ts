@@ -47,11 +47,11 @@ async function launch(options: LauncherOptions): Promise<number> {
   const given = givenEnvironment(process.env)
   const reaper = { command: alone ? findReaper() : [], warn: once((sentence) => log.warn(sentence)) }
   if (alone && reaper.command.length === 0)
-    log.warn(`there is no tini beside ${process.execPath}: no process reaps what LangFlow's processes leave`)
-  if (!alone && leash === undefined)
     log.warn(
-      'the launcher is not PID 1, so that a flow can stop or kill it: make it the command of its container',
+      `tini is missing next to ${process.execPath}, so ended processes of LangFlow are not reaped: use langflow-leader install`,
     )
+  if (!alone && leash === undefined)
+    log.warn('the launcher is not PID 1, so a flow can stop or kill it: make it the command of its container')
   const fault = faultOfSecretKey(options.command, given)
   if (fault !== null) log.warn(fault)
   const parentGone = leash === undefined ? null : process.stdin
@@ -62,7 +62,7 @@ async function launch(options: LauncherOptions): Promise<number> {
   const langflow = () => langflowVersion(options.command, given)
   if (langflow() === null && options.command.some((word) => word.includes('langflow')))
     log.warn(
-      "this command does not show LangFlow's version, so nothing keeps an older LangFlow from a newer one's database: start it by " +
+      "LangFlow's version cannot be read from this command, so an older LangFlow may use the database of a newer one: start it with " +
         '"langflow run …", "python -m langflow run …", or "sh -c" with one of them and nothing else',
     )
   const { command } = options

@@ -43,8 +43,8 @@ export function inability(
   const toleratedMs = Math.max(config.leaseDurationMs, recordedMs) + config.retryPeriodMs
   if (!silentForGood && blindMs > toleratedMs)
     return `this replica has not seen the Lease for ${Math.round(blindMs / 1000)} s${because}`
-  if (writeRight === 'refused') return writeProblem ?? 'this replica may not write the Lease'
-  if (writeRight === 'unknown') return 'it is not known yet whether this replica may write the Lease'
+  if (writeRight === 'refused') return writeProblem ?? 'this replica is not permitted to write the Lease'
+  if (writeRight === 'unknown') return 'this replica has not verified yet that it may write the Lease'
   return null
 }
 
@@ -52,7 +52,7 @@ export function inability(
 export function clockProblem({ term, lastHolder, writerAheadMs: ms }: ElectionState): string | null {
   if (term !== null || lastHolder === null || Math.abs(ms) < CLOCKS_DIFFER_MS) return null
   const differs = `${Math.abs(Math.round(ms / 1000))} s ${ms > 0 ? 'behind' : 'ahead of'} that of ${podOf(lastHolder.holder)}'s node`
-  return `the clock of this node is ${differs}: synchronise both (NTP), since times in logs and history are of the node that wrote them`
+  return `the clock of this node is ${differs}: synchronise both with NTP, because logs and history use the clock of the node that wrote them`
 }
 
 /** Why this replica must not compete for the Lease. `null`: it may. */
@@ -72,10 +72,10 @@ function outdated({ seen, term, workload: { langflow } }: ElectionState): string
   const noted = seen === null || seen.lease === null ? null : langflowOf(seen.lease)
   if (langflow === null || noted === null || !isOlder(langflow, noted)) return null
   return term === null
-    ? `LangFlow ${langflow} of this replica is older than ${noted}, which has led, and would damage the database that ${noted} has ` +
-        `migrated: use ${noted} or newer here, or, where a backup from before is restored, --allow-older (LEADER_ALLOW_OLDER=true)`
-    : `LangFlow ${langflow} leads here although the Lease says that ${noted} has led: it goes on, and no replica of its version ` +
-        `would follow it; where no ${noted} has run, set the Lease's annotation ${LANGFLOW} to ${langflow}`
+    ? `LangFlow ${langflow} of this replica is older than ${noted}, which has led and may have migrated the database: use ${noted} or ` +
+        'newer, or restore a database backup from before the upgrade and set --allow-older (LEADER_ALLOW_OLDER=true)'
+    : `this replica leads with LangFlow ${langflow}, although the Lease records that ${noted} has led: no replica with ${langflow} can ` +
+        `take over from it; if ${noted} has never run, set the Lease's annotation ${LANGFLOW} to ${langflow}`
 }
 
 /**

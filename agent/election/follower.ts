@@ -33,12 +33,12 @@ export function follow(input: Input, before: Follower): Follower {
   // 2. Take back the grant of an earlier agent that the launcher still has. Kill a workload without one.
   const { workload, seen } = state
   if (workload.alive === 'maybe') {
-    state = decide(state, 'waiting for proof that nothing of the workload lives')
+    state = decide(state, 'waiting for proof that no LangFlow process is alive')
   } else if (workload.alive === 'yes' && seen === null) {
-    state = decide(state, 'a workload lives: reading the Lease to see whether it is this replica’s own')
+    state = decide(state, 'LangFlow runs: reading the Lease to check whether this replica holds it')
   } else if (workload.alive === 'yes') {
     if (canTakeBack(input, state)) return takeBack(input, state)
-    state = decide(killNews(input, state), 'killing a workload that has no leadership behind it')
+    state = decide(killNews(input, state), 'killing a LangFlow that runs without leadership')
   }
 
   // 3. Send one request at a time.
@@ -63,7 +63,7 @@ export function follow(input: Input, before: Follower): Follower {
 
 const POD_RESTARTED = {
   code: 'pod_restarted',
-  reason: 'every process of this pod was killed, and nothing of it lives any more',
+  reason: 'the pod restarted, and no process of its earlier term is alive',
 } as const
 
 /**
@@ -81,7 +81,7 @@ function isOver({ identity }: CandidateConfig, { workload, written }: Follower, 
  * fails. If it arrives after it, the renewal fails.
  */
 function giveBack(input: Input, state: Follower): Follower {
-  const decision = `giving the Lease back: ${POD_RESTARTED.reason}`
+  const decision = `releasing the Lease: ${POD_RESTARTED.reason}`
   if (input.now.mono < state.nextAttemptAt) return decide(state, decision, state.nextAttemptAt)
   return decide(sendWrite(input, state, 'release', POD_RESTARTED), decision)
 }
@@ -96,9 +96,9 @@ export function gaveBack({ config, now }: Input, state: Free): Free {
 function take(input: Input, state: Follower): Follower {
   const { now, config } = input
   const { seen, workload, nextAttemptAt } = state
-  if (seen === null) return decide(state, 'the Lease was not seen yet')
+  if (seen === null) return decide(state, 'this replica has not seen the Lease yet')
   const holder = seen.lease === null ? '' : holderOf(seen.lease)
-  const standing = holder === '' ? 'nobody holds the Lease' : `${holder} holds the Lease`
+  const standing = holder === '' ? 'no replica holds the Lease' : `${holder} holds the Lease`
 
   // 1. May this replica compete, and could it start anything?
   const bar = barrier(state)
@@ -114,7 +114,7 @@ function take(input: Input, state: Follower): Follower {
       pause.until === null
         ? ['', NEVER]
         : [` until ${pause.until}`, now.mono + Date.parse(pause.until) - wall]
-    return decide(state, `${standing}; paused${until}, so that no takeover starts`, at)
+    return decide(state, `${standing}; paused${until}: no takeover starts`, at)
   }
 
   // 3. Is it free for this replica, and is the replica's cool-down over?
@@ -134,11 +134,11 @@ function take(input: Input, state: Follower): Follower {
 
   // 4. If it is absent, has a read just shown this?
   if (seen.lease === null && !confirmsAbsence(input, state))
-    return decide(state, `${standing}: making sure of it`)
+    return decide(state, `${standing}: reading it again to verify that it does not exist`)
 
   // 5. The replica takes it.
   const because = whyFree(config, state, seen)
-  return decide(sendWrite(input, state, 'acquire', because), `${standing}: taking it`)
+  return decide(sendWrite(input, state, 'acquire', because), `${standing}: acquiring it`)
 }
 
 /**
@@ -163,19 +163,19 @@ function freeAt(input: Input, state: Follower, seen: Seen): number {
 }
 
 function whyFree(config: CandidateConfig, state: Follower, { lease, heldMs }: Seen): Why<AcquiredBecause> {
-  if (lease === null) return { code: 'deleted', reason: 'the Lease was gone for a whole lease duration' }
+  if (lease === null) return { code: 'deleted', reason: 'the Lease did not exist for a whole lease duration' }
   if (heldMs === 0)
     return lease.spec?.renewTime
       ? { code: 'released', reason: 'its holder released it' }
-      : { code: 'never_held', reason: 'nobody held it before' }
+      : { code: 'never_held', reason: 'no replica had held it before' }
   const holder = holderOf(lease)
   if (holder === '')
     return {
       code: 'cleared',
-      reason: 'nobody who held it gave it back, and a whole lease duration is over',
+      reason: 'its holder was cleared without a release, and a whole lease duration has passed',
     }
   if (isOwn(config, state, lease))
-    return { code: 'own_write', reason: 'a late write of this replica itself holds it' }
+    return { code: 'own_write', reason: 'an earlier write of this replica was applied late' }
   if (isOver(config, state, lease)) return POD_RESTARTED
   const who = holder === config.identity ? 'an earlier agent of this replica' : holder
   return { code: 'expired', reason: `${who} did not renew it in time` }
@@ -258,11 +258,14 @@ function canTakeBack({ config, now }: Input, { workload, seen, killOrdered }: Fo
 function takeBack(input: Input, state: Follower): Follower {
   const { inFlight, nextAttemptAt, mustRead, workload } = state
   const { now } = input
-  const decision = 'taking back the grant that the launcher kept'
+  const decision = 'resuming the term, whose grant the launcher still has'
   if (inFlight) return decide(state, decision, workload.killAt ?? now.mono)
   if (now.mono < nextAttemptAt) return decide(state, decision, nextAttemptAt)
   if (mustRead) return decide(sendRead(input, state), decision)
-  const because = { code: 'resumed', reason: 'took its grant back from the launcher' } as const
+  const because = {
+    code: 'resumed',
+    reason: 'the restarted agent resumed the grant of its launcher',
+  } as const
   return decide(sendWrite(input, state, 'resume', because), decision)
 }
 
@@ -272,7 +275,7 @@ export function leave(input: Input, before: Ending): Ending {
   const { pending, workload, ending } = state
   if (pending !== null) return decide(state, 'ending: waiting for the answer to the last write')
   if (workload.alive !== 'no')
-    return decide(killNews(input, state), 'ending: waiting until nothing of the workload lives')
+    return decide(killNews(input, state), 'ending: waiting until no LangFlow process is alive')
   const exited = emit({ ...state, exited: true }, { type: 'exit', code: ending.code })
   return decide(exited, `ended: ${ending.reason}`)
 }

@@ -40,7 +40,7 @@ const LONGEST_FULL_MS = 300_000
 
 export const USED_BY_ANOTHER = {
   code: 'identity_taken',
-  reason: 'somebody else acquired the Lease in this name',
+  reason: 'another process acquired the Lease with this replica’s identity',
 } as const
 
 /** The steps of the holder: renew, doubt, lose, or step down in the planned order. */
@@ -108,7 +108,7 @@ function lostByTime({ config, now }: Input, { seen, term }: Held): Why<EndedBeca
   if (proven || now.wall < deadline.wall) return null
   return {
     code: 'lease_gone',
-    reason: 'the Lease is gone, and by the wall clock so is the time it was held for',
+    reason: 'the Lease does not exist, and its duration has passed by the wall clock',
   }
 }
 
@@ -124,7 +124,8 @@ export function lostTo({ config }: Input, { term, written }: Held, lease: Lease)
     const acquired = holder !== '' && acquireTime === renewTime && acquireTime !== term.acquireTime
     return acquired && !written.includes(renewTime ?? '') ? USED_BY_ANOTHER : null
   }
-  if (holder === '') return looksNeverHeld(lease) ? null : other('somebody else held the Lease meanwhile')
+  if (holder === '')
+    return looksNeverHeld(lease) ? null : other('another replica held the Lease in the meantime')
   // This replica's own creation of an earlier term may arrive late, after a deletion.
   const edited = epochOf(lease) < term.epoch || acquireTime === term.acquireTime
   return edited && written.includes(renewTime ?? '') ? null : USED_BY_ANOTHER
@@ -178,12 +179,12 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
   if (ending !== null)
     return beginStepDown(input, state, { code: 'terminated', reason: ending.reason, ending })
   if (!resumed && !canRun) return beginStepDown(input, state, LAUNCHER_GONE)
-  const ended = { code: 'workload_exited', reason: 'the workload ended without its agent' } as const
+  const ended = { code: 'workload_exited', reason: 'LangFlow ended while no agent was connected' } as const
   if (resumed && alive === 'no') return blame(input, state, ended)
   return failed === null ? state : blame(input, state, { code: 'workload_lost', reason: failed })
 }
 
-const LAUNCHER_GONE = { code: 'launcher_gone', reason: 'the launcher went away' } as const
+const LAUNCHER_GONE = { code: 'launcher_gone', reason: 'no launcher is ready to start LangFlow' } as const
 
 /** Steps down after a failure. While the Lease is paused, the workload is left alone. */
 function blame(input: Input, state: Leading, why: Why<EndedBecause>): Held {
@@ -289,7 +290,7 @@ export function noticeFailure(input: Input, told: Leading): Held {
   const toBeStarted = !term.startOrdered || term.restarting !== null
   if (ended && !canRun && toBeStarted) return beginStepDown(input, before, LAUNCHER_GONE)
   if (ended && canRun && !toBeStarted)
-    return blame(input, before, { code: 'workload_exited', reason: 'the workload runs no more' })
+    return blame(input, before, { code: 'workload_exited', reason: 'LangFlow does not run any longer' })
   const state = ended && canRun ? withTerm(before, { restarting: null, startOrdered: false }) : before
   if (state.term.restarting !== null || failed === null) return state
   return blame(input, state, { code: 'workload_lost', reason: failed })
@@ -365,7 +366,7 @@ export function endTerm({ config, now }: Input, state: SteppingDown): Free {
   const coolDown = {
     early: now.mono + Math.min(2 * config.retryPeriodMs * factor, LONGEST_EARLY_MS),
     full: now.mono + Math.min(config.leaseDurationMs * factor, LONGEST_FULL_MS),
-    after: 'after the workload failed here',
+    after: 'after LangFlow failed here',
   }
   return { ...free, failures, coolDown }
 }
@@ -404,14 +405,12 @@ function plan({ config, now }: Input, state: Held): Held {
     stepDown?.toldBy === null ? graceEnds(config, stepDown) : NEVER,
   )
   const leftMs = Math.max(0, untilReached(now, killAt(config, renewedAt)))
-  const left = `${(leftMs / 1000).toFixed(1)} s left`
+  const left = `${(leftMs / 1000).toFixed(1)} s until LangFlow is killed`
   const waits = workload.stopFailed === null ? '' : `; ALARM: ${workload.stopFailed}, so the Lease is kept`
   if (stepDown !== null)
     return decide(state, `stepping down (${stepDown.stage}): ${stepDown.reason}${waits}`, wakeAt)
-  if (doubt)
-    return decide(state, `leadership is in doubt, the workload is stopped or frozen, ${left}`, wakeAt)
-  if (restarting !== null)
-    return decide(state, `restarting the workload in place: ${restarting}${waits}`, wakeAt)
+  if (doubt) return decide(state, `leadership is in doubt, LangFlow is frozen or stopped, ${left}`, wakeAt)
+  if (restarting !== null) return decide(state, `restarting LangFlow in place: ${restarting}${waits}`, wakeAt)
   return decide(state, `holding the Lease in epoch ${epoch}, ${left}`, wakeAt)
 }
 

@@ -256,23 +256,23 @@ export function notKept(
   written: readonly string[],
 ): ApiError | null {
   const lacks = (lack: string) => {
-    const message = `the API server did not keep what was written: ${lack}; look for a webhook or a proxy that changes Leases`
+    const message = `the API server accepted a write but did not store it: ${lack}; check webhooks and proxies that change Leases`
     return new ApiError('not_kept', message, { mayHaveCommitted: true })
   }
   const [holder, epoch] = [holderOf(lease), epochOf(lease)]
-  if (holderOf(answer) !== holder) return lacks(`its holder is "${holderOf(answer)}" and not "${holder}"`)
-  if (epochOf(answer) !== epoch) return lacks(`its epoch is ${epochOf(answer)} and not ${epoch}`)
+  if (holderOf(answer) !== holder) return lacks(`the holder is "${holderOf(answer)}" instead of "${holder}"`)
+  if (epochOf(answer) !== epoch) return lacks(`the epoch is ${epochOf(answer)} instead of ${epoch}`)
   if (base !== null && !isNewer(answer.metadata.resourceVersion, base.metadata.resourceVersion))
-    return lacks('it is no newer version')
+    return lacks('the resourceVersion is not newer')
   if (holder === '')
-    return isReleased(lease, null) && !isReleased(answer, null) ? lacks('it is no release') : null
+    return isReleased(lease, null) && !isReleased(answer, null) ? lacks('the release is missing') : null
   const { renewTime, leaseDurationSeconds } = answer.spec ?? {}
-  if (!renewTime || renewTime === base?.spec?.renewTime) return lacks('its renewTime is as before')
+  if (!renewTime || renewTime === base?.spec?.renewTime) return lacks('the renewTime is unchanged')
   // The answer is newer than the version that this write was based on, but not newer than an earlier write without an
   // answer.
   if (renewTime !== lease.spec?.renewTime && written.includes(renewTime))
-    return lacks('its renewTime is that of an earlier write')
+    return lacks('the renewTime is that of an earlier write')
   const duration = lease.spec?.leaseDurationSeconds ?? 0
   if ((leaseDurationSeconds ?? 0) >= duration) return null
-  return lacks(`its leaseDurationSeconds is ${leaseDurationSeconds} and not ${duration}`)
+  return lacks(`leaseDurationSeconds is ${leaseDurationSeconds} instead of ${duration}`)
 }

@@ -185,7 +185,7 @@ function listenForRequests(
   })
   server.on('connect', (_, socket: Socket) => {
     if (answers.has(socket)) socket.destroy()
-    else endWith(new Refusal(405, 'this is no proxy for CONNECT').wholeAnswer, socket, clock)
+    else endWith(new Refusal(405, 'CONNECT is not supported').wholeAnswer, socket, clock)
   })
 }
 
@@ -255,6 +255,6 @@ function refusalOf(code: string | undefined): Refusal {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return new Refusal(408, 'the request took too long to arrive')
     default:
-      return new Refusal(400, 'this is no HTTP request')
+      return new Refusal(400, 'this is not an HTTP request')
   }
 }

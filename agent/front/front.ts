@@ -87,8 +87,7 @@ class Front {
       // The connection was ended here, because another replica leads.
       if (closed) return
       const whom = `${to === 'langflow' ? 'LangFlow' : "the leader's front"} at ${address}`
-      const happened =
-        what === 'missed' ? 'a request did not get through to' : 'a request was not answered by'
+      const happened = what === 'missed' ? 'a request did not reach' : 'a request was not answered by'
       throttle.happened(`${what} ${to}`, `${happened} ${whom}: ${message}`)
     }
     this.#failed = (error) =>
@@ -96,8 +95,8 @@ class Front {
     this.#dropped = (most) =>
       throttle.happened(
         'dropped',
-        `a connection was closed: ${most} are open, the most that the limit of open files allows; raise the limit (nofile) of the ` +
-          'container agent, or run more replicas',
+        `a connection was closed: ${most} are open, the most that the limit of open files allows; raise the limit (nofile) ` +
+          'of the container agent, or run more replicas',
       )
     const { holdTimeoutMs, holdLimit } = config
     this.#room = new WaitingRoom({ clock, holdTimeoutMs, holdLimit, open: () => this.#routing.open() })
@@ -105,7 +104,7 @@ class Front {
       config,
       clock,
       ready: () => this.#room.letGo(),
-      unusable: (why) => throttle.happened('route', `nothing is sent to the leader's front: ${why}`),
+      unusable: (why) => throttle.happened('route', `requests are not sent to the leader's front: ${why}`),
     })
     this.#streams = new Streams(clock, config.streamGraceMs, () => this.#routing.hold())
     this.#counts = new Counts(clock, () => this.#room.oldestMs, tell)

@@ -50,9 +50,9 @@ export class Refusal extends Error {
 }
 
 // This also applies to a GET that may have reached LangFlow.
-const AGAIN = 'it can safely be sent again'
+const AGAIN = 'the request can safely be sent again'
 const OUTCOME_UNKNOWN =
-  'the connection broke before LangFlow answered: it may have done what was asked or not, the outcome is unknown'
+  'the connection broke before LangFlow answered, so LangFlow may or may not have processed the request: the outcome is unknown'
 
 export function heldTooLong(holdTimeoutMs: number): Refusal {
   return new Refusal(
@@ -63,7 +63,7 @@ export function heldTooLong(holdTimeoutMs: number): Refusal {
 }
 
 export function tooManyHeld(holdLimit: number): Refusal {
-  return new Refusal(503, `${holdLimit} requests are waiting for a replica already: ${AGAIN}`, 'hold_limit')
+  return new Refusal(503, `the limit of ${holdLimit} waiting requests is reached: ${AGAIN}`, 'hold_limit')
 }
 
 export function noMemoryLeft(): Refusal {
@@ -84,21 +84,21 @@ export function notTheLeader(epoch: number): Refusal {
 
 /** Answers a request after an unexpected error, which the log contains. */
 export function failedItself(): Refusal {
-  return new Refusal(500, 'the front failed: its log says how')
+  return new Refusal(500, 'the front failed: see its log')
 }
 
 /** The fault of a request that Node accepts. `null`: no fault. */
 export function faultOf({ request, tunnel }: Pick<Arrival, 'request' | 'tunnel'>): Refusal | null {
   const { httpVersionMajor, headers, rawHeaders, url = '' } = request
-  if (httpVersionMajor !== 1) return new Refusal(505, 'this is no request of HTTP/1.0 or HTTP/1.1')
+  if (httpVersionMajor !== 1) return new Refusal(505, 'only HTTP/1.0 and HTTP/1.1 are supported')
   // The headers of a hop are the client's and some of the other front's.
   if (headers[HOP] === undefined && rawHeaders.length > 2 * MAX_HEADERS)
     return new Refusal(431, `the request has more than ${MAX_HEADERS} headers`)
   const hosts = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host')
   if (hosts.length > 1) return new Refusal(400, 'this request cannot be forwarded: it has more than one Host')
   if (!FORWARDED_TARGET.test(url))
-    return new Refusal(400, 'this request cannot be forwarded: its path has bytes beyond ASCII, or is none')
-  if (tunnel !== null && !isHandshake(request)) return new Refusal(400, 'this is no handshake of a websocket')
+    return new Refusal(400, 'this request cannot be forwarded: its path is missing or not ASCII')
+  if (tunnel !== null && !isHandshake(request)) return new Refusal(400, 'this is not a websocket handshake')
   return null
 }
 

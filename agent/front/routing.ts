@@ -98,7 +98,7 @@ export class Routing {
       if (to === 'leader') {
         parseFrontAddress(address)
         if (!isKey(hop.key))
-          throw new Error('its key is not one to 64 letters, digits, hyphens and underscores')
+          throw new Error('its key is not 1 to 64 letters, digits, hyphens and underscores')
       }
       return new Upstream({ to, address, hop, from, clock, ready })
     } catch (error) {

@@ -133,7 +133,7 @@ export class Sending {
     if (upstream.options.to === 'leader') {
       this.#timer = clock.after(Math.max(0, heldUntil + OVERDUE_MS - clock.mono()), () => {
         if (!this.#taken && !this.#answered)
-          this.#outgoing.destroy(new Error('it held a request for too long'))
+          this.#outgoing.destroy(new Error('it held the request for too long'))
       })
       return
     }
@@ -180,7 +180,7 @@ export class Sending {
     } else if (answer.statusCode === 101) {
       // Without an Upgrade header, Node treats it as an answer, but a proxy before the front would treat it as a
       // tunnel.
-      this.#outgoing.destroy(new Error('it switched to another protocol unasked'))
+      this.#outgoing.destroy(new Error('it switched to another protocol without a request'))
     } else if (this.#begins(() => exchange.begin(answer, upstream.options.to))) this.#passBack(answer)
   }
 

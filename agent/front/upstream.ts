@@ -219,7 +219,7 @@ export class Upstream {
     )
     asked.once('response', (answer) => {
       if (answer.headers[HOP_EPOCH] !== undefined) this.heard()
-      else this.#unheardBecause = `it is no front: its answer is ${answer.statusCode}`
+      else this.#unheardBecause = `it is not a front: it answered ${answer.statusCode}`
       answer.resume()
     })
     asked.on('error', ({ message }) => {

@@ -41,7 +41,7 @@ export function install(target: string, { program, path }: { program: string; pa
   const bundle = realpathSync(program)
   if (extname(bundle) === '.ts') {
     throw new FatalError(
-      'install copies the built program, and this one runs from its source: run npm run build, then node dist/langflow-leader.mjs install DIR',
+      'install copies the built program, but this process runs from source: run npm run build, then node dist/langflow-leader.mjs install DIR',
     )
   }
   const tini = findTini([...path.split(delimiter), dirname(process.execPath)])
@@ -88,7 +88,7 @@ function interpreterOf(node: string): ReturnType<typeof readInterpreter> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error
     throw new FatalError(
-      `${node} may be executed and not read, as a copy of install's is: install from the image, or as root`,
+      `${node} is executable but not readable, like each copy that install makes: install from the image, or as root`,
     )
   }
 }
@@ -103,7 +103,7 @@ function loaderIn(directory: string, { loader, room }: { loader: string; room: n
   if (tooMuch <= 0) return path
   const longest = Buffer.byteLength(directory) - tooMuch
   throw new FatalError(
-    `the path of ${directory} is too long for node to start from: name one of at most ${longest} bytes`,
+    `the path ${directory} is too long to start node from it: use a path of at most ${longest} bytes`,
   )
 }
 
@@ -142,14 +142,14 @@ function replace(source: string, target: string, prepare?: (draft: string) => vo
   }
 }
 
-const MAY_NOT = `user ${process.getuid?.()} may not; mount a volume that it can write to (in a pod: set fsGroup)`
+const MAY_NOT = `user ${process.getuid?.()} has no permission; mount a volume that it can write to (in a pod: set fsGroup)`
 const NO_DIRECTORY = 'it is not a directory; name another one'
 const REASONS: Readonly<Record<string, string>> = {
   EACCES: MAY_NOT,
   EPERM: MAY_NOT,
   EROFS: 'it is read-only; mount a volume there, without readOnly in this container',
   ENOSPC: 'there is no space left; it takes 130 MB',
-  ENOENT: 'there can be no directory in that place; name another one',
+  ENOENT: 'the directory cannot be created there; name another one',
   EEXIST: NO_DIRECTORY,
   ENOTDIR: NO_DIRECTORY,
 }
@@ -179,6 +179,6 @@ function check(target: string): void {
       )
     }
     const [said] = (stderr || message).trim().split('\n')
-    throw new FatalError(`what was installed in ${target} does not start: ${said}`, { cause: error })
+    throw new FatalError(`the installed program in ${target} does not start: ${said}`, { cause: error })
   }
 }

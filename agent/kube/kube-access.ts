@@ -71,8 +71,8 @@ export async function findAccess({
   if (existsSync(usual)) return from([usual])
   throw new KubeConfigError(
     host
-      ? 'this pod has no ServiceAccount token: mount one into this container, or give --kubeconfig'
-      : `no kubeconfig: give --kubeconfig or $KUBECONFIG, since ${usual} does not exist and this is no pod`,
+      ? 'this pod has no ServiceAccount token: mount one into this container, or set --kubeconfig'
+      : `no kubeconfig: ${usual} does not exist, and this process does not run in a pod; set --kubeconfig or $KUBECONFIG`,
   )
 }
 

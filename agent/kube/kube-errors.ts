@@ -126,7 +126,7 @@ function sentence(target: Target, code: ApiErrorCode, status: number, detail: St
     case 'forbidden':
       return forbidden(target, said)
     case 'unauthorized':
-      return `the API server at ${server} does not accept ${source} (401 Unauthorized): renew it, or delete a pod whose ServiceAccount was made again`
+      return `the API server at ${server} does not accept ${source} (401 Unauthorized): renew the credentials; if the ServiceAccount was re-created, delete the pod`
     case 'conflict':
       return `${what} has changed since it was read`
     case 'already_exists':
@@ -138,7 +138,7 @@ function sentence(target: Target, code: ApiErrorCode, status: number, detail: St
     case 'throttled':
       return `the API server at ${server} asks to slow down (429 Too Many Requests)`
     case 'gone':
-      return 'the watch must start anew: its resource version is too old'
+      return 'the watch must restart: its resource version is too old'
     default:
       if (status === 404)
         return `${server} answered 404 without naming the ${kind}: is it a Kubernetes API server?`
@@ -151,7 +151,7 @@ function forbidden({ verb, resource, namespace, name }: Target, said: string): s
   const what = `${resource} ${named}in namespace "${namespace}"`
   const user = /User "([^"]+)" cannot /.exec(said)?.[1]
   // Not every 403 comes from RBAC: a namespace that is being deleted, or an admission rule, causes one as well.
-  if (user === undefined) return `the API server forbids to "${verb}" ${what}${said}`
+  if (user === undefined) return `the API server does not permit "${verb}" of ${what}${said}`
   const account = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(user)
   const who = account === null ? `user "${user}"` : `ServiceAccount "${account[1]}/${account[2]}"`
   return `${who} may not "${verb}" ${what}: add the verb to its Role`

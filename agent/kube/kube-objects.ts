@@ -92,7 +92,7 @@ export class KubeObjects {
       if (!Array.isArray(items) || !items.every(isObject))
         throw unexpectedReply(
           this.requests.target(call),
-          `something that is no list of ${kind.resource}`,
+          `something other than a list of ${kind.resource}`,
           status,
         )
       all.push(...items)
@@ -202,7 +202,7 @@ export class KubeObjects {
   private async one(call: Call, deadlineMs: number, over?: Over): Promise<KubeObject> {
     const { value, status } = await this.json(call, deadlineMs, over)
     if (isObject(value)) return value
-    throw unexpectedReply(this.requests.target(call), `something that is no ${call.about.kind}`, status)
+    throw unexpectedReply(this.requests.target(call), `something other than a ${call.about.kind}`, status)
   }
 
   private async json(
@@ -214,7 +214,7 @@ export class KubeObjects {
     try {
       return { value: JSON.parse(body) ?? {}, status }
     } catch {
-      throw unexpectedReply(this.requests.target(call), 'something that is no JSON', status)
+      throw unexpectedReply(this.requests.target(call), 'something other than JSON', status)
     }
   }
 }
@@ -288,7 +288,7 @@ async function openWatch<T extends object>(
 
 /** An `ERROR` event, or a line that is not an event, gives the error that ends the watch. */
 function eventIn<T extends object>(message: object, target: Target): ObjectEvent<T> | ApiError {
-  const noEvent = () => broken(target, 'holds something that is no event')
+  const noEvent = () => broken(target, 'contains something other than an event')
   const { type, object } = message as { type?: unknown; object?: Partial<KubeObject> | null }
   if (type === 'ERROR') {
     const status = parseStatus(JSON.stringify(object ?? null))

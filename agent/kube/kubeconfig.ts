@@ -126,7 +126,7 @@ function explain(cause: unknown, source: string, user: Fields): string {
     return `${plugin} failed: ${firstLine(message)}`
   }
   if (path !== undefined) return `cannot read ${path}, which ${source} names (${code})`
-  return `${source} gives no usable credentials: ${firstLine(message)}`
+  return `${source} contains no usable credentials: ${firstLine(message)}`
 }
 
 /** The one context as a kubeconfig for client-node. */
@@ -220,10 +220,10 @@ function parseFile(path: string): Fields {
     const { linePos, message } = cause as YAMLParseError
     const [reason = ''] = message.split(/ at line \d|: /)
     const line = linePos === undefined ? '' : ` at line ${linePos[0].line}`
-    throw new KubeConfigError(`kubeconfig ${path} is no valid YAML${line}: ${firstLine(reason)}`)
+    throw new KubeConfigError(`kubeconfig ${path} is not valid YAML${line}: ${firstLine(reason)}`)
   }
   if (isFields(root)) return root
-  throw new KubeConfigError(`kubeconfig ${path} is not a kubeconfig: it holds no YAML mapping`)
+  throw new KubeConfigError(`kubeconfig ${path} is not a kubeconfig: it contains no YAML mapping`)
 }
 
 function entriesIn(path: string, root: Fields, section: Section): (Fields & { name: string })[] {

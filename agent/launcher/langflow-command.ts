@@ -31,8 +31,8 @@ export function readLangflowCommand(
   const name = basename(program)
   if (SHELLS.has(name)) return readShell(args, env, cwd)
   if (/^python[\d.]*$/.test(name)) return readModule(program, args, cwd)
-  if (name !== 'langflow') throw new Error(`"${program}" is not ${KNOWN}`)
-  if (args[0] !== 'run') throw new Error(`"langflow" without "run" is not ${KNOWN}`)
+  if (name !== 'langflow') throw new Error(`"${program}" is not LangFlow's command: use ${KNOWN}`)
+  if (args[0] !== 'run') throw new Error(`"langflow" is not followed by "run": use ${KNOWN}`)
   const script = findProgram(program, env)
   return {
     interpreter: interpreterOf(script, env),
@@ -62,7 +62,7 @@ function readModule(program: string, args: readonly string[], cwd: string): Lang
   const at = args.indexOf('-m')
   const [, module = '', ...rest] = at < 0 ? [] : args.slice(at)
   if ((module !== 'langflow' && module !== 'langflow.__main__') || rest[0] !== 'run')
-    throw new Error(`"${program}" with anything but LangFlow is not ${KNOWN}`)
+    throw new Error(`"${program}" starts something other than LangFlow: use ${KNOWN}`)
   return {
     interpreter: [program, ...args.slice(0, at)],
     argv: ['langflow', ...rest],
@@ -74,7 +74,7 @@ function readModule(program: string, args: readonly string[], cwd: string): Lang
 function readShell(args: readonly string[], env: NodeJS.ProcessEnv, cwd: string): LangflowStart {
   const [option = '', script, ...rest] = args
   if (!/^-[a-z]*c$/.test(option) || script === undefined || rest.length > 0)
-    throw new Error(`a shell that is not started as "sh -c COMMAND" is not ${KNOWN}`)
+    throw new Error(`the shell is not started as "sh -c COMMAND": use ${KNOWN}`)
   const words = readWords(script, env)
   const environment: Record<string, string> = {}
   for (;;) {
@@ -98,7 +98,7 @@ function readWords(script: string, env: NodeJS.ProcessEnv): string[] {
   for (let at = 0; at < text.length; ) {
     WORD.lastIndex = at
     const found = WORD.exec(text)
-    if (found === null) throw new Error(`the shell command does more than start LangFlow: it is not ${KNOWN}`)
+    if (found === null) throw new Error(`the shell command does more than start LangFlow: use ${KNOWN}`)
     const [whole, single, double, bare] = found
     if (/^\s/.test(whole) && at > 0) {
       words.push(word)

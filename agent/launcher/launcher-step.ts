@@ -123,18 +123,18 @@ function refusalOf(record: LauncherRecord, grant: Grant, now: Instant): string |
   if (grant.epoch <= closedEpoch || (held !== null && grant.epoch < held.epoch))
     return `epoch ${grant.epoch} is over`
   if (held !== null && grant.epoch === held.epoch && grant.killAt.mono < held.killAt.mono)
-    return 'it is older than the one in force'
+    return 'it is older than the present grant'
   if (reached(now, grant.killAt)) return 'it has expired'
   // The epoch of an earlier launcher's remains is unknown.
   if (isIdle(record) || facts.epoch === null || facts.epoch === grant.epoch) return null
-  return `processes of epoch ${facts.epoch} still live`
+  return `processes of epoch ${facts.epoch} are still alive`
 }
 
 function start(record: LauncherRecord, { epoch }: Of<'start'>, now: Instant): LauncherRecord {
   const { grant, leaving } = record
   if (leaving !== null) return tell(record, { kind: 'start_refused', reason: 'the launcher is ending' })
   if (grant?.epoch !== epoch || !mayExecute(record, now) || !isIdle(record))
-    return tell(record, { kind: 'start_refused', reason: `no grant of epoch ${epoch} allows it` })
+    return tell(record, { kind: 'start_refused', reason: `no grant of epoch ${epoch} is in force` })
   const facts = { ...record.facts, epoch, identity: grant.identity, orderedAt: now.mono }
   const begun: LauncherRecord = { ...record, phase: { name: 'preparing' }, start: record.start + 1, facts }
   return emit(begun, { type: 'prepare', start: begun.start })
@@ -277,7 +277,9 @@ function exited(record: LauncherRecord, { start, exit }: Of<'exited'>, now: Inst
   // The first process can no longer pass the signal on to the others.
   if (record.phase.name === 'ending') return emit(record, { type: 'terminate' })
   const ended = endByForce(record, 'exit', now, { kind: 'exited', ...exit })
-  return exit.unreaped ? leave(ended, 'tini was killed, so no process reaps what LangFlow leaves') : ended
+  return exit.unreaped
+    ? leave(ended, 'tini was killed, so ended processes of LangFlow are no longer reaped')
+    : ended
 }
 
 /** Whether this start is the last one, and is neither over nor ending, which is reported separately. */

@@ -100,7 +100,7 @@ export class Launcher {
       hello: () => this.hello(),
       received: (message) => this.received(message),
       down: (reason) => {
-        log.warn(`no agent: ${reason}`)
+        log.warn(`no connection to the agent: ${reason}`)
         this.tell({ type: 'link down' })
       },
     })
@@ -262,7 +262,7 @@ export class Launcher {
 
   private announceEnd(defect: string | null): void {
     if (defect !== null)
-      this.options.log.error(`${defect}: the launcher ends, so that its container is started again`)
+      this.options.log.error(`${defect}: the launcher ends, so that its container restarts`)
     if (this.link.connected) this.link.send({ type: 'terminating' })
     else this.tell({ type: 'link down' })
   }
@@ -291,11 +291,11 @@ function logCause(log: Log, repeats: LogThrottle, view: WorkloadView, cause: Wor
     case 'deadman':
       return log.event('deadman_fired', { ...about, reason: cause.reason, code: 'deadman' })
     case 'stop_failed':
-      return log.error(`ALARM: the workload lives on: ${cause.reason}`, about)
+      return log.error(`ALARM: LangFlow could not be stopped: ${cause.reason}`, about)
     case 'grant_refused':
       return repeats.happened('grant', `refused a grant: ${cause.reason}`, about)
     case 'grant_accepted':
-      return repeats.over('grant', 'a grant is accepted again', about)
+      return repeats.over('grant', 'grants are accepted again', about)
     case 'met':
     case 'standby':
     case 'nothing':

@@ -94,7 +94,7 @@ export class ServingProcesses {
     const pids = new Set(lost.map(({ pid }) => pid).filter((pid) => ended.has(pid)))
     const loss: Loss = { role, pids: [...pids] }
     if (this.workers.length === 0) return loss
-    note('warn', `${describeLoss(loss)}; pid ${pidsOf(this.workers)} goes on serving`)
+    note('warn', `${describeLoss(loss)}; pid ${pidsOf(this.workers)} continues to serve`)
     return null
   }
 
@@ -159,7 +159,7 @@ export class ServingProcesses {
       const living = listProcesses().filter((stat) => stat.pid === child || executes(stat))
       const lines = lineages(living, child)
       const { pids, hidden } = findAcceptors(port, [...lines.keys()])
-      if (pids.length === 0 && hidden) this.isBlind('files of its processes may not be looked at')
+      if (pids.length === 0 && hidden) this.isBlind("the open files of LangFlow's processes are not readable")
       const workers = pids.map((pid) => ({ ...(lines.get(pid) as Lineage), command: commandLineOf(pid) }))
       // A process that was forked by a worker shares its epoll instance, but does not accept.
       return workers.filter(({ masters }) => !masters.some(({ pid }) => pids.includes(pid)))
@@ -175,7 +175,7 @@ export class ServingProcesses {
 
   private isBlind(reason: string): void {
     const { port, note } = this.options
-    const cannotSee = `cannot see who serves port ${port}, so only failed health requests show that LangFlow stopped serving`
+    const cannotSee = `cannot find the processes that serve port ${port}, so only health requests can detect a failure of LangFlow`
     if (!this.blind) note('warn', `${cannotSee}: ${reason}`)
     this.blind = true
   }
@@ -188,7 +188,7 @@ export class ServingProcesses {
     this.watched = [...all.values()]
     if (workers.length > 0) this.searchAt = 0
     if (!news) return
-    const beneath = masters.length === 0 ? '' : `, beneath pid ${masters.map(({ pid }) => pid).join(', ')}`
+    const beneath = masters.length === 0 ? '' : `, below pid ${masters.map(({ pid }) => pid).join(', ')}`
     this.options.note('info', `LangFlow is served by pid ${pidsOf(workers)}${beneath}`)
   }
 

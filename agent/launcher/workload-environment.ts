@@ -27,7 +27,7 @@ const SECRET_KEY = 'LANGFLOW_SECRET_KEY'
 /** LangFlow uses a key of this length or more unchanged. Of a shorter one it uses the SHA-256. */
 const AS_IT_IS = 32
 const ADVICE =
-  "set it, the same on all replicas, to what `openssl rand -base64 32 | tr '+/' '-_'` prints (44 characters)"
+  "set it on all replicas to the same output of `openssl rand -base64 32 | tr '+/' '-_'` (44 characters)"
 
 /**
  * One sentence if LangFlow cannot encrypt with the key in its environment, or if replicas do not share the key. `null`:
@@ -37,9 +37,9 @@ export function faultOfSecretKey(command: readonly string[], env: NodeJS.Process
   if (!/\blangflow(\.__main__)?\s+run\b/.test(command.join(' '))) return null
   const key = env[SECRET_KEY]
   if (!key)
-    return `${SECRET_KEY} is not in LangFlow's environment: unless its own script or env file sets one, each replica makes a key for itself, and reads no API key and no credential that another one has stored; ${ADVICE}`
+    return `${SECRET_KEY} is not in LangFlow's environment: unless a start script or an env file sets it, each replica generates its own key and cannot read API keys and credentials that another replica stored; ${ADVICE}`
   if (key.length < AS_IT_IS || fernetKey(key) !== null) return null
-  return `${SECRET_KEY} is not 32 url-safe base64-encoded bytes: LangFlow runs, but can store no API key and no credential; ${ADVICE}`
+  return `${SECRET_KEY} is not 32 url-safe base64-encoded bytes: LangFlow runs, but cannot store API keys and credentials; ${ADVICE}`
 }
 
 /**

@@ -64,8 +64,8 @@ export function ownerProblem(own: string | null, lease: Lease | null): string | 
   const owner = foreignOwner(own, lease)
   if (owner === null) return null
   return (
-    `the Lease "${lease?.metadata.name}" belongs to ${owner}, and this replica is of ${own}: give each a Lease of its own ` +
-    `(--lease-name); where ${owner} is no more, this replica takes it over by itself`
+    `the Lease "${lease?.metadata.name}" belongs to ${owner}, but this replica belongs to ${own}: give each its own Lease ` +
+    `(--lease-name); if ${owner} no longer exists, this replica takes the Lease over without further action`
   )
 }
 
@@ -83,8 +83,8 @@ export function langflowFault(lease: Lease | null): string | null {
   const noted = lease === null ? null : langflowOf(lease)
   if (noted === null || isVersion(noted)) return null
   return (
-    `the annotation ${LANGFLOW} of the Lease "${lease?.metadata.name}" is "${noted.slice(0, 40)}", which is no version of a Python ` +
-    'package: it keeps no LangFlow from leading, and a leader that knows its own writes that instead'
+    `the annotation ${LANGFLOW} of the Lease "${lease?.metadata.name}" is "${noted.slice(0, 40)}", which is not a version of a ` +
+    'Python package: it is ignored until a leader replaces it with the version of its own LangFlow'
   )
 }
 
@@ -196,9 +196,9 @@ export function epochAfter(highest: number): number {
 export function epochProblem(lease: Lease | null): string | null {
   if (lease === null || epochOf(lease) < LARGEST_TRANSITIONS) return null
   return (
-    `leaseTransitions of the Lease "${lease.metadata.name}" is as large as it can be (${LARGEST_TRANSITIONS}), which is no ` +
-    `count of takeovers: epochs go on in its annotation ${EPOCH}, and candidates of other programs can no longer take it; ` +
-    'stop all replicas, delete it and apply it anew once nothing compares LEADER_EPOCH with earlier ones any more'
+    `leaseTransitions of the Lease "${lease.metadata.name}" has reached its limit (${LARGEST_TRANSITIONS}), probably by ` +
+    `an edit: epochs continue in its annotation ${EPOCH}, but candidates of other programs cannot take it any longer; stop all ` +
+    'replicas, then delete the Lease and apply it again; LEADER_EPOCH then restarts from a small number'
   )
 }
 

@@ -43,7 +43,7 @@ export function pauseOf(lease: Lease | null, wallMs: number): Pause | null {
 export function pauseFault(lease: Lease | null): string | null {
   const paused = lease?.metadata.annotations?.[PAUSED]
   if (paused === undefined || paused === 'true' || paused === 'false') return null
-  return `the annotation ${PAUSED} of the Lease is "${paused.slice(0, 40)}", which pauses nothing: write exactly "true", or remove it`
+  return `the annotation ${PAUSED} of the Lease is "${paused.slice(0, 40)}", which has no effect: write exactly "true", or remove it`
 }
 
 /** The text for a pause without an end. */

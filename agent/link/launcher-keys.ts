@@ -62,7 +62,7 @@ export class LauncherKeys {
     const stored = load(this.file)
     this.stored = stored ?? { token: newSecret(), tree: newSecret(), bootId: bootId() }
     if (stored !== null) {
-      this.close(grantLifeMs, 'an earlier agent of this pod was connected to')
+      this.close(grantLifeMs, 'of an earlier agent of this pod')
       this.isProvedDead()
       return
     }
@@ -81,7 +81,7 @@ export class LauncherKeys {
   admit({ token, alone, view }: Pick<Hello, 'token' | 'alone' | 'view'>, occupied: boolean): Admission {
     const { stored, closed } = this
     if (token !== undefined) {
-      if (!same(token, stored.token)) return { refused: 'the token is not the one this agent gave out' }
+      if (!same(token, stored.token)) return { refused: 'the token was not issued by this agent' }
       return { ...stored, returning: true }
     }
     if (occupied) return { refused: 'another launcher is connected' }
@@ -126,7 +126,7 @@ export class LauncherKeys {
    */
   launcherGone(byPeer: boolean): void {
     this.isProvedDead()
-    if (byPeer) this.close(ENDING_MS, 'that has just ended, until what it ran has ended as well')
+    if (byPeer) this.close(ENDING_MS, 'that has just ended, until its LangFlow has ended as well')
     else this.close(this.grantLifeMs, 'whose connection was cut')
   }
 

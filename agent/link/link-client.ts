@@ -107,7 +107,7 @@ export function readBoot(clock: Pick<Clock, 'now' | 'mono'>): BootReading {
 function describe(error: NodeJS.ErrnoException, path: string): string {
   switch (error.code) {
     case 'ENOENT':
-      return `there is no socket at ${path} yet: does the agent run, with the same --socket?`
+      return `there is no socket at ${path} yet: check that the agent runs with the same --socket`
     case 'ECONNREFUSED':
       return `no agent listens on ${path}`
     case 'EACCES':

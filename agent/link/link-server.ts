@@ -197,7 +197,7 @@ export class LinkServer {
         heard = true
         if (this.greet(socket, message)) helloTimeout.cancel()
       } else {
-        turnAway(heard ? 'more than a hello' : 'its first line is no hello')
+        turnAway(heard ? 'it sent more than a hello' : 'its first line is not a hello')
       }
     }
     readJsonLines(socket, MAX_LINE_BYTES, received, turnAway)
@@ -306,7 +306,7 @@ async function removeStale(path: string): Promise<void> {
     return
   }
   if (!isSocket)
-    throw new FatalError(`--socket ${path} exists and is no socket: remove it or choose another path`)
+    throw new FatalError(`--socket ${path} exists and is not a socket: remove it or choose another path`)
   const probe = connect(path)
   const answered = await once(probe, 'connect', { signal: AbortSignal.timeout(HELLO_WITHIN_MS) }).then(
     () => true,
@@ -329,6 +329,6 @@ function reasonOf(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException
   if (code === 'EACCES' || code === 'EPERM') return 'permission denied'
   if (code === 'EROFS') return 'the file system is read-only'
-  if (code === 'ENOTDIR' || code === 'EEXIST') return 'a part of the path is no directory'
+  if (code === 'ENOTDIR' || code === 'EEXIST') return 'a part of the path is not a directory'
   return code ?? message
 }

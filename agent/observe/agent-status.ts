@@ -232,7 +232,7 @@ export interface StatusSource {
    * This replica first, then its peers, each asked now or less than a second ago. The same array until the next round.
    */
   replicas(): Promise<readonly ReplicaRow[]>
-  /** False if the agent's own loop is stuck: `/livez`. An API server outage never makes it false. */
+  /** False if the agent's election loop is stuck: `/livez`. An API server outage never makes it false. */
   live(): boolean
   /** `/readyz`: whether this is the leader with a healthy LangFlow and an open gate. */
   ready(): boolean

@@ -81,7 +81,7 @@ function refusal(code: string): string {
           '431 Request Header Fields Too Large',
           `the request line and the headers are longer than ${MAX_HEAD_BYTES} bytes`,
         ]
-      : ['400 Bad Request', 'this is no HTTP request']
+      : ['400 Bad Request', 'this is not an HTTP request']
   const body = jsonText({ error })
   const head = [
     `HTTP/1.1 ${status}`,
@@ -136,7 +136,7 @@ function once(written: WeakMap<Rows, string>, write: (rows: Rows) => string, row
 /** Adds every route of the contract. All are GET and HEAD, and none changes anything. */
 function addRoutes(server: FastifyInstance, source: StatusSource, metrics: Exposition): void {
   const routes: Readonly<Record<string, Handler>> = {
-    '/livez': (_, reply) => probe(reply, source.live(), "the agent's own loop is stuck"),
+    '/livez': (_, reply) => probe(reply, source.live(), "the agent's election loop is stuck"),
     '/readyz': (request, reply) => {
       const query = request.query as Record<string, string | string[] | undefined>
       const excluded = [query.exclude ?? []].flat()
@@ -168,13 +168,13 @@ function addRoutes(server: FastifyInstance, source: StatusSource, metrics: Expos
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       if (!Object.hasOwn(routes, request.url.split('?', 1)[0]!)) return void notFound(reply)
       reply.header('allow', 'GET, HEAD')
-      return void json(reply, 405, { error: 'nothing can be changed here: use GET or HEAD' })
+      return void json(reply, 405, { error: 'this endpoint only supports GET and HEAD' })
     }
     done()
   })
   server.setErrorHandler<Error & { statusCode?: number }>((error, _, reply) => {
     const code = error.statusCode ?? 500
-    json(reply, code, { error: code < 500 ? error.message : 'the status cannot be told' })
+    json(reply, code, { error: code < 500 ? error.message : 'the agent cannot read its status' })
   })
 }
 
@@ -190,7 +190,7 @@ function leaderOf({ lease }: AgentStatus): object {
 function notFound(reply: FastifyReply): FastifyReply {
   return json(reply, 404, {
     error:
-      'no such page: there are /, /livez, /readyz, /frontz, /workloadz, /leader, /status, /replicas and /metrics',
+      'not found: the endpoints are /, /livez, /readyz, /frontz, /workloadz, /leader, /status, /replicas and /metrics',
   })
 }
 

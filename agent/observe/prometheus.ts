@@ -52,71 +52,74 @@ const HELP = {
   leader_election_master_status: 'Whether this replica holds the Lease: 1 if it does, 0 if not.',
   leader_election_slowpath_total: 'Renewals that needed a read before the write.',
   langflow_leader_renewals_total: 'Writes of the Lease by outcome.',
-  langflow_leader_renew_duration_seconds: 'From sending a write of the Lease to its acknowledgement.',
+  langflow_leader_renew_duration_seconds: 'Seconds from sending a write of the Lease to its acknowledgement.',
   langflow_leader_transitions_total: 'Changes of leadership at this replica by direction and reason.',
   langflow_leader_restarts_total:
-    'Failures of the workload after which it was started again in place, by reason.',
-  langflow_leader_takeover_duration_seconds: 'Phases of a takeover, each from the end of the one before.',
+    'Failures of LangFlow after which the leader restarted it in place, by reason.',
+  langflow_leader_takeover_duration_seconds:
+    'Duration of each phase of a takeover, from the end of the previous phase.',
   langflow_leader_stop_duration_seconds:
-    'From the order to stop the workload to the confirmation that nothing of it lives.',
+    'Seconds from the order to stop LangFlow to the confirmation that none of its processes is alive.',
   langflow_leader_api_requests_total: 'Requests to the API server by verb and answer.',
-  langflow_leader_build_info: 'Which version runs, on which Node.js; always 1.',
-  langflow_leader_standby_state: 'What the standby is: 1 for the state it is in, 0 for the others.',
+  langflow_leader_build_info: 'Versions of this program and of Node.js; always 1.',
+  langflow_leader_standby_state: 'State of the standby: 1 for the present state, 0 for the others.',
   langflow_leader_kill_deadline_seconds:
-    'Seconds until the deadman stops the workload; absent where this replica does not lead.',
-  langflow_leader_doubt_seconds_total: 'For how long leadership was in doubt at this replica, in seconds.',
+    'Seconds until the deadman kills LangFlow; absent if this replica does not lead.',
+  langflow_leader_doubt_seconds_total: 'Total seconds for which leadership was in doubt at this replica.',
   langflow_leader_event_loop_lag_seconds:
-    "How late the agent's own timer comes that fires each second: what else waits for its event loop waits as long.",
-  langflow_leader_configured_seconds: 'The timings that this replica was given.',
+    "Delay of the agent's own timer, which fires each second: other work on its event loop is delayed as much.",
+  langflow_leader_configured_seconds: 'Configured timings of this replica.',
   langflow_leader_could_take_over:
-    'Whether this replica could take over: 1 if so, also while takeovers are paused; 0 on the leader.',
+    'Whether this replica could take over: 1 if so, even while takeovers are paused; 0 on the leader.',
   langflow_leader_paused: 'Whether an operator has paused takeovers: 1 if so.',
-  langflow_leader_standby_colder: 'Whether the standby is colder than wanted: 1 if so, see /status.',
+  langflow_leader_standby_colder:
+    'Whether the standby is colder than configured: 1 if so; /status has the reason.',
   langflow_leader_grant_refused:
-    'Whether the launcher refuses what it is granted: 1 if so, and it starts nothing.',
+    'Whether the launcher refuses grants, so that LangFlow cannot start: 1 if so.',
   langflow_leader_stop_failed:
-    'Whether the Lease is kept because something of the workload may live that was to end: 1 if so.',
+    'Whether LangFlow could not be stopped, so that the leader keeps the Lease: 1 if so.',
   langflow_leader_flows_info:
-    'Which flows LangFlow here is started with, as a digest; always 1, absent where it is unknown.',
+    'Digest of the files from which LangFlow loads its flows; always 1, absent if it is unknown.',
   langflow_leader_last_drill_timestamp_seconds:
-    'When the last drill ended, in seconds since the Unix epoch; absent if there was none.',
+    'Time of the last drill, in seconds since the Unix epoch; absent if there was none.',
   langflow_leader_last_drill_ok:
-    'Whether the last drill went well and within what was allowed: 1 if so; absent if there was none.',
-  langflow_leader_doubt: 'Whether leadership is in doubt: 1 if so, and nothing executes.',
+    'Whether the last drill succeeded within its limits: 1 if so; absent if there was none.',
+  langflow_leader_doubt: 'Whether leadership is in doubt: 1 if so; LangFlow is frozen or stopped then.',
   langflow_leader_lease_epoch: 'The epoch (leaseTransitions) that this replica last saw.',
   langflow_leader_watch_up: 'Whether the watch on the Lease is open: 1 if so.',
-  langflow_leader_gate_open: 'Whether this replica takes traffic: 1 if so.',
+  langflow_leader_gate_open: 'Whether the gate of this replica is open: 1 if so.',
   langflow_leader_workload_healthy: 'Whether the workload answers its health requests: 1 if so.',
   langflow_leader_langflow_outdated:
-    'Whether LangFlow here is older than one that has led, so that it does not take over: 1 if so.',
+    'Whether LangFlow is older than a version that has led, so that this replica does not take over: 1 if so.',
   langflow_leader_revision_failed:
-    "That the first start of this pod's revision failed, by reason; always 1, absent if it did not fail.",
-  langflow_leader_problem: 'Whether something keeps this replica from working: 1 if so, see /status.',
+    "Reason why the first start of this pod's revision failed; always 1, absent if it did not fail.",
+  langflow_leader_problem: 'Whether this replica has a problem: 1 if so; /status describes it.',
   langflow_leader_standby_memory_bytes:
-    'Memory (PSS) that the standby held when it became ready; absent if there is none.',
+    'Memory (PSS) of the standby when it became ready; absent if there is none.',
   langflow_leader_peers_ready:
-    'Other replicas that could take over, also while that is paused; absent if this replica does not lead or does not ask.',
+    'Number of other replicas that could take over, even while takeovers are paused; absent if this replica does not lead, or --peers is not set.',
   langflow_leader_front_up:
-    'Whether the front of this replica takes requests: 1 if so; absent if there is none.',
-  langflow_leader_front_held: 'Requests that wait in the front for a leader that serves.',
+    'Whether the front of this replica accepts requests: 1 if so; absent if there is no front.',
+  langflow_leader_front_held: 'Requests that wait in the front for a serving leader.',
   langflow_leader_front_in_flight:
-    'Requests that the front has sent on and that are not answered yet, without streams.',
-  langflow_leader_front_streams: 'SSE answers and websockets that go through the front.',
+    'Requests that the front has forwarded and whose answers are not complete, without streams.',
+  langflow_leader_front_streams: 'Open SSE answers and websockets in the front.',
   langflow_leader_front_leader_unreachable:
-    "The address of the leader's front, if it does not answer this replica's front although the leader is well: always 1, else absent.",
+    "Address of the leader's front, if it does not answer this replica's front although the leader is healthy: always 1, otherwise absent.",
   langflow_leader_front_resident_memory_bytes: "Resident memory size of the front's process in bytes.",
   langflow_leader_front_forwarded_total:
-    'Requests that were answered to the end, by whom: langflow, or the front of the leader.',
-  langflow_leader_front_failed_total: 'Requests that the front failed, or that failed in it, by reason.',
+    "Requests answered completely, by the answering side: langflow, or leader (the leader's front).",
+  langflow_leader_front_failed_total: 'Requests that the front refused, or that failed in it, by reason.',
   langflow_leader_front_streams_ended_total: 'Streams that the front ended for a planned takeover.',
-  langflow_leader_front_hold_duration_seconds: 'How long requests waited in the front, those that had to.',
-  langflow_leader_freezes_total: 'How often the workload was frozen, since its launcher started.',
+  langflow_leader_front_hold_duration_seconds:
+    'Seconds that requests waited in the front, without requests that did not wait.',
+  langflow_leader_freezes_total: 'Number of freezes of LangFlow since its launcher started.',
   langflow_leader_deadman_firings_total:
-    'How often the launcher acted on its own because no grant came, since it started.',
+    'Number of times that the launcher stopped LangFlow by its own clock since it started, because no grant arrived.',
   // Only these metrics of the process: more would cost more than their use.
   process_resident_memory_bytes: 'Resident memory size in bytes.',
   process_cpu_seconds_total: 'User and system CPU time spent, in seconds.',
-  process_start_time_seconds: 'When the process started, in seconds since the Unix epoch.',
+  process_start_time_seconds: 'Start time of the process, in seconds since the Unix epoch.',
 }
 
 type Name = keyof typeof HELP

@@ -73,8 +73,8 @@ function competesElsewhere(
 
 function describe({ identity, lease, leads }: Member, own: string): string {
   return (
-    `${identity} ${leads ? 'leads by' : 'was here first and competes for'} the Lease "${lease}", and this replica is to compete ` +
-    `for "${own}", which would make two leaders: set --lease-name and --lease-namespace as there, or end ` +
-    `all replicas that compete for "${lease}" first`
+    `${identity} ${leads ? 'holds' : 'already competes for'} the Lease "${lease}", but this replica is configured for "${own}", ` +
+    'which would make two leaders: set --lease-name and --lease-namespace to the same values on all replicas, or first stop ' +
+    `all replicas that compete for "${lease}"`
   )
 }

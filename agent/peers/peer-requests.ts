@@ -38,7 +38,7 @@ export class StatusRequests {
     } catch (error) {
       return abort.signal.aborted
         ? failed(`did not answer within ${DEADLINE_MS / 1000} s`)
-        : failed(`cannot be asked: ${codeOf(error)}`, true)
+        : failed(`is not reachable: ${codeOf(error)}`, true)
     } finally {
       deadline.cancel()
     }
@@ -86,7 +86,7 @@ export async function find(at: readonly Peer[], resolve: Resolve = addressesOf):
       try {
         for (const address of await resolve(host)) origins.add(originOf(address, port))
       } catch (error) {
-        problems.push({ host, problem: `the peers' name ${host} cannot be resolved: ${codeOf(error)}` })
+        problems.push({ host, problem: `the name ${host} in --peers cannot be resolved: ${codeOf(error)}` })
       }
     }),
   )

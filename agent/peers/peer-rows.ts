@@ -65,7 +65,7 @@ export class PeerRows {
     const row = { ...UNKNOWN, pod: identity === null ? new URL(origin).host : podOf(identity) }
     const who = identity ?? origin
     if (status === null) {
-      const problem = answer.problem ?? `peer ${origin} answered with something else than a status`
+      const problem = answer.problem ?? `peer ${origin} did not answer with a status`
       return { who, row: { ...row, problem } }
     }
     const its = `${status.lease.namespace}/${status.lease.name}`

@@ -196,7 +196,7 @@ export class Peers {
       return answered.problem
     }
     const answer = z.safeParse(Answer, answered.said)
-    if (!answer.success) return `peer ${origin} answered with something else than a status`
+    if (!answer.success) return `peer ${origin} did not answer with a status`
     const { couldTakeOver: ready, role, lease, standby, onTrial, ...said } = answer.data
     if (said.identity === identity) this.own.set(origin, askedAt)
     else

@@ -42,7 +42,7 @@ const STARTING_GRACE_MS = 5_000
 
 const REASONS = {
   newer_revision: 'a replica of a newer revision is ready',
-  faster_standby: 'a replica whose standby is ready serves sooner than this one starts',
+  faster_standby: 'another replica has a warm standby and would serve sooner than this one',
   front_down: "this replica's front does not listen, and another replica is ready",
 } as const satisfies Partial<Record<EndedBecause, string>>
 
@@ -73,7 +73,7 @@ export class VoluntaryHandover {
     const { clock, term } = this.options
     if (this.waitsUntil === null || term() === null) return null
     const left = formatDuration(Math.ceil(Math.max(0, this.waitsUntil - clock.mono()) / 1_000) * 1_000)
-    return `a replica of a newer revision did not keep the Lease that was handed over to it: see its log; it is tried again in ${left}`
+    return `a replica of a newer revision received the Lease but did not keep it: see the log of that replica; the leader hands over again in ${left}`
   }
 
   /** Must be called when all peers were asked once more. */

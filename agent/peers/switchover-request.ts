@@ -71,18 +71,18 @@ export class Switchover {
   private target(to: string): { readonly to: string | null } | string {
     const { identity, peers, paused } = this.options
     if (to === '')
-      return `it names nobody: write the name of a pod, or ${ANYBODY} for whoever is prepared best`
+      return `the request names no pod: write the name of a pod, or ${ANYBODY} for the best prepared replica`
     if (paused()) return 'the Lease is paused: resume it first'
-    if (to !== ANYBODY && isOfPod(identity, to)) return `${to} leads already`
+    if (to !== ANYBODY && isOfPod(identity, to)) return `${to} already leads`
     if (peers === null) return { to: to === ANYBODY ? null : to }
     const { members } = peers
     if (to === ANYBODY)
-      return members.some(({ ready }) => ready) ? { to: null } : 'no other replica could take over now'
+      return members.some(({ ready }) => ready) ? { to: null } : 'no other replica can take over now'
     const member = members.find((one) => isOfPod(one.identity, to))
     if (member?.ready) return { to: member.identity }
     const others = members.map((one) => podOf(one.identity)).join(', ')
     return member === undefined
-      ? `no replica of the name ${to} answers; others are: ${others || 'none'}`
-      : `${to} could not take over now: its /status says why`
+      ? `no replica named ${to} answers; other replicas: ${others || 'none'}`
+      : `${to} cannot take over now: see "unable" and "problem" in its /status`
   }
 }

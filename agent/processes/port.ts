@@ -16,7 +16,7 @@ export async function isPortFree(port: number): Promise<boolean> {
 
 /** One sentence for a taken port, with the process that holds it if that is visible. */
 export function describeTaken(port: number): string {
-  return `port ${port} is already taken by ${findHolder(port) ?? 'a process that cannot be seen from here'}`
+  return `port ${port} is already taken by ${findHolder(port) ?? 'a process of another user or container'}`
 }
 
 /** A process that listens on the port. `undefined` if it belongs to another user or another PID namespace. */

@@ -106,7 +106,9 @@ export function readProcesses(settle: (stat: ProcessStat) => boolean = () => tru
     }
     if (!missed) return table
   }
-  throw new Error('cannot tell which processes live: they come and go faster than /proc can be read')
+  throw new Error(
+    'cannot determine which processes are alive: they start and end faster than /proc can be read',
+  )
 }
 
 /** The processes that one scan of /proc meets. Short-lived ones may be missing. */

@@ -80,7 +80,8 @@ export async function firstProcess(
     if (first !== undefined) {
       // A second time: a process that was being forked may have been missed the first time.
       problem ??= deprioritize(child.pid)
-      if (problem !== null) warn(`LangFlow does not give way to its launcher: ${problem}`)
+      if (problem !== null)
+        warn(`cannot lower the priority of LangFlow below that of its launcher: ${problem}`)
       return first
     }
     if (child.exitCode !== null || child.signalCode !== null) return null
@@ -121,7 +122,7 @@ function reasonOf({ code = '', message }: NodeJS.ErrnoException, file: string): 
     ENOENT: missing,
     ENOTDIR: missing,
     EACCES: forbidden,
-    ENOEXEC: 'it is no program for this machine, nor a script with a "#!" line',
+    ENOEXEC: 'it is neither a program for this machine nor a script with a "#!" line',
     E2BIG: 'its arguments and environment are too long; shorten them',
     EAGAIN: tooMuch,
     ENOMEM: tooMuch,
@@ -219,7 +220,7 @@ export function headOf(file: string): string {
   const head = Buffer.alloc(1024)
   const fd = openSync(file, fileConstants.O_RDONLY | fileConstants.O_NONBLOCK)
   try {
-    if (!fstatSync(fd).isFile()) throw new Error(`${file} is no file`)
+    if (!fstatSync(fd).isFile()) throw new Error(`${file} is not a regular file`)
     return head.toString('utf8', 0, readSync(fd, head))
   } finally {
     closeSync(fd)

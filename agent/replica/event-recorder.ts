@@ -116,7 +116,7 @@ export class EventRecorder {
         events.record({ reason: 'Paused', epoch, because })
       }
       if (!paused && this.paused) {
-        log.info('paused no more', { epoch })
+        log.info('resumed', { epoch })
         events.record({ reason: 'Resumed', epoch })
       }
       this.paused = paused

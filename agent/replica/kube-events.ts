@@ -104,7 +104,7 @@ export class KubeEvents {
       ...(uid !== undefined && { uid }),
     }
     if (pod === null) {
-      const line = 'Events are on the Lease alone: no pod is known by POD_NAME and POD_UID'
+      const line = 'Events are written for the Lease only: POD_NAME and POD_UID are not set'
       this.once('no pod', () => log.info(line))
       this.add(what, lease.api, ofLease, null)
     } else {
@@ -167,7 +167,7 @@ export class KubeEvents {
   }
 
   private say({ api }: Waiting, { code, message }: ApiError): void {
-    const line = `what happens here is not told by Events: ${message}`
+    const line = `cannot write Events: ${message}`
     this.once(`${api.namespace} ${code}`, () => this.options.log.warn(line))
   }
 
@@ -198,15 +198,23 @@ export const EVENT_REASONS = {
   LeaderAcquired: ['Normal', 'Acquire', 'acquired the Lease'],
   Serving: ['Normal', 'OpenGate', 'serves: LangFlow is healthy, and the gate is open'],
   LeadershipInDoubt: ['Warning', 'CloseGate', 'closed the gate: its leadership is in doubt'],
-  LeadershipLost: ['Warning', 'Kill', 'lost the Lease, and killed LangFlow'],
-  SteppedDown: ['Normal', 'Release', 'stopped LangFlow, and gave the Lease back'],
-  RestartedInPlace: ['Warning', 'Restart', 'restarts LangFlow in its term'],
-  DeadmanFired: ['Warning', 'Kill', 'got no grant in time, and its launcher ended LangFlow by itself'],
-  StopFailed: ['Warning', 'Keep', 'keeps the Lease, since something of LangFlow may live'],
-  GrantRefused: ['Warning', 'Grant', 'cannot have LangFlow started'],
-  StandbyColder: ['Warning', 'Prepare', 'has a standby that is colder than wanted'],
-  Paused: ['Normal', 'Pause', 'starts no takeover, and leaves LangFlow alone: an operator has paused it'],
-  Resumed: ['Normal', 'Resume', 'goes on: it is paused no more'],
+  LeadershipLost: ['Warning', 'Kill', 'lost the Lease and killed LangFlow'],
+  SteppedDown: ['Normal', 'Release', 'stopped LangFlow and released the Lease'],
+  RestartedInPlace: ['Warning', 'Restart', 'restarts LangFlow in place'],
+  DeadmanFired: [
+    'Warning',
+    'Kill',
+    'received no grant in time, so its launcher stopped LangFlow by its own clock',
+  ],
+  StopFailed: ['Warning', 'Keep', 'keeps the Lease, because LangFlow processes may be alive'],
+  GrantRefused: ['Warning', 'Grant', 'cannot start LangFlow'],
+  StandbyColder: ['Warning', 'Prepare', 'has a standby that is colder than configured'],
+  Paused: [
+    'Normal',
+    'Pause',
+    'starts no takeover and does not restart a failed LangFlow, because an operator has paused it',
+  ],
+  Resumed: ['Normal', 'Resume', 'continues, because the pause is over'],
   SwitchoverRefused: ['Warning', 'Refuse', 'refused a switchover'],
   CannotGoOn: ['Warning', 'End', 'ends'],
 } as const satisfies Record<string, readonly [EventType, string, string]>

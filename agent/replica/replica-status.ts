@@ -84,10 +84,10 @@ export function onTrial({
   if (served || !isUnproven(pod, state)) return null
   const failed = failedStart(pod, state)
   if (failed !== null)
-    return `the first start of revision ${failed.revision} failed, and no replica makes way for it until its template or what LangFlow starts from changes: ${failed.reason}`
+    return `the first start of revision ${failed.revision} failed (${failed.reason}): no replica hands over to it until its template or LangFlow's inputs change`
   // Without peers, no leader hands over to it: its turn comes when the old pods end.
   if (peers === null) return null
-  return `revision ${pod.revision} has not served yet, and ${state.revisions.proven[0]} has: not ready for Kubernetes before it does`
+  return `revision ${pod.revision} has not served yet (${state.revisions.proven[0]} has): its pod is not Ready for Kubernetes until then`
 }
 
 /** A follower that would take over now. */
@@ -99,7 +99,7 @@ export function standsBy(facts: GateFacts): boolean {
 export function takeoverObstacle(facts: GateFacts): string | null {
   const { options, state, now, workload, traffic } = facts
   if (state.term !== null) return null
-  if (state.ending !== null) return `it ends: ${state.ending.reason}`
+  if (state.ending !== null) return `its agent is ending: ${state.ending.reason}`
   if (failedStart(options.pod, state) !== null) return onTrial(facts)
   const coolMs = coolDownEnds(state) - now.mono
   if (coolMs > 0) return `it cools down for ${Math.ceil(coolMs / 1000)} s ${state.coolDown?.after}`
@@ -107,7 +107,8 @@ export function takeoverObstacle(facts: GateFacts): string | null {
   if (unable !== null) return unable
   if (traffic.front?.listening === false) return frontNotListening(traffic)
   if (workload.launcher !== 'connected') return `the launcher is ${workload.launcher}`
-  if (!workload.canRun) return `its launcher starts nothing: the workload is ${workload.view.state}`
+  if (!workload.canRun)
+    return `its launcher cannot start LangFlow now: the workload is ${workload.view.state}`
   const { standby } = workload.view
   const prepared = standby.mode === 'cold' || standby.state === 'ready'
   return prepared ? null : `its standby is ${standby.state === 'none' ? 'not prepared' : standby.state}`
@@ -130,7 +131,7 @@ function notServingYet({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 
   // The phases may be unknown for a term that was taken back.
   const starts = term?.phases?.healthyMs === null
   return starts && peers !== null && peers.ready > 0
-    ? 'it leads, its LangFlow has not served in this term yet, and another replica could take over'
+    ? 'its LangFlow has not served in this term yet, and another replica could take over'
     : null
 }
 
@@ -154,7 +155,7 @@ export function checksOf({ options, state, now, workload }: Omit<GateFacts, 'tra
   const { launcher, healthy, lastProbe } = workload
   const { state: does } = workload.view
   const trial = onTrial({ options, state })
-  const follower = holder ? `${holder} leads` : 'nobody leads'
+  const follower = holder ? `${holder} leads` : 'no replica leads'
   return [
     { name: 'leadership', ok: term !== null, detail: term !== null ? 'this replica leads' : follower },
     {
@@ -169,7 +170,7 @@ export function checksOf({ options, state, now, workload }: Omit<GateFacts, 'tra
     {
       name: 'workload',
       ok: does === 'running' && healthy,
-      detail: does === 'running' ? `running; ${lastProbe ?? 'not asked yet'}` : does,
+      detail: does === 'running' ? `running; ${lastProbe ?? 'not probed yet'}` : does,
     },
     { name: 'gate', ok: closed === null, detail: closed === null ? 'open' : `closed: ${closed}` },
   ]
@@ -182,9 +183,9 @@ const CONNECTS_WITHIN_MS = 60_000
 export function launcherAbsence(sinceStartMs: number, socket: string): string | null {
   if (sinceStartMs < CONNECTS_WITHIN_MS) return null
   return (
-    `no launcher has connected within ${CONNECTS_WITHIN_MS / 1000} s: LangFlow’s container must start LangFlow by ` +
-    `"langflow-leader launch --", and mount the volume that is ${dirname(socket)} here at the same place; Kubernetes ` +
-    'before 1.29 never starts it beside a sidecar: upgrade, or run both in one container (langflow-leader run)'
+    `no launcher has connected within ${CONNECTS_WITHIN_MS / 1000} s: LangFlow’s container must start LangFlow with ` +
+    `"langflow-leader launch --" and mount the volume of ${dirname(socket)} at the same path; Kubernetes before 1.29 does ` +
+    'not start a container beside such a sidecar: upgrade, or run both in one container (langflow-leader run)'
   )
 }
 

@@ -305,12 +305,12 @@ export class Replica implements StatusSource {
   private electionChanged(state: ElectionState): void {
     this.recorder.lease(state, this.elector.state.decision)
     this.recorder.trouble('launcher', this.launcherProblem, 'a launcher has connected')
-    this.recorder.trouble('owner', this.ownerProblem, 'the Lease belongs to no other workload any more')
+    this.recorder.trouble('owner', this.ownerProblem, 'the Lease no longer belongs to another workload')
     const lease = state.seen?.lease ?? null
     this.recorder.trouble('epochs', epochProblem(lease), 'epochs fit into their field again')
     this.recorder.trouble('clock', clockProblem(state), 'the clocks agree, or this replica leads itself')
     const version = state.outdated ?? langflowFault(lease)
-    this.recorder.trouble('version', version, 'the version of LangFlow keeps nothing from leading any more')
+    this.recorder.trouble('version', version, 'the version of LangFlow no longer prevents a takeover')
     this.recorder.doubt(state.term?.doubt ?? false)
     this.recorder.operation(state, pauseOf(lease, writerWall(state, this.parts.clock.now())))
     const serves = state.term === null && holderServes(lease, state.history)
@@ -358,5 +358,7 @@ export function remedyFor(
 
 /** A failure that is left alone because the Lease is paused. */
 function leftAlone({ setAside, workload }: ElectionState): string | null {
-  return setAside === null || workload.well ? null : `left alone while paused: ${setAside.reason}`
+  return setAside === null || workload.well
+    ? null
+    : `LangFlow has failed and is not restarted during the pause: ${setAside.reason}`
 }

@@ -178,7 +178,7 @@ export function workloadOf(wanted: AgentOptions['standby'], record: WorkloadReco
   const { phase, launcher, view } = record
   const { state, epoch, identity, killAt, loss, standby } = view
   const orphaned = phase === 'orphaned'
-  const unproven = 'the launcher is gone, and nothing proves yet that its processes are dead'
+  const unproven = 'the launcher is gone, and its processes may still be alive'
   const unstopped = state === 'unstoppable' ? 'the workload could not be stopped' : null
   return {
     alive: orphaned ? 'maybe' : mayLive(record) ? 'yes' : 'no',

@@ -124,7 +124,7 @@ function stop(before: WorkloadRecord, { graceMs, drainMs, open }: Event<'stop'>)
     return emit(stopping, { type: 'cut_off_after', ms: drainMs, graceMs })
   }
   if (open?.length === 0) return sendStop(record, graceOf(record, graceMs))
-  const text = `cut off: ${describeConnections(open)}`
+  const text = `closing open connections: ${describeConnections(open)}`
   const told = mayLive(record) ? emit(record, { type: 'log', level: 'warn', text }) : record
   return sendStop(told, Math.min(graceMs, CUT_OFF_MS))
 }
@@ -271,7 +271,7 @@ function because(
     case 'stopped':
       return ended(record, cause.durationMs, wasStarting)
     case 'stop_failed': {
-      const text = `ALARM: ${cause.reason}; the Lease is kept while something may live`
+      const text = `ALARM: ${cause.reason}; the leader keeps the Lease, because LangFlow processes may be alive`
       return emit(record, { type: 'log', level: 'error', text })
     }
     case 'grant_refused':
@@ -289,8 +289,12 @@ function ended(before: WorkloadRecord, durationMs: number, wasStarting: boolean)
   // The agent had ordered nothing, so the launcher's own deadman acted. A start that still waited for its standby is
   // ordered again.
   return wasStarting
-    ? fail(record, { code: 'deadman', reason: 'the launcher gave up a start in doubt' }, 'restart')
-    : fail(record, { code: 'deadman', reason: 'the launcher stopped LangFlow by itself' })
+    ? fail(
+        record,
+        { code: 'deadman', reason: 'the launcher cancelled the start, because leadership was in doubt' },
+        'restart',
+      )
+    : fail(record, { code: 'deadman', reason: 'the launcher stopped LangFlow by its own clock' })
 }
 
 function grantRefusal(record: WorkloadRecord, problem: string | null): WorkloadRecord {

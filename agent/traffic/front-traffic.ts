@@ -84,7 +84,7 @@ const NONE: FrontCounts = {
 }
 
 function silence({ address, because }: Unheard): string {
-  return `the leader's front at ${address} does not answer (${because}), so that requests wait here: let the replicas reach each other's fronts`
+  return `the leader's front at ${address} does not answer (${because}), so requests wait at this replica: allow connections between the fronts of all replicas`
 }
 
 function viewOf({
@@ -132,9 +132,9 @@ export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): s
   if (lease === null || holder === '' || holder === config.identity) return null
   const note = frontOf(lease)
   if (note === null)
-    return `${podOf(holder)} leads and does not say where its front is, so that requests wait here: give it --traffic=front, in a version that has it`
+    return `${podOf(holder)} leads without a front, so requests wait at this replica: set --traffic=front there, in a version that supports it`
   if (note === 'closing' || note.address !== own.address) return null
-  return `${podOf(holder)} leads and says that its front has the address of this replica's (${own.address}): give each its own --front-address`
+  return `${podOf(holder)} leads and publishes the front address of this replica (${own.address}): give each replica its own --front-address`
 }
 
 /**

@@ -103,7 +103,7 @@ export class Steering {
     else repeats.over('traffic', 'requests reach the leader again')
     if (routedTo === null || routedTo === this.routedTo) return
     this.routedTo = routedTo
-    if (routedTo === '') log.info('requests are held: nobody serves')
-    else log.info('requests go to', { pod: routedTo })
+    if (routedTo === '') log.info('requests are held, because no replica serves')
+    else log.info('requests are sent to', { pod: routedTo })
   }
 }

@@ -51,7 +51,7 @@ describe('the overview of replicas', () => {
     [
       'a manual pause annotation has an invalid value',
       [LEADER, STANDBY],
-      /"yes", which pauses nothing/,
+      /"yes", which has no effect/,
       misspelled,
     ],
     ['takeovers are paused', [LEADER, STANDBY], /^takeovers are paused/, leaseWith(PAUSED)],

@@ -100,7 +100,7 @@ describe('the built file', () => {
     await assert.rejects(started, {
       code: 1,
       stdout: '',
-      stderr: 'langflow-leader: needs Node 24 or newer, and this is Node 20.1.0: install it\n',
+      stderr: 'langflow-leader: requires Node 24 or newer, but this is Node 20.1.0: install a newer Node\n',
     })
   })
 

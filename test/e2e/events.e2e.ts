@@ -120,7 +120,7 @@ describe('Events on a real API server', { concurrency: 3 }, () => {
       const { stdout } = await scene.kubectl('describe', kind, name)
       assert.match(
         stdout,
-        /Normal +LeaderAcquired +\S+ +langflow-leader +a acquired the Lease: nobody held it before \(epoch 1, never_held\)/,
+        /Normal +LeaderAcquired +\S+ +langflow-leader +a acquired the Lease: no replica had held it before \(epoch 1, never_held\)/,
       )
       assert.match(stdout, /SteppedDown .*\(epoch 1, terminated\)/)
     }
@@ -154,7 +154,7 @@ describe('Events on a real API server', { concurrency: 3 }, () => {
       .filter(({ msg }) => msg.includes('Events'))
       .map(({ level, msg }) => `${level}: ${msg}`)
     assert.deepEqual(said, [
-      `warn: what happens here is not told by Events: ServiceAccount "${scene.namespace}/langflow-leader" may not "create" ` +
+      `warn: cannot write Events: ServiceAccount "${scene.namespace}/langflow-leader" may not "create" ` +
         `events.events.k8s.io in namespace "${scene.namespace}": add the verb to its Role`,
     ])
     assert.ok(a.events().includes('released'))

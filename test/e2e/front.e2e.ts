@@ -326,10 +326,7 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
       return `${status} ${text.trim()}`
     }
     await until('the front of b listens', async () => (await b.status()).traffic.front?.listening === true)
-    assert.match(
-      await asked(b),
-      /^503 a leads and does not say where its front is, .*: give it --traffic=front/,
-    )
+    assert.match(await asked(b), /^503 a leads without a front, .*: set --traffic=front there/)
     assert.equal(await asked(a), '503 this replica has no front: it runs with --traffic=readiness')
     await scene.switchOver()
     await takesClients(b)
@@ -340,7 +337,7 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
     await scene.switchOver()
     await a.find('the third term', ({ event, epoch }) => event === 'serving' && epoch === 3)
     await b.event('standby_ready', from)
-    assert.match(await asked(b), /^503 a leads and does not say where its front is/)
+    assert.match(await asked(b), /^503 a leads without a front/)
   })
 
   test('never see the key of the fronts, and no endpoint or log reveals it', async (t) => {

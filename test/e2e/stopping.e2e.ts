@@ -76,7 +76,7 @@ langflowTest(
     assert.equal(seen[0], 'HTTP 500')
     const cut = one.replica.lines.filter(({ msg }) => /^(draining|cut off): /.test(msg)).map(({ msg }) => msg)
     assert.match(cut[0] ?? '', /^draining: \d connections from 127\.0\.0\.1 \(\d\), 5 s left$/)
-    assert.match(cut.at(-1) ?? '', /^cut off: \d connections from 127\.0\.0\.1 \(\d\)$/)
+    assert.match(cut.at(-1) ?? '', /^closing open connections: \d connections from 127\.0\.0\.1 \(\d\)$/)
   },
 )
 

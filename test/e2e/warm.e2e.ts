@@ -207,7 +207,7 @@ test('if its home is not writable, the standby waits before the first write and 
   assert.deepEqual([standby.view.mode, standby.view.state], ['warm', 'ready'])
   assert.equal(
     standby.view.reason,
-    'LangFlow is kept less warm than it could be: it waits before os.mkdir already',
+    'the warm LangFlow saves less time than possible: it waits too early, before os.mkdir',
   )
 })
 

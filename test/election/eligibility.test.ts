@@ -24,7 +24,7 @@ describe('whether a follower could take over', () => {
     watch(c, false, '401 Unauthorized')
     assert.equal(unable(c), 'this replica has not seen the Lease yet: 401 Unauthorized')
     c.sees(heldBy('leader', 10), true)
-    assert.match(unable(c) ?? '', /not known yet whether this replica may write/)
+    assert.match(unable(c) ?? '', /not verified yet that it may write/)
     assert.deepEqual(c.effects('rehearse'), [
       { type: 'rehearse', lease: heldBy('leader', 10), deadlineMs: 5_000 },
     ])
@@ -86,7 +86,7 @@ describe('whether a follower could take over', () => {
 
   test('an unanswered dry run changes nothing: the right to write stays unknown or granted', () => {
     for (const code of ['timeout', 'network', 'server', 'throttled'] as const) {
-      assert.match(unable(answered(following(), code)) ?? '', /not known yet/)
+      assert.match(unable(answered(following(), code)) ?? '', /not verified yet/)
       assert.equal(unable(answered(able(), code)), null)
     }
   })
@@ -242,7 +242,7 @@ describe('a candidate that is barred', () => {
   test('reports the reason and does not campaign until the bar is removed', () => {
     const reason = 'other leads by another Lease'
     const c = bar(able(), reason).sees(released(11))
-    assert.deepEqual([c.last.decision, unable(c)], [`nobody holds the Lease; ${reason}`, reason])
+    assert.deepEqual([c.last.decision, unable(c)], [`no replica holds the Lease; ${reason}`, reason])
     assert.deepEqual(c.pass(60_000).effects('write'), [])
     assert.equal(bar(c, null).write.kind, 'acquire')
   })

@@ -23,7 +23,7 @@ describe('the leader restarts a failed workload in place', () => {
   test('the leader stops the workload in order, and starts it in the same epoch when no process of it lives', () => {
     const c = Candidate.leader().pass(500).tell(restart)
     assert.deepEqual(c.all, [{ type: 'restart', code: 'workload_exited', reason: REASON, graceMs: 30_000 }])
-    assert.equal(c.last.decision, `restarting the workload in place: ${REASON}`)
+    assert.equal(c.last.decision, `restarting LangFlow in place: ${REASON}`)
     c.workload(ENDED)
     assert.deepEqual(c.effects('start'), [{ type: 'start', epoch: 4 }])
     assert.deepEqual([c.events(), c.effects('kill')], [[], []])
@@ -55,7 +55,7 @@ describe('the leader restarts a failed workload in place', () => {
 
   test('the leader hands over if the restarted workload fails or ends', () => {
     const again = () => restarting().workload(ENDED).workload(RUNS)
-    assert.equal(steppingDown(again().workload(ENDED)), 'the workload runs no more')
+    assert.equal(steppingDown(again().workload(ENDED)), 'LangFlow does not run any longer')
     const c = again().tell({ ...handover, reason: 'port 7860 is already taken' })
     assert.equal(steppingDown(c), 'port 7860 is already taken')
     c.workload(ENDED).acknowledge()
@@ -75,7 +75,10 @@ describe('the leader restarts a failed workload in place', () => {
   })
 
   test('the leader hands over if the launcher disconnects after the workload has ended', () => {
-    assert.equal(steppingDown(restarting().workload({ alive: 'no' })), 'the launcher went away')
+    assert.equal(
+      steppingDown(restarting().workload({ alive: 'no' })),
+      'no launcher is ready to start LangFlow',
+    )
   })
 
   test('a leader that is stepping down does not restart its workload', () => {

@@ -14,12 +14,24 @@ function renewing(): { c: Candidate; before: LeaseSpec; version: string } {
 describe('the answer to a renewal', () => {
   const { before, version } = renewing()
   const lacking: [string, Parameters<Candidate['answers']>[0], RegExp][] = [
-    ['returns the Lease as it was', { spec: before, resourceVersion: version }, /no newer version/],
-    ['repeats the request with the old version', { resourceVersion: version }, /no newer version/],
-    ['keeps the old renewTime', { spec: { renewTime: before.renewTime ?? '' } }, /renewTime is as before/],
-    ['has no renewTime', { spec: { renewTime: null } }, /renewTime is as before/],
-    ['shortens its duration', { spec: { leaseDurationSeconds: 5 } }, /leaseDurationSeconds is 5 and not 15/],
-    ['contains another epoch', { spec: { leaseTransitions: 3 } }, /epoch is 3 and not 4/],
+    [
+      'returns the Lease as it was',
+      { spec: before, resourceVersion: version },
+      /resourceVersion is not newer/,
+    ],
+    [
+      'repeats the request with the old version',
+      { resourceVersion: version },
+      /resourceVersion is not newer/,
+    ],
+    ['keeps the old renewTime', { spec: { renewTime: before.renewTime ?? '' } }, /renewTime is unchanged/],
+    ['has no renewTime', { spec: { renewTime: null } }, /renewTime is unchanged/],
+    [
+      'shortens its duration',
+      { spec: { leaseDurationSeconds: 5 } },
+      /leaseDurationSeconds is 5 instead of 15/,
+    ],
+    ['contains another epoch', { spec: { leaseTransitions: 3 } }, /epoch is 3 instead of 4/],
   ]
   for (const [what, change, lack] of lacking)
     test(`does not renew if it ${what}: the leader reports this, doubts and loses the Lease on time`, () => {
@@ -43,7 +55,7 @@ describe('the answer to a renewal', () => {
     assert.notEqual(c.write.id, first.id)
     c.tell({ type: 'written', id: c.write.id, lease: left })
     assert.deepEqual(c.state.term?.renewedAt, first.sentAt)
-    assert.match(c.state.writeProblem ?? '', /its renewTime is that of an earlier write/)
+    assert.match(c.state.writeProblem ?? '', /the renewTime is that of an earlier write/)
   })
 
   test('renews if it truncates renewTime, lengthens the duration or adds a field', () => {
@@ -72,7 +84,7 @@ describe('the answer to an acquisition', () => {
     const c = Candidate.follower().sees(released(50))
     c.answers({ spec: released(50).spec ?? {}, annotations: { [RELEASED]: 'other 3' } })
     assert.deepEqual([c.state.term, c.events()], [null, []])
-    assert.match(c.state.writeProblem ?? '', /its holder is "" and not "me"/)
+    assert.match(c.state.writeProblem ?? '', /the holder is "" instead of "me"/)
     c.takesAfter(2_000)
   })
 
@@ -116,6 +128,6 @@ describe('a release', () => {
   })
 
   test('is reported as a problem if its answer lacks the releaser, since other replicas then wait a lease duration', () => {
-    assert.match(releasing().answers({ annotations: {} }).state.writeProblem ?? '', /it is no release/)
+    assert.match(releasing().answers({ annotations: {} }).state.writeProblem ?? '', /the release is missing/)
   })
 })

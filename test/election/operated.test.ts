@@ -40,7 +40,7 @@ describe('while the Lease is paused', () => {
       const c = Candidate.follower().sees(edited(lease, { [PAUSED]: 'true' }))
       c.wait(60_000)
       assert.deepEqual(c.effects('write'), [])
-      assert.match(c.last.decision, /paused, so that no takeover starts/)
+      assert.match(c.last.decision, /paused: no takeover starts/)
       operator(c, { [PAUSED]: null })
       assert.equal(c.write.kind, 'acquire')
     }

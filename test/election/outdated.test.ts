@@ -112,7 +112,10 @@ describe('a leader', () => {
 
   test('continues if its version is older than the one in the Lease, and reports this', () => {
     const c = edit(leader('1.12.8'), '1.13.0')
-    assert.match(c.state.outdated ?? '', /1\.12\.8 leads here although the Lease says that 1\.13\.0 has led/)
+    assert.match(
+      c.state.outdated ?? '',
+      /leads with LangFlow 1\.12\.8, although the Lease records that 1\.13\.0 has led/,
+    )
     assert.deepEqual([c.effects('kill'), edit(leader('1.12.8', true), '1.13.0').state.outdated], [[], null])
   })
 })

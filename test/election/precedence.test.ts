@@ -34,7 +34,7 @@ describe('a released Lease is taken', () => {
       'a retry period later by a replica whose standby is not prepared',
       afterRelease({}, {}, false),
       2_000,
-      /^nobody holds the Lease; a replica whose standby is prepared has precedence/,
+      /^no replica holds the Lease; a replica whose standby is prepared has precedence/,
     ],
     [
       'two retry periods later by a replica that is neither named nor prepared',

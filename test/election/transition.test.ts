@@ -350,7 +350,7 @@ describe('the leader', () => {
     c.pass(6_000).sees(c.commit(write))
     assert.deepEqual([c.state.term?.doubt, c.effects('start').length], [true, 0])
     c.workload({ canRun: false })
-    assert.equal(c.state.term?.stepDown?.reason, 'the launcher went away')
+    assert.equal(c.state.term?.stepDown?.reason, 'no launcher is ready to start LangFlow')
   })
 })
 
@@ -533,7 +533,7 @@ describe('a restarted agent', () => {
     const ended = { alive: 'no', canRun: true, killAt: null } as const
     const failed = 'LangFlow lost its worker (pid 7)'
     for (const [change, reasons] of [
-      [ended, ['the workload ended without its agent', 'the workload runs no more']],
+      [ended, ['LangFlow ended while no agent was connected', 'LangFlow does not run any longer']],
       [{ failed }, [failed, failed]],
     ] as const)
       for (const [index, c] of [

@@ -63,7 +63,7 @@ describe('processes', { concurrency: 5 }, () => {
     const killed = mono()
     a.startAgent()
     const acquired = await a.agent.event('acquired')
-    assert.equal(acquired.reason, 'took its grant back from the launcher')
+    assert.equal(acquired.reason, 'the restarted agent resumed the grant of its launcher')
     await a.agent.event('serving')
     const served = mono()
     scene.assertUndisturbed(a)

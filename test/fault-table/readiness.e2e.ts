@@ -65,7 +65,7 @@ describe('readiness', { concurrency: 3 }, () => {
       ['no rights', /may not "get"/, nobody],
       ['rights to read only', /may not "update"/, reader],
       ['no egress', /has not seen the Lease yet/],
-      ['another namespace', /leads by the Lease "test-/, undefined, elsewhere],
+      ['another namespace', /holds the Lease "test-/, undefined, elsewhere],
     ]
     const measured: string[] = []
     for (const [what, reason, token, options = { flags }] of tries) {
@@ -137,7 +137,7 @@ describe('readiness', { concurrency: 3 }, () => {
     await b.agent.event('standby_ready')
     const ready = mono()
     const { reason } = await c.agent.event('draining')
-    assert.equal(reason, 'a replica whose standby is ready serves sooner than this one starts')
+    assert.equal(reason, 'another replica has a warm standby and would serve sooner than this one')
     const served = await b.agent.event('serving')
     assert.equal(served.epoch, Number(epoch) + 1)
     return `the peer served ${seconds(mono() - ready)} after its standby was ready`

@@ -43,7 +43,7 @@ test('a request that waits for the hold timeout gets 503 with Retry-After, and t
   await clock.pass(1)
   const { status, headers, body } = await asked
   assert.deepEqual([status, headers['retry-after']], [503, '1'])
-  assert.match(JSON.parse(body).error, /within 30s: it can safely be sent again/)
+  assert.match(JSON.parse(body).error, /within 30s: the request can safely be sent again/)
   await clock.pass(200)
   const counted = await front.said.next(
     'the waiting time',
@@ -61,7 +61,7 @@ test('a request beyond the hold limit gets 503 immediately', async (t) => {
   await front.counts('two held', ({ held }) => held === 2)
   const { status, body } = await ask(front.port, '/c')
   assert.equal(status, 503)
-  assert.match(JSON.parse(body).error, /2 requests are waiting/)
+  assert.match(JSON.parse(body).error, /limit of 2 waiting requests/)
   await front.counts('the third request refused', ({ failed }) => failed.hold_limit === 1)
 })
 
@@ -211,7 +211,7 @@ test('a request that returns because it did not reach LangFlow keeps its place, 
   await turn(back)
   langflow.isOpen = false
   const waiting = [turn(guest(1))]
-  await assert.rejects(room.turn(guest(2)), /1 requests are waiting/)
+  await assert.rejects(room.turn(guest(2)), /limit of 1 waiting requests/)
   waiting.push(turn(back))
   await opens()
   await Promise.all(waiting)
@@ -343,6 +343,6 @@ test("requests of all fronts pass through the leader's window, and one that does
   await clock.pass(2_000)
   const { status, body } = await late
   assert.equal(status, 503)
-  assert.match(JSON.parse(body).error, /within 1s: it can safely be sent again/)
+  assert.match(JSON.parse(body).error, /within 1s: the request can safely be sent again/)
   assert.ok(!langflow.seen.list.includes('POST /late'))
 })

@@ -183,7 +183,7 @@ test('two fronts together hold a request for at most one hold timeout', async (t
   await follower.toLeader(leader.address)
   for (const { status, body } of await Promise.all(asked)) {
     assert.equal(status, 503)
-    assert.match(body, /within 1s: it can safely be sent again/)
+    assert.match(body, /within 1s: the request can safely be sent again/)
   }
   assert.ok(performance.now() - began < 1_300, `after ${performance.now() - began} ms`)
 })
@@ -210,7 +210,7 @@ for (const [title, asked] of Object.entries({
     await follower.toLeader(hung.address)
     const { status, body } = await ask(follower.port, '/a', asked)
     assert.equal(status, 503)
-    if (title !== 'HEAD') assert.match(body, /within 500ms: it can safely be sent again/)
+    if (title !== 'HEAD') assert.match(body, /within 500ms: the request can safely be sent again/)
     await follower.counts('one hold timeout', ({ failed }) => failed.hold_timeout === 1)
   })
 
@@ -262,7 +262,7 @@ test("a front reports since when the leader's front hasn't answered, even withou
   const silent = await follower.unheard(({ because }) => /no answer/.test(because), to(hung.address, 2))
   assert.ok(silent.since > refused.since, 'the time must start anew for another leader')
   await follower.unheard(
-    ({ because }) => because === 'it is no front: its answer is 200',
+    ({ because }) => because === 'it is not a front: it answered 200',
     to(`127.0.0.1:${other.port}`, 3),
   )
   await follower.toNobody()

@@ -60,7 +60,10 @@ test('the front command exits with code 2 if no agent started it', async () => {
     env: { PATH: process.env.PATH },
   })
   const [complaint, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')])
-  assert.match(complaint, /^langflow-leader front: only an agent with --traffic=front starts it: .*\n$/)
+  assert.match(
+    complaint,
+    /^langflow-leader front: only an agent with --traffic=front can start this command: .*\n$/,
+  )
   assert.equal(code, 2)
 })
 

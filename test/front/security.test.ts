@@ -531,7 +531,7 @@ describe('the front', () => {
       )
       const lines = front.output.trim().split('\n')
       assert.equal(lines.length, 1, front.output)
-      assert.match(lines[0] as string, /nothing is sent to the leader's front/)
+      assert.match(lines[0] as string, /requests are not sent to the leader's front/)
       assert.ok(key === '' || !front.output.includes(key))
     })
   }

@@ -106,7 +106,7 @@ describe('install', () => {
     fails(
       install(deep),
       new RegExp(
-        `the path of ${deep} is too long for node to start from: name one of at most ${room - 10} bytes`,
+        `the path ${deep} is too long to start node from it: use a path of at most ${room - 10} bytes`,
       ),
     )
     assert.ok(!existsSync(deep))
@@ -117,8 +117,11 @@ describe('install', () => {
     writeFileSync(file, '')
     mkdirSync(closed, { mode: 0o555 })
     fails(run(bundle, file), /cannot write to .*file: it is not a directory; name another one/)
-    fails(run(bundle, '/proc/nowhere'), /there can be no directory in that place; name another one/)
-    fails(runFrom(installed('own'), closed), /cannot write to .*closed: user \d+ may not; mount a volume/)
+    fails(run(bundle, '/proc/nowhere'), /the directory cannot be created there; name another one/)
+    fails(
+      runFrom(installed('own'), closed),
+      /cannot write to .*closed: user \d+ has no permission; mount a volume/,
+    )
   })
 
   test('makes a node that its user can execute and replace, but not read, copy or trace', () => {
@@ -128,7 +131,7 @@ describe('install', () => {
     for (const round of ['first', 'second']) assert.equal(runFrom(own, copy).status, 0, round)
     fails(
       runFrom(copy, join(scratch, 'never')),
-      /node may be executed and not read, .*: install from the image/,
+      /node is executable but not readable, .*: install from the image/,
     )
 
     const look = `

@@ -59,11 +59,11 @@ test('a long list is read page by page', async () => {
 })
 
 const NO_OBJECTS: [body: string, told: string][] = [
-  ['<html>login</html>', 'no JSON'],
-  ['', 'no JSON'],
-  ['[]', 'no Pod'],
-  ['null', 'no Pod'],
-  ['{"metadata":{}}', 'no Pod'],
+  ['<html>login</html>', 'JSON'],
+  ['', 'JSON'],
+  ['[]', 'a Pod'],
+  ['null', 'a Pod'],
+  ['{"metadata":{}}', 'a Pod'],
 ]
 for (const [body, told] of NO_OBJECTS) {
   test(`a 200 with ${body === '' ? 'an empty body' : body} is an error, and the write may have been applied`, async () => {
@@ -72,9 +72,9 @@ for (const [body, told] of NO_OBJECTS) {
     const error = await failure(objects.update(POD, object, LATER_MS))
     assert.equal(error.code, 'network')
     assert.equal(error.mayHaveCommitted, true)
-    assert.match(error.message, new RegExp(`answered "update" with something that is ${told}$`))
-    const listed = told === 'no JSON' ? told : 'no list of pods'
-    assert.match((await failure(objects.list(POD, LATER_MS))).message, new RegExp(`that is ${listed}$`))
+    assert.match(error.message, new RegExp(`answered "update" with something other than ${told}$`))
+    const listed = told === 'JSON' ? told : 'a list of pods'
+    assert.match((await failure(objects.list(POD, LATER_MS))).message, new RegExp(`other than ${listed}$`))
   })
 }
 
@@ -100,7 +100,12 @@ const REFUSALS: [
   ['patch', ACCOUNT, 'forbidden', /may not "patch" leases.coordination.k8s.io "lock" in/],
   ['list', ACCOUNT, 'forbidden', /may not "list" leases.coordination.k8s.io in namespace/],
   ['create', forbidden('mia'), 'forbidden', /^user "mia" may not "create" leases.* in namespace "ns": add/],
-  ['create', '403 Forbidden: ns is being terminated', 'forbidden', /forbids to "create".*being terminated$/],
+  [
+    'create',
+    '403 Forbidden: ns is being terminated',
+    'forbidden',
+    /does not permit "create".*being terminated$/,
+  ],
   ['update', '422 Invalid: spec is bad', 'invalid', /422 to "update" of the Lease "lock": spec is bad$/],
   ['get', '302', 'invalid', /302/],
   ['update', '500 InternalError', 'server', /500/],

@@ -113,7 +113,7 @@ const TROUBLE: [what: string, Script, code: string, committed: boolean, message?
     (_, response) => reply(response, 401, status(401, 'Unauthorized')),
     'unauthorized',
     false,
-    /^the API server at .* does not accept a test \(401 Unauthorized\): renew it, or /,
+    /^the API server at .* does not accept a test \(401 Unauthorized\): renew the credentials; /,
   ],
 ]
 for (const [what, script, code, committed, message] of TROUBLE)

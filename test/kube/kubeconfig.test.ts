@@ -224,9 +224,9 @@ const socks = kubeconfig('http://a', {}, { 'proxy-url': 'socks5://b' })
 const none = { ...base, 'current-context': '' }
 const MISTAKES: [name: string, content: string | object | undefined, message: RegExp][] = [
   ['a missing file', undefined, /config does not exist$/],
-  ['bad YAML', 'users: [{token: secret-token}, {\n  x', /config is no valid YAML at line 2: /],
-  ['a list', '- a', /is not a kubeconfig: it holds no YAML mapping$/],
-  ['an empty file', '', /config (is not a kubeconfig|is no valid YAML)/],
+  ['bad YAML', 'users: [{token: secret-token}, {\n  x', /config is not valid YAML at line 2: /],
+  ['a list', '- a', /is not a kubeconfig: it contains no YAML mapping$/],
+  ['an empty file', '', /config (is not a kubeconfig|is not valid YAML)/],
   ['a scalar for contexts', { ...base, contexts: 'x' }, /"contexts" must be a list$/],
   ['no current-context', none, /has no current-context: choose one with 'kubectl config use-context NAME'$/],
   [
@@ -261,7 +261,10 @@ test('the error of a missing certificate file names the file', async () => {
 })
 
 test('missing access is reported in one line, in a pod and outside', async () => {
-  await assert.rejects(connect({}), /^KubeConfigError: no kubeconfig: give --kubeconfig or \$KUBECONFIG/)
+  await assert.rejects(
+    connect({}),
+    /^KubeConfigError: no kubeconfig: .* does not exist, .*; set --kubeconfig or \$KUBECONFIG/,
+  )
   const env = { KUBERNETES_SERVICE_HOST: '10.0.0.1', KUBERNETES_SERVICE_PORT: '443', HOME: dir }
   await assert.rejects(connect({ env, serviceAccountDirectory: dir }), /this pod has no ServiceAccount token/)
 })

@@ -74,11 +74,11 @@ describe('the command of LangFlow', () => {
   })
 
   const REFUSED: [command: string[], reason: RegExp][] = [
-    [['uvicorn', 'app'], /^"uvicorn" is not "langflow run …"/],
-    [['langflow', 'migration'], /^"langflow" without "run" is not/],
-    [['python', 'app.py'], /^"python" with anything but LangFlow is not/],
-    [['python', '-m', 'flask', 'run'], /^"python" with anything but LangFlow is not/],
-    [['sh', 'start.sh'], /a shell that is not started as "sh -c COMMAND"/],
+    [['uvicorn', 'app'], /^"uvicorn" is not LangFlow's command: use "langflow run …"/],
+    [['langflow', 'migration'], /^"langflow" is not followed by "run"/],
+    [['python', 'app.py'], /^"python" starts something other than LangFlow/],
+    [['python', '-m', 'flask', 'run'], /^"python" starts something other than LangFlow/],
+    [['sh', 'start.sh'], /the shell is not started as "sh -c COMMAND"/],
     [['sh', '-c', 'alembic upgrade head && langflow run'], /does more than start LangFlow/],
     [['sh', '-c', 'langflow run > log'], /does more than start LangFlow/],
     [['sh', '-c', 'langflow run "$(hostname)"'], /does more than start LangFlow/],

@@ -117,7 +117,10 @@ describe('a grant', () => {
     ],
     'if its epoch is earlier': [() => idle().grant({ epoch: 2 }).grant({ epoch: 1 }), 'epoch 1 is over'],
     'if it has expired': [() => idle().grant({ renewedAgo: KILL_MS }), 'expired'],
-    'if processes of another epoch are alive': [() => running().grant({ epoch: 2 }), 'epoch 1 still live'],
+    'if processes of another epoch are alive': [
+      () => running().grant({ epoch: 2 }),
+      'epoch 1 are still alive',
+    ],
     'if the agent has ended its epoch by a kill': [() => killing().tell(gone).grant(), 'epoch 1 is over'],
     'if its epoch is earlier than one that the agent has ended, also after a second kill': [
       () => idle().grant({ epoch: 3 }).tell(kill).tell(kill).grant({ epoch: 2 }),

@@ -83,7 +83,7 @@ test('the loss of the only worker is reported once, even if its replacement does
   await using served = await serve(treeOf('1', NEVER_MS))
   const { worker, master, parent } = await served.ask()
   await served.search()
-  assert.deepEqual(served.notes, [`LangFlow is served by pid ${worker}, beneath pid ${master}, ${parent}`])
+  assert.deepEqual(served.notes, [`LangFlow is served by pid ${worker}, below pid ${master}, ${parent}`])
   await end(worker)
   await until('the master has another worker', () =>
     served.tree.alive().some(({ pid }) => pid !== worker && readStat(pid)?.ppid === master),
@@ -110,7 +110,7 @@ test('the end of one of several workers is only logged; the end of the last one 
   assert.equal(served.serving.check(), null)
   assert.equal(
     served.notes.at(-1),
-    `LangFlow lost its worker (pid ${first.worker}); pid ${second.worker} goes on serving`,
+    `LangFlow lost its worker (pid ${first.worker}); pid ${second.worker} continues to serve`,
   )
   await end(second.worker)
   assert.deepEqual(served.serving.check(), { role: 'worker', pids: [second.worker] })
@@ -126,7 +126,7 @@ test('the end of a worker that has been replaced is no loss', async () => {
   await end(before[1]!.worker, 'SIGTERM')
   assert.equal(served.serving.check(), null)
   const joined = after.find(({ worker }) => worker !== before[1]!.worker)!
-  assert.match(served.notes.at(-1)!, new RegExp(`; pid .*\\b${joined.worker}\\b.* goes on serving$`))
+  assert.match(served.notes.at(-1)!, new RegExp(`; pid .*\\b${joined.worker}\\b.* continues to serve$`))
 })
 
 test('a loss is reported only once /proc can be read again', async (t) => {
@@ -197,7 +197,7 @@ test('a helper that a worker has forked does not count as a worker, although it 
   const helper = childOf(worker)
   await served.search()
   assert.deepEqual(served.notes, [
-    `LangFlow is served by pid ${worker}, beneath pid ${master}, ${served.child}`,
+    `LangFlow is served by pid ${worker}, below pid ${master}, ${served.child}`,
   ])
   await end(worker)
   assert.ok(living().includes(helper))

@@ -64,7 +64,7 @@ const PROBLEMS: [what: string, told: string | null, problem: RegExp][] = [
   [
     'whose epoch exceeds leaseTransitions',
     epochProblem(noted({}, LARGEST)),
-    /^leaseTransitions of the Lease "lock" is as large as it can be \(2147483647\)/,
+    /^leaseTransitions of the Lease "lock" has reached its limit \(2147483647\)/,
   ],
   [
     'with an invalid version of LangFlow',

@@ -186,7 +186,7 @@ describe('the link', () => {
     const { a, l } = await linked()
     const cases: [parts: object, reason: RegExp][] = [
       [{}, /another launcher is connected/],
-      [{ token: 'f'.repeat(64) }, /the token is not the one this agent gave out/],
+      [{ token: 'f'.repeat(64) }, /the token was not issued by this agent/],
       [{ mono: systemClock.mono() + 3_600_000 }, /do not share one monotonic clock/],
       [{ version: 2 }, /are of different versions/],
     ]
@@ -203,14 +203,14 @@ describe('the link', () => {
   test('closes a connection that does not begin with one valid hello, with an alarm', async () => {
     const { a, l } = await linked()
     const cases: [text: string, alarm: RegExp][] = [
-      ['{"type":"terminating"}\n', /its first line is no hello/],
-      ['nonsense\n', /a line that is no message/],
+      ['{"type":"terminating"}\n', /its first line is not a hello/],
+      ['nonsense\n', /a line that is not a JSON message/],
       ['x'.repeat(2 * MAX_LINE_BYTES), /a line of more than 64 KiB/],
       ...['pid', 'alone', 'mono', 'langflow', 'view'].map((part): [string, RegExp] => [
         hello({ [part]: null }),
-        /its first line is no hello/,
+        /its first line is not a hello/,
       ]),
-      [`${hello({ token: 'f'.repeat(64) })}${hello()}`, /the token is not the one/],
+      [`${hello({ token: 'f'.repeat(64) })}${hello()}`, /the token was not issued/],
     ]
     for (const [text, alarm] of cases) {
       const { socket } = await stranger(text)
@@ -282,7 +282,7 @@ describe('the socket', () => {
     await fatal(agent(), /another agent answers/)
     a.server.close()
     writeFileSync(socketPath, '')
-    await fatal(agent(), /is no socket/)
+    await fatal(agent(), /is not a socket/)
     rmSync(join(dir, 'run'), { recursive: true })
     writeFileSync(join(dir, 'run'), '')
     await fatal(agent(), /cannot create the directory/)
@@ -349,7 +349,7 @@ describe('the keys', () => {
       [() => keys.launcherGone(true), 500, /that has just ended/],
       [() => keys.launcherGone(false), 15_000, /whose connection was cut/],
       // The agent restarts.
-      [() => (keys = keysAt(clock)), 15_000, /an earlier agent of this pod was connected to/],
+      [() => (keys = keysAt(clock)), 15_000, /of an earlier agent of this pod/],
     ] as const) {
       end()
       await clock.pass(ms - 1)
@@ -444,7 +444,7 @@ class KilledPod {
 }
 
 describe('the proof that the last launcher is dead', () => {
-  const EARLIER = 'waiting for the launcher an earlier agent of this pod was connected to'
+  const EARLIER = 'waiting for the launcher of an earlier agent of this pod'
   type Play = (pod: KilledPod) => KilledPod | Promise<KilledPod>
   const rows: [string, Play, string][] = [
     [

@@ -30,7 +30,7 @@ describe('a probe', () => {
     for (const path of ['/livez', '/frontz', '/workloadz']) assert.deepEqual(await asked(path), [200, 'ok\n'])
     Object.assign(replica, { alive: false, answers: false, fault: 'the front does not listen: it starts' })
     assert.deepEqual(await asked('/frontz'), [503, 'the front does not listen: it starts\n'])
-    assert.deepEqual(await asked('/livez'), [503, "the agent's own loop is stuck\n"])
+    assert.deepEqual(await asked('/livez'), [503, "the agent's election loop is stuck\n"])
     assert.deepEqual(await asked('/workloadz'), [503, 'the launcher does not answer\n'])
   })
 })
@@ -230,7 +230,7 @@ describe('every route', () => {
     })
     for (const route of ['/', '/leader', '/status', '/replicas']) {
       const { status, body } = await ask(server, route)
-      assert.deepEqual([status, body], [500, '{"error":"the status cannot be told"}\n'])
+      assert.deepEqual([status, body], [500, '{"error":"the agent cannot read its status"}\n'])
     }
   })
 })
@@ -244,7 +244,7 @@ describe('an unknown path', () => {
         const { status, headers, body } = await ask(server, path, { method })
         const told = [status, headers['content-type'], headers.allow]
         assert.deepEqual(told, [404, JSON_TYPE, undefined], `${method} ${path}`)
-        assert.match(body, /^\{"error":"no such page: [^\n]+"\}\n$/)
+        assert.match(body, /^\{"error":"not found: [^\n]+"\}\n$/)
       }
     }
   })

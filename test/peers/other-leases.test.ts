@@ -63,7 +63,7 @@ describe('a starting replica', () => {
     const b = new Bench()
     b.survey = async () => [LEADER]
     await b.start()
-    assert.match(b.told[1] ?? '', /^old leads by the Lease "team\/lock".*--lease-name/)
+    assert.match(b.told[1] ?? '', /^old holds the Lease "team\/lock".*--lease-name/)
     assert.deepEqual(b.lines, [b.told[1]])
     await b.clock.pass(10_000)
     assert.equal(b.surveys, 3)
@@ -82,12 +82,12 @@ describe('a starting replica', () => {
     [
       'does not compete while an older replica competes for another Lease',
       [{ ...follower, podAgeMs: 60_001 }],
-      /^old was here first and competes for the Lease "team\/lock"/,
+      /^old already competes for the Lease "team\/lock"/,
     ],
     [
       'names the leader of the other Lease rather than an older follower',
       [{ ...follower, identity: 'older', podAgeMs: 90_000 }, LEADER],
-      /^old leads by the Lease "team\/lock"/,
+      /^old holds the Lease "team\/lock"/,
     ],
     ['competes if the follower of another Lease is younger', [{ ...follower, podAgeMs: 59_999 }], null],
     [
@@ -122,7 +122,7 @@ describe('a starting replica', () => {
     assert.deepEqual(b.told, [ASKING, null])
     b.survey = async () => [LEADER]
     await b.clock.pass(5_000)
-    assert.match(b.told.at(-1) ?? '', /^old leads by the Lease/)
+    assert.match(b.told.at(-1) ?? '', /^old holds the Lease/)
   })
 
   test('competes if it has taken its own grant back since', async () => {

@@ -59,7 +59,7 @@ describe('the rows of the peers', () => {
   test('contain no status if a peer answers with something else', async () => {
     const [row] = await bench({ [OTHER]: says({ identity: 'x' }) }).rows.ask()
     assert.equal(row?.status, null)
-    assert.match(row?.problem ?? '', /something else than a status$/)
+    assert.match(row?.problem ?? '', /did not answer with a status$/)
   })
 
   test('contain no status of a replica that competes for another Lease, but name that Lease', async () => {
@@ -101,7 +101,7 @@ describe('the rows of the peers', () => {
       (await rows.ask()).map(({ pod, problem }) => [pod, problem]),
       [
         ['langflow-1', null],
-        ['nowhere', "the peers' name nowhere cannot be resolved: ENOTFOUND"],
+        ['nowhere', 'the name nowhere in --peers cannot be resolved: ENOTFOUND'],
       ],
     )
   })

@@ -236,7 +236,7 @@ describe('the peers of a leader', () => {
     const b = await (await three(t)).open().round()
     b.silence(OTHER)
     for (let n = 0; n < 4; n++) await b.round(5_000)
-    assert.deepEqual(b.lines, [`peer http://${OTHER}:${portOf(b)} cannot be asked: ECONNREFUSED`])
+    assert.deepEqual(b.lines, [`peer http://${OTHER}:${portOf(b)} is not reachable: ECONNREFUSED`])
     b.addresses.splice(b.addresses.indexOf(OTHER), 1)
     await b.round(5_000)
     assert.deepEqual(b.lines.slice(1), ['every peer answers'])
@@ -249,19 +249,19 @@ describe('the peers of a leader', () => {
       (_, response) => response.writeHead(302, { location: '/leader' }).end(),
       /answered 302$/,
     ],
-    ['an identity that no Lease could hold', says('a b', true), /something else than a status$/],
-    ['HTML', (_, response) => response.end('<html>'), /something else than a status$/],
+    ['an identity that no Lease could hold', says('a b', true), /did not answer with a status$/],
+    ['HTML', (_, response) => response.end('<html>'), /did not answer with a status$/],
     [
       'JSON of another kind',
       (_, response) => response.end('{"identity":"x"}'),
-      /something else than a status$/,
+      /did not answer with a status$/,
     ],
     [
       'more than 64 KiB',
       says('x', true, LEASE, { pad: 'x'.repeat(65_536) }),
-      /cannot be asked: UND_ERR_RES_EXCEEDED_MAX_SIZE$/,
+      /is not reachable: UND_ERR_RES_EXCEEDED_MAX_SIZE$/,
     ],
-    ['a closed connection', (_, response) => response.destroy(), /cannot be asked: \w+$/],
+    ['a closed connection', (_, response) => response.destroy(), /is not reachable: \w+$/],
   ]
   for (const [what, listener, line] of wrong) {
     test(`do not count if they answer with ${what}`, async (t) => {
@@ -310,7 +310,7 @@ describe('the peers of a leader', () => {
     assert.equal(resolving.length, 1)
     resolving[0]?.reject(Object.assign(new Error('x'), { code: 'EAI_AGAIN' }))
     await settled()
-    assert.deepEqual(b.lines, ["the peers' name localhost cannot be resolved: EAI_AGAIN"])
+    assert.deepEqual(b.lines, ['the name localhost in --peers cannot be resolved: EAI_AGAIN'])
     assert.deepEqual(b.peers.view, { ready: 0, seen: 0 })
     await b.clock.pass(0)
     assert.equal(resolving.length, 2)
@@ -363,5 +363,5 @@ describe('the peers of a leader', () => {
 })
 
 function portOf({ lines }: Bench): string {
-  return /:(\d+) cannot/.exec(lines[0] ?? '')?.[1] ?? ''
+  return /:(\d+) is not/.exec(lines[0] ?? '')?.[1] ?? ''
 }

@@ -85,17 +85,20 @@ test('a request for any replica names no successor', () => {
 })
 
 test('a request that would leave no replica to serve is refused with the reason', () => {
-  assert.match(new Bench().asked('a').refusal ?? '', /a leads already/)
-  assert.match(new Bench().asked('c').refusal ?? '', /c could not take over now/)
-  assert.match(new Bench().asked('d').refusal ?? '', /no replica of the name d answers; others are: b, c/)
-  assert.match(new Bench().asked('').refusal ?? '', /^it names nobody: write the name of a pod, or \* for/)
-  assert.match(new Bench(false).asked('').refusal ?? '', /^it names nobody/)
+  assert.match(new Bench().asked('a').refusal ?? '', /a already leads/)
+  assert.match(new Bench().asked('c').refusal ?? '', /c cannot take over now/)
+  assert.match(new Bench().asked('d').refusal ?? '', /no replica named d answers; other replicas: b, c/)
+  assert.match(
+    new Bench().asked('').refusal ?? '',
+    /^the request names no pod: write the name of a pod, or \* for/,
+  )
+  assert.match(new Bench(false).asked('').refusal ?? '', /^the request names no pod/)
   const paused = new Bench()
   paused.paused = true
   assert.match(paused.asked('b').refusal ?? '', /paused/)
   const alone = new Bench()
   alone.members = [member('c_1', false)]
-  assert.match(alone.asked('*').refusal ?? '', /no other replica could take over/)
+  assert.match(alone.asked('*').refusal ?? '', /no other replica can take over/)
 })
 
 test('without peers, a request is accepted for a replica that was not verified', () => {

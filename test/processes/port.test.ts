@@ -46,10 +46,7 @@ test('the process that holds a port is named with its pid', async () => {
     new RegExp(`^port ${port} is already taken by "[^"]+" \\(pid ${process.pid}\\)$`),
   )
   await closed(server)
-  assert.equal(
-    describeTaken(port),
-    `port ${port} is already taken by a process that cannot be seen from here`,
-  )
+  assert.equal(describeTaken(port), `port ${port} is already taken by a process of another user or container`)
 })
 
 test('open connections are listed by the address of their client, and only those of the server’s end', async () => {

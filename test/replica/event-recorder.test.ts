@@ -191,7 +191,7 @@ describe('the recorder records', () => {
     const lasting = { epoch: 7 }
     assert.deepEqual(lines, [
       [`paused ${first}`, lasting],
-      ['paused no more', lasting],
+      ['resumed', lasting],
       [`paused ${second}`, lasting],
     ])
   })

@@ -171,7 +171,7 @@ describe('an API server', () => {
     b.events.record(ACQUIRED)
     b.events.record(DOUBT)
     assert.equal((await b.take(10 * MINUTES)).length, 4)
-    assert.deepEqual(b.said, ['what happens here is not told by Events: it is forbidden'])
+    assert.deepEqual(b.said, ['cannot write Events: it is forbidden'])
     // The right takes effect without a restart.
     b.answer = 'ok'
     b.events.record(DOUBT)
@@ -198,7 +198,7 @@ describe('an API server', () => {
     await b.take(6 * MINUTES)
     b.answer = 'ok'
     assert.deepEqual(await b.take(10 * MINUTES), [])
-    assert.deepEqual(b.said, ['what happens here is not told by Events: it is network'])
+    assert.deepEqual(b.said, ['cannot write Events: it is network'])
   })
 
   test('that already has an Event, because its answer was lost, does not get it again', async () => {

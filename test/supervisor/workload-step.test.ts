@@ -307,12 +307,12 @@ describe('a failure is', () => {
     ['the silence of its launcher', [...RUNNING, ...beats(9)], /launcher does not answer/, 'handover'],
     ['a refused start', [...STARTS, refused], /not started: the port is taken/, 'handover'],
     ['the end of its reaper', [...SERVING, unreaped], /tini, was killed/, 'handover'],
-    ['a stop that was not ordered', [...SERVING, KILLED], /stopped LangFlow by itself/, 'handover'],
-    ['a start that the launcher gave up in doubt', [...STARTS, ...gaveUp], /gave up a start/, 'restart'],
+    ['a stop that was not ordered', [...SERVING, KILLED], /stopped LangFlow by its own clock/, 'handover'],
+    ['a start that the launcher gave up in doubt', [...STARTS, ...gaveUp], /cancelled the start/, 'restart'],
     [
       'a second kill if only the first one was ordered',
       [...SERVING, KILL, KILLED, START, STARTED, KILLED],
-      /by itself/,
+      /by its own clock/,
       'handover',
     ],
   ]
@@ -383,7 +383,7 @@ describe('the status of a workload', () => {
     assert.match(workload.after(unstoppable).workload.stopFailed ?? '', /could not be stopped/)
     assert.match(workload.of('log').at(-1)?.text ?? '', /ALARM: pid 42 lives/)
     assert.match(workload.after(GONE).workload.stopFailed ?? '', /could not be stopped/)
-    assert.match(new Supervised([...RUNNING, GONE]).workload.stopFailed ?? '', /nothing proves yet/)
+    assert.match(new Supervised([...RUNNING, GONE]).workload.stopFailed ?? '', /may still be alive/)
   })
 
   test('keeps the reports of a launcher that is away, until another one connects', () => {

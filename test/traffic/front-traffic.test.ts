@@ -89,7 +89,7 @@ test('the view contains the destination of requests, the front’s problem and i
   scene.state = Candidate.follower().sees(heldBy('other-1_uid', 50)).state
   traffic.follow(false)
   assert.equal(traffic.view.routedTo, '')
-  assert.match(traffic.view.problem ?? '', /^other-1 leads and does not say where its front is/)
+  assert.match(traffic.view.problem ?? '', /^other-1 leads without a front/)
   const lease = heldBy('other-1_uid', 51)
   const annotations = { 'langflow-leader/front': '3 10.0.0.2:8091 key' }
   scene.state = Candidate.follower().sees({ ...lease, metadata: { ...lease.metadata, annotations } }).state
@@ -260,11 +260,7 @@ describe('the route of the front', () => {
 
 describe('the fault of a leader’s front', () => {
   for (const [what, state, fault] of [
-    [
-      'is a missing address',
-      follower(heldBy('other-1_uid', 50)),
-      /^other-1 leads and does not say where its front is/,
-    ],
+    ['is a missing address', follower(heldBy('other-1_uid', 50)), /^other-1 leads without a front/],
     [
       'is the address of this replica’s front',
       follower(noted('3 10.0.0.1:8091 key')),

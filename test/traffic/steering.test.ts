@@ -218,6 +218,6 @@ describe('steering', () => {
       scene.view.routedTo = routedTo
       scene.listener.changed()
     }
-    assert.deepEqual(scene.said, ['requests go to a', 'requests are held: nobody serves'])
+    assert.deepEqual(scene.said, ['requests are sent to a', 'requests are held, because no replica serves'])
   })
 })

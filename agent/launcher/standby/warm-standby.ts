@@ -52,7 +52,7 @@ const LINK_FD = 3
 const MOST_SAID = 4 * 1024 * 1024
 const MORE_MEMORY = 'raise the memory limit of LangFlow’s container'
 const TOO_LITTLE = `there is too little memory: ${MORE_MEMORY}`
-const KILLED = `it was killed (SIGKILL), as the kernel does where memory runs out: ${MORE_MEMORY}`
+const KILLED = `it was killed (SIGKILL), probably because memory ran out: ${MORE_MEMORY}`
 /** The point of its wait once all possible preparation is done. */
 const SEAM = 'server'
 /** Interval between two checks whether the files that it has read are unchanged. */
@@ -238,9 +238,9 @@ function stateNow(path: string): string | null {
 /** Why the standby starts slower than it could. `null`: it does not. */
 function shortcoming(at: string, without: readonly string[]): string | null {
   const causes: string[] = []
-  if (at !== SEAM) causes.push(`it waits before ${at} already`)
+  if (at !== SEAM) causes.push(`it waits too early, before ${at}`)
   if (without.length > 0) causes.push(`left out: ${without.join(', ')}`)
-  return causes.length === 0 ? null : `LangFlow is kept less warm than it could be: ${causes.join('; ')}`
+  return causes.length === 0 ? null : `the warm LangFlow saves less time than possible: ${causes.join('; ')}`
 }
 
 /**

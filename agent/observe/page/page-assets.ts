@@ -102,7 +102,8 @@ export function live(): void {
     } catch {}
     if (problem === '') seenAt = performance.now()
     const s = Math.round((performance.now() - seenAt) / 1_000)
-    find('#stale').textContent = `This replica ${problem}. Last seen ${s} s ago; asked again each second.`
+    find('#stale').textContent =
+      `This replica ${problem}. Its last answer came ${s} s ago; the page retries each second.`
     find('#stale').hidden = problem === ''
     find('main').className = problem === '' ? '' : 'stale'
   }

@@ -14,7 +14,7 @@ export function margin({ leadership, timings }: AgentStatus): Html | null {
   const percent = (ms: number) => Math.round((1_000 * Math.min(all, ms)) / all) / 10
   return html`<div class="margin ${level}">
 <svg viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"><rect class="all" width="100" height="1"/><rect class="still" width="${percent(left)}" height="1"/><rect class="moving" width="${percent(left)}" height="1"><animate attributeName="width" to="0" dur="${left}ms" fill="freeze"/></rect><rect class="mark" x="${percent(doubtLeft)}" width=".25" height="1"/></svg>
-<p><span><b>${seconds(left)}</b> until LangFlow is killed, unless the Lease is renewed</span> <span class="faint">frozen at the mark</span></p>
+<p><span><b>${seconds(left)}</b> until LangFlow is killed, unless the Lease is renewed</span> <span class="faint">LangFlow is frozen at the mark</span></p>
 </div>`
 }
 
@@ -78,8 +78,8 @@ function roleOf(status: AgentStatus): [level: string, role: string] {
     if (status.leadership.doubt) return ['bad', 'in doubt']
     return status.traffic.gate === 'open' ? ['leads good', 'leads'] : ['leads warning', 'leads, not serving']
   }
-  if (!status.couldTakeOver) return ['warning', 'could not take over']
-  return status.pause ? ['warning', 'could take over, once resumed'] : ['good', 'could take over']
+  if (!status.couldTakeOver) return ['warning', 'cannot take over']
+  return status.pause ? ['warning', 'can take over after the pause'] : ['good', 'can take over']
 }
 
 function workloadOf({ workload, traffic }: AgentStatus): string {
@@ -101,7 +101,7 @@ function standbyOf({ mode, wanted, state, memoryBytes }: AgentStatus['standby'])
 
 function differing(own: string | null, leaders: string | null | undefined): Value {
   if (own === null || leaders == null || own === leaders) return own
-  return html`${own} <span class="differs">not the leader’s</span>`
+  return html`${own} <span class="differs">differs from the leader’s</span>`
 }
 
 function table(facts: readonly (readonly [string, Value])[]): Html {
@@ -118,7 +118,7 @@ export function terms(history: readonly PastTerm[], now: number): Html {
   const longest = Math.max(1, ...shown.map(({ phases }) => sum(Object.values(phases))))
   return html`<p class="legend">${PHASES.map((phase) => html`<span class="${phase}">${phase}</span> `)}</p>
 <ol class="terms">${shown.map((one) => term(one, longest, now))}</ol>
-<p class="faint">Shown: ${shown.length} of ${history.length}; langflow-leader history tells them all.</p>`
+<p class="faint">Shown: ${shown.length} of ${history.length}; langflow-leader history shows all.</p>`
 }
 
 function term(past: PastTerm, longest: number, now: number): Html {

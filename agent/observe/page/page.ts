@@ -23,7 +23,7 @@ function hashOf(text: string): string {
 /** All replicas as a page, this one first. See `live` for the updates. */
 export function renderPage(rows: readonly ReplicaRow[]): string {
   const own = rows[0]?.status
-  if (!own) throw new Error('a page is made by a replica, which knows its own status')
+  if (!own) throw new Error('the first row must be this replica, with its status')
   const { level, sentence, leader } = verdictOf(rows)
   const now = Date.parse(own.now)
   const { lease, history, lastDrill } = leader ?? own
@@ -57,9 +57,9 @@ ${notices(rows, now)}
 ${lastDrill !== null && html`<p class="faint">Last drill: ${lastDrill.result}, ${roughly(now - Date.parse(lastDrill.at))} ago (${utc(lastDrill.at)})</p>`}
 ${terms(history, now)}
 </section>
-<p class="foot">As ${podOf(own.identity)} sees it at ${utc(own.now)}, langflow-leader ${own.version}. <noscript>Without scripts this page loads itself anew every 5 s.</noscript></p>
+<p class="foot">Reported by ${podOf(own.identity)} at ${utc(own.now)}, langflow-leader ${own.version}. <noscript>Without JavaScript, this page reloads every 5 s.</noscript></p>
 </main>
-<nav aria-label="The same for programs"><a href="replicas">/replicas</a> <a href="status">/status</a> <a href="metrics">/metrics</a></nav>
+<nav aria-label="Machine-readable"><a href="replicas">/replicas</a> <a href="status">/status</a> <a href="metrics">/metrics</a></nav>
 <script>${new Html(SCRIPT)}</script>
 </body>
 </html>
@@ -83,7 +83,11 @@ export function verdictOf(rows: readonly ReplicaRow[]): Verdict {
   const leading = rows.filter(({ status }) => status?.role === 'leader')
   const pods = leading.map(({ pod }) => pod)
   if (pods.length > 1)
-    return { level: 'bad', sentence: `${listed(pods)} both say that they lead`, leader: null }
+    return {
+      level: 'bad',
+      sentence: `${pods.length} replicas report that they lead: ${listed(pods)}`,
+      leader: null,
+    }
   const standbys = rows.filter(({ status }) => status?.couldTakeOver).map(({ pod }) => pod)
   const paused = rows.some(({ status }) => status?.pause)
   const next = paused ? '; takeovers are paused' : nextOf(standbys, rows.length)
@@ -92,7 +96,7 @@ export function verdictOf(rows: readonly ReplicaRow[]): Verdict {
     const holder = rows[0]?.status?.lease.holder
     return holder
       ? { level: 'warning', sentence: `${podOf(holder)} holds the Lease${next}`, leader }
-      : { level: 'bad', sentence: `Nobody leads${next}`, leader }
+      : { level: 'bad', sentence: `No replica leads${next}`, leader }
   }
   const doing = doingOf(leader)
   const isWell = doing === 'leads' && standbys.length > 0 && !paused
@@ -101,12 +105,12 @@ export function verdictOf(rows: readonly ReplicaRow[]): Verdict {
 }
 
 function nextOf(standbys: readonly string[], replicas: number): string {
-  if (standbys.length > 0) return `; ${listed(standbys)} could take over`
-  return replicas > 1 ? '; nobody could take over' : '; no other replica is known here'
+  if (standbys.length > 0) return `; ${listed(standbys)} can take over`
+  return replicas > 1 ? '; no other replica can take over' : '; there is no second replica to take over'
 }
 
 function doingOf({ leadership, traffic, workload }: AgentStatus): string {
-  if (leadership.doubt) return 'is in doubt whether it leads'
+  if (leadership.doubt) return 'may have lost the Lease'
   if (leadership.steppingDown !== null) return 'is stepping down'
   if (traffic.gate === 'open') return 'leads'
   return workload.servedSince === null ? 'leads and is starting LangFlow' : 'leads and does not serve'

@@ -167,7 +167,7 @@ describe('a warm standby', { skip }, () => {
     assert.equal(standby.view.state, 'ready')
     assert.match(
       standby.view.reason ?? '',
-      /it waits before open already; left out: .* \(ModuleNotFoundError\)/,
+      /it waits too early, before open; left out: .* \(ModuleNotFoundError\)/,
     )
     assert.equal(existsSync(join(dir, 'outside')), false)
     await goOn()
@@ -201,7 +201,7 @@ time.sleep(60)`
     ],
     'its command does not start LangFlow': [
       '',
-      /^"uvicorn" is not "langflow run/,
+      /^"uvicorn" is not LangFlow's command: use "langflow run/,
       { command: ['uvicorn', 'app'] },
     ],
     'its message is invalid': [says('b"none"'), NONSENSE],

@@ -63,7 +63,7 @@ const EVERYTHING: readonly ReplicaRow[] = [
 describe('the page', () => {
   it('begins with the leader and the replicas that could take over', () => {
     const page = renderPage([leads('langflow-0'), follows('langflow-1'), silent('langflow-2')])
-    const sentence = 'langflow-0 leads; langflow-1 could take over'
+    const sentence = 'langflow-0 leads; langflow-1 can take over'
     assert.match(page, new RegExp(`<title>${sentence}</title>`))
     assert.ok(textOf(page).split('\n').includes(sentence))
     assert.match(page, /<header class="good">/)
@@ -103,12 +103,12 @@ describe('the page', () => {
       'langflow-0 this page',
       'leads',
       'LangFlow serves, 1.13.0',
-      'could not take over',
+      'cannot take over',
       'Cannot take over: the launcher is missing',
       'it ended (exit code 1)',
       'Standby cold, preparing, colder than warm',
-      'Flows f2 not the leader’s',
-      'Secret key k2 not the leader’s',
+      'Flows f2 differs from the leader’s',
+      'Secret key k2 differs from the leader’s',
       'no answer',
       'no answer on port 8090',
     )
@@ -191,7 +191,7 @@ describe('the page', () => {
     shows(
       [leads('langflow-0', { history })],
       'langflow-0 epoch 41',
-      'Shown: 10 of 50; langflow-leader history tells them all.',
+      'Shown: 10 of 50; langflow-leader history shows all.',
     )
   })
 
@@ -236,32 +236,32 @@ const inLeadership = (more: object) => ({ leadership: { ...SERVING.leadership, .
 const [A, B, C] = ['langflow-0', 'langflow-1', 'langflow-2'] as const
 
 const CASES: [level: string, sentence: string, rows: ReplicaRow[]][] = [
-  ['good', `${A} leads; ${B} could take over`, [leads(A), follows(B)]],
-  ['good', `${A} leads; ${B} and ${C} could take over`, [follows(B), leads(A), follows(C)]],
+  ['good', `${A} leads; ${B} can take over`, [leads(A), follows(B)]],
+  ['good', `${A} leads; ${B} and ${C} can take over`, [follows(B), leads(A), follows(C)]],
   [
     'warning',
-    `${A} leads; nobody could take over`,
+    `${A} leads; no other replica can take over`,
     [leads(A), follows(B, { couldTakeOver: false }), silent(C)],
   ],
-  ['warning', `${A} leads; no other replica is known here`, [leads(A)]],
+  ['warning', `${A} leads; there is no second replica to take over`, [leads(A)]],
   [
     'warning',
-    `${A} leads and is starting LangFlow; ${B} could take over`,
+    `${A} leads and is starting LangFlow; ${B} can take over`,
     [leads(A, { traffic: CLOSED, workload: { ...SERVING.workload, servedSince: null } }), follows(B)],
   ],
   [
     'warning',
-    `${A} leads and does not serve; ${B} could take over`,
+    `${A} leads and does not serve; ${B} can take over`,
     [leads(A, { traffic: CLOSED }), follows(B)],
   ],
   [
     'warning',
-    `${A} is stepping down; ${B} could take over`,
+    `${A} is stepping down; ${B} can take over`,
     [leads(A, inLeadership({ steppingDown: 'SIGTERM' })), follows(B)],
   ],
   [
     'bad',
-    `${A} is in doubt whether it leads; ${B} could take over`,
+    `${A} may have lost the Lease; ${B} can take over`,
     [leads(A, inLeadership({ doubt: true })), follows(B)],
   ],
   [
@@ -269,10 +269,10 @@ const CASES: [level: string, sentence: string, rows: ReplicaRow[]][] = [
     `${A} leads; takeovers are paused`,
     [follows(B), leads(A, { pause: { until: null, reason: null } })],
   ],
-  ['bad', `${A} and ${B} both say that they lead`, [leads(A), leads(B), follows(C)]],
-  ['bad', `Nobody leads; ${B} could take over`, [follows(B, { lease: OPEN_LEASE }), silent(C)]],
-  ['warning', `${A} holds the Lease; ${B} could take over`, [follows(B)]],
-  ['warning', `${A} holds the Lease; ${B} could take over`, [follows(B), silent(A)]],
+  ['bad', `2 replicas report that they lead: ${A} and ${B}`, [leads(A), leads(B), follows(C)]],
+  ['bad', `No replica leads; ${B} can take over`, [follows(B, { lease: OPEN_LEASE }), silent(C)]],
+  ['warning', `${A} holds the Lease; ${B} can take over`, [follows(B)]],
+  ['warning', `${A} holds the Lease; ${B} can take over`, [follows(B), silent(A)]],
 ]
 
 describe('the verdict on all replicas', () => {
