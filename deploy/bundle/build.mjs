@@ -1,4 +1,4 @@
-// Writes dist/langflow-leader.mjs, or the file that is named: the whole program, which needs nothing beside it but Node.
+// Writes the whole program to dist/langflow-leader.mjs, or to the named file. It requires only Node.
 import { readFileSync } from 'node:fs'
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
@@ -10,15 +10,15 @@ const root = join(import.meta.dirname, '../..')
 const target = resolve(process.argv[2] ?? join(root, 'dist/langflow-leader.mjs'))
 
 /**
- * What optimises JavaScript, and the WebAssembly in which undici parses HTTP, takes some 25 MB for good, and a program that does
- * a few things a second gains nothing by it. Set any later these flags have no effect.
+ * V8's optimising compilers, for JavaScript and for the WebAssembly in which undici parses HTTP, permanently take some 25 MB.
+ * A program with a few actions a second gains nothing from them. The flags have no effect if they are set later.
  */
 const V8_FLAGS = ['--no-opt', '--no-maglev', '--liftoff-only', '--max-semi-space-size=1']
 const FOR_NODE = 'v24.'
 
 /**
- * Of client-node only the kubeconfig and the credentials are used. Its generated client, which nothing reaches, would take
- * another 5 to 10 MB of an agent that has a kubeconfig.
+ * The program uses only the kubeconfig and the credentials of client-node. Its generated client is never used, but would take
+ * another 5 to 10 MB in an agent with a kubeconfig.
  */
 const withoutGeneratedClient = {
   name: 'without-generated-client',
@@ -30,7 +30,7 @@ const withoutGeneratedClient = {
   },
 }
 
-/** The text of a file beside its module, in the place of the call that reads it. */
+/** Replaces a call that reads a file next to its module with the text of that file. */
 const withText = {
   name: 'with-text',
   setup({ onLoad }) {
@@ -43,7 +43,7 @@ const withText = {
 }
 
 const { outputFiles, metafile } = await build({
-  // Not agent/main.ts: the file begins with what that one does first.
+  // Not agent/main.ts: the written file begins with the first steps of main.ts.
   entryPoints: { main: 'agent/program.ts' },
   outdir: 'dist',
   absWorkingDir: root,
@@ -55,7 +55,7 @@ const { outputFiles, metafile } = await build({
   platform: 'node',
   target: 'node24',
   format: 'esm',
-  // Libraries in CommonJS ask for Node's own modules at run time.
+  // CommonJS libraries require Node's own modules at run time.
   banner: { js: "import { createRequire } from 'node:module';const require = createRequire('/');" },
   legalComments: 'none',
   logLevel: 'warning',
@@ -63,9 +63,9 @@ const { outputFiles, metafile } = await build({
 })
 
 /**
- * V8 keeps 28 MB for the code of the whole program once it has parsed it, used or not, and a launcher needs a tenth of it. So
- * each of esbuild's chunks is the text that a method returns, which V8 does not even copy until it is called (an arrow
- * function's it would); what is imported on demand is compressed as well. Names and lines are those of the chunks.
+ * V8 keeps 28 MB for the parsed code of the whole program, used or not, and a launcher needs a tenth of it. So each of
+ * esbuild's chunks is text that a method returns. V8 does not copy the text of a method until it is called, unlike that of an
+ * arrow function. Chunks that are imported on demand are also compressed. Names and lines are those of the chunks.
  */
 const early = importedBy('main.js')
 const chunks = outputFiles.map(({ path, text, contents }) => {
@@ -74,7 +74,7 @@ const chunks = outputFiles.map(({ path, text, contents }) => {
   return `${JSON.stringify(name)}(){return ${early.has(name) ? JSON.stringify(text) : packed()}}`
 })
 await mkdir(dirname(target), { recursive: true })
-// Beside it first: whoever starts the old file meanwhile, or builds as well, gets a whole one.
+// Written under another name first, so that a start or another build in the meantime reads a whole file.
 const draft = `${target}.${process.pid}`
 const program = [
   '#!/usr/bin/env node',
@@ -91,7 +91,7 @@ try {
   throw error
 }
 
-/** The chunks that are there as soon as `name` is. */
+/** The chunks that are loaded together with `name`. */
 function importedBy(name) {
   const imports = new Map(
     Object.entries(metafile.outputs).map(([path, { imports }]) => [basename(path), imports]),
@@ -104,7 +104,7 @@ function importedBy(name) {
   return found
 }
 
-/** Runs in the written file: lets its chunks import each other. */
+/** Runs in the written file. Resolves the imports between its chunks. */
 function start(chunks) {
   const scheme = 'langflow-leader:/'
   process.getBuiltinModule('node:module').registerHooks({

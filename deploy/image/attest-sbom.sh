@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# attest-sbom.sh IMAGE DIGEST: attests the bill of materials of each platform's image, as it lies in that image, in the
-# registry. Needs docker with buildx, jq, and a cosign that may sign.
+# attest-sbom.sh IMAGE DIGEST: attests in the registry the bill of materials that each platform's image contains. Needs docker
+# with buildx, jq, and a cosign with the right to sign.
 set -euo pipefail
 image=$1
 digest=$2
 bill=$(mktemp)
 trap 'rm -f "$bill"' EXIT
 
-# Beside the platforms' images an index holds buildx's own attestations, of platform "unknown".
+# The index also contains buildx's own attestations, with the platform "unknown".
 platforms=$(docker buildx imagetools inspect --raw "$image@$digest" |
   jq -r '.manifests[] | select(.platform.os != "unknown") | "\(.digest) \(.platform.os)/\(.platform.architecture)"')
 [ -n "$platforms" ] || { echo "$image@$digest names no platform" >&2; exit 1; }

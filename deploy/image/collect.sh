@@ -1,7 +1,7 @@
 #!/bin/sh
-# collect.sh ROOT: fills the root directory of the image with all but the program itself. Runs in Debian's node image.
-# node gets its own dynamic loader and libraries beside it, so that it starts in any image, whatever that one's C library
-# is; nothing in the environment, which LangFlow would inherit, is needed for it.
+# collect.sh ROOT: fills the root directory of the image, except for the program itself. Runs in Debian's node image.
+# node gets its own dynamic loader and libraries, so that it starts in any image, with any C library. It needs no environment
+# variables, which LangFlow would inherit.
 set -eu
 root=$1
 home=/usr/lib/langflow-leader
@@ -14,23 +14,23 @@ for library in $libraries; do
 done
 install -m 755 /usr/bin/tini-static "$root$home/tini"
 install -m 755 "$node" "$root$home/node"
-# First strip: it does not know what to do with a patched file.
+# strip runs first, because it cannot process a patched file.
 strip "$root$home/node"
-# The kernel starts the loader by an absolute path. The dots are room for the path of another directory: `install` puts
-# it there. RPATH, not RUNPATH: it holds for the libraries of libraries too, and goes before LD_LIBRARY_PATH. What lies
-# behind the new first pages moves by 64 KiB: by one page it would lie askew to the blocks in which Linux maps a file,
-# and each process would hold 4 MB more.
+# The kernel starts the loader by an absolute path. The dots reserve room for the path of another directory, which `install`
+# writes there. RPATH instead of RUNPATH, because it also applies to the libraries of libraries, and precedes LD_LIBRARY_PATH.
+# The rest of the file moves by 64 KiB. If it moved by one page, it would not be aligned with the blocks in which Linux maps a
+# file, and each process would take 4 MB more.
 loader=$(basename "$(patchelf --print-interpreter "$node")")
 patchelf --page-size 65536 --force-rpath --set-rpath '$ORIGIN/lib' \
   --set-interpreter "$home/$(printf './%.0s' $(seq 120))lib/$loader" "$root$home/node"
 
-# LangFlow's container may start node from here (an image volume). With a loader that its user may execute and not read, the
-# kernel lets no other process of that user trace what is started with it, or look into its memory; `install` gives its copy
-# of node that mode, and copies the loader from beside it.
+# LangFlow's container may start node from here (an image volume). If the user can execute the loader but not read it, the kernel
+# does not let other processes of that user trace the started program or read its memory. `install` gives this mode to its copy
+# of node, and copies the readable loader.
 install -m 644 "$root$home/lib/$loader" "$root$home/loader"
 chmod 111 "$root$home/lib/$loader"
 
-# The agent makes the lock of its launcher with mkfifo, for Node can't. What LangFlow's container gets has no part of it.
+# The agent creates the lock of its launcher with mkfifo, which Node lacks. LangFlow's container does not receive it.
 tools=/usr/libexec/langflow-leader
 mkfifo=$(command -v mkfifo)
 install -D -m 755 "$mkfifo" "$root$tools/mkfifo"
@@ -42,7 +42,7 @@ for library in $(ldd "$mkfifo" | grep -o '/[^ ]*'); do
 done
 patchelf --force-rpath --set-rpath "$tools:$home/lib" --set-interpreter "$home/lib/$loader" "$root$tools/mkfifo"
 
-# Which Debian packages that was, in the place where scanners of images look for it; and their licences.
+# The list of the Debian packages, in the place where image scanners look for it, and their licences.
 packages=$(for library in $libraries; do dpkg-query -S "*/${library##*/}"; done | cut -d: -f1 | sort -u)
 for package in $packages coreutils tini; do
   dpkg-query -s "$package" > "$root/var/lib/dpkg/status.d/$package"

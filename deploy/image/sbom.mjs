@@ -1,5 +1,5 @@
-// sbom.mjs ROOT < NPM_SBOM: prints the image's bill of materials, CycloneDX as JSON. That is what `npm sbom` says about
-// the packages, and node itself with what is built into it, and the Debian packages that collect.sh noted below ROOT.
+// sbom.mjs ROOT < NPM_SBOM: prints the image's bill of materials as CycloneDX JSON: the packages from `npm sbom`, node with its
+// built-in components, and the Debian packages that collect.sh listed below ROOT.
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -9,7 +9,7 @@ const status = join(root, 'var/lib/dpkg/status.d')
 const [, release] = readFileSync(join(root, 'etc/os-release'), 'utf8').match(/^VERSION_ID="?([^"\n]+)/m)
 const bill = JSON.parse(await text(process.stdin))
 const program = bill.metadata.component
-// npm gives a directory's name; a number and a time would make two builds of the same sources differ.
+// npm writes the name of a directory. A serial number and a time would make two builds of the same sources differ.
 program.name = basename(program['bom-ref'].replace(/@[^@]*$/, ''))
 program.type = 'application'
 delete bill.serialNumber
@@ -46,7 +46,7 @@ function debian(file) {
   const field = (name) => record.match(new RegExp(`^${name}: (.*)$`, 'm'))?.[1]
   const [name, version] = [field('Package'), field('Version')]
   const architecture = field('Architecture')
-  // The package from whose sources it was made, by which the security notices go.
+  // The source package, which security notices name.
   const source = field('Source')?.replace(/ .*/, '')
   return {
     'bom-ref': `debian/${name}@${version}`,

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// build.mjs DIR URL: writes what krew installs as `kubectl langflow-leader` into DIR, the archive and the manifest that
-// names it. URL: from where the archive of this version will be fetched, without its name.
+// build.mjs DIR URL: writes into DIR the archive that krew installs as `kubectl langflow-leader`, and its manifest. URL: the
+// address of the archive of this version, without the archive's name.
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
@@ -32,7 +32,7 @@ try {
     join(draft, 'kubectl-langflow_leader.mjs'),
   ])
   copyFileSync(join(root, 'LICENSE'), join(draft, 'LICENSE'))
-  // The same bytes from the same sources: the manifest names their digest.
+  // The same sources give the same bytes: the manifest contains their digest.
   const files = ['LICENSE', 'kubectl-langflow_leader.mjs']
   for (const file of files) utimesSync(join(draft, file), 0, 0)
   const same = ['--format=ustar', '--owner=0', '--group=0', '--numeric-owner', '--mode=a+rX,go-w']

@@ -57,6 +57,15 @@ describe('the folders of deploy/', () => {
   }
 })
 
+test('no file of deploy/ has a placeholder for the owner of the repository', () => {
+  const files = readdirSync(DEPLOY, { recursive: true, withFileTypes: true }).filter((file) => file.isFile())
+  assert.ok(files.length > 50)
+  const withPlaceholder = files
+    .map(({ parentPath, name }) => join(parentPath, name))
+    .filter((file) => /\bOWNER\b/.test(readFileSync(file, 'utf8')))
+  assert.deepEqual(withPlaceholder, [])
+})
+
 describe('the systemd unit', () => {
   const text = readFileSync(join(DEPLOY, 'examples/systemd/langflow-leader.service'), 'utf8')
   const lines = text.replaceAll('\\\n', ' ').split('\n')

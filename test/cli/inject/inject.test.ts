@@ -38,6 +38,10 @@ for (const [name, text, kind, workload] of [
     const { containers: before } = podOf(text, kind, workload)
     const pod = podOf(injected(text), kind, workload)
 
+    test('the output has no placeholder for the owner of the repository', () => {
+      assert.doesNotMatch(injected(text, { traffic: 'front' }), /\bOWNER\b/)
+    })
+
     test('keeps its shell and arguments below the launcher', () => {
       assert.deepEqual(pod.containers[0]?.command, [...LAUNCH, '/bin/bash', '-c'])
       assert.deepEqual(pod.containers[0]?.args, before[0]?.args)
