@@ -29,8 +29,15 @@ export async function referencePage(page: string): Promise<string> {
   const others = commands.filter((one) => one !== agent && one.options.length > 0)
   const shown = [agent, ...others.sort((a, b) => a.name().localeCompare(b.name()))]
   const known = new Map(agent.options.map((option) => [option.long, rowOf(option)]))
+  const repeated = repeatedIn(others, known)
   const sections = shown.map(
-    (one) => `## ${one.name()}\n\n${sectionOf(one, one === agent ? new Map() : known)}`,
+    (one) =>
+      `## ${one.name()}\n\n${one === agent ? sectionOf(one, new Map(), new Map()) : sectionOf(one, known, repeated)}`,
+  )
+  sections.splice(
+    1,
+    0,
+    `## Shared flags\n\nSeveral commands have these flags.\n\n${tableOf('flag', [...repeated.values()])}`,
   )
   const from = page.indexOf(BEGIN)
   const to = page.indexOf(END)
@@ -38,24 +45,53 @@ export async function referencePage(page: string): Promise<string> {
   return `${page.slice(0, from)}${BEGIN}\n\n${sections.join('\n\n')}\n\n${page.slice(to)}`
 }
 
-/** The description of a command and its flags. Flags that the agent also has are listed by name only. */
-function sectionOf(command: Command, known: ReadonlyMap<string | undefined, string>): string {
+/** The flags that several commands have with the same meaning, other than those of the agent. */
+function repeatedIn(
+  commands: readonly Command[],
+  known: ReadonlyMap<string | undefined, string>,
+): Map<string, Option> {
+  const options = commands.flatMap((command) => command.options)
+  const byRow = Map.groupBy(options, rowOf)
+  return new Map(
+    [...byRow].flatMap(([row, [option, ...others]]) =>
+      option === undefined || others.length === 0 || known.get(option.long) === row ? [] : [[row, option]],
+    ),
+  )
+}
+
+/** The description of a command and its flags. Flags of the agent and shared flags are listed by name only. */
+function sectionOf(
+  command: Command,
+  known: ReadonlyMap<string | undefined, string>,
+  repeated: ReadonlyMap<string, Option>,
+): string {
   const isKnown = (option: Option) => known.get(option.long) === rowOf(option)
-  const own = command.options.filter((option) => !isKnown(option))
+  const isRepeated = (option: Option) => repeated.has(rowOf(option))
+  const own = command.options.filter((option) => !isKnown(option) && !isRepeated(option))
   const alike = command.options.filter(isKnown)
+  const shared = command.options.filter(isRepeated)
   const parts = [`\`langflow-leader ${command.name()} ${command.usage()}\`: ${command.description()}.`]
   if (alike.length > 0) {
     const names =
       alike.length + own.length === known.size
-        ? 'all flags, but for those below'
+        ? 'all flags except the following'
         : alike.map(({ long }) => `\`${long}\``).join(', ')
     parts.push(`As for \`agent\`: ${names}.`)
   }
-  for (const [heading, options] of Map.groupBy(own, (option) => option.helpGroupHeading ?? '')) {
-    const title = heading.replace(/:$/, '')
-    parts.push([`| ${title} | default | |`, '|---|---|---|', ...options.map(rowOf)].join('\n'))
-  }
+  if (shared.length > 0)
+    parts.push(`[Shared flags](#shared-flags): ${shared.map(({ long }) => `\`${long}\``).join(', ')}.`)
+  if (own.length > 0) parts.push(tablesOf(own))
   return parts.join('\n\n')
+}
+
+/** One table for each group of flags. */
+function tablesOf(options: readonly Option[]): string {
+  const groups = Map.groupBy(options, (option) => option.helpGroupHeading ?? 'Input')
+  return [...groups].map(([heading, group]) => tableOf(heading.replace(/:$/, ''), group)).join('\n\n')
+}
+
+function tableOf(title: string, options: readonly Option[]): string {
+  return [`| ${title} | default | |`, '|---|---|---|', ...options.map(rowOf)].join('\n')
 }
 
 function rowOf(option: Option): string {

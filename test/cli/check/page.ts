@@ -17,7 +17,7 @@ export function checkPage(page: string): string {
       ({ code, severity, about, ofCluster }) =>
         `| <a id="${code}"></a>\`${code}\` | ${about} | ${severity}${ofCluster ? ', cluster only' : ''} |`,
     )
-    return [`| ${group} | what holds | otherwise |`, '|---|---|---|', ...rows].join('\n')
+    return [`| ${group} | rule | severity |`, '|---|---|---|', ...rows].join('\n')
   })
   return `${page.slice(0, from)}${BEGIN}\n\n${groups.join('\n\n')}\n\n${page.slice(to)}`
 }
