@@ -33,8 +33,8 @@ export function vacantFrom(input: Input, state: CandidateState, lease: Lease): n
 }
 
 /**
- * If the last look is too long ago, a Lease may have come and gone since. An answer counts from the time of its
- * request.
+ * Whether the last proof of absence is recent. Otherwise a Lease may have been created and deleted in the meantime. An
+ * answer counts from the time of its request.
  */
 function wasLookedFor(input: Input, state: CandidateState): boolean {
   const { fact, now, config } = input

@@ -182,11 +182,13 @@ function whyFree(config: CandidateConfig, state: Follower, { lease, heldMs }: Se
 }
 
 /**
- * The time, in milliseconds, for which this replica leaves a free Lease to others, and their name. It is one retry
- * period for the named successor, and another one for replicas with a prepared standby if this replica's is not
- * prepared. It is half a retry period for a revision that has served. It is a lease duration for the Deployment that
- * the Lease belongs to, or for other revisions if the own revision has failed. All of them may be permanently gone, so
- * no replica waits longer.
+ * The time, in milliseconds, for which this replica leaves a free Lease to others, and the name of those others:
+ *
+ * - one lease duration, if the Lease belongs to another Deployment, or if this replica's revision has failed;
+ * - one retry period, if the release names another successor, and one more if this replica's standby is not prepared;
+ * - half a retry period, if this replica's revision has not served yet.
+ *
+ * The others may never come back, so the wait always ends.
  */
 function precedence(
   config: CandidateConfig,
@@ -236,8 +238,8 @@ function nextLook({ now }: Input, state: Follower): number {
   if (mustRead) return nextAttemptAt
   const emptied = seen?.lease && looksNeverHeld(seen.lease) && now.mono < vacantNotBefore
   if (watchUp && seen?.lease !== null && !emptied) return NEVER
-  // It also reads at the moment when the Lease becomes free: the replica that has waited longest should go first,
-  // because it has the epoch.
+  // It also reads at the moment when the Lease becomes free: the replica that has waited longest knows the last epoch, so
+  // it should go first.
   const freed = seen?.lease === null && (readSentAt?.mono ?? 0) < vacantNotBefore
   return freed ? Math.min(nextPollAt, vacantNotBefore) : nextPollAt
 }

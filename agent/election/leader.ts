@@ -32,7 +32,7 @@ import {
 
 /** Clock synchronisation slews small errors. A step of more than this is a jump. */
 const WALL_JUMP_MS = 1_000
-/** After a term of this many lease durations, a failure is not one that repeats immediately. */
+/** After a term of this many lease durations, a failure does not count as a repetition of an earlier one. */
 const GOOD_TERM_LEASES = 4
 /** The longest cool-downs. */
 const LONGEST_EARLY_MS = 60_000
@@ -61,8 +61,8 @@ export function lead(input: Input, before: Held): CandidateState {
     state = event(withTerm({ ...state, nextAttemptAt }, { doubt: true }), 'doubt', why)
   }
 
-  // 3. If the wall clock was set forward, the machine may have been paused unnoticed by its other clocks. Send a
-  //    request immediately, but once for each jump, so that a failed attempt is not repeated early because of it.
+  // 3. If the wall clock jumped forward, the machine may have been paused, and its other clocks may not show it. Send a
+  //    request immediately, but only once for each jump, so that failed attempts keep their pauses.
   const { attemptedAt } = state
   const jumpMs = attemptedAt === null ? 0 : now.wall - attemptedAt.wall - (now.mono - attemptedAt.mono)
   if (attemptedAt !== null && jumpMs > WALL_JUMP_MS)
@@ -100,9 +100,9 @@ export function lead(input: Input, before: Held): CandidateState {
 function lostByTime({ config, now }: Input, { seen, term }: Held): Why<EndedBecause> | null {
   const deadline = killAt(config, term.renewedAt)
   if (reached(now, deadline)) return { code: 'no_renewal', reason: 'no renewal was acknowledged in time' }
-  // If the machine was paused unnoticed by its other clocks, the Lease may have been lost long ago. A compare-and-swap
-  // on this replica's own last write would show this. Writing a Lease that was deleted or emptied, or re-created by a
-  // late creation of an earlier term, shows nothing.
+  // After a pause that its other clocks did not show, the Lease may have been lost long ago. A compare-and-swap on this
+  // replica's own last write would detect that. A write to a Lease that was deleted, emptied, or re-created by a late
+  // creation of an earlier term would not.
   const lease = seen?.lease ?? null
   const proven = lease !== null && !looksNeverHeld(lease) && epochOf(lease) === term.epoch
   if (proven || now.wall < deadline.wall) return null
@@ -253,7 +253,7 @@ export function notePause(input: Input, before: CandidateState): CandidateState 
   return seenTo.phase === 'leading' ? noticeFailure(input, seenTo) : seenTo
 }
 
-/** A failure that was set aside is over, or is handled now. The time without service is part of the history. */
+/** A failure that was set aside during a pause is over, or is handled now. The history counts the time without service. */
 function noteLeftAlone({ now }: Input, state: Leading): Leading {
   const { setAside, term } = state
   if (setAside === null) return state

@@ -176,8 +176,7 @@ export class LeaseWatcher {
   }
 
   /**
-   * The holder is silent, or the watch is dead and this side cannot notice: a server that lost its power sends neither
-   * end nor reset. A read uses a new connection, so its answer decides. Without an answer in time, the watch counts as
+   * Either the holder is silent, or the watch is dead: a server that lost its power sends neither an end nor a reset. A read uses a new connection, so its answer decides. Without an answer in time, the watch counts as
    * lost.
    */
   private async checkSilence(): Promise<void> {

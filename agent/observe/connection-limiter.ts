@@ -123,7 +123,7 @@ export class ConnectionLimiter {
     return connection
   }
 
-  /** Ends after the written data. If it closed with unread data, it would be reset, and the answer lost on its way. */
+  /** Closes the socket after the written data. A close with unread data would reset the connection and lose the answer. */
   private linger(socket: Socket): void {
     let thrownAway = 0
     socket.on('data', (chunk: Buffer) => {

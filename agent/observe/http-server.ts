@@ -126,7 +126,7 @@ const jsonOfRows = new WeakMap<Rows, string>()
 const pages = new WeakMap<Rows, string>()
 const pageText = (rows: Rows) => redactText(renderPage(rows))
 
-/** The text for one round of answers is written once, for any number of clients. */
+/** Writes the text of one round of answers once, for any number of clients. */
 function once(written: WeakMap<Rows, string>, write: (rows: Rows) => string, rows: Rows): string {
   const text = written.get(rows) ?? write(rows)
   written.set(rows, text)

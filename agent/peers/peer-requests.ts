@@ -9,7 +9,7 @@ const LONGEST_ANSWER = 64 * 1024
 
 export type Answer =
   | { readonly said: unknown; readonly problem: null }
-  /** `gone`: no agent is there. A slow agent may answer the next time. */
+  /** `gone`: no agent has this address any longer. A slow agent is not gone, and may answer the next request. */
   | { readonly problem: string; readonly gone: boolean }
 
 /** Requests the `/status` of agents, each within 1 s and with at most 64 KiB. */
