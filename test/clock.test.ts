@@ -32,7 +32,7 @@ test('a boot clock that is replaced while open is reopened, and one without a ti
   assert.deepEqual([bootMs(), opened], [7_500, 2])
 
   writeFileSync(uptime, 'no number')
-  assert.throws(bootMs, /^Error: \/proc\/uptime tells no time$/)
+  assert.throws(bootMs, /^Error: \/proc\/uptime contains no time$/)
   writeFileSync(uptime, '8.00 3.00\n')
   assert.equal(bootMs(), 8_000)
 })

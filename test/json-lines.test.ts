@@ -24,7 +24,7 @@ test('a line that is too long, or is not an object with a type, is a fault', () 
   for (const [text, fault] of [
     [long, /more than 1 KiB/],
     [`${long}\n`, /more than 1 KiB/],
-    ...['{"type":', 'null', '7', '{}', ''].map((line) => [`${line}\n`, /no message/] as const),
+    ...['{"type":', 'null', '7', '{}', ''].map((line) => [`${line}\n`, /not a JSON message/] as const),
   ] as const) {
     const [line] = new JsonLines(LONGEST).push(Buffer.from(text))
     assert.match(line?.fault ?? '', fault, text)
