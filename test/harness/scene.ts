@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
-import { isDead, readStat } from '../../agent/processes/proc.ts'
+import { isDead, isEnding, readStat } from '../../agent/processes/proc.ts'
 import { kubeconfigFor, LeaseServer } from './api/api-server.ts'
 import { servePods } from './api/pods.ts'
 import type { ControlPlane } from './control-plane.ts'
@@ -306,8 +306,11 @@ export async function writeLease(
   await plane.kubectl(['patch', 'lease', LEASE, `--namespace=${namespace}`, '--type=merge', '-p', patch])
 }
 
-/** Whether the process still executes or could execute. A zombie can't. */
+/**
+ * Whether the process still executes or could execute. A zombie can't, and neither can one whose last thread is ending:
+ * the kernel may need 70 ms to free its memory.
+ */
 export function lives(pid: number): boolean {
   const stat = readStat(pid)
-  return stat !== undefined && !isDead(stat)
+  return stat !== undefined && !isDead(stat) && !isEnding(stat)
 }
