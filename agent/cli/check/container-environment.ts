@@ -5,7 +5,7 @@ export interface Environment {
   readonly values: Readonly<Record<string, string>>
   /** Variables from an unknown object. */
   readonly elsewhere: ReadonlyMap<string, Elsewhere>
-  /** Unknown objects in `envFrom`, such as `Secret/langflow`. Any variable may come from them. */
+  /** Unknown objects in `envFrom`, such as `Secret/langflow`, and files of `--env-file`. Any variable may come from them. */
   readonly sources: readonly string[]
   /** Objects that do not exist, but that the container requires to start. */
   readonly missing: readonly Missing[]
@@ -78,7 +78,19 @@ export function environmentOf(
         elsewhere.set(name, { from: `the key ${key} of ${kind}/${reference.name}`, optional })
     }
   }
-  return { values, elsewhere, sources, missing }
+  const files = envFilesOf(container, values)
+  return { values, elsewhere, sources: [...sources, ...files], missing }
+}
+
+/** The files of `--env-file`. Only a running launcher can read them. */
+function envFilesOf({ command, args }: Fields, values: Readonly<Record<string, string>>): string[] {
+  const words = [...asList(command), ...asList(args)].map(asText)
+  const flags = words.flatMap((word, index) => {
+    if (word === '--env-file') return words[index + 1] ?? []
+    return word.startsWith('--env-file=') ? word.slice('--env-file='.length) : []
+  })
+  const variable = values.LEADER_ENV_FILE ? [values.LEADER_ENV_FILE] : []
+  return [...flags, ...variable].map((path) => `the file ${path}`)
 }
 
 /** One variable of a container. */

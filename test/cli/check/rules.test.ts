@@ -243,6 +243,20 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       is: 'unknown',
       change: langflowHas({ LANGFLOW_SECRET_KEY: fromSecret() }),
     },
+    {
+      it: 'perhaps one in a file',
+      is: 'unknown',
+      says: /may come from the file \/run\/secrets\/env$/,
+      change: langflowHas({ LANGFLOW_SECRET_KEY: null, LEADER_ENV_FILE: '/run/secrets/env' }),
+    },
+    {
+      it: 'perhaps one in a file, by a flag',
+      is: 'unknown',
+      change: (parts) => {
+        langflowHas({ LANGFLOW_SECRET_KEY: null })(parts)
+        parts.langflow.command = parts.langflow.command.toSpliced(-1, 0, '--env-file=/run/secrets/env')
+      },
+    },
   ],
   'variable-sources': [
     {
