@@ -34,7 +34,7 @@ describe('the folders of deploy/', () => {
       const generated = configMapGenerator.flatMap(({ files }) => files.map((file) => file.split('=').at(-1)))
       const patched = patches.flatMap(({ path }) => path ?? [])
       const mentioned = [...resources.filter((name) => name.endsWith('.yaml')), ...patched, ...generated]
-      const files = readdirSync(join(DEPLOY, folder)).filter((file) => /\.(yaml|json)$/.test(file))
+      const files = readdirSync(join(DEPLOY, folder)).filter((file) => /\.(yaml|json|hcl|ctmpl)$/.test(file))
       assert.deepEqual(mentioned.sort(), files.filter((file) => file !== 'kustomization.yaml').sort())
     })
   }

@@ -14,6 +14,8 @@ import {
 } from '../harness/control-plane.ts'
 
 const KUBECTL = join(controlPlaneAssets(), 'kubectl')
+/** The operator's own kinds. Only their schemas are needed: no operator runs here. */
+const EXTERNAL_SECRETS = join(import.meta.dirname, '../deploy/crds/external-secrets.yaml')
 const component = (name: string) => `components/${name}`
 const TRAFFIC = [[], ['traffic-front']]
 const STANDBY = [[], ['standby-warm']]
@@ -96,6 +98,23 @@ describe('deploy/ built by kustomize', () => {
     assert.ok(volumeMounts.some(({ name }) => name === 'token'))
   })
 
+  test('with External Secrets or Vault Agent, LangFlow has its secrets from a file that its container mounts', async () => {
+    for (const example of ['external-secrets', 'vault-agent']) {
+      const { manifests } = await rendered(`examples/${example}`)
+      const pod = workloadOf(manifests).spec.template.spec as PodSpec
+      const { env = [], volumeMounts } = named(pod.containers, 'langflow')
+      const { mountPath, readOnly } = named(volumeMounts, 'secrets')
+      assert.deepEqual(
+        [env.find(({ name }) => name === 'LEADER_ENV_FILE')?.value, readOnly],
+        [`${mountPath}/env`, true],
+      )
+      assert.deepEqual(
+        env.filter(({ valueFrom }) => valueFrom?.secretKeyRef),
+        [],
+      )
+    }
+  })
+
   test('the Ingress and the Gateway route lead to the Service of production', async () => {
     const { manifests } = await rendered('examples/ingress')
     const [rule] = only(manifests, 'Ingress').spec.rules
@@ -123,6 +142,8 @@ describe('deploy/ on kube-apiserver', () => {
   let plane: ControlPlane
   before(async () => {
     plane = await startControlPlane({ podAdmission: true })
+    await plane.kubectl(['apply', '-f', EXTERNAL_SECRETS])
+    await plane.kubectl(['wait', '--for=condition=Established', '-f', EXTERNAL_SECRETS])
   })
   after(() => plane?.close())
 
@@ -172,6 +193,8 @@ describe('deploy/ on kube-apiserver', () => {
       components: ['traffic-front', 'standby-warm', ...OTHERS].map(component),
     },
     'production behind an Ingress': { resources: ['examples/ingress'] },
+    'production with External Secrets': { resources: ['examples/external-secrets'] },
+    'production with Vault Agent': { resources: ['examples/vault-agent'] },
     'the single container': { resources: ['examples/single-container'] },
   }
   for (const [name, overlay] of Object.entries(overlays)) {
