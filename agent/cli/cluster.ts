@@ -140,6 +140,10 @@ export class Cluster implements Disposable {
   }
 }
 
+/** A holder without a row, for a sentence. */
+export const NO_SUCH_REPLICA =
+  'no such replica was found: its pod may be gone or in another namespace, or --peers may lack it'
+
 /** The row of the Lease's holder; `null` if the Lease has no holder, or no row is the holder's. */
 export function holderRow(lease: Lease, rows: readonly ReplicaRow[]): ReplicaRow | null {
   return rowOf(holderOf(lease), rows)

@@ -3,7 +3,7 @@ import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { historyOf, type PastTerm } from '../lease/lease-history.ts'
 import { type Pause, pauseFault, pauseOf, podOf, switchoverOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow, SwitchoverView } from '../observe/agent-status.ts'
-import { Cluster, type ClusterOptions, rowOf } from './cluster.ts'
+import { Cluster, type ClusterOptions, NO_SUCH_REPLICA, rowOf } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 import { replicasAt } from './replica-at-url.ts'
 
@@ -144,7 +144,7 @@ function problemsOf({ lease, pause, replicas }: Unjudged): string[] {
 function whyNoneServes(holder: string | null, replicas: readonly ReplicaRow[]): string {
   if (holder === null) return 'the Lease has no holder'
   const row = rowOf(holder, replicas)
-  if (row === null) return `${podOf(holder)} holds the Lease, but no such replica was found`
+  if (row === null) return `${podOf(holder)} holds the Lease, but ${NO_SUCH_REPLICA}`
   if (row.status === null) return `${row.pod} holds the Lease, but does not report its status`
   return `${row.pod} holds the Lease, but is ${stateOf(row.status)}`
 }

@@ -9,7 +9,7 @@ import {
   pauseOf,
 } from '../lease/operator-annotations.ts'
 import type { ReplicaRow } from '../observe/agent-status.ts'
-import { Cluster, holderRow, type Operable, updateAnnotations } from './cluster.ts'
+import { Cluster, holderRow, NO_SUCH_REPLICA, type Operable, updateAnnotations } from './cluster.ts'
 import { EXIT_CODES, OperationError } from './exit-codes.ts'
 import { formatted, operating, write } from './output.ts'
 import type { PauseOptions, ResumeOptions } from './pause-command.ts'
@@ -158,9 +158,8 @@ export function describePaused({ after, leader, replicas }: PauseChange): string
 
 function leads(leader: string | null, replicas: readonly Shown[]): string {
   if (leader === null) return 'no replica leads, and no takeover starts until you run langflow-leader resume'
-  if (replicas.every(({ pod }) => pod !== leader))
-    return `${leader} holds the Lease, but this cluster has no such pod`
-  return `${leader} stays the leader, and does not restart LangFlow if it fails; without the API server, LangFlow still stops`
+  if (replicas.every(({ pod }) => pod !== leader)) return `${leader} holds the Lease, but ${NO_SUCH_REPLICA}`
+  return `${leader} stays the leader; a LangFlow that fails is not restarted until the pause ends, and LangFlow is still stopped if the Lease cannot be renewed`
 }
 
 /** The result of `resume` for people, one sentence a line. */

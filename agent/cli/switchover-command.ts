@@ -30,9 +30,7 @@ export const SWITCHOVER_SETTINGS = {
 }
 
 export function addSwitchover(program: Command): void {
-  const command = program
-    .command('switchover')
-    .description('move leadership to another replica by a planned handover')
+  const command = program.command('switchover').description('hand over to another replica')
   addFlags(command, SWITCHOVER_SETTINGS)
   addExamples(command, [
     ['Hand over to the best prepared replica, after a confirmation', ''],

@@ -11,7 +11,7 @@ import {
   switchoverOf,
 } from '../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
-import { holderRow, type Operable, updateAnnotations } from './cluster.ts'
+import { holderRow, NO_SUCH_REPLICA, type Operable, updateAnnotations } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 
 /** A switchover that was possible when the Lease and the replicas were read. */
@@ -40,11 +40,8 @@ export function planSwitchover(lease: Lease, rows: readonly ReplicaRow[], to: st
   const from = leader?.pod ?? podOf(holder)
   const status = leader?.status ?? null
   if (status === null) {
-    const why = leader === null ? 'this cluster has no such pod' : leader.problem
-    throw new OperationError(
-      'leader_silent',
-      `${from} holds the Lease, but does not report its status: ${why}`,
-    )
+    const why = leader === null ? NO_SUCH_REPLICA : `does not report its status: ${leader.problem}`
+    throw new OperationError('leader_silent', `${from} holds the Lease, but ${why}`)
   }
   const pause = pauseOf(lease, wallMs)
   if (pause !== null)

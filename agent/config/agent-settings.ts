@@ -156,7 +156,7 @@ export const AGENT_SETTINGS = {
     streamGraceMs: duration(
       '2s',
       0,
-      'how long streams and websockets, and requests beside them, continue after a planned takeover has begun',
+      'how long streams and websockets, and requests beside them, continue after a handover has begun',
     ),
     frontListen: setting('<address>', ':8091', 'the address on which the front listens', parseFrontListen),
     frontAddress: optional(

@@ -40,7 +40,8 @@ const LONGEST_FULL_MS = 300_000
 
 export const USED_BY_ANOTHER = {
   code: 'identity_taken',
-  reason: 'another process acquired the Lease with this replica’s identity',
+  reason:
+    'another process acquired the Lease with this replica’s identity: give each replica its own --identity',
 } as const
 
 /** The steps of the holder: renew, doubt, lose, or step down in the planned order. */

@@ -20,7 +20,7 @@ export interface FrontConfig {
   readonly holdTimeoutMs: number
   /** The number of requests that may wait at a time. */
   readonly holdLimit: number
-  /** How long SSE streams and websockets, and requests beside them, continue after a planned takeover has begun. */
+  /** How long SSE streams and websockets, and requests beside them, continue after a handover has begun. */
   readonly streamGraceMs: number
 }
 
@@ -70,7 +70,7 @@ export interface FrontCounts {
   readonly forwarded: { readonly langflow: number; readonly leader: number }
   /** Failed requests since the front began, by reason. */
   readonly failed: Readonly<Record<FailedBecause, number>>
-  /** Streams and websockets ended for a planned takeover, since the front began. */
+  /** Streams and websockets ended for a handover, since the front began. */
   readonly streamsEnded: number
   /** Memory of the front's process. */
   readonly rssBytes: number

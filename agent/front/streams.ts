@@ -9,7 +9,7 @@ const LINGER_MS = 1_000
 /** Close frame of a server with the code 1012, service restart. */
 const RESTART = Buffer.from([0x88, 2, 1012 >> 8, 1012 & 255])
 
-/** SSE answers and websockets. They have no natural end, so a planned takeover ends them after a grace. */
+/** SSE answers and websockets. They have no natural end, so a handover ends them after a grace. */
 export class Streams {
   readonly #clock: Clock
   readonly #graceMs: number

@@ -138,7 +138,7 @@ function sentence(target: Target, code: ApiErrorCode, status: number, detail: St
     case 'throttled':
       return `the API server at ${server} asks to slow down (429 Too Many Requests)`
     case 'gone':
-      return 'the watch must restart: its resource version is too old'
+      return 'the watch restarts from a new read, because its resource version is too old'
     default:
       if (status === 404)
         return `${server} answered 404 without naming the ${kind}: is it a Kubernetes API server?`

@@ -239,7 +239,7 @@ export class LinkServer {
   private mismatch(hello: Hello): string | null {
     if (hello.version !== 1) return 'agent and launcher are of different versions: install the same one'
     if (Math.abs(this.parts.clock.mono() - hello.mono) < CLOCK_TOLERANCE_MS) return null
-    return 'agent and launcher do not share one monotonic clock: run both on one kernel'
+    return 'agent and launcher do not share one monotonic clock: run both on one kernel and in one time namespace'
   }
 }
 

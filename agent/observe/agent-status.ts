@@ -39,7 +39,7 @@ const Front = object({
   forwarded: object({ langflow: z.number(), leader: z.number() }),
   /** Failed requests since its process began, by reason. */
   failed: z.record(z.string(), z.number()),
-  /** Streams ended for a planned takeover, since its process began. */
+  /** Streams ended for a handover, since its process began. */
   streamsEnded: z.number(),
   rssBytes: z.number(),
   /**

@@ -110,7 +110,7 @@ const HELP = {
   langflow_leader_front_forwarded_total:
     "Requests answered completely, by the answering side: langflow, or leader (the leader's front).",
   langflow_leader_front_failed_total: 'Requests that the front refused, or that failed in it, by reason.',
-  langflow_leader_front_streams_ended_total: 'Streams that the front ended for a planned takeover.',
+  langflow_leader_front_streams_ended_total: 'Streams that the front ended for a handover.',
   langflow_leader_front_hold_duration_seconds:
     'Seconds that requests waited in the front, without requests that did not wait.',
   langflow_leader_freezes_total: 'Number of freezes of LangFlow since its launcher started.',

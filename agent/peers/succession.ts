@@ -73,7 +73,7 @@ export class VoluntaryHandover {
     const { clock, term } = this.options
     if (this.waitsUntil === null || term() === null) return null
     const left = formatDuration(Math.ceil(Math.max(0, this.waitsUntil - clock.mono()) / 1_000) * 1_000)
-    return `a replica of a newer revision received the Lease but did not keep it: see the log of that replica; the leader hands over again in ${left}`
+    return `a replica of a newer revision received the Lease but did not keep it: see the log of that replica; the leader automatically hands over again in ${left}`
   }
 
   /** Must be called when all peers were asked once more. */

@@ -197,8 +197,12 @@ type EventType = 'Normal' | 'Warning'
 export const EVENT_REASONS = {
   LeaderAcquired: ['Normal', 'Acquire', 'acquired the Lease'],
   Serving: ['Normal', 'OpenGate', 'serves: LangFlow is healthy, and the gate is open'],
-  LeadershipInDoubt: ['Warning', 'CloseGate', 'closed the gate: its leadership is in doubt'],
-  LeadershipLost: ['Warning', 'Kill', 'lost the Lease and killed LangFlow'],
+  LeadershipInDoubt: [
+    'Warning',
+    'CloseGate',
+    'closed the gate and froze or stopped LangFlow, because its leadership is in doubt',
+  ],
+  LeadershipLost: ['Warning', 'Kill', 'killed LangFlow, because its Lease was lost or about to expire'],
   SteppedDown: ['Normal', 'Release', 'stopped LangFlow and released the Lease'],
   RestartedInPlace: ['Warning', 'Restart', 'restarts LangFlow in place'],
   DeadmanFired: [
@@ -214,9 +218,9 @@ export const EVENT_REASONS = {
     'Pause',
     'starts no takeover and does not restart a failed LangFlow, because an operator has paused it',
   ],
-  Resumed: ['Normal', 'Resume', 'continues, because the pause is over'],
+  Resumed: ['Normal', 'Resume', 'permits takeovers again, because the pause is over'],
   SwitchoverRefused: ['Warning', 'Refuse', 'refused a switchover'],
-  CannotGoOn: ['Warning', 'End', 'ends'],
+  CannotGoOn: ['Warning', 'End', 'cannot continue, so its agent exits'],
 } as const satisfies Record<string, readonly [EventType, string, string]>
 
 export type EventReason = keyof typeof EVENT_REASONS

@@ -66,7 +66,7 @@ export class HealthProbe {
     const problem = await this.ask(path)
     const fault = state === 'healthy' ? problem : await counted
     if (round !== this.round) return
-    this.handlers.probed(problem ?? `${path}: 200`)
+    this.handlers.probed(problem ?? `GET ${path}: 200`)
     const failedNow = fault === null ? 0 : failed + 1
     if (state !== 'healthy' && problem === null) {
       this.handlers.healthy()
@@ -99,10 +99,10 @@ export class HealthProbe {
         signal: abort.signal,
       })
       await body.dump()
-      return statusCode === 200 ? null : `${path}: ${statusCode}`
+      return statusCode === 200 ? null : `GET ${path}: ${statusCode}`
     } catch (error) {
-      if (abort.signal.aborted) return `${path}: ${this.silence}`
-      return `${path}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`
+      if (abort.signal.aborted) return `GET ${path}: ${this.silence}`
+      return `GET ${path}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`
     } finally {
       deadline.cancel()
       this.asking.delete(abort)

@@ -138,7 +138,7 @@ describe('a pause', () => {
         (cluster: Cluster) => cluster.show('langflow-0', 'refused'),
         /langflow-0 does not show the change: refused/,
       ],
-      [(cluster: Cluster) => cluster.write({ holderIdentity: 'gone_uid' }), /no such pod/],
+      [(cluster: Cluster) => cluster.write({ holderIdentity: 'gone_uid' }), /no such replica/],
     ] as const) {
       const cluster = new Cluster()
       change(cluster)

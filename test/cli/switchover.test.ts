@@ -55,7 +55,7 @@ describe('a switchover is refused without a write if', () => {
     ],
     'the leader has no pod': [
       'leader_silent',
-      /no such pod/,
+      /no such replica/,
       (cluster) => cluster.write({ holderIdentity: identityOf('langflow-9') }),
     ],
     'the leader does not answer': ['leader_silent', /: connection refused$/, leaderIs('connection refused')],

@@ -158,7 +158,7 @@ describe('the alerts', () => {
     assert.equal(readFileSync(PROMETHEUS_RULE, 'utf8'), prometheusRule())
   })
 
-  test('link to runbook sections that have the parts Means, Look, Do and Do not', () => {
+  test('link to runbook sections that have the parts Means, Look, Do and Avoid', () => {
     const [, ...sections] = read('guide/troubleshoot.md').split(/^## (?=Langflow)/m)
     assert.deepEqual(
       sections.map((section) => section.split('\n', 1)[0]),
@@ -166,7 +166,7 @@ describe('the alerts', () => {
     )
     for (const section of sections) {
       const parts = [...section.split(/^# /m)[0]!.matchAll(/^\*\*(.+?)\.\*\*/gm)].map(([, part]) => part)
-      assert.deepEqual(parts, ['Means', 'Look', 'Do', 'Do not'], section)
+      assert.deepEqual(parts, ['Means', 'Look', 'Do', 'Avoid'], section)
     }
     for (const [name, { annotations, labels }] of alerts) {
       assert.equal(annotations.runbook, `docs/guide/troubleshoot.md#${name.toLowerCase()}`)

@@ -135,7 +135,10 @@ describe('a replica’s event', () => {
       Buffer.byteLength(note) <= 1_024 && Buffer.byteLength(note) > 1_010,
       String(Buffer.byteLength(note)),
     )
-    assert.match(note, /^langflow-0 ends: Bearer \[redacted\] ’.*[^�]�? \(epoch 7, identity_taken\)$/)
+    assert.match(
+      note,
+      /^langflow-0 cannot continue, so its agent exits: Bearer \[redacted\] ’.*[^�]�? \(epoch 7, identity_taken\)$/,
+    )
   })
 })
 

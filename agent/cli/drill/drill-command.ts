@@ -38,7 +38,7 @@ export type DrillSettings = ReturnType<ReturnType<typeof drillOptions>>
 export function addDrill(program: Command): void {
   const command = program
     .command('drill')
-    .description("move leadership or delete the leader's pod, and measure the effect on users")
+    .description("hand over or delete the leader's pod, and measure the effect on users")
   const read = drillOptions(command)
   addExamples(command, [
     ['Move leadership while the drill requests /health', '--service https://langflow.example.org'],

@@ -39,7 +39,7 @@ export function judge(
     missed.push(`no user was served for ${readable(rtoMs)}, longer than the allowed ${readable(rtoLimitMs)}`)
   if (lost !== null && lost > 0) missed.push(`acknowledged messages are missing: ${lost}`)
   if (mustHold && failed > 0)
-    missed.push(`requests failed: ${failed}, although fronts hold all requests in a planned takeover`)
+    missed.push(`requests failed: ${failed}, although fronts hold all requests in a handover`)
   return missed.length === 0 ? null : missed.join('; ')
 }
 
