@@ -14,7 +14,7 @@ export interface Timings {
   readonly killMarginMs: number
 }
 
-/** With `fast`, a lost node is replaced within 10 s, at twice the requests to the API server. */
+/** With `fast`, another replica takes a lost leader's Lease within 10 s, at twice the requests to the API server. */
 export const PRESETS = {
   default: { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000 },
   fast: { leaseDurationMs: 6_000, renewDeadlineMs: 4_000, retryPeriodMs: 1_000 },
