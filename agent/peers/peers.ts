@@ -24,6 +24,14 @@ export interface Member {
   readonly unproven: boolean
   /** Time since its pod started, in milliseconds by its own clock. `null`: unknown. */
   readonly podAgeMs: number | null
+  /** The files that its LangFlow starts from. `null`: none are watched, or its version does not report them. */
+  readonly content: {
+    readonly digest: string | null
+    /** Whether a warm standby is ready that would start LangFlow from them. */
+    readonly prepared: boolean
+    /** Whether it has a warm standby, or prepares one. */
+    readonly awaits: boolean
+  } | null
   /** Its Lease: namespace and name, as `team/lock`. */
   readonly lease: string
   readonly leads: boolean
@@ -43,11 +51,16 @@ export interface PeersOptions {
   readonly resolve?: Resolve
   /** Called when all of them have been asked once more. */
   readonly asked?: () => void
+  /** Whether the leader waits for one of them. */
+  readonly hurried?: () => boolean
 }
 
 const POLL_MS = 5_000
+const HURRIED_POLL_MS = 1_000
 /** An answer counts for two polls and a second: one poll may be missed, and the next one may take a second. */
 const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
+
+const Digest = z.string().check(z.maxLength(64))
 
 /** The fields of a peer's `/status` that are used. Fields added after 0.1.0 may be missing. */
 const Answer = z.object({
@@ -59,6 +72,10 @@ const Answer = z.object({
   onTrial: z._default(z.unknown(), null),
   podAgeMs: z._default(z.nullable(z.number()), null),
   standby: z.optional(z.object({ wanted: z.string(), mode: z.string() })),
+  content: z.catch(
+    z._default(z.nullable(z.object({ digest: z.nullable(Digest), prepared: z.boolean() })), null),
+    null,
+  ),
 })
 
 interface RecentAnswer extends Member {
@@ -157,7 +174,7 @@ export class Peers {
 
   /** Only one poll runs at a time, so that a slow name server does not receive lookups of the same name repeatedly. */
   private async poll(): Promise<void> {
-    const { clock, repeats } = this.options
+    const { clock, repeats, hurried } = this.options
     this.polling = true
     this.nextAt = clock.mono() + POLL_MS
     const problems = await this.round()
@@ -167,6 +184,7 @@ export class Peers {
     for (const problem of problems) repeats.happened('peers', problem)
     if (problems.length === 0) repeats.over('peers', 'every peer answers')
     this.options.asked?.()
+    if (hurried?.()) this.nextAt = Math.min(this.nextAt, clock.mono() + HURRIED_POLL_MS)
     this.schedule()
   }
 
@@ -197,7 +215,8 @@ export class Peers {
     }
     const answer = z.safeParse(Answer, answered.said)
     if (!answer.success) return `peer ${origin} did not answer with a status`
-    const { couldTakeOver: ready, role, lease, standby, onTrial, ...said } = answer.data
+    const { couldTakeOver: ready, role, lease, standby, onTrial, content, ...said } = answer.data
+    const awaits = standby?.wanted === 'warm' && standby.mode === 'warm'
     if (said.identity === identity) this.own.set(origin, askedAt)
     else
       this.remember({
@@ -208,6 +227,7 @@ export class Peers {
         unproven: onTrial !== null,
         prepared: standby?.mode === standby?.wanted,
         warm: (standby?.mode ?? 'cold') !== 'cold',
+        content: content && { ...content, awaits },
         at: origin,
         askedAt,
       })

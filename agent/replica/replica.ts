@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts'
+import { contentChange } from '../election/content-change.ts'
 import { Elector, type OutwardEffect } from '../election/elector.ts'
 import { clockProblem } from '../election/eligibility.ts'
 import { isUnproven } from '../election/revision-trial.ts'
@@ -39,7 +40,7 @@ type SupervisorWiring = Pick<
 > & { readonly alarm: (what: string) => void }
 
 /** The replica's part of the options of `Peers`. */
-type PeersWiring = Pick<PeersOptions, 'identity' | 'lease' | 'repeats' | 'asked'>
+type PeersWiring = Pick<PeersOptions, 'identity' | 'lease' | 'repeats' | 'asked' | 'hurried'>
 
 /** The replica's part of the options of `KubeEvents`. */
 type EventsWiring = Pick<KubeEventsOptions, 'leaseUid'>
@@ -86,6 +87,7 @@ export class Replica implements StatusSource {
   /** Monotonic ms. */
   private readonly startedAt: number
   private launcherSeen = false
+  private awaitedContent = false
   /** `null`: no peer is asked. */
   private readonly voluntaryHandover: VoluntaryHandover | null
   private readonly switchover: Switchover
@@ -113,7 +115,8 @@ export class Replica implements StatusSource {
       this.switchover.asked()
       this.voluntaryHandover?.asked()
     }
-    const peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
+    const hurried = () => this.awaitsContent()
+    const peers = parts.peers?.({ identity, lease, repeats, asked, hurried }) ?? null
     this.peers = peers
     this.rowsCache = new PeerRowsCache(clock, async () => {
       // Its own status is taken after the others have answered.
@@ -262,6 +265,7 @@ export class Replica implements StatusSource {
       traffic: this.steering.view,
       problem:
         leftAlone(state) ??
+        this.supervisor.digests.content?.problem ??
         this.launcherProblem ??
         this.supervisor.refusedGrant ??
         this.ownerProblem ??
@@ -297,7 +301,7 @@ export class Replica implements StatusSource {
     } else if (type === 'stop') steering.onceClosed('stopping', () => supervisor.stop(effect.graceMs))
     else if (type === 'restart') {
       this.recorder.restart(effect, this.elector.state)
-      supervisor.stop(effect.graceMs, this.parts.options.drainTimeoutMs)
+      if (effect.graceMs !== null) supervisor.stop(effect.graceMs, this.parts.options.drainTimeoutMs)
     } else if (type === 'exit') this.ended.resolve(effect.code)
     else this.recorder.event(effect)
   }
@@ -320,8 +324,19 @@ export class Replica implements StatusSource {
     this.gateChanged()
   }
 
+  /** Whether the leader's files have changed, and it would hand over to a replica that is prepared with them. */
+  private awaitsContent(): boolean {
+    const { options } = this.parts
+    const { state } = this.elector
+    if (state.phase !== 'leading' || options.onChange !== 'handover') return false
+    return contentChange({ config: options }, state)?.inPlace ?? false
+  }
+
   private gateChanged(): void {
     this.launcherSeen ||= this.launcherAnswers()
+    const awaits = this.awaitsContent()
+    if (awaits && !this.awaitedContent) this.peers?.askAgain()
+    this.awaitedContent = awaits
     const { facts } = this
     const { term, highestEpoch } = facts.state
     const epoch = term?.epoch ?? highestEpoch
@@ -333,6 +348,7 @@ export class Replica implements StatusSource {
       {
         deadmanFirings: view.deadmanFirings,
         refusedGrant,
+        content: this.supervisor.digests.content?.problem ?? null,
         stopFailed: term === null ? null : facts.state.workload.stopFailed,
         colder: whyColder(view.standby, this.parts.options.standby),
       },

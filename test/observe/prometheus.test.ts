@@ -136,7 +136,7 @@ describe('the metrics', () => {
     const { value, of } = await scrape(new Replica())
     assert.deepEqual(
       of('langflow_leader_restarts_total').map(([, count]) => count),
-      [0, 0, 0, 0],
+      [0, 0, 0, 0, 0],
     )
     for (const phase of ['detect', 'acquire', 'start', 'healthy'])
       assert.equal(value(`langflow_leader_takeover_duration_seconds_sum{phase="${phase}"}`), 0)

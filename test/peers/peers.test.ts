@@ -28,6 +28,7 @@ class Bench {
   private port = 0
   private readonly t: TestContext
   private readonly servers = new Map<string, Server>()
+  isHurried = false
   private roundEnds = Promise.withResolvers<void>()
 
   constructor(t: TestContext) {
@@ -64,6 +65,7 @@ class Bench {
       lease: 'team/lock',
       clock,
       asked: () => this.roundEnds.resolve(),
+      hurried: () => this.isHurried,
       repeats: new LogThrottle(log, clock),
       ...(resolve === undefined ? {} : { resolve }),
     }
@@ -118,6 +120,34 @@ describe('the peers of a leader', () => {
       ['earlier', true, null, false, null],
       ['new', false, 'r2', true, 9_000],
     ])
+  })
+
+  test('report the content that their LangFlow starts from, and the state of a warm standby', async (t) => {
+    const b = new Bench(t)
+    const content = { digest: 'c1', ageMs: 1, running: null, prepared: true, earlier: [], problem: null }
+    const warm = { wanted: 'warm', mode: 'warm', state: 'ready' }
+    await b.answers(OTHER, says('other', true, LEASE, { content, standby: warm }))
+    await b.answers(THIRD, says('third', true, LEASE, { content: { digest: 5 }, standby: warm }))
+    await b.open().round()
+    assert.deepEqual(
+      new Map(b.peers.members.map(({ identity, content }) => [identity, content])),
+      new Map<string, unknown>([
+        ['other', { digest: 'c1', prepared: true, awaits: true }],
+        ['third', null],
+      ]),
+    )
+  })
+
+  test('are asked each second while the leader waits for changed content', async (t) => {
+    const b = (await three(t)).open()
+    b.isHurried = true
+    await b.round()
+    await b.round(1_000)
+    b.isHurried = false
+    await b.round(1_000)
+    b.asked.length = 0
+    await b.clock.pass(4_999)
+    assert.deepEqual(b.asked, [])
   })
 
   test('are asked every 5 s, except this replica’s own address', async (t) => {

@@ -17,6 +17,7 @@ function member(identity: string, ready: boolean): Member {
     unproven: false,
     podAgeMs: null,
     lease: 'team/lock',
+    content: null,
     leads: false,
   }
 }

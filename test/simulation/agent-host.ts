@@ -133,6 +133,7 @@ export class AgentHost {
       revision,
       unproven: onTrial !== null,
       podAgeMs,
+      content: null,
       lease: `${LEASE.namespace}/${LEASE.name}`,
       leads: false,
     }

@@ -9,6 +9,7 @@ import { Workload, workloadTree } from './workload.ts'
 import type { World } from './world.ts'
 
 const PORT_LOOK_MS = 1
+const ignore = (): void => {}
 
 /** One launcher process: the product's launcher on the model's link and processes. */
 export class LauncherHost {
@@ -29,7 +30,15 @@ export class LauncherHost {
     this.launcher = new Launcher({
       command: ['langflow'],
       langflow: () => config.langflow,
-      digests: () => ({ found: null, look: () => {}, close: () => {} }),
+      content: () => ({
+        found: null,
+        look: ignore,
+        started: ignore,
+        ended: ignore,
+        interrupt: ignore,
+        close: ignore,
+      }),
+      env: { noteStart: ignore, noteServing: ignore, noteFailure: ignore },
       stopTimeoutMs: config.stopTimeoutMs,
       alone: mode === 'pod',
       log: logTo((line) => world.trace(replica.instance, () => `launcher: ${line()}`)),
@@ -51,6 +60,7 @@ export class LauncherHost {
           cutOff: () => false,
           close: () => {},
         }),
+        readEnvironment: async () => null,
         environment: (grant) => ({ LEADER_EPOCH: String(grant.epoch) }),
         lock: () => socket.lock(process),
         unreaped: () => 0,
