@@ -1,6 +1,7 @@
 import { Launcher } from '../../agent/launcher/launcher.ts'
 import type { Exit } from '../../agent/processes/process-tree.ts'
 import { logTo } from './agent-host.ts'
+import { ModelContent } from './content.ts'
 import { launcherEnd } from './link.ts'
 import { Process } from './process.ts'
 import type { Replica } from './replica.ts'
@@ -18,6 +19,7 @@ export class LauncherHost {
   private readonly replica: Replica
   private readonly world: World
   private standby: ModelStandby | null = null
+  private content: ModelContent | null = null
 
   constructor(replica: Replica, world: World, exited: (process: Process) => void) {
     const { config, kernel, mode, behaviour, socket } = replica
@@ -30,14 +32,10 @@ export class LauncherHost {
     this.launcher = new Launcher({
       command: ['langflow'],
       langflow: () => config.langflow,
-      content: () => ({
-        found: null,
-        look: ignore,
-        started: ignore,
-        ended: ignore,
-        interrupt: ignore,
-        close: ignore,
-      }),
+      content: (changed, prepared) => {
+        this.content = new ModelContent(replica, process, changed, prepared)
+        return this.content
+      },
       env: { noteStart: ignore, noteServing: ignore, noteFailure: ignore },
       stopTimeoutMs: config.stopTimeoutMs,
       alone: mode === 'pod',
@@ -76,6 +74,10 @@ export class LauncherHost {
 
   orphan(): void {
     this.launcher.tell({ type: 'orphaned' })
+  }
+
+  filesChanged(): void {
+    this.process.deliver(() => this.content?.look())
   }
 
   get prepared(): boolean {
