@@ -144,7 +144,8 @@ export class ContentWatch {
     const { [FLOWS_PATH]: directory } = env.environment
     const flowsPath = directory ? resolve(directory) : null
     const roots: Root[] = paths.map((path) => ({ path, kind: 'tree' }))
-    if (flowsPath !== null) roots.push({ path: flowsPath, kind: 'flows' })
+    const isCovered = paths.some((path) => isBelow(flowsPath ?? '', path))
+    if (flowsPath !== null && !isCovered) roots.push({ path: flowsPath, kind: 'flows' })
     let isNoticed = !this.isOn
     let flows: string | null = null
     let problem: string | null = null

@@ -27,43 +27,40 @@ export interface Walk {
 
 /** Rejects with one sentence. */
 export async function walkOf(roots: readonly Root[]): Promise<Walk> {
-  const files = new Map<string, string>()
-  const directories = new Map<string, string>()
+  const walk = { files: new Map<string, string>(), directories: new Map<string, string>() }
   for (const root of roots) {
-    let entries = 0
-    let bytes = 0n
     try {
       const parent = dirname(root.path)
-      directories.set(parent, identityOf(await stat(parent, { bigint: true })))
-      for await (const [path, seen] of everything(root, root.path, await stat(root.path, { bigint: true }))) {
-        if (++entries > MOST_FILES) throw new Error(TOO_MANY)
-        if (seen.isDirectory()) directories.set(path, identityOf(seen))
-        else files.set(path, stateOf(seen))
-        bytes += seen.isDirectory() ? 0n : seen.size
-        if (bytes > MOST_BYTES) throw new Error(TOO_LARGE)
-      }
+      walk.directories.set(parent, identityOf(await stat(parent, { bigint: true })))
+      await addTo(walk, root, { entries: 0, bytes: 0n }, root.path, await stat(root.path, { bigint: true }))
     } catch (error) {
       throw new Error(sentenceOf(root.path, error as NodeJS.ErrnoException))
     }
   }
-  return { files, directories }
+  return walk
 }
 
-/** The files and directories from a path on. Symlinks are followed. */
-async function* everything(
+/** Adds a file, or a directory with all below it. Symlinks are followed. `above`: the identities of its parents. */
+async function addTo(
+  walk: { readonly files: Map<string, string>; readonly directories: Map<string, string> },
   root: Root,
+  total: { entries: number; bytes: bigint },
   path: string,
   seen: BigIntStats,
   above: readonly string[] = [],
-): AsyncGenerator<readonly [path: string, seen: BigIntStats]> {
-  if (seen.isFile()) yield [path, seen]
+): Promise<void> {
+  if (seen.isFile()) {
+    walk.files.set(path, stateOf(seen))
+    total.bytes += seen.size
+    if (total.bytes > MOST_BYTES) throw new Error(TOO_LARGE)
+  }
   if (!seen.isDirectory() || (root.kind === 'flows' && above.length > 0)) return
-  if (above.includes(identityOf(seen))) throw new Error(`has a loop of symlinks at ${path}`)
-  yield [path, seen]
+  const identity = identityOf(seen)
+  if (above.includes(identity)) throw new Error(`has a loop of symlinks at ${path}`)
+  walk.directories.set(path, identity)
   const names: string[] = []
-  let entries = 0
   for await (const { name } of await opendir(path, { bufferSize: 1024 })) {
-    if (++entries > MOST_FILES) throw new Error(TOO_MANY)
+    if (++total.entries > MOST_FILES) throw new Error(TOO_MANY)
     if (!LEFT_OUT.test(name) && (root.kind === 'tree' || extname(name) === '.json')) names.push(name)
   }
   names.sort()
@@ -71,7 +68,7 @@ async function* everything(
     const batch = names.splice(0, AT_ONCE).map((name) => join(path, name))
     const found = await Promise.all(batch.map((one) => statOf(one, root)))
     for (const [n, one] of found.entries())
-      if (one !== null) yield* everything(root, batch[n] as string, one, [...above, identityOf(seen)])
+      if (one !== null) await addTo(walk, root, total, batch[n] as string, one, [...above, identity])
   }
 }
 
