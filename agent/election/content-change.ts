@@ -1,5 +1,5 @@
 import type { EndedBecause } from '../lease/reasons.ts'
-import type { CandidateConfig, Leading, Why } from './state.ts'
+import type { CandidateConfig, ElectionState, Why } from './state.ts'
 
 /** A set of files may arrive one by one. Several replicas that have the same set show that it is complete. */
 const QUIET_MS = 2_000
@@ -25,13 +25,11 @@ export interface ContentChange extends Why<EndedBecause> {
  * they have not, LangFlow could not start from them, or LangFlow does not serve.
  */
 export function contentChange(
-  { config }: { readonly config: Pick<CandidateConfig, 'onChange' | 'leaseDurationMs'> },
-  state: Leading,
+  config: Pick<CandidateConfig, 'onChange' | 'leaseDurationMs'>,
+  { term, workload: { content, well }, paused, successorContent }: ElectionState,
 ): ContentChange | null {
-  const { term, workload, paused, successorContent } = state
-  const { content, well } = workload
   if (content === null || config.onChange === 'ignore' || paused || !well) return null
-  if (term.doubt || term.restarting !== null) return null
+  if (term === null || term.doubt || term.restarting !== null || term.stepDown !== null) return null
   const { digest, since, running, startedAt, problem } = content
   if (problem !== null || digest === null || running === null || digest === running) return null
   const notBefore = startedAt + APART_LEASES * config.leaseDurationMs

@@ -88,7 +88,7 @@ export function lead(input: Input, before: Held): CandidateState {
     } else if (!term.startOrdered && !term.doubt && workload.canRun)
       state = emit(withTerm(state, { startOrdered: true }), { type: 'start', epoch: term.epoch })
     else {
-      const change = contentChange(input, state)
+      const change = contentChange(config, state)
       if (change !== null && now.mono >= change.dueAt) state = beginStepDown(input, state, change)
     }
   }
@@ -405,10 +405,6 @@ function isUntold({ config }: Input, { mustRead, nextWriteId, term: { stepDown }
   return config.front !== null && !mustRead && stepDown?.toldBy === nextWriteId
 }
 
-function changeDueAt(input: Pick<Input, 'config'>, state: Held): number {
-  return state.phase === 'leading' ? (contentChange(input, state)?.dueAt ?? NEVER) : NEVER
-}
-
 /** Sets the time of the next look, and the sentence that describes the state. */
 function plan({ config, now }: Input, state: Held): Held {
   const { term, inFlight, nextAttemptAt, workload } = state
@@ -418,7 +414,7 @@ function plan({ config, now }: Input, state: Held): Held {
     now.mono + untilReached(now, deadline),
     inFlight ? NEVER : nextAttemptAt,
     trialEnd(state),
-    changeDueAt({ config }, state),
+    contentChange(config, state)?.dueAt ?? NEVER,
     stepDown?.stage === 'draining' ? stepDown.drainDeadline : NEVER,
     stepDown?.toldBy === null ? graceEnds(config, stepDown) : NEVER,
   )

@@ -3,10 +3,9 @@ import { parseEnv } from 'node:util'
 
 /** A larger file holds more than variables. */
 const MOST_BYTES = 1024 * 1024
-/** A name, `=`, and a value that is quoted or ends with its line, as `parseEnv` reads them. */
-const ENTRY =
-  /[^\S\n]*(?:export[^\S\n]+)?[\w.-]+[^\S\n]*=[^\S\n]*(?:(?:"[^"]*"|'[^']*'|`[^`]*`)[^\S\n]*(?:#[^\n]*)?|(?!["'`])[^\n]*)(?:\n|$)/y
-const BLANK = /[^\S\n]*(?:#[^\n]*)?(?:\n|$)/y
+/** A comment, or a name, `=`, and a value that is quoted or ends with its line, as `parseEnv` reads them. */
+const LINE =
+  /[^\S\n]*(?:#[^\n]*|(?:export[^\S\n]+)?[\w.-]+[^\S\n]*=[^\S\n]*(?:(?:"[^"]*"|'[^']*'|`[^`]*`)[^\S\n]*(?:#[^\n]*)?|(?!["'`])[^\n]*))?(?:\n|$)/y
 /** The variables of this program and of the API server stay what they are. */
 const RESERVED = /^(KUBERNETES|(LANGFLOW_)?LEADER)_/
 
@@ -93,28 +92,22 @@ export class EnvFiles {
   }
 }
 
-/** Each entry is parsed alone: after a value of spaces, `parseEnv` would take the next line for the value (Node 24). */
+/** Each line is parsed alone: after a value of spaces, `parseEnv` would take the next line for the value (Node 24). */
 function variablesIn(bytes: Uint8Array): NodeJS.Dict<string> {
   if (bytes.length > MOST_BYTES) throw new Error('is larger than 1 MiB')
   const text = Buffer.from(bytes)
     .toString()
     .replace(/^\ufeff/, '')
   const variables: NodeJS.Dict<string> = {}
-  for (let at = 0; at < text.length; ) {
-    const end = endOf(BLANK, text, at) ?? endOf(ENTRY, text, at)
-    const entry = text.slice(at, end ?? at)
-    // The replacement of what is not UTF-8, and a byte that no environment can hold.
-    if (end === null || /[\0\ufffd]/.test(entry)) {
+  for (let at = 0; at < text.length; at = LINE.lastIndex) {
+    LINE.lastIndex = at
+    const [entry = '\0'] = LINE.exec(text) ?? []
+    // What is not UTF-8 was replaced. No environment holds a zero.
+    if (/[\0\ufffd]/.test(entry)) {
       const line = text.slice(0, at).split('\n').length
       throw new Error(`has an error in line ${line}: write KEY=value, and quote a value of several lines`)
     }
     Object.assign(variables, parseEnv(entry))
-    at = end
   }
   return variables
-}
-
-function endOf(pattern: RegExp, text: string, at: number): number | null {
-  pattern.lastIndex = at
-  return pattern.test(text) ? pattern.lastIndex : null
 }

@@ -1,12 +1,10 @@
 import { createHash } from 'node:crypto'
-import { type BigIntStats, constants } from 'node:fs'
-import { open, opendir, stat } from 'node:fs/promises'
+import { type BigIntStats, createReadStream } from 'node:fs'
+import { opendir, stat } from 'node:fs/promises'
 import { dirname, extname, join } from 'node:path'
 
 const MOST_FILES = 10_000
 const MOST_BYTES = 256 * 1024 * 1024
-const TOO_MANY = `has more than ${MOST_FILES} files`
-const TOO_LARGE = `has more than ${MOST_BYTES / 2 ** 20} MiB`
 /** Between two chunks, and between two batches of files, all other work has its turn. */
 const CHUNK_BYTES = 128 * 1024
 const AT_ONCE = 64
@@ -52,7 +50,7 @@ async function addTo(
   if (seen.isFile()) {
     walk.files.set(path, stateOf(seen))
     total.bytes += seen.size
-    if (total.bytes > MOST_BYTES) throw new Error(TOO_LARGE)
+    if (total.bytes > MOST_BYTES) throw new Error(`has more than ${MOST_BYTES / 2 ** 20} MiB`)
   }
   if (!seen.isDirectory() || (root.kind === 'flows' && above.length > 0)) return
   const identity = identityOf(seen)
@@ -60,7 +58,7 @@ async function addTo(
   walk.directories.set(path, identity)
   const names: string[] = []
   for await (const { name } of await opendir(path, { bufferSize: 1024 })) {
-    if (++total.entries > MOST_FILES) throw new Error(TOO_MANY)
+    if (++total.entries > MOST_FILES) throw new Error(`has more than ${MOST_FILES} files`)
     if (!LEFT_OUT.test(name) && (root.kind === 'tree' || extname(name) === '.json')) names.push(name)
   }
   names.sort()
@@ -95,15 +93,8 @@ export class WatchedFiles {
 
 async function digestOf(path: string): Promise<string> {
   const hash = createHash('sha256')
-  let total = 0
   try {
-    // The file may have become a pipe, on which a plain open would wait for a writer.
-    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
-    for await (const chunk of file.createReadStream({ highWaterMark: CHUNK_BYTES })) {
-      total += chunk.length
-      if (total > MOST_BYTES) throw new Error(TOO_LARGE)
-      hash.update(chunk)
-    }
+    for await (const chunk of createReadStream(path, { highWaterMark: CHUNK_BYTES })) hash.update(chunk)
   } catch (error) {
     throw new Error(sentenceOf(path, error as NodeJS.ErrnoException))
   }

@@ -51,12 +51,9 @@ export interface PeersOptions {
   readonly resolve?: Resolve
   /** Called when all of them have been asked once more. */
   readonly asked?: () => void
-  /** Whether the leader waits for one of them. */
-  readonly hurried?: () => boolean
 }
 
 const POLL_MS = 5_000
-const HURRIED_POLL_MS = 1_000
 /** An answer counts for two polls and a second: one poll may be missed, and the next one may take a second. */
 const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
 
@@ -174,7 +171,7 @@ export class Peers {
 
   /** Only one poll runs at a time, so that a slow name server does not receive lookups of the same name repeatedly. */
   private async poll(): Promise<void> {
-    const { clock, repeats, hurried } = this.options
+    const { clock, repeats } = this.options
     this.polling = true
     this.nextAt = clock.mono() + POLL_MS
     const problems = await this.round()
@@ -184,7 +181,6 @@ export class Peers {
     for (const problem of problems) repeats.happened('peers', problem)
     if (problems.length === 0) repeats.over('peers', 'every peer answers')
     this.options.asked?.()
-    if (hurried?.()) this.nextAt = Math.min(this.nextAt, clock.mono() + HURRIED_POLL_MS)
     this.schedule()
   }
 

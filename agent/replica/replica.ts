@@ -40,7 +40,7 @@ type SupervisorWiring = Pick<
 > & { readonly alarm: (what: string) => void }
 
 /** The replica's part of the options of `Peers`. */
-type PeersWiring = Pick<PeersOptions, 'identity' | 'lease' | 'repeats' | 'asked' | 'hurried'>
+type PeersWiring = Pick<PeersOptions, 'identity' | 'lease' | 'repeats' | 'asked'>
 
 /** The replica's part of the options of `KubeEvents`. */
 type EventsWiring = Pick<KubeEventsOptions, 'leaseUid'>
@@ -72,6 +72,8 @@ export interface ReplicaParts {
 
 /** A loop that is this late is stuck. The limit is longer than any pause that a busy node causes. */
 const STUCK_AFTER_MS = 10_000
+/** Time between two polls of the peers while the leader awaits one with the changed files. */
+const AWAITED_POLL_MS = 1_000
 
 /** One replica: it connects election, workload and gate. Its readers (HTTP, metrics) change nothing. */
 export class Replica implements StatusSource {
@@ -114,9 +116,9 @@ export class Replica implements StatusSource {
     const asked = () => {
       this.switchover.asked()
       this.voluntaryHandover?.asked()
+      if (this.awaitsContent) clock.after(AWAITED_POLL_MS, () => peers?.askAgain())
     }
-    const hurried = () => this.awaitsContent()
-    const peers = parts.peers?.({ identity, lease, repeats, asked, hurried }) ?? null
+    const peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
     this.peers = peers
     this.rowsCache = new PeerRowsCache(clock, async () => {
       // Its own status is taken after the others have answered.
@@ -324,19 +326,16 @@ export class Replica implements StatusSource {
     this.gateChanged()
   }
 
-  /** Whether the leader's files have changed, and it would hand over to a replica that is prepared with them. */
-  private awaitsContent(): boolean {
-    const { options } = this.parts
-    const { state } = this.elector
-    if (state.phase !== 'leading' || options.onChange !== 'handover') return false
-    return contentChange({ config: options }, state)?.inPlace ?? false
+  /** The leader's files have changed, and no replica is prepared with them yet. */
+  private get awaitsContent(): boolean {
+    return contentChange(this.parts.options, this.elector.state)?.inPlace ?? false
   }
 
   private gateChanged(): void {
     this.launcherSeen ||= this.launcherAnswers()
-    const awaits = this.awaitsContent()
-    if (awaits && !this.awaitedContent) this.peers?.askAgain()
-    this.awaitedContent = awaits
+    const { awaitsContent } = this
+    if (awaitsContent && !this.awaitedContent) this.peers?.askAgain()
+    this.awaitedContent = awaitsContent
     const { facts } = this
     const { term, highestEpoch } = facts.state
     const epoch = term?.epoch ?? highestEpoch

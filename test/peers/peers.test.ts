@@ -28,7 +28,6 @@ class Bench {
   private port = 0
   private readonly t: TestContext
   private readonly servers = new Map<string, Server>()
-  isHurried = false
   private roundEnds = Promise.withResolvers<void>()
 
   constructor(t: TestContext) {
@@ -65,7 +64,6 @@ class Bench {
       lease: 'team/lock',
       clock,
       asked: () => this.roundEnds.resolve(),
-      hurried: () => this.isHurried,
       repeats: new LogThrottle(log, clock),
       ...(resolve === undefined ? {} : { resolve }),
     }
@@ -136,18 +134,6 @@ describe('the peers of a leader', () => {
         ['third', null],
       ]),
     )
-  })
-
-  test('are asked each second while the leader waits for changed content', async (t) => {
-    const b = (await three(t)).open()
-    b.isHurried = true
-    await b.round()
-    await b.round(1_000)
-    b.isHurried = false
-    await b.round(1_000)
-    b.asked.length = 0
-    await b.clock.pass(4_999)
-    assert.deepEqual(b.asked, [])
   })
 
   test('are asked every 5 s, except this replica’s own address', async (t) => {
