@@ -60,8 +60,7 @@ const HELP = {
   langflow_leader_renewals_total: 'Writes of the Lease by outcome.',
   langflow_leader_renew_duration_seconds: 'Seconds from sending a write of the Lease to its acknowledgement.',
   langflow_leader_transitions_total: 'Changes of leadership at this replica by direction and reason.',
-  langflow_leader_restarts_total:
-    'Failures of LangFlow after which the leader restarted it in place, by reason.',
+  langflow_leader_restarts_total: 'Restarts of LangFlow in place, by reason.',
   langflow_leader_takeover_duration_seconds:
     'Duration of each phase of a takeover, from the end of the previous phase.',
   langflow_leader_stop_duration_seconds:
@@ -87,11 +86,11 @@ const HELP = {
   langflow_leader_flows_info:
     'Digest of the files from which LangFlow loads its flows; always 1, absent if it is unknown.',
   langflow_leader_content_info:
-    'Digest of the files that LangFlow starts from, as they are now and as LangFlow was started; always 1, absent if none are watched.',
+    'Digests of the files from which LangFlow starts, now and at its start; always 1, absent if no files are watched.',
   langflow_leader_content_age_seconds:
-    'Seconds since the present digest was first seen; absent if no files are watched.',
+    'Seconds since the launcher first saw the present digest; absent if no files are watched.',
   langflow_leader_content_refused:
-    'Whether the files that LangFlow starts from are not used as they are now: 1 if so, see /status; absent if none are watched.',
+    'Whether the files from which LangFlow starts are not used as they are now: 1 if so; /status has the reason; absent if no files are watched.',
   langflow_leader_last_drill_timestamp_seconds:
     'Time of the last drill, in seconds since the Unix epoch; absent if there was none.',
   langflow_leader_last_drill_ok:
