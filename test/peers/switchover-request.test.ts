@@ -67,6 +67,16 @@ class Bench {
   }
 }
 
+test('a request waits during a restart in place', () => {
+  const bench = new Bench()
+  bench.term = { ...TERM, stepDown: { inPlace: true } as never }
+  bench.asked('b')
+  assert.equal(bench.told.length, 0)
+  bench.term = TERM
+  bench.asked('b')
+  assert.equal(bench.told.at(-1)?.type, 'step_down')
+})
+
 test('a request is decided once, after the peers were asked again', () => {
   const bench = new Bench()
   bench.to = 'b'
