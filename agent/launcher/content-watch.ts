@@ -61,11 +61,8 @@ export class ContentWatch {
   private view = UNREAD
   /** Each file of the content, as text for its digest. `null`: not read yet. */
   private files: readonly string[] | null = null
-  /** The fault of the flows with this digest. */
-  private judged: { readonly flows: string | null; readonly fault: string | null } = {
-    flows: null,
-    fault: null,
-  }
+  /** The faults of all flows so far, by their digests. */
+  private readonly judged = new Map<string, string | null>()
   /** The current digests. `null`: not computed yet. */
   found: Digests | null = null
 
@@ -172,13 +169,14 @@ export class ContentWatch {
 
   /** Why LangFlow would not start from the flows. Rejects with one sentence if this is unknown. */
   private async faultOf(directory: string, digest: string, flows: readonly string[]): Promise<string | null> {
-    if (this.judged.flows !== digest) {
-      const fault = await faultOfFlows(flows)
-      // LangFlow starts from the first flows at this moment.
-      const validation = this.found === null || fault !== null ? null : this.options.validation
-      this.judged = { flows: digest, fault: fault ?? (await validation?.faultOf(directory)) ?? null }
-    }
-    return this.judged.fault
+    const known = this.judged.get(digest)
+    if (known !== undefined) return known
+    const invalid = await faultOfFlows(flows)
+    // LangFlow starts from the first flows at this moment.
+    const validation = this.found === null || invalid !== null ? null : this.options.validation
+    const fault = invalid ?? (await validation?.faultOf(directory)) ?? null
+    this.judged.set(digest, fault)
+    return fault
   }
 
   private accept(flows: string | null, problem: string | null, unfit: boolean): void {

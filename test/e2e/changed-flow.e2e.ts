@@ -18,7 +18,7 @@ langflowTest(
     const replica = (identity: string, port: number | undefined) =>
       scene.replica(identity, {
         flags: ['--standby=warm', `--listen=127.0.0.1:${port}`, `--peers=${peers}`],
-        env: { LEADER_HANDOVER_ON_CHANGE: flows, LEADER_VALIDATE_FLOWS: 'true' },
+        env: { LEADER_HANDOVER_ON_CHANGE: flows },
       })
     const a = await replica('a', agents[0])
     await scene.serves(a)

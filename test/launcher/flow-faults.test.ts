@@ -81,7 +81,10 @@ describe('lfx validate', () => {
     assert.equal(await fine.validation.faultOf('/flows'), null)
     assert.equal(readFileSync(join(fine.dir, 'arguments'), 'utf8'), 'validate --format json --dir /flows\n')
     assert.doesNotMatch(readFileSync(join(fine.dir, 'environment'), 'utf8'), /secret/i)
-    const issues = [{ level: 1, message: "Missing 'id'" }]
+    const issues = [
+      { severity: 'warning', message: 'a warning' },
+      { severity: 'error', message: "Missing 'id'" },
+    ]
     const report = JSON.stringify([{ path: '/flows/b.json', ok: false, issues }], null, 2)
     const refusing = installed(t, `cat <<'END'\n${report}\nEND\nexit 1`)
     const refusal = "lfx validate refuses /flows: Missing 'id'"
