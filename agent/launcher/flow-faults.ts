@@ -58,7 +58,8 @@ export class FlowValidation {
     const args = ['validate', '--format', 'json', '--dir', directory]
     const { promise, resolve, reject } = Promise.withResolvers<string | null>()
     execFile(this.program, args, options, (error, output) => {
-      const [, message = 'it did not report a result'] = /"error".*?"message": "(.{1,200})"/s.exec(output) ?? []
+      const [, message = 'it did not report a result'] =
+        /"error".*?"message": "(.{1,200})"/s.exec(output) ?? []
       if (signal.aborted) reject(new Error('the check of the flows was interrupted'))
       else resolve(error === null ? null : `lfx validate refuses ${directory}: ${message}`)
     })
