@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { type BigIntStats, createReadStream } from 'node:fs'
-import { opendir, stat } from 'node:fs/promises'
+import { lstat, opendir, stat } from 'node:fs/promises'
 import { dirname, extname, join } from 'node:path'
 
 const MOST_FILES = 10_000
@@ -28,8 +28,9 @@ export async function walkOf(roots: readonly Root[]): Promise<Walk> {
   const walk = { files: new Map<string, string>(), directories: new Map<string, string>() }
   for (const root of roots) {
     try {
-      const parent = dirname(root.path)
-      walk.directories.set(parent, identityOf(await stat(parent, { bigint: true })))
+      // A link or a file is replaced in its directory, which may be busy with others.
+      const parent = (await lstat(root.path)).isDirectory() ? null : dirname(root.path)
+      if (parent !== null) walk.directories.set(parent, identityOf(await stat(parent, { bigint: true })))
       await addTo(walk, root, { entries: 0, bytes: 0n }, root.path, await stat(root.path, { bigint: true }))
     } catch (error) {
       throw new Error(sentenceOf(root.path, error as NodeJS.ErrnoException))

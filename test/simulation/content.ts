@@ -1,5 +1,4 @@
 import { holderOf, successorOf } from '../../agent/lease/lease.ts'
-import { HISTORY } from '../../agent/lease/lease-history.ts'
 import { pauseOf } from '../../agent/lease/operator-annotations.ts'
 import type { ContentView, Digests } from '../../agent/link/link-messages.ts'
 import type { Commit } from './api-server.ts'
@@ -55,11 +54,11 @@ export class ModelContent {
   }
 }
 
-/** After these times, a leader has read a pause, and the others' answers of before a change count no more. */
+/** After these times, a leader has read a pause, and a release that began before its files changed is over. */
 const PAUSE_READ_MS = 15_000
-const ANSWERS_COUNT_MS = 20_000
+const RELEASED_MS = 20_000
 
-/** Judges planned restarts and handovers because of changed files. */
+/** Judges successors and planned restarts by the versions of the files. */
 export class Contents {
   private readonly world: World
   private pausedSince = Number.POSITIVE_INFINITY
@@ -72,13 +71,14 @@ export class Contents {
     const { now } = this.world.timeline
     this.pausedSince = pauseOf(after, 0) === null ? Number.POSITIVE_INFINITY : Math.min(this.pausedSince, now)
     if (after === null || holderOf(after) !== '') return
-    const [last] = JSON.parse(after.metadata.annotations?.[HISTORY] ?? '[]') as unknown[][]
-    if (last?.[10] !== 'content_changed') return
+    // This fault names any replica.
+    if (this.world.plan.some(({ kind }) => kind === 'replica evicted' || kind === 'switchover requested'))
+      return
     const of = (name: string | null) => this.world.replicas.find(({ instance }) => instance === name)
     const [leader, successor] = [of(writer), of(successorOf(after))]
     if (leader === undefined || successor === undefined || successor.files >= leader.files) return
-    if (now - leader.filesChangedAt > ANSWERS_COUNT_MS)
-      throw new Violation('content', `${leader.instance} hands over to older files of ${successor.instance}`)
+    if (now - leader.filesChangedAt > RELEASED_MS)
+      throw new Violation('content', `${leader.instance} names ${successor.instance}, which has older files`)
   }
 
   /** A workload was started again in its term. */

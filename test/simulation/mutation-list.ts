@@ -265,10 +265,14 @@ among flow poses as launcher; agent killed; launcher frozen; launcher blocked
 + boot: instant.boot
 
 @ agent/peers/succession.ts
-# content: hands over to a replica with older files
+# content: names a successor with files that the leader has seen replaced
+- own.content?.earlier.includes(content.digest ?? '')
++ content.digest === ''
+among content changed; agent terminated
+# content: hands over for changed files to a replica with others
 - isPromising(best) && hasContent(best) && best.content?.prepared
 + isPromising(best) && best.content?.prepared
-among content changed
+test test/peers/succession.test.ts
 # 11: continues a cold start although a prepared replica could serve sooner
 - else if (faster && workload.startsColder)
 + else if (faster && workload.startsColder && now < 0)

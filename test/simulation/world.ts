@@ -14,7 +14,7 @@ import { Violation } from './violation.ts'
 import type { Workload } from './workload.ts'
 
 /** Longest time from a change of the files until a replica has them. */
-const FILES_ARRIVE_MS = 8_000
+const FILES_ARRIVE_MS = 45_000
 /** When faults may begin. The first workload serves before that. */
 const FIRST_FAULT_MS = 6_000
 const SPAN_MS = 45_000
