@@ -16,7 +16,7 @@ const MOST_EARLIER = 10
 const DEBOUNCE_MS = 1_000
 /** Between two looks where no notice of a change arrives, and where one may be lost. */
 const POLL_MS = 5_000
-const LOOK_MS = 60_000
+const LOOK_MS = 120_000
 
 export interface ContentWatchOptions {
   /** The paths of `--handover-on-change`. */
