@@ -25,7 +25,7 @@ export interface ContentWatchOptions {
   /** `null`: without `--validate-flows`. */
   readonly validation: Pick<FlowValidation, 'faultOf' | 'interrupt'> | null
   readonly clock: Pick<Clock, 'after' | 'mono'>
-  /** Whether a ready standby would start LangFlow from the present content. */
+  /** Whether a standby is ready. */
   readonly prepared: () => boolean
   /** Called with the first digests, and after each change. */
   readonly changed: () => void
@@ -81,7 +81,8 @@ export class ContentWatch {
   /** LangFlow is being started with the present environment. */
   started(): void {
     const { digest, view } = this
-    this.become({ ...view, running: runningOf(digest, view.problem), startedAt: this.options.clock.mono() })
+    const running = runningOf(digest, view.problem)
+    this.become({ ...view, running, startedAt: this.options.clock.mono(), prepared: false })
   }
 
   /** LangFlow has ended. */
@@ -191,17 +192,20 @@ export class ContentWatch {
       digest,
       since: isNew ? clock.mono() : before.since,
       running,
+      // A standby that the change has made outdated is discarded first.
+      prepared: !isNew && this.options.prepared(),
       earlier: [...replaced, ...before.earlier].filter((one) => one !== digest).slice(0, MOST_EARLIER),
       problem,
       unfit,
     }
+    this.again ||= isNew
     const { environment } = env
     const inputs = digestOfInputs(environment, flows, ...(paths.length > 0 ? (files ?? []) : []))
     this.become(view, { flows, secretKey: digestOfSecretKey(environment), inputs })
   }
 
   private become(view: ContentView, digests: Digests | null = this.found): void {
-    this.view = { ...view, prepared: this.options.prepared() }
+    this.view = view
     if (digests === null) return
     const found = this.isOn ? { ...digests, content: this.view } : digests
     const isNew = JSON.stringify(found) !== JSON.stringify(this.found)

@@ -105,7 +105,7 @@ export class Launcher {
     this.langflow = options.langflow()
     this.content = options.content(
       () => this.contentChanged(),
-      () => this.standby?.view.state === 'ready' && !this.standby.outdated,
+      () => this.standby?.view.state === 'ready',
     )
     this.link = options.link({
       hello: () => this.hello(),

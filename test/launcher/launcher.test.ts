@@ -186,7 +186,6 @@ class Bench {
 function fakeStandby(calls: string[], used: Promise<void>) {
   const standby = {
     view: COLD,
-    outdated: false,
     renew: () => void calls.push('renew'),
     prepare(afterMs = 0) {
       calls.push(`prepare after ${afterMs} ms`)

@@ -12,7 +12,7 @@ const RENEWED_AFTER_MS = 60_000
 
 export const PREPARING: StandbyView = { ...COLD, mode: 'warm', state: 'preparing' }
 
-export type Standby = Pick<KeptStandby, 'view' | 'outdated' | 'prepare' | 'renew' | 'use' | 'discard'>
+export type Standby = Pick<KeptStandby, 'view' | 'prepare' | 'renew' | 'use' | 'discard'>
 
 /**
  * The launcher's standby. It is kept while the workload does not run, and used up by its start. A standby that fails,
