@@ -23,6 +23,7 @@ const WIDE: readonly Column[] = [
   ['EPOCH', ({ lease }) => String(lease.epoch)],
   ['LANGFLOW', ({ langflow }) => langflow.version ?? '-'],
   ['FLOWS', ({ flowsDigest }) => flowsDigest ?? '-'],
+  ['CONTENT', contentCell],
   ofFronts('HELD', ({ held, oldestHeldMs }) => (held === 0 ? '0' : `${held}, ${readable(oldestHeldMs)}`)),
   ofFronts('IN FLIGHT', ({ inFlight }) => String(inFlight)),
   ofFronts('STREAMS', ({ streams }) => String(streams)),
@@ -113,6 +114,13 @@ function standbyCell({ role, standby }: AgentStatus): Cell {
   const { mode, wanted, state } = standby
   if (mode !== wanted) return ['yellow', `${mode}, not ${wanted}`]
   return state === 'preparing' ? ['yellow', `${mode}, preparing`] : mode
+}
+
+function contentCell({ role, content }: AgentStatus): Cell {
+  if (content?.digest == null) return '-'
+  const text = `${content.digest} (${span(content.ageMs)})`
+  const isPending = role === 'leader' && content.running !== content.digest
+  return isPending ? ['yellow', `${text}, runs ${content.running ?? 'another'}`] : text
 }
 
 function takeoverCell({ role, couldTakeOver, pause }: AgentStatus): Cell {

@@ -1,10 +1,12 @@
-import { existsSync, rmSync } from 'node:fs'
+import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
 import { IN_PODS } from '../config/command-line.ts'
 import { type LauncherOptions, launcherOptions } from '../config/options.ts'
-import { DigestWatch } from '../launcher/flow-digests.ts'
+import { ContentWatch } from '../launcher/content-watch.ts'
+import { EnvFiles } from '../launcher/env-files.ts'
+import { FlowValidation, findLfx } from '../launcher/flow-faults.ts'
 import { coldStart } from '../launcher/langflow-command.ts'
 import { langflowVersion } from '../launcher/langflow-package.ts'
 import { Launcher } from '../launcher/launcher.ts'
@@ -18,7 +20,7 @@ import {
 } from '../launcher/workload-environment.ts'
 import { holdLock } from '../link/launcher-lock.ts'
 import { LinkClient } from '../link/link-client.ts'
-import { createLog } from '../observe/log.ts'
+import { createLog, type Log } from '../observe/log.ts'
 import { isAlone } from '../processes/membership.ts'
 import { describeTaken, isPortFree } from '../processes/port.ts'
 import { countUnreaped } from '../processes/proc.ts'
@@ -45,6 +47,9 @@ async function launch(options: LauncherOptions): Promise<number> {
   delete process.env[WITH_AGENT] // the workload must not see it
   const log = createLog({ component: 'launcher', level: options.logLevel, identity: '' })
   const given = givenEnvironment(process.env)
+  const env = new EnvFiles(options.envFile, given)
+  if (options.envFile.length > 0) keepOutOfCores(log)
+  await env.read()
   const reaper = { command: alone ? findReaper() : [], warn: once((sentence) => log.warn(sentence)) }
   if (alone && reaper.command.length === 0)
     log.warn(
@@ -52,14 +57,14 @@ async function launch(options: LauncherOptions): Promise<number> {
     )
   if (!alone && leash === undefined)
     log.warn('the launcher is not PID 1, so a flow can stop or kill it: make it the command of its container')
-  const fault = faultOfSecretKey(options.command, given)
+  const fault = faultOfSecretKey(options.command, env.environment)
   if (fault !== null) log.warn(fault)
   const parentGone = leash === undefined ? null : process.stdin
   let outlived = false
   parentGone?.once('end', () => {
     outlived = true
   })
-  const langflow = () => langflowVersion(options.command, given)
+  const langflow = () => langflowVersion(options.command, env.environment)
   if (langflow() === null && options.command.some((word) => word.includes('langflow')))
     log.warn(
       "LangFlow's version cannot be read from this command, so an older LangFlow may use the database of a newer one: start it with " +
@@ -68,10 +73,15 @@ async function launch(options: LauncherOptions): Promise<number> {
   const { command } = options
   const clock = systemClock
   let standby = null as WarmStandby | null
+  const lfx = options.validateFlows ? findLfx(command, given) : null
+  const validation = lfx === null ? null : new FlowValidation(lfx)
+  if (options.validateFlows && lfx === null) log.warn('--validate-flows has no effect: LangFlow has no lfx')
   const launcher = new Launcher({
     command,
     langflow,
-    digests: (changed) => new DigestWatch({ env: given, clock, changed }),
+    content: (changed, prepared) =>
+      new ContentWatch({ paths: options.handoverOnChange, env, validation, clock, changed, prepared }),
+    env,
     stopTimeoutMs: options.stopTimeoutMs,
     alone,
     log,
@@ -92,14 +102,18 @@ async function launch(options: LauncherOptions): Promise<number> {
           },
         }),
       newStandby(mark, { startTimeoutMs }, changed) {
-        const environment = () => ({ ...standbyEnvironment(given), [MARKER]: mark() })
+        const environment = () => ({ ...standbyEnvironment(env.environment), [MARKER]: mark() })
         standby = new WarmStandby({ startTimeoutMs, command, environment, clock, reaper, changed })
         return standby
       },
       portHolder: async (port) => ((await isPortFree(port)) ? null : describeTaken(port)),
       serving: (port, child) =>
         new ServingProcesses({ port, child, clock, note: (level, text) => log[level](text) }),
-      environment: (grant) => workloadEnvironment(given, grant),
+      async readEnvironment() {
+        await env.read()
+        return env.refusal
+      },
+      environment: (grant) => workloadEnvironment(env.environment, grant),
       lock: () => holdLock(options.socket),
       unreaped: countUnreaped,
     },
@@ -114,6 +128,15 @@ async function launch(options: LauncherOptions): Promise<number> {
   // A killed agent could not remove it itself.
   if (leash && outlived) rmSync(leash, { recursive: true, force: true })
   return code
+}
+
+/** A core dump of this process, or of LangFlow, then contains none of their memory, and so no secret. */
+function keepOutOfCores(log: Pick<Log, 'warn'>): void {
+  try {
+    writeFileSync('/proc/self/coredump_filter', '0')
+  } catch (error) {
+    log.warn(`a core dump may contain the variables of --env-file: ${(error as Error).message}`)
+  }
 }
 
 /** The tini that was installed beside this node. */

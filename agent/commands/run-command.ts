@@ -66,6 +66,9 @@ function launcherCommand({ launcher }: RunOptions): [string, ...string[]] {
     `--socket=${launcher.socket}`,
     `--stop-timeout=${launcher.stopTimeoutMs}ms`,
     `--log-level=${launcher.logLevel}`,
+    ...launcher.handoverOnChange.map((path) => `--handover-on-change=${path}`),
+    ...launcher.envFile.map((path) => `--env-file=${path}`),
+    ...(launcher.validateFlows ? ['--validate-flows'] : []),
     '--',
     ...launcher.command,
   ]

@@ -14,6 +14,7 @@ import {
   parseNamespace,
   parseObjectName,
   parsePath,
+  parsePaths,
   parsePeers,
   parseSocket,
   parseTarget,
@@ -59,6 +60,23 @@ export const SHARED_SETTINGS = {
     ),
   }),
 }
+
+/** Several paths, none by default. */
+function paths(about: string) {
+  const one = setting('<path>', '', `${about}; repeat it for several`, parsePaths)
+  return { ...one, otherwise: 'none', repeats: true as const }
+}
+
+/** The settings of the launcher alone: the agent never reads these files. */
+export const CONTENT_SETTINGS = group('Flows and secrets', {
+  handoverOnChange: paths(
+    'a file or directory that LangFlow reads at its start, such as its flows; if it changes, LangFlow starts again, see --on-change',
+  ),
+  envFile: paths(
+    "a file of KEY=value lines for LangFlow's environment, read before each start; if a value changes, LangFlow starts again",
+  ),
+  validateFlows: onOff('check changed flows with lfx validate before LangFlow starts from them'),
+})
 
 export const AGENT_SETTINGS = {
   ...group('Lease', {
@@ -148,6 +166,12 @@ export const AGENT_SETTINGS = {
       ':8090',
       'the address of /readyz, /metrics and the other endpoints',
       parseListen,
+    ),
+  }),
+  ...group('Flows and secrets', {
+    onChange: choice(
+      ['handover', 'restart', 'ignore'],
+      "the action if the content of --handover-on-change or --env-file differs from that at LangFlow's start",
     ),
   }),
   ...group('Front (--traffic=front)', {

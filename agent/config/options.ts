@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
-import { AGENT_SETTINGS, SHARED_SETTINGS } from './agent-settings.ts'
+import { AGENT_SETTINGS, CONTENT_SETTINGS, SHARED_SETTINGS } from './agent-settings.ts'
 import { defaultIdentity, FIELDS, type Pod, podOf } from './pod-fields.ts'
 import { addSettings, readSettings, type Values } from './setting.ts'
 import { contradiction, type SaidTimings, type Timings, timingsOf } from './timings.ts'
@@ -35,7 +35,7 @@ export interface FrontOptions {
 
 type OfTraffic = Pick<Said, 'traffic' | 'frontListen' | 'frontAddress'>
 
-export interface LauncherOptions extends Values<typeof SHARED_SETTINGS> {
+export interface LauncherOptions extends Values<typeof LAUNCHER_SETTINGS> {
   /** The program and its arguments, as typed after `--`. */
   readonly command: readonly [string, ...string[]]
 }
@@ -50,8 +50,11 @@ export interface RunOptions {
   readonly privateDir: string | null
 }
 
+const LAUNCHER_SETTINGS = { ...CONTENT_SETTINGS, ...SHARED_SETTINGS }
+
 /** `run` starts agent and launcher itself, so it uses a private directory. The default paths of a pod would require root. */
 const RUN_SETTINGS = {
+  ...CONTENT_SETTINGS,
   ...AGENT_SETTINGS,
   socket: inPrivate(AGENT_SETTINGS.socket),
   stateDir: inPrivate(AGENT_SETTINGS.stateDir),
@@ -71,9 +74,9 @@ export function agentOptions(command: Command): Reader<AgentOptions> {
 }
 
 export function launcherOptions(command: Command): Reader<LauncherOptions> {
-  takesCommand(addSettings(command, SHARED_SETTINGS))
+  takesCommand(addSettings(command, LAUNCHER_SETTINGS))
   return (env = process.env) => ({
-    ...readSettings(command, SHARED_SETTINGS, env),
+    ...readSettings(command, LAUNCHER_SETTINGS, env),
     command: workloadCommand(command),
   })
 }
@@ -81,7 +84,8 @@ export function launcherOptions(command: Command): Reader<LauncherOptions> {
 export function runOptions(command: Command): Reader<RunOptions> {
   takesCommand(addSettings(command, RUN_SETTINGS))
   return (env = process.env) => {
-    const said = readSettings(command, RUN_SETTINGS, env)
+    const { handoverOnChange, envFile, validateFlows, ...said } = readSettings(command, RUN_SETTINGS, env)
+    const content = { handoverOnChange, envFile, validateFlows }
     const dir = join(tmpdir(), `langflow-leader-${randomBytes(8).toString('hex')}`)
     const socket = said.socket ?? join(dir, 'launcher.sock')
     const stateDir = said.stateDir ?? join(dir, 'state')
@@ -89,7 +93,7 @@ export function runOptions(command: Command): Reader<RunOptions> {
     const { stopTimeoutMs, logLevel } = agent
     return {
       agent,
-      launcher: { socket, stopTimeoutMs, logLevel, command: workloadCommand(command) },
+      launcher: { socket, stopTimeoutMs, logLevel, ...content, command: workloadCommand(command) },
       privateDir: said.socket === null || said.stateDir === null ? dir : null,
     }
   }

@@ -14,6 +14,8 @@ export interface Setting<T> {
   readonly group: string
   /** The allowed values, if the setting has a fixed list. */
   readonly choices?: readonly string[]
+  /** The flag may be repeated. Its values, and those in the variable, are separated by commas. */
+  readonly repeats?: true
   /** Throws an Error whose sentence is the remedy. */
   readonly parse: (text: string) => T
 }
@@ -87,11 +89,13 @@ export class SettingOption extends Option {
   readonly variable: string | null
 
   constructor(key: string, setting: Setting<unknown>, variable: string | null) {
-    const { short, argument, about, group, fallback, otherwise, choices } = setting
+    const { short, argument, about, group, fallback, otherwise, choices, repeats } = setting
     super(`${short === undefined ? '' : `${short}, `}${flagOf(key)} ${argument}`.trim(), about)
     this.variable = variable
     this.helpGroup(`${group}:`)
-    this.default(undefined, fallback ?? otherwise)
+    this.default(undefined, fallback || otherwise)
+    if (repeats)
+      this.argParser((value, before?: string) => (before === undefined ? value : `${before},${value}`))
     if (choices !== undefined) this.argChoices = [...choices]
   }
 }

@@ -4,6 +4,7 @@ import type { Phases } from '../lease/lease-history.ts'
 import { pauseOf } from '../lease/operator-annotations.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import type { Grant } from '../link/link-messages.ts'
+import { contentChange } from './content-change.ts'
 import { sendRead, sendWrite } from './lease-requests.ts'
 import { blamed, trialEnds } from './revision-trial.ts'
 import {
@@ -53,7 +54,7 @@ export function lead(input: Input, before: Held): CandidateState {
   if (over !== null) return lose(input, before, over)
 
   // 2. From the renew deadline on, leadership is in doubt and renewing is urgent.
-  let state = before
+  let state: Held = before
   if (!state.term.doubt && reached(now, doubtAt(config, state.term.renewedAt))) {
     const nextAttemptAt = Math.min(state.nextAttemptAt, now.mono + config.retryPeriodMs / 4)
     const reason =
@@ -87,10 +88,15 @@ export function lead(input: Input, before: Held): CandidateState {
       state = blame(input, state, { code: 'start_timeout', reason })
     } else if (!term.startOrdered && !term.doubt && workload.canRun)
       state = emit(withTerm(state, { startOrdered: true }), { type: 'start', epoch: term.epoch })
+    else {
+      const change = contentChange(config, state)
+      if (change !== null && now.mono >= change.dueAt) state = beginStepDown(input, state, change)
+    }
   }
 
   // 5. Take the next stage of a planned stop.
-  if (state.phase === 'stepping down') state = close(input, advance(input, state))
+  if (state.phase === 'stepping down') state = advance(input, state)
+  if (state.phase === 'stepping down') state = close(input, state)
 
   // 6. Renew, release, or read.
   const next = request(input, state)
@@ -155,6 +161,7 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
     coolDown: null,
     strangers: 0,
     successor: null,
+    successorContent: 'none',
     reportedHolder: config.identity,
     term: {
       epoch,
@@ -299,7 +306,7 @@ export function noticeFailure(input: Input, told: Leading): Held {
 
 interface StepDownReason
   extends Why<EndedBecause>,
-    Partial<Pick<StepDown, 'failed' | 'blames' | 'graceMs' | 'to'>> {
+    Partial<Pick<StepDown, 'failed' | 'blames' | 'graceMs' | 'to' | 'inPlace'>> {
   readonly ending?: End
 }
 
@@ -308,22 +315,28 @@ export function beginStepDown(input: Input, leading: Leading, why: StepDownReaso
   const { config, now } = input
   const before = noteLeftAlone(input, leading)
   const { code, reason, failed = false, blames = null, to = null, ending = null } = why
-  const { graceMs = config.stopTimeoutMs } = why
+  const { graceMs = config.stopTimeoutMs, inPlace = false } = why
   const closedAt = now.mono
   const drainDeadline = closedAt + config.drainTimeoutMs
   const served = before.workload.well && !failed
   const begun = { stage: 'draining', closedAt, drainDeadline, served, toldBy: null } as const
-  const stepDown = { code, reason, failed, blames, graceMs, to, paused: before.paused, ...begun }
+  const stepDown = { code, reason, failed, blames, graceMs, to, paused: before.paused, inPlace, ...begun }
   const term = { ...before.term, restarting: null, stepDown }
   const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
   const told = event(state, 'draining', { code, reason })
-  return emit(told, { type: 'drain', drainDeadline })
+  const noted = inPlace ? emit(told, { type: 'restart', code, reason, graceMs: null }) : told
+  return emit(noted, { type: 'drain', drainDeadline })
 }
 
-function advance({ fact, now }: Input, state: SteppingDown): SteppingDown {
-  const { stepDown } = state.term
+function advance({ fact, now }: Input, state: SteppingDown): Held {
+  const { stepDown, epoch, doubt } = state.term
   const to = (stage: StepDown['stage']) => withTerm(state, { stepDown: { ...stepDown, stage } })
   const gone = state.workload.alive === 'no'
+  if (gone && stepDown.inPlace && state.workload.canRun && state.ending === null) {
+    const kept = { ...state, phase: 'leading', ending: null } as const
+    const again: Leading = { ...kept, term: { ...state.term, stepDown: null, startOrdered: !doubt } }
+    return doubt ? again : emit(again, { type: 'start', epoch })
+  }
   if (gone && stepDown.stage !== 'releasing') return to('releasing')
   const drained = fact.type === 'drained' || now.mono >= stepDown.drainDeadline
   if (stepDown.stage !== 'draining' || !drained) return state
@@ -402,6 +415,7 @@ function plan({ config, now }: Input, state: Held): Held {
     now.mono + untilReached(now, deadline),
     inFlight ? NEVER : nextAttemptAt,
     trialEnd(state),
+    contentChange(config, state)?.dueAt ?? NEVER,
     stepDown?.stage === 'draining' ? stepDown.drainDeadline : NEVER,
     stepDown?.toldBy === null ? graceEnds(config, stepDown) : NEVER,
   )

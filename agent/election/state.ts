@@ -6,7 +6,7 @@ import type { FrontAccess, Lease } from '../lease/lease.ts'
 import type { PastTerm, Phases } from '../lease/lease-history.ts'
 import { NO_REVISIONS, type Revisions } from '../lease/proven-revisions.ts'
 import type { AcquiredBecause, EndedBecause, ReasonCode } from '../lease/reasons.ts'
-import type { Grant } from '../link/link-messages.ts'
+import type { ContentView, Grant } from '../link/link-messages.ts'
 import type { EventName } from '../observe/log.ts'
 
 /** The configuration of one candidate. All times are in milliseconds. */
@@ -14,7 +14,13 @@ export interface CandidateConfig
   extends Timings,
     Pick<
       AgentOptions,
-      'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'streamGraceMs' | 'onDoubt' | 'allowOlder'
+      | 'identity'
+      | 'drainTimeoutMs'
+      | 'stopTimeoutMs'
+      | 'streamGraceMs'
+      | 'onDoubt'
+      | 'onChange'
+      | 'allowOlder'
     >,
     Pick<AgentOptions, 'standby' | 'startTimeoutMs'> {
   /** The Deployment or StatefulSet of this replica, as `Kind/name`. `null`: unknown. */
@@ -76,6 +82,8 @@ export interface StepDown extends Why<EndedBecause> {
   readonly to: string | null
   /** Whether takeovers were paused before the step-down began. */
   readonly paused: boolean
+  /** Whether LangFlow starts again in this term when it has stopped. The Lease is then kept. */
+  readonly inPlace: boolean
 }
 
 /** This replica's hold on the Lease. */
@@ -121,6 +129,8 @@ export const NO_WORKLOAD = {
   langflow: null as string | null,
   /** Digest of the inputs of its LangFlow (`Digests.inputs`). `null`: unknown. */
   inputs: null as string | null,
+  /** The files that it starts from (`Digests.content`). `null`: none are watched, or unknown. */
+  content: null as ContentView | null,
   /** Epoch and identity of the grant that live processes run under, if the launcher reported them. */
   epoch: null as number | null,
   identity: null as string | null,
@@ -233,6 +243,8 @@ const SHARED = {
   killOrdered: false,
   /** The replica that this one names in its release. `null`: the first one may follow. */
   successor: null as string | null,
+  /** Whether it would start LangFlow from the content that this leader's files have now. */
+  successorContent: 'none' as SuccessorContent,
 
   // Requests of operators through the Lease.
   paused: false,
@@ -292,6 +304,9 @@ export interface ElectionState extends Shared {
 /** The remedy for a workload that failed: another replica takes over, or it is restarted here. */
 export type Remedy = 'handover' | 'restart'
 
+/** `awaited`: a replica may become the successor with the present content, or has not seen it yet. */
+export type SuccessorContent = 'ready' | 'awaited' | 'none'
+
 /** A failure of the workload. */
 export interface Failure extends Why<EndedBecause> {
   readonly remedy: Remedy
@@ -321,7 +336,7 @@ export type Fact =
   /** No request is in flight any more. */
   | { readonly type: 'drained' }
   /** The replica that is best prepared to follow a release. */
-  | { readonly type: 'successor'; readonly identity: string | null }
+  | { readonly type: 'successor'; readonly identity: string | null; readonly content?: SuccessorContent }
   /** Whether this replica may compete for the Lease. See `ElectionState`. */
   | { readonly type: 'barred'; readonly reason: string | null }
   /**
@@ -351,8 +366,8 @@ export type Effect =
   /** `drainDeadline`: see `StepDown`. */
   | { readonly type: 'drain'; readonly drainDeadline: number }
   | { readonly type: 'stop'; readonly graceMs: number }
-  /** Also a stop. The start follows in the same epoch. */
-  | ({ readonly type: 'restart'; readonly graceMs: number } & Why<EndedBecause>)
+  /** Also a stop, unless `graceMs` is `null`: then it is ordered separately. The start follows in the same epoch. */
+  | ({ readonly type: 'restart'; readonly graceMs: number | null } & Why<EndedBecause>)
   | { readonly type: 'kill' }
   | {
       readonly type: 'event'

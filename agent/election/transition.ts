@@ -136,7 +136,7 @@ function observe(input: Input, state: CandidateState): CandidateState {
     case 'workload_healthy':
       return state.term === null ? state : noteHealth(input, state, fact.took)
     case 'successor':
-      return { ...state, successor: fact.identity }
+      return { ...state, successor: fact.identity, successorContent: fact.content ?? 'none' }
     case 'barred':
       return { ...state, barred: fact.reason }
     case 'step_down':

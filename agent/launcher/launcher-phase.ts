@@ -127,7 +127,7 @@ export type LauncherEvent =
   | { type: 'orphaned' }
   /** The clocks must be compared with the grant now. */
   | { type: 'clock' }
-  /** `holder`: one sentence that names the process on the port. `null`: the port is free. */
+  /** `holder`: why LangFlow cannot start, such as the process on its port, in one sentence. `null`: it can. */
   | { type: 'prepared'; start: number; holder: string | null }
   | { type: 'launched'; start: number; pid: number }
   /** `gone`: no process of the start is alive. */

@@ -2,7 +2,6 @@ import type { Timer } from '../clock.ts'
 import { type LinkClient, type LinkClientHandlers, readBoot } from '../link/link-client.ts'
 import {
   COLD,
-  type Digests,
   describeExit,
   describeLoss,
   type ToLauncher,
@@ -11,7 +10,8 @@ import {
 } from '../link/link-messages.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
 
-import type { DigestWatch } from './flow-digests.ts'
+import type { ContentWatch } from './content-watch.ts'
+import type { EnvFiles } from './env-files.ts'
 import {
   type EffectOf,
   INITIAL_RECORD,
@@ -44,8 +44,12 @@ export interface LauncherOptions {
   readonly command: readonly string[]
   /** The version of the LangFlow that it would start now. `null`: unknown. */
   readonly langflow: () => string | null
-  /** Watches the settings that must be equal on all replicas, and reports their digests. */
-  readonly digests: (changed: (digests: Digests) => void) => Pick<DigestWatch, 'found' | 'look' | 'close'>
+  /** Watches the files that LangFlow reads at its start, and the settings that must be equal on all replicas. */
+  readonly content: (
+    changed: () => void,
+    prepared: () => boolean,
+  ) => Pick<ContentWatch, 'found' | 'look' | 'started' | 'ended' | 'interrupt' | 'close'>
+  readonly env: Pick<EnvFiles, 'noteStart' | 'noteServing' | 'noteFailure'>
   /** Time from SIGTERM to SIGKILL if no agent decides. */
   readonly stopTimeoutMs: number
   /** The launcher is PID 1, alone in its namespace. */
@@ -65,7 +69,7 @@ const MOST_UNREAPED = 100
 export class Launcher {
   private readonly options: LauncherOptions
   private readonly link: ReturnType<LauncherOptions['link']>
-  private readonly digests: ReturnType<LauncherOptions['digests']>
+  private readonly content: ReturnType<LauncherOptions['content']>
   private readonly processes: WorkloadProcesses
   private readonly repeats: LogThrottle
   /** The version that was reported to the agent. */
@@ -78,6 +82,10 @@ export class Launcher {
   private standby: Standby | null = null
   private lock: object | null = null
   private clockTimer: Timer | null = null
+  /** The last digest of the content. */
+  private contentDigest: string | null = null
+  /** Limit for a start, of the last welcome. */
+  private startTimeoutMs = Number.POSITIVE_INFINITY
   /** Why the standby is colder than configured, as last logged. */
   private loggedReason: string | null = null
 
@@ -95,7 +103,10 @@ export class Launcher {
     })
     this.repeats = new LogThrottle(log, machine.clock)
     this.langflow = options.langflow()
-    this.digests = options.digests((digests) => this.link.send({ type: 'digests', digests }))
+    this.content = options.content(
+      () => this.contentChanged(),
+      () => this.standby?.view.state === 'ready',
+    )
     this.link = options.link({
       hello: () => this.hello(),
       received: (message) => this.received(message),
@@ -106,7 +117,7 @@ export class Launcher {
     })
     this.ended = this.exit.promise.then((code) => {
       this.standby?.discard()
-      this.digests.close()
+      this.content.close()
       this.link.close()
       return code
     })
@@ -128,7 +139,10 @@ export class Launcher {
   }
 
   private turn(event: LauncherEvent): void {
-    this.record = step(this.options, this.record, event, this.options.machine.clock.now())
+    const before = this.record
+    const now = this.options.machine.clock.now()
+    this.record = step(this.options, before, event, now)
+    this.noteStart(before, event, now.mono)
     for (const effect of this.record.effects) {
       const carryOut = this.handlers[effect.type] as (effect: LauncherEffect) => unknown
       carryOut(effect)
@@ -158,8 +172,10 @@ export class Launcher {
       this.link.send({ type: 'pong', id: message.id, clocks: readBoot(clock) })
     if (!ORDERS.has(message.type)) return
     if (message.type === 'start') this.checkVersion()
+    if (message.type === 'start' || message.type === 'stop' || message.type === 'kill')
+      this.content.interrupt()
     this.tell(message as Order)
-    if (message.type === 'start') this.digests.look()
+    if (message.type === 'start') this.content.look()
   }
 
   private welcomed(welcome: Welcome): void {
@@ -172,8 +188,9 @@ export class Launcher {
     if (alone) this.lock ??= machine.lock()
     if (this.lock !== null) this.link.send({ type: 'locked' })
     if (this.record.leaving !== null) this.link.send({ type: 'terminating' })
-    if (this.digests.found !== null) this.link.send({ type: 'digests', digests: this.digests.found })
-    this.digests.look()
+    this.startTimeoutMs = welcome.startTimeoutMs
+    if (this.content.found !== null) this.link.send({ type: 'digests', digests: this.content.found })
+    this.content.look()
     if (welcome.standby !== 'cold')
       this.standby ??= machine.newStandby(
         () => this.processes.mark,
@@ -190,8 +207,35 @@ export class Launcher {
     return { ...record, standby: standby ?? COLD }
   }
 
+  private contentChanged(): void {
+    const { found } = this.content
+    const problem = found?.content?.problem ?? null
+    if (problem === null) this.repeats.over('content', 'the changed files can be used')
+    else this.repeats.happened('content', problem)
+    const digest = found?.content?.digest ?? null
+    if (digest !== this.contentDigest && this.record.phase.name === 'idle') this.standby?.renew()
+    this.contentDigest = digest
+    if (found !== null) this.link.send({ type: 'digests', digests: found })
+  }
+
+  /** Remembers from which content LangFlow was started, whether it served, and whether it failed before that. */
+  private noteStart(before: LauncherRecord, event: LauncherEvent, now: number): void {
+    const { env } = this.options
+    if (event.type === 'healthy') env.noteServing()
+    if (this.record.effects.some(({ type }) => type === 'launch')) {
+      env.noteStart()
+      this.content.started()
+    }
+    if (this.record.phase.name !== 'idle' || before.phase.name === 'idle') return
+    const { orderedAt, servedSince } = before.facts
+    const isExit = before.phase.name === 'ending' && before.phase.reason === 'exit'
+    const isLate = orderedAt !== null && now - orderedAt >= this.startTimeoutMs
+    if (servedSince === null && (isExit || isLate)) env.noteFailure()
+    this.content.ended()
+  }
+
   private standbyChanged(): void {
-    this.digests.look()
+    this.content.look()
     if (this.record.phase.name === 'idle') {
       // A standby is given up if a file that it has read has changed.
       this.checkVersion()

@@ -14,6 +14,8 @@ export interface WorkloadMachine {
   portHolder(port: number): Promise<string | null>
   /** Watches the processes that serve the port, beginning with the start of the workload's first process. */
   serving(port: number, child: number): Pick<ServingProcesses, 'check' | 'finish' | 'cutOff'>
+  /** Reads the environment again before a start. Resolves to why none is possible, in one sentence, or to `null`. */
+  readEnvironment(): Promise<string | null>
   /** The workload's environment under a grant. */
   environment(grant: Pick<Grant, 'epoch' | 'identity'>): NodeJS.ProcessEnv
 }
@@ -53,8 +55,14 @@ export class WorkloadProcesses {
     const tree = this.machine.tree(this.mark)
     this.tree = tree
     // This comes before the clocks are compared, because it may take as long as a cold start.
+    const refusal = await this.machine.readEnvironment()
+    if (this.tree !== tree) return
     await standby?.use()
     if (this.tree !== tree) return
+    if (refusal !== null) {
+      this.report({ type: 'prepared', start, holder: refusal })
+      return
+    }
     const holder = await this.machine.portHolder(this.port).catch((error: Error) => error.message)
     this.report({ type: 'prepared', start, holder })
   }

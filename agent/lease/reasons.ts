@@ -17,6 +17,7 @@ export const ENDED_BECAUSE = [
   'container_ending', // LangFlow's container was asked to end
   'switchover', // an operator requested it
   'newer_revision', // a replica of a newer revision is ready
+  'content_changed', // the files that LangFlow was started from
   'faster_standby', // a replica serves sooner than this one starts
   'front_down', // requests do not reach the leader
   'pod_restarted', // every process of its pod was killed, and the pod is back

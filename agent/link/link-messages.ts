@@ -146,7 +146,31 @@ export interface Digests {
   readonly secretKey: string | null
   /** Digest of LangFlow's inputs: its environment and flows. Absent: from an older launcher. */
   readonly inputs?: string | null
+  /** Absent: neither `--handover-on-change` nor `--env-file` is set, or from an older launcher. */
+  readonly content?: ContentView
 }
+
+/** The files of `--handover-on-change` and the variables of `--env-file`, as one launcher sees them. */
+export interface ContentView {
+  /** Digest of the last valid content, keyed by the secret key. `null`: not read yet. */
+  readonly digest: string | null
+  /** CLOCK_MONOTONIC in ms at which this launcher first saw it. */
+  readonly since: number
+  /** The content from which the live LangFlow was started, and when. `null`: no process is alive, or unknown. */
+  readonly running: string | null
+  readonly startedAt: number
+  /** Whether a ready standby would start LangFlow from this very content. */
+  readonly prepared: boolean
+  /** The contents that this launcher has seen replaced, the latest first. */
+  readonly earlier: readonly string[]
+  /** Why the files are not used as they are now, in one sentence. `null`: they are. */
+  readonly problem: string | null
+  /** Whether LangFlow could not start from them at all. */
+  readonly unfit: boolean
+}
+
+/** Beginning of a digest that other launchers cannot compute, because there is no secret key. */
+export const LOCAL = 'local-'
 
 export const UNKNOWN_DIGESTS: Digests = { flows: null, secretKey: null }
 

@@ -96,6 +96,16 @@ const Workload = object({
   draining: text,
 })
 
+/** A `ContentView`, with the age of its digest. */
+const Content = object({
+  digest: text,
+  ageMs: number,
+  running: text,
+  prepared: z.boolean(),
+  earlier: z.array(z.string()),
+  problem: text,
+})
+
 /** Timings for an earlier version, which does not report them. */
 const USUAL_TIMINGS: Timings = { ...PRESETS.default, killMarginMs: 1_000 }
 
@@ -191,6 +201,8 @@ const Status = object({
    * unknown.
    */
   secretKeyDigest: lacking(z.string()),
+  /** The content of `--handover-on-change` and `--env-file`. `null`: neither is set. */
+  content: lacking(Content),
   /** The checks in the order of `/readyz?verbose`. */
   checks: z.array(Check),
 })

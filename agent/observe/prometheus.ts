@@ -46,7 +46,13 @@ const LAG_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 const STANDBY_STATES = ['ready', 'preparing', 'none'] as const
 const PHASES = ['detect', 'acquire', 'start', 'healthy'] as const
 /** Codes of the failures after which LangFlow may be restarted in its term. */
-const RESTARTED_BECAUSE = ['workload_exited', 'workload_unhealthy', 'workload_lost', 'deadman'] as const
+const RESTARTED_BECAUSE = [
+  'workload_exited',
+  'workload_unhealthy',
+  'workload_lost',
+  'deadman',
+  'content_changed',
+] as const
 
 const HELP = {
   leader_election_master_status: 'Whether this replica holds the Lease: 1 if it does, 0 if not.',
@@ -54,8 +60,7 @@ const HELP = {
   langflow_leader_renewals_total: 'Writes of the Lease by outcome.',
   langflow_leader_renew_duration_seconds: 'Seconds from sending a write of the Lease to its acknowledgement.',
   langflow_leader_transitions_total: 'Changes of leadership at this replica by direction and reason.',
-  langflow_leader_restarts_total:
-    'Failures of LangFlow after which the leader restarted it in place, by reason.',
+  langflow_leader_restarts_total: 'Restarts of LangFlow in place, by reason.',
   langflow_leader_takeover_duration_seconds:
     'Duration of each phase of a takeover, from the end of the previous phase.',
   langflow_leader_stop_duration_seconds:
@@ -80,6 +85,12 @@ const HELP = {
     'Whether LangFlow could not be stopped, so that the leader keeps the Lease: 1 if so.',
   langflow_leader_flows_info:
     'Digest of the files from which LangFlow loads its flows; always 1, absent if it is unknown.',
+  langflow_leader_content_info:
+    'Digests of the files from which LangFlow starts, now and at its start; always 1, absent if no files are watched.',
+  langflow_leader_content_age_seconds:
+    'Seconds since the launcher first saw the present digest; absent if no files are watched.',
+  langflow_leader_content_refused:
+    'Whether the files from which LangFlow starts are not used as they are now: 1 if so; /status has the reason; absent if no files are watched.',
   langflow_leader_last_drill_timestamp_seconds:
     'Time of the last drill, in seconds since the Unix epoch; absent if there was none.',
   langflow_leader_last_drill_ok:
@@ -145,6 +156,9 @@ const GAUGES: { readonly [N in Name]?: (now: AgentStatus) => number | boolean | 
   langflow_leader_could_take_over: (now) => now.couldTakeOver,
   langflow_leader_paused: (now) => now.pause !== null,
   langflow_leader_standby_colder: ({ standby }) => whyColder(standby, standby.wanted) !== null,
+  langflow_leader_content_age_seconds: ({ content }) =>
+    content?.ageMs == null ? null : content.ageMs / 1000,
+  langflow_leader_content_refused: ({ content }) => content && content.problem !== null,
   langflow_leader_last_drill_timestamp_seconds: ({ lastDrill }) =>
     lastDrill === null ? null : Date.parse(lastDrill.at) / 1000,
   langflow_leader_last_drill_ok: ({ lastDrill }) => (lastDrill === null ? null : lastDrill.result === 'ok'),
@@ -192,6 +206,7 @@ export function createMetrics(options: {
     stop_failed: gauge('langflow_leader_stop_failed'),
   }
   const flows = gauge('langflow_leader_flows_info', 'digest')
+  const contentInfo = gauge('langflow_leader_content_info', 'digest', 'running')
   const revisionFailed = gauge('langflow_leader_revision_failed', 'revision', 'reason')
   const unreachable = gauge('langflow_leader_front_leader_unreachable', 'address')
   const gauges = Object.entries(GAUGES).map(([name, read]) => [gauge(name as Name), read] as const)
@@ -253,6 +268,10 @@ export function createMetrics(options: {
       if (front?.unreachable) unreachable.set({ address: front.unreachable }, 1)
       flows.reset()
       if (status.flowsDigest !== null) flows.set({ digest: status.flowsDigest }, 1)
+      contentInfo.reset()
+      const { content } = status
+      if (content?.digest != null)
+        contentInfo.set({ digest: content.digest, running: content.running ?? '' }, 1)
       revisionFailed.reset()
       const { revision, onTrial } = status
       if (revision !== null && onTrial?.failed) revisionFailed.set({ revision, reason: onTrial.failed }, 1)

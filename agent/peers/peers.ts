@@ -24,6 +24,14 @@ export interface Member {
   readonly unproven: boolean
   /** Time since its pod started, in milliseconds by its own clock. `null`: unknown. */
   readonly podAgeMs: number | null
+  /** The files that its LangFlow starts from. `null`: none are watched, or its version does not report them. */
+  readonly content: {
+    readonly digest: string | null
+    /** Whether a warm standby is ready that would start LangFlow from them. */
+    readonly prepared: boolean
+    /** Whether it has a warm standby, or prepares one. */
+    readonly awaits: boolean
+  } | null
   /** Its Lease: namespace and name, as `team/lock`. */
   readonly lease: string
   readonly leads: boolean
@@ -49,6 +57,8 @@ const POLL_MS = 5_000
 /** An answer counts for two polls and a second: one poll may be missed, and the next one may take a second. */
 const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
 
+const Digest = z.string().check(z.maxLength(64))
+
 /** The fields of a peer's `/status` that are used. Fields added after 0.1.0 may be missing. */
 const Answer = z.object({
   identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
@@ -59,6 +69,10 @@ const Answer = z.object({
   onTrial: z._default(z.unknown(), null),
   podAgeMs: z._default(z.nullable(z.number()), null),
   standby: z.optional(z.object({ wanted: z.string(), mode: z.string() })),
+  content: z.catch(
+    z._default(z.nullable(z.object({ digest: z.nullable(Digest), prepared: z.boolean() })), null),
+    null,
+  ),
 })
 
 interface RecentAnswer extends Member {
@@ -197,7 +211,8 @@ export class Peers {
     }
     const answer = z.safeParse(Answer, answered.said)
     if (!answer.success) return `peer ${origin} did not answer with a status`
-    const { couldTakeOver: ready, role, lease, standby, onTrial, ...said } = answer.data
+    const { couldTakeOver: ready, role, lease, standby, onTrial, content, ...said } = answer.data
+    const awaits = standby?.wanted === 'warm' && standby.mode === 'warm'
     if (said.identity === identity) this.own.set(origin, askedAt)
     else
       this.remember({
@@ -208,6 +223,7 @@ export class Peers {
         unproven: onTrial !== null,
         prepared: standby?.mode === standby?.wanted,
         warm: (standby?.mode ?? 'cold') !== 'cold',
+        content: content && { ...content, awaits },
         at: origin,
         askedAt,
       })

@@ -1,7 +1,8 @@
 import type { Clock } from '../clock.ts'
 import { formatDuration } from '../config/values.ts'
-import type { Fact, Term } from '../election/state.ts'
+import type { Fact, SuccessorContent, Term } from '../election/state.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
+import { type ContentView, LOCAL } from '../link/link-messages.ts'
 import type { Log } from '../observe/log.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import type { Member, Peers } from './peers.ts'
@@ -15,7 +16,7 @@ export interface VoluntaryHandoverOptions {
   readonly clock: Pick<Clock, 'mono'>
   readonly log: Pick<Log, 'info'>
   readonly term: () => Term | null
-  readonly workload: Pick<Supervisor, 'served' | 'startsColder'>
+  readonly workload: Pick<Supervisor, 'served' | 'startsColder' | 'digests'>
   /** Whether requests cannot reach this replica because its front does not listen. */
   readonly frontDown: () => boolean
   readonly tell: (fact: Fact) => void
@@ -93,15 +94,16 @@ export class VoluntaryHandover {
       ([, { notBefore, epoch }]) => notBefore > now && epoch !== present.epoch,
     )
     const inVain = new Set(waiting.map(([identity]) => identity))
-    const own = { revision, unproven: unproven(), podAgeMs: podAgeMs() }
-    const { successor, newer, faster } = chooseSuccessor(own, members, inVain)
+    const content = workload.digests.content ?? null
+    const own = { revision, unproven: unproven(), podAgeMs: podAgeMs(), content }
+    const { successor, newer, faster, content: successorContent } = chooseSuccessor(own, members, inVain)
     // If a replica's first start failed, it reports by itself why it could not take over.
     const couldAgain = new Set(members.filter(({ ready }) => ready).map(({ identity }) => identity))
     const ends = waiting.flatMap(([identity, { notBefore, newer }]) =>
       newer && couldAgain.has(identity) ? [notBefore] : [],
     )
     this.waitsUntil = ends.length > 0 && !newer ? Math.min(...ends) : null
-    tell({ type: 'successor', identity: successor })
+    tell({ type: 'successor', identity: successor, content: successorContent })
     if (successor === null) return
     if (stillDown) this.handOver(successor, 'front_down', present, now)
     else if (newer && workload.served) this.handOver(successor, 'newer_revision', present, now)
@@ -131,7 +133,10 @@ export class VoluntaryHandover {
 }
 
 /** This replica's own pod. */
-export type OwnPod = Pick<Member, 'revision' | 'unproven' | 'podAgeMs'>
+export type OwnPod = Pick<Member, 'revision' | 'unproven' | 'podAgeMs'> & {
+  /** The files that its LangFlow starts from. `null`: none are watched. */
+  readonly content: Pick<ContentView, 'digest' | 'earlier'> | null
+}
 
 interface Succession {
   /** The replica that should follow a leader that releases now. `null`: no replica is ready. */
@@ -140,11 +145,14 @@ interface Succession {
   readonly newer: boolean
   /** Whether it serves sooner than a leader that has just begun a cold start, and is not of an older revision. */
   readonly faster: boolean
+  /** Whether it, or later another replica, is prepared with the content that the leader's files have now. */
+  readonly content: SuccessorContent
 }
 
 /**
- * The best of the others: the newest revision first, then the best prepared, then the oldest replica. Replicas that did
- * not keep the Lease come last, and are no reason to hand over.
+ * The best of the others: the newest revision first, then the present content, then the best prepared, then the oldest
+ * replica. Replicas that did not keep the Lease come last, and are no reason to hand over. A replica with content that
+ * this leader has seen replaced is no successor: it would take the change back.
  */
 export function chooseSuccessor(
   own: OwnPod,
@@ -163,19 +171,33 @@ export function chooseSuccessor(
     if (unproven && !own.unproven) return age ?? Number.MAX_SAFE_INTEGER - 1
     return age !== null && ownAge !== null && age < ownAge ? age : Number.POSITIVE_INFINITY
   }
+  const hasContent = ({ content }: Member) => content !== null && content.digest === own.content?.digest
+  const isPromising = (one: Member) => !inVain.has(one.identity) && rank(one) <= Number.MAX_SAFE_INTEGER
+  const contentOf = (best: Member | undefined): SuccessorContent => {
+    if (best !== undefined && isPromising(best) && hasContent(best) && best.content?.prepared) return 'ready'
+    // Digests of launchers without a secret key can never be equal.
+    if (own.content?.digest?.startsWith(LOCAL)) return 'none'
+    return others.some((one) => isPromising(one) && one.content?.awaits) ? 'awaited' : 'none'
+  }
   const order = [
     (member: Member) => Number(inVain.has(member.identity)),
     rank,
+    (member: Member) => Number(!hasContent(member)),
     ({ prepared }: Member) => Number(!prepared),
     ({ podAgeMs }: Member) => -(podAgeMs ?? 0),
   ]
-  const [best] = others.filter(({ ready }) => ready).sort((a, b) => compare(a, b, order))
-  if (best === undefined) return { successor: null, newer: false, faster: false }
+  const isOlder = ({ content }: Member) =>
+    content !== null && own.content?.earlier.includes(content.digest ?? '')
+  const couldFollow = others.filter((member) => member.ready && !isOlder(member))
+  const [best] = couldFollow.sort((a, b) => compare(a, b, order))
+  const content = contentOf(best)
+  if (best === undefined) return { successor: null, newer: false, faster: false, content }
   const promising = !inVain.has(best.identity)
   return {
     successor: best.identity,
     newer: promising && rank(best) < Number.MAX_SAFE_INTEGER,
     faster: promising && rank(best) <= Number.MAX_SAFE_INTEGER && best.prepared && best.warm,
+    content,
   }
 }
 

@@ -53,6 +53,8 @@ export class Switchover {
     const present = term()
     // In doubt the outcome is open, so the request waits.
     if (request === null || request.answered || present === null || present.doubt) return
+    // A restart in place ends within seconds, so the request waits.
+    if (present.stepDown?.inPlace) return
     request.answered = true
     if (present.stepDown !== null) return
     const { to } = request

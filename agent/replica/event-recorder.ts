@@ -25,6 +25,8 @@ interface LauncherTroubles {
   readonly refusedGrant: string | null
   /** Set while this replica holds the Lease. */
   readonly stopFailed: string | null
+  /** Why the files that LangFlow starts from are not used as they are now. */
+  readonly content: string | null
   /** Why its standby is colder than configured. */
   readonly colder: string | null
 }
@@ -44,6 +46,7 @@ const PLANNED: ReadonlySet<ReasonCode | undefined> = new Set([
   'container_ending',
   'switchover',
   'newer_revision',
+  'content_changed',
   'faster_standby',
 ])
 
@@ -89,7 +92,10 @@ export class EventRecorder {
   }
 
   /** A restarted agent repeats the actions of its launcher during its absence. */
-  troubles({ deadmanFirings, refusedGrant, stopFailed, colder }: LauncherTroubles, epoch: number): void {
+  troubles(
+    { deadmanFirings, refusedGrant, stopFailed, content, colder }: LauncherTroubles,
+    epoch: number,
+  ): void {
     const { events, metrics } = this.options
     if (deadmanFirings > this.deadmanFirings)
       events.record({ reason: 'DeadmanFired', epoch, code: 'deadman' })
@@ -98,6 +104,7 @@ export class EventRecorder {
     metrics.alarm('stop_failed', stopFailed !== null)
     this.lasts('GrantRefused', refusedGrant, epoch)
     this.lasts('StopFailed', stopFailed, epoch)
+    this.lasts('ContentRefused', content, epoch)
     this.lasts('StandbyColder', colder, epoch)
   }
 
@@ -145,10 +152,18 @@ export class EventRecorder {
   restart({ code, reason }: Why, { term, highestEpoch }: Pick<ElectionState, 'term' | 'highestEpoch'>): void {
     const { log, metrics, events, onCrash } = this.options
     const why = onCrash === 'restart' ? '--on-crash=restart' : 'no other replica is ready'
+    const isPlanned = PLANNED.has(code)
+    const because = isPlanned ? reason : `${reason}; ${why}`
     const epoch = term?.epoch ?? highestEpoch
-    log.warn(`LangFlow is restarted in place: ${reason}; ${why}`, { epoch, code })
+    log[isPlanned ? 'info' : 'warn'](`LangFlow is restarted in place: ${because}`, { epoch, code })
     metrics.restarted(code)
-    events.record({ reason: 'RestartedInPlace', epoch, code, because: `${reason}; ${why}` })
+    events.record({
+      reason: 'RestartedInPlace',
+      epoch,
+      code,
+      because,
+      ...(isPlanned && { type: 'Normal' }),
+    })
   }
 
   lease(

@@ -212,6 +212,7 @@ export const EVENT_REASONS = {
   ],
   StopFailed: ['Warning', 'Keep', 'keeps the Lease, because LangFlow processes may be alive'],
   GrantRefused: ['Warning', 'Grant', 'cannot start LangFlow'],
+  ContentRefused: ['Warning', 'Keep', 'does not use the changed files that LangFlow starts from'],
   StandbyColder: ['Warning', 'Prepare', 'has a standby that is colder than configured'],
   Paused: [
     'Normal',

@@ -109,6 +109,8 @@ export function takeoverObstacle(facts: GateFacts): string | null {
   if (workload.launcher !== 'connected') return `the launcher is ${workload.launcher}`
   if (!workload.canRun)
     return `its launcher cannot start LangFlow now: the workload is ${workload.view.state}`
+  const { content } = workload.digests
+  if (content?.unfit) return content.problem
   const { standby } = workload.view
   const prepared = standby.mode === 'cold' || standby.state === 'ready'
   return prepared ? null : `its standby is ${standby.state === 'none' ? 'not prepared' : standby.state}`
@@ -230,7 +232,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       doubt: term?.doubt ?? false,
       killInMs:
         term === null ? null : Math.max(0, Math.round(killAt(options, term.renewedAt).mono - now.mono)),
-      steppingDown: term?.stepDown?.reason ?? null,
+      steppingDown: term?.stepDown?.inPlace ? null : (term?.stepDown?.reason ?? null),
       coolDownMs: coolDownEnds(state) > now.mono ? Math.round(coolDownEnds(state) - now.mono) : null,
     },
     workload: { ...view, launcher, healthy, lastProbe, draining },
@@ -259,6 +261,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     history: state.history,
     flowsDigest: workload.digests.flows,
     secretKeyDigest: workload.digests.secretKey,
+    content: contentView(facts),
     checks,
   }
 }
@@ -270,6 +273,13 @@ function switchoverView({ seen, term, refusal }: ReplicaFacts['state']): AgentSt
   if (refusal !== null && (to === null || refusal.open))
     return { to: refusal.to, state: 'refused', reason: refusal.reason }
   return to === null ? null : { to, state: 'requested', reason: null }
+}
+
+function contentView({ workload, now }: ReplicaFacts): AgentStatus['content'] {
+  const { content } = workload.digests
+  if (content === undefined) return null
+  const { since, startedAt: _, unfit: __, ...shown } = content
+  return { ...shown, ageMs: content.digest === null ? null : Math.max(0, Math.round(now.mono - since)) }
 }
 
 /** A cold standby is ready as soon as LangFlow could start. */

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts'
+import { contentChange } from '../election/content-change.ts'
 import { Elector, type OutwardEffect } from '../election/elector.ts'
 import { clockProblem } from '../election/eligibility.ts'
 import { isUnproven } from '../election/revision-trial.ts'
@@ -71,6 +72,8 @@ export interface ReplicaParts {
 
 /** A loop that is this late is stuck. The limit is longer than any pause that a busy node causes. */
 const STUCK_AFTER_MS = 10_000
+/** Time between two polls of the peers while the leader awaits one with the changed files. */
+const AWAITED_POLL_MS = 1_000
 
 /** One replica: it connects election, workload and gate. Its readers (HTTP, metrics) change nothing. */
 export class Replica implements StatusSource {
@@ -86,6 +89,7 @@ export class Replica implements StatusSource {
   /** Monotonic ms. */
   private readonly startedAt: number
   private launcherSeen = false
+  private awaitedContent = false
   /** `null`: no peer is asked. */
   private readonly voluntaryHandover: VoluntaryHandover | null
   private readonly switchover: Switchover
@@ -112,6 +116,7 @@ export class Replica implements StatusSource {
     const asked = () => {
       this.switchover.asked()
       this.voluntaryHandover?.asked()
+      if (this.awaitsContent) clock.after(AWAITED_POLL_MS, () => peers?.askAgain())
     }
     const peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
     this.peers = peers
@@ -262,6 +267,7 @@ export class Replica implements StatusSource {
       traffic: this.steering.view,
       problem:
         leftAlone(state) ??
+        this.supervisor.digests.content?.problem ??
         this.launcherProblem ??
         this.supervisor.refusedGrant ??
         this.ownerProblem ??
@@ -297,7 +303,7 @@ export class Replica implements StatusSource {
     } else if (type === 'stop') steering.onceClosed('stopping', () => supervisor.stop(effect.graceMs))
     else if (type === 'restart') {
       this.recorder.restart(effect, this.elector.state)
-      supervisor.stop(effect.graceMs, this.parts.options.drainTimeoutMs)
+      if (effect.graceMs !== null) supervisor.stop(effect.graceMs, this.parts.options.drainTimeoutMs)
     } else if (type === 'exit') this.ended.resolve(effect.code)
     else this.recorder.event(effect)
   }
@@ -320,8 +326,16 @@ export class Replica implements StatusSource {
     this.gateChanged()
   }
 
+  /** The leader's files have changed, and no replica is prepared with them yet. */
+  private get awaitsContent(): boolean {
+    return contentChange(this.parts.options, this.elector.state)?.inPlace ?? false
+  }
+
   private gateChanged(): void {
     this.launcherSeen ||= this.launcherAnswers()
+    const { awaitsContent } = this
+    if (awaitsContent && !this.awaitedContent) this.peers?.askAgain()
+    this.awaitedContent = awaitsContent
     const { facts } = this
     const { term, highestEpoch } = facts.state
     const epoch = term?.epoch ?? highestEpoch
@@ -333,6 +347,7 @@ export class Replica implements StatusSource {
       {
         deadmanFirings: view.deadmanFirings,
         refusedGrant,
+        content: this.supervisor.digests.content?.problem ?? null,
         stopFailed: term === null ? null : facts.state.workload.stopFailed,
         colder: whyColder(view.standby, this.parts.options.standby),
       },

@@ -187,6 +187,7 @@ export function workloadOf(wanted: AgentOptions['standby'], record: WorkloadReco
     ending: launcher.ending,
     langflow: launcher.langflow,
     inputs: launcher.digests.inputs ?? null,
+    content: launcher.digests.content ?? null,
     epoch,
     identity,
     killAt,

@@ -48,6 +48,19 @@ test('a wide table also has the nodes, versions and fronts', () => {
   assert.deepEqual(column('HELD', lines)[1], '-')
 })
 
+test('a wide table has the digest of the files, and of the LangFlow that still runs with others', () => {
+  const content = {
+    digest: 'c2',
+    ageMs: 90_000,
+    running: 'c1',
+    prepared: false,
+    earlier: ['c1'],
+    problem: null,
+  }
+  const rows = [row('a', { ...SERVING, content }), row('b', { ...FOLLOWING, content }), STANDBY]
+  assert.deepEqual(column('CONTENT', shown(rows, true)), ['c2 (1m30s), runs c1', 'c2 (1m30s)', '-'])
+})
+
 const warm = { ...FOLLOWING.standby, wanted: 'warm', mode: 'warm', state: 'ready' } as const
 const standbys: [status: AgentStatus, cell: string][] = [
   [{ ...FOLLOWING, standby: warm }, 'warm'],

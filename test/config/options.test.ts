@@ -23,6 +23,7 @@ const DEFAULTS = {
   standby: 'cold',
   allowOlder: false,
   onDoubt: 'freeze',
+  onChange: 'handover',
   healthIntervalMs: 1000,
   healthTimeoutMs: 2000,
   healthFailures: 3,
@@ -37,6 +38,8 @@ const DEFAULTS = {
   streamGraceMs: 2_000,
   logLevel: 'info',
 }
+
+const NO_CONTENT = { handoverOnChange: [], envFile: [], validateFlows: false }
 
 /** Each flag with a value other than its default, and the option that it sets. */
 const FLAGS: [flag: string, variable: string, text: string, meaning: object][] = [
@@ -54,6 +57,7 @@ const FLAGS: [flag: string, variable: string, text: string, meaning: object][] =
   ['--target', 'LEADER_TARGET', 'http://localhost:1', { target: { origin: 'http://localhost:1', port: 1 } }],
   ['--standby', 'LEADER_STANDBY', 'warm', { standby: 'warm' }],
   ['--on-doubt', 'LEADER_ON_DOUBT', 'stop', { onDoubt: 'stop' }],
+  ['--on-change', 'LEADER_ON_CHANGE', 'ignore', { onChange: 'ignore' }],
   ['--health-interval', 'LEADER_HEALTH_INTERVAL', '3s', { healthIntervalMs: 3000 }],
   ['--health-timeout', 'LEADER_HEALTH_TIMEOUT', '4s', { healthTimeoutMs: 4000 }],
   ['--health-failures', 'LEADER_HEALTH_FAILURES', '5', { healthFailures: 5 }],
@@ -247,8 +251,34 @@ describe("the launcher's options", () => {
       socket: '/run/langflow-leader/launcher.sock',
       stopTimeoutMs: 30_000,
       logLevel: 'info',
+      ...NO_CONTENT,
       command: ['langflow', 'run'],
     })
+  })
+
+  it('take several paths, from repeated flags or from the variables', async () => {
+    const given = { handoverOnChange: ['/flows', '/etc/certs'], envFile: ['/vault/env'], validateFlows: true }
+    const variables = {
+      LEADER_HANDOVER_ON_CHANGE: '/flows/, /etc/certs',
+      LEADER_ENV_FILE: '/vault/env',
+      LEADER_VALIDATE_FLOWS: 'true',
+    }
+    const flags = [
+      '--handover-on-change=/flows',
+      '--handover-on-change=/etc/../etc/certs',
+      '--env-file=/vault/env',
+      '--validate-flows',
+    ]
+    for (const { launcher } of [
+      await parse(['launch', ...flags, '--', 'langflow']),
+      await parse(['launch', '--', 'langflow'], variables),
+      { launcher: (await parse(['run', ...flags, '--', 'langflow'])).run?.launcher },
+    ]) {
+      const { handoverOnChange, envFile, validateFlows } = launcher!
+      assert.deepEqual({ handoverOnChange, envFile, validateFlows }, given)
+    }
+    for (const path of ['flows', '/flows,,/more', Array(33).fill('/x').join(',')])
+      await assert.rejects(parse(['launch', '--handover-on-change', path, '--', 'x']), UsageError)
   })
 
   it('leave everything after -- untouched', async () => {
@@ -293,6 +323,7 @@ describe('the options of run', () => {
       socket: '/run/s',
       stopTimeoutMs: 1000,
       logLevel: 'info',
+      ...NO_CONTENT,
       command: ['x'],
     })
   })

@@ -30,6 +30,7 @@ export const CONFIG: CandidateConfig = {
   owner: null,
   revision: null,
   allowOlder: false,
+  onChange: 'handover',
   front: null,
   salt: 1,
 }

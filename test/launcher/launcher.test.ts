@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
-import { Launcher } from '../../agent/launcher/launcher.ts'
+import { Launcher, type LauncherOptions } from '../../agent/launcher/launcher.ts'
 import type { Standby } from '../../agent/launcher/standby/kept-standby.ts'
 import type { LinkClientHandlers } from '../../agent/link/link-client.ts'
 import {
   COLD,
+  type Digests,
   type Loss,
   type ToAgent,
   type ToLauncher,
@@ -24,6 +25,8 @@ const unreadable = (): never => {
   throw new Error('/proc cannot be read')
 }
 
+type Content = ReturnType<LauncherOptions['content']>
+
 class Bench {
   readonly clock = new VirtualClock()
   readonly tree = new FakeTree()
@@ -39,6 +42,24 @@ class Bench {
   /** LangFlow can cut off its requests. */
   cutsOff = true
   version = '1.13.0'
+  /** The reason why the environment allows no start. */
+  refusal: string | null = null
+  contentChanged = ignore
+  readonly content: { -readonly [K in keyof Content]: Content[K] } = {
+    found: null,
+    look: ignore,
+    started: () => void this.noted.push('started'),
+    ended: () => void this.noted.push('ended'),
+    interrupt: () => void this.noted.push('interrupt'),
+    close: ignore,
+  }
+  readonly env: LauncherOptions['env'] = {
+    noteStart: () => void this.noted.push('start'),
+    noteServing: () => void this.noted.push('serving'),
+    noteFailure: () => void this.noted.push('failure'),
+  }
+  /** Calls of `content` and `env`. */
+  readonly noted: string[] = []
   unreaped = 0
   readonly link = {
     connected: true,
@@ -48,11 +69,16 @@ class Bench {
   }
   /** The messages to the agent. */
   readonly sent: string[] = []
+  readonly digests: Digests[] = []
   private handlers!: LinkClientHandlers
   readonly options = {
     command: ['langflow'],
     langflow: () => this.version,
-    digests: () => ({ found: null, look: ignore, close: ignore }),
+    content: (changed: () => void) => {
+      this.contentChanged = changed
+      return this.content
+    },
+    env: this.env,
     stopTimeoutMs: STOP_MS,
     alone: false,
     log: { event: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore },
@@ -76,6 +102,7 @@ class Bench {
         finish: () => void this.finished++,
         cutOff: () => this.tree.calls.push('cut off') > 0 && this.cutsOff,
       }),
+      readEnvironment: async () => this.refusal,
       environment: () => ({}),
     },
   }
@@ -93,6 +120,7 @@ class Bench {
     const isView = message.type === 'workload'
     this.sent.push(isView ? `${message.type} ${message.cause.kind}` : message.type)
     if (isView) this.causes.push(message.cause)
+    if (message.type === 'digests') this.digests.push(message.digests)
   }
 
   receive(message: ToLauncher): void {
@@ -158,6 +186,7 @@ class Bench {
 function fakeStandby(calls: string[], used: Promise<void>) {
   const standby = {
     view: COLD,
+    renew: () => void calls.push('renew'),
     prepare(afterMs = 0) {
       calls.push(`prepare after ${afterMs} ms`)
       if (afterMs > 0) standby.view = { ...COLD, mode: 'warm', state: 'ready' }
@@ -374,6 +403,86 @@ describe('a standby', () => {
     await b.clock.pass(2_000)
     assert.deepEqual([b.state, b.kinds.at(-1), b.calls.at(-1)], ['idle', 'killed', 'prepare after 10000 ms'])
     assert.ok(!b.kinds.includes('start_refused'))
+  })
+})
+
+describe('the content', () => {
+  const CONTENT = {
+    digest: 'c1',
+    since: 0,
+    running: null,
+    startedAt: 0,
+    prepared: false,
+    earlier: [],
+    problem: null,
+    unfit: false,
+  }
+  const found = (more: Partial<typeof CONTENT> = {}) => ({
+    flows: null,
+    secretKey: null,
+    content: { ...CONTENT, ...more },
+  })
+
+  test('is reported at each welcome and after each change', () => {
+    const b = new Bench()
+    b.content.found = found()
+    b.meet()
+    b.content.found = found({ digest: 'c2' })
+    b.contentChanged()
+    b.meet()
+    assert.deepEqual(b.digests, [found(), found({ digest: 'c2' }), found({ digest: 'c2' })])
+  })
+
+  test('renews the standby if it changes, but only while no LangFlow runs', async () => {
+    const b = new Bench()
+    b.standby = fakeStandby(b.calls, Promise.resolve())
+    b.meet()
+    const renewals = () => b.calls.filter((call) => call === 'renew').length
+    for (const digest of ['c1', 'c1', 'c2']) {
+      b.content.found = found({ digest })
+      b.contentChanged()
+    }
+    assert.equal(renewals(), 2)
+    b.grant()
+    await b.start()
+    b.content.found = found({ digest: 'c3' })
+    b.contentChanged()
+    assert.equal(renewals(), 2)
+  })
+
+  test('is noted at a start before the agent receives a report of that start', async () => {
+    const b = new Bench()
+    b.content.started = () => void b.sent.push('content')
+    await b.started()
+    assert.deepEqual(b.sent.slice(-2), ['content', 'workload started'])
+    b.receive({ type: 'healthy' })
+    await b.kill()
+    assert.deepEqual(b.noted, ['interrupt', 'start', 'serving', 'interrupt', 'ended'])
+  })
+
+  test('has failed if LangFlow exits before it has served, or never serves', async () => {
+    const exits = await new Bench().started()
+    exits.tree.end({ code: 1, signal: null })
+    await exits.clock.pass(100)
+    assert.deepEqual(exits.noted.slice(-2), ['failure', 'ended'])
+    const late = new Bench()
+    late.meet()
+    await late.started()
+    await late.clock.pass(1_000)
+    await late.kill()
+    assert.deepEqual(late.noted.slice(-2), ['failure', 'ended'])
+    const ordered = await new Bench().started()
+    await ordered.kill()
+    assert.ok(!ordered.noted.includes('failure'))
+  })
+
+  test('prevents a start if the environment cannot be read', async () => {
+    const b = new Bench()
+    b.refusal = '--env-file /env does not exist'
+    b.meet()
+    b.grant()
+    await b.start()
+    assert.deepEqual([b.reasons, b.tree.calls], [[b.refusal], []])
   })
 })
 

@@ -28,6 +28,8 @@ async function scrape(replica: Replica) {
  * In this order: a leader, the same again, a new launcher with silent peers, a failed standby, a follower with many
  * problems, a leader with a front.
  */
+const CONTENT = { digest: 'c1', ageMs: 1_500, running: null, prepared: false, earlier: [], problem: null }
+
 const SCRAPED: readonly AgentStatus[] = [
   SERVING,
   SERVING,
@@ -43,6 +45,7 @@ const SCRAPED: readonly AgentStatus[] = [
     ...SERVING,
     standby: { ...COLD, wanted: 'warm', reason: 'LangFlow cannot be kept warm: it ended' },
     flowsDigest: 'a01b',
+    content: { ...CONTENT, running: 'c1' },
   },
   {
     ...FOLLOWING,
@@ -56,6 +59,7 @@ const SCRAPED: readonly AgentStatus[] = [
     pause: { until: null, reason: null },
     lastDrill: { at: '2026-01-02T03:04:05Z', result: 'missed' },
     flowsDigest: '5f3c',
+    content: { ...CONTENT, digest: 'c2', problem: 'a.json is not JSON' },
     timings: { ...FOLLOWING.timings, killMarginMs: 600 },
   },
   { ...SERVING, traffic: { ...SERVING.traffic, front: { ...FRONT, unreachable: '10.0.0.2:8091' } } },
@@ -71,6 +75,10 @@ const SHOWN: Readonly<Record<string, string>> = {
   workload_healthy: '1 1 1 1 0 1',
   langflow_outdated: '0 0 0 0 1 0',
   problem: '0 0 0 0 1 0',
+  'content_info{digest="c1",running="c1"}': '- - - 1 - -',
+  'content_info{digest="c2",running=""}': '- - - - 1 -',
+  content_age_seconds: '- - - 1.5 1.5 -',
+  content_refused: '- - - 0 1 -',
   'revision_failed{revision="5d9c",reason="workload_exited"}': '- - - - 1 -',
   freezes_total: '3 3 0 3 3 3',
   deadman_firings_total: '2 2 0 2 2 2',
@@ -136,7 +144,7 @@ describe('the metrics', () => {
     const { value, of } = await scrape(new Replica())
     assert.deepEqual(
       of('langflow_leader_restarts_total').map(([, count]) => count),
-      [0, 0, 0, 0],
+      [0, 0, 0, 0, 0],
     )
     for (const phase of ['detect', 'acquire', 'start', 'healthy'])
       assert.equal(value(`langflow_leader_takeover_duration_seconds_sum{phase="${phase}"}`), 0)

@@ -68,6 +68,7 @@ export const SERVING: AgentStatus = {
   history: [],
   flowsDigest: null,
   secretKeyDigest: null,
+  content: null,
   checks: [
     { name: 'leadership', ok: true, detail: 'holds the Lease' },
     { name: 'lease', ok: true, detail: 'watched' },

@@ -14,6 +14,7 @@ const LEADER: Member = {
   unproven: false,
   podAgeMs: 5_000,
   lease: 'team/lock',
+  content: null,
   leads: true,
 }
 const FELLOW: Member = { ...LEADER, lease: 'team/lock-2' }

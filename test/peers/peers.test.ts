@@ -120,6 +120,22 @@ describe('the peers of a leader', () => {
     ])
   })
 
+  test('report the content that their LangFlow starts from, and the state of a warm standby', async (t) => {
+    const b = new Bench(t)
+    const content = { digest: 'c1', ageMs: 1, running: null, prepared: true, earlier: [], problem: null }
+    const warm = { wanted: 'warm', mode: 'warm', state: 'ready' }
+    await b.answers(OTHER, says('other', true, LEASE, { content, standby: warm }))
+    await b.answers(THIRD, says('third', true, LEASE, { content: { digest: 5 }, standby: warm }))
+    await b.open().round()
+    assert.deepEqual(
+      new Map(b.peers.members.map(({ identity, content }) => [identity, content])),
+      new Map<string, unknown>([
+        ['other', { digest: 'c1', prepared: true, awaits: true }],
+        ['third', null],
+      ]),
+    )
+  })
+
   test('are asked every 5 s, except this replica’s own address', async (t) => {
     const b = await (await three(t)).open().round()
     b.asked.length = 0

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Fact, Term } from '../../agent/election/state.ts'
+import { UNKNOWN_DIGESTS } from '../../agent/link/link-messages.ts'
 import type { Member } from '../../agent/peers/peers.ts'
 import { chooseSuccessor, type OwnPod, VoluntaryHandover } from '../../agent/peers/succession.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
@@ -13,6 +14,7 @@ const NEWER: Member = {
   revision: 'new',
   unproven: false,
   podAgeMs: 9_000,
+  content: null,
   lease: 'team/lock',
   leads: false,
 }
@@ -25,7 +27,7 @@ class Bench {
   readonly lines: string[] = []
   members: Member[] = [NEWER]
   term: Term | null = TERM
-  readonly workload = { served: true, startsColder: false }
+  readonly workload = { served: true, startsColder: false, digests: UNKNOWN_DIGESTS }
   frontDown = false
   readonly voluntaryHandover: VoluntaryHandover
 
@@ -138,7 +140,7 @@ describe('a leader hands over to a newer revision', () => {
     const b = new Bench()
     b.voluntaryHandover.asked()
     assert.deepEqual(b.told, [
-      { type: 'successor', identity: 'n' },
+      { type: 'successor', identity: 'n', content: 'none' },
       { type: 'step_down', code: 'newer_revision', reason: 'a replica of a newer revision is ready' },
     ])
     assert.deepEqual(b.lines, ['a replica of a newer revision is ready: handing over to it'])
@@ -199,7 +201,7 @@ describe('a leader hands over to a newer revision', () => {
     const b = new Bench()
     b.workload.served = false
     assert.equal(await b.after(60_000), 0)
-    assert.deepEqual(b.told.at(-1), { type: 'successor', identity: 'n' })
+    assert.deepEqual(b.told.at(-1), { type: 'successor', identity: 'n', content: 'none' })
     b.workload.served = true
     assert.equal(await b.after(5_000), 1)
   })
@@ -261,7 +263,7 @@ describe('a leader whose own start is colder than configured', () => {
     b.voluntaryHandover.asked()
     const reason = 'another replica has a warm standby and would serve sooner than this one'
     assert.deepEqual(b.told, [
-      { type: 'successor', identity: 'p' },
+      { type: 'successor', identity: 'p', content: 'none' },
       { type: 'step_down', code: 'faster_standby', reason, graceMs: 5_000 },
     ])
     assert.equal(b.voluntaryHandover.problem, null)
@@ -293,15 +295,15 @@ function member(identity: string, more: Partial<Member> = {}): Member {
 }
 
 describe('the chosen successor', () => {
-  const OLD: OwnPod = { revision: 'old', unproven: false, podAgeMs: 600_000 }
-  const NEW: OwnPod = { revision: 'new', unproven: false, podAgeMs: 20_000 }
-  const YOUNG: OwnPod = { revision: 'old', unproven: false, podAgeMs: 5_000 }
-  const ROLLED_BACK: OwnPod = { revision: 'second', unproven: false, podAgeMs: 300_000 }
+  const OLD: OwnPod = { revision: 'old', unproven: false, podAgeMs: 600_000, content: null }
+  const NEW: OwnPod = { revision: 'new', unproven: false, podAgeMs: 20_000, content: null }
+  const YOUNG: OwnPod = { revision: 'old', unproven: false, podAgeMs: 5_000, content: null }
+  const ROLLED_BACK: OwnPod = { revision: 'second', unproven: false, podAgeMs: 300_000, content: null }
   const [a, elder] = [member('a'), member('elder')]
   const newer = member('n', { revision: 'new', podAgeMs: 10_000 })
   const unprepared = member('u', { prepared: false })
   const unready = member('old one', { ready: false })
-  const second = member('second', { revision: 'b', podAgeMs: 300_000 })
+  const second = member('second', { revision: 'b', podAgeMs: 300_000, content: null })
   const third = member('third', { revision: 'c', podAgeMs: 20_000, prepared: false })
   const ofFirst = member('f', { revision: 'first', podAgeMs: 9_000 })
   const waited = member('w', { revision: 'new', unproven: true, podAgeMs: 3_600_000 })
@@ -331,7 +333,7 @@ describe('the chosen successor', () => {
     [
       'has a newer revision if the leader is young but an older pod has the leader’s revision',
       YOUNG,
-      [elder, { ...newer, podAgeMs: 20_000 }],
+      [elder, { ...newer, podAgeMs: 20_000, content: null }],
       'n',
       true,
     ],
@@ -371,10 +373,41 @@ describe('the chosen successor', () => {
   ]
   for (const [what, own, others, successor, newer] of rows) {
     test(what, () => {
-      const { faster: _, ...chosen } = chooseSuccessor(own, others, new Set())
+      const { faster: _, content: __, ...chosen } = chooseSuccessor(own, others, new Set())
       assert.deepEqual(chosen, { successor, newer })
     })
   }
+
+  test('has the present content, and never content that the leader has seen replaced', () => {
+    const own = { ...OLD, content: { digest: 'c2', earlier: ['c1', 'c0'] } }
+    const has = (digest: string | null, more: Partial<NonNullable<Member['content']>> = {}) => ({
+      digest,
+      prepared: true,
+      awaits: true,
+      ...more,
+    })
+    const choose = (...others: Member[]) => {
+      const { successor, content } = chooseSuccessor(own, others, new Set(['tried']))
+      return [successor, content]
+    }
+    const present = member('present', { podAgeMs: 1_000, content: has('c2') })
+    const ahead = member('ahead', { content: has('c3') })
+    const behind = member('behind', { content: has('c1') })
+    const cold = has('c2', { prepared: false, awaits: false })
+    assert.deepEqual(choose(behind, a, present), ['present', 'ready'])
+    assert.deepEqual(choose(behind), [null, 'awaited'])
+    assert.deepEqual(choose(ahead), ['ahead', 'awaited'])
+    assert.deepEqual(choose(a), ['a', 'none'], 'its version reports no content')
+    assert.deepEqual(choose(member('cold', { content: cold })), ['cold', 'none'])
+    assert.deepEqual(choose({ ...present, content: has('c2', { prepared: false }) }), ['present', 'awaited'])
+    assert.deepEqual(choose({ ...present, ready: false }), [null, 'awaited'])
+    assert.deepEqual(choose({ ...present, identity: 'tried' }), ['tried', 'none'])
+    assert.deepEqual(choose({ ...newer, content: has('c1') }, present), ['present', 'ready'])
+    const older = { ...NEW, content: own.content }
+    assert.equal(chooseSuccessor(older, [{ ...present, podAgeMs: 500_000 }], new Set()).content, 'none')
+    const local = { ...OLD, content: { digest: 'local-1', earlier: [] } }
+    assert.equal(chooseSuccessor(local, [ahead], new Set()).content, 'none', 'no other digest can be equal')
+  })
 
   test('is a replica that did not keep the Lease only if no other is ready, and then causes no handover', () => {
     const choose = (others: Member[], ...inVain: string[]) => {
@@ -394,7 +427,7 @@ describe('the chosen successor', () => {
     ] as const) {
       const says = (podAgeMs: number, of: number) =>
         chooseSuccessor(
-          { revision: `${podAgeMs}`, unproven: false, podAgeMs },
+          { revision: `${podAgeMs}`, unproven: false, podAgeMs, content: null },
           [member('x', { revision: 'x', podAgeMs: of })],
           new Set(),
         ).newer

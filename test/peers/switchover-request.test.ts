@@ -17,6 +17,7 @@ function member(identity: string, ready: boolean): Member {
     unproven: false,
     podAgeMs: null,
     lease: 'team/lock',
+    content: null,
     leads: false,
   }
 }
@@ -65,6 +66,16 @@ class Bench {
     return fact?.type === 'switchover_refused' ? fact.reason : null
   }
 }
+
+test('a request waits during a restart in place', () => {
+  const bench = new Bench()
+  bench.term = { ...TERM, stepDown: { inPlace: true } as never }
+  bench.asked('b')
+  assert.equal(bench.told.length, 0)
+  bench.term = TERM
+  bench.asked('b')
+  assert.equal(bench.told.at(-1)?.type, 'step_down')
+})
 
 test('a request is decided once, after the peers were asked again', () => {
   const bench = new Bench()

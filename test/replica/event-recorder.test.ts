@@ -104,6 +104,11 @@ describe('an event of a replica', () => {
       assert.deepEqual(counted, [['restarted', code]])
       assert.deepEqual(told, [{ reason: 'RestartedInPlace', epoch: 7, code, because: `it ended; ${why}` }])
     }
+    const { told, recorder } = setUp('restart')
+    const change = { code: 'content_changed', reason: 'the files have changed' } as const
+    recorder.restart(change, { term: null, highestEpoch: 7 })
+    const { code, reason: because } = change
+    assert.deepEqual(told, [{ reason: 'RestartedInPlace', epoch: 7, code, because, type: 'Normal' }])
   })
 })
 
@@ -139,12 +144,13 @@ test('the length of a doubt is counted once it is over', async () => {
 })
 
 describe('the recorder records', () => {
-  const SOUND = { deadmanFirings: 0, refusedGrant: null, stopFailed: null, colder: null }
+  const SOUND = { deadmanFirings: 0, refusedGrant: null, stopFailed: null, content: null, colder: null }
 
   test('each problem of the launcher when it begins, and the metrics show whether it lasts', () => {
     for (const [trouble, reason, alarm] of [
       ['refusedGrant', 'GrantRefused', 'grant_refused'],
       ['stopFailed', 'StopFailed', 'stop_failed'],
+      ['content', 'ContentRefused', null],
       ['colder', 'StandbyColder', null],
     ] as const) {
       const { told, counted, recorder } = setUp()

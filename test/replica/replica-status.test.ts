@@ -20,6 +20,7 @@ import {
   onTrial,
   type ReplicaFacts,
   standsBy,
+  takeoverObstacle,
 } from '../../agent/replica/replica-status.ts'
 import { Candidate, CONFIG } from '../election/candidate.ts'
 
@@ -101,6 +102,18 @@ describe('a replica', () => {
       assert.equal(isInDoubt(its), more?.afterMs === IN_DOUBT.afterMs)
     })
   }
+
+  test('could not take over with files from which LangFlow would not start', () => {
+    const its = facts(FOLLOWS, 'idle')
+    const content = {
+      ...{ digest: 'c2', since: 0, running: null, startedAt: 0, prepared: false, earlier: [] },
+      ...{ problem: 'a.json is not JSON', unfit: true },
+    }
+    const broken = { ...its.workload, digests: { ...UNKNOWN_DIGESTS, content } }
+    assert.equal(takeoverObstacle({ ...its, workload: broken }), 'a.json is not JSON')
+    const unread = { ...its.workload, digests: { ...UNKNOWN_DIGESTS, content: { ...content, unfit: false } } }
+    assert.equal(takeoverObstacle({ ...its, workload: unread }), null)
+  })
 
   test('can be a standby only while it has no term', () => {
     assert.equal(standsBy(facts(FOLLOWS, 'idle')), true)

@@ -124,7 +124,8 @@ export class AgentHost {
 
   /** Its answer to a peer that asks for its state. */
   get member(): Member {
-    const { identity, couldTakeOver, standby, revision, onTrial, podAgeMs } = this.product.status()
+    const { identity, couldTakeOver, standby, revision, onTrial, podAgeMs, content } = this.product.status()
+    const awaits = standby.wanted === 'warm' && standby.mode === 'warm'
     return {
       identity,
       ready: couldTakeOver,
@@ -133,6 +134,7 @@ export class AgentHost {
       revision,
       unproven: onTrial !== null,
       podAgeMs,
+      content: content && { ...content, awaits },
       lease: `${LEASE.namespace}/${LEASE.name}`,
       leads: false,
     }

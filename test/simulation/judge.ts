@@ -1,6 +1,7 @@
 import { holderOf, type Lease, sameRecord } from '../../agent/lease/lease.ts'
 import type { Member } from '../../agent/peers/peers.ts'
 import type { Commit } from './api-server.ts'
+import { Contents } from './content.ts'
 import type { Fault } from './faults/fault.ts'
 import { concerned, type FaultKind, mostStarts } from './faults/kinds.ts'
 import { CLOCK_CHECK_MS, Guard, REACTION_MS } from './guard.ts'
@@ -38,6 +39,7 @@ export class Judge {
   private readonly standings: Standings
   readonly versions = new Versions()
   readonly revisions: Revisions
+  private readonly contents: Contents
   /** Replicas whose clocks no fault changes. */
   private readonly steady: ReadonlySet<Replica>
   private startsLeft: number
@@ -70,6 +72,7 @@ export class Judge {
     this.guard = new Guard(world)
     this.standings = new Standings(this)
     this.revisions = new Revisions(() => this.now)
+    this.contents = new Contents(world)
     this.rules = new LeaseRules(this)
     this.startsLeft = mostStarts(plan, voluntaryHandovers)
     const unsteady = plan.filter(({ kind }) => UNSTEADY.includes(kind)).flatMap(({ targets }) => targets)
@@ -183,6 +186,7 @@ export class Judge {
     if (edited) this.borrowed.add(holderOf(after))
     if (this.rules.committed(commit)) this.takeovers++
     this.versions.committed(commit)
+    this.contents.committed(commit)
     this.revisions.committed(
       commit,
       this.world.replicas.find(({ instance }) => instance === writer),
@@ -212,6 +216,7 @@ export class Judge {
         'availability',
         `${nameOf(replica)} was restarted in place after only ${Math.round(ageMs)} ms`,
       )
+    this.contents.restarted(replica, earlier)
     this.restarts++
   }
 

@@ -1,6 +1,7 @@
 import { Launcher } from '../../agent/launcher/launcher.ts'
 import type { Exit } from '../../agent/processes/process-tree.ts'
 import { logTo } from './agent-host.ts'
+import { ModelContent } from './content.ts'
 import { launcherEnd } from './link.ts'
 import { Process } from './process.ts'
 import type { Replica } from './replica.ts'
@@ -9,6 +10,7 @@ import { Workload, workloadTree } from './workload.ts'
 import type { World } from './world.ts'
 
 const PORT_LOOK_MS = 1
+const ignore = (): void => {}
 
 /** One launcher process: the product's launcher on the model's link and processes. */
 export class LauncherHost {
@@ -17,6 +19,7 @@ export class LauncherHost {
   private readonly replica: Replica
   private readonly world: World
   private standby: ModelStandby | null = null
+  private content: ModelContent | null = null
 
   constructor(replica: Replica, world: World, exited: (process: Process) => void) {
     const { config, kernel, mode, behaviour, socket } = replica
@@ -29,7 +32,11 @@ export class LauncherHost {
     this.launcher = new Launcher({
       command: ['langflow'],
       langflow: () => config.langflow,
-      digests: () => ({ found: null, look: () => {}, close: () => {} }),
+      content: (changed, prepared) => {
+        this.content = new ModelContent(replica, process, changed, prepared)
+        return this.content
+      },
+      env: { noteStart: ignore, noteServing: ignore, noteFailure: ignore },
       stopTimeoutMs: config.stopTimeoutMs,
       alone: mode === 'pod',
       log: logTo((line) => world.trace(replica.instance, () => `launcher: ${line()}`)),
@@ -51,6 +58,7 @@ export class LauncherHost {
           cutOff: () => false,
           close: () => {},
         }),
+        readEnvironment: async () => null,
         environment: (grant) => ({ LEADER_EPOCH: String(grant.epoch) }),
         lock: () => socket.lock(process),
         unreaped: () => 0,
@@ -66,6 +74,10 @@ export class LauncherHost {
 
   orphan(): void {
     this.launcher.tell({ type: 'orphaned' })
+  }
+
+  filesChanged(): void {
+    this.process.deliver(() => this.content?.look())
   }
 
   get prepared(): boolean {

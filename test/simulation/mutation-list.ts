@@ -81,7 +81,25 @@ among replica evicted; agent terminated
 + seen.changedAt + seen.heldMs + 2 * input.config.retryPeriodMs
 among replica lost; network cut
 
+@ agent/election/content-change.ts
+# pause: restarts LangFlow for changed files while takeovers are paused
+- || paused || !well
++ || !well
+among content changed; takeovers paused
+# 11: starts LangFlow again for each change, however often files change
+- const APART_LEASES = 2
++ const APART_LEASES = 0
+among content changed
+# content: acts on files from which LangFlow could not start
+- problem !== null || digest === null
++ digest === null
+test test/election/content-change.test.ts
+
 @ agent/election/leader.ts
+# restart: releases the Lease although LangFlow is to start again in its term
+- gone && stepDown.inPlace &&
++ gone && epoch < 0 && stepDown.inPlace &&
+test test/election/content-change.test.ts
 # 2: counts the deadline of a renewal from the reply, not from the request
 - withTerm(before, { renewedAt: write.sentAt })
 + withTerm(before, { renewedAt: now })
@@ -247,6 +265,14 @@ among flow poses as launcher; agent killed; launcher frozen; launcher blocked
 + boot: instant.boot
 
 @ agent/peers/succession.ts
+# content: names a successor with files that the leader has seen replaced
+- own.content?.earlier.includes(content.digest ?? '')
++ content.digest === ''
+among content changed; agent terminated
+# content: hands over for changed files to a replica with others
+- isPromising(best) && hasContent(best) && best.content?.prepared
++ isPromising(best) && best.content?.prepared
+test test/peers/succession.test.ts
 # 11: continues a cold start although a prepared replica could serve sooner
 - else if (faster && workload.startsColder)
 + else if (faster && workload.startsColder && now < 0)

@@ -81,6 +81,16 @@ export class Replica {
     this.knowledge = new Knowledge(() => world.timeline.now)
   }
 
+  /** The version of its files, and the real time of the last change. */
+  files = 0
+  filesChangedAt = 0
+
+  changeFiles(version: number): void {
+    this.files = Math.max(this.files, version)
+    this.filesChangedAt = this.world.timeline.now
+    this.launcher?.filesChanged()
+  }
+
   get ready(): boolean {
     return this.agent?.ready ?? false
   }

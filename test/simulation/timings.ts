@@ -56,6 +56,7 @@ function draw(random: Random, revision: string): ReplicaConfig {
     stopTimeoutMs: 6_000,
     startTimeoutMs: START_TIMEOUT_MS,
     owner: null,
+    onChange: 'handover' as const,
     gateMs: 0,
     ...UNKNOWN,
   }

@@ -9,7 +9,8 @@ export type Invariant =
   | 'rule 8' // No replica campaigns while another process writes in its name.
   | 'rule 9' // An agent ends only after a signal, and then with exit code 0.
   | 'rule 11' // An undisturbed prepared candidate takes the Lease in time, before unprepared ones, and serves in time.
-  | 'pause' // No takeover starts while takeovers are paused.
+  | 'pause' // No takeover and no planned restart starts while takeovers are paused.
+  | 'content' // No release names a replica with files that the leader has seen replaced.
   | 'epochs grow' // Each start has a higher epoch than all earlier ones, except for a restart in place.
   | 'versions' // No LangFlow starts after a newer one, unless its replica has --allow-older.
   | 'revisions' // No revision is proven before it has served, and a failed one leaves the Lease to others.

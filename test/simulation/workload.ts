@@ -122,7 +122,11 @@ export class Workload {
     this.continued()
   }
 
+  /** The first SIGTERM. `null`: none. */
+  terminated: { readonly at: number; readonly healthy: boolean } | null = null
+
   terminate(): void {
+    this.terminated ??= { at: this.process.kernel.timeline.now, healthy: this.healthy }
     this.stopped = this.halted = false
     if (this.behaviour.ignoresTerm) return
     this.process.after(this.random.between(10, LONGEST_TERM_MS), () => {

@@ -13,6 +13,8 @@ import { Timings } from './timings.ts'
 import { Violation } from './violation.ts'
 import type { Workload } from './workload.ts'
 
+/** Longest time from a change of the files until a replica has them. */
+const FILES_ARRIVE_MS = 45_000
 /** When faults may begin. The first workload serves before that. */
 const FIRST_FAULT_MS = 6_000
 const SPAN_MS = 45_000
@@ -108,6 +110,15 @@ export class World {
   /** The configuration of a replica's next instance. `again`: the replica had an instance before. */
   config(again: boolean): ReplicaConfig {
     return this.timings.next(again)
+  }
+
+  private version = 0
+
+  /** New files arrive at each replica in its own time. */
+  changeFiles(degree: number): void {
+    const version = ++this.version
+    for (const [index, replica] of this.replicas.entries())
+      this.timeline.in(FILES_ARRIVE_MS * ((degree * (index + 1) * 7) % 1), () => replica.changeFiles(version))
   }
 
   trace(who: string, line: () => string): void {

@@ -7,10 +7,12 @@ import { COLD, type StandbyView } from '../../link/link-messages.ts'
  */
 const AGAIN_MS = 60_000
 const AGAIN_AT_MOST_MS = 15 * 60_000
+/** Between two preparations because of a changed environment or file. */
+const RENEWED_AFTER_MS = 60_000
 
 export const PREPARING: StandbyView = { ...COLD, mode: 'warm', state: 'preparing' }
 
-export type Standby = Pick<KeptStandby, 'view' | 'prepare' | 'use' | 'discard'>
+export type Standby = Pick<KeptStandby, 'view' | 'prepare' | 'renew' | 'use' | 'discard'>
 
 /**
  * The launcher's standby. It is kept while the workload does not run, and used up by its start. A standby that fails,
@@ -29,6 +31,8 @@ export abstract class KeptStandby {
   private failures = 0
   /** Monotonic ms. */
   private readyAt: number | null = null
+  /** Monotonic ms. */
+  private renewedAt = Number.NEGATIVE_INFINITY
   private again: Timer | null = null
   private settling = Promise.withResolvers<void>()
 
@@ -43,6 +47,11 @@ export abstract class KeptStandby {
 
   /** Sends SIGKILL to the kept process, if there is one. */
   protected abstract end(): void
+
+  /** Whether the environment or a file that it has read has changed since. */
+  get outdated(): boolean {
+    return false
+  }
 
   get view(): StandbyView {
     const { current } = this
@@ -65,6 +74,18 @@ export abstract class KeptStandby {
     if (this.unfit) return
     if (afterMs > 0) this.later(afterMs)
     else this.prepareNow()
+  }
+
+  /** Prepares a standby that is outdated or has failed anew, at most once a minute. */
+  renew(): void {
+    const isOver = this.current.state === 'none' && this.current.reason !== null
+    if (!this.keeping || !(isOver || (this.exists && this.outdated))) return
+    const now = this.clock.mono()
+    const wait = Math.max(0, this.renewedAt + RENEWED_AFTER_MS - now)
+    this.renewedAt = now + wait
+    this.discard()
+    this.prepare(wait)
+    this.told(this.view)
   }
 
   /**

@@ -3,6 +3,7 @@ import { accessSync, type BigIntStats, constants, existsSync, readFileSync, stat
 import { stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { Duplex } from 'node:stream'
+import { isDeepStrictEqual } from 'node:util'
 import * as z from 'zod/mini'
 import type { Clock, Timer } from '../../clock.ts'
 import { readJsonLines } from '../../json-lines.ts'
@@ -70,6 +71,8 @@ export class WarmStandby extends KeptStandby {
    * The processes that wait or prepare: the child and, below tini, the interpreter. The interpreter has forked nothing.
    */
   private processes: ProcessIdentity[] = []
+  /** The environment at the preparation, before and after the command's own variables. */
+  private given: NodeJS.ProcessEnv = {}
   private initial: NodeJS.ProcessEnv = {}
   private read: Read = []
   private timeout: Timer | null = null
@@ -80,15 +83,25 @@ export class WarmStandby extends KeptStandby {
     this.options = options
   }
 
-  /** A standby is given up if a file that it has read has changed since. */
+  override get outdated(): boolean {
+    return this.stale !== null
+  }
+
+  /** A standby is given up if its environment or a file that it has read has changed since. */
   override async use(): Promise<void> {
     const used = super.use()
     this.wake()
     await used
     // If the launcher hangs here, for example on a network file system, nothing of the workload executes. The clocks
     // are compared afterwards.
-    const stale = this.read.find(([path, then]) => stateNow(path) !== then)
-    if (stale !== undefined && this.view.state === 'ready') this.giveUp(stale[0])
+    const { stale } = this
+    if (stale !== null && this.view.state === 'ready') this.giveUp(stale)
+  }
+
+  /** What has changed since the preparation. `null`: nothing. */
+  private get stale(): string | null {
+    if (!isDeepStrictEqual(this.given, this.options.environment())) return 'its environment'
+    return this.read.find(([path, then]) => stateNow(path) !== then)?.[0] ?? null
   }
 
   /** The process that becomes the workload, with `env` added to its environment. `null`: start it cold. */
@@ -109,6 +122,8 @@ export class WarmStandby extends KeptStandby {
 
   protected override begin(): void {
     const env = this.options.environment()
+    this.given = env
+    this.read = []
     this.unfit = true
     try {
       const start = readLangflowCommand(this.options.command, env, process.cwd())
@@ -206,8 +221,8 @@ export class WarmStandby extends KeptStandby {
     this.nextLook = this.clock.after(LOOK_MS, () => void this.look(child))
   }
 
-  private giveUp(path: string): void {
-    this.fail(`the warm LangFlow was discarded: ${path} has changed since it was read`)
+  private giveUp(changed: string): void {
+    this.fail(`the warm LangFlow was discarded: ${changed} has changed since it was read`)
   }
 
   private failWarm(reason: string): void {

@@ -33,6 +33,12 @@ class FakeStandby extends KeptStandby {
     this.fail('it ended')
   }
 
+  isOutdated = false
+
+  override get outdated(): boolean {
+    return this.isOutdated
+  }
+
   take(): void {
     this.goesOn()
   }
@@ -75,6 +81,30 @@ describe('a kept standby', () => {
     dropped.standby.discard()
     await dropped.clock.pass(MINUTE_MS)
     assert.equal(dropped.standby.prepared, 0)
+  })
+
+  test('is prepared again if it is outdated or has failed, but at most once a minute', async () => {
+    const { standby, clock, views, beginsAfter } = bench()
+    standby.renew()
+    standby.prepare()
+    standby.renew()
+    standby.isReady()
+    standby.renew()
+    assert.deepEqual([standby.prepared, standby.ended], [1, 0])
+    standby.isOutdated = true
+    await clock.pass(1_000)
+    standby.renew()
+    assert.deepEqual([standby.prepared, standby.ended], [2, 1])
+    await clock.pass(MINUTE_MS / 2)
+    standby.renew()
+    assert.deepEqual([standby.prepared, views.at(-1)], [2, 'warm none'])
+    standby.renew()
+    await beginsAfter(0.5)
+    standby.isOutdated = false
+    standby.hasFailed()
+    await clock.pass(MINUTE_MS / 6)
+    standby.renew()
+    await beginsAfter(5 / 6)
   })
 
   test('begins a delayed preparation immediately if a start uses it', async () => {

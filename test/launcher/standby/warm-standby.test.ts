@@ -318,6 +318,19 @@ describe('the files that a warm standby has read', { skip }, () => {
     assert.match(await givenUp(), /work\/\.env has changed since it was read$/)
   })
 
+  test('include the environment: a standby with another one is not used', async (t) => {
+    let TOKEN = 'one'
+    const environment = () => ({ ...process.env, PYTHONPATH: bin, TOKEN })
+    const { bin, standby, prepare } = fakeLangflow(t, '', { environment: () => environment() })
+    await prepare()
+    assert.equal(standby.outdated, false)
+    TOKEN = 'another'
+    assert.equal(standby.outdated, true)
+    await standby.use()
+    assert.equal(standby.take({}), null)
+    assert.match(standby.view.reason ?? '', /its environment has changed since it was read$/)
+  })
+
   test('exclude temporary files and files that were not read', async (t) => {
     const { dir, views, prepare, goOn } = fakeWithInputs(t, 'open(os.environ["TMPDIR"] + "/pid").close()')
     await prepare()

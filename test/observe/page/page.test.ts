@@ -87,6 +87,7 @@ describe('the page', () => {
 
   it('shows each replica with its state, why it could not take over, and its differences from the leader', () => {
     const unable = 'the launcher is missing'
+    const content = { digest: 'c2', ageMs: 5_000, running: 'c1', prepared: false, earlier: [], problem: null }
     const more = { unable, problem: unable, couldTakeOver: false, flowsDigest: 'f2', secretKeyDigest: 'k2' }
     const standby = {
       ...FOLLOWING.standby,
@@ -96,18 +97,20 @@ describe('the page', () => {
     } as const
     shows(
       [
-        leads('langflow-0', { flowsDigest: 'f1', secretKeyDigest: 'k1' }),
-        follows('langflow-1', { ...more, standby }),
+        leads('langflow-0', { flowsDigest: 'f1', secretKeyDigest: 'k1', content }),
+        follows('langflow-1', { ...more, standby, content: { ...content, digest: 'c1' } }),
         silent('langflow-2'),
       ],
       'langflow-0 this page',
       'leads',
       'LangFlow serves, 1.13.0',
+      'Content c2, for 5 s LangFlow was started from c1',
       'cannot take over',
       'Cannot take over: the launcher is missing',
       'it ended (exit code 1)',
       'Standby cold, preparing, colder than warm',
       'Flows f2 differs from the leader’s',
+      'Content c1 differs from the leader’s , for 5 s',
       'Secret key k2 differs from the leader’s',
       'no answer',
       'no answer on port 8090',

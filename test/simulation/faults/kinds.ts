@@ -16,6 +16,7 @@ export const LEASE_KINDS = Object.keys(LEASE_EDITS) as FaultKind[]
 /** Faults that don't cost a replica its Lease. Even if its launcher is frozen, no other replica may take the Lease. */
 export const GENTLE: readonly FaultKind[] = [
   'Lease annotated',
+  'content changed',
   'acquire time edited',
   'watches end',
   'grants repeated',
@@ -63,6 +64,7 @@ const ENDS: Partial<Record<FaultKind, number>> = {
   'pod killed': 1,
   'replica lost': 1,
   'identity used twice': 2,
+  'content changed': 1,
 }
 export const HANDOVERS = Object.keys(ENDS) as FaultKind[]
 

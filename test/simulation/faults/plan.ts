@@ -60,6 +60,16 @@ const GROUPS: readonly (readonly FaultKind[])[] = [
     'Lease deleted',
   ],
   ['agent killed', 'holder replaced', 'writes lost'],
+  [
+    'content changed',
+    'content changed',
+    'takeovers paused',
+    'workload exits',
+    'agent killed',
+    'launcher killed',
+    'network cut',
+    'agent terminated at a stage',
+  ],
   [...CALM, ...HANDOVERS],
   [
     'machine paused, wall clock corrected',

@@ -3,7 +3,7 @@ import { poseAsLauncher } from '../link.ts'
 import type { Process } from '../process.ts'
 import type { Replica } from '../replica.ts'
 import { type Behaviour, GOOD_BEHAVIOUR, type Workload } from '../workload.ts'
-import { type Kind, MISSED, type Row, repeated, type Strike } from './fault.ts'
+import { type Kind, MISSED, once, type Row, repeated, type Strike } from './fault.ts'
 
 /** The length of a block of the event loop, as in T12. */
 const BLOCKED_MS = 20_000
@@ -254,6 +254,7 @@ export const REPLICA_FAULTS = {
       return behave(behaviour, { diesAtStart: true })
     },
   },
+  'content changed': { rows: [], strike: once((world, { degree }) => world.changeFiles(degree)) },
   'port taken': behaves(['T15'], { portTaken: true }),
   'connections stay open': behaves([], { connected: true }),
 } as const satisfies Record<string, Kind>

@@ -1,0 +1,49 @@
+import type { EndedBecause } from '../lease/reasons.ts'
+import type { CandidateConfig, ElectionState, Why } from './state.ts'
+
+/** A set of files may arrive one by one. Several replicas that have the same set show that it is complete. */
+const QUIET_MS = 2_000
+/** The same where no other replica has it. */
+const SETTLES_MS = 10_000
+/**
+ * The longest wait for a standby with the new content. The kubelet updates a volume within 90 s or so, and a warm standby
+ * is prepared within 40 s.
+ */
+const WAITS_MS = 150_000
+/** Lease durations between two starts of LangFlow for changed content, so that content that keeps changing is no outage. */
+const APART_LEASES = 2
+
+export interface ContentChange extends Why<EndedBecause> {
+  /** Whether LangFlow starts again in this term. If not, a prepared replica takes over. */
+  readonly inPlace: boolean
+  /** Monotonic ms. */
+  readonly dueAt: number
+}
+
+/**
+ * What the leader does because the files that LangFlow was started from have changed, and when. `null`: nothing, because
+ * they have not, LangFlow could not start from them, or LangFlow does not serve.
+ */
+export function contentChange(
+  config: Pick<CandidateConfig, 'onChange' | 'leaseDurationMs'>,
+  { term, workload: { content, well }, paused, successorContent }: ElectionState,
+): ContentChange | null {
+  if (content === null || config.onChange === 'ignore' || paused || !well) return null
+  if (term === null || term.doubt || term.restarting !== null || term.stepDown !== null) return null
+  const { digest, since, running, startedAt, problem } = content
+  if (problem !== null || digest === null || running === null || digest === running) return null
+  const notBefore = startedAt + APART_LEASES * config.leaseDurationMs
+  const handsOver = config.onChange === 'handover'
+  const code = 'content_changed'
+  if (handsOver && successorContent === 'ready') {
+    const reason =
+      'the files that LangFlow was started from have changed, and a replica is prepared with the new ones'
+    return { code, reason, inPlace: false, dueAt: Math.max(notBefore, since + QUIET_MS) }
+  }
+  const waits = handsOver && successorContent === 'awaited'
+  const why = handsOver ? 'no other replica is prepared with the new ones' : '--on-change=restart'
+  const reason = `the files that LangFlow was started from have changed; ${why}`
+  // A new leader has to ask the others first.
+  const from = Math.max(since, term.startedAt)
+  return { code, reason, inPlace: true, dueAt: Math.max(notBefore, from + (waits ? WAITS_MS : SETTLES_MS)) }
+}

@@ -1,0 +1,113 @@
+import { readFile } from 'node:fs/promises'
+import { parseEnv } from 'node:util'
+
+/** A larger file holds more than variables. */
+const MOST_BYTES = 1024 * 1024
+/** A comment, or a name, `=`, and a value that is quoted or ends with its line, as `parseEnv` reads them. */
+const LINE =
+  /[^\S\n]*(?:#[^\n]*|(?:export[^\S\n]+)?[\w.-]+[^\S\n]*=[^\S\n]*(?:(?:"[^"]*"|'[^']*'|`[^`]*`)[^\S\n]*(?:#[^\n]*)?|(?!["'`])[^\n]*))?(?:\n|$)/y
+/** The variables of this program and of the API server stay what they are. */
+const RESERVED = /^(KUBERNETES|(LANGFLOW_)?LEADER)_/
+
+/**
+ * The environment of LangFlow with the variables of `--env-file`: a later file overrides an earlier one, and each file
+ * overrides the container. No message contains a name or a value.
+ */
+export class EnvFiles {
+  readonly paths: readonly string[]
+  private readonly given: NodeJS.ProcessEnv
+  /** The variables of each file, as last read without a fault. */
+  private readonly held = new Map<string, NodeJS.Dict<string>>()
+  private fault: string | null = null
+  // As JSON text: the variables now in the files, those of the last start, those with which LangFlow last served, and
+  // those with which it failed.
+  private present = '{}'
+  private started: string | null = null
+  private served: string | null = null
+  private failed: string | null = null
+
+  constructor(paths: readonly string[], given: NodeJS.ProcessEnv) {
+    this.paths = paths
+    this.given = given
+  }
+
+  /** Reads the files again. A file that cannot be used leaves its last variables in force. */
+  async read(): Promise<void> {
+    let fault: string | null = null
+    for (const path of this.paths) {
+      try {
+        this.held.set(path, variablesIn(await readFile(path)))
+      } catch (error) {
+        const { code, message } = error as NodeJS.ErrnoException
+        fault ??= `--env-file ${path} ${code === undefined ? message : `cannot be read: ${code}`}`
+      }
+    }
+    this.fault = fault
+    const merged = Object.assign({}, ...this.paths.map((path) => this.held.get(path)))
+    const usable = Object.entries(merged).filter(([name]) => !RESERVED.test(name))
+    this.present = JSON.stringify(Object.fromEntries(usable.sort(([a], [b]) => (a < b ? -1 : 1))))
+  }
+
+  /** The variables of the files, as text that is equal if they are. A secret. */
+  get text(): string {
+    return this.present
+  }
+
+  /** LangFlow's environment. If its start has failed with the present variables, it has those that it last served with. */
+  get environment(): NodeJS.ProcessEnv {
+    return { ...this.given, ...JSON.parse(this.used) }
+  }
+
+  /** Why LangFlow cannot be started, in one sentence. `null`: it can. */
+  get refusal(): string | null {
+    return this.paths.every((path) => this.held.has(path)) ? null : this.fault
+  }
+
+  /** Why the files are not used as they are now, in one sentence. `null`: they are. */
+  get problem(): string | null {
+    if (this.refusal !== null) return this.refusal
+    if (this.fault !== null) return `${this.fault}: LangFlow keeps the variables that were read before`
+    return this.used === this.present
+      ? null
+      : 'LangFlow did not start with the variables in --env-file: it starts with those that it last served with'
+  }
+
+  /** LangFlow is being started. */
+  noteStart(): void {
+    this.started = this.used
+  }
+
+  /** The LangFlow that was started last serves. */
+  noteServing(): void {
+    this.served = this.started
+  }
+
+  /** The LangFlow that was started last has ended without having served. */
+  noteFailure(): void {
+    if (this.started !== this.served) this.failed = this.started
+  }
+
+  private get used(): string {
+    return this.failed === this.present ? (this.served ?? this.present) : this.present
+  }
+}
+
+/** Each line is parsed alone: after a value of spaces, `parseEnv` would take the next line for the value (Node 24). */
+function variablesIn(bytes: Uint8Array): NodeJS.Dict<string> {
+  if (bytes.length > MOST_BYTES) throw new Error('is larger than 1 MiB')
+  const text = Buffer.from(bytes)
+    .toString()
+    .replace(/^\ufeff/, '')
+  const variables: NodeJS.Dict<string> = {}
+  for (let at = 0; at < text.length; at = LINE.lastIndex) {
+    LINE.lastIndex = at
+    const [entry = '\0'] = LINE.exec(text) ?? []
+    // What is not UTF-8 was replaced. No environment holds a zero.
+    if (/[\0\ufffd]/.test(entry)) {
+      const line = text.slice(0, at).split('\n').length
+      throw new Error(`has an error in line ${line}: write KEY=value, and quote a value of several lines`)
+    }
+    Object.assign(variables, parseEnv(entry))
+  }
+  return variables
+}

@@ -1,0 +1,227 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import { Client } from '../harness/client.ts'
+import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
+import { freePort } from '../harness/free-port.ts'
+import { ask, askStatus, FAST, type Replica, type ReplicaOptions } from '../harness/replica.ts'
+import { ApiServerScene } from '../harness/scene.ts'
+import { mono, until } from '../harness/wait.ts'
+import { warmLangflow } from '../harness/warm-langflow.ts'
+
+const CANARY = 'cAnArY-7719'
+const SECRET_KEY = 'ZTJlIHNlY3JldCBrZXkgdGhhdCBldmVyeSBvbmUgaGE='
+const TOKEN = 'a token that is changed'
+
+interface Answer {
+  readonly replica: string
+}
+
+/** Replicas with a front each, that know each other and watch one directory. */
+class ContentScene extends ApiServerScene {
+  readonly flows = join(this.dir, 'flows')
+  readonly envFile = join(this.dir, 'langflow.env')
+  readonly agents = new Map<string, number>()
+  readonly fronts = new Map<string, number>()
+  private turn = 0
+  client: Client<Answer> | null = null
+
+  static async start(t: TestContext, plane: ControlPlane): Promise<ContentScene> {
+    const scene = await ContentScene.open(plane)
+    t.after(async () => {
+      await scene.client?.stop()
+      await scene.close()
+    })
+    mkdirSync(scene.flows)
+    scene.write('a.json', { name: 'first' })
+    writeFileSync(scene.envFile, `LANGFLOW_SECRET_KEY=${SECRET_KEY}\nTOKEN="${TOKEN} 1"\n`)
+    for (const name of ['a', 'b']) {
+      scene.agents.set(name, await freePort())
+      scene.fronts.set(name, await freePort())
+    }
+    return scene
+  }
+
+  write(name: string, flow: object | string): void {
+    const text = typeof flow === 'string' ? flow : JSON.stringify(flow)
+    writeFileSync(join(this.flows, name), text)
+  }
+
+  port = (name: string) => this.agents.get(name) as number
+
+  protected override async prepare(name: string, { flags = [], env, ...more }: Partial<ReplicaOptions>) {
+    const peers = [...this.agents.values()].map((port) => `127.0.0.1:${port}`).join()
+    return super.prepare(name, {
+      ...more,
+      flags: [...FAST, `--listen=127.0.0.1:${this.port(name)}`, `--peers=${peers}`, ...flags],
+      env: {
+        LEADER_TRAFFIC: 'front',
+        LEADER_FRONT_LISTEN: `127.0.0.1:${this.fronts.get(name)}`,
+        LEADER_STREAM_GRACE: '500ms',
+        LEADER_HANDOVER_ON_CHANGE: this.flows,
+        LEADER_ENV_FILE: this.envFile,
+        LANGFLOW_LOAD_FLOWS_PATH: this.flows,
+        POD_NAME: name,
+        POD_UID: name,
+        POD_IP: '127.0.0.1',
+        ...env,
+      },
+    })
+  }
+
+  /** A client that goes to one front after the other, and never tries twice. */
+  async openClient(): Promise<void> {
+    const ports = [...this.fronts.values()]
+    const target = () => {
+      const port = ports[this.turn++ % ports.length]
+      return { to: String(port), url: `http://127.0.0.1:${port}/slow=100` }
+    }
+    for (const port of this.agents.values())
+      await until('a front', async () => (await ask(port, '/frontz')).status === 200)
+    const read = (text: string) => JSON.parse(text) as Answer
+    this.client = new Client<Answer>({ everyMs: 50, withinMs: 60_000, target, read })
+  }
+
+  status = (name: string) => askStatus(this.port(name))
+
+  content = async (name: string) => (await this.status(name)).content
+}
+
+/** LangFlow may be restarted for its content two lease durations after its start. */
+const APART_MS = 8_000
+
+describe('changed content', { concurrency: 3 }, () => {
+  let plane: ControlPlane
+  before(async () => {
+    plane = await startControlPlane()
+  })
+  after(() => plane?.close())
+
+  test('is served by the prepared standby without a failed request; invalid content changes nothing', async (t) => {
+    const scene = await ContentScene.start(t, plane)
+    const warm = warmLangflow(scene.dir)
+    const a = await scene.replica('a', warm)
+    await a.event('serving')
+    const since = mono()
+    const b = await scene.replica('b', warm)
+    assert.equal((await b.event('standby_ready')).mode, 'warm')
+    await scene.openClient()
+    await until('the time after a start', () => mono() > since + APART_MS)
+
+    scene.write('b.json', '{"name": ')
+    await until('a problem', async () => (await scene.status('a')).problem !== null)
+    const refusal = `LangFlow would not start: ${join(scene.flows, 'b.json')} is not JSON in UTF-8 without a byte order mark`
+    await until('the other’s problem', async () => (await scene.status('b')).unable === refusal)
+    const { problem, couldTakeOver, content } = await scene.status('b')
+    assert.deepEqual([problem, couldTakeOver, content?.problem], [refusal, false, refusal])
+    const metrics = (await ask(scene.port('a'), '/metrics')).text
+    assert.match(metrics, /^langflow_leader_content_refused 1$/m)
+    await a.find('its log', ({ msg, component }) => component === 'launcher' && msg === refusal)
+    await until('its Event', async () => (await scene.kubectl('get', 'events', '-o', 'name')).stdout !== '')
+    const events = async () => (await scene.kubectl('get', 'events', '-o', 'json')).stdout
+    await until('the Event of the refusal', async () => (await events()).includes('ContentRefused'))
+
+    const changedAt = mono()
+    scene.write('b.json', { name: 'second' })
+    const stepped = await a.event('stepped_down')
+    assert.equal(stepped.code, 'content_changed')
+    await b.event('serving')
+    t.diagnostic(`from the change to serving: ${Math.round(mono() - changedAt)} ms`)
+    const served = await scene.content('b')
+    assert.equal(served?.running, served?.digest)
+    assert.equal((await scene.content('a'))?.digest, served?.digest)
+    await until('answers of b', () => scene.client?.answers.at(-1)?.replica === 'b')
+    await scene.client?.stop()
+    const failed = scene.client?.calls.filter(({ failure }) => failure !== null)
+    assert.deepEqual(failed, [])
+    assert.ok(!a.events().includes('lost') && !a.events().includes('doubt'))
+  })
+
+  test('is served after a restart in place, in the same term, if no other replica is prepared', async (t) => {
+    const scene = await ContentScene.start(t, plane)
+    const a = await scene.replica('a')
+    await a.event('serving')
+    const first = a.workloadPid()
+    // As git-sync swaps a checkout.
+    rmSync(scene.flows, { recursive: true })
+    mkdirSync(join(scene.dir, 'checkout'))
+    writeFileSync(join(scene.dir, 'checkout/a.json'), JSON.stringify({ name: 'second' }))
+    symlinkSync('checkout', join(scene.dir, 'new'))
+    renameSync(join(scene.dir, 'new'), scene.flows)
+    const from = a.lines.length
+    await a.find('the restart', ({ code }) => code === 'content_changed', from)
+    await a.event('serving', from)
+    assert.notEqual(a.workloadPid(), first)
+    const { content, lease } = await scene.status('a')
+    assert.deepEqual([content?.running, lease.epoch], [content?.digest, 1])
+    assert.deepEqual(a.events().slice(-4), ['draining', 'workload_stopped', 'workload_started', 'serving'])
+    assert.match(
+      (await ask(scene.port('a'), '/metrics')).text,
+      /restarts_total\{reason="content_changed"\} 1$/m,
+    )
+  })
+
+  test('in an env file reaches LangFlow, and appears in no output, valid or not', async (t) => {
+    const scene = await ContentScene.start(t, plane)
+    const put = (text: string) => writeFileSync(scene.envFile, text)
+    put(`TOKEN=${CANARY}\nLANGFLOW_SECRET_KEY=${SECRET_KEY}\n`)
+    const a = await scene.replica('a', { env: { TOKEN: 'container' } })
+    await a.event('serving')
+    assert.ok(environOf(a).includes(`TOKEN=${CANARY}`))
+    const b = await scene.replica('b', warmLangflow(scene.dir))
+    await b.event('standby_ready')
+    const seen: string[] = []
+    const look = async () => {
+      for (const path of ['/status', '/replicas', '/metrics', '/', '/leader', '/readyz?verbose', '/frontz'])
+        for (const port of scene.agents.values()) seen.push((await ask(port, path)).text)
+      seen.push((await scene.kubectl('get', 'lease,events', '-o', 'yaml')).stdout)
+      for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name)))
+        for (const file of ['cmdline', 'comm', 'stat']) seen.push(readOr(`/proc/${pid}/${file}`))
+    }
+    await look()
+    const problem = async (pattern: RegExp) =>
+      until(String(pattern), async () => pattern.test((await scene.status('a')).problem ?? ''))
+    put(`TOKEN=${CANARY}\n"${CANARY}\n`)
+    await problem(/langflow\.env has an error in line 2: write KEY=value/)
+    await look()
+    put(`TOKEN=${CANARY}\0`)
+    await problem(/has an error in line 1/)
+    await look()
+    rmSync(scene.envFile)
+    await problem(/cannot be read: ENOENT: LangFlow keeps the variables that were read before/)
+    await look()
+    put(`LANGFLOW_SECRET_KEY=${SECRET_KEY}\nTOKEN="${CANARY}\ntwo"\n`)
+    assert.equal((await a.event('stepped_down')).code, 'content_changed')
+    await b.event('serving')
+    const { running, digest } = (await scene.content('b')) ?? {}
+    assert.equal(running, digest)
+    assert.ok(environOf(b).includes(`TOKEN=${CANARY}\ntwo`), 'the standby was prepared anew')
+    await look()
+    assert.equal(await filterOf(a), '00000000', 'a core dump would contain its memory')
+    for (const replica of [a, b]) seen.push(...replica.output)
+    const leaks = seen.filter((text) => text.includes(CANARY) || text.includes(SECRET_KEY))
+    assert.deepEqual(
+      leaks.map((text) => text.slice(0, 300)),
+      [],
+    )
+    assert.ok(seen.some((text) => text.includes('langflow.env')))
+  })
+})
+
+function environOf(replica: Replica): string[] {
+  return readFileSync(`/proc/${replica.workloadPid()}/environ`, 'utf8').split('\0')
+}
+
+/** What a core dump of its launcher would contain. */
+async function filterOf(replica: Replica): Promise<string> {
+  return readFileSync(`/proc/${replica.launcherPid()}/coredump_filter`, 'utf8').trim()
+}
+
+function readOr(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return ''
+  }
+}

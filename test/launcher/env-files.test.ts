@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, type TestContext, test } from 'node:test'
+import { parseEnv } from 'node:util'
+import { EnvFiles } from '../../agent/launcher/env-files.ts'
+
+const SECRET = 'zYx-31337-canary'
+
+/** Files in a directory, and the environment that they make with that of a container. */
+class Files {
+  readonly dir = mkdtempSync(join(tmpdir(), 'env-files-'))
+  readonly env: EnvFiles
+
+  constructor(t: TestContext, names = ['a', 'b']) {
+    const given = { GIVEN: 'container', BOTH: 'container' }
+    this.env = new EnvFiles(
+      names.map((name) => this.path(name)),
+      given,
+    )
+    t.after(() => rmSync(this.dir, { recursive: true }))
+  }
+
+  path = (name: string) => join(this.dir, name)
+
+  async put(name: string, text: string): Promise<this> {
+    writeFileSync(this.path(name), text)
+    await this.env.read()
+    return this
+  }
+}
+
+describe('env files', () => {
+  test('override the container and the files before them, but no variable of this program', async (t) => {
+    const files = new Files(t)
+    await files.put('a', 'BOTH=a\nA=1\nLEADER_EPOCH=9\nKUBERNETES_SERVICE_HOST=x\nLANGFLOW_LEADER_TREE=x')
+    const { env } = await files.put('b', 'BOTH=b\nexport B="two\nlines" # comment\n')
+    assert.deepEqual(env.environment, { GIVEN: 'container', BOTH: 'b', A: '1', B: 'two\nlines' })
+    assert.deepEqual([env.problem, env.refusal], [null, null])
+  })
+
+  test('are read in the same way as by parseEnv', async (t) => {
+    const files = new Files(t, ['a'])
+    for (const text of [
+      'A=1\r\nB="2"\r\n',
+      ' A = v \n\n# c\nB=`q`',
+      "A='x # y' # z\nB=a\"b",
+      'A=a#b\nA.b-c=',
+      '\ufeffA=1',
+      'A="a\\nb"',
+    ]) {
+      const { env } = await files.put('a', text)
+      const read = { GIVEN: 'container', BOTH: 'container', ...parseEnv(text.replace('\ufeff', '')) }
+      assert.deepEqual([env.environment, env.problem], [{ ...read }, null])
+    }
+    const { env } = await files.put('a', 'A= \nB=2')
+    assert.deepEqual(
+      [env.environment.A, env.environment.B],
+      ['', '2'],
+      'parseEnv takes B=2 for the value of A',
+    )
+  })
+
+  test('are reported by path and line if a line is invalid, without their text', async (t) => {
+    for (const [text, line] of [
+      [`A=1\n${SECRET}\n`, 2],
+      [`A="x\ny"\nB="${SECRET}\nC=1`, 3],
+      [`A="${SECRET}" ${SECRET}`, 1],
+      [`${SECRET} x=1`, 1],
+      [`A=1\n=${SECRET}`, 2],
+      [`A=${SECRET}\0`, 1],
+      [`A=1\nB=${SECRET}\ufffd`, 2],
+    ] as const) {
+      const files = await new Files(t, ['a']).put('a', text)
+      const where = `--env-file ${files.path('a')} has an error in line ${line}`
+      assert.equal(files.env.problem, `${where}: write KEY=value, and quote a value of several lines`)
+    }
+  })
+
+  test('that cannot be read keep their last variables, or prevent a start if there are none', async (t) => {
+    const files = new Files(t, ['a'])
+    const a = files.path('a')
+    const faults: [string, () => unknown][] = [
+      [`${a} cannot be read: ENOENT`, () => {}],
+      [`${a} cannot be read: EISDIR`, () => mkdirSync(a)],
+      [`${a} is larger than 1 MiB`, () => writeFileSync(a, '#'.repeat(2 ** 20 + 1))],
+    ]
+    for (const [what, act] of faults) {
+      rmSync(a, { recursive: true, force: true })
+      act()
+      await files.env.read()
+      assert.deepEqual([files.env.refusal, files.env.problem], [`--env-file ${what}`, `--env-file ${what}`])
+    }
+    rmSync(a)
+    await files.put('a', 'A=1')
+    rmSync(a)
+    await files.env.read()
+    const { environment, refusal, problem } = files.env
+    assert.deepEqual([environment.A, refusal], ['1', null])
+    assert.equal(
+      problem,
+      `--env-file ${a} cannot be read: ENOENT: LangFlow keeps the variables that were read before`,
+    )
+  })
+
+  test('are set aside after a failed start, for the variables of the last service, until they change', async (t) => {
+    const files = await new Files(t, ['a']).put('a', 'A=old')
+    const { env } = files
+    env.noteStart()
+    env.noteServing()
+    await files.put('a', 'A=new')
+    assert.equal(env.environment.A, 'new')
+    env.noteServing() // a restarted agent reports the LangFlow that runs since before the change
+    env.noteStart()
+    env.noteFailure()
+    assert.equal(env.environment.A, 'old')
+    assert.match(env.problem ?? '', /^LangFlow did not start with the variables in --env-file/)
+    env.noteStart()
+    env.noteServing()
+    await files.put('a', 'A=newer')
+    assert.deepEqual([env.environment.A, env.problem], ['newer', null])
+  })
+
+  test('are not set aside if LangFlow has never served', async (t) => {
+    const { env } = await new Files(t, ['a']).put('a', 'A=new')
+    env.noteStart()
+    env.noteFailure()
+    assert.deepEqual([env.environment.A, env.problem], ['new', null])
+  })
+})
