@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { langflowTests } from '../harness/langflow.ts'
+import { Client } from '../harness/client.ts'
+import { freePort } from '../harness/free-port.ts'
+import { ECHO_PATH, flowRequest, langflowTests } from '../harness/langflow.ts'
+import { ask } from '../harness/replica.ts'
+import { mono, until } from '../harness/wait.ts'
 
 const run = promisify(execFile)
 const langflowTest = langflowTests()
@@ -16,6 +21,8 @@ const OLD = {
   key: Buffer.from('the old key, of exactly 32 bytes').toString('base64'),
   password: 'Old-password-1',
 }
+/** Limit for a takeover after a change: a standby prepares LangFlow again. */
+const TAKEN_OVER_MS = 200_000
 const OTHER_PASSWORD = 'Other-password-1'
 const VALUE = 'the value of a credential'
 const NEW = {
@@ -103,6 +110,79 @@ langflowTest(
     await scene.serves(d.started)
     await d.client.send('PATCH', `/api/v1/variables/${stored.id}`, apiKey, { id: stored.id, value: VALUE })
     assert.deepEqual(await readable(d.client), [STORED, FROM_ENVIRONMENT])
+  },
+)
+
+langflowTest(
+  'a new database login in the env file becomes a planned takeover without a failed request, after which the old login can be closed',
+  async ({ scene, postgres }, t) => {
+    const url = new URL(await postgres.newDatabase())
+    await postgres.sql(
+      `CREATE ROLE login_1 LOGIN PASSWORD 'one'; ALTER DATABASE ${url.pathname.slice(1)} OWNER TO login_1`,
+    )
+    const file = join(scene.dir, 'langflow.env')
+    const write = (username: string, password: string) => {
+      Object.assign(url, { username, password })
+      writeFileSync(file, `LANGFLOW_DATABASE_URL='${url}'\n`)
+    }
+    write('login_1', 'one')
+    const agents = [await freePort(), await freePort()]
+    const fronts = [await freePort(), await freePort()]
+    const start = (name: string, index: number) =>
+      scene.replica(name, {
+        flags: [
+          '--standby=warm',
+          '--traffic=front',
+          `--listen=127.0.0.1:${agents[index]}`,
+          `--front-listen=127.0.0.1:${fronts[index]}`,
+          `--peers=${agents.map((port) => `127.0.0.1:${port}`)}`,
+        ],
+        env: { LEADER_ENV_FILE: file, POD_NAME: name, POD_UID: name, POD_IP: '127.0.0.1' },
+      })
+    const a = await start('a', 0)
+    await scene.serves(a)
+    const b = await start('b', 1)
+    assert.equal((await scene.standsBy(b)).mode, 'warm')
+    for (const port of agents)
+      await until('a front takes requests', async () => (await ask(port, '/frontz')).status === 200)
+
+    let turn = 0
+    const client = new Client<string>({
+      everyMs: 500,
+      withinMs: 60_000,
+      target: () => {
+        const front = fronts[turn++ % fronts.length]
+        return { to: String(front), url: `http://127.0.0.1:${front}${ECHO_PATH}` }
+      },
+      asked: flowRequest('hello'),
+      read: (text) => text,
+    })
+    try {
+      await until('flows run', () => client.answered(0) >= 4)
+      await postgres.sql(
+        "CREATE ROLE login_2 LOGIN PASSWORD 'two' IN ROLE login_1; ALTER ROLE login_2 SET role = 'login_1'",
+      )
+      const changedAt = mono()
+      write('login_2', 'two')
+      assert.equal((await a.event('stepped_down', 0, TAKEN_OVER_MS)).code, 'content_changed')
+      await scene.serves(b)
+      t.diagnostic(`from the change to serving: ${Math.round(mono() - changedAt)} ms`)
+      await postgres.sql('ALTER ROLE login_1 NOLOGIN')
+      const closedAt = mono()
+      await until('flows run on', () => client.answered(closedAt) >= 10)
+      const logins = await postgres.sql(
+        `SELECT DISTINCT usename FROM pg_stat_activity WHERE usename LIKE 'login_%'`,
+      )
+      assert.equal(logins, 'login_2')
+    } finally {
+      await client.stop()
+    }
+    const failed = client.calls.filter(({ failure }) => failure !== null)
+    const longestMs = Math.max(...client.calls.map(({ sentAt, endedAt }) => endedAt - sentAt))
+    t.diagnostic(
+      `${failed.length} of ${client.calls.length} requests failed; the longest took ${Math.round(longestMs)} ms`,
+    )
+    assert.deepEqual(failed, [])
   },
 )
 
