@@ -43,7 +43,7 @@ export function judge(
   if (lost !== null && lost > 0) missed.push(`acknowledged messages are missing: ${lost}`)
   if (state?.variable === 'lost') missed.push('an acknowledged variable is missing')
   if (state?.upload === 'lost')
-    missed.push('an acknowledged upload is missing: see the storage of files in docs/guide/install.md')
+    missed.push('an acknowledged upload is missing: see the storage of files in docs/guide/state.md')
   if (mustHold && failed > 0)
     missed.push(`requests failed: ${failed}, although fronts hold all requests in a planned takeover`)
   return missed.length === 0 ? null : missed.join('; ')
