@@ -55,8 +55,8 @@ export interface Rollout {
   readonly violations: readonly string[]
 }
 
-/** deploy/production requires a database URL, which the stand-in ignores. */
-const NO_DATABASE = 'postgresql://nobody@127.0.0.1:9/none'
+/** deploy/production requires a database URL and a bucket, which the stand-in ignores. */
+const PRODUCTION = { 'database-url': 'postgresql://nobody@127.0.0.1:9/none', 's3-bucket': 'none' }
 const START_MS = 60_000
 const ALL_NEW_MS = 120_000
 /** How long to wait for `kubectl rollout status` after the rollout has settled. In readiness mode, it never ends. */
@@ -327,7 +327,7 @@ function secretFor(base: string): Manifest {
     stringData: {
       'secret-key': randomBytes(32).toString('base64url'),
       'superuser-password': randomBytes(16).toString('hex'),
-      ...(base === 'production' ? { 'database-url': NO_DATABASE } : {}),
+      ...(base === 'production' ? PRODUCTION : {}),
     },
   }
 }

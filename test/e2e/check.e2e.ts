@@ -51,6 +51,8 @@ describe('check -f', () => {
         (one) => `components/${one}`,
       ),
     },
+    'base with a bucket': { resources: ['base'], components: ['components/storage-s3'] },
+    'production with a volume': { resources: ['production'], components: ['components/storage-pvc'] },
     'base with a drill': { resources: ['base'], components: ['components/drill'] },
     'the StatefulSet': { resources: ['examples/statefulset'] },
     'the StatefulSet, front': {
@@ -69,6 +71,22 @@ describe('check -f', () => {
         [0, []],
       )
     })
+
+  test('reports local files for deploy/base, unless a component stores them for all replicas', async () => {
+    const outcomeOf = async (overlay: Overlay) => {
+      const { text } = await build(KUBECTL, overlay)
+      return outcomes(await run(['-f', '-', '-o', 'json'], { stdin: text }))['local-files']
+    }
+    // Without a database URL, the replicas share nothing, and another rule reports that.
+    const components = ['components/postgresql']
+    assert.equal(await outcomeOf({ resources: ['base'], components }), 'warning')
+    assert.equal(await outcomeOf({ resources: ['production'] }), 'ok')
+    for (const storage of ['storage-s3', 'storage-pvc'])
+      assert.equal(
+        await outcomeOf({ resources: ['base'], components: [...components, `components/${storage}`] }),
+        'ok',
+      )
+  })
 })
 
 describe('check of a cluster', () => {

@@ -19,10 +19,11 @@ const EXTERNAL_SECRETS = join(import.meta.dirname, '../deploy/crds/external-secr
 const component = (name: string) => `components/${name}`
 const TRAFFIC = [[], ['traffic-front']]
 const STANDBY = [[], ['standby-warm']]
-const OTHERS = ['postgresql', 'monitoring', 'preset-fast', 'drill']
+const OTHERS = ['postgresql', 'monitoring', 'preset-fast', 'drill', 'storage-s3']
 /** Each other component alone, and all of them with each combination of modes, in both orders. */
 const COMBINATIONS = [
   ...OTHERS.map((one) => [one]),
+  ['storage-pvc'],
   ...TRAFFIC.flatMap((traffic) =>
     STANDBY.flatMap((standby) => [
       [...traffic, ...standby],
@@ -65,10 +66,31 @@ describe('deploy/ built by kustomize', () => {
     assert.deepEqual(budget.selector, spec.selector)
     const database = { name: 'langflow', key: 'database-url', optional: false }
     assert.deepEqual(databaseUrl(manifests), database)
+    assert.equal(bucketOf(manifests)?.optional ?? false, false)
     // The trial of production brings its own PostgreSQL.
     const trial = await rendered('production', ['postgresql', 'preset-fast'])
     await assertConsistent(trial.manifests)
     assert.equal(databaseUrl(trial.manifests)?.name, 'langflow-postgresql')
+  })
+
+  test('with storage-pvc, all files are on one volume for all replicas, also in production, which then needs no bucket', async () => {
+    for (const base of ['base', 'production', 'examples/statefulset']) {
+      const { manifests } = await rendered(base, ['storage-pvc'])
+      await assertConsistent(manifests)
+      const { metadata, spec } = only(manifests, 'PersistentVolumeClaim')
+      assert.deepEqual(spec.accessModes, ['ReadWriteMany'])
+      const pod = workloadOf(manifests).spec.template.spec as PodSpec
+      const { env, volumeMounts } = named(pod.containers, 'langflow')
+      const directory = named(env!, 'LANGFLOW_CONFIG_DIR').value
+      const mount = volumeMounts.find(({ mountPath }) => mountPath === directory)
+      const claim = { persistentVolumeClaim: { claimName: metadata.name } }
+      assert.deepEqual(
+        pod.volumes.find(({ name }) => name === mount?.name),
+        { name: mount?.name, ...claim },
+      )
+      assert.equal(named(env!, 'LANGFLOW_STORAGE_TYPE').value, 'local')
+      assert.equal(bucketOf(manifests), undefined)
+    }
   })
 
   test('the StatefulSet works with each component', async () => {
@@ -182,6 +204,7 @@ describe('deploy/ on kube-apiserver', () => {
   const overlays: Record<string, Overlay> = {
     'deploy/base': { resources: ['base'] },
     'deploy/production': { resources: ['production'] },
+    'production with a volume': { resources: ['production'], components: [component('storage-pvc')] },
     'production on trial': { resources: ['production'], components: [component('postgresql')] },
     'front, warm, fast': {
       resources: ['base'],
@@ -272,8 +295,13 @@ function inNamespace(name: Parameters<typeof fixture>[0], namespace: string): st
   return fixture(name).replaceAll('namespace: flows', `namespace: ${namespace}`)
 }
 
-function databaseUrl(manifests: readonly Manifest[]) {
+const databaseUrl = (manifests: readonly Manifest[]) => secretKeyOf(manifests, 'LANGFLOW_DATABASE_URL')
+const bucketOf = (manifests: readonly Manifest[]) =>
+  secretKeyOf(manifests, 'LANGFLOW_OBJECT_STORAGE_BUCKET_NAME')
+
+/** The key of a Secret that LangFlow's container has in a variable; `undefined` without the variable. */
+function secretKeyOf(manifests: readonly Manifest[], variable: string) {
   const pod = workloadOf(manifests).spec.template.spec as PodSpec
-  const { valueFrom } = named(named(pod.containers, 'langflow').env!, 'LANGFLOW_DATABASE_URL')
-  return valueFrom?.secretKeyRef
+  const env = named(pod.containers, 'langflow').env!
+  return env.find(({ name }) => name === variable)?.valueFrom?.secretKeyRef
 }

@@ -23,6 +23,9 @@ const SECRETS = {
   secret_key: 'MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=',
   superuser_password: 'of $HOME, #1 & "quotes" \\n',
   database_url: 'postgresql://langflow:first@database/langflow?sslmode=require#',
+  s3_bucket: 'langflow-files',
+  s3_access_key_id: 'AKIA0',
+  s3_secret_access_key: 'a/b+c=',
 }
 
 /** A server in memory, which admits the account of deploy/base by a token for the audience `vault`. */
@@ -109,6 +112,9 @@ test('a secret that changes in Vault reaches the file of the shipped Vault Agent
     LANGFLOW_SECRET_KEY: SECRETS.secret_key,
     LANGFLOW_SUPERUSER_PASSWORD: SECRETS.superuser_password,
     LANGFLOW_DATABASE_URL: SECRETS.database_url,
+    LANGFLOW_OBJECT_STORAGE_BUCKET_NAME: SECRETS.s3_bucket,
+    AWS_ACCESS_KEY_ID: SECRETS.s3_access_key_id,
+    AWS_SECRET_ACCESS_KEY: SECRETS.s3_secret_access_key,
   }
   assert.deepEqual({ ...parseEnv(readFileSync(file, 'utf8')) }, wanted)
   assert.equal(statSync(file).mode & 0o777, 0o400)

@@ -11,9 +11,11 @@ import type { Plan } from '../switchover.ts'
 import { confirm, interruption, type Terminal } from '../terminal.ts'
 import type { DrillSettings } from './drill-command.ts'
 import { judge, type Report, textOf } from './drill-report.ts'
-import { flowAt, healthAt, notServed } from './langflow-service.ts'
+import { LangflowApi, notServed } from './langflow-api.ts'
+import { flowAt, healthAt } from './langflow-service.ts'
 import { measure, type Probe, Prober } from './prober.ts'
 import { ACTIONS, act, prepare, type Stage } from './scenarios.ts'
+import { StateSamples } from './state-samples.ts'
 
 type Options = Pick<DrillSettings, 'scenario' | 'rtoMs' | 'timeoutMs'>
 
@@ -28,11 +30,13 @@ export function runDrill(options: DrillSettings, terminal: Terminal | null): Pro
   return operating(output, async () => {
     using interrupted = interruption()
     using cluster = await Cluster.connect(options)
+    const api = new LangflowApi(service, apiKey)
     const stage = {
       cluster,
       objects: cluster.objects,
       clock: systemClock,
-      service: flow === null ? healthAt(service) : flowAt(service, flow, apiKey),
+      service: flow === null ? healthAt(api) : flowAt(api, flow),
+      samples: flow === null && apiKey === null ? null : new StateSamples(api),
       tell: (line: string) => void process.stderr.write(`${line}\n`),
     }
     if (terminal !== null) {
@@ -51,13 +55,15 @@ export function runDrill(options: DrillSettings, terminal: Terminal | null): Pro
  * when `signal` aborts.
  */
 export async function drill(stage: Stage, options: Options, signal: AbortSignal): Promise<Report> {
-  const { clock, cluster, service, tell } = stage
+  const { clock, cluster, service, samples, tell } = stage
   const quit = new AbortController()
   const prober = new Prober(service, clock, quit.signal)
   let did: string | null = null
   try {
     await servedBefore(stage, prober.probes, signal)
     const { plan, hasFronts } = await prepare(stage, 1)
+    await samples?.write()
+    if (signal.aborted) throw new OperationError('interrupted', 'interrupted')
     did = ACTIONS[options.scenario](plan.from)
     const beganAt = clock.mono()
     await act(options.scenario, stage, plan, { timeoutMs: options.timeoutMs, signal })
@@ -67,9 +73,10 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
     tell(`the previous number of standbys was ready again after ${readable(wellAgainMs)}`)
     await pause(clock, QUIET_MS, signal)
     await prober.stop()
-    const measured = measure(prober.probes, (await service.messages?.kept()) ?? null)
+    const { kept, state } = await stored(stage)
+    const measured = measure(prober.probes, kept)
     const mustHold = hasFronts && options.scenario !== 'force-delete-pod'
-    const problem = judge(measured, options.rtoMs, mustHold)
+    const problem = judge({ ...measured, state }, options.rtoMs, mustHold)
     const result = problem === null ? 'ok' : 'missed'
     // The Lease has the duration of each phase only after the next renewals.
     const lease = await cluster.lease()
@@ -86,6 +93,7 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
       to: podOf(holderOf(lease)),
       rtoLimitMs: options.rtoMs,
       measured,
+      state,
       wellAgainMs,
       terms: historyOf(lease).filter(({ epoch }) => epoch >= plan.epoch),
     }
@@ -96,9 +104,22 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
   } finally {
     quit.abort()
     await prober.stop()
-    await service.messages
-      ?.forget()
-      .catch(({ message }) => tell(`cannot delete the messages of the drill: ${message}`))
+    for (const one of [service.messages, samples])
+      await one
+        ?.forget()
+        .catch(({ message }) => tell(`cannot delete all data of this drill, the next one tries: ${message}`))
+  }
+}
+
+/** What LangFlow still has after the recovery. If LangFlow does not show it, the loss is unknown, and the drill has failed. */
+async function stored({ service, samples }: Stage) {
+  try {
+    return {
+      kept: (await service.messages?.kept()) ?? null,
+      state: (await samples?.read()) ?? null,
+    }
+  } catch (error) {
+    throw new OperationError('failed', (error as Error).message)
   }
 }
 

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { request } from 'undici'
 import * as z from 'zod/mini'
-import { OperationError } from '../exit-codes.ts'
+import { DRILL_PREFIX, type LangflowApi, notServed } from './langflow-api.ts'
 
 /** LangFlow at the address that its users use. */
 export interface Service {
@@ -10,27 +9,25 @@ export interface Service {
   /** Makes one attempt. Resolves to `null` after a good answer, else to the problem in a few words. */
   ask(number: number, signal: AbortSignal): Promise<string | null>
   /**
-   * Reads the numbers of the stored messages, and deletes these messages. Both reject with an `OperationError` if LangFlow refuses.
-   * `null` if no message is stored; the RPO is not measured then.
+   * Reads the numbers of the stored messages, and deletes the messages of all drills. Both reject with an `OperationError` if LangFlow
+   * refuses. `null` if no message is stored; the RPO is not measured then.
    */
   readonly messages: { kept(): Promise<Set<number>>; forget(): Promise<void> } | null
 }
 
-/** Deadline for LangFlow to list or to delete the stored messages, in milliseconds. */
-const STORED_MS = 20_000
 /** Number of messages in a full page of LangFlow's list. */
 const PAGE = 200
 const Health = z.looseObject({ status: z.literal('ok') })
 const Stored = z.array(z.looseObject({ text: z.nullish(z.string()) }))
+const Sessions = z.array(z.string())
 
-/** Asks /health. `base`: LangFlow's address for users, which may have a path. */
-export function healthAt(base: URL): Service {
-  const url = prefixOf(base)
+/** Asks /health. */
+export function healthAt(api: LangflowApi): Service {
   return {
-    what: `GET ${url}/health`,
+    what: `GET ${api.url}/health`,
     messages: null,
     async ask(_, signal) {
-      const { status, json } = await answer(`${url}/health`, { signal })
+      const { status, json } = await api.ask('GET', '/health', null, signal)
       if (status !== 200) return `status ${status}`
       return z.safeParse(Health, json).success ? null : "the answer is not LangFlow's"
     },
@@ -38,17 +35,15 @@ export function healthAt(base: URL): Service {
 }
 
 /** Runs a flow, given by its id or endpoint name. Each message has a number, and belongs to a session of this drill. */
-export function flowAt(base: URL, flow: string, apiKey: string | null): Service {
-  const url = prefixOf(base)
-  const session = `langflow-leader-drill-${randomBytes(6).toString('hex')}`
-  const headers = { 'content-type': 'application/json', ...(apiKey !== null && { 'x-api-key': apiKey }) }
-  const run = `${url}/api/v1/run/${encodeURIComponent(flow)}?stream=false`
-  const stored = `${url}/api/v1/monitor/messages`
+export function flowAt(api: LangflowApi, flow: string): Service {
+  const session = `${DRILL_PREFIX}${randomBytes(6).toString('hex')}`
+  const run = `/api/v1/run/${encodeURIComponent(flow)}?stream=false`
+  const stored = '/api/v1/monitor/messages'
 
   async function ask(number: number, signal: AbortSignal): Promise<string | null> {
     const text = `${session} message ${number}.`
     const message = { input_value: text, input_type: 'chat', output_type: 'chat', session_id: session }
-    const { status } = await answer(run, { method: 'POST', headers, body: JSON.stringify(message), signal })
+    const { status } = await api.ask('POST', run, message, signal)
     return status === 200 ? null : `status ${status}`
   }
 
@@ -57,10 +52,12 @@ export function flowAt(base: URL, flow: string, apiKey: string | null): Service 
     const numbers = new Set<number>()
     // The newest messages come first. A message that is stored during the reads moves the others to later pages, and hides no message.
     for (let offset = 0; ; offset += PAGE) {
-      const page = await answerOfStore('GET', `?session_id=${session}&limit=${PAGE}&offset=${offset}`)
-      const { data: messages } = z.safeParse(Stored, page)
+      const query = `?session_id=${session}&limit=${PAGE}&offset=${offset}`
+      const { data: messages } = z.safeParse(Stored, await api.store('GET', `${stored}${query}`))
       if (messages === undefined)
-        throw notServed(`the answer of ${stored} is not a list of messages: check the address in --service`)
+        throw notServed(
+          `the answer of ${api.url}${stored} is not a list of messages: check the address in --service`,
+        )
       for (const { text } of messages) {
         const [, number] = numbered.exec(text ?? '') ?? []
         if (number !== undefined) numbers.add(Number(number))
@@ -70,34 +67,12 @@ export function flowAt(base: URL, flow: string, apiKey: string | null): Service 
   }
 
   async function forget(): Promise<void> {
-    await answerOfStore('DELETE', `/session/${session}`)
+    await api.store('DELETE', `${stored}/session/${session}`)
+    // A drill that was killed has left its session.
+    const sessions = z.safeParse(Sessions, await api.store('GET', `${stored}/sessions`)).data ?? []
+    for (const one of sessions)
+      if (one.startsWith(DRILL_PREFIX)) await api.store('DELETE', `${stored}/session/${one}`)
   }
 
-  async function answerOfStore(method: 'GET' | 'DELETE', rest: string): Promise<unknown> {
-    const signal = AbortSignal.timeout(STORED_MS)
-    const { status, json } = await answer(`${stored}${rest}`, { method, headers, signal }).catch((error) => {
-      throw notServed(`${method} ${stored}: ${error.message}`)
-    })
-    if (status < 300) return json
-    throw notServed(`${method} ${stored}: status ${status}`)
-  }
-
-  return { what: `POST ${run}`, ask, messages: { kept, forget } }
-}
-
-function prefixOf({ href }: URL): string {
-  return href.replace(/\/+$/, '')
-}
-
-export function notServed(sentence: string): OperationError {
-  return new OperationError('not_served', sentence)
-}
-
-/**
- * Sends a request over a new connection, as a new user would. A kept connection would stay at one replica, and end in its drain.
- * `json` is `null` if the answer is not JSON.
- */
-async function answer(url: string, asked: NonNullable<Parameters<typeof request>[1]>) {
-  const { statusCode, body } = await request(url, { ...asked, reset: true })
-  return { status: statusCode, json: await body.json().catch(() => null) }
+  return { what: `POST ${api.url}${run}`, ask, messages: { kept, forget } }
 }

@@ -8,6 +8,7 @@ import { type Plan, planSwitchover, requestSwitchover } from '../switchover.ts'
 import { followSwitchover, type Phase, phaseLine } from '../switchover-progress.ts'
 import type { Scenario } from './drill-command.ts'
 import type { Service } from './langflow-service.ts'
+import type { StateSamples } from './state-samples.ts'
 
 /** The systems that a drill uses. */
 export interface Stage {
@@ -15,6 +16,8 @@ export interface Stage {
   readonly objects: Pick<KubeObjects, 'get' | 'delete'>
   readonly clock: Clock
   readonly service: Service
+  /** `null` without a user of LangFlow. */
+  readonly samples: Pick<StateSamples, 'write' | 'read' | 'forget'> | null
   /** Prints a line for the user. */
   tell(line: string): void
 }

@@ -22,6 +22,7 @@ const REPORT: Report = {
     rtoMs: 900,
     lost: 0,
   },
+  state: { variable: 'kept', upload: 'not measured: POST http://langflow/api/v2/files/: status 403' },
   wellAgainMs: 4_500,
   terms: [{ ...TERM, epoch: 8, holder: 'langflow-1', because: 'released' }],
 }
@@ -36,13 +37,24 @@ describe('the verdict', () => {
   ]
   for (const [rtoMs, lost, problem] of cases)
     test(`of RTO ${rtoMs} ms and ${lost} lost messages is ${problem}`, () =>
-      assert.match(String(judge({ rtoMs, lost, failed: 1 }, 1_000, false)), problem))
+      assert.match(String(judge({ rtoMs, lost, failed: 1, state: null }, 1_000, false)), problem))
 
   test('is missed if requests failed that fronts should have held', () => {
-    const judged = (failed: number) => judge({ rtoMs: 500, lost: 0, failed }, 1_000, true)
+    const judged = (failed: number) => judge({ rtoMs: 500, lost: 0, failed, state: null }, 1_000, true)
     assert.equal(judged(0), null)
     assert.match(judged(2) ?? '', /requests failed: 2/)
   })
+})
+
+test('a kind of state that was not measured is no loss', () => {
+  const { measured, state } = REPORT
+  assert.equal(judge({ ...measured, state }, 1_000, false), null)
+})
+
+test('without a user of LangFlow, the report has no claim about its state', () => {
+  const text = textOf({ ...REPORT, measured: { ...REPORT.measured, lost: null }, state: null })
+  for (const name of ['RPO', 'variable', 'upload'])
+    assert.match(text, new RegExp(`^${name}: +not measured$`, 'm'))
 })
 
 test('the report has a line for each fact, and the same table of terms as history', () => {
@@ -53,6 +65,8 @@ test('the report has a line for each fact, and the same table of terms as histor
     'done:             requested a handover from langflow-0',
     'RTO:              900 ms (allowed: 30.0 s)',
     'RPO:              0 messages',
+    'variable:         kept',
+    'upload:           not measured: POST http://langflow/api/v2/files/: status 403',
     'failed requests:  2 of 50 (2 × status 503)',
     'longest wait:     310 ms',
     'recovered after:  4.5 s',

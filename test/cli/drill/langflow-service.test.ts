@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, type TestContext, test } from 'node:test'
+import { LangflowApi } from '../../../agent/cli/drill/langflow-api.ts'
 import { flowAt, healthAt, type Service } from '../../../agent/cli/drill/langflow-service.ts'
 import { reply, type Script, ScriptedServer } from '../../kube/scripted-server.ts'
 
@@ -11,7 +12,7 @@ async function serve(t: TestContext, script: Script) {
 
 async function open(t: TestContext, script: Script) {
   const server = await serve(t, script)
-  return { server, service: flowAt(new URL(`${server.url}/lf/`), 'echo', 'sk-1') }
+  return { server, service: flowAt(new LangflowApi(new URL(`${server.url}/lf/`), 'sk-1'), 'echo') }
 }
 
 const ask = (service: Service, number = 1) => service.ask(number, new AbortController().signal)
@@ -25,7 +26,7 @@ describe('without a flow', () => {
     ]
     for (const [code, body, problem] of answers) {
       const server = await serve(t, (_, response) => response.writeHead(code).end(body))
-      const service = healthAt(new URL(`${server.url}/lf`))
+      const service = healthAt(new LangflowApi(new URL(`${server.url}/lf`), null))
       assert.equal(await ask(service), problem)
       assert.equal(server.requests[0]?.url.pathname, '/lf/health')
       assert.equal(service.messages, null)
@@ -96,17 +97,18 @@ describe('with a flow', () => {
     assert.deepEqual([...sessions], [JSON.parse(server.requests[0]?.body ?? '').session_id])
   })
 
-  test('the stored messages are deleted by their session', async (t) => {
-    const { server, service } = await open(t, ({ method }, response) =>
-      method === 'DELETE' ? void response.writeHead(204).end() : reply(response, 200, {}),
-    )
+  test('its session is deleted, and the sessions that earlier drills have left', async (t) => {
+    const { server, service } = await open(t, ({ method, url }, response) => {
+      if (method === 'DELETE') return void response.writeHead(204).end()
+      reply(response, 200, url.pathname.endsWith('/sessions') ? ['langflow-leader-drill-0', 'mine'] : {})
+    })
     await ask(service)
     await service.messages?.forget()
-    const [run, deletion] = server.requests
-    const session = JSON.parse(run?.body ?? '').session_id
+    const session = JSON.parse(server.requests[0]?.body ?? '').session_id
+    const deleted = server.requests.filter(({ method }) => method === 'DELETE')
     assert.deepEqual(
-      [deletion?.method, deletion?.url.pathname],
-      ['DELETE', `/lf/api/v1/monitor/messages/session/${session}`],
+      deleted.map(({ url }) => url.pathname),
+      [session, 'langflow-leader-drill-0'].map((one) => `/lf/api/v1/monitor/messages/session/${one}`),
     )
   })
 

@@ -2,6 +2,7 @@ import { drill } from '../../../agent/cli/drill/drill.ts'
 import type { Report } from '../../../agent/cli/drill/drill-report.ts'
 import type { Service } from '../../../agent/cli/drill/langflow-service.ts'
 import type { Stage } from '../../../agent/cli/drill/scenarios.ts'
+import type { State } from '../../../agent/cli/drill/state-samples.ts'
 import type { KubeObject } from '../../../agent/kube/kube-objects.ts'
 import { SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
 import type { AgentStatus } from '../../../agent/observe/agent-status.ts'
@@ -17,6 +18,10 @@ export class ScriptedStage implements Stage {
   /** The problem of each request of the prober. `null`: it succeeds. */
   problem: string | null = null
   forgotten = 0
+  /** What happened to the samples, in order. */
+  readonly sampled: ('written' | 'read' | 'deleted')[] = []
+  /** The samples after the takeover. */
+  state: State = { variable: 'kept', upload: 'kept' }
   /** The deleted pods, with their grace periods. */
   readonly deleted: [name: string, graceSeconds: number | undefined][] = []
   service: Service = {
@@ -31,6 +36,14 @@ export class ScriptedStage implements Stage {
         this.forgotten++
       },
     },
+  }
+  samples: Stage['samples'] = {
+    write: async () => void this.sampled.push('written'),
+    read: async () => {
+      this.sampled.push('read')
+      return this.state
+    },
+    forget: async () => void this.sampled.push('deleted'),
   }
   readonly objects: Stage['objects'] = {
     get: async (_, name): Promise<KubeObject> => ({ metadata: { name, uid: 'u', resourceVersion: '1' } }),

@@ -130,7 +130,7 @@ export const LANGFLOW_RULES: readonly Rule<Installation>[] = [
       if (variableOf(langflow, env, DATABASE_URL).isSet === false) return
       // The rule volume-shared checks whether all replicas can mount the claim.
       if (claimAt(one, env.values.LANGFLOW_CONFIG_DIR ?? '') !== null) return
-      yield 'files that users upload stay in the pod of the leader at that time: set LANGFLOW_STORAGE_TYPE to s3, or mount one ReadWriteMany volume at LANGFLOW_CONFIG_DIR, unless no user uploads any'
+      yield 'files that users upload stay in the pod of the leader at that time: set LANGFLOW_STORAGE_TYPE to s3, or mount one ReadWriteMany volume at LANGFLOW_CONFIG_DIR, unless no user uploads any (docs/guide/state.md)'
     },
   },
   {

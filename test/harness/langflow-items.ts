@@ -1,0 +1,178 @@
+import assert from 'node:assert/strict'
+import { API_KEY } from './langflow.ts'
+
+/** The fields of LangFlow's answers that the tests use. */
+interface Json {
+  readonly id: string
+  readonly name: string
+  readonly value: string
+  readonly text: string
+  readonly url: string
+  readonly endpoint_name: string
+  readonly api_key: string
+  readonly access_token: string
+  readonly file_path: string
+  readonly job_id: string
+}
+
+/** A user of LangFlow at one address. */
+export class LangflowUser {
+  readonly #url: string
+
+  constructor(url: string) {
+    this.#url = url
+  }
+
+  /** @param body JSON, or a form */
+  ask(method: string, path: string, body?: object, headers = { 'x-api-key': API_KEY } as object) {
+    const isForm = body instanceof FormData || body instanceof URLSearchParams
+    const type = body && !isForm ? { 'content-type': 'application/json' } : {}
+    const content = isForm ? body : (body && JSON.stringify(body)) || null
+    return fetch(`${this.#url}${path}`, { method, headers: { ...headers, ...type }, body: content })
+  }
+
+  async status(path: string, headers?: object): Promise<number> {
+    const response = await this.ask('GET', path, undefined, headers)
+    await response.body?.cancel()
+    return response.status
+  }
+
+  async text(path: string): Promise<string> {
+    return (await this.ask('GET', path)).text()
+  }
+
+  /** Rejects if LangFlow refuses. */
+  async list(path: string): Promise<Json[]> {
+    return (await accepted(await this.ask('GET', path))) as Json[]
+  }
+
+  async make(path: string, body: object): Promise<Json> {
+    return (await accepted(await this.ask('POST', path, body))) as Json
+  }
+}
+
+async function accepted(response: Response): Promise<unknown> {
+  const text = await response.text()
+  assert.ok(response.ok, `${response.url}: ${response.status} ${text.slice(0, 500)}`)
+  return JSON.parse(text)
+}
+
+const TEXT = 'acknowledged before the takeover'
+
+function fileForm(name: string): FormData {
+  const form = new FormData()
+  form.set('file', new File([TEXT], name))
+  return form
+}
+
+const newFlow = (name: string) => ({ name, data: { nodes: [], edges: [] } })
+
+/** A kind of state that users make through LangFlow's API. `name` is another one for each set of items. */
+interface Kind {
+  make(user: LangflowUser, name: string): Promise<Json | null>
+  /** Whether LangFlow still has it. */
+  isThere(user: LangflowUser, made: Json, name: string): Promise<boolean>
+}
+
+const KINDS = {
+  flow: {
+    make: (user, name) => user.make('/api/v1/flows/', newFlow(name)),
+    isThere: async (user, { id }, name) => (await user.text(`/api/v1/flows/${id}`)).includes(`"${name}"`),
+  },
+  variable: {
+    make: (user, name) => {
+      const variable = { name, value: TEXT, type: 'Generic', default_fields: [] }
+      return user.make('/api/v1/variables/', variable)
+    },
+    isThere: async (user, made) =>
+      (await user.list('/api/v1/variables/')).some(({ id, value }) => id === made.id && value === TEXT),
+  },
+  'API key': {
+    make: (user, name) => user.make('/api/v1/api_key/', { name }),
+    isThere: async (user, made) =>
+      (await user.status('/api/v1/users/whoami', { 'x-api-key': made.api_key })) === 200,
+  },
+  login: {
+    make: (user) => {
+      const credentials = { username: 'admin', password: 'e2e-password' }
+      return user.make('/api/v1/login', new URLSearchParams(credentials))
+    },
+    isThere: async (user, made) => {
+      const authorization = `Bearer ${made.access_token}`
+      return (await user.status('/api/v1/users/whoami', { authorization })) === 200
+    },
+  },
+  'chat history': {
+    make: (user, name) => {
+      const message = { input_value: TEXT, input_type: 'chat', output_type: 'chat', session_id: name }
+      return user.make('/api/v1/run/echo?stream=false', message)
+    },
+    isThere: async (user, _, name) =>
+      (await user.list(`/api/v1/monitor/messages?session_id=${name}`)).some(({ text }) => text === TEXT),
+  },
+  'MCP server': {
+    make: (user, name) => user.make(`/api/v2/mcp/servers/${name}`, { url: `http://127.0.0.1:9/${name}` }),
+    isThere: async (user, _, name) => (await user.text(`/api/v2/mcp/servers/${name}`)).includes(`:9/${name}`),
+  },
+  'upload (v1)': {
+    async make(user, name) {
+      const { id } = await user.make('/api/v1/flows/', newFlow(`${name} with a file`))
+      return user.make(`/api/v1/files/upload/${id}`, fileForm(`${name}.txt`))
+    },
+    isThere: async (user, { file_path }) => (await user.text(`/api/v1/files/download/${file_path}`)) === TEXT,
+  },
+  'upload (v2)': {
+    make: (user, name) => user.make('/api/v2/files/', fileForm(`${name}.txt`)),
+    isThere: async (user, { id }) => (await user.text(`/api/v2/files/${id}`)) === TEXT,
+  },
+  'knowledge base': {
+    make: (user, name) => {
+      const embedding = { embedding_provider: 'OpenAI', embedding_model: 'text-embedding-3-small' }
+      return user.make('/api/v1/knowledge_bases/', { name, ...embedding })
+    },
+    isThere: async (user, _, name) => (await user.status(`/api/v1/knowledge_bases/${name}`)) === 200,
+  },
+  /** Without an embedding model there is no vector to store, but their store exists, and LangFlow reads it. */
+  'knowledge base vectors': {
+    make: async () => null,
+    isThere: async (user, _, name) => (await user.status(`/api/v1/knowledge_bases/${name}/chunks`)) === 200,
+  },
+  'build under way': {
+    async make(user) {
+      const flows = await user.list('/api/v1/flows/?get_all=true&header_flows=true')
+      const echo = flows.find(({ endpoint_name }) => endpoint_name === 'echo')
+      return user.make(`/api/v1/build/${echo?.id}/flow`, {})
+    },
+    isThere: async (user, made) => (await user.status(`/api/v1/build/${made.job_id}/events`)) === 200,
+  },
+} as const satisfies Record<string, Kind>
+
+export type ItemName = keyof typeof KINDS
+
+const NAMES = Object.keys(KINDS) as ItemName[]
+
+/** One item of each kind. */
+export class LangflowItems {
+  readonly #name: string
+  readonly #made = new Map<ItemName, Json>()
+
+  private constructor(name: string) {
+    this.#name = name
+  }
+
+  /** `name`: of letters and digits. */
+  static async make(user: LangflowUser, name: string): Promise<LangflowItems> {
+    const items = new LangflowItems(name)
+    for (const kind of NAMES)
+      items.#made.set(kind, (await (KINDS[kind] as Kind).make(user, name)) ?? ({} as Json))
+    return items
+  }
+
+  /** The items that LangFlow does not have. */
+  async missing(user: LangflowUser): Promise<ItemName[]> {
+    const missing: ItemName[] = []
+    for (const [kind, made] of this.#made)
+      if (!(await (KINDS[kind] as Kind).isThere(user, made, this.#name))) missing.push(kind)
+    return missing
+  }
+}
