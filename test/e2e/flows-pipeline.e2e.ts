@@ -1,30 +1,43 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { delimiter, dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { DEPLOY } from '../deploy/manifests.ts'
+import { Client } from '../harness/client.ts'
 import { freePort } from '../harness/free-port.ts'
-import { API_KEY, type LangflowScene, langflowTests } from '../harness/langflow.ts'
+import { startGitSync } from '../harness/git-sync.ts'
+import { API_KEY, flowRequest, type LangflowScene, langflowTests, outputOf } from '../harness/langflow.ts'
+import type { ReplicaOptions } from '../harness/replica.ts'
 import { LEASE } from '../harness/scene.ts'
+import { mono, until } from '../harness/wait.ts'
 
 const SCRIPT_WITHIN_MS = 120_000
 const FLOWS = ['one', 'two', 'three', 'four']
+/** The digest of a set of flows, as `langflow-leader status -o wide` shows it. */
+const DIGEST = 'cd flows && sha256sum -- *.json | sha256sum | cut -c1-12'
 
 const langflowTest = langflowTests()
 
 /** A replica with a front. */
-async function replicaWithFront(scene: LangflowScene, identity: string, more: Record<string, string> = {}) {
+async function replicaWithFront(
+  scene: LangflowScene,
+  identity: string,
+  env: NodeJS.ProcessEnv = {},
+  { flags = [], ...more }: Partial<ReplicaOptions> = {},
+) {
   const front = await freePort()
   const address = `127.0.0.1:${front}`
-  const flags = ['--traffic=front', `--front-listen=${address}`, `--front-address=${address}`]
+  const ofFront = ['--traffic=front', `--front-listen=${address}`, `--front-address=${address}`]
   const replica = await scene.replica(identity, {
-    flags: [...flags, '--standby=warm'],
-    env: more,
+    ...more,
+    flags: [...ofFront, '--standby=warm', ...flags],
+    env,
   })
   return Object.assign(replica, { front })
 }
@@ -37,7 +50,7 @@ class Service {
   readonly pushes: string[] = []
   url = ''
   decide: (push: number) => Promise<Fate> = async () => 'answered'
-  private readonly fronts: readonly number[]
+  readonly fronts: number[]
   private turn = 0
 
   static async open(t: TestContext, fronts: readonly number[]): Promise<Service> {
@@ -53,7 +66,7 @@ class Service {
   }
 
   private constructor(fronts: readonly number[]) {
-    this.fronts = fronts
+    this.fronts = [...fronts]
   }
 
   private async forward(asked: IncomingMessage, answer: ServerResponse): Promise<void> {
@@ -122,6 +135,28 @@ class Repository {
   async create(name: string): Promise<void> {
     await this.succeed('lfx', 'create', name, '--output-dir', 'flows')
   }
+
+  flow(name: string): { id: string; data: { nodes: { data: { type: string } }[] } } {
+    return JSON.parse(readFileSync(join(this.directory, `flows/${name}.json`), 'utf8'))
+  }
+
+  /** Changes a file. */
+  edit(file: string, change: (text: string) => string): void {
+    const path = join(this.directory, file)
+    writeFileSync(path, change(readFileSync(path, 'utf8')))
+  }
+
+  git(...args: string[]): Promise<string> {
+    return this.succeed('git', '-c', 'user.name=Test', '-c', 'user.email=test@example.com', ...args)
+  }
+
+  /** Commits everything on the branch `main`, and pushes it. Resolves to the commit. */
+  async commit(message: string): Promise<string> {
+    await this.git('add', '--all')
+    await this.git('commit', '--quiet', '--message', message)
+    await this.git('push', '--quiet', 'origin', 'HEAD:refs/heads/main')
+    return (await this.git('rev-parse', 'HEAD')).trim()
+  }
 }
 
 langflowTest(
@@ -145,15 +180,15 @@ langflowTest(
 
     // A flow without an output is valid, but it never answers.
     const mute = join(repository.directory, 'flows/mute.json')
-    const flow = JSON.parse(readFileSync(mute, 'utf8'))
-    const nodes = flow.data.nodes.filter((node: { data: { type: string } }) => node.data.type === 'TextInput')
+    const flow = repository.flow('mute')
+    const nodes = flow.data.nodes.filter(({ data }) => data.type === 'TextInput')
     writeFileSync(mute, JSON.stringify({ ...flow, data: { ...flow.data, nodes, edges: [] } }))
     const refused = await repository.run('./push.sh')
     assert.notEqual(refused.code, 0)
     assert.match(refused.output, /FAILED tests\/test_flows\.py::test_flow_answers\[mute\]/)
     assert.deepEqual([tested.pushes.length, production.pushes.length], [FLOWS.length + 1, 0])
 
-    await repository.succeed('rm', mute)
+    rmSync(mute)
     await scene.standsBy(b)
     production.decide = async (push) => {
       if (push === 2) {
@@ -168,5 +203,120 @@ langflowTest(
     assert.equal(new Set(production.pushes).size, FLOWS.length)
     assert.deepEqual([(await b.status()).role, (await b.status()).lease.epoch], ['leader', 2])
     assert.match(await repository.succeed('lfx', 'status', '--env', 'production'), /4 synced/)
+  },
+)
+
+langflowTest(
+  'a commit is served on both replicas by a handover without a failed request, release.sh tags it, and a rollback is another handover',
+  async ({ scene, postgres }, t) => {
+    const production = await Service.open(t, [])
+    const repository = new Repository(scene, { 'https://langflow-staging.example.com': production.url })
+    const repo = `file://${scene.path('flows.git')}`
+    await repository.succeed('git', 'init', '--quiet', '--bare', fileURLToPath(repo))
+    await repository.git('init', '--quiet')
+    await repository.git('remote', 'add', 'origin', repo)
+    for (const name of ['greeting', 'farewell', 'retired']) await repository.create(name)
+    const first = await repository.commit('A greeting')
+    await repository.git('push', '--quiet', 'origin', 'HEAD:refs/tags/release-1', 'HEAD:refs/tags/production')
+
+    // Staging and production differ only in their ref, so the same replicas are first the one and then the other.
+    const roots = ['a', 'b'].map((name) => scene.path(`git-${name}`))
+    let syncs: ReturnType<typeof startGitSync>[] = []
+    const followRef = async (ref: string) => {
+      await Promise.all(syncs.map((sync) => sync.stop()))
+      syncs = roots.map((root) => startGitSync({ repo, ref, root }))
+    }
+    const atCommit = (commit: string) =>
+      until(`a checkout of ${commit}`, () => syncs.every((sync) => sync.commit() === commit))
+    scene.atEnd(() => Promise.all(syncs.map((sync) => sync.stop())))
+    await followRef('main')
+    await atCommit(first)
+
+    const LANGFLOW_DATABASE_URL = await postgres.newDatabase()
+    const agents = [await freePort(), await freePort()]
+    const peers = agents.map((port) => `127.0.0.1:${port}`)
+    const start = (n: 0 | 1) => {
+      const flows = join(roots[n] as string, 'current/flows')
+      return replicaWithFront(
+        scene,
+        n === 0 ? 'a' : 'b',
+        { LANGFLOW_DATABASE_URL, LANGFLOW_LOAD_FLOWS_PATH: flows },
+        {
+          httpPort: agents[n] as number,
+          flags: [`--handover-on-change=${flows}`, '--preset=fast', `--peers=${peers}`],
+        },
+      )
+    }
+    const a = await start(0)
+    await scene.serves(a)
+    const b = await start(1)
+    await scene.standsBy(b)
+    production.fronts.push(a.front, b.front)
+    const { id } = repository.flow('greeting')
+    const client = new Client<string>({
+      everyMs: 200,
+      withinMs: 60_000,
+      target: () => ({ to: 'production', url: `${production.url}/api/v1/run/${id}?stream=false` }),
+      asked: flowRequest('hello'),
+      read: outputOf,
+    })
+    t.after(() => client.stop())
+    await until('an answer', () => client.answers.at(-1) === 'Hello, World!')
+
+    // As in the UI.
+    const inUi = (method: string, path: string, body?: object) =>
+      fetch(`${production.url}/api/v1/flows/${path}`, {
+        ...flowRequest(''),
+        method,
+        body: body === undefined ? null : JSON.stringify(body),
+      })
+    await inUi('PATCH', id, { name: 'renamed in the UI' })
+    await inUi('DELETE', repository.flow('farewell').id)
+    const names = async () =>
+      ((await (await inUi('GET', '?get_all=true')).json()) as { name: string }[])
+        .map(({ name }) => name)
+        .sort()
+    assert.deepEqual(await names(), ['renamed in the UI', 'retired'])
+
+    const committedAt = mono()
+    rmSync(join(repository.directory, 'flows/retired.json'))
+    repository.edit('flows/greeting.json', (text) => text.replace('"Hello, World!"', '"Good morning"'))
+    const second = await repository.commit('Another greeting')
+    assert.equal((await a.event('stepped_down')).code, 'content_changed')
+    await b.event('serving')
+    await until('the new answer', () => client.answers.at(-1) === 'Good morning')
+    t.diagnostic(`from the commit to its answer: ${Math.round(mono() - committedAt)} ms`)
+
+    // The files win, but LangFlow deletes no flow because its file is gone.
+    assert.deepEqual(await names(), ['farewell', 'greeting', 'retired'])
+
+    const digest = await repository.succeed('sh', '-c', DIGEST)
+    for (const replica of [a, b]) assert.equal((await replica.status()).flowsDigest, digest.trim())
+    await repository.succeed('./release.sh')
+    const tags = await repository.git('ls-remote', '--tags', 'origin')
+    assert.match(tags, new RegExp(`^${second}\trefs/tags/production$`, 'm'))
+    assert.match(tags, new RegExp(`^${second}\trefs/tags/release-\\d{8}-\\d{6}$`, 'm'))
+
+    repository.edit('tests/test_flows.py', (text) =>
+      text.replace('.first_text_output()', '.first_text_output() == "?"'),
+    )
+    await repository.commit('A question that the flow does not answer')
+    assert.notEqual((await repository.run('./release.sh')).code, 0)
+    assert.equal(await repository.git('ls-remote', '--tags', 'origin'), tags)
+
+    await scene.standsBy(a)
+    await followRef('production')
+    await atCommit(second)
+    const from = a.lines.length
+    await repository.git('fetch', '--quiet', '--tags', '--force')
+    await repository.git('push', '--quiet', 'origin', '+refs/tags/release-1:refs/tags/production')
+    await a.event('serving', from)
+    await until('the first answer', () => client.answers.at(-1) === 'Hello, World!')
+    await client.stop()
+    assert.deepEqual(
+      client.calls.filter(({ failure }) => failure !== null),
+      [],
+    )
+    t.diagnostic(`${client.calls.length} requests, none failed`)
   },
 )
