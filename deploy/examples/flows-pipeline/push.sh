@@ -4,14 +4,15 @@
 set -eu
 
 # lfx ends if a connection breaks or LangFlow answers an error, and never repeats a request. A push replaces each flow by its
-# id, so a repeated push completes one that ended halfway.
+# id, so a repeated push completes one that ended halfway. Without --keep-secrets, lfx would empty the fields that name a global
+# variable.
 push() {
   for attempt in 1 2 3 4; do
-    lfx push --env "$1" && return
+    lfx push --keep-secrets --env "$1" && return
     echo "push $attempt to $1 failed, trying again in 5 s" >&2
     sleep 5
   done
-  lfx push --env "$1"
+  lfx push --keep-secrets --env "$1"
 }
 
 lfx validate flows
