@@ -278,11 +278,11 @@ langflowTest(
         .sort()
     assert.deepEqual(await names(), ['renamed in the UI', 'retired'])
 
-    const committedAt = mono()
+    const [committedAt, from] = [mono(), a.lines.length]
     rmSync(join(repository.directory, 'flows/retired.json'))
     repository.edit('flows/greeting.json', (text) => text.replace('"Hello, World!"', '"Good morning"'))
     const second = await repository.commit('Another greeting')
-    assert.equal((await a.event('stepped_down')).code, 'content_changed')
+    assert.equal((await a.event('stepped_down', from)).code, 'content_changed')
     await b.event('serving')
     await until('the new answer', () => client.answers.at(-1) === 'Good morning')
     t.diagnostic(`from the commit to its answer: ${Math.round(mono() - committedAt)} ms`)
@@ -307,10 +307,10 @@ langflowTest(
     await scene.standsBy(a)
     await followRef('production')
     await atCommit(second)
-    const from = a.lines.length
+    const rolledBackFrom = a.lines.length
     await repository.git('fetch', '--quiet', '--tags', '--force')
     await repository.git('push', '--quiet', 'origin', '+refs/tags/release-1:refs/tags/production')
-    await a.event('serving', from)
+    await a.event('serving', rolledBackFrom)
     await until('the first answer', () => client.answers.at(-1) === 'Hello, World!')
     await client.stop()
     assert.deepEqual(
