@@ -62,6 +62,9 @@ describe('check -f', () => {
     'production behind an Ingress': { resources: ['examples/ingress'] },
     'production behind a Gateway': { resources: ['examples/gateway'] },
     'the single container': { resources: ['examples/single-container'] },
+    'flows from git-sync': { resources: ['examples/flows-git-sync'] },
+    'flows from a ConfigMap': { resources: ['examples/flows-config-map'] },
+    'flows from a volume': { resources: ['examples/flows-volume'] },
   }
   for (const [name, overlay] of Object.entries(overlays))
     test(`finds no error in deploy/: ${name}`, async () => {

@@ -149,6 +149,25 @@ describe('deploy/ built by kustomize', () => {
     for (const one of [manifests, route.manifests]) await assertConsistent(one)
   })
 
+  test('flows from files: LangFlow loads the directory whose change hands over, from a volume that it can not write', async () => {
+    for (const source of ['git-sync', 'config-map', 'volume']) {
+      const { manifests } = await rendered(`examples/flows-${source}`)
+      await assertConsistent(manifests)
+      const pod = workloadOf(manifests).spec.template.spec as PodSpec
+      const { env, volumeMounts } = named(pod.containers, 'langflow')
+      const path = named(env!, 'LANGFLOW_LOAD_FLOWS_PATH').value!
+      assert.equal(named(env!, 'LEADER_HANDOVER_ON_CHANGE').value, path)
+      const mount = volumeMounts.find(({ mountPath }) => path.startsWith(mountPath))
+      assert.equal(mount?.readOnly, true)
+      assert.ok(pod.volumes.some(({ name }) => name === mount?.name))
+      const sync = pod.initContainers.slice(2)
+      assert.deepEqual(
+        sync.map(({ name, restartPolicy }) => [name, restartPolicy]),
+        source === 'git-sync' ? [['git-sync', 'Always']] : [],
+      )
+    }
+  })
+
   test("the monitoring component has ConfigMaps with the alerts for Prometheus and the dashboard for Grafana's sidecar", async () => {
     const { manifests } = await rendered('base', ['monitoring', 'monitoring-operator'])
     const alerts = only(manifests, 'ConfigMap', 'langflow-leader-alerts').data['langflow-leader.rules.yaml']
@@ -219,6 +238,9 @@ describe('deploy/ on kube-apiserver', () => {
     'production with External Secrets': { resources: ['examples/external-secrets'] },
     'production with Vault Agent': { resources: ['examples/vault-agent'] },
     'the single container': { resources: ['examples/single-container'] },
+    'flows from git-sync': { resources: ['examples/flows-git-sync'] },
+    'flows from a ConfigMap': { resources: ['examples/flows-config-map'] },
+    'flows from a volume': { resources: ['examples/flows-volume'] },
   }
   for (const [name, overlay] of Object.entries(overlays)) {
     test(`the API server accepts all objects and restricted pods of ${name} without a warning`, async () => {

@@ -33,6 +33,8 @@ export interface ReplicaOptions {
   /** The whole command to run instead of a stand-in workload. */
   readonly command?: readonly string[]
   readonly port?: number
+  /** The port of the agent. */
+  readonly httpPort?: number
   readonly env?: NodeJS.ProcessEnv
   /** Only for a pod: a command that prepares what its container sees, then executes the rest of its arguments. */
   readonly entry?: readonly string[]
@@ -98,7 +100,7 @@ export class Replica extends LoggedProcess {
   }
 
   static async start(options: ReplicaOptions): Promise<Replica> {
-    return new Replica(options, options.port ?? (await freePort()), await freePort())
+    return new Replica(options, options.port ?? (await freePort()), options.httpPort ?? (await freePort()))
   }
 
   get(path: string): Promise<{ status: number; text: string }> {

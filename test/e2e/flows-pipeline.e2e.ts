@@ -1,0 +1,322 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { delimiter, dirname, join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import type { TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { DEPLOY } from '../deploy/manifests.ts'
+import { Client } from '../harness/client.ts'
+import { freePort } from '../harness/free-port.ts'
+import { startGitSync } from '../harness/git-sync.ts'
+import { API_KEY, flowRequest, type LangflowScene, langflowTests, outputOf } from '../harness/langflow.ts'
+import type { ReplicaOptions } from '../harness/replica.ts'
+import { LEASE } from '../harness/scene.ts'
+import { mono, until } from '../harness/wait.ts'
+
+const SCRIPT_WITHIN_MS = 240_000
+const FLOWS = ['one', 'two', 'three', 'four']
+/** The digest of a set of flows, as `langflow-leader status -o wide` shows it. */
+const DIGEST = 'cd flows && sha256sum -- *.json | sha256sum | cut -c1-12'
+
+const langflowTest = langflowTests()
+
+/** A replica with a front. */
+async function replicaWithFront(
+  scene: LangflowScene,
+  identity: string,
+  env: NodeJS.ProcessEnv = {},
+  { flags = [], ...more }: Partial<ReplicaOptions> = {},
+) {
+  const front = await freePort()
+  const address = `127.0.0.1:${front}`
+  const ofFront = ['--traffic=front', `--front-listen=${address}`, `--front-address=${address}`]
+  const replica = await scene.replica(identity, {
+    ...more,
+    flags: [...ofFront, '--standby=warm', ...flags],
+    env,
+  })
+  return Object.assign(replica, { front })
+}
+
+/** What happens to a request: it is answered, or its answer is lost. */
+type Fate = 'answered' | 'lost'
+
+/** A Service before the fronts: requests go to each front in turn. `decide` is called before each push of a flow. */
+class Service {
+  readonly pushes: string[] = []
+  url = ''
+  decide: (push: number) => Promise<Fate> = async () => 'answered'
+  readonly fronts: number[]
+  private turn = 0
+
+  static async open(t: TestContext, fronts: readonly number[]): Promise<Service> {
+    const service = new Service(fronts)
+    const server = createServer((asked, answer) => void service.forward(asked, answer))
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    t.after(() => {
+      server.closeAllConnections()
+      server.close()
+    })
+    service.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    return service
+  }
+
+  private constructor(fronts: readonly number[]) {
+    this.fronts = [...fronts]
+  }
+
+  private async forward(asked: IncomingMessage, answer: ServerResponse): Promise<void> {
+    const { method, url: path = '', headers } = asked
+    let fate: Fate = 'answered'
+    if (method === 'PUT') {
+      this.pushes.push(path)
+      fate = await this.decide(this.pushes.length)
+    }
+    const port = this.fronts[this.turn++ % this.fronts.length]
+    const forwarded = request({ host: '127.0.0.1', port, method, path, headers })
+    void pipeline(asked, forwarded)
+    const [answered] = (await once(forwarded, 'response')) as [IncomingMessage]
+    if (fate === 'lost') {
+      answered.resume()
+      await once(answered, 'end')
+      answer.destroy()
+      return
+    }
+    answer.writeHead(answered.statusCode ?? 0, answered.headers)
+    await pipeline(answered, answer)
+  }
+}
+
+/** A working copy of deploy/examples/flows-pipeline, with flows as `lfx create` makes them. */
+class Repository {
+  readonly directory: string
+  private readonly env: NodeJS.ProcessEnv
+
+  constructor(scene: LangflowScene, addresses: Readonly<Record<string, string>>) {
+    this.directory = scene.path('repository')
+    cpSync(join(DEPLOY, 'examples/flows-pipeline'), this.directory, { recursive: true })
+    const file = join(this.directory, 'langflow-environments.toml')
+    const text = Object.entries(addresses).reduce(
+      (text, [shipped, here]) => text.replace(`"${shipped}"`, `"${here}"`),
+      readFileSync(file, 'utf8'),
+    )
+    writeFileSync(file, text)
+    this.env = {
+      ...process.env,
+      PATH: [dirname(scene.binary), process.env.PATH].join(delimiter),
+      HOME: scene.dir,
+      DO_NOT_TRACK: 'true',
+      LANGFLOW_STAGING_API_KEY: API_KEY,
+      LANGFLOW_PRODUCTION_API_KEY: API_KEY,
+    }
+  }
+
+  /** Runs a program in the repository. Resolves to its exit code and its output. */
+  run(program: string, ...args: string[]): Promise<{ code: number; output: string }> {
+    const options = { cwd: this.directory, env: this.env, timeout: SCRIPT_WITHIN_MS }
+    return new Promise((resolve) => {
+      execFile(program, args, options, (error, stdout, stderr) => {
+        resolve({ code: error === null ? 0 : Number(error.code ?? -1), output: `${stdout}\n${stderr}` })
+      })
+    })
+  }
+
+  /** Runs a program that must exit with 0. */
+  async succeed(program: string, ...args: string[]): Promise<string> {
+    const { code, output } = await this.run(program, ...args)
+    assert.equal(code, 0, `${program} ${args.join(' ')}: ${output}`)
+    return output
+  }
+
+  async create(name: string): Promise<void> {
+    await this.succeed('lfx', 'create', name, '--output-dir', 'flows')
+  }
+
+  flow(name: string): { id: string; data: { nodes: { data: { type: string } }[] } } {
+    return JSON.parse(readFileSync(join(this.directory, `flows/${name}.json`), 'utf8'))
+  }
+
+  /** Changes a file. */
+  edit(file: string, change: (text: string) => string): void {
+    const path = join(this.directory, file)
+    writeFileSync(path, change(readFileSync(path, 'utf8')))
+  }
+
+  git(...args: string[]): Promise<string> {
+    return this.succeed('git', '-c', 'user.name=Test', '-c', 'user.email=test@example.com', ...args)
+  }
+
+  /** Commits everything on the branch `main`, and pushes it. Resolves to the commit. */
+  async commit(message: string): Promise<string> {
+    await this.git('add', '--all')
+    await this.git('commit', '--quiet', '--message', message)
+    await this.git('push', '--quiet', 'origin', 'HEAD:refs/heads/main')
+    return (await this.git('rev-parse', 'HEAD')).trim()
+  }
+}
+
+langflowTest(
+  'push.sh brings each flow to production while leadership moves and an answer is lost, and none that fails its smoke test',
+  async ({ scene, postgres, another }, t) => {
+    const LANGFLOW_DATABASE_URL = await postgres.newDatabase()
+    const stagingScene = await another()
+    const [a, staging] = await Promise.all([
+      replicaWithFront(scene, 'a', { LANGFLOW_DATABASE_URL }),
+      replicaWithFront(stagingScene, 'staging'),
+    ])
+    await Promise.all([scene.serves(a), stagingScene.serves(staging)])
+    const b = await replicaWithFront(scene, 'b', { LANGFLOW_DATABASE_URL })
+    const tested = await Service.open(t, [staging.front])
+    const production = await Service.open(t, [a.front, b.front])
+    const repository = new Repository(scene, {
+      'https://langflow-staging.example.com': tested.url,
+      'https://langflow.example.com': production.url,
+    })
+    for (const name of [...FLOWS, 'mute']) await repository.create(name)
+
+    // A flow without an output is valid, but it never answers.
+    const mute = join(repository.directory, 'flows/mute.json')
+    const flow = repository.flow('mute')
+    const nodes = flow.data.nodes.filter(({ data }) => data.type === 'TextInput')
+    writeFileSync(mute, JSON.stringify({ ...flow, data: { ...flow.data, nodes, edges: [] } }))
+    const refused = await repository.run('./push.sh')
+    assert.notEqual(refused.code, 0)
+    assert.match(refused.output, /FAILED tests\/test_flows\.py::test_flow_answers\[mute\]/)
+    assert.deepEqual([tested.pushes.length, production.pushes.length], [FLOWS.length + 1, 0])
+
+    rmSync(mute)
+    await scene.standsBy(b)
+    production.decide = async (push) => {
+      if (push === 2) {
+        await scene.kubectl('annotate', 'lease', LEASE, 'langflow-leader/switchover-to=*')
+        await a.event('draining')
+      }
+      return push === 3 ? 'lost' : 'answered'
+    }
+    const output = await repository.succeed('./push.sh')
+    assert.match(output, /push 1 to production failed, trying again/)
+    t.diagnostic(`pushes: ${production.pushes.length}`)
+    assert.equal(new Set(production.pushes).size, FLOWS.length)
+    assert.deepEqual([(await b.status()).role, (await b.status()).lease.epoch], ['leader', 2])
+    assert.match(await repository.succeed('lfx', 'status', '--env', 'production'), /4 synced/)
+  },
+)
+
+langflowTest(
+  'a commit is served on both replicas by a handover without a failed request, release.sh tags it, and a rollback is another handover',
+  async ({ scene, postgres }, t) => {
+    const production = await Service.open(t, [])
+    const repository = new Repository(scene, { 'https://langflow-staging.example.com': production.url })
+    const repo = `file://${scene.path('flows.git')}`
+    await repository.succeed('git', 'init', '--quiet', '--bare', fileURLToPath(repo))
+    await repository.git('init', '--quiet')
+    await repository.git('remote', 'add', 'origin', repo)
+    for (const name of ['greeting', 'farewell', 'retired']) await repository.create(name)
+    const first = await repository.commit('A greeting')
+    await repository.git('push', '--quiet', 'origin', 'HEAD:refs/tags/release-1', 'HEAD:refs/tags/production')
+
+    // Staging and production differ only in their ref, so the same replicas are first the one and then the other.
+    const roots = ['a', 'b'].map((name) => scene.path(`git-${name}`))
+    let syncs: ReturnType<typeof startGitSync>[] = []
+    const followRef = async (ref: string) => {
+      await Promise.all(syncs.map((sync) => sync.stop()))
+      syncs = roots.map((root) => startGitSync({ repo, ref, root }))
+    }
+    const atCommit = (commit: string) =>
+      until(`a checkout of ${commit}`, () => syncs.every((sync) => sync.commit() === commit))
+    scene.atEnd(() => Promise.all(syncs.map((sync) => sync.stop())))
+    await followRef('main')
+    await atCommit(first)
+
+    const LANGFLOW_DATABASE_URL = await postgres.newDatabase()
+    const agents = [await freePort(), await freePort()]
+    const peers = agents.map((port) => `127.0.0.1:${port}`)
+    const start = (n: 0 | 1) => {
+      const flows = join(roots[n] as string, 'current/flows')
+      return replicaWithFront(
+        scene,
+        n === 0 ? 'a' : 'b',
+        { LANGFLOW_DATABASE_URL, LANGFLOW_LOAD_FLOWS_PATH: flows },
+        {
+          httpPort: agents[n] as number,
+          flags: [`--handover-on-change=${flows}`, '--preset=fast', `--peers=${peers}`],
+        },
+      )
+    }
+    const a = await start(0)
+    await scene.serves(a)
+    const b = await start(1)
+    await scene.standsBy(b)
+    production.fronts.push(a.front, b.front)
+    const { id } = repository.flow('greeting')
+    const client = new Client<string>({
+      everyMs: 200,
+      withinMs: 60_000,
+      target: () => ({ to: 'production', url: `${production.url}/api/v1/run/${id}?stream=false` }),
+      asked: flowRequest('hello'),
+      read: outputOf,
+    })
+    t.after(() => client.stop())
+    await until('an answer', () => client.answers.at(-1) === 'Hello, World!')
+
+    // As in the UI.
+    const inUi = (method: string, path: string, body?: object) =>
+      fetch(`${production.url}/api/v1/flows/${path}`, {
+        ...flowRequest(''),
+        method,
+        body: body === undefined ? null : JSON.stringify(body),
+      })
+    await inUi('PATCH', id, { name: 'renamed in the UI' })
+    await inUi('DELETE', repository.flow('farewell').id)
+    const names = async () =>
+      ((await (await inUi('GET', '?get_all=true')).json()) as { name: string }[])
+        .map(({ name }) => name)
+        .sort()
+    assert.deepEqual(await names(), ['renamed in the UI', 'retired'])
+
+    const [committedAt, from] = [mono(), a.lines.length]
+    rmSync(join(repository.directory, 'flows/retired.json'))
+    repository.edit('flows/greeting.json', (text) => text.replace('"Hello, World!"', '"Good morning"'))
+    const second = await repository.commit('Another greeting')
+    assert.equal((await a.event('stepped_down', from)).code, 'content_changed')
+    await b.event('serving')
+    await until('the new answer', () => client.answers.at(-1) === 'Good morning')
+    t.diagnostic(`from the commit to its answer: ${Math.round(mono() - committedAt)} ms`)
+
+    // The files win, but LangFlow deletes no flow because its file is gone.
+    assert.deepEqual(await names(), ['farewell', 'greeting', 'retired'])
+
+    const digest = await repository.succeed('sh', '-c', DIGEST)
+    for (const replica of [a, b]) assert.equal((await replica.status()).flowsDigest, digest.trim())
+    await repository.succeed('./release.sh')
+    const tags = await repository.git('ls-remote', '--tags', 'origin')
+    assert.match(tags, new RegExp(`^${second}\trefs/tags/production$`, 'm'))
+    assert.match(tags, new RegExp(`^${second}\trefs/tags/release-\\d{8}-\\d{6}$`, 'm'))
+
+    repository.edit('tests/test_flows.py', (text) =>
+      text.replace('.first_text_output()', '.first_text_output() == "?"'),
+    )
+    await repository.commit('A question that the flow does not answer')
+    assert.notEqual((await repository.run('./release.sh')).code, 0)
+    assert.equal(await repository.git('ls-remote', '--tags', 'origin'), tags)
+
+    await scene.standsBy(a)
+    await followRef('production')
+    await atCommit(second)
+    const rolledBackFrom = a.lines.length
+    await repository.git('fetch', '--quiet', '--tags', '--force')
+    await repository.git('push', '--quiet', 'origin', '+refs/tags/release-1:refs/tags/production')
+    await a.event('serving', rolledBackFrom)
+    await until('the first answer', () => client.answers.at(-1) === 'Hello, World!')
+    await client.stop()
+    assert.deepEqual(
+      client.calls.filter(({ failure }) => failure !== null),
+      [],
+    )
+    t.diagnostic(`${client.calls.length} requests, none failed`)
+  },
+)
