@@ -76,6 +76,18 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     assert.equal((await a.get('/readyz')).status, 200)
   })
 
+  test('status in an outage reports the holder and the time of the takeover', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    const [a] = await scene.pair(CALM)
+    a.signal('SIGKILL')
+    await a.exited
+    const { code, stdout } = await new Command(scene, 'status').end()
+    assert.equal(code, 1)
+    assert.match(stdout, /^Lease \S+: a holds it since /)
+    const [, seconds] = /: a holds the Lease, but .*; takeover in about (\d+) s unless/.exec(stdout) ?? []
+    assert.ok(Number(seconds) > 0 && Number(seconds) <= 15, stdout)
+  })
+
   test('status --watch prints the overview again until Ctrl-C', async (t) => {
     const scene = await EmbeddedScene.open(t)
     await scene.pair(CALM)
