@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { execFile, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { Lease } from '../../agent/lease/lease.ts'
 import { encodeHistory } from '../../agent/lease/lease-history.ts'
 import { DEPLOY } from '../deploy/manifests.ts'
 import { BUNDLE } from '../harness/bundle.ts'
-import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
+import { ACCOUNT, type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { freePort } from '../harness/free-port.ts'
 import { ApiServerScene } from '../harness/scene.ts'
 import { TERM } from '../observe/replica.ts'
@@ -206,6 +209,59 @@ describe('an operator on a real API server', () => {
     assert.deepEqual(JSON.parse((await run('history', '-o', 'json')).stdout), { terms: [TERM] })
     const words = ['switchover', `--kubeconfig=${kubeconfig}`, '--to', '']
     assert.equal((await runIn({}, 'complete', '--', ...words)).stdout, 'langflow-0\nlangflow-1\n:4\n')
+  })
+
+  test('gets one sentence and the documented exit code for a wrong place, and within the deadline', async (t) => {
+    const namespace = await plane.newNamespace()
+    await plane.deployRights(namespace)
+    const silent = createServer().listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    t.after(() => silent.close())
+    const dir = mkdtempSync(join(tmpdir(), 'operate-'))
+    t.after(() => rmSync(dir, { recursive: true }))
+    const kubeconfig = (name: string, server: string, user: object) => {
+      const config = JSON.parse(readFileSync(plane.adminKubeconfig, 'utf8'))
+      config.clusters[0].cluster.server = server
+      config.users[0].user = user
+      writeFileSync(join(dir, name), JSON.stringify(config))
+      return `--kubeconfig=${join(dir, name)}`
+    }
+    const token = await plane.expiringToken(namespace, ACCOUNT, -10)
+    const exec = { apiVersion: 'client.authentication.k8s.io/v1', interactiveMode: 'Never' }
+    const plugin = { exec: { ...exec, command: 'sleep', args: ['60'] } }
+    const hangs = `https://127.0.0.1:${(silent.address() as AddressInfo).port}`
+    const wrong: [what: string, flag: string, code: number, message: RegExp][] = [
+      ['flag', '--namspace=x', 2, /unknown option '--namspace=x' \(did you mean --namespace\?\)/],
+      ['kubeconfig', '--kubeconfig=/none', 4, /kubeconfig \/none does not exist/],
+      ['token', kubeconfig('expired', plane.serverUrl, { token }), 4, /401 Unauthorized/],
+      ['server', kubeconfig('hangs', hangs, {}), 4, /no connection to the API server .* within 4000 ms/],
+      ['plugin', kubeconfig('plugin', plane.serverUrl, plugin), 4, /no credentials within 4000 ms/],
+    ]
+    const commands = ['status', 'status -A', 'history', 'switchover --yes', 'pause', 'resume', 'check']
+    for (const [what, flag, code, message] of wrong)
+      await Promise.all(
+        commands.map(async (command) => {
+          const ended = await run(...command.split(' '), flag)
+          assert.equal(ended.code, code, `${command}: ${what}: ${ended.stderr}`)
+          assert.match(ended.stderr, message)
+          assert.equal(ended.stderr.trim().split('\n').length, 1, ended.stderr)
+        }),
+      )
+  })
+
+  test('gets one sentence if the reader of the output has gone', async () => {
+    const script = '"$@" | true; exit $PIPESTATUS'
+    for (const args of [
+      ['status', '-A'],
+      ['check', '-o', 'json'],
+    ]) {
+      const own = [process.execPath, BUNDLE, ...args, `--kubeconfig=${plane.adminKubeconfig}`]
+      const { status, stderr } = spawnSync('bash', ['-c', script, 'bash', ...own], { encoding: 'utf8' })
+      assert.deepEqual(
+        [status, stderr],
+        [1, 'langflow-leader: cannot write to standard output: write EPIPE\n'],
+      )
+    }
   })
 
   test("commands in an agent's container use the agent's Lease and rights", async (t) => {
