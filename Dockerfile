@@ -1,15 +1,15 @@
-# The image of the agent and the init container. /usr/lib/langflow-leader contains node with its libraries, a static tini and the
-# bundled program. The agent also needs mkfifo. There is no shell and no package manager. `install` copies that directory to a
-# volume. As an alternative, an image volume (subPath usr/lib/langflow-leader) can be mounted in the same place.
+# The image of agent and init container: node, a static tini and the one bundled file in /usr/lib/langflow-leader, with the
+# libraries that node needs; and mkfifo for the agent. No shell, no package manager. `install` copies the first directory to any
+# other; an image volume of it (subPath usr/lib/langflow-leader) is mounted in the same place.
 
-# Equal for all platforms.
+# The same for every platform.
 FROM --platform=$BUILDPLATFORM docker.io/library/node:24-bookworm-slim AS bundle
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
 COPY agent ./agent
 COPY deploy/bundle ./deploy/bundle
-# Also started by name: kubectl exec POD -c agent -- langflow-leader status --url http://127.0.0.1:8090.
+# Also started by name: kubectl exec POD -c agent -- langflow-leader status.
 RUN node deploy/bundle/build.mjs /image/usr/lib/langflow-leader/langflow-leader.mjs \
  && sed -i '1s|.*|#!/usr/lib/langflow-leader/node|' /image/usr/lib/langflow-leader/langflow-leader.mjs \
  && mkdir -p /image/usr/local/bin \
@@ -23,7 +23,7 @@ RUN sh /src/collect.sh /image
 COPY --from=bundle /src/npm.cdx.json /src/
 RUN mkdir -p /image/usr/share/langflow-leader \
  && node /src/sbom.mjs /image < /src/npm.cdx.json > /image/usr/share/langflow-leader/sbom.cdx.json
-# Check that the program starts.
+# Does what was put together start?
 COPY --from=bundle /image/ /image/
 RUN ln -s /image/usr/lib/langflow-leader /usr/lib/langflow-leader \
  && /usr/lib/langflow-leader/tini -s -- /image/usr/local/bin/langflow-leader --version

@@ -21,6 +21,9 @@ export class FatalError extends Error {
   }
 }
 
+/** The exit code of a command for people if the API server or the agent does not answer, or refuses the user. */
+export const UNREACHABLE = 4
+
 /** 2 for a wrong command line, a failure's own code, and 1 for all other errors. */
 export function exitCodeOf(error: unknown): number {
   return error instanceof UsageError || error instanceof FatalError ? error.exitCode : 1

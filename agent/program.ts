@@ -12,6 +12,7 @@ import { addInstall } from './commands/install-command.ts'
 import { addLaunch } from './commands/launch-command.ts'
 import { addRun } from './commands/run-command.ts'
 import { createProgram, invocationOf, runProgram } from './config/command-line.ts'
+import { UNREACHABLE } from './exit.ts'
 
 const { name, args } = invocationOf(process.argv)
 const program = createProgram(process.env, name)
@@ -35,3 +36,5 @@ addRun(program)
 addFront(program)
 
 process.exitCode = await runProgram(program, args)
+// A credential plugin of the kubeconfig that hangs would keep the process alive.
+if (process.exitCode === UNREACHABLE) process.exit()

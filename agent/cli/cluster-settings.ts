@@ -1,16 +1,19 @@
 import { resolve } from 'node:path'
 import { AGENT_SETTINGS } from '../config/agent-settings.ts'
-import { choice, group, optional } from '../config/setting.ts'
+import { choice, group, optional, setting } from '../config/setting.ts'
 
 // The flags that commands for people share: `addFlags(command, { ...CLUSTER_SETTINGS, … })`.
 
+const { fallback: _, ...LEASE_NAME } = AGENT_SETTINGS.leaseName
+
 /** The Lease, and the credentials for the API server. */
 export const CLUSTER_SETTINGS = group('Cluster', {
-  leaseName: AGENT_SETTINGS.leaseName,
+  leaseName: { ...LEASE_NAME, otherwise: "the namespace's only Lease of langflow-leader" },
   leaseNamespace: {
     ...AGENT_SETTINGS.leaseNamespace,
     otherwise: "the kubeconfig's, or the pod's own",
     short: '-n',
+    long: '--namespace',
   },
   // A person may type a path relative to the working directory. The agent requires an absolute path.
   kubeconfig: { ...AGENT_SETTINGS.kubeconfig, parse: (text: string) => resolve(text) },
@@ -29,6 +32,18 @@ export const OPERATE_SETTINGS = {
     ),
   }),
 }
+
+/** As in kubectl. The flag without a value is `server`. */
+export const DRY_RUN = setting(
+  '[mode]',
+  'none',
+  'server: check everything and report what would be done, also whether the API server would refuse it; nothing is changed',
+  (text) => {
+    if (text === 'none') return false
+    if (text === 'server' || text === 'true') return true
+    throw new Error('use server or none')
+  },
+)
 
 /** The format of the answer. */
 export const OUTPUT_SETTINGS = group('Output', {

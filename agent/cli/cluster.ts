@@ -1,28 +1,27 @@
-import { systemClock } from '../clock.ts'
-import type { Values } from '../config/setting.ts'
-import { findAccess } from '../kube/kube-access.ts'
 import { ApiError } from '../kube/kube-errors.ts'
-import { type KubeObject, KubeObjects, POD } from '../kube/kube-objects.ts'
+import { type KubeObject, type KubeObjects, POD } from '../kube/kube-objects.ts'
 import { holderOf, type Lease } from '../lease/lease.ts'
 import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operator-annotations.ts'
 import { type AgentStatus, type ReplicaRow, statusOf } from '../observe/agent-status.ts'
-import { VERSION } from '../version.ts'
 import { type AgentContainer, agentOf } from './agent-container.ts'
-import type { OPERATE_SETTINGS } from './cluster-settings.ts'
+import { type ClusterOptions, connectObjects, DEADLINE_MS, withAgent } from './api-connection.ts'
 import { asOperationError } from './exit-codes.ts'
+import { findLease } from './product-leases.ts'
 import { NO_STATUS, replicasAt } from './replica-at-url.ts'
-
-/** `url`: an agent that reports all replicas. If it is `null`, each agent is asked through the API server. */
-export type ClusterOptions = Values<typeof OPERATE_SETTINGS>
 
 /** The part of a cluster that operating commands use. */
 export type Operable = Pick<Cluster, 'leaseName' | 'namespace' | 'lease' | 'annotate' | 'replicas'>
 
 type Annotations = Readonly<Record<string, string | null>>
 
-/** Deadline of one request, in milliseconds. */
-const DEADLINE_MS = 5_000
+/** The form of writes. */
+interface Writing {
+  /** Updates the Lease, instead of patching it. */
+  readonly isAgent?: boolean
+  /** The API server judges each write, and does not carry it out. */
+  readonly dryRun?: boolean
+}
 
 /** A Lease and the replicas that compete for it, read with the user's rights. Each rejection is one sentence. */
 export class Cluster implements Disposable {
@@ -30,24 +29,25 @@ export class Cluster implements Disposable {
   readonly leaseName: string
   readonly objects: KubeObjects
   private readonly url: URL | null
+  private readonly writing: Writing
 
-  constructor(objects: KubeObjects, leaseName: string, url: URL | null = null) {
+  constructor(objects: KubeObjects, leaseName: string, url: URL | null = null, writing: Writing = {}) {
     this.objects = objects
     this.namespace = objects.namespace
     this.leaseName = leaseName
     this.url = url
+    this.writing = writing
   }
 
-  /** Sends no request. Rejects with an `OperationError` if there is no usable kubeconfig. */
-  static async connect(options: ClusterOptions): Promise<Cluster> {
-    const { leaseName, leaseNamespace, kubeconfig, context, url } = options
+  /** Finds the Lease if the options do not name it. Rejects with an `OperationError`. */
+  static async connect({ dryRun = false, ...options }: ClusterOptions & Writing): Promise<Cluster> {
+    const at = withAgent(options, process.env)
+    let objects: KubeObjects | undefined
     try {
-      const access = await findAccess({ kubeconfig: kubeconfig ?? undefined, context: context ?? undefined })
-      const namespace = leaseNamespace ?? access.namespace ?? 'default'
-      const userAgent = `langflow-leader/${VERSION}`
-      const objects = new KubeObjects({ access, namespace, clock: systemClock, userAgent })
-      return new Cluster(objects, leaseName, url)
+      objects = await connectObjects(at)
+      return new Cluster(objects, at.leaseName ?? (await findLease(objects)), at.url, { ...at, dryRun })
     } catch (error) {
+      objects?.close()
       throw asOperationError(error)
     }
   }
@@ -70,9 +70,20 @@ export class Cluster implements Disposable {
    * with an `ApiError`.
    */
   async annotate(lease: Lease, annotations: Annotations): Promise<Lease> {
-    const { uid = '', resourceVersion = '' } = lease.metadata
-    const patch = { metadata: { uid, resourceVersion, annotations } }
-    return (await this.objects.patch(LEASE, this.leaseName, patch, DEADLINE_MS)) as unknown as Lease
+    const { isAgent = false, dryRun = false } = this.writing
+    const { name = this.leaseName, uid = '', resourceVersion = '' } = lease.metadata
+    const noted = { ...lease.metadata.annotations, ...annotations }
+    const kept = Object.entries(noted).filter(([, value]) => value !== null)
+    const written = { ...lease, metadata: { ...lease.metadata, name, annotations: Object.fromEntries(kept) } }
+    const patch = { metadata: { name, uid, resourceVersion, annotations } }
+    if (dryRun) {
+      await this.objects.rehearse(isAgent ? 'update' : 'patch', LEASE, isAgent ? written : patch, DEADLINE_MS)
+      return written as Lease
+    }
+    const answer = isAgent
+      ? this.objects.update(LEASE, written, DEADLINE_MS)
+      : this.objects.patch(LEASE, name, patch, DEADLINE_MS)
+    return (await answer) as unknown as Lease
   }
 
   /**
@@ -150,7 +161,9 @@ export function holderRow(lease: Lease, rows: readonly ReplicaRow[]): ReplicaRow
 }
 
 export function rowOf(identity: string, rows: readonly ReplicaRow[]): ReplicaRow | null {
-  return rows.find(({ pod, status }) => status?.identity === identity || pod === podOf(identity)) ?? null
+  const isIts = ({ pod, status }: ReplicaRow) =>
+    status === null ? pod === podOf(identity) : status.identity === identity
+  return rows.find(isIts) ?? null
 }
 
 /** Number of attempts at a write. Conflicts are usual: the leader renews the Lease every few seconds. */

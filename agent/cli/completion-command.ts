@@ -26,7 +26,15 @@ export function addCompletion(program: Command): void {
   program
     .command('complete', { hidden: true })
     .argument('[words...]')
-    .action((words: string[]) => print(complete(program, words)))
+    .action(async (words: string[]) => print(await complete(program, words, valuesInCluster)))
+}
+
+/** The values of a flag, by its name in code, that a cluster has. `typed`: the values of the other flags. */
+export type ValuesOf = (flag: string, typed: Readonly<Record<string, string>>) => Promise<string[]>
+
+const valuesInCluster: ValuesOf = async (...asked) => {
+  const { valuesOf } = await import('./completion-values.ts')
+  return valuesOf(...asked)
 }
 
 /** Cobra's numbers for the last line. */
@@ -39,22 +47,37 @@ interface Candidate {
 }
 
 /** The candidates for the last of these words. The last word is '' if the user has typed no part of it. */
-export function complete(program: Command, words: readonly string[]): string {
+export async function complete(
+  program: Command,
+  words: readonly string[],
+  valuesOf: ValuesOf = async () => [],
+): Promise<string> {
   const typed = words.at(-1) ?? ''
   let command = program
   let awaiting: Option | undefined
+  const given: Record<string, string> = {}
   for (const word of words.slice(0, -1)) {
-    if (awaiting !== undefined) awaiting = undefined
+    const [flag = '', value] = word.split(/=(.*)/s, 2)
+    const named = command.options.find((one) => isNamed(one, flag))
+    if (awaiting !== undefined) {
+      given[awaiting.attributeName()] = word
+      awaiting = undefined
+    }
     // The remaining words are the workload's command.
     else if (word === '--') return answer('', [], FILES)
-    else if (word.startsWith('-'))
-      awaiting = command.options.find((one) => one.required && isNamed(one, word))
+    else if (word.startsWith('-') && value !== undefined) given[named?.attributeName() ?? ''] = value
+    else if (word.startsWith('-')) awaiting = named?.required ? named : undefined
     else command = command.commands.find((one) => one.name() === word) ?? command
   }
-  if (awaiting !== undefined) return ofValue(typed, awaiting, '')
+  const ofValue = async (option: Option, before: string) => {
+    const { argChoices = await valuesOf(option.attributeName(), given), flags } = option
+    const values = argChoices.map((one) => ({ value: `${before}${one}` }))
+    return answer(typed, values, values.length > 0 ? NO_FILES : pathsOf(flags))
+  }
+  if (awaiting !== undefined) return ofValue(awaiting, '')
   const [flag = '', value] = typed.split(/=(.*)/s, 2)
   const assigned = command.options.find((one) => isNamed(one, flag))
-  if (value !== undefined && assigned !== undefined) return ofValue(typed, assigned, `${flag}=`)
+  if (value !== undefined && assigned !== undefined) return ofValue(assigned, `${flag}=`)
   if (typed.startsWith('-')) return answer(typed, flagsOf(command), NO_FILES)
   const names = command.createHelp().visibleCommands(command)
   const commands = names.map((one) => ({ value: one.name(), about: one.description() }))
@@ -66,11 +89,6 @@ export function complete(program: Command, words: readonly string[]): string {
 
 function isNamed({ short, long }: Option, word: string): boolean {
   return word === short || word === long
-}
-
-function ofValue(typed: string, { argChoices = [], flags }: Option, before: string): string {
-  const values = argChoices.map((value) => ({ value: `${before}${value}` }))
-  return answer(typed, values, values.length > 0 ? NO_FILES : pathsOf(flags))
 }
 
 /** Whether file names fit the placeholder of an option's or an argument's value. */

@@ -1,4 +1,4 @@
-import { FatalError } from '../exit.ts'
+import { FatalError, UNREACHABLE } from '../exit.ts'
 import { KubeConfigError } from '../kube/kube-access.ts'
 import { ApiError } from '../kube/kube-errors.ts'
 
@@ -11,7 +11,7 @@ export const EXIT_CODES = {
   /** The current state does not allow the operation. The command changed nothing. */
   refused: 3,
   /** The API server does not answer, or refuses this user. */
-  unreachable: 4,
+  unreachable: UNREACHABLE,
   timedOut: 124,
   interrupted: 130,
 } as const
@@ -20,6 +20,8 @@ export const EXIT_CODES = {
 export const ERROR_CODES = {
   failed: EXIT_CODES.failed,
   no_lease: EXIT_CODES.refused,
+  /** The namespace has more than one Lease of this product, and the command names none. */
+  several_leases: EXIT_CODES.usage,
   nobody_leads: EXIT_CODES.refused,
   /** The leader does not report its status. */
   leader_silent: EXIT_CODES.refused,

@@ -3,7 +3,8 @@ import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { historyOf, type PastTerm } from '../lease/lease-history.ts'
 import { type Pause, pauseFault, pauseOf, podOf, switchoverOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow, SwitchoverView } from '../observe/agent-status.ts'
-import { Cluster, type ClusterOptions, NO_SUCH_REPLICA, rowOf } from './cluster.ts'
+import { type ClusterOptions, withAgent } from './api-connection.ts'
+import { Cluster, NO_SUCH_REPLICA, rowOf } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 import { replicasAt } from './replica-at-url.ts'
 
@@ -34,9 +35,10 @@ export interface Source extends Disposable {
   history(): Promise<readonly PastTerm[]>
 }
 
-/** The agent at `url`, or a cluster if `url` is `null`. */
+/** The agent at `url`, or the agent of this container, or a cluster. */
 export async function sourceOf(options: ClusterOptions): Promise<Source> {
-  if (options.url !== null) return replicaSource(options.url)
+  const { url } = withAgent(options, process.env)
+  if (url !== null) return replicaSource(url)
   const cluster = await Cluster.connect(options)
   return {
     overview: async () => {
@@ -77,7 +79,7 @@ export function overviewOf(lease: Lease, replicas: readonly ReplicaRow[], wallMs
     replicas,
   }
   const fault = pauseFault(lease)
-  return judged(overview, fault === null ? [] : [fault])
+  return judged(overview, historyOf(lease)[0], fault === null ? [] : [fault])
 }
 
 /** The overview of replicas, without their Lease; `null` if no replica answers. */
@@ -86,7 +88,8 @@ export function overviewFrom(replicas: readonly ReplicaRow[]): Overview | null {
   if (known === null) return null
   const { namespace, name, holder, epoch, since } = known.lease
   const lease = { namespace, name, holder: holder || null, epoch, since }
-  return judged({ lease, pause: known.pause ?? null, switchover: known.switchover ?? null, replicas }, [])
+  const { pause = null, switchover = null, history } = known
+  return judged({ lease, pause, switchover, replicas }, history[0], [])
 }
 
 export function serves({ role, traffic }: AgentStatus): boolean {
@@ -107,12 +110,13 @@ function leaderIn(replicas: readonly ReplicaRow[]): AgentStatus | null {
 type Unjudged = Omit<Overview, 'ok' | 'problems'>
 
 /** @param faults the faults in operators' annotations, each in one sentence */
-function judged(overview: Unjudged, faults: readonly string[]): Overview {
-  const problems = [...problemsOf(overview), ...faults]
+function judged(overview: Unjudged, last: PastTerm | undefined, faults: readonly string[]): Overview {
+  const problems = [...problemsOf(overview, last), ...faults]
   return { ...overview, ok: problems.length === 0, problems }
 }
 
-function problemsOf({ lease, pause, replicas }: Unjudged): string[] {
+function problemsOf(overview: Unjudged, last: PastTerm | undefined): string[] {
+  const { pause, replicas } = overview
   if (replicas.length === 0) return ['no pod in this namespace competes for the Lease']
   const problems: string[] = []
   const podsOf = (which: (status: AgentStatus) => boolean) =>
@@ -121,7 +125,7 @@ function problemsOf({ lease, pause, replicas }: Unjudged): string[] {
   const leading = podsOf(({ role }) => role === 'leader')
   if (leading.length > 1)
     problems.push(`${leading.length} replicas report that they lead: ${listed(leading)}`)
-  if (serving.length === 0) problems.push(`no replica serves: ${whyNoneServes(lease.holder, replicas)}`)
+  if (serving.length === 0) problems.push(`no replica serves: ${whyNoneServes(overview, last)}`)
   if (serving.length > 1)
     problems.push(`${serving.length} replicas serve at the same time: ${listed(serving)}`)
   if (podsOf(({ couldTakeOver }) => couldTakeOver).length === 0)
@@ -141,12 +145,40 @@ function problemsOf({ lease, pause, replicas }: Unjudged): string[] {
   return problems
 }
 
-function whyNoneServes(holder: string | null, replicas: readonly ReplicaRow[]): string {
-  if (holder === null) return 'the Lease has no holder'
+function whyNoneServes({ lease: { holder }, pause, replicas }: Unjudged, last: PastTerm | undefined): string {
+  if (holder === null) {
+    const ended = last?.ended ? `; ${last.holder} led until ${last.ended} (${last.endedBecause})` : ''
+    return `the Lease has no holder${ended}`
+  }
+  const pod = podOf(holder)
   const row = rowOf(holder, replicas)
-  if (row === null) return `${podOf(holder)} holds the Lease, but ${NO_SUCH_REPLICA}`
-  if (row.status === null) return `${row.pod} holds the Lease, but does not report its status`
-  return `${row.pod} holds the Lease, but is ${stateOf(row.status)}`
+  const wasReplaced = row === null && replicas.some((one) => one.pod === pod)
+  const what = wasReplaced
+    ? `an earlier pod ${pod} holds the Lease`
+    : `${pod} holds the Lease, but ${howIt(row)}`
+  const renews = row?.status?.role === 'leader' && !row.status.leadership.doubt
+  return renews || pause !== null ? what : what + whenTaken(replicas)
+}
+
+/** The state of the holder that does not serve, for a sentence. */
+function howIt(row: ReplicaRow | null): string {
+  if (row === null) return NO_SUCH_REPLICA
+  if (row.status === null) return 'does not report its status'
+  if (hasRestarted(row.status)) return 'its agent has restarted, and does not lead'
+  return row.status.role === 'leader' ? `is ${stateOf(row.status)}` : 'does not report yet that it leads'
+}
+
+/** Whether an earlier process of this replica holds the Lease, as the replica reports. */
+export function hasRestarted({ identity, role, lease }: AgentStatus): boolean {
+  return role === 'follower' && lease.holder === identity
+}
+
+/** The time of the next takeover, as the replicas that could take over measure it; '' if none of them does. */
+function whenTaken(replicas: readonly ReplicaRow[]): string {
+  const left = replicas.flatMap(({ status }) => (status?.couldTakeOver ? (status.lease.freeInMs ?? []) : []))
+  if (left.length === 0) return ''
+  const seconds = Math.ceil(Math.min(...left) / 1000)
+  return seconds === 0 ? '; a takeover is due' : `; takeover in about ${seconds} s unless the Lease is renewed`
 }
 
 /** The state of a replica in a word or two. The reason why a follower cannot take over is `unable`. */

@@ -3,7 +3,7 @@ import { addExamples } from '../config/command-line.ts'
 import { addFlags, group, optional, readFlags, type Values } from '../config/setting.ts'
 import { parseDuration } from '../config/values.ts'
 import { LONGEST_REASON, UNTIL_RESUMED } from '../lease/operator-annotations.ts'
-import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'
+import { DRY_RUN, OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'
 
 export const PAUSE_SETTINGS = {
   ...group('Pause', {
@@ -11,6 +11,7 @@ export const PAUSE_SETTINGS = {
       parseDuration(text, 10_000),
     ),
     reason: optional('<text>', 'none', 'the reason, which status shows', parseReason),
+    dryRun: DRY_RUN,
   }),
   ...OPERATE_SETTINGS,
   ...OUTPUT_SETTINGS,

@@ -30,6 +30,8 @@ export interface PauseChange {
   readonly after: Pause | null
   readonly leader: string | null
   readonly replicas: readonly Shown[]
+  /** Set if nothing was written. */
+  readonly dryRun?: true
 }
 
 /** Deadline for the replicas to show the change, and the time between two reads, in milliseconds. */
@@ -42,7 +44,7 @@ export function runPause(options: PauseOptions): Promise<number> {
     using cluster = await Cluster.connect(options)
     const change = await pause(cluster, systemClock, options)
     await write(formatted(options.output, change, () => describePaused(change)))
-    return isInForce(change) ? EXIT_CODES.fine : EXIT_CODES.failed
+    return change.dryRun || isInForce(change) ? EXIT_CODES.fine : EXIT_CODES.failed
   })
 }
 
@@ -57,17 +59,17 @@ export function runResume({ output, ...options }: ResumeOptions): Promise<number
 }
 
 /**
- * Starts a pause, or changes the end of the current pause. Resolves when every replica that answers shows the pause, or after 5 s.
- * After a rejection, which is an `OperationError`, there is no new pause.
+ * Starts a pause, or changes the end of the current pause. Resolves when every replica that answers shows the pause, or after 5 s; in
+ * a dry run immediately, without replicas. After a rejection, which is an `OperationError`, there is no new pause.
  */
 export async function pause(
   cluster: Operable,
   clock: Clock,
-  { forMs, reason }: Pick<PauseOptions, 'forMs' | 'reason'>,
+  { forMs, reason, dryRun }: Pick<PauseOptions, 'forMs' | 'reason'> & { readonly dryRun?: boolean },
 ): Promise<PauseChange> {
   const rows = await cluster.replicas()
   let before = null as Pause | null
-  await updateAnnotations(cluster, (lease) => {
+  const written = await updateAnnotations(cluster, (lease) => {
     const leader = holderRow(lease, rows)
     const name = leaderOf(lease, rows)
     const busy = name === null ? null : underWay(lease, name, leader?.status ?? null)
@@ -81,6 +83,8 @@ export async function pause(
       [PAUSE_REASON]: reason ?? before?.reason ?? null,
     }
   })
+  const after = pauseOf(written, 0)
+  if (dryRun) return { before, after, leader: leaderOf(written, rows), replicas: [], dryRun }
   return { before, ...(await settled(cluster, clock)) }
 }
 
@@ -150,7 +154,8 @@ export function isInForce({ after, leader, replicas }: PauseChange): boolean {
 }
 
 /** The result of `pause` for people, one sentence a line. */
-export function describePaused({ after, leader, replicas }: PauseChange): string {
+export function describePaused({ after, leader, replicas, dryRun }: PauseChange): string {
+  if (dryRun && after !== null) return lines(`would pause ${describePause(after)} (server dry run)`)
   if (after === null)
     return lines('not paused: the leader is handing over, or an operator resumed; pause again')
   return lines(`paused ${describePause(after)}`, leads(leader, replicas), ...notShown(replicas))

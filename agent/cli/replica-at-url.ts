@@ -1,5 +1,6 @@
 import * as z from 'zod/mini'
 import { type ReplicaRow, statusOf } from '../observe/agent-status.ts'
+import { DEADLINE_MS } from './api-connection.ts'
 import { OperationError } from './exit-codes.ts'
 
 export const NO_STATUS = "its answer is not an agent's status that this version can read"
@@ -12,8 +13,6 @@ const Rows = z.array(
     problem: z.nullable(z.string()),
   }),
 )
-
-const DEADLINE_MS = 5_000
 
 /**
  * The replicas that one agent reports, itself included. The agent may have another version. `base` may have a path, as behind

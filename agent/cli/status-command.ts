@@ -7,6 +7,9 @@ import { OPERATE_SETTINGS } from './cluster-settings.ts'
 
 export const STATUS_SETTINGS = {
   ...OPERATE_SETTINGS,
+  ...group('Cluster', {
+    allNamespaces: { ...onOff('list the Leases of langflow-leader in all namespaces'), short: '-A' },
+  }),
   ...group('Output', {
     output: {
       ...choice(['table', 'wide', 'json', 'yaml'], 'the output format (wide adds columns)'),
@@ -22,7 +25,8 @@ export function addStatus(program: Command): void {
     .description('show the leader, the standbys, and why a standby is not ready')
   addFlags(command, STATUS_SETTINGS)
   addExamples(command, [
-    ['Show the replicas of langflow-leader-lock in the current namespace', ''],
+    ['Show the replicas in the current namespace', ''],
+    ['List the Leases of all namespaces, with their leaders', '-A'],
     ['Refresh every 2 s', '-n langflow --watch'],
     ['Ask one agent, without the API server', '--url http://127.0.0.1:8090'],
     [
@@ -32,19 +36,27 @@ export function addStatus(program: Command): void {
   ])
   command.action(async () => {
     const options = readFlags(command, STATUS_SETTINGS)
+    if (options.allNamespaces && (options.leaseName ?? options.url) !== null)
+      command.error('--all-namespaces lists all Leases: remove it, or remove --lease-name and --url')
     const { operating } = await import('./output.ts')
     process.exitCode = await operating(options.output, () => status(options))
   })
 }
 
 /** Resolves to the exit code. With `--watch`, it never resolves: Ctrl-C ends the process. */
-async function status({ output, watch, ...from }: Values<typeof STATUS_SETTINGS>): Promise<number> {
+async function status(options: Values<typeof STATUS_SETTINGS>): Promise<number> {
+  const { output, watch, allNamespaces, ...from } = options
   const { EXIT_CODES } = await import('./exit-codes.ts')
   const { formatted, write } = await import('./output.ts')
   const { sourceOf } = await import('./overview.ts')
+  const { leasesEverywhere, leasesTable } = await import('./product-leases.ts')
   const { statusTable } = await import('./status-table.ts')
-  using source = await sourceOf(from)
+  using source = allNamespaces ? null : await sourceOf(from)
   const look = async () => {
+    if (source === null) {
+      const leases = await leasesEverywhere(from)
+      return { ok: true, text: formatted(output, { leases }, () => leasesTable(leases, Date.now())) }
+    }
     const overview = await source.overview()
     const text = formatted(output, overview, () => statusTable(overview, Date.now(), output === 'wide'))
     return { ok: overview.ok, text }

@@ -3,6 +3,7 @@ import { readable } from '../config/values.ts'
 import { oneLine } from '../exit.ts'
 import { describeTarget, podOf, UNTIL_RESUMED } from '../lease/operator-annotations.ts'
 import type { AgentStatus, FrontView, ReplicaRow } from '../observe/agent-status.ts'
+import { rowOf } from './cluster.ts'
 import { type Cell, span, table } from './output.ts'
 import { type Overview, stateOf } from './overview.ts'
 
@@ -56,9 +57,10 @@ export function statusTable(overview: Overview, wallMs: number, wide: boolean): 
   return `${lines.join('\n')}\n`
 }
 
-function titleOf({ lease }: Overview, wallMs: number): string {
+function titleOf({ lease, replicas }: Overview, wallMs: number): string {
   const { namespace, name, holder, epoch, since } = lease
-  const leads = holder === null ? 'no replica leads' : `${podOf(holder)} leads`
+  const verb = rowOf(holder ?? '', replicas)?.status?.role === 'leader' ? 'leads' : 'holds it'
+  const leads = holder === null ? 'no replica leads' : `${podOf(holder)} ${verb}`
   const ago =
     since === null ? '' : ` since ${since.replace(/\.\d+Z$/, 'Z')} (${span(wallMs - Date.parse(since))})`
   return `Lease ${namespace}/${name}: ${leads}${ago}, epoch ${epoch}`

@@ -5,7 +5,7 @@ import { addFlags, group, onOff, optional, readFlags, setting, type Values } fro
 import { parseDuration } from '../config/values.ts'
 import { print } from '../exit.ts'
 import { ANYBODY, describeTarget } from '../lease/operator-annotations.ts'
-import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'
+import { DRY_RUN, OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'
 import type { Terminal } from './terminal.ts'
 
 export const SWITCHOVER_SETTINGS = {
@@ -24,6 +24,7 @@ export const SWITCHOVER_SETTINGS = {
       'how long to wait; after that, the request is withdrawn unless the handover has already started',
       (text) => parseDuration(text, 1_000),
     ),
+    dryRun: DRY_RUN,
   }),
   ...OPERATE_SETTINGS,
   ...OUTPUT_SETTINGS,
@@ -35,13 +36,14 @@ export function addSwitchover(program: Command): void {
   addExamples(command, [
     ['Hand over to the best prepared replica, after a confirmation', ''],
     ['Hand over to one pod, without a confirmation', '--to langflow-1 --yes'],
+    ['Report whether the handover would be requested', '--dry-run'],
     ['Print the phases and the time without a server, for a script', '--yes -o json'],
     ['Request the handover, and do not wait for it', '--yes --wait=false'],
   ])
   command.action(async () => {
     const options = readFlags(command, SWITCHOVER_SETTINGS)
     const { terminalToAskOn } = await import('./terminal.ts')
-    const terminal = terminalToAskOn(command, options.yes)
+    const terminal = terminalToAskOn(command, options.yes || options.dryRun)
     const { operating } = await import('./output.ts')
     process.exitCode = await operating(options.output, () => switchover(options, terminal))
   })
@@ -65,9 +67,10 @@ async function switchover(
   const confirmed = terminal === null ? null : await readPlan(cluster, systemClock, asked)
   if (terminal !== null && confirmed !== null) await confirm(terminal, question(confirmed), signal)
   const plan = await requestSwitchover(cluster, systemClock, asked, confirmed)
-  if (!wait) {
-    const result = { result: 'requested', asked, from: plan.from }
-    await write(formatted(output, result, () => describeRequested(plan)))
+  if (!wait || at.dryRun) {
+    const { from, candidates } = plan
+    const result = { result: at.dryRun ? 'would_request' : 'requested', asked, from, candidates }
+    await write(formatted(output, result, () => describeRequested(plan, at.dryRun)))
     return EXIT_CODES.fine
   }
   const show = output === 'table' ? print : (line: string) => void process.stderr.write(line)

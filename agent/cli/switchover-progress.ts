@@ -1,6 +1,6 @@
 import { addAbortListener } from 'node:events'
 import { type Clock, pause } from '../clock.ts'
-import { formatDuration, seconds } from '../config/values.ts'
+import { formatDuration, listed, seconds } from '../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { historyOf, type Phases } from '../lease/lease-history.ts'
 import { ANYBODY, podOf, switchoverOf } from '../lease/operator-annotations.ts'
@@ -8,7 +8,7 @@ import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
 import type { Operable } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 import { serves } from './overview.ts'
-import { isHandingOver, type Plan, withdraw } from './switchover.ts'
+import { isHandingOver, type Plan, whyUnable, withdraw } from './switchover.ts'
 
 /** The phases of a switchover, in this order. A phase that is shorter than the time between two reads may be missing. */
 const PHASES = ['requested', 'draining', 'stopped', 'released', 'acquired', 'serving'] as const
@@ -34,6 +34,8 @@ export interface Switched {
   /** The source of `gapMs`: the new leader, or this program, which reads every `LOOK_MS`. */
   readonly gapFrom: 'leader' | 'seen'
   readonly phases: readonly Phase[]
+  /** Why the old leader cannot take over yet, in one sentence; `null` if it can, or if it leads again. */
+  readonly unready: string | null
   /** The parts of the gap, in milliseconds, as both leaders recorded them; `null` if unknown. */
   readonly took: ({ readonly stopMs: number | null } & Phases) | null
 }
@@ -110,6 +112,7 @@ class SwitchoverProgress {
   private readonly since: number
   private readonly phases: Phase[] = []
   private lease: Lease | null = null
+  private rows: readonly ReplicaRow[] = []
   private epoch: number
   /** The pod of the old leader, until another replica acquires the Lease; then that replica's pod. */
   private subject: string
@@ -135,6 +138,7 @@ class SwitchoverProgress {
   /** Throws an `OperationError` if the leader refuses the switchover. @param rows read after the Lease */
   saw(lease: Lease, rows: readonly ReplicaRow[]): void {
     this.lease = lease
+    this.rows = rows
     if (holderOf(lease) === '') this.reach('released', this.subject)
     else if (epochOf(lease) > this.epoch) {
       // Another replica may take over from the new leader. The phases then start again from `acquired`.
@@ -174,6 +178,10 @@ class SwitchoverProgress {
       gapMs: Math.round(notedMs ?? seenMs),
       gapFrom: notedMs === null ? 'seen' : 'leader',
       phases: this.phases,
+      unready:
+        this.subject === this.plan.from
+          ? null
+          : whyUnable(this.rows.find(({ pod }) => pod === this.plan.from)),
       took: after === undefined ? null : { stopMs: before?.stopMs ?? null, ...after.phases },
     }
   }
@@ -198,14 +206,15 @@ export function isElsewhere({ from, to }: Switched, { to: asked }: Plan): boolea
   return to === from || (asked !== ANYBODY && to !== asked)
 }
 
-/** `   1.3 s  released   langflow-0` */
+/** `   1.3 s  released   langflow-0`. After the last phase, the command still waits for the new leader's record. */
 export function phaseLine({ phase, pod, afterMs }: Phase): string {
-  return `${seconds(afterMs).padStart(8)}  ${phase.padEnd(9)}  ${pod}\n`
+  const next = phase === 'serving' ? ', which now records the time without a server' : ''
+  return `${seconds(afterMs).padStart(8)}  ${phase.padEnd(9)}  ${pod}${next}\n`
 }
 
 /** The result for people, one sentence a line. */
 export function describeSwitched(switched: Switched, plan: Plan): string {
-  const { from, to, crashed, gapMs, gapFrom, took } = switched
+  const { from, to, crashed, gapMs, gapFrom, unready, took } = switched
   const parts = Object.entries(took ?? {}).flatMap(([name, ms]) =>
     ms === null ? [] : [`${name.slice(0, -'Ms'.length)} ${seconds(ms)}`],
   )
@@ -214,6 +223,7 @@ export function describeSwitched(switched: Switched, plan: Plan): string {
   const lines = [`${leads}; no replica served for ${gap}`]
   if (crashed) lines.push(`${from} ended before it released the Lease, so the Lease had to expire`)
   if (isElsewhere(switched, plan))
-    lines.push(`${plan.candidates.join(' or ')} did not become the leader: see langflow-leader history`)
+    lines.push(`${listed(plan.candidates, 'or')} did not become the leader: see langflow-leader history`)
+  if (unready !== null) lines.push(`${from} cannot take over yet: ${unready}; see langflow-leader status`)
   return `${lines.join('\n')}\n`
 }

@@ -13,6 +13,7 @@ import {
 import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
 import { holderRow, NO_SUCH_REPLICA, type Operable, updateAnnotations } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
+import { hasRestarted } from './overview.ts'
 
 /** A switchover that was possible when the Lease and the replicas were read. */
 export interface Plan {
@@ -43,6 +44,11 @@ export function planSwitchover(lease: Lease, rows: readonly ReplicaRow[], to: st
     const why = leader === null ? NO_SUCH_REPLICA : `does not report its status: ${leader.problem}`
     throw new OperationError('leader_silent', `${from} holds the Lease, but ${why}`)
   }
+  if (hasRestarted(status))
+    throw new OperationError(
+      'leader_silent',
+      `${from} holds the Lease, but its agent has restarted and does not lead: see langflow-leader status`,
+    )
   const pause = pauseOf(lease, wallMs)
   if (pause !== null)
     throw new OperationError(
@@ -96,8 +102,11 @@ export async function requestSwitchover(
   return plan as unknown as Plan
 }
 
-export function describeRequested({ from, candidates }: Plan): string {
-  return `requested a handover from ${from} to ${candidates.join(' or ')}; see langflow-leader status\n`
+export function describeRequested({ from, candidates }: Plan, dryRun: boolean): string {
+  const handover = `a handover from ${from} to ${listed(candidates, 'or')}`
+  return dryRun
+    ? `would request ${handover} (server dry run)\n`
+    : `requested ${handover}; see langflow-leader status\n`
 }
 
 /**
@@ -161,8 +170,10 @@ function ableOne(rows: readonly ReplicaRow[], leader: ReplicaRow | null, to: str
   return to
 }
 
-/** The reason why a follower cannot take over, in one sentence; `null` if it can. */
-function whyUnable({ status, problem }: ReplicaRow): string | null {
+const GONE: ReplicaRow = { pod: '', node: null, status: null, problem: 'its pod no longer exists' }
+
+/** The reason why a replica cannot take over, in one sentence; `null` if it can. */
+export function whyUnable({ status, problem }: ReplicaRow = GONE): string | null {
   if (status === null) return problem
   return status.couldTakeOver ? null : (status.unable ?? 'it is not ready')
 }

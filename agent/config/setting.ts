@@ -4,6 +4,8 @@ import { type Command, Option } from 'commander'
 export interface Setting<T> {
   /** The flag in one letter, as in kubectl, such as `-n`. */
   readonly short?: string
+  /** Another name of the flag, as in kubectl. `--help` shows this name; the name from the code works as well. */
+  readonly long?: string
   /** The value's placeholder in `--help`, such as `<duration>`. '' for a flag without a value, whose variable is `true` or `false`. */
   readonly argument: string
   /** The default, as a user would type it. Without a default, the value may be absent. */
@@ -87,16 +89,22 @@ export function variableOf(flag: string): string {
 export class SettingOption extends Option {
   /** `null` if only the command line sets it. */
   readonly variable: string | null
+  private readonly attribute: string
 
   constructor(key: string, setting: Setting<unknown>, variable: string | null) {
-    const { short, argument, about, group, fallback, otherwise, choices, repeats } = setting
-    super(`${short === undefined ? '' : `${short}, `}${flagOf(key)} ${argument}`.trim(), about)
+    const { short, long = flagOf(key), argument, about, group, fallback, otherwise, choices, repeats } = setting
+    super(`${short === undefined ? '' : `${short}, `}${long} ${argument}`.trim(), about)
+    this.attribute = attributeOf(key)
     this.variable = variable
     this.helpGroup(`${group}:`)
     this.default(undefined, fallback || otherwise)
     if (repeats)
       this.argParser((value, before?: string) => (before === undefined ? value : `${before},${value}`))
     if (choices !== undefined) this.argChoices = [...choices]
+  }
+
+  override attributeName(): string {
+    return this.attribute
   }
 }
 
@@ -111,15 +119,20 @@ export function optionDescription(option: Option): string {
 /** The settings of a command that runs in pods: each is a flag and a variable. */
 export function addSettings(command: Command, settings: Settings): Command {
   for (const [key, setting] of Object.entries(settings))
-    command.addOption(new SettingOption(key, setting, variableOf(flagOf(key))))
+    addSetting(command, key, setting, variableOf(flagOf(key)))
   return command
 }
 
 /** The settings of a command for people: each is a flag, without a variable. */
 export function addFlags(command: Command, settings: Settings): Command {
-  for (const [key, setting] of Object.entries(settings))
-    command.addOption(new SettingOption(key, setting, null))
+  for (const [key, setting] of Object.entries(settings)) addSetting(command, key, setting, null)
   return command
+}
+
+function addSetting(command: Command, key: string, setting: Setting<unknown>, variable: string | null): void {
+  command.addOption(new SettingOption(key, setting, variable))
+  const { short: _, long, ...alias } = setting
+  if (long !== undefined) command.addOption(new SettingOption(key, alias, variable).hideHelp())
 }
 
 /** Reads each setting of `addFlags` from its flag, else its fallback. Throws a usage error for a wrong value. */
@@ -136,7 +149,7 @@ export function readSettings<S extends Settings>(
   settings: S,
   env: NodeJS.ProcessEnv,
 ): Values<S> {
-  const values = Object.entries(settings).map(([key, { fallback, parse }]) => {
+  const values = Object.entries(settings).map(([key, { fallback, parse, long }]) => {
     const flag = flagOf(key)
     const typed: string | true | undefined = command.getOptionValue(attributeOf(key))
     const text = typed ?? (env[variableOf(flag)] || fallback)
@@ -144,7 +157,7 @@ export function readSettings<S extends Settings>(
     try {
       return [key, parse(String(text))]
     } catch (error) {
-      const source = typed === undefined ? variableOf(flag) : flag
+      const source = typed === undefined ? variableOf(flag) : (long ?? flag)
       const shown = String(text).replace(/^(.{120}).+$/s, '$1...')
       return command.error(`${source} '${shown}': ${(error as Error).message}`)
     }

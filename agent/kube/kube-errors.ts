@@ -148,13 +148,13 @@ function sentence(target: Target, code: ApiErrorCode, status: number, detail: St
 
 function forbidden({ verb, resource, namespace, name }: Target, said: string): string {
   const named = verb === 'create' || name === null ? '' : `"${name}" `
-  const what = `${resource} ${named}in namespace "${namespace}"`
+  const what = `${resource} ${named}in ${namespace === '' ? 'all namespaces' : `namespace "${namespace}"`}`
   const user = /User "([^"]+)" cannot /.exec(said)?.[1]
   // Not every 403 comes from RBAC: a namespace that is being deleted, or an admission rule, causes one as well.
   if (user === undefined) return `the API server does not permit "${verb}" of ${what}${said}`
   const account = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(user)
   const who = account === null ? `user "${user}"` : `ServiceAccount "${account[1]}/${account[2]}"`
-  return `${who} may not "${verb}" ${what}: add the verb to its Role`
+  return `${who} may not "${verb}" ${what}: add the verb to its ${namespace === '' ? 'Cluster' : ''}Role`
 }
 
 /** The error for a request whose deadline passed. */

@@ -60,7 +60,7 @@ export interface WrittenObject {
 
 /**
  * Objects of one namespace in a Kubernetes API server, over separate connections: a renewal never waits for another
- * kind of request. Each request has a deadline, in milliseconds. All rejections are `ApiError`.
+ * kind of request. As in client-go, the namespace '' is the whole cluster, for lists and for kinds without a namespace. Each request has a deadline, in milliseconds. All rejections are `ApiError`.
  */
 export class KubeObjects {
   readonly namespace: string
@@ -133,7 +133,7 @@ export class KubeObjects {
 
   /** A dry run: the API server reports whether it would accept this write. */
   async rehearse(
-    verb: 'create' | 'update',
+    verb: 'create' | 'update' | 'patch',
     kind: Kind,
     object: WrittenObject,
     deadlineMs: number,
@@ -187,7 +187,8 @@ export class KubeObjects {
     body?: object,
     query: Readonly<Record<string, string>> = {},
   ): Call {
-    const collection = `${kind.base}/namespaces/${encodeURIComponent(this.namespace)}/${kind.resource.split('.', 1)[0]}`
+    const scope = this.namespace === '' ? '' : `/namespaces/${encodeURIComponent(this.namespace)}`
+    const collection = `${kind.base}${scope}/${kind.resource.split('.', 1)[0]}`
     const ofCollection = name === null || verb === 'create' || verb === 'watch'
     const path = ofCollection ? collection : `${collection}/${encodeURIComponent(name)}`
     const search = Object.keys(query).length === 0 ? '' : `?${new URLSearchParams(query)}`

@@ -101,7 +101,7 @@ export class KubeRequests {
 
   /** Resolves with a successful reply. Rejects with `ApiError`. */
   send(call: Call, deadlineMs: number, over: Over = 'any connection'): Promise<Reply> {
-    return this.authenticated(call, deadlineMs, (credentials, deadline) =>
+    return this.authenticated(deadlineMs, (credentials, deadline) =>
       this.exchange(call, credentials, deadline, this.take(credentials, over)),
     )
   }
@@ -109,7 +109,6 @@ export class KubeRequests {
   /** Resolves when the server has answered 200, which ends the deadline. `data` may be called before. */
   stream(call: Call, data: (chunk: Buffer) => void, deadlineMs: number): Promise<Stream> {
     return this.authenticated(
-      call,
       deadlineMs,
       (credentials, deadline) =>
         new Promise<Stream>((resolve, reject) => {
@@ -142,7 +141,6 @@ export class KubeRequests {
   }
 
   private async authenticated<T>(
-    call: Call,
     ms: number,
     run: (credentials: KubeCredentials, deadline: Deadline) => Promise<T>,
   ): Promise<T> {
@@ -150,19 +148,21 @@ export class KubeRequests {
     const timer = this.options.clock.after(ms, () => end.abort())
     const deadline = { ms, passed: end.signal }
     try {
-      return await run(await this.credentials(call, deadline), deadline)
+      return await run(await this.credentials(deadline), deadline)
     } catch (error) {
       if (!(error instanceof ApiError) || error.status !== 401) throw error
       this.options.access.reload()
-      return await run(await this.credentials(call, deadline), deadline)
+      return await run(await this.credentials(deadline), deadline)
     } finally {
       timer.cancel()
     }
   }
 
-  private async credentials(call: Call, { ms, passed }: Deadline): Promise<KubeCredentials> {
+  private async credentials({ ms, passed }: Deadline): Promise<KubeCredentials> {
     const late = Promise.withResolvers<never>()
-    using _ = addAbortListener(passed, () => late.reject(timeoutError(this.target(call), ms, false)))
+    const { source } = this.options.access
+    const error = new ApiError('timeout', `${source} provided no credentials within ${Math.round(ms)} ms`)
+    using _ = addAbortListener(passed, () => late.reject(error))
     try {
       const credentials = await Promise.race([this.options.access.credentials(), late.promise])
       if (this.closed) throw new ApiError('network', 'the connection to the API server was closed')

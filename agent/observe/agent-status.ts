@@ -141,6 +141,11 @@ const Status = object({
     /** RFC 3339 time of the acquisition. `null`: it has no holder. */
     since: text,
     watch: z.enum(['up', 'down']),
+    /**
+     * Milliseconds until this follower counts the Lease as expired, if no renewal comes. `null`: it leads, or the Lease has
+     * no holder.
+     */
+    freeInMs: lacking(z.number()),
   }),
   leadership: object({
     doubt: z.boolean(),

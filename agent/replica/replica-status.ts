@@ -227,6 +227,10 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       epoch: lease === null ? state.highestEpoch : epochOf(lease),
       since: holder ? (lease?.spec?.acquireTime ?? null) : null,
       watch: state.watchUp ? 'up' : 'down',
+      freeInMs:
+        term === null && state.seen !== null && holder
+          ? Math.max(0, Math.round(state.seen.changedAt + state.seen.heldMs - now.mono))
+          : null,
     },
     leadership: {
       doubt: term?.doubt ?? false,

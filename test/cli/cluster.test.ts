@@ -111,9 +111,9 @@ describe('the replicas', () => {
     await using it = await clusterWith(pods, answers, clock)
     const told = it.cluster.replicas()
     await it.asked(1 + pods.length)
-    await clock.pass(5_000)
+    await clock.pass(4_000)
     const rows = await within(told)
-    assert.match(rows[0]?.problem ?? '', /within 5/)
+    assert.match(rows[0]?.problem ?? '', /within 4/)
     assert.equal(rows.length, 3)
   })
 
@@ -173,8 +173,22 @@ describe('the Lease', () => {
     const [, patch] = it.server.requests
     assert.equal(patch?.headers['content-type'], 'application/merge-patch+json')
     assert.deepEqual(JSON.parse(patch?.body ?? ''), {
-      metadata: { uid: 'u', resourceVersion: '7', annotations: { x: '1', y: null } },
+      metadata: { name: 'lock', uid: 'u', resourceVersion: '7', annotations: { x: '1', y: null } },
     })
+  })
+
+  test("is updated with an agent's rights, and only judged in a dry run", async () => {
+    await using it = await clusterWith([], { [LEASES]: [200, leaseAt('7')] })
+    const lease = { ...leaseAt('7'), metadata: { ...leaseAt('7').metadata, annotations: { y: '1', z: '2' } } }
+    for (const isAgent of [true, false])
+      for (const dryRun of [true, false]) {
+        const cluster = new Cluster(it.cluster.objects, 'lock', null, { isAgent, dryRun })
+        await cluster.annotate(lease, { x: '1', y: null })
+      }
+    const sent = it.server.requests.map(({ method, url }) => `${method}${url.search}`)
+    assert.deepEqual(sent, ['PUT?dryRun=All', 'PUT', 'PATCH?dryRun=All', 'PATCH'])
+    const written = { ...lease, metadata: { ...lease.metadata, annotations: { x: '1', z: '2' } } }
+    for (const { body } of it.server.requests.slice(0, 2)) assert.deepEqual(JSON.parse(body), written)
   })
 
   test('causes an error with a remedy if it does not exist', async () => {

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { complete, SCRIPTS } from '../../agent/cli/completion-command.ts'
+import { complete, SCRIPTS, type ValuesOf } from '../../agent/cli/completion-command.ts'
 import { createProgram } from '../../agent/config/command-line.ts'
 import { addSettings, choice, group, onOff, optional } from '../../agent/config/setting.ts'
 
@@ -49,9 +49,16 @@ describe('a word is completed', () => {
     [['install', ''], ':0\n'],
   ]
   for (const [words, answer] of cases)
-    test(JSON.stringify(words.join(' ')), () => {
-      assert.equal(complete(program(), words), answer)
+    test(JSON.stringify(words.join(' ')), async () => {
+      assert.equal(await complete(program(), words), answer)
     })
+
+  test('with values that the cluster of the other flags has', async () => {
+    const values: ValuesOf = async (flag, typed) => [`${flag} of ${JSON.stringify(typed)}`]
+    const words = ['run', '--kubeconfig=/etc/config', '--state-dir', '/x', '--lease-name', '']
+    const typed = JSON.stringify({ kubeconfig: '/etc/config', stateDir: '/x' })
+    assert.equal(await complete(program(), words, values), `leaseName of ${typed}\n:4\n`)
+  })
 })
 
 /** The responses of the program to these words, for the tests of the shells. */

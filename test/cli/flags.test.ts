@@ -4,7 +4,7 @@ import { describe, test } from 'node:test'
 import { parse } from '../config/commands.ts'
 
 const CLUSTER = {
-  leaseName: 'langflow-leader-lock',
+  leaseName: null,
   leaseNamespace: null,
   kubeconfig: null,
   context: null,
@@ -15,16 +15,20 @@ const CLUSTER = {
 describe('the flags of commands for people', () => {
   test('default to a confirmation and a wait of two minutes', async () => {
     const { switchover } = await parse(['switchover'])
-    assert.deepEqual(switchover, { to: null, yes: false, wait: true, timeoutMs: 120_000, ...CLUSTER })
-    assert.deepEqual((await parse(['pause'])).pause, { forMs: null, reason: null, ...CLUSTER })
+    const own = { to: null, yes: false, wait: true, timeoutMs: 120_000, dryRun: false }
+    assert.deepEqual(switchover, { ...own, ...CLUSTER })
+    assert.deepEqual((await parse(['pause'])).pause, { forMs: null, reason: null, dryRun: false, ...CLUSTER })
     assert.deepEqual((await parse(['resume'])).resume, CLUSTER)
     assert.deepEqual((await parse(['history'])).history, CLUSTER)
   })
 
   test("include kubectl's flags and their short forms", async () => {
-    const args = ['status', '-n', 'team', '-o', 'wide', '-w', '--context', 'prod']
-    const expected = { ...CLUSTER, leaseNamespace: 'team', context: 'prod', output: 'wide', watch: true }
-    assert.deepEqual((await parse(args)).status, expected)
+    for (const namespace of ['-n', '--namespace', '--lease-namespace']) {
+      const args = ['status', namespace, 'team', '-o', 'wide', '-w', '--context', 'prod']
+      const at = { ...CLUSTER, leaseNamespace: 'team', context: 'prod', allNamespaces: false }
+      assert.deepEqual((await parse(args)).status, { ...at, output: 'wide', watch: true })
+    }
+    assert.equal((await parse(['status', '-A'])).status?.allNamespaces, true)
   })
 
   test('accept a relative path for the kubeconfig', async () => {
@@ -47,14 +51,20 @@ describe('the flags of commands for people', () => {
     assert.deepEqual([...all, await waits('--wait=false')], [true, true, true, false])
   })
 
+  test('accept --dry-run in the forms of kubectl', async () => {
+    const dry = async (...args: string[]) => (await parse(['pause', ...args])).pause?.dryRun
+    const all = [await dry('--dry-run'), await dry('--dry-run=server'), await dry('--dry-run=none')]
+    assert.deepEqual(all, [true, true, false])
+  })
+
   test('set the duration and the reason of a pause', async () => {
     const { pause } = await parse(['pause', '--for', '1h30m', '--reason', ' database upgrade '])
     assert.deepEqual([pause?.forMs, pause?.reason], [5_400_000, 'database upgrade'])
   })
 
-  test('are not set by variables, even in the container of an agent', async () => {
+  test('are not set by variables', async () => {
     const { history } = await parse(['history'], { LEADER_LEASE_NAME: 'lock' })
-    assert.equal(history?.leaseName, 'langflow-leader-lock')
+    assert.equal(history?.leaseName, null)
     await assert.rejects(parse(['history'], { LEADER_CONTEXT: 'prod' }), {
       name: 'UsageError',
       message: /LEADER_CONTEXT/,
@@ -65,11 +75,13 @@ describe('the flags of commands for people', () => {
     [['switchover', '--to', 'Pod 1'], /--to 'Pod 1': use the name of a pod/],
     [['switchover', '--wait=maybe'], /--wait 'maybe': use true or false/],
     [['switchover', '--timeout', '0'], /--timeout '0': use at least 1s/],
+    [['pause', '--dry-run=client'], /--dry-run 'client': use server or none/],
     [['pause', '--for', '30'], /--for '30': a duration needs a unit/],
     [['pause', '--for', '2h26h'], /use at most 24h/],
     [['pause', '--reason', ' '], /--reason ' ': give a reason/],
     [['pause', '--reason', 'a\nb'], /one line/],
     [['pause', '--reason', 'x'.repeat(201)], /at most 200 characters/],
+    [['status', '-n', 'Team'], /--namespace 'Team': use at most 63 lower-case/],
     [['status', '--url', '127.0.0.1:8090'], /--url '127.0.0.1:8090': use an http or https URL/],
     [['history', '-o', 'wide'], /--output 'wide': use one of table, json, yaml/],
   ]

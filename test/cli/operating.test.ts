@@ -56,6 +56,9 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     assert.equal((await b.get('/readyz')).status, 200)
     const again = await new Command(scene, 'switchover', '--to=b', '--yes', '--output=json').end()
     assert.deepEqual([again.code, JSON.parse(again.stdout).error.code], [3, 'already_leads'])
+    const absent = await new Command(scene, 'switchover', '--to=c', '--yes').end()
+    assert.equal(absent.code, 3)
+    assert.equal(absent.stderr, 'langflow-leader: no replica is named c: use one of a and b\n')
   })
 
   test('switchover: a request that the leader has not read is withdrawn after the timeout, and on Ctrl-C', async (t) => {
@@ -74,6 +77,18 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     assert.equal((await command.end()).code, 130)
     assert.equal(scene.api.lease(LEASE)?.metadata.annotations?.[SWITCHOVER_TO], undefined)
     assert.equal((await a.get('/readyz')).status, 200)
+  })
+
+  test('status in an outage reports the holder and the time of the takeover', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    const [a] = await scene.pair(CALM)
+    a.signal('SIGKILL')
+    await a.exited
+    const { code, stdout } = await new Command(scene, 'status').end()
+    assert.equal(code, 1)
+    assert.match(stdout, /^Lease \S+: a holds it since /)
+    const [, seconds] = /: a holds the Lease, but .*; takeover in about (\d+) s unless/.exec(stdout) ?? []
+    assert.ok(Number(seconds) > 0 && Number(seconds) <= 15, stdout)
   })
 
   test('status --watch prints the overview again until Ctrl-C', async (t) => {

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { overviewFrom, overviewOf, stateOf } from '../../agent/cli/overview.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
+import { encodeHistory, HISTORY } from '../../agent/lease/lease-history.ts'
 import type { AgentStatus, ReplicaRow } from '../../agent/observe/agent-status.ts'
-import { FOLLOWING, SERVING, silent } from '../observe/replica.ts'
+import { FOLLOWING, SERVING, silent, TERM } from '../observe/replica.ts'
 import { changed, LEADER, row, STANDBY } from './agents.ts'
 
 const NOW = Date.parse('2026-01-02T03:04:05Z')
@@ -20,6 +21,7 @@ function leaseWith(annotations: Record<string, string> = {}, holder = LEADER.sta
   }
 }
 
+const ENDED = { ...TERM, ended: '2026-01-02T03:04:00Z', endedBecause: 'workload_exited' } as const
 const PAUSED = { 'langflow-leader/paused': 'true' }
 const THIRD = row('c', FOLLOWING)
 const unready = (one: ReplicaRow) => changed(one, { couldTakeOver: false })
@@ -67,6 +69,40 @@ describe('the overview of replicas', () => {
       [STANDBY, THIRD],
       /^no replica serves: x .* no such replica/,
       leaseWith({}, 'x_1'),
+    ],
+    [
+      'the agent of the holder has restarted',
+      [changed(STANDBY, { lease: { ...FOLLOWING.lease, holder: 'b_uid' } }), THIRD],
+      /^no replica serves: b .* its agent has restarted, and does not lead; takeover in about 14 s unless/,
+      leaseWith({}, 'b_uid'),
+    ],
+    [
+      'an earlier pod with the name of a standby is the holder',
+      [changed(STANDBY, { lease: { ...FOLLOWING.lease, freeInMs: 8_200 } })],
+      /^no replica serves: an earlier pod b holds the Lease; takeover in about 9 s unless/,
+      leaseWith({}, 'b_earlier'),
+    ],
+    [
+      'the Lease of the holder has expired',
+      [silent('a'), changed(STANDBY, { lease: { ...FOLLOWING.lease, freeInMs: 0 } })],
+      /does not report its status; a takeover is due$/,
+    ],
+    [
+      'the leader is in doubt',
+      [changed(starting, { leadership: { ...SERVING.leadership, doubt: true } }), STANDBY],
+      /^no replica serves: a .* is in doubt; takeover in about 14 s unless the Lease is renewed$/,
+    ],
+    [
+      'the holder does not answer during a pause',
+      [silent('a'), STANDBY],
+      /does not report its status; takeovers are paused/,
+      leaseWith(PAUSED),
+    ],
+    [
+      'the last leader has released the Lease',
+      [STANDBY, THIRD],
+      /no holder; langflow-0 led until 2026-01-02T03:04:00Z \(workload_exited\)$/,
+      leaseWith({ [HISTORY]: encodeHistory([ENDED]) }, ''),
     ],
     [
       'two replicas serve',

@@ -38,7 +38,7 @@ class Cluster extends ScriptedCluster {
     return this.rows
   }
 
-  pause(request: { forMs?: number; reason?: string } = {}): Promise<PauseChange> {
+  pause(request: { forMs?: number; reason?: string; dryRun?: true } = {}): Promise<PauseChange> {
     return pause(this, this.clock, { forMs: null, reason: null, ...request })
   }
 
@@ -65,6 +65,13 @@ describe('a pause', () => {
       replicas: PODS.map((pod) => ({ pod, shows: true, problem: null })),
     })
     assert.match(describePaused(change), /^paused until 2026-\S+ \(upgrade\)\nlangflow-0 stays the leader/)
+  })
+
+  test('is only described in a dry run', async () => {
+    const cluster = new Cluster()
+    const change = await cluster.pause({ reason: 'upgrade', dryRun: true })
+    assert.deepEqual([change.dryRun, change.leader, change.replicas], [true, 'langflow-0', []])
+    assert.equal(describePaused(change), 'would pause until an operator resumes (upgrade) (server dry run)\n')
   })
 
   test('gets a new end and keeps its reason if it is already in force', async () => {

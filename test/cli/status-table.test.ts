@@ -39,6 +39,11 @@ test('status prints a table, and below it the problems of the replicas and the v
   ])
 })
 
+test('the title reports that the leader holds the Lease if it does not report that it leads', () => {
+  const [title] = shown([changed(LEADER, { role: 'follower' }), STANDBY])
+  assert.match(title ?? '', /: a holds it since 2026-01-02T03:00:00Z \(4m5s\), epoch 7$/)
+})
+
 test('a wide table also has the nodes, versions and fronts', () => {
   const busy = fronted(SERVING, { held: 12, oldestHeldMs: 812, inFlight: 3, streams: 1 })
   const lines = shown([row('a', { ...busy, flowsDigest: '3f1c9a2b1c9d' }), STANDBY], true)

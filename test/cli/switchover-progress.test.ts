@@ -120,6 +120,7 @@ describe('a followed switchover', () => {
       gapMs: 1_234,
       gapFrom: 'leader',
       phases: one.told,
+      unready: null,
       took: { stopMs: 1_224, ...TERM.phases },
     })
     assert.deepEqual(
@@ -135,6 +136,21 @@ describe('a followed switchover', () => {
     )
     assert.equal(isElsewhere(await one.outcome, one.plan), false)
     assert.equal(phaseLine(one.told[3]!), '   1.0 s  released   langflow-0\n')
+    assert.match(phaseLine(one.told.at(-1)!), /serving {4}langflow-1, which now records the time/)
+  })
+
+  test('reports why the old leader cannot take over yet', async (t) => {
+    for (const status of [{ ...STANDBY, couldTakeOver: false, unable: 'its standby is preparing' }, 'gone']) {
+      const one = await Followed.begin(t)
+      await one.step((cluster) => {
+        one.takeOver('langflow-1')
+        cluster.show('langflow-0', status)
+        cluster.remember({ epoch: 8 })
+      })
+      const why = typeof status === 'string' ? status : status.unable
+      assert.equal((await one.outcome).unready, why)
+      assert.match(await one.text(), new RegExp(`langflow-0 cannot take over yet: ${why}; see `))
+    }
   })
 
   test('omits phases that were too short to be read', async (t) => {

@@ -58,6 +58,16 @@ describe('a switchover is refused without a write if', () => {
       /no such replica/,
       (cluster) => cluster.write({ holderIdentity: identityOf('langflow-9') }),
     ],
+    'the holder is an earlier pod with the same name': [
+      'leader_silent',
+      /langflow-0 holds the Lease, .* no such replica/,
+      (cluster) => cluster.write({ holderIdentity: 'langflow-0_earlier' }),
+    ],
+    "the leader's agent has restarted": [
+      'leader_silent',
+      /^langflow-0 holds the Lease, but its agent has restarted/,
+      leaderIs({ role: 'follower', lease: { ...LEADER.lease, holder: identityOf('langflow-0') } }),
+    ],
     'the leader does not answer': ['leader_silent', /: connection refused$/, leaderIs('connection refused')],
     'takeovers are paused': [
       'paused',

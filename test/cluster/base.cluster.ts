@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { CLUSTER_SETTINGS } from '../../agent/cli/cluster-settings.ts'
 import { sourceOf } from '../../agent/cli/overview.ts'
+import { AGENT_SETTINGS } from '../../agent/config/agent-settings.ts'
 import { mono, until } from '../harness/wait.ts'
 import { containersOf, identityOf, isReady } from './kube.ts'
 import { deletedLeaderHandsOver, momentOf, onlyLeaderAnswers, rollsOut, SWITCHOVER_MS } from './leadership.ts'
@@ -25,7 +25,7 @@ scenario(
 scenario('the status through the API server shows both pods without a problem', async (one) => {
   await one.settled()
   using source = await sourceOf({
-    leaseName: CLUSTER_SETTINGS.leaseName.fallback,
+    leaseName: AGENT_SETTINGS.leaseName.fallback,
     leaseNamespace: one.namespace,
     kubeconfig: null,
     context: null,

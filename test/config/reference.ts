@@ -45,12 +45,16 @@ export async function referencePage(page: string): Promise<string> {
   return `${page.slice(0, from)}${BEGIN}\n\n${sections.join('\n\n')}\n\n${page.slice(to)}`
 }
 
+function optionsOf({ options }: Command): Option[] {
+  return options.filter(({ hidden }) => !hidden)
+}
+
 /** The flags that several commands have with the same meaning, other than those of the agent. */
 function repeatedIn(
   commands: readonly Command[],
   known: ReadonlyMap<string | undefined, string>,
 ): Map<string, Option> {
-  const options = commands.flatMap((command) => command.options)
+  const options = commands.flatMap(optionsOf)
   const byRow = Map.groupBy(options, rowOf)
   return new Map(
     [...byRow].flatMap(([row, [option, ...others]]) =>
@@ -67,9 +71,10 @@ function sectionOf(
 ): string {
   const isKnown = (option: Option) => known.get(option.long) === rowOf(option)
   const isRepeated = (option: Option) => repeated.has(rowOf(option))
-  const own = command.options.filter((option) => !isKnown(option) && !isRepeated(option))
-  const alike = command.options.filter(isKnown)
-  const shared = command.options.filter(isRepeated)
+  const options = optionsOf(command)
+  const own = options.filter((option) => !isKnown(option) && !isRepeated(option))
+  const alike = options.filter(isKnown)
+  const shared = options.filter(isRepeated)
   const parts = [`\`langflow-leader ${command.name()} ${command.usage()}\`: ${command.description()}.`]
   if (alike.length > 0) {
     const names =

@@ -39,6 +39,7 @@ export const SERVING: AgentStatus = {
     epoch: 7,
     since: '2026-01-02T03:00:00.000000Z',
     watch: 'up',
+    freeInMs: null,
   },
   leadership: { doubt: false, killInMs: 13_250, steppingDown: null, coolDownMs: null },
   workload: {
@@ -84,7 +85,7 @@ export const FOLLOWING: AgentStatus = {
   role: 'follower',
   couldTakeOver: true,
   decision: 'langflow-1_9d2e leads',
-  lease: { ...SERVING.lease, holder: 'langflow-1_9d2e', self: false },
+  lease: { ...SERVING.lease, holder: 'langflow-1_9d2e', self: false, freeInMs: 13_100 },
   leadership: { ...SERVING.leadership, killInMs: null },
   workload: { ...SERVING.workload, state: 'idle', pid: null, healthy: false },
   peers: null,

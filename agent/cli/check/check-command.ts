@@ -6,8 +6,6 @@ import { CLUSTER_SETTINGS, OUTPUT_SETTINGS } from '../cluster-settings.ts'
 import { addFilenames, readFilenames } from '../manifests/filename-option.ts'
 import type { Wanted } from './gather.ts'
 
-const { fallback: _, ...LEASE_NAME } = CLUSTER_SETTINGS.leaseName
-
 const CHECK_SETTINGS = {
   ...group('Check', {
     container: optional(
@@ -20,7 +18,7 @@ const CHECK_SETTINGS = {
   }),
   ...CLUSTER_SETTINGS,
   leaseName: {
-    ...LEASE_NAME,
+    ...CLUSTER_SETTINGS.leaseName,
     otherwise: 'every LangFlow in the namespace is checked',
     about: 'restrict the check to the LangFlow of this Lease',
   },
@@ -33,7 +31,7 @@ export function addCheck(program: Command): void {
     .description('check a cluster or manifests for problems that prevent a takeover')
   addSettings(addFilenames(command), CHECK_SETTINGS)
   addExamples(command, [
-    ['Check a namespace and its API server', '--lease-namespace langflow'],
+    ['Check a namespace and its API server', '-n langflow'],
     ['Check manifests, without a cluster', '-f langflow.yaml'],
     ['Check the output of kustomize, in CI', '-f - --fail-on warning < manifests.yaml'],
     ['Print the findings as JSON', '-o json'],

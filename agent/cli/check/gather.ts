@@ -6,7 +6,7 @@ import { type Kind, KubeObjects } from '../../kube/kube-objects.ts'
 import { KubeRequests } from '../../kube/kube-requests.ts'
 import { LEASE } from '../../lease/lease-api.ts'
 import { VERSION } from '../../version.ts'
-import type { ClusterOptions } from '../cluster.ts'
+import { type ClusterOptions, DEADLINE_MS } from '../api-connection.ts'
 import { asOperationError } from '../exit-codes.ts'
 import { dig, type Manifest, manifestOf } from '../manifests/manifest.ts'
 import { objectsNamedBy } from './container-environment.ts'
@@ -14,16 +14,13 @@ import { accountOf, factsOf, type Installation } from './installation.ts'
 import type { Facts, Latency } from './rule.ts'
 import { AGENT_NEEDS, grantOf, type Right, rightOf } from './rules/cluster-rules.ts'
 
-/** Deadline of one request, in milliseconds. */
-const DEADLINE_MS = 5_000
 /** Enough requests for a median, within about half a second on a usual connection. */
 const LATENCY_REQUESTS = 20
 /** The variables of LangFlow whose Secrets are read if the caller has the right. Rules check their values, and never print them. */
 const READ_SECRETS = /^LANGFLOW_(SECRET_KEY|DATABASE_URL|AUTO_LOGIN)$/
 
-export interface Wanted extends Omit<ClusterOptions, 'leaseName' | 'url'> {
-  /** Restricts the check to the LangFlow of this Lease; `null` for every LangFlow. */
-  readonly leaseName: string | null
+/** `leaseName` restricts the check to the LangFlow of this Lease. If it is `null`, every LangFlow is checked. */
+export interface Wanted extends Omit<ClusterOptions, 'url'> {
   /** LangFlow's container; `null` to find it by its name, image or command. */
   readonly container: string | null
 }

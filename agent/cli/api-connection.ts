@@ -1,0 +1,52 @@
+import { systemClock } from '../clock.ts'
+import { AGENT_SETTINGS } from '../config/agent-settings.ts'
+import type { Values } from '../config/setting.ts'
+import { formatListen } from '../config/values.ts'
+import { findAccess } from '../kube/kube-access.ts'
+import { KubeObjects } from '../kube/kube-objects.ts'
+import { VERSION } from '../version.ts'
+import type { OPERATE_SETTINGS } from './cluster-settings.ts'
+
+/** `url`: an agent that reports all replicas. If it is `null`, each agent is asked through the API server. */
+export type ClusterOptions = Values<typeof OPERATE_SETTINGS>
+
+/** Deadline of one request, in milliseconds: a command without an answer fails within 5 s of its start. */
+export const DEADLINE_MS = 4_000
+
+/**
+ * The objects of one namespace (of all, if it is ''), by default that of the credentials. Sends no request. Rejects with a
+ * `KubeConfigError` if there is no usable kubeconfig.
+ */
+export async function connectObjects({
+  leaseNamespace,
+  kubeconfig,
+  context,
+}: Omit<ClusterOptions, 'leaseName' | 'url'>): Promise<KubeObjects> {
+  const access = await findAccess({ kubeconfig: kubeconfig ?? undefined, context: context ?? undefined })
+  const namespace = leaseNamespace ?? access.namespace ?? 'default'
+  return new KubeObjects({ access, namespace, clock: systemClock, userAgent: `langflow-leader/${VERSION}` })
+}
+
+/**
+ * The options, with those of the agent in whose container the command runs: its Lease, its credentials, and its own view of the
+ * replicas, because its account may not list pods. Flags of the command go before. `isAgent`: the account may update its Lease, but not
+ * patch it.
+ */
+export function withAgent(
+  options: ClusterOptions,
+  env: NodeJS.ProcessEnv,
+): ClusterOptions & { readonly isAgent: boolean } {
+  const { leaseName, leaseNamespace, kubeconfig, context, url } = options
+  const isInPod = Boolean(env.KUBERNETES_SERVICE_HOST && env.POD_NAME && env.POD_UID)
+  if (!isInPod || kubeconfig !== null || context !== null) return { ...options, isAgent: false }
+  const { host, port } = AGENT_SETTINGS.listen.parse(env.LEADER_LISTEN || AGENT_SETTINGS.listen.fallback)
+  const own = new URL(`http://${formatListen({ host: host ?? '127.0.0.1', port })}`)
+  return {
+    leaseName: leaseName ?? (env.LEADER_LEASE_NAME || AGENT_SETTINGS.leaseName.fallback),
+    leaseNamespace: leaseNamespace ?? (env.LEADER_LEASE_NAMESPACE || null),
+    kubeconfig: env.LEADER_KUBECONFIG || null,
+    context,
+    url: url ?? (leaseName === null && leaseNamespace === null ? own : null),
+    isAgent: true,
+  }
+}
