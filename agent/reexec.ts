@@ -38,5 +38,6 @@ export function reexec(v8: readonly string[] = [], version = ''): void {
     )
     process.exit(1)
   }
-  process.execve(execPath, [execPath, ...execArgv, ...missing, ...argv.slice(1)], clean)
+  // Without `--`, Node itself would read `--env-file` of this program's arguments, and obey NODE_OPTIONS in that file.
+  process.execve(execPath, [execPath, ...execArgv, ...missing, '--', ...argv.slice(1)], clean)
 }

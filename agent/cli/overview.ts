@@ -178,7 +178,9 @@ function whenTaken(replicas: readonly ReplicaRow[]): string {
   const left = replicas.flatMap(({ status }) => (status?.couldTakeOver ? (status.lease.freeInMs ?? []) : []))
   if (left.length === 0) return ''
   const seconds = Math.ceil(Math.min(...left) / 1000)
-  return seconds === 0 ? '; a takeover is due' : `; takeover in about ${seconds} s unless the Lease is renewed`
+  return seconds === 0
+    ? '; a takeover is due'
+    : `; takeover in about ${seconds} s unless the Lease is renewed`
 }
 
 /** The state of a replica in a word or two. The reason why a follower cannot take over is `unable`. */

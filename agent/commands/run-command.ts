@@ -61,6 +61,8 @@ function launcherCommand({ launcher }: RunOptions): [string, ...string[]] {
   return [
     process.execPath,
     ...process.execArgv,
+    // As in `reexec`.
+    '--',
     process.argv[1] as string,
     'launch',
     `--socket=${launcher.socket}`,

@@ -92,7 +92,17 @@ export class SettingOption extends Option {
   private readonly attribute: string
 
   constructor(key: string, setting: Setting<unknown>, variable: string | null) {
-    const { short, long = flagOf(key), argument, about, group, fallback, otherwise, choices, repeats } = setting
+    const {
+      short,
+      long = flagOf(key),
+      argument,
+      about,
+      group,
+      fallback,
+      otherwise,
+      choices,
+      repeats,
+    } = setting
     super(`${short === undefined ? '' : `${short}, `}${long} ${argument}`.trim(), about)
     this.attribute = attributeOf(key)
     this.variable = variable

@@ -1,8 +1,11 @@
-import { readFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { parseEnv } from 'node:util'
 
 /** A larger file holds more than variables. */
 const MOST_BYTES = 1024 * 1024
+/** The kernel starts no process with a longer variable (MAX_ARG_STRLEN), the final zero included. */
+const MOST_VARIABLE_BYTES = 128 * 1024
 /** A comment, or a name, `=`, and a value that is quoted or ends with its line, as `parseEnv` reads them. */
 const LINE =
   /[^\S\n]*(?:#[^\n]*|(?:export[^\S\n]+)?[\w.-]+[^\S\n]*=[^\S\n]*(?:(?:"[^"]*"|'[^']*'|`[^`]*`)[^\S\n]*(?:#[^\n]*)?|(?!["'`])[^\n]*))?(?:\n|$)/y
@@ -36,7 +39,7 @@ export class EnvFiles {
     let fault: string | null = null
     for (const path of this.paths) {
       try {
-        this.held.set(path, variablesIn(await readFile(path)))
+        this.held.set(path, variablesIn(await bytesOf(path)))
       } catch (error) {
         const { code, message } = error as NodeJS.ErrnoException
         fault ??= `--env-file ${path} ${code === undefined ? message : `cannot be read: ${code}`}`
@@ -92,22 +95,45 @@ export class EnvFiles {
   }
 }
 
+/** A FIFO or a device could block or never end, so only a regular file is read, and not more of it than is used. */
+async function bytesOf(path: string): Promise<Uint8Array> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    if (!(await file.stat()).isFile()) throw new Error('is not a regular file')
+    const bytes = Buffer.alloc(MOST_BYTES + 1)
+    let length = 0
+    for (;;) {
+      const { bytesRead } = await file.read(bytes, length)
+      length += bytesRead
+      if (bytesRead === 0 || length === bytes.length) return bytes.subarray(0, length)
+    }
+  } finally {
+    await file.close()
+  }
+}
+
 /** Each line is parsed alone: after a value of spaces, `parseEnv` would take the next line for the value (Node 24). */
 function variablesIn(bytes: Uint8Array): NodeJS.Dict<string> {
   if (bytes.length > MOST_BYTES) throw new Error('is larger than 1 MiB')
   const text = Buffer.from(bytes)
     .toString()
     .replace(/^\ufeff/, '')
+  const lineAt = (at: number) => text.slice(0, at).split('\n').length
   const variables: NodeJS.Dict<string> = {}
   for (let at = 0; at < text.length; at = LINE.lastIndex) {
     LINE.lastIndex = at
     const [entry = '\0'] = LINE.exec(text) ?? []
     // What is not UTF-8 was replaced. No environment holds a zero.
     if (/[\0\ufffd]/.test(entry)) {
-      const line = text.slice(0, at).split('\n').length
-      throw new Error(`has an error in line ${line}: write KEY=value, and quote a value of several lines`)
+      throw new Error(
+        `has an error in line ${lineAt(at)}: write KEY=value, and quote a value of several lines`,
+      )
     }
-    Object.assign(variables, parseEnv(entry))
+    for (const [name, value = ''] of Object.entries(parseEnv(entry))) {
+      if (Buffer.byteLength(`${name}=${value}`) >= MOST_VARIABLE_BYTES)
+        throw new Error(`has a variable of more than 128 KiB in line ${lineAt(at)}`)
+      variables[name] = value
+    }
   }
   return variables
 }

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { basename, delimiter, dirname } from 'node:path'
 import { findProgram } from '../processes/spawn.ts'
 import { readLangflowCommand } from './langflow-command.ts'
@@ -13,8 +13,8 @@ const VALIDATE_WITHIN_MS = 60_000
 /** Why LangFlow would abort its start because of one of the files, in one sentence. `null`: no known reason. */
 export async function faultOfFlows(paths: readonly string[]): Promise<string | null> {
   for (const path of paths) {
-    const bytes = await readFile(path)
-    const fault = bytes.length > MOST_BYTES ? null : faultOfFlow(basename(path, '.json'), bytes)
+    if ((await stat(path)).size > MOST_BYTES) continue
+    const fault = faultOfFlow(basename(path, '.json'), await readFile(path))
     if (fault !== null) return `LangFlow would not start: ${path} ${fault}`
   }
   return null

@@ -109,6 +109,8 @@ describe('the built file', () => {
     const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
     assert.deepEqual([words[1], words.filter((word) => word === '--no-opt').length], ['--disable-sigusr1', 1])
     assert.ok(words.indexOf('--no-opt') < words.indexOf(bundle))
+    // After `--`, Node ignores an `--env-file` of this program.
+    assert.equal(words[words.indexOf(bundle) - 1], '--')
     const names = readFileSync(`/proc/${pid}/environ`, 'utf8').matchAll(/(?<=^|\0)[^=\0]+/g)
     const aside = ['NODE_OPTIONS', 'LD_LIBRARY_PATH'].map((name) => `LANGFLOW_LEADER_ASIDE_${name}`)
     assert.deepEqual([...names].map(String), aside)

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
@@ -83,8 +84,14 @@ describe('env files', () => {
     const a = files.path('a')
     const faults: [string, () => unknown][] = [
       [`${a} cannot be read: ENOENT`, () => {}],
-      [`${a} cannot be read: EISDIR`, () => mkdirSync(a)],
+      [`${a} is not a regular file`, () => mkdirSync(a)],
+      [`${a} is not a regular file`, () => execFileSync('mkfifo', [a])],
+      [`${a} is not a regular file`, () => symlinkSync('/dev/zero', a)],
       [`${a} is larger than 1 MiB`, () => writeFileSync(a, '#'.repeat(2 ** 20 + 1))],
+      [
+        `${a} has a variable of more than 128 KiB in line 2`,
+        () => writeFileSync(a, `B=1\nA=${'x'.repeat(2 ** 17)}`),
+      ],
     ]
     for (const [what, act] of faults) {
       rmSync(a, { recursive: true, force: true })
