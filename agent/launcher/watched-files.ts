@@ -28,9 +28,11 @@ export async function walkOf(roots: readonly Root[]): Promise<Walk> {
   const walk = { files: new Map<string, string>(), directories: new Map<string, string>() }
   for (const root of roots) {
     try {
-      // A link or a file is replaced in its directory, which may be busy with others.
-      const parent = (await lstat(root.path)).isDirectory() ? null : dirname(root.path)
-      if (parent !== null) walk.directories.set(parent, identityOf(await stat(parent, { bigint: true })))
+      // A file, or a link on the way to the root, is replaced in its directory, which may be busy with others.
+      for (let at = root.path; at !== dirname(at); at = dirname(at)) {
+        if ((await lstat(at)).isDirectory()) continue
+        walk.directories.set(dirname(at), identityOf(await stat(dirname(at), { bigint: true })))
+      }
       await addTo(walk, root, { entries: 0, bytes: 0n }, root.path, await stat(root.path, { bigint: true }))
     } catch (error) {
       throw new Error(sentenceOf(root.path, error as NodeJS.ErrnoException))

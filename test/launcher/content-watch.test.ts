@@ -270,6 +270,14 @@ describe('the content', () => {
     assert.equal(last?.earlier.length, 3)
   })
 
+  test('is watched also where a link above the path is swapped, as git-sync does', async (t) => {
+    const folder = content(t)
+    mkdirSync(folder.path('one/flows'), { recursive: true })
+    folder.swap('current', 'one')
+    const { directories } = await walkOf([{ path: folder.path('current/flows'), kind: 'tree' }])
+    assert.ok(directories.has(folder.dir))
+  })
+
   test('keeps its last digest and reports one sentence while the files cannot be used', async (t) => {
     const folder = content(t, ({ dir }) => ({ paths: [join(dir, 'set')] }))
     folder.watch.look()
