@@ -137,7 +137,8 @@ describe('the front’s process', () => {
       [false, 'the front did not answer for 3 s, and was ended'],
     )
     const from = scene.told.list.length
-    await until('the hanging front is gone', () => !lives(pid), 5_000)
+    await scene.told.next('the end of the hanging front', ([listening]) => !listening, from)
+    assert.ok(!lives(pid))
     await clock.pass(100)
     await scene.listens(from)
     assert.equal(front.problem, null)
