@@ -37,7 +37,7 @@ test('open pages follow a change of the leader without a reload, including the p
   await page.evaluate('window.same = true')
 
   for (const pid of [a.launcherPid(), a.workloadPid(), a.pid]) process.kill(pid, 'SIGKILL')
-  await leaders.page.getByText(/^This replica does not answer\. Last seen \d+ s ago/).waitFor()
+  await leaders.page.getByText(/^This replica does not answer\. Its last answer came \d+ s ago/).waitFor()
   await verdict(page, 'b leads; no other replica can take over')
   await page.locator('#replica-a').getByText('no answer').waitFor()
   await page.locator('#replica-b').getByText('serves', { exact: true }).waitFor()
