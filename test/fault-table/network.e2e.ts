@@ -268,7 +268,7 @@ describe('the Lease', { concurrency: 4 }, () => {
       `the Lease was taken from the stranger after ${waited.join(', ')} ms`,
     )
     assert.ok(!follower.agent.ended)
-    return `Math.max(0, Math.round(ms))).join(', ')} ms after it; taken from the stranger ${waited.map(seconds).join(', ')} after it (n=3) => last sign of life ${acted.map((ms) => Math.max(0, Math.round(ms))).join(', ')} ms after the edit; taken from the stranger ${waited.map(seconds).join(', ')} after it (n=3) => Math.max(0, Math.round(ms))).join(', ')} ms after it; taken from the stranger ${waited.map(seconds).join(', ')} after it (n=3)`
+    return `last sign of life ${acted.map((ms) => Math.max(0, Math.round(ms))).join(', ')} ms after the edit; taken from the stranger ${waited.map(seconds).join(', ')} after it (n=3)`
   })
 
   fault('the Lease is deleted while held', async (scene) => {
