@@ -20,7 +20,7 @@ const run = promisify(execFile)
 const demo = new DemoProcess(['--stay'])
 const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] })
 try {
-  await demo.line(/^All three are up/)
+  await demo.line(/^All three replicas run/)
   await demo.line(/replica-c +http/)
   const found = (pattern: RegExp) => pattern.exec(demo.stdout.join('\n'))?.[1] ?? ''
   const kubeconfig = found(/KUBECONFIG=(\S+)/)
