@@ -4,13 +4,13 @@ import { addExamples } from '../config/command-line.ts'
 import { addFlags, group, onOff, optional, readFlags, setting, type Values } from '../config/setting.ts'
 import { parseDuration } from '../config/values.ts'
 import { print } from '../exit.ts'
-import { ANYBODY, describeTarget } from '../lease/operator-annotations.ts'
+import { ANY_POD, describeTarget } from '../lease/operator-annotations.ts'
 import { DRY_RUN, OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'
 import type { Terminal } from './terminal.ts'
 
 export const SWITCHOVER_SETTINGS = {
   ...group('Switchover', {
-    to: optional('<pod>', describeTarget(ANYBODY), 'the next leader', parsePod),
+    to: optional('<pod>', describeTarget(ANY_POD), 'the next leader', parsePod),
     yes: { ...onOff('do not ask for confirmation; required if there is no terminal'), short: '-y' },
     wait: setting(
       '[boolean]',
@@ -63,7 +63,7 @@ async function switchover(
   using interrupted = interruption()
   const { signal } = interrupted
   using cluster = await Cluster.connect(at)
-  const asked = to ?? ANYBODY
+  const asked = to ?? ANY_POD
   const confirmed = terminal === null ? null : await readPlan(cluster, systemClock, asked)
   if (terminal !== null && confirmed !== null) await confirm(terminal, question(confirmed), signal)
   const plan = await requestSwitchover(cluster, systemClock, asked, confirmed)
@@ -88,7 +88,7 @@ async function switchover(
 /** `pod/langflow-0`, as kubectl prints it, or the name alone, or `*` for the best prepared replica. */
 function parsePod(text: string): string {
   const name = text.replace(/^pods?\//, '')
-  if (name === ANYBODY || /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(name)) return name
+  if (name === ANY_POD || /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(name)) return name
   throw new Error('use the name of a pod, such as langflow-1, or remove the flag')
 }
 

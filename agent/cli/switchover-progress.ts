@@ -3,7 +3,7 @@ import { type Clock, pause } from '../clock.ts'
 import { formatDuration, listed, seconds } from '../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { historyOf, type Phases } from '../lease/lease-history.ts'
-import { ANYBODY, podOf, switchoverOf } from '../lease/operator-annotations.ts'
+import { ANY_POD, podOf, switchoverOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
 import type { Operable } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
@@ -203,7 +203,7 @@ function whyRefused({ switchover }: AgentStatus, { from, to }: Plan): string {
 
 /** Whether the leader is not the requested pod, or is the same pod as before. */
 export function isElsewhere({ from, to }: Switched, { to: asked }: Plan): boolean {
-  return to === from || (asked !== ANYBODY && to !== asked)
+  return to === from || (asked !== ANY_POD && to !== asked)
 }
 
 /** `   1.3 s  released   langflow-0`. After the last phase, the command still waits for the new leader's record. */

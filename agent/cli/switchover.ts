@@ -2,7 +2,7 @@ import type { Clock } from '../clock.ts'
 import { listed } from '../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import {
-  ANYBODY,
+  ANY_POD,
   describePause,
   describeTarget,
   pauseOf,
@@ -57,7 +57,7 @@ export function planSwitchover(lease: Lease, rows: readonly ReplicaRow[], to: st
     )
   const busy = underWay(lease, from, status)
   if (busy !== null) throw new OperationError('switchover', `${busy}: wait until it ends`)
-  const candidates = to === ANYBODY ? ableOnes(rows, leader) : [ableOne(rows, leader, to)]
+  const candidates = to === ANY_POD ? ableOnes(rows, leader) : [ableOne(rows, leader, to)]
   return { from, holder, epoch: epochOf(lease), to, candidates: candidates as [string, ...string[]] }
 }
 

@@ -14,7 +14,7 @@ const FLOWS_DIGITS = 12
 const MOST_EARLIER = 10
 /** From the notice of a change to the look at it: one change usually consists of several. */
 const DEBOUNCE_MS = 1_000
-/** Between two looks where no notice of a change arrives, and where one may be lost. */
+/** Time between two looks: where the kernel sends no notice of a change, and where it does but one may be lost. */
 const POLL_MS = 5_000
 const LOOK_MS = 120_000
 

@@ -22,11 +22,14 @@ export class EnvFiles {
   /** The variables of each file, as last read without a fault. */
   private readonly held = new Map<string, NodeJS.Dict<string>>()
   private fault: string | null = null
-  // As JSON text: the variables now in the files, those of the last start, those with which LangFlow last served, and
-  // those with which it failed.
+  // Each of these four is a set of variables as JSON text.
+  /** The variables that the files contain now. */
   private present = '{}'
+  /** The variables of LangFlow's last start. */
   private started: string | null = null
+  /** The variables with which LangFlow last served. */
   private served: string | null = null
+  /** The variables with which a start failed. */
   private failed: string | null = null
 
   constructor(paths: readonly string[], given: NodeJS.ProcessEnv) {

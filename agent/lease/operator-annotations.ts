@@ -2,10 +2,10 @@ import type { Lease } from './lease.ts'
 
 // The annotations that operators write into the Lease. The right to patch the Lease is the right to operate.
 
-/** The requested next leader: the name of a pod, or `ANYBODY`. */
+/** The requested next leader: the name of a pod, or `ANY_POD`. */
 export const SWITCHOVER_TO = 'langflow-leader/switchover-to'
 /** The leader chooses the best prepared replica. */
-export const ANYBODY = '*'
+export const ANY_POD = '*'
 /** `true`: the leader stays, LangFlow is left alone, no takeover starts. */
 export const PAUSED = 'langflow-leader/paused'
 /** RFC 3339: the end of a pause, by each replica's wall clock. */
@@ -67,7 +67,7 @@ export function switchoverOf(lease: Lease | null): string | null {
 
 /** The target of a switchover, for a sentence. `to`: the name of a pod, `*`, or empty. */
 export function describeTarget(to: string): string {
-  return to === ANYBODY ? 'the best prepared replica' : to || 'an unnamed pod'
+  return to === ANY_POD ? 'the best prepared replica' : to || 'an unnamed pod'
 }
 
 /**

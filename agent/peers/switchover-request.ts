@@ -1,6 +1,6 @@
 import type { Fact, Term } from '../election/state.ts'
 import type { Lease } from '../lease/lease.ts'
-import { ANYBODY, describeTarget, isOfPod, podOf, switchoverOf } from '../lease/operator-annotations.ts'
+import { ANY_POD, describeTarget, isOfPod, podOf, switchoverOf } from '../lease/operator-annotations.ts'
 import type { Peers } from './peers.ts'
 
 export interface SwitchoverOptions {
@@ -73,12 +73,12 @@ export class Switchover {
   private target(to: string): { readonly to: string | null } | string {
     const { identity, peers, paused } = this.options
     if (to === '')
-      return `the request names no pod: write the name of a pod, or ${ANYBODY} for the best prepared replica`
+      return `the request names no pod: write the name of a pod, or ${ANY_POD} for the best prepared replica`
     if (paused()) return 'the Lease is paused: resume it first'
-    if (to !== ANYBODY && isOfPod(identity, to)) return `${to} already leads`
-    if (peers === null) return { to: to === ANYBODY ? null : to }
+    if (to !== ANY_POD && isOfPod(identity, to)) return `${to} already leads`
+    if (peers === null) return { to: to === ANY_POD ? null : to }
     const { members } = peers
-    if (to === ANYBODY)
+    if (to === ANY_POD)
       return members.some(({ ready }) => ready) ? { to: null } : 'no other replica can take over now'
     const member = members.find((one) => isOfPod(one.identity, to))
     if (member?.ready) return { to: member.identity }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -102,6 +102,18 @@ describe('the built file', () => {
       stdout: '',
       stderr: 'langflow-leader: requires Node 24 or newer, but this is Node 20.1.0: install a newer Node\n',
     })
+  })
+
+  test('does not obey NODE_OPTIONS in an env file, if its command line has -- before the program', async () => {
+    const mark = join(scratch, 'mark')
+    writeFileSync(
+      join(scratch, 'preload.cjs'),
+      `require('node:fs').writeFileSync(${JSON.stringify(mark)}, '')`,
+    )
+    writeFileSync(join(scratch, 'env'), `NODE_OPTIONS=--require=${join(scratch, 'preload.cjs')}\n`)
+    const words = [`--socket=${scratch}/none.sock`, `--env-file=${join(scratch, 'env')}`, '--', 'true']
+    await start(['--', bundle, 'launch', ...words])
+    assert.ok(!existsSync(mark))
   })
 
   test('replaces its process once, by one with a closed debugger and a clean environment', async () => {

@@ -74,7 +74,9 @@ langflowTest(
     t.diagnostic(`released after ${took} ms; the clients saw ${seen.join(', ')}`)
     assert.ok(took <= DRAIN_MS + CUT_MS, `released after ${took} ms`)
     assert.equal(seen[0], 'HTTP 500')
-    const cut = one.replica.lines.filter(({ msg }) => /^(draining|closing open connections): /.test(msg)).map(({ msg }) => msg)
+    const cut = one.replica.lines
+      .filter(({ msg }) => /^(draining|closing open connections): /.test(msg))
+      .map(({ msg }) => msg)
     assert.match(cut[0] ?? '', /^draining: \d connections from 127\.0\.0\.1 \(\d\), 5 s left$/)
     assert.match(cut.at(-1) ?? '', /^closing open connections: \d connections from 127\.0\.0\.1 \(\d\)$/)
   },

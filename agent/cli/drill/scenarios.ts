@@ -1,6 +1,6 @@
 import type { Clock } from '../../clock.ts'
 import { type KubeObjects, POD } from '../../kube/kube-objects.ts'
-import { ANYBODY } from '../../lease/operator-annotations.ts'
+import { ANY_POD } from '../../lease/operator-annotations.ts'
 import type { Operable } from '../cluster.ts'
 import { asOperationError, OperationError } from '../exit-codes.ts'
 import { overviewOf } from '../overview.ts'
@@ -33,7 +33,7 @@ export async function prepare({ cluster, clock }: Pick<Stage, 'cluster' | 'clock
   const lease = await cluster.lease()
   const rows = await cluster.replicas()
   const wallMs = clock.now().wall
-  const plan = planSwitchover(lease, rows, ANYBODY, wallMs)
+  const plan = planSwitchover(lease, rows, ANY_POD, wallMs)
   const { problems } = overviewOf(lease, rows, wallMs)
   if (problems.length > 0) throw new OperationError('not_ready', problems.join('; '))
   const count = plan.candidates.length
@@ -62,7 +62,7 @@ export async function act(
   limits: { readonly timeoutMs: number; readonly signal: AbortSignal },
 ): Promise<void> {
   if (scenario === 'switchover') {
-    const requested = await requestSwitchover(cluster, clock, ANYBODY, plan)
+    const requested = await requestSwitchover(cluster, clock, ANY_POD, plan)
     const show = (phase: Phase) => tell(phaseLine(phase).trimEnd())
     await followSwitchover(cluster, clock, requested, { ...limits, tell: show })
     return

@@ -12,7 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import type { Lease } from '../../../agent/lease/lease.ts'
 import { historyOf } from '../../../agent/lease/lease-history.ts'
-import { ANYBODY, SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
+import { ANY_POD, SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
 import { readProcesses } from '../../../agent/processes/proc.ts'
 import { Installation, type InstallationOptions, rendered } from '../../cluster/installation.ts'
 import { isReady, Kube, type Pod } from '../../cluster/kube.ts'
@@ -200,7 +200,7 @@ class Subject {
   private async play(cause: Cause): Promise<void> {
     const { one, group } = this
     if (cause === 'switchover') {
-      await one.kubectl('annotate', 'lease/langflow-leader-lock', `${SWITCHOVER_TO}=${ANYBODY}`)
+      await one.kubectl('annotate', 'lease/langflow-leader-lock', `${SWITCHOVER_TO}=${ANY_POD}`)
       return
     }
     if (cause === 'rollout') {
