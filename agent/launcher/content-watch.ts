@@ -154,6 +154,8 @@ export class ContentWatch {
       const ofEnvFiles = env.paths.map((path) => [dirname(path), ''] as const)
       if (this.isOn) isNoticed = await this.notices.follow(new Map([...ofEnvFiles, ...walk.directories]))
       const files = await this.reader.digests(roots, walk)
+      if (flowsPath !== null && !walk.directories.has(flowsPath))
+        throw new Error(`LangFlow would not start: ${flowsPath} is not a directory`)
       this.files = contentOf(paths, files)
       if (flowsPath !== null) {
         const loaded = [...files].filter(([path]) => dirname(path) === flowsPath && extname(path) === '.json')

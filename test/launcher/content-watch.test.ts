@@ -350,6 +350,25 @@ describe('the content', () => {
     assert.equal(folder.watch.found?.content?.running, changed.digest)
   })
 
+  test('keeps its digest and reports a problem if the path of the flows is no longer a directory', async (t) => {
+    for (const replace of [
+      (path: string) => writeFileSync(path, FLOW),
+      (path: string) => execFileSync('mkfifo', [path]),
+    ]) {
+      const folder = content(t, ({ path }) => ({
+        variables: { LANGFLOW_SECRET_KEY, LANGFLOW_LOAD_FLOWS_PATH: path('flows') },
+      }))
+      mkdirSync(folder.path('flows'))
+      folder.put('flows/a.json', FLOW)
+      const { digest } = await folder.seen()
+      rmSync(folder.path('flows'), { recursive: true })
+      replace(folder.path('flows'))
+      const replaced = await folder.seen()
+      assert.match(replaced.problem ?? '', /flows is not a directory$/)
+      assert.equal(replaced.digest, digest)
+    }
+  })
+
   test('includes the first flow that would abort LangFlow’s start', async (t) => {
     const folder = content(t, ({ path }) => ({
       variables: { LANGFLOW_SECRET_KEY, LANGFLOW_LOAD_FLOWS_PATH: path('flows') },
