@@ -1,7 +1,7 @@
 import { listed } from '../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { historyOf, type PastTerm } from '../lease/lease-history.ts'
-import { type Pause, pauseFault, pauseOf, podOf, switchoverOf } from '../lease/operator-annotations.ts'
+import { type Pause, pauseFault, pauseOf, podOf, requestOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow, SwitchoverView } from '../observe/agent-status.ts'
 import { type ClusterOptions, withAgent } from './api-connection.ts'
 import { Cluster, NO_SUCH_REPLICA, rowOf } from './cluster.ts'
@@ -70,8 +70,9 @@ export function overviewOf(lease: Lease, replicas: readonly ReplicaRow[], wallMs
   const { namespace = '', name = '' } = lease.metadata
   const holder = holderOf(lease) || null
   const since = holder === null ? null : (lease.spec?.acquireTime ?? null)
-  const to = switchoverOf(lease)
-  const requested = to === null ? null : ({ to, state: 'requested', reason: null } as const)
+  const asked = requestOf(lease)
+  const requested =
+    asked === null ? null : ({ what: asked.what, to: asked.to, state: 'requested', reason: null } as const)
   const overview = {
     lease: { namespace, name, holder, epoch: epochOf(lease), since },
     pause: pauseOf(lease, wallMs),

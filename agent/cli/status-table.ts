@@ -1,7 +1,7 @@
 import { styleText } from 'node:util'
 import { readable } from '../config/values.ts'
 import { oneLine } from '../exit.ts'
-import { describeTarget, podOf, UNTIL_RESUMED } from '../lease/operator-annotations.ts'
+import { describeRequest, podOf, UNTIL_RESUMED } from '../lease/operator-annotations.ts'
 import type { AgentStatus, FrontView, ReplicaRow } from '../observe/agent-status.ts'
 import { rowOf } from './cluster.ts'
 import { type Cell, span, table } from './output.ts'
@@ -75,8 +75,10 @@ function warningsOf({ pause, switchover, replicas }: Overview, wallMs: number): 
     lines.push(`Paused ${left}${reason === null ? '' : `: ${reason}`}`)
   }
   if (switchover !== null) {
-    const { to, state, reason } = switchover
-    lines.push(`Switchover to ${describeTarget(to)}: ${state}${reason === null ? '' : `: ${reason}`}`)
+    const { state, reason } = switchover
+    lines.push(
+      `Request for a ${describeRequest(switchover)}: ${state}${reason === null ? '' : `: ${reason}`}`,
+    )
   }
   for (const row of replicas) lines.push(...notesOf(row).map((note) => `${row.pod}: ${note}`))
   return lines

@@ -3,7 +3,7 @@ import { type Clock, pause } from '../clock.ts'
 import { formatDuration, listed, seconds } from '../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { historyOf, type Phases } from '../lease/lease-history.ts'
-import { ANY_POD, podOf, switchoverOf } from '../lease/operator-annotations.ts'
+import { ANY_POD, podOf, requestOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
 import type { Operable } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
@@ -156,7 +156,7 @@ class SwitchoverProgress {
     } else if (isHandingOver(status)) {
       this.reach('draining', this.subject)
       if (status.workload.state === 'idle') this.reach('stopped', this.subject)
-    } else if (switchoverOf(lease) !== this.plan.to && status.lease.self) {
+    } else if (!isRequested(lease, this.plan) && status.lease.self) {
       throw new OperationError('refused', whyRefused(status, this.plan))
     }
   }
@@ -193,6 +193,11 @@ class SwitchoverProgress {
     this.phases.push(reached)
     this.tell(reached)
   }
+}
+
+function isRequested(lease: Lease, { to }: Plan): boolean {
+  const asked = requestOf(lease)
+  return asked?.what === 'switchover' && asked.to === to
 }
 
 function whyRefused({ switchover }: AgentStatus, { from, to }: Plan): string {

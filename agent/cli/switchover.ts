@@ -5,23 +5,29 @@ import {
   ANY_POD,
   describePause,
   describeTarget,
+  type OperatorRequest,
   pauseOf,
   podOf,
+  REQUEST_REASON,
+  requestOf,
   SWITCHOVER_TO,
-  switchoverOf,
 } from '../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
 import { holderRow, NO_SUCH_REPLICA, type Operable, updateAnnotations } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 import { hasRestarted } from './overview.ts'
 
-/** A switchover that was possible when the Lease and the replicas were read. */
-export interface Plan {
+/** The leader that a request is for. */
+export interface Addressee {
   /** The leader's pod, or the leader's identity if it contains no pod name. */
   readonly from: string
   /** The leader's identity, and its term. */
   readonly holder: string
   readonly epoch: number
+}
+
+/** A switchover that was possible when the Lease and the replicas were read. */
+export interface Plan extends Addressee {
   /** The value of the annotation: the name of a pod, or `*`. */
   readonly to: string
   /** The pods that may become the leader. */
@@ -35,6 +41,19 @@ export interface Plan {
  * @param wallMs now, by the wall clock
  */
 export function planSwitchover(lease: Lease, rows: readonly ReplicaRow[], to: string, wallMs: number): Plan {
+  const { leader, ...asked } = leaderToAsk(lease, rows, wallMs)
+  const candidates = to === ANY_POD ? ableOnes(rows, leader) : [ableOne(rows, leader, to)]
+  return { ...asked, to, candidates: candidates as [string, ...string[]] }
+}
+
+type Answering = ReplicaRow & { readonly status: AgentStatus }
+
+/** The leader, if it answers and could obey a request now. Throws an `OperationError`. @param wallMs now, by the wall clock */
+export function leaderToAsk(
+  lease: Lease,
+  rows: readonly ReplicaRow[],
+  wallMs: number,
+): Addressee & { readonly leader: Answering } {
   const holder = holderOf(lease)
   if (holder === '') throw new OperationError('nobody_leads', 'no replica leads: see langflow-leader status')
   const leader = holderRow(lease, rows)
@@ -49,16 +68,17 @@ export function planSwitchover(lease: Lease, rows: readonly ReplicaRow[], to: st
       'leader_silent',
       `${from} holds the Lease, but its agent has restarted and does not lead: see langflow-leader status`,
     )
-  const pause = pauseOf(lease, wallMs)
-  if (pause !== null)
-    throw new OperationError(
-      'paused',
-      `takeovers are paused ${describePause(pause)}: run langflow-leader resume first`,
-    )
+  refuseIfPaused(lease, wallMs)
   const busy = underWay(lease, from, status)
   if (busy !== null) throw new OperationError('switchover', `${busy}: wait until it ends`)
-  const candidates = to === ANY_POD ? ableOnes(rows, leader) : [ableOne(rows, leader, to)]
-  return { from, holder, epoch: epochOf(lease), to, candidates: candidates as [string, ...string[]] }
+  return { from, holder, epoch: epochOf(lease), leader: leader as Answering }
+}
+
+export function refuseIfPaused(lease: Lease, wallMs: number): void {
+  const pause = pauseOf(lease, wallMs)
+  if (pause === null) return
+  const until = describePause(pause)
+  throw new OperationError('paused', `takeovers are paused ${until}: run langflow-leader resume first`)
 }
 
 /** Rejects with an `OperationError`. */
@@ -83,23 +103,44 @@ export async function requestSwitchover(
   clock: Clock,
   to: string,
   confirmed: Plan | null,
+  reason: string | null = null,
 ): Promise<Plan> {
   const rows = await cluster.replicas()
+  const planNow = (lease: Lease) => planSwitchover(lease, rows, to, clock.now().wall)
+  return requestFrom(cluster, confirmed, planNow, { [SWITCHOVER_TO]: to, [REQUEST_REASON]: reason })
+}
+
+/**
+ * Writes a request for the leader of the plan by one compare-and-swap. Rejects with an `OperationError` if it was not written, or if
+ * that is uncertain.
+ *
+ * @param planNow throws if the request is no longer possible
+ */
+export async function requestFrom<P extends Addressee>(
+  cluster: Operable,
+  confirmed: P | null,
+  planNow: (lease: Lease) => P,
+  request: Readonly<Record<string, string | null>>,
+): Promise<P> {
   let plan = confirmed
   await updateAnnotations(cluster, (lease, unsure) => {
     // An earlier write may have succeeded, and a leader without open connections may already have handed over.
-    if (unsure && plan !== null && (holderOf(lease) !== plan.holder || epochOf(lease) !== plan.epoch))
-      return null
-    const now = planSwitchover(lease, rows, to, clock.now().wall)
+    if (unsure && plan !== null && !isFor(lease, plan)) return null
+    const now = planNow(lease)
     if (plan !== null && now.holder !== plan.holder)
       throw new OperationError(
         'conflict',
         `${plan.from} no longer leads, and ${now.from} leads now: start again`,
       )
     plan = now
-    return { [SWITCHOVER_TO]: to }
+    return request
   })
-  return plan as unknown as Plan
+  return plan as unknown as P
+}
+
+/** Whether the leader of a request still holds the Lease, in the same term. */
+export function isFor(lease: Lease, { holder, epoch }: Addressee): boolean {
+  return holderOf(lease) === holder && epochOf(lease) === epoch
 }
 
 export function describeRequested({ from, candidates }: Plan, dryRun: boolean): string {
@@ -113,38 +154,50 @@ export function describeRequested({ from, candidates }: Plan, dryRun: boolean): 
  * Withdraws a request if it is still in the Lease. Resolves to `begun` if the leader has started the handover, which continues. Rejects
  * with an `OperationError` that contains the command to withdraw the request by hand.
  */
-export async function withdraw(
-  cluster: Operable,
-  { from, holder, epoch, to }: Plan,
-): Promise<'withdrawn' | 'begun'> {
-  const lease = await updateAnnotations(cluster, (lease) =>
-    switchoverOf(lease) === to ? { [SWITCHOVER_TO]: null } : null,
+export async function withdraw(cluster: Operable, plan: Plan): Promise<'withdrawn' | 'begun'> {
+  const lease = await removeRequest(cluster, SWITCHOVER_TO, plan.to)
+  if (!isFor(lease, plan)) return 'begun'
+  // The leader may have started just before the withdrawal. A leader that does not answer counts as not started.
+  const rows = await cluster.replicas().catch(() => [])
+  const status = rows.find(({ pod }) => pod === plan.from)?.status ?? null
+  return status !== null && isHandingOver(status) ? 'begun' : 'withdrawn'
+}
+
+/**
+ * Removes a request that still has this value. Resolves to the Lease after that. Rejects with an `OperationError` that contains the
+ * command to remove it by hand.
+ */
+export async function removeRequest(cluster: Operable, key: string, value: string): Promise<Lease> {
+  return await updateAnnotations(cluster, ({ metadata }) =>
+    metadata.annotations?.[key] === value ? { [key]: null, [REQUEST_REASON]: null } : null,
   ).catch((error: Error) => {
-    const command = `kubectl annotate lease ${cluster.leaseName} --namespace=${cluster.namespace} ${SWITCHOVER_TO}-`
+    const command = `kubectl annotate lease ${cluster.leaseName} --namespace=${cluster.namespace} ${key}-`
     throw new OperationError(
       'failed',
       `the request could not be withdrawn: ${error.message}; withdraw it with ${command}`,
     )
   })
-  if (holderOf(lease) !== holder || epochOf(lease) !== epoch) return 'begun'
-  // The leader may have started just before the withdrawal. A leader that does not answer counts as not started.
-  const rows = await cluster.replicas().catch(() => [])
-  const status = rows.find(({ pod }) => pod === from)?.status ?? null
-  return status !== null && isHandingOver(status) ? 'begun' : 'withdrawn'
 }
 
 export function isHandingOver({ switchover, leadership }: AgentStatus): boolean {
   return switchover?.state === 'under way' || leadership.steppingDown !== null
 }
 
-/** The leader's current switchover or other handover, in one sentence; `null` if there is no handover. */
+/** The leader's current handover or restart, requested or under way, in one sentence; `null` if there is none. */
 export function underWay(lease: Lease, from: string, status: AgentStatus | null): string | null {
-  const asked = switchoverOf(lease)
-  if (asked !== null) return `a switchover from ${from} to ${describeTarget(asked)} is already requested`
+  const asked = requestOf(lease)
+  if (asked !== null) return `${describeFrom(from, asked)} is already requested`
   if (status?.switchover?.state === 'under way')
-    return `${from} is already switching over to ${describeTarget(status.switchover.to)}`
+    return `${describeFrom(from, status.switchover)} is already under way`
   const why = status?.leadership.steppingDown ?? null
   return why === null ? null : `${from} is already handing over (${why})`
+}
+
+/** `a switchover from langflow-0 to langflow-1` */
+function describeFrom(from: string, { what, to }: Pick<OperatorRequest, 'what' | 'to'>): string {
+  return what === 'restart'
+    ? `a restart of ${from} in place`
+    : `a ${what} from ${from} to ${describeTarget(to)}`
 }
 
 function ableOnes(rows: readonly ReplicaRow[], leader: ReplicaRow | null): string[] {

@@ -1,18 +1,18 @@
 import { reached, untilReached } from '../clock.ts'
 import { epochOf, holderOf, type Lease, looksNeverHeld } from '../lease/lease.ts'
 import type { Phases } from '../lease/lease-history.ts'
-import { pauseOf } from '../lease/operator-annotations.ts'
+import { type OperatorRequest, pauseOf } from '../lease/operator-annotations.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import type { Grant } from '../link/link-messages.ts'
 import { contentChange } from './content-change.ts'
 import { sendRead, sendWrite } from './lease-requests.ts'
+import { operatorOrder } from './operator-order.ts'
 import { blamed, trialEnds } from './revision-trial.ts'
 import {
   type CandidateConfig,
   type CandidateState,
   decide,
   doubtAt,
-  type End,
   emit,
   event,
   type Failure,
@@ -24,6 +24,7 @@ import {
   type Leading,
   NEVER,
   type StepDown,
+  type StepDownReason,
   type SteppingDown,
   type Term,
   type Why,
@@ -88,10 +89,7 @@ export function lead(input: Input, before: Held): CandidateState {
       state = blame(input, state, { code: 'start_timeout', reason })
     } else if (!term.startOrdered && !term.doubt && workload.canRun)
       state = emit(withTerm(state, { startOrdered: true }), { type: 'start', epoch: term.epoch })
-    else {
-      const change = contentChange(config, state)
-      if (change !== null && now.mono >= change.dueAt) state = beginStepDown(input, state, change)
-    }
+    else state = obey(input, state)
   }
 
   // 5. Take the next stage of a planned stop.
@@ -101,6 +99,31 @@ export function lead(input: Input, before: Held): CandidateState {
   // 6. Renew, release, or read.
   const next = request(input, state)
   return next.term === null ? next : plan(input, next)
+}
+
+/** Obeys an operator's order in the Lease, or starts LangFlow again for changed files. */
+function obey(input: Input, state: Leading): Leading | SteppingDown {
+  const { config, now } = input
+  const order = operatorOrder(config, state)
+  if (order === null) {
+    const change = contentChange(config, state)
+    return change !== null && now.mono >= change.dueAt ? beginStepDown(input, state, change) : state
+  }
+  const { request, does } = order
+  if (typeof does === 'string') return refuse(input, state, { ...request, reason: does })
+  if (request.what === 'failover') return beginStepDown(input, state, does)
+  // The next write removes the request.
+  const answered = { ...state, restartAnswered: true, nextAttemptAt: now.mono }
+  return beginStepDown(input, answered, does)
+}
+
+/** The next write removes the request from the Lease. */
+export function refuse(
+  { now }: Input,
+  state: Leading,
+  request: OperatorRequest & { readonly reason: string },
+): Leading {
+  return { ...state, refusal: { ...request, open: true }, nextAttemptAt: now.mono }
 }
 
 /** Why the Lease is lost by the clock. `null`: it is not lost. */
@@ -176,6 +199,7 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
       restarting: null,
       stepDown: null,
       leftAloneMs: 0,
+      note: noted?.note ?? null,
     },
   }
   const acquired = event(leading, 'acquired', write.because ?? {}, {
@@ -304,24 +328,19 @@ export function noticeFailure(input: Input, told: Leading): Held {
   return blame(input, state, { code: 'workload_lost', reason: failed })
 }
 
-interface StepDownReason
-  extends Why<EndedBecause>,
-    Partial<Pick<StepDown, 'failed' | 'blames' | 'graceMs' | 'to' | 'inPlace'>> {
-  readonly ending?: End
-}
-
 /** Rule 3: close the gate, drain while renewing, stop, confirm the stop, release. */
 export function beginStepDown(input: Input, leading: Leading, why: StepDownReason): SteppingDown {
   const { config, now } = input
   const before = noteLeftAlone(input, leading)
   const { code, reason, failed = false, blames = null, to = null, ending = null } = why
   const { graceMs = config.stopTimeoutMs, inPlace = false } = why
+  const { drainMs = config.drainTimeoutMs, note = before.term.note } = why
   const closedAt = now.mono
-  const drainDeadline = closedAt + config.drainTimeoutMs
+  const drainDeadline = closedAt + drainMs
   const served = before.workload.well && !failed
   const begun = { stage: 'draining', closedAt, drainDeadline, served, toldBy: null } as const
   const stepDown = { code, reason, failed, blames, graceMs, to, paused: before.paused, inPlace, ...begun }
-  const term = { ...before.term, restarting: null, stepDown }
+  const term = { ...before.term, restarting: null, stepDown, note }
   const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
   const told = event(state, 'draining', { code, reason })
   const noted = inPlace ? emit(told, { type: 'restart', code, reason, graceMs: null }) : told
@@ -368,7 +387,7 @@ export function endTerm({ config, now }: Input, state: SteppingDown): Free {
   const { code, reason } = stepDown
   const ended = event(event(state, 'released', { code, reason }), 'stepped_down', { code, reason })
   const free = { ...withoutTerm(ended), reportedHolder: null }
-  if (code === 'switchover') {
+  if (code === 'switchover' || code === 'failover') {
     // This replica observes its own release before the others do.
     const until = now.mono + 2 * config.retryPeriodMs
     return { ...free, coolDown: { early: until, full: until, after: 'after it handed over' } }

@@ -34,7 +34,7 @@ import {
 /** Few writes can still surface as committed: one request is in flight at a time. */
 const REMEMBERED_WRITES = 32
 /** Fields of a term that has not ended. */
-const LASTS = { gapMs: null, ended: null, endedBecause: null, stopMs: null } as const
+const LASTS = { gapMs: null, ended: null, endedBecause: null, stopMs: null, note: null } as const
 
 /**
  * Sends a write. Its body keeps every field of the Lease that this program does not own, and its `resourceVersion`.
@@ -160,9 +160,12 @@ function notesFor(
             : front,
     }),
   }
-  // A request for a switchover is for the leader at that time.
-  const answered = { answered: true } as const
-  if (kind === 'renew') return refusal?.open ? { ...both, ...answered } : both
+  // Requests of operators are for the leader at that time.
+  const answered = { answered: 'all' } as const
+  if (kind === 'renew') {
+    if (refusal?.open) return { ...both, ...answered }
+    return state.restartAnswered ? { ...both, answered: 'restart' } : both
+  }
   const own = owner === null ? both : { ...both, owner }
   if (kind === 'release') {
     // The best-prepared replica may be of the revision that failed.
@@ -196,7 +199,7 @@ function historyNote(
   if (kind === 'release' && because !== null)
     return encodeHistory(close({ ended: at, endedBecause: 'pod_restarted', stopMs: Math.round(detectMs) }))
   if (term === null || term.phases === null) return undefined
-  const { acquireTime, phases, stepDown } = term
+  const { acquireTime, phases, stepDown, note } = term
   const earlier = known.filter((past) => past.epoch < term.epoch)
   const leftAloneMs = term.leftAloneMs + (setAside === null ? 0 : now.mono - setAside.since)
   const present = {
@@ -209,6 +212,7 @@ function historyNote(
     gapMs: leftAloneMs > 0 ? (gapOf(term, earlier) ?? 0) + leftAloneMs : gapOf(term, earlier),
     // If this holder vanishes during its stop, its successor also counts from the closing of the gate.
     stopMs: stepDown && now.mono - stepDown.closedAt,
+    note,
   }
   const entry =
     kind === 'release' && stepDown !== null ? { ...present, ended: at, endedBecause: stepDown.code } : present

@@ -4,6 +4,7 @@ import type { Timings } from '../config/timings.ts'
 import type { ApiError } from '../kube/kube-errors.ts'
 import type { FrontAccess, Lease } from '../lease/lease.ts'
 import type { PastTerm, Phases } from '../lease/lease-history.ts'
+import type { OperatorRequest } from '../lease/operator-annotations.ts'
 import { NO_REVISIONS, type Revisions } from '../lease/proven-revisions.ts'
 import type { AcquiredBecause, EndedBecause, ReasonCode } from '../lease/reasons.ts'
 import type { ContentView, Grant } from '../link/link-messages.ts'
@@ -86,6 +87,16 @@ export interface StepDown extends Why<EndedBecause> {
   readonly inPlace: boolean
 }
 
+/** What a planned stop is for, and how it differs from the usual one. */
+export interface StepDownReason
+  extends Why<EndedBecause>,
+    Partial<Pick<StepDown, 'failed' | 'blames' | 'graceMs' | 'to' | 'inPlace'>>,
+    Partial<Pick<Term, 'note'>> {
+  /** Milliseconds, if it is not the drain timeout. */
+  readonly drainMs?: number
+  readonly ending?: End
+}
+
 /** This replica's hold on the Lease. */
 export interface Term {
   readonly epoch: number
@@ -111,6 +122,8 @@ export interface Term {
    * included.
    */
   readonly leftAloneMs: number
+  /** See `PastTerm`. */
+  readonly note: string | null
 }
 
 /**
@@ -254,8 +267,10 @@ const SHARED = {
    * The remedy for a workload that failed while the Lease was paused, applied after the pause. `since`: monotonic ms.
    */
   setAside: null as (Failure & { readonly since: number }) | null,
-  /** The last refused request for a switchover. `open`: it still has to be removed from the Lease. */
-  refusal: null as { readonly to: string; readonly reason: string; readonly open: boolean } | null,
+  /** The last refused request. `open`: it still has to be removed from the Lease. */
+  refusal: null as (OperatorRequest & { readonly open: boolean; readonly reason: string }) | null,
+  /** The request for a restart in place is obeyed, but still has to be removed from the Lease. */
+  restartAnswered: false,
 }
 export type Shared = Readonly<typeof SHARED>
 
@@ -339,15 +354,8 @@ export type Fact =
   | { readonly type: 'successor'; readonly identity: string | null; readonly content?: SuccessorContent }
   /** Whether this replica may compete for the Lease. See `ElectionState`. */
   | { readonly type: 'barred'; readonly reason: string | null }
-  /**
-   * Hand over in the planned order. `to`: the successor that an operator named. `graceMs`: a value other than the stop
-   * timeout.
-   */
-  | ({
-      readonly type: 'step_down'
-      readonly to?: string | null
-      readonly graceMs?: number
-    } & Why<EndedBecause>)
+  /** Hand over in the planned order. */
+  | ({ readonly type: 'step_down' } & Pick<StepDownReason, 'code' | 'reason' | 'to' | 'graceMs' | 'note'>)
   /** An operator's request cannot be fulfilled. */
   | { readonly type: 'switchover_refused'; readonly to: string; readonly reason: string }
   /** Stop, release, and end this process. */

@@ -2,7 +2,7 @@ import type { Instant } from '../clock.ts'
 import type { ApiError } from '../kube/kube-errors.ts'
 import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lease.ts'
 import { HISTORY, historyOf } from '../lease/lease-history.ts'
-import { switchoverOf } from '../lease/operator-annotations.ts'
+import { RESTART, requestOf } from '../lease/operator-annotations.ts'
 import { REVISIONS, revisionsOf } from '../lease/proven-revisions.ts'
 import { heldFor, observeAbsence, vacantFrom } from './absent-lease.ts'
 import {
@@ -26,6 +26,7 @@ import {
   noteHealth,
   notePause,
   noticeFailure,
+  refuse,
   remedyFailure,
   USED_BY_ANOTHER,
 } from './leader.ts'
@@ -142,9 +143,8 @@ function observe(input: Input, state: CandidateState): CandidateState {
     case 'step_down':
       return state.phase === 'leading' && !state.paused ? beginStepDown(input, state, fact) : state
     case 'switchover_refused': {
-      if (state.phase !== 'leading') return state
-      const refusal = { to: fact.to, reason: fact.reason, open: true }
-      return { ...state, refusal, nextAttemptAt: now.mono }
+      const { to, reason } = fact
+      return state.phase === 'leading' ? refuse(input, state, { what: 'switchover', to, reason }) : state
     }
     case 'terminate':
       return end(input, state, { reason: fact.reason, code: 0 })
@@ -211,6 +211,7 @@ function observeLease(
     history: notes[HISTORY] === lastNotes[HISTORY] ? history : historyOf(lease),
     revisions: notes[REVISIONS] === lastNotes[REVISIONS] ? revisions : revisionsOf(lease),
     refusal: stillRefused(refusal, last, lease),
+    restartAnswered: before.restartAnswered && notes[RESTART] !== undefined,
     vacantNotBefore: vacantFrom(input, before, lease),
     seen: {
       lease,
@@ -244,12 +245,13 @@ function aheadOf({ fact, now }: Input, { seen, writerAheadMs }: CandidateState, 
   return seen === null || Number.isNaN(ms) || (fact.type === 'lease' && !fact.watched) ? writerAheadMs : ms
 }
 
-/** A refusal is shown until another switchover is requested or its term is over. */
+/** A refusal is shown until there is another request or its term is over. */
 function stillRefused(refusal: Shared['refusal'], last: Lease | null, lease: Lease): Shared['refusal'] {
   if (refusal === null || last === null) return refusal
-  const asked = switchoverOf(lease)
+  const asked = requestOf(lease)
   const termOver = holderOf(lease) !== holderOf(last) || epochOf(lease) !== epochOf(last)
-  if (termOver || (asked !== null && !(refusal.open && asked === refusal.to))) return null
+  const isIt = refusal.open && asked?.what === refusal.what && asked.to === refusal.to
+  if (termOver || (asked !== null && !isIt)) return null
   return refusal.open && asked === null ? { ...refusal, open: false } : refusal
 }
 

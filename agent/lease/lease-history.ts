@@ -1,5 +1,6 @@
 import * as z from 'zod/mini'
 import type { Lease } from './lease.ts'
+import { LONGEST_REASON } from './operator-annotations.ts'
 import { ACQUIRED_BECAUSE, type AcquiredBecause, ENDED_BECAUSE, type EndedBecause } from './reasons.ts'
 
 /** The last terms, in one annotation of the Lease, so that they survive every pod. */
@@ -39,25 +40,31 @@ export interface PastTerm {
    * `null`: the gate was not closed, or the time is unknown.
    */
   readonly stopMs: number | null
+  /** An operator's reason for the end of the term, or for the last restart in it. `null`: no such reason. */
+  readonly note: string | null
 }
 
 const count = z.int().check(z.nonnegative())
 const seconds = z.int().check(z.nonnegative(), z.maximum(8_640_000_000_000 / 1000))
 /** The entry is short, since it is sent with each renewal: times in seconds since 1970, durations in milliseconds. */
-const Entry = z.tuple([
-  count,
-  z.string().check(z.maxLength(512)),
-  seconds,
-  z.enum(ACQUIRED_BECAUSE),
-  count,
-  count,
-  z.nullable(count),
-  z.nullable(count),
-  z.nullable(count),
-  z.nullable(seconds),
-  z.nullable(z.enum(['expired', ...ENDED_BECAUSE])),
-  z.nullable(count),
-])
+const Entry = z.tuple(
+  [
+    count,
+    z.string().check(z.maxLength(512)),
+    seconds,
+    z.enum(ACQUIRED_BECAUSE),
+    count,
+    count,
+    z.nullable(count),
+    z.nullable(count),
+    z.nullable(count),
+    z.nullable(seconds),
+    z.nullable(z.enum(['expired', ...ENDED_BECAUSE])),
+    z.nullable(count),
+  ],
+  // The note, only if there is one: replicas before 0.2.0 leave out an entry with it.
+  z.string().check(z.maxLength(LONGEST_REASON)),
+)
 
 /** The terms that the Lease remembers, newest first. Invalid entries, and entries of a later version, are left out. */
 export function historyOf(lease: Lease | null): PastTerm[] {
@@ -98,7 +105,7 @@ export function encodeTerm(term: PastTerm): string {
 
 function termOf(entry: z.infer<typeof Entry>): PastTerm {
   const [epoch, holder, began, because, detectMs, acquireMs, startMs, healthyMs, gapMs, ...end] = entry
-  const [ended, endedBecause, stopMs] = end
+  const [ended, endedBecause, stopMs, note = null] = end
   return {
     epoch,
     holder,
@@ -109,10 +116,12 @@ function termOf(entry: z.infer<typeof Entry>): PastTerm {
     ended: ended === null ? null : timeOf(ended),
     endedBecause,
     stopMs,
+    note,
   }
 }
 
-function entryOf({ epoch, holder, began, because, phases, gapMs, ended, endedBecause, stopMs }: PastTerm) {
+function entryOf({ epoch, holder, began, because, phases, gapMs, note, ...end }: PastTerm) {
+  const { ended, endedBecause, stopMs } = end
   const { detectMs, acquireMs, startMs, healthyMs } = phases
   return [
     epoch,
@@ -123,6 +132,7 @@ function entryOf({ epoch, holder, began, because, phases, gapMs, ended, endedBec
     ended === null ? null : secondsOf(ended),
     endedBecause,
     stopMs === null ? null : Math.round(stopMs),
+    ...(note === null ? [] : [note]),
   ]
 }
 

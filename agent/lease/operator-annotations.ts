@@ -6,6 +6,12 @@ import type { Lease } from './lease.ts'
 export const SWITCHOVER_TO = 'langflow-leader/switchover-to'
 /** The leader chooses the best prepared replica. */
 export const ANY_POD = '*'
+/** The same for a failover: the leader obeys without a drain, and without asking whether a replica could take over. */
+export const FAILOVER_TO = 'langflow-leader/failover-to'
+/** With any value, the leader restarts LangFlow in its term. */
+export const RESTART = 'langflow-leader/restart'
+/** The reason of one of these requests, for people. */
+export const REQUEST_REASON = 'langflow-leader/request-reason'
 /** `true`: the leader stays, LangFlow is left alone, no takeover starts. */
 export const PAUSED = 'langflow-leader/paused'
 /** RFC 3339: the end of a pause, by each replica's wall clock. */
@@ -60,9 +66,34 @@ export function pauseIsOver(lease: Lease | null, wallMs: number): boolean {
   return lease?.metadata.annotations?.[PAUSED] === 'true' && pauseOf(lease, wallMs) === null
 }
 
-/** The name of a pod, or `*`. Empty: the request names no pod. `null`: no request for a switchover. */
-export function switchoverOf(lease: Lease | null): string | null {
-  return lease?.metadata.annotations?.[SWITCHOVER_TO]?.trim().slice(0, LONGEST_NAME) ?? null
+/** An operator's request to the leader. The leader removes it from the Lease when it answers. */
+export interface OperatorRequest {
+  readonly what: 'switchover' | 'failover' | 'restart'
+  /** The name of a pod, or `*`. Empty: the request names no pod, as always for a restart. */
+  readonly to: string
+  readonly reason: string | null
+}
+
+/** The most urgent request. `null`: no request. */
+export function requestOf(lease: Lease | null): OperatorRequest | null {
+  const notes = lease?.metadata.annotations ?? {}
+  const reason = notes[REQUEST_REASON]?.trim().slice(0, LONGEST_REASON) || null
+  const target = (key: string) => notes[key]?.trim().slice(0, LONGEST_NAME)
+  const [failover, switchover] = [target(FAILOVER_TO), target(SWITCHOVER_TO)]
+  if (failover !== undefined) return { what: 'failover', to: failover, reason }
+  if (switchover !== undefined) return { what: 'switchover', to: switchover, reason }
+  return notes[RESTART] === undefined ? null : { what: 'restart', to: '', reason }
+}
+
+/** `switchover to langflow-1` */
+export function describeRequest({ what, to }: Pick<OperatorRequest, 'what' | 'to'>): string {
+  return what === 'restart' ? 'restart in place' : `${what} to ${describeTarget(to)}`
+}
+
+/** `an operator asked for a failover to langflow-1: the agent hangs` */
+export function describeAsked(request: OperatorRequest): string {
+  const { reason } = request
+  return `an operator asked for a ${describeRequest(request)}${reason === null ? '' : `: ${reason}`}`
 }
 
 /** The target of a switchover, for a sentence. `to`: the name of a pod, `*`, or empty. */

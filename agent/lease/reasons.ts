@@ -16,6 +16,8 @@ export const ENDED_BECAUSE = [
   'terminated', // the agent was asked to end
   'container_ending', // LangFlow's container was asked to end
   'switchover', // an operator requested it
+  'failover', // an operator ordered it
+  'restart', // an operator requested it, and LangFlow could not start again in the term
   'newer_revision', // a replica of a newer revision is ready
   'content_changed', // the files that LangFlow was started from
   'faster_standby', // a replica serves sooner than this one starts

@@ -1,6 +1,7 @@
 import * as z from 'zod/mini'
 import { PRESETS, type Timings } from '../config/timings.ts'
 import type { PastTerm } from '../lease/lease-history.ts'
+import type { OperatorRequest } from '../lease/operator-annotations.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import type { StandbyMode, StandbyView, WorkloadState } from '../link/link-messages.ts'
 
@@ -55,8 +56,10 @@ const Peers = object({
   seen: z.number(),
 })
 
+/** An operator's request in the Lease. */
 const Switchover = object({
-  /** The name of a pod, or `*`. */
+  what: z._default(word<OperatorRequest['what']>(), 'switchover'),
+  /** The name of a pod, or `*`. Empty for a restart. */
   to: z.string(),
   /** `refused`: the leader removed the request, and did nothing. */
   state: word<'requested' | 'under way' | 'refused'>(),
@@ -75,6 +78,7 @@ const Term = object({
   ended: text,
   endedBecause: z.nullable(word<NonNullable<PastTerm['endedBecause']>>()),
   stopMs: lacking(z.number()),
+  note: lacking(z.string()),
 })
 
 /** A `WorkloadView`, with the agent's own observations. */

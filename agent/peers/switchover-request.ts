@@ -1,6 +1,13 @@
 import type { Fact, Term } from '../election/state.ts'
 import type { Lease } from '../lease/lease.ts'
-import { ANY_POD, describeTarget, isOfPod, podOf, switchoverOf } from '../lease/operator-annotations.ts'
+import {
+  ANY_POD,
+  describeAsked,
+  isOfPod,
+  type OperatorRequest,
+  podOf,
+  requestOf,
+} from '../lease/operator-annotations.ts'
 import type { Peers } from './peers.ts'
 
 export interface SwitchoverOptions {
@@ -17,7 +24,7 @@ export interface SwitchoverOptions {
 export class Switchover {
   private readonly options: SwitchoverOptions
   /** The request in the Lease, pending or answered. `null`: no request. */
-  private request: { readonly to: string; readonly epoch: number; answered: boolean } | null = null
+  private request: (OperatorRequest & { readonly epoch: number; answered: boolean }) | null = null
 
   constructor(options: SwitchoverOptions) {
     this.options = options
@@ -26,17 +33,17 @@ export class Switchover {
   /** Must be called when the Lease may have changed. */
   leaseChanged(): void {
     const { term, lease, peers } = this.options
-    const to = switchoverOf(lease())
+    const asked = requestOf(lease())
     const present = term()
-    if (to === null || present === null) {
+    if (asked?.what !== 'switchover' || present === null) {
       this.request = null
       return
     }
-    if (this.request?.to === to && this.request.epoch === present.epoch) {
+    if (this.request?.to === asked.to && this.request.epoch === present.epoch) {
       if (peers === null) this.decide()
       return
     }
-    this.request = { to, epoch: present.epoch, answered: false }
+    this.request = { ...asked, epoch: present.epoch, answered: false }
     // The readiness of the others may be some seconds old, so they are asked again first.
     if (peers === null) this.decide()
     else peers.askAgain()
@@ -64,7 +71,8 @@ export class Switchover {
       tell({
         type: 'step_down',
         code: 'switchover',
-        reason: `an operator asked for a switchover to ${describeTarget(to)}`,
+        reason: describeAsked(request),
+        note: request.reason,
         ...target,
       })
   }

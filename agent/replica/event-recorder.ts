@@ -2,7 +2,7 @@ import type { Clock } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { OutwardEffect } from '../election/elector.ts'
 import type { ElectionState, Why } from '../election/state.ts'
-import { describePause, describeTarget, type Pause } from '../lease/operator-annotations.ts'
+import { describePause, describeRequest, type Pause } from '../lease/operator-annotations.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import type { StandbyMode } from '../link/link-messages.ts'
 import type { EventName, Fields, Log, LogThrottle } from '../observe/log.ts'
@@ -45,6 +45,7 @@ const PLANNED: ReadonlySet<ReasonCode | undefined> = new Set([
   'terminated',
   'container_ending',
   'switchover',
+  'restart',
   'newer_revision',
   'content_changed',
   'faster_standby',
@@ -108,7 +109,7 @@ export class EventRecorder {
     this.lasts('StandbyColder', colder, epoch)
   }
 
-  /** Pauses and switchovers in the Lease. Only the leader reports them. */
+  /** Pauses and refused requests in the Lease. Only the leader reports them. */
   operation(
     { term, paused, refusal }: Pick<ElectionState, 'term' | 'paused' | 'refusal'>,
     pause: Pause | null,
@@ -128,8 +129,8 @@ export class EventRecorder {
       }
       this.paused = paused
       if (refusal?.open && refusal !== this.refusal) {
-        const because = `to ${describeTarget(refusal.to)}: ${refusal.reason}`
-        log.warn(`refused a switchover ${because}`, { epoch })
+        const because = `a ${describeRequest(refusal)}: ${refusal.reason}`
+        log.warn(`refused ${because}`, { epoch })
         events.record({ reason: 'SwitchoverRefused', epoch, because })
       }
     }

@@ -220,7 +220,7 @@ export const EVENT_REASONS = {
     'starts no takeover and does not restart a failed LangFlow, because an operator has paused it',
   ],
   Resumed: ['Normal', 'Resume', 'permits takeovers again, because the pause is over'],
-  SwitchoverRefused: ['Warning', 'Refuse', 'refused a switchover'],
+  SwitchoverRefused: ['Warning', 'Refuse', 'refused an operator’s request'],
   CannotGoOn: ['Warning', 'End', 'cannot continue, so its agent exits'],
 } as const satisfies Record<string, readonly [EventType, string, string]>
 

@@ -6,7 +6,7 @@ import { coolDownEnds } from '../election/follower.ts'
 import { failedStart, isUnproven } from '../election/revision-trial.ts'
 import { type CandidateConfig, doubtAt, type ElectionState, killAt, writerWall } from '../election/state.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
-import { ANY_POD, lastDrillOf, pauseOf, switchoverOf } from '../lease/operator-annotations.ts'
+import { ANY_POD, lastDrillOf, pauseOf, requestOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, Check, PeersView } from '../observe/agent-status.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import type { TrafficView } from '../traffic/traffic.ts'
@@ -271,12 +271,15 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
 }
 
 function switchoverView({ seen, term, refusal }: ReplicaFacts['state']): AgentStatus['switchover'] {
-  const to = switchoverOf(seen?.lease ?? null)
-  if (term?.stepDown?.code === 'switchover')
-    return { to: to ?? term.stepDown.to ?? ANY_POD, state: 'under way', reason: null }
-  if (refusal !== null && (to === null || refusal.open))
-    return { to: refusal.to, state: 'refused', reason: refusal.reason }
-  return to === null ? null : { to, state: 'requested', reason: null }
+  const asked = requestOf(seen?.lease ?? null)
+  const { code = null, to = null } = term?.stepDown ?? {}
+  if (code === 'switchover' || code === 'failover' || code === 'restart')
+    return { what: code, to: asked?.to ?? to ?? ANY_POD, state: 'under way', reason: null }
+  if (refusal !== null && (asked === null || refusal.open)) {
+    const { what, to, reason } = refusal
+    return { what, to, state: 'refused', reason }
+  }
+  return asked === null ? null : { what: asked.what, to: asked.to, state: 'requested', reason: null }
 }
 
 function contentView({ workload, now }: ReplicaFacts): AgentStatus['content'] {

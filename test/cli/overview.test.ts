@@ -140,12 +140,12 @@ describe('the overview', () => {
       since,
     })
     assert.deepEqual(pause, { until: null, reason: 'backup' })
-    assert.deepEqual(switchover, { to: 'b', state: 'requested', reason: null })
+    assert.deepEqual(switchover, { what: 'switchover', to: 'b', state: 'requested', reason: null })
     assert.deepEqual(replicas, [LEADER, STANDBY])
   })
 
   test('shows the switchover as the leader reports it, not as requested', () => {
-    const refused = { to: 'b', state: 'refused', reason: 'b is not ready' } as const
+    const refused = { what: 'switchover', to: 'b', state: 'refused', reason: 'b is not ready' } as const
     const { switchover } = overviewOf(leaseWith(), [changed(LEADER, { switchover: refused }), STANDBY], NOW)
     assert.deepEqual(switchover, refused)
   })

@@ -115,7 +115,10 @@ describe('below the table, status', () => {
   const operations: [change: Partial<AgentStatus>, line: RegExp][] = [
     [{ pause: { until: null, reason: null } }, /^Paused until an operator resumes$/],
     [{ pause: { until, reason: 'backup' } }, /^Paused until \S+ \(10m left\): backup$/],
-    [{ switchover: { to: 'c', state: 'refused', reason: 'no pod' } }, /^Switchover to c: refused: no pod$/],
+    [
+      { switchover: { what: 'switchover', to: 'c', state: 'refused', reason: 'no pod' } },
+      /^Request for a switchover to c: refused: no pod$/,
+    ],
   ]
   for (const [change, line] of operations)
     test(`prints ${line}`, () => {

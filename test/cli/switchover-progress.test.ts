@@ -19,7 +19,7 @@ import { identityOf, LEADER, ScriptedCluster, STANDBY } from './scripted-cluster
 const draining: AgentStatus = {
   ...LEADER,
   leadership: { ...LEADER.leadership, steppingDown: 'an operator asked for it' },
-  switchover: { to: 'langflow-1', state: 'under way', reason: null },
+  switchover: { what: 'switchover', to: 'langflow-1', state: 'under way', reason: null },
 }
 const stopped: AgentStatus = { ...draining, workload: { ...draining.workload, state: 'idle' } }
 const AWAY = new OperationError('unreachable', 'cannot reach it')
@@ -246,7 +246,12 @@ describe('a followed switchover', () => {
 describe('a followed switchover fails', () => {
   test('if the leader refuses it, with its reason', async (t) => {
     const one = await Followed.begin(t)
-    const refused = { to: 'langflow-1', state: 'refused', reason: 'langflow-1 is not ready' } as const
+    const refused = {
+      what: 'switchover',
+      to: 'langflow-1',
+      state: 'refused',
+      reason: 'langflow-1 is not ready',
+    } as const
     // The answer to an earlier request, while the new request is in the Lease.
     await one.step((cluster) => cluster.show('langflow-0', { ...LEADER, switchover: refused }))
     assert.equal(await one.isOver(), false)

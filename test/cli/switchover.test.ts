@@ -3,12 +3,19 @@ import { describe, test } from 'node:test'
 import { OperationError } from '../../agent/cli/exit-codes.ts'
 import { type Plan, readPlan, requestSwitchover, withdraw } from '../../agent/cli/switchover.ts'
 import { ApiError } from '../../agent/kube/kube-errors.ts'
-import { PAUSE_REASON, PAUSED, SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
+import {
+  PAUSE_REASON,
+  PAUSED,
+  REQUEST_REASON,
+  SWITCHOVER_TO,
+} from '../../agent/lease/operator-annotations.ts'
 import type { AgentStatus } from '../../agent/observe/agent-status.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { identityOf, LEADER, row, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
 
 const clock = new VirtualClock()
+/** A request without a reason removes that of an earlier request. */
+const WRITTEN = { [SWITCHOVER_TO]: 'langflow-1', [REQUEST_REASON]: null }
 const UNREADY: AgentStatus = { ...STANDBY, couldTakeOver: false, unable: 'its standby is starting' }
 
 const request = (cluster: ScriptedCluster, to = 'langflow-1', planned: Plan | null = null) =>
@@ -81,8 +88,8 @@ describe('a switchover is refused without a write if', () => {
     ],
     'another switchover is under way': [
       'switchover',
-      /is already switching over to/,
-      leaderIs({ switchover: { to: '*', state: 'under way', reason: null } }),
+      /is already under way/,
+      leaderIs({ switchover: { what: 'switchover', to: '*', state: 'under way', reason: null } }),
     ],
     'the leader hands over for another reason': [
       'switchover',
@@ -119,11 +126,11 @@ describe('a switchover is requested', () => {
       to: 'langflow-1',
       candidates: ['langflow-1'],
     })
-    assert.deepEqual(cluster.written, [{ [SWITCHOVER_TO]: 'langflow-1' }])
+    assert.deepEqual(cluster.written, [WRITTEN])
     const other = new ScriptedCluster()
     other.show('langflow-2', UNREADY)
     assert.deepEqual((await request(other, '*')).candidates, ['langflow-1'])
-    assert.deepEqual(other.written, [{ [SWITCHOVER_TO]: '*' }])
+    assert.deepEqual(other.written, [{ ...WRITTEN, [SWITCHOVER_TO]: '*' }])
   })
 
   test('by only one of two operators; the other gets an error', async () => {
@@ -140,11 +147,11 @@ describe('a switchover is requested', () => {
     const cluster = new ScriptedCluster()
     cluster.carriedOut = () => timeout()
     await request(cluster)
-    assert.deepEqual(cluster.written, [{ [SWITCHOVER_TO]: 'langflow-1' }])
+    assert.deepEqual(cluster.written, [WRITTEN])
     const other = new ScriptedCluster()
     other.arriving = (attempt) => (attempt === 1 ? timeout() : undefined)
     await request(other)
-    assert.deepEqual(other.written, [{ [SWITCHOVER_TO]: 'langflow-1' }])
+    assert.deepEqual(other.written, [WRITTEN])
   })
 
   test('only from the leader that the user confirmed', async () => {
@@ -174,7 +181,7 @@ describe('a request is withdrawn', () => {
     cluster.carriedOut = () =>
       cluster.show('langflow-0', {
         ...LEADER,
-        switchover: { to: 'langflow-1', state: 'under way', reason: null },
+        switchover: { what: 'switchover', to: 'langflow-1', state: 'under way', reason: null },
       })
     assert.equal(await withdraw(cluster, plan), 'begun')
     assert.deepEqual(cluster.annotations, {})

@@ -80,7 +80,7 @@ function everything(): Replica {
   const { status } = leads(`${LONG}-a1b2c`, {
     problem: WORD,
     pause: { until: null, reason: WORD },
-    switchover: { to: `${LONG}-d3e4f`, state: 'refused', reason: WORD },
+    switchover: { what: 'switchover', to: `${LONG}-d3e4f`, state: 'refused', reason: WORD },
     lastDrill: { at: '2026-01-01T03:04:05Z', result: 'ok' },
     history: Array.from({ length: 12 }, (_, n) => ({ ...TERM, epoch: 12 - n, holder: `${LONG}-a1b2c` })),
     flowsDigest: 'f1',

@@ -247,7 +247,8 @@ describe('a switchover', () => {
     c.tell({ type: 'switchover_refused', to: 'b', reason: 'it is not ready' })
     assert.deepEqual([c.write.kind, c.notes], ['renew', { team: 'y' }])
     c.acknowledge()
-    assert.deepEqual(c.state.refusal, { to: 'b', reason: 'it is not ready', open: false })
+    const refused = { what: 'switchover', to: 'b', reason: 'it is not ready', open: false }
+    assert.deepEqual(c.state.refusal, refused)
     assert.deepEqual(c.effects('drain'), [])
   })
 

@@ -25,7 +25,8 @@ test('terms are read as they were written, newest first', () => {
     because: 'expired',
     gapMs: null,
   }
-  assert.deepEqual(historyOf(noted(encodeHistory([lasting, ENDED]))), [lasting, ENDED])
+  const terms = [lasting, ENDED, { ...ENDED, note: 'a leak' }]
+  assert.deepEqual(historyOf(noted(encodeHistory(terms))), terms)
 })
 
 test('the annotation keeps at most 50 terms in at most 8 KiB, even with long names of pods', () => {

@@ -8,7 +8,7 @@ import {
   pauseIsOver,
   pauseOf,
   podOf,
-  switchoverOf,
+  requestOf,
 } from '../../agent/lease/operator-annotations.ts'
 
 const NOW = Date.parse('2026-01-02T03:00:00Z')
@@ -49,10 +49,23 @@ test('another value than "true" does not pause, and is reported with the remedy'
 })
 
 test('a switchover is requested to a pod, or to any replica', () => {
-  assert.equal(switchoverOf(noted({})), null)
-  for (const nobody of ['', ' ']) assert.equal(switchoverOf(noted({ 'switchover-to': nobody })), '')
-  assert.equal(switchoverOf(noted({ 'switchover-to': ' replica-a\n' })), 'replica-a')
-  assert.equal(switchoverOf(noted({ 'switchover-to': '*' })), '*')
+  const to = (text: string) => requestOf(noted({ 'switchover-to': text }))?.to
+  assert.equal(requestOf(noted({})), null)
+  for (const nobody of ['', ' ']) assert.equal(to(nobody), '')
+  assert.equal(to(' replica-a\n'), 'replica-a')
+  assert.equal(to('*'), '*')
+})
+
+test('a failover goes before a switchover, and both before a restart', () => {
+  const restart = { restart: '', 'request-reason': ' a leak ' }
+  assert.deepEqual(requestOf(noted(restart)), { what: 'restart', to: '', reason: 'a leak' })
+  const both = { ...restart, 'switchover-to': 'a' }
+  assert.deepEqual(requestOf(noted(both)), { what: 'switchover', to: 'a', reason: 'a leak' })
+  assert.deepEqual(requestOf(noted({ ...both, 'failover-to': '*', 'request-reason': ' ' })), {
+    what: 'failover',
+    to: '*',
+    reason: null,
+  })
 })
 
 test('an identity belongs to the pod whose name precedes its UID', () => {

@@ -26,6 +26,7 @@ class Bench {
   readonly told: Fact[] = []
   asks = 0
   to: string | null = null
+  reason = ''
   term: Term | null = TERM
   paused = false
   members: Member[] = [member('b_1', true), member('c_1', false)]
@@ -50,7 +51,11 @@ class Bench {
   }
 
   private get lease(): Lease {
-    return { metadata: { annotations: this.to === null ? {} : { 'langflow-leader/switchover-to': this.to } } }
+    const request = {
+      'langflow-leader/switchover-to': this.to ?? '',
+      'langflow-leader/request-reason': this.reason,
+    }
+    return { metadata: { annotations: this.to === null ? {} : request } }
   }
 
   /** An operator requests a switchover to `to` in the Lease, and the peers answer. */
@@ -80,13 +85,20 @@ test('a request waits during a restart in place', () => {
 test('a request is decided once, after the peers were asked again', () => {
   const bench = new Bench()
   bench.to = 'b'
+  bench.reason = 'an upgrade'
   bench.switchover.leaseChanged()
   bench.switchover.leaseChanged()
   assert.deepEqual([bench.asks, bench.told], [1, []])
   bench.switchover.asked()
   bench.switchover.asked()
   assert.deepEqual(bench.told, [
-    { type: 'step_down', code: 'switchover', reason: 'an operator asked for a switchover to b', to: 'b_1' },
+    {
+      type: 'step_down',
+      code: 'switchover',
+      reason: 'an operator asked for a switchover to b: an upgrade',
+      note: 'an upgrade',
+      to: 'b_1',
+    },
   ])
 })
 

@@ -202,20 +202,22 @@ describe('the recorder records', () => {
     ])
   })
 
-  test('each refusal of a switchover once, with its reason', () => {
+  test('each refusal of a request once, with its reason', () => {
     const { lines, told, recorder } = setUp()
     const term = { epoch: 7 } as Term
-    const refused = { to: 'b', reason: 'b leads already', open: true }
-    for (const refusal of [null, refused, refused, { ...refused, open: false }, { ...refused, to: '*' }])
+    const refused = { what: 'switchover', to: 'b', reason: 'b leads already', open: true } as const
+    const failover = { ...refused, what: 'failover', to: '*' } as const
+    for (const refusal of [null, refused, refused, { ...refused, open: false }, failover])
       recorder.operation({ term, paused: false, refusal }, null)
-    const [first, second] = ['to b: b leads already', 'to the best prepared replica: b leads already']
+    const first = 'a switchover to b: b leads already'
+    const second = 'a failover to the best prepared replica: b leads already'
     assert.deepEqual(told, [
       { reason: 'SwitchoverRefused', epoch: 7, because: first },
       { reason: 'SwitchoverRefused', epoch: 7, because: second },
     ])
     assert.deepEqual(lines, [
-      [`refused a switchover ${first}`, { epoch: 7 }],
-      [`refused a switchover ${second}`, { epoch: 7 }],
+      [`refused ${first}`, { epoch: 7 }],
+      [`refused ${second}`, { epoch: 7 }],
     ])
   })
 })

@@ -1,6 +1,6 @@
 import { seconds } from '../../config/values.ts'
 import type { PastTerm, Phases } from '../../lease/lease-history.ts'
-import { describeTarget, podOf, UNTIL_RESUMED } from '../../lease/operator-annotations.ts'
+import { describeRequest, podOf, UNTIL_RESUMED } from '../../lease/operator-annotations.ts'
 import type { AgentStatus, FrontView, ReplicaRow } from '../agent-status.ts'
 import { type Html, html, type Value } from './html.ts'
 
@@ -31,7 +31,7 @@ export function notices(rows: readonly ReplicaRow[], now: number): Html[] {
   }
   if (switchover) {
     const level = switchover.state === 'refused' ? 'bad' : 'news'
-    const title = `Switchover to ${describeTarget(switchover.to)}: ${switchover.state}`
+    const title = `Request for a ${describeRequest(switchover)}: ${switchover.state}`
     shown.push(notice(level, title, switchover.reason))
   }
   if (leadership?.steppingDown) shown.push(notice('news', 'The leader steps down', leadership.steppingDown))

@@ -11,7 +11,7 @@ import { Drilling, type Options, ScriptedStage } from './scripted-stage.ts'
 /** The prober measures for 3 s before the fault. */
 const AFTER_THE_FAULT_MS = 3_500
 const AWAY = new OperationError('unreachable', 'no connection')
-const REFUSED = { to: '*', state: 'refused', reason: 'langflow-1 is not ready' } as const
+const REFUSED = { what: 'switchover', to: '*', state: 'refused', reason: 'langflow-1 is not ready' } as const
 
 async function begun(stage = new ScriptedStage(), options: Options = {}) {
   const drilling = new Drilling(stage, options)

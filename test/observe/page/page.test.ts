@@ -44,7 +44,7 @@ const EVERYTHING: readonly ReplicaRow[] = [
     flowsDigest: 'f1',
     secretKeyDigest: 'k1',
     pause: { until: 'x', reason: 'x' },
-    switchover: { to: 'x', state: 'refused', reason: 'x' },
+    switchover: { what: 'switchover', to: 'x', state: 'refused', reason: 'x' },
     lastDrill: { at: 'x', result: 'ok' },
     history: [TERM, { ...TERM, epoch: 6, ended: '2026-01-02T02:04:05Z', endedBecause: 'expired' }],
     leadership: { doubt: false, killInMs: 13_250, steppingDown: 'x', coolDownMs: 2_000 },
@@ -154,11 +154,11 @@ describe('the page', () => {
       asked({ pause: { until: null, reason: null } }),
       'Paused until an operator resumes: no takeover starts',
     )
-    const switchover = { to: 'langflow-1', state: 'under way', reason: null } as const
-    shows(asked({ switchover }), 'Switchover to langflow-1: under way')
+    const switchover = { what: 'switchover', to: 'langflow-1', state: 'under way', reason: null } as const
+    shows(asked({ switchover }), 'Request for a switchover to langflow-1: under way')
     shows(
-      asked({ switchover: { to: '*', state: 'refused', reason: 'it is paused' } }),
-      'Switchover to the best prepared replica: refused it is paused',
+      asked({ switchover: { what: 'switchover', to: '*', state: 'refused', reason: 'it is paused' } }),
+      'Request for a switchover to the best prepared replica: refused it is paused',
     )
     const leadership = { ...SERVING.leadership, steppingDown: 'SIGTERM' }
     shows(asked({ leadership }), 'The leader steps down SIGTERM')

@@ -1,0 +1,49 @@
+import {
+  ANY_POD,
+  describeAsked,
+  isOfPod,
+  type OperatorRequest,
+  requestOf,
+} from '../lease/operator-annotations.ts'
+import type { CandidateConfig, ElectionState, StepDownReason } from './state.ts'
+
+/** Time from SIGTERM to SIGKILL in a failover, in milliseconds: the LangFlow of this leader may not answer. */
+const FAILOVER_GRACE_MS = 2_000
+
+interface Order {
+  readonly request: OperatorRequest
+  /** How the leader obeys, or why it refuses, in one sentence. */
+  readonly does: StepDownReason | string
+}
+
+/**
+ * A request in the Lease that the leader obeys without asking another replica: a failover or a restart in place. It
+ * depends on nothing but the Lease, so it also works if this replica's HTTP server and LangFlow hang. A switchover is
+ * decided in `peers/`. `null`: no such request, or it waits for the end of a doubt or of another restart.
+ */
+export function operatorOrder(
+  { identity }: Pick<CandidateConfig, 'identity'>,
+  { term, seen, paused, restartAnswered }: ElectionState,
+): Order | null {
+  const request = requestOf(seen?.lease ?? null)
+  if (request === null || request.what === 'switchover') return null
+  if (term === null || term.doubt || term.stepDown !== null) return null
+  const { what, to, reason: note } = request
+  const isRestart = what === 'restart'
+  if (isRestart && (restartAnswered || term.restarting !== null || !term.startOrdered)) return null
+  const refused = paused
+    ? 'the Lease is paused: resume it first'
+    : isRestart
+      ? null
+      : wrongTarget(identity, to)
+  if (refused !== null) return { request, does: refused }
+  const why = { code: what, reason: describeAsked(request), note }
+  if (isRestart) return { request, does: { ...why, inPlace: true } }
+  return { request, does: { ...why, to: to === ANY_POD ? null : to, drainMs: 0, graceMs: FAILOVER_GRACE_MS } }
+}
+
+function wrongTarget(identity: string, to: string): string | null {
+  if (to === '')
+    return `the request names no pod: write the name of a pod, or ${ANY_POD} for the best prepared replica`
+  return to !== ANY_POD && isOfPod(identity, to) ? `${to} already leads` : null
+}
