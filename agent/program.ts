@@ -1,9 +1,11 @@
 import { addCheck } from './cli/check/check-command.ts'
 import { addCompletion } from './cli/completion-command.ts'
 import { addDrill } from './cli/drill/drill-command.ts'
+import { addFailover } from './cli/failover-command.ts'
 import { addHistory } from './cli/history-command.ts'
 import { addInject } from './cli/inject/inject-command.ts'
 import { addPause, addResume } from './cli/pause-command.ts'
+import { addRestart } from './cli/restart-command.ts'
 import { addStatus } from './cli/status-command.ts'
 import { addSwitchover } from './cli/switchover-command.ts'
 import { addAgent } from './commands/agent-command.ts'
@@ -21,6 +23,8 @@ const program = createProgram(process.env, name)
 addStatus(program)
 addHistory(program)
 addSwitchover(program)
+addFailover(program)
+addRestart(program)
 addPause(program)
 addResume(program)
 addCheck(program)

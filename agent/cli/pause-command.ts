@@ -2,8 +2,9 @@ import type { Command } from 'commander'
 import { addExamples } from '../config/command-line.ts'
 import { addFlags, group, optional, readFlags, type Values } from '../config/setting.ts'
 import { parseDuration } from '../config/values.ts'
-import { LONGEST_REASON, UNTIL_RESUMED } from '../lease/operator-annotations.ts'
+import { UNTIL_RESUMED } from '../lease/operator-annotations.ts'
 import { DRY_RUN, OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'
+import { parseReason } from './request-settings.ts'
 
 export const PAUSE_SETTINGS = {
   ...group('Pause', {
@@ -17,7 +18,11 @@ export const PAUSE_SETTINGS = {
   ...OUTPUT_SETTINGS,
 }
 
-export const RESUME_SETTINGS = { ...OPERATE_SETTINGS, ...OUTPUT_SETTINGS }
+export const RESUME_SETTINGS = {
+  ...group('Resume', { dryRun: DRY_RUN }),
+  ...OPERATE_SETTINGS,
+  ...OUTPUT_SETTINGS,
+}
 
 export type PauseOptions = Values<typeof PAUSE_SETTINGS>
 export type ResumeOptions = Values<typeof RESUME_SETTINGS>
@@ -48,11 +53,4 @@ export function addResume(program: Command): void {
     const { runResume } = await import('./pause.ts')
     process.exitCode = await runResume(options)
   })
-}
-
-function parseReason(text: string): string {
-  if (text.length > LONGEST_REASON) throw new Error(`use at most ${LONGEST_REASON} characters`)
-  if (/\p{Cc}/u.test(text)) throw new Error('use one line without control characters')
-  if (text.trim() === '') throw new Error('give a reason, or remove the flag')
-  return text.trim()
 }

@@ -49,10 +49,11 @@ export function runPause(options: PauseOptions): Promise<number> {
 }
 
 /** Resolves to the exit code. */
-export function runResume({ output, ...options }: ResumeOptions): Promise<number> {
+export function runResume(options: ResumeOptions): Promise<number> {
+  const { output } = options
   return operating(output, async () => {
     using cluster = await Cluster.connect(options)
-    const change = await resume(cluster, systemClock)
+    const change = await resume(cluster, systemClock, options)
     await write(formatted(output, change, () => describeResumed(change)))
     return change.replicas.some(({ shows }) => shows === false) ? EXIT_CODES.failed : EXIT_CODES.fine
   })
@@ -88,13 +89,22 @@ export async function pause(
   return { before, ...(await settled(cluster, clock)) }
 }
 
-/** Ends a pause, and removes the annotations of a pause that has expired. Resolves and rejects as `pause` does. */
-export async function resume(cluster: Operable, clock: Clock): Promise<PauseChange> {
+/**
+ * Ends a pause, and removes the annotations of a pause that has expired. Resolves and rejects as `pause` does: if the replicas cannot be
+ * read, nothing is written.
+ */
+export async function resume(
+  cluster: Operable,
+  clock: Clock,
+  { dryRun }: { readonly dryRun?: boolean } = {},
+): Promise<PauseChange> {
+  const rows = await cluster.replicas()
   let before = null as Pause | null
-  await updateAnnotations(cluster, (lease) => {
+  const written = await updateAnnotations(cluster, (lease) => {
     before = pauseOf(lease, 0)
     return removal(lease)
   })
+  if (dryRun) return { before, after: null, leader: leaderOf(written, rows), replicas: [], dryRun }
   return { before, ...(await settled(cluster, clock)) }
 }
 
@@ -168,7 +178,9 @@ function leads(leader: string | null, replicas: readonly Shown[]): string {
 }
 
 /** The result of `resume` for people, one sentence a line. */
-export function describeResumed({ before, replicas }: PauseChange): string {
+export function describeResumed({ before, replicas, dryRun }: PauseChange): string {
+  if (dryRun && before !== null)
+    return lines(`would resume; takeovers are paused ${describePause(before)} (server dry run)`)
   const resumed =
     before === null ? 'there was no pause' : `resumed; takeovers were paused ${describePause(before)}`
   return lines(resumed, ...notShown(replicas))

@@ -1,25 +1,14 @@
-import { addAbortListener } from 'node:events'
-import { type Clock, pause } from '../clock.ts'
-import { formatDuration, listed, seconds } from '../config/values.ts'
+import type { Clock } from '../clock.ts'
+import { listed, seconds } from '../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { historyOf, type Phases } from '../lease/lease-history.ts'
 import { ANY_POD, podOf, requestOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
 import type { Operable } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
+import { type Follow, follow, type Phase, PhaseLog, phaseLine } from './following.ts'
 import { serves } from './overview.ts'
 import { isHandingOver, type Plan, whyUnable, withdraw } from './switchover.ts'
-
-/** The phases of a switchover, in this order. A phase that is shorter than the time between two reads may be missing. */
-const PHASES = ['requested', 'draining', 'stopped', 'released', 'acquired', 'serving'] as const
-
-export interface Phase {
-  readonly phase: (typeof PHASES)[number]
-  /** The pod in this phase. */
-  readonly pod: string
-  /** Milliseconds from the write of the request to the first read that showed the phase. */
-  readonly afterMs: number
-}
 
 /** A completed switchover: a leader serves again. */
 export interface Switched {
@@ -31,7 +20,7 @@ export interface Switched {
   readonly crashed: boolean
   /** The time without a server, in milliseconds. */
   readonly gapMs: number
-  /** The source of `gapMs`: the new leader, or this program, which reads every `LOOK_MS`. */
+  /** The source of `gapMs`: the new leader, or this program, which reads four times a second. */
   readonly gapFrom: 'leader' | 'seen'
   readonly phases: readonly Phase[]
   /** Why the old leader cannot take over yet, in one sentence; `null` if it can, or if it leads again. */
@@ -40,20 +29,10 @@ export interface Switched {
   readonly took: ({ readonly stopMs: number | null } & Phases) | null
 }
 
-/** Time between two reads of Lease and replicas, and deadline of a replica's answer, in milliseconds. */
-const LOOK_MS = 250
+/** Deadline of a replica's answer, in milliseconds. */
 const STATUS_WITHIN_MS = 2_000
 /** Deadline for the new leader to record the time without a server in the Lease, in retry periods. */
 const NOTED_WITHIN_RETRIES = 2
-
-interface Follow {
-  /** Milliseconds from the request to the time-out. */
-  readonly timeoutMs: number
-  /** Aborts on Ctrl-C. */
-  readonly signal: AbortSignal
-  /** Called for each phase when it is first read. */
-  readonly tell: (phase: Phase) => void
-}
 
 /**
  * Reads Lease and replicas from the request until a leader serves. Rejects with an `OperationError` if the switchover is refused,
@@ -63,37 +42,16 @@ export async function followSwitchover(
   cluster: Operable,
   clock: Clock,
   plan: Plan,
-  { timeoutMs, signal, tell }: Follow,
+  { tell, ...limits }: Follow,
 ): Promise<Switched> {
   const progress = new SwitchoverProgress(plan, clock, tell)
-  const limit = new AbortController()
-  const timer = clock.after(timeoutMs, () => limit.abort('timed_out'))
-  using _ = addAbortListener(signal, () => limit.abort('interrupted'))
-  const ended = new Promise<void>((resolve) => addAbortListener(limit.signal, () => resolve()))
-  let problem = ''
-  const look = async () => ({
-    lease: await cluster.lease(),
-    rows: await cluster.replicas(STATUS_WITHIN_MS),
+  return follow(clock, limits, {
+    look: async () => ({ lease: await cluster.lease(), rows: await cluster.replicas(STATUS_WITHIN_MS) }),
+    saw: ({ lease, rows }) => progress.saw(lease, rows),
+    outcome: (isLast) => progress.outcome(isLast),
+    missing: 'no other replica serves',
+    giveUp: () => givenUp(cluster, plan, progress.begun),
   })
-  try {
-    for (;;) {
-      // After a failed read, such as during a restart of the API server, the next read may succeed.
-      const seen = await Promise.race([look().catch((error: Error) => error), ended])
-      if (seen !== undefined) problem = seen instanceof Error ? `: ${seen.message}` : ''
-      if (seen !== undefined && !(seen instanceof Error)) progress.saw(seen.lease, seen.rows)
-      const { aborted, reason } = limit.signal
-      const switched = progress.outcome(aborted)
-      if (switched !== null) return switched
-      if (aborted) {
-        const late = `no other replica serves after ${formatDuration(timeoutMs)}${problem}`
-        const cause = reason === 'timed_out' ? late : 'interrupted'
-        throw new OperationError(reason, `${cause}: ${await givenUp(cluster, plan, progress.begun)}`)
-      }
-      await pause(clock, LOOK_MS, ended)
-    }
-  } finally {
-    timer.cancel()
-  }
 }
 
 /** Withdraws the request. Resolves to the result, for a sentence. */
@@ -108,9 +66,7 @@ async function givenUp(cluster: Operable, plan: Plan, begun: boolean): Promise<s
 class SwitchoverProgress {
   private readonly plan: Plan
   private readonly clock: Clock
-  private readonly tell: (phase: Phase) => void
-  private readonly since: number
-  private readonly phases: Phase[] = []
+  private readonly log: PhaseLog
   private lease: Lease | null = null
   private rows: readonly ReplicaRow[] = []
   private epoch: number
@@ -123,39 +79,38 @@ class SwitchoverProgress {
   constructor(plan: Plan, clock: Clock, tell: (phase: Phase) => void) {
     this.plan = plan
     this.clock = clock
-    this.tell = tell
-    this.since = clock.mono()
+    this.log = new PhaseLog(clock, tell)
     this.epoch = plan.epoch
     this.subject = plan.from
-    this.reach('requested', plan.candidates.join(' or '))
+    this.log.reach('requested', plan.candidates.join(' or '))
   }
 
   /** Whether the leader has started the handover. */
   get begun(): boolean {
-    return this.phases.length > 1
+    return this.log.begun
   }
 
   /** Throws an `OperationError` if the leader refuses the switchover. @param rows read after the Lease */
   saw(lease: Lease, rows: readonly ReplicaRow[]): void {
     this.lease = lease
     this.rows = rows
-    if (holderOf(lease) === '') this.reach('released', this.subject)
+    if (holderOf(lease) === '') this.log.reach('released', this.subject)
     else if (epochOf(lease) > this.epoch) {
       // Another replica may take over from the new leader. The phases then start again from `acquired`.
       this.epoch = epochOf(lease)
       this.subject = podOf(holderOf(lease))
       this.notedBy = null
-      this.reach('acquired', this.subject)
+      this.log.reach('acquired', this.subject)
     }
     const status = rows.find(({ pod }) => pod === this.subject)?.status ?? null
     if (status === null || this.notedBy !== null) return
     if (this.epoch > this.plan.epoch) {
       if (!serves(status) || status.lease.epoch !== this.epoch) return
-      this.reach('serving', this.subject)
+      this.log.reach('serving', this.subject)
       this.notedBy = this.clock.mono() + NOTED_WITHIN_RETRIES * status.timings.retryPeriodMs
     } else if (isHandingOver(status)) {
-      this.reach('draining', this.subject)
-      if (status.workload.state === 'idle') this.reach('stopped', this.subject)
+      this.log.reach('draining', this.subject)
+      if (status.workload.state === 'idle') this.log.reach('stopped', this.subject)
     } else if (!isRequested(lease, this.plan) && status.lease.self) {
       throw new OperationError('refused', whyRefused(status, this.plan))
     }
@@ -169,29 +124,20 @@ class SwitchoverProgress {
     const after = terms.find(({ epoch }) => epoch === this.epoch)
     const notedMs = after?.gapMs ?? null
     if (notedMs === null && !isLast && this.clock.mono() < this.notedBy) return null
-    const seenMs = (this.phases.at(-1)?.afterMs ?? 0) - (this.phases[1]?.afterMs ?? 0)
     return {
       from: this.plan.from,
       to: this.subject,
       epoch: this.epoch,
       crashed: before?.endedBecause === 'expired',
-      gapMs: Math.round(notedMs ?? seenMs),
+      gapMs: Math.round(notedMs ?? this.log.lastedMs),
       gapFrom: notedMs === null ? 'seen' : 'leader',
-      phases: this.phases,
+      phases: this.log.phases,
       unready:
         this.subject === this.plan.from
           ? null
           : whyUnable(this.rows.find(({ pod }) => pod === this.plan.from)),
       took: after === undefined ? null : { stopMs: before?.stopMs ?? null, ...after.phases },
     }
-  }
-
-  private reach(phase: Phase['phase'], pod: string): void {
-    const last = this.phases.at(-1)
-    if (last !== undefined && last.pod === pod && PHASES.indexOf(phase) <= PHASES.indexOf(last.phase)) return
-    const reached = { phase, pod, afterMs: Math.round(this.clock.mono() - this.since) }
-    this.phases.push(reached)
-    this.tell(reached)
   }
 }
 
@@ -211,10 +157,12 @@ export function isElsewhere({ from, to }: Switched, { to: asked }: Plan): boolea
   return to === from || (asked !== ANY_POD && to !== asked)
 }
 
-/** `   1.3 s  released   langflow-0`. After the last phase, the command still waits for the new leader's record. */
-export function phaseLine({ phase, pod, afterMs }: Phase): string {
-  const next = phase === 'serving' ? ', which now records the time without a server' : ''
-  return `${seconds(afterMs).padStart(8)}  ${phase.padEnd(9)}  ${pod}${next}\n`
+/** After the last phase, the command still waits for the new leader's record. */
+export function switchoverLine(phase: Phase): string {
+  const line = phaseLine(phase)
+  return phase.phase === 'serving'
+    ? line.replace('\n', ', which now records the time without a server\n')
+    : line
 }
 
 /** The result for people, one sentence a line. */

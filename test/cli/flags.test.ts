@@ -15,10 +15,12 @@ const CLUSTER = {
 describe('the flags of commands for people', () => {
   test('default to a confirmation and a wait of two minutes', async () => {
     const { switchover } = await parse(['switchover'])
-    const own = { to: null, yes: false, wait: true, timeoutMs: 120_000, dryRun: false }
-    assert.deepEqual(switchover, { ...own, ...CLUSTER })
+    const own = { reason: null, yes: false, wait: true, timeoutMs: 120_000, dryRun: false }
+    assert.deepEqual(switchover, { to: null, ...own, ...CLUSTER })
+    assert.deepEqual((await parse(['failover'])).failover, { to: null, ...own, ...CLUSTER })
+    assert.deepEqual((await parse(['restart'])).restart, { inPlace: false, ...own, ...CLUSTER })
     assert.deepEqual((await parse(['pause'])).pause, { forMs: null, reason: null, dryRun: false, ...CLUSTER })
-    assert.deepEqual((await parse(['resume'])).resume, CLUSTER)
+    assert.deepEqual((await parse(['resume'])).resume, { dryRun: false, ...CLUSTER })
     assert.deepEqual((await parse(['history'])).history, CLUSTER)
   })
 

@@ -42,8 +42,8 @@ class Cluster extends ScriptedCluster {
     return pause(this, this.clock, { forMs: null, reason: null, ...request })
   }
 
-  resume(): Promise<PauseChange> {
-    return resume(this, this.clock)
+  resume(request: { dryRun?: true } = {}): Promise<PauseChange> {
+    return resume(this, this.clock, request)
   }
 }
 
@@ -191,6 +191,25 @@ describe('the end of a pause', () => {
       assert.deepEqual([change.before, change.after], [{ until, reason: 'upgrade' }, null])
       assert.match(describeResumed(change), /^resumed; takeovers were paused until \S+ \(upgrade\)\n/)
     }
+  })
+
+  test('is only described in a dry run', async () => {
+    const cluster = new Cluster()
+    cluster.note({ [PAUSED]: 'true', [PAUSE_REASON]: 'upgrade' })
+    const change = await cluster.resume({ dryRun: true })
+    assert.deepEqual([change.dryRun, change.leader, change.replicas], [true, 'langflow-0', []])
+    const text = 'would resume; takeovers are paused until an operator resumes (upgrade) (server dry run)\n'
+    assert.equal(describeResumed(change), text)
+  })
+
+  test('writes nothing if the replicas cannot be read', async () => {
+    const cluster = new Cluster()
+    cluster.note({ [PAUSED]: 'true' })
+    cluster.replicas = async () => {
+      throw AWAY
+    }
+    await assert.rejects(cluster.resume(), { code: 'unreachable' })
+    assert.deepEqual([cluster.written, cluster.annotations], [[], { [PAUSED]: 'true' }])
   })
 
   test('writes nothing if there is no pause', async () => {

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, type TestContext, test } from 'node:test'
 import { OperationError } from '../../agent/cli/exit-codes.ts'
+import type { Phase } from '../../agent/cli/following.ts'
 import { type Plan, requestSwitchover } from '../../agent/cli/switchover.ts'
 import {
   describeSwitched,
   followSwitchover,
   isElsewhere,
-  type Phase,
-  phaseLine,
   type Switched,
+  switchoverLine,
 } from '../../agent/cli/switchover-progress.ts'
 import { SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
 import type { AgentStatus } from '../../agent/observe/agent-status.ts'
@@ -135,8 +135,8 @@ describe('a followed switchover', () => {
       ],
     )
     assert.equal(isElsewhere(await one.outcome, one.plan), false)
-    assert.equal(phaseLine(one.told[3]!), '   1.0 s  released   langflow-0\n')
-    assert.match(phaseLine(one.told.at(-1)!), /serving {4}langflow-1, which now records the time/)
+    assert.equal(switchoverLine(one.told[3]!), '   1.0 s  released   langflow-0\n')
+    assert.match(switchoverLine(one.told.at(-1)!), /serving {4}langflow-1, which now records the time/)
   })
 
   test('reports why the old leader cannot take over yet', async (t) => {

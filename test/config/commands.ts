@@ -1,6 +1,8 @@
 import type { Command } from 'commander'
+import { FAILOVER_SETTINGS } from '../../agent/cli/failover-command.ts'
 import { HISTORY_SETTINGS } from '../../agent/cli/history-command.ts'
 import { PAUSE_SETTINGS, RESUME_SETTINGS } from '../../agent/cli/pause-command.ts'
+import { RESTART_SETTINGS } from '../../agent/cli/restart-command.ts'
 import { STATUS_SETTINGS } from '../../agent/cli/status-command.ts'
 import { SWITCHOVER_SETTINGS } from '../../agent/cli/switchover-command.ts'
 import { createProgram } from '../../agent/config/command-line.ts'
@@ -21,6 +23,8 @@ const READERS = {
   status: reader(STATUS_SETTINGS),
   history: reader(HISTORY_SETTINGS),
   switchover: reader(SWITCHOVER_SETTINGS),
+  failover: reader(FAILOVER_SETTINGS),
+  restart: reader(RESTART_SETTINGS),
   pause: reader(PAUSE_SETTINGS),
   resume: reader(RESUME_SETTINGS),
 }

@@ -12,12 +12,12 @@ import { confirm, interruption, type Terminal } from '../terminal.ts'
 import type { DrillSettings } from './drill-command.ts'
 import { judge, type Report, textOf } from './drill-report.ts'
 import { LangflowApi, notServed } from './langflow-api.ts'
-import { flowAt, healthAt } from './langflow-service.ts'
+import { flowAt, healthAt, noSuchFlow } from './langflow-service.ts'
 import { measure, type Probe, Prober } from './prober.ts'
 import { ACTIONS, act, prepare, type Stage } from './scenarios.ts'
 import { StateSamples } from './state-samples.ts'
 
-type Options = Pick<DrillSettings, 'scenario' | 'rtoMs' | 'timeoutMs'>
+type Options = Pick<DrillSettings, 'scenario' | 'rtoMs' | 'timeoutMs' | 'flow'>
 
 /** Time before the fault, and after the recovery: longer than the leader takes to record a term's phases by a renewal. */
 const QUIET_MS = 3_000
@@ -60,7 +60,7 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
   const prober = new Prober(service, clock, quit.signal)
   let did: string | null = null
   try {
-    await servedBefore(stage, prober.probes, signal)
+    await servedBefore(stage, options.flow, prober.probes, signal)
     const { plan, hasFronts } = await prepare(stage, 1)
     await samples?.write()
     if (signal.aborted) throw new OperationError('interrupted', 'interrupted')
@@ -126,11 +126,14 @@ async function stored({ service, samples }: Stage) {
 /** Waits until the prober has measured the service before the fault. Rejects if users are not served, or if messages cannot be read. */
 async function servedBefore(
   { clock, service }: Stage,
+  flow: string | null,
   probes: readonly Probe[],
   signal: AbortSignal,
 ): Promise<void> {
   await pause(clock, QUIET_MS, signal)
   while (probes.length === 0) await pause(clock, LOOK_MS, signal)
+  if (flow !== null && probes.every(({ problem }) => problem === noSuchFlow(flow)))
+    throw notServed(`${noSuchFlow(flow)}: set --flow to the id or the endpoint name of one of its flows`)
   if (probes.every(({ problem }) => problem !== null))
     throw notServed(`users are not served before the drill: ${service.what}: ${probes[0]?.problem}`)
   await service.messages?.kept()

@@ -18,6 +18,8 @@ export interface Service {
 /** Number of messages in a full page of LangFlow's list. */
 const PAGE = 200
 const Health = z.looseObject({ status: z.literal('ok') })
+/** LangFlow's answer 404 for an unknown flow. Another program at the address answers 404 without it. */
+const Unknown = z.looseObject({ detail: z.string().check(z.regex(/^Flow .*not found$/)) })
 const Stored = z.array(z.looseObject({ text: z.nullish(z.string()) }))
 const Sessions = z.array(z.string())
 
@@ -34,6 +36,11 @@ export function healthAt(api: LangflowApi): Service {
   }
 }
 
+/** The problem of an attempt, if LangFlow answers that it does not have this flow. */
+export function noSuchFlow(flow: string): string {
+  return `LangFlow has no flow ${flow} for this API key`
+}
+
 /** Runs a flow, given by its id or endpoint name. Each message has a number, and belongs to a session of this drill. */
 export function flowAt(api: LangflowApi, flow: string): Service {
   const session = `${DRILL_PREFIX}${randomBytes(6).toString('hex')}`
@@ -43,7 +50,8 @@ export function flowAt(api: LangflowApi, flow: string): Service {
   async function ask(number: number, signal: AbortSignal): Promise<string | null> {
     const text = `${session} message ${number}.`
     const message = { input_value: text, input_type: 'chat', output_type: 'chat', session_id: session }
-    const { status } = await api.ask('POST', run, message, signal)
+    const { status, json } = await api.ask('POST', run, message, signal)
+    if (status === 404 && z.safeParse(Unknown, json).success) return noSuchFlow(flow)
     return status === 200 ? null : `status ${status}`
   }
 

@@ -3,9 +3,10 @@ import { type KubeObjects, POD } from '../../kube/kube-objects.ts'
 import { ANY_POD } from '../../lease/operator-annotations.ts'
 import type { Operable } from '../cluster.ts'
 import { asOperationError, OperationError } from '../exit-codes.ts'
+import type { Phase } from '../following.ts'
 import { overviewOf } from '../overview.ts'
 import { type Plan, planSwitchover, requestSwitchover } from '../switchover.ts'
-import { followSwitchover, type Phase, phaseLine } from '../switchover-progress.ts'
+import { followSwitchover, switchoverLine } from '../switchover-progress.ts'
 import type { Scenario } from './drill-command.ts'
 import type { Service } from './langflow-service.ts'
 import type { StateSamples } from './state-samples.ts'
@@ -63,7 +64,7 @@ export async function act(
 ): Promise<void> {
   if (scenario === 'switchover') {
     const requested = await requestSwitchover(cluster, clock, ANY_POD, plan)
-    const show = (phase: Phase) => tell(phaseLine(phase).trimEnd())
+    const show = (phase: Phase) => tell(switchoverLine(phase).trimEnd())
     await followSwitchover(cluster, clock, requested, { ...limits, tell: show })
     return
   }

@@ -198,6 +198,13 @@ describe('a drill is refused', () => {
       },
       /^users are not served before the drill: POST \/run\/echo: connection refused$/,
     ],
+    [
+      'if LangFlow does not have the flow',
+      (stage) => {
+        stage.problem = 'LangFlow has no flow echo for this API key'
+      },
+      /^LangFlow has no flow echo for this API key: set --flow to/,
+    ],
   ]
   for (const [when, change, told] of unserved)
     test(`${when}, and counts as failed`, async () => {

@@ -50,6 +50,17 @@ describe('with a flow', () => {
     assert.equal(server.connections, 2)
   })
 
+  test('an attempt names a flow that LangFlow does not have, unless another program answers', async (t) => {
+    const answers: [object, string][] = [
+      [{ detail: 'Flow identifier echo not found' }, 'LangFlow has no flow echo for this API key'],
+      [{ detail: 'Not Found' }, 'status 404'],
+    ]
+    for (const [body, problem] of answers) {
+      const { service } = await open(t, (_, response) => reply(response, 404, body))
+      assert.equal(await ask(service), problem)
+    }
+  })
+
   test('an attempt fails if its connection is refused or closed', async (t) => {
     const { server, service } = await open(t, ({ socket }) => void socket.destroy())
     await assert.rejects(ask(service))

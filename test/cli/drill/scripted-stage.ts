@@ -84,7 +84,13 @@ export class Drilling {
 
   constructor(stage: ScriptedStage, options: Options = {}) {
     this.stage = stage
-    const all = { scenario: 'switchover', rtoMs: 30_000, timeoutMs: 60_000, ...options } as const
+    const all = {
+      scenario: 'switchover',
+      flow: 'echo',
+      rtoMs: 30_000,
+      timeoutMs: 60_000,
+      ...options,
+    } as const
     drill(stage, all, this.ctrlC.signal).then(
       (report) => {
         this.report = report

@@ -1,0 +1,130 @@
+import type { Clock } from '../clock.ts'
+import { seconds } from '../config/values.ts'
+import type { Lease } from '../lease/lease.ts'
+import { REQUEST_REASON, RESTART, requestOf } from '../lease/operator-annotations.ts'
+import type { ReplicaRow } from '../observe/agent-status.ts'
+import { holderRow, type Operable } from './cluster.ts'
+import { OperationError } from './exit-codes.ts'
+import { type Follow, follow, type Phase, PhaseLog } from './following.ts'
+import { serves } from './overview.ts'
+import {
+  type Addressee,
+  isFor,
+  isHandingOver,
+  leaderToAsk,
+  removeRequest,
+  requestFrom,
+} from './switchover.ts'
+
+/** A restart in place that was possible when the Lease and the replicas were read. */
+export interface RestartPlan extends Addressee {
+  /** The present start of LangFlow, in monotonic ms of the leader's node; `null` if unknown. */
+  readonly orderedAt: number | null
+}
+
+export interface Restarted {
+  readonly pod: string
+  readonly epoch: number
+  /** The time without a server as this program saw it, in milliseconds. */
+  readonly gapMs: number
+  readonly phases: readonly Phase[]
+}
+
+/** Deadline of a replica's answer, in milliseconds. */
+const STATUS_WITHIN_MS = 2_000
+/** The value of the annotation. The agent accepts any value. */
+const IN_PLACE = 'in-place'
+
+/** Throws an `OperationError`. @param wallMs now, by the wall clock */
+function planRestart(lease: Lease, rows: readonly ReplicaRow[], wallMs: number): RestartPlan {
+  const { leader, ...asked } = leaderToAsk(lease, rows, wallMs)
+  return { ...asked, orderedAt: leader.status.workload.orderedAt }
+}
+
+/** Rejects with an `OperationError`. */
+export async function readRestartPlan(cluster: Operable, clock: Clock): Promise<RestartPlan> {
+  const lease = await cluster.lease()
+  return planRestart(lease, await cluster.replicas(), clock.now().wall)
+}
+
+export function restartQuestion({ from }: RestartPlan): string {
+  return `Restart LangFlow in ${from}, without a server until it has started?`
+}
+
+/** Requests a restart in place from the leader by one compare-and-swap. Rejects with an `OperationError`. */
+export async function requestRestart(
+  cluster: Operable,
+  clock: Clock,
+  confirmed: RestartPlan | null,
+  reason: string | null,
+): Promise<RestartPlan> {
+  const rows = await cluster.replicas()
+  const planNow = (lease: Lease) => planRestart(lease, rows, clock.now().wall)
+  return requestFrom(cluster, confirmed, planNow, { [RESTART]: IN_PLACE, [REQUEST_REASON]: reason })
+}
+
+export function describeRestartRequest({ from }: RestartPlan, dryRun: boolean): string {
+  const restart = `a restart of LangFlow in ${from}`
+  return dryRun
+    ? `would request ${restart} (server dry run)\n`
+    : `requested ${restart}; see langflow-leader status\n`
+}
+
+/** Reads Lease and replicas until the leader serves with a new LangFlow. Rejects as `follow` does. */
+export async function followRestart(
+  cluster: Operable,
+  clock: Clock,
+  plan: RestartPlan,
+  { tell, ...limits }: Follow,
+): Promise<Restarted> {
+  const log = new PhaseLog(clock, tell)
+  log.reach('requested', plan.from)
+  let done = false
+  return follow(clock, limits, {
+    look: async () => ({ lease: await cluster.lease(), rows: await cluster.replicas(STATUS_WITHIN_MS) }),
+    saw: ({ lease, rows }) => {
+      done = saw(log, plan, lease, rows)
+    },
+    outcome: () =>
+      done ? { pod: plan.from, epoch: plan.epoch, gapMs: log.lastedMs, phases: log.phases } : null,
+    missing: 'LangFlow does not serve',
+    giveUp: () => giveUp(cluster, plan, log.begun),
+  })
+}
+
+/** Whether the new LangFlow serves. Throws an `OperationError` if the leader does not restart it. */
+function saw(log: PhaseLog, plan: RestartPlan, lease: Lease, rows: readonly ReplicaRow[]): boolean {
+  const { from } = plan
+  if (!isFor(lease, plan))
+    throw new OperationError('failed', `${from} no longer leads: see langflow-leader history`)
+  const status = holderRow(lease, rows)?.status ?? null
+  if (status === null) return false
+  const isNew = status.workload.orderedAt !== plan.orderedAt
+  const isStopping = isHandingOver(status)
+  if (isStopping) log.reach('draining', from)
+  if ((isStopping && status.workload.state === 'idle') || isNew) log.reach('stopped', from)
+  if (isNew && serves(status)) {
+    log.reach('serving', from)
+    return true
+  }
+  const isAsked = requestOf(lease)?.what === 'restart'
+  if (isAsked || isNew || isStopping || !status.lease.self) return false
+  const { state, reason } = status.switchover ?? {}
+  // The agent removes the request after it has begun to obey.
+  if (state !== 'refused' || !reason) return false
+  throw new OperationError('refused', `${from} refuses to restart LangFlow: ${reason}`)
+}
+
+/** Withdraws the request. Resolves to the result, for a sentence. */
+async function giveUp(cluster: Operable, plan: RestartPlan, begun: boolean): Promise<string> {
+  const lease = await removeRequest(cluster, RESTART, IN_PLACE).catch((error: Error) => error)
+  if (lease instanceof Error) return lease.message
+  return begun
+    ? `${plan.from} has already begun the restart, which continues; see langflow-leader status`
+    : `the request was withdrawn unless ${plan.from} has just begun; see langflow-leader status`
+}
+
+/** The result for people, one sentence a line. */
+export function describeRestarted({ pod, gapMs }: Restarted): string {
+  return `${pod} serves with a new LangFlow; no replica served for about ${seconds(gapMs)}\n`
+}
