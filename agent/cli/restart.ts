@@ -25,7 +25,7 @@ export interface RestartPlan extends Addressee {
 export interface Restarted {
   readonly pod: string
   readonly epoch: number
-  /** The time without a server as this program saw it, in milliseconds. */
+  /** The longest possible time without a server, in milliseconds: between two reads of this program. */
   readonly gapMs: number
   readonly phases: readonly Phase[]
 }
@@ -79,14 +79,18 @@ export async function followRestart(
 ): Promise<Restarted> {
   const log = new PhaseLog(clock, tell)
   log.reach('requested', plan.from)
+  let servedAt = clock.mono()
   let done = false
   return follow(clock, limits, {
     look: async () => ({ lease: await cluster.lease(), rows: await cluster.replicas(STATUS_WITHIN_MS) }),
     saw: ({ lease, rows }) => {
       done = saw(log, plan, lease, rows)
+      if (!log.begun) servedAt = clock.mono()
     },
-    outcome: () =>
-      done ? { pod: plan.from, epoch: plan.epoch, gapMs: log.lastedMs, phases: log.phases } : null,
+    outcome: () => {
+      const gapMs = Math.round(clock.mono() - servedAt)
+      return done ? { pod: plan.from, epoch: plan.epoch, gapMs, phases: log.phases } : null
+    },
     missing: 'LangFlow does not serve',
     giveUp: () => giveUp(cluster, plan, log.begun),
   })
@@ -126,5 +130,5 @@ async function giveUp(cluster: Operable, plan: RestartPlan, begun: boolean): Pro
 
 /** The result for people, one sentence a line. */
 export function describeRestarted({ pod, gapMs }: Restarted): string {
-  return `${pod} serves with a new LangFlow; no replica served for about ${seconds(gapMs)}\n`
+  return `${pod} serves with a new LangFlow; no replica served for at most ${seconds(gapMs)}\n`
 }

@@ -2,11 +2,9 @@ import assert from 'node:assert/strict'
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
-import { Client } from '../harness/client.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
-import { freePort } from '../harness/free-port.ts'
-import { ask, askStatus, FAST, type Replica, type ReplicaOptions } from '../harness/replica.ts'
-import { ApiServerScene } from '../harness/scene.ts'
+import { FrontScene } from '../harness/front-scene.ts'
+import { ask, type Replica, type ReplicaOptions } from '../harness/replica.ts'
 import { mono, until } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
 
@@ -14,32 +12,18 @@ const CANARY = 'cAnArY-7719'
 const SECRET_KEY = 'ZTJlIHNlY3JldCBrZXkgdGhhdCBldmVyeSBvbmUgaGE='
 const TOKEN = 'a token that is changed'
 
-interface Answer {
-  readonly replica: string
-}
-
-/** Replicas with a front each, that know each other and watch one directory. */
-class ContentScene extends ApiServerScene {
+/** Replicas that watch one directory. */
+class ContentScene extends FrontScene {
   readonly flows = join(this.dir, 'flows')
   readonly envFile = join(this.dir, 'langflow.env')
-  readonly agents = new Map<string, number>()
-  readonly fronts = new Map<string, number>()
-  private turn = 0
-  client: Client<Answer> | null = null
 
   static async start(t: TestContext, plane: ControlPlane): Promise<ContentScene> {
     const scene = await ContentScene.open(plane)
-    t.after(async () => {
-      await scene.client?.stop()
-      await scene.close()
-    })
+    t.after(() => scene.close())
     mkdirSync(scene.flows)
     scene.write('a.json', { name: 'first' })
     writeFileSync(scene.envFile, `LANGFLOW_SECRET_KEY=${SECRET_KEY}\nTOKEN="${TOKEN} 1"\n`)
-    for (const name of ['a', 'b']) {
-      scene.agents.set(name, await freePort())
-      scene.fronts.set(name, await freePort())
-    }
+    await scene.choosePorts()
     return scene
   }
 
@@ -48,42 +32,14 @@ class ContentScene extends ApiServerScene {
     writeFileSync(join(this.flows, name), text)
   }
 
-  port = (name: string) => this.agents.get(name) as number
-
-  protected override async prepare(name: string, { flags = [], env, ...more }: Partial<ReplicaOptions>) {
-    const peers = [...this.agents.values()].map((port) => `127.0.0.1:${port}`).join()
-    return super.prepare(name, {
-      ...more,
-      flags: [...FAST, `--listen=127.0.0.1:${this.port(name)}`, `--peers=${peers}`, ...flags],
-      env: {
-        LEADER_TRAFFIC: 'front',
-        LEADER_FRONT_LISTEN: `127.0.0.1:${this.fronts.get(name)}`,
-        LEADER_STREAM_GRACE: '500ms',
-        LEADER_HANDOVER_ON_CHANGE: this.flows,
-        LEADER_ENV_FILE: this.envFile,
-        LANGFLOW_LOAD_FLOWS_PATH: this.flows,
-        POD_NAME: name,
-        POD_UID: name,
-        POD_IP: '127.0.0.1',
-        ...env,
-      },
-    })
-  }
-
-  /** A client that goes to one front after the other, and never tries twice. */
-  async openClient(): Promise<void> {
-    const ports = [...this.fronts.values()]
-    const target = () => {
-      const port = ports[this.turn++ % ports.length]
-      return { to: String(port), url: `http://127.0.0.1:${port}/slow=100` }
+  protected override prepare(name: string, { env, ...more }: Partial<ReplicaOptions>) {
+    const content = {
+      LEADER_HANDOVER_ON_CHANGE: this.flows,
+      LEADER_ENV_FILE: this.envFile,
+      LANGFLOW_LOAD_FLOWS_PATH: this.flows,
     }
-    for (const port of this.agents.values())
-      await until('a front', async () => (await ask(port, '/frontz')).status === 200)
-    const read = (text: string) => JSON.parse(text) as Answer
-    this.client = new Client<Answer>({ everyMs: 50, withinMs: 60_000, target, read })
+    return super.prepare(name, { ...more, env: { ...content, ...env } })
   }
-
-  status = (name: string) => askStatus(this.port(name))
 
   content = async (name: string) => (await this.status(name)).content
 }
