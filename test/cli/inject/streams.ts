@@ -37,8 +37,10 @@ function withDefaults({ standby = 'cold', ...options }: Options): InjectOptions 
   return { ...DEFAULTS, agentVariables, graceSeconds, ...options }
 }
 
-/** Workloads like those of the official charts langflow-ide (`stateful-backend`) and langflow-runtime. */
-export function fixture(name: 'stateful-backend' | 'runtime-deployment'): string {
+/** Workloads like those of LangFlow's charts, and the real output of these charts (`langflow-ide`, `langflow-runtime`). */
+export function fixture(
+  name: 'stateful-backend' | 'runtime-deployment' | 'langflow-ide' | 'langflow-runtime',
+): string {
   return readFileSync(join(import.meta.dirname, 'fixtures', `${name}.yaml`), 'utf8')
 }
 
