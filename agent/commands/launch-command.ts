@@ -7,7 +7,7 @@ import { type LauncherOptions, launcherOptions } from '../config/options.ts'
 import { ContentWatch } from '../launcher/content-watch.ts'
 import { EnvFiles } from '../launcher/env-files.ts'
 import { FlowValidation, findLfx } from '../launcher/flow-faults.ts'
-import { coldStart } from '../launcher/langflow-command.ts'
+import { coldStart, KNOWN } from '../launcher/langflow-command.ts'
 import { langflowVersion } from '../launcher/langflow-package.ts'
 import { Launcher } from '../launcher/launcher.ts'
 import { ServingProcesses } from '../launcher/serving-processes.ts'
@@ -67,8 +67,7 @@ async function launch(options: LauncherOptions): Promise<number> {
   const langflow = () => langflowVersion(options.command, env.environment)
   if (langflow() === null && options.command.some((word) => word.includes('langflow')))
     log.warn(
-      "LangFlow's version cannot be read from this command, so an older LangFlow may use the database of a newer one: start it with " +
-        '"langflow run …", "python -m langflow run …", or "sh -c" with one of them and nothing else',
+      `LangFlow's version cannot be read from this command, so an older LangFlow may use the database of a newer one: start it with ${KNOWN}`,
     )
   const { command } = options
   const clock = systemClock

@@ -1,6 +1,7 @@
 import { realpathSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { findProgram, headOf } from '../processes/spawn.ts'
+import { readScript } from './start-script.ts'
 
 /** How the user's command would start LangFlow in its own interpreter. */
 interface LangflowStart {
@@ -10,36 +11,78 @@ interface LangflowStart {
   readonly argv: readonly string[]
   /** The value of `sys.path[0]`. */
   readonly importsFrom: string
-  /** Variables that a surrounding shell would set. */
+  /** Variables that a shell's script sets. */
   readonly environment: Readonly<Record<string, string>>
 }
 
 const SHELLS = new Set(['sh', 'bash', 'dash', 'ash'])
-const KNOWN = '"langflow run …", "python -m langflow run …", or "sh -c" with one of them and nothing else'
+/** For messages: the commands that `readLangflowCommand` can read. */
+export const KNOWN =
+  '"langflow run …", "python -m langflow run …", or "sh -c" with one of them after lines that only set variables'
 
-/**
- * Finds LangFlow's interpreter by the first line of the script, or because the command names it. Throws one sentence if
- * the command does anything else, since that must not happen before the grant. The status page shows the sentence, so
- * it contains no argument and no value: they may be secrets.
- */
+/** Finds LangFlow's interpreter by the first line of the script, or because the command names it. Throws one sentence. */
 export function readLangflowCommand(
   command: readonly string[],
   env: NodeJS.ProcessEnv,
   cwd: string,
 ): LangflowStart {
-  const [program = '', ...args] = command
-  const name = basename(program)
-  if (SHELLS.has(name)) return readShell(args, env, cwd)
-  if (/^python[\d.]*$/.test(name)) return readModule(program, args, cwd)
-  if (name !== 'langflow') throw new Error(`"${program}" is not LangFlow's command: use ${KNOWN}`)
-  if (args[0] !== 'run') throw new Error(`"langflow" is not followed by "run": use ${KNOWN}`)
-  const script = findProgram(program, env)
+  const { words, environment } = langflowWords(command, env)
+  const [program = '', ...args] = words
+  if (isPython(program)) {
+    const at = args.indexOf('-m')
+    return {
+      interpreter: [program, ...args.slice(0, at)],
+      argv: ['langflow', ...args.slice(at + 2)],
+      importsFrom: cwd,
+      environment,
+    }
+  }
+  const given = { ...env, ...environment }
+  const script = findProgram(program, given)
   return {
-    interpreter: interpreterOf(script, env),
+    interpreter: interpreterOf(script, given),
     argv: [script, ...args],
     importsFrom: dirname(realpathSync(script)),
-    environment: {},
+    environment,
   }
+}
+
+/**
+ * The words that start LangFlow, without a shell before them, and the variables that the shell's script sets. Throws one
+ * sentence if the command does anything else, since that must not happen before the grant. The status page shows the
+ * sentence, so it contains no argument and no value: they may be secrets.
+ */
+export function langflowWords(
+  command: readonly string[],
+  env: NodeJS.ProcessEnv,
+  isThere?: (directory: string) => boolean,
+): ReturnType<typeof readScript> {
+  const start = behindShell(command, env, isThere)
+  const [program = '', ...args] = start.words
+  if (isPython(program)) {
+    const [, module = '', verb] = args.includes('-m') ? args.slice(args.indexOf('-m')) : []
+    if ((module !== 'langflow' && module !== 'langflow.__main__') || verb !== 'run')
+      throw new Error(`"${program}" starts something other than LangFlow: use ${KNOWN}`)
+  } else if (basename(program) !== 'langflow')
+    throw new Error(`"${program}" is not LangFlow's command: use ${KNOWN}`)
+  else if (args[0] !== 'run') throw new Error(`"langflow" is not followed by "run": use ${KNOWN}`)
+  return start
+}
+
+function isPython(program: string): boolean {
+  return /^python[\d.]*$/.test(basename(program))
+}
+
+function behindShell(
+  command: readonly string[],
+  env: NodeJS.ProcessEnv,
+  isThere?: (directory: string) => boolean,
+): ReturnType<typeof readScript> {
+  const [program = '', option = '', script, ...rest] = command
+  if (!SHELLS.has(basename(program))) return { words: command, environment: {} }
+  if (!/^-[a-z]*c$/.test(option) || script === undefined || rest.length > 0)
+    throw new Error(`the shell is not started as "sh -c COMMAND": use ${KNOWN}`)
+  return readScript(option, script, env, isThere)
 }
 
 /** Puts `CUT_OFF` before the command if it starts LangFlow. Returns any other command unchanged. */
@@ -58,67 +101,6 @@ export function coldStart(
   }
 }
 
-function readModule(program: string, args: readonly string[], cwd: string): LangflowStart {
-  const at = args.indexOf('-m')
-  const [, module = '', ...rest] = at < 0 ? [] : args.slice(at)
-  if ((module !== 'langflow' && module !== 'langflow.__main__') || rest[0] !== 'run')
-    throw new Error(`"${program}" starts something other than LangFlow: use ${KNOWN}`)
-  return {
-    interpreter: [program, ...args.slice(0, at)],
-    argv: ['langflow', ...rest],
-    importsFrom: cwd,
-    environment: {},
-  }
-}
-
-function readShell(args: readonly string[], env: NodeJS.ProcessEnv, cwd: string): LangflowStart {
-  const [option = '', script, ...rest] = args
-  if (!/^-[a-z]*c$/.test(option) || script === undefined || rest.length > 0)
-    throw new Error(`the shell is not started as "sh -c COMMAND": use ${KNOWN}`)
-  const words = readWords(script, env)
-  const environment: Record<string, string> = {}
-  for (;;) {
-    const [, name, value = ''] = /^([A-Za-z_]\w*)=(.*)$/s.exec(words[0] ?? '') ?? []
-    if (name === undefined) break
-    environment[name] = value
-    words.shift()
-  }
-  if (words[0] === 'exec') words.shift()
-  const start = readLangflowCommand(words, { ...env, ...environment }, cwd)
-  return { ...start, environment: { ...environment, ...start.environment } }
-}
-
-const WORD = /\s*(?:'([^']*)'|"((?:[^"\\$`]|\$\{?\w+\}?)*)"|((?:[\w@%+=:,./-]|\$\{?[A-Za-z_]\w*\}?)+))/y
-
-/** The words of one simple command. Throws if the shell would do more than split, unquote and insert variables. */
-function readWords(script: string, env: NodeJS.ProcessEnv): string[] {
-  const words: string[] = []
-  const text = script.trim()
-  let word = ''
-  for (let at = 0; at < text.length; ) {
-    WORD.lastIndex = at
-    const found = WORD.exec(text)
-    if (found === null) throw new Error(`the shell command does more than start LangFlow: use ${KNOWN}`)
-    const [whole, single, double, bare] = found
-    if (/^\s/.test(whole) && at > 0) {
-      words.push(word)
-      word = ''
-    }
-    word += single ?? insertVariables(double ?? bare ?? '', env, double === undefined)
-    at = WORD.lastIndex
-  }
-  return [...words, word]
-}
-
-function insertVariables(text: string, env: NodeJS.ProcessEnv, splits: boolean): string {
-  return text.replace(/\$\{?(\w+)\}?/g, (_, name: string) => {
-    const value = env[name] ?? ''
-    if (splits && /[\s*?[]|^$/.test(value))
-      throw new Error(`put "$${name}" in quotes: its value is not one word`)
-    return value
-  })
-}
-
 /**
  * The interpreter in the first line of a script, also in the form that pip writes for paths that are too long for that
  * line.
@@ -131,7 +113,7 @@ function interpreterOf(script: string, env: NodeJS.ProcessEnv): [string, ...stri
   const [interpreter = '', ...options] = line.split(/\s+/)
   if (basename(interpreter) === 'env' && options[0] !== undefined)
     return [findProgram(options[0], env), ...options.slice(1)]
-  if (/^python[\d.]*$/.test(basename(interpreter))) return [interpreter, ...options]
+  if (isPython(interpreter)) return [interpreter, ...options]
   throw new Error(`the first line of ${script} names no Python interpreter`)
 }
 

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { WarmStandby } from '../../agent/launcher/standby/warm-standby.ts'
+import { fixture, podOf } from '../cli/inject/streams.ts'
 import { freePort } from '../harness/free-port.ts'
 import {
   LANGFLOW_MISSING,
@@ -40,7 +41,7 @@ after(async () => {
 /** Prepares a warm standby with a home directory of its own. */
 async function warm(
   t: TestContext,
-  command: readonly string[],
+  command: readonly string[] | ((port: number, flows: string) => readonly string[]),
   env: NodeJS.ProcessEnv,
   reaper: readonly string[] = [],
 ) {
@@ -57,7 +58,7 @@ async function warm(
     ...env,
   }
   const standby = new WarmStandby({
-    command,
+    command: typeof command === 'function' ? command(port, flows) : command,
     environment: () => environment,
     clock: systemClock,
     reaper: { command: reaper, warn: () => {} },
@@ -222,6 +223,41 @@ test('LangFlow as a module with two workers can wait warm and then serve', { ski
   assert.deepEqual([standby.view.state, standby.view.reason], ['ready', null])
   await go()
 })
+
+for (const [chart, kind, database] of [
+  ['langflow-ide', 'StatefulSet', 'in parts'],
+  ['langflow-runtime', 'Deployment', 'as a URL'],
+] as const)
+  test(`the start script of the chart ${chart} gives a warm standby, which then serves with the script's variables`, {
+    skip,
+  }, async (t) => {
+    const { command = [], args = [] } = podOf(fixture(chart), kind).containers[0]!
+    const url = await postgres.newDatabase()
+    const { username, password, hostname, port, pathname } = new URL(url)
+    const parts = {
+      LF_CHART_EXTERNALDB_DRIVER: 'postgresql',
+      LF_CHART_EXTERNALDB_HOST: hostname,
+      LF_CHART_EXTERNALDB_PORT: port,
+      LF_CHART_EXTERNALDB_USER: username,
+      LF_CHART_EXTERNALDB_PASSWORD: password,
+      LF_CHART_EXTERNALDB_DATABASE: pathname.slice(1),
+    }
+    const here = (port: number, flows: string) =>
+      [...command, ...args].map((word) =>
+        word.replace('7860', String(port)).replace('0.0.0.0', '127.0.0.1').replace('/app/flows', flows),
+      )
+    const { standby, go } = await warm(t, here, {
+      PATH: [dirname(binary), process.env.PATH].join(delimiter),
+      LANGFLOW_BACKEND_ONLY: 'true',
+      LANGFLOW_DATABASE_URL: database === 'as a URL' ? url : undefined,
+      ...(database === 'in parts' ? parts : {}),
+    })
+    assert.deepEqual([standby.view.mode, standby.view.state, standby.view.reason], ['warm', 'ready', null])
+    const flows = `SELECT count(*) FROM information_schema.tables WHERE table_name = 'flow'`
+    assert.equal(await postgres.sql(flows, url), '0')
+    await go()
+    assert.equal(await postgres.sql(flows, url), '1')
+  })
 
 test('an older LangFlow can wait warm and then serve', {
   skip: older === undefined && 'no older LangFlow: set LANGFLOW_OLDER_BIN to that of 1.12.8',

@@ -15,7 +15,9 @@ import {
   type Values,
   variableOf,
 } from '../../config/setting.ts'
+import { timingsOf } from '../../config/timings.ts'
 import {
+  formatDuration,
   formatListen,
   parseListen,
   parseNamespace,
@@ -38,6 +40,10 @@ const INJECTION_SETTINGS = group('Injection', {
     argument: '<command>',
     about: 'the command of the image, such as "langflow run"; required for a container without a command',
     parse: (text: string): readonly string[] => splitWords(text),
+  },
+  with: {
+    ...setting('<parts>', '', 'objects to add, by commas: pdb, network-policy', parseExtras),
+    otherwise: 'none',
   },
   image: setting('<image>', `langflow-leader:${VERSION}`, "the agent's image", parseImage),
 })
@@ -94,6 +100,10 @@ function readOptions(command: Command) {
   const values = readFlags(command, INJECT_SETTINGS)
   const problem = values.uninject ? null : conflictIn(values)
   if (problem !== null) command.error(problem)
+  if (values.with.includes('pdb') && values.traffic !== 'front')
+    command.error(
+      '--with pdb requires --traffic=front: otherwise only the leader is Ready, and no drain could evict it',
+    )
   const options = values.uninject ? null : optionsOf(values, typedSettings(command, PASSED_SETTINGS))
   return { files: files ?? ['-'], options }
 }
@@ -105,6 +115,8 @@ interface Variable {
 
 /** Variables that inject itself derives from the workload or from another flag. */
 const OWN = new Set(['LEADER_LEASE_NAME', 'LEADER_TRAFFIC'])
+/** A start of LangFlow takes about 40 s. */
+const COLD_START_MS = 60_000
 const SHARED = new Set(Object.keys(SHARED_SETTINGS).map((key) => variableOf(flagOf(key))))
 
 /** The options of an injection. */
@@ -112,9 +124,11 @@ export type InjectOptions = ReturnType<typeof optionsOf>
 
 function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Variable[]) {
   const { container, entrypoint, image, leaseName, traffic, stateDir } = values
-  // A terminating front still forwards the requests that it holds.
-  const holdMs = traffic === 'front' ? values.holdTimeoutMs : 0
-  const endMs = values.drainTimeoutMs + values.stopTimeoutMs + holdMs + GRACE_SPARE_MS
+  const agentVariables: readonly Variable[] = typed.filter(({ name }) => !OWN.has(name))
+  const holdMs = timingsOf(values).leaseDurationMs + COLD_START_MS
+  const held = { name: 'LEADER_HOLD_TIMEOUT', value: formatDuration(holdMs) }
+  const mayHold =
+    traffic === 'front' && values.standby === 'warm' && !typed.some(({ name }) => name === held.name)
   return {
     /** LangFlow's container; `null` to find it by its name, image or command. */
     container,
@@ -127,15 +141,20 @@ function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Varia
     stateDir,
     /** LangFlow's port; `null` to read it from the manifest. */
     targetPort: values.target?.port ?? null,
-    agentVariables: typed.filter(({ name }) => !OWN.has(name)) as readonly Variable[],
+    agentVariables,
     launcherVariables: typed.filter(({ name }) => SHARED.has(name)) as readonly Variable[],
     /** The agents' port. */
     port: values.listen.port,
     frontPort: values.frontListen.port,
     /** The directory of the socket between agent and launcher. */
     socketDir: dirname(values.socket),
-    /** The least terminationGracePeriodSeconds of the pod. */
-    graceSeconds: Math.ceil(endMs / 1000),
+    /** The time from the pod's SIGTERM until LangFlow has stopped. */
+    endMs: values.drainTimeoutMs + values.stopTimeoutMs + GRACE_SPARE_MS,
+    /** A terminating front still forwards the requests that it holds. */
+    holdMs: traffic === 'front' ? values.holdTimeoutMs : 0,
+    /** For a LangFlow that cannot be kept warm: its fronts hold requests for a cold start, unless a flag decides. */
+    ifCold: mayHold ? { holdMs, agentVariables: [...agentVariables, held] as readonly Variable[] } : null,
+    with: values.with,
   }
 }
 
@@ -146,6 +165,15 @@ function parsePodPort(text: string, usual: number) {
       `other programs connect to the pod's address: remove the host and set a port, such as ${formatListen({ host: null, port: listen.port || usual })}`,
     )
   return listen
+}
+
+const EXTRAS = ['pdb', 'network-policy'] as const
+
+function parseExtras(text: string): readonly (typeof EXTRAS)[number][] {
+  const parts = text.split(',').filter((part) => part !== '')
+  const known = EXTRAS.filter((one) => parts.includes(one))
+  if (known.length < parts.length) throw new Error(`use ${EXTRAS.join(', ')}`)
+  return known
 }
 
 function parseImage(text: string): string {

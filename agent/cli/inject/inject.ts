@@ -1,7 +1,8 @@
 import { check } from '../check/check.ts'
+import { whyCold } from '../check/cold-standby.ts'
 import { environmentOf, LOG_ENV, lacksLogEnv } from '../check/container-environment.ts'
 import { factsOf } from '../check/installation.ts'
-import { asFields, dig, type Manifest, manifestOf, titleOf, unfit } from '../manifests/manifest.ts'
+import { asFields, asList, dig, type Manifest, manifestOf, titleOf, unfit } from '../manifests/manifest.ts'
 import { type ManifestStream, renderStream } from '../manifests/manifest-stream.ts'
 import { findLangflows, readWorkload, servicesOf, type Workload } from '../manifests/workload.ts'
 import { lossesOf, refuseUnfit, runningPodsOf } from './inject-checks.ts'
@@ -43,14 +44,24 @@ export function inject(stream: ManifestStream, options: InjectOptions): Injected
     const services = options.traffic === 'front' ? servicesOf(workload, manifests) : []
     for (const service of services)
       summary.push(...changedIn(service, [...leadToFront(service, workload, options.frontPort)]))
-    const env = environmentOf(workload.langflow, manifests, new Set())
-    const logs = lacksLogEnv(workload.langflow, env) ? [LOG_ENV] : []
-    const told = { ...options, launcherVariables: [...options.launcherVariables, ...logs] }
+    const { cold, told } = adapt(workload, options, manifests)
+    if (cold !== null)
+      warnings.push(`${titleOf(manifest)}: it stays cold, because ${cold}: its fronts hold requests longer`)
     summary.push(...changedIn(manifest, [...editsFor(workload, told)]))
     summary.push(...added.map((one) => `${titleOf(one)}: added`))
   }
   warnings.push(...brokenRules(result, options.container))
   return { text: textOf(result, stream), summary, warnings }
+}
+
+/** The options for one LangFlow. `cold`: why it cannot be kept warm, if this changes them. */
+function adapt({ langflow }: Workload, options: InjectOptions, manifests: readonly Manifest[]) {
+  const env = environmentOf(langflow, manifests, new Set())
+  const logs = lacksLogEnv(langflow, env) ? [LOG_ENV] : []
+  const command = asList(langflow.command).length > 0 ? langflow.command : options.entrypoint
+  const cold = options.ifCold === null ? null : whyCold({ langflow: { ...langflow, command }, env })
+  const launcherVariables = [...options.launcherVariables, ...logs]
+  return { cold, told: { ...options, launcherVariables, ...(cold === null ? {} : options.ifCold) } }
 }
 
 /** Removes from the stream all changes that `inject` made. Changes the stream. Throws `FatalError`. */

@@ -1,5 +1,14 @@
 import { isDeepStrictEqual } from 'node:util'
-import { asFields, asList, asNumber, asText, dig, type Manifest, titleOf } from '../manifests/manifest.ts'
+import {
+  asFields,
+  asList,
+  asNumber,
+  asText,
+  dig,
+  type Fields,
+  type Manifest,
+  titleOf,
+} from '../manifests/manifest.ts'
 import {
   initContainers,
   LAUNCH,
@@ -88,7 +97,8 @@ function namesOf({ langflow, port }: Workload): string[] {
 
 function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
   const { manifest, pod, langflow, names, ownAccount } = workload
-  const { image, traffic, port, socketDir, stateDir, graceSeconds } = options
+  const { image, traffic, port, socketDir, stateDir } = options
+  const graceSeconds = Math.ceil((options.endMs + options.holdMs) / 1000)
   const { own, supplementalGroups } = userFor(pod, langflow)
   const added = initContainers({
     ...{ kind: manifest.kind, image, traffic, port, socketDir, stateDir },
@@ -107,6 +117,8 @@ function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
     yield { path: [...POD, 'terminationGracePeriodSeconds'], to: graceSeconds }
   if (pod.automountServiceAccountToken !== false)
     yield { path: [...POD, 'automountServiceAccountToken'], to: false }
+  // Of a Service named langflow, Kubernetes would make LANGFLOW_PORT, and LangFlow would not start.
+  if (pod.enableServiceLinks === undefined) yield { path: [...POD, 'enableServiceLinks'], to: false }
   if (!ownAccount) return
   yield { path: [...POD, 'serviceAccountName'], to: names.account }
   // The API server also fills in this deprecated field, and uses its value if serviceAccountName is removed.
@@ -131,8 +143,10 @@ export const ADDED_FOR = 'langflow-leader/injected-for'
 /** The objects that the replicas require beside their pods, in the order of their application. */
 export function objectsFor(
   { manifest, names, ownAccount, ...workload }: Workload,
-  { port }: Pick<InjectOptions, 'port'>,
+  options: Pick<InjectOptions, 'port' | 'frontPort' | 'traffic' | 'with'>,
 ) {
+  const { port } = options
+  const pods = podLabels(workload)
   const namespace = manifest.namespace === null ? {} : { namespace: manifest.namespace }
   const object = (apiVersion: string, kind: string, name: string, more: object = {}) => ({
     apiVersion,
@@ -158,10 +172,17 @@ export function objectsFor(
       spec: {
         clusterIP: 'None',
         publishNotReadyAddresses: true,
-        selector: podLabels(workload),
+        selector: pods,
         ports: [{ name: 'agent', port, targetPort: port }],
       },
     }),
+    ...options.with.map((part) =>
+      part === 'pdb'
+        ? object('policy/v1', 'PodDisruptionBudget', names.role, { spec: budget(pods) })
+        : object('networking.k8s.io/v1', 'NetworkPolicy', names.role, {
+            spec: policy(pods, workload.port, options),
+          }),
+    ),
   ]
 }
 
@@ -172,4 +193,36 @@ function rules(lease: string) {
     { ...leases, verbs: ['create'] },
     { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create'] },
   ]
+}
+
+/** A drain evicts one Ready pod at a time. A pod that is not Ready never blocks a drain. */
+function budget(pods: Fields) {
+  return {
+    maxUnavailable: 1,
+    unhealthyPodEvictionPolicy: 'AlwaysAllow',
+    selector: { matchLabels: pods },
+  }
+}
+
+/** Clients reach LangFlow or its front, the replicas and the monitoring reach the agent. Egress is not limited. */
+function policy(
+  pods: Fields,
+  langflowPort: number,
+  { port, frontPort, traffic }: Pick<InjectOptions, 'port' | 'frontPort' | 'traffic'>,
+) {
+  const served = { port: traffic === 'front' ? frontPort : langflowPort }
+  const client = { matchLabels: { 'langflow-leader/client': 'true' } }
+  const monitoring = { matchLabels: { 'langflow-leader/monitoring': 'true' } }
+  return {
+    podSelector: { matchLabels: pods },
+    policyTypes: ['Ingress'],
+    ingress: [
+      { from: [{ podSelector: client }, { namespaceSelector: client }], ports: [served] },
+      {
+        from: [{ podSelector: { matchLabels: pods } }],
+        ports: traffic === 'front' ? [{ port }, served] : [{ port }],
+      },
+      { from: [{ namespaceSelector: monitoring }], ports: [{ port }] },
+    ],
+  }
 }

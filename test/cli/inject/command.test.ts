@@ -112,6 +112,20 @@ describe('langflow-leader inject', () => {
     assert.equal(find(stdout, 'Service', 'app-members').spec.ports[0].port, 9000)
   })
 
+  test('holds requests for the lease duration and a cold start if LangFlow cannot be kept warm, unless a flag decides', () => {
+    const stdin = deployment({ command: 'command: [sh, -c, "alembic upgrade head && langflow run"]' })
+    const flags = ['--traffic', 'front', '--standby', 'warm']
+    for (const [more, hold, grace] of [
+      [[], '1m15s', 120],
+      [['--preset', 'fast'], '1m6s', 111],
+      [['--hold-timeout', '20s'], '20s', 65],
+    ] as const) {
+      const pod = podOf(run([...flags, ...more], { stdin }).stdout)
+      const held = agentOf(pod).env?.find(({ name }) => name === 'LEADER_HOLD_TIMEOUT')
+      assert.deepEqual([held?.value, pod.terminationGracePeriodSeconds], [hold, grace])
+    }
+  })
+
   test('writes a long stream completely, and exits if its reader has ended', async () => {
     const data = {
       kind: 'ConfigMap',
@@ -142,6 +156,8 @@ const WRONG: Cases = [
     ['--listen', '127.0.0.1:8090'],
     /--listen '127.0.0.1:8090': .* remove the host and set a port, such as :8090/,
   ],
+  [['--with', 'pdb,hpa'], /--with 'pdb,hpa': use pdb, network-policy/],
+  [['--with', 'pdb'], /--with pdb requires --traffic=front/],
   [['--lease-duration', '5s'], /--lease-duration \(5s\) must be longer than --renew-deadline/],
   [['--identity', 'me'], /unknown option '--identity'/],
   [['--entrypoint', `"langflow`], /--entrypoint '"langflow': the quote " is not closed/],

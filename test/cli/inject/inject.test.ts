@@ -162,6 +162,11 @@ describe('the pod', () => {
       assert.equal(target, `http://127.0.0.1:${port}`)
     })
 
+  test('gets no variables of Services, because LangFlow reads LANGFLOW_PORT, unless it asks for them', () => {
+    assert.equal(podOf(injected(deployment())).enableServiceLinks, false)
+    assert.equal(podOf(injected(deployment({ pod: 'enableServiceLinks: true' }))).enableServiceLinks, true)
+  })
+
   test('does not block a rollout in readiness mode by waiting for a second Ready pod', () => {
     const recreate = deployment({ spec: 'strategy: { type: Recreate }' })
     const { strategy } = find(injected(runtime), 'Deployment').spec
@@ -273,6 +278,83 @@ describe('front mode', () => {
     assert.deepEqual(targets(injected(text, front)), [undefined])
     assert.match(warningsOf(text, front).join(), /Service\/s is headless/)
   })
+})
+
+describe('objects that --with adds', () => {
+  const all = { traffic: 'front', with: ['pdb', 'network-policy'] } as const
+  const own = { matchLabels: { app: 'flows' } }
+  const client = { matchLabels: { 'langflow-leader/client': 'true' } }
+  const monitoring = { matchLabels: { 'langflow-leader/monitoring': 'true' } }
+  const fromClients = [{ podSelector: client }, { namespaceSelector: client }]
+
+  test('none by default', () => {
+    const kinds = manifestsIn(injected(deployment(), { traffic: 'front' })).map(({ kind }) => kind)
+    assert.ok(!kinds.includes('PodDisruptionBudget') && !kinds.includes('NetworkPolicy'))
+  })
+
+  test('a budget evicts one Ready pod at a time, and any pod that is not Ready', () => {
+    assert.deepEqual(find(injected(deployment(), all), 'PodDisruptionBudget', 'app-langflow-leader').spec, {
+      maxUnavailable: 1,
+      unhealthyPodEvictionPolicy: 'AlwaysAllow',
+      selector: own,
+    })
+  })
+
+  for (const [traffic, ofClients, ofReplicas] of [
+    ['front', [{ port: 8091 }], [{ port: 8090 }, { port: 8091 }]],
+    ['readiness', [{ port: 7860 }], [{ port: 8090 }]],
+  ] as const)
+    test(`a policy lets in labelled clients, the replicas and the monitoring: ${traffic}`, () => {
+      const { podSelector, policyTypes, ingress } = find(
+        injected(deployment(), { traffic, with: ['network-policy'] }),
+        'NetworkPolicy',
+        'app-langflow-leader',
+      ).spec
+      assert.deepEqual([podSelector, policyTypes], [own, ['Ingress']])
+      assert.deepEqual(ingress, [
+        { from: fromClients, ports: ofClients },
+        { from: [{ podSelector: own }], ports: ofReplicas },
+        { from: [{ namespaceSelector: monitoring }], ports: [{ port: 8090 }] },
+      ])
+    })
+
+  test('break no rule of check', () => {
+    const known = warningsOf(fixture('langflow-ide'), { traffic: 'front' })
+    assert.deepEqual(warningsOf(fixture('langflow-ide'), all), known)
+  })
+})
+
+describe('a LangFlow that cannot be kept warm', () => {
+  const held = { name: 'LEADER_HOLD_TIMEOUT', value: '75s' }
+  const front = { traffic: 'front', ifCold: { holdMs: 75_000, agentVariables: [held] } } as const
+
+  test('gets a hold timeout and a grace period for a cold start, and a warning', () => {
+    const pod = podOf(injected(runtime, front))
+    assert.equal(variable(agentOf(pod), held.name), held.value)
+    assert.equal(pod.terminationGracePeriodSeconds, 120)
+    const warning =
+      /^Deployment\/\S+: it stays cold, because its shell script does more than .*: its fronts hold/m
+    assert.match(warningsOf(runtime, front).join('\n'), warning)
+    const entrypoint = ['sh', '-c', 'alembic upgrade head && langflow run']
+    const byImage = podOf(injected(deployment({ command: '' }), { ...front, entrypoint }))
+    assert.equal(byImage.terminationGracePeriodSeconds, 120)
+  })
+
+  test('is none if its script only sets variables', () => {
+    for (const text of [fixture('langflow-ide'), fixture('langflow-runtime')]) {
+      assert.ok(!injected(text, front).includes(held.name))
+      assert.doesNotMatch(warningsOf(text, front).join(), /stays cold/)
+    }
+  })
+})
+
+test('an autoscaler of the workload is reported, because additional replicas are only standbys', () => {
+  const hpa =
+    'kind: HorizontalPodAutoscaler\nmetadata: { name: h }\nspec: { scaleTargetRef: { kind: Deployment, name: app } }\n'
+  assert.match(
+    warningsOf(`${deployment()}---\n${hpa}`).join('\n'),
+    /HorizontalPodAutoscaler\/h changes the number of replicas, .* \[autoscaler\]/,
+  )
 })
 
 describe('the agent’s user', () => {

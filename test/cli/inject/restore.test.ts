@@ -9,7 +9,11 @@ import { asStream, deployment, find, fixture, injected, podOf, uninjected } from
 
 /** Failures are not shrunk, because each try takes 0.1 s. */
 const RUNS = { numRuns: 30, endOnFailure: true }
-const OPTIONS = [{}, { traffic: 'front' }, { standby: 'warm', leaseName: 'lock' }] as const
+const OPTIONS = [
+  {},
+  { traffic: 'front', with: ['pdb', 'network-policy'] },
+  { standby: 'warm', leaseName: 'lock' },
+] as const
 
 const probe = { httpGet: { path: '/health', port: 'http' }, periodSeconds: 7 }
 const script = 'set -e\n\n# not a comment\nlangflow run --port 7860\n'
@@ -48,6 +52,7 @@ const pod = some({
   securityContext: [null, {}, { fsGroup: 7 }, { supplementalGroups: [7] }],
   terminationGracePeriodSeconds: [30, 90],
   automountServiceAccountToken: [true, false],
+  enableServiceLinks: [true, false],
   serviceAccountName: ['flows'],
 })
 const workload = fc

@@ -25,20 +25,24 @@ export const DEFAULTS: InjectOptions = {
   frontPort: 8091,
   socketDir: '/run/langflow-leader',
   stateDir: '/var/lib/langflow-leader',
-  graceSeconds: 45,
+  endMs: 45_000,
+  holdMs: 0,
+  ifCold: null,
+  with: [],
 }
 
 export type Options = Partial<InjectOptions> & { readonly standby?: 'cold' | 'warm' }
 
 function withDefaults({ standby = 'cold', ...options }: Options): InjectOptions {
   const agentVariables = standby === 'cold' ? [] : [{ name: 'LEADER_STANDBY', value: standby }]
-  // In front mode, the grace period includes the hold timeout.
-  const graceSeconds = options.traffic === 'front' ? 75 : DEFAULTS.graceSeconds
-  return { ...DEFAULTS, agentVariables, graceSeconds, ...options }
+  const holdMs = options.traffic === 'front' ? 30_000 : 0
+  return { ...DEFAULTS, agentVariables, holdMs, ...options }
 }
 
-/** Workloads like those of the official charts langflow-ide (`stateful-backend`) and langflow-runtime. */
-export function fixture(name: 'stateful-backend' | 'runtime-deployment'): string {
+/** Workloads like those of LangFlow's charts, and the real output of these charts (`langflow-ide`, `langflow-runtime`). */
+export function fixture(
+  name: 'stateful-backend' | 'runtime-deployment' | 'langflow-ide' | 'langflow-runtime',
+): string {
   return readFileSync(join(import.meta.dirname, 'fixtures', `${name}.yaml`), 'utf8')
 }
 

@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { whyCold } from '../../../agent/cli/check/cold-standby.ts'
+import { factsOf } from '../../../agent/cli/check/installation.ts'
+import { manifestOf } from '../../../agent/cli/manifests/manifest.ts'
+import { asStream, deployment, fixture, injected } from '../inject/streams.ts'
+
+function coldIn(text: string): string | null {
+  const [installation] = factsOf(asStream(text).objects.map(manifestOf), null).installations
+  assert.ok(installation)
+  return whyCold(installation)
+}
+
+test('the charts langflow-ide and langflow-runtime start LangFlow in a way that can be kept warm', () => {
+  for (const name of ['langflow-ide', 'langflow-runtime'] as const) {
+    assert.equal(coldIn(fixture(name)), null)
+    assert.equal(coldIn(injected(fixture(name), { traffic: 'front', standby: 'warm' })), null)
+  }
+})
+
+test('a script that downloads flows cannot be kept warm', () => {
+  const reason = 'its shell script does more than set variables and start LangFlow'
+  assert.equal(coldIn(fixture('runtime-deployment')), reason)
+  assert.equal(coldIn(injected(fixture('runtime-deployment'))), reason)
+})
+
+for (const [command, reason] of [
+  ['command: [langflow, run, --port, $(PORT)]', null],
+  ['command: [python, app.py]', /^"python" starts something other than LangFlow/],
+  ['command: [sh, -c, "langflow run --port $UNKNOWN"]', null],
+  ['command: [sh, -c, "langflow run --port $(PORT)"]', null],
+  ['command: [sh, -c, "langflow run --port $(OTHER)"]', /^its shell script does more/],
+  ['command: [sh, -c, "langflow run --note $NOTE"]', /^put "\$NOTE" in quotes/],
+  ['', null],
+] as const)
+  test(`whether a standby can be kept warm is read from the manifest: ${command || 'no command'}`, () => {
+    const container = 'env: [{ name: PORT, value: "7860" }, { name: NOTE, value: a b }]'
+    const cold = coldIn(deployment({ command, container }))
+    if (reason === null) assert.equal(cold, null)
+    else assert.match(String(cold), reason)
+  })

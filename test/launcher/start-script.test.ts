@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, describe, test } from 'node:test'
+import { readScript } from '../../agent/launcher/start-script.ts'
+import { writeFiles } from './fixtures/write-files.ts'
+
+const dir = mkdtempSync(join(tmpdir(), 'script-'))
+after(() => rmSync(dir, { recursive: true }))
+// The program prints its arguments, then its environment.
+writeFiles(dir, { langflow: '#!/bin/sh\nprintf "%s\\0" $# "$@"\nexec env -0\n' })
+
+const ENV = { PATH: `${dir}:/usr/bin:/bin`, A: 'a', EMPTY: '', NOTE: 'two words' }
+/** Variables that a shell sets by itself. */
+const OF_SHELLS = new Set(['_', 'PWD', 'OLDPWD', 'SHLVL'])
+const DATABASE = { DRIVER: 'postgresql', HOST: 'db', PASSWORD: 'p?* w' }
+
+/** The program, its arguments and its new variables, as read and as a real shell gives them. */
+function both(script: string, env: NodeJS.ProcessEnv, shell: string) {
+  const stdio = ['ignore', 'pipe', 'inherit'] as const
+  const { stdout, status } = spawnSync(shell, ['-c', script], { env, encoding: 'utf8', stdio: [...stdio] })
+  assert.equal(status, 0)
+  const [, count = '', rest = ''] = /(?:^|\n)(\d+)\0(.*)$/s.exec(stdout) ?? []
+  const said = rest.split('\0')
+  const words = said.slice(0, Number(count))
+  const pairs = said.slice(Number(count), -1).map((one) => [/^\w+/.exec(one)?.[0] ?? '', one] as const)
+  const added = pairs.filter(([name, pair]) => pair !== `${name}=${env[name]}` && !OF_SHELLS.has(name))
+  const environment = Object.fromEntries(added.map(([name, pair]) => [name, pair.slice(name.length + 1)]))
+  return { read: readScript('-c', script, env), run: { words: ['langflow', ...words], environment } }
+}
+
+/** As the chart langflow-ide writes it, with folded and kept line ends. */
+const IDE = `set -e && if [ -n "$DRIVER" ]; then
+  echo "using the database at $HOST" &&
+  export LANGFLOW_DATABASE_URL="$DRIVER://$USER:$PASSWORD@$HOST:5432/flows"
+else
+  echo "using SQLite"
+fi && langflow run --host 0.0.0.0 --port 7860
+`
+
+describe('a start script gives LangFlow the same arguments and variables as the shell', () => {
+  for (const [title, script, env] of [
+    ['langflow-ide with a database', IDE, DATABASE],
+    ['langflow-ide without a database', IDE, {}],
+    ['langflow-runtime', `set -e && mkdir -p ${dir} && echo 'Flows downloaded' && langflow run --port 1`, {}],
+    ['quotes', `langflow run "is \${NOTE}"'; a'b "" --x=$A"$NOTE"`, {}],
+    ['exec, comments and lines', '#!/bin/sh\nset -eu # strict\nexec langflow run \\\n  --port=$A\n', {}],
+    ['separators', 'B=1;export B;set -euo pipefail;langflow run $B', {}],
+    ['a variable that only the script has', 'B=1; C=$B; langflow run --b "$B$C"', {}],
+    ['a variable that is exported later', 'B=1; export B; B="2 3"\nlangflow run', {}],
+    ['a variable of the environment', 'A="$A b"; langflow run "$A"', {}],
+    ['a variable for one command', 'A=b langflow run "$A"', {}],
+    ['an empty variable counts as unset', 'if [ -z "$EMPTY" ]; then export B=1; fi; langflow run', {}],
+    ['an if without else', 'if [ -n "$NONE" ]; then B=$NOTE; export B; fi; langflow run', {}],
+  ] as const)
+    for (const shell of ['bash', 'dash'])
+      test(`${title}, ${shell}`, { skip: shell === 'dash' && script.includes('pipefail') }, () => {
+        const { read, run } = both(script, { ...ENV, ...env }, shell)
+        assert.deepEqual(read, run)
+      })
+})
+
+describe('a start script is refused', () => {
+  const MORE = /^its shell script does more than set variables and start LangFlow$/
+  for (const [script, message] of [
+    ['alembic upgrade head && langflow run', MORE],
+    ['langflow run; true && x', MORE],
+    ['langflow run & ', MORE],
+    ['langflow run | cat', MORE],
+    ['langflow run || true', MORE],
+    ['langflow run > log', MORE],
+    ['echo a > /shared/log; langflow run', MORE],
+    ['langflow run "$(hostname)"', MORE],
+    ['A=`hostname`; langflow run', MORE],
+    ['export A=$(hostname); langflow run', MORE],
+    ['langflow run --x \\', MORE],
+    ['langflow run *', MORE],
+    ['langflow run a[b]', MORE],
+    ['langflow run a#b', MORE],
+    ['if [ -n "$NONE" ]; then alembic upgrade head; fi; langflow run', MORE],
+    ['if [ -n "$A" ]; then langflow run; fi', MORE],
+    ['if [ -n "$A" ]; then if [ -n "$A" ]; then B=1; fi; fi; langflow run', MORE],
+    ['if alembic current; then B=1; fi; langflow run', MORE],
+    ['set -a; langflow run', MORE],
+    ['set -- a b; langflow run', MORE],
+    ['mkdir flows; langflow run', MORE],
+    ['A=1', MORE],
+    ['', MORE],
+    ['mkdir -p /nowhere/flows; langflow run', /^its shell script creates a directory: mount a volume there$/],
+    ['langflow run $NOTE', /^put "\$NOTE" in quotes: its value is not one word$/],
+    ['set -eu; langflow run "$NONE"', /^"\$NONE" is not set$/],
+    ['set -eu; echo $NONE; langflow run', /^"\$NONE" is not set$/],
+  ] as const)
+    test(JSON.stringify(script), () => {
+      assert.throws(() => readScript('-c', script, ENV), { message })
+    })
+
+  test('if an option before the script requires each variable to be set', () => {
+    assert.throws(() => readScript('-euc', 'langflow run "$NONE"', ENV), { message: /is not set/ })
+  })
+})
