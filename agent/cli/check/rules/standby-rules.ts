@@ -26,14 +26,16 @@ export const STANDBY_RULES: readonly Rule<Installed>[] = [
     applies: isWarm,
     *find({ launcher, langflow, env, container }) {
       if (launcher?.options == null) return
-      const cold = whyCold(env, (directory) => {
-        if (mountAt(langflow, directory)?.path === directory) return true
-        throw new Unseen(`its script creates ${directory}, unless the image has that directory`)
-      })
+      const cold = whyCold(env)
       if (cold !== null)
         yield `the standbys of its container ${container} are cold although --standby=warm is set, because ${cold}, and do everything else in an init container`
       else if (env.command.some((word) => word.includes(HIDDEN)))
         throw new Unseen('its command depends on variables that check cannot see')
+      else
+        whyCold(env, (directory) => {
+          if (mountAt(langflow, directory)?.path === directory) return true
+          throw new Unseen(`its script creates ${directory}, unless the image has that directory`)
+        })
     },
   },
   {

@@ -52,13 +52,11 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
       'Each Lease has a leader of its own, so two LangFlows act on one database: they run the same schedules twice and overwrite each other.',
     fix: 'Give each Lease a database of its own, or let all replicas compete for one Lease.',
     *find(one, { all }) {
-      const own = databaseOf(one)
-      if (own === null) return
       for (const other of all.slice(0, all.indexOf(one))) {
         // A LangFlow without an agent is an error of its own.
         if (!isInstalled(one) || !isInstalled(other) || isSameLease(one, other)) continue
-        const theirs = databaseOf(other)
-        if (theirs === null || !isSameDatabase(own, theirs)) continue
+        const [own, theirs] = [databaseOf(one), databaseOf(other)]
+        if (own === null || theirs === null || !isSameDatabase(own, theirs)) continue
         const { kind, name } = other.manifest
         yield `it uses the database of ${kind}/${name}, which competes for another Lease (${other.agent.options.leaseName}), so both act on it at the same time: use another database, or set --lease-name (${one.agent.options.leaseName}) to the same name`
       }
