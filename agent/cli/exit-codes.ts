@@ -22,6 +22,7 @@ export const ERROR_CODES = {
   no_lease: EXIT_CODES.refused,
   /** The namespace has more than one Lease of this product, and the command names none. */
   several_leases: EXIT_CODES.usage,
+  no_namespace: EXIT_CODES.usage,
   nobody_leads: EXIT_CODES.refused,
   /** The leader does not report its status. */
   leader_silent: EXIT_CODES.refused,

@@ -57,7 +57,7 @@ describe('check -f', () => {
     'the StatefulSet': { resources: ['examples/statefulset'] },
     'the StatefulSet, front': {
       resources: ['examples/statefulset'],
-      components: ['components/traffic-front'],
+      components: ['components/traffic-front', 'components/standby-warm'],
     },
     'production behind an Ingress': { resources: ['examples/ingress'] },
     'production behind a Gateway': { resources: ['examples/gateway'] },
@@ -106,7 +106,11 @@ describe('check of a cluster', () => {
   const apply = (text: string) => plane.kubectl(['apply', `--namespace=${namespace}`, '-f', '-'], text)
   const applySecret = (key: string) => {
     const value = (text: string) => Buffer.from(text).toString('base64')
-    const data = { 'secret-key': value(key), 'database-url': value('postgresql://db/flows') }
+    const data = {
+      'secret-key': value(key),
+      'superuser-password': value('a-password'),
+      'database-url': value('postgresql://db/flows'),
+    }
     return apply(JSON.stringify({ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'langflow' }, data }))
   }
   const asked = (kubeconfig: string, ...args: string[]) =>
@@ -174,6 +178,12 @@ describe('check of a cluster', () => {
     ])
       assert.equal(found[code], 'unknown', code)
     assert.match(said.stdout, /Service: ServiceAccount [^ ]+ may not .{0,2}"list.{0,2}" services/)
+  })
+
+  test('a namespace that does not exist leads to a one-line error and exit code 2', async () => {
+    const said = await run(['-n', 'nowhere', '--kubeconfig', plane.adminKubeconfig, '-o', 'json'])
+    assert.deepEqual([said.code, JSON.parse(said.stdout).error.code], [2, 'no_namespace'])
+    assert.equal(said.stderr, 'langflow-leader: the namespace nowhere does not exist: correct it with -n\n')
   })
 
   test('without any access, it is unknown whether LangFlow exists; in an empty namespace, its absence is an error', async () => {

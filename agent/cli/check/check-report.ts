@@ -1,8 +1,7 @@
 import { styleText } from 'node:util'
 import { oneLine } from '../../exit.ts'
-import { type Format, formatted } from '../output.ts'
-import type { Outcome, Result } from './check.ts'
-import type { Severity } from './rule.ts'
+import { formatted } from '../output.ts'
+import type { Finding, Outcome, Result } from './check.ts'
 
 export interface Summary {
   readonly ok: boolean
@@ -11,22 +10,26 @@ export interface Summary {
   readonly unknown: number
 }
 
+/** The least severe finding that makes a check fail. */
+export type FailOn = Exclude<Outcome, 'ok'>
+
 /** Counts the findings. `ok`: no finding is as severe as `failOn`. */
-export function summaryOf(results: readonly Result[], failOn: Severity): Summary {
+export function summaryOf(results: readonly Result[], failOn: FailOn): Summary {
   const count = (outcome: Outcome) =>
     results.flatMap(({ findings }) => findings).filter((one) => one.outcome === outcome).length
-  const [errors, warnings] = [count('error'), count('warning')]
-  return {
-    ok: errors === 0 && (failOn === 'error' || warnings === 0),
-    errors,
-    warnings,
-    unknown: count('unknown'),
-  }
+  const [errors, warnings, unknown] = [count('error'), count('warning'), count('unknown')]
+  const failing = { error: errors, warning: errors + warnings, unknown: errors + warnings + unknown }
+  return { ok: failing[failOn] === 0, errors, warnings, unknown }
 }
 
 /** The results as text. The table has the form of `linkerd check`. */
-export function report(results: readonly Result[], summary: Summary, format: Format): string {
-  return formatted(format, { ...summary, checks: results }, () => asText(results, summary))
+export function report(
+  results: readonly Result[],
+  summary: Summary,
+  format: 'table' | 'short' | 'json' | 'yaml',
+): string {
+  if (format === 'short') return `${shortLines(results)}${total(summary)}\n`
+  return formatted(format, { ...summary, checks: results }, () => `${table(results)}${total(summary)}\n`)
 }
 
 const MARKS = {
@@ -36,28 +39,48 @@ const MARKS = {
   error: ['red', '×'],
 } as const satisfies Record<Outcome, unknown>
 
-function asText(results: readonly Result[], summary: Summary): string {
+function marked(outcome: Outcome): string {
+  const [style, mark] = MARKS[outcome]
+  return styleText(style, mark)
+}
+
+function sentence({ object, message }: Finding): string {
+  return oneLine(object === null ? message : `${object}: ${message}`)
+}
+
+function table(results: readonly Result[]): string {
   let text = ''
   for (const [group, rules] of Map.groupBy(results, (result) => result.group)) {
     text += `${styleText('bold', group)}\n${'-'.repeat(group.length)}\n`
     for (const { code, about, outcome, findings, details } of rules) {
-      const [style, mark] = MARKS[outcome]
-      text += `${styleText(style, mark)} ${about}${details.length > 0 ? ` (${details.join(', ')})` : ''}\n`
-      for (const { outcome: own, object, message } of findings) {
-        const other = own === outcome ? '' : `${MARKS[own][1]} `
-        text += `    ${other}${oneLine(object === null ? message : `${object}: ${message}`)}\n`
+      text += `${marked(outcome)} ${about}${details.length > 0 ? ` (${details.join(', ')})` : ''}\n`
+      for (const finding of findings) {
+        const other = finding.outcome === outcome ? '' : `${MARKS[finding.outcome][1]} `
+        text += `    ${other}${sentence(finding)}\n`
       }
       if (findings.length > 0) text += `    ${styleText('dim', `code: ${code}`)}\n`
     }
     text += '\n'
   }
-  const { errors, warnings, unknown } = summary
+  return text
+}
+
+/** One line for each finding. */
+function shortLines(results: readonly Result[]): string {
+  return results
+    .flatMap(({ code, findings }) =>
+      findings.map((finding) => `${marked(finding.outcome)} ${sentence(finding)} (${code})\n`),
+    )
+    .join('')
+}
+
+function total({ ok, errors, warnings, unknown }: Summary): string {
   const counted = [
     number(errors, 'error'),
     number(warnings, 'warning'),
     ...(unknown > 0 ? [`${unknown} unknown`] : []),
   ].join(', ')
-  return `${text}${styleText(summary.ok ? 'green' : 'red', `${summary.ok ? '√' : '×'} ${counted}`)}\n`
+  return styleText(ok ? 'green' : 'red', `${ok ? '√' : '×'} ${counted}`)
 }
 
 function number(count: number, noun: string): string {

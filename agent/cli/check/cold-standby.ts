@@ -1,28 +1,28 @@
 import { langflowWords } from '../../launcher/langflow-command.ts'
-import { asList, asText } from '../manifests/manifest.ts'
-import type { Installation } from './installation.ts'
+import type { Environment } from './container-environment.ts'
+import { Unseen } from './rule.ts'
 
 /**
- * Why the launcher cannot keep this LangFlow warm, in one sentence, as the status shows it. `null`: no known reason. The
- * files of the image are unknown.
+ * Why the launcher cannot keep this LangFlow warm, in one sentence, as the status shows it. `null`: no known reason. A hidden value
+ * counts as one word.
+ *
+ * @param isThere whether the container has a directory
  */
-export function whyCold({ langflow, env }: Pick<Installation, 'langflow' | 'env'>): string | null {
-  const words = [...asList(langflow.command), ...asList(langflow.args)].map(asText)
-  const command = words.slice(words.indexOf('--') + 1)
+export function whyCold(
+  { command, values, elsewhere, sources }: Environment,
+  isThere: (directory: string) => boolean = () => true,
+): string | null {
   // The command of the image is unknown.
   if (command.length === 0) return null
-  // A variable with an unknown value counts as one word.
-  const values: Record<string, string> = { ...env.values }
-  for (const [, name = ''] of command.join(' ').matchAll(/\$[({]?(\w+)/g)) values[name] ??= 'x'
-  // Kubernetes inserts these variables itself.
-  const isGiven = (name: string) => name in env.values || env.elsewhere.has(name)
-  const given = command.map((word) =>
-    word.replace(/\$\((\w+)\)/g, (whole, name) => (isGiven(name) ? (values[name] ?? '') : whole)),
-  )
+  const visible: Record<string, string> = { ...values }
+  for (const name of elsewhere.keys()) visible[name] = 'x'
+  if (sources.length > 0)
+    for (const [, name = ''] of command.join(' ').matchAll(/\$[({]?(\w+)/g)) visible[name] ??= 'x'
   try {
-    langflowWords(given, values, () => true)
+    langflowWords(command, visible, isThere)
     return null
   } catch (error) {
+    if (error instanceof Unseen) throw error
     return (error as Error).message
   }
 }

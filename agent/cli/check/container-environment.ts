@@ -1,19 +1,29 @@
 import { asFields, asList, asText, dig, type Fields, type Manifest } from '../manifests/manifest.ts'
+import { Unseen } from './rule.ts'
+import { effectOf, type ScriptEffect } from './script-effect.ts'
 
 /** The environment of a container, as read from its manifest and the objects to which it refers. */
 export interface Environment {
+  /** The container's own variables. A script or a file may override them: `variableOf` has the result. */
   readonly values: Readonly<Record<string, string>>
-  /** Variables from an unknown object. */
+  /** Variables whose values check cannot see. */
   readonly elsewhere: ReadonlyMap<string, Elsewhere>
-  /** Unknown objects in `envFrom`, such as `Secret/langflow`, and files of `--env-file`. Any variable may come from them. */
+  /** Unknown objects in `envFrom`, such as `Secret/langflow`. Any variable may come from them. */
   readonly sources: readonly string[]
-  /** Objects that do not exist, but that the container requires to start. */
+  /** Files of `--env-file`. They override any variable. */
+  readonly files: readonly string[]
+  /** Objects and keys that do not exist, but that the container requires to start. */
   readonly missing: readonly Missing[]
+  /** The command that starts LangFlow, without the launcher before it; empty for the image's own. */
+  readonly command: readonly string[]
+  readonly effect: ScriptEffect
 }
 
 export interface Missing {
   readonly kind: 'Secret' | 'ConfigMap'
   readonly name: string
+  /** The missing key; `null` if the whole object is missing. */
+  readonly key: string | null
   /** The variable that refers to the object; `null` for `envFrom`. */
   readonly variable: string | null
 }
@@ -23,7 +33,12 @@ interface Elsewhere {
   readonly from: string
   /** Whether the pod starts without the object. */
   readonly optional: boolean
+  /** The value, with `HIDDEN` for the parts that check cannot see. */
+  readonly text: string
 }
+
+/** Stands for a text that check cannot see. */
+export const HIDDEN = '\ue000'
 
 /** Placeholders for the values of the downward API. */
 const DOWNWARD: Readonly<Record<string, string>> = {
@@ -40,105 +55,200 @@ export function environmentOf(
   manifests: readonly Manifest[],
   absent: ReadonlySet<string>,
 ): Environment {
-  const values: Record<string, string> = {}
-  const elsewhere = new Map<string, Elsewhere>()
-  const sources: string[] = []
-  const missing: Missing[] = []
-  /** `null` if the object is unknown. */
-  const dataOf = ({ kind, name, optional }: Reference, variable: string | null) => {
-    const found = manifests.find((one) => one.kind === kind && one.name === name)
-    if (found !== undefined) return dataIn(found)
-    const isGone = absent.has(`${kind}/${name}`)
-    if (isGone && optional) return {}
-    if (isGone) missing.push({ kind, name, variable })
-    return null
-  }
-  for (const source of asList(container.envFrom)) {
-    const reference = referenceIn(source, 'secretRef', 'configMapRef')
-    if (reference === null) continue
-    const data = dataOf(reference, null)
-    if (data === null) sources.push(`${reference.kind}/${reference.name}`)
-    for (const [own, value] of Object.entries(data ?? {})) values[asText(dig(source, 'prefix')) + own] = value
-  }
-  for (const one of asList(container.env)) {
-    const name = asText(dig(one, 'name'))
-    elsewhere.delete(name)
-    delete values[name]
-    const value = dig(one, 'value')
-    const path = asText(dig(one, 'valueFrom', 'fieldRef', 'fieldPath'))
-    const reference = keyReferenceIn(one)
-    if (typeof value === 'string') values[name] = value
-    else if (path !== '') values[name] = DOWNWARD[path] ?? 'a-label'
-    else if (reference !== null) {
-      const { kind, key, optional } = reference
-      const data = dataOf(reference, name)
-      const found = data?.[key]
-      if (found !== undefined) values[name] = found
-      if (data === null)
-        elsewhere.set(name, { from: `the key ${key} of ${kind}/${reference.name}`, optional })
-    }
-  }
-  const files = envFilesOf(container, values)
-  return { values, elsewhere, sources: [...sources, ...files], missing }
+  const { values, elsewhere, sources, missing } = new Variables(container, manifests, absent)
+  const visible = { ...Object.fromEntries([...elsewhere].map(([name, { text }]) => [name, text])), ...values }
+  const words = [...asList(container.command), ...asList(container.args)].map(asText)
+  const { own, command } = splitCommand(words.map((word) => expanded(word, visible)))
+  const files = [...envFilesIn(own), ...envFilesIn(command), ...(values.LEADER_ENV_FILE ?? '').split(',')]
+  const effect = effectOf(command, visible, sources.length === 0)
+  return { values, elsewhere, sources, files: files.filter(Boolean), missing, command, effect }
 }
 
-/** The files of `--env-file`. Only a running launcher can read them. */
-function envFilesOf({ command, args }: Fields, values: Readonly<Record<string, string>>): string[] {
-  const words = [...asList(command), ...asList(args)].map(asText)
-  const flags = words.flatMap((word, index) => {
+/** Collects a container's variables in the order of Kubernetes: `envFrom`, then `env`, which overrides it. */
+class Variables {
+  readonly values: Record<string, string> = {}
+  readonly elsewhere = new Map<string, Elsewhere>()
+  readonly sources: string[] = []
+  readonly missing: Missing[] = []
+  private readonly manifests: readonly Manifest[]
+  private readonly absent: ReadonlySet<string>
+
+  constructor(container: Fields, manifests: readonly Manifest[], absent: ReadonlySet<string>) {
+    this.manifests = manifests
+    this.absent = absent
+    for (const source of asList(container.envFrom)) this.addAll(source)
+    for (const variable of asList(container.env)) this.add(asText(dig(variable, 'name')), variable)
+  }
+
+  private addAll(source: unknown): void {
+    const reference = referenceIn(source, 'secretRef', 'configMapRef')
+    if (reference === null) return
+    const data = this.dataOf(reference, null)
+    const prefix = asText(dig(source, 'prefix'))
+    if (data === null) this.sources.push(`${reference.kind}/${reference.name}`)
+    for (const [name, value] of Object.entries(data ?? {})) this.values[prefix + name] = value
+  }
+
+  private add(name: string, variable: unknown): void {
+    const visible = {
+      ...Object.fromEntries([...this.elsewhere].map(([other, { text }]) => [other, text])),
+      ...this.values,
+    }
+    this.elsewhere.delete(name)
+    delete this.values[name]
+    const value = dig(variable, 'value')
+    const path = asText(dig(variable, 'valueFrom', 'fieldRef', 'fieldPath'))
+    const reference = keyReferenceIn(variable)
+    if (typeof value === 'string') this.addText(name, expanded(value, visible))
+    else if (path !== '') this.values[name] = DOWNWARD[path] ?? 'a-label'
+    else if (reference !== null) this.addReference(name, reference)
+    else if (dig(variable, 'valueFrom') !== undefined)
+      this.elsewhere.set(name, { from: 'a field of the pod', optional: false, text: HIDDEN })
+  }
+
+  private addText(name: string, text: string): void {
+    const from = 'variables that check cannot see'
+    if (text.includes(HIDDEN)) this.elsewhere.set(name, { from, optional: false, text })
+    else this.values[name] = text
+  }
+
+  private addReference(name: string, reference: Reference): void {
+    const { kind, key, optional } = reference
+    const data = this.dataOf(reference, name)
+    const found = data?.[key]
+    if (found !== undefined) this.values[name] = found
+    else if (data === null)
+      this.elsewhere.set(name, {
+        from: `the key ${key} of ${kind}/${reference.name}`,
+        optional,
+        text: HIDDEN,
+      })
+    else if (!optional) this.missing.push({ kind, name: reference.name, key, variable: name })
+  }
+
+  /** `null` if the object is unknown. */
+  private dataOf(
+    { kind, name, optional }: Reference,
+    variable: string | null,
+  ): Record<string, string> | null {
+    const found = this.manifests.find((one) => one.kind === kind && one.name === name)
+    if (found !== undefined) return dataIn(found)
+    if (!this.absent.has(`${kind}/${name}`)) return null
+    if (optional) return {}
+    this.missing.push({ kind, name, key: null, variable })
+    return null
+  }
+}
+
+/** Replaces `$(NAME)` as Kubernetes does: an unknown name stays, and `$$` is a dollar sign. */
+function expanded(text: string, values: Readonly<Record<string, string>>): string {
+  return text.replace(/\$\$|\$\(([\w.-]+)\)/g, (all, name?: string) =>
+    name === undefined ? '$' : (values[name] ?? all),
+  )
+}
+
+/** The words of the launcher (`own`), and the command after them. */
+function splitCommand(words: readonly string[]): { own: readonly string[]; command: readonly string[] } {
+  const at = words.findIndex((word) => /(^|\/)langflow-leader(\.mjs)?$/.test(word))
+  if (at < 0) return { own: [], command: words }
+  const end = words.indexOf('--', at)
+  return end < 0 ? { own: words, command: [] } : { own: words.slice(0, end), command: words.slice(end + 1) }
+}
+
+/** The files of `--env-file`, a flag of the launcher and of LangFlow. Only a running container can read them. */
+function envFilesIn(words: readonly string[]): string[] {
+  return words.flatMap((word, index) => {
     if (word === '--env-file') return words[index + 1] ?? []
     return word.startsWith('--env-file=') ? word.slice('--env-file='.length) : []
   })
-  const variable = values.LEADER_ENV_FILE ? [values.LEADER_ENV_FILE] : []
-  return [...flags, ...variable].map((path) => `the file ${path}`)
 }
 
 /** One variable of a container. */
 export interface Variable {
-  /** `null` if the variable is not set, or its value is unknown. */
+  /** `null` if the variable is not set, or check does not see all of its value. */
   readonly value: string | null
   /** `null` if unknown. */
   readonly isSet: boolean | null
   /** The reason why the value is unknown. */
   readonly why: string
+  /** The value, with `HIDDEN` for the parts that check cannot see. `null` if there is no value, or all of it is hidden. */
+  readonly text: string | null
 }
 
-export function variableOf(
-  { command, args }: Fields,
-  { values, elsewhere, sources }: Environment,
-  name: string,
-): Variable {
-  const value = values[name] || null
-  if (value !== null) return { value, isSet: true, why: '' }
+/** A variable of LangFlow, after files and the script of its container. */
+export function variableOf(environment: Environment, name: string): Variable {
+  const { files, effect } = environment
+  if (files.length > 0)
+    return unknown(`${name} may come from ${files.map((file) => `the file ${file}`).join(' or ')}`)
+  const set = effect.sets[name]
+  if (set !== undefined) return known(set, `the script of its container sets ${name}`)
+  const why = effect.maySet(name)
+  return why === null ? givenVariable(environment, name) : unknown(why)
+}
+
+/** A variable of the container itself. */
+export function givenVariable({ values, elsewhere, sources }: Environment, name: string): Variable {
+  const value = values[name]
+  if (value !== undefined) return known(value, '')
   const place = elsewhere.get(name)
-  if (place?.optional === false) return { value, isSet: true, why: `${name} comes from ${place.from}` }
-  if (place !== undefined || sources.length > 0)
-    return { value, isSet: null, why: `${name} may come from ${place?.from ?? sources.join(' or ')}` }
-  const isInScript = [...asList(command), ...asList(args)].join(' ').includes(name)
-  return { value, isSet: isInScript ? null : false, why: `the command of its container mentions ${name}` }
+  if (place?.optional === false) return known(place.text, `${name} comes from ${place.from}`)
+  if (place === undefined && sources.length === 0) return known('', '')
+  return unknown(`${name} may come from ${place?.from ?? sources.join(' or ')}`)
+}
+
+/** `text`: the value, with `HIDDEN` for hidden parts; '' if the variable is not set. */
+function known(text: string, why: string): Variable {
+  const isVisible = text !== '' && !text.includes(HIDDEN)
+  return {
+    value: isVisible ? text : null,
+    isSet: text !== '',
+    why,
+    text: text === HIDDEN || text === '' ? null : text,
+  }
+}
+
+function unknown(why: string): Variable {
+  return { value: null, isSet: null, why, text: null }
+}
+
+/** The value of a variable of LangFlow; `null` if it is not set. Throws `Unseen`. */
+export function valueIn(environment: Environment, name: string): string | null {
+  const { value, isSet, why } = variableOf(environment, name)
+  if (value === null && isSet !== false) throw new Unseen(why)
+  return value
+}
+
+/** Whether a variable of LangFlow is set, even if its value is unknown. Throws `Unseen`. */
+export function isSet(environment: Environment, name: string): boolean {
+  const variable = variableOf(environment, name)
+  if (variable.isSet === null) throw new Unseen(variable.why)
+  return variable.isSet
+}
+
+/** The values that pydantic reads as true. */
+export function isTruth(value: string | null | undefined): boolean {
+  return /^(1|t|true|y|yes|on)$/i.test(value ?? '')
 }
 
 /** With LangFlow's default log, LangFlow renders tracebacks for minutes if its database is unavailable, and does not answer. */
 export const LOG_ENV = { name: 'LANGFLOW_LOG_ENV', value: 'container' } as const
 
 /** Whether no known source sets the variable. Secrets do not count as possible sources. */
-export function lacksLogEnv(langflow: Fields, environment: Environment): boolean {
+export function lacksLogEnv(environment: Environment): boolean {
   const { name } = LOG_ENV
   const sources = environment.sources.filter((source) => source.startsWith('ConfigMap/'))
-  return (
-    !(name in environment.values) && variableOf(langflow, { ...environment, sources }, name).isSet === false
-  )
+  return !(name in environment.values) && variableOf({ ...environment, sources }, name).isSet === false
 }
 
-/** The objects to which a container refers in `envFrom`, and in variables whose names match `wanted`. */
-export function* objectsNamedBy(container: Fields, wanted: RegExp): Generator<Reference> {
+/** The objects to which a container's variables refer. */
+export function* objectsNamedBy(container: Fields): Generator<Reference> {
   for (const source of asList(container.envFrom)) {
     const reference = referenceIn(source, 'secretRef', 'configMapRef')
     if (reference !== null) yield reference
   }
   for (const one of asList(container.env)) {
     const reference = keyReferenceIn(one)
-    if (reference !== null && wanted.test(asText(dig(one, 'name')))) yield reference
+    if (reference !== null) yield reference
   }
 }
 

@@ -7,17 +7,15 @@ import { KubeRequests } from '../../kube/kube-requests.ts'
 import { LEASE } from '../../lease/lease-api.ts'
 import { VERSION } from '../../version.ts'
 import { type ClusterOptions, DEADLINE_MS } from '../api-connection.ts'
-import { asOperationError } from '../exit-codes.ts'
+import { asOperationError, OperationError } from '../exit-codes.ts'
 import { dig, type Manifest, manifestOf } from '../manifests/manifest.ts'
 import { objectsNamedBy } from './container-environment.ts'
-import { accountOf, factsOf, type Installation } from './installation.ts'
+import { accountOf, factsOf, type Installation, leaseNameOf } from './installation.ts'
 import type { Facts, Latency } from './rule.ts'
-import { AGENT_NEEDS, grantOf, type Right, rightOf } from './rules/cluster-rules.ts'
+import { AGENT_NEEDS, grantOf, type Right, rightOf } from './rules/right-rules.ts'
 
 /** Enough requests for a median, within about half a second on a usual connection. */
 const LATENCY_REQUESTS = 20
-/** The variables of LangFlow whose Secrets are read if the caller has the right. Rules check their values, and never print them. */
-const READ_SECRETS = /^LANGFLOW_(SECRET_KEY|DATABASE_URL|AUTO_LOGIN)$/
 
 /** `leaseName` restricts the check to the LangFlow of this Lease. If it is `null`, every LangFlow is checked. */
 export interface Wanted extends Omit<ClusterOptions, 'url'> {
@@ -69,7 +67,10 @@ const LISTED = [
   ['PersistentVolumeClaim', 'persistentvolumeclaims', 'v1'],
   ['NetworkPolicy', 'networkpolicies', 'networking.k8s.io/v1'],
   ['PodDisruptionBudget', 'poddisruptionbudgets', 'policy/v1'],
+  ['Pod', 'pods', 'v1'],
   ['HorizontalPodAutoscaler', 'horizontalpodautoscalers', 'autoscaling/v2'],
+  ['VerticalPodAutoscaler', 'verticalpodautoscalers', 'autoscaling.k8s.io/v1'],
+  ['ScaledObject', 'scaledobjects', 'keda.sh/v1alpha1'],
   ['Role', 'roles', 'rbac.authorization.k8s.io/v1'],
   ['RoleBinding', 'rolebindings', 'rbac.authorization.k8s.io/v1'],
 ] as const
@@ -90,14 +91,15 @@ class Inquiry {
   async facts(): Promise<Facts> {
     const { container, leaseName, namespace } = this.#question
     const version = await this.#version()
+    const own = await this.#namespace(namespace)
     const lists = LISTED.map(([kind, plural, apiVersion]) => this.#list(kind, plural, apiVersion))
-    const manifests = (await Promise.all(lists)).flat()
+    const manifests = [...own, ...(await Promise.all(lists)).flat()]
     const named = await this.#named(factsOf(manifests, container).installations)
     const facts = factsOf([...manifests, ...named], container, this.#absent)
     const installations = facts.installations.filter(
-      ({ agent }) => leaseName === null || (agent?.options?.leaseName ?? leaseName) === leaseName,
+      (one) => leaseName === null || (leaseNameOf(one) ?? leaseName) === leaseName,
     )
-    const leaseNames = new Set(installations.flatMap(({ agent }) => agent?.options?.leaseName ?? []))
+    const leaseNames = new Set(installations.flatMap((one) => leaseNameOf(one) ?? []))
     const leases = new Map<string, boolean>()
     for (const name of leaseNames) {
       const exists = await this.#exists(name)
@@ -122,6 +124,22 @@ class Inquiry {
     return major === undefined || minor === undefined ? null : `${major}.${minor}`
   }
 
+  /** The namespace, if the caller may read it. Rejects with an `OperationError` if it does not exist. */
+  async #namespace(name: string): Promise<Manifest[]> {
+    const about = { kind: 'Namespace', resource: 'namespaces', name }
+    try {
+      const path = `/api/v1/namespaces/${encodeURIComponent(name)}`
+      const { body } = await this.#requests.send({ verb: 'get', about, path }, DEADLINE_MS)
+      return [manifestOf({ ...JSON.parse(body), kind: 'Namespace' })]
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error
+      if (error.status !== 404) return []
+      throw new OperationError('no_namespace', `the namespace ${name} does not exist: correct it with -n`, {
+        cause: error,
+      })
+    }
+  }
+
   /** The objects of one kind. Empty if the caller may not list them, which is recorded in `#hidden`. */
   async #list(kind: string, plural: string, apiVersion: string): Promise<Manifest[]> {
     const of = kindOf(kind, plural, apiVersion)
@@ -129,11 +147,11 @@ class Inquiry {
     return (items ?? []).map((item) => manifestOf({ ...item, apiVersion, kind }))
   }
 
-  /** The Secrets and ConfigMaps of the variables that rules check. */
+  /** The Secrets and ConfigMaps of LangFlow's and the agents' variables. Rules check values and keys, and never print a value. */
   async #named(installations: readonly Installation[]): Promise<Manifest[]> {
     const wanted = installations.flatMap(({ langflow, agent }) => [
-      ...objectsNamedBy(langflow, READ_SECRETS),
-      ...(agent === null ? [] : objectsNamedBy(agent.container, /^LEADER_/)),
+      ...objectsNamedBy(langflow),
+      ...(agent === null ? [] : objectsNamedBy(agent.container)),
     ])
     const unique = new Map(wanted.map((one) => [`${one.kind}/${one.name}`, one]))
     const found = await Promise.all(
@@ -171,11 +189,11 @@ class Inquiry {
   async #grants(installations: readonly Installation[]): Promise<Map<string, boolean>> {
     const grants = new Map<string, boolean>()
     for (const one of installations) {
-      const options = one.agent?.options
-      if (options == null) continue
+      const leaseName = leaseNameOf(one)
+      if (leaseName === null) continue
       const account = accountOf(one)
       for (const need of AGENT_NEEDS) {
-        const right = rightOf(need, options.leaseName)
+        const right = rightOf(need, leaseName)
         const allowed = await this.#may(account, right)
         if (allowed !== null) grants.set(grantOf(account, right), allowed)
       }

@@ -1,42 +1,28 @@
-import type { Command } from 'commander'
-import { createProgram } from '../../config/command-line.ts'
-import {
-  type AgentOptions,
-  agentOptions,
-  type LauncherOptions,
-  launcherOptions,
-  runOptions,
-} from '../../config/options.ts'
-import { FatalError, UsageError } from '../../exit.ts'
+import type { AgentOptions, LauncherOptions } from '../../config/options.ts'
+import { FatalError } from '../../exit.ts'
 import { asFields, asList, asText, dig, type Fields, type Manifest } from '../manifests/manifest.ts'
-import { findLangflows, readWorkload, type Workload } from '../manifests/workload.ts'
+import { findLangflows, inOneNamespace, readWorkload, type Workload } from '../manifests/workload.ts'
 import { type Environment, environmentOf } from './container-environment.ts'
-import type { Facts } from './rule.ts'
+import { type Facts, Unseen } from './rule.ts'
+import { type Scale, scaleOf } from './scale.ts'
+import { type Started, startedOptions } from './started-options.ts'
 
 /** A LangFlow with the agent and the launcher of its pods, read from its manifest. */
 export interface Installation extends Workload {
   /** The environment of LangFlow's container. */
   readonly env: Environment
+  readonly scale: Scale
   /** `null` if no container of its pods starts an agent. */
   readonly agent: Agent | null
   /** `null` if LangFlow's container starts LangFlow without the launcher. */
-  readonly launcher: Launcher | null
+  readonly launcher: Started<LauncherOptions> | null
 }
 
-export interface Agent {
+export interface Agent extends Started<AgentOptions> {
   readonly container: Fields
   readonly env: Environment
   /** `run`: the agent runs in LangFlow's container. */
   readonly place: 'sidecar' | 'init container' | 'container' | 'run'
-  /** `null` if the agent would not start. */
-  readonly options: AgentOptions | null
-  /** The reason why the agent would not start; `null` if it would. */
-  readonly fault: string | null
-}
-
-export interface Launcher {
-  readonly options: LauncherOptions | null
-  readonly fault: string | null
 }
 
 /**
@@ -52,10 +38,10 @@ export function factsOf(
     const installations = findLangflows(manifests, container).map((target) =>
       read(readWorkload(target), manifests, absent),
     )
-    return { manifests, installations, unfound: null, cluster: null }
+    return { manifests, installations, all: installations, unfound: null, cluster: null }
   } catch (error) {
     if (!(error instanceof FatalError)) throw error
-    return { manifests, installations: [], unfound: error.message, cluster: null }
+    return { manifests, installations: [], all: [], unfound: error.message, cluster: null }
   }
 }
 
@@ -65,16 +51,23 @@ export function read(
   manifests: readonly Manifest[],
   absent: ReadonlySet<string> = new Set(),
 ): Installation {
-  const { pod, langflow } = workload
-  const env = environmentOf(langflow, manifests, absent)
+  const { langflow, manifest } = workload
+  const near = manifests.filter((one) => inOneNamespace(one, manifest))
+  const env = environmentOf(langflow, near, absent)
+  const scale = scaleOf(workload, near)
   const own = programOf(langflow)
-  const launcher =
-    own?.command === 'launch'
-      ? readOptions('launch', launcherOptions, own.args, env.values)
-      : own?.command === 'run'
-        ? launcherOfRun(own.args, env.values)
-        : null
-  return { ...workload, env, launcher, agent: agentIn(pod, langflow, manifests, absent) }
+  const agent = agentIn(workload, near, absent)
+  if (own?.command === 'launch')
+    return { ...workload, env, scale, agent, launcher: startedOptions('launch', own.args, env) }
+  if (own?.command !== 'run') return { ...workload, env, scale, agent, launcher: null }
+  const started = startedOptions('run', own.args, env)
+  return {
+    ...workload,
+    env,
+    scale,
+    agent,
+    launcher: { ...started, options: started.options?.launcher ?? null },
+  }
 }
 
 /** The ServiceAccount of its pods. */
@@ -82,14 +75,18 @@ export function accountOf({ ownAccount, names }: Workload): string {
   return ownAccount ? 'default' : names.account
 }
 
-function launcherOfRun(args: readonly string[], env: NodeJS.ProcessEnv) {
-  const { options, fault } = readOptions('run', runOptions, args, env)
-  return { options: options?.launcher ?? null, fault }
+/** The Lease of its agents; `null` if it has none, or if check does not see the name. */
+export function leaseNameOf({ agent }: Pick<Installation, 'agent'>): string | null {
+  try {
+    return agent?.options?.leaseName ?? null
+  } catch (error) {
+    if (error instanceof Unseen) return null
+    throw error
+  }
 }
 
 function agentIn(
-  pod: Fields,
-  langflow: Fields,
+  { pod, langflow }: Workload,
   manifests: readonly Manifest[],
   absent: ReadonlySet<string>,
 ): Agent | null {
@@ -104,56 +101,24 @@ function agentIn(
         : container.restartPolicy === 'Always'
           ? 'sidecar'
           : 'init container'
-      return { container, env, place, ...readOptions('agent', agentOptions, own.args, env.values) }
+      return { container, env, place, ...startedOptions('agent', own.args, env) }
     }
-    if (container === langflow) {
-      const { options, fault } = readOptions('run', runOptions, own.args, env.values)
-      return { container, env, place: 'run', options: options?.agent ?? null, fault }
-    }
+    if (container !== langflow) continue
+    const started = startedOptions('run', own.args, env)
+    return { container, env, place: 'run', ...started, options: started.options?.agent ?? null }
   }
   return null
 }
 
 /** The command of this program that a container starts; `null` if there is no known command. */
-function programOf({ command, args }: Fields): { command: string; args: string[] } | null {
+export function programOf({ command, args }: Fields): { command: string; args: string[] } | null {
   const words = [...asList(command), ...asList(args)].map(asText)
-  const at = words.findIndex((word) => /(^|\/)langflow-leader(\.mjs)?$/.test(word))
-  if (at < 0 && asList(command).length > 0) return null
+  // The image's own entrypoint is the program.
+  const isImage = asList(command).length === 0 && ['agent', 'install'].includes(words[0] ?? '')
+  const at = isImage ? -1 : words.findIndex((word) => /(^|\/)langflow-leader(\.mjs)?$/.test(word))
+  if (at < 0 && !isImage) return null
   const [name = '', ...rest] = words.slice(at + 1)
-  return ['agent', 'launch', 'run'].includes(name) && (at >= 0 || name === 'agent')
-    ? { command: name, args: rest }
-    : null
-}
-
-/** Reads options as the program itself would read them at its start. `env` does not include the kubelet's own variables. */
-function readOptions<T>(
-  name: string,
-  reader: (command: Command) => (env: NodeJS.ProcessEnv) => T,
-  args: readonly string[],
-  env: NodeJS.ProcessEnv,
-): { options: T | null; fault: string | null } {
-  // The kubelet adds this variable to every container.
-  const whole = { ...env, KUBERNETES_SERVICE_HOST: '10.0.0.1' }
-  const program = createProgram(whole)
-  for (const [other, options] of [
-    ['agent', agentOptions],
-    ['launch', launcherOptions],
-    ['run', runOptions],
-  ] as const)
-    if (other !== name) options(program.command(other))
-  const command = program.command(name)
-  const read = reader(command)
-  let options: T | null = null
-  command.action(() => {
-    options = read(whole)
-  })
-  try {
-    program.parse([name, ...args], { from: 'user' })
-    return { options, fault: null }
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error
-    return { options: null, fault: error.message.replace(/^langflow-leader \w+: (.*); see '.*'$/s, '$1') }
-  }
+  return ['agent', 'launch', 'run', 'install'].includes(name) ? { command: name, args: rest } : null
 }
 
 /** The volume that a container mounts at this path or above it; `null` if there is no such volume. */
@@ -169,6 +134,11 @@ export function mountAt(
     }))
     .filter((mount) => path === mount.path || path.startsWith(`${mount.path}/`))
   return mounts.sort((a, b) => b.path.length - a.path.length)[0] ?? null
+}
+
+/** The volume of this name in a pod. */
+export function volumeOf(pod: Fields, name: string | undefined): Readonly<Fields> {
+  return asFields(asList(pod.volumes).find((volume) => dig(volume, 'name') === name))
 }
 
 /** Whether a label selector, as in a NetworkPolicy or a PodDisruptionBudget, matches. An empty selector matches all labels. */
@@ -191,4 +161,9 @@ export function matches(selector: unknown, labels: Readonly<Fields>): boolean {
         return false
     }
   })
+}
+
+/** The labels of the pods. */
+export function labelsOf({ template }: Pick<Workload, 'template'>): Readonly<Fields> {
+  return asFields(dig(template, 'metadata', 'labels'))
 }

@@ -56,10 +56,10 @@ export function inject(stream: ManifestStream, options: InjectOptions): Injected
 
 /** The options for one LangFlow. `cold`: why it cannot be kept warm, if this changes them. */
 function adapt({ langflow }: Workload, options: InjectOptions, manifests: readonly Manifest[]) {
-  const env = environmentOf(langflow, manifests, new Set())
-  const logs = lacksLogEnv(langflow, env) ? [LOG_ENV] : []
   const command = asList(langflow.command).length > 0 ? langflow.command : options.entrypoint
-  const cold = options.ifCold === null ? null : whyCold({ langflow: { ...langflow, command }, env })
+  const env = environmentOf({ ...langflow, command }, manifests, new Set())
+  const logs = lacksLogEnv(env) ? [LOG_ENV] : []
+  const cold = options.ifCold === null ? null : whyCold(env)
   const launcherVariables = [...options.launcherVariables, ...logs]
   return { cold, told: { ...options, launcherVariables, ...(cold === null ? {} : options.ifCold) } }
 }

@@ -5,7 +5,7 @@ export function addFilenames(command: Command): Command {
   const repeated = (file: string, others: readonly string[] = []) => [...others, file]
   return command.option(
     '-f, --filename <file>',
-    'a file with manifests, or - for standard input; repeatable',
+    'a file or directory with manifests, or - for standard input; repeatable',
     repeated,
   )
 }

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { buffer as readAll } from 'node:stream/consumers'
 import { parseAllDocuments, stringify, type Tags, type YAMLParseError } from 'yaml'
 import { FatalError } from '../../exit.ts'
@@ -62,10 +63,13 @@ const AS_JSON = {
 
 const STDIN = '-'
 
-/** Reads files in the given order; `-` is standard input. Throws `FatalError`. */
-export async function readStream(files: readonly string[]): Promise<ManifestStream> {
+/**
+ * Reads files in the given order; `-` is standard input. Of a directory, it reads the files that kubectl reads, and none of its
+ * subdirectories. Throws `FatalError`.
+ */
+export async function readStream(paths: readonly string[]): Promise<ManifestStream> {
   const streams: ManifestStream[] = []
-  for (const file of files) {
+  for (const file of paths.flatMap(filesAt)) {
     const name = file === STDIN ? 'standard input' : file
     const read = file === STDIN ? await readAll(process.stdin) : readFile(file)
     // UTF-16 without a byte order mark is valid UTF-8, but contains NUL.
@@ -78,11 +82,24 @@ export async function readStream(files: readonly string[]): Promise<ManifestStre
   }
 }
 
+function filesAt(path: string): string[] {
+  if (path === STDIN || !reading(path, () => statSync(path).isDirectory())) return [path]
+  const entries = reading(path, () => readdirSync(path, { withFileTypes: true }))
+  const files = entries.filter((entry) => !entry.isDirectory() && /\.(ya?ml|json)$/.test(entry.name))
+  const names = files.map(({ name }) => name)
+  if (names.length > 0) return names.sort().map((name) => join(path, name))
+  throw new FatalError(`${path} has no file *.yaml, *.yml or *.json: name another directory, or its files`)
+}
+
 function readFile(file: string): Buffer {
+  return reading(file, () => readFileSync(file))
+}
+
+function reading<T>(path: string, read: () => T): T {
   try {
-    return readFileSync(file)
+    return read()
   } catch (error) {
-    throw new FatalError(`cannot read ${file}: ${(error as Error).message}`, { cause: error })
+    throw new FatalError(`cannot read ${path}: ${(error as Error).message}`, { cause: error })
   }
 }
 

@@ -74,7 +74,7 @@ function named(workloads: readonly Manifest[], container: string): Target[] {
 
 /** Refuses a LangFlow that cannot have an agent: it would act beside the leader. A Job that runs another command is no LangFlow. */
 function refuseForeign(manifest: Manifest, container: string | null): void {
-  if (isWorkload(manifest)) return
+  if (isWorkload(manifest) || isOfWorkload(manifest)) return
   const found = containersOf(manifest).find(
     (one) => runsLangflow(one) || ((looksLikeLangflow(one) || one.name === container) && !hasCommand(one)),
   )
@@ -83,6 +83,12 @@ function refuseForeign(manifest: Manifest, container: string | null): void {
     manifest,
     `its container ${found.name} runs LangFlow, but only Deployments, StatefulSets (apps/v1) and Rollouts (argoproj.io/v1alpha1) can have an agent: use one of these kinds`,
   )
+}
+
+/** Whether a pod was created for a workload, as a cluster reports it. */
+function isOfWorkload({ kind, value }: Manifest): boolean {
+  const owners = asList(dig(value, 'metadata', 'ownerReferences')).map((owner) => dig(owner, 'kind'))
+  return kind === 'Pod' && owners.some((owner) => owner === 'ReplicaSet' || owner === 'StatefulSet')
 }
 
 /** A Rollout may use the template of another workload, which Argo Rollouts scales to 0. */

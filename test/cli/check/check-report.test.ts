@@ -44,6 +44,17 @@ Pods
     )
   })
 
+  test('in short has one line for each finding', () => {
+    assert.equal(
+      report(RESULTS, summaryOf(RESULTS, 'unknown'), 'short'),
+      `× Deployment/app: it is not: change\\u000ait (pod-a)
+‼ it may not be (pod-a)
+? nobody may look (pod-b)
+× 1 error, 1 warning, 1 unknown
+`,
+    )
+  })
+
   test('for programs has the same content', () => {
     const summary = { ok: false, errors: 1, warnings: 1, unknown: 1 }
     const whole = { ...summary, checks: RESULTS }
@@ -51,10 +62,12 @@ Pods
     assert.deepEqual(parse(report(RESULTS, summary, 'yaml')), whole)
   })
 
-  test('is ok without errors; with --fail-on=warning, it must have no warnings either', () => {
-    const ok = (results: Result[], failOn: 'error' | 'warning') => summaryOf(results, failOn).ok
-    const warned = result('pod-c', 'warning', warning)
-    assert.deepEqual([ok([warned], 'error'), ok([warned], 'warning')], [true, false])
-    assert.deepEqual([ok([RESULTS[2]!], 'warning'), ok([RESULTS[1]!], 'error')], [true, false])
+  test('is ok if no finding is as severe as --fail-on', () => {
+    const levels = ['error', 'warning', 'unknown'] as const
+    const ok = (results: Result[]) => levels.map((failOn) => summaryOf(results, failOn).ok)
+    assert.deepEqual(ok([result('pod-c', 'ok')]), [true, true, true])
+    assert.deepEqual(ok([result('pod-c', 'unknown', unknown)]), [true, true, false])
+    assert.deepEqual(ok([result('pod-c', 'warning', warning)]), [true, false, false])
+    assert.deepEqual(ok([result('pod-c', 'error', error)]), [false, false, false])
   })
 })

@@ -8,7 +8,7 @@ import { asStream, deployment, fixture, injected } from '../inject/streams.ts'
 function coldIn(text: string): string | null {
   const [installation] = factsOf(asStream(text).objects.map(manifestOf), null).installations
   assert.ok(installation)
-  return whyCold(installation)
+  return whyCold(installation.env)
 }
 
 test('the charts langflow-ide and langflow-runtime start LangFlow in a way that can be kept warm', () => {

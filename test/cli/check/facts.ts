@@ -11,7 +11,7 @@ export type Loose = any
 const KEY = 'k'.repeat(42).concat('A=')
 const SERVICE =
   'kind: Service\nmetadata: { name: flows }\nspec: { selector: { app: flows }, ports: [{ port: 7860 }] }\n'
-const ENV = `env: [{ name: LANGFLOW_DATABASE_URL, value: "postgresql://db/flows" }, { name: LANGFLOW_SECRET_KEY, value: "${KEY}" }, { name: LANGFLOW_STORAGE_TYPE, value: s3 }]`
+const ENV = `env: [{ name: LANGFLOW_DATABASE_URL, value: "postgresql://db/flows" }, { name: LANGFLOW_SECRET_KEY, value: "${KEY}" }, { name: LANGFLOW_STORAGE_TYPE, value: s3 }, { name: LANGFLOW_SUPERUSER_PASSWORD, value: a-password }]`
 
 /** A LangFlow without findings. */
 export function healthy(options: Options = {}, kind = 'Deployment'): Fields[] {

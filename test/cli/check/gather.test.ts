@@ -21,6 +21,7 @@ async function gathered(answers: Readonly<Record<string, Answer>>) {
   await using server = await ScriptedServer.start(({ url }, response) => {
     const known: Readonly<Record<string, Answer>> = {
       '/version': [200, { major: '1', minor: '34' }],
+      [NAMESPACE]: [200, { metadata: { name: 'ns' } }],
       ...answers,
     }
     reply(response, ...(known[url.pathname] ?? [404, status(404, 'NotFound')]))
@@ -61,6 +62,26 @@ describe('gather', () => {
     const { 'variable-sources': found = [] } = findingsIn(check(facts))
     assert.equal(found.length, 1)
     assert.match(found[0]!.message, /"absent" does not exist \(envFrom\)/)
+  })
+
+  test('refuses a namespace that does not exist, but not one that the caller may not read', async () => {
+    await assert.rejects(gathered({ [NAMESPACE]: [404, status(404, 'NotFound')] }), {
+      code: 'no_namespace',
+      exitCode: 2,
+      message: 'the namespace ns does not exist: correct it with -n',
+    })
+    assert.equal((await gathered({ [NAMESPACE]: FORBIDDEN })).cluster?.version, '1.34')
+  })
+
+  test('reads only bare pods as LangFlows of their own', async () => {
+    const pod = (metadata: object) => kept({ metadata, spec: { containers: [{ name: 'langflow' }] } })
+    const unfound = async (metadata: object) =>
+      (await gathered({ [`${NAMESPACE}/pods`]: [200, { items: [pod(metadata)] }] })).unfound
+    assert.match((await unfound({ name: 'a' }))!, /^Pod\/a: its container langflow runs LangFlow/)
+    assert.match(
+      (await unfound({ name: 'a', ownerReferences: [{ kind: 'ReplicaSet' }] }))!,
+      /^found no LangFlow/,
+    )
   })
 
   test('reports the version of the API server, and that no LangFlow was found', async () => {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { CATALOGUE, type Outcome } from '../../../agent/cli/check/check.ts'
+import { explained } from '../../../agent/cli/check/explanation.ts'
 import type { ClusterFacts } from '../../../agent/cli/check/rule.ts'
-import { grantOf } from '../../../agent/cli/check/rules/cluster-rules.ts'
+import { grantOf } from '../../../agent/cli/check/rules/right-rules.ts'
 import { findingsIn, healthy, type Loose, QUIET, resultsOf } from './facts.ts'
 
 /** A LangFlow with one change, and the result of its rule. */
@@ -17,6 +18,8 @@ interface Case {
   readonly cluster?: Partial<ClusterFacts>
   /** An object that certainly does not exist. */
   readonly absent?: string
+  /** The namespace of all objects that have none. */
+  readonly namespace?: string
 }
 
 /** Short names for the parts that the cases change most. */
@@ -38,7 +41,9 @@ function partsOf(all: Loose[]) {
     service: find('Service', 'flows'),
     members: find('Service', 'app-members'),
     role: find('Role'),
+    binding: find('RoleBinding'),
     remove: (kind: string) => void all.splice(all.indexOf(find(kind)), 1),
+    drop: (one: Loose) => void all.splice(all.indexOf(one), 1),
   }
 }
 
@@ -75,12 +80,28 @@ const claim = (...accessModes: string[]) => ({
   spec: { accessModes },
 })
 
+// The command of LangFlow, after the launcher.
+const command =
+  (...words: string[]) =>
+  ({ langflow }: Parts) => {
+    const at = langflow.command.indexOf('--')
+    langflow.command = [...langflow.command.slice(0, at + 1), ...words]
+  }
+const script = (text: string) => command('sh', '-c', text)
+
+const warm =
+  (change: (parts: Parts) => unknown = () => {}) =>
+  (parts: Parts) => {
+    agentHas({ LEADER_STANDBY: 'warm' })(parts)
+    change(parts)
+  }
+
 // Front mode, as `inject --traffic=front` and deploy/production configure it.
 const front =
   (change: (parts: Parts) => unknown = () => {}) =>
   (parts: Parts) => {
     const { service, agent, langflow, pod } = parts
-    agentHas({ LEADER_TRAFFIC: 'front' })(parts)
+    agentHas({ LEADER_TRAFFIC: 'front', LEADER_STANDBY: 'warm' })(parts)
     agent.readinessProbe.httpGet.path = '/frontz'
     langflow.ports = [{ name: 'http', containerPort: 8091 }]
     set(langflow, 'LANGFLOW_PORT', '7860')
@@ -90,6 +111,38 @@ const front =
   }
 
 // Objects beside LangFlow’s workload.
+const autoscaler = {
+  kind: 'HorizontalPodAutoscaler',
+  metadata: { name: 'h' },
+  spec: { scaleTargetRef: { kind: 'Deployment', name: 'app' }, minReplicas: 2, maxReplicas: 4 },
+}
+const linked =
+  (change: (parts: Parts) => unknown = () => {}) =>
+  (parts: Parts) => {
+    delete parts.pod.enableServiceLinks
+    parts.service.metadata.name = 'langflow'
+    change(parts)
+  }
+const resizer = (updatePolicy: object) => ({
+  kind: 'VerticalPodAutoscaler',
+  metadata: { name: 'v' },
+  spec: { targetRef: { kind: 'Deployment', name: 'app' }, updatePolicy },
+})
+const podOn = (nodeName: string, name: string) => ({
+  kind: 'Pod',
+  metadata: { name, labels: { app: 'flows' }, ownerReferences: [{ kind: 'ReplicaSet', name: 'app-1' }] },
+  spec: { nodeName, containers: [{ name: 'langflow' }] },
+})
+/** The same LangFlow again, as another workload. */
+const second =
+  (change: (parts: Parts) => unknown = () => {}) =>
+  ({ all }: Parts) => {
+    const copy = structuredClone(all) as Loose[]
+    const parts = partsOf(copy)
+    parts.workload.metadata.name = 'other'
+    change(parts)
+    all.push(parts.workload)
+  }
 const policy = (spec: object) => ({
   kind: 'NetworkPolicy',
   metadata: { name: 'deny' },
@@ -99,7 +152,7 @@ const ingress = (...rules: object[]) => put(policy({ ingress: rules }))
 const egress = (...rules: object[]) => put(policy({ policyTypes: ['Egress'], egress: rules }))
 const OWN = [{ podSelector: { matchLabels: { app: 'flows' } } }]
 const DNS = { ports: [{ port: 53, protocol: 'UDP' }] }
-const API = { to: [{ ipBlock: { cidr: '10.0.0.0/8' } }], ports: [{ port: 6443 }] }
+const API = { to: [{ ipBlock: { cidr: '0.0.0.0/0' } }], ports: [{ port: 6443 }] }
 const ports = (...numbers: (number | string)[]) => ({ ports: numbers.map((port) => ({ port })) })
 const budget = (spec: object) =>
   put({
@@ -215,11 +268,54 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       absent: 'Secret/s',
     },
     {
-      it: 'a database URL that the start script sets',
+      it: 'SQLite that the start script sets',
+      is: 'error',
+      change: script('export LANGFLOW_DATABASE_URL=sqlite:////data/x.db; exec langflow run'),
+    },
+    {
+      it: 'a database URL that a script sets after other commands',
       is: 'unknown',
+      says: /script of its container sets LANGFLOW_DATABASE_URL/,
+      change: script('alembic upgrade head; export LANGFLOW_DATABASE_URL=x; langflow run'),
+    },
+    {
+      it: 'a script that only reads the database URL',
+      is: 'ok',
+      change: script('curl "$LANGFLOW_DATABASE_URL"; langflow run'),
+    },
+    {
+      it: 'a program that may set the database URL',
+      is: 'unknown',
+      change: script('doppler run -- langflow run'),
+    },
+    {
+      it: 'a file that overrides the database URL',
+      is: 'unknown',
+      change: langflowHas({ LEADER_ENV_FILE: '/run/secrets/env' }),
+    },
+    {
+      it: 'a database URL whose password alone is hidden',
+      is: 'ok',
+      change: langflowHas({
+        PASSWORD: fromSecret(),
+        LANGFLOW_DATABASE_URL: 'postgresql://me:$(PASSWORD)@db/flows',
+      }),
+    },
+    {
+      it: 'replicas from an autoscaler, beside replicas: 1',
+      is: 'error',
       change: (parts) => {
         langflowHas({ LANGFLOW_DATABASE_URL: null })(parts)
-        parts.langflow.args = ['LANGFLOW_DATABASE_URL=x exec langflow run']
+        parts.spec.replicas = 1
+        put(autoscaler)(parts)
+      },
+    },
+    {
+      it: 'no replicas',
+      is: 'error',
+      change: (parts) => {
+        langflowHas({ LANGFLOW_DATABASE_URL: null })(parts)
+        delete parts.spec.replicas
       },
     },
   ],
@@ -259,6 +355,23 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
   ],
   'variable-sources': [
+    {
+      it: 'a Secret without the key',
+      is: 'error',
+      says: /lacks the key k \(LANGFLOW_SECRET_KEY\)/,
+      change: (parts) => {
+        langflowHas({ LANGFLOW_SECRET_KEY: fromSecret() })(parts)
+        put({ kind: 'Secret', metadata: { name: 's' }, stringData: { other: 'x' } })(parts)
+      },
+    },
+    {
+      it: 'a Secret without an optional key',
+      is: 'ok',
+      change: (parts) => {
+        langflowHas({ LANGFLOW_DATABASE_URL: fromSecret(true) })(parts)
+        put({ kind: 'Secret', metadata: { name: 's' }, stringData: { other: 'x' } })(parts)
+      },
+    },
     {
       it: 'a Secret that does not exist',
       is: 'error',
@@ -536,7 +649,46 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   'agent-get-lease': [
     { it: 'a Role without the verb', is: 'error', change: lacking(0, 'get') },
-    { it: 'no RoleBinding', is: 'unknown', change: ({ remove }) => remove('RoleBinding') },
+    { it: 'no RoleBinding', is: 'error', change: ({ remove }) => remove('RoleBinding') },
+    {
+      it: 'no RoleBinding and no ServiceAccount in the stream',
+      is: 'unknown',
+      change: ({ remove }) => ['RoleBinding', 'ServiceAccount', 'Role'].forEach(remove),
+    },
+    {
+      it: 'no RoleBinding in a cluster',
+      is: 'unknown',
+      change: ({ remove }) => remove('RoleBinding'),
+      cluster: {},
+    },
+    { it: 'no Role', is: 'error', says: /refers to Role/, change: ({ remove }) => remove('Role') },
+    {
+      it: 'a Role for a Lease of another name',
+      is: 'error',
+      says: /its Role is for other: change the name/,
+      change: ({ role }) => (role.rules[0].resourceNames = ['other']),
+    },
+    {
+      it: 'a binding of another account',
+      is: 'error',
+      change: ({ binding }) => (binding.subjects[0].name = 'other'),
+    },
+    {
+      it: 'a Lease in another namespace than the Role',
+      is: 'error',
+      change: (parts) => {
+        for (const one of parts.all) if (one !== parts.workload) one.metadata.namespace = 'here'
+        agentHas({ LEADER_LEASE_NAMESPACE: 'there' })(parts)
+      },
+    },
+    {
+      it: 'a name of the Lease from a ConfigMap that check does not see',
+      is: 'unknown',
+      change: (parts) => {
+        agentHas({ LEADER_LEASE_NAME: null })(parts)
+        parts.agent.envFrom = [{ configMapRef: { name: 'c' } }]
+      },
+    },
   ],
   'agent-watch-lease': [{ it: 'a Role without the verb', is: 'error', change: lacking(0, 'watch') }],
   'agent-update-lease': [
@@ -614,11 +766,18 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
     { it: 'the wrong port', is: 'error', change: agentHas({ LEADER_PEERS: 'app-members:1' }) },
     { it: 'no peers', is: 'warning', change: agentHas({ LEADER_PEERS: null }) },
-    { it: 'an unknown Service', is: 'unknown', change: agentHas({ LEADER_PEERS: 'x:8090' }) },
+    {
+      it: 'a Service of another name',
+      is: 'error',
+      says: /set LEADER_PEERS to app-members:8090/,
+      change: agentHas({ LEADER_PEERS: 'x:8090' }),
+    },
+    { it: 'an unknown Service', is: 'unknown', change: ({ drop, members }) => drop(members) },
+    { it: 'addresses', is: 'unknown', change: agentHas({ LEADER_PEERS: '10.0.0.1:8090,10.0.0.2:8090' }) },
     {
       it: 'a Service that does not exist',
       is: 'error',
-      change: agentHas({ LEADER_PEERS: 'x:8090' }),
+      change: ({ drop, members }) => drop(members),
       cluster: {},
     },
   ],
@@ -652,9 +811,41 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       is: 'ok',
       change: egress(ports(16443), DNS, { to: OWN, ...ports('agent') }),
     },
+    {
+      it: 'a policy that names addresses, which may be those of the API server',
+      is: 'unknown',
+      change: egress({ to: [{ ipBlock: { cidr: '10.0.0.0/8' } }], ...ports(443) }, DNS, {
+        to: OWN,
+        ...ports(8090),
+      }),
+    },
     { it: 'hidden policies', is: 'unknown', cluster: hidden('NetworkPolicy') },
   ],
   'network-ingress': [
+    {
+      it: 'a policy that admits only the namespace of the monitoring',
+      is: 'error',
+      change: ingress({ from: [{ namespaceSelector: { matchLabels: { 'x/monitoring': 'true' } } }] }),
+    },
+    {
+      it: 'a policy that admits namespaces with a label',
+      is: 'unknown',
+      change: ingress({ from: [{ namespaceSelector: { matchLabels: { team: 'x' } } }] }),
+    },
+    {
+      it: 'a policy that admits a namespace of another name',
+      is: 'error',
+      change: (parts) => {
+        parts.workload.metadata.namespace = 'flows'
+        const matchLabels = { 'kubernetes.io/metadata.name': 'other' }
+        ingress({ from: [{ namespaceSelector: { matchLabels } }] })(parts)
+      },
+    },
+    {
+      it: 'a policy that admits all namespaces',
+      is: 'ok',
+      change: ingress({ from: [{ namespaceSelector: {} }] }),
+    },
     { it: 'a policy without the other agents', is: 'error', change: ingress(ports(7860)) },
     {
       it: 'a policy without the other fronts',
@@ -732,15 +923,213 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     {
       it: 'an autoscaler',
       is: 'warning',
-      change: put({
-        kind: 'HorizontalPodAutoscaler',
-        metadata: { name: 'h' },
-        spec: { scaleTargetRef: { kind: 'Deployment', name: 'app' } },
-      }),
+      change: put(autoscaler),
     },
     { it: 'hidden autoscalers', is: 'unknown', cluster: hidden('HorizontalPodAutoscaler') },
   ],
+  'superuser-password': [
+    { it: 'no password', is: 'error', change: langflowHas({ LANGFLOW_SUPERUSER_PASSWORD: null }) },
+    {
+      it: 'the old default password',
+      is: 'error',
+      change: langflowHas({ LANGFLOW_SUPERUSER_PASSWORD: 'langflow' }),
+    },
+    {
+      it: 'a password in a Secret',
+      is: 'ok',
+      change: langflowHas({ LANGFLOW_SUPERUSER_PASSWORD: fromSecret() }),
+    },
+    {
+      it: 'no password with automatic login',
+      is: 'ok',
+      change: langflowHas({ LANGFLOW_SUPERUSER_PASSWORD: null, LANGFLOW_AUTO_LOGIN: 'true' }),
+    },
+    {
+      it: 'no password with an image without a version',
+      is: 'unknown',
+      change: (parts) => {
+        langflowHas({ LANGFLOW_SUPERUSER_PASSWORD: null })(parts)
+        parts.langflow.image = 'langflowai/langflow:latest'
+      },
+    },
+    {
+      it: 'no password with a version that logs in automatically',
+      is: 'ok',
+      change: (parts) => {
+        langflowHas({ LANGFLOW_SUPERUSER_PASSWORD: null })(parts)
+        parts.langflow.image = 'langflowai/langflow:1.12.8'
+      },
+    },
+  ],
+  'service-links': [
+    { it: 'a Service named langflow', is: 'warning', change: linked() },
+    {
+      it: 'a Service named langflow, and a port',
+      is: 'ok',
+      change: linked(langflowHas({ LANGFLOW_PORT: '7860' })),
+    },
+    {
+      it: 'a Service named langflow, without service links',
+      is: 'ok',
+      change: linked(({ pod }) => (pod.enableServiceLinks = false)),
+    },
+  ],
+  'database-exclusive': [
+    {
+      it: 'another Lease with the same URL, apart from user, password and parameters',
+      is: 'error',
+      change: second(({ agent, langflow }) => {
+        set(agent, 'LEADER_LEASE_NAME', 'other-leader')
+        set(langflow, 'LANGFLOW_DATABASE_URL', 'postgresql+psycopg://a:b@db.ns:5432/flows?sslmode=require')
+      }),
+      namespace: 'ns',
+    },
+    {
+      it: 'another Lease with another database',
+      is: 'ok',
+      change: second(({ agent, langflow }) => {
+        set(agent, 'LEADER_LEASE_NAME', 'other-leader')
+        set(langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://db/other')
+      }),
+    },
+    {
+      it: 'another Lease with the same key of a hidden Secret',
+      is: 'error',
+      change: (parts) => {
+        langflowHas({ LANGFLOW_DATABASE_URL: fromSecret() })(parts)
+        second(({ agent }) => set(agent, 'LEADER_LEASE_NAME', 'other-leader'))(parts)
+      },
+    },
+    {
+      it: 'another Lease with another hidden Secret',
+      is: 'unknown',
+      change: second(({ agent, langflow }) => {
+        set(agent, 'LEADER_LEASE_NAME', 'other-leader')
+        set(langflow, 'LANGFLOW_DATABASE_URL', fromSecret())
+      }),
+    },
+    { it: 'the same Lease', is: 'ok', change: second() },
+  ],
+  'program-installed': [
+    { it: 'no install', is: 'error', change: ({ pod }) => pod.initContainers.shift() },
+    {
+      it: 'an install into another volume',
+      is: 'error',
+      change: ({ pod }) => (pod.initContainers[0].volumeMounts[0].name = 'socket'),
+    },
+  ],
+  'one-version': [
+    {
+      it: 'two images',
+      is: 'warning',
+      change: ({ pod }) => (pod.initContainers[0].image = 'langflow-leader:0.0.9'),
+    },
+  ],
+  'agent-cpu-limit': [
+    { it: 'a CPU limit', is: 'warning', change: ({ agent }) => (agent.resources.limits.cpu = '100m') },
+  ],
+  'standby-command': [
+    {
+      it: 'a script that downloads flows',
+      is: 'error',
+      says: /cold although --standby=warm/,
+      change: warm(script('curl https://example.org > /app/flows/a.json && langflow run')),
+    },
+    { it: 'a script that sets a variable', is: 'ok', change: warm(script('export A=b; exec langflow run')) },
+    {
+      it: 'a command with a hidden variable',
+      is: 'unknown',
+      change: warm((parts) => {
+        langflowHas({ PORT: fromSecret() })(parts)
+        command('langflow', 'run', '--port', '$(PORT)')(parts)
+      }),
+    },
+    {
+      it: 'a standby mode from a ConfigMap that check does not see',
+      is: 'unknown',
+      change: ({ agent }) => (agent.envFrom = [{ configMapRef: { name: 'c' } }]),
+    },
+  ],
+  'standby-memory': [
+    {
+      it: 'a limit below the need of a leader',
+      is: 'warning',
+      change: warm(({ langflow }) => (langflow.resources = { limits: { memory: '900Mi' } })),
+    },
+    {
+      it: 'a request below the need of a standby',
+      is: 'warning',
+      change: warm(({ langflow }) => (langflow.resources = { requests: { memory: '512Mi' } })),
+    },
+  ],
+  'hold-timeout': [
+    {
+      it: 'cold standbys with the default',
+      is: 'error',
+      change: front(agentHas({ LEADER_STANDBY: 'cold' })),
+    },
+    {
+      it: 'cold standbys with 60 s',
+      is: 'ok',
+      change: front(agentHas({ LEADER_STANDBY: 'cold', LEADER_HOLD_TIMEOUT: '60s' })),
+    },
+    { it: 'warm standbys with 10 s', is: 'error', change: front(agentHas({ LEADER_HOLD_TIMEOUT: '10s' })) },
+  ],
+  'lease-shared': [
+    { it: 'another workload with the same Lease', is: 'error', change: second() },
+    {
+      it: 'another workload with another Lease',
+      is: 'ok',
+      change: second(agentHas({ LEADER_LEASE_NAME: 'other-leader' })),
+    },
+    {
+      it: 'another workload with the same Lease in another namespace',
+      is: 'ok',
+      change: second(({ workload }) => (workload.metadata.namespace = 'other')),
+      namespace: 'ns',
+    },
+  ],
+  'vertical-autoscaler': [
+    { it: 'an autoscaler that resizes pods', is: 'warning', change: put(resizer({})) },
+    { it: 'an autoscaler that only recommends', is: 'ok', change: put(resizer({ updateMode: 'Off' })) },
+  ],
+  'one-node': [
+    { it: 'a node name', is: 'warning', change: ({ pod }) => (pod.nodeName = 'n1') },
+    {
+      it: 'a node selector',
+      is: 'warning',
+      change: ({ pod }) => (pod.nodeSelector = { 'kubernetes.io/hostname': 'n1' }),
+    },
+    {
+      it: 'an affinity to its own pods',
+      is: 'warning',
+      change: ({ pod }) =>
+        (pod.affinity = {
+          podAffinity: {
+            requiredDuringSchedulingIgnoredDuringExecution: [
+              {
+                topologyKey: 'kubernetes.io/hostname',
+                labelSelector: { matchLabels: { app: 'flows' } },
+              },
+            ],
+          },
+        }),
+    },
+    {
+      it: 'two pods on one node',
+      is: 'warning',
+      change: put(podOn('n1', 'a'), podOn('n1', 'b')),
+      cluster: {},
+    },
+    { it: 'two pods on two nodes', is: 'ok', change: put(podOn('n1', 'a'), podOn('n2', 'b')), cluster: {} },
+  ],
   'lease-object': [
+    {
+      it: 'a Lease of another name',
+      is: 'error',
+      says: /set LEADER_LEASE_NAME to other/,
+      change: ({ all }) => (all.find(({ kind }) => kind === 'Lease').metadata.name = 'other'),
+    },
     { it: 'no Lease in the stream', is: 'warning', change: ({ remove }) => remove('Lease') },
     { it: 'no Lease in the cluster', is: 'warning', cluster: { leases: new Map([['app-leader', false]]) } },
     { it: 'a hidden Lease', is: 'unknown', cluster: { ...hidden('Lease'), leases: new Map() } },
@@ -749,10 +1138,11 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
 
 for (const [code, cases] of Object.entries(CASES))
   describe(code, () => {
-    for (const { it, is, says, kind, change, cluster, absent } of cases)
+    for (const { it, is, says, kind, change, cluster, absent, namespace } of cases)
       test(`${is} for ${it}`, () => {
         const all = structuredClone(healthy({}, kind)) as Loose[]
         change?.(partsOf(all))
+        if (namespace !== undefined) for (const one of all) one.metadata.namespace ??= namespace
         const facts = cluster === undefined ? null : { ...QUIET, ...cluster }
         const results = resultsOf(all, facts, new Set(absent === undefined ? [] : [absent]))
         const result = results.find((one) => one.code === code)
@@ -768,10 +1158,14 @@ describe('every rule', () => {
   test('is violated by one of the cases above', () => {
     const broken = ([, cases]: readonly [string, readonly Case[]]) => cases.some(({ is }) => is !== 'ok')
     const found = Object.entries(CASES).filter(broken)
-    assert.deepEqual(
-      found.map(([code]) => code),
-      codes,
-    )
+    assert.deepEqual(found.map(([code]) => code).sort(), codes.toSorted())
+  })
+
+  test('describes the consequence of a violation and the fix in sentences, for --explain', () => {
+    for (const rule of CATALOGUE) {
+      for (const text of [rule.breaks, rule.fix]) assert.match(text, /^[A-Zk`].+\.$/, rule.code)
+      assert.match(explained(rule), new RegExp(`^${rule.code} .+\nRule: .+\nOtherwise: .+\nFix: .+\n$`))
+    }
   })
 
   test('has a unique code', () => {
@@ -781,7 +1175,7 @@ describe('every rule', () => {
 
   for (const [what, options, kind] of [
     ['a Deployment', {}, 'Deployment'],
-    ['a Deployment with fronts', { traffic: 'front' }, 'Deployment'],
+    ['a Deployment with fronts', { traffic: 'front', standby: 'warm' }, 'Deployment'],
     ['a StatefulSet with fronts and warm standbys', { traffic: 'front', standby: 'warm' }, 'StatefulSet'],
   ] as const)
     test(`has no finding for ${what}, in a stream and in a cluster`, () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -167,13 +167,15 @@ const WRONG: Cases = [
 ]
 const utf16 = join(dir, 'utf16')
 writeFileSync(utf16, deployment(), 'utf16le')
+const emptyDir = join(dir, 'empty')
+mkdirSync(emptyDir)
 const UNFIT: Cases = [
   [[], /^langflow-leader: Deployment\/app: it sets hostPID/, { stdin: deployment({ pod: 'hostPID: true' }) }],
   [[], /^langflow-leader: standard input, line \d: not valid YAML/, { stdin: 'a: [\n' }],
   [[], /found no LangFlow/, { stdin: '' }],
   [['-f', join(dir, 'none')], /^langflow-leader: cannot read \S+none: ENOENT: no such file/m],
   [['-f', utf16], /^langflow-leader: \S+utf16 is not UTF-8 text: save it as UTF-8$/m],
-  [['-f', dir], /^langflow-leader: cannot read \S+: EISDIR: /m],
+  [['-f', emptyDir], /^langflow-leader: \S+ has no file \*\.yaml, \*\.yml or \*\.json/m],
 ]
 for (const [what, code, cases] of [
   ['a wrong command line', 2, WRONG],

@@ -467,7 +467,7 @@ describe('a Rollout of Argo', () => {
     assert.equal(hash?.fieldPath, "metadata.labels['rollouts-pod-template-hash']")
     assert.deepEqual(find(wrapped, 'Rollout').spec.strategy, { canary: {} })
     assert.deepEqual(manifestsIn(uninjected(wrapped)), manifestsIn(text))
-    assert.deepEqual(warningsOf(text, { traffic: 'front' }), [])
+    assert.deepEqual(warningsOf(text, { traffic: 'front', standby: 'warm' }), [])
   })
 
   test('is refused if it would wait for two Ready pods, or uses the template of another workload', () => {

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { parseAllDocuments } from 'yaml'
 import type { Fields } from '../../../agent/cli/manifests/manifest.ts'
-import { parseStream, renderStream } from '../../../agent/cli/manifests/manifest-stream.ts'
+import { parseStream, readStream, renderStream } from '../../../agent/cli/manifests/manifest-stream.ts'
 
 function read(text: string): Fields[] {
   return parseStream(text, 'app.yaml').objects
@@ -113,4 +116,20 @@ test('a number outside the range of JavaScript keeps its digits', () => {
 test('a text that only kubectl reads as a number or a line break is quoted', () => {
   for (const text of ['+_1', '8e7_', '0O17', '-0o7', '\u2028', '\u0085'])
     assert.match(renderStream({ objects: [{ a: text }], isJson: false }), /^a: "[!-~]+"\n$/)
+})
+
+test('of a directory, the files that kubectl reads are read, in the order of their names', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'manifests-'))
+  try {
+    mkdirSync(join(dir, 'd.yaml'))
+    for (const name of ['c.json', 'b.yml', 'a.yaml', 'README.md', 'd.yaml/e.yaml'])
+      writeFileSync(join(dir, name), JSON.stringify({ kind: name }))
+    const { objects } = await readStream([join(dir, 'b.yml'), dir])
+    assert.deepEqual(
+      objects.map(({ kind }) => kind),
+      ['b.yml', 'a.yaml', 'b.yml', 'c.json'],
+    )
+  } finally {
+    rmSync(dir, { recursive: true })
+  }
 })

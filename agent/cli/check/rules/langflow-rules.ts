@@ -1,11 +1,9 @@
 import { faultOfSecretKey } from '../../../launcher/workload-environment.ts'
-import { asList, asText, dig, type Fields } from '../../manifests/manifest.ts'
+import { asText, dig, type Fields } from '../../manifests/manifest.ts'
 import { inOneNamespace, looksLikeLangflow, repositoryOf } from '../../manifests/workload.ts'
-import { LOG_ENV, lacksLogEnv, variableOf } from '../container-environment.ts'
-import { type Installation, mountAt } from '../installation.ts'
-import type { Facts, Rule } from '../rule.ts'
-
-const DATABASE_URL = 'LANGFLOW_DATABASE_URL'
+import { isSet, isTruth, LOG_ENV, lacksLogEnv, valueIn, variableOf } from '../container-environment.ts'
+import type { Installation } from '../installation.ts'
+import { type Facts, type Rule, Unseen } from '../rule.ts'
 
 /** Images that charts run beside LangFlow, and that an earlier search mistook for LangFlow. */
 const OTHERS =
@@ -16,6 +14,9 @@ export const FOUND_RULES: readonly Rule<Facts>[] = [
     code: 'langflow-found',
     severity: 'error',
     about: 'a workload runs LangFlow',
+    breaks:
+      'Nothing can be checked. A LangFlow in a bare Pod, a Job or a DaemonSet has no agent, so it acts beside the leader.',
+    fix: "Check the manifests that contain LangFlow, and set the name of LangFlow's container with --container. Run LangFlow in a Deployment, a StatefulSet or a Rollout.",
     *find({ unfound, cluster }) {
       if (unfound === null) return
       const isHidden = cluster?.hidden.has('Deployment') || cluster?.hidden.has('StatefulSet')
@@ -30,6 +31,8 @@ export const LANGFLOW_RULES: readonly Rule<Installation>[] = [
     code: 'langflow-image',
     severity: 'error',
     about: 'the container that check found runs LangFlow',
+    breaks: 'The rules would judge another program, and LangFlow itself would stay unchecked.',
+    fix: "Set the name of LangFlow's container with --container.",
     *find({ langflow, container }) {
       const image = asText(langflow.image)
       if (OTHERS.test(repositoryOf(langflow)))
@@ -41,149 +44,117 @@ export const LANGFLOW_RULES: readonly Rule<Installation>[] = [
     },
   },
   {
-    code: 'replicas-one',
-    severity: 'warning',
-    about: 'there is a second replica to take over',
-    *find({ replicas }) {
-      if (replicas === 1) yield 'it has one replica, so no replica can take over: set replicas to 2 or more'
-    },
-  },
-  {
-    code: 'database-shared',
-    severity: 'error',
-    about: 'all replicas use the same database',
-    applies: ({ replicas }) => replicas > 1,
-    *find(one) {
-      const { replicas, langflow, env } = one
-      const url = variableOf(langflow, env, DATABASE_URL)
-      const claim = claimAt(one, sqliteFile(one))
-      if (claim !== null)
-        yield {
-          warning: `its ${replicas} replicas share one SQLite file on the claim ${claim}, whose locks are unreliable on a network file system, so a takeover may damage it: set ${DATABASE_URL} to one PostgreSQL for all replicas`,
-        }
-      else if (/^sqlite/i.test(url.value ?? ''))
-        yield `each of its ${replicas} replicas has its own SQLite database (${DATABASE_URL}), so a new leader does not have the flows: set ${DATABASE_URL} to one PostgreSQL for all replicas`
-      else if (url.isSet === null)
-        yield { unknown: `${url.why}, and without it each pod has its own SQLite database` }
-      else if (url.isSet) return
-      else if (variableOf(langflow, env, 'LANGFLOW_LOAD_FLOWS_PATH').isSet)
-        yield {
-          warning: `its flows come from files, but each pod has its own SQLite database, so a new leader does not have the messages, users and stored keys: set ${DATABASE_URL} to one PostgreSQL for all replicas, unless you need none of these`,
-        }
-      else
-        yield `each of its ${replicas} replicas has its own SQLite database, so a new leader does not have the flows: set ${DATABASE_URL} to one PostgreSQL for all replicas`
-    },
-  },
-  {
     code: 'secret-key',
     severity: 'error',
     about: 'LANGFLOW_SECRET_KEY is a valid key for encryption',
-    *find({ env, langflow, replicas }) {
-      const key = variableOf(langflow, env, 'LANGFLOW_SECRET_KEY')
-      const fault = faultOfSecretKey(['langflow run'], env.values)
-      if (key.value === null && key.isSet !== false) yield { unknown: key.why }
-      else if (fault !== null) yield key.value === null && replicas < 2 ? { warning: fault } : fault
+    breaks:
+      'Without a key, each replica generates its own, and no new leader can read the API keys and credentials that another one stored. With an invalid key, LangFlow cannot store any.',
+    fix: "Set LANGFLOW_SECRET_KEY on all replicas to the same output of `openssl rand -base64 32 | tr '+/' '-_'`.",
+    *find({ env, scale }) {
+      const key = valueIn(env, 'LANGFLOW_SECRET_KEY')
+      const given = key === null ? {} : { LANGFLOW_SECRET_KEY: key }
+      const fault = faultOfSecretKey(['langflow run'], given)
+      if (fault !== null) yield key === null && scale.most < 2 ? { warning: fault } : fault
     },
   },
   {
-    code: 'variable-sources',
+    code: 'superuser-password',
     severity: 'error',
-    about: 'every Secret and ConfigMap that sets a variable exists',
-    *find({ env, agent }) {
-      const all = [...env.missing, ...(agent?.env.missing ?? [])]
-      const byName = Map.groupBy(all, ({ kind, name }) => `${kind} "${name}"`)
-      for (const [object, missing] of byName) {
-        const wanting = new Set(missing.map(({ variable }) => variable ?? 'envFrom'))
-        yield `${object} does not exist (${[...wanting].join(', ')}), so no pod starts: create it`
-      }
+    about: 'LangFlow has a password for its first user',
+    breaks: 'LangFlow exits at its start, so no replica ever serves.',
+    fix: 'Set LANGFLOW_SUPERUSER_PASSWORD from a Secret, to another value than langflow.',
+    *find({ env, langflow }) {
+      if (logsInAutomatically(valueIn(env, 'LANGFLOW_AUTO_LOGIN'), langflow)) return
+      const name = 'LANGFLOW_SUPERUSER_PASSWORD'
+      if (!isSet(env, name))
+        yield `without ${name}, LangFlow exits at its start: set it from a Secret, to the password of LangFlow's first user`
+      else if (variableOf(env, name).value === 'langflow')
+        yield `LangFlow exits at its start if ${name} has the old default value: set another password`
     },
   },
   {
     code: 'auto-login',
     severity: 'warning',
     about: 'LangFlow requires users to log in',
+    breaks: 'Every client that reaches LangFlow is a superuser, and can run any code in its container.',
+    fix: 'Set LANGFLOW_AUTO_LOGIN to false, and set LANGFLOW_SUPERUSER_PASSWORD.',
     *find({ env, langflow }) {
-      const login = variableOf(langflow, env, 'LANGFLOW_AUTO_LOGIN')
-      if (login.value === null && login.isSet !== false) yield { unknown: login.why }
-      if (isTruth(login.value))
-        yield 'with LANGFLOW_AUTO_LOGIN, every client is a superuser and can run any code: remove the variable, and set LANGFLOW_SUPERUSER_PASSWORD'
+      const value = valueIn(env, 'LANGFLOW_AUTO_LOGIN')
+      if (logsInAutomatically(value, langflow))
+        yield `with ${value === null ? 'the default of LangFlow before 1.13' : 'LANGFLOW_AUTO_LOGIN'}, every client is a superuser and can run any code: set LANGFLOW_AUTO_LOGIN to false, and set LANGFLOW_SUPERUSER_PASSWORD`
+    },
+  },
+  {
+    code: 'variable-sources',
+    severity: 'error',
+    about: 'every Secret and ConfigMap that sets a variable exists, with the key',
+    breaks: 'The kubelet does not start a container whose variables refer to a missing object or key.',
+    fix: 'Create the object, or add the key.',
+    *find({ env, agent }) {
+      const all = [...env.missing, ...(agent?.env.missing ?? [])]
+      const byName = Map.groupBy(all, ({ kind, name, key }) => JSON.stringify([kind, name, key]))
+      for (const missing of byName.values()) {
+        const { kind, name, key } = missing[0]!
+        const wanting = [...new Set(missing.map(({ variable }) => variable ?? 'envFrom'))].join(', ')
+        yield key === null
+          ? `${kind} "${name}" does not exist (${wanting}), so no pod starts: create it`
+          : `${kind} "${name}" lacks the key ${key} (${wanting}), so no pod starts: add the key`
+      }
+    },
+  },
+  {
+    code: 'service-links',
+    severity: 'warning',
+    about: "no Service's variables override LangFlow's settings",
+    breaks:
+      'Kubernetes gives each pod variables for the Services of its namespace. For a Service named langflow, LANGFLOW_PORT is tcp://…, which LangFlow refuses: every start fails.',
+    fix: 'Set enableServiceLinks to false in the pod.',
+    sees: 'Service',
+    *find({ pod, env, manifest }, { manifests }) {
+      if (pod.enableServiceLinks === false) return
+      for (const { name, value } of manifests.filter(
+        (one) => one.kind === 'Service' && inOneNamespace(one, manifest),
+      )) {
+        const variable = LINKED[name]
+        const clusterIP = dig(value, 'spec', 'clusterIP')
+        if (variable === undefined || clusterIP === 'None' || dig(value, 'spec', 'type') === 'ExternalName')
+          continue
+        if (!isSet(env, variable))
+          yield `Service/${name} sets ${variable} to a text that LangFlow refuses, so LangFlow exits at its start: set enableServiceLinks: false in the pod`
+      }
     },
   },
   {
     code: 'log-env',
     severity: 'warning',
     about: 'LangFlow answers while its database is unavailable',
-    *find({ langflow, env }) {
-      if (lacksLogEnv(langflow, env))
+    breaks:
+      "While the database is unavailable, LangFlow's default log blocks its answers for minutes, so the agent counts LangFlow as failed and restarts it.",
+    fix: `Set ${LOG_ENV.name} to ${LOG_ENV.value}.`,
+    *find({ env }) {
+      if (lacksLogEnv(env))
         yield `while its database is unavailable, LangFlow's default log blocks its answers for minutes, so the agent counts it as failed: set ${LOG_ENV.name} to ${LOG_ENV.value}`
-    },
-  },
-  {
-    code: 'local-files',
-    severity: 'warning',
-    about: 'a new leader has the files that users uploaded',
-    applies: ({ replicas }) => replicas > 1,
-    *find(one) {
-      const { langflow, env } = one
-      const type = variableOf(langflow, env, 'LANGFLOW_STORAGE_TYPE')
-      if (type.isSet === null || (type.value ?? 'local') !== 'local') return
-      if (variableOf(langflow, env, DATABASE_URL).isSet === false) return
-      // The rule volume-shared checks whether all replicas can mount the claim.
-      if (claimAt(one, env.values.LANGFLOW_CONFIG_DIR ?? '') !== null) return
-      yield 'files that users upload stay in the pod of the leader at that time: set LANGFLOW_STORAGE_TYPE to s3, or mount one ReadWriteMany volume at LANGFLOW_CONFIG_DIR, unless no user uploads any (docs/guide/state.md)'
-    },
-  },
-  {
-    code: 'volume-shared',
-    severity: 'error',
-    about: 'every replica can mount its volumes',
-    applies: ({ replicas }) => replicas > 1,
-    *find({ manifest, spec, pod, replicas }, { manifests, cluster }) {
-      for (const volume of asList(pod.volumes)) {
-        const claim = sharedClaim(spec, volume)
-        if (claim === null) continue
-        const found = manifests.find(
-          (one) =>
-            one.kind === 'PersistentVolumeClaim' && one.name === claim && inOneNamespace(one, manifest),
-        )
-        const modes = asList(dig(found?.value, 'spec', 'accessModes'))
-        if (found === undefined)
-          yield {
-            unknown:
-              cluster?.hidden.get('PersistentVolumeClaim') ??
-              `the PersistentVolumeClaim ${claim} is not among the known objects`,
-          }
-        else if (!modes.some((mode) => mode === 'ReadWriteMany' || mode === 'ReadOnlyMany'))
-          yield `its ${replicas} replicas share the claim ${claim}, which only one ${modes.includes('ReadWriteOncePod') ? 'pod' : 'node'} can mount (${modes.join(', ')}), so a second replica never starts: use a ReadWriteMany claim, or remove the claim if LangFlow uses PostgreSQL`
-      }
+      else isSet(env, LOG_ENV.name)
     },
   },
 ]
 
-/** The values that pydantic reads as true. */
-function isTruth(value: string | null | undefined): boolean {
-  return /^(1|t|true|y|yes|on)$/i.test(value ?? '')
+/** Names of Services, each with the variable that Kubernetes makes of it and that LangFlow reads as a number. */
+const LINKED: Readonly<Record<string, string>> = {
+  langflow: 'LANGFLOW_PORT',
+  'langflow-redis': 'LANGFLOW_REDIS_PORT',
+  'langflow-redis-queue': 'LANGFLOW_REDIS_QUEUE_PORT',
+  'langflow-prometheus': 'LANGFLOW_PROMETHEUS_PORT',
 }
 
-/** The path of LangFlow's SQLite database; '' if it is in the container's own file system, or if there is no SQLite database. */
-function sqliteFile({ langflow, env }: Installation): string {
-  const { value, isSet } = variableOf(langflow, env, DATABASE_URL)
-  if (value !== null) return /^sqlite(?:\+\w+)?:\/\/\/(\/[^?]*)/i.exec(value)?.[1]?.replace(/^\/+/, '/') ?? ''
-  const { LANGFLOW_SAVE_DB_IN_CONFIG_DIR: isSaved, LANGFLOW_CONFIG_DIR: directory = '' } = env.values
-  return isSet === false && isTruth(isSaved) ? directory : ''
-}
-
-/** The claim that all replicas mount at this path; `null` if each replica has its own files there. */
-function claimAt({ spec, pod, langflow }: Installation, path: string): string | null {
-  const mount = mountAt(langflow, path)
-  const volume = asList(pod.volumes).find((one) => dig(one, 'name') === mount?.volume)
-  return sharedClaim(spec, volume)
-}
-
-/** The claim that all replicas share; `null` if there is no claim, or if a template gives each replica its own claim. */
-function sharedClaim(spec: Readonly<Fields>, volume: unknown): string | null {
-  const own = asList(spec.volumeClaimTemplates).some(
-    (one) => dig(one, 'metadata', 'name') === dig(volume, 'name'),
-  )
-  return own ? null : asText(dig(volume, 'persistentVolumeClaim', 'claimName')) || null
+/** `value`: LANGFLOW_AUTO_LOGIN, or `null`. Throws `Unseen` if the version of LangFlow decides, and the image's tag does not name it. */
+function logsInAutomatically(value: string | null, langflow: Fields): boolean {
+  if (value !== null) return isTruth(value)
+  const image = asText(langflow.image)
+  const [, major, minor] = /:v?(\d+)\.(\d+)[^/]*$/.exec(image.replace(/@.*$/, '')) ?? []
+  if (major === undefined)
+    throw new Unseen(
+      `the image ${image} names no version, and the default of LANGFLOW_AUTO_LOGIN is true before LangFlow 1.13`,
+    )
+  return Number(major) < 1 || (Number(major) === 1 && Number(minor) < 13)
 }

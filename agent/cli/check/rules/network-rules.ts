@@ -1,211 +1,157 @@
-import { asFields, asList, asNumber, asText, dig, type Manifest } from '../../manifests/manifest.ts'
+import { asFields, asList, dig, type Manifest } from '../../manifests/manifest.ts'
 import { inOneNamespace, servicesOf } from '../../manifests/workload.ts'
-import { matches } from '../installation.ts'
+import { labelsOf, matches } from '../installation.ts'
 import type { Facts, Installed, Rule, Said } from '../rule.ts'
 
-/** The usual ports of API servers, and of their Service. */
-const API_PORTS = [443, 6443, 8443, 16443]
-
-/** Whether requests reach only the leader, and agents can connect to each other and to the API server. */
+/** Whether requests reach only the leader, and the replicas find each other. */
 export const NETWORK_RULES: readonly Rule<Installed>[] = [
   {
     code: 'service-leader',
     severity: 'error',
     about: 'Services lead only to the leader, or to the fronts',
+    breaks:
+      'Clients reach a standby, which refuses their requests, or they bypass the fronts, so no request is held.',
+    fix: "Remove publishNotReadyAddresses, and set the targetPort to LangFlow's port, or to the front's with --traffic=front.",
     sees: 'Service',
     *find(one, { manifests, cluster }) {
       const front = frontPortOf(one)
-      const services = servicesOf(one, manifests)
-      if (front !== null) yield* toFronts(one, front, services, manifests, cluster)
-      else
-        for (const { name, value } of services)
-          if (dig(value, 'spec', 'publishNotReadyAddresses') === true)
-            yield `Service/${name} leads to pods that are not Ready, including standbys: remove publishNotReadyAddresses`
+      const past = servicesOf(one, manifests)
+      const led =
+        front === null
+          ? past
+          : servicesOf({ ...one, langflow: { ports: portsOf(one) }, port: front }, manifests)
+      if (front !== null) yield* pastFronts(one, front, past)
+      for (const { name, value } of led)
+        if (dig(value, 'spec', 'publishNotReadyAddresses') === true)
+          yield `Service/${name} leads to pods that are not Ready, which cannot serve or forward requests: remove publishNotReadyAddresses`
+      yield* toNothing(one, manifests)
+      if (led.length === 0 && past.length === 0 && !cluster?.hidden.has('Service'))
+        yield* unreached(one, front, { manifests, isStream: cluster === null })
     },
   },
   {
     code: 'peers',
     severity: 'error',
     about: 'the replicas find each other',
+    breaks:
+      'A leader cannot determine whether another replica is ready, so it names no successor, and restarts a failed LangFlow in place.',
+    fix: "Create a headless Service with publishNotReadyAddresses and the labels of the pods, and set --peers to its name and the agents' port.",
     *find(one, facts) {
       const { peers } = one.agent.options
       if (peers !== null) for (const peer of [peers].flat()) yield* byPeer(peer, one, facts)
-      else if (one.replicas > 1)
+      else if (one.scale.most > 1)
         yield {
           warning:
             'its agents do not ask each other (--peers is not set), so a leader cannot determine whether another replica is ready: create a headless Service with publishNotReadyAddresses, and set --peers to its name and port',
         }
     },
   },
-  {
-    code: 'network-egress',
-    severity: 'error',
-    about: "no NetworkPolicy blocks the agent's connections to the API server, DNS and other replicas",
-    sees: 'NetworkPolicy',
-    *find(one, { manifests }) {
-      const policies = policiesFor(one, manifests, 'Egress')
-      if (policies.length === 0) return
-      const rules = policies.flatMap(({ value }) => asList(dig(value, 'spec', 'egress')))
-      // The API server is not a pod, so no selector of pods or namespaces selects it.
-      const toApi = rules.filter((rule) => {
-        const to = asList(dig(rule, 'to'))
-        return to.length === 0 || to.some((one) => 'ipBlock' in asFields(one))
-      })
-      if (!toApi.some((rule) => API_PORTS.some((port) => opens(rule, port, 'TCP', []))))
-        yield `${blockers(policies)} connections from the agent to the API server: add an egress rule for the API server's port (443, 6443) with the ipBlock of its addresses`
-      yield* separations(one, policies, rules, 'egress')
-      if (!rules.some((rule) => opens(rule, 53, 'UDP', [])))
-        yield `${blockers(policies)} DNS, which the pods require to find each other and the database: add an egress rule for port 53`
-    },
-  },
-  {
-    code: 'network-ingress',
-    severity: 'error',
-    about: 'no NetworkPolicy blocks connections between the replicas',
-    sees: 'NetworkPolicy',
-    *find(one, { manifests }) {
-      const policies = policiesFor(one, manifests, 'Ingress')
-      if (policies.length === 0) return
-      const rules = policies.flatMap(({ value }) => asList(dig(value, 'spec', 'ingress')))
-      yield* separations(one, policies, rules, 'ingress')
-    },
-  },
 ]
 
 /** The front's port; `null` if there is no front. */
-function frontPortOf({ agent }: Installed): number | null {
+export function frontPortOf({ agent }: Installed): number | null {
   const { traffic } = agent.options
   return traffic.mode === 'front' ? traffic.listen.port : null
 }
 
 /** The declared ports of agent and LangFlow. The name of a port refers to the whole pod. */
-function portsOf({ agent, langflow }: Installed): unknown[] {
+export function portsOf({ agent, langflow }: Installed): unknown[] {
   return [...asList(agent.container.ports), ...asList(langflow.ports)]
 }
 
 /** @param past the Services that lead to LangFlow's own port */
-function* toFronts(
-  one: Installed,
-  port: number,
-  past: readonly Manifest[],
-  manifests: readonly Manifest[],
-  cluster: Facts['cluster'],
-): Generator<Said> {
-  for (const { name, value } of past) {
+function* pastFronts(one: Installed, port: number, past: readonly Manifest[]): Generator<Said> {
+  for (const { name, value } of past)
     if (dig(value, 'spec', 'clusterIP') === 'None')
       yield {
         warning: `Service/${name} is headless, so clients that use port ${one.port} of its addresses bypass the fronts: change these clients to port ${port}`,
       }
     else
       yield `Service/${name} leads to LangFlow's own port ${one.port} and bypasses the fronts, so standbys refuse requests and no request is held: set its targetPort to ${port}`
-  }
-  const led = servicesOf({ ...one, langflow: { ports: portsOf(one) }, port }, manifests)
-  for (const { name, value } of led)
-    if (dig(value, 'spec', 'publishNotReadyAddresses') === true)
-      yield `Service/${name} leads to pods that are not Ready, whose fronts cannot forward requests: remove publishNotReadyAddresses`
-  if (led.length === 0 && past.length === 0 && !cluster?.hidden.has('Service'))
+}
+
+/** No Service leads to the pods. In a stream, it may be elsewhere. */
+function* unreached(
+  one: Installed,
+  front: number | null,
+  { manifests, isStream }: { manifests: readonly Manifest[]; isStream: boolean },
+): Generator<Said> {
+  const [what, port] = front === null ? ['LangFlow', one.port] : ['its fronts', front]
+  const idle = manifests.find(
+    (other) =>
+      other.kind === 'Service' && inOneNamespace(other, one.manifest) && selectsNothing(other, manifests),
+  )
+  if (idle !== undefined)
+    yield `Service/${idle.name} selects no pods, and no other Service leads to ${what}: set its selector to the labels of the pods`
+  else if (isStream && front === null) yield { unknown: 'this stream has no Service that leads to LangFlow' }
+  else
     yield {
-      warning: `no Service ${cluster === null ? 'in this stream ' : ''}leads to its fronts: set the targetPort of the Service that clients use to ${port}`,
+      warning: `no Service ${isStream ? 'in this stream ' : ''}leads to ${what}: set the selector of the Service that clients use to the labels of the pods, and its targetPort to ${port}`,
     }
+}
+
+/** Whether no workload of the manifests has pods that the Service selects. */
+function selectsNothing({ value }: Manifest, manifests: readonly Manifest[]): boolean {
+  const selector = asFields(dig(value, 'spec', 'selector'))
+  const templates = manifests.map((one) => asFields(dig(one.value, 'spec', 'template', 'metadata', 'labels')))
+  return (
+    Object.keys(selector).length > 0 &&
+    !templates.some((labels) => matches({ matchLabels: selector }, labels))
+  )
+}
+
+/** Ports of Services that select these pods and have a targetPort of a name that no container declares. */
+function* toNothing(one: Installed, manifests: readonly Manifest[]): Generator<Said> {
+  const declared = [...asList(one.pod.containers), ...asList(one.pod.initContainers)]
+    .flatMap((container) => asList(dig(container, 'ports')))
+    .map((port) => dig(port, 'name'))
+  for (const { kind, name, namespace, value } of manifests) {
+    if (kind !== 'Service' || !inOneNamespace({ namespace }, one.manifest)) continue
+    const selector = asFields(dig(value, 'spec', 'selector'))
+    if (Object.keys(selector).length === 0 || !matches({ matchLabels: selector }, labelsOf(one))) continue
+    for (const target of asList(dig(value, 'spec', 'ports')).map((port) => dig(port, 'targetPort')))
+      if (typeof target === 'string' && !declared.includes(target))
+        yield `Service/${name} leads to a port named ${target}, which no container declares, so it has no endpoints: declare the port, or set the targetPort to a number`
+  }
 }
 
 /** The Service behind one of the addresses in --peers. */
 function* byPeer(
   { host, port }: { readonly host: string; readonly port: number },
-  { agent, manifest, template }: Installed,
-  { manifests, cluster }: Facts,
+  one: Installed,
+  facts: Facts,
 ): Generator<Said> {
-  const service = manifests.find(
-    (one) => one.kind === 'Service' && one.name === host.split('.', 1)[0] && inOneNamespace(one, manifest),
+  const { agent, manifest } = one
+  const { listen } = agent.options
+  if (port !== listen.port)
+    yield `its agents listen on port ${listen.port}, but ask each other on port ${port} (--peers): use the same port`
+  const [name = '', namespace = manifest.namespace] = host.split('.')
+  const service = facts.manifests.find(
+    (other) => other.kind === 'Service' && other.name === name && inOneNamespace(other, { namespace }),
   )
   if (service === undefined) {
-    if (host.includes('.') || host.includes(':')) return
-    if (cluster === null || cluster.hidden.has('Service'))
-      yield { unknown: `Service/${host} (--peers) is not among the known objects` }
-    else
-      yield `Service/${host}, by which the replicas find each other (--peers), does not exist: apply a headless Service of that name`
+    yield absentPeers(host, one, facts)
     return
   }
   const spec = asFields(service.value.spec)
-  const { listen } = agent.options
   const title = `Service/${service.name}, by which the replicas find each other (--peers),`
   if (spec.clusterIP !== 'None' || spec.publishNotReadyAddresses !== true)
     yield `${title} hides replicas that are not Ready: set clusterIP: None and publishNotReadyAddresses: true`
-  if (!matches({ matchLabels: spec.selector }, asFields(dig(template, 'metadata', 'labels'))))
+  if (!matches({ matchLabels: spec.selector }, labelsOf(one)))
     yield `${title} does not select their pods: set its selector to the labels of the pods`
-  if (port !== listen.port)
-    yield `its agents listen on port ${listen.port}, but ask each other on port ${port} (--peers): use the same port`
 }
 
-/** The policies that limit one direction of these pods' traffic. */
-function policiesFor(
-  one: Installed,
-  manifests: readonly Manifest[],
-  direction: 'Ingress' | 'Egress',
-): Manifest[] {
-  const labels = asFields(dig(one.template, 'metadata', 'labels'))
-  return manifests.filter((manifest) => {
-    const spec = asFields(manifest.value.spec)
-    const types = asList(spec.policyTypes)
-    const limits = types.length > 0 ? types.includes(direction) : direction === 'Ingress' || 'egress' in spec
-    return (
-      manifest.kind === 'NetworkPolicy' &&
-      inOneNamespace(manifest, one.manifest) &&
-      limits &&
-      matches(spec.podSelector, labels)
-    )
-  })
-}
-
-/** `NetworkPolicy/a and NetworkPolicy/b block` */
-function blockers(policies: readonly Manifest[]): string {
-  const names = policies.map(({ name }) => `NetworkPolicy/${name}`).join(' and ')
-  return `${names} ${policies.length > 1 ? 'block' : 'blocks'}`
-}
-
-/** The ports of other replicas that no rule of the policies opens. */
-function* separations(
-  one: Installed,
-  policies: readonly Manifest[],
-  rules: readonly unknown[],
-  direction: 'ingress' | 'egress',
-): Generator<string> {
-  const { peers, listen } = one.agent.options
-  const front = frontPortOf(one)
-  const field = direction === 'ingress' ? 'from' : 'to'
-  const needed = [
-    ...(peers === null ? [] : [{ who: 'agents', port: listen.port }]),
-    ...(front === null ? [] : [{ who: 'fronts', port: front }]),
-  ]
-  for (const { who, port } of needed)
-    if (!rules.some((rule) => opens(rule, port, 'TCP', portsOf(one)) && isForPods(dig(rule, field), one)))
-      yield `${blockers(policies)} connections between the ${who}: add an ${direction} rule ${field} these pods on port ${port}`
-}
-
-/** Whether a rule is for this port, which may have a name among `ports`. */
-function opens(rule: unknown, port: number, protocol: 'TCP' | 'UDP', ports: readonly unknown[]): boolean {
-  const listed = asList(dig(rule, 'ports'))
-  return (
-    listed.length === 0 ||
-    listed.some((one) => {
-      if ((asText(dig(one, 'protocol')) || 'TCP') !== protocol) return false
-      const from = dig(one, 'port')
-      if (from === undefined) return true
-      if (typeof from === 'string')
-        return ports.some((own) => dig(own, 'name') === from && dig(own, 'containerPort') === port)
-      return port === from || (port >= Number(from) && port <= (asNumber(dig(one, 'endPort')) ?? 0))
-    })
+function absentPeers(host: string, one: Installed, { manifests, cluster }: Facts): Said {
+  const isName = /^[a-z][-a-z0-9]*$/.test(host)
+  const members = manifests.find(
+    ({ kind, value }) =>
+      kind === 'Service' &&
+      dig(value, 'spec', 'publishNotReadyAddresses') === true &&
+      matches({ matchLabels: dig(value, 'spec', 'selector') }, labelsOf(one)),
   )
-}
-
-/** Whether the peers of a policy's rule include these pods. */
-function isForPods(value: unknown, { template }: Installed): boolean {
-  const peers = asList(value)
-  const labels = asFields(dig(template, 'metadata', 'labels'))
-  return (
-    peers.length === 0 ||
-    peers
-      .map(asFields)
-      .some((peer) => 'ipBlock' in peer || 'namespaceSelector' in peer || matches(peer.podSelector, labels))
-  )
+  if (isName && members !== undefined)
+    return `its agents find each other by Service/${host} (--peers), but the Service for that is Service/${members.name}: set LEADER_PEERS to ${members.name}:${one.agent.options.listen.port}`
+  if (!isName || cluster === null || cluster.hidden.has('Service'))
+    return { unknown: `Service/${host} (--peers) is not among the known objects` }
+  return `Service/${host}, by which the replicas find each other (--peers), does not exist: apply a headless Service of that name`
 }

@@ -11,7 +11,7 @@ import {
 } from '../../manifests/manifest.ts'
 import { PROGRAM_DIR, READY_PATH, TOKEN_DIR } from '../../manifests/pod-spec.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
-import { accountOf, type Installation, mountAt } from '../installation.ts'
+import { accountOf, type Installation, mountAt, programOf, volumeOf } from '../installation.ts'
 import type { Installed, Rule } from '../rule.ts'
 
 /** The duration of a planned stop beyond its timeouts. */
@@ -23,6 +23,9 @@ export const UNSAFE_RULES: readonly Rule<Installation>[] = [
     code: 'pod-processes',
     severity: 'error',
     about: "the launcher is PID 1, so its end ends all of LangFlow's processes",
+    breaks:
+      "If the launcher dies, LangFlow's processes live on without a deadman, and act beside the next leader.",
+    fix: 'Remove hostPID and shareProcessNamespace from the pod.',
     *find({ pod }) {
       for (const name of ['hostPID', 'shareProcessNamespace'])
         if (pod[name] === true)
@@ -33,6 +36,9 @@ export const UNSAFE_RULES: readonly Rule<Installation>[] = [
     code: 'pod-host-network',
     severity: 'error',
     about: 'the pod has its own network',
+    breaks:
+      "Programs of the node reach the agent's port and loopback address, and two pods on one node use the same ports.",
+    fix: 'Remove hostNetwork from the pod.',
     *find({ pod }) {
       if (pod.hostNetwork === true)
         yield "it sets hostNetwork, so other programs on the node can use the agent's port and loopback address: remove hostNetwork"
@@ -46,6 +52,8 @@ export const PRESENCE_RULES: readonly Rule<Installation>[] = [
     code: 'agent-missing',
     severity: 'error',
     about: 'the pods have an agent',
+    breaks: 'Every replica runs LangFlow, so all of them act at the same time.',
+    fix: 'Pipe the manifest through langflow-leader inject.',
     *find({ agent }) {
       if (agent === null)
         yield 'its pods have no agent, so every replica runs LangFlow: pipe the manifest through langflow-leader inject'
@@ -55,6 +63,9 @@ export const PRESENCE_RULES: readonly Rule<Installation>[] = [
     code: 'agent-place',
     severity: 'error',
     about: 'the agent is a native sidecar',
+    breaks:
+      'An init container without restartPolicy: Always never ends, so LangFlow never starts. An agent among the containers stops together with LangFlow, and not after it.',
+    fix: 'Move the agent to initContainers, with restartPolicy: Always.',
     applies: hasAgent,
     *find({ agent, container }) {
       const name = asText(agent?.container.name)
@@ -74,6 +85,8 @@ export const PRESENCE_RULES: readonly Rule<Installation>[] = [
     code: 'launcher-missing',
     severity: 'error',
     about: 'the launcher starts LangFlow',
+    breaks: 'Every replica runs LangFlow, whether it leads or not.',
+    fix: 'Pipe the manifest through langflow-leader inject. Find out which tool replaced the command.',
     applies: hasAgent,
     *find({ launcher, langflow, container }) {
       if (launcher !== null) return
@@ -94,11 +107,20 @@ export const SETTINGS_RULES: readonly Rule<Installation>[] = [
     code: 'agent-settings',
     severity: 'error',
     about: 'the flags and variables of agent and launcher are valid',
+    breaks: 'Agent or launcher exits with code 2, so the replica never leads.',
+    fix: 'Correct the flag or the variable that the finding names.',
     applies: hasAgent,
     *find({ agent, launcher }) {
-      if (agent?.fault) yield `its agent would not start: ${agent.fault}`
-      if (launcher?.fault && launcher.fault !== agent?.fault)
-        yield `its launcher would not start: ${launcher.fault}`
+      for (const [who, one] of [
+        ['agent', agent],
+        ['launcher', launcher],
+      ] as const) {
+        if (one === null || (who === 'launcher' && one.fault !== null && one.fault === agent?.fault)) continue
+        if (one.unseen !== null && one.fault !== null)
+          yield { unknown: `its ${who} would not start (${one.fault}), unless ${one.unseen}` }
+        else if (one.unseen !== null) yield { unknown: `of its ${who}, ${one.unseen}` }
+        else if (one.fault !== null) yield `its ${who} would not start: ${one.fault}`
+      }
     },
   },
 ]
@@ -109,6 +131,8 @@ export const POD_RULES: readonly Rule<Installed>[] = [
     code: 'agent-identity',
     severity: 'error',
     about: 'the agent can read the name and revision of its pod',
+    breaks: 'A restarted agent cannot resume its term, and a rollout may not end.',
+    fix: "Add POD_NAME, POD_UID, POD_TEMPLATE_HASH and CONTROLLER_REVISION_HASH to the agent's env with valueFrom.fieldRef.",
     *find({ agent }) {
       if (agent.options.pod.problem !== null) yield agent.options.pod.problem
     },
@@ -117,6 +141,8 @@ export const POD_RULES: readonly Rule<Installed>[] = [
     code: 'agent-target',
     severity: 'error',
     about: "the agent's --target has LangFlow's port",
+    breaks: 'LangFlow never counts as healthy, so no replica serves.',
+    fix: "Set --target to LangFlow's port.",
     *find({ agent, port, portIsSaid, container }) {
       const { target } = agent.options
       if (portIsSaid && target.port !== port)
@@ -127,6 +153,8 @@ export const POD_RULES: readonly Rule<Installed>[] = [
     code: 'agent-port-taken',
     severity: 'error',
     about: 'no other container uses the ports of the agent and its front',
+    breaks: 'One of the two programs exits at its start.',
+    fix: 'Change the port of one of them.',
     *find({ agent, pod, port, container }) {
       const { listen, traffic } = agent.options
       const fronts = traffic.mode === 'front' ? [{ own: traffic.listen.port, whose: "the front's" }] : []
@@ -146,6 +174,8 @@ export const POD_RULES: readonly Rule<Installed>[] = [
     code: 'agent-probes',
     severity: 'error',
     about: "the agent's probes ask the right path and port",
+    breaks: 'The pod is Ready although it does not lead, or never Ready, or the kubelet restarts its agent.',
+    fix: "Let the readinessProbe ask /readyz, or /frontz with --traffic=front, and the livenessProbe /livez, on the agent's port.",
     *find(one) {
       const { agent } = one
       const { traffic, listen } = agent.options
@@ -162,6 +192,8 @@ export const POD_RULES: readonly Rule<Installed>[] = [
     code: 'langflow-probes',
     severity: 'error',
     about: 'no probe asks LangFlow, which does not listen on a standby',
+    breaks: 'The kubelet restarts every standby, or a standby is never Ready.',
+    fix: "Let the probes of LangFlow's container ask /workloadz on the agent's port, and remove its readinessProbe.",
     applies: isBeside,
     *find({ agent, langflow, container }) {
       const { listen, traffic } = agent.options
@@ -177,9 +209,60 @@ export const POD_RULES: readonly Rule<Installed>[] = [
     },
   },
   {
+    code: 'program-installed',
+    severity: 'error',
+    about: 'an init container installs the program that LangFlow starts with',
+    breaks: 'LangFlow never starts, because its container has no launcher.',
+    fix: 'Add the init container install with the arguments install and the directory of the program, on the volume that LangFlow mounts there.',
+    applies: isBeside,
+    *find({ pod, langflow, container }) {
+      const mount = mountAt(langflow, PROGRAM_DIR)
+      if (mount === null || 'image' in volumeOf(pod, mount.volume)) return
+      const installs = asList(pod.initContainers)
+        .map(asFields)
+        .filter((one) => programOf(one)?.command === 'install')
+      const fills = installs.some((one) => {
+        const target = mountAt(one, programOf(one)?.args[0] ?? '')
+        return target?.volume === mount.volume && target.path === programOf(one)?.args[0]?.replace(/\/+$/, '')
+      })
+      if (!fills)
+        yield `no init container installs the program into the volume ${mount.volume}, which its container ${container} mounts at ${mount.path}: add the container install with the arguments install and ${PROGRAM_DIR}, and mount that volume there`
+    },
+  },
+  {
+    code: 'one-version',
+    severity: 'warning',
+    about: 'install and agent have one version',
+    breaks:
+      'Launcher and agent speak different versions of their protocol, so the launcher may refuse grants.',
+    fix: 'Set the same image for the init containers install and agent.',
+    applies: isBeside,
+    *find({ pod, agent }) {
+      const own = asText(agent.container.image)
+      for (const one of asList(pod.initContainers).map(asFields))
+        if (programOf(one)?.command === 'install' && one.image !== own)
+          yield `its init container ${one.name} has the image ${one.image}, and its agent ${own}: set the same image for both`
+    },
+  },
+  {
+    code: 'agent-cpu-limit',
+    severity: 'warning',
+    about: 'the kernel does not throttle the agent',
+    breaks: 'A throttled agent renews late, so LangFlow is frozen or killed although nothing has failed.',
+    fix: "Remove limits.cpu from the agent's container. Its request is enough.",
+    applies: isBeside,
+    *find({ agent }) {
+      const limit = dig(agent.container, 'resources', 'limits', 'cpu')
+      if (limit !== undefined && limit !== null)
+        yield `its agent has the CPU limit ${limit}, so the kernel may delay renewals: remove limits.cpu from the container ${agent.container.name}`
+    },
+  },
+  {
     code: 'agent-socket',
     severity: 'error',
     about: 'agent and launcher share the directory of their socket',
+    breaks: 'The launcher never gets a grant, so LangFlow never starts.',
+    fix: 'Mount one emptyDir at the directory of --socket in both containers.',
     applies: isBeside,
     *find(one) {
       const { agent, launcher, langflow, container } = one
@@ -188,6 +271,8 @@ export const POD_RULES: readonly Rule<Installed>[] = [
       const [here, there] = [mountAt(agent.container, dirname(own)), mountAt(langflow, dirname(theirs))]
       if (here === null || there === null || here.volume !== there.volume)
         yield `its agent listens on ${own} and the launcher in container ${container} connects to ${theirs}, which is in another directory: mount the same emptyDir in both, at ${dirname(own)}`
+      else if (!('emptyDir' in volumeOf(one.pod, here.volume)))
+        yield `its socket is on the volume ${here.volume}, which other pods may share: use an emptyDir`
       else if (own.slice(here.path.length) !== theirs.slice(there.path.length))
         yield `its agent listens on ${own} and the launcher in container ${container} connects to ${theirs}: set the same --socket for both`
     },
@@ -196,6 +281,9 @@ export const POD_RULES: readonly Rule<Installed>[] = [
     code: 'langflow-mounts',
     severity: 'error',
     about: "no flow can write the agent's files",
+    breaks:
+      'A flow can replace the program or the socket, or pose as the launcher. Then nothing ends its processes when the grant ends.',
+    fix: "Mount the directories of program and socket readOnly in LangFlow's container, and the agent's state only in the agent.",
     applies: isBeside,
     *find({ agent, launcher, langflow, pod, container }) {
       const program = mountAt(langflow, PROGRAM_DIR)
@@ -217,6 +305,8 @@ export const POD_RULES: readonly Rule<Installed>[] = [
     code: 'agent-user',
     severity: 'error',
     about: 'agent and launcher have the permissions to use one socket',
+    breaks: 'The launcher cannot connect to the agent, so LangFlow never starts.',
+    fix: 'Set the same runAsUser for both containers, or an fsGroup for the pod.',
     applies: isBeside,
     *find({ agent, langflow, pod, container }) {
       const [own, theirs] = [userOf(pod, agent.container), userOf(pod, langflow)]
@@ -231,6 +321,8 @@ export const POD_RULES: readonly Rule<Installed>[] = [
     code: 'agent-token',
     severity: 'error',
     about: 'the agent has a token for the API server',
+    breaks: 'The agent cannot read or write the Lease, so the replica never leads.',
+    fix: "Mount a projected serviceAccountToken at /var/run/secrets/kubernetes.io/serviceaccount in the agent's container.",
     *find(one, { manifests }) {
       const { agent, pod } = one
       if (agent.options.kubeconfig !== null || automounts(one, manifests)) return
@@ -247,6 +339,8 @@ export const POD_RULES: readonly Rule<Installed>[] = [
     code: 'token-beside-flows',
     severity: 'error',
     about: "no flow can read the agent's token",
+    breaks: 'A flow can write the Lease, and so make two replicas act.',
+    fix: 'Set automountServiceAccountToken to false, and mount a projected token only in the agent.',
     applies: isBeside,
     *find(one, { manifests, cluster }) {
       const { pod, langflow, container } = one
@@ -263,6 +357,9 @@ export const POD_RULES: readonly Rule<Installed>[] = [
     code: 'grace-period',
     severity: 'error',
     about: 'the pod has time for a planned stop',
+    breaks:
+      'The kubelet kills the pod before LangFlow has stopped. The Lease is not released, so the takeover takes a lease duration, and requests that a front holds are lost.',
+    fix: 'Raise terminationGracePeriodSeconds to the sum that the finding names.',
     *find({ agent, pod }) {
       const { drainTimeoutMs, stopTimeoutMs, holdTimeoutMs, traffic } = agent.options
       const seconds = asNumber(pod.terminationGracePeriodSeconds) ?? 30
@@ -276,6 +373,9 @@ export const POD_RULES: readonly Rule<Installed>[] = [
     code: 'stop-timeout',
     severity: 'warning',
     about: 'agent and launcher have the same --stop-timeout',
+    breaks:
+      'The launcher kills LangFlow earlier than the agent expects, or the agent raises an alarm while the launcher still waits.',
+    fix: 'Set LEADER_STOP_TIMEOUT to the same value in both containers.',
     *find({ agent, launcher, container }) {
       const own = agent.options.stopTimeoutMs
       const theirs = launcher?.options?.stopTimeoutMs ?? own

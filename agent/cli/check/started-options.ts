@@ -1,0 +1,96 @@
+import type { Command } from 'commander'
+import { createProgram } from '../../config/command-line.ts'
+import { agentOptions, launcherOptions, runOptions } from '../../config/options.ts'
+import { flagOf, SettingOption, variableOf } from '../../config/setting.ts'
+import { UsageError } from '../../exit.ts'
+import { type Environment, givenVariable } from './container-environment.ts'
+import { Unseen } from './rule.ts'
+
+/** The options with which a program of this project would start in a container. */
+export interface Started<T> {
+  /** `null` if the program would not start. Reading an option whose value check cannot see throws `Unseen`. */
+  readonly options: T | null
+  /** The reason why the program would not start; `null` if it would. */
+  readonly fault: string | null
+  /** Why an option may have another value; `null` if check sees every value. */
+  readonly unseen: string | null
+}
+
+const COMMANDS = { agent: agentOptions, launch: launcherOptions, run: runOptions } as const
+
+/** The flags and variables from which an option is made, if they are not those of its own name. */
+const MADE_FROM: Readonly<Record<string, readonly string[]>> = {
+  traffic: ['LEADER_TRAFFIC', 'LEADER_FRONT_LISTEN', 'LEADER_FRONT_ADDRESS', 'POD_IP'],
+  leaseDurationMs: ['LEADER_LEASE_DURATION', 'LEADER_PRESET'],
+  renewDeadlineMs: ['LEADER_RENEW_DEADLINE', 'LEADER_PRESET'],
+  retryPeriodMs: ['LEADER_RETRY_PERIOD', 'LEADER_PRESET'],
+  pod: ['POD_NAME', 'POD_UID', 'POD_TEMPLATE_HASH', 'CONTROLLER_REVISION_HASH'],
+  identity: ['POD_NAME', 'POD_UID', 'LEADER_IDENTITY'],
+  command: [],
+  privateDir: [],
+}
+
+/** Reads the options as the program itself would read them at its start. */
+export function startedOptions<N extends keyof typeof COMMANDS>(
+  name: N,
+  args: readonly string[],
+  environment: Environment,
+): Started<ReturnType<ReturnType<(typeof COMMANDS)[N]>>> {
+  // The kubelet adds this variable to every container.
+  const env = { ...environment.values, KUBERNETES_SERVICE_HOST: '10.0.0.1' }
+  const program = createProgram(env)
+  for (const other of ['agent', 'launch', 'run'] as const)
+    if (other !== name) COMMANDS[other](program.command(other))
+  const command = program.command(name)
+  const read = COMMANDS[name](command)
+  let options: ReturnType<typeof read> | null = null
+  command.action(() => {
+    options = read(env)
+  })
+  const unseen = unseenIn(command, environment)
+  const first = [...unseen.values()][0] ?? null
+  try {
+    program.parse([name, ...args], { from: 'user' })
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    const fault = error.message.replace(/^langflow-leader \w+: (.*); see '.*'$/s, '$1')
+    return { options: null, fault, unseen: first }
+  }
+  // Flags override variables.
+  const typed = command.options.filter(
+    (option) => command.getOptionValue(option.attributeName()) !== undefined,
+  )
+  for (const option of typed) if (option instanceof SettingOption) unseen.delete(option.variable ?? '')
+  return { options: guarded(options as never, unseen), fault: null, unseen: [...unseen.values()][0] ?? null }
+}
+
+/** The variables of the command whose values check cannot see, each with the reason. */
+function unseenIn(command: Command, environment: Environment): Map<string, string> {
+  const names = command.options.flatMap((one) => (one instanceof SettingOption ? (one.variable ?? []) : []))
+  const all = new Set([...names, ...Object.values(MADE_FROM).flat()])
+  const found = [...all].map((name) => [name, givenVariable(environment, name)] as const)
+  return new Map(
+    found.flatMap(([name, { value, isSet, why }]) =>
+      value === null && isSet !== false ? [[name, why]] : [],
+    ),
+  )
+}
+
+/** The options, without the values that check cannot see. */
+function guarded<T extends object>(options: T, unseen: ReadonlyMap<string, string>): T {
+  if (unseen.size === 0) return options
+  const copy = { ...options }
+  for (const [key, value] of Object.entries(options)) {
+    const names = MADE_FROM[key] ?? [variableOf(flagOf(key))]
+    const why = names.flatMap((name) => unseen.get(name) ?? [])[0]
+    if (key === 'agent' || key === 'launcher')
+      Object.assign(copy, { [key]: guarded(value as object, unseen) })
+    else if (why !== undefined)
+      Object.defineProperty(copy, key, {
+        get() {
+          throw new Unseen(why)
+        },
+      })
+  }
+  return copy
+}
