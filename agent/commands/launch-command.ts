@@ -6,7 +6,7 @@ import { IN_PODS } from '../config/command-line.ts'
 import { type LauncherOptions, launcherOptions } from '../config/options.ts'
 import { ContentWatch } from '../launcher/content-watch.ts'
 import { EnvFiles } from '../launcher/env-files.ts'
-import { FlowValidation, findLfx } from '../launcher/flow-faults.ts'
+import { findLfx, validateFlows } from '../launcher/flow-faults.ts'
 import { coldStart, KNOWN } from '../launcher/langflow-command.ts'
 import { langflowVersion } from '../launcher/langflow-package.ts'
 import { Launcher } from '../launcher/launcher.ts'
@@ -47,7 +47,7 @@ async function launch(options: LauncherOptions): Promise<number> {
   delete process.env[WITH_AGENT] // the workload must not see it
   const log = createLog({ component: 'launcher', level: options.logLevel, identity: '' })
   const given = givenEnvironment(process.env)
-  const env = new EnvFiles(options.envFile, given)
+  const env = new EnvFiles(options.envFile, given, systemClock)
   if (options.envFile.length > 0) keepOutOfCores(log)
   await env.read()
   const reaper = { command: alone ? findReaper() : [], warn: once((sentence) => log.warn(sentence)) }
@@ -73,14 +73,13 @@ async function launch(options: LauncherOptions): Promise<number> {
   const clock = systemClock
   let standby = null as WarmStandby | null
   const lfx = options.validateFlows ? findLfx(command, given) : null
-  const validation = lfx === null ? null : new FlowValidation(lfx)
+  const validate = lfx === null ? null : validateFlows.bind(null, lfx)
   if (options.validateFlows && lfx === null) log.warn('--validate-flows has no effect: LangFlow has no lfx')
   const launcher = new Launcher({
     command,
     langflow,
-    content: (changed, prepared) =>
-      new ContentWatch({ paths: options.handoverOnChange, env, validation, clock, changed, prepared }),
-    env,
+    content: (changed) =>
+      new ContentWatch({ paths: options.handoverOnChange, env, validate, clock, changed }),
     stopTimeoutMs: options.stopTimeoutMs,
     alone,
     log,

@@ -30,8 +30,8 @@ export function contentChange(
 ): ContentChange | null {
   if (content === null || config.onChange === 'ignore' || paused || !well) return null
   if (term === null || term.doubt || term.restarting !== null || term.stepDown !== null) return null
-  const { digest, since, running, startedAt, problem } = content
-  if (problem !== null || digest === null || running === null || digest === running) return null
+  const { since, startedAt, differsSince, problem } = content
+  if (problem !== null || differsSince === null) return null
   const notBefore = startedAt + APART_LEASES * config.leaseDurationMs
   const handsOver = config.onChange === 'handover'
   const code = 'content_changed'
@@ -44,6 +44,7 @@ export function contentChange(
   const why = handsOver ? 'no other replica is prepared with the new ones' : '--on-change=restart'
   const reason = `the files that LangFlow was started from have changed; ${why}`
   // A new leader has to ask the others first.
-  const from = Math.max(since, term.startedAt)
-  return { code, reason, inPlace: true, dueAt: Math.max(notBefore, from + (waits ? WAITS_MS : SETTLES_MS)) }
+  const settled = Math.max(since, term.startedAt) + SETTLES_MS
+  const waited = waits ? Math.max(differsSince, term.startedAt) + WAITS_MS : 0
+  return { code, reason, inPlace: true, dueAt: Math.max(notBefore, settled, waited) }
 }

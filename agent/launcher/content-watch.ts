@@ -1,74 +1,77 @@
-import { createHash } from 'node:crypto'
-import { basename, dirname, extname, resolve } from 'node:path'
+import { basename, dirname, resolve } from 'node:path'
 import type { Clock, Timer } from '../clock.ts'
 import type { ContentView, Digests } from '../link/link-messages.ts'
 import { ChangeNotices } from './change-notices.ts'
 import type { EnvFiles } from './env-files.ts'
-import { type FlowValidation, faultOfFlows } from './flow-faults.ts'
 import { digestOfContent, digestOfInputs, digestOfSecretKey } from './keyed-digests.ts'
-import { type Root, WatchedFiles, walkOf } from './watched-files.ts'
+import { isBelow, WatchedFiles } from './watched-files.ts'
 
 /** LangFlow loads each `*.json` in this directory at each start, but not those in its subdirectories. */
 const FLOWS_PATH = 'LANGFLOW_LOAD_FLOWS_PATH'
-const FLOWS_DIGITS = 12
 const MOST_EARLIER = 10
 /** From the notice of a change to the look at it: one change usually consists of several. */
 const DEBOUNCE_MS = 1_000
 /** Time between two looks: where the kernel sends no notice of a change, and where it does but one may be lost. */
 const POLL_MS = 5_000
 const LOOK_MS = 120_000
+/** Content is settled if it has not changed for this long. If it has not settled after the second time, this is reported. */
+const SETTLES_MS = 10_000
+const SETTLED_WITHIN_MS = 60_000
+/** A network file system whose server is gone never answers. */
+const READ_WITHIN_MS = 60_000
+/** The running content if it is unknown: the files could not be read, or changed, while LangFlow started. */
+const UNKNOWN = 'unknown'
 
 export interface ContentWatchOptions {
   /** The paths of `--handover-on-change`. */
   readonly paths: readonly string[]
-  readonly env: Pick<EnvFiles, keyof EnvFiles>
-  /** `null`: without `--validate-flows`. */
-  readonly validation: Pick<FlowValidation, 'faultOf' | 'interrupt'> | null
+  readonly env: EnvFiles
+  /** Resolves to why LangFlow's own check refuses the flows in a directory, or to `null`. `null`: there is no check. */
+  readonly validate: ((directory: string, signal: AbortSignal) => Promise<string | null>) | null
   readonly clock: Pick<Clock, 'after' | 'mono'>
-  /** Whether a standby is ready. */
-  readonly prepared: () => boolean
   /** Called with the first digests, and after each change. */
   readonly changed: () => void
 }
 
-const UNREAD: ContentView = {
-  digest: null,
-  since: 0,
-  running: null,
-  startedAt: 0,
-  prepared: false,
-  earlier: [],
-  problem: null,
-  unfit: false,
-}
-/** The running content, if it could not be read at LangFlow's start. */
-const UNREADABLE = 'unreadable'
-
 /**
  * Watches the files that LangFlow reads at its start: the content whose change hands over, and the flows and the secret
- * key, which must be equal on all replicas. Only files whose metadata has changed are read, in small chunks and never
- * twice at a time: a slow volume delays only the digests.
+ * key, which must be equal on all replicas. One look at a time: a slow volume delays only the digests.
  */
 export class ContentWatch {
   private readonly options: ContentWatchOptions
   private readonly reader = new WatchedFiles()
-  private readonly notices: ChangeNotices
+  private readonly notices = new ChangeNotices((path) => this.notice(path))
+  private readonly isOn: boolean
   private looking = false
   private again = false
   private timer: Timer | null = null
   private noticed: Timer | null = null
   private closed = false
-  private view = UNREAD
+  private validating = new AbortController()
+  private view: ContentView = {
+    digest: null,
+    since: 0,
+    running: null,
+    startedAt: 0,
+    differsSince: null,
+    earlier: [],
+    problem: null,
+    unfit: false,
+  }
+  /** Whether the LangFlow that was started last has served. */
+  private served = false
   /** Each file of the content, as text for its digest. `null`: not read yet. */
   private files: readonly string[] | null = null
-  /** The faults of all flows so far, by their digests. */
+  /** The file that has changed last. */
+  private changed = ''
+  /** The answers of the check so far, by the digests of the flows. */
   private readonly judged = new Map<string, string | null>()
   /** The current digests. `null`: not computed yet. */
   found: Digests | null = null
 
   constructor(options: ContentWatchOptions) {
     this.options = options
-    this.notices = new ChangeNotices((path) => this.notice(path))
+    this.isOn = options.paths.length > 0 || options.env.paths.length > 0
   }
 
   /** Looks now, then after each notice of a change, and at intervals. */
@@ -79,20 +82,27 @@ export class ContentWatch {
   }
 
   /** LangFlow is being started with the present environment. */
-  started(): void {
-    const { digest, view } = this
-    const running = runningOf(digest, view.problem)
-    this.become({ ...view, running, startedAt: this.options.clock.mono(), prepared: false })
+  noteStart(): void {
+    this.options.env.noteStart()
+    this.served = false
+    const running = this.runningNow(this.view.problem)
+    this.become({ ...this.view, running, startedAt: this.options.clock.mono() })
   }
 
-  /** LangFlow has ended. */
-  ended(): void {
+  noteServing(): void {
+    this.options.env.noteServing()
+    this.served = true
+  }
+
+  /** LangFlow has ended. `failed`: it never served, for a reason of its own. */
+  noteEnd(failed: boolean): void {
+    if (failed) this.options.env.noteFailure()
     this.become({ ...this.view, running: null, startedAt: 0 })
   }
 
-  /** LangFlow is ordered to start or to end. */
+  /** LangFlow is ordered to start or to end. The check of the flows counts as LangFlow's process, so it must not go on. */
   interrupt(): void {
-    this.options.validation?.interrupt()
+    this.validating.abort()
   }
 
   close(): void {
@@ -101,16 +111,6 @@ export class ContentWatch {
     this.timer?.cancel()
     this.noticed?.cancel()
     this.notices.close()
-  }
-
-  private get isOn(): boolean {
-    return this.options.paths.length > 0 || this.options.env.paths.length > 0
-  }
-
-  /** Of the files as last read and the present environment. `null`: not read yet. */
-  private get digest(): string | null {
-    const { text, environment } = this.options.env
-    return this.files === null ? null : digestOfContent(environment, JSON.stringify([this.files, text]))
   }
 
   private notice(path: string): void {
@@ -137,104 +137,88 @@ export class ContentWatch {
 
   /** Resolves to whether the next change will be noticed. */
   private async read(): Promise<boolean> {
-    const { paths, env } = this.options
+    const { paths, env, clock } = this.options
     await env.read()
     const { [FLOWS_PATH]: directory } = env.environment
     const flowsPath = directory ? resolve(directory) : null
-    const roots: Root[] = paths.map((path) => ({ path, kind: 'tree' }))
-    const isCovered = paths.some((path) => isBelow(flowsPath ?? '', path))
-    if (flowsPath !== null && !isCovered) roots.push({ path: flowsPath, kind: 'flows' })
     let isNoticed = !this.isOn
-    let flows: string | null = null
-    let problem: string | null = null
-    let fault: string | null = null
+    const late = clock.after(READ_WITHIN_MS, () =>
+      this.accept(null, null, `${this.reader.at} does not answer`),
+    )
     try {
-      const walk = await walkOf(roots)
-      // From here on no change is missed: after files are read, all are walked again.
-      const ofEnvFiles = env.paths.map((path) => [dirname(path), ''] as const)
-      if (this.isOn) isNoticed = await this.notices.follow(new Map([...ofEnvFiles, ...walk.directories]))
-      const files = await this.reader.digests(roots, walk)
-      if (flowsPath !== null && !walk.directories.has(flowsPath))
-        throw new Error(`LangFlow would not start: ${flowsPath} is not a directory`)
-      this.files = contentOf(paths, files)
-      if (flowsPath !== null) {
-        const loaded = [...files].filter(([path]) => dirname(path) === flowsPath && extname(path) === '.json')
-        flows = digestOfFlows(loaded)
-        if (this.isOn) fault = await this.faultOf(flowsPath, flows, [...new Map(loaded).keys()])
-      }
+      const look = this.reader.look(paths, flowsPath, async (directories) => {
+        const ofEnvFiles = env.paths.map((path) => dirname(path))
+        if (this.isOn) isNoticed = await this.notices.follow(new Set([...ofEnvFiles, ...directories]))
+      })
+      const { files, flows, fault } = await look.finally(() => late.cancel())
+      this.files = files
+      this.accept(flows, fault ?? (flows && (await this.faultOf(flowsPath ?? '', flows))), null)
     } catch (error) {
-      problem = (error as Error).message
+      this.accept(null, null, (error as Error).message)
     }
-    if (!this.closed)
-      this.accept(flows, problem ?? env.problem ?? fault, env.refusal !== null || fault !== null)
     return isNoticed
   }
 
-  /** Why LangFlow would not start from the flows. Rejects with one sentence if this is unknown. */
-  private async faultOf(directory: string, digest: string, flows: readonly string[]): Promise<string | null> {
-    const known = this.judged.get(digest)
-    if (known !== undefined) return known
-    const invalid = await faultOfFlows(flows)
+  /** Why LangFlow's own check refuses the flows. Rejects with one sentence if it was interrupted. */
+  private async faultOf(directory: string, digest: string): Promise<string | null> {
     // LangFlow starts from the first flows at this moment.
-    const validation = this.found === null || invalid !== null ? null : this.options.validation
-    const fault = invalid ?? (await validation?.faultOf(directory)) ?? null
-    this.judged.set(digest, fault)
-    return fault
+    const validate = this.found === null ? null : this.options.validate
+    this.validating = new AbortController()
+    const { signal } = this.validating
+    if (!this.judged.has(digest)) this.judged.set(digest, (await validate?.(directory, signal)) ?? null)
+    return this.judged.get(digest) ?? null
   }
 
-  private accept(flows: string | null, problem: string | null, unfit: boolean): void {
+  private accept(flows: string | null, fault: string | null, unread: string | null): void {
+    if (this.closed) return
     const { env, clock, paths } = this.options
-    const { view: before, digest, files } = this
+    const { view: before, files, reader } = this
+    const now = clock.mono()
+    const digest = this.digestWith(env.present)
     const isNew = digest !== before.digest
     const replaced = isNew && before.digest !== null ? [before.digest] : []
-    // LangFlow may have been started before the first look had ended.
-    const running = before.startedAt === 0 ? null : (before.running ?? runningOf(digest, problem))
+    // What changed while new directories were found has had no notice.
+    this.again ||= isNew
+    if (isNew) this.changed = reader.changed ?? env.paths.join(' or ')
+    // LangFlow may have been started before the first look had ended, and may read files while they change.
+    const isUnsure = before.digest !== null && reader.changed !== null && !this.served
+    const running = isUnsure ? UNKNOWN : (before.running ?? this.runningNow(unread))
+    const since = isNew ? now : before.since
+    const isSettling = now - since < SETTLES_MS && now - (before.differsSince ?? now) >= SETTLED_WITHIN_MS
+    const unsettled = `${this.changed} keeps changing: LangFlow starts again when it has not changed for 10 s`
     const view = {
       ...before,
       digest,
-      since: isNew ? clock.mono() : before.since,
-      running,
-      // A standby that the change has made outdated is discarded first.
-      prepared: !isNew && this.options.prepared(),
+      since,
+      running: before.startedAt === 0 ? null : running,
       earlier: [...replaced, ...before.earlier].filter((one) => one !== digest).slice(0, MOST_EARLIER),
-      problem,
-      unfit,
+      problem: isSettling ? unsettled : (unread ?? env.problem ?? fault),
+      unfit: env.refusal !== null || fault !== null,
     }
-    this.again ||= isNew
     const { environment } = env
     const inputs = digestOfInputs(environment, flows, ...(paths.length > 0 ? (files ?? []) : []))
     this.become(view, { flows, secretKey: digestOfSecretKey(environment), inputs })
   }
 
   private become(view: ContentView, digests: Digests | null = this.found): void {
-    this.view = view
+    const differs = view.running !== null && view.running !== view.digest
+    const differsSince = differs ? (this.view.differsSince ?? this.options.clock.mono()) : null
+    this.view = { ...view, differsSince }
     if (digests === null) return
     const found = this.isOn ? { ...digests, content: this.view } : digests
     const isNew = JSON.stringify(found) !== JSON.stringify(this.found)
     this.found = found
     if (isNew) this.options.changed()
   }
-}
 
-function runningOf(digest: string | null, problem: string | null): string | null {
-  return digest ?? (problem === null ? null : UNREADABLE)
-}
+  /** The content from which LangFlow is started now. `null`: not read yet. */
+  private runningNow(problem: string | null): string | null {
+    return this.digestWith(this.options.env.started) ?? (problem === null ? null : UNKNOWN)
+  }
 
-function isBelow(path: string, root: string): boolean {
-  return path === root || path.startsWith(`${root}/`)
-}
-
-/** `sha256sum -- *.json | sha256sum | cut -c1-12`, with the names in the order of the C locale. */
-function digestOfFlows(flows: readonly (readonly [path: string, digest: string])[]): string {
-  const lines = flows.map(([path, digest]) => `${digest}  ${basename(path)}\n`)
-  return createHash('sha256').update(lines.join('')).digest('hex').slice(0, FLOWS_DIGITS)
-}
-
-/** Each file, by its place below the path that the user named. */
-function contentOf(paths: readonly string[], files: ReadonlyMap<string, string>): readonly string[] {
-  return paths.flatMap((root, n) =>
-    [...files].flatMap(([path, digest]) =>
-      isBelow(path, root) ? [`${n} ${path.slice(root.length)} ${digest}`] : [],
-    ),
-  )
+  /** Of the files as last read, with variables of the env files. `null`: not read yet. */
+  private digestWith(variables: string): string | null {
+    const { environment } = this.options.env
+    return this.files === null ? null : digestOfContent(environment, JSON.stringify([this.files, variables]))
+  }
 }

@@ -1,11 +1,12 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { parseEnv } from 'node:util'
+import { type Clock, pause } from '../clock.ts'
 
-/** A larger file holds more than variables. */
-const MOST_BYTES = 1024 * 1024
 /** The kernel starts no process with a longer variable (MAX_ARG_STRLEN), the final zero included. */
-const MOST_VARIABLE_BYTES = 128 * 1024
+const MOST_BYTES = 128 * 1024 - 1
+/** A network file system whose server is gone never answers. */
+const READ_WITHIN_MS = 10_000
 /** A comment, or a name, `=`, and a value that is quoted or ends with its line, as `parseEnv` reads them. */
 const LINE =
   /[^\S\n]*(?:#[^\n]*|(?:export[^\S\n]+)?[\w.-]+[^\S\n]*=[^\S\n]*(?:(?:"[^"]*"|'[^']*'|`[^`]*`)[^\S\n]*(?:#[^\n]*)?|(?!["'`])[^\n]*))?(?:\n|$)/y
@@ -19,30 +20,44 @@ const RESERVED = /^(KUBERNETES|(LANGFLOW_)?LEADER)_/
 export class EnvFiles {
   readonly paths: readonly string[]
   private readonly given: NodeJS.ProcessEnv
+  private readonly clock: Pick<Clock, 'after'>
   /** The variables of each file, as last read without a fault. */
   private readonly held = new Map<string, NodeJS.Dict<string>>()
+  private reading: Promise<void> | null = null
+  /** The file that is being read. */
+  private at = ''
   private fault: string | null = null
-  // Each of these four is a set of variables as JSON text.
+  // Each of these four is a set of variables as JSON text, which is equal if they are. A secret.
   /** The variables that the files contain now. */
-  private present = '{}'
+  present = '{}'
   /** The variables of LangFlow's last start. */
-  private started: string | null = null
+  started = '{}'
   /** The variables with which LangFlow last served. */
   private served: string | null = null
   /** The variables with which a start failed. */
   private failed: string | null = null
 
-  constructor(paths: readonly string[], given: NodeJS.ProcessEnv) {
+  constructor(paths: readonly string[], given: NodeJS.ProcessEnv, clock: EnvFiles['clock']) {
     this.paths = paths
     this.given = given
+    this.clock = clock
   }
 
-  /** Reads the files again. A file that cannot be used leaves its last variables in force. */
+  /** Reads the files again, for a limited time. A file that cannot be used leaves its last variables in force. */
   async read(): Promise<void> {
+    this.reading ??= this.readAll().finally(() => {
+      this.reading = null
+    })
+    await pause(this.clock, READ_WITHIN_MS, this.reading)
+    if (this.reading !== null) this.fault = `--env-file ${this.at} does not answer`
+  }
+
+  private async readAll(): Promise<void> {
     let fault: string | null = null
     for (const path of this.paths) {
+      this.at = path
       try {
-        this.held.set(path, variablesIn(await bytesOf(path)))
+        this.held.set(path, variablesIn(await textOf(path)))
       } catch (error) {
         const { code, message } = error as NodeJS.ErrnoException
         fault ??= `--env-file ${path} ${code === undefined ? message : `cannot be read: ${code}`}`
@@ -52,11 +67,6 @@ export class EnvFiles {
     const merged = Object.assign({}, ...this.paths.map((path) => this.held.get(path)))
     const usable = Object.entries(merged).filter(([name]) => !RESERVED.test(name))
     this.present = JSON.stringify(Object.fromEntries(usable.sort(([a], [b]) => (a < b ? -1 : 1))))
-  }
-
-  /** The variables of the files, as text that is equal if they are. A secret. */
-  get text(): string {
-    return this.present
   }
 
   /** LangFlow's environment. If its start has failed with the present variables, it has those that it last served with. */
@@ -98,45 +108,27 @@ export class EnvFiles {
   }
 }
 
-/** A FIFO or a device could block or never end, so only a regular file is read, and not more of it than is used. */
-async function bytesOf(path: string): Promise<Uint8Array> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
-  try {
-    if (!(await file.stat()).isFile()) throw new Error('is not a regular file')
-    const bytes = Buffer.alloc(MOST_BYTES + 1)
-    let length = 0
-    for (;;) {
-      const { bytesRead } = await file.read(bytes, length)
-      length += bytesRead
-      if (bytesRead === 0 || length === bytes.length) return bytes.subarray(0, length)
-    }
-  } finally {
-    await file.close()
-  }
+async function textOf(path: string): Promise<string> {
+  // A FIFO or a device could block or never end.
+  await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  const stats = await file.stat()
+  if (!stats.isFile()) throw new Error('is not a regular file')
+  if (stats.size > MOST_BYTES) throw new Error('is larger than 128 KiB')
+  return (await file.readFile('utf8')).replace(/^\ufeff/, '')
 }
 
 /** Each line is parsed alone: after a value of spaces, `parseEnv` would take the next line for the value (Node 24). */
-function variablesIn(bytes: Uint8Array): NodeJS.Dict<string> {
-  if (bytes.length > MOST_BYTES) throw new Error('is larger than 1 MiB')
-  const text = Buffer.from(bytes)
-    .toString()
-    .replace(/^\ufeff/, '')
-  const lineAt = (at: number) => text.slice(0, at).split('\n').length
+function variablesIn(text: string): NodeJS.Dict<string> {
   const variables: NodeJS.Dict<string> = {}
   for (let at = 0; at < text.length; at = LINE.lastIndex) {
     LINE.lastIndex = at
     const [entry = '\0'] = LINE.exec(text) ?? []
     // What is not UTF-8 was replaced. No environment holds a zero.
     if (/[\0\ufffd]/.test(entry)) {
-      throw new Error(
-        `has an error in line ${lineAt(at)}: write KEY=value, and quote a value of several lines`,
-      )
+      const line = text.slice(0, at).split('\n').length
+      throw new Error(`has an error in line ${line}: write KEY=value, and quote a value of several lines`)
     }
-    for (const [name, value = ''] of Object.entries(parseEnv(entry))) {
-      if (Buffer.byteLength(`${name}=${value}`) >= MOST_VARIABLE_BYTES)
-        throw new Error(`has a variable of more than 128 KiB in line ${lineAt(at)}`)
-      variables[name] = value
-    }
+    Object.assign(variables, parseEnv(entry))
   }
   return variables
 }

@@ -11,7 +11,6 @@ import {
 import { type Log, LogThrottle } from '../observe/log.ts'
 
 import type { ContentWatch } from './content-watch.ts'
-import type { EnvFiles } from './env-files.ts'
 import {
   type EffectOf,
   INITIAL_RECORD,
@@ -45,11 +44,7 @@ export interface LauncherOptions {
   /** The version of the LangFlow that it would start now. `null`: unknown. */
   readonly langflow: () => string | null
   /** Watches the files that LangFlow reads at its start, and the settings that must be equal on all replicas. */
-  readonly content: (
-    changed: () => void,
-    prepared: () => boolean,
-  ) => Pick<ContentWatch, 'found' | 'look' | 'started' | 'ended' | 'interrupt' | 'close'>
-  readonly env: Pick<EnvFiles, 'noteStart' | 'noteServing' | 'noteFailure'>
+  readonly content: (changed: () => void) => Pick<ContentWatch, keyof ContentWatch>
   /** Time from SIGTERM to SIGKILL if no agent decides. */
   readonly stopTimeoutMs: number
   /** The launcher is PID 1, alone in its namespace. */
@@ -103,10 +98,7 @@ export class Launcher {
     })
     this.repeats = new LogThrottle(log, machine.clock)
     this.langflow = options.langflow()
-    this.content = options.content(
-      () => this.contentChanged(),
-      () => this.standby?.view.state === 'ready',
-    )
+    this.content = options.content(() => this.contentChanged())
     this.link = options.link({
       hello: () => this.hello(),
       received: (message) => this.received(message),
@@ -142,7 +134,7 @@ export class Launcher {
     const before = this.record
     const now = this.options.machine.clock.now()
     this.record = step(this.options, before, event, now)
-    this.noteStart(before, event, now.mono)
+    this.noteContent(before, event, now.mono)
     for (const effect of this.record.effects) {
       const carryOut = this.handlers[effect.type] as (effect: LauncherEffect) => unknown
       carryOut(effect)
@@ -172,8 +164,7 @@ export class Launcher {
       this.link.send({ type: 'pong', id: message.id, clocks: readBoot(clock) })
     if (!ORDERS.has(message.type)) return
     if (message.type === 'start') this.checkVersion()
-    if (message.type === 'start' || message.type === 'stop' || message.type === 'kill')
-      this.content.interrupt()
+    if (/^(start|stop|kill)$/.test(message.type)) this.content.interrupt()
     this.tell(message as Order)
     if (message.type === 'start') this.content.look()
   }
@@ -218,20 +209,14 @@ export class Launcher {
     if (found !== null) this.link.send({ type: 'digests', digests: found })
   }
 
-  /** Remembers from which content LangFlow was started, whether it served, and whether it failed before that. */
-  private noteStart(before: LauncherRecord, event: LauncherEvent, now: number): void {
-    const { env } = this.options
-    if (event.type === 'healthy') env.noteServing()
-    if (this.record.effects.some(({ type }) => type === 'launch')) {
-      env.noteStart()
-      this.content.started()
-    }
+  private noteContent(before: LauncherRecord, event: LauncherEvent, now: number): void {
+    if (event.type === 'healthy') this.content.noteServing()
+    if (this.record.effects.some(({ type }) => type === 'launch')) this.content.noteStart()
     if (this.record.phase.name !== 'idle' || before.phase.name === 'idle') return
     const { orderedAt, servedSince } = before.facts
     const isExit = before.phase.name === 'ending' && before.phase.reason === 'exit'
     const isLate = orderedAt !== null && now - orderedAt >= this.startTimeoutMs
-    if (servedSince === null && (isExit || isLate)) env.noteFailure()
-    this.content.ended()
+    this.content.noteEnd(servedSince === null && (isExit || isLate))
   }
 
   private standbyChanged(): void {

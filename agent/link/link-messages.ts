@@ -156,11 +156,11 @@ export interface ContentView {
   readonly digest: string | null
   /** CLOCK_MONOTONIC in ms at which this launcher first saw it. */
   readonly since: number
-  /** The content from which the live LangFlow was started, and when. `null`: no process is alive, or unknown. */
+  /** The content from which the live LangFlow was started, and when. `null`: no process is alive. */
   readonly running: string | null
   readonly startedAt: number
-  /** Whether a ready standby would start LangFlow from this very content. */
-  readonly prepared: boolean
+  /** CLOCK_MONOTONIC in ms since which the two have differed. `null`: they do not. */
+  readonly differsSince: number | null
   /** The contents that this launcher has seen replaced, the latest first. */
   readonly earlier: readonly string[]
   /** Why the files are not used as they are now, in one sentence. `null`: they are. */

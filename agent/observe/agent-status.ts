@@ -105,7 +105,6 @@ const Content = object({
   digest: text,
   ageMs: number,
   running: text,
-  prepared: z.boolean(),
   earlier: z.array(z.string()),
   problem: text,
 })

@@ -1,6 +1,7 @@
 import * as z from 'zod/mini'
 import type { Clock, Timer } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
+import type { ContentView } from '../link/link-messages.ts'
 import type { PeersView, ReplicaRow } from '../observe/agent-status.ts'
 import type { LogThrottle } from '../observe/log.ts'
 import { find, type Resolve, StatusRequests } from './peer-requests.ts'
@@ -25,13 +26,7 @@ export interface Member {
   /** Time since its pod started, in milliseconds by its own clock. `null`: unknown. */
   readonly podAgeMs: number | null
   /** The files that its LangFlow starts from. `null`: none are watched, or its version does not report them. */
-  readonly content: {
-    readonly digest: string | null
-    /** Whether a warm standby is ready that would start LangFlow from them. */
-    readonly prepared: boolean
-    /** Whether it has a warm standby, or prepares one. */
-    readonly awaits: boolean
-  } | null
+  readonly content: Pick<ContentView, 'digest'> | null
   /** Its Lease: namespace and name, as `team/lock`. */
   readonly lease: string
   readonly leads: boolean
@@ -69,10 +64,7 @@ const Answer = z.object({
   onTrial: z._default(z.unknown(), null),
   podAgeMs: z._default(z.nullable(z.number()), null),
   standby: z.optional(z.object({ wanted: z.string(), mode: z.string() })),
-  content: z.catch(
-    z._default(z.nullable(z.object({ digest: z.nullable(Digest), prepared: z.boolean() })), null),
-    null,
-  ),
+  content: z.catch(z.nullable(z.object({ digest: z.nullable(Digest) })), null),
 })
 
 interface RecentAnswer extends Member {
@@ -211,8 +203,7 @@ export class Peers {
     }
     const answer = z.safeParse(Answer, answered.said)
     if (!answer.success) return `peer ${origin} did not answer with a status`
-    const { couldTakeOver: ready, role, lease, standby, onTrial, content, ...said } = answer.data
-    const awaits = standby?.wanted === 'warm' && standby.mode === 'warm'
+    const { couldTakeOver: ready, role, lease, standby, onTrial, ...said } = answer.data
     if (said.identity === identity) this.own.set(origin, askedAt)
     else
       this.remember({
@@ -223,7 +214,6 @@ export class Peers {
         unproven: onTrial !== null,
         prepared: standby?.mode === standby?.wanted,
         warm: (standby?.mode ?? 'cold') !== 'cold',
-        content: content && { ...content, awaits },
         at: origin,
         askedAt,
       })

@@ -174,10 +174,10 @@ export function chooseSuccessor(
   const hasContent = ({ content }: Member) => content !== null && content.digest === own.content?.digest
   const isPromising = (one: Member) => !inVain.has(one.identity) && rank(one) <= Number.MAX_SAFE_INTEGER
   const contentOf = (best: Member | undefined): SuccessorContent => {
-    if (best !== undefined && isPromising(best) && hasContent(best) && best.content?.prepared) return 'ready'
+    if (best !== undefined && isPromising(best) && hasContent(best) && best.warm) return 'ready'
     // Digests of launchers without a secret key can never be equal.
     if (own.content?.digest?.startsWith(LOCAL)) return 'none'
-    return others.some((one) => isPromising(one) && one.content?.awaits) ? 'awaited' : 'none'
+    return others.some((one) => isPromising(one) && one.content !== null && one.warm) ? 'awaited' : 'none'
   }
   const order = [
     (member: Member) => Number(inVain.has(member.identity)),

@@ -58,7 +58,6 @@ test('a wide table has the digest of the files, and of the LangFlow that still r
     digest: 'c2',
     ageMs: 90_000,
     running: 'c1',
-    prepared: false,
     earlier: ['c1'],
     problem: null,
   }

@@ -18,9 +18,10 @@ import { describe, type TestContext, test } from 'node:test'
 import { ContentWatch } from '../../agent/launcher/content-watch.ts'
 import { EnvFiles } from '../../agent/launcher/env-files.ts'
 import { digestOfInputs, digestOfSecretKey } from '../../agent/launcher/keyed-digests.ts'
-import { WatchedFiles, walkOf } from '../../agent/launcher/watched-files.ts'
+import { WatchedFiles } from '../../agent/launcher/watched-files.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { Series, until } from '../harness/wait.ts'
+import { HangingFiles } from './hanging-files.ts'
 
 const LANGFLOW_SECRET_KEY = randomBytes(32).toString('base64url')
 /** One file more than the limit for a folder. */
@@ -28,7 +29,7 @@ const TOO_MANY = 10_001
 const FLOW = '{"name":"a flow"}'
 
 type Digests = NonNullable<ContentWatch['found']>
-type Options = Partial<Pick<ConstructorParameters<typeof ContentWatch>[0], 'paths' | 'validation'>> & {
+type Options = Partial<Pick<ConstructorParameters<typeof ContentWatch>[0], 'paths' | 'validate'>> & {
   readonly variables?: NodeJS.ProcessEnv
   readonly envFiles?: readonly string[]
 }
@@ -37,16 +38,16 @@ type Options = Partial<Pick<ConstructorParameters<typeof ContentWatch>[0], 'path
 class Folder {
   readonly dir = mkdtempSync(join(tmpdir(), 'content-test-'))
   readonly clock = new VirtualClock()
-  prepared = false
   readonly reports = new Series<Digests>()
+  readonly env: EnvFiles
   readonly watch: ContentWatch
 
   constructor(t: TestContext, options: (folder: Folder) => Options = ({ dir }) => flowsAt(dir)) {
-    const { paths = [], validation = null, variables = {}, envFiles = [] } = options(this)
-    const env = new EnvFiles(envFiles, variables)
+    const { paths = [], validate = null, variables = {}, envFiles = [] } = options(this)
+    const { clock } = this
+    this.env = new EnvFiles(envFiles, variables, clock)
     const changed = () => this.reports.add(this.watch.found as Digests)
-    const prepared = () => this.prepared
-    this.watch = new ContentWatch({ paths, env, validation, clock: this.clock, changed, prepared })
+    this.watch = new ContentWatch({ paths, env: this.env, validate, clock, changed })
     t.after(() => {
       this.watch.close()
       rmSync(this.dir, { recursive: true })
@@ -92,16 +93,9 @@ function content(t: TestContext, more: (folder: Folder) => Options = () => ({}))
 /** The digest of the flows, as a new watch finds it. */
 async function flowsOf({ dir }: Folder): Promise<string | null> {
   const found = Promise.withResolvers<void>()
-  const env = new EnvFiles([], { LANGFLOW_LOAD_FLOWS_PATH: dir })
   const clock = new VirtualClock()
-  const watch = new ContentWatch({
-    paths: [],
-    env,
-    validation: null,
-    clock,
-    changed: () => found.resolve(),
-    prepared: () => false,
-  })
+  const env = new EnvFiles([], { LANGFLOW_LOAD_FLOWS_PATH: dir }, clock)
+  const watch = new ContentWatch({ paths: [], env, validate: null, clock, changed: found.resolve })
   watch.look()
   await found.promise
   watch.close()
@@ -274,8 +268,11 @@ describe('the content', () => {
     const folder = content(t)
     mkdirSync(folder.path('one/flows'), { recursive: true })
     folder.swap('current', 'one')
-    const { directories } = await walkOf([{ path: folder.path('current/flows'), kind: 'tree' }])
-    assert.ok(directories.has(folder.dir))
+    let watched: string[] = []
+    await new WatchedFiles().look([folder.path('current/flows')], null, async (directories) => {
+      watched = [...directories]
+    })
+    assert.ok(watched.includes(folder.dir))
   })
 
   test('keeps its last digest and reports one sentence while the files cannot be used', async (t) => {
@@ -325,28 +322,28 @@ describe('the content', () => {
   test('is not accepted if a file changes while it is read', async (t) => {
     const folder = content(t)
     folder.put('a', '1')
-    const roots = [{ path: folder.dir, kind: 'tree' as const }]
     const files = new WatchedFiles()
-    const walk = await walkOf(roots)
-    appendFileSync(folder.path('a'), '2')
-    await assert.rejects(files.digests(roots, walk), /a changes while it is read$/)
-    const [digest] = (await files.digests(roots, await walkOf(roots))).values()
-    assert.equal(digest, '6b51d431df5d7f141cbececcf79edf3dd861c3b4069f0b11661a3eefacbba918')
+    const change = async () => appendFileSync(folder.path('a'), '2')
+    await assert.rejects(files.look([folder.dir], null, change), /a changes while it is read$/)
+    assert.deepEqual((await files.look([folder.dir], null, async () => {})).files, [
+      '0 /a 6b51d431df5d7f141cbececcf79edf3dd861c3b4069f0b11661a3eefacbba918',
+    ])
   })
 
   test('is reported for LangFlow’s start as well, even if the first look ended after the start', async (t) => {
     const folder = content(t)
-    folder.watch.started()
+    folder.watch.noteStart()
     const first = await folder.seen()
     assert.deepEqual([first.running, first.startedAt], [first.digest, folder.clock.mono()])
+    folder.watch.noteServing()
     folder.put('a.json', FLOW)
     await folder.clock.pass(500)
     const changed = await folder.seen()
     assert.deepEqual([changed.running, changed.since], [first.digest, folder.clock.mono()])
     assert.notEqual(changed.digest, first.digest)
-    folder.watch.ended()
+    folder.watch.noteEnd(false)
     assert.equal(folder.watch.found?.content?.running, null)
-    folder.watch.started()
+    folder.watch.noteStart()
     assert.equal(folder.watch.found?.content?.running, changed.digest)
   })
 
@@ -387,32 +384,16 @@ describe('the content', () => {
     assert.deepEqual([mended.digest, mended.unfit, mended.problem], [digest, false, null])
   })
 
-  test('is reported with a ready standby after the standby could be discarded', async (t) => {
-    const folder = content(t)
-    folder.prepared = true
-    folder.watch.look()
-    folder.put('a.json', FLOW)
-    await until('a prepared standby', () => folder.watch.found?.content?.prepared === true)
-    const { length } = folder.reports.list
-    folder.put('a.json', '{"name":"another"}')
-    folder.watch.look()
-    assert.equal((await folder.report(length + 1)).content?.prepared, false)
-    assert.equal((await folder.report(length + 2)).content?.prepared, true)
-  })
-
   test('is validated once for each changed set of flows, and again after an interruption', async (t) => {
     const asked: string[] = []
     const answers: (string | null | Error)[] = ['lfx refuses it', new Error('interrupted'), null]
-    const validation = {
-      interrupt: () => {},
-      async faultOf(directory: string) {
-        asked.push(directory)
-        const answer = answers.shift() ?? null
-        if (answer instanceof Error) throw answer
-        return answer
-      },
+    const validate = async (directory: string) => {
+      asked.push(directory)
+      const answer = answers.shift() ?? null
+      if (answer instanceof Error) throw answer
+      return answer
     }
-    const folder = content(t, () => ({ validation }))
+    const folder = content(t, () => ({ validate }))
     folder.put('a.json', FLOW)
     assert.deepEqual(
       [(await folder.seen()).problem, asked.length],
@@ -433,6 +414,90 @@ describe('the content', () => {
       folder.reports.list.slice(length).map(({ content }) => content?.problem),
       ['interrupted', null],
     )
+  })
+
+  test('that changes while LangFlow starts is not taken for the content from which it runs', async (t) => {
+    const folder = content(t)
+    folder.put('a.json', FLOW)
+    const { digest } = await folder.seen()
+    folder.watch.noteStart()
+    folder.put('a.json', '{"name":"another"}')
+    await folder.seen()
+    folder.put('a.json', FLOW)
+    const restored = await folder.seen()
+    assert.deepEqual([restored.digest, restored.running], [digest, 'unknown'])
+    folder.watch.noteEnd(false)
+    folder.watch.noteStart()
+    folder.watch.noteServing()
+    folder.put('a.json', '{"name":"another"}')
+    assert.equal((await folder.seen()).running, digest)
+  })
+
+  test('that keeps changing is a problem after a minute, steadily, until it has not changed for 10 s', async (t) => {
+    const folder = content(t)
+    folder.put('a.json', FLOW)
+    await folder.seen()
+    folder.watch.noteStart()
+    folder.watch.noteServing()
+    const problems = new Set<string | null>()
+    const write = async (n: number) => {
+      folder.put('a.json', JSON.stringify({ name: `${n}` }))
+      const { problem } = await folder.seen()
+      await folder.clock.pass(4_000)
+      return problem
+    }
+    for (let n = 0; n < 15; n++) problems.add(await write(n))
+    assert.deepEqual([...problems], [null])
+    problems.clear()
+    for (let n = 0; n < 5; n++) {
+      problems.add(await write(n))
+      problems.add(folder.watch.found?.content?.problem ?? null)
+    }
+    const sentence = `${folder.path('a.json')} keeps changing: LangFlow starts again when it has not changed for 10 s`
+    assert.deepEqual([...problems], [sentence])
+    await folder.clock.pass(10_000)
+    await until('no problem', () => folder.watch.found?.content?.problem === null)
+  })
+
+  test('on a volume that does not answer is a problem after a minute, and no second read begins', async (t) => {
+    const folder = content(t)
+    folder.put('a.json', FLOW)
+    const { digest } = await folder.seen()
+    folder.put('b.json', FLOW)
+    const hanging = new HangingFiles(t, folder.path('a.json'))
+    folder.watch.look()
+    await until('a hanging call', () => hanging.count > 0)
+    await folder.clock.pass(60_000)
+    const { content: hung } = folder.watch.found ?? {}
+    assert.deepEqual([hung?.problem, hung?.digest], [`${folder.path('a.json')} does not answer`, digest])
+    await folder.clock.pass(600_000)
+    folder.watch.look()
+    assert.equal(hanging.count, 1)
+    hanging.answer()
+    await until('the new content', () => folder.watch.found?.content?.digest !== digest)
+    assert.equal(folder.watch.found?.content?.problem, null)
+  })
+
+  test('that runs is that of the variables which last served, if a start with new ones failed', async (t) => {
+    const folder = content(t, ({ path }) => ({
+      paths: [],
+      envFiles: [path('env')],
+      variables: { LANGFLOW_SECRET_KEY },
+    }))
+    folder.put('env', 'PASSWORD=one')
+    const { digest } = await folder.seen()
+    folder.watch.noteStart()
+    folder.watch.noteServing()
+    folder.put('env', 'PASSWORD=two')
+    const changed = await folder.seen()
+    folder.watch.noteEnd(false)
+    folder.watch.noteStart()
+    assert.equal(folder.watch.found?.content?.running, changed.digest)
+    folder.watch.noteEnd(true)
+    folder.watch.noteStart()
+    const { running, digest: present } = folder.watch.found?.content ?? {}
+    assert.deepEqual([running, present], [digest, changed.digest])
+    assert.equal(folder.env.environment.PASSWORD, 'one')
   })
 
   test('includes the variables of env files, without their comments', async (t) => {

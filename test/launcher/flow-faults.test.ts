@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
-import { FlowValidation, faultOfFlow, faultOfFlows, findLfx } from '../../agent/launcher/flow-faults.ts'
+import { faultOfFlow, findLfx, validateFlows } from '../../agent/launcher/flow-faults.ts'
 
 const UUID = '11111111-1111-4111-8111-111111111111'
 const json = (flow: unknown) => JSON.stringify(flow)
@@ -42,14 +42,16 @@ describe('a flow', () => {
     )
   })
 
-  test('is named with its fault, but not quoted in the sentence', async (t) => {
-    const dir = directory(t)
-    const [sound, broken] = [join(dir, 'sound.json'), join(dir, 'broken.json')]
-    writeFileSync(sound, json({ name: 'a' }))
-    writeFileSync(broken, '{"name":"a","value":"sk-secret"')
-    const fault = `LangFlow would not start: ${broken} is not JSON in UTF-8 without a byte order mark`
-    assert.equal(await faultOfFlows([sound, broken]), fault)
-    assert.equal(await faultOfFlows([sound]), null)
+  test('is named with its fault, but not quoted in the sentence', () => {
+    for (const [text, fault] of [
+      ['{"name":"a","value":"sk-secret"', 'is not JSON in UTF-8 without a byte order mark'],
+      ['["sk-secret"]', 'is not a JSON object'],
+      ['{"name":"sk-secret","data":"sk-secret"}', 'has no valid "data"'],
+    ] as const)
+      assert.equal(
+        faultOfFlow('/flows/a.json', Buffer.from(text)),
+        `LangFlow would not start: /flows/a.json ${fault}`,
+      )
   })
 })
 
@@ -72,13 +74,14 @@ function installed(t: TestContext, script: string) {
   const env = { PATH: '/usr/bin:/bin', LANGFLOW_SECRET_KEY: 'a secret' }
   const lfx = findLfx([join(bin, 'langflow'), 'run'], env)
   assert.equal(lfx, join(bin, 'lfx'))
-  return { dir, validation: new FlowValidation(lfx) }
+  const signal = new AbortController()
+  return { dir, signal, validate: () => validateFlows(lfx as string, '/flows', signal.signal) }
 }
 
 describe('lfx validate', () => {
   test('runs without LangFlow’s variables, and its refusal becomes one sentence', async (t) => {
     const fine = installed(t, 'exit 0')
-    assert.equal(await fine.validation.faultOf('/flows'), null)
+    assert.equal(await fine.validate(), null)
     assert.equal(readFileSync(join(fine.dir, 'arguments'), 'utf8'), 'validate --format json --dir /flows\n')
     assert.doesNotMatch(readFileSync(join(fine.dir, 'environment'), 'utf8'), /secret/i)
     const issues = [
@@ -88,16 +91,16 @@ describe('lfx validate', () => {
     const report = JSON.stringify([{ path: '/flows/b.json', ok: false, issues }], null, 2)
     const refusing = installed(t, `cat <<'END'\n${report}\nEND\nexit 1`)
     const refusal = "lfx validate refuses /flows: Missing 'id'"
-    assert.equal(await refusing.validation.faultOf('/flows'), refusal)
+    assert.equal(await refusing.validate(), refusal)
     const broken = installed(t, 'echo Traceback; exit 2')
     const unknown = 'lfx validate refuses /flows: it did not report a result'
-    assert.equal(await broken.validation.faultOf('/flows'), unknown)
+    assert.equal(await broken.validate(), unknown)
   })
 
   test('rejects after an interruption, and is optional', async (t) => {
-    const { validation } = installed(t, 'exec sleep 60')
-    const answer = validation.faultOf('/flows')
-    validation.interrupt()
+    const { signal, validate } = installed(t, 'exec sleep 60')
+    const answer = validate()
+    signal.abort()
     await assert.rejects(answer)
     assert.equal(findLfx(['node', 'workload.mjs'], { PATH: '/nowhere' }), null)
   })

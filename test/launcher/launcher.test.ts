@@ -48,17 +48,13 @@ class Bench {
   readonly content: { -readonly [K in keyof Content]: Content[K] } = {
     found: null,
     look: ignore,
-    started: () => void this.noted.push('started'),
-    ended: () => void this.noted.push('ended'),
+    noteStart: () => void this.noted.push('start'),
+    noteServing: () => void this.noted.push('serving'),
+    noteEnd: (failed) => void this.noted.push(failed ? 'failure' : 'end'),
     interrupt: () => void this.noted.push('interrupt'),
     close: ignore,
   }
-  readonly env: LauncherOptions['env'] = {
-    noteStart: () => void this.noted.push('start'),
-    noteServing: () => void this.noted.push('serving'),
-    noteFailure: () => void this.noted.push('failure'),
-  }
-  /** Calls of `content` and `env`. */
+  /** Calls of `content`. */
   readonly noted: string[] = []
   unreaped = 0
   readonly link = {
@@ -78,7 +74,6 @@ class Bench {
       this.contentChanged = changed
       return this.content
     },
-    env: this.env,
     stopTimeoutMs: STOP_MS,
     alone: false,
     log: { event: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore },
@@ -412,7 +407,7 @@ describe('the content', () => {
     since: 0,
     running: null,
     startedAt: 0,
-    prepared: false,
+    differsSince: null,
     earlier: [],
     problem: null,
     unfit: false,
@@ -452,28 +447,28 @@ describe('the content', () => {
 
   test('is noted at a start before the agent receives a report of that start', async () => {
     const b = new Bench()
-    b.content.started = () => void b.sent.push('content')
+    b.content.noteStart = () => void b.sent.push('content')
     await b.started()
     assert.deepEqual(b.sent.slice(-2), ['content', 'workload started'])
     b.receive({ type: 'healthy' })
     await b.kill()
-    assert.deepEqual(b.noted, ['interrupt', 'start', 'serving', 'interrupt', 'ended'])
+    assert.deepEqual(b.noted, ['interrupt', 'serving', 'interrupt', 'end'])
   })
 
   test('has failed if LangFlow exits before it has served, or never serves', async () => {
     const exits = await new Bench().started()
     exits.tree.end({ code: 1, signal: null })
     await exits.clock.pass(100)
-    assert.deepEqual(exits.noted.slice(-2), ['failure', 'ended'])
+    assert.equal(exits.noted.at(-1), 'failure')
     const late = new Bench()
     late.meet()
     await late.started()
     await late.clock.pass(1_000)
     await late.kill()
-    assert.deepEqual(late.noted.slice(-2), ['failure', 'ended'])
+    assert.equal(late.noted.at(-1), 'failure')
     const ordered = await new Bench().started()
     await ordered.kill()
-    assert.ok(!ordered.noted.includes('failure'))
+    assert.equal(ordered.noted.at(-1), 'end')
   })
 
   test('prevents a start if the environment cannot be read', async () => {

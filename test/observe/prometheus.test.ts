@@ -28,7 +28,7 @@ async function scrape(replica: Replica) {
  * In this order: a leader, the same again, a new launcher with silent peers, a failed standby, a follower with many
  * problems, a leader with a front.
  */
-const CONTENT = { digest: 'c1', ageMs: 1_500, running: null, prepared: false, earlier: [], problem: null }
+const CONTENT = { digest: 'c1', ageMs: 1_500, running: null, earlier: [], problem: null }
 
 const SCRAPED: readonly AgentStatus[] = [
   SERVING,

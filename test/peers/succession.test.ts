@@ -380,29 +380,21 @@ describe('the chosen successor', () => {
 
   test('has the present content, and never content that the leader has seen replaced', () => {
     const own = { ...OLD, content: { digest: 'c2', earlier: ['c1', 'c0'] } }
-    const has = (digest: string | null, more: Partial<NonNullable<Member['content']>> = {}) => ({
-      digest,
-      prepared: true,
-      awaits: true,
-      ...more,
-    })
     const choose = (...others: Member[]) => {
       const { successor, content } = chooseSuccessor(own, others, new Set(['tried']))
       return [successor, content]
     }
-    const present = member('present', { podAgeMs: 1_000, content: has('c2') })
-    const ahead = member('ahead', { content: has('c3') })
-    const behind = member('behind', { content: has('c1') })
-    const cold = has('c2', { prepared: false, awaits: false })
+    const present = member('present', { podAgeMs: 1_000, warm: true, content: { digest: 'c2' } })
+    const ahead = member('ahead', { warm: true, content: { digest: 'c3' } })
+    const behind = member('behind', { warm: true, content: { digest: 'c1' } })
     assert.deepEqual(choose(behind, a, present), ['present', 'ready'])
     assert.deepEqual(choose(behind), [null, 'awaited'])
     assert.deepEqual(choose(ahead), ['ahead', 'awaited'])
     assert.deepEqual(choose(a), ['a', 'none'], 'its version reports no content')
-    assert.deepEqual(choose(member('cold', { content: cold })), ['cold', 'none'])
-    assert.deepEqual(choose({ ...present, content: has('c2', { prepared: false }) }), ['present', 'awaited'])
+    assert.deepEqual(choose({ ...present, warm: false }), ['present', 'none'])
     assert.deepEqual(choose({ ...present, ready: false }), [null, 'awaited'])
     assert.deepEqual(choose({ ...present, identity: 'tried' }), ['tried', 'none'])
-    assert.deepEqual(choose({ ...newer, content: has('c1') }, present), ['present', 'ready'])
+    assert.deepEqual(choose({ ...newer, content: { digest: 'c1' } }, present), ['present', 'ready'])
     const older = { ...NEW, content: own.content }
     assert.equal(chooseSuccessor(older, [{ ...present, podAgeMs: 500_000 }], new Set()).content, 'none')
     const local = { ...OLD, content: { digest: 'local-1', earlier: [] } }

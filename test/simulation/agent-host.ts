@@ -125,7 +125,6 @@ export class AgentHost {
   /** Its answer to a peer that asks for its state. */
   get member(): Member {
     const { identity, couldTakeOver, standby, revision, onTrial, podAgeMs, content } = this.product.status()
-    const awaits = standby.wanted === 'warm' && standby.mode === 'warm'
     return {
       identity,
       ready: couldTakeOver,
@@ -134,7 +133,7 @@ export class AgentHost {
       revision,
       unproven: onTrial !== null,
       podAgeMs,
-      content: content && { ...content, awaits },
+      content,
       lease: `${LEASE.namespace}/${LEASE.name}`,
       leads: false,
     }

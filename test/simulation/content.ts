@@ -13,16 +13,21 @@ export class ModelContent {
   private readonly replica: Replica
   private readonly process: Process
   private readonly changed: () => void
-  private readonly prepared: () => boolean
   private view: ContentView
   found: Digests | null = null
 
-  constructor(replica: Replica, process: Process, changed: () => void, prepared: () => boolean) {
-    const none = { running: null, startedAt: 0, prepared: false, earlier: [], problem: null, unfit: false }
+  constructor(replica: Replica, process: Process, changed: () => void) {
+    const none = {
+      running: null,
+      startedAt: 0,
+      differsSince: null,
+      earlier: [],
+      problem: null,
+      unfit: false,
+    }
     this.replica = replica
     this.process = process
     this.changed = changed
-    this.prepared = prepared
     this.view = { ...none, digest: `v${replica.files}`, since: process.mono() }
   }
 
@@ -34,11 +39,13 @@ export class ModelContent {
       this.become({ ...view, digest, since: process.mono(), earlier: [view.digest ?? '', ...view.earlier] })
   }
 
-  started(): void {
+  noteStart(): void {
     this.become({ ...this.view, running: this.view.digest, startedAt: this.process.mono() })
   }
 
-  ended(): void {
+  noteServing(): void {}
+
+  noteEnd(): void {
     this.become({ ...this.view, running: null, startedAt: 0 })
   }
 
@@ -48,7 +55,8 @@ export class ModelContent {
 
   private become(view: ContentView): void {
     const before = JSON.stringify(this.found)
-    this.view = { ...view, prepared: this.prepared() }
+    const differs = view.running !== null && view.running !== view.digest
+    this.view = { ...view, differsSince: differs ? (view.differsSince ?? this.process.mono()) : null }
     this.found = { flows: null, secretKey: null, content: this.view }
     if (JSON.stringify(this.found) !== before) this.changed()
   }

@@ -10,7 +10,6 @@ import { Workload, workloadTree } from './workload.ts'
 import type { World } from './world.ts'
 
 const PORT_LOOK_MS = 1
-const ignore = (): void => {}
 
 /** One launcher process: the product's launcher on the model's link and processes. */
 export class LauncherHost {
@@ -32,11 +31,10 @@ export class LauncherHost {
     this.launcher = new Launcher({
       command: ['langflow'],
       langflow: () => config.langflow,
-      content: (changed, prepared) => {
-        this.content = new ModelContent(replica, process, changed, prepared)
+      content: (changed) => {
+        this.content = new ModelContent(replica, process, changed)
         return this.content
       },
-      env: { noteStart: ignore, noteServing: ignore, noteFailure: ignore },
       stopTimeoutMs: config.stopTimeoutMs,
       alone: mode === 'pod',
       log: logTo((line) => world.trace(replica.instance, () => `launcher: ${line()}`)),

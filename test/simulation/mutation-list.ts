@@ -91,8 +91,8 @@ among content changed; takeovers paused
 + const APART_LEASES = 0
 among content changed
 # content: acts on files from which LangFlow could not start
-- problem !== null || digest === null
-+ digest === null
+- problem !== null || differsSince === null
++ differsSince === null
 test test/election/content-change.test.ts
 
 @ agent/election/leader.ts
@@ -270,8 +270,8 @@ among flow poses as launcher; agent killed; launcher frozen; launcher blocked
 + content.digest === ''
 among content changed; agent terminated
 # content: hands over for changed files to a replica with others
-- isPromising(best) && hasContent(best) && best.content?.prepared
-+ isPromising(best) && best.content?.prepared
+- isPromising(best) && hasContent(best) && best.warm
++ isPromising(best) && best.warm
 test test/peers/succession.test.ts
 # 11: continues a cold start although a prepared replica could serve sooner
 - else if (faster && workload.startsColder)

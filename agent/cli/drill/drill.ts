@@ -105,9 +105,7 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
     quit.abort()
     await prober.stop()
     for (const one of [service.messages, samples])
-      await one
-        ?.forget()
-        .catch(({ message }) => tell(`cannot delete all data of this drill, the next one tries: ${message}`))
+      await one?.forget().catch(({ message }) => tell(`cannot delete all data of this drill: ${message}`))
   }
 }
 

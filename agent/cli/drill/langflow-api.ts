@@ -1,9 +1,6 @@
 import { request } from 'undici'
 import { OperationError } from '../exit-codes.ts'
 
-/** The names of all objects that drills store in LangFlow start with it. A later drill finds leftovers by it. */
-export const DRILL_PREFIX = 'langflow-leader-drill-'
-
 /** Deadline for LangFlow to store, to list or to delete objects, in milliseconds. */
 const STORED_MS = 20_000
 

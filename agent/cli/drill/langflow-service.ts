@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import * as z from 'zod/mini'
-import { DRILL_PREFIX, type LangflowApi, notServed } from './langflow-api.ts'
+import { type LangflowApi, notServed } from './langflow-api.ts'
 
 /** LangFlow at the address that its users use. */
 export interface Service {
@@ -9,8 +9,8 @@ export interface Service {
   /** Makes one attempt. Resolves to `null` after a good answer, else to the problem in a few words. */
   ask(number: number, signal: AbortSignal): Promise<string | null>
   /**
-   * Reads the numbers of the stored messages, and deletes the messages of all drills. Both reject with an `OperationError` if LangFlow
-   * refuses. `null` if no message is stored; the RPO is not measured then.
+   * Reads the numbers of the stored messages, and deletes these messages. Both reject with an `OperationError` if LangFlow refuses.
+   * `null` if no message is stored; the RPO is not measured then.
    */
   readonly messages: { kept(): Promise<Set<number>>; forget(): Promise<void> } | null
 }
@@ -21,7 +21,6 @@ const Health = z.looseObject({ status: z.literal('ok') })
 /** LangFlow's answer 404 for an unknown flow. Another program at the address answers 404 without it. */
 const Unknown = z.looseObject({ detail: z.string().check(z.regex(/^Flow .*not found$/)) })
 const Stored = z.array(z.looseObject({ text: z.nullish(z.string()) }))
-const Sessions = z.array(z.string())
 
 /** Asks /health. */
 export function healthAt(api: LangflowApi): Service {
@@ -43,7 +42,7 @@ export function noSuchFlow(flow: string): string {
 
 /** Runs a flow, given by its id or endpoint name. Each message has a number, and belongs to a session of this drill. */
 export function flowAt(api: LangflowApi, flow: string): Service {
-  const session = `${DRILL_PREFIX}${randomBytes(6).toString('hex')}`
+  const session = `langflow-leader-drill-${randomBytes(6).toString('hex')}`
   const run = `/api/v1/run/${encodeURIComponent(flow)}?stream=false`
   const stored = '/api/v1/monitor/messages'
 
@@ -76,10 +75,6 @@ export function flowAt(api: LangflowApi, flow: string): Service {
 
   async function forget(): Promise<void> {
     await api.store('DELETE', `${stored}/session/${session}`)
-    // A drill that was killed has left its session.
-    const sessions = z.safeParse(Sessions, await api.store('GET', `${stored}/sessions`)).data ?? []
-    for (const one of sessions)
-      if (one.startsWith(DRILL_PREFIX)) await api.store('DELETE', `${stored}/session/${one}`)
   }
 
   return { what: `POST ${api.url}${run}`, ask, messages: { kept, forget } }

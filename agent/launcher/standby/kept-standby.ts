@@ -48,9 +48,9 @@ export abstract class KeptStandby {
   /** Sends SIGKILL to the kept process, if there is one. */
   protected abstract end(): void
 
-  /** Whether the environment or a file that it has read has changed since. */
-  get outdated(): boolean {
-    return false
+  /** What has changed since the preparation. `null`: nothing. */
+  protected get stale(): string | null {
+    return null
   }
 
   get view(): StandbyView {
@@ -79,7 +79,7 @@ export abstract class KeptStandby {
   /** Prepares a standby that is outdated or has failed anew, at most once a minute. */
   renew(): void {
     const isOver = this.current.state === 'none' && this.current.reason !== null
-    if (!this.keeping || !(isOver || (this.exists && this.outdated))) return
+    if (!this.keeping || !(isOver || (this.exists && this.stale !== null))) return
     const now = this.clock.mono()
     const wait = Math.max(0, this.renewedAt + RENEWED_AFTER_MS - now)
     this.renewedAt = now + wait

@@ -83,10 +83,6 @@ export class WarmStandby extends KeptStandby {
     this.options = options
   }
 
-  override get outdated(): boolean {
-    return this.stale !== null
-  }
-
   /** A standby is given up if its environment or a file that it has read has changed since. */
   override async use(): Promise<void> {
     const used = super.use()
@@ -98,8 +94,7 @@ export class WarmStandby extends KeptStandby {
     if (stale !== null && this.view.state === 'ready') this.giveUp(stale)
   }
 
-  /** What has changed since the preparation. `null`: nothing. */
-  private get stale(): string | null {
+  protected override get stale(): string | null {
     if (!isDeepStrictEqual(this.given, this.options.environment())) return 'its environment'
     return this.read.find(([path, then]) => stateNow(path) !== then)?.[0] ?? null
   }

@@ -35,8 +35,8 @@ class FakeStandby extends KeptStandby {
 
   isOutdated = false
 
-  override get outdated(): boolean {
-    return this.isOutdated
+  protected override get stale(): string | null {
+    return this.isOutdated ? 'its environment' : null
   }
 
   take(): void {

@@ -323,9 +323,7 @@ describe('the files that a warm standby has read', { skip }, () => {
     const environment = () => ({ ...process.env, PYTHONPATH: bin, TOKEN })
     const { bin, standby, prepare } = fakeLangflow(t, '', { environment: () => environment() })
     await prepare()
-    assert.equal(standby.outdated, false)
     TOKEN = 'another'
-    assert.equal(standby.outdated, true)
     await standby.use()
     assert.equal(standby.take({}), null)
     assert.match(standby.view.reason ?? '', /its environment has changed since it was read$/)

@@ -87,7 +87,7 @@ describe('the page', () => {
 
   it('shows each replica with its state, why it could not take over, and its differences from the leader', () => {
     const unable = 'the launcher is missing'
-    const content = { digest: 'c2', ageMs: 5_000, running: 'c1', prepared: false, earlier: [], problem: null }
+    const content = { digest: 'c2', ageMs: 5_000, running: 'c1', earlier: [], problem: null }
     const more = { unable, problem: unable, couldTakeOver: false, flowsDigest: 'f2', secretKeyDigest: 'k2' }
     const standby = {
       ...FOLLOWING.standby,
