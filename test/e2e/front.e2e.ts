@@ -50,6 +50,19 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
     assert.deepEqual([traffic.routedTo, traffic.front?.streamsEnded], ['b', 11])
   })
 
+  test('reach the leader over IPv6 through the front of another replica', async (t) => {
+    const scene = await FrontScene.empty(t, plane)
+    scene.address = '::1'
+    const [a, b] = await scene.pair()
+    await scene.admitClients(a, b)
+    scene.shut('a')
+    await scene.answers(10, 'a')
+    await scene.switchOver()
+    await scene.answers(10, 'b')
+    assert.deepEqual((await scene.outcome()).failed, [])
+    assert.match(await scene.frontNote(), /^2 \[::1\]:\d+ /)
+  })
+
   test('lose no request when the leader’s pod ends, not even one that arrives at its front during the end', async (t) => {
     const { scene, a, b } = await FrontScene.start(t, plane)
     a.signal('SIGTERM')

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { isIPv6 } from 'node:net'
 import type { TestContext } from 'node:test'
 import { promisify } from 'node:util'
 import { Client } from './client.ts'
@@ -26,6 +27,8 @@ const EVERY_MS = 50
 /** Replicas with fronts as in pods, and a client that uses the fronts in turn and never retries. */
 export class FrontScene extends ApiServerScene {
   readonly endpoints = new Map<string, Endpoint>()
+  /** The address of all fronts. */
+  address = '127.0.0.1'
   private turn = 0
   client!: Client<Answer>
 
@@ -76,13 +79,17 @@ export class FrontScene extends ApiServerScene {
     this.endpoints.set(name, { port, open: false })
     const front = {
       LEADER_TRAFFIC: 'front',
-      LEADER_FRONT_LISTEN: `127.0.0.1:${port}`,
+      LEADER_FRONT_LISTEN: `${this.host}:${port}`,
       LEADER_STREAM_GRACE: '500ms',
       POD_NAME: name,
       POD_UID: name,
-      POD_IP: '127.0.0.1',
+      POD_IP: this.address,
     }
     return super.prepare(name, { ...more, flags, env: { ...front, ...env } })
+  }
+
+  private get host(): string {
+    return isIPv6(this.address) ? `[${this.address}]` : this.address
   }
 
   private next(path: string) {
@@ -92,7 +99,7 @@ export class FrontScene extends ApiServerScene {
   }
 
   url(name: string): string {
-    return `http://127.0.0.1:${this.endpoints.get(name)?.port}`
+    return `http://${this.host}:${this.endpoints.get(name)?.port}`
   }
 
   /** Lets clients use this front. */

@@ -87,13 +87,14 @@ describe('the image', () => {
       for (const one of [ref, ...dependsOn]) assert.ok(known.has(one), `${one} must be a component`)
   })
 
-  test('has the files in which image scanners look for Debian packages', () => {
+  test('has the files in which image scanners look for the distribution and its packages', () => {
     for (const name of ['libc6', 'tini'])
       assert.match(
         readFileSync(image.path(`/var/lib/dpkg/status.d/${name}`), 'utf8'),
         new RegExp(`^Package: ${name}$`, 'm'),
       )
     assert.match(readFileSync(image.path('/etc/os-release'), 'utf8'), /^ID=debian$/m)
+    assert.match(readFileSync(image.path('/etc/debian_version'), 'utf8'), /^\d+\.\d+$/m)
   })
 
   describe('with a read-only root and without capabilities', () => {
