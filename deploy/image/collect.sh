@@ -53,7 +53,8 @@ for licence in /usr/share/common-licenses/LGPL-2.1 /usr/share/common-licenses/GP
   [ ! -e "$licence" ] || install -D -m 644 "$licence" "$root$licence"
 done
 [ ! -e /usr/local/LICENSE ] || install -D -m 644 /usr/local/LICENSE "$root/usr/share/doc/node/copyright"
-install -m 644 /etc/os-release "$root/etc/os-release"
+# Scanners read the distribution from these files. Trivy needs the second one for Debian.
+install -m 644 /etc/os-release /etc/debian_version "$root/etc/"
 
 printf '%s\n' 'root:x:0:0:root:/:/none' 'langflow-leader:x:1000:1000:langflow-leader:/:/none' > "$root/etc/passwd"
 printf '%s\n' 'root:x:0:' 'langflow-leader:x:1000:' > "$root/etc/group"

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, 
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
-import { FrontScene } from '../harness/front-scene.ts'
+import { PairedFronts } from '../harness/paired-fronts.ts'
 import { ask, type Replica, type ReplicaOptions } from '../harness/replica.ts'
 import { mono, until } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
@@ -13,7 +13,7 @@ const SECRET_KEY = 'ZTJlIHNlY3JldCBrZXkgdGhhdCBldmVyeSBvbmUgaGE='
 const TOKEN = 'a token that is changed'
 
 /** Replicas that watch one directory. */
-class ContentScene extends FrontScene {
+class ContentScene extends PairedFronts {
   readonly flows = join(this.dir, 'flows')
   readonly envFile = join(this.dir, 'langflow.env')
 

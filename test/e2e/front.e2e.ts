@@ -1,161 +1,22 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import { after, before, describe, type TestContext, test } from 'node:test'
-import { promisify } from 'node:util'
-import { Client } from '../harness/client.ts'
+import { after, before, describe, test } from 'node:test'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { freePort } from '../harness/free-port.ts'
+import { FrontScene, frontPid, takesClients } from '../harness/front-scene.ts'
 import { hold } from '../harness/held-connections.ts'
 import { podObstacle } from '../harness/pod.ts'
-import { ask, FAST, type Replica, type ReplicaOptions } from '../harness/replica.ts'
-import { ApiServerScene, LEASE, lives } from '../harness/scene.ts'
+import { ask, FAST, type Replica } from '../harness/replica.ts'
+import { lives } from '../harness/scene.ts'
 import { mono, until } from '../harness/wait.ts'
 
-interface Answer {
-  readonly replica: string
-  readonly epoch: number
-}
-
-interface Endpoint {
-  readonly port: number
-  /** Clients use it, as they use the ready endpoints of a Service. */
-  open: boolean
-}
-
-const run = promisify(execFile)
-
 const LEASE_MS = 4_000
-const EVERY_MS = 50
 /** Limit for a cold takeover while several tests share the machine. */
 const TAKEOVER_MS = 3_000
 /** The default of --stream-grace, and a limit for the wait of clients, which must not include it. */
 const GRACE_MS = 2_000
 const WITHOUT_GRACE_MS = 1_500
-
-/** Replicas with fronts as in pods, and a client that uses the fronts in turn and never retries. */
-class FrontScene extends ApiServerScene {
-  readonly endpoints = new Map<string, Endpoint>()
-  private turn = 0
-  client!: Client<Answer>
-
-  static async empty(t: TestContext, plane: ControlPlane): Promise<FrontScene> {
-    const scene = await FrontScene.open(plane)
-    t.after(async () => {
-      await scene.client?.stop()
-      await scene.close()
-    })
-    return scene
-  }
-
-  static async start(t: TestContext, plane: ControlPlane, flags = FAST) {
-    const scene = await FrontScene.empty(t, plane)
-    const [a, b] = await scene.pair({ flags })
-    await scene.admitClients(a, b)
-    return { scene, a, b }
-  }
-
-  /** Like `start`, with agent and LangFlow in separate containers. */
-  static async startPods(t: TestContext, plane: ControlPlane) {
-    const scene = await FrontScene.empty(t, plane)
-    const a = await scene.pod('a')
-    await a.agent.event('serving')
-    const b = await scene.pod('b')
-    await b.agent.event('standby_ready')
-    await scene.admitClients(a, b)
-    return { scene, a, b }
-  }
-
-  /** Starts the client once each front accepts clients. */
-  async admitClients(...replicas: Pick<Replica, 'get'>[]): Promise<void> {
-    for (const replica of replicas) await takesClients(replica)
-    for (const endpoint of this.endpoints.values()) endpoint.open = true
-    this.client = new Client<Answer>({
-      everyMs: EVERY_MS,
-      withinMs: 60_000,
-      // Each request takes 100 ms, so that some are in flight at any time.
-      target: () => this.next('/slow=100'),
-      asked: { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"input":"hello"}' },
-      read: (text) => JSON.parse(text) as Answer,
-    })
-    await this.answers(10, 'a')
-  }
-
-  protected override async prepare(name: string, { flags = FAST, env, ...more }: Partial<ReplicaOptions>) {
-    const port = await freePort()
-    this.endpoints.set(name, { port, open: false })
-    const front = {
-      LEADER_TRAFFIC: 'front',
-      LEADER_FRONT_LISTEN: `127.0.0.1:${port}`,
-      LEADER_STREAM_GRACE: '500ms',
-      POD_NAME: name,
-      POD_UID: name,
-      POD_IP: '127.0.0.1',
-    }
-    return super.prepare(name, { ...more, flags, env: { ...front, ...env } })
-  }
-
-  private next(path: string) {
-    const open = [...this.endpoints].filter(([, endpoint]) => endpoint.open)
-    const [to, endpoint] = open[this.turn++ % open.length] ?? []
-    return to === undefined || endpoint === undefined ? undefined : { to, url: this.url(to) + path }
-  }
-
-  url(name: string): string {
-    return `http://127.0.0.1:${this.endpoints.get(name)?.port}`
-  }
-
-  /** Stops sending clients to this front. */
-  shut(name: string): void {
-    Object.assign(this.endpoints.get(name) ?? {}, { open: false })
-  }
-
-  /** Resolves once a replica has answered `count` of the calls sent from now on, through any front. */
-  async answers(count: number, by: string): Promise<void> {
-    const from = mono()
-    const answered = () =>
-      this.client.calls.filter(({ sentAt, answer }) => sentAt >= from && answer?.replica === by).length
-    await until(`${count} answers from ${by}`, () => answered() >= count)
-  }
-
-  /** Stops the client, and returns its failed calls and the duration of the longest successful one. */
-  async outcome() {
-    await this.client.stop()
-    const { calls } = this.client
-    const failed = calls.filter(({ failure }) => failure !== null)
-    const waits = calls.filter(({ failure }) => failure === null).map((call) => call.endedAt - call.sentAt)
-    return {
-      failed: failed.map(({ to, failure, sentAt, endedAt }) => ({
-        to,
-        failure,
-        sentAt,
-        tookMs: endedAt - sentAt,
-      })),
-      longestMs: Math.max(...waits),
-    }
-  }
-
-  /** The annotation of the Lease with the leader's epoch, front address and key. */
-  async frontNote(): Promise<string> {
-    const { stdout } = await this.kubectl('get', 'lease', LEASE, '-o', 'json')
-    return JSON.parse(stdout).metadata.annotations?.['langflow-leader/front'] ?? ''
-  }
-
-  switchOver(): Promise<unknown> {
-    return this.kubectl('annotate', 'lease', LEASE, 'langflow-leader/switchover-to=*')
-  }
-}
-
-function takesClients(replica: Pick<Replica, 'get'>): Promise<void> {
-  return until('a front that accepts clients', async () => (await replica.get('/frontz')).status === 200)
-}
-
-/** The PID of an agent's front. */
-async function frontPid({ pid }: Pick<Replica, 'pid'>): Promise<number> {
-  const { stdout } = await run('pgrep', ['-P', String(pid), '-f', ' front$'])
-  return Number(stdout)
-}
 
 describe('clients of the fronts', { concurrency: 2 }, () => {
   let plane: ControlPlane
@@ -187,6 +48,19 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
     assert.ok(longestMs < WITHOUT_GRACE_MS, `${longestMs} ms`)
     const { traffic } = await a.status()
     assert.deepEqual([traffic.routedTo, traffic.front?.streamsEnded], ['b', 11])
+  })
+
+  test('reach the leader over IPv6 through the front of another replica', async (t) => {
+    const scene = await FrontScene.empty(t, plane)
+    scene.address = '::1'
+    const [a, b] = await scene.pair()
+    await scene.admitClients(a, b)
+    scene.shut('a')
+    await scene.answers(10, 'a')
+    await scene.switchOver()
+    await scene.answers(10, 'b')
+    assert.deepEqual((await scene.outcome()).failed, [])
+    assert.match(await scene.frontNote(), /^2 \[::1\]:\d+ /)
   })
 
   test('lose no request when the leader’s pod ends, not even one that arrives at its front during the end', async (t) => {

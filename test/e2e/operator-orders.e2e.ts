@@ -7,7 +7,7 @@ import { DEPLOY } from '../deploy/manifests.ts'
 import { BUNDLE } from '../harness/bundle.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { TcpProxy } from '../harness/faults/tcp-proxy.ts'
-import { FrontScene } from '../harness/front-scene.ts'
+import { PairedFronts } from '../harness/paired-fronts.ts'
 import type { Replica } from '../harness/replica.ts'
 import { LEASE } from '../harness/scene.ts'
 import { until } from '../harness/wait.ts'
@@ -18,7 +18,7 @@ const ROLE_FILE = join(DEPLOY, 'components/operator-role/role.yaml')
 const REASON = 'it leaks memory'
 
 /** A leader `a`, a warm standby `b`, and an operator with the Role of deploy/. */
-class OperatedScene extends FrontScene {
+class OperatedScene extends PairedFronts {
   a!: Replica
   b!: Replica
   private operator = ''

@@ -78,14 +78,20 @@ export class Pod {
   }
 
   static async start(options: ReplicaOptions, directory: string): Promise<Pod> {
-    const pod = new Pod(options, directory, options.port ?? (await freePort()), await freePort())
+    const pod = new Pod(
+      options,
+      directory,
+      options.port ?? (await freePort()),
+      options.httpPort ?? (await freePort()),
+    )
     pod.startAgent()
     pod.startContainer()
     return pod
   }
 
-  startAgent(): void {
-    const { identity, env, agentEntry = [], agentFlags = [], main = BUNDLE } = this.options
+  /** `main`: the entry file, if it is not that of the options. */
+  startAgent(main = this.options.main ?? BUNDLE): void {
+    const { identity, env, agentEntry = [], agentFlags = [] } = this.options
     const { agent } = commandLine(this.options, this.port, this.httpPort)
     const node = [...agentEntry, process.execPath, ...agentFlags, main]
     const paths = [`--socket=${this.#socket}`, `--state-dir=${this.directory}/state`]

@@ -1,9 +1,16 @@
-import { chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { LoggedProcess } from '../harness/logged-process.ts'
 
-const USER = 1000
+/** The user and the groups of a container's process. */
+export interface User {
+  readonly uid: number
+  readonly gid: number
+  readonly additionalGids?: readonly number[]
+}
+
+const USER: User = { uid: 1000, gid: 1000 }
 
 export interface Mount {
   readonly source: string
@@ -16,11 +23,12 @@ interface ContainerOptions {
   readonly args: readonly string[]
   readonly env?: readonly string[]
   readonly mounts?: readonly Mount[]
+  readonly user?: User
 }
 
 /**
- * A runc container with the limits of restricted Pod Security: user 1000, no capabilities, no new privileges, a read-only root.
- * It uses the network of this machine. Signals go to its init process, and it ends with that process.
+ * A runc container with the limits of restricted Pod Security: user 1000 or another one, no capabilities, no new privileges, a
+ * read-only root. It uses the network of this machine. Signals go to its init process, and it ends with that process.
  */
 export class Container extends LoggedProcess {
   constructor(options: ContainerOptions) {
@@ -40,20 +48,26 @@ export class Container extends LoggedProcess {
   }
 }
 
+interface VolumeOptions {
+  readonly owner?: User
+  readonly mode?: number
+}
+
 /** Creates a directory in `dir` that a container may write to. */
-export function makeVolume(dir: string): string {
+export function makeVolume(dir: string, { owner = USER, mode = 0o700 }: VolumeOptions = {}): string {
   const volume = mkdtempSync(join(dir, 'volume-'))
-  chownSync(volume, USER, USER)
+  chownSync(volume, owner.uid, owner.gid)
+  chmodSync(volume, mode)
   return volume
 }
 
 /** https://github.com/opencontainers/runtime-spec/blob/main/config.md */
-function specification({ root, args, env = [], mounts = [] }: ContainerOptions): object {
+function specification({ root, args, env = [], mounts = [], user = USER }: ContainerOptions): object {
   const none: string[] = []
   return {
     ociVersion: '1.0.2',
     process: {
-      user: { uid: USER, gid: USER },
+      user,
       args,
       env,
       cwd: '/',

@@ -3,7 +3,7 @@ import { lstatSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { buildImage } from './build.ts'
-import { Container, type Mount } from './container.ts'
+import { Container, type Mount, type User } from './container.ts'
 
 /** The configuration that the image gives to a container runtime. */
 interface ImageConfig {
@@ -28,11 +28,14 @@ export class Image {
   /** The root directory of its containers, which must not change. */
   readonly root: string
   private readonly layers: readonly string[]
+  /** The user of its containers. `undefined`: the default. */
+  private readonly user: User | undefined
 
-  private constructor(config: ImageConfig, root: string, layers: readonly string[]) {
+  private constructor(config: ImageConfig, root: string, layers: readonly string[], user?: User) {
     this.config = config
     this.root = root
     this.layers = layers
+    this.user = user
   }
 
   /** Unpacks the image below `dir`, and builds it first if necessary. */
@@ -47,9 +50,21 @@ export class Image {
     return new Image((json(manifest.Config) as { config: ImageConfig }).config, root, layers)
   }
 
+  /** The same image for containers of another user. */
+  as(user: User): Image {
+    return new Image(this.config, this.root, this.layers, user)
+  }
+
   /** The size in bytes that a registry stores and a node downloads. */
   compressedSize(): number {
     return this.layers.reduce((sum, layer) => sum + gzipSync(readFileSync(layer)).length, 0)
+  }
+
+  /** The compressed size of node with its libraries alone, in bytes. */
+  compressedSizeOfNode(): number {
+    const files = ['node', 'lib'].map((name) => join(PROGRAM, name).slice(1))
+    const archive = execFileSync('tar', ['-cf', '-', '-C', this.root, ...files], { maxBuffer: 2 ** 28 })
+    return gzipSync(archive).length
   }
 
   /** The absolute paths of its files. */
@@ -93,6 +108,7 @@ export class Image {
 
   /** Executes a command in the image, as `kubectl exec` does. */
   execute(args: readonly string[], mounts: readonly Mount[] = []): Container {
-    return new Container({ root: this.root, args, env: this.config.Env, mounts })
+    const { root, user, config } = this
+    return new Container({ root, args, env: config.Env, mounts, ...(user && { user }) })
   }
 }

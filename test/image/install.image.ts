@@ -15,7 +15,7 @@ import { after, before, describe, type TestContext, test } from 'node:test'
 import { VERSION } from '../../agent/version.ts'
 import { freePort } from '../harness/free-port.ts'
 import { ask, FAST } from '../harness/replica.ts'
-import { Container, type Mount, makeVolume } from './container.ts'
+import { Container, type Mount, makeVolume, type User } from './container.ts'
 import { Image, PROGRAM } from './image.ts'
 import { BUSYBOX, requireTools } from './requirements.ts'
 import { startTlsApi } from './tls-api.ts'
@@ -38,9 +38,8 @@ describe('the program in a container of another image', () => {
   after(() => scratch && rmSync(scratch, { recursive: true }))
 
   /** Installs the program in a volume, as the init container does. */
-  async function installed(directory: string): Promise<Mount> {
-    const volume = makeVolume(scratch)
-    const container = image.start(['install', directory], [{ source: volume, destination: directory }])
+  async function installed(directory: string, of = image, volume = makeVolume(scratch)): Promise<Mount> {
+    const container = of.start(['install', directory], [{ source: volume, destination: directory }])
     const { code, output } = await container.result()
     assert.equal(code, 0, output)
     assert.match(
@@ -57,15 +56,18 @@ describe('the program in a container of another image', () => {
     ...args,
   ]
 
-  /** Starts a replica as in a pod, with LangFlow's container from another image. Resolves once it serves. */
-  async function serve(t: TestContext, program: Mount) {
+  /**
+   * Starts a replica as in a pod, with LangFlow's container from another image. Resolves once it serves. `user`, if given, is that
+   * of all its containers, and `volume` makes its volumes.
+   */
+  async function serve(t: TestContext, program: Mount, volume = () => makeVolume(scratch), user?: User) {
     const api = await startTlsApi(t, scratch)
     const kubeconfig = join(mkdtempSync(join(scratch, 'kubeconfig-')), 'kubeconfig')
     writeFileSync(kubeconfig, api.kubeconfig)
     const [port, listen] = [await freePort(), await freePort()]
-    const sockets = { source: makeVolume(scratch), destination: SOCKETS }
+    const sockets = { source: volume(), destination: SOCKETS }
     const flags = [...FAST, `--listen=127.0.0.1:${listen}`, `--target=http://127.0.0.1:${port}`]
-    const agent = image.startAgent(flags, kubeconfig, sockets, makeVolume(scratch))
+    const agent = (user ? image.as(user) : image).startAgent(flags, kubeconfig, sockets, volume())
     t.after(() => agent.stop())
     const langflow = ['/bin/busybox', 'httpd', '-f', '-p', `127.0.0.1:${port}`, '-h', '/www']
     const container = new Container({
@@ -73,6 +75,7 @@ describe('the program in a container of another image', () => {
       args: launcher(program.destination, ['launch', '--', ...langflow]),
       env: ['PATH=/bin', 'HOME=/', 'OWN=1'],
       mounts: [program, { ...sockets, readOnly: true }],
+      ...(user && { user }),
     })
     t.after(() => container.stop())
     await agent.event('serving')
@@ -105,6 +108,31 @@ describe('the program in a container of another image', () => {
       assert.equal(await agent.stop(), 0)
       assert.equal(await container.stop(), 0)
       assert.ok(container.events().includes('workload_stopped'))
+      assert.ok(agent.events().includes('released'))
+    })
+  }
+
+  /** As with OpenShift's `restricted-v2`: a uid of the namespace's range in the root group. The fsGroup is of the same range. */
+  const arbitrary = { uid: 1_000_690_000, gid: 0 }
+  const volumes: [title: string, user: User, mode: number, owner: User][] = [
+    [
+      'volumes of the fsGroup',
+      { ...arbitrary, additionalGids: [arbitrary.uid] },
+      0o2770,
+      { uid: 0, gid: arbitrary.uid },
+    ],
+    ['volumes that every user may write to', arbitrary, 0o777, { uid: 0, gid: 1 }],
+  ]
+  for (const [title, user, mode, owner] of volumes) {
+    test(`starts LangFlow as an arbitrary user of the root group, with ${title}`, async (t) => {
+      const volume = () => makeVolume(scratch, { mode, owner })
+      const program = await installed(DIRECTORY, image.as(user), volume())
+      const { agent, container, port, listen } = await serve(t, program, volume, user)
+      assert.equal((await ask(listen, '/readyz')).status, 200)
+      const status = readFileSync(`/proc/${pidOf('httpd', port)}/status`, 'utf8')
+      assert.match(status, new RegExp(`^Uid:\\s+${user.uid}\\s`, 'm'))
+      assert.equal(await agent.stop(), 0)
+      assert.equal(await container.stop(), 0)
       assert.ok(agent.events().includes('released'))
     })
   }

@@ -11,10 +11,11 @@ const WORKFLOWS = join(ROOT, '.github/workflows')
 interface Step {
   readonly uses?: string
   readonly run?: string
+  readonly with?: Readonly<Record<string, unknown>>
 }
 
 interface Job {
-  readonly needs?: readonly string[]
+  readonly needs?: string | readonly string[]
   readonly steps: readonly Step[]
   readonly 'timeout-minutes': number
 }
@@ -55,9 +56,27 @@ describe('the workflows', () => {
     const { jobs } = parse(readFileSync(join(WORKFLOWS, 'release.yml'), 'utf8')) as Workflow
     const { needs = [] } = jobs.image as Job
     assert.deepEqual(
-      needs.map((name) => (jobs[name] as { uses: string }).uses),
+      [needs].flat().map((name) => (jobs[name] as { uses: string }).uses),
       ['./.github/workflows/ci.yml', './.github/workflows/nightly.yml'],
     )
+  })
+
+  test('a release makes and attests the image, then the chart, then the files', () => {
+    const { jobs } = parse(readFileSync(join(WORKFLOWS, 'release.yml'), 'utf8')) as Workflow
+    const attests = Object.keys(jobs).filter((name) =>
+      (jobs[name] as Partial<Job>).steps?.some(({ uses }) => uses?.startsWith('actions/attest@')),
+    )
+    assert.deepEqual(attests, ['image', 'chart', 'release'])
+    assert.deepEqual(
+      [jobs.chart, jobs.release].map((job) => (job as Job).needs),
+      ['image', ['image', 'chart']],
+    )
+  })
+
+  test('the suites have the whole history, from which e2e builds the baseline', () => {
+    const { jobs } = parse(readFileSync(join(WORKFLOWS, 'ci.yml'), 'utf8')) as Workflow
+    const checkout = (jobs.suites as Job).steps.find(({ uses }) => uses?.startsWith('actions/checkout@'))
+    assert.equal(checkout?.with?.['fetch-depth'], 0)
   })
 
   test('the Dockerfile has the version of package.json as its default', () => {

@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import { promisify } from 'node:util'
+import { baselineBundle, baselineObstacle } from '../harness/baseline.ts'
+import { BUNDLE } from '../harness/bundle.ts'
+import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
+import { freePort } from '../harness/free-port.ts'
+import { FrontScene, frontPid, takesClients } from '../harness/front-scene.ts'
+import { type Pod, podObstacle } from '../harness/pod.ts'
+import { FAST } from '../harness/replica.ts'
+import { lives } from '../harness/scene.ts'
+import { mono, until } from '../harness/wait.ts'
+
+const run = promisify(execFile)
+
+/** Two replicas in each of three revisions: the baseline's, this state's, and the baseline's again after `rollout undo`. */
+const NAMES = ['old-1', 'old-2', 'new-1', 'new-2', 'back-1', 'back-2'] as const
+type Name = (typeof NAMES)[number]
+
+/** Calls that an ending pod's front still gets, because endpoints are updated late. */
+const LATE_CALLS = 5
+
+/** A Deployment with two replicas and fronts, and a client that never pauses. */
+class Rollout {
+  readonly scene: FrontScene
+  readonly pods = new Map<string, Pod>()
+  readonly #ports: ReadonlyMap<string, number>
+
+  private constructor(scene: FrontScene, ports: ReadonlyMap<string, number>) {
+    this.scene = scene
+    this.#ports = ports
+  }
+
+  static async open(t: TestContext, plane: ControlPlane): Promise<Rollout> {
+    const ports = new Map<string, number>()
+    for (const name of NAMES) ports.set(name, await freePort())
+    return new Rollout(await FrontScene.empty(t, plane), ports)
+  }
+
+  async start(name: Name, revision: string, main: string): Promise<Pod> {
+    const peers = [...this.#ports.values()].map((port) => `localhost:${port}`).join()
+    const pod = await this.scene.pod(name, {
+      httpPort: this.#ports.get(name) as number,
+      flags: [...FAST, `--peers=${peers}`],
+      env: { POD_TEMPLATE_HASH: revision },
+      main,
+    })
+    this.pods.set(name, pod)
+    return pod
+  }
+
+  /** Starts a pod, and once it is Ready, ends another one, as a Deployment with fronts does (maxSurge 1, maxUnavailable 0). */
+  async replace(old: Name, ...next: Parameters<Rollout['start']>): Promise<void> {
+    const { scene, pods } = this
+    const [name] = next
+    await takesClients(await this.start(...next))
+    scene.admit(name)
+    const from = scene.client.calls.length
+    const ended = pods.get(old)?.stop()
+    const late = () => scene.client.calls.slice(from).filter(({ to }) => to === old).length
+    await until('calls to the ending pod', () => late() >= LATE_CALLS)
+    scene.shut(old)
+    await ended
+    pods.delete(old)
+  }
+
+  /** The answers of a replica to clients of another replica's front. */
+  hops(from: Name, to: Name): number {
+    const { calls } = this.scene.client
+    return calls.filter((call) => call.to === from && call.answer?.replica === to).length
+  }
+}
+
+/** Waits until a replica with one of these names leads and answers, through each front that clients use. */
+async function answeredBy({ scene }: Rollout, ...names: readonly Name[]): Promise<void> {
+  await until(`one of ${names} leads`, () => names.some((name) => name === scene.watch.last().holder))
+  await scene.answers(20, scene.watch.last().holder)
+}
+
+/** The pods whose report a version's `status` reads, from one agent. */
+async function reported(main: string, { httpPort }: Pod): Promise<string[]> {
+  const args = [main, 'status', `--url=http://127.0.0.1:${httpPort}`, '-o', 'json']
+  const { stdout } = await run(process.execPath, args)
+  const { replicas } = JSON.parse(stdout) as { replicas: { pod: string; status: object | null }[] }
+  return replicas.flatMap(({ pod, status }) => (status === null ? [] : [pod])).sort()
+}
+
+describe('the baseline beside this state', { skip: podObstacle() ?? baselineObstacle() }, () => {
+  let plane: ControlPlane
+  let baseline: string
+  before(async () => {
+    baseline = baselineBundle()
+    plane = await startControlPlane()
+  })
+  after(() => plane?.close())
+
+  test('a rollout from the baseline to this state, and back, loses no request', async (t) => {
+    const rollout = await Rollout.open(t, plane)
+    const { scene } = rollout
+    const first = await rollout.start('old-1', 'old', baseline)
+    await first.agent.event('serving')
+    const second = await rollout.start('old-2', 'old', baseline)
+    await second.agent.event('standby_ready')
+    await scene.admitClients(first, second)
+
+    await rollout.replace('old-1', 'new-1', 'new', BUNDLE)
+    await answeredBy(rollout, 'new-1')
+    for (const main of [BUNDLE, baseline])
+      for (const pod of rollout.pods.values())
+        assert.deepEqual(await reported(main, pod), [...rollout.pods.keys()].sort())
+    await rollout.replace('old-2', 'new-2', 'new', BUNDLE)
+    await answeredBy(rollout, 'new-1', 'new-2')
+
+    await rollout.replace('new-1', 'back-1', 'old', baseline)
+    await answeredBy(rollout, 'back-1')
+    await rollout.replace('new-2', 'back-2', 'old', baseline)
+    await answeredBy(rollout, 'back-1', 'back-2')
+
+    const { failed, longestMs } = await scene.outcome()
+    const { calls } = scene.client
+    t.diagnostic(`${calls.length} requests, the longest took ${Math.round(longestMs)} ms`)
+    assert.deepEqual(failed, [])
+    assert.ok(rollout.hops('old-2', 'new-1') > 0, 'no hop from a front of the baseline to one of this state')
+    assert.ok(rollout.hops('new-2', 'back-1') > 0, 'no hop from a front of this state to one of the baseline')
+  })
+
+  const pairs = [
+    ['an agent of this state takes over beside a launcher of the baseline', baselineBundle, () => BUNDLE],
+    ['an agent of the baseline takes over beside a launcher of this state', () => BUNDLE, baselineBundle],
+  ] as const
+  for (const [title, first, second] of pairs) {
+    test(`${title}, and LangFlow continues`, async (t) => {
+      const scene = await FrontScene.empty(t, plane)
+      const a = await scene.pod('a', { main: first() })
+      await a.agent.event('serving')
+      const b = await scene.pod('b', { main: first() })
+      await b.agent.event('standby_ready')
+      await scene.admitClients(a, b)
+
+      const pid = await frontPid(a.agent)
+      a.agent.signal('SIGKILL')
+      scene.shut('a')
+      await until('the end of the front after its agent', () => !lives(pid))
+      const diedAt = mono()
+      await a.agent.exited
+      a.startAgent(second())
+      await a.agent.event('acquired')
+      await takesClients(a)
+      scene.admit('a')
+      await scene.answers(20, 'a')
+      assert.equal(new Set(scene.client.answers.map(({ epoch }) => epoch)).size, 1)
+
+      // The mixed pair also stops in order, stands by, and starts again.
+      await scene.switchOver()
+      await scene.answers(20, 'b')
+      await a.agent.event('standby_ready')
+      await scene.switchOver()
+      await scene.answers(20, 'a')
+      const { failed } = await scene.outcome()
+      assert.deepEqual(
+        failed.filter(({ sentAt }) => sentAt > diedAt),
+        [],
+      )
+    })
+  }
+})

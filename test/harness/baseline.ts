@@ -1,0 +1,43 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+/**
+ * The commit whose contract all later states keep: its agents, launchers and fronts may run beside those of this state. It has
+ * the contract of 0.1.0. After each release, this becomes the commit of that release (CONTRIBUTING.md).
+ */
+export const BASELINE = 'cf71c6d1348232fbbe35d4f0dbbbd5b3d122c911'
+
+const ROOT = join(import.meta.dirname, '../..')
+/** The inputs of the bundle. */
+const SOURCES = ['agent', 'deploy/bundle', 'package.json']
+/** In a container of a CI job, another user may own the repository. */
+const GIT = ['-c', `safe.directory=${ROOT}`, '-C', ROOT]
+
+/** Why this machine can't build the baseline, or `undefined` if it can. Throws in CI, where the baseline must be tested. */
+export function baselineObstacle(): string | undefined {
+  const { error, status } = spawnSync('git', [...GIT, 'cat-file', '-e', `${BASELINE}^{commit}`])
+  if (status === 0) return undefined
+  const why = error === undefined ? `the history lacks ${BASELINE}` : `git: ${error.message}`
+  const obstacle = `cannot build the baseline: ${why}; clone with the whole history (git fetch --unshallow)`
+  if (process.env.CI) throw new Error(obstacle)
+  return obstacle
+}
+
+let bundle: string | undefined
+
+/** The baseline's bundle, built from its sources with the libraries of this state. It is removed when this process ends. */
+export function baselineBundle(): string {
+  if (bundle !== undefined) return bundle
+  const directory = mkdtempSync(join(tmpdir(), 'baseline-'))
+  process.once('exit', () => rmSync(directory, { recursive: true, force: true }))
+  const sources = join(directory, 'sources')
+  mkdirSync(sources)
+  const archive = execFileSync('git', [...GIT, 'archive', BASELINE, ...SOURCES], { maxBuffer: 2 ** 28 })
+  execFileSync('tar', ['-x', '-C', sources], { input: archive })
+  symlinkSync(join(ROOT, 'node_modules'), join(sources, 'node_modules'))
+  bundle = join(directory, 'langflow-leader.mjs')
+  execFileSync(process.execPath, [join(sources, 'deploy/bundle/build.mjs'), bundle])
+  return bundle
+}
