@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict'
-import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import type { DrillSettings } from '../../agent/cli/drill/drill-command.ts'
 import { VERSION } from '../../agent/version.ts'
 import { parseDrill } from '../cli/drill/drill-arguments.ts'
-import { type PodTemplate, plainEnv } from './consistency.ts'
-import { BASE, DEPLOY, named, only, readManifests } from './manifests.ts'
+import { LEAST } from '../deploy/chart-cases.ts'
+import { type PodTemplate, plainEnv } from '../deploy/consistency.ts'
+import { rendered } from '../deploy/helm.ts'
+import { named, only } from '../deploy/manifests.ts'
 
-const files = readManifests(join(DEPLOY, 'components/drill'))
-const manifests = [...files.values()]
-const base = [...readManifests(BASE).values()]
+const { manifests } = await rendered({ ...LEAST, drill: { enabled: true } })
 const { schedule, timeZone, suspend, concurrencyPolicy, jobTemplate } = only(manifests, 'CronJob').spec
+const NAME = 'langflow-leader-drill'
 const job = jobTemplate.spec
 const template = job.template as PodTemplate
 const container = named(template.spec.containers, 'drill')
@@ -22,15 +22,14 @@ function settingsWith(secret: NodeJS.ProcessEnv = {}): Promise<DrillSettings> {
   return parseDrill(words, { ...plainEnv(container), ...secret })
 }
 
-describe('deploy/components/drill', () => {
+describe('the drill of the chart', () => {
   test('has the image of this version', () => {
-    const images = files.get('kustomization.yaml')!.images
-    assert.deepEqual(images, [{ name: container.image, newName: container.image, newTag: VERSION }])
+    assert.equal(container.image, `langflow-leader:${VERSION}`)
   })
 
   test('runs a switchover through the Service of LangFlow without a confirmation', async () => {
     const { scenario, service, yes, flow, apiKey } = await settingsWith()
-    const { metadata, spec } = only(base, 'Service', 'langflow')
+    const { metadata, spec } = only(manifests, 'Service', 'langflow')
     assert.equal(scenario, 'switchover')
     assert.equal(service.href, `http://${metadata.name}:${spec.ports[0].port}/`)
     assert.deepEqual([yes, flow, apiKey], [true, null, null])
@@ -53,7 +52,7 @@ describe('deploy/components/drill', () => {
   test('has only the rights that a switchover of its Lease needs', async () => {
     const { leaseName } = await settingsWith()
     const core = { apiGroups: [''] }
-    assert.deepEqual(only(manifests, 'Role').rules, [
+    assert.deepEqual(only(manifests, 'Role', NAME).rules, [
       {
         apiGroups: ['coordination.k8s.io'],
         resources: ['leases'],
@@ -63,16 +62,16 @@ describe('deploy/components/drill', () => {
       { ...core, resources: ['pods'], verbs: ['list'] },
       { ...core, resources: ['pods/proxy'], verbs: ['get'] },
     ])
-    const account = only(manifests, 'ServiceAccount')
-    const { roleRef, subjects } = only(manifests, 'RoleBinding')
+    const account = only(manifests, 'ServiceAccount', NAME)
+    const { roleRef, subjects } = only(manifests, 'RoleBinding', NAME)
     assert.equal(account.automountServiceAccountToken, false)
-    assert.equal(roleRef.name, only(manifests, 'Role').metadata.name)
+    assert.equal(roleRef.name, only(manifests, 'Role', NAME).metadata.name)
     assert.deepEqual(subjects, [{ kind: 'ServiceAccount', name: account.metadata.name }])
     assert.equal(template.spec.serviceAccountName, account.metadata.name)
   })
 
   test('is admitted to LangFlow by the NetworkPolicy, and not selected as LangFlow', () => {
-    const { ingress, podSelector } = only(base, 'NetworkPolicy').spec
+    const { ingress, podSelector } = only(manifests, 'NetworkPolicy').spec
     const labels = template.metadata.labels!
     assert.deepEqual({ ...labels, ...ingress[0].from[0].podSelector.matchLabels }, labels)
     assert.notDeepEqual({ ...labels, ...podSelector.matchLabels }, labels)

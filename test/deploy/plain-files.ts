@@ -1,13 +1,13 @@
-// npm run manifests: renders the plain files from the chart, for clusters without Helm. Needs helm ($HELM4, or `helm` of PATH).
-import { execFileSync } from 'node:child_process'
+// npm run manifests: renders the plain files from the chart, for clusters without Helm. Needs Helm 4 in $HELM4.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { rendered, type Version } from './helm.ts'
+import { DEPLOY } from './manifests.ts'
 
-const CHART = join(import.meta.dirname, 'chart')
 const SECRET = 'the Secret `langflow` (docs/guide/install.md)'
 
 /** The plain files: the comment at their head, and the values of the chart. */
-export const FILES = {
+const FILES = {
   'langflow.yaml': {
     head: `# The smallest installation: clients repeat requests that fail in a takeover, and users upload no files. It needs PostgreSQL and
 # ${SECRET}.`,
@@ -26,15 +26,14 @@ export const FILES = {
   },
 }
 
-/** The text of a plain file, as one `helm` renders it. Each version of Helm separates the objects by other empty lines. */
-export function render(name, helm) {
+export const NAMES = Object.keys(FILES) as (keyof typeof FILES)[]
+
+/** The text of a plain file. Each version of Helm separates the objects by other empty lines. */
+export async function plainFile(name: keyof typeof FILES, version: Version): Promise<string> {
   const { head, values } = FILES[name]
-  const args = ['template', 'langflow', CHART, '--values=-', '--kube-version=1.37.0']
-  const text = execFileSync(helm, args, { encoding: 'utf8', input: JSON.stringify(values) })
+  const { text } = await rendered(values, version)
   const objects = text.replaceAll(/^# Source: .*\n/gm, '').replaceAll(/\n*^---\n/gm, '\n---\n')
   return `# Rendered from deploy/chart by npm run manifests: use the chart if you have Helm.\n${head}${objects.trimEnd()}\n`
 }
 
-if (import.meta.main)
-  for (const name of Object.keys(FILES))
-    writeFileSync(join(import.meta.dirname, name), render(name, process.env.HELM4 ?? 'helm'))
+if (import.meta.main) for (const name of NAMES) writeFileSync(join(DEPLOY, name), await plainFile(name, 4))

@@ -2,12 +2,11 @@ import assert from 'node:assert/strict'
 import { dirname } from 'node:path'
 import { describe, test } from 'node:test'
 import { VERSION } from '../../agent/version.ts'
-import { agentOptionsOf, assertConsistent } from './consistency.ts'
-import { BASE, named, only, type PodSpec, readManifests } from './manifests.ts'
+import { agentOptionsOf, assertConsistent, workloadOf } from './consistency.ts'
+import { named, only, type PodSpec, plainManifests } from './manifests.ts'
 
-const files = readManifests(BASE)
-const kustomization = files.get('kustomization.yaml')!
-const manifests = [...files.values()].filter((manifest) => manifest !== kustomization)
+const manifests = plainManifests('langflow.yaml')
+const production = plainManifests('langflow-production.yaml')
 const deployment = only(manifests, 'Deployment')
 const pod = deployment.spec.template.spec as PodSpec
 const install = named(pod.initContainers, 'install')
@@ -15,15 +14,9 @@ const agent = named(pod.initContainers, 'agent')
 
 const options = await agentOptionsOf(agent)
 
-describe('deploy/base', () => {
-  test('has a kustomization.yaml that names every file', () => {
-    const others = [...files.keys()].filter((file) => file !== 'kustomization.yaml')
-    assert.deepEqual([...kustomization.resources].sort(), others.sort())
-  })
-
+describe('deploy/langflow.yaml', () => {
   test('has the image of this version', () => {
-    assert.deepEqual(kustomization.images, [{ name: agent.image, newName: agent.image, newTag: VERSION }])
-    assert.equal(install.image, agent.image)
+    for (const { image } of [install, agent]) assert.equal(image, `langflow-leader:${VERSION}`)
   })
 
   test('has consistent values and the default modes', async () => {
@@ -83,5 +76,17 @@ describe('the pod', () => {
     assert.equal(String(holders.map(({ name }) => name)), 'token')
     const account = only(manifests, 'ServiceAccount')
     for (const where of [pod, account]) assert.equal(where.automountServiceAccountToken, false)
+  })
+})
+
+describe('deploy/langflow-production.yaml', () => {
+  test('has Ready and warm standbys, starts a new pod before it ends one, and lets drains end', async () => {
+    const facts = await assertConsistent(production)
+    assert.deepEqual([facts.traffic.mode, facts.standby], ['front', 'warm'])
+    const { spec } = workloadOf(production)
+    assert.deepEqual(spec.strategy.rollingUpdate, { maxSurge: 1, maxUnavailable: 0 })
+    const budget = only(production, 'PodDisruptionBudget').spec
+    assert.deepEqual([budget.maxUnavailable, budget.unhealthyPodEvictionPolicy], [1, 'AlwaysAllow'])
+    assert.deepEqual(budget.selector, spec.selector)
   })
 })
