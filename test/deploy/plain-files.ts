@@ -7,7 +7,7 @@ import { DEPLOY } from './manifests.ts'
 const SECRET = 'the Secret `langflow` (docs/guide/install.md)'
 
 /** The plain files: the comment at their head, and the values of the chart. */
-const FILES = {
+export const FILES = {
   'langflow.yaml': {
     head: `# The smallest installation: clients repeat requests that fail in a takeover, and users upload no files. It needs PostgreSQL and
 # ${SECRET}.`,
@@ -26,10 +26,11 @@ const FILES = {
   },
 }
 
-export const NAMES = Object.keys(FILES) as (keyof typeof FILES)[]
+export type PlainFile = keyof typeof FILES
+export const NAMES = Object.keys(FILES) as PlainFile[]
 
 /** The text of a plain file. Each version of Helm separates the objects by other empty lines. */
-export async function plainFile(name: keyof typeof FILES, version: Version): Promise<string> {
+export async function plainFile(name: PlainFile, version: Version): Promise<string> {
   const { head, values } = FILES[name]
   const { text } = await rendered(values, version)
   const objects = text.replaceAll(/^# Source: .*\n/gm, '').replaceAll(/\n*^---\n/gm, '\n---\n')

@@ -1,14 +1,23 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { promisify } from 'node:util'
+import { VERSION } from '../../agent/version.ts'
 import { fixture, injected, podOf, uninjected } from '../cli/inject/streams.ts'
 import { CASES } from '../deploy/chart-cases.ts'
 import { podTemplates, workloadOf } from '../deploy/consistency.ts'
 import { rendered } from '../deploy/helm.ts'
 import { DEPLOY, type Manifest, manifestsIn, plainManifests } from '../deploy/manifests.ts'
 import { NAMES } from '../deploy/plain-files.ts'
-import { ACCOUNT, type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
+import {
+  ACCOUNT,
+  type ControlPlane,
+  controlPlaneAssets,
+  startControlPlane,
+} from '../harness/control-plane.ts'
+import { commandsOfReadme } from '../harness/readme.ts'
 
 /** The operator's own kinds. Only their schemas are needed: no operator runs here. */
 const EXTERNAL_SECRETS = join(import.meta.dirname, '../deploy/crds/external-secrets.yaml')
@@ -68,6 +77,19 @@ describe('deploy/ on kube-apiserver', () => {
     test(`the API server accepts all objects and restricted pods of ${name} without a warning`, async () => {
       await assertAccepted(plainManifests(name))
     })
+
+  test('the commands of README without Helm make every object', async () => {
+    const namespace = await restrictedNamespace()
+    const kubeconfig = plane.namespaceKubeconfig(namespace)
+    const commands = commandsOfReadme('kubectl create secret')
+    const PATH = `${controlPlaneAssets()}:${process.env.PATH}`
+    const env = { ...process.env, PATH, KUBECONFIG: kubeconfig, REGISTRY: 'registry.example.org/team' }
+    await promisify(execFile)('sh', ['-e', '-c', commands], { cwd: join(DEPLOY, '..'), env })
+    const images = '--output=jsonpath={..image}'
+    const of = await plane.kubectl(['get', 'deployment/langflow', `--namespace=${namespace}`, images])
+    const ours = `registry.example.org/team/langflow-leader:${VERSION}`
+    assert.deepEqual(of.stdout.split(' ').sort(), ['langflowai/langflow:1.13.0', ours, ours])
+  })
 
   test("the agent's account has no rights beyond its Role", async () => {
     const namespace = await restrictedNamespace()

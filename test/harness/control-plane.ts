@@ -177,6 +177,11 @@ export class ControlPlane {
     return this.#kubeconfig(namespace, account, token)
   }
 
+  /** The admin's kubeconfig for a namespace. */
+  namespaceKubeconfig(namespace: string): string {
+    return this.#kubeconfig(namespace, 'admin', this.adminToken)
+  }
+
   /** Applies the Lease and the rights of deploy/langflow.yaml, and returns a kubeconfig with a bound token of its ServiceAccount. */
   async deployRights(namespace: string, duration?: string): Promise<string> {
     const objects = readFileSync(SMALLEST, 'utf8').split(/^---$/m)
