@@ -30,7 +30,7 @@ interface Arena {
   close(): Promise<unknown>
 }
 
-/** `run` from the bundle, with the stand-in workload and the rights of deploy/base. */
+/** `run` from the bundle, with the stand-in workload and the rights of deploy/langflow.yaml. */
 export function ourSide(testbed: Testbed) {
   return {
     name: 'langflow-leader',

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { BASE, type Container, named, only, type PodSpec, readManifests } from '../deploy/manifests.ts'
+import { type Container, named, only, type PodSpec, plainManifests } from '../deploy/manifests.ts'
 import type { LoggedProcess } from '../harness/logged-process.ts'
 import type { Pod } from '../harness/pod.ts'
 import { ask } from '../harness/replica.ts'
@@ -10,7 +10,7 @@ type Part = 'agent' | 'container'
 
 const SECOND_MS = 1_000
 
-const SPEC = only(readManifests(BASE).values(), 'Deployment').spec.template.spec as PodSpec
+const SPEC = only(plainManifests('langflow.yaml'), 'Deployment').spec.template.spec as PodSpec
 /** The kubelet's defaults for the fields of a probe. */
 const DEFAULTS = {
   periodSeconds: 10,
@@ -29,7 +29,7 @@ const CONTAINERS: Record<Part, Container> = {
  */
 export const BACK_OFF = { firstMs: 500, longestMs: 4_000, resetAfterMs: 15_000 } as const
 
-/** Restarts, probes and ends one pod as the kubelet does, by the probes and grace periods of `deploy/base`. */
+/** Restarts, probes and ends one pod as the kubelet does, by the probes and grace periods of `deploy/langflow.yaml`. */
 export class Kubelet {
   readonly #pod: Pod
   readonly #started: (process: LoggedProcess, part: Part) => void

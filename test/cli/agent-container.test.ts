@@ -8,7 +8,7 @@ const env = (name: string, value: string) => ({ env: [{ name, value }] })
 
 describe('the agent of a pod', () => {
   const found: [what: string, container: object, leaseName: string | null, port: number][] = [
-    ['is found in deploy/base', AGENT, LEASE, 8090],
+    ['is found in deploy/langflow.yaml', AGENT, LEASE, 8090],
     [
       'has the container port that is named agent',
       { args: ['agent'], ports: [{ name: 'agent', containerPort: 9090 }] },

@@ -16,7 +16,7 @@ export function changed({ pod, status, node }: ReplicaRow, change: Partial<Agent
   return { pod, node, status: { ...(status as AgentStatus), ...change }, problem: null }
 }
 
-/** A pod of `deploy/base`. */
+/** A pod of `deploy/langflow.yaml`. */
 export function podWith(container: object, status: object = { phase: 'Running' }, name = 'a'): KubeObject {
   return {
     metadata: { name, uid: `uid-${name}`, resourceVersion: '1' },

@@ -13,7 +13,7 @@ const PROXY_MS = 1_000
 const scenario = scenariosOn()
 
 scenario(
-  'deploy/base can be installed under restricted Pod Security, and one of its two pods leads',
+  'deploy/langflow.yaml can be installed under restricted Pod Security, and one of its two pods leads',
   async (one) => {
     const { leader, epoch } = await momentOf(one)
     assert.deepEqual((await one.pods()).filter(isReady).map(identityOf), [identityOf(leader)])
@@ -64,7 +64,7 @@ scenario('LangFlow survives a kill of its agent, and continues in the same term'
   assert.ok(one.client.since(from).longestSilenceMs < SWITCHOVER_MS)
 })
 
-scenario('a rollout of deploy/base replaces every pod with one handover', rollsOut)
+scenario('a rollout of deploy/langflow.yaml replaces every pod with one handover', rollsOut)
 
 scenario('the leader stays when a third replica joins, and when both standbys leave', async (one) => {
   const { epoch, from } = await momentOf(one)

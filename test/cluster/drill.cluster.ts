@@ -11,7 +11,7 @@ const PROGRAM = join(import.meta.dirname, '../../agent/main.ts')
 /** Generous, since the machine may be busy with other work. */
 const HANGS_MS = 300_000
 
-const scenario = scenariosOn({ components: ['drill'] })
+const scenario = scenariosOn({ values: { drill: { enabled: true } } })
 
 for (const name of SCENARIOS)
   scenario(`a drill with the scenario ${name} passes`, async (one, t) => {

@@ -3,38 +3,31 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AgentStatus } from '../../agent/observe/agent-status.ts'
-import { build } from '../deploy/kustomize.ts'
-import type { Manifest } from '../deploy/manifests.ts'
+import { workloadOf } from '../deploy/consistency.ts'
+import { rendered, type Values } from '../deploy/helm.ts'
+import { type Manifest, plainManifests } from '../deploy/manifests.ts'
+import { FILES, type PlainFile } from '../deploy/plain-files.ts'
 import { askOnce, Client } from '../harness/client.ts'
 import { type Beat, lateBeats, overlapMs } from '../harness/judge.ts'
 import { mono, until } from '../harness/wait.ts'
 import { changeOf, identityOf, isReady, type Kube, type Pod } from './kube.ts'
 import { type Answer, LeaseHistory, wrongAnswers } from './lease-history.ts'
 import { PodLogs } from './pod-logs.ts'
-import {
-  asStatefulSet,
-  deploymentOf,
-  fitToNode,
-  type Kind,
-  plainLangflow,
-  STAND_IN,
-  scale,
-  type Traffic,
-  type Workload,
-} from './workload.ts'
+import { fitToNode, plainLangflow, STAND_IN, type Traffic, type Workload } from './workload.ts'
 
 export interface InstallationOptions {
-  /** A directory of deploy/. */
-  readonly base?: 'base' | 'production'
-  /** Directories of deploy/components/. */
-  readonly components?: readonly string[]
-  readonly kind?: Kind
-  readonly replicas?: number
+  /** Default: the smallest. */
+  readonly file?: PlainFile
+  /** Values of the chart, in addition to those of the file. Helm then renders the chart. */
+  readonly values?: Values
+  /** The name of the release, and the namespace, which may exist. */
+  readonly release?: string
+  readonly namespace?: string
   /** The program in LangFlow's container. Default: the stand-in. */
   readonly workload?: Workload
-  /** With `front`, its component is added, and rollouts work as in deploy/production. */
+  /** Default: that of the values. */
   readonly traffic?: Traffic
-  /** Installs a plain LangFlow without an agent, which it gets as argument, instead of the manifests of deploy/. */
+  /** Installs LangFlow by itself, by the example of one without an agent. */
   readonly adopt?: (one: Installation, plain: readonly Manifest[]) => Promise<void>
 }
 
@@ -55,8 +48,6 @@ export interface Rollout {
   readonly violations: readonly string[]
 }
 
-/** deploy/production requires a database URL and a bucket, which the stand-in ignores. */
-const PRODUCTION = { 'database-url': 'postgresql://nobody@127.0.0.1:9/none', 's3-bucket': 'none' }
 const START_MS = 60_000
 const ALL_NEW_MS = 120_000
 /** How long to wait for `kubectl rollout status` after the rollout has settled. In readiness mode, it never ends. */
@@ -67,14 +58,15 @@ const WITHIN_MS = { readiness: 5_000, front: 40_000 }
 /** An installation of deploy/ in a namespace of its own, with a client that sends requests without a pause. */
 export class Installation {
   readonly kube: Kube
-  readonly namespace = `leader-${randomBytes(3).toString('hex')}`
+  readonly namespace: string
+  readonly release: string
   readonly traffic: Traffic
-  /** `deployment/langflow` or `statefulset/langflow`. */
+  /** Such as `deployment/langflow`. */
   readonly name: string
   /** Beats of all stand-ins, which arrive for as long as a stand-in executes. */
   readonly beats: Beat[] = []
   readonly lease = new LeaseHistory()
-  readonly logs = new PodLogs(this.namespace)
+  readonly logs: PodLogs
   client!: Client<Answer>
   /** The URL of the Service. */
   url = ''
@@ -86,11 +78,15 @@ export class Installation {
 
   private constructor(kube: Kube, options: InstallationOptions) {
     this.kube = kube
+    this.namespace = options.namespace ?? `leader-${randomBytes(3).toString('hex')}`
+    this.logs = new PodLogs(this.namespace)
     this.#options = options
-    this.traffic = options.traffic ?? (options.base === 'production' ? 'front' : 'readiness')
-    this.name = `${options.kind ?? 'Deployment'}/langflow`.toLowerCase()
+    const values = valuesOf(options)
+    this.traffic = options.traffic ?? ((values.traffic ?? 'front') as Traffic)
+    this.release = options.release ?? 'langflow'
+    this.name = `${values.kind ?? 'Deployment'}/${this.release}`.toLowerCase()
     this.#workload = options.workload ?? STAND_IN
-    this.lease.follow(kube, this.namespace, this.#end.signal)
+    this.lease.follow(kube, this.namespace, `${this.release}-leader-lock`, this.#end.signal)
     this.#socket.on('message', (message) => this.beats.push(JSON.parse(message.toString()) as Beat))
   }
 
@@ -110,23 +106,20 @@ export class Installation {
 
   async #apply(): Promise<void> {
     const { kube, traffic } = this
-    const { base = 'base', components = [], replicas = 2, kind, adopt } = this.#options
-    const mode = traffic === 'readiness' || base === 'production' ? [] : [`traffic-${traffic}`]
-    const manifests = adopt ? plainLangflow() : await rendered(base, [...mode, ...components])
-    const deployment = deploymentOf(manifests)
+    const { adopt } = this.#options
+    const manifests = adopt ? plainLangflow() : await manifestsOf(this.#options)
     await once(this.#socket.bind(0), 'listening')
-    const beside = this.#workload.prepare(deployment, `${kube.nodeAddress}:${this.#socket.address().port}`)
+    const collector = `${kube.nodeAddress}:${this.#socket.address().port}`
+    const beside = this.#workload.prepare(workloadOf(manifests), collector)
     fitToNode(manifests)
-    scale(deployment, replicas, traffic)
-    if (kind === 'StatefulSet') asStatefulSet(deployment, traffic)
     const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' }
     await this.apply([
       { apiVersion: 'v1', kind: 'Namespace', metadata: { name: this.namespace, labels } },
-      ...(adopt ? [] : [secretFor(base)]),
+      ...(adopt ? [] : [SECRET]),
       ...beside,
     ])
     await (adopt ? adopt(this, manifests) : this.apply(manifests))
-    const address = ['get', 'service', 'langflow', '--output=jsonpath={.spec.clusterIP}']
+    const address = ['get', 'service', this.release, '--output=jsonpath={.spec.clusterIP}']
     this.url = `http://${await this.kubectl(...address)}:7860`
     const { path, read, asked = {}, withinMs = WITHIN_MS[traffic] } = this.#workload
     const target = { to: 'langflow', url: `${this.url}${path}` }
@@ -150,7 +143,8 @@ export class Installation {
   }
 
   async pods(): Promise<readonly Pod[]> {
-    const path = `/api/v1/namespaces/${this.namespace}/pods?labelSelector=app.kubernetes.io/name%3Dlangflow`
+    const labels = `app.kubernetes.io/name=langflow,app.kubernetes.io/instance=${this.release}`
+    const path = `/api/v1/namespaces/${this.namespace}/pods?labelSelector=${encodeURIComponent(labels)}`
     return (await this.kube.get<{ items: Pod[] }>(path)).items
   }
 
@@ -312,22 +306,25 @@ export class Installation {
   }
 }
 
-/** The manifests that `kubectl apply -k` would apply for a base and components of deploy/. */
-export async function rendered(base: string, components: readonly string[]): Promise<Manifest[]> {
-  const folders = components.map((name) => `components/${name}`)
-  return (await build('kubectl', { resources: [base], components: folders })).manifests
+/** The values of the chart that an installation has. */
+function valuesOf({ file = 'langflow.yaml', values = {} }: InstallationOptions): Values {
+  return { ...FILES[file].values, ...values }
 }
 
-/** The Secret that a user creates with the commands of README. */
-function secretFor(base: string): Manifest {
-  return {
-    apiVersion: 'v1',
-    kind: 'Secret',
-    metadata: { name: 'langflow' },
-    stringData: {
-      'secret-key': randomBytes(32).toString('base64url'),
-      'superuser-password': randomBytes(16).toString('hex'),
-      ...(base === 'production' ? PRODUCTION : {}),
-    },
-  }
+async function manifestsOf(options: InstallationOptions): Promise<Manifest[]> {
+  const { file = 'langflow.yaml', values } = options
+  return values === undefined ? plainManifests(file) : (await rendered(valuesOf(options))).manifests
+}
+
+/** The Secret of the plain files. The stand-in ignores the database and the bucket. */
+const SECRET: Manifest = {
+  apiVersion: 'v1',
+  kind: 'Secret',
+  metadata: { name: 'langflow' },
+  stringData: {
+    'secret-key': randomBytes(32).toString('base64url'),
+    'superuser-password': randomBytes(16).toString('hex'),
+    'database-url': 'postgresql://nobody@127.0.0.1:9/none',
+    's3-bucket': 'none',
+  },
 }

@@ -3,15 +3,16 @@ import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import type { AgentStatus } from '../../agent/observe/agent-status.ts'
-import { VERSION } from '../../agent/version.ts'
+import { helmProgram, type Values } from '../deploy/helm.ts'
+import { commandsOfReadme } from '../harness/readme.ts'
 import { mono, until } from '../harness/wait.ts'
-import { type Installation, rendered } from './installation.ts'
+import type { Installation } from './installation.ts'
 import { changeOf, isReady } from './kube.ts'
 import { scenariosOn } from './scenario.ts'
-import { fitToNode, LANGFLOW } from './workload.ts'
+import { LANGFLOW, POSTGRES_IMAGE } from './workload.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const FLOW = join(import.meta.dirname, 'credential-flow.py')
@@ -23,9 +24,9 @@ const DATABASE = 'langflow-postgresql'
 /** Limit for the commands of README, which wait for both pods. */
 const WITHIN_MS = 300_000
 
-/** deploy/production with the official LangFlow image on PostgreSQL, installed with the commands of README. */
+/** The chart with the official LangFlow image on PostgreSQL, installed with the commands of README. */
 const scenario = scenariosOn({
-  base: 'production',
+  traffic: 'front',
   workload: { ...LANGFLOW, prepare: () => [] },
   adopt: quickStart,
 })
@@ -114,11 +115,11 @@ scenario(
       one.kubectl(
         'patch',
         'secret',
-        'langflow',
+        DATABASE,
         '--patch',
         JSON.stringify({ stringData: { 'database-url': url } }),
       )
-    const url = ['get', 'secret', 'langflow', '--output=jsonpath={.data.database-url}']
+    const url = ['get', 'secret', DATABASE, '--output=jsonpath={.data.database-url}']
     const right = Buffer.from(await one.kubectl(...url), 'base64').toString()
     const template = await one.kubectl('get', one.name, '--output=jsonpath={.spec.template}')
     const rollOut = async (change: string, args = (given: string[]) => given) => {
@@ -235,12 +236,20 @@ async function ask<T>({ url }: Installation, path: string, request: Request = {}
   return JSON.parse(text) as T
 }
 
-/** Runs the commands of README in the installation's namespace, with a database. */
+/** Values for a node of two cores, which pulls no images. */
+const ON_NODE: Values = {
+  image: { pullPolicy: 'Never' },
+  langflow: { image: { pullPolicy: 'Never' }, resources: { requests: { cpu: '10m', memory: '32Mi' } } },
+  agent: { resources: { requests: { cpu: '10m', memory: '32Mi' }, limits: { memory: '512Mi' } } },
+  database: { trialImage: POSTGRES_IMAGE },
+  extraEnv: [
+    { name: 'DO_NOT_TRACK', value: 'true' },
+    { name: 'LANGFLOW_CREATE_STARTER_PROJECTS', value: 'false' },
+  ],
+}
+
+/** Runs the commands of README in the installation's namespace. */
 async function quickStart(one: Installation): Promise<void> {
-  const all = await rendered('production', ['postgresql'])
-  const trial = all.filter(({ metadata }) => metadata.name === DATABASE)
-  fitToNode(trial)
-  await one.apply(trial)
   const scratch = mkdtempSync(join(tmpdir(), 'quick-start-'))
   try {
     // A user's kubeconfig has a context with a namespace, so this one gets it too.
@@ -248,9 +257,13 @@ async function quickStart(one: Installation): Promise<void> {
     writeFileSync(kubeconfig, await one.kubectl('config', 'view', '--flatten', '--minify'))
     const context = ['config', 'set-context', '--current', `--namespace=${one.namespace}`]
     await one.kubectl(`--kubeconfig=${kubeconfig}`, ...context)
-    await promisify(execFile)('sh', ['-e', '-c', commands()], {
+    const values = join(scratch, 'values.json')
+    writeFileSync(values, JSON.stringify(ON_NODE))
+    const PATH = `${dirname(helmProgram(4))}:${process.env.PATH}`
+    const HOMES = { HELM_CACHE_HOME: scratch, HELM_CONFIG_HOME: scratch, HELM_DATA_HOME: scratch }
+    await promisify(execFile)('sh', ['-e', '-c', commands(values)], {
       cwd: ROOT,
-      env: { ...process.env, KUBECONFIG: kubeconfig, IMAGE: `langflow-leader:${VERSION}` },
+      env: { ...process.env, ...HOMES, PATH, KUBECONFIG: kubeconfig, REGISTRY: 'docker.io/library' },
       timeout: WITHIN_MS,
     })
   } finally {
@@ -258,13 +271,10 @@ async function quickStart(one: Installation): Promise<void> {
   }
 }
 
-/** The commands of README that create the Secret, with the trial's database instead of the user's. */
-function commands(): string {
-  const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
-  const blocks = [...readme.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block]) => block as string)
-  const found = blocks.filter((block) => block.includes('kubectl create secret'))
-  assert.equal(found.length, 1, 'README must have exactly one block that creates the Secret')
-  const theirs = 'user:password@host'
-  assert.ok(found[0]?.includes(theirs))
-  return (found[0] as string).replace(theirs, `langflow:trial-only@${DATABASE}`)
+/** The commands of README that install the chart, with more values. */
+function commands(values: string): string {
+  const block = commandsOfReadme('helm install')
+  const chart = 'helm install langflow deploy/chart'
+  assert.ok(block.includes(chart))
+  return block.replace(chart, `${chart} --values=${values}`)
 }

@@ -22,9 +22,9 @@ export class LeaseHistory {
   holder = ''
   epoch = 0
 
-  follow(kube: Kube, namespace: string, signal: AbortSignal): this {
+  follow(kube: Kube, namespace: string, name: string, signal: AbortSignal): this {
     const path = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`
-    const one = 'watch=true&fieldSelector=metadata.name%3Dlangflow-leader-lock'
+    const one = `watch=true&fieldSelector=metadata.name%3D${name}`
     void kube.watch<Lease>(`${path}?${one}`, signal, (lease) => this.record(lease))
     return this
   }

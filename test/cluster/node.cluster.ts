@@ -12,7 +12,7 @@ import { scenariosOn } from './scenario.ts'
 /** Limit for the pause of clients: LangFlow is frozen from the renew deadline until the API server is back. */
 const PAUSE_MS = 4_000
 
-const scenario = scenariosOn({ base: 'production' })
+const scenario = scenariosOn({ file: 'langflow-production.yaml' })
 
 /** Stops the API server for `ms`, right after a renewal, when the grant has almost its full length left. */
 async function withoutApiServer(one: Installation, ms: number): Promise<Moment> {

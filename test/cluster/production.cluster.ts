@@ -21,10 +21,10 @@ const TWO_ROUNDS_MS = 11_000
 /** Limit for the start of the containers, their probes, and the failure of the first watch. */
 const REPORTED_MS = 45_000
 
-const scenario = scenariosOn({ base: 'production' })
+const scenario = scenariosOn({ file: 'langflow-production.yaml' })
 
 scenario(
-  'deploy/production can be installed, both pods are endpoints, and only the leader answers',
+  'deploy/langflow-production.yaml can be installed, both pods are endpoints, and only the leader answers',
   async (one) => {
     await one.kubectl('rollout', 'status', one.name, '--timeout=60s')
     await onlyLeaderAnswers(one)
@@ -75,7 +75,7 @@ scenario(
   },
 )
 
-scenario('a rollout of deploy/production succeeds with one handover', rollsOut)
+scenario('a rollout of deploy/langflow-production.yaml succeeds with one handover', rollsOut)
 
 interface Template {
   metadata: { annotations?: Record<string, string> }

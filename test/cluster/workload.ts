@@ -1,17 +1,15 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parse } from 'yaml'
-import { DEPLOY, type Manifest, named, only } from '../deploy/manifests.ts'
+import { type Manifest, named } from '../deploy/manifests.ts'
 import type { Asked } from '../harness/client.ts'
 import { mono } from '../harness/wait.ts'
 import type { Answer } from './lease-history.ts'
 
-export type Kind = 'Deployment' | 'StatefulSet'
 export type Traffic = 'readiness' | 'front'
 
 const FILE = 'workload.mjs'
 const NODE_IMAGE = 'docker.io/library/node:24-bookworm-slim'
-/** The name that postgres-image/build.ts gives to the image for deploy/components/postgresql. */
+/** The name that postgres-image/build.ts gives to the image for the chart's database. */
 export const POSTGRES_IMAGE = 'localhost/postgres:15'
 
 /** The program in LangFlow's container, and the requests to it. */
@@ -78,35 +76,7 @@ export function fitToNode(manifests: readonly Manifest[]): void {
     }
 }
 
-/** Sets the number of replicas, and how a rollout replaces them. */
-export function scale({ spec }: Manifest, replicas: number, traffic: Traffic): void {
-  spec.replicas = replicas
-  if (traffic === 'readiness') {
-    // Only the leader is ever available, so a rollout must replace all standbys together, and first.
-    spec.strategy.rollingUpdate.maxUnavailable = Math.max(1, replicas - 1)
-    return
-  }
-  const production = parse(readFileSync(join(DEPLOY, 'production/deployment.yaml'), 'utf8')) as Manifest
-  const { strategy, minReadySeconds } = production.spec
-  Object.assign(spec, { strategy: { type: 'RollingUpdate', ...strategy }, minReadySeconds })
-}
-
-/** Turns the Deployment into a StatefulSet, as in LangFlow's charts. */
-export function asStatefulSet(deployment: Manifest, traffic: Traffic): void {
-  const { strategy: _, progressDeadlineSeconds: __, ...spec } = deployment.spec
-  const byReadiness = traffic === 'readiness'
-  const maxUnavailable = byReadiness ? Math.max(1, spec.replicas - 1) : 1
-  deployment.kind = 'StatefulSet'
-  deployment.spec = {
-    ...spec,
-    serviceName: 'langflow-members',
-    // The same policies as in deploy/components/traffic-front.
-    podManagementPolicy: byReadiness ? 'Parallel' : 'OrderedReady',
-    updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable } },
-  }
-}
-
-const LABELS = { 'app.kubernetes.io/name': 'langflow' }
+const LABELS = { 'app.kubernetes.io/name': 'langflow', 'app.kubernetes.io/instance': 'langflow' }
 
 /** A LangFlow as users deploy it without langflow-leader, under restricted Pod Security. */
 export function plainLangflow(): Manifest[] {
@@ -128,17 +98,10 @@ export function plainLangflow(): Manifest[] {
     metadata: { labels: LABELS, annotations: {} },
     spec: { securityContext, containers: [container], volumes: [] },
   }
-  const strategy = { rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } }
-  const spec = { selector: { matchLabels: LABELS }, strategy, template }
+  const strategy = { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } }
+  const spec = { replicas: 2, minReadySeconds: 5, selector: { matchLabels: LABELS }, strategy, template }
   return [
     { apiVersion: 'apps/v1', kind: 'Deployment', metadata, spec },
     { apiVersion: 'v1', kind: 'Service', metadata, spec: { selector: LABELS, ports: [{ port: 7860 }] } },
   ]
-}
-
-export function deploymentOf(manifests: readonly Manifest[]): Manifest {
-  return only(
-    manifests.filter(({ metadata }) => metadata.name === 'langflow'),
-    'Deployment',
-  )
 }

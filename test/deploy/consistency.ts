@@ -17,7 +17,9 @@ const MIB = { Mi: 1, Gi: 1024 } as const
 /** The Deployment or StatefulSet of LangFlow itself. */
 export function workloadOf(manifests: readonly Manifest[]): Manifest {
   const found = manifests.filter(
-    ({ kind, metadata }) => ['Deployment', 'StatefulSet'].includes(kind) && metadata.name === 'langflow',
+    ({ kind, metadata }) =>
+      ['Deployment', 'StatefulSet'].includes(kind) &&
+      metadata.labels?.['app.kubernetes.io/name'] === 'langflow',
   )
   assert.equal(found.length, 1)
   return found[0] as Manifest
@@ -71,14 +73,14 @@ export async function assertConsistent(manifests: readonly Manifest[]): Promise<
   const agent = named(pod.initContainers, 'agent')
   const langflow = named(pod.containers, 'langflow')
   const options = await agentOptionsOf(agent)
-  assertRights(manifests, options)
+  assertRights(manifests, pod.serviceAccountName, options)
   assertMemory(langflow, options.standby)
   return options
 }
 
-/** Asserts that there is one Role, with only the rights that the agent needs. */
-function assertRights(manifests: readonly Manifest[], { leaseName }: AgentOptions): void {
-  assert.deepEqual(only(manifests, 'Role', 'langflow-leader').rules, [
+/** Asserts that the Role of the agent's account has only the rights that the agent needs. */
+function assertRights(manifests: readonly Manifest[], account: string, { leaseName }: AgentOptions): void {
+  assert.deepEqual(only(manifests, 'Role', account).rules, [
     { ...LEASES, resourceNames: [leaseName], verbs: ['get', 'watch', 'update'] },
     { ...LEASES, verbs: ['create'] },
     { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create'] },

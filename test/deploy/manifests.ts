@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
 import { AGENT_PORT, mounts, probes } from '../../agent/cli/manifests/pod-spec.ts'
@@ -9,7 +9,6 @@ export const MOUNTS = mounts(dirname(AGENT_SETTINGS.socket.fallback))
 export const { startup: STARTUP_PROBE, liveness: LIVENESS_PROBE } = probes(AGENT_PORT)
 
 export const DEPLOY = join(import.meta.dirname, '../../deploy')
-export const BASE = join(DEPLOY, 'base')
 
 interface EnvVar {
   name: string
@@ -72,16 +71,9 @@ export function manifestsIn(text: string): Manifest[] {
   return documents.filter((manifest) => manifest !== null)
 }
 
-/** The manifests of a folder by file name. Each file must have exactly one. */
-export function readManifests(directory: string): Map<string, Manifest> {
-  const read = (file: string): [string, Manifest] => {
-    const [manifest, other] = manifestsIn(readFileSync(join(directory, file), 'utf8'))
-    if (manifest === undefined || other !== undefined)
-      throw new Error(`${file} must have exactly one manifest`)
-    return [file, manifest]
-  }
-  const files = readdirSync(directory).filter((file) => file.endsWith('.yaml'))
-  return new Map(files.map(read))
+/** The manifests of a plain file, such as `langflow.yaml`. */
+export function plainManifests(file: string): Manifest[] {
+  return manifestsIn(readFileSync(join(DEPLOY, file), 'utf8'))
 }
 
 /** Returns the only manifest of this kind, or of this kind and name. */

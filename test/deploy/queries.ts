@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { parse } from 'yaml'
 import { DEPLOY } from './manifests.ts'
 
-const MONITORING = join(DEPLOY, 'components/monitoring')
+const MONITORING = join(DEPLOY, 'chart/files')
 export const RULES = join(MONITORING, 'alerts.yaml')
 const DASHBOARD = join(MONITORING, 'dashboard.json')
 

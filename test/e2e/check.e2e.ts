@@ -1,18 +1,14 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { Result } from '../../agent/cli/check/check.ts'
-import { build, type Overlay } from '../deploy/kustomize.ts'
+import { CASES } from '../deploy/chart-cases.ts'
+import { rendered } from '../deploy/helm.ts'
+import { DEPLOY } from '../deploy/manifests.ts'
 import { BUNDLE } from '../harness/bundle.ts'
-import {
-  ACCOUNT,
-  type ControlPlane,
-  controlPlaneAssets,
-  startControlPlane,
-} from '../harness/control-plane.ts'
-
-const KUBECTL = join(controlPlaneAssets(), 'kubectl')
+import { ACCOUNT, type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 
 interface Output {
   readonly code: number
@@ -42,54 +38,12 @@ function outcomes({ stdout }: Output): Record<string, Result['outcome']> {
 }
 
 describe('check -f', () => {
-  const overlays: Record<string, Overlay> = {
-    base: { resources: ['base'] },
-    production: { resources: ['production'] },
-    'base with everything, front': {
-      resources: ['base'],
-      components: ['traffic-front', 'standby-warm', 'postgresql', 'monitoring', 'preset-fast'].map(
-        (one) => `components/${one}`,
-      ),
-    },
-    'base with a bucket': { resources: ['base'], components: ['components/storage-s3'] },
-    'production with a volume': { resources: ['production'], components: ['components/storage-pvc'] },
-    'base with a drill': { resources: ['base'], components: ['components/drill'] },
-    'the StatefulSet': { resources: ['examples/statefulset'] },
-    'the StatefulSet, front': {
-      resources: ['examples/statefulset'],
-      components: ['components/traffic-front', 'components/standby-warm'],
-    },
-    'production behind an Ingress': { resources: ['examples/ingress'] },
-    'production behind a Gateway': { resources: ['examples/gateway'] },
-    'the single container': { resources: ['examples/single-container'] },
-    'flows from git-sync': { resources: ['examples/flows-git-sync'] },
-    'flows from a ConfigMap': { resources: ['examples/flows-config-map'] },
-    'flows from a volume': { resources: ['examples/flows-volume'] },
-  }
-  for (const [name, overlay] of Object.entries(overlays))
-    test(`finds no error in deploy/: ${name}`, async () => {
-      const said = await run(['-f', '-', '-o', 'json'], { stdin: (await build(KUBECTL, overlay)).text })
-      assert.deepEqual(
-        [said.code, Object.entries(outcomes(said)).filter(([, outcome]) => outcome === 'error')],
-        [0, []],
-      )
+  for (const [name, { values, warnings = [] }] of Object.entries(CASES))
+    test(`finds in the chart no error and no unexpected warning: ${name}`, async () => {
+      const said = await run(['-f', '-', '-o', 'json'], { stdin: (await rendered(values)).text })
+      const found = Object.entries(outcomes(said)).filter(([, one]) => one === 'error' || one === 'warning')
+      assert.deepEqual([said.code, found], [0, warnings.map((code) => [code, 'warning'])])
     })
-
-  test('reports local files for deploy/base, unless a component stores them for all replicas', async () => {
-    const outcomeOf = async (overlay: Overlay) => {
-      const { text } = await build(KUBECTL, overlay)
-      return outcomes(await run(['-f', '-', '-o', 'json'], { stdin: text }))['local-files']
-    }
-    // Without a database URL, the replicas share nothing, and another rule reports that.
-    const components = ['components/postgresql']
-    assert.equal(await outcomeOf({ resources: ['base'], components }), 'warning')
-    assert.equal(await outcomeOf({ resources: ['production'] }), 'ok')
-    for (const storage of ['storage-s3', 'storage-pvc'])
-      assert.equal(
-        await outcomeOf({ resources: ['base'], components: [...components, `components/${storage}`] }),
-        'ok',
-      )
-  })
 })
 
 describe('check of a cluster', () => {
@@ -98,7 +52,7 @@ describe('check of a cluster', () => {
   before(async () => {
     plane = await startControlPlane()
     namespace = await plane.newNamespace()
-    await apply((await build(KUBECTL, { resources: ['base'] })).text)
+    await apply(readFileSync(join(DEPLOY, 'langflow.yaml'), 'utf8'))
     await applySecret(`${'k'.repeat(42)}A=`)
   })
   after(() => plane?.close())
@@ -135,7 +89,7 @@ describe('check of a cluster', () => {
     return plane.serviceAccountKubeconfig(namespace, name)
   }
 
-  test('an administrator gets a verdict on each check, with one warning for deploy/base', async () => {
+  test('an administrator gets a verdict on each check, with one warning for deploy/langflow.yaml', async () => {
     const said = await asked(plane.adminKubeconfig)
     const found = Object.entries(outcomes(said)).filter(([, outcome]) => outcome !== 'ok')
     assert.deepEqual(found, [['local-files', 'warning']])

@@ -8,7 +8,9 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { Lease } from '../../agent/lease/lease.ts'
 import { encodeHistory } from '../../agent/lease/lease-history.ts'
-import { DEPLOY } from '../deploy/manifests.ts'
+import { LEAST } from '../deploy/chart-cases.ts'
+import { rendered } from '../deploy/helm.ts'
+import { only } from '../deploy/manifests.ts'
 import { BUNDLE } from '../harness/bundle.ts'
 import { ACCOUNT, type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { freePort } from '../harness/free-port.ts'
@@ -17,7 +19,6 @@ import { TERM } from '../observe/replica.ts'
 
 const LEASE = 'langflow-leader-lock'
 const ROLE = 'langflow-leader-operator'
-const ROLE_FILE = join(DEPLOY, 'components/operator-role/role.yaml')
 
 /** A Pod object that no kubelet runs. */
 function pod(name: string, agent: object | null) {
@@ -63,7 +64,7 @@ describe('an operator on a real API server', () => {
   })
   after(() => plane?.close())
 
-  /** Creates a held Lease, 122 pods with two replicas on their last page, and an operator with the Role of deploy/. */
+  /** Creates a held Lease, 122 pods with two replicas on their last page, and an operator with the Role of the chart. */
   async function operator(name = LEASE) {
     const namespace = await plane.newNamespace()
     const kubectl = (...args: string[]) => plane.kubectl(['-n', namespace, ...args])
@@ -79,7 +80,8 @@ describe('an operator on a real API server', () => {
     const status = { phase: 'Running', podIP: '127.0.0.1', podIPs: [{ ip: '127.0.0.1' }] }
     const running = ['--subresource=status', '--type=merge', '-p', JSON.stringify({ status })]
     await kubectl('patch', 'pod', 'langflow-0', ...running)
-    await plane.kubectl(['-n', namespace, 'apply', '-f', '-'], readFileSync(ROLE_FILE, 'utf8'))
+    const { manifests } = await rendered({ ...LEAST, operatorRole: true })
+    await plane.kubectl(['-n', namespace, 'apply', '-f', '-'], JSON.stringify(only(manifests, 'Role', ROLE)))
     await kubectl('create', 'serviceaccount', 'me')
     await kubectl('create', 'rolebinding', 'me', `--role=${ROLE}`, `--serviceaccount=${namespace}:me`)
     const kubeconfig = await plane.serviceAccountKubeconfig(namespace, 'me')
@@ -101,7 +103,7 @@ describe('an operator on a real API server', () => {
     }
   }
 
-  test('sees every replica with the Role of deploy/, and why one does not answer', async () => {
+  test('sees every replica with the Role of the chart, and why one does not answer', async () => {
     const { run } = await operator()
     const { code, stdout } = await run('status', '-o', 'json')
     const { lease, ok, replicas, problems } = JSON.parse(stdout)
@@ -113,7 +115,7 @@ describe('an operator on a real API server', () => {
     assert.match(second?.problem ?? '', /the pod is Pending/)
   })
 
-  test('pauses and resumes with the Role of deploy/, and changes nothing else on the Lease', async () => {
+  test('pauses and resumes with the Role of the chart, and changes nothing else on the Lease', async () => {
     const { run, operations } = await operator()
     const paused = await run('pause', '--for=1h', '--reason=upgrade')
     // The annotations are written, but no replica runs that could confirm the pause.

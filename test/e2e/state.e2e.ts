@@ -45,7 +45,7 @@ class Succession {
     this.#flows = writeFlow(binary, join(scene.dir, 'flows'))
   }
 
-  /** The directory of one or several replicas: LANGFLOW_CONFIG_DIR and HOME, as in deploy/base. */
+  /** The directory of one or several replicas: LANGFLOW_CONFIG_DIR and HOME, as in deploy/langflow.yaml. */
   directory(name: string): string {
     return join(this.#scene.dir, `data-${name}`)
   }

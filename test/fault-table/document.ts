@@ -54,7 +54,7 @@ export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]
   }
   return `${[
     '# Fault table',
-    '`npm run test:faults` writes this page. It plays faults against the built program on a real etcd and kube-apiserver, with the rights of `deploy/base`. A case states the fault, **what must hold**, and what this run measured.',
+    '`npm run test:faults` writes this page. It plays faults against the built program on a real etcd and kube-apiserver, with the rights of `deploy/langflow.yaml`. A case states the fault, **what must hold**, and what this run measured.',
     wrong.length === 0
       ? `The run played each case once, and each passed. Two replicas acted at the same time for **0 ms**, judged from ${beats} signs of life.${woken.map(describeLate).join('')}`
       : ['**This run missed:**', '', ...wrong.map((line) => `- ${line}`)].join('\n'),

@@ -41,7 +41,7 @@ async function afterCrash(scene: FaultScene<FaultPlane>, b: LinkedPod, dead: num
   return `acted until ${seconds(Math.max(0, acted))}, dead ${seconds(lived)} after the last renewal; next holder ${seconds(waited)} after it`
 }
 
-/** The liveness probe of the LangFlow container in deploy/base, with the kubelet's default for failures. */
+/** The liveness probe of the LangFlow container in deploy/langflow.yaml, with the kubelet's default for failures. */
 const PROBE = { periodMs: 5_000, timeoutMs: 3_000, failures: 3 }
 /** The time from SIGTERM to SIGKILL after the probe has failed. */
 const GRACE_MS = 5_000

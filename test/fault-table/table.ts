@@ -91,7 +91,7 @@ const TABLE = {
       must: 'The Lease is released once no process lives. Another replica serves immediately.',
     },
     'the launcher is frozen': {
-      done: 'After 15 s the liveness probe fails: the container gets SIGTERM, and SIGKILL 5 s later, as in `deploy/base`.',
+      done: 'After 15 s the liveness probe fails: the container gets SIGTERM, and SIGKILL 5 s later, as in `deploy/langflow.yaml`.',
       must: 'The leader keeps the Lease until the container is gone.',
     },
     'the socket is removed': {

@@ -177,12 +177,16 @@ export class ControlPlane {
     return this.#kubeconfig(namespace, account, token)
   }
 
-  /** Applies the Lease and the rights of deploy/base, and returns a kubeconfig with a bound token of its ServiceAccount. */
+  /** The admin's kubeconfig for a namespace. */
+  namespaceKubeconfig(namespace: string): string {
+    return this.#kubeconfig(namespace, 'admin', this.adminToken)
+  }
+
+  /** Applies the Lease and the rights of deploy/langflow.yaml, and returns a kubeconfig with a bound token of its ServiceAccount. */
   async deployRights(namespace: string, duration?: string): Promise<string> {
-    for (const file of ['service-account', 'role', 'role-binding', 'lease']) {
-      const manifest = readFileSync(join(BASE, `${file}.yaml`), 'utf8')
-      await this.kubectl(['apply', `--namespace=${namespace}`, '-f', '-'], manifest)
-    }
+    const objects = readFileSync(SMALLEST, 'utf8').split(/^---$/m)
+    const rights = objects.filter((text) => /^kind: (ServiceAccount|Role|RoleBinding|Lease)$/m.test(text))
+    await this.kubectl(['apply', `--namespace=${namespace}`, '-f', '-'], rights.join('---'))
     return this.serviceAccountKubeconfig(namespace, ACCOUNT, duration)
   }
 
@@ -312,8 +316,8 @@ export function controlPlaneAssets(): string {
   return dir
 }
 
-const BASE = join(import.meta.dirname, '../../deploy/base')
-/** The name of the ServiceAccount in deploy/base. */
+const SMALLEST = join(import.meta.dirname, '../../deploy/langflow.yaml')
+/** The name of the ServiceAccount in deploy/langflow.yaml. */
 export const ACCOUNT = 'langflow-leader'
 
 /** One request that kube-apiserver has answered. A watch is recorded when it opens. */

@@ -10,7 +10,7 @@ import { LoggedProcess } from './logged-process.ts'
 import { ask, askStatus, commandLine, type ReplicaOptions } from './replica.ts'
 import { until } from './wait.ts'
 
-/** The grace period in deploy/base. */
+/** The grace period in deploy/langflow.yaml. */
 const GRACE_MS = 45_000
 const asRoot = process.getuid?.() === 0
 export const NAMESPACE = [...(asRoot ? [] : ['--user', '--map-root-user']), '--pid', '--fork', '--mount-proc']

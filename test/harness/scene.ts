@@ -214,7 +214,7 @@ export interface SceneServer {
   /** The file of the certificate to trust. `undefined` for plain HTTP. */
   readonly caFile: string | undefined
   newNamespace(): Promise<string>
-  /** Applies the rights of deploy/base in the namespace, and returns the path of a kubeconfig with the rights of an agent. */
+  /** Applies the rights of deploy/langflow.yaml in the namespace, and returns the path of a kubeconfig with the rights of an agent. */
   deployRights(namespace: string, duration?: string): Promise<string>
 }
 

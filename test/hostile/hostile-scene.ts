@@ -32,7 +32,7 @@ export const AS_LANGFLOW = [
   ),
   ...['sh', '-c', 'exec "$@"', 'sh'],
 ]
-/** The restrictions of `deploy/base`. */
+/** The restrictions of `deploy/langflow.yaml`. */
 export const asLangflow = (directory: string) => [
   ...['sh', '-c', `${READ_ONLY} && exec "$@"`, directory],
   ...AS_LANGFLOW,
@@ -70,7 +70,7 @@ const BEATS_WITHIN_MS = 1000
 const PROBES_IN_A_ROW = 3
 /** Allowed growth by one attack. The agent uses some 75 MiB before any, and the launcher shares LangFlow's memory limit. */
 const GROWTH_MIB = { agent: 96, launcher: 16 }
-/** The agent's memory limit in `deploy/base`, which must suffice for all attacks together. */
+/** The agent's memory limit in `deploy/langflow.yaml`, which must suffice for all attacks together. */
 const AGENT_MIB = 192
 /** Allowed number of new lines in each log per attack. */
 const LINES = 12

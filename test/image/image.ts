@@ -93,7 +93,7 @@ export class Image {
     return this.execute([...this.config.Entrypoint, ...args], mounts)
   }
 
-  /** Starts the agent as `deploy/base` does. `kubeconfig` and `state` are a file and a directory on this machine. */
+  /** Starts the agent as `deploy/langflow.yaml` does. `kubeconfig` and `state` are a file and a directory on this machine. */
   startAgent(flags: readonly string[], kubeconfig: string, sockets: Mount, state: string): Container {
     const args = ['agent', '--kubeconfig=/dev/kubeconfig', '--identity=a', '--lease-namespace=default']
     return this.start(

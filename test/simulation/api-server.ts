@@ -79,7 +79,7 @@ export class ApiServer {
     this.committed({ before, after: null, writer: null })
   }
 
-  /** A person runs `kubectl apply -f deploy/base/lease.yaml`. */
+  /** A person runs `kubectl apply -f deploy/langflow.yaml`. */
   apply(): void {
     this.create({ metadata: {}, spec: {} }, null)
   }

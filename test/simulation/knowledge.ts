@@ -138,7 +138,7 @@ export class Knowledge {
   }
 }
 
-/** Whether the Lease looks like the one in `deploy/base`. */
+/** Whether the Lease looks like the one in `deploy/langflow.yaml`. */
 export function neverHeld(lease: Lease): boolean {
   return holderOf(lease) === '' && !lease.spec?.renewTime
 }

@@ -1,7 +1,7 @@
 import { asFields, asList, asNumber, type Fields } from './manifest.ts'
 
 /*
- * The parts of a pod beside LangFlow. `inject` adds them, and test/deploy/pod-spec.test.ts compares `deploy/base` with them.
+ * The parts of a pod beside LangFlow. `inject` adds them, and test/deploy/pod-spec.test.ts compares `deploy/langflow.yaml` with them.
  */
 
 export const PROGRAM_DIR = '/opt/langflow-leader'

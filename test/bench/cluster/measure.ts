@@ -14,10 +14,11 @@ import type { Lease } from '../../../agent/lease/lease.ts'
 import { historyOf } from '../../../agent/lease/lease-history.ts'
 import { ANY_POD, SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
 import { readProcesses } from '../../../agent/processes/proc.ts'
-import { Installation, type InstallationOptions, rendered } from '../../cluster/installation.ts'
+import { Installation, type InstallationOptions } from '../../cluster/installation.ts'
 import { isReady, Kube, type Pod } from '../../cluster/kube.ts'
 import { killContainers, nodeProgram, processesOf } from '../../cluster/processes.ts'
 import { fitToNode, LANGFLOW, type Workload } from '../../cluster/workload.ts'
+import { rendered } from '../../deploy/helm.ts'
 import { type Manifest, named } from '../../deploy/manifests.ts'
 import { type Call, Client } from '../../harness/client.ts'
 import { API_KEY, ECHO_PATH, flowRequest, outputOf } from '../../harness/langflow.ts'
@@ -90,18 +91,16 @@ const WORKLOAD: Workload = {
 }
 
 function optionsOf({ mode, kind, replicas }: Group): InstallationOptions {
-  const shared = { kind, replicas, workload: WORKLOAD }
-  if (mode === 'plain') return { ...shared, adopt: installPlain }
-  if (mode === 'front') return { ...shared, base: 'production', components: ['postgresql'] }
-  return { ...shared, base: 'base', components: ['standby-warm', 'postgresql'] }
+  if (mode === 'plain') return { workload: WORKLOAD, adopt: installPlain }
+  const values = { kind, replicas, standby: 'warm', database: { trial: true } }
+  return { workload: WORKLOAD, values, file: mode === 'front' ? 'langflow-production.yaml' : 'langflow.yaml' }
 }
 
 /** Installs two active LangFlows in a plain Deployment on one database. */
 async function installPlain(one: Installation, plain: readonly Manifest[]): Promise<void> {
   const [deployment] = plain
-  const database = (await rendered('base', ['postgresql'])).filter(({ metadata: { name } }) =>
-    name.startsWith('langflow-postgresql'),
-  )
+  const { manifests } = await rendered({ database: { trial: true }, storage: { type: 'none' } })
+  const database = manifests.filter(({ metadata: { name } }) => name.startsWith('langflow-postgresql'))
   fitToNode(database)
   const from = { secretKeyRef: { name: 'langflow-postgresql', key: 'database-url' } }
   const container = deployment?.spec.template.spec.containers[0]
@@ -113,8 +112,7 @@ async function installPlain(one: Installation, plain: readonly Manifest[]): Prom
   container.args = ['langflow', 'run', '--host', '0.0.0.0', '--backend-only']
   // Otherwise, Kubernetes sets LANGFLOW_PORT for the Service, and so overwrites LangFlow's own setting.
   if (deployment) deployment.spec.template.spec.enableServiceLinks = false
-  // The strategy of an operator who wants no gap.
-  if (deployment) deployment.spec.strategy = { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } }
+  if (deployment) delete deployment.spec.minReadySeconds
   await one.apply(database)
   await one.kubectl('rollout', 'status', 'statefulset/langflow-postgresql', `--timeout=${SETTLED_MS}ms`)
   // One replica first, because two that make the tables of an empty database at the same time disturb each other.

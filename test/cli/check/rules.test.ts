@@ -96,7 +96,7 @@ const warm =
     change(parts)
   }
 
-// Front mode, as `inject --traffic=front` and deploy/production configure it.
+// Front mode, as `inject --traffic=front` and the chart configure it.
 const front =
   (change: (parts: Parts) => unknown = () => {}) =>
   (parts: Parts) => {

@@ -5,12 +5,11 @@ import { manifestOf } from '../../../agent/cli/manifests/manifest.ts'
 import { LAUNCH, RESTRICTED, RESTRICTED_POD, VOLUMES } from '../../../agent/cli/manifests/pod-spec.ts'
 import { findLangflows, readWorkload } from '../../../agent/cli/manifests/workload.ts'
 import {
-  BASE,
   LIVENESS_PROBE,
   MOUNTS,
   manifestsIn,
   only,
-  readManifests,
+  plainManifests,
   STARTUP_PROBE,
 } from '../../deploy/manifests.ts'
 import {
@@ -98,8 +97,8 @@ describe('the added objects', () => {
     assert.equal(podOf(injected(runtime)).serviceAccountName, own)
   })
 
-  test('grant the same rights as deploy/base in each traffic mode', () => {
-    const base = only(readManifests(BASE).values(), 'Role').rules
+  test('grant the same rights as the chart in each traffic mode', () => {
+    const base = only(plainManifests('langflow.yaml'), 'Role').rules
     const rules = JSON.parse(JSON.stringify(base).replace('langflow-leader-lock', 'flows-leader'))
     assert.deepEqual(find(injected(ide), 'Role').rules, rules)
     assert.deepEqual(find(injected(ide, { traffic: 'front' }), 'Role').rules, rules)

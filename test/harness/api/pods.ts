@@ -58,7 +58,7 @@ export function servePods(leaseName: string, pods: () => readonly PlayedPod[]) {
 /** Pods have no real versions here, because no client watches or writes them. */
 const VERSION = { resourceVersion: '1' }
 
-/** The pod as deploy/base makes it, with only the fields that a client reads. */
+/** The pod as deploy/langflow.yaml makes it, with only the fields that a client reads. */
 function podObject({ name, uid, createdAt, runs, ready }: PlayedPod, leaseName: string) {
   const startedAt = `${new Date(createdAt).toISOString().slice(0, 19)}Z`
   const status = (container: string, isReady: boolean) => ({

@@ -73,12 +73,12 @@ export const LEASE_EDITS = {
       target.crashAgent(fault.degree * 2_000)
     },
   },
-  // `kubectl delete`, and later `kubectl apply -f deploy/base/lease.yaml`.
+  // `kubectl delete`, and later `kubectl apply -f deploy/langflow.yaml`.
   'Lease deleted and recreated': onLease(['T9'], ({ server, timeline }, { degree }) => {
     server.delete()
     timeline.in(degree ** 3 * 3_000, () => server.apply())
   }),
-  // `kubectl replace -f deploy/base/lease.yaml`.
+  // `kubectl replace -f deploy/langflow.yaml`.
   'Lease spec emptied': unshared(edit(['T9'], () => ({}))),
   'holder replaced': onLease(['T2'], (world, { at, degree }) => {
     const holder = `stranger-${at}`

@@ -1,0 +1,267 @@
+{{- define "langflow.name" -}}
+{{ .Values.fullnameOverride | default .Release.Name }}
+{{- end }}
+
+{{- define "langflow.labels" -}}
+{{ include "langflow.selector" . }}
+app.kubernetes.io/part-of: langflow
+{{- end }}
+
+{{- /* Selectors can't be changed, so they have only these two labels. */}}
+{{- define "langflow.selector" -}}
+app.kubernetes.io/name: langflow
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "langflow.trialSelector" -}}
+app.kubernetes.io/name: postgresql
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "langflow.leaseName" -}}
+{{ include "langflow.name" . }}-leader-lock
+{{- end }}
+
+{{- define "langflow.secretName" -}}
+{{ .Values.secret.name | default (include "langflow.name" .) }}
+{{- end }}
+
+{{- define "langflow.claimName" -}}
+{{ .Values.storage.pvc.existingClaim | default (printf "%s-files" (include "langflow.name" .)) }}
+{{- end }}
+
+{{- /* Of .image, with the tag .tag if it has none. */}}
+{{- define "langflow.imageOf" -}}
+{{ .image.repository }}{{ if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .tag }}{{ end }}
+{{- end }}
+
+{{- define "langflow.image" -}}
+image: {{ include "langflow.imageOf" (dict "image" .Values.image "tag" .Chart.AppVersion) }}
+{{- with .Values.image.pullPolicy }}
+imagePullPolicy: {{ . }}
+{{- end }}
+{{- end }}
+
+{{- define "langflow.restricted" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+{{- end }}
+
+{{- /* Of the pod, with user, group and fsGroup .id, unless the cluster chooses them. */}}
+{{- define "langflow.podSecurity" -}}
+securityContext:
+  runAsNonRoot: true
+  {{- if not .Values.openshift }}
+  runAsUser: {{ .id }}
+  runAsGroup: {{ .id }}
+  fsGroup: {{ .id }}
+  {{- end }}
+  seccompProfile:
+    type: RuntimeDefault
+{{- end }}
+
+{{- define "langflow.tokenMount" -}}
+- name: token
+  mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+  readOnly: true
+{{- end }}
+
+{{- define "langflow.tokenVolume" -}}
+- name: token
+  projected:
+    sources:
+      - serviceAccountToken:
+          path: token
+          expirationSeconds: 3607
+      - configMap:
+          name: kube-root-ca.crt
+          items:
+            - key: ca.crt
+              path: ca.crt
+      - downwardAPI:
+          items:
+            - path: namespace
+              fieldRef:
+                fieldPath: metadata.namespace
+{{- end }}
+
+{{- /* The flags with their values. A cold start takes longer than the default hold timeout. */}}
+{{- define "langflow.flags" -}}
+{{- $cold := and (eq .Values.traffic "front") (eq .Values.standby "cold") }}
+{{- toYaml (merge (dict) .Values.flags ($cold | ternary (dict "hold-timeout" "60s") (dict))) }}
+{{- end }}
+
+{{- /* A flag's variable: hold-timeout is LEADER_HOLD_TIMEOUT. */}}
+{{- define "langflow.flagVariable" -}}
+- name: LEADER_{{ .name | replace "-" "_" | upper }}
+  value: {{ .value | quote }}
+{{- end }}
+
+{{- /* A duration such as 1m30s in whole seconds. */}}
+{{- define "langflow.seconds" -}}
+{{- $units := dict "h" 3600 "m" 60 "s" 1 "ms" 0.001 }}
+{{- $sum := 0.0 }}
+{{- range regexFindAll "[0-9.]+(h|ms|m|s)" . -1 }}
+{{- $sum = addf $sum (mulf (regexFind "[0-9.]+" .) (get $units (regexFind "[hms]+" .))) }}
+{{- end }}
+{{- ceil $sum }}
+{{- end }}
+
+{{- /* Time to drain, to stop LangFlow, and to forward held requests, with a reserve of 10 s. */}}
+{{- define "langflow.graceSeconds" -}}
+{{- $flags := include "langflow.flags" . | fromYaml }}
+{{- $drain := include "langflow.seconds" (get $flags "drain-timeout" | default "5s") }}
+{{- $stop := include "langflow.seconds" (get $flags "stop-timeout" | default "30s") }}
+{{- $hold := include "langflow.seconds" (get $flags "hold-timeout" | default "30s") }}
+{{- add $drain $stop (eq .Values.traffic "front" | ternary $hold 0) 10 }}
+{{- end }}
+
+{{- /* LangFlow's variables. One of extraEnv replaces one of the chart with its name. */}}
+{{- define "langflow.env" -}}
+{{- $own := include "langflow.chartEnv" . }}
+{{- $taken := list }}
+{{- range .Values.extraEnv }}
+{{- $taken = append $taken .name }}
+{{- end }}
+{{- $kept := list }}
+{{- $all := fromYamlArray $own }}
+{{- range $all }}
+{{- if not (has .name $taken) }}
+{{- $kept = append $kept . }}
+{{- end }}
+{{- end }}
+{{- /* The text has comments, which a list has lost. */}}
+{{- eq (len $kept) (len $all) | ternary $own (toYaml $kept) }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "langflow.fromSecret" -}}
+- name: {{ .variable }}
+  valueFrom:
+    secretKeyRef: { name: {{ .secret }}, key: {{ .key }}{{ if .optional }}, optional: true{{ end }} }
+{{- end }}
+
+{{- define "langflow.chartEnv" -}}
+{{- $secret := include "langflow.secretName" . }}
+{{- $hasSecret := ne .Values.secret.source "envFiles" -}}
+- name: HOME # LangFlow can write only to this directory of the image and to /tmp
+  value: /app/data
+- name: LANGFLOW_CONFIG_DIR
+  value: /app/data
+- name: LANGFLOW_SAVE_DB_IN_CONFIG_DIR # otherwise, the SQLite file is created in the read-only image
+  value: "true"
+- name: LANGFLOW_LOG_ENV # with the default log, LangFlow does not answer while its database is unreachable
+  value: container
+{{- if $hasSecret }}
+# 32 url-safe base64-encoded bytes (openssl rand -base64 32 | tr '+/' '-_'), equal on all replicas. Otherwise API keys
+# and credentials cannot be stored, or cannot be read after a takeover.
+{{ include "langflow.fromSecret" (dict "variable" "LANGFLOW_SECRET_KEY" "secret" $secret "key" "secret-key") }}
+# Password of LangFlow's first user, `langflow`. Without it, LangFlow starts only with LANGFLOW_AUTO_LOGIN=true.
+{{ include "langflow.fromSecret" (dict "variable" "LANGFLOW_SUPERUSER_PASSWORD" "secret" $secret "key" "superuser-password") }}
+{{- end }}
+{{- if .Values.database.trial }}
+{{ include "langflow.fromSecret" (dict "variable" "LANGFLOW_DATABASE_URL" "secret" (printf "%s-postgresql" (include "langflow.name" .)) "key" "database-url") }}
+{{- else if or $hasSecret .Values.database.secret }}
+{{ include "langflow.fromSecret" (dict "variable" "LANGFLOW_DATABASE_URL" "secret" (.Values.database.secret | default $secret) "key" .Values.database.key) }}
+{{- end }}
+{{- if eq .Values.storage.type "s3" }}
+{{- $s3 := .Values.storage.s3 }}
+- name: LANGFLOW_STORAGE_TYPE
+  value: s3
+{{- if $s3.bucket }}
+- name: LANGFLOW_OBJECT_STORAGE_BUCKET_NAME
+  value: {{ $s3.bucket }}
+{{- else if or $hasSecret $s3.secret }}
+{{ include "langflow.fromSecret" (dict "variable" "LANGFLOW_OBJECT_STORAGE_BUCKET_NAME" "secret" ($s3.secret | default $secret) "key" "s3-bucket") }}
+{{- end }}
+{{- if or $hasSecret $s3.secret }}
+# LangFlow leaves the rest to the AWS library.
+{{- range $variable, $key := dict "AWS_DEFAULT_REGION" "s3-region" "AWS_ENDPOINT_URL_S3" "s3-endpoint" "AWS_ACCESS_KEY_ID" "s3-access-key-id" "AWS_SECRET_ACCESS_KEY" "s3-secret-access-key" }}
+{{ include "langflow.fromSecret" (dict "variable" $variable "secret" ($s3.secret | default $secret) "key" $key "optional" true) }}
+{{- end }}
+{{- end }}
+{{- else if eq .Values.storage.type "pvc" }}
+- name: LANGFLOW_STORAGE_TYPE
+  value: local
+{{- end }}
+{{- with include "langflow.flowsPath" . }}
+- name: LANGFLOW_LOAD_FLOWS_PATH
+  value: {{ . }}
+{{- end }}
+{{- with include "langflow.handoverOnChange" . }}
+- name: LEADER_HANDOVER_ON_CHANGE
+  value: {{ . }}
+{{- end }}
+{{- with .Values.envFiles }}
+- name: LEADER_ENV_FILE
+  value: {{ join "," . }}
+{{- end }}
+{{- range $name, $value := include "langflow.flags" . | fromYaml }}
+{{- if has $name (list "stop-timeout" "log-level" "validate-flows") }}
+{{ include "langflow.flagVariable" (dict "name" $name "value" $value) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "langflow.flowsPath" -}}
+{{- if eq .Values.flows.source "git" -}}
+/git/current/{{ .Values.flows.git.path }}
+{{- else if ne .Values.flows.source "none" -}}
+/flows
+{{- end -}}
+{{- end }}
+
+{{- define "langflow.handoverOnChange" -}}
+{{- $paths := .Values.handoverOnChange }}
+{{- if and .Values.flows.handoverOnChange (include "langflow.flowsPath" .) }}
+{{- $paths = prepend $paths (include "langflow.flowsPath" .) }}
+{{- end }}
+{{- join "," $paths }}
+{{- end }}
+
+{{- /* Fails with one line for each value that is missing or does not fit. */}}
+{{- define "langflow.validate" -}}
+{{- $faults := list }}
+{{- $name := include "langflow.name" . }}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]{0,37}[a-z0-9])?$" $name) }}
+{{- $faults = append $faults (printf "the name %s can't be that of a Service or is longer than 39 characters: set fullnameOverride" $name) }}
+{{- end }}
+{{- $made := eq .Values.secret.source "create" }}
+{{- $variables := list }}
+{{- range .Values.extraEnv }}
+{{- $variables = append $variables .name }}
+{{- end }}
+{{- $database := .Values.database }}
+{{- if and $database.trial $database.secret }}
+{{- $faults = append $faults "there is one database: remove database.secret, or set database.trial=false" }}
+{{- else if and $made (not $database.trial) (not $database.secret) (not (has "LANGFLOW_DATABASE_URL" $variables)) }}
+{{- $faults = append $faults "LangFlow needs a database: set database.secret to a Secret with its URL in the key database-url, or database.trial=true for a PostgreSQL whose data is lost with its pod" }}
+{{- end }}
+{{- $s3 := .Values.storage.s3 }}
+{{- if not .Values.storage.type }}
+{{- $faults = append $faults "choose where uploaded files are: set storage.type to s3 (a bucket), pvc (a ReadWriteMany volume) or none (they are lost at a takeover)" }}
+{{- else if and (eq .Values.storage.type "s3") $made (not $s3.secret) (not $s3.bucket) }}
+{{- $faults = append $faults "the bucket has no name: set storage.s3.bucket, or storage.s3.secret to a Secret with the key s3-bucket" }}
+{{- end }}
+{{- if and (eq .Values.secret.source "envFiles") (not .Values.envFiles) }}
+{{- $faults = append $faults "LangFlow's key and password come from no file: set envFiles, or another secret.source" }}
+{{- end }}
+{{- if and (eq .Values.secret.source "externalSecret") (not .Values.secret.externalSecret) }}
+{{- $faults = append $faults "the ExternalSecret is empty: set secret.externalSecret to its secretStoreRef and data" }}
+{{- end }}
+{{- $from := .Values.flows.source }}
+{{- if or (and (eq $from "git") (not .Values.flows.git.repository)) (and (has $from (list "configMap" "pvc")) (not (get .Values.flows $from))) }}
+{{- $faults = append $faults (printf "the flows come from nowhere: set flows.%s" (eq $from "git" | ternary "git.repository" $from)) }}
+{{- end }}
+{{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) }}
+{{- $faults = append $faults "the HTTPRoute has no Gateway: set gateway.parentRefs" }}
+{{- end }}
+{{- with $faults }}
+{{- fail (printf "\n  %s" (join "\n  " .)) }}
+{{- end }}
+{{- end }}

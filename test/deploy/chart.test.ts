@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { parse } from 'yaml'
+import { AGENT_SETTINGS, CONTENT_SETTINGS } from '../../agent/config/agent-settings.ts'
+import { flagOf } from '../../agent/config/setting.ts'
+import { VERSION } from '../../agent/version.ts'
+import { DEPLOY } from './manifests.ts'
+
+const read = (file: string) => readFileSync(join(DEPLOY, 'chart', file), 'utf8')
+
+/** Flags that the chart sets by other values, or that do not fit into its pods. */
+const OF_THE_CHART = [
+  'lease-name',
+  'lease-namespace',
+  'kubeconfig',
+  'identity',
+  'preset',
+  'target',
+  'state-dir',
+  'standby',
+  'peers',
+  'traffic',
+  'listen',
+  'front-listen',
+  'front-address',
+  'socket',
+  'handover-on-change',
+  'env-file',
+]
+
+interface Schema {
+  readonly properties?: Readonly<Record<string, Schema>>
+  readonly additionalProperties?: unknown
+}
+
+describe('the chart', () => {
+  const schema = JSON.parse(read('values.schema.json')) as Schema
+  const values = parse(read('values.yaml')) as Record<string, unknown>
+
+  test('has the version of this program', () => {
+    const { version, appVersion } = parse(read('Chart.yaml'))
+    assert.deepEqual([version, appVersion], [VERSION, VERSION])
+  })
+
+  test('accepts every flag of agent and launcher that it does not set itself', () => {
+    const flags = Object.keys({ ...AGENT_SETTINGS, ...CONTENT_SETTINGS }).map((key) => flagOf(key).slice(2))
+    const accepted = Object.keys(schema.properties!.flags!.properties!)
+    assert.deepEqual([...accepted, ...OF_THE_CHART].sort(), flags.sort())
+  })
+
+  test('has a default for each value of its schema, and a value for each property of it', () => {
+    // Helm adds `global` to the values of a chart in a chart.
+    const { global: _, ...properties } = schema.properties!
+    assert.deepEqual(Object.keys(values).sort(), Object.keys(properties).sort())
+    for (const [name, { properties: inner }] of Object.entries(properties))
+      if (inner && name !== 'flags')
+        assert.deepEqual(Object.keys(values[name] as object).sort(), Object.keys(inner).sort(), name)
+  })
+})

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { LOG_ENV } from '../../agent/cli/check/container-environment.ts'
+import { parse } from '../config/commands.ts'
+import { DEPLOY } from './manifests.ts'
+
+test('no file of deploy/ has a placeholder for the owner of the repository', () => {
+  const files = readdirSync(DEPLOY, { recursive: true, withFileTypes: true }).filter((file) => file.isFile())
+  assert.ok(files.length > 40)
+  const withPlaceholder = files
+    .map(({ parentPath, name }) => join(parentPath, name))
+    .filter((file) => /\bOWNER\b/.test(readFileSync(file, 'utf8')))
+  assert.deepEqual(withPlaceholder, [])
+})
+
+describe('the systemd unit', () => {
+  const text = readFileSync(join(DEPLOY, 'examples/systemd/langflow-leader.service'), 'utf8')
+  const lines = text.replaceAll('\\\n', ' ').split('\n')
+  const value = (name: string) => lines.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1)
+
+  test('has a valid command and enough time for its stop', async () => {
+    const words = value('ExecStart')!.split(/\s+/)
+    assert.equal(words[1], '--disable-sigusr1')
+    const { run } = await parse(words.slice(3))
+    assert.deepEqual(run!.launcher.command.slice(0, 2), ['/opt/langflow/bin/langflow', 'run'])
+    const { drainTimeoutMs, stopTimeoutMs, holdTimeoutMs, traffic } = run!.agent
+    assert.equal(traffic.mode, 'front')
+    const neededMs = drainTimeoutMs + stopTimeoutMs + holdTimeoutMs + 10_000
+    assert.ok(Number(value('TimeoutStopSec')) * 1000 >= neededMs)
+  })
+
+  test('sets the variable that lets LangFlow answer while its database is away', () => {
+    assert.ok(lines.includes(`Environment=${LOG_ENV.name}=${LOG_ENV.value}`))
+  })
+
+  test('sends SIGTERM only to the agent, kills the rest, and does not restart after a usage error', () => {
+    assert.deepEqual([value('KillMode'), value('OOMPolicy')], ['mixed', 'continue'])
+    assert.deepEqual([value('Restart'), value('RestartPreventExitStatus')], ['always', '2'])
+  })
+})
