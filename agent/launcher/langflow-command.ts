@@ -1,7 +1,7 @@
-import { realpathSync } from 'node:fs'
+import { existsSync, realpathSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { findProgram, headOf } from '../processes/spawn.ts'
-import { readScript } from './start-script.ts'
+import { readScript, type Start } from './start-script.ts'
 
 /** How the user's command would start LangFlow in its own interpreter. */
 interface LangflowStart {
@@ -26,17 +26,18 @@ export function readLangflowCommand(
   env: NodeJS.ProcessEnv,
   cwd: string,
 ): LangflowStart {
-  const { words, environment } = langflowWords(command, env)
+  const { words, environment, directories } = readStart(command, env)
+  if (!directories.every((directory) => existsSync(directory)))
+    throw new Error('its shell script creates a directory: mount a volume there')
   const [program = '', ...args] = words
-  if (isPython(program)) {
-    const at = args.indexOf('-m')
+  const at = args.indexOf('-m')
+  if (isPython(program))
     return {
       interpreter: [program, ...args.slice(0, at)],
       argv: ['langflow', ...args.slice(at + 2)],
       importsFrom: cwd,
       environment,
     }
-  }
   const given = { ...env, ...environment }
   const script = findProgram(program, given)
   return {
@@ -48,16 +49,18 @@ export function readLangflowCommand(
 }
 
 /**
- * The words that start LangFlow, without a shell before them, and the variables that the shell's script sets. Throws one
- * sentence if the command does anything else, since that must not happen before the grant. The status page shows the
- * sentence, so it contains no argument and no value: they may be secrets.
+ * What a command does that starts LangFlow, also behind a shell. Throws one sentence if the command does anything else,
+ * since that must not happen before the grant. The status page shows the sentence, so it contains no argument and no
+ * value: they may be secrets.
  */
-export function langflowWords(
-  command: readonly string[],
-  env: NodeJS.ProcessEnv,
-  isThere?: (directory: string) => boolean,
-): ReturnType<typeof readScript> {
-  const start = behindShell(command, env, isThere)
+export function readStart(command: readonly string[], env: NodeJS.ProcessEnv): Start {
+  const [shell = '', option = '', script, ...more] = command
+  const isShell = SHELLS.has(basename(shell))
+  if (isShell && (!/^-[a-z]*c$/.test(option) || script === undefined || more.length > 0))
+    throw new Error(`the shell is not started as "sh -c COMMAND": use ${KNOWN}`)
+  const start = isShell
+    ? readScript(option, script ?? '', env)
+    : { words: command, environment: {}, directories: [] }
   const [program = '', ...args] = start.words
   if (isPython(program)) {
     const [, module = '', verb] = args.includes('-m') ? args.slice(args.indexOf('-m')) : []
@@ -71,18 +74,6 @@ export function langflowWords(
 
 function isPython(program: string): boolean {
   return /^python[\d.]*$/.test(basename(program))
-}
-
-function behindShell(
-  command: readonly string[],
-  env: NodeJS.ProcessEnv,
-  isThere?: (directory: string) => boolean,
-): ReturnType<typeof readScript> {
-  const [program = '', option = '', script, ...rest] = command
-  if (!SHELLS.has(basename(program))) return { words: command, environment: {} }
-  if (!/^-[a-z]*c$/.test(option) || script === undefined || rest.length > 0)
-    throw new Error(`the shell is not started as "sh -c COMMAND": use ${KNOWN}`)
-  return readScript(option, script, env, isThere)
 }
 
 /** Puts `CUT_OFF` before the command if it starts LangFlow. Returns any other command unchanged. */

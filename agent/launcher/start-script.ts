@@ -1,32 +1,29 @@
-import { existsSync } from 'node:fs'
-
-/** The last command of a script, and the variables that the script sets for it. */
-interface Start {
+/** What a start script does. */
+export interface Start {
+  /** The words of its last command. */
   readonly words: readonly string[]
+  /** The variables that it exports. */
   readonly environment: Readonly<Record<string, string>>
+  /** The directories that it creates unless they exist. */
+  readonly directories: readonly string[]
 }
 
 /**
  * Reads a shell script that only prepares the start of a program, without running the shell: `set`, `echo`, `export`,
- * assignments, `mkdir -p` of existing directories, and `if [ -n "$A" ]; then …; else …; fi` around them. Throws one
+ * assignments to exported variables, `mkdir -p`, and `if [ -n "$A" ]; then …; else …; fi` around them. Throws one
  * sentence if the script does anything else. `option`: the shell's option before the script, such as `-c`.
  */
-export function readScript(
-  option: string,
-  text: string,
-  env: NodeJS.ProcessEnv,
-  isThere: (directory: string) => boolean = existsSync,
-): Start {
+export function readScript(option: string, text: string, env: NodeJS.ProcessEnv): Start {
   const commands = commandsIn(text)
   const last = commands.pop() ?? []
-  const script = new StartScript(env, option.includes('u'), isThere)
+  const script = new StartScript(env, option.includes('u'))
   for (const command of commands) script.prepare(command)
   return script.start(last)
 }
 
 const TOKEN =
   /(?:[ \t]|\\\n)*(?:((?:'[^']*'|"(?:[^"\\$`]|\$[A-Za-z_]\w*|\$\{\w+\})*"|[\w@%+=:,./-]|\$[A-Za-z_]\w*|\$\{\w+\})+|(?<!\S)[[\]](?![^\s;]))|&&\s*|;|\n|(?<![^\s;&])#.*|$)/y
-const ASSIGNMENT = /^[A-Za-z_]\w*=/
+const ASSIGNMENT = /^([A-Za-z_]\w*)=(.*)$/s
 
 /** The words of each command, with their quotes and variables. */
 function commandsIn(text: string): string[][] {
@@ -44,20 +41,15 @@ function commandsIn(text: string): string[][] {
 
 class StartScript {
   private readonly env: NodeJS.ProcessEnv
-  private readonly isThere: (directory: string) => boolean
-  private readonly variables: NodeJS.ProcessEnv
-  /** The names of the variables that the program receives. */
-  private readonly exported: Set<string>
+  private readonly environment: Record<string, string> = {}
+  private readonly directories: string[] = []
   /** Whether an unset variable ends the script. */
   private isStrict: boolean
   /** Whether the command is within an `if`, and whether the shell would skip it. */
   private branch: 'none' | 'taken' | 'skipped' = 'none'
 
-  constructor(env: NodeJS.ProcessEnv, isStrict: boolean, isThere: (directory: string) => boolean) {
+  constructor(env: NodeJS.ProcessEnv, isStrict: boolean) {
     this.env = env
-    this.isThere = isThere
-    this.variables = { ...env }
-    this.exported = new Set(Object.keys(env))
     this.isStrict = isStrict
   }
 
@@ -77,26 +69,28 @@ class StartScript {
     if (this.branch !== 'none' || at < 0) throw doesMore()
     const command = last.slice(last[at] === 'exec' ? at + 1 : at)
     const words = command.map((word) => this.valueOf(word, true))
-    for (const word of last.slice(0, at)) this.assign(word, true)
-    const environment: Record<string, string> = {}
-    for (const name of this.exported) {
-      const value = this.variables[name]
-      if (value !== undefined && value !== this.env[name]) environment[name] = value
-    }
-    return { words, environment }
+    for (const word of last.slice(0, at)) this.assign(word)
+    const { environment, directories } = this
+    return { words, environment, directories }
   }
 
   /** A command that sets variables or has no effect. */
   private set(words: readonly string[]): void {
-    const [name, ...args] = words
+    const [name = '', ...args] = words
     const flags = args.join(' ')
-    if (words.every((word) => ASSIGNMENT.test(word))) for (const word of words) this.assign(word, false)
-    else if (name === 'export') for (const word of args) this.assign(word, true)
+    if (name === 'export') for (const word of args) this.assign(word)
     else if (name === 'echo') for (const word of args) this.valueOf(word, false)
-    else if (name === 'mkdir' && args[0] === '-p') for (const word of args.slice(1)) this.requireThere(word)
     else if (name === 'set' && /^(-[eux]*(o pipefail)?( |$))+$/.test(flags))
       this.isStrict ||= /-[ex]*u/.test(flags)
-    else throw doesMore()
+    else if (name === 'mkdir' && args[0] === '-p') {
+      const made = args.slice(1).map((word) => this.valueOf(word, true))
+      if (this.branch !== 'skipped') this.directories.push(...made)
+    } else
+      for (const word of words) {
+        // A variable that is not exported would not reach the program.
+        if (this.variable(ASSIGNMENT.exec(word)?.[1]) === undefined) throw doesMore()
+        this.assign(word)
+      }
   }
 
   private holds([open, test, word = '', close, ...more]: readonly string[]): boolean {
@@ -104,18 +98,14 @@ class StartScript {
     return (this.valueOf(word, true) === '') === (test === '-z')
   }
 
-  private assign(word: string, isExported: boolean): void {
-    const [, name, value] = /^([A-Za-z_]\w*)(?:=(.*))?$/s.exec(word) ?? []
-    if (name === undefined) throw doesMore()
-    if (this.branch === 'skipped') return
-    if (value !== undefined) this.variables[name] = this.valueOf(value, false)
-    if (isExported) this.exported.add(name)
+  private assign(word: string): void {
+    const [, name = '', value = ''] = ASSIGNMENT.exec(word) ?? []
+    if (name === '') throw doesMore()
+    if (this.branch !== 'skipped') this.environment[name] = this.valueOf(value, false)
   }
 
-  private requireThere(word: string): void {
-    const directory = this.valueOf(word, true)
-    if (this.branch !== 'skipped' && !this.isThere(directory))
-      throw new Error('its shell script creates a directory: mount a volume there')
+  private variable(name = ''): string | undefined {
+    return this.environment[name] ?? this.env[name]
   }
 
   /** The word without quotes, and with its variables. `splits`: the shell would split an unquoted value. */
@@ -130,9 +120,9 @@ class StartScript {
   private insertVariables(text: string, splits: boolean): string {
     return text.replace(/\$(?:\{(\w+)\}|(\w+))/g, (_, braced?: string, plain?: string) => {
       const name = braced ?? plain ?? ''
-      const value = this.variables[name] ?? ''
+      const value = this.variable(name) ?? ''
       if (this.branch === 'skipped') return value
-      if (this.isStrict && this.variables[name] === undefined) throw new Error(`"$${name}" is not set`)
+      if (this.isStrict && this.variable(name) === undefined) throw new Error(`"$${name}" is not set`)
       if (splits && /[\s*?[]|^$/.test(value))
         throw new Error(`put "$${name}" in quotes: its value is not one word`)
       return value

@@ -1,11 +1,9 @@
 import { readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
-import { AGENT_PORT, mounts, probes } from '../../agent/cli/manifests/pod-spec.ts'
-import { AGENT_SETTINGS } from '../../agent/config/agent-settings.ts'
+import { AGENT_PORT, probes } from '../../agent/cli/manifests/pod-spec.ts'
 
-/** The mounts of LangFlow's container with the default flags. */
-export const MOUNTS = mounts(dirname(AGENT_SETTINGS.socket.fallback))
+export { MOUNTS } from '../../agent/cli/manifests/pod-spec.ts'
 export const { startup: STARTUP_PROBE, liveness: LIVENESS_PROBE } = probes(AGENT_PORT)
 
 export const DEPLOY = join(import.meta.dirname, '../../deploy')

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { dirname } from 'node:path'
 import { describe, test } from 'node:test'
 import {
   AGENT_PORT,
@@ -35,8 +34,6 @@ const PARTS = {
   image: `langflow-leader:${VERSION}`,
   securityContext: RESTRICTED,
   port: AGENT_PORT,
-  socketDir: dirname(AGENT_SETTINGS.socket.fallback),
-  stateDir: AGENT_SETTINGS.stateDir.fallback,
 }
 
 /** The variables by which the chart sets flags. */

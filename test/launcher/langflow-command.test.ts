@@ -82,6 +82,7 @@ describe('the command of LangFlow', () => {
     [['sh', '-c', 'alembic upgrade head && langflow run'], /does more than set variables and start LangFlow/],
     [['/nowhere/langflow', 'run'], /no such file/],
     [['sh', '-c', 'export A=1; uvicorn app'], /^"uvicorn" is not LangFlow's command/],
+    [['sh', '-c', 'mkdir -p /nowhere/flows; langflow run'], /^its shell script creates a directory: mount/],
     [['sh', '-c', 'PATH= langflow run'], /no "langflow" in PATH/],
   ]
   test('is refused if it starts another program, or does more than start LangFlow', (t) => {

@@ -1,4 +1,4 @@
-import { langflowWords } from '../../launcher/langflow-command.ts'
+import { readStart } from '../../launcher/langflow-command.ts'
 import type { Environment } from './container-environment.ts'
 import { Unseen } from './rule.ts'
 
@@ -6,11 +6,11 @@ import { Unseen } from './rule.ts'
  * Why the launcher cannot keep this LangFlow warm, in one sentence, as the status shows it. `null`: no known reason. A hidden value
  * counts as one word.
  *
- * @param isThere whether the container has a directory
+ * @param visit is called with each directory that must exist in the container
  */
 export function whyCold(
   { command, values, elsewhere, sources }: Environment,
-  isThere: (directory: string) => boolean = () => true,
+  visit: (directory: string) => void = () => {},
 ): string | null {
   // The command of the image is unknown.
   if (command.length === 0) return null
@@ -19,7 +19,7 @@ export function whyCold(
   if (sources.length > 0)
     for (const [, name = ''] of command.join(' ').matchAll(/\$[({]?(\w+)/g)) visible[name] ??= 'x'
   try {
-    langflowWords(command, visible, isThere)
+    readStart(command, visible).directories.forEach(visit)
     return null
   } catch (error) {
     if (error instanceof Unseen) throw error

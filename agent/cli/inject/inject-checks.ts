@@ -2,7 +2,7 @@ import { unsafe } from '../check/check.ts'
 import { factsOf, read } from '../check/installation.ts'
 import { ofRollout } from '../check/rules/rollout-rules.ts'
 import { asFields, asList, asNumber, asText, dig, type Manifest, unfit } from '../manifests/manifest.ts'
-import { PROGRAM_DIR, TOKEN_DIR, VOLUMES } from '../manifests/pod-spec.ts'
+import { PROGRAM_DIR, SOCKET_DIR, VOLUMES } from '../manifests/pod-spec.ts'
 import type { Workload } from '../manifests/workload.ts'
 import type { InjectOptions } from './inject-command.ts'
 
@@ -16,7 +16,7 @@ function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<
   yield* unsafe(read(workload, []), factsOf([], null))
   if (workload.manifest.kind === 'Rollout') yield* ofRollout(options.traffic)
   yield* takenNames(workload, options)
-  yield* takenPaths(workload, options)
+  yield* takenPaths(workload)
   yield* takenPorts(workload, options)
   const { langflow, container } = workload
   if (asList(langflow.command).length > 0) return
@@ -40,26 +40,13 @@ function* takenNames({ pod, langflow, container }: Workload, options: InjectOpti
       yield `its container ${container} already has a variable ${name}, which inject would add: remove the variable, or the flag`
 }
 
-/** Directories of images that no volume may hide. */
-const OF_IMAGES =
-  /^\/((app|bin|boot|etc|home|lib|lib64|media|mnt|opt|root|run|sbin|srv|tmp|usr|var)?|(usr|var)\/\w+|(dev|proc|sys)(\/.*)?)$/
-
-/** Directories that a volume would hide, or share with other containers. */
-function* takenPaths({ langflow, container }: Workload, options: InjectOptions): Generator<string> {
-  const { socketDir, stateDir } = options
+/** Volumes at the paths of inject's own. */
+function* takenPaths({ langflow, container }: Workload): Generator<string> {
   for (const mount of asList(langflow.volumeMounts)) {
     const path = asText(dig(mount, 'mountPath'))
-    if (isWithin(path, PROGRAM_DIR) || isWithin(path, socketDir))
+    if (isWithin(path, PROGRAM_DIR) || isWithin(path, SOCKET_DIR))
       yield `its container ${container} already has a volume at ${path}, where inject would mount its own: move it`
   }
-  for (const dir of [socketDir, stateDir])
-    if (OF_IMAGES.test(dir))
-      yield `a volume for --socket or --state-dir would hide the files in ${dir}: use a separate directory, such as /run/langflow-leader`
-  const own = [socketDir, stateDir, PROGRAM_DIR, TOKEN_DIR]
-  for (const [i, dir] of own.entries())
-    for (const other of own.slice(i + 1))
-      if (isWithin(dir, other) || isWithin(other, dir))
-        yield `the directories ${dir} and ${other} of --socket, --state-dir, program and token overlap: use separate directories`
 }
 
 /** In most images, `/var/run` is a link to `/run`. */

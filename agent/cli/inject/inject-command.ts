@@ -1,4 +1,3 @@
-import { dirname } from 'node:path'
 import type { Command } from 'commander'
 import { AGENT_SETTINGS, SHARED_SETTINGS } from '../../config/agent-settings.ts'
 import { addExamples } from '../../config/command-line.ts'
@@ -48,8 +47,9 @@ const INJECTION_SETTINGS = group('Injection', {
   image: setting('<image>', `langflow-leader:${VERSION}`, "the agent's image", parseImage),
 })
 
-// Each replica has its own identity and front address, and the Lease is in the namespace of the pods.
-const { identity: _i, frontAddress: _a, leaseNamespace: _n, ...OF_AGENT } = AGENT_SETTINGS
+// Each replica has its own identity and front address, and inject decides on the Lease's namespace and the volumes' paths.
+const { identity: _i, frontAddress: _a, leaseNamespace: _n, ...OTHERS } = AGENT_SETTINGS
+const { socket: _s, stateDir: _d, ...OF_AGENT } = OTHERS
 const { fallback: _f, ...LEASE_NAME } = OF_AGENT.leaseName
 const { fallback: _g, ...TARGET } = OF_AGENT.target
 
@@ -123,7 +123,7 @@ const SHARED = new Set(Object.keys(SHARED_SETTINGS).map((key) => variableOf(flag
 export type InjectOptions = ReturnType<typeof optionsOf>
 
 function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Variable[]) {
-  const { container, entrypoint, image, leaseName, traffic, stateDir } = values
+  const { container, entrypoint, image, leaseName, traffic } = values
   const agentVariables: readonly Variable[] = typed.filter(({ name }) => !OWN.has(name))
   const holdMs = timingsOf(values).leaseDurationMs + COLD_START_MS
   const held = { name: 'LEADER_HOLD_TIMEOUT', value: formatDuration(holdMs) }
@@ -138,7 +138,6 @@ function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Varia
     /** `null` to derive it from the workload's name. */
     leaseName,
     traffic,
-    stateDir,
     /** LangFlow's port; `null` to read it from the manifest. */
     targetPort: values.target?.port ?? null,
     agentVariables,
@@ -146,8 +145,6 @@ function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Varia
     /** The agents' port. */
     port: values.listen.port,
     frontPort: values.frontListen.port,
-    /** The directory of the socket between agent and launcher. */
-    socketDir: dirname(values.socket),
     /** The time from the pod's SIGTERM until LangFlow has stopped. */
     endMs: values.drainTimeoutMs + values.stopTimeoutMs + GRACE_SPARE_MS,
     /** A terminating front still forwards the requests that it holds. */

@@ -12,7 +12,7 @@ import {
 import {
   initContainers,
   LAUNCH,
-  mounts,
+  MOUNTS,
   probes,
   RESTRICTED,
   RESTRICTED_POD,
@@ -40,12 +40,12 @@ export function* editsFor(workload: Workload, options: InjectOptions): Generator
 
 function* inContainer(workload: Workload, options: InjectOptions): Generator<Edit> {
   const { langflow, container } = workload
-  const { entrypoint, port, socketDir, launcherVariables } = options
+  const { entrypoint, port, launcherVariables } = options
   const at = (key: string): Path => [...POD, 'containers', { name: container }, key]
   yield { path: at('readinessProbe') }
   yield { path: at('livenessProbe'), to: probes(port).liveness }
   yield { path: at('startupProbe'), to: probes(port).startup }
-  yield { path: at('volumeMounts'), head: mounts(socketDir) }
+  yield { path: at('volumeMounts'), head: MOUNTS }
   if (options.traffic === 'front') yield* toFront(workload, options.frontPort, at('ports'))
   if (launcherVariables.length > 0) yield { path: at('env'), head: launcherVariables }
   if (asList(langflow.command).length > 0) yield { path: at('command'), head: LAUNCH }
@@ -97,11 +97,11 @@ function namesOf({ langflow, port }: Workload): string[] {
 
 function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
   const { manifest, pod, langflow, names, ownAccount } = workload
-  const { image, traffic, port, socketDir, stateDir } = options
+  const { image, traffic, port } = options
   const graceSeconds = Math.ceil((options.endMs + options.holdMs) / 1000)
   const { own, supplementalGroups } = userFor(pod, langflow)
   const added = initContainers({
-    ...{ kind: manifest.kind, image, traffic, port, socketDir, stateDir },
+    ...{ kind: manifest.kind, image, traffic, port },
     securityContext: { ...RESTRICTED, ...RESTRICTED_POD, ...own },
     variables: variables(workload, options),
   })

@@ -1,3 +1,5 @@
+import { dirname } from 'node:path'
+import { AGENT_SETTINGS } from '../../config/agent-settings.ts'
 import { asFields, asList, asNumber, type Fields } from './manifest.ts'
 
 /*
@@ -5,6 +7,7 @@ import { asFields, asList, asNumber, type Fields } from './manifest.ts'
  */
 
 export const PROGRAM_DIR = '/opt/langflow-leader'
+export const SOCKET_DIR = dirname(AGENT_SETTINGS.socket.fallback)
 export const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount'
 export const AGENT_PORT = 8090
 export const FRONT_PORT = 8091
@@ -34,12 +37,10 @@ export const LAUNCH = [
 ] as const
 
 /** The mounts of LangFlow's container. They are read-only, so that no flow can replace the socket or the program. */
-export function mounts(socketDir: string) {
-  return [
-    { name: 'program', mountPath: PROGRAM_DIR, readOnly: true },
-    { name: 'socket', mountPath: socketDir, readOnly: true },
-  ] as const
-}
+export const MOUNTS = [
+  { name: 'program', mountPath: PROGRAM_DIR, readOnly: true },
+  { name: 'socket', mountPath: SOCKET_DIR, readOnly: true },
+] as const
 
 const STARTUP = { periodSeconds: 1, failureThreshold: 60 } as const
 /** A container that does not answer does not react to SIGTERM either, so the pod's full grace period would be lost time. */
@@ -100,13 +101,11 @@ interface AgentParts {
   readonly variables: readonly { readonly name: string; readonly value: string }[]
   readonly traffic: Traffic
   readonly port: number
-  readonly socketDir: string
-  readonly stateDir: string
 }
 
 /** `install` and the native sidecar `agent`. */
 export function initContainers(parts: AgentParts) {
-  const { kind, image, securityContext, variables, traffic, port, socketDir, stateDir } = parts
+  const { kind, image, securityContext, variables, traffic, port } = parts
   const paths = kind === 'Rollout' ? { ...POD_FIELDS, POD_TEMPLATE_HASH: ROLLOUT_HASH } : POD_FIELDS
   const fields = Object.entries(paths).map(([name, fieldPath]) => ({
     name,
@@ -142,8 +141,8 @@ export function initContainers(parts: AgentParts) {
       securityContext,
       resources: traffic === 'front' ? WITH_FRONT : WITHOUT_FRONT,
       volumeMounts: [
-        { name: 'socket', mountPath: socketDir },
-        { name: 'agent-state', mountPath: stateDir },
+        { name: 'socket', mountPath: SOCKET_DIR },
+        { name: 'agent-state', mountPath: AGENT_SETTINGS.stateDir.fallback },
         { name: 'token', mountPath: TOKEN_DIR, readOnly: true },
       ],
     },

@@ -81,8 +81,6 @@ describe('langflow-leader inject', () => {
       '--stop-timeout': '1m',
       '--log-level': 'debug',
       '--listen': ':9000',
-      '--socket': '/run/other/s.sock',
-      '--state-dir': '/var/lib/other',
       '--target': 'http://127.0.0.1:9001',
       '--peers': 'others:9000',
       '--on-crash': 'restart',
@@ -104,7 +102,6 @@ describe('langflow-leader inject', () => {
     assert.deepEqual(told('langflow'), {
       '--stop-timeout': '1m',
       '--log-level': 'debug',
-      '--socket': '/run/other/s.sock',
     })
     assert.equal(agentOf(pod).image, 'r.example.org/l:7')
     assert.deepEqual(pod.containers[0]?.command?.slice(-3), ['sh', '-c', 'exec x'])
@@ -160,6 +157,7 @@ const WRONG: Cases = [
   [['--with', 'pdb'], /--with pdb requires --traffic=front/],
   [['--lease-duration', '5s'], /--lease-duration \(5s\) must be longer than --renew-deadline/],
   [['--identity', 'me'], /unknown option '--identity'/],
+  [['--socket', '/run/s'], /unknown option '--socket'/],
   [['--entrypoint', `"langflow`], /--entrypoint '"langflow': the quote " is not closed/],
   [['--uninject', '--traffic', 'front'], /'--uninject' cannot be used with option '--traffic/],
   [['--nope'], /unknown option '--nope'/],

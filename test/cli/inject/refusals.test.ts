@@ -41,34 +41,6 @@ describe('inject refuses a pod in which two LangFlows could act at the same time
   })
 })
 
-describe('inject refuses a directory that would hide or share files', () => {
-  const TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount'
-  for (const [options, message] of [
-    [
-      { socketDir: '/' },
-      /^Deployment\/app: a volume for --socket or --state-dir would hide the files in \/:/,
-    ],
-    [{ socketDir: '/tmp' }, /hide the files in \/tmp/],
-    [{ socketDir: '/proc/1' }, /hide/],
-    [{ stateDir: '/usr/lib' }, /hide/],
-    [{ socketDir: '/opt/langflow-leader/x' }, /overlap/],
-    [{ stateDir: '/opt/langflow-leader' }, /overlap/],
-    [{ stateDir: TOKEN }, /overlap/],
-    [{ stateDir: '/run/secrets' }, /overlap/],
-    [{ stateDir: '/run/langflow-leader/state' }, /overlap/],
-    [{ socketDir: '/var/lib/langflow-leader/s' }, /overlap/],
-  ] as const)
-    test(JSON.stringify(options), () => refused(deployment(), message, options))
-
-  test('and its good relatives are not', () => {
-    for (const options of [
-      { socketDir: '/sockets', stateDir: '/var/lib/x/y' },
-      { socketDir: '/tmp/x', stateDir: '/opt/langflow-leaders' },
-    ])
-      injected(deployment(), options)
-  })
-})
-
 test('inject refuses a container without a command, and an empty entrypoint', () => {
   const bare = deployment({ command: '' })
   refused(bare, /^Deployment\/app: its container langflow has no command, .* set it with --entrypoint/)

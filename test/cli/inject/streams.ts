@@ -23,8 +23,6 @@ export const DEFAULTS: InjectOptions = {
   launcherVariables: [],
   port: 8090,
   frontPort: 8091,
-  socketDir: '/run/langflow-leader',
-  stateDir: '/var/lib/langflow-leader',
   endMs: 45_000,
   holdMs: 0,
   ifCold: null,

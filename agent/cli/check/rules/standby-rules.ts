@@ -33,8 +33,8 @@ export const STANDBY_RULES: readonly Rule<Installed>[] = [
         throw new Unseen('its command depends on variables that check cannot see')
       else
         whyCold(env, (directory) => {
-          if (mountAt(langflow, directory)?.path === directory) return true
-          throw new Unseen(`its script creates ${directory}, unless the image has that directory`)
+          if (mountAt(langflow, directory)?.path !== directory)
+            throw new Unseen(`its script creates ${directory}, unless the image has that directory`)
         })
     },
   },
