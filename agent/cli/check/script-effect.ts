@@ -1,5 +1,5 @@
 import { basename } from 'node:path'
-import { langflowWords } from '../../launcher/langflow-command.ts'
+import { readStart } from '../../launcher/langflow-command.ts'
 
 /** How a container's command changes the variables before LangFlow starts. */
 export interface ScriptEffect {
@@ -28,7 +28,7 @@ export function effectOf(command: readonly string[], env: NodeJS.ProcessEnv, isW
   if (words.length === 0) return { sets: {}, maySet: () => null }
   const isScript = SHELL.test(basename(program)) && /^-[a-z]*c$/.test(option)
   try {
-    const { environment } = langflowWords(words, env, () => true)
+    const { environment } = readStart(words, env)
     if (!isScript || isWhole || !readsOthers(text, env)) return { sets: environment, maySet: () => null }
   } catch {
     // It is not a command that the launcher can read.
