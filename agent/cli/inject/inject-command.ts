@@ -127,8 +127,7 @@ function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Varia
   const agentVariables: readonly Variable[] = typed.filter(({ name }) => !OWN.has(name))
   const holdMs = timingsOf(values).leaseDurationMs + COLD_START_MS
   const held = { name: 'LEADER_HOLD_TIMEOUT', value: formatDuration(holdMs) }
-  const mayHold =
-    traffic === 'front' && values.standby === 'warm' && !typed.some(({ name }) => name === held.name)
+  const isOpen = traffic === 'front' && !typed.some(({ name }) => name === held.name)
   return {
     /** LangFlow's container; `null` to find it by its name, image or command. */
     container,
@@ -149,8 +148,9 @@ function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Varia
     endMs: values.drainTimeoutMs + values.stopTimeoutMs + GRACE_SPARE_MS,
     /** A terminating front still forwards the requests that it holds. */
     holdMs: traffic === 'front' ? values.holdTimeoutMs : 0,
-    /** For a LangFlow that cannot be kept warm: its fronts hold requests for a cold start, unless a flag decides. */
-    ifCold: mayHold ? { holdMs, agentVariables: [...agentVariables, held] as readonly Variable[] } : null,
+    isWarm: values.standby === 'warm',
+    /** For cold standbys: the fronts hold requests for a start of LangFlow. `null` if a flag decides. */
+    ifCold: isOpen ? { holdMs, agentVariables: [...agentVariables, held] as readonly Variable[] } : null,
     with: values.with,
   }
 }

@@ -44,24 +44,21 @@ export function inject(stream: ManifestStream, options: InjectOptions): Injected
     const services = options.traffic === 'front' ? servicesOf(workload, manifests) : []
     for (const service of services)
       summary.push(...changedIn(service, [...leadToFront(service, workload, options.frontPort)]))
-    const { cold, told } = adapt(workload, options, manifests)
-    if (cold !== null)
-      warnings.push(`${titleOf(manifest)}: it stays cold, because ${cold}: its fronts hold requests longer`)
-    summary.push(...changedIn(manifest, [...editsFor(workload, told)]))
+    const adapted = adapt(workload, options, manifests)
+    summary.push(...changedIn(manifest, [...editsFor(workload, adapted)]))
     summary.push(...added.map((one) => `${titleOf(one)}: added`))
   }
   warnings.push(...brokenRules(result, options.container))
   return { text: textOf(result, stream), summary, warnings }
 }
 
-/** The options for one LangFlow. `cold`: why it cannot be kept warm, if this changes them. */
+/** The options for one LangFlow, with the settings that it lacks. */
 function adapt({ langflow }: Workload, options: InjectOptions, manifests: readonly Manifest[]) {
   const command = asList(langflow.command).length > 0 ? langflow.command : options.entrypoint
   const env = environmentOf({ ...langflow, command }, manifests, new Set())
-  const logs = lacksLogEnv(env) ? [LOG_ENV] : []
-  const cold = options.ifCold === null ? null : whyCold(env)
-  const launcherVariables = [...options.launcherVariables, ...logs]
-  return { cold, told: { ...options, launcherVariables, ...(cold === null ? {} : options.ifCold) } }
+  const isCold = !options.isWarm || whyCold(env) !== null
+  const launcherVariables = [...options.launcherVariables, ...(lacksLogEnv(env) ? [LOG_ENV] : [])]
+  return { ...options, launcherVariables, ...(isCold ? options.ifCold : null) }
 }
 
 /** Removes from the stream all changes that `inject` made. Changes the stream. Throws `FatalError`. */

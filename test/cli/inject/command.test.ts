@@ -109,15 +109,15 @@ describe('langflow-leader inject', () => {
     assert.equal(find(stdout, 'Service', 'app-members').spec.ports[0].port, 9000)
   })
 
-  test('holds requests for the lease duration and a cold start if LangFlow cannot be kept warm, unless a flag decides', () => {
-    const stdin = deployment({ command: 'command: [sh, -c, "alembic upgrade head && langflow run"]' })
-    const flags = ['--traffic', 'front', '--standby', 'warm']
-    for (const [more, hold, grace] of [
+  test('holds requests for the lease duration and a cold start, unless the standby is warm or a flag decides', () => {
+    for (const [flags, hold, grace] of [
       [[], '1m15s', 120],
       [['--preset', 'fast'], '1m6s', 111],
       [['--hold-timeout', '20s'], '20s', 65],
+      [['--standby', 'warm'], undefined, 75],
     ] as const) {
-      const pod = podOf(run([...flags, ...more], { stdin }).stdout)
+      const { stdout } = run(['--traffic', 'front', ...flags], { stdin: deployment() })
+      const pod = podOf(stdout)
       const held = agentOf(pod).env?.find(({ name }) => name === 'LEADER_HOLD_TIMEOUT')
       assert.deepEqual([held?.value, pod.terminationGracePeriodSeconds], [hold, grace])
     }

@@ -323,26 +323,34 @@ describe('objects that --with adds', () => {
   })
 })
 
-describe('a LangFlow that cannot be kept warm', () => {
+describe('a LangFlow without a warm standby', () => {
   const held = { name: 'LEADER_HOLD_TIMEOUT', value: '75s' }
   const front = { traffic: 'front', ifCold: { holdMs: 75_000, agentVariables: [held] } } as const
+  const warm = { ...front, standby: 'warm' } as const
+  const downloads = fixture('runtime-deployment')
+  const migrates = ['sh', '-c', 'alembic upgrade head && langflow run']
 
-  test('gets a hold timeout and a grace period for a cold start, and a warning', () => {
-    const pod = podOf(injected(runtime, front))
-    assert.equal(variable(agentOf(pod), held.name), held.value)
-    assert.equal(pod.terminationGracePeriodSeconds, 120)
-    const warning =
-      /^Deployment\/\S+: it stays cold, because its shell script does more than .*: its fronts hold/m
-    assert.match(warningsOf(runtime, front).join('\n'), warning)
-    const entrypoint = ['sh', '-c', 'alembic upgrade head && langflow run']
-    const byImage = podOf(injected(deployment({ command: '' }), { ...front, entrypoint }))
-    assert.equal(byImage.terminationGracePeriodSeconds, 120)
+  for (const [what, text, options] of [
+    ['because of its script', downloads, warm],
+    ['because of the command of its image', deployment({ command: '' }), { ...warm, entrypoint: migrates }],
+    ['by request', fixture('langflow-ide'), front],
+  ] as const)
+    test(`has a hold timeout and a grace period for a cold start: ${what}`, () => {
+      const kind = text === downloads || text.startsWith('apiVersion: apps/v1') ? 'Deployment' : 'StatefulSet'
+      const pod = podOf(injected(text, options), kind)
+      assert.equal(variable(agentOf(pod), held.name), held.value)
+      assert.equal(pod.terminationGracePeriodSeconds, 120)
+    })
+
+  test('is reported if a warm one is requested', () => {
+    const said = warningsOf(downloads, { traffic: 'front', standby: 'warm' }).join('\n')
+    assert.match(said, /are cold although --standby=warm is set, because its shell script does more/)
   })
 
-  test('is none if its script only sets variables', () => {
+  test('is none if the script only sets variables', () => {
     for (const text of [fixture('langflow-ide'), fixture('langflow-runtime')]) {
-      assert.ok(!injected(text, front).includes(held.name))
-      assert.doesNotMatch(warningsOf(text, front).join(), /stays cold/)
+      assert.ok(!injected(text, warm).includes(held.name))
+      assert.doesNotMatch(warningsOf(text, warm).join(), /cold/)
     }
   })
 })

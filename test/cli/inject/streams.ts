@@ -25,6 +25,7 @@ export const DEFAULTS: InjectOptions = {
   frontPort: 8091,
   endMs: 45_000,
   holdMs: 0,
+  isWarm: false,
   ifCold: null,
   with: [],
 }
@@ -34,7 +35,7 @@ export type Options = Partial<InjectOptions> & { readonly standby?: 'cold' | 'wa
 function withDefaults({ standby = 'cold', ...options }: Options): InjectOptions {
   const agentVariables = standby === 'cold' ? [] : [{ name: 'LEADER_STANDBY', value: standby }]
   const holdMs = options.traffic === 'front' ? 30_000 : 0
-  return { ...DEFAULTS, agentVariables, holdMs, ...options }
+  return { ...DEFAULTS, agentVariables, holdMs, isWarm: standby === 'warm', ...options }
 }
 
 /** Workloads like those of LangFlow's charts, and the real output of these charts (`langflow-ide`, `langflow-runtime`). */
