@@ -77,12 +77,6 @@ export function check(facts: Facts): Result[] {
   })
 }
 
-/** The reasons why no agent can make a LangFlow safe, one sentence each. */
-export function* unsafe(installation: Installation, facts: Facts): Generator<string> {
-  for (const rule of UNSAFE_RULES)
-    for (const said of rule.find(installation, facts)) if (typeof said === 'string') yield said
-}
-
 function installed(facts: Facts): Installed[] {
   return facts.installations.filter(isInstalled)
 }

@@ -1,23 +1,19 @@
-import { unsafe } from '../check/check.ts'
-import { factsOf, read } from '../check/installation.ts'
 import { ofRollout } from '../check/rules/rollout-rules.ts'
-import { asFields, asList, asNumber, asText, dig, type Manifest, unfit } from '../manifests/manifest.ts'
+import { asList, asNumber, asText, dig, type Manifest, unfit } from '../manifests/manifest.ts'
 import { PROGRAM_DIR, SOCKET_DIR, VOLUMES } from '../manifests/pod-spec.ts'
 import type { Workload } from '../manifests/workload.ts'
 import type { InjectOptions } from './inject-command.ts'
 
-/** Throws `FatalError` if two LangFlows could act at the same time, or if the pod would not start. */
+/** Throws `FatalError` if inject cannot add an agent to the workload. */
 export function refuseUnfit(workload: Workload, options: InjectOptions): void {
   const [reason] = reasonsAgainst(workload, options)
   if (reason !== undefined) throw unfit(workload.manifest, reason)
 }
 
 function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<string> {
-  yield* unsafe(read(workload, []), factsOf([], null))
   if (workload.manifest.kind === 'Rollout') yield* ofRollout(options.traffic)
   yield* takenNames(workload, options)
   yield* takenPaths(workload)
-  yield* takenPorts(workload, options)
   const { langflow, container } = workload
   if (asList(langflow.command).length > 0) return
   if (options.entrypoint === null)
@@ -53,17 +49,6 @@ function* takenPaths({ langflow, container }: Workload): Generator<string> {
 function isWithin(path: string, dir: string): boolean {
   const [inner, outer] = [path, dir].map((one) => `${one.replace(/^\/var\/run\//, '/run/')}/`)
   return inner!.startsWith(outer!)
-}
-
-/** Ports of agent and front that a container uses. */
-function* takenPorts({ pod, container, port }: Workload, options: InjectOptions): Generator<string> {
-  const own = [options.port, ...(options.traffic === 'front' ? [options.frontPort] : [])]
-  if (own.includes(port))
-    yield `its container ${container} listens on port ${port}, which the agent requires: change the port of one of them`
-  for (const { name, ports } of [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields))
-    for (const used of asList(ports).map((one) => asNumber(dig(one, 'containerPort'))))
-      if (used !== null && own.includes(used))
-        yield `its container ${name} has port ${used}, which the agent requires: change the port of one of them`
 }
 
 /** A warning that containers beside LangFlow lose the token for the API server. The caller adds the object's name. */

@@ -1,3 +1,4 @@
+import { FatalError } from '../../exit.ts'
 import { check } from '../check/check.ts'
 import { whyCold } from '../check/cold-standby.ts'
 import { environmentOf, LOG_ENV, lacksLogEnv } from '../check/container-environment.ts'
@@ -106,12 +107,19 @@ function changedIn(manifest: Manifest, edits: readonly Edit[]): string[] {
   return edits.length === 0 ? [] : [`${titleOf(manifest)}: changed ${edit(manifest, edits).join(', ')}`]
 }
 
-/** The findings of `check` in the result, without those that a stream cannot decide. */
+/** The rules that no agent can make up for: two LangFlows could act at the same time, or the pod would not start. */
+const REFUSED = new Set(['pod-processes', 'pod-host-network', 'agent-settings', 'agent-port-taken'])
+
+/** The findings of `check` in the result, without those that a stream cannot decide. Throws `FatalError`. */
 function brokenRules(manifests: readonly Manifest[], container: string | null): string[] {
   return check(factsOf(manifests, container)).flatMap(({ code, findings }) =>
     findings
       .filter(({ outcome }) => outcome !== 'unknown')
-      .map(({ object, message }) => `${object === null ? '' : `${object}: `}${message} [${code}]`),
+      .map(({ object, message }) => {
+        const sentence = `${object === null ? '' : `${object}: `}${message}`
+        if (REFUSED.has(code)) throw new FatalError(sentence)
+        return `${sentence} [${code}]`
+      }),
   )
 }
 

@@ -30,7 +30,10 @@ describe('inject refuses a pod in which two LangFlows could act at the same time
       /already has a volume at \/run\/langflow-leader\/x/,
     ],
     [{ container: 'ports: [{ containerPort: 8090 }, { containerPort: 1 }]' }, /langflow has port 8090/],
-    [{ container: 'args: [--port, "8090"]' }, /its container langflow listens on port 8090/],
+    [
+      { container: 'args: [--port, "8090"]' },
+      /its agent would not start: --listen and --target have the same port \(8090\)/,
+    ],
   ] as const)
     test(Object.values(parts).join(), () => refused(deployment(parts), message))
 
