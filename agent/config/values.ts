@@ -238,20 +238,3 @@ export function parseSocket(text: string): string {
     `the path has ${bytes} bytes: use at most ${LONGEST_SOCKET_PATH}, the limit for a unix socket`,
   )
 }
-
-const WORD = /(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+/gs
-const PIECE = /\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*)"/gs
-
-/** The words of a command line. Quotes and backslashes work as in a shell. No other syntax of a shell is supported. */
-export function splitWords(text: string): string[] {
-  const rest = text.replace(WORD, '').trim()
-  if (rest === '\\') throw new Error('no character follows the last backslash: remove the backslash')
-  if (rest !== '') throw new Error(`the quote ${rest[0]} is not closed: add the closing quote`)
-  return [...text.matchAll(WORD)].map(([word]) =>
-    word.replace(
-      PIECE,
-      (_, plain?: string, single?: string, double = '') =>
-        plain ?? single ?? double.replace(/\\(["\\$`])/g, '$1'),
-    ),
-  )
-}

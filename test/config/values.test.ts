@@ -16,7 +16,6 @@ import {
   parseSocket,
   parseTarget,
   readable,
-  splitWords,
 } from '../../agent/config/values.ts'
 
 interface Value {
@@ -158,22 +157,6 @@ const VALUES: Readonly<Record<string, Value>> = {
     parse: parseSocket,
     good: same(`/${'a'.repeat(106)}`),
     bad: [[/^the path has 108 bytes: use at most 107/, `/${'a'.repeat(107)}`]],
-  },
-  'a command line': {
-    parse: splitWords,
-    good: [
-      ['langflow run --backend-only', ['langflow', 'run', '--backend-only']],
-      ['  a\tb\n', ['a', 'b']],
-      [`sh -c 'echo "$1"'`, ['sh', '-c', 'echo "$1"']],
-      ['"two words"and\\ more', ['two wordsand more']],
-      [String.raw`"a \"quote\" and \n"`, [String.raw`a "quote" and \n`]],
-      [`a ''`, ['a', '']],
-      ['', []],
-    ],
-    bad: [
-      [/is not closed: add the closing quote$/, `a 'b`, 'a "b'],
-      [/remove the backslash$/, 'a\\'],
-    ],
   },
 }
 

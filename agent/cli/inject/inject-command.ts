@@ -21,8 +21,8 @@ import {
   parseListen,
   parseNamespace,
   parseObjectName,
-  splitWords,
 } from '../../config/values.ts'
+import { readScript } from '../../launcher/start-script.ts'
 import { VERSION } from '../../version.ts'
 import { addFilenames, readFilenames } from '../manifests/filename-option.ts'
 import { AGENT_PORT, FRONT_PORT, GRACE_SPARE_MS } from '../manifests/pod-spec.ts'
@@ -38,7 +38,7 @@ const INJECTION_SETTINGS = group('Injection', {
   entrypoint: {
     argument: '<command>',
     about: 'the command of the image, such as "langflow run"; required for a container without a command',
-    parse: (text: string): readonly string[] => splitWords(text),
+    parse: parseEntrypoint,
   },
   with: {
     ...setting('<parts>', '', 'objects to add, by commas: pdb, network-policy', parseExtras),
@@ -153,6 +153,16 @@ function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Varia
     ifCold: isOpen ? { holdMs, agentVariables: [...agentVariables, held] as readonly Variable[] } : null,
     with: values.with,
   }
+}
+
+function parseEntrypoint(text: string): readonly string[] {
+  try {
+    const { words, environment } = readScript('-uc', text, {})
+    if (Object.keys(environment).length === 0) return words
+  } catch {
+    if (text.trim() === '') return []
+  }
+  throw new Error('use one command, with quotes as in a shell, such as "langflow run"')
 }
 
 function parsePodPort(text: string, usual: number) {
