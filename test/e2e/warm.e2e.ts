@@ -249,8 +249,7 @@ for (const [chart, kind, database] of [
     const { standby, go } = await warm(t, here, {
       PATH: [dirname(binary), process.env.PATH].join(delimiter),
       LANGFLOW_BACKEND_ONLY: 'true',
-      LANGFLOW_DATABASE_URL: database === 'as a URL' ? url : undefined,
-      ...(database === 'in parts' ? parts : {}),
+      ...(database === 'as a URL' ? { LANGFLOW_DATABASE_URL: url } : parts),
     })
     assert.deepEqual([standby.view.mode, standby.view.state, standby.view.reason], ['warm', 'ready', null])
     const flows = `SELECT count(*) FROM information_schema.tables WHERE table_name = 'flow'`

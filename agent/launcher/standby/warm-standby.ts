@@ -71,9 +71,8 @@ export class WarmStandby extends KeptStandby {
    * The processes that wait or prepare: the child and, below tini, the interpreter. The interpreter has forked nothing.
    */
   private processes: ProcessIdentity[] = []
-  /** The environment at the preparation, before and after the command's own variables. */
+  /** The environment at the preparation, without the variables of the command's script. */
   private given: NodeJS.ProcessEnv = {}
-  private initial: NodeJS.ProcessEnv = {}
   private read: Read = []
   private timeout: Timer | null = null
   private nextLook: Timer | null = null
@@ -109,7 +108,7 @@ export class WarmStandby extends KeptStandby {
     this.child = null
     this.processes = []
     child.removeAllListeners()
-    const added = Object.entries(env).filter(([name, value]) => this.initial[name] !== value)
+    const added = Object.entries(env).filter(([name, value]) => this.given[name] !== value)
     linkOf(child)?.end(`${JSON.stringify(Object.fromEntries(added))}\n`)
     this.goesOn()
     return child
@@ -123,8 +122,7 @@ export class WarmStandby extends KeptStandby {
     try {
       const start = readLangflowCommand(this.options.command, env, process.cwd())
       this.unfit = false
-      this.initial = { ...env, ...start.environment }
-      this.spawn(start)
+      this.spawn(start, { ...env, ...start.environment })
     } catch (error) {
       this.failWarm((error as Error).message)
     }
@@ -150,13 +148,13 @@ export class WarmStandby extends KeptStandby {
     for (const one of this.processes) signalSame(one, 'SIGCONT')
   }
 
-  private spawn(start: ReturnType<typeof readLangflowCommand>): void {
+  private spawn(start: ReturnType<typeof readLangflowCommand>, env: NodeJS.ProcessEnv): void {
     const { startTimeoutMs, reaper } = this.options
-    const flags = ownsUserSite(this.initial) ? ['-s', '-c'] : ['-c']
+    const flags = ownsUserSite(env) ? ['-s', '-c'] : ['-c']
     const script = [WARM_SCRIPT, String(LINK_FD), start.importsFrom, ...start.argv]
     const command = [...start.interpreter, ...flags, ...script]
     const stdio: StdioOptions = ['ignore', 'inherit', 'inherit', 'pipe']
-    const child = spawnBelow(reaper, command, this.initial, stdio) as Started // or an error follows
+    const child = spawnBelow(reaper, command, env, stdio) as Started // or an error follows
     const link = linkOf(child)
     this.child = child
     child.once('error', (error) => this.failWarm(error.message))

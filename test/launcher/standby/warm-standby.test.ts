@@ -28,13 +28,15 @@ const skip = PYTHON ? false : 'python3 is not installed'
 interface Fake extends Partial<WarmStandbyOptions> {
   /** Python that the fake's `langflow run` executes before it creates its server. */
   readonly before?: string
+  /** A shell's words before the command. */
+  readonly script?: string
 }
 
 /**
  * A `langflow` that creates its server as the real one does, then writes the arguments and environment of its start
  * to a file. `imports` is Python that runs when `langflow.main` is imported. The fake has no other part of LangFlow.
  */
-function fakeLangflow(t: TestContext, imports = '', { before = 'pass', ...more }: Fake = {}) {
+function fakeLangflow(t: TestContext, imports = '', { before = 'pass', script, ...more }: Fake = {}) {
   const dir = mkdtempSync(join(tmpdir(), 'standby-'))
   const bin = join(dir, 'bin')
   const command = join(dir, 'langflow')
@@ -57,14 +59,16 @@ def main():
     LangflowApplication(lambda: "made")
     links = [fd for fd in ("3", "4") if os.path.realpath("/proc/self/fd/" + fd).find("socket:") >= 0]
     file, epoch = sys.modules["__main__"].__file__, os.environ.get("LEADER_EPOCH")
+    note = os.environ.get("NOTE")
     with open("${dir}/seen", "w") as seen:
-        json.dump({"argv": sys.argv, "file": file, "epoch": epoch, "links": links}, seen)
+        json.dump({"argv": sys.argv, "file": file, "epoch": epoch, "links": links, "note": note}, seen)
     sys.exit(7)
 `,
   })
   const views: string[] = []
   const options: WarmStandbyOptions = {
-    command: [command, 'run', '--port', '1'],
+    command:
+      script === undefined ? [command, 'run', '--port', '1'] : ['sh', '-c', `${script} ${command} run`],
     environment: () => ({ ...process.env, PYTHONPATH: bin, TMPDIR: join(dir, 'tmp'), LEADER_MARK: 'x' }),
     clock: systemClock,
     reaper: NO_REAPER,
@@ -102,7 +106,7 @@ def main():
     },
     /** Lets the standby continue until the fake exits with 7, its code for success. Returns what the fake wrote. */
     async goOn() {
-      const child = standby.take({ ...process.env, LEADER_EPOCH: '9' })
+      const child = standby.take({ ...options.environment(), LEADER_EPOCH: '9' })
       assert.ok(child)
       assert.deepEqual(await once(child, 'exit'), [7, null])
       return JSON.parse(readFileSync(join(dir, 'seen'), 'utf8'))
@@ -120,6 +124,17 @@ async function prepared(...args: Parameters<typeof fakeLangflow>) {
 const hasEnded = (pid: number) => until(`process ${pid} has ended`, () => !existsSync(`/proc/${pid}/fd/0`))
 
 describe('a warm standby', { skip }, () => {
+  test('keeps the variables of its start script after the grant', async (t) => {
+    const { NOTE: _, ...env } = process.env
+    const of = (bin: string) => ({ ...env, PYTHONPATH: bin, NOTE: 'of the container' })
+    const fake = fakeLangflow(t, '', {
+      script: 'export NOTE=of-the-script;',
+      environment: () => of(fake.bin),
+    })
+    await fake.prepare()
+    assert.equal((await fake.goOn()).note, 'of-the-script')
+  })
+
   test('runs no code that an earlier term has left in the user’s site-packages', async (t) => {
     const base = mkdtempSync(join(tmpdir(), 'user-base-'))
     t.after(() => rmSync(base, { recursive: true }))
