@@ -35,16 +35,15 @@ export function contentChange(
   const notBefore = startedAt + APART_LEASES * config.leaseDurationMs
   const handsOver = config.onChange === 'handover'
   const code = 'content_changed'
+  const changed = 'the files that LangFlow was started from have changed'
   if (handsOver && successorContent === 'ready') {
-    const reason =
-      'the files that LangFlow was started from have changed, and a replica is prepared with the new ones'
+    const reason = `${changed}, and a replica is prepared with the new ones`
     return { code, reason, inPlace: false, dueAt: Math.max(notBefore, since + QUIET_MS) }
   }
-  const waits = handsOver && successorContent === 'awaited'
-  const why = handsOver ? 'no other replica is prepared with the new ones' : '--on-change=restart'
-  const reason = `the files that LangFlow was started from have changed; ${why}`
+  const reason = `${changed}; ${handsOver ? 'no other replica is prepared with the new ones' : '--on-change=restart'}`
   // A new leader has to ask the others first.
   const settled = Math.max(since, term.startedAt) + SETTLES_MS
+  const waits = handsOver && successorContent === 'awaited'
   const waited = waits ? Math.max(differsSince, term.startedAt) + WAITS_MS : 0
   return { code, reason, inPlace: true, dueAt: Math.max(notBefore, settled, waited) }
 }

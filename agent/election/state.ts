@@ -15,15 +15,9 @@ export interface CandidateConfig
   extends Timings,
     Pick<
       AgentOptions,
-      | 'identity'
-      | 'drainTimeoutMs'
-      | 'stopTimeoutMs'
-      | 'streamGraceMs'
-      | 'onDoubt'
-      | 'onChange'
-      | 'allowOlder'
+      'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'streamGraceMs' | 'onDoubt' | 'allowOlder'
     >,
-    Pick<AgentOptions, 'standby' | 'startTimeoutMs'> {
+    Pick<AgentOptions, 'standby' | 'startTimeoutMs' | 'onChange'> {
   /** The Deployment or StatefulSet of this replica, as `Kind/name`. `null`: unknown. */
   readonly owner: string | null
   /** Hash of its pod's template. `null`: unknown, and then no revision counts as unproven here. */

@@ -1,6 +1,5 @@
 import { type FSWatcher, watch } from 'node:fs'
 import { statfs } from 'node:fs/promises'
-import { join } from 'node:path'
 
 /**
  * File systems that no other machine or program changes, by statfs(2): ext, XFS, Btrfs, tmpfs, overlayfs, ramfs, F2FS,
@@ -10,7 +9,7 @@ const LOCAL = [0xef53, 0x58465342, 0x9123683e, 0x1021994, 0x794c7630, 0x858458f6
 
 /** The kernel's notices of changes in directories (inotify). */
 export class ChangeNotices {
-  private readonly changed: (path: string) => void
+  private readonly changed: () => void
   private watchers: FSWatcher[] = []
 
   constructor(changed: ChangeNotices['changed']) {
@@ -24,8 +23,8 @@ export class ChangeNotices {
     try {
       for (const directory of directories) {
         if (!LOCAL.includes((await statfs(directory)).type)) return false
-        const notice = (_: string, name: string | null) => this.changed(join(directory, name ?? ''))
-        this.watchers.push(watch(directory, { persistent: false }, notice).on('error', () => {}))
+        const watcher = watch(directory, { persistent: false }, this.changed)
+        this.watchers.push(watcher.on('error', () => {}))
       }
       return true
     } catch {

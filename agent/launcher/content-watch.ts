@@ -1,10 +1,10 @@
-import { basename, dirname, resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import type { Clock, Timer } from '../clock.ts'
 import type { ContentView, Digests } from '../link/link-messages.ts'
 import { ChangeNotices } from './change-notices.ts'
 import type { EnvFiles } from './env-files.ts'
 import { digestOfContent, digestOfInputs, digestOfSecretKey } from './keyed-digests.ts'
-import { isBelow, WatchedFiles } from './watched-files.ts'
+import { WatchedFiles } from './watched-files.ts'
 
 /** LangFlow loads each `*.json` in this directory at each start, but not those in its subdirectories. */
 const FLOWS_PATH = 'LANGFLOW_LOAD_FLOWS_PATH'
@@ -40,7 +40,7 @@ export interface ContentWatchOptions {
 export class ContentWatch {
   private readonly options: ContentWatchOptions
   private readonly reader = new WatchedFiles()
-  private readonly notices = new ChangeNotices((path) => this.notice(path))
+  private readonly notices = new ChangeNotices(() => this.notice())
   private readonly isOn: boolean
   private looking = false
   private again = false
@@ -113,12 +113,8 @@ export class ContentWatch {
     this.notices.close()
   }
 
-  private notice(path: string): void {
-    const { paths, env, clock } = this.options
-    // The directory of a path may be busy with others. The kubelet swaps a link of its own.
-    const isOurs = [...paths, ...env.paths].some((root) => isBelow(path, root))
-    if (!isOurs && !basename(path).startsWith('..')) return
-    this.noticed ??= clock.after(DEBOUNCE_MS, () => {
+  private notice(): void {
+    this.noticed ??= this.options.clock.after(DEBOUNCE_MS, () => {
       this.noticed = null
       this.look()
     })
@@ -154,7 +150,9 @@ export class ContentWatch {
       this.files = files
       this.accept(flows, fault ?? (flows && (await this.faultOf(flowsPath ?? '', flows))), null)
     } catch (error) {
-      this.accept(null, null, (error as Error).message)
+      const { code, path = this.reader.at, message } = error as NodeJS.ErrnoException
+      const problem = code === 'ENOENT' ? 'does not exist' : `cannot be read: ${code}`
+      this.accept(null, null, code === undefined ? message : `${path} ${problem}`)
     }
     return isNoticed
   }
@@ -162,7 +160,7 @@ export class ContentWatch {
   /** Why LangFlow's own check refuses the flows. Rejects with one sentence if it was interrupted. */
   private async faultOf(directory: string, digest: string): Promise<string | null> {
     // LangFlow starts from the first flows at this moment.
-    const validate = this.found === null ? null : this.options.validate
+    const validate = this.isOn && this.found !== null ? this.options.validate : null
     this.validating = new AbortController()
     const { signal } = this.validating
     if (!this.judged.has(digest)) this.judged.set(digest, (await validate?.(directory, signal)) ?? null)

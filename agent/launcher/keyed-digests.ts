@@ -24,11 +24,7 @@ export function digestOfSecretKey({ LANGFLOW_SECRET_KEY: key = '' }: NodeJS.Proc
  * them: it is keyed with the secret key, and is `null` without one of 32 bytes. Variables that name the pod itself are
  * left out, because they differ in each.
  */
-export function digestOfInputs(
-  env: NodeJS.ProcessEnv,
-  flows: string | null,
-  ...content: readonly string[]
-): string | null {
+export function digestOfInputs(env: NodeJS.ProcessEnv, ...files: readonly (string | null)[]): string | null {
   const addresses = Object.values(networkInterfaces()).flatMap(
     (all) => all?.map(({ address }) => address) ?? [],
   )
@@ -36,7 +32,7 @@ export function digestOfInputs(
   const given = Object.entries(standbyEnvironment(env)).filter(
     ([name, value]) => !/^(HOSTNAME|POD_(NAME|UID|IP))$/.test(name) && !ofPod.has(value ?? ''),
   )
-  const text = JSON.stringify([given.sort(([a], [b]) => (a < b ? -1 : 1)), flows, ...content])
+  const text = JSON.stringify([given.sort(([a], [b]) => (a < b ? -1 : 1)), ...files])
   return keyed(env.LANGFLOW_SECRET_KEY ?? '', text)?.slice(0, INPUTS_DIGITS) ?? null
 }
 

@@ -77,8 +77,6 @@ export class Launcher {
   private standby: Standby | null = null
   private lock: object | null = null
   private clockTimer: Timer | null = null
-  /** The last digest of the content. */
-  private contentDigest: string | null = null
   /** Limit for a start, of the last welcome. */
   private startTimeoutMs = Number.POSITIVE_INFINITY
   /** Why the standby is colder than configured, as last logged. */
@@ -203,9 +201,8 @@ export class Launcher {
     const problem = found?.content?.problem ?? null
     if (problem === null) this.repeats.over('content', 'the changed files can be used')
     else this.repeats.happened('content', problem)
-    const digest = found?.content?.digest ?? null
-    if (digest !== this.contentDigest && this.record.phase.name === 'idle') this.standby?.renew()
-    this.contentDigest = digest
+    // This comes before the report: a standby that is outdated is not ready.
+    if (this.record.phase.name === 'idle') this.standby?.renew()
     if (found !== null) this.link.send({ type: 'digests', digests: found })
   }
 

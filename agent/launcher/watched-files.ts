@@ -20,34 +20,70 @@ interface File {
   /** Of the metadata: it differs if the file has changed. */
   readonly state: string
   readonly digest: string
-  readonly isFlow: boolean
-  /** Why LangFlow would not start because of this flow, in one sentence. `null`: no known reason. */
+  /** Why LangFlow would not start because of this file if it is a flow, in one sentence. `null`: no known reason. */
   readonly fault: string | null
 }
 
-/** Everything below some paths. */
-class Walk {
-  readonly files = new Map<string, BigIntStats>()
-  /** The directories in which a file, or a link on the way to one, may be replaced. */
-  readonly directories = new Set<string>()
-  /** The path that is being examined. */
-  at = ''
+/** Reads files for their digests, and only those again whose metadata has changed. */
+export class WatchedFiles {
+  private known: ReadonlyMap<string, File> = new Map()
+  private files = new Map<string, BigIntStats>()
+  private directories = new Set<string>()
   private entries = 0
   private bytes = 0n
+  /** The path that is being examined. */
+  at = ''
+  /** The first file that was changed, added or removed since the last look. `null`: none was. */
+  changed: string | null = null
 
-  /** Symlinks are followed. `flows`: only the `*.json` in the directory count, as for LangFlow. */
-  async addRoot(root: string, flows: boolean): Promise<void> {
+  /**
+   * Reads everything below the paths, and the flows. Calls `found` with the directories in which a file, or a link on
+   * the way to one, may be replaced. Rejects with one sentence if a file cannot be read, or changes in the meantime.
+   */
+  async look(
+    paths: readonly string[],
+    flowsPath: string | null,
+    found: (directories: Iterable<string>) => Promise<void>,
+  ) {
+    this.files = new Map()
+    this.directories = new Set()
+    this.entries = 0
+    this.bytes = 0n
+    this.changed = null
+    for (const path of paths) await this.addRoot(path, false)
+    if (flowsPath !== null && !this.directories.has(flowsPath)) {
+      await this.addRoot(flowsPath, true)
+      if (!this.directories.has(flowsPath))
+        throw new Error(`LangFlow would not start: ${flowsPath} is not a directory`)
+    }
+    await found(this.directories)
+    const known = new Map<string, File>()
+    for (const [path, seen] of this.files) {
+      const last = this.known.get(path)
+      this.at = path
+      known.set(path, last?.state === stateOf(seen) ? last : await read(path, seen))
+    }
+    const all = [...known.keys(), ...this.known.keys()]
+    this.changed = all.find((path) => known.get(path) !== this.known.get(path)) ?? null
+    this.known = known
+    return contentOf(paths, flowsPath, [...known])
+  }
+
+  /** `flows`: only the `*.json` in the directory count, as for LangFlow. */
+  private async addRoot(root: string, flows: boolean): Promise<void> {
     this.at = root
     try {
       for (let at = root; at !== dirname(at); at = dirname(at))
         if (!(await lstat(at)).isDirectory()) this.directories.add(dirname(at))
       await this.add(root, await stat(root, { bigint: true }), flows, [])
     } catch (error) {
-      throw new Error(sentenceOf(root, error as NodeJS.ErrnoException))
+      const { code, path = this.at, message } = error as NodeJS.ErrnoException
+      if (code === 'ELOOP') throw new Error(`${root} has a loop of symlinks at ${path}`)
+      throw code === undefined ? new Error(`${root} ${message}`) : error
     }
   }
 
-  /** `above`: the identities of its parents. */
+  /** Adds a file, or a directory with all below it. Symlinks are followed. `above`: the identities of its parents. */
   private async add(
     path: string,
     seen: BigIntStats,
@@ -79,84 +115,34 @@ class Walk {
   }
 }
 
-/** Reads files for their digests, and only those again whose metadata has changed. */
-export class WatchedFiles {
-  private known: ReadonlyMap<string, File> = new Map()
-  private walk = new Walk()
-  /** The first file that was changed, added or removed since the last look. `null`: none was. */
-  changed: string | null = null
-
-  /** The path that is being examined. */
-  get at(): string {
-    return this.walk.at
-  }
-
-  /**
-   * Reads everything below the paths, and the flows. Calls `found` with the directories. Rejects with one sentence if a
-   * file cannot be read, or changes in the meantime.
-   */
-  async look(
-    paths: readonly string[],
-    flowsPath: string | null,
-    found: (directories: Iterable<string>) => Promise<void>,
-  ) {
-    const walk = new Walk()
-    this.walk = walk
-    for (const path of paths) await walk.addRoot(path, false)
-    const isCovered = flowsPath === null || walk.directories.has(flowsPath)
-    if (!isCovered) await walk.addRoot(flowsPath, true)
-    if (!isCovered && !walk.directories.has(flowsPath))
-      throw new Error(`LangFlow would not start: ${flowsPath} is not a directory`)
-    await found(walk.directories)
-    const known = new Map<string, File>()
-    for (const [path, seen] of walk.files) {
-      const last = this.known.get(path)
-      const isFlow = dirname(path) === flowsPath && extname(path) === '.json'
-      const isSame = last?.state === stateOf(seen) && last.isFlow === isFlow
-      walk.at = path
-      known.set(path, isSame ? last : await read(path, seen, isFlow))
-    }
-    const all = [...known.keys(), ...this.known.keys()]
-    this.changed = all.find((path) => known.get(path) !== this.known.get(path)) ?? null
-    this.known = known
-    return contentOf(paths, flowsPath, [...known])
-  }
-}
-
-/** Rejects with one sentence. */
-async function read(path: string, seen: BigIntStats, isFlow: boolean): Promise<File> {
+async function read(path: string, seen: BigIntStats): Promise<File> {
   const hash = createHash('sha256')
-  const isChecked = isFlow && seen.size <= MOST_FLOW_BYTES
+  const isChecked = extname(path) === '.json' && seen.size <= MOST_FLOW_BYTES
   const flow: Buffer[] = []
-  try {
-    // The file may have become a pipe or a device, which could block or never end.
-    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
-    const options = { highWaterMark: CHUNK_BYTES, end: MOST_BYTES, autoClose: false }
-    for await (const chunk of file.createReadStream(options)) {
-      hash.update(chunk)
-      if (isChecked) flow.push(chunk)
-    }
-    if (stateOf(await file.stat({ bigint: true })) !== stateOf(seen))
-      throw new Error('changes while it is read')
-  } catch (error) {
-    throw new Error(sentenceOf(path, error as NodeJS.ErrnoException))
+  // The file may have become a pipe or a device, which could block or never end.
+  await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  const options = { highWaterMark: CHUNK_BYTES, end: MOST_BYTES, autoClose: false }
+  for await (const chunk of file.createReadStream(options)) {
+    hash.update(chunk)
+    if (isChecked) flow.push(chunk)
   }
+  const state = stateOf(await file.stat({ bigint: true }))
+  if (state !== stateOf(seen)) throw new Error(`${path} changes while it is read`)
   const fault = isChecked ? faultOfFlow(path, Buffer.concat(flow)) : null
-  return { state: stateOf(seen), digest: hash.digest('hex'), isFlow, fault }
+  return { state, digest: hash.digest('hex'), fault }
 }
 
 /** The digest of each file by its place below the path that the user named, the digest of the flows, and their fault. */
 function contentOf(paths: readonly string[], flowsPath: string | null, all: readonly [string, File][]) {
-  const files = paths.flatMap((root, n) =>
-    all.flatMap(([path, { digest }]) =>
-      isBelow(path, root) ? [`${n} ${path.slice(root.length)} ${digest}`] : [],
-    ),
-  )
-  const flows = all.filter(([, { isFlow }]) => isFlow)
+  const files = paths.flatMap((root, n) => {
+    const below = all.filter(([path]) => path === root || path.startsWith(`${root}/`))
+    return below.map(([path, { digest }]) => `${n} ${path.slice(root.length)} ${digest}`)
+  })
+  const flows = all.filter(([path]) => dirname(path) === flowsPath && extname(path) === '.json')
   // `sha256sum -- *.json | sha256sum | cut -c1-12`, with the names in the order of the C locale
   const sums = flows.map(([path, { digest }]) => `${digest}  ${basename(path)}\n`)
   const digest = createHash('sha256').update(sums.join('')).digest('hex').slice(0, FLOWS_DIGITS)
-  const fault = flows.find(([, { fault }]) => fault !== null)?.[1].fault ?? null
+  const [fault = null] = flows.flatMap(([, { fault }]) => fault ?? [])
   return { files, flows: flowsPath === null ? null : digest, fault }
 }
 
@@ -173,14 +159,4 @@ async function statOf(path: string, flows: boolean): Promise<BigIntStats | null>
 
 function stateOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
   return [dev, ino, size, mtimeNs, ctimeNs].join(' ')
-}
-
-function sentenceOf(root: string, { code, path = root, message }: NodeJS.ErrnoException): string {
-  if (code === undefined) return `${root} ${message}`
-  if (code === 'ENOENT') return `${path} does not exist`
-  return code === 'ELOOP' ? `${root} has a loop of symlinks at ${path}` : `${path} cannot be read: ${code}`
-}
-
-export function isBelow(path: string, root: string): boolean {
-  return path === root || path.startsWith(`${root}/`)
 }

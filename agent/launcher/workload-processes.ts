@@ -56,14 +56,10 @@ export class WorkloadProcesses {
     this.tree = tree
     // This comes before the clocks are compared, because it may take as long as a cold start.
     const refusal = await this.machine.readEnvironment()
+    if (this.tree === tree) await standby?.use()
     if (this.tree !== tree) return
-    await standby?.use()
-    if (this.tree !== tree) return
-    if (refusal !== null) {
-      this.report({ type: 'prepared', start, holder: refusal })
-      return
-    }
-    const holder = await this.machine.portHolder(this.port).catch((error: Error) => error.message)
+    const onPort = await this.machine.portHolder(this.port).catch((error: Error) => error.message)
+    const holder = refusal ?? onPort
     this.report({ type: 'prepared', start, holder })
   }
 

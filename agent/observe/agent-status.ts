@@ -105,7 +105,6 @@ const Content = object({
   digest: text,
   ageMs: number,
   running: text,
-  earlier: z.array(z.string()),
   problem: text,
 })
 

@@ -52,8 +52,6 @@ const POLL_MS = 5_000
 /** An answer counts for two polls and a second: one poll may be missed, and the next one may take a second. */
 const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
 
-const Digest = z.string().check(z.maxLength(64))
-
 /** The fields of a peer's `/status` that are used. Fields added after 0.1.0 may be missing. */
 const Answer = z.object({
   identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
@@ -64,7 +62,7 @@ const Answer = z.object({
   onTrial: z._default(z.unknown(), null),
   podAgeMs: z._default(z.nullable(z.number()), null),
   standby: z.optional(z.object({ wanted: z.string(), mode: z.string() })),
-  content: z.catch(z.nullable(z.object({ digest: z.nullable(Digest) })), null),
+  content: z.catch(z.nullable(z.object({ digest: z.nullable(z.string().check(z.maxLength(64))) })), null),
 })
 
 interface RecentAnswer extends Member {

@@ -158,13 +158,7 @@ export class EventRecorder {
     const epoch = term?.epoch ?? highestEpoch
     log[isPlanned ? 'info' : 'warn'](`LangFlow is restarted in place: ${because}`, { epoch, code })
     metrics.restarted(code)
-    events.record({
-      reason: 'RestartedInPlace',
-      epoch,
-      code,
-      because,
-      ...(isPlanned && { type: 'Normal' }),
-    })
+    events.record({ reason: 'RestartedInPlace', epoch, code, because, ...(isPlanned && { type: 'Normal' }) })
   }
 
   lease(

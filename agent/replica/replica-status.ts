@@ -285,14 +285,9 @@ function switchoverView({ seen, term, refusal }: ReplicaFacts['state']): AgentSt
 function contentView({ workload, now }: ReplicaFacts): AgentStatus['content'] {
   const { content } = workload.digests
   if (content === undefined) return null
-  const { digest, since, running, earlier, problem } = content
-  return {
-    digest,
-    running,
-    earlier,
-    problem,
-    ageMs: digest === null ? null : Math.max(0, Math.round(now.mono - since)),
-  }
+  const { digest, since, running, problem } = content
+  const ageMs = digest === null ? null : Math.max(0, Math.round(now.mono - since))
+  return { digest, ageMs, running, problem }
 }
 
 /** A cold standby is ready as soon as LangFlow could start. */

@@ -277,7 +277,7 @@ describe("the launcher's options", () => {
       const { handoverOnChange, envFile, validateFlows } = launcher!
       assert.deepEqual({ handoverOnChange, envFile, validateFlows }, given)
     }
-    for (const path of ['flows', '/flows,,/more', Array(33).fill('/x').join(',')])
+    for (const path of ['flows', '/flows,,/more'])
       await assert.rejects(parse(['launch', '--handover-on-change', path, '--', 'x']), UsageError)
   })
 

@@ -428,7 +428,7 @@ describe('the content', () => {
     assert.deepEqual(b.digests, [found(), found({ digest: 'c2' }), found({ digest: 'c2' })])
   })
 
-  test('renews the standby if it changes, but only while no LangFlow runs', async () => {
+  test('renews the standby before the agent receives a report of a change, but only while no LangFlow runs', async () => {
     const b = new Bench()
     b.standby = fakeStandby(b.calls, Promise.resolve())
     b.meet()
@@ -437,12 +437,12 @@ describe('the content', () => {
       b.content.found = found({ digest })
       b.contentChanged()
     }
-    assert.equal(renewals(), 2)
+    assert.equal(renewals(), 3)
     b.grant()
     await b.start()
     b.content.found = found({ digest: 'c3' })
     b.contentChanged()
-    assert.equal(renewals(), 2)
+    assert.equal(renewals(), 3)
   })
 
   test('is noted at a start before the agent receives a report of that start', async () => {

@@ -73,8 +73,8 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
     tell(`the previous number of standbys was ready again after ${readable(wellAgainMs)}`)
     await pause(clock, QUIET_MS, signal)
     await prober.stop()
-    const { kept, state } = await stored(stage)
-    const measured = measure(prober.probes, kept)
+    const measured = measure(prober.probes, (await service.messages?.kept()) ?? null)
+    const state = (await samples?.read()) ?? null
     const mustHold = hasFronts && options.scenario !== 'force-delete-pod'
     const problem = judge({ ...measured, state }, options.rtoMs, mustHold)
     const result = problem === null ? 'ok' : 'missed'
@@ -100,24 +100,14 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
   } catch (error) {
     // A failure before the scenario is recorded as well: metrics and alerts then report a scheduled drill that never ran.
     if (did !== null || !signal.aborted) await note(stage, 'failed')
-    throw error
+    // If LangFlow does not show what it still has, the loss is unknown, and the drill has failed.
+    const isUnknown = did !== null && error instanceof OperationError && error.code === 'not_served'
+    throw isUnknown ? new OperationError('failed', error.message) : error
   } finally {
     quit.abort()
     await prober.stop()
     for (const one of [service.messages, samples])
       await one?.forget().catch(({ message }) => tell(`cannot delete all data of this drill: ${message}`))
-  }
-}
-
-/** What LangFlow still has after the recovery. If LangFlow does not show it, the loss is unknown, and the drill has failed. */
-async function stored({ service, samples }: Stage) {
-  try {
-    return {
-      kept: (await service.messages?.kept()) ?? null,
-      state: (await samples?.read()) ?? null,
-    }
-  } catch (error) {
-    throw new OperationError('failed', (error as Error).message)
   }
 }
 

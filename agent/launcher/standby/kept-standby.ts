@@ -7,8 +7,6 @@ import { COLD, type StandbyView } from '../../link/link-messages.ts'
  */
 const AGAIN_MS = 60_000
 const AGAIN_AT_MOST_MS = 15 * 60_000
-/** Between two preparations because of a changed environment or file. */
-const RENEWED_AFTER_MS = 60_000
 
 export const PREPARING: StandbyView = { ...COLD, mode: 'warm', state: 'preparing' }
 
@@ -76,12 +74,11 @@ export abstract class KeptStandby {
     else this.prepareNow()
   }
 
-  /** Prepares a standby that is outdated or has failed anew, at most once a minute. */
+  /** Prepares a standby that is outdated anew, at most once a minute. */
   renew(): void {
-    const isOver = this.current.state === 'none' && this.current.reason !== null
-    if (!this.keeping || !(isOver || (this.exists && this.stale !== null))) return
+    if (!this.keeping || !this.exists || this.stale === null) return
     const now = this.clock.mono()
-    const wait = Math.max(0, this.renewedAt + RENEWED_AFTER_MS - now)
+    const wait = Math.max(0, this.renewedAt + AGAIN_MS - now)
     this.renewedAt = now + wait
     this.discard()
     this.prepare(wait)

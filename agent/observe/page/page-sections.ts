@@ -67,7 +67,7 @@ ${table([
   ['Standby', role.startsWith('leads') ? null : standbyOf(standby)],
   ['Revision', differing(status.revision, leader?.revision)],
   ['Flows', differing(status.flowsDigest, leader?.flowsDigest)],
-  ['Content', contentOf(status, leader)],
+  ['Content', differing(status.content?.digest ?? null, leader?.content?.digest)],
   ['Secret key', differing(status.secretKeyDigest, leader?.secretKeyDigest)],
   ['Node', node],
   ['Campaigns again', leadership.coolDownMs === null ? null : `in ${roughly(leadership.coolDownMs)}`],
@@ -98,14 +98,6 @@ function standbyOf({ mode, wanted, state, memoryBytes }: AgentStatus['standby'])
   const colder = mode === wanted ? '' : `, colder than ${wanted}`
   const memory = memoryBytes === null ? '' : `, ${Math.round(memoryBytes / 2 ** 20)} MiB`
   return `${mode}, ${state}${colder}${memory}`
-}
-
-function contentOf({ content, role }: AgentStatus, leader: AgentStatus | null): Value {
-  if (content?.digest == null) return null
-  const since = `for ${roughly(content.ageMs ?? 0)}`
-  if (role === 'leader' && content.running !== content.digest)
-    return html`${content.digest}, ${since} <span class="differs">LangFlow was started from ${content.running ?? 'another one'}</span>`
-  return html`${differing(content.digest, leader?.content?.digest)}, ${since}`
 }
 
 function differing(own: string | null, leaders: string | null | undefined): Value {
