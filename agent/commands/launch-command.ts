@@ -107,10 +107,7 @@ async function launch(options: LauncherOptions): Promise<number> {
       portHolder: async (port) => ((await isPortFree(port)) ? null : describeTaken(port)),
       serving: (port, child) =>
         new ServingProcesses({ port, child, clock, note: (level, text) => log[level](text) }),
-      async readEnvironment() {
-        await env.read()
-        return env.refusal
-      },
+      readEnvironment: () => env.read(),
       environment: (grant) => workloadEnvironment(env.environment, grant),
       lock: () => holdLock(options.socket),
       unreaped: countUnreaped,

@@ -7,35 +7,20 @@ import { statfs } from 'node:fs/promises'
  */
 const LOCAL = [0xef53, 0x58465342, 0x9123683e, 0x1021994, 0x794c7630, 0x858458f6, 0xf2f52010, 0x2fc12fc1]
 
-/** The kernel's notices of changes in directories (inotify). */
-export class ChangeNotices {
-  private readonly changed: () => void
-  private watchers: FSWatcher[] = []
-
-  constructor(changed: ChangeNotices['changed']) {
-    this.changed = changed
-  }
-
-  /** Watches these directories, and no others. Resolves to whether a notice of each change arrives. */
-  async follow(directories: Iterable<string>): Promise<boolean> {
-    const before = this.watchers
-    this.watchers = []
-    try {
-      for (const directory of directories) {
-        if (!LOCAL.includes((await statfs(directory)).type)) return false
-        const watcher = watch(directory, { persistent: false }, this.changed)
-        this.watchers.push(watcher.on('error', () => {}))
-      }
-      return true
-    } catch {
-      // The kernel's limit is reached, or the directory is gone.
-      return false
-    } finally {
-      for (const watcher of before) watcher.close()
+/** Adds watchers (inotify). Resolves to whether the kernel sends a notice of each change in these directories. */
+export async function watchAll(
+  directories: Iterable<string>,
+  watchers: FSWatcher[],
+  changed: () => void,
+): Promise<boolean> {
+  try {
+    for (const directory of directories) {
+      if (!LOCAL.includes((await statfs(directory)).type)) return false
+      watchers.push(watch(directory, { persistent: false }, changed).on('error', () => {}))
     }
-  }
-
-  close(): void {
-    for (const watcher of this.watchers) watcher.close()
+    return true
+  } catch {
+    // The kernel's limit is reached, or the directory is gone.
+    return false
   }
 }

@@ -1,7 +1,8 @@
+import type { FSWatcher } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import type { Clock, Timer } from '../clock.ts'
 import type { ContentView, Digests } from '../link/link-messages.ts'
-import { ChangeNotices } from './change-notices.ts'
+import { watchAll } from './change-notices.ts'
 import type { EnvFiles } from './env-files.ts'
 import { digestOfContent, digestOfInputs, digestOfSecretKey } from './keyed-digests.ts'
 import { WatchedFiles } from './watched-files.ts'
@@ -40,7 +41,7 @@ export interface ContentWatchOptions {
 export class ContentWatch {
   private readonly options: ContentWatchOptions
   private readonly reader = new WatchedFiles()
-  private readonly notices = new ChangeNotices(() => this.notice())
+  private watchers: FSWatcher[] = []
   private readonly isOn: boolean
   private looking = false
   private again = false
@@ -110,7 +111,15 @@ export class ContentWatch {
     this.interrupt()
     this.timer?.cancel()
     this.noticed?.cancel()
-    this.notices.close()
+    for (const watcher of this.watchers) watcher.close()
+  }
+
+  private async follow(directories: Iterable<string>): Promise<boolean> {
+    const before = this.watchers
+    this.watchers = []
+    const isNoticed = await watchAll(directories, this.watchers, () => this.notice())
+    for (const watcher of before) watcher.close()
+    return isNoticed
   }
 
   private notice(): void {
@@ -144,7 +153,7 @@ export class ContentWatch {
     try {
       const look = this.reader.look(paths, flowsPath, async (directories) => {
         const ofEnvFiles = env.paths.map((path) => dirname(path))
-        if (this.isOn) isNoticed = await this.notices.follow(new Set([...ofEnvFiles, ...directories]))
+        if (this.isOn) isNoticed = await this.follow(new Set([...ofEnvFiles, ...directories]))
       })
       const { files, flows, fault } = await look.finally(() => late.cancel())
       this.files = files
@@ -169,7 +178,7 @@ export class ContentWatch {
 
   private accept(flows: string | null, fault: string | null, unread: string | null): void {
     if (this.closed) return
-    const { env, clock, paths } = this.options
+    const { env, clock } = this.options
     const { view: before, files, reader } = this
     const now = clock.mono()
     const digest = this.digestWith(env.present)
@@ -194,7 +203,7 @@ export class ContentWatch {
       unfit: env.refusal !== null || fault !== null,
     }
     const { environment } = env
-    const inputs = digestOfInputs(environment, flows, ...(paths.length > 0 ? (files ?? []) : []))
+    const inputs = digestOfInputs(environment, flows, ...(files ?? []))
     this.become(view, { flows, secretKey: digestOfSecretKey(environment), inputs })
   }
 

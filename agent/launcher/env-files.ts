@@ -43,13 +43,17 @@ export class EnvFiles {
     this.clock = clock
   }
 
-  /** Reads the files again, for a limited time. A file that cannot be used leaves its last variables in force. */
-  async read(): Promise<void> {
+  /**
+   * Reads the files again, for a limited time. A file that cannot be used leaves its last variables in force. Resolves
+   * to `refusal`.
+   */
+  async read(): Promise<string | null> {
     this.reading ??= this.readAll().finally(() => {
       this.reading = null
     })
     await pause(this.clock, READ_WITHIN_MS, this.reading)
     if (this.reading !== null) this.fault = `--env-file ${this.at} does not answer`
+    return this.refusal
   }
 
   private async readAll(): Promise<void> {

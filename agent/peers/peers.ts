@@ -49,6 +49,7 @@ export interface PeersOptions {
 }
 
 const POLL_MS = 5_000
+const OFTEN_MS = 1_000
 /** An answer counts for two polls and a second: one poll may be missed, and the next one may take a second. */
 const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
 
@@ -83,6 +84,7 @@ export class Peers {
   /** Times when this replica itself answered, by address. Another pod may have the address later. */
   private readonly own = new Map<string, number>()
   private asking = false
+  private often = false
   private timer: Timer | null = null
   private nextAt = 0
   private polling = false
@@ -94,10 +96,12 @@ export class Peers {
     this.rowsForPeople = new PeerRows({ ...options, requests: this.requests })
   }
 
-  /** Starts or stops polling: only a leader needs a successor. */
-  ask(yes: boolean): void {
-    if (yes === this.asking) return
+  /** Starts or stops polling: only a leader needs a successor. `often`: it waits for one. */
+  ask(yes: boolean, often = false): void {
+    if (yes === this.asking && often === this.often) return
+    if (often) this.nextAt = this.options.clock.mono()
     this.asking = yes
+    this.often = often
     this.timer?.cancel()
     if (yes) this.schedule()
   }
@@ -163,7 +167,7 @@ export class Peers {
   private async poll(): Promise<void> {
     const { clock, repeats } = this.options
     this.polling = true
-    this.nextAt = clock.mono() + POLL_MS
+    this.nextAt = clock.mono() + (this.often ? OFTEN_MS : POLL_MS)
     const problems = await this.round()
     this.polling = false
     // Requests that were cancelled by `ask(false)` are not failures.

@@ -93,10 +93,8 @@ export class EventRecorder {
   }
 
   /** A restarted agent repeats the actions of its launcher during its absence. */
-  troubles(
-    { deadmanFirings, refusedGrant, stopFailed, content, colder }: LauncherTroubles,
-    epoch: number,
-  ): void {
+  troubles(now: LauncherTroubles, epoch: number): void {
+    const { deadmanFirings, refusedGrant, stopFailed, content, colder } = now
     const { events, metrics } = this.options
     if (deadmanFirings > this.deadmanFirings)
       events.record({ reason: 'DeadmanFired', epoch, code: 'deadman' })

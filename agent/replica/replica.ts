@@ -72,8 +72,6 @@ export interface ReplicaParts {
 
 /** A loop that is this late is stuck. The limit is longer than any pause that a busy node causes. */
 const STUCK_AFTER_MS = 10_000
-/** Time between two polls of the peers while the leader awaits one with the changed files. */
-const AWAITED_POLL_MS = 1_000
 
 /** One replica: it connects election, workload and gate. Its readers (HTTP, metrics) change nothing. */
 export class Replica implements StatusSource {
@@ -89,7 +87,6 @@ export class Replica implements StatusSource {
   /** Monotonic ms. */
   private readonly startedAt: number
   private launcherSeen = false
-  private awaitedContent = false
   /** `null`: no peer is asked. */
   private readonly voluntaryHandover: VoluntaryHandover | null
   private readonly switchover: Switchover
@@ -116,7 +113,6 @@ export class Replica implements StatusSource {
     const asked = () => {
       this.switchover.asked()
       this.voluntaryHandover?.asked()
-      if (this.awaitsContent) clock.after(AWAITED_POLL_MS, () => peers?.askAgain())
     }
     const peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
     this.peers = peers
@@ -321,21 +317,15 @@ export class Replica implements StatusSource {
     this.recorder.operation(state, pauseOf(lease, writerWall(state, this.parts.clock.now())))
     const serves = state.term === null && holderServes(lease, state.history)
     this.supervisor.order({ type: 'leader_serves', serves })
-    this.peers?.ask(state.term !== null)
+    // If its files have changed, it waits until a replica is prepared with the new ones.
+    const awaitsContent = contentChange(this.parts.options, state)?.inPlace ?? false
+    this.peers?.ask(state.term !== null, awaitsContent)
     this.switchover.leaseChanged()
     this.gateChanged()
   }
 
-  /** The leader's files have changed, and no replica is prepared with them yet. */
-  private get awaitsContent(): boolean {
-    return contentChange(this.parts.options, this.elector.state)?.inPlace ?? false
-  }
-
   private gateChanged(): void {
     this.launcherSeen ||= this.launcherAnswers()
-    const { awaitsContent } = this
-    if (awaitsContent && !this.awaitedContent) this.peers?.askAgain()
-    this.awaitedContent = awaitsContent
     const { facts } = this
     const { term, highestEpoch } = facts.state
     const epoch = term?.epoch ?? highestEpoch
