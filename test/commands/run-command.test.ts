@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
@@ -43,6 +43,18 @@ describe('agent and launcher in one tree', { concurrency: 4 }, () => {
     const sessionOf = (pid: number) =>
       execFileSync('ps', ['-o', 'sess=', '-p', String(pid)], { encoding: 'utf8' })
     assert.notEqual(sessionOf(a.launcherPid()), sessionOf(a.pid))
+  })
+
+  test('the launcher does not obey NODE_OPTIONS in an env file: its command line has -- before the program', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    const [mark, preload, envFile] = ['mark', 'preload.cjs', 'env'].map((name) => join(scene.dir, name))
+    // LangFlow receives the variable.
+    const body = `if (process.argv.includes('launch')) require('node:fs').writeFileSync('${mark}', '')`
+    writeFileSync(preload as string, body)
+    writeFileSync(envFile as string, `NODE_OPTIONS=--require=${preload}\n`)
+    const a = await scene.replica('a', { flags: [...FAST, `--env-file=${envFile}`] })
+    await a.event('serving')
+    assert.ok(!existsSync(mark as string))
   })
 
   test('the agent kills a frozen launcher and its workload, then hands over', async (t) => {
