@@ -46,7 +46,8 @@ export async function validateFlows(lfx: string, directory: string, signal: Abor
   } catch (error) {
     if (signal.aborted) throw new Error('the check of the flows was interrupted')
     const { stdout = '' } = error as { stdout?: string }
-    const [, message = 'it did not report a result'] = /"error".*?"message": "(.{1,200})"/s.exec(stdout) ?? []
+    const [, message = 'it did not report a result'] =
+      /"error".*?"message": "((?:[^"\\]|\\.){1,200})/s.exec(stdout) ?? []
     return `lfx validate refuses ${directory}: ${message}`
   }
 }

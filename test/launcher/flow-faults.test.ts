@@ -87,6 +87,7 @@ describe('lfx validate', () => {
     const issues = [
       { severity: 'warning', message: 'a warning' },
       { severity: 'error', message: "Missing 'id'" },
+      { severity: 'error', message: 'another error' },
     ]
     const report = JSON.stringify([{ path: '/flows/b.json', ok: false, issues }], null, 2)
     const refusing = installed(t, `cat <<'END'\n${report}\nEND\nexit 1`)
