@@ -5,6 +5,7 @@ import { addFailover } from './cli/failover-command.ts'
 import { addHistory } from './cli/history-command.ts'
 import { addInject } from './cli/inject/inject-command.ts'
 import { addPause, addResume } from './cli/pause-command.ts'
+import { addReport } from './cli/report/report-command.ts'
 import { addRestart } from './cli/restart-command.ts'
 import { addStatus } from './cli/status-command.ts'
 import { addSwitchover } from './cli/switchover-command.ts'
@@ -30,6 +31,7 @@ addResume(program)
 addCheck(program)
 addInject(program)
 addDrill(program)
+addReport(program)
 addCompletion(program)
 
 // In pods.

@@ -170,6 +170,18 @@ export class KubeObjects {
     return (await this.json({ verb: 'get', about, path: at }, deadlineMs)).value
   }
 
+  /** The last lines of a container's log. `previous`: that of its last run, which has ended. */
+  async logs(
+    pod: string,
+    { container, lines, previous }: { container: string; lines: number; previous: boolean },
+    deadlineMs: number,
+  ): Promise<string> {
+    const query = new URLSearchParams({ container, tailLines: String(lines), previous: String(previous) })
+    const at = `${POD.base}/namespaces/${encodeURIComponent(this.namespace)}/pods/${encodeURIComponent(pod)}/log?${query}`
+    const about = { kind: 'Pod', resource: 'pods/log', name: pod }
+    return (await this.requests.send({ verb: 'get', about, path: at }, deadlineMs)).body
+  }
+
   /** The target, for an error message. */
   target(verb: Verb, kind: Kind, name: string): Target {
     return this.requests.target(this.call(verb, kind, name))

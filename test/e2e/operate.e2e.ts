@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFile, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -239,7 +239,10 @@ describe('an operator on a real API server', () => {
       ['server', kubeconfig('hangs', hangs, {}), 4, /no connection to the API server .* within 4000 ms/],
       ['plugin', kubeconfig('plugin', plane.serverUrl, plugin), 4, /no credentials within 4000 ms/],
     ]
-    const commands = ['status', 'status -A', 'history', 'switchover --yes', 'pause', 'resume', 'check']
+    const commands = [
+      ...['status', 'status -A', 'history', 'switchover --yes', 'failover --yes', 'restart --yes'],
+      ...['pause', 'resume', 'check', 'report --file=-'],
+    ]
     for (const [what, flag, code, message] of wrong)
       await Promise.all(
         commands.map(async (command) => {
@@ -249,6 +252,62 @@ describe('an operator on a real API server', () => {
           assert.equal(ended.stderr.trim().split('\n').length, 1, ended.stderr)
         }),
       )
+  })
+
+  test('writes a report without secrets, with one sentence for each part that cannot be read', async (t) => {
+    const { run, kubeconfig } = await operator()
+    const [{ namespace }] = JSON.parse(readFileSync(kubeconfig, 'utf8')).contexts.map(
+      ({ context }: { context: object }) => context,
+    )
+    const [ofSecret, literal] = ['cAnArY-of-a-Secret', 'cAnArY-of-a-variable']
+    const admin = [`--kubeconfig=${plane.adminKubeconfig}`, '-n', namespace]
+    const create = (object: object) =>
+      plane.kubectl(['-n', namespace, 'create', '-f', '-'], JSON.stringify(object))
+    await create({
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 's' },
+      stringData: { TOKEN: ofSecret },
+    })
+    const env = [
+      { name: 'LEADER_LEASE_NAME', value: LEASE },
+      { name: 'OPENAI', value: literal },
+      { name: 'COPY', value: ofSecret },
+      { name: 'TOKEN', valueFrom: { secretKeyRef: { name: 's', key: 'TOKEN' } } },
+    ]
+    await create(pod('langflow-2', { env }))
+
+    const some = await run('report', '--file=-')
+    assert.equal(some.code, 1)
+    for (const word of [
+      /^Events is missing: \S+ "\S+" may not "list" events/,
+      /"s" .* may not "get" secrets "s"/,
+    ])
+      assert.ok(
+        some.stderr.split('\n').some((line) => word.test(line.replace('langflow-leader: ', ''))),
+        some.stderr,
+      )
+    assert.match(some.stdout, /===== history =====[\s\S]*===== Lease =====[\s\S]*===== Pod\/langflow-2 =====/)
+
+    const dir = mkdtempSync(join(tmpdir(), 'report-'))
+    t.after(() => rmSync(dir, { recursive: true }))
+    const file = join(dir, 'report.txt')
+    const full = await runIn({}, 'report', `--file=${file}`, ...admin)
+    // Without a kubelet, there are no logs.
+    assert.equal(full.code, 1)
+    assert.match(full.stdout, /^wrote \S+report\.txt: \d+ parts, \d+ missing; read it before you share it\n$/)
+    const missing = full.stderr.trim().split('\n')
+    assert.ok(
+      missing.every((line) => /^langflow-leader: log of langflow-\d\/\w+ is missing: /.test(line)),
+      full.stderr,
+    )
+    const text = readFileSync(file, 'utf8')
+    assert.equal(statSync(file).mode & 0o777, 0o600)
+    for (const all of [some.stdout, some.stderr, full.stdout, full.stderr, text])
+      for (const secret of [ofSecret, literal, Buffer.from(ofSecret).toString('base64')])
+        assert.ok(!all.includes(secret), all)
+    const again = await runIn({}, 'report', `--file=${file}`, ...admin)
+    assert.match(again.stderr, /cannot write \S+: the file exists: choose another --file\n$/)
   })
 
   test('gets one sentence if the reader of the output has gone', async () => {
