@@ -1,6 +1,7 @@
 // usage: node test/bench/tenants.ts [--leases N] [--seconds S]
 // Prints the cost of many LangFlows in one cluster: processor time of a real etcd and kube-apiserver while N Leases (default: 100)
-// are renewed every 2 s and watched by two replicas each, and the memory of one tenant's agents, fronts and launchers.
+// are renewed every 2 s and watched by two replicas each, and the memory of one tenant. With LANGFLOW_BIN, the tenant is a real
+// LangFlow with a warm standby, else a stand-in. `--seconds 0` measures only the memory.
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
@@ -8,6 +9,8 @@ import { Agent, request } from 'undici'
 import { readProcesses } from '../../agent/processes/proc.ts'
 import type { ControlPlane } from '../harness/control-plane.ts'
 import { freePort } from '../harness/free-port.ts'
+import { LangflowScene, langflowBinary } from '../harness/langflow.ts'
+import type { Pod } from '../harness/pod.ts'
 import { ApiServerScene, LEASE } from '../harness/scene.ts'
 import { summarise } from './percentiles.ts'
 import { say, Testbed } from './testbed.ts'
@@ -18,6 +21,7 @@ const WINDOW_MS = 5_000
 const SETTLE_MS = 10_000
 const WATCHES = 2
 const SAMPLES = 20
+const STARTS_WITHIN_MS = 200_000
 const SAMPLE_MS = 1_000
 
 const { values } = parseArgs({ options: { leases: { type: 'string' }, seconds: { type: 'string' } } })
@@ -133,10 +137,21 @@ function row(what: string, unit: string, sample: readonly number[], digits = 2):
   process.stdout.write(`| ${what} | ${unit} | ${n} | ${a} | ${b} | ${c} |\n`)
 }
 
-/** Memory of two replicas with fronts and a stand-in for LangFlow. Returns their Lease. */
+/** Memory (PSS) of LangFlow's processes, or of its standby's, in MB. */
+function langflowMb(pod: Pod): number {
+  const kib = (pod.tree()?.workload ?? []).map(({ pid }) => {
+    const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1')
+    return Number(/^Pss:\s+(\d+) kB$/m.exec(rollup)?.[1])
+  })
+  return (kib.reduce((sum, one) => sum + one, 0) * 1024) / 1e6
+}
+
+/** Memory of two replicas with fronts. Returns their Lease. */
 async function tenant(testbed: Testbed): Promise<LeaseObject> {
   let lease: LeaseObject | undefined
-  await testbed.onScene(ApiServerScene.open(testbed.plane), async (scene) => {
+  const real = langflowBinary() !== undefined
+  const Scene: typeof ApiServerScene = real ? LangflowScene : ApiServerScene
+  await testbed.onScene(Scene.open(testbed.plane), async (scene) => {
     const replica = async (identity: string) => {
       const env = {
         LEADER_TRAFFIC: 'front',
@@ -145,12 +160,13 @@ async function tenant(testbed: Testbed): Promise<LeaseObject> {
         POD_UID: identity,
         POD_IP: '127.0.0.1',
       }
-      return scene.pod(identity, { ...testbed.direct(scene, identity), env })
+      const flags = real ? ['--standby=warm'] : []
+      return scene.pod(identity, { ...testbed.direct(scene, identity), flags, env })
     }
     const leader = await replica('leader')
-    await leader.agent.event('serving')
+    await leader.agent.event('serving', 0, STARTS_WITHIN_MS)
     const follower = await replica('follower')
-    await follower.agent.event('standby_ready')
+    await follower.agent.event('standby_ready', 0, STARTS_WITHIN_MS)
     await sleep(SETTLE_MS)
     const samples = new Samples()
     for (let n = 0; n < SAMPLES; n++) {
@@ -159,6 +175,7 @@ async function tenant(testbed: Testbed): Promise<LeaseObject> {
         samples.add(`agent, ${role}`, residentMb(pod.agent.pid))
         samples.add(`front, ${role}`, residentMb(front?.pid ?? 0))
         samples.add(`launcher, ${role}`, residentMb(pod.launcherPid()))
+        if (real) samples.add(`LangFlow, ${role}`, langflowMb(pod))
       }
       await sleep(SAMPLE_MS)
     }
@@ -213,7 +230,8 @@ const { BUNDLE } = await import('../harness/bundle.ts')
 const testbed = await Testbed.open(BUNDLE)
 try {
   process.stdout.write('| what | unit | n | median | p95 | max |\n|---|---|---|---|---|---|\n')
-  await controlPlane(testbed.plane, await tenant(testbed))
+  const lease = await tenant(testbed)
+  if (windows > 0) await controlPlane(testbed.plane, lease)
 } finally {
   await testbed.close()
 }

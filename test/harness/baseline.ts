@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -10,8 +10,9 @@ import { join } from 'node:path'
 export const BASELINE = 'cf71c6d1348232fbbe35d4f0dbbbd5b3d122c911'
 
 const ROOT = join(import.meta.dirname, '../..')
+const LOCK = 'package-lock.json'
 /** The inputs of the bundle. */
-const SOURCES = ['agent', 'deploy/bundle', 'package.json']
+const SOURCES = ['agent', 'deploy/bundle', 'package.json', LOCK, '.npmrc']
 /** In a container of a CI job, another user may own the repository. */
 const GIT = ['-c', `safe.directory=${ROOT}`, '-C', ROOT]
 
@@ -27,7 +28,7 @@ export function baselineObstacle(): string | undefined {
 
 let bundle: string | undefined
 
-/** The baseline's bundle, built from its sources with the libraries of this state. It is removed when this process ends. */
+/** The baseline's bundle, built from its sources and with its libraries. It is removed when this process ends. */
 export function baselineBundle(): string {
   if (bundle !== undefined) return bundle
   const directory = mkdtempSync(join(tmpdir(), 'baseline-'))
@@ -36,8 +37,15 @@ export function baselineBundle(): string {
   mkdirSync(sources)
   const archive = execFileSync('git', [...GIT, 'archive', BASELINE, ...SOURCES], { maxBuffer: 2 ** 28 })
   execFileSync('tar', ['-x', '-C', sources], { input: archive })
-  symlinkSync(join(ROOT, 'node_modules'), join(sources, 'node_modules'))
+  installLibraries(sources)
   bundle = join(directory, 'langflow-leader.mjs')
   execFileSync(process.execPath, [join(sources, 'deploy/bundle/build.mjs'), bundle])
   return bundle
+}
+
+/** Uses the libraries of this state if they are the same. */
+function installLibraries(sources: string): void {
+  const lock = (root: string) => readFileSync(join(root, LOCK), 'utf8')
+  if (lock(sources) === lock(ROOT)) symlinkSync(join(ROOT, 'node_modules'), join(sources, 'node_modules'))
+  else execFileSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: sources })
 }
