@@ -152,8 +152,8 @@ export const CASES: Readonly<Record<string, Case>> = {
         hostnames: ['flows.example.com'],
       },
       networkPolicy: {
-        clients: { labels: { team: 'flows' }, namespaces: ['ingress-nginx'], ipBlocks: ['10.1.0.0/16'] },
-        monitoring: { labels: { purpose: 'monitoring' }, namespaces: ['prometheus'] },
+        clients: { podLabels: { team: 'flows' }, namespaces: ['ingress-nginx'], ipBlocks: ['10.1.0.0/16'] },
+        monitoring: { namespaces: ['prometheus'] },
       },
     },
   },
