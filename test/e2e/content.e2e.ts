@@ -111,7 +111,7 @@ describe('changed content', { concurrency: 3 }, () => {
     assert.notEqual(a.workloadPid(), first)
     const { content, lease } = await scene.status('a')
     assert.deepEqual([content?.running, lease.epoch], [content?.digest, 1])
-    assert.deepEqual(a.events().slice(-3), ['workload_stopped', 'workload_started', 'serving'])
+    assert.deepEqual(a.events().slice(-4), ['draining', 'workload_stopped', 'workload_started', 'serving'])
     assert.match(
       (await ask(scene.port('a'), '/metrics')).text,
       /restarts_total\{reason="content_changed"\} 1$/m,
