@@ -114,14 +114,6 @@ export class ContentWatch {
     for (const watcher of this.watchers) watcher.close()
   }
 
-  private async follow(directories: Iterable<string>): Promise<boolean> {
-    const before = this.watchers
-    this.watchers = []
-    const isNoticed = await watchAll(directories, this.watchers, () => this.notice())
-    for (const watcher of before) watcher.close()
-    return isNoticed
-  }
-
   private notice(): void {
     this.noticed ??= this.options.clock.after(DEBOUNCE_MS, () => {
       this.noticed = null
@@ -146,14 +138,18 @@ export class ContentWatch {
     await env.read()
     const { [FLOWS_PATH]: directory } = env.environment
     const flowsPath = directory ? resolve(directory) : null
-    let isNoticed = !this.isOn
+    let isNoticed = false
     const late = clock.after(READ_WITHIN_MS, () =>
       this.accept(null, null, `${this.reader.at} does not answer`),
     )
     try {
       const look = this.reader.look(paths, flowsPath, async (directories) => {
         const ofEnvFiles = env.paths.map((path) => dirname(path))
-        if (this.isOn) isNoticed = await this.follow(new Set([...ofEnvFiles, ...directories]))
+        const before = this.watchers
+        this.watchers = []
+        const all = this.isOn ? new Set([...ofEnvFiles, ...directories]) : []
+        isNoticed = await watchAll(all, this.watchers, () => this.notice())
+        for (const watcher of before) watcher.close()
       })
       const { files, flows, fault } = await look.finally(() => late.cancel())
       this.files = files
