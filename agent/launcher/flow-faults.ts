@@ -1,21 +1,19 @@
 import { execFile } from 'node:child_process'
-import { basename, delimiter, dirname } from 'node:path'
+import { delimiter, dirname } from 'node:path'
 import { promisify } from 'node:util'
 import * as z from 'zod/mini'
 import { findProgram } from '../processes/spawn.ts'
 import { readLangflowCommand } from './langflow-command.ts'
 
-const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/
 const VALIDATE_WITHIN_MS = 60_000
 
 /** LangFlow 1.13 aborts its start if a flow is anything else, as far as it depends on the file alone. */
 const Flow = z.object({
   name: z.string(),
+  id: z.optional(z.string()),
   endpoint_name: z.nullish(z.string().check(z.regex(/^[\w-]+$/))),
   data: z.nullish(z.union([z.strictObject({}), z.object({ nodes: z.any(), edges: z.any() })])),
 })
-/** The name of its file is not the flow's id. */
-const FlowWithId = z.extend(Flow, { id: z.optional(z.string()) })
 
 /** Why LangFlow would abort its start because of a flow, in one sentence without its text. `null`: no known reason. */
 export function faultOfFlow(path: string, bytes: Uint8Array): string | null {
@@ -25,8 +23,7 @@ export function faultOfFlow(path: string, bytes: Uint8Array): string | null {
   } catch {
     return `LangFlow would not start: ${path} is not JSON in UTF-8 without a byte order mark`
   }
-  const schema = UUID.test(basename(path, '.json')) ? Flow : FlowWithId
-  const [issue] = z.safeParse(schema, flow).error?.issues ?? []
+  const [issue] = z.safeParse(Flow, flow).error?.issues ?? []
   if (issue === undefined) return null
   const [field] = issue.path
   const fault = field === undefined ? 'is not a JSON object' : `has no valid "${String(field)}"`

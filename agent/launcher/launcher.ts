@@ -198,9 +198,6 @@ export class Launcher {
 
   private contentChanged(): void {
     const { found } = this.content
-    const problem = found?.content?.problem ?? null
-    if (problem === null) this.repeats.over('content', 'the changed files can be used')
-    else this.repeats.happened('content', problem)
     // This comes before the report: a standby that is outdated is not ready.
     if (this.record.phase.name === 'idle') this.standby?.renew()
     if (found !== null) this.link.send({ type: 'digests', digests: found })

@@ -307,6 +307,8 @@ export class Replica implements StatusSource {
   private electionChanged(state: ElectionState): void {
     this.recorder.lease(state, this.elector.state.decision)
     this.recorder.trouble('launcher', this.launcherProblem, 'a launcher has connected')
+    const { content } = state.workload
+    this.recorder.trouble('content', content?.problem ?? null, 'the changed files can be used')
     this.recorder.trouble('owner', this.ownerProblem, 'the Lease no longer belongs to another workload')
     const lease = state.seen?.lease ?? null
     this.recorder.trouble('epochs', epochProblem(lease), 'epochs fit into their field again')

@@ -73,7 +73,7 @@ describe('changed content', { concurrency: 3 }, () => {
     assert.deepEqual([problem, couldTakeOver, content?.problem], [refusal, false, refusal])
     const metrics = (await ask(scene.port('a'), '/metrics')).text
     assert.match(metrics, /^langflow_leader_content_refused 1$/m)
-    await a.find('its log', ({ msg, component }) => component === 'launcher' && msg === refusal)
+    await a.find('its log', ({ msg }) => msg === refusal)
     await until('its Event', async () => (await scene.kubectl('get', 'events', '-o', 'name')).stdout !== '')
     const events = async () => (await scene.kubectl('get', 'events', '-o', 'json')).stdout
     await until('the Event of the refusal', async () => (await events()).includes('ContentRefused'))
