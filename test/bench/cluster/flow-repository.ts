@@ -28,7 +28,7 @@ export class FlowRepository {
     execFileSync('git', ['clone', '--quiet', this.bare, this.clone], { stdio: 'ignore' })
     const served = dirname(this.bare)
     const options = ['--export-all', `--base-path=${served}`, `--listen=${address}`, '--reuseaddr']
-    this.daemon = spawn('git', ['daemon', ...options, served], { stdio: 'inherit' })
+    this.daemon = spawn('git', ['daemon', ...options, served], { stdio: 'ignore' })
   }
 
   /** `address`: one of the node that pods reach. */

@@ -5,8 +5,8 @@
 // usage: git-sync.ts [--results FILE] stand-in|langflow|none [N]
 //   N               number of commits (default: 5)
 //   --results FILE  append each commit to FILE, and write the table of all commits in it, so that short runs add up
-import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { loadavg } from 'node:os'
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
@@ -17,7 +17,14 @@ import { LANGFLOW, STAND_IN, type Workload } from '../../cluster/workload.ts'
 import { type Manifest, named } from '../../deploy/manifests.ts'
 import { Client } from '../../harness/client.ts'
 import { overlapMs } from '../../harness/judge.ts'
-import { API_KEY, flowRequest, outputOf } from '../../harness/langflow.ts'
+import {
+  API_KEY,
+  flowRequest,
+  LANGFLOW_MISSING,
+  langflowBinary,
+  outputOf,
+  writeFlow,
+} from '../../harness/langflow.ts'
 import { table } from '../../harness/report.ts'
 import { mono, until } from '../../harness/wait.ts'
 import { warmFiles } from '../../harness/warm-langflow.ts'
@@ -26,9 +33,8 @@ import { percentile } from '../percentiles.ts'
 import { FlowRepository } from './flow-repository.ts'
 
 const PAGE = join(import.meta.dirname, '../../../docs/evidence/takeovers.md')
-const FLOW = join(import.meta.dirname, '../../harness/flows/text-flow.py')
 const FLOW_FILE = 'text.json'
-const FLOW_TEXT = 'the fixed text'
+const FLOW_TEXT = '"the fixed text"'
 const PATIENCE_MS = 40_000
 /** Enough for the start of two LangFlows on two cores, and for a commit that is served only after a restart in place. */
 const SETTLED_MS = 300_000
@@ -119,18 +125,16 @@ const READ: { readonly [row in Row]: (text: string) => Answer } = {
   langflow: (text) => ({ replica: '', epoch: 0, pid: 0, mono: mono(), shown: outputOf(text) }),
 }
 
-/** The flow, made from the components of the LangFlow in the cluster. `flowOf` makes it answer with a text. */
-async function flowOf(row: Row, one: Installation): Promise<(text: string) => string> {
+/** The flow that answers with a text. */
+function flowOf(row: Row): (text: string) => string {
   if (row === 'stand-in') return (text) => JSON.stringify({ name: 'text', description: text })
-  const { metadata } = await one.leader()
-  const exec = ['exec', '--stdin', metadata.name, '--container=langflow', '--']
-  const script = `python - /tmp/${FLOW_FILE} >&2 && cat /tmp/${FLOW_FILE}`
-  const written = await one.kube.kubectl(
-    [`--namespace=${one.namespace}`, ...exec, 'sh', '-c', script],
-    readFileSync(FLOW, 'utf8'),
-  )
-  if (!written.includes(JSON.stringify(FLOW_TEXT))) throw new Error('the flow does not contain its text')
-  return (text) => written.replaceAll(JSON.stringify(FLOW_TEXT), JSON.stringify(text))
+  const binary = langflowBinary()
+  if (binary === undefined) throw new Error(LANGFLOW_MISSING)
+  const directory = mkdtempSync(join(tmpdir(), 'text-flow-'))
+  const written = readFileSync(join(writeFlow(binary, directory, 'text'), FLOW_FILE), 'utf8')
+  rmSync(directory, { recursive: true })
+  if (!written.includes(FLOW_TEXT)) throw new Error(`the flow does not contain ${FLOW_TEXT}`)
+  return (text) => written.replaceAll(FLOW_TEXT, JSON.stringify(text))
 }
 
 // 2. The measurement.
@@ -138,36 +142,19 @@ async function flowOf(row: Row, one: Installation): Promise<(text: string) => st
 async function measureAll(row: Row, times: number, add: (round: Round) => void): Promise<void> {
   const kube = new Kube()
   const repository = await FlowRepository.serve(kube.nodeAddress)
-  const { workload, components, everyMs, path } = ROWS[row]
   let one: Installation | undefined
   try {
-    await repository.commit(FLOW_FILE, JSON.stringify({ name: 'text', description: 'first' }))
-    const prepare: Workload['prepare'] = (deployment, collector) => {
-      const { args } = named<Manifest['spec']>(deployment.spec.template.spec.initContainers, 'git-sync')
-      args.splice(
-        0,
-        args.length,
-        ...args.map((arg: string) => arg.replace(/^--repo=.*/, `--repo=${repository.url}`)),
-      )
-      return workload.prepare(deployment, collector)
-    }
-    one = await Installation.start(kube, {
-      base: 'examples/flows-git-sync',
-      components,
-      workload: { ...workload, prepare },
-    })
-    await one.settled(2, SETTLED_MS)
-    const flow = await flowOf(row, one)
-    await one.client.stop()
-    const target = { to: 'langflow', url: `${one.url}${path}` }
-    const asked = row === 'langflow' ? flowRequest('') : {}
-    one.client = new Client({ everyMs, withinMs: PATIENCE_MS, target: () => target, asked, read: READ[row] })
-    // The first commit makes LangFlow know the flow. Until then, requests fail.
-    for (let n = 0; n <= times; n++) {
+    const flow = flowOf(row)
+    await repository.commit(FLOW_FILE, flow('the first'))
+    one = await install(row, kube, repository.url)
+    let servedAt = mono()
+    for (let n = 1; n <= times; n++) {
       await prepared(one)
-      await sleep(APART_MS + Math.random() * PERIOD_MS)
-      const round = await measure(row, one, repository, flow, `commit ${n}`)
-      if (n > 0) add(round)
+      await sleep(Math.max(0, servedAt + APART_MS - mono()) + Math.random() * PERIOD_MS)
+      const from = mono()
+      const round = await measure(row, one, () => repository.commit(FLOW_FILE, flow(textOf(n))), textOf(n))
+      servedAt = from + round.servedMs
+      add(round)
     }
   } catch (error) {
     if (one) process.stderr.write(`${await one.evidence()}\n`)
@@ -179,6 +166,29 @@ async function measureAll(row: Row, times: number, add: (round: Round) => void):
   }
 }
 
+/** Installs the example with this repository, and a client that runs the flow. */
+async function install(row: Row, kube: Kube, url: string): Promise<Installation> {
+  const { workload, components, everyMs, path } = ROWS[row]
+  const prepare: Workload['prepare'] = (deployment, collector) => {
+    const gitSync = named<Manifest['spec']>(deployment.spec.template.spec.initContainers, 'git-sync')
+    gitSync.args = gitSync.args.map((arg: string) => arg.replace(/^--repo=.*/, `--repo=${url}`))
+    return workload.prepare(deployment, collector)
+  }
+  const one = await Installation.start(kube, {
+    base: 'examples/flows-git-sync',
+    components,
+    workload: { ...workload, prepare },
+  })
+  await one.settled(2, SETTLED_MS)
+  await one.client.stop()
+  const target = { to: 'langflow', url: `${one.url}${path}` }
+  const asked = row === 'langflow' ? flowRequest('') : {}
+  one.client = new Client({ everyMs, withinMs: PATIENCE_MS, target: () => target, asked, read: READ[row] })
+  return one
+}
+
+const textOf = (n: number) => `commit ${n}`
+
 /** Resolves once one replica serves and the other has a warm standby. */
 async function prepared(one: Installation): Promise<void> {
   await one.settled(2, SETTLED_MS)
@@ -189,8 +199,7 @@ async function prepared(one: Installation): Promise<void> {
 async function measure(
   row: Row,
   one: Installation,
-  repository: FlowRepository,
-  flow: (text: string) => string,
+  push: () => Promise<string>,
   text: string,
 ): Promise<Round> {
   const { epoch } = one.lease
@@ -199,10 +208,10 @@ async function measure(
   const { metadata } = await one.leader()
   const load = loadavg()[0] as number
   const from = mono()
-  const commit = await repository.commit(FLOW_FILE, flow(text))
+  const commit = await push()
   const calls = () => one.client.calls.filter(({ sentAt }) => sentAt >= from)
   const served = () => calls().find(({ answer }) => answer?.shown === text)
-  await until('the commit is served', () => served() !== undefined, SETTLED_MS)
+  await until(`${text} is served`, () => served() !== undefined, SETTLED_MS)
   const servedAt = served()?.endedAt as number
   await one.settled(2, SETTLED_MS)
   await sleep(AFTER_MS)
@@ -270,7 +279,7 @@ function rowOf(row: Row, rounds: readonly Round[]): string[] {
 
 const HEAD = ['program', 'commits', 'served', 'synced', 'noticed', 'takeover', 'failed', 'takeovers', 'load']
 
-function textOf(rounds: readonly Round[]): string {
+function reportOf(rounds: readonly Round[]): string {
   const date = new Date().toISOString().slice(0, 10)
   const rows = (Object.keys(ROWS) as Row[]).flatMap((row) => {
     const some = rounds.filter((round) => round.row === row)
@@ -298,4 +307,4 @@ if (row !== 'none')
     process.stderr.write(line)
     if (options.results !== undefined) appendFileSync(options.results, line)
   })
-writeFileSync(PAGE, withPart(readFileSync(PAGE, 'utf8'), 'git-sync', textOf(rounds)))
+writeFileSync(PAGE, withPart(readFileSync(PAGE, 'utf8'), 'git-sync', reportOf(rounds)))
