@@ -286,8 +286,9 @@ function reportOf(rounds: readonly Round[]): string {
     return some.length === 0 ? [] : [rowOf(row, some)]
   })
   return [
-    `\`npm run bench:git-sync\` writes this part, on a cluster of one node with two cores (${date}). It installs deploy/examples/flows-git-sync with two replicas and git-sync v4.7.1 (\`--period=10s\`), and pushes commits of a flow and the moved tag \`production\`, each at least 30 s after the last takeover. A client sends requests through the Service without retries: 20 a second to a stand-in, 5 runs of the flow a second to LangFlow on PostgreSQL. *Served*: from \`git commit\` to the first answer from the commit. Its parts: until git-sync has the commit in both pods, until the leader begins to hand over, and until the first answer of the next leader. Times in seconds: median / 95th percentile / longest. *Load*: the machine's load average.`,
+    `\`npm run bench:git-sync\` writes this part, on a cluster of one node with two cores (${date}): deploy/examples/flows-git-sync with two replicas and the real git-sync (v4.7.1, every 10 s). Each commit of a flow is pushed with the tag that git-sync follows, at a random time at least 30 s after the last takeover. A client sends requests through the Service, on a new connection each time, without retries: 20 a second to a stand-in for LangFlow, or 5 runs of the flow a second to LangFlow on PostgreSQL.`,
     table(HEAD, ['-', ...HEAD.slice(1).map(() => '-:')], rows),
+    'Seconds: median / 95th percentile / longest. *Served*: from `git commit` to the first answer from the new flow. It consists of *synced*, until git-sync has the commit in both pods, *noticed*, until the leader begins to hand over, and *takeover*. *Failed*: requests from each commit until both replicas are ready again. *Load*: the load average at the commits, from other programs too.',
   ].join('\n\n')
 }
 
