@@ -14,12 +14,12 @@ interface ImageSources {
   readonly files: readonly (readonly [path: string, name: string])[]
 }
 
-/** PostgreSQL for deploy/components/postgresql. */
+/** PostgreSQL for the chart's database. */
 export function buildPostgresImage(images: string): string {
   return buildArchive(images, { tag: POSTGRES_IMAGE, files: filesOf('postgres-image', ['entrypoint.sh']) })
 }
 
-/** git-sync for deploy/examples/flows-git-sync, with this program. */
+/** git-sync for the chart's flows, with this program. */
 export function buildGitSyncImage(images: string, program: string): string {
   const files = [...filesOf('git-sync-image'), [program, 'git-sync'] as const]
   return buildArchive(images, { tag: GIT_SYNC_IMAGE, files })

@@ -9,8 +9,8 @@ import { until } from '../../harness/wait.ts'
 
 const run = promisify(execFile)
 const PORT = 9418
-/** The tag that git-sync follows in deploy/examples/flows-git-sync. */
-const TAG = 'production'
+/** The tag that git-sync follows. */
+export const TAG = 'production'
 
 /** A bare repository, which `git daemon` serves to pods, and a clone to commit in. */
 export class FlowRepository {

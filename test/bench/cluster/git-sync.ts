@@ -1,5 +1,5 @@
 // The program that npm run bench:git-sync runs inside a cluster. It measures, from a client's view, the time from a commit of a
-// flow until the flow is served, with deploy/examples/flows-git-sync and the real git-sync. Then it writes its part of
+// flow until the flow is served, with the chart and the real git-sync. Then it writes its part of
 // docs/evidence/takeovers.md.
 //
 // usage: git-sync.ts [--results FILE] stand-in|langflow|none [N]
@@ -30,7 +30,7 @@ import { mono, until } from '../../harness/wait.ts'
 import { warmFiles } from '../../harness/warm-langflow.ts'
 import { withPart } from '../page-parts.ts'
 import { percentile } from '../percentiles.ts'
-import { FlowRepository } from './flow-repository.ts'
+import { FlowRepository, TAG } from './flow-repository.ts'
 
 const PAGE = join(import.meta.dirname, '../../../docs/evidence/takeovers.md')
 const FLOW_FILE = 'text.json'
@@ -106,10 +106,10 @@ const REAL_LANGFLOW: Workload = {
 }
 
 const ROWS = {
-  'stand-in': { workload: WARM_STAND_IN, components: [], everyMs: 50, path: '/' },
+  'stand-in': { workload: WARM_STAND_IN, values: {}, everyMs: 50, path: '/' },
   langflow: {
     workload: REAL_LANGFLOW,
-    components: ['postgresql'],
+    values: { database: { trial: true } },
     everyMs: 200,
     path: '/api/v1/run/text?stream=false',
   },
@@ -166,19 +166,12 @@ async function measureAll(row: Row, times: number, add: (round: Round) => void):
   }
 }
 
-/** Installs the example with this repository, and a client that runs the flow. */
-async function install(row: Row, kube: Kube, url: string): Promise<Installation> {
-  const { workload, components, everyMs, path } = ROWS[row]
-  const prepare: Workload['prepare'] = (deployment, collector) => {
-    const gitSync = named<Manifest['spec']>(deployment.spec.template.spec.initContainers, 'git-sync')
-    gitSync.args = gitSync.args.map((arg: string) => arg.replace(/^--repo=.*/, `--repo=${url}`))
-    return workload.prepare(deployment, collector)
-  }
-  const one = await Installation.start(kube, {
-    base: 'examples/flows-git-sync',
-    components,
-    workload: { ...workload, prepare },
-  })
+/** Installs LangFlow with the flows of this repository, and a client that runs the flow. */
+async function install(row: Row, kube: Kube, repository: string): Promise<Installation> {
+  const { workload, values, everyMs, path } = ROWS[row]
+  const flows = { source: 'git', git: { repository, ref: TAG } }
+  const file = 'langflow-production.yaml'
+  const one = await Installation.start(kube, { file, values: { ...values, flows }, workload })
   await one.settled(2, SETTLED_MS)
   await one.client.stop()
   const target = { to: 'langflow', url: `${one.url}${path}` }
@@ -192,7 +185,8 @@ const textOf = (n: number) => `commit ${n}`
 /** Resolves once one replica serves and the other has a warm standby. */
 async function prepared(one: Installation): Promise<void> {
   await one.settled(2, SETTLED_MS)
-  const isPrepared = async () => (await one.statuses()).some(({ content }) => content?.prepared)
+  const isPrepared = async () =>
+    (await one.statuses()).some(({ standby: { mode, state } }) => mode === 'warm' && state === 'ready')
   await until('a replica is prepared', () => isPrepared().catch(() => false), SETTLED_MS)
 }
 
@@ -286,7 +280,7 @@ function reportOf(rounds: readonly Round[]): string {
     return some.length === 0 ? [] : [rowOf(row, some)]
   })
   return [
-    `\`npm run bench:git-sync\` writes this part, on a cluster of one node with two cores (${date}): deploy/examples/flows-git-sync with two replicas and the real git-sync (v4.7.1, every 10 s). Each commit of a flow is pushed with the tag that git-sync follows, at a random time at least 30 s after the last takeover. A client sends requests through the Service, on a new connection each time, without retries: 20 a second to a stand-in for LangFlow, or 5 runs of the flow a second to LangFlow on PostgreSQL.`,
+    `\`npm run bench:git-sync\` writes this part, on a cluster of one node with two cores (${date}): the chart with two replicas, and the real git-sync (v4.7.1, every 10 s). Each commit of a flow is pushed with the tag that git-sync follows, at a random time at least 30 s after the last takeover. A client sends requests through the Service, on a new connection each time, without retries: 20 a second to a stand-in for LangFlow, or 5 runs of the flow a second to LangFlow on PostgreSQL.`,
     table(HEAD, ['-', ...HEAD.slice(1).map(() => '-:')], rows),
     'Seconds: median / 95th percentile / longest. *Served*: from `git commit` to the first answer from the new flow. It consists of *synced*, until git-sync has the commit in both pods, *noticed*, until the leader begins to hand over, and *takeover*. *Failed*: requests from each commit until both replicas are ready again. *Load*: the load average at the commits, from other programs too.',
   ].join('\n\n')
