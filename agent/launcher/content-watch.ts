@@ -47,6 +47,9 @@ export class ContentWatch {
   private again = false
   private timer: Timer | null = null
   private noticed: Timer | null = null
+  /** Monotonic ms of the last notice since this look began, and before that since the last one. `null`: no notice. */
+  private noticedAt: number | null = null
+  private changedAt: number | null = null
   private closed = false
   private validating = new AbortController()
   private view: ContentView = {
@@ -115,7 +118,9 @@ export class ContentWatch {
   }
 
   private notice(): void {
-    this.noticed ??= this.options.clock.after(DEBOUNCE_MS, () => {
+    const { clock } = this.options
+    this.noticedAt = clock.mono()
+    this.noticed ??= clock.after(DEBOUNCE_MS, () => {
       this.noticed = null
       this.look()
     })
@@ -135,6 +140,8 @@ export class ContentWatch {
   /** Resolves to whether the next change will be noticed. */
   private async read(): Promise<boolean> {
     const { paths, env, clock } = this.options
+    this.changedAt = this.noticedAt
+    this.noticedAt = null
     await env.read()
     const { [FLOWS_PATH]: directory } = env.environment
     const flowsPath = directory ? resolve(directory) : null
@@ -186,7 +193,7 @@ export class ContentWatch {
     // LangFlow may have been started before the first look had ended, and may read files while they change.
     const isUnsure = before.digest !== null && reader.changed !== null && !this.served
     const running = isUnsure ? UNKNOWN : (before.running ?? this.runningNow(unread))
-    const since = isNew ? now : before.since
+    const since = isNew ? (this.changedAt ?? now) : before.since
     const isSettling = now - since < SETTLES_MS && now - (before.differsSince ?? now) >= SETTLED_WITHIN_MS
     const unsettled = `${this.changed} keeps changing: LangFlow starts again when it has not changed for 10 s`
     const view = {

@@ -7,6 +7,8 @@ export interface Answer {
   readonly pid: number
   /** The time of the answer: CLOCK_MONOTONIC in ms. */
   readonly mono: number
+  /** The text of the flow that it was started with. */
+  readonly shown?: string
 }
 
 interface Lease {

@@ -7,23 +7,24 @@ import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
 import { buildImage } from '../image/build.ts'
-import { buildPostgresImage } from './postgres-image/build.ts'
+import { buildGitSyncImage, buildPostgresImage } from './image-archive.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const SHARED = join(ROOT, '../shared')
 const SCRIPTS = process.env.CLUSTER_DIR ?? join(SHARED, 'cluster')
-const USAGE = `usage: npm run test:cluster -- [--keep DIR] [--script FILE] [--langflow] [FILE ...]
+const USAGE = `usage: npm run test:cluster -- [--keep DIR] [--script FILE] [--langflow] [--git-sync FILE] [FILE ...]
 
   FILE          Test files to run. Default: test/cluster/*.cluster.ts
   --keep DIR    Use the cluster in DIR, start it if it doesn't run, and leave it running.
   --script FILE Run this program inside the cluster instead of tests, with all arguments after --.
-  --langflow    Load the images of LangFlow and PostgreSQL. Tests that need them get them without this flag.`
+  --langflow    Load the images of LangFlow and PostgreSQL. Tests that need them get them without this flag.
+  --git-sync FILE  Load an image of git-sync with this program.`
 
 const text = { type: 'string' } as const
 const flag = { type: 'boolean' } as const
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { keep: text, script: text, langflow: flag, help: flag },
+  options: { keep: text, script: text, langflow: flag, 'git-sync': text, help: flag },
 })
 if (values.help) {
   process.stdout.write(`${USAGE}\n`)
@@ -115,6 +116,9 @@ async function main(): Promise<number> {
     if (!existsSync(langflow)) await step('LangFlow image', () => script('build-langflow-image'))
     onDemand.push(await step('PostgreSQL image', async () => buildPostgresImage(images)), langflow)
   }
+  const gitSync = values['git-sync']
+  if (gitSync !== undefined)
+    onDemand.push(await step('git-sync image', async () => buildGitSyncImage(images, gitSync)))
   // The guard's input ends with this program, so the cluster ends even if this program is killed.
   const end = values.keep === undefined ? join(SCRIPTS, 'down') : 'true'
   const guard = spawn(join(import.meta.dirname, 'guard.sh'), [end], {

@@ -9,8 +9,9 @@ export type Traffic = 'readiness' | 'front'
 
 const FILE = 'workload.mjs'
 const NODE_IMAGE = 'docker.io/library/node:24-bookworm-slim'
-/** The name that postgres-image/build.ts gives to the image for the chart's database. */
+/** The names that image-archive.ts gives to its images. */
 export const POSTGRES_IMAGE = 'localhost/postgres:15'
+export const GIT_SYNC_IMAGE = 'localhost/git-sync:4'
 
 /** The program in LangFlow's container, and the requests to it. */
 export interface Workload {
@@ -73,6 +74,7 @@ export function fitToNode(manifests: readonly Manifest[]): void {
       container.imagePullPolicy = 'Never'
       container.resources = { ...container.resources, requests: { cpu: '10m', memory: '32Mi' } }
       if (/\/postgres:/.test(container.image)) container.image = POSTGRES_IMAGE
+      if (/\/git-sync:/.test(container.image)) container.image = GIT_SYNC_IMAGE
     }
 }
 

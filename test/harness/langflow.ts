@@ -26,8 +26,12 @@ export const olderLangflowBinary = () => binaryOf('LANGFLOW_OLDER_BIN')
 export const LANGFLOW_MISSING =
   'no LangFlow: set LANGFLOW_BIN to a langflow program (pip install "langflow-base[postgresql]==1.13.0" in a Python 3.11 venv)'
 
-/** Writes the flow `echo`, or the slow flow `hold`, into a directory for LANGFLOW_LOAD_FLOWS_PATH. */
-export function writeFlow(binary: string, directory: string, flow: 'echo' | 'hold' = 'echo'): string {
+/** Writes one of the flows in `flows` into a directory for LANGFLOW_LOAD_FLOWS_PATH. */
+export function writeFlow(
+  binary: string,
+  directory: string,
+  flow: 'echo' | 'hold' | 'text' = 'echo',
+): string {
   mkdirSync(directory, { recursive: true })
   const python = join(dirname(binary), 'python')
   execFileSync(

@@ -6,13 +6,14 @@
 //   exit=CODE      exits immediately
 //   unhealthy=N    answers the first N requests to /health_check with 500
 //   start=MS       listens only after MS
+//   shows=FILE     each answer contains the text of this file, as it was at the start
 //   parent         doesn't serve, but keeps a worker that does, as gunicorn's master
 //
 // /slow=MS answers after MS, /die ends the process, /stream never ends, /socket is a websocket. SIGTERM waits for all of them.
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { createSocket } from 'node:dgram'
-import { openSync, writeSync } from 'node:fs'
+import { openSync, readFileSync, writeSync } from 'node:fs'
 import { createServer } from 'node:http'
 
 const [port, log, ...options] = process.argv.slice(2)
@@ -36,6 +37,7 @@ function writer() {
   return (what) => socket.send(line(what), Number(collectorPort), collector, () => {})
 }
 
+const shown = option('shows') === undefined ? undefined : readFileSync(option('shows'), 'utf8')
 if (option('exit') !== undefined) process.exit(Number(option('exit')))
 
 write('start')
@@ -71,7 +73,7 @@ function serve() {
     response.writeHead(failing ? 500 : 200, { 'content-type': 'application/json' })
     const status = failing ? 'error' : 'ok'
     const answer = () =>
-      response.end(JSON.stringify({ status, replica, epoch, pid: process.pid, mono: mono() }))
+      response.end(JSON.stringify({ status, replica, epoch, pid: process.pid, mono: mono(), shown }))
     if (request.url?.startsWith('/slow')) setTimeout(answer, Number(request.url.split('=')[1]))
     else answer()
   })

@@ -264,15 +264,31 @@ describe('the content', () => {
     assert.equal(last?.earlier.length, 3)
   })
 
-  test('is watched also where a link above the path is swapped, as git-sync does', async (t) => {
+  test('is as old as the last notice of a change to it, not as the look at it', async (t) => {
     const folder = content(t)
-    mkdirSync(folder.path('one/flows'), { recursive: true })
+    await folder.seen()
+    const changedAt = folder.clock.mono()
+    await until('the end of the look', () => folder.clock.next() === changedAt + 120_000)
+    folder.put('a.json', FLOW)
+    await until('a notice', () => folder.clock.next() === changedAt + 1_000)
+    await folder.clock.pass(1_000)
+    assert.equal((await folder.report(2)).content?.since, changedAt)
+  })
+
+  test('is read again after a link above the path is swapped, even if the old files stay', async (t) => {
+    const folder = content(t, ({ path }) => ({ paths: [path('current/flows')] }))
+    for (const commit of ['one', 'two']) {
+      mkdirSync(folder.path(`${commit}/flows`), { recursive: true })
+      folder.put(`${commit}/flows/a.json`, `{"name":"${commit}"}`)
+    }
     folder.swap('current', 'one')
-    let watched: string[] = []
-    await new WatchedFiles().look([folder.path('current/flows')], null, async (directories) => {
-      watched = [...directories]
-    })
-    assert.ok(watched.includes(folder.dir))
+    const { digest } = await folder.seen()
+    const nextLook = folder.clock.mono() + 120_000
+    await until('the end of the look', () => folder.clock.next() === nextLook)
+    folder.swap('current', 'two')
+    await until('a notice', () => folder.clock.next() < nextLook)
+    await folder.clock.pass(1_000)
+    assert.notEqual((await folder.report(2)).content?.digest, digest)
   })
 
   test('keeps its last digest and reports one sentence while the files cannot be used', async (t) => {
@@ -336,8 +352,8 @@ describe('the content', () => {
     const first = await folder.seen()
     assert.deepEqual([first.running, first.startedAt], [first.digest, folder.clock.mono()])
     folder.watch.noteServing()
-    folder.put('a.json', FLOW)
     await folder.clock.pass(500)
+    folder.put('a.json', FLOW)
     const changed = await folder.seen()
     assert.deepEqual([changed.running, changed.since], [first.digest, folder.clock.mono()])
     assert.notEqual(changed.digest, first.digest)
