@@ -4,7 +4,8 @@ import { type Cell, span, table } from './output.ts'
 /** The terms as a table, in the given order. @param wallMs now, by the wall clock */
 export function historyTable(terms: readonly PastTerm[], wallMs: number): string {
   if (terms.length === 0) return 'The Lease has no recorded term.\n'
-  const rows = terms.map(({ epoch, holder, began, because, phases, gapMs, stopMs, ...end }) => [
+  const areNoted = terms.some(({ note }) => note !== null)
+  const rows = terms.map(({ epoch, holder, began, because, phases, gapMs, stopMs, note, ...end }) => [
     String(epoch),
     holder,
     began,
@@ -13,8 +14,9 @@ export function historyTable(terms: readonly PastTerm[], wallMs: number): string
     ...[phases.detectMs, phases.acquireMs, phases.startMs, phases.healthyMs, gapMs].map(seconds),
     endOf(end),
     seconds(stopMs),
+    ...(areNoted ? [note ?? '-'] : []),
   ])
-  return `${table(HEAD, rows)}\n`
+  return `${table(areNoted ? [...HEAD, 'REASON'] : HEAD, rows)}\n`
 }
 
 const HEAD = 'EPOCH,HOLDER,BEGAN,LASTED,BECAUSE,DETECT,ACQUIRE,START,HEALTHY,NO SERVER,ENDED,STOP'.split(',')

@@ -42,6 +42,13 @@ test('a term with an unknown reason for its end is not shown as current', () => 
   assert.match(historyTable([{ ...VANISHED, endedBecause: null }], NOW), / unknown +80ms$/m)
 })
 
+test('the reasons of operators are a column, if there are any', () => {
+  const [head, first, second] = historyTable([LASTS, { ...VANISHED, note: 'a leak' }], NOW).split('\n')
+  assert.match(head ?? '', / STOP {2}REASON$/)
+  assert.match(first ?? '', / - {5}-$/)
+  assert.match(second ?? '', / switchover {2}80ms {2}a leak$/)
+})
+
 test('a Lease without terms has a history of one sentence', () => {
   assert.equal(historyTable([], NOW), 'The Lease has no recorded term.\n')
 })

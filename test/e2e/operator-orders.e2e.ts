@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
-import { DEPLOY } from '../deploy/manifests.ts'
+import { LEAST } from '../deploy/chart-cases.ts'
+import { rendered } from '../deploy/helm.ts'
+import { only } from '../deploy/manifests.ts'
 import { BUNDLE } from '../harness/bundle.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { TcpProxy } from '../harness/faults/tcp-proxy.ts'
@@ -14,10 +14,9 @@ import { until } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
 
 const ROLE = 'langflow-leader-operator'
-const ROLE_FILE = join(DEPLOY, 'components/operator-role/role.yaml')
 const REASON = 'it leaks memory'
 
-/** A leader `a`, a warm standby `b`, and an operator with the Role of deploy/. */
+/** A leader `a`, a warm standby `b`, and an operator with the Role of the chart. */
 class OperatedScene extends PairedFronts {
   a!: Replica
   b!: Replica
@@ -36,7 +35,8 @@ class OperatedScene extends PairedFronts {
     if (hides) for (const port of scene.peers) proxies.push(await TcpProxy.open(port))
     for (const proxy of proxies) scene.atEnd(() => proxy.close())
     if (hides) scene.peers = proxies.map(({ port }) => port)
-    await scene.plane.kubectl(['-n', scene.namespace, 'apply', '-f', '-'], readFileSync(ROLE_FILE, 'utf8'))
+    const { manifests } = await rendered({ ...LEAST, operatorRole: true })
+    await scene.apply(only(manifests, 'Role', ROLE))
     await scene.kubectl('create', 'serviceaccount', 'me')
     const account = `--serviceaccount=${scene.namespace}:me`
     await scene.kubectl('create', 'rolebinding', 'me', `--role=${ROLE}`, account)
