@@ -74,7 +74,12 @@ describe('two releases of the chart in one namespace', () => {
       [four, three],
     ] as const) {
       const [{ epoch }, before] = [await momentOf(one), await momentOf(other)]
-      const args = ['switchover', `--namespace=${NAMESPACE}`, `--lease-name=${one.release}-leader-lock`]
+      const args = [
+        'switchover',
+        '--yes',
+        `--namespace=${NAMESPACE}`,
+        `--lease-name=${one.release}-leader-lock`,
+      ]
       await promisify(execFile)(process.execPath, [PROGRAM, ...args])
       await one.served(epoch + 1)
       await one.settled()

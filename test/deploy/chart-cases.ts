@@ -23,6 +23,13 @@ const example = (file: string): [string, Case] => [
   { values: parse(readFileSync(join(DEPLOY, 'examples', file), 'utf8')) as Values },
 ]
 
+/** The values that a page of the guide proposes. */
+function guide(page: string): [string, Case] {
+  const text = readFileSync(join(DEPLOY, '../docs/guide', page), 'utf8')
+  const [, values] = /^```yaml\n(# langflow-values\.yaml\n.*?)^```$/ms.exec(text)!
+  return [`the values of ${page}`, { values: parse(values!) as Values }]
+}
+
 /** Each value of the chart is set in at least one of them. */
 export const CASES: Readonly<Record<string, Case>> = {
   'the least values': { values: LEAST },
@@ -190,7 +197,7 @@ export const CASES: Readonly<Record<string, Case>> = {
     warnings: ['lease-object'],
   },
   OpenShift: { values: { ...TRIAL, openshift: true }, warnings: FILES_OF_ONE_POD },
-  ...Object.fromEntries(EXAMPLES.map(example)),
+  ...Object.fromEntries([...EXAMPLES.map(example), guide('install.md')]),
 }
 
 function container(name: string) {
