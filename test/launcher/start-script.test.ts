@@ -98,6 +98,11 @@ describe('a start script is refused', () => {
       assert.throws(() => readScript('-c', script, ENV), { message })
     })
 
+  test('in a short time if a long text in quotes has no end', () => {
+    const text = `langflow run "${'$LF_CHART_EXTERNALDB_PASSWORD '.repeat(20)}`
+    assert.throws(() => readScript('-c', text, ENV), { message: MORE })
+  })
+
   test('if an option before the script requires each variable to be set', () => {
     assert.throws(() => readScript('-euc', 'langflow run "$NONE"', ENV), { message: /is not set/ })
   })
