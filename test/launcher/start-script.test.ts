@@ -47,6 +47,7 @@ describe('a start script gives LangFlow the same arguments and variables as the 
     ['langflow-ide without a database', IDE, {}],
     ['langflow-runtime', `set -e && mkdir -p ${dir} && echo 'Flows downloaded' && langflow run --port 1`, {}],
     ['quotes', `langflow run "is \${NOTE}"'; a'b "" --x=$A"$NOTE"`, {}],
+    ['other letters', `langflow run --name=Jürgen "日本"`, {}],
     ['exec, comments and lines', '#!/bin/sh\nset -eu # strict\nexec langflow run \\\n  --port=$A\n', {}],
     ['separators', 'export B=1;set -euo pipefail;langflow run $B', {}],
     ['a variable that is changed after its export', 'export B=1; B="2 3"\nlangflow run', {}],
