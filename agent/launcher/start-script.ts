@@ -22,7 +22,7 @@ export function readScript(option: string, text: string, env: NodeJS.ProcessEnv)
 }
 
 const TOKEN =
-  /(?:[ \t]|\\\n)*(?:((?:'[^']*'|"(?:[^"\\$`]|\$[A-Za-z_]\w*|\$\{\w+\})*"|[\w@%+=:,./-]|\$[A-Za-z_]\w*|\$\{\w+\})+|(?<!\S)[[\]](?![^\s;]))|&&\s*|;|\n|(?<![^\s;&])#.*|$)/y
+  /(?:[ \t]|\\\n)*(?:((?:'[^']*'|"(?:[^"\\$`]|\$[A-Za-z_]\w*\b|\$\{\w+\})*"|[\w@%+=:,./-]|(?!\s)[\u0080-\uffff]|\$[A-Za-z_]\w*\b|\$\{\w+\})+|(?<!\S)[[\]](?![^\s;]))|&&\s*|;|\n|(?<![^\s;&])#.*|$)/y
 const ASSIGNMENT = /^([A-Za-z_]\w*)=(.*)$/s
 
 /** The words of each command, with their quotes and variables. */

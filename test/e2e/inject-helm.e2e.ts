@@ -7,6 +7,7 @@ import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { LAUNCH } from '../../agent/cli/manifests/pod-spec.ts'
 import { fixture } from '../cli/inject/streams.ts'
+import { helmProgram } from '../deploy/helm.ts'
 import { BUNDLE } from '../harness/bundle.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 
@@ -46,13 +47,13 @@ describe("LangFlow's charts with the post-renderer of docs/guide/inject.md", () 
     rmSync(dir, { recursive: true, force: true })
   })
 
-  for (const [version, variable, renderer] of [
-    [3, 'HELM3', './inject.sh'],
-    [4, 'HELM4', 'langflow-leader-inject'],
+  for (const [version, renderer] of [
+    [3, './inject.sh'],
+    [4, 'langflow-leader-inject'],
   ] as const) {
     const home = () => join(dir, String(version))
     const helm = (...args: string[]) =>
-      execute(process.env[variable] ?? `helm${version}`, args, {
+      execute(helmProgram(version), args, {
         cwd: dir,
         env: {
           PATH: [join(dir, 'bin'), process.env.PATH].join(delimiter),

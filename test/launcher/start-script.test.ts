@@ -47,6 +47,7 @@ describe('a start script gives LangFlow the same arguments and variables as the 
     ['langflow-ide without a database', IDE, {}],
     ['langflow-runtime', `set -e && mkdir -p ${dir} && echo 'Flows downloaded' && langflow run --port 1`, {}],
     ['quotes', `langflow run "is \${NOTE}"'; a'b "" --x=$A"$NOTE"`, {}],
+    ['other letters', `langflow run --name=Jürgen "日本"`, {}],
     ['exec, comments and lines', '#!/bin/sh\nset -eu # strict\nexec langflow run \\\n  --port=$A\n', {}],
     ['separators', 'export B=1;set -euo pipefail;langflow run $B', {}],
     ['a variable that is changed after its export', 'export B=1; B="2 3"\nlangflow run', {}],
@@ -97,6 +98,11 @@ describe('a start script is refused', () => {
     test(JSON.stringify(script), () => {
       assert.throws(() => readScript('-c', script, ENV), { message })
     })
+
+  test('in a short time if a long text in quotes has no end', () => {
+    const text = `langflow run "${'$LF_CHART_EXTERNALDB_PASSWORD '.repeat(20)}`
+    assert.throws(() => readScript('-c', text, ENV), { message: MORE })
+  })
 
   test('if an option before the script requires each variable to be set', () => {
     assert.throws(() => readScript('-euc', 'langflow run "$NONE"', ENV), { message: /is not set/ })

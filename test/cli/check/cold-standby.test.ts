@@ -31,10 +31,12 @@ for (const [command, reason] of [
   ['command: [sh, -c, "langflow run --port $(PORT)"]', null],
   ['command: [sh, -c, "langflow run --port $(OTHER)"]', /^its shell script does more/],
   ['command: [sh, -c, "langflow run --note $NOTE"]', /^put "\$NOTE" in quotes/],
+  ['command: [sh, -c, "langflow run --port $(HIDDEN) --host $HIDDEN"]', null],
   ['', null],
 ] as const)
   test(`whether a standby can be kept warm is read from the manifest: ${command || 'no command'}`, () => {
-    const container = 'env: [{ name: PORT, value: "7860" }, { name: NOTE, value: a b }]'
+    const hidden = '{ name: HIDDEN, valueFrom: { secretKeyRef: { name: flows, key: a } } }'
+    const container = `env: [{ name: PORT, value: "7860" }, { name: NOTE, value: a b }, ${hidden}]`
     const cold = coldIn(deployment({ command, container }))
     if (reason === null) assert.equal(cold, null)
     else assert.match(String(cold), reason)

@@ -281,40 +281,26 @@ describe('front mode', () => {
 
 describe('objects that --with adds', () => {
   const all = { traffic: 'front', with: ['pdb', 'network-policy'] } as const
-  const own = { matchLabels: { app: 'flows' } }
-  const client = { matchLabels: { 'langflow-leader/client': 'true' } }
-  const monitoring = { matchLabels: { 'langflow-leader/monitoring': 'true' } }
-  const fromClients = [{ podSelector: client }, { namespaceSelector: client }]
+  const ofChart = JSON.stringify({
+    'app.kubernetes.io/name': 'langflow',
+    'app.kubernetes.io/instance': 'langflow',
+  })
 
   test('none by default', () => {
     const kinds = manifestsIn(injected(deployment(), { traffic: 'front' })).map(({ kind }) => kind)
     assert.ok(!kinds.includes('PodDisruptionBudget') && !kinds.includes('NetworkPolicy'))
   })
 
-  test('a budget evicts one Ready pod at a time, and any pod that is not Ready', () => {
-    assert.deepEqual(find(injected(deployment(), all), 'PodDisruptionBudget', 'app-langflow-leader').spec, {
-      maxUnavailable: 1,
-      unhealthyPodEvictionPolicy: 'AlwaysAllow',
-      selector: own,
-    })
-  })
-
-  for (const [traffic, ofClients, ofReplicas] of [
-    ['front', [{ port: 8091 }], [{ port: 8090 }, { port: 8091 }]],
-    ['readiness', [{ port: 7860 }], [{ port: 8090 }]],
+  for (const [file, kind, options, port] of [
+    ['langflow-production.yaml', 'PodDisruptionBudget', all, 8091],
+    ['langflow-production.yaml', 'NetworkPolicy', all, 8091],
+    ['langflow.yaml', 'NetworkPolicy', { with: ['network-policy'] }, 7860],
   ] as const)
-    test(`a policy lets in labelled clients, the replicas and the monitoring: ${traffic}`, () => {
-      const { podSelector, policyTypes, ingress } = find(
-        injected(deployment(), { traffic, with: ['network-policy'] }),
-        'NetworkPolicy',
-        'app-langflow-leader',
-      ).spec
-      assert.deepEqual([podSelector, policyTypes], [own, ['Ingress']])
-      assert.deepEqual(ingress, [
-        { from: fromClients, ports: ofClients },
-        { from: [{ podSelector: own }], ports: ofReplicas },
-        { from: [{ namespaceSelector: monitoring }], ports: [{ port: 8090 }] },
-      ])
+    test(`equal those of deploy/${file}, for the labels of its pods: ${kind}`, () => {
+      const { spec } = only(plainManifests(file), kind)
+      const text = JSON.stringify(spec).replaceAll(ofChart, '{"app":"flows"}').replace('"http"', String(port))
+      const added = find(injected(deployment(), options), kind, 'app-langflow-leader')
+      assert.deepEqual(added.spec, JSON.parse(text))
     })
 
   test('break no rule of check', () => {
