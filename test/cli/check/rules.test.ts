@@ -489,6 +489,20 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /launcher/,
       change: langflowHas({ LEADER_STOP_TIMEOUT: '7' }),
     },
+    {
+      it: 'an object with variables of the agent that check does not see',
+      is: 'unknown',
+      says: /of the agent, its variables may come from ConfigMap\/c$/,
+      change: ({ agent }) => (agent.envFrom = [{ configMapRef: { name: 'c' } }]),
+    },
+    {
+      it: 'an invalid combination that a hidden variable may mend',
+      is: 'unknown',
+      change: (parts) => {
+        agentHas({ LEADER_LEASE_DURATION: '5s' })(parts)
+        parts.agent.envFrom = [{ secretRef: { name: 's' } }]
+      },
+    },
     { it: 'a front without a pod IP', is: 'error', change: front(agentHas({ POD_IP: null })) },
   ],
   'agent-identity': [

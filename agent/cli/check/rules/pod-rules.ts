@@ -118,7 +118,7 @@ export const SETTINGS_RULES: readonly Rule<Installation>[] = [
         if (one === null || (who === 'launcher' && one.fault !== null && one.fault === agent?.fault)) continue
         if (one.unseen !== null && one.fault !== null)
           yield { unknown: `its ${who} would not start (${one.fault}), unless ${one.unseen}` }
-        else if (one.unseen !== null) yield { unknown: `of its ${who}, ${one.unseen}` }
+        else if (one.unseen !== null) yield { unknown: `of the ${who}, ${one.unseen}` }
         else if (one.fault !== null) yield `its ${who} would not start: ${one.fault}`
       }
     },
