@@ -41,13 +41,13 @@ interface Elsewhere {
 export const HIDDEN = '\ue000'
 
 /** Placeholders for the values of the downward API. */
-const DOWNWARD: Readonly<Record<string, string>> = {
+export const PLACEHOLDERS = {
   'metadata.name': 'pod-0',
   'metadata.uid': '00000000-0000-0000-0000-000000000000',
   'metadata.namespace': 'default',
   'spec.nodeName': 'node',
   'status.podIP': '10.0.0.1',
-}
+} as const
 
 /** `absent`: objects that do not exist in the cluster, such as `Secret/langflow`. */
 export function environmentOf(
@@ -100,7 +100,8 @@ class Variables {
     const path = asText(dig(variable, 'valueFrom', 'fieldRef', 'fieldPath'))
     const reference = keyReferenceIn(variable)
     if (typeof value === 'string') this.addText(name, expanded(value, visible))
-    else if (path !== '') this.values[name] = DOWNWARD[path] ?? 'a-label'
+    else if (path !== '')
+      this.values[name] = (PLACEHOLDERS as Readonly<Record<string, string>>)[path] ?? 'a-label'
     else if (reference !== null) this.addReference(name, reference)
     else if (dig(variable, 'valueFrom') !== undefined)
       this.elsewhere.set(name, { from: 'a field of the pod', optional: false, text: HIDDEN })

@@ -1024,6 +1024,138 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
     { it: 'the same Lease', is: 'ok', change: second() },
   ],
+  'launcher-first': [
+    {
+      it: 'tini before the launcher',
+      is: 'error',
+      change: ({ langflow }) => (langflow.command = ['/sbin/tini', '--', ...langflow.command]),
+    },
+  ],
+  'langflow-privileges': [
+    {
+      it: 'a privileged LangFlow',
+      is: 'error',
+      change: ({ langflow }) => (langflow.securityContext = { privileged: true }),
+    },
+    {
+      it: 'the capability to trace',
+      is: 'error',
+      change: ({ langflow }) => (langflow.securityContext = { capabilities: { add: ['CAP_SYS_PTRACE'] } }),
+    },
+    {
+      it: 'a harmless capability',
+      is: 'ok',
+      change: ({ langflow }) => (langflow.securityContext = { capabilities: { add: ['NET_BIND_SERVICE'] } }),
+    },
+  ],
+  'other-containers': [
+    {
+      it: 'a migration in an init container',
+      is: 'error',
+      change: ({ pod }) => pod.initContainers.push({ name: 'x', command: ['langflow', 'migration'] }),
+    },
+    {
+      it: "an init container of LangFlow's image with another command",
+      is: 'ok',
+      change: ({ pod, langflow }) =>
+        pod.initContainers.push({
+          name: 'x',
+          image: langflow.image,
+          command: ['cp', '-r', '/flows', '/app'],
+        }),
+    },
+  ],
+  'agent-account': [
+    {
+      it: 'an account outside of the stream',
+      is: 'unknown',
+      change: ({ remove }) => remove('ServiceAccount'),
+    },
+    {
+      it: 'an account that does not exist',
+      is: 'error',
+      change: ({ remove }) => remove('ServiceAccount'),
+      cluster: {},
+    },
+  ],
+  'agent-addresses': [
+    {
+      it: 'an agent on the loopback address',
+      is: 'error',
+      change: agentHas({ LEADER_LISTEN: '127.0.0.1:8090' }),
+    },
+    {
+      it: 'a front on the loopback address',
+      is: 'error',
+      change: front(agentHas({ LEADER_FRONT_LISTEN: '127.0.0.1:8091' })),
+    },
+    {
+      it: 'one address of all fronts',
+      is: 'error',
+      change: front(agentHas({ LEADER_FRONT_ADDRESS: 'flows:7860' })),
+    },
+    {
+      it: "the address of each front's pod",
+      is: 'ok',
+      change: front(agentHas({ LEADER_FRONT_ADDRESS: '$(POD_IP):8091' })),
+    },
+  ],
+  'langflow-host': [
+    {
+      it: 'another loopback address than the target',
+      is: 'error',
+      change: command('langflow', 'run', '--host', '::1'),
+    },
+    {
+      it: 'the loopback address without a front',
+      is: 'error',
+      change: langflowHas({ LANGFLOW_HOST: 'localhost' }),
+    },
+    {
+      it: 'the loopback address behind a front',
+      is: 'ok',
+      change: front(langflowHas({ LANGFLOW_HOST: 'localhost' })),
+    },
+    {
+      it: 'a host from a hidden Secret',
+      is: 'unknown',
+      change: langflowHas({ LANGFLOW_HOST: fromSecret() }),
+    },
+  ],
+  'agent-memory': [
+    { it: 'a limit of 48Mi', is: 'warning', change: ({ agent }) => (agent.resources.limits.memory = '48Mi') },
+  ],
+  'mounted-files': [
+    {
+      it: 'a kubeconfig without a volume',
+      is: 'error',
+      change: agentHas({ LEADER_KUBECONFIG: '/etc/x/kubeconfig' }),
+    },
+    {
+      it: 'flows without a volume',
+      is: 'unknown',
+      change: langflowHas({ LEADER_HANDOVER_ON_CHANGE: '/flows' }),
+    },
+    {
+      it: 'an env file whose Secret lacks the key',
+      is: 'error',
+      change: (parts) => {
+        put({ kind: 'Secret', metadata: { name: 's' }, stringData: { other: 'x' } })(parts)
+        parts.pod.volumes.push({ name: 's', secret: { secretName: 's' } })
+        parts.langflow.volumeMounts.push({ name: 's', mountPath: '/secrets' })
+        langflowHas({ LEADER_ENV_FILE: '/secrets/env' })(parts)
+      },
+    },
+    {
+      it: 'flows with subPath',
+      is: 'warning',
+      change: (parts) => {
+        parts.pod.volumes.push({ name: 'f', configMap: { name: 'f' } })
+        parts.langflow.volumeMounts.push({ name: 'f', mountPath: '/flows/a.json', subPath: 'a.json' })
+        langflowHas({ LEADER_HANDOVER_ON_CHANGE: '/flows/a.json' })(parts)
+      },
+    },
+  ],
   'program-installed': [
     { it: 'no install', is: 'error', change: ({ pod }) => pod.initContainers.shift() },
     {

@@ -9,6 +9,9 @@ import { type Facts, type Rule, Unseen } from '../rule.ts'
 const OTHERS =
   /(^|\/)(nginx(-unprivileged)?|httpd|caddy|haproxy|traefik|envoy|postgres(ql)?|pgbouncer|redis|valkey|langflow-frontend)$/
 
+/** A shorter secret key can be guessed. */
+const GUESSED_BELOW = 16
+
 export const FOUND_RULES: readonly Rule<Facts>[] = [
   {
     code: 'langflow-found',
@@ -55,6 +58,10 @@ export const LANGFLOW_RULES: readonly Rule<Installation>[] = [
       const given = key === null ? {} : { LANGFLOW_SECRET_KEY: key }
       const fault = faultOfSecretKey(['langflow run'], given)
       if (fault !== null) yield key === null && scale.most < 2 ? { warning: fault } : fault
+      else if (key !== null && key.length < GUESSED_BELOW)
+        yield {
+          warning: `LANGFLOW_SECRET_KEY has only ${key.length} characters, so it can be guessed: set it to the output of \`openssl rand -base64 32 | tr '+/' '-_'\``,
+        }
     },
   },
   {

@@ -29,7 +29,8 @@ export const SCALE_RULES: readonly Rule<Installation>[] = [
       'More replicas do not serve more requests: all but the leader are standbys. When it scales down, it may delete the leader.',
     fix: 'Remove the autoscaler, and give LangFlow more CPU.',
     sees: 'HorizontalPodAutoscaler',
-    *find({ manifest }, { manifests }) {
+    *find({ manifest, scale }, { manifests }) {
+      if (scale.least === scale.most) return
       const near = manifests.filter((one) => inOneNamespace(one, manifest))
       for (const one of scalersOf(manifest, near))
         yield `${titleOf(one)} changes the number of replicas, but additional replicas are only standbys: remove it, and give LangFlow more CPU instead`

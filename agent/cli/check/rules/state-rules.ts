@@ -10,7 +10,7 @@ import {
   sqliteFile,
   urlOf,
 } from '../database-identity.ts'
-import type { Installation } from '../installation.ts'
+import { type Installation, placeOf } from '../installation.ts'
 import { isInstalled, type Rule } from '../rule.ts'
 import { isSameLease } from './lease-rules.ts'
 
@@ -57,8 +57,7 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
         if (!isInstalled(one) || !isInstalled(other) || isSameLease(one, other)) continue
         const [own, theirs] = [databaseOf(one), databaseOf(other)]
         if (own === null || theirs === null || !isSameDatabase(own, theirs)) continue
-        const { kind, name } = other.manifest
-        yield `it uses the database of ${kind}/${name}, which competes for another Lease (${other.agent.options.leaseName}), so both act on it at the same time: use another database, or set --lease-name (${one.agent.options.leaseName}) to the same name`
+        yield `it uses the database of ${placeOf(other)}, which competes for another Lease (${other.agent.options.leaseName}), so both act on it at the same time: use another database, or set --lease-name (${one.agent.options.leaseName}) to the same name`
       }
     },
   },
