@@ -10,6 +10,8 @@ export interface Environment {
   readonly elsewhere: ReadonlyMap<string, Elsewhere>
   /** Unknown objects in `envFrom`, such as `Secret/langflow`. Any variable may come from them. */
   readonly sources: readonly string[]
+  /** Objects that the container requires to start, and that check does not see, such as `Secret/langflow`. */
+  readonly unseen: readonly string[]
   /** Files of `--env-file`. They override any variable. */
   readonly files: readonly string[]
   /** Objects and keys that do not exist, but that the container requires to start. */
@@ -55,13 +57,13 @@ export function environmentOf(
   manifests: readonly Manifest[],
   absent: ReadonlySet<string>,
 ): Environment {
-  const { values, elsewhere, sources, missing } = new Variables(container, manifests, absent)
+  const { values, elsewhere, sources, missing, unseen } = new Variables(container, manifests, absent)
   const visible = { ...Object.fromEntries([...elsewhere].map(([name, { text }]) => [name, text])), ...values }
   const words = [...asList(container.command), ...asList(container.args)].map(asText)
   const { own, command } = splitCommand(words.map((word) => expanded(word, visible)))
   const files = [...envFilesIn(own), ...envFilesIn(command), ...(values.LEADER_ENV_FILE ?? '').split(',')]
   const effect = effectOf(command, visible, sources.length === 0)
-  return { values, elsewhere, sources, files: files.filter(Boolean), missing, command, effect }
+  return { values, elsewhere, sources, files: files.filter(Boolean), missing, unseen, command, effect }
 }
 
 /** Collects a container's variables in the order of Kubernetes: `envFrom`, then `env`, which overrides it. */
@@ -70,6 +72,7 @@ class Variables {
   readonly elsewhere = new Map<string, Elsewhere>()
   readonly sources: string[] = []
   readonly missing: Missing[] = []
+  readonly unseen: string[] = []
   private readonly manifests: readonly Manifest[]
   private readonly absent: ReadonlySet<string>
 
@@ -134,7 +137,10 @@ class Variables {
   ): Record<string, string> | null {
     const found = this.manifests.find((one) => one.kind === kind && one.name === name)
     if (found !== undefined) return dataIn(found)
-    if (!this.absent.has(`${kind}/${name}`)) return null
+    if (!this.absent.has(`${kind}/${name}`)) {
+      if (!optional) this.unseen.push(`${kind}/${name}`)
+      return null
+    }
     if (optional) return {}
     this.missing.push({ kind, name, key: null, variable })
     return null

@@ -356,6 +356,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   'variable-sources': [
     {
+      it: 'a Secret that check does not see',
+      is: 'unknown',
+      says: /check does not see Secret\/s$/,
+      change: langflowHas({ LANGFLOW_SECRET_KEY: fromSecret() }),
+    },
+    {
       it: 'a Secret without the key',
       is: 'error',
       says: /lacks the key k \(LANGFLOW_SECRET_KEY\)/,
@@ -404,6 +410,15 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       it: 'uploads on the local disk beside a local database',
       is: 'ok',
       change: langflowHas({ LANGFLOW_STORAGE_TYPE: null, LANGFLOW_DATABASE_URL: null }),
+    },
+    {
+      it: 'uploads on an NFS volume',
+      is: 'ok',
+      change: (parts) => {
+        langflowHas({ LANGFLOW_STORAGE_TYPE: null, LANGFLOW_CONFIG_DIR: '/data/config' })(parts)
+        parts.pod.volumes.push({ name: 'data', nfs: { server: 's', path: '/' } })
+        parts.langflow.volumeMounts.push({ name: 'data', mountPath: '/data' })
+      },
     },
     {
       it: 'uploads on a shared claim',
@@ -734,6 +749,25 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       change: ({ service }) => (service.spec.publishNotReadyAddresses = true),
     },
     {
+      it: 'an Ingress to the Service for --peers',
+      is: 'error',
+      change: put({
+        kind: 'Ingress',
+        metadata: { name: 'i' },
+        spec: { defaultBackend: { service: { name: 'app-members', port: { number: 8090 } } } },
+      }),
+    },
+    {
+      it: 'a Service of other pods as well',
+      is: 'warning',
+      change: put({
+        kind: 'Deployment',
+        apiVersion: 'apps/v1',
+        metadata: { name: 'docs' },
+        spec: { template: { metadata: { labels: { app: 'flows' } } } },
+      }),
+    },
+    {
       it: 'a Service that includes fronts that are not Ready',
       is: 'error',
       change: front(({ service }) => (service.spec.publishNotReadyAddresses = true)),
@@ -949,8 +983,8 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       change: langflowHas({ LANGFLOW_SUPERUSER_PASSWORD: 'langflow' }),
     },
     {
-      it: 'a password in a Secret',
-      is: 'ok',
+      it: 'a password in a Secret that check does not see',
+      is: 'unknown',
       change: langflowHas({ LANGFLOW_SUPERUSER_PASSWORD: fromSecret() }),
     },
     {

@@ -1,7 +1,7 @@
 import { faultOfSecretKey } from '../../../launcher/workload-environment.ts'
 import { asText, dig, type Fields } from '../../manifests/manifest.ts'
 import { inOneNamespace, looksLikeLangflow, repositoryOf } from '../../manifests/workload.ts'
-import { isSet, isTruth, LOG_ENV, lacksLogEnv, valueIn, variableOf } from '../container-environment.ts'
+import { isSet, isTruth, LOG_ENV, lacksLogEnv, valueIn } from '../container-environment.ts'
 import type { Installation } from '../installation.ts'
 import { type Facts, type Rule, Unseen } from '../rule.ts'
 
@@ -73,9 +73,10 @@ export const LANGFLOW_RULES: readonly Rule<Installation>[] = [
     *find({ env, langflow }) {
       if (logsInAutomatically(valueIn(env, 'LANGFLOW_AUTO_LOGIN'), langflow)) return
       const name = 'LANGFLOW_SUPERUSER_PASSWORD'
-      if (!isSet(env, name))
+      const password = valueIn(env, name)
+      if (password === null)
         yield `without ${name}, LangFlow exits at its start: set it from a Secret, to the password of LangFlow's first user`
-      else if (variableOf(env, name).value === 'langflow')
+      else if (password === 'langflow')
         yield `LangFlow exits at its start if ${name} has the old default value: set another password`
     },
   },
@@ -107,6 +108,8 @@ export const LANGFLOW_RULES: readonly Rule<Installation>[] = [
           ? `${kind} "${name}" does not exist (${wanting}), so no pod starts: create it`
           : `${kind} "${name}" lacks the key ${key} (${wanting}), so no pod starts: add the key`
       }
+      const unseen = new Set([...env.unseen, ...(agent?.env.unseen ?? [])])
+      if (unseen.size > 0) throw new Unseen(`check does not see ${[...unseen].join(' and ')}`)
     },
   },
   {

@@ -25,7 +25,11 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
         if (dig(value, 'spec', 'publishNotReadyAddresses') === true)
           yield `Service/${name} leads to pods that are not Ready, which cannot serve or forward requests: remove publishNotReadyAddresses`
       for (const service of manifests.filter((other) => selects(other, one)))
-        yield* [...toNothing(service, one, front), ...toOthers(service, one, manifests)]
+        yield* [
+          ...toNothing(service, one, front),
+          ...toOthers(service, one, manifests),
+          ...fromOutside(service, manifests),
+        ]
       if (led.length === 0 && past.length === 0 && !cluster?.hidden.has('Service'))
         yield* unreached(one, front, { manifests, isStream: cluster === null })
     },
@@ -131,6 +135,21 @@ function* toNothing({ name, value }: Manifest, one: Installed, front: number | n
       yield {
         warning: `Service/${name} leads to port ${target}, which no container declares: set its targetPort to ${front ?? one.port}`,
       }
+  }
+}
+
+/** Routes of clients to a Service that includes pods that are not Ready, such as the one for --peers. */
+function* fromOutside(service: Manifest, manifests: readonly Manifest[]): Generator<Said> {
+  if (dig(service.value, 'spec', 'publishNotReadyAddresses') !== true) return
+  for (const route of manifests) {
+    if (!/^(Ingress|HTTPRoute|IngressRoute|VirtualService)$/.test(route.kind)) continue
+    if (!inOneNamespace(route, service)) continue
+    const text = JSON.stringify(route.value.spec ?? {})
+    if (
+      text.includes(`"name":${JSON.stringify(service.name)}`) ||
+      text.includes(`"host":${JSON.stringify(service.name)}`)
+    )
+      yield `${titleOf(route)} leads clients to Service/${service.name}, which includes standbys and the port of the agent: let it lead to the Service for users`
   }
 }
 

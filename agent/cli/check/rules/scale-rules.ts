@@ -46,10 +46,11 @@ export const SCALE_RULES: readonly Rule<Installation>[] = [
     *find({ manifest }, { manifests }) {
       for (const one of manifests) {
         const target = dig(one.value, 'spec', 'targetRef')
-        const mode = asText(dig(one.value, 'spec', 'updatePolicy', 'updateMode')) || 'Auto'
+        const mode = String(dig(one.value, 'spec', 'updatePolicy', 'updateMode') ?? 'Auto')
         if (one.kind !== 'VerticalPodAutoscaler' || !inOneNamespace(one, manifest)) continue
         if (dig(target, 'kind') !== manifest.kind || dig(target, 'name') !== manifest.name) continue
-        if (mode !== 'Off' && mode !== 'Initial')
+        // YAML 1.1 reads a bare Off as false.
+        if (!['Off', 'Initial', 'false'].includes(mode))
           yield `${titleOf(one)} evicts pods to resize them (updateMode ${mode}), and so causes takeovers: set updateMode to Off or Initial`
       }
     },

@@ -2,11 +2,11 @@ import { asList, dig } from '../../manifests/manifest.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
 import { isSet, valueIn } from '../container-environment.ts'
 import {
-  claimAt,
   DATABASE_URL,
   databaseOf,
   isSameDatabase,
   sharedClaim,
+  sharedVolumeAt,
   sqliteFile,
   urlOf,
 } from '../database-identity.ts'
@@ -29,10 +29,10 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
       const { env } = one
       const url = urlOf(one)
       if (url !== null && !/^sqlite/i.test(url)) return
-      const claim = claimAt(one, sqliteFile(one, url))
-      if (claim !== null)
+      const volume = sharedVolumeAt(one, sqliteFile(one, url))
+      if (volume !== null)
         yield {
-          warning: `its replicas share one SQLite file on the claim ${claim}, whose locks are unreliable on a network file system, so a takeover may damage it: ${ONE_POSTGRESQL}`,
+          warning: `its replicas share one SQLite file on the ${volume}, whose locks are unreliable on a network file system, so a takeover may damage it: ${ONE_POSTGRESQL}`,
         }
       else if (url !== null)
         yield `each of its replicas has its own SQLite database (${DATABASE_URL}), so a new leader does not have the flows: ${ONE_POSTGRESQL}`
@@ -74,7 +74,7 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
       // Without a database, the replicas share nothing, which another rule reports.
       if (!isSet(env, DATABASE_URL)) return
       // The rule volume-shared checks whether all replicas can mount the claim.
-      if (claimAt(one, valueIn(env, 'LANGFLOW_CONFIG_DIR') ?? '') !== null) return
+      if (sharedVolumeAt(one, valueIn(env, 'LANGFLOW_CONFIG_DIR') ?? '') !== null) return
       yield 'files that users upload stay in the pod of the leader at that time: set LANGFLOW_STORAGE_TYPE to s3, or mount one ReadWriteMany volume at LANGFLOW_CONFIG_DIR, unless no user uploads any'
     },
   },
