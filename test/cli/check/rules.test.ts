@@ -1077,6 +1077,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       change: ({ langflow }) => (langflow.securityContext = { capabilities: { add: ['CAP_SYS_PTRACE'] } }),
     },
     {
+      it: 'the capability to trace, for a user other than root',
+      is: 'warning',
+      change: ({ langflow }) =>
+        (langflow.securityContext = { runAsUser: 1000, capabilities: { add: ['SYS_PTRACE'] } }),
+    },
+    {
       it: 'a harmless capability',
       is: 'ok',
       change: ({ langflow }) => (langflow.securityContext = { capabilities: { add: ['NET_BIND_SERVICE'] } }),
@@ -1181,6 +1187,17 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       },
     },
     {
+      it: 'an env file in a directory of a Secret',
+      is: 'ok',
+      change: (parts) => {
+        put({ kind: 'Secret', metadata: { name: 's' }, stringData: { env: 'A=b' } })(parts)
+        const secret = { secretName: 's', items: [{ key: 'env', path: 'own/langflow.env' }] }
+        parts.pod.volumes.push({ name: 's', secret })
+        parts.langflow.volumeMounts.push({ name: 's', mountPath: '/secrets' })
+        langflowHas({ LEADER_ENV_FILE: '/secrets/own/langflow.env' })(parts)
+      },
+    },
+    {
       it: 'flows with subPath',
       is: 'warning',
       change: (parts) => {
@@ -1192,6 +1209,18 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   'program-installed': [
     { it: 'no install', is: 'error', change: ({ pod }) => pod.initContainers.shift() },
+    {
+      it: 'an install into another directory, from which LangFlow starts',
+      is: 'ok',
+      change: ({ pod, langflow }) => {
+        pod.initContainers[0].args = ['install', '/leader']
+        pod.initContainers[0].volumeMounts[0].mountPath = '/leader'
+        langflow.volumeMounts[0].mountPath = '/leader'
+        langflow.command = langflow.command.map((word: string) =>
+          word.replace('/opt/langflow-leader', '/leader'),
+        )
+      },
+    },
     {
       it: 'an install into another volume',
       is: 'error',

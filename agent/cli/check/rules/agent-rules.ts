@@ -1,9 +1,9 @@
 import { FIELDS } from '../../../config/pod-fields.ts'
 import { asFields, asList, asText, dig, type Fields } from '../../manifests/manifest.ts'
-import { givenVariable, PLACEHOLDERS, valueIn } from '../container-environment.ts'
+import { givenVariable, HIDDEN, PLACEHOLDERS, valueIn } from '../container-environment.ts'
 import { definitionOf, programOf } from '../installation.ts'
 import { bytesOf } from '../quantity.ts'
-import type { Installed, Rule, Said } from '../rule.ts'
+import { type Installed, type Rule, type Said, Unseen } from '../rule.ts'
 import { isBeside } from './probe-rules.ts'
 
 /** What the agent alone requires, in bytes. */
@@ -80,6 +80,8 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
       const host = hostIn(env.command) ?? valueIn(env, 'LANGFLOW_HOST')
       // The images of LangFlow set LANGFLOW_HOST to 0.0.0.0.
       if (host === null || host === '::') return
+      if (host.includes('$') || host.includes(HIDDEN))
+        throw new Unseen(`the container ${container} takes --host from a variable`)
       const asked = new URL(target.origin).hostname.replace(/^\[|\]$/g, '')
       const isFound =
         host === '0.0.0.0' ? !asked.includes(':') : host === asked || (isLocal(host) && isLocal(asked))

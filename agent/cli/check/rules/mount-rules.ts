@@ -27,7 +27,8 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
       const installs = asList(pod.initContainers)
         .map(asFields)
         .filter((one) => programOf(one)?.command === 'install')
-      const mount = mountAt(langflow, PROGRAM_DIR)
+      const programDir = programDirOf(langflow)
+      const mount = mountAt(langflow, programDir)
       if (mount !== null && 'image' in volumeOf(pod, mount.volume)) return
       if (mount === null && installs.length === 0)
         throw new Unseen(`no volume has the program, unless the image of the container ${container} has it`)
@@ -37,9 +38,9 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
         return target?.volume === mount?.volume && target?.path === directory && !target.readOnly
       })
       if (mount === null)
-        yield `its container ${container} does not mount the program that install copies: mount that volume at ${PROGRAM_DIR}`
+        yield `its container ${container} does not mount the program that install copies: mount that volume at ${programDir}`
       else if (!fills)
-        yield `no init container installs the program into the volume ${mount.volume}, which its container ${container} mounts at ${mount.path}: add the container install with the arguments install and ${PROGRAM_DIR}, and mount that volume there, not readOnly`
+        yield `no init container installs the program into the volume ${mount.volume}, which its container ${container} mounts at ${mount.path}: add the container install with the arguments install and ${programDir}, and mount that volume there, not readOnly`
     },
   },
   {
@@ -74,7 +75,7 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
     applies: isBeside,
     *find({ agent, launcher, langflow, pod, container }) {
       const socketDir = launcher?.options == null ? null : dirname(launcher.options.socket)
-      const dirs = [PROGRAM_DIR, ...(socketDir === null ? [] : [socketDir])]
+      const dirs = [programDirOf(langflow), ...(socketDir === null ? [] : [socketDir])]
       const volumes = dirs.map((dir) => mountAt(langflow, dir)?.volume)
       for (const mount of mountsOf(langflow))
         if (volumes.includes(mount.volume) && !mount.readOnly)
@@ -161,12 +162,19 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
       if (pod.automountServiceAccountToken === undefined && hidden !== undefined) yield { unknown: hidden }
       else if (automounts(one, manifests))
         yield `its container ${container} has the token of the agent's account, so a flow can write the Lease: set automountServiceAccountToken: false, and mount a projected token only in the agent`
-      for (const volume of asList(pod.volumes).filter(hasToken))
+      for (const volume of asList(pod.volumes).filter(opensApiServer))
         if (mounts(langflow, dig(volume, 'name')))
           yield `its container ${container} mounts a token (the volume ${dig(volume, 'name')}), so a flow can write the Lease: mount the volume only in the agent`
     },
   },
 ]
+
+/** The directory of the program with which LangFlow's container starts. */
+function programDirOf({ command, args }: Fields): string {
+  const words = [...asList(command), ...asList(args)].map(asText)
+  const program = words.find((word) => word.endsWith('/langflow-leader.mjs'))
+  return program === undefined ? PROGRAM_DIR : dirname(program)
+}
 
 function containersOf(pod: Fields): Fields[] {
   return [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields) as Fields[]
@@ -192,6 +200,14 @@ function hasToken(volume: unknown): boolean {
   return asList(dig(volume, 'projected', 'sources')).some(
     (source) => 'serviceAccountToken' in asFields(source),
   )
+}
+
+/** Whether a volume holds a token that the API server accepts. A token for another audience is for a cloud or a vault. */
+function opensApiServer(volume: unknown): boolean {
+  return asList(dig(volume, 'projected', 'sources')).some((source) => {
+    const { audience } = asFields(dig(source, 'serviceAccountToken'))
+    return 'serviceAccountToken' in asFields(source) && (!audience || /kubernetes/.test(asText(audience)))
+  })
 }
 
 function mounts(container: Fields, volume: unknown): boolean {
@@ -243,7 +259,7 @@ function* fileFaults(
       warning: `${path} is mounted with subPath, and Kubernetes never updates such a file: mount the whole volume`,
     }
   const volume = volumeOf(one.pod, mount.volume)
-  const file = mount.subPath !== '' ? mount.subPath : path.slice(mount.path.length + 1).split('/', 1)[0]!
+  const file = mount.subPath !== '' ? mount.subPath : path.slice(mount.path.length + 1)
   for (const [kind, source] of [
     ['Secret', asFields(volume.secret)],
     ['ConfigMap', asFields(volume.configMap)],
@@ -253,22 +269,18 @@ function* fileFaults(
       (other) => other.kind === kind && other.name === name && inOneNamespace(other, one.manifest),
     )
     if (object === undefined || file === '') continue
-    const keys = Object.keys({
-      ...asFields(object.value.data),
-      ...asFields(object.value.stringData),
-      ...asFields(object.value.binaryData),
-    })
-    const items = asList(source.items)
-    const key =
-      items.length === 0
-        ? file
-        : asText(
-            dig(
-              items.find((item) => dig(item, 'path') === file),
-              'key',
-            ),
-          )
-    if (!keys.includes(key))
-      yield `${kind}/${name} has no key for the file ${path}: add the key ${key || file}, or correct the path`
+    const paths = filesOf(object.value, asList(source.items))
+    if (!paths.some((one) => one === file || one.startsWith(`${file}/`)))
+      yield `${kind}/${name} has no key for the file ${path}: add the key ${file}, or correct the path`
   }
+}
+
+/** The paths of the files of a Secret or a ConfigMap, below its mount. */
+function filesOf(value: Fields, items: readonly unknown[]): string[] {
+  const { data, stringData, binaryData } = value
+  const keys = Object.keys({ ...asFields(data), ...asFields(stringData), ...asFields(binaryData) })
+  if (items.length === 0) return keys
+  return items
+    .filter((item) => keys.includes(asText(dig(item, 'key'))))
+    .map((item) => asText(dig(item, 'path')))
 }

@@ -25,11 +25,8 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
         if (dig(value, 'spec', 'publishNotReadyAddresses') === true)
           yield `Service/${name} leads to pods that are not Ready, which cannot serve or forward requests: remove publishNotReadyAddresses`
       for (const service of manifests.filter((other) => selects(other, one)))
-        yield* [
-          ...toNothing(service, one, front),
-          ...toOthers(service, one, manifests),
-          ...fromOutside(service, manifests),
-        ]
+        yield* [...toNothing(service, one, front), ...fromOutside(service, manifests)]
+      for (const service of new Set([...led, ...past])) yield* toOthers(service, one, manifests)
       if (led.length === 0 && past.length === 0 && !cluster?.hidden.has('Service'))
         yield* unreached(one, front, { manifests, isStream: cluster === null })
     },
@@ -153,7 +150,7 @@ function* fromOutside(service: Manifest, manifests: readonly Manifest[]): Genera
   }
 }
 
-/** Workloads other than this one whose pods a Service for users selects as well. */
+/** Workloads other than this one whose pods the Service selects as well. */
 function* toOthers(service: Manifest, one: Installed, manifests: readonly Manifest[]): Generator<Said> {
   if (dig(service.value, 'spec', 'publishNotReadyAddresses') === true) return
   const { manifest } = one

@@ -101,7 +101,7 @@ export const PRESENCE_RULES: readonly Rule<Installation>[] = [
     *find({ langflow, container }) {
       if (programOf(langflow)?.command !== 'launch') return
       const [first = ''] = [...asList(langflow.command), ...asList(langflow.args)].map(asText)
-      if (!/^(node|langflow-leader(\.mjs)?|launch)$/.test(basename(first)))
+      if (!/^(node|env|langflow-leader(\.mjs)?|launch)$/.test(basename(first)))
         yield `the command of its container ${container} begins with ${basename(first)}, so the launcher is not PID 1 and a flow can kill it: remove ${basename(first)} from the command`
     },
   },
@@ -112,14 +112,19 @@ export const PRESENCE_RULES: readonly Rule<Installation>[] = [
     breaks: 'A flow can stop the launcher or act in its name, so two replicas may act at the same time.',
     fix: "Remove privileged and added capabilities from LangFlow's container, and run it as another user than root.",
     applies: hasAgent,
-    *find({ langflow, container }) {
-      const { privileged, capabilities } = asFields(langflow.securityContext)
+    *find({ pod, langflow, container }) {
+      const own = { ...asFields(pod.securityContext), ...asFields(langflow.securityContext) }
+      const { privileged, capabilities, runAsUser = 0 } = own
       const added = asList(dig(capabilities, 'add')).map((one) => asText(one).replace(/^CAP_/, ''))
       const harmful = added.filter((one) => HARMFUL.includes(one))
       if (privileged === true)
         yield `its container ${container} is privileged, so a flow can trace and stop the launcher: remove privileged`
-      else if (harmful.length > 0)
+      else if (harmful.length > 0 && runAsUser === 0)
         yield `its container ${container} has the capabilities ${harmful.join(', ')}, so a flow can trace or stop the launcher: remove them`
+      else if (harmful.length > 0)
+        yield {
+          warning: `its container ${container} may get the capabilities ${harmful.join(', ')}, with which a flow can trace or stop the launcher: remove them`,
+        }
     },
   },
   {
