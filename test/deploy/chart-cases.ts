@@ -96,7 +96,7 @@ export const CASES: Readonly<Record<string, Case>> = {
       flags: {
         'drain-timeout': '1m30s',
         'stop-timeout': '45s',
-        'hold-timeout': '500ms',
+        'hold-timeout': '8500ms',
         'log-level': 'debug',
         'validate-flows': true,
         'health-failures': 5,

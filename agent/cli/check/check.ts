@@ -10,11 +10,14 @@ import {
   type Severity,
   Unseen,
 } from './rule.ts'
+import { AGENT_RULES } from './rules/agent-rules.ts'
 import { FOUND_RULES, LANGFLOW_RULES } from './rules/langflow-rules.ts'
 import { LEASE_RULES } from './rules/lease-rules.ts'
+import { MOUNT_RULES } from './rules/mount-rules.ts'
 import { NETWORK_RULES } from './rules/network-rules.ts'
-import { POD_RULES, PRESENCE_RULES, SETTINGS_RULES, UNSAFE_RULES } from './rules/pod-rules.ts'
+import { PRESENCE_RULES, SETTINGS_RULES, UNSAFE_RULES } from './rules/pod-rules.ts'
 import { POLICY_RULES } from './rules/policy-rules.ts'
+import { PROBE_RULES } from './rules/probe-rules.ts'
 import { RIGHT_RULES } from './rules/right-rules.ts'
 import { ROLLOUT_RULES } from './rules/rollout-rules.ts'
 import { SCALE_RULES } from './rules/scale-rules.ts'
@@ -61,7 +64,7 @@ export const CATALOGUE: readonly Entry[] = [
   ...entries('LangFlow', LANGFLOW_RULES, installations),
   ...entries('State', STATE_RULES, installations),
   ...entries('Pods', [...UNSAFE_RULES, ...PRESENCE_RULES, ...SETTINGS_RULES], installations),
-  ...entries('Pods', POD_RULES, installed),
+  ...entries('Pods', [...AGENT_RULES, ...PROBE_RULES, ...MOUNT_RULES], installed),
   ...entries('Standbys', STANDBY_RULES, installed),
   ...entries('Lease and rights', [...LEASE_RULES, ...RIGHT_RULES], installed),
   ...entries('Network', [...NETWORK_RULES, ...POLICY_RULES], installed),

@@ -10,6 +10,8 @@ export interface Environment {
   readonly elsewhere: ReadonlyMap<string, Elsewhere>
   /** Unknown objects in `envFrom`, such as `Secret/langflow`. Any variable may come from them. */
   readonly sources: readonly string[]
+  /** Objects that the container requires to start, and that check does not see, such as `Secret/langflow`. */
+  readonly unseen: readonly string[]
   /** Files of `--env-file`. They override any variable. */
   readonly files: readonly string[]
   /** Objects and keys that do not exist, but that the container requires to start. */
@@ -41,13 +43,13 @@ interface Elsewhere {
 export const HIDDEN = '\ue000'
 
 /** Placeholders for the values of the downward API. */
-const DOWNWARD: Readonly<Record<string, string>> = {
+export const PLACEHOLDERS = {
   'metadata.name': 'pod-0',
   'metadata.uid': '00000000-0000-0000-0000-000000000000',
   'metadata.namespace': 'default',
   'spec.nodeName': 'node',
   'status.podIP': '10.0.0.1',
-}
+} as const
 
 /** `absent`: objects that do not exist in the cluster, such as `Secret/langflow`. */
 export function environmentOf(
@@ -55,13 +57,13 @@ export function environmentOf(
   manifests: readonly Manifest[],
   absent: ReadonlySet<string>,
 ): Environment {
-  const { values, elsewhere, sources, missing } = new Variables(container, manifests, absent)
+  const { values, elsewhere, sources, missing, unseen } = new Variables(container, manifests, absent)
   const visible = { ...Object.fromEntries([...elsewhere].map(([name, { text }]) => [name, text])), ...values }
   const words = [...asList(container.command), ...asList(container.args)].map(asText)
   const { own, command } = splitCommand(words.map((word) => expanded(word, visible)))
   const files = [...envFilesIn(own), ...envFilesIn(command), ...(values.LEADER_ENV_FILE ?? '').split(',')]
   const effect = effectOf(command, visible, sources.length === 0)
-  return { values, elsewhere, sources, files: files.filter(Boolean), missing, command, effect }
+  return { values, elsewhere, sources, files: files.filter(Boolean), missing, unseen, command, effect }
 }
 
 /** Collects a container's variables in the order of Kubernetes: `envFrom`, then `env`, which overrides it. */
@@ -70,6 +72,7 @@ class Variables {
   readonly elsewhere = new Map<string, Elsewhere>()
   readonly sources: string[] = []
   readonly missing: Missing[] = []
+  readonly unseen: string[] = []
   private readonly manifests: readonly Manifest[]
   private readonly absent: ReadonlySet<string>
 
@@ -100,7 +103,8 @@ class Variables {
     const path = asText(dig(variable, 'valueFrom', 'fieldRef', 'fieldPath'))
     const reference = keyReferenceIn(variable)
     if (typeof value === 'string') this.addText(name, expanded(value, visible))
-    else if (path !== '') this.values[name] = DOWNWARD[path] ?? 'a-label'
+    else if (path !== '')
+      this.values[name] = (PLACEHOLDERS as Readonly<Record<string, string>>)[path] ?? 'a-label'
     else if (reference !== null) this.addReference(name, reference)
     else if (dig(variable, 'valueFrom') !== undefined)
       this.elsewhere.set(name, { from: 'a field of the pod', optional: false, text: HIDDEN })
@@ -133,7 +137,10 @@ class Variables {
   ): Record<string, string> | null {
     const found = this.manifests.find((one) => one.kind === kind && one.name === name)
     if (found !== undefined) return dataIn(found)
-    if (!this.absent.has(`${kind}/${name}`)) return null
+    if (!this.absent.has(`${kind}/${name}`)) {
+      if (!optional) this.unseen.push(`${kind}/${name}`)
+      return null
+    }
     if (optional) return {}
     this.missing.push({ kind, name, key: null, variable })
     return null

@@ -1,6 +1,6 @@
 import { asList, asText, dig, type Fields } from '../manifests/manifest.ts'
 import { HIDDEN, isTruth, valueIn, variableOf } from './container-environment.ts'
-import { type Installation, mountAt } from './installation.ts'
+import { type Installation, mountAt, volumeOf } from './installation.ts'
 import { Unseen } from './rule.ts'
 
 export const DATABASE_URL = 'LANGFLOW_DATABASE_URL'
@@ -26,8 +26,8 @@ export function databaseOf(one: Installation): Database | null {
   if (url === null && isSet) return { place: null, source, why }
   if (url === null || /^sqlite/i.test(url)) {
     const path = sqliteFile(one, url)
-    const claim = claimAt(one, path)
-    return claim === null ? null : { place: `${namespace}/${claim}${path}`, source: null, why: '' }
+    const volume = sharedVolumeAt(one, path)
+    return volume === null ? null : { place: `${namespace}/${volume}${path}`, source: null, why: '' }
   }
   return { place: placeOf(url, namespace), source: null, why: `${DATABASE_URL} is partly hidden` }
 }
@@ -67,11 +67,16 @@ export function sqliteFile({ env }: Installation, url: string | null): string {
     : ''
 }
 
-/** The claim that all replicas mount at this path; `null` if each replica has its own files there. */
-export function claimAt({ spec, pod, langflow }: Installation, path: string): string | null {
-  const mount = mountAt(langflow, path)
-  const volume = asList(pod.volumes).find((one) => dig(one, 'name') === mount?.volume)
-  return sharedClaim(spec, volume)
+/** Volumes without a claim that all pods share. */
+const SHARED_TYPES = ['nfs', 'cephfs', 'azureFile', 'glusterfs'] as const
+
+/** The volume that all replicas mount at this path, such as `claim data`; `null` if each replica has its own files there. */
+export function sharedVolumeAt({ spec, pod, langflow }: Installation, path: string): string | null {
+  const volume = volumeOf(pod, mountAt(langflow, path)?.volume)
+  const claim = sharedClaim(spec, volume)
+  if (claim !== null) return `claim ${claim}`
+  const type = SHARED_TYPES.find((one) => one in volume)
+  return type === undefined ? null : `${type} volume ${JSON.stringify(volume[type])}`
 }
 
 /** The claim that all replicas share; `null` if there is no claim, or if a template gives each replica its own claim. */

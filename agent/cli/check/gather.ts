@@ -71,6 +71,7 @@ const LISTED = [
   ['HorizontalPodAutoscaler', 'horizontalpodautoscalers', 'autoscaling/v2'],
   ['VerticalPodAutoscaler', 'verticalpodautoscalers', 'autoscaling.k8s.io/v1'],
   ['ScaledObject', 'scaledobjects', 'keda.sh/v1alpha1'],
+  ['Ingress', 'ingresses', 'networking.k8s.io/v1'],
   ['Role', 'roles', 'rbac.authorization.k8s.io/v1'],
   ['RoleBinding', 'rolebindings', 'rbac.authorization.k8s.io/v1'],
 ] as const

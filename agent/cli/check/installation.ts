@@ -1,6 +1,6 @@
 import type { AgentOptions, LauncherOptions } from '../../config/options.ts'
 import { FatalError } from '../../exit.ts'
-import { asFields, asList, asText, dig, type Fields, type Manifest } from '../manifests/manifest.ts'
+import { asFields, asList, asText, dig, type Fields, type Manifest, titleOf } from '../manifests/manifest.ts'
 import { findLangflows, inOneNamespace, readWorkload, type Workload } from '../manifests/workload.ts'
 import { type Environment, environmentOf } from './container-environment.ts'
 import { type Facts, Unseen } from './rule.ts'
@@ -121,19 +121,28 @@ export function programOf({ command, args }: Fields): { command: string; args: s
   return ['agent', 'launch', 'run', 'install'].includes(name) ? { command: name, args: rest } : null
 }
 
+export interface Mount {
+  readonly volume: string
+  readonly path: string
+  readonly subPath: string
+  readonly readOnly: boolean
+}
+
+export function mountsOf(container: Fields): Mount[] {
+  return asList(container.volumeMounts).map((mount) => ({
+    volume: asText(dig(mount, 'name')),
+    path: asText(dig(mount, 'mountPath')).replace(/\/+$/, ''),
+    subPath: asText(dig(mount, 'subPath')) || asText(dig(mount, 'subPathExpr')),
+    readOnly: dig(mount, 'readOnly') === true,
+  }))
+}
+
 /** The volume that a container mounts at this path or above it; `null` if there is no such volume. */
-export function mountAt(
-  container: Fields,
-  path: string,
-): { volume: string; path: string; readOnly: boolean } | null {
-  const mounts = asList(container.volumeMounts)
-    .map((mount) => ({
-      volume: asText(dig(mount, 'name')),
-      path: asText(dig(mount, 'mountPath')).replace(/\/+$/, ''),
-      readOnly: dig(mount, 'readOnly') === true,
-    }))
-    .filter((mount) => path === mount.path || path.startsWith(`${mount.path}/`))
-  return mounts.sort((a, b) => b.path.length - a.path.length)[0] ?? null
+export function mountAt(container: Fields, path: string): Mount | null {
+  const above = mountsOf(container).filter(
+    (mount) => path === mount.path || path.startsWith(`${mount.path}/`),
+  )
+  return above.sort((a, b) => b.path.length - a.path.length)[0] ?? null
 }
 
 /** The volume of this name in a pod. */
@@ -166,4 +175,16 @@ export function matches(selector: unknown, labels: Readonly<Fields>): boolean {
 /** The labels of the pods. */
 export function labelsOf({ template }: Pick<Workload, 'template'>): Readonly<Fields> {
   return asFields(dig(template, 'metadata', 'labels'))
+}
+
+/** The definition of a variable in a container; the last one counts. */
+export function definitionOf(container: Fields, name: string): Readonly<Fields> | null {
+  const found = asList(container.env).findLast((one) => dig(one, 'name') === name)
+  return found === undefined ? null : asFields(found)
+}
+
+/** Such as `Deployment/langflow of the namespace flows`. */
+export function placeOf({ manifest }: Pick<Workload, 'manifest'>): string {
+  const { namespace } = manifest
+  return `${titleOf(manifest)}${namespace === null ? '' : ` of the namespace ${namespace}`}`
 }

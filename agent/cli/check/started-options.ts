@@ -48,20 +48,24 @@ export function startedOptions<N extends keyof typeof COMMANDS>(
     options = read(env)
   })
   const unseen = unseenIn(command, environment)
-  const first = [...unseen.values()][0] ?? null
+  const { sources } = environment
+  const why = () =>
+    sources.length > 0
+      ? `its variables may come from ${sources.join(' or ')}`
+      : ([...unseen.values()][0] ?? null)
   try {
     program.parse([name, ...args], { from: 'user' })
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
     const fault = error.message.replace(/^langflow-leader \w+: (.*); see '.*'$/s, '$1')
-    return { options: null, fault, unseen: first }
+    return { options: null, fault, unseen: why() }
   }
   // Flags override variables.
   const typed = command.options.filter(
     (option) => command.getOptionValue(option.attributeName()) !== undefined,
   )
   for (const option of typed) if (option instanceof SettingOption) unseen.delete(option.variable ?? '')
-  return { options: guarded(options as never, unseen), fault: null, unseen: [...unseen.values()][0] ?? null }
+  return { options: guarded(options as never, unseen), fault: null, unseen: why() }
 }
 
 /** The variables of the command whose values check cannot see, each with the reason. */

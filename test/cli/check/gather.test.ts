@@ -60,8 +60,12 @@ describe('gather', () => {
     })
     assert.deepEqual([...facts.cluster!.hidden.keys()], ['Secret/secret'])
     const { 'variable-sources': found = [] } = findingsIn(check(facts))
-    assert.equal(found.length, 1)
+    assert.deepEqual(
+      found.map(({ outcome }) => outcome),
+      ['error', 'unknown'],
+    )
     assert.match(found[0]!.message, /"absent" does not exist \(envFrom\)/)
+    assert.match(found[1]!.message, /does not see Secret\/secret$/)
   })
 
   test('refuses a namespace that does not exist, but not one that the caller may not read', async () => {

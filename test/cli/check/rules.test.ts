@@ -356,6 +356,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   'variable-sources': [
     {
+      it: 'a Secret that check does not see',
+      is: 'unknown',
+      says: /check does not see Secret\/s$/,
+      change: langflowHas({ LANGFLOW_SECRET_KEY: fromSecret() }),
+    },
+    {
       it: 'a Secret without the key',
       is: 'error',
       says: /lacks the key k \(LANGFLOW_SECRET_KEY\)/,
@@ -404,6 +410,15 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       it: 'uploads on the local disk beside a local database',
       is: 'ok',
       change: langflowHas({ LANGFLOW_STORAGE_TYPE: null, LANGFLOW_DATABASE_URL: null }),
+    },
+    {
+      it: 'uploads on an NFS volume',
+      is: 'ok',
+      change: (parts) => {
+        langflowHas({ LANGFLOW_STORAGE_TYPE: null, LANGFLOW_CONFIG_DIR: '/data/config' })(parts)
+        parts.pod.volumes.push({ name: 'data', nfs: { server: 's', path: '/' } })
+        parts.langflow.volumeMounts.push({ name: 'data', mountPath: '/data' })
+      },
     },
     {
       it: 'uploads on a shared claim',
@@ -488,6 +503,20 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       is: 'error',
       says: /launcher/,
       change: langflowHas({ LEADER_STOP_TIMEOUT: '7' }),
+    },
+    {
+      it: 'an object with variables of the agent that check does not see',
+      is: 'unknown',
+      says: /of the agent, its variables may come from ConfigMap\/c$/,
+      change: ({ agent }) => (agent.envFrom = [{ configMapRef: { name: 'c' } }]),
+    },
+    {
+      it: 'an invalid combination that a hidden variable may mend',
+      is: 'unknown',
+      change: (parts) => {
+        agentHas({ LEADER_LEASE_DURATION: '5s' })(parts)
+        parts.agent.envFrom = [{ secretRef: { name: 's' } }]
+      },
     },
     { it: 'a front without a pod IP', is: 'error', change: front(agentHas({ POD_IP: null })) },
   ],
@@ -720,6 +749,25 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       change: ({ service }) => (service.spec.publishNotReadyAddresses = true),
     },
     {
+      it: 'an Ingress to the Service for --peers',
+      is: 'error',
+      change: put({
+        kind: 'Ingress',
+        metadata: { name: 'i' },
+        spec: { defaultBackend: { service: { name: 'app-members', port: { number: 8090 } } } },
+      }),
+    },
+    {
+      it: 'a Service of other pods as well',
+      is: 'warning',
+      change: put({
+        kind: 'Deployment',
+        apiVersion: 'apps/v1',
+        metadata: { name: 'docs' },
+        spec: { template: { metadata: { labels: { app: 'flows' } } } },
+      }),
+    },
+    {
       it: 'a Service that includes fronts that are not Ready',
       is: 'error',
       change: front(({ service }) => (service.spec.publishNotReadyAddresses = true)),
@@ -935,8 +983,8 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       change: langflowHas({ LANGFLOW_SUPERUSER_PASSWORD: 'langflow' }),
     },
     {
-      it: 'a password in a Secret',
-      is: 'ok',
+      it: 'a password in a Secret that check does not see',
+      is: 'unknown',
       change: langflowHas({ LANGFLOW_SUPERUSER_PASSWORD: fromSecret() }),
     },
     {
@@ -1010,8 +1058,169 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
     { it: 'the same Lease', is: 'ok', change: second() },
   ],
+  'launcher-first': [
+    {
+      it: 'tini before the launcher',
+      is: 'error',
+      change: ({ langflow }) => (langflow.command = ['/sbin/tini', '--', ...langflow.command]),
+    },
+  ],
+  'langflow-privileges': [
+    {
+      it: 'a privileged LangFlow',
+      is: 'error',
+      change: ({ langflow }) => (langflow.securityContext = { privileged: true }),
+    },
+    {
+      it: 'the capability to trace',
+      is: 'error',
+      change: ({ langflow }) => (langflow.securityContext = { capabilities: { add: ['CAP_SYS_PTRACE'] } }),
+    },
+    {
+      it: 'the capability to trace, for a user other than root',
+      is: 'warning',
+      change: ({ langflow }) =>
+        (langflow.securityContext = { runAsUser: 1000, capabilities: { add: ['SYS_PTRACE'] } }),
+    },
+    {
+      it: 'a harmless capability',
+      is: 'ok',
+      change: ({ langflow }) => (langflow.securityContext = { capabilities: { add: ['NET_BIND_SERVICE'] } }),
+    },
+  ],
+  'other-containers': [
+    {
+      it: 'a migration in an init container',
+      is: 'error',
+      change: ({ pod }) => pod.initContainers.push({ name: 'x', command: ['langflow', 'migration'] }),
+    },
+    {
+      it: "an init container of LangFlow's image with another command",
+      is: 'ok',
+      change: ({ pod, langflow }) =>
+        pod.initContainers.push({
+          name: 'x',
+          image: langflow.image,
+          command: ['cp', '-r', '/flows', '/app'],
+        }),
+    },
+  ],
+  'agent-account': [
+    {
+      it: 'an account outside of the stream',
+      is: 'unknown',
+      change: ({ remove }) => remove('ServiceAccount'),
+    },
+    {
+      it: 'an account that does not exist',
+      is: 'error',
+      change: ({ remove }) => remove('ServiceAccount'),
+      cluster: {},
+    },
+  ],
+  'agent-addresses': [
+    {
+      it: 'an agent on the loopback address',
+      is: 'error',
+      change: agentHas({ LEADER_LISTEN: '127.0.0.1:8090' }),
+    },
+    {
+      it: 'a front on the loopback address',
+      is: 'error',
+      change: front(agentHas({ LEADER_FRONT_LISTEN: '127.0.0.1:8091' })),
+    },
+    {
+      it: 'one address of all fronts',
+      is: 'error',
+      change: front(agentHas({ LEADER_FRONT_ADDRESS: 'flows:7860' })),
+    },
+    {
+      it: "the address of each front's pod",
+      is: 'ok',
+      change: front(agentHas({ LEADER_FRONT_ADDRESS: '$(POD_IP):8091' })),
+    },
+  ],
+  'langflow-host': [
+    {
+      it: 'another loopback address than the target',
+      is: 'error',
+      change: command('langflow', 'run', '--host', '::1'),
+    },
+    {
+      it: 'the loopback address without a front',
+      is: 'error',
+      change: langflowHas({ LANGFLOW_HOST: 'localhost' }),
+    },
+    {
+      it: 'the loopback address behind a front',
+      is: 'ok',
+      change: front(langflowHas({ LANGFLOW_HOST: 'localhost' })),
+    },
+    {
+      it: 'a host from a hidden Secret',
+      is: 'unknown',
+      change: langflowHas({ LANGFLOW_HOST: fromSecret() }),
+    },
+  ],
+  'agent-memory': [
+    { it: 'a limit of 48Mi', is: 'warning', change: ({ agent }) => (agent.resources.limits.memory = '48Mi') },
+  ],
+  'mounted-files': [
+    {
+      it: 'a kubeconfig without a volume',
+      is: 'error',
+      change: agentHas({ LEADER_KUBECONFIG: '/etc/x/kubeconfig' }),
+    },
+    {
+      it: 'flows without a volume',
+      is: 'unknown',
+      change: langflowHas({ LEADER_HANDOVER_ON_CHANGE: '/flows' }),
+    },
+    {
+      it: 'an env file whose Secret lacks the key',
+      is: 'error',
+      change: (parts) => {
+        put({ kind: 'Secret', metadata: { name: 's' }, stringData: { other: 'x' } })(parts)
+        parts.pod.volumes.push({ name: 's', secret: { secretName: 's' } })
+        parts.langflow.volumeMounts.push({ name: 's', mountPath: '/secrets' })
+        langflowHas({ LEADER_ENV_FILE: '/secrets/env' })(parts)
+      },
+    },
+    {
+      it: 'an env file in a directory of a Secret',
+      is: 'ok',
+      change: (parts) => {
+        put({ kind: 'Secret', metadata: { name: 's' }, stringData: { env: 'A=b' } })(parts)
+        const secret = { secretName: 's', items: [{ key: 'env', path: 'own/langflow.env' }] }
+        parts.pod.volumes.push({ name: 's', secret })
+        parts.langflow.volumeMounts.push({ name: 's', mountPath: '/secrets' })
+        langflowHas({ LEADER_ENV_FILE: '/secrets/own/langflow.env' })(parts)
+      },
+    },
+    {
+      it: 'flows with subPath',
+      is: 'warning',
+      change: (parts) => {
+        parts.pod.volumes.push({ name: 'f', configMap: { name: 'f' } })
+        parts.langflow.volumeMounts.push({ name: 'f', mountPath: '/flows/a.json', subPath: 'a.json' })
+        langflowHas({ LEADER_HANDOVER_ON_CHANGE: '/flows/a.json' })(parts)
+      },
+    },
+  ],
   'program-installed': [
     { it: 'no install', is: 'error', change: ({ pod }) => pod.initContainers.shift() },
+    {
+      it: 'an install into another directory, from which LangFlow starts',
+      is: 'ok',
+      change: ({ pod, langflow }) => {
+        pod.initContainers[0].args = ['install', '/leader']
+        pod.initContainers[0].volumeMounts[0].mountPath = '/leader'
+        langflow.volumeMounts[0].mountPath = '/leader'
+        langflow.command = langflow.command.map((word: string) =>
+          word.replace('/opt/langflow-leader', '/leader'),
+        )
+      },
+    },
     {
       it: 'an install into another volume',
       is: 'error',

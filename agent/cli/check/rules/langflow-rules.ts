@@ -1,13 +1,16 @@
 import { faultOfSecretKey } from '../../../launcher/workload-environment.ts'
 import { asText, dig, type Fields } from '../../manifests/manifest.ts'
 import { inOneNamespace, looksLikeLangflow, repositoryOf } from '../../manifests/workload.ts'
-import { isSet, isTruth, LOG_ENV, lacksLogEnv, valueIn, variableOf } from '../container-environment.ts'
+import { isSet, isTruth, LOG_ENV, lacksLogEnv, valueIn } from '../container-environment.ts'
 import type { Installation } from '../installation.ts'
 import { type Facts, type Rule, Unseen } from '../rule.ts'
 
 /** Images that charts run beside LangFlow, and that an earlier search mistook for LangFlow. */
 const OTHERS =
   /(^|\/)(nginx(-unprivileged)?|httpd|caddy|haproxy|traefik|envoy|postgres(ql)?|pgbouncer|redis|valkey|langflow-frontend)$/
+
+/** A shorter secret key can be guessed. */
+const GUESSED_BELOW = 16
 
 export const FOUND_RULES: readonly Rule<Facts>[] = [
   {
@@ -55,6 +58,10 @@ export const LANGFLOW_RULES: readonly Rule<Installation>[] = [
       const given = key === null ? {} : { LANGFLOW_SECRET_KEY: key }
       const fault = faultOfSecretKey(['langflow run'], given)
       if (fault !== null) yield key === null && scale.most < 2 ? { warning: fault } : fault
+      else if (key !== null && key.length < GUESSED_BELOW)
+        yield {
+          warning: `LANGFLOW_SECRET_KEY has only ${key.length} characters, so it can be guessed: set it to the output of \`openssl rand -base64 32 | tr '+/' '-_'\``,
+        }
     },
   },
   {
@@ -66,9 +73,10 @@ export const LANGFLOW_RULES: readonly Rule<Installation>[] = [
     *find({ env, langflow }) {
       if (logsInAutomatically(valueIn(env, 'LANGFLOW_AUTO_LOGIN'), langflow)) return
       const name = 'LANGFLOW_SUPERUSER_PASSWORD'
-      if (!isSet(env, name))
+      const password = valueIn(env, name)
+      if (password === null)
         yield `without ${name}, LangFlow exits at its start: set it from a Secret, to the password of LangFlow's first user`
-      else if (variableOf(env, name).value === 'langflow')
+      else if (password === 'langflow')
         yield `LangFlow exits at its start if ${name} has the old default value: set another password`
     },
   },
@@ -100,6 +108,8 @@ export const LANGFLOW_RULES: readonly Rule<Installation>[] = [
           ? `${kind} "${name}" does not exist (${wanting}), so no pod starts: create it`
           : `${kind} "${name}" lacks the key ${key} (${wanting}), so no pod starts: add the key`
       }
+      const unseen = new Set([...env.unseen, ...(agent?.env.unseen ?? [])])
+      if (unseen.size > 0) throw new Unseen(`check does not see ${[...unseen].join(' and ')}`)
     },
   },
   {

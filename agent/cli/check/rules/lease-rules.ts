@@ -1,5 +1,6 @@
 import type { Manifest } from '../../manifests/manifest.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
+import { placeOf } from '../installation.ts'
 import { type Installed, isInstalled, type Rule, Unseen } from '../rule.ts'
 
 /** About the Lease. */
@@ -41,8 +42,7 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
     *find(one, { all }) {
       for (const other of all.slice(0, all.indexOf(one))) {
         if (!isInstalled(other) || !isSameLease(one, other)) continue
-        const { kind, name } = other.manifest
-        yield `it competes for the Lease ${one.agent.options.leaseName} with ${kind}/${name}, so only one of the two ever serves: set another LEADER_LEASE_NAME, with a Role and a database of its own`
+        yield `it competes for the Lease ${one.agent.options.leaseName} with ${placeOf(other)}, so only one of the two ever serves: set another LEADER_LEASE_NAME, with a Role and a database of its own`
       }
     },
   },

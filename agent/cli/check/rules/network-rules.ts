@@ -1,4 +1,4 @@
-import { asFields, asList, dig, type Manifest } from '../../manifests/manifest.ts'
+import { asFields, asList, dig, type Manifest, titleOf } from '../../manifests/manifest.ts'
 import { inOneNamespace, servicesOf } from '../../manifests/workload.ts'
 import { labelsOf, matches } from '../installation.ts'
 import type { Facts, Installed, Rule, Said } from '../rule.ts'
@@ -24,7 +24,9 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
       for (const { name, value } of led)
         if (dig(value, 'spec', 'publishNotReadyAddresses') === true)
           yield `Service/${name} leads to pods that are not Ready, which cannot serve or forward requests: remove publishNotReadyAddresses`
-      yield* toNothing(one, manifests)
+      for (const service of manifests.filter((other) => selects(other, one)))
+        yield* [...toNothing(service, one, front), ...fromOutside(service, manifests)]
+      for (const service of new Set([...led, ...past])) yield* toOthers(service, one, manifests)
       if (led.length === 0 && past.length === 0 && !cluster?.hidden.has('Service'))
         yield* unreached(one, front, { manifests, isStream: cluster === null })
     },
@@ -100,18 +102,65 @@ function selectsNothing({ value }: Manifest, manifests: readonly Manifest[]): bo
   )
 }
 
-/** Ports of Services that select these pods and have a targetPort of a name that no container declares. */
-function* toNothing(one: Installed, manifests: readonly Manifest[]): Generator<Said> {
-  const declared = [...asList(one.pod.containers), ...asList(one.pod.initContainers)]
-    .flatMap((container) => asList(dig(container, 'ports')))
-    .map((port) => dig(port, 'name'))
-  for (const { kind, name, namespace, value } of manifests) {
-    if (kind !== 'Service' || !inOneNamespace({ namespace }, one.manifest)) continue
-    const selector = asFields(dig(value, 'spec', 'selector'))
-    if (Object.keys(selector).length === 0 || !matches({ matchLabels: selector }, labelsOf(one))) continue
-    for (const target of asList(dig(value, 'spec', 'ports')).map((port) => dig(port, 'targetPort')))
-      if (typeof target === 'string' && !declared.includes(target))
-        yield `Service/${name} leads to a port named ${target}, which no container declares, so it has no endpoints: declare the port, or set the targetPort to a number`
+function selects(service: Manifest, one: Pick<Installed, 'manifest' | 'template'>): boolean {
+  const selector = asFields(dig(service.value, 'spec', 'selector'))
+  return (
+    service.kind === 'Service' &&
+    inOneNamespace(service, one.manifest) &&
+    Object.keys(selector).length > 0 &&
+    matches({ matchLabels: selector }, labelsOf(one))
+  )
+}
+
+/** Ports of a Service for these pods on which nothing listens. */
+function* toNothing({ name, value }: Manifest, one: Installed, front: number | null): Generator<Said> {
+  const declared = [...asList(one.pod.containers), ...asList(one.pod.initContainers)].flatMap((container) =>
+    asList(dig(container, 'ports')),
+  )
+  const names = declared.map((port) => dig(port, 'name'))
+  const numbers = [
+    one.port,
+    front,
+    one.agent.options.listen.port,
+    ...declared.map((port) => dig(port, 'containerPort')),
+  ]
+  for (const port of asList(dig(value, 'spec', 'ports'))) {
+    const target = dig(port, 'targetPort') ?? dig(port, 'port')
+    if (typeof target === 'string' && !names.includes(target))
+      yield `Service/${name} leads to a port named ${target}, which no container declares, so it has no endpoints: declare the port, or set the targetPort to a number`
+    if (typeof target === 'number' && !numbers.includes(target))
+      yield {
+        warning: `Service/${name} leads to port ${target}, which no container declares: set its targetPort to ${front ?? one.port}`,
+      }
+  }
+}
+
+/** Routes of clients to a Service that includes pods that are not Ready, such as the one for --peers. */
+function* fromOutside(service: Manifest, manifests: readonly Manifest[]): Generator<Said> {
+  if (dig(service.value, 'spec', 'publishNotReadyAddresses') !== true) return
+  for (const route of manifests) {
+    if (!/^(Ingress|HTTPRoute|IngressRoute|VirtualService)$/.test(route.kind)) continue
+    if (!inOneNamespace(route, service)) continue
+    const text = JSON.stringify(route.value.spec ?? {})
+    if (
+      text.includes(`"name":${JSON.stringify(service.name)}`) ||
+      text.includes(`"host":${JSON.stringify(service.name)}`)
+    )
+      yield `${titleOf(route)} leads clients to Service/${service.name}, which includes standbys and the port of the agent: let it lead to the Service for users`
+  }
+}
+
+/** Workloads other than this one whose pods the Service selects as well. */
+function* toOthers(service: Manifest, one: Installed, manifests: readonly Manifest[]): Generator<Said> {
+  if (dig(service.value, 'spec', 'publishNotReadyAddresses') === true) return
+  const { manifest } = one
+  for (const other of manifests) {
+    const template = asFields(dig(other.value, 'spec', 'template'))
+    const isWorkload = ['Deployment', 'StatefulSet', 'DaemonSet', 'Rollout'].includes(other.kind)
+    if (isWorkload && other !== manifest && selects(service, { manifest: other, template }))
+      yield {
+        warning: `Service/${service.name} also selects the pods of ${titleOf(other)}, so it sends requests to both: make its selector that of one workload`,
+      }
   }
 }
 
@@ -133,6 +182,8 @@ function* byPeer(
     yield absentPeers(host, one, facts)
     return
   }
+  if (one.pod.dnsPolicy === 'Default')
+    yield `its pods use the DNS of the node (dnsPolicy Default), which does not resolve ${host} (--peers): remove dnsPolicy`
   const spec = asFields(service.value.spec)
   const title = `Service/${service.name}, by which the replicas find each other (--peers),`
   if (spec.clusterIP !== 'None' || spec.publishNotReadyAddresses !== true)

@@ -1,4 +1,12 @@
-import { asFields, asNumber, asText, dig, type Fields, type Manifest } from '../../manifests/manifest.ts'
+import {
+  asFields,
+  asNumber,
+  asText,
+  dig,
+  type Fields,
+  type Manifest,
+  titleOf,
+} from '../../manifests/manifest.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
 import { labelsOf, matches } from '../installation.ts'
 import type { Installed, Rule, Said } from '../rule.ts'
@@ -43,13 +51,17 @@ export const ROLLOUT_RULES: readonly Rule<Installed>[] = [
     fix: 'Set maxUnavailable to 1. With --traffic=readiness, remove the PodDisruptionBudget.',
     sees: 'PodDisruptionBudget',
     *find(one, { manifests }) {
-      for (const manifest of manifests) {
-        const { kind, namespace, value } = manifest
-        if (kind !== 'PodDisruptionBudget' || !inOneNamespace({ namespace }, one.manifest)) continue
-        if (!matches(dig(value, 'spec', 'selector'), labelsOf(one))) continue
-        const { mode } = one.agent.options.traffic
-        yield* forEachCount(one.scale, (replicas) => budgetFaults(manifest, mode, replicas))
-      }
+      const { mode } = one.agent.options.traffic
+      const budgets = manifests.filter(
+        ({ kind, namespace, value }) =>
+          kind === 'PodDisruptionBudget' &&
+          inOneNamespace({ namespace }, one.manifest) &&
+          matches(dig(value, 'spec', 'selector'), labelsOf(one)),
+      )
+      for (const budget of budgets)
+        yield* forEachCount(one.scale, (replicas) => budgetFaults(budget, mode, replicas))
+      if (budgets.length > 1)
+        yield `${budgets.map(titleOf).join(' and ')} select the same pods, and Kubernetes evicts no pod of two budgets: remove one of them`
     },
   },
 ]

@@ -29,7 +29,8 @@ export const SCALE_RULES: readonly Rule<Installation>[] = [
       'More replicas do not serve more requests: all but the leader are standbys. When it scales down, it may delete the leader.',
     fix: 'Remove the autoscaler, and give LangFlow more CPU.',
     sees: 'HorizontalPodAutoscaler',
-    *find({ manifest }, { manifests }) {
+    *find({ manifest, scale }, { manifests }) {
+      if (scale.least === scale.most) return
       const near = manifests.filter((one) => inOneNamespace(one, manifest))
       for (const one of scalersOf(manifest, near))
         yield `${titleOf(one)} changes the number of replicas, but additional replicas are only standbys: remove it, and give LangFlow more CPU instead`
@@ -45,10 +46,11 @@ export const SCALE_RULES: readonly Rule<Installation>[] = [
     *find({ manifest }, { manifests }) {
       for (const one of manifests) {
         const target = dig(one.value, 'spec', 'targetRef')
-        const mode = asText(dig(one.value, 'spec', 'updatePolicy', 'updateMode')) || 'Auto'
+        const mode = String(dig(one.value, 'spec', 'updatePolicy', 'updateMode') ?? 'Auto')
         if (one.kind !== 'VerticalPodAutoscaler' || !inOneNamespace(one, manifest)) continue
         if (dig(target, 'kind') !== manifest.kind || dig(target, 'name') !== manifest.name) continue
-        if (mode !== 'Off' && mode !== 'Initial')
+        // YAML 1.1 reads a bare Off as false.
+        if (!['Off', 'Initial', 'false'].includes(mode))
           yield `${titleOf(one)} evicts pods to resize them (updateMode ${mode}), and so causes takeovers: set updateMode to Off or Initial`
       }
     },

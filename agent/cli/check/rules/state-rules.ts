@@ -2,15 +2,15 @@ import { asList, dig } from '../../manifests/manifest.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
 import { isSet, valueIn } from '../container-environment.ts'
 import {
-  claimAt,
   DATABASE_URL,
   databaseOf,
   isSameDatabase,
   sharedClaim,
+  sharedVolumeAt,
   sqliteFile,
   urlOf,
 } from '../database-identity.ts'
-import type { Installation } from '../installation.ts'
+import { type Installation, placeOf } from '../installation.ts'
 import { isInstalled, type Rule } from '../rule.ts'
 import { isSameLease } from './lease-rules.ts'
 
@@ -29,10 +29,10 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
       const { env } = one
       const url = urlOf(one)
       if (url !== null && !/^sqlite/i.test(url)) return
-      const claim = claimAt(one, sqliteFile(one, url))
-      if (claim !== null)
+      const volume = sharedVolumeAt(one, sqliteFile(one, url))
+      if (volume !== null)
         yield {
-          warning: `its replicas share one SQLite file on the claim ${claim}, whose locks are unreliable on a network file system, so a takeover may damage it: ${ONE_POSTGRESQL}`,
+          warning: `its replicas share one SQLite file on the ${volume}, whose locks are unreliable on a network file system, so a takeover may damage it: ${ONE_POSTGRESQL}`,
         }
       else if (url !== null)
         yield `each of its replicas has its own SQLite database (${DATABASE_URL}), so a new leader does not have the flows: ${ONE_POSTGRESQL}`
@@ -57,8 +57,7 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
         if (!isInstalled(one) || !isInstalled(other) || isSameLease(one, other)) continue
         const [own, theirs] = [databaseOf(one), databaseOf(other)]
         if (own === null || theirs === null || !isSameDatabase(own, theirs)) continue
-        const { kind, name } = other.manifest
-        yield `it uses the database of ${kind}/${name}, which competes for another Lease (${other.agent.options.leaseName}), so both act on it at the same time: use another database, or set --lease-name (${one.agent.options.leaseName}) to the same name`
+        yield `it uses the database of ${placeOf(other)}, which competes for another Lease (${other.agent.options.leaseName}), so both act on it at the same time: use another database, or set --lease-name (${one.agent.options.leaseName}) to the same name`
       }
     },
   },
@@ -75,7 +74,7 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
       // Without a database, the replicas share nothing, which another rule reports.
       if (!isSet(env, DATABASE_URL)) return
       // The rule volume-shared checks whether all replicas can mount the claim.
-      if (claimAt(one, valueIn(env, 'LANGFLOW_CONFIG_DIR') ?? '') !== null) return
+      if (sharedVolumeAt(one, valueIn(env, 'LANGFLOW_CONFIG_DIR') ?? '') !== null) return
       yield 'files that users upload stay in the pod of the leader at that time: set LANGFLOW_STORAGE_TYPE to s3, or mount one ReadWriteMany volume at LANGFLOW_CONFIG_DIR, unless no user uploads any'
     },
   },
