@@ -1,0 +1,629 @@
+import { stringify } from 'yaml'
+import { dropVariable, type ManifestSet, mountOf, setVariable, variableOf, volumeOf } from './manifest-set.ts'
+import type { Base } from './sound-manifests.ts'
+
+/** An unusual installation that works. An error of `check` would be a false alarm. */
+export interface OddRow {
+  readonly name: string
+  readonly base: Base
+  readonly edit: (manifests: ManifestSet) => void
+  /** The stream of the edited manifests. */
+  readonly render: (manifests: ManifestSet) => string
+}
+
+const odd = (name: string, edit: OddRow['edit'], base: Base = 'production'): OddRow => ({
+  name,
+  base,
+  edit,
+  render: (manifests) => manifests.text(),
+})
+
+const formatted = (name: string, render: OddRow['render']): OddRow => ({
+  name,
+  base: 'production',
+  edit: () => {},
+  render,
+})
+
+const FORMATS: readonly OddRow[] = [
+  formatted('the stream is a List in JSON', (m) =>
+    JSON.stringify({ apiVersion: 'v1', kind: 'List', items: m.objects }, null, 2),
+  ),
+  formatted('the stream is a List in YAML between other documents', (m) => {
+    const [first, ...others] = m.objects
+    const list = stringify({ apiVersion: 'v1', kind: 'List', items: others })
+    return `# rendered\n---\n---\n${stringify(first)}---\n${list}---\n# end\n`
+  }),
+  odd('the stream has the objects in the opposite order', (m) => {
+    m.objects.reverse()
+  }),
+  odd('every object has the same namespace', (m) => m.intoNamespace('langflow')),
+  odd('only the subject of the binding has a namespace, as Helm writes it', (m) => {
+    m.get('RoleBinding').subjects[0].namespace = 'langflow'
+  }),
+  odd('the objects come from the API server, with its defaults and status', (m) => {
+    for (const object of m.objects) {
+      Object.assign(object.metadata, {
+        uid: '7f2c6d0e-5a5b-4d2f-9d0e-1f2a3b4c5d6e',
+        resourceVersion: '12345',
+        creationTimestamp: '2026-11-01T10:00:00Z',
+        managedFields: [{ manager: 'kubectl', operation: 'Apply' }],
+      })
+    }
+    m.intoNamespace('langflow')
+    Object.assign(m.service.spec, { clusterIP: '10.96.3.4', sessionAffinity: 'None', type: 'ClusterIP' })
+    m.members.spec.clusterIPs = ['None']
+    m.pod.serviceAccount = m.pod.serviceAccountName
+    Object.assign(m.pod, {
+      dnsPolicy: 'ClusterFirst',
+      restartPolicy: 'Always',
+      schedulerName: 'default-scheduler',
+    })
+    Object.assign(m.workload, { status: { replicas: 2, readyReplicas: 2, observedGeneration: 4 } })
+    m.get('Lease').spec = { holderIdentity: 'langflow-1_u', leaseDurationSeconds: 15 }
+    const secret = m.get('Secret')
+    secret.data = Object.fromEntries(
+      Object.entries(m.secret as Record<string, string>).map(([key, value]) => [
+        key,
+        Buffer.from(value).toString('base64'),
+      ]),
+    )
+    delete secret.stringData
+  }),
+  odd('the Secret was typed with a line break at its end', (m) => {
+    m.secret['superuser-password'] += '\n'
+  }),
+  odd('other applications are in the same stream', (m) => {
+    m.add(`
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: { name: langflow-postgresql }
+spec:
+  serviceName: langflow-postgresql
+  selector: { matchLabels: { app: langflow-postgresql } }
+  template:
+    metadata: { labels: { app: langflow-postgresql } }
+    spec: { containers: [{ name: postgresql, image: "postgres:18", ports: [{ containerPort: 5432 }] }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: langflow-postgresql }
+spec: { selector: { app: langflow-postgresql }, ports: [{ port: 5432 }] }
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: { name: backup }
+spec:
+  schedule: "0 3 * * *"
+  jobTemplate:
+    spec: { template: { spec: { restartPolicy: Never, containers: [{ name: dump, image: "postgres:18" }] } } }
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: { name: langflow }
+spec: { defaultBackend: { service: { name: langflow, port: { name: http } } } }
+---
+apiVersion: monitoring.coreos.com/v1
+kind: PodMonitor
+metadata: { name: langflow }
+spec: { selector: { matchLabels: { app.kubernetes.io/name: langflow } }, podMetricsEndpoints: [{ port: agent }] }
+`)
+  }),
+  odd('a second, independent installation is in the same namespace', (m) => {
+    m.addTwin('staging')
+  }),
+  odd('a second installation has the same names in another namespace, and its own database', (m) => {
+    m.intoNamespace('team-a')
+    const twin = m.copy()
+    twin.intoNamespace('team-b')
+    twin.secret['database-url'] = 'postgresql://user:password@host/team-b'
+    m.objects.push(...twin.objects)
+  }),
+  odd('two installations have two databases of one server', (m) => {
+    m.addTwin('staging').secret['database-url'] = 'postgresql://user:password@host:5432/langflow_staging'
+  }),
+  odd("a drill's CronJob uses the image of the agent", (m) => {
+    m.add(`
+apiVersion: batch/v1
+kind: CronJob
+metadata: { name: langflow-drill }
+spec:
+  schedule: "0 3 1 * *"
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          restartPolicy: Never
+          serviceAccountName: langflow-drill
+          containers: [{ name: drill, image: "langflow-leader:0.1.0", args: [drill, --yes] }]
+`)
+  }),
+]
+
+const WORKLOADS: readonly OddRow[] = [
+  odd('there is one replica', (m) => {
+    m.workload.spec.replicas = 1
+  }),
+  odd(
+    'there is one replica in readiness mode',
+    (m) => {
+      m.workload.spec.replicas = 1
+    },
+    'smallest',
+  ),
+  odd('there are three replicas', (m) => {
+    m.workload.spec.replicas = 3
+  }),
+  odd(
+    'there are three replicas in readiness mode, of which two may be unavailable',
+    (m) => {
+      m.workload.spec.replicas = 3
+      m.workload.spec.strategy.rollingUpdate.maxUnavailable = 2
+    },
+    'smallest',
+  ),
+  odd(
+    'a percentage lets all replicas but the leader be unavailable',
+    (m) => {
+      m.workload.spec.strategy.rollingUpdate = { maxSurge: '0%', maxUnavailable: '50%' }
+    },
+    'smallest',
+  ),
+  odd('an autoscaler holds two replicas, and the Deployment names no number', (m) => {
+    delete m.workload.spec.replicas
+    m.add(`
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: { name: langflow }
+spec:
+  scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: langflow }
+  minReplicas: 2
+  maxReplicas: 2
+`)
+  }),
+  odd('an autoscaler of another workload is in the stream', (m) => {
+    m.add(`
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: { name: frontend }
+spec: { scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: frontend }, minReplicas: 1, maxReplicas: 9 }
+`)
+  }),
+  odd('a vertical autoscaler only recommends', (m) => {
+    m.add(`
+apiVersion: autoscaling.k8s.io/v1
+kind: VerticalPodAutoscaler
+metadata: { name: langflow }
+spec:
+  targetRef: { apiVersion: apps/v1, kind: Deployment, name: langflow }
+  updatePolicy: { updateMode: "Off" }
+`)
+  }),
+  odd('pods have more labels than the selector', (m) => {
+    Object.assign(m.workload.spec.template.metadata.labels, { team: 'ai', 'helm.sh/chart': 'x-1.0' })
+  }),
+  odd('selectors use expressions', (m) => {
+    m.get('PodDisruptionBudget').spec.selector = {
+      matchExpressions: [{ key: 'app.kubernetes.io/name', operator: 'In', values: ['langflow'] }],
+    }
+  }),
+  odd('replicas must be on different nodes by a required anti-affinity', (m) => {
+    delete m.pod.topologySpreadConstraints
+    m.pod.affinity = {
+      podAntiAffinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: [
+          {
+            labelSelector: { matchLabels: { 'app.kubernetes.io/name': 'langflow' } },
+            topologyKey: 'kubernetes.io/hostname',
+          },
+        ],
+      },
+    }
+  }),
+  odd('pods run on nodes with a label', (m) => {
+    m.pod.nodeSelector = { 'kubernetes.io/arch': 'amd64', pool: 'ai' }
+    m.pod.tolerations = [{ key: 'ai', operator: 'Exists' }]
+  }),
+  odd('a budget requires one Ready pod in front mode', (m) => {
+    m.get('PodDisruptionBudget').spec = {
+      minAvailable: 1,
+      selector: m.get('PodDisruptionBudget').spec.selector,
+    }
+  }),
+  odd('a rollout in front mode replaces all pods at once', (m) => {
+    m.workload.spec.strategy = { type: 'Recreate' }
+  }),
+  odd(
+    'a StatefulSet in front mode starts its pods in order',
+    (m) => {
+      setVariable(m.agent, 'LEADER_TRAFFIC', 'front')
+      setVariable(m.agent, 'LEADER_STANDBY', 'warm')
+      m.agent.readinessProbe.httpGet.path = '/frontz'
+      m.agent.readinessProbe.failureThreshold = 3
+      m.pod.terminationGracePeriodSeconds = 75
+      m.workload.spec.podManagementPolicy = 'OrderedReady'
+      m.langflow.ports = [{ name: 'http', containerPort: 8091 }]
+    },
+    'stateful-set',
+  ),
+  odd(
+    'a StatefulSet changes its pods only when an operator deletes them',
+    (m) => {
+      m.workload.spec.updateStrategy = { type: 'OnDelete' }
+    },
+    'stateful-set',
+  ),
+]
+
+const CONTAINERS: readonly OddRow[] = [
+  odd('the whole command is in command', (m) => {
+    m.langflow.command = [...m.langflow.command, ...m.langflow.args]
+    delete m.langflow.args
+  }),
+  odd('the launcher and its command are in args of an image with node as its entrypoint', (m) => {
+    m.langflow.args = [...m.langflow.command.slice(1), ...m.langflow.args]
+    m.langflow.command = m.langflow.command.slice(0, 1)
+  }),
+  odd('LangFlow is started by its path', (m) => {
+    m.langflow.args[0] = '/app/.venv/bin/langflow'
+  }),
+  odd('LangFlow is started as a Python module', (m) => {
+    m.langflow.args = ['python', '-m', ...m.langflow.args]
+  }),
+  odd('LangFlow is started by a shell that does nothing else', (m) => {
+    m.langflow.args = ['sh', '-c', 'exec langflow run --host 127.0.0.1 --port 7860']
+  }),
+  odd('host and port are given with an equals sign', (m) => {
+    m.langflow.args = ['langflow', 'run', '--host=127.0.0.1', '--port=7860', '--backend-only']
+  }),
+  odd('host and port are variables', (m) => {
+    m.langflow.args = ['langflow', 'run']
+    setVariable(m.langflow, 'LANGFLOW_HOST', '127.0.0.1')
+    setVariable(m.langflow, 'LANGFLOW_PORT', '7860')
+  }),
+  odd(
+    'LangFlow has the host of its image',
+    (m) => {
+      m.langflow.args = ['langflow', 'run']
+    },
+    'smallest',
+  ),
+  odd('LangFlow listens on localhost', (m) => {
+    m.langflow.args = ['langflow', 'run', '--host', 'localhost', '--port', '7860']
+  }),
+  odd('the agent has flags instead of variables', (m) => {
+    m.agent.args = ['agent', '--traffic=front', '--standby', 'warm', '--peers=langflow-members:8090']
+    for (const name of ['LEADER_TRAFFIC', 'LEADER_STANDBY', 'LEADER_PEERS']) dropVariable(m.agent, name)
+  }),
+  odd('a flag of the agent overrides a wrong variable', (m) => {
+    setVariable(m.agent, 'LEADER_STANDBY', 'cold')
+    m.agent.args = ['agent', '--standby=warm']
+  }),
+  odd('a variable of the agent is composed of another one', (m) => {
+    m.agent.env.unshift({ name: 'RELEASE', value: 'langflow' })
+    setVariable(m.agent, 'LEADER_PEERS', '$(RELEASE)-members:8090')
+  }),
+  odd('the members Service is named with its domain', (m) => {
+    m.intoNamespace('langflow')
+    setVariable(m.agent, 'LEADER_PEERS', 'langflow-members.langflow.svc.cluster.local:8090')
+  }),
+  odd('the agent is on another port, with everything that asks it', (m) => {
+    setVariable(m.agent, 'LEADER_LISTEN', ':9090')
+    setVariable(m.agent, 'LEADER_PEERS', 'langflow-members:9090')
+    m.agent.ports[0].containerPort = 9090
+    m.members.spec.ports = [{ name: 'agent', port: 9090, targetPort: 9090 }]
+    for (const probe of ['startupProbe', 'livenessProbe']) m.langflow[probe].httpGet.port = 9090
+    m.get('NetworkPolicy').spec.ingress[1].ports = [{ port: 9090 }, { port: 8091 }]
+  }),
+  odd('every part has other names', (m) => {
+    for (const [old, name] of [
+      ['socket', 'run'],
+      ['program', 'bin'],
+      ['token', 'api'],
+      ['agent-state', 'state'],
+    ] as const) {
+      for (const container of [m.langflow, m.agent, m.install])
+        for (const mount of container.volumeMounts) if (mount.name === old) mount.name = name
+      volumeOf(m.pod, old).name = name
+    }
+    m.langflow.name = 'backend'
+  }),
+  odd('install comes after the agent', (m) => {
+    m.pod.initContainers.reverse()
+  }),
+  odd('other init containers come first', (m) => {
+    m.pod.initContainers.unshift({ name: 'wait', image: 'busybox:1', command: ['sh', '-c', 'true'] })
+  }),
+  odd('other containers are in the pod', (m) => {
+    m.pod.containers.unshift({
+      name: 'cloud-sql-proxy',
+      image: 'gcr.io/cloud-sql-connectors/cloud-sql-proxy:2',
+      args: ['project:region:instance'],
+      ports: [{ containerPort: 5432 }],
+    })
+    m.pod.containers.push({
+      name: 'logs',
+      image: 'fluent-bit:4',
+      livenessProbe: { httpGet: { path: '/', port: 2020 } },
+      volumeMounts: [{ name: 'tmp', mountPath: '/tmp', readOnly: true }],
+    })
+    m.pod.containers = [m.pod.containers[1], m.pod.containers[0], m.pod.containers[2]]
+    m.secret['database-url'] = 'postgresql://user:password@127.0.0.1:5432/langflow'
+  }),
+  odd("LangFlow's container is not the first", (m) => {
+    m.pod.containers.unshift({
+      name: 'proxy',
+      image: 'envoyproxy/envoy:v1',
+      ports: [{ containerPort: 9901 }],
+    })
+  }),
+  odd('a mesh adds its sidecar when the pod is created', (m) => {
+    Object.assign(m.workload.spec.template.metadata, { annotations: { 'sidecar.istio.io/inject': 'true' } })
+    m.workload.spec.template.metadata.labels['istio.io/rev'] = 'stable'
+  }),
+  odd('resources have other units', (m) => {
+    m.langflow.resources = { requests: { cpu: 0.5, memory: '1073741824' }, limits: { memory: '3000M' } }
+    m.agent.resources = { requests: { cpu: '0.05', memory: '224e6' }, limits: { memory: '0.5Gi' } }
+  }),
+  odd('containers have no resources', (m) => {
+    for (const container of [m.langflow, m.agent, m.install]) delete container.resources
+  }),
+  odd("LangFlow's readiness probe asks the agent", (m) => {
+    m.langflow.readinessProbe = { httpGet: { path: '/frontz', port: 8090 }, periodSeconds: 2 }
+  }),
+  odd("the agent's probes have port numbers and no options", (m) => {
+    m.agent.readinessProbe = { httpGet: { path: '/frontz', port: 8090 }, periodSeconds: 1 }
+    m.agent.livenessProbe = { httpGet: { path: '/livez', port: 8090 } }
+  }),
+  odd('the same user is set in each container', (m) => {
+    for (const container of [m.langflow, m.agent, m.install])
+      Object.assign(container.securityContext, { runAsUser: 1000, runAsGroup: 1000, runAsNonRoot: true })
+    m.pod.securityContext = { seccompProfile: { type: 'RuntimeDefault' } }
+  }),
+  odd('two users share a group', (m) => {
+    m.langflow.securityContext.runAsUser = 1001
+  }),
+  odd('a longer grace period is set', (m) => {
+    m.pod.terminationGracePeriodSeconds = 600
+  }),
+  odd('the timings are those of the fast preset', (m) => setVariable(m.agent, 'LEADER_PRESET', 'fast')),
+  odd('the timings are longer, and consistent', (m) => {
+    setVariable(m.agent, 'LEADER_LEASE_DURATION', '20s')
+    setVariable(m.agent, 'LEADER_RENEW_DEADLINE', '15000ms')
+    setVariable(m.agent, 'LEADER_RETRY_PERIOD', '3s')
+  }),
+  odd('cold standbys have a hold timeout and a grace period that are long enough', (m) => {
+    dropVariable(m.agent, 'LEADER_STANDBY')
+    setVariable(m.agent, 'LEADER_HOLD_TIMEOUT', '1m30s')
+    m.pod.terminationGracePeriodSeconds = 135
+  }),
+  odd(
+    'a shell starts a cold LangFlow',
+    (m) => {
+      m.langflow.args = ['bash', '-c', 'set -e && mkdir -p /tmp/x && langflow run --host 0.0.0.0 --port 7860']
+    },
+    'smallest',
+  ),
+  odd('the pod leaves the automatic token to its account, which turns it off', (m) => {
+    delete m.pod.automountServiceAccountToken
+  }),
+  odd('the memory of small volumes is limited', (m) => {
+    for (const name of ['socket', 'agent-state']) volumeOf(m.pod, name).emptyDir = { sizeLimit: '16Mi' }
+    volumeOf(m.pod, 'tmp').emptyDir = { medium: 'Memory', sizeLimit: '256Mi' }
+  }),
+  odd('the socket directory is mounted with a slash at its end', (m) => {
+    mountOf(m.langflow, 'socket').mountPath = '/run/langflow-leader/'
+  }),
+]
+
+const AROUND: readonly OddRow[] = [
+  odd('the Service has port 80 and a port number as its target', (m) => {
+    m.service.spec.ports = [{ port: 80, targetPort: 8091 }]
+  }),
+  odd('the Service has a second port for metrics', (m) => {
+    m.service.spec.ports.push({ name: 'metrics', port: 8090, targetPort: 'agent' })
+  }),
+  odd('a Service for metrics has all pods', (m) => {
+    m.add(`
+apiVersion: v1
+kind: Service
+metadata: { name: langflow-metrics }
+spec:
+  clusterIP: None
+  publishNotReadyAddresses: true
+  selector: { app.kubernetes.io/name: langflow }
+  ports: [{ name: metrics, port: 9090, targetPort: agent }]
+`)
+  }),
+  odd('the Service is a load balancer with session affinity', (m) => {
+    Object.assign(m.service.spec, { type: 'LoadBalancer', sessionAffinity: 'ClientIP' })
+  }),
+  odd('no Service is in the stream but that of the members', (m) => {
+    m.drop('Service', 'langflow')
+  }),
+  odd('the Lease is not in the stream, because the first leader creates it', (m) => m.drop('Lease')),
+  odd('the rights are in a ClusterRole, bound in the namespace', (m) => {
+    m.get('Role').kind = 'ClusterRole'
+    m.get('RoleBinding').roleRef.kind = 'ClusterRole'
+  }),
+  odd('the rights are in a ClusterRole, bound in the cluster', (m) => {
+    m.intoNamespace('langflow')
+    const [role, binding] = [m.get('Role'), m.get('RoleBinding')]
+    for (const object of [role, binding]) {
+      object.kind = `Cluster${object.kind}`
+      delete object.metadata.namespace
+    }
+    binding.roleRef.kind = 'ClusterRole'
+    binding.subjects[0].namespace = 'langflow'
+  }),
+  odd('the Role allows every verb on all Leases', (m) => {
+    m.get('Role').rules = [
+      { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['*'] },
+      { apiGroups: ['', 'events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
+    ]
+  }),
+  odd('the Role allows everything', (m) => {
+    m.get('Role').rules = [{ apiGroups: ['*'], resources: ['*'], verbs: ['*'] }]
+  }),
+  odd('two Roles and two bindings give the rights together', (m) => {
+    const [role, binding] = [m.get('Role'), m.get('RoleBinding')]
+    const [second, secondBinding] = structuredClone([role, binding])
+    second.metadata.name = secondBinding.metadata.name = secondBinding.roleRef.name = 'langflow-events'
+    second.rules = role.rules.splice(2, 1)
+    m.objects.push(second, secondBinding)
+  }),
+  odd('the account comes from elsewhere, with its rights', (m) => {
+    for (const kind of ['ServiceAccount', 'Role', 'RoleBinding']) m.drop(kind)
+  }),
+  odd('no NetworkPolicy is in the stream', (m) => m.drop('NetworkPolicy')),
+  odd('a policy denies all ingress, and the policy of LangFlow allows it', (m) => {
+    m.add(`
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: default-deny }
+spec: { podSelector: {}, policyTypes: [Ingress] }
+`)
+  }),
+  odd('the NetworkPolicy allows all pods of the namespace on all ports', (m) => {
+    m.get('NetworkPolicy').spec.ingress = [{ from: [{ podSelector: {} }] }]
+  }),
+  odd('the NetworkPolicy allows a range of ports', (m) => {
+    m.get('NetworkPolicy').spec.ingress[1].ports = [{ port: 8000, endPort: 8999 }]
+  }),
+  odd('the NetworkPolicy allows the replicas by an expression and their namespace', (m) => {
+    m.intoNamespace('langflow')
+    m.get('NetworkPolicy').spec.ingress[1].from = [
+      {
+        podSelector: {
+          matchExpressions: [{ key: 'app.kubernetes.io/name', operator: 'In', values: ['langflow'] }],
+        },
+        namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'langflow' } },
+      },
+    ]
+  }),
+  odd('a policy limits egress, and allows the API server, DNS, the database and the replicas', (m) => {
+    m.add(`
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: langflow-egress }
+spec:
+  podSelector: { matchLabels: { app.kubernetes.io/name: langflow } }
+  policyTypes: [Egress]
+  egress:
+    - ports: [{ port: 443 }, { port: 6443 }, { port: 5432 }, { port: 53, protocol: UDP }, { port: 53 }]
+    - to: [{ podSelector: { matchLabels: { app.kubernetes.io/name: langflow } } }]
+`)
+  }),
+  odd(
+    'service links are on, and no Service is named langflow',
+    (m) => {
+      m.pod.enableServiceLinks = true
+    },
+    'injected',
+  ),
+]
+
+const STATE: readonly OddRow[] = [
+  odd('optional keys of the Secret are set', (m) => {
+    Object.assign(m.secret, { 's3-region': 'eu-central-1', 's3-endpoint': 'https://s3.example.org' })
+  }),
+  odd(
+    'an optional Secret is missing',
+    (m) => {
+      m.langflow.envFrom.push({ secretRef: { name: 'provider-keys', optional: true } })
+    },
+    'injected',
+  ),
+  odd(
+    'a variable of LangFlow replaces one of envFrom',
+    (m) => {
+      setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:password@host/app')
+      m.secret.LANGFLOW_DATABASE_URL = 'sqlite:////tmp/langflow.db'
+    },
+    'injected',
+  ),
+  odd('the database URL is composed of other variables', (m) => {
+    for (const name of ['DB_USER', 'DB_PASSWORD']) setVariable(m.langflow, name, 'langflow')
+    setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://$(DB_USER):$(DB_PASSWORD)@db/langflow')
+  }),
+  odd('the database URL has a driver, a port and options', (m) => {
+    m.secret['database-url'] =
+      'postgresql+psycopg://u:p%40ss@db.example.org:6432/langflow?sslmode=verify-full'
+  }),
+  odd('the secret key is in standard base64, which Python accepts, too', (m) => {
+    m.secret['secret-key'] = `${'+/'.repeat(21)}A=`
+  }),
+  odd('an env file in memory, which another container writes, has the secrets', (m) => {
+    m.pod.volumes.push({ name: 'env', emptyDir: { medium: 'Memory' } })
+    m.langflow.volumeMounts.push({ name: 'env', mountPath: '/secrets', readOnly: true })
+    setVariable(m.langflow, 'LEADER_ENV_FILE', '/secrets/langflow.env')
+    for (const name of ['SECRET_KEY', 'SUPERUSER_PASSWORD', 'DATABASE_URL'])
+      dropVariable(m.langflow, `LANGFLOW_${name}`)
+  }),
+  odd('LangFlow logs visitors in without a password', (m) => {
+    setVariable(m.langflow, 'LANGFLOW_AUTO_LOGIN', 'true')
+    dropVariable(m.langflow, 'LANGFLOW_SUPERUSER_PASSWORD')
+  }),
+  odd('uploads are local, and the files of all replicas are on one ReadWriteMany volume', (m) => {
+    setVariable(m.langflow, 'LANGFLOW_STORAGE_TYPE', 'local')
+    dropVariable(m.langflow, 'LANGFLOW_OBJECT_STORAGE_BUCKET_NAME')
+    const volume = volumeOf(m.pod, 'langflow-state')
+    delete volume.emptyDir
+    volume.persistentVolumeClaim = { claimName: 'langflow-files' }
+    m.add(`
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: { name: langflow-files }
+spec: { accessModes: [ReadWriteMany], resources: { requests: { storage: 10Gi } } }
+`)
+  }),
+  odd('a volume that all replicas only read is ReadOnlyMany', (m) => {
+    m.pod.volumes.push({ name: 'models', persistentVolumeClaim: { claimName: 'models', readOnly: true } })
+    m.langflow.volumeMounts.push({ name: 'models', mountPath: '/models', readOnly: true })
+    m.add(`
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: { name: models }
+spec: { accessModes: [ReadOnlyMany], resources: { requests: { storage: 10Gi } } }
+`)
+  }),
+  odd(
+    'each pod of a StatefulSet has its own ReadWriteOnce volume for caches',
+    (m) => {
+      m.langflow.volumeMounts.push({ name: 'cache', mountPath: '/cache' })
+      m.workload.spec.volumeClaimTemplates = [
+        {
+          metadata: { name: 'cache' },
+          spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+        },
+      ]
+    },
+    'stateful-set',
+  ),
+  odd('flows come from a ConfigMap, and a change starts LangFlow again', (m) => {
+    m.add('apiVersion: v1\nkind: ConfigMap\nmetadata: { name: flows }\ndata: { a.json: "{}" }')
+    m.pod.volumes.push({ name: 'flows', configMap: { name: 'flows' } })
+    m.langflow.volumeMounts.push({ name: 'flows', mountPath: '/flows', readOnly: true })
+    setVariable(m.langflow, 'LANGFLOW_LOAD_FLOWS_PATH', '/flows')
+    setVariable(m.langflow, 'LEADER_HANDOVER_ON_CHANGE', '/flows')
+  }),
+  odd('flows come from a sidecar of git-sync', (m) => {
+    m.pod.volumes.push({ name: 'flows', emptyDir: {} })
+    m.pod.initContainers.push({
+      name: 'git-sync',
+      image: 'registry.k8s.io/git-sync/git-sync:v4.5.0',
+      restartPolicy: 'Always',
+      volumeMounts: [{ name: 'flows', mountPath: '/git' }],
+    })
+    m.langflow.volumeMounts.push({ name: 'flows', mountPath: '/git', readOnly: true })
+    setVariable(m.langflow, 'LEADER_HANDOVER_ON_CHANGE', '/git/current/flows')
+  }),
+  odd("a key of LangFlow's Secret has its value in data and the rest in stringData", (m) => {
+    const secret = m.get('Secret')
+    secret.data = { 'database-url': Buffer.from(m.secret['database-url']).toString('base64') }
+    delete m.secret['database-url']
+    variableOf(m.langflow, 'LANGFLOW_DATABASE_URL').valueFrom.secretKeyRef.optional = true
+  }),
+]
+
+export const ODD: readonly OddRow[] = [...FORMATS, ...WORKLOADS, ...CONTAINERS, ...AROUND, ...STATE]
