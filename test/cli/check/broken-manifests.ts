@@ -50,15 +50,22 @@ const doubt = row('unknown', 'error', 'warning')
 /** The words behind the launcher. */
 const SHELL = ['/bin/bash', '-c']
 
+/** A finding about the Lease of this workload and of another one. */
+const LEASE_OF = (name: string) => new RegExp(`(?=.*\\b(langflow|app)\\b)(?=.*${name})(?=.*lease)`, 'is')
+/** A finding about the database of this workload and of another one. */
+const DATABASE_OF = (name: string) =>
+  new RegExp(`(?=.*\\b(langflow|app)\\b)(?=.*${name})(?=.*database)`, 'is')
+
 const TWO_WORKLOADS: readonly Row[] = [
   error(
     'a second installation kept the default Lease, because its namePrefix did not reach LEADER_LEASE_NAME',
     (m) => {
       const staging = m.addTwin('staging')
-      setVariable(staging.agent, 'LEADER_LEASE_NAME', 'langflow-leader-lock')
+      dropVariable(staging.agent, 'LEADER_LEASE_NAME')
+      m.get('Role', 'staging-leader').rules[0].resourceNames = ['langflow-leader-lock']
     },
-    /lease/i,
-    { also: /langflow-leader-lock/ },
+    LEASE_OF('staging'),
+    { also: /staging-leader-lock/ },
   ),
   error(
     'a second installation has the Lease, the Role and the binding of the first',
@@ -69,7 +76,7 @@ const TWO_WORKLOADS: readonly Row[] = [
       staging.pod.serviceAccountName = 'langflow-leader'
       dropVariable(staging.agent, 'LEADER_LEASE_NAME')
     },
-    /lease/i,
+    LEASE_OF('staging'),
   ),
   error(
     'a copy of the Deployment has another name and the labels, Service and Lease of the first',
@@ -78,7 +85,7 @@ const TWO_WORKLOADS: readonly Row[] = [
       copy.metadata.name = 'langflow-copy'
       m.objects.push(copy)
     },
-    /langflow-copy|lease/i,
+    LEASE_OF('langflow-copy'),
   ),
   error(
     'a StatefulSet was added beside the Deployment that it replaces, with the same Lease',
@@ -90,7 +97,7 @@ const TWO_WORKLOADS: readonly Row[] = [
         spec: { ...structuredClone(spec), serviceName: 'langflow-members' },
       })
     },
-    /lease/i,
+    LEASE_OF('StatefulSet/langflow'),
   ),
   error(
     'blue and green have one Lease, so green never serves',
@@ -100,8 +107,8 @@ const TWO_WORKLOADS: readonly Row[] = [
       setVariable(green.agent, 'LEADER_LEASE_NAME', 'langflow-leader-lock')
       m.get('Role', 'green-leader').rules[0].resourceNames = ['langflow-leader-lock']
     },
-    /lease/i,
-    { also: /langflow-leader-lock|green-leader-lock/ },
+    LEASE_OF('green'),
+    { also: /green-leader-lock/ },
   ),
   error(
     "the second installation's Lease name is a variable of LangFlow's container, where the agent doesn't read it",
@@ -109,9 +116,10 @@ const TWO_WORKLOADS: readonly Row[] = [
       const staging = m.addTwin('staging')
       dropVariable(staging.agent, 'LEADER_LEASE_NAME')
       setVariable(staging.langflow, 'LEADER_LEASE_NAME', 'staging-leader-lock')
+      m.get('Role', 'staging-leader').rules[0].resourceNames = ['langflow-leader-lock']
     },
-    /lease/i,
-    { also: /langflow-leader-lock/ },
+    LEASE_OF('staging'),
+    { also: /staging-leader-lock/ },
   ),
   error(
     'the second installation has the Lease of the first by a flag, not by a variable',
@@ -121,8 +129,8 @@ const TWO_WORKLOADS: readonly Row[] = [
       staging.agent.args = ['agent', '--lease-name=langflow-leader-lock']
       m.get('Role', 'staging-leader').rules[0].resourceNames = ['langflow-leader-lock']
     },
-    /lease/i,
-    { also: /langflow-leader-lock|staging-leader-lock/ },
+    LEASE_OF('staging'),
+    { also: /staging-leader-lock/ },
   ),
   error(
     'two installations of two namespaces use one Lease of a third namespace',
@@ -131,11 +139,23 @@ const TWO_WORKLOADS: readonly Row[] = [
       const twin = m.copy()
       twin.intoNamespace('team-b')
       twin.secret['database-url'] = 'postgresql://user:password@host/team-b'
-      for (const { agent } of [m, twin]) setVariable(agent, 'LEADER_LEASE_NAMESPACE', 'leases')
+      for (const set of [m, twin]) {
+        setVariable(set.agent, 'LEADER_LEASE_NAMESPACE', 'leases')
+        set.drop('Lease')
+        for (const kind of ['Role', 'RoleBinding'])
+          Object.assign(set.get(kind).metadata, {
+            name: set.workload.metadata.namespace,
+            namespace: 'leases',
+          })
+        Object.assign(set.get('RoleBinding').roleRef, { name: set.workload.metadata.namespace })
+        set.get('RoleBinding').subjects[0].namespace = set.workload.metadata.namespace
+      }
       m.objects.push(...twin.objects)
+      m.add(
+        'apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: { name: langflow-leader-lock, namespace: leases }',
+      )
     },
-    /lease/i,
-    { also: /leases/ },
+    LEASE_OF('team-'),
   ),
 ]
 
@@ -148,7 +168,7 @@ const TWO_LEASES: readonly Row[] = [
         secretKeyRef: { name: 'langflow', key: 'database-url' },
       })
     },
-    /database/i,
+    DATABASE_OF('staging'),
   ),
   error(
     'two Leases, and one database by the same key of a Secret that is not in the stream',
@@ -157,14 +177,14 @@ const TWO_LEASES: readonly Row[] = [
       for (const { langflow } of [m, staging])
         setVariable(langflow, 'LANGFLOW_DATABASE_URL', { secretKeyRef: { name: 'shared', key: 'url' } })
     },
-    /database/i,
+    DATABASE_OF('staging'),
   ),
   error(
     'two Leases, and one database by two Secrets with the same URL',
     (m) => {
       m.addTwin('staging').secret['database-url'] = 'postgresql://user:password@host/langflow'
     },
-    /database/i,
+    DATABASE_OF('staging'),
   ),
   error(
     'two Leases, and one database by a Secret in base64 and a literal URL',
@@ -176,14 +196,14 @@ const TWO_LEASES: readonly Row[] = [
       secret.data = { 'database-url': Buffer.from(url).toString('base64') }
       setVariable(staging.langflow, 'LANGFLOW_DATABASE_URL', url)
     },
-    /database/i,
+    DATABASE_OF('staging'),
   ),
   error(
     'two Leases, and one database as two users',
     (m) => {
       m.addTwin('staging').secret['database-url'] = 'postgresql://staging:other@host/langflow'
     },
-    /database/i,
+    DATABASE_OF('staging'),
   ),
   error(
     'two Leases, and one database with other options in the URL',
@@ -191,14 +211,35 @@ const TWO_LEASES: readonly Row[] = [
       m.addTwin('staging').secret['database-url'] =
         'postgresql://user:password@host/langflow?sslmode=require&connect_timeout=5'
     },
-    /database/i,
+    DATABASE_OF('staging'),
   ),
   error(
     'two Leases, and one database with its default port and another driver in the URL',
     (m) => {
       m.addTwin('staging').secret['database-url'] = 'postgresql+psycopg://user:password@HOST:5432/langflow'
     },
-    /database/i,
+    DATABASE_OF('staging'),
+  ),
+  error(
+    'two Leases, and one database with the old scheme postgres',
+    (m) => {
+      m.addTwin('staging').secret['database-url'] = 'postgres://user:password@host/langflow'
+    },
+    DATABASE_OF('staging'),
+  ),
+  error(
+    'two Leases, and one SQLite file on a volume that both mount',
+    (m) => {
+      const volume = volumeOf(m.pod, 'langflow-state')
+      delete volume.emptyDir
+      volume.persistentVolumeClaim = { claimName: 'langflow-files' }
+      m.secret['database-url'] = 'sqlite:////app/data/langflow.db'
+      const staging = m.addTwin('staging')
+      staging.secret['database-url'] = m.secret['database-url']
+      m.add(claim('langflow-files', 'ReadWriteMany'))
+    },
+    DATABASE_OF('staging'),
+    { also: /sqlite|database|langflow-files/i },
   ),
   error(
     'two Leases, and one database by envFrom of one Secret',
@@ -216,7 +257,7 @@ const TWO_LEASES: readonly Row[] = [
       m.objects.push(workload, members, { ...m.get('Lease'), metadata: { name: 'other-leader' } })
       m.get('Role').rules[0].resourceNames.push('other-leader')
     },
-    /database/i,
+    DATABASE_OF('other'),
     { base: 'injected' },
   ),
   error(
@@ -227,7 +268,7 @@ const TWO_LEASES: readonly Row[] = [
       twin.intoNamespace('team-b')
       m.objects.push(...twin.objects)
     },
-    /database/i,
+    DATABASE_OF('team-'),
   ),
   error(
     'a LangFlow without an agent, such as a worker, uses the same database',
@@ -329,6 +370,11 @@ const NAMES: readonly Row[] = [
     "LEADER_PEERS has the front's port",
     (m) => setVariable(m.agent, 'LEADER_PEERS', 'langflow-members:8091'),
     /8091|8090/,
+  ),
+  problem(
+    'the second installation asks the agents of the first',
+    (m) => setVariable(m.addTwin('staging').agent, 'LEADER_PEERS', 'langflow-members:8090'),
+    /langflow-members/,
   ),
   problem('the agents are not given to each other', (m) => dropVariable(m.agent, 'LEADER_PEERS'), /peers/i),
   error(
@@ -476,6 +522,16 @@ const RIGHTS: readonly Row[] = [
     { also: /Role|lease|event/ },
   ),
   error(
+    'Role and binding are in the namespace of the pods, and the Lease is in another one',
+    (m) => {
+      m.intoNamespace('langflow')
+      setVariable(m.agent, 'LEADER_LEASE_NAMESPACE', 'leases')
+      m.get('Lease').metadata.namespace = 'leases'
+    },
+    /lease/i,
+    { also: /lease/i },
+  ),
+  error(
     'Role and binding are in another namespace than the pods',
     (m) => {
       m.intoNamespace('langflow')
@@ -559,7 +615,7 @@ const TOKEN: readonly Row[] = [
     },
     /ca\.crt|CA\b|token/,
   ),
-  error(
+  problem(
     'LEADER_KUBECONFIG names a file that no volume has',
     (m) => setVariable(m.agent, 'LEADER_KUBECONFIG', '/etc/langflow-leader/kubeconfig'),
     /kubeconfig/i,
@@ -567,7 +623,7 @@ const TOKEN: readonly Row[] = [
 ]
 
 const PARTS: readonly Row[] = [
-  error(
+  problem(
     'the agent is an ordinary container, which ends together with LangFlow',
     (m) => {
       const { restartPolicy: _r, ...agent } = m.agent
@@ -982,7 +1038,7 @@ const VOLUMES: readonly Row[] = [
       m.pod.volumes.push({ name: 'socket-2', emptyDir: {} })
       mountOf(m.langflow, 'socket').name = 'socket-2'
     },
-    /socket/,
+    /socket|\/run\/langflow-leader/,
   ),
   error(
     'agent and launcher have two directories of one volume for the socket',
@@ -1186,10 +1242,25 @@ const FRONT: readonly Row[] = [
   error(
     'a shell makes the standby cold, although warm is requested',
     (m) => {
-      m.langflow.args = [...SHELL, 'set -e && mkdir -p /tmp/x && langflow run --host 127.0.0.1 --port 7860']
+      m.langflow.args = [
+        ...SHELL,
+        'uv pip install --quiet aiobotocore && langflow run --host 127.0.0.1 --port 7860',
+      ]
     },
     /cold|warm|hold/,
     { also: /cold|warm|hold/ },
+  ),
+  error(
+    'a shell makes the standby cold in readiness mode, although warm is requested',
+    (m) => {
+      setVariable(m.agent, 'LEADER_STANDBY', 'warm')
+      m.langflow.args = [
+        ...SHELL,
+        'curl -o /tmp/a.json https://flows.example.org/a.json; langflow run --host 0.0.0.0',
+      ]
+    },
+    /cold|warm/,
+    { base: 'smallest' },
   ),
   doubt(
     'a script starts LangFlow, although warm is requested',
@@ -1254,7 +1325,7 @@ const PORTS: readonly Row[] = [
     },
     /9000|7860|target/i,
   ),
-  error(
+  problem(
     'the Service sends requests to a port on which no process listens',
     (m) => {
       m.service.spec.ports[0].targetPort = 8080
@@ -1307,6 +1378,24 @@ const PORTS: readonly Row[] = [
     },
     /publishNotReadyAddresses/,
     { base: 'smallest' },
+  ),
+  error(
+    'the Service sends requests to the port of a front in readiness mode',
+    (m) => {
+      m.service.spec.ports[0].targetPort = 8091
+    },
+    /8091/,
+    { base: 'smallest' },
+  ),
+  problem(
+    'the Service also selects the pods of a second installation, by a label that both have',
+    (m) => {
+      const part = { 'app.kubernetes.io/part-of': 'langflow' }
+      for (const { workload } of [m, m.addTwin('staging')])
+        Object.assign(workload.spec.template.metadata.labels, part)
+      m.service.spec.selector = part
+    },
+    /staging/,
   ),
   problem(
     'the selector of the Service has a typo, so that it selects no pod',
@@ -1601,6 +1690,13 @@ const STATE: readonly Row[] = [
     /SUPERUSER_PASSWORD|password/,
   ),
   error(
+    "the password of the first user is 'langflow', which LangFlow refuses",
+    (m) => {
+      m.secret['superuser-password'] = 'langflow'
+    },
+    /SUPERUSER_PASSWORD|superuser-password|password/,
+  ),
+  error(
     'the password of the first user is empty',
     (m) => {
       m.secret['superuser-password'] = ''
@@ -1661,7 +1757,7 @@ const STATE: readonly Row[] = [
     /secretkey/,
     { also: /secretkey|SECRET_KEY/ },
   ),
-  error(
+  doubt(
     'the Secret is in another namespace than the pods',
     (m) => {
       m.intoNamespace('langflow')
@@ -1762,10 +1858,10 @@ const STATE: readonly Row[] = [
 ]
 
 const CONTENT: readonly Row[] = [
-  error(
+  doubt(
     'no volume has the env file',
     (m) => setVariable(m.langflow, 'LEADER_ENV_FILE', '/secrets/langflow.env'),
-    /\/secrets\/langflow\.env|env-file|ENV_FILE/,
+    /volume|mount/,
   ),
   error(
     'the Secret of the env file lacks its key',
@@ -1853,8 +1949,11 @@ const ROLLOUTS: readonly Row[] = [
     { base: 'smallest' },
   ),
   error(
-    'an ordered StatefulSet in readiness mode never gets its second pod',
+    'an ordered StatefulSet in readiness mode never gets its third pod',
     (m) => {
+      m.workload.spec.replicas = 3
+      m.workload.spec.updateStrategy.rollingUpdate.maxUnavailable = 2
+
       delete m.workload.spec.podManagementPolicy
     },
     /podManagementPolicy|Parallel/,

@@ -16,6 +16,8 @@ const OF_AN_INSTALLATION = [
   'ServiceAccount',
 ]
 
+const WORKLOADS = new Set(['Deployment', 'StatefulSet', 'Rollout'])
+
 /** The manifests of one installation named `langflow` or `app`, open to any edit. */
 export class ManifestSet {
   objects: Loose[]
@@ -34,7 +36,8 @@ export class ManifestSet {
   }
 
   get workload(): Loose {
-    return this.objects.find(({ kind }) => kind === 'Deployment' || kind === 'StatefulSet')
+    const workloads = this.objects.filter(({ kind }) => WORKLOADS.has(kind))
+    return workloads.find(hasAgent) ?? workloads[0]
   }
 
   get pod(): Loose {
@@ -55,7 +58,7 @@ export class ManifestSet {
 
   /** The values of the Secret from which LangFlow has its variables. */
   get secret(): Loose {
-    return this.get('Secret').stringData
+    return this.objects.find(({ kind }) => kind === 'Secret').stringData
   }
 
   /** The Service for users. */
@@ -132,4 +135,8 @@ export function dropMount(container: Loose, volume: string): void {
 
 export function volumeOf(pod: Loose, name: string): Loose {
   return named(pod.volumes, name)
+}
+
+function hasAgent({ spec }: Loose): boolean {
+  return (spec.template.spec.initContainers ?? []).some(({ name }: Loose) => name === 'agent')
 }

@@ -1,20 +1,28 @@
 import { stringify } from 'yaml'
+import { manifestsIn } from '../../deploy/manifests.ts'
+import { fixture, type Options as InjectOptions, injected } from '../inject/streams.ts'
+import type { Loose } from './facts.ts'
 import { dropVariable, type ManifestSet, mountOf, setVariable, variableOf, volumeOf } from './manifest-set.ts'
 import type { Base } from './sound-manifests.ts'
 
-/** An unusual installation that works. An error of `check` would be a false alarm. */
+/** An unusual installation that works. An error of `check`, or another warning than the expected one, is a false alarm. */
 export interface OddRow {
   readonly name: string
   readonly base: Base
   readonly edit: (manifests: ManifestSet) => void
+  /** Matches the object and message of a warning that helps the author. */
+  readonly mayWarn?: RegExp
   /** The stream of the edited manifests. */
   readonly render: (manifests: ManifestSet) => string
 }
 
-const odd = (name: string, edit: OddRow['edit'], base: Base = 'production'): OddRow => ({
+type Options = Partial<Pick<OddRow, 'base' | 'mayWarn'>>
+
+const odd = (name: string, edit: OddRow['edit'], options: Options = {}): OddRow => ({
   name,
-  base,
+  base: 'production',
   edit,
+  ...options,
   render: (manifests) => manifests.text(),
 })
 
@@ -24,6 +32,41 @@ const formatted = (name: string, render: OddRow['render']): OddRow => ({
   edit: () => {},
   render,
 })
+
+/** The output of `inject` for an official chart, with the variables that the chart's values leave to the user. */
+const chart = (
+  name: string,
+  fixtureName: Parameters<typeof fixture>[0],
+  options: InjectOptions,
+  edit: OddRow['edit'] = () => {},
+): OddRow =>
+  odd(
+    name,
+    (m) => {
+      m.objects = manifestsIn(injected(fixture(fixtureName), options))
+      setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:password@host/flows')
+      for (const key of ['SECRET_KEY', 'SUPERUSER_PASSWORD'])
+        setVariable(m.langflow, `LANGFLOW_${key}`, { secretKeyRef: { name: 'flows', key } })
+      edit(m)
+    },
+    { mayWarn: /files that users upload/ },
+  )
+
+const CHARTS: readonly OddRow[] = [
+  chart('the chart langflow-ide in readiness mode', 'stateful-backend', {}),
+  chart('the chart langflow-runtime in readiness mode', 'runtime-deployment', {}),
+  ...(['stateful-backend', 'runtime-deployment'] as const).map((name) =>
+    chart(
+      `the chart of ${name} in front mode, with time for a cold start`,
+      name,
+      { traffic: 'front' },
+      (m) => {
+        setVariable(m.agent, 'LEADER_HOLD_TIMEOUT', '75s')
+        m.pod.terminationGracePeriodSeconds = 120
+      },
+    ),
+  ),
+]
 
 const FORMATS: readonly OddRow[] = [
   formatted('the stream is a List in JSON', (m) =>
@@ -122,6 +165,31 @@ spec: { selector: { matchLabels: { app.kubernetes.io/name: langflow } }, podMetr
   odd('two installations have two databases of one server', (m) => {
     m.addTwin('staging').secret['database-url'] = 'postgresql://user:password@host:5432/langflow_staging'
   }),
+  odd(
+    'only the workload is in the stream',
+    (m) => {
+      m.objects = [m.workload]
+    },
+    { mayWarn: /Service|Lease/ },
+  ),
+  odd(
+    'only workload and Services are in the stream, as for inject',
+    (m) => {
+      m.objects = [m.workload, m.service, m.members]
+    },
+    { base: 'injected-front', mayWarn: /Lease/ },
+  ),
+  odd('kustomize adds a label to every selector and template', (m) => {
+    const add = (labels: Loose) => Object.assign(labels, { env: 'prod' })
+    add(m.workload.spec.selector.matchLabels)
+    add(m.workload.spec.template.metadata.labels)
+    add(m.pod.topologySpreadConstraints[0].labelSelector.matchLabels)
+    for (const service of [m.service, m.members]) add(service.spec.selector)
+    add(m.get('PodDisruptionBudget').spec.selector.matchLabels)
+    const { spec } = m.get('NetworkPolicy')
+    add(spec.podSelector.matchLabels)
+    add(spec.ingress[1].from[0].podSelector.matchLabels)
+  }),
   odd("a drill's CronJob uses the image of the agent", (m) => {
     m.add(`
 apiVersion: batch/v1
@@ -141,15 +209,19 @@ spec:
 ]
 
 const WORKLOADS: readonly OddRow[] = [
-  odd('there is one replica', (m) => {
-    m.workload.spec.replicas = 1
-  }),
+  odd(
+    'there is one replica',
+    (m) => {
+      m.workload.spec.replicas = 1
+    },
+    { mayWarn: /replica/ },
+  ),
   odd(
     'there is one replica in readiness mode',
     (m) => {
       m.workload.spec.replicas = 1
     },
-    'smallest',
+    { base: 'smallest', mayWarn: /replica/ },
   ),
   odd('there are three replicas', (m) => {
     m.workload.spec.replicas = 3
@@ -160,14 +232,14 @@ const WORKLOADS: readonly OddRow[] = [
       m.workload.spec.replicas = 3
       m.workload.spec.strategy.rollingUpdate.maxUnavailable = 2
     },
-    'smallest',
+    { base: 'smallest' },
   ),
   odd(
     'a percentage lets all replicas but the leader be unavailable',
     (m) => {
       m.workload.spec.strategy.rollingUpdate = { maxSurge: '0%', maxUnavailable: '50%' }
     },
-    'smallest',
+    { base: 'smallest' },
   ),
   odd('an autoscaler holds two replicas, and the Deployment names no number', (m) => {
     delete m.workload.spec.replicas
@@ -230,9 +302,26 @@ spec:
       selector: m.get('PodDisruptionBudget').spec.selector,
     }
   }),
-  odd('a rollout in front mode replaces all pods at once', (m) => {
-    m.workload.spec.strategy = { type: 'Recreate' }
+  odd('an Argo Rollout replaces the Deployment', (m) => {
+    const { workload } = m
+    Object.assign(workload, { apiVersion: 'argoproj.io/v1alpha1', kind: 'Rollout' })
+    workload.spec.strategy = { canary: { maxSurge: 1, maxUnavailable: 0 } }
   }),
+  odd('a budget of other pods blocks their eviction', (m) => {
+    m.add(`
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: { name: database }
+spec: { maxUnavailable: 0, selector: { matchLabels: { app: database } } }
+`)
+  }),
+  odd(
+    'a rollout in front mode replaces all pods at once',
+    (m) => {
+      m.workload.spec.strategy = { type: 'Recreate' }
+    },
+    { mayWarn: /Recreate/ },
+  ),
   odd(
     'a StatefulSet in front mode starts its pods in order',
     (m) => {
@@ -244,14 +333,14 @@ spec:
       m.workload.spec.podManagementPolicy = 'OrderedReady'
       m.langflow.ports = [{ name: 'http', containerPort: 8091 }]
     },
-    'stateful-set',
+    { base: 'stateful-set' },
   ),
   odd(
     'a StatefulSet changes its pods only when an operator deletes them',
     (m) => {
       m.workload.spec.updateStrategy = { type: 'OnDelete' }
     },
-    'stateful-set',
+    { base: 'stateful-set' },
   ),
 ]
 
@@ -260,7 +349,7 @@ const CONTAINERS: readonly OddRow[] = [
     m.langflow.command = [...m.langflow.command, ...m.langflow.args]
     delete m.langflow.args
   }),
-  odd('the launcher and its command are in args of an image with node as its entrypoint', (m) => {
+  odd('all words but node are in args', (m) => {
     m.langflow.args = [...m.langflow.command.slice(1), ...m.langflow.args]
     m.langflow.command = m.langflow.command.slice(0, 1)
   }),
@@ -286,7 +375,7 @@ const CONTAINERS: readonly OddRow[] = [
     (m) => {
       m.langflow.args = ['langflow', 'run']
     },
-    'smallest',
+    { base: 'smallest' },
   ),
   odd('LangFlow listens on localhost', (m) => {
     m.langflow.args = ['langflow', 'run', '--host', 'localhost', '--port', '7860']
@@ -295,7 +384,7 @@ const CONTAINERS: readonly OddRow[] = [
     m.agent.args = ['agent', '--traffic=front', '--standby', 'warm', '--peers=langflow-members:8090']
     for (const name of ['LEADER_TRAFFIC', 'LEADER_STANDBY', 'LEADER_PEERS']) dropVariable(m.agent, name)
   }),
-  odd('a flag of the agent overrides a wrong variable', (m) => {
+  odd('a flag of the agent overrides a variable', (m) => {
     setVariable(m.agent, 'LEADER_STANDBY', 'cold')
     m.agent.args = ['agent', '--standby=warm']
   }),
@@ -350,6 +439,21 @@ const CONTAINERS: readonly OddRow[] = [
     m.pod.containers = [m.pod.containers[1], m.pod.containers[0], m.pod.containers[2]]
     m.secret['database-url'] = 'postgresql://user:password@127.0.0.1:5432/langflow'
   }),
+  odd("an init container with LangFlow's image only copies files", (m) => {
+    m.pod.initContainers.push({
+      name: 'files',
+      image: m.langflow.image,
+      command: ['cp', '-r', '/app/starter', '/app/data'],
+      volumeMounts: [{ name: 'langflow-state', mountPath: '/app/data' }],
+    })
+  }),
+  odd("a sidecar has LangFlow's image and another command", (m) => {
+    m.pod.containers.push({
+      name: 'exporter',
+      image: m.langflow.image,
+      command: ['python', '/exporter/main.py'],
+    })
+  }),
   odd("LangFlow's container is not the first", (m) => {
     m.pod.containers.unshift({
       name: 'proxy',
@@ -402,7 +506,7 @@ const CONTAINERS: readonly OddRow[] = [
     (m) => {
       m.langflow.args = ['bash', '-c', 'set -e && mkdir -p /tmp/x && langflow run --host 0.0.0.0 --port 7860']
     },
-    'smallest',
+    { base: 'smallest' },
   ),
   odd('the pod leaves the automatic token to its account, which turns it off', (m) => {
     delete m.pod.automountServiceAccountToken
@@ -438,10 +542,22 @@ spec:
   odd('the Service is a load balancer with session affinity', (m) => {
     Object.assign(m.service.spec, { type: 'LoadBalancer', sessionAffinity: 'ClientIP' })
   }),
-  odd('no Service is in the stream but that of the members', (m) => {
-    m.drop('Service', 'langflow')
+  odd('the port of the front has another name', (m) => {
+    m.langflow.ports[1].name = 'front'
+    m.service.spec.ports[0].targetPort = 'front'
+    m.get('NetworkPolicy').spec.ingress[0].ports = [{ port: 'front' }]
   }),
-  odd('the Lease is not in the stream, because the first leader creates it', (m) => m.drop('Lease')),
+  odd('the members Service is not in the stream', (m) => m.drop('Service', 'langflow-members')),
+  odd(
+    'no Service is in the stream but that of the members',
+    (m) => {
+      m.drop('Service', 'langflow')
+    },
+    { mayWarn: /Service/ },
+  ),
+  odd('the Lease is not in the stream, because the first leader creates it', (m) => m.drop('Lease'), {
+    mayWarn: /Lease/,
+  }),
   odd('the rights are in a ClusterRole, bound in the namespace', (m) => {
     m.get('Role').kind = 'ClusterRole'
     m.get('RoleBinding').roleRef.kind = 'ClusterRole'
@@ -519,7 +635,7 @@ spec:
     (m) => {
       m.pod.enableServiceLinks = true
     },
-    'injected',
+    { base: 'injected' },
   ),
 ]
 
@@ -532,7 +648,7 @@ const STATE: readonly OddRow[] = [
     (m) => {
       m.langflow.envFrom.push({ secretRef: { name: 'provider-keys', optional: true } })
     },
-    'injected',
+    { base: 'injected' },
   ),
   odd(
     'a variable of LangFlow replaces one of envFrom',
@@ -540,11 +656,25 @@ const STATE: readonly OddRow[] = [
       setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:password@host/app')
       m.secret.LANGFLOW_DATABASE_URL = 'sqlite:////tmp/langflow.db'
     },
-    'injected',
+    { base: 'injected' },
   ),
   odd('the database URL is composed of other variables', (m) => {
     for (const name of ['DB_USER', 'DB_PASSWORD']) setVariable(m.langflow, name, 'langflow')
     setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://$(DB_USER):$(DB_PASSWORD)@db/langflow')
+  }),
+  odd(
+    'envFrom puts LANGFLOW_ before the keys of the Secret',
+    (m) => {
+      const secret = m.get('Secret')
+      secret.stringData = Object.fromEntries(
+        Object.entries(m.secret).map(([key, value]) => [key.replace('LANGFLOW_', ''), value]),
+      )
+      m.langflow.envFrom[0].prefix = 'LANGFLOW_'
+    },
+    { base: 'injected' },
+  ),
+  odd('the database URL has the old scheme, which LangFlow replaces', (m) => {
+    m.secret['database-url'] = 'postgres://user:password@host/langflow'
   }),
   odd('the database URL has a driver, a port and options', (m) => {
     m.secret['database-url'] =
@@ -555,15 +685,29 @@ const STATE: readonly OddRow[] = [
   }),
   odd('an env file in memory, which another container writes, has the secrets', (m) => {
     m.pod.volumes.push({ name: 'env', emptyDir: { medium: 'Memory' } })
+    m.pod.initContainers.push({
+      name: 'vault-agent',
+      image: 'hashicorp/vault:1.20',
+      restartPolicy: 'Always',
+      volumeMounts: [
+        { name: 'env', mountPath: '/secrets' },
+        { name: 'token', mountPath: '/var/run/secrets/kubernetes.io/serviceaccount', readOnly: true },
+      ],
+    })
+
     m.langflow.volumeMounts.push({ name: 'env', mountPath: '/secrets', readOnly: true })
     setVariable(m.langflow, 'LEADER_ENV_FILE', '/secrets/langflow.env')
     for (const name of ['SECRET_KEY', 'SUPERUSER_PASSWORD', 'DATABASE_URL'])
       dropVariable(m.langflow, `LANGFLOW_${name}`)
   }),
-  odd('LangFlow logs visitors in without a password', (m) => {
-    setVariable(m.langflow, 'LANGFLOW_AUTO_LOGIN', 'true')
-    dropVariable(m.langflow, 'LANGFLOW_SUPERUSER_PASSWORD')
-  }),
+  odd(
+    'LangFlow logs visitors in without a password',
+    (m) => {
+      setVariable(m.langflow, 'LANGFLOW_AUTO_LOGIN', 'true')
+      dropVariable(m.langflow, 'LANGFLOW_SUPERUSER_PASSWORD')
+    },
+    { mayWarn: /AUTO_LOGIN/ },
+  ),
   odd('uploads are local, and the files of all replicas are on one ReadWriteMany volume', (m) => {
     setVariable(m.langflow, 'LANGFLOW_STORAGE_TYPE', 'local')
     dropVariable(m.langflow, 'LANGFLOW_OBJECT_STORAGE_BUCKET_NAME')
@@ -598,7 +742,7 @@ spec: { accessModes: [ReadOnlyMany], resources: { requests: { storage: 10Gi } } 
         },
       ]
     },
-    'stateful-set',
+    { base: 'stateful-set' },
   ),
   odd('flows come from a ConfigMap, and a change starts LangFlow again', (m) => {
     m.add('apiVersion: v1\nkind: ConfigMap\nmetadata: { name: flows }\ndata: { a.json: "{}" }')
@@ -626,4 +770,11 @@ spec: { accessModes: [ReadOnlyMany], resources: { requests: { storage: 10Gi } } 
   }),
 ]
 
-export const ODD: readonly OddRow[] = [...FORMATS, ...WORKLOADS, ...CONTAINERS, ...AROUND, ...STATE]
+export const ODD: readonly OddRow[] = [
+  ...CHARTS,
+  ...FORMATS,
+  ...WORKLOADS,
+  ...CONTAINERS,
+  ...AROUND,
+  ...STATE,
+]
