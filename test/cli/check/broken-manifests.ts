@@ -263,6 +263,7 @@ const TWO_LEASES: readonly Row[] = [
   error(
     'two namespaces have a Lease each, and one database by the same URL',
     (m) => {
+      m.secret['database-url'] = 'postgresql://user:password@db.example.org/langflow'
       m.intoNamespace('team-a')
       const twin = m.copy()
       twin.intoNamespace('team-b')
@@ -1330,7 +1331,7 @@ const PORTS: readonly Row[] = [
     (m) => {
       m.service.spec.ports[0].targetPort = 8080
     },
-    /8080/,
+    /8080|8091/,
   ),
   error(
     'the Service names a port that no container has',
@@ -1379,12 +1380,12 @@ const PORTS: readonly Row[] = [
     /publishNotReadyAddresses/,
     { base: 'smallest' },
   ),
-  error(
+  problem(
     'the Service sends requests to the port of a front in readiness mode',
     (m) => {
       m.service.spec.ports[0].targetPort = 8091
     },
-    /8091/,
+    /8091|7860/,
     { base: 'smallest' },
   ),
   problem(
@@ -1457,10 +1458,19 @@ const NETWORK: readonly Row[] = [
     /NetworkPolicy/,
     { also: /NetworkPolicy/ },
   ),
+  doubt(
+    'the NetworkPolicy keeps the fronts apart, unless their own namespace has the label of clients',
+    (m) => {
+      m.get('NetworkPolicy').spec.ingress[1].ports = [{ port: 8090 }]
+    },
+    /8091|front/,
+  ),
   error(
     'the NetworkPolicy keeps the fronts apart',
     (m) => {
-      m.get('NetworkPolicy').spec.ingress[1].ports = [{ port: 8090 }]
+      const [clients, replicas] = m.get('NetworkPolicy').spec.ingress
+      clients.from.splice(1, 1)
+      replicas.ports = [{ port: 8090 }]
     },
     /8091|front/,
   ),
@@ -1597,7 +1607,7 @@ const STATE: readonly Row[] = [
       m.add(autoscaler(m, 2, 4))
     },
     /LANGFLOW_DATABASE_URL|SQLite|database/,
-    { base: 'injected' },
+    { base: 'injected', also: /maxUnavailable/ },
   ),
   error(
     'a second definition of the database URL replaces the first',
@@ -1617,10 +1627,9 @@ const STATE: readonly Row[] = [
     { base: 'injected' },
   ),
   doubt(
-    "a chart's script builds the database URL only if another variable is set",
+    "a chart's script builds the database URL only if a variable is set, which is not set",
     (m) => {
       delete m.secret.LANGFLOW_DATABASE_URL
-      setVariable(m.langflow, 'DRIVER', 'postgresql')
       m.langflow.command = [
         ...m.langflow.command.slice(0, 5),
         ...SHELL,

@@ -105,8 +105,9 @@ export class ManifestSet {
     return twin
   }
 
+  /** The stream, for readers of YAML 1.1 such as kubectl, for whom a bare Off is false. */
   text(): string {
-    return this.objects.map((object) => stringify(object)).join('---\n')
+    return this.objects.map((object) => stringify(object, { version: '1.1' })).join('---\n')
   }
 }
 

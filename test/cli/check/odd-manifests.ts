@@ -162,6 +162,13 @@ spec: { selector: { matchLabels: { app.kubernetes.io/name: langflow } }, podMetr
     twin.secret['database-url'] = 'postgresql://user:password@host/team-b'
     m.objects.push(...twin.objects)
   }),
+  odd('two namespaces have a database each, by one URL whose host is a Service of the namespace', (m) => {
+    m.secret['database-url'] = 'postgresql://user:password@postgresql/langflow'
+    m.intoNamespace('team-a')
+    const twin = m.copy()
+    twin.intoNamespace('team-b')
+    m.objects.push(...twin.objects)
+  }),
   odd('two installations have two databases of one server', (m) => {
     m.addTwin('staging').secret['database-url'] = 'postgresql://user:password@host:5432/langflow_staging'
   }),
@@ -655,6 +662,24 @@ const STATE: readonly OddRow[] = [
     (m) => {
       setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:password@host/app')
       m.secret.LANGFLOW_DATABASE_URL = 'sqlite:////tmp/langflow.db'
+    },
+    { base: 'injected' },
+  ),
+  odd(
+    "a chart's script builds the database URL",
+    (m) => {
+      delete m.secret.LANGFLOW_DATABASE_URL
+      for (const [name, value] of [
+        ['DRIVER', 'postgresql'],
+        ['DB_HOST', 'db'],
+      ] as const)
+        setVariable(m.langflow, name, value)
+      m.langflow.command = [
+        ...m.langflow.command.slice(0, 5),
+        '/bin/bash',
+        '-c',
+        'if [ -n "$DRIVER" ]; then export LANGFLOW_DATABASE_URL="$DRIVER://$DB_HOST/app"; fi && langflow run --host 0.0.0.0 --port 7860',
+      ]
     },
     { base: 'injected' },
   ),
