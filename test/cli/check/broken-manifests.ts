@@ -227,6 +227,17 @@ const TWO_LEASES: readonly Row[] = [
     },
     DATABASE_OF('staging'),
   ),
+  doubt(
+    'two Leases, and one database by the short and by the full name of its Service',
+    (m) => {
+      m.secret['database-url'] = 'postgresql://user:password@postgresql/langflow'
+      const staging = m.addTwin('staging')
+      staging.secret['database-url'] =
+        'postgresql://user:password@postgresql.langflow.svc.cluster.local:5432/langflow'
+      m.intoNamespace('langflow')
+    },
+    DATABASE_OF('staging'),
+  ),
   error(
     'two Leases, and one SQLite file on a volume that both mount',
     (m) => {
@@ -1194,6 +1205,14 @@ const SETTINGS: readonly Row[] = [
     error(name, (m) => setVariable(m.agent, variable, value), says, { also: new RegExp(value) }),
   ),
   error(
+    'the preset is shorter than the renew deadline',
+    (m) => {
+      setVariable(m.agent, 'LEADER_PRESET', 'fast')
+      setVariable(m.agent, 'LEADER_RENEW_DEADLINE', '10s')
+    },
+    /lease-duration/,
+  ),
+  error(
     'a flag of the agent does not exist',
     (m) => {
       m.agent.args = ['agent', '--lease=langflow-leader-lock']
@@ -1285,6 +1304,14 @@ const FRONT: readonly Row[] = [
       m.langflow.args = ['langflow', 'run', '--host', '::1', '--port', '7860']
     },
     /host|::1|target/i,
+  ),
+  doubt(
+    "LangFlow listens only on the pod's address, where the agent does not find it",
+    (m) => {
+      setVariable(m.langflow, 'POD_IP', { fieldRef: { fieldPath: 'status.podIP' } })
+      m.langflow.args = ['langflow', 'run', '--host', '$(POD_IP)', '--port', '7860']
+    },
+    /host|target|POD_IP/,
   ),
   error(
     'LangFlow listens only on the loopback address in readiness mode',
@@ -1527,6 +1554,12 @@ spec: { podSelector: {}, policyTypes: [Egress] }
     { also: /no-egress/ },
   ),
   error(
+    'egress is only possible within the namespace',
+    (m) => m.add(egress(['{ to: [{ podSelector: {} }] }'])),
+    /API server/,
+    { also: /langflow-egress/ },
+  ),
+  error(
     'egress reaches DNS, the database and the replicas, and not the API server',
     (m) => m.add(egress([DNS, '{ ports: [{ port: 5432 }] }', REPLICAS])),
     /API server/,
@@ -1582,6 +1615,13 @@ const STATE: readonly Row[] = [
     },
     /LANGFLOW_DATABASE_URL|SQLite|database/,
     { base: 'smallest' },
+  ),
+  error(
+    'the database is in memory',
+    (m) => {
+      m.secret['database-url'] = 'sqlite://'
+    },
+    /sqlite|database/i,
   ),
   error(
     'the database is a SQLite file in each pod',
@@ -1720,10 +1760,12 @@ const STATE: readonly Row[] = [
     /SUPERUSER_PASSWORD|password/,
     { base: 'injected' },
   ),
-  warning(
-    'every visitor is the superuser',
-    (m) => setVariable(m.langflow, 'LANGFLOW_AUTO_LOGIN', 'true'),
-    /AUTO_LOGIN|log in/,
+  ...['true', 'True', '1', 'yes', 'on'].map((value) =>
+    warning(
+      `every visitor is the superuser by LANGFLOW_AUTO_LOGIN=${value}`,
+      (m) => setVariable(m.langflow, 'LANGFLOW_AUTO_LOGIN', value),
+      /AUTO_LOGIN|log in/,
+    ),
   ),
   error(
     'the Secret lacks the key of the password',
@@ -1787,6 +1829,16 @@ const STATE: readonly Row[] = [
   warning(
     'users lose their uploads, because the files are local',
     (m) => dropVariable(m.langflow, 'LANGFLOW_STORAGE_TYPE'),
+    /file|upload|STORAGE/i,
+  ),
+  warning(
+    'the volume for uploads is not where LangFlow writes them',
+    (m) => {
+      setVariable(m.langflow, 'LANGFLOW_STORAGE_TYPE', 'local')
+      m.pod.volumes.push({ name: 'files', persistentVolumeClaim: { claimName: 'langflow-files' } })
+      m.langflow.volumeMounts.push({ name: 'files', mountPath: '/data' })
+      m.add(claim('langflow-files', 'ReadWriteMany'))
+    },
     /file|upload|STORAGE/i,
   ),
   warning(
@@ -2020,6 +2072,17 @@ const ROLLOUTS: readonly Row[] = [
     /HorizontalPodAutoscaler|autoscal|replicas/i,
   ),
   warning(
+    'KEDA adds replicas, which only wait',
+    (m) =>
+      m.add(`
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: { name: langflow }
+spec: { scaleTargetRef: { name: langflow }, minReplicaCount: 2, maxReplicaCount: 9, triggers: [] }
+`),
+    /ScaledObject|KEDA|autoscal|replicas/i,
+  ),
+  warning(
     'an autoscaler may leave only one replica',
     (m) => m.add(autoscaler(m, 1, 3)),
     /HorizontalPodAutoscaler|autoscal|replicas/i,
@@ -2079,6 +2142,14 @@ const RESOURCES: readonly Row[] = [
       m.agent.resources.limits.cpu = '100m'
     },
     /cpu|CPU/,
+  ),
+  problem(
+    'the memory limit of the agent is below what Node needs',
+    (m) => {
+      m.agent.resources = { requests: { memory: '32Mi' }, limits: { memory: '48Mi' } }
+    },
+    /memory/,
+    { base: 'smallest' },
   ),
   warning(
     'the memory limit of LangFlow is too low for a warm standby',

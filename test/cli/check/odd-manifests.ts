@@ -314,6 +314,20 @@ spec:
     Object.assign(workload, { apiVersion: 'argoproj.io/v1alpha1', kind: 'Rollout' })
     workload.spec.strategy = { canary: { maxSurge: 1, maxUnavailable: 0 } }
   }),
+  ...['maxUnavailable: 100%', 'minAvailable: 0'].map((limit) =>
+    odd(
+      `a budget with ${limit} allows every drain in readiness mode`,
+      (m) => {
+        m.add(`
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: { name: langflow }
+spec: { ${limit}, selector: { matchLabels: { app.kubernetes.io/name: langflow } } }
+`)
+      },
+      { base: 'smallest' },
+    ),
+  ),
   odd('a budget of other pods blocks their eviction', (m) => {
     m.add(`
 apiVersion: policy/v1
@@ -637,6 +651,24 @@ spec:
     - to: [{ podSelector: { matchLabels: { app.kubernetes.io/name: langflow } } }]
 `)
   }),
+  odd("egress is limited to the cluster's DNS, the address of the API server and the namespace", (m) => {
+    m.add(`
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: langflow-egress }
+spec:
+  podSelector: {}
+  policyTypes: [Egress]
+  egress:
+    - to:
+        - namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: kube-system } }
+          podSelector: { matchLabels: { k8s-app: kube-dns } }
+      ports: [{ port: 53, protocol: UDP }, { port: 53, protocol: TCP }]
+    - to: [{ ipBlock: { cidr: 10.0.0.1/32 } }]
+      ports: [{ port: 443 }]
+    - to: [{ podSelector: {} }]
+`)
+  }),
   odd(
     'service links are on, and no Service is named langflow',
     (m) => {
@@ -725,6 +757,26 @@ const STATE: readonly OddRow[] = [
     for (const name of ['SECRET_KEY', 'SUPERUSER_PASSWORD', 'DATABASE_URL'])
       dropVariable(m.langflow, `LANGFLOW_${name}`)
   }),
+  odd('the secret key was typed with a line break at its end', (m) => {
+    m.secret['secret-key'] += '\n'
+  }),
+  odd('the database URL comes from a ConfigMap', (m) => {
+    m.add(`
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: settings }
+data: { url: "postgresql://langflow@db.example.org/langflow" }
+`)
+    setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', {
+      configMapKeyRef: { name: 'settings', key: 'url' },
+    })
+  }),
+  ...['false', 'False', '0', 'no', 'off'].map((value) =>
+    odd(`LANGFLOW_AUTO_LOGIN is ${value}`, (m) => setVariable(m.langflow, 'LANGFLOW_AUTO_LOGIN', value)),
+  ),
+  odd('the storage type is in capital letters', (m) =>
+    setVariable(m.langflow, 'LANGFLOW_STORAGE_TYPE', 'S3'),
+  ),
   odd(
     'LangFlow logs visitors in without a password',
     (m) => {
