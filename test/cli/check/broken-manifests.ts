@@ -44,7 +44,7 @@ const warning = row('warning')
 const unknown = row('unknown')
 /** Bad, but the contract leaves open how bad. */
 const problem = row('error', 'warning')
-/** `check` may not find the mistake, but must not promise that there is none. */
+/** `check` can't always find the mistake, but must not report that there is none. */
 const doubt = row('unknown', 'error', 'warning')
 
 /** The words behind the launcher. */
@@ -55,6 +55,11 @@ const LEASE_OF = (name: string) => new RegExp(`(?=.*\\b(langflow|app)\\b)(?=.*${
 /** A finding about the database of this workload and of another one. */
 const DATABASE_OF = (name: string) =>
   new RegExp(`(?=.*\\b(langflow|app)\\b)(?=.*${name})(?=.*database)`, 'is')
+
+/** Starts LangFlow by a script, in a base of `inject`. */
+function startBy(m: ManifestSet, script: string): void {
+  m.langflow.command = [...m.langflow.command.slice(0, 5), ...SHELL, script]
+}
 
 const TWO_WORKLOADS: readonly Row[] = [
   error(
@@ -1341,6 +1346,12 @@ const PORTS: readonly Row[] = [
     /7861|7860|target/i,
   ),
   error(
+    'a shell script starts LangFlow on another port',
+    (m) => startBy(m, 'langflow run --host 0.0.0.0 --port 9000'),
+    /9000|7860|target/i,
+    { base: 'injected' },
+  ),
+  error(
     "the target was changed without LangFlow's port",
     (m) => setVariable(m.agent, 'LEADER_TARGET', 'http://127.0.0.1:8080'),
     /8080|7860|target/i,
@@ -1657,11 +1668,10 @@ const STATE: readonly Row[] = [
   doubt(
     'a shell script exports another database URL',
     (m) => {
-      m.langflow.command = [
-        ...m.langflow.command.slice(0, 5),
-        ...SHELL,
+      startBy(
+        m,
         'export LANGFLOW_DATABASE_URL=sqlite:////tmp/langflow.db && langflow run --host 0.0.0.0 --port 7860',
-      ]
+      )
     },
     /LANGFLOW_DATABASE_URL|sqlite|script|shell/i,
     { base: 'injected' },
@@ -1670,14 +1680,40 @@ const STATE: readonly Row[] = [
     "a chart's script builds the database URL only if a variable is set, which is not set",
     (m) => {
       delete m.secret.LANGFLOW_DATABASE_URL
-      m.langflow.command = [
-        ...m.langflow.command.slice(0, 5),
-        ...SHELL,
+      startBy(
+        m,
         'if [ -n "$DRIVER" ]; then export LANGFLOW_DATABASE_URL="$DRIVER://$DB_HOST/app"; fi && langflow run --host 0.0.0.0 --port 7860',
-      ]
+      )
     },
     /LANGFLOW_DATABASE_URL|database|script|shell/i,
     { base: 'injected' },
+  ),
+  ...(
+    [
+      [
+        'exports a new secret key at each start',
+        'export LANGFLOW_SECRET_KEY=$(openssl rand -hex 16)',
+        /SECRET_KEY/,
+      ],
+      ['removes the database URL', 'unset LANGFLOW_DATABASE_URL', /DATABASE_URL|database/],
+      ['reads variables from a file of the image', '. /app/env.sh', /script|shell|DATABASE_URL|database/],
+      ['lets every visitor in', 'export LANGFLOW_AUTO_LOGIN=true', /AUTO_LOGIN|script|shell/],
+    ] as const
+  ).map(([what, command, says]) =>
+    doubt(
+      `a shell script ${what}`,
+      (m) => startBy(m, `${command} && langflow run --host 0.0.0.0 --port 7860`),
+      says,
+      { base: 'injected' },
+    ),
+  ),
+  doubt(
+    'env sets another database URL for LangFlow',
+    (m) => {
+      m.langflow.args = ['env', 'LANGFLOW_DATABASE_URL=sqlite:////tmp/langflow.db', ...m.langflow.args]
+    },
+    /DATABASE_URL|database/,
+    { base: 'smallest' },
   ),
   doubt(
     'LangFlow reads an env file of its own, which may replace the database URL',
@@ -1880,6 +1916,28 @@ const STATE: readonly Row[] = [
     ),
   ),
   error(
+    'a Deployment scaled to 0 for inject has one ReadWriteOnce volume',
+    (m) => {
+      m.workload.spec.replicas = 0
+      m.pod.volumes.push({ name: 'files', persistentVolumeClaim: { claimName: 'files' } })
+      m.langflow.volumeMounts.push({ name: 'files', mountPath: '/app/data' })
+      m.add(claim('files', 'ReadWriteOnce'))
+    },
+    /ReadWriteMany/,
+    { base: 'injected' },
+  ),
+  error(
+    'an autoscaler adds replicas, which share one ReadWriteOnce volume',
+    (m) => {
+      m.workload.spec.replicas = 1
+      m.pod.volumes.push({ name: 'cache', persistentVolumeClaim: { claimName: 'cache' } })
+      m.langflow.volumeMounts.push({ name: 'cache', mountPath: '/cache' })
+      m.add(claim('cache', 'ReadWriteOnce'))
+      m.add(autoscaler(m, 1, 3))
+    },
+    /ReadWriteMany/,
+  ),
+  error(
     'all replicas mount one ReadWriteOnce volume of S3 credentials and caches',
     (m) => {
       m.pod.volumes.push({ name: 'cache', persistentVolumeClaim: { claimName: 'cache' } })
@@ -2041,6 +2099,16 @@ const ROLLOUTS: readonly Row[] = [
       },
       /PodDisruptionBudget|minAvailable|maxUnavailable/,
     ),
+  ),
+  doubt(
+    'a budget needs two Ready pods, and an autoscaler may leave two',
+    (m) => {
+      delete m.workload.spec.replicas
+      m.add(autoscaler(m, 2, 5))
+      m.drop('PodDisruptionBudget')
+      m.add(budget('production', 'minAvailable: 2'))
+    },
+    /PodDisruptionBudget/,
   ),
   error(
     'a second budget of another team selects the same pods, which blocks every eviction',

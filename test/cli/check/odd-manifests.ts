@@ -624,6 +624,15 @@ spec: { podSelector: {}, policyTypes: [Ingress] }
   odd('the NetworkPolicy allows all pods of the namespace on all ports', (m) => {
     m.get('NetworkPolicy').spec.ingress = [{ from: [{ podSelector: {} }] }]
   }),
+  odd('a policy of another namespace denies everything there', (m) => {
+    m.intoNamespace('langflow')
+    m.add(`
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: deny, namespace: default }
+spec: { podSelector: {}, policyTypes: [Ingress, Egress] }
+`)
+  }),
   odd('the NetworkPolicy allows a range of ports', (m) => {
     m.get('NetworkPolicy').spec.ingress[1].ports = [{ port: 8000, endPort: 8999 }]
   }),

@@ -77,7 +77,7 @@ ${kind === 'StatefulSet' ? PARALLEL : ''}  selector: { matchLabels: { app: flows
             limits: { memory: 3Gi }
 `
 
-/** The text of a base. The only place that says where it comes from. */
+/** The text of a base. Nothing else reads the files. */
 function textOf(base: Base): string {
   const rendered = (name: string) =>
     `${readFileSync(join(import.meta.dirname, 'fixtures', `${name}.yaml`), 'utf8')}\n---\n${SECRET}`
