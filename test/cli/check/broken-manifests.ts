@@ -652,9 +652,12 @@ const PARTS: readonly Row[] = [
   error(
     'the agent is an init container without restartPolicy, so that LangFlow never starts',
     (m) => {
-      delete m.agent.restartPolicy
+      // The API server refuses probes of such a container.
+      for (const field of ['restartPolicy', 'startupProbe', 'livenessProbe', 'readinessProbe'])
+        delete m.agent[field]
     },
     /restartPolicy/,
+    { also: /Probe/ },
   ),
   error(
     'the agent is missing',
