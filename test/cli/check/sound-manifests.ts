@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { manifestsIn } from '../../deploy/manifests.ts'
+import { DEPLOY, manifestsIn } from '../../deploy/manifests.ts'
 import { injected } from '../inject/streams.ts'
 import { ManifestSet } from './manifest-set.ts'
 
@@ -79,8 +79,7 @@ ${kind === 'StatefulSet' ? PARALLEL : ''}  selector: { matchLabels: { app: flows
 
 /** The text of a base. Nothing else reads the files. */
 function textOf(base: Base): string {
-  const rendered = (name: string) =>
-    `${readFileSync(join(import.meta.dirname, 'fixtures', `${name}.yaml`), 'utf8')}\n---\n${SECRET}`
+  const rendered = (name: string) => `${readFileSync(join(DEPLOY, `${name}.yaml`), 'utf8')}\n---\n${SECRET}`
   const withAgent = (kind: 'Deployment' | 'StatefulSet', traffic: 'readiness' | 'front') => {
     const front = traffic === 'front'
     const text = plain(kind, front ? '127.0.0.1' : '0.0.0.0')
