@@ -51,10 +51,9 @@ const doubt = row('unknown', 'error', 'warning')
 const SHELL = ['/bin/bash', '-c']
 
 /** A finding about the Lease of this workload and of another one. */
-const LEASE_OF = (name: string) => new RegExp(`(?=.*\\b(langflow|app)\\b)(?=.*${name})(?=.*lease)`, 'is')
+const leaseOf = (name: string) => new RegExp(`(?=.*\\b(langflow|app)\\b)(?=.*${name})(?=.*lease)`, 'is')
 /** A finding about the database of this workload and of another one. */
-const DATABASE_OF = (name: string) =>
-  new RegExp(`(?=.*\\b(langflow|app)\\b)(?=.*${name})(?=.*database)`, 'is')
+const databaseOf = (name: string) => new RegExp(`(?=.*\\b(langflow|app)\\b)(?=.*${name})(?=.*database)`, 'is')
 
 /** Starts LangFlow by a script, in a base of `inject`. */
 function startBy(m: ManifestSet, script: string): void {
@@ -69,7 +68,7 @@ const TWO_WORKLOADS: readonly Row[] = [
       dropVariable(staging.agent, 'LEADER_LEASE_NAME')
       m.get('Role', 'staging-leader').rules[0].resourceNames = ['langflow-leader-lock']
     },
-    LEASE_OF('staging'),
+    leaseOf('staging'),
     { also: /staging-leader-lock/ },
   ),
   error(
@@ -81,7 +80,7 @@ const TWO_WORKLOADS: readonly Row[] = [
       staging.pod.serviceAccountName = 'langflow-leader'
       dropVariable(staging.agent, 'LEADER_LEASE_NAME')
     },
-    LEASE_OF('staging'),
+    leaseOf('staging'),
   ),
   error(
     'a copy of the Deployment has another name and the labels, Service and Lease of the first',
@@ -90,7 +89,7 @@ const TWO_WORKLOADS: readonly Row[] = [
       copy.metadata.name = 'langflow-copy'
       m.objects.push(copy)
     },
-    LEASE_OF('langflow-copy'),
+    leaseOf('langflow-copy'),
   ),
   error(
     'a StatefulSet was added beside the Deployment that it replaces, with the same Lease',
@@ -102,7 +101,7 @@ const TWO_WORKLOADS: readonly Row[] = [
         spec: { ...structuredClone(spec), serviceName: 'langflow-members' },
       })
     },
-    LEASE_OF('StatefulSet/langflow'),
+    leaseOf('StatefulSet/langflow'),
   ),
   error(
     'blue and green have one Lease, so green never serves',
@@ -112,7 +111,7 @@ const TWO_WORKLOADS: readonly Row[] = [
       setVariable(green.agent, 'LEADER_LEASE_NAME', 'langflow-leader-lock')
       m.get('Role', 'green-leader').rules[0].resourceNames = ['langflow-leader-lock']
     },
-    LEASE_OF('green'),
+    leaseOf('green'),
     { also: /green-leader-lock/ },
   ),
   error(
@@ -123,7 +122,7 @@ const TWO_WORKLOADS: readonly Row[] = [
       setVariable(staging.langflow, 'LEADER_LEASE_NAME', 'staging-leader-lock')
       m.get('Role', 'staging-leader').rules[0].resourceNames = ['langflow-leader-lock']
     },
-    LEASE_OF('staging'),
+    leaseOf('staging'),
     { also: /staging-leader-lock/ },
   ),
   error(
@@ -134,7 +133,7 @@ const TWO_WORKLOADS: readonly Row[] = [
       staging.agent.args = ['agent', '--lease-name=langflow-leader-lock']
       m.get('Role', 'staging-leader').rules[0].resourceNames = ['langflow-leader-lock']
     },
-    LEASE_OF('staging'),
+    leaseOf('staging'),
     { also: /staging-leader-lock/ },
   ),
   error(
@@ -160,7 +159,7 @@ const TWO_WORKLOADS: readonly Row[] = [
         'apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: { name: langflow-leader-lock, namespace: leases }',
       )
     },
-    LEASE_OF('team-'),
+    leaseOf('team-'),
   ),
 ]
 
@@ -173,7 +172,7 @@ const TWO_LEASES: readonly Row[] = [
         secretKeyRef: { name: 'langflow', key: 'database-url' },
       })
     },
-    DATABASE_OF('staging'),
+    databaseOf('staging'),
   ),
   error(
     'two Leases, and one database by the same key of a Secret that is not in the stream',
@@ -182,14 +181,14 @@ const TWO_LEASES: readonly Row[] = [
       for (const { langflow } of [m, staging])
         setVariable(langflow, 'LANGFLOW_DATABASE_URL', { secretKeyRef: { name: 'shared', key: 'url' } })
     },
-    DATABASE_OF('staging'),
+    databaseOf('staging'),
   ),
   error(
     'two Leases, and one database by two Secrets with the same URL',
     (m) => {
       m.addTwin('staging').secret['database-url'] = 'postgresql://user:password@host/langflow'
     },
-    DATABASE_OF('staging'),
+    databaseOf('staging'),
   ),
   error(
     'two Leases, and one database by a Secret in base64 and a literal URL',
@@ -201,14 +200,14 @@ const TWO_LEASES: readonly Row[] = [
       secret.data = { 'database-url': Buffer.from(url).toString('base64') }
       setVariable(staging.langflow, 'LANGFLOW_DATABASE_URL', url)
     },
-    DATABASE_OF('staging'),
+    databaseOf('staging'),
   ),
   error(
     'two Leases, and one database as two users',
     (m) => {
       m.addTwin('staging').secret['database-url'] = 'postgresql://staging:other@host/langflow'
     },
-    DATABASE_OF('staging'),
+    databaseOf('staging'),
   ),
   error(
     'two Leases, and one database with other options in the URL',
@@ -216,21 +215,21 @@ const TWO_LEASES: readonly Row[] = [
       m.addTwin('staging').secret['database-url'] =
         'postgresql://user:password@host/langflow?sslmode=require&connect_timeout=5'
     },
-    DATABASE_OF('staging'),
+    databaseOf('staging'),
   ),
   error(
     'two Leases, and one database with its default port and another driver in the URL',
     (m) => {
       m.addTwin('staging').secret['database-url'] = 'postgresql+psycopg://user:password@HOST:5432/langflow'
     },
-    DATABASE_OF('staging'),
+    databaseOf('staging'),
   ),
   error(
     'two Leases, and one database with the old scheme postgres',
     (m) => {
       m.addTwin('staging').secret['database-url'] = 'postgres://user:password@host/langflow'
     },
-    DATABASE_OF('staging'),
+    databaseOf('staging'),
   ),
   doubt(
     'two Leases, and one database by the short and by the full name of its Service',
@@ -241,7 +240,7 @@ const TWO_LEASES: readonly Row[] = [
         'postgresql://user:password@postgresql.langflow.svc.cluster.local:5432/langflow'
       m.intoNamespace('langflow')
     },
-    DATABASE_OF('staging'),
+    databaseOf('staging'),
   ),
   error(
     'two Leases, and one SQLite file on a volume that both mount',
@@ -254,7 +253,7 @@ const TWO_LEASES: readonly Row[] = [
       staging.secret['database-url'] = m.secret['database-url']
       m.add(claim('langflow-files', 'ReadWriteMany'))
     },
-    DATABASE_OF('staging'),
+    databaseOf('staging'),
     { also: /sqlite|database|langflow-files/i },
   ),
   error(
@@ -273,7 +272,7 @@ const TWO_LEASES: readonly Row[] = [
       m.objects.push(workload, members, { ...m.get('Lease'), metadata: { name: 'other-leader' } })
       m.get('Role').rules[0].resourceNames.push('other-leader')
     },
-    DATABASE_OF('other'),
+    databaseOf('other'),
     { base: 'injected' },
   ),
   error(
@@ -285,7 +284,7 @@ const TWO_LEASES: readonly Row[] = [
       twin.intoNamespace('team-b')
       m.objects.push(...twin.objects)
     },
-    DATABASE_OF('team-'),
+    databaseOf('team-'),
   ),
   error(
     'a LangFlow without an agent, such as a worker, uses the same database',
@@ -1857,6 +1856,20 @@ const STATE: readonly Row[] = [
     { also: /Secret|secret|LANGFLOW_/ },
   ),
   unknown('the Secret with all values is not in the stream', (m) => m.drop('Secret'), /Secret|langflow/),
+  unknown(
+    'the Secret of the password is not in the stream',
+    (m) => {
+      variableOf(m.langflow, 'LANGFLOW_SUPERUSER_PASSWORD').valueFrom.secretKeyRef.name = 'admin'
+    },
+    /Secret\/admin/,
+  ),
+  unknown(
+    'the Secret of the bucket is not in the stream',
+    (m) => {
+      variableOf(m.langflow, 'LANGFLOW_OBJECT_STORAGE_BUCKET_NAME').valueFrom.secretKeyRef.name = 'storage'
+    },
+    /Secret\/storage/,
+  ),
   unknown(
     'a ConfigMap that sets variables of LangFlow is not in the stream',
     (m) => {

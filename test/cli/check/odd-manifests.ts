@@ -5,18 +5,18 @@ import type { Loose } from './facts.ts'
 import { dropVariable, type ManifestSet, mountOf, setVariable, variableOf, volumeOf } from './manifest-set.ts'
 import type { Base } from './sound-manifests.ts'
 
-/** An unusual installation that works. An error of `check`, or another warning than the expected one, is a false alarm. */
+/** An unusual installation that works. Each error of `check` is a false alarm, and each warning or `?` without use, too. */
 export interface OddRow {
   readonly name: string
   readonly base: Base
   readonly edit: (manifests: ManifestSet) => void
-  /** Matches the object and message of a warning that helps the author. */
-  readonly mayWarn?: RegExp
+  /** Matches the object and message of a warning or a `?` that is of use. */
+  readonly useful?: RegExp
   /** The stream of the edited manifests. */
   readonly render: (manifests: ManifestSet) => string
 }
 
-type Options = Partial<Pick<OddRow, 'base' | 'mayWarn'>>
+type Options = Partial<Pick<OddRow, 'base' | 'useful'>>
 
 const odd = (name: string, edit: OddRow['edit'], options: Options = {}): OddRow => ({
   name,
@@ -49,7 +49,7 @@ const chart = (
         setVariable(m.langflow, `LANGFLOW_${key}`, { secretKeyRef: { name: 'flows', key } })
       edit(m)
     },
-    { mayWarn: /files that users upload/ },
+    { useful: /files that users upload|Secret\/flows/ },
   )
 
 const CHARTS: readonly OddRow[] = [
@@ -177,14 +177,14 @@ spec: { selector: { matchLabels: { app.kubernetes.io/name: langflow } }, podMetr
     (m) => {
       m.objects = [m.workload]
     },
-    { mayWarn: /Service|Lease/ },
+    { useful: /Secret|Service|Lease|LangFlow/ },
   ),
   odd(
     'only workload and Services are in the stream, as for inject',
     (m) => {
       m.objects = [m.workload, m.service, m.members]
     },
-    { base: 'injected-front', mayWarn: /Lease/ },
+    { base: 'injected-front', useful: /Secret|Service|Lease/ },
   ),
   odd('kustomize adds a label to every selector and template', (m) => {
     const add = (labels: Loose) => Object.assign(labels, { env: 'prod' })
@@ -221,14 +221,14 @@ const WORKLOADS: readonly OddRow[] = [
     (m) => {
       m.workload.spec.replicas = 1
     },
-    { mayWarn: /replica/ },
+    { useful: /replica/ },
   ),
   odd(
     'there is one replica in readiness mode',
     (m) => {
       m.workload.spec.replicas = 1
     },
-    { base: 'smallest', mayWarn: /replica/ },
+    { base: 'smallest', useful: /replica/ },
   ),
   odd('there are three replicas', (m) => {
     m.workload.spec.replicas = 3
@@ -341,7 +341,7 @@ spec: { maxUnavailable: 0, selector: { matchLabels: { app: database } } }
     (m) => {
       m.workload.spec.strategy = { type: 'Recreate' }
     },
-    { mayWarn: /Recreate/ },
+    { useful: /Recreate/ },
   ),
   odd(
     'a StatefulSet in front mode starts its pods in order',
@@ -568,16 +568,18 @@ spec:
     m.service.spec.ports[0].targetPort = 'front'
     m.get('NetworkPolicy').spec.ingress[0].ports = [{ port: 'front' }]
   }),
-  odd('the members Service is not in the stream', (m) => m.drop('Service', 'langflow-members')),
+  odd('the members Service is not in the stream', (m) => m.drop('Service', 'langflow-members'), {
+    useful: /langflow-members/,
+  }),
   odd(
     'no Service is in the stream but that of the members',
     (m) => {
       m.drop('Service', 'langflow')
     },
-    { mayWarn: /Service/ },
+    { useful: /Service/ },
   ),
   odd('the Lease is not in the stream, because the first leader creates it', (m) => m.drop('Lease'), {
-    mayWarn: /Lease/,
+    useful: /Lease/,
   }),
   odd('the rights are in a ClusterRole, bound in the namespace', (m) => {
     m.get('Role').kind = 'ClusterRole'
@@ -609,9 +611,13 @@ spec:
     second.rules = role.rules.splice(2, 1)
     m.objects.push(second, secondBinding)
   }),
-  odd('the account comes from elsewhere, with its rights', (m) => {
-    for (const kind of ['ServiceAccount', 'Role', 'RoleBinding']) m.drop(kind)
-  }),
+  odd(
+    'the account comes from elsewhere, with its rights',
+    (m) => {
+      for (const kind of ['ServiceAccount', 'Role', 'RoleBinding']) m.drop(kind)
+    },
+    { useful: /account/i },
+  ),
   odd('no NetworkPolicy is in the stream', (m) => m.drop('NetworkPolicy')),
   odd('a policy denies all ingress, and the policy of LangFlow allows it', (m) => {
     m.add(`
@@ -660,8 +666,10 @@ spec:
     - to: [{ podSelector: { matchLabels: { app.kubernetes.io/name: langflow } } }]
 `)
   }),
-  odd("egress is limited to the cluster's DNS, the address of the API server and the namespace", (m) => {
-    m.add(`
+  odd(
+    "egress is limited to the cluster's DNS, the address of the API server and the namespace",
+    (m) => {
+      m.add(`
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: { name: langflow-egress }
@@ -677,7 +685,9 @@ spec:
       ports: [{ port: 443 }]
     - to: [{ podSelector: {} }]
 `)
-  }),
+    },
+    { useful: /addresses|labels/ },
+  ),
   odd(
     'service links are on, and no Service is named langflow',
     (m) => {
@@ -696,7 +706,7 @@ const STATE: readonly OddRow[] = [
     (m) => {
       m.langflow.envFrom.push({ secretRef: { name: 'provider-keys', optional: true } })
     },
-    { base: 'injected' },
+    { base: 'injected', useful: /provider-keys/ },
   ),
   odd(
     'a variable of LangFlow replaces one of envFrom',
@@ -749,23 +759,27 @@ const STATE: readonly OddRow[] = [
   odd('the secret key is in standard base64, which Python accepts, too', (m) => {
     m.secret['secret-key'] = `${'+/'.repeat(21)}A=`
   }),
-  odd('an env file in memory, which another container writes, has the secrets', (m) => {
-    m.pod.volumes.push({ name: 'env', emptyDir: { medium: 'Memory' } })
-    m.pod.initContainers.push({
-      name: 'vault-agent',
-      image: 'hashicorp/vault:1.20',
-      restartPolicy: 'Always',
-      volumeMounts: [
-        { name: 'env', mountPath: '/secrets' },
-        { name: 'token', mountPath: '/var/run/secrets/kubernetes.io/serviceaccount', readOnly: true },
-      ],
-    })
+  odd(
+    'an env file in memory, which another container writes, has the secrets',
+    (m) => {
+      m.pod.volumes.push({ name: 'env', emptyDir: { medium: 'Memory' } })
+      m.pod.initContainers.push({
+        name: 'vault-agent',
+        image: 'hashicorp/vault:1.20',
+        restartPolicy: 'Always',
+        volumeMounts: [
+          { name: 'env', mountPath: '/secrets' },
+          { name: 'token', mountPath: '/var/run/secrets/kubernetes.io/serviceaccount', readOnly: true },
+        ],
+      })
 
-    m.langflow.volumeMounts.push({ name: 'env', mountPath: '/secrets', readOnly: true })
-    setVariable(m.langflow, 'LEADER_ENV_FILE', '/secrets/langflow.env')
-    for (const name of ['SECRET_KEY', 'SUPERUSER_PASSWORD', 'DATABASE_URL'])
-      dropVariable(m.langflow, `LANGFLOW_${name}`)
-  }),
+      m.langflow.volumeMounts.push({ name: 'env', mountPath: '/secrets', readOnly: true })
+      setVariable(m.langflow, 'LEADER_ENV_FILE', '/secrets/langflow.env')
+      for (const name of ['SECRET_KEY', 'SUPERUSER_PASSWORD', 'DATABASE_URL'])
+        dropVariable(m.langflow, `LANGFLOW_${name}`)
+    },
+    { useful: /langflow\.env/ },
+  ),
   odd('the secret key was typed with a line break at its end', (m) => {
     m.secret['secret-key'] += '\n'
   }),
@@ -792,7 +806,7 @@ data: { url: "postgresql://langflow@db.example.org/langflow" }
       setVariable(m.langflow, 'LANGFLOW_AUTO_LOGIN', 'true')
       dropVariable(m.langflow, 'LANGFLOW_SUPERUSER_PASSWORD')
     },
-    { mayWarn: /AUTO_LOGIN/ },
+    { useful: /AUTO_LOGIN/ },
   ),
   odd('uploads are local, and the files of all replicas are on one ReadWriteMany volume', (m) => {
     setVariable(m.langflow, 'LANGFLOW_STORAGE_TYPE', 'local')
