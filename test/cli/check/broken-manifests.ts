@@ -740,13 +740,6 @@ const PARTS: readonly Row[] = [
     /PID 1|launch/,
     { also: /PID 1|launch/ },
   ),
-  problem(
-    "a flow can open Node's debugger in the launcher with SIGUSR1",
-    (m) => {
-      m.langflow.command = m.langflow.command.filter((word: string) => word !== '--disable-sigusr1')
-    },
-    /disable-sigusr1/,
-  ),
   error(
     'the pod shares its process namespace',
     (m) => {

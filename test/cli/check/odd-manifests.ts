@@ -541,6 +541,288 @@ const CONTAINERS: readonly OddRow[] = [
   }),
 ]
 
+/** Near the mistakes of the other table. */
+const NEAR_MISSES: readonly OddRow[] = [
+  odd("the command lacks Node's --disable-sigusr1, which the program adds itself", (m) => {
+    m.langflow.command = m.langflow.command.filter((word: string) => word !== '--disable-sigusr1')
+  }),
+  odd('the identity is made of the name and the UID of the pod', (m) =>
+    setVariable(m.agent, 'LEADER_IDENTITY', '$(POD_NAME)_$(POD_UID)'),
+  ),
+  odd("the front's address is made of that of the pod", (m) =>
+    setVariable(m.agent, 'LEADER_FRONT_ADDRESS', '$(POD_IP):8091'),
+  ),
+  odd('agent and front listen on every IPv4 address', (m) => {
+    setVariable(m.agent, 'LEADER_LISTEN', '0.0.0.0:8090')
+    setVariable(m.agent, 'LEADER_FRONT_LISTEN', '0.0.0.0:8091')
+  }),
+  odd('agent and front listen on every address', (m) => {
+    setVariable(m.agent, 'LEADER_LISTEN', '[::]:8090')
+    setVariable(m.agent, 'LEADER_FRONT_LISTEN', '[::]:8091')
+  }),
+  odd('LangFlow and its target have the IPv6 loopback address', (m) => {
+    m.langflow.args = ['langflow', 'run', '--host', '::1', '--port', '7860']
+    setVariable(m.agent, 'LEADER_TARGET', 'http://[::1]:7860')
+  }),
+  odd('the target is localhost', (m) => setVariable(m.agent, 'LEADER_TARGET', 'http://localhost:7860')),
+  odd('host and port of LangFlow are inserted by Kubernetes', (m) => {
+    setVariable(m.langflow, 'BIND', '127.0.0.1')
+    setVariable(m.langflow, 'PORT', '7860')
+    m.langflow.args = ['langflow', 'run', '--host', '$(BIND)', '--port', '$(PORT)']
+  }),
+  odd(
+    'LangFlow listens on every IPv6 address',
+    (m) => {
+      m.langflow.args = ['langflow', 'run', '--host', '::', '--port', '7860']
+    },
+    { base: 'smallest', useful: /host/ },
+  ),
+  odd(
+    'LANGFLOW_HOST is every IPv4 address',
+    (m) => {
+      m.langflow.args = ['langflow', 'run', '--port', '7860']
+      setVariable(m.langflow, 'LANGFLOW_HOST', '0.0.0.0')
+    },
+    { base: 'smallest' },
+  ),
+  odd('a preStop hook waits, and the grace period is longer by that time', (m) => {
+    m.langflow.lifecycle = { preStop: { sleep: { seconds: 10 } } }
+    m.pod.terminationGracePeriodSeconds = 120
+  }),
+  odd('another container has a preStop hook', (m) => {
+    m.pod.containers.push({
+      name: 'proxy',
+      image: 'envoyproxy/envoy:v1',
+      lifecycle: { preStop: { exec: { command: ['sleep', '20'] } } },
+    })
+  }),
+  odd('the pods have DNS settings of their own', (m) => {
+    m.pod.dnsPolicy = 'None'
+    m.pod.dnsConfig = { nameservers: ['10.0.0.10'], searches: ['default.svc.cluster.local'] }
+  }),
+  odd('the pods try fewer search domains', (m) => {
+    m.pod.dnsConfig = { options: [{ name: 'ndots', value: '2' }] }
+  }),
+  odd('a privileged init container sets a parameter of the kernel', (m) => {
+    m.pod.initContainers.push({
+      name: 'sysctl',
+      image: 'busybox:1',
+      command: ['sysctl', '-w', 'net.core.somaxconn=1024'],
+      securityContext: { privileged: true, runAsUser: 0, runAsNonRoot: false },
+    })
+  }),
+  odd('a monitoring sidecar may trace its own processes', (m) => {
+    m.pod.containers.push({
+      name: 'monitor',
+      image: 'datadog/agent:7',
+      securityContext: { capabilities: { add: ['SYS_PTRACE'] } },
+    })
+  }),
+  odd('LangFlow has a harmless capability', (m) => {
+    m.langflow.securityContext.capabilities.add = ['NET_BIND_SERVICE']
+  }),
+  odd("an init container waits for the database with LangFlow's image", (m) => {
+    m.pod.initContainers.push({
+      name: 'wait',
+      image: m.langflow.image,
+      command: ['python', '-c', 'import socket; socket.create_connection(("host", 5432))'],
+    })
+  }),
+  odd("an init container validates flows with LangFlow's image", (m) => {
+    m.pod.initContainers.push({
+      name: 'validate',
+      image: m.langflow.image,
+      command: ['lfx', 'validate', '/flows'],
+    })
+  }),
+  odd("LangFlow's user interface is a sidecar", (m) => {
+    m.pod.containers.push({
+      name: 'langflow-frontend',
+      image: 'langflowai/langflow-frontend:1.13.0',
+      ports: [{ name: 'ui', containerPort: 8080 }],
+    })
+  }),
+  odd('agent and install have other names', (m) => {
+    m.install.name = 'copy'
+    m.agent.name = 'leader-elector'
+  }),
+  odd('the command of the agent is explicit', (m) => {
+    m.agent.command = [
+      '/usr/lib/langflow-leader/node',
+      '/usr/lib/langflow-leader/langflow-leader.mjs',
+      'agent',
+    ]
+    delete m.agent.args
+  }),
+  odd('an image volume replaces the init container', (m) => {
+    m.pod.initContainers = m.pod.initContainers.filter(({ name }: Loose) => name !== 'install')
+    const volume = volumeOf(m.pod, 'program')
+    delete volume.emptyDir
+    volume.image = { reference: m.agent.image }
+    const mount = mountOf(m.langflow, 'program')
+    mount.mountPath = '/usr/lib/langflow-leader'
+    mount.subPath = 'usr/lib/langflow-leader'
+    m.langflow.command = m.langflow.command.map((word: string) =>
+      word.replace('/opt/langflow-leader', '/usr/lib/langflow-leader'),
+    )
+  }),
+  odd('LangFlow has a token for a cloud, which the API server refuses', (m) => {
+    m.pod.volumes.push({
+      name: 'aws',
+      projected: {
+        sources: [
+          { serviceAccountToken: { path: 'token', audience: 'sts.amazonaws.com', expirationSeconds: 86400 } },
+        ],
+      },
+    })
+    m.langflow.volumeMounts.push({
+      name: 'aws',
+      mountPath: '/var/run/secrets/eks.amazonaws.com/serviceaccount',
+      readOnly: true,
+    })
+  }),
+  odd('each pod has an ephemeral ReadWriteOnce volume', (m) => {
+    const volume = volumeOf(m.pod, 'tmp')
+    delete volume.emptyDir
+    volume.ephemeral = {
+      volumeClaimTemplate: {
+        spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+      },
+    }
+  }),
+  odd('a configuration file of another program is mounted with subPath', (m) => {
+    m.add('apiVersion: v1\nkind: ConfigMap\nmetadata: { name: pip }\ndata: { pip.conf: "" }')
+    m.pod.volumes.push({ name: 'pip', configMap: { name: 'pip' } })
+    m.langflow.volumeMounts.push({ name: 'pip', mountPath: '/etc/pip.conf', subPath: 'pip.conf' })
+  }),
+  odd(
+    'the env file has another name than the key of its Secret',
+    (m) => {
+      m.pod.volumes.push({
+        name: 'env',
+        projected: {
+          sources: [{ secret: { name: 'langflow-env', items: [{ key: 'env', path: 'langflow.env' }] } }],
+        },
+      })
+      m.langflow.volumeMounts.push({ name: 'env', mountPath: '/secrets', readOnly: true })
+      setVariable(m.langflow, 'LEADER_ENV_FILE', '/secrets/langflow.env')
+      m.objects.push({
+        apiVersion: 'v1',
+        kind: 'Secret',
+        metadata: { name: 'langflow-env' },
+        stringData: { env: 'OPENAI_API_KEY=sk-1' },
+      })
+    },
+    { useful: /langflow\.env/ },
+  ),
+  odd(
+    'the CSI driver of a secret store writes the env file',
+    (m) => {
+      m.pod.volumes.push({
+        name: 'env',
+        csi: { driver: 'secrets-store.csi.k8s.io', readOnly: true },
+      })
+      m.langflow.volumeMounts.push({ name: 'env', mountPath: '/secrets', readOnly: true })
+      setVariable(m.langflow, 'LEADER_ENV_FILE', '/secrets/langflow.env')
+    },
+    { useful: /langflow\.env/ },
+  ),
+  odd('a Service for metrics has the pods of two installations', (m) => {
+    const part = { 'app.kubernetes.io/part-of': 'langflow' }
+    for (const { workload } of [m, m.addTwin('staging')])
+      Object.assign(workload.spec.template.metadata.labels, part)
+    m.objects.push({
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'metrics' },
+      spec: { clusterIP: 'None', selector: part, ports: [{ name: 'metrics', port: 8090 }] },
+    })
+  }),
+  odd('a budget of another namespace selects every pod there', (m) => {
+    m.intoNamespace('langflow')
+    m.add(`
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: { name: everything, namespace: default }
+spec: { maxUnavailable: 0, selector: {} }
+`)
+  }),
+  odd('a vertical autoscaler of another workload is in mode Auto', (m) => {
+    m.add(`
+apiVersion: autoscaling.k8s.io/v1
+kind: VerticalPodAutoscaler
+metadata: { name: frontend }
+spec: { targetRef: { apiVersion: apps/v1, kind: Deployment, name: frontend } }
+`)
+  }),
+  odd('pods avoid one node, and prefer another', (m) => {
+    const hostname = (operator: string, values: string[]) => ({
+      matchExpressions: [{ key: 'kubernetes.io/hostname', operator, values }],
+    })
+    m.pod.affinity = {
+      nodeAffinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: {
+          nodeSelectorTerms: [hostname('NotIn', ['node-1'])],
+        },
+        preferredDuringSchedulingIgnoredDuringExecution: [
+          { weight: 1, preference: hostname('In', ['node-2']) },
+        ],
+      },
+    }
+  }),
+  odd('pods run on two named nodes', (m) => {
+    m.pod.affinity = {
+      nodeAffinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: {
+          nodeSelectorTerms: [
+            {
+              matchExpressions: [
+                { key: 'kubernetes.io/hostname', operator: 'In', values: ['node-1', 'node-2'] },
+              ],
+            },
+          ],
+        },
+      },
+    }
+  }),
+  odd('pods run in one zone', (m) => {
+    m.pod.nodeSelector = { 'topology.kubernetes.io/zone': 'eu-central-1a' }
+  }),
+  odd(
+    'service links are on, and the Service named langflow is in another namespace',
+    (m) => {
+      m.intoNamespace('flows')
+      m.pod.enableServiceLinks = true
+      m.service.metadata.namespace = 'default'
+    },
+    { useful: /Service/ },
+  ),
+  odd(
+    'service links are on, and the Service named langflow is headless',
+    (m) => {
+      m.pod.enableServiceLinks = true
+      m.service.spec.clusterIP = 'None'
+    },
+    { base: 'smallest' },
+  ),
+  odd('the secret key has no padding, which LangFlow adds', (m) => {
+    m.secret['secret-key'] = m.secret['secret-key'].replace('=', '')
+  }),
+  odd('stringData replaces a value of data', (m) => {
+    m.get('Secret').data = { 'secret-key': 'bm9uZQ==', 'database-url': '' }
+  }),
+  odd('fronts of cold standbys hold requests for 60 s', (m) => {
+    dropVariable(m.agent, 'LEADER_STANDBY')
+    setVariable(m.agent, 'LEADER_HOLD_TIMEOUT', '60s')
+    m.pod.terminationGracePeriodSeconds = 105
+  }),
+  odd(
+    'a short hold timeout is set in readiness mode, where no front runs',
+    (m) => setVariable(m.agent, 'LEADER_HOLD_TIMEOUT', '5s'),
+    { base: 'smallest' },
+  ),
+]
+
 const AROUND: readonly OddRow[] = [
   odd('the Service has port 80 and a port number as its target', (m) => {
     m.service.spec.ports = [{ port: 80, targetPort: 8091 }]
@@ -604,6 +886,12 @@ spec:
   odd('the Role allows everything', (m) => {
     m.get('Role').rules = [{ apiGroups: ['*'], resources: ['*'], verbs: ['*'] }]
   }),
+  odd('the binding is for all accounts of the namespace', (m) => {
+    m.intoNamespace('langflow')
+    m.get('RoleBinding').subjects = [
+      { kind: 'Group', name: 'system:serviceaccounts:langflow', apiGroup: 'rbac.authorization.k8s.io' },
+    ]
+  }),
   odd('two Roles and two bindings give the rights together', (m) => {
     const [role, binding] = [m.get('Role'), m.get('RoleBinding')]
     const [second, secondBinding] = structuredClone([role, binding])
@@ -637,6 +925,28 @@ apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: { name: deny, namespace: default }
 spec: { podSelector: {}, policyTypes: [Ingress, Egress] }
+`)
+  }),
+  odd('the NetworkPolicy allows everything', (m) => {
+    m.get('NetworkPolicy').spec.ingress = [{}]
+    delete m.get('NetworkPolicy').spec.policyTypes
+  }),
+  odd('the NetworkPolicy allows every namespace on the ports of the agent and the front', (m) => {
+    m.get('NetworkPolicy').spec.ingress = [
+      { from: [{ namespaceSelector: {} }], ports: [{ port: 8090 }, { port: 8091 }] },
+    ]
+  }),
+  odd('a policy names egress, and allows all of it', (m) => {
+    const { spec } = m.get('NetworkPolicy')
+    spec.policyTypes = ['Ingress', 'Egress']
+    spec.egress = [{}]
+  }),
+  odd('the namespace enforces restricted pods', (m) => {
+    m.intoNamespace('langflow')
+    m.add(`
+apiVersion: v1
+kind: Namespace
+metadata: { name: langflow, labels: { pod-security.kubernetes.io/enforce: restricted } }
 `)
   }),
   odd('the NetworkPolicy allows a range of ports', (m) => {
@@ -875,6 +1185,7 @@ export const ODD: readonly OddRow[] = [
   ...FORMATS,
   ...WORKLOADS,
   ...CONTAINERS,
+  ...NEAR_MISSES,
   ...AROUND,
   ...STATE,
 ]
