@@ -317,6 +317,17 @@ const TWO_LEASES: readonly Row[] = [
     { also: /langflow-worker/ },
   ),
   error(
+    'a Job runs LangFlow with the same database',
+    (m) => m.objects.push(job(m, 'Job', ['langflow', 'run', '--backend-only'])),
+    /seed/,
+    { also: /seed/ },
+  ),
+  problem(
+    "a CronJob runs LangFlow's migration of the same database",
+    (m) => m.objects.push(job(m, 'CronJob', ['langflow', 'migration', '--fix'])),
+    /seed/,
+  ),
+  error(
     'a second container of the pod runs LangFlow without the launcher',
     (m) => {
       m.pod.containers.push({
@@ -342,6 +353,15 @@ const TWO_LEASES: readonly Row[] = [
     /migrat/,
   ),
 ]
+
+/** A Job, or CronJob, with LangFlow's image and variables. */
+function job(m: ManifestSet, kind: 'Job' | 'CronJob', command: readonly string[]): Loose {
+  const { image, env } = m.langflow
+  const template = { spec: { restartPolicy: 'Never', containers: [{ name: 'seed', image, command, env }] } }
+  const once = { template }
+  const spec = kind === 'Job' ? once : { schedule: '0 3 * * *', jobTemplate: { spec: once } }
+  return { apiVersion: 'batch/v1', kind, metadata: { name: 'seed' }, spec: structuredClone(spec) }
+}
 
 const NAMES: readonly Row[] = [
   error(
@@ -407,6 +427,14 @@ const NAMES: readonly Row[] = [
     },
     /publishNotReadyAddresses/,
     { base: 'smallest' },
+  ),
+  error(
+    'the members Service is in another namespace than the pods',
+    (m) => {
+      m.intoNamespace('langflow')
+      m.members.metadata.namespace = 'default'
+    },
+    /namespace|default/,
   ),
   error(
     'the members Service selects no pod',
@@ -596,6 +624,31 @@ const TOKEN: readonly Row[] = [
     /token/,
   ),
   error(
+    "LangFlow's container mounts a token of its own for the API server",
+    (m) => {
+      m.pod.volumes.push({
+        name: 'api',
+        projected: { sources: [{ serviceAccountToken: { path: 'token' } }] },
+      })
+      m.langflow.volumeMounts.push({ name: 'api', mountPath: '/api', readOnly: true })
+    },
+    /token/,
+  ),
+  error(
+    "LangFlow's container mounts the token of the account from a Secret",
+    (m) => {
+      m.add(`
+apiVersion: v1
+kind: Secret
+type: kubernetes.io/service-account-token
+metadata: { name: leader-token, annotations: { kubernetes.io/service-account.name: langflow-leader } }
+`)
+      m.pod.volumes.push({ name: 'api', secret: { secretName: 'leader-token' } })
+      m.langflow.volumeMounts.push({ name: 'api', mountPath: '/api', readOnly: true })
+    },
+    /token/,
+  ),
+  error(
     'every container gets a token by automountServiceAccountToken',
     (m) => {
       m.pod.automountServiceAccountToken = true
@@ -768,6 +821,26 @@ const PARTS: readonly Row[] = [
     },
     /privileged|root|runAsUser/,
     { also: /privileged|root|runAsUser/ },
+  ),
+  ...['/', '/var/lib/kubelet', '/run/containerd/containerd.sock', '/var/run/docker.sock'].map((path) =>
+    problem(
+      `LangFlow's container mounts ${path} of the node, by which a flow can reach the agent's token`,
+      (m) => {
+        m.pod.volumes.push({ name: 'node', hostPath: { path } })
+        m.langflow.volumeMounts.push({ name: 'node', mountPath: '/node' })
+      },
+      /hostPath|\/node|node/,
+    ),
+  ),
+  error(
+    'the pod has two agents, because the manifest was changed by inject twice in two ways',
+    (m) => {
+      const second = structuredClone(m.agent)
+      second.name = 'agent-2'
+      m.pod.initContainers.push(second)
+    },
+    /agent-2/,
+    { also: /agent-2/ },
   ),
   problem(
     "LangFlow's container may trace any process",
@@ -1128,6 +1201,18 @@ const IDENTITY: readonly Row[] = [
     (m) => setVariable(m.agent, 'LEADER_IDENTITY', 'langflow'),
     /identity/i,
   ),
+  error(
+    'every replica has the same identity by a flag',
+    (m) => {
+      m.agent.args = ['agent', '--identity=langflow']
+    },
+    /identity/i,
+  ),
+  error(
+    'the identity is made of a variable that Kubernetes does not insert',
+    (m) => setVariable(m.agent, 'LEADER_IDENTITY', '$(HOSTNAME)'),
+    /identity/i,
+  ),
   problem('the identity lacks the UID of the pod', (m) => dropVariable(m.agent, 'POD_UID'), /POD_UID/),
   problem(
     "POD_NAME is the Deployment's name",
@@ -1228,6 +1313,11 @@ const SETTINGS: readonly Row[] = [
       })
     },
     /lease-duration|timings/,
+  ),
+  problem(
+    'LangFlow must be healthy sooner than it can start',
+    (m) => setVariable(m.agent, 'LEADER_START_TIMEOUT', '10s'),
+    /start-timeout|START_TIMEOUT/,
   ),
   problem(
     'failsafe is on, and the agents are not given to each other',

@@ -666,6 +666,25 @@ const NEAR_MISSES: readonly OddRow[] = [
       word.replace('/opt/langflow-leader', '/usr/lib/langflow-leader'),
     )
   }),
+  odd(
+    'the agent has a kubeconfig of a Secret instead of a token',
+    (m) => {
+      m.pod.volumes.push({ name: 'kube', secret: { secretName: 'kube' } })
+      m.agent.volumeMounts = m.agent.volumeMounts.filter(({ name }: Loose) => name !== 'token')
+      m.agent.volumeMounts.push({ name: 'kube', mountPath: '/kube', readOnly: true })
+      setVariable(m.agent, 'LEADER_KUBECONFIG', '/kube/config')
+    },
+    { useful: /kube/ },
+  ),
+  odd('a certificate directory of the node is mounted', (m) => {
+    m.pod.volumes.push({ name: 'certs', hostPath: { path: '/etc/ssl/certs' } })
+    m.langflow.volumeMounts.push({ name: 'certs', mountPath: '/etc/ssl/certs', readOnly: true })
+  }),
+  odd(
+    'the agents of a StatefulSet are named one by one',
+    (m) => setVariable(m.agent, 'LEADER_PEERS', 'app-0.app-members:8090,app-1.app-members:8090'),
+    { base: 'stateful-set' },
+  ),
   odd('LangFlow has a token for a cloud, which the API server refuses', (m) => {
     m.pod.volumes.push({
       name: 'aws',
