@@ -822,16 +822,6 @@ const PARTS: readonly Row[] = [
     /privileged|root|runAsUser/,
     { also: /privileged|root|runAsUser/ },
   ),
-  ...['/', '/var/lib/kubelet', '/run/containerd/containerd.sock', '/var/run/docker.sock'].map((path) =>
-    problem(
-      `LangFlow's container mounts ${path} of the node, by which a flow can reach the agent's token`,
-      (m) => {
-        m.pod.volumes.push({ name: 'node', hostPath: { path } })
-        m.langflow.volumeMounts.push({ name: 'node', mountPath: '/node' })
-      },
-      /hostPath|\/node|node/,
-    ),
-  ),
   error(
     'the pod has two agents, because the manifest was changed by inject twice in two ways',
     (m) => {
