@@ -122,6 +122,9 @@ async function launch(options: LauncherOptions): Promise<number> {
   parentGone?.destroy()
   // A killed agent could not remove it itself.
   if (leash && outlived) rmSync(leash, { recursive: true, force: true })
+  // Node would wait for a thread that reads from a volume which does not answer. The kernel ends that thread.
+  if (process.getActiveResourcesInfo().includes('FSReqPromise'))
+    process.execve?.(process.execPath, [process.execPath, '-e', `process.exit(${code})`])
   return code
 }
 

@@ -151,7 +151,7 @@ export class ContentWatch {
     )
     try {
       const look = this.reader.look(paths, flowsPath, async (directories) => {
-        const ofEnvFiles = env.paths.map((path) => dirname(path))
+        const ofEnvFiles = env.problem === null ? env.paths.map((path) => dirname(path)) : []
         const before = this.watchers
         this.watchers = []
         const all = this.isOn ? new Set([...ofEnvFiles, ...directories]) : []

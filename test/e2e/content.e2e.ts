@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { PairedFronts } from '../harness/paired-fronts.ts'
+import { podObstacle } from '../harness/pod.ts'
 import { ask, type Replica, type ReplicaOptions } from '../harness/replica.ts'
 import { mono, until } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
@@ -11,6 +14,14 @@ import { warmLangflow } from '../harness/warm-langflow.ts'
 const CANARY = 'cAnArY-7719'
 const SECRET_KEY = 'ZTJlIHNlY3JldCBrZXkgdGhhdCBldmVyeSBvbmUgaGE='
 const TOKEN = 'a token that is changed'
+
+const HANGING = ['python3', join(import.meta.dirname, '../harness/faults/hanging-volume.py')]
+
+function volumeObstacle(): string | false {
+  const [python = '', ...args] = HANGING
+  const { status, stderr } = spawnSync('unshare', ['--mount', python, ...args, tmpdir(), 'true'])
+  return status === 0 ? false : `cannot mount a volume: ${stderr}`
+}
 
 /** Replicas that watch one directory. */
 class ContentScene extends PairedFronts {
@@ -116,6 +127,20 @@ describe('changed content', { concurrency: 3 }, () => {
       (await ask(scene.port('a'), '/metrics')).text,
       /restarts_total\{reason="content_changed"\} 1$/m,
     )
+  })
+
+  test('of a volume that does not answer blocks neither LangFlow’s start nor the launcher’s end', {
+    skip: podObstacle() ?? volumeObstacle(),
+    timeout: 60_000,
+  }, async (t) => {
+    const scene = await ContentScene.start(t, plane)
+    const volume = join(scene.dir, 'volume')
+    mkdirSync(volume)
+    const env = { LEADER_HANDOVER_ON_CHANGE: join(volume, 'flows'), LANGFLOW_LOAD_FLOWS_PATH: '' }
+    const a = await scene.pod('a', { entry: [...HANGING, volume], env })
+    await a.agent.event('serving')
+    process.kill(a.launcherPid(), 'SIGTERM')
+    assert.deepEqual(await a.container.exited, { code: 0, signal: null })
   })
 
   test('in an env file reaches LangFlow, and appears in no output, valid or not', async (t) => {
