@@ -47,7 +47,7 @@ export class ContentWatch {
   private again = false
   private timer: Timer | null = null
   private noticed: Timer | null = null
-  /** Monotonic ms of the last notice since this look began, and before that since the last one. `null`: no notice. */
+  /** Monotonic ms of the last notice after the present look began, and before. `null`: no notice. */
   private noticedAt: number | null = null
   private changedAt: number | null = null
   private closed = false

@@ -1,9 +1,8 @@
 // The program that npm run bench:git-sync runs inside a cluster. It measures, from a client's view, the time from a commit of a
-// flow until the flow is served, with the chart and the real git-sync. Then it writes its part of
-// docs/evidence/takeovers.md.
+// flow until the flow is served, with the chart and the real git-sync. Then it writes its part of docs/evidence/takeovers.md.
 //
-// usage: git-sync.ts [--results FILE] stand-in|langflow|none [N]
-//   N               number of commits (default: 5)
+// usage: git-sync.ts [--results FILE] [stand-in|langflow|none [N]]
+//   langflow, N     the program in LangFlow's container, and the number of commits (defaults: langflow, 5)
 //   --results FILE  append each commit to FILE, and write the table of all commits in it, so that short runs add up
 import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { loadavg, tmpdir } from 'node:os'
@@ -214,6 +213,7 @@ async function measure(
   const synced = one.logs.lines
     .filter(({ container, text: line }) => container === 'git-sync' && isSyncOf(line, commit))
     .map(({ at }) => atMono(at))
+  if (synced.length !== 2) throw new Error(`git-sync has ${text} in ${synced.length} pods`)
   const syncedAt = Math.max(...synced)
   const stepped = one.logs
     .ours(metadata.name)
