@@ -16,6 +16,9 @@ function canary(place: string): string {
 }
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 
+/** A secret that looks like a word. It is removed from manifests. */
+const PLAIN = 'canary-without-a-digit'
+
 const NOTES = {
   'kubectl.kubernetes.io/last-applied-configuration': JSON.stringify({ a: canary('last applied') }),
   'example.com/note': canary('annotation'),
@@ -58,6 +61,7 @@ const SPEC = {
         { name: 'LANGFLOW_SECRET_KEY', value: canary('literal key') },
         { name: 'LANGFLOW_DATABASE_URL', value: `postgresql://u:${canary('password in a URL')}@db/x` },
         { name: 'OPENAI', value: canary('literal of another name') },
+        { name: 'WORD', value: PLAIN },
         { name: 'LANGFLOW_AUTO_LOGIN', value: 'false' },
         { name: 'PASSWORD', valueFrom: { secretKeyRef: { name: 'db', key: 'password' } } },
       ],
@@ -94,7 +98,7 @@ const EVENT = object('e', {
   involvedObject: { kind: 'Pod', name: 'langflow-0' },
   type: 'Warning',
   reason: 'Failed',
-  message: `it printed ${canary('Secret')}`,
+  message: `it printed ${canary('Secret')} and ${encodeURIComponent(canary('Secret'))}`,
   lastTimestamp: '2026-01-02T03:04:05Z',
 })
 const LISTS: Record<string, KubeObject[]> = {
@@ -200,6 +204,7 @@ describe('a report', () => {
     const { text, missing } = await new Scripted().report()
     assert.deepEqual([leaks(text), missing], [[], []])
     assert.ok(!text.includes('k'.repeat(22)), 'the key of the fronts')
+    assert.ok(!text.includes(PLAIN))
     assert.ok(Object.keys(CANARIES).length > 20)
   })
 
@@ -215,7 +220,7 @@ describe('a report', () => {
     for (const kept of [
       /^langflow-leader report of the Lease team\/lock$/m,
       /LangFlow's own log lines are not included/,
-      /^2026-01-02T03:04:05Z {2}Warning {2}Failed {2}Pod\/langflow-0 {2}it printed <removed>$/m,
+      /^2026-01-02T03:04:05Z {2}Warning {2}Failed {2}Pod\/langflow-0 {2}it printed <removed> and <removed>$/m,
       /"event":"workload_started"/,
       /^2 lines of LangFlow or others are left out\.$/m,
       /name: LANGFLOW_AUTO_LOGIN\n +value: "false"/,
