@@ -251,14 +251,14 @@ describe('a report', () => {
     await reading.clock.pass(15_000)
     const { text, missing } = await made
     assert.deepEqual(missing.toSorted(), [
-      'Events is missing: may not read events',
-      'Lease is missing: may not read leases.coordination.k8s.io/lock',
-      'check is missing: no result within 15 s',
-      'log of langflow-0/langflow is missing: may not read log of langflow',
-      'log of langflow-0/langflow, its previous run is missing: may not read log of langflow',
-      'status is missing: may not read status',
-      'the list of services is missing: may not read services',
-      'the removal of the values of the Secret "db" from logs, Events and messages is missing: may not read secrets/db',
+      'Events could not be read: may not read events',
+      'Lease could not be read: may not read leases.coordination.k8s.io/lock',
+      'check could not be read: no result within 15 s',
+      'log of langflow-0/langflow could not be read: may not read log of langflow',
+      'log of langflow-0/langflow, its previous run could not be read: may not read log of langflow',
+      'status could not be read: may not read status',
+      'the list of services could not be read: may not read services',
+      'the values of the Secret "db" could not be removed from logs, Events and messages: may not read secrets/db',
     ])
     for (const sentence of missing) assert.ok(text.includes(`\n${sentence}\n`), sentence)
     assert.match(text, /===== Pod\/langflow-0 =====/)
@@ -269,7 +269,7 @@ describe('a report', () => {
     const reading = new Scripted()
     reading.denied.add('pods')
     const { text, missing } = await reading.report()
-    assert.deepEqual(missing, ['the list of pods is missing: may not read pods'])
+    assert.deepEqual(missing, ['the list of pods could not be read: may not read pods'])
     assert.match(text, /===== status =====[\s\S]*===== history =====/)
   })
 
