@@ -47,9 +47,8 @@ async function runReport({ file, langflowLogs, ...from }: Values<typeof REPORT_S
   const { makeReport } = await import('./report.ts')
   using cluster = await Cluster.connect(from)
   const { leaseName, namespace, objects } = cluster
-  const at = { ...from, leaseName, leaseNamespace: namespace }
-  using source = await sourceOf(from.url === null ? at : from)
-  const check = () => checkAsText(at)
+  using source = await sourceOf(from)
+  const check = () => checkAsText({ ...from, leaseName, leaseNamespace: namespace })
   const report = await makeReport({ leaseName, objects, source, check, clock: systemClock, langflowLogs })
   for (const sentence of report.missing) process.stderr.write(`langflow-leader: ${oneLine(sentence)}\n`)
   if (report.parts === 0)
