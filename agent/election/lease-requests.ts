@@ -14,7 +14,7 @@ import {
   type Notes,
 } from '../lease/lease.ts'
 import { encodeHistory, encodeTerm, HISTORY, type PastTerm } from '../lease/lease-history.ts'
-import { pauseIsOver, podOf } from '../lease/operator-annotations.ts'
+import { pauseIsOver, podOf, REQUESTS, RESTART_REQUEST } from '../lease/operator-annotations.ts'
 import { isOlder } from '../python-version.ts'
 import { failedStart, revisionsNoted } from './revision-trial.ts'
 import {
@@ -161,11 +161,9 @@ function notesFor(
     }),
   }
   // Requests of operators are for the leader at that time.
-  const answered = { answered: 'all' } as const
-  if (kind === 'renew') {
-    if (refusal?.open) return { ...both, ...answered }
-    return state.restartAnswered ? { ...both, answered: 'restart' } : both
-  }
+  const answered = { answered: REQUESTS }
+  if (kind === 'renew' && refusal?.open) return { ...both, ...answered }
+  if (kind === 'renew') return state.restartAnswered ? { ...both, answered: RESTART_REQUEST } : both
   const own = owner === null ? both : { ...both, owner }
   if (kind === 'release') {
     // The best-prepared replica may be of the revision that failed.

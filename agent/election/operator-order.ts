@@ -1,9 +1,9 @@
 import {
   ANY_POD,
   describeAsked,
-  isOfPod,
   type OperatorRequest,
   requestOf,
+  targetFault,
 } from '../lease/operator-annotations.ts'
 import type { CandidateConfig, ElectionState, StepDownReason } from './state.ts'
 
@@ -31,19 +31,10 @@ export function operatorOrder(
   const { what, to, reason: note } = request
   const isRestart = what === 'restart'
   if (isRestart && (restartAnswered || term.restarting !== null || !term.startOrdered)) return null
-  const refused = paused
-    ? 'the Lease is paused: resume it first'
-    : isRestart
-      ? null
-      : wrongTarget(identity, to)
+  const fault = isRestart ? null : targetFault(identity, to)
+  const refused = paused ? 'the Lease is paused: resume it first' : fault
   if (refused !== null) return { request, does: refused }
   const why = { code: what, reason: describeAsked(request), note }
   if (isRestart) return { request, does: { ...why, inPlace: true } }
   return { request, does: { ...why, to: to === ANY_POD ? null : to, drainMs: 0, graceMs: FAILOVER_GRACE_MS } }
-}
-
-function wrongTarget(identity: string, to: string): string | null {
-  if (to === '')
-    return `the request names no pod: write the name of a pod, or ${ANY_POD} for the best prepared replica`
-  return to !== ANY_POD && isOfPod(identity, to) ? `${to} already leads` : null
 }

@@ -62,7 +62,7 @@ const Entry = z.tuple(
     z.nullable(z.enum(['expired', ...ENDED_BECAUSE])),
     z.nullable(count),
   ],
-  // The note, only if there is one: replicas before 0.2.0 leave out an entry with it.
+  // The note, only if there is one: earlier versions leave out an entry with it.
   z.string().check(z.maxLength(LONGEST_REASON)),
 )
 

@@ -1,15 +1,7 @@
 import { parseFrontAddress } from '../config/values.ts'
 import { isVersion } from '../python-version.ts'
 import { HISTORY, type PastTerm } from './lease-history.ts'
-import {
-  FAILOVER_TO,
-  PAUSE_REASON,
-  PAUSED,
-  PAUSED_UNTIL,
-  REQUEST_REASON,
-  RESTART,
-  SWITCHOVER_TO,
-} from './operator-annotations.ts'
+import { PAUSE_REASON, PAUSED, PAUSED_UNTIL } from './operator-annotations.ts'
 import { REVISIONS } from './proven-revisions.ts'
 
 /**
@@ -140,8 +132,8 @@ export interface Notes {
   readonly revisions?: string
   /** The front in this epoch. */
   readonly front?: FrontNote | null
-  /** All requests of operators are answered, or only that for a restart in place. */
-  readonly answered?: 'all' | 'restart'
+  /** The annotations of the requests that are answered. */
+  readonly answered?: readonly string[]
   /** The pause is over. */
   readonly resumed?: true
 }
@@ -160,8 +152,7 @@ export function annotated(metadata: Lease['metadata'], notes: Notes): Lease['met
   note(HISTORY, notes.history)
   note(REVISIONS, notes.revisions)
   note(FRONT, notes.front && `${notes.epoch} ${frontText(notes.front)}`)
-  if (notes.answered) for (const key of [RESTART, REQUEST_REASON]) note(key, null)
-  if (notes.answered === 'all') for (const key of [SWITCHOVER_TO, FAILOVER_TO]) note(key, null)
+  for (const key of notes.answered ?? []) note(key, null)
   if (notes.resumed) for (const key of [PAUSED, PAUSED_UNTIL, PAUSE_REASON]) note(key, null)
   if (Object.keys(annotations).length > 0) return { ...metadata, annotations }
   const { annotations: _none, ...bare } = metadata

@@ -12,6 +12,8 @@ export const FAILOVER_TO = 'langflow-leader/failover-to'
 export const RESTART = 'langflow-leader/restart'
 /** The reason of one of these requests, for people. */
 export const REQUEST_REASON = 'langflow-leader/request-reason'
+export const RESTART_REQUEST = [RESTART, REQUEST_REASON]
+export const REQUESTS = [SWITCHOVER_TO, FAILOVER_TO, ...RESTART_REQUEST]
 /** `true`: the leader stays, LangFlow is left alone, no takeover starts. */
 export const PAUSED = 'langflow-leader/paused'
 /** RFC 3339: the end of a pause, by each replica's wall clock. */
@@ -83,6 +85,13 @@ export function requestOf(lease: Lease | null): OperatorRequest | null {
   if (failover !== undefined) return { what: 'failover', to: failover, reason }
   if (switchover !== undefined) return { what: 'switchover', to: switchover, reason }
   return notes[RESTART] === undefined ? null : { what: 'restart', to: '', reason }
+}
+
+/** Why this replica cannot hand over to the target of a request, in one sentence. `null`: it may. */
+export function targetFault(identity: string, to: string): string | null {
+  if (to === '')
+    return `the request names no pod: write the name of a pod, or ${ANY_POD} for the best prepared replica`
+  return to !== ANY_POD && isOfPod(identity, to) ? `${to} already leads` : null
 }
 
 /** `switchover to langflow-1` */

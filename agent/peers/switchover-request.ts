@@ -7,6 +7,7 @@ import {
   type OperatorRequest,
   podOf,
   requestOf,
+  targetFault,
 } from '../lease/operator-annotations.ts'
 import type { Peers } from './peers.ts'
 
@@ -80,10 +81,8 @@ export class Switchover {
   /** The successor to name, or the reason for a refusal in one sentence. */
   private target(to: string): { readonly to: string | null } | string {
     const { identity, peers, paused } = this.options
-    if (to === '')
-      return `the request names no pod: write the name of a pod, or ${ANY_POD} for the best prepared replica`
-    if (paused()) return 'the Lease is paused: resume it first'
-    if (to !== ANY_POD && isOfPod(identity, to)) return `${to} already leads`
+    const fault = paused() ? 'the Lease is paused: resume it first' : targetFault(identity, to)
+    if (fault !== null) return fault
     if (peers === null) return { to: to === ANY_POD ? null : to }
     const { members } = peers
     if (to === ANY_POD)

@@ -280,7 +280,7 @@ describe('an operator on a real API server', () => {
     const some = await run('report', '--file=-')
     assert.equal(some.code, 1)
     for (const word of [
-      /^Events is missing: \S+ "\S+" may not "list" events/,
+      /^Events could not be read: \S+ "\S+" may not "list" events/,
       /"s" .* may not "get" secrets "s"/,
     ])
       assert.ok(
@@ -298,7 +298,7 @@ describe('an operator on a real API server', () => {
     assert.match(full.stdout, /^wrote \S+report\.txt: \d+ parts, \d+ missing; read it before you share it\n$/)
     const missing = full.stderr.trim().split('\n')
     assert.ok(
-      missing.every((line) => /^langflow-leader: log of langflow-\d\/\w+ is missing: /.test(line)),
+      missing.every((line) => /^langflow-leader: log of langflow-\d\/\w+ could not be read: /.test(line)),
       full.stderr,
     )
     const text = readFileSync(file, 'utf8')

@@ -54,6 +54,14 @@ describe('a failover', () => {
     assert.equal(c.state.term?.stepDown?.code, 'failover')
   })
 
+  test('leaves the Lease to the others for two retry periods, and then competes again', () => {
+    const c = operator(leader(), { [FAILOVER]: '*' })
+      .workload({ ...STOPPED, prepared: true })
+      .acknowledge()
+    assert.equal(c.state.phase, 'follower')
+    c.takesAfter(4_000)
+  })
+
   test('keeps the Lease while LangFlow cannot be stopped', () => {
     const c = operator(leader(), { [FAILOVER]: '*' })
     for (let waited = 0; waited < 60_000; waited += 2_000) {
@@ -125,7 +133,7 @@ describe('a restart in place', () => {
     const c = asked()
     c.fail('timeout').tell({ type: 'drained' }).workload(STOPPED)
     c.workload({ alive: 'yes', canRun: false, well: true }).pass(2_000)
-    assert.deepEqual([c.effects('stop').length, left(c)], [1, []])
+    assert.deepEqual([c.effects('drain').length, left(c)], [1, []])
     c.acknowledge()
     operator(c, { [RESTART]: '' })
     assert.equal(c.state.term?.stepDown?.inPlace, true, 'a second request is another restart')

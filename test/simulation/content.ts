@@ -2,6 +2,7 @@ import { holderOf, successorOf } from '../../agent/lease/lease.ts'
 import { pauseOf } from '../../agent/lease/operator-annotations.ts'
 import type { ContentView, Digests } from '../../agent/link/link-messages.ts'
 import type { Commit } from './api-server.ts'
+import type { FaultKind } from './faults/kinds.ts'
 import type { Process } from './process.ts'
 import type { Replica } from './replica.ts'
 import { Violation } from './violation.ts'
@@ -66,6 +67,9 @@ export class ModelContent {
 const PAUSE_READ_MS = 15_000
 const RELEASED_MS = 20_000
 
+/** These faults name any replica. */
+const NAMING: readonly FaultKind[] = ['replica evicted', 'switchover requested', 'failover requested']
+
 /** Judges successors and planned restarts by the versions of the files. */
 export class Contents {
   private readonly world: World
@@ -79,9 +83,7 @@ export class Contents {
     const { now } = this.world.timeline
     this.pausedSince = pauseOf(after, 0) === null ? Number.POSITIVE_INFINITY : Math.min(this.pausedSince, now)
     if (after === null || holderOf(after) !== '') return
-    // This fault names any replica.
-    if (this.world.plan.some(({ kind }) => kind === 'replica evicted' || kind === 'switchover requested'))
-      return
+    if (this.world.plan.some(({ kind }) => NAMING.includes(kind))) return
     const of = (name: string | null) => this.world.replicas.find(({ instance }) => instance === name)
     const [leader, successor] = [of(writer), of(successorOf(after))]
     if (leader === undefined || successor === undefined || successor.files >= leader.files) return

@@ -1,4 +1,5 @@
 import { holderOf, type Lease, successorOf } from '../../agent/lease/lease.ts'
+import { FAILOVER_TO, SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
 import type { Commit } from './api-server.ts'
 import { isAcquisition } from './knowledge.ts'
 import type { Replica, ReplicaConfig } from './replica.ts'
@@ -54,7 +55,8 @@ export class Revisions {
           'revisions',
           `${by.instance} took the Lease after only ${Math.round(freeMs)} ms although its revision has failed`,
         )
-      const asked = before.metadata.annotations?.['langflow-leader/switchover-to'] !== undefined
+      const notes = before.metadata.annotations ?? {}
+      const asked = [SWITCHOVER_TO, FAILOVER_TO].some((key) => notes[key] !== undefined)
       if (
         holderOf(after) === '' &&
         hasFailed(note, by.config.revision) &&

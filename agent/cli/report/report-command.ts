@@ -40,6 +40,8 @@ export function addReport(program: Command): void {
 async function runReport({ file, langflowLogs, ...from }: Values<typeof REPORT_SETTINGS>): Promise<number> {
   const { systemClock } = await import('../../clock.ts')
   const { FatalError, oneLine, print } = await import('../../exit.ts')
+  const { POD } = await import('../../kube/kube-objects.ts')
+  const { DEADLINE_MS } = await import('../api-connection.ts')
   const { Cluster } = await import('../cluster.ts')
   const { EXIT_CODES, OperationError } = await import('../exit-codes.ts')
   const { write } = await import('../output.ts')
@@ -47,9 +49,11 @@ async function runReport({ file, langflowLogs, ...from }: Values<typeof REPORT_S
   const { makeReport } = await import('./report.ts')
   using cluster = await Cluster.connect(from)
   const { leaseName, namespace, objects } = cluster
-  const at = { ...from, leaseName, leaseNamespace: namespace }
-  using source = await sourceOf(from.url === null ? at : from)
-  const check = () => checkAsText(at)
+  // If the API server answers neither of them, the command fails like all others, with one sentence.
+  const [lease, pods] = await Promise.allSettled([cluster.lease(), cluster.objects.list(POD, DEADLINE_MS)])
+  if (from.url === null && lease.status === 'rejected' && pods.status === 'rejected') throw lease.reason
+  using source = await sourceOf(from)
+  const check = () => checkAsText({ ...from, leaseName, leaseNamespace: namespace })
   const report = await makeReport({ leaseName, objects, source, check, clock: systemClock, langflowLogs })
   for (const sentence of report.missing) process.stderr.write(`langflow-leader: ${oneLine(sentence)}\n`)
   if (report.parts === 0)

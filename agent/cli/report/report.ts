@@ -96,17 +96,17 @@ export async function makeReport(reading: Reading): Promise<Report> {
     try {
       return await Promise.race([read(), late.promise])
     } catch (error) {
-      missing.push(`${what} is missing: ${oneLine((error as Error).message)}`)
+      missing.push(`${what}: ${oneLine((error as Error).message)}`)
       return null
     } finally {
       timer.cancel()
     }
   }
   const part = async (title: string, read: () => Promise<string>): Promise<Part[]> => {
-    const text = await attempt(title, read)
+    const text = await attempt(`${title} could not be read`, read)
     return text === null ? [] : [{ title, text }]
   }
-  const pods = (await attempt('the list of pods', () => replicas(reading))) ?? []
+  const pods = (await attempt('the list of pods could not be read', () => replicas(reading))) ?? []
   await readSecrets(objects, pods, secrets, attempt)
   const parts = await Promise.all([
     part('status', async () => {
@@ -158,7 +158,7 @@ async function readSecrets(
   await Promise.all(
     [...named].map(async (name) => {
       const secret = await attempt(
-        `the removal of the values of the Secret "${name}" from logs, Events and messages`,
+        `the values of the Secret "${name}" could not be removed from logs, Events and messages`,
         () => objects.get(SECRET, name, DEADLINE_MS),
       )
       if (secret !== null) secrets.addSecret(secret)
@@ -183,7 +183,9 @@ async function listed(
   isWanted: (object: KubeObject) => boolean,
   attempt: Attempt,
 ): Promise<Part[]> {
-  const all = await attempt(`the list of ${kind.resource}`, () => objects.list(kind, DEADLINE_MS))
+  const all = await attempt(`the list of ${kind.resource} could not be read`, () =>
+    objects.list(kind, DEADLINE_MS),
+  )
   return (all ?? []).filter(isWanted).map((one) => {
     return { title: `${kind.kind}/${one.metadata.name}`, text: yamlOf(kind, one) }
   })
@@ -238,7 +240,7 @@ async function logs(
   })
   const parts = runs.map(async (run): Promise<Part[]> => {
     const title = `log of ${name}/${run.container}${run.previous ? ', its previous run' : ''}`
-    const log = await attempt(title, () => objects.logs(name, run, DEADLINE_MS))
+    const log = await attempt(`${title} could not be read`, () => objects.logs(name, run, DEADLINE_MS))
     if (log === null) return []
     const { lines, others } = ownLines(log)
     // Other containers of the pod are not part of a report.

@@ -16,6 +16,9 @@ function canary(place: string): string {
 }
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 
+/** A secret that looks like a word. It is removed from manifests. */
+const PLAIN = 'canary-without-a-digit'
+
 const NOTES = {
   'kubectl.kubernetes.io/last-applied-configuration': JSON.stringify({ a: canary('last applied') }),
   'example.com/note': canary('annotation'),
@@ -58,6 +61,7 @@ const SPEC = {
         { name: 'LANGFLOW_SECRET_KEY', value: canary('literal key') },
         { name: 'LANGFLOW_DATABASE_URL', value: `postgresql://u:${canary('password in a URL')}@db/x` },
         { name: 'OPENAI', value: canary('literal of another name') },
+        { name: 'WORD', value: PLAIN },
         { name: 'LANGFLOW_AUTO_LOGIN', value: 'false' },
         { name: 'PASSWORD', valueFrom: { secretKeyRef: { name: 'db', key: 'password' } } },
       ],
@@ -94,7 +98,7 @@ const EVENT = object('e', {
   involvedObject: { kind: 'Pod', name: 'langflow-0' },
   type: 'Warning',
   reason: 'Failed',
-  message: `it printed ${canary('Secret')}`,
+  message: `it printed ${canary('Secret')} and ${encodeURIComponent(canary('Secret'))}`,
   lastTimestamp: '2026-01-02T03:04:05Z',
 })
 const LISTS: Record<string, KubeObject[]> = {
@@ -200,6 +204,7 @@ describe('a report', () => {
     const { text, missing } = await new Scripted().report()
     assert.deepEqual([leaks(text), missing], [[], []])
     assert.ok(!text.includes('k'.repeat(22)), 'the key of the fronts')
+    assert.ok(!text.includes(PLAIN))
     assert.ok(Object.keys(CANARIES).length > 20)
   })
 
@@ -215,7 +220,7 @@ describe('a report', () => {
     for (const kept of [
       /^langflow-leader report of the Lease team\/lock$/m,
       /LangFlow's own log lines are not included/,
-      /^2026-01-02T03:04:05Z {2}Warning {2}Failed {2}Pod\/langflow-0 {2}it printed <removed>$/m,
+      /^2026-01-02T03:04:05Z {2}Warning {2}Failed {2}Pod\/langflow-0 {2}it printed <removed> and <removed>$/m,
       /"event":"workload_started"/,
       /^2 lines of LangFlow or others are left out\.$/m,
       /name: LANGFLOW_AUTO_LOGIN\n +value: "false"/,
@@ -246,14 +251,14 @@ describe('a report', () => {
     await reading.clock.pass(15_000)
     const { text, missing } = await made
     assert.deepEqual(missing.toSorted(), [
-      'Events is missing: may not read events',
-      'Lease is missing: may not read leases.coordination.k8s.io/lock',
-      'check is missing: no result within 15 s',
-      'log of langflow-0/langflow is missing: may not read log of langflow',
-      'log of langflow-0/langflow, its previous run is missing: may not read log of langflow',
-      'status is missing: may not read status',
-      'the list of services is missing: may not read services',
-      'the removal of the values of the Secret "db" from logs, Events and messages is missing: may not read secrets/db',
+      'Events could not be read: may not read events',
+      'Lease could not be read: may not read leases.coordination.k8s.io/lock',
+      'check could not be read: no result within 15 s',
+      'log of langflow-0/langflow could not be read: may not read log of langflow',
+      'log of langflow-0/langflow, its previous run could not be read: may not read log of langflow',
+      'status could not be read: may not read status',
+      'the list of services could not be read: may not read services',
+      'the values of the Secret "db" could not be removed from logs, Events and messages: may not read secrets/db',
     ])
     for (const sentence of missing) assert.ok(text.includes(`\n${sentence}\n`), sentence)
     assert.match(text, /===== Pod\/langflow-0 =====/)
@@ -264,7 +269,7 @@ describe('a report', () => {
     const reading = new Scripted()
     reading.denied.add('pods')
     const { text, missing } = await reading.report()
-    assert.deepEqual(missing, ['the list of pods is missing: may not read pods'])
+    assert.deepEqual(missing, ['the list of pods could not be read: may not read pods'])
     assert.match(text, /===== status =====[\s\S]*===== history =====/)
   })
 

@@ -1,5 +1,11 @@
 import type { Lease, LeaseSpec } from '../../../agent/lease/lease.ts'
-import { PAUSED, PAUSED_UNTIL, SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
+import {
+  FAILOVER_TO,
+  PAUSED,
+  PAUSED_UNTIL,
+  RESTART,
+  SWITCHOVER_TO,
+} from '../../../agent/lease/operator-annotations.ts'
 import type { Replica } from '../replica.ts'
 import type { World } from '../world.ts'
 import { type Fault, type Kind, MISSED, once, type Row, repeated } from './fault.ts'
@@ -128,6 +134,13 @@ export const LEASE_EDITS = {
     const { identity } = world.replicas[targets[0] as number] as Replica
     annotate(world, { [SWITCHOVER_TO]: degree < 0.5 ? '*' : identity })
   }),
+  // `langflow-leader failover`, with and without `--to`.
+  'failover requested': onLease([], (world, { degree, targets }) => {
+    const { identity } = world.replicas[targets[0] as number] as Replica
+    annotate(world, { [FAILOVER_TO]: degree < 0.5 ? '*' : identity })
+  }),
+  // `langflow-leader restart --in-place`.
+  'restart requested': onLease([], (world) => annotate(world, { [RESTART]: 'in-place' })),
   'Lease annotated': onLease([], ({ server, timeline }) => {
     const annotations = { note: String(timeline.now) }
     server.edit((lease) => ({ ...lease, metadata: { ...lease.metadata, annotations } }))

@@ -153,6 +153,8 @@ const GROUPS: readonly (readonly FaultKind[])[] = [
   [
     'takeovers paused',
     'switchover requested',
+    'failover requested',
+    'restart requested',
     'replica evicted',
     'workload exits',
     'workload unhealthy',
