@@ -141,10 +141,7 @@ function variables({ names, port }: Workload, { traffic, agentVariables, ...opti
 export const ADDED_FOR = 'langflow-leader/injected-for'
 
 /** The objects that the replicas require beside their pods, in the order of their application. */
-export function objectsFor(
-  { manifest, names, ownAccount, ...workload }: Workload,
-  options: Pick<InjectOptions, 'port' | 'frontPort' | 'traffic' | 'with'>,
-) {
+export function objectsFor({ manifest, names, ownAccount, ...workload }: Workload, options: InjectOptions) {
   const { port } = options
   const pods = podLabels(workload)
   const namespace = manifest.namespace === null ? {} : { namespace: manifest.namespace }
@@ -176,13 +173,16 @@ export function objectsFor(
         ports: [{ name: 'agent', port, targetPort: port }],
       },
     }),
-    ...options.with.map((part) =>
-      part === 'pdb'
-        ? object('policy/v1', 'PodDisruptionBudget', names.role, { spec: budget(pods) })
-        : object('networking.k8s.io/v1', 'NetworkPolicy', names.role, {
-            spec: policy(pods, workload.port, options),
+    ...(options.with.includes('pdb')
+      ? [object('policy/v1', 'PodDisruptionBudget', names.role, { spec: budget(pods) })]
+      : []),
+    ...(options.with.includes('network-policy')
+      ? [
+          object('networking.k8s.io/v1', 'NetworkPolicy', names.role, {
+            spec: policy(pods, workload, options),
           }),
-    ),
+        ]
+      : []),
   ]
 }
 
@@ -197,32 +197,23 @@ function rules(lease: string) {
 
 /** A drain evicts one Ready pod at a time. A pod that is not Ready never blocks a drain. */
 function budget(pods: Fields) {
-  return {
-    maxUnavailable: 1,
-    unhealthyPodEvictionPolicy: 'AlwaysAllow',
-    selector: { matchLabels: pods },
-  }
+  return { maxUnavailable: 1, unhealthyPodEvictionPolicy: 'AlwaysAllow', selector: { matchLabels: pods } }
 }
 
 /** Clients reach LangFlow or its front, the replicas and the monitoring reach the agent. Egress is not limited. */
-function policy(
-  pods: Fields,
-  langflowPort: number,
-  { port, frontPort, traffic }: Pick<InjectOptions, 'port' | 'frontPort' | 'traffic'>,
-) {
-  const served = { port: traffic === 'front' ? frontPort : langflowPort }
-  const client = { matchLabels: { 'langflow-leader/client': 'true' } }
-  const monitoring = { matchLabels: { 'langflow-leader/monitoring': 'true' } }
+function policy(pods: Fields, langflow: Pick<Workload, 'port'>, options: InjectOptions) {
+  const isFront = options.traffic === 'front'
+  const served = { port: isFront ? options.frontPort : langflow.port }
+  const agent = { port: options.port }
+  const labelled = (name: string) => ({ matchLabels: { [`langflow-leader/${name}`]: 'true' } })
+  const client = labelled('client')
   return {
     podSelector: { matchLabels: pods },
     policyTypes: ['Ingress'],
     ingress: [
       { from: [{ podSelector: client }, { namespaceSelector: client }], ports: [served] },
-      {
-        from: [{ podSelector: { matchLabels: pods } }],
-        ports: traffic === 'front' ? [{ port }, served] : [{ port }],
-      },
-      { from: [{ namespaceSelector: monitoring }], ports: [{ port }] },
+      { from: [{ podSelector: { matchLabels: pods } }], ports: isFront ? [agent, served] : [agent] },
+      { from: [{ namespaceSelector: labelled('monitoring') }], ports: [agent] },
     ],
   }
 }
