@@ -1095,6 +1095,16 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       change: ({ pod }) => pod.initContainers.push({ name: 'x', command: ['langflow', 'migration'] }),
     },
     {
+      it: 'a migration in a Job',
+      is: 'error',
+      says: /Job\/j runs langflow migration/,
+      change: put({
+        kind: 'Job',
+        metadata: { name: 'j' },
+        spec: { template: { spec: { containers: [{ name: 'x', command: ['langflow', 'migration'] }] } } },
+      }),
+    },
+    {
       it: "an init container of LangFlow's image with another command",
       is: 'ok',
       change: ({ pod, langflow }) =>
@@ -1270,6 +1280,9 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       is: 'warning',
       change: warm(({ langflow }) => (langflow.resources = { requests: { memory: '512Mi' } })),
     },
+  ],
+  'start-timeout': [
+    { it: 'less time than a start takes', is: 'error', change: agentHas({ LEADER_START_TIMEOUT: '10s' }) },
   ],
   'hold-timeout': [
     {

@@ -1,7 +1,7 @@
 import { FIELDS } from '../../../config/pod-fields.ts'
 import { asFields, asList, asText, dig, type Fields } from '../../manifests/manifest.ts'
 import { givenVariable, HIDDEN, PLACEHOLDERS, valueIn } from '../container-environment.ts'
-import { definitionOf, programOf } from '../installation.ts'
+import { containersOf, definitionOf, programOf } from '../installation.ts'
 import { bytesOf } from '../quantity.ts'
 import { type Installed, type Rule, type Said, Unseen } from '../rule.ts'
 import { isBeside } from './probe-rules.ts'
@@ -28,10 +28,7 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
           yield `${name} of its agent is ${from === undefined ? 'the same in every pod' : `the field ${from}`}: set it with valueFrom.fieldRef.fieldPath ${path}`
       }
       const own = [PLACEHOLDERS['metadata.name'], PLACEHOLDERS['metadata.uid'], PLACEHOLDERS['status.podIP']]
-      if (
-        definitionOf(one.agent.container, 'LEADER_IDENTITY') !== null &&
-        !own.some((part) => identity.includes(part))
-      )
+      if (setsIdentity(one.agent.container) && !own.some((part) => identity.includes(part)))
         yield `all its agents have the identity ${identity}, so only one of them runs: remove --identity, or make it of $(POD_NAME) and $(POD_UID)`
     },
   },
@@ -160,6 +157,14 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
 /** The variables of the agent that each pod has its own value for, and their fields. */
 const OF_POD = Object.values(FIELDS).map(({ variable, path }) => [variable, path] as const)
 
+/** Whether a flag or a variable sets the identity. */
+function setsIdentity(container: Fields): boolean {
+  const words = [...asList(container.command), ...asList(container.args)].map(asText)
+  return (
+    definitionOf(container, 'LEADER_IDENTITY') !== null || words.some((word) => word.startsWith('--identity'))
+  )
+}
+
 /** The variable with the revision has another label for each kind of workload. */
 function* lackOfRevision({ agent, manifest }: Installed): Generator<Said> {
   if (agent.options.peers === null) return
@@ -180,8 +185,4 @@ function isLoopback(host: string): boolean {
 
 function isLocal(host: string): boolean {
   return host === 'localhost' || host.startsWith('127.')
-}
-
-function containersOf(pod: Fields): Fields[] {
-  return [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields) as Fields[]
 }

@@ -10,7 +10,15 @@ import {
 } from '../../manifests/manifest.ts'
 import { PROGRAM_DIR, TOKEN_DIR } from '../../manifests/pod-spec.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
-import { accountOf, type Installation, mountAt, mountsOf, programOf, volumeOf } from '../installation.ts'
+import {
+  accountOf,
+  containersOf,
+  type Installation,
+  mountAt,
+  mountsOf,
+  programOf,
+  volumeOf,
+} from '../installation.ts'
 import { type Installed, type Rule, type Said, Unseen } from '../rule.ts'
 import { isBeside } from './probe-rules.ts'
 
@@ -162,7 +170,7 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
       if (pod.automountServiceAccountToken === undefined && hidden !== undefined) yield { unknown: hidden }
       else if (automounts(one, manifests))
         yield `its container ${container} has the token of the agent's account, so a flow can write the Lease: set automountServiceAccountToken: false, and mount a projected token only in the agent`
-      for (const volume of asList(pod.volumes).filter(opensApiServer))
+      for (const volume of asList(pod.volumes).filter((one) => opensApiServer(one, manifests)))
         if (mounts(langflow, dig(volume, 'name')))
           yield `its container ${container} mounts a token (the volume ${dig(volume, 'name')}), so a flow can write the Lease: mount the volume only in the agent`
     },
@@ -174,10 +182,6 @@ function programDirOf({ command, args }: Fields): string {
   const words = [...asList(command), ...asList(args)].map(asText)
   const program = words.find((word) => word.endsWith('/langflow-leader.mjs'))
   return program === undefined ? PROGRAM_DIR : dirname(program)
-}
-
-function containersOf(pod: Fields): Fields[] {
-  return [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields) as Fields[]
 }
 
 function userOf(pod: Fields, container: Fields) {
@@ -203,7 +207,11 @@ function hasToken(volume: unknown): boolean {
 }
 
 /** Whether a volume holds a token that the API server accepts. A token for another audience is for a cloud or a vault. */
-function opensApiServer(volume: unknown): boolean {
+function opensApiServer(volume: unknown, manifests: readonly Manifest[]): boolean {
+  const name = dig(volume, 'secret', 'secretName')
+  const isToken = ({ kind, value, ...one }: Manifest) =>
+    kind === 'Secret' && one.name === name && value.type === 'kubernetes.io/service-account-token'
+  if (manifests.some(isToken)) return true
   return asList(dig(volume, 'projected', 'sources')).some((source) => {
     const { audience } = asFields(dig(source, 'serviceAccountToken'))
     return 'serviceAccountToken' in asFields(source) && (!audience || /kubernetes/.test(asText(audience)))
