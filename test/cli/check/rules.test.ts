@@ -549,6 +549,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       is: 'error',
       change: front(({ agent }) => (agent.readinessProbe.httpGet.path = '/readyz')),
     },
+    { it: 'no liveness probe', is: 'warning', change: ({ agent }) => delete agent.livenessProbe },
     { it: 'no readiness probe', is: 'error', change: ({ agent }) => delete agent.readinessProbe },
     {
       it: 'a liveness probe of /readyz',
@@ -1349,8 +1350,8 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     {
       it: 'a Lease of another name',
       is: 'error',
-      says: /set LEADER_LEASE_NAME to other/,
-      change: ({ all }) => (all.find(({ kind }) => kind === 'Lease').metadata.name = 'other'),
+      says: /set LEADER_LEASE_NAME to app-lock/,
+      change: ({ all }) => (all.find(({ kind }) => kind === 'Lease').metadata.name = 'app-lock'),
     },
     { it: 'no Lease in the stream', is: 'warning', change: ({ remove }) => remove('Lease') },
     { it: 'no Lease in the cluster', is: 'warning', cluster: { leases: new Map([['app-leader', false]]) } },

@@ -29,6 +29,10 @@ export const PROBE_RULES: readonly Rule<Installed>[] = [
         if (alive !== null && (alive.path !== '/livez' || alive.port !== listen.port))
           yield `its agent's ${name} asks ${alive.path} on port ${alive.port}: set its path to /livez and its port to ${listen.port}`
       }
+      if (askedBy(agent.container, 'livenessProbe') === null)
+        yield {
+          warning: `its agent has no livenessProbe, so an agent that is stuck is never restarted: let one ask /livez on port ${listen.port}`,
+        }
       for (const name of PROBES)
         if (dig(agent.container, name, 'httpGet', 'scheme') === 'HTTPS')
           yield `its agent's ${name} uses HTTPS, which the agent does not serve: remove its scheme`
@@ -43,12 +47,17 @@ export const PROBE_RULES: readonly Rule<Installed>[] = [
   {
     code: 'langflow-probes',
     severity: 'error',
-    about: 'no probe asks LangFlow, which does not listen on a standby',
-    breaks: 'The kubelet restarts every standby, or a standby is never Ready.',
+    about: "the probes of LangFlow's container ask the agent, because LangFlow does not listen on a standby",
+    breaks:
+      'The kubelet restarts every standby, or a standby is never Ready. Without a livenessProbe, it never restarts a launcher that is stuck.',
     fix: "Let the probes of LangFlow's container ask /workloadz on the agent's port, and remove its readinessProbe.",
     applies: isBeside,
     *find({ agent, langflow, container }) {
       const { listen, traffic } = agent.options
+      if (Object.keys(asFields(langflow.livenessProbe)).length === 0)
+        yield {
+          warning: `its container ${container} has no livenessProbe, so a launcher that is stuck is never restarted: let one ask /workloadz on port ${listen.port}`,
+        }
       for (const name of PROBES) {
         if (Object.keys(asFields(langflow[name])).length === 0) continue
         if (name === 'readinessProbe' && traffic.mode === 'readiness') continue
@@ -104,7 +113,9 @@ function askedBy(container: Fields, probe: string): { path: string; port: number
   const asked = asFields(asFields(container[probe]).httpGet)
   if (Object.keys(asked).length === 0) return null
   const named = asList(container.ports).find((one) => dig(one, 'name') === asked.port)
-  return { path: asText(asked.path), port: asNumber(asked.port) ?? asNumber(dig(named, 'containerPort')) }
+  // The query only asks for details.
+  const path = asText(asked.path).replace(/\?verbose$/, '')
+  return { path, port: asNumber(asked.port) ?? asNumber(dig(named, 'containerPort')) }
 }
 
 /** The duration of LangFlow's preStop hook, which is part of the grace period. Throws `Unseen`. */
