@@ -557,6 +557,13 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       change: ({ agent }) => (agent.livenessProbe.httpGet.path = '/readyz'),
     },
   ],
+  'gate-speed': [
+    {
+      it: "Kubernetes' defaults",
+      is: 'warning',
+      change: ({ agent }) => (agent.readinessProbe = { httpGet: agent.readinessProbe.httpGet }),
+    },
+  ],
   'langflow-probes': [
     {
       it: 'a liveness probe of LangFlow itself',

@@ -36,12 +36,20 @@ export const PROBE_RULES: readonly Rule<Installed>[] = [
       for (const name of PROBES)
         if (dig(agent.container, name, 'httpGet', 'scheme') === 'HTTPS')
           yield `its agent's ${name} uses HTTPS, which the agent does not serve: remove its scheme`
+    },
+  },
+  {
+    code: 'gate-speed',
+    severity: 'warning',
+    about: 'a pod that no longer leads gets no more requests',
+    breaks: 'For some seconds, clients reach a pod whose LangFlow is frozen or stopped.',
+    fix: "Set periodSeconds and failureThreshold of the agent's readinessProbe to 1.",
+    applies: ({ agent }) => agent.options.traffic.mode === 'readiness',
+    *find({ agent }) {
       const { periodSeconds = 10, failureThreshold = 3 } = asFields(agent.container.readinessProbe)
-      const closesAfter = Number(periodSeconds) * Number(failureThreshold)
-      if (traffic.mode === 'readiness' && closesAfter > SLOWEST_GATE_S)
-        yield {
-          warning: `its agent's readinessProbe closes the gate only after ${closesAfter} s (failureThreshold ${failureThreshold}, periodSeconds ${periodSeconds}), so clients reach a pod that no longer leads: set both to 1`,
-        }
+      const seconds = Number(periodSeconds) * Number(failureThreshold)
+      if (seconds > SLOWEST_GATE_S)
+        yield `its agent's readinessProbe closes the gate only after ${seconds} s (failureThreshold ${failureThreshold}, periodSeconds ${periodSeconds}), so clients reach a pod that no longer leads: set both to 1`
     },
   },
   {
