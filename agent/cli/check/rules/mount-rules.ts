@@ -130,11 +130,6 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
           { one, container: agent.container, isOurs: true },
           manifests,
         )
-      for (const name of ['LEADER_ENV_FILE', 'LEADER_HANDOVER_ON_CHANGE'])
-        if (isBeside(one) && agent.env.values[name])
-          yield {
-            warning: `its agent has ${name} (${agent.env.values[name]}), which only the launcher reads: set the variable in LangFlow's container`,
-          }
       if (launcher?.options == null) return
       for (const path of [...launcher.options.envFile, ...launcher.options.handoverOnChange])
         yield* fileFaults(path, { one, container: langflow, isOurs: false }, manifests)
