@@ -29,7 +29,8 @@ export function databaseOf(one: Installation): Database | null {
     const volume = sharedVolumeAt(one, path)
     return volume === null ? null : { place: `${namespace}/${volume}${path}`, source: null, why: '' }
   }
-  return { place: placeOf(url, namespace), source: null, why: `${DATABASE_URL} is partly hidden` }
+  const local = isLocal(url) ? ' leads to the pod itself' : ' is partly hidden'
+  return { place: placeOf(url, namespace), source: null, why: DATABASE_URL + local }
 }
 
 /** Throws `Unseen`. */
@@ -44,14 +45,31 @@ const PORTS: Readonly<Record<string, string>> = { postgresql: '5432', postgres: 
 /** Host, port and name of a database, without user, password and parameters; `null` if they are hidden or not in the usual form. */
 function placeOf(text: string, namespace: string): string | null {
   const url = URL.parse(text)
-  if (url === null || url.hostname === '' || decodeURIComponent(url.host + url.pathname).includes(HIDDEN))
+  if (
+    url === null ||
+    url.hostname === '' ||
+    isLocal(text) ||
+    decodeURIComponent(url.host + url.pathname).includes(HIDDEN)
+  )
     return null
   const scheme = url.protocol.replace(/(\+.*)?:$/, '')
   // A Service's name alone, and with its namespace, are one host.
   const [name = '', own = namespace, ...rest] = url.hostname.toLowerCase().split('.')
   const isService = rest.length === 0 || /^svc(\.|$)/.test(rest.join('.'))
   const host = isService && !/^\d/.test(name) ? `${name}.${own}` : url.hostname.toLowerCase()
-  return `${host}:${url.port || (PORTS[scheme] ?? '')}${url.pathname}`
+  return `${host}:${url.port || (PORTS[scheme] ?? '')}${decodeURIComponent(url.pathname).replace(/\/+$/, '')}`
+}
+
+/** Whether a URL leads to a database or a proxy in the pod itself. */
+export function isLocal(url: string): boolean {
+  return /^(localhost|127\..*|\[::1\])$/i.test(URL.parse(url)?.hostname ?? '')
+}
+
+/** The port of a database; `null` if the URL is not in the usual form. */
+export function portOfDatabase(text: string): number | null {
+  const url = URL.parse(text)
+  const port = Number(url?.port || PORTS[url?.protocol.replace(/(\+.*)?:$/, '') ?? ''])
+  return port > 0 ? port : null
 }
 
 /** The URL of the database, with `HIDDEN` for hidden parts; `null` if it is not set. Throws `Unseen`. */

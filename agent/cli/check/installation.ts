@@ -145,6 +145,11 @@ export function mountAt(container: Fields, path: string): Mount | null {
   return above.sort((a, b) => b.path.length - a.path.length)[0] ?? null
 }
 
+/** All containers of a pod, in the order of their start. */
+export function containersOf(pod: Fields): Fields[] {
+  return [...asList(pod.initContainers), ...asList(pod.containers)].map((one) => asFields(one) as Fields)
+}
+
 /** The volume of this name in a pod. */
 export function volumeOf(pod: Fields, name: string | undefined): Readonly<Fields> {
   return asFields(asList(pod.volumes).find((volume) => dig(volume, 'name') === name))

@@ -30,54 +30,57 @@ const MADE_FROM: Readonly<Record<string, readonly string[]>> = {
   privateDir: [],
 }
 
+type OptionsOf<N extends keyof typeof COMMANDS> = ReturnType<ReturnType<(typeof COMMANDS)[N]>>
+
 /** Reads the options as the program itself would read them at its start. */
 export function startedOptions<N extends keyof typeof COMMANDS>(
   name: N,
   args: readonly string[],
   environment: Environment,
-): Started<ReturnType<ReturnType<(typeof COMMANDS)[N]>>> {
+): Started<OptionsOf<N>> {
   // The kubelet adds this variable to every container.
   const env = { ...environment.values, KUBERNETES_SERVICE_HOST: '10.0.0.1' }
-  const program = createProgram(env)
-  for (const other of ['agent', 'launch', 'run'] as const)
-    if (other !== name) COMMANDS[other](program.command(other))
-  const command = program.command(name)
+  const command = commandIn(createProgram(env), name)
   const read = COMMANDS[name](command)
-  let options: ReturnType<typeof read> | null = null
+  let options: OptionsOf<N> | null = null
   command.action(() => {
-    options = read(env)
+    options = read(env) as OptionsOf<N>
   })
-  const unseen = unseenIn(command, environment)
-  const { sources } = environment
-  const why = () =>
-    sources.length > 0
-      ? `its variables may come from ${sources.join(' or ')}`
-      : ([...unseen.values()][0] ?? null)
   try {
-    program.parse([name, ...args], { from: 'user' })
+    command.parent!.parse([name, ...args], { from: 'user' })
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
     const fault = error.message.replace(/^langflow-leader \w+: (.*); see '.*'$/s, '$1')
-    return { options: null, fault, unseen: why() }
+    return { options: null, fault, unseen: firstOf(unseenIn(command, environment), environment) }
   }
-  // Flags override variables.
-  const typed = command.options.filter(
-    (option) => command.getOptionValue(option.attributeName()) !== undefined,
-  )
-  for (const option of typed) if (option instanceof SettingOption) unseen.delete(option.variable ?? '')
-  return { options: guarded(options as never, unseen), fault: null, unseen: why() }
+  const unseen = unseenIn(command, environment)
+  return { options: guarded(options!, unseen), fault: null, unseen: firstOf(unseen, environment) }
 }
 
-/** The variables of the command whose values check cannot see, each with the reason. */
+/** The other commands define variables that this one accepts. */
+function commandIn(program: Command, name: keyof typeof COMMANDS): Command {
+  for (const other of ['agent', 'launch', 'run'] as const)
+    if (other !== name) COMMANDS[other](program.command(other))
+  return program.command(name)
+}
+
+function firstOf(unseen: ReadonlyMap<string, string>, { sources }: Environment): string | null {
+  if (sources.length > 0) return `its variables may come from ${sources.join(' or ')}`
+  return [...unseen.values()][0] ?? null
+}
+
+/** The variables whose values check cannot see, each with the reason. Flags override variables. */
 function unseenIn(command: Command, environment: Environment): Map<string, string> {
-  const names = command.options.flatMap((one) => (one instanceof SettingOption ? (one.variable ?? []) : []))
-  const all = new Set([...names, ...Object.values(MADE_FROM).flat()])
-  const found = [...all].map((name) => [name, givenVariable(environment, name)] as const)
-  return new Map(
-    found.flatMap(([name, { value, isSet, why }]) =>
-      value === null && isSet !== false ? [[name, why]] : [],
-    ),
-  )
+  const own = command.options.filter((option) => option instanceof SettingOption)
+  const isTyped = (option: SettingOption) => command.getOptionValue(option.attributeName()) !== undefined
+  const typed = new Set(own.filter(isTyped).map(({ variable }) => variable))
+  const names = [...own.map(({ variable }) => variable ?? ''), ...Object.values(MADE_FROM).flat()]
+  const unseen = new Map<string, string>()
+  for (const name of names) {
+    const { value, isSet, why } = givenVariable(environment, name)
+    if (value === null && isSet !== false && !typed.has(name)) unseen.set(name, why)
+  }
+  return unseen
 }
 
 /** The options, without the values that check cannot see. */

@@ -47,7 +47,7 @@ function isWorkload({ kind, value }: Manifest): boolean {
 
 function guessed(workloads: readonly Manifest[]): Target[] {
   const targets = workloads.flatMap((manifest) => {
-    const likely = containersOf(manifest).filter(looksLikeLangflow)
+    const likely = containersIn(manifest).filter(looksLikeLangflow)
     const running = likely.filter(runsLangflow)
     const [best, other] = running.length === 1 ? running : likely
     if (best === undefined) return []
@@ -60,13 +60,13 @@ function guessed(workloads: readonly Manifest[]): Target[] {
   })
   if (targets.length > 0 || workloads.length !== 1) return targets
   // A single container counts as LangFlow's, under any name.
-  const containers = containersOf(workloads[0]!)
+  const containers = containersIn(workloads[0]!)
   return containers.length === 1 ? [{ manifest: workloads[0]!, container: asText(containers[0]!.name) }] : []
 }
 
 /** Some charts use the same container name in several workloads, such as LangFlow and its frontend. */
 function named(workloads: readonly Manifest[], container: string): Target[] {
-  const own = (manifest: Manifest) => containersOf(manifest).filter(({ name }) => name === container)
+  const own = (manifest: Manifest) => containersIn(manifest).filter(({ name }) => name === container)
   const having = workloads.filter((manifest) => own(manifest).length > 0)
   const likely = having.filter((manifest) => own(manifest).some(looksLikeLangflow))
   return (likely.length > 0 ? likely : having).map((manifest) => ({ manifest, container }))
@@ -75,7 +75,7 @@ function named(workloads: readonly Manifest[], container: string): Target[] {
 /** Refuses a LangFlow that cannot have an agent: it would act beside the leader. A Job that runs another command is no LangFlow. */
 function refuseForeign(manifest: Manifest, container: string | null): void {
   if (isWorkload(manifest) || isOfWorkload(manifest)) return
-  const found = containersOf(manifest).find(
+  const found = containersIn(manifest).find(
     (one) => runsLangflow(one) || ((looksLikeLangflow(one) || one.name === container) && !hasCommand(one)),
   )
   if (found === undefined) return
@@ -103,7 +103,8 @@ function refuseReference(manifest: Manifest, targets: readonly Target[]): void {
     )
 }
 
-function containersOf({ kind, value }: Manifest): Fields[] {
+/** The containers of an object's pods, without init containers. */
+export function containersIn({ kind, value }: Manifest): Fields[] {
   const spec =
     kind === 'Pod'
       ? dig(value, 'spec')

@@ -69,6 +69,11 @@ const agentHas =
   }
 const fromSecret = (optional = false) => ({ valueFrom: { secretKeyRef: { name: 's', key: 'k', optional } } })
 
+const besideDatabase = (name: string) => (parts: Parts) => {
+  langflowHas({ LANGFLOW_DATABASE_URL: 'postgresql://127.0.0.1/flows' })(parts)
+  parts.pod.containers.push({ name, image: `${name}:2` })
+}
+
 // Changes to volumes.
 const mount = ({ pod, langflow }: Parts) => {
   pod.volumes.push({ name: 'data', persistentVolumeClaim: { claimName: 'data' } })
@@ -302,6 +307,17 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       }),
     },
     {
+      it: 'a database in the pod',
+      is: 'error',
+      change: langflowHas({ LANGFLOW_DATABASE_URL: 'postgresql://localhost/flows' }),
+    },
+    {
+      it: 'a database behind a proxy in the pod',
+      is: 'ok',
+      change: besideDatabase('cloud-sql-proxy'),
+    },
+    { it: 'a database behind a container of the pod', is: 'unknown', change: besideDatabase('db') },
+    {
       it: 'replicas from an autoscaler, beside replicas: 1',
       is: 'error',
       change: (parts) => {
@@ -520,6 +536,15 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
     { it: 'a front without a pod IP', is: 'error', change: front(agentHas({ POD_IP: null })) },
   ],
+  'misplaced-variables': [
+    {
+      it: "the standby mode in LangFlow's container",
+      is: 'warning',
+      change: langflowHas({ LEADER_STANDBY: 'warm' }),
+    },
+    { it: 'an env file in the agent', is: 'warning', change: agentHas({ LEADER_ENV_FILE: '/env' }) },
+    { it: 'a shared setting in both', is: 'ok', change: langflowHas({ LEADER_LOG_LEVEL: 'debug' }) },
+  ],
   'agent-identity': [
     { it: 'no pod name and UID', is: 'error', change: agentHas({ POD_NAME: null, POD_UID: null }) },
   ],
@@ -549,11 +574,19 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       is: 'error',
       change: front(({ agent }) => (agent.readinessProbe.httpGet.path = '/readyz')),
     },
+    { it: 'no liveness probe', is: 'warning', change: ({ agent }) => delete agent.livenessProbe },
     { it: 'no readiness probe', is: 'error', change: ({ agent }) => delete agent.readinessProbe },
     {
       it: 'a liveness probe of /readyz',
       is: 'error',
       change: ({ agent }) => (agent.livenessProbe.httpGet.path = '/readyz'),
+    },
+  ],
+  'gate-speed': [
+    {
+      it: "Kubernetes' defaults",
+      is: 'warning',
+      change: ({ agent }) => (agent.readinessProbe = { httpGet: agent.readinessProbe.httpGet }),
     },
   ],
   'langflow-probes': [
@@ -850,19 +883,25 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       change: egress(API, { to: OWN, ...ports(8090) }),
     },
     {
+      it: 'a policy without the database',
+      is: 'error',
+      says: /blocks the database on port 5432/,
+      change: egress(API, DNS, { to: OWN, ...ports(8090) }),
+    },
+    {
       it: 'a policy that allows all of these by port numbers and ranges',
       is: 'ok',
-      change: front(egress(API, DNS, { to: OWN, ports: [{ port: 8090, endPort: 8091 }] })),
+      change: front(egress(API, DNS, ports(5432), { to: OWN, ports: [{ port: 8090, endPort: 8091 }] })),
     },
     {
       it: "a policy with the agent's port by name and the API server's port of MicroK8s",
       is: 'ok',
-      change: egress(ports(16443), DNS, { to: OWN, ...ports('agent') }),
+      change: egress(ports(16443, 5432), DNS, { to: OWN, ...ports('agent') }),
     },
     {
       it: 'a policy that names addresses, which may be those of the API server',
       is: 'unknown',
-      change: egress({ to: [{ ipBlock: { cidr: '10.0.0.0/8' } }], ...ports(443) }, DNS, {
+      change: egress({ to: [{ ipBlock: { cidr: '10.0.0.0/8' } }], ...ports(443, 5432) }, DNS, {
         to: OWN,
         ...ports(8090),
       }),
@@ -870,6 +909,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     { it: 'hidden policies', is: 'unknown', cluster: hidden('NetworkPolicy') },
   ],
   'network-ingress': [
+    {
+      it: 'a policy without clients',
+      is: 'error',
+      says: /blocks every client, because no ingress rule is for port 7860/,
+      change: ingress({ from: OWN, ...ports(8090) }),
+    },
     {
       it: 'a policy that admits only the namespace of the monitoring',
       is: 'error',
@@ -1095,6 +1140,16 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       change: ({ pod }) => pod.initContainers.push({ name: 'x', command: ['langflow', 'migration'] }),
     },
     {
+      it: 'a migration in a Job',
+      is: 'error',
+      says: /Job\/j runs langflow migration/,
+      change: put({
+        kind: 'Job',
+        metadata: { name: 'j' },
+        spec: { template: { spec: { containers: [{ name: 'x', command: ['langflow', 'migration'] }] } } },
+      }),
+    },
+    {
       it: "an init container of LangFlow's image with another command",
       is: 'ok',
       change: ({ pod, langflow }) =>
@@ -1271,6 +1326,9 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       change: warm(({ langflow }) => (langflow.resources = { requests: { memory: '512Mi' } })),
     },
   ],
+  'start-timeout': [
+    { it: 'less time than a start takes', is: 'error', change: agentHas({ LEADER_START_TIMEOUT: '10s' }) },
+  ],
   'hold-timeout': [
     {
       it: 'cold standbys with the default',
@@ -1336,8 +1394,8 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     {
       it: 'a Lease of another name',
       is: 'error',
-      says: /set LEADER_LEASE_NAME to other/,
-      change: ({ all }) => (all.find(({ kind }) => kind === 'Lease').metadata.name = 'other'),
+      says: /set LEADER_LEASE_NAME to app-lock/,
+      change: ({ all }) => (all.find(({ kind }) => kind === 'Lease').metadata.name = 'app-lock'),
     },
     { it: 'no Lease in the stream', is: 'warning', change: ({ remove }) => remove('Lease') },
     { it: 'no Lease in the cluster', is: 'warning', cluster: { leases: new Map([['app-leader', false]]) } },

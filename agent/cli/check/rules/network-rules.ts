@@ -1,6 +1,6 @@
 import { asFields, asList, dig, type Manifest, titleOf } from '../../manifests/manifest.ts'
 import { inOneNamespace, servicesOf } from '../../manifests/workload.ts'
-import { labelsOf, matches } from '../installation.ts'
+import { containersOf, labelsOf, matches } from '../installation.ts'
 import type { Facts, Installed, Rule, Said } from '../rule.ts'
 
 /** Whether requests reach only the leader, and the replicas find each other. */
@@ -114,9 +114,7 @@ function selects(service: Manifest, one: Pick<Installed, 'manifest' | 'template'
 
 /** Ports of a Service for these pods on which nothing listens. */
 function* toNothing({ name, value }: Manifest, one: Installed, front: number | null): Generator<Said> {
-  const declared = [...asList(one.pod.containers), ...asList(one.pod.initContainers)].flatMap((container) =>
-    asList(dig(container, 'ports')),
-  )
+  const declared = containersOf(one.pod).flatMap(({ ports }) => asList(ports))
   const names = declared.map((port) => dig(port, 'name'))
   const numbers = [
     one.port,
@@ -174,7 +172,10 @@ function* byPeer(
   const { listen } = agent.options
   if (port !== listen.port)
     yield `its agents listen on port ${listen.port}, but ask each other on port ${port} (--peers): use the same port`
-  const [name = '', namespace = manifest.namespace] = host.split('.')
+  const labels = host.split('.')
+  // A pod of a StatefulSet has a name of its own below that of the Service.
+  if (manifest.kind === 'StatefulSet' && /^.+-\d+$/.test(labels[0]!) && labels.length > 1) labels.shift()
+  const [name = '', namespace = manifest.namespace] = labels
   const service = facts.manifests.find(
     (other) => other.kind === 'Service' && other.name === name && inOneNamespace(other, { namespace }),
   )
@@ -194,12 +195,14 @@ function* byPeer(
 
 function absentPeers(host: string, one: Installed, { manifests, cluster }: Facts): Said {
   const isName = /^[a-z][-a-z0-9]*$/.test(host)
-  const members = manifests.find(
-    ({ kind, value }) =>
-      kind === 'Service' &&
-      dig(value, 'spec', 'publishNotReadyAddresses') === true &&
-      matches({ matchLabels: dig(value, 'spec', 'selector') }, labelsOf(one)),
-  )
+  const isMembers = ({ kind, value }: Manifest) =>
+    kind === 'Service' &&
+    dig(value, 'spec', 'publishNotReadyAddresses') === true &&
+    matches({ matchLabels: dig(value, 'spec', 'selector') }, labelsOf(one))
+  const away = manifests.find((other) => isMembers(other) && other.name === host)
+  if (isName && away !== undefined)
+    return `Service/${host}, by which the replicas find each other (--peers), is in the namespace ${away.namespace}, and the pods are in ${one.manifest.namespace}: move the Service`
+  const members = manifests.find(isMembers)
   if (isName && members !== undefined)
     return `its agents find each other by Service/${host} (--peers), but the Service for that is Service/${members.name}: set LEADER_PEERS to ${members.name}:${one.agent.options.listen.port}`
   if (!isName || cluster === null || cluster.hidden.has('Service'))

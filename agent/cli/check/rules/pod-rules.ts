@@ -1,7 +1,7 @@
 import { basename } from 'node:path'
-import { asFields, asList, asText, dig } from '../../manifests/manifest.ts'
-import { inOneNamespace, looksLikeLangflow } from '../../manifests/workload.ts'
-import { accountOf, type Installation, programOf } from '../installation.ts'
+import { asFields, asList, asText, dig, type Fields, titleOf } from '../../manifests/manifest.ts'
+import { containersIn, inOneNamespace, looksLikeLangflow } from '../../manifests/workload.ts'
+import { accountOf, containersOf, type Installation, programOf } from '../installation.ts'
 import type { Rule } from '../rule.ts'
 
 /** Capabilities with which a process can trace or kill others, or leave its container. */
@@ -130,15 +130,22 @@ export const PRESENCE_RULES: readonly Rule<Installation>[] = [
   {
     code: 'other-containers',
     severity: 'error',
-    about: 'no other container of the pod acts as LangFlow',
+    about: 'no other container acts as LangFlow',
     breaks: 'That container uses the database beside the leader, because no grant holds it back.',
     fix: 'Remove the container. LangFlow migrates its database when it starts.',
-    *find({ pod, langflow }) {
-      for (const one of [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields)) {
-        const words = [...asList(one.command), ...asList(one.args)].join(' ')
-        const isWhole = words === '' && looksLikeLangflow(one)
-        if (one !== langflow && programOf(one) === null && (ACTS.test(words) || isWhole))
-          yield `its container ${one.name} runs ${ACTS.exec(words)?.[0] ?? 'LangFlow'} in every pod, whether it leads or not: remove that container, because LangFlow migrates its database at its start`
+    *find({ pod, langflow, manifest }, { manifests }) {
+      for (const one of containersOf(pod)) {
+        const isWhole = !hasWords(one) && looksLikeLangflow(one)
+        if (one !== langflow && programOf(one) === null && (actIn(one) !== null || isWhole))
+          yield `its container ${one.name} runs ${actIn(one) ?? 'LangFlow'} in every pod, whether it leads or not: remove that container, because LangFlow migrates its database at its start`
+      }
+      for (const job of manifests) {
+        if (!inOneNamespace(job, manifest) || !/^(CronJob|Job|Pod|DaemonSet)$/.test(job.kind)) continue
+        const act = containersIn(job)
+          .map(actIn)
+          .find((one) => one !== null)
+        if (act !== undefined)
+          yield `${titleOf(job)} runs ${act} beside the leader: remove it, because LangFlow migrates its database at its start`
       }
     },
   },
@@ -189,4 +196,13 @@ export const SETTINGS_RULES: readonly Rule<Installation>[] = [
 
 function hasAgent({ agent }: Installation): boolean {
   return agent !== null
+}
+
+function hasWords({ command, args }: Fields): boolean {
+  return asList(command).length + asList(args).length > 0
+}
+
+/** The command of a container that uses LangFlow's database; `null` if there is none. */
+function actIn({ command, args }: Fields): string | null {
+  return ACTS.exec([...asList(command), ...asList(args)].join(' '))?.[0] ?? null
 }

@@ -8,6 +8,8 @@ import {
   type Manifest,
 } from '../../manifests/manifest.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
+import { variableOf } from '../container-environment.ts'
+import { DATABASE_URL, portOfDatabase } from '../database-identity.ts'
 import { labelsOf, matches } from '../installation.ts'
 import type { Installed, Rule, Said } from '../rule.ts'
 import { frontPortOf, portsOf } from './network-rules.ts'
@@ -20,7 +22,7 @@ export const POLICY_RULES: readonly Rule<Installed>[] = [
   {
     code: 'network-egress',
     severity: 'error',
-    about: "no NetworkPolicy blocks the agent's connections to the API server, DNS and other replicas",
+    about: 'no NetworkPolicy blocks connections to the API server, DNS, the database and other replicas',
     breaks:
       'The agent cannot renew the Lease, so no replica serves. Without the other replicas, a leader does not find a successor, and fronts cannot forward requests.',
     fix: 'Add egress rules for the API server (an ipBlock, port 443 or 6443), for DNS (port 53), and for these pods on the ports of agent and front.',
@@ -33,20 +35,27 @@ export const POLICY_RULES: readonly Rule<Installed>[] = [
       yield* separations(one, { policies, rules, direction: 'egress' }, manifests)
       if (!rules.some((rule) => opens(rule, 53, 'UDP', [])))
         yield `${blockers(policies)} DNS, which the pods require to find each other and the database: add an egress rule for port 53`
+      const port = portOfDatabase(variableOf(one.env, DATABASE_URL).text ?? '')
+      if (port !== null && !rules.some((rule) => opens(rule, port, 'TCP', [])))
+        yield `${blockers(policies)} the database on port ${port}: add an egress rule for that port`
     },
   },
   {
     code: 'network-ingress',
     severity: 'error',
-    about: 'no NetworkPolicy blocks connections between the replicas',
-    breaks: 'A leader does not find a successor, and fronts cannot forward requests to the leader.',
-    fix: 'Add an ingress rule from these pods to the ports of agent and front.',
+    about: 'no NetworkPolicy blocks clients, or connections between the replicas',
+    breaks:
+      'No client reaches LangFlow. Without the other replicas, a leader does not find a successor, and fronts cannot forward requests.',
+    fix: "Add ingress rules from clients to LangFlow's port or the front's, and from these pods to the ports of agent and front.",
     sees: 'NetworkPolicy',
     *find(one, { manifests }) {
       const policies = policiesFor(one, manifests, 'Ingress')
       if (policies.length === 0) return
       const rules = policies.flatMap(({ value }) => asList(dig(value, 'spec', 'ingress')))
       yield* separations(one, { policies, rules, direction: 'ingress' }, manifests)
+      const served = frontPortOf(one) ?? one.port
+      if (!rules.some((rule) => opens(rule, served, 'TCP', portsOf(one))))
+        yield `${blockers(policies)} every client, because no ingress rule is for port ${served}: add one for the pods and namespaces of your clients`
     },
   },
 ]

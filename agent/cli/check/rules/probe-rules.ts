@@ -29,26 +29,43 @@ export const PROBE_RULES: readonly Rule<Installed>[] = [
         if (alive !== null && (alive.path !== '/livez' || alive.port !== listen.port))
           yield `its agent's ${name} asks ${alive.path} on port ${alive.port}: set its path to /livez and its port to ${listen.port}`
       }
+      if (askedBy(agent.container, 'livenessProbe') === null)
+        yield {
+          warning: `its agent has no livenessProbe, so an agent that is stuck is never restarted: let one ask /livez on port ${listen.port}`,
+        }
       for (const name of PROBES)
         if (dig(agent.container, name, 'httpGet', 'scheme') === 'HTTPS')
           yield `its agent's ${name} uses HTTPS, which the agent does not serve: remove its scheme`
+    },
+  },
+  {
+    code: 'gate-speed',
+    severity: 'warning',
+    about: 'a pod that no longer leads gets no more requests',
+    breaks: 'For some seconds, clients reach a pod whose LangFlow is frozen or stopped.',
+    fix: "Set periodSeconds and failureThreshold of the agent's readinessProbe to 1.",
+    applies: ({ agent }) => agent.options.traffic.mode === 'readiness',
+    *find({ agent }) {
       const { periodSeconds = 10, failureThreshold = 3 } = asFields(agent.container.readinessProbe)
-      const closesAfter = Number(periodSeconds) * Number(failureThreshold)
-      if (traffic.mode === 'readiness' && closesAfter > SLOWEST_GATE_S)
-        yield {
-          warning: `its agent's readinessProbe closes the gate only after ${closesAfter} s (failureThreshold ${failureThreshold}, periodSeconds ${periodSeconds}), so clients reach a pod that no longer leads: set both to 1`,
-        }
+      const seconds = Number(periodSeconds) * Number(failureThreshold)
+      if (seconds > SLOWEST_GATE_S)
+        yield `its agent's readinessProbe closes the gate only after ${seconds} s (failureThreshold ${failureThreshold}, periodSeconds ${periodSeconds}), so clients reach a pod that no longer leads: set both to 1`
     },
   },
   {
     code: 'langflow-probes',
     severity: 'error',
-    about: 'no probe asks LangFlow, which does not listen on a standby',
-    breaks: 'The kubelet restarts every standby, or a standby is never Ready.',
+    about: "the probes of LangFlow's container ask the agent, because LangFlow does not listen on a standby",
+    breaks:
+      'The kubelet restarts every standby, or a standby is never Ready. Without a livenessProbe, it never restarts a launcher that is stuck.',
     fix: "Let the probes of LangFlow's container ask /workloadz on the agent's port, and remove its readinessProbe.",
     applies: isBeside,
     *find({ agent, langflow, container }) {
       const { listen, traffic } = agent.options
+      if (Object.keys(asFields(langflow.livenessProbe)).length === 0)
+        yield {
+          warning: `its container ${container} has no livenessProbe, so a launcher that is stuck is never restarted: let one ask /workloadz on port ${listen.port}`,
+        }
       for (const name of PROBES) {
         if (Object.keys(asFields(langflow[name])).length === 0) continue
         if (name === 'readinessProbe' && traffic.mode === 'readiness') continue
@@ -104,7 +121,9 @@ function askedBy(container: Fields, probe: string): { path: string; port: number
   const asked = asFields(asFields(container[probe]).httpGet)
   if (Object.keys(asked).length === 0) return null
   const named = asList(container.ports).find((one) => dig(one, 'name') === asked.port)
-  return { path: asText(asked.path), port: asNumber(asked.port) ?? asNumber(dig(named, 'containerPort')) }
+  // The query only asks for details.
+  const path = asText(asked.path).replace(/\?verbose$/, '')
+  return { path, port: asNumber(asked.port) ?? asNumber(dig(named, 'containerPort')) }
 }
 
 /** The duration of LangFlow's preStop hook, which is part of the grace period. Throws `Unseen`. */

@@ -70,6 +70,19 @@ export const STANDBY_RULES: readonly Rule<Installed>[] = [
         yield `its --hold-timeout (${formatDuration(holdTimeoutMs)}) is shorter than the lease duration and a ${standby} start of LangFlow together (${formatDuration(neededMs)}), so held requests fail before the next leader serves: ${standby === 'cold' ? 'set LEADER_STANDBY to warm, or ' : ''}set LEADER_HOLD_TIMEOUT to at least ${formatDuration(neededMs)}`
     },
   },
+  {
+    code: 'start-timeout',
+    severity: 'error',
+    about: 'LangFlow has the time to start',
+    breaks: 'The agent stops each LangFlow before it is healthy, so no replica ever serves.',
+    fix: 'Remove --start-timeout, or set it to several minutes.',
+    *find({ agent }) {
+      const { startTimeoutMs } = agent.options
+      // The first start, and each start after a failed preparation, is cold.
+      if (startTimeoutMs < START_MS.cold)
+        yield `its --start-timeout (${formatDuration(startTimeoutMs)}) is shorter than a start of LangFlow (${formatDuration(START_MS.cold)}), so no start succeeds: remove LEADER_START_TIMEOUT`
+    },
+  },
 ]
 
 function isWarm({ agent }: Installed): boolean {

@@ -4,17 +4,21 @@ import { isSet, valueIn } from '../container-environment.ts'
 import {
   DATABASE_URL,
   databaseOf,
+  isLocal,
   isSameDatabase,
   sharedClaim,
   sharedVolumeAt,
   sqliteFile,
   urlOf,
 } from '../database-identity.ts'
-import { type Installation, placeOf } from '../installation.ts'
-import { isInstalled, type Rule } from '../rule.ts'
+import { containersOf, type Installation, placeOf, programOf } from '../installation.ts'
+import { isInstalled, type Rule, type Said } from '../rule.ts'
 import { isSameLease } from './lease-rules.ts'
 
 const ONE_POSTGRESQL = `set ${DATABASE_URL} to one PostgreSQL for all replicas`
+
+/** Names and images of proxies to a database. */
+const PROXY = /proxy|pgbouncer|pgpool|pgcat|odyssey/i
 
 /** Whether all replicas share LangFlow's state, and no other LangFlow acts on it. */
 export const STATE_RULES: readonly Rule<Installation>[] = [
@@ -28,6 +32,7 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
     *find(one) {
       const { env } = one
       const url = urlOf(one)
+      if (url !== null && isLocal(url)) yield* inPod(one)
       if (url !== null && !/^sqlite/i.test(url)) return
       const volume = sharedVolumeAt(one, sqliteFile(one, url))
       if (volume !== null)
@@ -106,6 +111,20 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
     },
   },
 ]
+
+/** The database is in the pod itself, unless another container of the pod is a proxy. */
+function* inPod({ pod, agent, langflow }: Installation): Generator<Said> {
+  const others = containersOf(pod).filter(
+    (one) => one !== langflow && one !== agent?.container && programOf(one) === null,
+  )
+  const names = others.map(({ name }) => name).join(' or ')
+  if (names === '')
+    yield `its ${DATABASE_URL} leads to the pod itself, so each replica has its own database: ${ONE_POSTGRESQL}`
+  else if (!others.some(({ name, image }) => PROXY.test(`${name} ${image}`)))
+    yield {
+      unknown: `its ${DATABASE_URL} leads to the pod itself, and the container ${names} may be a proxy or a database`,
+    }
+}
 
 function mayHaveSeveral({ scale }: Installation): boolean {
   return scale.most > 1
