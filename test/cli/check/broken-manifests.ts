@@ -378,6 +378,21 @@ const NAMES: readonly Row[] = [
     /lease/i,
   ),
   error(
+    'a ConfigMap of the agent has the name of another Lease',
+    (m) => {
+      dropVariable(m.agent, 'LEADER_LEASE_NAME')
+      m.add(`
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: agent }
+data: { LEADER_LEASE_NAME: langflow-lock }
+`)
+      m.agent.envFrom = [{ configMapRef: { name: 'agent' } }]
+    },
+    /langflow-lock/,
+    { also: /lease/i },
+  ),
+  error(
     'the Role names another Lease',
     (m) => {
       m.get('Role').rules[0].resourceNames = ['langflow-lock']
@@ -992,6 +1007,20 @@ const PROBES: readonly Row[] = [
       m.langflow.startupProbe = asking('/readyz', 8090)
     },
     /startup|workloadz|readyz/i,
+  ),
+  problem(
+    'no liveness probe restarts an agent that is stuck',
+    (m) => {
+      delete m.agent.livenessProbe
+    },
+    /liveness/i,
+  ),
+  problem(
+    'no liveness probe restarts a launcher that is stuck',
+    (m) => {
+      delete m.langflow.livenessProbe
+    },
+    /liveness/i,
   ),
   problem(
     "LangFlow's liveness probe asks whether the agent lives, not the launcher",
@@ -2096,6 +2125,20 @@ const CONTENT: readonly Row[] = [
     /env-file|ENV_FILE|\/secrets/,
     { also: /env-file|ENV_FILE|\/secrets/ },
   ),
+  problem(
+    'the agent watches the flows, not the launcher',
+    (m) => {
+      m.pod.volumes.push({ name: 'flows', configMap: { name: 'flows' } })
+      m.agent.volumeMounts.push({ name: 'flows', mountPath: '/flows', readOnly: true })
+      setVariable(m.agent, 'LEADER_HANDOVER_ON_CHANGE', '/flows')
+    },
+    /HANDOVER_ON_CHANGE|handover-on-change|\/flows/,
+  ),
+  error(
+    'the path of the env file is relative',
+    (m) => setVariable(m.langflow, 'LEADER_ENV_FILE', 'langflow.env'),
+    /ENV_FILE|env-file/,
+  ),
   doubt(
     'no volume has the flows whose change should start LangFlow again',
     (m) => setVariable(m.langflow, 'LEADER_HANDOVER_ON_CHANGE', '/flows'),
@@ -2157,6 +2200,15 @@ const ROLLOUTS: readonly Row[] = [
     { base: 'smallest' },
   ),
   error(
+    'in readiness mode, 66 % of three replicas is one that may be unavailable',
+    (m) => {
+      m.workload.spec.replicas = 3
+      m.workload.spec.strategy.rollingUpdate = { maxSurge: 0, maxUnavailable: '66%' }
+    },
+    /maxUnavailable/,
+    { base: 'smallest' },
+  ),
+  error(
     'an ordered StatefulSet in readiness mode never gets its third pod',
     (m) => {
       m.workload.spec.replicas = 3
@@ -2196,6 +2248,15 @@ const ROLLOUTS: readonly Row[] = [
       m.add(autoscaler(m, 2, 5))
       m.drop('PodDisruptionBudget')
       m.add(budget('production', 'minAvailable: 2'))
+    },
+    /PodDisruptionBudget/,
+  ),
+  error(
+    'a budget of 67 % of three pods needs all three',
+    (m) => {
+      m.workload.spec.replicas = 3
+      m.drop('PodDisruptionBudget')
+      m.add(budget('production', 'minAvailable: 67%'))
     },
     /PodDisruptionBudget/,
   ),

@@ -303,6 +303,32 @@ spec:
     m.pod.nodeSelector = { 'kubernetes.io/arch': 'amd64', pool: 'ai' }
     m.pod.tolerations = [{ key: 'ai', operator: 'Exists' }]
   }),
+  odd(
+    'in readiness mode, 67 % of three replicas may be unavailable',
+    (m) => {
+      m.workload.spec.replicas = 3
+      m.workload.spec.strategy.rollingUpdate = { maxSurge: 0, maxUnavailable: '67%' }
+    },
+    { base: 'smallest' },
+  ),
+  odd(
+    'in readiness mode, both limits are 0, so that Kubernetes replaces one pod at a time',
+    (m) => {
+      m.workload.spec.strategy.rollingUpdate = { maxSurge: 0, maxUnavailable: '49%' }
+    },
+    { base: 'smallest' },
+  ),
+  ...['maxUnavailable: 1%', 'minAvailable: 50%'].map((limit) =>
+    odd(`a budget with ${limit} lets one pod of two be evicted`, (m) => {
+      m.drop('PodDisruptionBudget')
+      m.add(`
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: { name: langflow }
+spec: { ${limit}, selector: { matchLabels: { app.kubernetes.io/name: langflow } } }
+`)
+    }),
+  ),
   odd('a budget requires one Ready pod in front mode', (m) => {
     m.get('PodDisruptionBudget').spec = {
       minAvailable: 1,
@@ -401,6 +427,19 @@ const CONTAINERS: readonly OddRow[] = [
   odd('LangFlow listens on localhost', (m) => {
     m.langflow.args = ['langflow', 'run', '--host', 'localhost', '--port', '7860']
   }),
+  odd('the agent has its variables from a ConfigMap', (m) => {
+    for (const name of ['LEADER_TRAFFIC', 'LEADER_STANDBY', 'LEADER_PEERS']) dropVariable(m.agent, name)
+    m.add(`
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: agent }
+data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-members:8090" }
+`)
+    m.agent.envFrom = [{ configMapRef: { name: 'agent' } }]
+  }),
+  odd('variables of the agent are empty, so that the defaults hold', (m) => {
+    for (const name of ['LEADER_PRESET', 'LEADER_HOLD_TIMEOUT']) setVariable(m.agent, name, '')
+  }),
   odd('the agent has flags instead of variables', (m) => {
     m.agent.args = ['agent', '--traffic=front', '--standby', 'warm', '--peers=langflow-members:8090']
     for (const name of ['LEADER_TRAFFIC', 'LEADER_STANDBY', 'LEADER_PEERS']) dropVariable(m.agent, name)
@@ -493,6 +532,16 @@ const CONTAINERS: readonly OddRow[] = [
   odd('containers have no resources', (m) => {
     for (const container of [m.langflow, m.agent, m.install]) delete container.resources
   }),
+  odd('the gate of a front is asked for details', (m) => {
+    m.agent.readinessProbe.httpGet.path = '/frontz?verbose'
+  }),
+  odd(
+    'the gate is asked for details',
+    (m) => {
+      m.agent.readinessProbe.httpGet.path = '/readyz?verbose'
+    },
+    { base: 'smallest' },
+  ),
   odd("LangFlow's readiness probe asks the agent", (m) => {
     m.langflow.readinessProbe = { httpGet: { path: '/frontz', port: 8090 }, periodSeconds: 2 }
   }),
@@ -882,6 +931,14 @@ spec:
   odd('the Lease is not in the stream, because the first leader creates it', (m) => m.drop('Lease'), {
     useful: /Lease/,
   }),
+  odd(
+    'the Lease of another program is in the stream, and that of LangFlow is not',
+    (m) => {
+      m.drop('Lease')
+      m.add('apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: { name: cert-manager-controller }')
+    },
+    { useful: /Lease/ },
+  ),
   odd('the rights are in a ClusterRole, bound in the namespace', (m) => {
     m.get('Role').kind = 'ClusterRole'
     m.get('RoleBinding').roleRef.kind = 'ClusterRole'
@@ -946,6 +1003,29 @@ metadata: { name: deny, namespace: default }
 spec: { podSelector: {}, policyTypes: [Ingress, Egress] }
 `)
   }),
+  odd('two policies allow the agents and the fronts together', (m) => {
+    const first = m.get('NetworkPolicy')
+    const second = structuredClone(first)
+    second.metadata.name = 'fronts'
+    first.spec.ingress[1].ports = [{ port: 8090 }]
+    second.spec.ingress = [{ ...second.spec.ingress[1], ports: [{ port: 8091 }] }]
+    m.objects.push(second)
+  }),
+  odd(
+    'egress reaches every address but that of the metadata of the cloud',
+    (m) => {
+      m.add(`
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: egress }
+spec:
+  podSelector: {}
+  policyTypes: [Egress]
+  egress: [{ to: [{ ipBlock: { cidr: 0.0.0.0/0, except: [169.254.169.254/32] } }] }]
+`)
+    },
+    { useful: /addresses/ },
+  ),
   odd('the NetworkPolicy allows everything', (m) => {
     m.get('NetworkPolicy').spec.ingress = [{}]
     delete m.get('NetworkPolicy').spec.policyTypes
