@@ -14,7 +14,7 @@ const MOST_EARLIER = 10
 const DEBOUNCE_MS = 1_000
 /** Time between two looks: where the kernel sends no notice of a change, and where it does but one may be lost. */
 const POLL_MS = 5_000
-const LOOK_MS = 120_000
+const LOOK_MS = 300_000
 /** Content is settled if it has not changed for this long. If it has not settled after the second time, this is reported. */
 const SETTLES_MS = 10_000
 const SETTLED_WITHIN_MS = 60_000

@@ -27,7 +27,7 @@ export class EnvFiles {
   /** The file that is being read. */
   private at = ''
   private fault: string | null = null
-  // Each of these four is a set of variables as JSON text, which is equal if they are. A secret.
+  // Each of these four is a set of variables as JSON text, so that equal sets are equal texts. They are secrets.
   /** The variables that the files contain now. */
   present = '{}'
   /** The variables of LangFlow's last start. */

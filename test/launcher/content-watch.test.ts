@@ -24,6 +24,8 @@ import { Series, until } from '../harness/wait.ts'
 import { HangingFiles } from './hanging-files.ts'
 
 const LANGFLOW_SECRET_KEY = randomBytes(32).toString('base64url')
+/** Time between two looks without a notice. */
+const LOOK_MS = 300_000
 /** One file more than the limit for a folder. */
 const TOO_MANY = 10_001
 const FLOW = '{"name":"a flow"}'
@@ -162,7 +164,7 @@ describe('the digest of the flows', () => {
     assert.equal(await flowsOf(folder), null)
   })
 
-  test('is reported again only if a file has changed; the watch checks every 2 minutes and on request', async (t) => {
+  test('is reported again only if a file has changed; the watch checks every 5 minutes and on request', async (t) => {
     const folder = new Folder(t)
     folder.put('a.json', '{}')
     folder.watch.look()
@@ -174,7 +176,7 @@ describe('the digest of the flows', () => {
     assert.notEqual(second.flows, first.flows)
     assert.deepEqual(folder.watch.found, second)
     appendFileSync(folder.path('a.json'), ' ')
-    await folder.clock.pass(120_000)
+    await folder.clock.pass(LOOK_MS)
     assert.notEqual((await folder.report(3)).flows, second.flows)
     assert.equal(folder.reports.list.length, 3)
   })
@@ -268,7 +270,7 @@ describe('the content', () => {
     const folder = content(t)
     await folder.seen()
     const changedAt = folder.clock.mono()
-    await until('the end of the look', () => folder.clock.next() === changedAt + 120_000)
+    await until('the end of the look', () => folder.clock.next() === changedAt + LOOK_MS)
     folder.put('a.json', FLOW)
     await until('a notice', () => folder.clock.next() === changedAt + 1_000)
     await folder.clock.pass(1_000)
@@ -283,7 +285,7 @@ describe('the content', () => {
     }
     folder.swap('current', 'one')
     const { digest } = await folder.seen()
-    const nextLook = folder.clock.mono() + 120_000
+    const nextLook = folder.clock.mono() + LOOK_MS
     await until('the end of the look', () => folder.clock.next() === nextLook)
     folder.swap('current', 'two')
     await until('a notice', () => folder.clock.next() < nextLook)
