@@ -197,7 +197,7 @@ class FailoverProgress {
       return `${plan.from} has released the Lease, or lost it; see langflow-leader status`
     const gone = `kubectl delete pod ${plan.from} --namespace=${cluster.namespace}`
     return renewed
-      ? `the request was withdrawn; ${plan.from} renews the Lease, but does not obey or cannot stop LangFlow: end it with ${gone}`
+      ? `the request was withdrawn; ${plan.from} renews the Lease, but does not obey or still stops LangFlow: end it with ${gone}`
       : `the request was withdrawn; ${plan.from} has not renewed the Lease meanwhile, so another replica takes over when the Lease expires`
   }
 }

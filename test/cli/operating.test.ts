@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync, statSync } from 'node:fs'
 import { text } from 'node:stream/consumers'
 import { describe, test } from 'node:test'
 import { SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
@@ -77,6 +78,27 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     assert.equal((await command.end()).code, 130)
     assert.equal(scene.api.lease(LEASE)?.metadata.annotations?.[SWITCHOVER_TO], undefined)
     assert.equal((await a.get('/readyz')).status, 200)
+  })
+
+  test('report: a new file that only its owner can read has all that the API server answers', async (t) => {
+    const scene = await EmbeddedScene.open(t)
+    await scene.pair(CALM)
+    const file = scene.path('report.txt')
+    // This API server has no logs, no Events and no workloads.
+    const { code, stdout, stderr } = await new Command(scene, 'report', `--file=${file}`).end()
+    assert.equal(code, 1)
+    assert.match(stdout, /^wrote \S+: 5 parts, \d+ missing; read it before you share it\n$/)
+    const text = readFileSync(file, 'utf8')
+    for (const line of stderr.trim().split('\n')) {
+      const [, sentence = ''] = /^langflow-leader: (.* could not be read: .*)$/.exec(line) ?? []
+      assert.ok(sentence !== '' && text.includes(`\n${sentence}\n`), line)
+    }
+    const titles = [...text.matchAll(/^===== (.*) =====$/gm)].map(([, title]) => title)
+    assert.deepEqual(titles, ['status', 'history', 'Lease', 'Pod/a', 'Pod/b'])
+    assert.equal(statSync(file).mode & 0o777, 0o600)
+    const again = await new Command(scene, 'report', `--file=${file}`).end()
+    assert.deepEqual([again.code, again.stdout], [1, ''])
+    assert.match(again.stderr, /cannot write \S+: the file exists: choose another --file\n$/)
   })
 
   test('status in an outage reports the holder and the time of the takeover', async (t) => {
