@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { whyCold } from '../../../agent/cli/check/cold-standby.ts'
 import { factsOf } from '../../../agent/cli/check/installation.ts'
 import { manifestOf } from '../../../agent/cli/manifests/manifest.ts'
-import { asStream, deployment, fixture, injected } from '../inject/streams.ts'
+import { asStream, deployment, fixture, injected, podOf } from '../inject/streams.ts'
 
 function coldIn(text: string): string | null {
   const [installation] = factsOf(asStream(text).objects.map(manifestOf), null).installations
@@ -15,6 +15,18 @@ test('the charts langflow-ide and langflow-runtime start LangFlow in a way that 
   for (const name of ['langflow-ide', 'langflow-runtime'] as const) {
     assert.equal(coldIn(fixture(name)), null)
     assert.equal(coldIn(injected(fixture(name), { traffic: 'front', standby: 'warm' })), null)
+  }
+})
+
+test('the values for these charts let LangFlow write to a volume, so that a standby need not wait before it creates a directory', () => {
+  for (const [name, kind] of [
+    ['langflow-ide', 'StatefulSet'],
+    ['langflow-runtime', 'Deployment'],
+  ] as const) {
+    const { env, volumeMounts } = podOf(fixture(name), kind).containers[0]!
+    const paths = volumeMounts.map(({ mountPath }) => mountPath)
+    for (const variable of ['HOME', 'LANGFLOW_CONFIG_DIR'])
+      assert.ok(paths.includes(env?.find((one) => one.name === variable)?.value ?? ''), `${name} ${variable}`)
   }
 })
 
