@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { parse } from 'yaml'
 import { whyCold } from '../../../agent/cli/check/cold-standby.ts'
 import { factsOf } from '../../../agent/cli/check/installation.ts'
 import { manifestOf } from '../../../agent/cli/manifests/manifest.ts'
-import { asStream, deployment, fixture, injected } from '../inject/streams.ts'
+import { DEPLOY } from '../../deploy/manifests.ts'
+import { asStream, deployment, fixture, injected, podOf } from '../inject/streams.ts'
+import type { Loose } from './facts.ts'
 
 function coldIn(text: string): string | null {
   const [installation] = factsOf(asStream(text).objects.map(manifestOf), null).installations
@@ -15,6 +20,31 @@ test('the charts langflow-ide and langflow-runtime start LangFlow in a way that 
   for (const name of ['langflow-ide', 'langflow-runtime'] as const) {
     assert.equal(coldIn(fixture(name)), null)
     assert.equal(coldIn(injected(fixture(name), { traffic: 'front', standby: 'warm' })), null)
+  }
+})
+
+describe('the values for these charts', () => {
+  for (const [name, kind, envIn] of [
+    ['langflow-ide', 'StatefulSet', (values: Loose) => values.langflow.backend.env],
+    ['langflow-runtime', 'Deployment', (values: Loose) => values.env],
+  ] as const) {
+    const { env = [], volumeMounts } = podOf(fixture(name), kind).containers[0]!
+
+    test(`are in the stored output: ${name}`, () => {
+      const wanted: { name: string }[] = envIn(
+        parse(readFileSync(join(DEPLOY, `examples/${name}.yaml`), 'utf8')),
+      )
+      assert.deepEqual(
+        env.filter((one) => wanted.some(({ name }) => name === one.name)),
+        wanted,
+      )
+    })
+
+    test(`let LangFlow write to a volume, so that a standby need not wait before it creates a directory: ${name}`, () => {
+      const paths = volumeMounts.map(({ mountPath }) => mountPath)
+      for (const variable of ['HOME', 'LANGFLOW_CONFIG_DIR'])
+        assert.ok(paths.includes(env.find((one) => one.name === variable)?.value ?? ''), variable)
+    })
   }
 })
 
