@@ -744,6 +744,20 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       },
     },
     {
+      it: 'a name of the Lease by a flag, which overrides a ConfigMap that check does not see',
+      is: 'error',
+      says: /may not get leases.coordination.k8s.io "other"/,
+      change: (parts) => {
+        agentHas({ LEADER_LEASE_NAME: null })(parts)
+        parts.agent.args = ['agent', '--lease-name=other']
+        parts.agent.env.push(
+          { name: 'LEADER_KUBECONFIG', value: '' },
+          { name: 'LEADER_LEASE_NAMESPACE', value: '' },
+        )
+        parts.agent.envFrom = [{ configMapRef: { name: 'c' } }]
+      },
+    },
+    {
       it: 'a name of the Lease from a ConfigMap that check does not see',
       is: 'unknown',
       change: (parts) => {
@@ -971,6 +985,17 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   'rollout-strategy': [
     { it: 'the default strategy', is: 'error', change: ({ spec }) => delete spec.strategy },
+    {
+      it: 'a strategy for two pods, and no replicas',
+      is: 'unknown',
+      change: ({ spec }) => delete spec.replicas,
+    },
+    {
+      it: 'a strategy for two pods, and an autoscaler for four',
+      is: 'error',
+      says: /maxUnavailable to 3/,
+      change: put(autoscaler),
+    },
     { it: 'Recreate', is: 'warning', change: ({ spec }) => (spec.strategy = { type: 'Recreate' }) },
     {
       it: 'a rollout of all fronts at once',
