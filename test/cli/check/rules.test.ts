@@ -307,6 +307,14 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       }),
     },
     {
+      it: 'a database for each pod',
+      is: 'error',
+      change: langflowHas({
+        POD: { valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
+        LANGFLOW_DATABASE_URL: 'postgresql://db/$(POD)',
+      }),
+    },
+    {
       it: 'a database in the pod',
       is: 'error',
       change: langflowHas({ LANGFLOW_DATABASE_URL: 'postgresql://localhost/flows' }),
@@ -349,6 +357,13 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
         langflowHas({ LANGFLOW_SECRET_KEY: fromSecret() })(parts)
         put({ kind: 'Secret', metadata: { name: 's' }, stringData: { k: 'a'.repeat(64) } })(parts)
       },
+    },
+    {
+      it: 'a key for each pod',
+      is: 'error',
+      change: langflowHas({
+        LANGFLOW_SECRET_KEY: { valueFrom: { fieldRef: { fieldPath: 'metadata.uid' } } },
+      }),
     },
     {
       it: 'a key in an unknown Secret',
@@ -924,10 +939,16 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   'network-ingress': [
     {
-      it: 'a policy without clients',
+      it: 'a policy without clients in the stream',
+      is: 'unknown',
+      says: /blocks every client, because no ingress rule lets one reach port 7860/,
+      change: ingress({ from: OWN, ...ports(8090, 7860) }),
+    },
+    {
+      it: 'policies without clients in the cluster',
       is: 'error',
-      says: /blocks every client, because no ingress rule is for port 7860/,
-      change: ingress({ from: OWN, ...ports(8090) }),
+      change: ingress({ from: OWN, ...ports(8090, 7860) }),
+      cluster: {},
     },
     {
       it: 'a policy that admits only the namespace of the monitoring',
@@ -971,7 +992,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
         put(
           policy({
             podSelector: { matchExpressions: [{ key: 'app', operator: 'In', values: ['flows'] }] },
-            ingress: [{ from: OWN, ...ports(8090, 8091) }],
+            ingress: [{ from: OWN, ...ports(8090, 8091) }, ports('http')],
           }),
         ),
       ),
