@@ -1481,6 +1481,25 @@ describe('every rule', () => {
     }
   })
 
+  test('prints no value of a Secret', () => {
+    const stringData = {
+      LANGFLOW_SECRET_KEY: 'canary',
+      LANGFLOW_DATABASE_URL: 'postgresql://canary:canary@canary:5/canary',
+      LANGFLOW_SUPERUSER_PASSWORD: 'canary',
+      AWS_SECRET_ACCESS_KEY: 'canary',
+    }
+    for (const { kind, change, cluster } of Object.values(CASES).flat()) {
+      const all = structuredClone(healthy({}, kind)) as Loose[]
+      const { langflow } = partsOf(all)
+      for (const name of Object.keys(stringData)) set(langflow, name, null)
+      langflow.envFrom = [{ secretRef: { name: 'canaries' } }]
+      all.push({ kind: 'Secret', metadata: { name: 'canaries' }, stringData })
+      change?.(partsOf(all))
+      const results = resultsOf(all, cluster === undefined ? null : { ...QUIET, ...cluster })
+      assert.doesNotMatch(JSON.stringify(results).replaceAll('canaries', ''), /canary/)
+    }
+  })
+
   test('has a unique code', () => {
     assert.equal(new Set(codes).size, codes.length)
     for (const code of codes) assert.match(code, /^[a-z]+(-[a-z]+)*$/)
