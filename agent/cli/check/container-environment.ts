@@ -42,14 +42,20 @@ interface Elsewhere {
 /** Stands for a text that check cannot see. */
 export const HIDDEN = '\ue000'
 
-/** Placeholders for the values of the downward API. */
+/** Placeholders for the values of the downward API. No user writes them. */
 export const PLACEHOLDERS = {
-  'metadata.name': 'pod-0',
+  'metadata.name': 'name-of-the-pod-0',
   'metadata.uid': '00000000-0000-0000-0000-000000000000',
   'metadata.namespace': 'default',
   'spec.nodeName': 'node',
-  'status.podIP': '10.0.0.1',
+  'status.podIP': '10.255.254.1',
 } as const
+
+/** Whether a value has a part that each pod has its own value for. */
+export function isOfPod(text: string): boolean {
+  const own = [PLACEHOLDERS['metadata.name'], PLACEHOLDERS['metadata.uid'], PLACEHOLDERS['status.podIP']]
+  return own.some((part) => text.includes(part))
+}
 
 /** `absent`: objects that do not exist in the cluster, such as `Secret/langflow`. */
 export function environmentOf(

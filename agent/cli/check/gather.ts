@@ -67,6 +67,8 @@ const LISTED = [
   ['PersistentVolumeClaim', 'persistentvolumeclaims', 'v1'],
   ['NetworkPolicy', 'networkpolicies', 'networking.k8s.io/v1'],
   ['PodDisruptionBudget', 'poddisruptionbudgets', 'policy/v1'],
+  ['DaemonSet', 'daemonsets', 'apps/v1'],
+  ['CronJob', 'cronjobs', 'batch/v1'],
   ['Pod', 'pods', 'v1'],
   ['HorizontalPodAutoscaler', 'horizontalpodautoscalers', 'autoscaling/v2'],
   ['VerticalPodAutoscaler', 'verticalpodautoscalers', 'autoscaling.k8s.io/v1'],

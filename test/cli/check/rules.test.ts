@@ -307,6 +307,14 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       }),
     },
     {
+      it: 'a database for each pod',
+      is: 'error',
+      change: langflowHas({
+        POD: { valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
+        LANGFLOW_DATABASE_URL: 'postgresql://db/$(POD)',
+      }),
+    },
+    {
       it: 'a database in the pod',
       is: 'error',
       change: langflowHas({ LANGFLOW_DATABASE_URL: 'postgresql://localhost/flows' }),
@@ -349,6 +357,13 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
         langflowHas({ LANGFLOW_SECRET_KEY: fromSecret() })(parts)
         put({ kind: 'Secret', metadata: { name: 's' }, stringData: { k: 'a'.repeat(64) } })(parts)
       },
+    },
+    {
+      it: 'a key for each pod',
+      is: 'error',
+      change: langflowHas({
+        LANGFLOW_SECRET_KEY: { valueFrom: { fieldRef: { fieldPath: 'metadata.uid' } } },
+      }),
     },
     {
       it: 'a key in an unknown Secret',
@@ -744,6 +759,20 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       },
     },
     {
+      it: 'a name of the Lease by a flag, which overrides a ConfigMap that check does not see',
+      is: 'error',
+      says: /may not get leases.coordination.k8s.io "other"/,
+      change: (parts) => {
+        agentHas({ LEADER_LEASE_NAME: null })(parts)
+        parts.agent.args = ['agent', '--lease-name=other']
+        parts.agent.env.push(
+          { name: 'LEADER_KUBECONFIG', value: '' },
+          { name: 'LEADER_LEASE_NAMESPACE', value: '' },
+        )
+        parts.agent.envFrom = [{ configMapRef: { name: 'c' } }]
+      },
+    },
+    {
       it: 'a name of the Lease from a ConfigMap that check does not see',
       is: 'unknown',
       change: (parts) => {
@@ -910,10 +939,16 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   'network-ingress': [
     {
-      it: 'a policy without clients',
+      it: 'a policy without clients in the stream',
+      is: 'unknown',
+      says: /blocks every client, because no ingress rule lets one reach port 7860/,
+      change: ingress({ from: OWN, ...ports(8090, 7860) }),
+    },
+    {
+      it: 'policies without clients in the cluster',
       is: 'error',
-      says: /blocks every client, because no ingress rule is for port 7860/,
-      change: ingress({ from: OWN, ...ports(8090) }),
+      change: ingress({ from: OWN, ...ports(8090, 7860) }),
+      cluster: {},
     },
     {
       it: 'a policy that admits only the namespace of the monitoring',
@@ -957,7 +992,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
         put(
           policy({
             podSelector: { matchExpressions: [{ key: 'app', operator: 'In', values: ['flows'] }] },
-            ingress: [{ from: OWN, ...ports(8090, 8091) }],
+            ingress: [{ from: OWN, ...ports(8090, 8091) }, ports('http')],
           }),
         ),
       ),
@@ -971,6 +1006,17 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   'rollout-strategy': [
     { it: 'the default strategy', is: 'error', change: ({ spec }) => delete spec.strategy },
+    {
+      it: 'a strategy for two pods, and no replicas',
+      is: 'unknown',
+      change: ({ spec }) => delete spec.replicas,
+    },
+    {
+      it: 'a strategy for two pods, and an autoscaler for four',
+      is: 'error',
+      says: /maxUnavailable to 3/,
+      change: put(autoscaler),
+    },
     { it: 'Recreate', is: 'warning', change: ({ spec }) => (spec.strategy = { type: 'Recreate' }) },
     {
       it: 'a rollout of all fronts at once',
@@ -1432,6 +1478,25 @@ describe('every rule', () => {
     for (const rule of CATALOGUE) {
       for (const text of [rule.breaks, rule.fix]) assert.match(text, /^[A-Zk`].+\.$/, rule.code)
       assert.match(explained(rule), new RegExp(`^${rule.code} .+\nRule: .+\nOtherwise: .+\nFix: .+\n$`))
+    }
+  })
+
+  test('prints no value of a Secret', () => {
+    const stringData = {
+      LANGFLOW_SECRET_KEY: 'canary',
+      LANGFLOW_DATABASE_URL: 'postgresql://canary:canary@canary:5/canary',
+      LANGFLOW_SUPERUSER_PASSWORD: 'canary',
+      AWS_SECRET_ACCESS_KEY: 'canary',
+    }
+    for (const { kind, change, cluster } of Object.values(CASES).flat()) {
+      const all = structuredClone(healthy({}, kind)) as Loose[]
+      const { langflow } = partsOf(all)
+      for (const name of Object.keys(stringData)) set(langflow, name, null)
+      langflow.envFrom = [{ secretRef: { name: 'canaries' } }]
+      all.push({ kind: 'Secret', metadata: { name: 'canaries' }, stringData })
+      change?.(partsOf(all))
+      const results = resultsOf(all, cluster === undefined ? null : { ...QUIET, ...cluster })
+      assert.doesNotMatch(JSON.stringify(results).replaceAll('canaries', ''), /canary/)
     }
   })
 

@@ -2,7 +2,7 @@ import { AGENT_SETTINGS, CONTENT_SETTINGS, SHARED_SETTINGS } from '../../../conf
 import { FIELDS } from '../../../config/pod-fields.ts'
 import { flagOf, variableOf } from '../../../config/setting.ts'
 import { asFields, asList, asText, dig, type Fields } from '../../manifests/manifest.ts'
-import { givenVariable, HIDDEN, PLACEHOLDERS, valueIn } from '../container-environment.ts'
+import { givenVariable, HIDDEN, isOfPod, valueIn } from '../container-environment.ts'
 import { containersOf, definitionOf, programOf } from '../installation.ts'
 import { bytesOf } from '../quantity.ts'
 import { type Installed, type Rule, type Said, Unseen } from '../rule.ts'
@@ -45,8 +45,7 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
         if (definition !== null && from !== path)
           yield `${name} of its agent is ${from === undefined ? 'the same in every pod' : `the field ${from}`}: set it with valueFrom.fieldRef.fieldPath ${path}`
       }
-      const own = [PLACEHOLDERS['metadata.name'], PLACEHOLDERS['metadata.uid'], PLACEHOLDERS['status.podIP']]
-      if (setsIdentity(one.agent.container) && !own.some((part) => identity.includes(part)))
+      if (setsIdentity(one.agent.container) && !isOfPod(identity))
         yield `all its agents have the identity ${identity}, so only one of them runs: remove --identity, or make it of $(POD_NAME) and $(POD_UID)`
     },
   },
@@ -64,11 +63,7 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
       if (traffic.mode !== 'front') return
       if (isLoopback(traffic.listen.host ?? ''))
         yield `its front listens only on ${traffic.listen.host} (--front-listen), where no client reaches it: set --front-listen to :${traffic.listen.port}`
-      const own = [PLACEHOLDERS['status.podIP'], PLACEHOLDERS['metadata.name']]
-      if (
-        definitionOf(agent.container, 'LEADER_FRONT_ADDRESS') !== null &&
-        !own.some((part) => traffic.address.includes(part))
-      )
+      if (definitionOf(agent.container, 'LEADER_FRONT_ADDRESS') !== null && !isOfPod(traffic.address))
         yield `every front has the address ${traffic.address} (--front-address), so a front cannot forward requests to the leader's: remove the flag`
     },
   },

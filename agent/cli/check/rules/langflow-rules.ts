@@ -1,7 +1,7 @@
 import { faultOfSecretKey } from '../../../launcher/workload-environment.ts'
 import { asText, dig, type Fields } from '../../manifests/manifest.ts'
 import { inOneNamespace, looksLikeLangflow, repositoryOf } from '../../manifests/workload.ts'
-import { isSet, isTruth, LOG_ENV, lacksLogEnv, valueIn } from '../container-environment.ts'
+import { isOfPod, isSet, isTruth, LOG_ENV, lacksLogEnv, valueIn } from '../container-environment.ts'
 import type { Installation } from '../installation.ts'
 import { type Facts, type Rule, Unseen } from '../rule.ts'
 
@@ -55,6 +55,8 @@ export const LANGFLOW_RULES: readonly Rule<Installation>[] = [
     fix: "Set LANGFLOW_SECRET_KEY on all replicas to the same output of `openssl rand -base64 32 | tr '+/' '-_'`.",
     *find({ env, scale }) {
       const key = valueIn(env, 'LANGFLOW_SECRET_KEY')
+      if (key !== null && isOfPod(key))
+        yield 'each pod has its own LANGFLOW_SECRET_KEY, so no new leader can read stored keys and credentials: set one key for all replicas from a Secret'
       const given = key === null ? {} : { LANGFLOW_SECRET_KEY: key }
       const fault = faultOfSecretKey(['langflow run'], given)
       if (fault !== null) yield key === null && scale.most < 2 ? { warning: fault } : fault

@@ -36,7 +36,10 @@ export const POLICY_RULES: readonly Rule<Installed>[] = [
       if (!rules.some((rule) => opens(rule, 53, 'UDP', [])))
         yield `${blockers(policies)} DNS, which the pods require to find each other and the database: add an egress rule for port 53`
       const port = portOfDatabase(variableOf(one.env, DATABASE_URL).text ?? '')
-      if (port !== null && !rules.some((rule) => opens(rule, port, 'TCP', [])))
+      if (
+        port !== null &&
+        !rules.some((rule) => opens(rule, port, 'TCP', []) && !isOnlyReplicas(dig(rule, 'to'), one))
+      )
         yield `${blockers(policies)} the database on port ${port}: add an egress rule for that port`
     },
   },
@@ -48,14 +51,12 @@ export const POLICY_RULES: readonly Rule<Installed>[] = [
       'No client reaches LangFlow. Without the other replicas, a leader does not find a successor, and fronts cannot forward requests.',
     fix: "Add ingress rules from clients to LangFlow's port or the front's, and from these pods to the ports of agent and front.",
     sees: 'NetworkPolicy',
-    *find(one, { manifests }) {
+    *find(one, { manifests, cluster }) {
       const policies = policiesFor(one, manifests, 'Ingress')
       if (policies.length === 0) return
       const rules = policies.flatMap(({ value }) => asList(dig(value, 'spec', 'ingress')))
       yield* separations(one, { policies, rules, direction: 'ingress' }, manifests)
-      const served = frontPortOf(one) ?? one.port
-      if (!rules.some((rule) => opens(rule, served, 'TCP', portsOf(one))))
-        yield `${blockers(policies)} every client, because no ingress rule is for port ${served}: add one for the pods and namespaces of your clients`
+      yield* withoutClients(one, { policies, rules, direction: 'ingress' }, cluster === null)
     },
   },
 ]
@@ -130,6 +131,27 @@ function* separations(
     else
       yield `${blockers(policies)} connections between the ${who}: add an ${direction} rule ${field} these pods on port ${port}`
   }
+}
+
+/** No rule lets clients reach the port of the Service. In a stream, another policy for them may be elsewhere. */
+function* withoutClients(one: Installed, { policies, rules }: Limits, isStream: boolean): Generator<Said> {
+  const port = frontPortOf(one) ?? one.port
+  if (rules.some((rule) => opens(rule, port, 'TCP', portsOf(one)) && !isOnlyReplicas(dig(rule, 'from'), one)))
+    return
+  const problem = `${blockers(policies)} every client, because no ingress rule lets one reach port ${port}`
+  yield isStream
+    ? { unknown: `${problem}, unless a policy outside of this stream does` }
+    : `${problem}: add a rule for the pods and namespaces of your clients`
+}
+
+/** Whether a rule's peers are only these pods. */
+function isOnlyReplicas(value: unknown, one: Installed): boolean {
+  const peers = asList(value).map(asFields)
+  const isReplica = (peer: Readonly<Fields>) =>
+    !('namespaceSelector' in peer) &&
+    Object.keys(asFields(peer.podSelector)).length > 0 &&
+    matches(peer.podSelector, labelsOf(one))
+  return peers.length > 0 && peers.every(isReplica)
 }
 
 /** Whether a rule is for this port, which may have a name among `ports`. */

@@ -1,6 +1,6 @@
 import { asList, dig } from '../../manifests/manifest.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
-import { isSet, valueIn } from '../container-environment.ts'
+import { isOfPod, isSet, valueIn } from '../container-environment.ts'
 import {
   DATABASE_URL,
   databaseOf,
@@ -33,6 +33,8 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
       const { env } = one
       const url = urlOf(one)
       if (url !== null && isLocal(url)) yield* inPod(one)
+      if (url !== null && isOfPod(url))
+        yield `each of its replicas has its own database, because ${DATABASE_URL} depends on the pod: ${ONE_POSTGRESQL}`
       if (url !== null && !/^sqlite/i.test(url)) return
       const volume = sharedVolumeAt(one, sqliteFile(one, url))
       if (volume !== null)
