@@ -1732,6 +1732,23 @@ const STATE: readonly Row[] = [
     { base: 'smallest' },
   ),
   error(
+    'each pod has its own database by its name',
+    (m) => {
+      m.langflow.env.unshift({ name: 'POD', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } })
+      setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:password@host/$(POD)')
+    },
+    /database/i,
+    { base: 'stateful-set' },
+  ),
+  doubt(
+    'each pod has its own PostgreSQL as a sidecar',
+    (m) => {
+      m.secret['database-url'] = 'postgresql://user:password@localhost/langflow'
+      m.pod.containers.push({ name: 'postgresql', image: 'postgres:18', ports: [{ containerPort: 5432 }] })
+    },
+    /database/i,
+  ),
+  error(
     'the database is in memory',
     (m) => {
       m.secret['database-url'] = 'sqlite://'
@@ -1871,6 +1888,11 @@ const STATE: readonly Row[] = [
   error(
     'each pod has its own UID as the secret key',
     (m) => setVariable(m.langflow, 'LANGFLOW_SECRET_KEY', { fieldRef: { fieldPath: 'metadata.uid' } }),
+    /LANGFLOW_SECRET_KEY|secret-key|secret key/i,
+  ),
+  error(
+    'each pod has its own name as the secret key',
+    (m) => setVariable(m.langflow, 'LANGFLOW_SECRET_KEY', { fieldRef: { fieldPath: 'metadata.name' } }),
     /LANGFLOW_SECRET_KEY|secret-key|secret key/i,
   ),
   error(
