@@ -1669,6 +1669,41 @@ spec: { podSelector: {}, policyTypes: [Egress] }
     { also: /no-egress/ },
   ),
   error(
+    'egress reaches the API server, DNS and the replicas on every port, and not the database',
+    (m) =>
+      m.add(
+        egress([
+          API,
+          DNS,
+          '{ to: [{ podSelector: { matchLabels: { app.kubernetes.io/name: langflow } } }] }',
+        ]),
+      ),
+    /database|5432/,
+  ),
+  error(
+    'egress reaches the usual port of PostgreSQL, and the database has another one',
+    (m) => {
+      m.secret['database-url'] = 'postgresql://user:password@host:6432/langflow'
+      m.add(egress([API, DNS, REPLICAS, '{ ports: [{ port: 5432 }] }']))
+    },
+    /database|6432/,
+  ),
+  error(
+    'the NetworkPolicy lets only the replicas reach the front',
+    (m) => {
+      const { spec } = m.get('NetworkPolicy')
+      spec.ingress = [spec.ingress[1]]
+    },
+    /client/,
+  ),
+  error(
+    "the NetworkPolicy lets clients reach LangFlow's own port, and not the front",
+    (m) => {
+      m.get('NetworkPolicy').spec.ingress[0].ports = [{ port: 7860 }]
+    },
+    /client/,
+  ),
+  error(
     'egress is only possible within the namespace',
     (m) => m.add(egress(['{ to: [{ podSelector: {} }] }'])),
     /API server/,
