@@ -1688,7 +1688,7 @@ spec: { podSelector: {}, policyTypes: [Egress] }
     },
     /database|6432/,
   ),
-  error(
+  doubt(
     'the NetworkPolicy lets only the replicas reach the front',
     (m) => {
       const { spec } = m.get('NetworkPolicy')
@@ -1696,7 +1696,7 @@ spec: { podSelector: {}, policyTypes: [Egress] }
     },
     /client/,
   ),
-  error(
+  doubt(
     "the NetworkPolicy lets clients reach LangFlow's own port, and not the front",
     (m) => {
       m.get('NetworkPolicy').spec.ingress[0].ports = [{ port: 7860 }]
