@@ -1669,6 +1669,41 @@ spec: { podSelector: {}, policyTypes: [Egress] }
     { also: /no-egress/ },
   ),
   error(
+    'egress reaches the API server, DNS and the replicas on every port, and not the database',
+    (m) =>
+      m.add(
+        egress([
+          API,
+          DNS,
+          '{ to: [{ podSelector: { matchLabels: { app.kubernetes.io/name: langflow } } }] }',
+        ]),
+      ),
+    /database|5432/,
+  ),
+  error(
+    'egress reaches the usual port of PostgreSQL, and the database has another one',
+    (m) => {
+      m.secret['database-url'] = 'postgresql://user:password@host:6432/langflow'
+      m.add(egress([API, DNS, REPLICAS, '{ ports: [{ port: 5432 }] }']))
+    },
+    /database|6432/,
+  ),
+  doubt(
+    'the NetworkPolicy lets only the replicas reach the front',
+    (m) => {
+      const { spec } = m.get('NetworkPolicy')
+      spec.ingress = [spec.ingress[1]]
+    },
+    /client/,
+  ),
+  doubt(
+    "the NetworkPolicy lets clients reach LangFlow's own port, and not the front",
+    (m) => {
+      m.get('NetworkPolicy').spec.ingress[0].ports = [{ port: 7860 }]
+    },
+    /client/,
+  ),
+  error(
     'egress is only possible within the namespace',
     (m) => m.add(egress(['{ to: [{ podSelector: {} }] }'])),
     /API server/,
@@ -1730,6 +1765,23 @@ const STATE: readonly Row[] = [
     },
     /LANGFLOW_DATABASE_URL|SQLite|database/,
     { base: 'smallest' },
+  ),
+  error(
+    'each pod has its own database by its name',
+    (m) => {
+      m.langflow.env.unshift({ name: 'POD', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } })
+      setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:password@host/$(POD)')
+    },
+    /database/i,
+    { base: 'stateful-set' },
+  ),
+  doubt(
+    'each pod has its own PostgreSQL as a sidecar',
+    (m) => {
+      m.secret['database-url'] = 'postgresql://user:password@localhost/langflow'
+      m.pod.containers.push({ name: 'postgresql', image: 'postgres:18', ports: [{ containerPort: 5432 }] })
+    },
+    /database/i,
   ),
   error(
     'the database is in memory',
@@ -1871,6 +1923,11 @@ const STATE: readonly Row[] = [
   error(
     'each pod has its own UID as the secret key',
     (m) => setVariable(m.langflow, 'LANGFLOW_SECRET_KEY', { fieldRef: { fieldPath: 'metadata.uid' } }),
+    /LANGFLOW_SECRET_KEY|secret-key|secret key/i,
+  ),
+  error(
+    'each pod has its own name as the secret key',
+    (m) => setVariable(m.langflow, 'LANGFLOW_SECRET_KEY', { fieldRef: { fieldPath: 'metadata.name' } }),
     /LANGFLOW_SECRET_KEY|secret-key|secret key/i,
   ),
   error(
