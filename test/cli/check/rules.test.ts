@@ -1092,6 +1092,14 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       },
     },
     {
+      it: "no password with an image of one's own, whose tag is not LangFlow's version",
+      is: 'unknown',
+      change: (parts) => {
+        langflowHas({ LANGFLOW_SUPERUSER_PASSWORD: null })(parts)
+        parts.langflow.image = 'registry.example.org/team/langflow:1.0'
+      },
+    },
+    {
       it: 'no password with a version that logs in automatically',
       is: 'ok',
       change: (parts) => {

@@ -163,10 +163,12 @@ const LINKED: Readonly<Record<string, string>> = {
 function logsInAutomatically(value: string | null, langflow: Fields): boolean {
   if (value !== null) return isTruth(value)
   const image = asText(langflow.image)
+  // The tag of an image of one's own is not LangFlow's version.
+  const isOfficial = /(^|\/)langflowai\/langflow(-\w+)?$/.test(repositoryOf(langflow))
   const [, major, minor] = /:v?(\d+)\.(\d+)[^/]*$/.exec(image.replace(/@.*$/, '')) ?? []
-  if (major === undefined)
+  if (!isOfficial || major === undefined)
     throw new Unseen(
-      `the image ${image} names no version, and the default of LANGFLOW_AUTO_LOGIN is true before LangFlow 1.13`,
+      `the image ${image} names no version of LangFlow, and the default of LANGFLOW_AUTO_LOGIN is true before LangFlow 1.13`,
     )
   return Number(major) < 1 || (Number(major) === 1 && Number(minor) < 13)
 }
