@@ -1442,6 +1442,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       change: put(podOn('n1', 'a'), podOn('n1', 'b')),
       cluster: {},
     },
+    {
+      it: 'one pod on a node, and one that has none yet',
+      is: 'ok',
+      change: put(podOn('n1', 'a'), podOn('', 'b')),
+      cluster: {},
+    },
     { it: 'two pods on two nodes', is: 'ok', change: put(podOn('n1', 'a'), podOn('n2', 'b')), cluster: {} },
   ],
   'lease-object': [

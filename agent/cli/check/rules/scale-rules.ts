@@ -73,8 +73,9 @@ export const SCALE_RULES: readonly Rule<Installation>[] = [
           pod.kind === 'Pod' &&
           matches(dig(one.spec, 'selector'), asFields(dig(pod.value, 'metadata', 'labels'))),
       )
-      const nodes = new Set(pods.map(({ value }) => dig(value, 'spec', 'nodeName')).filter(Boolean))
-      if (pods.length > 1 && nodes.size === 1)
+      const places = pods.map(({ value }) => asText(dig(value, 'spec', 'nodeName'))).filter(Boolean)
+      const nodes = new Set(places)
+      if (places.length > 1 && nodes.size === 1)
         yield `all its pods run on the node ${[...nodes][0]}, so they fail together: add topologySpreadConstraints for ${NODE_LABEL}, and delete a pod that does not lead`
     },
   },
