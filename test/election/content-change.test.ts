@@ -171,6 +171,21 @@ describe('a restart in place for changed files', () => {
     assert.deepEqual([c.events(), c.effects('start').length, c.state.term?.epoch], [['draining'], 1, 4])
   })
 
+  test('serves another change that comes in its drain, and follows one that comes after its start', () => {
+    const l = begun()
+    const { c } = l
+    l.changes({ digest: 'c3', earlier: ['c2', 'c1'] })
+    c.tell({ type: 'drained' }).workload(STOPPED)
+    assert.deepEqual([c.events(), c.effects('start').length], [['draining'], 1])
+    l.content = { ...l.content, running: 'c3', startedAt: c.mono, differsSince: null }
+    c.workload({ alive: 'yes', canRun: false, content: l.content })
+    c.tell({ type: 'workload_healthy', took: null }).workload({ well: true })
+    c.forget()
+    l.wait(60_000)
+    assert.deepEqual(c.events(), [])
+    l.changes({ digest: 'c4', earlier: ['c3', 'c2', 'c1'] }).actsAfter(10_000)
+  })
+
   test('continues during a pause that began later', () => {
     const { c } = begun().pauses('true')
     c.tell({ type: 'drained' }).workload(STOPPED)
