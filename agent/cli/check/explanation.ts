@@ -5,7 +5,7 @@ export function explained({ code, group, severity, about, breaks, fix, ofCluster
   return [
     `${code} (${group}; ${severity}${ofCluster ? ', only in a cluster' : ''})`,
     `Rule:        ${about}`,
-    `Otherwise:   ${breaks}`,
+    `If not:      ${breaks}`,
     `Fix:         ${fix}`,
     '',
   ].join('\n')

@@ -25,7 +25,7 @@ function sectionOf({ code, severity, about, breaks, fix, ofCluster }: Entry): st
     '',
     `Rule (${when}): ${about}.`,
     '',
-    `- **Otherwise:** ${breaks}`,
+    `- **If not:** ${breaks}`,
     `- **Fix:** ${fix}`,
   ].join('\n')
 }

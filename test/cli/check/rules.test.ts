@@ -1491,7 +1491,7 @@ describe('every rule', () => {
   test('describes the consequence of a violation and the fix in sentences, for --explain', () => {
     for (const rule of CATALOGUE) {
       for (const text of [rule.breaks, rule.fix]) assert.match(text, /^[A-Zk`].+\.$/, rule.code)
-      assert.match(explained(rule), new RegExp(`^${rule.code} .+\nRule: .+\nOtherwise: .+\nFix: .+\n$`))
+      assert.match(explained(rule), new RegExp(`^${rule.code} .+\nRule: .+\nIf not: .+\nFix: .+\n$`))
     }
   })
 

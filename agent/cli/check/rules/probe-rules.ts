@@ -23,7 +23,7 @@ export const PROBE_RULES: readonly Rule<Installed>[] = [
       const wanted = READY_PATH[traffic.mode]
       const ready = askedBy(agent.container, 'readinessProbe')
       if (ready?.path !== wanted || ready.port !== listen.port)
-        yield `its agent's readinessProbe ${ready === null ? 'is missing' : `asks ${ready.path} on port ${ready.port}`}: with --traffic=${traffic.mode}, set its path to ${wanted} and its port to ${listen.port}`
+        yield `its agent's readinessProbe ${ready === null ? 'is missing' : `asks ${ready.path} on ${ready.port === null ? 'a port that the container does not declare' : `port ${ready.port}`}`}: with --traffic=${traffic.mode}, set its path to ${wanted} and its port to ${listen.port}`
       for (const name of ['livenessProbe', 'startupProbe'] as const) {
         const alive = askedBy(agent.container, name)
         if (alive !== null && (alive.path !== '/livez' || alive.port !== listen.port))

@@ -64,7 +64,7 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
         if (!isInstalled(one) || !isInstalled(other) || isSameLease(one, other)) continue
         const [own, theirs] = [databaseOf(one), databaseOf(other)]
         if (own === null || theirs === null || !isSameDatabase(own, theirs)) continue
-        yield `it uses the database of ${placeOf(other)}, which competes for another Lease (${other.agent.options.leaseName}), so both act on it at the same time: use another database, or set --lease-name (${one.agent.options.leaseName}) to the same name`
+        yield `it uses the database of ${placeOf(other)}, which competes for another Lease (${other.agent.options.leaseName}), so both act on it at the same time: use another database`
       }
     },
   },
