@@ -1,7 +1,7 @@
 import { reached, untilReached } from '../clock.ts'
 import { epochOf, holderOf, type Lease, looksNeverHeld } from '../lease/lease.ts'
 import type { Phases } from '../lease/lease-history.ts'
-import { type OperatorRequest, pauseOf } from '../lease/operator-annotations.ts'
+import { type OperatorRequest, pauseOf, RESTART } from '../lease/operator-annotations.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import type { Grant } from '../link/link-messages.ts'
 import { contentChange } from './content-change.ts'
@@ -352,7 +352,9 @@ function advance({ fact, now }: Input, state: SteppingDown): Held {
   const to = (stage: StepDown['stage']) => withTerm(state, { stepDown: { ...stepDown, stage } })
   const gone = state.workload.alive === 'no'
   if (gone && stepDown.inPlace && state.workload.canRun && state.ending === null) {
-    const kept = { ...state, phase: 'leading', ending: null } as const
+    // A request that came during the stop is met by the same start.
+    const restartAnswered = state.seen?.lease?.metadata.annotations?.[RESTART] !== undefined
+    const kept = { ...state, phase: 'leading', ending: null, restartAnswered } as const
     const again: Leading = { ...kept, term: { ...state.term, stepDown: null, startOrdered: !doubt } }
     return doubt ? again : emit(again, { type: 'start', epoch })
   }

@@ -139,6 +139,16 @@ describe('a restart in place', () => {
     assert.equal(c.state.term?.stepDown?.inPlace, true, 'a second request is another restart')
   })
 
+  test('meets a second request that comes before its start', () => {
+    const c = asked()
+    c.acknowledge().tell({ type: 'drained' })
+    operator(c, { [RESTART]: '' })
+    c.workload(STOPPED)
+    assert.equal(c.effects('start').length, 1)
+    c.workload({ alive: 'yes', canRun: false, well: true }).pass(2_000)
+    assert.deepEqual([c.state.phase, left(c)], ['leading', []])
+  })
+
   test('leaves a later request for a switchover in the Lease', () => {
     const c = asked()
     c.fail('conflict')

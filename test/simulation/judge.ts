@@ -1,4 +1,5 @@
 import { holderOf, type Lease, sameRecord } from '../../agent/lease/lease.ts'
+import { RESTART } from '../../agent/lease/operator-annotations.ts'
 import type { Member } from '../../agent/peers/peers.ts'
 import type { Commit } from './api-server.ts'
 import { Contents } from './content.ts'
@@ -47,6 +48,8 @@ export class Judge {
   highestStarted = 0
   /** The instance that started a workload last. */
   private startedBy = ''
+  /** An operator has asked for a restart in place, and none has happened since. */
+  private restartAsked = false
   /** Identities that a person or another instance wrote into the Lease as its holder. */
   private readonly borrowed = new Set<string>()
   /** The instance that wrote each renew time. */
@@ -184,6 +187,7 @@ export class Judge {
     const { writer, before, after } = commit
     const edited = writer === null && after !== null && (before === null || !sameRecord(before, after))
     if (edited) this.borrowed.add(holderOf(after))
+    if (writer === null && after?.metadata.annotations?.[RESTART] !== undefined) this.restartAsked = true
     if (this.rules.committed(commit)) this.takeovers++
     this.versions.committed(commit)
     this.contents.committed(commit)
@@ -207,8 +211,13 @@ export class Judge {
     throw new Violation('rule 9', `the agent of ${instance} ended ${what}`)
   }
 
-  /** Only a workload that has served for a lease duration may be restarted in place. */
+  /** Only a workload that has served for a lease duration may be restarted in place, unless an operator asked for it. */
   private checkRestart(replica: Replica, earlier: Workload): void {
+    this.restarts++
+    if (this.restartAsked) {
+      this.restartAsked = false
+      return
+    }
     const leastMs = (earlier.startMs + replica.config.leaseDurationMs) * SLOWEST_RATE
     const ageMs = this.now - earlier.startedAt
     if (ageMs < leastMs)
@@ -217,7 +226,6 @@ export class Judge {
         `${nameOf(replica)} was restarted in place after only ${Math.round(ageMs)} ms`,
       )
     this.contents.restarted(replica, earlier)
-    this.restarts++
   }
 
   /**
