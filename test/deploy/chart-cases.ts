@@ -164,6 +164,16 @@ export const CASES: Readonly<Record<string, Case>> = {
       },
     },
   },
+  'names of digits, and an Ingress for a whole domain': {
+    values: {
+      database: { secret: '1001' },
+      secret: { source: 'existing', name: '1002' },
+      storage: { type: 's3', s3: { bucket: '20261128' } },
+      flows: { source: 'configMap', configMap: '1003' },
+      ingress: { enabled: true, host: '*.example.com', tlsSecret: '1004' },
+      networkPolicy: { clients: { namespaces: ['1005'] } },
+    },
+  },
   'no NetworkPolicy and no budget': {
     values: { ...LEAST, networkPolicy: { enabled: false }, podDisruptionBudget: false },
   },

@@ -89,6 +89,27 @@ describe('the chart', () => {
       ['flows from no ConfigMap', { flows: { source: 'configMap' } }, /set flows\.configMap/],
       ['a route without a Gateway', { gateway: { enabled: true } }, /set gateway\.parentRefs/],
       ['a name that is too long', { fullnameOverride: 'a'.repeat(40) }, /set fullnameOverride/],
+      ['a name that is a keyword of YAML', { fullnameOverride: 'off' }, /set fullnameOverride/],
+      ['a URL as the name of a Secret', { database: { secret: 'postgresql://u:p@h/d' } }, /database\/secret/],
+      ['an image with a tag in its repository', { image: { repository: 'x:1' } }, /image\/repository/],
+      ['a missing part', { ingress: null }, /missing property 'ingress'/],
+      ['a URL as a host', { ingress: { enabled: true, host: 'https://x.y' } }, /ingress\/host/],
+      ['an address without a length', { networkPolicy: { clients: { ipBlocks: ['10.1.0.0'] } } }, /ipBlocks/],
+      ['memory in an unknown unit', { langflow: { resources: { limits: { memory: '3GB' } } } }, /memory/],
+      ['a label that Kubernetes refuses', { podLabels: { team: 'a b' } }, /podLabels\/team/],
+      [
+        'a label of the chart',
+        { podLabels: { 'app.kubernetes.io/instance': 'x' } },
+        /instance itself: remove it from podLabels/,
+      ],
+      [
+        'an annotation of the chart',
+        { podAnnotations: { 'prometheus.io/port': '1' } },
+        /set monitoring\.annotations=false/,
+      ],
+      ['a bucket beside another storage', { storage: { type: 'none', s3: { bucket: 'x' } } }, /type=s3/],
+      ['flows without their source', { flows: { git: { repository: 'x' } } }, /set flows\.source=git/],
+      ['an unknown schedule', { drill: { enabled: true, schedule: 'monthly' } }, /drill\/schedule/],
     ] as const)
       test(`Helm ${version} refuses ${what} with the value to change`, async () => {
         await assert.rejects(rendered({ ...LEAST, ...values }, version), { message })
