@@ -261,14 +261,17 @@ describe('a release of the chart', () => {
   for (const version of VERSIONS)
     test(`Helm ${version} keeps the key, the holder and the pods of a release over upgrade, rollback and a new installation`, async () => {
       const namespace = await plane.newNamespace()
-      const values = { ...LEAST, drill: { enabled: true }, operatorRole: true }
+      const values = { ...LEAST, drill: { enabled: true }, operatorRole: true, ingress: { enabled: true } }
       const run = (...args: string[]) =>
         helm(version, [...args, `--namespace=${namespace}`, `--kubeconfig=${plane.adminKubeconfig}`], values)
       const get = async (what: string, path: string) =>
         (await plane.kubectl(['get', what, `--namespace=${namespace}`, `--output=jsonpath={${path}}`])).stdout
       const generation = () => get('deployment/flows', '.metadata.generation')
 
-      assert.match(await run('install', 'flows', CHART, '--values=-'), /rollout status deployment\/flows/)
+      const notes = await run('install', 'flows', CHART, '--values=-')
+      assert.match(notes, /rollout status deployment\/flows/)
+      // An Ingress without a host has no address to name.
+      assert.match(notes, /port-forward service\/flows 7860/)
       const secret = await get('secret/flows', '.data')
       assert.match(Buffer.from(JSON.parse(secret)['secret-key'], 'base64').toString(), /^[-\w]{43}=$/)
       const held = JSON.stringify({ spec: { holderIdentity: 'a', leaseTransitions: 7 } })
