@@ -36,6 +36,8 @@ export const CASES: Readonly<Record<string, Case>> = {
   'a trial': { values: TRIAL, warnings: FILES_OF_ONE_POD },
   'a cold standby behind fronts': { values: { ...LEAST, standby: 'cold' } },
   'three replicas in readiness mode': { values: { ...READINESS, replicas: 3, standby: 'cold' } },
+  // YAML reads a key whose lines are all comments as null.
+  'values without content': { values: { ...LEAST, flags: null, podLabels: null, podAnnotations: null } },
   'a StatefulSet': { values: { ...LEAST, kind: 'StatefulSet', replicas: 3 } },
   'a StatefulSet in readiness mode': { values: { ...READINESS, kind: 'StatefulSet', replicas: 3 } },
   'one Secret for everything': {

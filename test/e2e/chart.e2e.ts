@@ -93,6 +93,7 @@ describe('the chart', () => {
       ['a URL as the name of a Secret', { database: { secret: 'postgresql://u:p@h/d' } }, /database\/secret/],
       ['an image with a tag in its repository', { image: { repository: 'x:1' } }, /image\/repository/],
       ['a missing part', { ingress: null }, /missing property 'ingress'/],
+      ['a missing part of a part', { flows: { git: null } }, /flows.*missing property 'git'/],
       ['a URL as a host', { ingress: { enabled: true, host: 'https://x.y' } }, /ingress\/host/],
       ['an address without a length', { networkPolicy: { clients: { ipBlocks: ['10.1.0.0'] } } }, /ipBlocks/],
       ['memory in an unknown unit', { langflow: { resources: { limits: { memory: '3GB' } } } }, /memory/],

@@ -91,7 +91,7 @@ securityContext:
 {{- /* The flags with their values. A cold start takes longer than the default hold timeout. */}}
 {{- define "langflow.flags" -}}
 {{- $cold := and (eq .Values.traffic "front") (eq .Values.standby "cold") }}
-{{- toYaml (merge (dict) .Values.flags ($cold | ternary (dict "hold-timeout" "60s") (dict))) }}
+{{- toYaml (merge (dict) (.Values.flags | default dict) ($cold | ternary (dict "hold-timeout" "60s") (dict))) }}
 {{- end }}
 
 {{- /* A flag's variable: hold-timeout is LEADER_HOLD_TIMEOUT. */}}
@@ -235,13 +235,13 @@ securityContext:
 {{- $faults = append $faults (printf "YAML doesn't read the name %s as text: set fullnameOverride" $name) }}
 {{- end }}
 {{- range $label, $_ := include "langflow.labels" . | fromYaml }}
-{{- if hasKey $.Values.podLabels $label }}
+{{- if hasKey ($.Values.podLabels | default dict) $label }}
 {{- $faults = append $faults (printf "the chart sets the label %s itself: remove it from podLabels" $label) }}
 {{- end }}
 {{- end }}
 {{- if .Values.monitoring.annotations }}
 {{- range $annotation := list "prometheus.io/scrape" "prometheus.io/port" "prometheus.io/path" }}
-{{- if hasKey $.Values.podAnnotations $annotation }}
+{{- if hasKey ($.Values.podAnnotations | default dict) $annotation }}
 {{- $faults = append $faults (printf "the chart sets the annotation %s itself: remove it from podAnnotations, or set monitoring.annotations=false" $annotation) }}
 {{- end }}
 {{- end }}
