@@ -90,6 +90,17 @@ describe('the chart', () => {
       ['a route without a Gateway', { gateway: { enabled: true } }, /set gateway\.parentRefs/],
       ['a name that is too long', { fullnameOverride: 'a'.repeat(40) }, /set fullnameOverride/],
       ['a name that is a keyword of YAML', { fullnameOverride: 'off' }, /set fullnameOverride/],
+      ['a variable that is a number', { extraEnv: [{ name: 'X', value: 5 }] }, /extraEnv\/0\/value/],
+      [
+        'a variable that occurs twice',
+        {
+          extraEnv: [
+            { name: 'X', value: '1' },
+            { name: 'X', value: '2' },
+          ],
+        },
+        /extraEnv has X twice/,
+      ],
       ['a URL as the name of a Secret', { database: { secret: 'postgresql://u:p@h/d' } }, /database\/secret/],
       ['an image with a tag in its repository', { image: { repository: 'x:1' } }, /image\/repository/],
       ['a missing part', { ingress: null }, /missing property 'ingress'/],

@@ -249,6 +249,9 @@ securityContext:
 {{- $made := eq .Values.secret.source "create" }}
 {{- $variables := list }}
 {{- range .Values.extraEnv }}
+{{- if has .name $variables }}
+{{- $faults = append $faults (printf "extraEnv has %s twice: remove one" .name) }}
+{{- end }}
 {{- $variables = append $variables .name }}
 {{- end }}
 {{- $database := .Values.database }}
