@@ -89,6 +89,39 @@ describe('the chart', () => {
       ['flows from no ConfigMap', { flows: { source: 'configMap' } }, /set flows\.configMap/],
       ['a route without a Gateway', { gateway: { enabled: true } }, /set gateway\.parentRefs/],
       ['a name that is too long', { fullnameOverride: 'a'.repeat(40) }, /set fullnameOverride/],
+      ['a name that is a keyword of YAML', { fullnameOverride: 'off' }, /set fullnameOverride/],
+      ['a variable that is a number', { extraEnv: [{ name: 'X', value: 5 }] }, /extraEnv\/0\/value/],
+      [
+        'a variable that occurs twice',
+        {
+          extraEnv: [
+            { name: 'X', value: '1' },
+            { name: 'X', value: '2' },
+          ],
+        },
+        /extraEnv has X twice/,
+      ],
+      ['a URL as the name of a Secret', { database: { secret: 'postgresql://u:p@h/d' } }, /database\/secret/],
+      ['an image with a tag in its repository', { image: { repository: 'x:1' } }, /image\/repository/],
+      ['a missing part', { ingress: null }, /missing property 'ingress'/],
+      ['a missing part of a part', { flows: { git: null } }, /flows.*missing property 'git'/],
+      ['a URL as a host', { ingress: { enabled: true, host: 'https://x.y' } }, /ingress\/host/],
+      ['an address without a length', { networkPolicy: { clients: { ipBlocks: ['10.1.0.0'] } } }, /ipBlocks/],
+      ['memory in an unknown unit', { langflow: { resources: { limits: { memory: '3GB' } } } }, /memory/],
+      ['a label that Kubernetes refuses', { podLabels: { team: 'a b' } }, /podLabels\/team/],
+      [
+        'a label of the chart',
+        { podLabels: { 'app.kubernetes.io/instance': 'x' } },
+        /instance itself: remove it from podLabels/,
+      ],
+      [
+        'an annotation of the chart',
+        { podAnnotations: { 'prometheus.io/port': '1' } },
+        /set monitoring\.annotations=false/,
+      ],
+      ['a bucket beside another storage', { storage: { type: 'none', s3: { bucket: 'x' } } }, /type=s3/],
+      ['flows without their source', { flows: { git: { repository: 'x' } } }, /set flows\.source=git/],
+      ['an unknown schedule', { drill: { enabled: true, schedule: 'monthly' } }, /drill\/schedule/],
     ] as const)
       test(`Helm ${version} refuses ${what} with the value to change`, async () => {
         await assert.rejects(rendered({ ...LEAST, ...values }, version), { message })
@@ -240,14 +273,17 @@ describe('a release of the chart', () => {
   for (const version of VERSIONS)
     test(`Helm ${version} keeps the key, the holder and the pods of a release over upgrade, rollback and a new installation`, async () => {
       const namespace = await plane.newNamespace()
-      const values = { ...LEAST, drill: { enabled: true }, operatorRole: true }
+      const values = { ...LEAST, drill: { enabled: true }, operatorRole: true, ingress: { enabled: true } }
       const run = (...args: string[]) =>
         helm(version, [...args, `--namespace=${namespace}`, `--kubeconfig=${plane.adminKubeconfig}`], values)
       const get = async (what: string, path: string) =>
         (await plane.kubectl(['get', what, `--namespace=${namespace}`, `--output=jsonpath={${path}}`])).stdout
       const generation = () => get('deployment/flows', '.metadata.generation')
 
-      assert.match(await run('install', 'flows', CHART, '--values=-'), /rollout status deployment\/flows/)
+      const notes = await run('install', 'flows', CHART, '--values=-')
+      assert.match(notes, /rollout status deployment\/flows/)
+      // An Ingress without a host has no address to name.
+      assert.match(notes, /port-forward service\/flows 7860/)
       const secret = await get('secret/flows', '.data')
       assert.match(Buffer.from(JSON.parse(secret)['secret-key'], 'base64').toString(), /^[-\w]{43}=$/)
       const held = JSON.stringify({ spec: { holderIdentity: 'a', leaseTransitions: 7 } })

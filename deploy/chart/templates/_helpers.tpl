@@ -10,12 +10,12 @@ app.kubernetes.io/part-of: langflow
 {{- /* Selectors can't be changed, so they have only these two labels. */}}
 {{- define "langflow.selector" -}}
 app.kubernetes.io/name: langflow
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ toYaml .Release.Name }}
 {{- end }}
 
 {{- define "langflow.trialSelector" -}}
 app.kubernetes.io/name: postgresql
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ toYaml .Release.Name }}
 {{- end }}
 
 {{- define "langflow.leaseName" -}}
@@ -91,7 +91,7 @@ securityContext:
 {{- /* The flags with their values. A cold start takes longer than the default hold timeout. */}}
 {{- define "langflow.flags" -}}
 {{- $cold := and (eq .Values.traffic "front") (eq .Values.standby "cold") }}
-{{- toYaml (merge (dict) .Values.flags ($cold | ternary (dict "hold-timeout" "60s") (dict))) }}
+{{- toYaml (merge (dict) (.Values.flags | default dict) ($cold | ternary (dict "hold-timeout" "60s") (dict))) }}
 {{- end }}
 
 {{- /* A flag's variable: hold-timeout is LEADER_HOLD_TIMEOUT. */}}
@@ -143,7 +143,7 @@ securityContext:
 {{- define "langflow.fromSecret" -}}
 - name: {{ .variable }}
   valueFrom:
-    secretKeyRef: { name: {{ .secret }}, key: {{ .key }}{{ if .optional }}, optional: true{{ end }} }
+    secretKeyRef: { name: {{ toYaml .secret }}, key: {{ toYaml .key }}{{ if .optional }}, optional: true{{ end }} }
 {{- end }}
 
 {{- define "langflow.chartEnv" -}}
@@ -175,7 +175,7 @@ securityContext:
   value: s3
 {{- if $s3.bucket }}
 - name: LANGFLOW_OBJECT_STORAGE_BUCKET_NAME
-  value: {{ $s3.bucket }}
+  value: {{ toYaml $s3.bucket }}
 {{- else if or $hasSecret $s3.secret }}
 {{ include "langflow.fromSecret" (dict "variable" "LANGFLOW_OBJECT_STORAGE_BUCKET_NAME" "secret" ($s3.secret | default $secret) "key" "s3-bucket") }}
 {{- end }}
@@ -191,15 +191,15 @@ securityContext:
 {{- end }}
 {{- with include "langflow.flowsPath" . }}
 - name: LANGFLOW_LOAD_FLOWS_PATH
-  value: {{ . }}
+  value: {{ toYaml . }}
 {{- end }}
 {{- with include "langflow.handoverOnChange" . }}
 - name: LEADER_HANDOVER_ON_CHANGE
-  value: {{ . }}
+  value: {{ toYaml . }}
 {{- end }}
 {{- with .Values.envFiles }}
 - name: LEADER_ENV_FILE
-  value: {{ join "," . }}
+  value: {{ join "," . | toYaml }}
 {{- end }}
 {{- range $name, $value := include "langflow.flags" . | fromYaml }}
 {{- if has $name (list "stop-timeout" "log-level" "validate-flows") }}
@@ -231,9 +231,27 @@ securityContext:
 {{- if not (regexMatch "^[a-z]([-a-z0-9]{0,37}[a-z0-9])?$" $name) }}
 {{- $faults = append $faults (printf "the name %s can't be that of a Service or is longer than 39 characters: set fullnameOverride" $name) }}
 {{- end }}
+{{- if not (kindIs "string" (get (printf "name: %s" $name | fromYaml) "name")) }}
+{{- $faults = append $faults (printf "YAML doesn't read the name %s as text: set fullnameOverride" $name) }}
+{{- end }}
+{{- range $label, $_ := include "langflow.labels" . | fromYaml }}
+{{- if hasKey ($.Values.podLabels | default dict) $label }}
+{{- $faults = append $faults (printf "the chart sets the label %s itself: remove it from podLabels" $label) }}
+{{- end }}
+{{- end }}
+{{- if .Values.monitoring.annotations }}
+{{- range $annotation := list "prometheus.io/scrape" "prometheus.io/port" "prometheus.io/path" }}
+{{- if hasKey ($.Values.podAnnotations | default dict) $annotation }}
+{{- $faults = append $faults (printf "the chart sets the annotation %s itself: remove it from podAnnotations, or set monitoring.annotations=false" $annotation) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- $made := eq .Values.secret.source "create" }}
 {{- $variables := list }}
 {{- range .Values.extraEnv }}
+{{- if has .name $variables }}
+{{- $faults = append $faults (printf "extraEnv has %s twice: remove one" .name) }}
+{{- end }}
 {{- $variables = append $variables .name }}
 {{- end }}
 {{- $database := .Values.database }}
@@ -248,6 +266,12 @@ securityContext:
 {{- else if and (eq .Values.storage.type "s3") $made (not $s3.secret) (not $s3.bucket) }}
 {{- $faults = append $faults "the bucket has no name: set storage.s3.bucket, or storage.s3.secret to a Secret with the key s3-bucket" }}
 {{- end }}
+{{- range $key, $value := dict "s3.secret" $s3.secret "s3.bucket" $s3.bucket "pvc.existingClaim" .Values.storage.pvc.existingClaim }}
+{{- $type := splitList "." $key | first }}
+{{- if and $value $.Values.storage.type (ne $.Values.storage.type $type) }}
+{{- $faults = append $faults (printf "storage.%s has no effect: remove it, or set storage.type=%s" $key $type) }}
+{{- end }}
+{{- end }}
 {{- if and (eq .Values.secret.source "envFiles") (not .Values.envFiles) }}
 {{- $faults = append $faults "LangFlow's key and password come from no file: set envFiles, or another secret.source" }}
 {{- end }}
@@ -257,6 +281,11 @@ securityContext:
 {{- $from := .Values.flows.source }}
 {{- if or (and (eq $from "git") (not .Values.flows.git.repository)) (and (has $from (list "configMap" "pvc")) (not (get .Values.flows $from))) }}
 {{- $faults = append $faults (printf "the flows come from nowhere: set flows.%s" (eq $from "git" | ternary "git.repository" $from)) }}
+{{- end }}
+{{- range $source, $value := dict "git" .Values.flows.git.repository "configMap" .Values.flows.configMap "pvc" .Values.flows.pvc }}
+{{- if and $value (ne $from $source) }}
+{{- $faults = append $faults (printf "flows.%s has no effect: remove it, or set flows.source=%s" (eq $source "git" | ternary "git.repository" $source) $source) }}
+{{- end }}
 {{- end }}
 {{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) }}
 {{- $faults = append $faults "the HTTPRoute has no Gateway: set gateway.parentRefs" }}
