@@ -1,7 +1,7 @@
 import { reached, untilReached } from '../clock.ts'
 import { epochOf, holderOf, type Lease, looksNeverHeld } from '../lease/lease.ts'
 import type { Phases } from '../lease/lease-history.ts'
-import { type OperatorRequest, pauseOf, RESTART } from '../lease/operator-annotations.ts'
+import { FAILOVER_TO, type OperatorRequest, pauseOf, RESTART } from '../lease/operator-annotations.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import type { Grant } from '../link/link-messages.ts'
 import { contentChange } from './content-change.ts'
@@ -123,6 +123,11 @@ export function refuse(
   state: Leading,
   request: OperatorRequest & { readonly reason: string },
 ): Leading {
+  const { refusal } = state
+  const isAnswered =
+    refusal?.what === request.what && refusal.to === request.to && refusal.reason === request.reason
+  // Another program restores the request. Writing faster than renewals would not end that.
+  if (refusal?.open && isAnswered) return state
   return { ...state, refusal: { ...request, open: true }, nextAttemptAt: now.mono }
 }
 
@@ -186,6 +191,7 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
     successor: null,
     successorContent: 'none',
     reportedHolder: config.identity,
+    failoverRestored: !resumed && lease.metadata.annotations?.[FAILOVER_TO] !== undefined,
     term: {
       epoch,
       acquireTime: lease.spec?.acquireTime ?? write.renewTime,

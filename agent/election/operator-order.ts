@@ -23,7 +23,7 @@ interface Order {
  */
 export function operatorOrder(
   { identity }: Pick<CandidateConfig, 'identity'>,
-  { term, seen, paused, restartAnswered }: ElectionState,
+  { term, seen, paused, restartAnswered, failoverRestored }: ElectionState,
 ): Order | null {
   const request = requestOf(seen?.lease ?? null)
   if (request === null || request.what === 'switchover') return null
@@ -31,7 +31,8 @@ export function operatorOrder(
   const { what, to, reason: note } = request
   const isRestart = what === 'restart'
   if (isRestart && (restartAnswered || term.restarting !== null || !term.startOrdered)) return null
-  const fault = isRestart ? null : targetFault(identity, to)
+  const restored = failoverRestored ? 'another program restores this request: remove it there' : null
+  const fault = isRestart ? null : (restored ?? targetFault(identity, to))
   const refused = paused ? 'the Lease is paused: resume it first' : fault
   if (refused !== null) return { request, does: refused }
   const why = { code: what, reason: describeAsked(request), note }

@@ -265,6 +265,8 @@ const SHARED = {
   refusal: null as (OperatorRequest & { readonly open: boolean; readonly reason: string }) | null,
   /** The request for a restart in place is obeyed, but still has to be removed from the Lease. */
   restartAnswered: false,
+  /** The request for a failover came back with the write that removed it: another program restores it. It is not obeyed again. */
+  failoverRestored: false,
 }
 export type Shared = Readonly<typeof SHARED>
 

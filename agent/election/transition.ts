@@ -2,7 +2,7 @@ import type { Instant } from '../clock.ts'
 import type { ApiError } from '../kube/kube-errors.ts'
 import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lease.ts'
 import { HISTORY, historyOf } from '../lease/lease-history.ts'
-import { RESTART, requestOf } from '../lease/operator-annotations.ts'
+import { FAILOVER_TO, RESTART, requestOf } from '../lease/operator-annotations.ts'
 import { REVISIONS, revisionsOf } from '../lease/proven-revisions.ts'
 import { heldFor, observeAbsence, vacantFrom } from './absent-lease.ts'
 import {
@@ -212,6 +212,7 @@ function observeLease(
     revisions: notes[REVISIONS] === lastNotes[REVISIONS] ? revisions : revisionsOf(lease),
     refusal: stillRefused(refusal, last, lease),
     restartAnswered: before.restartAnswered && notes[RESTART] !== undefined,
+    failoverRestored: before.failoverRestored && notes[FAILOVER_TO] !== undefined,
     vacantNotBefore: vacantFrom(input, before, lease),
     seen: {
       lease,

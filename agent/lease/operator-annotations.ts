@@ -26,6 +26,8 @@ export const LAST_DRILL = 'langflow-leader/last-drill'
 
 /** Length of a pod's name. */
 const LONGEST_NAME = 253
+/** Outside of pods, a host name may have other characters than a pod's. */
+const POD_NAME = /^\w([\w.-]*\w)?$/
 /** Longer reasons are cut for display. */
 export const LONGEST_REASON = 200
 
@@ -91,7 +93,9 @@ export function requestOf(lease: Lease | null): OperatorRequest | null {
 export function targetFault(identity: string, to: string): string | null {
   if (to === '')
     return `the request names no pod: write the name of a pod, or ${ANY_POD} for the best prepared replica`
-  return to !== ANY_POD && isOfPod(identity, to) ? `${to} already leads` : null
+  if (to === ANY_POD) return null
+  if (!POD_NAME.test(to)) return `"${to.slice(0, 40)}" cannot be the name of a pod`
+  return isOfPod(identity, to) ? `${to} already leads` : null
 }
 
 /** `switchover to langflow-1` */

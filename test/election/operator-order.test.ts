@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import type { Effect } from '../../agent/election/state.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import { historyOf } from '../../agent/lease/lease-history.ts'
-import { Candidate, noted } from './candidate.ts'
+import { Candidate, noted, released } from './candidate.ts'
 
 const FAILOVER = 'langflow-leader/failover-to'
 const SWITCHOVER = 'langflow-leader/switchover-to'
@@ -96,10 +96,46 @@ describe('a failover', () => {
     assert.deepEqual([c.write.kind, left(c)], ['acquire', []])
   })
 
+  test('that another program restores is not obeyed again, so that the replicas do not take turns', () => {
+    const c = operator(Candidate.follower().sees(released(4)), { [FAILOVER]: '*' })
+    c.tell({ type: 'written', id: c.write.id, lease: noted(c.commit(), { [FAILOVER]: '*' }) })
+    c.pass(100)
+    assert.deepEqual([c.state.phase, c.state.term?.stepDown], ['leading', null])
+    assert.match(c.state.refusal?.reason ?? '', /another program restores this request/)
+  })
+
+  test('that another program restores is refused once, and then removed only with renewals', () => {
+    const c = operator(leader(), { [FAILOVER]: 'me' })
+    const { refusal } = c.state
+    c.tell({ type: 'written', id: c.write.id, lease: noted(c.commit(), { [FAILOVER]: 'me' }) })
+    assert.deepEqual([c.state.pending, c.state.refusal === refusal], [null, true])
+    c.pass(2_000)
+    assert.deepEqual([c.write.kind, left(c)], ['renew', []])
+  })
+
+  const lost = 'each renewal removes the request and is refused, so the Lease is lost'
+  test('that the API server does not let a replica remove leaves renewals possible', { todo: lost }, () => {
+    const c = operator(leader(), { [FAILOVER]: 'me' })
+      .fail('forbidden')
+      .pass(2_000)
+    assert.deepEqual([c.write.kind, left(c)], ['renew', [FAILOVER]])
+  })
+
+  const ignored = 'it is ignored and then removed, although LangFlow may ignore SIGTERM for the stop timeout'
+  test('shortens a planned stop that has begun', { todo: ignored }, () => {
+    const c = operator(leader(), { [RESTART]: '' })
+      .acknowledge()
+      .tell({ type: 'drained' })
+      .forget()
+    operator(c, { [FAILOVER]: 'b' })
+    assert.deepEqual(c.effects('stop'), [{ type: 'stop', graceMs: 2_000 }])
+  })
+
   for (const [why, notes, reason] of [
     ['takeovers are paused', { [PAUSED]: 'true', [FAILOVER]: '*' }, /paused/],
     ['the pod already leads', { [FAILOVER]: 'me' }, /me already leads/],
     ['it names no pod', { [FAILOVER]: ' ' }, /names no pod/],
+    ['it names something else', { [FAILOVER]: '{}' }, /"\{\}" cannot be the name of a pod/],
     ['takeovers are paused (a restart)', { [PAUSED]: 'true', [RESTART]: '' }, /paused/],
   ] as const)
     test(`is refused and removed if ${why}`, () => {

@@ -84,6 +84,7 @@ class Inquiry {
   readonly #objects: KubeObjects
   readonly #hidden = new Map<string, string>()
   readonly #absent = new Set<string>()
+  #refusal: ApiError | null = null
 
   constructor(question: Question, requests: KubeRequests, objects: KubeObjects) {
     this.#question = question
@@ -97,6 +98,8 @@ class Inquiry {
     const own = await this.#namespace(namespace)
     const lists = LISTED.map(([kind, plural, apiVersion]) => this.#list(kind, plural, apiVersion))
     const manifests = [...own, ...(await Promise.all(lists)).flat()]
+    // If the caller sees no object at all, nothing is checked, which must not pass.
+    if (this.#refusal !== null && LISTED.every(([kind]) => this.#hidden.has(kind))) throw this.#refusal
     const named = await this.#named(factsOf(manifests, container).installations)
     const facts = factsOf([...manifests, ...named], container, this.#absent)
     const installations = facts.installations.filter(
@@ -238,6 +241,7 @@ class Inquiry {
     } catch (error) {
       if (!(error instanceof ApiError)) throw error
       if (error.status === 404) return undefined
+      this.#refusal ??= error
       this.#hidden.set(what, error.message)
       return null
     }

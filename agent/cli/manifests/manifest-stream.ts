@@ -86,8 +86,11 @@ function filesAt(path: string): string[] {
   if (path === STDIN || !reading(path, () => statSync(path).isDirectory())) return [path]
   const entries = reading(path, () => readdirSync(path, { withFileTypes: true }))
   const files = entries.filter((entry) => !entry.isDirectory() && /\.(ya?ml|json)$/.test(entry.name))
-  const names = files.map(({ name }) => name)
-  if (names.length > 0) return names.sort().map((name) => join(path, name))
+  const names = files.map(({ name }) => join(path, name))
+  // To read a pipe could take forever.
+  const odd = names.find((name) => !reading(name, () => statSync(name)).isFile())
+  if (odd !== undefined) throw new FatalError(`${odd} is not a file: remove it from the directory`)
+  if (names.length > 0) return names.sort()
   throw new FatalError(`${path} has no file *.yaml, *.yml or *.json: name another directory, or its files`)
 }
 

@@ -22,6 +22,7 @@ export class KnownSecrets {
       const value = Buffer.from(asText(encoded), 'base64').toString()
       if (NAME_KEYS.test(key)) continue
       this.add(value)
+      this.addPasswords(value)
       for (const line of value.split('\n')) {
         this.add(line)
         this.add(/^[^=]*=(.*)$/.exec(line)?.[1] ?? '')
@@ -36,8 +37,7 @@ export class KnownSecrets {
         const { name, value } = asFields(entry)
         if (mayBeSecret(asText(name), asText(value))) this.add(asText(value))
       }
-    for (const [, password] of JSON.stringify(spec ?? {}).matchAll(/:\/\/[^\s"':@/]*:([^\s"'@]+)@/g))
-      this.add(password ?? '')
+    this.addPasswords(JSON.stringify(spec ?? {}))
   }
 
   /** Text without these values, in plain, JSON, URL or base64 encoding, and without tokens and passwords in URLs. */
@@ -52,6 +52,11 @@ export class KnownSecrets {
     for (const form of new Set(forms.sort((a, b) => b.length - a.length)))
       left = left.replaceAll(form, REMOVED)
     return redactText(left).replace(URL_USER, `$1${REMOVED}@`).replace(URL_QUERY, `$1${REMOVED}`)
+  }
+
+  /** The passwords in URLs. */
+  private addPasswords(text: string): void {
+    for (const [, password = ''] of text.matchAll(/:\/\/[^\s"':@/]*:([^\s"'@]+)@/g)) this.add(password)
   }
 
   private add(text: string): void {

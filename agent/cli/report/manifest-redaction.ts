@@ -36,6 +36,8 @@ function copied(key: string, value: unknown): unknown {
   if (Array.isArray(value)) return value.map((one) => (isFields(one) ? entry(key, one) : copied('', one)))
   if (!isFields(value)) return value
   if (OPAQUE.has(key)) return mapped(value, () => REMOVED)
+  // With terminationMessagePolicy: FallbackToLogsOnError, the message is the end of LangFlow's own log.
+  if (key === 'terminated' && value.message !== undefined) return { ...value, message: REMOVED }
   if (key === 'annotations') return mapped(value, (name, text) => (isShownNote(name) ? text : REMOVED))
   const { managedFields: _, ...shown } = value
   return mapped(shown, copied)

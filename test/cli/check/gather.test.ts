@@ -16,15 +16,18 @@ const FORBIDDEN: Answer = [403, status(403, 'Forbidden', 'x is forbidden: User "
 
 const kept = (object: Loose) => ({ ...object, metadata: { resourceVersion: '1', ...object.metadata } })
 
-/** The facts from an API server that has only these objects. */
-async function gathered(answers: Readonly<Record<string, Answer>>) {
+/** The facts from an API server that has only these objects. `other`: its answer for all others. */
+async function gathered(
+  answers: Readonly<Record<string, Answer>>,
+  other: Answer = [404, status(404, 'NotFound')],
+) {
   await using server = await ScriptedServer.start(({ url }, response) => {
     const known: Readonly<Record<string, Answer>> = {
       '/version': [200, { major: '1', minor: '34' }],
       [NAMESPACE]: [200, { metadata: { name: 'ns' } }],
       ...answers,
     }
-    reply(response, ...(known[url.pathname] ?? [404, status(404, 'NotFound')]))
+    reply(response, ...(known[url.pathname] ?? other))
   })
   const directory = await mkdtemp(join(tmpdir(), 'check-'))
   try {
@@ -49,6 +52,10 @@ const outcomesOf = (facts: Parameters<typeof check>[0]) =>
   Object.fromEntries(check(facts).map(({ code, outcome }) => [code, outcome]))
 
 describe('gather', () => {
+  test('rejects if the caller may list no objects, so that a check of nothing does not pass', async () => {
+    await assert.rejects(gathered({}, FORBIDDEN), { code: 'no_rights' })
+  })
+
   test('distinguishes a missing Secret from a Secret that the caller may not read', async () => {
     const app: Loose = structuredClone(healthy().find(({ kind }) => kind === 'Deployment'))
     app.spec.template.spec.containers[0].envFrom = ['absent', 'secret'].map((name) => ({

@@ -172,7 +172,10 @@ const lacking =
     (role.rules[rule].verbs = role.rules[rule].verbs.filter((one: string) => one !== verb))
 
 const CASES: Readonly<Record<string, readonly Case[]>> = {
-  'kubernetes-version': [{ it: 'Kubernetes 1.28', is: 'error', cluster: { version: '1.28' } }],
+  'kubernetes-version': [
+    { it: 'Kubernetes 1.28', is: 'error', cluster: { version: '1.28' } },
+    { it: 'an API server without a version', is: 'unknown', cluster: { version: null } },
+  ],
   'api-latency': [
     {
       it: 'a slow median',

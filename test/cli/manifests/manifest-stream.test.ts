@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -129,6 +130,16 @@ test('of a directory, the files that kubectl reads are read, in the order of the
       objects.map(({ kind }) => kind),
       ['b.yml', 'a.yaml', 'b.yml', 'c.json'],
     )
+  } finally {
+    rmSync(dir, { recursive: true })
+  }
+})
+
+test('a pipe in a directory is refused instead of read', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'manifests-'))
+  try {
+    execFileSync('mkfifo', [join(dir, 'a.yaml')])
+    await assert.rejects(readStream([dir]), { name: 'FatalError', message: /a\.yaml is not a file/ })
   } finally {
     rmSync(dir, { recursive: true })
   }

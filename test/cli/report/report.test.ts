@@ -73,6 +73,7 @@ const SPEC = {
   ],
   volumes: [
     { name: 'env', secret: { secretName: 'env-file' } },
+    { name: 'url', secret: { secretName: 'url' } },
     { name: 'csi', csi: { driver: 'x', volumeAttributes: { token: canary('volume attribute') } } },
   ],
 }
@@ -87,18 +88,28 @@ function object(name: string, more: object = {}): KubeObject {
 
 const POD = object('langflow-0', {
   spec: SPEC,
-  status: { phase: 'Running', containerStatuses: [{ name: 'langflow', restartCount: 1 }] },
+  status: {
+    phase: 'Running',
+    containerStatuses: [
+      {
+        name: 'langflow',
+        restartCount: 1,
+        lastState: { terminated: { exitCode: 1, message: canary('the last lines of LangFlow') } },
+      },
+    ],
+  },
 })
 const SECRETS: Record<string, Record<string, string>> = {
   db: { password: base64(canary('Secret')), username: base64('langflow-user') },
   all: { ANY: base64(canary('Secret of envFrom')) },
+  url: { 'database-url': base64(`postgresql://me:${canary('password in a Secret')}@db/x`) },
   'env-file': { 'langflow.env': base64(`# all\nTOKEN="${canary('env file in a Secret')}"\n`) },
 }
 const EVENT = object('e', {
   involvedObject: { kind: 'Pod', name: 'langflow-0' },
   type: 'Warning',
   reason: 'Failed',
-  message: `it printed ${canary('Secret')} and ${encodeURIComponent(canary('Secret'))}`,
+  message: `it printed ${canary('Secret')} and ${encodeURIComponent(canary('Secret'))}, and ${canary('password in a Secret')}`,
   lastTimestamp: '2026-01-02T03:04:05Z',
 })
 const LISTS: Record<string, KubeObject[]> = {
@@ -220,7 +231,7 @@ describe('a report', () => {
     for (const kept of [
       /^langflow-leader report of the Lease team\/lock$/m,
       /LangFlow's own log lines are not included/,
-      /^2026-01-02T03:04:05Z {2}Warning {2}Failed {2}Pod\/langflow-0 {2}it printed <removed> and <removed>$/m,
+      /^2026-01-02T03:04:05Z {2}Warning {2}Failed {2}Pod\/langflow-0 {2}it printed <removed> and <removed>, and <removed>$/m,
       /"event":"workload_started"/,
       /^2 lines of LangFlow or others are left out\.$/m,
       /name: LANGFLOW_AUTO_LOGIN\n +value: "false"/,

@@ -18,7 +18,7 @@ export const SERVER_RULES: readonly Rule<ClusterFacts>[] = [
       const sidecars = installations.length === 0 || installations.some(({ agent }) => agent?.place !== 'run')
       if (minor !== undefined && Number(minor) < LEAST_MINOR && sidecars)
         yield `Kubernetes ${version} has no native sidecars, so LangFlow never starts: upgrade Kubernetes to 1.29, or start LangFlow by langflow-leader run, which needs no sidecar`
-      else if (minor !== undefined) yield { detail: version! }
+      else yield minor === undefined ? { unknown: 'the API server does not report it' } : { detail: version! }
     },
   },
   {
