@@ -109,16 +109,16 @@ describe('two releases of the chart in one namespace', () => {
       },
     )
 
-  test('an uninstalled release leaves only its Secret, and the other release serves', async () => {
+  test('an uninstalled release leaves only its Lease and its Secret, and the other release serves', async () => {
     await three.client.stop()
     const from = mono()
     await run('three', 'uninstall', 'three')
     await until('the end of its pods', async () => (await three.pods()).length === 0, 60_000)
     const kinds =
-      'deployment,service,lease,role,rolebinding,serviceaccount,networkpolicy,poddisruptionbudget,secret'
+      'lease,deployment,service,role,rolebinding,serviceaccount,networkpolicy,poddisruptionbudget,secret'
     const labels = '--selector=app.kubernetes.io/instance=three'
     const left = await three.kubectl('get', kinds, labels, '--output=name')
-    assert.equal(left.trim(), 'secret/three')
+    assert.deepEqual(left.trim().split('\n'), ['lease.coordination.k8s.io/three-leader-lock', 'secret/three'])
     await four.settled()
     assert.equal(four.client.since(from).failed, 0)
   })

@@ -310,9 +310,12 @@ describe('a release of the chart', () => {
         'get',
         'deploy,svc,lease,role,rolebinding,pdb,netpol,cronjob',
         `--namespace=${namespace}`,
+        '--output=name',
       ])
-      assert.equal(left.stdout, '')
+      // The new pods wait for the holder, whose LangFlow may still be ending.
+      assert.equal(left.stdout.trim(), 'lease.coordination.k8s.io/flows-leader-lock')
       await run('install', 'flows', CHART, '--values=-')
+      assert.equal(await get('lease/flows-leader-lock', '.spec.holderIdentity'), 'a')
       assert.equal(await get('secret/flows', '.data'), secret)
     })
 })

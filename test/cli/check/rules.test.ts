@@ -1207,6 +1207,16 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       }),
     },
     {
+      it: 'the pods of the workload itself',
+      is: 'ok',
+      change: ({ all, workload }) =>
+        all.push({
+          kind: 'Pod',
+          metadata: { name: 'p', ownerReferences: [{ kind: 'ReplicaSet', name: 'r', controller: true }] },
+          spec: structuredClone(workload.spec.template.spec),
+        }),
+    },
+    {
       it: "an init container of LangFlow's image with another command",
       is: 'ok',
       change: ({ pod, langflow }) =>

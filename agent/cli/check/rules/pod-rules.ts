@@ -141,6 +141,11 @@ export const PRESENCE_RULES: readonly Rule<Installation>[] = [
       }
       for (const job of manifests) {
         if (!inOneNamespace(job, manifest) || !/^(CronJob|Job|Pod|DaemonSet)$/.test(job.kind)) continue
+        // The pods of a workload are judged by its template.
+        const owners = asList(dig(job.value, 'metadata', 'ownerReferences')).map((owner) =>
+          dig(owner, 'kind'),
+        )
+        if (owners.some((kind) => kind === 'ReplicaSet' || kind === 'StatefulSet')) continue
         const act = containersIn(job)
           .map(actIn)
           .find((one) => one !== null)

@@ -28,7 +28,7 @@ export const STANDBY_RULES: readonly Rule<Installed>[] = [
       if (launcher?.options == null) return
       const cold = whyCold(env)
       if (cold !== null)
-        yield `the standbys of its container ${container} are cold although --standby=warm is set, because ${cold}, and do everything else in an init container`
+        yield `the standbys of its container ${container} are cold although --standby=warm is set, because ${cold}; do everything else in an init container`
       else if (env.command.some((word) => word.includes(HIDDEN)))
         throw new Unseen('its command depends on variables that check cannot see')
       else
