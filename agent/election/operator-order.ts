@@ -27,9 +27,15 @@ export function operatorOrder(
 ): Order | null {
   const request = requestOf(seen?.lease ?? null)
   if (request === null || request.what === 'switchover') return null
-  if (term === null || term.doubt || term.stepDown !== null) return null
+  if (term === null || term.doubt) return null
   const { what, to, reason: note } = request
   const isRestart = what === 'restart'
+  // A failover shortens any other planned stop.
+  if (
+    term.stepDown !== null &&
+    (isRestart || term.stepDown.code === what || term.stepDown.stage === 'releasing')
+  )
+    return null
   if (isRestart && (restartAnswered || term.restarting !== null || !term.startOrdered)) return null
   const restored = failoverRestored ? 'another program restores this request: remove it there' : null
   const fault = isRestart ? null : (restored ?? targetFault(identity, to))
