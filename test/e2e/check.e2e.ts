@@ -140,9 +140,9 @@ describe('check of a cluster', () => {
     assert.equal(said.stderr, 'langflow-leader: the namespace nowhere does not exist: correct it with -n\n')
   })
 
-  test('without any access, it is unknown whether LangFlow exists; in an empty namespace, its absence is an error', async () => {
+  test('without any access, the exit code is 4; in an empty namespace, the absence of LangFlow is an error', async () => {
     const said = await asked(await account('nobody'))
-    assert.deepEqual([said.code, outcomes(said)['langflow-found']], [0, 'unknown'])
+    assert.deepEqual([said.code, JSON.parse(said.stdout).error.code], [4, 'no_rights'])
     const empty = await run(['-n', 'default', '--kubeconfig', plane.adminKubeconfig, '-o', 'json'])
     assert.equal(outcomes(empty)['langflow-found'], 'error')
   })
