@@ -210,8 +210,8 @@ among Lease deleted; network cut
 - if (phase.reason === 'doubt' && !over)
 + if (grant.onDoubt === 'freeze' || (phase.reason === 'doubt' && !over))
 # 12: stays in a container in which no process reaps zombies any more
-- return exit.unreaped ?
-+ return exit.code === 77 ?
+- return exit.unreaped
++ return exit.code === 77
 test test/launcher/launcher-step.test.ts
 
 @ agent/launcher/launcher-ending.ts
