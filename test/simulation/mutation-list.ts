@@ -146,6 +146,7 @@ among writes late; Lease deleted
 -   const why = lostTo(input, state, lease)
 +   if (holderOf(lease) === input.config.identity) return state
 +   const why = lostTo(input, state, lease)
+test test/election/transition.test.ts
 
 @ agent/election/lease-requests.ts
 # revisions: names a successor although its own revision has failed
