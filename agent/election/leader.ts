@@ -122,8 +122,10 @@ function hurry(input: Input, state: SteppingDown): SteppingDown {
   const order = operatorOrder(input.config, state)
   if (order === null || typeof order.does === 'string') return state
   const { ending, term } = state
+  // A revision that failed is still to blame.
+  const { failed, blames } = term.stepDown
   const leading: Leading = { ...state, phase: 'leading', ending: null, term: { ...term, stepDown: null } }
-  return beginStepDown(input, leading, { ...order.does, ...(ending && { ending }) })
+  return beginStepDown(input, leading, { ...order.does, failed, blames, ...(ending && { ending }) })
 }
 
 /** The next write removes the request from the Lease. */
