@@ -155,6 +155,17 @@ describe('the first start of an unproven revision', () => {
     }
   })
 
+  test('counts against the revision also if an operator’s failover shortens the stop after the failure', () => {
+    const c = leader(NEW, OLD_SERVED, { startMs: 2_000 })
+    c.tell({ type: 'workload_failed', ...EXITED })
+    const blames = c.state.term?.stepDown?.blames
+    assert.ok(blames)
+    const { metadata, ...more } = noted(c.state.seen?.lease as Lease, { 'langflow-leader/failover-to': '*' })
+    c.sees({ ...more, metadata: { ...metadata, resourceVersion: `${metadata.resourceVersion}0` } })
+    const { code, blames: after } = c.state.term?.stepDown ?? {}
+    assert.deepEqual([code, after], ['failover', blames])
+  })
+
   test('ends when LangFlow serves: a later failure does not count against the revision', () => {
     const c = serves(leader(NEW, OLD_SERVED, { startMs: 2_000 }))
     assert.equal(renewing(c, 120_000).state.phase, 'leading')
