@@ -145,16 +145,18 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
     await scene.admitClients(a, { get: (path) => ask(port, path) })
     const pid = await frontPid(a)
     scene.shut('a')
+    // The agent restarts the front immediately. It stands still until this program has taken the port.
+    a.signal('SIGSTOP')
     process.kill(pid, 'SIGKILL')
     await until('the end of the front', () => !lives(pid))
     const diedAt = mono()
-    // The agent restarts the front, but this program takes the port first.
     const other = createServer((socket) => socket.destroy()).listen(
       scene.endpoints.get('a')?.port,
       '127.0.0.1',
     )
     t.after(() => other.close())
     await once(other, 'listening')
+    a.signal('SIGCONT')
     const { code } = await a.event('draining')
     assert.equal(code, 'front_down')
     await b.event('serving')
