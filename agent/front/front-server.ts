@@ -5,9 +5,8 @@ import {
   type Server,
   ServerResponse,
 } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { type Clock, pause } from '../clock.ts'
-import type { Listen } from '../config/values.ts'
 import type { Arrival } from './exchange.ts'
 import { MAX_HEADER_BYTES } from './headers.ts'
 import { type Budget, type Garbage, UnfinishedHeads } from './memory.ts'
@@ -33,8 +32,6 @@ const STILL_READS_MS = 200
 const LAST_WORDS_MS = 2_000
 /** How long an answer with a length may make no progress after its client has closed its side. */
 const STALLED_MS = 10_000
-/** The largest queue of unaccepted connections that the kernel allows. */
-const BACKLOG = 4096
 /** Files that a front needs beside those of its connections. */
 const OWN_FILES = 64
 
@@ -223,29 +220,6 @@ function refuseConnection(
   if (socket.writable && code !== 'ECONNRESET' && !answer?.headersSent)
     endWith(refusalOf(code).wholeAnswer, socket, clock)
   else socket.destroy()
-}
-
-/**
- * Rejects if the address is not available. Without a host, listens on every address, IPv4 and IPv6, or only on IPv4 if
- * there is no IPv6.
- */
-export async function listen(server: Server, { host, port }: Listen): Promise<number> {
-  const at = (address: string) =>
-    new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
-      server.listen({ host: address, port, backlog: BACKLOG }, () => {
-        server.off('error', reject)
-        resolve()
-      })
-    })
-  if (host !== null) await at(host)
-  else {
-    await at('::').catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EAFNOSUPPORT' && error.code !== 'EADDRNOTAVAIL') throw error
-      return at('0.0.0.0')
-    })
-  }
-  return (server.address() as AddressInfo).port
 }
 
 function refusalOf(code: string | undefined): Refusal {

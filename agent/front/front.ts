@@ -1,8 +1,8 @@
 import type { Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Clock, Timer } from '../clock.ts'
-import { formatListen } from '../config/values.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
+import { listenOn } from '../processes/listening.ts'
 import { Counts } from './counts.ts'
 import { type Arrival, Exchange } from './exchange.ts'
 import { Forwarder } from './forwarder.ts'
@@ -14,7 +14,7 @@ import {
   type ToFront,
   writeMessage,
 } from './front-messages.ts'
-import { createServer, listen } from './front-server.ts'
+import { createServer } from './front-server.ts'
 import { Budget, Garbage, Turns } from './memory.ts'
 import { failedItself, notTheLeader, Refusal } from './refusal.ts'
 import { Routing } from './routing.ts'
@@ -43,8 +43,8 @@ export async function serveFront(channel: Duplex, options: FrontOptions): Promis
   readMessages<ToFront>(channel, (message) => {
     if (message.type === 'begin') {
       front = new Front(message.config, options, (told) => writeMessage(channel, told))
-      void front.begin().catch((error: NodeJS.ErrnoException) => {
-        const reason = noAddress(message.config, error)
+      void front.begin().catch((error: Error) => {
+        const reason = `the front ${error.message}`
         options.log.error(reason)
         writeMessage(channel, { type: 'failed', reason })
         channel.end()
@@ -126,7 +126,7 @@ class Front {
       dropped: this.#dropped,
       clock: this.#clock,
     })
-    const port = await listen(this.#server, this.#config.listen)
+    const { port } = await listenOn(this.#server, this.#config.listen, '--front-listen')
     this.#tell({ type: 'listening', port })
   }
 
@@ -189,15 +189,4 @@ class Front {
       exchange.refuse(error instanceof Refusal ? error : failedItself())
     })
   }
-}
-
-const CAUSES: Readonly<Record<string, string>> = {
-  EADDRINUSE: 'another program has the port; stop it or choose another port with --front-listen',
-  EACCES: 'not permitted; choose a port from 1024 with --front-listen',
-  EADDRNOTAVAIL: 'this machine does not have the address; choose another with --front-listen',
-}
-
-function noAddress({ listen }: FrontConfig, { code = '', message }: NodeJS.ErrnoException): string {
-  const cause = CAUSES[code] ?? `${message}; choose another address with --front-listen`
-  return `the front cannot listen on ${formatListen(listen)}: ${cause}`
 }

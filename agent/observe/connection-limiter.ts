@@ -2,6 +2,8 @@ import type { Server as HttpServer } from 'node:http'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import type { Clock } from '../clock.ts'
+import type { Listen } from '../config/values.ts'
+import { listenOn } from '../processes/listening.ts'
 
 export interface ConnectionLimiterOptions {
   /** Answers the admitted requests, one for each connection. It does not listen itself. */
@@ -20,10 +22,6 @@ const END_OF_HEAD = '\r\n\r\n'
  * end.
  */
 const MAX_OF_EACH = 256
-/**
- * Connections that the kernel keeps until they are accepted. If there is no room, a client tries again a second later.
- */
-const BACKLOG = 4096
 /** Time from the connection to the end of the answer. */
 const WITHIN_MS = 5000
 /** Time and bytes for a client that still sends. It reads its answer first, and its further data is discarded. */
@@ -51,15 +49,11 @@ export class ConnectionLimiter {
     this.server = createServer((socket) => this.arrive(socket))
   }
 
-  /** Rejects with the system's error. `null`: listen on every address, IPv4 and IPv6. */
-  async listen(host: string | null, port: number): Promise<AddressInfo> {
-    await new Promise<void>((resolve, reject) => {
-      this.server.once('error', reject)
-      this.server.listen({ ...(host !== null && { host }), port, backlog: BACKLOG }, resolve)
-    })
+  async listen(where: Listen): Promise<AddressInfo> {
+    const bound = await listenOn(this.server, where, '--listen')
     // An error, such as a lack of file descriptors for a connection, ends nothing: other connections may be accepted.
     this.server.on('error', () => {})
-    return this.server.address() as AddressInfo
+    return bound
   }
 
   /** Resolves when nothing listens and no connection is open. Never waits for a client. */

@@ -1,7 +1,6 @@
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { type Clock, systemClock } from '../clock.ts'
-import { formatListen, type Listen } from '../config/values.ts'
-import { FatalError } from '../exit.ts'
+import type { Listen } from '../config/values.ts'
 import type { AgentStatus, Check, ReplicaRow, StatusSource } from './agent-status.ts'
 import { ConnectionLimiter } from './connection-limiter.ts'
 import { redactText } from './log.ts'
@@ -23,10 +22,7 @@ export interface HttpServer {
   close(): Promise<void>
 }
 
-/**
- * Starts answering. Without a host it listens on every address, IPv4 and IPv6, or only on IPv4 if the machine has no
- * IPv6. Rejects with a `FatalError` if the address is not available.
- */
+/** Starts answering. Rejects with a `FatalError` if the address is not available. */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { source, metrics, clock = systemClock } = options
   const server = createServer()
@@ -34,15 +30,15 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   await server.ready()
   const limiter = new ConnectionLimiter({ http: server.server, clock })
   try {
-    const bound = await limiter.listen(options.listen.host, options.listen.port)
+    const { address, port } = await limiter.listen(options.listen)
     const close = async () => {
       await limiter.close()
       await server.close()
     }
-    return { address: bound.address, port: bound.port, close }
+    return { address, port, close }
   } catch (error) {
     await server.close()
-    throw new FatalError(noAddress(options.listen, error as NodeJS.ErrnoException), { cause: error })
+    throw error
   }
 }
 
@@ -91,17 +87,6 @@ function refusal(code: string): string {
     'Connection: close',
   ]
   return `${head.join('\r\n')}\r\n\r\n${body}`
-}
-
-const CAUSES: Readonly<Record<string, string>> = {
-  EADDRINUSE: 'another program has the port; stop it or choose another port with --listen',
-  EACCES: 'not permitted; choose a port from 1024 with --listen',
-  EADDRNOTAVAIL: 'this machine does not have the address; choose another with --listen',
-}
-
-function noAddress(where: Listen, { code = '', message }: NodeJS.ErrnoException): string {
-  const cause = CAUSES[code] ?? `${message}; choose another address with --listen`
-  return `cannot listen on ${formatListen(where)}: ${cause}`
 }
 
 const TEXT = 'text/plain; charset=utf-8'
