@@ -40,7 +40,7 @@ export type FrontRoute =
       readonly until: number
       readonly closing: number | null
     }
-  /** To the leader's front. `address`: `host:port`, with IPv6 in brackets. */
+  /** To the leader's front. `address`: `host:port`, with IPv6 in brackets. The agent has validated it and the key. */
   | { readonly to: 'leader'; readonly epoch: number; readonly key: string; readonly address: string }
   /**
    * No destination: all requests are held.

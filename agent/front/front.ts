@@ -100,12 +100,7 @@ class Front {
       )
     const { holdTimeoutMs, holdLimit } = config
     this.#room = new WaitingRoom({ clock, holdTimeoutMs, holdLimit, open: () => this.#routing.open() })
-    this.#routing = new Routing({
-      config,
-      clock,
-      ready: () => this.#room.letGo(),
-      unusable: (why) => throttle.happened('route', `requests are not sent to the leader's front: ${why}`),
-    })
+    this.#routing = new Routing({ config, clock, ready: () => this.#room.letGo() })
     this.#streams = new Streams(clock, config.streamGraceMs, () => this.#routing.hold())
     this.#counts = new Counts(clock, () => this.#room.oldestMs, tell)
     this.#forwarder = new Forwarder({

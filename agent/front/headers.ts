@@ -105,11 +105,6 @@ function formatHop({ epoch, key }: Hop): string {
   return `${epoch} ${key}`
 }
 
-/** Whether the key can be written in a header. */
-export function isKey(key: string): boolean {
-  return /^[\w-]{1,64}$/.test(key)
-}
-
 /** The additional headers of a hop, as names and values in turn. */
 export function hopHeaders(hop: Hop, waitedMs: number): string[] {
   return [HOP, formatHop(hop), HOP_WAITED, String(Math.round(waitedMs))]

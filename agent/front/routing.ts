@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
-import { formatListen, parseFrontAddress } from '../config/values.ts'
+import { formatListen } from '../config/values.ts'
 import type { FrontConfig, FrontRoute, Unheard } from './front-messages.ts'
-import { type Hop, isKey, isSame } from './headers.ts'
+import { isSame } from './headers.ts'
 import { Upstream } from './upstream.ts'
 
 /** How long requests to a former leader may still be answered after another replica leads. */
@@ -12,8 +12,6 @@ export interface RoutingOptions {
   readonly clock: Clock
   /** Waiting requests may be sent. */
   readonly ready: () => void
-  /** The leader's front cannot be reached with the route's address or key. */
-  readonly unusable: (why: string) => void
 }
 
 /** The agent's last route, and the connections that follow from it. */
@@ -56,8 +54,12 @@ export class Routing {
       before.options.hop.epoch === hop.epoch &&
       before.options.hop.key === hop.key
     if (!same) {
+      const { clock, config, ready } = this.#options
+      const from = route.to === 'langflow' ? config.from : null
       this.#upstream =
-        address === null || route.to === 'nobody' ? null : this.#connectTo(route.to, address, hop)
+        address === null || route.to === 'nobody'
+          ? null
+          : new Upstream({ to: route.to, address, hop, from, clock, ready })
       if (before !== null) this.#retire(before)
     }
     for (const former of this.#former) {
@@ -88,23 +90,6 @@ export class Routing {
   /** Ends every connection. */
   cut(): void {
     for (const upstream of [...this.#former, this.#upstream]) upstream?.cut()
-  }
-
-  /** `null`: nothing can be sent to this address, and requests wait for another route. */
-  #connectTo(to: 'langflow' | 'leader', address: string, hop: Hop): Upstream | null {
-    const { clock, config, ready, unusable } = this.#options
-    const from = to === 'langflow' ? config.from : null
-    try {
-      if (to === 'leader') {
-        parseFrontAddress(address)
-        if (!isKey(hop.key))
-          throw new Error('its key is not 1 to 64 letters, digits, hyphens and underscores')
-      }
-      return new Upstream({ to, address, hop, from, clock, ready })
-    } catch (error) {
-      unusable((error as Error).message)
-      return null
-    }
   }
 
   #addressOf(route: FrontRoute): string | null {
