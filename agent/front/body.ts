@@ -1,8 +1,8 @@
-import { IncomingMessage, type ServerResponse } from 'node:http'
+import { IncomingMessage } from 'node:http'
 import type { Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
+import type { ExchangeOptions } from './exchange.ts'
 import { hopOf, isEmptyThere } from './headers.ts'
-import type { Budget, Garbage, Turns } from './memory.ts'
 
 /** A body up to this size is read whole before it is sent, so that it can be sent again. */
 const SMALL_BYTES = 64 * 1024
@@ -15,18 +15,18 @@ const MANY_PIECES = 1_000
  */
 const RESERVE_BYTES = 48 * 1024 * 1024
 
+type BodyOptions = Pick<
+  ExchangeOptions,
+  'request' | 'response' | 'expectsContinue' | 'garbage' | 'budget' | 'turns'
+>
+
 /** The body of a request. The front reads it only when it is about to send the request. */
 export class RequestBody {
+  readonly #options: BodyOptions
   readonly #request: IncomingMessage
-  readonly #response: ServerResponse
-  /** The client sends the body only after `100 Continue`. */
-  readonly expectsContinue: boolean
   readonly chunked: boolean
   /** The request has no body, and no header states this. */
   readonly unsized: boolean
-  readonly #garbage: Garbage
-  readonly #turns: Turns
-  readonly #budget: Budget
   readonly #length: number
   #size: 'none' | 'small' | 'large'
   #keptBytes = 0
@@ -39,20 +39,10 @@ export class RequestBody {
   /** Whether a piece of a body that cannot be kept was read. */
   begun = false
 
-  constructor(
-    request: IncomingMessage,
-    response: ServerResponse,
-    expectsContinue: boolean,
-    garbage: Garbage,
-    budget: Budget,
-    turns: Turns,
-  ) {
-    this.#turns = turns
-    this.#garbage = garbage
-    this.#budget = budget
+  constructor(options: BodyOptions) {
+    const { request } = options
+    this.#options = options
     this.#request = request
-    this.#response = response
-    this.expectsContinue = expectsContinue
     const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
     const emptyThere = hopOf(request) !== null && isEmptyThere(request)
     this.chunked = encoding !== undefined && !emptyThere
@@ -79,12 +69,12 @@ export class RequestBody {
 
   /** Whether the client still waits for `100 Continue`. It might never send the body. */
   get uninvited(): boolean {
-    return this.expectsContinue && !this.#invited
+    return this.#options.expectsContinue && !this.#invited
   }
 
   /** Sends `100 Continue`. */
   invite(): void {
-    if (this.uninvited) this.#response.writeContinue()
+    if (this.uninvited) this.#options.response.writeContinue()
     this.#invited = true
   }
 
@@ -92,7 +82,7 @@ export class RequestBody {
    * Reads a small body, unless the budget is spent. Resolves with `false` if the client disconnected before the end.
    */
   async read(): Promise<boolean> {
-    if (!this.#budget.takes(this.#length, RESERVE_BYTES)) {
+    if (!this.#options.budget.takes(this.#length, RESERVE_BYTES)) {
       this.#size = 'large'
       return true
     }
@@ -115,7 +105,7 @@ export class RequestBody {
 
   /** Frees the memory of the body, which is no longer needed. */
   forget(): void {
-    this.#budget.gone(this.#keptBytes)
+    this.#options.budget.gone(this.#keptBytes)
     this.#keptBytes = 0
   }
 
@@ -133,7 +123,7 @@ export class RequestBody {
     this.invite()
     const request = this.#request
     const relay = (piece: Buffer) => {
-      this.#garbage.passed(piece.length)
+      this.#options.garbage.passed(piece.length)
       // Pieces are written one after the other, so that small pieces that arrive during a write are joined into one.
       request.pause()
       to.write(piece, () => {
@@ -170,7 +160,7 @@ export class RequestBody {
 
   readonly #pushSoon = (): void => {
     if (this.#smallPieces < MANY_PIECES) this.#pushSmall()
-    else this.#turns.next(this.#pushSmall)
+    else this.#options.turns.next(this.#pushSmall)
   }
 
   /** Pushes the joined pieces once the piece before them was read, or if something else follows. */

@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../clock.ts'
-import type { FailedBecause, FromFront, FrontCounts } from './front-messages.ts'
+import { type FailedBecause, type FromFront, type FrontCounts, NO_COUNTS } from './front-messages.ts'
 
 const AT_MOST_EVERY_MS = 200
 
@@ -12,14 +12,8 @@ export class Counts {
   readonly #oldestMs: () => number
   readonly #tell: (message: FromFront) => void
   readonly #doing: Record<Doing, number> = { arriving: 0, waiting: 0, 'in flight': 0, streaming: 0, over: 0 }
-  readonly #forwarded = { langflow: 0, leader: 0 }
-  readonly #failed: Record<FailedBecause, number> = {
-    hold_timeout: 0,
-    hold_limit: 0,
-    outcome_unknown: 0,
-    cut: 0,
-    client_gone: 0,
-  }
+  readonly #forwarded = { ...NO_COUNTS.forwarded }
+  readonly #failed = { ...NO_COUNTS.failed }
   #streamsEnded = 0
   #heldMs: number[] = []
   #due: Timer | null = null

@@ -1,5 +1,6 @@
 import { type IncomingMessage, type InformationEvent, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Clock } from '../clock.ts'
 import { RequestBody } from './body.ts'
 import type { Counts, Doing } from './counts.ts'
 import { expectsThere, forwardedTrailers, hopOf, passedBackHeaders, waitedThereMs } from './headers.ts'
@@ -22,7 +23,7 @@ export interface Arrival {
 
 export interface ExchangeOptions extends Arrival {
   readonly order: number
-  readonly mono: () => number
+  readonly clock: Pick<Clock, 'mono'>
   readonly counts: Counts
   readonly streams: Streams
   readonly garbage: Garbage
@@ -64,7 +65,7 @@ export class Exchange implements Guest {
   #streamOver: (() => void) | null = null
 
   constructor(options: ExchangeOptions) {
-    const { request, response, order, mono, counts, garbage, budget, turns, expectsContinue } = options
+    const { request, response, order, clock, counts } = options
     this.#options = options
     this.request = request
     this.#response = response
@@ -72,8 +73,8 @@ export class Exchange implements Guest {
     this.urgent = /^\/health(_check)?(\?|$)/.test(this.path)
     this.order = order
     this.hop = hopOf(request)
-    this.since = mono() - (this.hop === null ? 0 : waitedThereMs(request))
-    this.body = new RequestBody(request, response, expectsContinue, garbage, budget, turns)
+    this.since = clock.mono() - (this.hop === null ? 0 : waitedThereMs(request))
+    this.body = new RequestBody(options)
     counts.arrived()
     response.once('close', () => this.#closed())
   }
@@ -97,11 +98,11 @@ export class Exchange implements Guest {
   /** Whether the client, even behind another front, sends a streamed body only after `100 Continue`. */
   get expectsContinue(): boolean {
     if (!this.body.large) return false
-    return this.hop === null ? this.body.expectsContinue : expectsThere(this.request)
+    return this.hop === null ? this.#options.expectsContinue : expectsThere(this.request)
   }
 
   waits(held: boolean): void {
-    if (!held) this.#waitedMs = this.#options.mono() - this.since
+    if (!held) this.#waitedMs = this.#options.clock.mono() - this.since
     this.#become(held ? 'waiting' : 'arriving')
   }
 

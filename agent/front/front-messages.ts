@@ -76,6 +76,17 @@ export interface FrontCounts {
   readonly rssBytes: number
 }
 
+export const NO_COUNTS: FrontCounts = {
+  held: 0,
+  oldestHeldMs: 0,
+  inFlight: 0,
+  streams: 0,
+  forwarded: { langflow: 0, leader: 0 },
+  failed: { hold_timeout: 0, hold_limit: 0, outcome_unknown: 0, cut: 0, client_gone: 0 },
+  streamsEnded: 0,
+  rssBytes: 0,
+}
+
 /**
  * `hold_timeout`, `hold_limit` (also the limit of memory): 503, the request was not sent. `outcome_unknown`: 502, the
  * request was sent and its connection broke. `cut`: an answer that had begun broke. `client_gone`: the client

@@ -5,7 +5,7 @@ import { type Log, LogThrottle } from '../observe/log.ts'
 import { listenOn } from '../processes/listening.ts'
 import { Counts } from './counts.ts'
 import { type Arrival, Exchange } from './exchange.ts'
-import { Forwarder } from './forwarder.ts'
+import { forward, type Ways } from './forwarder.ts'
 import {
   type FromFront,
   type FrontConfig,
@@ -70,7 +70,7 @@ class Front {
   readonly #garbage = new Garbage()
   readonly #turns = new Turns()
   readonly #budget = new Budget(() => this.#counts.failed('hold_limit'))
-  readonly #forwarder: Forwarder
+  readonly #ways: Ways
   readonly #failed: (error: unknown) => void
   readonly #dropped: (most: number) => void
   #server: Server | null = null
@@ -103,13 +103,7 @@ class Front {
     this.#routing = new Routing({ config, clock, ready: () => this.#room.letGo() })
     this.#streams = new Streams(clock, config.streamGraceMs, () => this.#routing.hold())
     this.#counts = new Counts(clock, () => this.#room.oldestMs, tell)
-    this.#forwarder = new Forwarder({
-      routing: this.#routing,
-      room: this.#room,
-      trouble,
-      clock,
-      holdTimeoutMs,
-    })
+    this.#ways = { routing: this.#routing, room: this.#room, trouble, clock, holdTimeoutMs }
   }
 
   /** Rejects if the front cannot listen. */
@@ -170,7 +164,7 @@ class Front {
     const exchange = new Exchange({
       ...arrival,
       order: this.#arrivals++,
-      mono: () => this.#clock.mono(),
+      clock: this.#clock,
       counts: this.#counts,
       streams: this.#streams,
       garbage: this.#garbage,
@@ -179,7 +173,7 @@ class Front {
       ending: () => this.#ending !== null,
     })
     arrival.response.once('close', () => this.#room.forget(exchange))
-    this.#forwarder.forward(exchange).catch((error) => {
+    forward(exchange, this.#ways).catch((error) => {
       if (!(error instanceof Refusal) && !exchange.gone) this.#failed(error)
       exchange.refuse(error instanceof Refusal ? error : failedItself())
     })

@@ -4,8 +4,8 @@ import type { Clock, Timer } from '../clock.ts'
 import {
   type FromFront,
   type FrontConfig,
-  type FrontCounts,
   type FrontRoute,
+  NO_COUNTS,
   readMessages,
   type ToFront,
   type Unheard,
@@ -79,7 +79,7 @@ export class FrontProcess {
   listening = false
   /** Why the front takes no requests, in one sentence. `null`: it takes them, or is starting. */
   problem: string | null = null
-  counts: FrontCounts | null = null
+  counts = NO_COUNTS
   /** The front's last report. `null`: it sends nothing to another front. */
   unheard: Unheard | null = null
 
@@ -228,7 +228,7 @@ export class FrontProcess {
     this.child = null
     this.channel?.destroy()
     this.channel = null
-    this.counts = null
+    this.counts = NO_COUNTS
     this.unheard = null
     this.asking?.cancel()
     this.askedAt = null

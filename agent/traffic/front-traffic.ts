@@ -1,10 +1,9 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type Clock, pause } from '../clock.ts'
 import { type CandidateConfig, doubtAt, type ElectionState } from '../election/state.ts'
-import type { FrontCounts, FrontRoute, Unheard } from '../front/front-messages.ts'
+import type { FrontRoute, Unheard } from '../front/front-messages.ts'
 import { epochOf, type FrontAccess, frontOf, holderOf } from '../lease/lease.ts'
 import { podOf } from '../lease/operator-annotations.ts'
-import type { FrontView } from '../observe/agent-status.ts'
 import type { FrontProcess } from './front-process.ts'
 import type { Traffic, TrafficListener, TrafficView } from './traffic.ts'
 
@@ -48,7 +47,11 @@ export class FrontTraffic implements Traffic {
       routedTo: route === null ? null : podOf(to[route.to]),
       problem:
         process.problem ?? leaderFault({ state, own, config }) ?? (unreachable && silence(unreachable)),
-      front: { ...viewOf(process), unreachable: unreachable?.address ?? null },
+      front: {
+        listening: process.listening,
+        ...process.counts,
+        unreachable: unreachable?.address ?? null,
+      },
     }
   }
 
@@ -72,26 +75,8 @@ export class FrontTraffic implements Traffic {
   }
 }
 
-const NONE: FrontCounts = {
-  held: 0,
-  oldestHeldMs: 0,
-  inFlight: 0,
-  streams: 0,
-  forwarded: { langflow: 0, leader: 0 },
-  failed: { hold_timeout: 0, hold_limit: 0, outcome_unknown: 0, cut: 0, client_gone: 0 },
-  streamsEnded: 0,
-  rssBytes: 0,
-}
-
 function silence({ address, because }: Unheard): string {
   return `the leader's front at ${address} does not answer (${because}), so requests wait at this replica: allow connections between the fronts of all replicas`
-}
-
-function viewOf({
-  listening,
-  counts,
-}: Pick<FrontProcess, 'listening' | 'counts'>): Omit<FrontView, 'unreachable'> {
-  return { listening, ...(counts ?? NONE) }
 }
 
 /** How long the leader's front may leave hops unanswered. */

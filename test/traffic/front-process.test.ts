@@ -5,7 +5,7 @@ import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import type { FrontRoute } from '../../agent/front/front-messages.ts'
+import { type FrontRoute, NO_COUNTS } from '../../agent/front/front-messages.ts'
 import { FrontProcess } from '../../agent/traffic/front-process.ts'
 import { lives } from '../harness/scene.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
@@ -84,7 +84,7 @@ describe('the front’s process', () => {
   test('receives its configuration, then each route, and reports that it follows the route', async (t) => {
     const scene = new Scene(t)
     const { front } = scene
-    assert.deepEqual([front.listening, front.problem, front.counts], [false, null, null])
+    assert.deepEqual([front.listening, front.problem, front.counts], [false, null, NO_COUNTS])
     await front.follow(held(1))
     await front.follow(leads(2))
     assert.deepEqual(scene.received.messages, [
@@ -93,7 +93,7 @@ describe('the front’s process', () => {
       { type: 'route', id: 2, route: leads(2) },
     ])
     assert.deepEqual([front.listening, front.problem], [true, null])
-    assert.deepEqual([front.counts?.held, front.counts?.forwarded], [1, { langflow: 4, leader: 5 }])
+    assert.deepEqual([front.counts.held, front.counts.forwarded], [1, { langflow: 4, leader: 5 }])
     assert.deepEqual(scene.waits, [10, 20, 10, 20])
   })
 
@@ -109,7 +109,7 @@ describe('the front’s process', () => {
     await front.follow(leads(1))
     process.kill(scene.received.pid, 'SIGKILL')
     await scene.ends()
-    assert.deepEqual([front.problem, front.counts], ['the front has ended (SIGKILL)', null])
+    assert.deepEqual([front.problem, front.counts], ['the front has ended (SIGKILL)', NO_COUNTS])
     const from = scene.told.list.length
     // Without a process, no request is forwarded, so the new route needs no confirmation.
     await front.follow(held(2))

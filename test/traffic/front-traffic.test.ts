@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { ElectionState } from '../../agent/election/state.ts'
-import type { FrontCounts, FrontRoute, Unheard } from '../../agent/front/front-messages.ts'
+import {
+  type FrontCounts,
+  type FrontRoute,
+  NO_COUNTS,
+  type Unheard,
+} from '../../agent/front/front-messages.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import { FrontTraffic, isUnreachable, leaderFault, routeOf } from '../../agent/traffic/front-traffic.ts'
 import { Candidate, CONFIG, heldBy, released } from '../election/candidate.ts'
@@ -20,7 +25,7 @@ class Scene {
   readonly process = {
     listening: true,
     problem: null as string | null,
-    counts: null as FrontCounts | null,
+    counts: NO_COUNTS,
     unheard: null as Unheard | null,
     follow: (route: FrontRoute): Promise<void> => {
       this.routes.push(route)
