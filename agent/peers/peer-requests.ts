@@ -3,14 +3,15 @@ import { isIPv6 } from 'node:net'
 import { Agent, request } from 'undici'
 import type { Clock } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
+import { type AgentStatus, statusOf } from '../observe/agent-status.ts'
 
 const DEADLINE_MS = 1_000
 const LONGEST_ANSWER = 64 * 1024
 
 export type Answer =
-  | { readonly said: unknown; readonly problem: null }
+  | { readonly status: AgentStatus; readonly problem: null }
   /** `gone`: no agent has this address any longer. A slow agent is not gone, and may answer the next request. */
-  | { readonly problem: string; readonly gone: boolean }
+  | { readonly status: null; readonly problem: string; readonly gone: boolean }
 
 /** Requests the `/status` of agents, each within 1 s and with at most 64 KiB. */
 export class StatusRequests {
@@ -25,7 +26,8 @@ export class StatusRequests {
   async ask(origin: string): Promise<Answer> {
     const abort = new AbortController()
     const deadline = this.clock.after(DEADLINE_MS, () => abort.abort())
-    const failed = (how: string, gone = false) => ({ problem: `peer ${origin} ${how}`, gone })
+    const failed = (how: string, gone = false) =>
+      ({ status: null, problem: `peer ${origin} ${how}`, gone }) as const
     try {
       const { statusCode, body } = await request(new URL('/status', origin), {
         dispatcher: this.dispatcher,
@@ -34,7 +36,8 @@ export class StatusRequests {
       })
       const text = await body.text()
       if (statusCode !== 200) return failed(`answered ${statusCode}`)
-      return { said: parsed(text), problem: null }
+      const status = statusOf(parsed(text))
+      return status === null ? failed('did not answer with a status') : { status, problem: null }
     } catch (error) {
       return abort.signal.aborted
         ? failed(`did not answer within ${DEADLINE_MS / 1000} s`)

@@ -1,7 +1,7 @@
 import { type Clock, pause } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
 import { podOf } from '../lease/operator-annotations.ts'
-import { type ReplicaRow, statusOf } from '../observe/agent-status.ts'
+import type { ReplicaRow } from '../observe/agent-status.ts'
 import { type Found, find, type Resolve, type StatusRequests } from './peer-requests.ts'
 
 export interface PeerRowsOptions {
@@ -56,18 +56,14 @@ export class PeerRows {
 
   private async askOne(origin: string): Promise<{ who: string; row: ReplicaRow }> {
     const { requests, lease, clock } = this.options
-    const answer = await requests.ask(origin)
+    const { status, problem } = await requests.ask(origin)
     const now = clock.mono()
-    const status = answer.problem === null ? statusOf(answer.said) : null
     if (status !== null) this.known.set(origin, { identity: status.identity, at: now })
     const known = this.known.get(origin)
     const identity = known !== undefined && known.at >= now - KNOWN_FOR_MS ? known.identity : null
     const row = { ...UNKNOWN, pod: identity === null ? new URL(origin).host : podOf(identity) }
     const who = identity ?? origin
-    if (status === null) {
-      const problem = answer.problem ?? `peer ${origin} did not answer with a status`
-      return { who, row: { ...row, problem } }
-    }
+    if (status === null) return { who, row: { ...row, problem } }
     const its = `${status.lease.namespace}/${status.lease.name}`
     if (its !== lease) return { who, row: { ...row, problem: `competes for another Lease, "${its}"` } }
     return { who, row: { ...row, status } }

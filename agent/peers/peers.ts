@@ -1,8 +1,7 @@
-import * as z from 'zod/mini'
 import type { Clock, Timer } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
 import type { ContentView } from '../link/link-messages.ts'
-import type { PeersView, ReplicaRow } from '../observe/agent-status.ts'
+import type { AgentStatus, PeersView, ReplicaRow } from '../observe/agent-status.ts'
 import type { LogThrottle } from '../observe/log.ts'
 import { find, type Resolve, StatusRequests } from './peer-requests.ts'
 import { PeerRows } from './peer-rows.ts'
@@ -53,18 +52,21 @@ const OFTEN_MS = 1_000
 /** An answer counts for two polls and a second: one poll may be missed, and the next one may take a second. */
 const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
 
-/** The fields of a peer's `/status` that are used. Fields added after 0.1.0 may be missing. */
-const Answer = z.object({
-  identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
-  role: z._default(z.enum(['leader', 'follower']), 'follower'),
-  couldTakeOver: z.boolean(),
-  lease: z.object({ namespace: z.string(), name: z.string() }),
-  revision: z._default(z.nullable(z.string().check(z.maxLength(253))), null),
-  onTrial: z._default(z.unknown(), null),
-  podAgeMs: z._default(z.nullable(z.number()), null),
-  standby: z.optional(z.object({ wanted: z.string(), mode: z.string() })),
-  content: z.catch(z.nullable(z.object({ digest: z.nullable(z.string().check(z.maxLength(64))) })), null),
-})
+export function memberOf(status: AgentStatus): Member {
+  const { identity, role, couldTakeOver, lease, standby, revision, onTrial, podAgeMs, content } = status
+  return {
+    identity,
+    ready: couldTakeOver,
+    prepared: standby.mode === standby.wanted,
+    warm: standby.mode !== 'cold',
+    revision,
+    unproven: onTrial !== null,
+    podAgeMs,
+    content,
+    lease: `${lease.namespace}/${lease.name}`,
+    leads: role === 'leader',
+  }
+}
 
 interface RecentAnswer extends Member {
   /** The address that answered, such as `http://10.0.0.7:8090`, and the time of the request. */
@@ -198,27 +200,14 @@ export class Peers {
   private async askOne(origin: string): Promise<string | null> {
     const { clock, identity } = this.options
     const askedAt = clock.mono()
-    const answered = await this.requests.ask(origin)
-    if (answered.problem !== null) {
-      if (answered.gone) this.forget(({ at }) => at === origin)
-      return answered.problem
+    const answer = await this.requests.ask(origin)
+    const { status, problem } = answer
+    if (status === null) {
+      if (answer.gone) this.forget(({ at }) => at === origin)
+      return problem
     }
-    const answer = z.safeParse(Answer, answered.said)
-    if (!answer.success) return `peer ${origin} did not answer with a status`
-    const { couldTakeOver: ready, role, lease, standby, onTrial, ...said } = answer.data
-    if (said.identity === identity) this.own.set(origin, askedAt)
-    else
-      this.remember({
-        ...said,
-        lease: `${lease.namespace}/${lease.name}`,
-        leads: role === 'leader',
-        ready,
-        unproven: onTrial !== null,
-        prepared: standby?.mode === standby?.wanted,
-        warm: (standby?.mode ?? 'cold') !== 'cold',
-        at: origin,
-        askedAt,
-      })
+    if (status.identity === identity) this.own.set(origin, askedAt)
+    else this.remember({ ...memberOf(status), at: origin, askedAt })
     return null
   }
 

@@ -6,14 +6,15 @@ import { describe, type TestContext, test } from 'node:test'
 import { LogThrottle } from '../../agent/observe/log.ts'
 import { Peers, type PeersOptions } from '../../agent/peers/peers.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'
+import { FOLLOWING } from '../observe/replica.ts'
 
 const ME = '127.0.0.1'
 const [OTHER, THIRD] = ['127.0.0.2', '127.0.0.3']
 
-const LEASE = { namespace: 'team', name: 'lock' }
+const LEASE = { ...FOLLOWING.lease, namespace: 'team', name: 'lock' }
 
 function says(identity: string, couldTakeOver: boolean, lease: object = LEASE, more = {}): RequestListener {
-  const said = JSON.stringify({ identity, couldTakeOver, lease, another: 'ignored', ...more })
+  const said = JSON.stringify({ ...FOLLOWING, identity, couldTakeOver, lease, another: 'ignored', ...more })
   return (_, response) => response.end(said)
 }
 
@@ -100,12 +101,17 @@ describe('the peers of a leader', () => {
 
   test('report their revision, age and standby, unless they run an earlier version', async (t) => {
     const b = new Bench(t)
-    const standby = { wanted: 'warm', mode: 'cold', more: 'ignored' }
+    const standby = { ...FOLLOWING.standby, wanted: 'warm', more: 'ignored' }
     await b.answers(
       OTHER,
-      says('new', true, LEASE, { revision: 'r2', onTrial: { reason: 'a test' }, podAgeMs: 9_000, standby }),
+      says('new', true, LEASE, {
+        revision: 'r2',
+        onTrial: { reason: 'a test', failed: null },
+        podAgeMs: 9_000,
+        standby,
+      }),
     )
-    await b.answers(THIRD, says('earlier', true))
+    await b.answers(THIRD, says('earlier', true, LEASE, { onTrial: undefined }))
     await b.open().round()
     const known = b.peers.members.map(({ identity, prepared, revision, unproven, podAgeMs }) => [
       identity,
@@ -115,7 +121,7 @@ describe('the peers of a leader', () => {
       podAgeMs,
     ])
     assert.deepEqual(known.sort(), [
-      ['earlier', true, null, false, null],
+      ['earlier', true, FOLLOWING.revision, false, FOLLOWING.podAgeMs],
       ['new', false, 'r2', true, 9_000],
     ])
   })
@@ -123,14 +129,14 @@ describe('the peers of a leader', () => {
   test('report the content that their LangFlow starts from', async (t) => {
     const b = new Bench(t)
     const content = { digest: 'c1', ageMs: 1, running: null, earlier: [], problem: null }
-    const warm = { wanted: 'warm', mode: 'warm', state: 'ready' }
+    const warm = { ...FOLLOWING.standby, wanted: 'warm', mode: 'warm', state: 'ready' }
     await b.answers(OTHER, says('other', true, LEASE, { content, standby: warm }))
-    await b.answers(THIRD, says('third', true, LEASE, { content: { digest: 5 }, standby: warm }))
+    await b.answers(THIRD, says('third', true, LEASE, { content: undefined, standby: warm }))
     await b.open().round()
     assert.deepEqual(
       new Map(b.peers.members.map(({ identity, content }) => [identity, content])),
       new Map<string, unknown>([
-        ['other', { digest: 'c1' }],
+        ['other', content],
         ['third', null],
       ]),
     )
@@ -237,7 +243,7 @@ describe('the peers of a leader', () => {
     ])
     assert.deepEqual(known, [
       ['other', 'team/another', true, 9_000],
-      ['third', 'team/lock', false, null],
+      ['third', 'team/lock', false, FOLLOWING.podAgeMs],
     ])
     let resolved = b.addresses
     b.peers.close()

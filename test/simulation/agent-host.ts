@@ -1,7 +1,7 @@
 import type { Timer } from '../../agent/clock.ts'
 import type { Log } from '../../agent/observe/log.ts'
 import type { Metrics } from '../../agent/observe/prometheus.ts'
-import type { Member, Peers } from '../../agent/peers/peers.ts'
+import { type Member, memberOf, type Peers } from '../../agent/peers/peers.ts'
 import { Replica as ProductReplica } from '../../agent/replica/replica.ts'
 import type { HealthHandlers } from '../../agent/supervisor/health-probe.ts'
 import { Supervisor } from '../../agent/supervisor/supervisor.ts'
@@ -124,19 +124,7 @@ export class AgentHost {
 
   /** Its answer to a peer that asks for its state. */
   get member(): Member {
-    const { identity, couldTakeOver, standby, revision, onTrial, podAgeMs, content } = this.product.status()
-    return {
-      identity,
-      ready: couldTakeOver,
-      prepared: standby.mode === standby.wanted,
-      warm: standby.mode !== 'cold',
-      revision,
-      unproven: onTrial !== null,
-      podAgeMs,
-      content,
-      lease: `${LEASE.namespace}/${LEASE.name}`,
-      leads: false,
-    }
+    return memberOf(this.product.status())
   }
 
   get stage(): Stage {
