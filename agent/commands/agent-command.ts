@@ -47,7 +47,7 @@ export async function runAgent(
   const { startHttpServer } = await import('../observe/http-server.ts')
   const { createMetrics } = await import('../observe/prometheus.ts')
   const { Peers } = await import('../peers/peers.ts')
-  const { connectEvents } = await import('../replica/kube-events.ts')
+  const { KubeEvents } = await import('../replica/kube-events.ts')
   const { Replica } = await import('../replica/replica.ts')
   const { LinkServer } = await import('../link/link-server.ts')
   const { HealthProbe } = await import('../supervisor/health-probe.ts')
@@ -94,7 +94,7 @@ export async function runAgent(
         probe: (handlers) => new HealthProbe(options, clock, handlers),
       }),
     peers: at === null ? null : (wiring) => new Peers({ at, clock, ...wiring }),
-    events: connectEvents({ options, objects, clock, log }),
+    events: (wiring) => new KubeEvents({ options, objects, clock, log, ...wiring }),
     podAgeMs: () => age(clock.now()),
     http: (source) => startHttpServer({ listen: options.listen, source, metrics }),
     clock,

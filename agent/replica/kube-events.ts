@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { type Clock, pause, type Timer } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import { ApiError } from '../kube/kube-errors.ts'
-import type { Kind, KubeObjects } from '../kube/kube-objects.ts'
+import type { Kind, KubeObjects, WrittenObject } from '../kube/kube-objects.ts'
 import { microTime } from '../lease/lease.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import { type Log, redactText } from '../observe/log.ts'
@@ -13,43 +13,21 @@ export type EventsApi = Pick<KubeObjects, 'namespace' | 'create' | 'close'>
 export type Events = Pick<KubeEvents, 'record' | 'end'>
 
 export interface KubeEventsOptions {
-  readonly identity: string
-  /** `null`: this replica's pod is unknown. `api`: the objects of its namespace. */
-  readonly pod: { readonly name: string; readonly uid: string; readonly api: EventsApi } | null
-  readonly lease: { readonly name: string; readonly api: EventsApi }
+  readonly options: Pick<AgentOptions, 'identity' | 'leaseName'> & {
+    readonly pod: Pick<AgentOptions['pod'], 'name' | 'uid'>
+  }
+  /** The objects in this pod's own namespace, or in the Lease's. */
+  readonly objects: (around: 'pod' | 'lease') => EventsApi
   /** `undefined`: the Lease was not seen yet. */
   readonly leaseUid: () => string | undefined
   readonly clock: Clock
   readonly log: Pick<Log, 'info' | 'warn'>
 }
 
-interface KubeEventsParts extends Pick<KubeEventsOptions, 'clock' | 'log'> {
-  readonly options: Pick<AgentOptions, 'identity' | 'leaseName'> & {
-    readonly pod: Pick<AgentOptions['pod'], 'name' | 'uid'>
-  }
-  readonly objects: (around: 'pod' | 'lease') => EventsApi
-}
-
-/** Sends no request to the API server before the first Event. */
-export function connectEvents({ options, objects, ...parts }: KubeEventsParts) {
-  const { identity, leaseName, pod } = options
-  const { name, uid } = pod
-  const [ofLease, around] = [objects('lease'), objects('pod')]
-  // One connection is enough if both are in one namespace.
-  const api = around.namespace === ofLease.namespace ? ofLease : around
-  const own = {
-    ...parts,
-    identity,
-    lease: { name: leaseName, api: ofLease },
-    pod: name === null || uid === null ? null : { name, uid, api },
-  }
-  return (wiring: Pick<KubeEventsOptions, 'leaseUid'>): KubeEvents => new KubeEvents({ ...own, ...wiring })
-}
-
 /** An Event that is not written yet. */
 interface Waiting {
   readonly api: EventsApi
-  readonly event: KubeEvent
+  readonly event: WrittenObject
   /** Two Events with the same key have the same content. */
   readonly key: string
   /** Monotonic ms of the occurrence. */
@@ -78,6 +56,8 @@ const PASSING = new Set(['timeout', 'network', 'server', 'throttled', 'unauthori
  */
 export class KubeEvents {
   private readonly options: KubeEventsOptions
+  private readonly leaseApi: EventsApi
+  private readonly podApi: EventsApi
   private readonly waiting: Waiting[] = []
   private sending: Promise<void> | null = null
   private resting: Timer | null = null
@@ -90,49 +70,57 @@ export class KubeEvents {
 
   constructor(options: KubeEventsOptions) {
     this.options = options
+    this.leaseApi = options.objects('lease')
+    const podApi = options.objects('pod')
+    // One connection is enough if both are in one namespace.
+    this.podApi = podApi.namespace === this.leaseApi.namespace ? this.leaseApi : podApi
     this.countedAt = options.clock.mono()
   }
 
   record(what: ReplicaEvent): void {
-    const { pod, lease, leaseUid, log } = this.options
-    const uid = leaseUid()
+    const { leaseApi, podApi } = this
+    const { options, leaseUid, log } = this.options
+    const { name, uid } = options.pod
     const ofLease: Reference = {
       apiVersion: 'coordination.k8s.io/v1',
       kind: 'Lease',
-      namespace: lease.api.namespace,
-      name: lease.name,
-      ...(uid !== undefined && { uid }),
+      namespace: leaseApi.namespace,
+      name: options.leaseName,
+      uid: leaseUid(),
     }
-    if (pod === null) {
+    if (name === null || uid === null) {
       const line = 'Events are written for the Lease only: POD_NAME and POD_UID are not set'
       this.once('no pod', () => log.info(line))
-      this.add(what, lease.api, ofLease, null)
+      this.add(what, leaseApi, ofLease, null)
     } else {
-      const { api, name, uid } = pod
-      const ofPod: Reference = { apiVersion: 'v1', kind: 'Pod', namespace: api.namespace, name, uid }
-      this.add(what, api, ofPod, ofLease)
-      this.add(what, lease.api, ofLease, ofPod)
+      const ofPod: Reference = { apiVersion: 'v1', kind: 'Pod', namespace: podApi.namespace, name, uid }
+      this.add(what, podApi, ofPod, ofLease)
+      this.add(what, leaseApi, ofLease, ofPod)
     }
     this.sending ??= this.send()
   }
 
   /** Resolves when everything is written, or the time for that is over. */
   async end(): Promise<void> {
-    const { clock, pod, lease } = this.options
-    if (this.sending !== null) await pause(clock, FAREWELL_MS, this.sending)
+    if (this.sending !== null) await pause(this.options.clock, FAREWELL_MS, this.sending)
     this.closed = true
     this.resting?.cancel()
-    pod?.api.close()
-    lease.api.close()
+    this.podApi.close()
+    this.leaseApi.close()
   }
 
   private add(what: ReplicaEvent, api: EventsApi, regarding: Reference, related: Reference | null): void {
-    const { identity, clock } = this.options
+    const { options, clock } = this.options
     const { mono, wall } = clock.now()
     // With a code, the text may differ, for example by a pid. Without a code, the text decides.
     const key = [regarding.kind, what.reason, what.epoch, what.code ?? what.because].join(' ')
     if (this.waiting.length >= MOST_WAITING || this.waiting.some((one) => one.key === key)) return
-    this.waiting.push({ api, event: eventOf(what, identity, wall, regarding, related), key, at: mono })
+    this.waiting.push({
+      api,
+      event: eventOf(what, options.identity, wall, regarding, related),
+      key,
+      at: mono,
+    })
   }
 
   private async send(): Promise<void> {
@@ -242,12 +230,8 @@ interface Reference {
   readonly kind: 'Pod' | 'Lease'
   readonly namespace: string
   readonly name: string
-  readonly uid?: string
-}
-
-interface KubeEvent {
-  readonly metadata: { readonly name: string; readonly [field: string]: unknown }
-  readonly [field: string]: unknown
+  /** `undefined`: unknown, and not sent. */
+  readonly uid: string | undefined
 }
 
 /** The API server's limit. */
@@ -263,7 +247,7 @@ function eventOf(
   wallMs: number,
   regarding: Reference,
   related: Reference | null,
-): KubeEvent {
+): WrittenObject {
   const [usually, action, words] = EVENT_REASONS[reason]
   const who = [regarding, related].find((one) => one?.kind === 'Pod')?.name ?? identity
   const why = because === undefined ? '' : `: ${because}`

@@ -2,12 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { connectLeaseApi } from '../../agent/lease/lease-api.ts'
-import {
-  connectEvents,
-  EVENT_REASONS,
-  type EventReason,
-  type KubeEvents,
-} from '../../agent/replica/kube-events.ts'
+import { EVENT_REASONS, type EventReason, KubeEvents } from '../../agent/replica/kube-events.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { FAST, type ReplicaOptions } from '../harness/replica.ts'
 import { ApiServerScene, LEASE } from '../harness/scene.ts'
@@ -77,14 +72,14 @@ class EventsScene extends ApiServerScene {
       userAgent: 'test',
       onRequest: (verb, code) => answers.add(`${verb} ${code}`),
     })
-    const connect = connectEvents({
+    const { stdout: uid } = await this.kubectl('get', 'lease', LEASE, '-o', 'jsonpath={.metadata.uid}')
+    const events = new KubeEvents({
       options: { identity: `${name}_1`, leaseName: LEASE, pod: { name, uid: await this.podObject(name) } },
       objects: connection.objects,
+      leaseUid: () => uid,
       clock: systemClock,
       log: { info: (line) => void said.push(line), warn: (line) => void said.push(line) },
     })
-    const { stdout: uid } = await this.kubectl('get', 'lease', LEASE, '-o', 'jsonpath={.metadata.uid}')
-    const events = connect({ leaseUid: () => uid })
     this.atEnd(() => events.end())
     return { events, answers, said }
   }

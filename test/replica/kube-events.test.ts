@@ -41,9 +41,12 @@ class Bench {
 
   constructor({ isPod = true, podNamespace = 'team' } = {}) {
     this.events = new KubeEvents({
-      identity: 'langflow-0_b9d8',
-      pod: isPod ? { name: 'langflow-0', uid: 'b9d8', api: this.api(podNamespace) } : null,
-      lease: { name: 'lock', api: this.api('team') },
+      options: {
+        identity: 'langflow-0_b9d8',
+        leaseName: 'lock',
+        pod: isPod ? { name: 'langflow-0', uid: 'b9d8' } : { name: null, uid: null },
+      },
+      objects: (around) => this.api(around === 'pod' ? podNamespace : 'team'),
       leaseUid: () => 'c7',
       clock: this.clock,
       log: { warn: (line) => void this.said.push(line), info: (line) => void this.infos.push(line) },
