@@ -67,7 +67,7 @@ export async function runAgent(
   const { api, objects, namespace } = connection
   const machine = {
     clock,
-    portFree: () => isPortFree(port),
+    portFree: async () => isPortFree(port),
     connections: () => openConnections(port),
     ...(own.reclaim === undefined ? {} : { reclaim: own.reclaim }),
   }

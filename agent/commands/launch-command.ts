@@ -104,7 +104,7 @@ async function launch(options: LauncherOptions): Promise<number> {
         standby = new WarmStandby({ startTimeoutMs, command, environment, clock, reaper, changed })
         return standby
       },
-      portHolder: async (port) => ((await isPortFree(port)) ? null : describeTaken(port)),
+      portHolder: async (port) => (isPortFree(port) ? null : describeTaken(port)),
       serving: (port, child) =>
         new ServingProcesses({ port, child, clock, note: (level, text) => log[level](text) }),
       readEnvironment: () => env.read(),

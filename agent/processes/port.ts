@@ -1,17 +1,15 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { createServer, SocketAddress } from 'node:net'
+import { SocketAddress } from 'node:net'
 import { endianness } from 'node:os'
 import { basename } from 'node:path'
 import { isPid } from './proc.ts'
 
 /**
  * Whether no process listens on the TCP port, on any IPv4 or IPv6 address of this network namespace. Reads /proc/net,
- * so that it neither takes the port nor connects to it. Tries to bind only if /proc/net is not readable.
+ * so that it neither takes the port nor connects to it. If /proc/net is not readable, the port counts as taken.
  */
-export async function isPortFree(port: number): Promise<boolean> {
-  const inodes = listeners(port)
-  if (inodes) return inodes.length === 0
-  return (await canListen(port, '0.0.0.0')) && (await canListen(port, '::'))
+export function isPortFree(port: number): boolean {
+  return listeners(port)?.length === 0
 }
 
 /** One sentence for a taken port, with the process that holds it if that is visible. */
@@ -63,17 +61,6 @@ function linkOf(path: string): string {
   } catch {
     return ''
   }
-}
-
-/**
- * Only EADDRINUSE concerns the port. Other errors concern this process, such as a missing IPv6, or a port below 1024.
- */
-export function canListen(port: number, host: string): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>()
-  const server = createServer().listen({ port, host, exclusive: true, ipv6Only: host.includes(':') })
-  server.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code !== 'EADDRINUSE'))
-  server.once('listening', () => server.close(() => resolve(true)))
-  return promise
 }
 
 /** One TCP socket of this network namespace. */
