@@ -6,30 +6,6 @@ import { whyColder } from '../link/link-messages.ts'
 import { VERSION } from '../version.ts'
 import type { AgentStatus } from './agent-status.ts'
 
-export interface Metrics {
-  /** `leader_election_master_status{name}`, named as in client-go. */
-  leading(yes: boolean): void
-  /** `leader_election_slowpath_total{name}`: a renewal that needed a read first. */
-  slowPath(): void
-  /** One answered or failed Lease write; the latency histogram counts acknowledged ones. */
-  renewal(outcome: 'acknowledged' | 'conflict' | 'failed', latencyMs: number): void
-  /** Leadership changed here. */
-  transition(direction: 'acquired' | 'lost' | 'stepped_down', reason: ReasonCode | undefined): void
-  restarted(reason: ReasonCode | undefined): void
-  /** A doubt about leadership is over. */
-  doubted(durationMs: number): void
-  /** Whether a state lasts that requires an operator. */
-  alarm(what: 'grant_refused' | 'stop_failed', yes: boolean): void
-  /** Delay of a timer. */
-  late(ms: number): void
-  /** Phases of a takeover, each measured from the end of the one before. */
-  takeover(phase: (typeof PHASES)[number], durationMs: number): void
-  stopped(durationMs: number): void
-  /** A request no longer waits in the front. */
-  held(durationMs: number): void
-  apiRequest(verb: Verb, code: string): void
-}
-
 export interface Exposition {
   readonly contentType: string
   /** The text format 0.0.4, with the present values. */
@@ -172,11 +148,11 @@ const SETTINGS = {
   killMarginMs: 'kill_margin',
 } as const satisfies Record<keyof Timings, string>
 
-/** Every counter and timer of one agent, in its own registry. `status` is read once for each scrape. */
-export function createMetrics(options: {
-  leaseName: string
-  status: () => AgentStatus
-}): Metrics & Exposition {
+/** The counters and timers that an agent feeds. A scrape reads all other values from its status. */
+export type Metrics = Omit<ReturnType<typeof createMetrics>, keyof Exposition>
+
+/** Every metric of one agent, in its own registry. `status` is read once for each scrape. */
+export function createMetrics(options: { leaseName: string; status: () => AgentStatus }) {
   const name = options.leaseName
   const registry = new Registry()
   const registers = [registry]
@@ -228,22 +204,7 @@ export function createMetrics(options: {
   for (const phase of PHASES) takeover.zero({ phase })
   build.set({ version: VERSION, node: process.versions.node }, 1)
 
-  return {
-    leading: (yes) => leading.set({ name }, yes ? 1 : 0),
-    slowPath: () => slowPath.inc({ name }),
-    renewal(outcome, latencyMs) {
-      renewals.inc({ outcome })
-      if (outcome === 'acknowledged') renewDuration.observe(latencyMs / 1000)
-    },
-    transition: (direction, reason) => transitions.inc({ direction, reason: reason ?? 'unknown' }),
-    restarted: (reason) => restarts.inc({ reason: reason ?? 'unknown' }),
-    doubted: (durationMs) => doubtSeconds.inc(durationMs / 1000),
-    alarm: (what, yes) => alarms[what].set(yes ? 1 : 0),
-    late: (ms) => lag.observe(ms / 1000),
-    takeover: (phase, durationMs) => takeover.observe({ phase }, durationMs / 1000),
-    stopped: (durationMs) => stop.observe(durationMs / 1000),
-    held: (durationMs) => hold.observe(durationMs / 1000),
-    apiRequest: (verb, code) => apiRequests.inc({ verb, code }),
+  const exposition: Exposition = {
     contentType: registry.contentType,
     expose() {
       const status = options.status()
@@ -264,23 +225,49 @@ export function createMetrics(options: {
       for (const [to, total] of Object.entries(front?.forwarded ?? {})) countTo(forwarded, total, { to })
       for (const [reason, total] of Object.entries(front?.failed ?? {})) countTo(failed, total, { reason })
       countTo(streamsEnded, front?.streamsEnded ?? 0)
-      unreachable.reset()
-      if (front?.unreachable) unreachable.set({ address: front.unreachable }, 1)
-      flows.reset()
-      if (status.flowsDigest !== null) flows.set({ digest: status.flowsDigest }, 1)
-      contentInfo.reset()
-      const { content } = status
-      if (content?.digest != null)
-        contentInfo.set({ digest: content.digest, running: content.running ?? '' }, 1)
-      revisionFailed.reset()
-      const { revision, onTrial } = status
-      if (revision !== null && onTrial?.failed) revisionFailed.set({ revision, reason: onTrial.failed }, 1)
+      const { flowsDigest, content, revision, onTrial } = status
+      only(unreachable, { address: front?.unreachable })
+      only(flows, { digest: flowsDigest })
+      only(contentInfo, { digest: content?.digest, running: content?.running ?? '' })
+      only(revisionFailed, { revision, reason: onTrial?.failed })
       memory.set(process.memoryUsage.rss())
       const { user, system } = process.cpuUsage()
       countTo(cpu, (user + system) / 1e6)
       return registry.metrics()
     },
   }
+  return {
+    ...exposition,
+    leading: (yes: boolean) => leading.set({ name }, yes ? 1 : 0),
+    /** A renewal needed a read first. */
+    slowPath: () => slowPath.inc({ name }),
+    /** One answered or failed Lease write. */
+    renewal(outcome: 'acknowledged' | 'conflict' | 'failed', latencyMs: number) {
+      renewals.inc({ outcome })
+      if (outcome === 'acknowledged') renewDuration.observe(latencyMs / 1000)
+    },
+    transition: (direction: 'acquired' | 'lost' | 'stepped_down', reason: ReasonCode | undefined) =>
+      transitions.inc({ direction, reason: reason ?? 'unknown' }),
+    restarted: (reason: ReasonCode | undefined) => restarts.inc({ reason: reason ?? 'unknown' }),
+    /** A doubt about leadership is over. */
+    doubted: (durationMs: number) => doubtSeconds.inc(durationMs / 1000),
+    /** Whether a state lasts that requires an operator. */
+    alarm: (what: keyof typeof alarms, yes: boolean) => alarms[what].set(yes ? 1 : 0),
+    /** Delay of a timer. */
+    late: (ms: number) => lag.observe(ms / 1000),
+    takeover: (phase: (typeof PHASES)[number], durationMs: number) =>
+      takeover.observe({ phase }, durationMs / 1000),
+    stopped: (durationMs: number) => stop.observe(durationMs / 1000),
+    /** A request no longer waits in the front. */
+    held: (durationMs: number) => hold.observe(durationMs / 1000),
+    apiRequest: (verb: Verb, code: string) => apiRequests.inc({ verb, code }),
+  }
+}
+
+/** Shows the one sample of a metric. It is absent if the value of a label is unknown. */
+function only(gauge: Gauge, labels: Readonly<Record<string, string | null | undefined>>): void {
+  gauge.reset()
+  if (Object.values(labels).every((value) => value != null)) gauge.set(labels as Record<string, string>, 1)
 }
 
 /** Prometheus treats a falling total as a restart, which it is. */
