@@ -5,8 +5,12 @@ import { namesIn } from './product-leases.ts'
 
 const NAMES_IN_CLUSTER = ['leaseNamespace', 'leaseName', 'to']
 
-/** The values of a flag in the user's cluster; empty if the cluster has none, or does not answer. */
+/** The codes of rules, or the values of a flag in the user's cluster; empty if the cluster has none, or does not answer. */
 export async function valuesOf(flag: string, typed: Readonly<Record<string, string>>): Promise<string[]> {
+  if (flag === 'explain') {
+    const { CATALOGUE } = await import('./check/check.ts')
+    return CATALOGUE.map(({ code }) => code)
+  }
   if (!NAMES_IN_CLUSTER.includes(flag)) return []
   const { kubeconfig = null, context = null, leaseNamespace = null, leaseName = null } = typed
   let objects: KubeObjects | undefined
