@@ -7,7 +7,7 @@ import { type AgentStatus, type ReplicaRow, statusOf } from '../observe/agent-st
 import { type AgentContainer, agentOf } from './agent-container.ts'
 import { type ClusterOptions, connectObjects, DEADLINE_MS, withAgent } from './api-connection.ts'
 import { asOperationError } from './exit-codes.ts'
-import { findLease } from './product-leases.ts'
+import { absentLease, findLease } from './product-leases.ts'
 import { NO_STATUS, replicasAt } from './replica-at-url.ts'
 
 /** The part of a cluster that operating commands use. */
@@ -57,11 +57,9 @@ export class Cluster implements Disposable {
     try {
       return (await this.objects.get(LEASE, this.leaseName, DEADLINE_MS)) as unknown as Lease
     } catch (error) {
-      const isAbsent = error instanceof ApiError && error.code === 'not_found'
-      throw asOperationError(
-        error,
-        isAbsent ? ': set its namespace with -n, and its name with --lease-name' : '',
-      )
+      if (!(error instanceof ApiError) || error.code !== 'not_found') throw asOperationError(error)
+      const advice = 'set its namespace with -n, and its name with --lease-name'
+      throw await absentLease(this.objects, `${error.message}: ${advice}`)
     }
   }
 

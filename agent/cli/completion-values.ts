@@ -1,21 +1,22 @@
-import { type KubeObject, type KubeObjects, POD } from '../kube/kube-objects.ts'
+import { type KubeObject, type KubeObjects, NAMESPACE, POD } from '../kube/kube-objects.ts'
 import { type AgentContainer, agentOf } from './agent-container.ts'
 import { connectObjects, DEADLINE_MS } from './api-connection.ts'
 import { namesIn } from './product-leases.ts'
 
-const NAMESPACE = { kind: 'Namespace', resource: 'namespaces', base: '/api/v1' }
-
 const NAMES_IN_CLUSTER = ['leaseNamespace', 'leaseName', 'to']
 
-/** The values of a flag in the user's cluster; empty if the cluster has none, or does not answer. */
+/** The codes of rules, or the values of a flag in the user's cluster; empty if the cluster has none, or does not answer. */
 export async function valuesOf(flag: string, typed: Readonly<Record<string, string>>): Promise<string[]> {
+  if (flag === 'explain') {
+    const { CATALOGUE } = await import('./check/check.ts')
+    return CATALOGUE.map(({ code }) => code)
+  }
   if (!NAMES_IN_CLUSTER.includes(flag)) return []
   const { kubeconfig = null, context = null, leaseNamespace = null, leaseName = null } = typed
-  const isNamespace = flag === 'leaseNamespace'
   let objects: KubeObjects | undefined
   try {
-    objects = await connectObjects({ kubeconfig, context, leaseNamespace: isNamespace ? '' : leaseNamespace })
-    if (isNamespace) return namesOf(await objects.list(NAMESPACE, DEADLINE_MS))
+    objects = await connectObjects({ kubeconfig, context, leaseNamespace })
+    if (flag === 'leaseNamespace') return namesOf(await objects.list(NAMESPACE, DEADLINE_MS))
     if (flag === 'leaseName') return await namesIn(objects)
     const pods = await objects.list(POD, DEADLINE_MS)
     return namesOf(pods.filter((pod) => competes(agentOf(pod), leaseName)))

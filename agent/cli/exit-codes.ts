@@ -1,6 +1,7 @@
 import { FatalError, UNREACHABLE } from '../exit.ts'
 import { KubeConfigError } from '../kube/kube-access.ts'
 import { ApiError } from '../kube/kube-errors.ts'
+import { redactText } from '../redaction.ts'
 
 /** The exit codes of commands for people. Scripts rely on them. A wrong command line is 2 in every command. */
 export const EXIT_CODES = {
@@ -53,7 +54,7 @@ export type ErrorCode = keyof typeof ERROR_CODES
 export class OperationError extends FatalError {
   readonly code: ErrorCode
   constructor(code: ErrorCode, sentence: string, options: { cause?: unknown } = {}) {
-    super(sentence, { ...options, exitCode: ERROR_CODES[code] })
+    super(redactText(sentence), { ...options, exitCode: ERROR_CODES[code] })
     this.code = code
   }
 }

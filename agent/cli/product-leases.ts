@@ -1,7 +1,7 @@
 import { AGENT_SETTINGS } from '../config/agent-settings.ts'
 import { listed } from '../config/values.ts'
 import { ApiError } from '../kube/kube-errors.ts'
-import { type KubeObject, type KubeObjects, POD } from '../kube/kube-objects.ts'
+import { type KubeObject, type KubeObjects, NAMESPACE, POD } from '../kube/kube-objects.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operator-annotations.ts'
@@ -12,16 +12,19 @@ import { span, table } from './output.ts'
 
 type Listing = Pick<KubeObjects, 'namespace' | 'list'>
 
+/** Deadline for reading the namespace, after a Lease was not found. */
+const NAMESPACE_MS = 900
+
 /**
  * The name of the namespace's only Lease of this product. Rejects with an `OperationError` if there is no such Lease, or more than one,
  * and with an `ApiError`.
  */
-export async function findLease(objects: Listing): Promise<string> {
+export async function findLease(objects: Listing & Pick<KubeObjects, 'get'>): Promise<string> {
   const [name, ...others] = await namesIn(objects)
   const where = `namespace "${objects.namespace}"`
   if (name === undefined)
-    throw new OperationError(
-      'no_lease',
+    throw await absentLease(
+      objects,
       `${where} has no Lease of langflow-leader: set the namespace with -n, or list all with langflow-leader status -A`,
     )
   if (others.length === 0) return name
@@ -29,6 +32,21 @@ export async function findLease(objects: Listing): Promise<string> {
     'several_leases',
     `${where} has ${others.length + 1} Leases of langflow-leader, ${listed([name, ...others])}: choose one with --lease-name`,
   )
+}
+
+/** The error for a Lease that was not found. Its namespace may not exist either, if the user may read that. */
+export async function absentLease(
+  objects: Pick<KubeObjects, 'namespace' | 'get'>,
+  sentence: string,
+): Promise<OperationError> {
+  const { namespace } = objects
+  const refusal = await objects.get(NAMESPACE, namespace, NAMESPACE_MS).catch((error: unknown) => error)
+  if (refusal instanceof ApiError && refusal.code === 'not_found')
+    return new OperationError(
+      'no_namespace',
+      `the namespace "${namespace}" does not exist: correct it with -n`,
+    )
+  return new OperationError('no_lease', sentence)
 }
 
 /** The names of this product's Leases, sorted, as far as the user's rights show them. */

@@ -14,7 +14,14 @@ import {
   type Notes,
 } from '../lease/lease.ts'
 import { encodeHistory, encodeTerm, HISTORY, type PastTerm } from '../lease/lease-history.ts'
-import { pauseIsOver, podOf, REQUESTS, RESTART_REQUEST } from '../lease/operator-annotations.ts'
+import {
+  type OperatorRequest,
+  pauseIsOver,
+  podOf,
+  REQUEST_REASON,
+  REQUESTS,
+  requestsOf,
+} from '../lease/operator-annotations.ts'
 import { isOlder } from '../python-version.ts'
 import { failedStart, revisionsNoted } from './revision-trial.ts'
 import {
@@ -33,6 +40,7 @@ import {
 
 /** Few writes can still surface as committed: one request is in flight at a time. */
 const REMEMBERED_WRITES = 32
+const REQUEST_NOTES: readonly string[] = [...Object.values(REQUESTS), REQUEST_REASON]
 /** Fields of a term that has not ended. */
 const LASTS = { gapMs: null, ended: null, endedBecause: null, stopMs: null, note: null } as const
 
@@ -72,6 +80,7 @@ export function sendWrite<S extends CandidateState>(
     because,
     unchangedMs,
     detectMs,
+    drops: droppedRequests(state, kind),
     lease: {
       ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' }),
       metadata: annotated(
@@ -130,7 +139,7 @@ function notesFor(
   write: Pick<Write, 'kind' | 'because' | 'detectMs'> & { readonly epoch: number },
 ): Notes {
   const { owner, identity, allowOlder, front } = input.config
-  const { workload, seen, term, refusal, paused } = state
+  const { workload, seen, term, paused } = state
   const { kind, epoch } = write
   // If a term ended with its pod, its LangFlow is noted already, and this replica cannot determine it.
   const langflow = kind === 'release' && write.because !== null ? null : workload.langflow
@@ -144,6 +153,7 @@ function notesFor(
   const tooLate = paused && term?.stepDown?.paused === false
   const both = {
     epoch,
+    answered: answeredNotes(state, kind),
     ...(langflow !== null && { langflow: older ? noted : langflow }),
     ...(history !== undefined && { history }),
     ...(revisions !== state.revisions && { revisions: JSON.stringify(revisions) }),
@@ -160,18 +170,54 @@ function notesFor(
             : front,
     }),
   }
-  // Requests of operators are for the leader at that time.
-  const answered = { answered: REQUESTS }
-  if (kind === 'renew' && refusal?.open) return { ...both, ...answered }
-  if (kind === 'renew') return state.restartAnswered ? { ...both, answered: RESTART_REQUEST } : both
+  if (kind === 'renew') return both
   const own = owner === null ? both : { ...both, owner }
   if (kind === 'release') {
     // The best-prepared replica may be of the revision that failed.
     const failed = term?.stepDown?.blames || failedStart(input.config, state) !== null
     const successor = term?.stepDown?.to ?? (failed ? null : state.successor)
-    return { ...own, ...answered, successor, released: { identity, epoch } }
+    return { ...own, successor, released: { identity, epoch } }
   }
-  return { ...own, ...(kind === 'acquire' && answered), successor: null, released: null }
+  return { ...own, successor: null, released: null }
+}
+
+/** The annotations that a write removes: of answered requests, or of all, because they are for the leader at that time. */
+function answeredNotes(state: ElectionState, kind: WriteKind): string[] {
+  const { refusal, restartAnswered, keptRequests } = state
+  const all = kind === 'acquire' || kind === 'release'
+  const renews = kind === 'renew'
+  const keys = all ? [...REQUEST_NOTES] : []
+  if (renews && refusal?.open) keys.push(REQUESTS[refusal.what], REQUEST_REASON)
+  if (renews && restartAnswered) keys.push(REQUESTS.restart, REQUEST_REASON)
+  return keys.filter((key) => !(key in keptRequests))
+}
+
+/** The requests that a write removes although this replica has neither obeyed nor refused them. */
+function droppedRequests(
+  { seen, term, refusal, restartAnswered, keptRequests }: ElectionState,
+  kind: WriteKind,
+): OperatorRequest[] {
+  if (kind !== 'acquire' && kind !== 'release') return []
+  return requestsOf(seen?.lease ?? null, keptRequests).filter(({ what }) => {
+    if (what === 'restart' && restartAnswered) return false
+    return term?.stepDown?.code !== what && !(refusal?.open && refusal.what === what)
+  })
+}
+
+/**
+ * The annotations of requests that a refused write tried to remove. An admission policy may refuse just that, so the
+ * next writes leave them in the Lease. `null`: the refusal has another cause.
+ */
+export function keptRequests(
+  { base, lease }: Write,
+  { code }: ApiError,
+): Readonly<Record<string, string>> | null {
+  if (code !== 'forbidden' && code !== 'invalid') return null
+  const notes = lease.metadata.annotations ?? {}
+  const removed = Object.entries(base?.metadata.annotations ?? {}).filter(
+    ([key]) => REQUEST_NOTES.includes(key) && notes[key] === undefined,
+  )
+  return removed.length === 0 ? null : Object.fromEntries(removed)
 }
 
 /**

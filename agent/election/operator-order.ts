@@ -16,6 +16,11 @@ interface Order {
   readonly does: StepDownReason | string
 }
 
+/** The most urgent request in the Lease that awaits an answer. `null`: no such request. */
+export function openRequest({ seen, keptRequests }: ElectionState): OperatorRequest | null {
+  return requestOf(seen?.lease ?? null, keptRequests)
+}
+
 /**
  * A request in the Lease that the leader obeys without asking another replica: a failover or a restart in place. It
  * depends on nothing but the Lease, so it also works if this replica's HTTP server and LangFlow hang. A switchover is
@@ -23,9 +28,10 @@ interface Order {
  */
 export function operatorOrder(
   { identity }: Pick<CandidateConfig, 'identity'>,
-  { term, seen, paused, restartAnswered, failoverRestored }: ElectionState,
+  state: ElectionState,
 ): Order | null {
-  const request = requestOf(seen?.lease ?? null)
+  const { term, paused, restartAnswered, failoverRestored } = state
+  const request = openRequest(state)
   if (request === null || request.what === 'switchover') return null
   if (term === null || term.doubt) return null
   const { what, to, reason: note } = request

@@ -55,6 +55,8 @@ export interface Write {
   readonly unchangedMs: number
   /** The time without a leader before an `acquire`, in milliseconds, as far as it is known. For the history only. */
   readonly detectMs: number
+  /** The requests of operators that it removes without an answer. */
+  readonly drops: readonly OperatorRequest[]
 }
 
 export interface StepDown extends Why<EndedBecause> {
@@ -267,6 +269,8 @@ const SHARED = {
   restartAnswered: false,
   /** The request for a failover came back with the write that removed it: another program restores it. It is not obeyed again. */
   failoverRestored: false,
+  /** The annotations of answered requests that the API server does not let this process remove. */
+  keptRequests: {} as Readonly<Record<string, string>>,
 }
 export type Shared = Readonly<typeof SHARED>
 
@@ -373,6 +377,8 @@ export type Effect =
   /** Also a stop, unless `graceMs` is `null`: then it is ordered separately. The start follows in the same epoch. */
   | ({ readonly type: 'restart'; readonly graceMs: number | null } & Why<EndedBecause>)
   | { readonly type: 'kill' }
+  /** A write has removed this request from the Lease without an answer. */
+  | { readonly type: 'dropped'; readonly request: OperatorRequest }
   | {
       readonly type: 'event'
       readonly event: EventName

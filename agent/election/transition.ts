@@ -2,7 +2,7 @@ import type { Instant } from '../clock.ts'
 import type { ApiError } from '../kube/kube-errors.ts'
 import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lease.ts'
 import { HISTORY, historyOf } from '../lease/lease-history.ts'
-import { FAILOVER_TO, RESTART, requestOf } from '../lease/operator-annotations.ts'
+import { FAILOVER_TO, type OperatorRequest, RESTART, requestOf } from '../lease/operator-annotations.ts'
 import { REVISIONS, revisionsOf } from '../lease/proven-revisions.ts'
 import { heldFor, observeAbsence, vacantFrom } from './absent-lease.ts'
 import {
@@ -30,7 +30,7 @@ import {
   remedyFailure,
   USED_BY_ANOTHER,
 } from './leader.ts'
-import { askedToWait, notKept } from './lease-requests.ts'
+import { askedToWait, keptRequests, notKept } from './lease-requests.ts'
 import {
   type CandidateConfig,
   type CandidateState,
@@ -48,6 +48,9 @@ import {
 
 /** Only the outcomes of the last few writes can still surface. */
 const REMEMBERED_FAILURES = 16
+
+const KEPT_REQUEST =
+  'the answered request of an operator stays in the Lease: remove it, and permit its removal to the agents'
 
 /** The first sighting may be a predecessor's write that was still in progress. A second one is a live process. */
 const STRANGER_SIGHTINGS = 2
@@ -205,12 +208,16 @@ function observeLease(
   const changed = last === null || last.metadata.uid !== lease.metadata.uid || !sameRecord(last, lease)
   const { refusal, lastNotes, history, revisions } = before
   const notes = lease.metadata.annotations ?? {}
+  const kept = Object.fromEntries(
+    Object.entries(before.keptRequests).filter(([key, value]) => notes[key] === value),
+  )
   const state: CandidateState = {
     ...before,
+    keptRequests: kept,
     lastNotes: notes,
     history: notes[HISTORY] === lastNotes[HISTORY] ? history : historyOf(lease),
     revisions: notes[REVISIONS] === lastNotes[REVISIONS] ? revisions : revisionsOf(lease),
-    refusal: stillRefused(refusal, last, lease),
+    refusal: stillRefused(refusal, last, lease, requestOf(lease, kept)),
     restartAnswered: before.restartAnswered && notes[RESTART] !== undefined,
     failoverRestored: before.failoverRestored && notes[FAILOVER_TO] !== undefined,
     vacantNotBefore: vacantFrom(input, before, lease),
@@ -247,9 +254,13 @@ function aheadOf({ fact, now }: Input, { seen, writerAheadMs }: CandidateState, 
 }
 
 /** A refusal is shown until there is another request or its term is over. */
-function stillRefused(refusal: Shared['refusal'], last: Lease | null, lease: Lease): Shared['refusal'] {
+function stillRefused(
+  refusal: Shared['refusal'],
+  last: Lease | null,
+  lease: Lease,
+  asked: OperatorRequest | null,
+): Shared['refusal'] {
   if (refusal === null || last === null) return refusal
-  const asked = requestOf(lease)
   const termOver = holderOf(lease) !== holderOf(last) || epochOf(lease) !== epochOf(last)
   const isIt = refusal.open && asked?.what === refusal.what && asked.to === refusal.to
   if (termOver || (asked !== null && !isIt)) return null
@@ -269,8 +280,10 @@ function ownWrite({ pending, unresolved }: CandidateState, lease: Lease): Write 
 /** A write is in the Lease, even if its answer was late or lost. Deadlines count from its sending. */
 function committed(input: Input, before: CandidateState, write: Write, lease: Lease): CandidateState {
   const { pending, unresolved, nextAttemptAt } = before
+  const dropped = write.drops.map((request) => ({ type: 'dropped', request }) as const)
   const state: CandidateState = {
     ...before,
+    effects: [...before.effects, ...dropped],
     // Earlier writes were compare-and-swaps on versions that are gone now.
     unresolved: unresolved.filter((other) => other.id > write.id),
     pending: pending === write ? null : pending,
@@ -362,6 +375,16 @@ function failed(input: Input, earlier: CandidateState, id: number, error: ApiErr
   // Even a refusal is remembered: a 409 can be the answer to a retry of a write that had succeeded.
   const remembered = [...unresolved.slice(-REMEMBERED_FAILURES), pending]
   const state: CandidateState = { ...before, pending: null, unresolved: remembered }
+  const kept = keptRequests(pending, error)
+  if (kept !== null) {
+    const writeProblem = `${error.message}; ${KEPT_REQUEST}`
+    return {
+      ...state,
+      keptRequests: { ...state.keptRequests, ...kept },
+      writeProblem,
+      nextAttemptAt: now.mono,
+    }
+  }
   switch (error.code) {
     case 'not_found':
       return observeAny(input, state, null)

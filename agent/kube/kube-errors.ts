@@ -1,3 +1,5 @@
+import { redactText } from '../redaction.ts'
+
 /** Limit for a server's Retry-After: no server should need longer. */
 const LONGEST_RETRY_AFTER_MS = 30_000
 
@@ -121,7 +123,7 @@ function codeOf(verb: Verb, status: number, detail: Status | undefined): ApiErro
 function sentence(target: Target, code: ApiErrorCode, status: number, detail: Status | undefined): string {
   const { verb, kind, namespace, name, server, source } = target
   const what = name === null ? target.resource : `the ${kind} "${name}"`
-  const said = !detail?.message ? '' : `: ${detail.message.replace(/\s+/g, ' ').slice(0, 400)}`
+  const said = !detail?.message ? '' : `: ${redactText(detail.message.replace(/\s+/g, ' ')).slice(0, 400)}`
   switch (code) {
     case 'forbidden':
       return forbidden(target, said)

@@ -18,16 +18,23 @@ const LEAST_WATCH_SECONDS = 300
 /** Number of objects of a list in one reply. */
 const PAGE = '100'
 
-/** A kind of namespaced object. */
 export interface Kind {
   readonly kind: string
   /** Its name in RBAC, such as `pods`. */
   readonly resource: string
   /** The beginning of its paths, such as `/api/v1`. */
   readonly base: string
+  /** Its objects are in no namespace. */
+  readonly isClusterWide?: true
 }
 
 export const POD: Kind = { kind: 'Pod', resource: 'pods', base: '/api/v1' }
+export const NAMESPACE: Kind = {
+  kind: 'Namespace',
+  resource: 'namespaces',
+  base: '/api/v1',
+  isClusterWide: true,
+}
 
 /** An object as the API server sends it. Other fields are kept on every update. */
 export interface KubeObject {
@@ -199,7 +206,8 @@ export class KubeObjects {
     body?: object,
     query: Readonly<Record<string, string>> = {},
   ): Call {
-    const scope = this.namespace === '' ? '' : `/namespaces/${encodeURIComponent(this.namespace)}`
+    const isEverywhere = kind.isClusterWide || this.namespace === ''
+    const scope = isEverywhere ? '' : `/namespaces/${encodeURIComponent(this.namespace)}`
     const collection = `${kind.base}${scope}/${kind.resource.split('.', 1)[0]}`
     const ofCollection = name === null || verb === 'create' || verb === 'watch'
     const path = ofCollection ? collection : `${collection}/${encodeURIComponent(name)}`

@@ -12,8 +12,8 @@ export const FAILOVER_TO = 'langflow-leader/failover-to'
 export const RESTART = 'langflow-leader/restart'
 /** The reason of one of these requests, for people. */
 export const REQUEST_REASON = 'langflow-leader/request-reason'
-export const RESTART_REQUEST = [RESTART, REQUEST_REASON]
-export const REQUESTS = [SWITCHOVER_TO, FAILOVER_TO, ...RESTART_REQUEST]
+/** The annotation of each request, the most urgent first. */
+export const REQUESTS = { failover: FAILOVER_TO, switchover: SWITCHOVER_TO, restart: RESTART } as const
 /** `true`: the leader stays, LangFlow is left alone, no takeover starts. */
 export const PAUSED = 'langflow-leader/paused'
 /** RFC 3339: the end of a pause, by each replica's wall clock. */
@@ -70,23 +70,35 @@ export function pauseIsOver(lease: Lease | null, wallMs: number): boolean {
   return lease?.metadata.annotations?.[PAUSED] === 'true' && pauseOf(lease, wallMs) === null
 }
 
+type Notes = Readonly<Record<string, string>>
+const REQUESTED = Object.keys(REQUESTS) as (keyof typeof REQUESTS)[]
+
 /** An operator's request to the leader. The leader removes it from the Lease when it answers. */
 export interface OperatorRequest {
-  readonly what: 'switchover' | 'failover' | 'restart'
+  readonly what: keyof typeof REQUESTS
   /** The name of a pod, or `*`. Empty: the request names no pod, as always for a restart. */
   readonly to: string
   readonly reason: string | null
 }
 
-/** The most urgent request. `null`: no request. */
-export function requestOf(lease: Lease | null): OperatorRequest | null {
+/** The most urgent request. `null`: no request. @param kept see `requestsOf` */
+export function requestOf(lease: Lease | null, kept?: Notes): OperatorRequest | null {
+  return requestsOf(lease, kept)[0] ?? null
+}
+
+/**
+ * All requests, the most urgent first.
+ *
+ * @param kept annotations that are answered, but stay in the Lease
+ */
+export function requestsOf(lease: Lease | null, kept: Notes = {}): OperatorRequest[] {
   const notes = lease?.metadata.annotations ?? {}
   const reason = notes[REQUEST_REASON]?.trim().slice(0, LONGEST_REASON) || null
-  const target = (key: string) => notes[key]?.trim().slice(0, LONGEST_NAME)
-  const [failover, switchover] = [target(FAILOVER_TO), target(SWITCHOVER_TO)]
-  if (failover !== undefined) return { what: 'failover', to: failover, reason }
-  if (switchover !== undefined) return { what: 'switchover', to: switchover, reason }
-  return notes[RESTART] === undefined ? null : { what: 'restart', to: '', reason }
+  return REQUESTED.flatMap((what) => {
+    const value = notes[REQUESTS[what]]
+    if (value === undefined || value === kept[REQUESTS[what]]) return []
+    return { what, to: what === 'restart' ? '' : value.trim().slice(0, LONGEST_NAME), reason }
+  })
 }
 
 /** Why this replica cannot hand over to the target of a request, in one sentence. `null`: it may. */

@@ -1,9 +1,9 @@
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { type Clock, systemClock } from '../clock.ts'
 import type { Listen } from '../config/values.ts'
+import { redactText } from '../redaction.ts'
 import type { AgentStatus, Check, ReplicaRow, StatusSource } from './agent-status.ts'
 import { ConnectionLimiter } from './connection-limiter.ts'
-import { redactText } from './log.ts'
 import { PAGE_POLICY, renderPage } from './page/page.ts'
 import type { Exposition } from './prometheus.ts'
 

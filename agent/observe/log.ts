@@ -3,6 +3,7 @@ import { type Clock, systemClock } from '../clock.ts'
 import type { LogLevel } from '../config/options.ts'
 import { formatDuration } from '../config/values.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
+import { redactText } from '../redaction.ts'
 
 type Level = 'debug' | 'info' | 'warn' | 'error' | 'fatal'
 
@@ -176,19 +177,4 @@ export class LogThrottle {
     const lasted = formatDuration(Math.round(this.clock.mono() - trouble.since))
     this.log.info(msg, { ...fields, times: trouble.count, lasted })
   }
-}
-
-const SECRET_TEXT = /\b(Bearer|Basic)\s+[\w.~+/-]+=*|\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?/gi
-/** The key by which fronts trust each other, in the Lease's annotation and in the header of a request. */
-const FRONT_KEY = /(langflow-leader[/-](?:front|hop)\W{1,8}\d{1,15} (?:\S{1,300} )?)[\w-]{22}/gi
-const REDACTED = '[redacted]'
-
-/**
- * Text without bearer tokens, basic credentials, JSON web tokens and keys of fronts. Valid JSON stays valid. It is a
- * second line of defence: no secret is logged on purpose.
- */
-export function redactText(text: string): string {
-  return text
-    .replace(SECRET_TEXT, (_, scheme: string | undefined) => (scheme ? `${scheme} ${REDACTED}` : REDACTED))
-    .replace(FRONT_KEY, `$1${REDACTED}`)
 }

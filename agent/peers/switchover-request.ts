@@ -1,12 +1,10 @@
 import type { Fact, Term } from '../election/state.ts'
-import type { Lease } from '../lease/lease.ts'
 import {
   ANY_POD,
   describeAsked,
   isOfPod,
   type OperatorRequest,
   podOf,
-  requestOf,
   targetFault,
 } from '../lease/operator-annotations.ts'
 import type { Peers } from './peers.ts'
@@ -16,7 +14,8 @@ export interface SwitchoverOptions {
   /** `null`: no peer is asked, so the operator has to verify that the target could take over. */
   readonly peers: Pick<Peers, 'members' | 'askAgain'> | null
   readonly term: () => Term | null
-  readonly lease: () => Lease | null
+  /** The request in the Lease that awaits an answer. */
+  readonly asked: () => OperatorRequest | null
   readonly paused: () => boolean
   readonly tell: (fact: Fact) => void
 }
@@ -33,8 +32,8 @@ export class Switchover {
 
   /** Must be called when the Lease may have changed. */
   leaseChanged(): void {
-    const { term, lease, peers } = this.options
-    const asked = requestOf(lease())
+    const { term, peers } = this.options
+    const asked = this.options.asked()
     const present = term()
     if (asked?.what !== 'switchover' || present === null) {
       this.request = null

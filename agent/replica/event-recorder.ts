@@ -2,7 +2,12 @@ import type { Clock } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { OutwardEffect } from '../election/elector.ts'
 import type { ElectionState, Why } from '../election/state.ts'
-import { describePause, describeRequest, type Pause } from '../lease/operator-annotations.ts'
+import {
+  describePause,
+  describeRequest,
+  type OperatorRequest,
+  type Pause,
+} from '../lease/operator-annotations.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import type { StandbyMode } from '../link/link-messages.ts'
 import type { EventName, Fields, Log, LogThrottle } from '../observe/log.ts'
@@ -133,6 +138,18 @@ export class EventRecorder {
       }
     }
     this.refusal = refusal
+  }
+
+  /** A request was for an earlier leader, or for the one that has just released the Lease. */
+  dropped(
+    request: OperatorRequest,
+    { term, highestEpoch }: Pick<ElectionState, 'term' | 'highestEpoch'>,
+  ): void {
+    const { log, events } = this.options
+    const epoch = term?.epoch ?? highestEpoch
+    const because = `a ${describeRequest(request)}: the term that it was for is over; repeat it if necessary`
+    log.warn(`dropped ${because}`, { epoch })
+    events.record({ reason: 'SwitchoverRefused', epoch, because })
   }
 
   /** Reports when this replica begins to serve, or to stand by with a standby of this mode. */

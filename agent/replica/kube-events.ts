@@ -5,7 +5,8 @@ import { ApiError } from '../kube/kube-errors.ts'
 import type { Kind, KubeObjects, WrittenObject } from '../kube/kube-objects.ts'
 import { microTime } from '../lease/lease.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
-import { type Log, redactText } from '../observe/log.ts'
+import type { Log } from '../observe/log.ts'
+import { redactText } from '../redaction.ts'
 
 const EVENT: Kind = { kind: 'Event', resource: 'events.events.k8s.io', base: '/apis/events.k8s.io/v1' }
 

@@ -3,10 +3,11 @@ import { type Instant, reached } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import { inability } from '../election/eligibility.ts'
 import { coolDownEnds } from '../election/follower.ts'
+import { openRequest } from '../election/operator-order.ts'
 import { failedStart, isUnproven } from '../election/revision-trial.ts'
 import { type CandidateConfig, doubtAt, type ElectionState, killAt, writerWall } from '../election/state.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
-import { ANY_POD, lastDrillOf, pauseOf, requestOf } from '../lease/operator-annotations.ts'
+import { ANY_POD, lastDrillOf, pauseOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, Check, PeersView } from '../observe/agent-status.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import type { TrafficView } from '../traffic/traffic.ts'
@@ -270,8 +271,9 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
   }
 }
 
-function switchoverView({ seen, term, refusal }: ReplicaFacts['state']): AgentStatus['switchover'] {
-  const asked = requestOf(seen?.lease ?? null)
+function switchoverView(state: ReplicaFacts['state']): AgentStatus['switchover'] {
+  const { term, refusal } = state
+  const asked = openRequest(state)
   const { code = null, to = null } = term?.stepDown ?? {}
   if (code === 'switchover' || code === 'failover' || code === 'restart')
     return { what: code, to: asked?.to ?? to ?? ANY_POD, state: 'under way', reason: null }

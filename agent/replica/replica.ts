@@ -2,6 +2,7 @@ import type { Clock } from '../clock.ts'
 import { contentChange } from '../election/content-change.ts'
 import { Elector, type OutwardEffect } from '../election/elector.ts'
 import { clockProblem } from '../election/eligibility.ts'
+import { openRequest } from '../election/operator-order.ts'
 import { isUnproven } from '../election/revision-trial.ts'
 import { type ElectionState, type Fact, type Remedy, writerWall } from '../election/state.ts'
 import { epochProblem, type FrontAccess, holderServes, langflowFault, ownerProblem } from '../lease/lease.ts'
@@ -157,7 +158,7 @@ export class Replica implements StatusSource {
       identity,
       peers,
       term: () => state().term,
-      lease: () => state().seen?.lease ?? null,
+      asked: () => openRequest(state()),
       paused: () => state().paused,
       tell,
     })
@@ -300,7 +301,8 @@ export class Replica implements StatusSource {
     else if (type === 'restart') {
       this.recorder.restart(effect, this.elector.state)
       if (effect.graceMs !== null) supervisor.stop(effect.graceMs, this.parts.options.drainTimeoutMs)
-    } else if (type === 'exit') this.ended.resolve(effect.code)
+    } else if (type === 'dropped') this.recorder.dropped(effect.request, this.elector.state)
+    else if (type === 'exit') this.ended.resolve(effect.code)
     else this.recorder.event(effect)
   }
 

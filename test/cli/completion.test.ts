@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { complete, SCRIPTS, type ValuesOf } from '../../agent/cli/completion-command.ts'
+import { valuesOf } from '../../agent/cli/completion-values.ts'
 import { createProgram } from '../../agent/config/command-line.ts'
 import { addSettings, choice, group, onOff, optional } from '../../agent/config/setting.ts'
 
@@ -59,6 +60,11 @@ describe('a word is completed', () => {
     const typed = JSON.stringify({ kubeconfig: '/etc/config', stateDir: '/x' })
     assert.equal(await complete(program(), words, values), `leaseName of ${typed}\n:4\n`)
   })
+})
+
+test('--explain is completed with the codes of the rules, without a cluster', async () => {
+  const codes = await valuesOf('explain', { kubeconfig: '/none' })
+  assert.ok(codes.includes('lease-shared') && codes.length > 30)
 })
 
 /** The responses of the program to these words, for the tests of the shells. */

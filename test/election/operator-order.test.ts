@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { openRequest } from '../../agent/election/operator-order.ts'
 import type { Effect } from '../../agent/election/state.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import { historyOf } from '../../agent/lease/lease-history.ts'
+import { describeRequest } from '../../agent/lease/operator-annotations.ts'
 import { Candidate, noted, released } from './candidate.ts'
 
 const FAILOVER = 'langflow-leader/failover-to'
@@ -30,6 +32,11 @@ function leader(): Candidate {
 /** The requests that the last write leaves in the Lease. */
 function left(c: Candidate): string[] {
   return REQUESTS.filter((key) => c.notes?.[key] !== undefined)
+}
+
+/** The requests that the replica has dropped, as the log names them. */
+function dropped(c: Candidate): string[] {
+  return c.all.flatMap((effect) => (effect.type === 'dropped' ? [describeRequest(effect.request)] : []))
 }
 
 const types = (c: Candidate) => c.all.map(({ type }: Effect) => type)
@@ -181,5 +188,72 @@ describe('a restart in place', () => {
     c.fail('conflict')
     operator(c, { [SWITCHOVER]: '*' }, true)
     assert.deepEqual(left(c), [SWITCHOVER])
+  })
+})
+
+describe('a request whose removal an admission policy refuses', () => {
+  for (const code of ['forbidden', 'invalid'] as const)
+    test(`stays in the Lease, and the leader renews without a pause (${code})`, () => {
+      const c = operator(leader(), { [FAILOVER]: 'me', [REASON]: 'x' }).fail(code)
+      assert.match(c.state.writeProblem ?? '', /stays in the Lease/)
+      assert.deepEqual([c.write.kind, left(c)], ['renew', [FAILOVER, REASON]])
+      for (const _ of 'abc') c.acknowledge().pass(2_000)
+      assert.deepEqual([c.write.kind, left(c)], ['renew', [FAILOVER, REASON]])
+      assert.match(c.state.refusal?.reason ?? '', /me already leads/)
+      assert.deepEqual([c.events(), c.effects('stop')], [[], []])
+    })
+
+  test('is tried to be removed again if the write failed for another reason', () => {
+    for (const code of ['timeout', 'server', 'conflict'] as const) {
+      const c = operator(leader(), { [FAILOVER]: 'me' }).fail(code)
+      if (code === 'conflict') operator(c, {}, true)
+      else c.pass(2_000)
+      assert.deepEqual(left(c), [], code)
+    }
+  })
+
+  test('is obeyed once: by the release of the old leader, and not by the next leader', () => {
+    const old = operator(leader(), { [FAILOVER]: '*' })
+      .workload(STOPPED)
+      .fail('forbidden')
+    assert.deepEqual([old.write.kind, left(old)], ['release', [FAILOVER]])
+    const next = Candidate.follower({ identity: 'next_1' }).sees(old.commit()).fail('forbidden')
+    assert.deepEqual([next.write.kind, left(next)], ['acquire', [FAILOVER]])
+    next.acknowledge().workload({ alive: 'yes', canRun: false, epoch: 5, identity: 'next_1' }).pass(2_000)
+    assert.deepEqual([next.write.kind, next.effects('stop'), next.state.refusal], ['renew', [], null])
+    assert.equal(openRequest(next.state), null)
+  })
+
+  test('does not hide a later request', () => {
+    const c = operator(leader(), { [FAILOVER]: 'me' })
+      .fail('forbidden')
+      .acknowledge()
+    operator(c, { [FAILOVER]: 'b' })
+    assert.equal(c.state.term?.stepDown?.code, 'failover')
+    const again = operator(leader(), { [FAILOVER]: 'me' })
+      .fail('forbidden')
+      .acknowledge()
+    operator(operator(again, { [FAILOVER]: null }), { [FAILOVER]: 'me' }).pass(2_000)
+    assert.deepEqual(left(again), [])
+  })
+})
+
+describe('a request beside another one', () => {
+  test('stays if the other one is refused, and is answered after it', () => {
+    const c = operator(leader(), { [FAILOVER]: 'me', [RESTART]: '', [REASON]: 'a leak' })
+    assert.deepEqual([left(c), c.effects('drain')], [[RESTART], []])
+    c.acknowledge()
+    assert.equal(c.state.term?.stepDown?.inPlace, true)
+    assert.deepEqual(dropped(c), [])
+  })
+
+  test('is named if a release or the next leader drops it, once', () => {
+    const c = operator(leader(), { [FAILOVER]: 'b', [SWITCHOVER]: 'c', [RESTART]: '' }).workload(STOPPED)
+    c.fail('timeout').pass(2_000).acknowledge()
+    assert.deepEqual(dropped(c), ['switchover to c', 'restart in place'])
+    const next = Candidate.follower()
+      .sees(noted(released(50), { [SWITCHOVER]: 'b' }))
+      .acknowledge()
+    assert.deepEqual(dropped(next.pass(2_000).acknowledge()), ['switchover to b'])
   })
 })

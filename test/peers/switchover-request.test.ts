@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Fact, Term } from '../../agent/election/state.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
+import { requestOf } from '../../agent/lease/operator-annotations.ts'
 import type { Member } from '../../agent/peers/peers.ts'
 import { Switchover } from '../../agent/peers/switchover-request.ts'
 
@@ -44,7 +45,7 @@ class Bench {
       identity: 'a_1',
       peers: hasPeers ? peers : null,
       term: () => this.term,
-      lease: () => this.lease,
+      asked: () => requestOf(this.lease),
       paused: () => this.paused,
       tell: (fact) => void this.told.push(fact),
     })

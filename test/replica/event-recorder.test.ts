@@ -220,6 +220,13 @@ describe('the recorder records', () => {
       [`refused ${second}`, { epoch: 7 }],
     ])
   })
+
+  test('a request that was dropped', () => {
+    const { said, told, recorder } = setUp()
+    recorder.dropped({ what: 'restart', to: '', reason: null }, { term: null, highestEpoch: 7 })
+    assert.match(String(said()[0]), /^dropped a restart in place: /)
+    assert.match(told[0]?.because ?? '', /^a restart in place: the term that it was for is over/)
+  })
 })
 
 describe('a problem', () => {

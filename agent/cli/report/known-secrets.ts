@@ -1,16 +1,12 @@
-import { redactText } from '../../observe/log.ts'
+import { redactText } from '../../redaction.ts'
 import { asFields, asList, asText, dig, type Fields } from '../manifests/manifest.ts'
-import { isHarmless, REMOVED, SECRET_NAME } from './manifest-redaction.ts'
+import { IMAGE_USER, isHarmless, REMOVED, SECRET_NAME } from './manifest-redaction.ts'
 
 /** A shorter value, or a plain word such as `langflow`, also occurs where it is no secret. */
 const SHORTEST = 6
 const PLAIN_WORD = /^[a-z]{1,10}$/i
 /** Keys of Secrets whose values are names, as in `username: langflow`. Other text contains them as well. */
 const NAME_KEYS = /^(\w*[-_.])?(user(name)?|host(name)?|port|db(name)?|database|schema|region|type|engine)$/i
-/** `https://user:password@host` */
-const URL_USER = /\b([a-z][a-z0-9+.-]*:\/\/)[^\s"'<>]*@/gi
-/** `?api_key=value` */
-const URL_QUERY = /([?&][\w-]*(?:key|token|secret|passw|sig|code)[\w-]*=)[^&\s"'<>]+/gi
 
 /** The secret values that this user can read, to remove them from every text of a report. */
 export class KnownSecrets {
@@ -30,13 +26,21 @@ export class KnownSecrets {
     }
   }
 
-  /** The variables of a pod's containers that are not obviously harmless, and the passwords in its URLs. */
+  /**
+   * The variables of a pod's containers that are not obviously harmless, and the credentials in its URLs, images and
+   * probes.
+   */
   addPod({ spec }: Fields): void {
-    for (const container of ['initContainers', 'containers'].flatMap((key) => asList(dig(spec, key))))
-      for (const entry of asList(asFields(container).env)) {
+    for (const container of ['initContainers', 'containers'].flatMap((key) => asList(dig(spec, key)))) {
+      for (const entry of asList(dig(container, 'env'))) {
         const { name, value } = asFields(entry)
         if (mayBeSecret(asText(name), asText(value))) this.add(asText(value))
       }
+      this.add(IMAGE_USER.exec(asText(dig(container, 'image')))?.[1] ?? '')
+    }
+    const paths = JSON.stringify(spec ?? {}).matchAll(/"path":"[^"?]*\?([^"]*)"/g)
+    for (const [, query = ''] of paths)
+      for (const pair of query.split('&')) this.add(pair.replace(/^.*?=/, ''))
     this.addPasswords(JSON.stringify(spec ?? {}))
   }
 
@@ -51,7 +55,7 @@ export class KnownSecrets {
     let left = text
     for (const form of new Set(forms.sort((a, b) => b.length - a.length)))
       left = left.replaceAll(form, REMOVED)
-    return redactText(left).replace(URL_USER, `$1${REMOVED}@`).replace(URL_QUERY, `$1${REMOVED}`)
+    return redactText(left)
   }
 
   /** The passwords in URLs. */

@@ -19,6 +19,9 @@ const OWN_SECRET_NOTES = new Set(['langflow-leader/front', RECORD])
 /** Objects whose values may be secrets, whatever their keys are. */
 const OPAQUE = new Set(['data', 'binaryData', 'stringData', 'volumeAttributes', 'options', 'parameters'])
 
+/** `user:password@registry/image`, but not the digest at the end. */
+export const IMAGE_USER = /^(.*)@(?!sha\d)/s
+
 /** Whether the value of this variable or flag may be shown. */
 export function isHarmless(name: string, value: string): boolean {
   if (!HARMLESS.test(value)) return false
@@ -34,6 +37,9 @@ export function withoutSecrets(object: Fields): Fields {
 function copied(key: string, value: unknown): unknown {
   if (key === 'command' || key === 'args') return words(asList(value).map(asText))
   if (Array.isArray(value)) return value.map((one) => (isFields(one) ? entry(key, one) : copied('', one)))
+  if (key === 'image' || key === 'imageID') return asText(value).replace(IMAGE_USER, `${REMOVED}@`)
+  // A probe's query may contain a token.
+  if (key === 'path') return asText(value).replace(/\?.*/s, `?${REMOVED}`)
   if (!isFields(value)) return value
   if (OPAQUE.has(key)) return mapped(value, () => REMOVED)
   // With terminationMessagePolicy: FallbackToLogsOnError, the message is the end of LangFlow's own log.

@@ -39,7 +39,7 @@ export function addReport(program: Command): void {
 /** Resolves to the exit code. */
 async function runReport({ file, langflowLogs, ...from }: Values<typeof REPORT_SETTINGS>): Promise<number> {
   const { systemClock } = await import('../../clock.ts')
-  const { FatalError, oneLine, print } = await import('../../exit.ts')
+  const { oneLine, print } = await import('../../exit.ts')
   const { POD } = await import('../../kube/kube-objects.ts')
   const { DEADLINE_MS } = await import('../api-connection.ts')
   const { Cluster } = await import('../cluster.ts')
@@ -60,13 +60,10 @@ async function runReport({ file, langflowLogs, ...from }: Values<typeof REPORT_S
     throw new OperationError('unreachable', 'no part of the report could be read: nothing was written')
   if (file === '-') await write(report.text)
   else {
-    const { writeFile } = await import('node:fs/promises')
+    const { writeReport } = await import('./report-file.ts')
     const time = new Date().toISOString().slice(0, 19).replaceAll(':', '')
     const path = file ?? `langflow-leader-report-${namespace}-${time}Z.txt`
-    await writeFile(path, report.text, { flag: 'wx', mode: 0o600 }).catch((error: NodeJS.ErrnoException) => {
-      const why = error.code === 'EEXIST' ? 'the file exists: choose another --file' : error.message
-      throw new FatalError(`cannot write ${path}: ${why}`)
-    })
+    await writeReport(path, report.text)
     print(
       `wrote ${path}: ${report.parts} parts, ${report.missing.length} missing; read it before you share it\n`,
     )

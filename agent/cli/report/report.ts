@@ -75,7 +75,7 @@ const SELECTING: readonly [kind: Kind, selectorOf: (object: KubeObject) => unkno
 ]
 
 const HEAD = `Values that may be secret are removed: the data of Secrets and ConfigMaps, variables and arguments of unknown meaning,
-annotations of other programs, passwords in URLs, tokens, and the key of the fronts. The values of the Secrets that the pods
+annotations of other programs, passwords in URLs and images, queries of probes, tokens, and the key of the fronts. The values of the Secrets that the pods
 name are also removed from logs, Events and messages, if you may read the Secrets. Values shorter than 6 characters, and plain
 words of at most 10 letters, are removed from manifests only.`
 const WITHOUT_LANGFLOW =

@@ -45,7 +45,7 @@ const SPEC = {
   containers: [
     {
       name: 'langflow',
-      image: 'langflow:1',
+      image: `me:${canary('password in an image')}@registry.example/langflow:1@sha256:abc`,
       command: ['/opt/node', 'launch', '--', 'langflow', 'run'],
       args: [
         `--superuser-password=${canary('argument')}`,
@@ -66,7 +66,12 @@ const SPEC = {
         { name: 'PASSWORD', valueFrom: { secretKeyRef: { name: 'db', key: 'password' } } },
       ],
       envFrom: [{ secretRef: { name: 'all' } }],
-      livenessProbe: { httpGet: { path: '/x', httpHeaders: [{ name: 'X', value: canary('header') }] } },
+      livenessProbe: {
+        httpGet: {
+          path: `/x?token=${canary('token of a probe')}&a=${canary('query of a probe')}`,
+          httpHeaders: [{ name: 'X', value: canary('header') }],
+        },
+      },
       lifecycle: { preStop: { exec: { command: ['curl', canary('command of a hook')] } } },
     },
     { name: 'sidecar', image: 'other' },
@@ -109,7 +114,7 @@ const EVENT = object('e', {
   involvedObject: { kind: 'Pod', name: 'langflow-0' },
   type: 'Warning',
   reason: 'Failed',
-  message: `it printed ${canary('Secret')} and ${encodeURIComponent(canary('Secret'))}, and ${canary('password in a Secret')}`,
+  message: `it printed ${canary('Secret')} and ${encodeURIComponent(canary('Secret'))}, and ${canary('password in a Secret')}, pulled me:${canary('password in an image')}@registry.example/langflow, asked /x?a=${canary('query of a probe')}`,
   lastTimestamp: '2026-01-02T03:04:05Z',
 })
 const LISTS: Record<string, KubeObject[]> = {
@@ -231,13 +236,15 @@ describe('a report', () => {
     for (const kept of [
       /^langflow-leader report of the Lease team\/lock$/m,
       /LangFlow's own log lines are not included/,
-      /^2026-01-02T03:04:05Z {2}Warning {2}Failed {2}Pod\/langflow-0 {2}it printed <removed> and <removed>, and <removed>$/m,
+      /^2026-01-02T03:04:05Z {2}Warning {2}Failed {2}Pod\/langflow-0 {2}it printed <removed> and <removed>, and <removed>, pulled <removed>@registry\.example\/langflow, asked \/x\?a=<removed>$/m,
       /"event":"workload_started"/,
       /^2 lines of LangFlow or others are left out\.$/m,
       /name: LANGFLOW_AUTO_LOGIN\n +value: "false"/,
       /name: LEADER_LEASE_NAME\n +value: lock/,
       /- --standby\n +- warm/,
       /- --port=7860/,
+      /image: <removed>@registry\.example\/langflow:1@sha256:abc/,
+      /path: \/x\?<removed>/,
       /- --superuser-password=<removed>/,
       /secretKeyRef:\n +name: db/,
       /--target=http:\/\/me:<removed>@127/,

@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { OperationError } from '../agent/cli/exit-codes.ts'
+import { refusedRequest } from '../agent/kube/kube-errors.ts'
+import { redactText } from '../agent/redaction.ts'
+
+const JWT = `eyJhbGciOiJSUzI1NiJ9.${'x'.repeat(20)}.y`
+
+describe('a secret is removed from a text', () => {
+  for (const [text, left] of [
+    [`Authorization: Bearer ${JWT}`, 'Authorization: Bearer [redacted]'],
+    [`the token ${JWT} has expired`, 'the token [redacted] has expired'],
+    ['Basic dXNlcjpwYXNz was sent', 'Basic [redacted] was sent'],
+    ['Get "https://me:pa/ss@api:6443/x": EOF', 'Get "https://[redacted]@api:6443/x": EOF'],
+    ['redis://:pw@redis is down', 'redis://[redacted]@redis is down'],
+    ['GET /hook?token=abc&a=1 failed', 'GET /hook?token=[redacted]&a=1 failed'],
+    ['GET /hook?a=1&x-api-key=abc', 'GET /hook?a=1&x-api-key=[redacted]'],
+    ['host=db password=abc user=me', 'host=db password=[redacted] user=me'],
+  ] as const)
+    test(text, () => assert.equal(redactText(text), left))
+
+  test('of the API server, before it is an error message, and from the error of a command', () => {
+    const target = { verb: 'update', kind: 'Lease', resource: 'leases', name: 'x', namespace: 'n' } as const
+    const of = { ...target, server: 'https://api', source: 'a kubeconfig' }
+    const message = `webhook "w": https://me:${'pw'.repeat(300)}@hook/?token=abc answered ${JWT}`
+    for (const status of [400, 403, 500]) {
+      const error = refusedRequest(of, status, { message })
+      assert.match(error.message, /https:\/\/\[redacted\]@hook/)
+      assert.doesNotMatch(error.message, /pwpw|abc|eyJ/)
+    }
+    assert.equal(new OperationError('failed', 'http://a:b@c is down').message, 'http://[redacted]@c is down')
+  })
+
+  test('and nothing else is', () => {
+    for (const text of [
+      'no answer from https://10.0.0.1:6443/api?limit=100, as seen by me@example.com',
+      'exit code=3, signal=SIGTERM; set --lease-name=x and LEADER_PEERS=a,b',
+      'secrets "db" is forbidden: User "me" cannot get it',
+    ])
+      assert.equal(redactText(text), text)
+  })
+
+  test('in a time that grows with its length, for any text', () => {
+    for (const piece of ['a.', 'https://', 'a://x@', '?key', 'token', 'langflow-leader/front ']) {
+      const text = piece.repeat(50_000 / piece.length)
+      const from = performance.now()
+      redactText(text)
+      assert.ok(performance.now() - from < 2_000, piece)
+    }
+  })
+})
