@@ -2,9 +2,14 @@ import assert from 'node:assert/strict'
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { test } from 'node:test'
+import { VERSION } from '../agent/version.ts'
 
 const PAGES = globSync(['*.md', 'docs/**/*.md', 'deploy/**/*.md'])
 const LINK = /\]\((?!\w+:)([^)\s#]*)(?:#([^)\s]*))?\)/g
+
+/** A version of the image, the chart, or the plugin of Helm. */
+const VERSIONED =
+  /(?:langflow-leader[:-]|--version |^version: |targetRevision: |ref: \{ tag: )(\d+\.\d+\.\d+)/gm
 
 /** The anchors of a page, as GitHub derives them from its headings. */
 function anchorsOf(page: string): ReadonlySet<string> {
@@ -38,4 +43,16 @@ test('every link in README, docs and deploy leads to a file and to one of its he
     })
   })
   assert.deepEqual(dead, [])
+})
+
+test('README and guide name the version of package.json in commands and manifests', () => {
+  const pages = globSync(['README.md', 'docs/guide/*.md'])
+  const named = pages.flatMap((page) =>
+    [...readFileSync(page, 'utf8').matchAll(VERSIONED)].map(([, version]) => [page, version]),
+  )
+  assert.ok(named.length > 10)
+  assert.deepEqual(
+    named.filter(([, version]) => version !== VERSION),
+    [],
+  )
 })

@@ -4,6 +4,7 @@ import { systemClock } from '../clock.ts'
 import { addExamples, IN_PODS } from '../config/command-line.ts'
 import { type RunOptions, runOptions } from '../config/options.ts'
 import { makeDirectory } from '../directory.ts'
+import { FatalError } from '../exit.ts'
 import { LauncherProcess } from '../launcher/launcher-process.ts'
 import { createProcessTree } from '../processes/process-tree.ts'
 import { setAside } from '../reexec.ts'
@@ -30,7 +31,7 @@ export function addRun(program: Command): void {
 
 async function run(options: RunOptions): Promise<number> {
   const { privateDir } = options
-  if (privateDir !== null) makeDirectory(privateDir, 0o700)
+  if (privateDir !== null) makePrivate(privateDir)
   try {
     const keys = newKeys(options.agent)
     const env = launcherEnvironment(privateDir ?? '')
@@ -54,6 +55,19 @@ async function run(options: RunOptions): Promise<number> {
     return code
   } finally {
     if (privateDir !== null) rmSync(privateDir, { recursive: true, force: true })
+  }
+}
+
+/** Creates a directory for this user alone. Throws one sentence if that fails, as on a read-only root file system. */
+function makePrivate(directory: string): void {
+  try {
+    makeDirectory(directory, 0o700)
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    throw new FatalError(
+      `cannot create ${directory} (${code ?? message}): make $TMPDIR a writable directory, or set --socket and --state-dir`,
+      { cause: error },
+    )
   }
 }
 

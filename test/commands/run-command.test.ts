@@ -121,6 +121,14 @@ function addMetadata(modules: string, version: string): void {
   writeFileSync(join(info, 'METADATA'), `Metadata-Version: 2.4\nName: langflow-base\nVersion: ${version}\n`)
 }
 
+test('run names the directory that it cannot create, and what to set', () => {
+  const options = { encoding: 'utf8', env: { TMPDIR: import.meta.filename } } as const
+  const main = join(import.meta.dirname, '../../agent/main.ts')
+  const { status, stderr } = spawnSync(process.execPath, [main, 'run', '--', 'langflow'], options)
+  assert.equal(status, 1)
+  assert.match(stderr, /^langflow-leader: cannot create \S+ \(\w+\): make \$TMPDIR .*, or set --socket .*\n$/)
+})
+
 test('a LangFlow that was replaced on disk starts only in a term that records its version', {
   skip: spawnSync('python3', ['--version']).status === 0 ? false : 'python3 is not installed',
 }, async (t) => {

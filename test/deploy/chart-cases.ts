@@ -23,11 +23,12 @@ const example = (file: string): [string, Case] => [
   { values: parse(readFileSync(join(DEPLOY, 'examples', file), 'utf8')) as Values },
 ]
 
-/** The values that a page of the guide proposes. */
-function guide(page: string): [string, Case] {
+/** The values that a page of the guide proposes, in its block with `mark`. */
+function guide(page: string, mark: string): [string, Case] {
   const text = readFileSync(join(DEPLOY, '../docs/guide', page), 'utf8')
-  const [, values] = /^```yaml\n(# langflow-values\.yaml\n.*?)^```$/ms.exec(text)!
-  return [`the values of ${page}`, { values: parse(values!) as Values }]
+  const blocks = [...text.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, block]) => block!)
+  const values = parse(blocks.find((block) => block.includes(mark))!) as Values
+  return [`the values of ${page} with ${mark}`, { values: { ...LEAST, ...values } }]
 }
 
 /** Each value of the chart is set in at least one of them. */
@@ -209,7 +210,13 @@ export const CASES: Readonly<Record<string, Case>> = {
     warnings: ['lease-object'],
   },
   OpenShift: { values: { ...TRIAL, openshift: true }, warnings: FILES_OF_ONE_POD },
-  ...Object.fromEntries([...EXAMPLES.map(example), guide('install.md')]),
+  ...Object.fromEntries([
+    ...EXAMPLES.map(example),
+    guide('install.md', '# langflow-values.yaml'),
+    guide('platforms.md', 'PeerAuthentication'),
+    guide('platforms.md', 'langflow-ambient'),
+    guide('platforms.md', 'linkerd.io'),
+  ]),
 }
 
 function container(name: string) {

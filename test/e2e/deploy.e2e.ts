@@ -22,7 +22,7 @@ import { commandsOfReadme } from '../harness/readme.ts'
 /** The operator's own kinds. Only their schemas are needed: no operator runs here. */
 const EXTERNAL_SECRETS = join(import.meta.dirname, '../deploy/crds/external-secrets.yaml')
 /** Groups whose kinds this API server does not have. */
-const NOT_HERE = /^(gateway\.networking\.k8s\.io|monitoring\.coreos\.com)\//
+const NOT_HERE = /^(gateway\.networking\.k8s\.io|monitoring\.coreos\.com|security\.istio\.io)\//
 
 /** Runs the API server with the admission plugins of a cluster, in namespaces that enforce "restricted". */
 describe('deploy/ on kube-apiserver', () => {
