@@ -73,7 +73,7 @@ async function launch(options: LauncherOptions): Promise<number> {
   const clock = systemClock
   let standby = null as WarmStandby | null
   const lfx = options.validateFlows ? findLfx(command, given) : null
-  const validate = lfx === null ? null : validateFlows.bind(null, lfx)
+  const validate = lfx === null ? null : validateFlows.bind(null, lfx, clock)
   if (options.validateFlows && lfx === null) log.warn('--validate-flows has no effect: LangFlow has no lfx')
   const launcher = new Launcher({
     command,

@@ -3,7 +3,7 @@ import type { CandidateConfig, ElectionState, Why } from './state.ts'
 
 /** A set of files may arrive one by one. Several replicas that have the same set show that it is complete. */
 const QUIET_MS = 2_000
-/** The same where no other replica has it. */
+/** The same if no other replica has it. */
 const SETTLES_MS = 10_000
 /**
  * The longest wait for a standby with the new content. The kubelet updates a volume within 90 s or so, and a warm standby
@@ -30,20 +30,20 @@ export function contentChange(
 ): ContentChange | null {
   if (content === null || config.onChange === 'ignore' || paused || !well) return null
   if (term === null || term.doubt || term.restarting !== null || term.stepDown !== null) return null
-  const { since, startedAt, differsSince, problem } = content
-  if (problem !== null || differsSince === null) return null
-  const notBefore = startedAt + APART_LEASES * config.leaseDurationMs
-  const handsOver = config.onChange === 'handover'
+  const { digest, since, running, startedAt, problem } = content
+  if (problem !== null || running === null || running === digest) return null
   const code = 'content_changed'
-  const changed = 'the files that LangFlow was started from have changed'
-  if (handsOver && successorContent === 'ready') {
-    const reason = `${changed}, and a replica is prepared with the new ones`
+  const reason = 'the files that LangFlow was started from have changed'
+  const notBefore = startedAt + APART_LEASES * config.leaseDurationMs
+  const standby = config.onChange === 'handover' ? successorContent : 'none'
+  if (standby === 'ready')
     return { code, reason, inPlace: false, dueAt: Math.max(notBefore, since + QUIET_MS) }
-  }
-  const reason = `${changed}; ${handsOver ? 'no other replica is prepared with the new ones' : '--on-change=restart'}`
+  const settlesMs = standby === 'awaited' ? WAITS_MS : SETTLES_MS
   // A new leader has to ask the others first.
-  const settled = Math.max(since, term.startedAt) + SETTLES_MS
-  const waits = handsOver && successorContent === 'awaited'
-  const waited = waits ? Math.max(differsSince, term.startedAt) + WAITS_MS : 0
-  return { code, reason, inPlace: true, dueAt: Math.max(notBefore, settled, waited) }
+  return {
+    code,
+    reason,
+    inPlace: true,
+    dueAt: Math.max(notBefore, Math.max(since, term.startedAt) + settlesMs),
+  }
 }

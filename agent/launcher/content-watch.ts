@@ -1,8 +1,8 @@
-import type { FSWatcher } from 'node:fs'
+import { watch } from 'node:fs'
+import { statfs } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import type { Clock, Timer } from '../clock.ts'
 import type { ContentView, Digests } from '../link/link-messages.ts'
-import { watchAll } from './change-notices.ts'
 import type { EnvFiles } from './env-files.ts'
 import { digestOfContent, digestOfInputs, digestOfSecretKey } from './keyed-digests.ts'
 import { WatchedFiles } from './watched-files.ts'
@@ -11,17 +11,21 @@ import { WatchedFiles } from './watched-files.ts'
 const FLOWS_PATH = 'LANGFLOW_LOAD_FLOWS_PATH'
 const MOST_EARLIER = 10
 /** From the notice of a change to the look at it: one change usually consists of several. */
-const DEBOUNCE_MS = 1_000
+const DEBOUNCE_MS = 500
 /** Time between two looks: where the kernel sends no notice of a change, and where it does but one may be lost. */
 const POLL_MS = 5_000
 const LOOK_MS = 300_000
-/** Content is settled if it has not changed for this long. If it has not settled after the second time, this is reported. */
-const SETTLES_MS = 10_000
-const SETTLED_WITHIN_MS = 60_000
 /** A network file system whose server is gone never answers. */
 const READ_WITHIN_MS = 60_000
-/** The running content if it is unknown: the files could not be read, or changed, while LangFlow started. */
+/** The running content if the files could not be read when LangFlow started. */
 const UNKNOWN = 'unknown'
+/**
+ * File systems that no other machine or program changes, by statfs(2): ext, XFS, Btrfs, tmpfs, overlayfs, ramfs, F2FS,
+ * ZFS. Only on these does the kernel send a notice of each change (inotify).
+ */
+const LOCAL = [0xef53, 0x58465342, 0x9123683e, 0x1021994, 0x794c7630, 0x858458f6, 0xf2f52010, 0x2fc12fc1]
+
+export type LangflowPhase = 'down' | 'starting' | 'serving' | 'ending'
 
 export interface ContentWatchOptions {
   /** The paths of `--handover-on-change`. */
@@ -41,35 +45,27 @@ export interface ContentWatchOptions {
 export class ContentWatch {
   private readonly options: ContentWatchOptions
   private readonly reader = new WatchedFiles()
-  private watchers: FSWatcher[] = []
   private readonly isOn: boolean
-  private looking = false
-  private again = false
+  private phase: 'resting' | 'looking' | 'looking again' | 'closed' = 'resting'
+  private langflow: LangflowPhase = 'down'
+  private watching = new AbortController()
   private timer: Timer | null = null
   private noticed: Timer | null = null
-  /** Monotonic ms of the last notice after the present look began, and before. `null`: no notice. */
-  private noticedAt: number | null = null
-  private changedAt: number | null = null
-  private closed = false
-  private validating = new AbortController()
   private view: ContentView = {
     digest: null,
     since: 0,
     running: null,
     startedAt: 0,
-    differsSince: null,
     earlier: [],
     problem: null,
     unfit: false,
   }
-  /** Whether the LangFlow that was started last has served. */
-  private served = false
   /** Each file of the content, as text for its digest. `null`: not read yet. */
   private files: readonly string[] | null = null
-  /** The file that has changed last. */
-  private changed = ''
-  /** The answers of the check so far, by the digests of the flows. */
-  private readonly judged = new Map<string, string | null>()
+  /** The answers of the check since LangFlow's start, by the digests of the flows. */
+  private judged = new Map<string, string | null>()
+  /** The check that is under way, by the digest of its flows. */
+  private check: { readonly flows: string; readonly quit: AbortController } | null = null
   /** The current digests. `null`: not computed yet. */
   found: Digests | null = null
 
@@ -80,68 +76,50 @@ export class ContentWatch {
 
   /** Looks now, then after each notice of a change, and at intervals. */
   look(): void {
-    if (this.closed) return
-    this.again = this.looking
-    if (!this.looking) void this.run()
+    if (this.phase === 'resting') void this.run()
+    else if (this.phase === 'looking') this.phase = 'looking again'
   }
 
-  /** LangFlow is being started with the present environment. */
-  noteStart(): void {
-    this.options.env.noteStart()
-    this.served = false
-    const running = this.runningNow(this.view.problem)
-    this.become({ ...this.view, running, startedAt: this.options.clock.mono() })
-  }
-
-  noteServing(): void {
-    this.options.env.noteServing()
-    this.served = true
-  }
-
-  /** LangFlow has ended. `failed`: it never served, for a reason of its own. */
-  noteEnd(failed: boolean): void {
-    if (failed) this.options.env.noteFailure()
-    this.become({ ...this.view, running: null, startedAt: 0 })
-  }
-
-  /** LangFlow is ordered to start or to end. The check of the flows counts as LangFlow's process, so it must not go on. */
-  interrupt(): void {
-    this.validating.abort()
+  /** LangFlow is in this phase. `failed`: it has ended without having served, for a reason of its own. */
+  note(phase: LangflowPhase, failed = false): void {
+    if (phase === this.langflow) return
+    const { env, clock } = this.options
+    this.langflow = phase
+    env.note(phase, failed)
+    // Until it has ended, the check counts as LangFlow's process.
+    if (phase !== 'serving') this.interrupt()
+    if (phase === 'starting')
+      this.become({ ...this.view, running: this.runningNow(this.view.problem), startedAt: clock.mono() })
+    else if (phase === 'down') this.become({ ...this.view, running: null, startedAt: 0 })
+    this.look()
   }
 
   close(): void {
-    this.closed = true
+    this.phase = 'closed'
     this.interrupt()
     this.timer?.cancel()
     this.noticed?.cancel()
-    for (const watcher of this.watchers) watcher.close()
-  }
-
-  private notice(): void {
-    const { clock } = this.options
-    this.noticedAt = clock.mono()
-    this.noticed ??= clock.after(DEBOUNCE_MS, () => {
-      this.noticed = null
-      this.look()
-    })
+    this.watching.abort()
   }
 
   private async run(): Promise<void> {
-    this.looking = true
+    this.phase = 'looking'
     this.timer?.cancel()
     const isNoticed = await this.read()
-    this.looking = false
-    if (this.closed) return
-    const nextMs = isNoticed && this.view.problem === null ? LOOK_MS : POLL_MS
-    if (this.again) this.look()
+    this.rest(isNoticed && this.view.problem === null ? LOOK_MS : POLL_MS)
+  }
+
+  private rest(nextMs: number): void {
+    if (this.phase === 'closed') return
+    const again = this.phase === 'looking again'
+    this.phase = 'resting'
+    if (again) this.look()
     else this.timer = this.options.clock.after(nextMs, () => this.look())
   }
 
   /** Resolves to whether the next change will be noticed. */
   private async read(): Promise<boolean> {
     const { paths, env, clock } = this.options
-    this.changedAt = this.noticedAt
-    this.noticedAt = null
     await env.read()
     const { [FLOWS_PATH]: directory } = env.environment
     const flowsPath = directory ? resolve(directory) : null
@@ -151,71 +129,101 @@ export class ContentWatch {
     )
     try {
       const look = this.reader.look(paths, flowsPath, async (directories) => {
-        const ofEnvFiles = env.problem === null ? env.paths.map((path) => dirname(path)) : []
-        const before = this.watchers
-        this.watchers = []
-        const all = this.isOn ? new Set([...ofEnvFiles, ...directories]) : []
-        isNoticed = await watchAll(all, this.watchers, () => this.notice())
-        for (const watcher of before) watcher.close()
+        const ofEnvFiles = env.paths.map((path) => dirname(path))
+        isNoticed = await this.watch(this.isOn ? new Set([...ofEnvFiles, ...directories]) : [])
       })
       const { files, flows, fault } = await look.finally(() => late.cancel())
+      if (fault === null && !this.isJudged(flowsPath, flows)) return isNoticed
       this.files = files
-      this.accept(flows, fault ?? (flows && (await this.faultOf(flowsPath ?? '', flows))), null)
+      this.accept(flows, fault ?? this.judged.get(flows ?? '') ?? null, null)
     } catch (error) {
-      const { code, path = this.reader.at, message } = error as NodeJS.ErrnoException
-      const problem = code === 'ENOENT' ? 'does not exist' : `cannot be read: ${code}`
-      this.accept(null, null, code === undefined ? message : `${path} ${problem}`)
+      this.accept(null, null, (error as Error).message)
     }
     return isNoticed
   }
 
-  /** Why LangFlow's own check refuses the flows. Rejects with one sentence if it was interrupted. */
-  private async faultOf(directory: string, digest: string): Promise<string | null> {
-    // LangFlow starts from the first flows at this moment.
-    const validate = this.isOn && this.found !== null ? this.options.validate : null
-    this.validating = new AbortController()
-    const { signal } = this.validating
-    if (!this.judged.has(digest)) this.judged.set(digest, (await validate?.(directory, signal)) ?? null)
-    return this.judged.get(digest) ?? null
+  /** Resolves to whether the kernel sends a notice of each change in these directories. */
+  private async watch(directories: Iterable<string>): Promise<boolean> {
+    const before = this.watching
+    this.watching = new AbortController()
+    const { signal } = this.watching
+    try {
+      for (const directory of directories) {
+        if (!LOCAL.includes((await statfs(directory)).type)) return false
+        watch(directory, { persistent: false, signal }, () => this.notice()).on('error', () => {})
+      }
+      return true
+    } catch {
+      // The kernel's limit is reached, or the directory is gone.
+      return false
+    } finally {
+      before.abort()
+    }
+  }
+
+  private notice(): void {
+    this.noticed ??= this.options.clock.after(DEBOUNCE_MS, () => {
+      this.noticed = null
+      this.look()
+    })
+  }
+
+  /** Whether the flows are not to be checked, or the check has ended. Its end leads to another look. */
+  private isJudged(directory: string | null, flows: string | null): boolean {
+    const { langflow, options } = this
+    const validate = this.isOn ? options.validate : null
+    if (validate === null || directory === null || flows === null) return true
+    // LangFlow would start from them in any case.
+    if (langflow === 'down' || this.found === null) this.judged = new Map([[flows, null]])
+    if (this.check?.flows === flows) return false
+    this.interrupt()
+    if (this.judged.has(flows)) return true
+    if (langflow !== 'serving') return false
+    const check = { flows, quit: new AbortController() }
+    this.check = check
+    void validate(directory, check.quit.signal).then((fault) => {
+      if (this.check !== check) return
+      this.check = null
+      this.judged.set(flows, fault)
+      this.look()
+    })
+    return false
+  }
+
+  private interrupt(): void {
+    this.check?.quit.abort()
+    this.check = null
   }
 
   private accept(flows: string | null, fault: string | null, unread: string | null): void {
-    if (this.closed) return
+    if (this.phase === 'closed') return
     const { env, clock } = this.options
-    const { view: before, files, reader } = this
-    const now = clock.mono()
+    const { view: before } = this
     const digest = this.digestWith(env.present)
     const isNew = digest !== before.digest
     const replaced = isNew && before.digest !== null ? [before.digest] : []
     // What changed while new directories were found has had no notice.
-    this.again ||= isNew
-    if (isNew) this.changed = reader.changed ?? env.paths.join(' or ')
-    // LangFlow may have been started before the first look had ended, and may read files while they change.
-    const isUnsure = before.digest !== null && reader.changed !== null && !this.served
-    const running = isUnsure ? UNKNOWN : (before.running ?? this.runningNow(unread))
-    const since = isNew ? (this.changedAt ?? now) : before.since
-    const isSettling = now - since < SETTLES_MS && now - (before.differsSince ?? now) >= SETTLED_WITHIN_MS
-    const unsettled = `${this.changed} keeps changing: LangFlow starts again when it has not changed for 10 s`
+    if (isNew) this.look()
+    // LangFlow may have been started before the first look had ended.
+    const running = before.running ?? this.runningNow(unread)
     const view = {
       ...before,
       digest,
-      since,
+      since: isNew ? clock.mono() : before.since,
       running: before.startedAt === 0 ? null : running,
       earlier: [...replaced, ...before.earlier].filter((one) => one !== digest).slice(0, MOST_EARLIER),
-      problem: isSettling ? unsettled : (unread ?? env.problem ?? fault),
+      problem: unread ?? env.problem ?? fault,
       unfit: env.refusal !== null || fault !== null,
     }
     const { environment } = env
-    const inputs = digestOfInputs(environment, flows, ...(files ?? []))
+    const inputs = digestOfInputs(environment, flows, ...(this.files ?? []))
     this.become(view, { flows, secretKey: digestOfSecretKey(environment), inputs })
   }
 
   private become(view: ContentView, digests: Digests | null = this.found): void {
-    const differs = view.running !== null && view.running !== view.digest
-    const differsSince = differs ? (this.view.differsSince ?? this.options.clock.mono()) : null
-    this.view = { ...view, differsSince }
+    this.view = view
     if (digests === null) return
-    const found = this.isOn ? { ...digests, content: this.view } : digests
+    const found = this.isOn ? { ...digests, content: view } : digests
     const isNew = JSON.stringify(found) !== JSON.stringify(this.found)
     this.found = found
     if (isNew) this.options.changed()

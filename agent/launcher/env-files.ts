@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { parseEnv } from 'node:util'
 import { type Clock, pause } from '../clock.ts'
+import type { LangflowPhase } from './content-watch.ts'
 
 /** The kernel starts no process with a longer variable (MAX_ARG_STRLEN), the final zero included. */
 const MOST_BYTES = 128 * 1024 - 1
@@ -70,7 +71,7 @@ export class EnvFiles {
     this.fault = fault
     const merged = Object.assign({}, ...this.paths.map((path) => this.held.get(path)))
     const usable = Object.entries(merged).filter(([name]) => !RESERVED.test(name))
-    this.present = JSON.stringify(Object.fromEntries(usable.sort(([a], [b]) => (a < b ? -1 : 1))))
+    this.present = JSON.stringify(Object.fromEntries(usable.sort()))
   }
 
   /** LangFlow's environment. If its start has failed with the present variables, it has those that it last served with. */
@@ -92,19 +93,11 @@ export class EnvFiles {
       : 'LangFlow did not start with the variables in --env-file: it starts with those that it last served with'
   }
 
-  /** LangFlow is being started. */
-  noteStart(): void {
-    this.started = this.used
-  }
-
-  /** The LangFlow that was started last serves. */
-  noteServing(): void {
-    this.served = this.started
-  }
-
-  /** The LangFlow that was started last has ended without having served. */
-  noteFailure(): void {
-    if (this.started !== this.served) this.failed = this.started
+  /** See `ContentWatch.note`. */
+  note(phase: LangflowPhase, failed: boolean): void {
+    if (phase === 'starting') this.started = this.used
+    else if (phase === 'serving') this.served = this.started
+    else if (failed && this.started !== this.served) this.failed = this.started
   }
 
   private get used(): string {

@@ -1,11 +1,14 @@
-import { execFile } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { delimiter, dirname } from 'node:path'
-import { promisify } from 'node:util'
+import { text } from 'node:stream/consumers'
 import * as z from 'zod/mini'
-import { findProgram } from '../processes/spawn.ts'
+import type { Clock } from '../clock.ts'
+import { createProcessTree, type Exit } from '../processes/process-tree.ts'
+import { findProgram, NO_REAPER, spawnCommand } from '../processes/spawn.ts'
 import { readLangflowCommand } from './langflow-command.ts'
 
 const VALIDATE_WITHIN_MS = 60_000
+const KILL_WITHIN_MS = 3_000
 
 /** LangFlow 1.13 aborts its start if a flow is anything else, as far as it depends on the file alone. */
 const Flow = z.object({
@@ -31,21 +34,41 @@ export function faultOfFlow(path: string, bytes: Uint8Array): string | null {
 }
 
 /**
- * `lfx validate`, which is part of LangFlow: a child process with a time limit, and without LangFlow's variables. Resolves
- * to why the flows are refused, in one sentence, or to `null`. Rejects if it was interrupted.
+ * `lfx validate`, which is part of LangFlow: a process tree of its own, without LangFlow's variables, that is killed at
+ * its time limit or when `signal` aborts. Resolves to why the flows are refused, in one sentence, or to `null`.
  */
-export async function validateFlows(lfx: string, directory: string, signal: AbortSignal) {
-  const env = { HOME: '/tmp', DO_NOT_TRACK: 'true' }
-  const options = { signal, timeout: VALIDATE_WITHIN_MS, killSignal: 'SIGKILL', env } as const
+export async function validateFlows(lfx: string, clock: Clock, directory: string, signal: AbortSignal) {
+  const { promise: ended, resolve: end } = Promise.withResolvers<Exit | null>()
+  let output: Promise<string> | undefined
+  const tree = createProcessTree({
+    marker: { name: 'LANGFLOW_LEADER_CHECK', value: randomUUID() },
+    clock,
+    // LangFlow may run beside it.
+    alone: false,
+    async spawn(command, env) {
+      const child = await spawnCommand(command, env, NO_REAPER, ['ignore', 'pipe', 'ignore'])
+      output = child.stdout === null ? undefined : text(child.stdout)
+      return child
+    },
+  })
+  signal.addEventListener('abort', () => end(null))
+  const late = clock.after(VALIDATE_WITHIN_MS, () => end(null))
   try {
-    await promisify(execFile)(lfx, ['validate', '--format', 'json', '--dir', directory], options)
-    return null
-  } catch (error) {
-    if (signal.aborted) throw new Error('the check of the flows was interrupted')
-    const { stdout = '' } = error as { stdout?: string }
+    const command = [lfx, 'validate', '--format', 'json', '--dir', directory]
+    await tree.start(command, { HOME: '/tmp', DO_NOT_TRACK: 'true' }, end)
+    const exit = await ended
+    // The output ends with the last process that could write to it.
+    await tree.kill(KILL_WITHIN_MS)
+    if (exit === null)
+      return `lfx validate did not end within ${VALIDATE_WITHIN_MS / 1000} s for ${directory}`
+    if (exit.code === 0) return null
     const [, message = 'it did not report a result'] =
-      /"error".*?"message": "((?:[^"\\]|\\.){1,200})/s.exec(stdout) ?? []
+      /"error".*?"message": "((?:[^"\\]|\\.){1,200})/s.exec((await output) ?? '') ?? []
     return `lfx validate refuses ${directory}: ${message}`
+  } catch (error) {
+    return `lfx validate of ${directory} failed: ${(error as Error).message}`
+  } finally {
+    late.cancel()
   }
 }
 

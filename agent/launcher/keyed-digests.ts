@@ -1,6 +1,5 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { hostname, networkInterfaces } from 'node:os'
-import { LOCAL } from '../link/link-messages.ts'
 import { fernetKey, standbyEnvironment } from './workload-environment.ts'
 
 const SECRET_DIGITS = 8
@@ -38,11 +37,11 @@ export function digestOfInputs(env: NodeJS.ProcessEnv, ...files: readonly (strin
 
 /**
  * Shows whether two replicas have the same files and variables. It may contain secrets, so it is keyed. Without a secret
- * key of 32 bytes, other launchers cannot compute it.
+ * key of 32 bytes, no other launcher can compute it.
  */
 export function digestOfContent({ LANGFLOW_SECRET_KEY: key = '' }: NodeJS.ProcessEnv, text: string): string {
-  const own = () => LOCAL + createHmac('sha256', OWN_KEY).update(text).digest('hex')
-  return (keyed(key, text) ?? own()).slice(0, CONTENT_DIGITS)
+  const hmac = createHmac('sha256', fernetKey(key) ?? OWN_KEY)
+  return hmac.update(text).digest('hex').slice(0, CONTENT_DIGITS)
 }
 
 function keyed(key: string, text: string): string | null {

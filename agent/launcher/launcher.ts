@@ -162,9 +162,7 @@ export class Launcher {
       this.link.send({ type: 'pong', id: message.id, clocks: readBoot(clock) })
     if (!ORDERS.has(message.type)) return
     if (message.type === 'start') this.checkVersion()
-    if (/^(start|stop|kill)$/.test(message.type)) this.content.interrupt()
     this.tell(message as Order)
-    if (message.type === 'start') this.content.look()
   }
 
   private welcomed(welcome: Welcome): void {
@@ -204,13 +202,15 @@ export class Launcher {
   }
 
   private noteContent(before: LauncherRecord, event: LauncherEvent, now: number): void {
-    if (event.type === 'healthy') this.content.noteServing()
-    if (this.record.effects.some(({ type }) => type === 'launch')) this.content.noteStart()
-    if (this.record.phase.name !== 'idle' || before.phase.name === 'idle') return
+    const { name } = this.record.phase
+    if (this.record.effects.some(({ type }) => type === 'launch')) this.content.note('starting')
+    if (name === 'running' && event.type === 'healthy') this.content.note('serving')
+    if (name === 'ending') this.content.note('ending')
+    if (name !== 'idle' || before.phase.name === 'idle') return
     const { orderedAt, servedSince } = before.facts
     const isExit = before.phase.name === 'ending' && before.phase.reason === 'exit'
     const isLate = orderedAt !== null && now - orderedAt >= this.startTimeoutMs
-    this.content.noteEnd(servedSince === null && (isExit || isLate))
+    this.content.note('down', servedSince === null && (isExit || isLate))
   }
 
   private standbyChanged(): void {

@@ -11,8 +11,6 @@ const MOST_BYTES = 256 * 1024 * 1024
 const MOST_FLOW_BYTES = 4 * 1024 * 1024
 /** Between two chunks, all other work has its turn. */
 const CHUNK_BYTES = 128 * 1024
-/** If they hang, half of Node's threads for files are left. */
-const AT_ONCE = 2
 /** The kubelet's own names in a volume differ from node to node, and so does the metadata of git-sync. */
 const LEFT_OUT = /^(\.\.|\.git$)/
 
@@ -31,10 +29,9 @@ export class WatchedFiles {
   private directories = new Set<string>()
   private entries = 0
   private bytes = 0n
+  private root = ''
   /** The path that is being examined. */
   at = ''
-  /** The first file that was changed, added or removed since the last look. `null`: none was. */
-  changed: string | null = null
 
   /**
    * Reads everything below the paths, and the flows. Calls `found` with the directories in which a file, or a link on
@@ -45,73 +42,71 @@ export class WatchedFiles {
     flowsPath: string | null,
     found: (directories: Iterable<string>) => Promise<void>,
   ) {
+    try {
+      await this.find(paths, flowsPath)
+      await found(this.directories)
+      const known = new Map<string, File>()
+      for (const [path, seen] of this.files) {
+        const last = this.known.get(path)
+        this.at = path
+        known.set(path, last?.state === stateOf(seen) ? last : await read(path, seen))
+      }
+      this.known = known
+      return contentOf(paths, flowsPath, [...known])
+    } catch (error) {
+      const { code, path = this.at } = error as NodeJS.ErrnoException
+      if (code === undefined) throw error
+      if (code === 'ELOOP') throw this.faultOf(`has a loop of symlinks at ${path}`)
+      throw new Error(`${path} ${code === 'ENOENT' ? 'does not exist' : `cannot be read: ${code}`}`)
+    }
+  }
+
+  private async find(paths: readonly string[], flowsPath: string | null): Promise<void> {
     this.files = new Map()
     this.directories = new Set()
     this.entries = 0
     this.bytes = 0n
-    this.changed = null
     for (const path of paths) await this.addRoot(path, false)
-    if (flowsPath !== null && !this.directories.has(flowsPath)) {
-      await this.addRoot(flowsPath, true)
-      if (!this.directories.has(flowsPath))
-        throw new Error(`LangFlow would not start: ${flowsPath} is not a directory`)
-    }
-    await found(this.directories)
-    const known = new Map<string, File>()
-    for (const [path, seen] of this.files) {
-      const last = this.known.get(path)
-      this.at = path
-      known.set(path, last?.state === stateOf(seen) ? last : await read(path, seen))
-    }
-    const all = [...known.keys(), ...this.known.keys()]
-    this.changed = all.find((path) => known.get(path) !== this.known.get(path)) ?? null
-    this.known = known
-    return contentOf(paths, flowsPath, [...known])
+    if (flowsPath === null || this.directories.has(flowsPath)) return
+    await this.addRoot(flowsPath, true)
+    if (!this.directories.has(flowsPath))
+      throw new Error(`LangFlow would not start: ${flowsPath} is not a directory`)
   }
 
   /** `flows`: only the `*.json` in the directory count, as for LangFlow. */
   private async addRoot(root: string, flows: boolean): Promise<void> {
+    this.root = root
     this.at = root
-    try {
-      for (let at = root; at !== dirname(at); at = dirname(at))
-        if (!(await lstat(at)).isDirectory()) this.directories.add(dirname(at))
-      await this.add(root, await stat(root, { bigint: true }), flows, [])
-    } catch (error) {
-      const { code, path = this.at, message } = error as NodeJS.ErrnoException
-      if (code === 'ELOOP') throw new Error(`${root} has a loop of symlinks at ${path}`)
-      throw code === undefined ? new Error(`${root} ${message}`) : error
-    }
+    for (let at = root; at !== dirname(at); at = dirname(at))
+      if (!(await lstat(at)).isDirectory()) this.directories.add(dirname(at))
+    // Unlike a link below it, it must lead to a file.
+    await stat(root)
+    await this.add(root, flows, [])
   }
 
   /** Adds a file, or a directory with all below it. Symlinks are followed. `above`: the identities of its parents. */
-  private async add(
-    path: string,
-    seen: BigIntStats,
-    flows: boolean,
-    above: readonly string[],
-  ): Promise<void> {
-    if (seen.isFile()) {
+  private async add(path: string, flows: boolean, above: readonly string[]): Promise<void> {
+    this.at = path
+    const seen = await statOf(path, flows)
+    if (seen?.isFile()) {
       this.files.set(path, seen)
       this.bytes += seen.size
-      if (this.bytes > MOST_BYTES) throw new Error(`has more than ${MOST_BYTES / 2 ** 20} MiB`)
+      if (this.bytes > MOST_BYTES) throw this.faultOf(`has more than ${MOST_BYTES / 2 ** 20} MiB`)
     }
-    if (!seen.isDirectory() || (flows && above.length > 0)) return
+    if (!seen?.isDirectory() || (flows && above.length > 0)) return
     const identity = `${seen.dev} ${seen.ino}`
-    if (above.includes(identity)) throw new Error(`has a loop of symlinks at ${path}`)
+    if (above.includes(identity)) throw this.faultOf(`has a loop of symlinks at ${path}`)
     this.directories.add(path)
     const names: string[] = []
     for await (const { name } of await opendir(path, { bufferSize: 1024 })) {
-      if (++this.entries > MOST_FILES) throw new Error(`has more than ${MOST_FILES} files`)
+      if (++this.entries > MOST_FILES) throw this.faultOf(`has more than ${MOST_FILES} files`)
       if (!LEFT_OUT.test(name) && (!flows || extname(name) === '.json')) names.push(join(path, name))
     }
-    names.sort()
-    while (names.length > 0) {
-      const batch = names.splice(0, AT_ONCE)
-      this.at = batch[0] as string
-      const found = await Promise.all(batch.map((one) => statOf(one, flows)))
-      for (const [n, one] of found.entries())
-        if (one !== null) await this.add(batch[n] as string, one, flows, [...above, identity])
-    }
+    for (const one of names.sort()) await this.add(one, flows, [...above, identity])
+  }
+
+  private faultOf(problem: string): Error {
+    return new Error(`${this.root} ${problem}`)
   }
 }
 

@@ -159,8 +159,6 @@ export interface ContentView {
   /** The content from which the live LangFlow was started, and when. `null`: no process is alive. */
   readonly running: string | null
   readonly startedAt: number
-  /** CLOCK_MONOTONIC in ms since which the two have differed. `null`: they do not. */
-  readonly differsSince: number | null
   /** The contents that this launcher has seen replaced, the latest first. */
   readonly earlier: readonly string[]
   /** Why the files are not used as they are now, in one sentence. `null`: they are. */
@@ -168,9 +166,6 @@ export interface ContentView {
   /** Whether LangFlow could not start from them at all. */
   readonly unfit: boolean
 }
-
-/** Beginning of a digest that other launchers cannot compute, because there is no secret key. */
-export const LOCAL = 'local-'
 
 export const UNKNOWN_DIGESTS: Digests = { flows: null, secretKey: null }
 

@@ -2,7 +2,7 @@ import type { Clock } from '../clock.ts'
 import { formatDuration } from '../config/values.ts'
 import type { Fact, SuccessorContent, Term } from '../election/state.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
-import { type ContentView, LOCAL } from '../link/link-messages.ts'
+import type { ContentView } from '../link/link-messages.ts'
 import type { Log } from '../observe/log.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import type { Member, Peers } from './peers.ts'
@@ -175,8 +175,6 @@ export function chooseSuccessor(
   const isPromising = (one: Member) => !inVain.has(one.identity) && rank(one) <= Number.MAX_SAFE_INTEGER
   const contentOf = (best: Member | undefined): SuccessorContent => {
     if (best !== undefined && isPromising(best) && hasContent(best) && best.warm) return 'ready'
-    // Digests of launchers without a secret key can never be equal.
-    if (own.content?.digest?.startsWith(LOCAL)) return 'none'
     return others.some((one) => isPromising(one) && one.content !== null && one.warm) ? 'awaited' : 'none'
   }
   const order = [

@@ -10,7 +10,6 @@ const CONTENT: ContentView = {
   since: 0,
   running: 'c1',
   startedAt: 0,
-  differsSince: null,
   earlier: [],
   problem: null,
   unfit: false,
@@ -39,9 +38,7 @@ class Leader {
 
   /** Its files change now. */
   changes(more: Partial<ContentView> = {}): this {
-    const changed = { ...this.content, digest: 'c2', since: this.c.mono, earlier: ['c1'], ...more }
-    const differs = changed.running !== null && changed.running !== changed.digest
-    this.content = { ...changed, differsSince: differs ? (changed.differsSince ?? this.c.mono) : null }
+    this.content = { ...this.content, digest: 'c2', since: this.c.mono, earlier: ['c1'], ...more }
     this.c.workload({ content: this.content })
     return this
   }
@@ -96,12 +93,6 @@ describe('a leader whose files have changed', () => {
     assert.equal(waited.stepDown?.inPlace, false)
   })
 
-  test('waits no longer if the files change again and again, but not within 10 s of a change', () => {
-    const l = new Leader().knows('awaited').changes()
-    for (let n = 3; n < 16; n++) l.wait(11_000).changes({ digest: `c${n}` })
-    assert.equal(l.actsAfter(10_000).stepDown?.inPlace, true)
-  })
-
   test('restarts LangFlow in place after 10 s without such a replica, or with --on-change=restart', () => {
     for (const [config, knows] of [
       [{}, 'none'],
@@ -142,7 +133,7 @@ describe('a leader whose files have changed', () => {
   test('does not act while its leadership is in doubt', () => {
     const { c } = new Leader().knows('ready')
     c.pass(10_000)
-    c.workload({ content: { ...CONTENT, digest: 'c2', differsSince: c.mono - 60_000, earlier: ['c1'] } })
+    c.workload({ content: { ...CONTENT, digest: 'c2', since: c.mono - 60_000, earlier: ['c1'] } })
     assert.deepEqual(c.events(), ['doubt'])
   })
 })
@@ -164,7 +155,7 @@ describe('a restart in place for changed files', () => {
     c.workload({
       alive: 'yes',
       canRun: false,
-      content: { ...l.content, running: 'c2', startedAt: c.mono, differsSince: null },
+      content: { ...l.content, running: 'c2', startedAt: c.mono },
     })
     c.tell({ type: 'workload_healthy', took: null }).workload({ well: true })
     l.wait(60_000)
@@ -177,7 +168,7 @@ describe('a restart in place for changed files', () => {
     l.changes({ digest: 'c3', earlier: ['c2', 'c1'] })
     c.tell({ type: 'drained' }).workload(STOPPED)
     assert.deepEqual([c.events(), c.effects('start').length], [['draining'], 1])
-    l.content = { ...l.content, running: 'c3', startedAt: c.mono, differsSince: null }
+    l.content = { ...l.content, running: 'c3', startedAt: c.mono }
     c.workload({ alive: 'yes', canRun: false, content: l.content })
     c.tell({ type: 'workload_healthy', took: null }).workload({ well: true })
     c.forget()

@@ -216,7 +216,6 @@ describe('the content', () => {
       digests.push((await folder.seen()).digest)
     }
     assert.equal(new Set(digests).size, 3)
-    assert.match(digests[2] ?? '', /^local-[0-9a-f]{6}$/)
   })
 
   test('follows the links that the kubelet and git-sync swap, and excludes their own names', async (t) => {
@@ -264,17 +263,6 @@ describe('the content', () => {
     })
     const last = await change(() => folder.put('later/b.txt', '2'))
     assert.equal(last?.earlier.length, 3)
-  })
-
-  test('is as old as the last notice of a change to it, not as the look at it', async (t) => {
-    const folder = content(t)
-    await folder.seen()
-    const changedAt = folder.clock.mono()
-    await until('the end of the look', () => folder.clock.next() === changedAt + LOOK_MS)
-    folder.put('a.json', FLOW)
-    await until('a notice', () => folder.clock.next() === changedAt + 1_000)
-    await folder.clock.pass(1_000)
-    assert.equal((await folder.report(2)).content?.since, changedAt)
   })
 
   test('is read again after a link above the path is swapped, even if the old files stay', async (t) => {
@@ -350,18 +338,18 @@ describe('the content', () => {
 
   test('is reported for LangFlow’s start as well, even if the first look ended after the start', async (t) => {
     const folder = content(t)
-    folder.watch.noteStart()
+    folder.watch.note('starting')
     const first = await folder.seen()
     assert.deepEqual([first.running, first.startedAt], [first.digest, folder.clock.mono()])
-    folder.watch.noteServing()
+    folder.watch.note('serving')
     await folder.clock.pass(500)
     folder.put('a.json', FLOW)
     const changed = await folder.seen()
     assert.deepEqual([changed.running, changed.since], [first.digest, folder.clock.mono()])
     assert.notEqual(changed.digest, first.digest)
-    folder.watch.noteEnd(false)
+    folder.watch.note('down')
     assert.equal(folder.watch.found?.content?.running, null)
-    folder.watch.noteStart()
+    folder.watch.note('starting')
     assert.equal(folder.watch.found?.content?.running, changed.digest)
   })
 
@@ -402,79 +390,77 @@ describe('the content', () => {
     assert.deepEqual([mended.digest, mended.unfit, mended.problem], [digest, false, null])
   })
 
-  test('is validated once for each changed set of flows, and again after an interruption', async (t) => {
-    const asked: string[] = []
-    const answers: (string | null | Error)[] = ['lfx refuses it', new Error('interrupted'), null]
-    const validate = async (directory: string) => {
-      asked.push(directory)
-      const answer = answers.shift() ?? null
-      if (answer instanceof Error) throw answer
-      return answer
+  test('is validated before a change of the flows counts, while LangFlow serves', async (t) => {
+    const checks: { directory: string; signal: AbortSignal; answer: (fault: string | null) => void }[] = []
+    const validate = (directory: string, signal: AbortSignal) => {
+      const { promise, resolve } = Promise.withResolvers<string | null>()
+      checks.push({ directory, signal, answer: resolve })
+      return promise
     }
     const folder = content(t, () => ({ validate }))
+    const checked = (n: number) => until(`check ${n}`, () => checks.length === n)
+    const count = () => folder.reports.list.length
     folder.put('a.json', FLOW)
-    assert.deepEqual(
-      [(await folder.seen()).problem, asked.length],
-      [null, 0],
-      'LangFlow starts from the first flows',
-    )
+    await folder.seen()
+    folder.watch.note('starting')
+    folder.watch.note('serving')
+    await folder.report(2)
+    assert.equal(checks.length, 0, 'LangFlow has started from these flows')
+
     folder.put('b.json', FLOW)
-    const refused = await folder.seen()
-    assert.deepEqual([refused.problem, refused.unfit, asked], ['lfx refuses it', true, [folder.dir]])
+    folder.watch.look()
+    await checked(1)
+    assert.deepEqual([checks[0]?.directory, count()], [folder.dir, 2])
+    checks[0]?.answer('lfx refuses it')
+    const refused = (await folder.report(3)).content
+    assert.deepEqual([refused?.problem, refused?.unfit], ['lfx refuses it', true])
     folder.put('no-flow.txt', 'another one')
     assert.equal((await folder.seen()).problem, 'lfx refuses it')
-    assert.equal(asked.length, 1)
-    folder.put('b.json', '{"name":"better"}')
-    const { length } = folder.reports.list
+    assert.equal(checks.length, 1, 'these flows were checked before')
+
+    folder.put('b.json', '{"name":"hangs"}')
     folder.watch.look()
-    await folder.report(length + 2)
-    assert.deepEqual(
-      folder.reports.list.slice(length).map(({ content }) => content?.problem),
-      ['interrupted', null],
-    )
+    await checked(2)
+    folder.put('b.json', '{"name":"better"}')
+    folder.watch.look()
+    await checked(3)
+    assert.deepEqual([checks[1]?.signal.aborted, count()], [true, 4])
+    folder.watch.note('ending')
+    assert.equal(checks[2]?.signal.aborted, true, 'no check delays the end of LangFlow')
+    checks[2]?.answer('lfx was killed')
+    folder.watch.note('down')
+    await until('the new flows', () => folder.watch.found?.content?.problem === null)
+    assert.equal(checks.length, 3)
   })
 
-  test('that changes while LangFlow starts is not taken for the content from which it runs', async (t) => {
-    const folder = content(t)
+  test('is not delayed by the check of flows that have changed since', async (t) => {
+    const validate = () => new Promise<null>(() => {})
+    const folder = content(t, () => ({ validate }))
     folder.put('a.json', FLOW)
     const { digest } = await folder.seen()
-    folder.watch.noteStart()
-    folder.put('a.json', '{"name":"another"}')
-    await folder.seen()
+    folder.watch.note('starting')
+    folder.watch.note('serving')
+    folder.put('a.json', '{"name":"hangs"}')
+    folder.watch.look()
+    await until('the end of the look', () => folder.clock.next() < Number.POSITIVE_INFINITY)
     folder.put('a.json', FLOW)
-    const restored = await folder.seen()
-    assert.deepEqual([restored.digest, restored.running], [digest, 'unknown'])
-    folder.watch.noteEnd(false)
-    folder.watch.noteStart()
-    folder.watch.noteServing()
-    folder.put('a.json', '{"name":"another"}')
-    assert.equal((await folder.seen()).running, digest)
+    folder.put('b.txt', 'a file')
+    await until('another content', async () => {
+      await folder.clock.pass(1_000)
+      return folder.watch.found?.content?.digest !== digest
+    })
+    assert.equal(folder.watch.found?.content?.problem, null)
   })
 
-  test('that keeps changing is a problem after a minute, steadily, until it has not changed for 10 s', async (t) => {
-    const folder = content(t)
-    folder.put('a.json', FLOW)
-    await folder.seen()
-    folder.watch.noteStart()
-    folder.watch.noteServing()
-    const problems = new Set<string | null>()
-    const write = async (n: number) => {
-      folder.put('a.json', JSON.stringify({ name: `${n}` }))
-      const { problem } = await folder.seen()
-      await folder.clock.pass(4_000)
-      return problem
-    }
-    for (let n = 0; n < 15; n++) problems.add(await write(n))
-    assert.deepEqual([...problems], [null])
-    problems.clear()
-    for (let n = 0; n < 5; n++) {
-      problems.add(await write(n))
-      problems.add(folder.watch.found?.content?.problem ?? null)
-    }
-    const sentence = `${folder.path('a.json')} keeps changing: LangFlow starts again when it has not changed for 10 s`
-    assert.deepEqual([...problems], [sentence])
-    await folder.clock.pass(10_000)
-    await until('no problem', () => folder.watch.found?.content?.problem === null)
+  test('that LangFlow runs from is unknown if the files could not be read at its start', async (t) => {
+    const folder = content(t, ({ path }) => ({ paths: [path('set')] }))
+    folder.watch.look()
+    await folder.report(1)
+    folder.watch.note('starting')
+    await folder.report(2)
+    mkdirSync(folder.path('set'))
+    const { digest, running } = await folder.seen()
+    assert.deepEqual([digest === null, running], [false, 'unknown'])
   })
 
   test('on a volume that does not answer is a problem after a minute, and no second read begins', async (t) => {
@@ -504,15 +490,15 @@ describe('the content', () => {
     }))
     folder.put('env', 'PASSWORD=one')
     const { digest } = await folder.seen()
-    folder.watch.noteStart()
-    folder.watch.noteServing()
+    folder.watch.note('starting')
+    folder.watch.note('serving')
     folder.put('env', 'PASSWORD=two')
     const changed = await folder.seen()
-    folder.watch.noteEnd(false)
-    folder.watch.noteStart()
+    folder.watch.note('down')
+    folder.watch.note('starting')
     assert.equal(folder.watch.found?.content?.running, changed.digest)
-    folder.watch.noteEnd(true)
-    folder.watch.noteStart()
+    folder.watch.note('down', true)
+    folder.watch.note('starting')
     const { running, digest: present } = folder.watch.found?.content ?? {}
     assert.deepEqual([running, present], [digest, changed.digest])
     assert.equal(folder.env.environment.PASSWORD, 'one')

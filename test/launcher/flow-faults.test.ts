@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { faultOfFlow, findLfx, validateFlows } from '../../agent/launcher/flow-faults.ts'
+import { isDead, readStat } from '../../agent/processes/proc.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
+import { until } from '../harness/wait.ts'
 
 const json = (flow: unknown) => JSON.stringify(flow)
 
@@ -56,25 +60,51 @@ function directory(t: TestContext): string {
 }
 
 /** A LangFlow in a directory, and what stands in for its `lfx`. */
-function installed(t: TestContext, script: string) {
+function installed(t: TestContext, script: (dir: string) => string) {
   const dir = directory(t)
   const bin = join(dir, 'bin')
   mkdirSync(bin)
   for (const [name, text] of [
     ['langflow', `#!${bin}/python\n`],
-    ['lfx', `#!/bin/sh\nenv > ${dir}/environment\necho "$@" > ${dir}/arguments\n${script}`],
+    ['lfx', `#!/bin/sh\nenv > ${dir}/environment\necho "$@" > ${dir}/arguments\n${script(dir)}`],
   ] as const)
     writeFileSync(join(bin, name), text, { mode: 0o755 })
   const env = { PATH: '/usr/bin:/bin', LANGFLOW_SECRET_KEY: 'a secret' }
   const lfx = findLfx([join(bin, 'langflow'), 'run'], env)
   assert.equal(lfx, join(bin, 'lfx'))
-  const signal = new AbortController()
-  return { dir, signal, validate: () => validateFlows(lfx as string, '/flows', signal.signal) }
+  const quit = new AbortController()
+  const clock = new VirtualClock()
+  const validate = () => validateFlows(lfx as string, clock, '/flows', quit.signal)
+  return { dir, clock, quit, validate }
+}
+
+/** An `lfx` that hangs: it, a child, and a child in a session of its own write their pids. */
+async function hanging(t: TestContext) {
+  const note = 'echo $$ >> "$pids"'
+  const child = `sh -c '${note}; exec sleep 1000'`
+  const script = (dir: string) => `export pids=${dir}/pids\n${note}\n${child} &\nsetsid ${child} &\nwait`
+  const one = installed(t, script)
+  const answer = one.validate()
+  const pids = () => {
+    const file = join(one.dir, 'pids')
+    return existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n').map(Number) : []
+  }
+  await until('three processes', () => pids().length === 3)
+  const alive = () => pids().filter((pid) => isAlive(pid))
+  t.after(() => {
+    for (const pid of alive()) process.kill(pid, 'SIGKILL')
+  })
+  return { ...one, answer, alive }
+}
+
+function isAlive(pid: number | undefined): boolean {
+  const stat = pid === undefined ? undefined : readStat(pid)
+  return stat !== undefined && !isDead(stat)
 }
 
 describe('lfx validate', () => {
   test('runs without LangFlow’s variables, and its refusal becomes one sentence', async (t) => {
-    const fine = installed(t, 'exit 0')
+    const fine = installed(t, () => 'exit 0')
     assert.equal(await fine.validate(), null)
     assert.equal(readFileSync(join(fine.dir, 'arguments'), 'utf8'), 'validate --format json --dir /flows\n')
     assert.doesNotMatch(readFileSync(join(fine.dir, 'environment'), 'utf8'), /secret/i)
@@ -84,19 +114,53 @@ describe('lfx validate', () => {
       { severity: 'error', message: 'another error' },
     ]
     const report = JSON.stringify([{ path: '/flows/b.json', ok: false, issues }], null, 2)
-    const refusing = installed(t, `cat <<'END'\n${report}\nEND\nexit 1`)
+    const refusing = installed(t, () => `cat <<'END'\n${report}\nEND\nexit 1`)
     const refusal = "lfx validate refuses /flows: Missing 'id'"
     assert.equal(await refusing.validate(), refusal)
-    const broken = installed(t, 'echo Traceback; exit 2')
+    const broken = installed(t, () => 'echo Traceback; exit 2')
     const unknown = 'lfx validate refuses /flows: it did not report a result'
     assert.equal(await broken.validate(), unknown)
   })
 
-  test('rejects after an interruption, and is optional', async (t) => {
-    const { signal, validate } = installed(t, 'exec sleep 60')
+  test('is killed with all its processes at its time limit, and no other process is', async (t) => {
+    const { answer, alive, clock } = await hanging(t)
+    const langflow = spawn('sleep', ['1000'])
+    t.after(() => langflow.kill('SIGKILL'))
+    await clock.pass(59_000)
+    assert.equal(alive().length, 3)
+    await clock.pass(1_000)
+    await until('the end of its processes', async () => {
+      await clock.pass(20)
+      return alive().length === 0
+    })
+    assert.equal(await answer, 'lfx validate did not end within 60 s for /flows')
+    assert.ok(isAlive(langflow.pid))
+  })
+
+  test('is killed with all its processes after an interruption', async (t) => {
+    const { answer, alive, clock, quit } = await hanging(t)
+    quit.abort()
+    await until('the end of its processes', async () => {
+      await clock.pass(20)
+      return alive().length === 0
+    })
+    await answer
+  })
+
+  test('leaves no process behind when it ends', async (t) => {
+    const { dir, clock, validate } = installed(t, (dir) => `setsid sleep 1000 &\necho $! > ${dir}/child`)
     const answer = validate()
-    signal.abort()
-    await assert.rejects(answer)
+    const child = join(dir, 'child')
+    await until('its child', () => existsSync(child) && readFileSync(child, 'utf8').endsWith('\n'))
+    const pid = Number(readFileSync(child, 'utf8'))
+    await until('the end of its child', async () => {
+      await clock.pass(20)
+      return !isAlive(pid)
+    })
+    assert.equal(await answer, null)
+  })
+
+  test('is optional', () => {
     assert.equal(findLfx(['node', 'workload.mjs'], { PATH: '/nowhere' }), null)
   })
 })

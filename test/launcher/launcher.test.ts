@@ -48,10 +48,11 @@ class Bench {
   readonly content: { -readonly [K in keyof Content]: Content[K] } = {
     found: null,
     look: ignore,
-    noteStart: () => void this.noted.push('start'),
-    noteServing: () => void this.noted.push('serving'),
-    noteEnd: (failed) => void this.noted.push(failed ? 'failure' : 'end'),
-    interrupt: () => void this.noted.push('interrupt'),
+    note: (phase, failed) => {
+      const noted = failed ? 'failure' : phase
+      if (noted !== this.noted.at(-1)) this.noted.push(noted)
+      if (phase === 'starting') this.sent.push('content')
+    },
     close: ignore,
   }
   /** Calls of `content`. */
@@ -407,7 +408,6 @@ describe('the content', () => {
     since: 0,
     running: null,
     startedAt: 0,
-    differsSince: null,
     earlier: [],
     problem: null,
     unfit: false,
@@ -447,12 +447,11 @@ describe('the content', () => {
 
   test('is noted at a start before the agent receives a report of that start', async () => {
     const b = new Bench()
-    b.content.noteStart = () => void b.sent.push('content')
     await b.started()
     assert.deepEqual(b.sent.slice(-2), ['content', 'workload started'])
     b.receive({ type: 'healthy' })
     await b.kill()
-    assert.deepEqual(b.noted, ['interrupt', 'serving', 'interrupt', 'end'])
+    assert.deepEqual(b.noted, ['starting', 'serving', 'ending', 'down'])
   })
 
   test('has failed if LangFlow exits before it has served, or never serves', async () => {
@@ -468,7 +467,7 @@ describe('the content', () => {
     assert.equal(late.noted.at(-1), 'failure')
     const ordered = await new Bench().started()
     await ordered.kill()
-    assert.equal(ordered.noted.at(-1), 'end')
+    assert.equal(ordered.noted.at(-1), 'down')
   })
 
   test('prevents a start if the environment cannot be read', async () => {

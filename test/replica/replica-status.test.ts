@@ -106,7 +106,7 @@ describe('a replica', () => {
   test('could not take over with files from which LangFlow would not start', () => {
     const its = facts(FOLLOWS, 'idle')
     const content = {
-      ...{ digest: 'c2', since: 0, running: null, startedAt: 0, differsSince: null, earlier: [] },
+      ...{ digest: 'c2', since: 0, running: null, startedAt: 0, earlier: [] },
       ...{ problem: 'a.json is not JSON', unfit: true },
     }
     const broken = { ...its.workload, digests: { ...UNKNOWN_DIGESTS, content } }

@@ -1,3 +1,4 @@
+import type { LangflowPhase } from '../../agent/launcher/content-watch.ts'
 import { holderOf, successorOf } from '../../agent/lease/lease.ts'
 import { pauseOf } from '../../agent/lease/operator-annotations.ts'
 import type { ContentView, Digests } from '../../agent/link/link-messages.ts'
@@ -21,7 +22,6 @@ export class ModelContent {
     const none = {
       running: null,
       startedAt: 0,
-      differsSince: null,
       earlier: [],
       problem: null,
       unfit: false,
@@ -40,24 +40,17 @@ export class ModelContent {
       this.become({ ...view, digest, since: process.mono(), earlier: [view.digest ?? '', ...view.earlier] })
   }
 
-  noteStart(): void {
-    this.become({ ...this.view, running: this.view.digest, startedAt: this.process.mono() })
+  note(phase: LangflowPhase): void {
+    if (phase === 'starting')
+      this.become({ ...this.view, running: this.view.digest, startedAt: this.process.mono() })
+    else if (phase === 'down') this.become({ ...this.view, running: null, startedAt: 0 })
   }
-
-  noteServing(): void {}
-
-  noteEnd(): void {
-    this.become({ ...this.view, running: null, startedAt: 0 })
-  }
-
-  interrupt(): void {}
 
   close(): void {}
 
   private become(view: ContentView): void {
     const before = JSON.stringify(this.found)
-    const differs = view.running !== null && view.running !== view.digest
-    this.view = { ...view, differsSince: differs ? (view.differsSince ?? this.process.mono()) : null }
+    this.view = view
     this.found = { flows: null, secretKey: null, content: this.view }
     if (JSON.stringify(this.found) !== before) this.changed()
   }

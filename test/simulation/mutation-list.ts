@@ -91,8 +91,8 @@ among content changed; takeovers paused
 + const APART_LEASES = 0
 among content changed
 # content: acts on files from which LangFlow could not start
-- problem !== null || differsSince === null
-+ differsSince === null
+- problem !== null || running === null
++ running === null
 test test/election/content-change.test.ts
 
 @ agent/election/leader.ts
