@@ -15,7 +15,6 @@ import { FRONT_NODE_FLAGS } from '../../agent/traffic/front-process.ts'
 import { BUNDLE } from '../harness/bundle.ts'
 import { mono, Series } from '../harness/wait.ts'
 
-const WITHIN_MS = 5_000
 const HOUR_MS = 3_600_000
 
 export const KEY = 'AAAAAAAAAAAAAAAAAAAAAA'
@@ -84,7 +83,7 @@ export class FrontProcess {
   }
 
   async said<T extends FromFront['type']>(type: T): Promise<Extract<FromFront, { type: T }>> {
-    const message = await this.#said.next(type, (one) => one.type === type, 0, WITHIN_MS)
+    const message = await this.#said.next(type, (one) => one.type === type)
     return message as Extract<FromFront, { type: T }>
   }
 
@@ -92,7 +91,7 @@ export class FrontProcess {
   async counted(what: string, holds: (counts: FrontCounts) => boolean): Promise<void> {
     const from = this.#said.list.findLastIndex((message) => message.type === 'counts')
     const matches = (message: FromFront) => message.type === 'counts' && holds(message.counts)
-    await this.#said.next(what, matches, Math.max(from, 0), WITHIN_MS)
+    await this.#said.next(what, matches, Math.max(from, 0))
   }
 
   /** Sets the route, and resolves once the front applies it to each request. */
@@ -100,12 +99,7 @@ export class FrontProcess {
     this.#routes += 1
     const id = this.#routes
     this.#tell({ type: 'route', id, route })
-    await this.#said.next(
-      `route ${id}`,
-      (message) => message.type === 'routed' && message.id === id,
-      0,
-      WITHIN_MS,
-    )
+    await this.#said.next(`route ${id}`, (message) => message.type === 'routed' && message.id === id)
   }
 
   /** Makes this front the leader's, with a LangFlow that serves. */

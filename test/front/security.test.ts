@@ -21,7 +21,7 @@ const LARGEST_KEPT = 64 * 1024
 const CRUMBLING = 40
 const PIPELINING = 200
 const PIPELINED = 2000
-const SLOW_WITHIN_MS = 30_000
+const SLOW_WITHIN_MS = 60_000
 
 const SMUGGLED = requestHead('GET /smuggled')
 const LAST_CHUNK = '0\r\n\r\n'
