@@ -1,4 +1,4 @@
-import type { Clock } from '../clock.ts'
+import { type Clock, systemClock } from '../clock.ts'
 import { listed, seconds } from '../config/values.ts'
 import { epochOf, holderOf, holderServes, type Lease } from '../lease/lease.ts'
 import { historyOf } from '../lease/lease-history.ts'
@@ -15,8 +15,10 @@ import {
 import type { ReplicaRow } from '../observe/agent-status.ts'
 import { holderRow, type Operable } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
-import { type Follow, follow, type Phase, PhaseLog } from './following.ts'
-import { type Addressee, isFor, refuseIfPaused, removeRequest, requestFrom, whyUnable } from './switchover.ts'
+import { type Follow, follow, type Phase, PhaseLog, phaseLine } from './following.ts'
+import { type Addressee, isFor, type Request, removeRequest } from './request-run.ts'
+import { refuseIfPaused, whyUnable } from './switchover.ts'
+import { describeLeader, isElsewhere } from './switchover-progress.ts'
 
 /** A failover that was possible when the Lease was read. */
 export interface FailoverPlan extends Addressee {
@@ -39,18 +41,37 @@ export interface FailedOver {
 /** Deadline of a replica's answer, in milliseconds. */
 const STATUS_WITHIN_MS = 1_500
 
+/** A failover, in place of a request that the leader has not answered. @param to the name of a pod, or `*` */
+export function failover(
+  to: string,
+  reason: string | null,
+  clock: Clock = systemClock,
+): Request<FailoverPlan, FailedOver> {
+  return {
+    notes: { [FAILOVER_TO]: to, [REQUEST_REASON]: reason, [SWITCHOVER_TO]: null, [RESTART]: null },
+    replicas: knownReplicas,
+    plan: (lease, rows) => planFailover(lease, rows, to, clock.now().wall),
+    question: ({ from }) => `Fail over from ${from} to ${describeTarget(to)}, without a drain?`,
+    prospect,
+    describe: ({ from }) => `a failover from ${from} to ${describeTarget(to)}`,
+    requested: ({ from, able }) => ({ asked: to, from, able }),
+    follow: (cluster, plan, follow) => followFailover(cluster, clock, plan, follow),
+    phaseLine,
+    outcome: (done, plan) => {
+      const ok = !isElsewhere(done, plan)
+      const result = { result: ok ? 'failed_over' : 'elsewhere', asked: to, ...done }
+      return { ok, result, text: describeFailedOver(done, plan) }
+    },
+  }
+}
+
 /**
  * The plan of a failover. It requires a holder of the Lease, and no answer of any replica. Throws an `OperationError`.
  *
  * @param rows the replicas, as far as they are known
  * @param wallMs now, by the wall clock
  */
-export function planFailover(
-  lease: Lease,
-  rows: readonly ReplicaRow[],
-  to: string,
-  wallMs: number,
-): FailoverPlan {
+function planFailover(lease: Lease, rows: readonly ReplicaRow[], to: string, wallMs: number): FailoverPlan {
   const holder = holderOf(lease)
   if (holder === '')
     throw new OperationError(
@@ -74,19 +95,9 @@ export function planFailover(
   return { from, holder, epoch: epochOf(lease), to, able }
 }
 
-/** Rejects with an `OperationError`. */
-export async function readFailoverPlan(cluster: Operable, clock: Clock, to: string): Promise<FailoverPlan> {
-  const [lease, rows] = await Promise.all([cluster.lease(), knownReplicas(cluster)])
-  return planFailover(lease, rows, to, clock.now().wall)
-}
-
 /** Without an answer, the failover is still possible. */
 function knownReplicas(cluster: Operable): Promise<ReplicaRow[]> {
   return cluster.replicas(STATUS_WITHIN_MS).catch(() => [])
-}
-
-export function failoverQuestion(plan: FailoverPlan): string {
-  return `${prospect(plan)}\nFail over from ${plan.from} to ${describeTarget(plan.to)}, without a drain?`
 }
 
 /** Whether a replica can take over, in one sentence. */
@@ -97,33 +108,8 @@ function prospect({ to, able }: FailoverPlan): string {
   return `${listed(others)} ${others.length === 1 ? 'reports that it' : 'report that they'} can take over.`
 }
 
-/** Requests a failover by one compare-and-swap, in place of a switchover that the leader has not answered. */
-export async function requestFailover(
-  cluster: Operable,
-  clock: Clock,
-  to: string,
-  confirmed: FailoverPlan | null,
-  reason: string | null,
-): Promise<FailoverPlan> {
-  const rows = await knownReplicas(cluster)
-  const planNow = (lease: Lease) => planFailover(lease, rows, to, clock.now().wall)
-  const replaced = { [SWITCHOVER_TO]: null, [RESTART]: null }
-  return requestFrom(cluster, confirmed, planNow, {
-    [FAILOVER_TO]: to,
-    [REQUEST_REASON]: reason,
-    ...replaced,
-  })
-}
-
-export function describeFailoverRequest(plan: FailoverPlan, dryRun: boolean): string {
-  const failover = `a failover from ${plan.from} to ${describeTarget(plan.to)}`
-  return dryRun
-    ? `would request ${failover} (server dry run)\n${prospect(plan)}\n`
-    : `requested ${failover}; see langflow-leader status\n`
-}
-
 /** Reads only the Lease, until a new leader has recorded that it serves. Rejects as `follow` does. */
-export async function followFailover(
+async function followFailover(
   cluster: Operable,
   clock: Clock,
   plan: FailoverPlan,
@@ -202,18 +188,12 @@ class FailoverProgress {
   }
 }
 
-/** Whether the leader is not the requested pod, or is the same pod as before. */
-export function failedElsewhere({ from, to }: FailedOver, { to: asked }: FailoverPlan): boolean {
-  return to === from || (asked !== ANY_POD && to !== asked)
-}
-
 /** The result for people, one sentence a line. */
-export function describeFailedOver(done: FailedOver, plan: FailoverPlan): string {
-  const { from, to, gapMs } = done
+function describeFailedOver(done: FailedOver, plan: FailoverPlan): string {
+  const { gapMs } = done
   const gap = gapMs === null ? '' : `; no replica served for ${seconds(gapMs)}`
-  const leads = to === from ? `${to} leads and serves again` : `${to} leads and serves instead of ${from}`
-  const lines = [`${leads}${gap}`]
-  if (failedElsewhere(done, plan))
+  const lines = [`${describeLeader(done)}${gap}`]
+  if (isElsewhere(done, plan))
     lines.push(`${describeTarget(plan.to)} did not become the leader: see langflow-leader history`)
   return `${lines.join('\n')}\n`
 }

@@ -1,12 +1,11 @@
 import type { Command } from 'commander'
-import { systemClock } from '../clock.ts'
 import { addExamples } from '../config/command-line.ts'
 import { addFlags, group, onOff, readFlags } from '../config/setting.ts'
 import { ANY_POD } from '../lease/operator-annotations.ts'
 import type { Request } from './request-run.ts'
 import { REQUEST_SETTINGS } from './request-settings.ts'
-import type { Restarted, RestartPlan } from './restart.ts'
-import { handover } from './switchover-command.ts'
+import type { Plan } from './switchover.ts'
+import type { Switched } from './switchover-progress.ts'
 
 export const RESTART_SETTINGS = {
   ...group('Request', {
@@ -27,43 +26,29 @@ export function addRestart(program: Command): void {
     ['Restart LangFlow in its pod, for example if there is only one replica', '--in-place --yes'],
   ])
   command.action(async () => {
-    const { inPlace: isInPlace, ...options } = readFlags(command, RESTART_SETTINGS)
+    const { inPlace, ...options } = readFlags(command, RESTART_SETTINGS)
     const { runRequest } = await import('./request-run.ts')
+    const { restartInPlace } = await import('./restart.ts')
     const { reason } = options
-    process.exitCode = isInPlace
-      ? await runRequest(command, await inPlace(reason), options)
+    process.exitCode = inPlace
+      ? await runRequest(command, restartInPlace(reason), options)
       : await runRequest(command, await byHandover(reason), options)
   })
 }
 
 /** A switchover, which also names the alternative if no replica can take over. */
-async function byHandover(reason: string | null): ReturnType<typeof handover> {
+async function byHandover(reason: string | null): Promise<Request<Plan, Switched>> {
   const { OperationError } = await import('./exit-codes.ts')
-  const request = await handover(ANY_POD, reason)
-  const advise = (error: unknown): never => {
-    if (!(error instanceof OperationError) || error.code !== 'not_ready') throw error
-    throw new OperationError('not_ready', `${error.message}; add --in-place to restart it without a handover`)
+  const { switchover } = await import('./switchover-progress.ts')
+  const request = switchover(ANY_POD, reason)
+  const plan: typeof request.plan = (lease, rows) => {
+    try {
+      return request.plan(lease, rows)
+    } catch (error) {
+      if (!(error instanceof OperationError) || error.code !== 'not_ready') throw error
+      const advice = 'add --in-place to restart it without a handover'
+      throw new OperationError('not_ready', `${error.message}; ${advice}`)
+    }
   }
-  return {
-    ...request,
-    plan: (cluster) => request.plan(cluster).catch(advise),
-    write: (cluster, confirmed) => request.write(cluster, confirmed).catch(advise),
-  }
-}
-
-async function inPlace(reason: string | null): Promise<Request<RestartPlan, Restarted>> {
-  const cli = await import('./restart.ts')
-  const { phaseLine } = await import('./following.ts')
-  return {
-    plan: (cluster) => cli.readRestartPlan(cluster, systemClock),
-    question: cli.restartQuestion,
-    write: (cluster, confirmed) => cli.requestRestart(cluster, systemClock, confirmed, reason),
-    requested: ({ from }) => ({ from }),
-    describeRequested: cli.describeRestartRequest,
-    follow: (cluster, plan, follow) => cli.followRestart(cluster, systemClock, plan, follow),
-    phaseLine,
-    outcome: (done) => {
-      return { ok: true, result: { result: 'restarted', ...done }, text: cli.describeRestarted(done) }
-    },
-  }
+  return { ...request, plan }
 }

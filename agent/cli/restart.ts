@@ -1,23 +1,17 @@
-import type { Clock } from '../clock.ts'
+import { type Clock, systemClock } from '../clock.ts'
 import { seconds } from '../config/values.ts'
 import type { Lease } from '../lease/lease.ts'
 import { REQUEST_REASON, RESTART, requestOf } from '../lease/operator-annotations.ts'
 import type { ReplicaRow } from '../observe/agent-status.ts'
 import { holderRow, type Operable } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
-import { type Follow, follow, type Phase, PhaseLog } from './following.ts'
+import { type Follow, follow, type Phase, PhaseLog, phaseLine } from './following.ts'
 import { serves } from './overview.ts'
-import {
-  type Addressee,
-  isFor,
-  isHandingOver,
-  leaderToAsk,
-  removeRequest,
-  requestFrom,
-} from './switchover.ts'
+import { type Addressee, isFor, type Request, removeRequest } from './request-run.ts'
+import { isHandingOver, leaderToAsk } from './switchover.ts'
 
 /** A restart in place that was possible when the Lease and the replicas were read. */
-export interface RestartPlan extends Addressee {
+interface RestartPlan extends Addressee {
   /** The present start of LangFlow, in monotonic ms of the leader's node; `null` if unknown. */
   readonly orderedAt: number | null
 }
@@ -35,43 +29,29 @@ const STATUS_WITHIN_MS = 2_000
 /** The value of the annotation. The agent accepts any value. */
 const IN_PLACE = 'in-place'
 
-/** Throws an `OperationError`. @param wallMs now, by the wall clock */
-function planRestart(lease: Lease, rows: readonly ReplicaRow[], wallMs: number): RestartPlan {
-  const { leader, ...asked } = leaderToAsk(lease, rows, wallMs)
-  return { ...asked, orderedAt: leader.status.workload.orderedAt }
-}
-
-/** Rejects with an `OperationError`. */
-export async function readRestartPlan(cluster: Operable, clock: Clock): Promise<RestartPlan> {
-  const lease = await cluster.lease()
-  return planRestart(lease, await cluster.replicas(), clock.now().wall)
-}
-
-export function restartQuestion({ from }: RestartPlan): string {
-  return `Restart LangFlow in ${from}, without a server until it has started?`
-}
-
-/** Requests a restart in place from the leader by one compare-and-swap. Rejects with an `OperationError`. */
-export async function requestRestart(
-  cluster: Operable,
-  clock: Clock,
-  confirmed: RestartPlan | null,
+export function restartInPlace(
   reason: string | null,
-): Promise<RestartPlan> {
-  const rows = await cluster.replicas()
-  const planNow = (lease: Lease) => planRestart(lease, rows, clock.now().wall)
-  return requestFrom(cluster, confirmed, planNow, { [RESTART]: IN_PLACE, [REQUEST_REASON]: reason })
-}
-
-export function describeRestartRequest({ from }: RestartPlan, dryRun: boolean): string {
-  const restart = `a restart of LangFlow in ${from}`
-  return dryRun
-    ? `would request ${restart} (server dry run)\n`
-    : `requested ${restart}; see langflow-leader status\n`
+  clock: Clock = systemClock,
+): Request<RestartPlan, Restarted> {
+  return {
+    notes: { [RESTART]: IN_PLACE, [REQUEST_REASON]: reason },
+    plan: (lease, rows) => {
+      const { leader, ...asked } = leaderToAsk(lease, rows, clock.now().wall)
+      return { ...asked, orderedAt: leader.status.workload.orderedAt }
+    },
+    question: ({ from }) => `Restart LangFlow in ${from}, without a server until it has started?`,
+    describe: ({ from }) => `a restart of LangFlow in ${from}`,
+    requested: ({ from }) => ({ from }),
+    follow: (cluster, plan, follow) => followRestart(cluster, clock, plan, follow),
+    phaseLine,
+    outcome: (done) => {
+      return { ok: true, result: { result: 'restarted', ...done }, text: describeRestarted(done) }
+    },
+  }
 }
 
 /** Reads Lease and replicas until the leader serves with a new LangFlow. Rejects as `follow` does. */
-export async function followRestart(
+async function followRestart(
   cluster: Operable,
   clock: Clock,
   plan: RestartPlan,
@@ -129,6 +109,6 @@ async function giveUp(cluster: Operable, plan: RestartPlan, begun: boolean): Pro
 }
 
 /** The result for people, one sentence a line. */
-export function describeRestarted({ pod, gapMs }: Restarted): string {
+function describeRestarted({ pod, gapMs }: Restarted): string {
   return `${pod} serves with a new LangFlow; no replica served for at most ${seconds(gapMs)}\n`
 }

@@ -1,12 +1,8 @@
 import type { Command } from 'commander'
-import { systemClock } from '../clock.ts'
 import { addExamples } from '../config/command-line.ts'
 import { addFlags, group, readFlags } from '../config/setting.ts'
 import { ANY_POD } from '../lease/operator-annotations.ts'
-import type { Request } from './request-run.ts'
 import { REQUEST_SETTINGS, TO } from './request-settings.ts'
-import type { Plan } from './switchover.ts'
-import type { Switched } from './switchover-progress.ts'
 
 export const SWITCHOVER_SETTINGS = { ...group('Request', { to: TO }), ...REQUEST_SETTINGS }
 
@@ -23,27 +19,7 @@ export function addSwitchover(program: Command): void {
   command.action(async () => {
     const { to, ...options } = readFlags(command, SWITCHOVER_SETTINGS)
     const { runRequest } = await import('./request-run.ts')
-    const request = await handover(to ?? ANY_POD, options.reason)
-    process.exitCode = await runRequest(command, request, options)
+    const { switchover } = await import('./switchover-progress.ts')
+    process.exitCode = await runRequest(command, switchover(to ?? ANY_POD, options.reason), options)
   })
-}
-
-/** A switchover. @param to the name of a pod, or `*` */
-export async function handover(to: string, reason: string | null): Promise<Request<Plan, Switched>> {
-  const { describeRequested, question, readPlan, requestSwitchover } = await import('./switchover.ts')
-  const progress = await import('./switchover-progress.ts')
-  return {
-    plan: (cluster) => readPlan(cluster, systemClock, to),
-    question,
-    write: (cluster, confirmed) => requestSwitchover(cluster, systemClock, to, confirmed, reason),
-    requested: ({ from, candidates }) => ({ asked: to, from, candidates }),
-    describeRequested,
-    follow: (cluster, plan, follow) => progress.followSwitchover(cluster, systemClock, plan, follow),
-    phaseLine: progress.switchoverLine,
-    outcome: (switched, plan) => {
-      const ok = !progress.isElsewhere(switched, plan)
-      const result = { result: ok ? 'switched' : 'elsewhere', asked: to, ...switched }
-      return { ok, result, text: progress.describeSwitched(switched, plan) }
-    },
-  }
 }

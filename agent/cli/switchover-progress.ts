@@ -1,14 +1,15 @@
-import type { Clock } from '../clock.ts'
+import { type Clock, systemClock } from '../clock.ts'
 import { listed, seconds } from '../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { historyOf, type Phases } from '../lease/lease-history.ts'
-import { ANY_POD, podOf, requestOf } from '../lease/operator-annotations.ts'
+import { ANY_POD, podOf, REQUEST_REASON, requestOf, SWITCHOVER_TO } from '../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
 import type { Operable } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 import { type Follow, follow, type Phase, PhaseLog, phaseLine } from './following.ts'
 import { serves } from './overview.ts'
-import { isHandingOver, type Plan, whyUnable, withdraw } from './switchover.ts'
+import type { Request } from './request-run.ts'
+import { isHandingOver, type Plan, planSwitchover, whyUnable, withdraw } from './switchover.ts'
 
 /** A completed switchover: a leader serves again. */
 export interface Switched {
@@ -33,6 +34,28 @@ export interface Switched {
 const STATUS_WITHIN_MS = 2_000
 /** Deadline for the new leader to record the time without a server in the Lease, in retry periods. */
 const NOTED_WITHIN_RETRIES = 2
+
+/** A switchover. @param to the name of a pod, or `*` */
+export function switchover(
+  to: string,
+  reason: string | null,
+  clock: Clock = systemClock,
+): Request<Plan, Switched> {
+  return {
+    notes: { [SWITCHOVER_TO]: to, [REQUEST_REASON]: reason },
+    plan: (lease, rows) => planSwitchover(lease, rows, to, clock.now().wall),
+    question: ({ from, candidates }) => `Switch over from ${from} to ${listed(candidates, 'or')}?`,
+    describe: ({ from, candidates }) => `a handover from ${from} to ${listed(candidates, 'or')}`,
+    requested: ({ from, candidates }) => ({ asked: to, from, candidates }),
+    follow: (cluster, plan, follow) => followSwitchover(cluster, clock, plan, follow),
+    phaseLine: switchoverLine,
+    outcome: (switched, plan) => {
+      const ok = !isElsewhere(switched, plan)
+      const result = { result: ok ? 'switched' : 'elsewhere', asked: to, ...switched }
+      return { ok, result, text: describeSwitched(switched, plan) }
+    },
+  }
+}
 
 /**
  * Reads Lease and replicas from the request until a leader serves. Rejects with an `OperationError` if the switchover is refused,
@@ -153,8 +176,16 @@ function whyRefused({ switchover }: AgentStatus, { from, to }: Plan): string {
 }
 
 /** Whether the leader is not the requested pod, or is the same pod as before. */
-export function isElsewhere({ from, to }: Switched, { to: asked }: Plan): boolean {
+export function isElsewhere(
+  { from, to }: { readonly from: string; readonly to: string },
+  { to: asked }: { readonly to: string },
+): boolean {
   return to === from || (asked !== ANY_POD && to !== asked)
+}
+
+/** The new leader, and the one before, for a sentence. */
+export function describeLeader({ from, to }: { readonly from: string; readonly to: string }): string {
+  return to === from ? `${to} leads and serves again` : `${to} leads and serves instead of ${from}`
 }
 
 /** After the last phase, the command still waits for the new leader's record. */
@@ -167,13 +198,12 @@ export function switchoverLine(phase: Phase): string {
 
 /** The result for people, one sentence a line. */
 export function describeSwitched(switched: Switched, plan: Plan): string {
-  const { from, to, crashed, gapMs, gapFrom, unready, took } = switched
+  const { from, crashed, gapMs, gapFrom, unready, took } = switched
   const parts = Object.entries(took ?? {}).flatMap(([name, ms]) =>
     ms === null ? [] : [`${name.slice(0, -'Ms'.length)} ${seconds(ms)}`],
   )
   const gap = `${gapFrom === 'seen' ? 'about ' : ''}${seconds(gapMs)}${parts.length > 0 ? ` (${parts.join(', ')})` : ''}`
-  const leads = to === from ? `${to} leads and serves again` : `${to} leads and serves instead of ${from}`
-  const lines = [`${leads}; no replica served for ${gap}`]
+  const lines = [`${describeLeader(switched)}; no replica served for ${gap}`]
   if (crashed) lines.push(`${from} ended before it released the Lease, so the Lease had to expire`)
   if (isElsewhere(switched, plan))
     lines.push(`${listed(plan.candidates, 'or')} did not become the leader: see langflow-leader history`)

@@ -1,4 +1,3 @@
-import type { Clock } from '../clock.ts'
 import { listed } from '../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import {
@@ -8,23 +7,14 @@ import {
   type OperatorRequest,
   pauseOf,
   podOf,
-  REQUEST_REASON,
   requestOf,
   SWITCHOVER_TO,
 } from '../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
-import { holderRow, NO_SUCH_REPLICA, type Operable, updateAnnotations } from './cluster.ts'
+import { holderRow, NO_SUCH_REPLICA, type Operable } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 import { hasRestarted } from './overview.ts'
-
-/** The leader that a request is for. */
-export interface Addressee {
-  /** The leader's pod, or the leader's identity if it contains no pod name. */
-  readonly from: string
-  /** The leader's identity, and its term. */
-  readonly holder: string
-  readonly epoch: number
-}
+import { type Addressee, isFor, removeRequest } from './request-run.ts'
 
 /** A switchover that was possible when the Lease and the replicas were read. */
 export interface Plan extends Addressee {
@@ -81,75 +71,6 @@ export function refuseIfPaused(lease: Lease, wallMs: number): void {
   throw new OperationError('paused', `takeovers are paused ${until}: run langflow-leader resume first`)
 }
 
-/** Rejects with an `OperationError`. */
-export async function readPlan(cluster: Operable, clock: Clock, to: string): Promise<Plan> {
-  const lease = await cluster.lease()
-  return planSwitchover(lease, await cluster.replicas(), to, clock.now().wall)
-}
-
-/** `Switch over from langflow-0 to langflow-1 or langflow-2?` */
-export function question({ from, candidates }: Plan): string {
-  return `Switch over from ${from} to ${listed(candidates, 'or')}?`
-}
-
-/**
- * Requests a switchover from the leader by one compare-and-swap. Resolves when the request is in the Lease, before the leader acts on
- * it. Rejects with an `OperationError` if the request was not written, or if that is uncertain.
- *
- * @param confirmed the plan that the user has confirmed; `null` if no confirmation was necessary
- */
-export async function requestSwitchover(
-  cluster: Operable,
-  clock: Clock,
-  to: string,
-  confirmed: Plan | null,
-  reason: string | null = null,
-): Promise<Plan> {
-  const rows = await cluster.replicas()
-  const planNow = (lease: Lease) => planSwitchover(lease, rows, to, clock.now().wall)
-  return requestFrom(cluster, confirmed, planNow, { [SWITCHOVER_TO]: to, [REQUEST_REASON]: reason })
-}
-
-/**
- * Writes a request for the leader of the plan by one compare-and-swap. Rejects with an `OperationError` if it was not written, or if
- * that is uncertain.
- *
- * @param planNow throws if the request is no longer possible
- */
-export async function requestFrom<P extends Addressee>(
-  cluster: Operable,
-  confirmed: P | null,
-  planNow: (lease: Lease) => P,
-  request: Readonly<Record<string, string | null>>,
-): Promise<P> {
-  let plan = confirmed
-  await updateAnnotations(cluster, (lease, unsure) => {
-    // An earlier write may have succeeded, and a leader without open connections may already have handed over.
-    if (unsure && plan !== null && !isFor(lease, plan)) return null
-    const now = planNow(lease)
-    if (plan !== null && now.holder !== plan.holder)
-      throw new OperationError(
-        'conflict',
-        `${plan.from} no longer leads, and ${now.from} leads now: start again`,
-      )
-    plan = now
-    return request
-  })
-  return plan as unknown as P
-}
-
-/** Whether the leader of a request still holds the Lease, in the same term. */
-export function isFor(lease: Lease, { holder, epoch }: Addressee): boolean {
-  return holderOf(lease) === holder && epochOf(lease) === epoch
-}
-
-export function describeRequested({ from, candidates }: Plan, dryRun: boolean): string {
-  const handover = `a handover from ${from} to ${listed(candidates, 'or')}`
-  return dryRun
-    ? `would request ${handover} (server dry run)\n`
-    : `requested ${handover}; see langflow-leader status\n`
-}
-
 /**
  * Withdraws a request if it is still in the Lease. Resolves to `begun` if the leader has started the handover, which continues. Rejects
  * with an `OperationError` that contains the command to withdraw the request by hand.
@@ -161,22 +82,6 @@ export async function withdraw(cluster: Operable, plan: Plan): Promise<'withdraw
   const rows = await cluster.replicas().catch(() => [])
   const status = rows.find(({ pod }) => pod === plan.from)?.status ?? null
   return status !== null && isHandingOver(status) ? 'begun' : 'withdrawn'
-}
-
-/**
- * Removes a request that still has this value. Resolves to the Lease after that. Rejects with an `OperationError` that contains the
- * command to remove it by hand.
- */
-export async function removeRequest(cluster: Operable, key: string, value: string): Promise<Lease> {
-  return await updateAnnotations(cluster, ({ metadata }) =>
-    metadata.annotations?.[key] === value ? { [key]: null, [REQUEST_REASON]: null } : null,
-  ).catch((error: Error) => {
-    const command = `kubectl annotate lease ${cluster.leaseName} --namespace=${cluster.namespace} ${key}-`
-    throw new OperationError(
-      'failed',
-      `the request could not be withdrawn: ${error.message}; withdraw it with ${command}`,
-    )
-  })
 }
 
 export function isHandingOver({ switchover, leadership }: AgentStatus): boolean {

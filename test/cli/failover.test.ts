@@ -1,17 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, type TestContext, test } from 'node:test'
 import { OperationError } from '../../agent/cli/exit-codes.ts'
-import {
-  describeFailedOver,
-  describeFailoverRequest,
-  type FailedOver,
-  type FailoverPlan,
-  failoverQuestion,
-  followFailover,
-  readFailoverPlan,
-  requestFailover,
-} from '../../agent/cli/failover.ts'
+import { type FailedOver, type FailoverPlan, failover } from '../../agent/cli/failover.ts'
 import type { Phase } from '../../agent/cli/following.ts'
+import { readPlan, writeRequest } from '../../agent/cli/request-run.ts'
 import {
   FAILOVER_TO,
   PAUSED,
@@ -24,7 +16,7 @@ import { identityOf, LEADER, ScriptedCluster } from './scripted-cluster.ts'
 
 const clock = new VirtualClock()
 const request = (cluster: ScriptedCluster, to = '*', confirmed: FailoverPlan | null = null) =>
-  requestFailover(cluster, clock, to, confirmed, 'it hangs')
+  writeRequest(cluster, failover(to, 'it hangs', clock), confirmed)
 
 /** No replica answers, or the user may not ask them. */
 function silence(cluster: ScriptedCluster): void {
@@ -43,22 +35,19 @@ describe('a failover', () => {
     const holder = identityOf('langflow-0')
     assert.deepEqual(plan, { from: 'langflow-0', holder, epoch: 7, to: 'langflow-9', able: [] })
     assert.match(
-      failoverQuestion(plan),
+      failover('langflow-9', null, clock).prospect?.(plan) ?? '',
       /^langflow-9 does not report that it can take over, so LangFlow may be down/,
     )
   })
 
   test('is described with the replicas that can take over', async () => {
-    const plan = await readFailoverPlan(new ScriptedCluster(), clock, '*')
-    assert.equal(
-      failoverQuestion(plan),
-      'langflow-1 and langflow-2 report that they can take over.\n' +
-        'Fail over from langflow-0 to the best prepared replica, without a drain?',
-    )
-    assert.match(
-      describeFailoverRequest({ ...plan, able: [] }, true),
-      /^would request a failover from langflow-0 to .* \(server dry run\)\nNo other replica reports/,
-    )
+    const { prospect, question, describe, ...request } = failover('*', null, clock)
+    const plan = await readPlan(new ScriptedCluster(), request)
+    assert.equal(prospect?.(plan), 'langflow-1 and langflow-2 report that they can take over.')
+    const to = 'from langflow-0 to the best prepared replica'
+    assert.equal(question(plan), `Fail over ${to}, without a drain?`)
+    assert.equal(describe(plan), `a failover ${to}`)
+    assert.match(prospect?.({ ...plan, able: [] }) ?? '', /^No other replica reports/)
   })
 
   const refusals: [code: string, word: RegExp, change: (cluster: ScriptedCluster) => void, to?: string][] = [
@@ -78,7 +67,7 @@ describe('a failover', () => {
 
   test('is requested only from the leader that the user confirmed', async () => {
     const cluster = new ScriptedCluster()
-    const confirmed = await readFailoverPlan(cluster, clock, '*')
+    const confirmed = await readPlan(cluster, failover('*', null, clock))
     cluster.write({ holderIdentity: identityOf('langflow-1'), leaseTransitions: 8 })
     await assert.rejects(request(cluster, '*', confirmed), { code: 'conflict' })
     assert.deepEqual(cluster.written, [])
@@ -92,15 +81,17 @@ class Followed {
   readonly told: string[] = []
   readonly ctrlC = new AbortController()
   outcome!: Promise<FailedOver>
+  request!: ReturnType<typeof failover>
   plan!: FailoverPlan
 
   static async begin(t: TestContext, to = '*'): Promise<Followed> {
     const one = new Followed()
     const { clock, cluster, ctrlC, told } = one
-    one.plan = await requestFailover(cluster, clock, to, null, null)
+    one.request = failover(to, null, clock)
+    one.plan = await writeRequest(cluster, one.request, null)
     silence(cluster)
     const tell = ({ phase, pod }: Phase) => void told.push(`${phase} ${pod}`)
-    one.outcome = followFailover(cluster, clock, one.plan, { timeoutMs: 60_000, signal: ctrlC.signal, tell })
+    one.outcome = one.request.follow(cluster, one.plan, { timeoutMs: 60_000, signal: ctrlC.signal, tell })
     one.outcome.catch(() => {})
     t.after(() => clock.pass(300_000))
     return one
@@ -133,13 +124,15 @@ describe('a followed failover', () => {
     ])
     assert.deepEqual([done.to, done.epoch, done.gapMs], ['langflow-1', 8, 4_200])
     const text = 'langflow-1 leads and serves instead of langflow-0; no replica served for 4.2 s\n'
-    assert.equal(describeFailedOver(done, one.plan), text)
+    assert.equal(one.request.outcome(done, one.plan).text, text)
   })
 
   test('reports that another pod than the named one took over', async (t) => {
     const one = await Followed.begin(t, 'langflow-2')
     await one.takenBy('langflow-1')
-    assert.match(describeFailedOver(await one.outcome, one.plan), /\nlangflow-2 did not become the leader/)
+    const { ok, text } = one.request.outcome(await one.outcome, one.plan)
+    assert.equal(ok, false)
+    assert.match(text, /\nlangflow-2 did not become the leader/)
   })
 
   test('that a renewing leader does not obey is withdrawn, with the command that ends its pod', async (t) => {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, type TestContext, test } from 'node:test'
 import type { Phase } from '../../agent/cli/following.ts'
-import { describeRestarted, followRestart, type Restarted, requestRestart } from '../../agent/cli/restart.ts'
+import { writeRequest } from '../../agent/cli/request-run.ts'
+import { type Restarted, restartInPlace } from '../../agent/cli/restart.ts'
 import { PAUSED, REQUEST_REASON, RESTART, SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
 import type { AgentStatus } from '../../agent/observe/agent-status.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
@@ -21,13 +22,16 @@ class Followed {
   readonly told: string[] = []
   readonly ctrlC = new AbortController()
   outcome!: Promise<Restarted>
+  text!: (done: Restarted) => string
 
   static async begin(t: TestContext): Promise<Followed> {
     const one = new Followed()
     const { clock, cluster, ctrlC, told } = one
-    const plan = await requestRestart(cluster, clock, null, 'a leak')
+    const request = restartInPlace('a leak', clock)
+    one.text = (done) => request.outcome(done, plan).text
+    const plan = await writeRequest(cluster, request, null)
     const tell = ({ phase, pod }: Phase) => void told.push(`${phase} ${pod}`)
-    one.outcome = followRestart(cluster, clock, plan, { timeoutMs: 60_000, signal: ctrlC.signal, tell })
+    one.outcome = request.follow(cluster, plan, { timeoutMs: 60_000, signal: ctrlC.signal, tell })
     one.outcome.catch(() => {})
     t.after(() => clock.pass(300_000))
     return one
@@ -42,7 +46,7 @@ class Followed {
 describe('a restart in place', () => {
   test('is requested by one write', async () => {
     const cluster = new ScriptedCluster()
-    await requestRestart(cluster, new VirtualClock(), null, 'a leak')
+    await writeRequest(cluster, restartInPlace('a leak', new VirtualClock()), null)
     assert.deepEqual(cluster.annotations, { [RESTART]: 'in-place', [REQUEST_REASON]: 'a leak' })
   })
 
@@ -56,7 +60,7 @@ describe('a restart in place', () => {
     test(`is refused without a write: ${code}`, async () => {
       const cluster = new ScriptedCluster()
       change(cluster)
-      await assert.rejects(requestRestart(cluster, new VirtualClock(), null, null), { code })
+      await assert.rejects(writeRequest(cluster, restartInPlace(null, new VirtualClock()), null), { code })
       assert.deepEqual(cluster.written, [])
     })
 
@@ -74,7 +78,7 @@ describe('a restart in place', () => {
       ['requested', 'draining', 'stopped', 'serving'].map((word) => `${word} langflow-0`),
     )
     assert.equal(
-      describeRestarted(done),
+      one.text(done),
       'langflow-0 serves with a new LangFlow; no replica served for at most 1.0 s\n',
     )
   })

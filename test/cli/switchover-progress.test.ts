@@ -2,12 +2,14 @@ import assert from 'node:assert/strict'
 import { describe, type TestContext, test } from 'node:test'
 import { OperationError } from '../../agent/cli/exit-codes.ts'
 import type { Phase } from '../../agent/cli/following.ts'
-import { type Plan, requestSwitchover } from '../../agent/cli/switchover.ts'
+import { writeRequest } from '../../agent/cli/request-run.ts'
+import type { Plan } from '../../agent/cli/switchover.ts'
 import {
   describeSwitched,
   followSwitchover,
   isElsewhere,
   type Switched,
+  switchover,
   switchoverLine,
 } from '../../agent/cli/switchover-progress.ts'
 import { SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
@@ -36,7 +38,7 @@ class Followed {
   static async begin(t: TestContext, to = 'langflow-1', timeoutMs = 120_000): Promise<Followed> {
     const one = new Followed()
     const { clock, cluster, ctrlC, told } = one
-    one.plan = await requestSwitchover(cluster, clock, to, null)
+    one.plan = await writeRequest(cluster, switchover(to, null, clock), null)
     const tell = (phase: Phase) => void told.push(phase)
     one.outcome = followSwitchover(cluster, clock, one.plan, { timeoutMs, signal: ctrlC.signal, tell })
     one.outcome.catch(() => {})

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { OperationError } from '../../agent/cli/exit-codes.ts'
-import { type Plan, readPlan, requestSwitchover, withdraw } from '../../agent/cli/switchover.ts'
+import { readPlan, writeRequest } from '../../agent/cli/request-run.ts'
+import { type Plan, withdraw } from '../../agent/cli/switchover.ts'
+import { switchover } from '../../agent/cli/switchover-progress.ts'
 import { ApiError } from '../../agent/kube/kube-errors.ts'
 import {
   PAUSE_REASON,
@@ -19,7 +21,7 @@ const WRITTEN = { [SWITCHOVER_TO]: 'langflow-1', [REQUEST_REASON]: null }
 const UNREADY: AgentStatus = { ...STANDBY, couldTakeOver: false, unable: 'its standby is starting' }
 
 const request = (cluster: ScriptedCluster, to = 'langflow-1', planned: Plan | null = null) =>
-  requestSwitchover(cluster, clock, to, planned)
+  writeRequest(cluster, switchover(to, null, clock), planned)
 
 type Refusal = readonly [code: string, word: RegExp, change: (cluster: ScriptedCluster) => void, to?: string]
 
@@ -156,7 +158,7 @@ describe('a switchover is requested', () => {
 
   test('only from the leader that the user confirmed', async () => {
     const cluster = new ScriptedCluster()
-    const planned = await readPlan(cluster, clock, '*')
+    const planned = await readPlan(cluster, switchover('*', null, clock))
     cluster.write({ holderIdentity: identityOf('langflow-1'), leaseTransitions: 8 })
     cluster.show('langflow-0', STANDBY)
     await assert.rejects(request(cluster, '*', planned), {

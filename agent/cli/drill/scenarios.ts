@@ -5,8 +5,9 @@ import type { Operable } from '../cluster.ts'
 import { asOperationError, OperationError } from '../exit-codes.ts'
 import type { Phase } from '../following.ts'
 import { overviewOf } from '../overview.ts'
-import { type Plan, planSwitchover, requestSwitchover } from '../switchover.ts'
-import { followSwitchover, switchoverLine } from '../switchover-progress.ts'
+import { writeRequest } from '../request-run.ts'
+import { type Plan, planSwitchover } from '../switchover.ts'
+import { followSwitchover, switchover, switchoverLine } from '../switchover-progress.ts'
 import type { Scenario } from './drill-command.ts'
 import type { Service } from './langflow-service.ts'
 import type { StateSamples } from './state-samples.ts'
@@ -63,7 +64,7 @@ export async function act(
   limits: { readonly timeoutMs: number; readonly signal: AbortSignal },
 ): Promise<void> {
   if (scenario === 'switchover') {
-    const requested = await requestSwitchover(cluster, clock, ANY_POD, plan)
+    const requested = await writeRequest(cluster, switchover(ANY_POD, null, clock), plan)
     const show = (phase: Phase) => tell(switchoverLine(phase).trimEnd())
     await followSwitchover(cluster, clock, requested, { ...limits, tell: show })
     return
