@@ -10,8 +10,8 @@ import type { OPERATE_SETTINGS } from './cluster-settings.ts'
 /** `url`: an agent that reports all replicas. If it is `null`, each agent is asked through the API server. */
 export type ClusterOptions = Values<typeof OPERATE_SETTINGS>
 
-/** Deadline of one request, in milliseconds: a command without an answer fails within 5 s of its start. */
-export const DEADLINE_MS = 4_000
+/** Deadline of one request, in milliseconds: a command without an answer fails within 5 s of its start, also on a busy machine. */
+export const DEADLINE_MS = 3_500
 
 /**
  * The objects of one namespace (of all, if it is ''), by default that of the credentials. Sends no request. Rejects with a

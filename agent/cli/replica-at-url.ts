@@ -22,7 +22,9 @@ export async function replicasAt(base: URL): Promise<ReplicaRow[]> {
   const url = new URL('replicas', base.href.endsWith('/') ? base : `${base.href}/`)
   const signal = AbortSignal.timeout(DEADLINE_MS)
   const response = await fetch(url, { redirect: 'error', signal }).catch(({ message, cause }) => {
-    const why = cause?.code ?? cause?.message ?? message
+    const why = signal.aborted
+      ? `no answer within ${DEADLINE_MS} ms`
+      : (cause?.code ?? cause?.message ?? message)
     throw new OperationError('unreachable', `cannot reach ${url.href}: ${why}`)
   })
   const read = z.safeParse(Rows, await response.json().catch(() => null))

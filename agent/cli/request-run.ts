@@ -68,7 +68,8 @@ export async function writeRequest<Plan extends Addressee>(
   request: Pick<Request<Plan, unknown>, 'plan' | 'replicas' | 'notes'>,
   confirmed: Plan | null,
 ): Promise<Plan> {
-  const rows = await replicasFor(cluster, request)
+  // Without an answer, both fail at the same time.
+  const [rows] = await Promise.all([replicasFor(cluster, request), cluster.lease()])
   let plan = confirmed
   await updateAnnotations(cluster, (lease, unsure) => {
     // An earlier write may have succeeded, and a leader without open connections may already have handed over.

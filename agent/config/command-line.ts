@@ -14,6 +14,11 @@ class OneLineCommand extends Command {
     throw new UsageError(pathOf(this), sentence(message))
   }
 
+  /** Commander would compare a flag with its value. */
+  unknownOption(flag: string): void {
+    Reflect.get(Command.prototype, 'unknownOption').call(this, flag.split('=', 1)[0])
+  }
+
   override help(context?: HelpContext | ((text: string) => string)): never {
     if (typeof context === 'object' && context.error) return this.error('missing command')
     return super.help(context as HelpContext)

@@ -112,9 +112,9 @@ describe('the replicas', () => {
     await using it = await clusterWith(pods, answers, clock)
     const told = it.cluster.replicas()
     await it.asked(1 + pods.length)
-    await clock.pass(4_000)
+    await clock.pass(3_500)
     const rows = await within(told)
-    assert.match(rows[0]?.problem ?? '', /within 4/)
+    assert.match(rows[0]?.problem ?? '', /within 3/)
     assert.equal(rows.length, 3)
   })
 

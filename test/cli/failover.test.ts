@@ -65,6 +65,15 @@ describe('a failover', () => {
       assert.deepEqual(cluster.written, [])
     })
 
+  test('fails without waiting for the replicas if the Lease cannot be read', async () => {
+    const cluster = new ScriptedCluster()
+    cluster.replicas = () => new Promise(() => {})
+    cluster.lease = async () => {
+      throw new OperationError('unreachable', 'no answer')
+    }
+    await assert.rejects(request(cluster), { code: 'unreachable' })
+  })
+
   test('is requested only from the leader that the user confirmed', async () => {
     const cluster = new ScriptedCluster()
     const confirmed = await readPlan(cluster, failover('*', null, clock))

@@ -36,6 +36,7 @@ describe('an invalid command line', () => {
   const cases: [args: string[], command: string, problem: string][] = [
     [['agent', '--foo'], ' agent', "unknown option '--foo'"],
     [['agent', '--lease-nam', 'x'], ' agent', "unknown option '--lease-nam' (did you mean --lease-name?)"],
+    [['agent', '--lease-nam=a-name'], ' agent', "unknown option '--lease-nam' (did you mean --lease-name?)"],
     [['--foo'], '', "unknown option '--foo'"],
     [[], '', 'missing command'],
     [['agnt'], '', "unknown command 'agnt' (did you mean agent?)"],

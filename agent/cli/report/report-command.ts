@@ -51,6 +51,7 @@ async function runReport({ file, langflowLogs, ...from }: Values<typeof REPORT_S
   const { leaseName, namespace, objects } = cluster
   // If the API server answers neither of them, the command fails like all others, with one sentence.
   const [lease, pods] = await Promise.allSettled([cluster.lease(), cluster.objects.list(POD, DEADLINE_MS)])
+  if (lease.status === 'rejected' && lease.reason.code === 'no_namespace') throw lease.reason
   if (from.url === null && lease.status === 'rejected' && pods.status === 'rejected') throw lease.reason
   using source = await sourceOf(from)
   const check = () => checkAsText({ ...from, leaseName, leaseNamespace: namespace })
