@@ -1,6 +1,9 @@
 import { addAbortListener } from 'node:events'
 import { type Clock, pause } from '../clock.ts'
 import { formatDuration, seconds } from '../config/values.ts'
+import type { Lease } from '../lease/lease.ts'
+import type { ReplicaRow } from '../observe/agent-status.ts'
+import type { Operable } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 
 /** The phases of an operator's request, in this order. A phase that is shorter than the time between two reads may be missing. */
@@ -41,6 +44,13 @@ interface Followed<Seen, Outcome> {
 
 /** Time between two reads, in milliseconds. */
 const LOOK_MS = 250
+/** Deadline of a replica's answer, in milliseconds. */
+const STATUS_WITHIN_MS = 2_000
+
+/** The Lease, and then its replicas. */
+export async function lookAt(cluster: Operable): Promise<{ lease: Lease; rows: readonly ReplicaRow[] }> {
+  return { lease: await cluster.lease(), rows: await cluster.replicas(STATUS_WITHIN_MS) }
+}
 
 /** Rejects with an `OperationError` if the request is refused, after the time-out, and after Ctrl-C. */
 export async function follow<Seen, Outcome>(

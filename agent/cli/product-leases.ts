@@ -70,7 +70,7 @@ async function allowed<T>(read: () => Promise<T>): Promise<T | null> {
 }
 
 /** The Leases that an agent or `inject` has annotated, and those with the default name. Rejects with an `ApiError`. */
-export async function productLeases(objects: Listing): Promise<Lease[]> {
+async function productLeases(objects: Listing): Promise<Lease[]> {
   const isOurs = ({ metadata: { name, annotations } }: KubeObject) =>
     name === AGENT_SETTINGS.leaseName.fallback ||
     Object.keys(annotations ?? {}).some((key) => key.startsWith('langflow-leader/'))

@@ -5,7 +5,7 @@ import { REQUEST_REASON, RESTART, requestOf } from '../lease/operator-annotation
 import type { ReplicaRow } from '../observe/agent-status.ts'
 import { holderRow, type Operable } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
-import { type Follow, follow, type Phase, PhaseLog, phaseLine } from './following.ts'
+import { type Follow, follow, lookAt, type Phase, PhaseLog, phaseLine } from './following.ts'
 import { serves } from './overview.ts'
 import { type Addressee, isFor, type Request, removeRequest } from './request-run.ts'
 import { isHandingOver, leaderToAsk } from './switchover.ts'
@@ -24,8 +24,6 @@ export interface Restarted {
   readonly phases: readonly Phase[]
 }
 
-/** Deadline of a replica's answer, in milliseconds. */
-const STATUS_WITHIN_MS = 2_000
 /** The value of the annotation. The agent accepts any value. */
 const IN_PLACE = 'in-place'
 
@@ -62,7 +60,7 @@ async function followRestart(
   let servedAt = clock.mono()
   let done = false
   return follow(clock, limits, {
-    look: async () => ({ lease: await cluster.lease(), rows: await cluster.replicas(STATUS_WITHIN_MS) }),
+    look: () => lookAt(cluster),
     saw: ({ lease, rows }) => {
       done = saw(log, plan, lease, rows)
       if (!log.begun) servedAt = clock.mono()

@@ -6,7 +6,7 @@ import { ANY_POD, podOf, REQUEST_REASON, requestOf, SWITCHOVER_TO } from '../lea
 import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
 import type { Operable } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
-import { type Follow, follow, type Phase, PhaseLog, phaseLine } from './following.ts'
+import { type Follow, follow, lookAt, type Phase, PhaseLog, phaseLine } from './following.ts'
 import { serves } from './overview.ts'
 import type { Request } from './request-run.ts'
 import { isHandingOver, type Plan, planSwitchover, whyUnable, withdraw } from './switchover.ts'
@@ -30,8 +30,6 @@ export interface Switched {
   readonly took: ({ readonly stopMs: number | null } & Phases) | null
 }
 
-/** Deadline of a replica's answer, in milliseconds. */
-const STATUS_WITHIN_MS = 2_000
 /** Deadline for the new leader to record the time without a server in the Lease, in retry periods. */
 const NOTED_WITHIN_RETRIES = 2
 
@@ -69,7 +67,7 @@ export async function followSwitchover(
 ): Promise<Switched> {
   const progress = new SwitchoverProgress(plan, clock, tell)
   return follow(clock, limits, {
-    look: async () => ({ lease: await cluster.lease(), rows: await cluster.replicas(STATUS_WITHIN_MS) }),
+    look: () => lookAt(cluster),
     saw: ({ lease, rows }) => progress.saw(lease, rows),
     outcome: (isLast) => progress.outcome(isLast),
     missing: 'no other replica serves',

@@ -9,11 +9,10 @@ import { agentOf } from '../agent-container.ts'
 import { DEADLINE_MS } from '../api-connection.ts'
 import { matches } from '../check/installation.ts'
 import { historyTable } from '../history-table.ts'
-import { asFields, asList, asText, dig, type Fields } from '../manifests/manifest.ts'
+import { asFields, asList, asText, dig, type Fields, isFields } from '../manifests/manifest.ts'
 import type { Source } from '../overview.ts'
 import { statusTable } from '../status-table.ts'
 import { KnownSecrets } from './known-secrets.ts'
-import { ownLines } from './log-lines.ts'
 import { withoutSecrets } from './manifest-redaction.ts'
 
 /** What a report is made of. Each may fail without the others. */
@@ -242,11 +241,27 @@ async function logs(
     const title = `log of ${name}/${run.container}${run.previous ? ', its previous run' : ''}`
     const log = await attempt(`${title} could not be read`, () => objects.logs(name, run, DEADLINE_MS))
     if (log === null) return []
-    const { lines, others } = ownLines(log)
+    const all = log.split('\n').filter((line) => line !== '')
+    const lines = all.filter(isOwnLine)
+    const others = all.length - lines.length
     // Other containers of the pod are not part of a report.
     if (lines.length === 0) return []
     const left = others === 0 || langflowLogs ? '' : `${others} lines of LangFlow or others are left out.\n`
     return [{ title, text: `${left}${langflowLogs ? log : lines.join('\n')}` }]
   })
   return (await Promise.all(parts)).flat()
+}
+
+/**
+ * Whether the agent, the launcher or a front wrote a line, in the form of `createLog`: these fields come first, in this order.
+ * LangFlow's own lines, which may contain prompts, keys and values of an env file, pass through the launcher unchanged.
+ */
+function isOwnLine(line: string): boolean {
+  if (!/^\{"level":"\w+","time":"[\d:.TZ-]+","component":"(agent|launcher|front)",/.test(line)) return false
+  try {
+    const fields: unknown = JSON.parse(line)
+    return isFields(fields) && asText(fields.msg) !== ''
+  } catch {
+    return false
+  }
 }

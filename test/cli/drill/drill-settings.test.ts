@@ -17,7 +17,7 @@ test('the API key is read only from the environment', async () => {
   assert.equal((await parseDrill([SERVICE], env)).apiKey, 'sk-1')
   await assert.rejects(
     parseDrill([SERVICE, '--flow=echo', '--api-key=sk-1']),
-    /unknown option '--api-key=sk-1'/,
+    /unknown option '--api-key';/,
   )
 })
 
