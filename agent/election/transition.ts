@@ -130,7 +130,11 @@ function observe(input: Input, state: CandidateState): CandidateState {
     case 'workload': {
       // If the Lease was re-created, a launcher that survived may report a higher epoch than the Lease.
       const highestEpoch = Math.max(state.highestEpoch, fact.workload.epoch ?? 0)
-      const told = { ...state, workload: fact.workload, highestEpoch }
+      // What the others reported before a change is about the content before it.
+      const isChanged = fact.workload.content?.digest !== state.workload.content?.digest
+      const successorContent =
+        isChanged && state.successorContent === 'ready' ? 'awaited' : state.successorContent
+      const told = { ...state, workload: fact.workload, highestEpoch, successorContent }
       return told.phase === 'leading' ? noticeFailure(input, told) : told
     }
     case 'workload_failed': {

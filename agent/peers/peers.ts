@@ -159,6 +159,10 @@ export class Peers {
       }))
   }
 
+  private get intervalMs(): number {
+    return this.often ? OFTEN_MS : POLL_MS
+  }
+
   private schedule(): void {
     if (this.polling) return
     const { clock } = this.options
@@ -169,7 +173,7 @@ export class Peers {
   private async poll(): Promise<void> {
     const { clock, repeats } = this.options
     this.polling = true
-    this.nextAt = clock.mono() + (this.often ? OFTEN_MS : POLL_MS)
+    this.nextAt = clock.mono() + this.intervalMs
     const problems = await this.round()
     this.polling = false
     // Requests that were cancelled by `ask(false)` are not failures.
@@ -186,7 +190,7 @@ export class Peers {
     const { origins, problems } = await find(at, resolve)
     if (problems.length === 0) this.forget(({ at }) => !origins.includes(at))
     // The interval starts now, because the lookup may have taken a while.
-    if (origins.length > 0) this.nextAt = clock.mono() + POLL_MS
+    if (origins.length > 0) this.nextAt = clock.mono() + this.intervalMs
     const oldest = clock.mono() - ANSWER_COUNTS_MS
     const isOwn = (origin: string) => (this.own.get(origin) ?? Number.NEGATIVE_INFINITY) >= oldest
     // While a name cannot be resolved, the replicas that answered before still count.

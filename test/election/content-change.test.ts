@@ -80,10 +80,19 @@ const STOPPED = { alive: 'no', canRun: true, well: false } as const
 
 describe('a leader whose files have changed', () => {
   test('hands over to a replica that is prepared with the new files, after 2 s without a change', () => {
-    const { stepDown, c } = new Leader().knows('ready').changes().actsAfter(2_000)
+    const { stepDown, c } = new Leader().changes().knows('ready').actsAfter(2_000)
     assert.deepEqual([stepDown?.code, stepDown?.inPlace], ['content_changed', false])
     c.tell({ type: 'drained' }).workload(STOPPED)
     assert.equal(c.write.kind, 'release')
+  })
+
+  test('does not act on what the others reported before the change', () => {
+    const l = new Leader().knows('ready').changes().wait(10_000)
+    assert.deepEqual(l.c.events(), [])
+    assert.equal(l.knows('ready').stepDown?.inPlace, false)
+    const again = new Leader().changes().knows('ready').wait(1_000)
+    again.changes({ digest: 'c3', earlier: ['c2', 'c1'] }).wait(10_000)
+    assert.deepEqual(again.c.events(), [])
   })
 
   test('waits up to 150 s for a replica that prepares itself, and then restarts LangFlow in place', () => {
@@ -98,7 +107,7 @@ describe('a leader whose files have changed', () => {
       [{}, 'none'],
       [{ onChange: 'restart' }, 'ready'],
     ] as const)
-      assert.equal(new Leader(config).knows(knows).changes().actsAfter(10_000).stepDown?.inPlace, true)
+      assert.equal(new Leader(config).changes().knows(knows).actsAfter(10_000).stepDown?.inPlace, true)
   })
 
   test('counts from the last change, and does nothing if the files are restored', () => {
@@ -108,32 +117,34 @@ describe('a leader whose files have changed', () => {
   })
 
   test('does not act within 2 lease durations of LangFlow’s start', () => {
-    const l = new Leader().knows('ready')
-    l.changes({ running: 'c0', startedAt: l.c.mono }).actsAfter(30_000)
+    const l = new Leader()
+    l.changes({ running: 'c0', startedAt: l.c.mono }).knows('ready').actsAfter(30_000)
   })
 
   test('does not act with --on-change=ignore, before LangFlow serves, or if the new files are invalid', () => {
-    new Leader({ onChange: 'ignore' }).knows('ready').changes().neverActs()
-    new Leader().knows('ready').changes({ running: null }).neverActs()
-    new Leader().knows('ready').changes({ problem: 'a.json is not JSON', unfit: true }).neverActs()
-    const unwell = new Leader().knows('ready')
+    new Leader({ onChange: 'ignore' }).changes().knows('ready').neverActs()
+    new Leader().changes({ running: null }).knows('ready').neverActs()
+    new Leader().changes({ problem: 'a.json is not JSON', unfit: true }).knows('ready').neverActs()
+    const unwell = new Leader()
     unwell.c.workload({ well: false })
-    unwell.changes().neverActs()
+    unwell.changes().knows('ready').neverActs()
   })
 
   test('does not act while takeovers are paused, and acts after the pause', () => {
     for (const knows of ['ready', 'none'] as const) {
-      const l = new Leader().knows(knows).pauses('true')
-      l.changes().neverActs()
+      const l = new Leader().pauses('true')
+      l.changes().knows(knows).neverActs()
       l.pauses(null)
       assert.deepEqual(l.c.events(), ['draining'])
     }
   })
 
   test('does not act while its leadership is in doubt', () => {
-    const { c } = new Leader().knows('ready')
+    const l = new Leader()
+    const { c } = l
     c.pass(10_000)
     c.workload({ content: { ...CONTENT, digest: 'c2', since: c.mono - 60_000, earlier: ['c1'] } })
+    l.knows('ready')
     assert.deepEqual(c.events(), ['doubt'])
   })
 })

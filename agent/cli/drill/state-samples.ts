@@ -36,8 +36,13 @@ export class StateSamples {
 
   /** Deletes both. Rejects with an `OperationError` if one may remain. */
   async forget(): Promise<void> {
+    let failure: Error | null = null
     for (const [path, { id }] of this.#written)
-      if (id !== undefined) await this.#api.store('DELETE', `${path}${id}`)
+      if (id !== undefined)
+        await this.#api.store('DELETE', `${path}${id}`).catch((error) => {
+          failure = error
+        })
+    if (failure !== null) throw failure
   }
 
   async #store(path: string, body: object): Promise<void> {

@@ -127,11 +127,17 @@ test('a LangFlow that does not show whether it has an acknowledged object is an 
   }
 })
 
-test('it is an error if an acknowledged object cannot be deleted', async (t) => {
-  const { samples, refused } = await Storage.open(t)
-  await samples.write()
-  refused.set(`DELETE ${PATHS.upload}new`, 403)
-  await assert.rejects(samples.forget(), { code: 'not_served', message: /: status 403$/ })
+test('it is an error if an acknowledged object cannot be deleted, and the other one is deleted', async (t) => {
+  for (const remains of Object.values(PATHS)) {
+    const { samples, refused, objects } = await Storage.open(t)
+    await samples.write()
+    refused.set(`DELETE ${remains}new`, 403)
+    await assert.rejects(samples.forget(), { code: 'not_served', message: /: status 403$/ })
+    assert.deepEqual(
+      [...objects.keys()].filter((address) => address.endsWith('new')),
+      [`${remains}new`],
+    )
+  }
 })
 
 test('a drill that has written nothing asks LangFlow nothing', async (t) => {
