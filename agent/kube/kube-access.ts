@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { isIPv6 } from 'node:net'
 import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -68,12 +68,22 @@ export async function findAccess({
   const listed = (env.KUBECONFIG ?? '').split(delimiter).filter((path) => path !== '')
   if (listed.length > 0) return from(listed)
   const usual = join(env.HOME ?? homedir(), '.kube', 'config')
-  if (existsSync(usual)) return from([usual])
+  if (!isMissing(usual)) return from([usual])
   throw new KubeConfigError(
     host
       ? 'this pod has no ServiceAccount token: mount one into this container, or set --kubeconfig'
       : `no kubeconfig: ${usual} does not exist, and this process does not run in a pod; set --kubeconfig or $KUBECONFIG`,
   )
+}
+
+/** A file that this user may not look for is not missing: reading it reports the reason. */
+function isMissing(path: string): boolean {
+  try {
+    statSync(path)
+    return false
+  } catch (error) {
+    return ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')
+  }
 }
 
 /**

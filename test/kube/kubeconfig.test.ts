@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, test } from 'node:test'
@@ -258,6 +258,14 @@ test('the error of a missing certificate file names the file', async () => {
     connection.api.read(LATER_MS),
     /cannot read .*ca\.pem, which kubeconfig .* names \(ENOENT\)$/,
   )
+})
+
+test('a kubeconfig of the user that cannot be read is not reported as missing', async () => {
+  const home = join(dir, 'home')
+  mkdirSync(join(home, '.kube'), { recursive: true })
+  // A loop, since the tests may run as root, who may read every file.
+  symlinkSync('config', join(home, '.kube/config'))
+  await assert.rejects(connect({ env: { HOME: home } }), /cannot read kubeconfig .*config \(ELOOP\)$/)
 })
 
 test('missing access is reported in one line, in a pod and outside', async () => {
