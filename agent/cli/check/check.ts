@@ -11,6 +11,7 @@ import {
   Unseen,
 } from './rule.ts'
 import { AGENT_RULES } from './rules/agent-rules.ts'
+import { DRILL_RULES } from './rules/drill-rules.ts'
 import { FOUND_RULES, LANGFLOW_RULES } from './rules/langflow-rules.ts'
 import { LEASE_RULES } from './rules/lease-rules.ts'
 import { MOUNT_RULES } from './rules/mount-rules.ts'
@@ -70,6 +71,7 @@ export const CATALOGUE: readonly Entry[] = [
   ...entries('Network', [...NETWORK_RULES, ...POLICY_RULES], installed),
   ...entries('Rollouts, drains and scaling', ROLLOUT_RULES, installed),
   ...entries('Rollouts, drains and scaling', SCALE_RULES, installations),
+  ...entries('Rollouts, drains and scaling', DRILL_RULES, (facts) => [facts]),
 ]
 
 /** The results of all rules that apply. */

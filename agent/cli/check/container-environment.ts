@@ -12,6 +12,8 @@ export interface Environment {
   readonly sources: readonly string[]
   /** Objects that the container requires to start, and that check does not see, such as `Secret/langflow`. */
   readonly unseen: readonly string[]
+  /** Variables whose text keeps a `$(NAME)`, which Kubernetes replaces only if NAME is defined before. */
+  readonly unresolved: readonly { readonly variable: string; readonly name: string }[]
   /** Files of `--env-file`. They override any variable. */
   readonly files: readonly string[]
   /** Objects and keys that do not exist, but that the container requires to start. */
@@ -63,13 +65,14 @@ export function environmentOf(
   manifests: readonly Manifest[],
   absent: ReadonlySet<string>,
 ): Environment {
-  const { values, elsewhere, sources, missing, unseen } = new Variables(container, manifests, absent)
+  const variables = new Variables(container, manifests, absent)
+  const { values, elsewhere, sources } = variables
   const visible = { ...Object.fromEntries([...elsewhere].map(([name, { text }]) => [name, text])), ...values }
   const words = [...asList(container.command), ...asList(container.args)].map(asText)
   const { own, command } = splitCommand(words.map((word) => expanded(word, visible)))
   const files = [...envFilesIn(own), ...envFilesIn(command), ...(values.LEADER_ENV_FILE ?? '').split(',')]
   const effect = effectOf(command, visible, sources.length === 0)
-  return { values, elsewhere, sources, files: files.filter(Boolean), missing, unseen, command, effect }
+  return { ...variables, files: files.filter(Boolean), command, effect }
 }
 
 /** Collects a container's variables in the order of Kubernetes: `envFrom`, then `env`, which overrides it. */
@@ -79,12 +82,13 @@ class Variables {
   readonly sources: string[] = []
   readonly missing: Missing[] = []
   readonly unseen: string[] = []
-  private readonly manifests: readonly Manifest[]
-  private readonly absent: ReadonlySet<string>
+  readonly unresolved: { variable: string; name: string }[] = []
+  readonly #manifests: readonly Manifest[]
+  readonly #absent: ReadonlySet<string>
 
   constructor(container: Fields, manifests: readonly Manifest[], absent: ReadonlySet<string>) {
-    this.manifests = manifests
-    this.absent = absent
+    this.#manifests = manifests
+    this.#absent = absent
     for (const source of asList(container.envFrom)) this.addAll(source)
     for (const variable of asList(container.env)) this.add(asText(dig(variable, 'name')), variable)
   }
@@ -95,7 +99,7 @@ class Variables {
     const data = this.dataOf(reference, null)
     const prefix = asText(dig(source, 'prefix'))
     if (data === null) this.sources.push(`${reference.kind}/${reference.name}`)
-    for (const [name, value] of Object.entries(data ?? {})) this.values[prefix + name] = value
+    for (const key of Object.keys(data ?? {})) this.addReference(prefix + key, { ...reference, key })
   }
 
   private add(name: string, variable: unknown): void {
@@ -108,8 +112,11 @@ class Variables {
     const value = dig(variable, 'value')
     const path = asText(dig(variable, 'valueFrom', 'fieldRef', 'fieldPath'))
     const reference = keyReferenceIn(variable)
-    if (typeof value === 'string') this.addText(name, expanded(value, visible))
-    else if (path !== '')
+    if (typeof value === 'string') {
+      this.addText(name, expanded(value, visible))
+      for (const other of unresolvedIn(value, visible))
+        if (this.sources.length === 0) this.unresolved.push({ variable: name, name: other })
+    } else if (path !== '')
       this.values[name] = (PLACEHOLDERS as Readonly<Record<string, string>>)[path] ?? 'a-label'
     else if (reference !== null) this.addReference(name, reference)
     else if (dig(variable, 'valueFrom') !== undefined)
@@ -126,11 +133,11 @@ class Variables {
     const { kind, key, optional } = reference
     const data = this.dataOf(reference, name)
     const found = data?.[key]
-    if (found !== undefined) this.values[name] = found
-    else if (data === null)
+    if (found !== undefined && found !== HIDDEN) this.values[name] = found
+    else if (found === HIDDEN || data === null)
       this.elsewhere.set(name, {
         from: `the key ${key} of ${kind}/${reference.name}`,
-        optional,
+        optional: optional && data === null,
         text: HIDDEN,
       })
     else if (!optional) this.missing.push({ kind, name: reference.name, key, variable: name })
@@ -141,9 +148,11 @@ class Variables {
     { kind, name, optional }: Reference,
     variable: string | null,
   ): Record<string, string> | null {
-    const found = this.manifests.find((one) => one.kind === kind && one.name === name)
+    const found = this.#manifests.find((one) => one.kind === kind && one.name === name)
     if (found !== undefined) return dataIn(found)
-    if (!this.absent.has(`${kind}/${name}`)) {
+    const written = kind === 'Secret' ? writtenKeys(name, this.#manifests) : null
+    if (written !== null) return written
+    if (!this.#absent.has(`${kind}/${name}`)) {
       if (!optional) this.unseen.push(`${kind}/${name}`)
       return null
     }
@@ -158,6 +167,12 @@ function expanded(text: string, values: Readonly<Record<string, string>>): strin
   return text.replace(/\$\$|\$\(([\w.-]+)\)/g, (all, name?: string) =>
     name === undefined ? '$' : (values[name] ?? all),
   )
+}
+
+/** The names in a text that no variable has. */
+function unresolvedIn(text: string, values: Readonly<Record<string, string>>): string[] {
+  const names = [...text.matchAll(/\$\$|\$\(([A-Za-z_][\w.-]*)\)/g)].flatMap(([, name]) => name ?? [])
+  return names.filter((name) => !(name in values))
 }
 
 /** The words of the launcher (`own`), and the command after them. */
@@ -296,4 +311,26 @@ function dataIn({ kind, value }: Manifest): Record<string, string> {
   ])
   const plain = Object.entries(asFields(value.stringData)).map(([key, text]) => [key, asText(text)])
   return Object.fromEntries([...decoded, ...plain])
+}
+
+/** The keys that an operator writes into a Secret, by an object of the stream; `null` if check cannot see all of them. */
+function writtenKeys(secret: string, manifests: readonly Manifest[]): Record<string, string> | null {
+  for (const { kind, name, value } of manifests) {
+    const spec = asFields(value.spec)
+    const { name: target = name, creationPolicy = 'Owner', template } = asFields(spec.target)
+    if (kind === 'SealedSecret' && name === secret)
+      return hiddenValues({ ...asFields(spec.encryptedData), ...asFields(dig(spec.template, 'data')) })
+    if (kind !== 'ExternalSecret' || target !== secret) continue
+    const isOpen = asList(spec.dataFrom).length > 0 || asList(dig(template, 'templateFrom')).length > 0
+    if (isOpen || creationPolicy !== 'Owner') return null
+    const own = Object.fromEntries(asList(spec.data).map((one) => [asText(dig(one, 'secretKey')), true]))
+    const made = dig(template, 'data')
+    const isKept = made === undefined || dig(template, 'mergePolicy') === 'Merge'
+    return hiddenValues({ ...(isKept ? own : {}), ...asFields(made) })
+  }
+  return null
+}
+
+function hiddenValues(keys: Readonly<Fields>): Record<string, string> {
+  return Object.fromEntries(Object.keys(keys).map((key) => [key, HIDDEN]))
 }

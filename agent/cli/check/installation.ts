@@ -114,11 +114,11 @@ function agentIn(
 export function programOf({ command, args }: Fields): { command: string; args: string[] } | null {
   const words = [...asList(command), ...asList(args)].map(asText)
   // The image's own entrypoint is the program.
-  const isImage = asList(command).length === 0 && ['agent', 'install'].includes(words[0] ?? '')
+  const isImage = asList(command).length === 0 && ['agent', 'install', 'drill'].includes(words[0] ?? '')
   const at = isImage ? -1 : words.findIndex((word) => /(^|\/)langflow-leader(\.mjs)?$/.test(word))
   if (at < 0 && !isImage) return null
   const [name = '', ...rest] = words.slice(at + 1)
-  return ['agent', 'launch', 'run', 'install'].includes(name) ? { command: name, args: rest } : null
+  return ['agent', 'launch', 'run', 'install', 'drill'].includes(name) ? { command: name, args: rest } : null
 }
 
 export interface Mount {

@@ -3,6 +3,7 @@ import { createProgram } from '../../config/command-line.ts'
 import { agentOptions, launcherOptions, runOptions } from '../../config/options.ts'
 import { flagOf, SettingOption, variableOf } from '../../config/setting.ts'
 import { UsageError } from '../../exit.ts'
+import { drillOptions } from '../drill/drill-command.ts'
 import { type Environment, givenVariable } from './container-environment.ts'
 import { Unseen } from './rule.ts'
 
@@ -16,7 +17,12 @@ export interface Started<T> {
   readonly unseen: string | null
 }
 
-const COMMANDS = { agent: agentOptions, launch: launcherOptions, run: runOptions } as const
+const COMMANDS = {
+  agent: agentOptions,
+  launch: launcherOptions,
+  run: runOptions,
+  drill: drillOptions,
+} as const
 
 /** The flags and variables from which an option is made, if they are not those of its own name. */
 const MADE_FROM: Readonly<Record<string, readonly string[]>> = {
@@ -51,7 +57,10 @@ export function startedOptions<N extends keyof typeof COMMANDS>(
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
     const fault = error.message.replace(/^langflow-leader \w+: (.*); see '.*'$/s, '$1')
-    return { options: null, fault, unseen: firstOf(unseenIn(command, environment), environment) }
+    // Such a variable stops the program, whatever the values of others are.
+    const isCertain = fault.startsWith('unknown environment variable')
+    const unseen = isCertain ? null : firstOf(unseenIn(command, environment), environment)
+    return { options: null, fault, unseen }
   }
   const unseen = unseenIn(command, environment)
   return { options: guarded(options!, unseen), fault: null, unseen: firstOf(unseen, environment) }

@@ -60,6 +60,17 @@ function startBy(m: ManifestSet, script: string): void {
   m.langflow.command = [...m.langflow.command.slice(0, 5), ...SHELL, script]
 }
 
+/** A job that drills a takeover. */
+function addDrill(m: ManifestSet, ...env: { name: string; value: string }[]): void {
+  const args = ['drill', '--yes', '--service=http://langflow:7860']
+  const container = { name: 'drill', image: 'langflow-leader:0.1.0', args, env }
+  m.objects.push({
+    kind: 'CronJob',
+    metadata: { name: 'drill' },
+    spec: { jobTemplate: { spec: { template: { spec: { containers: [container] } } } } },
+  })
+}
+
 const TWO_WORKLOADS: readonly Row[] = [
   error(
     'a second installation kept the default Lease, because its namePrefix did not reach LEADER_LEASE_NAME',
@@ -466,6 +477,21 @@ data: { LEADER_LEASE_NAME: langflow-lock }
     },
     /lease/i,
   ),
+  error(
+    '--peers names the Service of another namespace',
+    (m) => {
+      m.intoNamespace('flows')
+      setVariable(m.agent, 'LEADER_PEERS', 'langflow-members.default.svc:8090')
+    },
+    /set LEADER_PEERS to langflow-members:8090/,
+  ),
+  error(
+    "the members' Service leads to the port of the front",
+    (m) => {
+      m.members.spec.ports[0].targetPort = 8091
+    },
+    /langflow-members.*set its targetPort to 8090/,
+  ),
 ]
 
 const RIGHTS: readonly Row[] = [
@@ -622,6 +648,27 @@ const RIGHTS: readonly Row[] = [
     (m) => m.drop('ServiceAccount'),
     /ServiceAccount|account/i,
   ),
+  error(
+    'the binding refers to a ClusterRole, and the stream has a Role of that name',
+    (m) => {
+      m.get('RoleBinding').roleRef.kind = 'ClusterRole'
+    },
+    /ClusterRole\/langflow-leader.*roleRef/,
+  ),
+  error(
+    'the Role is for the core group',
+    (m) => {
+      m.get('Role').rules[0].apiGroups = ['']
+    },
+    /apiGroups \[coordination\.k8s\.io\], resources \[leases\]/,
+  ),
+  error(
+    'the Lease has a holder in its manifest',
+    (m) => {
+      m.get('Lease').spec = { holderIdentity: 'langflow-0_1', leaseDurationSeconds: 15 }
+    },
+    /holder.*remove its spec/,
+  ),
 ]
 
 const TOKEN: readonly Row[] = [
@@ -703,6 +750,13 @@ metadata: { name: leader-token, annotations: { kubernetes.io/service-account.nam
     'LEADER_KUBECONFIG names a file that no volume has',
     (m) => setVariable(m.agent, 'LEADER_KUBECONFIG', '/etc/langflow-leader/kubeconfig'),
     /kubeconfig/i,
+  ),
+  error(
+    "the agent's token is for a vault",
+    (m) => {
+      volumeOf(m.pod, 'token').projected.sources[0].serviceAccountToken.audience = 'vault'
+    },
+    /audience vault/,
   ),
 ]
 
@@ -884,6 +938,36 @@ const PARTS: readonly Row[] = [
       m.pod.dnsPolicy = 'Default'
     },
     /dnsPolicy|DNS/,
+  ),
+  error(
+    'a shell starts the launcher, and stays the first process',
+    (m) => {
+      const launcher = m.langflow.command.join(' ')
+      m.langflow.command = [...SHELL, `${launcher} langflow run --host 127.0.0.1 --port 7860; echo ended`]
+      delete m.langflow.args
+    },
+    /shell.*launcher/,
+  ),
+  error(
+    "the agent's volume was removed, and its mount was not",
+    (m) => {
+      m.pod.volumes = m.pod.volumes.filter(({ name }: Loose) => name !== 'agent-state')
+    },
+    /mounts the volume agent-state, which the pod does not have/,
+  ),
+  error(
+    "the Deployment's selector was renamed, and the labels of its pods were not",
+    (m) => {
+      m.workload.spec.selector.matchLabels = { app: 'langflow' }
+    },
+    /selector of Deployment\/langflow does not match/,
+  ),
+  error(
+    'LangFlow runs as root in a pod that refuses root',
+    (m) => {
+      m.langflow.securityContext.runAsUser = 0
+    },
+    /langflow has runAsNonRoot and runAsUser 0/,
   ),
 ]
 
@@ -1212,6 +1296,30 @@ const VOLUMES: readonly Row[] = [
     (m) => setVariable(m.agent, 'LEADER_SOCKET', '/run/langflow-leader/agent.sock'),
     /socket|agent\.sock/i,
   ),
+  error(
+    'the volume of the program is smaller than the program',
+    (m) => {
+      volumeOf(m.pod, 'program').emptyDir.sizeLimit = '64Mi'
+    },
+    /sizeLimit.*program/,
+  ),
+  error(
+    'the volume of the program is in memory, which install may not use',
+    (m) => {
+      volumeOf(m.pod, 'program').emptyDir.medium = 'Memory'
+    },
+    /program is in memory/,
+  ),
+  error(
+    "the volume of LangFlow's files is no longer mounted, and its root is read-only",
+    (m) => dropMount(m.langflow, 'langflow-state'),
+    /no writable volume is mounted at \/app\/data/,
+  ),
+  problem(
+    'nothing is mounted at /tmp, and the root is read-only',
+    (m) => dropMount(m.langflow, 'tmp'),
+    /mount an emptyDir at \/tmp/,
+  ),
 ]
 
 const IDENTITY: readonly Row[] = [
@@ -1346,6 +1454,16 @@ const SETTINGS: readonly Row[] = [
     },
     /failsafe|peers/i,
     { also: /peers|failsafe/i },
+  ),
+  error(
+    'a variable of the drill has a typo',
+    (m) => addDrill(m, { name: 'LEADER_RTOO', value: '5s' }),
+    /CronJob\/drill.*LEADER_RTOO/,
+  ),
+  error(
+    'the drill asks for another Lease',
+    (m) => addDrill(m, { name: 'LEADER_LEASE_NAME', value: 'flows' }),
+    /CronJob\/drill.*Lease flows/,
   ),
 ]
 
@@ -1723,6 +1841,13 @@ spec: { podSelector: {}, policyTypes: [Egress] }
     'egress reaches the API server and DNS, and no replica',
     (m) => m.add(egress([API, DNS])),
     /replica|8090/,
+  ),
+  error(
+    'the policy opens the port of the fronts only to clients',
+    (m) => {
+      m.get('NetworkPolicy').spec.ingress[1].ports.pop()
+    },
+    /blocks connections between the fronts/,
   ),
 ]
 
@@ -2149,6 +2274,37 @@ const STATE: readonly Row[] = [
     },
     /enableServiceLinks/,
   ),
+  error(
+    'the URL of the database refers to a variable after it',
+    (m) => {
+      setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://langflow:$(PGPASSWORD)@host/langflow')
+      setVariable(m.langflow, 'PGPASSWORD', { secretKeyRef: { name: 'langflow', key: 'superuser-password' } })
+    },
+    /move PGPASSWORD before LANGFLOW_DATABASE_URL/,
+  ),
+  error(
+    'the URL of the database refers to a variable that does not exist',
+    (m) => setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:password@$(DB_HOST)/langflow'),
+    /no variable DB_HOST/,
+  ),
+  ...(
+    [
+      ['another key', { data: [{ secretKey: 'databaseUrl', remoteRef: { key: 'db' } }] }],
+      ['another key by a template', { target: { name: 'db', template: { data: { url: '{{ .url }}' } } } }],
+    ] as const
+  ).map(([what, spec]) =>
+    error(
+      `an ExternalSecret writes ${what}`,
+      (m) => {
+        m.objects.push({ kind: 'ExternalSecret', metadata: { name: 'db' }, spec })
+        setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', {
+          secretKeyRef: { name: 'db', key: 'database-url' },
+        })
+      },
+      /"db" lacks the key database-url/,
+      { also: /SQLite/ },
+    ),
+  ),
 ]
 
 const CONTENT: readonly Row[] = [
@@ -2477,6 +2633,13 @@ const RESOURCES: readonly Row[] = [
       }
     },
     /affinity|one node/i,
+  ),
+  warning(
+    'the spread constraint selects the pods of another program',
+    (m) => {
+      m.pod.topologySpreadConstraints[0].labelSelector = { matchLabels: { app: 'flows' } }
+    },
+    /topologySpreadConstraints select other pods/,
   ),
 ]
 

@@ -53,7 +53,12 @@ const outcomesOf = (facts: Parameters<typeof check>[0]) =>
 
 describe('gather', () => {
   test('rejects if the caller may list no objects, so that a check of nothing does not pass', async () => {
-    await assert.rejects(gathered({}, FORBIDDEN), { code: 'no_rights' })
+    await assert.rejects(gathered({}, FORBIDDEN), {
+      code: 'no_rights',
+      exitCode: 4,
+      message:
+        /^this account may read none of .+: run check on your machine with your kubeconfig, or run kubectl get .+ \| langflow-leader check -f -$/,
+    })
   })
 
   test('distinguishes a missing Secret from a Secret that the caller may not read', async () => {

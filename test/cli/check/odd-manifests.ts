@@ -49,7 +49,7 @@ const chart = (
         setVariable(m.langflow, `LANGFLOW_${key}`, { secretKeyRef: { name: 'flows', key } })
       edit(m)
     },
-    { useful: /files that users upload|Secret\/flows/ },
+    { useful: /files that users upload|Secret\/flows|mounted at \/tmp/ },
   )
 
 const CHARTS: readonly OddRow[] = [
@@ -210,7 +210,7 @@ spec:
         spec:
           restartPolicy: Never
           serviceAccountName: langflow-drill
-          containers: [{ name: drill, image: "langflow-leader:0.1.0", args: [drill, --yes] }]
+          containers: [{ name: drill, image: "langflow-leader:0.1.0", args: [drill, --yes, --service=http://langflow:7860] }]
 `)
   }),
 ]
@@ -587,6 +587,13 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
   }),
   odd('the socket directory is mounted with a slash at its end', (m) => {
     mountOf(m.langflow, 'socket').mountPath = '/run/langflow-leader/'
+  }),
+  odd('the volume of the program has a limit with room for it', (m) => {
+    volumeOf(m.pod, 'program').emptyDir.sizeLimit = '512Mi'
+  }),
+  odd("LangFlow's temporary files are in the volume of its other files", (m) => {
+    m.langflow.volumeMounts = m.langflow.volumeMounts.filter(({ name }: Loose) => name !== 'tmp')
+    setVariable(m.langflow, 'TMPDIR', '/app/data/tmp')
   }),
 ]
 
@@ -1104,6 +1111,11 @@ spec:
     },
     { base: 'injected' },
   ),
+  odd('the Lease was read from a cluster, with its holder', (m) => {
+    const lease = m.get('Lease')
+    lease.metadata.uid = '0b8f3c9e-1111-2222-3333-444455556666'
+    lease.spec = { holderIdentity: 'langflow-0_1', leaseDurationSeconds: 15 }
+  }),
 ]
 
 const STATE: readonly OddRow[] = [
@@ -1276,6 +1288,32 @@ spec: { accessModes: [ReadOnlyMany], resources: { requests: { storage: 10Gi } } 
     secret.data = { 'database-url': Buffer.from(m.secret['database-url']).toString('base64') }
     delete m.secret['database-url']
     variableOf(m.langflow, 'LANGFLOW_DATABASE_URL').valueFrom.secretKeyRef.optional = true
+  }),
+  ...(
+    [
+      ['an ExternalSecret', 'ExternalSecret', { data: [{ secretKey: 'database-url' }] }],
+      [
+        'an ExternalSecret with all keys of a path',
+        'ExternalSecret',
+        { dataFrom: [{ extract: { key: 'db' } }] },
+      ],
+      ['a SealedSecret', 'SealedSecret', { encryptedData: { 'database-url': 'AgBy8hCi' } }],
+    ] as const
+  ).map(([what, kind, spec]) =>
+    odd(
+      `the URL of the database comes from ${what}`,
+      (m) => {
+        m.objects.push({ kind, metadata: { name: 'db' }, spec })
+        setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', {
+          secretKeyRef: { name: 'db', key: 'database-url' },
+        })
+      },
+      { useful: /Secret\/db/ },
+    ),
+  ),
+  odd('the URL of the database refers to variables before it, and has an escaped dollar sign', (m) => {
+    m.langflow.env.unshift({ name: 'DB_HOST', value: 'host' })
+    setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:$$(no)@$(DB_HOST)/langflow')
   }),
 ]
 

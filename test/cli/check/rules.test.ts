@@ -388,6 +388,62 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       },
     },
   ],
+  'variable-references': [
+    {
+      it: 'a variable that does not exist',
+      is: 'error',
+      change: langflowHas({ LANGFLOW_DATABASE_URL: 'postgresql://$(DB_HOST)/flows' }),
+    },
+    {
+      it: 'a variable that a Service may define',
+      is: 'ok',
+      change: (parts) => {
+        parts.pod.enableServiceLinks = true
+        langflowHas({ LANGFLOW_DATABASE_URL: 'postgresql://$(PG_SERVICE_HOST)/flows' })(parts)
+      },
+    },
+    {
+      it: 'a variable that a hidden Secret may define',
+      is: 'ok',
+      change: (parts) => {
+        parts.langflow.envFrom = [{ secretRef: { name: 's' } }]
+        langflowHas({ LANGFLOW_DATABASE_URL: 'postgresql://$(DB_HOST)/flows' })(parts)
+      },
+    },
+  ],
+  'pod-valid': [
+    { it: 'a missing volume', is: 'error', change: ({ pod }) => pod.volumes.pop() },
+    {
+      it: 'a volume of a claim template',
+      is: 'ok',
+      kind: 'StatefulSet',
+      change: ({ spec, langflow }) => {
+        spec.volumeClaimTemplates = [{ metadata: { name: 'data' } }]
+        langflow.volumeMounts.push({ name: 'data', mountPath: '/data' })
+      },
+    },
+  ],
+  'langflow-files': [
+    {
+      it: 'a directory that the read-only root does not have',
+      is: 'error',
+      change: (parts) => {
+        parts.langflow.securityContext = { readOnlyRootFilesystem: true }
+        langflowHas({ LANGFLOW_CONFIG_DIR: '/srv/langflow' })(parts)
+      },
+    },
+  ],
+  'drill-settings': [
+    {
+      it: 'a drill without an address',
+      is: 'error',
+      change: put({
+        kind: 'Job',
+        metadata: { name: 'drill' },
+        spec: { template: { spec: { containers: [{ name: 'drill', args: ['drill'] }] } } },
+      }),
+    },
+  ],
   'variable-sources': [
     {
       it: 'a Secret that check does not see',

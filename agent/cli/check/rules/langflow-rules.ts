@@ -1,7 +1,15 @@
 import { faultOfSecretKey } from '../../../launcher/workload-environment.ts'
-import { asText, dig, type Fields } from '../../manifests/manifest.ts'
+import { asList, asText, dig, type Fields } from '../../manifests/manifest.ts'
 import { inOneNamespace, looksLikeLangflow, repositoryOf } from '../../manifests/workload.ts'
-import { isOfPod, isSet, isTruth, LOG_ENV, lacksLogEnv, valueIn } from '../container-environment.ts'
+import {
+  type Environment,
+  isOfPod,
+  isSet,
+  isTruth,
+  LOG_ENV,
+  lacksLogEnv,
+  valueIn,
+} from '../container-environment.ts'
 import type { Installation } from '../installation.ts'
 import { type Facts, type Rule, Unseen } from '../rule.ts'
 
@@ -115,6 +123,19 @@ export const LANGFLOW_RULES: readonly Rule<Installation>[] = [
     },
   },
   {
+    code: 'variable-references',
+    severity: 'error',
+    about: 'each $(NAME) in a variable refers to a variable before it',
+    breaks:
+      'Kubernetes leaves the text $(NAME) in the value, so LangFlow or the agent gets a wrong address or password.',
+    fix: 'Define NAME in the same container, before the variable that refers to it. Write $$(NAME) for the text itself.',
+    *find(one) {
+      yield* unresolvedIn(one, one.langflow, one.env)
+      if (one.agent !== null && one.agent.place !== 'run')
+        yield* unresolvedIn(one, one.agent.container, one.agent.env)
+    },
+  },
+  {
     code: 'service-links',
     severity: 'warning',
     about: "no Service's variables override LangFlow's settings",
@@ -150,6 +171,24 @@ export const LANGFLOW_RULES: readonly Rule<Installation>[] = [
     },
   },
 ]
+
+/** The variables of Services, which Kubernetes also defines. */
+const OF_SERVICE = /_SERVICE_(HOST|PORT)|_PORT(_|$)/
+
+function* unresolvedIn(
+  { pod }: Installation,
+  container: Fields,
+  { unresolved }: Environment,
+): Generator<string> {
+  for (const { variable, name } of unresolved) {
+    const mayBeService = name.startsWith('KUBERNETES_') || pod.enableServiceLinks !== false
+    if (!/^(LANGFLOW|LEADER)_/.test(variable) || (mayBeService && OF_SERVICE.test(name))) continue
+    const isLater = asList(container.env).some((one) => dig(one, 'name') === name)
+    yield isLater
+      ? `${variable} contains $(${name}), which is defined after it, so Kubernetes leaves that text in the value: move ${name} before ${variable}`
+      : `${variable} contains $(${name}), but its container has no variable ${name}, so Kubernetes leaves that text in the value: define ${name} before ${variable}`
+  }
+}
 
 /** Names of Services, each with the variable that Kubernetes makes of it and that LangFlow reads as a number. */
 const LINKED: Readonly<Record<string, string>> = {

@@ -1,4 +1,4 @@
-import type { Manifest } from '../../manifests/manifest.ts'
+import { dig, type Manifest } from '../../manifests/manifest.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
 import { placeOf } from '../installation.ts'
 import { type Installed, isInstalled, type Rule, Unseen } from '../rule.ts'
@@ -22,6 +22,12 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
       )
       const exists =
         cluster === null ? leases.some(({ name }) => name === leaseName) : cluster.leases.get(leaseName)
+      const own = leases.find(({ name }) => name === leaseName)
+      // A Lease that was read from a cluster has a uid.
+      if (dig(own?.value, 'spec', 'holderIdentity') && dig(own?.value, 'metadata', 'uid') === undefined)
+        yield {
+          error: `the Lease ${leaseName} has a spec with a holder, so each time it is applied, the leader loses the Lease and LangFlow stops: remove its spec`,
+        }
       if (exists !== false) return
       const used = new Set(all.filter(isInstalled).map((other) => other.agent.options.leaseName))
       const unused = leases.find((lease) => !used.has(lease.name) && isMeantFor(lease, one, manifests))

@@ -10,6 +10,7 @@ import {
 } from '../../manifests/manifest.ts'
 import { PROGRAM_DIR, TOKEN_DIR } from '../../manifests/pod-spec.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
+import { valueIn } from '../container-environment.ts'
 import {
   accountOf,
   containersOf,
@@ -19,6 +20,7 @@ import {
   programOf,
   volumeOf,
 } from '../installation.ts'
+import { bytesOf } from '../quantity.ts'
 import { type Installed, type Rule, type Said, Unseen } from '../rule.ts'
 import { isBeside } from './probe-rules.ts'
 
@@ -28,8 +30,8 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
     code: 'program-installed',
     severity: 'error',
     about: 'an init container installs the program that LangFlow starts with',
-    breaks: 'LangFlow never starts, because its container has no launcher.',
-    fix: 'Add the init container install with the arguments install and the directory of the program, on the volume that LangFlow mounts there.',
+    breaks: 'LangFlow never starts, because its container has no launcher, or the volume has no room for it.',
+    fix: 'Add the init container install with the arguments install and the directory of the program, on the volume that LangFlow mounts there: an emptyDir without sizeLimit and medium.',
     applies: isBeside,
     *find({ pod, langflow, container }) {
       const installs = asList(pod.initContainers)
@@ -49,6 +51,31 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
         yield `its container ${container} does not mount the program that install copies: mount that volume at ${programDir}`
       else if (!fills)
         yield `no init container installs the program into the volume ${mount.volume}, which its container ${container} mounts at ${mount.path}: add the container install with the arguments install and ${programDir}, and mount that volume there, not readOnly`
+      else yield* lackOfRoom(pod, mount.volume, installs)
+    },
+  },
+  {
+    code: 'langflow-files',
+    severity: 'error',
+    about: 'LangFlow has a place for its files',
+    breaks: 'LangFlow exits at its start, because it cannot write its files.',
+    fix: 'Mount a volume at LANGFLOW_CONFIG_DIR and one at /tmp, or remove readOnlyRootFilesystem.',
+    applies: ({ langflow }) => dig(langflow, 'securityContext', 'readOnlyRootFilesystem') === true,
+    *find({ pod, langflow, env, container }) {
+      const isWritable = (path: string) => {
+        const mount = mountAt(langflow, path)
+        const volume = volumeOf(pod, mount?.volume)
+        return mount !== null && !mount.readOnly && !('configMap' in volume) && !('secret' in volume)
+      }
+      const temporary = ['TMPDIR', 'TEMP', 'TMP'].map((name) => env.values[name] ?? '').filter(Boolean)
+      const directory = asText(langflow.workingDir) || '/app'
+      if (![...temporary, '/tmp', '/var/tmp', '/usr/tmp', directory].some(isWritable))
+        yield {
+          warning: `the root of its container ${container} is read-only, and no volume is mounted at /tmp, so LangFlow may find no directory for temporary files: mount an emptyDir at /tmp`,
+        }
+      const config = valueIn(env, 'LANGFLOW_CONFIG_DIR')
+      if (config !== null && !isWritable(config.replace(/\/+$/, '')))
+        yield `the root of its container ${container} is read-only, and no writable volume is mounted at ${config} (LANGFLOW_CONFIG_DIR), so LangFlow exits at its start: mount a volume there`
     },
   },
   {
@@ -67,7 +94,7 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
         yield `its agent listens on ${own} and the launcher in container ${container} connects to ${theirs}, which is in another directory: mount the same emptyDir in both, at ${dirname(own)} and without subPath`
       else if (here.readOnly)
         yield `its agent mounts the directory of the socket readOnly, so it cannot listen: remove readOnly from that mount`
-      else if (!('emptyDir' in volumeOf(one.pod, here.volume)))
+      else if (!isOwn(one.pod, here.volume))
         yield `its socket is on the volume ${here.volume}, which other pods may share: use an emptyDir`
       else if (own.slice(here.path.length) !== theirs.slice(there.path.length))
         yield `its agent listens on ${own} and the launcher in container ${container} connects to ${theirs}: set the same --socket for both`
@@ -93,7 +120,7 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
         yield {
           warning: `its agent has no volume at ${agent.options.stateDir} (--state-dir), so the term ends if the agent restarts: mount an emptyDir only in the agent`,
         }
-      else if (!('emptyDir' in volumeOf(pod, state.volume)))
+      else if (!isOwn(pod, state.volume))
         yield `its agents have their state on the volume ${state.volume}, which other pods may share, so they take over each other's terms: use an emptyDir`
       for (const other of containersOf(pod))
         if (state !== null && other !== agent.container && mounts(other, state.volume))
@@ -173,6 +200,20 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
   },
 ]
 
+/** Less than the size of Node alone, in bytes. */
+const PROGRAM_BYTES = 100 * 1024 ** 2
+
+/** Limits of the volume below the size of the installed files. */
+function* lackOfRoom(pod: Fields, name: string, installs: readonly Readonly<Fields>[]): Generator<string> {
+  const { sizeLimit, medium } = asFields(volumeOf(pod, name).emptyDir)
+  if ((bytesOf(sizeLimit) ?? PROGRAM_BYTES) < PROGRAM_BYTES)
+    yield `the sizeLimit of its volume ${name} (${sizeLimit}) is below the size of the program, so the kubelet evicts the pod: remove sizeLimit, or set it to 512Mi`
+  const limits = installs.map((one) => bytesOf(dig(one, 'resources', 'limits', 'memory')))
+  // The files in memory count as memory of the container that writes them.
+  if (medium === 'Memory' && limits.some((limit) => (limit ?? Infinity) < 1.5 * PROGRAM_BYTES))
+    yield `its volume ${name} is in memory, and the memory limit of the container install is below the size of the program, so the kernel kills install: remove medium: Memory`
+}
+
 /** The directory of the program with which LangFlow's container starts. */
 function programDirOf({ command, args }: Fields): string {
   const words = [...asList(command), ...asList(args)].map(asText)
@@ -214,6 +255,12 @@ function opensApiServer(volume: unknown, manifests: readonly Manifest[]): boolea
   })
 }
 
+/** Whether each pod has its own volume of this name. The API server refuses a pod without the volume. */
+function isOwn(pod: Fields, name: string): boolean {
+  const volume = volumeOf(pod, name)
+  return 'emptyDir' in volume || Object.keys(volume).length === 0
+}
+
 function mounts(container: Fields, volume: unknown): boolean {
   return asList(container.volumeMounts).some((mount) => dig(mount, 'name') === volume)
 }
@@ -224,10 +271,12 @@ function* tokenFaults(sources: readonly unknown[]): Generator<Said> {
   const token = tokens.find(({ path }) => path === 'token')
   if (token === undefined)
     yield `its agent's token is not in the file token: set the path of serviceAccountToken to token`
-  else if (asText(token.audience) !== '')
+  else if (/^https?:|^api$|kubernetes/.test(asText(token.audience)))
     yield {
       warning: `its agent's token is for the audience ${token.audience}, which the API server may refuse: remove audience`,
     }
+  else if (asText(token.audience) !== '')
+    yield `its agent's token is for the audience ${token.audience}, which the API server refuses: remove audience`
   const hasCa = sources.some((source) => {
     const items = dig(source, 'configMap', 'items') ?? dig(source, 'secret', 'items')
     const isWhole = items === undefined && dig(source, 'configMap', 'name') === 'kube-root-ca.crt'

@@ -23,7 +23,9 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
       if (front !== null) yield* pastFronts(one, front, past)
       for (const { name, value } of led)
         if (dig(value, 'spec', 'publishNotReadyAddresses') === true)
-          yield `Service/${name} leads to pods that are not Ready, which cannot serve or forward requests: remove publishNotReadyAddresses`
+          yield isPeerService(name, one)
+            ? `Service/${name}, by which the replicas find each other (--peers), leads to port ${front ?? one.port}, and not to the agents: set its targetPort to ${one.agent.options.listen.port}`
+            : `Service/${name} leads to pods that are not Ready, which cannot serve or forward requests: remove publishNotReadyAddresses`
       for (const service of manifests.filter((other) => selects(other, one)))
         yield* [...toNothing(service, one, front), ...fromOutside(service, manifests)]
       for (const service of new Set([...led, ...past])) yield* toOthers(service, one, manifests)
@@ -162,6 +164,10 @@ function* toOthers(service: Manifest, one: Installed, manifests: readonly Manife
   }
 }
 
+function isPeerService(name: string, { agent }: Installed): boolean {
+  return [agent.options.peers ?? []].flat().some(({ host }) => host.split('.')[0] === name)
+}
+
 /** The Service behind one of the addresses in --peers. */
 function* byPeer(
   { host, port }: { readonly host: string; readonly port: number },
@@ -202,8 +208,9 @@ function absentPeers(host: string, one: Installed, { manifests, cluster }: Facts
   const away = manifests.find((other) => isMembers(other) && other.name === host)
   if (isName && away !== undefined)
     return `Service/${host}, by which the replicas find each other (--peers), is in the namespace ${away.namespace}, and the pods are in ${one.manifest.namespace}: move the Service`
-  const members = manifests.find(isMembers)
-  if (isName && members !== undefined)
+  const members = manifests.find((other) => isMembers(other) && inOneNamespace(other, one.manifest))
+  const isAway = members !== undefined && host.split('.')[0] === members.name
+  if ((isName || isAway) && members !== undefined)
     return `its agents find each other by Service/${host} (--peers), but the Service for that is Service/${members.name}: set LEADER_PEERS to ${members.name}:${one.agent.options.listen.port}`
   if (!isName || cluster === null || cluster.hidden.has('Service'))
     return { unknown: `Service/${host} (--peers) is not among the known objects` }

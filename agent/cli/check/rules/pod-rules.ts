@@ -1,7 +1,15 @@
 import { basename } from 'node:path'
 import { asFields, asList, asText, dig, type Fields, titleOf } from '../../manifests/manifest.ts'
 import { containersIn, inOneNamespace, looksLikeLangflow } from '../../manifests/workload.ts'
-import { accountOf, containersOf, type Installation, programOf } from '../installation.ts'
+import {
+  accountOf,
+  containersOf,
+  type Installation,
+  labelsOf,
+  matches,
+  mountsOf,
+  programOf,
+} from '../installation.ts'
 import type { Rule } from '../rule.ts'
 
 /** Capabilities with which a process can trace or kill others, or leave its container. */
@@ -52,6 +60,27 @@ export const PRESENCE_RULES: readonly Rule<Installation>[] = [
     },
   },
   {
+    code: 'pod-valid',
+    severity: 'error',
+    about: 'Kubernetes accepts the pods',
+    breaks: 'The API server refuses the manifest, or the kubelet does not start a container.',
+    fix: 'Correct the field that the finding names.',
+    *find({ manifest, spec, pod, ...one }) {
+      if ('selector' in spec && !matches(spec.selector, labelsOf(one)))
+        yield `the selector of ${titleOf(manifest)} does not match the labels of its pods, so the API server refuses it: use the same labels in spec.selector and in spec.template.metadata`
+      const claims = asList(spec.volumeClaimTemplates).map((claim) => dig(claim, 'metadata'))
+      const volumes = [...asList(pod.volumes), ...claims]
+      for (const container of containersOf(pod)) {
+        for (const { volume } of mountsOf(container))
+          if (!volumes.some((other) => dig(other, 'name') === volume))
+            yield `its container ${container.name} mounts the volume ${volume}, which the pod does not have, so the API server refuses it: add the volume`
+        const security = { ...asFields(pod.securityContext), ...asFields(container.securityContext) }
+        if (security.runAsNonRoot === true && security.runAsUser === 0)
+          yield `its container ${container.name} has runAsNonRoot and runAsUser 0, so the kubelet does not start it: set another runAsUser, such as 1000`
+      }
+    },
+  },
+  {
     code: 'agent-place',
     severity: 'error',
     about: 'the agent is a native sidecar',
@@ -83,7 +112,10 @@ export const PRESENCE_RULES: readonly Rule<Installation>[] = [
     *find({ launcher, langflow, container }) {
       if (launcher !== null) return
       const words = [...asList(langflow.command), ...asList(langflow.args)].join(' ')
-      if (words.includes('langflow-leader'))
+      // A shell replaces itself by its last command, at least after exec.
+      if (/langflow-leader(\.mjs)?\s+launch\s.*[;&|\n]\s*\S/s.test(words) && !/\bexec\s/.test(words))
+        yield `a shell of its container ${container} starts the launcher and stays the first process, so a flow can kill the launcher: start it without a shell, with the command /opt/langflow-leader/node --disable-sigusr1 /opt/langflow-leader/langflow-leader.mjs launch --`
+      else if (words.includes('langflow-leader'))
         yield {
           unknown: `the command of its container ${container} contains langflow-leader in a form that check cannot read`,
         }

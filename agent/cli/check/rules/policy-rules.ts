@@ -190,8 +190,8 @@ function isEverywhere(peer: unknown): boolean {
 
 /** The label that Kubernetes gives each namespace. */
 const NAME_LABEL = 'kubernetes.io/metadata.name'
-/** Selectors of the namespace where a monitoring system runs, such as our own label langflow-leader/monitoring. */
-const OF_MONITORING = /monitor|prometheus|metrics|observability/i
+/** Selectors of other namespaces: those of a monitoring system, or of clients (our own label langflow-leader/client). */
+const OF_OTHERS = /monitor|prometheus|metrics|observability|langflow-leader\/client|ingress/i
 
 /** Whether a selector selects the namespace of these pods. */
 function isOwnNamespace(selector: unknown, { manifest }: Installed, manifests: readonly Manifest[]): Answer {
@@ -204,5 +204,5 @@ function isOwnNamespace(selector: unknown, { manifest }: Installed, manifests: r
     ...asList(dig(selector, 'matchExpressions')).map((one) => asText(dig(one, 'key'))),
   ]
   const isName = keys.every((key) => key === NAME_LABEL) && manifest.namespace !== null
-  return known !== undefined || isName || OF_MONITORING.test(JSON.stringify(selector)) ? 'no' : 'unknown'
+  return known !== undefined || isName || OF_OTHERS.test(JSON.stringify(selector)) ? 'no' : 'unknown'
 }

@@ -1,4 +1,4 @@
-import { asFields, asList, asText, dig, type Manifest } from '../../manifests/manifest.ts'
+import { asFields, asList, asText, dig, type Manifest, titleOf } from '../../manifests/manifest.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
 import { accountOf } from '../installation.ts'
 import type { Installed, Rule } from '../rule.ts'
@@ -73,7 +73,7 @@ export const RIGHT_RULES: readonly Rule<Installed>[] = AGENT_NEEDS.map((need) =>
     const told = isNear ? cluster?.grants.get(grantOf(name, right)) : undefined
     if (told === true) return
     const lack = `its ServiceAccount/${name} may not ${shown(right)}, which is required for ${need.for}`
-    if (told === false) yield `${lack}: add the verb to its Role`
+    if (told === false) yield `${lack}: ${remedyFor(right)}`
     else yield* byRoles({ one, right, lack, isComplete: cluster === null }, manifests)
   },
 }))
@@ -91,6 +91,10 @@ export function grantOf(account: string, right: Right): string {
 /** `update leases.coordination.k8s.io "flows-leader"` */
 function shown({ verb, group, resource, name }: Right): string {
   return `${verb} ${resource}.${group}${name === null ? '' : ` "${name}"`}`
+}
+
+function remedyFor({ verb, group, resource }: Right): string {
+  return `give its Role a rule with apiGroups [${group}], resources [${resource}] and verbs [${verb}]`
 }
 
 interface Question {
@@ -117,7 +121,8 @@ function* byRoles(
   if (missing !== undefined) {
     const ref = `${dig(missing.value, 'roleRef', 'kind')}/${dig(missing.value, 'roleRef', 'name')}`
     // A ClusterRole often is part of another installation.
-    if (!isComplete || !hasAccount(manifests, account) || ref.startsWith('ClusterRole/'))
+    const isRole = manifests.some((one) => `Cluster${titleOf(one)}` === ref && inOneNamespace(one, missing))
+    if (!isComplete || !hasAccount(manifests, account) || (ref.startsWith('ClusterRole/') && !isRole))
       yield {
         unknown: `${ref}, to which ${missing.kind}/${missing.name} refers, is not among the known objects`,
       }
@@ -127,10 +132,10 @@ function* byRoles(
     const other = rules.find((rule) => allows(rule, { ...right, name: null }, true))
     const names = asList(dig(other, 'resourceNames')).join(', ')
     yield names === ''
-      ? `${lack}: add the verb to its Role`
+      ? `${lack}: ${remedyFor(right)}`
       : `${lack}, because its Role is for ${names}: change the name in the Role or in LEADER_LEASE_NAME`
   } else if (isComplete && (hasAccount(manifests, account) || isMeantFor(manifests, right)))
-    yield `${lack}, because no binding in this stream names this account: add a RoleBinding for it, or correct the account's name in the pod or in the binding`
+    yield `${lack}, because no binding in this stream names this account: add a RoleBinding for it in the namespace of the Lease, or correct the account's name in the pod, or its name and namespace in the binding`
   else yield { unknown: `the manifests bind no known Role to ServiceAccount/${account.name}` }
 }
 

@@ -68,6 +68,14 @@ export const SCALE_RULES: readonly Rule<Installation>[] = [
         yield `${reason} keeps all its pods on one node, so they fail together: remove it, and add topologySpreadConstraints for ${NODE_LABEL}`
         return
       }
+      const spread = asList(one.pod.topologySpreadConstraints).map(asFields)
+      const isIdle = ({ labelSelector }: Readonly<Fields>) => !matches(labelSelector, labelsOf(one))
+      if (
+        spread.length > 0 &&
+        spread.every(isIdle) &&
+        dig(one.pod, 'affinity', 'podAntiAffinity') === undefined
+      )
+        yield `its topologySpreadConstraints select other pods, and replace the scheduler's own, so all its pods may run on one node: set their labelSelector to the labels of the pods`
       const pods = manifests.filter(
         (pod) =>
           pod.kind === 'Pod' &&
