@@ -138,7 +138,6 @@ function notServingYet({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 
     : null
 }
 
-/** Why a front does not listen. */
 function frontNotListening({ problem }: TrafficView): string {
   return problem ?? 'its front does not listen yet'
 }
