@@ -1,11 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
 
-/** One line: a message, or why it is not one. */
-export type JsonLine =
-  | { readonly message: object; readonly fault: null }
-  | { readonly message: null; readonly fault: string }
-
 /** Splits a stream of bytes into lines of JSON, each of them an object with a `type`. Nothing counts after a fault. */
 export class JsonLines {
   private readonly longest: number
@@ -17,8 +12,8 @@ export class JsonLines {
     this.longest = longest
   }
 
-  /** The lines that this chunk completes, and a fault as soon as a line is too long. */
-  push(chunk: Buffer): JsonLine[] {
+  /** The message in each line that this chunk completes, or the fault of that line, also as soon as it is too long. */
+  push(chunk: Buffer): (object | string)[] {
     const lines = (this.rest + this.decoder.write(chunk)).split('\n')
     this.rest = lines.pop() as string
     const read = lines.map((line) => this.read(line))
@@ -30,20 +25,19 @@ export class JsonLines {
     return this.rest + this.decoder.end() === ''
   }
 
-  private get tooLong(): JsonLine {
-    return { message: null, fault: `a line of more than ${this.longest / 1024} KiB` }
+  private get tooLong(): string {
+    return `a line of more than ${this.longest / 1024} KiB`
   }
 
-  private read(line: string): JsonLine {
+  private read(line: string): object | string {
     if (line.length > this.longest) return this.tooLong
     try {
       const message: unknown = JSON.parse(line)
-      if (typeof message === 'object' && message !== null && 'type' in message)
-        return { message, fault: null }
+      if (typeof message === 'object' && message !== null && 'type' in message) return message
     } catch {
       // The same fault as for JSON of another kind.
     }
-    return { message: null, fault: 'a line that is not a JSON message' }
+    return 'a line that is not a JSON message'
   }
 }
 
@@ -56,12 +50,12 @@ export function readJsonLines<Message>(
 ): void {
   const lines = new JsonLines(longest)
   stream.on('data', (chunk: Buffer) => {
-    for (const { message, fault } of lines.push(chunk)) {
+    for (const line of lines.push(chunk)) {
       if (stream.destroyed) return
-      if (fault === null) received(message as Message)
+      if (typeof line === 'object') received(line as Message)
       else {
         stream.destroy()
-        broken(fault)
+        broken(line)
       }
     }
   })

@@ -52,7 +52,7 @@ export async function runAgent(
   const { LinkServer } = await import('../link/link-server.ts')
   const { HealthProbe } = await import('../supervisor/health-probe.ts')
   const { Supervisor } = await import('../supervisor/supervisor.ts')
-  const { connectTraffic } = await import('../traffic/traffic.ts')
+  const { ownFront } = await import('../traffic/own-front.ts')
   const metrics = createMetrics({ leaseName: options.leaseName, status: () => replica.status() })
   const clock = systemClock
   const connection = await connectLeaseApi({
@@ -73,17 +73,16 @@ export async function runAgent(
   }
   const { peers: at } = options
   const age = podAge(options.stateDir, clock)
-  const { traffic, front } = connectTraffic({
+  const front = ownFront({
     options,
     clock,
     metrics,
-    frontCommand: [process.execPath, ...FRONT_NODE_FLAGS, process.argv[1] as string, 'front'],
+    command: [process.execPath, ...FRONT_NODE_FLAGS, process.argv[1] as string, 'front'],
   })
   const replica: Replica = new Replica({
     options,
     namespace,
     api,
-    traffic,
     front,
     supervisor: ({ alarm, ...wiring }) =>
       new Supervisor({

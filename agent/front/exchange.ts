@@ -103,15 +103,7 @@ export class Exchange implements Guest {
 
   waits(held: boolean): void {
     if (!held) this.#waitedMs = this.#options.clock.mono() - this.since
-    this.#become(held ? 'waiting' : 'arriving')
-  }
-
-  sent(): void {
-    this.#become('in flight')
-  }
-
-  notSent(): void {
-    this.#become('arriving')
+    this.become(held ? 'waiting' : 'arriving')
   }
 
   /**
@@ -214,7 +206,7 @@ export class Exchange implements Guest {
   }
 
   #streams(): void {
-    this.#become('streaming')
+    this.become('streaming')
     this.#streamOver = this.#options.streams.add(() => this.#endStream())
   }
 
@@ -247,10 +239,10 @@ export class Exchange implements Guest {
     if (whole && !this.#counted) counts.forwarded(this.#from)
     if (!whole && !this.#counted && !streaming) counts.failed('client_gone')
     if (!this.#response.writableFinished) this.abort?.(new Error('the client is gone'))
-    this.#become('over')
+    this.become('over')
   }
 
-  #become(doing: Doing): void {
+  become(doing: Doing): void {
     if (this.#doing === 'over') return
     this.#options.counts.became(this.#doing, doing)
     this.#doing = doing

@@ -47,7 +47,7 @@ export async function forward(exchange: Exchange, ways: Ways): Promise<void> {
       upstream.givenBack()
       return
     }
-    exchange.notSent()
+    exchange.become('arriving')
     if (failure.what === 'missed') upstream.missed()
     // The other front has sent nothing on. A small body that it asked for is still kept here.
     else if (failure.what === 'refused') upstream.refused(failure.epoch)
@@ -79,7 +79,7 @@ async function send(exchange: Exchange, upstream: Upstream, ways: Ways): Promise
   const { room, trouble, clock, holdTimeoutMs } = ways
   const headers = forwardedHeaders(exchange.request, exchange.hop !== null)
   if (to === 'leader') headers.push(...hopHeaders(hop, clock.mono() - exchange.since))
-  exchange.sent()
+  exchange.become('in flight')
   const heldUntil = exchange.since + holdTimeoutMs
   const answered = () => room.answered(exchange)
   return new Sending({ exchange, upstream, headers, answered, trouble, clock, heldUntil }).outcome

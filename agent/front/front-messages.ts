@@ -18,7 +18,6 @@ export interface FrontConfig {
   readonly from: string | null
   /** The time that a request may wait for a serving replica. */
   readonly holdTimeoutMs: number
-  /** The number of requests that may wait at a time. */
   readonly holdLimit: number
   /** How long SSE streams and websockets, and requests beside them, continue after a handover has begun. */
   readonly streamGraceMs: number

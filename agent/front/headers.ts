@@ -63,7 +63,6 @@ export function passedBackHeaders(answer: Message, chunked: boolean): string[] {
   return without(NOT_PASSED_BACK, answer, chunked)
 }
 
-/** Pairs of name and value. */
 export function forwardedTrailers({ rawTrailers }: IncomingMessage): [string, string][] {
   const pairs = rawTrailers.flatMap((name, i) =>
     i % 2 === 0 ? [[name, rawTrailers[i + 1]] as [string, string]] : [],

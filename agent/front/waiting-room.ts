@@ -21,7 +21,6 @@ export interface Guest {
   readonly hop: string | null
   /** The request asks for LangFlow's health. It goes before all others, and needs no place in the window. */
   readonly urgent: boolean
-  /** Order of arrival at this front. */
   readonly order: number
   /** Start of the wait in monotonic ms, including the wait at another front. Requests with smaller values go first. */
   readonly since: number

@@ -1,18 +1,9 @@
 import { execFileSync } from 'node:child_process'
-import {
-  accessSync,
-  chmodSync,
-  constants,
-  copyFileSync,
-  existsSync,
-  readdirSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-} from 'node:fs'
+import { chmodSync, copyFileSync, existsSync, readdirSync, realpathSync, renameSync, rmSync } from 'node:fs'
 import { basename, delimiter, dirname, extname, join } from 'node:path'
 import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
+import { lookUp } from '../processes/spawn.ts'
 import { VERSION } from '../version.ts'
 import { readInterpreter, writeInterpreter } from './interpreter.ts'
 
@@ -108,22 +99,12 @@ function loaderIn(directory: string, { loader, room }: { loader: string; room: n
 }
 
 function findTini(directories: readonly string[]): string {
-  const absolute = directories.filter((directory) => directory.startsWith('/'))
-  const places = TINI_NAMES.flatMap((name) => absolute.map((directory) => join(directory, name)))
-  const found = places.find(isExecutable)
+  const path = directories.filter((directory) => directory.startsWith('/')).join(delimiter)
+  const found = TINI_NAMES.map((name) => lookUp(name, path)).find((file) => file !== undefined)
   if (found !== undefined) return found
   throw new FatalError(
     'tini is not installed: put tini-static on the PATH (Debian: apt-get install tini), or use the image, which has it',
   )
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
 }
 
 /** A process that opens the old file during the copy reads the whole old file. */

@@ -289,9 +289,9 @@ async function openWatch<T extends object>(
   }
   const watch: ObjectWatch = { close, end: () => end() }
   const read = (chunk: Buffer) => {
-    for (const { message } of lines.push(chunk)) {
+    for (const line of lines.push(chunk)) {
       if (over) return
-      const event = eventIn<T>(message ?? {}, target)
+      const event = eventIn<T>(typeof line === 'object' ? line : {}, target)
       if (event instanceof ApiError) end(event)
       else handlers.event(event)
     }

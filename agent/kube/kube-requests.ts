@@ -49,7 +49,6 @@ interface Reply {
   readonly body: string
 }
 
-/** A streamed reply. */
 export interface Stream {
   /** Resolves at its normal end. Rejects with `ApiError`, also after `cut()`. */
   readonly ended: Promise<void>

@@ -5,7 +5,6 @@ import { readScript, type Start } from './start-script.ts'
 
 /** How the user's command would start LangFlow in its own interpreter. */
 interface LangflowStart {
-  /** The interpreter and its options. */
   readonly interpreter: readonly [string, ...string[]]
   /** The value of `sys.argv`. */
   readonly argv: readonly string[]

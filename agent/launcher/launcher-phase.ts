@@ -9,7 +9,6 @@ import {
 } from '../link/link-messages.ts'
 import type { Exit } from '../processes/process-tree.ts'
 
-/** The phase of the workload. */
 export type Phase =
   | { readonly name: 'idle' } // confirmed: no process is alive, and the port is free
   | { readonly name: 'preparing' } // a start was ordered: it waits for its standby, the port, and its first process

@@ -17,7 +17,6 @@ import { signalSame } from '../processes/signals.ts'
 import { CUT_OFF } from './langflow-command.ts'
 
 export interface ServingOptions {
-  /** The workload's TCP port. */
   readonly port: number
   /** The workload's first process, whose end is reported elsewhere. */
   readonly child: number

@@ -37,7 +37,6 @@ export interface Lease {
 
 /** The Deployment or StatefulSet that owns the Lease, as `Kind/name`. */
 const OWNER = 'langflow-leader/owner'
-/** The successor that the releasing leader named. */
 const SUCCESSOR = 'langflow-leader/successor'
 /** The replica that released the Lease, and the epoch. */
 const RELEASED = 'langflow-leader/released'
@@ -130,7 +129,6 @@ export interface Notes {
   readonly langflow?: string
   readonly history?: string
   readonly revisions?: string
-  /** The front in this epoch. */
   readonly front?: FrontNote | null
   /** The annotations of the requests that are answered. */
   readonly answered?: readonly string[]
@@ -188,7 +186,6 @@ export function epochOf(lease: Lease): number {
     : counted
 }
 
-/** The epoch after the highest known one. */
 export function epochAfter(highest: number): number {
   return Math.min(highest + 1, LARGEST_EPOCH)
 }

@@ -24,7 +24,6 @@ export const PAUSE_REASON = 'langflow-leader/pause-reason'
 /** Time and result of the last drill: `<RFC 3339> ok|missed|failed`. */
 export const LAST_DRILL = 'langflow-leader/last-drill'
 
-/** Length of a pod's name. */
 const LONGEST_NAME = 253
 /** Outside of pods, a host name may have other characters than a pod's. */
 const POD_NAME = /^\w([\w.-]*\w)?$/

@@ -25,22 +25,16 @@ const Check = object({
   detail: z.string(),
 })
 
-/** The state of a replica's front. */
+/** A front's `FrontCounts`, with the agent's own observations. */
 const Front = object({
   /** Whether the front takes requests. */
   listening: z.boolean(),
-  /** Number of requests that wait for a serving leader, and the wait of the oldest one, in milliseconds. */
   held: z.number(),
   oldestHeldMs: z.number(),
-  /** Requests sent on whose answer is not complete, without streams. */
   inFlight: z.number(),
-  /** SSE answers and websockets. */
   streams: z.number(),
-  /** Requests answered completely since its process began, by the answering side. */
   forwarded: object({ langflow: z.number(), leader: z.number() }),
-  /** Failed requests since its process began, by reason. */
   failed: z.record(z.string(), z.number()),
-  /** Streams ended for a handover, since its process began. */
   streamsEnded: z.number(),
   rssBytes: z.number(),
   /**
@@ -183,7 +177,6 @@ const Status = object({
      * readiness mode.
      */
     routedTo: text,
-    /** `null`: no front. */
     front: lacking(Front),
   }),
   timings: z._default(

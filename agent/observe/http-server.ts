@@ -14,16 +14,10 @@ export interface HttpServerOptions {
   readonly clock?: Clock
 }
 
-export interface HttpServer {
-  /** The bound address, such as `::`. */
-  readonly address: string
-  readonly port: number
-  /** Resolves when nothing listens and no connection is open. Never waits for a client. */
-  close(): Promise<void>
-}
+export type HttpServer = Awaited<ReturnType<typeof startHttpServer>>
 
 /** Starts answering. Rejects with a `FatalError` if the address is not available. */
-export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+export async function startHttpServer(options: HttpServerOptions) {
   const { source, metrics, clock = systemClock } = options
   const server = createServer()
   addRoutes(server, source, metrics)

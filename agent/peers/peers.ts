@@ -184,7 +184,6 @@ export class Peers {
     this.schedule()
   }
 
-  /** Resolves to the problems. */
   private async round(): Promise<string[]> {
     const { at, resolve, clock } = this.options
     const { origins, problems } = await find(at, resolve)

@@ -24,7 +24,6 @@ export interface VoluntaryHandoverOptions {
 
 interface Try {
   readonly count: number
-  /** The revision of the replica that was tried. */
   readonly revision: string | null
   /** Whether the replica was tried because its revision is newer. */
   readonly newer: boolean
@@ -132,7 +131,6 @@ export class VoluntaryHandover {
   }
 }
 
-/** This replica's own pod. */
 export type OwnPod = Pick<Member, 'revision' | 'unproven' | 'podAgeMs'> & {
   /** The files that its LangFlow starts from. `null`: none are watched. */
   readonly content: Pick<ContentView, 'digest' | 'earlier'> | null

@@ -186,9 +186,14 @@ function descendants(root: number): number[] {
 /** Throws an error of one sentence if there is no such program. */
 export function findProgram(program: string, env: NodeJS.ProcessEnv): string {
   if (program.includes('/')) return program
-  const found = placesOf(program, env.PATH ?? '').find((file) => errorOf(file) === null)
+  const found = lookUp(program, env.PATH ?? '')
   if (found === undefined) throw new Error(`there is no "${program}" in PATH`)
   return found
+}
+
+/** The file of this program in a PATH. `undefined`: there is none that this user may execute. */
+export function lookUp(program: string, path: string): string | undefined {
+  return placesOf(program, path).find((file) => errorOf(file) === null)
 }
 
 /** Throws the error that execve(2) would return, as far as it can be predicted. */

@@ -139,7 +139,6 @@ export class KubeEvents {
     this.sending = null
   }
 
-  /** Resolves to the error, or `null`. */
   private async write({ api, event }: Waiting): Promise<ApiError | null> {
     try {
       await api.create(EVENT, event, DEADLINE_MS)

@@ -10,7 +10,7 @@ import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
 import { ANY_POD, lastDrillOf, pauseOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, Check, PeersView } from '../observe/agent-status.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
-import type { TrafficView } from '../traffic/traffic.ts'
+import type { TrafficView } from '../traffic/steering.ts'
 import { VERSION } from '../version.ts'
 
 /** The part of the configuration that decides a replica's status. */
@@ -138,7 +138,6 @@ function notServingYet({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 
     : null
 }
 
-/** Why a front does not listen. */
 function frontNotListening({ problem }: TrafficView): string {
   return problem ?? 'its front does not listen yet'
 }

@@ -5,7 +5,7 @@ import { clockProblem } from '../election/eligibility.ts'
 import { openRequest } from '../election/operator-order.ts'
 import { isUnproven } from '../election/revision-trial.ts'
 import { type ElectionState, type Fact, type Remedy, writerWall } from '../election/state.ts'
-import { epochProblem, type FrontAccess, holderServes, langflowFault, ownerProblem } from '../lease/lease.ts'
+import { epochProblem, holderServes, langflowFault, ownerProblem } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
 import { pauseFault, pauseOf, podOf } from '../lease/operator-annotations.ts'
 import { whyColder } from '../link/link-messages.ts'
@@ -20,7 +20,7 @@ import { VoluntaryHandover } from '../peers/succession.ts'
 import { Switchover } from '../peers/switchover-request.ts'
 import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
-import { Steering, type SteeringOptions } from '../traffic/steering.ts'
+import { type OwnFront, Steering } from '../traffic/steering.ts'
 import { EventRecorder } from './event-recorder.ts'
 import type { Events, KubeEventsOptions } from './kube-events.ts'
 import {
@@ -51,10 +51,7 @@ export interface ReplicaParts {
   readonly options: ReplicaOptions
   readonly namespace: string
   readonly api: LeaseApi
-  /** Called once. */
-  readonly traffic: SteeringOptions['traffic']
-  /** See `CandidateConfig`. */
-  readonly front: FrontAccess | null
+  readonly front: OwnFront | null
   /** Called once. */
   readonly supervisor: (wiring: SupervisorWiring) => Supervisor
   /** Called once. `null`: no peer is asked. */
@@ -132,9 +129,9 @@ export class Replica implements StatusSource {
       changed: () => this.gateChanged(),
     })
     this.steering = new Steering({
-      traffic: parts.traffic,
-      // A front lingers itself.
-      lingerMs: pod.name === null || parts.front !== null ? 0 : GATE_KNOWN_MS,
+      front: parts.front,
+      config: options,
+      lingerMs: pod.name === null ? 0 : GATE_KNOWN_MS,
       clock,
       log,
       repeats,
@@ -164,7 +161,13 @@ export class Replica implements StatusSource {
     })
     this.watchOtherLeases = () => others && watchOtherLeases({ ...others, lease, repeats })
     this.elector = new Elector({
-      config: { ...options, owner: pod.owner, revision: pod.revision, front: parts.front, salt: parts.salt },
+      config: {
+        ...options,
+        owner: pod.owner,
+        revision: pod.revision,
+        front: parts.front?.access ?? null,
+        salt: parts.salt,
+      },
       api: parts.api,
       clock,
       metrics,

@@ -173,7 +173,6 @@ export function isHealthy({ view, health }: WorkloadRecord): boolean {
   return view.state !== 'frozen' && health.healthy
 }
 
-/** The workload from the view of the election. */
 export function workloadOf(wanted: AgentOptions['standby'], record: WorkloadRecord): Workload {
   const { phase, launcher, view } = record
   const { state, epoch, identity, killAt, loss, standby } = view

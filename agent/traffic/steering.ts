@@ -1,7 +1,13 @@
+import { isDeepStrictEqual } from 'node:util'
 import { type Clock, pause } from '../clock.ts'
 import type { ElectionState, StepDown } from '../election/state.ts'
+import type { FrontRoute } from '../front/front-messages.ts'
+import { type FrontAccess, holderOf } from '../lease/lease.ts'
+import { podOf } from '../lease/operator-annotations.ts'
+import type { FrontView } from '../observe/agent-status.ts'
 import type { Log, LogThrottle } from '../observe/log.ts'
-import type { Traffic, TrafficListener, TrafficView } from './traffic.ts'
+import type { FrontProcess } from './front-process.ts'
+import { isUnreachable, leaderFault, type RouteFacts, routeOf, silence } from './front-route.ts'
 
 /**
  * How long a planned stop waits until its front holds requests. A working front needs milliseconds, and a dead one
@@ -9,9 +15,21 @@ import type { Traffic, TrafficListener, TrafficView } from './traffic.ts'
  */
 export const CLOSED_WITHIN_MS = 2_000
 
+/** This replica's front. */
+export interface OwnFront {
+  /** The address and key that this replica publishes while it leads. */
+  readonly access: FrontAccess
+  /** The time at the end of the agent for requests that the front has accepted. */
+  readonly holdTimeoutMs: number
+  /** Called once. `changed`: a value that the front's view shows may have changed. */
+  readonly process: (changed: () => void) => Pick<FrontProcess, keyof FrontProcess>
+}
+
 export interface SteeringOptions {
-  readonly traffic: (listener: TrafficListener) => Traffic
-  /** How long this process stays after the gate has closed, in milliseconds. */
+  /** `null`: the kubelet reads `/readyz`, and there is no front. */
+  readonly front: OwnFront | null
+  readonly config: RouteFacts['config']
+  /** How long clients may still send requests after the gate has closed, in milliseconds. */
   readonly lingerMs: number
   readonly clock: Clock
   readonly log: Pick<Log, 'info'>
@@ -21,10 +39,24 @@ export interface SteeringOptions {
   readonly ready: () => boolean
 }
 
-/** Aligns traffic with the gate, and delays a planned stop until traffic follows. */
+export interface TrafficView {
+  /** The pod to which the front forwards. Empty: requests wait. `null`: unknown, or mode `readiness`. */
+  readonly routedTo: string | null
+  /** Why traffic does not follow the gate, in one sentence. `null`: it does. */
+  readonly problem: string | null
+  readonly front: FrontView | null
+}
+
+/**
+ * Aligns traffic with the gate, and delays a planned stop until traffic follows. Each front forwards to the leader's
+ * front, which forwards to LangFlow or holds the requests.
+ */
 export class Steering {
   private readonly options: SteeringOptions
-  private readonly traffic: Traffic
+  private readonly process: ReturnType<OwnFront['process']> | null
+  private route: FrontRoute | null = null
+  /** Resolves when the front follows the last route. `null`: it does, or this replica has no front. */
+  private settling: Promise<void> | null = null
   private routedTo: string | null = null
   private open = false
   /** Monotonic ms. */
@@ -32,18 +64,40 @@ export class Steering {
 
   constructor(options: SteeringOptions) {
     this.options = options
-    this.traffic = options.traffic({ state: options.state, changed: () => this.changed() })
+    this.process = options.front?.process(() => this.changed()) ?? null
   }
 
   get view(): TrafficView {
-    return this.traffic.view
+    const { process, route } = this
+    const { front, config, clock } = this.options
+    if (front === null || process === null) return { routedTo: null, problem: null, front: null }
+    const state = this.options.state()
+    const own = front.access
+    const lease = state.seen?.lease ?? null
+    const { unheard, listening, counts } = process
+    const unreachable = isUnreachable({ state, config }, unheard, clock.mono()) ? unheard : null
+    const to = { langflow: config.identity, leader: lease === null ? '' : holderOf(lease), nobody: '' }
+    return {
+      routedTo: route === null ? null : podOf(to[route.to]),
+      problem:
+        process.problem ?? leaderFault({ state, own, config }) ?? (unreachable && silence(unreachable)),
+      front: { listening, ...counts, unreachable: unreachable?.address ?? null },
+    }
   }
 
-  /** Must be called whenever the gate may have moved. */
+  /** Must be called whenever the election or the gate may have moved. */
   gateChanged(ready = this.options.ready()): void {
-    if (this.open && !ready) this.closedAt = this.options.clock.mono()
+    const { front, config, clock, state } = this.options
+    if (this.open && !ready) this.closedAt = clock.mono()
     this.open = ready
-    this.traffic.follow(ready)
+    if (front === null || this.process === null) return
+    const route = routeOf({ state: state(), open: ready, own: front.access, config })
+    if (isDeepStrictEqual(route, this.route)) return
+    this.route = route
+    const settling = this.process.follow(route).then(() => {
+      if (this.settling === settling) this.settling = null
+    })
+    this.settling = settling
   }
 
   /**
@@ -72,17 +126,22 @@ export class Steering {
   /**
    * Ends the traffic when the front has acknowledged that the gate is closed, or its time is over. It waits until the
    * Service's routes can have changed: a pod's network ends with its last container, and from then on a connection
-   * hangs instead of being refused.
+   * hangs instead of being refused. The front forwards accepted requests until its end.
    *
-   * @param hurry see `Traffic`
+   * @param hurry ends each wait when it resolves
    */
   async end(hurry: Promise<void>): Promise<void> {
-    const { clock, lingerMs } = this.options
+    const { front, clock, lingerMs } = this.options
     this.gateChanged()
     await this.followed(hurry)
-    const left = this.closedAt + lingerMs - clock.mono()
-    if (left > 0) await pause(clock, left, hurry)
-    await this.traffic.close(hurry)
+    const now = clock.mono()
+    if (front === null) {
+      const left = this.closedAt + lingerMs - now
+      if (left > 0) await pause(clock, left, hurry)
+    } else {
+      await pause(clock, lingerMs, hurry)
+      await this.process?.end(now + lingerMs + front.holdTimeoutMs, hurry)
+    }
   }
 
   /**
@@ -90,7 +149,7 @@ export class Steering {
    * already.
    */
   private followed(hurry?: Promise<void>): Promise<void> | null {
-    const { settling } = this.traffic
+    const { settling } = this
     if (settling === null) return null
     const enough = hurry === undefined ? settling : Promise.race([settling, hurry])
     return pause(this.options.clock, CLOSED_WITHIN_MS, enough)
@@ -98,7 +157,7 @@ export class Steering {
 
   private changed(): void {
     const { log, repeats } = this.options
-    const { problem, routedTo } = this.traffic.view
+    const { problem, routedTo } = this.view
     if (problem !== null) repeats.happened('traffic', problem)
     else repeats.over('traffic', 'requests reach the leader again')
     if (routedTo === null || routedTo === this.routedTo) return

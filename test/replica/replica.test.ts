@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
+import { type FrontRoute, NO_COUNTS } from '../../agent/front/front-messages.ts'
 import type { LeaseApi } from '../../agent/lease/lease-api.ts'
 import { encodeHistory, HISTORY } from '../../agent/lease/lease-history.ts'
 import type { ToLauncher } from '../../agent/link/link-messages.ts'
@@ -50,18 +51,13 @@ const TAKEN: LeaseApi = {
 }
 
 /** An agent with a connected launcher that accepts every message. */
-async function agentOn(
-  api: LeaseApi,
-  traffic: ReturnType<ReplicaParts['traffic']>,
-  sent: ToLauncher[],
-): Promise<Replica> {
+async function agentOn(api: LeaseApi, front: ReplicaParts['front'], sent: ToLauncher[]): Promise<Replica> {
   const { agent: options } = await parse(['agent', '--identity=me'])
   assert.ok(options)
   const replica: Replica = new Replica({
     options,
     namespace: 'team',
     api,
-    traffic: () => traffic,
     supervisor: (wiring) =>
       new Supervisor({
         ...options,
@@ -75,7 +71,7 @@ async function agentOn(
         }),
         probe: () => ({ start: () => {}, stop: () => {} }),
       }),
-    front: null,
+    front,
     peers: null,
     events: () => ({ record: () => {}, end: async () => {} }),
     podAgeMs: () => null,
@@ -89,8 +85,6 @@ async function agentOn(
   return replica
 }
 
-const OPEN = { view: { routedTo: null, problem: null, front: null }, settling: null, follow: () => {} }
-
 test('a follower orders its launcher to prepare once the Lease records that the leader serves', async () => {
   for (const [healthyMs, told] of [
     [290, 1],
@@ -101,7 +95,7 @@ test('a follower orders its launcher to prepare once the Lease records that the 
     const metadata = { ...lease.metadata, annotations: { [HISTORY]: history } }
     const sent: ToLauncher[] = []
     const api = { ...TAKEN, read: async () => ({ ...lease, metadata }) }
-    const replica = await agentOn(api, { ...OPEN, close: async () => {} }, sent)
+    const replica = await agentOn(api, null, sent)
     await settled()
     replica.terminate('SIGTERM')
     await replica.end()
@@ -111,24 +105,30 @@ test('a follower orders its launcher to prepare once the Lease records that the 
 
 test('an agent exits only once no traffic is routed to it', async () => {
   const acknowledged = Promise.withResolvers<void>()
-  const followed: boolean[] = []
+  const routes: FrontRoute[] = []
   let closed = false
-  const traffic = {
-    ...OPEN,
-    settling: acknowledged.promise,
-    follow: (open: boolean) => followed.push(open),
-    close: async () => {
+  const process = {
+    listening: true,
+    problem: null,
+    counts: NO_COUNTS,
+    unheard: null,
+    follow: (route: FrontRoute) => {
+      routes.push(route)
+      return acknowledged.promise
+    },
+    end: async () => {
       closed = true
     },
   }
-  const replica = await agentOn(TAKEN, traffic, [])
+  const access = { address: '10.0.0.1:8091', key: 'own-key' }
+  const replica = await agentOn(TAKEN, { access, holdTimeoutMs: 0, process: () => process }, [])
   let code: number | null = null
   const end = replica.end().then((its) => {
     code = its
   })
   replica.terminate('SIGTERM')
   await settled()
-  assert.equal(followed.at(-1), false)
+  assert.equal(routes.at(-1)?.to, 'nobody')
   assert.deepEqual([code, closed], [null, false])
   acknowledged.resolve()
   await end

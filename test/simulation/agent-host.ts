@@ -1,11 +1,12 @@
 import type { Timer } from '../../agent/clock.ts'
+import { NO_COUNTS } from '../../agent/front/front-messages.ts'
 import type { Log } from '../../agent/observe/log.ts'
 import type { Metrics } from '../../agent/observe/prometheus.ts'
 import { type Member, memberOf, type Peers } from '../../agent/peers/peers.ts'
 import { Replica as ProductReplica } from '../../agent/replica/replica.ts'
 import type { HealthHandlers } from '../../agent/supervisor/health-probe.ts'
 import { Supervisor } from '../../agent/supervisor/supervisor.ts'
-import type { Traffic } from '../../agent/traffic/traffic.ts'
+import type { OwnFront } from '../../agent/traffic/steering.ts'
 import { apiClient } from './api-client.ts'
 import { AgentEnd } from './link.ts'
 import { Process } from './process.ts'
@@ -73,9 +74,15 @@ export class AgentHost {
       },
       namespace: LEASE.namespace,
       api: apiClient(replica, world, process),
-      front: config.gateMs === 0 ? null : { address: '10.1.2.3:8091', key: identity },
-      // The product calls `follow` after each turn. A new stage is noticed there.
-      traffic: () => modelTraffic(process, config.gateMs, () => replica.agentMoved(this.stage)),
+      // 0: no front, as with `--traffic=readiness`.
+      front:
+        config.gateMs === 0
+          ? null
+          : {
+              access: { address: '10.1.2.3:8091', key: identity },
+              holdTimeoutMs: 0,
+              process: () => modelFront(process, config.gateMs),
+            },
       supervisor: ({ tell, ...wiring }) =>
         new Supervisor({
           ...wiring,
@@ -103,7 +110,11 @@ export class AgentHost {
         }),
       peers: world.asksPeers ? ({ asked }) => modelPeers(process, () => world.others(replica), asked) : null,
       events: () => ({ record: ignore, end: async () => {} }),
-      podAgeMs: () => kernel.mono() - replica.appearedAt,
+      podAgeMs: () => {
+        // The product asks after each turn. A new stage is noticed here.
+        replica.agentMoved(this.stage)
+        return kernel.mono() - replica.appearedAt
+      },
       http: async () => ({ port: 0, close: async () => {} }),
       clock: process,
       log,
@@ -200,29 +211,31 @@ function modelPeers(process: Process, look: () => readonly Member[], asked: (() 
   return peers satisfies Pick<Peers, keyof Peers>
 }
 
-/** The model's front acknowledges each change of the gate after `gateMs`. 0: no front, as with `--traffic=readiness`. */
-function modelTraffic(process: Process, gateMs: number, looked: () => void): Traffic {
+/** The process of the model's front. It acknowledges each change of the gate after `gateMs`. */
+function modelFront(process: Process, gateMs: number): ReturnType<OwnFront['process']> {
   let current: boolean | null = null
   let waiting: PromiseWithResolvers<void> | null = null
   let lastChange = 0
   return {
-    view: { routedTo: null, problem: null, front: null },
-    get settling() {
-      return waiting?.promise ?? null
+    listening: true,
+    problem: null,
+    counts: NO_COUNTS,
+    unheard: null,
+    follow(route) {
+      const open = route.to === 'langflow' && route.closing === null
+      if (open !== current) {
+        current = open
+        waiting ??= Promise.withResolvers<void>()
+        const change = ++lastChange
+        process.after(gateMs, () => {
+          if (change !== lastChange) return
+          waiting?.resolve()
+          waiting = null
+        })
+      }
+      return waiting?.promise ?? Promise.resolve()
     },
-    follow(open) {
-      looked()
-      if (gateMs === 0 || open === current) return
-      current = open
-      waiting ??= Promise.withResolvers<void>()
-      const change = ++lastChange
-      process.after(gateMs, () => {
-        if (change !== lastChange) return
-        waiting?.resolve()
-        waiting = null
-      })
-    },
-    close: async () => {},
+    end: async () => {},
   }
 }
 

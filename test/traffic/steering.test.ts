@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { ElectionState, Fact } from '../../agent/election/state.ts'
+import {
+  type FrontCounts,
+  type FrontRoute,
+  NO_COUNTS,
+  type Unheard,
+} from '../../agent/front/front-messages.ts'
 import { CLOSED_WITHIN_MS, Steering } from '../../agent/traffic/steering.ts'
-import { READINESS, type TrafficListener } from '../../agent/traffic/traffic.ts'
-import { Candidate, heldBy } from '../election/candidate.ts'
+import { Candidate, CONFIG, heldBy } from '../election/candidate.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 const STEP_DOWN: Fact = { type: 'step_down', code: 'newer_revision', reason: 'a test' }
@@ -14,68 +19,62 @@ interface Setting {
   readonly lingerMs?: number
 }
 
-/** A leader that serves, with its traffic. `answer` makes the front acknowledge the latest message. */
+const OWN = { address: '10.0.0.1:8091', key: 'own-key' }
+const NEVER = new Promise<void>(() => {})
+
+/** A leader that serves, with its front. `answer` makes the front acknowledge all routes, `answers` each of them. */
 class Scene {
   readonly clock = new VirtualClock()
   readonly candidate: Candidate
   readonly steering: Steering
   /** The orders that the workload received. */
   readonly orders: string[] = []
-  /** The states of the gate that traffic received, without repetitions. */
-  readonly told: boolean[] = []
+  readonly routes: FrontRoute[] = []
+  readonly answers: (() => void)[] = []
   readonly said: string[] = []
+  /** Monotonic ms until which the front was to end. */
+  readonly ends: number[] = []
+  readonly process = {
+    listening: true,
+    problem: null as string | null,
+    counts: NO_COUNTS,
+    unheard: null as Unheard | null,
+    follow: (route: FrontRoute): Promise<void> => {
+      this.routes.push(route)
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.answers.push(resolve)
+      return promise
+    },
+    end: async (until: number) => {
+      this.ends.push(until)
+    },
+  }
   state: ElectionState
   inDoubt = false
-  closed = false
-  view = { routedTo: null as string | null, problem: null as string | null, front: null }
-  answer = (): void => {}
-  listener!: TrafficListener
+  changed = (): void => {}
 
   constructor({ drainTimeoutMs = 20_000, readiness = false, lingerMs = 0 }: Setting = {}) {
     this.candidate = Candidate.leader({ drainTimeoutMs })
     this.state = this.candidate.state
-    const { clock, told } = this
-    let settling: Promise<void> | null = null
-    let drains = false
-    const scene = this
-    const traffic = {
-      get view() {
-        return scene.view
-      },
-      get settling() {
-        return settling
-      },
-      follow: (open: boolean) => {
-        const before = drains
-        drains = scene.state.term?.stepDown?.stage === 'draining'
-        if (open === told.at(-1) && drains === before) return
-        if (open !== told.at(-1)) told.push(open)
-        const { promise, resolve } = Promise.withResolvers<void>()
-        const earlier = this.answer
-        this.answer = () => {
-          earlier()
-          settling = null
-          resolve()
-        }
-        settling = open ? null : promise
-      },
-      close: async () => {
-        this.closed = true
-      },
+    const process = (changed: () => void) => {
+      this.changed = changed
+      return this.process
     }
     this.steering = new Steering({
-      traffic: (listener) => {
-        this.listener = listener
-        return readiness ? READINESS : traffic
-      },
+      front: readiness ? null : { access: OWN, holdTimeoutMs: 30_000, process },
+      config: CONFIG,
       lingerMs,
-      clock,
+      clock: this.clock,
       log: { info: (what, fields) => this.said.push(`${what} ${fields?.pod ?? ''}`.trim()) },
       repeats: { happened: (_, what) => this.said.push(what), over: () => {} },
       state: () => this.state,
       ready: () => this.state.term !== null && this.state.term.stepDown === null && !this.inDoubt,
     })
     this.steering.gateChanged()
+  }
+
+  answer(): void {
+    for (const one of this.answers) one()
   }
 
   /** Runs one transition of the election and its effects, as the replica does. */
@@ -119,6 +118,14 @@ describe('a planned stop', () => {
     )
     assert.deepEqual(await scene.ordersAfter(500), [])
     scene.answer()
+    assert.deepEqual(await scene.ordersAfter(0), ['stop'])
+  })
+
+  it('waits until the front follows the latest route', async () => {
+    const scene = new Scene({ drainTimeoutMs: 0 }).tell(STEP_DOWN)
+    for (const answer of scene.answers.slice(0, -1)) answer()
+    assert.deepEqual(await scene.ordersAfter(0), [])
+    scene.answers.at(-1)?.()
     assert.deepEqual(await scene.ordersAfter(0), ['stop'])
   })
 
@@ -168,14 +175,14 @@ describe('the end of an agent', () => {
       const scene = new Scene().tell({ type: 'terminate', reason: 'SIGTERM' })
       // LangFlow died at the same moment, so only the front is left to wait for.
       scene.state = { ...scene.state, term: null }
-      const end = scene.steering.end(new Promise(() => {}))
+      const end = scene.steering.end(NEVER)
       await scene.clock.pass(CLOSED_WITHIN_MS - 1)
-      assert.equal(scene.closed, false)
+      assert.deepEqual(scene.ends, [])
       if (answers) scene.answer()
-      else await scene.clock.pass(1)
+      await scene.clock.pass(answers ? 0 : 1)
       await end
-      assert.ok(scene.closed)
-      assert.equal(scene.told.at(-1), false)
+      assert.equal(scene.ends.length, 1)
+      assert.equal(scene.routes.at(-1)?.to, 'nobody')
       assert.deepEqual([scene.orders, scene.clock.next()], [[], Number.POSITIVE_INFINITY])
     })
   }
@@ -189,35 +196,89 @@ describe('the end of an agent', () => {
       const scene = new Scene({ readiness: true, lingerMs }).tell(STEP_DOWN)
       await scene.clock.pass(closedForMs)
       const from = scene.clock.mono()
-      const endedAt = scene.steering.end(new Promise(() => {})).then(() => scene.clock.mono())
+      const endedAt = scene.steering.end(NEVER).then(() => scene.clock.mono())
       await scene.clock.pass(10_000)
       assert.equal(await endedAt, from + leftMs)
     })
   }
-})
 
-describe('steering', () => {
-  it('ends immediately in a hurry', async () => {
-    const scene = new Scene({ readiness: true, lingerMs: 2_000 }).tell(STEP_DOWN)
-    await scene.steering.end(Promise.resolve())
-    assert.equal(scene.clock.next(), Number.POSITIVE_INFINITY)
+  it('keeps the front for the linger time of its pod', async () => {
+    const scene = new Scene({ lingerMs: 2_000 })
+    scene.answer()
+    await scene.clock.pass(0)
+    const until = scene.clock.mono() + 32_000
+    const end = scene.steering.end(NEVER)
+    await scene.clock.pass(1_999)
+    assert.deepEqual(scene.ends, [])
+    await scene.clock.pass(1)
+    await end
+    assert.deepEqual(scene.ends, [until])
   })
 
+  for (const readiness of [true, false]) {
+    it(`does not wait in a hurry ${readiness ? 'without' : 'with'} a front`, async () => {
+      const scene = new Scene({ readiness, lingerMs: 2_000 }).tell(STEP_DOWN)
+      await scene.steering.end(Promise.resolve())
+      assert.equal(scene.ends.length, readiness ? 0 : 1)
+    })
+  }
+})
+
+describe('the front', () => {
   it('closes the gate of a leader in doubt before the election decides, and opens it after the doubt', () => {
     const scene = new Scene()
     for (const inDoubt of [true, false]) {
       scene.inDoubt = inDoubt
       scene.steering.gateChanged()
     }
-    assert.deepEqual(scene.told, [true, false, true])
+    assert.deepEqual(
+      scene.routes.map(({ to }) => to),
+      ['langflow', 'nobody', 'langflow'],
+    )
+  })
+
+  it('receives no message if its route stays the same', () => {
+    const { steering, routes } = new Scene()
+    for (let n = 0; n < 3; n++) steering.gateChanged()
+    assert.equal(routes.length, 1)
   })
 
   it('logs a change of the destination of requests', () => {
     const scene = new Scene()
-    for (const routedTo of [null, 'a', 'a', null, '']) {
-      scene.view.routedTo = routedTo
-      scene.listener.changed()
-    }
-    assert.deepEqual(scene.said, ['requests are sent to a', 'requests are held, because no replica serves'])
+    scene.changed()
+    scene.changed()
+    scene.state = Candidate.follower().state
+    scene.steering.gateChanged()
+    scene.changed()
+    assert.deepEqual(scene.said, ['requests are sent to me', 'requests are held, because no replica serves'])
+  })
+
+  it('is shown with the destination of requests, its problem and its counts', () => {
+    const scene = new Scene()
+    const { steering, process } = scene
+    assert.deepEqual([steering.view.routedTo, steering.view.problem], ['me', null])
+    assert.equal(steering.view.front?.held, 0)
+    const counts = { held: 7, failed: { hold_limit: 1 } } as unknown as FrontCounts
+    Object.assign(process, { listening: false, problem: 'the front has ended (SIGKILL)', counts })
+    assert.deepEqual(steering.view, {
+      routedTo: 'me',
+      problem: 'the front has ended (SIGKILL)',
+      front: { listening: false, ...counts, unreachable: null },
+    })
+    Object.assign(process, { listening: true, problem: null })
+    scene.state = Candidate.follower().sees(heldBy('other-1_uid', 50)).state
+    steering.gateChanged()
+    assert.equal(steering.view.routedTo, '')
+    assert.match(steering.view.problem ?? '', /^other-1 leads without a front/)
+    const lease = heldBy('other-1_uid', 51)
+    const annotations = { 'langflow-leader/front': '3 10.0.0.2:8091 key' }
+    scene.state = Candidate.follower().sees({ ...lease, metadata: { ...lease.metadata, annotations } }).state
+    const since = (scene.state.seen?.changedAt ?? 0) - 5_000
+    process.unheard = { address: '10.0.0.2:8091', since, because: 'connect ECONNREFUSED' }
+    assert.equal(steering.view.front?.unreachable, '10.0.0.2:8091')
+    assert.match(
+      steering.view.problem ?? '',
+      /^the leader's front at 10\.0\.0\.2:8091 does not answer \(connect ECONN/,
+    )
   })
 })

@@ -16,7 +16,6 @@ import { KeptStandby, PREPARING } from './kept-standby.ts'
 
 /** In the bundle, deploy/bundle/build.mjs replaces this call with the text of the file. */
 const WARM_LANGFLOW = readFileSync(new URL('./warm_langflow.py', import.meta.url), 'utf8')
-/** The script for the interpreter. */
 const WARM_SCRIPT = `${WARM_LANGFLOW}${CUT_OFF}sys.exit(main())\n`
 
 export interface WarmStandbyOptions {
@@ -26,7 +25,6 @@ export interface WarmStandbyOptions {
   readonly environment: () => NodeJS.ProcessEnv
   readonly clock: Clock
   readonly reaper: Reaper
-  /** Limit for the preparation. */
   readonly startTimeoutMs: number
   readonly changed: (view: StandbyView) => void
 }

@@ -1,83 +1,7 @@
-import { isDeepStrictEqual } from 'node:util'
-import { type Clock, pause } from '../clock.ts'
 import { type CandidateConfig, doubtAt, type ElectionState } from '../election/state.ts'
 import type { FrontRoute, Unheard } from '../front/front-messages.ts'
 import { epochOf, type FrontAccess, frontOf, holderOf } from '../lease/lease.ts'
 import { podOf } from '../lease/operator-annotations.ts'
-import type { FrontProcess } from './front-process.ts'
-import type { Traffic, TrafficListener, TrafficView } from './traffic.ts'
-
-export interface FrontTrafficOptions {
-  readonly process: (changed: () => void) => Pick<FrontProcess, keyof FrontProcess>
-  readonly own: FrontAccess
-  readonly config: RouteFacts['config']
-  /** How long a terminating pod still receives requests, in ms. */
-  readonly lingerMs: number
-  /** The time at its end for requests that it has accepted. */
-  readonly endMs: number
-  readonly clock: Clock
-  readonly listener: TrafficListener
-}
-
-/**
- * Traffic through the fronts: each front forwards to the leader's front, which forwards to LangFlow or holds the
- * requests.
- */
-export class FrontTraffic implements Traffic {
-  private readonly options: FrontTrafficOptions
-  private readonly process: Pick<FrontProcess, keyof FrontProcess>
-  private route: FrontRoute | null = null
-  settling: Promise<void> | null = null
-
-  constructor(options: FrontTrafficOptions) {
-    this.options = options
-    this.process = options.process(() => options.listener.changed())
-  }
-
-  get view(): TrafficView {
-    const { own, config, listener, clock } = this.options
-    const { process, route } = this
-    const state = listener.state()
-    const lease = state.seen?.lease ?? null
-    const unreachable = isUnreachable({ state, config }, process.unheard, clock.mono())
-      ? process.unheard
-      : null
-    const to = { langflow: config.identity, leader: lease === null ? '' : holderOf(lease), nobody: '' }
-    return {
-      routedTo: route === null ? null : podOf(to[route.to]),
-      problem:
-        process.problem ?? leaderFault({ state, own, config }) ?? (unreachable && silence(unreachable)),
-      front: {
-        listening: process.listening,
-        ...process.counts,
-        unreachable: unreachable?.address ?? null,
-      },
-    }
-  }
-
-  follow(gateOpen: boolean): void {
-    const { own, config, listener } = this.options
-    const route = routeOf({ state: listener.state(), open: gateOpen, own, config })
-    if (isDeepStrictEqual(route, this.route)) return
-    this.route = route
-    const settling = this.process.follow(route).then(() => {
-      if (this.settling === settling) this.settling = null
-    })
-    this.settling = settling
-  }
-
-  /** Accepted requests are forwarded until the end, and new ones until clients can have noticed that this pod ends. */
-  async close(hurry: Promise<void>): Promise<void> {
-    const { clock, lingerMs, endMs } = this.options
-    const until = clock.mono() + endMs
-    await pause(clock, lingerMs, hurry)
-    await this.process.end(until, hurry)
-  }
-}
-
-function silence({ address, because }: Unheard): string {
-  return `the leader's front at ${address} does not answer (${because}), so requests wait at this replica: allow connections between the fronts of all replicas`
-}
 
 /** How long the leader's front may leave hops unanswered. */
 const UNHEARD_MS = 5_000
@@ -134,4 +58,9 @@ export function isUnreachable(
   if (unheard === null || term !== null || seen === null) return false
   const { changedAt } = seen
   return changedAt >= unheard.since + UNHEARD_MS && now < changedAt + config.renewDeadlineMs
+}
+
+/** The problem of a front that cannot be reached, in one sentence. */
+export function silence({ address, because }: Unheard): string {
+  return `the leader's front at ${address} does not answer (${because}), so requests wait at this replica: allow connections between the fronts of all replicas`
 }
