@@ -14,7 +14,6 @@ import {
   parseNamespace,
   parseObjectName,
   parsePath,
-  parsePaths,
   parsePeers,
   parseSocket,
   parseTarget,
@@ -61,9 +60,11 @@ export const SHARED_SETTINGS = {
   }),
 }
 
-/** Several paths, none by default. */
+/** Several absolute paths, separated by commas. None by default. */
 function paths(about: string) {
-  const one = setting('<path>', '', `${about}; repeat it for several`, parsePaths)
+  const parseOne = (text: string) => parsePath(text.trim()).replace(/(.)\/$/, '$1')
+  const parse = (text: string) => (text === '' ? [] : text.split(',').map(parseOne))
+  const one = setting('<path>', '', `${about}; repeat it for several`, parse)
   return { ...one, otherwise: 'none', repeats: true as const }
 }
 

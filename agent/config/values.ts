@@ -210,12 +210,6 @@ export function parsePath(text: string): string {
   return normalize(text)
 }
 
-/** Absolute paths, separated by commas. */
-export function parsePaths(text: string): readonly string[] {
-  if (text === '') return []
-  return text.split(',').map((one) => parsePath(one.trim()).replace(/(.)\/$/, '$1'))
-}
-
 /** The path of a file, absolute or relative to the working directory. */
 export function parseFile(text: string): string {
   if (text.includes('\0')) throw new Error('use a path, such as ./kubeconfig')

@@ -32,18 +32,11 @@ export function contentChange(
   if (term === null || term.doubt || term.restarting !== null || term.stepDown !== null) return null
   const { digest, since, running, startedAt, problem } = content
   if (problem !== null || running === null || running === digest) return null
-  const code = 'content_changed'
-  const reason = 'the files that LangFlow was started from have changed'
-  const notBefore = startedAt + APART_LEASES * config.leaseDurationMs
   const standby = config.onChange === 'handover' ? successorContent : 'none'
-  if (standby === 'ready')
-    return { code, reason, inPlace: false, dueAt: Math.max(notBefore, since + QUIET_MS) }
-  const settlesMs = standby === 'awaited' ? WAITS_MS : SETTLES_MS
+  const settlesMs = { ready: QUIET_MS, awaited: WAITS_MS, none: SETTLES_MS }[standby]
   // A new leader has to ask the others first.
-  return {
-    code,
-    reason,
-    inPlace: true,
-    dueAt: Math.max(notBefore, Math.max(since, term.startedAt) + settlesMs),
-  }
+  const settled = Math.max(since, term.startedAt) + settlesMs
+  const dueAt = Math.max(settled, startedAt + APART_LEASES * config.leaseDurationMs)
+  const reason = 'the files that LangFlow was started from have changed'
+  return { code: 'content_changed', reason, inPlace: standby !== 'ready', dueAt }
 }

@@ -49,6 +49,8 @@ export class ContentWatch {
   private phase: 'resting' | 'looking' | 'looking again' | 'closed' = 'resting'
   private langflow: LangflowPhase = 'down'
   private watching = new AbortController()
+  /** Whether the kernel sends a notice of the next change. */
+  private isNoticed = false
   private timer: Timer | null = null
   private noticed: Timer | null = null
   private view: ContentView = {
@@ -105,8 +107,8 @@ export class ContentWatch {
   private async run(): Promise<void> {
     this.phase = 'looking'
     this.timer?.cancel()
-    const isNoticed = await this.read()
-    this.rest(isNoticed && this.view.problem === null ? LOOK_MS : POLL_MS)
+    await this.read()
+    this.rest(this.isNoticed && this.view.problem === null ? LOOK_MS : POLL_MS)
   }
 
   private rest(nextMs: number): void {
@@ -117,29 +119,26 @@ export class ContentWatch {
     else this.timer = this.options.clock.after(nextMs, () => this.look())
   }
 
-  /** Resolves to whether the next change will be noticed. */
-  private async read(): Promise<boolean> {
+  private async read(): Promise<void> {
     const { paths, env, clock } = this.options
     await env.read()
     const { [FLOWS_PATH]: directory } = env.environment
     const flowsPath = directory ? resolve(directory) : null
-    let isNoticed = false
     const late = clock.after(READ_WITHIN_MS, () =>
       this.accept(null, null, `${this.reader.at} does not answer`),
     )
     try {
       const look = this.reader.look(paths, flowsPath, async (directories) => {
         const ofEnvFiles = env.paths.map((path) => dirname(path))
-        isNoticed = await this.watch(this.isOn ? new Set([...ofEnvFiles, ...directories]) : [])
+        this.isNoticed = await this.watch(this.isOn ? new Set([...ofEnvFiles, ...directories]) : [])
       })
       const { files, flows, fault } = await look.finally(() => late.cancel())
-      if (fault === null && !this.isJudged(flowsPath, flows)) return isNoticed
+      if (fault === null && !this.isJudged(flowsPath, flows)) return
       this.files = files
       this.accept(flows, fault ?? this.judged.get(flows ?? '') ?? null, null)
     } catch (error) {
       this.accept(null, null, (error as Error).message)
     }
-    return isNoticed
   }
 
   /** Resolves to whether the kernel sends a notice of each change in these directories. */

@@ -113,17 +113,13 @@ export class WatchedFiles {
 async function read(path: string, seen: BigIntStats): Promise<File> {
   const hash = createHash('sha256')
   const isChecked = extname(path) === '.json' && seen.size <= MOST_FLOW_BYTES
-  const flow: Buffer[] = []
   // The file may have become a pipe or a device, which could block or never end.
   await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
-  const options = { highWaterMark: CHUNK_BYTES, end: MOST_BYTES, autoClose: false }
-  for await (const chunk of file.createReadStream(options)) {
-    hash.update(chunk)
-    if (isChecked) flow.push(chunk)
-  }
+  const options = { highWaterMark: CHUNK_BYTES, start: 0, end: MOST_BYTES, autoClose: false }
+  for await (const chunk of file.createReadStream(options)) hash.update(chunk)
+  const fault = isChecked ? faultOfFlow(path, await file.readFile()) : null
   const state = stateOf(await file.stat({ bigint: true }))
   if (state !== stateOf(seen)) throw new Error(`${path} changes while it is read`)
-  const fault = isChecked ? faultOfFlow(path, Buffer.concat(flow)) : null
   return { state, digest: hash.digest('hex'), fault }
 }
 
