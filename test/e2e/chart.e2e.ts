@@ -7,7 +7,7 @@ import { CASES, LEAST } from '../deploy/chart-cases.ts'
 import { assertConsistent, plainEnv, workloadOf } from '../deploy/consistency.ts'
 import { CHART, helm, rendered, type Values, VERSIONS } from '../deploy/helm.ts'
 import { DEPLOY, type Manifest, named, only, type PodSpec } from '../deploy/manifests.ts'
-import { NAMES, plainFile } from '../deploy/plain-files.ts'
+import { FILES, NAMES, plainFile } from '../deploy/plain-files.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 
 const podOf = (manifests: readonly Manifest[]) => workloadOf(manifests).spec.template.spec as PodSpec
@@ -317,5 +317,30 @@ describe('a release of the chart', () => {
       await run('install', 'flows', CHART, '--values=-')
       assert.equal(await get('lease/flows-leader-lock', '.spec.holderIdentity'), 'a')
       assert.equal(await get('secret/flows', '.data'), secret)
+    })
+
+  for (const [version, flags] of [
+    [3, ['--take-ownership']],
+    [4, ['--take-ownership', '--force-conflicts']],
+  ] as const)
+    test(`Helm ${version} takes over the objects of a plain file, and keeps its pods and its holder`, async () => {
+      const namespace = await plane.newNamespace()
+      const of = `--namespace=${namespace}`
+      const get = async (what: string, path: string) =>
+        (await plane.kubectl(['get', what, of, `--output=jsonpath={${path}}`])).stdout
+      const file = 'langflow-production.yaml'
+      await plane.kubectl(['apply', of, '--filename=-'], readFileSync(join(DEPLOY, file), 'utf8'))
+      const spec = await get('deployment/langflow', '.spec')
+      const held = ['--type=merge', '--patch={"spec":{"holderIdentity":"a"}}']
+      await plane.kubectl(['patch', 'lease', 'langflow-leader-lock', of, ...held])
+
+      const install = ['install', 'langflow', CHART, '--values=-', of, ...flags]
+      await helm(version, [...install, `--kubeconfig=${plane.adminKubeconfig}`], FILES[file].values)
+      assert.equal(
+        await get('deployment/langflow', '.metadata.labels.app\\.kubernetes\\.io/managed-by'),
+        'Helm',
+      )
+      assert.equal(await get('deployment/langflow', '.spec'), spec)
+      assert.equal(await get('lease/langflow-leader-lock', '.spec.holderIdentity'), 'a')
     })
 })
