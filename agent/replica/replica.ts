@@ -43,9 +43,6 @@ type SupervisorWiring = Pick<
 /** The replica's part of the options of `Peers`. */
 type PeersWiring = Pick<PeersOptions, 'identity' | 'lease' | 'repeats' | 'asked'>
 
-/** The replica's part of the options of `KubeEvents`. */
-type EventsWiring = Pick<KubeEventsOptions, 'leaseUid'>
-
 /** All dependencies outside of the process, plus time and chance. The simulation provides its own. */
 export interface ReplicaParts {
   readonly options: ReplicaOptions
@@ -57,7 +54,7 @@ export interface ReplicaParts {
   /** Called once. `null`: no peer is asked. */
   readonly peers: ((wiring: PeersWiring) => Pick<Peers, keyof Peers>) | null
   /** Called once. */
-  readonly events: (wiring: EventsWiring) => Events
+  readonly events: (wiring: Pick<KubeEventsOptions, 'leaseUid'>) => Events
   readonly podAgeMs: () => number | null
   /** Starts to answer. Rejects with a `FatalError` if the address is not available. */
   readonly http: (source: StatusSource) => Promise<Pick<HttpServer, 'port' | 'close'>>
