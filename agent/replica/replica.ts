@@ -337,16 +337,13 @@ export class Replica implements StatusSource {
     const ready = isReady(facts)
     this.steering.gateChanged(ready)
     this.recorder.gate(ready, standsBy(facts), epoch, view.standby.mode)
-    this.recorder.troubles(
-      {
-        deadmanFirings: view.deadmanFirings,
-        refusedGrant,
-        content: this.supervisor.digests.content?.problem ?? null,
-        stopFailed: term === null ? null : facts.state.workload.stopFailed,
-        colder: whyColder(view.standby, this.parts.options.standby),
-      },
-      epoch,
-    )
+    const troubles = {
+      GrantRefused: refusedGrant,
+      StopFailed: term === null ? null : facts.state.workload.stopFailed,
+      ContentRefused: this.supervisor.digests.content?.problem ?? null,
+      StandbyColder: whyColder(view.standby, this.parts.options.standby),
+    }
+    this.recorder.troubles(troubles, view.deadmanFirings, epoch)
   }
 }
 
