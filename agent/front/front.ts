@@ -16,7 +16,7 @@ import {
 } from './front-messages.ts'
 import { createServer } from './front-server.ts'
 import { Budget, Garbage, Turns } from './memory.ts'
-import { failedItself, notTheLeader, Refusal } from './refusal.ts'
+import { notTheLeader, Refusal } from './refusal.ts'
 import { Routing } from './routing.ts'
 import type { Trouble } from './sending.ts'
 import { Streams } from './streams.ts'
@@ -173,7 +173,7 @@ class Front {
     forward(exchange, this.#ways).catch((error) => {
       if (!(error instanceof Refusal) && !exchange.gone)
         this.#throttle.happened('failed', `the front failed: ${(error as Error).stack ?? error}`)
-      exchange.refuse(error instanceof Refusal ? error : failedItself())
+      exchange.refuse(error instanceof Refusal ? error : new Refusal(500, 'the front failed: see its log'))
     })
   }
 }

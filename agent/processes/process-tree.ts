@@ -25,14 +25,9 @@ export interface Exit {
   readonly unreaped?: true
 }
 
-/** Names the workload's processes in their environment. The value must differ from that of any other workload. */
-interface Marker {
-  readonly name: string
-  readonly value: string
-}
-
 export interface ProcessTreeOptions {
-  readonly marker: Marker
+  /** Names the workload's processes in their environment. The value must differ from that of any other workload. */
+  readonly marker: { readonly name: string; readonly value: string }
   readonly clock: Clock
   /** The result of `isAlone()` when this process started. */
   readonly alone: boolean

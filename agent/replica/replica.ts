@@ -43,17 +43,15 @@ type SupervisorWiring = Pick<
 /** The replica's part of the options of `Peers`. */
 type PeersWiring = Pick<PeersOptions, 'identity' | 'lease' | 'repeats' | 'asked'>
 
-/** All dependencies outside of the process, plus time and chance. The simulation provides its own. */
+/** All dependencies outside of the process, plus time and chance. Each factory is called once. */
 export interface ReplicaParts {
   readonly options: ReplicaOptions
   readonly namespace: string
   readonly api: LeaseApi
   readonly front: OwnFront | null
-  /** Called once. */
   readonly supervisor: (wiring: SupervisorWiring) => Supervisor
-  /** Called once. `null`: no peer is asked. */
+  /** `null`: no peer is asked. */
   readonly peers: ((wiring: PeersWiring) => Pick<Peers, keyof Peers>) | null
-  /** Called once. */
   readonly events: (wiring: Pick<KubeEventsOptions, 'leaseUid'>) => Events
   readonly podAgeMs: () => number | null
   /** Starts to answer. Rejects with a `FatalError` if the address is not available. */
