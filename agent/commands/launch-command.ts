@@ -20,7 +20,7 @@ import {
 } from '../launcher/workload-environment.ts'
 import { holdLock } from '../link/launcher-lock.ts'
 import { LinkClient } from '../link/link-client.ts'
-import { createLog, type Log } from '../observe/log.ts'
+import { createLog, type Log, LogThrottle } from '../observe/log.ts'
 import { isAlone } from '../processes/membership.ts'
 import { describeTaken, isPortFree } from '../processes/port.ts'
 import { countUnreaped } from '../processes/proc.ts'
@@ -46,11 +46,15 @@ async function launch(options: LauncherOptions): Promise<number> {
   const leash = process.env[WITH_AGENT]
   delete process.env[WITH_AGENT] // the workload must not see it
   const log = createLog({ component: 'launcher', level: options.logLevel, identity: '' })
+  const throttle = new LogThrottle(log, systemClock)
   const given = givenEnvironment(process.env)
   const env = new EnvFiles(options.envFile, given, systemClock)
   if (options.envFile.length > 0) keepOutOfCores(log)
   await env.read()
-  const reaper = { command: alone ? findReaper() : [], warn: once((sentence) => log.warn(sentence)) }
+  const reaper = {
+    command: alone ? findReaper() : [],
+    warn: (sentence: string) => throttle.happened('priority', sentence),
+  }
   if (alone && reaper.command.length === 0)
     log.warn(
       `tini is missing next to ${process.execPath}, so ended processes of LangFlow are not reaped: use langflow-leader install`,
@@ -141,14 +145,6 @@ function keepOutOfCores(log: Pick<Log, 'warn'>): void {
 function findReaper(): string[] {
   const tini = join(dirname(process.execPath), 'tini')
   return existsSync(tini) ? [tini, '-s', '--'] : []
-}
-
-function once(tell: (sentence: string) => void): (sentence: string) => void {
-  let told = false
-  return (sentence) => {
-    if (!told) tell(sentence)
-    told = true
-  }
 }
 
 /**

@@ -76,20 +76,14 @@ export function parseLeaseDuration(text: string): number {
   return ms
 }
 
-/** 1 to 999 */
-export function parseCount(text: string): number {
-  return wholeNumber(text, 999, 3)
-}
+export const parseCount = wholeNumber(999, 3)
+export const parseHoldLimit = wholeNumber(100_000, 1000)
 
-/** 1 to 100,000 */
-export function parseHoldLimit(text: string): number {
-  return wholeNumber(text, 100_000, 1000)
-}
-
-/** From 1. */
-function wholeNumber(text: string, most: number, example: number): number {
-  if (/^[1-9]\d{0,8}$/.test(text) && Number(text) <= most) return Number(text)
-  throw new Error(`use a whole number from 1 to ${most}, such as ${example}`)
+function wholeNumber(most: number, example: number): (text: string) => number {
+  return (text) => {
+    if (/^[1-9]\d{0,8}$/.test(text) && Number(text) <= most) return Number(text)
+    throw new Error(`use a whole number from 1 to ${most}, such as ${example}`)
+  }
 }
 
 export interface Listen {

@@ -15,14 +15,9 @@ const MANY_PIECES = 1_000
  */
 const RESERVE_BYTES = 48 * 1024 * 1024
 
-type BodyOptions = Pick<
-  ExchangeOptions,
-  'request' | 'response' | 'expectsContinue' | 'garbage' | 'budget' | 'turns'
->
-
 /** The body of a request. The front reads it only when it is about to send the request. */
 export class RequestBody {
-  readonly #options: BodyOptions
+  readonly #options: ExchangeOptions
   readonly #request: IncomingMessage
   readonly chunked: boolean
   /** The request has no body, and no header states this. */
@@ -39,7 +34,7 @@ export class RequestBody {
   /** Whether a piece of a body that cannot be kept was read. */
   begun = false
 
-  constructor(options: BodyOptions) {
+  constructor(options: ExchangeOptions) {
     const { request } = options
     this.#options = options
     this.#request = request

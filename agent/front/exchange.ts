@@ -7,7 +7,6 @@ import { expectsThere, forwardedTrailers, hopOf, passedBackHeaders, waitedThereM
 import type { Budget, Garbage, Turns } from './memory.ts'
 import type { Refusal } from './refusal.ts'
 import type { Streams, Tunnel } from './streams.ts'
-import type { Guest } from './waiting-room.ts'
 
 /** The origin of an answer. */
 export type Source = 'langflow' | 'leader'
@@ -34,11 +33,13 @@ export interface ExchangeOptions extends Arrival {
 }
 
 /** One request of a client, and its answer. */
-export class Exchange implements Guest {
+export class Exchange {
   readonly request: IncomingMessage
   /** The path as the client wrote it. */
   readonly path: string
+  /** The request asks for LangFlow's health. It goes before all others, and needs no place in the window. */
   readonly urgent: boolean
+  /** Order of arrival at this front. */
   readonly order: number
   /**
    * Time of the first arrival, at this front or another one, moved forward by the time that the client took for its
@@ -101,6 +102,7 @@ export class Exchange implements Guest {
     return this.hop === null ? this.#options.expectsContinue : expectsThere(this.request)
   }
 
+  /** Called at the start and at the end of the wait for a serving replica. */
   waits(held: boolean): void {
     if (!held) this.#waitedMs = this.#options.clock.mono() - this.since
     this.become(held ? 'waiting' : 'arriving')

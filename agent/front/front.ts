@@ -16,7 +16,7 @@ import {
 } from './front-messages.ts'
 import { createServer } from './front-server.ts'
 import { Budget, Garbage, Turns } from './memory.ts'
-import { failedItself, notTheLeader, Refusal } from './refusal.ts'
+import { notTheLeader, Refusal } from './refusal.ts'
 import { Routing } from './routing.ts'
 import type { Trouble } from './sending.ts'
 import { Streams } from './streams.ts'
@@ -71,8 +71,7 @@ class Front {
   readonly #turns = new Turns()
   readonly #budget = new Budget(() => this.#counts.failed('hold_limit'))
   readonly #ways: Ways
-  readonly #failed: (error: unknown) => void
-  readonly #dropped: (most: number) => void
+  readonly #throttle: LogThrottle
   #server: Server | null = null
   #arrivals = 0
   #lastArrival = 0
@@ -83,6 +82,7 @@ class Front {
     this.#clock = clock
     this.#tell = tell
     const throttle = new LogThrottle(log, clock)
+    this.#throttle = throttle
     const trouble: Trouble = (what, { closed, options: { to, address } }, { message }) => {
       // The connection was ended here, because another replica leads.
       if (closed) return
@@ -90,14 +90,6 @@ class Front {
       const happened = what === 'missed' ? 'a request did not reach' : 'a request was not answered by'
       throttle.happened(`${what} ${to}`, `${happened} ${whom}: ${message}`)
     }
-    this.#failed = (error) =>
-      throttle.happened('failed', `the front failed: ${(error as Error).stack ?? error}`)
-    this.#dropped = (most) =>
-      throttle.happened(
-        'dropped',
-        `a connection was closed: ${most} are open, the most that the limit of open files allows; raise the limit (nofile) ` +
-          'of the container agent, or run more replicas',
-      )
     const { holdTimeoutMs, holdLimit } = config
     this.#room = new WaitingRoom({ clock, holdTimeoutMs, holdLimit, open: () => this.#routing.open() })
     this.#routing = new Routing({ config, clock, ready: () => this.#room.letGo() })
@@ -112,7 +104,12 @@ class Front {
       arrived: (arrival) => this.#arrived(arrival),
       budget: this.#budget,
       garbage: this.#garbage,
-      dropped: this.#dropped,
+      dropped: (most) =>
+        this.#throttle.happened(
+          'dropped',
+          `a connection was closed: ${most} are open, the most that the limit of open files allows; raise the limit (nofile) ` +
+            'of the container agent, or run more replicas',
+        ),
       clock: this.#clock,
     })
     const { port } = await listenOn(this.#server, this.#config.listen, '--front-listen')
@@ -174,8 +171,9 @@ class Front {
     })
     arrival.response.once('close', () => this.#room.forget(exchange))
     forward(exchange, this.#ways).catch((error) => {
-      if (!(error instanceof Refusal) && !exchange.gone) this.#failed(error)
-      exchange.refuse(error instanceof Refusal ? error : failedItself())
+      if (!(error instanceof Refusal) && !exchange.gone)
+        this.#throttle.happened('failed', `the front failed: ${(error as Error).stack ?? error}`)
+      exchange.refuse(error instanceof Refusal ? error : new Refusal(500, 'the front failed: see its log'))
     })
   }
 }

@@ -103,18 +103,13 @@ export class Turns {
  * speed.
  */
 export class Garbage {
-  readonly #collect: () => unknown
   #bytes = 0
-
-  /** If the process was started without `--expose-gc`, V8 collects at its own times. */
-  constructor(collect: () => unknown = () => globalThis.gc?.({ type: 'minor' })) {
-    this.#collect = collect
-  }
 
   passed(bytes: number): void {
     this.#bytes += bytes
     if (this.#bytes < COLLECT_EACH_BYTES) return
     this.#bytes = 0
-    this.#collect()
+    // If the process was started without `--expose-gc`, V8 collects at its own times.
+    globalThis.gc?.({ type: 'minor' })
   }
 }

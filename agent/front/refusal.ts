@@ -82,11 +82,6 @@ export function notTheLeader(epoch: number): Refusal {
   return new Refusal(421, 'this replica does not lead', null, { [HOP_EPOCH]: String(epoch) })
 }
 
-/** Answers a request after an unexpected error, which the log contains. */
-export function failedItself(): Refusal {
-  return new Refusal(500, 'the front failed: see its log')
-}
-
 /** The fault of a request that Node accepts. `null`: no fault. */
 export function faultOf({ request, tunnel }: Pick<Arrival, 'request' | 'tunnel'>): Refusal | null {
   const { httpVersionMajor, headers, rawHeaders, url = '' } = request

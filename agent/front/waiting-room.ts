@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../clock.ts'
+import type { Exchange } from './exchange.ts'
 import { heldTooLong, type Refusal, tooManyHeld } from './refusal.ts'
 import type { Upstream } from './upstream.ts'
 
@@ -15,18 +16,8 @@ const PATIENCE_MS = 2_000
 /** After this time without a waiting request, requests are sent as they arrive. */
 const QUIET_MS = 1_000
 
-/** A request that may have to wait. */
-export interface Guest {
-  /** `null`: the request comes from a client. Any other value: another front forwards it. */
-  readonly hop: string | null
-  /** The request asks for LangFlow's health. It goes before all others, and needs no place in the window. */
-  readonly urgent: boolean
-  readonly order: number
-  /** Start of the wait in monotonic ms, including the wait at another front. Requests with smaller values go first. */
-  readonly since: number
-  /** Called at the start and at the end of the wait. */
-  waits(held: boolean): void
-}
+/** The part of a request that decides about its wait. */
+export type Guest = Pick<Exchange, 'hop' | 'urgent' | 'order' | 'since' | 'waits'>
 
 export interface WaitingRoomOptions {
   readonly clock: Clock

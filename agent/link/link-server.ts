@@ -40,8 +40,6 @@ export interface LinkServerOptions {
   readonly alarm: (what: string) => void
 }
 
-/** Longest path of a unix socket on Linux, without its final zero byte. */
-const MAX_SOCKET_PATH_BYTES = 107
 const HELLO_WITHIN_MS = 2_000
 const MAX_STRANGERS = 8
 const LOOK_MS = 1_000
@@ -75,11 +73,6 @@ export class LinkServer {
   /** Rejects with a `FatalError` if the socket cannot be created, or another agent answers on it. */
   async listen(): Promise<void> {
     const { socket: path } = this.parts.options
-    if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
-      throw new FatalError(
-        `the socket path is longer than ${MAX_SOCKET_PATH_BYTES} bytes: choose a shorter --socket`,
-      )
-    }
     try {
       makeDirectory(dirname(path))
     } catch (error) {
@@ -95,9 +88,10 @@ export class LinkServer {
     try {
       await once(this.server.listen(path), 'listening')
     } catch (error) {
-      throw new FatalError(
-        `cannot listen on --socket ${path}: ${reasonOf(error)}; make its directory writable`,
-      )
+      const { code } = error as NodeJS.ErrnoException
+      // With `run`, the path begins with the directory for temporary files. That of a flag is never too long.
+      const advice = code === 'EINVAL' ? 'choose a shorter path' : 'make its directory writable'
+      throw new FatalError(`cannot listen on --socket ${path}: ${reasonOf(error)}; ${advice}`)
     }
     // The other container may run under another user that shares the group of the volume (fsGroup).
     chmodSync(path, 0o660)

@@ -5,12 +5,6 @@ import type { Clock } from '../clock.ts'
 import type { Listen } from '../config/values.ts'
 import { listenOn } from '../processes/listening.ts'
 
-export interface ConnectionLimiterOptions {
-  /** Answers the admitted requests, one for each connection. It does not listen itself. */
-  readonly http: HttpServer
-  readonly clock: Clock
-}
-
 /**
  * Limit for a request up to the empty line that ends it. The HTTP server, whose limit must be lower, refuses a longer
  * one.
@@ -38,14 +32,17 @@ const REQUESTS_A_TURN = 4
  * displace one with a request.
  */
 export class ConnectionLimiter {
-  private readonly options: ConnectionLimiterOptions
+  private readonly http: HttpServer
+  private readonly clock: Clock
   private readonly server: Server
   private readonly asking = new Set<Socket>()
   private readonly asked = new Set<Socket>()
   private readonly waiting: { readonly socket: Socket; readonly head: Buffer }[] = []
 
-  constructor(options: ConnectionLimiterOptions) {
-    this.options = options
+  /** @param http answers the admitted requests, one for each connection, and does not listen itself */
+  constructor(http: HttpServer, clock: Clock) {
+    this.http = http
+    this.clock = clock
     this.server = createServer((socket) => this.arrive(socket))
   }
 
@@ -76,7 +73,7 @@ export class ConnectionLimiter {
       socket.off('data', onData).pause()
       this.waitForTurn(socket, end < 0 ? head : head.subarray(0, end + END_OF_HEAD.length))
     }
-    const deadline = this.options.clock.after(WITHIN_MS, () => socket.destroy())
+    const deadline = this.clock.after(WITHIN_MS, () => socket.destroy())
     socket.on('data', onData)
     socket.on('error', () => {}) // 'close' follows
     socket.once('close', () => {
@@ -93,7 +90,7 @@ export class ConnectionLimiter {
 
   private turn(): void {
     for (const { socket, head } of this.waiting.splice(0, REQUESTS_A_TURN)) {
-      if (!socket.destroyed) this.options.http.emit('connection', this.only(socket, head))
+      if (!socket.destroyed) this.http.emit('connection', this.only(socket, head))
     }
     if (this.waiting.length > 0) setImmediate(() => this.turn())
   }
@@ -125,7 +122,7 @@ export class ConnectionLimiter {
       if (thrownAway > LINGER_BYTES) socket.destroy()
     })
     socket.resume().end()
-    const timer = this.options.clock.after(LINGER_MS, () => socket.destroy())
+    const timer = this.clock.after(LINGER_MS, () => socket.destroy())
     socket.once('close', () => timer.cancel())
   }
 }

@@ -22,7 +22,7 @@ export async function startHttpServer(options: HttpServerOptions) {
   const server = createServer()
   addRoutes(server, source, metrics)
   await server.ready()
-  const limiter = new ConnectionLimiter({ http: server.server, clock })
+  const limiter = new ConnectionLimiter(server.server, clock)
   try {
     const { address, port } = await limiter.listen(options.listen)
     const close = async () => {

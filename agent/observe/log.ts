@@ -5,7 +5,7 @@ import { formatDuration } from '../config/values.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import { redactText } from '../redaction.ts'
 
-type Level = 'debug' | 'info' | 'warn' | 'error' | 'fatal'
+type Level = 'info' | 'warn' | 'error' | 'fatal'
 
 /** The log's `event` field, each with its level and its sentence. docs/guide/monitor.md explains each one. */
 const SENTENCES = {
@@ -47,7 +47,6 @@ export interface EventFields extends Fields {
 /** JSON lines: `level`, `time`, `component`, `identity`, then the event's own fields, `msg` last. */
 export interface Log {
   event(name: EventName, fields: EventFields): void
-  debug(msg: string, fields?: Fields): void
   info(msg: string, fields?: Fields): void
   warn(msg: string, fields?: Fields): void
   error(msg: string, fields?: Fields): void
@@ -109,7 +108,6 @@ export function createLog(options: LogOptions): Log {
       const why = { ...(code !== undefined && { code }), ...(reason !== undefined && { reason }) }
       out[at]({ identity: whom, epoch, event: name, ...why, ...fields }, msg ?? sentence)
     },
-    debug: plain('debug'),
     info: plain('info'),
     warn: plain('warn'),
     error: plain('error'),

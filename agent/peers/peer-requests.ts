@@ -1,8 +1,7 @@
 import { lookup } from 'node:dns/promises'
-import { isIPv6 } from 'node:net'
 import { Agent, request } from 'undici'
 import type { Clock } from '../clock.ts'
-import type { Peer } from '../config/values.ts'
+import { formatListen, type Peer } from '../config/values.ts'
 import { type AgentStatus, statusOf } from '../observe/agent-status.ts'
 
 const DEADLINE_MS = 1_000
@@ -52,10 +51,6 @@ export class StatusRequests {
   }
 }
 
-function originOf(address: string, port: number): string {
-  return new URL(`http://${isIPv6(address) ? `[${address}]` : address}:${port}`).origin
-}
-
 export function codeOf(error: unknown): string {
   return (error as NodeJS.ErrnoException).code ?? (error as Error).message
 }
@@ -87,7 +82,8 @@ export async function find(at: readonly Peer[], resolve: Resolve = addressesOf):
   await Promise.all(
     at.map(async ({ host, port }) => {
       try {
-        for (const address of await resolve(host)) origins.add(originOf(address, port))
+        for (const address of await resolve(host))
+          origins.add(new URL(`http://${formatListen({ host: address, port })}`).origin)
       } catch (error) {
         problems.push({ host, problem: `the name ${host} in --peers cannot be resolved: ${codeOf(error)}` })
       }

@@ -1,18 +1,12 @@
 import { type Clock, pause } from '../clock.ts'
-import type { Peer } from '../config/values.ts'
 import { podOf } from '../lease/operator-annotations.ts'
 import type { ReplicaRow } from '../observe/agent-status.ts'
-import { type Found, find, type Resolve, type StatusRequests } from './peer-requests.ts'
+import { type Found, find, type StatusRequests } from './peer-requests.ts'
+import type { PeersOptions } from './peers.ts'
 
-export interface PeerRowsOptions {
-  readonly at: readonly Peer[]
-  /** This replica, which is also among the peers. */
-  readonly identity: string
-  /** Namespace and name. */
-  readonly lease: string
-  readonly clock: Pick<Clock, 'after' | 'mono'>
+export interface PeerRowsOptions
+  extends Pick<PeersOptions, 'at' | 'identity' | 'lease' | 'clock' | 'resolve'> {
   readonly requests: Pick<StatusRequests, 'ask'>
-  readonly resolve?: Resolve | undefined
 }
 
 const NAMED_WITHIN_MS = 1_000

@@ -1,35 +1,9 @@
 import type { Clock, Timer } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
-import type { ContentView } from '../link/link-messages.ts'
 import type { AgentStatus, PeersView, ReplicaRow } from '../observe/agent-status.ts'
 import type { LogThrottle } from '../observe/log.ts'
 import { find, type Resolve, StatusRequests } from './peer-requests.ts'
 import { PeerRows } from './peer-rows.ts'
-
-/** A replica's answer about itself and its pod. */
-export interface Member {
-  readonly identity: string
-  /** Whether it would take over now. */
-  readonly ready: boolean
-  /** Whether its standby is as warm as configured. */
-  readonly prepared: boolean
-  /** Whether its standby is warmer than `cold`. */
-  readonly warm: boolean
-  /** Revision of its pod's template. `null`: unknown. */
-  readonly revision: string | null
-  /**
-   * Whether no replica of that revision has served, so that it is not Ready for Kubernetes. An earlier version does not
-   * report it.
-   */
-  readonly unproven: boolean
-  /** Time since its pod started, in milliseconds by its own clock. `null`: unknown. */
-  readonly podAgeMs: number | null
-  /** The files that its LangFlow starts from. `null`: none are watched, or its version does not report them. */
-  readonly content: Pick<ContentView, 'digest'> | null
-  /** Its Lease: namespace and name, as `team/lock`. */
-  readonly lease: string
-  readonly leads: boolean
-}
 
 export interface PeersOptions {
   /**
@@ -52,21 +26,29 @@ const OFTEN_MS = 1_000
 /** An answer counts for two polls and a second: one poll may be missed, and the next one may take a second. */
 const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
 
-export function memberOf(status: AgentStatus): Member {
+/** The part of a replica's status that decides about its succession. */
+export function memberOf(status: AgentStatus) {
   const { identity, role, couldTakeOver, lease, standby, revision, onTrial, podAgeMs, content } = status
   return {
     identity,
+    /** Whether it would take over now. */
     ready: couldTakeOver,
+    /** Whether its standby is as warm as configured. */
     prepared: standby.mode === standby.wanted,
     warm: standby.mode !== 'cold',
     revision,
+    /** Whether no replica of its revision has served, so that it is not Ready for Kubernetes. */
     unproven: onTrial !== null,
     podAgeMs,
-    content,
+    /** The files that its LangFlow starts from. `null`: none are watched, or its version does not report them. */
+    content: content && { digest: content.digest },
+    /** Its Lease: namespace and name, as `team/lock`. */
     lease: `${lease.namespace}/${lease.name}`,
     leads: role === 'leader',
   }
 }
+
+export type Member = Readonly<ReturnType<typeof memberOf>>
 
 interface RecentAnswer extends Member {
   /** The address that answered, such as `http://10.0.0.7:8090`, and the time of the request. */

@@ -25,43 +25,9 @@ export interface Exit {
   readonly unreaped?: true
 }
 
-/**
- * The workload as a set of processes: the direct child and all its descendants, regardless of session and parent. No
- * process outside the set is ever signalled. If the live processes are unknown, methods throw or reject, and nothing
- * may count as stopped.
- */
-export interface ProcessTree {
-  /**
-   * Starts the command in its own session, and passes its output through. Rejects with one sentence if the command
-   * cannot be started. `exited` is called once, when its first process has ended. Other processes may still be alive.
-   */
-  start(
-    command: readonly string[],
-    env: NodeJS.ProcessEnv,
-    exited: (exit: Exit) => void,
-  ): Promise<{ pid: number }>
-  alive(): LiveProcess[]
-  /** SIGTERM to the process group of the first process (and SIGCONT, so that a stopped one can act on it). */
-  terminate(): void
-  /**
-   * SIGSTOP until a scan finds no process that is not stopped. Returns the number of stopped processes, and the number
-   * that were awake at the start. If a frozen process is awake, another process has continued it.
-   */
-  freeze(): { stopped: number; awake: number }
-  /** SIGCONT to the processes that `freeze` stopped. */
-  thaw(): void
-  /** SIGKILL until a scan finds no live process, for at most `withinMs`. Returns the survivors. */
-  kill(withinMs: number): Promise<LiveProcess[]>
-}
-
-/** Names the workload's processes in their environment. The value must differ from that of any other workload. */
-interface Marker {
-  readonly name: string
-  readonly value: string
-}
-
 export interface ProcessTreeOptions {
-  readonly marker: Marker
+  /** Names the workload's processes in their environment. The value must differ from that of any other workload. */
+  readonly marker: { readonly name: string; readonly value: string }
   readonly clock: Clock
   /** The result of `isAlone()` when this process started. */
   readonly alone: boolean
@@ -79,10 +45,15 @@ const WATCH_SHARE = 500
 /** An execve takes 0.1 ms between its old and its new environment. This many reads of it take more than 2 ms. */
 const BLANK_ROUNDS = 20
 
+export type ProcessTree = ReturnType<typeof createProcessTree>
+
 /**
- * The workload as /proc shows it. Every method except `start` may be called before `start`, and then acts on the
- * processes that have the marker, the remains of an earlier launcher. If /proc cannot be read, the direct child's
- * process group has received its signal in any case.
+ * The workload as a set of processes, as /proc shows it: the direct child and all its descendants, regardless of
+ * session and parent. No process outside the set is ever signalled. If the live processes are unknown, methods throw or
+ * reject, and nothing may count as stopped. The direct child's process group has received its signal in any case.
+ *
+ * Every method except `start` may be called before `start`, and then acts on the processes that have the marker, the
+ * remains of an earlier launcher.
  */
 export function createProcessTree({
   marker,
@@ -90,7 +61,7 @@ export function createProcessTree({
   alone,
   reaper = NO_REAPER,
   spawn = spawnCommand,
-}: ProcessTreeOptions): ProcessTree {
+}: ProcessTreeOptions) {
   const variable = Buffer.from(`${marker.name}=${marker.value}\0`)
   let known = NOTHING_KNOWN
   let child: (ProcessIdentity & { exited: boolean }) | undefined
@@ -169,7 +140,11 @@ export function createProcessTree({
   }
 
   return {
-    async start(command, env, exited) {
+    /**
+     * Starts the command in its own session, and passes its output through. Rejects with one sentence if the command
+     * cannot be started. `exited` is called once, when its first process has ended. Other processes may still be alive.
+     */
+    async start(command: readonly string[], env: NodeJS.ProcessEnv, exited: (exit: Exit) => void) {
       const started = await spawn(command, { ...env, [marker.name]: marker.value }, reaper)
       const { pid } = started
       // The child cannot have been reaped yet: the event loop has not turned since it was created.
@@ -193,8 +168,9 @@ export function createProcessTree({
       return { pid: first?.pid ?? pid }
     },
 
-    alive: () => living(scan()),
+    alive: (): LiveProcess[] => living(scan()),
 
+    /** SIGTERM to the process group of the first process (and SIGCONT, so that a stopped one can act on it). */
     terminate() {
       let found: Scan
       try {
@@ -212,6 +188,10 @@ export function createProcessTree({
       signalAll(targets.filter(isStopped), found, 'SIGCONT')
     },
 
+    /**
+     * SIGSTOP until a scan finds no process that is not stopped. Returns the number of stopped processes, and the number
+     * that were awake at the start. If a frozen process is awake, another process has continued it.
+     */
     freeze() {
       const isLoose = (stat: ProcessStat) =>
         !isEnding(stat) && !isHeld(stat, signalled.get(stat.pid) === stat.startTime)
@@ -236,6 +216,7 @@ export function createProcessTree({
       }
     },
 
+    /** SIGCONT to the processes that `freeze` stopped. */
     thaw() {
       const found = scan()
       frozen = false
@@ -243,7 +224,8 @@ export function createProcessTree({
       signalAll(living(found).filter(isStopped), found, 'SIGCONT')
     },
 
-    async kill(withinMs) {
+    /** SIGKILL until a scan finds no live process, for at most `withinMs`. Returns the survivors. */
+    async kill(withinMs: number): Promise<LiveProcess[]> {
       const deadline = clock.mono() + withinMs
       for (let stepMs = 1; ; stepMs = Math.min(stepMs * 2, LONGEST_STEP_MS)) {
         const late = clock.mono() >= deadline

@@ -23,18 +23,10 @@ export interface EventRecorderOptions {
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
 }
 
-/** The launcher's troubles, each as one sentence. `null`: no trouble. */
-interface LauncherTroubles {
-  /** Number of times that it acted on its own since it started. */
-  readonly deadmanFirings: number
-  readonly refusedGrant: string | null
-  /** Set while this replica holds the Lease. */
-  readonly stopFailed: string | null
-  /** Why the files that LangFlow starts from are not used as they are now. */
-  readonly content: string | null
-  /** Why its standby is colder than configured. */
-  readonly colder: string | null
-}
+/** Troubles that last, each as one sentence. `null`: no trouble. */
+type LastingTroubles = Readonly<
+  Record<'GrantRefused' | 'StopFailed' | 'ContentRefused' | 'StandbyColder', string | null>
+>
 
 /** The log events that are also Kubernetes Events. */
 const EVENT_OF: { readonly [N in EventName]?: EventReason } = {
@@ -62,8 +54,8 @@ export class EventRecorder {
   private wasReady = false
   private stoodBy = false
   private deadmanFirings = 0
-  /** Lasting troubles. Each was an Event when it began. */
-  private readonly lasting = new Set<EventReason>()
+  /** Each was an Event when it began. */
+  private readonly lasting = new Set<keyof LastingTroubles>()
   private paused = false
   private refusal: ElectionState['refusal'] = null
   /** Monotonic ms. `null`: this replica is not in doubt. */
@@ -97,19 +89,23 @@ export class EventRecorder {
     this.doubtSince = inDoubt ? (this.doubtSince ?? clock.mono()) : null
   }
 
-  /** A restarted agent repeats the actions of its launcher during its absence. */
-  troubles(now: LauncherTroubles, epoch: number): void {
-    const { deadmanFirings, refusedGrant, stopFailed, content, colder } = now
+  /**
+   * Records each lasting trouble when it begins, and each kill by the deadman. `deadmanFirings` counts since the
+   * launcher's start, so a restarted agent repeats those during its absence.
+   */
+  troubles(lasting: LastingTroubles, deadmanFirings: number, epoch: number): void {
     const { events, metrics } = this.options
     if (deadmanFirings > this.deadmanFirings)
       events.record({ reason: 'DeadmanFired', epoch, code: 'deadman' })
     this.deadmanFirings = deadmanFirings
-    metrics.alarm('grant_refused', refusedGrant !== null)
-    metrics.alarm('stop_failed', stopFailed !== null)
-    this.lasts('GrantRefused', refusedGrant, epoch)
-    this.lasts('StopFailed', stopFailed, epoch)
-    this.lasts('ContentRefused', content, epoch)
-    this.lasts('StandbyColder', colder, epoch)
+    metrics.alarm('grant_refused', lasting.GrantRefused !== null)
+    metrics.alarm('stop_failed', lasting.StopFailed !== null)
+    for (const [name, because] of Object.entries(lasting)) {
+      const reason = name as keyof LastingTroubles
+      if (because !== null && !this.lasting.has(reason)) events.record({ reason, epoch, because })
+      if (because === null) this.lasting.delete(reason)
+      else this.lasting.add(reason)
+    }
   }
 
   /** Pauses and refused requests in the Lease. Only the leader reports them. */
@@ -182,14 +178,6 @@ export class EventRecorder {
   ): void {
     const problem = writeProblem ?? readProblem ?? watchProblem
     this.trouble('lease', problem, 'the Lease can be reached again', { decision })
-  }
-
-  private lasts(reason: EventReason, because: string | null, epoch: number): void {
-    if (because === null) this.lasting.delete(reason)
-    else if (!this.lasting.has(reason)) {
-      this.lasting.add(reason)
-      this.options.events.record({ reason, epoch, because })
-    }
   }
 
   /** Reports a lasting trouble under this name. `null`: it is over. */

@@ -1,6 +1,7 @@
 import { dirname } from 'node:path'
 import { type Instant, reached } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
+import type { Timings } from '../config/timings.ts'
 import { inability } from '../election/eligibility.ts'
 import { coolDownEnds } from '../election/follower.ts'
 import { openRequest } from '../election/operator-order.ts'
@@ -38,7 +39,6 @@ export interface ReplicaFacts {
   readonly problem: string | null
 }
 
-type Timings = Pick<CandidateConfig, 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'killMarginMs'>
 type GateFacts = Pick<ReplicaFacts, 'state' | 'now' | 'workload' | 'traffic'> & {
   readonly options: Timings &
     Pick<AgentOptions, 'peers'> & { readonly pod: Pick<AgentOptions['pod'], 'revision'> }
@@ -52,11 +52,7 @@ export function isReady(facts: GateFacts): boolean {
 }
 
 /** Reads the clock each time, because a late timer must not keep the gate open. */
-export function isInDoubt({
-  options,
-  state: { term },
-  now,
-}: Omit<GateFacts, 'workload' | 'traffic'>): boolean {
+export function isInDoubt({ options, state: { term }, now }: GateFacts): boolean {
   return term !== null && reached(now, doubtAt(options, term.renewedAt))
 }
 
@@ -77,10 +73,7 @@ export function couldServe(facts: GateFacts): boolean {
  * Why Kubernetes must keep the pods of the revision that served last, in one sentence. `null`: this replica's revision
  * has served. Its ability to take over does not depend on this.
  */
-export function onTrial({
-  options: { pod, peers },
-  state,
-}: Pick<GateFacts, 'options' | 'state'>): string | null {
+export function onTrial({ options: { pod, peers }, state }: GateFacts): string | null {
   const served = state.term !== null && state.term.trialUntil === null
   if (served || !isUnproven(pod, state)) return null
   const failed = failedStart(pod, state)
@@ -143,20 +136,21 @@ function frontNotListening({ problem }: TrafficView): string {
 }
 
 /** See `inability`. A leader has proven its ability. */
-function ineligibilityOf({ options, state, now }: Omit<GateFacts, 'workload' | 'traffic'>): string | null {
+function ineligibilityOf({ options, state, now }: GateFacts): string | null {
   return state.term === null ? inability(options, state, now) : null
 }
 
 /** The conditions of the readiness gate, in the order of `/readyz?verbose`. The gate is open if all hold. */
-export function checksOf({ options, state, now, workload }: Omit<GateFacts, 'traffic'>): Check[] {
+export function checksOf(facts: GateFacts): Check[] {
+  const { state, workload } = facts
   const { term } = state
   const holder = state.seen?.lease ? holderOf(state.seen.lease) : ''
   const doubt = term?.doubt ?? false
-  const unable = ineligibilityOf({ options, state, now })
+  const unable = ineligibilityOf(facts)
   const closed = term?.stepDown?.reason ?? term?.restarting ?? null
   const { launcher, healthy, lastProbe } = workload
   const { state: does } = workload.view
-  const trial = onTrial({ options, state })
+  const trial = onTrial(facts)
   const follower = holder ? `${holder} leads` : 'no replica leads'
   return [
     { name: 'leadership', ok: term !== null, detail: term !== null ? 'this replica leads' : follower },

@@ -43,21 +43,16 @@ type SupervisorWiring = Pick<
 /** The replica's part of the options of `Peers`. */
 type PeersWiring = Pick<PeersOptions, 'identity' | 'lease' | 'repeats' | 'asked'>
 
-/** The replica's part of the options of `KubeEvents`. */
-type EventsWiring = Pick<KubeEventsOptions, 'leaseUid'>
-
-/** All dependencies outside of the process, plus time and chance. The simulation provides its own. */
+/** All dependencies outside of the process, plus time and chance. Each factory is called once. */
 export interface ReplicaParts {
   readonly options: ReplicaOptions
   readonly namespace: string
   readonly api: LeaseApi
   readonly front: OwnFront | null
-  /** Called once. */
   readonly supervisor: (wiring: SupervisorWiring) => Supervisor
-  /** Called once. `null`: no peer is asked. */
+  /** `null`: no peer is asked. */
   readonly peers: ((wiring: PeersWiring) => Pick<Peers, keyof Peers>) | null
-  /** Called once. */
-  readonly events: (wiring: EventsWiring) => Events
+  readonly events: (wiring: Pick<KubeEventsOptions, 'leaseUid'>) => Events
   readonly podAgeMs: () => number | null
   /** Starts to answer. Rejects with a `FatalError` if the address is not available. */
   readonly http: (source: StatusSource) => Promise<Pick<HttpServer, 'port' | 'close'>>
@@ -340,16 +335,13 @@ export class Replica implements StatusSource {
     const ready = isReady(facts)
     this.steering.gateChanged(ready)
     this.recorder.gate(ready, standsBy(facts), epoch, view.standby.mode)
-    this.recorder.troubles(
-      {
-        deadmanFirings: view.deadmanFirings,
-        refusedGrant,
-        content: this.supervisor.digests.content?.problem ?? null,
-        stopFailed: term === null ? null : facts.state.workload.stopFailed,
-        colder: whyColder(view.standby, this.parts.options.standby),
-      },
-      epoch,
-    )
+    const troubles = {
+      GrantRefused: refusedGrant,
+      StopFailed: term === null ? null : facts.state.workload.stopFailed,
+      ContentRefused: this.supervisor.digests.content?.problem ?? null,
+      StandbyColder: whyColder(view.standby, this.parts.options.standby),
+    }
+    this.recorder.troubles(troubles, view.deadmanFirings, epoch)
   }
 }
 

@@ -77,7 +77,7 @@ class Bench {
     },
     stopTimeoutMs: STOP_MS,
     alone: false,
-    log: { event: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore },
+    log: { event: ignore, info: ignore, warn: ignore, error: ignore },
     link: (handlers: LinkClientHandlers) => {
       this.handlers = handlers
       return this.link

@@ -68,7 +68,6 @@ describe('a line of the log', () => {
   it('below the configured level is not written', () => {
     const { log, lines } = logged({ level: 'warn' })
     log.info('x')
-    log.debug('x')
     log.event('acquired', { epoch: 1 })
     assert.deepEqual(lines, [])
     log.warn('x')

@@ -136,7 +136,7 @@ describe('the peers of a leader', () => {
     assert.deepEqual(
       new Map(b.peers.members.map(({ identity, content }) => [identity, content])),
       new Map<string, unknown>([
-        ['other', content],
+        ['other', { digest: 'c1' }],
         ['third', null],
       ]),
     )

@@ -144,18 +144,18 @@ test('the length of a doubt is counted once it is over', async () => {
 })
 
 describe('the recorder records', () => {
-  const SOUND = { deadmanFirings: 0, refusedGrant: null, stopFailed: null, content: null, colder: null }
+  const SOUND = { GrantRefused: null, StopFailed: null, ContentRefused: null, StandbyColder: null }
 
   test('each problem of the launcher when it begins, and the metrics show whether it lasts', () => {
-    for (const [trouble, reason, alarm] of [
-      ['refusedGrant', 'GrantRefused', 'grant_refused'],
-      ['stopFailed', 'StopFailed', 'stop_failed'],
-      ['content', 'ContentRefused', null],
-      ['colder', 'StandbyColder', null],
+    for (const [reason, alarm] of [
+      ['GrantRefused', 'grant_refused'],
+      ['StopFailed', 'stop_failed'],
+      ['ContentRefused', null],
+      ['StandbyColder', null],
     ] as const) {
       const { told, counted, recorder } = setUp()
       for (const why of [null, 'it is so', 'it is so still', null, 'again'])
-        recorder.troubles({ ...SOUND, [trouble]: why }, 7)
+        recorder.troubles({ ...SOUND, [reason]: why }, 0, 7)
       assert.deepEqual(told, [
         { reason, epoch: 7, because: 'it is so' },
         { reason, epoch: 7, because: 'again' },
@@ -167,7 +167,7 @@ describe('the recorder records', () => {
 
   test('each kill by the deadman, even if a new launcher counts from 0', () => {
     const { told, recorder } = setUp()
-    for (const deadmanFirings of [0, 1, 1, 2, 0, 1]) recorder.troubles({ ...SOUND, deadmanFirings }, 7)
+    for (const deadmanFirings of [0, 1, 1, 2, 0, 1]) recorder.troubles(SOUND, deadmanFirings, 7)
     assert.equal(told.length, 3)
     assert.deepEqual(told[0], { reason: 'DeadmanFired', epoch: 7, code: 'deadman' })
   })

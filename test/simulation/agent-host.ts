@@ -159,7 +159,6 @@ export function logTo(trace: (line: () => string) => void): Log {
   return {
     event: (name, { epoch, reason }) =>
       say(`${name}, epoch ${epoch}${reason === undefined ? '' : `: ${reason}`}`),
-    debug: ignore,
     info: ignore,
     warn: say,
     error: say,

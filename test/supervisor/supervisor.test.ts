@@ -69,7 +69,7 @@ class Bench {
       startTimeoutMs: 60_000,
       stopTimeoutMs: 30_000,
       killMarginMs: 1_000,
-      log: { event: ignore, debug: ignore, info: say, warn: say, error: say },
+      log: { event: ignore, info: say, warn: say, error: say },
       repeats: { happened: ignore, over: ignore },
       metrics: { takeover: ignore, stopped: ignore, late: (ms) => void this.lags.push(ms) },
       remedy: (servedMs): Remedy => {

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { listed } from '../../config/values.ts'
 import { podOf } from '../../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow } from '../agent-status.ts'
@@ -17,7 +17,7 @@ export const PAGE_POLICY =
   "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 function hashOf(text: string): string {
-  return `sha256-${createHash('sha256').update(text).digest('base64')}`
+  return `sha256-${hash('sha256', text, 'base64')}`
 }
 
 /** All replicas as a page, this one first. See `live` for the updates. */
