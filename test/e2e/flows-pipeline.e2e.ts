@@ -110,6 +110,8 @@ class Repository {
       PATH: [dirname(scene.binary), process.env.PATH].join(delimiter),
       HOME: scene.dir,
       DO_NOT_TRACK: 'true',
+      // Left over from another command, such as one of docs/guide/secrets.md. No LangFlow answers there.
+      LANGFLOW_URL: 'http://127.0.0.1:1',
       LANGFLOW_STAGING_API_KEY: API_KEY,
       LANGFLOW_PRODUCTION_API_KEY: API_KEY,
     }
@@ -150,6 +152,19 @@ class Repository {
     return this.succeed('git', '-c', 'user.name=Test', '-c', 'user.email=test@example.com', ...args)
   }
 
+  /** Runs release.sh after a local change, which it must refuse, and then takes the change back. */
+  async refusesRelease(sentence: RegExp, change: () => unknown): Promise<void> {
+    const commit = (await this.git('rev-parse', 'HEAD')).trim()
+    const tags = await this.git('ls-remote', '--tags', 'origin')
+    await change()
+    const { code, output } = await this.run('./release.sh')
+    assert.notEqual(code, 0)
+    assert.match(output, sentence)
+    assert.match(output, /release\.sh has failed: production is unchanged/)
+    assert.equal(await this.git('ls-remote', '--tags', 'origin'), tags)
+    await this.git('reset', '--quiet', '--hard', commit)
+  }
+
   /** Commits everything on the branch `main`, and pushes it. Resolves to the commit. */
   async commit(message: string): Promise<string> {
     await this.git('add', '--all')
@@ -185,7 +200,8 @@ langflowTest(
     writeFileSync(mute, JSON.stringify({ ...flow, data: { ...flow.data, nodes, edges: [] } }))
     const refused = await repository.run('./push.sh')
     assert.notEqual(refused.code, 0)
-    assert.match(refused.output, /FAILED tests\/test_flows\.py::test_flow_answers\[mute\]/)
+    assert.match(refused.output, /FAILED tests\/test_flows\.py::test_flow_answers\[mute\] - assert/i)
+    assert.match(refused.output, /push\.sh has failed: production is unchanged/)
     assert.deepEqual([tested.pushes.length, production.pushes.length], [FLOWS.length + 1, 0])
 
     rmSync(mute)
@@ -292,6 +308,13 @@ langflowTest(
 
     const digest = await repository.succeed('sh', '-c', DIGEST)
     for (const replica of [a, b]) assert.equal((await replica.status()).flowsDigest, digest.trim())
+    await repository.refusesRelease(/flows\/ has changes that are not committed/, () =>
+      repository.edit('flows/greeting.json', (text) => `${text}\n`),
+    )
+    await repository.refusesRelease(/flows\/ has no flow/, async () => {
+      await repository.git('rm', '-r', '--quiet', 'flows')
+      await repository.git('commit', '--quiet', '--message', 'No flows')
+    })
     await repository.succeed('./release.sh')
     const tags = await repository.git('ls-remote', '--tags', 'origin')
     assert.match(tags, new RegExp(`^${second}\trefs/tags/production$`, 'm'))

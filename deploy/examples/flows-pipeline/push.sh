@@ -2,6 +2,10 @@
 # Brings the flows of this commit to production: validates them, pushes them to staging, tests them there, and pushes them to
 # production. Run it in the repository that has flows/ and tests/, with `pip install lfx langflow-sdk pytest`.
 set -eu
+production="unchanged"
+trap '[ $? = 0 ] || echo "push.sh has failed: production is $production" >&2' EXIT
+# The smoke test would use this address instead of staging's.
+unset LANGFLOW_URL
 
 # lfx ends if a connection breaks or LangFlow answers an error, and never repeats a request. A push replaces each flow by its
 # id, so a repeated push completes one that ended halfway. Without --keep-secrets, lfx would empty the fields that name a global
@@ -18,4 +22,5 @@ push() {
 lfx validate flows
 push staging
 pytest tests --langflow-env staging
+production="incomplete: correct the error, and run push.sh again"
 push production

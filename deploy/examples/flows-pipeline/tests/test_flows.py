@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 FLOWS = [json.loads(path.read_text()) for path in sorted(Path("flows").glob("*.json"))]
+assert FLOWS, "flows/ has no flow"
 
 
 @pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow["name"])
