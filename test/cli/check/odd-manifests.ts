@@ -1116,6 +1116,15 @@ spec:
     lease.metadata.uid = '0b8f3c9e-1111-2222-3333-444455556666'
     lease.spec = { holderIdentity: 'langflow-0_1', leaseDurationSeconds: 15 }
   }),
+  odd(
+    'the controller manager writes the rules of the ClusterRole',
+    (m) => {
+      const role = m.get('Role')
+      Object.assign(role, { kind: 'ClusterRole', rules: [], aggregationRule: { clusterRoleSelectors: [{}] } })
+      m.get('RoleBinding').roleRef.kind = 'ClusterRole'
+    },
+    { useful: /does not see the rules of ClusterRole/ },
+  ),
 ]
 
 const STATE: readonly OddRow[] = [

@@ -209,8 +209,7 @@ function absentPeers(host: string, one: Installed, { manifests, cluster }: Facts
   if (isName && away !== undefined)
     return `Service/${host}, by which the replicas find each other (--peers), is in the namespace ${away.namespace}, and the pods are in ${one.manifest.namespace}: move the Service`
   const members = manifests.find((other) => isMembers(other) && inOneNamespace(other, one.manifest))
-  const isAway = members !== undefined && host.split('.')[0] === members.name
-  if ((isName || isAway) && members !== undefined)
+  if (members !== undefined && (isName || host.split('.')[0] === members.name))
     return `its agents find each other by Service/${host} (--peers), but the Service for that is Service/${members.name}: set LEADER_PEERS to ${members.name}:${one.agent.options.listen.port}`
   if (!isName || cluster === null || cluster.hidden.has('Service'))
     return { unknown: `Service/${host} (--peers) is not among the known objects` }
