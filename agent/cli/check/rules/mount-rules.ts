@@ -249,7 +249,7 @@ function opensApiServer(volume: unknown, manifests: readonly Manifest[]): boolea
   const name = dig(volume, 'secret', 'secretName')
   const isToken = ({ kind, value, ...one }: Manifest) =>
     kind === 'Secret' && one.name === name && value.type === 'kubernetes.io/service-account-token'
-  if (manifests.some(isToken)) return true
+  if (name !== undefined && manifests.some(isToken)) return true
   return asList(dig(volume, 'projected', 'sources')).some((source) => {
     const { audience } = asFields(dig(source, 'serviceAccountToken'))
     return 'serviceAccountToken' in asFields(source) && (!audience || /kubernetes/.test(asText(audience)))
