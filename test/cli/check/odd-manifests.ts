@@ -49,7 +49,7 @@ const chart = (
         setVariable(m.langflow, `LANGFLOW_${key}`, { secretKeyRef: { name: 'flows', key } })
       edit(m)
     },
-    { useful: /files that users upload|Secret\/flows|mounted at \/tmp/ },
+    { useful: /files that users upload|Secret\/flows|mounted at \/tmp|podManagementPolicy/ },
   )
 
 const CHARTS: readonly OddRow[] = [
