@@ -595,6 +595,15 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
     m.langflow.volumeMounts = m.langflow.volumeMounts.filter(({ name }: Loose) => name !== 'tmp')
     setVariable(m.langflow, 'TMPDIR', '/app/data/tmp')
   }),
+  odd(
+    'a shell replaces itself by the launcher, its only command',
+    (m) => {
+      const launcher = m.langflow.command.join(' ')
+      m.langflow.command = ['/bin/bash', '-c']
+      m.langflow.args = [`${launcher} sh -c 'umask 77; langflow run --host 127.0.0.1 --port 7860'`]
+    },
+    { useful: /cannot determine/ },
+  ),
 ]
 
 /** Near the mistakes of the other table. */
@@ -1124,6 +1133,14 @@ spec:
       m.get('RoleBinding').roleRef.kind = 'ClusterRole'
     },
     { useful: /does not see the rules of ClusterRole/ },
+  ),
+  odd(
+    'the replicas reach each other by a label of their namespace',
+    (m) => {
+      const [, peers] = m.get('NetworkPolicy').spec.ingress
+      peers.from = [{ namespaceSelector: { matchLabels: { 'example.org/allow-ingress': 'flows' } } }]
+    },
+    { useful: /depends on the labels of their namespace/ },
   ),
 ]
 
