@@ -1142,6 +1142,9 @@ spec:
     },
     { useful: /depends on the labels of their namespace/ },
   ),
+  odd("the members' Service has the port of the fronts as well", (m) =>
+    m.members.spec.ports.push({ name: 'front', port: 8091, targetPort: 8091 }),
+  ),
 ]
 
 const STATE: readonly OddRow[] = [

@@ -21,11 +21,18 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
           ? past
           : servicesOf({ ...one, langflow: { ports: portsOf(one) }, port: front }, manifests)
       if (front !== null) yield* pastFronts(one, front, past)
-      for (const { name, value } of led)
-        if (dig(value, 'spec', 'publishNotReadyAddresses') === true)
-          yield isPeerService(name, one)
-            ? `Service/${name}, by which the replicas find each other (--peers), leads to port ${front ?? one.port}, and not to the agents: set its targetPort to ${one.agent.options.listen.port}`
-            : `Service/${name} leads to pods that are not Ready, which cannot serve or forward requests: remove publishNotReadyAddresses`
+      const { listen } = one.agent.options
+      const toAgents = servicesOf({ ...one, langflow: { ports: portsOf(one) }, port: listen.port }, manifests)
+      const open = led.filter(({ value }) => dig(value, 'spec', 'publishNotReadyAddresses') === true)
+      for (const service of open) {
+        const { name } = service
+        const isPeers = [one.agent.options.peers ?? []].flat().some(({ host }) => host.split('.')[0] === name)
+        // Clients that have another Service do not use a second port of this one.
+        if (isPeers && toAgents.includes(service) && led.length > open.length) continue
+        yield isPeers && !toAgents.includes(service)
+          ? `Service/${name}, by which the replicas find each other (--peers), leads to port ${front ?? one.port}, and not to the agents: set its targetPort to ${listen.port}`
+          : `Service/${name} leads to pods that are not Ready, which cannot serve or forward requests: remove publishNotReadyAddresses, or let clients use another Service`
+      }
       for (const service of manifests.filter((other) => selects(other, one)))
         yield* [...toNothing(service, one, front), ...fromOutside(service, manifests)]
       for (const service of new Set([...led, ...past])) yield* toOthers(service, one, manifests)
@@ -162,10 +169,6 @@ function* toOthers(service: Manifest, one: Installed, manifests: readonly Manife
         warning: `Service/${service.name} also selects the pods of ${titleOf(other)}, so it sends requests to both: make its selector that of one workload`,
       }
   }
-}
-
-function isPeerService(name: string, { agent }: Installed): boolean {
-  return [agent.options.peers ?? []].flat().some(({ host }) => host.split('.')[0] === name)
 }
 
 /** The Service behind one of the addresses in --peers. */
