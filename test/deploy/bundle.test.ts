@@ -128,6 +128,14 @@ describe('the built file', () => {
     assert.deepEqual([...names].map(String), aside)
   })
 
+  test('lets V8 optimise a command of a person, which may read megabytes of manifests', async () => {
+    const child = spawn(process.execPath, [bundle, 'check', '-f', '-'], { cwd: scratch, env: {} })
+    started.push(child)
+    const words = () => readFileSync(`/proc/${child.pid}/cmdline`, 'utf8').split('\0')
+    await until('the process is replaced', () => words().includes('--disable-sigusr1'))
+    assert.ok(!words().includes('--no-opt'))
+  })
+
   test('leads, serves and reads the status of its peers', async (t) => {
     const lease = { namespace: 'default', name: 'langflow-leader-lock' }
     const says = { identity: 'b', couldTakeOver: true, lease }

@@ -316,11 +316,12 @@ function dataIn({ kind, value }: Manifest): Record<string, string> {
 /** The keys that an operator writes into a Secret, by an object of the stream; `null` if check cannot see all of them. */
 function writtenKeys(secret: string, manifests: readonly Manifest[]): Record<string, string> | null {
   for (const { kind, name, value } of manifests) {
+    if (kind !== 'SealedSecret' && kind !== 'ExternalSecret') continue
     const spec = asFields(value.spec)
     const { name: target = name, creationPolicy = 'Owner', template } = asFields(spec.target)
     if (kind === 'SealedSecret' && name === secret)
       return hiddenValues({ ...asFields(spec.encryptedData), ...asFields(dig(spec.template, 'data')) })
-    if (kind !== 'ExternalSecret' || target !== secret) continue
+    if (kind === 'SealedSecret' || target !== secret) continue
     const isOpen = asList(spec.dataFrom).length > 0 || asList(dig(template, 'templateFrom')).length > 0
     if (isOpen || creationPolicy !== 'Owner') return null
     const own = Object.fromEntries(asList(spec.data).map((one) => [asText(dig(one, 'secretKey')), true]))

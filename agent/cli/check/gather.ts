@@ -78,6 +78,10 @@ const LISTED = [
   ['RoleBinding', 'rolebindings', 'rbac.authorization.k8s.io/v1'],
 ] as const
 
+/** For an account that may read only the Lease, such as the agent's own, which `kubectl exec` uses. */
+const ELSEWHERE =
+  'run check on your machine with your kubeconfig, or run kubectl get deploy,sts,svc,sa,role,rolebinding,lease,netpol,pdb,pvc -o yaml | langflow-leader check -f -'
+
 class Inquiry {
   readonly #question: Question
   readonly #requests: KubeRequests
@@ -99,8 +103,10 @@ class Inquiry {
     const lists = LISTED.map(([kind, plural, apiVersion]) => this.#list(kind, plural, apiVersion))
     const manifests = [...own, ...(await Promise.all(lists)).flat()]
     // If the caller sees no object at all, nothing is checked, which must not pass.
-    if (this.#refusal !== null && LISTED.every(([kind]) => this.#hidden.has(kind)))
-      throw unreadable(this.#refusal)
+    if (this.#refusal !== null && LISTED.every(([kind]) => this.#hidden.has(kind))) {
+      const lack = `this account may read none of the objects that check judges (${this.#refusal.message})`
+      throw new OperationError('no_rights', `${lack}: ${ELSEWHERE}`, { cause: this.#refusal })
+    }
     const named = await this.#named(factsOf(manifests, container).installations)
     const facts = factsOf([...manifests, ...named], container, this.#absent)
     const installations = facts.installations.filter(
@@ -247,16 +253,6 @@ class Inquiry {
       return null
     }
   }
-}
-
-/** The agent's own account, which `kubectl exec` uses in a pod, is one that may read nothing but its Lease. */
-function unreadable(refusal: ApiError): OperationError {
-  const lack = `this account may read none of the objects that check judges (${refusal.message})`
-  const here = 'run check on your machine with your kubeconfig'
-  const piped = 'kubectl get deploy,sts,svc,sa,role,rolebinding,lease,netpol,pdb,pvc -o yaml'
-  return new OperationError('no_rights', `${lack}: ${here}, or run ${piped} | langflow-leader check -f -`, {
-    cause: refusal,
-  })
 }
 
 function kindOf(kind: string, plural: string, apiVersion: string): Kind {

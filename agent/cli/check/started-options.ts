@@ -17,12 +17,7 @@ export interface Started<T> {
   readonly unseen: string | null
 }
 
-const COMMANDS = {
-  agent: agentOptions,
-  launch: launcherOptions,
-  run: runOptions,
-  drill: drillOptions,
-} as const
+const COMMANDS = { agent: agentOptions, launch: launcherOptions, run: runOptions, drill: drillOptions }
 
 /** The flags and variables from which an option is made, if they are not those of its own name. */
 const MADE_FROM: Readonly<Record<string, readonly string[]>> = {

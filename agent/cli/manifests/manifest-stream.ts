@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { buffer as readAll } from 'node:stream/consumers'
-import { parseAllDocuments, stringify, type Tags, type YAMLParseError } from 'yaml'
+import { Composer, LineCounter, Parser, stringify, type Tags, type YAMLParseError } from 'yaml'
 import { FatalError } from '../../exit.ts'
 import { type Fields, isFields } from './manifest.ts'
 
@@ -122,18 +122,21 @@ export function parseStream(text: string, name: string): ManifestStream {
 }
 
 function valuesIn(text: string, name: string): unknown[] {
+  const lines = new LineCounter()
   try {
-    return parseAllDocuments(text, READING).map((document) => {
+    // One document after the other: the parsed form of a whole stream would take many times its size, and long collections of garbage.
+    const documents = new Composer(READING).compose(new Parser(lines.addNewLine).parse(text))
+    return Array.from(documents, (document) => {
       if (document.errors[0] !== undefined) throw document.errors[0]
       return plain(document.toJS())
     })
   } catch (error) {
-    const { message, linePos } = error as Partial<YAMLParseError> & Error
-    const line = linePos?.[0].line
+    const { message, pos } = error as Partial<YAMLParseError> & Error
+    const line = pos === undefined ? undefined : lines.linePos(pos[0]).line
     const place = line === undefined ? name : `${name}, line ${line}`
     const isTemplate = text.split('\n')[(line ?? 0) - 1]?.includes('{{')
     const advice = isTemplate ? ': this line is a template: render it first, such as with helm template' : ''
-    const [what = ''] = message.replace(/ at line \d+, column \d+:?\s[\s\S]*$/, '').split('\n')
+    const [what = ''] = message.split('\n')
     throw new FatalError(`${place}: not valid YAML: ${what}${advice}`, { cause: error })
   }
 }

@@ -1320,6 +1320,13 @@ const VOLUMES: readonly Row[] = [
     (m) => dropMount(m.langflow, 'tmp'),
     /mount an emptyDir at \/tmp/,
   ),
+  error(
+    'LangFlow mounts another directory of the program',
+    (m) => {
+      mountOf(m.langflow, 'program').subPath = 'bin'
+    },
+    /no init container installs the program/,
+  ),
 ]
 
 const IDENTITY: readonly Row[] = [
@@ -2304,6 +2311,13 @@ const STATE: readonly Row[] = [
       /"db" lacks the key database-url/,
       { also: /SQLite/ },
     ),
+  ),
+  error(
+    'the URL of the database was encoded twice in the Secret',
+    (m) => {
+      m.secret['database-url'] = Buffer.from(m.secret['database-url']).toString('base64')
+    },
+    /LANGFLOW_DATABASE_URL is not a URL/,
   ),
 ]
 

@@ -49,7 +49,7 @@ const chart = (
         setVariable(m.langflow, `LANGFLOW_${key}`, { secretKeyRef: { name: 'flows', key } })
       edit(m)
     },
-    { useful: /files that users upload|Secret\/flows|mounted at \/tmp/ },
+    { useful: /files that users upload|Secret\/flows|mounted at \/tmp|podManagementPolicy/ },
   )
 
 const CHARTS: readonly OddRow[] = [
@@ -595,6 +595,15 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
     m.langflow.volumeMounts = m.langflow.volumeMounts.filter(({ name }: Loose) => name !== 'tmp')
     setVariable(m.langflow, 'TMPDIR', '/app/data/tmp')
   }),
+  odd(
+    'a shell replaces itself by the launcher, its only command',
+    (m) => {
+      const launcher = m.langflow.command.join(' ')
+      m.langflow.command = ['/bin/bash', '-c']
+      m.langflow.args = [`${launcher} sh -c 'umask 77; langflow run --host 127.0.0.1 --port 7860'`]
+    },
+    { useful: /cannot determine/ },
+  ),
 ]
 
 /** Near the mistakes of the other table. */
@@ -1116,6 +1125,26 @@ spec:
     lease.metadata.uid = '0b8f3c9e-1111-2222-3333-444455556666'
     lease.spec = { holderIdentity: 'langflow-0_1', leaseDurationSeconds: 15 }
   }),
+  odd(
+    'the controller manager writes the rules of the ClusterRole',
+    (m) => {
+      const role = m.get('Role')
+      Object.assign(role, { kind: 'ClusterRole', rules: [], aggregationRule: { clusterRoleSelectors: [{}] } })
+      m.get('RoleBinding').roleRef.kind = 'ClusterRole'
+    },
+    { useful: /does not see the rules of ClusterRole/ },
+  ),
+  odd(
+    'the replicas reach each other by a label of their namespace',
+    (m) => {
+      const [, peers] = m.get('NetworkPolicy').spec.ingress
+      peers.from = [{ namespaceSelector: { matchLabels: { 'example.org/allow-ingress': 'flows' } } }]
+    },
+    { useful: /depends on the labels of their namespace/ },
+  ),
+  odd("the members' Service has the port of the fronts as well", (m) =>
+    m.members.spec.ports.push({ name: 'front', port: 8091, targetPort: 8091 }),
+  ),
 ]
 
 const STATE: readonly OddRow[] = [

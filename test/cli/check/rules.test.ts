@@ -1108,7 +1108,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       kind: 'StatefulSet',
       change: ({ spec }) => (spec.replicas = 3),
     },
-    { it: 'two pods that start in order', is: 'ok', kind: 'StatefulSet' },
+    { it: 'two pods that start in order', is: 'warning', kind: 'StatefulSet' },
   ],
   'disruption-budget': [
     { it: 'a budget that the Ready pods never meet', is: 'error', change: budget({ maxUnavailable: 1 }) },

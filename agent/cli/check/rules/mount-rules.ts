@@ -45,7 +45,8 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
       const fills = installs.some((one) => {
         const directory = programOf(one)?.args[0]?.replace(/\/+$/, '') ?? ''
         const target = mountAt(one, directory)
-        return target?.volume === mount?.volume && target?.path === directory && !target.readOnly
+        const isSame = target?.volume === mount?.volume && target?.subPath === mount?.subPath
+        return isSame && target?.path === directory && !target.readOnly
       })
       if (mount === null)
         yield `its container ${container} does not mount the program that install copies: mount that volume at ${programDir}`
@@ -73,8 +74,8 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
         yield {
           warning: `the root of its container ${container} is read-only, and no volume is mounted at /tmp, so LangFlow may find no directory for temporary files: mount an emptyDir at /tmp`,
         }
-      const config = valueIn(env, 'LANGFLOW_CONFIG_DIR')
-      if (config !== null && !isWritable(config.replace(/\/+$/, '')))
+      const config = env.values.LANGFLOW_CONFIG_DIR
+      if (config && !isWritable(config.replace(/\/+$/, '')) && valueIn(env, 'LANGFLOW_CONFIG_DIR') === config)
         yield `the root of its container ${container} is read-only, and no writable volume is mounted at ${config} (LANGFLOW_CONFIG_DIR), so LangFlow exits at its start: mount a volume there`
     },
   },
@@ -248,7 +249,7 @@ function opensApiServer(volume: unknown, manifests: readonly Manifest[]): boolea
   const name = dig(volume, 'secret', 'secretName')
   const isToken = ({ kind, value, ...one }: Manifest) =>
     kind === 'Secret' && one.name === name && value.type === 'kubernetes.io/service-account-token'
-  if (manifests.some(isToken)) return true
+  if (name !== undefined && manifests.some(isToken)) return true
   return asList(dig(volume, 'projected', 'sources')).some((source) => {
     const { audience } = asFields(dig(source, 'serviceAccountToken'))
     return 'serviceAccountToken' in asFields(source) && (!audience || /kubernetes/.test(asText(audience)))

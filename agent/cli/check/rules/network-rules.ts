@@ -21,11 +21,18 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
           ? past
           : servicesOf({ ...one, langflow: { ports: portsOf(one) }, port: front }, manifests)
       if (front !== null) yield* pastFronts(one, front, past)
-      for (const { name, value } of led)
-        if (dig(value, 'spec', 'publishNotReadyAddresses') === true)
-          yield isPeerService(name, one)
-            ? `Service/${name}, by which the replicas find each other (--peers), leads to port ${front ?? one.port}, and not to the agents: set its targetPort to ${one.agent.options.listen.port}`
-            : `Service/${name} leads to pods that are not Ready, which cannot serve or forward requests: remove publishNotReadyAddresses`
+      const { listen } = one.agent.options
+      const toAgents = servicesOf({ ...one, langflow: { ports: portsOf(one) }, port: listen.port }, manifests)
+      const open = led.filter(({ value }) => dig(value, 'spec', 'publishNotReadyAddresses') === true)
+      for (const service of open) {
+        const { name } = service
+        const isPeers = [one.agent.options.peers ?? []].flat().some(({ host }) => host.split('.')[0] === name)
+        // Clients that have another Service do not use a second port of this one.
+        if (isPeers && toAgents.includes(service) && led.length > open.length) continue
+        yield isPeers && !toAgents.includes(service)
+          ? `Service/${name}, by which the replicas find each other (--peers), leads to port ${front ?? one.port}, and not to the agents: set its targetPort to ${listen.port}`
+          : `Service/${name} leads to pods that are not Ready, which cannot serve or forward requests: remove publishNotReadyAddresses, or let clients use another Service`
+      }
       for (const service of manifests.filter((other) => selects(other, one)))
         yield* [...toNothing(service, one, front), ...fromOutside(service, manifests)]
       for (const service of new Set([...led, ...past])) yield* toOthers(service, one, manifests)
@@ -164,10 +171,6 @@ function* toOthers(service: Manifest, one: Installed, manifests: readonly Manife
   }
 }
 
-function isPeerService(name: string, { agent }: Installed): boolean {
-  return [agent.options.peers ?? []].flat().some(({ host }) => host.split('.')[0] === name)
-}
-
 /** The Service behind one of the addresses in --peers. */
 function* byPeer(
   { host, port }: { readonly host: string; readonly port: number },
@@ -209,8 +212,7 @@ function absentPeers(host: string, one: Installed, { manifests, cluster }: Facts
   if (isName && away !== undefined)
     return `Service/${host}, by which the replicas find each other (--peers), is in the namespace ${away.namespace}, and the pods are in ${one.manifest.namespace}: move the Service`
   const members = manifests.find((other) => isMembers(other) && inOneNamespace(other, one.manifest))
-  const isAway = members !== undefined && host.split('.')[0] === members.name
-  if ((isName || isAway) && members !== undefined)
+  if (members !== undefined && (isName || host.split('.')[0] === members.name))
     return `its agents find each other by Service/${host} (--peers), but the Service for that is Service/${members.name}: set LEADER_PEERS to ${members.name}:${one.agent.options.listen.port}`
   if (!isName || cluster === null || cluster.hidden.has('Service'))
     return { unknown: `Service/${host} (--peers) is not among the known objects` }

@@ -113,7 +113,8 @@ export const PRESENCE_RULES: readonly Rule<Installation>[] = [
       if (launcher !== null) return
       const words = [...asList(langflow.command), ...asList(langflow.args)].join(' ')
       // A shell replaces itself by its last command, at least after exec.
-      if (/langflow-leader(\.mjs)?\s+launch\s.*[;&|\n]\s*\S/s.test(words) && !/\bexec\s/.test(words))
+      const unquoted = words.replace(/'[^']*'|"[^"]*"/g, '')
+      if (/langflow-leader(\.mjs)?\s+launch\s.*[;&|\n]\s*\S/s.test(unquoted) && !/\bexec\s/.test(words))
         yield `a shell of its container ${container} starts the launcher and stays the first process, so a flow can kill the launcher: start it without a shell, with the command /opt/langflow-leader/node --disable-sigusr1 /opt/langflow-leader/langflow-leader.mjs launch --`
       else if (words.includes('langflow-leader'))
         yield {

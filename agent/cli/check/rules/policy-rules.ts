@@ -191,7 +191,7 @@ function isEverywhere(peer: unknown): boolean {
 /** The label that Kubernetes gives each namespace. */
 const NAME_LABEL = 'kubernetes.io/metadata.name'
 /** Selectors of other namespaces: those of a monitoring system, or of clients (our own label langflow-leader/client). */
-const OF_OTHERS = /monitor|prometheus|metrics|observability|langflow-leader\/client|ingress/i
+const OF_OTHERS = /monitor|prometheus|metrics|observability|langflow-leader\/client/i
 
 /** Whether a selector selects the namespace of these pods. */
 function isOwnNamespace(selector: unknown, { manifest }: Installed, manifests: readonly Manifest[]): Answer {

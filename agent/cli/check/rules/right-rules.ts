@@ -117,14 +117,15 @@ function* byRoles(
   const roles = bindings.map((binding) => ({ binding, role: roleOf(binding, manifests) }))
   const rules = roles.flatMap(({ role }) => asList(role?.value.rules))
   if (rules.some((rule) => allows(rule, right))) return
-  const missing = roles.find(({ role }) => role === undefined)?.binding
+  // The controller manager writes the rules of an aggregated ClusterRole.
+  const missing = roles.find(({ role }) => role === undefined || 'aggregationRule' in role.value)?.binding
   if (missing !== undefined) {
     const ref = `${dig(missing.value, 'roleRef', 'kind')}/${dig(missing.value, 'roleRef', 'name')}`
     // A ClusterRole often is part of another installation.
     const isRole = manifests.some((one) => `Cluster${titleOf(one)}` === ref && inOneNamespace(one, missing))
     if (!isComplete || !hasAccount(manifests, account) || (ref.startsWith('ClusterRole/') && !isRole))
       yield {
-        unknown: `${ref}, to which ${missing.kind}/${missing.name} refers, is not among the known objects`,
+        unknown: `check does not see the rules of ${ref}, to which ${missing.kind}/${missing.name} refers`,
       }
     else
       yield `${lack}, because ${missing.kind}/${missing.name} refers to ${ref}, which this stream lacks: correct its roleRef`

@@ -30,16 +30,22 @@ export const ROLLOUT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'pods-one-by-one',
     severity: 'error',
-    about: 'Kubernetes creates every replica',
+    about: 'Kubernetes creates and updates every replica',
     breaks:
-      'A StatefulSet creates the next pod only after the last one is Ready. With --traffic=readiness, it stops after the second.',
+      'A StatefulSet creates the next pod only after the last one is Ready, and updates pods only while all are Ready. With --traffic=readiness, it stops after the second.',
     fix: 'Set podManagementPolicy to Parallel, or use --traffic=front.',
     *find({ manifest, spec, scale, agent }) {
       const ordered = manifest.kind === 'StatefulSet' && spec.podManagementPolicy !== 'Parallel'
       if (ordered && agent.options.traffic.mode === 'readiness')
         yield* forEachCount(scale, function* (replicas) {
+          const remedy =
+            'set podManagementPolicy to Parallel, for which you have to delete an existing StatefulSet (kubectl delete --cascade=orphan), or use --traffic=front'
           if (replicas > 2)
-            yield `Kubernetes creates only two of its ${replicas} replicas, because the second one never becomes Ready: set podManagementPolicy to Parallel, for which you have to delete an existing StatefulSet (kubectl delete --cascade=orphan), or use --traffic=front`
+            yield `Kubernetes creates only two of its ${replicas} replicas, because the second one never becomes Ready: ${remedy}`
+          else if (replicas === 2 && dig(spec.updateStrategy, 'type') !== 'OnDelete')
+            yield {
+              warning: `Kubernetes updates its pods only while both are Ready, which never happens with --traffic=readiness, so you have to delete the pods in each rollout: ${remedy}`,
+            }
         })
     },
   },

@@ -70,11 +70,8 @@ export const SCALE_RULES: readonly Rule<Installation>[] = [
       }
       const spread = asList(one.pod.topologySpreadConstraints).map(asFields)
       const isIdle = ({ labelSelector }: Readonly<Fields>) => !matches(labelSelector, labelsOf(one))
-      if (
-        spread.length > 0 &&
-        spread.every(isIdle) &&
-        dig(one.pod, 'affinity', 'podAntiAffinity') === undefined
-      )
+      const apart = dig(one.pod, 'affinity', 'podAntiAffinity')
+      if (spread.length > 0 && spread.every(isIdle) && apart === undefined)
         yield `its topologySpreadConstraints select other pods, and replace the scheduler's own, so all its pods may run on one node: set their labelSelector to the labels of the pods`
       const pods = manifests.filter(
         (pod) =>

@@ -1,6 +1,6 @@
 import { asList, dig } from '../../manifests/manifest.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
-import { isOfPod, isSet, valueIn } from '../container-environment.ts'
+import { HIDDEN, isOfPod, isSet, valueIn } from '../container-environment.ts'
 import {
   DATABASE_URL,
   databaseOf,
@@ -32,6 +32,8 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
     *find(one) {
       const { env } = one
       const url = urlOf(one)
+      if (url !== null && !url.includes(HIDDEN) && !/^[a-z][a-z\d+]*:\/\//i.test(url))
+        yield `its ${DATABASE_URL} is not a URL, so LangFlow exits at its start: set it to postgresql://USER:PASSWORD@HOST/DATABASE, encoded only once in a Secret`
       if (url !== null && isLocal(url)) yield* inPod(one)
       if (url !== null && isOfPod(url))
         yield `each of its replicas has its own database, because ${DATABASE_URL} depends on the pod: ${ONE_POSTGRESQL}`
