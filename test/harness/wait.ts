@@ -9,16 +9,19 @@ export function mono(): number {
   return Number(process.hrtime.bigint()) / 1e6
 }
 
-/** Waits for a state that has no event. Checks every 50 ms, and rejects after `withinMs`. */
+/** Waits for a state that has no event. Checks every 50 ms, and rejects after `withinMs`, even if a check never ends. */
 export async function until(
   what: string,
   holds: () => boolean | Promise<boolean>,
   withinMs = WITHIN_MS,
 ): Promise<void> {
-  const end = performance.now() + withinMs
-  while (!(await holds())) {
-    if (performance.now() > end) throw new Error(`${what}: not reached within ${withinMs / 1000} s`)
-    await sleep(CHECK_MS)
+  const late = Promise.withResolvers<never>()
+  const error = new Error(`${what}: not reached within ${withinMs / 1000} s`)
+  const timer = setTimeout(() => late.reject(error), withinMs)
+  try {
+    while (!(await Promise.race([holds(), late.promise]))) await sleep(CHECK_MS)
+  } finally {
+    clearTimeout(timer)
   }
 }
 
