@@ -89,25 +89,21 @@ describe('two releases of the chart in one namespace', () => {
     }
   })
 
-  for (const release of ['three', 'four'] as const)
-    scenario(
-      `helm ${RELEASES[release]}: upgrade and rollback wait for their end, with one handover each`,
-      async (t) => {
-        const [one, other] = release === 'three' ? [three, four] : [four, three]
-        await other.settled()
-        for (const [what, args] of [
-          ['upgrade', ['upgrade', release, CHART, '--set=podAnnotations.revision=two']],
-          ['rollback', ['rollback', release, '1']],
-        ] as const) {
-          const { epoch, from } = await momentOf(one)
-          await one.available(2)
-          await run(release, ...args, '--wait', '--timeout=3m')
-          t.diagnostic(`${what}: ${Math.round(mono() - from)} ms`)
-          await one.settled()
-          assert.equal(one.lease.epoch, epoch + 1)
-        }
-      },
-    )
+  for (const [what, release, args] of [
+    ['an upgrade', 'three', ['upgrade', 'three', CHART, '--set=podAnnotations.revision=two']],
+    ['an upgrade', 'four', ['upgrade', 'four', CHART, '--set=podAnnotations.revision=two']],
+    ['a rollback', 'four', ['rollback', 'four', '1']],
+  ] as const)
+    scenario(`Helm ${RELEASES[release]}: ${what} waits for its end, with one handover`, async (t) => {
+      const [one, other] = release === 'three' ? [three, four] : [four, three]
+      await other.settled()
+      const { epoch, from } = await momentOf(one)
+      await one.available(2)
+      await run(release, ...args, '--wait', '--timeout=3m')
+      t.diagnostic(`${Math.round(mono() - from)} ms`)
+      await one.settled()
+      assert.equal(one.lease.epoch, epoch + 1)
+    })
 
   test('an uninstalled release leaves only its Lease and its Secret, and the other release serves', async () => {
     await three.client.stop()

@@ -13,7 +13,8 @@ const HANGS_MS = 300_000
 
 const scenario = scenariosOn({ values: { drill: { enabled: true } } })
 
-for (const name of SCENARIOS)
+// The CronJob's drill is a switchover.
+for (const name of SCENARIOS.filter((name) => name !== 'switchover'))
   scenario(`a drill with the scenario ${name} passes`, async (one, t) => {
     await one.settled()
     const { epoch } = one.lease

@@ -10,7 +10,7 @@ import { nodeProgram, restartNode } from './processes.ts'
 import { scenariosOn } from './scenario.ts'
 
 /** Limit for the pause of clients: LangFlow is frozen from the renew deadline until the API server is back. */
-const PAUSE_MS = 4_000
+const PAUSE_MS = 8_000
 
 const scenario = scenariosOn({ file: 'langflow-production.yaml' })
 

@@ -31,6 +31,8 @@ if (values.help) {
   process.exit()
 }
 
+/** The files that take the longest begin first, so that all end at about the same time. */
+const FIRST = ['chart', 'production', 'base', 'adopted'].map((name) => `test/cluster/${name}.cluster.ts`)
 /** Whether a test file must run alone, needs the real LangFlow, or neither. */
 function kindOf(file: string): 'alone' | 'LangFlow' | 'any' {
   if (file.endsWith('node.cluster.ts')) return 'alone'
@@ -89,23 +91,26 @@ async function main(): Promise<number> {
       inside?.kill('SIGTERM')
     })
   /** Runs a program inside the cluster with the output of this one, and resolves to its exit code. */
-  const run = async (...command: readonly string[]): Promise<number> => {
+  const run = async (command: readonly string[], more: NodeJS.ProcessEnv = {}): Promise<number> => {
     if (stopped !== 0) return stopped
     inside = spawn(join(SCRIPTS, 'inside'), [process.execPath, ...command], {
-      env,
+      env: { ...env, ...more },
       stdio: ['ignore', 'inherit', 'inherit'],
     })
     const [code] = await once(inside, 'exit')
     return stopped || (code ?? 1)
   }
   const tests = async (files: readonly string[], concurrency: number): Promise<number> => {
+    if (files.length === 0) return 0
     const paths = files.map((file) => relative(process.cwd(), join(ROOT, file)))
-    if (paths.length === 0) return 0
-    return step(paths.join(' '), () => run('--test', `--test-concurrency=${concurrency}`, ...paths))
+    const runner = join(ROOT, 'test/run.ts')
+    return step(paths.join(' '), () => run([runner, ...paths], { CONCURRENCY: String(concurrency) }))
   }
 
   const all =
-    positionals.length > 0 ? positionals : globSync('test/cluster/*.cluster.ts', { cwd: ROOT }).sort()
+    positionals.length > 0
+      ? positionals
+      : [...new Set([...FIRST, ...globSync('test/cluster/*.cluster.ts', { cwd: ROOT }).sort()])]
   const files = Object.groupBy(values.script === undefined ? all : [], kindOf)
   if (!existsSync(join(images, 'node.tar'))) await step('base images', () => script('build-images'))
   process.env.NODE_IMAGE_TAR ??= join(images, 'node.tar')
@@ -134,7 +139,7 @@ async function main(): Promise<number> {
     loaded.catch(() => {})
     if (values.script !== undefined) {
       await loaded
-      return await run(values.script, ...positionals)
+      return await run([values.script, ...positionals])
     }
     const codes = [await tests(files.alone ?? [], 1), await tests(files.any ?? [], 2)]
     await loaded

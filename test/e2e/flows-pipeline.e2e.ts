@@ -18,13 +18,13 @@ import { LEASE } from '../harness/scene.ts'
 import { mono, until } from '../harness/wait.ts'
 
 const SCRIPT_WITHIN_MS = 240_000
-const FLOWS = ['one', 'two', 'three', 'four']
+const FLOWS = ['one', 'two', 'three']
 /** The digest of a set of flows, as `langflow-leader status -o wide` shows it. */
 const DIGEST = 'cd flows && sha256sum -- *.json | sha256sum | cut -c1-12'
 
 const langflowTest = langflowTests()
 
-/** A replica with a front. */
+/** A replica with a front. On a busy machine, the run of a flow can take longer than the default drain timeout. */
 async function replicaWithFront(
   scene: LangflowScene,
   identity: string,
@@ -36,7 +36,7 @@ async function replicaWithFront(
   const ofFront = ['--traffic=front', `--front-listen=${address}`, `--front-address=${address}`]
   const replica = await scene.replica(identity, {
     ...more,
-    flags: [...ofFront, '--standby=warm', ...flags],
+    flags: [...ofFront, '--standby=warm', '--drain-timeout=30s', ...flags],
     env,
   })
   return Object.assign(replica, { front })
@@ -55,7 +55,10 @@ class Service {
 
   static async open(t: TestContext, fronts: readonly number[]): Promise<Service> {
     const service = new Service(fronts)
-    const server = createServer((asked, answer) => void service.forward(asked, answer))
+    const server = createServer((asked, answer) => {
+      // The client sees a front's broken connection.
+      service.forward(asked, answer).catch(() => answer.destroy())
+    })
     await once(server.listen(0, '127.0.0.1'), 'listening')
     t.after(() => {
       server.closeAllConnections()
@@ -78,7 +81,8 @@ class Service {
     }
     const port = this.fronts[this.turn++ % this.fronts.length]
     const forwarded = request({ host: '127.0.0.1', port, method, path, headers })
-    void pipeline(asked, forwarded)
+    // If it fails, no response comes either.
+    pipeline(asked, forwarded).catch(() => {})
     const [answered] = (await once(forwarded, 'response')) as [IncomingMessage]
     if (fate === 'lost') {
       answered.resume()
@@ -218,7 +222,7 @@ langflowTest(
     t.diagnostic(`pushes: ${production.pushes.length}`)
     assert.equal(new Set(production.pushes).size, FLOWS.length)
     assert.deepEqual([(await b.status()).role, (await b.status()).lease.epoch], ['leader', 2])
-    assert.match(await repository.succeed('lfx', 'status', '--env', 'production'), /4 synced/)
+    assert.match(await repository.succeed('lfx', 'status', '--env', 'production'), /3 synced/)
   },
 )
 

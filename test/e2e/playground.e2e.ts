@@ -16,6 +16,8 @@ langflowTest(
       const front = await freePort()
       const address = `127.0.0.1:${front}`
       const flags = [
+        // On a busy machine, the run of a flow can take longer than the default.
+        '--drain-timeout=30s',
         '--traffic=front',
         `--front-listen=${address}`,
         `--front-address=${address}`,

@@ -18,6 +18,8 @@ const LEASES = {
 const UNDER_WAY = `SELECT (SELECT count(*) FROM job WHERE lower(status::text) IN ('queued', 'in_progress'))
   + (SELECT count(*) FROM trigger_event WHERE state IN ('pending', 'claimed', 'dispatched'))`
 const SETTLES_MS = 75_000
+/** Some answers take seconds on a busy machine. */
+const ANSWER_WITHIN_MS = 60_000
 /** Routes to compare in addition to those of LangFlow's OpenAPI description. */
 const ROUTES = [
   '/api/v1/variables/',
@@ -53,7 +55,7 @@ async function ask(port: number, path: string, method = 'GET', body?: unknown): 
     method,
     headers: body instanceof FormData ? { 'x-api-key': headers['x-api-key'] } : headers,
     body: body instanceof FormData ? body : body === undefined ? null : JSON.stringify(body),
-    signal: AbortSignal.timeout(10_000),
+    signal: AbortSignal.timeout(ANSWER_WITHIN_MS),
   })
   const text = await response.text()
   if (method !== 'GET' && !response.ok)

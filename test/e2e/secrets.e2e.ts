@@ -15,8 +15,8 @@ const langflowTest = langflowTests()
 
 const CREDENTIAL_FLOW = join(import.meta.dirname, '../cluster/credential-flow.py')
 const USER = 'admin'
-/** A Credential that a user has stored, and one that LangFlow reads from its environment at each start. */
-const [STORED, FROM_ENVIRONMENT] = ['QUICK_START', 'FROM_ENVIRONMENT']
+/** Credentials that a user has stored, and one that LangFlow reads from its environment at each start. */
+const [STORED, ENTERED_AGAIN, FROM_ENVIRONMENT] = ['QUICK_START', 'ENTERED_AGAIN', 'FROM_ENVIRONMENT']
 const OLD = {
   key: Buffer.from('the old key, of exactly 32 bytes').toString('base64'),
   password: 'Old-password-1',
@@ -59,24 +59,28 @@ langflowTest(
       name: 'a key',
     })
     const apiKey = { 'x-api-key': api_key }
-    const stored = await a.client.post<Created>('/api/v1/variables/', session, {
-      name: STORED,
-      value: VALUE,
-      type: 'Credential',
-      default_fields: [],
-    })
+    const store = (name: string) =>
+      a.client.post<Created>('/api/v1/variables/', session, {
+        name,
+        value: VALUE,
+        type: 'Credential',
+        default_fields: [],
+      })
+    await store(STORED)
+    const again = await store(ENTERED_AGAIN)
     const flows = new Map<string, string>()
-    for (const name of [STORED, FROM_ENVIRONMENT]) {
-      const flow = await credentialFlow(scene.binary, name)
-      flows.set(name, (await a.client.post<Created>('/api/v1/flows/', session, flow)).id)
+    const flow = await credentialFlow(scene.binary)
+    for (const name of [STORED, ENTERED_AGAIN, FROM_ENVIRONMENT]) {
+      const ofName = JSON.parse(flow.replaceAll(STORED, name)) as object
+      flows.set(name, (await a.client.post<Created>('/api/v1/flows/', session, ofName)).id)
     }
-    /** Which of the two credentials a flow can use. */
+    /** The credentials that a flow can use. */
     const readable = async (client: LangflowClient) => {
       const names = []
       for (const [name, flow] of flows) if (await client.readsCredential(flow, apiKey)) names.push(name)
       return names
     }
-    assert.deepEqual(await readable(a.client), [STORED, FROM_ENVIRONMENT])
+    assert.deepEqual(await readable(a.client), [STORED, ENTERED_AGAIN, FROM_ENVIRONMENT])
 
     const b = await replica('b', NEW)
     await scene.standsBy(b.started)
@@ -88,6 +92,8 @@ langflowTest(
     await assert.rejects(b.client.get('/api/v1/users/whoami', session), /^Error: 401/)
     assert.deepEqual(await readable(b.client), [FROM_ENVIRONMENT])
     assert.match(b.started.output.join('\n'), /API key decryption failed/)
+    await b.client.send('PATCH', `/api/v1/variables/${again.id}`, apiKey, { id: again.id, value: VALUE })
+    assert.deepEqual(await readable(b.client), [ENTERED_AGAIN, FROM_ENVIRONMENT])
 
     const { id } = await b.client.get<Created>('/api/v1/users/whoami', sessionOfB)
     const passwords = { current_password: OLD.password, password: NEW.password }
@@ -103,13 +109,6 @@ langflowTest(
     b.started.signal('SIGTERM')
     await scene.serves(c.started)
     assert.deepEqual(await readable(c.client), [STORED, FROM_ENVIRONMENT])
-
-    const d = await replica('d', NEW)
-    await scene.standsBy(d.started)
-    c.started.signal('SIGTERM')
-    await scene.serves(d.started)
-    await d.client.send('PATCH', `/api/v1/variables/${stored.id}`, apiKey, { id: stored.id, value: VALUE })
-    assert.deepEqual(await readable(d.client), [STORED, FROM_ENVIRONMENT])
   },
 )
 
@@ -132,6 +131,8 @@ langflowTest(
       scene.replica(name, {
         flags: [
           '--standby=warm',
+          // On a busy machine, the run of a flow can take longer than the default.
+          '--drain-timeout=30s',
           '--traffic=front',
           `--listen=127.0.0.1:${agents[index]}`,
           `--front-listen=127.0.0.1:${fronts[index]}`,
@@ -245,10 +246,10 @@ async function setPassword(binary: string, env: NodeJS.ProcessEnv, password: str
   await running
 }
 
-/** A flow that answers with the SHA-256 of a stored Credential. */
-async function credentialFlow(binary: string, variable: string): Promise<object> {
+/** A flow that answers with the SHA-256 of the Credential STORED, as JSON. */
+async function credentialFlow(binary: string): Promise<string> {
   const { stdout } = await run(join(binary, '../python'), [CREDENTIAL_FLOW], {
     env: { ...process.env, DO_NOT_TRACK: 'true' },
   })
-  return JSON.parse(stdout.slice(stdout.indexOf('{')).replaceAll('QUICK_START', variable)) as object
+  return stdout.slice(stdout.indexOf('{'))
 }

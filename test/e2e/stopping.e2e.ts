@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { carries, readProcesses } from '../../agent/processes/proc.ts'
 import { hold } from '../harness/held-connections.ts'
 import { flowRequest, type LangflowScene, langflowTests, runEcho, writeFlow } from '../harness/langflow.ts'
 import type { Postgres } from '../harness/postgres.ts'
 import type { Replica } from '../harness/replica.ts'
 import { until } from '../harness/wait.ts'
 
-/** The default drain timeout. */
-const DRAIN_MS = 5_000
-/** Limit for the time from the drain timeout to the release of the Lease. */
-const CUT_MS = 1_500
+/**
+ * Limit for the time until the release. The drain timeout is 5 s, and LangFlow would wait for 30 s at least. The fault table
+ * measures the time with more precision (T19).
+ */
+const CUT_WITHIN_MS = 20_000
 
 const langflowTest = langflowTests()
 
@@ -33,9 +36,21 @@ async function serving(scene: LangflowScene, postgres: Postgres, standby: 'cold'
   return { replica, rows, origin: `http://127.0.0.1:${replica.port}` }
 }
 
+/** The variables with which LangFlow's process began. */
+function environOf(replica: Replica): string[] {
+  return readFileSync(`/proc/${replica.workloadPid()}/environ`, 'utf8').split('\0')
+}
+
+/** The variable that marks each process that LangFlow starts. */
+function markOf(replica: Replica): string {
+  const isMark = (variable: string) => variable.startsWith('LANGFLOW_LEADER_TREE=')
+  return environOf(replica).find(isMark) ?? assert.fail('LangFlow has no mark')
+}
+
 /**
  * Terminates the replica while a client runs one flow after another, and returns the time until the release in ms. Asserts that
- * each answered run, of which there were `before` at the start, has a row in the database.
+ * no process of LangFlow is left then, and that each answered run, of which there were `before` at the start, has a row in the
+ * database.
  */
 async function ends({ replica, rows }: Served, before = 0): Promise<number> {
   let answered = before
@@ -46,9 +61,12 @@ async function ends({ replica, rows }: Served, before = 0): Promise<number> {
     }
   })().catch(() => {})
   await until('some flows are answered', () => answered >= before + 5)
+  const mark = Buffer.from(`${markOf(replica)}\0`)
   const began = Date.now()
   replica.signal('SIGTERM')
   const released = await replica.event('released')
+  const left = [...readProcesses().keys()].filter((pid) => carries(pid, mark) === 'yes')
+  assert.deepEqual(left, [], 'processes of LangFlow still live')
   await client
   assert.deepEqual(await replica.exited, { code: 0, signal: null })
   const lost = answered - (await rows())
@@ -65,14 +83,13 @@ langflowTest(
       path: `/api/v1/run/hold?stream=${stream}`,
       ...flowRequest(text),
     })
-    const held = await Promise.all([
-      hold('request', one.origin, run(false, 'hold=600')),
-      hold('stream', one.origin, run(true, 'hold=600')),
-    ])
+    // If LangFlow gets both at the same time, the stream sometimes has no event before the end of the run.
+    const stream = await hold('stream', one.origin, run(true, 'hold=600'))
+    const held = [await hold('request', one.origin, run(false, 'hold=600')), stream]
     const took = await ends(one, 1)
     const seen = await Promise.all(held.map(({ ended }) => ended))
     t.diagnostic(`released after ${took} ms; the clients saw ${seen.join(', ')}`)
-    assert.ok(took <= DRAIN_MS + CUT_MS, `released after ${took} ms`)
+    assert.ok(took <= CUT_WITHIN_MS, `released after ${took} ms`)
     assert.equal(seen[0], 'HTTP 500')
     const cut = one.replica.lines
       .filter(({ msg }) => /^(draining|closing open connections): /.test(msg))
@@ -86,9 +103,11 @@ langflowTest(
   'a request that sleeps in a thread and cannot be cancelled is also cut off after the drain timeout',
   async ({ scene, postgres }, t) => {
     const one = await serving(scene, postgres, 'cold')
+    const environ = environOf(one.replica)
+    assert.ok(environ.includes('LEADER_EPOCH=1') && environ.includes('LEADER_IDENTITY=a'))
     await hold('request', one.origin, { path: '/api/v1/run/hold', ...flowRequest('thread=600') })
     const took = await ends(one)
     t.diagnostic(`released after ${took} ms`)
-    assert.ok(took <= DRAIN_MS + CUT_MS, `released after ${took} ms`)
+    assert.ok(took <= CUT_WITHIN_MS, `released after ${took} ms`)
   },
 )

@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -12,7 +12,7 @@ import { markdown, RECORDS, readRecords, shortcomings } from './document.ts'
 
 const USAGE = `usage: node test/fault-table/run.ts [--out FILE]
 
-Plays every case of the fault table on a real API server, in about eight minutes.
+Plays every case of the fault table on a real API server, in about five minutes.
 
   --out FILE  write the measurements into this Markdown page
   --help      show this
@@ -46,33 +46,19 @@ function outFile(): string | undefined {
 const out = outFile()
 const dir = mkdtempSync(join(tmpdir(), 'fault-table-records-'))
 const file = join(dir, 'records')
-/** Files that mostly wait, and so can run in pairs. The other files have stricter limits, and run alone. */
-const PAIRS = [
-  ['api-server', 'clocks'],
-  ['readiness', 'revisions'],
-  ['ending', 'network'],
-]
-const names = readdirSync(import.meta.dirname).flatMap((name) => /^(.*)\.e2e\.ts$/.exec(name)?.[1] ?? [])
-const alone = names.filter((name) => !PAIRS.flat().includes(name))
+const runner = join(import.meta.dirname, '../run.ts')
+const tests = spawn(process.execPath, [runner, 'faults'], {
+  cwd: join(import.meta.dirname, '../..'),
+  stdio: 'inherit',
+  env: { ...process.env, [RECORDS]: file },
+})
 let interrupted = false
-let failed = false
-for (const round of [...PAIRS, ...alone.map((name) => [name])]) {
-  if (interrupted) break
-  const files = round.map((name) => join(import.meta.dirname, `${name}.e2e.ts`))
-  const env = { ...process.env, [RECORDS]: file }
-  const tests = spawn(process.execPath, ['--test', `--test-concurrency=${round.length}`, ...files], {
-    stdio: 'inherit',
-    env,
-  })
-  const interrupt = (signal: NodeJS.Signals) => {
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.on(signal, () => {
     interrupted = true
     tests.kill(signal)
-  }
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, interrupt)
-  const [code] = (await once(tests, 'exit')) as [number | null]
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, interrupt)
-  if (code !== 0) failed = true
-}
+  })
+const failed = (await once(tests, 'exit'))[0] !== 0
 const records = existsSync(file) ? readRecords(file) : []
 rmSync(dir, { recursive: true })
 if (interrupted) process.exit(130)

@@ -18,11 +18,13 @@ const SHORT = ['--lease-duration=5s', '--renew-deadline=3s', '--retry-period=400
 /** Times that the timings guarantee, in ms from the send of the last acknowledged renewal. From this one on, nothing executes. */
 export const DOUBT_MS = embedded ? 3_000 : 10_000
 /** From here on nothing lives, and the confirmation has been read: the kill deadline, and the time for killing and reading. */
-export const DEAD_MS = embedded ? 6_400 : 14_300
+export const DEAD_MS = embedded ? 6_400 : 14_500
 /** From here on, another replica may lead. */
 export const LEASE_MS = embedded ? 5_000 : 15_000
 /** Time for a timer to fire and for a beat in progress to be written. In `npm test`, other tests run at the same time. */
-export const SLACK_MS = embedded ? 1_000 : 150
+export const SLACK_MS = embedded ? 1_000 : 300
+/** Time for a replica to take an expired Lease. */
+export const TAKING_MS = embedded ? 2_000 : 300
 /** An outage of the API server that brings the leader into doubt, but doesn't kill its LangFlow. */
 export const OUTAGE_MS = embedded ? 3_000 : 12_000
 /** Lower limit of the time to the kill deadline just after a renewal. */

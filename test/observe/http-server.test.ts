@@ -52,11 +52,9 @@ describe('the address', () => {
 })
 
 describe('closing', () => {
-  // The timeout is shorter than the 5 s after which the server ends a silent connection.
-  it('does not wait for idle or slow clients, and can be repeated', {
-    timeout: 4000,
-  }, async (t) => {
-    const server = await serve(t, new Replica())
+  it('does not wait for idle or slow clients, and can be repeated', DEADLINE, async (t) => {
+    // The time in which the server ends a silent connection never passes.
+    const server = await serve(t, new Replica(), { clock: new VirtualClock() })
     const agent = new http.Agent({ keepAlive: true })
     t.after(() => agent.destroy())
     const request = http.get({ host: '127.0.0.1', port: server.port, path: '/livez', agent })
@@ -105,9 +103,9 @@ describe('a crowd of connections', () => {
     assert.equal((await answer).body, 'up 1\n')
   })
 
-  // The timeout is shorter than the 5 s after which the server ends a silent connection.
-  it('that exceeds the limit loses its oldest connections, not the newest', { timeout: 4000 }, async (t) => {
-    const server = await serve(t, new Replica())
+  it('that exceeds the limit loses its oldest connections, not the newest', DEADLINE, async (t) => {
+    // The time in which the server ends a silent connection never passes.
+    const server = await serve(t, new Replica(), { clock: new VirtualClock() })
     const oldest = await open(t, server)
     const gone = closed(oldest.resume())
     for (let i = 0; i < 6; i++) await Promise.all(Array.from({ length: 100 }, () => open(t, server)))
