@@ -13,6 +13,7 @@ import { VERSION } from '../../agent/version.ts'
 import { FAST } from '../harness/replica.ts'
 import { EmbeddedScene } from '../harness/scene.ts'
 import { until } from '../harness/wait.ts'
+import { FOLLOWING } from '../observe/replica.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const run = promisify(execFile)
@@ -137,8 +138,8 @@ describe('the built file', () => {
   })
 
   test('leads, serves and reads the status of its peers', async (t) => {
-    const lease = { namespace: 'default', name: 'langflow-leader-lock' }
-    const says = { identity: 'b', couldTakeOver: true, lease }
+    const lease = { ...FOLLOWING.lease, namespace: 'default' }
+    const says = { ...FOLLOWING, identity: 'b', lease }
     const peer = createServer((_, response) => response.end(JSON.stringify(says)))
     await once(peer.listen(0, '127.0.0.1'), 'listening')
     t.after(() => peer.close())
