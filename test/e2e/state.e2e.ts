@@ -28,7 +28,7 @@ const noLangflow = binary === undefined && LANGFLOW_MISSING
 const noS3 = motoServer() === undefined && MOTO_MISSING
 
 /** In the memory of one LangFlow: no takeover keeps it. */
-const IN_MEMORY: readonly ItemName[] = ['build under way']
+const IN_MEMORY: readonly ItemName[] = ['build under way', 'background run under way']
 const UPLOADS: readonly ItemName[] = ['upload (v1)', 'upload (v2)']
 const VECTORS: readonly ItemName[] = ['knowledge base vectors']
 
@@ -43,6 +43,7 @@ class Succession {
   constructor(scene: EmbeddedScene) {
     this.#scene = scene
     this.#flows = writeFlow(binary, join(scene.dir, 'flows'))
+    writeFlow(binary, this.#flows, 'hold')
   }
 
   /** The directory of one or several replicas: LANGFLOW_CONFIG_DIR and HOME, as in deploy/langflow.yaml. */

@@ -67,6 +67,12 @@ function fileForm(name: string): FormData {
 
 const newFlow = (name: string) => ({ name, data: { nodes: [], edges: [] } })
 
+/** The id of the flow with this endpoint name. */
+async function flowAt(user: LangflowUser, endpoint: string): Promise<string | undefined> {
+  const flows = await user.list('/api/v1/flows/?get_all=true&header_flows=true')
+  return flows.find(({ endpoint_name }) => endpoint_name === endpoint)?.id
+}
+
 /** A kind of state that users make through LangFlow's API. `name` is another one for each set of items. */
 interface Kind {
   make(user: LangflowUser, name: string): Promise<Json | null>
@@ -114,6 +120,14 @@ const KINDS = {
     make: (user, name) => user.make(`/api/v2/mcp/servers/${name}`, { url: `http://127.0.0.1:9/${name}` }),
     isThere: async (user, _, name) => (await user.text(`/api/v2/mcp/servers/${name}`)).includes(`:9/${name}`),
   },
+  schedule: {
+    async make(user, name) {
+      const { id } = await user.make('/api/v1/flows/', newFlow(`${name} with a schedule`))
+      const schedule = { name, kind: 'schedule', flow_id: id, config: { cron: '0 3 * * *' }, state: 'active' }
+      return user.make('/api/v1/triggers', schedule)
+    },
+    isThere: async (user, { id }) => (await user.status(`/api/v1/triggers/${id}`)) === 200,
+  },
   'upload (v1)': {
     async make(user, name) {
       const { id } = await user.make('/api/v1/flows/', newFlow(`${name} with a file`))
@@ -138,12 +152,17 @@ const KINDS = {
     isThere: async (user, _, name) => (await user.status(`/api/v1/knowledge_bases/${name}/chunks`)) === 200,
   },
   'build under way': {
-    async make(user) {
-      const flows = await user.list('/api/v1/flows/?get_all=true&header_flows=true')
-      const echo = flows.find(({ endpoint_name }) => endpoint_name === 'echo')
-      return user.make(`/api/v1/build/${echo?.id}/flow`, {})
-    },
+    make: async (user) => user.make(`/api/v1/build/${await flowAt(user, 'echo')}/flow`, {}),
     isThere: async (user, made) => (await user.status(`/api/v1/build/${made.job_id}/events`)) === 200,
+  },
+  /** LangFlow still lists it, as failed. */
+  'background run under way': {
+    async make(user) {
+      const flow_id = await flowAt(user, 'hold')
+      return user.make('/api/v2/workflows', { flow_id, mode: 'background', input_value: 'hold=3600' })
+    },
+    isThere: async (user, made) =>
+      !(await user.text(`/api/v2/workflows?job_id=${made.job_id}`)).includes('"JOB_FAILED"'),
   },
 } as const satisfies Record<string, Kind>
 
