@@ -7,7 +7,7 @@ import type { StandbyMode, StandbyView, WorkloadState } from '../link/link-messa
 
 // One definition of /status, for writing the status and for reading that of a replica of another version. A field that
 // was added after 0.1.0 has a default. An operator's request has no default, since an earlier version does not carry it
-// out.
+// out. No version may remove a field or make it nullable: an earlier version would not count the replica as able to take over.
 
 /** Fields that a later version adds are passed on, but are not part of the type. */
 const object = <Shape extends z.core.$ZodLooseShape>(shape: Shape) =>
@@ -136,7 +136,7 @@ const Status = object({
     epoch: z.number(),
     /** RFC 3339 time of the acquisition. `null`: it has no holder. */
     since: text,
-    watch: z.enum(['up', 'down']),
+    watch: word<'up' | 'down'>(),
     /**
      * Milliseconds until this follower counts the Lease as expired, if no renewal comes. `null`: it leads, or the Lease has
      * no holder.
@@ -191,7 +191,7 @@ const Status = object({
   /** An operator's request in the Lease. `null`: no request. Absent: its version does not carry it out. */
   pause: z.optional(z.nullable(object({ until: text, reason: text }))),
   switchover: z.optional(z.nullable(Switchover)),
-  lastDrill: lacking(object({ at: z.string(), result: z.enum(['ok', 'missed', 'failed']) })),
+  lastDrill: lacking(object({ at: z.string(), result: word<'ok' | 'missed' | 'failed'>() })),
   /** The last terms, newest first. */
   history: z._default(z.array(Term), []),
   /** Digest of the files from which LangFlow loads its flows, to compare replicas. `null`: no files, or unknown. */

@@ -10,8 +10,10 @@ describe("another replica's status", () => {
       assert.deepEqual(statusOf(structuredClone(status)), status)
   })
 
-  test('of a newer version keeps its unknown fields', () => {
-    const newer = { ...SERVING, later: 1, lease: { ...SERVING.lease, shard: 2 } }
+  test('of a newer version keeps its unknown fields and words', () => {
+    const lease = { ...SERVING.lease, shard: 2, watch: 'polling' }
+    const lastDrill = { at: SERVING.now, result: 'ended early' }
+    const newer = { ...SERVING, later: 1, lease, lastDrill }
     assert.deepEqual(statusOf(newer), newer)
   })
 
