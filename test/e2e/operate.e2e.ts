@@ -237,7 +237,12 @@ describe('an operator on a real API server', () => {
       ['kubeconfig', '--kubeconfig=/none', 4, /kubeconfig \/none does not exist/],
       ['token', kubeconfig('expired', plane.serverUrl, { token }), 4, /401 Unauthorized/],
       ['server', kubeconfig('hangs', hangs, {}), 4, /no connection to the API server .* within 3500 ms/],
-      ['namespace', '--namespace=nowhere', 2, /the namespace "?nowhere"? does not exist/],
+      [
+        'namespace',
+        `--kubeconfig=${plane.adminKubeconfig} --namespace=nowhere`,
+        2,
+        /the namespace "?nowhere"? does not exist/,
+      ],
       ['plugin', kubeconfig('plugin', plane.serverUrl, plugin), 4, /no credentials within 3500 ms/],
     ]
     const commands = [
@@ -248,7 +253,7 @@ describe('an operator on a real API server', () => {
       await Promise.all(
         commands.map(async (command) => {
           if (command === 'status -A' && what === 'namespace') return
-          const ended = await run(...command.split(' '), flag)
+          const ended = await run(...command.split(' '), ...flag.split(' '))
           assert.equal(ended.code, code, `${command}: ${what}: ${ended.stderr}`)
           assert.match(ended.stderr, message)
           assert.equal(ended.stderr.trim().split('\n').length, 1, ended.stderr)
