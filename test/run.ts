@@ -40,8 +40,8 @@ const SUITES: Readonly<Record<string, Suite>> = {
       'test/e2e',
       'flows-pipeline secrets state warm restart playground database stopping versions front operate rollout operator-orders',
     ),
-    // Each file waits for a part of its time.
-    concurrency: 3,
+    // A LangFlow that starts needs a core.
+    concurrency: 2,
   },
   faults: {
     files: 'test/fault-table/*.e2e.ts',
@@ -49,7 +49,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
     // Its limits are the narrowest.
     alone: 'test/fault-table/processes.e2e.ts',
     // The cases mostly wait.
-    concurrency: 4,
+    concurrency: 3,
   },
 }
 
