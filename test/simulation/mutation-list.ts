@@ -165,8 +165,8 @@ test test/election/operated.test.ts
 - epochAfter(highestEpoch)
 + highestEpoch
 # versions: deletes the LangFlow version from the Lease when it releases
-- return { ...own, ...answered, successor, released
-+ return { ...own, ...answered, langflow: '', successor, released
+- return { ...own, successor, released: 
++ return { ...own, langflow: '', successor, released: 
 among replica evicted; agent terminated
 # versions: writes its LangFlow version with the first renewal, not when it acquires
 - ...(langflow !== null && {
