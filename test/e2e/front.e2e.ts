@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { after, before, describe, test } from 'node:test'
+import { isPortFree } from '../../agent/processes/port.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { freePort } from '../harness/free-port.ts'
 import { FrontScene, frontPid, takesClients } from '../harness/front-scene.ts'
@@ -137,23 +138,22 @@ describe('clients of the fronts', { concurrency: 2 }, () => {
 
   test('get another leader if another program takes the port of the leader’s front', async (t) => {
     const scene = await FrontScene.empty(t, plane)
-    const port = await freePort()
-    const a = await scene.replica('a', { flags: [...FAST, `--peers=127.0.0.1:${port}`] })
+    const listen = await freePort()
+    const a = await scene.replica('a', { flags: [...FAST, `--peers=127.0.0.1:${listen}`] })
     await a.event('serving')
-    const b = await scene.replica('b', { flags: [...FAST, `--listen=127.0.0.1:${port}`] })
+    const b = await scene.replica('b', { flags: [...FAST, `--listen=127.0.0.1:${listen}`] })
     await b.event('standby_ready')
-    await scene.admitClients(a, { get: (path) => ask(port, path) })
+    await scene.admitClients(a, { get: (path) => ask(listen, path) })
     const pid = await frontPid(a)
     scene.shut('a')
     // The agent restarts the front immediately. It stands still until this program has taken the port.
     a.signal('SIGSTOP')
+    const port = scene.endpoints.get('a')?.port ?? 0
     process.kill(pid, 'SIGKILL')
-    await until('the end of the front', () => !lives(pid))
+    // The kernel closes the sockets of a process some time after its last instruction.
+    await until('the end of the front', () => !lives(pid) && isPortFree(port))
     const diedAt = mono()
-    const other = createServer((socket) => socket.destroy()).listen(
-      scene.endpoints.get('a')?.port,
-      '127.0.0.1',
-    )
+    const other = createServer((socket) => socket.destroy()).listen(port, '127.0.0.1')
     t.after(() => other.close())
     await once(other, 'listening')
     a.signal('SIGCONT')
