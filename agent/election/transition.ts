@@ -50,7 +50,7 @@ import {
 const REMEMBERED_FAILURES = 16
 
 const KEPT_REQUEST =
-  'the answered request of an operator stays in the Lease: remove it, and permit its removal to the agents'
+  "an operator's answered request stays in the Lease: remove its annotation, and permit the agents to do so"
 
 /** The first sighting may be a predecessor's write that was still in progress. A second one is a live process. */
 const STRANGER_SIGHTINGS = 2

@@ -13,7 +13,7 @@ const channel = new Socket({ fd: 3 })
 const say = (message) => channel.write(`${JSON.stringify(message)}\n`)
 const note = (message) => appendFileSync(log, `${JSON.stringify(message)}\n`)
 
-const NONE = {
+const COUNTS = {
   held: 1,
   oldestHeldMs: 7,
   inFlight: 2,
@@ -50,7 +50,7 @@ function received(message) {
   if (message.type === 'begin') say({ type: 'listening', port: 8091 })
   if (message.type === 'route') {
     if (option === 'dies') process.exit(3)
-    say({ type: 'counts', counts: NONE, heldMs: [10, 20] })
+    say({ type: 'counts', counts: COUNTS, heldMs: [10, 20] })
     say({ type: 'routed', id: message.id, unheard: null })
     if (option === 'hangs') hang()
   }
