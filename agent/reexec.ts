@@ -27,7 +27,7 @@ export function setAside(env: NodeJS.ProcessEnv, command: string | undefined): N
 export function reexec(v8: readonly string[] = [], version = ''): void {
   const { execArgv, execPath, argv, env } = process
   // They suit programs that run for months in a pod. They would slow down a command of a person, and the agent starts a front
-  // with its own flags (agent/traffic/front-process.ts), because a front would lose its pipe here.
+  // with its own flags (agent/front/agent-side/front-process.ts), because a front would lose its pipe here.
   const ours = process.version.startsWith(version) && /^(agent|launch|run)$/.test(argv[2] ?? '')
   const wanted = ['--disable-sigusr1', ...(ours ? v8 : [])]
   const missing = wanted.filter((flag) => !execArgv.includes(flag))

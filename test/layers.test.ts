@@ -16,7 +16,6 @@ const FOLDERS = [
   'supervisor',
   'launcher',
   'front',
-  'traffic',
   'peers',
   'replica',
   'install',

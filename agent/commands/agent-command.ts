@@ -4,13 +4,13 @@ import type { Command } from 'commander'
 import { type Clock, type Instant, systemClock } from '../clock.ts'
 import { IN_PODS } from '../config/command-line.ts'
 import { type AgentOptions, agentOptions } from '../config/options.ts'
+import { FRONT_NODE_FLAGS } from '../front/agent-side/front-process.ts'
 import { LauncherKeys } from '../link/launcher-keys.ts'
 import { lookAtLock } from '../link/launcher-lock.ts'
 import { createLog } from '../observe/log.ts'
 import { isPortFree, openConnections } from '../processes/port.ts'
 import { bootId } from '../processes/proc.ts'
 import type { Replica } from '../replica/replica.ts'
-import { FRONT_NODE_FLAGS } from '../traffic/front-process.ts'
 import { VERSION } from '../version.ts'
 
 export function addAgent(program: Command): void {
@@ -52,7 +52,7 @@ export async function runAgent(
   const { LinkServer } = await import('../link/link-server.ts')
   const { HealthProbe } = await import('../supervisor/health-probe.ts')
   const { Supervisor } = await import('../supervisor/supervisor.ts')
-  const { ownFront } = await import('../traffic/own-front.ts')
+  const { ownFront } = await import('../front/agent-side/own-front.ts')
   const metrics = createMetrics({ leaseName: options.leaseName, status: () => replica.status() })
   const clock = systemClock
   const connection = await connectLeaseApi({

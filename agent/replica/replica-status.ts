@@ -7,11 +7,11 @@ import { coolDownEnds } from '../election/follower.ts'
 import { openRequest } from '../election/operator-order.ts'
 import { failedStart, isUnproven } from '../election/revision-trial.ts'
 import { type CandidateConfig, doubtAt, type ElectionState, killAt, writerWall } from '../election/state.ts'
+import type { TrafficView } from '../front/agent-side/steering.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
 import { ANY_POD, lastDrillOf, pauseOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, Check, PeersView } from '../observe/agent-status.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
-import type { TrafficView } from '../traffic/steering.ts'
 import { VERSION } from '../version.ts'
 
 /** The part of the configuration that decides a replica's status. */

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import type { Duplex } from 'node:stream'
+import { FRONT_NODE_FLAGS } from '../../agent/front/agent-side/front-process.ts'
 import {
   type FromFront,
   type FrontConfig,
@@ -11,7 +12,6 @@ import {
   type ToFront,
   writeMessage,
 } from '../../agent/front/front-messages.ts'
-import { FRONT_NODE_FLAGS } from '../../agent/traffic/front-process.ts'
 import { BUNDLE } from '../harness/bundle.ts'
 import { mono, Series } from '../harness/wait.ts'
 

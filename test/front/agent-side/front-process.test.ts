@@ -5,11 +5,11 @@ import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { type FrontRoute, NO_COUNTS } from '../../agent/front/front-messages.ts'
-import { FrontProcess } from '../../agent/traffic/front-process.ts'
-import { lives } from '../harness/scene.ts'
-import { VirtualClock } from '../harness/virtual-clock.ts'
-import { Series, until } from '../harness/wait.ts'
+import { FrontProcess } from '../../../agent/front/agent-side/front-process.ts'
+import { type FrontRoute, NO_COUNTS } from '../../../agent/front/front-messages.ts'
+import { lives } from '../../harness/scene.ts'
+import { VirtualClock } from '../../harness/virtual-clock.ts'
+import { Series, until } from '../../harness/wait.ts'
 
 const FRONT = fileURLToPath(new URL('./scripted-front.mjs', import.meta.url))
 const config = {

@@ -1,7 +1,7 @@
-import { type CandidateConfig, doubtAt, type ElectionState } from '../election/state.ts'
-import type { FrontRoute, Unheard } from '../front/front-messages.ts'
-import { epochOf, type FrontAccess, frontOf, holderOf } from '../lease/lease.ts'
-import { podOf } from '../lease/operator-annotations.ts'
+import { type CandidateConfig, doubtAt, type ElectionState } from '../../election/state.ts'
+import { epochOf, type FrontAccess, frontOf, holderOf } from '../../lease/lease.ts'
+import { podOf } from '../../lease/operator-annotations.ts'
+import type { FrontRoute, Unheard } from '../front-messages.ts'
 
 /** How long the leader's front may leave hops unanswered. */
 const UNHEARD_MS = 5_000

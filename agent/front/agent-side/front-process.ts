@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Duplex } from 'node:stream'
-import type { Clock, Timer } from '../clock.ts'
+import type { Clock, Timer } from '../../clock.ts'
+import { deprioritize } from '../../processes/spawn.ts'
 import {
   type FromFront,
   type FrontConfig,
@@ -10,8 +11,7 @@ import {
   type ToFront,
   type Unheard,
   writeMessage,
-} from '../front/front-messages.ts'
-import { deprioritize } from '../processes/spawn.ts'
+} from '../front-messages.ts'
 
 /**
  * Node's flags for the process of a front. It needs all the flags of reexec.ts from the start, because a process that

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { ElectionState } from '../../agent/election/state.ts'
-import type { FrontRoute } from '../../agent/front/front-messages.ts'
-import type { Lease } from '../../agent/lease/lease.ts'
-import { isUnreachable, leaderFault, routeOf } from '../../agent/traffic/front-route.ts'
-import { Candidate, CONFIG, heldBy, released } from '../election/candidate.ts'
+import type { ElectionState } from '../../../agent/election/state.ts'
+import { isUnreachable, leaderFault, routeOf } from '../../../agent/front/agent-side/front-route.ts'
+import type { FrontRoute } from '../../../agent/front/front-messages.ts'
+import type { Lease } from '../../../agent/lease/lease.ts'
+import { Candidate, CONFIG, heldBy, released } from '../../election/candidate.ts'
 
 const own = { address: '10.0.0.1:8091', key: 'own-key' }
 

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { ElectionState, Fact } from '../../agent/election/state.ts'
+import type { ElectionState, Fact } from '../../../agent/election/state.ts'
+import { CLOSED_WITHIN_MS, Steering } from '../../../agent/front/agent-side/steering.ts'
 import {
   type FrontCounts,
   type FrontRoute,
   NO_COUNTS,
   type Unheard,
-} from '../../agent/front/front-messages.ts'
-import { CLOSED_WITHIN_MS, Steering } from '../../agent/traffic/steering.ts'
-import { Candidate, CONFIG, heldBy } from '../election/candidate.ts'
-import { VirtualClock } from '../harness/virtual-clock.ts'
+} from '../../../agent/front/front-messages.ts'
+import { Candidate, CONFIG, heldBy } from '../../election/candidate.ts'
+import { VirtualClock } from '../../harness/virtual-clock.ts'
 
 const STEP_DOWN: Fact = { type: 'step_down', code: 'newer_revision', reason: 'a test' }
 
