@@ -79,11 +79,18 @@ export function readStat(pid: number): ProcessStat | undefined {
   return parseStat(readStatLine(pid))
 }
 
+/** The living processes are unknown, so none may count as dead. */
+export class ProcTooFast extends Error {
+  constructor() {
+    super('cannot determine which processes are alive: they start and end faster than /proc can be read')
+  }
+}
+
 /**
  * Every process that /proc shows. The result is not from one instant, but no process is missed: a process that ended
  * during the scan may have left a child, so the list is read again until each new entry was alive when it was read.
- * `settle` examines a process further, and can return `false` for another round. Throws if /proc cannot be read, or not
- * fast enough. In that case no process may count as dead.
+ * `settle` examines a process further, and can return `false` for another round. Throws `ProcTooFast`, or if /proc
+ * cannot be read.
  */
 export function readProcesses(settle: (stat: ProcessStat) => boolean = () => true): Map<number, ProcessStat> {
   const table = new Map<number, ProcessStat>()
@@ -106,9 +113,7 @@ export function readProcesses(settle: (stat: ProcessStat) => boolean = () => tru
     }
     if (!missed) return table
   }
-  throw new Error(
-    'cannot determine which processes are alive: they start and end faster than /proc can be read',
-  )
+  throw new ProcTooFast()
 }
 
 /** The processes that one scan of /proc meets. Short-lived ones may be missing. */

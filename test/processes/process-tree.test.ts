@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { pause, systemClock } from '../../agent/clock.ts'
+import { systemClock } from '../../agent/clock.ts'
 import { isDead, type ProcessStat, readProcesses, readStat } from '../../agent/processes/proc.ts'
 import { createProcessTree, type Exit } from '../../agent/processes/process-tree.ts'
 import { signalAll } from '../../agent/processes/signals.ts'
@@ -137,14 +137,18 @@ test('a freeze reports a thread that its tracer continues, although its process 
 
 test('a process uses no CPU between freeze and thaw, and then continues', async () => {
   await using planted = plant()
-  const pid = await planted.start(['sh', '-c', 'while :; do :; done'])
-  const cpuTime = () => readFileSync(`/proc/${pid}/schedstat`, 'latin1').split(' ')[0]
-  await until('the process runs', () => cpuTime() !== '0')
+  await using beside = plant()
+  const busy = ['sh', '-c', 'while :; do :; done']
+  const pid = await planted.start(busy)
+  const other = await beside.start(busy)
+  const cpuTime = (of = pid) => Number(readFileSync(`/proc/${of}/schedstat`, 'latin1').split(' ')[0])
+  await until('the process runs', () => cpuTime() !== 0)
   assert.equal(planted.tree.freeze().stopped, 1)
   await until('the process is stopped', () => planted.tree.alive()[0]?.state === 'T')
   const before = cpuTime()
   assert.deepEqual(planted.tree.freeze(), { stopped: 1, awake: 0 })
-  await pause(systemClock, 100)
+  const meanwhile = cpuTime(other) + 50e6
+  await until('another process has run for 50 ms', () => cpuTime(other) >= meanwhile)
   assert.equal(cpuTime(), before)
   planted.tree.thaw()
   await until('the process continues', () => cpuTime() !== before)
