@@ -117,10 +117,10 @@ async function launch(options: LauncherOptions): Promise<number> {
       unreaped: countUnreaped,
     },
   })
-  const terminate = () => launcher.tell({ type: 'leave', defect: null })
+  const terminate = () => launcher.dispatch({ type: 'leave', defect: null })
   process.on('SIGTERM', terminate)
   process.on('SIGINT', terminate)
-  parentGone?.resume().on('close', () => launcher.tell({ type: 'orphaned' }))
+  parentGone?.resume().on('close', () => launcher.dispatch({ type: 'orphaned' }))
   launcher.start()
   const code = await launcher.ended
   parentGone?.destroy()

@@ -3,6 +3,7 @@ import { ApiError } from '../kube/kube-errors.ts'
 import type { Lease } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
 import { LeaseWatcher } from '../lease/lease-watcher.ts'
+import { Loop } from '../loop.ts'
 import type { Metrics } from '../observe/prometheus.ts'
 import {
   type CandidateConfig,
@@ -23,7 +24,7 @@ export interface ElectorOptions {
   readonly api: LeaseApi
   readonly clock: Clock
   readonly metrics: Pick<Metrics, 'renewal' | 'slowPath'>
-  /** Runs an effect. It may hand in further facts, which are processed after the present one. */
+  /** Runs an effect. It may dispatch further facts. */
   readonly run: (effect: OutwardEffect) => void
   /** Called after each transition. */
   readonly changed: (state: ElectionState) => void
@@ -33,21 +34,28 @@ export interface ElectorOptions {
 export class Elector {
   private readonly options: ElectorOptions
   private readonly watcher: LeaseWatcher
-  private readonly queue: Fact[] = []
-  private running = false
+  private readonly loop: Loop<CandidateState, Fact, Effect>
   private timer: Timer | null = null
   private dueAt = Number.POSITIVE_INFINITY
-  state: CandidateState = initialState()
 
   constructor(options: ElectorOptions) {
+    const { config, clock, changed } = options
     this.options = options
+    this.loop = new Loop(initialState() as CandidateState, {
+      step: (before, fact) => transition(config, before, fact, clock.now()),
+      carryOut: (effect) => this.carryOut(effect),
+      settled: (state) => {
+        this.arm(state.wakeAt)
+        changed(state)
+      },
+    })
     this.watcher = new LeaseWatcher(
       options.api,
       options.clock,
       {
-        observed: (lease, watched) => this.tell({ type: 'lease', lease, fresh: false, watched }),
-        up: () => this.tell({ type: 'watch', up: true, problem: null }),
-        down: (error) => this.tell({ type: 'watch', up: false, problem: error?.message ?? null }),
+        observed: (lease, watched) => this.dispatch({ type: 'lease', lease, fresh: false, watched }),
+        up: () => this.dispatch({ type: 'watch', up: true, problem: null }),
+        down: (error) => this.dispatch({ type: 'watch', up: false, problem: error?.message ?? null }),
       },
       options.config,
     )
@@ -55,7 +63,7 @@ export class Elector {
 
   start(): void {
     this.watcher.start()
-    this.tell({ type: 'tick' })
+    this.dispatch({ type: 'tick' })
   }
 
   /** Ends all traffic. Requests in flight are abandoned. */
@@ -70,23 +78,12 @@ export class Elector {
     return Math.max(0, this.options.clock.mono() - this.dueAt)
   }
 
-  tell(fact: Fact): void {
-    this.queue.push(fact)
-    if (this.running) return
-    this.running = true
-    try {
-      for (let next = this.queue.shift(); next !== undefined; next = this.queue.shift()) this.turn(next)
-    } finally {
-      this.running = false
-    }
+  get state(): CandidateState {
+    return this.loop.state
   }
 
-  private turn(fact: Fact): void {
-    const { clock, config } = this.options
-    this.state = transition(config, this.state, fact, clock.now())
-    for (const effect of this.state.effects) this.carryOut(effect)
-    this.arm(this.state.wakeAt)
-    this.options.changed(this.state)
+  dispatch(fact: Fact): void {
+    this.loop.dispatch(fact)
   }
 
   private arm(at: number): void {
@@ -94,7 +91,7 @@ export class Elector {
     this.dueAt = at
     if (at === Number.POSITIVE_INFINITY) return
     this.timer = this.options.clock.after(Math.max(0, at - this.options.clock.mono()), () =>
-      this.tell({ type: 'tick' }),
+      this.dispatch({ type: 'tick' }),
     )
   }
 
@@ -112,24 +109,24 @@ export class Elector {
       const lease = await (create
         ? api.create(write.lease, deadlineMs)
         : api.update(write.lease, deadlineMs, (seen) =>
-            this.tell({ type: 'lease', lease: seen, fresh: false, watched: false }),
+            this.dispatch({ type: 'lease', lease: seen, fresh: false, watched: false }),
           ))
       metrics.renewal('acknowledged', clock.mono() - write.sentAt.mono)
       this.watcher.expect(lease)
-      this.tell({ type: 'written', id: write.id, lease })
+      this.dispatch({ type: 'written', id: write.id, lease })
     } catch (cause) {
       const error = asApiError(cause)
       metrics.renewal(error.code === 'conflict' ? 'conflict' : 'failed', clock.mono() - write.sentAt.mono)
-      this.tell({ type: 'write_failed', id: write.id, error })
+      this.dispatch({ type: 'write_failed', id: write.id, error })
     }
   }
 
   private async rehearse(lease: Lease | null, deadlineMs: number): Promise<void> {
     try {
       await this.options.api.rehearse(lease, deadlineMs)
-      this.tell({ type: 'rehearsed', error: null })
+      this.dispatch({ type: 'rehearsed', error: null })
     } catch (cause) {
-      this.tell({ type: 'rehearsed', error: asApiError(cause) })
+      this.dispatch({ type: 'rehearsed', error: asApiError(cause) })
     }
   }
 
@@ -139,9 +136,9 @@ export class Elector {
     try {
       const lease = await api.read(deadlineMs)
       this.watcher.expect(lease)
-      this.tell({ type: 'lease', lease, fresh: true, watched: false })
+      this.dispatch({ type: 'lease', lease, fresh: true, watched: false })
     } catch (cause) {
-      this.tell({ type: 'read_failed', error: asApiError(cause) })
+      this.dispatch({ type: 'read_failed', error: asApiError(cause) })
     }
   }
 }

@@ -8,6 +8,7 @@ import {
   type WorkloadCause,
   type WorkloadView,
 } from '../link/link-messages.ts'
+import { Loop } from '../loop.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
 
 import type { ContentWatch } from './content-watch.ts'
@@ -70,9 +71,7 @@ export class Launcher {
   /** The version that was reported to the agent. */
   private readonly langflow: string | null
   private readonly exit = Promise.withResolvers<number>()
-  private readonly queue: LauncherEvent[] = []
-  private running = false
-  private record: LauncherRecord = INITIAL_RECORD
+  private readonly loop: Loop<LauncherRecord, LauncherEvent, LauncherEffect>
 
   private standby: Standby | null = null
   private lock: object | null = null
@@ -88,11 +87,16 @@ export class Launcher {
   constructor(options: LauncherOptions) {
     const { log, machine } = options
     this.options = options
+    this.loop = new Loop(INITIAL_RECORD, {
+      step: (before, event) => step(options, before, event, machine.clock.now()),
+      carryOut: (effect) => (this.handlers[effect.type] as (effect: LauncherEffect) => unknown)(effect),
+      stepped: (before, event) => this.noteContent(before, event),
+    })
     this.processes = new WorkloadProcesses(options.command, machine, (event) => {
       // This check comes before the agent can order the next start.
       if ((event.type === 'killed' && event.left === null) || (event.type === 'stop checked' && event.gone))
         this.checkWear()
-      this.tell(event)
+      this.dispatch(event)
     })
     this.repeats = new LogThrottle(log, machine.clock)
     this.langflow = options.langflow()
@@ -102,7 +106,7 @@ export class Launcher {
       received: (message) => this.received(message),
       down: (reason) => {
         log.warn(`no connection to the agent: ${reason}`)
-        this.tell({ type: 'link down' })
+        this.dispatch({ type: 'link down' })
       },
     })
     this.ended = this.exit.promise.then((code) => {
@@ -117,26 +121,12 @@ export class Launcher {
     this.link.start()
   }
 
-  tell(event: LauncherEvent): void {
-    this.queue.push(event)
-    if (this.running) return
-    this.running = true
-    try {
-      for (let next = this.queue.shift(); next !== undefined; next = this.queue.shift()) this.turn(next)
-    } finally {
-      this.running = false
-    }
+  dispatch(event: LauncherEvent): void {
+    this.loop.dispatch(event)
   }
 
-  private turn(event: LauncherEvent): void {
-    const before = this.record
-    const now = this.options.machine.clock.now()
-    this.record = step(this.options, before, event, now)
-    this.noteContent(before, event, now.mono)
-    for (const effect of this.record.effects) {
-      const carryOut = this.handlers[effect.type] as (effect: LauncherEffect) => unknown
-      carryOut(effect)
-    }
+  private get record(): LauncherRecord {
+    return this.loop.state
   }
 
   // 1. The agent.
@@ -162,7 +152,7 @@ export class Launcher {
       this.link.send({ type: 'pong', id: message.id, clocks: readBoot(clock) })
     if (!ORDERS.has(message.type)) return
     if (message.type === 'start') this.checkVersion()
-    this.tell(message as Order)
+    this.dispatch(message as Order)
   }
 
   private welcomed(welcome: Welcome): void {
@@ -186,7 +176,7 @@ export class Launcher {
       )
     // The kernel has ended the remains of an earlier PID 1.
     const remains = !alone && !this.record.met && this.processes.findRemains()
-    this.tell({ type: 'met', remains })
+    this.dispatch({ type: 'met', remains })
   }
 
   private view(record = viewOf(this.record)): WorkloadView {
@@ -201,7 +191,7 @@ export class Launcher {
     if (found !== null) this.link.send({ type: 'digests', digests: found })
   }
 
-  private noteContent(before: LauncherRecord, event: LauncherEvent, now: number): void {
+  private noteContent(before: LauncherRecord, event: LauncherEvent): void {
     const { name } = this.record.phase
     if (this.record.effects.some(({ type }) => type === 'launch')) this.content.note('starting')
     if (name === 'running' && event.type === 'healthy') this.content.note('serving')
@@ -209,6 +199,7 @@ export class Launcher {
     if (name !== 'idle' || before.phase.name === 'idle') return
     const { orderedAt, servedSince } = before.facts
     const isExit = before.phase.name === 'ending' && before.phase.reason === 'exit'
+    const now = this.options.machine.clock.mono()
     const isLate = orderedAt !== null && now - orderedAt >= this.startTimeoutMs
     this.content.note('down', servedSince === null && (isExit || isLate))
   }
@@ -232,14 +223,14 @@ export class Launcher {
     const found = this.options.langflow()
     if (found === this.langflow) return
     const [old, now] = [this.langflow ?? 'of unknown version', found ?? 'one of unknown version']
-    this.tell({ type: 'leave', defect: `LangFlow ${old} was replaced by ${now}` })
+    this.dispatch({ type: 'leave', defect: `LangFlow ${old} was replaced by ${now}` })
   }
 
   private checkWear(): void {
     const { alone, machine } = this.options
     const unreaped = alone ? machine.unreaped() : 0
     if (unreaped > MOST_UNREAPED)
-      this.tell({ type: 'leave', defect: `${unreaped} ended processes were not reaped` })
+      this.dispatch({ type: 'leave', defect: `${unreaped} ended processes were not reaped` })
   }
 
   // 2. The effects of decisions.
@@ -271,7 +262,7 @@ export class Launcher {
 
   private checkClocks(afterMs: number): void {
     this.clockTimer?.cancel()
-    this.clockTimer = this.options.machine.clock.after(afterMs, () => this.tell({ type: 'clock' }))
+    this.clockTimer = this.options.machine.clock.after(afterMs, () => this.dispatch({ type: 'clock' }))
   }
 
   private report(view: WorkloadView, cause: WorkloadCause): void {
@@ -287,7 +278,7 @@ export class Launcher {
     if (defect !== null)
       this.options.log.error(`${defect}: the launcher ends, so that its container restarts`)
     if (this.link.connected) this.link.send({ type: 'terminating' })
-    else this.tell({ type: 'link down' })
+    else this.dispatch({ type: 'link down' })
   }
 }
 

@@ -95,7 +95,7 @@ export class Replica implements StatusSource {
     const { identity, leaseDurationMs, pod } = options
     this.parts = parts
     const repeats = new LogThrottle(log, clock)
-    const tell = (fact: Fact) => this.elector.tell(fact)
+    const tell = (fact: Fact) => this.elector.dispatch(fact)
     const state = () => this.elector.state
     this.lease = `${parts.namespace}/${options.leaseName}`
     this.events = parts.events({ leaseUid: () => state().seen?.lease?.metadata.uid })
@@ -196,11 +196,11 @@ export class Replica implements StatusSource {
   /** Hands over in the planned order and ends. A second call does not wait for requests in flight. */
   terminate(reason: string): void {
     if (this.elector.state.ending === null) {
-      this.elector.tell({ type: 'terminate', reason })
+      this.elector.dispatch({ type: 'terminate', reason })
       return
     }
     this.hurried.resolve()
-    this.elector.tell({ type: 'drained' })
+    this.elector.dispatch({ type: 'drained' })
   }
 
   /** Resolves to the exit code when nothing is held and nothing is alive. */

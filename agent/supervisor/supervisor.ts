@@ -3,6 +3,7 @@ import type { AgentOptions } from '../config/options.ts'
 import type { Fact, Remedy } from '../election/state.ts'
 import type { Digests, WorkloadView } from '../link/link-messages.ts'
 import type { LinkHandlers, LinkServer } from '../link/link-server.ts'
+import { Loop } from '../loop.ts'
 import type { Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
 import { Drain } from './drain.ts'
@@ -16,7 +17,6 @@ import {
   type Launcher,
   mayLive,
   type Order,
-  type StepInput,
   type WorkloadEffect,
   type WorkloadEvent,
   type WorkloadRecord,
@@ -64,27 +64,29 @@ type TimerName = Deadline | 'heartbeat' | 'cut_off'
  */
 export class Supervisor {
   private readonly options: SupervisorOptions
-  private readonly config: StepInput['config']
+  private readonly loop: Loop<WorkloadRecord, WorkloadEvent, WorkloadEffect>
   private readonly link: LauncherLink
   private readonly probe: ReturnType<SupervisorOptions['probe']>
   private readonly openDrain: Drain
   private readonly timers = new Map<TimerName, Timer>()
-  private record: WorkloadRecord
   lastProbe: string | null = null
 
   constructor(options: SupervisorOptions) {
     const { machine, log, tell, changed } = options
     this.options = options
-    this.config = { ...options, canReclaim: machine.reclaim !== undefined }
-    this.record = initialRecord(machine.clock.mono())
+    const config = { ...options, canReclaim: machine.reclaim !== undefined }
+    this.loop = new Loop(initialRecord(machine.clock.mono()), {
+      step: (before, event) => step(config, before, event, machine.clock.mono()),
+      carryOut: (effect) => this.run(effect),
+    })
     this.link = options.link({
-      connected: (hello, returning, ended) => this.take({ type: 'connected', hello, returning, ended }),
-      received: (message) => this.take({ type: 'received', message }),
-      gone: (byPeer) => this.take({ type: 'gone', byPeer }),
+      connected: (hello, returning, ended) => this.dispatch({ type: 'connected', hello, returning, ended }),
+      received: (message) => this.dispatch({ type: 'received', message }),
+      gone: (byPeer) => this.dispatch({ type: 'gone', byPeer }),
     })
     this.probe = options.probe({
-      healthy: () => this.take({ type: 'healthy' }),
-      unhealthy: (reason, hangs = false) => this.take({ type: 'unhealthy', reason, hangs }),
+      healthy: () => this.dispatch({ type: 'healthy' }),
+      unhealthy: (reason, hangs = false) => this.dispatch({ type: 'unhealthy', reason, hangs }),
       probed: (outcome) => {
         this.lastProbe = outcome
       },
@@ -98,7 +100,7 @@ export class Supervisor {
       endable: (leftMs) => {
         // The launcher would kill a frozen workload for this.
         if (this.view.state === 'frozen') return false
-        this.take({ type: 'endable', leftMs })
+        this.dispatch({ type: 'endable', leftMs })
         return true
       },
       changed,
@@ -116,7 +118,7 @@ export class Supervisor {
     this.openDrain.end()
     for (const timer of this.timers.values()) timer.cancel()
     this.link.close()
-    this.take({ type: 'closed' })
+    this.dispatch({ type: 'closed' })
   }
 
   get view(): WorkloadView {
@@ -170,7 +172,7 @@ export class Supervisor {
 
   /** Takes the orders of the election, except for a stop, which depends on the open connections. */
   order(order: Exclude<Order, { type: 'stop' }>): void {
-    this.take(order)
+    this.dispatch(order)
   }
 
   /**
@@ -179,16 +181,15 @@ export class Supervisor {
    */
   stop(graceMs: number, drainMs = 0): void {
     const open = this.options.machine.connections()
-    this.take({ type: 'stop', graceMs, drainMs, open })
+    this.dispatch({ type: 'stop', graceMs, drainMs, open })
   }
 
-  /**
-   * An effect may cause another event, such as an order of the election. That event is processed before the remaining
-   * effects run.
-   */
-  private take(event: WorkloadEvent): void {
-    this.record = step(this.config, this.record, event, this.options.machine.clock.mono())
-    for (const effect of this.record.effects) this.run(effect)
+  private dispatch(event: WorkloadEvent): void {
+    this.loop.dispatch(event)
+  }
+
+  private get record(): WorkloadRecord {
+    return this.loop.state
   }
 
   private run(effect: WorkloadEffect): void {
@@ -199,7 +200,7 @@ export class Supervisor {
     else if (type === 'fail') {
       const { why, remedy: is } = effect
       tell({ type: 'workload_failed', ...why, remedy: typeof is === 'string' ? is : remedy(is.servedMs) })
-    } else if (type === 'next') this.take(effect.event)
+    } else if (type === 'next') this.dispatch(effect.event)
     else if (type === 'report') {
       tell({ type: 'workload', workload: workloadOf(standby, this.record) })
       changed()
@@ -211,13 +212,14 @@ export class Supervisor {
       this.openDrain.end()
       this.disarm('cut_off')
     } else if (type === 'cut_off_after') this.arm('cut_off', effect.ms, () => this.stop(effect.graceMs))
-    else if (type === 'arm') this.arm(effect.deadline, effect.ms, () => this.take({ type: effect.deadline }))
+    else if (type === 'arm')
+      this.arm(effect.deadline, effect.ms, () => this.dispatch({ type: effect.deadline }))
     else if (type === 'disarm') this.disarm(effect.deadline)
     else if (type === 'check_port')
-      void machine.portFree().then((free) => this.take({ type: 'port_checked', free }))
+      void machine.portFree().then((free) => this.dispatch({ type: 'port_checked', free }))
     else if (type === 'reclaim') {
       log.warn(`killing the workload without its launcher: ${effect.reason}`)
-      void machine.reclaim?.().then(() => this.take({ type: 'reclaimed' }))
+      void machine.reclaim?.().then(() => this.dispatch({ type: 'reclaimed' }))
     } else this.note(effect)
   }
 
@@ -243,7 +245,7 @@ export class Supervisor {
   private heartbeat(): void {
     const { machine, metrics } = this.options
     const { clock } = machine
-    this.take({ type: 'heartbeat' })
+    this.dispatch({ type: 'heartbeat' })
     const waitMs = untilNext(clock, HEARTBEAT_MS)
     const dueAt = clock.mono() + waitMs
     this.arm('heartbeat', waitMs, () => {

@@ -516,7 +516,7 @@ describe('a launcher', () => {
   test('stops the workload itself if it must leave and has no agent', async () => {
     const b = await new Bench().started()
     b.link.connected = false
-    b.launcher.tell({ type: 'leave', defect: null })
+    b.launcher.dispatch({ type: 'leave', defect: null })
     await b.clock.pass(STOP_MS)
     assert.deepEqual([b.state, await b.launcher.ended], ['idle', 0])
   })

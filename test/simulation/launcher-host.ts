@@ -67,11 +67,11 @@ export class LauncherHost {
   }
 
   terminate(): void {
-    this.launcher.tell({ type: 'leave', defect: null })
+    this.launcher.dispatch({ type: 'leave', defect: null })
   }
 
   orphan(): void {
-    this.launcher.tell({ type: 'orphaned' })
+    this.launcher.dispatch({ type: 'orphaned' })
   }
 
   filesChanged(): void {

@@ -190,14 +190,14 @@ export class Replica {
   nameSuccessor(successor: Replica | undefined): void {
     const { agent } = this
     const identity = successor?.identity ?? null
-    agent?.process.deliver(() => agent.elector.tell({ type: 'successor', identity }))
+    agent?.process.deliver(() => agent.elector.dispatch({ type: 'successor', identity }))
   }
 
   /** Steps down, as a leader of an old revision does for a replica of the new one. */
   stepDown(): void {
     const { agent } = this
     agent?.process.deliver(() =>
-      agent.elector.tell({ type: 'step_down', code: 'newer_revision', reason: 'a newer revision' }),
+      agent.elector.dispatch({ type: 'step_down', code: 'newer_revision', reason: 'a newer revision' }),
     )
   }
 
