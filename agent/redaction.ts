@@ -7,7 +7,8 @@ const URL_USER = /\b([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s"'<>]{1,2000}@/gi
 const URL_QUERY = /([?&][\w-]{0,60}(?:key|sig|code|auth(?!or))[\w-]{0,60}=)[^&\s"'<>]{1,2000}/gi
 /** `password=value`, in a URL or elsewhere. */
 const ASSIGNED = /\b([\w-]{0,60}(?:passw|token|secret|api[_-]?key)[\w-]{0,60}=)[^&\s"'<>]{1,2000}/gi
-const REDACTED = '[redacted]'
+/** Stands for each secret that was left out of a text. */
+export const REDACTED = '[redacted]'
 
 /**
  * Text without bearer tokens, basic credentials, JSON web tokens, credentials in URLs, and keys of fronts. Valid JSON

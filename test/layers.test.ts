@@ -11,6 +11,7 @@ const FOLDERS = [
   'lease',
   'processes',
   'link',
+  'status',
   'observe',
   'election',
   'supervisor',

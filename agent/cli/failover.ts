@@ -12,7 +12,7 @@ import {
   requestOf,
   SWITCHOVER_TO,
 } from '../lease/operator-annotations.ts'
-import type { ReplicaRow } from '../observe/agent-status.ts'
+import type { ReplicaRow } from '../status/agent-status.ts'
 import { holderRow, type Operable } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 import { type Follow, follow, type Phase, PhaseLog, phaseLine } from './following.ts'

@@ -2,7 +2,7 @@ import { addAbortListener } from 'node:events'
 import { type Clock, pause } from '../clock.ts'
 import { formatDuration, seconds } from '../config/values.ts'
 import type { Lease } from '../lease/lease.ts'
-import type { ReplicaRow } from '../observe/agent-status.ts'
+import type { ReplicaRow } from '../status/agent-status.ts'
 import type { Operable } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 

@@ -8,7 +8,7 @@ import {
   type Pause,
   pauseOf,
 } from '../lease/operator-annotations.ts'
-import type { ReplicaRow } from '../observe/agent-status.ts'
+import type { ReplicaRow } from '../status/agent-status.ts'
 import { Cluster, holderRow, NO_SUCH_REPLICA, type Operable, updateAnnotations } from './cluster.ts'
 import { EXIT_CODES, OperationError } from './exit-codes.ts'
 import { formatted, operating, write } from './output.ts'

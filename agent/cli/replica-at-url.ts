@@ -1,5 +1,5 @@
 import * as z from 'zod/mini'
-import { type ReplicaRow, statusOf } from '../observe/agent-status.ts'
+import { type ReplicaRow, statusOf } from '../status/agent-status.ts'
 import { DEADLINE_MS } from './api-connection.ts'
 import { OperationError } from './exit-codes.ts'
 

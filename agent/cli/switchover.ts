@@ -10,7 +10,7 @@ import {
   requestOf,
   SWITCHOVER_TO,
 } from '../lease/operator-annotations.ts'
-import type { AgentStatus, ReplicaRow } from '../observe/agent-status.ts'
+import type { AgentStatus, ReplicaRow } from '../status/agent-status.ts'
 import { holderRow, NO_SUCH_REPLICA, type Operable } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 import { hasRestarted } from './overview.ts'

@@ -1,6 +1,7 @@
 import { basename } from 'node:path'
 import { Command, CommanderError, type ErrorOptions, type HelpContext } from 'commander'
 import { exitCodeOf, print, reportOf, UsageError } from '../exit.ts'
+import { REDACTED } from '../redaction.ts'
 import { VERSION } from '../version.ts'
 import { optionDescription, SettingOption } from './setting.ts'
 
@@ -31,7 +32,7 @@ function sentence(message: string): string {
     .replace(/^error: /, '')
     .replace(/\n\(Did you mean ([^\n]*)\?\)$/, ' (did you mean $1?)')
     .replace(/\.$/, '')
-    .replace(/\/\/[^/]*@/, '//***@')
+    .replace(/\/\/[^/]*@/, `//${REDACTED}@`)
 }
 
 /** `langflow-leader agent`, or `kubectl langflow-leader agent` if the user typed that. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { AGENT_SETTINGS, CONTENT_SETTINGS, SHARED_SETTINGS } from './agent-settings.ts'
-import { defaultIdentity, FIELDS, type Pod, podOf } from './pod-fields.ts'
+import { defaultIdentity, FIELDS, type Pod, podFields } from './pod-fields.ts'
 import { addSettings, readSettings, type Values } from './setting.ts'
 import { contradiction, type SaidTimings, type Timings, timingsOf } from './timings.ts'
 import { formatDuration, formatListen, type Listen } from './values.ts'
@@ -103,7 +103,7 @@ function toAgentOptions(command: Command, said: Said, env: NodeJS.ProcessEnv): A
   const { preset: _, traffic, frontListen, frontAddress, ...rest } = said
   const problem = conflictIn(said)
   if (problem !== null) command.error(problem)
-  const pod = podOf(env, { named: said.identity !== null, hasPeers: said.peers !== null })
+  const pod = podFields(env, { named: said.identity !== null, hasPeers: said.peers !== null })
   try {
     const identity = said.identity ?? defaultIdentity(env)
     const inPod = [env.KUBERNETES_SERVICE_HOST, pod.name, pod.ip].some(Boolean)

@@ -23,7 +23,7 @@ export const FIELDS = {
 } as const
 
 /** `named`: a flag sets this replica's identity. `hasPeers`: its agent asks other agents. */
-export function podOf(env: NodeJS.ProcessEnv, otherwise: { named: boolean; hasPeers: boolean }): Pod {
+export function podFields(env: NodeJS.ProcessEnv, otherwise: { named: boolean; hasPeers: boolean }): Pod {
   const name = env.POD_NAME || null
   const template = env.POD_TEMPLATE_HASH || null
   const controller = env.CONTROLLER_REVISION_HASH || null
@@ -37,7 +37,7 @@ export function podOf(env: NodeJS.ProcessEnv, otherwise: { named: boolean; hasPe
   }
 }
 
-function lackOf(env: NodeJS.ProcessEnv, { named, hasPeers }: Parameters<typeof podOf>[1]): string | null {
+function lackOf(env: NodeJS.ProcessEnv, { named, hasPeers }: Parameters<typeof podFields>[1]): string | null {
   if (!env.POD_NAME && !named)
     return (
       'the agent cannot read the name and the UID of its pod: add POD_NAME (metadata.name) and POD_UID (metadata.uid) to the ' +

@@ -3,7 +3,9 @@ import { isAbsolute, normalize, resolve } from 'node:path'
 
 // The values of flags, read from their texts. Each `parse` function throws an Error whose sentence is the remedy.
 
-const UNIT_MS = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 } as const
+const UNIT_MS = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000, ms: 1 } as const
+type Unit = keyof typeof UNIT_MS
+const UNITS = Object.keys(UNIT_MS) as Unit[]
 const DURATION = /^(?:\d+(?:\.\d+)?(?:ms|h|m|s))+$/
 const PART = /(\d+(?:\.\d+)?)(ms|h|m|s)/g
 const LONGEST_TEXT = 32
@@ -29,25 +31,36 @@ function milliseconds(text: string): number {
   if (text.length > LONGEST_TEXT || !DURATION.test(text))
     throw new Error('use a duration with the units h, m, s and ms, such as 15s, 1m30s or 500ms')
   let ms = 0
-  for (const [, number, unit] of text.matchAll(PART))
-    ms += Number(number) * UNIT_MS[unit as keyof typeof UNIT_MS]
+  for (const [, number, unit] of text.matchAll(PART)) ms += Number(number) * UNIT_MS[unit as Unit]
   // 0.3 s is 299.99999999999994 ms in binary. A larger distance from a whole number stands in the text itself.
   const rounded = Math.round(ms)
   if (Math.abs(ms - rounded) > 1e-6) throw new Error(`use whole milliseconds, such as ${Math.ceil(ms)}ms`)
   return rounded
 }
 
-/** The shortest text that `parseDuration` reads as `ms` (a whole number from 0), such as `1m30s`. */
+/** The text that `parseDuration` reads as `ms` (a whole number from 0), such as `1m30s`. */
 export function formatDuration(ms: number): string {
-  if (ms === 0) return '0s'
+  // Go's notation has no days.
+  return inUnits(ms, UNITS.slice(1))
+}
+
+/** For people: `86ms`, `15.4s`, `3m12s`, `2d4h`. A negative duration is `0s`, an unknown one (`null`) is `-`. */
+export function shortDuration(ms: number | null): string {
+  if (ms === null || Number.isNaN(ms)) return '-'
+  const whole = Math.round(ms)
+  if (whole >= UNIT_MS.s && whole < 99_950) return `${Number((whole / UNIT_MS.s).toFixed(1))}s`
+  const largest = UNITS.findIndex((unit) => whole >= UNIT_MS[unit])
+  return largest < 0 ? '0s' : inUnits(whole, UNITS.slice(largest, largest + 2))
+}
+
+function inUnits(ms: number, units: readonly Unit[]): string {
   let rest = ms
-  let text = ''
-  for (const [unit, size] of Object.entries(UNIT_MS)) {
-    const count = Math.floor(rest / size)
-    if (count > 0) text += `${count}${unit}`
-    rest -= count * size
-  }
-  return text
+  const parts = units.map((unit) => {
+    const count = Math.floor(rest / UNIT_MS[unit])
+    rest -= count * UNIT_MS[unit]
+    return count === 0 ? '' : `${count}${unit}`
+  })
+  return parts.join('') || '0s'
 }
 
 /** For people: `0.9 s`, `15.4 s` */

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, copyFileSync, existsSync, readdirSync, realpathSync, renameSync, rmSync } from 'node:fs'
 import { basename, delimiter, dirname, extname, join } from 'node:path'
 import { makeDirectory } from '../directory.ts'
+import { reasonOf } from '../errno.ts'
 import { FatalError } from '../exit.ts'
 import { lookUp } from '../processes/spawn.ts'
 import { VERSION } from '../version.ts'
@@ -49,9 +50,7 @@ export function install(target: string, { program, path }: { program: string; pa
     })
     replace(bundle, join(target, 'langflow-leader.mjs'))
   } catch (error) {
-    const { code = '', message } = error as NodeJS.ErrnoException
-    const reason = REASONS[code] ?? `${message}; name another directory`
-    throw new FatalError(`cannot write to ${target}: ${reason}`, { cause: error })
+    throw new FatalError(`cannot write to ${target}: ${reasonOf(error, REMEDIES)}`, { cause: error })
   }
   check(target)
 }
@@ -124,15 +123,11 @@ function replace(source: string, target: string, prepare?: (draft: string) => vo
 }
 
 const MAY_NOT = `user ${process.getuid?.()} has no permission; mount a volume that it can write to (in a pod: set fsGroup)`
-const NO_DIRECTORY = 'it is not a directory; name another one'
-const REASONS: Readonly<Record<string, string>> = {
+const REMEDIES = {
   EACCES: MAY_NOT,
   EPERM: MAY_NOT,
   EROFS: 'it is read-only; mount a volume there, without readOnly in this container',
   ENOSPC: 'there is no space left; it takes 130 MB',
-  ENOENT: 'the directory cannot be created there; name another one',
-  EEXIST: NO_DIRECTORY,
-  ENOTDIR: NO_DIRECTORY,
 }
 
 /** Starts the copies in the same way as LangFlow's container. */

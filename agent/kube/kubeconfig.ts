@@ -1,9 +1,12 @@
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import type { RequestOptions } from 'node:https'
 import { dirname, resolve } from 'node:path'
 // The package's index would load its whole generated client: 50 MB that are not used here.
 import { KubeConfig } from '@kubernetes/client-node/dist/config.js'
 import { parse, type YAMLParseError } from 'yaml'
+import { reasonOf } from '../errno.ts'
+import { fileSignature } from '../file-signature.ts'
+import { REDACTED } from '../redaction.ts'
 import { type KubeAccess, KubeConfigError, type KubeCredentials } from './kube-access.ts'
 
 type Fields = Record<string, unknown>
@@ -125,7 +128,7 @@ function explain(cause: unknown, source: string, user: Fields): string {
       return `${plugin} printed no ExecCredential`
     return `${plugin} failed: ${firstLine(message)}`
   }
-  if (path !== undefined) return `cannot read ${path}, which ${source} names (${code})`
+  if (path !== undefined) return `cannot read ${path}, which ${source} names: ${reasonOf(cause)}`
   return `${source} contains no usable credentials: ${firstLine(message)}`
 }
 
@@ -165,7 +168,7 @@ function withExecInfo(exec: Fields, cluster: Fields): Fields {
  */
 function readContext(paths: readonly string[], wanted: string | undefined): Context {
   const label = paths.join(', ')
-  const existing = paths.length === 1 ? paths : paths.filter((path) => signatureOf([path]) !== '-')
+  const existing = paths.length === 1 ? paths : paths.filter((path) => fileSignature(path) !== 'ENOENT')
   if (existing.length === 0) throw new KubeConfigError(`none of the kubeconfig files ${label} exists`)
   const files = existing.map((path) => ({ path, root: parseFile(path) }))
 
@@ -206,11 +209,7 @@ function parseFile(path: string): Fields {
   try {
     text = readFileSync(path, 'utf8')
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code
-    throw new KubeConfigError(
-      code === 'ENOENT' ? `kubeconfig ${path} does not exist` : `cannot read kubeconfig ${path} (${code})`,
-      { cause },
-    )
+    throw new KubeConfigError(`cannot read kubeconfig ${path}: ${reasonOf(cause)}`, { cause })
   }
   let root: unknown
   try {
@@ -249,18 +248,8 @@ function absolute(fields: Fields, directory: string): Fields {
   return { ...fields, ...Object.fromEntries(paths), ...own }
 }
 
-/** A text that changes with each of the files. */
 function signatureOf(paths: readonly string[]): string {
-  return paths
-    .map((path) => {
-      try {
-        const stat = statSync(path, { throwIfNoEntry: false, bigint: true })
-        return stat === undefined ? '-' : `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}`
-      } catch (error) {
-        return String((error as NodeJS.ErrnoException).code) // reading the file reports the reason
-      }
-    })
-    .join(',')
+  return paths.map(fileSignature).join(',')
 }
 
 function isFields(value: unknown): value is Fields {
@@ -277,6 +266,6 @@ function firstLine(text: string): string {
   const line = text.split('\n').find((candidate) => candidate.trim() !== '') ?? 'it gave no reason'
   return line
     .trim()
-    .replace(/[\w+=.-]{32,}/g, '…')
+    .replace(/[\w+=.-]{32,}/g, REDACTED)
     .slice(0, 300)
 }

@@ -2,10 +2,31 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { type Clock, systemClock } from '../clock.ts'
 import type { Listen } from '../config/values.ts'
 import { redactText } from '../redaction.ts'
-import type { AgentStatus, Check, ReplicaRow, StatusSource } from './agent-status.ts'
+import type { AgentStatus, Check, ReplicaRow } from '../status/agent-status.ts'
 import { ConnectionLimiter } from './connection-limiter.ts'
 import { PAGE_POLICY, renderPage } from './page/page.ts'
 import type { Exposition } from './prometheus.ts'
+
+export interface StatusSource {
+  status(): AgentStatus
+  /**
+   * This replica first, then its peers, each asked now or less than a second ago. The same array until the next round.
+   */
+  replicas(): Promise<readonly ReplicaRow[]>
+  /** False if the agent's election loop is stuck: `/livez`. An API server outage never makes it false. */
+  live(): boolean
+  /** `/readyz`: whether this is the leader with a healthy LangFlow and an open gate. */
+  ready(): boolean
+  /** `/readyz?exclude=leadership`: whether this replica could take over, or serves. */
+  couldServe(): boolean
+  /**
+   * `/frontz`: why no client should be sent to this replica's front, in one sentence. `null`: it takes and forwards
+   * requests.
+   */
+  frontFault(): string | null
+  /** `/workloadz`: whether the launcher answers. */
+  launcherAnswers(): boolean
+}
 
 export interface HttpServerOptions {
   readonly listen: Listen

@@ -3,8 +3,8 @@ import type { Timings } from '../config/timings.ts'
 import type { Verb } from '../kube/kube-errors.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import { whyColder } from '../link/link-messages.ts'
+import type { AgentStatus } from '../status/agent-status.ts'
 import { VERSION } from '../version.ts'
-import type { AgentStatus } from './agent-status.ts'
 
 export interface Exposition {
   readonly contentType: string

@@ -2,7 +2,7 @@ import { lookup } from 'node:dns/promises'
 import { Agent, request } from 'undici'
 import type { Clock } from '../clock.ts'
 import { formatListen, type Peer } from '../config/values.ts'
-import { type AgentStatus, statusOf } from '../observe/agent-status.ts'
+import { type AgentStatus, statusOf } from '../status/agent-status.ts'
 
 const DEADLINE_MS = 1_000
 const LONGEST_ANSWER = 64 * 1024

@@ -1,6 +1,6 @@
 import { type Clock, pause } from '../clock.ts'
 import { podOf } from '../lease/operator-annotations.ts'
-import type { ReplicaRow } from '../observe/agent-status.ts'
+import type { ReplicaRow } from '../status/agent-status.ts'
 import { type Found, find, type StatusRequests } from './peer-requests.ts'
 import type { PeersOptions } from './peers.ts'
 

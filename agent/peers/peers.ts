@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
-import type { AgentStatus, PeersView, ReplicaRow } from '../observe/agent-status.ts'
 import type { LogThrottle } from '../observe/log.ts'
+import type { AgentStatus, PeersView, ReplicaRow } from '../status/agent-status.ts'
 import { find, type Resolve, StatusRequests } from './peer-requests.ts'
 import { PeerRows } from './peer-rows.ts'
 

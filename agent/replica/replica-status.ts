@@ -10,7 +10,7 @@ import { type CandidateConfig, doubtAt, type ElectionState, killAt, writerWall }
 import type { TrafficView } from '../front/agent-side/steering.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
 import { ANY_POD, lastDrillOf, pauseOf } from '../lease/operator-annotations.ts'
-import type { AgentStatus, Check, PeersView } from '../observe/agent-status.ts'
+import type { AgentStatus, Check, PeersView } from '../status/agent-status.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import { VERSION } from '../version.ts'
 

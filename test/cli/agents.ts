@@ -1,5 +1,5 @@
 import type { KubeObject } from '../../agent/kube/kube-objects.ts'
-import type { AgentStatus, ReplicaRow } from '../../agent/observe/agent-status.ts'
+import type { AgentStatus, ReplicaRow } from '../../agent/status/agent-status.ts'
 import { FOLLOWING, SERVING } from '../observe/replica.ts'
 
 /** `a` serves, and `b` could take over. */

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { overviewFrom, overviewOf, stateOf } from '../../agent/cli/overview.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import { encodeHistory, HISTORY } from '../../agent/lease/lease-history.ts'
-import type { AgentStatus, ReplicaRow } from '../../agent/observe/agent-status.ts'
+import type { AgentStatus, ReplicaRow } from '../../agent/status/agent-status.ts'
 import { FOLLOWING, SERVING, silent, TERM } from '../observe/replica.ts'
 import { changed, LEADER, row, STANDBY } from './agents.ts'
 

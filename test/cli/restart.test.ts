@@ -4,7 +4,7 @@ import type { Phase } from '../../agent/cli/following.ts'
 import { writeRequest } from '../../agent/cli/request-run.ts'
 import { type Restarted, restartInPlace } from '../../agent/cli/restart.ts'
 import { PAUSED, REQUEST_REASON, RESTART, SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
-import type { AgentStatus } from '../../agent/observe/agent-status.ts'
+import type { AgentStatus } from '../../agent/status/agent-status.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { identityOf, LEADER, ScriptedCluster } from './scripted-cluster.ts'
 

@@ -3,7 +3,7 @@ import { ApiError } from '../../agent/kube/kube-errors.ts'
 import type { Lease } from '../../agent/lease/lease.ts'
 import type { PastTerm } from '../../agent/lease/lease-history.ts'
 import { encodeHistory, HISTORY } from '../../agent/lease/lease-history.ts'
-import type { AgentStatus, ReplicaRow } from '../../agent/observe/agent-status.ts'
+import type { AgentStatus, ReplicaRow } from '../../agent/status/agent-status.ts'
 import { FOLLOWING, SERVING, TERM } from '../observe/replica.ts'
 
 type Notes = Readonly<Record<string, string | null>>

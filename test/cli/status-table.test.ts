@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { stripVTControlCharacters } from 'node:util'
 import { overviewFrom } from '../../agent/cli/overview.ts'
 import { statusTable } from '../../agent/cli/status-table.ts'
-import type { AgentStatus, ReplicaRow } from '../../agent/observe/agent-status.ts'
+import type { AgentStatus, ReplicaRow } from '../../agent/status/agent-status.ts'
 import { FOLLOWING, fronted, SERVING, silent } from '../observe/replica.ts'
 import { changed, LEADER, row, STANDBY } from './agents.ts'
 

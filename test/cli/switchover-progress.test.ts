@@ -13,7 +13,7 @@ import {
   switchoverLine,
 } from '../../agent/cli/switchover-progress.ts'
 import { SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
-import type { AgentStatus } from '../../agent/observe/agent-status.ts'
+import type { AgentStatus } from '../../agent/status/agent-status.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { TERM } from '../observe/replica.ts'
 import { identityOf, LEADER, ScriptedCluster, STANDBY } from './scripted-cluster.ts'

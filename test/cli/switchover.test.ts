@@ -11,7 +11,7 @@ import {
   REQUEST_REASON,
   SWITCHOVER_TO,
 } from '../../agent/lease/operator-annotations.ts'
-import type { AgentStatus } from '../../agent/observe/agent-status.ts'
+import type { AgentStatus } from '../../agent/status/agent-status.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { identityOf, LEADER, row, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { hostname } from 'node:os'
 import { describe, test } from 'node:test'
-import { defaultIdentity, podOf as podFrom } from '../../agent/config/pod-fields.ts'
+import { defaultIdentity, podFields as podFrom } from '../../agent/config/pod-fields.ts'
 
 function podOf(env: NodeJS.ProcessEnv, otherwise: { named?: true; hasPeers?: true } = {}) {
   return podFrom(env, { named: false, hasPeers: false, ...otherwise })

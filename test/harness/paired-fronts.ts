@@ -1,4 +1,4 @@
-import type { AgentStatus } from '../../agent/observe/agent-status.ts'
+import type { AgentStatus } from '../../agent/status/agent-status.ts'
 import { Client } from './client.ts'
 import { freePort } from './free-port.ts'
 import { ask, askStatus, FAST, type ReplicaOptions } from './replica.ts'

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { AgentStatus } from '../../agent/observe/agent-status.ts'
+import type { AgentStatus } from '../../agent/status/agent-status.ts'
 import { BUNDLE } from './bundle.ts'
 import { freePort } from './free-port.ts'
 import { LoggedProcess } from './logged-process.ts'

@@ -116,8 +116,8 @@ describe('install', () => {
     const [file, closed] = [join(scratch, 'file'), join(scratch, 'closed')]
     writeFileSync(file, '')
     mkdirSync(closed, { mode: 0o555 })
-    fails(run(bundle, file), /cannot write to .*file: it is not a directory; name another one/)
-    fails(run(bundle, '/proc/nowhere'), /the directory cannot be created there; name another one/)
+    fails(run(bundle, file), /cannot write to .*file: a part of the path is not a directory/)
+    fails(run(bundle, '/proc/nowhere'), /nowhere: it does not exist/)
     fails(
       runFrom(installed('own'), closed),
       /cannot write to .*closed: user \d+ has no permission; mount a volume/,

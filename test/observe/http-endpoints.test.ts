@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { AgentStatus } from '../../agent/observe/agent-status.ts'
+import type { AgentStatus } from '../../agent/status/agent-status.ts'
 import { ask, sendRaw, serve } from './client.ts'
 import { FOLLOWING, Replica, SERVING } from './replica.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { COLD } from '../../agent/link/link-messages.ts'
-import type { AgentStatus } from '../../agent/observe/agent-status.ts'
+import type { AgentStatus } from '../../agent/status/agent-status.ts'
 import { VERSION } from '../../agent/version.ts'
 import { FOLLOWING, FRONT, Replica, SERVING } from './replica.ts'
 

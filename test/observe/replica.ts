@@ -1,8 +1,9 @@
 import type { PastTerm } from '../../agent/lease/lease-history.ts'
 import { podOf } from '../../agent/lease/operator-annotations.ts'
 import { COLD } from '../../agent/link/link-messages.ts'
-import type { AgentStatus, FrontView, ReplicaRow, StatusSource } from '../../agent/observe/agent-status.ts'
+import type { StatusSource } from '../../agent/observe/http-server.ts'
 import { createMetrics } from '../../agent/observe/prometheus.ts'
+import type { AgentStatus, FrontView, ReplicaRow } from '../../agent/status/agent-status.ts'
 
 /** Every number differs, so that a test notices if two fields are mixed up. */
 export const FRONT: FrontView = {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { AgentStatus, ReplicaRow } from '../../agent/observe/agent-status.ts'
 import type { Answer } from '../../agent/peers/peer-requests.ts'
 import { PeerRows, PeerRowsCache, type PeerRowsOptions } from '../../agent/peers/peer-rows.ts'
+import type { AgentStatus, ReplicaRow } from '../../agent/status/agent-status.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 import { FOLLOWING, SERVING } from '../observe/replica.ts'
 

@@ -9,7 +9,6 @@ import {
   UNKNOWN_DIGESTS,
   type WorkloadState,
 } from '../../agent/link/link-messages.ts'
-import type { FrontView } from '../../agent/observe/agent-status.ts'
 import {
   checksOf,
   couldServe,
@@ -22,6 +21,7 @@ import {
   standsBy,
   takeoverObstacle,
 } from '../../agent/replica/replica-status.ts'
+import type { FrontView } from '../../agent/status/agent-status.ts'
 import { Candidate, CONFIG } from '../election/candidate.ts'
 
 const LEADER = Candidate.leader()

@@ -1,7 +1,7 @@
 import { seconds } from '../../config/values.ts'
 import type { PastTerm, Phases } from '../../lease/lease-history.ts'
 import { describeRequest, podOf, UNTIL_RESUMED } from '../../lease/operator-annotations.ts'
-import type { AgentStatus, FrontView, ReplicaRow } from '../agent-status.ts'
+import type { AgentStatus, FrontView, ReplicaRow } from '../../status/agent-status.ts'
 import { type Html, html, type Value } from './html.ts'
 
 /** How long LangFlow may run without a further renewal. The bar drains until the next one is acknowledged. */

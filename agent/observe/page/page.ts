@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { listed } from '../../config/values.ts'
 import { podOf } from '../../lease/operator-annotations.ts'
-import type { AgentStatus, ReplicaRow } from '../agent-status.ts'
+import type { AgentStatus, ReplicaRow } from '../../status/agent-status.ts'
 import { Html, html } from './html.ts'
 import { live, STYLE } from './page-assets.ts'
 import { card, margin, notices, roughly, terms, utc } from './page-sections.ts'

@@ -5,7 +5,7 @@ import type { Stage } from '../../../agent/cli/drill/scenarios.ts'
 import type { State } from '../../../agent/cli/drill/state-samples.ts'
 import type { KubeObject } from '../../../agent/kube/kube-objects.ts'
 import { SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
-import type { AgentStatus } from '../../../agent/observe/agent-status.ts'
+import type { AgentStatus } from '../../../agent/status/agent-status.ts'
 import { VirtualClock } from '../../harness/virtual-clock.ts'
 import { identityOf, LEADER, ScriptedCluster, STANDBY } from '../scripted-cluster.ts'
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { describe, it, test } from 'node:test'
-import type { FrontView, ReplicaRow } from '../../../agent/observe/agent-status.ts'
 import { PAGE_POLICY, renderPage, verdictOf } from '../../../agent/observe/page/page.ts'
 import { lasting, roughly, utc } from '../../../agent/observe/page/page-sections.ts'
+import type { FrontView, ReplicaRow } from '../../../agent/status/agent-status.ts'
 import { FOLLOWING, fronted, SERVING, silent, TERM } from '../replica.ts'
 import { follows, leads } from './replicas.ts'
 

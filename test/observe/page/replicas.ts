@@ -1,4 +1,4 @@
-import type { AgentStatus, ReplicaRow } from '../../../agent/observe/agent-status.ts'
+import type { AgentStatus, ReplicaRow } from '../../../agent/status/agent-status.ts'
 import { FOLLOWING, SERVING } from '../replica.ts'
 
 type More = { readonly [K in keyof AgentStatus]?: AgentStatus[K] }

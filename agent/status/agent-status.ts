@@ -237,24 +237,3 @@ export interface ReplicaRow {
   /** Why there is no status, in one sentence. `null`: there is one. */
   readonly problem: string | null
 }
-
-export interface StatusSource {
-  status(): AgentStatus
-  /**
-   * This replica first, then its peers, each asked now or less than a second ago. The same array until the next round.
-   */
-  replicas(): Promise<readonly ReplicaRow[]>
-  /** False if the agent's election loop is stuck: `/livez`. An API server outage never makes it false. */
-  live(): boolean
-  /** `/readyz`: whether this is the leader with a healthy LangFlow and an open gate. */
-  ready(): boolean
-  /** `/readyz?exclude=leadership`: whether this replica could take over, or serves. */
-  couldServe(): boolean
-  /**
-   * `/frontz`: why no client should be sent to this replica's front, in one sentence. `null`: it takes and forwards
-   * requests.
-   */
-  frontFault(): string | null
-  /** `/workloadz`: whether the launcher answers. */
-  launcherAnswers(): boolean
-}

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { statusOf } from '../../agent/observe/agent-status.ts'
-import { FOLLOWING, FRONT, SERVING } from './replica.ts'
+import { statusOf } from '../../agent/status/agent-status.ts'
+import { FOLLOWING, FRONT, SERVING } from '../observe/replica.ts'
 
 describe("another replica's status", () => {
   test('is accepted unchanged', () => {
