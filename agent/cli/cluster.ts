@@ -4,9 +4,9 @@ import { holderOf, type Lease } from '../lease/lease.ts'
 import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operator-annotations.ts'
 import { type AgentStatus, type ReplicaRow, statusOf } from '../status/agent-status.ts'
-import { type AgentContainer, agentOf } from './agent-container.ts'
 import { type ClusterOptions, connectObjects, DEADLINE_MS, withAgent } from './api-connection.ts'
 import { asOperationError } from './exit-codes.ts'
+import { agentOf, type PodAgent } from './manifests/agent-container.ts'
 import { absentLease, findLease } from './product-leases.ts'
 import { NO_STATUS, replicasAt } from './replica-at-url.ts'
 
@@ -126,7 +126,7 @@ export class Cluster implements Disposable {
   /** `null` if the pod no longer exists. */
   private async row(
     pod: KubeObject,
-    { port, absence }: AgentContainer,
+    { port, absence }: PodAgent,
     statusMs: number,
   ): Promise<ReplicaRow | null> {
     const { name } = pod.metadata

@@ -1,6 +1,6 @@
 import { type KubeObject, type KubeObjects, NAMESPACE, POD } from '../kube/kube-objects.ts'
-import { type AgentContainer, agentOf } from './agent-container.ts'
 import { connectObjects, DEADLINE_MS } from './api-connection.ts'
+import { agentOf, type PodAgent } from './manifests/agent-container.ts'
 import { namesIn } from './product-leases.ts'
 
 const NAMES_IN_CLUSTER = ['leaseNamespace', 'leaseName', 'to']
@@ -27,7 +27,7 @@ export async function valuesOf(flag: string, typed: Readonly<Record<string, stri
   }
 }
 
-function competes(agent: AgentContainer | null, leaseName: string | null): boolean {
+function competes(agent: PodAgent | null, leaseName: string | null): boolean {
   return agent !== null && (leaseName === null || (agent.leaseName ?? leaseName) === leaseName)
 }
 

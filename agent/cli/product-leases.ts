@@ -5,9 +5,9 @@ import { type KubeObject, type KubeObjects, NAMESPACE, POD } from '../kube/kube-
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operator-annotations.ts'
-import { agentOf } from './agent-container.ts'
 import { type ClusterOptions, connectObjects, DEADLINE_MS } from './api-connection.ts'
 import { asOperationError, OperationError } from './exit-codes.ts'
+import { agentOf } from './manifests/agent-container.ts'
 import { span, table } from './output.ts'
 
 type Listing = Pick<KubeObjects, 'namespace' | 'list'>

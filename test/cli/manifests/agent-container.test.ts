@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { agentOf } from '../../agent/cli/agent-container.ts'
-import { AGENT, podWith } from './agents.ts'
+import { agentOf } from '../../../agent/cli/manifests/agent-container.ts'
+import { AGENT, podWith } from '../agents.ts'
 
 const LEASE = 'langflow-leader-lock'
 const env = (name: string, value: string) => ({ env: [{ name, value }] })

@@ -1,0 +1,109 @@
+import { AGENT_SETTINGS } from '../../config/agent-settings.ts'
+import type { KubeObject } from '../../kube/kube-objects.ts'
+import { asFields, asList, asText, dig, type Fields } from './manifest.ts'
+import { AGENT_PORT } from './pod-spec.ts'
+
+/** A command of this program that a container starts, with its arguments. */
+interface ProgramCommand {
+  readonly name: string
+  readonly args: readonly string[]
+}
+
+const COMMANDS = ['agent', 'launch', 'run', 'install']
+
+/** `null` if a container starts another program. */
+export function programOf({ command, args, image }: Fields): ProgramCommand | null {
+  const words = [...asList(command), ...asList(args)].map(asText)
+  const at = words.findIndex((word) => /(^|\/)langflow-leader(\.mjs)?$/.test(word))
+  const [name = '', ...rest] = words.slice(at + 1)
+  // Without a command, the container starts the entry point of its image. Other programs also have a command `run`.
+  const isEntryPoint =
+    asList(command).length === 0 && (name !== 'run' || /langflow-leader/.test(asText(image)))
+  return (at >= 0 || isEntryPoint) && COMMANDS.includes(name) ? { name, args: rest } : null
+}
+
+/** The container of a pod that runs the agent. */
+export interface AgentContainer {
+  readonly container: Fields
+  /** `run`: the agent and LangFlow run in one container. */
+  readonly place: 'sidecar' | 'init container' | 'container' | 'run'
+  readonly args: readonly string[]
+}
+
+/** Finds the agent in a pod's spec. `null`: the pod has no agent. */
+export function agentIn(pod: unknown): AgentContainer | null {
+  const initial = asList(dig(pod, 'initContainers'))
+  for (const one of [...initial, ...asList(dig(pod, 'containers'))]) {
+    const container: Fields = { ...asFields(one) }
+    const program = programOf(container) ?? namedAgent(container)
+    if (program?.name === 'run') return { container, place: 'run', args: program.args }
+    if (program?.name !== 'agent') continue
+    const isSidecar = initial.includes(one) && container.restartPolicy === 'Always'
+    const place = isSidecar ? 'sidecar' : initial.includes(one) ? 'init container' : 'container'
+    return { container, place, args: program.args }
+  }
+  return null
+}
+
+/** `deploy/` and `inject` name the agent's port `agent`. Its image may start the agent without any word in the manifest. */
+function namedAgent({ command, args, ports }: Fields): ProgramCommand | null {
+  const isBare = asList(command).length + asList(args).length === 0
+  return isBare && asList(ports).some((port) => dig(port, 'name') === 'agent')
+    ? { name: 'agent', args: [] }
+    : null
+}
+
+/** The agent of a pod in a cluster. */
+export interface PodAgent {
+  /** `null` if another object sets it; the agent's status reports it then. */
+  readonly leaseName: string | null
+  /** 1 to 65535. */
+  readonly port: number
+  /** The reason why the agent cannot answer, in one sentence; `null` if the pod's status shows no reason. */
+  readonly absence: string | null
+}
+
+/** `null` if the pod has no agent, or has ended. */
+export function agentOf({ spec, status }: KubeObject): PodAgent | null {
+  const agent = agentIn(spec)
+  const phase = asText(dig(status, 'phase'))
+  if (agent === null || phase === 'Succeeded' || phase === 'Failed') return null
+  const leaseName = settingOf(agent, '--lease-name', 'LEADER_LEASE_NAME')
+  return {
+    leaseName: leaseName === undefined ? AGENT_SETTINGS.leaseName.fallback : leaseName,
+    port: portOf(agent),
+    absence: absenceOf(asText(agent.container.name), phase, status),
+  }
+}
+
+function portOf(agent: AgentContainer): number {
+  const listen = settingOf(agent, '--listen', 'LEADER_LISTEN') ?? ''
+  const named = asList(agent.container.ports).find((port) => dig(port, 'name') === 'agent')
+  return Number(/:(\d+)$/.exec(listen)?.[1]) || Number(dig(named, 'containerPort')) || AGENT_PORT
+}
+
+/** The text of a setting; `null` if another object sets it, `undefined` if it is not set. */
+function settingOf(
+  { container, args }: AgentContainer,
+  flag: string,
+  variable: string,
+): string | null | undefined {
+  const at = args.findIndex((word) => word === flag || word.startsWith(`${flag}=`))
+  if (at >= 0) return args[at] === flag ? args[at + 1] : args[at]?.slice(flag.length + 1)
+  const entry = asList(container.env).findLast((one) => dig(one, 'name') === variable)
+  if (entry !== undefined) return dig(entry, 'valueFrom') ? null : asText(dig(entry, 'value')) || undefined
+  return asList(container.envFrom).length > 0 ? null : undefined
+}
+
+function absenceOf(name: string, phase: string, status: unknown): string | null {
+  const all = [...asList(dig(status, 'initContainerStatuses')), ...asList(dig(status, 'containerStatuses'))]
+  const state = dig(
+    all.find((one) => dig(one, 'name') === name),
+    'state',
+  )
+  const reason = dig(state, 'waiting', 'reason') ?? dig(state, 'terminated', 'reason')
+  if (reason !== undefined) return `its agent is not running: ${reason}`
+  return dig(state, 'running') === undefined && phase === 'Pending'
+    ? 'its agent is not running yet: the pod is Pending'
+    : null
+}
