@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { parse } from 'yaml'
+import { parseDrill } from '../cli/drill/drill-arguments.ts'
 import { CASES, LEAST } from '../deploy/chart-cases.ts'
-import { assertConsistent, plainEnv, workloadOf } from '../deploy/consistency.ts'
+import { assertConsistent, type PodTemplate, plainEnv, workloadOf } from '../deploy/consistency.ts'
 import { CHART, helm, rendered, type Values, VERSIONS } from '../deploy/helm.ts'
 import { DEPLOY, type Manifest, named, only, type PodSpec } from '../deploy/manifests.ts'
 import { FILES, NAMES, plainFile } from '../deploy/plain-files.ts'
@@ -31,6 +31,33 @@ function has(values: unknown, path: string): boolean {
   const inner = (values as Values | undefined)?.[name]
   return inner !== undefined && (rest.length === 0 || has(inner, rest.join('.')))
 }
+
+/** Wrong values, each with the part of the message that names them. */
+const REFUSED: readonly (readonly [values: Values, message: RegExp])[] = [
+  [{ replcas: 3 }, /'replcas' not allowed/],
+  [{ storage: { typ: 's3' } }, /'typ' not allowed/],
+  [{ flags: { 'hold-timout': '1s' } }, /'hold-timout' not allowed/],
+  [{ flags: { 'lease-name': 'x' } }, /'lease-name' not allowed/],
+  [{ flags: { 'hold-timeout': '30' } }, /hold-timeout/],
+  [{ standby: 'hot' }, /standby/],
+  [{ database: { secret: '' } }, /set database\.secret/],
+  [{ database: { trial: true, secret: 'x' } }, /remove database\.secret/],
+  [{ storage: { type: '' } }, /set storage\.type/],
+  [{ storage: { type: 's3' } }, /set storage\.s3\.bucket/],
+  [{ storage: { type: 'none', s3: { bucket: 'x' } } }, /type=s3/],
+  [{ secret: { source: 'envFiles' } }, /set envFiles/],
+  [{ secret: { source: 'externalSecret' } }, /set secret\.externalSecret/],
+  [{ flows: { source: 'git' } }, /set flows\.git\.repository/],
+  [{ flows: { source: 'configMap' } }, /set flows\.configMap/],
+  [{ flows: { git: { repository: 'x' } } }, /set flows\.source=git/],
+  [{ gateway: { enabled: true } }, /set gateway\.parentRefs/],
+  [{ fullnameOverride: 'a'.repeat(40) }, /set fullnameOverride/],
+  [{ extraEnv: [{ name: 'X', value: 5 }] }, /extraEnv\/0\/value/],
+  [{ extraEnv: ['1', '2'].map((value) => ({ name: 'X', value })) }, /extraEnv has X twice/],
+  [{ image: { repository: 'x:1' } }, /image\/repository/],
+  [{ ingress: null }, /missing property 'ingress'/],
+  [{ podLabels: { 'app.kubernetes.io/instance': 'x' } }, /remove it from podLabels/],
+]
 
 describe('the chart', () => {
   test('is rendered the same by both versions of Helm, with consistent manifests, for each case', async () => {
@@ -68,64 +95,10 @@ describe('the chart', () => {
       }
     })
 
-    for (const [what, values, message] of [
-      ['a misspelt value', { replcas: 3 }, /'replcas' not allowed/],
-      ['a misspelt value below another', { storage: { typ: 's3' } }, /'typ' not allowed/],
-      ['a misspelt flag', { flags: { 'hold-timout': '1s' } }, /'hold-timout' not allowed/],
-      ['a flag that another value sets', { flags: { 'lease-name': 'x' } }, /'lease-name' not allowed/],
-      ['a duration without a unit', { flags: { 'hold-timeout': '30' } }, /hold-timeout/],
-      ['an unknown mode', { standby: 'hot' }, /standby.*must be one of 'warm', 'cold'/],
-      [
-        'a missing database',
-        { database: { secret: '' } },
-        /^ {2}LangFlow needs a database: set database\.secret .*database\.trial=true/m,
-      ],
-      ['a second database', { database: { trial: true, secret: 'x' } }, /remove database\.secret/],
-      ['a missing storage', { storage: { type: '' } }, /set storage\.type to s3 .*, pvc .* or none/],
-      ['a bucket without a name', { storage: { type: 's3' } }, /set storage\.s3\.bucket/],
-      ['secrets from no file', { secret: { source: 'envFiles' } }, /set envFiles/],
-      ['an empty ExternalSecret', { secret: { source: 'externalSecret' } }, /set secret\.externalSecret/],
-      ['flows from no repository', { flows: { source: 'git' } }, /set flows\.git\.repository/],
-      ['flows from no ConfigMap', { flows: { source: 'configMap' } }, /set flows\.configMap/],
-      ['a route without a Gateway', { gateway: { enabled: true } }, /set gateway\.parentRefs/],
-      ['a name that is too long', { fullnameOverride: 'a'.repeat(40) }, /set fullnameOverride/],
-      ['a name that is a keyword of YAML', { fullnameOverride: 'off' }, /set fullnameOverride/],
-      ['a variable that is a number', { extraEnv: [{ name: 'X', value: 5 }] }, /extraEnv\/0\/value/],
-      [
-        'a variable that occurs twice',
-        {
-          extraEnv: [
-            { name: 'X', value: '1' },
-            { name: 'X', value: '2' },
-          ],
-        },
-        /extraEnv has X twice/,
-      ],
-      ['a URL as the name of a Secret', { database: { secret: 'postgresql://u:p@h/d' } }, /database\/secret/],
-      ['an image with a tag in its repository', { image: { repository: 'x:1' } }, /image\/repository/],
-      ['a missing part', { ingress: null }, /missing property 'ingress'/],
-      ['a missing part of a part', { flows: { git: null } }, /flows.*missing property 'git'/],
-      ['a URL as a host', { ingress: { enabled: true, host: 'https://x.y' } }, /ingress\/host/],
-      ['an address without a length', { networkPolicy: { clients: { ipBlocks: ['10.1.0.0'] } } }, /ipBlocks/],
-      ['memory in an unknown unit', { langflow: { resources: { limits: { memory: '3GB' } } } }, /memory/],
-      ['a label that Kubernetes refuses', { podLabels: { team: 'a b' } }, /podLabels\/team/],
-      [
-        'a label of the chart',
-        { podLabels: { 'app.kubernetes.io/instance': 'x' } },
-        /instance itself: remove it from podLabels/,
-      ],
-      [
-        'an annotation of the chart',
-        { podAnnotations: { 'prometheus.io/port': '1' } },
-        /set monitoring\.annotations=false/,
-      ],
-      ['a bucket beside another storage', { storage: { type: 'none', s3: { bucket: 'x' } } }, /type=s3/],
-      ['flows without their source', { flows: { git: { repository: 'x' } } }, /set flows\.source=git/],
-      ['an unknown schedule', { drill: { enabled: true, schedule: 'monthly' } }, /drill\/schedule/],
-    ] as const)
-      test(`Helm ${version} refuses ${what} with the value to change`, async () => {
+    test(`Helm ${version} refuses wrong values, and names the value to change`, async () => {
+      for (const [values, message] of REFUSED)
         await assert.rejects(rendered({ ...LEAST, ...values }, version), { message })
-      })
+    })
   }
 
   test('gives a pod the time for its stop by its flags, and sets the flags of the launcher for it', async () => {
@@ -157,19 +130,6 @@ describe('the chart', () => {
       [set.podManagementPolicy, set.updateStrategy.rollingUpdate.maxUnavailable],
       ['Parallel', 2],
     )
-  })
-
-  test('has the Service that its StatefulSet names', async () => {
-    const { manifests } = await caseNamed('a StatefulSet')
-    only(manifests, 'Service', workloadOf(manifests).spec.serviceName)
-  })
-
-  test('replaces a variable of its own by one of extraEnv', async () => {
-    const { manifests } = await caseNamed(
-      'a release with another name, images by digest, and its place in the cluster',
-    )
-    const own = langflowOf(manifests).env!.filter(({ name }) => name === 'LANGFLOW_SAVE_DB_IN_CONFIG_DIR')
-    assert.deepEqual(own, [{ name: 'LANGFLOW_SAVE_DB_IN_CONFIG_DIR', value: 'false' }])
   })
 
   test('with a volume, has all files of LangFlow there', async () => {
@@ -205,14 +165,6 @@ describe('the chart', () => {
     }
   })
 
-  test('Ingress and route lead to its Service', async () => {
-    const { manifests } = await caseNamed('clients from outside of the cluster')
-    const { name, port } = only(manifests, 'Ingress').spec.rules[0].http.paths[0].backend.service
-    assert.equal(only(manifests, 'Service', name).spec.ports[0].name, port.name)
-    const [backend] = only(manifests, 'HTTPRoute').spec.rules[0].backendRefs
-    assert.equal(only(manifests, 'Service', backend.name).spec.ports[0].port, backend.port)
-  })
-
   test('flows: LangFlow loads the directory whose change hands over, from a volume that it can not write', async () => {
     for (const [name, path, watched] of [
       ['flows from Git', '/git/current/langflow/flows', '/git/current/langflow/flows'],
@@ -232,21 +184,27 @@ describe('the chart', () => {
     }
   })
 
-  test('has the alerts and the dashboard unchanged', async () => {
-    const { manifests } = await caseNamed('monitoring by ConfigMaps')
-    const file = (name: string) => readFileSync(join(CHART, 'files', name), 'utf8')
-    const alerts = only(manifests, 'ConfigMap', 'langflow-leader-alerts').data['langflow-leader.rules.yaml']
-    assert.deepEqual(parse(alerts), parse(file('alerts.yaml')))
-    const { metadata, data } = only(manifests, 'ConfigMap', 'langflow-leader-dashboard')
-    assert.equal(metadata.labels?.grafana_dashboard, '1')
-    assert.deepEqual(JSON.parse(data['langflow-leader.json']), JSON.parse(file('dashboard.json')))
-    const operator = await caseNamed('monitoring by the Prometheus Operator')
-    assert.deepEqual(only(operator.manifests, 'PrometheusRule').spec, parse(file('alerts.yaml')))
-  })
-
-  test('lets OpenShift choose user, group and fsGroup', async () => {
-    const { text } = await caseNamed('OpenShift')
-    assert.doesNotMatch(text, /runAsUser|runAsGroup|fsGroup:/)
+  test('gives the drill a valid command line, and only the rights that a switchover of its Lease needs', async () => {
+    const { manifests } = await caseNamed('a drill and operators')
+    const { template } = only(manifests, 'CronJob').spec.jobTemplate.spec
+    const container = named((template as PodTemplate).spec.containers, 'drill')
+    const { scenario, yes, leaseName } = await parseDrill(container.args!.slice(1), plainEnv(container))
+    assert.deepEqual([container.args![0], scenario, yes], ['drill', 'switchover', true])
+    const core = { apiGroups: [''] }
+    assert.deepEqual(only(manifests, 'Role', 'langflow-leader-drill').rules, [
+      {
+        apiGroups: ['coordination.k8s.io'],
+        resources: ['leases'],
+        resourceNames: [leaseName],
+        verbs: ['get', 'patch'],
+      },
+      { ...core, resources: ['pods'], verbs: ['list'] },
+      { ...core, resources: ['pods/proxy'], verbs: ['get'] },
+    ])
+    const { ingress, podSelector } = only(manifests, 'NetworkPolicy').spec
+    const labels = template.metadata.labels
+    assert.deepEqual({ ...labels, ...ingress[0].from[0].podSelector.matchLabels }, labels)
+    assert.notDeepEqual({ ...labels, ...podSelector.matchLabels }, labels)
   })
 
   test('selects only the pods of its release', async () => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
-import { PairedFronts } from '../harness/paired-fronts.ts'
+import { FrontScene } from '../harness/front-scene.ts'
 import { podObstacle } from '../harness/pod.ts'
 import { ask, type Replica, type ReplicaOptions } from '../harness/replica.ts'
 import { mono, until } from '../harness/wait.ts'
@@ -24,17 +24,16 @@ function volumeObstacle(): string | false {
 }
 
 /** Replicas that watch one directory. */
-class ContentScene extends PairedFronts {
+class ContentScene extends FrontScene {
   readonly flows = join(this.dir, 'flows')
   readonly envFile = join(this.dir, 'langflow.env')
 
-  static async start(t: TestContext, plane: ControlPlane): Promise<ContentScene> {
-    const scene = await ContentScene.open(plane)
-    t.after(() => scene.close())
+  static async watching(t: TestContext, plane: ControlPlane): Promise<ContentScene> {
+    const scene = await ContentScene.empty(t, plane)
     mkdirSync(scene.flows)
     scene.write('a.json', { name: 'first' })
     writeFileSync(scene.envFile, `LANGFLOW_SECRET_KEY=${SECRET_KEY}\nTOKEN="${TOKEN} 1"\n`)
-    await scene.choosePorts()
+    await scene.choosePorts('a', 'b')
     return scene
   }
 
@@ -66,26 +65,20 @@ describe('changed content', { concurrency: 3 }, () => {
   after(() => plane?.close())
 
   test('is served by the prepared standby without a failed request; invalid content changes nothing', async (t) => {
-    const scene = await ContentScene.start(t, plane)
+    const scene = await ContentScene.watching(t, plane)
     const warm = warmLangflow(scene.dir)
     const a = await scene.replica('a', warm)
     await a.event('serving')
     const since = mono()
     const b = await scene.replica('b', warm)
     assert.equal((await b.event('standby_ready')).mode, 'warm')
-    await scene.openClient()
+    await scene.admitClients('a', 'b')
     await until('the time after a start', () => mono() > since + APART_MS)
 
     scene.write('b.json', '{"name": ')
     await until('a problem', async () => (await scene.status('a')).problem !== null)
-    const refusal = `LangFlow would not start: ${join(scene.flows, 'b.json')} is not JSON in UTF-8 without a byte order mark`
-    await until('the other’s problem', async () => (await scene.status('b')).unable === refusal)
-    const { problem, couldTakeOver, content } = await scene.status('b')
-    assert.deepEqual([problem, couldTakeOver, content?.problem], [refusal, false, refusal])
-    const metrics = (await ask(scene.port('a'), '/metrics')).text
-    assert.match(metrics, /^langflow_leader_content_refused 1$/m)
-    await a.find('its log', ({ msg }) => msg === refusal)
-    await until('its Event', async () => (await scene.kubectl('get', 'events', '-o', 'name')).stdout !== '')
+    await until('a follower that could not take over', async () => !(await scene.status('b')).couldTakeOver)
+    assert.match((await a.get('/metrics')).text, /^langflow_leader_content_refused 1$/m)
     const events = async () => (await scene.kubectl('get', 'events', '-o', 'json')).stdout
     await until('the Event of the refusal', async () => (await events()).includes('ContentRefused'))
 
@@ -98,15 +91,13 @@ describe('changed content', { concurrency: 3 }, () => {
     const served = await scene.content('b')
     assert.equal(served?.running, served?.digest)
     assert.equal((await scene.content('a'))?.digest, served?.digest)
-    await until('answers of b', () => scene.client?.answers.at(-1)?.replica === 'b')
-    await scene.client?.stop()
-    const failed = scene.client?.calls.filter(({ failure }) => failure !== null)
-    assert.deepEqual(failed, [])
+    await scene.answers(1, 'b')
+    assert.deepEqual((await scene.outcome()).failed, [])
     assert.ok(!a.events().includes('lost') && !a.events().includes('doubt'))
   })
 
   test('is served after a restart in place, in the same term, if no other replica is prepared', async (t) => {
-    const scene = await ContentScene.start(t, plane)
+    const scene = await ContentScene.watching(t, plane)
     const a = await scene.replica('a')
     await a.event('serving')
     const first = a.workloadPid()
@@ -123,17 +114,13 @@ describe('changed content', { concurrency: 3 }, () => {
     const { content, lease } = await scene.status('a')
     assert.deepEqual([content?.running, lease.epoch], [content?.digest, 1])
     assert.deepEqual(a.events().slice(-4), ['draining', 'workload_stopped', 'workload_started', 'serving'])
-    assert.match(
-      (await ask(scene.port('a'), '/metrics')).text,
-      /restarts_total\{reason="content_changed"\} 1$/m,
-    )
   })
 
   test('of a volume that does not answer blocks neither LangFlow’s start nor the launcher’s end', {
     skip: podObstacle() ?? volumeObstacle(),
     timeout: 60_000,
   }, async (t) => {
-    const scene = await ContentScene.start(t, plane)
+    const scene = await ContentScene.watching(t, plane)
     const volume = join(scene.dir, 'volume')
     mkdirSync(volume)
     const env = { LEADER_HANDOVER_ON_CHANGE: join(volume, 'flows'), LANGFLOW_LOAD_FLOWS_PATH: '' }
@@ -144,7 +131,7 @@ describe('changed content', { concurrency: 3 }, () => {
   })
 
   test('in an env file reaches LangFlow, and appears in no output, valid or not', async (t) => {
-    const scene = await ContentScene.start(t, plane)
+    const scene = await ContentScene.watching(t, plane)
     const put = (text: string) => writeFileSync(scene.envFile, text)
     put(`TOKEN=${CANARY}\nLANGFLOW_SECRET_KEY=${SECRET_KEY}\n`)
     const a = await scene.replica('a', { env: { TOKEN: 'container' } })
@@ -154,8 +141,8 @@ describe('changed content', { concurrency: 3 }, () => {
     await b.event('standby_ready')
     const seen: string[] = []
     const look = async () => {
-      for (const path of ['/status', '/replicas', '/metrics', '/', '/leader', '/readyz?verbose', '/frontz'])
-        for (const port of scene.agents.values()) seen.push((await ask(port, path)).text)
+      for (const path of ['/status', '/metrics', '/', '/leader', '/readyz?verbose', '/frontz'])
+        for (const port of scene.peers) seen.push((await ask(port, path)).text)
       seen.push((await scene.kubectl('get', 'lease,events', '-o', 'yaml')).stdout)
       for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name)))
         for (const file of ['cmdline', 'comm', 'stat']) seen.push(readOr(`/proc/${pid}/${file}`))

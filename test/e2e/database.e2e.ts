@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LOG_ENV } from '../../agent/cli/check/container-environment.ts'
-import { Client } from '../harness/client.ts'
-import { ECHO_PATH, flowRequest, langflowTests } from '../harness/langflow.ts'
+import { flowClient, langflowTests } from '../harness/langflow.ts'
 import type { Replica } from '../harness/replica.ts'
 import { mono, until } from '../harness/wait.ts'
 
@@ -30,13 +29,7 @@ langflowTest(
 
     /** Runs flows, freezes the database for `ms`, and reports how fast flows recover. */
     const away = async (leader: Replica, ms: number, before: () => Promise<unknown> = async () => {}) => {
-      const client = new Client<string>({
-        everyMs: 1_000,
-        withinMs: PATIENCE_MS,
-        target: () => ({ to: leader.name, url: `http://127.0.0.1:${leader.port}${ECHO_PATH}` }),
-        asked: flowRequest('hello'),
-        read: (text) => text,
-      })
+      const client = flowClient([leader.port], { everyMs: 1_000, withinMs: PATIENCE_MS })
       try {
         await before()
         const frozenAt = mono()
@@ -49,10 +42,10 @@ langflowTest(
         const firstMs = Math.min(
           ...after.filter(({ failure }) => failure === null).map((call) => call.endedAt - thawedAt),
         )
-        const failed = client.calls.filter(({ failure, sentAt }) => failure !== null && sentAt >= frozenAt)
+        const failed = client.failed(frozenAt)
         const lastMs = Math.max(0, ...failed.map(({ sentAt }) => sentAt - thawedAt))
         t.diagnostic(
-          `away for ${ms / 1000} s: ${failed.length} of ${client.calls.filter(({ sentAt }) => sentAt >= frozenAt).length} requests failed; ` +
+          `unavailable for ${ms / 1000} s: ${failed.length} requests failed; ` +
             `first answer ${Math.round(firstMs)} ms and last failed request sent ${Math.round(lastMs)} ms after its return`,
         )
         return { firstMs, lastMs }

@@ -1,95 +1,77 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { text } from 'node:stream/consumers'
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { Cluster } from '../../agent/cli/cluster.ts'
-import type { Report } from '../../agent/cli/drill/drill-report.ts'
-import { LAST_DRILL, lastDrillOf, SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
+import type { Lease } from '../../agent/lease/lease.ts'
+import { LAST_DRILL, SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
 import { DemoProcess } from '../demo/demo-process.ts'
 import type { Stage } from '../demo/report.ts'
 import { BUNDLE } from '../harness/bundle.ts'
-import { ScriptedServer } from '../kube/scripted-server.ts'
+import { LEASE } from '../harness/scene.ts'
 
-/** Runs the built program against real replicas. */
-describe('a drill against the demo', () => {
+const KUBECTL = join(process.env.KUBEBUILDER_ASSETS ?? '', 'kubectl')
+
+interface Ended {
+  readonly code: number
+  readonly stdout: string
+}
+
+function run(program: string, args: readonly string[]): Promise<Ended> {
+  return new Promise((resolve) =>
+    execFile(program, args, (error, stdout) =>
+      resolve({ code: error === null ? 0 : Number(error.code), stdout: stdout.trim() }),
+    ),
+  )
+}
+
+/** Runs the built program, and kubectl, against the replicas of the demo. */
+describe('a running demo', () => {
   let demo: DemoProcess
   let stage: Stage
-  let cluster: Cluster
-
   before(async () => {
     demo = new DemoProcess(['--stay', '--json', '--fast'])
     await demo.line(/^\{/)
     stage = JSON.parse(demo.stdout[0] ?? '')
-    const { kubeconfig } = stage
-    cluster = await Cluster.connect({
-      leaseName: 'langflow-leader-lock',
-      leaseNamespace: null,
-      kubeconfig,
-      context: null,
-      url: null,
-    })
   })
-  after(async () => {
-    cluster?.[Symbol.dispose]()
-    await demo?.dispose()
-  })
+  after(() => demo?.dispose())
 
-  /** Starts a drill whose prober uses a follower's front. */
-  async function start(...flags: string[]): Promise<ChildProcess> {
-    const { spec } = await cluster.lease()
+  const kubectl = async (...args: string[]) =>
+    (await run(KUBECTL, [`--kubeconfig=${stage.kubeconfig}`, ...args])).stdout
+  const lease = async () => JSON.parse(await kubectl('get', 'lease', LEASE, '-o', 'json')) as Lease
+
+  /** Runs a drill whose prober uses a follower's front. */
+  async function drill(...flags: string[]): Promise<Ended> {
+    const { spec } = await lease()
     const [, front] = Object.entries(stage.fronts).find(([name]) => name !== spec?.holderIdentity) ?? []
-    const command = [
-      BUNDLE,
-      'drill',
-      `--kubeconfig=${stage.kubeconfig}`,
-      `--service=${front}`,
-      '--yes',
-      ...flags,
-    ]
-    return spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const place = [`--kubeconfig=${stage.kubeconfig}`, `--service=${front}`, '--yes', '-o', 'json']
+    return run(process.execPath, [BUNDLE, 'drill', ...place, ...flags])
   }
 
-  async function ended(drill: ChildProcess) {
-    const [[code], stdout, stderr] = await Promise.all([
-      once(drill, 'close'),
-      text(drill.stdout!),
-      text(drill.stderr!),
-    ])
-    return { code: code as number, stdout, stderr }
-  }
-
-  test('moves leadership, reports the takeover, and records its result on the Lease', async () => {
-    const { code, stdout, stderr } = await ended(await start('-o', 'json'))
-    assert.equal(code, 0, stderr)
-    const { result, from, to, terms } = JSON.parse(stdout) as Report
-    assert.equal(result, 'ok')
-    assert.notEqual(from, to)
-    const [began, ending] = terms
-    assert.deepEqual([ending?.endedBecause, began?.because], ['switchover', 'released'])
-    assert.notEqual(began?.phases.healthyMs, null)
-    assert.equal(lastDrillOf(await cluster.lease())?.result, 'ok')
+  test('kubectl lists, annotates and deletes its objects', async () => {
+    const pods = Object.keys(stage.agents).map((name) => `pod/${name}`)
+    const objects = [...pods, `lease.coordination.k8s.io/${LEASE}`].join('\n')
+    assert.equal(await kubectl('get', 'pods,leases', '-o', 'name'), objects)
+    await kubectl('annotate', 'lease', LEASE, 'example.com/note=seen')
+    assert.equal((await lease()).metadata.annotations?.['example.com/note'], 'seen')
+    const status = '/api/v1/namespaces/default/pods/replica-a:8090/proxy/status'
+    assert.equal(JSON.parse(await kubectl('get', '--raw', status)).identity, 'replica-a')
+    // kubectl waits until the pod with this UID is gone.
+    assert.match(await kubectl('delete', 'pod', 'replica-a'), /"replica-a" deleted/)
+    await demo.progressAfter(/replica-a {2}ended/, /replica-a {2}could take over/)
   })
 
-  test('deletes a pod, and fails if the takeover exceeds its limit', async () => {
-    const { code, stdout } = await ended(await start('--scenario=delete-pod', '--rto=1ms'))
-    assert.equal(code, 1)
-    assert.match(stdout, /^result: +missed its limits: no user was served for /m)
-    assert.match(stdout, /^done: +deleted the pod replica-[abc]$/m)
+  test('a drill moves leadership, and records its result on the Lease', async () => {
+    const { spec } = await lease()
+    const { code, stdout } = await drill()
+    assert.deepEqual([code, JSON.parse(stdout).result], [0, 'ok'], stdout)
+    const { metadata, spec: after } = await lease()
+    assert.notEqual(after?.holderIdentity, spec?.holderIdentity)
+    assert.match(metadata.annotations?.[LAST_DRILL] ?? '', / ok$/)
+    assert.equal(metadata.annotations?.[SWITCHOVER_TO], undefined)
   })
 
-  test('changes nothing on the Lease if it is interrupted before its fault', async () => {
-    const { metadata } = await cluster.lease()
-    const asked = Promise.withResolvers<void>()
-    await using silent = await ScriptedServer.start(() => asked.resolve())
-    const drill = await start(`--service=${silent.url}`)
-    const end = ended(drill)
-    await asked.promise
-    drill.kill('SIGINT')
-    const { code, stderr } = await end
-    assert.deepEqual([code, stderr], [130, 'langflow-leader: interrupted\n'])
-    const { annotations } = (await cluster.lease()).metadata
-    assert.equal(annotations?.[SWITCHOVER_TO], undefined)
-    assert.equal(annotations?.[LAST_DRILL], metadata.annotations?.[LAST_DRILL])
+  test('a drill that deletes a pod fails if the takeover exceeds its limit', async () => {
+    const { code, stdout } = await drill('--scenario=delete-pod', '--rto=1ms')
+    assert.deepEqual([code, JSON.parse(stdout).result === 'ok'], [1, false], stdout)
   })
 })

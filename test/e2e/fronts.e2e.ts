@@ -212,20 +212,3 @@ for (const kind of TO_FRONTS) {
     for (let i = 0; i < 20; i++) assert.deepEqual(await answer(), { status: 200, name: 'a' })
   })
 }
-
-test('deploy/examples/haproxy-front: a front that could only hold requests gets none', async (t) => {
-  const [a, b] = [await stub(t, 'a'), await stub(t, 'b')]
-  for (const one of [a, b]) Object.assign(one, { ready: true, frozen: false })
-  const ask = await open(t, 'haproxy-front', [a, b])
-  b.ready = false
-  const checked = b.checked
-  await until('a failed health check', () => b.checked > checked)
-  await until('no request at the front', async () => {
-    const before = b.asked
-    for (let i = 0; i < 4; i++) await ask('/run')
-    return b.asked === before
-  })
-  const before = b.asked
-  for (let i = 0; i < 20; i++) assert.equal((await ask('/run')).status, 200)
-  assert.equal(b.asked, before)
-})

@@ -5,7 +5,6 @@ import { openBrowser, openTab } from '../harness/browser.ts'
 import { freePort } from '../harness/free-port.ts'
 import { FAST } from '../harness/replica.ts'
 import { EmbeddedScene } from '../harness/scene.ts'
-import { until } from '../harness/wait.ts'
 import { serve } from '../observe/client.ts'
 import { follows, leads } from '../observe/page/replicas.ts'
 import { Replica, silent, TERM } from '../observe/replica.ts'
@@ -148,115 +147,6 @@ describe('the page in a browser', { concurrency: 3 }, () => {
       assert.equal(await page.evaluate('document.documentElement.scrollWidth'), width)
     })
   }
-
-  test('works with the keyboard: Tab reaches each link in order with a visible outline, which an update keeps', async (t) => {
-    const replica = everything()
-    const { page, complaints, go } = await open(t, replica)
-    await go()
-    const focused = () =>
-      page.evaluate(
-        '[document.activeElement.textContent, getComputedStyle(document.activeElement).outlineStyle]',
-      )
-    const links = await page.locator('a').allTextContents()
-    for (const link of links) {
-      await page.keyboard.press('Tab')
-      assert.deepEqual(await focused(), [link, 'solid'])
-    }
-    replica.now = { ...replica.now, problem: 'something new' }
-    await page.getByText('something new').waitFor()
-    assert.deepEqual(await focused(), [links.at(-1), 'solid'])
-    assert.deepEqual(complaints, [])
-  })
-
-  test('requests an update once a second while it is visible', async (t) => {
-    const replica = everything()
-    let asked = 0
-    const { page, go } = await open(t, replica)
-    page.on('request', () => {
-      asked++
-    })
-    await page.clock.install({ time: 0 })
-    await page.clock.pauseAt(1_000)
-    await go()
-    for (const n of [2, 3, 4]) {
-      replica.now = { ...replica.now, problem: `look ${n}` }
-      await page.clock.runFor(999)
-      assert.equal(asked, n - 1)
-      await page.clock.runFor(1)
-      await page.getByText(`look ${n}`).waitFor()
-      assert.equal(asked, n)
-    }
-    const show = (hidden: boolean) =>
-      page.evaluate(`
-        Object.defineProperty(document, 'hidden', { get: () => ${hidden}, configurable: true })`)
-    await show(true)
-    await page.clock.runFor(60_000)
-    assert.equal(asked, 4)
-    replica.now = { ...replica.now, problem: 'look again' }
-    await show(false)
-    await page.clock.runFor(1_000)
-    await page.getByText('look again').waitFor()
-    assert.equal(asked, 5)
-  })
-
-  test('animates the remaining margin, also after an update, unless the user prefers reduced motion', async (t) => {
-    const replica = everything()
-    for (const [reducedMotion, shown] of [
-      ['no-preference', '.moving'],
-      ['reduce', '.still'],
-    ] as const) {
-      const { page, go } = await open(t, replica, { reducedMotion })
-      await go()
-      await page.waitForResponse((response) => response.ok())
-      const drains = `(({ width }) => width.animVal.value < width.baseVal.value)(document.querySelector('.moving'))`
-      await until('the bar drains', () => page.evaluate(drains))
-      const bars = await page.locator('.moving, .still').all()
-      const visible = await Promise.all(bars.map((bar) => bar.isVisible()))
-      assert.deepEqual(
-        visible,
-        ['.still', '.moving'].map((name) => name === shown),
-      )
-    }
-  })
-
-  test('is readable without scripts, and then reloads itself', async (t) => {
-    const replica = everything()
-    const { page, go } = await open(t, replica, { javaScriptEnabled: false })
-    await go()
-    await page.getByRole('heading', { level: 1 }).waitFor()
-    await page.locator('.foot noscript').waitFor()
-    replica.now = { ...replica.now, problem: 'something else' }
-    await page.getByText('something else').waitFor()
-  })
-
-  test('reloads itself if the replica now has another version', async (t) => {
-    const { page, url } = await open(t, everything())
-    let earlier = 1
-    await page.route(url, async (route) => {
-      if (earlier-- <= 0) return route.continue()
-      const response = await route.fetch()
-      const { 'content-security-policy': _, ...headers } = response.headers()
-      const body = (await response.text()).replace('</style>', 'h1 { color: red }</style>')
-      await route.fulfill({ response, headers, body })
-    })
-    await page.goto(url)
-    const isNew = `!document.querySelector('style').textContent.includes('color: red')`
-    await until('the page of this version', () => page.evaluate(isNew).then(Boolean, () => false))
-  })
-
-  test('shows that the replica answers with an error, until it answers again', async (t) => {
-    const replica = everything()
-    const { page, go } = await open(t, replica)
-    await go()
-    const broken = t.mock.method(replica, 'status', () => {
-      throw new Error('x')
-    })
-    await page.getByText('This replica answers 500').waitFor()
-    assert.equal(await page.locator('main').getAttribute('class'), 'stale')
-    broken.mock.restore()
-    await page.locator('#stale').waitFor({ state: 'hidden' })
-    assert.equal(await page.locator('main').getAttribute('class'), '')
-  })
 })
 
 /** Lists each text with a contrast below WCAG AA (4.5, or 3 for large text), with its ratio. */

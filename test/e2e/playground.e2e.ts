@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Page } from 'playwright-core'
 import { openBrowser, openTab } from '../harness/browser.ts'
-import { freePort } from '../harness/free-port.ts'
 import { langflowTests, runEcho } from '../harness/langflow.ts'
 import type { Line } from '../harness/logged-process.ts'
 import { LEASE } from '../harness/scene.ts'
@@ -12,21 +11,12 @@ langflowTest(
   'no request fails in a switchover while a user builds and runs a flow in the browser',
   async ({ scene, postgres }, t) => {
     const LANGFLOW_DATABASE_URL = await postgres.newDatabase()
-    const replica = async (identity: string, standby: 'cold' | 'warm') => {
-      const front = await freePort()
-      const address = `127.0.0.1:${front}`
-      const flags = [
-        // On a busy machine, the run of a flow can take longer than the default.
-        '--drain-timeout=30s',
-        '--traffic=front',
-        `--front-listen=${address}`,
-        `--front-address=${address}`,
-        `--standby=${standby}`,
-      ]
-      const command = [scene.binary, 'run']
-      const started = await scene.replica(identity, { command, flags, env: { LANGFLOW_DATABASE_URL } })
-      return Object.assign(started, { front })
-    }
+    const replica = (identity: string, standby: 'cold' | 'warm') =>
+      scene.withFront(identity, {
+        command: [scene.binary, 'run'],
+        flags: [`--standby=${standby}`],
+        env: { LANGFLOW_DATABASE_URL },
+      })
     const a = await replica('a', 'cold')
     await scene.serves(a)
     const b = await replica('b', 'warm')

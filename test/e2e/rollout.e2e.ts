@@ -5,12 +5,9 @@ import { promisify } from 'node:util'
 import { baselineBundle, baselineObstacle } from '../harness/baseline.ts'
 import { BUNDLE } from '../harness/bundle.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
-import { freePort } from '../harness/free-port.ts'
-import { FrontScene, frontPid, takesClients } from '../harness/front-scene.ts'
+import { FrontScene } from '../harness/front-scene.ts'
 import { type Pod, podObstacle } from '../harness/pod.ts'
-import { FAST } from '../harness/replica.ts'
-import { lives } from '../harness/scene.ts'
-import { mono, until } from '../harness/wait.ts'
+import { until } from '../harness/wait.ts'
 
 const run = promisify(execFile)
 
@@ -18,34 +15,23 @@ const run = promisify(execFile)
 const NAMES = ['old-1', 'old-2', 'new-1', 'new-2', 'back-1', 'back-2'] as const
 type Name = (typeof NAMES)[number]
 
-/** Calls that an ending pod's front still gets, because endpoints are updated late. */
-const LATE_CALLS = 5
-
 /** A Deployment with two replicas and fronts, and a client that never pauses. */
 class Rollout {
   readonly scene: FrontScene
   readonly pods = new Map<string, Pod>()
-  readonly #ports: ReadonlyMap<string, number>
 
-  private constructor(scene: FrontScene, ports: ReadonlyMap<string, number>) {
+  private constructor(scene: FrontScene) {
     this.scene = scene
-    this.#ports = ports
   }
 
   static async open(t: TestContext, plane: ControlPlane): Promise<Rollout> {
-    const ports = new Map<string, number>()
-    for (const name of NAMES) ports.set(name, await freePort())
-    return new Rollout(await FrontScene.empty(t, plane), ports)
+    const scene = await FrontScene.empty(t, plane)
+    await scene.choosePorts(...NAMES)
+    return new Rollout(scene)
   }
 
   async start(name: Name, revision: string, main: string): Promise<Pod> {
-    const peers = [...this.#ports.values()].map((port) => `localhost:${port}`).join()
-    const pod = await this.scene.pod(name, {
-      httpPort: this.#ports.get(name) as number,
-      flags: [...FAST, `--peers=${peers}`],
-      env: { POD_TEMPLATE_HASH: revision },
-      main,
-    })
+    const pod = await this.scene.pod(name, { env: { POD_TEMPLATE_HASH: revision }, main })
     this.pods.set(name, pod)
     return pod
   }
@@ -54,13 +40,11 @@ class Rollout {
   async replace(old: Name, ...next: Parameters<Rollout['start']>): Promise<void> {
     const { scene, pods } = this
     const [name] = next
-    await takesClients(await this.start(...next))
-    scene.admit(name)
+    await this.start(...next)
+    await scene.admit(name)
     const from = scene.client.calls.length
     const ended = pods.get(old)?.stop()
-    const late = () => scene.client.calls.slice(from).filter(({ to }) => to === old).length
-    await until('calls to the ending pod', () => late() >= LATE_CALLS)
-    scene.shut(old)
+    await scene.lateCalls(old, from)
     await ended
     pods.delete(old)
   }
@@ -102,7 +86,7 @@ describe('the baseline beside this state', { skip: podObstacle() ?? baselineObst
     await first.agent.event('serving')
     const second = await rollout.start('old-2', 'old', baseline)
     await second.agent.event('standby_ready')
-    await scene.admitClients(first, second)
+    await scene.admitClients('old-1', 'old-2')
 
     await rollout.replace('old-1', 'new-1', 'new', BUNDLE)
     await answeredBy(rollout, 'new-1')
@@ -131,23 +115,11 @@ describe('the baseline beside this state', { skip: podObstacle() ?? baselineObst
   ] as const
   for (const [title, first, second] of pairs) {
     test(`${title}, and LangFlow continues`, async (t) => {
-      const scene = await FrontScene.empty(t, plane)
-      const a = await scene.pod('a', { main: first() })
-      await a.agent.event('serving')
-      const b = await scene.pod('b', { main: first() })
-      await b.agent.event('standby_ready')
-      await scene.admitClients(a, b)
-
-      const pid = await frontPid(a.agent)
-      a.agent.signal('SIGKILL')
-      scene.shut('a')
-      await until('the end of the front after its agent', () => !lives(pid))
-      const diedAt = mono()
+      const { scene, a } = await FrontScene.startPods(t, plane, { main: first() })
+      const diedAt = await scene.killAgent(a.agent, 'a')
       await a.agent.exited
       a.startAgent(second())
-      await a.agent.event('acquired')
-      await takesClients(a)
-      scene.admit('a')
+      await scene.admit('a')
       await scene.answers(20, 'a')
       assert.equal(new Set(scene.client.answers.map(({ epoch }) => epoch)).size, 1)
 
@@ -157,11 +129,8 @@ describe('the baseline beside this state', { skip: podObstacle() ?? baselineObst
       await a.agent.event('standby_ready')
       await scene.switchOver()
       await scene.answers(20, 'a')
-      const { failed } = await scene.outcome()
-      assert.deepEqual(
-        failed.filter(({ sentAt }) => sentAt > diedAt),
-        [],
-      )
+      await scene.client.stop()
+      assert.deepEqual(scene.client.failed(diedAt), [])
     })
   }
 })

@@ -65,6 +65,11 @@ export class Client<A> {
     ).length
   }
 
+  /** The failed calls that were sent after this time. */
+  failed(after = 0): Call<A>[] {
+    return this.calls.filter(({ failure, sentAt }) => failure !== null && sentAt > after)
+  }
+
   /** The tally of the calls that were sent since this time. */
   since(from: number): Tally {
     return tally(this.calls, from, mono())

@@ -1,12 +1,13 @@
 import { execFile } from 'node:child_process'
-import { isIPv6 } from 'node:net'
 import type { TestContext } from 'node:test'
 import { promisify } from 'node:util'
+import type { AgentStatus } from '../../agent/status/agent-status.ts'
 import { Client } from './client.ts'
 import type { ControlPlane } from './control-plane.ts'
 import { freePort } from './free-port.ts'
-import { FAST, type Replica, type ReplicaOptions } from './replica.ts'
-import { ApiServerScene, LEASE } from './scene.ts'
+import type { Pod } from './pod.ts'
+import { ask, askStatus, FAST, type Replica, type ReplicaOptions } from './replica.ts'
+import { ApiServerScene, LEASE, lives, type Place, ServerScene } from './scene.ts'
 import { mono, until } from './wait.ts'
 
 const run = promisify(execFile)
@@ -17,7 +18,9 @@ interface Answer {
 }
 
 interface Endpoint {
-  readonly port: number
+  /** The ports of its agent and of its front. */
+  readonly agent: number
+  readonly front: number
   /** Clients use it, as they use the ready endpoints of a Service. */
   open: boolean
 }
@@ -27,13 +30,19 @@ const EVERY_MS = 50
 /** Replicas with fronts as in pods, and a client that uses the fronts in turn and never retries. */
 export class FrontScene extends ApiServerScene {
   readonly endpoints = new Map<string, Endpoint>()
-  /** The address of all fronts. */
-  address = '127.0.0.1'
-  private turn = 0
+  /** The ports at which replicas reach the agents of their peers. Empty: they have no peers. */
+  peers: readonly number[] = []
   client!: Client<Answer>
+  private turn = 0
 
-  static async empty(t: TestContext, plane: ControlPlane): Promise<FrontScene> {
-    const scene = await FrontScene.open(plane)
+  static async empty<S extends FrontScene>(
+    this: new (
+      ...place: Place
+    ) => S,
+    t: TestContext,
+    plane: ControlPlane,
+  ): Promise<S> {
+    const scene = new this(...(await ServerScene.place(plane)))
     t.after(async () => {
       await scene.client?.stop()
       await scene.close()
@@ -41,28 +50,35 @@ export class FrontScene extends ApiServerScene {
     return scene
   }
 
-  static async start(t: TestContext, plane: ControlPlane, flags = FAST) {
+  /** Starts a leader `a` and a follower `b` that clients use. */
+  static async start(t: TestContext, plane: ControlPlane, more: Partial<ReplicaOptions> = {}) {
     const scene = await FrontScene.empty(t, plane)
-    const [a, b] = await scene.pair({ flags })
-    await scene.admitClients(a, b)
+    const [a, b] = await scene.pair(more)
+    await scene.admitClients('a', 'b')
     return { scene, a, b }
   }
 
   /** Like `start`, with agent and LangFlow in separate containers. */
-  static async startPods(t: TestContext, plane: ControlPlane) {
+  static async startPods(t: TestContext, plane: ControlPlane, more: Partial<ReplicaOptions> = {}) {
     const scene = await FrontScene.empty(t, plane)
-    const a = await scene.pod('a')
+    const a = await scene.pod('a', more)
     await a.agent.event('serving')
-    const b = await scene.pod('b')
+    const b = await scene.pod('b', more)
     await b.agent.event('standby_ready')
-    await scene.admitClients(a, b)
+    await scene.admitClients('a', 'b')
     return { scene, a, b }
   }
 
-  /** Starts the client once each front accepts clients. */
-  async admitClients(...replicas: Pick<Replica, 'get'>[]): Promise<void> {
-    for (const replica of replicas) await takesClients(replica)
-    for (const endpoint of this.endpoints.values()) endpoint.open = true
+  /** Chooses the ports of replicas that will be peers of each other. */
+  async choosePorts(...names: readonly string[]): Promise<void> {
+    for (const name of names)
+      this.endpoints.set(name, { agent: await freePort(), front: await freePort(), open: false })
+    this.peers = [...this.endpoints.values()].map(({ agent }) => agent)
+  }
+
+  /** Starts the client once the fronts of these replicas accept clients. */
+  async admitClients(...names: readonly string[]): Promise<void> {
+    for (const name of names) await this.admit(name)
     this.client = new Client<Answer>({
       everyMs: EVERY_MS,
       withinMs: 60_000,
@@ -74,42 +90,66 @@ export class FrontScene extends ApiServerScene {
     await this.answers(10)
   }
 
-  protected override async prepare(name: string, { flags = FAST, env, ...more }: Partial<ReplicaOptions>) {
-    const port = await freePort()
-    this.endpoints.set(name, { port, open: false })
-    const front = {
+  protected override async prepare(name: string, { flags = [], env, ...more }: Partial<ReplicaOptions>) {
+    if (!this.endpoints.has(name)) {
+      this.endpoints.set(name, { agent: await freePort(), front: await freePort(), open: false })
+    }
+    const { agent, front } = this.endpoint(name)
+    const peers = this.peers.map((port) => `localhost:${port}`).join()
+    const ofFront = {
       LEADER_TRAFFIC: 'front',
-      LEADER_FRONT_LISTEN: `${this.host}:${port}`,
+      LEADER_FRONT_LISTEN: `127.0.0.1:${front}`,
       LEADER_STREAM_GRACE: '500ms',
       POD_NAME: name,
       POD_UID: name,
-      POD_IP: this.address,
+      POD_IP: '127.0.0.1',
     }
-    return super.prepare(name, { ...more, flags, env: { ...front, ...env } })
+    return super.prepare(name, {
+      httpPort: agent,
+      ...more,
+      flags: [...FAST, ...(peers === '' ? [] : [`--peers=${peers}`]), ...flags],
+      env: { ...ofFront, ...env },
+    })
   }
 
-  private get host(): string {
-    return isIPv6(this.address) ? `[${this.address}]` : this.address
+  private endpoint(name: string): Endpoint {
+    return this.endpoints.get(name) as Endpoint
   }
 
   private next(path: string) {
     const open = [...this.endpoints].filter(([, endpoint]) => endpoint.open)
-    const [to, endpoint] = open[this.turn++ % open.length] ?? []
-    return to === undefined || endpoint === undefined ? undefined : { to, url: this.url(to) + path }
+    const [to] = open[this.turn++ % open.length] ?? []
+    return to === undefined ? undefined : { to, url: this.url(to) + path }
   }
 
   url(name: string): string {
-    return `http://${this.host}:${this.endpoints.get(name)?.port}`
+    return `http://127.0.0.1:${this.endpoint(name).front}`
   }
 
-  /** Lets clients use this front. */
-  admit(name: string): void {
-    Object.assign(this.endpoints.get(name) ?? {}, { open: true })
+  status(name: string): Promise<AgentStatus> {
+    return askStatus(this.endpoint(name).agent)
+  }
+
+  /** Lets clients use this front once it accepts them. */
+  async admit(name: string): Promise<void> {
+    // At first, the agent doesn't listen yet.
+    const answer = () => ask(this.endpoint(name).agent, '/frontz').catch(() => ({ status: 0 }))
+    await until('a front that accepts clients', async () => (await answer()).status === 200)
+    this.endpoint(name).open = true
   }
 
   /** Stops sending clients to this front. */
   shut(name: string): void {
-    Object.assign(this.endpoints.get(name) ?? {}, { open: false })
+    this.endpoint(name).open = false
+  }
+
+  /** Kills the agent of a replica, whose front ends with it. Resolves to the monotonic ms of the end. */
+  async killAgent(agent: Pick<Replica, 'name' | 'pid' | 'signal'>, name = agent.name): Promise<number> {
+    const pid = await frontPid(agent)
+    agent.signal('SIGKILL')
+    this.shut(name)
+    await until('the end of the front after its agent', () => !lives(pid))
+    return mono()
   }
 
   /** Resolves once a replica, or this one, has answered `count` of the calls sent from now on, through any front. */
@@ -123,46 +163,38 @@ export class FrontScene extends ApiServerScene {
     await until(`${count} answers from ${by ?? 'a replica'}`, () => answered() >= count)
   }
 
+  /** Resolves once calls have arrived at the front of an ending pod: endpoints are updated late. */
+  async lateCalls(name: string, from: number): Promise<void> {
+    const late = () => this.client.calls.slice(from).filter(({ to }) => to === name).length
+    await until('calls to the ending pod', () => late() >= 5)
+    this.shut(name)
+  }
+
   /** Stops the client, and returns its failed calls and the duration of the longest successful one. */
   async outcome() {
     await this.client.stop()
-    const { calls } = this.client
-    const failed = calls.filter(({ failure }) => failure !== null)
-    const waits = calls.filter(({ failure }) => failure === null).map((call) => call.endedAt - call.sentAt)
-    return {
-      failed: failed.map(({ to, failure, sentAt, endedAt }) => ({
-        to,
-        failure,
-        sentAt,
-        tookMs: endedAt - sentAt,
-      })),
-      longestMs: Math.max(...waits),
-    }
+    const answered = this.client.calls.filter(({ failure }) => failure === null)
+    const longestMs = Math.max(...answered.map((call) => call.endedAt - call.sentAt))
+    return { failed: this.client.failed(), longestMs }
   }
 
   /** The annotation of the Lease with the leader's epoch, front address and key. */
   async frontNote(): Promise<string> {
+    return (await this.annotations())['langflow-leader/front'] ?? ''
+  }
+
+  async annotations(): Promise<Readonly<Record<string, string>>> {
     const { stdout } = await this.kubectl('get', 'lease', LEASE, '-o', 'json')
-    return JSON.parse(stdout).metadata.annotations?.['langflow-leader/front'] ?? ''
+    return JSON.parse(stdout).metadata.annotations ?? {}
   }
 
-  switchOver(): Promise<unknown> {
-    return this.kubectl('annotate', 'lease', LEASE, 'langflow-leader/switchover-to=*')
+  switchOver(to = '*'): Promise<unknown> {
+    return this.kubectl('annotate', 'lease', LEASE, `langflow-leader/switchover-to=${to}`)
   }
-}
-
-export function takesClients(replica: Pick<Replica, 'get'>): Promise<void> {
-  // At first, the agent doesn't listen yet.
-  const status = () =>
-    replica.get('/frontz').then(
-      (answer) => answer.status,
-      () => 0,
-    )
-  return until('a front that accepts clients', async () => (await status()) === 200)
 }
 
 /** The PID of an agent's front. */
-export async function frontPid({ pid }: Pick<Replica, 'pid'>): Promise<number> {
+export async function frontPid({ pid }: Pick<Replica, 'pid'> | Pod['agent']): Promise<number> {
   const { stdout } = await run('pgrep', ['-P', String(pid), '-f', ' front$'])
   return Number(stdout)
 }

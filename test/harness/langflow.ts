@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
+import { Client } from './client.ts'
 import { type ControlPlane, startControlPlane } from './control-plane.ts'
 import { freePort } from './free-port.ts'
 import type { Line } from './logged-process.ts'
@@ -91,6 +92,19 @@ export function outputOf(body: string): string {
   return answer.outputs[0]?.outputs[0]?.results.message.text ?? ''
 }
 
+/** A client that runs a flow at each of these ports in turn. */
+export function flowClient(
+  ports: readonly number[],
+  { everyMs = 500, withinMs = 60_000, path = ECHO_PATH } = {},
+): Client<string> {
+  let turn = 0
+  const target = () => {
+    const port = ports[turn++ % ports.length]
+    return { to: String(port), url: `http://127.0.0.1:${port}${path}` }
+  }
+  return new Client<string>({ everyMs, withinMs, target, asked: flowRequest('hello'), read: outputOf })
+}
+
 /** A start takes 40 s on a quiet machine. A migration adds to that. */
 const STARTS_WITHIN_MS = 270_000
 
@@ -112,6 +126,22 @@ export class LangflowScene extends ApiServerScene {
       flags: ['--stop-timeout=60s', ...flags],
       env: { TMPDIR, ...langflowEnvironment(join(this.dir, identity), port, this.flows), ...env },
     })
+  }
+
+  /** Starts a replica with a front, whose port is `front`. */
+  async withFront(
+    identity: string,
+    { flags = [], ...more }: Partial<ReplicaOptions> = {},
+  ): Promise<Replica & { readonly front: number }> {
+    const front = await freePort()
+    const at = `127.0.0.1:${front}`
+    const ofFront = ['--traffic=front', `--front-listen=${at}`, `--front-address=${at}`]
+    // On a busy machine, the run of a flow can take longer than the default drain timeout.
+    const replica = await this.replica(identity, {
+      ...more,
+      flags: [...ofFront, '--drain-timeout=30s', ...flags],
+    })
+    return Object.assign(replica, { front })
   }
 
   serves(replica: Replica, from = 0): Promise<Line> {
