@@ -4,7 +4,6 @@ import type { Command } from 'commander'
 import { type Clock, type Instant, systemClock } from '../clock.ts'
 import { IN_PODS } from '../config/command-line.ts'
 import { type AgentOptions, agentOptions } from '../config/options.ts'
-import { FRONT_NODE_FLAGS } from '../front/agent-side/front-process.ts'
 import { LauncherKeys } from '../link/launcher-keys.ts'
 import { lookAtLock } from '../link/launcher-lock.ts'
 import { createLog } from '../observe/log.ts'
@@ -52,7 +51,7 @@ export async function runAgent(
   const { LinkServer } = await import('../link/link-server.ts')
   const { HealthProbe } = await import('../supervisor/health-probe.ts')
   const { Supervisor } = await import('../supervisor/supervisor.ts')
-  const { ownFront } = await import('../front/agent-side/own-front.ts')
+  const { ownFront } = await import('../front/agent-side/front-process.ts')
   const metrics = createMetrics({ leaseName: options.leaseName, status: () => replica.status() })
   const clock = systemClock
   const connection = await connectLeaseApi({
@@ -73,17 +72,11 @@ export async function runAgent(
   }
   const { peers: at } = options
   const age = podAge(options.stateDir, clock)
-  const front = ownFront({
-    options,
-    clock,
-    metrics,
-    command: [process.execPath, ...FRONT_NODE_FLAGS, process.argv[1] as string, 'front'],
-  })
   const replica: Replica = new Replica({
     options,
     namespace,
     api,
-    front,
+    front: ownFront(options, clock, metrics),
     supervisor: ({ alarm, ...wiring }) =>
       new Supervisor({
         ...options,

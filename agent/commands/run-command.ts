@@ -5,14 +5,15 @@ import { addExamples, IN_PODS } from '../config/command-line.ts'
 import { type RunOptions, runOptions } from '../config/options.ts'
 import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
-import { LauncherProcess } from '../launcher/launcher-process.ts'
 import { createProcessTree } from '../processes/process-tree.ts'
+import { SupervisedChild } from '../processes/supervised-child.ts'
 import { setAside } from '../reexec.ts'
 import { newKeys, runAgent } from './agent-command.ts'
 import { MARKER, WITH_AGENT } from './launch-command.ts'
 
 /** Duration of one round of SIGKILL. */
 const KILL_WITHIN_MS = 3_000
+const END_WITHIN_MS = 2_000
 
 export function addRun(program: Command): void {
   const command = program
@@ -35,7 +36,12 @@ async function run(options: RunOptions): Promise<number> {
   try {
     const keys = newKeys(options.agent)
     const env = launcherEnvironment(privateDir ?? '')
-    const launcher = new LauncherProcess(launcherCommand(options), env, systemClock)
+    const launcher = new SupervisedChild({
+      command: launcherCommand(options),
+      env,
+      stdio: ['pipe', 'inherit', 'inherit'],
+      clock: systemClock,
+    })
     const marker = { name: MARKER, value: keys.tree }
     const killRest = async () => {
       const tree = createProcessTree({ marker, clock: systemClock, alone: false })
@@ -45,11 +51,12 @@ async function run(options: RunOptions): Promise<number> {
     const code = await runAgent(options.agent, keys, {
       started: () => launcher.start(),
       reclaim: async () => {
-        await launcher.kill()
+        await launcher.ended('SIGKILL', END_WITHIN_MS)
         await killRest()
       },
     })
-    await launcher.close()
+    launcher.retire()
+    await launcher.ended('SIGTERM', END_WITHIN_MS)
     // A launcher that died during the preparation of a standby leaves its processes.
     await killRest()
     return code

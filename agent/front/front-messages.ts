@@ -94,7 +94,7 @@ export const NO_COUNTS: FrontCounts = {
 export type FailedBecause = 'hold_timeout' | 'hold_limit' | 'outcome_unknown' | 'cut' | 'client_gone'
 
 /** The time (monotonic ms) since which the front at this address has answered no hop, and the last known cause. */
-export interface Unheard {
+export interface LeaderSilence {
   readonly address: string
   readonly since: number
   readonly because: string
@@ -105,10 +105,10 @@ export type FromFront =
   /** The front cannot listen, and ends. `reason` is one sentence. */
   | { readonly type: 'failed'; readonly reason: string }
   /**
-   * The front follows route `id` for every request that it forwards from now on. `unheard` describes the leader's front
+   * The front follows route `id` for every request that it forwards from now on. `silence` describes the leader's front
    * if the route leads there. In any other case it is `null`.
    */
-  | { readonly type: 'routed'; readonly id: number; readonly unheard: Unheard | null }
+  | { readonly type: 'routed'; readonly id: number; readonly silence: LeaderSilence | null }
   /** Sent at most once in 200 ms, and only after a change. `heldMs`: the wait of each request that no longer waits. */
   | { readonly type: 'counts'; readonly counts: FrontCounts; readonly heldMs: readonly number[] }
   | { readonly type: 'ended' }

@@ -126,7 +126,7 @@ class Front {
     // A request takes at most one hop: the front that forwarded these requests sends them to the new leader.
     this.#room.refuse(({ hop }) => hop !== null && !this.#routing.accepts(hop), notTheLeader(route.epoch))
     this.#room.letGo()
-    this.#tell({ type: 'routed', id, unheard: this.#routing.unheard })
+    this.#tell({ type: 'routed', id, silence: this.#routing.silence })
   }
 
   end(until: number): void {

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
 import { formatListen } from '../config/values.ts'
-import type { FrontConfig, FrontRoute, Unheard } from './front-messages.ts'
+import type { FrontConfig, FrontRoute, LeaderSilence } from './front-messages.ts'
 import { isSame } from './headers.ts'
 import { Upstream } from './upstream.ts'
 
@@ -37,8 +37,8 @@ export class Routing {
   }
 
   /** See `Upstream`. */
-  get unheard(): Unheard | null {
-    return this.#upstream?.unheard ?? null
+  get silence(): LeaderSilence | null {
+    return this.#upstream?.silence ?? null
   }
 
   follow(route: FrontRoute): void {

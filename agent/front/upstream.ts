@@ -3,7 +3,7 @@ import { Agent, type ClientRequestArgs, request } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Clock, Timer } from '../clock.ts'
-import { HOP, HOP_EPOCH, type Unheard } from './front-messages.ts'
+import { HOP, HOP_EPOCH, type LeaderSilence } from './front-messages.ts'
 import type { Hop } from './headers.ts'
 
 /** Timeout for opening a connection. */
@@ -88,7 +88,7 @@ export class Upstream {
    * Time of the last answer to a hop by the leader's front, in monotonic ms, and the cause of the last failure since.
    */
   #heardAt: number
-  #unheardBecause = 'it has not answered yet'
+  #silentBecause = 'it has not answered yet'
   #closed = false
 
   constructor(options: UpstreamOptions) {
@@ -110,9 +110,9 @@ export class Upstream {
   }
 
   /** The time since which the leader's front has not answered. `null`: this upstream is LangFlow. */
-  get unheard(): Unheard | null {
+  get silence(): LeaderSilence | null {
     const { to, address } = this.options
-    return to === 'leader' ? { address, since: this.#heardAt, because: this.#unheardBecause } : null
+    return to === 'leader' ? { address, since: this.#heardAt, because: this.#silentBecause } : null
   }
 
   /** The leader's front has answered a hop, or asked for its body. */
@@ -219,11 +219,11 @@ export class Upstream {
     )
     asked.once('response', (answer) => {
       if (answer.headers[HOP_EPOCH] !== undefined) this.heard()
-      else this.#unheardBecause = `it is not a front: it answered ${answer.statusCode}`
+      else this.#silentBecause = `it is not a front: it answered ${answer.statusCode}`
       answer.resume()
     })
     asked.on('error', ({ message }) => {
-      this.#unheardBecause = message
+      this.#silentBecause = message
     })
     asked.once('close', () => {
       late.cancel()

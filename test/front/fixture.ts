@@ -14,9 +14,9 @@ import {
   type FrontConfig,
   type FrontCounts,
   type FrontRoute,
+  type LeaderSilence,
   readMessages,
   type ToFront,
-  type Unheard,
   writeMessage,
 } from '../../agent/front/front-messages.ts'
 import { createLog } from '../../agent/observe/log.ts'
@@ -134,12 +134,12 @@ export class TestFront {
   }
 
   /** Repeats the route until the front reports an unreachable leader's front that matches. */
-  async unheard(wanted: (unheard: Unheard) => boolean, route: FrontRoute): Promise<Unheard> {
+  async silence(wanted: (silence: LeaderSilence) => boolean, route: FrontRoute): Promise<LeaderSilence> {
     for (;;) {
       await this.route(route)
       const said = this.said.list.findLast(({ type }) => type === 'routed')
-      const { unheard } = said as Extract<FromFront, { type: 'routed' }>
-      if (unheard !== null && wanted(unheard)) return unheard
+      const { silence } = said as Extract<FromFront, { type: 'routed' }>
+      if (silence !== null && wanted(silence)) return silence
       await sleep(50)
     }
   }

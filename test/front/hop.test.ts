@@ -254,21 +254,21 @@ test("a front reports since when the leader's front hasn't answered, even withou
   const other = await fakeLangFlow(t)
   const to = (address: string, epoch = 1) => ({ to: 'leader', epoch, key: KEY, address }) as const
   await leader.toNobody({ key: KEY })
-  const first = await follower.unheard(() => true, to(leader.address))
-  const second = await follower.unheard(({ since }) => since > first.since, to(leader.address))
+  const first = await follower.silence(() => true, to(leader.address))
+  const second = await follower.silence(({ since }) => since > first.since, to(leader.address))
   await leader.stop()
-  const refused = await follower.unheard(({ because }) => /ECONNREFUSED/.test(because), to(leader.address))
+  const refused = await follower.silence(({ because }) => /ECONNREFUSED/.test(because), to(leader.address))
   assert.equal(refused.address, leader.address)
   assert.ok(refused.since >= second.since)
-  const silent = await follower.unheard(({ because }) => /no answer/.test(because), to(hung.address, 2))
+  const silent = await follower.silence(({ because }) => /no answer/.test(because), to(hung.address, 2))
   assert.ok(silent.since > refused.since, 'the time must start anew for another leader')
-  await follower.unheard(
+  await follower.silence(
     ({ because }) => because === 'it is not a front: it answered 200',
     to(`127.0.0.1:${other.port}`, 3),
   )
   await follower.toNobody()
   assert.equal(
-    (follower.said.list.findLast(({ type }) => type === 'routed') as { unheard: unknown }).unheard,
+    (follower.said.list.findLast(({ type }) => type === 'routed') as { silence: unknown }).silence,
     null,
   )
 })

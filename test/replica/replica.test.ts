@@ -111,7 +111,7 @@ test('an agent exits only once no traffic is routed to it', async () => {
     listening: true,
     problem: null,
     counts: NO_COUNTS,
-    unheard: null,
+    silence: null,
     follow: (route: FrontRoute) => {
       routes.push(route)
       return acknowledged.promise

@@ -219,7 +219,7 @@ function modelFront(process: Process, gateMs: number): ReturnType<OwnFront['proc
     listening: true,
     problem: null,
     counts: NO_COUNTS,
-    unheard: null,
+    silence: null,
     follow(route) {
       const open = route.to === 'langflow' && route.closing === null
       if (open !== current) {

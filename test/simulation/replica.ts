@@ -24,8 +24,8 @@ export interface ReplicaConfig extends Omit<CandidateConfig, 'identity' | 'front
 
 /** Delay before an ended process that should run is started again. */
 const RESTART_MS = 1_000
-/** Delay before `LauncherProcess` starts its launcher again. */
-export const RESPAWN_MS = 500
+/** Delay before `run` starts its launcher again. */
+export const RESPAWN_MS = 100
 const GRACE_PERIOD_MS = 45_000
 const RESTART_LOOK_MS = 50
 

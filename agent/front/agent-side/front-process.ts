@@ -1,17 +1,24 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Clock, Timer } from '../../clock.ts'
+import type { AgentOptions, FrontOptions } from '../../config/options.ts'
+import { variableOf } from '../../config/setting.ts'
+import type { Metrics } from '../../observe/prometheus.ts'
 import { deprioritize } from '../../processes/spawn.ts'
+import { SupervisedChild } from '../../processes/supervised-child.ts'
 import {
   type FromFront,
   type FrontConfig,
   type FrontRoute,
+  type LeaderSilence,
   NO_COUNTS,
   readMessages,
   type ToFront,
-  type Unheard,
   writeMessage,
 } from '../front-messages.ts'
+import type { OwnFront } from './steering.ts'
 
 /**
  * Node's flags for the process of a front. It needs all the flags of reexec.ts from the start, because a process that
@@ -29,15 +36,10 @@ export const FRONT_NODE_FLAGS = [
   '--liftoff-only',
 ]
 
-/** Pause between two starts, which doubles with each failed one. */
-const RESTART_MS = 100
-const LONGEST_RESTART_MS = 10_000
-/** A front that has lived this long did not fail at its start. */
-const LIVED_MS = 30_000
 /** A front that does not listen after this time hangs, and is killed. */
 const LISTENS_WITHIN_MS = 20_000
 /** Interval between two checks whether a listening front follows its route. */
-const ASK_MS = 1_000
+const CHECK_MS = 1_000
 /**
  * A front that is silent for this long hangs, and is killed. Its requests are lost in any case, and later ones would be
  * as well.
@@ -45,6 +47,43 @@ const ASK_MS = 1_000
 const SILENT_MS = 3_000
 /** Time from the end of its own deadline to SIGKILL. */
 const KILL_AFTER_MS = 1_000
+
+type OwnFrontOptions = Pick<
+  AgentOptions,
+  'traffic' | 'target' | 'holdTimeoutMs' | 'holdLimit' | 'streamGraceMs' | 'logLevel'
+>
+
+/** This replica's front, or `null` in readiness mode. */
+export function ownFront(
+  options: OwnFrontOptions,
+  clock: Clock,
+  metrics: Pick<Metrics, 'held'>,
+): OwnFront | null {
+  const { traffic, holdTimeoutMs } = options
+  if (traffic.mode === 'readiness') return null
+  const command = [process.execPath, ...FRONT_NODE_FLAGS, process.argv[1] as string, 'front'] as const
+  const env = { [variableOf('--log-level')]: options.logLevel }
+  const config = frontConfig(options, traffic)
+  return {
+    access: { address: traffic.address, key: randomBytes(16).toString('base64url') },
+    holdTimeoutMs,
+    process: (changed) => new FrontProcess({ command, env, config, clock, changed, held: metrics.held }),
+  }
+}
+
+function frontConfig(options: OwnFrontOptions, { listen, from }: FrontOptions): FrontConfig {
+  const { target, holdTimeoutMs, holdLimit, streamGraceMs } = options
+  const host = new URL(target.origin).hostname.replace(/^\[|\]$/g, '')
+  return {
+    listen,
+    target: { host, port: target.port },
+    // An address of the other family cannot reach LangFlow.
+    from: from !== null && isIP(from) === isIP(host) ? from : null,
+    holdTimeoutMs,
+    holdLimit,
+    streamGraceMs,
+  }
+}
 
 export interface FrontProcessOptions {
   /** The command that starts a front from this same program. */
@@ -59,32 +98,41 @@ export interface FrontProcessOptions {
   readonly held: (ms: number) => void
 }
 
+type FrontPhase =
+  | { readonly name: 'down' }
+  /** `timer` kills a front that does not listen in time. A killed front may still forward until its process is gone. */
+  | { readonly name: 'starting' | 'killed'; readonly channel: Duplex; readonly timer: Timer }
+  /** `timer` is the next check. `checkedAt`: monotonic ms of the first check without an answer, if there is one. */
+  | { readonly name: 'listening'; readonly channel: Duplex; readonly timer: Timer; checkedAt: number | null }
+
 /** The front as a child of the agent. It is restarted when it dies, and never outlives the agent. */
 export class FrontProcess {
-  private readonly options: FrontProcessOptions
-  private child: ChildProcess | null = null
-  private channel: Duplex | null = null
-  private restart: Timer | null = null
-  private asking: Timer | null = null
-  private failures = 0
-  private startedAt = 0
-  /** Monotonic ms when the unanswered request was sent. `null`: no unanswered request. */
-  private askedAt: number | null = null
-  private route: FrontRoute | null = null
-  private routeId = 0
+  readonly #options: FrontProcessOptions
+  readonly #child: SupervisedChild
+  readonly #nothingLeft = Promise.withResolvers<void>()
+  #phase: FrontPhase = { name: 'down' }
+  #route: FrontRoute | null = null
+  #routeId = 0
   /** Callers that wait until a route is followed, the oldest first. */
-  private waiting: { readonly id: number; readonly followed: () => void }[] = []
-  /** Set during the end. Resolves when nothing is left to forward. */
-  private ended: PromiseWithResolvers<void> | null = null
-  listening = false
-  /** Why the front takes no requests, in one sentence. `null`: it takes them, or is starting. */
+  #waiting: { readonly id: number; readonly followed: () => void }[] = []
+  /** Why the front takes no requests, in one sentence; `null` while it takes them or is starting. */
   problem: string | null = null
   counts = NO_COUNTS
-  /** The front's last report. `null`: it sends nothing to another front. */
-  unheard: Unheard | null = null
+  /** The silence of the leader's front, if requests go there. */
+  silence: LeaderSilence | null = null
 
   constructor(options: FrontProcessOptions) {
-    this.options = options
+    this.#options = options
+    this.#child = new SupervisedChild({
+      ...options,
+      stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
+      started: (child) => this.#started(child),
+      gone: (cause) => this.#gone(`the front ${cause}`),
+    })
+  }
+
+  get listening(): boolean {
+    return this.#phase.name === 'listening'
   }
 
   /**
@@ -92,14 +140,14 @@ export class FrontProcess {
    * or immediately if no front runs.
    */
   follow(route: FrontRoute): Promise<void> {
-    this.route = route
-    this.unheard = null
-    this.routeId++
-    if (this.channel !== null) this.send({ type: 'route', id: this.routeId, route })
-    else if (this.restart === null && this.ended === null) this.start()
-    if (this.channel === null) return Promise.resolve()
+    this.#route = route
+    this.silence = null
+    this.#routeId++
+    if (this.#phase.name === 'down') this.#child.start()
+    else this.#sendRoute()
+    if ((this.#phase as FrontPhase).name === 'down') return Promise.resolve()
     const { promise, resolve } = Promise.withResolvers<void>()
-    this.waiting.push({ id: this.routeId, followed: resolve })
+    this.#waiting.push({ id: this.#routeId, followed: resolve })
     return promise
   }
 
@@ -108,142 +156,116 @@ export class FrontProcess {
    * `hurry` resolves.
    */
   async end(until: number, hurry: Promise<void>): Promise<void> {
-    const { clock } = this.options
-    const { child } = this
-    this.restart?.cancel()
-    this.asking?.cancel()
-    this.ended = Promise.withResolvers()
-    if (child === null) return
-    const gone = new Promise<void>((resolve) => child.once('close', () => resolve()))
-    this.send({ type: 'end', until })
-    const late = clock.after(Math.max(0, until - clock.mono()) + KILL_AFTER_MS, () => this.ended?.resolve())
-    await Promise.race([this.ended.promise, gone, hurry])
-    late.cancel()
+    const { clock } = this.#options
+    const phase = this.#phase
+    this.#child.retire()
+    if (phase.name === 'down') return
+    phase.timer.cancel()
+    this.#send({ type: 'end', until })
+    const late = Promise.withResolvers<void>()
+    const timer = clock.after(Math.max(0, until - clock.mono()) + KILL_AFTER_MS, late.resolve)
+    await Promise.race([this.#nothingLeft.promise, this.#child.exit(), late.promise, hurry])
+    timer.cancel()
     // The front ends when this channel closes.
-    this.channel?.destroy()
-    const stuck = clock.after(KILL_AFTER_MS, () => child.kill('SIGKILL'))
-    await gone
-    stuck.cancel()
+    phase.channel.destroy()
+    await this.#child.ended(null, KILL_AFTER_MS)
   }
 
-  private start(): void {
-    const { clock, command, env, config } = this.options
-    const [program, ...args] = command
-    const cannot = ({ message }: Error) => `the front cannot be started: ${message}`
-    this.startedAt = clock.mono()
-    let child: ChildProcess
-    try {
-      // The front has its own session: the agent passes a terminal's signal on to it.
-      child = spawn(program, args, {
-        env,
-        detached: true,
-        stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
-      })
-    } catch (error) {
-      // Node throws for some of the causes, such as too little memory.
-      this.gone(null, cannot(error as Error))
-      return
-    }
-    this.child = child
-    child.on('error', (error) => this.gone(child, cannot(error)))
-    child.on('exit', (code, signal) =>
-      this.gone(child, `the front has ended (${signal ?? `exit code ${code}`})`),
-    )
+  #started(child: ChildProcess): void {
+    deprioritize(child.pid as number)
     const channel = child.stdio[3] as Duplex
-    // The exit, or the error of the start, is reported instead.
-    channel?.on('error', () => {})
-    if (child.pid === undefined) return
-    deprioritize(child.pid)
-    this.channel = channel
-    readMessages<FromFront>(channel, (message) => this.received(child, message))
-    this.asking = clock.after(LISTENS_WITHIN_MS, () => child.kill('SIGKILL'))
-    this.send({ type: 'begin', config })
-    if (this.route !== null) this.send({ type: 'route', id: this.routeId, route: this.route })
+    const timer = this.#options.clock.after(LISTENS_WITHIN_MS, () => this.#child.kill())
+    this.#phase = { name: 'starting', channel, timer }
+    readMessages<FromFront>(channel, (message) => this.#received(channel, message))
+    this.#send({ type: 'begin', config: this.#options.config })
+    this.#sendRoute()
   }
 
-  private send(message: ToFront): void {
-    if (this.channel !== null) writeMessage(this.channel, message)
+  #send(message: ToFront): void {
+    if (this.#phase.name !== 'down') writeMessage(this.#phase.channel, message)
   }
 
-  private received(child: ChildProcess, message: FromFront): void {
-    if (this.child !== child) return
+  #sendRoute(): void {
+    if (this.#route !== null) this.#send({ type: 'route', id: this.#routeId, route: this.#route })
+  }
+
+  #received(channel: Duplex, message: FromFront): void {
+    const phase = this.#phase
+    if (phase.name === 'down' || phase.channel !== channel) return
     switch (message.type) {
       case 'listening':
-        this.listening = true
         this.problem = null
-        this.asking?.cancel()
-        this.ask(child)
+        phase.timer.cancel()
+        this.#checkLater(channel, null)
         break
       case 'failed':
         this.problem = message.reason
         break
       case 'routed':
-        this.askedAt = null
-        this.followed(message.id)
+        if (phase.name === 'listening') phase.checkedAt = null
+        this.#followed(message.id)
         // An answer to an earlier route is outdated.
-        if (message.id !== this.routeId || this.unheard === message.unheard) return
-        this.unheard = message.unheard
+        if (message.id !== this.#routeId || this.silence === message.silence) return
+        this.silence = message.silence
         break
       case 'counts':
         this.counts = message.counts
-        for (const ms of message.heldMs) this.options.held(ms)
+        for (const ms of message.heldMs) this.#options.held(ms)
         break
       case 'ended':
-        this.ended?.resolve()
+        this.#nothingLeft.resolve()
         return
     }
-    this.options.changed()
+    this.#options.changed()
   }
 
   /** Requires a confirmation of the route at each interval, until the process ends. */
-  private ask(child: ChildProcess): void {
-    const { clock, changed } = this.options
+  #checkLater(channel: Duplex, checkedAt: number | null): void {
+    const { clock } = this.#options
     const at = clock.mono()
-    this.asking = clock.after(ASK_MS, () => {
-      if (this.route === null) return this.ask(child)
-      // If the agent itself was late, the front may have answered in time without the agent having read it.
-      const onTime = clock.mono() < at + 2 * ASK_MS
-      if (onTime && this.askedAt !== null && clock.mono() >= this.askedAt + SILENT_MS) {
-        this.listening = false
-        this.problem = `the front did not answer for ${SILENT_MS / 1000} s, and was ended`
-        child.kill('SIGKILL')
-        changed()
-        return
-      }
-      this.askedAt ??= clock.mono()
-      this.send({ type: 'route', id: ++this.routeId, route: this.route })
-      this.ask(child)
-    })
+    const timer = clock.after(CHECK_MS, () => this.#check(channel, at))
+    this.#phase = { name: 'listening', channel, timer, checkedAt }
   }
 
-  private followed(id: number): void {
-    const left = this.waiting.filter((one) => one.id > id)
-    for (const one of this.waiting) if (one.id <= id) one.followed()
-    this.waiting = left
-  }
-
-  private gone(child: ChildProcess | null, how: string): void {
-    if (this.child !== child) return
-    const { clock, changed } = this.options
-    this.child = null
-    this.channel?.destroy()
-    this.channel = null
-    this.counts = NO_COUNTS
-    this.unheard = null
-    this.asking?.cancel()
-    this.askedAt = null
-    // The front may have reported the cause itself.
-    if (this.listening || this.problem === null) this.problem = how
-    this.listening = false
-    this.followed(Number.POSITIVE_INFINITY)
-    if (this.ended === null) {
-      this.failures = clock.mono() - this.startedAt >= LIVED_MS ? 0 : this.failures
-      const pauseMs = Math.min(RESTART_MS * 2 ** this.failures++, LONGEST_RESTART_MS)
-      this.restart = clock.after(pauseMs, () => {
-        this.restart = null
-        this.start()
-      })
+  #check(channel: Duplex, before: number): void {
+    const { clock, changed } = this.#options
+    const phase = this.#phase
+    if (phase.name !== 'listening') return
+    const now = clock.mono()
+    const { checkedAt, timer } = phase
+    // If the agent itself was late, the front may have answered in time without the agent having read it.
+    const onTime = now < before + 2 * CHECK_MS
+    if (onTime && checkedAt !== null && now >= checkedAt + SILENT_MS) {
+      this.#phase = { name: 'killed', channel, timer }
+      this.problem = `the front did not answer for ${SILENT_MS / 1000} s, and was ended`
+      this.#child.kill()
+      changed()
+      return
     }
-    changed()
+    this.#routeId++
+    this.#sendRoute()
+    this.#checkLater(channel, checkedAt ?? now)
+  }
+
+  #followed(id: number): void {
+    const left = this.#waiting.filter((one) => one.id > id)
+    for (const one of this.#waiting) if (one.id <= id) one.followed()
+    this.#waiting = left
+  }
+
+  /** No request is forwarded any more, so each route counts as followed. */
+  #gone(problem: string): void {
+    const phase = this.#phase
+    this.#phase = { name: 'down' }
+    if (phase.name !== 'down') {
+      phase.timer.cancel()
+      phase.channel.destroy()
+    }
+    // The front may have reported the cause itself.
+    if (phase.name === 'listening' || this.problem === null) this.problem = problem
+    this.counts = NO_COUNTS
+    this.silence = null
+    this.#followed(Number.POSITIVE_INFINITY)
+    this.#options.changed()
   }
 }

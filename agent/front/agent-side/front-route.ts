@@ -1,10 +1,10 @@
 import { type CandidateConfig, doubtAt, type ElectionState } from '../../election/state.ts'
 import { epochOf, type FrontAccess, frontOf, holderOf } from '../../lease/lease.ts'
 import { podOf } from '../../lease/operator-annotations.ts'
-import type { FrontRoute, Unheard } from '../front-messages.ts'
+import type { FrontRoute, LeaderSilence } from '../front-messages.ts'
 
 /** How long the leader's front may leave hops unanswered. */
-const UNHEARD_MS = 5_000
+const SILENT_MS = 5_000
 
 export interface RouteFacts {
   readonly state: ElectionState
@@ -34,7 +34,7 @@ export function routeOf(facts: RouteFacts): FrontRoute {
   return { to: 'leader', epoch, key: note.key, address: note.address }
 }
 
-/** Why this replica's front has no destination although another replica leads, in one sentence. `null`: it has one. */
+/** Why this replica's front has no destination although another replica leads, in one sentence, if that is so. */
 export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): string | null {
   const lease = state.term === null ? (state.seen?.lease ?? null) : null
   const holder = lease === null ? '' : holderOf(lease)
@@ -47,20 +47,22 @@ export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): s
 }
 
 /**
- * Whether the leader's front cannot be reached from here although the leader is well: it has renewed the Lease after
- * its front had not answered for 5 s. A leader that does not renew is in doubt, and requests wait for its successor.
+ * The silence of the leader's front, if it cannot be reached from here although the leader is well: it has renewed the
+ * Lease after its front had not answered for 5 s. A leader that does not renew is in doubt, and requests wait for its
+ * successor.
  */
-export function isUnreachable(
+export function unreachable(
   { state: { term, seen }, config }: Pick<RouteFacts, 'state' | 'config'>,
-  unheard: Unheard | null,
+  silence: LeaderSilence | null,
   now: number,
-): unheard is Unheard {
-  if (unheard === null || term !== null || seen === null) return false
+): LeaderSilence | null {
+  if (silence === null || term !== null || seen === null) return null
   const { changedAt } = seen
-  return changedAt >= unheard.since + UNHEARD_MS && now < changedAt + config.renewDeadlineMs
+  const isLong = changedAt >= silence.since + SILENT_MS
+  return isLong && now < changedAt + config.renewDeadlineMs ? silence : null
 }
 
 /** The problem of a front that cannot be reached, in one sentence. */
-export function silence({ address, because }: Unheard): string {
+export function unreachableFault({ address, because }: LeaderSilence): string {
   return `the leader's front at ${address} does not answer (${because}), so requests wait at this replica: allow connections between the fronts of all replicas`
 }

@@ -7,7 +7,7 @@ import type { Log, LogThrottle } from '../../observe/log.ts'
 import type { FrontView } from '../../status/agent-status.ts'
 import type { FrontRoute } from '../front-messages.ts'
 import type { FrontProcess } from './front-process.ts'
-import { isUnreachable, leaderFault, type RouteFacts, routeOf, silence } from './front-route.ts'
+import { leaderFault, type RouteFacts, routeOf, unreachable, unreachableFault } from './front-route.ts'
 
 /**
  * How long a planned stop waits until its front holds requests. A working front needs milliseconds, and a dead one
@@ -74,14 +74,14 @@ export class Steering {
     const state = this.options.state()
     const own = front.access
     const lease = state.seen?.lease ?? null
-    const { unheard, listening, counts } = process
-    const unreachable = isUnreachable({ state, config }, unheard, clock.mono()) ? unheard : null
+    const { listening, counts } = process
+    const silence = unreachable({ state, config }, process.silence, clock.mono())
     const to = { langflow: config.identity, leader: lease === null ? '' : holderOf(lease), nobody: '' }
     return {
       routedTo: route === null ? null : podOf(to[route.to]),
       problem:
-        process.problem ?? leaderFault({ state, own, config }) ?? (unreachable && silence(unreachable)),
-      front: { listening, ...counts, unreachable: unreachable?.address ?? null },
+        process.problem ?? leaderFault({ state, own, config }) ?? (silence && unreachableFault(silence)),
+      front: { listening, ...counts, unreachable: silence?.address ?? null },
     }
   }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { ElectionState } from '../../../agent/election/state.ts'
-import { isUnreachable, leaderFault, routeOf } from '../../../agent/front/agent-side/front-route.ts'
+import { leaderFault, routeOf, unreachable } from '../../../agent/front/agent-side/front-route.ts'
 import type { FrontRoute } from '../../../agent/front/front-messages.ts'
 import type { Lease } from '../../../agent/lease/lease.ts'
 import { Candidate, CONFIG, heldBy, released } from '../../election/candidate.ts'
@@ -174,7 +174,7 @@ describe('the fault of a leader’s front', () => {
 describe("a leader's front that does not answer", () => {
   const watched = Candidate.follower().sees(noted('3 10.0.0.2:8091 key'))
   const renewedAt = watched.state.seen?.changedAt as number
-  for (const [what, state, silentMs, afterMs, unreachable] of [
+  for (const [what, state, silentMs, afterMs, fault] of [
     ['is unreachable if the leader renewed after 5 s of silence', watched.state, 5_000, 0, true],
     ['is not unreachable before 5 s of silence', watched.state, 4_999, 4_999, false],
     ['is unreachable until the leader is in doubt', watched.state, 9_000, CONFIG.renewDeadlineMs - 1, true],
@@ -188,8 +188,9 @@ describe("a leader's front that does not answer", () => {
     ['is not unreachable if this replica leads', leader.state, 9_000, 0, false],
   ] as [string, ElectionState, number, number, boolean][])
     test(what, () => {
-      const unheard = { address: '10.0.0.2:8091', since: renewedAt - silentMs, because: 'a test' }
-      assert.equal(isUnreachable({ state, config: CONFIG }, unheard, renewedAt + afterMs), unreachable)
-      assert.equal(isUnreachable({ state, config: CONFIG }, null, renewedAt + afterMs), false)
+      const silence = { address: '10.0.0.2:8091', since: renewedAt - silentMs, because: 'a test' }
+      const found = unreachable({ state, config: CONFIG }, silence, renewedAt + afterMs)
+      assert.equal(found, fault ? silence : null)
+      assert.equal(unreachable({ state, config: CONFIG }, null, renewedAt + afterMs), null)
     })
 })

@@ -51,7 +51,7 @@ function received(message) {
   if (message.type === 'route') {
     if (option === 'dies') process.exit(3)
     say({ type: 'counts', counts: COUNTS, heldMs: [10, 20] })
-    say({ type: 'routed', id: message.id, unheard: null })
+    say({ type: 'routed', id: message.id, silence: null })
     if (option === 'hangs') hang()
   }
   if (message.type === 'end' && option !== 'stays') say({ type: 'ended' })

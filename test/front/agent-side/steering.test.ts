@@ -5,8 +5,8 @@ import { CLOSED_WITHIN_MS, Steering } from '../../../agent/front/agent-side/stee
 import {
   type FrontCounts,
   type FrontRoute,
+  type LeaderSilence,
   NO_COUNTS,
-  type Unheard,
 } from '../../../agent/front/front-messages.ts'
 import { Candidate, CONFIG, heldBy } from '../../election/candidate.ts'
 import { VirtualClock } from '../../harness/virtual-clock.ts'
@@ -38,7 +38,7 @@ class Scene {
     listening: true,
     problem: null as string | null,
     counts: NO_COUNTS,
-    unheard: null as Unheard | null,
+    silence: null as LeaderSilence | null,
     follow: (route: FrontRoute): Promise<void> => {
       this.routes.push(route)
       const { promise, resolve } = Promise.withResolvers<void>()
@@ -274,7 +274,7 @@ describe('the front', () => {
     const annotations = { 'langflow-leader/front': '3 10.0.0.2:8091 key' }
     scene.state = Candidate.follower().sees({ ...lease, metadata: { ...lease.metadata, annotations } }).state
     const since = (scene.state.seen?.changedAt ?? 0) - 5_000
-    process.unheard = { address: '10.0.0.2:8091', since, because: 'connect ECONNREFUSED' }
+    process.silence = { address: '10.0.0.2:8091', since, because: 'connect ECONNREFUSED' }
     assert.equal(steering.view.front?.unreachable, '10.0.0.2:8091')
     assert.match(
       steering.view.problem ?? '',
