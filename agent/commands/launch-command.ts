@@ -6,7 +6,6 @@ import { IN_PODS } from '../config/command-line.ts'
 import { type LauncherOptions, launcherOptions } from '../config/options.ts'
 import { ContentWatch } from '../launcher/content-watch.ts'
 import { EnvFiles } from '../launcher/env-files.ts'
-import { findLfx, validateFlows } from '../launcher/flow-faults.ts'
 import { coldStart, KNOWN } from '../launcher/langflow-command.ts'
 import { langflowVersion } from '../launcher/langflow-package.ts'
 import { Launcher } from '../launcher/launcher.ts'
@@ -76,14 +75,10 @@ async function launch(options: LauncherOptions): Promise<number> {
   const { command } = options
   const clock = systemClock
   let standby = null as WarmStandby | null
-  const lfx = options.validateFlows ? findLfx(command, given) : null
-  const validate = lfx === null ? null : validateFlows.bind(null, lfx, clock)
-  if (options.validateFlows && lfx === null) log.warn('--validate-flows has no effect: LangFlow has no lfx')
   const launcher = new Launcher({
     command,
     langflow,
-    content: (changed) =>
-      new ContentWatch({ paths: options.handoverOnChange, env, validate, clock, changed }),
+    content: (changed) => new ContentWatch({ paths: options.handoverOnChange, env, clock, changed }),
     stopTimeoutMs: options.stopTimeoutMs,
     alone,
     log,

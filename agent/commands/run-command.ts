@@ -91,7 +91,6 @@ function launcherCommand({ launcher }: RunOptions): [string, ...string[]] {
     `--log-level=${launcher.logLevel}`,
     ...launcher.handoverOnChange.map((path) => `--handover-on-change=${path}`),
     ...launcher.envFile.map((path) => `--env-file=${path}`),
-    ...(launcher.validateFlows ? ['--validate-flows'] : []),
     '--',
     ...launcher.command,
   ]

@@ -76,7 +76,6 @@ export const CONTENT_SETTINGS = group('Flows and secrets', {
   envFile: paths(
     "a file of KEY=value lines for LangFlow's environment, read before each start; if a value changes, LangFlow starts again",
   ),
-  validateFlows: onOff('check changed flows with lfx validate before LangFlow starts from them'),
 })
 
 export const AGENT_SETTINGS = {

@@ -84,8 +84,8 @@ export function launcherOptions(command: Command): Reader<LauncherOptions> {
 export function runOptions(command: Command): Reader<RunOptions> {
   takesCommand(addSettings(command, RUN_SETTINGS))
   return (env = process.env) => {
-    const { handoverOnChange, envFile, validateFlows, ...said } = readSettings(command, RUN_SETTINGS, env)
-    const content = { handoverOnChange, envFile, validateFlows }
+    const { handoverOnChange, envFile, ...said } = readSettings(command, RUN_SETTINGS, env)
+    const content = { handoverOnChange, envFile }
     const dir = join(tmpdir(), `langflow-leader-${randomBytes(8).toString('hex')}`)
     const socket = said.socket ?? join(dir, 'launcher.sock')
     const stateDir = said.stateDir ?? join(dir, 'state')

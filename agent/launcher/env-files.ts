@@ -2,7 +2,6 @@ import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { parseEnv } from 'node:util'
 import { type Clock, pause } from '../clock.ts'
-import type { LangflowPhase } from './content-watch.ts'
 
 /** The kernel starts no process with a longer variable (MAX_ARG_STRLEN), the final zero included. */
 const MOST_BYTES = 128 * 1024 - 1
@@ -28,15 +27,8 @@ export class EnvFiles {
   /** The file that is being read. */
   private at = ''
   private fault: string | null = null
-  // Each of these four is a set of variables as JSON text, so that equal sets are equal texts. They are secrets.
-  /** The variables that the files contain now. */
-  present = '{}'
-  /** The variables of LangFlow's last start. */
-  started = '{}'
-  /** The variables with which LangFlow last served. */
-  private served: string | null = null
-  /** The variables with which a start failed. */
-  private failed: string | null = null
+  /** The variables of all files together, in the order of their names. They are secrets. */
+  variables: Readonly<NodeJS.Dict<string>> = {}
 
   constructor(paths: readonly string[], given: NodeJS.ProcessEnv, clock: EnvFiles['clock']) {
     this.paths = paths
@@ -69,14 +61,13 @@ export class EnvFiles {
       }
     }
     this.fault = fault
-    const merged = Object.assign({}, ...this.paths.map((path) => this.held.get(path)))
+    const merged: NodeJS.Dict<string> = Object.assign({}, ...this.paths.map((path) => this.held.get(path)))
     const usable = Object.entries(merged).filter(([name]) => !RESERVED.test(name))
-    this.present = JSON.stringify(Object.fromEntries(usable.sort()))
+    this.variables = Object.fromEntries(usable.sort())
   }
 
-  /** LangFlow's environment. If its start has failed with the present variables, it has those that it last served with. */
   get environment(): NodeJS.ProcessEnv {
-    return { ...this.given, ...JSON.parse(this.used) }
+    return { ...this.given, ...this.variables }
   }
 
   /** Why LangFlow cannot be started, in one sentence. `null`: it can. */
@@ -87,21 +78,7 @@ export class EnvFiles {
   /** Why the files are not used as they are now, in one sentence. `null`: they are. */
   get problem(): string | null {
     if (this.refusal !== null) return this.refusal
-    if (this.fault !== null) return `${this.fault}: LangFlow keeps the variables that were read before`
-    return this.used === this.present
-      ? null
-      : 'LangFlow did not start with the variables in --env-file: it starts with those that it last served with'
-  }
-
-  /** See `ContentWatch.note`. */
-  note(phase: LangflowPhase, failed: boolean): void {
-    if (phase === 'starting') this.started = this.used
-    else if (phase === 'serving') this.served = this.started
-    else if (failed && this.started !== this.served) this.failed = this.started
-  }
-
-  private get used(): string {
-    return this.failed === this.present ? (this.served ?? this.present) : this.present
+    return this.fault && `${this.fault}: LangFlow keeps the variables that were read before`
   }
 }
 

@@ -76,8 +76,6 @@ export class Launcher {
   private standby: Standby | null = null
   private lock: object | null = null
   private clockTimer: Timer | null = null
-  /** Limit for a start, of the last welcome. */
-  private startTimeoutMs = Number.POSITIVE_INFINITY
   /** Why the standby is colder than configured, as last logged. */
   private loggedReason: string | null = null
 
@@ -90,7 +88,6 @@ export class Launcher {
     this.loop = new Loop(INITIAL_RECORD, {
       step: (before, event) => step(options, before, event, machine.clock.now()),
       carryOut: (effect) => (this.handlers[effect.type] as (effect: LauncherEffect) => unknown)(effect),
-      stepped: (before, event) => this.noteContent(before, event),
     })
     this.processes = new WorkloadProcesses(options.command, machine, (event) => {
       // This check comes before the agent can order the next start.
@@ -165,7 +162,6 @@ export class Launcher {
     if (alone) this.lock ??= machine.lock()
     if (this.lock !== null) this.link.send({ type: 'locked' })
     if (this.record.leaving !== null) this.link.send({ type: 'terminating' })
-    this.startTimeoutMs = welcome.startTimeoutMs
     if (this.content.found !== null) this.link.send({ type: 'digests', digests: this.content.found })
     this.content.look()
     if (welcome.standby !== 'cold')
@@ -189,19 +185,6 @@ export class Launcher {
     // This comes before the report: a standby that is outdated is not ready.
     if (this.record.phase.name === 'idle') this.standby?.renew()
     if (found !== null) this.link.send({ type: 'digests', digests: found })
-  }
-
-  private noteContent(before: LauncherRecord, event: LauncherEvent): void {
-    const { name } = this.record.phase
-    if (this.record.effects.some(({ type }) => type === 'launch')) this.content.note('starting')
-    if (name === 'running' && event.type === 'healthy') this.content.note('serving')
-    if (name === 'ending') this.content.note('ending')
-    if (name !== 'idle' || before.phase.name === 'idle') return
-    const { orderedAt, servedSince } = before.facts
-    const isExit = before.phase.name === 'ending' && before.phase.reason === 'exit'
-    const now = this.options.machine.clock.mono()
-    const isLate = orderedAt !== null && now - orderedAt >= this.startTimeoutMs
-    this.content.note('down', servedSince === null && (isExit || isLate))
   }
 
   private standbyChanged(): void {
@@ -243,7 +226,10 @@ export class Launcher {
     'prepare standby': ({ afterMs }) => this.standby?.prepare(afterMs),
     'discard standby': () => this.standby?.discard(),
     prepare: ({ start }) => this.processes.prepare(start, this.standby),
-    launch: ({ start, grant }) => this.processes.launch(start, grant),
+    launch: ({ start, grant }) => {
+      this.content.started()
+      return this.processes.launch(start, grant)
+    },
     'watch serving': ({ pid }) => this.processes.watchServing(pid),
     'check serving': () => this.processes.checkServing(),
     freeze: ({ at }) => this.processes.freeze(at),
@@ -255,6 +241,7 @@ export class Launcher {
     rest: () => {
       this.clockTimer?.cancel()
       this.processes.rest()
+      this.content.ended()
     },
     'announce end': ({ defect }) => this.announceEnd(defect),
     exit: ({ code }) => this.exit.resolve(code),

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
-import { lstat, open, opendir, stat } from 'node:fs/promises'
+import { open, opendir, stat } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
 import { faultOfFlow } from './flow-faults.ts'
 
@@ -24,7 +24,7 @@ interface File {
 
 /** Reads files for their digests, and only those again whose metadata has changed. */
 export class WatchedFiles {
-  private known: ReadonlyMap<string, File> = new Map()
+  private last: ReadonlyMap<string, File> = new Map()
   private files = new Map<string, BigIntStats>()
   private directories = new Set<string>()
   private entries = 0
@@ -33,26 +33,18 @@ export class WatchedFiles {
   /** The path that is being examined. */
   at = ''
 
-  /**
-   * Reads everything below the paths, and the flows. Calls `found` with the directories in which a file, or a link on
-   * the way to one, may be replaced. Rejects with one sentence if a file cannot be read, or changes in the meantime.
-   */
-  async look(
-    paths: readonly string[],
-    flowsPath: string | null,
-    found: (directories: Iterable<string>) => Promise<void>,
-  ) {
+  /** Reads everything below the paths, and the flows. Rejects with one sentence if a file cannot be read. */
+  async look(paths: readonly string[], flowsPath: string | null) {
     try {
       await this.find(paths, flowsPath)
-      await found(this.directories)
-      const known = new Map<string, File>()
+      const found = new Map<string, File>()
       for (const [path, seen] of this.files) {
-        const last = this.known.get(path)
+        const last = this.last.get(path)
         this.at = path
-        known.set(path, last?.state === stateOf(seen) ? last : await read(path, seen))
+        found.set(path, last?.state === stateOf(seen) ? last : await read(path, seen))
       }
-      this.known = known
-      return contentOf(paths, flowsPath, [...known])
+      this.last = found
+      return contentOf(paths, flowsPath, [...found])
     } catch (error) {
       const { code, path = this.at } = error as NodeJS.ErrnoException
       if (code === undefined) throw error
@@ -77,8 +69,6 @@ export class WatchedFiles {
   private async addRoot(root: string, flows: boolean): Promise<void> {
     this.root = root
     this.at = root
-    for (let at = root; at !== dirname(at); at = dirname(at))
-      if (!(await lstat(at)).isDirectory()) this.directories.add(dirname(at))
     // Unlike a link below it, it must lead to a file.
     await stat(root)
     await this.add(root, flows, [])

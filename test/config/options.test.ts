@@ -39,7 +39,7 @@ const DEFAULTS = {
   logLevel: 'info',
 }
 
-const NO_CONTENT = { handoverOnChange: [], envFile: [], validateFlows: false }
+const NO_CONTENT = { handoverOnChange: [], envFile: [] }
 
 /** Each flag with a value other than its default, and the option that it sets. */
 const FLAGS: [flag: string, variable: string, text: string, meaning: object][] = [
@@ -257,25 +257,23 @@ describe("the launcher's options", () => {
   })
 
   it('take several paths, from repeated flags or from the variables', async () => {
-    const given = { handoverOnChange: ['/flows', '/etc/certs'], envFile: ['/vault/env'], validateFlows: true }
+    const given = { handoverOnChange: ['/flows', '/etc/certs'], envFile: ['/vault/env'] }
     const variables = {
       LEADER_HANDOVER_ON_CHANGE: '/flows/, /etc/certs',
       LEADER_ENV_FILE: '/vault/env',
-      LEADER_VALIDATE_FLOWS: 'true',
     }
     const flags = [
       '--handover-on-change=/flows',
       '--handover-on-change=/etc/../etc/certs',
       '--env-file=/vault/env',
-      '--validate-flows',
     ]
     for (const { launcher } of [
       await parse(['launch', ...flags, '--', 'langflow']),
       await parse(['launch', '--', 'langflow'], variables),
       { launcher: (await parse(['run', ...flags, '--', 'langflow'])).run?.launcher },
     ]) {
-      const { handoverOnChange, envFile, validateFlows } = launcher!
-      assert.deepEqual({ handoverOnChange, envFile, validateFlows }, given)
+      const { handoverOnChange, envFile } = launcher!
+      assert.deepEqual({ handoverOnChange, envFile }, given)
     }
     for (const path of ['flows', '/flows,,/more'])
       await assert.rejects(parse(['launch', '--handover-on-change', path, '--', 'x']), UsageError)

@@ -101,7 +101,6 @@ export const CASES: Readonly<Record<string, Case>> = {
         'stop-timeout': '45s',
         'hold-timeout': '8500ms',
         'log-level': 'debug',
-        'validate-flows': true,
         'health-failures': 5,
       },
     },

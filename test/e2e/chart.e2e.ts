@@ -107,11 +107,11 @@ describe('the chart', () => {
     // 90 s and 45 s and 8.5 s, rounded up, and 10 s.
     assert.equal(pod.terminationGracePeriodSeconds, 154)
     const agent = plainEnv(named(pod.initContainers, 'agent'))
-    const { LEADER_STOP_TIMEOUT, LEADER_LOG_LEVEL, LEADER_VALIDATE_FLOWS, LEADER_DRAIN_TIMEOUT } = plainEnv(
-      langflowOf(manifests),
+    const { LEADER_STOP_TIMEOUT, LEADER_LOG_LEVEL, LEADER_DRAIN_TIMEOUT } = plainEnv(langflowOf(manifests))
+    assert.deepEqual(
+      [LEADER_STOP_TIMEOUT, LEADER_LOG_LEVEL, LEADER_DRAIN_TIMEOUT],
+      ['45s', 'debug', undefined],
     )
-    assert.deepEqual([LEADER_STOP_TIMEOUT, LEADER_LOG_LEVEL, LEADER_VALIDATE_FLOWS], ['45s', 'debug', 'true'])
-    assert.deepEqual([LEADER_DRAIN_TIMEOUT, agent.LEADER_VALIDATE_FLOWS], [undefined, undefined])
     assert.deepEqual([agent.LEADER_DRAIN_TIMEOUT, agent.LEADER_STOP_TIMEOUT], ['1m30s', '45s'])
   })
 

@@ -18,20 +18,19 @@ import { describe, type TestContext, test } from 'node:test'
 import { ContentWatch } from '../../agent/launcher/content-watch.ts'
 import { EnvFiles } from '../../agent/launcher/env-files.ts'
 import { digestOfInputs, digestOfSecretKey } from '../../agent/launcher/keyed-digests.ts'
-import { WatchedFiles } from '../../agent/launcher/watched-files.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { Series, until } from '../harness/wait.ts'
 import { HangingFiles } from './hanging-files.ts'
 
 const LANGFLOW_SECRET_KEY = randomBytes(32).toString('base64url')
-/** Time between two looks without a notice. */
-const LOOK_MS = 300_000
+const POLL_MS = 5_000
 /** One file more than the limit for a folder. */
 const TOO_MANY = 10_001
 const FLOW = '{"name":"a flow"}'
 
 type Digests = NonNullable<ContentWatch['found']>
-type Options = Partial<Pick<ConstructorParameters<typeof ContentWatch>[0], 'paths' | 'validate'>> & {
+type Options = {
+  readonly paths?: readonly string[]
   readonly variables?: NodeJS.ProcessEnv
   readonly envFiles?: readonly string[]
 }
@@ -45,11 +44,11 @@ class Folder {
   readonly watch: ContentWatch
 
   constructor(t: TestContext, options: (folder: Folder) => Options = ({ dir }) => flowsAt(dir)) {
-    const { paths = [], validate = null, variables = {}, envFiles = [] } = options(this)
+    const { paths = [], variables = {}, envFiles = [] } = options(this)
     const { clock } = this
     this.env = new EnvFiles(envFiles, variables, clock)
     const changed = () => this.reports.add(this.watch.found as Digests)
-    this.watch = new ContentWatch({ paths, env: this.env, validate, clock, changed })
+    this.watch = new ContentWatch({ paths, env: this.env, clock, changed })
     t.after(() => {
       this.watch.close()
       rmSync(this.dir, { recursive: true })
@@ -97,7 +96,7 @@ async function flowsOf({ dir }: Folder): Promise<string | null> {
   const found = Promise.withResolvers<void>()
   const clock = new VirtualClock()
   const env = new EnvFiles([], { LANGFLOW_LOAD_FLOWS_PATH: dir }, clock)
-  const watch = new ContentWatch({ paths: [], env, validate: null, clock, changed: found.resolve })
+  const watch = new ContentWatch({ paths: [], env, clock, changed: found.resolve })
   watch.look()
   await found.promise
   watch.close()
@@ -164,7 +163,7 @@ describe('the digest of the flows', () => {
     assert.equal(await flowsOf(folder), null)
   })
 
-  test('is reported again only if a file has changed; the watch checks every 5 minutes and on request', async (t) => {
+  test('is reported again only if a file has changed; the watch looks every 5 s and on request', async (t) => {
     const folder = new Folder(t)
     folder.put('a.json', '{}')
     folder.watch.look()
@@ -176,7 +175,7 @@ describe('the digest of the flows', () => {
     assert.notEqual(second.flows, first.flows)
     assert.deepEqual(folder.watch.found, second)
     appendFileSync(folder.path('a.json'), ' ')
-    await folder.clock.pass(LOOK_MS)
+    await folder.clock.pass(POLL_MS)
     assert.notEqual((await folder.report(3)).flows, second.flows)
     assert.equal(folder.reports.list.length, 3)
   })
@@ -245,42 +244,6 @@ describe('the content', () => {
     assert.notEqual((await synced.seen()).digest, digest)
   })
 
-  test('is read again after the kernel’s notice of a change, also in a new subfolder', async (t) => {
-    const folder = content(t)
-    await folder.seen()
-    const change = async (act: () => void) => {
-      const { length } = folder.reports.list
-      const before = folder.clock.next()
-      act()
-      await until('a notice', () => folder.clock.next() < before)
-      await folder.clock.pass(1_000)
-      return (await folder.report(length + 1)).content
-    }
-    await change(() => folder.put('a.json', FLOW))
-    await change(() => {
-      mkdirSync(folder.path('later'))
-      folder.put('later/b.txt', '1')
-    })
-    const last = await change(() => folder.put('later/b.txt', '2'))
-    assert.equal(last?.earlier.length, 3)
-  })
-
-  test('is read again after a link above the path is swapped, even if the old files stay', async (t) => {
-    const folder = content(t, ({ path }) => ({ paths: [path('current/flows')] }))
-    for (const commit of ['one', 'two']) {
-      mkdirSync(folder.path(`${commit}/flows`), { recursive: true })
-      folder.put(`${commit}/flows/a.json`, `{"name":"${commit}"}`)
-    }
-    folder.swap('current', 'one')
-    const { digest } = await folder.seen()
-    const nextLook = folder.clock.mono() + LOOK_MS
-    await until('the end of the look', () => folder.clock.next() === nextLook)
-    folder.swap('current', 'two')
-    await until('a notice', () => folder.clock.next() < nextLook)
-    await folder.clock.pass(1_000)
-    assert.notEqual((await folder.report(2)).content?.digest, digest)
-  })
-
   test('keeps its last digest and reports one sentence while the files cannot be used', async (t) => {
     const folder = content(t, ({ dir }) => ({ paths: [join(dir, 'set')] }))
     folder.watch.look()
@@ -328,28 +291,28 @@ describe('the content', () => {
   test('is not accepted if a file changes while it is read', async (t) => {
     const folder = content(t)
     folder.put('a', '1')
-    const files = new WatchedFiles()
-    const change = async () => appendFileSync(folder.path('a'), '2')
-    await assert.rejects(files.look([folder.dir], null, change), /a changes while it is read$/)
-    assert.deepEqual((await files.look([folder.dir], null, async () => {})).files, [
-      '0 /a 6b51d431df5d7f141cbececcf79edf3dd861c3b4069f0b11661a3eefacbba918',
-    ])
+    const hanging = new HangingFiles(t, folder.path('a'), ['open'])
+    folder.watch.look()
+    await until('a hanging call', () => hanging.count > 0)
+    appendFileSync(folder.path('a'), '2')
+    hanging.answer()
+    assert.match((await folder.report(1)).content?.problem ?? '', /changes while it/)
+    assert.match((await folder.seen()).digest ?? '', /^[0-9a-f]{12}$/)
   })
 
   test('is reported for LangFlow’s start as well, even if the first look ended after the start', async (t) => {
     const folder = content(t)
-    folder.watch.note('starting')
+    folder.watch.started()
     const first = await folder.seen()
     assert.deepEqual([first.running, first.startedAt], [first.digest, folder.clock.mono()])
-    folder.watch.note('serving')
     await folder.clock.pass(500)
     folder.put('a.json', FLOW)
     const changed = await folder.seen()
     assert.deepEqual([changed.running, changed.since], [first.digest, folder.clock.mono()])
     assert.notEqual(changed.digest, first.digest)
-    folder.watch.note('down')
+    folder.watch.ended()
     assert.equal(folder.watch.found?.content?.running, null)
-    folder.watch.note('starting')
+    folder.watch.started()
     assert.equal(folder.watch.found?.content?.running, changed.digest)
   })
 
@@ -390,73 +353,11 @@ describe('the content', () => {
     assert.deepEqual([mended.digest, mended.unfit, mended.problem], [digest, false, null])
   })
 
-  test('is validated before a change of the flows counts, while LangFlow serves', async (t) => {
-    const checks: { directory: string; signal: AbortSignal; answer: (fault: string | null) => void }[] = []
-    const validate = (directory: string, signal: AbortSignal) => {
-      const { promise, resolve } = Promise.withResolvers<string | null>()
-      checks.push({ directory, signal, answer: resolve })
-      return promise
-    }
-    const folder = content(t, () => ({ validate }))
-    const checked = (n: number) => until(`check ${n}`, () => checks.length === n)
-    const count = () => folder.reports.list.length
-    folder.put('a.json', FLOW)
-    await folder.seen()
-    folder.watch.note('starting')
-    folder.watch.note('serving')
-    await folder.report(2)
-    assert.equal(checks.length, 0, 'LangFlow has started from these flows')
-
-    folder.put('b.json', FLOW)
-    folder.watch.look()
-    await checked(1)
-    assert.deepEqual([checks[0]?.directory, count()], [folder.dir, 2])
-    checks[0]?.answer('lfx refuses it')
-    const refused = (await folder.report(3)).content
-    assert.deepEqual([refused?.problem, refused?.unfit], ['lfx refuses it', true])
-    folder.put('no-flow.txt', 'another one')
-    assert.equal((await folder.seen()).problem, 'lfx refuses it')
-    assert.equal(checks.length, 1, 'these flows were checked before')
-
-    folder.put('b.json', '{"name":"hangs"}')
-    folder.watch.look()
-    await checked(2)
-    folder.put('b.json', '{"name":"better"}')
-    folder.watch.look()
-    await checked(3)
-    assert.deepEqual([checks[1]?.signal.aborted, count()], [true, 4])
-    folder.watch.note('ending')
-    assert.equal(checks[2]?.signal.aborted, true, 'no check delays the end of LangFlow')
-    checks[2]?.answer('lfx was killed')
-    folder.watch.note('down')
-    await until('the new flows', () => folder.watch.found?.content?.problem === null)
-    assert.equal(checks.length, 3)
-  })
-
-  test('is not delayed by the check of flows that have changed since', async (t) => {
-    const validate = () => new Promise<null>(() => {})
-    const folder = content(t, () => ({ validate }))
-    folder.put('a.json', FLOW)
-    const { digest } = await folder.seen()
-    folder.watch.note('starting')
-    folder.watch.note('serving')
-    folder.put('a.json', '{"name":"hangs"}')
-    folder.watch.look()
-    await until('the end of the look', () => folder.clock.next() < Number.POSITIVE_INFINITY)
-    folder.put('a.json', FLOW)
-    folder.put('b.txt', 'a file')
-    await until('another content', async () => {
-      await folder.clock.pass(1_000)
-      return folder.watch.found?.content?.digest !== digest
-    })
-    assert.equal(folder.watch.found?.content?.problem, null)
-  })
-
   test('that LangFlow runs from is unknown if the files could not be read at its start', async (t) => {
     const folder = content(t, ({ path }) => ({ paths: [path('set')] }))
     folder.watch.look()
     await folder.report(1)
-    folder.watch.note('starting')
+    folder.watch.started()
     await folder.report(2)
     mkdirSync(folder.path('set'))
     const { digest, running } = await folder.seen()
@@ -480,28 +381,6 @@ describe('the content', () => {
     hanging.answer()
     await until('the new content', () => folder.watch.found?.content?.digest !== digest)
     assert.equal(folder.watch.found?.content?.problem, null)
-  })
-
-  test('that runs is that of the variables which last served, if a start with new ones failed', async (t) => {
-    const folder = content(t, ({ path }) => ({
-      paths: [],
-      envFiles: [path('env')],
-      variables: { LANGFLOW_SECRET_KEY },
-    }))
-    folder.put('env', 'PASSWORD=one')
-    const { digest } = await folder.seen()
-    folder.watch.note('starting')
-    folder.watch.note('serving')
-    folder.put('env', 'PASSWORD=two')
-    const changed = await folder.seen()
-    folder.watch.note('down')
-    folder.watch.note('starting')
-    assert.equal(folder.watch.found?.content?.running, changed.digest)
-    folder.watch.note('down', true)
-    folder.watch.note('starting')
-    const { running, digest: present } = folder.watch.found?.content ?? {}
-    assert.deepEqual([running, present], [digest, changed.digest])
-    assert.equal(folder.env.environment.PASSWORD, 'one')
   })
 
   test('includes the variables of env files, without their comments', async (t) => {

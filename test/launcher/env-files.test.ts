@@ -128,29 +128,4 @@ describe('env files', () => {
     await files.put('a', 'A=2')
     assert.deepEqual([env.environment.A, env.problem], ['2', null])
   })
-
-  test('are set aside after a failed start, for the variables of the last service, until they change', async (t) => {
-    const files = await new Files(t, ['a']).put('a', 'A=old')
-    const { env } = files
-    env.note('starting', false)
-    env.note('serving', false)
-    await files.put('a', 'A=new')
-    assert.equal(env.environment.A, 'new')
-    env.note('serving', false) // a restarted agent reports the LangFlow that runs since before the change
-    env.note('starting', false)
-    env.note('down', true)
-    assert.equal(env.environment.A, 'old')
-    assert.match(env.problem ?? '', /^LangFlow did not start with the variables in --env-file/)
-    env.note('starting', false)
-    env.note('serving', false)
-    await files.put('a', 'A=newer')
-    assert.deepEqual([env.environment.A, env.problem], ['newer', null])
-  })
-
-  test('are not set aside if LangFlow has never served', async (t) => {
-    const { env } = await new Files(t, ['a']).put('a', 'A=new')
-    env.note('starting', false)
-    env.note('down', true)
-    assert.deepEqual([env.environment.A, env.problem], ['new', null])
-  })
 })

@@ -48,15 +48,10 @@ class Bench {
   readonly content: { -readonly [K in keyof Content]: Content[K] } = {
     found: null,
     look: ignore,
-    note: (phase, failed) => {
-      const noted = failed ? 'failure' : phase
-      if (noted !== this.noted.at(-1)) this.noted.push(noted)
-      if (phase === 'starting') this.sent.push('content')
-    },
+    started: () => void this.sent.push('content'),
+    ended: () => void this.sent.push('no content'),
     close: ignore,
   }
-  /** Calls of `content`. */
-  readonly noted: string[] = []
   unreaped = 0
   readonly link = {
     connected: true,
@@ -445,29 +440,11 @@ describe('the content', () => {
     assert.equal(renewals(), 3)
   })
 
-  test('is noted at a start before the agent receives a report of that start', async () => {
-    const b = new Bench()
-    await b.started()
+  test('is noted at a start and an end before the agent receives a report of it', async () => {
+    const b = await new Bench().started()
     assert.deepEqual(b.sent.slice(-2), ['content', 'workload started'])
-    b.receive({ type: 'healthy' })
     await b.kill()
-    assert.deepEqual(b.noted, ['starting', 'serving', 'ending', 'down'])
-  })
-
-  test('has failed if LangFlow exits before it has served, or never serves', async () => {
-    const exits = await new Bench().started()
-    exits.tree.end({ code: 1, signal: null })
-    await exits.clock.pass(100)
-    assert.equal(exits.noted.at(-1), 'failure')
-    const late = new Bench()
-    late.meet()
-    await late.started()
-    await late.clock.pass(1_000)
-    await late.kill()
-    assert.equal(late.noted.at(-1), 'failure')
-    const ordered = await new Bench().started()
-    await ordered.kill()
-    assert.equal(ordered.noted.at(-1), 'down')
+    assert.deepEqual(b.sent.slice(-2), ['no content', 'workload killed'])
   })
 
   test('prevents a start if the environment cannot be read', async () => {
@@ -499,7 +476,7 @@ describe('a launcher', () => {
     b.unreaped = 101
     b.stop(1_000)
     await b.clock.pass(100)
-    assert.deepEqual(b.sent.slice(-2), ['terminating', 'workload stopped'])
+    assert.deepEqual(b.sent.slice(-3), ['terminating', 'no content', 'workload stopped'])
     assert.equal(await b.launcher.ended, 1)
   })
 

@@ -1,4 +1,3 @@
-import type { LangflowPhase } from '../../agent/launcher/content-watch.ts'
 import { holderOf, successorOf } from '../../agent/lease/lease.ts'
 import { pauseOf } from '../../agent/lease/operator-annotations.ts'
 import type { ContentView, Digests } from '../../agent/link/link-messages.ts'
@@ -40,10 +39,12 @@ export class ModelContent {
       this.become({ ...view, digest, since: process.mono(), earlier: [view.digest ?? '', ...view.earlier] })
   }
 
-  note(phase: LangflowPhase): void {
-    if (phase === 'starting')
-      this.become({ ...this.view, running: this.view.digest, startedAt: this.process.mono() })
-    else if (phase === 'down') this.become({ ...this.view, running: null, startedAt: 0 })
+  started(): void {
+    this.become({ ...this.view, running: this.view.digest, startedAt: this.process.mono() })
+  }
+
+  ended(): void {
+    this.become({ ...this.view, running: null, startedAt: 0 })
   }
 
   close(): void {}

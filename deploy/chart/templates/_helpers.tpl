@@ -202,7 +202,7 @@ securityContext:
   value: {{ join "," . | toYaml }}
 {{- end }}
 {{- range $name, $value := include "langflow.flags" . | fromYaml }}
-{{- if has $name (list "stop-timeout" "log-level" "validate-flows") }}
+{{- if has $name (list "stop-timeout" "log-level") }}
 {{ include "langflow.flagVariable" (dict "name" $name "value" $value) }}
 {{- end }}
 {{- end }}
