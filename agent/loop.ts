@@ -2,7 +2,8 @@ export interface LoopParts<State, Event, Effect> {
   /** A pure function. The new state holds the effects of this step alone. */
   readonly step: (before: State, event: Event) => State
   readonly carryOut: (effect: Effect) => void
-  /** Called after the effects of each step. */
+  /** Called before the effects of each step, and after them. */
+  readonly stepped?: (before: State, event: Event) => void
   readonly settled?: (state: State) => void
 }
 
@@ -33,7 +34,9 @@ export class Loop<State extends { readonly effects: readonly Effect[] }, Event, 
   }
 
   private turn(event: Event): void {
-    this.state = this.parts.step(this.state, event)
+    const before = this.state
+    this.state = this.parts.step(before, event)
+    this.parts.stepped?.(before, event)
     for (const effect of this.state.effects) this.parts.carryOut(effect)
     this.parts.settled?.(this.state)
   }

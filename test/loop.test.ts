@@ -20,11 +20,12 @@ test('effects are carried out in order, and the events that they cause after the
         lines.push(effect)
         if (effect === 'a') loop.dispatch('xy')
       },
+      stepped: (before, event) => lines.push(`${event} after ${before.taken.length}`),
       settled: ({ taken }) => lines.push(`${taken.length} taken`),
     },
   )
   loop.dispatch('ab')
-  assert.deepEqual(lines, ['a', 'b', '1 taken', 'x', 'y', '2 taken'])
+  assert.deepEqual(lines, ['ab after 0', 'a', 'b', '1 taken', 'xy after 1', 'x', 'y', '2 taken'])
   assert.deepEqual(loop.state.taken, ['ab', 'xy'])
 })
 
