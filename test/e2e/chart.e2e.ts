@@ -115,13 +115,6 @@ describe('the chart', () => {
     assert.deepEqual([agent.LEADER_DRAIN_TIMEOUT, agent.LEADER_STOP_TIMEOUT], ['1m30s', '45s'])
   })
 
-  test('holds requests behind fronts longer if standbys are cold', async () => {
-    const { manifests } = await caseNamed('a cold standby behind fronts')
-    const { env } = named(podOf(manifests).initContainers, 'agent')
-    assert.equal(named(env!, 'LEADER_HOLD_TIMEOUT').value, '60s')
-    assert.equal(podOf(manifests).terminationGracePeriodSeconds, 105)
-  })
-
   test('lets a rollout in readiness mode replace all standbys at once', async () => {
     const { spec } = workloadOf((await caseNamed('three replicas in readiness mode')).manifests)
     assert.deepEqual(spec.strategy.rollingUpdate, { maxSurge: 0, maxUnavailable: 2 })
@@ -130,24 +123,6 @@ describe('the chart', () => {
       [set.podManagementPolicy, set.updateStrategy.rollingUpdate.maxUnavailable],
       ['Parallel', 2],
     )
-  })
-
-  test('with a volume, has all files of LangFlow there', async () => {
-    for (const name of ['a claim of its own', 'an existing claim']) {
-      const { manifests } = await caseNamed(name)
-      const { env, volumeMounts } = langflowOf(manifests)
-      const directory = named(env!, 'LANGFLOW_CONFIG_DIR').value
-      const mount = volumeMounts.find(({ mountPath }) => mountPath === directory)
-      const claimName = name === 'an existing claim' ? 'files' : 'langflow-files'
-      const { persistentVolumeClaim } = named(podOf(manifests).volumes, mount!.name) as {
-        persistentVolumeClaim?: object
-      }
-      assert.deepEqual(persistentVolumeClaim, { claimName })
-      assert.equal(
-        manifests.some(({ kind }) => kind === 'PersistentVolumeClaim'),
-        claimName === 'langflow-files',
-      )
-    }
   })
 
   test('with env files, LangFlow has its secrets from a file that its container mounts, and from no Secret', async () => {

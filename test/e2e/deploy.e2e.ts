@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
@@ -11,12 +10,7 @@ import { podTemplates, workloadOf } from '../deploy/consistency.ts'
 import { rendered } from '../deploy/helm.ts'
 import { DEPLOY, type Manifest, manifestsIn, plainManifests } from '../deploy/manifests.ts'
 import { NAMES } from '../deploy/plain-files.ts'
-import {
-  ACCOUNT,
-  type ControlPlane,
-  controlPlaneAssets,
-  startControlPlane,
-} from '../harness/control-plane.ts'
+import { type ControlPlane, controlPlaneAssets, startControlPlane } from '../harness/control-plane.ts'
 import { commandsOfReadme } from '../harness/readme.ts'
 
 /** The operator's own kinds. Only their schemas are needed: no operator runs here. */
@@ -91,52 +85,25 @@ describe('deploy/ on kube-apiserver', () => {
     assert.deepEqual(of.stdout.split(' ').sort(), ['langflowai/langflow:1.13.0', ours, ours])
   })
 
-  test("the agent's account has no rights beyond its Role", async () => {
-    const namespace = await restrictedNamespace()
-    await apply(namespace, readFileSync(join(DEPLOY, 'langflow.yaml'), 'utf8'))
-    const rights = async (account: string) => {
-      const as = `--as=system:serviceaccount:${namespace}:${account}`
-      const args = ['auth', 'can-i', '--list', '--no-headers', `--namespace=${namespace}`, as]
-      return (await plane.kubectl(args)).stdout.split('\n').map((line) => line.replace(/\s+/g, ' '))
-    }
-    const anyone = new Set(await rights('anyone'))
-    const more = (await rights(ACCOUNT)).filter((line) => !anyone.has(line))
-    assert.deepEqual(more.sort(), [
-      'events.events.k8s.io [] [] [create]',
-      'leases.coordination.k8s.io [] [] [create]',
-      'leases.coordination.k8s.io [] [langflow-leader-lock] [get watch update]',
-    ])
-  })
-
   for (const [name, kind, workload] of [
     ['stateful-backend', 'StatefulSet', 'flows'],
     ['runtime-deployment', 'Deployment', 'flows-langflow-runtime'],
   ] as const) {
-    for (const traffic of ['readiness', 'front'] as const)
-      test(`the API server accepts all objects and restricted pods after an injection into ${name} (${traffic})`, async () => {
-        const namespace = await restrictedNamespace()
-        const text = injected(inNamespace(name, namespace), { traffic, standby: 'warm' })
-        for (const args of [[], ['--server-side']]) {
-          const { stdout } = await apply(namespace, text, '--dry-run=server', ...args)
-          for (const object of [
-            `${kind.toLowerCase()}.apps/${workload} `,
-            'lease.coordination.k8s.io/',
-            'role.rbac',
-          ])
-            assert.ok(stdout.includes(object), `${object} in ${stdout}`)
-        }
-        // The API server enforces the level only for pods. For the templates of workloads, it only warns.
-        const spec = podOf(text, kind, workload)
-        const account = { serviceAccountName: 'default', serviceAccount: 'default' }
-        const isWhole = name === 'runtime-deployment' || spec.volumes.some(({ name }) => name === 'data')
-        const volumes = [...spec.volumes, ...(isWhole ? [] : [{ name: 'data', emptyDir: {} }])]
-        const head = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'pod' } }
-        const pod = (own: object) =>
-          JSON.stringify({ ...head, spec: { ...spec, ...account, volumes, ...own } })
-        await apply(namespace, pod({}), '--dry-run=server')
-        const open = apply(namespace, pod({ hostPID: true }), '--dry-run=server')
-        await assert.rejects(open, /violates PodSecurity "restricted/)
-      })
+    test(`the API server accepts all objects and restricted pods after an injection into ${name}`, async () => {
+      const namespace = await restrictedNamespace()
+      const text = injected(inNamespace(name, namespace), { traffic: 'front', standby: 'warm' })
+      for (const args of [[], ['--server-side']]) await apply(namespace, text, '--dry-run=server', ...args)
+      // The API server enforces the level only for pods. For the templates of workloads, it only warns.
+      const spec = podOf(text, kind, workload)
+      const account = { serviceAccountName: 'default', serviceAccount: 'default' }
+      const isWhole = name === 'runtime-deployment' || spec.volumes.some(({ name }) => name === 'data')
+      const volumes = [...spec.volumes, ...(isWhole ? [] : [{ name: 'data', emptyDir: {} }])]
+      const head = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'pod' } }
+      const pod = (own: object) => JSON.stringify({ ...head, spec: { ...spec, ...account, volumes, ...own } })
+      await apply(namespace, pod({}), '--dry-run=server')
+      const open = apply(namespace, pod({ hostPID: true }), '--dry-run=server')
+      await assert.rejects(open, /violates PodSecurity "restricted/)
+    })
 
     test(`the live object of ${name} can be injected, applied and restored`, async () => {
       const namespace = await restrictedNamespace()

@@ -19,43 +19,33 @@ const PLACES = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr
 /** The timeout of a request, since a frozen LangFlow never answers. */
 const ANSWER_WITHIN_MS = 2_000
 
-const KINDS = {
-  haproxy: {
-    file: 'haproxy/haproxy.cfg',
-    check: (file: string) => ['-c', '-f', file],
-    start: (file: string) => ['-db', '-f', file],
-  },
-  'haproxy-front': {
-    file: 'haproxy/haproxy-front.cfg',
-    check: (file: string) => ['-c', '-f', file],
-    start: (file: string) => ['-db', '-f', file],
-  },
-  nginx: {
-    file: 'nginx/nginx.conf',
-    check: (file: string) => ['-t', '-c', file],
-    start: (file: string) => ['-c', file, '-g', 'daemon off; error_log stderr;'],
-  },
-  'nginx-front': {
-    file: 'nginx/nginx-front.conf',
-    check: (file: string) => ['-t', '-c', file],
-    start: (file: string) => ['-c', file, '-g', 'daemon off; error_log stderr;'],
-  },
+/** The arguments that check a file, and that run the program with it. */
+const PROGRAMS = {
+  haproxy: [
+    ['-c', '-f'],
+    ['-db', '-f'],
+  ],
+  nginx: [
+    ['-t', '-c'],
+    ['-g', 'daemon off; error_log stderr;', '-c'],
+  ],
 } as const
-type Kind = keyof typeof KINDS
 
 /** Load balancers for --traffic=readiness, and for --traffic=front. */
-const TO_LEADER = ['haproxy', 'nginx'] as const
-const TO_FRONTS = ['haproxy-front', 'nginx-front'] as const
+const TO_LEADER = ['haproxy/haproxy.cfg', 'nginx/nginx.conf'] as const
+const TO_FRONTS = ['haproxy/haproxy-front.cfg', 'nginx/nginx-front.conf'] as const
 
 /** Starts a real HAProxy or nginx with its file of deploy/examples before two replicas on loopback. Throws if it rejects the file. */
-async function open(t: TestContext, kind: Kind, backends: readonly Stub[]) {
-  const program = find(kind.replace('-front', ''))
-  const directory = mkdtempSync(join(tmpdir(), `${kind}-`))
+async function open(t: TestContext, example: string, backends: readonly Stub[]) {
+  const name = example.split('/')[0] as keyof typeof PROGRAMS
+  const program = find(name)
+  const [check, start] = PROGRAMS[name]
+  const directory = mkdtempSync(join(tmpdir(), `${name}-`))
   t.after(() => rmSync(directory, { recursive: true }))
   const file = join(directory, 'front.conf')
   const port = await freePort()
   // Regular expressions in the file escape the dots of addresses.
-  let text = readFileSync(join(DEPLOY, 'examples', KINDS[kind].file), 'utf8').replaceAll('\\.', '.')
+  let text = readFileSync(join(DEPLOY, 'examples', example), 'utf8').replaceAll('\\.', '.')
   for (const [i, backend] of backends.entries()) {
     const address = `10.0.0.1${i + 1}`
     text = text
@@ -71,8 +61,8 @@ async function open(t: TestContext, kind: Kind, backends: readonly Stub[]) {
     .replace('listen 7860', `listen 127.0.0.1:${port}`)
     .replace('/run/nginx.pid', join(directory, 'pid'))
   writeFileSync(file, text)
-  await run(program, KINDS[kind].check(file))
-  const child = spawn(program, KINDS[kind].start(file), { stdio: 'ignore' })
+  await run(program, [...check, file])
+  const child = spawn(program, [...start, file], { stdio: 'ignore' })
   t.after(async () => {
     if (child.exitCode === null && child.kill('SIGTERM')) await once(child, 'exit')
   })
@@ -82,7 +72,7 @@ async function open(t: TestContext, kind: Kind, backends: readonly Stub[]) {
     const response = await fetch(`http://127.0.0.1:${port}${path}`, init)
     return { status: response.status, text: await response.text() }
   }
-  await until(`${kind} answers`, () => ask('/').then(Boolean, () => false))
+  await until(`${name} answers`, () => ask('/').then(Boolean, () => false))
   return ask
 }
 

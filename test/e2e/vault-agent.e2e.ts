@@ -6,10 +6,10 @@ import { type TestContext, test } from 'node:test'
 import { parseEnv } from 'node:util'
 import { parse } from 'yaml'
 import { DEPLOY, type Manifest, only } from '../deploy/manifests.ts'
-import { ACCOUNT, type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
+import { ACCOUNT, startControlPlane } from '../harness/control-plane.ts'
 import { freePort } from '../harness/free-port.ts'
-import { FAST, type Replica } from '../harness/replica.ts'
-import { ApiServerScene } from '../harness/scene.ts'
+import { FrontScene } from '../harness/front-scene.ts'
+import type { Replica } from '../harness/replica.ts'
 import { Guard, ServerProcess } from '../harness/server-process.ts'
 import { until } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
@@ -111,7 +111,7 @@ test('a secret that changes in Vault reaches the file of the shipped Vault Agent
 
   const file = join(directory, 'secrets/langflow/env')
   await until('the file is written', () => statSync(file, { throwIfNoEntry: false }) !== undefined)
-  const wanted = {
+  const expected = {
     LANGFLOW_SECRET_KEY: SECRETS.secret_key,
     LANGFLOW_SUPERUSER_PASSWORD: SECRETS.superuser_password,
     LANGFLOW_DATABASE_URL: SECRETS.database_url,
@@ -119,41 +119,20 @@ test('a secret that changes in Vault reaches the file of the shipped Vault Agent
     AWS_ACCESS_KEY_ID: SECRETS.s3_access_key_id,
     AWS_SECRET_ACCESS_KEY: SECRETS.s3_secret_access_key,
   }
-  assert.deepEqual({ ...parseEnv(readFileSync(file, 'utf8')) }, wanted)
+  assert.deepEqual({ ...parseEnv(readFileSync(file, 'utf8')) }, expected)
   assert.equal(statSync(file).mode & 0o777, 0o400)
 
-  const [a, b] = await startReplicas(t, plane, file)
-  assertHas(a, wanted)
+  const scene = await FrontScene.empty(t, plane)
+  await scene.choosePorts('a', 'b')
+  const warm = warmLangflow(scene.dir)
+  const [a, b] = await scene.pair({ ...warm, env: { ...warm.env, LEADER_ENV_FILE: file } })
+  assertHas(a, expected)
   const changed = SECRETS.database_url.replace('first', 'second')
   await write('secret/data/langflow', { data: { ...SECRETS, database_url: changed } })
   assert.equal((await a.event('stepped_down')).code, 'content_changed')
   await b.event('serving')
-  assertHas(b, { ...wanted, LANGFLOW_DATABASE_URL: changed })
+  assertHas(b, { ...expected, LANGFLOW_DATABASE_URL: changed })
 })
-
-/** A leader and a follower whose LangFlow has its variables from the file. */
-async function startReplicas(t: TestContext, plane: ControlPlane, file: string) {
-  const scene = await ApiServerScene.open(plane)
-  t.after(() => scene.close())
-  const [own, other] = [await freePort(), await freePort()]
-  const warm = warmLangflow(scene.dir)
-  const start = (name: string, port: number) =>
-    scene.replica(name, {
-      ...warm,
-      flags: [
-        ...warm.flags,
-        ...FAST,
-        `--listen=127.0.0.1:${port}`,
-        `--peers=127.0.0.1:${own},127.0.0.1:${other}`,
-      ],
-      env: { ...warm.env, LEADER_ENV_FILE: file, POD_NAME: name, POD_UID: name, POD_IP: '127.0.0.1' },
-    })
-  const a = await start('a', own)
-  await a.event('serving')
-  const b = await start('b', other)
-  await b.event('standby_ready')
-  return [a, b] as const
-}
 
 function assertHas(replica: Replica, variables: Readonly<Record<string, string>>): void {
   const environment = readFileSync(`/proc/${replica.workloadPid()}/environ`, 'utf8').split('\0')

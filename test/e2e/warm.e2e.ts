@@ -12,7 +12,6 @@ import {
   LANGFLOW_MISSING,
   langflowBinary,
   langflowEnvironment,
-  olderLangflowBinary,
   runEcho,
   writeFlow,
 } from '../harness/langflow.ts'
@@ -21,7 +20,6 @@ import { until } from '../harness/wait.ts'
 
 const SERVES_WITHIN_MS = 120_000
 const binary = langflowBinary() as string
-const older = olderLangflowBinary() as string
 const skip = binary === undefined && LANGFLOW_MISSING
 const SYSCALLS = '%network,%process,openat,open,creat,mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2'
 
@@ -41,7 +39,7 @@ after(async () => {
 /** Prepares a warm standby with a home directory of its own. */
 async function warm(
   t: TestContext,
-  command: readonly string[] | ((port: number) => readonly string[]),
+  command: (port: number) => readonly string[],
   env: NodeJS.ProcessEnv,
   reaper: readonly string[] = [],
 ) {
@@ -58,7 +56,7 @@ async function warm(
     ...env,
   }
   const standby = new WarmStandby({
-    command: typeof command === 'function' ? command(port) : command,
+    command: command(port),
     environment: () => environment,
     clock: systemClock,
     reaper: { command: reaper, warn: () => {} },
@@ -137,7 +135,7 @@ test('warm standbys on one database', { skip }, async (t) => {
       const options = ['-f', '-qq', '-y', '--seccomp-bpf', '-s', '200', '-o', log, '-e', `trace=${SYSCALLS}`]
       const env = { LANGFLOW_DATABASE_URL: url, ...writeComponent(own, epochs) }
       const reaper = ['strace', ...options, '--']
-      const { standby, temporary, go } = await warm(t, [binary, 'run', '--backend-only'], env, reaper)
+      const { standby, temporary, go } = await warm(t, () => [binary, 'run', '--backend-only'], env, reaper)
       // strace may be writing the last line, that of the message that the standby is ready.
       const calls = () =>
         readFileSync(log, 'utf8')
@@ -160,19 +158,6 @@ test('warm standbys on one database', { skip }, async (t) => {
     },
   )
 
-  // On an empty database, two workers of LangFlow can wait for each other forever: one creates an index, and the other has a transaction.
-  await t.test('LangFlow as a module with two workers waits and then serves', async (t) => {
-    const python = join(dirname(binary), 'python')
-    const command = [python, '-m', 'langflow', 'run', '--backend-only', '--workers', '2']
-    const { standby, go } = await warm(t, command, {
-      LANGFLOW_DATABASE_URL: url,
-      // Without Redis, LangFlow refuses more than one worker unless this variable is set.
-      LANGFLOW_DANGEROUSLY_ALLOW_MULTI_WORKER_WITHOUT_SHARED_QUEUE: 'true',
-    })
-    assert.deepEqual([standby.view.state, standby.view.reason], ['ready', null])
-    await killed(await go())
-  })
-
   await t.test(
     'the next one checks the tables only once if they match its models, and exits if they do not',
     async (t) => {
@@ -189,7 +174,7 @@ command.check = check
 `
       writeFileSync(join(own, 'sitecustomize.py'), counting)
       const env = { LANGFLOW_DATABASE_URL: url, PYTHONPATH: own, LOOKS: log }
-      const start = () => warm(t, [binary, 'run', '--backend-only'], env)
+      const start = () => warm(t, () => [binary, 'run', '--backend-only'], env)
       const looks = () => readFileSync(log, 'utf8').trim().split('\n').length
       const { go } = await start()
       await killed(await go())
@@ -204,19 +189,6 @@ command.check = check
       assert.notEqual(code, 0)
       assert.equal(looks(), 2)
     },
-  )
-})
-
-test('if its home is not writable, the standby waits before the first write and reports a reason', {
-  skip,
-}, async (t) => {
-  // Not even root can create a directory in /proc.
-  const home = { HOME: '/proc', LANGFLOW_CONFIG_DIR: '/proc/langflow' }
-  const { standby } = await warm(t, [binary, 'run', '--backend-only'], home)
-  assert.deepEqual([standby.view.mode, standby.view.state], ['warm', 'ready'])
-  assert.equal(
-    standby.view.reason,
-    'the warm LangFlow saves less time than possible: it waits too early, before os.mkdir',
   )
 })
 
@@ -244,14 +216,4 @@ test("the start script of the chart langflow-ide gives a warm standby, which the
   assert.equal(await postgres.sql(flows, url), '0')
   await go()
   assert.equal(await postgres.sql(flows, url), '1')
-})
-
-test('an older LangFlow can wait warm and then serve', {
-  skip: older === undefined && 'no older LangFlow: set LANGFLOW_OLDER_BIN to that of 1.12.8',
-}, async (t) => {
-  const env = { LANGFLOW_LOAD_FLOWS_PATH: undefined }
-  const { standby, go } = await warm(t, [older, 'run', '--backend-only'], env)
-  assert.equal(standby.view.state, 'ready')
-  t.diagnostic(`reason of the older LangFlow: ${standby.view.reason}`)
-  await go(async () => 'here')
 })
