@@ -7,7 +7,7 @@ import {
   type WorkloadState,
   type WorkloadView,
 } from '../link/link-messages.ts'
-import type { Exit } from '../processes/process-tree.ts'
+import type { Exit } from '../processes/spawn.ts'
 
 export type Phase =
   | { readonly name: 'idle' } // confirmed: no process is alive, and the port is free

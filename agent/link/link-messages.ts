@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Instant } from '../clock.ts'
-import type { Exit } from '../processes/process-tree.ts'
+import type { Exit } from '../processes/spawn.ts'
 
 /**
  * The agent and the launcher exchange JSON lines over a unix socket: the agent sends grants and orders, the launcher

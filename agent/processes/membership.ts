@@ -41,14 +41,14 @@ function cameFromOutside(table: ProcessTable, stat: ProcessStat): boolean {
  * Findings of earlier scans, which outlive the evidence: start times, by the pid of each member and the id of each
  * session.
  */
-export interface Known {
+export interface Seen {
   /** Members of the last scan. */
   readonly members: ReadonlyMap<number, string>
   /** Sessions that a member created, with the start time of their leader. */
   readonly sessions: ReadonlyMap<number, string>
 }
 
-export const NOTHING_KNOWN: Known = { members: new Map(), sessions: new Map() }
+export const NOTHING_SEEN: Seen = { members: new Map(), sessions: new Map() }
 
 /**
  * The members of the workload if other processes share the PID namespace. A process is a member if
@@ -62,41 +62,41 @@ export const NOTHING_KNOWN: Known = { members: new Map(), sessions: new Map() }
  * (gunicorn, PostgreSQL), or a process that is not dumpable. Such a process is lost only if it also left its session
  * and its parent between two scans.
  *
- * `marked` contains the pids that have the marker. It may leave out those of rule 1 (`isKnownMember`). `self` and its
+ * `marked` contains the pids that have the marker. It may leave out those of rule 1 (`wasMember`). `self` and its
  * ancestors are never members, even if they have the marker.
  */
 export function findMembers(
   table: ProcessTable,
-  known: Known,
+  seen: Seen,
   marked: ReadonlySet<number>,
   self: number,
-): { members: Map<number, ProcessStat>; known: Known } {
+): { members: Map<number, ProcessStat>; seen: Seen } {
   const excluded = ancestry(table, self)
   // The kernel does not reuse a pid while it is the id of a session. If the leader is alive, it is the one that was
   // seen, or it proves that the old session is empty.
   const sessions = new Map(
-    [...known.sessions].filter(([id, start]) => (table.get(id)?.startTime ?? start) === start),
+    [...seen.sessions].filter(([id, start]) => (table.get(id)?.startTime ?? start) === start),
   )
   const candidates = [...table.values()].filter(({ pid }) => !excluded.has(pid))
   const children = Map.groupBy(candidates, ({ ppid }) => ppid)
   const members = new Map<number, ProcessStat>()
   for (const stat of candidates)
-    if (isKnownMember(known, stat) || sessions.has(stat.session) || marked.has(stat.pid))
+    if (wasMember(seen, stat) || sessions.has(stat.session) || marked.has(stat.pid))
       members.set(stat.pid, stat)
   // A Map's iterator also visits entries added during the loop, so this descends to the leaves. Scans are not atomic:
   // the parent's pid may already belong to another process.
   for (const [pid, parent] of members)
     for (const child of children.get(pid) ?? [])
       if (Number(child.startTime) >= Number(parent.startTime)) members.set(child.pid, child)
-  return { members, known: remember(members, sessions) }
+  return { members, seen: remember(members, sessions) }
 }
 
 /** Whether the process needs no other evidence. */
-export function isKnownMember(known: Known, stat: ProcessStat): boolean {
-  return known.members.get(stat.pid) === stat.startTime
+export function wasMember(seen: Seen, stat: ProcessStat): boolean {
+  return seen.members.get(stat.pid) === stat.startTime
 }
 
-function remember(members: ReadonlyMap<number, ProcessStat>, sessions: ReadonlyMap<number, string>): Known {
+function remember(members: ReadonlyMap<number, ProcessStat>, sessions: ReadonlyMap<number, string>): Seen {
   const starts = new Map<number, string>()
   const made = new Map<number, string>()
   for (const stat of members.values()) {

@@ -1,5 +1,5 @@
 import { type Clock, pause, type Timer } from '../clock.ts'
-import { findAloneMembers, findMembers, isKnownMember, NOTHING_KNOWN } from './membership.ts'
+import { findAloneMembers, findMembers, NOTHING_SEEN, wasMember } from './membership.ts'
 import {
   carries,
   isDead,
@@ -13,17 +13,10 @@ import {
   threadStates,
 } from './proc.ts'
 import { killNamespace, type Scan, signalAll, signalGroup } from './signals.ts'
-import { exitOf, firstProcess, NO_REAPER, type Reaper, spawnCommand } from './spawn.ts'
+import { type Exit, exitOf, firstProcess, NO_REAPER, type Reaper, spawnCommand } from './spawn.ts'
 
 /** One live process of the workload. A zombie does not count. */
 export type LiveProcess = Pick<ProcessStat, 'pid' | 'startTime' | 'state' | 'comm'>
-
-export interface Exit {
-  readonly code: number | null
-  readonly signal: NodeJS.Signals | null
-  /** Live processes, and any that are killed later, stay zombies: tini, which would have reaped them, was killed. */
-  readonly unreaped?: true
-}
 
 export interface ProcessTreeOptions {
   /** Names the workload's processes in their environment. The value must differ from that of any other workload. */
@@ -45,42 +38,193 @@ const WATCH_SHARE = 500
 /** An execve takes 0.1 ms between its old and its new environment. This many reads of it take more than 2 ms. */
 const BLANK_ROUNDS = 20
 
-export type ProcessTree = ReturnType<typeof createProcessTree>
+export type ProcessTree = Pick<SignalledTree, keyof SignalledTree>
+
+export function createProcessTree(options: ProcessTreeOptions): ProcessTree {
+  return options.alone ? new NamespaceTree(options) : new MarkedTree(options)
+}
 
 /**
  * The workload as a set of processes, as /proc shows it: the direct child and all its descendants, regardless of
  * session and parent. No process outside the set is ever signalled. If the live processes are unknown, methods throw or
  * reject, and nothing may count as stopped. The direct child's process group has received its signal in any case.
  *
- * Every method except `start` may be called before `start`, and then acts on the processes that have the marker, the
- * remains of an earlier launcher.
+ * Every method except `start` may be called before `start`, and then acts on the remains of an earlier launcher.
  */
-export function createProcessTree({
-  marker,
-  clock,
-  alone,
-  reaper = NO_REAPER,
-  spawn = spawnCommand,
-}: ProcessTreeOptions) {
-  const variable = Buffer.from(`${marker.name}=${marker.value}\0`)
-  let known = NOTHING_KNOWN
-  let child: (ProcessIdentity & { exited: boolean }) | undefined
-  let first: ProcessIdentity | undefined
-  let watch: Timer | undefined
-  let frozen = false
+abstract class SignalledTree {
+  protected readonly options: ProcessTreeOptions
+  private readonly reaper: Reaper
+  private child: (ProcessIdentity & { exited: boolean }) | undefined
+  private first: ProcessIdentity | undefined
+  private isFrozen = false
   /** Start times of the processes that received SIGSTOP since the last thaw, by pid. */
-  const signalled = new Map<number, string>()
+  private readonly stopped = new Map<number, string>()
 
-  function scan(): Scan {
-    const table = alone ? readProcesses() : null
-    return table === null ? scanByEvidence() : { table, members: findAloneMembers(table) }
+  constructor(options: ProcessTreeOptions) {
+    this.options = options
+    this.reaper = options.reaper ?? NO_REAPER
   }
 
-  function scanByEvidence(): Scan {
+  /** All processes, and those of the workload. */
+  protected abstract scan(): Scan
+
+  /** The direct child was started. */
+  protected began(_child: ProcessIdentity): void {}
+
+  /** SIGKILL to each process of the workload, as far as that needs no scan. */
+  protected killUnseen(): void {}
+
+  /**
+   * Starts the command in its own session, and passes its output through. Rejects with one sentence if the command
+   * cannot be started. `exited` is called once, when its first process has ended. Other processes may still be alive.
+   */
+  async start(command: readonly string[], env: NodeJS.ProcessEnv, exited: (exit: Exit) => void) {
+    const { marker, clock, spawn = spawnCommand } = this.options
+    const { reaper } = this
+    const started = await spawn(command, { ...env, [marker.name]: marker.value }, reaper)
+    const { pid } = started
+    // The child cannot have been reaped yet: the event loop has not turned since it was created.
+    const child = { pid, startTime: readStat(pid)?.startTime ?? '', exited: false }
+    this.child = child
+    started.once('exit', (code, signal) => {
+      child.exited = true
+      exited(exitOf(code, signal, reaper))
+    })
+    // A later failure to deliver a signal needs no report, but without a listener it would end the launcher.
+    started.on('error', () => {})
+    this.began(child)
+    this.first = (await firstProcess(started, reaper, clock)) ?? undefined
+    return { pid: this.first?.pid ?? pid }
+  }
+
+  alive(): LiveProcess[] {
+    return living(this.scan())
+  }
+
+  /** SIGTERM to the process group of the first process (and SIGCONT, so that a stopped one can act on it). */
+  terminate(): void {
+    let found: Scan
+    try {
+      found = this.scan()
+    } catch (error) {
+      this.signalChildGroup('SIGTERM')
+      throw error
+    }
+    const targets = living(found)
+    const first = this.first ?? this.child
+    const leader = targets.find((stat) => isSame(stat, first))
+    // Without the parent, no process would pass the signal on, so each one receives it.
+    const led = targets.filter((stat) => stat === leader || stat.pgrp === leader?.pid)
+    signalAll(leader ? led : targets, found, 'SIGTERM')
+    signalAll(targets.filter(isStopped), found, 'SIGCONT')
+  }
+
+  /**
+   * SIGSTOP until a scan finds no process that is not stopped. Returns the number of stopped processes, and the number
+   * that were awake at the start. If a frozen process is awake, another process has continued it.
+   */
+  freeze(): { stopped: number; awake: number } {
+    let awake: number | undefined
+    try {
+      // A process that was continued from elsewhere is visible only before it is stopped again.
+      if (this.isFrozen) awake = this.looseIn(living(this.scan())).length
+    } finally {
+      this.isFrozen = true
+      this.signalChildGroup('SIGSTOP')
+    }
+    const { clock } = this.options
+    const deadline = clock.mono() + FREEZE_WITHIN_MS
+    for (;;) {
+      const found = this.scan()
+      const targets = living(found)
+      const loose = this.looseIn(targets)
+      awake ??= loose.length
+      if (loose.length === 0 || clock.mono() > deadline)
+        return { stopped: targets.length - loose.length, awake }
+      signalAll(loose, found, 'SIGSTOP')
+      for (const { pid, startTime } of loose) this.stopped.set(pid, startTime)
+    }
+  }
+
+  /** SIGCONT to the processes that `freeze` stopped. */
+  thaw(): void {
+    const found = this.scan()
+    this.isFrozen = false
+    this.stopped.clear()
+    signalAll(living(found).filter(isStopped), found, 'SIGCONT')
+  }
+
+  /** SIGKILL until a scan finds no live process, for at most `withinMs`. Returns the survivors. */
+  async kill(withinMs: number): Promise<LiveProcess[]> {
+    const { clock } = this.options
+    const deadline = clock.mono() + withinMs
+    for (let stepMs = 1; ; stepMs = Math.min(stepMs * 2, LONGEST_STEP_MS)) {
+      const late = clock.mono() >= deadline
+      try {
+        const survivors = this.killOnce()
+        if (survivors.length === 0 || late) return survivors
+      } catch (error) {
+        if (late) throw error
+      }
+      await pause(clock, stepMs)
+    }
+  }
+
+  private killOnce(): LiveProcess[] {
+    this.signalChildGroup('SIGKILL')
+    this.killUnseen()
+    const found = this.scan()
+    const targets = living(found)
+    signalAll(targets, found, 'SIGKILL')
+    return targets
+  }
+
+  private looseIn(targets: readonly ProcessStat[]): ProcessStat[] {
+    return targets.filter(
+      (stat) => !isEnding(stat) && !isHeld(stat, this.stopped.get(stat.pid) === stat.startTime),
+    )
+  }
+
+  /**
+   * Needs no /proc: until the child is reaped, its pid and group are its own, and so are those of the processes that it
+   * has forked and outlives.
+   */
+  private signalChildGroup(signal: NodeJS.Signals): void {
+    const { child, first } = this
+    if (child === undefined || child.exited) return
+    signalGroup(child.pid, signal)
+    if (first !== undefined && first.pid !== child.pid) signalGroup(first.pid, signal)
+  }
+}
+
+/** The launcher is PID 1 of a namespace in which only the workload runs. */
+class NamespaceTree extends SignalledTree {
+  protected override scan(): Scan {
+    const table = readProcesses()
+    return { table, members: findAloneMembers(table) }
+  }
+
+  protected override killUnseen(): void {
+    killNamespace()
+  }
+}
+
+/**
+ * Other processes share the PID namespace, so each process needs evidence: the marker, or its relation to a member. A
+ * process that clears its environment is recognised only if it was seen beneath its parent. A scan each second finds
+ * all except those that daemonise within that second, at 1.5 ms for 100 processes.
+ */
+class MarkedTree extends SignalledTree {
+  private seen = NOTHING_SEEN
+  private watch: Timer | undefined
+
+  protected override scan(): Scan {
+    const { name, value } = this.options.marker
+    const variable = Buffer.from(`${name}=${value}\0`)
     const marked = new Set<number>()
     const blanks = new Map<number, number>()
     const table = readProcesses((stat) => {
-      if (isKnownMember(known, stat) || isEnding(stat) || isKernelThread(stat)) return true
+      if (wasMember(this.seen, stat) || isEnding(stat) || isKernelThread(stat)) return true
       // These two are never members, and PID 1 may never show an environment.
       if (stat.pid === 1 || stat.pid === process.pid) return true
       const answer = carries(stat.pid, variable)
@@ -90,156 +234,46 @@ export function createProcessTree({
       blanks.set(stat.pid, looks)
       return looks > BLANK_ROUNDS
     })
-    const { members, known: learnt } = findMembers(table, known, marked, process.pid)
-    known = learnt
+    const { members, seen } = findMembers(table, this.seen, marked, process.pid)
+    this.seen = seen
     return { table, members }
   }
 
-  function living(found: Scan): ProcessStat[] {
-    return [...found.members.values()].filter((stat) => !isDead(stat))
+  protected override began({ pid, startTime }: ProcessIdentity): void {
+    const { members, sessions } = this.seen
+    this.seen = {
+      members: new Map(members).set(pid, startTime),
+      sessions: new Map(sessions).set(pid, startTime),
+    }
+    this.watch?.cancel()
+    this.look(WATCH_EVERY_MS)
   }
 
-  /**
-   * Without a PID namespace, a process that clears its environment is recognised only if it was seen beneath its
-   * parent. A scan each second finds all except those that daemonise within that second, at 1.5 ms for 100 processes.
-   */
-  function keepWatch(): void {
-    watch?.cancel()
-    const look = () => {
+  override async kill(withinMs: number): Promise<LiveProcess[]> {
+    const survivors = await super.kill(withinMs)
+    if (survivors.length === 0) this.watch?.cancel()
+    return survivors
+  }
+
+  /** Scans at intervals until no process is alive. */
+  private look(afterMs: number): void {
+    const { clock } = this.options
+    this.watch = clock.after(afterMs, () => {
       const began = clock.mono()
       let costMs = 0
       try {
-        watch = undefined
-        if (living(scan()).length === 0) return
+        if (this.alive().length === 0) return
         costMs = clock.mono() - began
       } catch {
         // The next scan may succeed. A caller that needs an answer scans by itself and receives the error.
       }
-      watch = clock.after(Math.max(WATCH_EVERY_MS, costMs * WATCH_SHARE), look)
-    }
-    watch = clock.after(WATCH_EVERY_MS, look)
+      this.look(Math.max(WATCH_EVERY_MS, costMs * WATCH_SHARE))
+    })
   }
+}
 
-  /**
-   * Needs no /proc: until the child is reaped, its pid and group are its own, and so are those of the processes that it
-   * has forked and outlives.
-   */
-  function signalChildGroup(signal: NodeJS.Signals): void {
-    if (child === undefined || child.exited) return
-    signalGroup(child.pid, signal)
-    if (first !== undefined && first.pid !== child.pid) signalGroup(first.pid, signal)
-  }
-
-  function killOnce(): LiveProcess[] {
-    signalChildGroup('SIGKILL')
-    if (alone) killNamespace()
-    const found = scan()
-    const targets = living(found)
-    signalAll(targets, found, 'SIGKILL')
-    return targets
-  }
-
-  return {
-    /**
-     * Starts the command in its own session, and passes its output through. Rejects with one sentence if the command
-     * cannot be started. `exited` is called once, when its first process has ended. Other processes may still be alive.
-     */
-    async start(command: readonly string[], env: NodeJS.ProcessEnv, exited: (exit: Exit) => void) {
-      const started = await spawn(command, { ...env, [marker.name]: marker.value }, reaper)
-      const { pid } = started
-      // The child cannot have been reaped yet: the event loop has not turned since it was created.
-      const startTime = readStat(pid)?.startTime ?? ''
-      const mine = { pid, startTime, exited: false }
-      child = mine
-      started.once('exit', (code, signal) => {
-        mine.exited = true
-        exited(exitOf(code, signal, reaper))
-      })
-      // A later failure to deliver a signal needs no report, but without a listener it would end the launcher.
-      started.on('error', () => {})
-      if (!alone) {
-        known = {
-          members: new Map(known.members).set(pid, startTime),
-          sessions: new Map(known.sessions).set(pid, startTime),
-        }
-        keepWatch()
-      }
-      first = (await firstProcess(started, reaper, clock)) ?? undefined
-      return { pid: first?.pid ?? pid }
-    },
-
-    alive: (): LiveProcess[] => living(scan()),
-
-    /** SIGTERM to the process group of the first process (and SIGCONT, so that a stopped one can act on it). */
-    terminate() {
-      let found: Scan
-      try {
-        found = scan()
-      } catch (error) {
-        signalChildGroup('SIGTERM')
-        throw error
-      }
-      const targets = living(found)
-      const started = first ?? child
-      const leader = targets.find((stat) => isSame(stat, started))
-      // Without the parent, no process would pass the signal on, so each one receives it.
-      const led = targets.filter((stat) => stat === leader || stat.pgrp === leader?.pid)
-      signalAll(leader ? led : targets, found, 'SIGTERM')
-      signalAll(targets.filter(isStopped), found, 'SIGCONT')
-    },
-
-    /**
-     * SIGSTOP until a scan finds no process that is not stopped. Returns the number of stopped processes, and the number
-     * that were awake at the start. If a frozen process is awake, another process has continued it.
-     */
-    freeze() {
-      const isLoose = (stat: ProcessStat) =>
-        !isEnding(stat) && !isHeld(stat, signalled.get(stat.pid) === stat.startTime)
-      let awake: number | undefined
-      try {
-        // A process that was continued from elsewhere is visible only before it is stopped again.
-        if (frozen) awake = living(scan()).filter(isLoose).length
-      } finally {
-        frozen = true
-        signalChildGroup('SIGSTOP')
-      }
-      const deadline = clock.mono() + FREEZE_WITHIN_MS
-      for (;;) {
-        const found = scan()
-        const targets = living(found)
-        const loose = targets.filter(isLoose)
-        awake ??= loose.length
-        if (loose.length === 0 || clock.mono() > deadline)
-          return { stopped: targets.length - loose.length, awake }
-        signalAll(loose, found, 'SIGSTOP')
-        for (const stat of loose) signalled.set(stat.pid, stat.startTime)
-      }
-    },
-
-    /** SIGCONT to the processes that `freeze` stopped. */
-    thaw() {
-      const found = scan()
-      frozen = false
-      signalled.clear()
-      signalAll(living(found).filter(isStopped), found, 'SIGCONT')
-    },
-
-    /** SIGKILL until a scan finds no live process, for at most `withinMs`. Returns the survivors. */
-    async kill(withinMs: number): Promise<LiveProcess[]> {
-      const deadline = clock.mono() + withinMs
-      for (let stepMs = 1; ; stepMs = Math.min(stepMs * 2, LONGEST_STEP_MS)) {
-        const late = clock.mono() >= deadline
-        try {
-          const survivors = killOnce()
-          if (survivors.length === 0) watch?.cancel()
-          if (survivors.length === 0 || late) return survivors
-        } catch (error) {
-          if (late) throw error
-        }
-        await pause(clock, stepMs)
-      }
-    },
-  }
+function living(found: Scan): ProcessStat[] {
+  return [...found.members.values()].filter((stat) => !isDead(stat))
 }
 
 /**

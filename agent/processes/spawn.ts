@@ -16,7 +16,6 @@ import { constants, getPriority, setPriority } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { type Clock, pause } from '../clock.ts'
 import { listProcesses, type ProcessIdentity, readStat } from './proc.ts'
-import type { Exit } from './process-tree.ts'
 
 /** tini, as a subreaper: processes of the workload are started below it, and it reaps their orphans. */
 export interface Reaper {
@@ -24,6 +23,14 @@ export interface Reaper {
   readonly command: readonly string[]
   /** One sentence for the log. */
   readonly warn: (sentence: string) => void
+}
+
+/** The end of the first process of a command. */
+export interface Exit {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  /** Live processes, and any that are killed later, stay zombies: tini, which would have reaped them, was killed. */
+  readonly unreaped?: true
 }
 
 export const NO_REAPER: Reaper = { command: [], warn: () => {} }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { findMembers, type Known, NOTHING_KNOWN } from '../../agent/processes/membership.ts'
+import { findMembers, NOTHING_SEEN, type Seen } from '../../agent/processes/membership.ts'
 import { carries, isDead, type ProcessStat, parseStat } from '../../agent/processes/proc.ts'
 
 /** Parses `parent/pid@start`, with an optional `s` and the session. The default session and group are the pid. */
@@ -26,28 +26,28 @@ function table(...lines: string[]): Map<number, ProcessStat> {
 
 const SELF = 10
 const SHELL = ['0/1@0', '1/5@1', '5/10@5s5']
-const find = (lines: string[], known: Known = NOTHING_KNOWN, marked: number[] = []) =>
-  findMembers(table(...SHELL, ...lines), known, new Set(marked), SELF)
-const pidsOf = (lines: string[], known?: Known, marked?: number[]) =>
-  [...find(lines, known, marked).members.keys()].sort((a, b) => a - b)
-const child = find(['10/20@20'], NOTHING_KNOWN, [20]).known
+const find = (lines: string[], seen: Seen = NOTHING_SEEN, marked: number[] = []) =>
+  findMembers(table(...SHELL, ...lines), seen, new Set(marked), SELF)
+const pidsOf = (lines: string[], seen?: Seen, marked?: number[]) =>
+  [...find(lines, seen, marked).members.keys()].sort((a, b) => a - b)
+const child = find(['10/20@20'], NOTHING_SEEN, [20]).seen
 
 test('all descendants of a member are members, and its siblings are not', () => {
   assert.deepEqual(pidsOf(['10/20@20', '20/21@21', '21/22@22', '10/23@23', '1/24@24'], child), [20, 21, 22])
 })
 
 test('a daemon with the marker and its children are members', () => {
-  assert.deepEqual(pidsOf(['1/30@30', '30/31@31', '1/32@32'], NOTHING_KNOWN, [30]), [30, 31])
+  assert.deepEqual(pidsOf(['1/30@30', '30/31@31', '1/32@32'], NOTHING_SEEN, [30]), [30, 31])
 })
 
 test('a process that an earlier scan found stays a member without its parent, session and environment', () => {
-  const { known } = find(['10/20@20', '20/21@21'], child)
-  assert.deepEqual(pidsOf(['1/21@21'], known), [21])
+  const { seen } = find(['10/20@20', '20/21@21'], child)
+  assert.deepEqual(pidsOf(['1/21@21'], seen), [21])
 })
 
 test('a process that reuses the pid of a member is no member', () => {
-  const { known } = find(['10/20@20', '20/21@21'], child)
-  assert.deepEqual(pidsOf(['1/21@99'], known), [])
+  const { seen } = find(['10/20@20', '20/21@21'], child)
+  assert.deepEqual(pidsOf(['1/21@99'], seen), [])
 })
 
 test('a process in a session that a member created is a member, even after that member has ended', () => {
@@ -59,8 +59,8 @@ test('a session is no longer a member’s if another process has reused its id',
 })
 
 test('a marked process in the session of a terminal does not make other processes of that session members', () => {
-  const { known } = find(['5/30@30s5'], NOTHING_KNOWN, [30])
-  assert.deepEqual(pidsOf(['5/30@30s5', '5/31@31s5'], known), [30])
+  const { seen } = find(['5/30@30s5'], NOTHING_SEEN, [30])
+  assert.deepEqual(pidsOf(['5/30@30s5', '5/31@31s5'], seen), [30])
 })
 
 test('the launcher, its ancestors and PID 1 are never members, even with the marker', () => {

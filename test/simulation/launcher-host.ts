@@ -1,5 +1,5 @@
 import { Launcher } from '../../agent/launcher/launcher.ts'
-import type { Exit } from '../../agent/processes/process-tree.ts'
+import type { Exit } from '../../agent/processes/spawn.ts'
 import { logTo } from './agent-host.ts'
 import { ModelContent } from './content.ts'
 import { launcherEnd } from './link.ts'

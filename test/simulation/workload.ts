@@ -1,5 +1,6 @@
 import type { Loss } from '../../agent/link/link-messages.ts'
-import type { Exit, LiveProcess, ProcessTree } from '../../agent/processes/process-tree.ts'
+import type { LiveProcess, ProcessTree } from '../../agent/processes/process-tree.ts'
+import type { Exit } from '../../agent/processes/spawn.ts'
 import { Process } from './process.ts'
 import type { Random } from './random.ts'
 import type { Replica } from './replica.ts'
