@@ -9,10 +9,10 @@ const ABSENCE_GAP_RETRIES = 2
 export function observeAbsence<S extends CandidateState>(input: Input, state: S): S {
   const { seen, term, nextAttemptAt } = state
   const { now } = input
-  const known = { ...state, absenceSeenAt: now, mustRead: false }
-  if (seen !== null && seen.lease === null && wasLookedFor(input, state)) return known
+  const observed = { ...state, absenceSeenAt: now, mustRead: false }
+  if (seen !== null && seen.lease === null && wasLookedFor(input, state)) return observed
   return {
-    ...known,
+    ...observed,
     seen: { lease: null, changedAt: now.mono, heldMs: 0 },
     vacantNotBefore: waitedOut(input, state, seen?.lease ?? null),
     nextAttemptAt: term === null ? nextAttemptAt : now.mono,
@@ -38,16 +38,16 @@ export function vacantFrom(input: Input, state: CandidateState, lease: Lease): n
  */
 function wasLookedFor(input: Input, state: CandidateState): boolean {
   const { fact, now, config } = input
-  const { absenceSeenAt, readSentAt } = state
-  const askedAt = fact.type === 'lease' && fact.fresh && readSentAt !== null ? readSentAt : now
+  const { absenceSeenAt, lastRead } = state
+  const askedAt = fact.type === 'lease' && fact.fresh && lastRead !== null ? lastRead.sentAt : now
   const limit = ABSENCE_GAP_RETRIES * config.retryPeriodMs
   return absenceSeenAt !== null && elapsed(absenceSeenAt, askedAt) <= limit && isTimely(input, state)
 }
 
 /** An answer that waited in its connection while the machine slept proves nothing about the time since. */
-export function isTimely({ fact, now, config }: Input, { readSentAt }: CandidateState): boolean {
-  if (fact.type !== 'lease' || !fact.fresh || readSentAt === null) return true
-  return elapsed(readSentAt, now) <= config.renewDeadlineMs / 2 + config.retryPeriodMs
+export function isTimely({ fact, now, config }: Input, { lastRead }: CandidateState): boolean {
+  if (fact.type !== 'lease' || !fact.fresh || lastRead === null) return true
+  return elapsed(lastRead.sentAt, now) <= config.renewDeadlineMs / 2 + config.retryPeriodMs
 }
 
 /**
@@ -69,8 +69,8 @@ export function heldFor({ config }: Input, state: CandidateState, lease: Lease):
 }
 
 /** Monotonic ms at which any holder has lost the Lease, by the record's duration and by this replica's own. */
-function waitedOut({ config, now }: Input, state: CandidateState, known: Lease | null): number {
+function waitedOut({ config, now }: Input, state: CandidateState, last: Lease | null): number {
   const { leaseDurationMs } = config
-  const recorded = known === null || looksNeverHeld(known) ? 0 : durationOf(known, leaseDurationMs)
+  const recorded = last === null || looksNeverHeld(last) ? 0 : durationOf(last, leaseDurationMs)
   return Math.max(state.vacantNotBefore, now.mono + Math.max(leaseDurationMs, recorded))
 }

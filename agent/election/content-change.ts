@@ -1,5 +1,5 @@
 import type { EndedBecause } from '../lease/reasons.ts'
-import type { CandidateConfig, ElectionState, Why } from './state.ts'
+import type { CandidateConfig, ElectionState, MonoMs, Why } from './state.ts'
 
 /** A set of files may arrive one by one. Several replicas that have the same set show that it is complete. */
 const QUIET_MS = 2_000
@@ -16,23 +16,22 @@ const APART_LEASES = 2
 export interface ContentChange extends Why<EndedBecause> {
   /** Whether LangFlow starts again in this term. If not, a prepared replica takes over. */
   readonly inPlace: boolean
-  /** Monotonic ms. */
-  readonly dueAt: number
+  readonly dueAt: MonoMs
 }
 
 /**
- * What the leader does because the files that LangFlow was started from have changed, and when. `null`: nothing, because
- * they have not, LangFlow could not start from them, or LangFlow does not serve.
+ * What the leader does because the files that LangFlow was started from have changed, and when. Nothing if LangFlow could
+ * not start from them, or does not serve.
  */
 export function contentChange(
   config: Pick<CandidateConfig, 'onChange' | 'leaseDurationMs'>,
-  { term, workload: { content, well }, paused, successorContent }: ElectionState,
+  { term, workload: { content, well }, paused, successor }: ElectionState,
 ): ContentChange | null {
   if (content === null || config.onChange === 'ignore' || paused || !well) return null
   if (term === null || term.doubt || term.restarting !== null || term.stepDown !== null) return null
   const { digest, since, running, startedAt, problem } = content
   if (problem !== null || running === null || running === digest) return null
-  const standby = config.onChange === 'handover' ? successorContent : 'none'
+  const standby = config.onChange === 'handover' ? successor.content : 'none'
   const settlesMs = { ready: QUIET_MS, awaited: WAITS_MS, none: SETTLES_MS }[standby]
   // A new leader has to ask the others first.
   const settled = Math.max(since, term.startedAt) + settlesMs

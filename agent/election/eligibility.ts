@@ -1,7 +1,7 @@
 import { BOOT_RESOLUTION_MS, type Instant } from '../clock.ts'
+import type { Fault } from '../fault.ts'
 import type { ApiError } from '../kube/kube-errors.ts'
 import { durationOf, holderOf, LANGFLOW, langflowOf } from '../lease/lease.ts'
-import { podOf } from '../lease/operator-annotations.ts'
 import { isOlder } from '../python-version.ts'
 import {
   type CandidateConfig,
@@ -10,25 +10,24 @@ import {
   emit,
   type Follower,
   type Input,
+  type MonoMs,
   NEVER,
   wake,
 } from './state.ts'
 
 /** The longest pause after a rehearsal that was refused or got no answer. */
 const LONGEST_PAUSE_MS = 60_000
-/** Far above the time until a write is seen. */
-const CLOCKS_DIFFER_MS = 30_000
 
 /**
- * Why this replica could not take over the Lease now, judged by its credentials and its connection to the API server,
- * in one sentence. `null`: it could. Outages that end within a lease duration and a retry period do not count. Time in
+ * Why this replica could not take over the Lease now, judged by its credentials and its connection to the API server.
+ * Outages that end within a lease duration and a retry period do not count. Time in
  * which the machine was suspended counts.
  */
 export function inability(
   config: Pick<CandidateConfig, 'leaseDurationMs' | 'retryPeriodMs'>,
   state: ElectionState,
   now: Instant,
-): string | null {
+): Fault {
   const { seen, sightedAt, watchUp, writeRight, writeProblem, readProblem, watchProblem } = state
   const bar = barrier(state)
   if (bar !== null) return bar
@@ -43,20 +42,13 @@ export function inability(
   const toleratedMs = Math.max(config.leaseDurationMs, recordedMs) + config.retryPeriodMs
   if (!silentForGood && blindMs > toleratedMs)
     return `this replica has not seen the Lease for ${Math.round(blindMs / 1000)} s${because}`
-  if (writeRight === 'refused') return writeProblem ?? 'this replica is not permitted to write the Lease'
-  if (writeRight === 'unknown') return 'this replica has not verified yet that it may write the Lease'
+  if (writeRight.state === 'refused') return writeProblem ?? 'this replica is not permitted to write the Lease'
+  if (writeRight.state === 'unknown') return 'this replica has not verified yet that it may write the Lease'
   return null
 }
 
-/** The difference between this node's clock and that of the last leader's node, with the remedy. `null`: no problem. */
-export function clockProblem({ term, lastHolder, writerAheadMs: ms }: ElectionState): string | null {
-  if (term !== null || lastHolder === null || Math.abs(ms) < CLOCKS_DIFFER_MS) return null
-  const differs = `${Math.abs(Math.round(ms / 1000))} s ${ms > 0 ? 'behind' : 'ahead of'} that of ${podOf(lastHolder.holder)}'s node`
-  return `the clock of this node is ${differs}: synchronise both with NTP, because logs and history use the clock of the node that wrote them`
-}
-
-/** Why this replica must not compete for the Lease. `null`: it may. */
-export function barrier({ barred, outdated }: ElectionState): string | null {
+/** Why this replica must not compete for the Lease. */
+export function barrier({ barred, outdated }: ElectionState): Fault {
   return barred ?? outdated
 }
 
@@ -68,7 +60,7 @@ export function judgeVersion<S extends CandidateState>({ config }: Input, state:
   return { ...state, outdated: config.allowOlder ? null : outdated(state) }
 }
 
-function outdated({ seen, term, workload: { langflow } }: ElectionState): string | null {
+function outdated({ seen, term, workload: { langflow } }: ElectionState): Fault {
   const noted = seen === null || seen.lease === null ? null : langflowOf(seen.lease)
   if (langflow === null || noted === null || !isOlder(langflow, noted)) return null
   return term === null
@@ -83,25 +75,25 @@ function outdated({ seen, term, workload: { langflow } }: ElectionState): string
  * proves it by its renewals.
  */
 export function rehearse({ config, now }: Input, state: Follower): Follower {
-  const { seen, rehearsal, inFlight } = state
-  if (seen === null || rehearsal.underWay || inFlight) return state
-  if (now.mono < rehearsal.dueAt) return wake(state, rehearsal.dueAt)
-  const due = { ...state, rehearsal: { ...rehearsal, underWay: true } }
+  const { seen, writeRight, inFlight } = state
+  if (seen === null || writeRight.underWay || inFlight) return state
+  if (now.mono < writeRight.dueAt) return wake(state, writeRight.dueAt)
+  const due = { ...state, writeRight: { ...writeRight, underWay: true } }
   return emit(due, { type: 'rehearse', lease: seen.lease, deadlineMs: config.renewDeadlineMs / 2 })
 }
 
 /** Records the result of a dry run. `null`: the API server would have written. */
 export function rehearsed(input: Input, before: CandidateState, error: ApiError | null): CandidateState {
-  const state = { ...before, rehearsal: { ...before.rehearsal, underWay: false } }
+  const state = { ...before, writeRight: { ...before.writeRight, underWay: false } }
   if (error !== null && isNoAnswer(error)) return rehearseLater(input, state, error)
   const next = error === null ? mayWrite(state) : noteRefusal(input, state, error)
-  const granted = before.writeRight === 'refused' && next.writeRight === 'granted'
+  const granted = before.writeRight.state === 'refused' && next.writeRight.state === 'granted'
   return granted ? { ...next, writeProblem: null } : next
 }
 
 /** A write was acknowledged, or was refused for a reason other than missing rights. */
 export function mayWrite<S extends CandidateState>(state: S): S {
-  return { ...state, writeRight: 'granted', rehearsal: { ...state.rehearsal, dueAt: NEVER, failures: 0 } }
+  return { ...state, writeRight: { ...state.writeRight, state: 'granted', dueAt: NEVER, failures: 0 } }
 }
 
 /**
@@ -111,19 +103,20 @@ export function mayWrite<S extends CandidateState>(state: S): S {
 export function noteRefusal<S extends CandidateState>(input: Input, state: S, error: ApiError): S {
   if (isNoAnswer(error)) return state
   if (error.code !== 'unauthorized' && error.code !== 'forbidden') return mayWrite(state)
-  return rehearseLater(input, { ...state, writeRight: 'refused', writeProblem: error.message }, error)
+  const writeRight = { ...state.writeRight, state: 'refused' as const }
+  return rehearseLater(input, { ...state, writeRight, writeProblem: error.message }, error)
 }
 
-/** The right may have changed. `dueAt`: monotonic ms. */
-export function rehearseAgain<S extends CandidateState>(state: S, dueAt: number): S {
-  return { ...state, rehearsal: { ...state.rehearsal, dueAt, failures: 0 } }
+/** The right may have changed. */
+export function rehearseAgain<S extends CandidateState>(state: S, dueAt: MonoMs): S {
+  return { ...state, writeRight: { ...state.writeRight, dueAt, failures: 0 } }
 }
 
 function rehearseLater<S extends CandidateState>({ config, now }: Input, state: S, error: ApiError): S {
-  const { failures } = state.rehearsal
+  const { failures } = state.writeRight
   const pauseMs = Math.min(config.retryPeriodMs * 2 ** Math.min(failures, 10), LONGEST_PAUSE_MS)
   const dueAt = now.mono + Math.max(pauseMs, error.retryAfterMs ?? 0)
-  return { ...state, rehearsal: { ...state.rehearsal, dueAt, failures: failures + 1 } }
+  return { ...state, writeRight: { ...state.writeRight, dueAt, failures: failures + 1 } }
 }
 
 /** The API server was not reached or could not decide, which proves nothing about rights. */

@@ -3,7 +3,7 @@ import { isOfPod, pauseOf } from '../lease/operator-annotations.ts'
 import type { AcquiredBecause } from '../lease/reasons.ts'
 import { isTimely } from './absent-lease.ts'
 import { barrier } from './eligibility.ts'
-import { sendRead, sendWrite } from './lease-requests.ts'
+import { sendRead, sendWrite } from './requests.ts'
 import { failedStart, isUnproven } from './revision-trial.ts'
 import {
   type CandidateConfig,
@@ -20,7 +20,6 @@ import {
   type Seen,
   type Why,
   wake,
-  writerWall,
 } from './state.ts'
 
 /** The steps of every replica except the holder: watch, wait, and take the Lease when it is free. */
@@ -38,7 +37,7 @@ export function follow(input: Input, before: Follower): Follower {
     state = decide(state, 'LangFlow runs: reading the Lease to check whether this replica holds it')
   } else if (workload.alive === 'yes') {
     if (canTakeBack(input, state)) return takeBack(input, state)
-    state = decide(killNews(input, state), 'killing a LangFlow that runs without leadership')
+    state = decide(killAgain(input, state), 'killing a LangFlow that runs without leadership')
   }
 
   // 3. Send one request at a time.
@@ -83,7 +82,7 @@ function isOver({ identity }: CandidateConfig, { workload, written }: Follower, 
 function giveBack(input: Input, state: Follower): Follower {
   const decision = `releasing the Lease: ${POD_RESTARTED.reason}`
   if (input.now.mono < state.nextAttemptAt) return decide(state, decision, state.nextAttemptAt)
-  return decide(sendWrite(input, state, 'release', POD_RESTARTED), decision)
+  return decide(sendWrite(input, state, 'give back'), decision)
 }
 
 /** A standby that observes the release goes first. This replica follows soon, because it may be the only one. */
@@ -107,13 +106,12 @@ function take(input: Input, state: Follower): Follower {
     return decide(state, `${standing}; no idle launcher is connected, so this replica does not campaign`)
 
   // 2. Is the Lease paused? The leader stays: a replica may take again the Lease that it held last.
-  const wall = writerWall(state, now)
-  const pause = pauseOf(seen.lease, wall)
+  const pause = pauseOf(seen.lease, now.wall)
   if (pause !== null && holder !== config.identity) {
     const [until, at] =
       pause.until === null
         ? ['', NEVER]
-        : [` until ${pause.until}`, now.mono + Date.parse(pause.until) - wall]
+        : [` until ${pause.until}`, now.mono + Date.parse(pause.until) - now.wall]
     return decide(state, `${standing}; paused${until}: no takeover starts`, at)
   }
 
@@ -234,13 +232,13 @@ function confirmsAbsence(input: Input, state: Follower): boolean {
  * is absent or was emptied: such a Lease is not renewed, so a silent watch proves nothing.
  */
 function nextLook({ now }: Input, state: Follower): number {
-  const { mustRead, watchUp, nextPollAt, nextAttemptAt, readSentAt, seen, vacantNotBefore } = state
+  const { mustRead, watchUp, nextPollAt, nextAttemptAt, lastRead, seen, vacantNotBefore } = state
   if (mustRead) return nextAttemptAt
   const emptied = seen?.lease && looksNeverHeld(seen.lease) && now.mono < vacantNotBefore
   if (watchUp && seen?.lease !== null && !emptied) return NEVER
-  // It also reads at the moment when the Lease becomes free: the replica that has waited longest knows the last epoch, so
-  // it should go first.
-  const freed = seen?.lease === null && (readSentAt?.mono ?? 0) < vacantNotBefore
+  // It also reads at the moment when the Lease becomes free: the replica that has waited longest has read the last
+  // epoch, so it should go first.
+  const freed = seen?.lease === null && (lastRead?.sentAt.mono ?? 0) < vacantNotBefore
   return freed ? Math.min(nextPollAt, vacantNotBefore) : nextPollAt
 }
 
@@ -277,7 +275,7 @@ export function leave(input: Input, before: Ending): Ending {
   const { pending, workload, ending } = state
   if (pending !== null) return decide(state, 'ending: waiting for the answer to the last write')
   if (workload.alive !== 'no')
-    return decide(killNews(input, state), 'ending: waiting until no LangFlow process is alive')
+    return decide(killAgain(input, state), 'ending: waiting until no LangFlow process is alive')
   const exited = emit({ ...state, exited: true }, { type: 'exit', code: ending.code })
   return decide(exited, `ended: ${ending.reason}`)
 }
@@ -291,7 +289,7 @@ function reportHolder<S extends Free>(state: S): S {
   return holder === '' ? reported : event(reported, 'leader_observed', {}, { holder })
 }
 
-/** The kill is ordered again with each fact, but not by a tick. */
-function killNews<S extends Free>({ fact }: Input, state: S): S {
+/** A launcher that has just connected has not received the earlier order. A tick brings no such news. */
+function killAgain<S extends Free>({ fact }: Input, state: S): S {
   return fact.type === 'tick' ? state : kill(state)
 }

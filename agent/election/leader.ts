@@ -1,12 +1,13 @@
 import { reached, untilReached } from '../clock.ts'
 import { epochOf, holderOf, type Lease, looksNeverHeld } from '../lease/lease.ts'
 import type { Phases } from '../lease/lease-history.ts'
-import { FAILOVER_TO, type OperatorRequest, pauseOf, RESTART } from '../lease/operator-annotations.ts'
+import { pauseOf, RESTART, requestOf } from '../lease/operator-annotations.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
+import { served } from '../lease/written-lease.ts'
 import type { Grant } from '../link/link-messages.ts'
 import { contentChange } from './content-change.ts'
-import { sendRead, sendWrite } from './lease-requests.ts'
 import { operatorOrder } from './operator-order.ts'
+import { sendRead, sendWrite } from './requests.ts'
 import { blamed, trialEnds } from './revision-trial.ts'
 import {
   type CandidateConfig,
@@ -22,14 +23,15 @@ import {
   kill,
   killAt,
   type Leading,
+  type MonoMs,
   NEVER,
+  type Refusal,
   type StepDown,
   type StepDownReason,
   type SteppingDown,
   type Term,
   type Why,
   type Write,
-  writerWall,
 } from './state.ts'
 
 /** Clock synchronisation slews small errors. A step of more than this is a jump. */
@@ -109,37 +111,49 @@ function obey(input: Input, state: Leading): Leading | SteppingDown {
     const change = contentChange(config, state)
     return change !== null && now.mono >= change.dueAt ? beginStepDown(input, state, change) : state
   }
-  const { request, does } = order
-  if (typeof does === 'string') return refuse(input, state, { ...request, reason: does })
-  if (request.what === 'failover') return beginStepDown(input, state, does)
+  const { request, answer } = order
+  if (typeof answer === 'string') return refuse(input, state, { ...request, reason: answer })
+  if (request.what === 'failover') return beginStepDown(input, state, answer)
   // The next write removes the request.
-  const answered = { ...state, restartAnswered: true, nextAttemptAt: now.mono }
-  return beginStepDown(input, answered, does)
+  const answered = withTerm({ ...state, nextAttemptAt: now.mono }, { restartAnswered: true })
+  return beginStepDown(input, answered, answer)
 }
 
 /** A failover during a planned stop begins the stop again, with its own times. */
 function hurry(input: Input, state: SteppingDown): SteppingDown {
   const order = operatorOrder(input.config, state)
-  if (order === null || typeof order.does === 'string') return state
+  if (order === null || typeof order.answer === 'string') return state
   const { ending, term } = state
-  // A revision that failed is still to blame.
+  // The failure still counts against the revision.
   const { failed, blames } = term.stepDown
   const leading: Leading = { ...state, phase: 'leading', ending: null, term: { ...term, stepDown: null } }
-  return beginStepDown(input, leading, { ...order.does, failed, blames, ...(ending && { ending }) })
+  return beginStepDown(input, leading, { ...order.answer, failed, blames, ...(ending && { ending }) })
 }
 
 /** The next write removes the request from the Lease. */
 export function refuse(
   { now }: Input,
   state: Leading,
-  request: OperatorRequest & { readonly reason: string },
+  request: Refusal,
 ): Leading {
-  const { refusal } = state
+  const { refusal } = state.term
   const isAnswered =
     refusal?.what === request.what && refusal.to === request.to && refusal.reason === request.reason
   // Another program restores the request. Writing faster than renewals would not end that.
   if (refusal?.open && isAnswered) return state
-  return { ...state, refusal: { ...request, open: true }, nextAttemptAt: now.mono }
+  return withTerm({ ...state, nextAttemptAt: now.mono }, { refusal: { ...request, open: true } })
+}
+
+/** A refusal is shown until another request comes. */
+export function noteAnswers(state: Held, lease: Lease): Held {
+  const { refusal, restartAnswered } = state.term
+  const asked = requestOf(lease)
+  const isIt = refusal?.open && asked?.what === refusal.what && asked.to === refusal.to
+  const answered = refusal && { ...refusal, open: false }
+  return withTerm(state, {
+    refusal: asked === null ? answered : isIt ? refusal : null,
+    restartAnswered: restartAnswered && lease.metadata.annotations?.[RESTART] !== undefined,
+  })
 }
 
 /** Why the Lease is lost by the clock. `null`: it is not lost. */
@@ -187,27 +201,26 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
   const { config, now } = input
   if (reached(now, killAt(config, write.sentAt))) return before
   const resumed = write.kind === 'resume'
-  const { ending, history } = before
+  const { ending } = before
   const acquireMs = now.mono - write.sentAt.mono
   const epoch = epochOf(lease)
-  const begun = { detectMs: write.detectMs, acquireMs, startMs: null, healthyMs: null }
-  // If an earlier agent began the term, its note is used.
-  const noted = resumed ? history.find((term) => term.epoch === epoch) : undefined
+  const noted = before.noted.history.find((term) => term.epoch === epoch)
+  const open = noted && { ...noted, ended: null, endedBecause: null, stopMs: null }
+  const acquiredRecord = open && { ...open, phases: { ...open.phases, acquireMs } }
   const leading: Leading = {
     ...before,
     phase: 'leading',
     ending: null,
     coolDown: null,
     strangers: 0,
-    successor: null,
-    successorContent: 'none',
+    successor: { identity: null, content: 'none' },
     reportedHolder: config.identity,
-    failoverRestored: !resumed && lease.metadata.annotations?.[FAILOVER_TO] !== undefined,
+    // An acquisition has removed all requests, so another program restores those that are there.
+    requestsStay: before.requestsStay || (!resumed && requestOf(lease) !== null),
     term: {
       epoch,
-      acquireTime: lease.spec?.acquireTime ?? write.renewTime,
-      because: noted?.because ?? write.because?.code ?? 'own_write',
-      phases: resumed ? (noted?.phases ?? null) : begun,
+      acquireTime: lease.spec?.acquireTime ?? write.lease.spec?.renewTime ?? '',
+      record: (resumed ? open : acquiredRecord) ?? null,
       renewedAt: write.sentAt,
       startedAt: now.mono,
       doubt: false,
@@ -215,8 +228,9 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
       trialUntil: trialEnds(input, before),
       restarting: null,
       stepDown: null,
-      leftAloneMs: 0,
-      note: noted?.note ?? null,
+      setAside: null,
+      refusal: null,
+      restartAnswered: false,
     },
   }
   const acquired = event(leading, 'acquired', write.because ?? {}, {
@@ -240,8 +254,8 @@ function blame(input: Input, state: Leading, why: Why<EndedBecause>): Held {
   return remedyFailure(input, state, { ...why, remedy: 'handover' })
 }
 
-/** Monotonic ms at which a first start is given up. While the Lease is paused, it is not given up. */
-function trialEnd({ term, paused }: Held): number {
+/** When a first start is given up. While the Lease is paused, it is not given up. */
+function trialEnd({ term, paused }: Held): MonoMs {
   return term.stepDown !== null || paused ? NEVER : (term.trialUntil ?? NEVER)
 }
 
@@ -275,7 +289,7 @@ export function remedyFailure(input: Input, state: Leading, failure: Failure): H
   // If the launcher gave up a start during a doubt, that start is still in progress.
   const goesOn = failure.code === 'deadman' && remedy === 'restart'
   if (state.paused && !goesOn)
-    return { ...state, setAside: { ...failure, since: state.setAside?.since ?? input.now.mono } }
+    return withTerm(state, { setAside: failure })
   if (remedy === 'handover') {
     const held = state.term.trialUntil === null ? null : blamed(input.config, why)
     return beginStepDown(input, state, { ...(held ?? why), failed: true, blames: held && why })
@@ -288,26 +302,16 @@ export function remedyFailure(input: Input, state: Leading, failure: Failure): H
 
 /** An operator pauses or resumes. A failure that was set aside during the pause is handled after it. */
 export function notePause(input: Input, before: CandidateState): CandidateState {
-  const paused = pauseOf(before.seen?.lease ?? null, writerWall(before, input.now)) !== null
+  const paused = pauseOf(before.seen?.lease ?? null, input.now.wall) !== null
   if (paused === before.paused) return before
-  const { setAside } = before
-  const resumedAt = paused ? before.resumedAt : input.now.mono
-  const state = { ...(before.phase === 'leading' ? noteLeftAlone(input, before) : before), paused, resumedAt }
+  const state = { ...before, paused, resumedAt: paused ? before.resumedAt : input.now.mono }
   if (!paused && state.phase === 'stepping down')
     return withTerm(state, { stepDown: { ...state.term.stepDown, paused } })
   if (paused || state.phase !== 'leading') return state
-  if (setAside === null) return noticeFailure(input, state)
-  const { since: _, ...failure } = setAside
-  const seenTo = remedyFailure(input, state, failure)
-  return seenTo.phase === 'leading' ? noticeFailure(input, seenTo) : seenTo
-}
-
-/** A failure that was set aside during a pause is over, or is handled now. The history counts the time without service. */
-function noteLeftAlone({ now }: Input, state: Leading): Leading {
-  const { setAside, term } = state
-  if (setAside === null) return state
-  const leftAloneMs = term.leftAloneMs + now.mono - setAside.since
-  return withTerm({ ...state, setAside: null }, { leftAloneMs })
+  const { setAside } = state.term
+  const resumed = withTerm(state, { setAside: null })
+  const remedied = setAside === null ? resumed : remedyFailure(input, resumed, setAside)
+  return remedied.phase === 'leading' ? noticeFailure(input, remedied) : remedied
 }
 
 /** The workload serves. The first time in a term, this ends the takeover. */
@@ -317,20 +321,20 @@ export function noteHealth(
   took: Pick<Phases, 'startMs' | 'healthyMs'> | null,
 ): Held {
   const state = withTerm(before, { trialUntil: null })
-  const { phases, acquireTime } = state.term
-  if (phases === null || phases.healthyMs !== null) return state
+  const { record, acquireTime } = state.term
+  if (record === null || record.phases.healthyMs !== null) return state
   // If an earlier agent of this pod ordered the start, the start has taken the whole term so far.
   const whole = {
     startMs: null,
-    healthyMs: Math.max(0, now.wall - Date.parse(acquireTime) - phases.acquireMs),
+    healthyMs: Math.max(0, now.wall - Date.parse(acquireTime) - record.phases.acquireMs),
   }
-  return withTerm(state, { phases: { ...phases, ...(took ?? whole) } })
+  return withTerm(state, { record: served(record, took ?? whole, state.noted.history) })
 }
 
 /** The launcher may have had no agent to report to when the workload ended or stopped serving. */
-export function noticeFailure(input: Input, told: Leading): Held {
+export function noticeFailure(input: Input, reported: Leading): Held {
   // If the workload has recovered by itself, there is no reason to act.
-  const before = told.workload.well ? noteLeftAlone(input, told) : told
+  const before = reported.workload.well ? withTerm(reported, { setAside: null }) : reported
   const { term, workload, paused } = before
   // If this replica is restarting the workload, the start happens even during a pause.
   if (paused && term.restarting === null) return before
@@ -346,22 +350,22 @@ export function noticeFailure(input: Input, told: Leading): Held {
 }
 
 /** Rule 3: close the gate, drain while renewing, stop, confirm the stop, release. */
-export function beginStepDown(input: Input, leading: Leading, why: StepDownReason): SteppingDown {
+export function beginStepDown(input: Input, before: Leading, why: StepDownReason): SteppingDown {
   const { config, now } = input
-  const before = noteLeftAlone(input, leading)
   const { code, reason, failed = false, blames = null, to = null, ending = null } = why
   const { graceMs = config.stopTimeoutMs, inPlace = false } = why
-  const { drainMs = config.drainTimeoutMs, note = before.term.note } = why
+  const { drainMs = config.drainTimeoutMs, note = before.term.record?.note ?? null } = why
   const closedAt = now.mono
   const drainDeadline = closedAt + drainMs
   const served = before.workload.well && !failed
-  const begun = { stage: 'draining', closedAt, drainDeadline, served, toldBy: null } as const
+  const begun = { stage: 'draining', closedAt, drainDeadline, served, closingWrite: null } as const
   const stepDown = { code, reason, failed, blames, graceMs, to, paused: before.paused, inPlace, ...begun }
-  const term = { ...before.term, restarting: null, stepDown, note }
+  const record = before.term.record && { ...before.term.record, note }
+  const term = { ...before.term, restarting: null, setAside: null, stepDown, record }
   const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
-  const told = event(state, 'draining', { code, reason })
-  const noted = inPlace ? emit(told, { type: 'restart', code, reason, graceMs: null }) : told
-  return emit(noted, { type: 'drain', drainDeadline })
+  const begins = event(state, 'draining', { code, reason })
+  const restarts = inPlace ? emit(begins, { type: 'restart', code, reason, graceMs: null }) : begins
+  return emit(restarts, { type: 'drain', drainDeadline })
 }
 
 function advance({ fact, now }: Input, state: SteppingDown): Held {
@@ -371,8 +375,8 @@ function advance({ fact, now }: Input, state: SteppingDown): Held {
   if (gone && stepDown.inPlace && state.workload.canRun && state.ending === null) {
     // A request that came during the stop is met by the same start.
     const restartAnswered = state.seen?.lease?.metadata.annotations?.[RESTART] !== undefined
-    const kept = { ...state, phase: 'leading', ending: null, restartAnswered } as const
-    const again: Leading = { ...kept, term: { ...state.term, stepDown: null, startOrdered: !doubt } }
+    const term = { ...state.term, stepDown: null, startOrdered: !doubt, restartAnswered }
+    const again: Leading = { ...state, phase: 'leading', ending: null, term }
     return doubt ? again : emit(again, { type: 'start', epoch })
   }
   if (gone && stepDown.stage !== 'releasing') return to('releasing')
@@ -388,8 +392,8 @@ function advance({ fact, now }: Input, state: SteppingDown): Held {
 function close({ config, now }: Input, state: SteppingDown): SteppingDown {
   const { stepDown } = state.term
   const holds = stepDown.stage !== 'draining' || now.mono >= graceEnds(config, stepDown)
-  if (!holds || stepDown.toldBy !== null) return state
-  return withTerm(state, { stepDown: { ...stepDown, toldBy: state.nextWriteId } })
+  if (!holds || stepDown.closingWrite !== null) return state
+  return withTerm(state, { stepDown: { ...stepDown, closingWrite: state.nextWriteId } })
 }
 
 /** If LangFlow did not serve, its streams have no grace. */
@@ -429,7 +433,7 @@ function request(input: Input, state: Held): CandidateState {
   // The release of a stopped workload need not wait for the next renewal. A release that failed is retried like any
   // write.
   const tried = unresolved.some((write) => write.kind === 'release') || (mustRead && readProblem !== null)
-  const due = input.now.mono >= nextAttemptAt || (releasing && !tried) || isUntold(input, state)
+  const due = input.now.mono >= nextAttemptAt || (releasing && !tried) || isClosingUnwritten(input, state)
   if (inFlight || !due) return state
   if (mustRead) return sendRead(input, state)
   if (!releasing) return sendWrite(input, state, seen?.lease ? 'renew' : 'recreate')
@@ -440,8 +444,8 @@ function request(input: Input, state: Held): CandidateState {
 /**
  * Whether the other fronts still lack the order to hold requests: this front would refuse the requests that they send.
  */
-function isUntold({ config }: Input, { mustRead, nextWriteId, term: { stepDown } }: Held): boolean {
-  return config.front !== null && !mustRead && stepDown?.toldBy === nextWriteId
+function isClosingUnwritten({ config }: Input, { mustRead, nextWriteId, term: { stepDown } }: Held): boolean {
+  return config.front !== null && !mustRead && stepDown?.closingWrite === nextWriteId
 }
 
 /** Sets the time of the next look, and the sentence that describes the state. */
@@ -455,7 +459,7 @@ function plan({ config, now }: Input, state: Held): Held {
     trialEnd(state),
     contentChange(config, state)?.dueAt ?? NEVER,
     stepDown?.stage === 'draining' ? stepDown.drainDeadline : NEVER,
-    stepDown?.toldBy === null ? graceEnds(config, stepDown) : NEVER,
+    stepDown?.closingWrite === null ? graceEnds(config, stepDown) : NEVER,
   )
   const leftMs = Math.max(0, untilReached(now, killAt(config, renewedAt)))
   const left = `${(leftMs / 1000).toFixed(1)} s until LangFlow is killed`
@@ -473,7 +477,7 @@ function withTerm<S extends Held>(state: S, patch: Partial<S['term']>): S {
 
 function withoutTerm(state: Held): Free {
   const { ending } = state
-  const free = { ...state, term: null, setAside: null }
+  const free = { ...state, term: null }
   return ending === null
     ? { ...free, phase: 'follower', ending }
     : { ...free, phase: 'ending', ending, exited: false }

@@ -1,3 +1,4 @@
+import type { Sentence } from '../fault.ts'
 import {
   ANY_POD,
   describeAsked,
@@ -12,25 +13,25 @@ const FAILOVER_GRACE_MS = 2_000
 
 interface Order {
   readonly request: OperatorRequest
-  /** How the leader obeys, or why it refuses, in one sentence. */
-  readonly does: StepDownReason | string
+  /** How the leader obeys, or why it refuses. */
+  readonly answer: StepDownReason | Sentence
 }
 
-/** The most urgent request in the Lease that awaits an answer. `null`: no such request. */
-export function openRequest({ seen, keptRequests }: ElectionState): OperatorRequest | null {
-  return requestOf(seen?.lease ?? null, keptRequests)
+/** The most urgent request in the Lease that awaits an answer. */
+export function openRequest({ seen, requestsStay }: ElectionState): OperatorRequest | null {
+  return requestsStay ? null : requestOf(seen?.lease ?? null)
 }
 
 /**
  * A request in the Lease that the leader obeys without asking another replica: a failover or a restart in place. It
  * depends on nothing but the Lease, so it also works if this replica's HTTP server and LangFlow hang. A switchover is
- * decided in `peers/`. `null`: no such request, or it waits for the end of a doubt or of another restart.
+ * decided in `peers/`. A request may have to wait for the end of a doubt or of another restart.
  */
 export function operatorOrder(
   { identity }: Pick<CandidateConfig, 'identity'>,
   state: ElectionState,
 ): Order | null {
-  const { term, paused, restartAnswered, failoverRestored } = state
+  const { term, paused } = state
   const request = openRequest(state)
   if (request === null || request.what === 'switchover') return null
   if (term === null || term.doubt) return null
@@ -42,12 +43,12 @@ export function operatorOrder(
     (isRestart || term.stepDown.code === what || term.stepDown.stage === 'releasing')
   )
     return null
-  if (isRestart && (restartAnswered || term.restarting !== null || !term.startOrdered)) return null
-  const restored = failoverRestored ? 'another program restores this request: remove it there' : null
-  const fault = isRestart ? null : (restored ?? targetFault(identity, to))
+  if (isRestart && (term.restartAnswered || term.restarting !== null || !term.startOrdered)) return null
+  const fault = isRestart ? null : targetFault(identity, to)
   const refused = paused ? 'the Lease is paused: resume it first' : fault
-  if (refused !== null) return { request, does: refused }
+  if (refused !== null) return { request, answer: refused }
   const why = { code: what, reason: describeAsked(request), note }
-  if (isRestart) return { request, does: { ...why, inPlace: true } }
-  return { request, does: { ...why, to: to === ANY_POD ? null : to, drainMs: 0, graceMs: FAILOVER_GRACE_MS } }
+  if (isRestart) return { request, answer: { ...why, inPlace: true } }
+  const target = to === ANY_POD ? null : to
+  return { request, answer: { ...why, to: target, drainMs: 0, graceMs: FAILOVER_GRACE_MS } }
 }

@@ -20,17 +20,17 @@ type Own = Pick<CandidateConfig, 'revision'>
 const BLAMELESS: ReadonlySet<EndedBecause> = new Set(['deadman', 'launcher_silent'])
 
 /** No replica of the own revision has served yet, and one of another revision has. */
-export function isUnproven({ revision }: Own, { revisions: { proven } }: ElectionState): boolean {
+export function isUnproven({ revision }: Own, { noted: { revisions: { proven } } }: ElectionState): boolean {
   return revision !== null && proven.length > 0 && !proven.includes(revision)
 }
 
 /**
- * The failed first start of the own revision, while LangFlow's inputs have not changed since. `null`: no such failure.
+ * The failed first start of the own revision, while LangFlow's inputs have not changed since.
  */
 export function failedStart(own: Own, state: ElectionState): FailedRevision | null {
   if (!isUnproven(own, state)) return null
   const { inputs } = state.workload
-  const failed = state.revisions.failed.filter(({ revision }) => revision === own.revision)
+  const failed = state.noted.revisions.failed.filter(({ revision }) => revision === own.revision)
   return failed.find((one) => inputs === null || one.inputs === inputs) ?? null
 }
 
@@ -42,11 +42,11 @@ export function failedStart(own: Own, state: ElectionState): FailedRevision | nu
  */
 export function trialEnds({ config, now }: Input, state: ElectionState): number | null {
   if (!isUnproven(config, state)) return null
-  const [own, last] = [state.workload.langflow, state.revisions.langflow]
+  const [own, last] = [state.workload.langflow, state.noted.revisions.langflow]
   const upgrade = own !== null && last !== null && !config.allowOlder && isOlder(last, own)
   if (upgrade || failedStart(config, state) !== null) return NEVER
   const warm = config.standby === 'warm' && state.workload.prepared
-  const starts = state.history.flatMap(({ phases: { startMs, healthyMs } }) =>
+  const starts = state.noted.history.flatMap(({ phases: { startMs, healthyMs } }) =>
     healthyMs === null ? [] : [(startMs ?? 0) + healthyMs],
   )
   const coldMs = starts.length === 0 ? NEVER : TIMES_LONGEST * Math.max(...starts)
@@ -61,7 +61,7 @@ export function blamed({ revision }: Own, { code, reason }: Why<EndedBecause>): 
 }
 
 /** The revisions that the holder records with its next write. */
-export function revisionsNoted({ revision }: Own, { revisions, term, workload }: ElectionState): Revisions {
+export function revisionsNoted({ revision }: Own, { noted: { revisions }, term, workload }: ElectionState): Revisions {
   if (revision === null || term === null) return revisions
   const { stepDown } = term
   if (stepDown?.blames) {
@@ -69,6 +69,6 @@ export function revisionsNoted({ revision }: Own, { revisions, term, workload }:
     return withFailed(revisions, { revision, inputs: workload.inputs, because: code, reason })
   }
   const served = workload.well && stepDown === null && term.trialUntil === null
-  const noted = revisions.proven[0] === revision && revisions.langflow === workload.langflow
-  return served && !noted ? withProven(revisions, revision, workload.langflow) : revisions
+  const isNoted = revisions.proven[0] === revision && revisions.langflow === workload.langflow
+  return served && !isNoted ? withProven(revisions, revision, workload.langflow) : revisions
 }

@@ -1,14 +1,20 @@
 import { type Instant, later } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { Timings } from '../config/timings.ts'
+import type { Fault, Sentence } from '../fault.ts'
 import type { ApiError } from '../kube/kube-errors.ts'
 import type { FrontAccess, Lease } from '../lease/lease.ts'
 import type { PastTerm, Phases } from '../lease/lease-history.ts'
 import type { OperatorRequest } from '../lease/operator-annotations.ts'
-import { NO_REVISIONS, type Revisions } from '../lease/proven-revisions.ts'
 import type { AcquiredBecause, EndedBecause, ReasonCode } from '../lease/reasons.ts'
+import { NOTHING_NOTED } from '../lease/written-lease.ts'
 import type { ContentView, Grant } from '../link/link-messages.ts'
 import type { EventName } from '../observe/log.ts'
+
+/** A time of CLOCK_MONOTONIC, in milliseconds. */
+export type MonoMs = number
+/** Infinity, as a monotonic time. */
+export const NEVER: MonoMs = Number.POSITIVE_INFINITY
 
 /** The configuration of one candidate. All times are in milliseconds. */
 export interface CandidateConfig
@@ -31,51 +37,45 @@ export interface CandidateConfig
 /** A cause: a code for programs, a sentence for people. */
 export interface Why<Code extends ReasonCode = ReasonCode> {
   readonly code: Code
-  readonly reason: string
+  readonly reason: Sentence
 }
 
-export type WriteKind = 'acquire' | 'resume' | 'renew' | 'recreate' | 'release'
+/** `give back`: this pod's earlier term is released, since nothing of it is alive. */
+export type WriteKind = 'acquire' | 'resume' | 'renew' | 'recreate' | 'release' | 'give back'
 
 /** One attempt to write the Lease. Its outcome may stay unknown permanently. */
 export interface Write {
   readonly id: number
   readonly kind: WriteKind
+  /** Its `spec.renewTime` identifies the write in a Lease that the API server shows later. */
   readonly lease: Lease
   /** The version that the write replaces. `null`: a creation. */
   readonly base: Lease | null
-  /** `spec.renewTime` as written. It identifies the write in a Lease that the API server shows later. */
-  readonly renewTime: string
   /** The moment before the write was sent: the origin of every deadline it earns (rule 2). */
   readonly sentAt: Instant
-  /**
-   * Why an `acquire`, a `resume` or a follower's `release` could be written, and how long the Lease had been unchanged,
-   * in milliseconds.
-   */
+  /** Why an `acquire` or a `resume` could be written. */
   readonly because: Why<AcquiredBecause> | null
+  /** How long the Lease had been unchanged, in milliseconds. */
   readonly unchangedMs: number
-  /** The time without a leader before an `acquire`, in milliseconds, as far as it is known. For the history only. */
-  readonly detectMs: number
-  /** The requests of operators that it removes without an answer. */
-  readonly drops: readonly OperatorRequest[]
 }
 
 export interface StepDown extends Why<EndedBecause> {
   readonly stage: 'draining' | 'stopping' | 'releasing'
   /** Whether the workload failed, so that this replica waits before it campaigns again. */
   readonly failed: boolean
-  /** The failure of a first start that counts against the replica's revision. `null`: no such failure. */
+  /** The failure of a first start that counts against the replica's revision. */
   readonly blames: Why<EndedBecause> | null
   /** Milliseconds from SIGTERM to SIGKILL. */
   readonly graceMs: number
-  /** Monotonic ms when the gate was closed. */
-  readonly closedAt: number
-  /** Monotonic ms at which LangFlow is stopped even if connections are still open. */
-  readonly drainDeadline: number
+  /** When the gate was closed. */
+  readonly closedAt: MonoMs
+  /** When LangFlow is stopped even if connections are still open. */
+  readonly drainDeadline: MonoMs
   /** Whether LangFlow served when the gate was closed, so that it may continue during the drain. */
   readonly served: boolean
   /** Id of the first write that orders the other fronts to hold. `null`: they continue. */
-  readonly toldBy: number | null
-  /** The successor that an operator named: its pod, or its identity if known. `null`: no successor. */
+  readonly closingWrite: number | null
+  /** The successor that an operator named: its pod, or its identity if known. */
   readonly to: string | null
   /** Whether takeovers were paused before the step-down began. */
   readonly paused: boolean
@@ -87,39 +87,38 @@ export interface StepDown extends Why<EndedBecause> {
 export interface StepDownReason
   extends Why<EndedBecause>,
     Partial<Pick<StepDown, 'failed' | 'blames' | 'graceMs' | 'to' | 'inPlace'>>,
-    Partial<Pick<Term, 'note'>> {
+    Partial<Pick<PastTerm, 'note'>> {
   /** Milliseconds, if it is not the drain timeout. */
   readonly drainMs?: number
   readonly ending?: End
 }
 
+/** A request that the leader cannot fulfil. */
+export type Refusal = OperatorRequest & { readonly reason: Sentence }
+
 /** This replica's hold on the Lease. */
 export interface Term {
   readonly epoch: number
   readonly acquireTime: string
-  readonly because: AcquiredBecause
-  /** Durations of the beginning of the term. `null`: it was taken back from an earlier agent, whose note is lost. */
-  readonly phases: Phases | null
+  /** Its entry in the history. `null`: it was taken back from an earlier agent, whose entry is lost. */
+  readonly record: PastTerm | null
   /** Send time of the last acknowledged write. */
   readonly renewedAt: Instant
-  readonly startedAt: number
+  readonly startedAt: MonoMs
   readonly doubt: boolean
   /** Whether `start` was ordered. The launcher refuses a second one by itself. */
   readonly startOrdered: boolean
-  /**
-   * Monotonic ms before which an unproven revision must have served. `null`: it is proven, or has served in this term.
-   */
-  readonly trialUntil: number | null
+  /** When an unproven revision must have served. `null`: it is proven, or has served in this term. */
+  readonly trialUntil: MonoMs | null
   /** Why the workload is being stopped for a restart in this term. */
-  readonly restarting: string | null
+  readonly restarting: Sentence | null
   readonly stepDown: StepDown | null
-  /**
-   * Total milliseconds without service because a failure was set aside during pauses. The present pause is not
-   * included.
-   */
-  readonly leftAloneMs: number
-  /** See `PastTerm`. */
-  readonly note: string | null
+  /** A failure of the workload during a pause. It is handled after the pause. */
+  readonly setAside: Failure | null
+  /** The last refused request. `open`: it still has to be removed from the Lease. */
+  readonly refusal: (Refusal & { readonly open: boolean }) | null
+  /** The request for a restart in place is obeyed, but still has to be removed from the Lease. */
+  readonly restartAnswered: boolean
 }
 
 /**
@@ -134,34 +133,34 @@ export const NO_WORKLOAD = {
   prepared: false,
   /** The launcher was asked to end: its workload has to be handed over. */
   ending: false,
-  /** The version of the LangFlow that its launcher starts. `null`: unknown. */
+  /** The version of the LangFlow that its launcher starts. */
   langflow: null as string | null,
-  /** Digest of the inputs of its LangFlow (`Digests.inputs`). `null`: unknown. */
+  /** Digest of the inputs of its LangFlow (`Digests.inputs`). */
   inputs: null as string | null,
   /** The files that it starts from (`Digests.content`). `null`: none are watched, or unknown. */
   content: null as ContentView | null,
   /** Epoch and identity of the grant that live processes run under, if the launcher reported them. */
   epoch: null as number | null,
   identity: null as string | null,
-  /** Monotonic ms at which that grant ends. */
-  killAt: null as number | null,
+  /** The end of that grant. */
+  killAt: null as MonoMs | null,
   /**
    * The last term of earlier launchers of this pod, as `identity epoch`, if it is proven that nothing of it is alive.
    */
   ended: null as string | null,
   /** Why the workload does not serve although it is alive. */
-  failed: null as string | null,
+  failed: null as Fault,
   /** The workload answers its health requests, and its launcher answers the agent. */
   well: false,
-  stopFailed: null as string | null,
+  stopFailed: null as Fault,
 }
 export type Workload = Readonly<typeof NO_WORKLOAD>
 
 /** The last state of the Lease. */
 export interface Seen {
   readonly lease: Lease | null
-  /** Monotonic ms at which the last change of the record was received (rule 6) or its absence noticed (rule 7). */
-  readonly changedAt: number
+  /** When the last change of the record was received (rule 6) or its absence noticed (rule 7). */
+  readonly changedAt: MonoMs
   /**
    * Milliseconds from then for which every other replica leaves the Lease alone. 0: it was released, or looks never
    * held.
@@ -169,44 +168,42 @@ export interface Seen {
   readonly heldMs: number
 }
 
+/** `awaited`: a replica may become the successor with the present content, or has not seen it yet. */
+export type SuccessorContent = 'ready' | 'awaited' | 'none'
+
+/** The replica to name in a release, if any, and whether it would start LangFlow from the leader's present files. */
+export interface Successor {
+  readonly identity: string | null
+  readonly content: SuccessorContent
+}
+const NO_SUCCESSOR: Successor = { identity: null, content: 'none' }
+
 /** The fields of every phase, with their initial values. */
 const SHARED = {
   // The Lease.
   /** `null` until the first read or event. */
   seen: null as Seen | null,
   lastHolder: null as { readonly holder: string; readonly epoch: number } | null,
-  /**
-   * Milliseconds by which the last writer's wall clock is ahead of this replica's, measured when this replica saw that
-   * write.
-   */
-  writerAheadMs: 0,
-  /** Monotonic ms before which a vacancy does not count. 0: no reason to wait. */
-  vacantNotBefore: 0,
+  /** Before this time, a vacancy does not count. 0: no reason to wait. */
+  vacantNotBefore: 0 as MonoMs,
   /** Time of the last proof that the Lease is absent. */
   absenceSeenAt: null as Instant | null,
   highestEpoch: 0,
   /** Number of writes of the Lease by another process in this replica's name (rule 8). */
   strangers: 0,
-  /** The last annotations of the Lease, for a holder that re-creates it. */
-  lastNotes: {} as Readonly<Record<string, string>>,
-  /**
-   * The terms in the annotations, newest first. They are parsed only when they change, because renewals are frequent.
-   */
-  history: [] as readonly PastTerm[],
-  /** The revisions in the annotations, parsed in the same way. */
-  revisions: NO_REVISIONS as Revisions,
+  /** What the Lease noted last, also for a holder that re-creates it. */
+  noted: NOTHING_NOTED,
   /** Holder last reported with `leader_observed`. */
   reportedHolder: null as string | null,
   watchUp: false,
-  /** Time when the API server last showed the Lease to this replica, or took its write. `null`: never. */
+  /** Time when the API server last showed the Lease to this replica, or took its write. */
   sightedAt: null as Instant | null,
 
   // Requests to the API server, sent and planned.
   /** One request at a time is in flight. */
   inFlight: false,
-  /** Send time of the last read, and the Lease as last seen before it. */
-  readSentAt: null as Instant | null,
-  readAfter: null as Seen | null,
+  /** The last read, with the Lease as last seen before it. */
+  lastRead: null as { readonly sentAt: Instant; readonly after: Seen | null } | null,
   /** The write in flight, until its outcome is known: the watch may show it before the answer arrives. */
   pending: null as Write | null,
   /** Send time of the last write. */
@@ -217,70 +214,53 @@ const SHARED = {
   written: [] as readonly string[],
   created: [] as readonly string[],
   nextWriteId: 1,
-  /** Monotonic ms before which no write is sent. */
-  nextAttemptAt: 0,
-  /** Monotonic ms before which no poll is sent. While the watch is up, nothing is polled. */
-  nextPollAt: 0,
+  nextAttemptAt: 0 as MonoMs,
+  /** While the watch is up, nothing is polled. */
+  nextPollAt: 0 as MonoMs,
   /** The last write was refused by compare-and-swap, and nothing newer was seen since. */
   mustRead: false,
 
   // Whether this replica can and may take the Lease.
-  writeRight: 'unknown' as 'unknown' | 'granted' | 'refused',
-  /**
-   * A dry-run write, which shows whether this replica may write. It is due at `dueAt` (monotonic ms; `NEVER`: it is not
-   * needed), after `failures` attempts in a row without consent.
-   */
-  rehearsal: { dueAt: 0, underWay: false, failures: 0 },
-  /** Why the Lease cannot be written, reached or watched, in words. `null`: no problem. */
-  writeProblem: null as string | null,
-  readProblem: null as string | null,
-  watchProblem: null as string | null,
-  /** Why this replica must not compete for the Lease, in words. `null`: it may. */
-  barred: null as string | null,
-  /** Why its LangFlow is too old for that, in words. `null`: it is not, or its version is unknown. */
-  outdated: null as string | null,
+  /** Found out by a dry-run write, due at `dueAt`, after `failures` attempts in a row without consent. */
+  writeRight: {
+    state: 'unknown' as 'unknown' | 'granted' | 'refused',
+    dueAt: 0 as MonoMs,
+    underWay: false,
+    failures: 0,
+  },
+  writeProblem: null as Fault,
+  readProblem: null as Fault,
+  watchProblem: null as Fault,
+  /** Why this replica must not compete for the Lease. */
+  barred: null as Fault,
+  /** Why its LangFlow is too old for that. */
+  outdated: null as Fault,
   /** Number of failures of the workload here in a row. */
   failures: 0,
-  /**
-   * Monotonic ms before which this replica does not campaign. `early` counts only while no other replica has taken the
-   * Lease.
-   */
-  coolDown: null as { readonly early: number; readonly full: number; readonly after: string } | null,
+  /** This replica does not campaign before. `early` counts only while no other replica has taken the Lease. */
+  coolDown: null as { readonly early: MonoMs; readonly full: MonoMs; readonly after: Sentence } | null,
 
   workload: NO_WORKLOAD,
   /** This process has ended its own workload. If one still appears alive, it has no grant that could be taken back. */
   killOrdered: false,
-  /** The replica that this one names in its release. `null`: the first one may follow. */
-  successor: null as string | null,
-  /** Whether it would start LangFlow from the content that this leader's files have now. */
-  successorContent: 'none' as SuccessorContent,
+  successor: NO_SUCCESSOR,
 
   // Requests of operators through the Lease.
   paused: false,
-  /** Monotonic ms of the end of the last pause. 0: no pause yet. */
-  resumedAt: 0,
-  /**
-   * The remedy for a workload that failed while the Lease was paused, applied after the pause. `since`: monotonic ms.
-   */
-  setAside: null as (Failure & { readonly since: number }) | null,
-  /** The last refused request. `open`: it still has to be removed from the Lease. */
-  refusal: null as (OperatorRequest & { readonly open: boolean; readonly reason: string }) | null,
-  /** The request for a restart in place is obeyed, but still has to be removed from the Lease. */
-  restartAnswered: false,
-  /** The request for a failover came back with the write that removed it: another program restores it. It is not obeyed again. */
-  failoverRestored: false,
-  /** The annotations of answered requests that the API server does not let this process remove. */
-  keptRequests: {} as Readonly<Record<string, string>>,
+  /** End of the last pause. 0: no pause yet. */
+  resumedAt: 0 as MonoMs,
+  /** The API server keeps requests that this process has removed. None is obeyed until all are gone. */
+  requestsStay: false,
 }
 export type Shared = Readonly<typeof SHARED>
 
 /** The decision of the last transition. */
 interface Decided extends Shared {
   readonly effects: readonly Effect[]
-  /** The decision and its reason, in one sentence. */
-  readonly decision: string
-  /** Monotonic ms of the next `tick` at the latest. */
-  readonly wakeAt: number
+  /** The decision and its reason. */
+  readonly decision: Sentence
+  /** The next `tick` at the latest. */
+  readonly wakeAt: MonoMs
 }
 
 /** This process ends when it holds nothing and nothing of the workload is alive. */
@@ -319,9 +299,6 @@ export interface ElectionState extends Shared {
 /** The remedy for a workload that failed: another replica takes over, or it is restarted here. */
 export type Remedy = 'handover' | 'restart'
 
-/** `awaited`: a replica may become the successor with the present content, or has not seen it yet. */
-export type SuccessorContent = 'ready' | 'awaited' | 'none'
-
 /** A failure of the workload. */
 export interface Failure extends Why<EndedBecause> {
   readonly remedy: Remedy
@@ -351,9 +328,8 @@ export type Fact =
   /** No request is in flight any more. */
   | { readonly type: 'drained' }
   /** The replica that is best prepared to follow a release. */
-  | { readonly type: 'successor'; readonly identity: string | null; readonly content?: SuccessorContent }
-  /** Whether this replica may compete for the Lease. See `ElectionState`. */
-  | { readonly type: 'barred'; readonly reason: string | null }
+  | ({ readonly type: 'successor' } & Successor)
+  | { readonly type: 'barred'; readonly reason: Fault }
   /** Hand over in the planned order. */
   | ({ readonly type: 'step_down' } & Pick<StepDownReason, 'code' | 'reason' | 'to' | 'graceMs' | 'note'>)
   /** An operator's request cannot be fulfilled. */
@@ -377,8 +353,6 @@ export type Effect =
   /** Also a stop, unless `graceMs` is `null`: then it is ordered separately. The start follows in the same epoch. */
   | ({ readonly type: 'restart'; readonly graceMs: number | null } & Why<EndedBecause>)
   | { readonly type: 'kill' }
-  /** A write has removed this request from the Lease without an answer. */
-  | { readonly type: 'dropped'; readonly request: OperatorRequest }
   | {
       readonly type: 'event'
       readonly event: EventName
@@ -395,9 +369,6 @@ export interface Input {
   readonly now: Instant
 }
 
-/** Infinity, as a monotonic time. */
-export const NEVER = Number.POSITIVE_INFINITY
-
 /** Start of the doubt about leadership (rule "freeze before kill"). */
 export function doubtAt(config: Pick<Timings, 'renewDeadlineMs'>, renewedAt: Instant): Instant {
   return later(renewedAt, config.renewDeadlineMs)
@@ -406,11 +377,6 @@ export function doubtAt(config: Pick<Timings, 'renewDeadlineMs'>, renewedAt: Ins
 /** The time from which the workload may not execute (rule 1). */
 export function killAt(config: Timings, renewedAt: Instant): Instant {
   return later(renewedAt, config.leaseDurationMs - config.killMarginMs)
-}
-
-/** Unix time in milliseconds by the clock of the Lease's last writer: a pause ends by the leader's clock. */
-export function writerWall(state: Pick<ElectionState, 'term' | 'writerAheadMs'>, now: Instant): number {
-  return state.term === null ? now.wall + state.writerAheadMs : now.wall
 }
 
 export function emit<S extends CandidateState>(state: S, effect: Effect): S {
@@ -439,13 +405,13 @@ export function kill<S extends CandidateState>(state: S): S {
   return emit({ ...state, killOrdered: true }, { type: 'kill' })
 }
 
-/** @param at monotonic ms of the next tick at the latest */
-export function wake<S extends CandidateState>(state: S, at: number): S {
+/** @param at the next tick at the latest */
+export function wake<S extends CandidateState>(state: S, at: MonoMs): S {
   return { ...state, wakeAt: Math.min(state.wakeAt, at) }
 }
 
 /** @param at see `wake` */
-export function decide<S extends CandidateState>(state: S, decision: string, at = NEVER): S {
+export function decide<S extends CandidateState>(state: S, decision: Sentence, at = NEVER): S {
   return wake({ ...state, decision }, at)
 }
 

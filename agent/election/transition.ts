@@ -1,9 +1,8 @@
 import type { Instant } from '../clock.ts'
 import type { ApiError } from '../kube/kube-errors.ts'
 import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lease.ts'
-import { HISTORY, historyOf } from '../lease/lease-history.ts'
-import { FAILOVER_TO, type OperatorRequest, RESTART, requestOf } from '../lease/operator-annotations.ts'
-import { REVISIONS, revisionsOf } from '../lease/proven-revisions.ts'
+import { requestOf } from '../lease/operator-annotations.ts'
+import { notedIn, removesRequests, storageFault } from '../lease/written-lease.ts'
 import { heldFor, observeAbsence, vacantFrom } from './absent-lease.ts'
 import {
   isNoAnswer,
@@ -23,6 +22,7 @@ import {
   lead,
   lose,
   lostTo,
+  noteAnswers,
   noteHealth,
   notePause,
   noticeFailure,
@@ -30,7 +30,7 @@ import {
   remedyFailure,
   USED_BY_ANOTHER,
 } from './leader.ts'
-import { askedToWait, keptRequests, notKept } from './lease-requests.ts'
+import { askedToWait } from './requests.ts'
 import {
   type CandidateConfig,
   type CandidateState,
@@ -42,15 +42,11 @@ import {
   type Held,
   type Input,
   NEVER,
-  type Shared,
   type Write,
 } from './state.ts'
 
 /** Only the outcomes of the last few writes can still surface. */
 const REMEMBERED_FAILURES = 16
-
-const KEPT_REQUEST =
-  "an operator's answered request stays in the Lease: remove its annotation, and permit the agents to do so"
 
 /** The first sighting may be a predecessor's write that was still in progress. A second one is a live process. */
 const STRANGER_SIGHTINGS = 2
@@ -76,10 +72,10 @@ export function transition(
   const observed = observe(input, begun)
 
   // 2. An operator pauses or resumes.
-  const told = notePause(input, observed)
+  const operated = notePause(input, observed)
 
   // 3. The holder renews, doubts, loses, or steps down.
-  const led = told.term === null ? told : lead(input, told)
+  const led = operated.term === null ? operated : lead(input, operated)
 
   // 4. Compare the versions of LangFlow.
   const state = judgeVersion(input, led)
@@ -111,9 +107,9 @@ function observe(input: Input, state: CandidateState): CandidateState {
       return shownLease(input, state, fact.lease, fact.fresh)
     case 'watch': {
       const { up, problem } = fact
-      const told = { ...state, watchUp: up, watchProblem: problem, sightedAt: up ? now : state.sightedAt }
+      const watched = { ...state, watchUp: up, watchProblem: problem, sightedAt: up ? now : state.sightedAt }
       // The trouble that ended the watch may have changed this replica's rights as well.
-      return up && state.watchProblem !== null ? rehearseAgain(told, now.mono) : told
+      return up && state.watchProblem !== null ? rehearseAgain(watched, now.mono) : watched
     }
     case 'written':
       return acknowledged(input, { ...state, inFlight: false }, fact.id, fact.lease)
@@ -130,12 +126,13 @@ function observe(input: Input, state: CandidateState): CandidateState {
     case 'workload': {
       // If the Lease was re-created, a launcher that survived may report a higher epoch than the Lease.
       const highestEpoch = Math.max(state.highestEpoch, fact.workload.epoch ?? 0)
-      // What the others reported before a change is about the content before it.
+      // The others reported whether they have the content before a change.
       const isChanged = fact.workload.content?.digest !== state.workload.content?.digest
-      const successorContent =
-        isChanged && state.successorContent === 'ready' ? 'awaited' : state.successorContent
-      const told = { ...state, workload: fact.workload, highestEpoch, successorContent }
-      return told.phase === 'leading' ? noticeFailure(input, told) : told
+      const { identity, content } = state.successor
+      const successor =
+        isChanged && content === 'ready' ? { identity, content: 'awaited' as const } : state.successor
+      const next = { ...state, workload: fact.workload, highestEpoch, successor }
+      return next.phase === 'leading' ? noticeFailure(input, next) : next
     }
     case 'workload_failed': {
       const { type: _, ...failure } = fact
@@ -144,7 +141,7 @@ function observe(input: Input, state: CandidateState): CandidateState {
     case 'workload_healthy':
       return state.term === null ? state : noteHealth(input, state, fact.took)
     case 'successor':
-      return { ...state, successor: fact.identity, successorContent: fact.content ?? 'none' }
+      return { ...state, successor: { identity: fact.identity, content: fact.content } }
     case 'barred':
       return { ...state, barred: fact.reason }
     case 'step_down':
@@ -175,11 +172,11 @@ function shownLease(
   return isStale(input, state, lease) ? state : observeAny(input, state, lease)
 }
 
-function isStale({ fact }: Input, { seen, readAfter }: CandidateState, lease: Lease | null): boolean {
+function isStale({ fact }: Input, { seen, lastRead }: CandidateState, lease: Lease | null): boolean {
   if (!seen?.lease) return false
   if (lease !== null) return !isNewer(lease.metadata.resourceVersion, seen.lease.metadata.resourceVersion)
   // An absence has no version. If a read brings it, it is older than a Lease that was seen after the read was sent.
-  return fact.type === 'lease' && fact.fresh && seen !== readAfter
+  return fact.type === 'lease' && fact.fresh && seen !== lastRead?.after
 }
 
 /** If the Lease itself does not explain a refusal, retries must not loop as fast as the network. */
@@ -210,20 +207,10 @@ function observeLease(
   const last = seen?.lease ?? null
   const holder = holderOf(lease)
   const changed = last === null || last.metadata.uid !== lease.metadata.uid || !sameRecord(last, lease)
-  const { refusal, lastNotes, history, revisions } = before
-  const notes = lease.metadata.annotations ?? {}
-  const kept = Object.fromEntries(
-    Object.entries(before.keptRequests).filter(([key, value]) => notes[key] === value),
-  )
-  const state: CandidateState = {
+  const observed: CandidateState = {
     ...before,
-    keptRequests: kept,
-    lastNotes: notes,
-    history: notes[HISTORY] === lastNotes[HISTORY] ? history : historyOf(lease),
-    revisions: notes[REVISIONS] === lastNotes[REVISIONS] ? revisions : revisionsOf(lease),
-    refusal: stillRefused(refusal, last, lease, requestOf(lease, kept)),
-    restartAnswered: before.restartAnswered && notes[RESTART] !== undefined,
-    failoverRestored: before.failoverRestored && notes[FAILOVER_TO] !== undefined,
+    noted: notedIn(lease, before.noted),
+    requestsStay: before.requestsStay && requestOf(lease) !== null,
     vacantNotBefore: vacantFrom(input, before, lease),
     seen: {
       lease,
@@ -231,10 +218,10 @@ function observeLease(
       heldMs: heldFor(input, before, lease),
     },
     lastHolder: holder === '' ? lastHolder : { holder, epoch: epochOf(lease) },
-    writerAheadMs: changed ? aheadOf(input, before, lease) : before.writerAheadMs,
     highestEpoch: Math.max(highestEpoch, epochOf(lease)),
     mustRead: false,
   }
+  const state = observed.term === null ? observed : noteAnswers(observed, lease)
   // A creation is no compare-and-swap: another replica may have held the Lease and lost it since the creation was sent.
   const cameTooLate =
     own !== undefined &&
@@ -247,28 +234,8 @@ function observeLease(
   // If a component in between removed the renew time of an own acquisition, its acquire time still identifies it, and
   // vice versa.
   const { renewTime, acquireTime } = lease.spec ?? {}
-  const known = [renewTime, acquireTime].some((time) => state.written.includes(time ?? ''))
-  return known ? state : strangerSeen(input, state)
-}
-
-/** Only a watched change was written just now. A read or the first sight may show an old one. */
-function aheadOf({ fact, now }: Input, { seen, writerAheadMs }: CandidateState, lease: Lease): number {
-  const ms = Date.parse(lease.spec?.renewTime ?? '') - now.wall
-  return seen === null || Number.isNaN(ms) || (fact.type === 'lease' && !fact.watched) ? writerAheadMs : ms
-}
-
-/** A refusal is shown until there is another request or its term is over. */
-function stillRefused(
-  refusal: Shared['refusal'],
-  last: Lease | null,
-  lease: Lease,
-  asked: OperatorRequest | null,
-): Shared['refusal'] {
-  if (refusal === null || last === null) return refusal
-  const termOver = holderOf(lease) !== holderOf(last) || epochOf(lease) !== epochOf(last)
-  const isIt = refusal.open && asked?.what === refusal.what && asked.to === refusal.to
-  if (termOver || (asked !== null && !isIt)) return null
-  return refusal.open && asked === null ? { ...refusal, open: false } : refusal
+  const isOwn = [renewTime, acquireTime].some((time) => state.written.includes(time ?? ''))
+  return isOwn ? state : strangerSeen(input, state)
 }
 
 /** Whether a replica that did not hold the Lease created it. */
@@ -284,10 +251,8 @@ function ownWrite({ pending, unresolved }: CandidateState, lease: Lease): Write 
 /** A write is in the Lease, even if its answer was late or lost. Deadlines count from its sending. */
 function committed(input: Input, before: CandidateState, write: Write, lease: Lease): CandidateState {
   const { pending, unresolved, nextAttemptAt } = before
-  const dropped = write.drops.map((request) => ({ type: 'dropped', request }) as const)
   const state: CandidateState = {
     ...before,
-    effects: [...before.effects, ...dropped],
     // Earlier writes were compare-and-swaps on versions that are gone now.
     unresolved: unresolved.filter((other) => other.id > write.id),
     pending: pending === write ? null : pending,
@@ -302,8 +267,9 @@ function committed(input: Input, before: CandidateState, write: Write, lease: Le
     case 'recreate':
       if (state.term === null || write.sentAt.mono <= state.term.renewedAt.mono) return state
       return extend(input, state, write)
+    case 'give back':
+      return state.term === null ? gaveBack(input, state) : state
     case 'release':
-      if (write.because !== null && state.term === null) return gaveBack(input, state)
       return state.phase === 'stepping down' ? endTerm(input, state) : state
   }
 }
@@ -343,8 +309,8 @@ function end(input: Input, state: CandidateState, ending: End): CandidateState {
 function acknowledged(input: Input, before: CandidateState, id: number, lease: Lease): CandidateState {
   const { pending, unresolved, written } = before
   const write = pending?.id === id ? pending : unresolved.find((other) => other.id === id)
-  const refusal = write === undefined ? null : notKept(write, lease, written)
-  if (refusal !== null) return dropped(input, before, id, lease, refusal)
+  const fault = write === undefined ? null : storageFault(write, lease, written)
+  if (fault !== null) return notStored(input, before, id, lease, fault)
   const state = mayWrite({ ...before, writeProblem: null, readProblem: null, sightedAt: input.now })
   if (write === undefined) return state // the watch was faster
   if (!isStale(input, state, lease)) return observeLease(input, state, lease, write)
@@ -352,12 +318,13 @@ function acknowledged(input: Input, before: CandidateState, id: number, lease: L
   if (isCreation(write)) return { ...state, pending: pending === write ? null : pending }
   const after = committed(input, state, write, lease)
   const newest = after.seen?.lease
-  const others = newest && ownWrite(after, newest) === undefined && newest.spec?.renewTime !== write.renewTime
+  const others =
+    newest && ownWrite(after, newest) === undefined && newest.spec?.renewTime !== write.lease.spec?.renewTime
   return others && after.term !== null ? holdAgainst(input, after, newest) : after
 }
 
 /** The API server answered 200 but did not apply the write as sent. The answer only counts as a Lease that was seen. */
-function dropped(
+function notStored(
   input: Input,
   before: CandidateState,
   id: number,
@@ -379,16 +346,10 @@ function failed(input: Input, earlier: CandidateState, id: number, error: ApiErr
   // Even a refusal is remembered: a 409 can be the answer to a retry of a write that had succeeded.
   const remembered = [...unresolved.slice(-REMEMBERED_FAILURES), pending]
   const state: CandidateState = { ...before, pending: null, unresolved: remembered }
-  const kept = keptRequests(pending, error)
-  if (kept !== null) {
-    const writeProblem = `${error.message}; ${KEPT_REQUEST}`
-    return {
-      ...state,
-      keptRequests: { ...state.keptRequests, ...kept },
-      writeProblem,
-      nextAttemptAt: now.mono,
-    }
-  }
+  // An admission policy may refuse just the removal of a request, which must not end the renewals.
+  const isForbidden = error.code === 'forbidden' || error.code === 'invalid'
+  if (isForbidden && removesRequests(pending))
+    return { ...state, requestsStay: true, writeProblem: error.message, nextAttemptAt: now.mono }
   switch (error.code) {
     case 'not_found':
       return observeAny(input, state, null)

@@ -1,5 +1,5 @@
 import * as z from 'zod/mini'
-import type { Lease } from './lease.ts'
+import { epochOf, holderOf, type Lease } from './lease.ts'
 import { LONGEST_REASON } from './operator-annotations.ts'
 import { ACQUIRED_BECAUSE, type AcquiredBecause, ENDED_BECAUSE, type EndedBecause } from './reasons.ts'
 
@@ -80,6 +80,12 @@ export function historyOf(lease: Lease | null): PastTerm[] {
     const read = z.safeParse(Entry, entry)
     return read.success ? [termOf(read.data)] : []
   })
+}
+
+/** Whether the holder has noted that its LangFlow serves. @param terms of this Lease, newest first */
+export function holderServes(lease: Lease | null, [present]: readonly PastTerm[]): boolean {
+  if (lease === null || present === undefined || holderOf(lease) === '') return false
+  return present.epoch === epochOf(lease) && present.phases.healthyMs !== null
 }
 
 /**

@@ -1,8 +1,6 @@
 import { parseFrontAddress } from '../config/values.ts'
+import type { Fault } from '../fault.ts'
 import { isVersion } from '../python-version.ts'
-import { HISTORY, type PastTerm } from './lease-history.ts'
-import { PAUSE_REASON, PAUSED, PAUSED_UNTIL } from './operator-annotations.ts'
-import { REVISIONS } from './proven-revisions.ts'
 
 /**
  * The content of a Lease. Field names follow `coordination.k8s.io/v1`. The meaning of an empty holder, of
@@ -36,14 +34,14 @@ export interface Lease {
 }
 
 /** The Deployment or StatefulSet that owns the Lease, as `Kind/name`. */
-const OWNER = 'langflow-leader/owner'
-const SUCCESSOR = 'langflow-leader/successor'
+export const OWNER = 'langflow-leader/owner'
+export const SUCCESSOR = 'langflow-leader/successor'
 /** The replica that released the Lease, and the epoch. */
-const RELEASED = 'langflow-leader/released'
+export const RELEASED = 'langflow-leader/released'
 /** The epoch, if it is larger than `leaseTransitions` can be. */
-const EPOCH = 'langflow-leader/epoch'
+export const EPOCH = 'langflow-leader/epoch'
 /** The leader's epoch, its front's address, and the key by which fronts trust each other (`FrontNote`). */
-const FRONT = 'langflow-leader/front'
+export const FRONT = 'langflow-leader/front'
 /** The newest known version of LangFlow that has led. */
 export const LANGFLOW = 'langflow-leader/langflow-version'
 
@@ -58,8 +56,8 @@ export function foreignOwner(own: string | null, lease: Lease | null): string | 
   return own === null || owner === null || owner === own ? null : owner
 }
 
-/** Why two of them must not share a Lease, and the remedy. `null`: they do not share it. */
-export function ownerProblem(own: string | null, lease: Lease | null): string | null {
+/** Two Deployments share the Lease. */
+export function ownerProblem(own: string | null, lease: Lease | null): Fault {
   const owner = foreignOwner(own, lease)
   if (owner === null) return null
   return (
@@ -72,13 +70,13 @@ export function successorOf(lease: Lease): string | null {
   return lease.metadata.annotations?.[SUCCESSOR] || null
 }
 
-/** The version of LangFlow in the Lease, as written. `null`: no version. */
+/** The version of LangFlow in the Lease, as written. */
 export function langflowOf(lease: Lease): string | null {
   return lease.metadata.annotations?.[LANGFLOW] || null
 }
 
-/** Why the noted version of LangFlow is invalid, in one sentence. `null`: it is valid, or there is no note. */
-export function langflowFault(lease: Lease | null): string | null {
+/** The noted version of LangFlow is invalid. */
+export function langflowFault(lease: Lease | null): Fault {
   const noted = lease === null ? null : langflowOf(lease)
   if (noted === null || isVersion(noted)) return null
   return (
@@ -120,56 +118,14 @@ function isFrontAddress(text: string): boolean {
   }
 }
 
-/** The annotations of a write. `null`: removed. Absent: unchanged. */
-export interface Notes {
-  readonly owner?: string
-  readonly successor?: string | null
-  readonly released?: { readonly identity: string; readonly epoch: number } | null
-  readonly epoch: number
-  readonly langflow?: string
-  readonly history?: string
-  readonly revisions?: string
-  readonly front?: FrontNote | null
-  /** The annotations of the requests that are answered. */
-  readonly answered?: readonly string[]
-  /** The pause is over. */
-  readonly resumed?: true
-}
-
-export function annotated(metadata: Lease['metadata'], notes: Notes): Lease['metadata'] {
-  const annotations = { ...metadata.annotations }
-  const note = (key: string, value: string | null | undefined) => {
-    if (value === null) delete annotations[key]
-    else if (value !== undefined) annotations[key] = value
-  }
-  note(OWNER, notes.owner)
-  note(SUCCESSOR, notes.successor)
-  note(RELEASED, notes.released && `${notes.released.identity} ${notes.released.epoch}`)
-  note(EPOCH, notes.epoch > LARGEST_TRANSITIONS ? String(notes.epoch) : null)
-  note(LANGFLOW, notes.langflow)
-  note(HISTORY, notes.history)
-  note(REVISIONS, notes.revisions)
-  note(FRONT, notes.front && `${notes.epoch} ${frontText(notes.front)}`)
-  for (const key of notes.answered ?? []) note(key, null)
-  if (notes.resumed) for (const key of [PAUSED, PAUSED_UNTIL, PAUSE_REASON]) note(key, null)
-  if (Object.keys(annotations).length > 0) return { ...metadata, annotations }
-  const { annotations: _none, ...bare } = metadata
-  return bare
-}
-
-function frontText(front: FrontNote): string {
-  return front === CLOSING ? front : `${front.address} ${front.key}`
+/** The annotation of the holder's front. */
+export function frontNote(epoch: number, front: FrontNote): string {
+  return `${epoch} ${front === CLOSING ? front : `${front.address} ${front.key}`}`
 }
 
 /** The holder's identity, or '' for a Lease without a holder. */
 export function holderOf(lease: Lease): string {
   return lease.spec?.holderIdentity ?? ''
-}
-
-/** Whether the holder has noted that its LangFlow serves. @param terms of this Lease, newest first */
-export function holderServes(lease: Lease | null, [present]: readonly PastTerm[]): boolean {
-  if (lease === null || present === undefined || holderOf(lease) === '') return false
-  return present.epoch === epochOf(lease) && present.phases.healthyMs !== null
 }
 
 /**
@@ -190,8 +146,8 @@ export function epochAfter(highest: number): number {
   return Math.min(highest + 1, LARGEST_EPOCH)
 }
 
-/** Why epochs that no longer fit into their field are a problem, and the remedy. `null`: they fit. */
-export function epochProblem(lease: Lease | null): string | null {
+/** Epochs no longer fit into their field. */
+export function epochProblem(lease: Lease | null): Fault {
   if (lease === null || epochOf(lease) < LARGEST_TRANSITIONS) return null
   return (
     `leaseTransitions of the Lease "${lease.metadata.name}" has reached its limit (${LARGEST_TRANSITIONS}), probably by ` +

@@ -1,3 +1,4 @@
+import type { Fault } from '../fault.ts'
 import type { Lease } from './lease.ts'
 
 // The annotations that operators write into the Lease. The right to patch the Lease is the right to operate.
@@ -20,6 +21,7 @@ export const PAUSED = 'langflow-leader/paused'
 export const PAUSED_UNTIL = 'langflow-leader/paused-until'
 /** The reason of the pause, for people. */
 export const PAUSE_REASON = 'langflow-leader/pause-reason'
+export const PAUSE_ANNOTATIONS = [PAUSED, PAUSED_UNTIL, PAUSE_REASON]
 
 /** Time and result of the last drill: `<RFC 3339> ok|missed|failed`. */
 export const LAST_DRILL = 'langflow-leader/last-drill'
@@ -48,8 +50,8 @@ export function pauseOf(lease: Lease | null, wallMs: number): Pause | null {
   }
 }
 
-/** Why an annotation that looks like a pause has no effect, and the correct value. `null`: no such annotation. */
-export function pauseFault(lease: Lease | null): string | null {
+/** Why an annotation that looks like a pause has no effect, and the correct value. */
+export function pauseFault(lease: Lease | null): Fault {
   const paused = lease?.metadata.annotations?.[PAUSED]
   if (paused === undefined || paused === 'true' || paused === 'false') return null
   return `the annotation ${PAUSED} of the Lease is "${paused.slice(0, 40)}", which has no effect: write exactly "true", or remove it`
@@ -69,7 +71,6 @@ export function pauseIsOver(lease: Lease | null, wallMs: number): boolean {
   return lease?.metadata.annotations?.[PAUSED] === 'true' && pauseOf(lease, wallMs) === null
 }
 
-type Notes = Readonly<Record<string, string>>
 const REQUESTED = Object.keys(REQUESTS) as (keyof typeof REQUESTS)[]
 
 /** An operator's request to the leader. The leader removes it from the Lease when it answers. */
@@ -80,28 +81,17 @@ export interface OperatorRequest {
   readonly reason: string | null
 }
 
-/** The most urgent request. `null`: no request. @param kept see `requestsOf` */
-export function requestOf(lease: Lease | null, kept?: Notes): OperatorRequest | null {
-  return requestsOf(lease, kept)[0] ?? null
-}
-
-/**
- * All requests, the most urgent first.
- *
- * @param kept annotations that are answered, but stay in the Lease
- */
-export function requestsOf(lease: Lease | null, kept: Notes = {}): OperatorRequest[] {
+/** The most urgent request. */
+export function requestOf(lease: Lease | null): OperatorRequest | null {
   const notes = lease?.metadata.annotations ?? {}
-  const reason = notes[REQUEST_REASON]?.trim().slice(0, LONGEST_REASON) || null
-  return REQUESTED.flatMap((what) => {
-    const value = notes[REQUESTS[what]]
-    if (value === undefined || value === kept[REQUESTS[what]]) return []
-    return { what, to: what === 'restart' ? '' : value.trim().slice(0, LONGEST_NAME), reason }
-  })
+  const what = REQUESTED.find((one) => notes[REQUESTS[one]] !== undefined)
+  if (what === undefined) return null
+  const to = what === 'restart' ? '' : (notes[REQUESTS[what]] ?? '').trim().slice(0, LONGEST_NAME)
+  return { what, to, reason: notes[REQUEST_REASON]?.trim().slice(0, LONGEST_REASON) || null }
 }
 
-/** Why this replica cannot hand over to the target of a request, in one sentence. `null`: it may. */
-export function targetFault(identity: string, to: string): string | null {
+/** Why this replica cannot hand over to the target of a request. */
+export function targetFault(identity: string, to: string): Fault {
   if (to === '')
     return `the request names no pod: write the name of a pod, or ${ANY_POD} for the best prepared replica`
   if (to === ANY_POD) return null

@@ -1,0 +1,225 @@
+import type { Instant } from '../clock.ts'
+import type { ApiError } from '../kube/kube-errors.ts'
+import {
+  EPOCH,
+  epochAfter,
+  epochOf,
+  FRONT,
+  frontNote,
+  LANGFLOW,
+  LARGEST_TRANSITIONS,
+  type Lease,
+  langflowOf,
+  microTime,
+  OWNER,
+  RELEASED,
+  SUCCESSOR,
+} from '../lease/lease.ts'
+import { encodeHistory, HISTORY } from '../lease/lease-history.ts'
+import {
+  PAUSE_ANNOTATIONS,
+  pauseIsOver,
+  podOf,
+  REQUEST_REASON,
+  REQUESTS,
+} from '../lease/operator-annotations.ts'
+import { REVISIONS } from '../lease/proven-revisions.ts'
+import {
+  type AnnotationChanges,
+  annotated,
+  historyWithBegun,
+  historyWithPresent,
+  REQUEST_ANNOTATIONS,
+  withClosed,
+} from '../lease/written-lease.ts'
+import { isOlder } from '../python-version.ts'
+import { failedStart, revisionsNoted } from './revision-trial.ts'
+import {
+  type CandidateConfig,
+  type CandidateState,
+  doubtAt,
+  type ElectionState,
+  emit,
+  type Input,
+  killAt,
+  type Write,
+  type WriteKind,
+} from './state.ts'
+
+/** Few writes can still surface as committed: one request is in flight at a time. */
+const REMEMBERED_WRITES = 32
+
+/**
+ * Sends a write. Its body keeps every field of the Lease that this program does not own, and its `resourceVersion`.
+ * Every write is a compare-and-swap (rule 4), except for a creation, which the API server refuses if the Lease exists.
+ *
+ * @param because for an `acquire` or a `resume`
+ */
+export function sendWrite<S extends CandidateState>(
+  input: Input,
+  state: S,
+  kind: WriteKind,
+  because: Write['because'] = null,
+): S {
+  const { config, now } = input
+  const { seen, term, highestEpoch, nextWriteId: id, written, created } = state
+  const base = seen?.lease ?? null
+  const renewTime = microTime(now.wall, (config.salt + id) % 1000)
+  const led = term?.epoch ?? (base === null ? 0 : epochOf(base))
+  const epoch = kind === 'acquire' ? epochAfter(highestEpoch) : led
+  const ends = kind === 'release' || kind === 'give back'
+  // client-go's form of a release: no holder, one second.
+  const holder = ends
+    ? { holderIdentity: '', leaseDurationSeconds: 1 }
+    : { holderIdentity: config.identity, leaseDurationSeconds: config.leaseDurationMs / 1000 }
+  const begins = kind === 'acquire' || ends
+  const acquireTime = begins ? { acquireTime: renewTime } : term && { acquireTime: term.acquireTime }
+  const leaseTransitions = Math.min(epoch, LARGEST_TRANSITIONS)
+  const metadata = base?.metadata ?? (kind === 'recreate' ? { annotations: state.noted.annotations } : {})
+  const lease: Lease = {
+    ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' }),
+    metadata: annotated(metadata, notesFor(input, state, kind, epoch, because)),
+    spec: { ...base?.spec, ...holder, renewTime, ...acquireTime, leaseTransitions },
+  }
+  const unchangedMs = seen === null ? 0 : now.mono - seen.changedAt
+  const write: Write = { id, kind, lease, base, sentAt: now, because, unchangedMs }
+  const sent = {
+    ...state,
+    inFlight: true,
+    pending: write,
+    attemptedAt: now,
+    nextWriteId: id + 1,
+    nextAttemptAt: now.mono + config.retryPeriodMs,
+    written: [...written.slice(-REMEMBERED_WRITES), renewTime],
+    created: base === null ? [...created.slice(-REMEMBERED_WRITES), renewTime] : created,
+  }
+  return emit(sent, { type: 'write', write, deadlineMs: requestDeadline(config, state, now) })
+}
+
+export function sendRead<S extends CandidateState>({ config, now }: Input, state: S): S {
+  const nextPollAt = now.mono + config.retryPeriodMs
+  const lastRead = { sentAt: now, after: state.seen }
+  const sent = { ...state, inFlight: true, lastRead, nextPollAt }
+  return emit(sent, { type: 'read', deadlineMs: requestDeadline(config, state, now) })
+}
+
+/**
+ * Monotonic ms until which the API server asked for no requests (Retry-After). Rule 11 limits the wait: no renewal is
+ * skipped, no grant that could be taken back is lost, and no Lease stays free for longer.
+ */
+export function askedToWait({ config, now }: Input, { retryAfterMs = 0 }: ApiError): number {
+  return now.mono + Math.min(retryAfterMs, config.retryPeriodMs)
+}
+
+/**
+ * Half the renew deadline, as in the Kubernetes components, so that two attempts fit. Near the doubt it is less, so
+ * that the request ends before it: a new connection is worth more than an old answer.
+ */
+function requestDeadline(config: CandidateConfig, { term }: ElectionState, now: Instant): number {
+  const half = config.renewDeadlineMs / 2
+  if (term === null) return half
+  const untilDoubt = doubtAt(config, term.renewedAt).mono - now.mono
+  const untilKill = killAt(config, term.renewedAt).mono - now.mono
+  return Math.min(half, Math.max(config.retryPeriodMs, untilDoubt), Math.max(1, untilKill))
+}
+
+/**
+ * The annotations of a write. The write after a release removes the named successor and the note about the releasing
+ * replica.
+ */
+function notesFor(
+  input: Input,
+  state: CandidateState,
+  kind: WriteKind,
+  epoch: number,
+  because: Write['because'],
+): AnnotationChanges {
+  const { config, now } = input
+  const { identity, owner, front } = config
+  const { seen, term, paused, noted } = state
+  const ends = kind === 'release' || kind === 'give back'
+  const isRenewal = kind === 'renew'
+  const revisions = revisionsNoted(config, state)
+  // A pause that came after the step-down began would prevent every replica from taking over.
+  const tooLate = paused && term?.stepDown?.paused === false
+  const isResumed = tooLate || pauseIsOver(seen?.lease ?? null, now.wall)
+  const isClosing = term?.stepDown && term.stepDown.closingWrite !== null
+  const removed = [...answered(state, kind), ...(isResumed ? PAUSE_ANNOTATIONS : [])]
+  return {
+    ...Object.fromEntries(removed.map((key) => [key, null])),
+    [EPOCH]: epoch > LARGEST_TRANSITIONS ? String(epoch) : null,
+    [LANGFLOW]: langflowNoted(config, state, kind),
+    [HISTORY]: historyNoted(input, state, kind, epoch, because),
+    [REVISIONS]: revisions === noted.revisions ? undefined : JSON.stringify(revisions),
+    // The key is useless when its term is about to end.
+    [FRONT]: front === null ? undefined : ends ? null : frontNote(epoch, isClosing ? 'closing' : front),
+    [OWNER]: isRenewal ? undefined : (owner ?? undefined),
+    [SUCCESSOR]: isRenewal ? undefined : ends ? namedSuccessor(config, state) : null,
+    [RELEASED]: isRenewal ? undefined : ends ? `${identity} ${epoch}` : null,
+  }
+}
+
+/** The best-prepared replica may be of the revision that failed, so that only an operator names a successor then. */
+function namedSuccessor(config: CandidateConfig, state: CandidateState): string | null {
+  const { stepDown } = state.term ?? {}
+  const failed = stepDown?.blames || failedStart(config, state) !== null
+  return stepDown?.to ?? (failed ? null : state.successor.identity)
+}
+
+/**
+ * The newest version that has led. It is written with the write that takes the Lease, and so before its LangFlow can act.
+ * If a term ended with its pod, its LangFlow is noted already, and this replica cannot determine it.
+ */
+function langflowNoted(
+  { allowOlder }: CandidateConfig,
+  { seen, workload: { langflow } }: CandidateState,
+  kind: WriteKind,
+): string | undefined {
+  if (langflow === null || kind === 'give back') return undefined
+  const before = seen?.lease ? langflowOf(seen.lease) : null
+  return before !== null && !allowOlder && isOlder(langflow, before) ? before : langflow
+}
+
+/** The requests that a write removes: the answered ones, or all, because they are for the leader at that time. */
+function answered({ term, requestsStay }: CandidateState, kind: WriteKind): readonly string[] {
+  if (requestsStay) return []
+  if (kind !== 'renew') return kind === 'recreate' || kind === 'resume' ? [] : REQUEST_ANNOTATIONS
+  const refused = term?.refusal?.open ? [REQUESTS[term.refusal.what]] : []
+  const keys = term?.restartAnswered ? [...refused, REQUESTS.restart] : refused
+  return keys.length === 0 ? [] : [...keys, REQUEST_REASON]
+}
+
+/**
+ * A write that takes the Lease closes the term that its holder left open. A release records why its term ended.
+ * `undefined`: nothing new.
+ */
+function historyNoted(
+  { config, now }: Input,
+  { seen, term, noted }: CandidateState,
+  kind: WriteKind,
+  epoch: number,
+  because: Write['because'],
+): string | undefined {
+  const at = new Date(now.wall).toISOString()
+  const renewTime = seen?.lease?.spec?.renewTime
+  // Milliseconds for which the Lease has been free or not renewed. If its holder's clock shows a longer time than this
+  // replica has watched, that time counts. The value is only noted, and decides nothing (rule 6).
+  const watchedMs = seen === null ? 0 : now.mono - seen.changedAt
+  const writtenMs = now.wall - Date.parse(renewTime ?? '')
+  const detectMs = writtenMs > watchedMs + config.retryPeriodMs ? writtenMs : watchedMs
+  if (kind === 'acquire' && because !== null) {
+    const begun = { epoch, holder: podOf(config.identity), began: at, because: because.code }
+    return historyWithBegun(noted, begun, detectMs, renewTime)
+  }
+  // The pod was killed. It is assumed to have served until its last renewal.
+  if (kind === 'give back')
+    return encodeHistory(
+      withClosed(noted.history, { ended: at, endedBecause: 'pod_restarted', stopMs: detectMs }),
+    )
+  if (term === null || term.record === null) return undefined
+  const { record, stepDown } = term
+  // If this holder vanishes during its stop, its successor also counts from the closing of the gate.
+  const present = stepDown === null ? record : { ...record, stopMs: now.mono - stepDown.closedAt }
+  const isOver = kind === 'release' && stepDown !== null
+  return historyWithPresent(noted, isOver ? { ...present, ended: at, endedBecause: stepDown.code } : present)
+}

@@ -1,0 +1,5 @@
+/** One sentence for people. */
+export type Sentence = string
+
+/** Why something does not work. `null`: it works. */
+export type Fault = Sentence | null
