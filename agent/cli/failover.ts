@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from '../clock.ts'
 import { listed, seconds } from '../config/values.ts'
-import { epochOf, holderOf, holderServes, type Lease } from '../lease/lease.ts'
-import { historyOf } from '../lease/lease-history.ts'
+import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
+import { historyOf, holderServes } from '../lease/lease-history.ts'
 import {
   ANY_POD,
   describeTarget,

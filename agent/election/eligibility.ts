@@ -42,7 +42,8 @@ export function inability(
   const toleratedMs = Math.max(config.leaseDurationMs, recordedMs) + config.retryPeriodMs
   if (!silentForGood && blindMs > toleratedMs)
     return `this replica has not seen the Lease for ${Math.round(blindMs / 1000)} s${because}`
-  if (writeRight.state === 'refused') return writeProblem ?? 'this replica is not permitted to write the Lease'
+  if (writeRight.state === 'refused')
+    return writeProblem ?? 'this replica is not permitted to write the Lease'
   if (writeRight.state === 'unknown') return 'this replica has not verified yet that it may write the Lease'
   return null
 }

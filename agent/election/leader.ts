@@ -131,11 +131,7 @@ function hurry(input: Input, state: SteppingDown): SteppingDown {
 }
 
 /** The next write removes the request from the Lease. */
-export function refuse(
-  { now }: Input,
-  state: Leading,
-  request: Refusal,
-): Leading {
+export function refuse({ now }: Input, state: Leading, request: Refusal): Leading {
   const { refusal } = state.term
   const isAnswered =
     refusal?.what === request.what && refusal.to === request.to && refusal.reason === request.reason
@@ -288,8 +284,7 @@ export function remedyFailure(input: Input, state: Leading, failure: Failure): H
   const { remedy, ...why } = failure
   // If the launcher gave up a start during a doubt, that start is still in progress.
   const goesOn = failure.code === 'deadman' && remedy === 'restart'
-  if (state.paused && !goesOn)
-    return withTerm(state, { setAside: failure })
+  if (state.paused && !goesOn) return withTerm(state, { setAside: failure })
   if (remedy === 'handover') {
     const held = state.term.trialUntil === null ? null : blamed(input.config, why)
     return beginStepDown(input, state, { ...(held ?? why), failed: true, blames: held && why })

@@ -20,7 +20,14 @@ type Own = Pick<CandidateConfig, 'revision'>
 const BLAMELESS: ReadonlySet<EndedBecause> = new Set(['deadman', 'launcher_silent'])
 
 /** No replica of the own revision has served yet, and one of another revision has. */
-export function isUnproven({ revision }: Own, { noted: { revisions: { proven } } }: ElectionState): boolean {
+export function isUnproven(
+  { revision }: Own,
+  {
+    noted: {
+      revisions: { proven },
+    },
+  }: ElectionState,
+): boolean {
   return revision !== null && proven.length > 0 && !proven.includes(revision)
 }
 
@@ -61,7 +68,10 @@ export function blamed({ revision }: Own, { code, reason }: Why<EndedBecause>): 
 }
 
 /** The revisions that the holder records with its next write. */
-export function revisionsNoted({ revision }: Own, { noted: { revisions }, term, workload }: ElectionState): Revisions {
+export function revisionsNoted(
+  { revision }: Own,
+  { noted: { revisions }, term, workload }: ElectionState,
+): Revisions {
   if (revision === null || term === null) return revisions
   const { stepDown } = term
   if (stepDown?.blames) {

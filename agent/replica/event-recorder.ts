@@ -1,13 +1,8 @@
 import type { Clock } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { OutwardEffect } from '../election/elector.ts'
-import type { ElectionState, Why } from '../election/state.ts'
-import {
-  describePause,
-  describeRequest,
-  type OperatorRequest,
-  type Pause,
-} from '../lease/operator-annotations.ts'
+import type { ElectionState, Refusal, Why } from '../election/state.ts'
+import { describePause, describeRequest, type Pause } from '../lease/operator-annotations.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import type { StandbyMode } from '../link/link-messages.ts'
 import type { EventName, Fields, Log, LogThrottle } from '../observe/log.ts'
@@ -57,7 +52,7 @@ export class EventRecorder {
   /** Each was an Event when it began. */
   private readonly lasting = new Set<keyof LastingTroubles>()
   private paused = false
-  private refusal: ElectionState['refusal'] = null
+  private refusal: Refusal | null = null
   /** Monotonic ms. `null`: this replica is not in doubt. */
   private doubtSince: number | null = null
 
@@ -109,11 +104,9 @@ export class EventRecorder {
   }
 
   /** Pauses and refused requests in the Lease. Only the leader reports them. */
-  operation(
-    { term, paused, refusal }: Pick<ElectionState, 'term' | 'paused' | 'refusal'>,
-    pause: Pause | null,
-  ): void {
+  operation({ term, paused }: Pick<ElectionState, 'term' | 'paused'>, pause: Pause | null): void {
     const { log, events } = this.options
+    const refusal = term?.refusal ?? null
     if (term === null) this.paused = false
     else {
       const { epoch } = term
@@ -134,18 +127,6 @@ export class EventRecorder {
       }
     }
     this.refusal = refusal
-  }
-
-  /** A request was for an earlier leader, or for the one that has just released the Lease. */
-  dropped(
-    request: OperatorRequest,
-    { term, highestEpoch }: Pick<ElectionState, 'term' | 'highestEpoch'>,
-  ): void {
-    const { log, events } = this.options
-    const epoch = term?.epoch ?? highestEpoch
-    const because = `a ${describeRequest(request)}: the term that it was for is over; repeat it if necessary`
-    log.warn(`dropped ${because}`, { epoch })
-    events.record({ reason: 'SwitchoverRefused', epoch, because })
   }
 
   /** Reports when this replica begins to serve, or to stand by with a standby of this mode. */

@@ -6,7 +6,7 @@ import { inability } from '../election/eligibility.ts'
 import { coolDownEnds } from '../election/follower.ts'
 import { openRequest } from '../election/operator-order.ts'
 import { failedStart, isUnproven } from '../election/revision-trial.ts'
-import { type CandidateConfig, doubtAt, type ElectionState, killAt, writerWall } from '../election/state.ts'
+import { type CandidateConfig, doubtAt, type ElectionState, killAt } from '../election/state.ts'
 import type { TrafficView } from '../front/agent-side/steering.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
 import { ANY_POD, lastDrillOf, pauseOf } from '../lease/operator-annotations.ts'
@@ -81,7 +81,7 @@ export function onTrial({ options: { pod, peers }, state }: GateFacts): string |
     return `the first start of revision ${failed.revision} failed (${failed.reason}): no replica hands over to it until its template or LangFlow's inputs change`
   // Without peers, no leader hands over to it: its turn comes when the old pods end.
   if (peers === null) return null
-  return `revision ${pod.revision} has not served yet (${state.revisions.proven[0]} has): its pod is not Ready for Kubernetes until then`
+  return `revision ${pod.revision} has not served yet (${state.noted.revisions.proven[0]} has): its pod is not Ready for Kubernetes until then`
 }
 
 /** A follower that would take over now. */
@@ -125,7 +125,7 @@ export function frontFault(facts: ReplicaFacts): string | null {
 
 function notServingYet({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 'peers'>): string | null {
   // The phases may be unknown for a term that was taken back.
-  const starts = term?.phases?.healthyMs === null
+  const starts = term?.record?.phases.healthyMs === null
   return starts && peers !== null && peers.ready > 0
     ? 'its LangFlow has not served in this term yet, and another replica could take over'
     : null
@@ -253,10 +253,10 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       retryPeriodMs: options.retryPeriodMs,
       killMarginMs: options.killMarginMs,
     },
-    pause: pauseOf(lease, writerWall(state, now)),
+    pause: pauseOf(lease, now.wall),
     switchover: switchoverView(state),
     lastDrill: lastDrillOf(lease),
-    history: state.history,
+    history: state.noted.history,
     flowsDigest: workload.digests.flows,
     secretKeyDigest: workload.digests.secretKey,
     content: contentView(facts),
@@ -265,7 +265,8 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
 }
 
 function switchoverView(state: ReplicaFacts['state']): AgentStatus['switchover'] {
-  const { term, refusal } = state
+  const { term } = state
+  const refusal = term?.refusal ?? null
   const asked = openRequest(state)
   const { code = null, to = null } = term?.stepDown ?? {}
   if (code === 'switchover' || code === 'failover' || code === 'restart')

@@ -1,13 +1,13 @@
 import type { Clock } from '../clock.ts'
 import { contentChange } from '../election/content-change.ts'
 import { Elector, type OutwardEffect } from '../election/elector.ts'
-import { clockProblem } from '../election/eligibility.ts'
 import { openRequest } from '../election/operator-order.ts'
 import { isUnproven } from '../election/revision-trial.ts'
-import { type ElectionState, type Fact, type Remedy, writerWall } from '../election/state.ts'
+import type { ElectionState, Fact, Remedy } from '../election/state.ts'
 import { type OwnFront, Steering } from '../front/agent-side/steering.ts'
-import { epochProblem, holderServes, langflowFault, ownerProblem } from '../lease/lease.ts'
+import { epochProblem, langflowFault, ownerProblem } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
+import { holderServes } from '../lease/lease-history.ts'
 import { pauseFault, pauseOf, podOf } from '../lease/operator-annotations.ts'
 import { whyColder } from '../link/link-messages.ts'
 import type { HttpServer, StatusSource } from '../observe/http-server.ts'
@@ -271,7 +271,6 @@ export class Replica implements StatusSource {
         state.outdated ??
         this.steering.view.problem ??
         this.voluntaryHandover?.problem ??
-        clockProblem(state) ??
         options.pod.problem,
     }
   }
@@ -299,8 +298,7 @@ export class Replica implements StatusSource {
     else if (type === 'restart') {
       this.recorder.restart(effect, this.elector.state)
       if (effect.graceMs !== null) supervisor.stop(effect.graceMs, this.parts.options.drainTimeoutMs)
-    } else if (type === 'dropped') this.recorder.dropped(effect.request, this.elector.state)
-    else if (type === 'exit') this.ended.resolve(effect.code)
+    } else if (type === 'exit') this.ended.resolve(effect.code)
     else this.recorder.event(effect)
   }
 
@@ -312,12 +310,11 @@ export class Replica implements StatusSource {
     this.recorder.trouble('owner', this.ownerProblem, 'the Lease no longer belongs to another workload')
     const lease = state.seen?.lease ?? null
     this.recorder.trouble('epochs', epochProblem(lease), 'epochs fit into their field again')
-    this.recorder.trouble('clock', clockProblem(state), 'the clocks agree, or this replica leads itself')
     const version = state.outdated ?? langflowFault(lease)
     this.recorder.trouble('version', version, 'the version of LangFlow no longer prevents a takeover')
     this.recorder.doubt(state.term?.doubt ?? false)
-    this.recorder.operation(state, pauseOf(lease, writerWall(state, this.parts.clock.now())))
-    const serves = state.term === null && holderServes(lease, state.history)
+    this.recorder.operation(state, pauseOf(lease, this.parts.clock.now().wall))
+    const serves = state.term === null && holderServes(lease, state.noted.history)
     this.supervisor.order({ type: 'leader_serves', serves })
     // If its files have changed, it waits until a replica is prepared with the new ones.
     const awaitsContent = contentChange(this.parts.options, state)?.inPlace ?? false
@@ -361,7 +358,8 @@ export function remedyFor(
 }
 
 /** A failure that is left alone because the Lease is paused. */
-function leftAlone({ setAside, workload }: ElectionState): string | null {
+function leftAlone({ term, workload }: ElectionState): string | null {
+  const setAside = term?.setAside ?? null
   return setAside === null || workload.well
     ? null
     : `LangFlow has failed and is not restarted during the pause: ${setAside.reason}`

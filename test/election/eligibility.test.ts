@@ -76,7 +76,7 @@ describe('whether a follower could take over', () => {
     const c = following().sees(released(11, 'leader')).fail('forbidden')
     assert.equal(unable(c), 'the API server said forbidden')
     c.pass(2_000).acknowledge()
-    assert.deepEqual([c.state.writeRight, c.state.writeProblem], ['granted', null])
+    assert.deepEqual([c.state.writeRight.state, c.state.writeProblem], ['granted', null])
   })
 
   test('a follower could take over if its dry run was refused for another reason than its credentials', () => {
@@ -146,7 +146,7 @@ describe('Retry-After', () => {
   for (const [what, kind, underWay] of [
     ['the attempt to take a grant back', 'resume', () => restarted().sees(heldBy('me', 10))],
     ['the first read of a restarted agent', 'read', () => watch(restarted(), false)],
-    ['the release for a killed agent', 'release', ended],
+    ['the release for a killed agent', 'give back', ended],
     ['the acquisition of a released Lease', 'acquire', free],
     ['the acquisition of an expired Lease', 'acquire', () => able().pass(15_000)],
     ['the read after a conflict', 'read', () => free().fail('conflict')],

@@ -95,7 +95,7 @@ describe('a held Lease is taken', () => {
 
 describe('a successor', () => {
   test('is named in the release, but not in a renewal', () => {
-    const c = Candidate.leader().tell({ type: 'successor', identity: 'other' }).pass(2_000)
+    const c = Candidate.leader().tell({ type: 'successor', identity: 'other', content: 'none' }).pass(2_000)
     assert.deepEqual([c.write.kind, annotationsOf(c)], ['renew', undefined])
     c.acknowledge()
       .tell({ type: 'step_down', code: 'newer_revision', reason: 'a newer one' })
@@ -110,9 +110,9 @@ describe('a successor', () => {
   })
 
   test('is forgotten when the term ends', () => {
-    const c = Candidate.leader().tell({ type: 'successor', identity: 'other' })
+    const c = Candidate.leader().tell({ type: 'successor', identity: 'other', content: 'none' })
     c.sees(heldBy('third', 900)).workload({ alive: 'no', canRun: true })
-    assert.equal(c.sees(released(901, 'third')).acknowledge().state.successor, null)
+    assert.equal(c.sees(released(901, 'third')).acknowledge().state.successor.identity, null)
   })
 })
 

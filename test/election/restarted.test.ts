@@ -24,7 +24,7 @@ describe('a Lease that this pod held before all its processes were killed', () =
     const { kind, base, lease } = c.write
     assert.deepEqual(
       [kind, base?.metadata.resourceVersion, lease.metadata.resourceVersion],
-      ['release', '10', '10'],
+      ['give back', '10', '10'],
     )
     const { holderIdentity, leaseDurationSeconds, leaseTransitions } = lease.spec ?? {}
     assert.deepEqual([holderIdentity, leaseDurationSeconds, leaseTransitions], ['', 1, 3])
@@ -105,7 +105,7 @@ describe('the release for an agent that was killed', () => {
       if (shown === 'by the watch') c.sees(LATER).fail('conflict')
       else c.fail('conflict').sees(LATER, true)
       c.pass(2_000)
-      assert.deepEqual([c.write.kind, c.write.lease.metadata.resourceVersion], ['release', '11'])
+      assert.deepEqual([c.write.kind, c.write.lease.metadata.resourceVersion], ['give back', '11'])
       assert.equal(c.state.ending, null)
     }
   })

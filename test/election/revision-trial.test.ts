@@ -89,7 +89,7 @@ describe('a leader records its revision as proven', () => {
 
   test('again after a person removed the annotation', () => {
     const c = serves(leader(NEW, OLD_SERVED)).pass(2_000).acknowledge()
-    const { [REVISIONS]: _, ...annotations } = c.state.lastNotes
+    const { [REVISIONS]: _, ...annotations } = c.state.noted.annotations
     const lease = c.state.seen?.lease as Lease
     c.sees({ ...lease, metadata: { ...lease.metadata, resourceVersion: '900', annotations } })
     assert.deepEqual(writes(c.pass(2_000)), { ...OLD_SERVED, proven: ['new'] })
@@ -177,7 +177,11 @@ describe('the first start of an unproven revision', () => {
   })
 
   test('ends the term in order if it fails, and the release records the failed revision', () => {
-    const c = leader(NEW, OLD_SERVED).tell({ type: 'successor', identity: 'of-the-same-revision' })
+    const c = leader(NEW, OLD_SERVED).tell({
+      type: 'successor',
+      identity: 'of-the-same-revision',
+      content: 'none',
+    })
     c.tell({ type: 'workload_failed', ...EXITED }).workload({ ...GONE, well: false })
     const reason = `the first start of revision new failed: ${REASON}`
     assert.deepEqual([c.write.kind, writes(c)], ['release', NEW_FAILED])

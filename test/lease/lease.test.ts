@@ -1,13 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import {
-  epochOf,
-  epochProblem,
-  holderServes,
-  type Lease,
-  langflowFault,
-  ownerProblem,
-} from '../../agent/lease/lease.ts'
+import { epochOf, epochProblem, type Lease, langflowFault, ownerProblem } from '../../agent/lease/lease.ts'
+import { holderServes } from '../../agent/lease/lease-history.ts'
 import { leaseAt } from '../kube/scripted-server.ts'
 import { TERM } from '../observe/replica.ts'
 

@@ -187,7 +187,7 @@ describe('the recorder records', () => {
       [null, pause],
       [term, null],
     ] as const)
-      recorder.operation({ term: term_, paused: pause_ !== null, refusal: null }, pause_)
+      recorder.operation({ term: term_, paused: pause_ !== null }, pause_)
     const [first, second] = ['until 2026-01-02T03:04:05.000Z (a backup)', 'until an operator resumes']
     assert.deepEqual(told, [
       { reason: 'Paused', epoch: 7, because: first },
@@ -204,11 +204,10 @@ describe('the recorder records', () => {
 
   test('each refusal of a request once, with its reason', () => {
     const { lines, told, recorder } = setUp()
-    const term = { epoch: 7 } as Term
     const refused = { what: 'switchover', to: 'b', reason: 'b leads already', open: true } as const
     const failover = { ...refused, what: 'failover', to: '*' } as const
     for (const refusal of [null, refused, refused, { ...refused, open: false }, failover])
-      recorder.operation({ term, paused: false, refusal }, null)
+      recorder.operation({ term: { epoch: 7, refusal } as Term, paused: false }, null)
     const first = 'a switchover to b: b leads already'
     const second = 'a failover to the best prepared replica: b leads already'
     assert.deepEqual(told, [
@@ -219,13 +218,6 @@ describe('the recorder records', () => {
       [`refused ${first}`, { epoch: 7 }],
       [`refused ${second}`, { epoch: 7 }],
     ])
-  })
-
-  test('a request that was dropped', () => {
-    const { said, told, recorder } = setUp()
-    recorder.dropped({ what: 'restart', to: '', reason: null }, { term: null, highestEpoch: 7 })
-    assert.match(String(said()[0]), /^dropped a restart in place: /)
-    assert.match(told[0]?.because ?? '', /^a restart in place: the term that it was for is over/)
   })
 })
 

@@ -127,7 +127,13 @@ describe('a replica', () => {
     [true, 'whose cool-down is over', { coolDown: { early: 0, full: now } }, {}, 'idle'],
     [false, 'whose cool-down lasts', { coolDown: { early: 0, full: now + 1 } }, {}, 'idle'],
     [false, 'that has not seen the Lease', { seen: null, sightedAt: null }, {}, 'idle'],
-    [false, 'that may not write the Lease', { writeRight: 'refused' }, {}, 'idle'],
+    [
+      false,
+      'that may not write the Lease',
+      { writeRight: { ...FOLLOWS.writeRight, state: 'refused' } },
+      {},
+      'idle',
+    ],
     [
       false,
       'whose LangFlow is older than that of an earlier leader',
@@ -159,11 +165,11 @@ describe('a replica', () => {
 
 describe('a replica of a new revision', () => {
   const FAILED = { revision: 'new', inputs: null, because: 'workload_exited', reason: 'exit code 1' } as const
-  const OLD = { proven: ['old'], langflow: null, failed: [] }
+  const OLD = { ...FOLLOWS.noted, revisions: { proven: ['old'], langflow: null, failed: [] } }
   const NEW = { revision: 'new' } as const
-  const follows = { ...FOLLOWS, revisions: OLD }
-  const starts = { ...LEADS, revisions: OLD, term: { ...LEADS.term!, trialUntil: 1e9 } } as ElectionState
-  const serves = { ...LEADS, revisions: OLD } as ElectionState
+  const follows = { ...FOLLOWS, noted: OLD }
+  const starts = { ...LEADS, noted: OLD, term: { ...LEADS.term!, trialUntil: 1e9 } } as ElectionState
+  const serves = { ...LEADS, noted: OLD } as ElectionState
   for (const [what, could, standby, state, does, more, why] of [
     [
       'could take over, but is not Ready, if only an older revision has served',
@@ -188,7 +194,10 @@ describe('a replica of a new revision', () => {
       'is Ready as a follower if another replica of its revision has served',
       true,
       true,
-      { ...follows, revisions: { ...OLD, proven: ['new', 'old'], failed: [FAILED] } },
+      {
+        ...follows,
+        noted: { ...OLD, revisions: { ...OLD.revisions, proven: ['new', 'old'], failed: [FAILED] } },
+      },
       'idle',
       NEW,
       null,
@@ -198,7 +207,7 @@ describe('a replica of a new revision', () => {
       'could not take over if the first start of its revision failed',
       false,
       false,
-      { ...follows, revisions: { ...OLD, failed: [FAILED] } },
+      { ...follows, noted: { ...OLD, revisions: { ...OLD.revisions, failed: [FAILED] } } },
       'idle',
       NEW,
       /^the first start of revision new failed \(exit code 1\): no replica hands over to it/,
@@ -232,7 +241,7 @@ describe('a replica of a new revision', () => {
 describe('a front', () => {
   const SERVED = Candidate.leader().tell({ type: 'workload_healthy', took: null }).state
   const RESTARTS = { ...SERVED, term: { ...SERVED.term!, restarting: 'LangFlow lost its worker (pid 7)' } }
-  const TAKEN_BACK = { ...LEADS, term: { ...LEADS.term!, phases: null } }
+  const TAKEN_BACK = { ...LEADS, term: { ...LEADS.term!, record: null } }
   const ANOTHER = { ready: 1 }
   const LISTENS = { listening: true } as FrontView
   const DEAF = { listening: false } as FrontView

@@ -118,8 +118,8 @@ test test/election/content-change.test.ts
 
 @ agent/election/transition.ts
 # 2: takes any answer to a write as its acknowledgement
-- write === undefined ? null : notKept(write, lease, written)
-+ null as ReturnType<typeof notKept>
+- write === undefined ? null : storageFault(write, lease, written)
++ null as ReturnType<typeof storageFault>
 among updates dropped; renew times dropped; network cut; writes lost
 # 5: acts until its deadline although it has seen another holder
 - const lost = lose(input, state, why)
@@ -132,8 +132,8 @@ among updates dropped; renew times dropped; network cut; writes lost
 + return false
 among watch lags; replica evicted
 # 7: accepts a read of an absent Lease although it has seen the Lease since that read began
-- return fact.type === 'lease' && fact.fresh && seen !== readAfter
-+ return readAfter === undefined
+- return fact.type === 'lease' && fact.fresh && seen !== lastRead?.after
++ return false
 among Lease deleted; Lease deleted and recreated; Lease deleted, candidates restart; network slow
 # 7: leads after its own creation arrived too late
 - own !== undefined && !cameTooLate
@@ -148,29 +148,30 @@ among writes late; Lease deleted
 +   const why = lostTo(input, state, lease)
 test test/election/transition.test.ts
 
-@ agent/election/lease-requests.ts
+@ agent/election/requests.ts
 # revisions: names a successor although its own revision has failed
-- ?? (failed ? null : state.successor)
-+ ?? state.successor
+- ?? (failed ? null : state.successor.identity)
++ ?? state.successor.identity
 among workload exits at start; replica evicted; replica lost
 # pause: keeps a pause in the released Lease that was set after its step-down began
 - paused && term?.stepDown?.paused === false
 + paused && term === null
 among takeovers paused; replica evicted; agent terminated
 # switchover: names another successor than the operator did
-- term?.stepDown?.to ?? (failed
+- stepDown?.to ?? (failed
 + (failed
 test test/election/operated.test.ts
 # epochs: begins a term without raising the epoch
 - epochAfter(highestEpoch)
 + highestEpoch
 # versions: deletes the LangFlow version from the Lease when it releases
-- return { ...own, successor, released: 
-+ return { ...own, langflow: '', successor, released: 
+- if (langflow === null || kind === 'give back') return undefined
++ if (kind === 'give back') return undefined
++   if (kind === 'release' || langflow === null) return ''
 among replica evicted; agent terminated
 # versions: writes its LangFlow version with the first renewal, not when it acquires
-- ...(langflow !== null && {
-+ ...(langflow !== null && kind !== 'acquire' && {
+- if (langflow === null || kind === 'give back') return undefined
++ if (langflow === null || kind === 'give back' || kind === 'acquire') return undefined
 among replica evicted; replica lost
 
 @ agent/election/state.ts

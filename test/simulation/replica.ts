@@ -190,7 +190,7 @@ export class Replica {
   nameSuccessor(successor: Replica | undefined): void {
     const { agent } = this
     const identity = successor?.identity ?? null
-    agent?.process.deliver(() => agent.elector.dispatch({ type: 'successor', identity }))
+    agent?.process.deliver(() => agent.elector.dispatch({ type: 'successor', identity, content: 'none' }))
   }
 
   /** Steps down, as a leader of an old revision does for a replica of the new one. */
