@@ -3,14 +3,21 @@ import { isAbsolute, normalize, resolve } from 'node:path'
 
 // The values of flags, read from their texts. Each `parse` function throws an Error whose sentence is the remedy.
 
-const UNIT_MS = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000, ms: 1 } as const
-type Unit = keyof typeof UNIT_MS
-const UNITS = Object.keys(UNIT_MS) as Unit[]
+/** The units of durations with their milliseconds, the largest first. */
+export const UNITS: readonly (readonly [unit: string, ms: number])[] = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['m', 60_000],
+  ['s', 1_000],
+  ['ms', 1],
+]
+/** Go's notation has no days. */
+const GO_UNITS = UNITS.slice(1)
 const DURATION = /^(?:\d+(?:\.\d+)?(?:ms|h|m|s))+$/
 const PART = /(\d+(?:\.\d+)?)(ms|h|m|s)/g
 const LONGEST_TEXT = 32
 /** Node's timers take at most 24.8 days. No flag needs more than a day. */
-const LONGEST_MS = 24 * UNIT_MS.h
+const LONGEST_MS = 24 * 3_600_000
 
 /**
  * The milliseconds of a duration in Go's notation: `15s`, `1m30s`, `500ms` or `0`.
@@ -30,37 +37,35 @@ function milliseconds(text: string): number {
   if (/^\d+(\.\d+)?$/.test(text)) throw new Error(`a duration needs a unit, such as ${text}s or ${text}ms`)
   if (text.length > LONGEST_TEXT || !DURATION.test(text))
     throw new Error('use a duration with the units h, m, s and ms, such as 15s, 1m30s or 500ms')
+  const sizes = new Map(UNITS)
   let ms = 0
-  for (const [, number, unit] of text.matchAll(PART)) ms += Number(number) * UNIT_MS[unit as Unit]
+  for (const [, number, unit = ''] of text.matchAll(PART)) ms += Number(number) * (sizes.get(unit) ?? 0)
   // 0.3 s is 299.99999999999994 ms in binary. A larger distance from a whole number stands in the text itself.
   const rounded = Math.round(ms)
   if (Math.abs(ms - rounded) > 1e-6) throw new Error(`use whole milliseconds, such as ${Math.ceil(ms)}ms`)
   return rounded
 }
 
+// The page runs these two in the browser, from their own texts. So they use nothing but their parameters.
+
 /** The text that `parseDuration` reads as `ms` (a whole number from 0), such as `1m30s`. */
-export function formatDuration(ms: number): string {
-  // Go's notation has no days.
-  return inUnits(ms, UNITS.slice(1))
-}
-
-/** For people: `86ms`, `15.4s`, `3m12s`, `2d4h`. A negative duration is `0s`, an unknown one (`null`) is `-`. */
-export function shortDuration(ms: number | null): string {
-  if (ms === null || Number.isNaN(ms)) return '-'
-  const whole = Math.round(ms)
-  if (whole >= UNIT_MS.s && whole < 99_950) return `${Number((whole / UNIT_MS.s).toFixed(1))}s`
-  const largest = UNITS.findIndex((unit) => whole >= UNIT_MS[unit])
-  return largest < 0 ? '0s' : inUnits(whole, UNITS.slice(largest, largest + 2))
-}
-
-function inUnits(ms: number, units: readonly Unit[]): string {
+export function formatDuration(ms: number, units = GO_UNITS): string {
   let rest = ms
-  const parts = units.map((unit) => {
-    const count = Math.floor(rest / UNIT_MS[unit])
-    rest -= count * UNIT_MS[unit]
+  const parts = units.map(([unit, size]) => {
+    const count = Math.floor(rest / size)
+    rest -= count * size
     return count === 0 ? '' : `${count}${unit}`
   })
   return parts.join('') || '0s'
+}
+
+/** For people: `86ms`, `15.4s`, `3m12s`, `2d4h`. A negative duration is `0s`, an unknown one (`null`) is `-`. */
+export function shortDuration(ms: number | null, units = UNITS, format = formatDuration): string {
+  if (ms === null || Number.isNaN(ms)) return '-'
+  const whole = Math.round(ms)
+  if (whole >= 1_000 && whole < 99_950) return `${Number((whole / 1_000).toFixed(1))}s`
+  const largest = units.findIndex(([, size]) => whole >= size)
+  return largest < 0 ? '0s' : format(whole, units.slice(largest, largest + 2))
 }
 
 /** For people: `0.9 s`, `15.4 s` */

@@ -1,25 +1,19 @@
 import type { Server as HttpServer } from 'node:http'
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
-import { Duplex } from 'node:stream'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { duplexPair } from 'node:stream'
 import type { Clock } from '../clock.ts'
 import type { Listen } from '../config/values.ts'
 import { listenOn } from '../processes/listening.ts'
 
-/**
- * Limit for a request up to the empty line that ends it. The HTTP server, whose limit must be lower, refuses a longer
- * one.
- */
+/** Limit for a request up to the empty line that ends it. The HTTP server has a lower limit, and refuses a longer request. */
 const MAX_HEAD_BYTES = 16 * 1024
 const END_OF_HEAD = '\r\n\r\n'
-/**
- * Limit for connections whose request is not complete, and the same limit for those that wait for their answer or its
- * end.
- */
+/** Limit for connections whose request is not complete, and the same limit for all others. */
 const MAX_OF_EACH = 256
 /** Time from the connection to the end of the answer. */
-const WITHIN_MS = 5000
+const WITHIN_MS = 5_000
 /** Time and bytes for a client that still sends. It reads its answer first, and its further data is discarded. */
-const LINGER_MS = 1000
+const LINGER_MS = 1_000
 const LINGER_BYTES = 64 * 1024
 /** The Lease is renewed between two turns of the event loop, so each turn has to be short. */
 const REQUESTS_A_TURN = 4
@@ -34,7 +28,7 @@ const REQUESTS_A_TURN = 4
 export class ConnectionLimiter {
   private readonly http: HttpServer
   private readonly clock: Clock
-  private readonly server: Server
+  private readonly server = createServer((socket) => this.arrive(socket))
   private readonly asking = new Set<Socket>()
   private readonly asked = new Set<Socket>()
   private readonly waiting: { readonly socket: Socket; readonly head: Buffer }[] = []
@@ -43,7 +37,9 @@ export class ConnectionLimiter {
   constructor(http: HttpServer, clock: Clock) {
     this.http = http
     this.clock = clock
-    this.server = createServer((socket) => this.arrive(socket))
+    http.prependListener('request', (_, response) => {
+      response.shouldKeepAlive = false
+    })
   }
 
   async listen(where: Listen): Promise<AddressInfo> {
@@ -62,67 +58,49 @@ export class ConnectionLimiter {
 
   private arrive(socket: Socket): void {
     addTo(this.asking, socket)
+    this.destroyAfter(WITHIN_MS, socket)
     let head: Buffer = Buffer.alloc(0)
     const onData = (chunk: Buffer) => {
       // Copied, because the chunk may be a small part of a buffer of 64 KiB.
       head = Buffer.concat([head, chunk.subarray(0, MAX_HEAD_BYTES - head.length)])
       const end = head.indexOf(END_OF_HEAD)
-      if (end < 0 && beginsLikeHttp(head) && head.length < MAX_HEAD_BYTES) return
+      if (end < 0 && head.length < MAX_HEAD_BYTES) return
       this.asking.delete(socket)
       addTo(this.asked, socket)
       socket.off('data', onData).pause()
-      this.waitForTurn(socket, end < 0 ? head : head.subarray(0, end + END_OF_HEAD.length))
+      this.waiting.push({ socket, head: end < 0 ? head : head.subarray(0, end + END_OF_HEAD.length) })
+      if (this.waiting.length === 1) setImmediate(() => this.turn())
     }
-    const deadline = this.clock.after(WITHIN_MS, () => socket.destroy())
     socket.on('data', onData)
     socket.on('error', () => {}) // 'close' follows
     socket.once('close', () => {
-      deadline.cancel()
       this.asking.delete(socket)
       this.asked.delete(socket)
     })
   }
 
-  private waitForTurn(socket: Socket, head: Buffer): void {
-    this.waiting.push({ socket, head })
-    if (this.waiting.length === 1) setImmediate(() => this.turn())
-  }
-
   private turn(): void {
-    for (const { socket, head } of this.waiting.splice(0, REQUESTS_A_TURN)) {
-      if (!socket.destroyed) this.http.emit('connection', this.only(socket, head))
-    }
+    for (const { socket, head } of this.waiting.splice(0, REQUESTS_A_TURN))
+      if (!socket.destroyed) this.answer(socket, head)
     if (this.waiting.length > 0) setImmediate(() => this.turn())
   }
 
-  /** A connection that carries only `head`. An HTTP server accepts any duplex stream as a connection. */
-  private only(socket: Socket, head: Buffer): Duplex {
-    const connection = new Duplex({
-      read() {},
-      write: (chunk, encoding, done) => void socket.write(chunk, encoding, done),
-      final: (done) => {
-        this.linger(socket)
-        done()
-      },
-      destroy: (error, done) => {
-        if (!socket.writableEnded) socket.destroy()
-        done(error)
-      },
+  /** The HTTP server gets a connection that carries only `head`. */
+  private answer(socket: Socket, head: Buffer): void {
+    const [connection, client] = duplexPair()
+    this.http.emit('connection', connection)
+    client.write(head)
+    client.pipe(socket)
+    // A close with unread data would reset the connection and lose the answer.
+    client.once('end', () => {
+      socket.on('data', () => socket.bytesRead > LINGER_BYTES && socket.destroy())
+      this.destroyAfter(LINGER_MS, socket.resume())
     })
-    connection.push(head)
     socket.once('close', () => connection.destroy())
-    return connection
   }
 
-  /** Closes the socket after the written data. A close with unread data would reset the connection and lose the answer. */
-  private linger(socket: Socket): void {
-    let thrownAway = 0
-    socket.on('data', (chunk: Buffer) => {
-      thrownAway += chunk.length
-      if (thrownAway > LINGER_BYTES) socket.destroy()
-    })
-    socket.resume().end()
-    const timer = this.clock.after(LINGER_MS, () => socket.destroy())
+  private destroyAfter(ms: number, socket: Socket): void {
+    const timer = this.clock.after(ms, () => socket.destroy())
     socket.once('close', () => timer.cancel())
   }
 }
@@ -136,10 +114,4 @@ function addTo(crowd: Set<Socket>, socket: Socket): void {
     oldest.destroy()
   }
   crowd.add(socket)
-}
-
-/** The parser refuses anything else immediately. */
-function beginsLikeHttp(head: Buffer): boolean {
-  const first = head[0] as number
-  return first >= 0x41 && first <= 0x5a
 }

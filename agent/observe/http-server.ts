@@ -4,7 +4,7 @@ import type { Listen } from '../config/values.ts'
 import { redactText } from '../redaction.ts'
 import type { AgentStatus, Check, ReplicaRow } from '../status/agent-status.ts'
 import { ConnectionLimiter } from './connection-limiter.ts'
-import { PAGE_POLICY, renderPage } from './page/page.ts'
+import { PAGE, PAGE_POLICY } from './page/page.ts'
 import type { Exposition } from './prometheus.ts'
 
 export interface StatusSource {
@@ -38,19 +38,17 @@ export interface HttpServerOptions {
 export type HttpServer = Awaited<ReturnType<typeof startHttpServer>>
 
 /** Starts answering. Rejects with a `FatalError` if the address is not available. */
-export async function startHttpServer(options: HttpServerOptions) {
-  const { source, metrics, clock = systemClock } = options
+export async function startHttpServer({ listen, source, metrics, clock = systemClock }: HttpServerOptions) {
   const server = createServer()
   addRoutes(server, source, metrics)
   await server.ready()
   const limiter = new ConnectionLimiter(server.server, clock)
+  const close = async () => {
+    await limiter.close()
+    await server.close()
+  }
   try {
-    const { address, port } = await limiter.listen(options.listen)
-    const close = async () => {
-      await limiter.close()
-      await server.close()
-    }
-    return { address, port, close }
+    return { ...(await limiter.listen(listen)), close }
   } catch (error) {
     await server.close()
     throw error
@@ -58,54 +56,22 @@ export async function startHttpServer(options: HttpServerOptions) {
 }
 
 const MAX_HEAD_BYTES = 8 * 1024
+const BAD_REQUEST = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'
 
 function createServer(): FastifyInstance {
+  // No route has a schema. The compilers would take a tenth of the agent's memory.
+  const noCompiler = () => {
+    throw new Error('no route may have a schema')
+  }
   return fastify({
     logger: false,
     http: { maxHeaderSize: MAX_HEAD_BYTES },
-    // No route has a schema. Without these settings, the compilers, a tenth of the agent's memory, would be loaded
-    // anyway.
-    schemaController: { compilersFactory: { buildValidator: noSchema, buildSerializer: noSchema } },
-    frameworkErrors: malformed,
-    clientErrorHandler(error, socket) {
-      if (socket.writable && error.code !== 'ECONNRESET') socket.end(refusal(error.code))
-      else socket.destroy()
-    },
+    schemaController: { compilersFactory: { buildValidator: noCompiler, buildSerializer: noCompiler } },
+    clientErrorHandler: (_, socket) => socket.end(BAD_REQUEST),
   })
 }
 
-function noSchema(): never {
-  throw new Error('no route may have a schema: its compiler is left out of this server')
-}
-
-/** Answers a request whose path cannot be decoded. Such a request reaches no route and no hook. */
-function malformed(_error: Error, _request: unknown, reply: unknown): void {
-  const answer = (reply as FastifyReply).header('connection', 'close')
-  json(answer.header('x-content-type-options', 'nosniff'), 400, { error: 'the path is malformed' })
-}
-
-/** The text of an answer without a request object. The connection ends with it. */
-function refusal(code: string): string {
-  const [status, error] =
-    code === 'HPE_HEADER_OVERFLOW'
-      ? [
-          '431 Request Header Fields Too Large',
-          `the request line and the headers are longer than ${MAX_HEAD_BYTES} bytes`,
-        ]
-      : ['400 Bad Request', 'this is not an HTTP request']
-  const body = jsonText({ error })
-  const head = [
-    `HTTP/1.1 ${status}`,
-    `Content-Type: ${JSON_TYPE}`,
-    `Content-Length: ${body.length}`,
-    'X-Content-Type-Options: nosniff',
-    'Connection: close',
-  ]
-  return `${head.join('\r\n')}\r\n\r\n${body}`
-}
-
 const TEXT = 'text/plain; charset=utf-8'
-const JSON_TYPE = 'application/json; charset=utf-8'
 
 type Handler = (request: FastifyRequest, reply: FastifyReply) => FastifyReply | Promise<FastifyReply>
 
@@ -114,33 +80,21 @@ function send(reply: FastifyReply, code: number, type: string, body: string): Fa
 }
 
 function json(reply: FastifyReply, code: number, value: unknown): FastifyReply {
-  return send(reply, code, JSON_TYPE, jsonText(value))
+  return send(reply, code, 'application/json; charset=utf-8', jsonText(value))
 }
 
 function jsonText(value: unknown): string {
   return `${redactText(JSON.stringify(value))}\n`
 }
 
-type Rows = readonly ReplicaRow[]
-const jsonOfRows = new WeakMap<Rows, string>()
-const pages = new WeakMap<Rows, string>()
-const pageText = (rows: Rows) => redactText(renderPage(rows))
-
-/** Writes the text of one round of answers once, for any number of clients. */
-function once(written: WeakMap<Rows, string>, write: (rows: Rows) => string, rows: Rows): string {
-  const text = written.get(rows) ?? write(rows)
-  written.set(rows, text)
-  return text
-}
-
 /** Adds every route of the contract. All are GET and HEAD, and none changes anything. */
 function addRoutes(server: FastifyInstance, source: StatusSource, metrics: Exposition): void {
+  /** The text of one round of answers is written once, for any number of clients. */
+  const written = new WeakMap<readonly ReplicaRow[], string>()
   const routes: Readonly<Record<string, Handler>> = {
     '/livez': (_, reply) => probe(reply, source.live(), "the agent's election loop is stuck"),
-    '/readyz': (request, reply) => {
-      const query = request.query as Record<string, string | string[] | undefined>
-      const excluded = [query.exclude ?? []].flat()
-      const { ok, text } = readiness(source, 'verbose' in query, excluded)
+    '/readyz': ({ query }, reply) => {
+      const { ok, text } = readiness(source, query as Readonly<Record<string, string | string[]>>)
       return send(reply, ok ? 200 : 503, TEXT, text)
     },
     '/frontz': (_, reply) => {
@@ -150,32 +104,28 @@ function addRoutes(server: FastifyInstance, source: StatusSource, metrics: Expos
     '/workloadz': (_, reply) => probe(reply, source.launcherAnswers(), 'the launcher does not answer'),
     '/leader': (_, reply) => json(reply, 200, leaderOf(source.status())),
     '/status': (_, reply) => json(reply, 200, source.status()),
-    '/replicas': async (_, reply) =>
-      send(reply, 200, JSON_TYPE, once(jsonOfRows, jsonText, await source.replicas())),
-    '/': async (_, reply) => {
-      const page = once(pages, pageText, await source.replicas())
+    '/replicas': async (_, reply) => {
+      const rows = await source.replicas()
+      const text = written.get(rows) ?? jsonText(rows)
+      written.set(rows, text)
+      return send(reply, 200, 'application/json; charset=utf-8', text)
+    },
+    '/': (_, reply) => {
       reply.header('content-security-policy', PAGE_POLICY).header('referrer-policy', 'no-referrer')
-      return send(reply, 200, 'text/html; charset=utf-8', page)
+      return send(reply, 200, 'text/html; charset=utf-8', PAGE)
     },
     '/metrics': async (_, reply) => send(reply, 200, metrics.contentType, await metrics.expose()),
   }
   for (const [url, handler] of Object.entries(routes)) server.get(url, handler)
-  server.setNotFoundHandler((_, reply) => notFound(reply))
+  const error = `not found: the endpoints are ${Object.keys(routes).join(', ')}`
+  server.setNotFoundHandler((_, reply) => json(reply, 404, { error }))
   server.addHook('onRequest', (request, reply, done) => {
-    // A connection is for one request: see `ConnectionLimiter`.
-    reply.header('connection', 'close')
     reply.header('x-content-type-options', 'nosniff').header('cache-control', 'no-store')
-    if (request.method !== 'GET' && request.method !== 'HEAD') {
-      if (!Object.hasOwn(routes, request.url.split('?', 1)[0]!)) return void notFound(reply)
-      reply.header('allow', 'GET, HEAD')
-      return void json(reply, 405, { error: 'this endpoint only supports GET and HEAD' })
-    }
-    done()
+    if (request.method === 'GET' || request.method === 'HEAD') return done()
+    reply.header('allow', 'GET, HEAD')
+    json(reply, 405, { error: 'all endpoints only support GET and HEAD' })
   })
-  server.setErrorHandler<Error & { statusCode?: number }>((error, _, reply) => {
-    const code = error.statusCode ?? 500
-    json(reply, code, { error: code < 500 ? error.message : 'the agent cannot read its status' })
-  })
+  server.setErrorHandler((_, __, reply) => json(reply, 500, { error: 'the agent cannot read its status' }))
 }
 
 function probe(reply: FastifyReply, ok: boolean, problem: string): FastifyReply {
@@ -187,31 +137,21 @@ function leaderOf({ lease }: AgentStatus): object {
   return { holder: lease.holder ?? '', self: lease.self, epoch: lease.epoch, since: lease.since }
 }
 
-function notFound(reply: FastifyReply): FastifyReply {
-  return json(reply, 404, {
-    error:
-      'not found: the endpoints are /, /livez, /readyz, /frontz, /workloadz, /leader, /status, /replicas and /metrics',
-  })
-}
-
 /** The only check that can be left out. In that case, a follower that could take over is ready as well. */
 const EXCLUDABLE = 'leadership'
 
 /** In the format of kube-apiserver's own `/readyz`. */
-function readiness(source: StatusSource, verbose: boolean, excluded: readonly string[]) {
-  const anyRole = excluded.includes(EXCLUDABLE)
+function readiness(source: StatusSource, query: Readonly<Record<string, string | string[]>>) {
+  const anyRole = [query.exclude ?? []].flat().includes(EXCLUDABLE)
   const ok = anyRole ? source.couldServe() : source.ready()
-  if (ok && !verbose) return { ok, text: 'ok\n' }
+  if (ok && !('verbose' in query)) return { ok, text: 'ok\n' }
   const { checks } = source.status()
   const lines = checks.map((check) => line(check, anyRole && (ok || check.name === EXCLUDABLE)))
-  lines.push(`readyz check ${ok ? 'passed' : 'failed'}`)
-  return { ok, text: `${lines.join('\n')}\n` }
+  return { ok, text: `${lines.join('')}readyz check ${ok ? 'passed' : 'failed'}\n` }
 }
 
 /** @param waived not required, because the client also accepts a follower that could take over */
-function line(check: Check, waived: boolean): string {
-  if (check.ok) return `[+]${check.name} ok`
-  return waived
-    ? `[+]${check.name} excluded: ok`
-    : `[-]${check.name} failed: ${check.detail.replace(/\s+/g, ' ')}`
+function line({ name, ok, detail }: Check, waived: boolean): string {
+  if (ok) return `[+]${name} ok\n`
+  return waived ? `[+]${name} excluded: ok\n` : `[-]${name} failed: ${detail.replace(/\s+/g, ' ')}\n`
 }

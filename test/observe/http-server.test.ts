@@ -120,7 +120,7 @@ describe('a connection', () => {
     const asked = t.mock.method(replica, 'live')
     const server = await serve(t, replica)
     const answer = await sendRaw(t, server, REQUEST.repeat(1000))
-    assert.deepEqual(answer.match(/^HTTP.*|^connection:.*/gim), ['HTTP/1.1 200 OK', 'connection: close'])
+    assert.deepEqual(answer.match(/^HTTP.*|^connection:.*/gim), ['HTTP/1.1 200 OK', 'Connection: close'])
     assert.equal(asked.mock.callCount(), 1)
   })
 

@@ -70,8 +70,7 @@ try {
   const shoot = async (name: string, options: BrowserContextOptions, how: PageScreenshotOptions = {}) => {
     const tab = await browser.newPage(options)
     await tab.goto(page(leader))
-    // The bar only moves after the first update of the page.
-    await tab.waitForResponse((response) => response.ok())
+    await tab.getByText('Reported by').waitFor()
     await tab.screenshot({ path: join(DIR, name), ...how })
     await tab.close()
   }
@@ -86,7 +85,7 @@ try {
 
   await command('pause', '--for', '30m', '--reason', 'the database is upgraded')
   await until('the page shows the pause', async () =>
-    (await (await fetch(page(leader))).text()).includes('Paused'),
+    (await (await fetch(new URL('/replicas', page(leader)))).text()).includes('the database is upgraded'),
   )
   await shoot('page-dark.png', { viewport, colorScheme: 'dark' })
 

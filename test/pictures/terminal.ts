@@ -1,5 +1,3 @@
-import { html } from '../../agent/observe/page/html.ts'
-
 const STYLE = `
 body { margin: 0; display: inline-block; background: #16181b; color: #d8dce0; }
 pre { font: 14px/1.5 'DejaVu Sans Mono', monospace; margin: 0; padding: 1.2em 1.5em; }
@@ -21,16 +19,15 @@ export function terminal(command: string, output: string): string {
   const pieces = output.trimEnd().split(/\x1b\[(\d*)m/)
   const parts = pieces.map((piece, n) => {
     if (n % 2 === 0)
-      return html`<span class="${[...styles].map((code) => `s${code}`).join(' ')}">${linesOf(piece)}</span>`
+      return `<span class="${[...styles].map((code) => `s${code}`).join(' ')}">${escaped(piece)}</span>`
     const isOver = ENDS[piece || '0']
     if (isOver === undefined) styles.add(piece)
     else for (const code of styles) if (isOver(code)) styles.delete(code)
-    return null
+    return ''
   })
-  return `<!doctype html><style>${STYLE}</style>${html`<pre><span class="s2">$ </span>${command}\n${parts}</pre>`.text}`
+  return `<!doctype html><style>${STYLE}</style><pre><span class="s2">$ </span>${escaped(command)}\n${parts.join('')}</pre>`
 }
 
-/** Splits text into lines, since `html` escapes line breaks in values. */
-function linesOf(text: string) {
-  return text.split('\n').map((line, n) => (n === 0 ? line : html`\n${line}`))
+function escaped(text: string): string {
+  return text.replace(/[&<>]/g, (c) => `&#${c.charCodeAt(0)};`)
 }
