@@ -13,26 +13,10 @@ import { dashboard, dashboardQueries, filled, metricsIn, rules } from './queries
 const run = promisify(execFile)
 const missing = hasPrometheus() ? false : 'SKIPPED: install prometheus (with promtool) to parse the queries'
 if (missing) console.error(missing)
-/** Panels of Grafana itself, which need no plugin. */
-const BUILT_IN = ['row', 'stat', 'state-timeline', 'table', 'timeseries']
 const VALUES = { namespace: 'flows', lease: 'one', pod: 'a|b', __rate_interval: '1m' }
 const board = dashboard()
 
 describe('the dashboard', () => {
-  test('has only built-in panels, each with a description and queries', () => {
-    assert.deepEqual([board.uid, board.schemaVersion], ['langflow-leader', 39])
-    const ids = board.panels.map(({ id }) => id)
-    assert.equal(new Set(ids).size, ids.length)
-    for (const { type, title, description, datasource, targets = [] } of board.panels) {
-      assert.ok(BUILT_IN.includes(type) && title, title)
-      if (type === 'row') continue
-      assert.match(description!, /\.$/, title)
-      assert.ok(targets.length > 0, title)
-      for (const one of [{ datasource }, ...targets]) assert.equal(one.datasource?.uid, '$' + '{datasource}')
-      assert.equal(new Set(targets.map(({ refId }) => refId)).size, targets.length, title)
-    }
-  })
-
   test('selects the chosen namespace in each query, and uses only defined variables', () => {
     const variables = board.templating.list.map(({ name }) => name)
     assert.deepEqual(variables, ['datasource', 'namespace', 'lease', 'pod'])
@@ -46,19 +30,16 @@ describe('the dashboard', () => {
     }
   })
 
-  test('has only valid PromQL queries', { skip: missing }, async () => {
+  test('has only valid PromQL queries', { skip: missing }, async (t) => {
     const queries = dashboardQueries(board).map(([, query], n) => ({
       record: `query:${n}`,
       expr: filled(query, VALUES),
     }))
     const dir = mkdtempSync(join(tmpdir(), 'dashboard-test-'))
-    try {
-      const file = join(dir, 'rules.yaml')
-      writeFileSync(file, stringify({ groups: [{ name: 'dashboard', rules: queries }] }))
-      await run('promtool', ['check', 'rules', file])
-    } finally {
-      rmSync(dir, { recursive: true })
-    }
+    t.after(() => rmSync(dir, { recursive: true }))
+    const file = join(dir, 'rules.yaml')
+    writeFileSync(file, stringify({ groups: [{ name: 'dashboard', rules: queries }] }))
+    await run('promtool', ['check', 'rules', file])
   })
 
   test('uses only metrics that the agent exposes, as do the rules', async () => {

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { dirname } from 'node:path'
 import { describe, test } from 'node:test'
-import { VERSION } from '../../agent/version.ts'
 import { agentOptionsOf, assertConsistent, workloadOf } from './consistency.ts'
 import { named, only, type PodSpec, plainManifests } from './manifests.ts'
 
@@ -9,28 +8,9 @@ const manifests = plainManifests('langflow.yaml')
 const production = plainManifests('langflow-production.yaml')
 const deployment = only(manifests, 'Deployment')
 const pod = deployment.spec.template.spec as PodSpec
-const install = named(pod.initContainers, 'install')
-const agent = named(pod.initContainers, 'agent')
-
-const options = await agentOptionsOf(agent)
+const options = await agentOptionsOf(named(pod.initContainers, 'agent'))
 
 describe('deploy/langflow.yaml', () => {
-  test('has the image of this version', () => {
-    for (const { image } of [install, agent]) assert.equal(image, `langflow-leader:${VERSION}`)
-  })
-
-  test('has consistent values and the default modes', async () => {
-    const { traffic, standby } = await assertConsistent(manifests)
-    assert.deepEqual([traffic.mode, standby], ['readiness', 'cold'])
-  })
-
-  test('prefers to spread its replicas across nodes, but does not require it', () => {
-    const [spread] = deployment.spec.template.spec.topologySpreadConstraints
-    assert.equal(spread.topologyKey, 'kubernetes.io/hostname')
-    assert.equal(spread.whenUnsatisfiable, 'ScheduleAnyway')
-    assert.deepEqual(spread.labelSelector, deployment.spec.selector)
-  })
-
   test('admits labelled clients to LangFlow, and only Prometheus and the other replicas to the agent', () => {
     const { policyTypes, ingress } = only(manifests, 'NetworkPolicy').spec
     assert.deepEqual(policyTypes, ['Ingress'])
@@ -45,19 +25,8 @@ describe('deploy/langflow.yaml', () => {
     ])
   })
 
-  test('has a Lease without a spec, so that applying it again never takes it from its holder', () => {
-    const { metadata, spec } = only(manifests, 'Lease')
-    assert.deepEqual([metadata.name, spec], [options.leaseName, undefined])
-  })
-})
-
-describe('the pod', () => {
-  test('has no service links, so that no Service of the namespace becomes a setting of LangFlow', () => {
-    assert.equal(pod.enableServiceLinks, false)
-  })
-
   test('mounts the socket and the program read-only in LangFlow, and the token and the state only in the agent', () => {
-    const [socket, program] = [dirname(options.socket), install.args!.at(-1)!]
+    const [socket, program] = [dirname(options.socket), named(pod.initContainers, 'install').args!.at(-1)!]
     const token = '/var/run/secrets/kubernetes.io/serviceaccount'
     const mounts = [...pod.initContainers, ...pod.containers].flatMap(({ name, volumeMounts }) =>
       volumeMounts.map((one) => [one.name, one.mountPath, name, one.readOnly ?? false] as const),

@@ -22,20 +22,8 @@ export function rules(): Rule[] {
   return groups.flatMap((group) => group.rules)
 }
 
-interface Panel {
-  id: number
-  type: string
-  title: string
-  description?: string
-  datasource?: { uid: string }
-  gridPos: { x: number; y: number; w: number; h: number }
-  targets?: { refId: string; expr: string; datasource: { uid: string } }[]
-}
-
 interface Dashboard {
-  uid: string
-  schemaVersion: number
-  panels: Panel[]
+  panels: { title: string; targets?: { refId: string; expr: string }[] }[]
   templating: { list: { name: string; definition?: string }[] }
   annotations: { list: { name: string; expr: string }[] }
 }
