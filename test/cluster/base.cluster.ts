@@ -2,9 +2,8 @@ import assert from 'node:assert/strict'
 import { sourceOf } from '../../agent/cli/overview.ts'
 import { AGENT_SETTINGS } from '../../agent/config/agent-settings.ts'
 import { mono, until } from '../harness/wait.ts'
-import { containersOf, identityOf, isReady } from './kube.ts'
-import { deletedLeaderHandsOver, momentOf, onlyLeaderAnswers, rollsOut, SWITCHOVER_MS } from './leadership.ts'
-import { processOf } from './processes.ts'
+import { identityOf, isReady } from './kube.ts'
+import { deletedLeaderHandsOver, momentOf, onlyLeaderAnswers, rollsOut } from './leadership.ts'
 import { scenariosOn } from './scenario.ts'
 
 /** Limit for kube-proxy to apply a change of an endpoint. */
@@ -45,36 +44,7 @@ scenario('requests through the Service do not fail, and only the leader gets the
 
 scenario('a leader whose pod is deleted hands over before it ends', deletedLeaderHandsOver)
 
-scenario('LangFlow survives a kill of its agent, and continues in the same term', async (one, t) => {
-  const { leader, epoch, from, pid } = await momentOf(one)
-  // Kill the agent's own process, not the tini above it.
-  process.kill(processOf(leader, 'agent', ['langflow-leader.mjs'], 'tini').pid, 'SIGKILL')
-  await until(
-    'a restart of the agent',
-    async () => {
-      const found = (await one.pods()).find(({ metadata: { uid } }) => uid === leader.metadata.uid)
-      return found !== undefined && containersOf(found).some(({ restartCount }) => restartCount > 0)
-    },
-    30_000,
-  )
-  await one.settled()
-  t.diagnostic(JSON.stringify(one.client.since(from)))
-  assert.equal(one.lease.epoch, epoch)
-  assert.equal((await one.askPod(leader, '/')).pid, pid)
-  assert.ok(one.client.since(from).longestSilenceMs < SWITCHOVER_MS)
-})
-
 scenario('a rollout of deploy/langflow.yaml replaces every pod with one handover', rollsOut)
-
-scenario('the leader stays when a third replica joins, and when both standbys leave', async (one) => {
-  const { epoch, from } = await momentOf(one)
-  for (const replicas of [3, 1]) {
-    await one.kubectl('scale', one.name, `--replicas=${replicas}`)
-    await one.settled(replicas)
-  }
-  assert.equal(one.lease.epoch, epoch)
-  assert.equal(one.client.since(from).failed, 0)
-})
 
 scenario(
   'a terminating pod gets no request once its endpoint is gone, even if it is the only pod',
@@ -102,14 +72,3 @@ scenario(
     await one.settled(1)
   },
 )
-
-scenario('scaling to zero ends the term, and scaling up begins a new one', async (one) => {
-  await one.kubectl('scale', one.name, '--replicas=2')
-  const { epoch } = await momentOf(one)
-  await one.kubectl('scale', one.name, '--replicas=0')
-  await until('the end of all pods', async () => (await one.pods()).length === 0, 60_000)
-  assert.equal(one.lease.holder, '')
-  await one.kubectl('scale', one.name, '--replicas=2')
-  await one.served(epoch + 1)
-  await one.settled()
-})

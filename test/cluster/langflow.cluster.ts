@@ -5,12 +5,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import type { AgentStatus } from '../../agent/status/agent-status.ts'
 import { helmProgram, type Values } from '../deploy/helm.ts'
 import { commandsOfReadme } from '../harness/readme.ts'
 import { mono, until } from '../harness/wait.ts'
 import type { Installation } from './installation.ts'
-import { changeOf, isReady } from './kube.ts'
 import { scenariosOn } from './scenario.ts'
 import { LANGFLOW, POSTGRES_IMAGE } from './workload.ts'
 
@@ -20,7 +18,6 @@ const CREDENTIAL = 'only LangFlow can read it'
 /** Limit for the pause of clients: LangFlow takes some seconds to stop, and a warm standby some to serve. */
 const AWAY_MS = 15_000
 
-const DATABASE = 'langflow-postgresql'
 /** Limit for the commands of README, which wait for both pods. */
 const WITHIN_MS = 300_000
 
@@ -85,75 +82,6 @@ scenario('the launcher is PID 1 of LangFlow’s container, and kubectl exec work
   assert.equal(program, '/opt/langflow-leader/node')
   assert.ok(more.includes('--disable-sigusr1') && more.includes('launch'), words)
 })
-
-/** Limit for the faulty revision, whose LangFlow is the third one on two cores. */
-const TRIED_MS = 180_000
-/** Limit for the pause: the end of one LangFlow, the failed start of the next, and the start of another. */
-const LONGEST_TRY_MS = 75_000
-
-// T29 of the fault table also plays a LangFlow that is never healthy.
-scenario(
-  'if the LangFlow of a new revision cannot migrate the database, an old replica leads again and the rollout stops',
-  async (one, t) => {
-    await one.settled(2, 120_000)
-    await one.available(2)
-    const psql = ['exec', `statefulset/${DATABASE}`, '--', 'sh', '-c']
-    const create = "CREATE ROLE reader LOGIN PASSWORD 'reader'"
-    await one.kubectl(
-      ...psql,
-      `$(ls /usr/lib/postgresql/*/bin/psql) postgresql://langflow:trial-only@127.0.0.1/langflow -c "${create}"`,
-    )
-    const useDatabase = (url: string) =>
-      one.kubectl(
-        'patch',
-        'secret',
-        DATABASE,
-        '--patch',
-        JSON.stringify({ stringData: { 'database-url': url } }),
-      )
-    const url = ['get', 'secret', DATABASE, '--output=jsonpath={.data.database-url}']
-    const right = Buffer.from(await one.kubectl(...url), 'base64').toString()
-    const old = (await one.pods()).map(({ metadata }) => metadata.name).sort()
-
-    const { epoch } = one.lease
-    const from = mono()
-    await useDatabase(`postgresql://reader:reader@${DATABASE}/langflow`)
-    const faulty = await one.changeTemplate()
-    await until(
-      'an old replica leads again',
-      async () => {
-        const tried = (await one.pods()).find((pod) => changeOf(pod) === faulty)
-        const status: AgentStatus | null = tried?.status.podIP
-          ? await one.status(tried).catch(() => null)
-          : null
-        return /^the first start of revision /.test(status?.unable ?? '') && one.lease.epoch >= epoch + 2
-      },
-      TRIED_MS,
-    )
-    await until('an answer in the last second', () => one.client.answered(mono() - 1_000) > 0, LONGEST_TRY_MS)
-    const pods = (await one.pods()).filter(({ metadata }) => metadata.deletionTimestamp === undefined)
-    const names = (some: typeof pods) => some.map(({ metadata }) => metadata.name).sort()
-    assert.deepEqual(names(pods.filter((pod) => changeOf(pod) !== faulty)), old)
-    assert.equal(pods.filter((pod) => changeOf(pod) === faulty && isReady(pod)).length, 0)
-    assert.ok(old.includes((await one.leader()).metadata.name))
-    assert.equal(one.lease.epoch, epoch + 2, 'there must be two takeovers')
-    await assert.rejects(one.kubectl('rollout', 'status', one.name, '--timeout=1s'))
-    const { longestSilenceMs, failed, calls } = one.client.since(from)
-    const tried = pods.find((pod) => changeOf(pod) === faulty) ?? assert.fail('the faulty pod is gone')
-    const { unable } = await one.status(tried)
-    const tookMs = Math.round(mono() - from)
-    t.diagnostic(JSON.stringify({ tookMs, longestSilenceMs, failed, calls, unable }))
-    assert.ok(longestSilenceMs < LONGEST_TRY_MS)
-
-    await one.available(2)
-    await useDatabase(right)
-    const corrected = await one.changeTemplate()
-    await one.kubectl('rollout', 'status', one.name, '--timeout=5m')
-    await one.settled(2, 120_000)
-    assert.deepEqual((await one.pods()).map(changeOf), [corrected, corrected])
-    assert.equal(one.lease.epoch, epoch + 3)
-  },
-)
 
 /** Logs in as the user whose password the commands of README generated. */
 async function logIn(one: Installation): Promise<string> {

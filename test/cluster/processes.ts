@@ -12,16 +12,6 @@ interface Process {
   readonly command: string
 }
 
-/** Returns the only process of a container whose command line has all these words, and not `without`. Throws if it isn't one. */
-export function processOf(pod: Pod, container: string, words: readonly string[], without?: string): Process {
-  const found = processesOf(pod, container).filter(
-    ({ command }) => words.every((word) => command.includes(word)) && !(without && command.includes(without)),
-  )
-  if (found.length !== 1 || found[0] === undefined)
-    throw new Error(`${found.length} processes have ${words.join(' and ')} in their command line`)
-  return found[0]
-}
-
 /** The live processes of a container. */
 export function processesOf(pod: Pod, container: string): Process[] {
   const id = containersOf(pod)

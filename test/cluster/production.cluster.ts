@@ -2,19 +2,10 @@ import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { until } from '../harness/wait.ts'
 import { changeOf, isReady, type Pod } from './kube.ts'
-import {
-  deletedLeaderHandsOver,
-  eventsOf,
-  followed,
-  momentOf,
-  onlyLeaderAnswers,
-  rollsOut,
-  SWITCHOVER_MS,
-} from './leadership.ts'
+import { eventsOf, followed, momentOf, onlyLeaderAnswers, rollsOut } from './leadership.ts'
 import { killContainers } from './processes.ts'
 import { scenariosOn } from './scenario.ts'
 
-const LEASE_MS = 15_000
 /** Limit for a restart of both containers and a takeover, before the Lease expires. */
 const RESTARTED_MS = 13_000
 /** Two rounds of peer requests, one every 5 s. A rollout proceeds once a pod has been Ready for 5 s. */
@@ -45,8 +36,6 @@ scenario(
   },
 )
 
-scenario('a leader whose pod is deleted hands over without a failed request', deletedLeaderHandsOver)
-
 scenario(
   'if both containers of the leader’s pod are killed, the next term begins before the Lease expires',
   async (one, t) => {
@@ -61,18 +50,6 @@ scenario(
     assert.deepEqual(eventsOf(one, leader, wall, 'released'), ['released'])
     assert.ok(Math.max(...waits) < RESTARTED_MS)
     assert.ok(one.client.since(from).longestSilenceMs < RESTARTED_MS)
-  },
-)
-
-scenario(
-  'if the leader’s pod is deleted by force, another replica serves within a lease duration',
-  async (one, t) => {
-    const moment = await momentOf(one)
-    const { leader, from } = moment
-    await one.kubectl('delete', 'pod', leader.metadata.name, '--force', '--grace-period=0')
-    await followed(one, t, moment)
-    const { longestSilenceMs } = one.client.since(from)
-    assert.ok(longestSilenceMs < LEASE_MS + SWITCHOVER_MS)
   },
 )
 

@@ -3,9 +3,19 @@ import { join } from 'node:path'
 import { type Manifest, named } from '../deploy/manifests.ts'
 import type { Asked } from '../harness/client.ts'
 import { mono } from '../harness/wait.ts'
-import type { Answer } from './lease-history.ts'
 
 export type Traffic = 'readiness' | 'front'
+
+/** The answer of a stand-in, which describes itself. */
+export interface Answer {
+  readonly replica: string
+  readonly epoch: number
+  readonly pid: number
+  /** The time of the answer: CLOCK_MONOTONIC in ms. */
+  readonly mono: number
+  /** The text of the flow that it was started with. */
+  readonly shown?: string
+}
 
 const FILE = 'workload.mjs'
 const NODE_IMAGE = 'docker.io/library/node:24-bookworm-slim'
