@@ -1,16 +1,11 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { VERSION } from '../../agent/version.ts'
-import { freePort } from '../harness/free-port.ts'
-import { ask } from '../harness/replica.ts'
-import { until } from '../harness/wait.ts'
-import { makeVolume } from './container.ts'
 import { Image, PROGRAM } from './image.ts'
 import { requireTools } from './requirements.ts'
-import { kubeconfigOf } from './tls-api.ts'
 
 const MEGABYTE = 1_000_000
 /** Compressed, for all files but node and its libraries. */
@@ -36,15 +31,6 @@ describe('the image', () => {
     assert.deepEqual([flag, program], ['--disable-sigusr1', `${PROGRAM}/langflow-leader.mjs`])
     assert.deepEqual([...more, ...Cmd], ['agent'])
     assert.match(readFileSync(image.path('/etc/passwd'), 'utf8'), /^langflow-leader:x:1000:1000:/m)
-  })
-
-  test('has the labels that registries show, with the version of package.json', () => {
-    const label = (name: string) => image.config.Labels[`org.opencontainers.image.${name}`]
-    assert.equal(label('title'), PACKAGE.name)
-    assert.equal(label('licenses'), PACKAGE.license)
-    assert.equal(label('version'), VERSION, 'ARG VERSION of the Dockerfile must match package.json')
-    assert.ok(label('description'))
-    assert.ok(label('revision'))
   })
 
   test('contains tini, node, the program and mkfifo, but no shell and no package manager', async () => {
@@ -87,43 +73,11 @@ describe('the image', () => {
       for (const one of [ref, ...dependsOn]) assert.ok(known.has(one), `${one} must be a component`)
   })
 
-  test('has the files in which image scanners look for the distribution and its packages', () => {
-    for (const name of ['libc6', 'tini'])
-      assert.match(
-        readFileSync(image.path(`/var/lib/dpkg/status.d/${name}`), 'utf8'),
-        new RegExp(`^Package: ${name}$`, 'm'),
-      )
-    assert.match(readFileSync(image.path('/etc/os-release'), 'utf8'), /^ID=debian$/m)
-    assert.match(readFileSync(image.path('/etc/debian_version'), 'utf8'), /^\d+\.\d+$/m)
-  })
-
   describe('with a read-only root and without capabilities', () => {
     test('prints its version, also as the program langflow-leader', async () => {
       const version = { code: 0, output: VERSION }
       assert.deepEqual(await image.start(['--version']).result(), version)
       assert.deepEqual(await image.execute(['langflow-leader', '--version']).result(), version)
-    })
-
-    test('prints the help of a command', async () => {
-      const { code, output } = await image.start(['status', '--help']).result()
-      assert.equal(code, 0)
-      assert.match(output, /^Usage: langflow-leader status /)
-    })
-
-    test('runs an agent that survives without an API server and ends on SIGTERM', async (t) => {
-      const [listen, nobody] = [await freePort(), await freePort()]
-      const kubeconfig = join(scratch, 'dead.kubeconfig')
-      writeFileSync(kubeconfig, kubeconfigOf({ server: `http://127.0.0.1:${nobody}` }))
-      const sockets = { source: makeVolume(scratch), destination: '/run/langflow-leader' }
-      const flags = [`--listen=127.0.0.1:${listen}`]
-      const agent = image.startAgent(flags, kubeconfig, sockets, makeVolume(scratch))
-      t.after(() => agent.stop())
-      await until('the agent answers /livez', async () => {
-        assert.ok(!agent.ended, agent.output.join('\n'))
-        return (await ask(listen, '/livez').catch(() => undefined))?.status === 200
-      })
-      assert.equal((await ask(listen, '/readyz')).status, 503)
-      assert.equal(await agent.stop(), 0, agent.output.join('\n'))
     })
   })
 })
