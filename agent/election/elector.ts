@@ -12,20 +12,22 @@ import {
   type ElectionState,
   type Fact,
   initialState,
+  type WorkloadOrder,
   type Write,
 } from './state.ts'
 import { transition } from './transition.ts'
 
-/** Effects outside the Lease: on the workload, the log, the process. */
-export type OutwardEffect = Exclude<Effect, { type: 'write' | 'read' | 'rehearse' }>
+/** Effects on the log and the process. */
+export type NotedEffect = Exclude<Effect, WorkloadOrder | { type: 'write' | 'read' | 'rehearse' }>
 
 export interface ElectorOptions {
   readonly config: CandidateConfig
   readonly api: LeaseApi
   readonly clock: Clock
   readonly metrics: Pick<Metrics, 'renewal' | 'slowPath'>
-  /** Runs an effect. It may dispatch further facts. */
-  readonly run: (effect: OutwardEffect) => void
+  /** Takes an order to the workload. It may dispatch further facts, as `note` may. */
+  readonly order: (order: WorkloadOrder) => void
+  readonly note: (effect: NotedEffect) => void
   /** Called after each transition. */
   readonly changed: (state: ElectionState) => void
 }
@@ -95,11 +97,23 @@ export class Elector {
     )
   }
 
-  private carryOut(effect: Effect): void {
-    if (effect.type === 'write') void this.write(effect.write, effect.deadlineMs)
-    else if (effect.type === 'read') void this.read(effect.deadlineMs)
-    else if (effect.type === 'rehearse') void this.rehearse(effect.lease, effect.deadlineMs)
-    else this.options.run(effect)
+  private carryOut(effect: Effect): unknown {
+    switch (effect.type) {
+      case 'write':
+        return void this.write(effect.write, effect.deadlineMs)
+      case 'read':
+        return void this.read(effect.deadlineMs)
+      case 'rehearse':
+        return void this.rehearse(effect.lease, effect.deadlineMs)
+      case 'grant':
+      case 'start':
+      case 'drain':
+      case 'stop':
+      case 'kill':
+        return this.options.order(effect)
+      default:
+        return this.options.note(effect)
+    }
   }
 
   private async write(write: Write, deadlineMs: number): Promise<void> {

@@ -290,9 +290,9 @@ export function remedyFailure(input: Input, state: Leading, failure: Failure): H
     return beginStepDown(input, state, { ...(held ?? why), failed: true, blames: held && why })
   }
   if (state.term.restarting !== null) return state
-  const { stopTimeoutMs } = input.config
-  const restarting = withTerm(state, { restarting: why.reason })
-  return emit(restarting, { type: 'restart', ...why, graceMs: stopTimeoutMs })
+  const { stopTimeoutMs: graceMs, drainTimeoutMs: drainMs } = input.config
+  const restarting = emit(withTerm(state, { restarting: why.reason }), { type: 'restart', ...why })
+  return emit(restarting, { type: 'stop', graceMs, drainMs })
 }
 
 /** An operator pauses or resumes. A failure that was set aside during the pause is handled after it. */
@@ -359,8 +359,9 @@ export function beginStepDown(input: Input, before: Leading, why: StepDownReason
   const term = { ...before.term, restarting: null, setAside: null, stepDown, record }
   const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
   const begins = event(state, 'draining', { code, reason })
-  const restarts = inPlace ? emit(begins, { type: 'restart', code, reason, graceMs: null }) : begins
-  return emit(restarts, { type: 'drain', drainDeadline })
+  const restarts = inPlace ? emit(begins, { type: 'restart', code, reason }) : begins
+  const streamGraceMs = config.front === null ? 0 : config.streamGraceMs
+  return emit(restarts, { type: 'drain', drainDeadline, graceMs: streamGraceMs })
 }
 
 function advance({ fact, now }: Input, state: SteppingDown): Held {

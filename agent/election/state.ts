@@ -340,19 +340,24 @@ export type Fact =
 
 type Detail = Readonly<Record<string, string | number | boolean>>
 
+/** An order to the workload, as its supervisor takes it. */
+export type WorkloadOrder =
+  | { readonly type: 'grant'; readonly grant: Grant }
+  | { readonly type: 'start'; readonly epoch: number }
+  /** `drainDeadline`: see `StepDown`. `graceMs`: how long the fronts continue to send requests beside streams. */
+  | { readonly type: 'drain'; readonly drainDeadline: number; readonly graceMs: number }
+  /** `drainMs`: time for open requests, if there was no drain. */
+  | { readonly type: 'stop'; readonly graceMs: number; readonly drainMs?: number }
+  | { readonly type: 'kill' }
+
 export type Effect =
   | { readonly type: 'write'; readonly write: Write; readonly deadlineMs: number }
   | { readonly type: 'read'; readonly deadlineMs: number }
   /** A dry run of an update of the Lease as last seen, or of its creation. */
   | { readonly type: 'rehearse'; readonly lease: Lease | null; readonly deadlineMs: number }
-  | { readonly type: 'grant'; readonly grant: Grant }
-  | { readonly type: 'start'; readonly epoch: number }
-  /** `drainDeadline`: see `StepDown`. */
-  | { readonly type: 'drain'; readonly drainDeadline: number }
-  | { readonly type: 'stop'; readonly graceMs: number }
-  /** Also a stop, unless `graceMs` is `null`: then it is ordered separately. The start follows in the same epoch. */
-  | ({ readonly type: 'restart'; readonly graceMs: number | null } & Why<EndedBecause>)
-  | { readonly type: 'kill' }
+  | WorkloadOrder
+  /** LangFlow will be started again in this epoch. Its stop is ordered separately. */
+  | ({ readonly type: 'restart' } & Why<EndedBecause>)
   | {
       readonly type: 'event'
       readonly event: EventName

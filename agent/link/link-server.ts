@@ -57,6 +57,8 @@ export class LinkServer {
   private inode = 0
   private readonly strangers = new Set<Socket>()
   private launcher: Socket | null = null
+  /** The last grant, unless a kill has ended it. */
+  private grant: Extract<ToLauncher, { type: 'grant' }> | null = null
   private readonly bootOffset = new BootOffset()
   private closed = false
   private watch: Timer | null = null
@@ -127,6 +129,8 @@ export class LinkServer {
   }
 
   send(message: ToLauncher): void {
+    if (message.type === 'grant') this.grant = message
+    if (message.type === 'kill') this.grant = null
     if (this.launcher === null) return
     if (message.type === 'grant') this.parts.keys.granted(message.grant)
     if (message.type !== 'grant') writeLine(this.launcher, message)
@@ -223,6 +227,8 @@ export class LinkServer {
     const { port } = target
     writeLine(socket, { type: 'welcome', token, tree, port, standby, startTimeoutMs })
     handlers.connected(hello, returning, ended)
+    // It may have been lost with the connection.
+    if (returning && this.grant !== null) this.send(this.grant)
     return true
   }
 

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
-import type { OutwardEffect } from '../election/elector.ts'
+import type { NotedEffect } from '../election/elector.ts'
 import type { ElectionState, Refusal, Why } from '../election/state.ts'
 import { describePause, describeRequest, type Pause } from '../lease/operator-annotations.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
@@ -60,7 +60,7 @@ export class EventRecorder {
     this.options = options
   }
 
-  event({ event, epoch, code, reason, detail }: Extract<OutwardEffect, { type: 'event' }>): void {
+  event({ event, epoch, code, reason, detail }: Extract<NotedEffect, { type: 'event' }>): void {
     const { log, metrics, events } = this.options
     log.event(event, { epoch, code, reason, ...detail })
     const told = EVENT_OF[event]

@@ -1,9 +1,9 @@
 import type { Clock } from '../clock.ts'
 import { contentChange } from '../election/content-change.ts'
-import { Elector, type OutwardEffect } from '../election/elector.ts'
+import { Elector, type NotedEffect } from '../election/elector.ts'
 import { openRequest } from '../election/operator-order.ts'
 import { isUnproven } from '../election/revision-trial.ts'
-import type { ElectionState, Fact, Remedy } from '../election/state.ts'
+import type { ElectionState, Fact, Remedy, WorkloadOrder } from '../election/state.ts'
 import { type OwnFront, Steering } from '../front/agent-side/steering.ts'
 import { epochProblem, langflowFault, ownerProblem } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
@@ -19,8 +19,8 @@ import type { Peers, PeersOptions } from '../peers/peers.ts'
 import { VoluntaryHandover } from '../peers/succession.ts'
 import { Switchover } from '../peers/switchover-request.ts'
 import type { AgentStatus, ReplicaRow } from '../status/agent-status.ts'
-import { GATE_KNOWN_MS } from '../supervisor/drain.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
+import { GATE_KNOWN_MS } from '../supervisor/workload-step.ts'
 import { EventRecorder } from './event-recorder.ts'
 import type { Events, KubeEventsOptions } from './kube-events.ts'
 import {
@@ -37,7 +37,7 @@ import {
 /** The replica's part of the options of `Supervisor`. */
 type SupervisorWiring = Pick<
   SupervisorOptions,
-  'log' | 'repeats' | 'metrics' | 'remedy' | 'tell' | 'changed'
+  'log' | 'metrics' | 'remedy' | 'dispatch' | 'closeGate' | 'changed'
 > & { readonly alarm: (what: string) => void }
 
 /** The replica's part of the options of `Peers`. */
@@ -116,11 +116,11 @@ export class Replica implements StatusSource {
     })
     this.supervisor = parts.supervisor({
       log,
-      repeats,
       metrics,
       alarm: (what) => repeats.happened('link', what),
       remedy: (servedMs) => remedyFor(options, servedMs, peers?.view?.ready ?? null),
-      tell,
+      dispatch: tell,
+      closeGate: () => this.steering.closed(),
       changed: () => this.gateChanged(),
     })
     this.steering = new Steering({
@@ -166,7 +166,8 @@ export class Replica implements StatusSource {
       api: parts.api,
       clock,
       metrics,
-      run: (effect) => this.run(effect),
+      order: (order) => this.order(order),
+      note: (effect) => this.note(effect),
       changed: (state) => this.electionChanged(state),
     })
   }
@@ -284,21 +285,16 @@ export class Replica implements StatusSource {
     return ownerProblem(this.parts.options.pod.owner, this.elector.state.seen?.lease ?? null)
   }
 
-  private run(effect: OutwardEffect): void {
-    const { supervisor, steering } = this
-    const { type } = effect
-    if (type === 'grant' || type === 'start' || type === 'kill') supervisor.order(effect)
-    else if (type === 'drain') {
-      // A replica that was ready a moment ago may be gone: the successor is named when the stop is over.
-      this.peers?.askAgain()
-      const graceMs = this.parts.front === null ? 0 : this.parts.options.streamGraceMs
-      const { drainDeadline } = effect
-      steering.onceClosed('draining', () => supervisor.order({ type, drainDeadline, graceMs }))
-    } else if (type === 'stop') steering.onceClosed('stopping', () => supervisor.stop(effect.graceMs))
-    else if (type === 'restart') {
-      this.recorder.restart(effect, this.elector.state)
-      if (effect.graceMs !== null) supervisor.stop(effect.graceMs, this.parts.options.drainTimeoutMs)
-    } else if (type === 'exit') this.ended.resolve(effect.code)
+  private order(order: WorkloadOrder): void {
+    // A replica that was ready a moment ago may be gone: the successor is named when the stop is over.
+    if (order.type === 'drain') this.peers?.askAgain()
+    this.supervisor.dispatch(order)
+  }
+
+  private note(effect: NotedEffect): void {
+    const { state } = this.elector
+    if (effect.type === 'restart') this.recorder.restart(effect, state)
+    else if (effect.type === 'exit') this.ended.resolve(effect.code)
     else this.recorder.event(effect)
   }
 
@@ -310,12 +306,13 @@ export class Replica implements StatusSource {
     this.recorder.trouble('owner', this.ownerProblem, 'the Lease no longer belongs to another workload')
     const lease = state.seen?.lease ?? null
     this.recorder.trouble('epochs', epochProblem(lease), 'epochs fit into their field again')
+    this.recorder.trouble('grant', this.supervisor.refusedGrant, 'the launcher accepts grants again')
     const version = state.outdated ?? langflowFault(lease)
     this.recorder.trouble('version', version, 'the version of LangFlow no longer prevents a takeover')
     this.recorder.doubt(state.term?.doubt ?? false)
     this.recorder.operation(state, pauseOf(lease, this.parts.clock.now().wall))
     const serves = state.term === null && holderServes(lease, state.noted.history)
-    this.supervisor.order({ type: 'leader_serves', serves })
+    this.supervisor.dispatch({ type: 'leader_serves', serves })
     // If its files have changed, it waits until a replica is prepared with the new ones.
     const awaitsContent = contentChange(this.parts.options, state)?.inPlace ?? false
     this.peers?.ask(state.term !== null, awaitsContent)

@@ -1,35 +1,32 @@
 import { type Clock, type Timer, untilNext } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
-import type { Fact, Remedy } from '../election/state.ts'
+import { type Fact, NEVER, type Remedy, type WorkloadOrder } from '../election/state.ts'
 import type { Digests, WorkloadView } from '../link/link-messages.ts'
 import type { LinkHandlers, LinkServer } from '../link/link-server.ts'
 import { Loop } from '../loop.ts'
-import type { Log, LogThrottle } from '../observe/log.ts'
+import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
-import { Drain } from './drain.ts'
 import type { HealthHandlers, HealthProbe } from './health-probe.ts'
 import {
+  type Connections,
   canRun,
-  type Deadline,
   initialRecord,
   isHealthy,
-  isUnserved,
-  type Launcher,
+  type LauncherRecord,
   mayLive,
-  type Order,
   type WorkloadEffect,
   type WorkloadEvent,
   type WorkloadRecord,
   workloadOf,
-} from './workload-phase.ts'
+} from './workload-record.ts'
 import { step } from './workload-step.ts'
 
 /** The agent's access to the machine, a seam for tests. */
 export interface SupervisorMachine {
   readonly clock: Clock
   portFree(): Promise<boolean>
-  /** The remote address of each open connection to the workload's port. `null`: unknown. */
-  connections(): readonly string[] | null
+  /** The remote address of each open connection to the workload's port. */
+  connections(): Connections
   /**
    * Only if agent and launcher share one process tree (`run`): kills the launcher and its remaining processes, and
    * resolves when none is alive.
@@ -44,66 +41,55 @@ export interface SupervisorOptions
   readonly machine: SupervisorMachine
   readonly link: (handlers: LinkHandlers) => LauncherLink
   readonly probe: (handlers: HealthHandlers) => Pick<HealthProbe, 'start' | 'stop'>
-  readonly log: Log
-  readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
+  readonly log: Pick<Log, 'info' | 'warn' | 'error'>
   readonly metrics: Pick<Metrics, 'takeover' | 'stopped' | 'late'>
   /** The remedy for LangFlow's own failure. `servedMs`: how long it served since its start. `null`: it never served. */
   readonly remedy: (servedMs: number | null) => Remedy
-  readonly tell: (fact: Fact) => void
+  readonly dispatch: (fact: Fact) => void
+  /** Resolves when no new request reaches LangFlow. `null`: none does. */
+  readonly closeGate: () => Promise<void> | null
   /** A value that the gate or the status depends on has changed. */
   readonly changed: () => void
 }
 
 const HEARTBEAT_MS = 1_000
+const DRAIN_LOOK_MS = 100
+/** Time that the kernel has to end a PID namespace whose init has died. */
+const NAMESPACE_END_MS = 500
+const PORT_LOOK_MS = 50
 
-type TimerName = Deadline | 'heartbeat' | 'cut_off'
+type TimerName = 'heartbeat' | 'deadline' | 'drain' | 'death'
 
-/**
- * The loop around `step`. It owns the timers, the link, the probe and the drain, passes their events in, and runs the
- * effects.
- */
+/** Owns the timers, the link and the probe, passes their events to `step`, and carries out its effects. */
 export class Supervisor {
   private readonly options: SupervisorOptions
   private readonly loop: Loop<WorkloadRecord, WorkloadEvent, WorkloadEffect>
   private readonly link: LauncherLink
   private readonly probe: ReturnType<SupervisorOptions['probe']>
-  private readonly openDrain: Drain
   private readonly timers = new Map<TimerName, Timer>()
   lastProbe: string | null = null
 
   constructor(options: SupervisorOptions) {
-    const { machine, log, tell, changed } = options
+    const { clock, reclaim } = options.machine
     this.options = options
-    const config = { ...options, canReclaim: machine.reclaim !== undefined }
-    this.loop = new Loop(initialRecord(machine.clock.mono()), {
-      step: (before, event) => step(config, before, event, machine.clock.mono()),
-      carryOut: (effect) => this.run(effect),
+    const config = { ...options, canReclaim: reclaim !== undefined }
+    this.loop = new Loop(initialRecord(clock.mono()), {
+      step: (before, event) => step(config, before, event, clock.mono()),
+      stepped: (before) => this.stepped(before),
+      carryOut: (effect) => this.carryOut(effect),
     })
+    const dispatch = (event: WorkloadEvent) => this.loop.dispatch(event)
     this.link = options.link({
-      connected: (hello, returning, ended) => this.dispatch({ type: 'connected', hello, returning, ended }),
-      received: (message) => this.dispatch({ type: 'received', message }),
-      gone: (byPeer) => this.dispatch({ type: 'gone', byPeer }),
+      connected: (hello, returning, ended) => dispatch({ type: 'connected', hello, returning, ended }),
+      received: (message) => dispatch({ type: 'received', message }),
+      gone: (byPeer) => dispatch({ type: 'gone', byPeer }),
     })
     this.probe = options.probe({
-      healthy: () => this.dispatch({ type: 'healthy' }),
-      unhealthy: (reason, hangs = false) => this.dispatch({ type: 'unhealthy', reason, hangs }),
+      healthy: () => dispatch({ type: 'healthy' }),
+      unhealthy: (reason, hangs = false) => dispatch({ type: 'unhealthy', reason, hangs }),
       probed: (outcome) => {
         this.lastProbe = outcome
       },
-    })
-    this.openDrain = new Drain({
-      clock: machine.clock,
-      // Connections that no process has accepted stay open while their clients wait.
-      connections: () => (isUnserved(this.record) ? [] : machine.connections()),
-      log,
-      drained: () => tell({ type: 'drained' }),
-      endable: (leftMs) => {
-        // The launcher would kill a frozen workload for this.
-        if (this.view.state === 'frozen') return false
-        this.dispatch({ type: 'endable', leftMs })
-        return true
-      },
-      changed,
     })
   }
 
@@ -115,17 +101,25 @@ export class Supervisor {
 
   close(): void {
     this.probe.stop()
-    this.openDrain.end()
     for (const timer of this.timers.values()) timer.cancel()
     this.link.close()
-    this.dispatch({ type: 'closed' })
+  }
+
+  /** Takes an order of the election, or its view of the leader. */
+  dispatch(event: WorkloadOrder | Extract<WorkloadEvent, { type: 'leader_serves' }>): void {
+    if (event.type === 'grant') this.link.send(event)
+    else this.loop.dispatch(event)
+  }
+
+  private get record(): WorkloadRecord {
+    return this.loop.state
   }
 
   get view(): WorkloadView {
     return this.record.view
   }
 
-  get launcher(): Launcher['state'] {
+  get launcher(): LauncherRecord['state'] {
     return this.record.launcher.state
   }
 
@@ -133,10 +127,6 @@ export class Supervisor {
     return this.record.launcher.digests
   }
 
-  /**
-   * Why the launcher accepted no grant recently, in one sentence. `null`: it accepted the last one, or received no
-   * grant.
-   */
   get refusedGrant(): string | null {
     return this.record.launcher.refusedGrant
   }
@@ -147,6 +137,11 @@ export class Supervisor {
 
   get healthy(): boolean {
     return isHealthy(this.record)
+  }
+
+  /** The connections that a planned stop waits for, such as `1 connection from 10.1.2.3`. */
+  get draining(): string | null {
+    return this.record.drain?.waitsFor ?? null
   }
 
   /** Whether LangFlow was healthy in its present term. */
@@ -165,87 +160,90 @@ export class Supervisor {
     return starts && (mode !== this.options.standby || state === 'preparing')
   }
 
-  /** The connections that a planned stop waits for, such as `1 connection from 10.1.2.3`. `null`: no wait. */
-  get draining(): string | null {
-    return this.openDrain.view
+  /** Probe and timers follow the record. */
+  private stepped(before: WorkloadRecord): void {
+    const { probed, deadlines, drain } = this.record
+    const { clock } = this.options.machine
+    if (probed !== before.probed) {
+      if (probed === null) this.probe.stop()
+      else this.probe.start(probed)
+    }
+    const deadline = Math.min(deadlines.start, deadlines.kill)
+    if (deadlines !== before.deadlines) {
+      this.timers.get('deadline')?.cancel()
+      if (deadline !== NEVER)
+        this.arm('deadline', deadline - clock.mono(), () => this.loop.dispatch({ type: 'deadline' }))
+    }
+    if (drain === null) this.timers.get('drain')?.cancel()
+    else if (before.drain === null) this.arm('drain', 0, () => this.look())
+    if (before.drain !== null && before.drain.waitsFor !== drain?.waitsFor) this.options.changed()
   }
 
-  /** Takes the orders of the election, except for a stop, which depends on the open connections. */
-  order(order: Exclude<Order, { type: 'stop' }>): void {
-    this.dispatch(order)
+  private carryOut(effect: WorkloadEffect): unknown {
+    const { machine, standby, log, metrics, remedy, dispatch, closeGate, changed } = this.options
+    switch (effect.type) {
+      case 'send':
+        return this.link.send(effect.message)
+      case 'dispatch':
+        return dispatch(effect.fact)
+      case 'fail': {
+        const { why, remedy: of } = effect
+        return dispatch({
+          type: 'workload_failed',
+          ...why,
+          remedy: typeof of === 'string' ? of : remedy(of.servedMs),
+        })
+      }
+      case 'report':
+        dispatch({ type: 'workload', workload: workloadOf(standby, this.record) })
+        return changed()
+      case 'close_gate': {
+        const { closing } = this.record
+        const closed = () => {
+          // Another order may have taken its place, and waits for its own route.
+          if (this.record.closing !== closing) return
+          this.loop.dispatch({ type: 'gate_closed', open: machine.connections() })
+        }
+        const waits = closeGate()
+        if (waits === null) closed()
+        else void waits.then(closed)
+        return
+      }
+      case 'await_death':
+        return this.arm('death', NAMESPACE_END_MS, () => void this.awaitDeath())
+      case 'reclaim':
+        log.warn(`killing the workload without its launcher: ${effect.reason}`)
+        void machine.reclaim?.().then(() => this.loop.dispatch({ type: 'proved_dead' }))
+        return
+      case 'measured':
+        return effect.what === 'stopped'
+          ? metrics.stopped(effect.ms)
+          : metrics.takeover(effect.what, effect.ms)
+      case 'log':
+        return log[effect.level](effect.text, effect.detail)
+    }
   }
 
-  /**
-   * @param graceMs from SIGTERM to SIGKILL, if no connection is open
-   * @param drainMs time for open connections before they are cut off
-   */
-  stop(graceMs: number, drainMs = 0): void {
-    const open = this.options.machine.connections()
-    this.dispatch({ type: 'stop', graceMs, drainMs, open })
+  private look(): void {
+    this.loop.dispatch({ type: 'looked', open: this.options.machine.connections() })
+    if (this.record.drain !== null) this.arm('drain', DRAIN_LOOK_MS, () => this.look())
   }
 
-  private dispatch(event: WorkloadEvent): void {
-    this.loop.dispatch(event)
-  }
-
-  private get record(): WorkloadRecord {
-    return this.loop.state
-  }
-
-  private run(effect: WorkloadEffect): void {
-    const { machine, standby, log, remedy, tell, changed } = this.options
-    const { type } = effect
-    if (type === 'send') this.link.send(effect.message)
-    else if (type === 'tell') tell(effect.fact)
-    else if (type === 'fail') {
-      const { why, remedy: is } = effect
-      tell({ type: 'workload_failed', ...why, remedy: typeof is === 'string' ? is : remedy(is.servedMs) })
-    } else if (type === 'next') this.dispatch(effect.event)
-    else if (type === 'report') {
-      tell({ type: 'workload', workload: workloadOf(standby, this.record) })
-      changed()
-    } else if (type === 'changed') changed()
-    else if (type === 'probe') this.probe.start(effect.from)
-    else if (type === 'stop_probe') this.probe.stop()
-    else if (type === 'begin_drain') this.openDrain.begin(effect.drainDeadline, effect.graceMs)
-    else if (type === 'end_drain') {
-      this.openDrain.end()
-      this.disarm('cut_off')
-    } else if (type === 'cut_off_after') this.arm('cut_off', effect.ms, () => this.stop(effect.graceMs))
-    else if (type === 'arm')
-      this.arm(effect.deadline, effect.ms, () => this.dispatch({ type: effect.deadline }))
-    else if (type === 'disarm') this.disarm(effect.deadline)
-    else if (type === 'check_port')
-      void machine.portFree().then((free) => this.dispatch({ type: 'port_checked', free }))
-    else if (type === 'reclaim') {
-      log.warn(`killing the workload without its launcher: ${effect.reason}`)
-      void machine.reclaim?.().then(() => this.dispatch({ type: 'reclaimed' }))
-    } else this.note(effect)
-  }
-
-  private note(effect: Extract<WorkloadEffect, { type: 'measured' | 'log' | 'grant_refusal' }>): void {
-    const { log, repeats, metrics } = this.options
-    if (effect.type === 'log') log[effect.level](effect.text, effect.detail)
-    else if (effect.type === 'grant_refusal') {
-      if (effect.problem === null) repeats.over('grant', 'the launcher accepts grants again')
-      else repeats.happened('grant', effect.problem)
-    } else if (effect.what === 'stopped') metrics.stopped(effect.ms)
-    else metrics.takeover(effect.what, effect.ms)
+  private async awaitDeath(): Promise<void> {
+    if (this.record.phase !== 'orphaned') return
+    if (await this.options.machine.portFree()) this.loop.dispatch({ type: 'proved_dead' })
+    else this.arm('death', PORT_LOOK_MS, () => void this.awaitDeath())
   }
 
   private arm(timer: TimerName, ms: number, due: () => void): void {
-    this.disarm(timer)
-    this.timers.set(timer, this.options.machine.clock.after(ms, due))
-  }
-
-  private disarm(timer: TimerName): void {
     this.timers.get(timer)?.cancel()
+    this.timers.set(timer, this.options.machine.clock.after(Math.max(0, ms), due))
   }
 
   private heartbeat(): void {
     const { machine, metrics } = this.options
     const { clock } = machine
-    this.dispatch({ type: 'heartbeat' })
+    this.loop.dispatch({ type: 'heartbeat' })
     const waitMs = untilNext(clock, HEARTBEAT_MS)
     const dueAt = clock.mono() + waitMs
     this.arm('heartbeat', waitMs, () => {

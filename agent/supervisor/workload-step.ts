@@ -1,47 +1,58 @@
+import type { AgentOptions } from '../config/options.ts'
+import { NEVER, type Remedy, type Why } from '../election/state.ts'
+import type { EndedBecause } from '../lease/reasons.ts'
 import {
   CUT_OFF_MS,
   describeExit,
   describeLoss,
   NOTHING,
   type ToAgent,
+  type ToLauncher,
   type WorkloadCause,
-  type WorkloadState,
+  type WorkloadView,
 } from '../link/link-messages.ts'
-import { describeConnections } from './drain.ts'
-import * as health from './workload-health.ts'
 import {
-  emit,
-  fail,
-  failItself,
+  type Connections,
+  describeConnections,
+  type EndingOrder,
+  type Health,
   isUnserved,
-  type Launcher,
+  type LauncherRecord,
   mayLive,
+  mayServe,
   NO_LAUNCHER,
-  report,
-  type StepInput,
-  send,
+  NOT_STARTED,
+  type WorkloadEffect,
   type WorkloadEvent,
   type WorkloadPhase,
   type WorkloadRecord,
-} from './workload-phase.ts'
+} from './workload-record.ts'
 
 /** A launcher that left this many heartbeats unanswered is frozen or stuck. */
 const SILENT_HEARTBEATS = 4
 /** Time from SIGTERM to SIGKILL for a LangFlow that does not answer. */
 const HUNG_GRACE_MS = 5_000
-/** Time that the kernel has to end a PID namespace whose init has died. */
-const NAMESPACE_END_MS = 500
-const PORT_CHECK_MS = 50
+/** Interval between two reports of a start that takes too long. */
+const START_OVERDUE_MS = 5_000
+/** The kubelet notices a closed gate within a second, and every kube-proxy within another one. */
+export const GATE_KNOWN_MS = 2_000
+/** LangFlow (gunicorn) ends requests by itself 30 s after SIGTERM. With a longer drain, SIGTERM is sent later. */
+const ENDS_WITHIN_MS = 25_000
+/** Interval between two log lines about the open connections. */
+const DRAIN_LOG_MS = 1_000
 
-/**
- * A report with one of these causes shows that the launcher has read the order to start, and has obeyed or refused it.
- */
-const ANSWERS_TO_START: ReadonlySet<WorkloadCause['kind']> = new Set([
-  'started',
-  'start_refused',
-  'stopped',
-  'killed',
-])
+/** A report with one of these causes shows that the launcher has read the order to start, and has obeyed or refused it. */
+const ANSWERS_TO_START = new Set<WorkloadCause['kind']>(['started', 'start_refused', 'stopped', 'killed'])
+
+/** The inputs of a step beside the record and the event. */
+interface StepInput {
+  readonly config: Pick<AgentOptions, 'startTimeoutMs' | 'stopTimeoutMs' | 'killMarginMs'> & {
+    /** Agent and launcher share one process tree (`run`): the agent can kill the launcher and all its processes. */
+    readonly canReclaim: boolean
+  }
+  /** Monotonic ms. */
+  readonly now: number
+}
 
 type Event<Type extends WorkloadEvent['type']> = Extract<WorkloadEvent, { type: Type }>
 
@@ -60,85 +71,126 @@ export function step(
   const input = { config, now }
   const record: WorkloadRecord = { ...before, effects: [] }
   switch (event.type) {
-    case 'grant':
-      return send({ ...record, granted: event.grant }, event)
     case 'start':
       return start(input, record, event.epoch)
     case 'drain':
-      return emit(report(health.unwatch(record)), { ...event, type: 'begin_drain' })
-    case 'endable':
-      return sendStop(record, event.leftMs + graceOf(record, config.stopTimeoutMs))
     case 'stop':
-      return stop(record, event)
+      return end(input, record, event)
     case 'kill':
       return kill(input, record)
-    case 'leader_serves':
-      return leaderServes(record, event.serves)
+    case 'leader_serves': {
+      const { othersServe } = record
+      const seen = { ...record, othersServe: event.serves }
+      // The launcher receives this once, and again after each meeting.
+      return event.serves && !othersServe ? send(seen, { type: 'prepare' }) : seen
+    }
     case 'connected':
       return connected(input, record, event)
     case 'received':
       return received(input, record, event.message)
     case 'gone':
       return gone(input, record, event.byPeer)
-    case 'closed':
-      return withLauncher(record, { state: 'missing' })
     case 'heartbeat':
       return heartbeat(input, record)
     case 'healthy':
-      return health.becameHealthy(input, record)
-    case 'unhealthy':
-      return health.becameUnhealthy(input, record, event)
-    case 'start_overdue':
-      return health.startOverdue(input, record)
-    case 'kill_overdue':
-      return killOverdue(record)
-    case 'namespace_due':
-      return record.phase === 'orphaned' ? emit(record, { type: 'check_port' }) : record
-    case 'port_checked':
-      return portChecked(record, event.free)
-    case 'reclaimed':
+      return becameHealthy(input, record)
+    case 'unhealthy': {
+      const why = { code: 'workload_unhealthy', reason: `LangFlow is unhealthy: ${event.reason}` } as const
+      return report(failItself(input, withHealth(record, { healthy: false, hangs: event.hangs }), why))
+    }
+    case 'gate_closed':
+      return record.closing === null
+        ? record
+        : obey(input, { ...record, closing: null }, record.closing, event.open)
+    case 'looked':
+      return looked(input, record, event.open)
+    case 'proved_dead':
       return record.phase === 'orphaned' ? provedDead(record) : record
-    case 'viewed':
-      return viewed(record)
-    case 'returned':
-      return repeatOrders(record)
+    case 'deadline':
+      return startOverdue(input, killOverdue(input, record))
   }
 }
+
+// 1. The orders of the election.
 
 /** A start is not repeated. A launcher that was disconnected is ordered to end a process that it may have started. */
-function start(input: StepInput, before: WorkloadRecord, epoch: number): WorkloadRecord {
+function start({ config, now }: StepInput, before: WorkloadRecord, epoch: number): WorkloadRecord {
   const { phase } = before
-  // If there was nothing to kill, the launcher sends no confirmation.
-  const record = confirmedKill(rest(before))
-  const starting = { ...record, endOrder: null, phase: phase === 'orphaned' ? phase : 'starting' } as const
-  return report(send(health.ordered(input, starting), { type: 'start', epoch }))
+  const starting: WorkloadRecord = {
+    ...rest(before),
+    endOrder: null,
+    // If there was nothing to kill, the launcher sends no confirmation.
+    deadlines: { start: now + config.startTimeoutMs, kill: NEVER },
+    health: { ...NOT_STARTED, orderedAt: now, phaseBegan: now },
+    phase: phase === 'orphaned' ? phase : 'starting',
+  }
+  return report(send(starting, { type: 'start', epoch }))
 }
 
-/** Open connections have `drainMs` to end, and are then cut off. */
-function stop(before: WorkloadRecord, { graceMs, drainMs, open }: Event<'stop'>): WorkloadRecord {
-  const record = health.unwatch(rest(before))
+/** A drain or a stop waits until the gate is closed, so that requests are held before LangFlow refuses them. */
+function end(input: StepInput, before: WorkloadRecord, order: EndingOrder): WorkloadRecord {
+  const stopped = unwatch(rest(before))
+  const record = order.type === 'drain' ? report(stopped) : stopped
+  if (!mayServe(record)) return obey(input, record, order, [])
+  return emit({ ...record, closing: order }, { type: 'close_gate' })
+}
+
+function obey(
+  { now }: StepInput,
+  record: WorkloadRecord,
+  order: EndingOrder,
+  open: Connections,
+): WorkloadRecord {
+  if (order.type === 'stop') return stop(record, order, open)
+  if (!mayServe(record)) return emit(record, { type: 'dispatch', fact: { type: 'drained' } })
+  const { drainDeadline: deadline, graceMs } = order
+  const endableAt = Math.max(now + graceMs + GATE_KNOWN_MS, deadline - ENDS_WITHIN_MS)
+  return { ...record, drain: { deadline, endableAt, waitsFor: null, logged: null, loggedAt: -NEVER } }
+}
+
+function stop(record: WorkloadRecord, order: Event<'stop'>, open: Connections): WorkloadRecord {
+  const { drainMs = 0 } = order
   // Without its workers, LangFlow has no requests to finish.
   if (isUnserved(record)) return sendStop(record, 0)
-  if (drainMs > 0) {
-    const stopping = sendStop(record, Math.min(graceMs, drainMs + graceOf(record, graceMs)))
-    return emit(stopping, { type: 'cut_off_after', ms: drainMs, graceMs })
-  }
-  if (open?.length === 0) return sendStop(record, graceOf(record, graceMs))
+  const graceMs = graceOf(record, order.graceMs)
+  if (drainMs > 0) return sendStop(record, Math.min(graceMs, drainMs + CUT_OFF_MS))
+  if (open?.length === 0) return sendStop(record, graceMs)
   const text = `closing open connections: ${describeConnections(open)}`
-  const told = mayLive(record) ? emit(record, { type: 'log', level: 'warn', text }) : record
-  return sendStop(told, Math.min(graceMs, CUT_OFF_MS))
+  return sendStop(emit(record, { type: 'log', level: 'warn', text }), Math.min(graceMs, CUT_OFF_MS))
 }
 
-function kill({ config }: StepInput, before: WorkloadRecord): WorkloadRecord {
+/** The connections that a drain waits for. New requests arrive only over open ones once all routers see the closed gate. */
+function looked({ config, now }: StepInput, before: WorkloadRecord, open: Connections): WorkloadRecord {
+  if (before.drain === null) return before
+  if (isUnserved(before) || open?.length === 0)
+    return emit({ ...before, drain: null }, { type: 'dispatch', fact: { type: 'drained' } })
+  const { deadline, endableAt, logged, loggedAt } = before.drain
+  const waitsFor = describeConnections(open)
+  let record: WorkloadRecord = { ...before, drain: { ...before.drain, waitsFor } }
+  if (waitsFor !== logged && now >= loggedAt + DRAIN_LOG_MS) {
+    const text = `draining: ${waitsFor}, ${Math.max(0, Math.ceil((deadline - now) / 1000))} s left`
+    record = emit(
+      { ...record, drain: { ...before.drain, waitsFor, logged: waitsFor, loggedAt: now } },
+      {
+        type: 'log',
+        level: 'info',
+        text,
+      },
+    )
+  }
+  // The launcher would kill a frozen workload for this.
+  if (now < endableAt || before.view.state === 'frozen') return record
+  const endable = { ...record, drain: record.drain && { ...record.drain, endableAt: NEVER } }
+  return sendStop(endable, deadline - now + graceOf(record, config.stopTimeoutMs))
+}
+
+function kill({ config, now }: StepInput, before: WorkloadRecord): WorkloadRecord {
   const endOrder = { type: 'kill' } as const
-  const record = send({ ...health.unwatch(rest(before)), granted: null, endOrder }, endOrder)
+  const record = send({ ...unwatch(rest(before)), endOrder }, endOrder)
   // A repeated order must not extend the time, which counts from the first order.
-  if (!config.canReclaim || !mayLive(record) || record.awaitsKill) return record
+  if (!config.canReclaim || !mayLive(record) || record.deadlines.kill !== NEVER) return record
   // If the launcher is frozen, its deadman is too. The agent then has half the margin for the kill.
-  return emit(
-    { ...record, awaitsKill: true },
-    { type: 'arm', deadline: 'kill_overdue', ms: config.killMarginMs / 2 },
-  )
+  return withDeadline(record, { kill: now + config.killMarginMs / 2 })
 }
 
 /** While LangFlow hangs, it finishes no request, and users wait for the next LangFlow. */
@@ -153,39 +205,27 @@ function sendStop(record: WorkloadRecord, graceMs: number): WorkloadRecord {
 
 /** Ends all waits. */
 function rest(record: WorkloadRecord): WorkloadRecord {
-  return emit(record, { type: 'end_drain' })
+  return { ...record, closing: null, drain: null }
 }
 
-function confirmedKill(record: WorkloadRecord): WorkloadRecord {
-  return emit({ ...record, awaitsKill: false }, { type: 'disarm', deadline: 'kill_overdue' })
-}
-
-/** The launcher receives this once, and again after each meeting. */
-function leaderServes(before: WorkloadRecord, serves: boolean): WorkloadRecord {
-  const record = { ...before, othersServe: serves }
-  return serves && !before.othersServe ? send(record, { type: 'prepare' }) : record
-}
+// 2. The launcher.
 
 function connected(input: StepInput, before: WorkloadRecord, event: Event<'connected'>): WorkloadRecord {
   const { hello, returning, ended } = event
   const { pid, alone, langflow, view } = hello
   const its = { met: returning, alone, langflow: langflow ?? null, ended }
-  const launcher: Launcher = { ...NO_LAUNCHER, state: 'connected', ...its }
+  const launcher: LauncherRecord = { ...NO_LAUNCHER, state: 'connected', ...its }
   // A new launcher has not yet searched for remains of its predecessor.
   const phase = before.phase === 'orphaned' && !returning ? 'orphaned' : view.state
   const text = `launcher ${returning ? 're' : ''}connected`
   const detail = { launcherPid: pid, alone, langflow }
-  const record = emit({ ...before, phase, view, launcher }, { type: 'log', level: 'info', text, detail })
-  const runs = view.state === 'running' || view.state === 'frozen'
-  const shown = viewed(runs ? health.found(input, record, view) : record)
-  return returning ? emit(shown, { type: 'next', event: { type: 'returned' } }) : shown
-}
-
-/** The same launcher is back. Orders that may have been lost with the connection are sent again. */
-function repeatOrders(before: WorkloadRecord): WorkloadRecord {
-  const { granted, endOrder } = before
-  const record = granted === null ? before : send(before, { type: 'grant', grant: granted })
-  return endOrder === null ? record : send(record, endOrder)
+  const met = emit(
+    { ...before, phase, view, launcher, unanswered: 0 },
+    { type: 'log', level: 'info', text, detail },
+  )
+  const record = conform(view.state === 'running' || view.state === 'frozen' ? found(input, met, view) : met)
+  // An order that may have been lost with the connection.
+  return returning && record.endOrder !== null ? send(record, record.endOrder) : record
 }
 
 function received(
@@ -195,9 +235,9 @@ function received(
 ): WorkloadRecord {
   switch (message.type) {
     case 'workload':
-      return workloadTold(input, before, message)
+      return reported(input, before, message)
     case 'pong': {
-      const record = withLauncher(before, { state: 'connected', unanswered: 0 })
+      const record = withLauncher({ ...before, unanswered: 0 }, { state: 'connected' })
       return before.launcher.state === 'silent' ? report(record) : record
     }
     case 'digests':
@@ -210,37 +250,37 @@ function received(
 }
 
 /** The launcher has reported the state of the workload, and the cause. */
-function workloadTold(
+function reported(
   input: StepInput,
   before: WorkloadRecord,
   { view, cause }: Extract<ToAgent, { type: 'workload' }>,
 ): WorkloadRecord {
-  let record: WorkloadRecord = { ...before, view, phase: phaseAfter(before.phase, cause.kind, view.state) }
+  let record: WorkloadRecord = { ...before, view, phase: phaseAfter(before.phase, cause.kind, view) }
   if (cause.kind === 'met') {
     record = withLauncher(record, { met: true })
     if (record.othersServe) record = send(record, { type: 'prepare' })
   }
   // The cause is processed before the state, because it is the reason for a handover, and the state is only its result.
-  const told = because(input, record, cause, before.phase === 'starting')
-  return emit(told, { type: 'next', event: { type: 'viewed' } })
+  return conform(because(input, record, cause, before.phase === 'starting'))
 }
 
 function phaseAfter(
   phase: WorkloadPhase,
   kind: WorkloadCause['kind'],
-  reported: WorkloadState,
+  { state }: WorkloadView,
 ): WorkloadPhase {
   if (phase === 'orphaned' && kind !== 'met') return phase
   if (phase === 'starting' && !ANSWERS_TO_START.has(kind)) return phase
-  return reported
+  return state
 }
 
-function viewed(before: WorkloadRecord): WorkloadRecord {
+/** Probes and waits only while the reported state permits it. */
+function conform(before: WorkloadRecord): WorkloadRecord {
   const { view, phase } = before
   const record = mayLive(before) ? before : rest(before)
-  if (view.state === 'frozen') return report(health.pause(record))
+  if (view.state === 'frozen') return report(pause(record))
   // A report from before the order to start does not concern that start.
-  return report(view.state === 'running' || phase === 'starting' ? record : health.unwatch(record))
+  return report(view.state === 'running' || phase === 'starting' ? record : unwatch(record))
 }
 
 /** @param wasStarting a start was ordered, and this is the first answer to it */
@@ -252,9 +292,9 @@ function because(
 ): WorkloadRecord {
   switch (cause.kind) {
     case 'started':
-      return health.started(input, record)
+      return started(input, record)
     case 'thawed':
-      return health.watch(input, record)
+      return watch(input, record)
     case 'start_refused':
       return fail(record, { code: 'start_refused', reason: `LangFlow was not started: ${cause.reason}` })
     case 'exited': {
@@ -262,11 +302,12 @@ function because(
       // Without its reaper, the launcher ends as well, and starts nothing any more.
       return cause.unreaped ? fail(record, why) : failItself(input, record, why)
     }
-    case 'bereft':
-      return failItself(input, health.recheck(input, record), {
-        code: 'workload_lost',
-        reason: describeLoss(cause.loss),
-      })
+    case 'bereft': {
+      // It does not count as healthy until it answers again.
+      const { healthy } = record.health
+      const doubted = healthy ? watch(input, withHealth(record, { healthy: false })) : record
+      return failItself(input, doubted, { code: 'workload_lost', reason: describeLoss(cause.loss) })
+    }
     case 'killed':
     case 'stopped':
       return ended(record, cause.durationMs, wasStarting)
@@ -275,37 +316,30 @@ function because(
       return emit(record, { type: 'log', level: 'error', text })
     }
     case 'grant_refused':
-      return grantRefusal(record, `the launcher refuses grants: ${cause.reason}`)
+      return withLauncher(record, { refusedGrant: `the launcher refuses grants: ${cause.reason}` })
     case 'grant_accepted':
-      return grantRefusal(record, null)
+      return withLauncher(record, { refusedGrant: null })
     default:
       return record
   }
 }
 
-function ended(before: WorkloadRecord, durationMs: number, wasStarting: boolean): WorkloadRecord {
-  const record = emit(confirmedKill(before), { type: 'measured', what: 'stopped', ms: durationMs })
+function ended(before: WorkloadRecord, ms: number, wasStarting: boolean): WorkloadRecord {
+  const record = emit(withDeadline(before, { kill: NEVER }), { type: 'measured', what: 'stopped', ms })
   if (record.endOrder !== null) return record
   // The agent had ordered nothing, so the launcher's own deadman acted. A start that still waited for its standby is
   // ordered again.
-  return wasStarting
-    ? fail(
-        record,
-        { code: 'deadman', reason: 'the launcher cancelled the start, because leadership was in doubt' },
-        'restart',
-      )
-    : fail(record, { code: 'deadman', reason: 'the launcher stopped LangFlow by its own clock' })
-}
-
-function grantRefusal(record: WorkloadRecord, problem: string | null): WorkloadRecord {
-  return emit(withLauncher(record, { refusedGrant: problem }), { type: 'grant_refusal', problem })
+  const reason = wasStarting
+    ? 'the launcher cancelled the start, because leadership was in doubt'
+    : 'the launcher stopped LangFlow by its own clock'
+  return fail(record, { code: 'deadman', reason }, wasStarting ? 'restart' : 'handover')
 }
 
 function heartbeat({ config }: StepInput, before: WorkloadRecord): WorkloadRecord {
-  const { state, unanswered: id } = before.launcher
-  if (state === 'missing') return before
-  const record = send(withLauncher(before, { unanswered: id + 1 }), { type: 'ping', id })
-  if (record.launcher.unanswered !== SILENT_HEARTBEATS) return record
+  const { unanswered: id } = before
+  if (before.launcher.state === 'missing') return before
+  const record = send({ ...before, unanswered: id + 1 }, { type: 'ping', id })
+  if (record.unanswered !== SILENT_HEARTBEATS) return record
   const reason = 'the launcher does not answer'
   const silent = report(withLauncher(record, { state: 'silent' }))
   const failed = mayLive(silent) ? fail(silent, { code: 'launcher_silent', reason }) : silent
@@ -316,7 +350,7 @@ function gone({ config }: StepInput, before: WorkloadRecord, byPeer: boolean): W
   const reason = 'the launcher is gone'
   // A launcher that disconnected before its search for remains changes nothing.
   const phase = before.phase === 'orphaned' || mayLive(before) ? 'orphaned' : 'idle'
-  const record = withLauncher({ ...health.unwatch(before), phase }, { state: 'missing' })
+  const record = withLauncher({ ...unwatch(before), phase }, { state: 'missing' })
   // Even an idle launcher may have been ordered to start.
   const failed = fail(report(record), { code: 'launcher_gone', reason })
   if (phase !== 'orphaned') return failed
@@ -324,33 +358,130 @@ function gone({ config }: StepInput, before: WorkloadRecord, byPeer: boolean): W
   // The launcher's end closed the connection, and a live launcher would have reconnected by now. It was the only child
   // of its namespace's init, so the kernel is ending every process in it. An out-of-memory kill of the whole container
   // looks like this.
-  return record.launcher.alone && byPeer
-    ? emit(failed, { type: 'arm', deadline: 'namespace_due', ms: NAMESPACE_END_MS })
-    : failed
+  return record.launcher.alone && byPeer ? emit(failed, { type: 'await_death' }) : failed
 }
 
 /** The launcher may be frozen or stuck, so the agent acts without it. */
-function killOverdue(before: WorkloadRecord): WorkloadRecord {
-  const record = { ...before, awaitsKill: false }
-  return mayLive(record)
-    ? emit(record, { type: 'reclaim', reason: 'the launcher did not confirm a kill' })
-    : record
-}
-
-function portChecked(record: WorkloadRecord, free: boolean): WorkloadRecord {
-  if (record.phase !== 'orphaned') return record
-  return free
-    ? provedDead(record)
-    : emit(record, { type: 'arm', deadline: 'namespace_due', ms: PORT_CHECK_MS })
+function killOverdue({ now }: StepInput, before: WorkloadRecord): WorkloadRecord {
+  if (now < before.deadlines.kill) return before
+  const record = withDeadline(before, { kill: NEVER })
+  const reason = 'the launcher did not confirm a kill'
+  return mayLive(record) ? emit(record, { type: 'reclaim', reason }) : record
 }
 
 /** No process is alive any more, although no launcher confirms it. */
 function provedDead(before: WorkloadRecord): WorkloadRecord {
   const { epoch, identity, deadmanFirings, freezes, loss, standby } = before.view
   const view = { ...NOTHING, epoch, identity, deadmanFirings, freezes, loss, standby }
-  return viewed({ ...before, phase: 'idle', view })
+  return conform({ ...before, phase: 'idle', view })
 }
 
-function withLauncher(record: WorkloadRecord, patch: Partial<Launcher>): WorkloadRecord {
+// 3. The health of LangFlow.
+
+/** A launcher connected with a running LangFlow. The values that it kept from an earlier agent count. */
+function found(
+  input: StepInput,
+  before: WorkloadRecord,
+  { orderedAt, servedSince }: WorkloadView,
+): WorkloadRecord {
+  const served = before.health.servedSince ?? servedSince
+  return watch(input, withHealth(before, { orderedAt: orderedAt ?? input.now, servedSince: served }))
+}
+
+function started(input: StepInput, before: WorkloadRecord): WorkloadRecord {
+  const startMs = input.now - (before.health.phaseBegan ?? input.now)
+  const record = withHealth(before, { startMs, phaseBegan: input.now })
+  return watch(input, emit(record, { type: 'measured', what: 'start', ms: startMs }))
+}
+
+/**
+ * A LangFlow that served before is allowed as many failures as while it serves. One that starts is allowed the rest of
+ * its start, which has one deadline: its launcher's preparation and a doubt are time without service too.
+ */
+function watch({ config }: StepInput, before: WorkloadRecord): WorkloadRecord {
+  const { healthy, servedSince, orderedAt } = before.health
+  if (servedSince !== null) return { ...before, probed: healthy ? 'healthy' : 'served' }
+  return withDeadline({ ...before, probed: 'starting' }, { start: orderedAt + config.startTimeoutMs })
+}
+
+/** A frozen LangFlow cannot answer. After a thaw it is as healthy as before. */
+function pause(before: WorkloadRecord): WorkloadRecord {
+  return withDeadline({ ...before, probed: null }, { start: NEVER })
+}
+
+/** LangFlow is no longer probed, and does not count as healthy. */
+function unwatch(before: WorkloadRecord): WorkloadRecord {
+  return withHealth(pause(before), { healthy: false })
+}
+
+function becameHealthy({ now }: StepInput, before: WorkloadRecord): WorkloadRecord {
+  const { phaseBegan, startMs, servedSince } = before.health
+  // If a restarted agent found LangFlow running, this takeover did not start it.
+  const took = phaseBegan === null ? null : { startMs, healthyMs: now - phaseBegan }
+  const { view } = before
+  const healthy = withHealth(before, {
+    healthy: true,
+    hangs: false,
+    servedSince: servedSince ?? now,
+    phaseBegan: null,
+  })
+  let record = withDeadline(
+    { ...healthy, servedEpoch: view.epoch, view: isUnserved(before) ? { ...view, loss: null } : view },
+    { start: NEVER },
+  )
+  if (took !== null) record = emit(record, { type: 'measured', what: 'healthy', ms: took.healthyMs })
+  // Sent each time that LangFlow becomes healthy. The launcher keeps the first.
+  record = send(record, { type: 'healthy' })
+  return report(emit(record, { type: 'dispatch', fact: { type: 'workload_healthy', took } }))
+}
+
+/** Reported repeatedly: a leader that is paused, or has taken its grant back since, may not have acted on it. */
+function startOverdue(input: StepInput, before: WorkloadRecord): WorkloadRecord {
+  const { now, config } = input
+  if (now < before.deadlines.start) return before
+  const why = {
+    code: 'start_timeout',
+    reason: `LangFlow was not healthy within ${config.startTimeoutMs / 1000} s of its start`,
+  } as const
+  return report(failItself(input, withDeadline(before, { start: now + START_OVERDUE_MS }), why))
+}
+
+function fail(record: WorkloadRecord, why: Why<EndedBecause>, remedy: Remedy = 'handover'): WorkloadRecord {
+  return emit(record, { type: 'fail', why, remedy })
+}
+
+/** LangFlow itself failed. */
+function failItself({ now }: StepInput, record: WorkloadRecord, why: Why<EndedBecause>): WorkloadRecord {
+  const { servedSince } = record.health
+  return emit(record, {
+    type: 'fail',
+    why,
+    remedy: { servedMs: servedSince === null ? null : now - servedSince },
+  })
+}
+
+// 4. Records.
+
+function emit(record: WorkloadRecord, effect: WorkloadEffect): WorkloadRecord {
+  return { ...record, effects: [...record.effects, effect] }
+}
+
+function send(record: WorkloadRecord, message: ToLauncher): WorkloadRecord {
+  return emit(record, { type: 'send', message })
+}
+
+function report(record: WorkloadRecord): WorkloadRecord {
+  return emit(record, { type: 'report' })
+}
+
+function withLauncher(record: WorkloadRecord, patch: Partial<LauncherRecord>): WorkloadRecord {
   return { ...record, launcher: { ...record.launcher, ...patch } }
+}
+
+function withHealth(record: WorkloadRecord, patch: Partial<Health>): WorkloadRecord {
+  return { ...record, health: { ...record.health, ...patch } }
+}
+
+function withDeadline(record: WorkloadRecord, patch: Partial<WorkloadRecord['deadlines']>): WorkloadRecord {
+  return { ...record, deadlines: { ...record.deadlines, ...patch } }
 }

@@ -22,7 +22,10 @@ const steppingDown = (c: Candidate) => c.state.term?.stepDown?.reason
 describe('the leader restarts a failed workload in place', () => {
   test('the leader stops the workload in order, and starts it in the same epoch when no process of it lives', () => {
     const c = Candidate.leader().pass(500).tell(restart)
-    assert.deepEqual(c.all, [{ type: 'restart', code: 'workload_exited', reason: REASON, graceMs: 30_000 }])
+    assert.deepEqual(c.all, [
+      { type: 'restart', code: 'workload_exited', reason: REASON },
+      { type: 'stop', graceMs: 30_000, drainMs: 20_000 },
+    ])
     assert.equal(c.last.decision, `restarting LangFlow in place: ${REASON}`)
     c.workload(ENDED)
     assert.deepEqual(c.effects('start'), [{ type: 'start', epoch: 4 }])

@@ -65,6 +65,12 @@ afterEach(() => {
   rmSync(dir, { recursive: true })
 })
 
+const AT = { mono: 9_000, boot: 9_000, wall: 9_000 }
+const GRANT: ToLauncher = {
+  type: 'grant',
+  grant: { epoch: 3, identity: 'me', doubtAt: AT, killAt: AT, onDoubt: 'freeze' },
+}
+
 function keysAt(clock: Clock = systemClock, look: ConstructorParameters<typeof LauncherKeys>[3] = null) {
   return new LauncherKeys(join(dir, 'state'), clock, 15_000, look)
 }
@@ -180,6 +186,26 @@ describe('the link', () => {
     const back = await second.connected.next()
     assert.equal(back.returning, true)
     assert.equal(back.hello.view.epoch, 3)
+  })
+
+  test('carries the last grant again when its launcher returns, unless a kill has ended it', async () => {
+    for (const [last, repeated] of [
+      [GRANT, [GRANT]],
+      [{ type: 'kill' }, []],
+    ] as const) {
+      const { a, l, welcome } = await linked()
+      assert.ok(welcome.type === 'welcome')
+      a.server.send(GRANT)
+      a.server.send(last)
+      const back = await stranger(hello({ token: welcome.token }))
+      assert.equal((await a.connected.next()).returning, true)
+      a.server.send({ type: 'prepare' })
+      const lines: ToLauncher[] = []
+      while (lines.at(-1)?.type !== 'prepare') lines.push(await back.lines.next())
+      assert.deepEqual(lines.slice(1, -1), repeated)
+      l.client.close()
+      a.server.close()
+    }
   })
 
   test('refuses other processes with an alarm, and keeps its launcher', async () => {

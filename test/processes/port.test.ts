@@ -9,7 +9,7 @@ import {
   openConnections,
   parseSockets,
 } from '../../agent/processes/port.ts'
-import { describeConnections } from '../../agent/supervisor/drain.ts'
+import { describeConnections } from '../../agent/supervisor/workload-record.ts'
 
 async function listening(host: string): Promise<{ server: Server; port: number }> {
   const server = createServer().listen(0, host)

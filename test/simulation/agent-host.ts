@@ -83,13 +83,13 @@ export class AgentHost {
               holdTimeoutMs: 0,
               process: () => modelFront(process, config.gateMs),
             },
-      supervisor: ({ tell, ...wiring }) =>
+      supervisor: ({ dispatch, ...wiring }) =>
         new Supervisor({
           ...wiring,
-          tell: (fact) => {
+          dispatch: (fact) => {
             if (fact.type !== 'workload' && fact.type !== 'tick')
               trace(() => `agent receives: ${JSON.stringify(fact)}`)
-            tell(fact)
+            dispatch(fact)
           },
           machine: {
             clock: process,

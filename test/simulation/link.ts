@@ -82,6 +82,7 @@ export class AgentEnd implements LauncherLink {
   private readonly welcome: Welcome
   private readonly keys: LauncherKeys
   private launcher: Connection | null = null
+  private grant: Extract<ToLauncher, { type: 'grant' }> | null = null
   private readonly connections = new Set<Connection>()
   private readonly bootOffset = new BootOffset()
 
@@ -116,6 +117,8 @@ export class AgentEnd implements LauncherLink {
   }
 
   send(message: ToLauncher): void {
+    if (message.type === 'grant') this.grant = message
+    if (message.type === 'kill') this.grant = null
     const { launcher, process, socket } = this
     if (launcher === null) return
     const isGrant = message.type === 'grant'
@@ -168,6 +171,7 @@ export class AgentEnd implements LauncherLink {
     const welcome = { type: 'welcome', token, tree, port: 7860, ...this.welcome } as const
     this.down(connection, () => connection.received(welcome))
     this.handlers.connected(hello, returning, ended)
+    if (returning && this.grant !== null) this.send(this.grant)
   }
 
   private admit(hello: Hello): ReturnType<LauncherKeys['admit']> {

@@ -290,15 +290,15 @@ among standby preparation hangs; standby preparation fails; replica lost; replic
 - if (servedMs === null || servedMs < leaseDurationMs)
 + if (leaseDurationMs === 0)
 
-@ agent/supervisor/workload-phase.ts
+@ agent/supervisor/workload-record.ts
 # 3: takes a workload as dead while it is being stopped
 - return phase === 'starting' || view.state !== 'idle'
 + return phase === 'starting' || !['idle', 'stopping'].includes(view.state)
 
 @ agent/supervisor/workload-step.ts
 # 3: does not note that it has ordered a start
-- phase: phase === 'orphaned' ? phase : 'starting' }
-+ phase }
+- phase: phase === 'orphaned' ? phase : 'starting',
++ phase,
 # 3: takes a workload as dead when its launcher is gone
 - before.phase === 'orphaned' || mayLive(before) ? 'orphaned' : 'idle'
 + 'idle'

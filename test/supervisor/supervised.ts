@@ -1,20 +1,18 @@
-import type { Remedy, Workload } from '../../agent/election/state.ts'
+import { NEVER, type Remedy, type Workload } from '../../agent/election/state.ts'
 import {
-  type Grant,
   NOTHING,
   type ToLauncher,
   type WorkloadCause,
   type WorkloadView,
 } from '../../agent/link/link-messages.ts'
 import {
-  type Deadline,
+  type Connections,
   initialRecord,
-  type Order,
   type WorkloadEffect,
   type WorkloadEvent,
   type WorkloadRecord,
   workloadOf,
-} from '../../agent/supervisor/workload-phase.ts'
+} from '../../agent/supervisor/workload-record.ts'
 import { step } from '../../agent/supervisor/workload-step.ts'
 
 type View = Partial<WorkloadView>
@@ -26,23 +24,13 @@ export const RUNS: View = { state: 'running', epoch: 3, identity: 'me', pid: 42,
 export const FROZEN: View = { ...RUNS, state: 'frozen' }
 export const STOPPING: View = { ...RUNS, state: 'stopping' }
 
-const instant = (mono: number) => ({ mono, boot: mono, wall: mono })
-const GRANTED: Grant = {
-  epoch: 3,
-  identity: 'me',
-  doubtAt: instant(1),
-  killAt: instant(2),
-  onDoubt: 'freeze',
-}
-export const GRANT: Order = { type: 'grant', grant: GRANTED }
-export const START: Order = { type: 'start', epoch: 3 }
-export const KILL: Order = { type: 'kill' }
-export const stop = (graceMs: number, open: readonly string[] | null = [], drainMs = 0): Order => ({
-  type: 'stop',
-  graceMs,
-  drainMs,
-  open,
-})
+export const START: WorkloadEvent = { type: 'start', epoch: 3 }
+export const KILL: WorkloadEvent = { type: 'kill' }
+/** The gate closes immediately. */
+export const stop = (graceMs: number, open: Connections = [], drainMs = 0): WorkloadEvent[] => [
+  { type: 'stop', graceMs, drainMs },
+  { type: 'gate_closed', open },
+]
 
 /** `returning`: the same launcher reconnects. A new one has not searched for remains yet. */
 export function connect(
@@ -80,13 +68,12 @@ export const STARTS = [...MEETS, START]
 export const RUNNING = [...STARTS, STARTED]
 export const SERVING = [...RUNNING, 500, HEALTHY, 20_000]
 
-/** The pure step and its deadlines. No effect except for deadlines and follow-up events is carried out. */
+/** The pure step and its deadlines. No effect is carried out. */
 export class Supervised {
   record: WorkloadRecord
   now = 1_000_000
   effects: WorkloadEffect[] = []
   private readonly canReclaim: boolean
-  private readonly deadlines = new Map<Deadline, number>()
 
   constructor(inputs: readonly Input[] = [], canReclaim = false) {
     this.canReclaim = canReclaim
@@ -103,22 +90,17 @@ export class Supervised {
     const { canReclaim } = this
     const config = { canReclaim, startTimeoutMs: 60_000, stopTimeoutMs: 30_000, killMarginMs: 1_000 }
     this.record = step(config, this.record, event, this.now)
-    for (const effect of this.record.effects) {
-      this.effects.push(effect)
-      if (effect.type === 'arm') this.deadlines.set(effect.deadline, this.now + effect.ms)
-      else if (effect.type === 'disarm') this.deadlines.delete(effect.deadline)
-      else if (effect.type === 'next') this.take(effect.event)
-    }
+    this.effects.push(...this.record.effects)
   }
 
   private pass(ms: number): void {
     const until = this.now + ms
     for (;;) {
-      const [next] = [...this.deadlines].filter(([, at]) => at <= until).sort(([, a], [, b]) => a - b)
-      if (next === undefined) break
-      this.deadlines.delete(next[0])
-      this.now = next[1]
-      this.take({ type: next[0] })
+      const { start, kill } = this.record.deadlines
+      const next = Math.min(start, kill)
+      if (next === NEVER || next > until) break
+      this.now = Math.max(this.now, next)
+      this.take({ type: 'deadline' })
     }
     this.now = until
   }
@@ -142,9 +124,5 @@ export class Supervised {
 
   get failures(): { reason: string; remedy: Remedy | { servedMs: number | null } }[] {
     return this.of('fail').map(({ why, remedy }) => ({ reason: why.reason, remedy }))
-  }
-
-  get probes(): string[] {
-    return this.of('probe').map(({ from }) => from)
   }
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { Fact, Remedy, Workload } from '../../agent/election/state.ts'
+import type { Fact, Remedy, Workload, WorkloadOrder } from '../../agent/election/state.ts'
 import {
   CUT_OFF_MS,
   NOTHING,
@@ -28,8 +28,10 @@ interface Setting {
 class Bench {
   readonly clock = new VirtualClock()
   readonly facts: Fact[] = []
-  readonly probes: ProbedState[] = []
-  readonly said: string[] = []
+  readonly probes: (ProbedState | null)[] = []
+  /** A gate that is not closed yet. */
+  gate: Promise<void> | null = null
+  readonly lines: string[] = []
   /** Lateness of each timer. */
   delayMs = 0
   /** The measured lateness of each heartbeat. */
@@ -49,7 +51,7 @@ class Bench {
 
   constructor({ alone = false, standby = 'cold', reclaim }: Setting = {}) {
     this.alone = alone
-    const say = (line: string) => void this.said.push(line)
+    const say = (line: string) => void this.lines.push(line)
     this.supervisor = new Supervisor({
       machine: {
         clock: { ...this.clock, after: (ms, fire) => this.clock.after(ms + this.delayMs, fire) },
@@ -63,20 +65,20 @@ class Bench {
       },
       probe: (handlers) => {
         this.probe = handlers
-        return { start: (state) => this.probes.push(state), stop: ignore }
+        return { start: (state) => this.probes.push(state), stop: () => this.probes.push(null) }
       },
       standby,
       startTimeoutMs: 60_000,
       stopTimeoutMs: 30_000,
       killMarginMs: 1_000,
-      log: { event: ignore, info: say, warn: say, error: say },
-      repeats: { happened: ignore, over: ignore },
+      log: { info: say, warn: say, error: say },
       metrics: { takeover: ignore, stopped: ignore, late: (ms) => void this.lags.push(ms) },
       remedy: (servedMs): Remedy => {
         this.served.push(servedMs)
         return 'restart'
       },
-      tell: (fact) => void this.facts.push(fact),
+      dispatch: (fact) => void this.facts.push(fact),
+      closeGate: () => this.gate,
       changed: ignore,
     })
   }
@@ -94,17 +96,21 @@ class Bench {
     this.handlers.connected({ type: 'hello', version: 1, ...its }, returning, null)
   }
 
-  hear(cause: WorkloadCause, view: Partial<WorkloadView> = {}): void {
+  report(cause: WorkloadCause, view: Partial<WorkloadView> = {}): void {
     this.handlers.received({ type: 'workload', view: { ...NOTHING, ...view }, cause })
   }
 
   loseWorker(): void {
     const loss = { role: 'worker', pids: [7] } as const
-    this.hear({ kind: 'bereft', loss }, { ...RUNS, loss })
+    this.report({ kind: 'bereft', loss }, { ...RUNS, loss })
   }
 
   drain(ms: number, graceMs = 0): void {
-    this.supervisor.order({ type: 'drain', drainDeadline: this.clock.mono() + ms, graceMs })
+    this.order({ type: 'drain', drainDeadline: this.clock.mono() + ms, graceMs })
+  }
+
+  order(order: WorkloadOrder): void {
+    this.supervisor.dispatch(order)
   }
 
   get alive(): Workload['alive'] | undefined {
@@ -128,9 +134,9 @@ class Bench {
   async running(): Promise<this> {
     await this.supervisor.listen()
     this.connect()
-    this.hear({ kind: 'met' })
-    this.supervisor.order({ type: 'start', epoch: 3 })
-    this.hear({ kind: 'started' }, RUNS)
+    this.report({ kind: 'met' })
+    this.order({ type: 'start', epoch: 3 })
+    this.report({ kind: 'started' }, RUNS)
     return this
   }
 
@@ -140,7 +146,7 @@ class Bench {
     await this.clock.pass(1_000)
     this.connections = clients
     this.sent = []
-    this.said.length = 0
+    this.lines.length = 0
     return this
   }
 }
@@ -185,12 +191,21 @@ describe('a launcher', () => {
     assert.equal(b.alive, 'no')
   })
 
+  test('that was alone in its PID namespace has left processes for half a second', async () => {
+    const b = await new Bench({ alone: true }).running()
+    b.handlers.gone(true)
+    await b.clock.pass(499)
+    assert.equal(b.alive, 'maybe')
+    await b.clock.pass(1)
+    assert.equal(b.alive, 'no')
+  })
+
   test('that is gone in `run` has left no process once the agent has killed them', async () => {
     const { promise, resolve: done } = Promise.withResolvers<void>()
     const b = await new Bench({ reclaim: () => promise }).running()
     b.handlers.gone(true)
     await settled()
-    assert.match(b.said.at(-1) ?? '', /^killing the workload/)
+    assert.match(b.lines.at(-1) ?? '', /^killing the workload/)
     assert.equal(b.alive, 'maybe')
     done()
     await settled()
@@ -207,19 +222,19 @@ describe('a workload', () => {
     const is = () => ({ colder: supervisor.startsColder, served: supervisor.served })
     assert.deepEqual(is(), { colder: false, served: false })
     // The launcher has run no workload yet, and waits for its standby.
-    b.hear({ kind: 'standby' }, { standby: { ...warm, state: 'preparing' } })
-    supervisor.order({ type: 'start', epoch: 3 })
+    b.report({ kind: 'standby' }, { standby: { ...warm, state: 'preparing' } })
+    b.order({ type: 'start', epoch: 3 })
     assert.equal(is().colder, true)
-    b.hear({ kind: 'started' }, { ...RUNS, standby: warm })
+    b.report({ kind: 'started' }, { ...RUNS, standby: warm })
     assert.equal(is().colder, false)
-    b.hear({ kind: 'started' }, RUNS)
+    b.report({ kind: 'started' }, RUNS)
     assert.deepEqual(is(), { colder: true, served: false })
     b.probe.healthy()
     assert.deepEqual(is(), { colder: false, served: true })
     // A restart in place.
-    b.hear(KILLED, IDLE)
-    supervisor.order({ type: 'start', epoch: 3 })
-    b.hear({ kind: 'started' }, RUNS)
+    b.report(KILLED, IDLE)
+    b.order({ type: 'start', epoch: 3 })
+    b.report({ kind: 'started' }, RUNS)
     assert.deepEqual(is(), { colder: false, served: true })
   })
 
@@ -236,12 +251,12 @@ describe('a workload', () => {
     const b = await new Bench().serving()
     const push = b.facts.push.bind(b.facts)
     b.facts.push = (...facts) => {
-      if (facts[0]?.type === 'workload_failed') b.supervisor.stop(30_000)
+      if (facts[0]?.type === 'workload_failed') b.order({ type: 'stop', graceMs: 30_000 })
       return push(...facts)
     }
     b.loseWorker()
     assert.deepEqual(b.takeOrders(), [{ type: 'stop', graceMs: 0 }])
-    b.hear(KILLED, IDLE)
+    b.report(KILLED, IDLE)
     assert.equal(b.failures.length, 1)
   })
 })
@@ -276,7 +291,7 @@ describe('a workload that is being stopped', () => {
     b.connections = []
     await b.clock.pass(100)
     assert.deepEqual([b.facts.at(-1), b.supervisor.draining], [{ type: 'drained' }, null])
-    assert.deepEqual(b.said, [
+    assert.deepEqual(b.lines, [
       'draining: 1 connection from 10.1.2.3, 5 s left',
       'draining: 2 connections from 10.1.2.3 (2), 3 s left',
     ])
@@ -292,23 +307,20 @@ describe('a workload that is being stopped', () => {
 
   test('gets no stop order while it is frozen, because that would kill it', async () => {
     const b = await new Bench().serving('10.1.2.3')
-    b.hear({ kind: 'frozen' }, FROZEN)
+    b.report({ kind: 'frozen' }, FROZEN)
     b.drain(5_000)
     assert.deepEqual(await b.ordersAfter(3_000), [])
-    b.hear({ kind: 'thawed' }, RUNS)
+    b.report({ kind: 'thawed' }, RUNS)
     assert.deepEqual(await b.ordersAfter(100), [{ type: 'stop', graceMs: 31_900 }])
   })
 
-  test('gets the time of a drain for its open requests before a restart; the next start cancels the cut-off', async () => {
+  test('gets the order once the gate is closed', async () => {
     const b = await new Bench().serving('10.1.2.3')
-    b.supervisor.stop(30_000, 5_000)
-    assert.deepEqual(await b.ordersAfter(4_900), [{ type: 'stop', graceMs: 30_000 }])
-    assert.deepEqual(await b.ordersAfter(100), [{ type: 'stop', graceMs: CUT_OFF_MS }])
-    b.supervisor.stop(30_000, 5_000)
-    b.hear({ kind: 'stopped', durationMs: 5 }, IDLE)
-    b.supervisor.order({ type: 'start', epoch: 3 })
-    b.hear({ kind: 'started' }, RUNS)
-    b.takeOrders()
-    assert.deepEqual(await b.ordersAfter(6_000), [])
+    const { promise, resolve: closed } = Promise.withResolvers<void>()
+    b.gate = promise
+    b.order({ type: 'stop', graceMs: 30_000 })
+    assert.deepEqual(await b.ordersAfter(1_000), [])
+    closed()
+    assert.deepEqual(await b.ordersAfter(0), [{ type: 'stop', graceMs: CUT_OFF_MS }])
   })
 })

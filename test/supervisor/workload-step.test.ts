@@ -8,12 +8,7 @@ import {
   type StandbyView,
   type WorkloadState,
 } from '../../agent/link/link-messages.ts'
-import {
-  isHealthy,
-  type Order,
-  type WorkloadEvent,
-  workloadOf,
-} from '../../agent/supervisor/workload-phase.ts'
+import { isHealthy, type WorkloadEvent, workloadOf } from '../../agent/supervisor/workload-record.ts'
 import {
   beats,
   connect,
@@ -21,7 +16,6 @@ import {
   FREEZES,
   FROZEN,
   GONE,
-  GRANT,
   HANGS,
   HEALTHY,
   IDLE,
@@ -49,10 +43,11 @@ import {
 const CLIENTS = ['10.1.2.3', '10.1.2.3']
 const back = (view = {}) => [GONE, connect(view, true)]
 
+const DEAD: WorkloadEvent = { type: 'proved_dead' }
+
 describe('the state of a workload', () => {
   const inState = (state: WorkloadState) => [connect({ ...RUNS, state }, true)]
   const alone = [connect({}, false, { alone: true }), MET, START, STARTED]
-  const portIs = (free: boolean): WorkloadEvent => ({ type: 'port_checked', free })
   const cutOff: WorkloadEvent = { type: 'gone', byPeer: false }
   const terminating: WorkloadEvent = { type: 'received', message: { type: 'terminating' } }
   const rows: [what: string, inputs: Input[], alive: string, canRun: boolean][] = [
@@ -98,22 +93,9 @@ describe('the state of a workload', () => {
     ],
     ['another launcher has searched for remains', [...STARTS, GONE, connect(), MET], 'no', true],
     ['the same launcher reconnects after a loss of the link', [...RUNNING, ...back()], 'no', true],
-    ['the PID namespace ended less than half a second ago', [...alone, GONE, 499], 'maybe', false],
-    ['the PID namespace ended, and the port is taken', [...alone, GONE, 500, portIs(false)], 'maybe', false],
-    ['the PID namespace ended, and the port is free', [...alone, GONE, 500, portIs(true)], 'no', false],
-    [
-      'a launcher reconnected before the check of the port',
-      [...alone, ...back(RUNS), portIs(true)],
-      'yes',
-      false,
-    ],
-    ['the agent itself has killed the workload', [...RUNNING, GONE, { type: 'reclaimed' }], 'no', false],
-    [
-      'a launcher reconnected before the agent killed the workload',
-      [...RUNNING, ...back(RUNS), { type: 'reclaimed' }],
-      'yes',
-      false,
-    ],
+    ['the PID namespace ended', [...alone, GONE], 'maybe', false],
+    ['its processes are proved dead', [...RUNNING, GONE, DEAD], 'no', false],
+    ['a launcher reconnected before that', [...RUNNING, ...back(RUNS), DEAD], 'yes', false],
   ]
   for (const [what, inputs, alive, canRun] of rows)
     test(`has alive ${alive} and canRun ${canRun} if ${what}`, () => {
@@ -121,19 +103,27 @@ describe('the state of a workload', () => {
       assert.deepEqual([workload.alive, workload.canRun], [alive, canRun])
     })
 
-  test('the port is checked every 50 ms, only if the launcher was alone and closed the link itself', () => {
-    const looks = (...inputs: Input[]) => new Supervised(inputs).of('check_port').length
-    assert.equal(looks(...alone, GONE, 500, portIs(false), 50, portIs(false), 49), 2)
-    assert.equal(looks(...alone, cutOff, 5_000), 0)
-    assert.equal(looks(...RUNNING, GONE, 5_000), 0)
-    assert.equal(looks(...alone, ...back(RUNS), 5_000), 0)
+  test('the death of a PID namespace is awaited if the launcher was alone and closed the link itself', () => {
+    const waits = (...inputs: Input[]) => new Supervised(inputs).of('await_death').length
+    assert.equal(waits(...alone, GONE), 1)
+    assert.equal(waits(...alone, cutOff), 0)
+    assert.equal(waits(...RUNNING, GONE), 0)
   })
 
   test('a workload that is proved dead keeps its term and counts in the report', () => {
-    const { record } = new Supervised([...alone, GONE, 500, portIs(true)])
+    const { record } = new Supervised([...alone, GONE, DEAD])
     assert.deepEqual(record.view, { ...NOTHING, epoch: 3, identity: 'me' })
   })
 })
+
+const DRAIN: WorkloadEvent = { type: 'drain', drainDeadline: 1_027_500, graceMs: 0 }
+/** The first look at open connections after LangFlow may be sent SIGTERM, 3 s before the end of the drain. */
+const ENDABLE: Input[] = [
+  DRAIN,
+  { type: 'gate_closed', open: CLIENTS },
+  4_000,
+  { type: 'looked', open: CLIENTS },
+]
 
 describe('a launcher gets', () => {
   const start = { type: 'start', epoch: 3 }
@@ -141,19 +131,17 @@ describe('a launcher gets', () => {
   const serves = (yes: boolean): WorkloadEvent => ({ type: 'leader_serves', serves: yes })
   const sends = (graceMs: number) => [{ type: 'stop', graceMs }]
   const rows: [what: string, before: Input[], then: Input[], orders: object[]][] = [
-    ['a grant', MEETS, [GRANT], [GRANT]],
-    ['the grant again when it reconnects', [...MEETS, GRANT], back(), [GRANT]],
     ['a start', MEETS, [START], [start]],
     ['no second start when it reconnects', STARTS, back(), []],
+    ['the stop again when it reconnects', [...MEETS, ...stop(5_000)], back(), sends(5_000)],
+    ['the kill again when it reconnects', [...MEETS, KILL], back(), [KILL]],
     [
-      'the grant and the stop again when it reconnects',
-      [...MEETS, GRANT, stop(5_000)],
+      'no stop again when it reconnects, if a start has followed',
+      [...MEETS, ...stop(5_000), START],
       back(),
-      [GRANT, ...sends(5_000)],
+      [],
     ],
-    ['the kill again, but not the grant, when it reconnects', [...MEETS, GRANT, KILL], back(), [KILL]],
-    ['no stop again when it reconnects, if a start has followed', [...MEETS, stop(5_000), START], back(), []],
-    ['no earlier order if it is a new launcher', [...MEETS, GRANT, KILL, GONE], [connect()], []],
+    ['no earlier order if it is a new launcher', [...MEETS, KILL, GONE], [connect()], []],
     [
       'one order to prepare when the leader begins to serve',
       MEETS,
@@ -186,68 +174,62 @@ describe('a launcher gets', () => {
       [HEALTHY],
       [{ type: 'healthy' }],
     ],
-    ['a stop with the ordered grace', SERVING, [stop(30_000)], sends(30_000)],
-    ['a stop that cuts off open requests', SERVING, [stop(30_000, CLIENTS)], sends(CUT_OFF_MS)],
+    ['a stop with the ordered grace', SERVING, [...stop(30_000)], sends(30_000)],
+    ['a stop that cuts off open requests', SERVING, [...stop(30_000, CLIENTS)], sends(CUT_OFF_MS)],
     [
       'a stop that cuts off requests if the open ones are unknown',
       SERVING,
-      [stop(30_000, null)],
+      [...stop(30_000, null)],
       sends(CUT_OFF_MS),
     ],
-    ['a stop with a grace shorter than a cut-off', SERVING, [stop(200, CLIENTS)], sends(200)],
+    ['a stop with a grace shorter than a cut-off', SERVING, [...stop(200, CLIENTS)], sends(200)],
     [
-      'a stop with the full grace for open requests if there is a drain',
+      'a stop that cuts off open requests after the time for them',
       SERVING,
-      [stop(30_000, CLIENTS, 5_000)],
-      sends(30_000),
+      [...stop(30_000, CLIENTS, 5_000)],
+      sends(6_000),
     ],
     [
       'a stop with the rest of the drain and the grace when the drain becomes endable',
       SERVING,
-      [{ type: 'endable', leftMs: 3_000 }],
+      ENDABLE,
       sends(33_000),
     ],
-    ['a stop with 5 s if LangFlow hangs', [...SERVING, HANGS], [stop(30_000)], sends(5_000)],
+    ['a stop with 5 s if LangFlow hangs', [...SERVING, HANGS], [...stop(30_000)], sends(5_000)],
     [
       'a stop with less than 5 s if LangFlow hangs and the grace is shorter',
       [...SERVING, HANGS],
-      [stop(200)],
+      [...stop(200)],
       sends(200),
-    ],
-    [
-      'a stop with 5 s after the drain if LangFlow hangs',
-      [...SERVING, HANGS],
-      [stop(30_000, [], 5_000)],
-      sends(10_000),
     ],
     [
       'a stop with the rest of the drain and 5 s if LangFlow hangs',
       [...SERVING, HANGS],
-      [{ type: 'endable', leftMs: 3_000 }],
+      ENDABLE,
       sends(8_000),
     ],
     [
       'a stop with the full grace if LangFlow no longer hangs',
       [...SERVING, HANGS, HEALTHY],
-      [stop(30_000)],
+      [...stop(30_000)],
       sends(30_000),
     ],
     [
       'a stop with the full grace for the next LangFlow after one that hung',
       [...SERVING, HANGS, KILLED, START, STARTED],
-      [stop(30_000)],
+      [...stop(30_000)],
       sends(30_000),
     ],
     [
       'a stop without grace if LangFlow lost its worker',
       [...SERVING, loses('worker')],
-      [stop(30_000, CLIENTS)],
+      [...stop(30_000, CLIENTS)],
       sends(0),
     ],
     [
       'a stop with the full grace if LangFlow lost its master',
       [...SERVING, loses('master')],
-      [stop(30_000)],
+      [...stop(30_000)],
       sends(30_000),
     ],
   ]
@@ -259,12 +241,37 @@ describe('a launcher gets', () => {
     })
 })
 
-test('a drain is over once no process is alive', () => {
-  const drain: Order = { type: 'drain', drainDeadline: 1, graceMs: 0 }
-  const waits = new Supervised([...SERVING, drain])
-  waits.effects = []
-  assert.equal(waits.after(told({ kind: 'stopping' }, STOPPING)).of('end_drain').length, 0)
-  assert.equal(waits.after(KILLED).of('end_drain').length, 1)
+describe('an order to end a workload', () => {
+  const gateOf = (...inputs: Input[]) => new Supervised(inputs).of('close_gate').length
+  test('waits for the gate, unless LangFlow serves no request', () => {
+    const drained = (...inputs: Input[]) => new Supervised(inputs).of('dispatch').map(({ fact }) => fact.type)
+    for (const idle of [
+      [...RUNNING],
+      [...SERVING, loses('worker')],
+      [...SERVING, EXITED],
+      [...SERVING, KILLED],
+    ]) {
+      assert.equal(gateOf(...idle, DRAIN), 0)
+      assert.equal(drained(...idle, DRAIN).at(-1), 'drained')
+    }
+    const [order] = stop(9)
+    for (const serves of [SERVING, [...SERVING, loses('master')], [...SERVING, FREEZES], [...SERVING, HANGS]])
+      for (const end of [DRAIN, order as WorkloadEvent]) assert.equal(gateOf(...serves, end), 1)
+  })
+
+  test('is dropped if a kill or the end of LangFlow comes first', () => {
+    for (const first of [KILL, KILLED]) {
+      const workload = new Supervised([...SERVING, ...stop(9).slice(0, 1), first])
+      workload.orders()
+      assert.deepEqual(workload.after({ type: 'gate_closed', open: [] }).orders(), [])
+    }
+  })
+
+  test('lets a drain wait no longer than until no process is alive', () => {
+    const workload = new Supervised([...SERVING, DRAIN, { type: 'gate_closed', open: [] }])
+    assert.notEqual(workload.after(told({ kind: 'stopping' }, STOPPING)).record.drain, null)
+    assert.equal(workload.after(KILLED).record.drain, null)
+  })
 })
 
 describe('a failure is', () => {
@@ -298,7 +305,7 @@ describe('a failure is', () => {
     ],
     [
       'an exit before LangFlow served after a restart',
-      [...SERVING, stop(9), KILLED, START, STARTED, EXITED],
+      [...SERVING, ...stop(9), KILLED, START, STARTED, EXITED],
       /ended/,
       { servedMs: null },
     ],
@@ -326,7 +333,7 @@ describe('a failure is', () => {
 
   test('neither an ordered end nor the silence of an idle launcher', () => {
     for (const inputs of [
-      [...SERVING, stop(5_000), KILLED],
+      [...SERVING, ...stop(5_000), KILLED],
       [...SERVING, KILL, KILLED],
       [...MEETS, ...beats(9)],
     ])
@@ -443,13 +450,13 @@ describe('the health of a workload', () => {
     assert.equal(isHealthy(workload.record), false)
     assert.equal(isHealthy(workload.after(HEALTHY, FREEZES).record), false)
     assert.equal(isHealthy(workload.after(THAWS).record), true)
-    assert.deepEqual(workload.probes, ['starting', 'starting', 'healthy'])
+    assert.equal(workload.record.probed, 'healthy')
     assert.equal(isHealthy(workload.after(told({ kind: 'stopping' }, STOPPING)).record), false)
   })
 
   test('is probed again after the loss of its worker', () => {
     const workload = new Supervised([...SERVING, loses('worker')])
-    assert.deepEqual([workload.probes.at(-1), isHealthy(workload.record)], ['served', false])
+    assert.deepEqual([workload.record.probed, isHealthy(workload.record)], ['served', false])
   })
 
   test('must follow within one start timeout of the order, including waits and doubt', () => {
@@ -473,13 +480,13 @@ describe('the health of a workload', () => {
       return new Supervised([connect({ ...its, ...view }, true), told({ kind: 'thawed' }, its)])
     }
     const unknown = found({}, null, null)
-    assert.equal(unknown.probes.at(-1), 'starting')
+    assert.equal(unknown.record.probed, 'starting')
     assert.deepEqual([timeouts(unknown.after(59_999)), timeouts(unknown.after(1))], [0, 1])
     const late = found({}, 59_000, null)
     assert.deepEqual([timeouts(late.after(999)), timeouts(late.after(1))], [0, 1])
     for (const view of [{}, { state: 'frozen' }]) {
       const served = found(view, 70_000, 20_000)
-      assert.equal(served.probes.at(-1), 'served')
+      assert.equal(served.record.probed, 'served')
       assert.deepEqual(served.after(UNHEALTHY).failures.at(-1)?.remedy, { servedMs: 20_000 })
     }
   })
@@ -491,6 +498,6 @@ describe('the health of a workload', () => {
       ['start', 30],
       ['healthy', 500],
     ])
-    assert.deepEqual(measured([connect(RUNS, true), HEALTHY, stop(5_000), KILLED]), [['stopped', 5]])
+    assert.deepEqual(measured([connect(RUNS, true), HEALTHY, ...stop(5_000), KILLED]), [['stopped', 5]])
   })
 })

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type Clock, pause } from '../../clock.ts'
-import type { ElectionState, StepDown } from '../../election/state.ts'
+import type { ElectionState } from '../../election/state.ts'
 import { type FrontAccess, holderOf } from '../../lease/lease.ts'
 import { podOf } from '../../lease/operator-annotations.ts'
 import type { Log, LogThrottle } from '../../observe/log.ts'
@@ -101,26 +101,12 @@ export class Steering {
   }
 
   /**
-   * Drains or stops the workload when the front has acknowledged that the gate is closed, or its time is over. New
-   * requests are thus held before the drain waits for those in flight, and before LangFlow is gone. The elector's own
-   * timeout runs at the same time.
-   *
-   * @param go not called if the step down is in another stage or over, or if a kill came first
+   * Resolves when the front has acknowledged that the gate is closed, or its time is over. `null`: it has. So new
+   * requests are held before the drain waits for those in flight, and before LangFlow is gone.
    */
-  onceClosed(stage: StepDown['stage'], go: () => void): void {
+  closed(): Promise<void> | null {
     this.gateChanged()
-    const closing = this.followed()
-    if (closing === null) {
-      go()
-      return
-    }
-    const { state } = this.options
-    const epoch = state().term?.epoch
-    // A later term may be in the same stage.
-    void closing.then(() => {
-      const { term } = state()
-      if (term?.epoch === epoch && term?.stepDown?.stage === stage) go()
-    })
+    return this.followed()
   }
 
   /**

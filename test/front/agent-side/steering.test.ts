@@ -14,7 +14,6 @@ import { VirtualClock } from '../../harness/virtual-clock.ts'
 const STEP_DOWN: Fact = { type: 'step_down', code: 'newer_revision', reason: 'a test' }
 
 interface Setting {
-  readonly drainTimeoutMs?: number
   readonly readiness?: boolean
   readonly lingerMs?: number
 }
@@ -27,8 +26,6 @@ class Scene {
   readonly clock = new VirtualClock()
   readonly candidate: Candidate
   readonly steering: Steering
-  /** The orders that the workload received. */
-  readonly orders: string[] = []
   readonly routes: FrontRoute[] = []
   readonly answers: (() => void)[] = []
   readonly said: string[] = []
@@ -53,8 +50,8 @@ class Scene {
   inDoubt = false
   changed = (): void => {}
 
-  constructor({ drainTimeoutMs = 20_000, readiness = false, lingerMs = 0 }: Setting = {}) {
-    this.candidate = Candidate.leader({ drainTimeoutMs })
+  constructor({ readiness = false, lingerMs = 0 }: Setting = {}) {
+    this.candidate = Candidate.leader({ drainTimeoutMs: 20_000 })
     this.state = this.candidate.state
     const process = (changed: () => void) => {
       this.changed = changed
@@ -77,93 +74,51 @@ class Scene {
     for (const one of this.answers) one()
   }
 
-  /** Runs one transition of the election and its effects, as the replica does. */
+  /** Runs one transition of the election. */
   tell(fact: Fact): this {
-    const { steering, orders } = this
     this.candidate.mono = this.clock.mono()
     this.state = this.candidate.tell(fact).state
-    for (const { type } of this.candidate.last.effects) {
-      if (type === 'drain') steering.onceClosed('draining', () => orders.push('drain'))
-      else if (type === 'stop') steering.onceClosed('stopping', () => orders.push('stop'))
-      else if (type === 'kill') orders.push('kill')
-    }
-    steering.gateChanged()
+    this.steering.gateChanged()
     return this
   }
 
-  /** Lets time pass, and resolves to all orders so far. */
-  async ordersAfter(ms: number): Promise<string[]> {
-    await this.clock.pass(ms)
-    return this.orders
+  /** Lets the gate close. Returns whether it is closed. */
+  close(): () => boolean {
+    let closed = false
+    const close = () => {
+      closed = true
+    }
+    const closing = this.steering.closed()
+    if (closing === null) close()
+    else void closing.then(close)
+    return () => closed
   }
 }
 
-describe('a planned stop', () => {
-  it('drains after the front has begun to close, and stops LangFlow after the front holds all requests', async () => {
+describe('the gate', () => {
+  it('is closed when the front follows the latest route', async () => {
     const scene = new Scene().tell(STEP_DOWN)
-    assert.deepEqual(await scene.ordersAfter(500), [])
-    scene.answer()
-    assert.deepEqual(await scene.ordersAfter(0), ['drain'])
-    scene.tell({ type: 'drained' })
-    assert.deepEqual(await scene.ordersAfter(500), ['drain'])
-    scene.answer()
-    assert.deepEqual(await scene.ordersAfter(0), ['drain', 'stop'])
-  })
-
-  it('stops LangFlow only after the front holds all requests, even without a drain', async () => {
-    const scene = new Scene({ drainTimeoutMs: 0 }).tell(STEP_DOWN)
-    assert.deepEqual(
-      scene.candidate.last.effects.map(({ type }) => type),
-      ['event', 'drain', 'stop'],
-    )
-    assert.deepEqual(await scene.ordersAfter(500), [])
-    scene.answer()
-    assert.deepEqual(await scene.ordersAfter(0), ['stop'])
-  })
-
-  it('waits until the front follows the latest route', async () => {
-    const scene = new Scene({ drainTimeoutMs: 0 }).tell(STEP_DOWN)
+    const isClosed = scene.close()
     for (const answer of scene.answers.slice(0, -1)) answer()
-    assert.deepEqual(await scene.ordersAfter(0), [])
+    await scene.clock.pass(0)
+    assert.equal(isClosed(), false)
     scene.answers.at(-1)?.()
-    assert.deepEqual(await scene.ordersAfter(0), ['stop'])
+    await scene.clock.pass(0)
+    assert.equal(isClosed(), true)
   })
 
-  it('waits at most two seconds for a front that does not answer', async () => {
-    const scene = new Scene({ drainTimeoutMs: 1_500 }).tell(STEP_DOWN)
-    await scene.clock.pass(1_500)
-    scene.tell({ type: 'tick' })
-    assert.deepEqual(await scene.ordersAfter(CLOSED_WITHIN_MS - 1), [])
-    assert.deepEqual(await scene.ordersAfter(1), ['stop'])
+  it('counts as closed two seconds later if the front does not answer', async () => {
+    const scene = new Scene().tell(STEP_DOWN)
+    const isClosed = scene.close()
+    await scene.clock.pass(CLOSED_WITHIN_MS - 1)
+    assert.equal(isClosed(), false)
+    await scene.clock.pass(1)
+    assert.equal(isClosed(), true)
   })
 
-  it('does not wait if traffic follows readiness', () => {
-    const scene = new Scene({ drainTimeoutMs: 0, readiness: true }).tell(STEP_DOWN)
-    assert.deepEqual(scene.orders, ['drain', 'stop'])
+  it('is closed at once if traffic follows readiness', () => {
+    assert.equal(new Scene({ readiness: true }).tell(STEP_DOWN).close()(), true)
   })
-
-  it('is dropped if a kill overtakes it, and does not delay the kill', async () => {
-    const scene = new Scene({ drainTimeoutMs: 0 }).tell(STEP_DOWN)
-    scene.tell({ type: 'lease', lease: heldBy('other', 900), fresh: true, watched: false })
-    assert.equal(scene.state.term, null)
-    assert.deepEqual(scene.orders, ['kill'])
-    assert.deepEqual(await scene.ordersAfter(10_000), ['kill'])
-  })
-
-  it('is dropped if LangFlow has ended by itself', async () => {
-    const scene = new Scene({ drainTimeoutMs: 0 }).tell(STEP_DOWN)
-    scene.tell({ type: 'workload', workload: { ...scene.state.workload, alive: 'no' } })
-    assert.deepEqual(await scene.ordersAfter(10_000), [])
-  })
-
-  for (const stage of ['draining', 'stopping'] as const) {
-    it(`is dropped in a later term if it was waiting while ${stage}`, async () => {
-      const scene = new Scene({ drainTimeoutMs: stage === 'stopping' ? 0 : 20_000 }).tell(STEP_DOWN)
-      assert.equal(scene.state.term?.stepDown?.stage, stage)
-      scene.state = { ...scene.state, term: { ...scene.state.term, epoch: scene.state.term.epoch + 1 } }
-      assert.deepEqual(await scene.ordersAfter(10_000), [])
-    })
-  }
 })
 
 describe('the end of an agent', () => {
@@ -183,7 +138,7 @@ describe('the end of an agent', () => {
       await end
       assert.equal(scene.ends.length, 1)
       assert.equal(scene.routes.at(-1)?.to, 'nobody')
-      assert.deepEqual([scene.orders, scene.clock.next()], [[], Number.POSITIVE_INFINITY])
+      assert.equal(scene.clock.next(), Number.POSITIVE_INFINITY)
     })
   }
 

@@ -1,10 +1,16 @@
 import type { AgentOptions } from '../config/options.ts'
-import type { Effect as ElectionEffect, Fact, Remedy, Why, Workload } from '../election/state.ts'
+import {
+  type Fact,
+  NEVER,
+  type Remedy,
+  type Why,
+  type Workload,
+  type WorkloadOrder,
+} from '../election/state.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import {
   type Digests,
   describeLoss,
-  type Grant,
   NOTHING,
   type ToAgent,
   type ToLauncher,
@@ -34,28 +40,24 @@ export const NO_LAUNCHER = {
   ending: false,
   /** It is alone in its PID namespace, which ends with it. */
   alone: false,
-  /** The version of the LangFlow that it starts. `null`: unknown. */
-  langflow: null as string | null,
   /** See `Workload`. */
+  langflow: null as string | null,
   ended: null as string | null,
   /** Digests of the inputs of LangFlow's start. */
   digests: UNKNOWN_DIGESTS as Digests,
-  /** Number of recent heartbeats that it has not answered. */
-  unanswered: 0,
-  /** Why it accepted no grant recently, in one sentence. `null`: it accepted the last one, or received no grant. */
+  /** Why it accepted no grant recently, in one sentence. */
   refusedGrant: null as string | null,
 }
-export type Launcher = Readonly<typeof NO_LAUNCHER>
+export type LauncherRecord = Readonly<typeof NO_LAUNCHER>
 
-/** The health of LangFlow. */
-const NOT_STARTED = {
-  /** It answered the last probe, and nothing since then casts doubt on it. */
+export const NOT_STARTED = {
+  /** LangFlow answered the last probe, and nothing since then casts doubt on it. */
   healthy: false,
   /** It served, and its last probes got no answer at all. */
   hangs: false,
   /** Monotonic ms of the order to start: the origin of the start's deadline. */
   orderedAt: 0,
-  /** Monotonic ms of the first good answer since that start. `null`: no good answer yet. */
+  /** Monotonic ms of the first good answer since that start. */
   servedSince: null as number | null,
   /** Monotonic ms at which the present phase of a takeover began. `null`: no takeover is in progress. */
   phaseBegan: null as number | null,
@@ -64,93 +66,83 @@ const NOT_STARTED = {
 }
 export type Health = Readonly<typeof NOT_STARTED>
 
-const NOTHING_KNOWN = {
+/** A wait until no connection to LangFlow is open. */
+export interface Drain {
+  /** Monotonic ms at which the election ends the wait. */
+  readonly deadline: number
+  /** Monotonic ms from which LangFlow may be sent SIGTERM. `NEVER`: it was. */
+  readonly endableAt: number
+  /** The open connections, such as `1 connection from 10.1.2.3`, as last seen and as last logged. */
+  readonly waitsFor: string | null
+  readonly logged: string | null
+  readonly loggedAt: number
+}
+
+const NOTHING_SEEN = {
   phase: 'idle' as WorkloadPhase,
   /** The last report of a launcher. */
   view: NOTHING as WorkloadView,
-  launcher: NO_LAUNCHER as Launcher,
+  launcher: NO_LAUNCHER as LauncherRecord,
+  /** Number of heartbeats that the launcher has not answered since its last answer. */
+  unanswered: 0,
   health: NOT_STARTED as Health,
+  /** From which state LangFlow is probed. `null`: it is not probed. */
+  probed: null as ProbedState | null,
   /** The last epoch in which LangFlow was healthy. */
   servedEpoch: null as number | null,
-
-  // Orders that may be lost with the connection. They are sent again when the same launcher returns.
-  granted: null as Grant | null,
-  /** The last order, if it was to end the workload. */
+  /** The last order, if it was to end the workload. It is sent again when the same launcher returns. */
   endOrder: null as Extract<ToLauncher, { type: 'stop' | 'kill' }> | null,
-
-  /** A kill was ordered. Unless the launcher confirms it in time, the agent kills the launcher as well. */
-  awaitsKill: false,
+  /** The order that waits until the gate is closed. */
+  closing: null as EndingOrder | null,
+  drain: null as Drain | null,
+  /** Monotonic ms by which LangFlow must be healthy, or the launcher must have confirmed a kill. */
+  deadlines: { start: NEVER, kill: NEVER },
   /** Another replica leads and serves. */
   othersServe: false,
   effects: [] as readonly WorkloadEffect[],
 }
 /** The whole state of the supervisor. Only `step` creates a new one. */
-export type WorkloadRecord = Readonly<typeof NOTHING_KNOWN>
+export type WorkloadRecord = Readonly<typeof NOTHING_SEEN>
 
 export function initialRecord(now: number): WorkloadRecord {
-  return { ...NOTHING_KNOWN, health: { ...NOT_STARTED, orderedAt: now } }
+  return { ...NOTHING_SEEN, health: { ...NOT_STARTED, orderedAt: now } }
 }
 
-/**
- * The orders of the election. `drainDeadline`: monotonic ms. `open`: the remote addresses of open connections, or
- * `null` if unknown.
- */
-export type Order =
-  | Extract<ElectionEffect, { type: 'grant' | 'start' | 'kill' }>
-  | { type: 'drain'; drainDeadline: number; graceMs: number }
-  | { type: 'stop'; graceMs: number; drainMs: number; open: readonly string[] | null }
-  | { type: 'leader_serves'; serves: boolean }
+export type EndingOrder = Extract<WorkloadOrder, { type: 'drain' | 'stop' }>
+/** The remote addresses of open connections. `null`: they cannot be determined. */
+export type Connections = readonly string[] | null
 
 export type WorkloadEvent =
-  | Order
-  // Events of the link.
+  // The election. A grant passes to the link without a decision here.
+  | Exclude<WorkloadOrder, { type: 'grant' }>
+  | { type: 'leader_serves'; serves: boolean }
+  // The link.
   | { type: 'connected'; hello: Hello; returning: boolean; ended: string | null }
   | { type: 'received'; message: Exclude<ToAgent, Hello> }
   | { type: 'gone'; byPeer: boolean }
-  | { type: 'closed' }
-  | { type: 'heartbeat' }
-  // Events of the probe, and of a drain during which LangFlow may be sent SIGTERM.
+  // The probe.
   | { type: 'healthy' }
   | { type: 'unhealthy'; reason: string; hangs: boolean }
-  | { type: 'endable'; leftMs: number }
-  | { type: Deadline }
-  // Results of a port check, and of killing the launcher.
-  | { type: 'port_checked'; free: boolean }
-  | { type: 'reclaimed' }
-  // The second half of `received` and of `connected`: the election may have given orders in between.
-  | { type: 'viewed' }
-  | { type: 'returned' }
-
-/**
- * Deadlines for LangFlow's start, for the launcher's confirmation of a kill, and for the kernel's end of a PID
- * namespace.
- */
-export type Deadline = 'start_overdue' | 'kill_overdue' | 'namespace_due'
+  // The machine.
+  | { type: 'gate_closed' | 'looked'; open: Connections }
+  /** No process of a launcher that is gone is alive. */
+  | { type: 'proved_dead' }
+  | { type: 'heartbeat' | 'deadline' }
 
 export type WorkloadEffect =
   | { type: 'send'; message: ToLauncher }
-  | { type: 'tell'; fact: Fact }
+  | { type: 'dispatch'; fact: Fact }
   /** `servedMs` in place of a remedy: LangFlow itself failed, and its launcher could restart it. */
   | { type: 'fail'; why: Why<EndedBecause>; remedy: Remedy | { servedMs: number | null } }
-  | { type: 'next'; event: WorkloadEvent }
-  /** `report` passes the workload to the election and to the status, `changed` only to the status. */
+  /** Passes the workload to the election and to the status. */
   | { type: 'report' }
-  | { type: 'changed' }
-  | { type: 'probe'; from: ProbedState }
-  | { type: 'stop_probe' }
-  | { type: 'begin_drain'; drainDeadline: number; graceMs: number }
-  /** Ends the wait for the drain and for the cut-off. */
-  | { type: 'end_drain' }
-  /** Connections that are still open after `ms` are cut off by another stop. */
-  | { type: 'cut_off_after'; ms: number; graceMs: number }
-  | { type: 'arm'; deadline: Deadline; ms: number }
-  | { type: 'disarm'; deadline: Deadline }
-  | { type: 'check_port' }
+  | { type: 'close_gate' }
+  /** The kernel is ending the launcher's PID namespace. */
+  | { type: 'await_death' }
+  /** Kills the launcher and all its processes. */
   | { type: 'reclaim'; reason: string }
   | { type: 'measured'; what: 'start' | 'healthy' | 'stopped'; ms: number }
   | { type: 'log'; level: 'info' | 'warn' | 'error'; text: string; detail?: Parameters<Log['info']>[1] }
-  /** Why the launcher refuses grants. `null`: it accepts them again. */
-  | { type: 'grant_refusal'; problem: string | null }
 
 /** Whether the launcher runs a workload by its last report, or was ordered to start one since. */
 export function mayLive({ phase, view }: WorkloadRecord): boolean {
@@ -160,6 +152,15 @@ export function mayLive({ phase, view }: WorkloadRecord): boolean {
 /** LangFlow lost its worker: no process accepts connections any more. */
 export function isUnserved({ view }: WorkloadRecord): boolean {
   return view.loss?.role === 'worker'
+}
+
+/** Whether LangFlow may be answering requests. If it stops without an order, it has ended by itself. */
+export function mayServe(record: WorkloadRecord): boolean {
+  const { view, health, endOrder } = record
+  if (health.servedSince === null || isUnserved(record)) return false
+  return (
+    view.state === 'running' || view.state === 'frozen' || (view.state === 'stopping' && endOrder !== null)
+  )
 }
 
 /** A launcher answers, runs nothing, has searched for remains of an earlier one, and was not asked to end. */
@@ -173,7 +174,7 @@ export function isHealthy({ view, health }: WorkloadRecord): boolean {
   return view.state !== 'frozen' && health.healthy
 }
 
-export function workloadOf(wanted: AgentOptions['standby'], record: WorkloadRecord): Workload {
+export function workloadOf(configured: AgentOptions['standby'], record: WorkloadRecord): Workload {
   const { phase, launcher, view } = record
   const { state, epoch, identity, killAt, loss, standby } = view
   const orphaned = phase === 'orphaned'
@@ -182,7 +183,7 @@ export function workloadOf(wanted: AgentOptions['standby'], record: WorkloadReco
   return {
     alive: orphaned ? 'maybe' : mayLive(record) ? 'yes' : 'no',
     canRun: canRun(record),
-    prepared: standby.mode === wanted && (wanted === 'cold' || standby.state === 'ready'),
+    prepared: standby.mode === configured && (configured === 'cold' || standby.state === 'ready'),
     ending: launcher.ending,
     langflow: launcher.langflow,
     inputs: launcher.digests.inputs ?? null,
@@ -197,46 +198,18 @@ export function workloadOf(wanted: AgentOptions['standby'], record: WorkloadReco
   }
 }
 
-/** The inputs of a step beside the record and the event. */
-export interface StepInput {
-  readonly config: Pick<AgentOptions, 'startTimeoutMs' | 'stopTimeoutMs' | 'killMarginMs'> & {
-    /**
-     * Agent and launcher share one process tree (`run`): the agent can kill the launcher and all its remaining
-     * processes.
-     */
-    readonly canReclaim: boolean
-  }
-  /** Monotonic ms. */
-  readonly now: number
-}
+const NAMED = 3
 
-export function emit(record: WorkloadRecord, ...effects: readonly WorkloadEffect[]): WorkloadRecord {
-  return { ...record, effects: [...record.effects, ...effects] }
-}
-
-export function send(record: WorkloadRecord, message: ToLauncher): WorkloadRecord {
-  return emit(record, { type: 'send', message })
-}
-
-export function report(record: WorkloadRecord): WorkloadRecord {
-  return emit(record, { type: 'report' })
-}
-
-export function fail(
-  record: WorkloadRecord,
-  why: Why<EndedBecause>,
-  remedy: Remedy = 'handover',
-): WorkloadRecord {
-  return emit(record, { type: 'fail', why, remedy })
-}
-
-/** LangFlow itself failed. */
-export function failItself(
-  { now }: StepInput,
-  record: WorkloadRecord,
-  why: Why<EndedBecause>,
-): WorkloadRecord {
-  const { servedSince } = record.health
-  const servedMs = servedSince === null ? null : now - servedSince
-  return emit(record, { type: 'fail', why, remedy: { servedMs } })
+/** A text for people: `3 connections from 10.1.2.3 (2), 10.1.2.4`, with the most frequent addresses first. */
+export function describeConnections(open: Connections): string {
+  if (open === null) return 'unknown connections'
+  const byAddress = [...Map.groupBy(open, (address) => address)]
+    .map(([address, { length }]) => ({ address, length }))
+    .sort((a, b) => b.length - a.length || (a.address < b.address ? -1 : 1))
+  const named = byAddress
+    .slice(0, NAMED)
+    .map(({ address, length }) => (length === 1 ? address : `${address} (${length})`))
+  const others = byAddress.length - named.length
+  const from = `${named.join(', ')}${others > 0 ? ` and ${others} other address${others === 1 ? '' : 'es'}` : ''}`
+  return `${open.length} connection${open.length === 1 ? '' : 's'} from ${from}`
 }
