@@ -1,11 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { type Clock, pause, type Timer } from '../clock.ts'
+import { type Clock, pause } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
-import { ApiError } from '../kube/kube-errors.ts'
 import type { Kind, KubeObjects, WrittenObject } from '../kube/kube-objects.ts'
 import { microTime } from '../lease/lease.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
-import type { Log } from '../observe/log.ts'
+import type { Log, LogThrottle } from '../observe/log.ts'
 import { redactText } from '../redaction.ts'
 
 const EVENT: Kind = { kind: 'Event', resource: 'events.events.k8s.io', base: '/apis/events.k8s.io/v1' }
@@ -22,65 +21,41 @@ export interface KubeEventsOptions {
   /** `undefined`: the Lease was not seen yet. */
   readonly leaseUid: () => string | undefined
   readonly clock: Clock
-  readonly log: Pick<Log, 'info' | 'warn'>
-}
-
-/** An Event that is not written yet. */
-interface Waiting {
-  readonly api: EventsApi
-  readonly event: WrittenObject
-  /** Two Events with the same key have the same content. */
-  readonly key: string
-  /** Monotonic ms of the occurrence. */
-  readonly at: number
+  readonly log: Pick<Log, 'info'>
+  readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
 }
 
 /** Timeout of one request. */
 const DEADLINE_MS = 5_000
-/** An Event from an outage of the API server is still useful afterwards, for this long. */
-const GIVE_UP_MS = 5 * 60_000
-const AGAIN_MS = 5_000
-/** While this many Events wait, further ones are dropped. */
-const MOST_WAITING = 64
-/** A burst of requests, and then one per interval, so that a flapping replica is no burden. */
-const BURST = 20
-const REFILL_MS = 10_000
-/** How long the end of the process waits for unwritten Events. */
+/** While this many requests are in flight, further Events are dropped, so that a flapping replica is no burden. */
+const MOST_IN_FLIGHT = 20
+/** How long the end of the process waits for Events in flight. */
 const FAREWELL_MS = 2_000
-
-/** Errors after which a retry may succeed. */
-const PASSING = new Set(['timeout', 'network', 'server', 'throttled', 'unauthorized'])
 
 /**
  * Writes Kubernetes Events on this replica's pod and on the Lease. Nothing waits for them: they use their own
- * connections and a queue that drops, and a failed write affects nothing else.
+ * connections. An Event that cannot be written now is dropped, and the log counts the dropped ones.
  */
 export class KubeEvents {
   private readonly options: KubeEventsOptions
   private readonly leaseApi: EventsApi
   private readonly podApi: EventsApi
-  private readonly waiting: Waiting[] = []
-  private sending: Promise<void> | null = null
-  private resting: Timer | null = null
-  private tokens = BURST
-  /** Monotonic ms at which `tokens` had its value. */
-  private countedAt: number
-  private closed = false
-  /** Keys of the lines that were already logged. */
-  private readonly said = new Set<string>()
+  private readonly inFlight = new Set<Promise<void>>()
 
   constructor(options: KubeEventsOptions) {
+    const { pod } = options.options
     this.options = options
     this.leaseApi = options.objects('lease')
     const podApi = options.objects('pod')
     // One connection is enough if both are in one namespace.
     this.podApi = podApi.namespace === this.leaseApi.namespace ? this.leaseApi : podApi
-    this.countedAt = options.clock.mono()
+    if (pod.name === null || pod.uid === null)
+      options.log.info('Events are written for the Lease only: POD_NAME and POD_UID are not set')
   }
 
   record(what: ReplicaEvent): void {
     const { leaseApi, podApi } = this
-    const { options, leaseUid, log } = this.options
+    const { options, leaseUid } = this.options
     const { name, uid } = options.pod
     const ofLease: Reference = {
       apiVersion: 'coordination.k8s.io/v1',
@@ -89,93 +64,35 @@ export class KubeEvents {
       name: options.leaseName,
       uid: leaseUid(),
     }
-    if (name === null || uid === null) {
-      const line = 'Events are written for the Lease only: POD_NAME and POD_UID are not set'
-      this.once('no pod', () => log.info(line))
-      this.add(what, leaseApi, ofLease, null)
-    } else {
+    if (name === null || uid === null) this.send(what, leaseApi, ofLease, null)
+    else {
       const ofPod: Reference = { apiVersion: 'v1', kind: 'Pod', namespace: podApi.namespace, name, uid }
-      this.add(what, podApi, ofPod, ofLease)
-      this.add(what, leaseApi, ofLease, ofPod)
+      this.send(what, podApi, ofPod, ofLease)
+      this.send(what, leaseApi, ofLease, ofPod)
     }
-    this.sending ??= this.send()
   }
 
   /** Resolves when everything is written, or the time for that is over. */
   async end(): Promise<void> {
-    if (this.sending !== null) await pause(this.options.clock, FAREWELL_MS, this.sending)
-    this.closed = true
-    this.resting?.cancel()
+    const written = Promise.all(this.inFlight).then(() => {})
+    await pause(this.options.clock, FAREWELL_MS, written)
     this.podApi.close()
     this.leaseApi.close()
   }
 
-  private add(what: ReplicaEvent, api: EventsApi, regarding: Reference, related: Reference | null): void {
-    const { options, clock } = this.options
-    const { mono, wall } = clock.now()
-    // With a code, the text may differ, for example by a pid. Without a code, the text decides.
-    const key = [regarding.kind, what.reason, what.epoch, what.code ?? what.because].join(' ')
-    if (this.waiting.length >= MOST_WAITING || this.waiting.some((one) => one.key === key)) return
-    this.waiting.push({
-      api,
-      event: eventOf(what, options.identity, wall, regarding, related),
-      key,
-      at: mono,
-    })
-  }
-
-  private async send(): Promise<void> {
-    for (let one = this.waiting[0]; one !== undefined; one = this.waiting[0]) {
-      await this.permission()
-      const failure = await this.write(one)
-      if (this.closed) return
-      if (failure !== null && this.passes(failure, one)) {
-        await this.rest(Math.max(AGAIN_MS, failure.retryAfterMs ?? 0))
-        continue
-      }
-      this.waiting.shift()
-      if (failure !== null) this.say(one, failure)
+  private send(what: ReplicaEvent, api: EventsApi, regarding: Reference, related: Reference | null): void {
+    const { options, clock, repeats } = this.options
+    if (this.inFlight.size >= MOST_IN_FLIGHT) {
+      repeats.happened('events', `dropped Events: ${MOST_IN_FLIGHT} are being written`)
+      return
     }
-    this.sending = null
-  }
-
-  private async write({ api, event }: Waiting): Promise<ApiError | null> {
-    try {
-      await api.create(EVENT, event, DEADLINE_MS)
-      return null
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error
-      // An earlier attempt succeeded, and its answer was lost.
-      return error.code === 'already_exists' ? null : error
-    }
-  }
-
-  private passes({ code }: ApiError, { at }: Waiting): boolean {
-    return PASSING.has(code) && this.options.clock.mono() - at < GIVE_UP_MS
-  }
-
-  private say({ api }: Waiting, { code, message }: ApiError): void {
-    const line = `cannot write Events: ${message}`
-    this.once(`${api.namespace} ${code}`, () => this.options.log.warn(line))
-  }
-
-  private once(key: string, say: () => void): void {
-    if (this.said.has(key)) return
-    this.said.add(key)
-    say()
-  }
-
-  private async permission(): Promise<void> {
-    const now = this.options.clock.mono()
-    this.tokens = Math.min(BURST, this.tokens + (now - this.countedAt) / REFILL_MS) - 1
-    this.countedAt = now
-    if (this.tokens < 0) await this.rest(-this.tokens * REFILL_MS)
-  }
-
-  private rest(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.resting = this.options.clock.after(ms, resolve)
-    })
+    const event = eventOf(what, options.identity, clock.now().wall, regarding, related)
+    const write: Promise<void> = api
+      .create(EVENT, event, DEADLINE_MS)
+      .then(() => repeats.over('events', 'Events are written again'))
+      .catch(({ message }: Error) => repeats.happened('events', `cannot write Events: ${message}`))
+      .finally(() => this.inFlight.delete(write))
+    this.inFlight.add(write)
   }
 }
 

@@ -52,7 +52,7 @@ export interface ReplicaParts {
   readonly supervisor: (wiring: SupervisorWiring) => Supervisor
   /** `null`: no peer is asked. */
   readonly peers: ((wiring: PeersWiring) => Pick<Peers, keyof Peers>) | null
-  readonly events: (wiring: Pick<KubeEventsOptions, 'leaseUid'>) => Events
+  readonly events: (wiring: Pick<KubeEventsOptions, 'leaseUid' | 'repeats'>) => Events
   readonly podAgeMs: () => number | null
   /** Starts to answer. Rejects with a `FatalError` if the address is not available. */
   readonly http: (source: StatusSource) => Promise<Pick<HttpServer, 'port' | 'close'>>
@@ -98,7 +98,7 @@ export class Replica implements StatusSource {
     const tell = (fact: Fact) => this.elector.dispatch(fact)
     const state = () => this.elector.state
     this.lease = `${parts.namespace}/${options.leaseName}`
-    this.events = parts.events({ leaseUid: () => state().seen?.lease?.metadata.uid })
+    this.events = parts.events({ leaseUid: () => state().seen?.lease?.metadata.uid, repeats })
     const { events } = this
     this.recorder = new EventRecorder({ onCrash: options.onCrash, clock, log, metrics, events, repeats })
     this.startedAt = clock.mono()

@@ -51,7 +51,8 @@ class EventsScene extends ApiServerScene {
       objects: connection.objects,
       leaseUid: () => uid,
       clock: systemClock,
-      log: { info: () => {}, warn: () => {} },
+      log: { info: () => {} },
+      repeats: { happened: () => {}, over: () => {} },
     })
     this.atEnd(() => events.end())
     for (const reason of reasons) events.record({ reason, epoch: 1, because: '’'.repeat(500) })
@@ -101,7 +102,7 @@ describe('Events on a real API server', { concurrency: 2 }, () => {
 
   test('of each reason are accepted by the API server', async (t) => {
     const scene = await opened(t)
-    // Two replicas send them: each Event goes to two objects, and a replica sends at most 20 requests in a burst.
+    // Two replicas send them: each Event goes to two objects, and a replica sends at most 20 requests at once.
     for (const [name, reasons] of [
       ['a', REASONS.slice(0, 10)],
       ['b', REASONS.slice(10)],

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { ApiError, type ApiErrorCode } from '../../agent/kube/kube-errors.ts'
+import { ApiError } from '../../agent/kube/kube-errors.ts'
+import { LogThrottle } from '../../agent/observe/log.ts'
 import { type EventsApi, KubeEvents, type ReplicaEvent } from '../../agent/replica/kube-events.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 
@@ -23,23 +24,19 @@ const ACQUIRED: ReplicaEvent = {
   because: 'it was free',
 }
 const DOUBT: ReplicaEvent = { reason: 'LeadershipInDoubt', epoch: 7, code: 'no_renewal' }
-const REFUSED: ReplicaEvent = { reason: 'SwitchoverRefused', epoch: 7, because: 'to b: there is no b' }
-const MINUTES = 60_000
-
-/** The response of the API server: success, an error, or success after a promise resolves. */
-type Answer = 'ok' | ApiErrorCode | Promise<void>
 
 /** Events of a replica. The test plays the API server. */
 class Bench {
   readonly clock = new VirtualClock()
   readonly written: Written[] = []
-  readonly said: string[] = []
-  readonly infos: string[] = []
+  readonly lines: unknown[][] = []
   readonly closed: string[] = []
   readonly events: KubeEvents
-  answer: Answer = 'ok'
+  /** The answer of the API server. */
+  answer: () => Promise<void> = async () => {}
 
   constructor({ isPod = true, podNamespace = 'team' } = {}) {
+    const log = { warn: this.log, info: this.log }
     this.events = new KubeEvents({
       options: {
         identity: 'langflow-0_b9d8',
@@ -49,16 +46,17 @@ class Bench {
       objects: (around) => this.api(around === 'pod' ? podNamespace : 'team'),
       leaseUid: () => 'c7',
       clock: this.clock,
-      log: { warn: (line) => void this.said.push(line), info: (line) => void this.infos.push(line) },
+      log,
+      repeats: new LogThrottle(log, this.clock),
     })
   }
+
+  private readonly log = (...line: unknown[]): void => void this.lines.push(line)
 
   private api(namespace: string): EventsApi {
     const answer = async (name: string, body: object) => {
       this.written.push({ name, body: body as Body })
-      const { answer } = this
-      if (answer instanceof Promise) await answer
-      else if (answer !== 'ok') throw new ApiError(answer, `it is ${answer}`)
+      await this.answer()
       return { metadata: { name, uid: 'u', resourceVersion: '1' } }
     }
     return {
@@ -114,7 +112,7 @@ describe('a replica’s event', () => {
     assert.deepEqual(ofLease?.body, event(lease, pod, ofLease?.name))
     assert.match(ofPod!.name, /^langflow-0\.[0-9a-f]{16}$/)
     assert.match(ofLease!.name, /^lock\.[0-9a-f]{16}$/)
-    assert.deepEqual([more, b.said, b.infos], [[], [], []])
+    assert.deepEqual([more, b.lines], [[], []])
   })
 
   test('becomes an Event on the Lease only if there is no pod, which is logged once', async () => {
@@ -125,7 +123,7 @@ describe('a replica’s event', () => {
     assert.deepEqual(kinds(written), ['Lease', 'Lease'])
     assert.match(written[0]!.body.note, /^langflow-0_b9d8 acquired/)
     assert.equal('related' in written[0]!.body, false)
-    assert.deepEqual([b.infos.length, b.said], [1, []])
+    assert.equal(b.lines.length, 1)
   })
 
   test('has a note within the limit of the API server, without secrets and with its end', async () => {
@@ -145,101 +143,33 @@ describe('a replica’s event', () => {
   })
 })
 
-describe('a similar Event', () => {
-  for (const [what, first, other] of [
-    ['in another epoch', DOUBT, { ...DOUBT, epoch: 8 }],
-    ['with another code', DOUBT, { ...DOUBT, code: 'deadman' }],
-    ['with another reason', DOUBT, ACQUIRED],
-    ['with another explanation and no code', REFUSED, { ...REFUSED, because: 'to a: a leads already' }],
-  ] as const) {
-    test(`${what} is written separately`, async () => {
-      const b = new Bench()
-      b.events.record(first)
-      b.events.record(other)
-      assert.deepEqual(kinds(await b.take()), ['Pod', 'Lease', 'Pod', 'Lease'])
-    })
-  }
-
-  test('is dropped while an equal one waits, and written afterwards', async () => {
+describe('an Event is dropped and counted', () => {
+  test('if it cannot be written; the next one is written without a restart', async () => {
     const b = new Bench()
-    b.events.record(DOUBT)
-    b.events.record({ ...DOUBT, because: 'in other words' })
-    assert.deepEqual(kinds(await b.take()), ['Pod', 'Lease'])
-    b.events.record(DOUBT)
-    assert.deepEqual(kinds(await b.take()), ['Pod', 'Lease'])
-  })
-})
-
-describe('an API server', () => {
-  test('that forbids Events gets each one once, and the log reports this once', async () => {
-    const b = new Bench()
-    b.answer = 'forbidden'
+    b.answer = async () => {
+      throw new ApiError('forbidden', 'it is forbidden')
+    }
     b.events.record(ACQUIRED)
     b.events.record(DOUBT)
-    assert.equal((await b.take(10 * MINUTES)).length, 4)
-    assert.deepEqual(b.said, ['cannot write Events: it is forbidden'])
-    // The right takes effect without a restart.
-    b.answer = 'ok'
+    assert.equal((await b.take(60_000)).length, 4)
+    b.answer = async () => {}
     b.events.record(DOUBT)
     assert.deepEqual(kinds(await b.take()), ['Pod', 'Lease'])
+    const [first, last, ...more] = b.lines
+    assert.equal(first?.[0], 'cannot write Events: it is forbidden')
+    assert.deepEqual([last?.[1], more], [{ times: 4, lasted: '1m' }, []])
   })
 
-  test('that is away gets each Event when it is back, with the time of the event', async () => {
-    const b = new Bench()
-    b.answer = 'timeout'
-    const time = new Date(b.clock.now().wall).toISOString().replace('Z', '000Z')
-    b.events.record(DOUBT)
-    assert.equal((await b.take(60_000)).length, 13)
-    b.answer = 'ok'
-    const written = await b.take(5_000)
-    assert.deepEqual(kinds(written), ['Pod', 'Lease'])
-    assert.equal(written[0]!.body.eventTime, time)
-    assert.deepEqual(b.said, [])
-  })
-
-  test('that stays away does not get Events older than five minutes', async () => {
-    const b = new Bench()
-    b.answer = 'network'
-    b.events.record(DOUBT)
-    await b.take(6 * MINUTES)
-    b.answer = 'ok'
-    assert.deepEqual(await b.take(10 * MINUTES), [])
-    assert.deepEqual(b.said, ['cannot write Events: it is network'])
-  })
-
-  test('that already has an Event, because its answer was lost, does not get it again', async () => {
-    const b = new Bench()
-    b.answer = 'timeout'
-    b.events.record(DOUBT)
-    await b.take()
-    b.answer = 'already_exists'
-    assert.deepEqual(kinds(await b.take(10 * MINUTES)), ['Pod', 'Lease'])
-    assert.deepEqual(b.said, [])
-  })
-
-  test('gets at most 20 Events in a burst, then six a minute', async () => {
-    const b = new Bench()
-    for (let epoch = 0; epoch < 20; epoch++) b.events.record({ ...DOUBT, epoch })
-    assert.equal((await b.take(1)).length, 20)
-    assert.equal((await b.take(MINUTES)).length, 6)
-    assert.equal((await b.take(3 * MINUTES)).length, 14)
-    await b.take(10 * MINUTES)
-    for (let epoch = 20; epoch < 40; epoch++) b.events.record({ ...DOUBT, epoch })
-    assert.equal((await b.take(1)).length, 20)
-  })
-
-  test('that does not answer gets at most 64 Events when it is back', async () => {
+  test('while 20 requests are in flight', async () => {
     const b = new Bench()
     const { promise, resolve } = Promise.withResolvers<void>()
-    b.answer = promise
-    for (let epoch = 0; epoch < 100; epoch++) b.events.record({ ...DOUBT, epoch })
-    b.answer = 'ok'
+    b.answer = () => promise
+    for (let epoch = 0; epoch < 11; epoch++) b.events.record({ ...DOUBT, epoch })
+    assert.equal((await b.take()).length, 20)
     resolve()
-    const told = await b.take(60 * MINUTES)
-    assert.equal(told.length, 64)
-    assert.equal(told.at(-1)?.body.metadata.annotations['langflow-leader/epoch'], '31')
-    // The queue has room again.
-    b.events.record({ ...DOUBT, epoch: 100 })
+    await b.take()
+    assert.deepEqual(b.lines.at(-1)?.[1], { times: 2, lasted: '0s' })
+    b.events.record(DOUBT)
     assert.equal((await b.take()).length, 2)
   })
 })
@@ -248,22 +178,20 @@ describe('the end of the agent', () => {
   test('waits until the last Event is written', async () => {
     const b = new Bench()
     const { promise, resolve } = Promise.withResolvers<void>()
-    b.answer = promise
+    b.answer = () => promise
     b.events.record(ACQUIRED)
     const end = b.events.end()
     await b.take()
     assert.deepEqual(b.closed, [])
-    b.answer = 'ok'
     resolve()
     await end
-    assert.equal((await b.take()).length, 1)
     assert.deepEqual(b.closed, ['team', 'team'])
     assert.equal(b.clock.next(), Number.POSITIVE_INFINITY, 'no timer may keep the process alive')
   })
 
   test('waits at most two seconds', async () => {
     const b = new Bench()
-    b.answer = 'network'
+    b.answer = () => new Promise(() => {})
     b.events.record(ACQUIRED)
     let ended = false
     void b.events.end().then(() => {
@@ -274,6 +202,5 @@ describe('the end of the agent', () => {
     await b.take(1)
     assert.equal(ended, true)
     assert.equal(b.clock.next(), Number.POSITIVE_INFINITY)
-    assert.deepEqual(await b.take(10 * MINUTES), [])
   })
 })
