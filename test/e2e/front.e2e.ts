@@ -124,7 +124,7 @@ describe('clients of the fronts', { concurrency: 2, skip: podObstacle() }, () =>
 
   test('do not wait for the stream grace in a switchover', async (t) => {
     const env = { LEADER_STREAM_GRACE: `${GRACE_MS}ms` }
-    const { scene, a, b } = await FrontScene.start(t, plane, { env })
+    const { scene, a, b } = await FrontScene.start(t, plane, { env, flags: ['--drain-timeout=20s'] })
     const streams = Array.from({ length: 10 }, (_, i) => hold('stream', scene.url([a, b][i % 2]!.name)))
     const held = await Promise.all([...streams, hold('websocket', scene.url(b.name))])
     const from = mono()

@@ -36,6 +36,8 @@ export interface ReplicaOptions {
   /** The port of the agent. */
   readonly httpPort?: number
   readonly env?: NodeJS.ProcessEnv
+  /** Only for a pod: the directory of its socket and its state, which must not exist. */
+  readonly directory?: string
   /** Only for a pod: a command that prepares what its container sees, then executes the rest of its arguments. */
   readonly entry?: readonly string[]
   /** The same for the pod's agent. */

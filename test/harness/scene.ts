@@ -74,7 +74,7 @@ export abstract class Scene {
     before?: (link: TcpProxy) => unknown,
   ): Promise<Pod & Linked> {
     const { link, ...options } = await this.#linked(identity, more, before)
-    const pod = await Pod.start(options, this.path(identity))
+    const pod = await Pod.start(options, options.directory ?? this.path(identity))
     this.atEnd(() => pod.stop())
     return Object.assign(pod, { link })
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { MAX_LINE_BYTES, NOTHING } from '../../agent/link/link-messages.ts'
-import type { Conversation, Findings } from './fixtures/attacks.ts'
+import { NOTHING } from '../../agent/link/link-messages.ts'
+import type { Conversation } from './fixtures/attacks.ts'
 import { careless, HostileScene, skip } from './hostile-scene.ts'
 
 const HELLO = { type: 'hello', version: 1, pid: 9, alone: true, mono: 'MONO', view: NOTHING }
@@ -53,13 +53,6 @@ describe('a hostile process in the LangFlow container', { skip }, () => {
       assert.ok(made > 1000, `${made} connections were made`)
     })
 
-    await t.test('hundreds of silent connections are closed', async () => {
-      const { open } = await hostile.assertNoEffect(() =>
-        hostile.attack<{ open: number }>('hold', { count: 500, forMs: 3000 }),
-      )
-      assert.equal(open, 0)
-    })
-
     await t.test('100 MB without a newline are not accepted', async () => {
       const bytes = 100 * 1024 * 1024
       const { taken } = await hostile.assertNoEffect(() =>
@@ -68,27 +61,9 @@ describe('a hostile process in the LangFlow container', { skip }, () => {
       assert.ok(taken < bytes / 10, `${taken} bytes were accepted`)
     })
 
-    await t.test('a line that arrives byte by byte without end is cut off', async () => {
-      const text = 'x'.repeat(MAX_LINE_BYTES)
-      const { forMs } = await hostile.assertNoEffect(() =>
-        hostile.attack<{ forMs: number }>('drip', { text }),
-      )
-      assert.ok(forMs < 4000, `the connection lasted ${forMs} ms`)
-    })
-
     await t.test('the socket can be neither removed nor replaced', async () => {
       const outcomes = await hostile.assertNoEffect(() => hostile.attack<Record<string, string>>('deface'))
       for (const [what, outcome] of Object.entries(outcomes)) assert.notEqual(outcome, 'done', what)
-    })
-
-    await t.test('the token appears nowhere that a process of this user can read', async () => {
-      const found = await hostile.assertNoEffect(() => hostile.attack<Findings>('search'))
-      const token = hostile.token()
-      const readable = [found.launcherEnvironment, found.ownEnvironment, ...found.environments]
-      assert.ok(readable.every((text) => !text.includes(token)))
-      assert.ok(found.reopened.length > 0 && found.reopened.every((outcome) => outcome !== 'done'))
-      // docs/evidence/safety.md explains when this attempt would succeed.
-      t.diagnostic(`opening the launcher's memory: ${found.memory}`)
     })
 
     await t.test('the attacks do not fill the log', () => {
