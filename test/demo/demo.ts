@@ -15,7 +15,7 @@ import { lateBeats, overlapMs, readBeats } from '../harness/judge.ts'
 import type { Line } from '../harness/logged-process.ts'
 import { mono, until } from '../harness/wait.ts'
 import { DemoReplica } from './replica.ts'
-import { guideOf, type Result, reportOf, type Stage, sentenceOf } from './report.ts'
+import { eventOf, guideOf, type Result, reportOf, type Stage } from './report.ts'
 import { type Answer, FAULTS, type Kind, recover, type Takeover, takeOver } from './takeover.ts'
 import { Workspace } from './workspace.ts'
 
@@ -167,8 +167,8 @@ class Demo {
       flags,
       beats: this.#beats,
       onEvent: (replica: DemoReplica, line: Line) => {
-        const sentence = sentenceOf(line)
-        if (sentence !== null) this.#print(`  ${replica.name}  ${sentence}`)
+        const event = eventOf(line)
+        if (event !== null) this.#print(`  ${replica.name}  ${event}`)
       },
       onEnd: (replica: DemoReplica, expected: boolean) => void this.#ended(replica, expected),
     }

@@ -1,6 +1,5 @@
 import { styleText } from 'node:util'
 import { readable } from '../../agent/config/values.ts'
-import type { EventName } from '../../agent/observe/log.ts'
 import type { Line } from '../harness/logged-process.ts'
 import type { Takeover } from './takeover.ts'
 
@@ -25,25 +24,10 @@ export interface Stage {
   readonly agents: Readonly<Record<string, string>>
 }
 
-const SENTENCES: Readonly<Partial<Record<EventName, string>>> = {
-  acquired: 'acquired the Lease',
-  workload_started: 'started its workload',
-  serving: 'serves: its workload is healthy',
-  doubt: 'is in doubt, and closed its gate',
-  workload_frozen: 'launcher froze the workload',
-  deadman_fired: 'launcher acted without its agent',
-  workload_stopped: 'launcher confirms that the workload is dead',
-  draining: 'drains',
-  released: 'released the Lease',
-  lost: 'lost the Lease',
-  standby_ready: 'could take over',
-}
-
-/** An event as the end of a sentence that begins with the replica's name. `null`: the event isn't printed. */
-export function sentenceOf({ event, epoch, reason }: Line): string | null {
-  const sentence = event === undefined ? undefined : SENTENCES[event]
-  if (sentence === undefined) return null
-  return `${sentence}${event === 'acquired' ? ` in epoch ${epoch}` : ''}${reason ? `: ${reason}` : ''}`
+/** An event as the end of a line that begins with the replica's name. `null`: the line reports no event. */
+export function eventOf({ event, epoch, reason }: Line): string | null {
+  if (event === undefined) return null
+  return `${event} (epoch ${epoch})${reason ? `: ${reason}` : ''}`
 }
 
 /** How to operate a demo with `--stay`. `program`: the command line that starts the product. */
@@ -78,13 +62,17 @@ export function reportOf(
     one.kind,
     `${short(one.from)} -> ${short(one.to)}`,
     String(one.epoch),
+    one.code,
     ...[one.detectMs, one.startMs, one.healthyMs, one.pauseMs].map(readable),
     String(one.failedRequests),
   ])
-  const table = [['fault', 'leader', 'epoch', 'detect', 'start', 'healthy', 'pause', 'failed'], ...rows]
+  const table = [
+    ['fault', 'leader', 'epoch', 'Lease', 'detect', 'start', 'healthy', 'pause', 'failed'],
+    ...rows,
+  ]
   const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)))
   const line = (row: readonly string[]) =>
-    row.map((cell, n) => (n < 2 ? cell.padEnd(widths[n]!) : cell.padStart(widths[n]!))).join('  ')
+    row.map((cell, n) => (n < 2 || n === 3 ? cell.padEnd(widths[n]!) : cell.padStart(widths[n]!))).join('  ')
   const legend =
     'detect: until another replica acquired the Lease; start: until it started its workload; healthy: until it served;\n' +
     'pause: the time without an answer for a client that asks the three fronts in turn; failed: failed requests of this client'
@@ -93,19 +81,9 @@ export function reportOf(
     ...table.map(line),
     styleText('dim', legend, { stream }),
     '',
-    ...takeovers.map((one) => `${one.kind.padEnd(6)} ${storyOf(one)}`),
-    '',
     `${styleText(ok ? 'green' : 'red', verdict, { stream })}, from ${counted(beats)} signs of life of the workloads.`,
     `The client sent ${counted(requests.sent)} requests; ${counted(requests.failed)} failed.`,
   ].join('\n')
-}
-
-function storyOf({ kind, from, to, oldDeadMs, frozenMs, handoverMs }: Takeover): string {
-  const dead = `dead after ${readable(oldDeadMs ?? 0)}`
-  if (kind === 'crash') return `${from} had no process left to release the Lease, so it had to expire`
-  if (kind === 'hang')
-    return `the launcher of ${from} acted alone: the workload was frozen after ${readable(frozenMs ?? 0)} and ${dead}`
-  return `the workload of ${from} was ${dead}, then ${from} released the Lease; ${to} acquired it ${readable(handoverMs ?? 0)} later`
 }
 
 function counted(count: number): string {

@@ -23,8 +23,9 @@ export interface Takeover {
   readonly kind: Kind
   readonly from: string
   readonly to: string
-  /** The epoch of the new leader. */
+  /** The epoch of the new leader, and the code of its beginning. */
   readonly epoch: number
+  readonly code: string
   /** When the fault was caused, by CLOCK_MONOTONIC. */
   readonly faultAt: number
   /** From the fault to the next leader's `acquired`. */
@@ -35,12 +36,6 @@ export interface Takeover {
   readonly healthyMs: number
   /** From the old leader's last answer to the new leader's first one, as the client saw it. */
   readonly pauseMs: number
-  /** From the fault to the old workload's end, as its launcher confirmed it. `null`: the launcher was killed as well. */
-  readonly oldDeadMs: number | null
-  /** Only for `hang`: from the fault to `workload_frozen`. */
-  readonly frozenMs: number | null
-  /** Only for `stop`: from `released` to the next leader's `acquired`. */
-  readonly handoverMs: number | null
 }
 
 /** Causes the fault on the leader, and measures until another replica has answered the client. */
@@ -50,15 +45,12 @@ export async function takeOver(
   replicas: readonly DemoReplica[],
   client: Client<Answer>,
 ): Promise<Takeover> {
-  const others = replicas.filter((one) => one !== leader)
-  const logs = new Map(replicas.map((one) => [one, { log: one.log, from: one.log.lines.length }]))
-  const next = async (replica: DemoReplica, event: EventName) => {
-    const { log, from } = logs.get(replica)!
-    return await log.event(event, from)
-  }
+  const from = new Map(replicas.map(({ log }) => [log, log.lines.length]))
+  const next = ({ log }: DemoReplica, event: EventName) => log.event(event, from.get(log))
   const [faultAt, wall] = [mono(), Date.now()]
   await leader[kind]()
 
+  const others = replicas.filter((one) => one !== leader)
   const acquiredBy = others.map(async (one) => ({ successor: one, acquired: await next(one, 'acquired') }))
   const { successor, acquired } = await Promise.any(acquiredBy)
   const started = await next(successor, 'workload_started')
@@ -68,41 +60,33 @@ export async function takeOver(
       ({ answer, endedAt }) => answer?.replica === name && (name === leader.name || endedAt > faultAt),
     )
   await until(`an answer of ${successor.name}`, () => answersOf(successor.name).length > 0)
-  // The launcher confirms the end without its agent. On a busy machine, that can be after the next leader serves.
-  const ended = kind === 'crash' ? undefined : await next(leader, 'workload_stopped')
-  const { log, from } = logs.get(leader)!
-  const logged = (name: EventName) => log.lines.slice(from).find(({ event }) => event === name)
-  const between = (a: Line | undefined, b: Line | undefined) =>
-    a && b ? Math.max(0, Date.parse(b.time) - Date.parse(a.time)) : null
-  const sinceFault = (line: Line | undefined) => (line ? Math.max(0, Date.parse(line.time) - wall) : null)
+  // On a busy machine, the launcher of a stopped agent may confirm the end after the next leader serves.
+  if (kind === 'hang') await next(leader, 'workload_stopped')
+  const between = (a: Line, b: Line) => Math.max(0, Date.parse(b.time) - Date.parse(a.time))
+  const [first, last] = [answersOf(successor.name)[0], answersOf(leader.name).at(-1)]
   return {
     kind,
     from: leader.name,
     to: successor.name,
     epoch: Number(acquired.epoch),
+    code: String(acquired.code),
     faultAt,
-    detectMs: sinceFault(acquired)!,
-    startMs: between(acquired, started)!,
-    healthyMs: between(started, serving)!,
-    pauseMs: Math.round(
-      answersOf(successor.name)[0]!.endedAt - (answersOf(leader.name).at(-1)?.endedAt ?? faultAt),
-    ),
-    oldDeadMs: sinceFault(ended),
-    frozenMs: sinceFault(logged('workload_frozen')),
-    handoverMs: between(logged('released'), acquired),
+    detectMs: Math.max(0, Date.parse(acquired.time) - wall),
+    startMs: between(acquired, started),
+    healthyMs: between(started, serving),
+    pauseMs: Math.round((first?.endedAt ?? faultAt) - (last?.endedAt ?? faultAt)),
   }
 }
 
 /** Brings the replica back after the fault, and waits until it could take over. */
 export async function recover(kind: Kind, replica: DemoReplica): Promise<void> {
-  const { log } = replica
-  const from = log.lines.length
+  const from = replica.log.lines.length
   if (kind === 'hang') {
     replica.thaw()
-    await log.event('standby_ready', from)
+    await replica.log.event('standby_ready', from)
     return
   }
-  await log.exited
+  await replica.log.exited
   replica.start()
   await replica.log.event('standby_ready')
 }

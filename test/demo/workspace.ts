@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { systemClock } from '../../agent/clock.ts'
 import { FatalError } from '../../agent/exit.ts'
 import { createProcessTree } from '../../agent/processes/process-tree.ts'
@@ -37,7 +38,7 @@ export class Workspace {
     this.logs = join(this.dir, LOGS)
     this.#marks = replicas.map((name) => this.mark(name))
     mkdirSync(this.logs)
-    const args = [join(import.meta.dirname, 'cleanup.ts'), this.dir, ...this.#marks]
+    const args = [import.meta.filename, this.dir, ...this.#marks]
     this.#cleanup = spawn(process.execPath, args, { detached: true, stdio: ['pipe', 'ignore', 'ignore'] })
     this.#cleanup.stdin?.on('error', () => {})
     this.#cleaned = once(this.#cleanup, 'exit').then(
@@ -71,4 +72,13 @@ export async function cleanUp(dir: string, marks: readonly string[], keepLogs: b
   await Promise.all(marks.map(killReplica))
   const goes = keepLogs ? readdirSync(dir).filter((name) => name !== LOGS) : ['']
   for (const name of goes) rmSync(join(dir, name), { recursive: true, force: true })
+}
+
+// The cleanup process: node workspace.ts DIR MARK...
+if (import.meta.main) {
+  // A signal that ends the demo may reach this process too. It must survive it and clean up.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
+  const [dir = '', ...marks] = process.argv.slice(2)
+  // The pipe to the demo closes when the demo ends.
+  await cleanUp(dir, marks, (await text(process.stdin)) === 'keep')
 }

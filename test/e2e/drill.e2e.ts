@@ -57,7 +57,7 @@ describe('a running demo', () => {
     assert.equal(JSON.parse(await kubectl('get', '--raw', status)).identity, 'replica-a')
     // kubectl waits until the pod with this UID is gone.
     assert.match(await kubectl('delete', 'pod', 'replica-a'), /"replica-a" deleted/)
-    await demo.progressAfter(/replica-a {2}ended/, /replica-a {2}could take over/)
+    await demo.progressAfter(/replica-a {2}ended/, /replica-a {2}standby_ready/)
   })
 
   test('a drill moves leadership, and records its result on the Lease', async () => {
