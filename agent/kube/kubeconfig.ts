@@ -9,20 +9,9 @@ import { fileSignature } from '../file-signature.ts'
 import { REDACTED } from '../redaction.ts'
 import { type KubeAccess, KubeConfigError, type KubeCredentials } from './kube-access.ts'
 
-type Fields = Record<string, unknown>
-type Section = 'contexts' | 'clusters' | 'users'
-
-/** One context of a kubeconfig with its cluster and user, as written in YAML, with absolute paths. */
-interface Context {
-  readonly name: string
-  readonly context: Fields
-  readonly cluster: Fields
-  readonly user: Fields
-}
-
 interface Loaded {
   readonly signature: string
-  readonly context: Context
+  /** Its current context is the one in use. */
   readonly kubeConfig: KubeConfig
   readonly server: URL
   readonly proxy: string | undefined
@@ -44,7 +33,7 @@ export function kubeconfigAccess(paths: readonly string[], context?: string): Ku
     if (!refused && signatureOf(paths) === loaded.signature) return
     refused = false
     try {
-      loaded = load(paths, source, loaded.context.name)
+      loaded = load(paths, source, loaded.kubeConfig.getCurrentContext())
     } catch (error) {
       if (!(error instanceof KubeConfigError)) throw error
     }
@@ -54,7 +43,7 @@ export function kubeconfigAccess(paths: readonly string[], context?: string): Ku
     try {
       return await credentialsOf(loaded)
     } catch (cause) {
-      throw new KubeConfigError(explain(cause, source, loaded.context.user))
+      throw new KubeConfigError(explain(cause, source, loaded.kubeConfig.getCurrentUser()?.exec?.command))
     }
   }
   return {
@@ -63,7 +52,7 @@ export function kubeconfigAccess(paths: readonly string[], context?: string): Ku
       return loaded.server
     },
     get namespace() {
-      return textIn(loaded.context.context, 'namespace')
+      return loaded.kubeConfig.getContextObject(loaded.kubeConfig.getCurrentContext())?.namespace
     },
     credentials: () => {
       // The promise is shared, so that a hanging credential plugin is started once and not for every request.
@@ -78,35 +67,54 @@ export function kubeconfigAccess(paths: readonly string[], context?: string): Ku
   }
 }
 
-/** @param wanted the context, or `undefined` for the current one */
-function load(paths: readonly string[], source: string, wanted: string | undefined): Loaded {
+function signatureOf(paths: readonly string[]): string {
+  return paths.map(fileSignature).join(',')
+}
+
+/** Without `context`, the current one. */
+function load(paths: readonly string[], source: string, context: string | undefined): Loaded {
   const signature = signatureOf(paths)
-  const context = readContext(paths, wanted)
+  const kubeConfig = new KubeConfig()
+  try {
+    kubeConfig.loadFromString(JSON.stringify(merged(paths)), { onInvalidEntry: 'filter' })
+  } catch (cause) {
+    if (cause instanceof KubeConfigError) throw cause
+    throw new KubeConfigError(`${source}: ${firstLine((cause as Error).message)}`)
+  }
+  const name = context ?? kubeConfig.getCurrentContext()
+  if (!name)
+    throw new KubeConfigError(
+      `${source} has no current-context: choose one with 'kubectl config use-context NAME'`,
+    )
+  const lacks = (kind: string, name: string, by: string, others: readonly { name: string }[]) => {
+    const list = others.map((one) => one.name).join(', ') || 'none'
+    return new KubeConfigError(`${source} has no ${kind} "${name}", which ${by} names (it has ${list})`)
+  }
+  const chosen = kubeConfig.getContextObject(name)
+  const origin = context === undefined ? 'current-context' : '--context'
+  if (chosen === null) throw lacks('context', name, origin, kubeConfig.getContexts())
+  const by = `the context "${name}"`
+  const cluster = kubeConfig.getCluster(chosen.cluster)
+  if (cluster === null) throw lacks('cluster', chosen.cluster, by, kubeConfig.getClusters())
+  if (kubeConfig.getUser(chosen.user) === null) throw lacks('user', chosen.user, by, kubeConfig.getUsers())
+  kubeConfig.setCurrentContext(name)
+
   const url = (field: string, text: string) => {
     const parsed = URL.parse(text)
     if (parsed !== null && /^https?:$/.test(parsed.protocol)) return parsed
-    throw new KubeConfigError(
-      `${source}: the ${field} of the context "${context.name}" must be an http or https URL`,
-    )
+    throw new KubeConfigError(`${source}: the ${field} of ${by} must be an http or https URL`)
   }
-  const server = url('server', textIn(context.cluster, 'server') ?? '')
-  const proxy = textIn(context.cluster, 'proxy-url')
-  if (proxy !== undefined) url('proxy-url', proxy)
-  const kubeConfig = new KubeConfig()
-  try {
-    kubeConfig.loadFromString(JSON.stringify(asKubeconfig(context, server)))
-  } catch (cause) {
-    throw new KubeConfigError(`${source}: ${firstLine((cause as Error).message)}`)
-  }
-  return { signature, context, server, proxy, kubeConfig }
+  const { server, proxyUrl: proxy } = cluster
+  if (proxy) url('proxy-url', proxy)
+  return { signature, kubeConfig, server: url('server', server), proxy: proxy || undefined }
 }
 
-async function credentialsOf({ kubeConfig, context, server, proxy }: Loaded): Promise<KubeCredentials> {
+async function credentialsOf({ kubeConfig, server, proxy }: Loaded): Promise<KubeCredentials> {
   const options: RequestOptions = {}
   await kubeConfig.applyToHTTPSOptions(options)
   const { Authorization: shown, ...headers } = { ...(options.headers as Record<string, string>) }
-  // client-node does not support `tokenFile`. As in kubectl, it precedes every other credential.
-  const tokenFile = textIn(context.user, 'tokenFile')
+  // client-node reads a token file once a minute. As in kubectl, it precedes every other credential.
+  const tokenFile: string | undefined = kubeConfig.getCurrentUser()?.authProvider?.config?.tokenFile
   const bearer = tokenFile && `Bearer ${readFileSync(tokenFile, 'utf8').trim()}`
   const basic = options.auth && `Basic ${Buffer.from(options.auth).toString('base64')}`
   const authorization = bearer ?? shown?.trim() ?? basic
@@ -118,9 +126,8 @@ async function credentialsOf({ kubeConfig, context, server, proxy }: Loaded): Pr
 }
 
 /** The text is built anew: the causes' own texts can quote the output of a plugin, including tokens. */
-function explain(cause: unknown, source: string, user: Fields): string {
+function explain(cause: unknown, source: string, command: string | undefined): string {
   const { code, path, message } = cause as NodeJS.ErrnoException
-  const { command } = (user.exec ?? {}) as { command?: string }
   if (command !== undefined && (path === undefined || path === command)) {
     const plugin = `the credential plugin "${command}" of ${source}`
     if (code === 'ENOENT') return `${plugin} is not installed: put it on the PATH`
@@ -132,79 +139,75 @@ function explain(cause: unknown, source: string, user: Fields): string {
   return `${source} contains no usable credentials: ${firstLine(message)}`
 }
 
-/** The one context as a kubeconfig for client-node. */
-function asKubeconfig({ name, cluster, user }: Context, server: URL): object {
-  const { tokenFile: _, ...rest } = user
-  return {
-    'current-context': name,
-    contexts: [{ name, context: { cluster: name, user: name } }],
-    // client-node refuses plain http unless verification, which http does not have, is switched off.
-    clusters: [
-      {
+type Mapping = Readonly<Record<string, unknown>>
+
+/** The user of a context that names none. */
+const ANONYMOUS = 'anonymous'
+
+/**
+ * The files as one kubeconfig for client-node, which takes the first of two entries with one name, as kubectl does.
+ * A missing file is ignored if another one exists.
+ */
+function merged(paths: readonly string[]): Mapping {
+  const existing = paths.length === 1 ? paths : paths.filter((path) => fileSignature(path) !== 'ENOENT')
+  if (existing.length === 0)
+    throw new KubeConfigError(`none of the kubeconfig files ${paths.join(', ')} exists`)
+  const files = existing.map((path) => ({ root: parseFile(path), directory: dirname(path) }))
+  const all = (section: string, kind: string, change: (fields: Mapping, directory: string) => Mapping) =>
+    files.flatMap(({ root, directory }) =>
+      mappingsIn(root[section]).map(({ name, [kind]: fields }) => ({
         name,
-        cluster: { ...cluster, ...(server.protocol === 'http:' && { 'insecure-skip-tls-verify': true }) },
-      },
-    ],
-    users: [
-      { name, user: { ...rest, ...(isFields(rest.exec) && { exec: withExecInfo(rest.exec, cluster) }) } },
-    ],
+        [kind]: change(isMapping(fields) ? fields : {}, directory),
+      })),
+    )
+  return {
+    'current-context': files.map(({ root }) => root['current-context']).find(Boolean),
+    contexts: all('contexts', 'context', (context) => ({ user: ANONYMOUS, ...context })),
+    clusters: all('clusters', 'cluster', (cluster, directory) => ({
+      ...absolute(cluster, directory, 'certificate-authority'),
+      // client-node refuses plain http unless verification, which http does not have, is switched off.
+      ...(String(cluster.server).startsWith('http:') && { 'insecure-skip-tls-verify': true }),
+    })),
+    users: [...all('users', 'user', userFor), { name: ANONYMOUS, user: {} }],
+  }
+}
+
+function userFor(user: Mapping, directory: string): Mapping {
+  const { tokenFile, exec, ...rest } = absolute(
+    user,
+    directory,
+    'client-certificate',
+    'client-key',
+    'tokenFile',
+  )
+  return {
+    ...rest,
+    ...(tokenFile ? { 'auth-provider': { name: 'tokenFile', config: { tokenFile } } } : {}),
+    ...(isMapping(exec) && { exec: pluginFor(exec, directory) }),
   }
 }
 
 /** Adds `KUBERNETES_EXEC_INFO`, as client-go does. Some plugins require it. */
-function withExecInfo(exec: Fields, cluster: Fields): Fields {
-  const info = {
-    apiVersion: exec.apiVersion ?? 'client.authentication.k8s.io/v1',
-    kind: 'ExecCredential',
-    spec: { interactive: false, ...(exec.provideClusterInfo === true && { cluster }) },
-  }
-  const env = Array.isArray(exec.env) ? exec.env : []
-  return { ...exec, env: [...env, { name: 'KUBERNETES_EXEC_INFO', value: JSON.stringify(info) }] }
-}
-
-/**
- * Reads a context from one or more kubeconfig files, merged as in kubectl: of two entries with one name the first
- * counts, and a missing file is ignored if another one exists.
- */
-function readContext(paths: readonly string[], wanted: string | undefined): Context {
-  const label = paths.join(', ')
-  const existing = paths.length === 1 ? paths : paths.filter((path) => fileSignature(path) !== 'ENOENT')
-  if (existing.length === 0) throw new KubeConfigError(`none of the kubeconfig files ${label} exists`)
-  const files = existing.map((path) => ({ path, root: parseFile(path) }))
-
-  const name = wanted ?? files.map(({ root }) => textIn(root, 'current-context')).find(Boolean)
-  if (name === undefined) {
-    throw new KubeConfigError(
-      `kubeconfig ${label} has no current-context: choose one with 'kubectl config use-context NAME'`,
-    )
-  }
-  const pick = (section: Section, wantedName: string, wantedBy: string): Fields => {
-    const kind = section.slice(0, -1)
-    const entries = files.flatMap(({ path, root }) =>
-      entriesIn(path, root, section).map((entry) => ({ directory: dirname(path), entry })),
-    )
-    const found = entries.find(({ entry }) => entry.name === wantedName)
-    if (found !== undefined) {
-      const fields = found.entry[kind]
-      return isFields(fields) ? absolute(fields, found.directory) : {}
-    }
-    const others = entries.map(({ entry }) => entry.name)
-    throw new KubeConfigError(
-      `kubeconfig ${label} has no ${kind} "${wantedName}", which ${wantedBy} names` +
-        ` (it has ${others.length === 0 ? 'none' : others.join(', ')})`,
-    )
-  }
-  const context = pick('contexts', name, wanted === undefined ? 'current-context' : '--context')
-  const by = `the context "${name}"`
+function pluginFor(exec: Mapping, directory: string): Mapping {
+  const { apiVersion = 'client.authentication.k8s.io/v1', command } = exec
+  const info = { apiVersion, kind: 'ExecCredential', spec: { interactive: false } }
   return {
-    name,
-    context,
-    cluster: pick('clusters', String(context.cluster ?? ''), by),
-    user: context.user ? pick('users', String(context.user), by) : {},
+    // A bare command name is looked up in $PATH. A path with a slash is relative to the kubeconfig.
+    ...(String(command).includes('/') ? absolute(exec, directory, 'command') : exec),
+    env: [...mappingsIn(exec.env), { name: 'KUBERNETES_EXEC_INFO', value: JSON.stringify(info) }],
   }
 }
 
-function parseFile(path: string): Fields {
+/** Relative paths start from the directory of their kubeconfig. */
+function absolute(fields: Mapping, directory: string, ...names: readonly string[]): Mapping {
+  const paths = names.flatMap((name) => {
+    const path = fields[name]
+    return typeof path === 'string' && path !== '' ? [[name, resolve(directory, path)]] : []
+  })
+  return { ...fields, ...Object.fromEntries(paths) }
+}
+
+function parseFile(path: string): Mapping {
   let text: string
   try {
     text = readFileSync(path, 'utf8')
@@ -216,49 +219,19 @@ function parseFile(path: string): Fields {
     root = parse(text, { merge: true, logLevel: 'error' })
   } catch (cause) {
     // Its own message quotes the text around the fault, which may contain a token.
-    const { linePos, message } = cause as YAMLParseError
-    const [reason = ''] = message.split(/ at line \d|: /)
-    const line = linePos === undefined ? '' : ` at line ${linePos[0].line}`
-    throw new KubeConfigError(`kubeconfig ${path} is not valid YAML${line}: ${firstLine(reason)}`)
+    const [at] = (cause as YAMLParseError).linePos ?? []
+    throw new KubeConfigError(`kubeconfig ${path} is not valid YAML at line ${at?.line ?? '?'}`)
   }
-  if (isFields(root)) return root
+  if (isMapping(root)) return root
   throw new KubeConfigError(`kubeconfig ${path} is not a kubeconfig: it contains no YAML mapping`)
 }
 
-function entriesIn(path: string, root: Fields, section: Section): (Fields & { name: string })[] {
-  const list = root[section] ?? []
-  if (!Array.isArray(list)) throw new KubeConfigError(`kubeconfig ${path}: "${section}" must be a list`)
-  return list.filter((entry) => isFields(entry) && typeof entry.name === 'string')
+function mappingsIn(list: unknown): Mapping[] {
+  return Array.isArray(list) ? list.filter(isMapping) : []
 }
 
-const PATH_FIELDS = ['certificate-authority', 'client-certificate', 'client-key', 'tokenFile']
-
-/** Relative paths start from the directory of their kubeconfig. */
-function absolute(fields: Fields, directory: string): Fields {
-  const paths = PATH_FIELDS.flatMap((field) => {
-    const path = textIn(fields, field)
-    return path === undefined ? [] : [[field, resolve(directory, path)]]
-  })
-  const { exec } = fields
-  // A bare command name is looked up in $PATH. A path with a slash is relative to the kubeconfig.
-  const command = isFields(exec) ? textIn(exec, 'command') : undefined
-  const own = command?.includes('/') && {
-    exec: { ...(exec as Fields), command: resolve(directory, command) },
-  }
-  return { ...fields, ...Object.fromEntries(paths), ...own }
-}
-
-function signatureOf(paths: readonly string[]): string {
-  return paths.map(fileSignature).join(',')
-}
-
-function isFields(value: unknown): value is Fields {
+function isMapping(value: unknown): value is Mapping {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function textIn(fields: Fields, name: string): string | undefined {
-  const value = fields[name]
-  return typeof value === 'string' && value !== '' ? value : undefined
 }
 
 /** The first non-empty line, without anything that could be a token. */

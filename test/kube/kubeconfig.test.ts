@@ -104,7 +104,6 @@ echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","s
     apiVersion: 'client.authentication.k8s.io/v1',
     command: '/bin/sh',
     args: [plugin],
-    provideClusterInfo: true,
   }
   await using server = await leaseServer()
   using connection = await connect({ kubeconfig: write('config', kubeconfig(server.url, { exec })) })
@@ -121,7 +120,7 @@ echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","s
   )
   const info = JSON.parse(readFileSync(join(dir, 'info'), 'utf8'))
   assert.equal(info.kind, 'ExecCredential')
-  assert.deepEqual(info.spec, { interactive: false, cluster: { server: server.url } })
+  assert.deepEqual(info.spec, { interactive: false })
 })
 
 test('the error of a failed plugin names the plugin, but not the token that it printed', async () => {
@@ -227,10 +226,9 @@ const socks = kubeconfig('http://a', {}, { 'proxy-url': 'socks5://b' })
 const none = { ...base, 'current-context': '' }
 const MISTAKES: [name: string, content: string | object | undefined, message: RegExp][] = [
   ['a missing file', undefined, /config: it does not exist$/],
-  ['bad YAML', 'users: [{token: secret-token}, {\n  x', /config is not valid YAML at line 2: /],
+  ['bad YAML', 'users: [{token: secret-token}, {\n  x', /config is not valid YAML at line 2$/],
   ['a list', '- a', /is not a kubeconfig: it contains no YAML mapping$/],
   ['an empty file', '', /config (is not a kubeconfig|is not valid YAML)/],
-  ['a scalar for contexts', { ...base, contexts: 'x' }, /"contexts" must be a list$/],
   ['no current-context', none, /has no current-context: choose one with 'kubectl config use-context NAME'$/],
   [
     'an unknown context',
