@@ -6,28 +6,14 @@ import { IN_PODS } from '../config/command-line.ts'
 import { type LauncherOptions, launcherOptions } from '../config/options.ts'
 import { ContentWatch } from '../launcher/content-watch.ts'
 import { EnvFiles } from '../launcher/env-files.ts'
-import { coldStart, KNOWN } from '../launcher/langflow-command.ts'
+import { KNOWN } from '../launcher/langflow-command.ts'
 import { langflowVersion } from '../launcher/langflow-package.ts'
 import { Launcher } from '../launcher/launcher.ts'
-import { ServingProcesses } from '../launcher/serving-processes.ts'
-import { WarmStandby } from '../launcher/standby/warm-standby.ts'
-import {
-  faultOfSecretKey,
-  givenEnvironment,
-  standbyEnvironment,
-  workloadEnvironment,
-} from '../launcher/workload-environment.ts'
-import { holdLock } from '../link/launcher-lock.ts'
+import { LocalMachine } from '../launcher/local-machine.ts'
+import { faultOfSecretKey, givenEnvironment } from '../launcher/workload-environment.ts'
 import { LinkClient } from '../link/link-client.ts'
 import { createLog, type Log, LogThrottle } from '../observe/log.ts'
 import { isAlone } from '../processes/membership.ts'
-import { describeTaken, isPortFree } from '../processes/port.ts'
-import { countUnreaped } from '../processes/proc.ts'
-import { createProcessTree } from '../processes/process-tree.ts'
-import { spawnCommand } from '../processes/spawn.ts'
-
-/** Variable that marks the workload's processes, so that they are found after any change of parent or session. */
-export const MARKER = 'LANGFLOW_LEADER_TREE'
 
 export function addLaunch(program: Command): void {
   const command = program
@@ -72,45 +58,17 @@ async function launch(options: LauncherOptions): Promise<number> {
     log.warn(
       `LangFlow's version cannot be read from this command, so an older LangFlow may use the database of a newer one: start it with ${KNOWN}`,
     )
-  const { command } = options
+  const { command, socket, stopTimeoutMs } = options
   const clock = systemClock
-  let standby = null as WarmStandby | null
   const launcher = new Launcher({
     command,
     langflow,
     content: (changed) => new ContentWatch({ paths: options.handoverOnChange, env, clock, changed }),
-    stopTimeoutMs: options.stopTimeoutMs,
+    stopTimeoutMs,
     alone,
     log,
-    link: (handlers) => new LinkClient(options.socket, clock, handlers),
-    machine: {
-      clock,
-      tree: (mark) =>
-        createProcessTree({
-          marker: { name: MARKER, value: mark },
-          clock,
-          alone,
-          reaper,
-          async spawn(command, env) {
-            const child = standby?.take(env) ?? null
-            if (child !== null) return child
-            const start = coldStart(command, env)
-            return spawnCommand(start.command, start.env, reaper)
-          },
-        }),
-      newStandby(mark, { startTimeoutMs }, changed) {
-        const environment = () => ({ ...standbyEnvironment(env.environment), [MARKER]: mark() })
-        standby = new WarmStandby({ startTimeoutMs, command, environment, clock, reaper, changed })
-        return standby
-      },
-      portHolder: async (port) => (isPortFree(port) ? null : describeTaken(port)),
-      serving: (port, child) =>
-        new ServingProcesses({ port, child, clock, note: (level, text) => log[level](text) }),
-      readEnvironment: () => env.read(),
-      environment: (grant) => workloadEnvironment(env.environment, grant),
-      lock: () => holdLock(options.socket),
-      unreaped: countUnreaped,
-    },
+    link: (handlers) => new LinkClient(socket, clock, handlers),
+    machine: new LocalMachine({ clock, command, env, alone, reaper, socket, log }),
   })
   const terminate = () => launcher.dispatch({ type: 'leave', defect: null })
   process.on('SIGTERM', terminate)

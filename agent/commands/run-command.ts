@@ -5,11 +5,12 @@ import { addExamples, IN_PODS } from '../config/command-line.ts'
 import { type RunOptions, runOptions } from '../config/options.ts'
 import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
+import { MARKER } from '../launcher/local-machine.ts'
 import { createProcessTree } from '../processes/process-tree.ts'
 import { SupervisedChild } from '../processes/supervised-child.ts'
 import { setAside } from '../reexec.ts'
 import { newKeys, runAgent } from './agent-command.ts'
-import { MARKER, WITH_AGENT } from './launch-command.ts'
+import { WITH_AGENT } from './launch-command.ts'
 
 /** Duration of one round of SIGKILL. */
 const KILL_WITHIN_MS = 3_000

@@ -22,7 +22,7 @@ import {
   viewOf,
 } from './launcher-phase.ts'
 import { step } from './launcher-step.ts'
-import type { Standby } from './standby/kept-standby.ts'
+import type { KeptStandby } from './standby/standby.ts'
 import { type WorkloadMachine, WorkloadProcesses } from './workload-processes.ts'
 
 type Welcome = Extract<ToLauncher, { type: 'welcome' }>
@@ -30,7 +30,7 @@ type Welcome = Extract<ToLauncher, { type: 'welcome' }>
 /** The launcher's access to the machine, a seam for the simulation. */
 export interface LauncherMachine extends WorkloadMachine {
   /** Creates the standby from which starts continue. `changed`: called after each change of its state. */
-  newStandby(mark: () => string, welcome: Welcome, changed: () => void): Standby
+  newStandby(mark: () => string, startTimeoutMs: number, changed: () => void): KeptStandby
   /**
    * Takes the lock that proves this launcher's death, and keeps it while the returned object exists. `null`: the lock
    * is not available.
@@ -73,7 +73,7 @@ export class Launcher {
   private readonly exit = Promise.withResolvers<number>()
   private readonly loop: Loop<LauncherRecord, LauncherEvent, LauncherEffect>
 
-  private standby: Standby | null = null
+  private standby: KeptStandby | null = null
   private lock: object | null = null
   private clockTimer: Timer | null = null
   /** Why the standby is colder than configured, as last logged. */
@@ -167,7 +167,7 @@ export class Launcher {
     if (welcome.standby !== 'cold')
       this.standby ??= machine.newStandby(
         () => this.processes.mark,
-        welcome,
+        welcome.startTimeoutMs,
         () => this.standbyChanged(),
       )
     // The kernel has ended the remains of an earlier PID 1.

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { Clock } from '../clock.ts'
 import { describeLoss, type Loss } from '../link/link-messages.ts'
+import type { Log } from '../observe/log.ts'
 import { listeners } from '../processes/port.ts'
 import {
   commandLineOf,
@@ -21,8 +22,7 @@ export interface ServingOptions {
   /** The workload's first process, whose end is reported elsewhere. */
   readonly child: number
   readonly clock: Clock
-  /** One sentence for the log. */
-  readonly note: (level: 'info' | 'warn', sentence: string) => void
+  readonly log: Pick<Log, 'info' | 'warn'>
 }
 
 /** A process, and its ancestors within the workload, nearest first. */
@@ -74,7 +74,7 @@ export class ServingProcesses {
    * state counts as alive.
    */
   check(): Loss | null {
-    const { clock, note } = this.options
+    const { clock, log } = this.options
     const now = clock.mono()
     const known = this.workers
     const ended = new Set(this.watched.filter((one) => !this.lives(one)).map(({ pid }) => pid))
@@ -93,7 +93,7 @@ export class ServingProcesses {
     const pids = new Set(lost.map(({ pid }) => pid).filter((pid) => ended.has(pid)))
     const loss: Loss = { role, pids: [...pids] }
     if (this.workers.length === 0) return loss
-    note('warn', `${describeLoss(loss)}; pid ${pidsOf(this.workers)} continues to serve`)
+    log.warn(`${describeLoss(loss)}; pid ${pidsOf(this.workers)} continues to serve`)
     return null
   }
 
@@ -173,9 +173,9 @@ export class ServingProcesses {
   }
 
   private isBlind(reason: string): void {
-    const { port, note } = this.options
+    const { port, log } = this.options
     const cannotSee = `cannot find the processes that serve port ${port}, so only health requests can detect a failure of LangFlow`
-    if (!this.blind) note('warn', `${cannotSee}: ${reason}`)
+    if (!this.blind) log.warn(`${cannotSee}: ${reason}`)
     this.blind = true
   }
 
@@ -188,7 +188,7 @@ export class ServingProcesses {
     if (workers.length > 0) this.searchAt = 0
     if (!news) return
     const beneath = masters.length === 0 ? '' : `, below pid ${masters.map(({ pid }) => pid).join(', ')}`
-    this.options.note('info', `LangFlow is served by pid ${pidsOf(workers)}${beneath}`)
+    this.options.log.info(`LangFlow is served by pid ${pidsOf(workers)}${beneath}`)
   }
 
   private lives(one: ProcessIdentity): boolean {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
 import { open, opendir, stat } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
+import { signatureOf } from '../file-signature.ts'
 import { faultOfFlow } from './flow-faults.ts'
 
 const FLOWS_DIGITS = 12
@@ -15,8 +16,7 @@ const CHUNK_BYTES = 128 * 1024
 const LEFT_OUT = /^(\.\.|\.git$)/
 
 interface File {
-  /** Of the metadata: it differs if the file has changed. */
-  readonly state: string
+  readonly signature: string
   readonly digest: string
   /** Why LangFlow would not start because of this file if it is a flow, in one sentence. `null`: no known reason. */
   readonly fault: string | null
@@ -41,7 +41,7 @@ export class WatchedFiles {
       for (const [path, seen] of this.files) {
         const last = this.last.get(path)
         this.at = path
-        found.set(path, last?.state === stateOf(seen) ? last : await read(path, seen))
+        found.set(path, last?.signature === signatureOf(seen) ? last : await read(path, seen))
       }
       this.last = found
       return contentOf(paths, flowsPath, [...found])
@@ -108,9 +108,9 @@ async function read(path: string, seen: BigIntStats): Promise<File> {
   const options = { highWaterMark: CHUNK_BYTES, start: 0, end: MOST_BYTES, autoClose: false }
   for await (const chunk of file.createReadStream(options)) hash.update(chunk)
   const fault = isChecked ? faultOfFlow(path, await file.readFile()) : null
-  const state = stateOf(await file.stat({ bigint: true }))
-  if (state !== stateOf(seen)) throw new Error(`${path} changes while it is read`)
-  return { state, digest: hash.digest('hex'), fault }
+  const signature = signatureOf(await file.stat({ bigint: true }))
+  if (signature !== signatureOf(seen)) throw new Error(`${path} changes while it is read`)
+  return { signature, digest: hash.digest('hex'), fault }
 }
 
 /** The digest of each file by its place below the path that the user named, the digest of the flows, and their fault. */
@@ -136,8 +136,4 @@ async function statOf(path: string, flows: boolean): Promise<BigIntStats | null>
     if (code === 'ENOENT' || (code === 'ELOOP' && flows)) return null
     throw error
   }
-}
-
-function stateOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
-  return [dev, ino, size, mtimeNs, ctimeNs].join(' ')
 }

@@ -3,7 +3,7 @@ import type { Grant } from '../link/link-messages.ts'
 import type { ProcessTree } from '../processes/process-tree.ts'
 import type { LauncherEvent } from './launcher-phase.ts'
 import type { ServingProcesses } from './serving-processes.ts'
-import type { Standby } from './standby/kept-standby.ts'
+import type { KeptStandby } from './standby/standby.ts'
 
 /** The machine, from the view of the workload's processes. A seam for the simulation. */
 export interface WorkloadMachine {
@@ -51,7 +51,7 @@ export class WorkloadProcesses {
     return true
   }
 
-  async prepare(start: number, standby: Standby | null): Promise<void> {
+  async prepare(start: number, standby: KeptStandby | null): Promise<void> {
     const tree = this.machine.tree(this.mark)
     this.tree = tree
     // This comes before the clocks are compared, because it may take as long as a cold start.

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
-import { WarmStandby } from '../../agent/launcher/standby/warm-standby.ts'
+import { warmStandby } from '../../agent/launcher/standby/warm-standby.ts'
 import { fixture, podOf } from '../cli/inject/streams.ts'
 import { freePort } from '../harness/free-port.ts'
 import {
@@ -55,7 +55,7 @@ async function warm(
     TMPDIR: temporary,
     ...env,
   }
-  const standby = new WarmStandby({
+  const standby = warmStandby({
     command: command(port),
     environment: () => environment,
     clock: systemClock,
@@ -68,7 +68,7 @@ async function warm(
   await standby.use()
   /** Lets the standby continue, and waits until it answers. */
   const go = async (run = () => runEcho(port, 'here')) => {
-    const child = standby.take({ ...environment, LEADER_EPOCH: '1' })
+    const child = standby.take()?.resume({ ...environment, LEADER_EPOCH: '1' })
     assert.ok(child)
     t.after(() => child.exitCode === null && child.signalCode === null && process.kill(-child.pid, 'SIGKILL'))
     await until('LangFlow serves', async () => (await run().catch(() => '')) === 'here', SERVES_WITHIN_MS)
@@ -183,7 +183,7 @@ command.check = check
       rmSync(log)
       await postgres.sql('ALTER TABLE "user" ADD COLUMN stray integer', url)
       const { standby } = await start()
-      const child = standby.take({ LEADER_EPOCH: '3' })
+      const child = standby.take()?.resume({ LEADER_EPOCH: '3' })
       assert.ok(child)
       const [code] = await once(child, 'exit', { signal: AbortSignal.timeout(SERVES_WITHIN_MS) })
       assert.notEqual(code, 0)

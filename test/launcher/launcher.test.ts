@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
 import { Launcher, type LauncherOptions } from '../../agent/launcher/launcher.ts'
-import type { Standby } from '../../agent/launcher/standby/kept-standby.ts'
+import type { KeptStandby } from '../../agent/launcher/standby/standby.ts'
 import type { LinkClientHandlers } from '../../agent/link/link-client.ts'
 import {
   COLD,
@@ -36,7 +36,7 @@ class Bench {
   loss: Loss | null = null
   /** Number of checks for a serving process that has ended. */
   finished = 0
-  standby: Standby | null = null
+  standby: KeptStandby | null = null
   /** The calls of the standby. */
   readonly calls: string[] = []
   /** LangFlow can cut off its requests. */
@@ -80,7 +80,7 @@ class Bench {
     machine: {
       clock: this.clock,
       tree: () => this.tree,
-      newStandby: () => this.standby as Standby,
+      newStandby: () => this.standby as KeptStandby,
       lock: () => null,
       unreaped: () => this.unreaped,
       portHolder: () => this.holder(),

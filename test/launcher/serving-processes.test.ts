@@ -32,7 +32,8 @@ async function serve(command: (port: number) => readonly string[]) {
   const { pid: child } = await tree.start(command(port), process.env, () => {})
   const clock = new VirtualClock()
   const notes: string[] = []
-  const watch = { port, child, clock, note: (_: string, text: string) => notes.push(text) }
+  const note = (text: string) => void notes.push(text)
+  const watch = { port, child, clock, log: { info: note, warn: note } }
   const serving = new ServingProcesses(watch)
   return {
     tree,

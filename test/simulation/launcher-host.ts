@@ -5,7 +5,7 @@ import { ModelContent } from './content.ts'
 import { launcherEnd } from './link.ts'
 import { Process } from './process.ts'
 import type { Replica } from './replica.ts'
-import { ModelStandby } from './standby.ts'
+import { type ModelStandby, modelStandby } from './standby.ts'
 import { Workload, workloadTree } from './workload.ts'
 import type { World } from './world.ts'
 
@@ -42,8 +42,8 @@ export class LauncherHost {
       machine: {
         clock: process,
         tree: () => this.tree(),
-        newStandby: (_mark, { startTimeoutMs }, changed) => {
-          this.standby = new ModelStandby({ process, random, behaviour, startTimeoutMs, changed })
+        newStandby: (_mark, startTimeoutMs, changed) => {
+          this.standby = modelStandby({ process, random, behaviour, startTimeoutMs, changed })
           return this.standby
         },
         portHolder: () =>
@@ -79,7 +79,7 @@ export class LauncherHost {
   }
 
   get prepared(): boolean {
-    return this.standby?.isReady ?? false
+    return this.standby?.view.state === 'ready'
   }
 
   get standbyPrepares(): boolean {
@@ -88,11 +88,11 @@ export class LauncherHost {
 
   /** Whether the preparation of the standby hangs. */
   get standbyHangs(): boolean {
-    return this.standby?.hangs ?? false
+    return this.standby?.process?.hangs ?? false
   }
 
   loseStandby(): void {
-    this.process.deliver(() => this.standby?.lose())
+    this.process.deliver(() => this.standby?.process?.lose())
   }
 
   private tree() {
@@ -103,7 +103,7 @@ export class LauncherHost {
   private spawn(epoch: number, exited: (exit: Exit) => void): Workload {
     const { process, replica, world, standby } = this
     const { behaviour, workload: earlier } = replica
-    const start = { epoch, prepared: standby?.take() ?? false }
+    const start = { epoch, prepared: (standby?.take() ?? null) !== null }
     const workload = new Workload(replica, world.random, process, start, exited)
     replica.workload = workload
     if (behaviour.diesAtStart)

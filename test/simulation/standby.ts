@@ -1,5 +1,5 @@
 import type { Timer } from '../../agent/clock.ts'
-import { KeptStandby, PREPARING } from '../../agent/launcher/standby/kept-standby.ts'
+import { Standby, type StandbyProcess, type StandbyReports } from '../../agent/launcher/standby/standby.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
 import type { Behaviour } from './workload.ts'
@@ -13,52 +13,49 @@ export interface ModelStandbyParts {
   readonly changed: () => void
 }
 
-/** The model's counterpart of `WarmStandby`: a standby as a child of the launcher. */
-export class ModelStandby extends KeptStandby {
+export type ModelStandby = Standby<ModelProcess>
+
+export function modelStandby(parts: ModelStandbyParts): ModelStandby {
+  return new Standby(parts.process, (reports) => new ModelProcess(parts, reports), parts.changed)
+}
+
+/** The model's counterpart of `WarmProcess`: a child of the launcher. */
+class ModelProcess implements StandbyProcess {
   private readonly parts: ModelStandbyParts
+  private readonly reports: StandbyReports
   private timers: Timer[] = []
   /** Its preparation hangs, so that it never becomes ready. */
-  hangs = false
-  isReady = false
+  readonly hangs: boolean
+  readonly stale = null
 
-  constructor(parts: ModelStandbyParts) {
-    super(parts.process, parts.changed)
+  constructor(parts: ModelStandbyParts, reports: StandbyReports) {
+    const { preparingFails, preparingHangs } = parts.behaviour
     this.parts = parts
-  }
-
-  protected override begin(): void {
-    const { process, random, behaviour, startTimeoutMs } = this.parts
-    const { prepareMs, preparingFails, preparingHangs } = behaviour
+    this.reports = reports
     this.hangs = preparingHangs && !preparingFails
-    this.become(PREPARING)
-    this.timers = [process.after(startTimeoutMs, () => this.fail('it took too long'))]
-    if (preparingFails)
-      this.timers.push(process.after(random.between(0, prepareMs), () => this.fail('it ended')))
-    else if (!preparingHangs) this.timers.push(process.after(prepareMs, () => this.prepared()))
   }
 
-  /** Uses the standby for a start. Returns whether it was ready. */
-  take(): boolean {
-    if (!this.isReady) return false
-    this.end()
-    this.goesOn()
-    return true
+  begin(): void {
+    const { process, random, behaviour, startTimeoutMs } = this.parts
+    const { prepareMs, preparingFails } = behaviour
+    this.timers = [process.after(startTimeoutMs, () => this.reports.failed('it took too long'))]
+    if (preparingFails) this.timers.push(process.after(random.between(0, prepareMs), () => this.lose()))
+    else if (!this.hangs) this.timers.push(process.after(prepareMs, () => this.prepared()))
   }
 
-  /** The standby exits, in any state. */
+  /** It exits, in any state. */
   lose(): void {
-    if (this.exists) this.fail('it ended')
+    this.reports.failed('it ended')
+  }
+
+  wake(): void {}
+
+  end(): void {
+    for (const timer of this.timers) timer.cancel()
   }
 
   private prepared(): void {
-    for (const timer of this.timers) timer.cancel()
-    this.isReady = true
-    this.ready({ reason: null, memoryBytes: null })
-  }
-
-  protected override end(): void {
-    for (const timer of this.timers) timer.cancel()
-    this.hangs = false
-    this.isReady = false
+    this.end()
+    this.reports.ready({ reason: null, memoryBytes: null })
   }
 }

@@ -21,6 +21,7 @@ if __name__ == "__main__":
     # This precedes any other import, because the entry was the current directory.
     sys.path[0] = sys.argv[2]
 
+import errno
 import gc
 import importlib.util
 import itertools
@@ -157,13 +158,13 @@ class Standby:
 # 2. The files that are read.
 
 
-def state_of(path):
-    """The state in the format of the launcher. None: the path does not exist."""
+def signature_of(path):
+    """The same text as `fileSignature` in the launcher."""
     try:
         stat = os.stat(path)
-    except OSError:
-        return None
-    return f"{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"
+    except OSError as error:
+        return errno.errorcode.get(error.errno, "")
+    return f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
 
 
 def is_installation(directory):
@@ -181,7 +182,7 @@ class Files:
 
     def __init__(self):
         installations = [directory for directory in sys.path[1:] if is_installation(directory)]
-        self.states = {directory: state_of(directory) for directory in installations}
+        self.states = {directory: signature_of(directory) for directory in installations}
         self.unwatched = (
             *(name + os.sep for directory in installations for name in (directory, os.path.realpath(directory))),
             *(TEMPORARY, "/dev/", "/proc/", "/sys/"),
@@ -198,13 +199,13 @@ class Files:
                 path = importlib.util.source_from_cache(path)
             path.encode()  # A path that is not text cannot be sent to the launcher.
             if path not in self.states and not os.path.realpath(path).startswith(self.unwatched):
-                self.states[path] = state_of(path)
+                self.states[path] = signature_of(path)
         except (OSError, ValueError):
             pass
 
     def look_for(self, path):
         """Records a path whose file would not be opened if it does not exist."""
-        self.states.setdefault(path, state_of(path))
+        self.states.setdefault(path, signature_of(path))
 
 
 # 3. The preparation.

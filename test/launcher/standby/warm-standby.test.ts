@@ -15,7 +15,7 @@ import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../../agent/clock.ts'
-import { WarmStandby, type WarmStandbyOptions } from '../../../agent/launcher/standby/warm-standby.ts'
+import { type WarmStandbyOptions, warmStandby } from '../../../agent/launcher/standby/warm-standby.ts'
 import { NO_REAPER } from '../../../agent/processes/spawn.ts'
 import { until } from '../../harness/wait.ts'
 import { writeFiles } from '../fixtures/write-files.ts'
@@ -73,10 +73,10 @@ def main():
     clock: systemClock,
     reaper: NO_REAPER,
     startTimeoutMs: 20_000,
-    changed: ({ mode, state }) => views.push(`${mode} ${state}`),
+    changed: () => views.push(`${standby.view.mode} ${standby.view.state}`),
     ...more,
   }
-  const standby = new WarmStandby(options)
+  const standby = warmStandby(options)
   t.after(() => {
     standby.discard()
     rmSync(dir, { recursive: true, force: true })
@@ -106,7 +106,7 @@ def main():
     },
     /** Lets the standby continue until the fake exits with 7, its code for success. Returns what the fake wrote. */
     async goOn() {
-      const child = standby.take({ ...options.environment(), LEADER_EPOCH: '9' })
+      const child = standby.take()?.resume({ ...options.environment(), LEADER_EPOCH: '9' })
       assert.ok(child)
       assert.deepEqual(await once(child, 'exit'), [7, null])
       return JSON.parse(readFileSync(join(dir, 'seen'), 'utf8'))
@@ -163,7 +163,7 @@ describe('a warm standby', { skip }, () => {
     assert.equal(file, command, 'dotenv searches from the folder of __main__.__file__')
     assert.deepEqual(links, [], 'the link must be closed')
     assert.deepEqual(standby.view, { mode: 'warm', state: 'none', reason: null, memoryBytes: null })
-    assert.equal(standby.take({}), null)
+    assert.equal(standby.take(), null)
   })
 
   test('continues even if another process stopped it during its preparation or its wait', async (t) => {
@@ -233,7 +233,7 @@ time.sleep(60)`
       const [before, why = ''] = (standby.view.reason ?? '').split('LangFlow cannot be kept warm: ')
       assert.deepEqual([before, views.at(-1)], ['', 'cold none'])
       assert.match(why, reason)
-      assert.equal(standby.take({}), null)
+      assert.equal(standby.take(), null)
     })
 
   // Node reports some of these errors by an event and others by an exception, and EMFILE before the link exists.
@@ -272,6 +272,7 @@ from dotenv.main import _walk_to_root
 list(_walk_to_root(directory))
 `
 
+const LOOK_MS = 5_000
 /** Timers run 100 times as fast. */
 const FAST: Partial<WarmStandbyOptions> = {
   clock: { ...systemClock, after: (ms, fire) => systemClock.after(ms / 100, fire) },
@@ -340,16 +341,25 @@ describe('the files that a warm standby has read', { skip }, () => {
     await prepare()
     TOKEN = 'another'
     await standby.use()
-    assert.equal(standby.take({}), null)
+    assert.equal(standby.take(), null)
     assert.match(standby.view.reason ?? '', /its environment has changed since it was read$/)
   })
 
   test('exclude temporary files and files that were not read', async (t) => {
-    const { dir, views, prepare, goOn } = fakeWithInputs(t, 'open(os.environ["TMPDIR"] + "/pid").close()')
+    let checks = 0
+    const after: typeof systemClock.after = (ms, fire) => {
+      if (ms === LOOK_MS) checks++
+      return systemClock.after(ms / 100, fire)
+    }
+    const { dir, views, prepare, goOn } = fakeWithInputs(t, 'open(os.environ["TMPDIR"] + "/pid").close()', {
+      ...FAST,
+      clock: { ...systemClock, after },
+    })
     await prepare()
     writeFileSync(join(dir, 'tmp/pid'), 'temporary')
     writeFileSync(join(dir, 'other'), '')
-    await new Promise((resolve) => setTimeout(resolve, 200)) // time for four checks
+    const enough = checks + 2
+    await until('two checks', () => checks >= enough)
     assert.deepEqual(views, ['warm preparing', 'warm ready'])
     await goOn()
   })
@@ -379,7 +389,7 @@ while not os.path.exists(os.environ["TMPDIR"] + "/go-on"):
     const old = await pid()
     writeFileSync(join(dir, 'settings'), 'another')
     await standby.use()
-    assert.equal(standby.take({}), null)
+    assert.equal(standby.take(), null)
     assert.equal(standby.view.mode, 'cold')
     assert.match(standby.view.reason ?? '', /settings has changed since it was read$/)
     await hasEnded(old)

@@ -107,12 +107,12 @@ class FilesRead(InDirectory):
     def test_a_file_keeps_the_state_of_its_first_read(self):
         files = warm.Files()
         files.remember(self.file, "r", os.O_RDONLY)
-        old = warm.state_of(self.file)
+        old = warm.signature_of(self.file)
         Path(self.file).write_text("another")
         files.remember(self.file, "r", os.O_RDONLY)
         files.remember(os.fsencode(f"{self.file}-missing"), "r", os.O_RDONLY)
-        self.assertEqual((files.states[self.file], files.states[f"{self.file}-missing"]), (old, None))
-        self.assertNotEqual(warm.state_of(self.file), old)
+        self.assertEqual((files.states[self.file], files.states[f"{self.file}-missing"]), (old, "ENOENT"))
+        self.assertNotEqual(warm.signature_of(self.file), old)
 
     def test_bytecode_counts_as_a_read_of_its_source(self):
         files = warm.Files()
@@ -141,7 +141,7 @@ class FilesRead(InDirectory):
         one = standby()
         one.go.set()
         one.listener = mock.Mock()
-        one.read.states = {str(n): None for n in range(501)}
+        one.read.states = {str(n): "" for n in range(501)}
         one.hold("server")
         (said,) = one.link.sendall.call_args.args
         self.assertEqual(len(json.loads(said)["read"]), 500)
