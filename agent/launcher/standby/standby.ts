@@ -60,20 +60,7 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
   }
 
   get view(): StandbyView {
-    const { phase } = this
-    switch (phase.name) {
-      case 'none':
-        return COLD
-      case 'due':
-      case 'used':
-        return { ...COLD, mode: 'warm' }
-      case 'preparing':
-        return { ...COLD, mode: 'warm', state: 'preparing' }
-      case 'ready':
-        return { mode: 'warm', state: 'ready', ...phase.held }
-      case 'failed':
-        return { ...COLD, reason: phase.reason }
-    }
+    return viewOf(this.phase)
   }
 
   get process(): P | null {
@@ -90,9 +77,11 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
     this.isKept = true
     this.timer?.cancel()
     if (this.process !== null) return
-    if (afterMs === 0) return this.begin()
-    this.phase = { name: 'due' }
-    this.beginAfter(afterMs)
+    if (afterMs === 0) this.begin()
+    else {
+      this.phase = { name: 'due' }
+      this.beginAfter(afterMs)
+    }
   }
 
   /** Prepares a standby that is outdated anew, at most once a minute. */
@@ -178,6 +167,22 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
   private become(phase: StandbyPhase<P>): void {
     this.phase = phase
     this.changed()
+  }
+}
+
+function viewOf(phase: StandbyPhase<unknown>): StandbyView {
+  switch (phase.name) {
+    case 'none':
+      return COLD
+    case 'due':
+    case 'used':
+      return { ...COLD, mode: 'warm' }
+    case 'preparing':
+      return { ...COLD, mode: 'warm', state: 'preparing' }
+    case 'ready':
+      return { mode: 'warm', state: 'ready', ...phase.held }
+    case 'failed':
+      return { ...COLD, reason: phase.reason }
   }
 }
 
