@@ -13,7 +13,6 @@ import {
 import { transition } from '../../agent/election/transition.ts'
 import { ApiError, type ApiErrorCode } from '../../agent/kube/kube-errors.ts'
 import type { Lease, LeaseSpec } from '../../agent/lease/lease.ts'
-import { HISTORY } from '../../agent/lease/lease-history.ts'
 
 export const CONFIG: CandidateConfig = {
   identity: 'me',
@@ -74,8 +73,9 @@ export function noted(lease: Lease, notes: Readonly<Record<string, string | null
   return { ...lease, metadata: { ...lease.metadata, annotations } }
 }
 
-export function failure(code: ApiErrorCode, mayHaveCommitted = false): ApiError {
-  return new ApiError(code, `the API server said ${code}`, { mayHaveCommitted })
+export function failure(code: ApiErrorCode, mayHaveCommitted = false, retryAfterMs?: number): ApiError {
+  const more = retryAfterMs === undefined ? {} : { retryAfterMs }
+  return new ApiError(code, `the API server said ${code}`, { mayHaveCommitted, ...more })
 }
 
 /** One candidate under a clock that the test sets. It keeps every effect for the test to inspect. */
@@ -83,6 +83,8 @@ export class Candidate {
   readonly config: CandidateConfig
   state: CandidateState = initialState()
   all: Effect[] = []
+  /** All effects, with their times. */
+  readonly log: { effect: Effect; mono: number }[] = []
   mono = 1_000_000
   bootAhead = 0
   wallAhead = 1_700_000_000_000
@@ -101,18 +103,19 @@ export class Candidate {
     return { mono: this.mono, boot: this.mono + this.bootAhead, wall: this.mono + this.wallAhead }
   }
 
-  tell(fact: Fact): this {
+  dispatch(fact: Fact): this {
     this.state = transition(this.config, this.state, fact, this.now)
     this.all.push(...this.state.effects)
+    this.log.push(...this.state.effects.map((effect) => ({ effect, mono: this.mono })))
     return this
   }
 
   sees(lease: Lease | null, fresh = false, watched = !fresh): this {
-    return this.tell({ type: 'lease', lease, fresh, watched })
+    return this.dispatch({ type: 'lease', lease, fresh, watched })
   }
 
   workload(patch: Partial<Workload>): this {
-    return this.tell({ type: 'workload', workload: { ...this.state.workload, ...patch } })
+    return this.dispatch({ type: 'workload', workload: { ...this.state.workload, ...patch } })
   }
 
   /** Lets time pass, and wakes the candidate each time that it requested. */
@@ -125,11 +128,11 @@ export class Candidate {
       )
       const before = this.mono
       this.mono = Math.max(this.mono, this.last.wakeAt)
-      this.tell({ type: 'tick' })
+      this.dispatch({ type: 'tick' })
       if (this.mono === before && this.last.wakeAt <= this.mono) break
     }
     this.mono = until
-    return this.tell({ type: 'tick' })
+    return this.dispatch({ type: 'tick' })
   }
 
   /** Lets time pass while the API server answers each read with the Lease that the candidate saw last. */
@@ -163,17 +166,8 @@ export class Candidate {
     return this
   }
 
-  /** The candidate finds no Lease and creates one after a lease duration. */
-  creates(): this {
-    return this.sees(null).takesAfter(this.config.leaseDurationMs)
-  }
-
   effects(type: Effect['type']): Effect[] {
     return this.all.filter((effect) => effect.type === type)
-  }
-
-  events(): string[] {
-    return this.all.flatMap((effect) => (effect.type === 'event' ? [effect.event] : []))
   }
 
   /** The write that awaits its answer. */
@@ -182,15 +176,9 @@ export class Candidate {
     return this.state.pending
   }
 
-  /** The annotations of the write that awaits its answer, without the history of terms. */
-  get notes(): Readonly<Record<string, string>> | undefined {
-    const { [HISTORY]: _, ...others } = this.write.lease.metadata.annotations ?? {}
-    return Object.keys(others).length === 0 ? undefined : others
-  }
-
   /** The API server acknowledges the write. */
   acknowledge(write = this.write): this {
-    return this.tell({ type: 'written', id: write.id, lease: this.commit(write) })
+    return this.dispatch({ type: 'written', id: write.id, lease: this.commit(write) })
   }
 
   /** The Lease after the API server applied the write. */
@@ -216,11 +204,11 @@ export class Candidate {
     const { resourceVersion = lease.metadata.resourceVersion ?? '', annotations } = change
     const metadata = { ...lease.metadata, resourceVersion, ...(annotations && { annotations }) }
     const answer = { ...lease, metadata, spec: { ...lease.spec, ...change.spec } }
-    return this.tell({ type: 'written', id: this.write.id, lease: answer })
+    return this.dispatch({ type: 'written', id: this.write.id, lease: answer })
   }
 
   fail(code: ApiErrorCode, mayHaveCommitted = false, write = this.write): this {
-    return this.tell({ type: 'write_failed', id: write.id, error: failure(code, mayHaveCommitted) })
+    return this.dispatch({ type: 'write_failed', id: write.id, error: failure(code, mayHaveCommitted) })
   }
 
   forget(): this {
@@ -230,7 +218,7 @@ export class Candidate {
 
   /** A follower with an idle launcher and an open watch. */
   static follower(config: Partial<CandidateConfig> = {}): Candidate {
-    return new Candidate(config).tell({ type: 'watch', up: true, problem: null }).workload(IDLE)
+    return new Candidate(config).dispatch({ type: 'watch', up: true, problem: null }).workload(IDLE)
   }
 
   /** A leader in epoch 4 whose workload runs. Its last acknowledged write was sent now. */

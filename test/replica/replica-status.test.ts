@@ -26,13 +26,13 @@ import { Candidate, CONFIG } from '../election/candidate.ts'
 
 const LEADER = Candidate.leader()
 const LEADS = LEADER.state
-const STEPS_DOWN = Candidate.leader().tell({
+const STEPS_DOWN = Candidate.leader().dispatch({
   type: 'step_down',
   code: 'newer_revision',
   reason: 'a test',
 }).state
 /** A follower that has seen a free Lease and may write it. */
-const FOLLOWS = Candidate.follower().sees({ metadata: {} }).tell({ type: 'rehearsed', error: null }).state
+const FOLLOWS = Candidate.follower().sees({ metadata: {} }).dispatch({ type: 'rehearsed', error: null }).state
 
 const IN_DOUBT = { afterMs: CONFIG.renewDeadlineMs }
 
@@ -239,7 +239,7 @@ describe('a replica of a new revision', () => {
 })
 
 describe('a front', () => {
-  const SERVED = Candidate.leader().tell({ type: 'workload_healthy', took: null }).state
+  const SERVED = Candidate.leader().dispatch({ type: 'workload_healthy', took: null }).state
   const RESTARTS = { ...SERVED, term: { ...SERVED.term!, restarting: 'LangFlow lost its worker (pid 7)' } }
   const TAKEN_BACK = { ...LEADS, term: { ...LEADS.term!, record: null } }
   const ANOTHER = { ready: 1 }

@@ -22,11 +22,11 @@ const doubtAt = leader.mono + CONFIG.renewDeadlineMs
 /** A leader that steps down. `well`: LangFlow served at that moment. */
 function stepping(well: boolean): Candidate {
   const stepDown = { type: 'step_down', code: 'newer_revision', reason: 'a test' } as const
-  return Candidate.leader({ front: own }).workload({ well }).tell(stepDown)
+  return Candidate.leader({ front: own }).workload({ well }).dispatch(stepDown)
 }
 const drained = leader.mono + CONFIG.drainTimeoutMs
 const CLOSES = { to: 'langflow', epoch: 4, key: 'own-key', until: doubtAt } as const
-const ended = Candidate.leader({ front: own }).tell({ type: 'terminate', reason: 'SIGTERM' })
+const ended = Candidate.leader({ front: own }).dispatch({ type: 'terminate', reason: 'SIGTERM' })
 ended.acknowledge().workload({ alive: 'no', canRun: true }).acknowledge()
 const lost = Candidate.leader({ front: own }).sees(
   noted('5 10.0.0.2:8091 key', 'other-1_uid', heldBy('x', 150, { leaseTransitions: 5 })),
@@ -65,7 +65,7 @@ describe('the route of the front', () => {
     ],
     [
       'ends here while LangFlow is being stopped, even if the gate is open',
-      stepping(true).tell({ type: 'drained' }).state,
+      stepping(true).dispatch({ type: 'drained' }).state,
       true,
       { to: 'nobody', epoch: 4, key: 'own-key' },
     ],

@@ -77,7 +77,7 @@ class Scene {
   /** Runs one transition of the election. */
   tell(fact: Fact): this {
     this.candidate.mono = this.clock.mono()
-    this.state = this.candidate.tell(fact).state
+    this.state = this.candidate.dispatch(fact).state
     this.steering.gateChanged()
     return this
   }
