@@ -1,7 +1,5 @@
 import { choice, group, onOff, optional, setting } from './setting.ts'
-import { PRESETS } from './timings.ts'
 import {
-  formatDuration,
   parseCount,
   parseDuration,
   parseFile,
@@ -23,16 +21,6 @@ import {
 
 function duration(fallback: string, minMs: number, about: string) {
   return setting('<duration>', fallback, about, (text) => parseDuration(text, minMs))
-}
-
-/** A duration that `--preset` sets if its own flag is not given. */
-function preset(timing: keyof typeof PRESETS.default, about: string, parse = atLeastOne) {
-  const otherwise = `${formatDuration(PRESETS.default[timing])}; fast: ${formatDuration(PRESETS.fast[timing])}`
-  return optional('<duration>', otherwise, about, parse)
-}
-
-function atLeastOne(text: string): number {
-  return parseDuration(text, 1)
 }
 
 /** The settings that agent and launcher share. */
@@ -105,22 +93,15 @@ export const AGENT_SETTINGS = {
       parseIdentity,
     ),
   }),
-  // Lease duration, renew deadline and retry period are `null` if `--preset` sets them.
   ...group('Timing', {
-    preset: choice(
-      ['default', 'fast'],
-      'the defaults of --lease-duration, --renew-deadline and --retry-period',
-    ),
-    leaseDurationMs: preset(
-      'leaseDurationMs',
+    leaseDurationMs: setting(
+      '<duration>',
+      '15s',
       'how long a Lease without a renewal belongs to its holder',
       parseLeaseDuration,
     ),
-    renewDeadlineMs: preset('renewDeadlineMs', 'time without a renewal until leadership is in doubt'),
-    retryPeriodMs: preset(
-      'retryPeriodMs',
-      'time between two renewals, or between two polls if the watch is down',
-    ),
+    renewDeadlineMs: duration('10s', 1, 'time without a renewal until leadership is in doubt'),
+    retryPeriodMs: duration('2s', 1, 'time between two renewals, or between two polls if the watch is down'),
     // The clock that also counts a machine's sleep has steps of 10 ms, and killing takes a moment.
     killMarginMs: duration('1s', 100, 'time between the kill of LangFlow and the end of the Lease'),
     onDoubt: choice(['freeze', 'stop'], 'the action on LangFlow if leadership is in doubt'),

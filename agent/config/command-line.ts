@@ -1,5 +1,5 @@
 import { basename } from 'node:path'
-import { Command, CommanderError, type ErrorOptions, type HelpContext } from 'commander'
+import { Command, CommanderError } from 'commander'
 import { exitCodeOf, print, reportOf, UsageError } from '../exit.ts'
 import { REDACTED } from '../redaction.ts'
 import { VERSION } from '../version.ts'
@@ -11,25 +11,16 @@ class OneLineCommand extends Command {
     return new OneLineCommand(name)
   }
 
-  override error(message: string, _options?: ErrorOptions): never {
+  override error(message: string): never {
     throw new UsageError(pathOf(this), sentence(message))
-  }
-
-  /** Commander would compare a flag with its value. */
-  unknownOption(flag: string): void {
-    Reflect.get(Command.prototype, 'unknownOption').call(this, flag.split('=', 1)[0])
-  }
-
-  override help(context?: HelpContext | ((text: string) => string)): never {
-    if (typeof context === 'object' && context.error) return this.error('missing command')
-    return super.help(context as HelpContext)
   }
 }
 
-/** Commander's `error: unknown option '--x'\n(Did you mean --y?)` as part of one line, without passwords. */
+/** Commander's `error: unknown option '--x=y'\n(Did you mean --z?)` as part of one line, without passwords. */
 function sentence(message: string): string {
   return message
     .replace(/^error: /, '')
+    .replace(/^(unknown option '[^=]*)=.*'/s, "$1'")
     .replace(/\n\(Did you mean ([^\n]*)\?\)$/, ' (did you mean $1?)')
     .replace(/\.$/, '')
     .replace(/\/\/[^/]*@/, `//${REDACTED}@`)

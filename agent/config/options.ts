@@ -5,17 +5,15 @@ import type { Command } from 'commander'
 import { AGENT_SETTINGS, CONTENT_SETTINGS, SHARED_SETTINGS } from './agent-settings.ts'
 import { defaultIdentity, FIELDS, type Pod, podFields } from './pod-fields.ts'
 import { addSettings, readSettings, type Values } from './setting.ts'
-import { contradiction, type SaidTimings, type Timings, timingsOf } from './timings.ts'
+import { contradiction, type Timings } from './timings.ts'
 import { formatDuration, formatListen, type Listen } from './values.ts'
 
-type Said = Values<typeof AGENT_SETTINGS>
+type Given = Values<typeof AGENT_SETTINGS>
 
-export type LogLevel = Said['logLevel']
+export type LogLevel = Given['logLevel']
 
 /** All options of an agent: the flags by their names, and the fields of its pod. Times are in milliseconds. */
-export interface AgentOptions
-  extends Omit<Said, 'preset' | 'identity' | keyof Timings | keyof OfTraffic>,
-    Timings {
+export interface AgentOptions extends Omit<Given, 'identity' | keyof OfTraffic> {
   readonly identity: string
   readonly pod: Pod
   readonly traffic: TrafficOptions
@@ -33,7 +31,7 @@ export interface FrontOptions {
   readonly from: string | null
 }
 
-type OfTraffic = Pick<Said, 'traffic' | 'frontListen' | 'frontAddress'>
+type OfTraffic = Pick<Given, 'traffic' | 'frontListen' | 'frontAddress'>
 
 export interface LauncherOptions extends Values<typeof LAUNCHER_SETTINGS> {
   /** The program and its arguments, as typed after `--`. */
@@ -84,51 +82,52 @@ export function launcherOptions(command: Command): Reader<LauncherOptions> {
 export function runOptions(command: Command): Reader<RunOptions> {
   takesCommand(addSettings(command, RUN_SETTINGS))
   return (env = process.env) => {
-    const { handoverOnChange, envFile, ...said } = readSettings(command, RUN_SETTINGS, env)
+    const { handoverOnChange, envFile, ...given } = readSettings(command, RUN_SETTINGS, env)
     const content = { handoverOnChange, envFile }
     const dir = join(tmpdir(), `langflow-leader-${randomBytes(8).toString('hex')}`)
-    const socket = said.socket ?? join(dir, 'launcher.sock')
-    const stateDir = said.stateDir ?? join(dir, 'state')
-    const agent = toAgentOptions(command, { ...said, socket, stateDir }, env)
+    const socket = given.socket ?? join(dir, 'launcher.sock')
+    const stateDir = given.stateDir ?? join(dir, 'state')
+    const agent = toAgentOptions(command, { ...given, socket, stateDir }, env)
     const { stopTimeoutMs, logLevel } = agent
     return {
       agent,
       launcher: { socket, stopTimeoutMs, logLevel, ...content, command: workloadCommand(command) },
-      privateDir: said.socket === null || said.stateDir === null ? dir : null,
+      privateDir: given.socket === null || given.stateDir === null ? dir : null,
     }
   }
 }
 
-function toAgentOptions(command: Command, said: Said, env: NodeJS.ProcessEnv): AgentOptions {
-  const { preset: _, traffic, frontListen, frontAddress, ...rest } = said
-  const problem = conflictIn(said)
+function toAgentOptions(command: Command, given: Given, env: NodeJS.ProcessEnv): AgentOptions {
+  const { traffic, frontListen, frontAddress, ...rest } = given
+  const problem = conflictIn(given)
   if (problem !== null) command.error(problem)
-  const pod = podFields(env, { named: said.identity !== null, hasPeers: said.peers !== null })
+  const pod = podFields(env, { named: given.identity !== null, hasPeers: given.peers !== null })
   try {
-    const identity = said.identity ?? defaultIdentity(env)
+    const identity = given.identity ?? defaultIdentity(env)
     const inPod = [env.KUBERNETES_SERVICE_HOST, pod.name, pod.ip].some(Boolean)
-    const reached = trafficOf({ traffic, frontListen, frontAddress }, pod, inPod)
-    return { ...rest, ...timingsOf(said), identity, pod, traffic: reached }
+    return { ...rest, identity, pod, traffic: trafficOf({ traffic, frontListen, frontAddress }, pod, inPod) }
   } catch (error) {
     return command.error((error as Error).message)
   }
 }
 
-type Checked = SaidTimings &
-  Pick<Said, 'onDoubt' | 'listen' | 'traffic' | 'frontListen' | 'streamGraceMs' | 'drainTimeoutMs'> & {
+type Checked = Timings &
+  Pick<Given, 'onDoubt' | 'listen' | 'traffic' | 'frontListen' | 'streamGraceMs' | 'drainTimeoutMs'> & {
     /** `null` if unknown. */
-    readonly target: Said['target'] | null
+    readonly target: Given['target'] | null
   }
 
 /** A contradiction in an agent's settings and its remedy, in one sentence; `null` if there is no contradiction. */
-export function conflictIn(said: Checked): string | null {
-  const { listen, target, frontListen, streamGraceMs, drainTimeoutMs } = said
-  const problem = contradiction({ ...timingsOf(said), onDoubt: said.onDoubt })
+export function conflictIn(given: Checked): string | null {
+  const { listen, target, traffic, frontListen, streamGraceMs, drainTimeoutMs } = given
+  const problem = contradiction(given)
   if (problem !== null) return problem
-  if (listen.port !== 0 && listen.port === target?.port) return samePort('--listen', '--target', listen)
-  if (said.traffic !== 'front') return null
-  if (frontListen.port === listen.port) return samePort('--front-listen', '--listen', frontListen)
-  if (frontListen.port === target?.port) return samePort('--front-listen', '--target', frontListen)
+  const same = (flag: string, other: string, port: number) =>
+    `${flag} and ${other} have the same port (${port}): give each its own port`
+  if (listen.port !== 0 && listen.port === target?.port) return same('--listen', '--target', listen.port)
+  if (traffic !== 'front') return null
+  if (frontListen.port === listen.port) return same('--front-listen', '--listen', frontListen.port)
+  if (frontListen.port === target?.port) return same('--front-listen', '--target', frontListen.port)
   if (target?.origin.startsWith('https:'))
     return (
       `--traffic=front requires HTTP to LangFlow, and --target is ${target.origin}: ` +
@@ -142,15 +141,11 @@ export function conflictIn(said: Checked): string | null {
   return null
 }
 
-function samePort(flag: string, other: string, { port }: Listen): string {
-  return `${flag} and ${other} have the same port (${port}): give each its own port`
-}
-
 const LOOPBACK = /^(localhost\.?|127\..*|::1)$/i
 
 /** Throws an Error whose message includes the remedy. */
-function trafficOf(said: OfTraffic, pod: Pod, inPod: boolean): TrafficOptions {
-  const { traffic: mode, frontListen: listen, frontAddress } = said
+function trafficOf(given: OfTraffic, pod: Pod, inPod: boolean): TrafficOptions {
+  const { traffic: mode, frontListen: listen, frontAddress } = given
   if (mode === 'readiness') return { mode }
   if (inPod && frontAddress !== null && LOOPBACK.test(frontAddress.host))
     throw new Error(

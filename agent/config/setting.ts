@@ -4,7 +4,7 @@ import { type Command, Option } from 'commander'
 export interface Setting<T> {
   /** The flag in one letter, as in kubectl, such as `-n`. */
   readonly short?: string
-  /** Another name of the flag, as in kubectl. `--help` shows this name; the name from the code works as well. */
+  /** The name of the flag, as in kubectl, if it is not made from the setting's name in code. */
   readonly long?: string
   /** The value's placeholder in `--help`, such as `<duration>`. '' for a flag without a value, whose variable is `true` or `false`. */
   readonly argument: string
@@ -14,8 +14,6 @@ export interface Setting<T> {
   readonly otherwise?: string
   readonly about: string
   readonly group: string
-  /** The allowed values, if the setting has a fixed list. */
-  readonly choices?: readonly string[]
   /** The flag may be repeated. Its values, and those in the variable, are separated by commas. */
   readonly repeats?: true
   /** Throws an Error whose sentence is the remedy. */
@@ -45,8 +43,7 @@ export function choice<const T extends string>(
   fallback: T = choices[0],
 ) {
   const list = choices.join(', ')
-  const parse = (text: string) => oneOf(choices, text, `one of ${list}`)
-  return { ...setting('<choice>', fallback, `${about}: ${list}`, parse), choices }
+  return setting('<choice>', fallback, `${about}: ${list}`, (text) => oneOf(choices, text, `one of ${list}`))
 }
 
 export function onOff(about: string) {
@@ -67,14 +64,9 @@ export function group<const S extends Readonly<Record<string, Omit<Setting<unkno
   return Object.fromEntries(grouped)
 }
 
-/** `leaseDurationMs` -> `leaseDuration`, commander's name for it: on the command line each value has its own unit. */
-function attributeOf(key: string): string {
-  return key.replace(/Ms$/, '')
-}
-
 /** `leaseDurationMs` -> `--lease-duration` */
 export function flagOf(key: string): string {
-  return `--${attributeOf(key).replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`
+  return `--${key.replace(/Ms$/, '').replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`
 }
 
 /** `--lease-duration` -> `LEADER_LEASE_DURATION` */
@@ -88,42 +80,15 @@ export function variableOf(flag: string): string {
  */
 export class SettingOption extends Option {
   /** `null` if only the command line sets it. */
-  readonly variable: string | null
-  private readonly attribute: string
-
-  constructor(key: string, setting: Setting<unknown>, variable: string | null) {
-    const {
-      short,
-      long = flagOf(key),
-      argument,
-      about,
-      group,
-      fallback,
-      otherwise,
-      choices,
-      repeats,
-    } = setting
-    super(`${short === undefined ? '' : `${short}, `}${long} ${argument}`.trim(), about)
-    this.attribute = attributeOf(key)
-    this.variable = variable
-    this.helpGroup(`${group}:`)
-    this.default(undefined, fallback || otherwise)
-    if (repeats)
-      this.argParser((value, before?: string) => (before === undefined ? value : `${before},${value}`))
-    if (choices !== undefined) this.argChoices = [...choices]
-  }
-
-  override attributeName(): string {
-    return this.attribute
-  }
+  variable: string | null = null
 }
 
 /** An option's description in `--help`, with its default and its variable. */
 export function optionDescription(option: Option): string {
   const unset = option.defaultValueDescription
   const variable = option instanceof SettingOption ? option.variable : null
-  const notes = [unset === undefined ? null : `default: ${unset}`, variable].filter((note) => note !== null)
-  return notes.length === 0 ? option.description : `${option.description} (${notes.join('; ')})`
+  const notes = [unset && `default: ${unset}`, variable].filter(Boolean).join('; ')
+  return notes === '' ? option.description : `${option.description} (${notes})`
 }
 
 /** The settings of a command that runs in pods: each is a flag and a variable. */
@@ -140,9 +105,23 @@ export function addFlags(command: Command, settings: Settings): Command {
 }
 
 function addSetting(command: Command, key: string, setting: Setting<unknown>, variable: string | null): void {
-  command.addOption(new SettingOption(key, setting, variable))
-  const { short: _, long, ...alias } = setting
-  if (long !== undefined) command.addOption(new SettingOption(key, alias, variable).hideHelp())
+  const { short, long, argument, about, group, fallback, otherwise, repeats } = setting
+  const option = new SettingOption(
+    [short, `${long ?? flagOf(key)} ${argument}`.trim()].filter(Boolean).join(', '),
+    about,
+  )
+  option.variable = variable
+  option.helpGroup(`${group}:`).default(undefined, fallback || otherwise)
+  if (repeats)
+    option.argParser((value, before?: string) => (before === undefined ? value : `${before},${value}`))
+  command.addOption(option)
+}
+
+/** What the user typed for this flag. `true`: the flag without a value. */
+function typed(command: Command, key: string, { long = flagOf(key) }: Setting<unknown>): string | undefined {
+  const option = command.options.find((one) => one.long === long)
+  const value: string | true | undefined = option && command.getOptionValue(option.attributeName())
+  return value === undefined ? undefined : String(value)
 }
 
 /** Reads each setting of `addFlags` from its flag, else its fallback. Throws a usage error for a wrong value. */
@@ -159,16 +138,16 @@ export function readSettings<S extends Settings>(
   settings: S,
   env: NodeJS.ProcessEnv,
 ): Values<S> {
-  const values = Object.entries(settings).map(([key, { fallback, parse, long }]) => {
-    const flag = flagOf(key)
-    const typed: string | true | undefined = command.getOptionValue(attributeOf(key))
-    const text = typed ?? (env[variableOf(flag)] || fallback)
+  const values = Object.entries(settings).map(([key, setting]) => {
+    const variable = variableOf(flagOf(key))
+    const given = typed(command, key, setting)
+    const text = given ?? (env[variable] || setting.fallback)
     if (text === undefined) return [key, null]
     try {
-      return [key, parse(String(text))]
+      return [key, setting.parse(text)]
     } catch (error) {
-      const source = typed === undefined ? variableOf(flag) : (long ?? flag)
-      const shown = String(text).replace(/^(.{120}).+$/s, '$1...')
+      const source = given === undefined ? variable : (setting.long ?? flagOf(key))
+      const shown = text.replace(/^(.{120}).+$/s, '$1...')
       return command.error(`${source} '${shown}': ${(error as Error).message}`)
     }
   })
@@ -180,8 +159,8 @@ export function typedSettings(
   command: Command,
   settings: Settings,
 ): { readonly name: string; readonly value: string }[] {
-  return Object.keys(settings).flatMap((key) => {
-    const value: string | true | undefined = command.getOptionValue(attributeOf(key))
-    return value ? [{ name: variableOf(flagOf(key)), value: String(value) }] : []
+  return Object.entries(settings).flatMap(([key, setting]) => {
+    const value = typed(command, key, setting)
+    return value ? [{ name: variableOf(flagOf(key)), value }] : []
   })
 }

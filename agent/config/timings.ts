@@ -14,28 +14,6 @@ export interface Timings {
   readonly killMarginMs: number
 }
 
-/** With `fast`, another replica takes a lost leader's Lease within 10 s, at twice the requests to the API server. */
-export const PRESETS = {
-  default: { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000 },
-  fast: { leaseDurationMs: 6_000, renewDeadlineMs: 4_000, retryPeriodMs: 1_000 },
-} as const satisfies Record<string, Omit<Timings, 'killMarginMs'>>
-
-/** The timings as flags set them. A timing is `null` if the preset decides. */
-export type SaidTimings = { readonly [K in keyof Timings]: Timings[K] | null } & {
-  readonly preset: keyof typeof PRESETS
-  readonly killMarginMs: number
-}
-
-export function timingsOf({ preset, killMarginMs, ...said }: SaidTimings): Timings {
-  const { leaseDurationMs, renewDeadlineMs, retryPeriodMs } = PRESETS[preset]
-  return {
-    leaseDurationMs: said.leaseDurationMs ?? leaseDurationMs,
-    renewDeadlineMs: said.renewDeadlineMs ?? renewDeadlineMs,
-    retryPeriodMs: said.retryPeriodMs ?? retryPeriodMs,
-    killMarginMs,
-  }
-}
-
 /** A contradiction in the timings and its remedy, in one sentence; `null` if there is no contradiction. */
 export function contradiction(timings: Timings & { readonly onDoubt: 'freeze' | 'stop' }): string | null {
   const { leaseDurationMs, renewDeadlineMs, retryPeriodMs, killMarginMs, onDoubt } = timings

@@ -1,5 +1,5 @@
 import * as z from 'zod/mini'
-import { PRESETS, type Timings } from '../config/timings.ts'
+import type { Timings } from '../config/timings.ts'
 import type { PastTerm } from '../lease/lease-history.ts'
 import type { OperatorRequest } from '../lease/operator-annotations.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
@@ -103,7 +103,12 @@ const Content = object({
 })
 
 /** Timings for an earlier version, which does not report them. */
-const USUAL_TIMINGS: Timings = { ...PRESETS.default, killMarginMs: 1_000 }
+const USUAL_TIMINGS: Timings = {
+  leaseDurationMs: 15_000,
+  renewDeadlineMs: 10_000,
+  retryPeriodMs: 2_000,
+  killMarginMs: 1_000,
+}
 
 const Status = object({
   identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),

@@ -78,7 +78,6 @@ const SWITCHES: [flag: string, variable: string, meaning: object][] = [
   ['--allow-older', 'LEADER_ALLOW_OLDER', { allowOlder: true }],
 ]
 
-const FAST = { leaseDurationMs: 6_000, renewDeadlineMs: 4_000, retryPeriodMs: 1_000 }
 const FRONT = { LEADER_TRAFFIC: 'front', POD_IP: '10.1.2.3' }
 const byFront = (address: string, from: string | null, more: object = {}) => ({
   pod: { ...DEFAULTS.pod, ip: from },
@@ -94,14 +93,6 @@ const onMachine = (address: string, host: string | null = null) => ({
 
 const RULES: [what: string, args: string[], env: NodeJS.ProcessEnv, meaning: object][] = [
   ['have the defaults of the contract', [], {}, {}],
-  ['have the values of --preset unless they are set', ['--preset=fast'], {}, FAST],
-  [
-    'follow the flag rather than the preset',
-    ['--lease-duration=8s'],
-    { LEADER_PRESET: 'fast' },
-    { ...FAST, leaseDurationMs: 8_000 },
-  ],
-  ['have --preset=default by default', ['--preset=default'], {}, {}],
   ['announce the address of the pod', [], FRONT, byFront('10.1.2.3:8091', '10.1.2.3')],
   [
     'put an IPv6 address in brackets',
@@ -207,7 +198,6 @@ describe('an invalid option', () => {
     '--traffic=front --stream-grace=6s': /--stream-grace \(6s\) is longer than --drain-timeout \(5s\)/,
     '--hold-timeout=0': /--hold-timeout '0': use at least 1ms/,
     '--hold-limit=1000000': /--hold-limit '1000000': .* from 1 to 100000/,
-    '--preset=fast --renew-deadline=10s': /set --lease-duration to at least 12s/,
     '--lease-duration=11s': /set --lease-duration to at least 12s/,
     '--kill-margin=5500ms': /\(5s500ms\).*set --lease-duration to at least 16s/,
     '--renew-deadline=2400ms': /1\.2 times --retry-period \(2s\): set --renew-deadline to at least 2s500ms/,

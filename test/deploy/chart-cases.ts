@@ -95,7 +95,6 @@ export const CASES: Readonly<Record<string, Case>> = {
   'every flag': {
     values: {
       ...LEAST,
-      preset: 'fast',
       flags: {
         'drain-timeout': '1m30s',
         'stop-timeout': '45s',

@@ -16,7 +16,6 @@ const OF_THE_CHART = [
   'lease-namespace',
   'kubeconfig',
   'identity',
-  'preset',
   'target',
   'state-dir',
   'standby',

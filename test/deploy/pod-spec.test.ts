@@ -43,7 +43,6 @@ function variables(traffic: 'readiness' | 'front', standby: 'cold' | 'warm') {
     LEADER_PEERS: 'langflow-members:8090',
     LEADER_TRAFFIC: traffic,
     LEADER_STANDBY: standby,
-    LEADER_PRESET: 'default',
   }
   return Object.entries(flags).map(([name, value]) => ({ name, value }))
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LOG_ENV } from '../../agent/cli/check/container-environment.ts'
 import { flowClient, langflowTests } from '../harness/langflow.ts'
-import type { Replica } from '../harness/replica.ts'
+import { QUICK, type Replica } from '../harness/replica.ts'
 import { mono, until } from '../harness/wait.ts'
 
 /** The timeout of a client that runs a flow. */
@@ -21,7 +21,7 @@ langflowTest(
       LANGFLOW_DATABASE_URL: await postgres.newDatabase(),
       [LOG_ENV.name]: LOG_ENV.value,
     }
-    const replica = (name: string) => scene.replica(name, { env, flags: ['--standby=warm', '--preset=fast'] })
+    const replica = (name: string) => scene.replica(name, { env, flags: ['--standby=warm', ...QUICK] })
     const a = await replica('a')
     await a.event('acquired')
     const b = await replica('b')

@@ -12,6 +12,7 @@ import { DEPLOY } from '../deploy/manifests.ts'
 import { freePort } from '../harness/free-port.ts'
 import { startGitSync } from '../harness/git-sync.ts'
 import { API_KEY, flowClient, flowRequest, type LangflowScene, langflowTests } from '../harness/langflow.ts'
+import { QUICK } from '../harness/replica.ts'
 import { LEASE } from '../harness/scene.ts'
 import { mono, until } from '../harness/wait.ts'
 
@@ -224,7 +225,7 @@ langflowTest(
       const flows = join(roots[n] as string, 'current/flows')
       return scene.withFront(n === 0 ? 'a' : 'b', {
         httpPort: agents[n] as number,
-        flags: ['--standby=warm', `--handover-on-change=${flows}`, '--preset=fast', `--peers=${peers}`],
+        flags: ['--standby=warm', `--handover-on-change=${flows}`, ...QUICK, `--peers=${peers}`],
         env: { LANGFLOW_DATABASE_URL, LANGFLOW_LOAD_FLOWS_PATH: flows },
       })
     }

@@ -3,7 +3,7 @@ import { globSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type LangflowScene, langflowTests, writeFlow } from '../harness/langflow.ts'
 import { type ItemName, LangflowItems, LangflowUser } from '../harness/langflow-items.ts'
-import type { Replica } from '../harness/replica.ts'
+import { QUICK, type Replica } from '../harness/replica.ts'
 import { MOTO_MISSING, motoServer, S3 } from '../harness/s3.ts'
 
 // Each step is a row of the table in docs/guide/state.md, or several.
@@ -37,7 +37,7 @@ class Succession {
     const files = { LANGFLOW_CONFIG_DIR: directory, HOME: directory }
     const LANGFLOW_DATABASE_URL = `sqlite:///${directory}/langflow.db`
     const replica = await this.#scene.replica(`langflow-${this.#count++}`, {
-      flags: ['--preset=fast'],
+      flags: QUICK,
       env: { ...files, LANGFLOW_DATABASE_URL, ...env },
     })
     await this.#leader?.stop()

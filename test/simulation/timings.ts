@@ -1,4 +1,4 @@
-import { contradiction, PRESETS } from '../../agent/config/timings.ts'
+import { contradiction } from '../../agent/config/timings.ts'
 import { START_TIMEOUT_MS } from './agent-host.ts'
 import type { Random } from './random.ts'
 import type { ReplicaConfig } from './replica.ts'
@@ -47,7 +47,7 @@ function draw(random: Random, revision: string): ReplicaConfig {
     killMarginMs: 100 * random.whole(3, 25),
   }
   const onDoubt = random.chance(0.75) ? 'freeze' : 'stop'
-  const usual = { ...PRESETS.default, killMarginMs: KILL_MARGIN_MS }
+  const usual = { ...DEFAULT, killMarginMs: KILL_MARGIN_MS }
   const timings = random.chance(2 / 3) || contradiction({ ...drawn, onDoubt }) !== null ? usual : drawn
   const standby = random.chance(0.6) ? 'warm' : 'cold'
   const rest = {
@@ -78,10 +78,12 @@ function versionsOf(random: Random) {
   ] as const)
 }
 
-/** Changes to `--preset=fast`, away from it, or to random timings. */
+const DEFAULT = { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000 }
+const FAST = { leaseDurationMs: 6_000, renewDeadlineMs: 4_000, retryPeriodMs: 1_000 }
+
+/** Changes to fast timings, away from them, or to random timings. */
 function change(random: Random, before: ReplicaConfig): ReplicaConfig {
   if (random.chance(0.3)) return draw(random, 'new')
-  const { leaseDurationMs } = PRESETS.fast
-  const preset = before.leaseDurationMs === leaseDurationMs ? PRESETS.default : PRESETS.fast
-  return { ...before, ...preset, killMarginMs: KILL_MARGIN_MS, revision: 'new' }
+  const timings = before.leaseDurationMs === FAST.leaseDurationMs ? DEFAULT : FAST
+  return { ...before, ...timings, killMarginMs: KILL_MARGIN_MS, revision: 'new' }
 }

@@ -22,9 +22,6 @@ const COMMANDS = { agent: agentOptions, launch: launcherOptions, run: runOptions
 /** The flags and variables from which an option is made, if they are not those of its own name. */
 const MADE_FROM: Readonly<Record<string, readonly string[]>> = {
   traffic: ['LEADER_TRAFFIC', 'LEADER_FRONT_LISTEN', 'LEADER_FRONT_ADDRESS', 'POD_IP'],
-  leaseDurationMs: ['LEADER_LEASE_DURATION', 'LEADER_PRESET'],
-  renewDeadlineMs: ['LEADER_RENEW_DEADLINE', 'LEADER_PRESET'],
-  retryPeriodMs: ['LEADER_RETRY_PERIOD', 'LEADER_PRESET'],
   pod: ['POD_NAME', 'POD_UID', 'POD_TEMPLATE_HASH', 'CONTROLLER_REVISION_HASH'],
   identity: ['POD_NAME', 'POD_UID', 'LEADER_IDENTITY'],
   command: [],

@@ -14,7 +14,6 @@ import {
   type Values,
   variableOf,
 } from '../../config/setting.ts'
-import { timingsOf } from '../../config/timings.ts'
 import {
   formatDuration,
   formatListen,
@@ -125,7 +124,7 @@ export type InjectOptions = ReturnType<typeof optionsOf>
 function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Variable[]) {
   const { container, entrypoint, image, leaseName, traffic } = values
   const agentVariables: readonly Variable[] = typed.filter(({ name }) => !OWN.has(name))
-  const holdMs = timingsOf(values).leaseDurationMs + COLD_START_MS
+  const holdMs = values.leaseDurationMs + COLD_START_MS
   const held = { name: 'LEADER_HOLD_TIMEOUT', value: formatDuration(holdMs) }
   const isOpen = traffic === 'front' && !typed.some(({ name }) => name === held.name)
   return {

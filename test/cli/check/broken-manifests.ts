@@ -1424,11 +1424,8 @@ const SETTINGS: readonly Row[] = [
     error(name, (m) => setVariable(m.agent, variable, value), says, { also: new RegExp(value) }),
   ),
   error(
-    'the preset is shorter than the renew deadline',
-    (m) => {
-      setVariable(m.agent, 'LEADER_PRESET', 'fast')
-      setVariable(m.agent, 'LEADER_RENEW_DEADLINE', '10s')
-    },
+    'the lease duration is shorter than the renew deadline',
+    (m) => setVariable(m.agent, 'LEADER_LEASE_DURATION', '6s'),
     /lease-duration/,
   ),
   error(

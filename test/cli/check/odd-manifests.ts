@@ -438,7 +438,7 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
     m.agent.envFrom = [{ configMapRef: { name: 'agent' } }]
   }),
   odd('variables of the agent are empty, so that the defaults hold', (m) => {
-    for (const name of ['LEADER_PRESET', 'LEADER_HOLD_TIMEOUT']) setVariable(m.agent, name, '')
+    for (const name of ['LEADER_KILL_MARGIN', 'LEADER_HOLD_TIMEOUT']) setVariable(m.agent, name, '')
   }),
   odd('the agent has flags instead of variables', (m) => {
     m.agent.args = ['agent', '--traffic=front', '--standby', 'warm', '--peers=langflow-members:8090']
@@ -560,7 +560,6 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
   odd('a longer grace period is set', (m) => {
     m.pod.terminationGracePeriodSeconds = 600
   }),
-  odd('the timings are those of the fast preset', (m) => setVariable(m.agent, 'LEADER_PRESET', 'fast')),
   odd('the timings are longer, and consistent', (m) => {
     setVariable(m.agent, 'LEADER_LEASE_DURATION', '20s')
     setVariable(m.agent, 'LEADER_RENEW_DEADLINE', '15000ms')

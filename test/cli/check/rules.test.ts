@@ -183,9 +183,13 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       cluster: { latency: { requests: 20, medianMs: 2_600, slowestMs: 3_000 } },
     },
     {
-      it: 'a slow request with the preset fast',
+      it: 'a slow request with fast timings',
       is: 'warning',
-      change: agentHas({ LEADER_PRESET: 'fast' }),
+      change: agentHas({
+        LEADER_LEASE_DURATION: '6s',
+        LEADER_RENEW_DEADLINE: '4s',
+        LEADER_RETRY_PERIOD: '1s',
+      }),
       cluster: { latency: { requests: 20, medianMs: 5, slowestMs: 1_100 } },
     },
   ],

@@ -112,7 +112,7 @@ describe('langflow-leader inject', () => {
   test('holds requests for the lease duration and a cold start, unless the standby is warm or a flag decides', () => {
     for (const [flags, hold, grace] of [
       [[], '1m15s', 120],
-      [['--preset', 'fast'], '1m6s', 111],
+      [['--lease-duration', '16s'], '1m16s', 121],
       [['--hold-timeout', '20s'], '20s', 65],
       [['--standby', 'warm'], undefined, 75],
     ] as const) {
