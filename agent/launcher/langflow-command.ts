@@ -57,9 +57,7 @@ export function readStart(command: readonly string[], env: NodeJS.ProcessEnv): S
   const isShell = SHELLS.has(basename(shell))
   if (isShell && (!/^-[a-z]*c$/.test(option) || script === undefined || more.length > 0))
     throw new Error(`the shell is not started as "sh -c COMMAND": use ${KNOWN}`)
-  const start = isShell
-    ? readScript(option, script ?? '', env)
-    : { words: command, environment: {}, directories: [] }
+  const start = isShell ? readScript(script ?? '', env) : { words: command, environment: {}, directories: [] }
   const [program = '', ...args] = start.words
   if (isPython(program)) {
     const [, module = '', verb] = args.includes('-m') ? args.slice(args.indexOf('-m')) : []

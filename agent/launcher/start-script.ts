@@ -9,14 +9,14 @@ export interface Start {
 }
 
 /**
- * Reads a shell script that only prepares the start of a program, without running the shell: `set`, `echo`, `export`,
- * assignments to exported variables, `mkdir -p`, and `if [ -n "$A" ]; then …; else …; fi` around them. Throws one
- * sentence if the script does anything else. `option`: the shell's option before the script, such as `-c`.
+ * Reads a shell script that only prepares the start of a program, without running the shell, as LangFlow's charts have
+ * it: `set`, `echo`, `export`, `mkdir -p`, and `if [ -n "$A" ]; then …; else …; fi` around them. Throws one sentence if
+ * the script does anything else, or uses an unset variable.
  */
-export function readScript(option: string, text: string, env: NodeJS.ProcessEnv): Start {
+export function readScript(text: string, env: NodeJS.ProcessEnv): Start {
   const commands = commandsIn(text)
   const last = commands.pop() ?? []
-  const script = new StartScript(env, option.includes('u'))
+  const script = new StartScript(env)
   for (const command of commands) script.prepare(command)
   return script.start(last)
 }
@@ -43,89 +43,74 @@ class StartScript {
   private readonly env: NodeJS.ProcessEnv
   private readonly environment: Record<string, string> = {}
   private readonly directories: string[] = []
-  /** Whether an unset variable ends the script. */
-  private isStrict: boolean
   /** Whether the command is within an `if`, and whether the shell would skip it. */
   private branch: 'none' | 'taken' | 'skipped' = 'none'
 
-  constructor(env: NodeJS.ProcessEnv, isStrict: boolean) {
+  constructor(env: NodeJS.ProcessEnv) {
     this.env = env
-    this.isStrict = isStrict
   }
 
-  prepare([first = '', ...rest]: readonly string[]): void {
-    const isInside = this.branch !== 'none'
-    if (first === 'if' && !isInside) this.branch = this.holds(rest) ? 'taken' : 'skipped'
-    else if (first === 'then' && isInside) this.set(rest)
-    else if (first === 'else' && isInside) {
+  prepare(words: readonly string[]): void {
+    const [first = '', ...rest] = words
+    if (first === 'if' && this.branch === 'none') this.branch = this.holds(rest) ? 'taken' : 'skipped'
+    else if (this.branch === 'none') this.set(words)
+    else if (first === 'then') this.set(rest)
+    else if (first === 'else') {
       this.branch = this.branch === 'taken' ? 'skipped' : 'taken'
       this.set(rest)
-    } else if (first === 'fi' && isInside && rest.length === 0) this.branch = 'none'
-    else this.set([first, ...rest])
+    } else if (first === 'fi' && rest.length === 0) this.branch = 'none'
+    else this.set(words)
   }
 
   start(last: readonly string[]): Start {
     const at = last.findIndex((word) => !ASSIGNMENT.test(word))
     if (this.branch !== 'none' || at < 0) throw doesMore()
-    const command = last.slice(last[at] === 'exec' ? at + 1 : at)
-    const words = command.map((word) => this.valueOf(word, true))
+    const words = last.slice(last[at] === 'exec' ? at + 1 : at).map((word) => this.valueOf(word, true))
     for (const word of last.slice(0, at)) this.assign(word)
-    const { environment, directories } = this
-    return { words, environment, directories }
+    return { words, environment: this.environment, directories: this.directories }
   }
 
   /** A command that sets variables or has no effect. */
-  private set(words: readonly string[]): void {
-    const [name = '', ...args] = words
-    const flags = args.join(' ')
+  private set([name = '', ...args]: readonly string[]): void {
     if (name === 'export') for (const word of args) this.assign(word)
-    else if (name === 'echo') for (const word of args) this.valueOf(word, false)
-    else if (name === 'set' && /^(-[eux]*(o pipefail)?( |$))+$/.test(flags))
-      this.isStrict ||= /-[ex]*u/.test(flags)
     else if (name === 'mkdir' && args[0] === '-p') {
       const made = args.slice(1).map((word) => this.valueOf(word, true))
       if (this.branch !== 'skipped') this.directories.push(...made)
-    } else
-      for (const word of words) {
-        // A variable that is not exported would not reach the program.
-        if (this.variable(ASSIGNMENT.exec(word)?.[1]) === undefined) throw doesMore()
-        this.assign(word)
-      }
+    } else if (
+      name !== '' &&
+      name !== 'echo' &&
+      !/^set( -[eux]*(o pipefail)?)+$/.test([name, ...args].join(' '))
+    )
+      throw doesMore()
   }
 
   private holds([open, test, word = '', close, ...more]: readonly string[]): boolean {
-    if (open !== '[' || close !== ']' || more.length > 0 || (test !== '-n' && test !== '-z')) throw doesMore()
-    return (this.valueOf(word, true) === '') === (test === '-z')
+    if (open !== '[' || test !== '-n' || close !== ']' || more.length > 0) throw doesMore()
+    return this.valueOf(word, false, '') !== ''
   }
 
   private assign(word: string): void {
-    const [, name = '', value = ''] = ASSIGNMENT.exec(word) ?? []
-    if (name === '') throw doesMore()
+    const [, name, value = ''] = ASSIGNMENT.exec(word) ?? []
+    if (name === undefined) throw doesMore()
     if (this.branch !== 'skipped') this.environment[name] = this.valueOf(value, false)
   }
 
-  private variable(name = ''): string | undefined {
-    return this.environment[name] ?? this.env[name]
-  }
-
-  /** The word without quotes, and with its variables. `splits`: the shell would split an unquoted value. */
-  private valueOf(word: string, splits: boolean): string {
-    return word.replace(
-      /'([^']*)'|"([^"]*)"|[^'"]+/g,
-      (bare, single?: string, double?: string) =>
-        single ?? this.insertVariables(double ?? bare, splits && double === undefined),
-    )
-  }
-
-  private insertVariables(text: string, splits: boolean): string {
-    return text.replace(/\$(?:\{(\w+)\}|(\w+))/g, (_, braced?: string, plain?: string) => {
-      const name = braced ?? plain ?? ''
-      const value = this.variable(name) ?? ''
-      if (this.branch === 'skipped') return value
-      if (this.isStrict && this.variable(name) === undefined) throw new Error(`"$${name}" is not set`)
-      if (splits && /[\s*?[]|^$/.test(value))
-        throw new Error(`put "$${name}" in quotes: its value is not one word`)
-      return value
+  /**
+   * The word without quotes, and with its variables. `splits`: the shell would split an unquoted value. `unset`: the
+   * value of an unset variable.
+   */
+  private valueOf(word: string, splits: boolean, unset?: string): string {
+    return word.replace(/'([^']*)'|"([^"]*)"|[^'"]+/g, (bare, single?: string, double?: string) => {
+      const insert = (_: string, braced?: string, plain?: string) => {
+        const name = braced ?? plain ?? ''
+        const value = this.environment[name] ?? this.env[name] ?? unset
+        if (this.branch === 'skipped') return ''
+        if (value === undefined) throw new Error(`"$${name}" is not set`)
+        if (splits && double === undefined && /[\s*?[]|^$/.test(value))
+          throw new Error(`put "$${name}" in quotes: its value is not one word`)
+        return value
+      }
+      return single ?? (double ?? bare).replace(/\$(?:\{(\w+)\}|(\w+))/g, insert)
     })
   }
 }

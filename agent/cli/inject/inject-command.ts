@@ -156,7 +156,7 @@ function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Varia
 
 function parseEntrypoint(text: string): readonly string[] {
   try {
-    const { words, environment } = readScript('-uc', text, {})
+    const { words, environment } = readScript(text, {})
     if (Object.keys(environment).length === 0) return words
   } catch {
     if (text.trim() === '') return []
