@@ -9,7 +9,6 @@ import {
   type CandidateConfig,
   type CandidateState,
   type Effect,
-  type ElectionState,
   type Fact,
   initialState,
   type WorkloadOrder,
@@ -29,7 +28,7 @@ export interface ElectorOptions {
   readonly order: (order: WorkloadOrder) => void
   readonly note: (effect: NotedEffect) => void
   /** Called after each transition. */
-  readonly changed: (state: ElectionState) => void
+  readonly changed: (state: CandidateState) => void
 }
 
 /** The loop around the transition function. It passes facts in, and carries out the decisions about the Lease. */

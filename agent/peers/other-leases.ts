@@ -1,17 +1,16 @@
+import { once } from 'node:events'
 import { type Clock, pause } from '../clock.ts'
-import type { Fact, Term } from '../election/state.ts'
+import type { Fault } from '../fault.ts'
 import type { LogThrottle } from '../observe/log.ts'
-import type { Member, Peers } from './peers.ts'
+import type { HandoverOptions, Member, Peers } from './peers.ts'
 
-export interface OtherLeasesOptions {
+export interface OtherLeasesOptions extends HandoverOptions {
   readonly peers: Pick<Peers, 'survey'>
   /** This replica's own Lease, as in `Member`. */
   readonly lease: string
   readonly podAgeMs: () => number | null
-  readonly term: () => Term | null
   readonly clock: Clock
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
-  readonly tell: (fact: Fact) => void
 }
 
 /** A starting replica waits no longer than this for peers that cannot be reached. */
@@ -24,42 +23,33 @@ const AGAIN_MS = 5_000
  * that competed first continues. Must be called before this replica campaigns.
  */
 export function watchOtherLeases(options: OtherLeasesOptions): { close(): void } {
-  const { peers, term, clock, repeats, tell } = options
-  const closing = Promise.withResolvers<void>()
-  let closed = false
-  const bar = (reason: string | null) => tell({ type: 'barred', reason })
+  const { peers, state, clock, repeats, dispatch } = options
+  const closing = new AbortController()
+  const { signal } = closing
+  const closed = once(signal, 'abort').then(() => {})
+  const bar = (reason: Fault) => dispatch({ type: 'barred', reason })
   const look = async () => {
-    for (;;) {
+    for (; !signal.aborted; await pause(clock, AGAIN_MS, closed)) {
       const others = await Promise.race([peers.survey(), pause(clock, ANSWERS_WITHIN_MS).then(() => [])])
-      if (closed) return
-      // A replica that took its own grant back competed before.
-      if (term() !== null) break
+      if (signal.aborted) return
       const rivals = others.filter((one) => competesElsewhere(one, options))
       const rival = rivals.find((one) => one.leads) ?? rivals[0]
-      if (rival !== undefined) {
-        const problem = describe(rival, options.lease)
-        bar(problem)
-        repeats.happened('rivals', problem)
-      } else {
-        if (others.length > 0) break
-        // Peers that cannot be reached yet, such as before their name resolves, do not delay the start, and are asked
-        // again.
+      // A replica that took its own grant back competed before.
+      if (state().term !== null || (rival === undefined && others.length > 0)) {
+        repeats.over('rivals', 'no other replica competes for another Lease any more')
         bar(null)
+        return
       }
-      await pause(clock, AGAIN_MS, closing.promise)
-      if (closed) return
+      // Peers that cannot be reached yet, such as before their name resolves, do not delay the start, and are asked
+      // again.
+      const problem = rival === undefined ? null : describe(rival, options.lease)
+      bar(problem)
+      if (problem !== null) repeats.happened('rivals', problem)
     }
-    repeats.over('rivals', 'no other replica competes for another Lease any more')
-    bar(null)
   }
   bar('asking the other replicas which Lease they compete for')
   void look()
-  return {
-    close: () => {
-      closed = true
-      closing.resolve()
-    },
-  }
+  return { close: () => closing.abort() }
 }
 
 function competesElsewhere(

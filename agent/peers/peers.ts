@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
+import type { ElectionState, Fact } from '../election/state.ts'
 import type { LogThrottle } from '../observe/log.ts'
 import type { AgentStatus, PeersView, ReplicaRow } from '../status/agent-status.ts'
 import { find, type Resolve, StatusRequests } from './peer-requests.ts'
@@ -19,6 +20,12 @@ export interface PeersOptions {
   readonly resolve?: Resolve
   /** Called when all of them have been asked once more. */
   readonly asked?: () => void
+}
+
+/** What every reason for a handover depends on. */
+export interface HandoverOptions {
+  readonly state: () => ElectionState
+  readonly dispatch: (fact: Fact) => void
 }
 
 const POLL_MS = 5_000
@@ -117,9 +124,9 @@ export class Peers {
     return this.recentMembers.filter(({ lease }) => lease === this.options.lease)
   }
 
-  /** Asks every peer once for the page and `/replicas`, even if this replica does not lead. See `PeerRows`. */
-  rows(): Promise<ReplicaRow[]> {
-    return this.rowsForPeople.ask()
+  /** For the page and `/replicas`, even if this replica does not lead. See `PeerRows`. */
+  rows(own: () => ReplicaRow): Promise<readonly ReplicaRow[]> {
+    return this.rowsForPeople.rows(own)
   }
 
   /**

@@ -1,25 +1,24 @@
 import type { Clock } from '../clock.ts'
 import { formatDuration } from '../config/values.ts'
-import type { Fact, SuccessorContent, Term } from '../election/state.ts'
+import { isUnproven } from '../election/revision-trial.ts'
+import type { SuccessorContent, Term } from '../election/state.ts'
+import type { Fault } from '../fault.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import type { ContentView } from '../link/link-messages.ts'
 import type { Log } from '../observe/log.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
-import type { Member, Peers } from './peers.ts'
+import type { HandoverOptions, Member, Peers } from './peers.ts'
 
-export interface VoluntaryHandoverOptions {
+export interface VoluntaryHandoverOptions extends HandoverOptions {
   readonly peers: Pick<Peers, 'members'>
   readonly revision: string | null
-  readonly unproven: () => boolean
   readonly podAgeMs: () => number | null
   readonly leaseDurationMs: number
   readonly clock: Pick<Clock, 'mono'>
   readonly log: Pick<Log, 'info'>
-  readonly term: () => Term | null
   readonly workload: Pick<Supervisor, 'served' | 'startsColder' | 'digests'>
   /** Whether requests cannot reach this replica because its front does not listen. */
   readonly frontDown: () => boolean
-  readonly tell: (fact: Fact) => void
 }
 
 interface Try {
@@ -56,57 +55,51 @@ export class VoluntaryHandover {
   private readonly options: VoluntaryHandoverOptions
   private readonly tries = new Map<string, Try>()
   private nextAt = Number.NEGATIVE_INFINITY
-  /**
-   * Monotonic ms of the next try of a replica of a newer revision that did not keep the Lease. `null`: no try is
-   * pending.
-   */
+  /** Monotonic ms of the next try of a replica of a newer revision that did not keep the Lease. */
   private waitsUntil: number | null = null
-  /** The term, if requests did not reach this leader at the last poll of all peers. `null`: they did. */
+  /** The term, if requests did not reach this leader at the last poll of all peers. */
   private frontDownIn: number | null = null
 
   constructor(options: VoluntaryHandoverOptions) {
     this.options = options
   }
 
-  /** One sentence. `null`: no problem. */
-  get problem(): string | null {
-    const { clock, term } = this.options
-    if (this.waitsUntil === null || term() === null) return null
+  get problem(): Fault {
+    const { clock, state } = this.options
+    if (this.waitsUntil === null || state().term === null) return null
     const left = formatDuration(Math.ceil(Math.max(0, this.waitsUntil - clock.mono()) / 1_000) * 1_000)
     return `a replica of a newer revision received the Lease but did not keep it: see the log of that replica; the leader automatically hands over again in ${left}`
   }
 
   /** Must be called when all peers were asked once more. */
   asked(): void {
-    const { peers, clock, revision, unproven, podAgeMs, term, workload, frontDown, tell } = this.options
-    const present = term()
+    const { peers, clock, revision, podAgeMs, state, workload, frontDown, dispatch } = this.options
+    const { term, paused } = state()
     const before = this.frontDownIn
-    this.frontDownIn = present !== null && frontDown() ? present.epoch : null
-    if (present === null) return
+    this.frontDownIn = term !== null && !paused && frontDown() ? term.epoch : null
+    if (term === null || paused) return
     const stillDown = before !== null && before === this.frontDownIn
     const now = clock.mono()
     const { members } = peers
+    const memberOf = new Map(members.map((one) => [one.identity, one]))
     for (const [identity, tried] of this.tries)
-      if (!members.some((one) => one.identity === identity && one.revision === tried.revision))
-        this.tries.delete(identity)
+      if (memberOf.get(identity)?.revision !== tried.revision) this.tries.delete(identity)
     const waiting = [...this.tries].filter(
-      ([, { notBefore, epoch }]) => notBefore > now && epoch !== present.epoch,
+      ([, { notBefore, epoch }]) => notBefore > now && epoch !== term.epoch,
     )
     const inVain = new Set(waiting.map(([identity]) => identity))
     const content = workload.digests.content ?? null
-    const own = { revision, unproven: unproven(), podAgeMs: podAgeMs(), content }
+    const own = { revision, unproven: isUnproven({ revision }, state()), podAgeMs: podAgeMs(), content }
     const { successor, newer, faster, content: successorContent } = chooseSuccessor(own, members, inVain)
     // If a replica's first start failed, it reports by itself why it could not take over.
-    const couldAgain = new Set(members.filter(({ ready }) => ready).map(({ identity }) => identity))
-    const ends = waiting.flatMap(([identity, { notBefore, newer }]) =>
-      newer && couldAgain.has(identity) ? [notBefore] : [],
-    )
-    this.waitsUntil = ends.length > 0 && !newer ? Math.min(...ends) : null
-    tell({ type: 'successor', identity: successor, content: successorContent })
+    const again = waiting.filter(([identity, tried]) => tried.newer && memberOf.get(identity)?.ready)
+    const next = Math.min(...again.map(([, { notBefore }]) => notBefore))
+    this.waitsUntil = again.length > 0 && !newer ? next : null
+    dispatch({ type: 'successor', identity: successor, content: successorContent })
     if (successor === null) return
-    if (stillDown) this.handOver(successor, 'front_down', present, now)
-    else if (newer && workload.served) this.handOver(successor, 'newer_revision', present, now)
-    else if (faster && workload.startsColder) this.handOver(successor, 'faster_standby', present, now)
+    if (stillDown) this.handOver(successor, 'front_down', term, now)
+    else if (newer && workload.served) this.handOver(successor, 'newer_revision', term, now)
+    else if (faster && workload.startsColder) this.handOver(successor, 'faster_standby', term, now)
   }
 
   private handOver(
@@ -115,7 +108,7 @@ export class VoluntaryHandover {
     { epoch, doubt, stepDown }: Term,
     now: number,
   ): void {
-    const { peers, leaseDurationMs, workload, log, tell } = this.options
+    const { peers, leaseDurationMs, workload, log, dispatch } = this.options
     if (doubt || stepDown !== null) return
     // No client is served in the meantime, so this handover does not wait.
     if (now < this.nextAt && code !== 'front_down') return
@@ -127,7 +120,12 @@ export class VoluntaryHandover {
     this.nextAt = now + APART_LEASES * leaseDurationMs
     const reason = REASONS[code]
     log.info(`${reason}: handing over to it`, { successor })
-    tell({ type: 'step_down', code, reason, ...(workload.startsColder && { graceMs: STARTING_GRACE_MS }) })
+    dispatch({
+      type: 'step_down',
+      code,
+      reason,
+      ...(workload.startsColder && { graceMs: STARTING_GRACE_MS }),
+    })
   }
 }
 
@@ -148,6 +146,15 @@ interface Succession {
 }
 
 /**
+ * How the revision of a replica compares with the leader's, the best first. A younger revision is newer. An unproven one
+ * is newer at any age, or its rollout would wait forever: pods of the old revision may be recreated while it waits.
+ */
+const NEWER = 0
+const UNPROVEN = 1
+const SAME = 2
+const NOT_NEWER = 3
+
+/**
  * The best of the others: the newest revision first, then the present content, then the best prepared, then the oldest
  * replica. Replicas that did not keep the Lease come last, and are no reason to hand over. A replica with content that
  * this leader has seen replaced is no successor: it would take the change back.
@@ -157,43 +164,36 @@ export function chooseSuccessor(
   others: readonly Member[],
   inVain: ReadonlySet<string>,
 ): Succession {
-  const ages = new Map(others.map(({ revision }) => [revision, ageOf(revision, own, others)]))
-  const ownAge = ageOf(own.revision, own, others)
-  /**
-   * A younger revision is newer. A revision that is not clearly newer ranks like the own one, or lower. An unproven one
-   * is newer at any age, or its rollout would wait forever: pods of the old revision may be recreated while it waits.
-   */
-  const rank = ({ revision, unproven }: Member): number => {
-    const age = ages.get(revision) ?? null
-    if (revision === own.revision) return Number.MAX_SAFE_INTEGER
-    if (unproven && !own.unproven) return age ?? Number.MAX_SAFE_INTEGER - 1
-    return age !== null && ownAge !== null && age < ownAge ? age : Number.POSITIVE_INFINITY
+  const ageOf = ({ revision }: Pick<Member, 'revision'>) => ageOfRevision(revision, [own, ...others])
+  const ownAge = ageOf(own)
+  const rank = (member: Member) => {
+    const { revision, unproven } = member
+    const age = ageOf(member)
+    if (revision === own.revision) return SAME
+    if (unproven && !own.unproven) return age === null ? UNPROVEN : NEWER
+    return age !== null && ownAge !== null && age < ownAge ? NEWER : NOT_NEWER
   }
   const hasContent = ({ content }: Member) => content !== null && content.digest === own.content?.digest
-  const isPromising = (one: Member) => !inVain.has(one.identity) && rank(one) <= Number.MAX_SAFE_INTEGER
-  const contentOf = (best: Member | undefined): SuccessorContent => {
-    if (best !== undefined && isPromising(best) && hasContent(best) && best.warm) return 'ready'
-    return others.some((one) => isPromising(one) && one.content !== null && one.warm) ? 'awaited' : 'none'
-  }
+  const isPromising = (one: Member) => !inVain.has(one.identity) && rank(one) <= SAME
+  const isOlder = ({ content }: Member) =>
+    content !== null && own.content?.earlier.includes(content.digest ?? '')
   const order = [
     (member: Member) => Number(inVain.has(member.identity)),
     rank,
+    (member: Member) => (rank(member) === NEWER ? (ageOf(member) ?? 0) : 0),
     (member: Member) => Number(!hasContent(member)),
     ({ prepared }: Member) => Number(!prepared),
     ({ podAgeMs }: Member) => -(podAgeMs ?? 0),
   ]
-  const isOlder = ({ content }: Member) =>
-    content !== null && own.content?.earlier.includes(content.digest ?? '')
   const couldFollow = others.filter((member) => member.ready && !isOlder(member))
   const [best] = couldFollow.sort((a, b) => compare(a, b, order))
-  const content = contentOf(best)
-  if (best === undefined) return { successor: null, newer: false, faster: false, content }
-  const promising = !inVain.has(best.identity)
+  const promising = best !== undefined && isPromising(best)
+  const awaited = others.some((one) => isPromising(one) && one.content !== null && one.warm)
   return {
-    successor: best.identity,
-    newer: promising && rank(best) < Number.MAX_SAFE_INTEGER,
-    faster: promising && rank(best) <= Number.MAX_SAFE_INTEGER && best.prepared && best.warm,
-    content,
+    successor: best?.identity ?? null,
+    newer: promising && rank(best) < SAME,
+    faster: promising && best.prepared && best.warm,
+    content: promising && hasContent(best) && best.warm ? 'ready' : awaited ? 'awaited' : 'none',
   }
 }
 
@@ -201,8 +201,11 @@ export function chooseSuccessor(
  * The age of a revision is that of its oldest pod. Hashes have no order, and a pod of an old revision that is recreated
  * in the middle of a rollout is also young.
  */
-function ageOf(revision: string | null, own: OwnPod, others: readonly Member[]): number | null {
-  const ages = [own, ...others].flatMap((one) =>
+function ageOfRevision(
+  revision: string | null,
+  pods: readonly Pick<Member, 'revision' | 'podAgeMs'>[],
+): number | null {
+  const ages = pods.flatMap((one) =>
     revision !== null && one.revision === revision && one.podAgeMs !== null ? [one.podAgeMs] : [],
   )
   return ages.length === 0 ? null : Math.max(...ages)

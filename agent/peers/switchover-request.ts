@@ -1,4 +1,5 @@
-import type { Fact, Term } from '../election/state.ts'
+import { openRequest } from '../election/operator-order.ts'
+import type { Sentence } from '../fault.ts'
 import {
   ANY_POD,
   describeAsked,
@@ -7,23 +8,18 @@ import {
   podOf,
   targetFault,
 } from '../lease/operator-annotations.ts'
-import type { Peers } from './peers.ts'
+import type { HandoverOptions, Peers } from './peers.ts'
 
-export interface SwitchoverOptions {
+export interface SwitchoverOptions extends HandoverOptions {
   readonly identity: string
   /** `null`: no peer is asked, so the operator has to verify that the target could take over. */
   readonly peers: Pick<Peers, 'members' | 'askAgain'> | null
-  readonly term: () => Term | null
-  /** The request in the Lease that awaits an answer. */
-  readonly asked: () => OperatorRequest | null
-  readonly paused: () => boolean
-  readonly tell: (fact: Fact) => void
 }
 
 /** Hands the Lease over if an operator requests it in the Lease. Refuses if no replica could serve afterwards. */
 export class Switchover {
   private readonly options: SwitchoverOptions
-  /** The request in the Lease, pending or answered. `null`: no request. */
+  /** The request in the Lease, pending or answered. */
   private request: (OperatorRequest & { readonly epoch: number; answered: boolean }) | null = null
 
   constructor(options: SwitchoverOptions) {
@@ -32,55 +28,39 @@ export class Switchover {
 
   /** Must be called when the Lease may have changed. */
   leaseChanged(): void {
-    const { term, peers } = this.options
-    const asked = this.options.asked()
-    const present = term()
-    if (asked?.what !== 'switchover' || present === null) {
+    const { peers, state } = this.options
+    const request = openRequest(state())
+    const { term } = state()
+    if (request?.what !== 'switchover' || term === null) {
       this.request = null
       return
     }
-    if (this.request?.to === asked.to && this.request.epoch === present.epoch) {
-      if (peers === null) this.decide()
-      return
-    }
-    this.request = { ...asked, epoch: present.epoch, answered: false }
+    const isNew = this.request?.to !== request.to || this.request.epoch !== term.epoch
+    if (isNew) this.request = { ...request, epoch: term.epoch, answered: false }
     // The readiness of the others may be some seconds old, so they are asked again first.
-    if (peers === null) this.decide()
-    else peers.askAgain()
+    if (peers === null) this.asked()
+    else if (isNew) peers.askAgain()
   }
 
   /** Must be called when all peers were asked once more. */
   asked(): void {
-    this.decide()
-  }
-
-  private decide(): void {
     const { request } = this
-    const { term, tell } = this.options
-    const present = term()
-    // In doubt the outcome is open, so the request waits.
-    if (request === null || request.answered || present === null || present.doubt) return
-    // A restart in place ends within seconds, so the request waits.
-    if (present.stepDown?.inPlace) return
+    const { state, dispatch } = this.options
+    const { term } = state()
+    // In doubt the outcome is open, so the request waits, as it does for the end of a restart in place.
+    if (request === null || request.answered || term === null || term.doubt || term.stepDown?.inPlace) return
     request.answered = true
-    if (present.stepDown !== null) return
-    const { to } = request
+    if (term.stepDown !== null) return
+    const { to, reason: note } = request
     const target = this.target(to)
-    if (typeof target === 'string') tell({ type: 'switchover_refused', to, reason: target })
-    else
-      tell({
-        type: 'step_down',
-        code: 'switchover',
-        reason: describeAsked(request),
-        note: request.reason,
-        ...target,
-      })
+    if (typeof target === 'string') dispatch({ type: 'switchover_refused', to, reason: target })
+    else dispatch({ type: 'step_down', code: 'switchover', reason: describeAsked(request), note, ...target })
   }
 
-  /** The successor to name, or the reason for a refusal in one sentence. */
-  private target(to: string): { readonly to: string | null } | string {
-    const { identity, peers, paused } = this.options
-    const fault = paused() ? 'the Lease is paused: resume it first' : targetFault(identity, to)
+  /** The successor to name, or the reason for a refusal. */
+  private target(to: string): { readonly to: string | null } | Sentence {
+    const { identity, peers, state } = this.options
+    const fault = state().paused ? 'the Lease is paused: resume it first' : targetFault(identity, to)
     if (fault !== null) return fault
     if (peers === null) return { to: to === ANY_POD ? null : to }
     const { members } = peers

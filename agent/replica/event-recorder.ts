@@ -2,12 +2,14 @@ import type { Clock } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { NotedEffect } from '../election/elector.ts'
 import type { ElectionState, Refusal, Why } from '../election/state.ts'
+import type { Fault } from '../fault.ts'
 import { describePause, describeRequest, type Pause } from '../lease/operator-annotations.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import type { StandbyMode } from '../link/link-messages.ts'
-import type { EventName, Fields, Log, LogThrottle } from '../observe/log.ts'
+import type { EventName, Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
 import type { EventReason, Events } from './kube-events.ts'
+import { OVER, type Problem } from './problems.ts'
 
 export interface EventRecorderOptions {
   readonly onCrash: AgentOptions['onCrash']
@@ -18,9 +20,8 @@ export interface EventRecorderOptions {
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
 }
 
-/** Troubles that last, each as one sentence. `null`: no trouble. */
 type LastingTroubles = Readonly<
-  Record<'GrantRefused' | 'StopFailed' | 'ContentRefused' | 'StandbyColder', string | null>
+  Record<'GrantRefused' | 'StopFailed' | 'ContentRefused' | 'StandbyColder', Fault>
 >
 
 /** The log events that are also Kubernetes Events. */
@@ -153,18 +154,17 @@ export class EventRecorder {
     events.record({ reason: 'RestartedInPlace', epoch, code, because, ...(isPlanned && { type: 'Normal' }) })
   }
 
-  lease(
-    { writeProblem, readProblem, watchProblem }: Pick<ElectionState, `${'write' | 'read' | 'watch'}Problem`>,
-    decision: string,
-  ): void {
-    const problem = writeProblem ?? readProblem ?? watchProblem
-    this.trouble('lease', problem, 'the Lease can be reached again', { decision })
-  }
-
-  /** Reports a lasting trouble under this name. `null`: it is over. */
-  trouble(name: string, problem: string | null, over: string, fields?: Fields): void {
+  /** Logs each problem while it lasts, and when it is over. */
+  problems(problems: readonly Problem[], decision: string): void {
     const { repeats } = this.options
-    if (problem !== null) repeats.happened(name, problem, fields)
-    else repeats.over(name, over)
+    for (const [code, fault] of problems) {
+      if (!isLogged(code)) continue
+      if (fault === null) repeats.over(code, OVER[code])
+      else repeats.happened(code, fault, code === 'lease' ? { decision } : {})
+    }
   }
+}
+
+function isLogged(code: Problem[0]): code is keyof typeof OVER {
+  return code in OVER
 }

@@ -1,4 +1,3 @@
-import { dirname } from 'node:path'
 import { type Instant, reached } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { Timings } from '../config/timings.ts'
@@ -6,13 +5,21 @@ import { inability } from '../election/eligibility.ts'
 import { coolDownEnds } from '../election/follower.ts'
 import { openRequest } from '../election/operator-order.ts'
 import { failedStart, isUnproven } from '../election/revision-trial.ts'
-import { type CandidateConfig, doubtAt, type ElectionState, killAt } from '../election/state.ts'
+import {
+  type CandidateConfig,
+  type CandidateState,
+  doubtAt,
+  type ElectionState,
+  killAt,
+} from '../election/state.ts'
+import type { Fault } from '../fault.ts'
 import type { TrafficView } from '../front/agent-side/steering.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
 import { ANY_POD, lastDrillOf, pauseOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, Check, PeersView } from '../status/agent-status.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import { VERSION } from '../version.ts'
+import { problemsOf } from './problems.ts'
 
 /** The part of the configuration that decides a replica's status. */
 export interface ReplicaOptions
@@ -26,20 +33,29 @@ export interface ReplicaFacts {
   readonly options: ReplicaOptions
   readonly namespace: string
   readonly now: Instant
-  readonly state: ElectionState
-  readonly decision: string
+  readonly state: CandidateState
   readonly workload: Pick<
     Supervisor,
-    'view' | 'launcher' | 'canRun' | 'healthy' | 'lastProbe' | 'draining' | 'digests'
+    | 'view'
+    | 'launcher'
+    | 'launcherSeen'
+    | 'refusedGrant'
+    | 'canRun'
+    | 'healthy'
+    | 'lastProbe'
+    | 'draining'
+    | 'digests'
   >
   readonly peers: PeersView | null
   readonly podAgeMs: number | null
   readonly traffic: TrafficView
-  /** Any other reason why this replica does not work as intended. */
-  readonly problem: string | null
+  /** Why a handover that the leader has begun did not succeed. */
+  readonly handover: Fault
+  readonly sinceStartMs: number
 }
 
-type GateFacts = Pick<ReplicaFacts, 'state' | 'now' | 'workload' | 'traffic'> & {
+type GateFacts = Pick<ReplicaFacts, 'now' | 'workload' | 'traffic'> & {
+  readonly state: ElectionState
   readonly options: Timings &
     Pick<AgentOptions, 'peers'> & { readonly pod: Pick<AgentOptions['pod'], 'revision'> }
 }
@@ -73,7 +89,7 @@ export function couldServe(facts: GateFacts): boolean {
  * Why Kubernetes must keep the pods of the revision that served last, in one sentence. `null`: this replica's revision
  * has served. Its ability to take over does not depend on this.
  */
-export function onTrial({ options: { pod, peers }, state }: GateFacts): string | null {
+export function onTrial({ options: { pod, peers }, state }: GateFacts): Fault {
   const served = state.term !== null && state.term.trialUntil === null
   if (served || !isUnproven(pod, state)) return null
   const failed = failedStart(pod, state)
@@ -90,7 +106,7 @@ export function standsBy(facts: GateFacts): boolean {
 }
 
 /** Why a follower would not take over now, in one sentence. `null`: it would, or this replica leads. */
-export function takeoverObstacle(facts: GateFacts): string | null {
+export function takeoverObstacle(facts: GateFacts): Fault {
   const { options, state, now, workload, traffic } = facts
   if (state.term !== null) return null
   if (state.ending !== null) return `its agent is ending: ${state.ending.reason}`
@@ -115,7 +131,7 @@ export function takeoverObstacle(facts: GateFacts): string | null {
  * or holds them for a takeover. It is also a fault if the replica could not take over, or if it leads and still starts
  * while another replica could take over. So a rollout stops at a LangFlow that never serves.
  */
-export function frontFault(facts: ReplicaFacts): string | null {
+export function frontFault(facts: ReplicaFacts): Fault {
   const { traffic, options } = facts
   if (traffic.front === null)
     return `this replica has no front: it runs with --traffic=${options.traffic.mode}`
@@ -123,7 +139,7 @@ export function frontFault(facts: ReplicaFacts): string | null {
   return takeoverObstacle(facts) ?? onTrial(facts) ?? notServingYet(facts) ?? traffic.problem
 }
 
-function notServingYet({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 'peers'>): string | null {
+function notServingYet({ state: { term }, peers }: Pick<ReplicaFacts, 'state' | 'peers'>): Fault {
   // The phases may be unknown for a term that was taken back.
   const starts = term?.record?.phases.healthyMs === null
   return starts && peers !== null && peers.ready > 0
@@ -136,7 +152,7 @@ function frontNotListening({ problem }: TrafficView): string {
 }
 
 /** See `inability`. A leader has proven its ability. */
-function ineligibilityOf({ options, state, now }: GateFacts): string | null {
+function ineligibilityOf({ options, state, now }: GateFacts): Fault {
   return state.term === null ? inability(options, state, now) : null
 }
 
@@ -172,19 +188,6 @@ export function checksOf(facts: GateFacts): Check[] {
   ]
 }
 
-/** After this time, an image is usually pulled and a volume mounted. */
-const CONNECTS_WITHIN_MS = 60_000
-
-/** The likely causes if no launcher has connected since the start. `null`: it may still connect. */
-export function launcherAbsence(sinceStartMs: number, socket: string): string | null {
-  if (sinceStartMs < CONNECTS_WITHIN_MS) return null
-  return (
-    `no launcher has connected within ${CONNECTS_WITHIN_MS / 1000} s: LangFlow’s container must start LangFlow with ` +
-    `"langflow-leader launch --" and mount the volume of ${dirname(socket)} at the same path; Kubernetes before 1.29 does ` +
-    'not start a container beside such a sidecar: upgrade, or run both in one container (langflow-leader run)'
-  )
-}
-
 /** The whole view of one replica, from the state of election and workload. */
 export function describeReplica(facts: ReplicaFacts): AgentStatus {
   const checks = checksOf(facts)
@@ -208,11 +211,8 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     role: term === null ? 'follower' : 'leader',
     couldTakeOver: standsBy(facts),
     unable: takeoverObstacle(facts),
-    decision: facts.decision,
-    problem:
-      state.ending?.code === 1
-        ? state.ending.reason
-        : (state.writeProblem ?? state.readProblem ?? state.watchProblem ?? facts.problem ?? lasting),
+    decision: state.decision,
+    problem: problemsOf(facts).find(([, fault]) => fault !== null)?.[1] ?? lasting,
     lease: {
       namespace: facts.namespace,
       name: options.leaseName,

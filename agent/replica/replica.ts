@@ -1,34 +1,28 @@
 import type { Clock } from '../clock.ts'
-import { contentChange } from '../election/content-change.ts'
 import { Elector, type NotedEffect } from '../election/elector.ts'
-import { openRequest } from '../election/operator-order.ts'
-import { isUnproven } from '../election/revision-trial.ts'
-import type { ElectionState, Fact, Remedy, WorkloadOrder } from '../election/state.ts'
+import type { CandidateState, Fact, Remedy } from '../election/state.ts'
+import type { Fault } from '../fault.ts'
 import { type OwnFront, Steering } from '../front/agent-side/steering.ts'
-import { epochProblem, langflowFault, ownerProblem } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
 import { holderServes } from '../lease/lease-history.ts'
-import { pauseFault, pauseOf, podOf } from '../lease/operator-annotations.ts'
+import { pauseOf, podOf } from '../lease/operator-annotations.ts'
 import { whyColder } from '../link/link-messages.ts'
 import type { HttpServer, StatusSource } from '../observe/http-server.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
-import { watchOtherLeases } from '../peers/other-leases.ts'
-import { PeerRowsCache } from '../peers/peer-rows.ts'
+import { Handovers } from '../peers/handovers.ts'
 import type { Peers, PeersOptions } from '../peers/peers.ts'
-import { VoluntaryHandover } from '../peers/succession.ts'
-import { Switchover } from '../peers/switchover-request.ts'
 import type { AgentStatus, ReplicaRow } from '../status/agent-status.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { GATE_KNOWN_MS } from '../supervisor/workload-step.ts'
 import { EventRecorder } from './event-recorder.ts'
 import type { Events, KubeEventsOptions } from './kube-events.ts'
+import { problemsOf } from './problems.ts'
 import {
   couldServe,
   describeReplica,
   frontFault,
   isReady,
-  launcherAbsence,
   type ReplicaFacts,
   type ReplicaOptions,
   standsBy,
@@ -68,105 +62,95 @@ const STUCK_AFTER_MS = 10_000
 
 /** One replica: it connects election, workload and gate. Its readers (HTTP, metrics) change nothing. */
 export class Replica implements StatusSource {
+  readonly elector: Elector
+  readonly supervisor: Supervisor
   private readonly parts: ReplicaParts
   /** Namespace and name. */
   private readonly lease: string
-  readonly elector: Elector
-  readonly supervisor: Supervisor
+  /** Monotonic ms. */
+  private readonly startedAt: number
+  private readonly repeats: LogThrottle
   private readonly events: Events
   private readonly recorder: EventRecorder
   private readonly peers: Pick<Peers, keyof Peers> | null
-  private readonly rowsCache: PeerRowsCache
-  /** Monotonic ms. */
-  private readonly startedAt: number
-  private launcherSeen = false
-  /** `null`: no peer is asked. */
-  private readonly voluntaryHandover: VoluntaryHandover | null
-  private readonly switchover: Switchover
-  private readonly watchOtherLeases: () => ReturnType<typeof watchOtherLeases> | null
-  private otherLeases: ReturnType<typeof watchOtherLeases> | null = null
+  private readonly steering: Steering
+  private readonly handovers: Handovers
   private readonly ended = Promise.withResolvers<0 | 1>()
   private readonly hurried = Promise.withResolvers<void>()
-  private readonly steering: Steering
   private http: Pick<HttpServer, 'close'> | null = null
 
   constructor(parts: ReplicaParts) {
-    const { options, clock, log, metrics, podAgeMs } = parts
-    const { identity, leaseDurationMs, pod } = options
+    const { options, clock, log } = parts
     this.parts = parts
-    const repeats = new LogThrottle(log, clock)
-    const tell = (fact: Fact) => this.elector.dispatch(fact)
-    const state = () => this.elector.state
     this.lease = `${parts.namespace}/${options.leaseName}`
-    this.events = parts.events({ leaseUid: () => state().seen?.lease?.metadata.uid, repeats })
-    const { events } = this
-    this.recorder = new EventRecorder({ onCrash: options.onCrash, clock, log, metrics, events, repeats })
     this.startedAt = clock.mono()
-    const { lease } = this
-    const asked = () => {
-      this.switchover.asked()
-      this.voluntaryHandover?.asked()
-    }
-    const peers = parts.peers?.({ identity, lease, repeats, asked }) ?? null
-    this.peers = peers
-    this.rowsCache = new PeerRowsCache(clock, async () => {
-      // Its own status is taken after the others have answered.
-      const others = (await peers?.rows()) ?? []
-      return [{ pod: podOf(identity), node: null, status: this.status(), problem: null }, ...others]
-    })
-    this.supervisor = parts.supervisor({
+    this.repeats = new LogThrottle(log, clock)
+    const { lease, repeats } = this
+    this.events = parts.events({ leaseUid: () => this.state.seen?.lease?.metadata.uid, repeats })
+    this.recorder = new EventRecorder({ ...parts, onCrash: options.onCrash, events: this.events, repeats })
+    const asked = () => this.handovers.asked()
+    this.peers = parts.peers?.({ identity: options.identity, lease, repeats, asked }) ?? null
+    this.supervisor = this.newSupervisor()
+    this.steering = this.newSteering()
+    this.handovers = this.newHandovers()
+    this.elector = this.newElector()
+  }
+
+  private readonly dispatch = (fact: Fact): void => this.elector.dispatch(fact)
+
+  private get state(): CandidateState {
+    return this.elector.state
+  }
+
+  private newSupervisor(): Supervisor {
+    const { options, log, metrics } = this.parts
+    return this.parts.supervisor({
       log,
       metrics,
-      alarm: (what) => repeats.happened('link', what),
-      remedy: (servedMs) => remedyFor(options, servedMs, peers?.view?.ready ?? null),
-      dispatch: tell,
+      alarm: (what) => this.repeats.happened('link', what),
+      remedy: (servedMs) => remedyFor(options, servedMs, this.peers?.view?.ready ?? null),
+      dispatch: this.dispatch,
       closeGate: () => this.steering.closed(),
       changed: () => this.gateChanged(),
     })
-    this.steering = new Steering({
-      front: parts.front,
+  }
+
+  private newSteering(): Steering {
+    const { options, front, clock, log } = this.parts
+    return new Steering({
+      front,
       config: options,
-      lingerMs: pod.name === null ? 0 : GATE_KNOWN_MS,
+      lingerMs: options.pod.name === null ? 0 : GATE_KNOWN_MS,
       clock,
       log,
-      repeats,
-      state,
+      repeats: this.repeats,
+      state: () => this.state,
       ready: () => this.ready(),
     })
-    const others = peers && { peers, podAgeMs, term: () => state().term, clock, tell }
-    this.voluntaryHandover =
-      others &&
-      new VoluntaryHandover({
-        ...others,
-        term: () => (state().paused ? null : state().term),
-        revision: pod.revision,
-        unproven: () => isUnproven(pod, state()),
-        leaseDurationMs,
-        log,
-        workload: this.supervisor,
-        frontDown: () => this.steering.view.front?.listening === false,
-      })
-    this.switchover = new Switchover({
-      identity,
-      peers,
-      term: () => state().term,
-      asked: () => openRequest(state()),
-      paused: () => state().paused,
-      tell,
+  }
+
+  private newHandovers(): Handovers {
+    const { options, podAgeMs, clock, log } = this.parts
+    const { lease, peers, repeats, dispatch, supervisor } = this
+    return new Handovers({
+      ...options,
+      revision: options.pod.revision,
+      ...{ lease, peers, podAgeMs, clock, log, repeats, dispatch },
+      workload: supervisor,
+      state: () => this.state,
+      frontDown: () => this.steering.view.front?.listening === false,
     })
-    this.watchOtherLeases = () => others && watchOtherLeases({ ...others, lease, repeats })
-    this.elector = new Elector({
-      config: {
-        ...options,
-        owner: pod.owner,
-        revision: pod.revision,
-        front: parts.front?.access ?? null,
-        salt: parts.salt,
-      },
-      api: parts.api,
+  }
+
+  private newElector(): Elector {
+    const { options, front, salt, api, clock, metrics } = this.parts
+    const { owner, revision } = options.pod
+    return new Elector({
+      config: { ...options, owner, revision, front: front?.access ?? null, salt },
+      api,
       clock,
       metrics,
-      order: (order) => this.order(order),
+      order: (order) => this.supervisor.dispatch(order),
       note: (effect) => this.note(effect),
       changed: (state) => this.electionChanged(state),
     })
@@ -190,29 +174,28 @@ export class Replica implements StatusSource {
     log.event('campaigning', { epoch: 0, lease: this.lease })
     log.info('answering HTTP', { port: http.port })
     if (options.pod.problem !== null) log.warn(options.pod.problem)
-    this.otherLeases = this.watchOtherLeases()
+    this.handovers.start()
     this.elector.start()
   }
 
   /** Hands over in the planned order and ends. A second call does not wait for requests in flight. */
   terminate(reason: string): void {
-    if (this.elector.state.ending === null) {
-      this.elector.dispatch({ type: 'terminate', reason })
+    if (this.state.ending === null) {
+      this.dispatch({ type: 'terminate', reason })
       return
     }
     this.hurried.resolve()
-    this.elector.dispatch({ type: 'drained' })
+    this.dispatch({ type: 'drained' })
   }
 
   /** Resolves to the exit code when nothing is held and nothing is alive. */
   async end(): Promise<0 | 1> {
     const code = await this.ended.promise
     this.supervisor.close()
-    this.otherLeases?.close()
     // Until then, the front still receives the current leader.
     await Promise.all([this.steering.end(this.hurried.promise), this.events.end()])
     this.elector.stop()
-    this.peers?.close()
+    this.handovers.close()
     await this.http?.close()
     return code
   }
@@ -221,8 +204,10 @@ export class Replica implements StatusSource {
     return describeReplica(this.facts)
   }
 
-  replicas(): Promise<readonly ReplicaRow[]> {
-    return this.rowsCache.rows()
+  async replicas(): Promise<readonly ReplicaRow[]> {
+    const { identity } = this.parts.options
+    const own = () => ({ pod: podOf(identity), node: null, status: this.status(), problem: null })
+    return this.peers?.rows(own) ?? [own()]
   }
 
   live(): boolean {
@@ -237,7 +222,7 @@ export class Replica implements StatusSource {
     return couldServe(this.facts)
   }
 
-  frontFault(): string | null {
+  frontFault(): Fault {
     return frontFault(this.facts)
   }
 
@@ -246,96 +231,55 @@ export class Replica implements StatusSource {
   }
 
   private get facts(): ReplicaFacts {
-    const { options, namespace, clock } = this.parts
-    const { state } = this.elector
-    const { decision } = state
-    const peers = this.peers?.view ?? null
+    const { options, namespace, clock, podAgeMs } = this.parts
     const now = clock.now()
     return {
       options,
       namespace,
       now,
-      state,
-      decision,
+      state: this.state,
       workload: this.supervisor,
-      peers,
-      podAgeMs: this.parts.podAgeMs(),
+      peers: this.peers?.view ?? null,
+      podAgeMs: podAgeMs(),
       traffic: this.steering.view,
-      problem:
-        leftAlone(state) ??
-        this.supervisor.digests.content?.problem ??
-        this.launcherProblem ??
-        this.supervisor.refusedGrant ??
-        this.ownerProblem ??
-        epochProblem(state.seen?.lease ?? null) ??
-        pauseFault(state.seen?.lease ?? null) ??
-        state.outdated ??
-        this.steering.view.problem ??
-        this.voluntaryHandover?.problem ??
-        options.pod.problem,
+      handover: this.handovers.problem,
+      sinceStartMs: now.mono - this.startedAt,
     }
   }
 
-  private get launcherProblem(): string | null {
-    const { clock, options } = this.parts
-    return this.launcherSeen ? null : launcherAbsence(clock.mono() - this.startedAt, options.socket)
-  }
-
-  private get ownerProblem(): string | null {
-    return ownerProblem(this.parts.options.pod.owner, this.elector.state.seen?.lease ?? null)
-  }
-
-  private order(order: WorkloadOrder): void {
-    // A replica that was ready a moment ago may be gone: the successor is named when the stop is over.
-    if (order.type === 'drain') this.peers?.askAgain()
-    this.supervisor.dispatch(order)
-  }
-
   private note(effect: NotedEffect): void {
-    const { state } = this.elector
-    if (effect.type === 'restart') this.recorder.restart(effect, state)
+    if (effect.type === 'restart') this.recorder.restart(effect, this.state)
     else if (effect.type === 'exit') this.ended.resolve(effect.code)
     else this.recorder.event(effect)
   }
 
-  private electionChanged(state: ElectionState): void {
-    this.recorder.lease(state, this.elector.state.decision)
-    this.recorder.trouble('launcher', this.launcherProblem, 'a launcher has connected')
-    const { content } = state.workload
-    this.recorder.trouble('content', content?.problem ?? null, 'the changed files can be used')
-    this.recorder.trouble('owner', this.ownerProblem, 'the Lease no longer belongs to another workload')
+  private electionChanged(state: CandidateState): void {
     const lease = state.seen?.lease ?? null
-    this.recorder.trouble('epochs', epochProblem(lease), 'epochs fit into their field again')
-    this.recorder.trouble('grant', this.supervisor.refusedGrant, 'the launcher accepts grants again')
-    const version = state.outdated ?? langflowFault(lease)
-    this.recorder.trouble('version', version, 'the version of LangFlow no longer prevents a takeover')
     this.recorder.doubt(state.term?.doubt ?? false)
     this.recorder.operation(state, pauseOf(lease, this.parts.clock.now().wall))
     const serves = state.term === null && holderServes(lease, state.noted.history)
     this.supervisor.dispatch({ type: 'leader_serves', serves })
-    // If its files have changed, it waits until a replica is prepared with the new ones.
-    const awaitsContent = contentChange(this.parts.options, state)?.inPlace ?? false
-    this.peers?.ask(state.term !== null, awaitsContent)
-    this.switchover.leaseChanged()
+    this.handovers.electionChanged(state)
     this.gateChanged()
   }
 
   private gateChanged(): void {
-    this.launcherSeen ||= this.launcherAnswers()
     const { facts } = this
-    const { term, highestEpoch } = facts.state
+    const { state, workload } = facts
+    const { term, highestEpoch } = state
+    const { view, refusedGrant, digests } = workload
     const epoch = term?.epoch ?? highestEpoch
-    const { view, refusedGrant } = this.supervisor
     const ready = isReady(facts)
     this.steering.gateChanged(ready)
     this.recorder.gate(ready, standsBy(facts), epoch, view.standby.mode)
-    const troubles = {
+    this.recorder.problems(problemsOf(facts), state.decision)
+    const lasting = {
       GrantRefused: refusedGrant,
-      StopFailed: term === null ? null : facts.state.workload.stopFailed,
-      ContentRefused: this.supervisor.digests.content?.problem ?? null,
+      StopFailed: term === null ? null : state.workload.stopFailed,
+      ContentRefused: digests.content?.problem ?? null,
       StandbyColder: whyColder(view.standby, this.parts.options.standby),
     }
-    this.recorder.troubles(troubles, view.deadmanFirings, epoch)
+    this.recorder.troubles(lasting, view.deadmanFirings, epoch)
   }
 }
 
@@ -352,12 +296,4 @@ export function remedyFor(
   // back-off.
   if (servedMs === null || servedMs < leaseDurationMs) return 'handover'
   return onCrash === 'restart' || ready === 0 ? 'restart' : 'handover'
-}
-
-/** A failure that is left alone because the Lease is paused. */
-function leftAlone({ term, workload }: ElectionState): string | null {
-  const setAside = term?.setAside ?? null
-  return setAside === null || workload.well
-    ? null
-    : `LangFlow has failed and is not restarted during the pause: ${setAside.reason}`
 }

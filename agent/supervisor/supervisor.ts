@@ -14,6 +14,7 @@ import {
   isHealthy,
   type LauncherRecord,
   mayLive,
+  NO_LAUNCHER,
   type WorkloadEffect,
   type WorkloadEvent,
   type WorkloadRecord,
@@ -121,6 +122,11 @@ export class Supervisor {
 
   get launcher(): LauncherRecord['state'] {
     return this.record.launcher.state
+  }
+
+  /** Whether a launcher has connected since the start. */
+  get launcherSeen(): boolean {
+    return this.record.launcher !== NO_LAUNCHER
   }
 
   get digests(): Digests {

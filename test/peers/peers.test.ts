@@ -375,14 +375,6 @@ describe('the peers of a leader', () => {
     assert.deepEqual([b.asked.length, elsewhere.asked.length], [1, 2])
   })
 
-  test('are rows for people even if this replica does not lead, but are not counted then', async (t) => {
-    const b = (await three(t)).open()
-    const rows = await b.peers.rows()
-    assert.equal(b.asked.length, 3)
-    assert.ok(rows.length > 0)
-    assert.deepEqual([b.peers.members, b.peers.view], [[], null])
-  })
-
   test('are found by name and by IPv6 address', async (t) => {
     const b = await (await new Bench(t).answers('::1', says('other', true))).open().round()
     assert.deepEqual(b.peers.view, { ready: 1, seen: 1 })

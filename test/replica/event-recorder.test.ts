@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { initialState, type Term } from '../../agent/election/state.ts'
+import type { Term } from '../../agent/election/state.ts'
 import { LogThrottle } from '../../agent/observe/log.ts'
 import { EventRecorder } from '../../agent/replica/event-recorder.ts'
 import type { ReplicaEvent } from '../../agent/replica/kube-events.ts'
+import { OVER } from '../../agent/replica/problems.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 function setUp(onCrash: 'handover' | 'restart' = 'handover') {
@@ -36,7 +37,7 @@ function setUp(onCrash: 'handover' | 'restart' = 'handover') {
     },
     repeats: new LogThrottle(log, clock),
   })
-  return { clock, lines, said: () => lines.map(([msg]) => msg), counted, told, recorder }
+  return { clock, lines, counted, told, recorder }
 }
 
 const HAPPENED = [
@@ -221,15 +222,19 @@ describe('the recorder records', () => {
   })
 })
 
-describe('a problem', () => {
-  test('with the Lease is logged once and when it is over; writes go before reads, and reads before the watch', () => {
-    const { lines, said, recorder } = setUp()
-    const sound = initialState()
-    const watch = { ...sound, watchProblem: 'no watch' }
-    const read = { ...watch, readProblem: 'no read' }
-    const write = { ...read, writeProblem: 'no write' }
-    for (const state of [sound, watch, read, write, write, sound]) recorder.lease(state, 'following')
-    assert.deepEqual(said(), ['no watch', 'no read', 'no write', 'the Lease can be reached again'])
-    assert.deepEqual(lines[0]?.[1], { decision: 'following' })
-  })
+test('a problem is logged while it lasts and when it is over, unless it is logged elsewhere', () => {
+  const { lines, recorder } = setUp()
+  for (const fault of [null, 'no read', 'no read', 'no write', null])
+    recorder.problems(
+      [
+        ['lease', fault],
+        ['traffic', fault],
+      ],
+      'following',
+    )
+  assert.deepEqual(
+    lines.map(([msg]) => msg),
+    ['no read', 'no write', OVER.lease],
+  )
+  assert.deepEqual(lines[0]?.[1], { decision: 'following' })
 })

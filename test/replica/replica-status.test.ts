@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
-import type { ElectionState } from '../../agent/election/state.ts'
+import type { CandidateState, ElectionState } from '../../agent/election/state.ts'
 import {
   COLD,
   NOTHING,
@@ -9,13 +9,13 @@ import {
   UNKNOWN_DIGESTS,
   type WorkloadState,
 } from '../../agent/link/link-messages.ts'
+import { problemsOf } from '../../agent/replica/problems.ts'
 import {
   checksOf,
   couldServe,
   frontFault,
   isInDoubt,
   isReady,
-  launcherAbsence,
   onTrial,
   type ReplicaFacts,
   standsBy,
@@ -61,6 +61,8 @@ function facts(state: ElectionState, does: WorkloadState, its: Case = {}) {
     workload: {
       view,
       launcher,
+      launcherSeen: true,
+      refusedGrant: null,
       canRun: does === 'idle',
       healthy,
       lastProbe: null,
@@ -342,8 +344,46 @@ describe('a front', () => {
   })
 })
 
-test('a launcher that has not connected within a minute is reported with the volume to mount', () => {
-  const socket = '/run/langflow-leader/launcher.sock'
-  assert.equal(launcherAbsence(59_999, socket), null)
-  assert.match(launcherAbsence(60_000, socket) ?? '', /launch --.* volume of \/run\/langflow-leader at/)
+describe('the problem of a replica', () => {
+  const its = facts(FOLLOWS, 'idle') as unknown as ReplicaFacts
+  const whole: ReplicaFacts = {
+    ...its,
+    options: {
+      ...its.options,
+      socket: '/run/langflow-leader/launcher.sock',
+      pod: { ...its.options.pod, owner: null, problem: null },
+    },
+    handover: null,
+    sinceStartMs: 0,
+  }
+  const first = (more: Partial<ReplicaFacts>) =>
+    problemsOf({ ...whole, ...more }).find(([, fault]) => fault !== null)
+  const state = (more: object) => ({ state: { ...FOLLOWS, ...more } as CandidateState })
+  for (const [what, more, problem] of [
+    ['is none if it works', {}, undefined],
+    [
+      'is its end before all others',
+      state({ ending: { code: 1, reason: 'it ends' }, writeProblem: 'w' }),
+      ['end', 'it ends'],
+    ],
+    [
+      'is a write that fails before a read',
+      state({ writeProblem: 'w', readProblem: 'r', watchProblem: 'x' }),
+      ['lease', 'w'],
+    ],
+    ['is a read that fails before the watch', state({ readProblem: 'r', watchProblem: 'x' }), ['lease', 'r']],
+    [
+      'is a refused grant',
+      { workload: { ...whole.workload, refusedGrant: 'no' }, handover: 'h' },
+      ['grant', 'no'],
+    ],
+    ['is a handover in vain', { handover: 'h' }, ['peers', 'h']],
+  ] as [string, Partial<ReplicaFacts>, unknown][])
+    test(what, () => assert.deepEqual(first(more), problem))
+
+  test('is a launcher that has not connected within a minute', () => {
+    const workload = { ...whole.workload, launcherSeen: false }
+    assert.equal(first({ workload, sinceStartMs: 59_999 }), undefined)
+    assert.equal(first({ workload, sinceStartMs: 60_000 })?.[0], 'launcher')
+  })
 })

@@ -1,0 +1,64 @@
+import { contentChange } from '../election/content-change.ts'
+import type { CandidateConfig, ElectionState } from '../election/state.ts'
+import type { Fault } from '../fault.ts'
+import { type OtherLeasesOptions, watchOtherLeases } from './other-leases.ts'
+import type { Peers } from './peers.ts'
+import { VoluntaryHandover, type VoluntaryHandoverOptions } from './succession.ts'
+import { Switchover, type SwitchoverOptions } from './switchover-request.ts'
+
+export interface HandoversOptions
+  extends SwitchoverOptions,
+    Omit<VoluntaryHandoverOptions & OtherLeasesOptions, 'peers'>,
+    Pick<CandidateConfig, 'onChange'> {
+  /** `null`: no peer is asked. */
+  readonly peers: Pick<Peers, keyof Peers> | null
+}
+
+/** All that follows from the answers of the other replicas. */
+export class Handovers {
+  private readonly options: HandoversOptions
+  private readonly voluntary: VoluntaryHandover | null
+  private readonly switchover: Switchover
+  private otherLeases: ReturnType<typeof watchOtherLeases> | null = null
+  private stepsDown = false
+
+  constructor(options: HandoversOptions) {
+    const { peers } = options
+    this.options = options
+    this.voluntary = peers === null ? null : new VoluntaryHandover({ ...options, peers })
+    this.switchover = new Switchover(options)
+  }
+
+  /** Must be called before this replica campaigns. */
+  start(): void {
+    const { peers } = this.options
+    if (peers !== null) this.otherLeases = watchOtherLeases({ ...this.options, peers })
+  }
+
+  /** Must be called when all peers were asked once more. */
+  asked(): void {
+    this.switchover.asked()
+    this.voluntary?.asked()
+  }
+
+  electionChanged(state: ElectionState): void {
+    const { peers } = this.options
+    const { term } = state
+    // If the leader's files have changed, it waits until a replica is prepared with the new ones.
+    peers?.ask(term !== null, contentChange(this.options, state)?.inPlace ?? false)
+    const stepsDown = term?.stepDown != null
+    // A replica that was ready a moment ago may be gone: the successor is named when the stop is over.
+    if (stepsDown && !this.stepsDown) peers?.askAgain()
+    this.stepsDown = stepsDown
+    this.switchover.leaseChanged()
+  }
+
+  get problem(): Fault {
+    return this.voluntary?.problem ?? null
+  }
+
+  close(): void {
+    this.otherLeases?.close()
+    this.options.peers?.close()
+  }
+}
