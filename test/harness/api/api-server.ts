@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { isDeepStrictEqual } from 'node:util'
 import * as z from 'zod/mini'
-import type { Clock, Timer } from '../../../agent/clock.ts'
+import type { Clock } from '../../../agent/clock.ts'
 import type { Lease } from '../../../agent/lease/lease.ts'
 
 type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'other'
@@ -97,14 +97,11 @@ const VERBS: Readonly<Record<string, Verb>> = {
 const MERGE_PATCH = 'application/merge-patch+json'
 /** Lifetime of a watch without a timeout, in seconds: the lower limit of kube-apiserver's default. */
 const WATCH_SECONDS = 1_800
-/** Like kube-apiserver, the server sends a last bookmark this long before the end of a watch. */
-const LAST_BOOKMARK_MS = 2_000
 /** So long that the server never closes a connection which a client is about to use again. */
 const KEEP_ALIVE_MS = 180_000
 
 const string = z.optional(z.string())
-/** The only format of time that the API server accepts: exactly six decimals. */
-const microTime = z.nullish(z.string().check(z.regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/)))
+const nullable = z.nullish(z.string())
 const Body = z.object({
   metadata: z.looseObject({
     name: string,
@@ -115,10 +112,10 @@ const Body = z.object({
   // Unknown fields are dropped.
   spec: z.optional(
     z.object({
-      holderIdentity: z.nullish(z.string()),
+      holderIdentity: nullable,
       leaseDurationSeconds: z.nullish(z.int32()),
-      acquireTime: microTime,
-      renewTime: microTime,
+      acquireTime: nullable,
+      renewTime: nullable,
       leaseTransitions: z.nullish(z.int32()),
     }),
   ),
@@ -212,18 +209,16 @@ export class LeaseServer {
     const watch: Watch = { request, response }
     response.writeHead(200, { 'content-type': 'application/json' }).flushHeaders()
     this.#watches.add(watch)
-    const timers: Timer[] = [this.#clock.after(timeoutMs, () => response.end())]
-    if (bookmarks && timeoutMs > LAST_BOOKMARK_MS)
-      timers.push(this.#clock.after(timeoutMs - LAST_BOOKMARK_MS, () => this.#bookmark(watch)))
+    const timer = this.#clock.after(timeoutMs, () => response.end())
     response.on('close', () => {
       this.#watches.delete(watch)
-      for (const timer of timers) timer.cancel()
+      timer.cancel()
     })
     if (from > 0) {
       for (const change of this.#history) if (change.version > from) this.#notify(watch, change)
     } else {
       for (const lease of this.#leases.values()) this.#notify(watch, { type: 'ADDED', version: 0, lease })
-      if (bookmarks) this.#bookmark(watch, { 'k8s.io/initial-events-end': 'true' })
+      if (bookmarks) this.#endInitialEvents(watch)
     }
   }
 
@@ -282,9 +277,9 @@ export class LeaseServer {
     if (isOf(lease.metadata, namespace, name)) send(watch, type, lease)
   }
 
-  #bookmark(watch: Watch, annotations?: Record<string, string>): void {
-    const resourceVersion = String(this.#version)
-    const metadata = { resourceVersion, ...(annotations && { annotations }) }
+  #endInitialEvents(watch: Watch): void {
+    const annotations = { 'k8s.io/initial-events-end': 'true' }
+    const metadata = { resourceVersion: String(this.#version), annotations }
     send(watch, 'BOOKMARK', { ...TYPE, metadata, spec: {} })
   }
 }
