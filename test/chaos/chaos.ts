@@ -2,11 +2,11 @@ import { writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BUNDLE } from '../harness/bundle.ts'
-import { BeatLog, readBeats, type Term } from '../harness/judge.ts'
+import { BeatLog, Judge, readBeats, Violation } from '../harness/judge.ts'
 import { ask, askStatus } from '../harness/replica.ts'
 import { mono } from '../harness/wait.ts'
 import { FaultInjector, type Injected } from './injector.ts'
-import { EXCUSES, Judge, leaseTaken, RECOVERS_WITHIN_MS, RecoveryWatch, Violation } from './judge.ts'
+import { RECOVERS_WITHIN_MS, RecoveryWatch } from './recovery.ts'
 import { ChaosScene, REPLICAS, type Slot } from './scene.ts'
 import { planFaults } from './schedule.ts'
 
@@ -60,7 +60,7 @@ class Run {
   readonly #scene: ChaosScene
   readonly #options: ChaosOptions
   readonly #log: BeatLog
-  readonly #judge: Judge
+  readonly #judge = new Judge()
   readonly #injector: FaultInjector
   readonly #began = mono()
   /** Aborted at the first violation, on an interruption, and at the end of the run. */
@@ -74,12 +74,6 @@ class Run {
     this.#scene = scene
     this.#options = options
     this.#log = new BeatLog(scene.log)
-    this.#judge = new Judge({
-      frozenSince: (replica, at) => scene.frozenLaunchers.since(replica, at),
-      leaseTaken: (term, next, frozenSince) =>
-        leaseTaken({ term, next, because: this.#because(next), frozenSince }, this.#injector.list),
-      epochLost: (replica, epoch, since) => this.#epochLost(replica, epoch, since),
-    })
     this.#injector = new FaultInjector({
       scene,
       leader: () => this.#judge.terms.list.at(-1)?.replica,
@@ -195,29 +189,13 @@ class Run {
       const ready = answer?.status === 200
       if (ready) this.#ready.add(replica)
       else this.#ready.delete(replica)
-      this.#judge.poll({ replica, sentAt, ready })
+      if (ready) this.#judge.ready(replica, sentAt)
       await this.#pause(sentAt + POLL.everyMs - mono())
     }
   }
 
   #readyNow(): string[] {
     return this.#scene.slots.map(({ identity }) => identity).filter((identity) => this.#ready.has(identity))
-  }
-
-  /** The agent's logged code for the beginning of a term. `undefined`: the current agent has not logged one. */
-  #because({ replica, epoch }: Term): string | undefined {
-    const lines = this.#scene.slotOf(replica)?.pod.agent.lines ?? []
-    return lines.findLast((line) => line.event === 'acquired' && line.epoch === epoch)?.code
-  }
-
-  #epochLost(replica: string, epoch: number, since: number): boolean {
-    if (this.#scene.leaseDeletedAt < since) return false
-    const lines = this.#scene.slotOf(replica)?.pod.agent.lines ?? []
-    const known = lines.slice(
-      0,
-      lines.findLastIndex(({ event }) => event === 'acquired'),
-    )
-    return known.every((line) => (line.epoch ?? 0) < epoch)
   }
 
   #fail(error: unknown): void {
@@ -285,18 +263,11 @@ async function coolDown({ pod }: Slot): Promise<number> {
 
 /** A summary of a run in a few lines. */
 export function summary({ seed, ranMs, judge, faults, missed, recoveries, violation }: Outcome): string {
-  const { beats, readyPolls } = judge.counts
   const kinds = Map.groupBy(faults, ({ kind }) => kind)
   return [
     `seed ${seed}, ${seconds(ranMs)}, ${REPLICAS} replicas: ${violation === undefined ? 'all invariants held' : 'an invariant was BROKEN'}`,
     `${Math.max(0, judge.terms.list.length - 1)} takeovers; ${faults.length} faults, and ${missed} that found no target`,
-    `checked: ${beats} beats, ${readyPolls} answers that a replica is ready, ${recoveries.length} recoveries of at most ${seconds(Math.max(0, ...recoveries))}`,
-    ...Object.entries(EXCUSES).flatMap(([name, why]) => {
-      const { signs, longestMs } = judge.excused[name as keyof typeof EXCUSES]
-      return signs === 0
-        ? []
-        : [`excused by the limit "${name}": ${signs} beats, up to ${Math.round(longestMs)} ms late. ${why}`]
-    }),
+    `checked: ${judge.beats} beats, ${judge.readyAnswers} answers that a replica is ready, ${recoveries.length} recoveries of at most ${seconds(Math.max(0, ...recoveries))}`,
     `faults: ${[...kinds].map(([kind, list]) => `${list.length} × ${kind}`).join(', ')}`,
   ].join('\n')
 }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { type Heal, Missed } from '../harness/faults/catalogue.ts'
 import { mono } from '../harness/wait.ts'
-import { type Fault, type Heal, kindOf, Missed, type Part } from './faults.ts'
+import { type Fault, kindOf, type Part } from './faults.ts'
 import type { ChaosScene, Slot } from './scene.ts'
 
 /** A fault that was injected. */
@@ -54,7 +55,9 @@ export class FaultInjector {
     this.list.push(injected)
     let heal: Heal
     try {
-      heal = await inject(scene, slot, fault)
+      const raw = await inject(scene, slot, fault)
+      // The API server may still be starting.
+      heal = shared ? () => scene.untilDone(async () => raw()) : raw
     } catch (error) {
       // A person's edit fails if the API server is still starting.
       if (!(error instanceof Missed) && !shared) throw error

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Container, named, only, type PodSpec, plainManifests } from '../deploy/manifests.ts'
+import { signalSame } from '../harness/faults/catalogue.ts'
 import type { LoggedProcess } from '../harness/logged-process.ts'
 import type { Pod } from '../harness/pod.ts'
 import { ask } from '../harness/replica.ts'
 import { mono } from '../harness/wait.ts'
-import { signalSame } from './faults.ts'
 
 type Part = 'agent' | 'container'
 

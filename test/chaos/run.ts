@@ -78,7 +78,7 @@ async function play(options: ReturnType<typeof parse>): Promise<number> {
   }
   if (interruption.signal.aborted) return 130
   const { judge, faults, recoveries } = outcome
-  const looked = judge.counts.beats > 0 && judge.counts.readyPolls > 0
+  const looked = judge.beats > 0 && judge.readyAnswers > 0
   if (looked && faults.length > 0 && recoveries.length > 0) return 0
   say(
     'the run proves nothing: it had no faults, no beats, no ready answers or no recoveries; try more --minutes',

@@ -2,12 +2,11 @@ import { createWriteStream, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startControlPlane } from '../harness/control-plane.ts'
-import { Refusals } from '../harness/faults/refusals.ts'
+import { BLOCKABLE } from '../harness/faults/catalogue.ts'
 import { TcpProxy } from '../harness/faults/tcp-proxy.ts'
 import type { LoggedProcess } from '../harness/logged-process.ts'
 import { Pod } from '../harness/pod.ts'
 import { ApiServerScene, type Place } from '../harness/scene.ts'
-import { mono } from '../harness/wait.ts'
 import { Random } from '../simulation/random.ts'
 import { Kubelet } from './kubelet.ts'
 
@@ -28,10 +27,6 @@ export class ChaosScene extends ApiServerScene {
   readonly seed: number
   readonly main: string
   readonly slots: Slot[] = []
-  readonly frozenLaunchers = new FrozenLaunchers()
-  refusals!: Refusals
-  /** When a person last deleted the Lease, in monotonic ms. */
-  leaseDeletedAt = Number.NEGATIVE_INFINITY
   closed = false
 
   private constructor(place: Place, { seed, main }: Options) {
@@ -48,8 +43,6 @@ export class ChaosScene extends ApiServerScene {
     try {
       const place = await ApiServerScene.place(plane, `${Math.ceil(options.minutes) + 30}m`)
       const scene = new ChaosScene(place, options)
-      scene.refusals = await Refusals.open(scene)
-      scene.atEnd(() => scene.refusals.close())
       scene.atEnd(() => Promise.all(scene.slots.map(({ link }) => link.close())))
       scene.atEnd(() => Promise.all(scene.slots.map(({ kubelet }) => kubelet.kill())))
       for (let n = 0; n < REPLICAS; n++) scene.slots.push(await Slot.open(scene, n))
@@ -91,7 +84,6 @@ export class ChaosScene extends ApiServerScene {
 }
 
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz'
-const BLOCK = join(import.meta.dirname, '../harness/faults/block-event-loop.mjs')
 /** The stop timeout. With the default of 30 s, a workload that ignores SIGTERM would fill most of a run. */
 const STOP_TIMEOUT_S = 5
 
@@ -140,7 +132,7 @@ export class Slot {
         ...(this.#random.chance(0.2) ? ['daemon'] : []),
         ...(this.#random.chance(0.2) ? ['unhealthy=2'] : []),
       ],
-      agentFlags: [`--import=${BLOCK}`],
+      agentFlags: [BLOCKABLE],
     }
     this.pod = await Pod.start(options, join(scene.dir, identity))
     this.kubelet = new Kubelet(this.pod, (process, part) => this.#keepLog(process, part))
@@ -158,47 +150,5 @@ export class Slot {
     for (const stream of [process.stdout, process.stderr])
       stream?.on('data', (chunk: Buffer) => file.write(chunk))
     process.once('close', (code, signal) => file.end(`-- ended: ${signal ?? `code ${code}`}\n`))
-  }
-}
-
-/** Interval at which a launcher compares its clocks, as documented. */
-const LOOK_MS = 100
-/**
- * Time for SIGKILL after that. The fault table allows 150 ms for a pair of replicas. Here, more than twice as many processes
- * share the same cores.
- */
-const KILL_MS = 300
-const WAKING_MS = LOOK_MS + KILL_MS
-
-interface Period {
-  readonly from: number
-  to: number
-}
-
-/**
- * The periods in which the run had frozen launchers. In a pod, only the launcher can end the workload, so that a workload may
- * outlive its Lease in these periods. That is a documented limit (`launcher frozen`, `machine woke up`).
- */
-class FrozenLaunchers {
-  readonly #periods = new Map<string, Period[]>()
-
-  /** Begins a period for the pod's launcher. It ends with the launcher, or with the first call of the returned function. */
-  begin({ options: { identity }, container }: Pod): () => void {
-    const period: Period = { from: mono(), to: Number.POSITIVE_INFINITY }
-    this.#periods.set(identity, [...(this.#periods.get(identity) ?? []), period])
-    const over = () => {
-      period.to = Math.min(period.to, mono())
-    }
-    void container.gone.then(over)
-    return over
-  }
-
-  /**
-   * The beginning of the launcher's period at `time`, both in monotonic ms. A launcher that has just resumed counts as still
-   * frozen.
-   */
-  since(identity: string, time: number): number | undefined {
-    const periods = this.#periods.get(identity) ?? []
-    return periods.find(({ from, to }) => time >= from && time <= to + WAKING_MS)?.from
   }
 }

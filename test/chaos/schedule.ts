@@ -40,7 +40,6 @@ export function planFaults(seed: number, spanMs: number): Fault[] {
     if (hits === 'api') apiFreeAt = at + ms + COMES_UP_MS
     if (hits === 'lease') editFreeAt = at + EDITS_APART_MS
     plan.push({
-      id: plan.length,
       kind: name,
       at: Math.round(at),
       ms,

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ACCOUNT } from '../harness/control-plane.ts'
-import { Refusals } from '../harness/faults/refusals.ts'
+import { FAULTS } from '../harness/faults/catalogue.ts'
 import { mono } from '../harness/wait.ts'
 import {
   confirmedDead,
@@ -13,6 +13,7 @@ import {
   type FaultScene,
   faultTests,
   type LinkedPod,
+  LONG_DOUBT,
   OUTAGE_MS,
   plain,
   SLACK_MS,
@@ -45,10 +46,11 @@ function restored(pod: LinkedPod, from: number) {
 
 describe('an API server', { concurrency: 3 }, () => {
   quickFault('the API server hangs for 12 s', async (scene) => {
+    scene.timings = LONG_DOUBT
     const [a, b] = await scene.pods()
     const { at: renewed } = await scene.renewal(a)
     const began = mono()
-    scene.plane.pause()
+    const resume = await scene.hit(FAULTS.api['API server hangs'])
     await a.container.event('workload_frozen')
     const acted = scene.lastBeat('a') - renewed
     assert.ok(
@@ -56,7 +58,7 @@ describe('an API server', { concurrency: 3 }, () => {
       `LangFlow was frozen ${acted} ms after the last renewal`,
     )
     await sleep(Math.max(0, began + OUTAGE_MS - mono()))
-    scene.plane.resume()
+    await resume()
     await a.container.event('workload_thawed')
     const from = a.agent.lines.findIndex(({ event }) => event === 'doubt')
     await a.agent.event('serving', from)
@@ -72,12 +74,12 @@ describe('an API server', { concurrency: 3 }, () => {
   second('the API server hangs for 60 s', async (scene) => {
     const [a, b] = await scene.pods()
     const last = scene.watch.last().at
-    scene.plane.pause()
+    const resume = await scene.hit(FAULTS.api['API server hangs'])
     const dead = (await confirmedDead(a)) - last
     assert.ok(dead <= DEAD_MS, `LangFlow was dead only ${dead} ms after the last renewal`)
     const acted = scene.lastBeat('a') - last
     await sleep(Math.max(0, last + 60_000 - mono()))
-    scene.plane.resume()
+    await resume()
     const resumed = mono()
     const next = await Promise.any(
       [a, b].map(({ agent }) =>
@@ -91,57 +93,40 @@ describe('an API server', { concurrency: 3 }, () => {
   describe('an API server that breaks', { concurrency: 1 }, () => {
     fault('the right to the Lease is missing for a while', async (scene) => {
       const [a, b] = await scene.pods()
-      const { stdout } = await scene.kubectl('get', 'rolebinding', '--output=json')
-      await scene.kubectl('delete', 'rolebinding', '--all')
+      const heal = await scene.hit(FAULTS.api['permission for the Lease is revoked'])
       const warning = await a.agent.find('the missing right', ({ level }) => level === 'warn')
-      assert.match(warning.msg, /may not "(update|watch|get)"|"(update|watch|get)"/)
+      assert.match(warning.msg, /"(update|watch|get)"/)
       await sleep(6_000)
       const from = a.agent.lines.length
-      const { items } = JSON.parse(stdout)
-      for (const { kind, apiVersion, metadata, roleRef, subjects } of items)
-        await scene.apply({ kind, apiVersion, metadata: { name: metadata.name }, roleRef, subjects })
+      await heal()
       await restored(a, from)
       await b.watching()
       return `“${plain(warning.msg)}”; ${await continues(scene, a, b)}`
     })
 
     for (const [name, codes] of [
-      ['the API server answers 429', [429]],
-      ['the API server answers 5xx', [500, 503, 504]],
+      ['the API server answers 429', { 429: 0 }],
+      ['the API server answers 5xx', { 500: 0.25, 503: 0.5, 504: 0.75 }],
     ] as const) {
-      fault(name, async (scene, t) => {
+      fault(name, async (scene) => {
         const [a, b] = await scene.pods()
-        const refusals = await Refusals.open(scene)
-        t.after(() => refusals.close())
-        for (const code of codes) {
+        for (const [code, degree] of Object.entries(codes)) {
           const from = a.agent.lines.length
-          await refusals.begin(code)
-          await a.agent.find(`${code}`, ({ msg }) => msg.includes(`${code}`), from)
+          const heal = await scene.hit(FAULTS.api['writes of the Lease are rejected'], a, degree)
+          await a.agent.find(code, ({ msg }) => msg.includes(code), from)
           await sleep(4_000)
-          await refusals.end()
+          await heal()
           await restored(a, from)
         }
-        return `${refusals.count} renewals refused; ${await continues(scene, a, b)}`
+        return continues(scene, a, b)
       })
     }
 
-    fault('the API server loses etcd for a while', async (scene) => {
-      const [a, b] = await scene.pods()
-      await scene.plane.stopEtcd()
-      const warning = await a.agent.find('the outage', ({ level }) => level === 'warn')
-      const from = a.agent.lines.length
-      await scene.plane.startEtcd()
-      await restored(a, from)
-      await b.watching()
-      return `“${plain(warning.msg)}”; ${await continues(scene, a, b)}`
-    })
-
     fault('the watch history is compacted', async (scene) => {
       const [a, b] = await scene.pods()
-      await scene.plane.stopApiServer('SIGKILL')
-      await scene.plane.compact()
+      const heal = await scene.hit(FAULTS.api['API server restarts with a compacted history'])
       const from = a.agent.lines.length
-      await scene.plane.startApiServer()
+      await heal()
       await restored(a, from)
       await b.watching()
       return continues(scene, a, b)
@@ -159,11 +144,7 @@ describe('credentials', { concurrency: 2 }, () => {
     const warning = await a.agent.find('a refusal', ({ level, msg }) => level === 'warn' && /401/.test(msg))
     const from = a.agent.lines.indexOf(warning)
     writeFileSync(tokenFile, await scene.plane.serviceAccountToken(namespace, ACCOUNT))
-    const back = await a.agent.find(
-      'the end of the outage',
-      ({ msg }) => /can be reached again/.test(msg),
-      from,
-    )
+    const back = await restored(a, from)
     scene.assertUndisturbed(a, b)
     return `“${plain(warning.msg)}”; renewed again ${Date.parse(back.time) - Date.parse(warning.time)} ms later`
   })
@@ -173,7 +154,7 @@ describe('credentials', { concurrency: 2 }, () => {
     const from = a.agent.lines.length
     await scene.plane.stopApiServer()
     await scene.plane.startApiServer({ newCertificate: true })
-    await a.agent.find('the end of the outage', ({ msg }) => /can be reached again/.test(msg), from)
+    await restored(a, from)
     await b.watching()
     assert.ok(!a.agent.events().includes('lost') && !b.agent.events().includes('acquired'))
     assert.equal(scene.processes('a').size, 1)

@@ -6,7 +6,6 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { BootClock } from '../harness/faults/boot-clock.ts'
 import { WallClock } from '../harness/faults/wall-clock.ts'
 import { mono } from '../harness/wait.ts'
-import { warmLangflow } from '../harness/warm-langflow.ts'
 import { type FaultScene, faultTests, SLACK_MS, seconds } from './scene.ts'
 
 const { fault } = faultTests()
@@ -86,37 +85,30 @@ describe('a clock', { concurrency: 4 }, () => {
     return `LangFlow dead ${Math.round(Math.max(0, acted))} ms after the jump`
   })
 
-  for (const [name, prepared] of [
-    ['each container has its own uptime', false],
-    ['each container has its own uptime, with a warm standby', true],
-  ] as const) {
-    fault(name, async (scene, t) => {
-      const uptimeMs = Number(readFileSync('/proc/uptime', 'latin1').split(' ', 1)[0]) * 1000
-      const clocks = [3_000 - uptimeMs, 86_400_000].map((aheadMs, n) => {
-        const clock = new BootClock(join(scene.dir, `uptime-${n}`), aheadMs)
-        t.after(() => clock.stop())
-        return clock
-      })
-      const more = prepared ? warmLangflow(scene.dir, { kind: 'tree' }) : {}
-      const a = await scene.leader('a', { ...more, entry: clocks[0]!.entry })
-      const b = await scene.follower('b', { ...more, entry: clocks[1]!.entry })
-      if (prepared) assert.equal((await b.agent.event('standby_ready')).mode, 'warm')
-      await sleep(LONG_ENOUGH_MS)
-      const pause = longestPause(scene, 'a')
-      a.agent.signal('SIGTERM')
-      await b.agent.event('serving')
-      const served = mono()
-      await sleep(LONG_ENOUGH_MS)
-      for (const { agent, container } of [a, b]) {
-        assert.ok(!agent.events().includes('doubt') && !container.events().includes('deadman_fired'))
-        assert.ok(!container.lines.some(({ msg }) => /refused a grant/.test(msg)))
-      }
-      assert.equal(scene.watch.last().holder, 'b')
-      assert.ok(pause <= LONGEST_PAUSE_MS, `LangFlow was silent for ${pause} ms`)
-      assert.ok(scene.lastBeat('b') - served > LONG_ENOUGH_MS - LONGEST_PAUSE_MS)
-      return `grants of agents at ${seconds(uptimeMs)} held at 3 s and at a day; longest silence ${Math.round(pause)} ms`
+  fault('each container has its own uptime', async (scene, t) => {
+    const uptimeMs = Number(readFileSync('/proc/uptime', 'latin1').split(' ', 1)[0]) * 1000
+    const clocks = [3_000 - uptimeMs, 86_400_000].map((aheadMs, n) => {
+      const clock = new BootClock(join(scene.dir, `uptime-${n}`), aheadMs)
+      t.after(() => clock.stop())
+      return clock
     })
-  }
+    const a = await scene.leader('a', { entry: clocks[0]!.entry })
+    const b = await scene.follower('b', { entry: clocks[1]!.entry })
+    await sleep(LONG_ENOUGH_MS)
+    const pause = longestPause(scene, 'a')
+    a.agent.signal('SIGTERM')
+    await b.agent.event('serving')
+    const served = mono()
+    await sleep(LONG_ENOUGH_MS)
+    for (const { agent, container } of [a, b]) {
+      assert.ok(!agent.events().includes('doubt') && !container.events().includes('deadman_fired'))
+      assert.ok(!container.lines.some(({ msg }) => /refused a grant/.test(msg)))
+    }
+    assert.equal(scene.watch.last().holder, 'b')
+    assert.ok(pause <= LONGEST_PAUSE_MS, `LangFlow was silent for ${pause} ms`)
+    assert.ok(scene.lastBeat('b') - served > LONG_ENOUGH_MS - LONGEST_PAUSE_MS)
+    return `grants of agents at ${seconds(uptimeMs)} held at 3 s and at a day; longest silence ${Math.round(pause)} ms`
+  })
 
   fault('a launcher’s uptime runs too fast', async (scene, t) => {
     const clock = new BootClock(join(scene.dir, 'uptime'))

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { describe } from 'node:test'
+import { FAULTS } from '../harness/faults/catalogue.ts'
 import { HELD, type HeldKind, hold } from '../harness/held-connections.ts'
 import { mono, until } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
@@ -63,7 +64,7 @@ describe('SIGTERM', { concurrency: 3 }, () => {
 
   fault('SIGTERM while in doubt', async (scene) => {
     const [a, b] = await scene.pods()
-    a.link.partition()
+    await scene.hit(FAULTS.link['link is a black hole'], a)
     await a.container.event('workload_frozen')
     const beats = scene.beats('a').length
     const took = await ends(a)

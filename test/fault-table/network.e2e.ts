@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict'
 import { describe } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { FAULTS } from '../harness/faults/catalogue.ts'
 import { hold } from '../harness/held-connections.ts'
 import { LEASE } from '../harness/scene.ts'
 import { mono, until } from '../harness/wait.ts'
-import { warmLangflow } from '../harness/warm-langflow.ts'
 import {
+  AT_ONCE_MS,
   confirmedDead,
   DEAD_MS,
   DOUBT_MS,
   type FaultScene,
   faultTests,
   LEASE_MS,
-  type LinkedPod,
   SLACK_MS,
   seconds,
 } from './scene.ts'
@@ -31,10 +31,10 @@ describe('the network', { concurrency: 4 }, () => {
     const request = await hold('request', `http://127.0.0.1:${a.port}`)
     a.agent.signal('SIGTERM')
     await a.agent.event('draining')
-    a.link.partition()
+    const heal = await scene.hit(FAULTS.link['link is a black hole'], a)
     const taken = await scene.takenBy('b')
     await b.agent.event('serving')
-    await a.link.heal()
+    await heal()
     // The bytes that the link held arrive now, while the old leader ends.
     assert.equal((await a.agent.exited).code, 0)
     await scene.watch.next('the new holder’s next renewals', ({ index }) => index >= taken.index + 3, 0)
@@ -45,25 +45,10 @@ describe('the network', { concurrency: 4 }, () => {
     return `silent for ${seconds(scene.firstBeat('b') - scene.lastBeat('a'))} between the two; ${holders.length} later records were all of the new holder`
   })
 
-  fault('with --on-doubt=stop, the link heals while LangFlow stops', async (scene) => {
-    const [a, b] = await scene.pods({ flags: ['--on-doubt=stop'], workload: ['ignore-term'] })
-    a.link.partition()
-    await a.agent.event('doubt')
-    const doubt = mono()
-    // After 2 s, the stop is well under way.
-    await sleep(2_000)
-    await a.link.heal()
-    await a.container.event('workload_stopped')
-    const next = await scene.watch.next('a release or a takeover', ({ holder }) => holder !== 'a', 1)
-    assert.ok(scene.lastBeat('a') < next.at, 'the Lease was released before the stop')
-    await b.agent.event('serving')
-    return `LangFlow dead ${seconds(scene.lastBeat('a') - doubt)} after doubt began; ${next.holder === '' ? 'released' : 'taken over'} ${seconds(next.at - scene.lastBeat('a'))} later`
-  })
-
   quickFault('a renewal commits and its reply is lost', async (scene) => {
     const [a, b] = await scene.pods()
     const acknowledged = await scene.renewal(a)
-    a.link.flow({ toClient: 'hold' })
+    await scene.hit(FAULTS.link['replies are held back'], a)
     const committed = await scene.watch.next('the last renewal', () => true, acknowledged.index + 1)
     const dead = (await confirmedDead(a)) - acknowledged.at
     const taken = await scene.takenBy('b', committed.index)
@@ -78,11 +63,12 @@ describe('the network', { concurrency: 4 }, () => {
   fault('a renewal’s reply is late, and no later one arrives', async (scene) => {
     const [a, b] = await scene.pods()
     const { index } = await scene.renewal(a)
-    a.link.flow({ toClient: 'hold' })
+    await scene.hit(FAULTS.link['replies are held back'], a)
     const committed = await scene.watch.next('the last renewal', () => true, index + 1)
     await sleep(4_000)
     // The late reply passes; the next renewal doesn't.
-    a.link.flow({ toServer: 'hold', toClient: 'pass' })
+    await scene.hit(FAULTS.link['requests are held back'], a)
+    a.link.flow({ toClient: 'pass' })
     const dead = (await confirmedDead(a)) - committed.at
     const taken = await scene.takenBy('b', committed.index)
     await b.agent.event('serving')
@@ -100,12 +86,12 @@ describe('the network', { concurrency: 4 }, () => {
     a.agent.signal('SIGTERM')
     await a.agent.event('draining')
     const cut = scene.watch.last()
-    a.link.partition()
+    const heal = await scene.hit(FAULTS.link['link is a black hole'], a)
     const next = await scene.watch.next('the next holder', ({ holder }) => holder !== 'a', cut.index)
     assert.equal(next.holder, 'b', 'the Lease was released before the stop was confirmed')
     await b.agent.event('serving')
     const last = scene.recordBefore(next)
-    await a.link.heal()
+    await heal()
     assert.equal((await a.agent.exited).code, 0)
     assert.equal(scene.watch.last().holder, 'b')
     return `never released; taken over ${seconds(next.at - last.at)} after the last renewal, ${seconds(scene.firstBeat('b') - scene.lastBeat('a'))} after LangFlow’s last sign of life`
@@ -115,10 +101,9 @@ describe('the network', { concurrency: 4 }, () => {
     const [a, b] = await scene.pods()
     for (let n = 0; n < 3; n++) {
       const { index } = await scene.renewal(a)
-      a.link.flow({ toClient: 'hold' })
+      const heal = await scene.hit(FAULTS.link['replies are lost after the commit'], a)
       await scene.watch.next('the renewal', () => true, index + 1)
-      a.link.reset()
-      a.link.flow({ toClient: 'pass' })
+      await heal()
     }
     await scene.renewal(a)
     scene.assertUndisturbed(a, b)
@@ -127,14 +112,14 @@ describe('the network', { concurrency: 4 }, () => {
 
   fault('a renewal conflicts, but no other replica leads', async (scene) => {
     const [a, b] = await scene.pods()
-    for (let n = 1; n <= 3; n++) {
+    for (let n = 0; n < 3; n++) {
       const { index } = await scene.renewal(a)
-      a.agent.signal('SIGSTOP')
-      await scene.kubectl('annotate', '--overwrite', 'lease', LEASE, `example.com/edit=${n}`)
+      const thaw = await scene.hit(FAULTS.agent['agent is frozen'], a)
+      await scene.hit(FAULTS.lease['Lease is annotated'])
       await scene.watch.next('the edit', () => true, index + 1)
-      // After 2.5 s, the next renewal is due, and is the first request after SIGCONT.
+      // After 2.5 s, the next renewal is due, and is the first request after the thaw.
       await sleep(2_500)
-      a.agent.signal('SIGCONT')
+      await thaw()
     }
     await scene.renewal(a)
     assert.ok(conflicts(scene) > 0, 'no renewal conflicted with an edit')
@@ -146,10 +131,10 @@ describe('the network', { concurrency: 4 }, () => {
     const [a, b] = await scene.pods()
     const opened = () =>
       scene.plane.requests({ namespace: scene.namespace, verb: 'watch', userAgent: '(b)' }).length
-    for (const cut of ['truncate', 'reset'] as const) {
+    for (const cut of ['watch is truncated', 'connections are reset'] as const) {
       for (let n = 0; n < 5; n++) {
         const before = opened()
-        b.link[cut]()
+        await scene.hit(FAULTS.link[cut], b)
         await until('another watch', async () => opened() > before)
       }
     }
@@ -165,68 +150,49 @@ const HANDED_OVER_MS = 6_000
 const NOTICED_MS = 5_500
 /** A live watch reports a release sooner. The follower checks a dead one after at least one retry period. */
 const LIVE_WATCH_MS = 1_000
-/** Number of new connections that also reach the dead server. */
-const AGAIN = 1
-
-/** Starts a leader that serves, and a follower with a cold or a prepared standby. */
-async function pairWith(scene: FaultScene, standby: 'cold' | 'prepared'): Promise<[LinkedPod, LinkedPod]> {
-  const a = await scene.leader('a')
-  const b = await scene.follower('b', standby === 'cold' ? {} : warmLangflow(scene.dir))
-  const ready = await b.agent.event('standby_ready')
-  assert.equal(ready.mode, standby === 'cold' ? 'cold' : 'warm')
-  return [a, b]
-}
 
 function requestsOf(scene: FaultScene): number {
   return scene.plane.requests({ namespace: scene.namespace, userAgent: '(b)' }).length
 }
 
 describe('an API server that loses power', { concurrency: 4 }, () => {
-  for (const standby of ['cold', 'prepared'] as const) {
-    fault(
-      `the follower’s API server loses power before a handover to a ${standby} standby`,
-      async (scene) => {
-        const [a, b] = await pairWith(scene, standby)
-        const before = requestsOf(scene)
-        await scene.nextRecord(2)
-        assert.equal(requestsOf(scene), before, 'a healthy follower sent requests')
-        b.link.strand(AGAIN)
-        a.agent.signal('SIGTERM')
-        const { released, took, acted } = await scene.handedOver(a, b)
-        assert.ok(
-          took > LIVE_WATCH_MS,
-          `b took the Lease ${took} ms after the release: the dead connection reported the release`,
-        )
-        assert.ok(took <= HANDED_OVER_MS, `b took the Lease ${took} ms after the release`)
-        return `next holder ${seconds(took)} after the release, acting ${seconds(acted - released - took)} later`
-      },
+  fault('the follower’s API server loses power before a handover to a cold standby', async (scene) => {
+    const [a, b] = await scene.pods()
+    const before = requestsOf(scene)
+    await scene.nextRecord(2)
+    assert.equal(requestsOf(scene), before, 'a healthy follower sent requests')
+    await scene.hit(FAULTS.link['API server loses its power'], b)
+    a.agent.signal('SIGTERM')
+    const { released, took, acted } = await scene.handedOver(a, b)
+    assert.ok(
+      took > LIVE_WATCH_MS,
+      `b took the Lease ${took} ms after the release: the dead connection reported the release`,
     )
+    assert.ok(took <= HANDED_OVER_MS, `b took the Lease ${took} ms after the release`)
+    return `next holder ${seconds(took)} after the release, acting ${seconds(acted - released - took)} later`
+  })
 
-    fault(
-      `the follower’s API server loses power before a crash, with a ${standby} standby`,
-      async (scene) => {
-        const [a, b] = await pairWith(scene, standby)
-        await scene.nextRecord()
-        b.link.strand(AGAIN)
-        // The worst case is one more renewal, which the follower doesn't receive.
-        await scene.nextRecord()
-        a.kill()
-        const taken = await scene.takenBy('b', 1)
-        await b.agent.event('serving')
-        const took = taken.at - scene.recordBefore(taken).at
-        assert.ok(
-          took >= LEASE_MS && took <= LEASE_MS + NOTICED_MS,
-          `b took the Lease ${took} ms after the last renewal`,
-        )
-        return `next holder ${seconds(took)} after the last renewal, acting ${seconds(scene.firstBeat('b') - taken.at)} later`
-      },
+  fault('the follower’s API server loses power before a crash, with a cold standby', async (scene) => {
+    const [a, b] = await scene.pods()
+    await scene.nextRecord()
+    await scene.hit(FAULTS.link['API server loses its power'], b)
+    // The worst case is one more renewal, which the follower doesn't receive.
+    await scene.nextRecord()
+    a.kill()
+    const taken = await scene.takenBy('b', 1)
+    await b.agent.event('serving')
+    const took = taken.at - scene.recordBefore(taken).at
+    assert.ok(
+      took >= LEASE_MS && took <= LEASE_MS + NOTICED_MS,
+      `b took the Lease ${took} ms after the last renewal`,
     )
-  }
+    return `next holder ${seconds(took)} after the last renewal, acting ${seconds(scene.firstBeat('b') - taken.at)} later`
+  })
 
   fault('the leader’s API server loses power', async (scene) => {
-    const [a, b] = await pairWith(scene, 'cold')
+    const [a, b] = await scene.pods()
     const { index } = await scene.renewal(a)
-    a.link.strand(AGAIN)
+    await scene.hit(FAULTS.link['API server loses its power'], a)
     await scene.watch.next('four more renewals', (one) => one.index >= index + 4, 0)
     const gaps = scene.watch.versions.slice(index).map(({ at }, n, all) => at - (all[n - 1]?.at ?? at))
     const gap = Math.max(...gaps)
@@ -262,7 +228,7 @@ describe('the Lease', { concurrency: 4 }, () => {
       ;[leader, follower] = next.holder === 'a' ? [a, b] : [b, a]
       await leader.agent.find('a new term', (line) => line.event === 'serving' && line.epoch === next.epoch)
     }
-    assert.ok(Math.max(...acted) <= 250, `LangFlow acted for ${acted.join(', ')} ms after the edit`)
+    assert.ok(Math.max(...acted) <= AT_ONCE_MS, `LangFlow acted for ${acted.join(', ')} ms after the edit`)
     assert.ok(
       Math.min(...waited) >= LEASE_MS - READING_MS,
       `the Lease was taken from the stranger after ${waited.join(', ')} ms`,
@@ -289,7 +255,7 @@ describe('the Lease', { concurrency: 4 }, () => {
 
   fault('the Lease is deleted while its holder is cut off', async (scene) => {
     const [a, b] = await scene.pods()
-    a.link.partition()
+    await scene.hit(FAULTS.link['link is a black hole'], a)
     const from = scene.watch.length
     await scene.kubectl('delete', 'lease', LEASE)
     const deleted = await scene.watch.next('the deletion', (one) => one.deleted, from)
@@ -304,6 +270,8 @@ describe('the Lease', { concurrency: 4 }, () => {
   })
 
   quickFault('a second agent starts with the same identity', async (scene) => {
+    // The leader must not come into doubt.
+    scene.timings = []
     const [a] = await scene.pods()
     const began = mono()
     const twin = await scene.pod('a')

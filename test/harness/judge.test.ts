@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { assertOneActed, type Beat, lateBeats, overlapMs } from './judge.ts'
+import { assertOneActed, type Beat, Judge, lateBeats, overlapMs } from './judge.ts'
 
 /** A beat every 10 ms. */
 function acts(replica: string, epoch: number, from: number, to: number): Beat[] {
@@ -27,5 +27,23 @@ describe('the judge', () => {
 
   test('the judge catches a term whose epoch was already used', () => {
     assert.throws(() => assertOneActed([...HANDOVER, ...acts('c', 2, 4_000, 4_100)]), /later term/)
+  })
+
+  test('the judge of a run that goes on reports the first violation, in whatever order the beats are read', () => {
+    const judged = (beats: readonly Beat[], ready?: readonly [string, number]) => () => {
+      const judge = new Judge()
+      if (ready !== undefined) judge.ready(...ready)
+      for (const beat of beats) judge.beat(beat)
+      judge.settle(10_000)
+      return judge.beats
+    }
+    assert.equal(judged(HANDOVER, ['a', 1_000])(), HANDOVER.length)
+    const acted = { invariant: 'at most one acts' }
+    assert.throws(judged([...HANDOVER, ...acts('a', 1, 1_030, 1_030)]), acted)
+    assert.throws(judged([...acts('a', 1, 0, 1_000), ...acts('b', 2, 990, 990)]), acted)
+    assert.throws(judged([...acts('a', 2, 0, 100), ...acts('b', 1, 5_000, 5_000)]), {
+      invariant: 'epochs grow',
+    })
+    assert.throws(judged(HANDOVER, ['a', 1_200]), { invariant: 'at most one is ready' })
   })
 })

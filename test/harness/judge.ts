@@ -102,6 +102,21 @@ export interface Finding {
   readonly at: number
 }
 
+export type Invariant =
+  | 'at most one acts'
+  | 'epochs grow'
+  | 'at most one is ready'
+  | 'exactly one serves again'
+
+export class Violation extends Error {
+  readonly invariant: Invariant
+
+  constructor(invariant: Invariant, sentence: string) {
+    super(sentence)
+    this.invariant = invariant
+  }
+}
+
 /** The terms of all replicas, ordered by their first beats. Beats may be added in any order. */
 export class Terms {
   readonly list: Term[] = []
@@ -112,17 +127,12 @@ export class Terms {
     return this.list.findLast(({ first }) => first <= time)
   }
 
-  /** The next term to begin after this one. */
-  after(term: Term): Term | undefined {
-    return this.list[this.list.lastIndexOf(term) + 1]
-  }
-
   add({ replica, epoch, mono }: Beat): Finding[] {
     const owner = `${replica}/${epoch}`
     const term = this.#byOwner.get(owner)
     if (term !== undefined) {
       term.last = Math.max(term.last, mono)
-      const next = this.after(term)
+      const next = this.list[this.list.lastIndexOf(term) + 1]
       return next !== undefined && mono > next.first ? [{ what: 'late', term, other: next, at: mono }] : []
     }
     const begun: Term = { replica, epoch, first: mono, last: mono }
@@ -141,6 +151,52 @@ export class Terms {
     return findings
   }
 }
+
+/** Judges a run while it goes on, and throws `Violation` at the first breach. */
+export class Judge {
+  readonly terms = new Terms()
+  beats = 0
+  readyAnswers = 0
+  #waiting: { readonly replica: string; readonly sentAt: number }[] = []
+
+  beat(beat: Beat): void {
+    this.beats += 1
+    const [finding] = this.terms.add(beat)
+    if (finding === undefined) return
+    const { what, term, other, at } = finding
+    const name = ({ replica, epoch }: Term) => `${replica} (epoch ${epoch})`
+    throw what === 'epoch'
+      ? new Violation('epochs grow', `${name(term)} began at ${ms(at)}, after ${name(other)}`)
+      : new Violation(
+          'at most one acts',
+          `${name(term)} acted at ${ms(at)}, ${ms(at - other.first)} after ${name(other)} had begun`,
+        )
+  }
+
+  /** Records that the replica answered that it is ready. `settle` judges it when all beats before the request are read. */
+  ready(replica: string, sentAt: number): void {
+    this.#waiting.push({ replica, sentAt })
+  }
+
+  /** All beats up to `until`, in monotonic ms, have been passed to `beat`. */
+  settle(until: number): void {
+    const due = this.#waiting.filter(({ sentAt }) => sentAt <= until)
+    this.#waiting = this.#waiting.filter(({ sentAt }) => sentAt > until)
+    for (const { replica, sentAt } of due) {
+      this.readyAnswers += 1
+      // Two ready answers prove nothing, because they have different times. But a replica that is asked after another one's
+      // workload has begun must not be ready.
+      const term = this.terms.at(sentAt)
+      if (term !== undefined && term.replica !== replica)
+        throw new Violation(
+          'at most one is ready',
+          `${replica} was asked at ${ms(sentAt)} and is ready, ${ms(sentAt - term.first)} after ${term.replica} had begun to act`,
+        )
+    }
+  }
+}
+
+const ms = (time: number) => `${time.toFixed(1)} ms`
 
 const CHUNK_BYTES = 2 ** 18
 
