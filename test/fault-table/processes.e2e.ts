@@ -135,7 +135,7 @@ describe('processes', { concurrency: 5 }, () => {
     return 'the term continued; the new launcher connected'
   })
 
-  quickFault('the agent of `run` is killed', async (scene) => {
+  fault('the agent of `run` is killed', async (scene) => {
     const a = await scene.replica('a')
     await a.event('serving')
     const b = await scene.follower('b')

@@ -35,6 +35,8 @@ export const SLACK_MS = embedded ? ANY_MS : 300
 export const TAKING_MS = embedded ? ANY_MS : 300
 /** Time from an event of the watch to the death of LangFlow. */
 export const AT_ONCE_MS = embedded ? ANY_MS : 250
+/** Number of times that T2 edits the Lease. */
+export const EDITS = embedded ? 1 : 3
 /** An outage of the API server that brings the leader into doubt, but doesn't kill its LangFlow. */
 export const OUTAGE_MS = embedded ? 3_000 : 12_000
 /** Lower limit of the time to the kill deadline just after a renewal. */
