@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { LOG_ENV } from '../../agent/cli/check/container-environment.ts'
+import { LOG_ENV } from '../../agent/cli/check/environment.ts'
 import { parse } from '../config/commands.ts'
 import { DEPLOY } from './manifests.ts'
 

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import type { Result } from '../../agent/cli/check/check.ts'
+import type { Verdict } from '../../agent/cli/check/check.ts'
 import { CASES } from '../deploy/chart-cases.ts'
 import { rendered } from '../deploy/helm.ts'
 import { DEPLOY } from '../deploy/manifests.ts'
@@ -12,8 +12,8 @@ import { ACCOUNT, type ControlPlane, startControlPlane } from '../harness/contro
 
 interface Output {
   readonly code: number
-  /** The checks whose outcome is not ok. */
-  readonly found: Readonly<Record<string, Result['outcome']>>
+  /** The worst outcome of each rule that has one. */
+  readonly found: Readonly<Record<string, string>>
   readonly stdout: string
 }
 
@@ -21,8 +21,10 @@ function run(args: readonly string[], stdin = ''): Promise<Output> {
   return new Promise((resolve) => {
     const words = [BUNDLE, 'check', ...args, '-o', 'json']
     const child = execFile(process.execPath, words, { env: {}, maxBuffer: 2 ** 24 }, (error, stdout) => {
-      const { checks = [] } = JSON.parse(stdout) as { checks?: Result[] }
-      const found = checks.filter(({ outcome }) => outcome !== 'ok').map((one) => [one.code, one.outcome])
+      const { findings = [], unknown = [] } = JSON.parse(stdout) as Partial<Verdict>
+      const unjudged = unknown.flatMap(({ codes }) => codes.map((code) => [code, 'unknown']))
+      const judged = findings.toReversed().map(({ code, severity }) => [code, severity])
+      const found = [...unjudged, ...judged]
       resolve({ code: error === null ? 0 : Number(error.code), found: Object.fromEntries(found), stdout })
     })
     child.stdin!.on('error', () => {}).end(stdin)
@@ -63,7 +65,19 @@ describe('check of a cluster', () => {
     const readOnly = '[{"op":"replace","path":"/rules/0/verbs","value":["get","watch"]}]'
     await plane.kubectl(['patch', 'role', ACCOUNT, `-n=${namespace}`, '--type=json', `--patch=${readOnly}`])
     const broken = await asked(plane.adminKubeconfig)
-    assert.deepEqual([broken.code, broken.found['agent-update-lease']], [1, 'error'])
+    assert.deepEqual([broken.code, broken.found['agent-rights']], [1, 'error'])
+  })
+
+  test('the API server validates manifests as a dry run, and creates nothing', async () => {
+    const at = ['-f', '-', '-n', namespace, '--kubeconfig', plane.adminKubeconfig]
+    const text = readFileSync(join(DEPLOY, 'langflow.yaml'), 'utf8')
+    assert.deepEqual((await run(at, text)).found['objects-valid'], undefined)
+    const other = await run(at, text.replaceAll('name: langflow', 'name: other'))
+    assert.deepEqual([other.found['objects-valid'], JSON.parse(other.stdout).validated], [undefined, true])
+    const wrong = await run(at, text.replaceAll('targetPort: http', 'targetPort: no_port!'))
+    assert.deepEqual([wrong.code, wrong.found['objects-valid']], [1, 'error'])
+    const left = await plane.kubectl(['get', 'deployments', `--namespace=${namespace}`, '-o', 'name'])
+    assert.equal(left.stdout.trim(), 'deployment.apps/langflow')
   })
 
   test('a user who may only list workloads gets the outcome "unknown" for other checks; one without rights, an error', async () => {
@@ -74,7 +88,7 @@ describe('check of a cluster', () => {
     for (const name of ['viewer', 'nobody'])
       await plane.kubectl(['create', 'serviceaccount', name, `-n=${namespace}`])
     const viewer = await asked(await plane.serviceAccountKubeconfig(namespace, 'viewer'))
-    assert.deepEqual([viewer.code, viewer.found['agent-update-lease']], [0, 'unknown'])
+    assert.deepEqual([viewer.code, viewer.found['agent-rights']], [0, 'unknown'])
     const nobody = await asked(await plane.serviceAccountKubeconfig(namespace, 'nobody'))
     assert.deepEqual([nobody.code, JSON.parse(nobody.stdout).error.code], [4, 'no_rights'])
   })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { LOG_ENV } from '../../agent/cli/check/container-environment.ts'
+import { LOG_ENV } from '../../agent/cli/check/environment.ts'
 import { flowClient, langflowTests } from '../harness/langflow.ts'
 import { QUICK, type Replica } from '../harness/replica.ts'
 import { mono, until } from '../harness/wait.ts'

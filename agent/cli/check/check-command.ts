@@ -1,10 +1,9 @@
 import type { Command } from 'commander'
 import { addExamples } from '../../config/command-line.ts'
-import { addSettings, choice, flagOf, group, optional, readSettings } from '../../config/setting.ts'
-import { parseDuration, parseNamespace } from '../../config/values.ts'
-import { CLUSTER_SETTINGS } from '../cluster-settings.ts'
-import { addFilenames, readFilenames } from '../manifests/filename-option.ts'
-import type { Wanted } from './gather.ts'
+import { addFlags, choice, group, optional, readFlags, type Values } from '../../config/setting.ts'
+import { parseNamespace } from '../../config/values.ts'
+import { CLUSTER_SETTINGS, OUTPUT_SETTINGS } from '../cluster-settings.ts'
+import { addFilenames, readFilenames } from '../manifests/manifest.ts'
 
 const CHECK_SETTINGS = {
   ...group('Check', {
@@ -18,18 +17,12 @@ const CHECK_SETTINGS = {
       ['error', 'warning', 'unknown'],
       'the least severity of a finding that causes exit code 1; unknown includes the others',
     ),
-    waitMs: optional(
-      '<duration>',
-      'one check',
-      'repeat the check until it passes, for at most this time',
-      (text) => parseDuration(text, 1000),
-    ),
-    explain: optional(
-      '<code>',
-      'all rules are checked',
-      'describe one rule, the consequence of a violation, and the fix',
-      (text) => text,
-    ),
+    ignore: {
+      ...optional('<code>', 'no finding is ignored', 'a rule whose findings you accept; repeatable', (text) =>
+        text.split(','),
+      ),
+      repeats: true as const,
+    },
   }),
   ...CLUSTER_SETTINGS,
   leaseName: {
@@ -37,75 +30,59 @@ const CHECK_SETTINGS = {
     otherwise: 'every LangFlow in the namespace is checked',
     about: 'restrict the check to the LangFlow of this Lease',
   },
-  ...group('Output', {
-    output: {
-      ...choice(['table', 'short', 'json', 'yaml'], 'the output format; short has only the findings'),
-      short: '-o',
-    },
-  }),
+  ...OUTPUT_SETTINGS,
 }
 
-/** The flags that have no effect if manifests are given. */
-const OF_CLUSTER = [...Object.keys(CLUSTER_SETTINGS), 'wait']
+type CheckOptions = Values<typeof CHECK_SETTINGS>
 
 export function addCheck(program: Command): void {
   const command = program
     .command('check')
-    .description('check a cluster or manifests for problems that prevent a takeover')
-  addSettings(addFilenames(command), CHECK_SETTINGS)
+    .description(
+      'check a cluster or manifests for mistakes that break the guarantees, a takeover or a rollout',
+    )
+  addFlags(addFilenames(command), CHECK_SETTINGS)
   addExamples(command, [
     ['Check a namespace and its API server', '-n langflow'],
     ['Check the manifests of a directory, without a cluster', '-f manifests/'],
-    ['Check the output of helm in CI', '-f - --fail-on warning -o short < rendered.yaml'],
-    ['Wait until an installation is well', '-n langflow --wait 2m'],
-    ['Describe a rule', '--explain lease-shared'],
+    ['Check the output of helm, which the API server also validates (dry run)', '-f - -n langflow'],
+    ['Accept the findings of a rule', '-f manifests/ --ignore local-files'],
   ])
   command.action(async () => {
-    const { files, explain, container, failOn, waitMs, output, ...cluster } = readOptions(command)
+    const options = readFlags(command, CHECK_SETTINGS)
     const { EXIT_CODES } = await import('../exit-codes.ts')
     const { operating, write } = await import('../output.ts')
-    const { CATALOGUE } = await import('./check.ts')
-    const { report, summaryOf } = await import('./check-report.ts')
-    if (explain !== null) {
-      const { explained } = await import('./explanation.ts')
-      const rule = CATALOGUE.find(({ code }) => code === explain)
-      if (rule === undefined)
-        return command.error(`--explain '${explain}': no rule has this code; each finding names its code`)
-      await write(explained(rule))
-      return
-    }
-    await operating(output === 'short' ? 'table' : output, async () => {
-      const { checkUntil } = await import('./check-until.ts')
-      const gather = () =>
-        files === null ? fromCluster({ ...cluster, container }) : fromFiles(files, container)
-      const results = await checkUntil(gather, { failOn, waitMs: waitMs ?? 0 })
-      const summary = summaryOf(results, failOn)
-      await write(report(results, summary, output))
-      if (!summary.ok) process.exitCode = EXIT_CODES.failed
+    const { CATALOGUE, check } = await import('./check.ts')
+    const { passes, report } = await import('./check-report.ts')
+    const wrong = options.ignore?.find((code) => !CATALOGUE.some((rule) => rule.code === code))
+    if (wrong !== undefined) command.error(`--ignore '${wrong}': no rule has this code; see docs/check.md`)
+    const files = readFilenames(command)
+    const isOnline = ['leaseNamespace', 'kubeconfig', 'context'].some(
+      (key) => command.getOptionValue(key) !== undefined,
+    )
+    await operating(options.output, async () => {
+      const facts = files === null ? await fromCluster(options) : await fromFiles(files, options, isOnline)
+      const verdict = check(facts, options.ignore ?? [])
+      const ok = passes(verdict, options.failOn)
+      await write(report(verdict, ok, options.output))
+      if (!ok) process.exitCode = EXIT_CODES.failed
     })
   })
 }
 
-/** The options. `files`: the manifests to check; `null` to check a cluster. Throws a usage error for a wrong value. */
-function readOptions(command: Command) {
-  const files = readFilenames(command)
-  const useless = OF_CLUSTER.find((key) => command.getOptionValue(key) !== undefined)
-  if (files !== null && useless !== undefined)
-    command.error(
-      `${flagOf(useless)} has no effect with --filename, which uses no cluster: remove one of the flags`,
-    )
-  return { files, ...readSettings(command, CHECK_SETTINGS, process.env) }
-}
-
-async function fromCluster(wanted: Wanted) {
+async function fromCluster(options: CheckOptions) {
   const { gather } = await import('./gather.ts')
-  return gather(wanted)
+  return gather(options)
 }
 
-async function fromFiles(files: readonly string[], container: string | null) {
+/** `isOnline`: a flag names a cluster, whose API server validates the objects. */
+async function fromFiles(files: readonly string[], options: CheckOptions, isOnline: boolean) {
   const { readStream } = await import('../manifests/manifest-stream.ts')
   const { manifestOf } = await import('../manifests/manifest.ts')
-  const { factsOf } = await import('./installation.ts')
+  const { factsOf } = await import('./facts.ts')
   const { objects } = await readStream(files)
-  return factsOf(objects.map(manifestOf), container)
+  const facts = factsOf(objects.map(manifestOf), options.container)
+  if (!isOnline) return facts
+  const { validate } = await import('./api-access.ts')
+  return { ...facts, refusals: await validate(facts.manifests, options) }
 }

@@ -1,88 +1,43 @@
 import { styleText } from 'node:util'
 import { oneLine } from '../../exit.ts'
-import { formatted } from '../output.ts'
-import type { Finding, Outcome, Result } from './check.ts'
-
-export interface Summary {
-  readonly ok: boolean
-  readonly errors: number
-  readonly warnings: number
-  readonly unknown: number
-}
+import { type Format, formatted } from '../output.ts'
+import type { Finding, Verdict } from './check.ts'
 
 /** The least severe finding that makes a check fail. */
-export type FailOn = Exclude<Outcome, 'ok'>
+export type FailOn = Finding['severity'] | 'unknown'
 
-/** Counts the findings. `ok`: no finding is as severe as `failOn`. */
-export function summaryOf(results: readonly Result[], failOn: FailOn): Summary {
-  const count = (outcome: Outcome) =>
-    results.flatMap(({ findings }) => findings).filter((one) => one.outcome === outcome).length
-  const [errors, warnings, unknown] = [count('error'), count('warning'), count('unknown')]
-  const failing = { error: errors, warning: errors + warnings, unknown: errors + warnings + unknown }
-  return { ok: failing[failOn] === 0, errors, warnings, unknown }
+export function passes({ findings, unknown }: Verdict, failOn: FailOn): boolean {
+  if (failOn === 'unknown') return findings.length + unknown.length === 0
+  return !findings.some(({ severity }) => failOn === 'warning' || severity === 'error')
 }
 
-/** The results as text. The table has the form of `linkerd check`. */
-export function report(
-  results: readonly Result[],
-  summary: Summary,
-  format: 'table' | 'short' | 'json' | 'yaml',
-): string {
-  if (format === 'short') return `${shortLines(results)}${total(summary)}\n`
-  return formatted(format, { ...summary, checks: results }, () => `${table(results)}${total(summary)}\n`)
+export function report(verdict: Verdict, ok: boolean, format: Format): string {
+  return formatted(format, { ok, ...verdict }, () => textOf(verdict, ok))
 }
 
-const MARKS = {
-  ok: ['green', '√'],
-  unknown: ['dim', '?'],
-  warning: ['yellow', '‼'],
-  error: ['red', '×'],
-} as const satisfies Record<Outcome, unknown>
-
-function marked(outcome: Outcome): string {
-  const [style, mark] = MARKS[outcome]
-  return styleText(style, mark)
-}
-
-function sentence({ object, message }: Finding): string {
-  return oneLine(object === null ? message : `${object}: ${message}`)
-}
-
-function table(results: readonly Result[]): string {
-  let text = ''
-  for (const [group, rules] of Map.groupBy(results, (result) => result.group)) {
-    text += `${styleText('bold', group)}\n${'-'.repeat(group.length)}\n`
-    for (const { code, about, outcome, findings, details } of rules) {
-      text += `${marked(outcome)} ${about}${details.length > 0 ? ` (${details.join(', ')})` : ''}\n`
-      for (const finding of findings) {
-        const other = finding.outcome === outcome ? '' : `${MARKS[finding.outcome][1]} `
-        text += `    ${other}${sentence(finding)}\n`
-      }
-      if (findings.length > 0) text += `    ${styleText('dim', `code: ${code}`)}\n`
-    }
-    text += '\n'
-  }
-  return text
-}
-
-/** One line for each finding. */
-function shortLines(results: readonly Result[]): string {
-  return results
-    .flatMap(({ code, findings }) =>
-      findings.map((finding) => `${marked(finding.outcome)} ${sentence(finding)} (${code})\n`),
+function textOf({ findings, unknown, ignored, validated }: Verdict, ok: boolean): string {
+  const lines = [...Map.groupBy(findings, ({ code }) => code)].flatMap(([code, found]) => [
+    ...found.map(({ severity, object, message }) => {
+      const mark = severity === 'error' ? styleText('red', '×') : styleText('yellow', '‼')
+      return `${mark} ${oneLine(object === null ? message : `${object}: ${message}`)} [${code}]`
+    }),
+    `  ${styleText('dim', found[0]!.fix)}`,
+  ])
+  for (const { cause, codes } of unknown)
+    lines.push(
+      `${styleText('dim', '?')} ${oneLine(cause)}: ${count(codes.length, 'rule')} not judged${codes.length > 4 ? '' : ` (${codes.join(', ')})`}`,
     )
-    .join('')
+  if (!validated)
+    lines.push(
+      '? The API server has not validated the objects: set its namespace with -n, or use kubeconform',
+    )
+  const errors = findings.filter(({ severity }) => severity === 'error').length
+  const total = [count(errors, 'error'), count(findings.length - errors, 'warning')]
+  if (ignored > 0) total.push(`${ignored} ignored`)
+  lines.push(styleText(ok ? 'green' : 'red', `${ok ? '√' : '×'} ${total.join(', ')}`))
+  return `${lines.join('\n')}\n`
 }
 
-function total({ ok, errors, warnings, unknown }: Summary): string {
-  const counted = [
-    number(errors, 'error'),
-    number(warnings, 'warning'),
-    ...(unknown > 0 ? [`${unknown} unknown`] : []),
-  ].join(', ')
-  return styleText(ok ? 'green' : 'red', `${ok ? '√' : '×'} ${counted}`)
-}
-
-function number(count: number, noun: string): string {
-  return `${count === 0 ? 'no' : count} ${noun}${count === 1 ? '' : 's'}`
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`
 }

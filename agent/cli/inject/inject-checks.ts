@@ -1,5 +1,4 @@
-import { ofRollout } from '../check/rules/rollout-rules.ts'
-import { asList, asNumber, asText, dig, type Manifest, unfit } from '../manifests/manifest.ts'
+import { asFields, asList, asNumber, asText, dig, type Manifest, unfit } from '../manifests/manifest.ts'
 import { PROGRAM_DIR, SOCKET_DIR, VOLUMES } from '../manifests/pod-spec.ts'
 import type { Workload } from '../manifests/workload.ts'
 import type { InjectOptions } from './inject-command.ts'
@@ -11,7 +10,8 @@ export function refuseUnfit(workload: Workload, options: InjectOptions): void {
 }
 
 function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<string> {
-  if (workload.manifest.kind === 'Rollout') yield* ofRollout(options.traffic)
+  if (workload.manifest.kind === 'Rollout' && options.traffic === 'readiness')
+    yield 'Argo Rollouts waits for more than one Ready pod, but with --traffic=readiness only one pod is Ready: use --traffic=front'
   yield* takenNames(workload, options)
   yield* takenPaths(workload)
   const { langflow, container } = workload
@@ -23,7 +23,8 @@ function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<
 }
 
 /** Names that inject would use a second time. */
-function* takenNames({ pod, langflow, container }: Workload, options: InjectOptions): Generator<string> {
+function* takenNames(workload: Workload, options: InjectOptions): Generator<string> {
+  const { pod, langflow, container } = workload
   const has = (list: unknown, name: string) => asList(list).some((one) => dig(one, 'name') === name)
   for (const name of ['install', 'agent'])
     if (has(pod.initContainers, name) || has(pod.containers, name))
@@ -31,6 +32,13 @@ function* takenNames({ pod, langflow, container }: Workload, options: InjectOpti
   for (const { name } of VOLUMES)
     if (has(pod.volumes, name))
       yield `it already has a volume named ${name}, which inject would add: rename it`
+  const ports = [options.port, ...(options.traffic === 'front' ? [options.frontPort] : [])]
+  for (const { name, ports: own } of [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields))
+    for (const taken of asList(own).map((one) => dig(one, 'containerPort')))
+      if (ports.some((port) => port === taken))
+        yield `its container ${name} has port ${taken}, which inject would use: change one of them with --listen or --front-listen`
+  if (ports.includes(workload.port))
+    yield `LangFlow listens on port ${workload.port}, which inject would use: change one of them with --listen or --front-listen`
   for (const { name } of options.launcherVariables)
     if (has(langflow.env, name))
       yield `its container ${container} already has a variable ${name}, which inject would add: remove the variable, or the flag`

@@ -23,7 +23,7 @@ import {
 } from '../../config/values.ts'
 import { readScript } from '../../launcher/start-script.ts'
 import { VERSION } from '../../version.ts'
-import { addFilenames, readFilenames } from '../manifests/filename-option.ts'
+import { addFilenames, readFilenames } from '../manifests/manifest.ts'
 import { AGENT_PORT, FRONT_PORT, GRACE_SPARE_MS } from '../manifests/pod-spec.ts'
 
 const INJECTION_SETTINGS = group('Injection', {

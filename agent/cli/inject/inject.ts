@@ -1,8 +1,7 @@
 import { FatalError } from '../../exit.ts'
 import { check } from '../check/check.ts'
-import { whyCold } from '../check/cold-standby.ts'
-import { environmentOf, LOG_ENV, lacksLogEnv } from '../check/container-environment.ts'
-import { factsOf } from '../check/installation.ts'
+import { Environment, LOG_ENV } from '../check/environment.ts'
+import { factsOf } from '../check/facts.ts'
 import { asFields, asList, dig, type Manifest, manifestOf, titleOf, unfit } from '../manifests/manifest.ts'
 import { type ManifestStream, renderStream } from '../manifests/manifest-stream.ts'
 import { findLangflows, readWorkload, servicesOf, type Workload } from '../manifests/workload.ts'
@@ -42,7 +41,10 @@ export function inject(stream: ManifestStream, options: InjectOptions): Injected
     // The added objects stand before the workload, which requires them, and after objects such as the namespace.
     result.splice(result.indexOf(manifest), 0, ...added)
 
-    const services = options.traffic === 'front' ? servicesOf(workload, manifests) : []
+    const services =
+      options.traffic === 'front'
+        ? servicesOf(workload, { port: workload.port, ports: asList(workload.langflow.ports) }, manifests)
+        : []
     for (const service of services)
       summary.push(...changedIn(service, [...leadToFront(service, workload, options.frontPort)]))
     const adapted = adapt(workload, options, manifests)
@@ -56,9 +58,9 @@ export function inject(stream: ManifestStream, options: InjectOptions): Injected
 /** The options for one LangFlow, with the settings that it lacks. */
 function adapt({ langflow }: Workload, options: InjectOptions, manifests: readonly Manifest[]) {
   const command = asList(langflow.command).length > 0 ? langflow.command : options.entrypoint
-  const env = environmentOf({ ...langflow, command }, manifests, new Set())
-  const isCold = !options.isWarm || whyCold(env) !== null
-  const launcherVariables = [...options.launcherVariables, ...(lacksLogEnv(env) ? [LOG_ENV] : [])]
+  const env = new Environment({ ...langflow, command }, { manifests, hidden: new Map() })
+  const isCold = !options.isWarm || env.whyCold !== null
+  const launcherVariables = [...options.launcherVariables, ...(env.lacksLogEnv ? [LOG_ENV] : [])]
   return { ...options, launcherVariables, ...(isCold ? options.ifCold : null) }
 }
 
@@ -108,19 +110,15 @@ function changedIn(manifest: Manifest, edits: readonly Edit[]): string[] {
 }
 
 /** The rules that no agent can make up for: two LangFlows could act at the same time, or the pod would not start. */
-const REFUSED = new Set(['pod-processes', 'pod-host-network', 'agent-settings', 'agent-port-taken'])
+const REFUSED = ['pod-namespaces', 'agent-settings']
 
-/** The findings of `check` in the result, without those that a stream cannot decide. Throws `FatalError`. */
+/** The findings of `check` in the result. Throws `FatalError`. */
 function brokenRules(manifests: readonly Manifest[], container: string | null): string[] {
-  return check(factsOf(manifests, container)).flatMap(({ code, findings }) =>
-    findings
-      .filter(({ outcome }) => outcome !== 'unknown')
-      .map(({ object, message }) => {
-        const sentence = `${object === null ? '' : `${object}: `}${message}`
-        if (REFUSED.has(code)) throw new FatalError(sentence)
-        return `${sentence} [${code}]`
-      }),
-  )
+  return check(factsOf(manifests, container)).findings.map(({ code, object, message, fix }) => {
+    const sentence = `${object === null ? '' : `${object}: `}${message}. ${fix}`
+    if (REFUSED.includes(code)) throw new FatalError(sentence)
+    return `${sentence} [${code}]`
+  })
 }
 
 function textOf(manifests: readonly Manifest[], { isJson }: ManifestStream): string {

@@ -20,7 +20,7 @@ import {
   userFor,
   VOLUMES,
 } from '../manifests/pod-spec.ts'
-import { podLabels, type Workload } from '../manifests/workload.ts'
+import { labelsOf, type Workload } from '../manifests/workload.ts'
 import type { InjectOptions } from './inject-command.ts'
 import type { Edit, Path } from './injection-record.ts'
 
@@ -30,7 +30,7 @@ const POD: Path = ['spec', 'template', 'spec']
 export function* editsFor(workload: Workload, options: InjectOptions): Generator<Edit> {
   yield* inContainer(workload, options)
   yield* inPod(workload, options)
-  const { manifest, spec, replicas } = workload
+  const { manifest, spec, replicas = 1 } = workload
   if (manifest.kind !== 'Deployment' || options.traffic !== 'readiness') return
   // Only the leader's pod is Ready. A rollout with a surge would wait forever for a second Ready pod.
   const rollingUpdate = { maxSurge: 0, maxUnavailable: Math.max(1, replicas - 1) }
@@ -96,7 +96,7 @@ function namesOf({ langflow, port }: Workload): string[] {
 }
 
 function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
-  const { manifest, pod, langflow, names, ownAccount } = workload
+  const { manifest, pod, langflow, names, hasDefaultAccount } = workload
   const { image, traffic, port } = options
   const graceSeconds = Math.ceil((options.endMs + options.holdMs) / 1000)
   const { own, supplementalGroups } = userFor(pod, langflow)
@@ -119,7 +119,7 @@ function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
     yield { path: [...POD, 'automountServiceAccountToken'], to: false }
   // Of a Service named langflow, Kubernetes would make LANGFLOW_PORT, and LangFlow would not start.
   if (pod.enableServiceLinks === undefined) yield { path: [...POD, 'enableServiceLinks'], to: false }
-  if (!ownAccount) return
+  if (!hasDefaultAccount) return
   yield { path: [...POD, 'serviceAccountName'], to: names.account }
   // The API server also fills in this deprecated field, and uses its value if serviceAccountName is removed.
   yield { path: [...POD, 'serviceAccount'], to: names.account }
@@ -141,9 +141,13 @@ function variables({ names, port }: Workload, { traffic, agentVariables, ...opti
 export const ADDED_FOR = 'langflow-leader/injected-for'
 
 /** The objects that the replicas require beside their pods, in the order of their application. */
-export function objectsFor({ manifest, names, ownAccount, ...workload }: Workload, options: InjectOptions) {
+export function objectsFor(
+  { manifest, names, hasDefaultAccount, ...workload }: Workload,
+  options: InjectOptions,
+) {
   const { port } = options
-  const pods = podLabels(workload)
+  const selector = asFields(dig(workload.spec, 'selector', 'matchLabels'))
+  const pods = Object.keys(selector).length > 0 ? selector : labelsOf(workload)
   const namespace = manifest.namespace === null ? {} : { namespace: manifest.namespace }
   const object = (apiVersion: string, kind: string, name: string, more: object = {}) => ({
     apiVersion,
@@ -158,7 +162,7 @@ export function objectsFor({ manifest, names, ownAccount, ...workload }: Workloa
   })
   const account = object('v1', 'ServiceAccount', names.account, { automountServiceAccountToken: false })
   return [
-    ...(ownAccount ? [account] : []),
+    ...(hasDefaultAccount ? [account] : []),
     object('rbac.authorization.k8s.io/v1', 'Role', names.role, { rules: rules(names.lease) }),
     object('rbac.authorization.k8s.io/v1', 'RoleBinding', names.role, {
       roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: names.role },

@@ -14,12 +14,13 @@ const COMMANDS = ['agent', 'launch', 'run', 'install']
 /** `null` if a container starts another program. */
 export function programOf({ command, args, image }: Fields): ProgramCommand | null {
   const words = [...asList(command), ...asList(args)].map(asText)
-  const at = words.findIndex((word) => /(^|\/)langflow-leader(\.mjs)?$/.test(word))
-  const [name = '', ...rest] = words.slice(at + 1)
   // Without a command, the container starts the entry point of its image. Other programs also have a command `run`.
-  const isEntryPoint =
-    asList(command).length === 0 && (name !== 'run' || /langflow-leader/.test(asText(image)))
-  return (at >= 0 || isEntryPoint) && COMMANDS.includes(name) ? { name, args: rest } : null
+  const [first = ''] = words
+  const isOurs = first !== 'run' || /langflow-leader/.test(asText(image))
+  const isEntryPoint = asList(command).length === 0 && COMMANDS.includes(first) && isOurs
+  const at = isEntryPoint ? -1 : words.findIndex((word) => /(^|\/)langflow-leader(\.mjs)?$/.test(word))
+  const [name = '', ...rest] = words.slice(at + 1)
+  return (isEntryPoint || at >= 0) && COMMANDS.includes(name) ? { name, args: rest } : null
 }
 
 /** The container of a pod that runs the agent. */

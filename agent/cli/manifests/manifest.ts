@@ -1,3 +1,4 @@
+import type { Command } from 'commander'
 import { FatalError } from '../../exit.ts'
 
 /** An object of a stream or from the API server. */
@@ -53,4 +54,19 @@ export function asNumber(value: unknown): number | null {
 /** The value at the end of the path; `undefined` if a step is missing. */
 export function dig(value: unknown, ...path: readonly string[]): unknown {
   return path.reduce<unknown>((at, step) => asFields(at)[step], value)
+}
+
+/** Adds `--filename` to a command that reads manifests. */
+export function addFilenames(command: Command): Command {
+  const repeated = (file: string, others: readonly string[] = []) => [...others, file]
+  return command.option(
+    '-f, --filename <file>',
+    'a file or directory with manifests, or - for standard input; repeatable',
+    repeated,
+  )
+}
+
+/** The given files in their order; `null` if no file was given. */
+export function readFilenames(command: Command): readonly string[] | null {
+  return command.getOptionValue('filename') ?? null
 }

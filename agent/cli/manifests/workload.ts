@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { FatalError } from '../../exit.ts'
+import { agentIn } from './agent-container.ts'
 import {
   asFields,
   asList,
@@ -14,24 +15,24 @@ import {
 
 export const DEFAULT_PORT = 7860
 
-interface Target {
+interface FoundLangflow {
   readonly manifest: Manifest
   /** The name of LangFlow's container. */
   readonly container: string
 }
 
 /** The workloads of the stream that run LangFlow. `container`: the name of its container, if given. Throws `FatalError`. */
-export function findLangflows(manifests: readonly Manifest[], container: string | null): Target[] {
+export function findLangflows(manifests: readonly Manifest[], container: string | null): FoundLangflow[] {
   for (const manifest of manifests) refuseForeign(manifest, container)
   const workloads = manifests.filter(isWorkload)
-  const targets = container === null ? guessed(workloads) : named(workloads, container)
-  for (const manifest of workloads) refuseReference(manifest, targets)
-  if (targets.length > 0) return targets
-  throw new FatalError(
+  const found = container === null ? guessed(workloads) : named(workloads, container)
+  for (const manifest of workloads) refuseReference(manifest, found)
+  if (found.length > 0) return found
+  const lack =
     container === null
-      ? 'found no LangFlow: no Deployment, StatefulSet or Rollout has a container named langflow, an image whose name ends in langflow, or "langflow run" in its command; set the name of the container with --container'
-      : `found no LangFlow: no Deployment, StatefulSet or Rollout has a container named ${container}; correct --container`,
-  )
+      ? 'has a container named langflow, an image whose name ends in langflow, or "langflow run" in its command; set the name of the container with --container'
+      : `has a container named ${container}; correct --container`
+  throw new FatalError(`found no LangFlow: no Deployment, StatefulSet or Rollout ${lack}`)
 }
 
 const GROUPS: Readonly<Record<string, string>> = {
@@ -45,8 +46,8 @@ function isWorkload({ kind, value }: Manifest): boolean {
   return group !== undefined && asText(value.apiVersion).startsWith(group)
 }
 
-function guessed(workloads: readonly Manifest[]): Target[] {
-  const targets = workloads.flatMap((manifest) => {
+function guessed(workloads: readonly Manifest[]): FoundLangflow[] {
+  const found = workloads.flatMap((manifest) => {
     const likely = containersIn(manifest).filter(looksLikeLangflow)
     const running = likely.filter(runsLangflow)
     const [best, other] = running.length === 1 ? running : likely
@@ -58,14 +59,14 @@ function guessed(workloads: readonly Manifest[]): Target[] {
       `the containers ${names} both look like LangFlow: set the right one with --container`,
     )
   })
-  if (targets.length > 0 || workloads.length !== 1) return targets
+  if (found.length > 0 || workloads.length !== 1) return found
   // A single container counts as LangFlow's, under any name.
   const containers = containersIn(workloads[0]!)
   return containers.length === 1 ? [{ manifest: workloads[0]!, container: asText(containers[0]!.name) }] : []
 }
 
 /** Some charts use the same container name in several workloads, such as LangFlow and its frontend. */
-function named(workloads: readonly Manifest[], container: string): Target[] {
+function named(workloads: readonly Manifest[], container: string): FoundLangflow[] {
   const own = (manifest: Manifest) => containersIn(manifest).filter(({ name }) => name === container)
   const having = workloads.filter((manifest) => own(manifest).length > 0)
   const likely = having.filter((manifest) => own(manifest).some(looksLikeLangflow))
@@ -86,17 +87,17 @@ function refuseForeign(manifest: Manifest, container: string | null): void {
 }
 
 /** Whether a pod was created for a workload, as a cluster reports it. */
-function isOfWorkload({ kind, value }: Manifest): boolean {
+export function isOfWorkload({ kind, value }: Manifest): boolean {
   const owners = asList(dig(value, 'metadata', 'ownerReferences')).map((owner) => dig(owner, 'kind'))
   return kind === 'Pod' && owners.some((owner) => owner === 'ReplicaSet' || owner === 'StatefulSet')
 }
 
 /** A Rollout may use the template of another workload, which Argo Rollouts scales to 0. */
-function refuseReference(manifest: Manifest, targets: readonly Target[]): void {
+function refuseReference(manifest: Manifest, found: readonly FoundLangflow[]): void {
   const reference = dig(manifest.value, 'spec', 'workloadRef')
   const from = titleOf({ kind: asText(dig(reference, 'kind')), name: asText(dig(reference, 'name')) })
   if (reference === undefined) return
-  if (targets.length === 0 || targets.some((one) => titleOf(one.manifest) === from))
+  if (found.length === 0 || found.some((one) => titleOf(one.manifest) === from))
     throw unfit(
       manifest,
       `it takes its pods from ${from} (workloadRef): write that template into the Rollout itself`,
@@ -105,16 +106,12 @@ function refuseReference(manifest: Manifest, targets: readonly Target[]): void {
 
 /** The containers of an object's pods, without init containers. */
 export function containersIn({ kind, value }: Manifest): Fields[] {
-  const spec =
-    kind === 'Pod'
-      ? dig(value, 'spec')
-      : kind === 'CronJob'
-        ? dig(value, 'spec', 'jobTemplate', 'spec', 'template', 'spec')
-        : dig(value, 'spec', 'template', 'spec')
+  const job = kind === 'CronJob' ? dig(value, 'spec', 'jobTemplate') : value
+  const spec = kind === 'Pod' ? value.spec : dig(job, 'spec', 'template', 'spec')
   return asList(dig(spec, 'containers')).map(asFields)
 }
 
-function hasCommand({ command, args }: Fields): boolean {
+export function hasCommand({ command, args }: Fields): boolean {
   return asList(command).length + asList(args).length > 0
 }
 
@@ -124,18 +121,10 @@ function runsLangflow({ command, args }: Fields): boolean {
 
 /** Whether the container's name, its image or its command is LangFlow's. */
 export function looksLikeLangflow(container: Fields): boolean {
-  return (
-    container.name === 'langflow' ||
-    /langflow(-backend)?$/.test(repositoryOf(container)) ||
-    runsLangflow(container)
-  )
-}
-
-/** A container's image without tag and digest. */
-export function repositoryOf({ image }: Fields): string {
-  return asText(image)
+  const repository = asText(container.image)
     .replace(/@.*$/, '')
     .replace(/:[^:/]*$/, '')
+  return container.name === 'langflow' || /langflow(-backend)?$/.test(repository) || runsLangflow(container)
 }
 
 /** A workload as `inject` and `check` use it. */
@@ -143,7 +132,7 @@ export type Workload = ReturnType<typeof readWorkload>
 
 /** Reads a workload. If `leaseName` or `targetPort` is `null`, it follows from the workload. */
 export function readWorkload(
-  { manifest, container }: Target,
+  { manifest, container }: FoundLangflow,
   { leaseName = null, targetPort = null }: { leaseName?: string | null; targetPort?: number | null } = {},
 ) {
   const spec = asFields(manifest.value.spec)
@@ -152,7 +141,6 @@ export function readWorkload(
   const langflow = asFields(asList(pod.containers).find((one) => dig(one, 'name') === container))
   const account = asText(pod.serviceAccountName) || asText(pod.serviceAccount)
   const { name } = manifest
-  const said = targetPort ?? portOf(langflow, pod)
   return {
     manifest,
     spec,
@@ -161,10 +149,9 @@ export function readWorkload(
     langflow,
     container,
     /** LangFlow's port. */
-    port: said ?? DEFAULT_PORT,
-    /** Whether a flag or the manifest sets the port. If not, it is LangFlow's default. */
-    portIsSaid: said !== null,
-    replicas: asNumber(spec.replicas) ?? 1,
+    port: targetPort ?? portOf(langflow, pod) ?? DEFAULT_PORT,
+    /** Undefined if Kubernetes or an autoscaler sets it. */
+    replicas: asNumber(spec.replicas) ?? undefined,
     /** The names of the objects beside the workload. */
     names: {
       account: account || `${name}-langflow-leader`,
@@ -172,28 +159,34 @@ export function readWorkload(
       lease: leaseName ?? `${name}-leader`,
       members: serviceName(name, '-members'),
     },
-    /** Whether inject adds a ServiceAccount, because the pods use the default account. */
-    ownAccount: account === '',
+    /** Whether the pods use the default account, so that inject adds a ServiceAccount. */
+    hasDefaultAccount: account === '',
   }
 }
 
-/** The labels that select its pods. */
-export function podLabels({ spec, template }: Pick<Workload, 'spec' | 'template'>): Fields {
-  const selector = asFields(dig(spec, 'selector', 'matchLabels'))
-  return Object.keys(selector).length > 0 ? selector : asFields(dig(template, 'metadata', 'labels'))
+/** The labels of a workload's pods. */
+export function labelsOf({ template }: Pick<Workload, 'template'>): Readonly<Fields> {
+  return asFields(dig(template, 'metadata', 'labels'))
 }
 
-/** The Services that lead to LangFlow's own port. */
+/** The Services that lead to a port of the workload's pods. `ports`: the declared ports, whose names a Service may use. */
 export function servicesOf(
-  workload: Pick<Workload, 'manifest' | 'template' | 'langflow' | 'port'>,
+  workload: Pick<Workload, 'manifest' | 'template'>,
+  { port, ports }: { port: number; ports: readonly unknown[] },
   manifests: readonly Manifest[],
 ): Manifest[] {
+  const isNamed = (name: string) =>
+    ports.some((own) => dig(own, 'name') === name && dig(own, 'containerPort') === port)
+  const leads = (one: unknown) => {
+    const to = dig(one, 'targetPort') ?? dig(one, 'port')
+    return typeof to === 'string' ? isNamed(to) : to === port
+  }
   return manifests.filter(
-    (manifest) =>
-      manifest.kind === 'Service' &&
-      inOneNamespace(manifest, workload.manifest) &&
-      selects(manifest, workload) &&
-      asList(dig(manifest.value, 'spec', 'ports')).some((port) => leadsTo(port, workload)),
+    (one) =>
+      one.kind === 'Service' &&
+      inOneNamespace(one, workload.manifest) &&
+      selects(dig(one.value, 'spec', 'selector'), labelsOf(workload)) &&
+      asList(dig(one.value, 'spec', 'ports')).some(leads),
   )
 }
 
@@ -202,18 +195,31 @@ export function inOneNamespace(a: Pick<Manifest, 'namespace'>, b: Pick<Manifest,
   return a.namespace === null || b.namespace === null || a.namespace === b.namespace
 }
 
-function selects({ value }: Manifest, { template }: Pick<Workload, 'template'>): boolean {
-  const labels = asFields(dig(template, 'metadata', 'labels'))
-  const selector = Object.entries(asFields(dig(value, 'spec', 'selector')))
-  return selector.length > 0 && selector.every(([name, wanted]) => labels[name] === wanted)
+/** Whether the selector of a Service selects pods with these labels. */
+export function selects(selector: unknown, labels: Readonly<Fields>): boolean {
+  return Object.keys(asFields(selector)).length > 0 && matches({ matchLabels: selector }, labels)
 }
 
-function leadsTo(port: unknown, { langflow, port: wanted }: Pick<Workload, 'langflow' | 'port'>): boolean {
-  const target = dig(port, 'targetPort') ?? dig(port, 'port')
-  if (typeof target !== 'string') return target === wanted
-  return asList(langflow.ports).some(
-    (own) => dig(own, 'name') === target && dig(own, 'containerPort') === wanted,
-  )
+/** Whether a label selector, as in a NetworkPolicy or a PodDisruptionBudget, matches. An empty selector matches all labels. */
+export function matches(selector: unknown, labels: Readonly<Fields>): boolean {
+  const exact = Object.entries(asFields(dig(selector, 'matchLabels')))
+  if (!exact.every(([name, value]) => labels[name] === value)) return false
+  return asList(dig(selector, 'matchExpressions')).every((one) => {
+    const own = labels[asText(dig(one, 'key'))]
+    const among = asList(dig(one, 'values')).includes(own)
+    switch (dig(one, 'operator')) {
+      case 'In':
+        return own !== undefined && among
+      case 'NotIn':
+        return own === undefined || !among
+      case 'Exists':
+        return own !== undefined
+      case 'DoesNotExist':
+        return own === undefined
+      default:
+        return false
+    }
+  })
 }
 
 /** LangFlow's port from its container's flags and variables, else from the declared ports; `null` if unknown. */
@@ -222,25 +228,19 @@ function portOf(langflow: Fields, pod: Fields): number | null {
   const flags = new Set([...words.matchAll(/--port[ =]["']?(\d+)\b/g)].map(([, port]) => Number(port)))
   const [flag] = flags
   if (flags.size === 1 && flag !== undefined) return flag
-  const said = Number(variableOf(langflow, 'LANGFLOW_PORT'))
-  if (said > 0) return said
+  const configured = Number(variableOf(langflow, 'LANGFLOW_PORT'))
+  if (configured > 0) return configured
   // In front mode, the declared port is the front's, and a variable of the agent has LangFlow's port.
-  const agent = asFields(asList(pod.initContainers).find((one) => dig(one, 'name') === 'agent'))
-  if (variableOf(agent, 'LEADER_TRAFFIC') === 'front') {
-    const target = /:(\d+)\/?$/.exec(variableOf(agent, 'LEADER_TARGET'))?.[1]
-    return target === undefined ? null : Number(target)
-  }
+  const agent = agentIn(pod)?.container ?? {}
+  if (variableOf(agent, 'LEADER_TRAFFIC') === 'front')
+    return Number(/:(\d+)\/?$/.exec(variableOf(agent, 'LEADER_TARGET'))?.[1]) || null
   const declared = asList(langflow.ports).map((port) => asNumber(dig(port, 'containerPort')))
   return declared.length === 1 ? declared[0]! : null
 }
 
 function variableOf({ env }: Fields, name: string): string {
-  return asText(
-    dig(
-      asList(env).find((one) => dig(one, 'name') === name),
-      'value',
-    ),
-  )
+  const found = asList(env).find((one) => dig(one, 'name') === name)
+  return asText(dig(found, 'value'))
 }
 
 /** A Service's name: a DNS label that starts with a letter. The name of a workload may be longer and contain dots. */

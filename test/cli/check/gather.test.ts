@@ -3,89 +3,79 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { validate } from '../../../agent/cli/check/api-access.ts'
 import { check } from '../../../agent/cli/check/check.ts'
 import { gather } from '../../../agent/cli/check/gather.ts'
-import { reply, ScriptedServer, status } from '../../kube/scripted-server.ts'
-import { findingsIn, healthy, type Loose } from './facts.ts'
+import { manifestOf } from '../../../agent/cli/manifests/manifest.ts'
+import { type Received, reply, ScriptedServer, status } from '../../kube/scripted-server.ts'
+import type { Loose } from './manifest-set.ts'
+import { sound } from './sound-manifests.ts'
 
 type Answer = readonly [code: number, body: object]
+type Answers = Readonly<Record<string, Answer>>
 
 const NAMESPACE = '/api/v1/namespaces/ns'
-const APPS = '/apis/apps/v1/namespaces/ns'
+const DEPLOYMENTS = '/apis/apps/v1/namespaces/ns/deployments'
 const FORBIDDEN: Answer = [403, status(403, 'Forbidden', 'x is forbidden: User "me" cannot do that')]
+const NOT_FOUND: Answer = [404, status(404, 'NotFound')]
 
 const kept = (object: Loose) => ({ ...object, metadata: { resourceVersion: '1', ...object.metadata } })
 
-/** The facts from an API server that has only these objects. `other`: its answer for all others. */
-async function gathered(
-  answers: Readonly<Record<string, Answer>>,
-  other: Answer = [404, status(404, 'NotFound')],
-) {
-  await using server = await ScriptedServer.start(({ url }, response) => {
-    const known: Readonly<Record<string, Answer>> = {
+/** Runs against an API server that has only these answers, by `METHOD path` or by the path alone. */
+async function against<T>(
+  answers: Answers,
+  run: (options: Parameters<typeof gather>[0], requests: readonly Received[]) => Promise<T>,
+  other: Answer = NOT_FOUND,
+): Promise<T> {
+  await using server = await ScriptedServer.start(({ method, url }, response) => {
+    const all: Answers = {
       '/version': [200, { major: '1', minor: '34' }],
-      [NAMESPACE]: [200, { metadata: { name: 'ns' } }],
+      [NAMESPACE]: [200, kept({ metadata: { name: 'ns' } })],
       ...answers,
     }
-    reply(response, ...(known[url.pathname] ?? other))
+    reply(response, ...(all[`${method} ${url.pathname}`] ?? all[url.pathname] ?? other))
   })
   const directory = await mkdtemp(join(tmpdir(), 'check-'))
   try {
     const kubeconfig = join(directory, 'config')
-    await writeFile(
-      kubeconfig,
-      JSON.stringify({
-        clusters: [{ name: 'c', cluster: { server: server.url } }],
-        users: [{ name: 'u', user: { token: 't' } }],
-        contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
-        'current-context': 'x',
-      }),
-    )
-    const wanted = { leaseName: null, leaseNamespace: 'ns', kubeconfig, context: null, container: null }
-    return await gather(wanted, { env: {} })
+    const config = {
+      clusters: [{ name: 'c', cluster: { server: server.url } }],
+      users: [{ name: 'u', user: { token: 't' } }],
+      contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
+      'current-context': 'x',
+    }
+    await writeFile(kubeconfig, JSON.stringify(config))
+    const at = { leaseName: null, leaseNamespace: 'ns', kubeconfig, context: null, container: null }
+    return await run(at, server.requests)
   } finally {
     await rm(directory, { recursive: true })
   }
 }
 
-const outcomesOf = (facts: Parameters<typeof check>[0]) =>
-  Object.fromEntries(check(facts).map(({ code, outcome }) => [code, outcome]))
+const gathered = (answers: Answers, other?: Answer) => against(answers, (at) => gather(at), other)
 
 describe('gather', () => {
-  test('rejects if the caller may list no objects, so that a check of nothing does not pass', async () => {
-    await assert.rejects(gathered({}, FORBIDDEN), {
-      code: 'no_rights',
-      exitCode: 4,
-      message:
-        /^this account may read none of .+: run check on your machine with your kubeconfig, or run kubectl get .+ \| langflow-leader check -f -$/,
-    })
+  test('rejects if the user may list no objects, so that a check of nothing does not pass', async () => {
+    await assert.rejects(gathered({}, FORBIDDEN), { code: 'no_rights', exitCode: 4 })
   })
 
-  test('distinguishes a missing Secret from a Secret that the caller may not read', async () => {
-    const app: Loose = structuredClone(healthy().find(({ kind }) => kind === 'Deployment'))
-    app.spec.template.spec.containers[0].envFrom = ['absent', 'secret'].map((name) => ({
-      secretRef: { name },
+  test('distinguishes a missing Secret, a missing optional Secret, and one that the user may not read', async () => {
+    const app: Loose = sound('production').workload
+    const [langflow] = app.spec.template.spec.containers
+    langflow.env = []
+    langflow.envFrom = ['absent', 'optional', 'secret'].map((name) => ({
+      secretRef: { name, optional: name === 'optional' },
     }))
-    const facts = await gathered({
-      [`${APPS}/deployments`]: [200, { items: [kept(app)] }],
+    const { hidden } = await gathered({
+      [DEPLOYMENTS]: [200, { items: [kept(app)] }],
       [`${NAMESPACE}/secrets/secret`]: FORBIDDEN,
     })
-    assert.deepEqual([...facts.cluster!.hidden.keys()], ['Secret/secret'])
-    const { 'variable-sources': found = [] } = findingsIn(check(facts))
-    assert.deepEqual(
-      found.map(({ outcome }) => outcome),
-      ['error', 'unknown'],
-    )
-    assert.match(found[0]!.message, /"absent" does not exist \(envFrom\)/)
-    assert.match(found[1]!.message, /does not see Secret\/secret$/)
+    assert.deepEqual([...hidden.keys()], ['Secret/absent', 'Secret/secret'])
+    assert.match(hidden.get('Secret/absent')!, /does not exist/)
   })
 
-  test('refuses a namespace that does not exist, but not one that the caller may not read', async () => {
-    await assert.rejects(gathered({ [NAMESPACE]: [404, status(404, 'NotFound')] }), {
-      code: 'no_namespace',
-      exitCode: 2,
-      message: 'the namespace ns does not exist: correct it with -n',
-    })
+  test('refuses a namespace that does not exist, but not one that the user may not read', async () => {
+    await assert.rejects(gathered({ [NAMESPACE]: NOT_FOUND }), { code: 'no_namespace', exitCode: 2 })
     assert.equal((await gathered({ [NAMESPACE]: FORBIDDEN })).cluster?.version, '1.34')
   })
 
@@ -93,16 +83,64 @@ describe('gather', () => {
     const pod = (metadata: object) => kept({ metadata, spec: { containers: [{ name: 'langflow' }] } })
     const unfound = async (metadata: object) =>
       (await gathered({ [`${NAMESPACE}/pods`]: [200, { items: [pod(metadata)] }] })).unfound
-    assert.match((await unfound({ name: 'a' }))!, /^Pod\/a: its container langflow runs LangFlow/)
+    assert.match((await unfound({ name: 'a' }))!, /^Pod\/a:/)
     assert.match(
       (await unfound({ name: 'a', ownerReferences: [{ kind: 'ReplicaSet' }] }))!,
       /^found no LangFlow/,
     )
   })
 
-  test('reports the version of the API server, and that no LangFlow was found', async () => {
-    const facts = await gathered({ '/version': [200, { major: '1', minor: '28+' }] })
-    const { 'langflow-found': found, 'kubernetes-version': version } = outcomesOf(facts)
-    assert.deepEqual([found, version], ['error', 'error'])
+  test('asks for the rights of the account, the Lease, and the version', async () => {
+    const review = '/apis/authorization.k8s.io/v1/namespaces/ns/localsubjectaccessreviews'
+    const facts = await gathered({
+      '/version': [200, { major: '1', minor: '28+' }],
+      [DEPLOYMENTS]: [200, { items: [kept(sound('production').workload)] }],
+      [review]: [201, { status: { allowed: false } }],
+    })
+    assert.equal(facts.cluster?.version, '1.28')
+    assert.deepEqual([...facts.cluster.leases], [['langflow-leader-lock', false]])
+    assert.deepEqual([...new Set(facts.cluster.grants.values())], [false])
+    const codes = check(facts).findings.map(({ code }) => code)
+    for (const code of ['kubernetes-version', 'agent-rights', 'lease-object'])
+      assert.ok(codes.includes(code), code)
+  })
+})
+
+describe('validate', () => {
+  const service = manifestOf({ apiVersion: 'v1', kind: 'Service', metadata: { name: 's' } })
+  const SERVICES = {
+    '/api/v1': [200, { resources: [{ name: 'services', kind: 'Service', namespaced: true }] }],
+  } as const
+  const validated = (answers: Answers, of = service) =>
+    against({ ...SERVICES, ...answers }, async (at, requests) => {
+      const problems = await validate([of], at)
+      const writes = requests.filter(({ method }) => method !== 'GET')
+      return { problems, writes: writes.map(({ method, url }) => `${method} ${url.pathname}${url.search}`) }
+    })
+  const CREATE = `POST ${NAMESPACE}/services?dryRun=All`
+
+  test('sends each object as a dry run', async () => {
+    const { problems, writes } = await validated({ [`${NAMESPACE}/services`]: [201, kept(service.value)] })
+    assert.deepEqual([problems, writes], [[], [CREATE]])
+  })
+
+  test('rehearses a patch of an object that exists', async () => {
+    const { problems, writes } = await validated({
+      [`${NAMESPACE}/services`]: [409, status(409, 'AlreadyExists')],
+      [`${NAMESPACE}/services/s`]: [422, status(422, 'Invalid', 'spec.ports: Required value')],
+    })
+    assert.deepEqual(writes, [CREATE, `PATCH ${NAMESPACE}/services/s?dryRun=All`])
+    assert.equal(problems.length, 1)
+    assert.ok(typeof problems[0] === 'object' && 'of' in problems[0] && problems[0].of === service)
+  })
+
+  test('does not judge an object that the user may not write, or whose kind the API server lacks', async () => {
+    const forbidden = await validated({ [`${NAMESPACE}/services`]: FORBIDDEN })
+    const other = await validated(
+      {},
+      manifestOf({ apiVersion: 'x.io/v1', kind: 'X', metadata: { name: 'x' } }),
+    )
+    for (const { problems } of [forbidden, other])
+      assert.ok(typeof problems[0] === 'object' && 'unknown' in problems[0])
   })
 })

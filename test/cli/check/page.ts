@@ -1,7 +1,7 @@
 // npm run reference: writes the part of docs/check.md that describes all rules.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { CATALOGUE, type Entry } from '../../../agent/cli/check/check.ts'
+import { CATALOGUE } from '../../../agent/cli/check/check.ts'
 
 export const PAGE = join(import.meta.dirname, '../../../docs/check.md')
 const BEGIN = '<!-- codes: begin, written by npm run reference -->'
@@ -12,22 +12,13 @@ export function checkPage(page: string): string {
   const from = page.indexOf(BEGIN)
   const to = page.indexOf(END)
   if (from < 0 || to < from) throw new Error(`${PAGE} has no part between ${BEGIN} and ${END}`)
-  const groups = [...Map.groupBy(CATALOGUE, ({ group }) => group)].map(([group, rules]) =>
-    [`### ${group}`, ...rules.map(sectionOf)].join('\n\n'),
-  )
+  const groups = [...Map.groupBy(CATALOGUE, ({ group }) => group)].map(([group, rules]) => {
+    const sections = rules.map(
+      ({ code, severity, about, fix }) => `#### ${code}\n\n${about} (${severity})\n\n**Fix:** ${fix}`,
+    )
+    return [`### ${group}`, ...sections].join('\n\n')
+  })
   return `${page.slice(0, from)}${BEGIN}\n\n${groups.join('\n\n')}\n\n${page.slice(to)}`
-}
-
-function sectionOf({ code, severity, about, breaks, fix, ofCluster }: Entry): string {
-  const when = ofCluster ? `${severity}, only in a cluster` : severity
-  return [
-    `#### ${code}`,
-    '',
-    `Rule (${when}): ${about}.`,
-    '',
-    `- **If not:** ${breaks}`,
-    `- **Fix:** ${fix}`,
-  ].join('\n')
 }
 
 if (import.meta.main) writeFileSync(PAGE, checkPage(readFileSync(PAGE, 'utf8')))

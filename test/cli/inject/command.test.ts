@@ -63,7 +63,7 @@ describe('langflow-leader inject', () => {
       new RegExp(`^${title}changed [^\\n]*containers\\[langflow-runtime\\]\\.command`, 'm'),
     )
     assert.match(stderr, /^langflow-leader: Lease\/flows-langflow-runtime-leader: added$/m)
-    assert.match(stderr, /^langflow-leader: warning: [^\n]+ \[replicas-one\]$/m)
+    assert.match(stderr, /^langflow-leader: warning: [^\n]+ \[replicas\]$/m)
     const out = run(['--uninject'], { stdin: stdout })
     assert.match(out.stderr, new RegExp(`^${title}restored$`, 'm'))
     assert.match(out.stderr, /^langflow-leader: Lease\/flows-langflow-runtime-leader: removed$/m)

@@ -1,206 +1,205 @@
-import { AGENT_SETTINGS, CONTENT_SETTINGS, SHARED_SETTINGS } from '../../../config/agent-settings.ts'
 import { FIELDS } from '../../../config/pod-fields.ts'
-import { flagOf, variableOf } from '../../../config/setting.ts'
-import { asFields, asList, asText, dig, type Fields } from '../../manifests/manifest.ts'
-import { givenVariable, HIDDEN, isOfPod, valueIn } from '../container-environment.ts'
-import { containersOf, definitionOf, programOf } from '../installation.ts'
-import { bytesOf } from '../quantity.ts'
-import { type Installed, type Rule, type Said, Unseen } from '../rule.ts'
-import { isBeside } from './probe-rules.ts'
+import { formatDuration } from '../../../config/values.ts'
+import { programOf } from '../../manifests/agent-container.ts'
+import { asFields, asList, asNumber, asText, dig, type Fields } from '../../manifests/manifest.ts'
+import { READY_PATH } from '../../manifests/pod-spec.ts'
+import { isOfPod, Unknown } from '../environment.ts'
+import { containersOf } from '../facts.ts'
+import type { Installed, Rule } from '../rule.ts'
 
-/** What the agent alone requires, in bytes. */
-const LEAST_BYTES = 96 * 1024 ** 2
+/** The least memory limit with which the agent runs. */
+const LEAST_MIB = 96
+/** The longest time from a closed gate to a pod that is not Ready, in seconds. */
+const SLOWEST_GATE_S = 3
+/** The duration of a planned stop beyond its timeouts. */
+const STOP_SPARE_MS = 5_000
 
-/** Whether each agent is unique, reaches its LangFlow, and has the resources for its renewals. */
+/** Whether each agent is unique, reaches its LangFlow, and is judged as it expects. */
 export const AGENT_RULES: readonly Rule<Installed>[] = [
-  {
-    code: 'misplaced-variables',
-    severity: 'warning',
-    about: 'each variable is in the container that reads it',
-    breaks: 'The setting has no effect, and its default counts.',
-    fix: "Move the variable: the launcher reads those of LangFlow's container, and the agent those of its own.",
-    applies: isBeside,
-    *find({ agent, env, container }) {
-      for (const name of OF_AGENT)
-        if (name in env.values || env.elsewhere.has(name))
-          yield `its container ${container} has ${name}, which only the agent reads: move it to the container ${agent.container.name}`
-      for (const name of OF_LAUNCHER)
-        if (name in agent.env.values || agent.env.elsewhere.has(name))
-          yield `its agent has ${name} (${agent.env.values[name] ?? 'hidden'}), which only the launcher reads: move it to the container ${container}`
-    },
-  },
   {
     code: 'agent-identity',
     severity: 'error',
-    about: 'the agent can read the name and revision of its pod',
-    breaks: 'A restarted agent cannot resume its term, and a rollout may not end.',
-    fix: "Add POD_NAME, POD_UID, POD_TEMPLATE_HASH and CONTROLLER_REVISION_HASH to the agent's env with valueFrom.fieldRef.",
-    *find(one) {
-      const { pod, identity } = one.agent.options
+    about:
+      'The agent can read the name and the revision of its pod. Otherwise a rollout does not end, or one agent alone can run.',
+    fix: "Set POD_NAME, POD_UID, POD_TEMPLATE_HASH and CONTROLLER_REVISION_HASH in the agent's env with valueFrom.fieldRef.",
+    *find({ agent, options, manifest }) {
+      const { pod, peers, identity } = options
       if (pod.problem !== null) yield pod.problem
-      else yield* lackOfRevision(one)
-      for (const [name, path] of OF_POD) {
-        const definition = definitionOf(one.agent.container, name)
-        const from = dig(definition, 'valueFrom', 'fieldRef', 'fieldPath')
-        if (definition !== null && from !== path)
-          yield `${name} of its agent is ${from === undefined ? 'the same in every pod' : `the field ${from}`}: set it with valueFrom.fieldRef.fieldPath ${path}`
-      }
-      if (setsIdentity(one.agent.container) && !isOfPod(identity))
-        yield `all its agents have the identity ${identity}, so only one of them runs: remove --identity, or make it of $(POD_NAME) and $(POD_UID)`
+      const own = agent.env.texts()
+      const name = manifest.kind === 'StatefulSet' ? 'CONTROLLER_REVISION_HASH' : 'POD_TEMPLATE_HASH'
+      if (pod.problem === null && peers !== null && own[name] === undefined)
+        yield `its agent has no variable ${name}`
+      for (const { variable } of Object.values(FIELDS))
+        if (own[variable] !== undefined && !isOfPod(own[variable]))
+          yield `${variable} is the same in every pod`
+      const isConfigured =
+        own.LEADER_IDENTITY !== undefined || agent.args.some((word) => /^--identity/.test(word))
+      if (isConfigured && !isOfPod(identity)) yield `all its agents have the identity ${identity}`
     },
   },
   {
     code: 'agent-addresses',
     severity: 'error',
-    about: 'other pods reach the agent and its front',
-    breaks:
-      'The kubelet cannot probe the agent, and the replicas do not find each other or cannot forward requests.',
+    about:
+      'Other pods reach the agent and its front. Otherwise the kubelet cannot probe the agent, and replicas do not find each other.',
     fix: 'Let --listen and --front-listen have only a port, and remove --front-address.',
-    *find({ agent }) {
-      const { listen, traffic } = agent.options
-      if (isLoopback(listen.host ?? ''))
-        yield `its agent listens only on ${listen.host} (--listen), where neither the kubelet nor another replica reaches it: set --listen to :${listen.port}`
+    *find({ agent, options }) {
+      const { listen, traffic } = options
+      if (isLoopback(listen.host)) yield `its agent listens only on ${listen.host} (--listen)`
       if (traffic.mode !== 'front') return
-      if (isLoopback(traffic.listen.host ?? ''))
-        yield `its front listens only on ${traffic.listen.host} (--front-listen), where no client reaches it: set --front-listen to :${traffic.listen.port}`
-      if (definitionOf(agent.container, 'LEADER_FRONT_ADDRESS') !== null && !isOfPod(traffic.address))
-        yield `every front has the address ${traffic.address} (--front-address), so a front cannot forward requests to the leader's: remove the flag`
+      if (isLoopback(traffic.listen.host))
+        yield `its front listens only on ${traffic.listen.host} (--front-listen)`
+      if (agent.env.texts().LEADER_FRONT_ADDRESS !== undefined && !isOfPod(traffic.address))
+        yield `every front has the address ${traffic.address} (--front-address)`
     },
   },
   {
     code: 'agent-target',
     severity: 'error',
-    about: "the agent's --target has LangFlow's port",
-    breaks: 'LangFlow never counts as healthy, so no replica serves.',
-    fix: "Set --target to LangFlow's port.",
-    *find({ agent, port, portIsSaid, container }) {
-      const { target } = agent.options
-      if (portIsSaid && target.port !== port)
-        yield `its agent asks LangFlow on port ${target.port} (--target), but its container ${container} listens on ${port}: set --target to that port`
-    },
-  },
-  {
-    code: 'langflow-host',
-    severity: 'error',
-    about: 'LangFlow listens where agent and clients find it',
-    breaks: 'LangFlow never counts as healthy, or no client reaches it.',
-    fix: 'Let LangFlow listen on 0.0.0.0, or with --traffic=front on 127.0.0.1.',
-    *find({ agent, env, container }) {
-      const { target, traffic } = agent.options
-      const host = hostIn(env.command) ?? valueIn(env, 'LANGFLOW_HOST')
+    about:
+      'The agent asks LangFlow where it listens. Otherwise LangFlow never counts as healthy, so no replica serves.',
+    fix: "Set --target to LangFlow's port. Let LangFlow listen on 0.0.0.0, or with --traffic=front on 127.0.0.1.",
+    *find({ env, options: { target, traffic }, port, container }) {
+      const isPort = target.port === port || env.value('LANGFLOW_PORT') === String(target.port)
+      if (!isPort) yield `its agent asks port ${target.port} (--target), but ${container} listens on ${port}`
+      const flag = /(?:^|\s)--host[ =]["']?([^\s"';&]+)/.exec(env.command.join(' '))?.[1]
+      const host = flag ?? env.value('LANGFLOW_HOST')
       // The images of LangFlow set LANGFLOW_HOST to 0.0.0.0.
-      if (host === null || host === '::') return
-      if (host.includes('$') || host.includes(HIDDEN))
-        throw new Unseen(`the container ${container} takes --host from a variable`)
-      const asked = new URL(target.origin).hostname.replace(/^\[|\]$/g, '')
-      const isFound =
-        host === '0.0.0.0' ? !asked.includes(':') : host === asked || (isLocal(host) && isLocal(asked))
-      if (!isFound)
-        yield `its container ${container} listens on ${host}, but the agent asks LangFlow at ${asked} (--target): set --host to ${traffic.mode === 'front' ? '127.0.0.1' : '0.0.0.0'}`
-      else if (traffic.mode === 'readiness' && isLoopback(host))
-        yield `its container ${container} listens only on ${host}, where no client reaches it with --traffic=readiness: set --host to 0.0.0.0`
-    },
-  },
-  {
-    code: 'agent-port-taken',
-    severity: 'error',
-    about: 'no other container uses the ports of the agent and its front',
-    breaks: 'One of the two programs exits at its start.',
-    fix: 'Change the port of one of them.',
-    *find({ agent, pod, port, container }) {
-      const { listen, traffic } = agent.options
-      const fronts = traffic.mode === 'front' ? [{ own: traffic.listen.port, whose: "the front's" }] : []
-      for (const { own, whose } of [{ own: listen.port, whose: "the agent's" }, ...fronts]) {
-        if (port === own)
-          yield `its container ${container} listens on port ${own}, which is ${whose} port: change the port of one of them`
-        for (const { name, ports } of containersOf(pod)) {
-          // LangFlow's container may declare the front's port, so that Services and policies can refer to its name.
-          const mayDeclare = name === agent.container.name || (name === container && own !== listen.port)
-          if (!mayDeclare && asList(ports).some((one) => dig(one, 'containerPort') === own))
-            yield `its container ${name} has port ${own}, which is ${whose} port: change the port of one of them`
-        }
-      }
+      if (host === null || host === '0.0.0.0' || host === '::') return
+      if (host.includes('$')) throw new Unknown('the value of --host is not in the manifest')
+      if (!isLoopback(host)) yield `${container} listens only on ${host}, and not on the loopback address`
+      else if (traffic.mode === 'readiness')
+        yield `${container} listens only on ${host}, where no client reaches it`
     },
   },
   {
     code: 'one-version',
     severity: 'warning',
-    about: 'install and agent have one version',
-    breaks:
-      'Launcher and agent speak different versions of their protocol, so the launcher may refuse grants.',
+    about: 'install and agent have one version. Otherwise the launcher may refuse the grants of its agent.',
     fix: 'Set the same image for the init containers install and agent.',
-    applies: isBeside,
     *find({ pod, agent }) {
-      const own = asText(agent.container.image)
-      for (const one of asList(pod.initContainers).map(asFields))
-        if (programOf(one)?.command === 'install' && one.image !== own)
-          yield `its init container ${one.name} has the image ${one.image}, and its agent ${own}: set the same image for both`
+      for (const one of containersOf(pod))
+        if (programOf(one)?.name === 'install' && one.image !== agent.container.image)
+          yield `${one.name} has the image ${one.image}, and its agent ${agent.container.image}`
     },
   },
   {
-    code: 'agent-cpu-limit',
+    code: 'agent-resources',
     severity: 'warning',
-    about: 'the kernel does not throttle the agent',
-    breaks: 'A throttled agent renews late, so LangFlow is frozen or killed although nothing has failed.',
-    fix: "Remove limits.cpu from the agent's container. Its request is enough.",
-    applies: isBeside,
+    about:
+      'The agent has CPU and memory for its renewals. Otherwise LangFlow is frozen or killed although nothing has failed.',
+    fix: "Remove limits.cpu from the agent's container, and set its memory limit to 192Mi, or with --traffic=front to 512Mi.",
     *find({ agent }) {
-      const limit = dig(agent.container, 'resources', 'limits', 'cpu')
-      if (limit !== undefined && limit !== null)
-        yield `its agent has the CPU limit ${limit}, so the kernel may delay renewals: remove limits.cpu from the container ${agent.container.name}`
+      if (agent.place === 'run') return
+      const { cpu, memory } = asFields(dig(agent.container, 'resources', 'limits'))
+      if (cpu != null) yield `its agent has the CPU limit ${cpu}`
+      if ((mebibytes(memory) ?? LEAST_MIB) < LEAST_MIB) yield `its agent has the memory limit ${memory}`
     },
   },
   {
-    code: 'agent-memory',
-    severity: 'warning',
-    about: 'the agent has the memory that it needs',
-    breaks:
-      'The kernel kills the agent, or the node evicts the pod. Each time, the launcher may stop LangFlow.',
-    fix: 'Set the memory limit of the agent to 192Mi, or with --traffic=front to 512Mi.',
-    applies: isBeside,
-    *find({ agent }) {
-      const { mode } = agent.options.traffic
-      const limit = dig(agent.container, 'resources', 'limits', 'memory')
-      if ((bytesOf(limit) ?? LEAST_BYTES) < LEAST_BYTES)
-        yield `the memory limit of its agent (${limit}) is below what the agent needs: set it to ${mode === 'front' ? '512Mi' : '192Mi'}`
+    code: 'agent-probes',
+    severity: 'error',
+    about:
+      "The agent's probes ask its own endpoints. Otherwise the pod is Ready although it does not lead, or never Ready.",
+    fix: 'Let the readinessProbe ask /readyz (periodSeconds 1, failureThreshold 1), or /frontz with --traffic=front, and the livenessProbe /livez.',
+    *find({ agent: { container }, options: { listen, traffic } }) {
+      const gate = READY_PATH[traffic.mode]
+      for (const [probe, path] of [
+        ['readinessProbe', gate],
+        ['livenessProbe', '/livez'],
+        ['startupProbe', '/livez'],
+      ] as const) {
+        const asked = askedBy(container, probe)
+        if (asked === null && probe === 'readinessProbe') yield 'its agent has no readinessProbe'
+        if (asked === null && probe === 'livenessProbe')
+          yield { message: 'its agent has no livenessProbe', severity: 'warning' }
+        if (asked !== null && (asked.path !== path || asked.port !== listen.port))
+          yield `its agent's ${probe} asks ${asked.path} on port ${asked.port}`
+        if (asked?.isHttps) yield `its agent's ${probe} uses HTTPS`
+      }
+      const { periodSeconds = 10, failureThreshold = 3 } = asFields(container.readinessProbe)
+      const seconds = Number(periodSeconds) * Number(failureThreshold)
+      if (traffic.mode === 'readiness' && seconds > SLOWEST_GATE_S)
+        yield {
+          message: `its agent's readinessProbe closes the gate only after ${seconds} s`,
+          severity: 'warning',
+        }
+    },
+  },
+  {
+    code: 'langflow-probes',
+    severity: 'error',
+    about:
+      "The probes of LangFlow's container ask the agent. LangFlow does not listen on a standby, so the kubelet would restart every standby.",
+    fix: "Let the probes of LangFlow's container ask /workloadz on the agent's port, and remove its readinessProbe.",
+    *find({ agent, langflow, container, options: { listen, traffic } }) {
+      if (agent.place === 'run') return
+      if (askedBy(langflow, 'livenessProbe') === null)
+        yield { message: `its container ${container} has no livenessProbe`, severity: 'warning' }
+      for (const probe of ['livenessProbe', 'startupProbe', 'readinessProbe']) {
+        const asked = askedBy(langflow, probe)
+        if (asked === null || (probe === 'readinessProbe' && traffic.mode === 'readiness')) continue
+        const paths = probe === 'readinessProbe' ? ['/workloadz', READY_PATH[traffic.mode]] : ['/workloadz']
+        if (asked.port !== listen.port || !paths.includes(asked.path))
+          yield `the ${probe} of its container ${container} asks ${asked.path || 'LangFlow'} on port ${asked.port}`
+      }
+    },
+  },
+  {
+    code: 'grace-period',
+    severity: 'error',
+    about:
+      'The pod has time for a planned stop. Otherwise the kubelet kills it before it releases the Lease.',
+    fix: 'Raise terminationGracePeriodSeconds, and set the same --stop-timeout for agent and launcher.',
+    *find({ agent, pod, langflow, launcher, options }) {
+      const { drainTimeoutMs, stopTimeoutMs, holdTimeoutMs, traffic } = options
+      const seconds = asNumber(pod.terminationGracePeriodSeconds) ?? 30
+      const held = traffic.mode === 'front' ? holdTimeoutMs : 0
+      const neededMs = drainTimeoutMs + stopTimeoutMs + held + hookMsOf(langflow) + STOP_SPARE_MS
+      if (seconds * 1000 < neededMs)
+        yield `terminationGracePeriodSeconds is ${seconds}, and a planned stop needs up to ${Math.ceil(neededMs / 1000)}`
+      const theirs =
+        launcher !== null && 'options' in launcher ? launcher.options.stopTimeoutMs : stopTimeoutMs
+      if (agent.place !== 'run' && theirs !== stopTimeoutMs)
+        yield {
+          message: `--stop-timeout of the agent is ${formatDuration(stopTimeoutMs)}, and of the launcher ${formatDuration(theirs)}`,
+          severity: 'warning',
+        }
     },
   },
 ]
 
-const variablesOf = (settings: object) => Object.keys(settings).map((key) => variableOf(flagOf(key)))
-const SHARED = new Set(variablesOf(SHARED_SETTINGS))
-const OF_AGENT = variablesOf(AGENT_SETTINGS).filter((name) => !SHARED.has(name))
-const OF_LAUNCHER = variablesOf(CONTENT_SETTINGS)
-
-/** The variables of the agent that each pod has its own value for, and their fields. */
-const OF_POD = Object.values(FIELDS).map(({ variable, path }) => [variable, path] as const)
-
-/** Whether a flag or a variable sets the identity. */
-function setsIdentity(container: Fields): boolean {
-  const words = [...asList(container.command), ...asList(container.args)].map(asText)
-  return (
-    definitionOf(container, 'LEADER_IDENTITY') !== null || words.some((word) => word.startsWith('--identity'))
-  )
+function isLoopback(host: string | null): boolean {
+  return host !== null && /^(localhost|127\..*|::1)$/.test(host)
 }
 
-/** The variable with the revision has another label for each kind of workload. */
-function* lackOfRevision({ agent, manifest }: Installed): Generator<Said> {
-  if (agent.options.peers === null) return
-  const name = manifest.kind === 'StatefulSet' ? 'CONTROLLER_REVISION_HASH' : 'POD_TEMPLATE_HASH'
-  const label = name === 'POD_TEMPLATE_HASH' ? 'pod-template-hash' : 'controller-revision-hash'
-  if (!givenVariable(agent.env, name).isSet)
-    yield `its agent cannot read the revision of its pod, so no leader hands over to a newer revision: add ${name} (metadata.labels['${label}']) to the agent's env with valueFrom.fieldRef`
+/** A quantity of memory, such as `512Mi`; `null` if there is none, or it has another unit. */
+export function mebibytes(quantity: unknown): number | null {
+  const [, number, unit = ''] = /^([\d.]+)(k|M|G|Ki|Mi|Gi|)$/.exec(String(quantity ?? '')) ?? []
+  const bytes = { '': 1, k: 1e3, M: 1e6, G: 1e9, Ki: 1024, Mi: 1024 ** 2, Gi: 1024 ** 3 }[unit]
+  return number === undefined || bytes === undefined ? null : (Number(number) * bytes) / 1024 ** 2
 }
 
-/** The value of the flag --host. */
-function hostIn(command: readonly string[]): string | null {
-  return /(?:^|\s)--host[ =]["']?([^\s"';&]+)/.exec(command.join(' '))?.[1] ?? null
+/** An httpGet probe; `null` if the container has no such probe. */
+function askedBy(container: Fields, probe: string) {
+  const all = asFields(container[probe])
+  if (Object.keys(all).length === 0) return null
+  const { path, port, scheme } = asFields(all.httpGet)
+  const named = asList(container.ports).find((one) => dig(one, 'name') === port)
+  return {
+    // The query only asks for details.
+    path: asText(path).replace(/\?verbose$/, ''),
+    port: asNumber(port) ?? asNumber(dig(named, 'containerPort')),
+    isHttps: scheme === 'HTTPS',
+  }
 }
 
-function isLoopback(host: string): boolean {
-  return isLocal(host) || host === '::1'
-}
-
-function isLocal(host: string): boolean {
-  return host === 'localhost' || host.startsWith('127.')
+/** The duration of LangFlow's preStop hook, which is part of the grace period. Throws `Unknown`. */
+function hookMsOf({ lifecycle }: Fields): number {
+  const hook = asFields(dig(lifecycle, 'preStop'))
+  if (Object.keys(hook).length === 0) return 0
+  const words = asList(dig(hook, 'exec', 'command')).join(' ')
+  const seconds = asNumber(dig(hook, 'sleep', 'seconds')) ?? Number(/\bsleep (\d+)/.exec(words)?.[1])
+  if (Number.isNaN(seconds)) throw new Unknown('the duration of the preStop hook is not in the manifest')
+  return seconds * 1000
 }

@@ -1,220 +1,144 @@
-import { asFields, asList, dig, type Manifest, titleOf } from '../../manifests/manifest.ts'
-import { inOneNamespace, servicesOf } from '../../manifests/workload.ts'
-import { containersOf, labelsOf, matches } from '../installation.ts'
-import type { Facts, Installed, Rule, Said } from '../rule.ts'
+import { asFields, asList, asNumber, asText, dig, type Manifest } from '../../manifests/manifest.ts'
+import { inOneNamespace, labelsOf, matches, selects, servicesOf } from '../../manifests/workload.ts'
+import { objectsOf } from '../facts.ts'
+import type { Facts, Installed, Problem, Rule } from '../rule.ts'
+
+/** The usual ports of API servers, and of their Service. */
+const API_PORTS = [443, 6443, 8443, 16443]
 
 /** Whether requests reach only the leader, and the replicas find each other. */
 export const NETWORK_RULES: readonly Rule<Installed>[] = [
   {
     code: 'service-leader',
     severity: 'error',
-    about: 'Services lead only to the leader, or to the fronts',
-    breaks:
-      'Clients reach a standby, which refuses their requests, or they bypass the fronts, so no request is held.',
-    fix: "Remove publishNotReadyAddresses, and set the targetPort to LangFlow's port, or to the front's with --traffic=front.",
-    sees: 'Service',
-    *find(one, { manifests, cluster }) {
-      const front = frontPortOf(one)
-      const past = servicesOf(one, manifests)
-      const led =
-        front === null
-          ? past
-          : servicesOf({ ...one, langflow: { ports: portsOf(one) }, port: front }, manifests)
-      if (front !== null) yield* pastFronts(one, front, past)
-      const { listen } = one.agent.options
-      const toAgents = servicesOf({ ...one, langflow: { ports: portsOf(one) }, port: listen.port }, manifests)
-      const open = led.filter(({ value }) => dig(value, 'spec', 'publishNotReadyAddresses') === true)
-      for (const service of open) {
-        const { name } = service
-        const isPeers = [one.agent.options.peers ?? []].flat().some(({ host }) => host.split('.')[0] === name)
-        // Clients that have another Service do not use a second port of this one.
-        if (isPeers && toAgents.includes(service) && led.length > open.length) continue
-        yield isPeers && !toAgents.includes(service)
-          ? `Service/${name}, by which the replicas find each other (--peers), leads to port ${front ?? one.port}, and not to the agents: set its targetPort to ${listen.port}`
-          : `Service/${name} leads to pods that are not Ready, which cannot serve or forward requests: remove publishNotReadyAddresses, or let clients use another Service`
+    about:
+      'Services lead only to the leader, or to the fronts. Otherwise clients reach a standby, or bypass the fronts, so no request is held.',
+    fix: "Remove publishNotReadyAddresses, and set targetPort to LangFlow's port, or to the front's with --traffic=front.",
+    reads: 'Service',
+    *find(one, { manifests }) {
+      const { traffic, listen, peers } = one.options
+      const front = traffic.mode === 'front' ? traffic.listen.port : null
+      const ports = portsOf(one)
+      const direct = servicesOf(one, { port: one.port, ports: asList(one.langflow.ports) }, manifests)
+      if (front !== null)
+        for (const of of direct) {
+          const severity = dig(of.value, 'spec', 'clusterIP') === 'None' ? 'warning' : 'error'
+          yield { message: `it leads to LangFlow's own port ${one.port}, past the fronts`, severity, of }
+        }
+      const served = front === null ? direct : servicesOf(one, { port: front, ports }, manifests)
+      const toAgents = servicesOf(one, { port: listen.port, ports }, manifests)
+      for (const of of served) {
+        const isPeers = [peers ?? []].flat().some(({ host }) => host.split('.')[0] === of.name)
+        // Clients that have another Service do not use a second port of the one by which the agents find each other.
+        if (isPeers && toAgents.includes(of) && served.length > 1) continue
+        if (dig(of.value, 'spec', 'publishNotReadyAddresses') === true)
+          yield { message: 'it leads to pods that are not Ready', of }
       }
-      for (const service of manifests.filter((other) => selects(other, one)))
-        yield* [...toNothing(service, one, front), ...fromOutside(service, manifests)]
-      for (const service of new Set([...led, ...past])) yield* toOthers(service, one, manifests)
-      if (led.length === 0 && past.length === 0 && !cluster?.hidden.has('Service'))
-        yield* unreached(one, front, { manifests, isStream: cluster === null })
     },
   },
   {
     code: 'peers',
     severity: 'error',
-    about: 'the replicas find each other',
-    breaks:
-      'A leader cannot determine whether another replica is ready, so it names no successor, and restarts a failed LangFlow in place.',
-    fix: "Create a headless Service with publishNotReadyAddresses and the labels of the pods, and set --peers to its name and the agents' port.",
+    about:
+      'The replicas find each other. Otherwise a leader names no successor, and restarts a failed LangFlow in place.',
+    fix: "Set --peers to a headless Service with publishNotReadyAddresses, the labels of the pods, and the agents' port.",
+    reads: 'Service',
     *find(one, facts) {
-      const { peers } = one.agent.options
-      if (peers !== null) for (const peer of [peers].flat()) yield* byPeer(peer, one, facts)
-      else if (one.scale.most > 1)
-        yield {
-          warning:
-            'its agents do not ask each other (--peers is not set), so a leader cannot determine whether another replica is ready: create a headless Service with publishNotReadyAddresses, and set --peers to its name and port',
-        }
+      const { peers, listen } = one.options
+      if (peers === null && !one.isSingle) yield { message: '--peers is not set', severity: 'warning' }
+      for (const { host, port } of [peers ?? []].flat()) {
+        if (port !== listen.port)
+          yield `its agents listen on port ${listen.port}, but ask each other on port ${port} (--peers)`
+        yield* peerFaults(host, one, facts)
+      }
+    },
+  },
+  {
+    code: 'network-policy',
+    severity: 'error',
+    about:
+      'A NetworkPolicy of these pods admits their ports. Otherwise clients or replicas do not reach them, or agents cannot renew the Lease.',
+    fix: 'Add a rule for the port: ingress for clients and these pods, egress for the API server (443, 6443), DNS (53) and these pods.',
+    reads: 'NetworkPolicy',
+    *find(one, facts) {
+      const { traffic, listen, peers } = one.options
+      const served = traffic.mode === 'front' ? traffic.listen.port : one.port
+      const among = [...(peers === null ? [] : [listen.port]), ...(traffic.mode === 'front' ? [served] : [])]
+      const ingress = [...new Set([...among, served])].map((port) => [port])
+      const egress = [API_PORTS, [53], ...among.map((port) => [port])]
+      yield* shutPorts('Ingress', ingress, one, facts)
+      yield* shutPorts('Egress', egress, one, facts)
     },
   },
 ]
 
-/** The front's port; `null` if there is no front. */
-export function frontPortOf({ agent }: Installed): number | null {
-  const { traffic } = agent.options
-  return traffic.mode === 'front' ? traffic.listen.port : null
-}
-
 /** The declared ports of agent and LangFlow. The name of a port refers to the whole pod. */
-export function portsOf({ agent, langflow }: Installed): unknown[] {
+function portsOf({ agent, langflow }: Installed): unknown[] {
   return [...asList(agent.container.ports), ...asList(langflow.ports)]
 }
 
-/** @param past the Services that lead to LangFlow's own port */
-function* pastFronts(one: Installed, port: number, past: readonly Manifest[]): Generator<Said> {
-  for (const { name, value } of past)
-    if (dig(value, 'spec', 'clusterIP') === 'None')
-      yield {
-        warning: `Service/${name} is headless, so clients that use port ${one.port} of its addresses bypass the fronts: change these clients to port ${port}`,
-      }
-    else
-      yield `Service/${name} leads to LangFlow's own port ${one.port} and bypasses the fronts, so standbys refuse requests and no request is held: set its targetPort to ${port}`
-}
-
-/** No Service leads to the pods. In a stream, it may be elsewhere. */
-function* unreached(
-  one: Installed,
-  front: number | null,
-  { manifests, isStream }: { manifests: readonly Manifest[]; isStream: boolean },
-): Generator<Said> {
-  const [what, port] = front === null ? ['LangFlow', one.port] : ['its fronts', front]
-  const idle = manifests.find(
-    (other) =>
-      other.kind === 'Service' && inOneNamespace(other, one.manifest) && selectsNothing(other, manifests),
-  )
-  if (idle !== undefined)
-    yield `Service/${idle.name} selects no pods, and no other Service leads to ${what}: set its selector to the labels of the pods`
-  else if (isStream && front === null) yield { unknown: 'this stream has no Service that leads to LangFlow' }
-  else
-    yield {
-      warning: `no Service ${isStream ? 'in this stream ' : ''}leads to ${what}: set the selector of the Service that clients use to the labels of the pods, and its targetPort to ${port}`,
-    }
-}
-
-/** Whether no workload of the manifests has pods that the Service selects. */
-function selectsNothing({ value }: Manifest, manifests: readonly Manifest[]): boolean {
-  const selector = asFields(dig(value, 'spec', 'selector'))
-  const templates = manifests.map((one) => asFields(dig(one.value, 'spec', 'template', 'metadata', 'labels')))
-  return (
-    Object.keys(selector).length > 0 &&
-    !templates.some((labels) => matches({ matchLabels: selector }, labels))
-  )
-}
-
-function selects(service: Manifest, one: Pick<Installed, 'manifest' | 'template'>): boolean {
-  const selector = asFields(dig(service.value, 'spec', 'selector'))
-  return (
-    service.kind === 'Service' &&
-    inOneNamespace(service, one.manifest) &&
-    Object.keys(selector).length > 0 &&
-    matches({ matchLabels: selector }, labelsOf(one))
-  )
-}
-
-/** Ports of a Service for these pods on which nothing listens. */
-function* toNothing({ name, value }: Manifest, one: Installed, front: number | null): Generator<Said> {
-  const declared = containersOf(one.pod).flatMap(({ ports }) => asList(ports))
-  const names = declared.map((port) => dig(port, 'name'))
-  const numbers = [
-    one.port,
-    front,
-    one.agent.options.listen.port,
-    ...declared.map((port) => dig(port, 'containerPort')),
-  ]
-  for (const port of asList(dig(value, 'spec', 'ports'))) {
-    const target = dig(port, 'targetPort') ?? dig(port, 'port')
-    if (typeof target === 'string' && !names.includes(target))
-      yield `Service/${name} leads to a port named ${target}, which no container declares, so it has no endpoints: declare the port, or set the targetPort to a number`
-    if (typeof target === 'number' && !numbers.includes(target))
-      yield {
-        warning: `Service/${name} leads to port ${target}, which no container declares: set its targetPort to ${front ?? one.port}`,
-      }
-  }
-}
-
-/** Routes of clients to a Service that includes pods that are not Ready, such as the one for --peers. */
-function* fromOutside(service: Manifest, manifests: readonly Manifest[]): Generator<Said> {
-  if (dig(service.value, 'spec', 'publishNotReadyAddresses') !== true) return
-  for (const route of manifests) {
-    if (!/^(Ingress|HTTPRoute|IngressRoute|VirtualService)$/.test(route.kind)) continue
-    if (!inOneNamespace(route, service)) continue
-    const text = JSON.stringify(route.value.spec ?? {})
-    if (
-      text.includes(`"name":${JSON.stringify(service.name)}`) ||
-      text.includes(`"host":${JSON.stringify(service.name)}`)
-    )
-      yield `${titleOf(route)} leads clients to Service/${service.name}, which includes standbys and the port of the agent: let it lead to the Service for users`
-  }
-}
-
-/** Workloads other than this one whose pods the Service selects as well. */
-function* toOthers(service: Manifest, one: Installed, manifests: readonly Manifest[]): Generator<Said> {
-  if (dig(service.value, 'spec', 'publishNotReadyAddresses') === true) return
-  const { manifest } = one
-  for (const other of manifests) {
-    const template = asFields(dig(other.value, 'spec', 'template'))
-    const isWorkload = ['Deployment', 'StatefulSet', 'DaemonSet', 'Rollout'].includes(other.kind)
-    if (isWorkload && other !== manifest && selects(service, { manifest: other, template }))
-      yield {
-        warning: `Service/${service.name} also selects the pods of ${titleOf(other)}, so it sends requests to both: make its selector that of one workload`,
-      }
-  }
-}
-
 /** The Service behind one of the addresses in --peers. */
-function* byPeer(
-  { host, port }: { readonly host: string; readonly port: number },
-  one: Installed,
-  facts: Facts,
-): Generator<Said> {
-  const { agent, manifest } = one
-  const { listen } = agent.options
-  if (port !== listen.port)
-    yield `its agents listen on port ${listen.port}, but ask each other on port ${port} (--peers): use the same port`
+function* peerFaults(host: string, one: Installed, facts: Facts): Generator<Problem> {
   const labels = host.split('.')
   // A pod of a StatefulSet has a name of its own below that of the Service.
-  if (manifest.kind === 'StatefulSet' && /^.+-\d+$/.test(labels[0]!) && labels.length > 1) labels.shift()
-  const [name = '', namespace = manifest.namespace] = labels
-  const service = facts.manifests.find(
-    (other) => other.kind === 'Service' && other.name === name && inOneNamespace(other, { namespace }),
-  )
-  if (service === undefined) {
-    yield absentPeers(host, one, facts)
+  if (one.manifest.kind === 'StatefulSet' && /^.+-\d+$/.test(labels[0]!) && labels.length > 1) labels.shift()
+  const [name = '', namespace = one.manifest.namespace] = labels
+  const services = facts.manifests.filter(({ kind }) => kind === 'Service')
+  const of = services.find((other) => other.name === name && inOneNamespace(other, { namespace }))
+  if (of === undefined) {
+    // Without any Service for such a purpose, the input is only a part of the installation.
+    const isMembers = ({ value }: Manifest) =>
+      dig(value, 'spec', 'publishNotReadyAddresses') === true &&
+      selects(dig(value, 'spec', 'selector'), labelsOf(one))
+    const isKnown = facts.cluster === null ? services.some(isMembers) : !facts.hidden.has('Service')
+    if (isKnown && /^[a-z]/.test(name)) yield `Service/${name} (--peers) does not exist`
+    else yield { unknown: `Service/${name} is not in the input` }
     return
   }
-  if (one.pod.dnsPolicy === 'Default')
-    yield `its pods use the DNS of the node (dnsPolicy Default), which does not resolve ${host} (--peers): remove dnsPolicy`
-  const spec = asFields(service.value.spec)
-  const title = `Service/${service.name}, by which the replicas find each other (--peers),`
+  const spec = asFields(of.value.spec)
   if (spec.clusterIP !== 'None' || spec.publishNotReadyAddresses !== true)
-    yield `${title} hides replicas that are not Ready: set clusterIP: None and publishNotReadyAddresses: true`
-  if (!matches({ matchLabels: spec.selector }, labelsOf(one)))
-    yield `${title} does not select their pods: set its selector to the labels of the pods`
+    yield { message: 'agents find each other by it (--peers), but it hides replicas that are not Ready', of }
+  if (!selects(spec.selector, labelsOf(one)))
+    yield { message: 'agents find each other by it (--peers), but it does not select their pods', of }
 }
 
-function absentPeers(host: string, one: Installed, { manifests, cluster }: Facts): Said {
-  const isName = /^[a-z][-a-z0-9]*$/.test(host)
-  const isMembers = ({ kind, value }: Manifest) =>
-    kind === 'Service' &&
-    dig(value, 'spec', 'publishNotReadyAddresses') === true &&
-    matches({ matchLabels: dig(value, 'spec', 'selector') }, labelsOf(one))
-  const away = manifests.find((other) => isMembers(other) && other.name === host)
-  if (isName && away !== undefined)
-    return `Service/${host}, by which the replicas find each other (--peers), is in the namespace ${away.namespace}, and the pods are in ${one.manifest.namespace}: move the Service`
-  const members = manifests.find((other) => isMembers(other) && inOneNamespace(other, one.manifest))
-  if (members !== undefined && (isName || host.split('.')[0] === members.name))
-    return `its agents find each other by Service/${host} (--peers), but the Service for that is Service/${members.name}: set LEADER_PEERS to ${members.name}:${one.agent.options.listen.port}`
-  if (!isName || cluster === null || cluster.hidden.has('Service'))
-    return { unknown: `Service/${host} (--peers) is not among the known objects` }
-  return `Service/${host}, by which the replicas find each other (--peers), does not exist: apply a headless Service of that name`
+/** The needs of which no port is open in any policy for the pods. Each need is a list of alternative ports. */
+function* shutPorts(
+  direction: 'Ingress' | 'Egress',
+  needs: readonly (readonly number[])[],
+  one: Installed,
+  facts: Facts,
+): Generator<Problem> {
+  const policies = objectsOf('NetworkPolicy', one, facts).filter((policy) => limits(policy, direction, one))
+  if (policies.length === 0) return
+  const rules = policies.flatMap(({ value }) => asList(dig(value, 'spec', direction.toLowerCase())))
+  for (const ports of needs)
+    if (!rules.some((rule) => ports.some((port) => opens(rule, port, portsOf(one)))))
+      yield {
+        message: `no ${direction.toLowerCase()} rule admits port ${ports.slice(0, 2).join(' or ')}`,
+        of: policies[0]!,
+      }
+}
+
+function limits({ value }: Manifest, direction: 'Ingress' | 'Egress', one: Installed): boolean {
+  const spec = asFields(value.spec)
+  const types = asList(spec.policyTypes)
+  const isLimited = types.length > 0 ? types.includes(direction) : direction === 'Ingress' || 'egress' in spec
+  return isLimited && matches(spec.podSelector, labelsOf(one))
+}
+
+/** Whether a rule of a policy is for this port, which may have a name among `ports`. */
+function opens(rule: unknown, port: number, ports: readonly unknown[]): boolean {
+  const listed = asList(dig(rule, 'ports'))
+  return (
+    listed.length === 0 ||
+    listed.some((one) => {
+      const from = dig(one, 'port')
+      if (typeof from === 'string')
+        return ports.some((own) => dig(own, 'name') === from && dig(own, 'containerPort') === port)
+      const isUdp = asText(dig(one, 'protocol')) === 'UDP'
+      const to = asNumber(dig(one, 'endPort')) ?? from
+      return isUdp === (port === 53) && (from === undefined || (port >= Number(from) && port <= Number(to)))
+    })
+  )
 }

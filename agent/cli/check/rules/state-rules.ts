@@ -1,135 +1,163 @@
-import { asList, dig } from '../../manifests/manifest.ts'
-import { inOneNamespace } from '../../manifests/workload.ts'
-import { HIDDEN, isOfPod, isSet, valueIn } from '../container-environment.ts'
-import {
-  DATABASE_URL,
-  databaseOf,
-  isLocal,
-  isSameDatabase,
-  sharedClaim,
-  sharedVolumeAt,
-  sqliteFile,
-  urlOf,
-} from '../database-identity.ts'
-import { containersOf, type Installation, placeOf, programOf } from '../installation.ts'
-import { isInstalled, type Rule, type Said } from '../rule.ts'
+import { faultOfSecretKey } from '../../../launcher/workload-environment.ts'
+import { asList, asText, dig, titleOf } from '../../manifests/manifest.ts'
+import { isOfPod, LOG_ENV, Unknown } from '../environment.ts'
+import { asInstalled, mountAt, objectsOf, volumeOf } from '../facts.ts'
+import type { Installation, Rule } from '../rule.ts'
 import { isSameLease } from './lease-rules.ts'
 
-const ONE_POSTGRESQL = `set ${DATABASE_URL} to one PostgreSQL for all replicas`
+const URL_VARIABLE = 'LANGFLOW_DATABASE_URL'
 
-/** Names and images of proxies to a database. */
-const PROXY = /proxy|pgbouncer|pgpool|pgcat|odyssey/i
-
-/** Whether all replicas share LangFlow's state, and no other LangFlow acts on it. */
+/** Whether a new leader finds the state of the last one, and no other LangFlow acts on it. */
 export const STATE_RULES: readonly Rule<Installation>[] = [
+  {
+    code: 'secret-key',
+    severity: 'error',
+    about:
+      'All replicas have one valid LANGFLOW_SECRET_KEY. Otherwise a new leader cannot read stored keys and credentials.',
+    fix: "Set it on all replicas to the same output of `openssl rand -base64 32 | tr '+/' '-_'`.",
+    *find({ env, isSingle }) {
+      const key = env.value('LANGFLOW_SECRET_KEY')
+      const fault = faultOfSecretKey(['langflow run'], key === null ? {} : { LANGFLOW_SECRET_KEY: key })
+      if (key !== null && isOfPod(key)) yield 'each pod has its own LANGFLOW_SECRET_KEY'
+      else if (key === null && fault !== null)
+        yield { message: 'LANGFLOW_SECRET_KEY is not set', severity: isSingle ? 'warning' : 'error' }
+      else if (fault !== null) yield 'LANGFLOW_SECRET_KEY is not 32 url-safe base64-encoded bytes'
+    },
+  },
+  {
+    code: 'log-env',
+    severity: 'warning',
+    about: `${LOG_ENV.name} is set. While the database is unavailable, LangFlow's default log blocks its answers, so LangFlow is restarted.`,
+    fix: `Set it to ${LOG_ENV.value}.`,
+    *find({ env }) {
+      if (env.lacksLogEnv) yield `${LOG_ENV.name} is not set`
+    },
+  },
   {
     code: 'database-shared',
     severity: 'error',
-    about: 'all replicas use the same database',
-    breaks: 'A new leader has none of the flows, users and messages of the last one.',
-    fix: `Set ${DATABASE_URL} to one PostgreSQL for all replicas.`,
-    applies: mayHaveSeveral,
+    about:
+      'All replicas use one database. Otherwise a new leader does not have the flows, users and messages.',
+    fix: `Set ${URL_VARIABLE} to one PostgreSQL for all replicas.`,
     *find(one) {
-      const { env } = one
-      const url = urlOf(one)
-      if (url !== null && !url.includes(HIDDEN) && !/^[a-z][a-z\d+]*:\/\//i.test(url))
-        yield `its ${DATABASE_URL} is not a URL, so LangFlow exits at its start: set it to postgresql://USER:PASSWORD@HOST/DATABASE, encoded only once in a Secret`
-      if (url !== null && isLocal(url)) yield* inPod(one)
-      if (url !== null && isOfPod(url))
-        yield `each of its replicas has its own database, because ${DATABASE_URL} depends on the pod: ${ONE_POSTGRESQL}`
-      if (url !== null && !/^sqlite/i.test(url)) return
-      const volume = sharedVolumeAt(one, sqliteFile(one, url))
-      if (volume !== null)
-        yield {
-          warning: `its replicas share one SQLite file on the ${volume}, whose locks are unreliable on a network file system, so a takeover may damage it: ${ONE_POSTGRESQL}`,
-        }
-      else if (url !== null)
-        yield `each of its replicas has its own SQLite database (${DATABASE_URL}), so a new leader does not have the flows: ${ONE_POSTGRESQL}`
-      else if (isSet(env, 'LANGFLOW_LOAD_FLOWS_PATH'))
-        yield {
-          warning: `its flows come from files, but each pod has its own SQLite database, so a new leader does not have the messages, users and stored keys: ${ONE_POSTGRESQL}, unless you need none of these`,
-        }
-      else
-        yield `each of its replicas has its own SQLite database, so a new leader does not have the flows: ${ONE_POSTGRESQL}`
+      if (one.isSingle) return
+      const url = one.env.isSet(URL_VARIABLE) ? one.env.value(URL_VARIABLE)! : ''
+      const host = URL.parse(url)?.hostname ?? ''
+      if (isOfPod(url)) yield `${URL_VARIABLE} depends on the pod`
+      else if (url !== '' && !/^[a-z][a-z\d+]*:\/\//i.test(url)) yield `${URL_VARIABLE} is not a URL`
+      else if (/^(localhost|127\..*|\[::1\])$/i.test(host)) {
+        if (asList(one.pod.containers).length === 1) yield `${URL_VARIABLE} leads to the pod itself`
+        else throw new Unknown(`${URL_VARIABLE} leads to another container of the pod`)
+      } else if (url === '' || /^sqlite/i.test(url)) {
+        const volume = sharedVolumeAt(one, sqliteFile(one, url))
+        if (volume === null) yield 'each replica has its own SQLite database'
+        else
+          yield {
+            message: `the replicas share one SQLite file on ${volume}, whose locks are unreliable`,
+            severity: 'warning',
+          }
+      }
     },
   },
   {
     code: 'database-exclusive',
     severity: 'error',
-    about: 'no LangFlow of another Lease uses its database',
-    breaks:
-      'Each Lease has a leader of its own, so two LangFlows act on one database: they run the same schedules twice and overwrite each other.',
-    fix: 'Give each Lease a database of its own, or let all replicas compete for one Lease.',
+    about: 'No LangFlow of another Lease uses its database. Otherwise two leaders act on the same state.',
+    fix: 'Give each Lease its own database, or let all replicas compete for one Lease.',
     *find(one, { all }) {
+      const installed = asInstalled(one)
       for (const other of all.slice(0, all.indexOf(one))) {
-        // A LangFlow without an agent is an error of its own.
-        if (!isInstalled(one) || !isInstalled(other) || isSameLease(one, other)) continue
+        const others = asInstalled(other)
+        if (installed === null || others === null || isSameLease(installed, others)) continue
         const [own, theirs] = [databaseOf(one), databaseOf(other)]
-        if (own === null || theirs === null || !isSameDatabase(own, theirs)) continue
-        yield `it uses the database of ${placeOf(other)}, which competes for another Lease (${other.agent.options.leaseName}), so both act on it at the same time: use another database`
+        if (own !== null && own === theirs)
+          yield `it uses the database of ${titleOf(other.manifest)}, which competes for another Lease`
       }
     },
   },
   {
     code: 'local-files',
     severity: 'warning',
-    about: 'a new leader has the files that users uploaded',
-    breaks: 'A new leader lists the uploads, and cannot read them.',
-    fix: 'Set LANGFLOW_STORAGE_TYPE to s3, or mount one ReadWriteMany volume at LANGFLOW_CONFIG_DIR in all replicas. If no user uploads files, accept the warning.',
-    applies: mayHaveSeveral,
+    about: 'A new leader has the files that users uploaded. Otherwise it lists them, and cannot read them.',
+    fix: 'Set LANGFLOW_STORAGE_TYPE to s3, or mount one ReadWriteMany volume at LANGFLOW_CONFIG_DIR in all replicas.',
     *find(one) {
-      const { env } = one
-      if ((valueIn(env, 'LANGFLOW_STORAGE_TYPE') ?? 'local') !== 'local') return
+      const { env, isSingle } = one
+      if (isSingle || (env.value('LANGFLOW_STORAGE_TYPE') ?? 'local') !== 'local') return
       // Without a database, the replicas share nothing, which another rule reports.
-      if (!isSet(env, DATABASE_URL)) return
-      // The rule volume-shared checks whether all replicas can mount the claim.
-      if (sharedVolumeAt(one, valueIn(env, 'LANGFLOW_CONFIG_DIR') ?? '') !== null) return
-      yield 'files that users upload stay in the pod of the leader at that time: set LANGFLOW_STORAGE_TYPE to s3, or mount one ReadWriteMany volume at LANGFLOW_CONFIG_DIR, unless no user uploads any'
+      if (!env.isSet(URL_VARIABLE)) return
+      if (sharedVolumeAt(one, env.value('LANGFLOW_CONFIG_DIR') ?? '') === null)
+        yield "uploaded files stay in the leader's pod"
     },
   },
   {
     code: 'volume-shared',
     severity: 'error',
-    about: 'every replica can mount its volumes',
-    breaks: 'A second replica never starts, so none can take over.',
-    fix: 'Use a claim with ReadWriteMany. If LangFlow uses PostgreSQL and S3, remove the claim.',
-    applies: mayHaveSeveral,
-    *find({ manifest, spec, pod }, { manifests, cluster }) {
-      for (const volume of asList(pod.volumes)) {
-        const claim = sharedClaim(spec, volume)
+    about: 'Every replica can mount its volumes. Otherwise a second replica never starts.',
+    fix: 'Use a claim with ReadWriteMany, or remove it if LangFlow uses PostgreSQL and S3.',
+    reads: 'PersistentVolumeClaim',
+    *find(one, facts) {
+      if (one.isSingle) return
+      for (const volume of asList(one.pod.volumes)) {
+        const claim = claimOf(one, volume)
         if (claim === null) continue
-        const found = manifests.find(
-          (one) =>
-            one.kind === 'PersistentVolumeClaim' && one.name === claim && inOneNamespace(one, manifest),
-        )
-        const modes = asList(dig(found?.value, 'spec', 'accessModes'))
-        if (found === undefined)
+        const found = objectsOf('PersistentVolumeClaim', one, facts).find(({ name }) => name === claim)
+        if (found === undefined && !facts.hidden.has('PersistentVolumeClaim'))
+          yield { unknown: `PersistentVolumeClaim/${claim} is not in the input` }
+        const modes = asList(dig(found?.value, 'spec', 'accessModes')).map(asText)
+        if (found !== undefined && !modes.some((mode) => /Many$/.test(mode)))
           yield {
-            unknown:
-              cluster?.hidden.get('PersistentVolumeClaim') ??
-              `the PersistentVolumeClaim ${claim} is not among the known objects`,
+            message: `only one node can mount it (${modes.join(', ')}), but all replicas use it`,
+            of: found,
           }
-        else if (!modes.some((mode) => mode === 'ReadWriteMany' || mode === 'ReadOnlyMany'))
-          yield `its replicas share the claim ${claim}, which only one ${modes.includes('ReadWriteOncePod') ? 'pod' : 'node'} can mount (${modes.join(', ')}), so a second replica never starts: use a ReadWriteMany claim, or remove the claim if LangFlow uses PostgreSQL`
       }
     },
   },
 ]
 
-/** The database is in the pod itself, unless another container of the pod is a proxy. */
-function* inPod({ pod, agent, langflow }: Installation): Generator<Said> {
-  const others = containersOf(pod).filter(
-    (one) => one !== langflow && one !== agent?.container && programOf(one) === null,
-  )
-  const names = others.map(({ name }) => name).join(' or ')
-  if (names === '')
-    yield `its ${DATABASE_URL} leads to the pod itself, so each replica has its own database: ${ONE_POSTGRESQL}`
-  else if (!others.some(({ name, image }) => PROXY.test(`${name} ${image}`)))
-    yield {
-      unknown: `its ${DATABASE_URL} leads to the pod itself, and the container ${names} may be a proxy or a database`,
-    }
+/** Where a LangFlow keeps its state, never for a message: a URL contains a password. `null` if each pod has its own. Throws `Unknown`. */
+function databaseOf(one: Installation): string | null {
+  const { env, manifest } = one
+  const namespace = manifest.namespace ?? ''
+  if (!env.isSet(URL_VARIABLE)) return null
+  let url: string | null
+  try {
+    url = env.value(URL_VARIABLE)
+  } catch (error) {
+    const source = env.sourceOf(URL_VARIABLE)
+    if (source === null) throw error
+    return `${namespace}/${source}`
+  }
+  const parsed = URL.parse(url ?? '')
+  if (parsed === null || parsed.hostname === '' || /^sqlite/i.test(url ?? '')) {
+    const path = sqliteFile(one, url ?? '')
+    const volume = sharedVolumeAt(one, path)
+    return volume === null ? null : `${namespace}/${volume}${path}`
+  }
+  // The name of a Service is complete with its namespace.
+  const [name = '', own = namespace] = parsed.hostname.toLowerCase().split('.')
+  const isService = /^[^.]+(\.[^.]+(\.svc(\..+)?)?)?$/.test(parsed.hostname) && !/^\d/.test(name)
+  return `${isService ? `${name}.${own}` : parsed.hostname}:${parsed.port || 5432}${parsed.pathname}`
 }
 
-function mayHaveSeveral({ scale }: Installation): boolean {
-  return scale.most > 1
+/** The path of LangFlow's SQLite database; '' if it is in the container's own file system. */
+function sqliteFile({ env }: Installation, url: string): string {
+  if (url !== '') return /^sqlite(?:\+\w+)?:\/\/\/(\/[^?]*)/i.exec(url)?.[1] ?? ''
+  const isThere = /^(1|t|true|y|yes|on)$/i.test(env.value('LANGFLOW_SAVE_DB_IN_CONFIG_DIR') ?? '')
+  return isThere ? (env.value('LANGFLOW_CONFIG_DIR') ?? '') : ''
+}
+
+/** The volume that all replicas mount at this path, such as `claim data`; `null` if each replica has its own files there. */
+function sharedVolumeAt(one: Installation, path: string): string | null {
+  const volume = volumeOf(one.pod, mountAt(one.langflow, path)?.volume)
+  const claim = claimOf(one, volume)
+  if (claim !== null) return `claim ${claim}`
+  const type = ['nfs', 'cephfs', 'azureFile'].find((name) => name in volume)
+  return type === undefined ? null : `${type} ${JSON.stringify(volume[type])}`
+}
+
+/** The claim that all replicas share; `null` if there is none, or if a template gives each replica its own. */
+function claimOf({ spec }: Installation, volume: unknown): string | null {
+  const templates = asList(spec.volumeClaimTemplates).map((one) => dig(one, 'metadata', 'name'))
+  if (templates.includes(dig(volume, 'name'))) return null
+  return asText(dig(volume, 'persistentVolumeClaim', 'claimName')) || null
 }

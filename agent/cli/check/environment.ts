@@ -1,0 +1,206 @@
+import { readStart } from '../../launcher/langflow-command.ts'
+import { asFields, asList, asText, dig, type Fields, type Manifest, titleOf } from '../manifests/manifest.ts'
+
+/** Something that check cannot read. The message is the cause, which every rule that requires it shares. */
+export class Unknown extends Error {}
+
+/** The objects that may set variables, and the causes why others cannot be read, by their titles. */
+export interface Sources {
+  readonly manifests: readonly Manifest[]
+  readonly hidden: ReadonlyMap<string, string>
+}
+
+/** The value of a variable. `source`: the key that certainly sets it, such as `Secret/langflow url`. */
+type Value =
+  | { readonly text: string; readonly source?: string }
+  | { readonly cause: string; readonly source: string | null }
+
+/** Texts that stand for fields of the pod, such as its name. No user writes them. */
+const POD_FIELDS: Readonly<Record<string, string>> = {
+  'metadata.name': 'name-of-the-pod-0',
+  'metadata.uid': '00000000-0000-0000-0000-000000000000',
+  'status.podIP': '10.255.254.1',
+}
+
+/** Whether each pod has its own value. */
+export function isOfPod(text: string): boolean {
+  return Object.values(POD_FIELDS).some((own) => text.includes(own))
+}
+
+/** With LangFlow's default log, LangFlow renders tracebacks for minutes if its database is unavailable, and does not answer. */
+export const LOG_ENV = { name: 'LANGFLOW_LOG_ENV', value: 'container' } as const
+
+/** The variables of a container, and the command that starts LangFlow, without the launcher before it. */
+export class Environment {
+  readonly command: readonly string[]
+  private readonly values = new Map<string, Value>()
+  /** Why any variable may have another value; `null` if all sources are visible. */
+  private open: string | null = null
+  /** The files of --env-file, which override all variables of LangFlow. */
+  private readonly files: string | null
+
+  constructor(container: Fields, sources: Sources) {
+    for (const { name, key, ...reference } of referencesIn(container)) {
+      const data = dataOf(reference.title, sources)
+      if (key === null && data === null) this.open ??= causeOf(reference.title, sources)
+      else if (key === null)
+        for (const [own, text] of Object.entries(data ?? {})) this.values.set(name + own, { text })
+    }
+    for (const one of asList(container.env)) this.add(asText(dig(one, 'name')), one, sources)
+    const words = [...asList(container.command), ...asList(container.args)].map(asText)
+    const visible = this.texts('x')
+    const start = words.findIndex((word) => /(^|\/)langflow-leader(\.mjs)?$/.test(word))
+    const end = start < 0 ? 0 : words.indexOf('--', start) + 1 || words.length
+    this.command = words.slice(end).map((word) => expanded(word, (name) => visible[name]))
+    const file = /(?:^|\s)--env-file[ =](\S+)/.exec(words.join(' '))?.[1] ?? visible.LEADER_ENV_FILE
+    this.files = file ? `the file ${file} (--env-file) may set variables` : null
+  }
+
+  private add(name: string, variable: unknown, sources: Sources): void {
+    const value = dig(variable, 'value')
+    const path = dig(variable, 'valueFrom', 'fieldRef', 'fieldPath')
+    const [reference] = referencesIn({ env: [variable] })
+    if (typeof value === 'string') this.values.set(name, this.expand(value))
+    else if (typeof path === 'string') this.values.set(name, { text: POD_FIELDS[path] ?? 'a-field' })
+    else if (reference !== undefined) {
+      const { title, key, optional } = reference
+      const source = `${title} ${key}`
+      const data = dataOf(title, sources)
+      const text = data?.[key!]
+      if (text !== undefined) this.values.set(name, { text, source })
+      else if (data === null || !optional)
+        this.values.set(name, { cause: causeOf(title, sources, key), source: optional ? null : source })
+    }
+  }
+
+  /** Replaces `$(NAME)` by variables before it, as Kubernetes does. */
+  private expand(text: string): Value {
+    let hidden: Value | null = null
+    const whole = expanded(text, (name) => {
+      const value = this.values.get(name)
+      if (value === undefined || 'text' in value) return value?.text
+      hidden = { ...value, source: `${value.source} in ${text}` }
+      return undefined
+    })
+    return hidden ?? { text: whole }
+  }
+
+  /** The value of a variable of LangFlow; `null` if it is not set. Throws `Unknown`. */
+  value(name: string): string | null {
+    const value = this.find(name)
+    if (value !== null && 'cause' in value) throw new Unknown(value.cause)
+    return value?.text || null
+  }
+
+  /** Whether a variable of LangFlow is set, even if its value is unknown. Throws `Unknown`. */
+  isSet(name: string): boolean {
+    const value = this.find(name)
+    if (value !== null && 'cause' in value && value.source === null) throw new Unknown(value.cause)
+    return value !== null && ('cause' in value || value.text !== '')
+  }
+
+  /** Two variables with one source have the same value, even if it is unknown. */
+  sourceOf(name: string): string | null {
+    return this.find(name)?.source ?? null
+  }
+
+  private find(name: string): Value | null {
+    if (this.files !== null) return { cause: this.files, source: null }
+    const script = this.command.join(' ')
+    try {
+      const text =
+        this.command.length === 0 ? undefined : readStart(this.command, this.texts('x')).environment[name]
+      if (text !== undefined) return { text }
+    } catch {
+      // The launcher cannot read this command either.
+      const cause = 'the start script may set variables'
+      if (script.includes(name) || !this.values.has(name)) return { cause, source: null }
+    }
+    return this.values.get(name) ?? (this.open === null ? null : { cause: this.open, source: null })
+  }
+
+  /** The container's own variables, with `hidden` for each that check cannot read. */
+  texts(hidden: string | null = null): Record<string, string> {
+    const all = [...this.values].map(([name, value]) => [name, 'text' in value ? value.text : hidden])
+    return Object.fromEntries(all.filter(([, text]) => text !== null))
+  }
+
+  /** Why a variable of this program is unknown; `null` if check reads all of them. Objects of `envFrom` rarely contain any. */
+  get unknownSetting(): string | null {
+    for (const [name, value] of this.values)
+      if (name.startsWith('LEADER_') && 'cause' in value) return value.cause
+    return null
+  }
+
+  /** Whether no visible source sets `LOG_ENV`. Secrets do not count as possible sources. */
+  get lacksLogEnv(): boolean {
+    if (this.values.has(LOG_ENV.name) || this.open?.startsWith('ConfigMap/')) return false
+    return this.files === null && !this.command.join(' ').includes(LOG_ENV.name)
+  }
+
+  /** Why the launcher cannot keep this LangFlow warm, in one sentence. `null`: no known reason. */
+  get whyCold(): string | null {
+    if (this.command.length === 0) return null
+    const visible = this.texts('x')
+    if (this.open !== null)
+      for (const [, name = ''] of this.command.join(' ').matchAll(/\$[({]?(\w+)/g)) visible[name] ??= 'x'
+    try {
+      readStart(this.command, visible)
+      return null
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+}
+
+interface Reference {
+  /** Such as `Secret/langflow`. */
+  readonly title: string
+  /** The variable, or the prefix of an `envFrom`. */
+  readonly name: string
+  /** `null` for the whole object. */
+  readonly key: string | null
+  readonly optional: boolean
+}
+
+/** The Secrets and ConfigMaps to which a container's variables refer. */
+export function referencesIn(container: Fields): Reference[] {
+  const sources = asList(container.envFrom).map((one) => [one, asText(dig(one, 'prefix'))] as const)
+  const variables = asList(container.env).map(
+    (one) => [dig(one, 'valueFrom'), asText(dig(one, 'name'))] as const,
+  )
+  return [...sources, ...variables].flatMap(([from, name]) => {
+    const secret = dig(from, 'secretRef') ?? dig(from, 'secretKeyRef')
+    const {
+      name: object,
+      key = null,
+      optional,
+    } = asFields(secret ?? dig(from, 'configMapRef') ?? dig(from, 'configMapKeyRef'))
+    if (typeof object !== 'string') return []
+    const title = titleOf({ kind: secret === undefined ? 'ConfigMap' : 'Secret', name: object })
+    return { title, name, key: key as string | null, optional: optional === true }
+  })
+}
+
+function dataOf(title: string, { manifests }: Sources): Record<string, string> | null {
+  const found = manifests.find((one) => titleOf(one) === title)
+  if (found === undefined) return null
+  const { data, stringData } = found.value
+  const texts = Object.entries(asFields(data)).map(([key, text]) => [
+    key,
+    found.kind === 'Secret' ? Buffer.from(asText(text), 'base64').toString() : asText(text),
+  ])
+  return { ...Object.fromEntries(texts), ...(asFields(stringData) as Record<string, string>) }
+}
+
+function causeOf(title: string, { manifests, hidden }: Sources, key: string | null = null): string {
+  if (manifests.some((one) => titleOf(one) === title)) return `${title} has no key ${key}`
+  return hidden.get(title) ?? `${title} is not in the input`
+}
+
+/** Replaces `$(NAME)` as Kubernetes does: an unknown name stays, and `$$` is a dollar sign. */
+function expanded(text: string, lookUp: (name: string) => string | undefined): string {
+  return text.replace(/\$\$|\$\(([\w.-]+)\)/g, (all, name?: string) =>
+    name === undefined ? '$' : (lookUp(name) ?? all),
+  )
+}

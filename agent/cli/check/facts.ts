@@ -1,0 +1,110 @@
+import { FatalError } from '../../exit.ts'
+import { agentIn, programOf } from '../manifests/agent-container.ts'
+import { asFields, asList, asText, dig, type Fields, type Manifest, titleOf } from '../manifests/manifest.ts'
+import { findLangflows, inOneNamespace, readWorkload, type Workload } from '../manifests/workload.ts'
+import { Environment, type Sources, Unknown } from './environment.ts'
+import type { Facts, Installation, Installed, Started } from './rule.ts'
+import { startedOptions } from './started-options.ts'
+
+/** Facts from manifests. `container`: the given name of LangFlow's container, or `null`. `hidden`: see `Facts`. */
+export function factsOf(
+  manifests: readonly Manifest[],
+  container: string | null,
+  hidden: ReadonlyMap<string, string> = new Map(),
+): Facts {
+  const facts = { manifests, hidden, cluster: null, refusals: null }
+  try {
+    const installations = findLangflows(manifests, container).map((found) =>
+      installationOf(readWorkload(found), { manifests, hidden }),
+    )
+    return { ...facts, installations, all: installations, unfound: null }
+  } catch (error) {
+    if (!(error instanceof FatalError)) throw error
+    return { ...facts, installations: [], all: [], unfound: error.message }
+  }
+}
+
+function installationOf(workload: Workload, { manifests, hidden }: Sources): Installation {
+  const { langflow, manifest, pod, replicas } = workload
+  const near = { manifests: manifests.filter((one) => inOneNamespace(one, manifest)), hidden }
+  const env = new Environment(langflow, near)
+  const isSingle = replicas === 1 && !near.manifests.some((one) => scales(one, manifest))
+  const own = programOf(langflow)
+  const found = agentIn(pod)
+  if (own?.name === 'run') {
+    const started = startedOptions('run', own.args, env)
+    const agent = found && { ...found, env, started: part(started, ({ agent }) => agent) }
+    return { ...workload, env, isSingle, agent, launcher: part(started, ({ launcher }) => launcher) }
+  }
+  const agentEnv = new Environment(found?.container ?? {}, near)
+  const agent = found && { ...found, env: agentEnv, started: startedOptions('agent', found.args, agentEnv) }
+  const launcher = own?.name === 'launch' ? startedOptions('launch', own.args, env) : null
+  return { ...workload, env, isSingle, agent, launcher }
+}
+
+function part<T, P>(started: Started<T>, of: (options: T) => P): Started<P> {
+  return 'options' in started ? { options: of(started.options) } : started
+}
+
+/** `null` if its agent would not start, which is a finding of its own. Throws `Unknown`. */
+export function asInstalled(one: Installation): Installed | null {
+  if (one.agent === null || 'fault' in one.agent.started) return null
+  if ('unknown' in one.agent.started) throw new Unknown(one.agent.started.unknown)
+  return { ...one, agent: one.agent, options: one.agent.started.options }
+}
+
+/** The Lease of its agents; `null` if it has none, or its name is unknown. */
+export function leaseNameOf({ agent }: Installation): string | null {
+  return agent !== null && 'options' in agent.started ? agent.started.options.leaseName : null
+}
+
+/** The ServiceAccount of its pods. */
+export function accountOf({ hasDefaultAccount, names }: Workload): string {
+  return hasDefaultAccount ? 'default' : names.account
+}
+
+/** Whether an object is an autoscaler that changes the number of a workload's pods. */
+export function scales({ kind, value }: Manifest, workload: Manifest): boolean {
+  const target = dig(value, 'spec', 'scaleTargetRef')
+  return (
+    (kind === 'HorizontalPodAutoscaler' || kind === 'ScaledObject') &&
+    titleOf({ kind: asText(dig(target, 'kind')) || 'Deployment', name: asText(dig(target, 'name')) }) ===
+      titleOf(workload)
+  )
+}
+
+/** The objects of a kind in the workload's namespace. */
+export function objectsOf(kind: string, { manifest }: Workload, { manifests }: Facts): Manifest[] {
+  return manifests.filter((one) => one.kind === kind && inOneNamespace(one, manifest))
+}
+
+export interface Mount {
+  readonly volume: string
+  readonly path: string
+  readonly subPath: string
+  readonly readOnly: boolean
+}
+
+export function mountsOf(container: Fields): Mount[] {
+  return asList(container.volumeMounts).map((mount) => ({
+    volume: asText(dig(mount, 'name')),
+    path: asText(dig(mount, 'mountPath')).replace(/\/+$/, ''),
+    subPath: asText(dig(mount, 'subPath')) || asText(dig(mount, 'subPathExpr')),
+    readOnly: dig(mount, 'readOnly') === true,
+  }))
+}
+
+/** The volume that a container mounts at this path or above it; `null` if there is no such volume. */
+export function mountAt(container: Fields, path: string): Mount | null {
+  const above = mountsOf(container).filter((one) => path === one.path || path.startsWith(`${one.path}/`))
+  return above.sort((a, b) => b.path.length - a.path.length)[0] ?? null
+}
+
+/** All containers of a pod, in the order of their start. */
+export function containersOf(pod: Fields): Fields[] {
+  return [...asList(pod.initContainers), ...asList(pod.containers)].map((one) => asFields(one) as Fields)
+}
+
+export function volumeOf(pod: Fields, name: string | undefined): Readonly<Fields> {
+  return asFields(asList(pod.volumes).find((volume) => dig(volume, 'name') === name))
+}

@@ -1,0 +1,536 @@
+import { dropVariable, type Loose, type ManifestSet, mountOf, setVariable, volumeOf } from './manifest-set.ts'
+import type { Base } from './sound-manifests.ts'
+
+/** An unusual installation that works: each finding in it, beside those of its base, is a false alarm. */
+export interface Unusual {
+  readonly name: string
+  readonly base: Base
+  readonly edit: (manifests: ManifestSet) => void
+}
+
+const odd = (name: string, edit: Unusual['edit'], base: Base = 'production'): Unusual => ({
+  name,
+  base,
+  edit,
+})
+
+export const UNUSUAL: readonly Unusual[] = [
+  odd('the stream has the objects in the opposite order', (m) => {
+    m.objects.reverse()
+  }),
+  odd('every object has the same namespace', (m) => m.intoNamespace('langflow')),
+  odd('only the subject of the binding has a namespace, as Helm writes it', (m) => {
+    m.get('RoleBinding').subjects[0].namespace = 'langflow'
+  }),
+  odd('the objects come from the API server, with its defaults and status', (m) => {
+    for (const object of m.objects) {
+      Object.assign(object.metadata, {
+        uid: '7f2c6d0e-5a5b-4d2f-9d0e-1f2a3b4c5d6e',
+        resourceVersion: '12345',
+        creationTimestamp: '2026-11-01T10:00:00Z',
+        managedFields: [{ manager: 'kubectl', operation: 'Apply' }],
+      })
+    }
+    m.intoNamespace('langflow')
+    Object.assign(m.service.spec, { clusterIP: '10.96.3.4', sessionAffinity: 'None', type: 'ClusterIP' })
+    m.members.spec.clusterIPs = ['None']
+    m.pod.serviceAccount = m.pod.serviceAccountName
+    Object.assign(m.pod, {
+      dnsPolicy: 'ClusterFirst',
+      restartPolicy: 'Always',
+      schedulerName: 'default-scheduler',
+    })
+    Object.assign(m.workload, { status: { replicas: 2, readyReplicas: 2, observedGeneration: 4 } })
+    m.get('Lease').spec = { holderIdentity: 'langflow-1_u', leaseDurationSeconds: 15 }
+    const secret = m.get('Secret')
+    secret.data = Object.fromEntries(
+      Object.entries(m.secret as Record<string, string>).map(([key, value]) => [
+        key,
+        Buffer.from(value).toString('base64'),
+      ]),
+    )
+    delete secret.stringData
+  }),
+  odd('other applications are in the same stream', (m) => {
+    m.add(`
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: { name: langflow-postgresql }
+spec:
+  serviceName: langflow-postgresql
+  selector: { matchLabels: { app: langflow-postgresql } }
+  template:
+    metadata: { labels: { app: langflow-postgresql } }
+    spec: { containers: [{ name: postgresql, image: "postgres:18", ports: [{ containerPort: 5432 }] }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: langflow-postgresql }
+spec: { selector: { app: langflow-postgresql }, ports: [{ port: 5432 }] }
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: { name: backup }
+spec:
+  schedule: "0 3 * * *"
+  jobTemplate:
+    spec: { template: { spec: { restartPolicy: Never, containers: [{ name: dump, image: "postgres:18" }] } } }
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: { name: langflow }
+spec: { defaultBackend: { service: { name: langflow, port: { name: http } } } }
+---
+apiVersion: monitoring.coreos.com/v1
+kind: PodMonitor
+metadata: { name: langflow }
+spec: { selector: { matchLabels: { app.kubernetes.io/name: langflow } }, podMetricsEndpoints: [{ port: agent }] }
+`)
+  }),
+  odd('a second, independent installation is in the same namespace', (m) => {
+    m.addTwin('staging')
+  }),
+  odd('a second installation has the same names in another namespace, and its own database', (m) => {
+    m.intoNamespace('team-a')
+    const twin = m.copy()
+    twin.intoNamespace('team-b')
+    twin.secret['database-url'] = 'postgresql://user:password@host/team-b'
+    m.objects.push(...twin.objects)
+  }),
+  odd('two namespaces have a database each, by one URL whose host is a Service of the namespace', (m) => {
+    m.secret['database-url'] = 'postgresql://user:password@postgresql/langflow'
+    m.intoNamespace('team-a')
+    const twin = m.copy()
+    twin.intoNamespace('team-b')
+    m.objects.push(...twin.objects)
+  }),
+  odd('kustomize adds a label to every selector and template', (m) => {
+    const add = (labels: Loose) => Object.assign(labels, { env: 'prod' })
+    add(m.workload.spec.selector.matchLabels)
+    add(m.workload.spec.template.metadata.labels)
+    add(m.pod.topologySpreadConstraints[0].labelSelector.matchLabels)
+    for (const service of [m.service, m.members]) add(service.spec.selector)
+    add(m.get('PodDisruptionBudget').spec.selector.matchLabels)
+    const { spec } = m.get('NetworkPolicy')
+    add(spec.podSelector.matchLabels)
+    add(spec.ingress[1].from[0].podSelector.matchLabels)
+  }),
+  odd('there are three replicas', (m) => {
+    m.workload.spec.replicas = 3
+  }),
+  odd(
+    'there are three replicas in readiness mode, of which two may be unavailable',
+    (m) => {
+      m.workload.spec.replicas = 3
+      m.workload.spec.strategy.rollingUpdate.maxUnavailable = 2
+    },
+    'smallest',
+  ),
+  odd(
+    'a percentage lets all replicas but the leader be unavailable',
+    (m) => {
+      m.workload.spec.strategy.rollingUpdate = { maxSurge: '0%', maxUnavailable: '50%' }
+    },
+    'smallest',
+  ),
+  odd('an autoscaler holds two replicas, and the Deployment names no number', (m) => {
+    delete m.workload.spec.replicas
+    m.add(`
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: { name: langflow }
+spec:
+  scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: langflow }
+  minReplicas: 2
+  maxReplicas: 2
+`)
+  }),
+  odd('an autoscaler of another workload is in the stream', (m) => {
+    m.add(`
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: { name: frontend }
+spec: { scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: frontend }, minReplicas: 1, maxReplicas: 9 }
+`)
+  }),
+  odd('a vertical autoscaler only recommends', (m) => {
+    m.add(`
+apiVersion: autoscaling.k8s.io/v1
+kind: VerticalPodAutoscaler
+metadata: { name: langflow }
+spec:
+  targetRef: { apiVersion: apps/v1, kind: Deployment, name: langflow }
+  updatePolicy: { updateMode: "Off" }
+`)
+  }),
+  odd('replicas must be on different nodes by a required anti-affinity', (m) => {
+    delete m.pod.topologySpreadConstraints
+    m.pod.affinity = {
+      podAntiAffinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: [
+          {
+            labelSelector: { matchLabels: { 'app.kubernetes.io/name': 'langflow' } },
+            topologyKey: 'kubernetes.io/hostname',
+          },
+        ],
+      },
+    }
+  }),
+  odd(
+    'in readiness mode, 67 % of three replicas may be unavailable',
+    (m) => {
+      m.workload.spec.replicas = 3
+      m.workload.spec.strategy.rollingUpdate = { maxSurge: 0, maxUnavailable: '67%' }
+    },
+    'smallest',
+  ),
+  odd(
+    'in readiness mode, both limits are 0, so that Kubernetes replaces one pod at a time',
+    (m) => {
+      m.workload.spec.strategy.rollingUpdate = { maxSurge: 0, maxUnavailable: '49%' }
+    },
+    'smallest',
+  ),
+  odd('a budget requires one Ready pod in front mode', (m) => {
+    m.get('PodDisruptionBudget').spec = {
+      minAvailable: 1,
+      selector: m.get('PodDisruptionBudget').spec.selector,
+    }
+  }),
+  odd('an Argo Rollout replaces the Deployment', (m) => {
+    const { workload } = m
+    Object.assign(workload, { apiVersion: 'argoproj.io/v1alpha1', kind: 'Rollout' })
+    workload.spec.strategy = { canary: { maxSurge: 1, maxUnavailable: 0 } }
+  }),
+  odd(
+    'a StatefulSet in front mode starts its pods in order',
+    (m) => {
+      setVariable(m.agent, 'LEADER_TRAFFIC', 'front')
+      setVariable(m.agent, 'LEADER_STANDBY', 'warm')
+      m.agent.readinessProbe.httpGet.path = '/frontz'
+      m.agent.readinessProbe.failureThreshold = 3
+      m.pod.terminationGracePeriodSeconds = 75
+      m.workload.spec.podManagementPolicy = 'OrderedReady'
+      m.langflow.ports = [{ name: 'http', containerPort: 8091 }]
+    },
+    'stateful-set',
+  ),
+  odd('the whole command is in command', (m) => {
+    m.langflow.command = [...m.langflow.command, ...m.langflow.args]
+    delete m.langflow.args
+  }),
+  odd('LangFlow is started by its path', (m) => {
+    m.langflow.args[0] = '/app/.venv/bin/langflow'
+  }),
+  odd('LangFlow is started as a Python module', (m) => {
+    m.langflow.args = ['python', '-m', ...m.langflow.args]
+  }),
+  odd('LangFlow is started by a shell that does nothing else', (m) => {
+    m.langflow.args = ['sh', '-c', 'exec langflow run --host 127.0.0.1 --port 7860']
+  }),
+  odd('host and port are given with an equals sign', (m) => {
+    m.langflow.args = ['langflow', 'run', '--host=127.0.0.1', '--port=7860', '--backend-only']
+  }),
+  odd('host and port are variables', (m) => {
+    m.langflow.args = ['langflow', 'run']
+    setVariable(m.langflow, 'LANGFLOW_HOST', '127.0.0.1')
+    setVariable(m.langflow, 'LANGFLOW_PORT', '7860')
+  }),
+  odd('the agent has its variables from a ConfigMap', (m) => {
+    for (const name of ['LEADER_TRAFFIC', 'LEADER_STANDBY', 'LEADER_PEERS']) dropVariable(m.agent, name)
+    m.add(`
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: agent }
+data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-members:8090" }
+`)
+    m.agent.envFrom = [{ configMapRef: { name: 'agent' } }]
+  }),
+  odd('the agent has flags instead of variables', (m) => {
+    m.agent.args = ['agent', '--traffic=front', '--standby', 'warm', '--peers=langflow-members:8090']
+    for (const name of ['LEADER_TRAFFIC', 'LEADER_STANDBY', 'LEADER_PEERS']) dropVariable(m.agent, name)
+  }),
+  odd('a flag of the agent overrides a variable', (m) => {
+    setVariable(m.agent, 'LEADER_STANDBY', 'cold')
+    m.agent.args = ['agent', '--standby=warm']
+  }),
+  odd('a variable of the agent is composed of another one', (m) => {
+    m.agent.env.unshift({ name: 'RELEASE', value: 'langflow' })
+    setVariable(m.agent, 'LEADER_PEERS', '$(RELEASE)-members:8090')
+  }),
+  odd('the members Service is named with its domain', (m) => {
+    m.intoNamespace('langflow')
+    setVariable(m.agent, 'LEADER_PEERS', 'langflow-members.langflow.svc.cluster.local:8090')
+  }),
+  odd('the agent is on another port, with everything that asks it', (m) => {
+    setVariable(m.agent, 'LEADER_LISTEN', ':9090')
+    setVariable(m.agent, 'LEADER_PEERS', 'langflow-members:9090')
+    m.agent.ports[0].containerPort = 9090
+    m.members.spec.ports = [{ name: 'agent', port: 9090, targetPort: 9090 }]
+    for (const probe of ['startupProbe', 'livenessProbe']) m.langflow[probe].httpGet.port = 9090
+    m.get('NetworkPolicy').spec.ingress[1].ports = [{ port: 9090 }, { port: 8091 }]
+  }),
+  odd('every part has other names', (m) => {
+    for (const [old, name] of [
+      ['socket', 'run'],
+      ['program', 'bin'],
+      ['token', 'api'],
+      ['agent-state', 'state'],
+    ] as const) {
+      for (const container of [m.langflow, m.agent, m.install])
+        for (const mount of container.volumeMounts) if (mount.name === old) mount.name = name
+      volumeOf(m.pod, old).name = name
+    }
+    m.langflow.name = 'backend'
+  }),
+  odd("an init container with LangFlow's image only copies files", (m) => {
+    m.pod.initContainers.push({
+      name: 'files',
+      image: m.langflow.image,
+      command: ['cp', '-r', '/app/starter', '/app/data'],
+      volumeMounts: [{ name: 'langflow-state', mountPath: '/app/data' }],
+    })
+  }),
+  odd("a sidecar has LangFlow's image and another command", (m) => {
+    m.pod.containers.push({
+      name: 'exporter',
+      image: m.langflow.image,
+      command: ['python', '/exporter/main.py'],
+    })
+  }),
+  odd("LangFlow's container is not the first", (m) => {
+    m.pod.containers.unshift({
+      name: 'proxy',
+      image: 'envoyproxy/envoy:v1',
+      ports: [{ containerPort: 9901 }],
+    })
+  }),
+  odd('resources have other units', (m) => {
+    m.langflow.resources = { requests: { cpu: 0.5, memory: '1073741824' }, limits: { memory: '3000M' } }
+    m.agent.resources = { requests: { cpu: '0.05', memory: '224e6' }, limits: { memory: '0.5Gi' } }
+  }),
+  odd("LangFlow's readiness probe asks the agent", (m) => {
+    m.langflow.readinessProbe = { httpGet: { path: '/frontz', port: 8090 }, periodSeconds: 2 }
+  }),
+  odd('the same user is set in each container', (m) => {
+    for (const container of [m.langflow, m.agent, m.install])
+      Object.assign(container.securityContext, { runAsUser: 1000, runAsGroup: 1000, runAsNonRoot: true })
+    m.pod.securityContext = { seccompProfile: { type: 'RuntimeDefault' } }
+  }),
+  odd('a longer grace period is set', (m) => {
+    m.pod.terminationGracePeriodSeconds = 600
+  }),
+  odd('the timings are longer, and consistent', (m) => {
+    setVariable(m.agent, 'LEADER_LEASE_DURATION', '20s')
+    setVariable(m.agent, 'LEADER_RENEW_DEADLINE', '15000ms')
+    setVariable(m.agent, 'LEADER_RETRY_PERIOD', '3s')
+  }),
+  odd('the pod leaves the automatic token to its account, which turns it off', (m) => {
+    delete m.pod.automountServiceAccountToken
+  }),
+  odd('the identity is made of the name and the UID of the pod', (m) =>
+    setVariable(m.agent, 'LEADER_IDENTITY', '$(POD_NAME)_$(POD_UID)'),
+  ),
+  odd('agent and front listen on every IPv4 address', (m) => {
+    setVariable(m.agent, 'LEADER_LISTEN', '0.0.0.0:8090')
+    setVariable(m.agent, 'LEADER_FRONT_LISTEN', '0.0.0.0:8091')
+  }),
+  odd('host and port of LangFlow are inserted by Kubernetes', (m) => {
+    setVariable(m.langflow, 'BIND', '127.0.0.1')
+    setVariable(m.langflow, 'PORT', '7860')
+    m.langflow.args = ['langflow', 'run', '--host', '$(BIND)', '--port', '$(PORT)']
+  }),
+  odd('a preStop hook waits, and the grace period is longer by that time', (m) => {
+    m.langflow.lifecycle = { preStop: { sleep: { seconds: 10 } } }
+    m.pod.terminationGracePeriodSeconds = 120
+  }),
+  odd("an init container waits for the database with LangFlow's image", (m) => {
+    m.pod.initContainers.push({
+      name: 'wait',
+      image: m.langflow.image,
+      command: ['python', '-c', 'import socket; socket.create_connection(("host", 5432))'],
+    })
+  }),
+  odd("LangFlow's user interface is a sidecar", (m) => {
+    m.pod.containers.push({
+      name: 'langflow-frontend',
+      image: 'langflowai/langflow-frontend:1.13.0',
+      ports: [{ name: 'ui', containerPort: 8080 }],
+    })
+  }),
+  odd('an image volume replaces the init container', (m) => {
+    m.pod.initContainers = m.pod.initContainers.filter(({ name }: Loose) => name !== 'install')
+    const volume = volumeOf(m.pod, 'program')
+    delete volume.emptyDir
+    volume.image = { reference: m.agent.image }
+    const mount = mountOf(m.langflow, 'program')
+    mount.mountPath = '/usr/lib/langflow-leader'
+    mount.subPath = 'usr/lib/langflow-leader'
+    m.langflow.command = m.langflow.command.map((word: string) =>
+      word.replace('/opt/langflow-leader', '/usr/lib/langflow-leader'),
+    )
+  }),
+  odd('the agent has a kubeconfig of a Secret instead of a token', (m) => {
+    m.pod.volumes.push({ name: 'kube', secret: { secretName: 'kube' } })
+    m.agent.volumeMounts = m.agent.volumeMounts.filter(({ name }: Loose) => name !== 'token')
+    m.agent.volumeMounts.push({ name: 'kube', mountPath: '/kube', readOnly: true })
+    setVariable(m.agent, 'LEADER_KUBECONFIG', '/kube/config')
+  }),
+  odd('LangFlow has a token for a cloud, which the API server refuses', (m) => {
+    m.pod.volumes.push({
+      name: 'aws',
+      projected: {
+        sources: [
+          { serviceAccountToken: { path: 'token', audience: 'sts.amazonaws.com', expirationSeconds: 86400 } },
+        ],
+      },
+    })
+    m.langflow.volumeMounts.push({
+      name: 'aws',
+      mountPath: '/var/run/secrets/eks.amazonaws.com/serviceaccount',
+      readOnly: true,
+    })
+  }),
+  odd('pods avoid one node, and prefer another', (m) => {
+    const hostname = (operator: string, values: string[]) => ({
+      matchExpressions: [{ key: 'kubernetes.io/hostname', operator, values }],
+    })
+    m.pod.affinity = {
+      nodeAffinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: {
+          nodeSelectorTerms: [hostname('NotIn', ['node-1'])],
+        },
+        preferredDuringSchedulingIgnoredDuringExecution: [
+          { weight: 1, preference: hostname('In', ['node-2']) },
+        ],
+      },
+    }
+  }),
+  odd('the Service has port 80 and a port number as its target', (m) => {
+    m.service.spec.ports = [{ port: 80, targetPort: 8091 }]
+  }),
+  odd('a Service for metrics has all pods', (m) => {
+    m.add(`
+apiVersion: v1
+kind: Service
+metadata: { name: langflow-metrics }
+spec:
+  clusterIP: None
+  publishNotReadyAddresses: true
+  selector: { app.kubernetes.io/name: langflow }
+  ports: [{ name: metrics, port: 9090, targetPort: agent }]
+`)
+  }),
+  odd('the rights are in a ClusterRole, bound in the namespace', (m) => {
+    m.get('Role').kind = 'ClusterRole'
+    m.get('RoleBinding').roleRef.kind = 'ClusterRole'
+  }),
+  odd('the binding is for all accounts of the namespace', (m) => {
+    m.intoNamespace('langflow')
+    m.get('RoleBinding').subjects = [
+      { kind: 'Group', name: 'system:serviceaccounts:langflow', apiGroup: 'rbac.authorization.k8s.io' },
+    ]
+  }),
+  odd('two Roles and two bindings give the rights together', (m) => {
+    const [role, binding] = [m.get('Role'), m.get('RoleBinding')]
+    const [second, secondBinding] = structuredClone([role, binding])
+    second.metadata.name = secondBinding.metadata.name = secondBinding.roleRef.name = 'langflow-events'
+    second.rules = role.rules.splice(2, 1)
+    m.objects.push(second, secondBinding)
+  }),
+  odd('a policy denies all ingress, and the policy of LangFlow allows it', (m) => {
+    m.add(`
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: default-deny }
+spec: { podSelector: {}, policyTypes: [Ingress] }
+`)
+  }),
+  odd('two policies allow the agents and the fronts together', (m) => {
+    const first = m.get('NetworkPolicy')
+    const second = structuredClone(first)
+    second.metadata.name = 'fronts'
+    first.spec.ingress[1].ports = [{ port: 8090 }]
+    second.spec.ingress = [{ ...second.spec.ingress[1], ports: [{ port: 8091 }] }]
+    m.objects.push(second)
+  }),
+  odd('the NetworkPolicy allows a range of ports', (m) => {
+    m.get('NetworkPolicy').spec.ingress[1].ports = [{ port: 8000, endPort: 8999 }]
+  }),
+  odd('the Lease was read from a cluster, with its holder', (m) => {
+    const lease = m.get('Lease')
+    lease.metadata.uid = '0b8f3c9e-1111-2222-3333-444455556666'
+    lease.spec = { holderIdentity: 'langflow-0_1', leaseDurationSeconds: 15 }
+  }),
+  odd('the replicas reach each other by a label of their namespace', (m) => {
+    const [, peers] = m.get('NetworkPolicy').spec.ingress
+    peers.from = [{ namespaceSelector: { matchLabels: { 'example.org/allow-ingress': 'flows' } } }]
+  }),
+  odd(
+    'an optional Secret is missing',
+    (m) => {
+      m.langflow.envFrom.push({ secretRef: { name: 'provider-keys', optional: true } })
+    },
+    'injected',
+  ),
+  odd(
+    'a variable of LangFlow replaces one of envFrom',
+    (m) => {
+      setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:password@host/app')
+      m.secret.LANGFLOW_DATABASE_URL = 'sqlite:////tmp/langflow.db'
+    },
+    'injected',
+  ),
+  odd('the database URL is composed of other variables', (m) => {
+    for (const name of ['DB_USER', 'DB_PASSWORD']) setVariable(m.langflow, name, 'langflow')
+    setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://$(DB_USER):$(DB_PASSWORD)@db/langflow')
+  }),
+  odd('the database URL comes from a ConfigMap', (m) => {
+    m.add(`
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: settings }
+data: { url: "postgresql://langflow@db.example.org/langflow" }
+`)
+    setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', {
+      configMapKeyRef: { name: 'settings', key: 'url' },
+    })
+  }),
+  odd('uploads are local, and the files of all replicas are on one ReadWriteMany volume', (m) => {
+    setVariable(m.langflow, 'LANGFLOW_STORAGE_TYPE', 'local')
+    dropVariable(m.langflow, 'LANGFLOW_OBJECT_STORAGE_BUCKET_NAME')
+    const volume = volumeOf(m.pod, 'langflow-state')
+    delete volume.emptyDir
+    volume.persistentVolumeClaim = { claimName: 'langflow-files' }
+    m.add(`
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: { name: langflow-files }
+spec: { accessModes: [ReadWriteMany], resources: { requests: { storage: 10Gi } } }
+`)
+  }),
+  odd(
+    'each pod of a StatefulSet has its own ReadWriteOnce volume for caches',
+    (m) => {
+      m.langflow.volumeMounts.push({ name: 'cache', mountPath: '/cache' })
+      m.workload.spec.volumeClaimTemplates = [
+        {
+          metadata: { name: 'cache' },
+          spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+        },
+      ]
+    },
+    'stateful-set',
+  ),
+  odd('flows come from a sidecar of git-sync', (m) => {
+    m.pod.volumes.push({ name: 'flows', emptyDir: {} })
+    m.pod.initContainers.push({
+      name: 'git-sync',
+      image: 'registry.k8s.io/git-sync/git-sync:v4.5.0',
+      restartPolicy: 'Always',
+      volumeMounts: [{ name: 'flows', mountPath: '/git' }],
+    })
+    m.langflow.volumeMounts.push({ name: 'flows', mountPath: '/git', readOnly: true })
+    setVariable(m.langflow, 'LEADER_HANDOVER_ON_CHANGE', '/git/current/flows')
+  }),
+]
