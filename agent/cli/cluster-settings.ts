@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { AGENT_SETTINGS } from '../config/agent-settings.ts'
-import { choice, group, optional, setting } from '../config/setting.ts'
+import { choice, group, optional } from '../config/setting.ts'
 
 // The flags that commands for people share: `addFlags(command, { ...CLUSTER_SETTINGS, … })`.
 
@@ -32,18 +32,6 @@ export const OPERATE_SETTINGS = {
     ),
   }),
 }
-
-/** As in kubectl. The flag without a value is `server`. */
-export const DRY_RUN = setting(
-  '[mode]',
-  'none',
-  'server: check everything and report what would be done, also whether the API server would refuse it; nothing is changed',
-  (text) => {
-    if (text === 'none') return false
-    if (text === 'server' || text === 'true') return true
-    throw new Error('use server or none')
-  },
-)
 
 /** The format of the answer. */
 export const OUTPUT_SETTINGS = group('Output', {

@@ -15,37 +15,30 @@ export type Operable = Pick<Cluster, 'leaseName' | 'namespace' | 'lease' | 'anno
 
 type Annotations = Readonly<Record<string, string | null>>
 
-/** The form of writes. */
-interface Writing {
-  /** Updates the Lease, instead of patching it. */
-  readonly isAgent?: boolean
-  /** The API server judges each write, and does not carry it out. */
-  readonly dryRun?: boolean
-}
-
 /** A Lease and the replicas that compete for it, read with the user's rights. Each rejection is one sentence. */
 export class Cluster implements Disposable {
   readonly namespace: string
   readonly leaseName: string
   readonly objects: KubeObjects
   private readonly url: URL | null
-  private readonly writing: Writing
+  /** The agent's account may update its Lease, but not patch it. */
+  private readonly isAgent: boolean
 
-  constructor(objects: KubeObjects, leaseName: string, url: URL | null = null, writing: Writing = {}) {
+  constructor(objects: KubeObjects, leaseName: string, url: URL | null = null, isAgent = false) {
     this.objects = objects
     this.namespace = objects.namespace
     this.leaseName = leaseName
     this.url = url
-    this.writing = writing
+    this.isAgent = isAgent
   }
 
   /** Finds the Lease if the options do not name it. Rejects with an `OperationError`. */
-  static async connect({ dryRun = false, ...options }: ClusterOptions & Writing): Promise<Cluster> {
+  static async connect(options: ClusterOptions): Promise<Cluster> {
     const at = withAgent(options, process.env)
     let objects: KubeObjects | undefined
     try {
       objects = await connectObjects(at)
-      return new Cluster(objects, at.leaseName ?? (await findLease(objects)), at.url, { ...at, dryRun })
+      return new Cluster(objects, at.leaseName ?? (await findLease(objects)), at.url, at.isAgent)
     } catch (error) {
       objects?.close()
       throw asOperationError(error)
@@ -68,19 +61,13 @@ export class Cluster implements Disposable {
    * with an `ApiError`.
    */
   async annotate(lease: Lease, annotations: Annotations): Promise<Lease> {
-    const { isAgent = false, dryRun = false } = this.writing
     const { name = this.leaseName, uid = '', resourceVersion = '' } = lease.metadata
-    const noted = { ...lease.metadata.annotations, ...annotations }
-    const kept = Object.entries(noted).filter(([, value]) => value !== null)
-    const written = { ...lease, metadata: { ...lease.metadata, name, annotations: Object.fromEntries(kept) } }
-    const patch = { metadata: { name, uid, resourceVersion, annotations } }
-    if (dryRun) {
-      await this.objects.rehearse(isAgent ? 'update' : 'patch', LEASE, isAgent ? written : patch, DEADLINE_MS)
-      return written as Lease
-    }
-    const answer = isAgent
-      ? this.objects.update(LEASE, written, DEADLINE_MS)
-      : this.objects.patch(LEASE, name, patch, DEADLINE_MS)
+    const noted = Object.entries({ ...lease.metadata.annotations, ...annotations })
+    const kept = Object.fromEntries(noted.filter(([, value]) => value !== null))
+    const whole = { ...lease, metadata: { ...lease.metadata, name, annotations: kept } }
+    const answer = this.isAgent
+      ? this.objects.update(LEASE, whole, DEADLINE_MS)
+      : this.objects.patch(LEASE, name, { metadata: { uid, resourceVersion, annotations } }, DEADLINE_MS)
     return (await answer) as unknown as Lease
   }
 

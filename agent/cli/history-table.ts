@@ -1,5 +1,6 @@
+import { shortDuration } from '../config/values.ts'
 import type { PastTerm } from '../lease/lease-history.ts'
-import { type Cell, span, table } from './output.ts'
+import { type Cell, table } from './output.ts'
 
 /** The terms as a table, in the given order. @param wallMs now, by the wall clock */
 export function historyTable(terms: readonly PastTerm[], wallMs: number): string {
@@ -9,11 +10,13 @@ export function historyTable(terms: readonly PastTerm[], wallMs: number): string
     String(epoch),
     holder,
     began,
-    span((end.ended === null ? wallMs : Date.parse(end.ended)) - Date.parse(began)),
+    shortDuration((end.ended === null ? wallMs : Date.parse(end.ended)) - Date.parse(began)),
     because,
-    ...[phases.detectMs, phases.acquireMs, phases.startMs, phases.healthyMs, gapMs].map(seconds),
+    ...[phases.detectMs, phases.acquireMs, phases.startMs, phases.healthyMs, gapMs].map((ms) =>
+      shortDuration(ms),
+    ),
     endOf(end),
-    seconds(stopMs),
+    shortDuration(stopMs),
     ...(areNoted ? [note ?? '-'] : []),
   ])
   return `${table(areNoted ? [...HEAD, 'REASON'] : HEAD, rows)}\n`
@@ -23,10 +26,4 @@ const HEAD = 'EPOCH,HOLDER,BEGAN,LASTED,BECAUSE,DETECT,ACQUIRE,START,HEALTHY,NO 
 
 function endOf({ ended, endedBecause }: Pick<PastTerm, 'ended' | 'endedBecause'>): Cell {
   return endedBecause ?? (ended === null ? ['green', 'current'] : 'unknown')
-}
-
-/** In seconds, short times in milliseconds. `null` if unknown, or if the term ended before that phase. */
-function seconds(ms: number | null): string {
-  if (ms === null) return '-'
-  return ms < 1000 ? `${Math.round(ms)}ms` : `${(ms / 1000).toFixed(1)}s`
 }

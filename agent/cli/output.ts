@@ -27,23 +27,6 @@ export function table(head: readonly string[], rows: readonly (readonly Cell[])[
   return shown.map((row) => row.map(padded).join('  ').trimEnd()).join('\n')
 }
 
-const UNITS = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000 } as const
-
-/** A time span in at most two units, such as `3m12s` or `2d4h`. A negative span is `0s`, an unknown span (`null`) is `-`. */
-export function span(ms: number | null): string {
-  if (ms === null || Number.isNaN(ms)) return '-'
-  const units = Object.entries(UNITS)
-  const first = units.findIndex(([, size]) => ms >= size)
-  if (first < 0) return '0s'
-  let rest = ms
-  const parts = units.slice(first, first + 2).map(([unit, size]) => {
-    const count = Math.floor(rest / size)
-    rest -= count * size
-    return count === 0 ? '' : `${count}${unit}`
-  })
-  return parts.join('')
-}
-
 /** `value` in this format. `asTable` returns the text for people, which ends with a line break. */
 export function formatted(format: Format, value: unknown, asTable: () => string): string {
   if (format === 'json') return `${JSON.stringify(value, null, 2)}\n`
@@ -75,8 +58,8 @@ export async function operating<T>(format: Format, run: () => Promise<T>): Promi
   } catch (error) {
     if (error instanceof FatalError) {
       const code = error instanceof OperationError ? error.code : 'failed'
-      const told = { error: { code, message: oneLine(error.message) } }
-      await write(formatted(format, told, () => ''))
+      const failure = { error: { code, message: oneLine(error.message) } }
+      await write(formatted(format, failure, () => ''))
     }
     throw error
   }

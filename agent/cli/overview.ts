@@ -22,7 +22,7 @@ export interface Overview {
   /** Exactly one replica serves, another can take over, and there is no other problem. */
   readonly ok: boolean
   /** Each problem in one sentence; empty if `ok`. */
-  readonly problems: readonly string[]
+  readonly problems: string[]
   readonly pause: Pause | null
   readonly switchover: SwitchoverView | null
   readonly replicas: readonly ReplicaRow[]
@@ -95,6 +95,10 @@ export function overviewFrom(replicas: readonly ReplicaRow[]): Overview | null {
 
 export function serves({ role, traffic }: AgentStatus): boolean {
   return role === 'leader' && traffic.gate === 'open'
+}
+
+export function isHandingOver({ switchover, leadership }: AgentStatus): boolean {
+  return switchover?.state === 'under way' || leadership.steppingDown !== null
 }
 
 /** The status of the leader, else of any replica that answers; `null` if no replica answers. */

@@ -1,5 +1,5 @@
 import { AGENT_SETTINGS } from '../config/agent-settings.ts'
-import { listed } from '../config/values.ts'
+import { listed, shortDuration } from '../config/values.ts'
 import { ApiError } from '../kube/kube-errors.ts'
 import { type KubeObject, type KubeObjects, NAMESPACE, POD } from '../kube/kube-objects.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
@@ -8,7 +8,7 @@ import { podOf } from '../lease/operator-annotations.ts'
 import { type ClusterOptions, connectObjects, DEADLINE_MS } from './api-connection.ts'
 import { asOperationError, OperationError } from './exit-codes.ts'
 import { agentOf } from './manifests/agent-container.ts'
-import { span, table } from './output.ts'
+import { table } from './output.ts'
 
 type Listing = Pick<KubeObjects, 'namespace' | 'list'>
 
@@ -114,7 +114,7 @@ function leaseRow(lease: Lease): LeaseRow {
 /** The Leases as a table. Its times are estimates: other clocks wrote them. @param wallMs now, by the wall clock */
 export function leasesTable(rows: readonly LeaseRow[], wallMs: number): string {
   if (rows.length === 0) return 'The cluster has no Lease of langflow-leader.\n'
-  const ago = (time: string | null) => (time === null ? '-' : span(wallMs - Date.parse(time)))
+  const ago = (time: string | null) => (time === null ? '-' : shortDuration(wallMs - Date.parse(time)))
   const cells = rows.map(({ namespace, name, holder, epoch, since, renewed }) => [
     namespace,
     name,

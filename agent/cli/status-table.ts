@@ -1,10 +1,10 @@
 import { styleText } from 'node:util'
-import { readable } from '../config/values.ts'
+import { shortDuration } from '../config/values.ts'
 import { oneLine } from '../exit.ts'
 import { describeRequest, podOf, UNTIL_RESUMED } from '../lease/operator-annotations.ts'
 import type { AgentStatus, FrontView, ReplicaRow } from '../status/agent-status.ts'
 import { rowOf } from './cluster.ts'
-import { type Cell, span, table } from './output.ts'
+import { type Cell, table } from './output.ts'
 import { type Overview, stateOf } from './overview.ts'
 
 type Column = readonly [head: string, cell: (status: AgentStatus) => Cell]
@@ -14,9 +14,9 @@ const COLUMNS: readonly Column[] = [
   ['STATE', stateCell],
   ['STANDBY', standbyCell],
   ['TAKEOVER', takeoverCell],
-  ['KILL IN', ({ leadership: { killInMs } }) => (killInMs === null ? '-' : readable(killInMs))],
+  ['KILL IN', ({ leadership: { killInMs } }) => shortDuration(killInMs)],
   ['REVISION', ({ revision }) => revision ?? '-'],
-  ['AGE', ({ podAgeMs }) => span(podAgeMs)],
+  ['AGE', ({ podAgeMs }) => shortDuration(podAgeMs)],
 ]
 
 /** The columns that `-o wide` adds. */
@@ -25,7 +25,9 @@ const WIDE: readonly Column[] = [
   ['LANGFLOW', ({ langflow }) => langflow.version ?? '-'],
   ['FLOWS', ({ flowsDigest }) => flowsDigest ?? '-'],
   ['CONTENT', contentCell],
-  ofFronts('HELD', ({ held, oldestHeldMs }) => (held === 0 ? '0' : `${held}, ${readable(oldestHeldMs)}`)),
+  ofFronts('HELD', ({ held, oldestHeldMs }) =>
+    held === 0 ? '0' : `${held}, ${shortDuration(oldestHeldMs)}`,
+  ),
   ofFronts('IN FLIGHT', ({ inFlight }) => String(inFlight)),
   ofFronts('STREAMS', ({ streams }) => String(streams)),
 ]
@@ -62,7 +64,9 @@ function titleOf({ lease, replicas }: Overview, wallMs: number): string {
   const verb = rowOf(holder ?? '', replicas)?.status?.role === 'leader' ? 'leads' : 'holds it'
   const leads = holder === null ? 'no replica leads' : `${podOf(holder)} ${verb}`
   const ago =
-    since === null ? '' : ` since ${since.replace(/\.\d+Z$/, 'Z')} (${span(wallMs - Date.parse(since))})`
+    since === null
+      ? ''
+      : ` since ${since.replace(/\.\d+Z$/, 'Z')} (${shortDuration(wallMs - Date.parse(since))})`
   return `Lease ${namespace}/${name}: ${leads}${ago}, epoch ${epoch}`
 }
 
@@ -71,7 +75,8 @@ function warningsOf({ pause, switchover, replicas }: Overview, wallMs: number): 
   const lines: string[] = []
   if (pause !== null) {
     const { until, reason } = pause
-    const left = until === null ? UNTIL_RESUMED : `until ${until} (${span(Date.parse(until) - wallMs)} left)`
+    const left =
+      until === null ? UNTIL_RESUMED : `until ${until} (${shortDuration(Date.parse(until) - wallMs)} left)`
     lines.push(`Paused ${left}${reason === null ? '' : `: ${reason}`}`)
   }
   if (switchover !== null) {
@@ -122,7 +127,7 @@ function standbyCell({ role, standby }: AgentStatus): Cell {
 
 function contentCell({ role, content }: AgentStatus): Cell {
   if (content?.digest == null) return '-'
-  const text = `${content.digest} (${span(content.ageMs)})`
+  const text = `${content.digest} (${shortDuration(content.ageMs)})`
   const isPending = role === 'leader' && content.running !== content.digest
   return isPending ? ['yellow', `${text}, runs ${content.running ?? 'another'}`] : text
 }

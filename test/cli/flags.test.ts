@@ -15,12 +15,12 @@ const CLUSTER = {
 describe('the flags of commands for people', () => {
   test('default to a confirmation and a wait of two minutes', async () => {
     const { switchover } = await parse(['switchover'])
-    const own = { reason: null, yes: false, wait: true, timeoutMs: 120_000, dryRun: false }
+    const own = { reason: null, yes: false, timeoutMs: 120_000 }
     assert.deepEqual(switchover, { to: null, ...own, ...CLUSTER })
     assert.deepEqual((await parse(['failover'])).failover, { to: null, ...own, ...CLUSTER })
     assert.deepEqual((await parse(['restart'])).restart, { inPlace: false, ...own, ...CLUSTER })
-    assert.deepEqual((await parse(['pause'])).pause, { forMs: null, reason: null, dryRun: false, ...CLUSTER })
-    assert.deepEqual((await parse(['resume'])).resume, { dryRun: false, ...CLUSTER })
+    assert.deepEqual((await parse(['pause'])).pause, { forMs: null, reason: null, ...CLUSTER })
+    assert.deepEqual((await parse(['resume'])).resume, CLUSTER)
     assert.deepEqual((await parse(['history'])).history, CLUSTER)
   })
 
@@ -47,18 +47,6 @@ describe('the flags of commands for people', () => {
       assert.equal((await parse(['switchover', '--to', text])).switchover?.to, to)
   })
 
-  test('accept --wait in the forms of kubectl', async () => {
-    const waits = async (...args: string[]) => (await parse(['switchover', ...args])).switchover?.wait
-    const all = [await waits('--wait'), await waits('--wait', '-y'), await waits('--wait=true')]
-    assert.deepEqual([...all, await waits('--wait=false')], [true, true, true, false])
-  })
-
-  test('accept --dry-run in the forms of kubectl', async () => {
-    const dry = async (...args: string[]) => (await parse(['pause', ...args])).pause?.dryRun
-    const all = [await dry('--dry-run'), await dry('--dry-run=server'), await dry('--dry-run=none')]
-    assert.deepEqual(all, [true, true, false])
-  })
-
   test('set the duration and the reason of a pause', async () => {
     const { pause } = await parse(['pause', '--for', '1h30m', '--reason', ' database upgrade '])
     assert.deepEqual([pause?.forMs, pause?.reason], [5_400_000, 'database upgrade'])
@@ -75,9 +63,7 @@ describe('the flags of commands for people', () => {
 
   const wrong: readonly (readonly [args: readonly string[], problem: RegExp])[] = [
     [['switchover', '--to', 'Pod 1'], /--to 'Pod 1': use the name of a pod/],
-    [['switchover', '--wait=maybe'], /--wait 'maybe': use true or false/],
     [['switchover', '--timeout', '0'], /--timeout '0': use at least 1s/],
-    [['pause', '--dry-run=client'], /--dry-run 'client': use server or none/],
     [['pause', '--for', '30'], /--for '30': a duration needs a unit/],
     [['pause', '--for', '2h26h'], /use at most 24h/],
     [['pause', '--reason', ' '], /--reason ' ': give a reason/],

@@ -32,7 +32,7 @@ test('the history is a table, newest first', () => {
     [
       'EPOCH  HOLDER      BEGAN                 LASTED  BECAUSE     DETECT  ACQUIRE  START  HEALTHY  NO SERVER  ENDED       STOP',
       '8      langflow-1  2026-01-02T03:00:00Z  4m5s    released    12ms    8ms      960ms  1.2s     2.2s       current     -',
-      '7      langflow-0  2026-01-01T00:00:00Z  1d3h    never_held  0ms     5ms      -      -        -          switchover  80ms',
+      '7      langflow-0  2026-01-01T00:00:00Z  1d3h    never_held  0s      5ms      -      -        -          switchover  80ms',
       '',
     ].join('\n'),
   )

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { ERROR_CODES, type ErrorCode, OperationError } from '../../agent/cli/exit-codes.ts'
-import { type Format, formatted, operating, span, table } from '../../agent/cli/output.ts'
+import { type Format, formatted, operating, table } from '../../agent/cli/output.ts'
 import { FatalError } from '../../agent/exit.ts'
 
 describe('a table', () => {
@@ -41,22 +41,6 @@ describe('a table', () => {
     assert.equal(table(['A'], [['x\n\u001b[31m']]), 'A\nx\\u000a\\u001b[31m')
     assert.equal(table(['A'], [['\u202ex\u2066\u200f']]), 'A\n\\u202ex\\u2066\\u200f')
   })
-})
-
-const SPANS: [ms: number | null, text: string][] = [
-  [0, '0s'],
-  [-5_000, '0s'],
-  [999, '0s'],
-  [59_999, '59s'],
-  [192_000, '3m12s'],
-  [3_600_000, '1h'],
-  [3_660_000, '1h1m'],
-  [90_000_000, '1d1h'],
-  [null, '-'],
-  [Number.NaN, '-'],
-]
-test('a time span has at most two units', () => {
-  for (const [ms, text] of SPANS) assert.equal(span(ms), text)
 })
 
 describe('an answer', () => {
@@ -97,11 +81,11 @@ describe('a command that operates', () => {
 
   const refusal = new OperationError('not_ready', 'b is\nnot ready')
   test('prints a failure as data in a format for programs', async (t) => {
-    const told = { error: { code: 'not_ready', message: 'b is\\u000anot ready' } }
-    assert.deepEqual(JSON.parse(await failing(t, 'json', refusal)), told)
+    const failure = { error: { code: 'not_ready', message: 'b is\\u000anot ready' } }
+    assert.deepEqual(JSON.parse(await failing(t, 'json', refusal)), failure)
     assert.equal(
       await failing(t, 'yaml', refusal),
-      formatted('yaml', told, () => ''),
+      formatted('yaml', failure, () => ''),
     )
     assert.deepEqual(JSON.parse(await failing(t, 'json', new FatalError('x'))).error.code, 'failed')
   })

@@ -38,12 +38,12 @@ class Cluster extends ScriptedCluster {
     return this.rows
   }
 
-  pause(request: { forMs?: number; reason?: string; dryRun?: true } = {}): Promise<PauseChange> {
+  pause(request: { forMs?: number; reason?: string } = {}): Promise<PauseChange> {
     return pause(this, this.clock, { forMs: null, reason: null, ...request })
   }
 
-  resume(request: { dryRun?: true } = {}): Promise<PauseChange> {
-    return resume(this, this.clock, request)
+  resume(): Promise<PauseChange> {
+    return resume(this, this.clock)
   }
 }
 
@@ -65,13 +65,6 @@ describe('a pause', () => {
       replicas: PODS.map((pod) => ({ pod, shows: true, problem: null })),
     })
     assert.match(describePaused(change), /^paused until 2026-\S+ \(upgrade\)\nlangflow-0 stays the leader/)
-  })
-
-  test('is only described in a dry run', async () => {
-    const cluster = new Cluster()
-    const change = await cluster.pause({ reason: 'upgrade', dryRun: true })
-    assert.deepEqual([change.dryRun, change.leader, change.replicas], [true, 'langflow-0', []])
-    assert.equal(describePaused(change), 'would pause until an operator resumes (upgrade) (server dry run)\n')
   })
 
   test('gets a new end and keeps its reason if it is already in force', async () => {
@@ -123,20 +116,6 @@ describe('a pause', () => {
     const change = await pausing
     assert.deepEqual([change.after, change.leader, isInForce(change)], [null, 'langflow-1', false])
     assert.match(describePaused(change), /^not paused/)
-  })
-
-  test('is withdrawn if the leader is handing over, even if the leader has read the pause', async () => {
-    const cluster = new Cluster()
-    cluster.seeing = []
-    const refused = assert.rejects(cluster.pause(), { code: 'switchover', message: /SIGTERM.* withdrawn/ })
-    await cluster.clock.pass(250)
-    cluster.showFrom('langflow-0', (status) => ({
-      ...status,
-      leadership: { ...status.leadership, steppingDown: 'SIGTERM' },
-    }))
-    await cluster.clock.pass(250)
-    await refused
-    assert.deepEqual(cluster.annotations, {})
   })
 
   test('does not count as in force if the leader does not answer, or its pod is gone', async () => {
@@ -191,15 +170,6 @@ describe('the end of a pause', () => {
       assert.deepEqual([change.before, change.after], [{ until, reason: 'upgrade' }, null])
       assert.match(describeResumed(change), /^resumed; takeovers were paused until \S+ \(upgrade\)\n/)
     }
-  })
-
-  test('is only described in a dry run', async () => {
-    const cluster = new Cluster()
-    cluster.note({ [PAUSED]: 'true', [PAUSE_REASON]: 'upgrade' })
-    const change = await cluster.resume({ dryRun: true })
-    assert.deepEqual([change.dryRun, change.leader, change.replicas], [true, 'langflow-0', []])
-    const text = 'would resume; takeovers are paused until an operator resumes (upgrade) (server dry run)\n'
-    assert.equal(describeResumed(change), text)
   })
 
   test('writes nothing if the replicas cannot be read', async () => {

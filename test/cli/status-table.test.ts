@@ -29,8 +29,8 @@ test('status prints a table, and below it the problems of the replicas and the v
     'Lease team/langflow-leader-lock: a leads since 2026-01-02T03:00:00Z (4m5s), epoch 7',
     '',
     'POD  ROLE      STATE      STANDBY  TAKEOVER  KILL IN  REVISION   AGE',
-    'a    leader    serving    -        -         13.3 s   7d9c5b8f4  1m30s',
-    'b    follower  ready      cold     yes       -        7d9c5b8f4  1m30s',
+    'a    leader    serving    -        -         13.3s    7d9c5b8f4  90s',
+    'b    follower  ready      cold     yes       -        7d9c5b8f4  90s',
     'c    unknown   no answer  -        -         -        -          -',
     '',
     'c: its agent is not running:  ImagePullBackOff',
@@ -47,7 +47,7 @@ test('the title reports that the leader holds the Lease if it does not report th
 test('a wide table also has the nodes, versions and fronts', () => {
   const busy = fronted(SERVING, { held: 12, oldestHeldMs: 812, inFlight: 3, streams: 1 })
   const lines = shown([row('a', { ...busy, flowsDigest: '3f1c9a2b1c9d' }), STANDBY], true)
-  const cells = { EPOCH: '7', LANGFLOW: '1.13.0', FLOWS: '3f1c9a2b1c9d', HELD: '12, 812 ms', STREAMS: '1' }
+  const cells = { EPOCH: '7', LANGFLOW: '1.13.0', FLOWS: '3f1c9a2b1c9d', HELD: '12, 812ms', STREAMS: '1' }
   for (const [head, cell] of Object.entries({ ...cells, 'IN FLIGHT': '3', NODE: 'node-a' }))
     assert.equal(column(head, lines)[0], cell)
   assert.deepEqual(column('HELD', lines)[1], '-')
@@ -62,7 +62,7 @@ test('a wide table has the digest of the files, and of the LangFlow that still r
     problem: null,
   }
   const rows = [row('a', { ...SERVING, content }), row('b', { ...FOLLOWING, content }), STANDBY]
-  assert.deepEqual(column('CONTENT', shown(rows, true)), ['c2 (1m30s), runs c1', 'c2 (1m30s)', '-'])
+  assert.deepEqual(column('CONTENT', shown(rows, true)), ['c2 (90s), runs c1', 'c2 (90s)', '-'])
 })
 
 const warm = { ...FOLLOWING.standby, wanted: 'warm', mode: 'warm', state: 'ready' } as const

@@ -1,10 +1,13 @@
 import type { Command } from 'commander'
-import { FAILOVER_SETTINGS } from '../../agent/cli/failover-command.ts'
 import { HISTORY_SETTINGS } from '../../agent/cli/history-command.ts'
-import { PAUSE_SETTINGS, RESUME_SETTINGS } from '../../agent/cli/pause-command.ts'
-import { RESTART_SETTINGS } from '../../agent/cli/restart-command.ts'
+import {
+  FAILOVER_SETTINGS,
+  PAUSE_SETTINGS,
+  RESTART_SETTINGS,
+  RESUME_SETTINGS,
+  SWITCHOVER_SETTINGS,
+} from '../../agent/cli/request-command.ts'
 import { STATUS_SETTINGS } from '../../agent/cli/status-command.ts'
-import { SWITCHOVER_SETTINGS } from '../../agent/cli/switchover-command.ts'
 import { createProgram } from '../../agent/config/command-line.ts'
 import { agentOptions, launcherOptions, runOptions } from '../../agent/config/options.ts'
 import { addFlags, readFlags, type Settings } from '../../agent/config/setting.ts'

@@ -61,11 +61,11 @@ export function addDrill(program: Command): void {
 export function drillOptions(command: Command) {
   addSettings(command, DRILL_SETTINGS)
   return (env: NodeJS.ProcessEnv) => {
-    const { service, ...said } = readSettings(command, DRILL_SETTINGS, env)
+    const { service, ...options } = readSettings(command, DRILL_SETTINGS, env)
     if (service === null)
       return command.error(
         "missing LangFlow's address for users: add --service, such as --service http://langflow:7860",
       )
-    return { ...said, service, apiKey: env[API_KEY] || null }
+    return { ...options, service, apiKey: env[API_KEY] || null }
   }
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
+import { request } from 'undici'
 import * as z from 'zod/mini'
-import { type LangflowApi, notServed } from './langflow-api.ts'
+import { OperationError } from '../exit-codes.ts'
 
 /** LangFlow at the address that its users use. */
 export interface Service {
@@ -15,42 +16,57 @@ export interface Service {
   readonly messages: { kept(): Promise<Set<number>>; forget(): Promise<void> } | null
 }
 
+/** Deadline for LangFlow to list or to delete messages, in milliseconds. */
+const STORED_MS = 20_000
 /** Number of messages in a full page of LangFlow's list. */
 const PAGE = 200
-const Health = z.looseObject({ status: z.literal('ok') })
-/** LangFlow's answer 404 for an unknown flow. Another program at the address answers 404 without it. */
-const Unknown = z.looseObject({ detail: z.string().check(z.regex(/^Flow .*not found$/)) })
+const MESSAGES = '/api/v1/monitor/messages'
 const Stored = z.array(z.looseObject({ text: z.nullish(z.string()) }))
 
-/** Asks /health. */
-export function healthAt(api: LangflowApi): Service {
-  return {
-    what: `GET ${api.url}/health`,
-    messages: null,
-    async ask(_, signal) {
-      const { status, json } = await api.ask('GET', '/health', null, signal)
-      if (status !== 200) return `status ${status}`
-      return z.safeParse(Health, json).success ? null : "the answer is not LangFlow's"
-    },
+/** Asks /health, or runs a flow, given by its id or endpoint name. `service` may have a path. */
+export function serviceAt(service: URL, flow: string | null, apiKey: string | null): Service {
+  const url = service.href.replace(/\/+$/, '')
+
+  /** Uses a new connection, as a new user would. A kept connection would stay at one replica, and end in its drain. */
+  async function send(method: 'GET' | 'POST' | 'DELETE', path: string, signal: AbortSignal, body?: object) {
+    const headers = {
+      ...(apiKey && { 'x-api-key': apiKey }),
+      ...(body && { 'content-type': 'application/json' }),
+    }
+    const sent = { method, headers, body: body ? JSON.stringify(body) : null, signal, reset: true }
+    const answer = await request(`${url}${path}`, sent)
+    return { status: answer.statusCode, json: await answer.body.json().catch(() => null) }
   }
-}
 
-/** The problem of an attempt, if LangFlow answers that it does not have this flow. */
-export function noSuchFlow(flow: string): string {
-  return `LangFlow has no flow ${flow} for this API key`
-}
+  if (flow === null)
+    return {
+      what: `GET ${url}/health`,
+      messages: null,
+      async ask(_, signal) {
+        const { status } = await send('GET', '/health', signal)
+        return status === 200 ? null : `status ${status}`
+      },
+    }
 
-/** Runs a flow, given by its id or endpoint name. Each message has a number, and belongs to a session of this drill. */
-export function flowAt(api: LangflowApi, flow: string): Service {
+  // Each message has a number, and belongs to a session of this drill.
   const session = `langflow-leader-drill-${randomBytes(6).toString('hex')}`
   const run = `/api/v1/run/${encodeURIComponent(flow)}?stream=false`
-  const stored = '/api/v1/monitor/messages'
+
+  async function stored(method: 'GET' | 'DELETE', path: string): Promise<unknown> {
+    const what = `${method} ${url}${MESSAGES}`
+    const answer = await send(method, `${MESSAGES}${path}`, AbortSignal.timeout(STORED_MS)).catch((error) => {
+      throw notServed(`${what}: ${error.message || error.code}`)
+    })
+    if (answer.status >= 300) throw notServed(`${what}: status ${answer.status}`)
+    return answer.json
+  }
 
   async function ask(number: number, signal: AbortSignal): Promise<string | null> {
     const text = `${session} message ${number}.`
     const message = { input_value: text, input_type: 'chat', output_type: 'chat', session_id: session }
-    const { status, json } = await api.ask('POST', run, message, signal)
-    if (status === 404 && z.safeParse(Unknown, json).success) return noSuchFlow(flow)
+    const { status } = await send('POST', run, signal, message)
+    if (status === 404)
+      return `status 404: set --flow to the id or the endpoint name of a flow of this API key`
     return status === 200 ? null : `status ${status}`
   }
 
@@ -60,22 +76,23 @@ export function flowAt(api: LangflowApi, flow: string): Service {
     // The newest messages come first. A message that is stored during the reads moves the others to later pages, and hides no message.
     for (let offset = 0; ; offset += PAGE) {
       const query = `?session_id=${session}&limit=${PAGE}&offset=${offset}`
-      const { data: messages } = z.safeParse(Stored, await api.store('GET', `${stored}${query}`))
-      if (messages === undefined)
+      const { data } = z.safeParse(Stored, await stored('GET', query))
+      if (data === undefined)
         throw notServed(
-          `the answer of ${api.url}${stored} is not a list of messages: check the address in --service`,
+          `the answer of ${url}${MESSAGES} is not a list of messages: check the address in --service`,
         )
-      for (const { text } of messages) {
+      for (const { text } of data) {
         const [, number] = numbered.exec(text ?? '') ?? []
         if (number !== undefined) numbers.add(Number(number))
       }
-      if (messages.length < PAGE) return numbers
+      if (data.length < PAGE) return numbers
     }
   }
 
-  async function forget(): Promise<void> {
-    await api.store('DELETE', `${stored}/session/${session}`)
-  }
+  const forget = async () => void (await stored('DELETE', `/session/${session}`))
+  return { what: `POST ${url}${run}`, ask, messages: { kept, forget } }
+}
 
-  return { what: `POST ${api.url}${run}`, ask, messages: { kept, forget } }
+export function notServed(sentence: string): OperationError {
+  return new OperationError('not_served', sentence)
 }

@@ -6,6 +6,16 @@ export const ATTEMPT_MS = 30_000
 /** Time between the starts of two attempts, in milliseconds. */
 export const EVERY_MS = 200
 
+/** One attempt to use the service, without retries. Times are in milliseconds since the prober started. */
+export interface Probe {
+  /** The number in the attempt's message, from 1. */
+  readonly number: number
+  readonly sentMs: number
+  readonly endedMs: number
+  /** The problem in a few words; `null` after a good answer. */
+  readonly problem: string | null
+}
+
 /**
  * A user that starts an attempt every period, even if earlier attempts have not ended, and that does not retry. A slow answer or a
  * retry would hide an outage. The deadline of an attempt limits the number of open attempts.
@@ -48,10 +58,10 @@ export class Prober {
     const sentMs = this.#now()
     const ended = AbortSignal.any([late.signal, this.#quit])
     // If a host has several addresses and no address answers, the error has a code and no message.
-    const said = await this.#service.ask(number, ended).catch(({ message, code }) => message || code)
+    const answer = await this.#service.ask(number, ended).catch(({ message, code }) => message || code)
     timer.cancel()
     if (this.#quit.aborted) return
-    const problem = late.signal.aborted ? `no answer within ${ATTEMPT_MS / 1000} s` : said
+    const problem = late.signal.aborted ? `no answer within ${ATTEMPT_MS / 1000} s` : answer
     this.probes.push({ number, sentMs, endedMs: this.#now(), problem })
   }
 
@@ -61,24 +71,12 @@ export class Prober {
   }
 }
 
-/** One attempt to use the service, without retries. Times are in milliseconds since the prober started. */
-export interface Probe {
-  /** The number in the attempt's message, from 1. */
-  readonly number: number
-  readonly sentMs: number
-  readonly endedMs: number
-  /** The problem in a few words; `null` after a good answer. */
-  readonly problem: string | null
-}
-
 /** The effect of the fault on users. */
 export interface Measured {
   readonly requests: number
   readonly failed: number
-  /** The reasons of failures with their counts, the most frequent reason first. */
-  readonly problems: readonly { readonly problem: string; readonly times: number }[]
-  /** The duration of the slowest good answer; `null` if there was no good answer. */
-  readonly longestWaitMs: number | null
+  /** `null` if no request failed. */
+  readonly firstProblem: string | null
   /** RTO: the longest time from one good answer to the next; `null` if no good answer followed the last failure. */
   readonly rtoMs: number | null
   /** RPO: the number of messages that were acknowledged but are not stored; `null` if not measured. */
@@ -88,18 +86,14 @@ export interface Measured {
 /** The first gap is counted from the prober's start. `kept`: the numbers of the stored messages; `null` if the RPO is not measured. */
 export function measure(probes: readonly Probe[], kept: ReadonlySet<number> | null): Measured {
   const good = probes.filter(({ problem }) => problem === null)
-  const bad = probes.filter(({ problem }) => problem !== null)
   const answeredMs = good.map(({ endedMs }) => endedMs).sort((a, b) => a - b)
   const lastMs = answeredMs.at(-1)
-  const isOver = lastMs !== undefined && bad.every(({ sentMs }) => sentMs <= lastMs)
-  const problems = Map.groupBy(bad, ({ problem }) => problem as string)
+  const isOver =
+    lastMs !== undefined && probes.every(({ sentMs, problem }) => problem === null || sentMs <= lastMs)
   return {
     requests: probes.length,
-    failed: bad.length,
-    problems: [...problems]
-      .map(([problem, { length: times }]) => ({ problem, times }))
-      .sort((a, b) => b.times - a.times),
-    longestWaitMs: lastMs === undefined ? null : Math.max(...good.map((one) => one.endedMs - one.sentMs)),
+    failed: probes.length - good.length,
+    firstProblem: probes.find(({ problem }) => problem !== null)?.problem ?? null,
     rtoMs: isOver ? Math.max(...answeredMs.map((at, i) => at - (answeredMs[i - 1] ?? 0))) : null,
     lost: kept && good.filter(({ number }) => !kept.has(number)).length,
   }

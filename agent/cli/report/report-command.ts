@@ -32,6 +32,7 @@ export function addReport(program: Command): void {
 /** Resolves to the exit code. */
 async function runReport({ file, ...from }: Values<typeof REPORT_SETTINGS>): Promise<number> {
   const { systemClock } = await import('../../clock.ts')
+  const { reasonOf } = await import('../../errno.ts')
   const { FatalError, oneLine, print } = await import('../../exit.ts')
   const { Cluster } = await import('../cluster.ts')
   const { EXIT_CODES } = await import('../exit-codes.ts')
@@ -56,7 +57,8 @@ async function runReport({ file, ...from }: Values<typeof REPORT_SETTINGS>): Pro
     const path = file ?? `langflow-leader-report-${namespace}-${time}Z.txt`
     const { writeFile } = await import('node:fs/promises')
     await writeFile(path, text, { flag: 'wx', mode: 0o600 }).catch((error) => {
-      throw new FatalError(`cannot write ${path}: ${error.message}: choose another --file`, { cause: error })
+      const why = reasonOf(error, { EEXIST: 'the file exists: choose another --file' })
+      throw new FatalError(`cannot write ${path}: ${why}`, { cause: error })
     })
     print(`wrote ${path}: ${parts} parts, ${missing.length} missing; read it before you share it\n`)
   }

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { notServed } from '../../../agent/cli/drill/langflow-api.ts'
-import { prepare } from '../../../agent/cli/drill/scenarios.ts'
+import { prepare } from '../../../agent/cli/drill/drill.ts'
+import { notServed } from '../../../agent/cli/drill/langflow-service.ts'
 import { OperationError } from '../../../agent/cli/exit-codes.ts'
 import { LAST_DRILL, PAUSED, SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
-import { fronted } from '../../observe/replica.ts'
 import { LEADER, STANDBY } from '../scripted-cluster.ts'
 import { Drilling, type Options, ScriptedStage } from './scripted-stage.ts'
 
@@ -45,7 +44,6 @@ describe('a drill', () => {
     assert.deepEqual([result, problem, from, to], ['ok', null, 'langflow-0', 'langflow-1'])
     assert.deepEqual([measured.failed, measured.rtoMs, measured.lost], [5, 1_200, 0])
     assert.deepEqual([lastOf(drilling), stage.forgotten], ['ok', 1])
-    assert.deepEqual(stage.sampled, ['written', 'read', 'deleted'])
     assert.equal(stage.clock.next(), Number.POSITIVE_INFINITY)
   })
 
@@ -77,37 +75,13 @@ describe('a drill', () => {
     assert.deepEqual([result, measured.lost], ['missed', 2])
   })
 
-  for (const kind of ['variable', 'upload'] as const)
-    test(`misses its limits where an acknowledged ${kind} is lost`, async () => {
-      const drilling = await begun()
-      drilling.stage.state = { ...drilling.stage.state, [kind]: 'lost' }
-      await takenOver(drilling)
-      const { result, problem, state } = drilling.report!
-      assert.deepEqual([result, state?.[kind]], ['missed', 'lost'])
-      assert.match(problem ?? '', new RegExp(`^an acknowledged ${kind} is missing`))
-    })
-
-  test('with fronts misses its limits if a request failed, unless the pod had no grace period', async () => {
-    for (const [scenario, result] of [
-      ['delete-pod', 'missed'],
-      ['force-delete-pod', 'ok'],
-    ] as const) {
-      const stage = new ScriptedStage()
-      stage.cluster.showFrom('langflow-0', (status) => fronted(status))
-      const drilling = await begun(stage, { scenario })
-      await takenOver(drilling)
-      assert.equal(drilling.report?.result, result)
-    }
-  })
-
-  test('measures no RPO without a flow and a user', async () => {
+  test('measures no RPO without a flow', async () => {
     const stage = new ScriptedStage()
     stage.service = { ...stage.service, messages: null }
-    stage.samples = null
     const drilling = await begun(stage)
     await takenOver(drilling)
-    const { result, measured, state } = drilling.report!
-    assert.deepEqual([result, measured.lost, state], ['ok', null, null])
+    const { result, measured } = drilling.report!
+    assert.deepEqual([result, measured.lost], ['ok', null])
   })
 
   test('waits until a standby is ready again, even if the API server is away for a while', async () => {
@@ -157,24 +131,13 @@ describe('a drill', () => {
     assert.equal(lastOf(drilling), 'failed')
   })
 
-  const unread = () => Promise.reject(notServed('LangFlow answers 500'))
-  const unreadable: Readonly<Record<string, (stage: ScriptedStage) => void>> = {
-    'the messages': ({ service }) => {
-      service.messages!.kept = unread
-    },
-    'a variable or an upload': ({ samples }) => {
-      samples!.read = unread
-    },
-  }
-  for (const [what, change] of Object.entries(unreadable))
-    test(`fails if LangFlow does not show ${what} after the takeover`, async () => {
-      const drilling = await begun()
-      change(drilling.stage)
-      await takenOver(drilling)
-      const { code, message } = drilling.error as OperationError
-      assert.deepEqual([code, message], ['failed', 'LangFlow answers 500'])
-      assert.deepEqual([lastOf(drilling), drilling.stage.sampled.at(-1)], ['failed', 'deleted'])
-    })
+  test('fails if LangFlow does not show the messages after the takeover', async () => {
+    const drilling = await begun()
+    drilling.stage.service.messages!.kept = () => Promise.reject(notServed('LangFlow answers 500'))
+    await takenOver(drilling)
+    const { code, message } = drilling.error as OperationError
+    assert.deepEqual([code, message, lastOf(drilling)], ['failed', 'LangFlow answers 500', 'failed'])
+  })
 })
 
 describe('a drill is refused', () => {
@@ -190,33 +153,16 @@ describe('a drill is refused', () => {
     await assert.rejects(prepare(stage, 1), { code: 'not_ready', exitCode: 3 })
   })
 
-  const unserved: [when: string, change: (stage: ScriptedStage) => void, told: RegExp][] = [
-    [
-      'if users are not served before it',
-      (stage) => {
-        stage.problem = 'connection refused'
-      },
-      /^users are not served before the drill: POST \/run\/echo: connection refused$/,
-    ],
-    [
-      'if LangFlow does not have the flow',
-      (stage) => {
-        stage.problem = 'LangFlow has no flow echo for this API key'
-      },
-      /^LangFlow has no flow echo for this API key: set --flow to/,
-    ],
-  ]
-  for (const [when, change, told] of unserved)
-    test(`${when}, and counts as failed`, async () => {
-      const stage = new ScriptedStage()
-      change(stage)
-      const drilling = await begun(stage)
-      assert.match(drilling.error?.message ?? '', told)
-      assert.equal((drilling.error as OperationError).exitCode, 3)
-      assert.deepEqual(Object.keys(stage.cluster.annotations), [LAST_DRILL])
-      assert.ok(!stage.sampled.includes('written'))
-      assert.equal(lastOf(drilling), 'failed')
-    })
+  test('if users are not served before it, and counts as failed', async () => {
+    const stage = new ScriptedStage()
+    stage.problem = 'connection refused'
+    const drilling = await begun(stage)
+    const { exitCode, message } = drilling.error as OperationError
+    assert.equal(exitCode, 3)
+    assert.match(message, /POST \/run\/echo: connection refused$/)
+    assert.deepEqual(Object.keys(stage.cluster.annotations), [LAST_DRILL])
+    assert.equal(lastOf(drilling), 'failed')
+  })
 })
 
 describe('Ctrl-C', () => {
@@ -228,17 +174,6 @@ describe('Ctrl-C', () => {
     assert.equal((drilling.error as OperationError).exitCode, 130)
     assert.deepEqual([stage.cluster.annotations, stage.forgotten], [{}, 1])
     assert.equal(stage.clock.next(), Number.POSITIVE_INFINITY)
-  })
-
-  test('while the drill stores its samples ends it before the fault, and deletes them', async () => {
-    const stage = new ScriptedStage()
-    const stored = Promise.withResolvers<void>()
-    stage.samples!.write = () => stored.promise
-    const drilling = await begun(stage)
-    drilling.ctrlC.abort()
-    await drilling.step(100, stored.resolve)
-    assert.equal((drilling.error as OperationError).exitCode, 130)
-    assert.deepEqual([stage.cluster.annotations, stage.sampled], [{}, ['deleted']])
   })
 
   test('after the fault withdraws the request and deletes the messages, and the drill counts as failed', async () => {

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, type TestContext, test } from 'node:test'
-import { LangflowApi } from '../../../agent/cli/drill/langflow-api.ts'
-import { flowAt, healthAt, type Service } from '../../../agent/cli/drill/langflow-service.ts'
+import { type Service, serviceAt } from '../../../agent/cli/drill/langflow-service.ts'
 import { reply, type Script, ScriptedServer } from '../../kube/scripted-server.ts'
 
 async function serve(t: TestContext, script: Script) {
@@ -12,21 +11,20 @@ async function serve(t: TestContext, script: Script) {
 
 async function open(t: TestContext, script: Script) {
   const server = await serve(t, script)
-  return { server, service: flowAt(new LangflowApi(new URL(`${server.url}/lf/`), 'sk-1'), 'echo') }
+  return { server, service: serviceAt(new URL(`${server.url}/lf/`), 'echo', 'sk-1') }
 }
 
 const ask = (service: Service, number = 1) => service.ask(number, new AbortController().signal)
 
 describe('without a flow', () => {
-  test('only the answer of LangFlow itself counts as good, and nothing is stored', async (t) => {
+  test('only the answer 200 counts as good, and nothing is stored', async (t) => {
     const answers: [number, string, string | null][] = [
       [200, '{"status":"ok"}', null],
-      [200, '<html>login</html>', "the answer is not LangFlow's"],
       [503, '{"status":"ok"}', 'status 503'],
     ]
     for (const [code, body, problem] of answers) {
       const server = await serve(t, (_, response) => response.writeHead(code).end(body))
-      const service = healthAt(new LangflowApi(new URL(`${server.url}/lf`), null))
+      const service = serviceAt(new URL(`${server.url}/lf`), null, null)
       assert.equal(await ask(service), problem)
       assert.equal(server.requests[0]?.url.pathname, '/lf/health')
       assert.equal(service.messages, null)
@@ -48,17 +46,6 @@ describe('with a flow', () => {
     assert.equal(bodies[0].session_id, bodies[1].session_id)
     assert.match(bodies[1].input_value, new RegExp(`^${bodies[1].session_id} message 2\\.$`))
     assert.equal(server.connections, 2)
-  })
-
-  test('an attempt names a flow that LangFlow does not have, unless another program answers', async (t) => {
-    const answers: [object, string][] = [
-      [{ detail: 'Flow identifier echo not found' }, 'LangFlow has no flow echo for this API key'],
-      [{ detail: 'Not Found' }, 'status 404'],
-    ]
-    for (const [body, problem] of answers) {
-      const { service } = await open(t, (_, response) => reply(response, 404, body))
-      assert.equal(await ask(service), problem)
-    }
   })
 
   test('an attempt fails if its connection is refused or closed', async (t) => {

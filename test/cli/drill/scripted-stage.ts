@@ -1,8 +1,6 @@
-import { drill } from '../../../agent/cli/drill/drill.ts'
+import { drill, type Stage } from '../../../agent/cli/drill/drill.ts'
 import type { Report } from '../../../agent/cli/drill/drill-report.ts'
 import type { Service } from '../../../agent/cli/drill/langflow-service.ts'
-import type { Stage } from '../../../agent/cli/drill/scenarios.ts'
-import type { State } from '../../../agent/cli/drill/state-samples.ts'
 import type { KubeObject } from '../../../agent/kube/kube-objects.ts'
 import { SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
 import type { AgentStatus } from '../../../agent/status/agent-status.ts'
@@ -13,15 +11,11 @@ import { identityOf, LEADER, ScriptedCluster, STANDBY } from '../scripted-cluste
 export class ScriptedStage implements Stage {
   readonly clock = new VirtualClock()
   readonly cluster = new ScriptedCluster()
-  readonly told: string[] = []
+  readonly printed: string[] = []
   readonly stored = new Set<number>()
   /** The problem of each request of the prober. `null`: it succeeds. */
   problem: string | null = null
   forgotten = 0
-  /** What happened to the samples, in order. */
-  readonly sampled: ('written' | 'read' | 'deleted')[] = []
-  /** The samples after the takeover. */
-  state: State = { variable: 'kept', upload: 'kept' }
   /** The deleted pods, with their grace periods. */
   readonly deleted: [name: string, graceSeconds: number | undefined][] = []
   service: Service = {
@@ -37,14 +31,6 @@ export class ScriptedStage implements Stage {
       },
     },
   }
-  samples: Stage['samples'] = {
-    write: async () => void this.sampled.push('written'),
-    read: async () => {
-      this.sampled.push('read')
-      return this.state
-    },
-    forget: async () => void this.sampled.push('deleted'),
-  }
   readonly objects: Stage['objects'] = {
     get: async (_, name): Promise<KubeObject> => ({ metadata: { name, uid: 'u', resourceVersion: '1' } }),
     delete: async (_, { metadata }, __, graceSeconds) => {
@@ -52,8 +38,8 @@ export class ScriptedStage implements Stage {
     },
   }
 
-  tell = (line: string): void => {
-    this.told.push(line)
+  print = (line: string): void => {
+    this.printed.push(line)
   }
 
   /** Lets another pod acquire the Lease. It has not started LangFlow yet. */
@@ -66,6 +52,7 @@ export class ScriptedStage implements Stage {
 
   serve(pod: string, epoch: number): void {
     this.cluster.show(pod, statusOf(epoch, 'open'))
+    this.cluster.remember({ epoch })
   }
 }
 
@@ -86,7 +73,6 @@ export class Drilling {
     this.stage = stage
     const all = {
       scenario: 'switchover',
-      flow: 'echo',
       rtoMs: 30_000,
       timeoutMs: 60_000,
       ...options,

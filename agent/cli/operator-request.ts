@@ -1,0 +1,156 @@
+import { listed } from '../config/values.ts'
+import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
+import {
+  ANY_POD,
+  describePause,
+  describeRequest,
+  type OperatorRequest,
+  pauseOf,
+  podOf,
+  REQUEST_REASON,
+  REQUESTS,
+  requestOf,
+} from '../lease/operator-annotations.ts'
+import type { AgentStatus, ReplicaRow } from '../status/agent-status.ts'
+import { holderRow, NO_SUCH_REPLICA, type Operable, updateAnnotations } from './cluster.ts'
+import { OperationError } from './exit-codes.ts'
+import { hasRestarted, isHandingOver } from './overview.ts'
+
+/** A request that was possible when the Lease and the replicas were read. */
+export interface Plan extends Pick<OperatorRequest, 'what' | 'to'> {
+  /** The leader's pod, or the leader's identity if it contains no pod name. */
+  readonly from: string
+  /** The leader's identity, and its term. */
+  readonly holder: string
+  readonly epoch: number
+  /** The pods that may become the leader. A failover requires none. */
+  readonly candidates: readonly string[]
+  /** The present start of LangFlow, in monotonic ms of the leader's node. */
+  readonly orderedAt: number | null
+}
+
+/** Deadline of a replica's answer before a failover, in milliseconds. */
+const STATUS_WITHIN_MS = 1_500
+
+/** The replicas, as far as a request needs them: a failover does not. */
+export function replicasFor(
+  cluster: Operable,
+  { what }: Pick<OperatorRequest, 'what'>,
+): Promise<ReplicaRow[]> {
+  return what === 'failover' ? cluster.replicas(STATUS_WITHIN_MS).catch(() => []) : cluster.replicas()
+}
+
+/**
+ * The plan of a request. Throws an `OperationError` with the reason if it is not possible now.
+ *
+ * @param wallMs now, by the wall clock
+ */
+export function planOf(
+  { what, to }: Pick<OperatorRequest, 'what' | 'to'>,
+  lease: Lease,
+  rows: readonly ReplicaRow[],
+  wallMs: number,
+): Plan {
+  const holder = holderOf(lease)
+  if (holder === '') throw new OperationError('nobody_leads', 'no replica leads: see langflow-leader status')
+  const leader = holderRow(lease, rows)
+  const status = leader?.status ?? null
+  const from = leader?.pod ?? podOf(holder)
+  const pause = pauseOf(lease, wallMs)
+  if (pause !== null)
+    throw new OperationError(
+      'paused',
+      `takeovers are paused ${describePause(pause)}: run langflow-leader resume first`,
+    )
+  const silence = what === 'failover' ? null : silenceOf(leader)
+  if (silence !== null) throw new OperationError('leader_silent', `${from} holds the Lease, but ${silence}`)
+  const busy = underWay(lease, from, status)
+  if (busy !== null && (what !== 'failover' || requestOf(lease)?.what === what))
+    throw new OperationError('switchover', `${busy}: wait until it ends`)
+  if (to === from) throw new OperationError('already_leads', `${to} already leads: name another pod`)
+  const pods = rows.map(({ pod }) => pod)
+  if (what !== 'restart' && to !== ANY_POD && pods.length > 0 && !pods.includes(to))
+    throw new OperationError('unknown_pod', `no replica is named ${to}: use one of ${listed(pods)}`)
+  const others = rows.filter((row) => row !== leader && (to === ANY_POD || row.pod === to))
+  const candidates = others.filter((row) => whyUnable(row) === null).map(({ pod }) => pod)
+  if (what === 'switchover' && candidates.length === 0) {
+    const why = others.map((row) => `${row.pod} cannot take over: ${whyUnable(row)}`).join('; ')
+    const advice = 'langflow-leader restart --in-place needs no other replica'
+    throw new OperationError('not_ready', `${why || 'there is only one replica'}: ${advice}`)
+  }
+  const orderedAt = status?.workload.orderedAt ?? null
+  return { what, to, from, holder, epoch: epochOf(lease), candidates, orderedAt }
+}
+
+/** Why the holder cannot obey, for a sentence; `null` if it can. */
+function silenceOf(leader: ReplicaRow | null): string | null {
+  if (leader === null) return NO_SUCH_REPLICA
+  if (leader.status === null) return `does not report its status: ${leader.problem}`
+  return hasRestarted(leader.status)
+    ? 'its agent has restarted and does not lead: see langflow-leader status'
+    : null
+}
+
+/** The leader's current handover or restart, requested or under way, in one sentence; `null` if there is none. */
+export function underWay(lease: Lease, from: string, status: AgentStatus | null): string | null {
+  const asked = requestOf(lease)
+  if (asked !== null) return `a ${describeRequest(asked)} is already requested from ${from}`
+  if (status === null || !isHandingOver(status)) return null
+  return `${from} is already handing over (${status.leadership.steppingDown ?? 'an operator asked for it'})`
+}
+
+/** The reason why a replica cannot take over, in one sentence; `null` if it can. */
+function whyUnable({ status, problem }: ReplicaRow): string | null {
+  if (status === null) return problem
+  return status.couldTakeOver ? null : (status.unable ?? 'it is not ready')
+}
+
+/**
+ * Writes a request for the leader by one compare-and-swap. Resolves when it is in the Lease, before the leader acts on it. Rejects with
+ * an `OperationError` if it was not written, or if that is uncertain.
+ */
+export async function writeRequest(cluster: Operable, asked: OperatorRequest, wallMs: number): Promise<Plan> {
+  // Without an answer, both fail at the same time.
+  const [rows] = await Promise.all([replicasFor(cluster, asked), cluster.lease()])
+  let plan: Plan | null = null
+  await updateAnnotations(cluster, (lease, unsure) => {
+    // An earlier write may have succeeded, and a leader without open connections may already have handed over.
+    if (unsure && plan !== null && !isFor(lease, plan)) return null
+    plan = planOf(asked, lease, rows, wallMs)
+    // A failover replaces requests that the leader has not answered.
+    const before = asked.what === 'failover' ? { [REQUESTS.switchover]: null, [REQUESTS.restart]: null } : {}
+    return { ...before, [REQUESTS[asked.what]]: annotationOf(asked), [REQUEST_REASON]: asked.reason }
+  })
+  return plan as unknown as Plan
+}
+
+/** The agent accepts any value for a restart. */
+function annotationOf({ what, to }: Pick<OperatorRequest, 'what' | 'to'>): string {
+  return what === 'restart' ? 'in-place' : to
+}
+
+/** Whether the leader of a request still holds the Lease, in the same term. */
+export function isFor(lease: Lease, { holder, epoch }: Plan): boolean {
+  return holderOf(lease) === holder && epochOf(lease) === epoch
+}
+
+/** Whether a request is gone, although its leader still leads. */
+export function isAnswered(lease: Lease, plan: Plan): boolean {
+  const asked = requestOf(lease)
+  return isFor(lease, plan) && (asked?.what !== plan.what || asked.to !== plan.to)
+}
+
+/**
+ * Removes a request that still has its value. Resolves to the Lease after that. Rejects with an `OperationError` that contains the
+ * command to remove it by hand.
+ */
+export async function withdraw(cluster: Operable, plan: Plan): Promise<Lease> {
+  const key = REQUESTS[plan.what]
+  return await updateAnnotations(cluster, ({ metadata }) =>
+    metadata.annotations?.[key] === annotationOf(plan) ? { [key]: null, [REQUEST_REASON]: null } : null,
+  ).catch((error: Error) => {
+    const command = `kubectl annotate lease ${cluster.leaseName} --namespace=${cluster.namespace} ${key}-`
+    const what = `the request could not be withdrawn: ${error.message}`
+    throw new OperationError('failed', `${what}; withdraw it with ${command}`)
+  })
+}

@@ -1,0 +1,137 @@
+import type { Command } from 'commander'
+import { addExamples } from '../config/command-line.ts'
+import { addFlags, group, onOff, optional, readFlags, setting } from '../config/setting.ts'
+import { parseDuration } from '../config/values.ts'
+import { ANY_POD, describeTarget, LONGEST_REASON, UNTIL_RESUMED } from '../lease/operator-annotations.ts'
+import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'
+
+// The commands that write a request into the Lease, and follow it.
+
+const TO = group('Request', { to: optional('<pod>', describeTarget(ANY_POD), 'the next leader', parsePod) })
+
+/** The flags of commands that request something from the leader. */
+export const REQUEST_SETTINGS = {
+  ...group('Request', {
+    reason: optional('<text>', 'none', 'the reason, for the log, the Event and the history', parseReason),
+    yes: { ...onOff('do not ask for confirmation; required if there is no terminal'), short: '-y' },
+    timeoutMs: setting(
+      '<duration>',
+      '2m',
+      'how long to wait; after that, the request is withdrawn unless the leader has already begun to obey it',
+      (text) => parseDuration(text, 1_000),
+    ),
+  }),
+  ...OPERATE_SETTINGS,
+  ...OUTPUT_SETTINGS,
+}
+export const SWITCHOVER_SETTINGS = { ...TO, ...REQUEST_SETTINGS }
+export const FAILOVER_SETTINGS = { ...TO, ...REQUEST_SETTINGS }
+export const RESTART_SETTINGS = {
+  ...group('Request', {
+    inPlace: onOff(
+      'stop and start LangFlow in the leader’s pod, instead of a handover; users wait for the start',
+    ),
+  }),
+  ...REQUEST_SETTINGS,
+}
+export const PAUSE_SETTINGS = {
+  ...group('Pause', {
+    forMs: optional('<duration>', UNTIL_RESUMED, 'the duration of the pause, such as 30m', (text) =>
+      parseDuration(text, 10_000),
+    ),
+    reason: optional('<text>', 'none', 'the reason, which status shows', parseReason),
+  }),
+  ...OPERATE_SETTINGS,
+  ...OUTPUT_SETTINGS,
+}
+export const RESUME_SETTINGS = { ...OPERATE_SETTINGS, ...OUTPUT_SETTINGS }
+
+export function addSwitchover(program: Command): void {
+  const command = program.command('switchover').description('hand over to another replica')
+  addFlags(command, SWITCHOVER_SETTINGS)
+  addExamples(command, [
+    ['Hand over to the best prepared replica, after a confirmation', ''],
+    ['Hand over to one pod, without a confirmation', '--to langflow-1 --yes'],
+    ['Print the phases and the time without a server, for a script', '--yes -o json'],
+  ])
+  command.action(async () => {
+    const { to, ...options } = readFlags(command, SWITCHOVER_SETTINGS)
+    const { runRequest } = await import('./request-run.ts')
+    process.exitCode = await runRequest(command, { what: 'switchover', to: to ?? ANY_POD }, options)
+  })
+}
+
+export function addFailover(program: Command): void {
+  const command = program
+    .command('failover')
+    .description('take the leadership from a leader that renews its Lease, but does not answer')
+  addFlags(command, FAILOVER_SETTINGS)
+  addExamples(command, [
+    ['Take the leadership from the leader, after a confirmation', ''],
+    ['Give it to one pod, with a reason', '--to langflow-1 --reason "its fronts are cut off"'],
+  ])
+  command.action(async () => {
+    const { to, ...options } = readFlags(command, FAILOVER_SETTINGS)
+    const { runRequest } = await import('./request-run.ts')
+    process.exitCode = await runRequest(command, { what: 'failover', to: to ?? ANY_POD }, options)
+  })
+}
+
+export function addRestart(program: Command): void {
+  const command = program
+    .command('restart')
+    .description('replace the LangFlow that serves by a new one: by a handover, or in place')
+  addFlags(command, RESTART_SETTINGS)
+  addExamples(command, [
+    ['Hand over to a LangFlow that has just been prepared, with a reason', '--reason "it leaks memory"'],
+    ['Restart LangFlow in its pod, for example if there is only one replica', '--in-place --yes'],
+  ])
+  command.action(async () => {
+    const { inPlace, ...options } = readFlags(command, RESTART_SETTINGS)
+    const { runRequest } = await import('./request-run.ts')
+    const request = inPlace
+      ? ({ what: 'restart', to: '' } as const)
+      : ({ what: 'switchover', to: ANY_POD } as const)
+    process.exitCode = await runRequest(command, request, options)
+  })
+}
+
+export function addPause(program: Command): void {
+  const command = program
+    .command('pause')
+    .description('pause takeovers: the leader stays, and a LangFlow that fails is not restarted')
+  addFlags(command, PAUSE_SETTINGS)
+  addExamples(command, [
+    ['Pause for 30 minutes, and give a reason', '--for 30m --reason "network maintenance"'],
+    ['Pause until langflow-leader resume', ''],
+    ['Change the end to one hour from now, and keep the reason', '--for 1h'],
+  ])
+  command.action(async () => {
+    const { runPause } = await import('./pause.ts')
+    process.exitCode = await runPause(readFlags(command, PAUSE_SETTINGS))
+  })
+}
+
+export function addResume(program: Command): void {
+  const command = program.command('resume').description('end a pause')
+  addFlags(command, RESUME_SETTINGS)
+  addExamples(command, [['End the pause of the Lease in namespace team', '-n team']])
+  command.action(async () => {
+    const { runResume } = await import('./pause.ts')
+    process.exitCode = await runResume(readFlags(command, RESUME_SETTINGS))
+  })
+}
+
+function parseReason(text: string): string {
+  if (text.length > LONGEST_REASON) throw new Error(`use at most ${LONGEST_REASON} characters`)
+  if (/\p{Cc}/u.test(text)) throw new Error('use one line without control characters')
+  if (text.trim() === '') throw new Error('give a reason, or remove the flag')
+  return text.trim()
+}
+
+/** `pod/langflow-0`, as kubectl prints it, or the name alone, or `*` for the best prepared replica. */
+function parsePod(text: string): string {
+  const name = text.replace(/^pods?\//, '')
+  if (name === ANY_POD || /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(name)) return name
+  throw new Error('use the name of a pod, such as langflow-1, or remove the flag')
+}

@@ -1,0 +1,220 @@
+import { addAbortListener } from 'node:events'
+import { type Clock, pause } from '../clock.ts'
+import { formatDuration, shortDuration } from '../config/values.ts'
+import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
+import { historyOf, holderServes } from '../lease/lease-history.ts'
+import { ANY_POD, describeTarget, podOf } from '../lease/operator-annotations.ts'
+import type { ReplicaRow } from '../status/agent-status.ts'
+import { holderRow, type Operable } from './cluster.ts'
+import { OperationError } from './exit-codes.ts'
+import { isAnswered, isFor, type Plan, replicasFor, withdraw } from './operator-request.ts'
+import { isHandingOver, serves } from './overview.ts'
+
+/** The phases of a request, in this order. A phase that is shorter than the time between two reads may be missing. */
+const PHASES = ['requested', 'draining', 'stopped', 'released', 'acquired', 'serving'] as const
+
+export interface RequestPhase {
+  readonly phase: (typeof PHASES)[number]
+  /** The pod in this phase. */
+  readonly pod: string
+  /** Milliseconds from the write of the request to the first read that showed the phase. */
+  readonly afterMs: number
+}
+
+/** What one read of the Lease, and then of its replicas, shows. */
+export interface Sight {
+  readonly lease: Lease
+  readonly rows: readonly ReplicaRow[]
+  readonly afterMs: number
+}
+
+export interface Progress {
+  readonly phases: readonly RequestPhase[]
+  /** Why the leader did not obey. */
+  readonly refusal: string | null
+  readonly outcome: Outcome | null
+}
+
+export interface Outcome {
+  /** `elsewhere`: another replica than requested leads. */
+  readonly result: 'switched' | 'failed_over' | 'restarted' | 'elsewhere'
+  readonly asked: string
+  readonly from: string
+  /** The pod that serves. */
+  readonly to: string
+  readonly epoch: number
+  /** The time without a server, in milliseconds, as the new leader recorded it; of a restart, as the phases show it. */
+  readonly gapMs: number | null
+  readonly phases: readonly RequestPhase[]
+}
+
+const RESULTS = { switchover: 'switched', failover: 'failed_over', restart: 'restarted' } as const
+
+export function begin({ what, to, from }: Plan): Progress {
+  const pod = what === 'restart' ? from : to === ANY_POD ? describeTarget(to) : to
+  return { phases: [{ phase: 'requested', pod, afterMs: 0 }], refusal: null, outcome: null }
+}
+
+/** The progress after one more read. */
+export function step(plan: Plan, before: Progress, { lease, rows, afterMs }: Sight): Progress {
+  const phases = [...before.phases]
+  for (const [phase, pod] of shownBy(plan, lease, rows)) {
+    const last = phases.at(-1) as RequestPhase
+    const isOld = last.pod === pod && PHASES.indexOf(phase) <= PHASES.indexOf(last.phase)
+    if (!isOld) phases.push({ phase, pod, afterMs })
+  }
+  const refusal = refusalOf(plan, lease, rows, phases.length > 1)
+  const isServed = phases.at(-1)?.phase === 'serving'
+  // The new leader records the time without a server shortly after it serves.
+  const isRecorded = plan.what === 'restart' || holderServes(lease, historyOf(lease))
+  return { phases, refusal, outcome: isServed && isRecorded ? outcomeOf(plan, phases, lease) : null }
+}
+
+/** The phases that a read shows, each with its pod. */
+function shownBy(plan: Plan, lease: Lease, rows: readonly ReplicaRow[]): [RequestPhase['phase'], string][] {
+  const [holder, epoch] = [podOf(holderOf(lease)), epochOf(lease)]
+  const status = holderRow(lease, rows)?.status ?? null
+  const isOpen = status !== null && serves(status)
+  const shown: Partial<Record<RequestPhase['phase'], boolean>> = {}
+  // Another replica may take over from the new leader. The phases then start again from `acquired`.
+  if (epoch > plan.epoch && holder !== '') {
+    shown.acquired = true
+    shown.serving = (isOpen && status.lease.epoch === epoch) || holderServes(lease, historyOf(lease))
+  } else if (holder === '') shown.released = epoch === plan.epoch
+  else if (status !== null) {
+    const isNew = plan.what === 'restart' && status.workload.orderedAt !== plan.orderedAt
+    shown.draining = isHandingOver(status)
+    shown.stopped = isNew || (shown.draining && status.workload.state === 'idle')
+    shown.serving = isNew && isOpen
+  }
+  return PHASES.filter((phase) => shown[phase]).map((phase) => [phase, shown.acquired ? holder : plan.from])
+}
+
+/** Why the leader does not obey; `null` if it may still obey, or has begun. */
+function refusalOf(plan: Plan, lease: Lease, rows: readonly ReplicaRow[], begun: boolean): string | null {
+  if (plan.what === 'restart' && !isFor(lease, plan)) return 'it no longer leads: see langflow-leader history'
+  if (begun || !isAnswered(lease, plan)) return null
+  const status = holderRow(lease, rows)?.status ?? null
+  const { what, state, reason } = status?.switchover ?? {}
+  if (state === 'refused' && what === plan.what && reason) return reason
+  // A restart removes its request when it begins. A leader that obeys a failover may not answer, and removes it with its release.
+  const mayObey = plan.what === 'restart' || (plan.what === 'switchover' && !status?.lease.self)
+  return mayObey ? null : 'it refused, or another operator withdrew the request'
+}
+
+function outcomeOf(plan: Plan, phases: readonly RequestPhase[], lease: Lease): Outcome {
+  const { what, from, to: asked } = plan
+  const [last, first] = [phases.at(-1), phases[1]]
+  const [to, epoch] = [last?.pod ?? from, epochOf(lease)]
+  const isElsewhere = what !== 'restart' && (to === from || (asked !== ANY_POD && to !== asked))
+  const recordedMs = historyOf(lease).find((term) => term.epoch === epoch)?.gapMs ?? null
+  const gapMs = what === 'restart' ? (last?.afterMs ?? 0) - (first?.afterMs ?? 0) : recordedMs
+  return { result: isElsewhere ? 'elsewhere' : RESULTS[what], asked, from, to, epoch, gapMs, phases }
+}
+
+export interface Limits {
+  /** Milliseconds from the request to the time-out. */
+  readonly timeoutMs: number
+  /** Aborts on Ctrl-C. */
+  readonly signal: AbortSignal
+}
+
+/** Time between two reads, in milliseconds. */
+const LOOK_MS = 250
+/** Deadline of a replica's answer, in milliseconds. */
+const STATUS_WITHIN_MS = 2_000
+
+/** Looks until a look has a result, and once more when the time is over. Resolves to the result, or to the cause of the end. */
+export async function repeat<T extends object>(
+  clock: Clock,
+  { timeoutMs, signal }: Limits,
+  look: (isLast: boolean) => Promise<T | null>,
+): Promise<T | 'timed_out' | 'interrupted'> {
+  const over = Promise.withResolvers<void>()
+  let ended: 'timed_out' | 'interrupted' | null = null
+  const end = (cause: 'timed_out' | 'interrupted') => {
+    ended ??= cause
+    over.resolve()
+  }
+  const timer = clock.after(timeoutMs, () => end('timed_out'))
+  using _ = addAbortListener(signal, () => end('interrupted'))
+  try {
+    for (;;) {
+      const cause = ended
+      const result = await look(cause !== null)
+      if (result !== null) return result
+      if (cause !== null) return cause
+      await pause(clock, LOOK_MS, over.promise)
+    }
+  } finally {
+    timer.cancel()
+  }
+}
+
+/**
+ * Follows a request to its outcome. Rejects with an `OperationError` if the leader refuses, after the time-out, and after Ctrl-C.
+ *
+ * @param report called for each phase when it is first read
+ */
+export async function followRequest(
+  cluster: Operable,
+  clock: Clock,
+  plan: Plan,
+  { report, ...limits }: Limits & { readonly report: (phase: RequestPhase) => void },
+): Promise<Outcome> {
+  const since = clock.mono()
+  let progress = begin(plan)
+  progress.phases.forEach(report)
+  let problem = ''
+  const look = async () => {
+    // After a failed read, such as during a restart of the API server, the next read may succeed.
+    const seen = await lookAt(cluster, plan).catch((error: Error) => error)
+    problem = seen instanceof Error ? `: ${seen.message}` : ''
+    if (seen instanceof Error) return null
+    const count = progress.phases.length
+    progress = step(plan, progress, { ...seen, afterMs: Math.round(clock.mono() - since) })
+    progress.phases.slice(count).forEach(report)
+    if (progress.refusal === null) return progress.outcome
+    throw new OperationError('refused', `${plan.from} did not obey the ${plan.what}: ${progress.refusal}`)
+  }
+  const end = await repeat(clock, limits, look)
+  if (typeof end === 'object') return end
+  const late = `LangFlow does not serve again after ${formatDuration(limits.timeoutMs)}${problem}`
+  const fate = await giveUp(cluster, plan, progress.phases.length > 1)
+  throw new OperationError(end, `${end === 'timed_out' ? late : 'interrupted'}: ${fate}`)
+}
+
+/** The leader may be unable to answer before a failover: its replicas are read only for the reason of a refusal. */
+async function lookAt(cluster: Operable, plan: Plan) {
+  const lease = await cluster.lease()
+  if (plan.what !== 'failover') return { lease, rows: await cluster.replicas(STATUS_WITHIN_MS) }
+  return { lease, rows: isAnswered(lease, plan) ? await replicasFor(cluster, plan) : [] }
+}
+
+/** Withdraws a request. Resolves to the result, for a sentence. */
+async function giveUp(cluster: Operable, plan: Plan, begun: boolean): Promise<string> {
+  const { what, from } = plan
+  const lease = await withdraw(cluster, plan).catch((error: Error) => error)
+  if (lease instanceof Error) return lease.message
+  if (begun || !isFor(lease, plan))
+    return `${from} has already started the ${what}, which continues; see langflow-leader status`
+  const last = `if ${from} still renews the Lease, end it with kubectl delete pod ${from} --namespace=${cluster.namespace}`
+  const advice = what === 'failover' ? last : 'see langflow-leader status'
+  return `the request was withdrawn unless ${from} has just begun; ${advice}`
+}
+
+/** `    1.3s  released   langflow-0` */
+export function phaseLine({ phase, pod, afterMs }: RequestPhase): string {
+  return `${shortDuration(afterMs).padStart(8)}  ${phase.padEnd(9)}  ${pod}\n`
+}
+
+/** The result for people, one sentence a line. */
+export function describeOutcome({ result, asked, from, to, gapMs }: Outcome): string {
+  const how = result === 'restarted' ? 'with a new LangFlow' : to === from ? 'again' : `instead of ${from}`
+  const gap =
+    gapMs === null
+      ? ''
+      : `; no replica served for ${result === 'restarted' ? 'about ' : ''}${shortDuration(gapMs)}`
+  const missed = `${describeTarget(asked)} did not become the leader: see langflow-leader history\n`
+  return `${to} serves ${how}${gap}\n${result === 'elsewhere' ? missed : ''}`
+}

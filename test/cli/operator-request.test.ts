@@ -1,0 +1,213 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { OperationError } from '../../agent/cli/exit-codes.ts'
+import { type Plan, withdraw, writeRequest } from '../../agent/cli/operator-request.ts'
+import { ApiError } from '../../agent/kube/kube-errors.ts'
+import {
+  FAILOVER_TO,
+  type OperatorRequest,
+  PAUSED,
+  REQUEST_REASON,
+  RESTART,
+  SWITCHOVER_TO,
+} from '../../agent/lease/operator-annotations.ts'
+import type { AgentStatus } from '../../agent/status/agent-status.ts'
+import { identityOf, LEADER, row, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
+
+const REQUESTS: Readonly<Record<string, OperatorRequest>> = {
+  'switchover --to langflow-1': { what: 'switchover', to: 'langflow-1', reason: null },
+  'switchover --to langflow-0': { what: 'switchover', to: 'langflow-0', reason: null },
+  'switchover --to langflow-7': { what: 'switchover', to: 'langflow-7', reason: null },
+  switchover: { what: 'switchover', to: '*', reason: null },
+  failover: { what: 'failover', to: '*', reason: 'it hangs' },
+  'failover --to langflow-0': { what: 'failover', to: 'langflow-0', reason: null },
+  'failover --to langflow-7': { what: 'failover', to: 'langflow-7', reason: null },
+  'restart --in-place': { what: 'restart', to: '', reason: 'a leak' },
+}
+const UNREADY: AgentStatus = { ...STANDBY, couldTakeOver: false, unable: 'its standby is starting' }
+
+type Change = (cluster: ScriptedCluster) => void
+
+const request = (cluster: ScriptedCluster, command = 'switchover --to langflow-1'): Promise<Plan> =>
+  writeRequest(cluster, REQUESTS[command] as OperatorRequest, 0)
+const leaderIs =
+  (change: Partial<AgentStatus> | string): Change =>
+  (cluster) =>
+    cluster.show('langflow-0', typeof change === 'string' ? change : { ...LEADER, ...change })
+const nothing: Change = () => {}
+const hasNoLeader: Change = (cluster) => cluster.write({ holderIdentity: '' })
+const paused: Change = (cluster) => cluster.note({ [PAUSED]: 'true' })
+const isSilent: Change = (cluster) => {
+  cluster.replicas = async () => {
+    throw new OperationError('no_rights', 'may not list pods')
+  }
+}
+const stepping = { ...LEADER.leadership, steppingDown: 'SIGTERM' }
+const restarted = { role: 'follower', lease: { ...LEADER.lease, holder: identityOf('langflow-0') } } as const
+const timeout = () => new ApiError('timeout', 'no answer', { mayHaveCommitted: true })
+
+describe('a request is refused without a write', () => {
+  const refusals: [command: string, when: string, change: Change, code: string, word: RegExp][] = [
+    [
+      'switchover --to langflow-7',
+      'no replica has that name',
+      nothing,
+      'unknown_pod',
+      /langflow-1 and langflow-2$/,
+    ],
+    ['failover --to langflow-7', 'no replica has that name', nothing, 'unknown_pod', /langflow-7/],
+    ['switchover --to langflow-0', 'it already leads', nothing, 'already_leads', /langflow-0/],
+    ['failover --to langflow-0', 'it already leads', nothing, 'already_leads', /langflow-0/],
+    [
+      'switchover --to langflow-1',
+      'it is not ready',
+      (cluster) => cluster.show('langflow-1', UNREADY),
+      'not_ready',
+      /^langflow-1 cannot take over: its standby is starting: /,
+    ],
+    [
+      'switchover',
+      'no other replica could take over',
+      (cluster) => {
+        cluster.show('langflow-1', UNREADY)
+        cluster.show('langflow-2', 'gone')
+      },
+      'not_ready',
+      /starting; langflow-2 cannot take over: gone: /,
+    ],
+    [
+      'switchover',
+      'there is no other replica',
+      (cluster) => {
+        cluster.rows = [row('langflow-0', LEADER)]
+      },
+      'not_ready',
+      /only one replica/,
+    ],
+    ['switchover', 'there is no leader', hasNoLeader, 'nobody_leads', /./],
+    ['failover', 'there is no leader', hasNoLeader, 'nobody_leads', /./],
+    ['restart --in-place', 'there is no leader', hasNoLeader, 'nobody_leads', /./],
+    [
+      'switchover',
+      'the holder is an earlier pod with the same name',
+      (cluster) => cluster.write({ holderIdentity: 'langflow-0_earlier' }),
+      'leader_silent',
+      /no such replica/,
+    ],
+    ['switchover', "the leader's agent has restarted", leaderIs(restarted), 'leader_silent', /restarted/],
+    ['switchover', 'the leader does not answer', leaderIs('refused'), 'leader_silent', /: refused$/],
+    ['restart --in-place', 'the leader does not answer', leaderIs('refused'), 'leader_silent', /: refused$/],
+    ['switchover', 'takeovers are paused', paused, 'paused', /langflow-leader resume/],
+    ['failover', 'takeovers are paused', paused, 'paused', /langflow-leader resume/],
+    ['restart --in-place', 'takeovers are paused', paused, 'paused', /langflow-leader resume/],
+    [
+      'switchover',
+      'another request is in the Lease',
+      (cluster) => cluster.note({ [RESTART]: '' }),
+      'switchover',
+      /restart in place is already requested/,
+    ],
+    [
+      'failover',
+      'another failover is in the Lease',
+      (cluster) => cluster.note({ [FAILOVER_TO]: 'langflow-2' }),
+      'switchover',
+      /langflow-2 is already requested/,
+    ],
+    ['switchover', 'the leader hands over', leaderIs({ leadership: stepping }), 'switchover', /SIGTERM/],
+    [
+      'restart --in-place',
+      'the leader hands over',
+      leaderIs({ leadership: stepping }),
+      'switchover',
+      /SIGTERM/,
+    ],
+    [
+      'switchover',
+      'other writers change the Lease three times in a row',
+      (cluster) => {
+        cluster.arriving = () => cluster.write({})
+      },
+      'conflict',
+      /try again/,
+    ],
+  ]
+  for (const [command, when, change, code, message] of refusals)
+    test(`${command}: ${when}`, async () => {
+      const cluster = new ScriptedCluster()
+      change(cluster)
+      const before = cluster.annotations
+      await assert.rejects(request(cluster, command), { code, message })
+      assert.deepEqual([cluster.written, cluster.annotations], [[], before])
+    })
+})
+
+describe('a request is written', () => {
+  const writes: [command: string, change: Change, written: object, candidates: string[]][] = [
+    ['switchover --to langflow-1', nothing, { [SWITCHOVER_TO]: 'langflow-1' }, ['langflow-1']],
+    [
+      'switchover',
+      (cluster) => cluster.show('langflow-1', UNREADY),
+      { [SWITCHOVER_TO]: '*' },
+      ['langflow-2'],
+    ],
+    ['failover', nothing, { [FAILOVER_TO]: '*', [REQUEST_REASON]: 'it hangs' }, ['langflow-1', 'langflow-2']],
+    ['failover', isSilent, { [FAILOVER_TO]: '*', [REQUEST_REASON]: 'it hangs' }, []],
+    [
+      'failover',
+      (cluster) => cluster.note({ [SWITCHOVER_TO]: '*', [RESTART]: '' }),
+      { [FAILOVER_TO]: '*', [REQUEST_REASON]: 'it hangs' },
+      ['langflow-1', 'langflow-2'],
+    ],
+    ['restart --in-place', nothing, { [RESTART]: 'in-place', [REQUEST_REASON]: 'a leak' }, []],
+  ]
+  for (const [command, change, written, candidates] of writes)
+    test(`${command}: ${JSON.stringify(written)}`, async () => {
+      const cluster = new ScriptedCluster()
+      change(cluster)
+      const plan = await request(cluster, command)
+      assert.deepEqual([plan.from, plan.epoch, plan.candidates], ['langflow-0', 7, candidates])
+      assert.deepEqual([cluster.annotations, cluster.written.length], [written, 1])
+    })
+
+  test('by only one of two operators', async () => {
+    const cluster = new ScriptedCluster()
+    const outcomes = await Promise.allSettled([request(cluster), request(cluster, 'switchover')])
+    const lost = outcomes.filter(({ status }) => status === 'rejected') as PromiseRejectedResult[]
+    assert.deepEqual([lost.map(({ reason }) => reason.code), cluster.written.length], [['switchover'], 1])
+  })
+
+  test('once, if the answer to the write is lost', async () => {
+    const [arrived, lost] = [new ScriptedCluster(), new ScriptedCluster()]
+    arrived.carriedOut = () => timeout()
+    lost.arriving = (attempt) => (attempt === 1 ? timeout() : undefined)
+    for (const cluster of [arrived, lost]) {
+      await request(cluster)
+      assert.equal(cluster.written.length, 1)
+    }
+  })
+})
+
+describe('a request is withdrawn', () => {
+  test('unless it is that of another operator', async () => {
+    for (const [asked, left] of [
+      ['langflow-1', {}],
+      ['langflow-2', { [SWITCHOVER_TO]: 'langflow-2' }],
+    ] as const) {
+      const cluster = new ScriptedCluster()
+      const plan = await request(cluster)
+      cluster.note({ [SWITCHOVER_TO]: asked })
+      await withdraw(cluster, plan)
+      assert.deepEqual(cluster.annotations, left)
+    }
+  })
+
+  test('by the user if the write fails; the error has the command', async () => {
+    const cluster = new ScriptedCluster()
+    const plan = await request(cluster)
+    cluster.away = new OperationError('unreachable', 'cannot reach it')
+    const message =
+      /kubectl annotate lease langflow-leader-lock --namespace=team langflow-leader\/switchover-to-$/
+    await assert.rejects(withdraw(cluster, plan), { code: 'failed', message })
+  })
+})

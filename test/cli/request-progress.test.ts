@@ -1,0 +1,332 @@
+import assert from 'node:assert/strict'
+import { describe, type TestContext, test } from 'node:test'
+import { OperationError } from '../../agent/cli/exit-codes.ts'
+import { type Plan, planOf, writeRequest } from '../../agent/cli/operator-request.ts'
+import {
+  begin,
+  describeOutcome,
+  followRequest,
+  type Outcome,
+  phaseLine,
+  step,
+} from '../../agent/cli/request-progress.ts'
+import { type OperatorRequest, REQUESTS } from '../../agent/lease/operator-annotations.ts'
+import type { AgentStatus } from '../../agent/status/agent-status.ts'
+import { VirtualClock } from '../harness/virtual-clock.ts'
+import { identityOf, LEADER, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
+
+const { workload, leadership, traffic } = LEADER
+const DRAINING: AgentStatus = { ...LEADER, leadership: { ...leadership, steppingDown: 'switchover' } }
+const STOPPED: AgentStatus = { ...DRAINING, workload: { ...workload, state: 'idle' } }
+const NEW: AgentStatus = { ...LEADER, workload: { ...workload, orderedAt: 99 } }
+const STARTING: AgentStatus = { ...NEW, traffic: { ...traffic, gate: 'closed' } }
+const ASKED = {
+  switchover: { what: 'switchover', to: 'langflow-1', reason: null },
+  any: { what: 'switchover', to: '*', reason: null },
+  failover: { what: 'failover', to: '*', reason: null },
+  restart: { what: 'restart', to: '', reason: null },
+} as const
+
+type Event = (cluster: ScriptedCluster, asked: OperatorRequest) => void
+
+const leader =
+  (status: AgentStatus | string): Event =>
+  (cluster) =>
+    cluster.show('langflow-0', status)
+const answered: Event = (cluster, { what }) => cluster.note({ [REQUESTS[what]]: null })
+const released: Event = (cluster, asked) => {
+  answered(cluster, asked)
+  cluster.write({ holderIdentity: '' })
+  cluster.show('langflow-0', STANDBY)
+}
+const acquired =
+  (pod: string, epoch = 8): Event =>
+  (cluster, asked) => {
+    released(cluster, asked)
+    cluster.write({ holderIdentity: identityOf(pod), leaseTransitions: epoch })
+    cluster.show(pod, {
+      ...LEADER,
+      lease: { ...LEADER.lease, epoch },
+      traffic: { ...traffic, gate: 'closed' },
+    })
+  }
+const serving =
+  (pod: string): Event =>
+  (cluster) =>
+    cluster.showFrom(pod, (status) => ({ ...status, traffic: { ...status.traffic, gate: 'open' } }))
+const recorded =
+  (epoch: number, gapMs: number): Event =>
+  (cluster) =>
+    cluster.remember({ epoch, gapMs })
+const refusing =
+  (what: OperatorRequest['what']): Event =>
+  (cluster) =>
+    cluster.show('langflow-0', {
+      ...LEADER,
+      switchover: { what, to: '', state: 'refused', reason: 'not now' },
+    })
+const all =
+  (...events: Event[]): Event =>
+  (cluster, asked) => {
+    for (const event of events) event(cluster, asked)
+  }
+
+interface Row {
+  readonly name: string
+  readonly asked: keyof typeof ASKED
+  /** What happens between two reads. */
+  readonly events: readonly Event[]
+  readonly phases: string
+  /** `null`: it is not over. */
+  readonly end: Partial<Outcome> | string | null
+}
+
+const ROWS: readonly Row[] = [
+  {
+    name: 'each phase, and the time without a server as the new leader recorded it',
+    asked: 'switchover',
+    events: [
+      leader(DRAINING),
+      leader(STOPPED),
+      released,
+      acquired('langflow-1'),
+      serving('langflow-1'),
+      recorded(8, 1_234),
+    ],
+    phases: 'draining 0, stopped 0, released 0, acquired 1, serving 1',
+    end: { result: 'switched', from: 'langflow-0', to: 'langflow-1', epoch: 8, gapMs: 1_234 },
+  },
+  {
+    name: 'phases that are too short to be read are omitted',
+    asked: 'any',
+    events: [all(acquired('langflow-2'), serving('langflow-2'), recorded(8, 90))],
+    phases: 'acquired 2, serving 2',
+    end: { result: 'switched', to: 'langflow-2', gapMs: 90 },
+  },
+  {
+    name: 'the new leader serves, and has not recorded it yet',
+    asked: 'switchover',
+    events: [acquired('langflow-1'), serving('langflow-1')],
+    phases: 'acquired 1, serving 1',
+    end: null,
+  },
+  {
+    name: 'the open gate of an earlier term does not count',
+    asked: 'switchover',
+    events: [
+      all(acquired('langflow-1'), (cluster) =>
+        cluster.show('langflow-1', { ...LEADER, lease: { ...LEADER.lease, epoch: 6 } }),
+      ),
+    ],
+    phases: 'acquired 1',
+    end: null,
+  },
+  {
+    name: 'the requested replica fails, and another one serves',
+    asked: 'switchover',
+    events: [
+      all(acquired('langflow-1'), serving('langflow-1')),
+      acquired('langflow-2', 9),
+      serving('langflow-2'),
+      recorded(9, 700),
+    ],
+    phases: 'acquired 1, serving 1, acquired 2, serving 2',
+    end: { result: 'elsewhere', to: 'langflow-2', epoch: 9, gapMs: 700 },
+  },
+  {
+    name: 'the same replica leads again',
+    asked: 'any',
+    events: [released, acquired('langflow-0'), serving('langflow-0'), recorded(8, 700)],
+    phases: 'released 0, acquired 0, serving 0',
+    end: { result: 'elsewhere', to: 'langflow-0' },
+  },
+  {
+    name: 'an earlier refusal does not count while the request is in the Lease',
+    asked: 'switchover',
+    events: [refusing('switchover')],
+    phases: '',
+    end: null,
+  },
+  {
+    name: 'the leader refuses',
+    asked: 'switchover',
+    events: [all(refusing('switchover'), answered)],
+    phases: '',
+    end: 'not now',
+  },
+  {
+    name: 'another operator withdraws it',
+    asked: 'any',
+    events: [answered],
+    phases: '',
+    end: 'another operator',
+  },
+  {
+    name: 'a leader that does not answer may obey',
+    asked: 'switchover',
+    events: [all(leader('timeout'), answered)],
+    phases: '',
+    end: null,
+  },
+  {
+    name: 'no replica answers: the Lease alone shows the outcome',
+    asked: 'failover',
+    events: [
+      (cluster) => {
+        cluster.rows = []
+      },
+      released,
+      acquired('langflow-1'),
+      recorded(8, 700),
+    ],
+    phases: 'released 0, acquired 1, serving 1',
+    end: { result: 'failed_over', to: 'langflow-1', gapMs: 700 },
+  },
+  { name: 'the request is gone', asked: 'failover', events: [answered], phases: '', end: 'another operator' },
+  {
+    name: 'the leader refuses',
+    asked: 'failover',
+    events: [all(refusing('failover'), answered)],
+    phases: '',
+    end: 'not now',
+  },
+  {
+    name: 'the leader serves with a new LangFlow',
+    asked: 'restart',
+    events: [leader(DRAINING), all(leader(STOPPED), answered), leader(STARTING), leader(NEW)],
+    phases: 'draining 0, stopped 0, serving 0',
+    end: { result: 'restarted', from: 'langflow-0', to: 'langflow-0', epoch: 7, gapMs: 750 },
+  },
+  {
+    name: 'the leader refuses',
+    asked: 'restart',
+    events: [all(refusing('restart'), answered)],
+    phases: '',
+    end: 'not now',
+  },
+  {
+    name: 'its request is gone, and it has not begun',
+    asked: 'restart',
+    events: [answered],
+    phases: '',
+    end: null,
+  },
+  {
+    name: 'another replica leads',
+    asked: 'restart',
+    events: [acquired('langflow-1')],
+    phases: 'acquired 1',
+    end: 'no longer leads',
+  },
+]
+
+/** The request as it is written, and a cluster in which it is. */
+async function written(asked: OperatorRequest): Promise<{ cluster: ScriptedCluster; plan: Plan }> {
+  const cluster = new ScriptedCluster()
+  return { cluster, plan: await writeRequest(cluster, asked, 0) }
+}
+
+describe('the progress of a request', () => {
+  for (const { name, asked, events, phases, end } of ROWS)
+    test(`${asked}: ${name}`, async () => {
+      const { cluster, plan } = await written(ASKED[asked])
+      let progress = begin(plan)
+      for (const [at, event] of events.entries()) {
+        event(cluster, ASKED[asked])
+        const [lease, rows] = [await cluster.lease(), await cluster.replicas()]
+        progress = step(plan, progress, { lease, rows, afterMs: 250 * (at + 1) })
+      }
+      const shown = progress.phases
+        .slice(1)
+        .map(({ phase, pod }) => `${phase} ${pod.replace('langflow-', '')}`)
+      assert.equal(shown.join(', '), phases)
+      if (typeof end === 'string') assert.ok(progress.refusal?.includes(end), String(progress.refusal))
+      else assert.equal(progress.refusal, null)
+      if (end === null) assert.equal(progress.outcome, null)
+      if (typeof end === 'object' && end !== null) assert.partialDeepStrictEqual(progress.outcome, end)
+    })
+})
+
+/** A followed request on a virtual clock. */
+async function followed(t: TestContext, asked: OperatorRequest = ASKED.switchover) {
+  const { cluster, plan } = await written(asked)
+  const clock = new VirtualClock()
+  const ctrlC = new AbortController()
+  const reported: string[] = []
+  const outcome = followRequest(cluster, clock, plan, {
+    timeoutMs: 5_000,
+    signal: ctrlC.signal,
+    report: (phase) => void reported.push(phaseLine(phase)),
+  })
+  outcome.catch(() => {})
+  t.after(() => clock.pass(10_000))
+  return { cluster, clock, ctrlC, reported, outcome }
+}
+
+describe('a followed request', () => {
+  test('survives an outage of the API server, and reports each phase once', async (t) => {
+    const { cluster, clock, reported, outcome } = await followed(t)
+    cluster.away = new OperationError('unreachable', 'cannot reach it')
+    await clock.pass(500)
+    cluster.away = null
+    all(acquired('langflow-1'), serving('langflow-1'))(cluster, ASKED.switchover)
+    await clock.pass(1_000)
+    cluster.remember({ epoch: 8, gapMs: 1_234 })
+    await clock.pass(250)
+    assert.equal(
+      reported.join('') + describeOutcome(await outcome),
+      [
+        '      0s  requested  langflow-1',
+        '   750ms  acquired   langflow-1',
+        '   750ms  serving    langflow-1',
+        'langflow-1 serves instead of langflow-0; no replica served for 1.2s\n',
+      ].join('\n'),
+    )
+  })
+
+  for (const [cause, begun] of [
+    ['timed_out', false],
+    ['interrupted', false],
+    ['interrupted', true],
+  ] as const)
+    test(`is withdrawn: ${cause}${begun ? ', after the leader has begun' : ''}`, async (t) => {
+      const { cluster, clock, ctrlC, outcome } = await followed(t)
+      if (begun) cluster.show('langflow-0', DRAINING)
+      await clock.pass(250)
+      if (cause === 'interrupted') ctrlC.abort()
+      await clock.pass(cause === 'interrupted' ? 250 : 5_000)
+      await assert.rejects(outcome, { code: cause, message: begun ? /which continues/ : /was withdrawn/ })
+      assert.deepEqual(cluster.annotations, {})
+    })
+
+  test('of a failover that the leader ignores names the last resort', async (t) => {
+    const { clock, outcome } = await followed(t, ASKED.failover)
+    await clock.pass(5_250)
+    await assert.rejects(outcome, {
+      code: 'timed_out',
+      message: /kubectl delete pod langflow-0 --namespace=team$/,
+    })
+  })
+
+  test('that the leader refuses is an error', async (t) => {
+    const { cluster, clock, outcome } = await followed(t, ASKED.failover)
+    all(refusing('failover'), answered)(cluster, ASKED.failover)
+    await clock.pass(250)
+    await assert.rejects(outcome, { code: 'refused', message: /not now$/ })
+  })
+})
+
+test('the result for people names the leader, and a replica that did not become it', async () => {
+  const plan = planOf(ASKED.switchover, await new ScriptedCluster().lease(), new ScriptedCluster().rows, 0)
+  const about = { asked: plan.to, from: plan.from, epoch: 8, gapMs: null, phases: [] }
+  const texts = [
+    describeOutcome({ ...about, result: 'elsewhere', to: 'langflow-2' }),
+    describeOutcome({ ...about, result: 'elsewhere', to: 'langflow-0', asked: '*' }),
+    describeOutcome({ ...about, result: 'restarted', to: 'langflow-0', gapMs: 1_000 }),
+  ]
+  assert.deepEqual(texts, [
+    'langflow-2 serves instead of langflow-0\nlangflow-1 did not become the leader: see langflow-leader history\n',
+    'langflow-0 serves again\nthe best prepared replica did not become the leader: see langflow-leader history\n',
+    'langflow-0 serves with a new LangFlow; no replica served for about 1s\n',
+  ])
+})
