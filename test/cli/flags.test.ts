@@ -25,7 +25,7 @@ describe('the flags of commands for people', () => {
   })
 
   test("include kubectl's flags and their short forms", async () => {
-    for (const namespace of ['-n', '--namespace', '--lease-namespace']) {
+    for (const namespace of ['-n', '--namespace']) {
       const args = ['status', namespace, 'team', '-o', 'wide', '-w', '--context', 'prod']
       const at = { ...CLUSTER, leaseNamespace: 'team', context: 'prod', allNamespaces: false }
       assert.deepEqual((await parse(args)).status, { ...at, output: 'wide', watch: true })
