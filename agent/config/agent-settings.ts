@@ -23,29 +23,17 @@ function duration(fallback: string, minMs: number, about: string) {
   return setting('<duration>', fallback, about, (text) => parseDuration(text, minMs))
 }
 
+const SOCKET = '/run/langflow-leader/launcher.sock'
+// The levels of pino, from the most verbose to silent.
+const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+
 /** The settings that agent and launcher share. */
 export const SHARED_SETTINGS = {
   ...group('LangFlow', {
-    socket: setting(
-      '<path>',
-      '/run/langflow-leader/launcher.sock',
-      'the unix socket between agent and launcher',
-      parseSocket,
-    ),
-    stopTimeoutMs: duration(
-      '30s',
-      0,
-      'time from SIGTERM to SIGKILL, if no connection is open; 5s if LangFlow hangs',
-    ),
+    socket: setting('<path>', SOCKET, 'the unix socket between agent and launcher', parseSocket),
+    stopTimeoutMs: duration('30s', 0, 'time from SIGTERM to SIGKILL, if no connection is open'),
   }),
-  ...group('Output', {
-    // The levels of pino, from the most verbose to silent.
-    logLevel: choice(
-      ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
-      'the lowest level that is logged',
-      'info',
-    ),
-  }),
+  ...group('Output', { logLevel: choice(LEVELS, 'the lowest level that is logged', 'info') }),
 }
 
 /** Several absolute paths, separated by commas. None by default. */
@@ -58,46 +46,28 @@ function paths(about: string) {
 
 /** The settings of the launcher alone: the agent never reads these files. */
 export const CONTENT_SETTINGS = group('Flows and secrets', {
-  handoverOnChange: paths(
-    'a file or directory that LangFlow reads at its start, such as its flows; if it changes, LangFlow starts again, see --on-change',
-  ),
-  envFile: paths(
-    "a file of KEY=value lines for LangFlow's environment, read before each start; if a value changes, LangFlow starts again",
-  ),
+  handoverOnChange: paths('a file or directory that LangFlow reads at its start: a change starts it again'),
+  envFile: paths("KEY=value lines for LangFlow's environment: a change starts LangFlow again"),
 })
+
+const NAMESPACE = "the pod's own, else the kubeconfig's"
+const KUBECONFIG = 'in-cluster, else $KUBECONFIG, else ~/.kube/config'
+const IDENTITY = '<POD_NAME>_<POD_UID>, else <hostname>_<random>'
+const FRONT_ADDRESS = '<POD_IP> (outside of a pod 127.0.0.1) and the port of --front-listen'
+const STATE = '/var/lib/langflow-leader'
 
 export const AGENT_SETTINGS = {
   ...group('Lease', {
-    leaseName: setting(
-      '<name>',
-      'langflow-leader-lock',
-      'the Lease that the replicas compete for',
-      parseObjectName,
-    ),
-    leaseNamespace: optional(
-      '<namespace>',
-      "the pod's own, else the kubeconfig's",
-      'the namespace of the Lease',
-      parseNamespace,
-    ),
-    kubeconfig: optional(
-      '<file>',
-      'in-cluster, else $KUBECONFIG, else ~/.kube/config',
-      'the kubeconfig file for the API server',
-      parseFile,
-    ),
-    identity: optional(
-      '<name>',
-      '<POD_NAME>_<POD_UID>, else <hostname>_<random>',
-      "this replica's unique name in the Lease",
-      parseIdentity,
-    ),
+    leaseName: setting('<name>', 'langflow-leader-lock', 'the name of the Lease', parseObjectName),
+    leaseNamespace: optional('<namespace>', NAMESPACE, 'the namespace of the Lease', parseNamespace),
+    kubeconfig: optional('<file>', KUBECONFIG, 'the kubeconfig file for the API server', parseFile),
+    identity: optional('<name>', IDENTITY, "this replica's unique name in the Lease", parseIdentity),
   }),
   ...group('Timing', {
     leaseDurationMs: setting(
       '<duration>',
       '15s',
-      'how long a Lease without a renewal belongs to its holder',
+      'how long a Lease lasts without renewal',
       parseLeaseDuration,
     ),
     renewDeadlineMs: duration('10s', 1, 'time without a renewal until leadership is in doubt'),
@@ -108,68 +78,30 @@ export const AGENT_SETTINGS = {
   }),
   ...group('LangFlow', {
     target: setting('<url>', 'http://127.0.0.1:7860', 'the address of LangFlow in this pod', parseTarget),
-    stateDir: setting(
-      '<dir>',
-      '/var/lib/langflow-leader',
-      "the directory with the agent's state, which a restarted agent reads; mount it only in the agent's container",
-      parsePath,
-    ),
+    stateDir: setting('<dir>', STATE, "the agent's state; mount it only in the agent's container", parsePath),
     standby: choice(['cold', 'warm'], 'how a follower prepares LangFlow'),
-    allowOlder: onOff(
-      'take over even if a newer LangFlow has led; first restore a database backup from before the upgrade',
-    ),
+    allowOlder: onOff('take over even if a newer LangFlow has led; first restore its database backup'),
     startTimeoutMs: duration('10m', 1, "time from LangFlow's start to its first healthy answer"),
-    drainTimeoutMs: duration(
-      '5s',
-      0,
-      'how long a planned stop waits for open connections before it closes them',
-    ),
+    drainTimeoutMs: duration('5s', 0, 'how long a planned stop waits before it closes open connections'),
   }),
   ...group('Health and traffic', {
     healthIntervalMs: duration('1s', 1, 'time between two health requests'),
     healthTimeoutMs: duration('2s', 1, 'how long a health request may take'),
-    healthFailures: setting(
-      '<count>',
-      '3',
-      'number of consecutive failed health requests until LangFlow counts as failed',
-      parseCount,
-    ),
+    healthFailures: setting('<count>', '3', 'failed health requests in a row that end the term', parseCount),
     onCrash: choice(['handover', 'restart'], "the action if the leader's LangFlow fails"),
-    peers: optional(
-      '<host:port,…>',
-      'no other agent is asked',
-      'the addresses of all agents, as one name or a list; if no other replica is ready, a failed LangFlow is restarted in place',
-      parsePeers,
-    ),
+    peers: optional('<host:port,…>', 'no other agent is asked', 'the addresses of all agents', parsePeers),
     traffic: choice(['readiness', 'front'], 'how requests reach only the leader'),
-    listen: setting(
-      '<address>',
-      ':8090',
-      'the address of /readyz, /metrics and the other endpoints',
-      parseListen,
-    ),
+    listen: setting('<address>', ':8090', 'the address of /readyz, /metrics and the others', parseListen),
   }),
   ...group('Flows and secrets', {
-    onChange: choice(
-      ['handover', 'restart', 'ignore'],
-      "the action if the content of --handover-on-change or --env-file differs from that at LangFlow's start",
-    ),
+    onChange: choice(['handover', 'restart', 'ignore'], 'the action if watched files or variables change'),
   }),
   ...group('Front (--traffic=front)', {
     holdTimeoutMs: duration('30s', 1, 'how long the front holds a request before it answers 503'),
     holdLimit: setting('<count>', '1000', 'how many requests the front holds at a time', parseHoldLimit),
-    streamGraceMs: duration(
-      '2s',
-      0,
-      'how long streams and websockets, and requests beside them, continue after a handover has begun',
-    ),
+    streamGraceMs: duration('2s', 0, 'how long streams and websockets continue after a handover has begun'),
     frontListen: setting('<address>', ':8091', 'the address on which the front listens', parseFrontListen),
-    frontAddress: optional(
-      '<host:port>',
-      '<POD_IP> (outside of a pod 127.0.0.1) and the port of --front-listen',
-      "the address by which other fronts reach this replica's front",
-      parseFrontAddress,
-    ),
+    frontAddress: optional('<host:port>', FRONT_ADDRESS, 'the address for other fronts', parseFrontAddress),
   }),
   ...SHARED_SETTINGS,
 }

@@ -13,7 +13,7 @@ type Given = Values<typeof AGENT_SETTINGS>
 export type LogLevel = Given['logLevel']
 
 /** All options of an agent: the flags by their names, and the fields of its pod. Times are in milliseconds. */
-export interface AgentOptions extends Omit<Given, 'identity' | keyof OfTraffic> {
+export interface AgentOptions extends Omit<Given, 'identity' | 'traffic' | 'frontListen' | 'frontAddress'> {
   readonly identity: string
   readonly pod: Pod
   readonly traffic: TrafficOptions
@@ -30,8 +30,6 @@ export interface FrontOptions {
   /** The local address of connections to LangFlow. `null`: any. */
   readonly from: string | null
 }
-
-type OfTraffic = Pick<Given, 'traffic' | 'frontListen' | 'frontAddress'>
 
 export interface LauncherOptions extends Values<typeof LAUNCHER_SETTINGS> {
   /** The program and its arguments, as typed after `--`. */
@@ -98,14 +96,14 @@ export function runOptions(command: Command): Reader<RunOptions> {
 }
 
 function toAgentOptions(command: Command, given: Given, env: NodeJS.ProcessEnv): AgentOptions {
-  const { traffic, frontListen, frontAddress, ...rest } = given
+  const { traffic: _, frontListen: __, frontAddress: ___, ...rest } = given
   const problem = conflictIn(given)
   if (problem !== null) command.error(problem)
   const pod = podFields(env, { named: given.identity !== null, hasPeers: given.peers !== null })
   try {
     const identity = given.identity ?? defaultIdentity(env)
     const inPod = [env.KUBERNETES_SERVICE_HOST, pod.name, pod.ip].some(Boolean)
-    return { ...rest, identity, pod, traffic: trafficOf({ traffic, frontListen, frontAddress }, pod, inPod) }
+    return { ...rest, identity, pod, traffic: trafficOf(given, pod, inPod) }
   } catch (error) {
     return command.error((error as Error).message)
   }
@@ -142,29 +140,25 @@ export function conflictIn(given: Checked): string | null {
 }
 
 const LOOPBACK = /^(localhost\.?|127\..*|::1)$/i
+const ANY_ADDRESS = /^(0\.0\.0\.0|::)$/
 
 /** Throws an Error whose message includes the remedy. */
-function trafficOf(given: OfTraffic, pod: Pod, inPod: boolean): TrafficOptions {
+function trafficOf(given: Given, pod: Pod, inPod: boolean): TrafficOptions {
   const { traffic: mode, frontListen: listen, frontAddress } = given
   if (mode === 'readiness') return { mode }
   if (inPod && frontAddress !== null && LOOPBACK.test(frontAddress.host))
     throw new Error(
-      `--front-address '${formatListen(frontAddress)}' reaches only this pod: set an address that other replicas can reach, or remove the flag`,
+      `--front-address '${formatListen(frontAddress)}' reaches only this pod: set an address that other replicas can reach`,
     )
-  const address = frontAddress ?? { host: frontHost(listen, pod, inPod), port: listen.port }
-  return { mode, listen, address: formatListen(address), from: pod.ip }
-}
-
-/** The address for other fronts, if no flag sets it. */
-function frontHost({ host }: Listen, pod: Pod, inPod: boolean): string {
-  if (pod.ip !== null) return pod.ip
-  if (inPod)
+  if (inPod && frontAddress === null && pod.ip === null)
     throw new Error(
       `--traffic=front requires ${FIELDS.ip.variable}: add it to the container's env with valueFrom.fieldRef.fieldPath ` +
         `${FIELDS.ip.path}, or set --front-address`,
     )
   // Outside of a pod, all replicas run on one machine.
-  return host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
+  const own = listen.host === null || ANY_ADDRESS.test(listen.host) ? '127.0.0.1' : listen.host
+  const address = frontAddress ?? { host: pod.ip ?? own, port: listen.port }
+  return { mode, listen, address: formatListen(address), from: pod.ip }
 }
 
 /** The workload's command starts at the first word that is not a flag, with or without `--` before it. */

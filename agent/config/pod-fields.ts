@@ -40,16 +40,15 @@ export function podFields(env: NodeJS.ProcessEnv, otherwise: { named: boolean; h
 function lackOf(env: NodeJS.ProcessEnv, { named, hasPeers }: Parameters<typeof podFields>[1]): string | null {
   if (!env.POD_NAME && !named)
     return (
-      'the agent cannot read the name and the UID of its pod: add POD_NAME (metadata.name) and POD_UID (metadata.uid) to the ' +
-      "agent's env with valueFrom.fieldRef; without them a restarted agent cannot resume its term, and restarts LangFlow"
+      'the agent cannot read the name and the UID of its pod, so a restarted agent restarts LangFlow: add POD_NAME (metadata.name) ' +
+      "and POD_UID (metadata.uid) to the agent's env with valueFrom.fieldRef"
     )
   // If the manifest requests both hashes and both are empty, no controller made the pod, and it has no revision.
   if (!hasPeers || env.POD_TEMPLATE_HASH !== undefined || env.CONTROLLER_REVISION_HASH !== undefined)
     return null
   return (
-    "the agent cannot read its pod's revision: add POD_TEMPLATE_HASH (metadata.labels['pod-template-hash']) and " +
-    "CONTROLLER_REVISION_HASH (metadata.labels['controller-revision-hash']) to the agent's env with valueFrom.fieldRef; " +
-    'without them no leader hands over to a newer revision, and a rollout may not end'
+    "the agent cannot read its pod's revision, so a rollout may not end: add POD_TEMPLATE_HASH (metadata.labels['pod-template-hash']) " +
+    "and CONTROLLER_REVISION_HASH (metadata.labels['controller-revision-hash']) to the agent's env with valueFrom.fieldRef"
   )
 }
 

@@ -15,7 +15,7 @@ import {
   parsePeers,
   parseSocket,
   parseTarget,
-  readable,
+  shortDuration,
 } from '../../agent/config/values.ts'
 
 interface Value {
@@ -44,15 +44,14 @@ const VALUES: Readonly<Record<string, Value>> = {
       ['0s', 0],
     ],
     bad: [
-      [/^a duration needs a unit, such as 15s or 15ms$/, '15'],
-      [/^a duration needs a unit, such as 1\.5s/, '1.5'],
-      [/^a duration cannot be negative: use one such as 15s/, '-5s'],
+      [/needs a unit.* 15s or 15ms$/, '15'],
+      [/needs a unit.* 1\.5s/, '1.5'],
+      [/negative.* 15s/, '-5s'],
       [
-        /^use a duration with the units h, m, s and ms, such as 15s, 1m30s or 500ms$/,
-        ...['', 's', ' 15s', '15 s', '15S', '1.5x', '1d', '1e3s', '.5s', '+5s', '1s\n', 'Infinity', 'NaNs'],
-        `${'9'.repeat(400)}s`,
+        /units h, m, s/,
+        ...['', 's', ' 15s', '15S', '1d', '1e3s', '.5s', '1s\n', 'Infinity', `${'9'.repeat(400)}s`],
       ],
-      [/^use whole milliseconds, such as 2ms$/, '1.5ms'],
+      [/whole milliseconds.* 2ms$/, '1.5ms'],
       [/^use at most 24h$/, '25h', '99999999999999999999h'],
     ],
   },
@@ -66,7 +65,7 @@ const VALUES: Readonly<Record<string, Value>> = {
     good: [['2s', 2000]],
     bad: [
       [/^use at least 2s$/, '1s'],
-      [/^a Lease stores whole seconds: use 16s$/, '15500ms'],
+      [/whole seconds: use 16s$/, '15500ms'],
     ],
   },
   'an address to listen on': {
@@ -79,7 +78,7 @@ const VALUES: Readonly<Record<string, Value>> = {
     ],
     bad: [
       [
-        /^use an IP address and a port, such as :8090, 127\.0\.0\.1:8090 or \[::1\]:8090$/,
+        /such as :8090, /,
         ...['8090', '', '::1:8090', 'http://127.0.0.1:8090', ':65536', ':-1', ':http', ':'],
         ...['localhost:8090', '256.0.0.1:8090', '[127.0.0.1]:8090', '[]:8090'],
       ],
@@ -96,11 +95,15 @@ const VALUES: Readonly<Record<string, Value>> = {
     ],
     bad: [
       [
-        /^use a URL of scheme, loopback address and port, such as http:\/\/127\.0\.0\.1:7860$/,
+        /such as http:\/\/127\.0\.0\.1:7860$/,
         ...['127.0.0.1:7860', 'ftp://127.0.0.1:7860', '', 'http://127.0.0.1:99999', 'http://127.0.0.1'],
-        ...['http://127.0.0.1/:80', 'http://127.0.0.1:7860/api', 'http://127.0.0.1:7860/?x=1'],
-        ...['http://127.0.0.1:0', 'http://10.0.0.7:7860', 'http://127.0.0.1.example.com:7860'],
-        ...['http://langflow:7860', 'http://u:p@127.0.0.1:7860', 'http://127.0.0.999:7860'],
+        ...[
+          'http://127.0.0.1:7860/api',
+          'http://127.0.0.1:7860/?x=1',
+          'http://127.0.0.1:0',
+          'http://10.0.0.7:1',
+        ],
+        ...['http://127.0.0.1.example.com:7860', 'http://u:p@127.0.0.1:7860', 'http://127.0.0.999:7860'],
       ],
     ],
   },
@@ -119,11 +122,10 @@ const VALUES: Readonly<Record<string, Value>> = {
     ],
     bad: [
       [
-        /^use a DNS name or an IP address with a port, such as langflow-members:8090 or \[fd00::7\]:8090$/,
+        /such as langflow-members:8090 or /,
         ...['langflow-members', '', ':8090', 'fd00::7:8090', 'http://langflow-members:8090', '[]:8090'],
-        ...['members:8090/status', 'members:0', 'members:65536', 'members:http', '[langflow-members]:8090'],
-        ...['user@host:8090', '-members:8090', 'a..b:8090', `${'a'.repeat(254)}:8090`],
-        ...['a:1,', ',a:1', 'a:1,,b:1', 'a:1 b:1'],
+        ...['members:8090/status', 'members:0', 'members:65536', '[langflow-members]:8090', 'user@host:8090'],
+        ...['-members:8090', 'a..b:8090', `${'a'.repeat(254)}:8090`, 'a:1,', 'a:1,,b:1', 'a:1 b:1'],
       ],
       [/^use at most 32 addresses, or one name/, Array(33).fill('a:1').join()],
     ],
@@ -160,48 +162,35 @@ const VALUES: Readonly<Record<string, Value>> = {
   },
 }
 
-for (const [name, { parse, good, bad }] of Object.entries(VALUES)) {
-  describe(name, () => {
-    for (const [text, meaning] of good) {
-      it(`may be ${JSON.stringify(text.slice(0, 50))}`, () => assert.deepEqual(parse(text), meaning))
-    }
-    for (const [sentence, ...texts] of bad) {
-      for (const text of texts) {
-        it(`may not be ${JSON.stringify(text.slice(0, 50))}`, () => {
-          assert.throws(() => parse(text), { message: sentence })
-        })
-      }
-    }
-  })
-}
+describe('a value', () => {
+  for (const [name, { parse, good, bad }] of Object.entries(VALUES))
+    it(`is read or refused: ${name}`, () => {
+      for (const [text, meaning] of good) assert.deepEqual(parse(text), meaning, text)
+      for (const [message, ...texts] of bad)
+        for (const text of texts) assert.throws(() => parse(text), { message }, JSON.stringify(text))
+    })
 
-describe('a parsed value', () => {
-  it('is formatted as a text with the same meaning: a duration', () => {
-    fc.assert(
-      fc.property(
-        fc.integer({ min: 0, max: 86_400_000 }),
-        (ms) => parseDuration(formatDuration(ms), 0) === ms,
-      ),
-    )
-  })
-
-  it('is formatted as the original text: an address', () => {
+  it('is formatted as a text with the same meaning', () => {
+    const isSame = (ms: number) => parseDuration(formatDuration(ms), 0) === ms
+    fc.assert(fc.property(fc.integer({ min: 0, max: 86_400_000 }), isSame), { seed: 1 })
     for (const text of [':8090', '127.0.0.1:0', '[::1]:8090'])
       assert.equal(formatListen(parseListen(text)), text)
   })
 })
 
 describe('a text for people', () => {
-  it('contains a time in at most two units or three digits', () => {
-    assert.deepEqual([0.4, 86, 15_430, 125_000].map(readable), ['0 ms', '86 ms', '15.4 s', '2 min 5 s'])
+  it('contains a time in at most two units, or with one decimal', () => {
+    const shown = [null, -5, 0.4, 86, 999.6, 15_430, 99_949, 99_950, 192_000, 7_500_000, 187_200_000]
+    const texts = ['-', '0s', '0s', '86ms', '1s', '15.4s', '99.9s', '1m39s', '3m12s', '2h5m', '2d4h']
+    assert.deepEqual(
+      shown.map((ms) => shortDuration(ms)),
+      texts,
+    )
   })
 
   it('contains a list with a word before its last entry', () => {
-    const lists = [[], ['a'], ['a', 'b'], ['a', 'b', 'c']]
-    assert.deepEqual(
-      lists.map((words) => listed(words)),
-      ['', 'a', 'a and b', 'a, b and c'],
-    )
+    const lists = [[], ['a'], ['a', 'b'], ['a', 'b', 'c']].map((words) => listed(words))
+    assert.deepEqual(lists, ['', 'a', 'a and b', 'a, b and c'])
     assert.equal(listed(['a', 'b', 'c'], 'or'), 'a, b or c')
   })
 })
