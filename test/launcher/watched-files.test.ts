@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { faultOfFlow } from '../../agent/launcher/flow-faults.ts'
+import { faultOfFlow } from '../../agent/launcher/watched-files.ts'
 
 const json = (flow: unknown) => JSON.stringify(flow)
 
