@@ -7,10 +7,10 @@ import {
   emit,
   isEndingByForce,
   isIdle,
-  know,
   type LauncherRecord,
   type Of,
-  tell,
+  report,
+  withFacts,
 } from './launcher-phase.ts'
 
 /** Interval between two checks whether a stop is complete. */
@@ -52,8 +52,8 @@ export function endInOrder(
     hurried: false,
     cutOff: false,
   }
-  const told = abandonStart(tell({ ...record, phase: ending }, { kind: 'stopping' }), record)
-  return emit(emit(told, { type: 'terminate' }), { type: 'check stop', start: record.start, afterMs: 0 })
+  const reported = abandonStart(report({ ...record, phase: ending }, { kind: 'stopping' }), record)
+  return emit(emit(reported, { type: 'terminate' }), { type: 'check stop', start: record.start, afterMs: 0 })
 }
 
 export function stopChecked(
@@ -68,10 +68,10 @@ export function stopChecked(
   return emit({ ...record, phase: { ...phase, cutOff: true } }, { type: 'cut off' })
 }
 
-export function cutOff(record: LauncherRecord, { heard }: Of<'cut off'>, now: Instant): LauncherRecord {
+export function cutOff(record: LauncherRecord, { supported }: Of<'cut off'>, now: Instant): LauncherRecord {
   const { phase } = record
   if (phase.name !== 'ending' || phase.manner === 'by force') return record
-  if (heard || !phase.hurried) return checkStopAgain(record, phase, now)
+  if (supported || !phase.hurried) return checkStopAgain(record, phase, now)
   const stopDeadline = Math.min(phase.stopDeadline, phase.since + CUT_OFF_MS)
   return checkStopAgain(record, { ...phase, stopDeadline }, now)
 }
@@ -100,8 +100,8 @@ export function endByForce(
     unstoppable: false,
   }
   const ending = { ...record, phase }
-  const told = record.phase.name === 'ending' ? ending : tell(ending, cause)
-  return emit(abandonStart(told, record), { type: 'kill', afterMs: 0 })
+  const reported = record.phase.name === 'ending' ? ending : report(ending, cause)
+  return emit(abandonStart(reported, record), { type: 'kill', afterMs: 0 })
 }
 
 export function killed(record: LauncherRecord, { left }: Of<'killed'>, now: Instant): LauncherRecord {
@@ -109,8 +109,8 @@ export function killed(record: LauncherRecord, { left }: Of<'killed'>, now: Inst
   if (phase.name !== 'ending' || phase.manner === 'in order') return record
   if (left === null) return rest(record, { kind: 'killed', durationMs: now.mono - phase.since })
   const unstoppable = { ...record, phase: { ...phase, unstoppable: true } }
-  const told = tell(unstoppable, { kind: 'stop_failed', reason: left })
-  return emit(told, { type: 'kill', afterMs: KILL_AGAIN_MS })
+  const reported = report(unstoppable, { kind: 'stop_failed', reason: left })
+  return emit(reported, { type: 'kill', afterMs: KILL_AGAIN_MS })
 }
 
 /**
@@ -123,8 +123,8 @@ function abandonStart(record: LauncherRecord, { phase }: LauncherRecord): Launch
 
 export function rest(record: LauncherRecord, cause: WorkloadCause): LauncherRecord {
   const idle: LauncherRecord = { ...record, phase: { name: 'idle' } }
-  const known = know(idle, { loss: null, pid: null, orderedAt: null, servedSince: null })
-  return exitIfIdle(tell(prepareStandby(emit(known, { type: 'rest' })), cause))
+  const cleared = withFacts(idle, { loss: null, pid: null, orderedAt: null, servedSince: null })
+  return exitIfIdle(report(prepareStandby(emit(cleared, { type: 'rest' })), cause))
 }
 
 export function prepareStandby(record: LauncherRecord): LauncherRecord {

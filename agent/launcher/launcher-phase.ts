@@ -9,7 +9,7 @@ import {
 } from '../link/link-messages.ts'
 import type { Exit } from '../processes/spawn.ts'
 
-export type Phase =
+export type LauncherPhase =
   | { readonly name: 'idle' } // confirmed: no process is alive, and the port is free
   | { readonly name: 'preparing' } // a start was ordered: it waits for its standby, the port, and its first process
   | { readonly name: 'running' }
@@ -64,7 +64,7 @@ export interface EndingByForce extends Ending {
 
 /** The whole state on which the launcher's decisions depend. */
 export interface LauncherRecord {
-  readonly phase: Phase
+  readonly phase: LauncherPhase
   /** The grant in force, until the launcher ends it, regardless of the clocks. */
   readonly grant: Grant | null
   /** Grants up to this epoch are permanently over: the agent ordered a kill. */
@@ -103,17 +103,17 @@ export function viewOf({ phase, grant, facts }: LauncherRecord): RecordView {
   return { ...facts, state: stateOf(phase), killAt: grant?.killAt.mono ?? null }
 }
 
-function stateOf(phase: Phase): WorkloadState {
+function stateOf(phase: LauncherPhase): WorkloadState {
   if (phase.name === 'preparing') return 'running'
   if (phase.name !== 'ending') return phase.name
   return phase.manner === 'by force' && phase.unstoppable ? 'unstoppable' : 'stopping'
 }
 
 /** The agent's messages about the workload. */
-export type Order = Exclude<ToLauncher, { type: 'welcome' | 'refused' | 'ping' }>
+export type AgentOrder = Exclude<ToLauncher, { type: 'welcome' | 'refused' | 'ping' }>
 
 export type LauncherEvent =
-  | Order
+  | AgentOrder
   /** A welcome. `remains`: processes of an earlier launcher are alive. They are searched for at the first welcome. */
   | { type: 'met'; remains: boolean }
   | { type: 'link down' }
@@ -138,8 +138,8 @@ export type LauncherEvent =
   | { type: 'signal failed'; reason: string }
   | { type: 'lost'; loss: Loss }
   | { type: 'stop checked'; start: number; gone: boolean }
-  /** `heard`: LangFlow can be ordered to cut off its requests. */
-  | { type: 'cut off'; heard: boolean }
+  /** `supported`: LangFlow can be ordered to cut off its requests. */
+  | { type: 'cut off'; supported: boolean }
   /**
    * `left`: one sentence that names the live processes or the process on the port. `null`: no process is alive, and the
    * port is free.
@@ -149,7 +149,7 @@ export type LauncherEvent =
 export type Of<Type extends LauncherEvent['type']> = Extract<LauncherEvent, { type: Type }>
 
 export type LauncherEffect =
-  | { type: 'tell'; view: RecordView; cause: WorkloadCause }
+  | { type: 'report'; view: RecordView; cause: WorkloadCause }
   | { type: 'check clocks'; afterMs: number }
   | { type: 'prepare standby'; afterMs: number }
   | { type: 'discard standby' }
@@ -180,7 +180,7 @@ export function isEndingByForce({ phase }: LauncherRecord): boolean {
   return phase.name === 'ending' && phase.manner === 'by force'
 }
 
-export function know(record: LauncherRecord, facts: Partial<LauncherRecord['facts']>): LauncherRecord {
+export function withFacts(record: LauncherRecord, facts: Partial<LauncherRecord['facts']>): LauncherRecord {
   return { ...record, facts: { ...record.facts, ...facts } }
 }
 
@@ -188,11 +188,11 @@ export function emit(record: LauncherRecord, effect: LauncherEffect): LauncherRe
   return { ...record, effects: [...record.effects, effect] }
 }
 
-export function tell(before: LauncherRecord, cause: WorkloadCause): LauncherRecord {
+export function report(before: LauncherRecord, cause: WorkloadCause): LauncherRecord {
   const { deadmanFirings, freezes } = before.facts
-  const record = know(before, {
+  const record = withFacts(before, {
     deadmanFirings: deadmanFirings + (cause.kind === 'deadman' ? 1 : 0),
     freezes: freezes + (cause.kind === 'frozen' ? 1 : 0),
   })
-  return emit(record, { type: 'tell', view: viewOf(record), cause })
+  return emit(record, { type: 'report', view: viewOf(record), cause })
 }

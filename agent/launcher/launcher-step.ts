@@ -15,11 +15,11 @@ import {
   emit,
   isEndingByForce,
   isIdle,
-  know,
   type LauncherEvent,
   type LauncherRecord,
   type Of,
-  tell,
+  report,
+  withFacts,
 } from './launcher-phase.ts'
 
 export interface LauncherConfig {
@@ -101,7 +101,7 @@ function meet(before: LauncherRecord, { remains }: Of<'met'>, now: Instant): Lau
   const met = { ...before, met: true }
   const record = remains ? endByForce(met, 'remains', now) : prepareStandby(met)
   // The standby comes first: until it is put off, it would count as prepared.
-  return tell(record, { kind: 'met' })
+  return report(record, { kind: 'met' })
 }
 
 function accept(before: LauncherRecord, { grant }: Of<'grant'>, now: Instant): LauncherRecord {
@@ -109,12 +109,13 @@ function accept(before: LauncherRecord, { grant }: Of<'grant'>, now: Instant): L
   // A grant that is repeated after the link was down changes nothing.
   const isInForce = grant.epoch === held?.epoch && grant.killAt.mono === held.killAt.mono
   const refused = isInForce ? null : refusalOf(before, grant, now)
-  if (refused !== null) return tell({ ...before, refusing: true }, { kind: 'grant_refused', reason: refused })
+  if (refused !== null)
+    return report({ ...before, refusing: true }, { kind: 'grant_refused', reason: refused })
   const granted = { ...before, refusing: false, grant: isInForce ? held : grant }
-  const record = refusing ? tell(granted, { kind: 'grant_accepted' }) : granted
+  const record = refusing ? report(granted, { kind: 'grant_accepted' }) : granted
   if (phase.name !== 'frozen' || !mayExecute(record, now)) return watchClocks(record, now)
   const thawed = emit({ ...record, phase: { name: phase.from } }, { type: 'thaw' })
-  return watchClocks(tell(thawed, { kind: 'thawed' }), now)
+  return watchClocks(report(thawed, { kind: 'thawed' }), now)
 }
 
 /** Why a grant cannot replace the one in force, for people. `null`: it can. */
@@ -132,9 +133,9 @@ function refusalOf(record: LauncherRecord, grant: Grant, now: Instant): string |
 
 function start(record: LauncherRecord, { epoch }: Of<'start'>, now: Instant): LauncherRecord {
   const { grant, leaving } = record
-  if (leaving !== null) return tell(record, { kind: 'start_refused', reason: 'the launcher is ending' })
+  if (leaving !== null) return report(record, { kind: 'start_refused', reason: 'the launcher is ending' })
   if (grant?.epoch !== epoch || !mayExecute(record, now) || !isIdle(record))
-    return tell(record, { kind: 'start_refused', reason: `no grant of epoch ${epoch} is in force` })
+    return report(record, { kind: 'start_refused', reason: `no grant of epoch ${epoch} is in force` })
   const facts = { ...record.facts, epoch, identity: grant.identity, orderedAt: now.mono }
   const begun: LauncherRecord = { ...record, phase: { name: 'preparing' }, start: record.start + 1, facts }
   return emit(begun, { type: 'prepare', start: begun.start })
@@ -142,7 +143,7 @@ function start(record: LauncherRecord, { epoch }: Of<'start'>, now: Instant): La
 
 function serve(record: LauncherRecord, _: Of<'healthy'>, now: Instant): LauncherRecord {
   const { orderedAt, servedSince, loss } = record.facts
-  return know(record, {
+  return withFacts(record, {
     servedSince: orderedAt === null ? servedSince : (servedSince ?? now.mono),
     // LangFlow's master has created another worker. No process creates another master.
     loss: loss?.role === 'worker' ? null : loss,
@@ -151,7 +152,7 @@ function serve(record: LauncherRecord, _: Of<'healthy'>, now: Instant): Launcher
 
 /** A repeated stop can only be earlier. A workload that is frozen or in doubt must not execute, so it is killed. */
 function stop(record: LauncherRecord, { graceMs }: Omit<Of<'stop'>, 'type'>, now: Instant): LauncherRecord {
-  if (isIdle(record)) return tell(record, { kind: 'nothing' })
+  if (isIdle(record)) return report(record, { kind: 'nothing' })
   if (record.phase.name === 'frozen' || !mayExecute(record, now)) return endByForce(record, 'order', now)
   return endInOrder(record, 'order', graceMs, now)
 }
@@ -189,7 +190,7 @@ function fire(record: LauncherRecord, now: Instant): LauncherRecord {
   // A newer grant of the same epoch may follow.
   const over = { ...record, grant: null }
   if (isEndingByForce(over)) return over
-  return endByForce(tell(over, { kind: 'deadman', reason: 'the grant is over' }), 'grant over', now)
+  return endByForce(report(over, { kind: 'deadman', reason: 'the grant is over' }), 'grant over', now)
 }
 
 function suspend(record: LauncherRecord, grant: Grant, doubt: boolean, now: Instant): LauncherRecord {
@@ -204,13 +205,13 @@ function suspend(record: LauncherRecord, grant: Grant, doubt: boolean, now: Inst
   // Freeze again: a process forked during the first freeze may have been missed.
   if (phase.name === 'frozen') return emit(record, { type: 'freeze', at: now.mono })
   if (grant.onDoubt === 'freeze' || !doubt) return freeze(record, phase.name, now)
-  const told = tell(record, { kind: 'deadman', reason: 'leadership is in doubt' })
-  return endInOrder(told, 'doubt', grant.killAt.mono - now.mono, now)
+  const reported = report(record, { kind: 'deadman', reason: 'leadership is in doubt' })
+  return endInOrder(reported, 'doubt', grant.killAt.mono - now.mono, now)
 }
 
 function freeze(record: LauncherRecord, from: 'preparing' | 'running', now: Instant): LauncherRecord {
   const phase = { name: 'frozen', from, since: now.mono, awakeLooks: 0 } as const
-  return tell(emit({ ...record, phase }, { type: 'freeze', at: now.mono }), { kind: 'frozen' })
+  return report(emit({ ...record, phase }, { type: 'freeze', at: now.mono }), { kind: 'frozen' })
 }
 
 function foundAwake(record: LauncherRecord, { at, awake }: Of<'frozen'>, now: Instant): LauncherRecord {
@@ -224,7 +225,7 @@ function foundAwake(record: LauncherRecord, { at, awake }: Of<'frozen'>, now: In
 
 function giveUp(record: LauncherRecord, reason: string, now: Instant): LauncherRecord {
   if (isEndingByForce(record) || isIdle(record)) return record
-  return endByForce(tell(record, { kind: 'deadman', reason }), 'doubt', now)
+  return endByForce(report(record, { kind: 'deadman', reason }), 'doubt', now)
 }
 
 // 3. The workload, from the order to start until its last process has ended.
@@ -240,7 +241,7 @@ function prepared(record: LauncherRecord, { start, holder }: Of<'prepared'>, now
 
 function launched(before: LauncherRecord, { start, pid }: Of<'launched'>, now: Instant): LauncherRecord {
   if (start !== before.start || isIdle(before)) return before
-  const record = know(before, { pid })
+  const record = withFacts(before, { pid })
   // The workload has already ended, or must end.
   if (isEndingByForce(record)) return record
   const { phase } = record
@@ -250,7 +251,7 @@ function launched(before: LauncherRecord, { start, pid }: Of<'launched'>, now: I
       : { ...record, phase: phase.name === 'frozen' ? { ...phase, from: 'running' } : { name: 'running' } },
     { type: 'watch serving', pid },
   )
-  return watchClocks(tell(begun, { kind: 'started' }), now)
+  return watchClocks(report(begun, { kind: 'started' }), now)
 }
 
 function launchFailed(record: LauncherRecord, failed: Of<'launch failed'>, now: Instant): LauncherRecord {
@@ -269,7 +270,9 @@ function refuse(record: LauncherRecord, reason: string, now: Instant): LauncherR
 }
 
 function lost(record: LauncherRecord, { loss }: Of<'lost'>): LauncherRecord {
-  return record.phase.name === 'running' ? tell(know(record, { loss }), { kind: 'bereft', loss }) : record
+  return record.phase.name === 'running'
+    ? report(withFacts(record, { loss }), { kind: 'serving_lost', loss })
+    : record
 }
 
 function exited(record: LauncherRecord, { start, exit }: Of<'exited'>, now: Instant): LauncherRecord {

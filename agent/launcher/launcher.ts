@@ -13,12 +13,12 @@ import { type Log, LogThrottle } from '../observe/log.ts'
 
 import type { ContentWatch } from './content-watch.ts'
 import {
+  type AgentOrder,
   type EffectOf,
   INITIAL_RECORD,
   type LauncherEffect,
   type LauncherEvent,
   type LauncherRecord,
-  type Order,
   viewOf,
 } from './launcher-phase.ts'
 import { step } from './launcher-step.ts'
@@ -149,7 +149,7 @@ export class Launcher {
       this.link.send({ type: 'pong', id: message.id, clocks: readBoot(clock) })
     if (!ORDERS.has(message.type)) return
     if (message.type === 'start') this.checkVersion()
-    this.dispatch(message as Order)
+    this.dispatch(message as AgentOrder)
   }
 
   private welcomed(welcome: Welcome): void {
@@ -221,7 +221,7 @@ export class Launcher {
   private readonly handlers: {
     readonly [Type in LauncherEffect['type']]: (effect: EffectOf<Type>) => unknown
   } = {
-    tell: ({ view, cause }) => this.report(this.view(view), cause),
+    report: ({ view, cause }) => this.report(this.view(view), cause),
     'check clocks': ({ afterMs }) => this.checkClocks(afterMs),
     'prepare standby': ({ afterMs }) => this.standby?.prepare(afterMs),
     'discard standby': () => this.standby?.discard(),
@@ -278,7 +278,7 @@ function logCause(log: Log, repeats: LogThrottle, view: WorkloadView, cause: Wor
       return log.error(`LangFlow was not started: ${cause.reason}`, about)
     case 'exited':
       return log.warn(describeExit(cause), { ...about, exitCode: cause.code, signal: cause.signal })
-    case 'bereft':
+    case 'serving_lost':
       return log.warn(describeLoss(cause.loss), about)
     case 'frozen':
       return log.event('workload_frozen', about)

@@ -122,7 +122,7 @@ export class WorkloadProcesses {
   }
 
   cutOff(): void {
-    this.report({ type: 'cut off', heard: this.serving?.cutOff() ?? false })
+    this.report({ type: 'cut off', supported: this.serving?.cutOff() ?? false })
   }
 
   async kill(afterMs: number): Promise<void> {

@@ -120,7 +120,7 @@ export type WorkloadCause =
    * container.
    */
   | { kind: 'exited'; code: number | null; signal: NodeJS.Signals | null; unreaped?: true }
-  | { kind: 'bereft'; loss: Loss } // it runs, but no longer serves
+  | { kind: 'serving_lost'; loss: Loss } // it runs, but no longer serves
   | { kind: 'frozen' }
   | { kind: 'thawed' }
   | { kind: 'stopping' }

@@ -302,7 +302,7 @@ function because(
       // Without its reaper, the launcher ends as well, and starts nothing any more.
       return cause.unreaped ? fail(record, why) : failItself(input, record, why)
     }
-    case 'bereft': {
+    case 'serving_lost': {
       // It does not count as healthy until it answers again.
       const { healthy } = record.health
       const doubted = healthy ? watch(input, withHealth(record, { healthy: false })) : record

@@ -26,7 +26,7 @@ class Steps {
   private now: Instant = { mono: 1_000_000, boot: 2_000_000, wall: 1_700_000_000_000 }
   record: LauncherRecord = INITIAL_RECORD
 
-  tell(event: LauncherEvent): this {
+  take(event: LauncherEvent): this {
     this.record = step({ stopTimeoutMs: STOP_MS }, this.record, event, this.now)
     return this
   }
@@ -34,7 +34,7 @@ class Steps {
   grant({ epoch = 1, onDoubt = 'freeze', renewedAgo = 0 }: Granted = {}): this {
     const renewedAt = later(this.now, -renewedAgo)
     const [doubtAt, killAt] = [later(renewedAt, DOUBT_MS), later(renewedAt, KILL_MS)]
-    return this.tell({ type: 'grant', grant: { epoch, identity: 'me', doubtAt, killAt, onDoubt } })
+    return this.take({ type: 'grant', grant: { epoch, identity: 'me', doubtAt, killAt, onDoubt } })
   }
 
   /** Advances these clocks. */
@@ -45,7 +45,7 @@ class Steps {
 
   /** Advances these clocks; the launcher then checks them. */
   clockAfter(ms: number, clocks?: readonly (keyof Instant)[]): this {
-    return this.pass(ms, clocks).tell({ type: 'clock' })
+    return this.pass(ms, clocks).take({ type: 'clock' })
   }
 
   get mono(): number {
@@ -66,7 +66,7 @@ class Steps {
 
   get reasons(): string[] {
     return this.record.effects.flatMap((effect) =>
-      effect.type === 'tell' && 'reason' in effect.cause ? effect.cause.reason : [],
+      effect.type === 'report' && 'reason' in effect.cause ? effect.cause.reason : [],
     )
   }
 
@@ -79,7 +79,7 @@ class Steps {
 }
 
 function describeEffect(effect: LauncherEffect): string {
-  if (effect.type === 'tell') return `report ${effect.cause.kind}`
+  if (effect.type === 'report') return `report ${effect.cause.kind}`
   return 'afterMs' in effect && effect.afterMs > 0 ? `${effect.type} in ${effect.afterMs}` : effect.type
 }
 
@@ -94,14 +94,14 @@ const leave = { type: 'leave', defect: null } as const
 const linkDown = { type: 'link down' } as const
 const gone = { type: 'killed', left: null } as const
 
-const idle = () => new Steps().tell({ type: 'met', remains: false })
-const preparing = (granted?: Granted) => idle().grant(granted).tell(start())
-const running = (granted?: Granted) => preparing(granted).tell(prepared()).tell(launched())
+const idle = () => new Steps().take({ type: 'met', remains: false })
+const preparing = (granted?: Granted) => idle().grant(granted).take(start())
+const running = (granted?: Granted) => preparing(granted).take(prepared()).take(launched())
 const inDoubt = () => running().clockAfter(DOUBT_MS)
 const inDoubtEarly = () => preparing().clockAfter(DOUBT_MS)
-const stopping = (graceMs = 30_000) => running().tell(stop(graceMs))
+const stopping = (graceMs = 30_000) => running().take(stop(graceMs))
 const stoppingInDoubt = () => running({ onDoubt: 'stop' }).clockAfter(DOUBT_MS)
-const killing = () => running().tell(kill)
+const killing = () => running().take(kill)
 
 /** One test for each row: the events, and the phase and effects that follow. */
 function play(rows: Record<string, [decided: () => Steps, expected: string]>): void {
@@ -121,9 +121,9 @@ describe('a grant', () => {
       () => running().grant({ epoch: 2 }),
       'epoch 1 are still alive',
     ],
-    'if the agent has ended its epoch by a kill': [() => killing().tell(gone).grant(), 'epoch 1 is over'],
+    'if the agent has ended its epoch by a kill': [() => killing().take(gone).grant(), 'epoch 1 is over'],
     'if its epoch is earlier than one that the agent has ended, also after a second kill': [
-      () => idle().grant({ epoch: 3 }).tell(kill).tell(kill).grant({ epoch: 2 }),
+      () => idle().grant({ epoch: 3 }).take(kill).take(kill).grant({ epoch: 2 }),
       'epoch 2 is over',
     ],
   }
@@ -143,11 +143,11 @@ describe('a grant', () => {
       'running: report grant_accepted, check serving',
     ],
     'can follow an expired one of the same epoch': [
-      () => running().clockAfter(KILL_MS).tell(gone).grant().tell(start()),
+      () => running().clockAfter(KILL_MS).take(gone).grant().take(start()),
       'preparing: prepare',
     ],
     'can have any epoch while remains of an earlier launcher are alive, because their epoch is unknown': [
-      () => new Steps().tell({ type: 'met', remains: true }).grant({ epoch: 5 }),
+      () => new Steps().take({ type: 'met', remains: true }).grant({ epoch: 5 }),
       'ending by force, remains',
     ],
   })
@@ -166,36 +166,36 @@ describe('a start', () => {
     gone: isGone,
   })
   play({
-    'is refused without a grant': [() => idle().tell(start()), 'idle: report start_refused'],
+    'is refused without a grant': [() => idle().take(start()), 'idle: report start_refused'],
     'is refused in another epoch than the grant’s': [
-      () => idle().grant().tell(start(2)),
+      () => idle().grant().take(start(2)),
       'idle: report start_refused',
     ],
     'is refused in doubt': [
-      () => idle().grant({ renewedAgo: DOUBT_MS }).tell(start()),
+      () => idle().grant({ renewedAgo: DOUBT_MS }).take(start()),
       'idle: report start_refused',
     ],
     'is refused if the grant is over by the wall clock alone': [
-      () => idle().grant().pass(KILL_MS, ['wall']).tell(start()),
+      () => idle().grant().pass(KILL_MS, ['wall']).take(start()),
       'idle: report start_refused',
     ],
-    'is refused while a workload runs': [() => running().tell(start()), 'running: report start_refused'],
+    'is refused while a workload runs': [() => running().take(start()), 'running: report start_refused'],
     'is refused while the launcher is leaving': [
-      () => stopping().tell(leave).tell(start()),
+      () => stopping().take(leave).take(start()),
       'ending in order, order: report start_refused',
     ],
     'first waits for its standby and the port': [() => preparing(), 'preparing: prepare'],
-    'launches once the port is free': [() => preparing().tell(prepared()), 'preparing: launch'],
+    'launches once the port is free': [() => preparing().take(prepared()), 'preparing: launch'],
     'fails if the port is taken': [
-      () => preparing().tell(prepared('it is taken')),
+      () => preparing().take(prepared('it is taken')),
       'idle: rest, prepare standby in 10000, report start_refused',
     ],
     'fails if the grant has ended while it waited': [
-      () => preparing().pass(KILL_MS, ['wall']).tell(prepared()),
+      () => preparing().pass(KILL_MS, ['wall']).take(prepared()),
       'idle: rest, prepare standby in 10000, report start_refused',
     ],
     'kills the frozen processes if doubt began before the launch': [
-      () => inDoubtEarly().tell(prepared()),
+      () => inDoubtEarly().take(prepared()),
       'ending by force, failed start: report stopping, discard standby, kill',
     ],
     'continues after a thaw': [() => inDoubtEarly().grant(), 'preparing: thaw, report thawed'],
@@ -204,39 +204,39 @@ describe('a start', () => {
       'running: watch serving, report started, check serving',
     ],
     'is over if it failed without a process': [
-      () => preparing().tell(prepared()).tell(failed(true)),
+      () => preparing().take(prepared()).take(failed(true)),
       'idle: rest, prepare standby in 10000, report start_refused',
     ],
     'kills the processes if it failed after a process existed': [
-      () => preparing().tell(prepared()).tell(failed(false)),
+      () => preparing().take(prepared()).take(failed(false)),
       'ending by force, failed start: report start_refused, discard standby, kill',
     ],
     'sends SIGTERM to the new process if a stop was ordered before the launch': [
-      () => preparing().tell(prepared()).tell(stop(30_000)).tell(launched()),
+      () => preparing().take(prepared()).take(stop(30_000)).take(launched()),
       'ending in order, order: terminate, watch serving, report started',
     ],
     'does not become running if it is being killed': [
-      () => preparing().tell(kill).tell(launched()),
+      () => preparing().take(kill).take(launched()),
       'ending by force, order',
     ],
     'ignores the late launch of an earlier start': [
-      () => preparing().tell(kill).tell(gone).grant({ epoch: 2 }).tell(start(2)).tell(launched(1)),
+      () => preparing().take(kill).take(gone).grant({ epoch: 2 }).take(start(2)).take(launched(1)),
       'preparing',
     ],
   })
 
   test('keeps the times of its order and of the first healthy answer until its workload is gone', () => {
-    const steps = running().pass(5_000).tell({ type: 'healthy' }).pass(1_000).tell({ type: 'healthy' })
+    const steps = running().pass(5_000).take({ type: 'healthy' }).pass(1_000).take({ type: 'healthy' })
     const { orderedAt, servedSince } = viewOf(steps.record)
     assert.equal((servedSince as number) - (orderedAt as number), 5_000)
-    const ended = viewOf(steps.tell(kill).tell(gone).tell({ type: 'healthy' }).record)
+    const ended = viewOf(steps.take(kill).take(gone).take({ type: 'healthy' }).record)
     assert.deepEqual([ended.orderedAt, ended.servedSince, ended.pid, ended.epoch], [null, null, null, 1])
   })
 })
 
 describe('the deadman', () => {
   const again = (steps: Steps, awake: number) =>
-    steps.clockAfter(1_000).tell({ type: 'frozen', at: steps.mono, awake })
+    steps.clockAfter(1_000).take({ type: 'frozen', at: steps.mono, awake })
   play({
     'freezes the workload when doubt begins': [inDoubt, 'frozen from running: freeze, report frozen'],
     'freezes a frozen workload again at each check': [
@@ -296,11 +296,11 @@ describe('the deadman', () => {
       'ending by force, doubt: report deadman, kill',
     ],
     'does not repeat a kill that is under way': [
-      () => running().tell(exited()).clockAfter(KILL_MS),
+      () => running().take(exited()).clockAfter(KILL_MS),
       'ending by force, exit',
     ],
     'kills a workload that could not be frozen or thawed': [
-      () => inDoubt().tell({ type: 'signal failed', reason: 'no' }),
+      () => inDoubt().take({ type: 'signal failed', reason: 'no' }),
       'ending by force, doubt: report deadman, report stopping, kill',
     ],
     'leaves a process alive that one check found awake': [() => again(inDoubt(), 1), 'frozen from running'],
@@ -329,78 +329,78 @@ describe('the deadman', () => {
 })
 
 describe('an end', () => {
-  const deaf = { type: 'cut off', heard: false } as const
+  const deaf = { type: 'cut off', supported: false } as const
   play({
-    'is answered if there is no workload': [() => idle().tell(stop(3_000)), 'idle: report nothing'],
+    'is answered if there is no workload': [() => idle().take(stop(3_000)), 'idle: report nothing'],
     'begins with SIGTERM': [stopping, 'ending in order, order: report stopping, terminate, check stop'],
     'of a start that still waits discards its standby': [
-      () => preparing().tell(stop(3_000)),
+      () => preparing().take(stop(3_000)),
       'ending in order, order: report stopping, discard standby, terminate, check stop',
     ],
     'of a frozen workload is a kill': [
-      () => inDoubt().tell(stop(3_000)),
+      () => inDoubt().take(stop(3_000)),
       'ending by force, order: report stopping, kill',
     ],
     'during doubt is a kill': [
-      () => running().pass(DOUBT_MS).tell(stop(3_000)),
+      () => running().pass(DOUBT_MS).take(stop(3_000)),
       'ending by force, order: report stopping, kill',
     ],
     'is checked every 25 ms': [
-      () => stopping().tell(stopChecked()),
+      () => stopping().take(stopChecked()),
       'ending in order, order: check stop in 25',
     ],
     'is over once no process is alive': [
-      () => stopping().tell(stopChecked(true)),
+      () => stopping().take(stopChecked(true)),
       'idle: rest, prepare standby in 10000, report stopped',
     ],
     'ignores a late check of an earlier stop': [
-      () => stopping().tell(stopChecked(true, 0)),
+      () => stopping().take(stopChecked(true, 0)),
       'ending in order, order',
     ],
     'cuts off open requests once, a second before its deadline': [
-      () => stopping().pass(29_000).tell(stopChecked()),
+      () => stopping().pass(29_000).take(stopChecked()),
       'ending in order, order: cut off',
     ],
     'kills at its deadline': [
-      () => stopping(0).tell(stopChecked()).tell(deaf),
+      () => stopping(0).take(stopChecked()).take(deaf),
       'ending by force, order: kill',
     ],
     'is a kill if it is hurried and LangFlow cannot cut off its requests': [
-      () => stopping().pass(2_000).tell(stop(CUT_OFF_MS)).tell(stopChecked()).tell(deaf),
+      () => stopping().pass(2_000).take(stop(CUT_OFF_MS)).take(stopChecked()).take(deaf),
       'ending by force, order: kill',
     ],
     'sends SIGTERM to the remaining processes when the first one has exited': [
-      () => stopping().tell(exited()),
+      () => stopping().take(exited()),
       'ending in order, order: terminate',
     ],
     'that the first process caused by its exit kills the others': [
-      () => running().tell(exited()),
+      () => running().take(exited()),
       'ending by force, exit: report exited, kill',
     ],
-    'of a process of an earlier start is ignored': [() => running().tell(exited(0)), 'running'],
+    'of a process of an earlier start is ignored': [() => running().take(exited(0)), 'running'],
     'by force begins once, even if it is ordered again': [
-      () => killing().tell(kill).tell(stop(0)).tell(exited()),
+      () => killing().take(kill).take(stop(0)).take(exited()),
       'ending by force, order',
     ],
     'that fails raises the alarm and is tried again after a second': [
-      () => killing().tell({ type: 'killed', left: 'it lives' }),
+      () => killing().take({ type: 'killed', left: 'it lives' }),
       'ending by force, order: report stop_failed, kill in 1000',
     ],
     'by force is over once no process is alive': [
-      () => killing().tell(gone),
+      () => killing().take(gone),
       'idle: rest, prepare standby in 10000, report killed',
     ],
     'of an earlier launcher’s remains begins at the first welcome': [
-      () => new Steps().tell({ type: 'met', remains: true }),
+      () => new Steps().take({ type: 'met', remains: true }),
       'ending by force, remains: report stopping, kill, report met',
     ],
   })
 
   const GRACES: Record<string, [steps: Steps, leftMs: number]> = {
     'is that of the order': [stopping(3_000), 3_000],
-    'is not extended by a later order': [stopping(5_000).pass(2_000).tell(stop(30_000)), 3_000],
-    'is shortened by a later order': [stopping(30_000).pass(2_000).tell(stop(5_000)), 5_000],
-    'is the time of a cut-off if it is hurried': [stopping().pass(2_000).tell(stop(CUT_OFF_MS)), CUT_OFF_MS],
+    'is not extended by a later order': [stopping(5_000).pass(2_000).take(stop(30_000)), 3_000],
+    'is shortened by a later order': [stopping(30_000).pass(2_000).take(stop(5_000)), 5_000],
+    'is the time of a cut-off if it is hurried': [stopping().pass(2_000).take(stop(CUT_OFF_MS)), CUT_OFF_MS],
   }
   for (const [what, [steps, leftMs]] of Object.entries(GRACES))
     test(`has a grace period, which ${what}`, () => {
@@ -409,7 +409,7 @@ describe('an end', () => {
 
   test('is reported as stopping, and as unstoppable if a kill left a process', () => {
     assert.equal(viewOf(stopping().record).state, 'stopping')
-    assert.equal(viewOf(killing().tell({ type: 'killed', left: 'it lives' }).record).state, 'unstoppable')
+    assert.equal(viewOf(killing().take({ type: 'killed', left: 'it lives' }).record).state, 'unstoppable')
   })
 })
 
@@ -420,8 +420,8 @@ describe('a standby', () => {
       idle,
       'idle: prepare standby in 10000, report met',
     ],
-    'is prepared immediately if the leader serves': [() => idle().tell(prepare), 'idle: prepare standby'],
-    'is not prepared while the workload runs': [() => running().tell(prepare), 'running'],
+    'is prepared immediately if the leader serves': [() => idle().take(prepare), 'idle: prepare standby'],
+    'is not prepared while the workload runs': [() => running().take(prepare), 'running'],
   })
 })
 
@@ -430,8 +430,8 @@ describe('a loss of a serving process', () => {
   const lost = (loss: Loss): LauncherEvent => ({ type: 'lost', loss })
   play({
     'is reported, and the launcher leaves the workload running': [
-      () => running().tell(lost(worker)),
-      'running: report bereft',
+      () => running().take(lost(worker)),
+      'running: report serving_lost',
     ],
     'is not searched for during an end': [() => stopping().clockAfter(100), 'ending in order, order'],
   })
@@ -441,47 +441,47 @@ describe('a loss of a serving process', () => {
       [worker, null],
       [{ ...worker, role: 'master' }, 'master'],
     ] as const) {
-      const { loss: found } = viewOf(running().tell(lost(loss)).tell({ type: 'healthy' }).record)
+      const { loss: found } = viewOf(running().take(lost(loss)).take({ type: 'healthy' }).record)
       assert.equal(found?.role ?? null, left)
     }
   })
 })
 
 test('a launcher keeps its workload running if the link to the agent is down', () => {
-  assert.equal(running().tell(linkDown).decision, 'running')
+  assert.equal(running().take(linkDown).decision, 'running')
 })
 
 describe('a launcher that is leaving', () => {
   const defect = { type: 'leave', defect: 'LangFlow was replaced' } as const
   play({
-    'exits immediately if it is idle': [() => idle().tell(leave), 'idle: announce end, exit'],
-    'waits for the agent to stop the workload': [() => running().tell(leave), 'running: announce end'],
+    'exits immediately if it is idle': [() => idle().take(leave), 'idle: announce end, exit'],
+    'waits for the agent to stop the workload': [() => running().take(leave), 'running: announce end'],
     'stops the workload itself if it has no agent': [
-      () => running().tell(leave).tell(linkDown),
+      () => running().take(leave).take(linkDown),
       'ending in order, order: report stopping, terminate, check stop',
     ],
-    'announces its end once': [() => running().tell(leave).tell(defect), 'running'],
+    'announces its end once': [() => running().take(leave).take(defect), 'running'],
     'exits once no process is alive, and prepares no standby': [
-      () => stopping().tell(leave).tell(stopChecked(true)),
+      () => stopping().take(leave).take(stopChecked(true)),
       'idle: rest, report stopped, exit',
     ],
     'kills the workload if its agent is gone': [
-      () => running().tell({ type: 'orphaned' }),
+      () => running().take({ type: 'orphaned' }),
       'ending by force, order: report stopping, kill',
     ],
     'exits immediately if its agent is gone and it is idle': [
-      () => idle().tell({ type: 'orphaned' }),
+      () => idle().take({ type: 'orphaned' }),
       'idle: exit',
     ],
     'kills the rest of LangFlow if its reaper was killed': [
       () =>
-        running().tell({ type: 'exited', start: 1, exit: { code: null, signal: 'SIGKILL', unreaped: true } }),
+        running().take({ type: 'exited', start: 1, exit: { code: null, signal: 'SIGKILL', unreaped: true } }),
       'ending by force, exit: report exited, kill, announce end',
     ],
   })
 
   test('exits with code 1 for a defect, so that its container is recreated', () => {
-    assert.deepEqual(idle().tell(defect).record.effects.at(-1), { type: 'exit', code: 1 })
-    assert.deepEqual(idle().tell(leave).record.effects.at(-1), { type: 'exit', code: 0 })
+    assert.deepEqual(idle().take(defect).record.effects.at(-1), { type: 'exit', code: 1 })
+    assert.deepEqual(idle().take(leave).record.effects.at(-1), { type: 'exit', code: 0 })
   })
 })

@@ -308,7 +308,7 @@ describe('the serving processes', () => {
     const b = await new Bench().started()
     b.loss = loss
     await b.clock.pass(100)
-    assert.deepEqual(b.causes, [{ kind: 'bereft', loss }])
+    assert.deepEqual(b.causes, [{ kind: 'serving_lost', loss }])
     assert.deepEqual(b.view.loss, loss, 'an agent that connects later must see the loss')
     await b.clock.pass(1_000)
     assert.deepEqual([b.state, b.causes.length, b.tree.calls], ['running', 1, ['start']])

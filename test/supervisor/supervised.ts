@@ -59,7 +59,7 @@ export const HANGS: WorkloadEvent = { type: 'unhealthy', reason: '/health: no an
 export const beats = (count: number): WorkloadEvent[] => Array(count).fill({ type: 'heartbeat' })
 export const loses = (role: 'worker' | 'master'): WorkloadEvent => {
   const loss = { role, pids: [7] }
-  return told({ kind: 'bereft', loss }, { ...RUNS, loss })
+  return told({ kind: 'serving_lost', loss }, { ...RUNS, loss })
 }
 
 /** A launcher that is idle; one with an order to start; one that runs LangFlow; a LangFlow that has served for 20 s. */

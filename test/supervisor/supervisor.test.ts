@@ -102,7 +102,7 @@ class Bench {
 
   loseWorker(): void {
     const loss = { role: 'worker', pids: [7] } as const
-    this.report({ kind: 'bereft', loss }, { ...RUNS, loss })
+    this.report({ kind: 'serving_lost', loss }, { ...RUNS, loss })
   }
 
   drain(ms: number, graceMs = 0): void {
