@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { delimiter, dirname, join } from 'node:path'
@@ -10,7 +19,6 @@ import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { DEPLOY } from '../deploy/manifests.ts'
 import { freePort } from '../harness/free-port.ts'
-import { startGitSync } from '../harness/git-sync.ts'
 import { API_KEY, flowClient, flowRequest, type LangflowScene, langflowTests } from '../harness/langflow.ts'
 import { QUICK } from '../harness/replica.ts'
 import { LEASE } from '../harness/scene.ts'
@@ -202,21 +210,22 @@ langflowTest(
     await repository.git('init', '--quiet')
     await repository.git('remote', 'add', 'origin', repo)
     for (const name of ['greeting', 'farewell', 'retired']) await repository.create(name)
-    const first = await repository.commit('A greeting')
+    await repository.commit('A greeting')
     await repository.git('push', '--quiet', 'origin', 'HEAD:refs/tags/release-1', 'HEAD:refs/tags/production')
 
     // Staging and production differ only in their ref, so the same replicas are first the one and then the other.
     const roots = ['a', 'b'].map((name) => scene.path(`git-${name}`))
-    let syncs: ReturnType<typeof startGitSync>[] = []
-    const followRef = async (ref: string) => {
-      await Promise.all(syncs.map((sync) => sync.stop()))
-      syncs = roots.map((root) => startGitSync({ repo, ref, root }))
+    for (const root of roots) mkdirSync(root)
+    /** Swaps the checkouts of both replicas, as git-sync does. */
+    const checkOut = async (ref: string) => {
+      for (const root of roots) {
+        const checkout = `checkout-${readdirSync(root).length}`
+        await repository.git('clone', '--quiet', `--branch=${ref}`, repo, join(root, checkout))
+        symlinkSync(checkout, join(root, 'next'))
+        renameSync(join(root, 'next'), join(root, 'current'))
+      }
     }
-    const atCommit = (commit: string) =>
-      until(`a checkout of ${commit}`, () => syncs.every((sync) => sync.commit() === commit))
-    scene.atEnd(() => Promise.all(syncs.map((sync) => sync.stop())))
-    await followRef('main')
-    await atCommit(first)
+    await checkOut('main')
 
     const LANGFLOW_DATABASE_URL = await postgres.newDatabase()
     const agents = [await freePort(), await freePort()]
@@ -259,6 +268,7 @@ langflowTest(
     rmSync(join(repository.directory, 'flows/retired.json'))
     repository.edit('flows/greeting.json', (text) => text.replace('"Hello, World!"', '"Good morning"'))
     const second = await repository.commit('Another greeting')
+    await checkOut('main')
     assert.equal((await a.event('stepped_down', from)).code, 'content_changed')
     await b.event('serving')
     await until('the new answer', () => client.answers.at(-1) === 'Good morning')
@@ -274,19 +284,11 @@ langflowTest(
     assert.match(tags, new RegExp(`^${second}\trefs/tags/production$`, 'm'))
     assert.match(tags, new RegExp(`^${second}\trefs/tags/release-\\d{8}-\\d{6}$`, 'm'))
 
-    repository.edit('tests/test_flows.py', (text) =>
-      text.replace('.first_text_output()', '.first_text_output() == "?"'),
-    )
-    await repository.commit('A question that the flow does not answer')
-    assert.notEqual((await repository.run('./release.sh')).code, 0)
-    assert.equal(await repository.git('ls-remote', '--tags', 'origin'), tags)
-
     await scene.standsBy(a)
-    await followRef('production')
-    await atCommit(second)
     const rolledBackFrom = a.lines.length
     await repository.git('fetch', '--quiet', '--tags', '--force')
     await repository.git('push', '--quiet', 'origin', '+refs/tags/release-1:refs/tags/production')
+    await checkOut('production')
     await a.event('serving', rolledBackFrom)
     await until('the first answer', () => client.answers.at(-1) === 'Hello, World!')
     await client.stop()

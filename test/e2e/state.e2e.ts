@@ -9,8 +9,8 @@ import { MOTO_MISSING, motoServer, S3 } from '../harness/s3.ts'
 // Each step is a row of the table in docs/guide/state.md, or several.
 
 /** In the memory of one LangFlow: no takeover keeps it. */
-const IN_MEMORY: readonly ItemName[] = ['build under way', 'background run under way']
-const UPLOADS: readonly ItemName[] = ['upload (v1)', 'upload (v2)']
+const IN_MEMORY: readonly ItemName[] = ['background run under way']
+const UPLOADS: readonly ItemName[] = ['upload']
 const VECTORS: readonly ItemName[] = ['knowledge base vectors']
 
 /** Replicas that lead one after the other, each with its own storage. */

@@ -7,11 +7,8 @@ interface Json {
   readonly name: string
   readonly value: string
   readonly text: string
-  readonly url: string
   readonly endpoint_name: string
-  readonly api_key: string
   readonly access_token: string
-  readonly file_path: string
   readonly job_id: string
 }
 
@@ -75,7 +72,7 @@ async function flowAt(user: LangflowUser, endpoint: string): Promise<string | un
 
 /** A kind of state that users make through LangFlow's API. `name` is another one for each set of items. */
 interface Kind {
-  make(user: LangflowUser, name: string): Promise<Json | null>
+  make(user: LangflowUser, name: string): Promise<Json>
   /** Whether LangFlow still has it. */
   isThere(user: LangflowUser, made: Json, name: string): Promise<boolean>
 }
@@ -92,11 +89,6 @@ const KINDS = {
     },
     isThere: async (user, made) =>
       (await user.list('/api/v1/variables/')).some(({ id, value }) => id === made.id && value === TEXT),
-  },
-  'API key': {
-    make: (user, name) => user.make('/api/v1/api_key/', { name }),
-    isThere: async (user, made) =>
-      (await user.status('/api/v1/users/whoami', { 'x-api-key': made.api_key })) === 200,
   },
   login: {
     make: (user) => {
@@ -116,44 +108,17 @@ const KINDS = {
     isThere: async (user, _, name) =>
       (await user.list(`/api/v1/monitor/messages?session_id=${name}`)).some(({ text }) => text === TEXT),
   },
-  'MCP server': {
-    make: (user, name) => user.make(`/api/v2/mcp/servers/${name}`, { url: `http://127.0.0.1:9/${name}` }),
-    isThere: async (user, _, name) => (await user.text(`/api/v2/mcp/servers/${name}`)).includes(`:9/${name}`),
-  },
-  schedule: {
-    async make(user, name) {
-      const { id } = await user.make('/api/v1/flows/', newFlow(`${name} with a schedule`))
-      const schedule = { name, kind: 'schedule', flow_id: id, config: { cron: '0 3 * * *' }, state: 'active' }
-      return user.make('/api/v1/triggers', schedule)
-    },
-    isThere: async (user, { id }) => (await user.status(`/api/v1/triggers/${id}`)) === 200,
-  },
-  'upload (v1)': {
-    async make(user, name) {
-      const { id } = await user.make('/api/v1/flows/', newFlow(`${name} with a file`))
-      return user.make(`/api/v1/files/upload/${id}`, fileForm(`${name}.txt`))
-    },
-    isThere: async (user, { file_path }) => (await user.text(`/api/v1/files/download/${file_path}`)) === TEXT,
-  },
-  'upload (v2)': {
+  upload: {
     make: (user, name) => user.make('/api/v2/files/', fileForm(`${name}.txt`)),
     isThere: async (user, { id }) => (await user.text(`/api/v2/files/${id}`)) === TEXT,
   },
-  'knowledge base': {
+  /** Without an embedding model there is no vector to store, but their store exists, and LangFlow reads it. */
+  'knowledge base vectors': {
     make: (user, name) => {
       const embedding = { embedding_provider: 'OpenAI', embedding_model: 'text-embedding-3-small' }
       return user.make('/api/v1/knowledge_bases/', { name, ...embedding })
     },
-    isThere: async (user, _, name) => (await user.status(`/api/v1/knowledge_bases/${name}`)) === 200,
-  },
-  /** Without an embedding model there is no vector to store, but their store exists, and LangFlow reads it. */
-  'knowledge base vectors': {
-    make: async () => null,
     isThere: async (user, _, name) => (await user.status(`/api/v1/knowledge_bases/${name}/chunks`)) === 200,
-  },
-  'build under way': {
-    make: async (user) => user.make(`/api/v1/build/${await flowAt(user, 'echo')}/flow`, {}),
-    isThere: async (user, made) => (await user.status(`/api/v1/build/${made.job_id}/events`)) === 200,
   },
   /** LangFlow still lists it, as failed. */
   'background run under way': {
@@ -182,8 +147,7 @@ export class LangflowItems {
   /** `name`: of letters and digits. */
   static async make(user: LangflowUser, name: string): Promise<LangflowItems> {
     const items = new LangflowItems(name)
-    for (const kind of NAMES)
-      items.#made.set(kind, (await (KINDS[kind] as Kind).make(user, name)) ?? ({} as Json))
+    for (const kind of NAMES) items.#made.set(kind, await (KINDS[kind] as Kind).make(user, name))
     return items
   }
 
