@@ -86,7 +86,7 @@ export function rehearse({ config, now }: Input, state: Follower): Follower {
 /** Records the result of a dry run. `null`: the API server would have written. */
 export function rehearsed(input: Input, before: CandidateState, error: ApiError | null): CandidateState {
   const state = { ...before, writeRight: { ...before.writeRight, underWay: false } }
-  if (error !== null && isNoAnswer(error)) return rehearseLater(input, state, error)
+  if (error !== null && isNoAnswer(error)) return rehearseLater(input, state)
   const next = error === null ? mayWrite(state) : noteRefusal(input, state, error)
   const granted = before.writeRight.state === 'refused' && next.writeRight.state === 'granted'
   return granted ? { ...next, writeProblem: null } : next
@@ -105,7 +105,7 @@ export function noteRefusal<S extends CandidateState>(input: Input, state: S, er
   if (isNoAnswer(error)) return state
   if (error.code !== 'unauthorized' && error.code !== 'forbidden') return mayWrite(state)
   const writeRight = { ...state.writeRight, state: 'refused' as const }
-  return rehearseLater(input, { ...state, writeRight, writeProblem: error.message }, error)
+  return rehearseLater(input, { ...state, writeRight, writeProblem: error.message })
 }
 
 /** The right may have changed. */
@@ -113,11 +113,10 @@ export function rehearseAgain<S extends CandidateState>(state: S, dueAt: MonoMs)
   return { ...state, writeRight: { ...state.writeRight, dueAt, failures: 0 } }
 }
 
-function rehearseLater<S extends CandidateState>({ config, now }: Input, state: S, error: ApiError): S {
+function rehearseLater<S extends CandidateState>({ config, now }: Input, state: S): S {
   const { failures } = state.writeRight
   const pauseMs = Math.min(config.retryPeriodMs * 2 ** Math.min(failures, 10), LONGEST_PAUSE_MS)
-  const dueAt = now.mono + Math.max(pauseMs, error.retryAfterMs ?? 0)
-  return { ...state, writeRight: { ...state.writeRight, dueAt, failures: failures + 1 } }
+  return { ...state, writeRight: { ...state.writeRight, dueAt: now.mono + pauseMs, failures: failures + 1 } }
 }
 
 /** The API server was not reached or could not decide, which proves nothing about rights. */

@@ -95,7 +95,7 @@ export function lead(input: Input, before: Held): CandidateState {
   }
 
   // 5. Take the next stage of a planned stop.
-  if (state.phase === 'stepping down') state = advance(input, hurry(input, state))
+  if (state.phase === 'stepping down') state = advance(input, state)
   if (state.phase === 'stepping down') state = close(input, state)
 
   // 6. Renew, release, or read.
@@ -117,17 +117,6 @@ function obey(input: Input, state: Leading): Leading | SteppingDown {
   // The next write removes the request.
   const answered = withTerm({ ...state, nextAttemptAt: now.mono }, { restartAnswered: true })
   return beginStepDown(input, answered, answer)
-}
-
-/** A failover during a planned stop begins the stop again, with its own times. */
-function hurry(input: Input, state: SteppingDown): SteppingDown {
-  const order = operatorOrder(input.config, state)
-  if (order === null || typeof order.answer === 'string') return state
-  const { ending, term } = state
-  // The failure still counts against the revision.
-  const { failed, blames } = term.stepDown
-  const leading: Leading = { ...state, phase: 'leading', ending: null, term: { ...term, stepDown: null } }
-  return beginStepDown(input, leading, { ...order.answer, failed, blames, ...(ending && { ending }) })
 }
 
 /** The next write removes the request from the Lease. */

@@ -37,12 +37,6 @@ export function operatorOrder(
   if (term === null || term.doubt) return null
   const { what, to, reason: note } = request
   const isRestart = what === 'restart'
-  // A failover shortens any other planned stop.
-  if (
-    term.stepDown !== null &&
-    (isRestart || term.stepDown.code === what || term.stepDown.stage === 'releasing')
-  )
-    return null
   if (isRestart && (term.restartAnswered || term.restarting !== null || !term.startOrdered)) return null
   const fault = isRestart ? null : targetFault(identity, to)
   const refused = paused ? 'the Lease is paused: resume it first' : fault

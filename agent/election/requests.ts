@@ -1,5 +1,4 @@
 import type { Instant } from '../clock.ts'
-import type { ApiError } from '../kube/kube-errors.ts'
 import {
   EPOCH,
   epochAfter,
@@ -101,14 +100,6 @@ export function sendRead<S extends CandidateState>({ config, now }: Input, state
   const lastRead = { sentAt: now, after: state.seen }
   const sent = { ...state, inFlight: true, lastRead, nextPollAt }
   return emit(sent, { type: 'read', deadlineMs: requestDeadline(config, state, now) })
-}
-
-/**
- * Monotonic ms until which the API server asked for no requests (Retry-After). Rule 11 limits the wait: no renewal is
- * skipped, no grant that could be taken back is lost, and no Lease stays free for longer.
- */
-export function askedToWait({ config, now }: Input, { retryAfterMs = 0 }: ApiError): number {
-  return now.mono + Math.min(retryAfterMs, config.retryPeriodMs)
 }
 
 /**

@@ -30,7 +30,6 @@ import {
   remedyFailure,
   USED_BY_ANOTHER,
 } from './leader.ts'
-import { askedToWait } from './requests.ts'
 import {
   type CandidateConfig,
   type CandidateState,
@@ -120,8 +119,7 @@ function observe(input: Input, state: CandidateState): CandidateState {
     case 'read_failed': {
       // With the watch up, only a refused write causes a read, which is due again after a retry period.
       const nextAttemptAt = state.mustRead ? now.mono + config.retryPeriodMs : state.nextAttemptAt
-      const nextPollAt = Math.max(state.nextPollAt, askedToWait(input, fact.error))
-      return { ...state, inFlight: false, readProblem: fact.error.message, nextAttemptAt, nextPollAt }
+      return { ...state, inFlight: false, readProblem: fact.error.message, nextAttemptAt }
     }
     case 'workload': {
       // If the Lease was re-created, a launcher that survived may report a higher epoch than the Lease.
@@ -363,8 +361,7 @@ function failed(input: Input, earlier: CandidateState, id: number, error: ApiErr
     default: {
       // In doubt, the first moment in which the API server answers again counts. A timeout has waited already.
       const pause = error.code === 'timeout' ? 0 : config.retryPeriodMs / 4
-      const asked = Math.max(state.nextAttemptAt, askedToWait(input, error))
-      const nextAttemptAt = term?.doubt ? now.mono + pause : asked
+      const nextAttemptAt = term?.doubt ? now.mono + pause : state.nextAttemptAt
       // The next sight of the Lease proves that the API server is reachable, while a follower may never write again.
       const problem = isNoAnswer(error) ? 'readProblem' : 'writeProblem'
       return { ...state, [problem]: error.message, nextAttemptAt }

@@ -27,34 +27,43 @@ const FIRST_PAUSE_MS = 100
 /** Limit for the factor of the permitted silence: 80 s at the defaults. */
 const MAX_SILENCE_FACTOR = 16
 
+/** Events of an earlier watch have another `connection`. `since`: monotonic ms. */
+type Open = { readonly connection: object; readonly watch: OpenWatch; readonly since: number }
+
+type WatcherPhase =
+  | { readonly name: 'stopped' }
+  /** Reads the present state, since no watch can continue from a known version. */
+  | { readonly name: 'reading' }
+  /** Requests a watch, whose events count already. */
+  | { readonly name: 'opening'; readonly connection: object }
+  | ({ readonly name: 'open' } & Open)
+  /** The watch is open but silent. A read shows whether it works. */
+  | ({ readonly name: 'checking' } & Open)
+  /** Waits before the next attempt. */
+  | { readonly name: 'resting'; readonly pause: Timer }
+
 /** Keeps one watch on the Lease open until the process ends. */
 export class LeaseWatcher {
   private readonly api: LeaseApi
   private readonly clock: Clock
   private readonly handlers: WatcherHandlers
   private readonly timings: WatcherTimings
-  private running = false
-  /** Counts the attempts, so that late results of an abandoned one are dropped. */
-  private attempt = 0
-  private watch: OpenWatch | null = null
-  /** Monotonic ms. `null`: the watch is not open. */
-  private openSince: number | null = null
-  private pause: Timer | null = null
-  private silence: Timer | null = null
-  /** Number of changes, and the time of the last one (monotonic ms). */
-  private changes = 0
-  private changedAt = 0
-  /** The newest version shown by other requests than the watch. */
-  private expected: string | undefined
-  private told: 'nothing' | 'up' | 'down' = 'nothing'
+  private phase: WatcherPhase = { name: 'stopped' }
+  private reported: 'nothing' | 'up' | 'down' = 'nothing'
   /** Number of watches in a row that did not live for a retry period. */
   private shortLived = 0
-  /** Factor by which the permitted silence is extended, since this holder turned out to renew more rarely. */
-  private silenceFactor = 1
-  private mustRead = true
+
   private seen: Lease | null = null
+  private changedAt = 0
+  private mustRead = true
   /** Version of the last object or bookmark. Events up to here are old, and the next watch continues from here. */
   private position: string | undefined
+  /** The newest version shown by other requests than the watch. */
+  private expected: string | undefined
+
+  private silence: Timer | null = null
+  /** Factor by which the permitted silence is extended, since this holder turned out to renew more rarely. */
+  private silenceFactor = 1
 
   constructor(api: LeaseApi, clock: Clock, handlers: WatcherHandlers, timings: WatcherTimings) {
     this.api = api
@@ -64,42 +73,52 @@ export class LeaseWatcher {
   }
 
   start(): void {
-    if (this.running) return
-    this.running = true
-    void this.open()
+    if (this.isStopped()) void this.open()
+  }
+
+  /** After this, no handler is called any more. */
+  stop(): void {
+    this.enter({ name: 'stopped' })
   }
 
   /** Another request has shown this version, so the watch must bring it soon, even if the Lease is not held. */
   expect(lease: Lease | null): void {
     const version = lease?.metadata.resourceVersion
-    if (this.watch === null || version === undefined || !isNewer(version, this.position)) return
+    if (!('watch' in this.phase) || version === undefined || !isNewer(version, this.position)) return
     if (this.expected === undefined || isNewer(version, this.expected)) this.expected = version
     if (this.silence !== null && this.silenceFactor === 1) return
     this.silenceFactor = 1
     this.awaitChange()
   }
 
-  /** After this, no handler is called any more. */
-  stop(): void {
-    this.running = false
-    this.abandon()
+  private isStopped(): boolean {
+    return this.phase.name === 'stopped'
+  }
+
+  private enter<P extends WatcherPhase>(phase: P): P {
+    this.silence?.cancel()
+    this.silence = null
+    if (this.phase.name === 'resting') this.phase.pause.cancel()
+    if ('watch' in this.phase) this.phase.watch.close()
+    this.phase = phase
+    return phase
   }
 
   private async open(): Promise<void> {
-    this.abandon()
-    const attempt = this.attempt
-    const current = () => this.attempt === attempt
-
     // 1. If the watch cannot continue from a known version, read the present state.
     if (this.mustRead) {
+      const reading = this.enter({ name: 'reading' })
       const lease = await this.api.read(this.deadlineMs()).catch(asFailure)
-      if (!current()) return
+      if (this.phase !== reading) return
       if (lease instanceof ApiError) return this.ended(lease)
       this.adopt(lease)
-      if (!current()) return
+      if (this.phase !== reading) return
     }
 
     // 2. Watch from there. Events count from now on, even before `watch` resolves.
+    const connection = {}
+    this.enter({ name: 'opening', connection })
+    const current = () => 'connection' in this.phase && this.phase.connection === connection
     const handlers = {
       event: (event: WatchEvent) => current() && this.apply(event),
       ended: (error?: ApiError) => current() && this.ended(error),
@@ -109,11 +128,10 @@ export class LeaseWatcher {
     if (!current()) return watch.close()
 
     // 3. Report this, once.
-    this.watch = watch
-    this.openSince = this.clock.mono()
+    this.phase = { name: 'open', connection, watch, since: this.clock.mono() }
     this.awaitChange()
-    if (this.told === 'up') return
-    this.told = 'up'
+    if (this.reported === 'up') return
+    this.reported = 'up'
     this.handlers.up()
   }
 
@@ -129,11 +147,12 @@ export class LeaseWatcher {
   private apply(event: WatchEvent): void {
     const lease = event.type === 'changed' ? event.object : null
     const version = event.type === 'changed' ? event.object.metadata.resourceVersion : event.resourceVersion
-    const news = isNewer(version, this.position)
-    if (news) this.position = version ?? this.position
+    if (!isNewer(version, this.position)) return
+    this.position = version ?? this.position
     // A bookmark shows the server's position, but nothing about the holder.
-    if (!news || event.type === 'bookmark') return
+    if (event.type === 'bookmark') return
     this.changed(lease)
+    if (this.phase.name === 'checking') this.phase = { ...this.phase, name: 'open' }
     this.awaitChange()
     this.handlers.observed(lease, true)
   }
@@ -147,7 +166,6 @@ export class LeaseWatcher {
     const gap = this.clock.mono() - this.changedAt
     // A slow holder counts as slow until it renews like others, or another holder follows.
     if (gap <= this.silenceMs(lease) || holder(lease) !== holder(this.seen)) this.silenceFactor = 1
-    this.changes++
     this.changedAt = this.clock.mono()
     this.seen = lease
   }
@@ -159,64 +177,58 @@ export class LeaseWatcher {
     return SILENT_RETRIES * retryPeriodMs * Math.max(1, duration / leaseDurationMs)
   }
 
-  /**
-   * While the Lease is held, a change must arrive, because its holder renews it. A version that another request showed
-   * must arrive as well.
-   */
+  /** While the Lease is held, its holder renews it, so a change must arrive. So must a version that another request showed. */
   private awaitChange(): void {
     this.silence?.cancel()
     this.silence = null
     const behind = this.expected !== undefined && isNewer(this.expected, this.position)
     const held = this.seen !== null && holderOf(this.seen) !== ''
     if (!behind && !held) return
-    this.silence = this.clock.after(
-      this.silenceMs(this.seen) * this.silenceFactor,
-      () => void this.checkSilence(),
-    )
+    const ms = this.silenceMs(this.seen) * this.silenceFactor
+    this.silence = this.clock.after(ms, () => void this.checkSilence())
   }
 
   /**
-   * Either the holder is silent, or the watch is dead: a server that lost its power sends neither an end nor a reset. A read uses a new connection, so its answer decides. Without an answer in time, the watch counts as
-   * lost.
+   * Either the holder is silent, or the watch is dead: a server that lost its power sends neither an end nor a reset. A
+   * read uses a new connection, so its answer decides. Without an answer in time, the watch counts as lost.
    */
   private async checkSilence(): Promise<void> {
     this.silence = null
-    const { attempt, changes } = this
+    if (!('watch' in this.phase)) return
+    const checking = { ...this.phase, name: 'checking' } as const
+    this.phase = checking
     const lease = await this.api.read(this.timings.retryPeriodMs).catch(asFailure)
-    if (this.attempt !== attempt || this.changes !== changes) {
+    if (this.phase !== checking) {
       // The watch works, but the change that it brought during the read may be older than the read's answer.
-      const answered = this.running && lease !== null && !(lease instanceof ApiError)
+      const answered = !this.isStopped() && lease !== null && !(lease instanceof ApiError)
       if (answered && isNewer(lease.metadata.resourceVersion, this.position)) this.adopt(lease)
       return
     }
     if (lease instanceof ApiError) return this.ended(lease)
     if (this.isAsSeen(lease)) {
+      this.phase = { ...checking, name: 'open' }
       this.expected = undefined
       this.silenceFactor = Math.min(this.silenceFactor * 2, MAX_SILENCE_FACTOR)
       this.awaitChange()
       return
     }
     this.adopt(lease)
-    if (this.attempt === attempt) void this.open()
+    if (this.phase === checking) void this.open()
   }
 
   private ended(error: ApiError | undefined): void {
-    const lived = this.openSince === null ? 0 : this.clock.mono() - this.openSince
+    const lived = 'since' in this.phase ? this.clock.mono() - this.phase.since : 0
     this.shortLived = lived >= this.timings.retryPeriodMs ? 0 : this.shortLived + 1
     const expected = error === undefined || error.code === 'gone'
     if (error !== undefined) this.mustRead = true
     // Servers end watches routinely, which is not a loss. A server that ends each watch immediately is one.
     if (expected && this.shortLived <= 1) return void this.open()
 
-    this.abandon()
     this.mustRead = true
-    const attempt = this.attempt
-    if (this.told !== 'down') {
-      this.told = 'down'
-      this.handlers.down(error)
-      if (!this.running || this.attempt !== attempt) return
-    }
-    this.pause = this.clock.after(this.pauseMs(error), () => void this.open())
+    this.enter({ name: 'resting', pause: this.clock.after(this.pauseMs(error), () => void this.open()) })
+    if (this.reported === 'down') return
+    this.reported = 'down'
+    this.handlers.down(error)
   }
 
   /** Doubles up to the retry period. Its random half prevents candidates from reconnecting in step. */
@@ -225,21 +237,9 @@ export class LeaseWatcher {
     return Math.max(error?.retryAfterMs ?? 0, longest * (0.5 + Math.random() / 2))
   }
 
-  /**
-   * Short at first, because another connection is worth more than a late answer. Longer if servers turn out to be slow.
-   */
+  /** Short at first, because another connection is worth more than a late answer. Longer if servers turn out to be slow. */
   private deadlineMs(): number {
     return Math.min(REQUEST_DEADLINE_MS, this.timings.retryPeriodMs * 2 ** Math.min(this.shortLived, 16))
-  }
-
-  private abandon(): void {
-    this.attempt++
-    this.pause?.cancel()
-    this.silence?.cancel()
-    this.silence = null
-    this.watch?.close()
-    this.watch = null
-    this.openSince = null
   }
 }
 

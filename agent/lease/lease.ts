@@ -1,6 +1,5 @@
 import { parseFrontAddress } from '../config/values.ts'
 import type { Fault } from '../fault.ts'
-import { isVersion } from '../python-version.ts'
 
 /**
  * The content of a Lease. Field names follow `coordination.k8s.io/v1`. The meaning of an empty holder, of
@@ -75,16 +74,6 @@ export function langflowOf(lease: Lease): string | null {
   return lease.metadata.annotations?.[LANGFLOW] || null
 }
 
-/** The noted version of LangFlow is invalid. */
-export function langflowFault(lease: Lease | null): Fault {
-  const noted = lease === null ? null : langflowOf(lease)
-  if (noted === null || isVersion(noted)) return null
-  return (
-    `the annotation ${LANGFLOW} of the Lease "${lease?.metadata.name}" is "${noted.slice(0, 40)}", which is not a version of a ` +
-    'Python package: it is ignored until a leader replaces it with the version of its own LangFlow'
-  )
-}
-
 /** Access to a front for those of other replicas: `host:port`, and the key that proves that they are such. */
 export interface FrontAccess {
   readonly address: string
@@ -144,16 +133,6 @@ export function epochOf(lease: Lease): number {
 
 export function epochAfter(highest: number): number {
   return Math.min(highest + 1, LARGEST_EPOCH)
-}
-
-/** Epochs no longer fit into their field. */
-export function epochProblem(lease: Lease | null): Fault {
-  if (lease === null || epochOf(lease) < LARGEST_TRANSITIONS) return null
-  return (
-    `leaseTransitions of the Lease "${lease.metadata.name}" has reached its limit (${LARGEST_TRANSITIONS}), probably by ` +
-    `an edit: epochs continue in its annotation ${EPOCH}, but candidates of other programs cannot take it any longer; stop all ` +
-    'replicas, then delete the Lease and apply it again; LEADER_EPOCH then restarts from a small number'
-  )
 }
 
 /** The record's own duration in milliseconds, or `fallbackMs` if it has no valid one. */

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path'
 import type { Fault } from '../fault.ts'
-import { epochProblem, langflowFault, ownerProblem } from '../lease/lease.ts'
+import { ownerProblem } from '../lease/lease.ts'
 import { pauseFault } from '../lease/operator-annotations.ts'
 import type { ReplicaFacts } from './replica-status.ts'
 
@@ -32,9 +32,8 @@ export function problemsOf(facts: ReplicaFacts): readonly Problem[] {
     ['launcher', workload.launcherSeen ? null : launcherAbsence(sinceStartMs, options.socket)],
     ['grant', workload.refusedGrant],
     ['owner', ownerProblem(options.pod.owner, lease)],
-    ['epochs', epochProblem(lease)],
     ['pause', pauseFault(lease)],
-    ['version', state.outdated ?? langflowFault(lease)],
+    ['version', state.outdated],
     ['traffic', traffic.problem],
     ['peers', handover],
     ['pod', options.pod.problem],

@@ -73,9 +73,8 @@ export function noted(lease: Lease, notes: Readonly<Record<string, string | null
   return { ...lease, metadata: { ...lease.metadata, annotations } }
 }
 
-export function failure(code: ApiErrorCode, mayHaveCommitted = false, retryAfterMs?: number): ApiError {
-  const more = retryAfterMs === undefined ? {} : { retryAfterMs }
-  return new ApiError(code, `the API server said ${code}`, { mayHaveCommitted, ...more })
+export function failure(code: ApiErrorCode, mayHaveCommitted = false): ApiError {
+  return new ApiError(code, `the API server said ${code}`, { mayHaveCommitted })
 }
 
 /** One candidate under a clock that the test sets. It keeps every effect for the test to inspect. */

@@ -205,11 +205,10 @@ class Stage {
   }
 
   private fact(type: string, first: string, args: Args): Fact {
-    const { retryAfterMs, ...fields } = args
-    const error = first === '' ? null : failure(first as ApiErrorCode, false, retryAfterMs as number)
+    const error = first === '' ? null : failure(first as ApiErrorCode)
     if (type === 'rehearsed' || type === 'read_failed') return { type, error } as Fact
     if (type === 'write_failed') return { type, id: this.c.write.id, error } as Fact
-    return { type, ...times(fields, this.c.mono) } as unknown as Fact
+    return { type, ...times(args, this.c.mono) } as unknown as Fact
   }
 
   /** Runs an input, and describes what followed. */
