@@ -11,7 +11,6 @@ export const OVER = {
   launcher: 'a launcher has connected',
   grant: 'the launcher accepts grants again',
   owner: 'the Lease no longer belongs to another workload',
-  epochs: 'epochs fit into their field again',
   version: 'the version of LangFlow no longer prevents a takeover',
 } as const
 
