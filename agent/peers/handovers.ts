@@ -1,6 +1,5 @@
 import { contentChange } from '../election/content-change.ts'
 import type { CandidateConfig, ElectionState } from '../election/state.ts'
-import type { Fault } from '../fault.ts'
 import { type OtherLeasesOptions, watchOtherLeases } from './other-leases.ts'
 import type { Peers } from './peers.ts'
 import { VoluntaryHandover, type VoluntaryHandoverOptions } from './succession.ts'
@@ -51,10 +50,6 @@ export class Handovers {
     if (stepsDown && !this.stepsDown) peers?.askAgain()
     this.stepsDown = stepsDown
     this.switchover.leaseChanged()
-  }
-
-  get problem(): Fault {
-    return this.voluntary?.problem ?? null
   }
 
   close(): void {

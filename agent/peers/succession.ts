@@ -1,12 +1,10 @@
 import type { Clock } from '../clock.ts'
-import { formatDuration } from '../config/values.ts'
 import { isUnproven } from '../election/revision-trial.ts'
 import type { SuccessorContent, Term } from '../election/state.ts'
-import type { Fault } from '../fault.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import type { ContentView } from '../link/link-messages.ts'
 import type { Log } from '../observe/log.ts'
-import type { Supervisor } from '../supervisor/supervisor.ts'
+import type { WorkloadStatus } from '../supervisor/supervisor.ts'
 import type { HandoverOptions, Member, Peers } from './peers.ts'
 
 export interface VoluntaryHandoverOptions extends HandoverOptions {
@@ -16,7 +14,7 @@ export interface VoluntaryHandoverOptions extends HandoverOptions {
   readonly leaseDurationMs: number
   readonly clock: Pick<Clock, 'mono'>
   readonly log: Pick<Log, 'info'>
-  readonly workload: Pick<Supervisor, 'served' | 'startsColder' | 'digests'>
+  readonly workload: () => Pick<WorkloadStatus, 'served' | 'startsColder' | 'digests'>
   /** Whether requests cannot reach this replica because its front does not listen. */
   readonly frontDown: () => boolean
 }
@@ -24,8 +22,6 @@ export interface VoluntaryHandoverOptions extends HandoverOptions {
 interface Try {
   readonly count: number
   readonly revision: string | null
-  /** Whether the replica was tried because its revision is newer. */
-  readonly newer: boolean
   /** The term that was given up for the try. Until that term has ended, the try has not failed. */
   readonly epoch: number
   readonly notBefore: number
@@ -55,8 +51,6 @@ export class VoluntaryHandover {
   private readonly options: VoluntaryHandoverOptions
   private readonly tries = new Map<string, Try>()
   private nextAt = Number.NEGATIVE_INFINITY
-  /** Monotonic ms of the next try of a replica of a newer revision that did not keep the Lease. */
-  private waitsUntil: number | null = null
   /** The term, if requests did not reach this leader at the last poll of all peers. */
   private frontDownIn: number | null = null
 
@@ -64,16 +58,9 @@ export class VoluntaryHandover {
     this.options = options
   }
 
-  get problem(): Fault {
-    const { clock, state } = this.options
-    if (this.waitsUntil === null || state().term === null) return null
-    const left = formatDuration(Math.ceil(Math.max(0, this.waitsUntil - clock.mono()) / 1_000) * 1_000)
-    return `a replica of a newer revision received the Lease but did not keep it: see the log of that replica; the leader automatically hands over again in ${left}`
-  }
-
   /** Must be called when all peers were asked once more. */
   asked(): void {
-    const { peers, clock, revision, podAgeMs, state, workload, frontDown, dispatch } = this.options
+    const { peers, clock, revision, podAgeMs, state, frontDown, dispatch } = this.options
     const { term, paused } = state()
     const before = this.frontDownIn
     this.frontDownIn = term !== null && !paused && frontDown() ? term.epoch : null
@@ -81,25 +68,22 @@ export class VoluntaryHandover {
     const stillDown = before !== null && before === this.frontDownIn
     const now = clock.mono()
     const { members } = peers
-    const memberOf = new Map(members.map((one) => [one.identity, one]))
-    for (const [identity, tried] of this.tries)
-      if (memberOf.get(identity)?.revision !== tried.revision) this.tries.delete(identity)
+    const isTried = (identity: string, { revision }: Try) =>
+      members.some((one) => one.identity === identity && one.revision === revision)
+    for (const [identity, tried] of this.tries) if (!isTried(identity, tried)) this.tries.delete(identity)
     const waiting = [...this.tries].filter(
       ([, { notBefore, epoch }]) => notBefore > now && epoch !== term.epoch,
     )
     const inVain = new Set(waiting.map(([identity]) => identity))
-    const content = workload.digests.content ?? null
+    const { digests, served, startsColder } = this.options.workload()
+    const content = digests.content ?? null
     const own = { revision, unproven: isUnproven({ revision }, state()), podAgeMs: podAgeMs(), content }
     const { successor, newer, faster, content: successorContent } = chooseSuccessor(own, members, inVain)
-    // If a replica's first start failed, it reports by itself why it could not take over.
-    const again = waiting.filter(([identity, tried]) => tried.newer && memberOf.get(identity)?.ready)
-    const next = Math.min(...again.map(([, { notBefore }]) => notBefore))
-    this.waitsUntil = again.length > 0 && !newer ? next : null
     dispatch({ type: 'successor', identity: successor, content: successorContent })
     if (successor === null) return
     if (stillDown) this.handOver(successor, 'front_down', term, now)
-    else if (newer && workload.served) this.handOver(successor, 'newer_revision', term, now)
-    else if (faster && workload.startsColder) this.handOver(successor, 'faster_standby', term, now)
+    else if (newer && served) this.handOver(successor, 'newer_revision', term, now)
+    else if (faster && startsColder) this.handOver(successor, 'faster_standby', term, now)
   }
 
   private handOver(
@@ -115,17 +99,12 @@ export class VoluntaryHandover {
     const count = (this.tries.get(successor)?.count ?? 0) + 1
     const wait = Math.min(AGAIN_AFTER_MS * 2 ** (count - 1), LATEST_AGAIN_MS)
     const revision = peers.members.find(({ identity }) => identity === successor)?.revision ?? null
-    const newer = code === 'newer_revision'
-    this.tries.set(successor, { count, revision, newer, epoch, notBefore: now + wait })
+    this.tries.set(successor, { count, revision, epoch, notBefore: now + wait })
     this.nextAt = now + APART_LEASES * leaseDurationMs
     const reason = REASONS[code]
     log.info(`${reason}: handing over to it`, { successor })
-    dispatch({
-      type: 'step_down',
-      code,
-      reason,
-      ...(workload.startsColder && { graceMs: STARTING_GRACE_MS }),
-    })
+    const isShort = workload().startsColder
+    dispatch({ type: 'step_down', code, reason, ...(isShort && { graceMs: STARTING_GRACE_MS }) })
   }
 }
 

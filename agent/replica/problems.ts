@@ -15,13 +15,13 @@ export const OVER = {
 } as const
 
 export type Problem = readonly [
-  code: keyof typeof OVER | 'end' | 'paused' | 'pause' | 'traffic' | 'peers' | 'pod',
+  code: keyof typeof OVER | 'end' | 'paused' | 'pause' | 'traffic' | 'pod',
   Fault,
 ]
 
 /** Why this replica does not work as intended. `/status` shows the first. */
 export function problemsOf(facts: ReplicaFacts): readonly Problem[] {
-  const { options, state, workload, traffic, handover, sinceStartMs } = facts
+  const { options, state, workload, traffic, sinceStartMs } = facts
   const lease = state.seen?.lease ?? null
   return [
     ['end', state.ending?.code === 1 ? state.ending.reason : null],
@@ -34,7 +34,6 @@ export function problemsOf(facts: ReplicaFacts): readonly Problem[] {
     ['pause', pauseFault(lease)],
     ['version', state.outdated],
     ['traffic', traffic.problem],
-    ['peers', handover],
     ['pod', options.pod.problem],
   ]
 }

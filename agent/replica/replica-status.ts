@@ -17,7 +17,7 @@ import type { TrafficView } from '../front/agent-side/steering.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
 import { ANY_POD, lastDrillOf, pauseOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, Check, PeersView } from '../status/agent-status.ts'
-import type { Supervisor } from '../supervisor/supervisor.ts'
+import type { WorkloadStatus } from '../supervisor/supervisor.ts'
 import { VERSION } from '../version.ts'
 import { problemsOf } from './problems.ts'
 
@@ -34,23 +34,10 @@ export interface ReplicaFacts {
   readonly namespace: string
   readonly now: Instant
   readonly state: CandidateState
-  readonly workload: Pick<
-    Supervisor,
-    | 'view'
-    | 'launcher'
-    | 'launcherSeen'
-    | 'refusedGrant'
-    | 'canRun'
-    | 'healthy'
-    | 'lastProbe'
-    | 'draining'
-    | 'digests'
-  >
+  readonly workload: WorkloadStatus
   readonly peers: PeersView | null
   readonly podAgeMs: number | null
   readonly traffic: TrafficView
-  /** Why a handover that the leader has begun did not succeed. */
-  readonly handover: Fault
   readonly sinceStartMs: number
 }
 

@@ -136,7 +136,7 @@ export class Replica implements StatusSource {
       ...options,
       revision: options.pod.revision,
       ...{ lease, peers, podAgeMs, clock, log, repeats, dispatch },
-      workload: supervisor,
+      workload: () => supervisor.status,
       state: () => this.state,
       frontDown: () => this.steering.view.front?.listening === false,
     })
@@ -227,7 +227,7 @@ export class Replica implements StatusSource {
   }
 
   launcherAnswers(): boolean {
-    return this.supervisor.launcher === 'connected'
+    return this.supervisor.status.launcher === 'connected'
   }
 
   private get facts(): ReplicaFacts {
@@ -238,11 +238,10 @@ export class Replica implements StatusSource {
       namespace,
       now,
       state: this.state,
-      workload: this.supervisor,
+      workload: this.supervisor.status,
       peers: this.peers?.view ?? null,
       podAgeMs: podAgeMs(),
       traffic: this.steering.view,
-      handover: this.handovers.problem,
       sinceStartMs: now.mono - this.startedAt,
     }
   }

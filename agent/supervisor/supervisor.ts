@@ -1,7 +1,6 @@
 import { type Clock, type Timer, untilNext } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import { type Fact, NEVER, type Remedy, type WorkloadOrder } from '../election/state.ts'
-import type { Digests, WorkloadView } from '../link/link-messages.ts'
 import type { LinkHandlers, LinkServer } from '../link/link-server.ts'
 import { Loop } from '../loop.ts'
 import type { Log } from '../observe/log.ts'
@@ -9,12 +8,8 @@ import type { Metrics } from '../observe/prometheus.ts'
 import type { HealthHandlers, HealthProbe } from './health-probe.ts'
 import {
   type Connections,
-  canRun,
   initialRecord,
-  isHealthy,
-  type LauncherRecord,
-  mayLive,
-  NO_LAUNCHER,
+  statusOf,
   type WorkloadEffect,
   type WorkloadEvent,
   type WorkloadRecord,
@@ -53,6 +48,8 @@ export interface SupervisorOptions
   readonly changed: () => void
 }
 
+export type WorkloadStatus = ReturnType<typeof statusOf> & { readonly lastProbe: string | null }
+
 const HEARTBEAT_MS = 1_000
 const DRAIN_LOOK_MS = 100
 /** Time that the kernel has to end a PID namespace whose init has died. */
@@ -68,7 +65,7 @@ export class Supervisor {
   private readonly link: LauncherLink
   private readonly probe: ReturnType<SupervisorOptions['probe']>
   private readonly timers = new Map<TimerName, Timer>()
-  lastProbe: string | null = null
+  private lastProbe: string | null = null
 
   constructor(options: SupervisorOptions) {
     const { clock, reclaim } = options.machine
@@ -116,54 +113,8 @@ export class Supervisor {
     return this.loop.state
   }
 
-  get view(): WorkloadView {
-    return this.record.view
-  }
-
-  get launcher(): LauncherRecord['state'] {
-    return this.record.launcher.state
-  }
-
-  /** Whether a launcher has connected since the start. */
-  get launcherSeen(): boolean {
-    return this.record.launcher !== NO_LAUNCHER
-  }
-
-  get digests(): Digests {
-    return this.record.launcher.digests
-  }
-
-  get refusedGrant(): string | null {
-    return this.record.launcher.refusedGrant
-  }
-
-  get canRun(): boolean {
-    return canRun(this.record)
-  }
-
-  get healthy(): boolean {
-    return isHealthy(this.record)
-  }
-
-  /** The connections that a planned stop waits for, such as `1 connection from 10.1.2.3`. */
-  get draining(): string | null {
-    return this.record.drain?.waitsFor ?? null
-  }
-
-  /** Whether LangFlow was healthy in its present term. */
-  get served(): boolean {
-    const { health, servedEpoch, view } = this.record
-    return health.servedSince !== null || (servedEpoch !== null && servedEpoch === view.epoch)
-  }
-
-  /**
-   * Whether LangFlow starts, was never healthy in its term, and does not start from the configured standby, at least
-   * not yet.
-   */
-  get startsColder(): boolean {
-    const { mode, state } = this.view.standby
-    const starts = mayLive(this.record) && !this.served
-    return starts && (mode !== this.options.standby || state === 'preparing')
+  get status(): WorkloadStatus {
+    return { ...statusOf(this.options.standby, this.record), lastProbe: this.lastProbe }
   }
 
   /** Probe and timers follow the record. */
@@ -190,8 +141,12 @@ export class Supervisor {
     switch (effect.type) {
       case 'send':
         return this.link.send(effect.message)
-      case 'dispatch':
+      case 'dispatch': {
+        const took = effect.fact.type === 'workload_healthy' ? effect.fact.took : null
+        if (took?.startMs != null) metrics.takeover('start', took.startMs)
+        if (took?.healthyMs != null) metrics.takeover('healthy', took.healthyMs)
         return dispatch(effect.fact)
+      }
       case 'fail': {
         const { why, remedy: of } = effect
         return dispatch({
@@ -221,10 +176,8 @@ export class Supervisor {
         log.warn(`killing the workload without its launcher: ${effect.reason}`)
         void machine.reclaim?.().then(() => this.loop.dispatch({ type: 'proved_dead' }))
         return
-      case 'measured':
-        return effect.what === 'stopped'
-          ? metrics.stopped(effect.ms)
-          : metrics.takeover(effect.what, effect.ms)
+      case 'stopped':
+        return metrics.stopped(effect.ms)
       case 'log':
         return log[effect.level](effect.text, effect.detail)
     }

@@ -72,10 +72,8 @@ export interface Drain {
   readonly deadline: number
   /** Monotonic ms from which LangFlow may be sent SIGTERM. `NEVER`: it was. */
   readonly endableAt: number
-  /** The open connections, such as `1 connection from 10.1.2.3`, as last seen and as last logged. */
+  /** The open connections as last seen, such as `1 connection from 10.1.2.3`. */
   readonly waitsFor: string | null
-  readonly logged: string | null
-  readonly loggedAt: number
 }
 
 const NOTHING_SEEN = {
@@ -141,7 +139,7 @@ export type WorkloadEffect =
   | { type: 'await_death' }
   /** Kills the launcher and all its processes. */
   | { type: 'reclaim'; reason: string }
-  | { type: 'measured'; what: 'start' | 'healthy' | 'stopped'; ms: number }
+  | { type: 'stopped'; ms: number }
   | { type: 'log'; level: 'info' | 'warn' | 'error'; text: string; detail?: Parameters<Log['info']>[1] }
 
 /** Whether the launcher runs a workload by its last report, or was ordered to start one since. */
@@ -164,14 +162,37 @@ export function mayServe(record: WorkloadRecord): boolean {
 }
 
 /** A launcher answers, runs nothing, has searched for remains of an earlier one, and was not asked to end. */
-export function canRun(record: WorkloadRecord): boolean {
+function canRun(record: WorkloadRecord): boolean {
   const { state, met, ending } = record.launcher
   return state === 'connected' && met && !ending && !mayLive(record)
 }
 
 /** A frozen workload does not answer. After a thaw it is as healthy as before. */
-export function isHealthy({ view, health }: WorkloadRecord): boolean {
+function isHealthy({ view, health }: WorkloadRecord): boolean {
   return view.state !== 'frozen' && health.healthy
+}
+
+/** The workload, for the gate and for people. */
+export function statusOf(configured: AgentOptions['standby'], record: WorkloadRecord) {
+  const { view, launcher, health, drain, servedEpoch } = record
+  const { mode, state } = view.standby
+  const served = health.servedSince !== null || (servedEpoch !== null && servedEpoch === view.epoch)
+  return {
+    view,
+    launcher: launcher.state,
+    /** Whether a launcher has connected since the start. */
+    launcherSeen: launcher !== NO_LAUNCHER,
+    refusedGrant: launcher.refusedGrant,
+    digests: launcher.digests,
+    canRun: canRun(record),
+    healthy: isHealthy(record),
+    /** The connections that a planned stop waits for. */
+    draining: drain?.waitsFor ?? null,
+    /** Whether LangFlow was healthy in its present term. */
+    served,
+    /** Whether LangFlow has not served yet, and does not start from the configured standby, at least not yet. */
+    startsColder: mayLive(record) && !served && (mode !== configured || state === 'preparing'),
+  }
 }
 
 export function workloadOf(configured: AgentOptions['standby'], record: WorkloadRecord): Workload {
@@ -200,16 +221,11 @@ export function workloadOf(configured: AgentOptions['standby'], record: Workload
 
 const NAMED = 3
 
-/** A text for people: `3 connections from 10.1.2.3 (2), 10.1.2.4`, with the most frequent addresses first. */
+/** A text for people: `3 connections from 10.1.2.3, 10.1.2.4`. */
 export function describeConnections(open: Connections): string {
   if (open === null) return 'unknown connections'
-  const byAddress = [...Map.groupBy(open, (address) => address)]
-    .map(([address, { length }]) => ({ address, length }))
-    .sort((a, b) => b.length - a.length || (a.address < b.address ? -1 : 1))
-  const named = byAddress
-    .slice(0, NAMED)
-    .map(({ address, length }) => (length === 1 ? address : `${address} (${length})`))
-  const others = byAddress.length - named.length
-  const from = `${named.join(', ')}${others > 0 ? ` and ${others} other address${others === 1 ? '' : 'es'}` : ''}`
+  const addresses = [...new Set(open)].sort()
+  const others = addresses.length > NAMED ? `, ${addresses.length - NAMED} more` : ''
+  const from = `${addresses.slice(0, NAMED).join(', ')}${others}`
   return `${open.length} connection${open.length === 1 ? '' : 's'} from ${from}`
 }

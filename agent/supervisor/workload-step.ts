@@ -38,8 +38,6 @@ const START_OVERDUE_MS = 5_000
 export const GATE_KNOWN_MS = 2_000
 /** LangFlow (gunicorn) ends requests by itself 30 s after SIGTERM. With a longer drain, SIGTERM is sent later. */
 const ENDS_WITHIN_MS = 25_000
-/** Interval between two log lines about the open connections. */
-const DRAIN_LOG_MS = 1_000
 
 /** A report with one of these causes shows that the launcher has read the order to start, and has obeyed or refused it. */
 const ANSWERS_TO_START = new Set<WorkloadCause['kind']>(['started', 'start_refused', 'stopped', 'killed'])
@@ -145,7 +143,7 @@ function obey(
   if (!mayServe(record)) return emit(record, { type: 'dispatch', fact: { type: 'drained' } })
   const { drainDeadline: deadline, graceMs } = order
   const endableAt = Math.max(now + graceMs + GATE_KNOWN_MS, deadline - ENDS_WITHIN_MS)
-  return { ...record, drain: { deadline, endableAt, waitsFor: null, logged: null, loggedAt: -NEVER } }
+  return { ...record, drain: { deadline, endableAt, waitsFor: null } }
 }
 
 function stop(record: WorkloadRecord, order: Event<'stop'>, open: Connections): WorkloadRecord {
@@ -164,23 +162,15 @@ function looked({ config, now }: StepInput, before: WorkloadRecord, open: Connec
   if (before.drain === null) return before
   if (isUnserved(before) || open?.length === 0)
     return emit({ ...before, drain: null }, { type: 'dispatch', fact: { type: 'drained' } })
-  const { deadline, endableAt, logged, loggedAt } = before.drain
-  const waitsFor = describeConnections(open)
-  let record: WorkloadRecord = { ...before, drain: { ...before.drain, waitsFor } }
-  if (waitsFor !== logged && now >= loggedAt + DRAIN_LOG_MS) {
-    const text = `draining: ${waitsFor}, ${Math.max(0, Math.ceil((deadline - now) / 1000))} s left`
-    record = emit(
-      { ...record, drain: { ...before.drain, waitsFor, logged: waitsFor, loggedAt: now } },
-      {
-        type: 'log',
-        level: 'info',
-        text,
-      },
-    )
-  }
+  const { deadline, endableAt } = before.drain
+  const drain = { ...before.drain, waitsFor: describeConnections(open) }
+  const text = `draining: ${drain.waitsFor}, ${Math.max(0, Math.ceil((deadline - now) / 1000))} s left`
+  const isFirst = before.drain.waitsFor === null
+  const record = { ...before, drain }
+  const logged = isFirst ? emit(record, { type: 'log', level: 'info', text }) : record
   // The launcher would kill a frozen workload for this.
-  if (now < endableAt || before.view.state === 'frozen') return record
-  const endable = { ...record, drain: record.drain && { ...record.drain, endableAt: NEVER } }
+  if (now < endableAt || before.view.state === 'frozen') return logged
+  const endable = { ...logged, drain: { ...drain, endableAt: NEVER } }
   return sendStop(endable, deadline - now + graceOf(record, config.stopTimeoutMs))
 }
 
@@ -325,7 +315,7 @@ function because(
 }
 
 function ended(before: WorkloadRecord, ms: number, wasStarting: boolean): WorkloadRecord {
-  const record = emit(withDeadline(before, { kill: NEVER }), { type: 'measured', what: 'stopped', ms })
+  const record = emit(withDeadline(before, { kill: NEVER }), { type: 'stopped', ms })
   if (record.endOrder !== null) return record
   // The agent had ordered nothing, so the launcher's own deadman acted. A start that still waited for its standby is
   // ordered again.
@@ -390,8 +380,7 @@ function found(
 
 function started(input: StepInput, before: WorkloadRecord): WorkloadRecord {
   const startMs = input.now - (before.health.phaseBegan ?? input.now)
-  const record = withHealth(before, { startMs, phaseBegan: input.now })
-  return watch(input, emit(record, { type: 'measured', what: 'start', ms: startMs }))
+  return watch(input, withHealth(before, { startMs, phaseBegan: input.now }))
 }
 
 /**
@@ -415,23 +404,18 @@ function unwatch(before: WorkloadRecord): WorkloadRecord {
 }
 
 function becameHealthy({ now }: StepInput, before: WorkloadRecord): WorkloadRecord {
-  const { phaseBegan, startMs, servedSince } = before.health
+  const { view, health } = before
+  const { phaseBegan, startMs, servedSince } = health
   // If a restarted agent found LangFlow running, this takeover did not start it.
   const took = phaseBegan === null ? null : { startMs, healthyMs: now - phaseBegan }
-  const { view } = before
-  const healthy = withHealth(before, {
-    healthy: true,
-    hangs: false,
-    servedSince: servedSince ?? now,
-    phaseBegan: null,
-  })
-  let record = withDeadline(
-    { ...healthy, servedEpoch: view.epoch, view: isUnserved(before) ? { ...view, loss: null } : view },
-    { start: NEVER },
-  )
-  if (took !== null) record = emit(record, { type: 'measured', what: 'healthy', ms: took.healthyMs })
+  const healthy: WorkloadRecord = {
+    ...withDeadline(before, { start: NEVER }),
+    health: { ...health, healthy: true, hangs: false, servedSince: servedSince ?? now, phaseBegan: null },
+    servedEpoch: view.epoch,
+    view: isUnserved(before) ? { ...view, loss: null } : view,
+  }
   // Sent each time that LangFlow becomes healthy. The launcher keeps the first.
-  record = send(record, { type: 'healthy' })
+  const record = send(healthy, { type: 'healthy' })
   return report(emit(record, { type: 'dispatch', fact: { type: 'workload_healthy', took } }))
 }
 

@@ -63,6 +63,8 @@ function facts(state: ElectionState, does: WorkloadState, its: Case = {}) {
       launcher,
       launcherSeen: true,
       refusedGrant: null,
+      served: true,
+      startsColder: false,
       canRun: does === 'idle',
       healthy,
       lastProbe: null,
@@ -353,7 +355,6 @@ describe('the problem of a replica', () => {
       socket: '/run/langflow-leader/launcher.sock',
       pod: { ...its.options.pod, owner: null, problem: null },
     },
-    handover: null,
     sinceStartMs: 0,
   }
   const first = (more: Partial<ReplicaFacts>) =>
@@ -377,7 +378,6 @@ describe('the problem of a replica', () => {
       { workload: { ...whole.workload, refusedGrant: 'no' }, handover: 'h' },
       ['grant', 'no'],
     ],
-    ['is a handover in vain', { handover: 'h' }, ['peers', 'h']],
   ] as [string, Partial<ReplicaFacts>, unknown][])
     test(what, () => assert.deepEqual(first(more), problem))
 

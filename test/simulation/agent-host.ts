@@ -144,7 +144,7 @@ export class AgentHost {
     if (term === null) return pending !== null ? 'acquiring' : seen === null ? 'starting' : 'following'
     if (term.stepDown !== null) return term.stepDown.stage
     if (term.doubt) return 'in doubt'
-    return this.product.supervisor.healthy ? 'serving' : 'starting its workload'
+    return this.product.supervisor.status.healthy ? 'serving' : 'starting its workload'
   }
 
   /** Whether the agent runs and reports ready, so that its gate is open. */

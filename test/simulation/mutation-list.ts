@@ -272,12 +272,12 @@ among flow poses as launcher; agent killed; launcher frozen; launcher blocked
 + content.digest === ''
 among content changed; agent terminated
 # content: hands over for changed files to a replica with others
-- isPromising(best) && hasContent(best) && best.warm
-+ isPromising(best) && best.warm
+- promising && hasContent(best) && best.warm
++ promising && best.warm
 test test/peers/succession.test.ts
 # 11: continues a cold start although a prepared replica could serve sooner
 - else if (faster && workload.startsColder)
-+ else if (faster && workload.startsColder && now < 0)
++ else if (faster && startsColder && now < 0)
 among standby preparation hangs; standby preparation fails; replica lost; replica evicted
 
 @ agent/election/revision-trial.ts

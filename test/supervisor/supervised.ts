@@ -1,4 +1,4 @@
-import { NEVER, type Remedy, type Workload } from '../../agent/election/state.ts'
+import { NEVER, type Workload } from '../../agent/election/state.ts'
 import {
   NOTHING,
   type ToLauncher,
@@ -8,6 +8,7 @@ import {
 import {
   type Connections,
   initialRecord,
+  statusOf,
   type WorkloadEffect,
   type WorkloadEvent,
   type WorkloadRecord,
@@ -41,16 +42,16 @@ export function connect(
   const its = { version: 1, pid: 1, alone: false, mono: 0, view: { ...NOTHING, ...view }, ...more } as const
   return { type: 'connected', hello: { type: 'hello', ...its }, returning, ended: null }
 }
-export function told(cause: WorkloadCause, view: View = {}): WorkloadEvent {
+export function reports(cause: WorkloadCause, view: View = {}): WorkloadEvent {
   return { type: 'received', message: { type: 'workload', view: { ...NOTHING, ...view }, cause } }
 }
 
-export const MET = told({ kind: 'met' })
-export const STARTED = told({ kind: 'started' }, RUNS)
-export const KILLED = told({ kind: 'killed', durationMs: 5 }, IDLE)
-export const EXITED = told({ kind: 'exited', code: null, signal: 'SIGKILL' }, STOPPING)
-export const FREEZES = told({ kind: 'frozen' }, FROZEN)
-export const THAWS = told({ kind: 'thawed' }, RUNS)
+export const MET = reports({ kind: 'met' })
+export const STARTED = reports({ kind: 'started' }, RUNS)
+export const KILLED = reports({ kind: 'killed', durationMs: 5 }, IDLE)
+export const EXITED = reports({ kind: 'exited', code: null, signal: 'SIGKILL' }, STOPPING)
+export const FREEZES = reports({ kind: 'frozen' }, FROZEN)
+export const THAWS = reports({ kind: 'thawed' }, RUNS)
 export const PONG: WorkloadEvent = { type: 'received', message: { type: 'pong', id: 0 } }
 export const GONE: WorkloadEvent = { type: 'gone', byPeer: true }
 export const HEALTHY: WorkloadEvent = { type: 'healthy' }
@@ -59,7 +60,7 @@ export const HANGS: WorkloadEvent = { type: 'unhealthy', reason: '/health: no an
 export const beats = (count: number): WorkloadEvent[] => Array(count).fill({ type: 'heartbeat' })
 export const loses = (role: 'worker' | 'master'): WorkloadEvent => {
   const loss = { role, pids: [7] }
-  return told({ kind: 'serving_lost', loss }, { ...RUNS, loss })
+  return reports({ kind: 'serving_lost', loss }, { ...RUNS, loss })
 }
 
 /** A launcher that is idle; one with an order to start; one that runs LangFlow; a LangFlow that has served for 20 s. */
@@ -122,7 +123,7 @@ export class Supervised {
     return sent.filter(({ type }) => type !== 'ping')
   }
 
-  get failures(): { reason: string; remedy: Remedy | { servedMs: number | null } }[] {
-    return this.of('fail').map(({ why, remedy }) => ({ reason: why.reason, remedy }))
+  get status() {
+    return statusOf('warm', this.record)
   }
 }

@@ -4,23 +4,20 @@ import type { Fact, Remedy, Workload, WorkloadOrder } from '../../agent/election
 import {
   CUT_OFF_MS,
   NOTHING,
-  type StandbyMode,
   type ToLauncher,
   type WorkloadCause,
   type WorkloadView,
 } from '../../agent/link/link-messages.ts'
 import type { LinkHandlers } from '../../agent/link/link-server.ts'
-import type { HealthHandlers, ProbedState } from '../../agent/supervisor/health-probe.ts'
+import type { HealthHandlers } from '../../agent/supervisor/health-probe.ts'
 import { Supervisor } from '../../agent/supervisor/supervisor.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 import { FROZEN, IDLE, RUNS } from './supervised.ts'
 
 const ignore = (): void => {}
-const KILLED: WorkloadCause = { kind: 'killed', durationMs: 5 }
 
 interface Setting {
   readonly alone?: boolean
-  readonly standby?: StandbyMode
   readonly reclaim?: () => Promise<void>
 }
 
@@ -28,20 +25,18 @@ interface Setting {
 class Bench {
   readonly clock = new VirtualClock()
   readonly facts: Fact[] = []
-  readonly probes: (ProbedState | null)[] = []
-  /** A gate that is not closed yet. */
-  gate: Promise<void> | null = null
+  /** The states from which LangFlow was probed. `null`: a probe was stopped. */
+  readonly probes: unknown[] = []
   readonly lines: string[] = []
-  /** Lateness of each timer. */
-  delayMs = 0
-  /** The measured lateness of each heartbeat. */
+  readonly takeover: unknown[] = []
+  /** The measured lateness of each heartbeat, and the lateness of all timers. */
   readonly lags: number[] = []
-  /** How long LangFlow had served at each failure. */
-  readonly served: (number | null)[] = []
+  delayMs = 0
   pings = 0
   /** The launcher answers pings. */
   answers = true
   connections: readonly string[] | null = []
+  gate: Promise<void> | null = null
   portFree = true
   readonly supervisor: Supervisor
   probe!: HealthHandlers
@@ -49,9 +44,9 @@ class Bench {
   private readonly alone: boolean
   private sent: ToLauncher[] = []
 
-  constructor({ alone = false, standby = 'cold', reclaim }: Setting = {}) {
+  constructor({ alone = false, reclaim }: Setting = {}) {
     this.alone = alone
-    const say = (line: string) => void this.lines.push(line)
+    const log = (line: string) => void this.lines.push(line)
     this.supervisor = new Supervisor({
       machine: {
         clock: { ...this.clock, after: (ms, fire) => this.clock.after(ms + this.delayMs, fire) },
@@ -67,16 +62,17 @@ class Bench {
         this.probe = handlers
         return { start: (state) => this.probes.push(state), stop: () => this.probes.push(null) }
       },
-      standby,
+      standby: 'cold',
       startTimeoutMs: 60_000,
       stopTimeoutMs: 30_000,
       killMarginMs: 1_000,
-      log: { info: say, warn: say, error: say },
-      metrics: { takeover: ignore, stopped: ignore, late: (ms) => void this.lags.push(ms) },
-      remedy: (servedMs): Remedy => {
-        this.served.push(servedMs)
-        return 'restart'
+      log: { info: log, warn: log, error: log },
+      metrics: {
+        takeover: (...phase) => this.takeover.push(phase),
+        stopped: (ms) => this.takeover.push(['stopped', ms]),
+        late: (ms) => this.lags.push(ms),
       },
+      remedy: (servedMs): Remedy => (servedMs === null ? 'handover' : 'restart'),
       dispatch: (fact) => void this.facts.push(fact),
       closeGate: () => this.gate,
       changed: ignore,
@@ -91,9 +87,9 @@ class Bench {
     }
   }
 
-  connect(view: Partial<WorkloadView> = {}, returning = false): void {
-    const its = { pid: 1, alone: this.alone, mono: this.clock.mono(), view: { ...NOTHING, ...view } }
-    this.handlers.connected({ type: 'hello', version: 1, ...its }, returning, null)
+  connect(): void {
+    const its = { pid: 1, alone: this.alone, mono: this.clock.mono(), view: NOTHING }
+    this.handlers.connected({ type: 'hello', version: 1, ...its }, false, null)
   }
 
   report(cause: WorkloadCause, view: Partial<WorkloadView> = {}): void {
@@ -105,30 +101,22 @@ class Bench {
     this.report({ kind: 'serving_lost', loss }, { ...RUNS, loss })
   }
 
-  drain(ms: number, graceMs = 0): void {
-    this.order({ type: 'drain', drainDeadline: this.clock.mono() + ms, graceMs })
-  }
-
   order(order: WorkloadOrder): void {
     this.supervisor.dispatch(order)
+  }
+
+  drain(ms: number, graceMs = 0): void {
+    this.order({ type: 'drain', drainDeadline: this.clock.mono() + ms, graceMs })
   }
 
   get alive(): Workload['alive'] | undefined {
     return this.facts.findLast((fact) => fact.type === 'workload')?.workload.alive
   }
 
-  get failures(): Fact[] {
-    return this.facts.filter(({ type }) => type === 'workload_failed')
-  }
-
-  /** The orders since the last call. */
-  takeOrders(): ToLauncher[] {
-    return this.sent.splice(0)
-  }
-
-  async ordersAfter(ms: number): Promise<ToLauncher[]> {
+  /** The orders to the launcher since the last call, after `ms` have passed. */
+  async ordersAfter(ms = 0): Promise<ToLauncher[]> {
     await this.clock.pass(ms)
-    return this.takeOrders()
+    return this.sent.splice(0)
   }
 
   async running(): Promise<this> {
@@ -143,9 +131,8 @@ class Bench {
   async serving(...clients: string[]): Promise<this> {
     await this.running()
     this.probe.healthy()
-    await this.clock.pass(1_000)
+    await this.ordersAfter(1_000)
     this.connections = clients
-    this.sent = []
     this.lines.length = 0
     return this
   }
@@ -154,16 +141,17 @@ class Bench {
 describe('a launcher', () => {
   test('gets a ping each second while it is connected, and is silent after four unanswered pings', async () => {
     const b = await new Bench().running()
+    const state = () => b.supervisor.status.launcher
     await b.clock.pass(3_500)
-    assert.deepEqual([b.pings, b.supervisor.launcher], [3, 'connected'])
+    assert.deepEqual([b.pings, state()], [3, 'connected'])
     b.answers = false
     await b.clock.pass(4_000)
-    assert.equal(b.supervisor.launcher, 'silent')
+    assert.equal(state(), 'silent')
     b.handlers.received({ type: 'pong', id: 0 })
-    assert.equal(b.supervisor.launcher, 'connected')
+    assert.equal(state(), 'connected')
     b.handlers.gone(true)
     await b.clock.pass(10_000)
-    assert.deepEqual([b.pings, b.supervisor.launcher], [7, 'missing'])
+    assert.deepEqual([b.pings, state()], [7, 'missing'])
     b.connect()
     await b.clock.pass(1_000)
     assert.equal(b.pings, 8)
@@ -180,7 +168,15 @@ describe('a launcher', () => {
     assert.deepEqual([b.lags[0], b.lags.at(-1)], [0, 300])
   })
 
-  test('that was alone in its PID namespace and is gone has left no process once the port is free', async () => {
+  test('gets each grant at once', async () => {
+    const b = await new Bench().running()
+    await b.ordersAfter()
+    const grant = { type: 'grant', grant: { epoch: 3 } } as WorkloadOrder
+    b.order(grant)
+    assert.deepEqual(await b.ordersAfter(), [grant])
+  })
+
+  test('that was alone in its PID namespace leaves no process after half a second, once the port is free', async () => {
     const b = await new Bench({ alone: true }).running()
     b.portFree = false
     b.handlers.gone(true)
@@ -189,15 +185,12 @@ describe('a launcher', () => {
     b.portFree = true
     await b.clock.pass(50)
     assert.equal(b.alive, 'no')
-  })
-
-  test('that was alone in its PID namespace has left processes for half a second', async () => {
-    const b = await new Bench({ alone: true }).running()
-    b.handlers.gone(true)
-    await b.clock.pass(499)
-    assert.equal(b.alive, 'maybe')
-    await b.clock.pass(1)
-    assert.equal(b.alive, 'no')
+    const other = await new Bench({ alone: true }).running()
+    other.handlers.gone(true)
+    await other.clock.pass(499)
+    assert.equal(other.alive, 'maybe')
+    await other.clock.pass(1)
+    assert.equal(other.alive, 'no')
   })
 
   test('that is gone in `run` has left no process once the agent has killed them', async () => {
@@ -205,7 +198,6 @@ describe('a launcher', () => {
     const b = await new Bench({ reclaim: () => promise }).running()
     b.handlers.gone(true)
     await settled()
-    assert.match(b.lines.at(-1) ?? '', /^killing the workload/)
     assert.equal(b.alive, 'maybe')
     done()
     await settled()
@@ -214,37 +206,35 @@ describe('a launcher', () => {
 })
 
 describe('a workload', () => {
-  test('starts colder than configured until it is healthy in its term or starts from the warm standby', async () => {
-    const warm = { mode: 'warm', state: 'none', reason: null, memoryBytes: null } as const
-    const b = new Bench({ standby: 'warm' })
-    const { supervisor } = b
-    b.connect({}, true)
-    const is = () => ({ colder: supervisor.startsColder, served: supervisor.served })
-    assert.deepEqual(is(), { colder: false, served: false })
-    // The launcher has run no workload yet, and waits for its standby.
-    b.report({ kind: 'standby' }, { standby: { ...warm, state: 'preparing' } })
-    b.order({ type: 'start', epoch: 3 })
-    assert.equal(is().colder, true)
-    b.report({ kind: 'started' }, { ...RUNS, standby: warm })
-    assert.equal(is().colder, false)
-    b.report({ kind: 'started' }, RUNS)
-    assert.deepEqual(is(), { colder: true, served: false })
-    b.probe.healthy()
-    assert.deepEqual(is(), { colder: false, served: true })
-    // A restart in place.
-    b.report(KILLED, IDLE)
-    b.order({ type: 'start', epoch: 3 })
-    b.report({ kind: 'started' }, RUNS)
-    assert.deepEqual(is(), { colder: false, served: true })
+  test('is probed while it runs, and its start and stop are timed', async () => {
+    const b = await new Bench().serving()
+    b.report({ kind: 'frozen' }, FROZEN)
+    b.report({ kind: 'thawed' }, RUNS)
+    b.report({ kind: 'killed', durationMs: 5 }, IDLE)
+    assert.deepEqual(b.probes, ['starting', null, 'healthy', null])
+    assert.deepEqual(b.takeover, [
+      ['start', 0],
+      ['healthy', 0],
+      ['stopped', 5],
+    ])
   })
 
   test('that fails by itself gets the remedy for the time that it has served', async () => {
     const b = await new Bench().serving()
     b.probe.unhealthy('/health: 500')
     assert.deepEqual(
-      [b.served, b.failures.map((fact) => 'remedy' in fact && fact.remedy)],
-      [[1_000], ['restart']],
+      b.facts.flatMap((fact) => (fact.type === 'workload_failed' ? [fact.remedy] : [])),
+      ['restart'],
     )
+  })
+
+  test('that is late with its start fails at the deadline', async () => {
+    const b = await new Bench().running()
+    const failed = () => b.facts.some(({ type }) => type === 'workload_failed')
+    await b.clock.pass(59_999)
+    assert.equal(failed(), false)
+    await b.clock.pass(1)
+    assert.equal(failed(), true)
   })
 
   test('that lost its worker is stopped without grace, even if the stop is ordered while the loss is reported', async () => {
@@ -255,9 +245,7 @@ describe('a workload', () => {
       return push(...facts)
     }
     b.loseWorker()
-    assert.deepEqual(b.takeOrders(), [{ type: 'stop', graceMs: 0 }])
-    b.report(KILLED, IDLE)
-    assert.equal(b.failures.length, 1)
+    assert.deepEqual(await b.ordersAfter(), [{ type: 'stop', graceMs: 0 }])
   })
 })
 
@@ -265,43 +253,31 @@ describe('a workload that is being stopped', () => {
   for (const [when, drainMs, streamsMs, notForMs, graceMs] of [
     ['2 s after the gate closed', 5_000, 0, 1_900, 33_000],
     ['2 s after the grace for streams', 5_000, 1_000, 2_900, 32_000],
-    [
-      'but late in a long one, because LangFlow ends its requests itself after 30 s',
-      60_000,
-      0,
-      34_900,
-      55_000,
-    ],
-  ] as const) {
-    test(`gets the stop order before the end of a drain, ${when}`, async () => {
+    ['late in a long drain, because LangFlow ends requests after 30 s', 60_000, 0, 34_900, 55_000],
+  ] as const)
+    test(`gets the stop order ${when}`, async () => {
       const b = await new Bench().serving('10.1.2.3')
       b.drain(drainMs, streamsMs)
       assert.deepEqual(await b.ordersAfter(notForMs), [])
       assert.deepEqual(await b.ordersAfter(100), [{ type: 'stop', graceMs }])
     })
-  }
 
-  test('is drained once no connection is open; until then, the log names the clients', async () => {
+  test('is drained once no connection is open; until then, log and status name the clients', async () => {
     const b = await new Bench().serving('10.1.2.3')
     b.drain(5_000)
-    await b.clock.pass(2_100)
-    assert.equal(b.supervisor.draining, '1 connection from 10.1.2.3')
-    b.connections = ['10.1.2.3', '10.1.2.3']
-    await b.clock.pass(1_500)
+    await b.clock.pass(100)
+    assert.equal(b.supervisor.status.draining, '1 connection from 10.1.2.3')
+    assert.deepEqual(b.lines, ['draining: 1 connection from 10.1.2.3, 5 s left'])
     b.connections = []
     await b.clock.pass(100)
-    assert.deepEqual([b.facts.at(-1), b.supervisor.draining], [{ type: 'drained' }, null])
-    assert.deepEqual(b.lines, [
-      'draining: 1 connection from 10.1.2.3, 5 s left',
-      'draining: 2 connections from 10.1.2.3 (2), 3 s left',
-    ])
+    assert.deepEqual([b.facts.at(-1), b.supervisor.status.draining], [{ type: 'drained' }, null])
   })
 
-  test('is drained immediately if its worker is lost, because no process can answer open requests', async () => {
+  test('is drained if its worker is lost meanwhile, because no process can answer open requests', async () => {
     const b = await new Bench().serving('10.1.2.3')
-    b.loseWorker()
     b.drain(5_000)
-    await b.clock.pass(0)
+    b.loseWorker()
+    await b.clock.pass(100)
     assert.deepEqual(b.facts.at(-1), { type: 'drained' })
   })
 
@@ -314,13 +290,16 @@ describe('a workload that is being stopped', () => {
     assert.deepEqual(await b.ordersAfter(100), [{ type: 'stop', graceMs: 31_900 }])
   })
 
-  test('gets the order once the gate is closed', async () => {
+  test('gets the order once the gate is closed for this order', async () => {
     const b = await new Bench().serving('10.1.2.3')
-    const { promise, resolve: closed } = Promise.withResolvers<void>()
-    b.gate = promise
+    const [first, second] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    b.gate = first.promise
+    b.drain(0)
+    b.gate = second.promise
     b.order({ type: 'stop', graceMs: 30_000 })
+    first.resolve()
     assert.deepEqual(await b.ordersAfter(1_000), [])
-    closed()
-    assert.deepEqual(await b.ordersAfter(0), [{ type: 'stop', graceMs: CUT_OFF_MS }])
+    second.resolve()
+    assert.deepEqual(await b.ordersAfter(), [{ type: 'stop', graceMs: CUT_OFF_MS }])
   })
 })
