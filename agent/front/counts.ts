@@ -3,40 +3,45 @@ import { type FailedBecause, type FromFront, type FrontCounts, NO_COUNTS } from 
 
 const AT_MOST_EVERY_MS = 200
 
-/** The state of a request. */
-export type Doing = 'arriving' | 'waiting' | 'in flight' | 'streaming' | 'over'
+export type RequestState = 'arriving' | 'waiting' | 'in flight' | 'streaming' | 'over'
 
 /** Counts the requests by state and result, and reports to the agent from time to time. */
 export class Counts {
   readonly #clock: Clock
   readonly #oldestMs: () => number
-  readonly #tell: (message: FromFront) => void
-  readonly #doing: Record<Doing, number> = { arriving: 0, waiting: 0, 'in flight': 0, streaming: 0, over: 0 }
+  readonly #report: (message: FromFront) => void
+  readonly #requests: Record<RequestState, number> = {
+    arriving: 0,
+    waiting: 0,
+    'in flight': 0,
+    streaming: 0,
+    over: 0,
+  }
   readonly #forwarded = { ...NO_COUNTS.forwarded }
   readonly #failed = { ...NO_COUNTS.failed }
   #streamsEnded = 0
   #heldMs: number[] = []
   #due: Timer | null = null
 
-  constructor(clock: Clock, oldestMs: () => number, tell: (message: FromFront) => void) {
+  constructor(clock: Clock, oldestMs: () => number, report: (message: FromFront) => void) {
     this.#clock = clock
     this.#oldestMs = oldestMs
-    this.#tell = tell
+    this.#report = report
   }
 
   /** Requests and websockets that are not over. */
   get unfinished(): number {
-    const { over, ...rest } = this.#doing
+    const { over, ...rest } = this.#requests
     return Object.values(rest).reduce((sum, count) => sum + count)
   }
 
   arrived(): void {
-    this.#doing.arriving++
+    this.#requests.arriving++
   }
 
-  became(from: Doing, to: Doing): void {
-    this.#doing[from]--
-    this.#doing[to]++
+  became(from: RequestState, to: RequestState): void {
+    this.#requests[from]--
+    this.#requests[to]++
     this.#changed()
   }
 
@@ -62,10 +67,10 @@ export class Counts {
 
   #now(): FrontCounts {
     return {
-      held: this.#doing.waiting,
+      held: this.#requests.waiting,
       oldestHeldMs: Math.round(this.#oldestMs()),
-      inFlight: this.#doing['in flight'],
-      streams: this.#doing.streaming,
+      inFlight: this.#requests['in flight'],
+      streams: this.#requests.streaming,
       forwarded: { ...this.#forwarded },
       failed: { ...this.#failed },
       streamsEnded: this.#streamsEnded,
@@ -76,10 +81,10 @@ export class Counts {
   #changed(): void {
     this.#due ??= this.#clock.after(AT_MOST_EVERY_MS, () => {
       this.#due = null
-      this.#tell({ type: 'counts', counts: this.#now(), heldMs: this.#heldMs })
+      this.#report({ type: 'counts', counts: this.#now(), heldMs: this.#heldMs })
       this.#heldMs = []
       // The age of the oldest waiting request grows without any event.
-      if (this.#doing.waiting > 0) this.#changed()
+      if (this.#requests.waiting > 0) this.#changed()
     })
   }
 }

@@ -1,22 +1,18 @@
-import { type IncomingMessage, type InformationEvent, type ServerResponse, STATUS_CODES } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../clock.ts'
-import { RequestBody } from './body.ts'
-import type { Counts, Doing } from './counts.ts'
-import { expectsThere, forwardedTrailers, hopOf, passedBackHeaders, waitedThereMs } from './headers.ts'
-import type { Budget, Garbage, Turns } from './memory.ts'
+import { type BodyOptions, RequestBody } from './body.ts'
+import type { Counts, RequestState } from './counts.ts'
+import { hopOf, passedBackHeaders, waitedThereMs } from './headers.ts'
+import type { Garbage, JoiningRequest } from './memory.ts'
 import type { Refusal } from './refusal.ts'
 import type { Streams, Tunnel } from './streams.ts'
 
 /** The origin of an answer. */
 export type Source = 'langflow' | 'leader'
 
-export interface Arrival {
-  readonly request: IncomingMessage
-  readonly response: ServerResponse
-  /** The client sends the body after `100 Continue`. */
-  readonly expectsContinue: boolean
-  /** `null`: the client asks for no websocket. */
+export interface Arrival extends Omit<BodyOptions, 'garbage'> {
+  /** The connection of a client that asks for a websocket. */
   readonly tunnel: Tunnel | null
 }
 
@@ -26,44 +22,43 @@ export interface ExchangeOptions extends Arrival {
   readonly counts: Counts
   readonly streams: Streams
   readonly garbage: Garbage
-  readonly budget: Budget
-  readonly turns: Turns
   /** Whether the process is ending. Each connection then ends with its answer. */
   readonly ending: () => boolean
 }
 
+/** From the start of an answer to its last byte. */
+type ExchangePhase =
+  | { readonly name: 'open' }
+  /** `flush` sends the head alone if no body follows for the moment. */
+  | { readonly name: 'answering'; readonly from: Source; readonly flush: NodeJS.Immediate | null }
+  | { readonly name: 'streaming'; readonly from: Source; readonly over: () => void }
+  | { readonly name: 'tunnelling'; readonly from: Source; readonly over: () => void }
+  /** The answer is written. `outcome` counts when the client has read it. */
+  | { readonly name: 'ended'; readonly outcome: Source | 'counted' }
+
 /** One request of a client, and its answer. */
 export class Exchange {
-  readonly request: IncomingMessage
+  readonly request: JoiningRequest
   /** The path as the client wrote it. */
   readonly path: string
   /** The request asks for LangFlow's health. It goes before all others, and needs no place in the window. */
   readonly urgent: boolean
   /** Order of arrival at this front. */
   readonly order: number
-  /**
-   * Time of the first arrival, at this front or another one, moved forward by the time that the client took for its
-   * body.
-   */
-  since: number
-  /** `null`: the request comes from a client. Any other value: another front forwards it. */
+  /** Time of the first arrival, at this front or another one. */
+  readonly since: number
+  /** The credentials of the other front that forwards this request; `null` if it comes from a client. */
   readonly hop: string | null
   readonly body: RequestBody
   /** Number of LangFlows that may have ended while they had the request. */
   attempts = 0
   /** Aborts the current attempt. */
-  abort: ((why: Error) => void) | null = null
+  abort: (why: Error) => void = () => {}
   readonly #options: ExchangeOptions
   readonly #response: ServerResponse
-  #doing: Doing = 'arriving'
+  #phase: ExchangePhase = { name: 'open' }
+  #state: RequestState = 'arriving'
   #waitedMs: number | null = null
-  #from: Source = 'langflow'
-  /** The tunnel, once it is open. */
-  #tunnel: Tunnel | null = null
-  #counted = false
-  #begun = false
-  #ended = false
-  #streamOver: (() => void) | null = null
 
   constructor(options: ExchangeOptions) {
     const { request, response, order, clock, counts } = options
@@ -96,70 +91,67 @@ export class Exchange {
     return this.#options.tunnel !== null
   }
 
-  /** Whether the client, even behind another front, sends a streamed body only after `100 Continue`. */
-  get expectsContinue(): boolean {
-    if (!this.body.large) return false
-    return this.hop === null ? this.#options.expectsContinue : expectsThere(this.request)
-  }
-
   /** Called at the start and at the end of the wait for a serving replica. */
   waits(held: boolean): void {
     if (!held) this.#waitedMs = this.#options.clock.mono() - this.since
     this.become(held ? 'waiting' : 'arriving')
   }
 
-  /**
-   * Passes on an interim answer, such as 103. It writes to the socket, because Node offers a method only for its own
-   * kind of hints.
-   */
-  inform({ statusCode, ...answer }: Pick<InformationEvent, 'statusCode' | 'headers' | 'rawHeaders'>): void {
-    const { socket, headersSent } = this.#response
-    if (statusCode < 102 || this.request.httpVersionMinor === 0 || headersSent) return
-    const lines = passedBackHeaders(answer, false).map((text, i) => text + (i % 2 === 0 ? ': ' : '\r\n'))
-    const start = `HTTP/1.1 ${statusCode} ${STATUS_CODES[statusCode] ?? ''}\r\n`
-    socket?.write(`${start}${lines.join('')}\r\n`, 'latin1')
+  become(state: RequestState): void {
+    if (this.#state === 'over') return
+    this.#options.counts.became(this.#state, state)
+    this.#state = state
   }
 
   begin(answer: IncomingMessage, from: Source): void {
-    this.#writeHead(answer, from, this.#connection())
-    // The head goes out immediately if no body follows for the moment.
-    setImmediate(() => this.#begun || this.#response.destroyed || this.#response.flushHeaders())
-    if (/^text\/event-stream\b/i.test(answer.headers['content-type'] ?? '')) this.#streams()
+    this.#writeHead(answer, this.#connection())
+    if (/^text\/event-stream\b/i.test(answer.headers['content-type'] ?? '')) {
+      this.#response.flushHeaders()
+      this.#phase = { name: 'streaming', from, over: this.#streams() }
+    } else {
+      const flush = setImmediate(() => this.#response.destroyed || this.#response.flushHeaders())
+      this.#phase = { name: 'answering', from, flush }
+    }
   }
 
   /** LangFlow has agreed to the websocket. Either end can close it. */
   open(answer: IncomingMessage, from: Source, far: Socket, head: Buffer): void {
-    this.#writeHead(answer, from, ['connection', 'Upgrade', 'upgrade', 'websocket'])
+    this.#writeHead(answer, ['connection', 'Upgrade', 'upgrade', 'websocket'])
     this.#response.flushHeaders()
     this.abort = () => far.destroy()
-    this.#tunnel = this.#options.tunnel
-    this.#tunnel?.open(far, head)
-    this.#streams()
+    this.#options.tunnel?.open(far, head)
+    this.#phase = { name: 'tunnelling', from, over: this.#streams() }
   }
 
   /** @returns whether more may be written now. If not, `resume` is called later. */
   write(chunk: Buffer, resume: () => void): boolean {
-    this.#begun = true
+    const phase = this.#phase
     this.#options.garbage.passed(chunk.length)
-    if (this.#ended || this.#response.write(chunk)) return true
+    if (phase.name === 'ended') return true
+    if (phase.name === 'answering' && phase.flush !== null) {
+      clearImmediate(phase.flush)
+      this.#phase = { ...phase, flush: null }
+    }
+    if (this.#response.write(chunk)) return true
     this.#response.once('drain', resume)
     return false
   }
 
-  end(answer: IncomingMessage): void {
-    if (this.#ended) return
-    const trailers = forwardedTrailers(answer)
-    if (trailers.length > 0) this.#response.addTrailers(trailers)
-    this.#end()
+  end(): void {
+    const phase = this.#phase
+    if (phase.name === 'ended' || phase.name === 'open') return
+    if (phase.name === 'answering' && phase.flush !== null) clearImmediate(phase.flush)
+    this.#ended(phase.from)
+    this.#response.end()
   }
 
   /** The answer broke. The client must not take it for a complete one. */
   cut(): void {
-    if (this.#ended || this.gone) return
-    this.#counted = true
+    const { name } = this.#phase
+    if (name === 'ended' || this.gone) return
     this.#options.counts.failed('cut')
-    this.#ended = true
-    if (this.#tunnel !== null) this.#tunnel.restart()
+    this.#ended('counted')
+    if (name === 'tunnelling') this.#options.tunnel?.end()
     // HTTP/1.0 marks the end of an answer by the end of the connection, so a normal end would make the answer look
     // complete.
     else if (this.request.httpVersionMinor === 0) this.#response.socket?.resetAndDestroy()
@@ -168,34 +160,19 @@ export class Exchange {
 
   refuse(refusal: Refusal): void {
     if (this.gone) return
-    this.#toldWaiting()
     if (refusal.reason !== null) this.#options.counts.failed(refusal.reason)
-    this.#ended = true
-    this.#counted = true
-    this.#response.writeHead(refusal.status, [
-      ...Object.entries(refusal.allHeaders).flat(),
-      ...this.#connection(),
-    ])
+    this.#ended('counted')
+    const headers = Object.entries(refusal.allHeaders).flat()
+    this.#response.writeHead(refusal.status, [...headers, ...this.#connection()])
     this.#response.end(this.request.method === 'HEAD' ? undefined : refusal.body)
   }
 
-  #writeHead(answer: IncomingMessage, from: Source, connection: string[]): void {
+  #writeHead(answer: IncomingMessage, connection: string[]): void {
     const { statusCode = 502, statusMessage = '' } = answer
-    const response = this.#response
-    response.sendDate = false
+    this.#response.sendDate = false
     // Node's parsers accept characters that its server refuses to write.
     const words = /[^\t -~\x80-\xff]/.test(statusMessage) ? '' : statusMessage
-    const headers = passedBackHeaders(answer, this.#chunked(answer))
-    response.writeHead(statusCode, words, [...headers, ...connection])
-    this.#from = from
-    this.#toldWaiting()
-  }
-
-  /** Whether trailers can follow. */
-  #chunked({ statusCode = 502, headers }: IncomingMessage): boolean {
-    const { method, httpVersionMinor } = this.request
-    const hasBody = method !== 'HEAD' && statusCode >= 200 && statusCode !== 204 && statusCode !== 304
-    return httpVersionMinor > 0 && hasBody && headers['content-length'] === undefined
+    this.#response.writeHead(statusCode, words, [...passedBackHeaders(answer), ...connection])
   }
 
   /**
@@ -207,46 +184,40 @@ export class Exchange {
     return closes ? ['connection', 'close'] : []
   }
 
-  #streams(): void {
+  /** @returns a function to call when the stream is over */
+  #streams(): () => void {
     this.become('streaming')
-    this.#streamOver = this.#options.streams.add(() => this.#endStream())
+    return this.#options.streams.add(() => this.#endStream())
   }
 
+  /** Ends the stream for a handover. */
   #endStream(): void {
     this.#options.counts.streamEnded()
-    this.#counted ||= this.#tunnel !== null
-    this.#end()
-    this.abort?.(new Error('the stream was ended'))
+    if (this.#phase.name === 'tunnelling') {
+      this.#ended('counted')
+      this.#options.tunnel?.end()
+    } else this.end()
+    this.abort(new Error('the stream was ended'))
   }
 
-  #end(): void {
-    this.#begun = true
-    this.#ended = true
-    if (this.#tunnel === null) this.#response.end()
-    else this.#tunnel.restart()
-  }
-
-  #toldWaiting(): void {
-    if (this.#waitedMs !== null) this.#options.counts.waited(this.#waitedMs)
-    this.#waitedMs = null
+  #ended(outcome: Source | 'counted'): void {
+    if ('over' in this.#phase) this.#phase.over()
+    this.#phase = { name: 'ended', outcome }
   }
 
   #closed(): void {
     const { counts } = this.#options
-    const streaming = this.#doing === 'streaming'
-    this.body.forget()
-    this.#streamOver?.()
-    this.#toldWaiting()
-    const whole = this.#response.writableFinished || this.#tunnel !== null
-    if (whole && !this.#counted) counts.forwarded(this.#from)
-    if (!whole && !this.#counted && !streaming) counts.failed('client_gone')
-    if (!this.#response.writableFinished) this.abort?.(new Error('the client is gone'))
+    const phase = this.#phase
+    const isRead = this.#response.writableFinished
+    if ('over' in phase) phase.over()
+    if (this.#waitedMs !== null) counts.waited(this.#waitedMs)
+    if (phase.name === 'tunnelling') counts.forwarded(phase.from)
+    else if (phase.name === 'open' || phase.name === 'answering') counts.failed('client_gone')
+    else if (phase.name === 'ended' && phase.outcome !== 'counted') {
+      if (isRead) counts.forwarded(phase.outcome)
+      else counts.failed('client_gone')
+    }
+    if (!isRead) this.abort(new Error('the client is gone'))
     this.become('over')
-  }
-
-  become(doing: Doing): void {
-    if (this.#doing === 'over') return
-    this.#options.counts.became(this.#doing, doing)
-    this.#doing = doing
   }
 }

@@ -23,20 +23,10 @@ export interface Ways {
  * begun or the client is gone. Rejects with a `Refusal` if there will be no answer.
  */
 export async function forward(exchange: Exchange, ways: Ways): Promise<void> {
-  const { clock, room } = ways
+  const { routing, room } = ways
   while (!exchange.gone) {
-    const upstream = await turn(exchange, ways)
-    if (!exchange.body.ready) {
-      // Reading the body may take long, and another replica may lead afterwards.
-      upstream.givenBack()
-      // If the request came from another front, that front has the whole body.
-      if (exchange.hop === null) room.forget(exchange)
-      const began = clock.mono()
-      if (!(await exchange.body.read())) return
-      // The time that a slow client takes does not count as waiting for a replica.
-      exchange.since += clock.mono() - began
-      continue
-    }
+    if (exchange.hop !== null && !routing.accepts(exchange.hop)) throw notTheLeader(routing.epoch)
+    const upstream = await room.turn(exchange)
     const failure = await send(exchange, upstream, ways).catch((error) => {
       // If this request was the only one allowed to try, no other request would be tried without this.
       upstream.givenBack()
@@ -49,18 +39,13 @@ export async function forward(exchange: Exchange, ways: Ways): Promise<void> {
     }
     exchange.become('arriving')
     if (failure.what === 'missed') upstream.missed()
-    // The other front has sent nothing on. A small body that it asked for is still kept here.
+    // The other front has sent nothing on.
     else if (failure.what === 'refused') upstream.refused(failure.epoch)
     else {
       upstream.broke()
-      attempted(exchange, ways)
+      countAttempt(exchange, routing)
     }
   }
-}
-
-async function turn(exchange: Exchange, { routing, room }: Ways): Promise<Upstream> {
-  if (exchange.hop !== null && !routing.accepts(exchange.hop)) throw notTheLeader(routing.epoch)
-  return room.turn(exchange)
 }
 
 /**
@@ -68,7 +53,7 @@ async function turn(exchange: Exchange, { routing, room }: Ways): Promise<Upstre
  * to which it came first decides: that front outlives the leaders, and also counts the connections that broke with a
  * whole pod.
  */
-function attempted(exchange: Exchange, { routing }: Ways): void {
+function countAttempt(exchange: Exchange, routing: Routing): void {
   exchange.attempts++
   if (exchange.hop !== null) throw outcomeUnknown(routing.epoch)
   if (!exchange.repeatable || exchange.attempts === MAX_ATTEMPTS) throw outcomeUnknown(null)

@@ -1,4 +1,3 @@
-import type { Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Clock, Timer } from '../clock.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
@@ -14,8 +13,8 @@ import {
   type ToFront,
   writeMessage,
 } from './front-messages.ts'
-import { createServer } from './front-server.ts'
-import { Budget, Garbage, Turns } from './memory.ts'
+import { createServer, type FrontServer } from './front-server.ts'
+import { Budget, Garbage } from './memory.ts'
 import { notTheLeader, Refusal } from './refusal.ts'
 import { Routing } from './routing.ts'
 import type { Trouble } from './sending.ts'
@@ -42,7 +41,7 @@ export async function serveFront(channel: Duplex, options: FrontOptions): Promis
   let front: Front | null = null
   readMessages<ToFront>(channel, (message) => {
     if (message.type === 'begin') {
-      front = new Front(message.config, options, (told) => writeMessage(channel, told))
+      front = new Front(message.config, options, (report) => writeMessage(channel, report))
       void front.begin().catch((error: Error) => {
         const reason = `the front ${error.message}`
         options.log.error(reason)
@@ -62,25 +61,24 @@ export async function serveFront(channel: Duplex, options: FrontOptions): Promis
 class Front {
   readonly #config: FrontConfig
   readonly #clock: Clock
-  readonly #tell: (message: FromFront) => void
+  readonly #report: (message: FromFront) => void
   readonly #routing: Routing
   readonly #room: WaitingRoom
   readonly #streams: Streams
   readonly #counts: Counts
   readonly #garbage = new Garbage()
-  readonly #turns = new Turns()
   readonly #budget = new Budget(() => this.#counts.failed('hold_limit'))
   readonly #ways: Ways
   readonly #throttle: LogThrottle
-  #server: Server | null = null
+  #server: FrontServer | null = null
   #arrivals = 0
   #lastArrival = 0
   #ending: Timer | null = null
 
-  constructor(config: FrontConfig, { clock, log }: FrontOptions, tell: (message: FromFront) => void) {
+  constructor(config: FrontConfig, { clock, log }: FrontOptions, report: (message: FromFront) => void) {
     this.#config = config
     this.#clock = clock
-    this.#tell = tell
+    this.#report = report
     const throttle = new LogThrottle(log, clock)
     this.#throttle = throttle
     const trouble: Trouble = (what, { closed, options: { to, address } }, { message }) => {
@@ -94,7 +92,7 @@ class Front {
     this.#room = new WaitingRoom({ clock, holdTimeoutMs, holdLimit, open: () => this.#routing.open() })
     this.#routing = new Routing({ config, clock, ready: () => this.#room.letGo() })
     this.#streams = new Streams(clock, config.streamGraceMs, () => this.#routing.hold())
-    this.#counts = new Counts(clock, () => this.#room.oldestMs, tell)
+    this.#counts = new Counts(clock, () => this.#room.oldestMs, report)
     this.#ways = { routing: this.#routing, room: this.#room, trouble, clock, holdTimeoutMs }
   }
 
@@ -113,7 +111,7 @@ class Front {
       clock: this.#clock,
     })
     const { port } = await listenOn(this.#server, this.#config.listen, '--front-listen')
-    this.#tell({ type: 'listening', port })
+    this.#report({ type: 'listening', port })
   }
 
   follow(id: number, route: FrontRoute): void {
@@ -126,7 +124,7 @@ class Front {
     // A request takes at most one hop: the front that forwarded these requests sends them to the new leader.
     this.#room.refuse(({ hop }) => hop !== null && !this.#routing.accepts(hop), notTheLeader(route.epoch))
     this.#room.letGo()
-    this.#tell({ type: 'routed', id, silence: this.#routing.silence })
+    this.#report({ type: 'routed', id, silence: this.#routing.silence })
   }
 
   end(until: number): void {
@@ -139,7 +137,7 @@ class Front {
       if (quiet || now >= until) {
         this.#server?.close()
         this.#server?.closeIdleConnections()
-        this.#tell({ type: 'ended' })
+        this.#report({ type: 'ended' })
         return
       }
       this.#ending = this.#clock.after(Math.min(QUIET_MS / 10, until - now), look)
@@ -165,8 +163,6 @@ class Front {
       counts: this.#counts,
       streams: this.#streams,
       garbage: this.#garbage,
-      budget: this.#budget,
-      turns: this.#turns,
       ending: () => this.#ending !== null,
     })
     arrival.response.once('close', () => this.#room.forget(exchange))

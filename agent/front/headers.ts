@@ -1,20 +1,21 @@
 import { timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { HOP, HOP_EMPTY, HOP_EPOCH, HOP_EXPECTS, HOP_WAITED } from './front-messages.ts'
+import { HOP, HOP_EMPTY, HOP_EPOCH, HOP_WAITED } from './front-messages.ts'
 
 /** The limit of common load balancers. LangFlow applies its own limit. */
 export const MAX_HEADER_BYTES = 64 * 1024
 
-/** RFC 9110, 7.6.1: headers for the next recipient only. `trailer` is kept if trailers are passed. */
+/** RFC 9110, 7.6.1: headers for the next recipient only. The front drops trailers. */
 const OF_ONE_CONNECTION = [
   'connection',
   'keep-alive',
   'proxy-connection',
   'te',
+  'trailer',
   'transfer-encoding',
   'upgrade',
 ]
-const NOT_FORWARDED = new Set([...OF_ONE_CONNECTION, 'expect', HOP, HOP_EMPTY, HOP_EXPECTS, HOP_WAITED])
+const NOT_FORWARDED = new Set([...OF_ONE_CONNECTION, 'expect'])
 const NOT_PASSED_BACK = new Set([...OF_ONE_CONNECTION, HOP_EPOCH])
 /**
  * Without these headers, a request would have another meaning. A client cannot have them removed through `Connection`.
@@ -28,22 +29,12 @@ const NEVER_OF_ONE_CONNECTION = new Set([
 ])
 
 /**
- * RFC 9110, 6.5.1: fields that must precede a body, such as its length, its recipient and the credentials, are not
- * allowed in trailers.
- */
-const NO_TRAILERS = new Set([...NOT_FORWARDED, ...NEVER_OF_ONE_CONNECTION, 'authorization', 'cookie'])
-
-/** The parts of a Node message that also exist for an interim answer. */
-type Message = Pick<IncomingMessage, 'headers' | 'rawHeaders'>
-
-/**
  * The headers to forward, as names and values in turn, in the form received. `hopped`: another front forwards the
  * request, and has already added its client.
  */
 export function forwardedHeaders(request: IncomingMessage, hopped: boolean): string[] {
   const { headers, socket } = request
-  // Only a chunked body can end with trailers.
-  const sent = without(NOT_FORWARDED, request, headers['transfer-encoding'] !== undefined)
+  const sent = without(NOT_FORWARDED, request)
   if (hopped) return sent
   const before = headers['x-forwarded-for']
   const peer = socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/, '') ?? 'unknown'
@@ -55,19 +46,9 @@ export function forwardedHeaders(request: IncomingMessage, hopped: boolean): str
   return own
 }
 
-/**
- * The headers of an answer for the client, as names and values in turn, in the form received. `chunked`: trailers can
- * follow.
- */
-export function passedBackHeaders(answer: Message, chunked: boolean): string[] {
-  return without(NOT_PASSED_BACK, answer, chunked)
-}
-
-export function forwardedTrailers({ rawTrailers }: IncomingMessage): [string, string][] {
-  const pairs = rawTrailers.flatMap((name, i) =>
-    i % 2 === 0 ? [[name, rawTrailers[i + 1]] as [string, string]] : [],
-  )
-  return pairs.filter(([name]) => !NO_TRAILERS.has(name.toLowerCase()))
+/** The headers of an answer for the client, as names and values in turn, in the form received. */
+export function passedBackHeaders(answer: IncomingMessage): string[] {
+  return without(NOT_PASSED_BACK, answer)
 }
 
 /** Names and values in turn, without the header `name`, which is in lower case. */
@@ -75,13 +56,13 @@ export function withoutName(name: string, flat: readonly string[]): string[] {
   return flat.filter((_, i) => flat[i - (i % 2)]?.toLowerCase() !== name)
 }
 
-function without(names: Set<string>, { headers, rawHeaders }: Message, trailers: boolean): string[] {
+function without(names: Set<string>, { headers, rawHeaders }: IncomingMessage): string[] {
   const named = namedIn(headers.connection)
   const left: string[] = []
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] as string
     const lower = name.toLowerCase()
-    if (names.has(lower) || named?.has(lower) || (lower === 'trailer' && !trailers)) continue
+    if (names.has(lower) || named?.has(lower) || lower.startsWith(HOP)) continue
     left.push(name, rawHeaders[i + 1] as string)
   }
   return left
@@ -115,26 +96,19 @@ export function waitedThereMs({ headers }: IncomingMessage): number {
   return /^\d{1,9}$/.test(value) ? Number(value) : 0
 }
 
-/**
- * The header that claims that the request comes from a front, verified or not. `null`: the request comes from a client.
- */
+/** The header of a request that claims to come from a front, verified or not; `null` in a client's request. */
 export function hopOf({ headers }: IncomingMessage): string | null {
   const value = headers[HOP]
   return value === undefined ? null : String(value)
 }
 
-/** Whether the client behind the other front sends its body only after `100 Continue`. */
-export function expectsThere({ headers }: IncomingMessage): boolean {
-  return headers[HOP_EXPECTS] !== undefined
-}
-
 /** Whether the client behind the other front sent no body. */
 export function isEmptyThere({ headers }: IncomingMessage): boolean {
-  return headers[HOP_EMPTY] !== undefined
+  return headers[HOP] !== undefined && headers[HOP_EMPTY] !== undefined
 }
 
 /** Takes the same time for any two strings of the same length. */
-export function isSame(said: string, own: Hop): boolean {
-  const [a, b] = [Buffer.from(said), Buffer.from(formatHop(own))]
+export function isSame(received: string, own: Hop): boolean {
+  const [a, b] = [Buffer.from(received), Buffer.from(formatHop(own))]
   return a.length === b.length && timingSafeEqual(a, b)
 }

@@ -1,43 +1,74 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { noMemoryLeft, type Refusal } from './refusal.ts'
 
+const BUDGET_BYTES = 64 * 1024 * 1024
 /** Memory of a request beside its head. */
 const REQUEST_BYTES = 6 * 1024
 /** Limit for the heads that have not ended, in addition to the budget. */
 const UNFINISHED_BYTES = 32 * 1024 * 1024
 /** Bytes of bodies that may remain in memory before a collection. */
 const COLLECT_EACH_BYTES = 8 * 1024 * 1024
+/** Smaller pieces of a body are joined. */
+const PIECE_BYTES = 4 * 1024
+const NOTHING = Buffer.alloc(0)
 
-/** The memory that clients may fill with request heads and kept bodies. `spent` is called if a request is refused. */
+/** The memory that clients may fill with requests. `spent` is called if a request is refused. */
 export class Budget {
   readonly #spent: () => void
-  #left = 64 * 1024 * 1024
+  #left = BUDGET_BYTES
 
   constructor(spent: () => void) {
     this.#spent = spent
   }
 
-  /** @param reserve bytes to leave free: requests find room when bodies do not */
-  takes(bytes: number, reserve = 0): boolean {
-    if (this.#left - bytes < reserve) return false
-    this.#left -= bytes
-    return true
-  }
-
-  gone(bytes: number): void {
-    this.#left += bytes
-  }
-
-  /** `null`: the request has room until its answer is closed. */
-  refuses({ rawHeaders, url = '' }: IncomingMessage, answer: ServerResponse): Refusal | null {
+  /** Without a refusal, the request has room until its answer is closed. */
+  refusal({ rawHeaders, url = '' }: IncomingMessage, answer: ServerResponse): Refusal | null {
     const bytes = rawHeaders.reduce((sum, { length }) => sum + length, REQUEST_BYTES + url.length)
-    if (this.takes(bytes)) {
-      answer.once('close', () => this.gone(bytes))
-      return null
+    if (bytes > this.#left) {
+      this.#spent()
+      return noMemoryLeft()
     }
-    this.#spent()
-    return noMemoryLeft()
+    this.#left -= bytes
+    answer.once('close', () => {
+      this.#left += bytes
+    })
+    return null
+  }
+}
+
+/**
+ * A request that joins small pieces of its body while an earlier piece is unread: each piece takes some 400 bytes beside
+ * its own, and one read of 64 KiB can hold 10,000 chunks of a byte.
+ */
+export class JoiningRequest extends IncomingMessage {
+  #small: Buffer = NOTHING
+  #smallBytes = 0
+
+  override push(piece: Buffer | null): boolean {
+    if (piece === null || piece.length >= PIECE_BYTES) {
+      this.#pushJoined()
+      return super.push(piece)
+    }
+    if (this.#smallBytes === 0) setImmediate(() => this.pushSmall())
+    const bytes = this.#smallBytes + piece.length
+    if (bytes > this.#small.length) this.#small = Buffer.concat([this.#small], Math.max(1024, 2 * bytes))
+    piece.copy(this.#small, this.#smallBytes)
+    this.#smallBytes = bytes
+    return this.readableLength + bytes < this.readableHighWaterMark
+  }
+
+  /** Must be called when a piece was read. */
+  pushSmall(): void {
+    if (this.readableLength === 0) this.#pushJoined()
+  }
+
+  #pushJoined(): void {
+    if (this.#smallBytes === 0) return
+    const joined = this.#small.subarray(0, this.#smallBytes)
+    this.#small = NOTHING
+    this.#smallBytes = 0
+    super.push(joined)
   }
 }
 
@@ -65,35 +96,15 @@ export class UnfinishedHeads {
 
   /** If the unfinished heads take too much memory together, closes the connections with the longest ones. */
   bound(): void {
-    let left = 0
-    for (const [socket, before] of this.#before) left += socket.bytesRead - before
-    if (left <= UNFINISHED_BYTES) return
     const heads = [...this.#before].map(([socket, before]) => ({ socket, bytes: socket.bytesRead - before }))
+    let left = heads.reduce((sum, { bytes }) => sum + bytes, 0)
+    if (left <= UNFINISHED_BYTES) return
     heads.sort((one, other) => other.bytes - one.bytes)
     for (const { socket, bytes } of heads) {
       if (left <= UNFINISHED_BYTES / 2) return
       socket.destroy()
       left -= bytes
     }
-  }
-}
-
-/**
- * Sends bodies in chunks of a few bytes one after the other. Node takes a microsecond for each chunk, and one read has
- * 10,000 of them. Without this class, 80 such uploads kept all other clients waiting for more than 3 s.
- */
-export class Turns {
-  readonly #waiting: (() => void)[] = []
-
-  next(go: () => void): void {
-    this.#waiting.push(go)
-    if (this.#waiting.length === 1) setImmediate(this.#step)
-  }
-
-  readonly #step = (): void => {
-    this.#waiting[0]?.()
-    this.#waiting.shift()
-    if (this.#waiting.length > 0) setImmediate(this.#step)
   }
 }
 

@@ -1,6 +1,5 @@
-import { type IncomingMessage, STATUS_CODES } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { formatDuration } from '../config/values.ts'
-import type { Arrival } from './exchange.ts'
 import { type FailedBecause, HOP, HOP_EPOCH } from './front-messages.ts'
 
 /** Node's own limit, beyond which it drops headers without an error. */
@@ -12,7 +11,7 @@ const FORWARDED_TARGET = /^(\*$|\/|https?:\/\/)[!-~]*$/i
 /** An answer of the front itself, without LangFlow. */
 export class Refusal extends Error {
   readonly status: number
-  /** `null`: not a failure, or the client's own. */
+  /** The failure that this refusal counts as, unless it is the client's own. */
   readonly reason: FailedBecause | null
   readonly headers: Readonly<Record<string, string>>
 
@@ -41,12 +40,6 @@ export class Refusal extends Error {
       ...this.headers,
     }
   }
-
-  get wholeAnswer(): string {
-    const headers = Object.entries({ ...this.allHeaders, connection: 'close' })
-    const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`).join('')
-    return `HTTP/1.1 ${this.status} ${STATUS_CODES[this.status]}\r\n${lines}\r\n${this.body}`
-  }
 }
 
 // This also applies to a GET that may have reached LangFlow.
@@ -70,7 +63,7 @@ export function noMemoryLeft(): Refusal {
   return new Refusal(503, `this front has no memory left for another request: ${AGAIN}`)
 }
 
-/** @param epoch for a hop: the front that sent it decides what follows. `null`: the answer goes to a client. */
+/** @param epoch of a hop, whose sender decides what follows; `null` for a client */
 export function outcomeUnknown(epoch: number | null): Refusal {
   return epoch === null
     ? new Refusal(502, OUTCOME_UNKNOWN, 'outcome_unknown')
@@ -82,9 +75,13 @@ export function notTheLeader(epoch: number): Refusal {
   return new Refusal(421, 'this replica does not lead', null, { [HOP_EPOCH]: String(epoch) })
 }
 
-/** The fault of a request that Node accepts. `null`: no fault. */
-export function faultOf({ request, tunnel }: Pick<Arrival, 'request' | 'tunnel'>): Refusal | null {
-  const { httpVersionMajor, headers, rawHeaders, url = '' } = request
+/** The fault of a request that Node accepts, if it has one. */
+export function faultOf({
+  httpVersionMajor,
+  headers,
+  rawHeaders,
+  url = '',
+}: IncomingMessage): Refusal | null {
   if (httpVersionMajor !== 1) return new Refusal(505, 'only HTTP/1.0 and HTTP/1.1 are supported')
   // The headers of a hop are the client's and some of the other front's.
   if (headers[HOP] === undefined && rawHeaders.length > 2 * MAX_HEADERS)
@@ -93,17 +90,16 @@ export function faultOf({ request, tunnel }: Pick<Arrival, 'request' | 'tunnel'>
   if (hosts.length > 1) return new Refusal(400, 'this request cannot be forwarded: it has more than one Host')
   if (!FORWARDED_TARGET.test(url))
     return new Refusal(400, 'this request cannot be forwarded: its path is missing or not ASCII')
-  if (tunnel !== null && !isHandshake(request)) return new Refusal(400, 'this is not a websocket handshake')
   return null
 }
 
-function isHandshake({ method, httpVersionMinor, headers }: IncomingMessage): boolean {
+/** Whether the front offers the protocol that a request asks for. It ignores any other upgrade. */
+export function isHandshake({ method, httpVersionMinor, headers }: IncomingMessage): boolean {
   return (
+    headers.upgrade?.toLowerCase() === 'websocket' &&
     method === 'GET' &&
     httpVersionMinor === 1 &&
     headers['transfer-encoding'] === undefined &&
-    Number(headers['content-length'] ?? 0) === 0 &&
-    headers['sec-websocket-version'] === '13' &&
-    /^[+/\dA-Za-z]{22}==$/.test(headers['sec-websocket-key'] ?? '')
+    Number(headers['content-length'] ?? 0) === 0
   )
 }

@@ -1,8 +1,9 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Clock } from '../clock.ts'
 import { formatListen } from '../config/values.ts'
 import type { FrontConfig, FrontRoute, LeaderSilence } from './front-messages.ts'
 import { isSame } from './headers.ts'
-import { Upstream } from './upstream.ts'
+import { type Destination, Upstream } from './upstream.ts'
 
 /** How long requests to a former leader may still be answered after another replica leads. */
 const FORMER_LEADER_MS = 1_000
@@ -19,6 +20,7 @@ export class Routing {
   readonly #options: RoutingOptions
   #route: FrontRoute = { to: 'nobody', epoch: 0, key: null }
   #holds = false
+  #destination: Destination | null = null
   #upstream: Upstream | null = null
   /** Upstreams of earlier routes with requests still in progress. */
   readonly #former = new Set<Upstream>()
@@ -31,7 +33,7 @@ export class Routing {
     return this.#route.epoch
   }
 
-  /** The deadline for requests in flight, if this is the leader's front in a planned stop. `null`: no planned stop. */
+  /** The deadline for requests in flight, if this is the leader's front in a planned stop. */
   get closing(): number | null {
     return this.#route.to === 'langflow' ? this.#route.closing : null
   }
@@ -42,25 +44,14 @@ export class Routing {
   }
 
   follow(route: FrontRoute): void {
-    const before = this.#upstream
     this.#route = route
     this.#holds &&= this.closing !== null
-    const address = this.#addressOf(route)
-    const hop = { epoch: route.epoch, key: route.key ?? '' }
-    const same =
-      before !== null &&
-      before.options.to === route.to &&
-      before.options.address === address &&
-      before.options.hop.epoch === hop.epoch &&
-      before.options.hop.key === hop.key
-    if (!same) {
-      const { clock, config, ready } = this.#options
-      const from = route.to === 'langflow' ? config.from : null
-      this.#upstream =
-        address === null || route.to === 'nobody'
-          ? null
-          : new Upstream({ to: route.to, address, hop, from, clock, ready })
-      if (before !== null) this.#retire(before)
+    const destination = this.#destinationOf(route)
+    if (!isDeepStrictEqual(destination, this.#destination)) {
+      const { clock, ready } = this.#options
+      if (this.#upstream !== null) this.#retire(this.#upstream)
+      this.#destination = destination
+      this.#upstream = destination && new Upstream({ ...destination, clock, ready })
     }
     for (const former of this.#former) {
       if (former.options.hop.epoch !== route.epoch)
@@ -81,7 +72,7 @@ export class Routing {
     return to !== 'leader' && key !== null && isSame(hop, { epoch, key })
   }
 
-  /** The upstream for a request now. `null`: it waits. */
+  /** The upstream for a request now. Without one, it waits. */
   open(): Upstream | null {
     if (this.#route.to === 'langflow' && this.#options.clock.mono() >= this.#route.until) return null
     return this.#upstream?.available ? this.#upstream : null
@@ -92,15 +83,14 @@ export class Routing {
     for (const upstream of [...this.#former, this.#upstream]) upstream?.cut()
   }
 
-  #addressOf(route: FrontRoute): string | null {
-    switch (route.to) {
-      case 'langflow':
-        return this.#holds ? null : formatListen(this.#options.config.target)
-      case 'leader':
-        return route.address
-      case 'nobody':
-        return null
-    }
+  /** Without a destination, requests wait. */
+  #destinationOf(route: FrontRoute): Destination | null {
+    const { target, from } = this.#options.config
+    if (route.to === 'nobody' || (route.to === 'langflow' && this.#holds)) return null
+    const { to, epoch, key } = route
+    return to === 'langflow'
+      ? { to, hop: { epoch, key }, address: formatListen(target), from }
+      : { to, hop: { epoch, key }, address: route.address, from: null }
   }
 
   /** The upstream accepts no more requests, and closes when the current ones are over. */

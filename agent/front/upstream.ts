@@ -18,17 +18,20 @@ const IDLE_MS = 1_000
 /** Idle time after which the kernel probes a silent peer. A dead peer is noticed half a minute later. */
 const KEEP_ALIVE_PROBE_MS = 15_000
 /** Interval between two probes of the leader's front, and the timeout of a probe. */
-const ASK_MS = 1_000
+const PROBE_MS = 1_000
 const ANSWERS_WITHIN_MS = 2_000
 
-interface UpstreamOptions {
+export interface Destination {
   readonly to: 'langflow' | 'leader'
   /** As in a route. */
   readonly hop: Hop
   /** `host:port`, with IPv6 in brackets. */
   readonly address: string
-  /** The local address of each connection. `null`: any. */
+  /** The local address of each connection, if not any. */
   readonly from: string | null
+}
+
+interface UpstreamOptions extends Destination {
   readonly clock: Clock
   /** Called when the upstream can take requests again, or more of them. */
   readonly ready: () => void
@@ -83,21 +86,21 @@ export class Upstream {
   #doubtful = false
   #trying = false
   #resting: Timer | null = null
-  #asking: Timer | null = null
-  /**
-   * Time of the last answer to a hop by the leader's front, in monotonic ms, and the cause of the last failure since.
-   */
-  #heardAt: number
-  #silentBecause = 'it has not answered yet'
+  #probing: Timer | null = null
+  #silence: LeaderSilence
   #closed = false
 
   constructor(options: UpstreamOptions) {
     this.options = options
-    this.#heardAt = options.clock.mono()
+    this.#silence = {
+      address: options.address,
+      since: options.clock.mono(),
+      because: 'it has not answered yet',
+    }
     const { hostname, port } = new URL(`http://${options.address}`)
     this.#where = { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 80) }
     this.agent = new Connections(() => this.#dial())
-    if (options.to === 'leader') this.#askSoon()
+    if (options.to === 'leader') this.#probeLater()
   }
 
   get available(): boolean {
@@ -109,15 +112,14 @@ export class Upstream {
     return this.#closed
   }
 
-  /** The time since which the leader's front has not answered. `null`: this upstream is LangFlow. */
+  /** The silence of the leader's front, if this is one. */
   get silence(): LeaderSilence | null {
-    const { to, address } = this.options
-    return to === 'leader' ? { address, since: this.#heardAt, because: this.#silentBecause } : null
+    return this.options.to === 'leader' ? this.#silence : null
   }
 
   /** The leader's front has answered a hop, or asked for its body. */
-  heard(): void {
-    this.#heardAt = this.options.clock.mono()
+  responded(): void {
+    this.#silence = { ...this.#silence, since: this.options.clock.mono() }
   }
 
   /** A request is about to be sent. */
@@ -165,7 +167,7 @@ export class Upstream {
     this.#closed = true
     this.agent.close()
     this.#resting?.cancel()
-    this.#asking?.cancel()
+    this.#probing?.cancel()
   }
 
   /** Rejects if there is no connection in time. */
@@ -194,11 +196,11 @@ export class Upstream {
     }
   }
 
-  #askSoon(): void {
+  #probeLater(): void {
     const { clock } = this.options
-    this.#asking = clock.after(ASK_MS, async () => {
-      if (clock.mono() - this.#heardAt >= ASK_MS) await this.#ask()
-      if (!this.#closed) this.#askSoon()
+    this.#probing = clock.after(PROBE_MS, async () => {
+      if (clock.mono() - this.#silence.since >= PROBE_MS) await this.#probe()
+      if (!this.#closed) this.#probeLater()
     })
   }
 
@@ -206,30 +208,31 @@ export class Upstream {
    * Sends a hop that each front answers by itself with 421, so that a front without requests also notices a dead
    * leader.
    */
-  #ask(): Promise<void> {
+  #probe(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
-    const asked = request({
+    const failed = (because: string) => {
+      this.#silence = { ...this.#silence, because }
+    }
+    const probe = request({
       ...this.#where,
       agent: this.agent,
       method: 'HEAD',
       headers: { [HOP]: 'are you there' },
     })
     const late = this.options.clock.after(ANSWERS_WITHIN_MS, () =>
-      asked.destroy(new Error(`no answer within ${ANSWERS_WITHIN_MS / 1000} s`)),
+      probe.destroy(new Error(`no answer within ${ANSWERS_WITHIN_MS / 1000} s`)),
     )
-    asked.once('response', (answer) => {
-      if (answer.headers[HOP_EPOCH] !== undefined) this.heard()
-      else this.#silentBecause = `it is not a front: it answered ${answer.statusCode}`
+    probe.once('response', (answer) => {
+      if (answer.headers[HOP_EPOCH] !== undefined) this.responded()
+      else failed(`it is not a front: it answered ${answer.statusCode}`)
       answer.resume()
     })
-    asked.on('error', ({ message }) => {
-      this.#silentBecause = message
-    })
-    asked.once('close', () => {
+    probe.on('error', ({ message }) => failed(message))
+    probe.once('close', () => {
       late.cancel()
       resolve()
     })
-    asked.end()
+    probe.end()
     return promise
   }
 

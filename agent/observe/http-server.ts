@@ -1,6 +1,7 @@
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { type Clock, systemClock } from '../clock.ts'
 import type { Listen } from '../config/values.ts'
+import { rawResponse } from '../raw-response.ts'
 import { redactText } from '../redaction.ts'
 import type { AgentStatus, Check, ReplicaRow } from '../status/agent-status.ts'
 import { ConnectionLimiter } from './connection-limiter.ts'
@@ -56,7 +57,6 @@ export async function startHttpServer({ listen, source, metrics, clock = systemC
 }
 
 const MAX_HEAD_BYTES = 8 * 1024
-const BAD_REQUEST = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'
 
 function createServer(): FastifyInstance {
   // No route has a schema. The compilers would take a tenth of the agent's memory.
@@ -67,7 +67,7 @@ function createServer(): FastifyInstance {
     logger: false,
     http: { maxHeaderSize: MAX_HEAD_BYTES },
     schemaController: { compilersFactory: { buildValidator: noCompiler, buildSerializer: noCompiler } },
-    clientErrorHandler: (_, socket) => socket.end(BAD_REQUEST),
+    clientErrorHandler: (_, socket) => socket.end(rawResponse(400, 'this is not an HTTP request')),
   })
 }
 

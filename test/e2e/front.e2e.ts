@@ -131,7 +131,7 @@ describe('clients of the fronts', { concurrency: 2, skip: podObstacle() }, () =>
     await scene.switchOver()
     const ends = await Promise.all(held.map(({ ended }) => ended))
     const graceMs = mono() - from
-    assert.deepEqual(ends, [...streams.map(() => 'HTTP 200'), 'closed with 1012'])
+    assert.deepEqual(ends, [...streams.map(() => 'HTTP 200'), 'closed with 1006'])
     assert.ok(graceMs >= GRACE_MS, `${graceMs} ms`)
     await b.event('serving')
     await scene.answers(20, 'b')

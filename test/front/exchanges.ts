@@ -163,13 +163,6 @@ const answers: Exchange[] = [
     },
   },
   simple(
-    'a chunked answer with trailers',
-    requestHead('GET /trailers', 'TE: trailers', 'Connection: TE'),
-    answerHead('200 OK', 'Transfer-Encoding: chunked', 'Trailer: X-Checksum, X-Took') +
-      chunk('abc') +
-      head('0', 'X-Checksum: 900150983cd24fb0', 'X-Took: 3'),
-  ),
-  simple(
     'an empty chunked answer',
     requestHead('GET /empty'),
     answerHead('200 OK', 'Transfer-Encoding: chunked') + LAST_CHUNK,
@@ -335,37 +328,6 @@ const interimAnswers: Exchange[] = [
       await (await answer).rest()
     },
   },
-  {
-    title: 'an upload that the target refuses while its client waits for 100 Continue',
-    async play(stage) {
-      const client = await stage.connect()
-      await client.send(requestHead('POST /upload', 'Content-Length: 1000000', 'Expect: 100-continue'))
-      const served = await stage.request()
-      await served.send(`${answerHead('401 Unauthorized', 'Content-Length: 2', 'Connection: close')}no`)
-      served.wire.end()
-      served.done()
-      await client.answered()
-    },
-  },
-  {
-    title: 'a 103 answer before the final one',
-    async play(stage) {
-      const client = await stage.connect()
-      await client.send(requestHead('GET /page'))
-      const served = await stage.request()
-      await served.send(
-        answerHead(
-          '103 Early Hints',
-          'Link: </style.css>; rel=preload; as=style',
-          'Link: </a.js>; rel=preload',
-        ),
-      )
-      const answer = client.begun()
-      await stage.informed(103)
-      await served.answer(`${answerHead('200 OK', 'Content-Length: 2')}ok`)
-      await (await answer).rest()
-    },
-  },
 ]
 
 const PATHS = [
@@ -417,12 +379,6 @@ const requests: Exchange[] = [
       LAST_CHUNK,
   ),
   simple('an empty chunked body', requestHead('POST /a', 'Transfer-Encoding: chunked') + LAST_CHUNK),
-  simple(
-    'a chunked body with trailers',
-    requestHead('POST /a', 'Transfer-Encoding: chunked', 'Trailer: X-Checksum') +
-      chunk('abc') +
-      head('0', 'X-Checksum: 1'),
-  ),
   ...[LARGEST_THAT_IS_KEPT, LARGEST_THAT_IS_KEPT + 1, 1024 * 1024].map((length) =>
     simple(
       `a body of ${length} bytes`,
@@ -836,20 +792,6 @@ const websockets: Exchange[] = [
       served.wire.destroy()
       served.done()
       stage.note(`${(await client.rest()).length} bytes more`)
-    },
-  },
-  {
-    title: 'a websocket message that the client sends before the answer to its handshake',
-    async play(stage) {
-      const client = await stage.connect()
-      await client.send(Buffer.concat([Buffer.from(upgrade('/ws')), frame(TEXT, 'early', MASKED)]))
-      const served = await stage.request()
-      const accept = `Sec-WebSocket-Accept: ${acceptOf(served.message.value('sec-websocket-key') ?? '')}`
-      await served.send(
-        answerHead('101 Switching Protocols', 'Upgrade: websocket', 'Connection: Upgrade', accept),
-      )
-      await client.begun()
-      stage.note(describeFrame(await readWhole(served.wire)))
     },
   },
   {

@@ -200,19 +200,6 @@ test('a malformed body is answered with 400 and ends the request, even if the cl
   )
 })
 
-test('a request whose interim answers never end fails with 502', async (t) => {
-  const { address } = await hungServer(t, (socket) =>
-    socket.once('data', () => socket.write('HTTP/1.1 103 Early Hints\r\nX-A: b\r\n\r\n'.repeat(1000))),
-  )
-  const front = await TestFront.start(t, at(portOf(address)))
-  await front.toLangFlow()
-  const client = await rawConnection(t, front.port)
-  client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
-  const all = await heard(client)
-  assert.match(all, /\r\n\r\nHTTP\/1\.1 502 /)
-  assert.ok(all.split('103 Early Hints').length <= 101)
-})
-
 test('an invalid reason phrase from LangFlow never reaches the client', async (t) => {
   const { address } = await hungServer(t, (socket) =>
     socket.once('data', () => socket.end('HTTP/1.1 200 o\x01k\r\nContent-Length: 2\r\n\r\nok')),

@@ -3,7 +3,7 @@ import { Series } from '../harness/wait.ts'
 import type { ScriptedTarget, Served } from './scripted-target.ts'
 import { type Header, head, type Message, openSocket, valuesOf, Wire } from './wire.ts'
 
-const WITHIN_MS = 5_000
+const WITHIN_MS = 60_000
 
 /** A client's connection that records each answer in the transcript. */
 export class Client extends Wire {
