@@ -35,10 +35,6 @@ export function guideOf({ kubeconfig, agents, fronts }: Stage, program: string):
   const commands = [
     [`${program} status`, 'show the leader, and which replica could take over'],
     [`${program} switchover`, 'hand over to another replica now'],
-    [
-      'kubectl delete pod replica-a',
-      'hand over, then start a new pod; add --force --grace-period=0 for a crash',
-    ],
   ] as const
   const widest = Math.max(...commands.map(([command]) => command.length))
   return [

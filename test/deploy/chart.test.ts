@@ -38,7 +38,11 @@ describe('the chart', () => {
   const schema = JSON.parse(read('values.schema.json')) as Schema
   const values = parse(read('values.yaml')) as Record<string, unknown>
 
-  test('has the version of this program', () => {
+  test('has the version of this program, as the Dockerfile has', () => {
+    assert.match(
+      readFileSync(join(DEPLOY, '../Dockerfile'), 'utf8'),
+      new RegExp(`^ARG VERSION=${VERSION}$`, 'm'),
+    )
     const { version, appVersion } = parse(read('Chart.yaml'))
     assert.deepEqual([version, appVersion], [VERSION, VERSION])
   })

@@ -2,7 +2,6 @@ import { request } from 'undici'
 import { AGENT_PORT } from '../../../agent/cli/manifests/pod-spec.ts'
 import { DEFAULT_PORT } from '../../../agent/cli/manifests/workload.ts'
 import { type Answer, type ApiRequest, Failure, notAllowed, notFound, notServed } from './api-server.ts'
-import { DISCOVERY } from './discovery.ts'
 
 /** A replica, and the state of the pod that it plays. */
 interface PlayedPod {
@@ -24,25 +23,22 @@ interface PlayedPod {
 
 const NAMESPACE = 'default'
 const PODS = /^\/api\/v1\/namespaces\/([^/]+)\/pods(?:\/([^/:]+)(?::(\d+))?(?:\/(proxy)(\/.*)?)?)?$/
-const EQUALITY = /^([^!=]+)==?([^=]*)$/
 /** Limit for an answer of a pod, which may hang. */
 const PROXY_WITHIN_MS = 10_000
 
 /**
- * Answers the requests, other than those about Leases, that the operating commands and kubectl send. It lists and deletes the
- * replicas as pods, passes requests on to them, and answers discovery. `leaseName`: the Lease that the replicas compete for.
+ * Answers the requests, other than those about Leases, that the operating commands send. It lists and deletes the replicas as
+ * pods, and passes requests on to them. `leaseName`: the Lease that the replicas compete for.
  */
 export function servePods(leaseName: string, pods: () => readonly PlayedPod[]) {
   return async (request: ApiRequest): Promise<Answer> => {
     const { method, path, query } = request
-    const found = DISCOVERY[path]
-    if (found !== undefined && method === 'GET') return { code: 200, body: found }
     const [matches, namespace, name, port, proxy, below = '/'] = PODS.exec(path) ?? []
     if (matches === undefined) throw notServed()
     const here = namespace === NAMESPACE ? pods() : []
     if (name === undefined) {
       if (method !== 'GET' || query.has('watch')) throw notAllowed()
-      const items = here.map((pod) => podObject(pod, leaseName)).filter(selectedBy(query))
+      const items = here.map((pod) => podObject(pod, leaseName))
       return { code: 200, body: { kind: 'PodList', apiVersion: 'v1', metadata: VERSION, items } }
     }
     const pod = here.find((pod) => pod.name === name)
@@ -103,27 +99,6 @@ function podObject({ name, uid, createdAt, runs, ready }: PlayedPod, leaseName: 
   }
 }
 
-function selectedBy(query: URLSearchParams) {
-  const labels = equalities(query.get('labelSelector'))
-  const fields = equalities(query.get('fieldSelector'))
-  const known = ['metadata.name', 'metadata.namespace']
-  const unknown = fields.find(([field]) => !known.includes(field))
-  if (unknown) throw new Failure(400, 'BadRequest', `field label not supported here: ${unknown[0]}`)
-  return ({ metadata }: ReturnType<typeof podObject>) =>
-    labels.every(([label, value]) => metadata.labels[label] === value) &&
-    fields.every(([field, value]) => metadata[field.slice('metadata.'.length) as 'name'] === value)
-}
-
-function equalities(selector: string | null): (readonly [string, string])[] {
-  return (
-    (selector || null)?.split(',').map((term) => {
-      const [, name, value] = EQUALITY.exec(term) ?? []
-      if (name !== undefined && value !== undefined) return [name, value] as const
-      throw new Failure(400, 'BadRequest', `this server accepts only "name=value" selectors, not "${term}"`)
-    }) ?? []
-  )
-}
-
 async function passOn({ agentPort, port }: PlayedPod, asked: number, path: string): Promise<Answer> {
   const at = { [AGENT_PORT]: agentPort, [DEFAULT_PORT]: port }[asked]
   const unreachable = (why: string) =>
@@ -151,8 +126,8 @@ async function passOn({ agentPort, port }: PlayedPod, asked: number, path: strin
   }
 }
 
-/** Whether a deletion has no grace period. kubectl puts its options into the body, other clients into the query. */
+/** Whether a deletion has no grace period. Clients put it into the body or into the query. */
 function isForced({ query, body }: ApiRequest): boolean {
-  const options = body === '' ? {} : (JSON.parse(body) as { gracePeriodSeconds?: number })
-  return String(options.gracePeriodSeconds ?? query.get('gracePeriodSeconds')) === '0'
+  const { gracePeriodSeconds = query.get('gracePeriodSeconds') } = JSON.parse(body || '{}')
+  return String(gracePeriodSeconds) === '0'
 }
