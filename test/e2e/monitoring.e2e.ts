@@ -102,13 +102,6 @@ describe('Prometheus with a running demo', { skip: missing }, () => {
       'the result of the last drill from three replicas',
       async () => (await ask('langflow_leader_last_drill_ok')).length === 3,
     )
-    const { status, data } = (await (await fetch(`${url}/api/v1/rules`)).json()) as {
-      status: string
-      data: { groups: { rules: { name: string; health: string; lastError?: string }[] }[] }
-    }
-    assert.equal(status, 'success')
-    for (const { name, health, lastError } of data.groups.flatMap((group) => group.rules))
-      assert.equal(health, 'ok', `${name}: ${lastError}`)
     const variables = dashboard().templating.list.flatMap(({ definition }) => definition ?? [])
     const queries = dashboardQueries().map(([, query]) => filled(query, VALUES))
     for (const query of queries) await ask(query)
@@ -139,8 +132,6 @@ describe('Prometheus with a running demo', { skip: missing }, () => {
     )
     const ever = 'group by (alertname) (max_over_time(ALERTS{alertstate="firing"}[1h]))'
     assert.deepEqual(await names(ever, 'alertname'), ['LangflowIsNotServed'])
-    const because = `langflow_leader_transitions_total{pod="${next}", direction="acquired"}`
-    assert.deepEqual(await names(because, 'reason'), ['expired'])
   })
 
   /** Sends a request to the demo's API server. */

@@ -53,8 +53,8 @@ async function ask(port: number, path: string, method = 'GET', body?: unknown): 
   const { headers } = flowRequest('')
   const response = await fetch(`http://127.0.0.1:${port}${path}`, {
     method,
-    headers: body instanceof FormData ? { 'x-api-key': headers['x-api-key'] } : headers,
-    body: body instanceof FormData ? body : body === undefined ? null : JSON.stringify(body),
+    headers,
+    body: body === undefined ? null : JSON.stringify(body),
     signal: AbortSignal.timeout(ANSWER_WITHIN_MS),
   })
   const text = await response.text()
@@ -75,23 +75,12 @@ async function change(port: number, flows: string, components: string): Promise<
   await create('/api/v1/flows/', { name: 'created', data })
   const renamed = await create('/api/v1/flows/', { name: 'to be renamed', data })
   await ask(port, `/api/v1/flows/${renamed.id}`, 'PATCH', { name: 'renamed', description: 'edited' })
-  const deleted = await create('/api/v1/flows/', { name: 'to be deleted', data })
-  await ask(port, `/api/v1/flows/${deleted.id}`, 'DELETE')
-  for (const type of ['Credential', 'Generic'])
-    await create('/api/v1/variables/', {
-      name: `of type ${type}`,
-      value: 'a value',
-      type,
-      default_fields: [],
-    })
+  await create('/api/v1/variables/', { name: 'v', value: 'a value', type: 'Credential', default_fields: [] })
   await create('/api/v1/api_key/', { name: 'another key' })
   await create('/api/v1/users/', { username: 'somebody', password: 'a-Password-1' })
   const project = await create('/api/v1/projects/', { name: 'a project', description: 'with an MCP server' })
   await create('/api/v1/flows/', { name: 'in a project', data, folder_id: project.id })
   await create('/api/v2/mcp/servers/added', { command: 'npx', args: ['a-server'] })
-  const file = new FormData()
-  file.set('file', new Blob(['its content']), 'uploaded.txt')
-  await create('/api/v2/files/', file)
   mkdirSync(join(components, 'added'), { recursive: true })
   writeFileSync(join(components, 'added', 'added.py'), COMPONENT)
   // One flow file is edited, another one is new.
