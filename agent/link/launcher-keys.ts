@@ -6,8 +6,7 @@ import { makeDirectory } from '../directory.ts'
 import { FatalError } from '../exit.ts'
 import { bootId } from '../processes/proc.ts'
 import type { lookAtLock } from './launcher-lock.ts'
-import type { Grant } from './link-messages.ts'
-import type { Hello } from './link-server.ts'
+import type { Grant, Hello } from './link-messages.ts'
 
 interface Stored {
   readonly token: string
@@ -17,12 +16,12 @@ interface Stored {
    */
   readonly tree: string
   readonly bootId: string
-  /** Id of the file that the token's launcher keeps locked until its death. Absent: written by an older version. */
-  readonly lock?: string | null
+  /** Id of the file that the token's launcher keeps locked until its death. `null`: it has no lock. */
+  readonly lock: string | null
   /** The last term that this launcher was granted, as `identity epoch`. */
-  readonly term?: string | null
+  readonly term: string | null
   /** The last term that an earlier launcher was granted, if that launcher and all its processes are proven dead. */
-  readonly ended?: string | null
+  readonly ended: string | null
 }
 
 type Admission =
@@ -60,7 +59,14 @@ export class LauncherKeys {
     this.grantLifeMs = grantLifeMs
     this.look = look
     const stored = load(this.file)
-    this.stored = stored ?? { token: newSecret(), tree: newSecret(), bootId: bootId() }
+    this.stored = stored ?? {
+      token: newSecret(),
+      tree: newSecret(),
+      bootId: bootId(),
+      lock: null,
+      term: null,
+      ended: null,
+    }
     if (stored !== null) {
       this.close(grantLifeMs, 'of an earlier agent of this pod')
       this.isProvedDead()

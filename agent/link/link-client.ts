@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import type { Clock, Timer } from '../clock.ts'
+import { reasonOf } from '../errno.ts'
 import { readJsonLines } from '../json-lines.ts'
 import {
   type BootReading,
@@ -9,6 +10,10 @@ import {
   writeLine,
 } from './link-messages.ts'
 
+const REMEDIES = {
+  ENOENT: 'there is no socket yet: check that the agent runs with the same --socket',
+  EACCES: 'no permission: run both containers as one user, or share a group with fsGroup',
+}
 const RECONNECT_MS = 50
 const MAX_REASONS = 10
 const CLOSE_WITHIN_MS = 1_000
@@ -30,7 +35,7 @@ export class LinkClient {
   private token: string | undefined
   private welcomed = false
   private closed = false
-  private readonly told = new Set<string>()
+  private readonly reported = new Set<string>()
   private retry: Timer | null = null
 
   constructor(path: string, clock: Clock, handlers: LinkClientHandlers) {
@@ -61,19 +66,19 @@ export class LinkClient {
       if (message.type === 'welcome') {
         this.token = message.token
         this.welcomed = true
-        this.told.clear()
+        this.reported.clear()
       }
       if (message.type === 'welcome' || this.welcomed) this.handlers.received(message)
     })
     socket.on('error', (error: NodeJS.ErrnoException) => {
-      reason = describe(error, this.path)
+      reason = `cannot connect to ${this.path}: ${reasonOf(error, REMEDIES)}`
     })
     socket.on('close', () => {
       this.welcomed = false
       if (this.closed) return
       // Reasons may alternate, twenty times a second, and any process that answers on the socket may invent them.
-      if (!this.told.has(reason) && this.told.size < MAX_REASONS) {
-        this.told.add(reason)
+      if (!this.reported.has(reason) && this.reported.size < MAX_REASONS) {
+        this.reported.add(reason)
         this.handlers.down(reason)
       }
       this.retry = this.clock.after(RECONNECT_MS, () => this.start())
@@ -102,17 +107,4 @@ export class LinkClient {
 export function readBoot(clock: Pick<Clock, 'now' | 'mono'>): BootReading {
   const { boot } = clock.now()
   return { boot, mono: clock.mono() }
-}
-
-function describe(error: NodeJS.ErrnoException, path: string): string {
-  switch (error.code) {
-    case 'ENOENT':
-      return `there is no socket at ${path} yet: check that the agent runs with the same --socket`
-    case 'ECONNREFUSED':
-      return `no agent listens on ${path}`
-    case 'EACCES':
-      return `no permission to connect to ${path}: run both containers as one user, or share a group with fsGroup`
-    default:
-      return error.message
-  }
 }

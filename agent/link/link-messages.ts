@@ -23,8 +23,8 @@ export interface StandbyView {
 }
 
 /** Why a standby is colder than configured, in one sentence. `null`: it is not, or is still being prepared. */
-export function whyColder({ mode, reason }: StandbyView, wanted: StandbyMode): string | null {
-  return mode === wanted ? null : reason
+export function whyColder({ mode, reason }: StandbyView, configured: StandbyMode): string | null {
+  return mode === configured ? null : reason
 }
 
 export const COLD: StandbyView = { mode: 'cold', state: 'none', reason: null, memoryBytes: null }
@@ -144,9 +144,9 @@ export interface Digests {
   /** Digest of LangFlow's flow files. */
   readonly flows: string | null
   readonly secretKey: string | null
-  /** Digest of LangFlow's inputs: its environment and flows. Absent: from an older launcher. */
+  /** Digest of LangFlow's inputs: its environment and flows. */
   readonly inputs?: string | null
-  /** Absent: neither `--handover-on-change` nor `--env-file` is set, or from an older launcher. */
+  /** Absent: neither `--handover-on-change` nor `--env-file` is set. */
   readonly content?: ContentView
 }
 
@@ -169,28 +169,30 @@ export interface ContentView {
 
 export const UNKNOWN_DIGESTS: Digests = { flows: null, secretKey: null }
 
+export interface Hello {
+  readonly type: 'hello'
+  readonly version: 1
+  /** From an earlier `welcome`. Absent on a launcher's first connection. */
+  readonly token?: string
+  readonly pid: number
+  /** The launcher is PID 1, alone in its namespace: when it dies, the kernel kills the other processes. */
+  readonly alone: boolean
+  /** The launcher's CLOCK_MONOTONIC in ms, to check that both ends share one clock. */
+  readonly mono: number
+  /** For the difference between the two boot clocks. Absent: they are the same clock. */
+  readonly clocks?: BootReading
+  /** The version of the LangFlow that it would start, by its package. Absent: unknown. */
+  readonly langflow?: string
+  readonly view: WorkloadView
+}
+
 export type ToAgent =
-  | {
-      type: 'hello'
-      version: 1
-      /** From an earlier `welcome`. Absent on a launcher's first connection. */
-      token?: string
-      pid: number
-      /** The launcher is PID 1, alone in its namespace: when it dies, the kernel kills the other processes. */
-      alone: boolean
-      /** The launcher's CLOCK_MONOTONIC in ms, to check that both ends share one clock. */
-      mono: number
-      /** For the difference between the two boot clocks. Absent: they are the same clock. */
-      clocks?: BootReading
-      /** The version of the LangFlow that it would start, by its package. Absent: unknown. */
-      langflow?: string
-      view: WorkloadView
-    }
+  | Hello
   | { type: 'workload'; view: WorkloadView; cause: WorkloadCause }
   | { type: 'pong'; id: number; clocks?: BootReading }
-  /** Sent after a welcome as soon as they are known, and after each change. An older launcher never sends them. */
+  /** Sent after a welcome as soon as they are computed, and after each change. */
   | { type: 'digests'; digests: Digests }
-  /** Sent after a welcome: the launcher has the lock that proves its death. An older launcher never sends it. */
+  /** Sent after a welcome: the launcher has the lock that proves its death. */
   | { type: 'locked' }
   /** The launcher itself was asked to end (SIGTERM): stop the workload, then hand over. */
   | { type: 'terminating' }
@@ -214,7 +216,7 @@ export type ToLauncher =
   | { type: 'start'; epoch: number }
   /** The workload has become healthy. A restarted agent reads this from the view. */
   | { type: 'healthy' }
-  /** The leader serves, so the standby no longer waits for that start. An older launcher waits the full time. */
+  /** The leader serves, so the standby no longer waits for that start. */
   | { type: 'prepare' }
   /**
    * SIGTERM, SIGKILL after `graceMs`, then a confirmation. A repeated stop can only be earlier. The grant stays in

@@ -5,6 +5,7 @@ import { dirname } from 'node:path'
 import { BOOT_RESOLUTION_MS, type Clock, type Instant, type Timer, untilNext } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import { makeDirectory } from '../directory.ts'
+import { reasonOf } from '../errno.ts'
 import { FatalError } from '../exit.ts'
 import { readJsonLines } from '../json-lines.ts'
 import { isVersion } from '../python-version.ts'
@@ -12,13 +13,12 @@ import type { LauncherKeys } from './launcher-keys.ts'
 import {
   type BootReading,
   type Grant,
+  type Hello,
   MAX_LINE_BYTES,
   type ToAgent,
   type ToLauncher,
   writeLine,
 } from './link-messages.ts'
-
-export type Hello = Extract<ToAgent, { type: 'hello' }>
 
 export interface LinkHandlers {
   /** A launcher is connected. `returning`: it proved to be the owner of this agent's keys. `ended`: see `Workload`. */
@@ -77,10 +77,11 @@ export class LinkServer {
     const { socket: path } = this.parts.options
     try {
       makeDirectory(dirname(path))
+      await removeStale(path)
     } catch (error) {
-      throw new FatalError(`cannot create the directory of --socket ${path}: ${reasonOf(error)}`)
+      if (error instanceof FatalError) throw error
+      throw new FatalError(`cannot create --socket ${path}: ${reasonOf(error)}`)
     }
-    await removeStale(path)
     await this.bind()
     this.look()
   }
@@ -182,20 +183,20 @@ export class LinkServer {
       handlers.gone(byPeer)
     })
     // Only one line of a stranger is read: it sent any further line before it could read the answer.
-    let heard = false
+    let isGreeted = false
     const received = (message: ToAgent) => {
       if (this.launcher === socket) {
-        if (message.type === 'pong') this.compare(message.clocks)
+        if (message.type === 'pong') this.bootOffset.compare(message.clocks, this.parts.clock.now())
         if (message.type === 'locked') keys.locked()
         if (message.type === 'hello') turnAway('a second hello')
         else handlers.received(message)
       } else if (this.closed) {
         // A launcher may still send when this agent ends.
-      } else if (!heard && isHello(message)) {
-        heard = true
+      } else if (!isGreeted && isHello(message)) {
+        isGreeted = true
         if (this.greet(socket, message)) helloTimeout.cancel()
       } else {
-        turnAway(heard ? 'it sent more than a hello' : 'its first line is not a hello')
+        turnAway(isGreeted ? 'it sent more than a hello' : 'its first line is not a hello')
       }
     }
     readJsonLines(socket, MAX_LINE_BYTES, received, turnAway)
@@ -221,7 +222,7 @@ export class LinkServer {
     const previous = this.launcher
     this.launcher = socket
     this.bootOffset.forget()
-    this.compare(hello.clocks)
+    this.bootOffset.compare(hello.clocks, this.parts.clock.now())
     this.strangers.delete(socket)
     previous?.destroy()
     const { port } = target
@@ -230,10 +231,6 @@ export class LinkServer {
     // It may have been lost with the connection.
     if (returning && this.grant !== null) this.send(this.grant)
     return true
-  }
-
-  private compare(theirs: BootReading | undefined): void {
-    if (theirs !== undefined) this.bootOffset.heard(theirs, this.parts.clock.now())
   }
 
   private mismatch(hello: Hello): string | null {
@@ -259,7 +256,8 @@ export class BootOffset {
   }
 
   /** The launcher's reading has arrived. `now` is read after that. */
-  heard(theirs: BootReading, now: Instant): void {
+  compare(theirs: BootReading | undefined, now: Instant): void {
+    if (theirs === undefined) return
     const ms = now.boot - now.mono - (theirs.boot - theirs.mono)
     this.ms = Math.min(ms, this.ms ?? ms)
   }
@@ -299,13 +297,9 @@ function inodeOf(path: string): number {
 }
 
 async function removeStale(path: string): Promise<void> {
-  let isSocket: boolean
-  try {
-    isSocket = statSync(path).isSocket()
-  } catch {
-    return
-  }
-  if (!isSocket)
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (found === undefined) return
+  if (!found.isSocket())
     throw new FatalError(`--socket ${path} exists and is not a socket: remove it or choose another path`)
   const probe = connect(path)
   const answered = await once(probe, 'connect', { signal: AbortSignal.timeout(HELLO_WITHIN_MS) }).then(
@@ -316,19 +310,5 @@ async function removeStale(path: string): Promise<void> {
   probe.destroy()
   if (answered)
     throw new FatalError(`another agent answers on --socket ${path}: stop it or choose another path`)
-  try {
-    unlinkSync(path)
-  } catch (error) {
-    throw new FatalError(
-      `cannot replace the socket that an earlier agent left at ${path}: ${reasonOf(error)}`,
-    )
-  }
-}
-
-function reasonOf(error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException
-  if (code === 'EACCES' || code === 'EPERM') return 'permission denied'
-  if (code === 'EROFS') return 'the file system is read-only'
-  if (code === 'ENOTDIR' || code === 'EEXIST') return 'a part of the path is not a directory'
-  return code ?? message
+  unlinkSync(path)
 }

@@ -18,7 +18,7 @@ import {
   type WorkloadState,
   type WorkloadView,
 } from '../link/link-messages.ts'
-import type { Hello } from '../link/link-server.ts'
+import type { Hello } from '../link/link-messages.ts'
 import type { Log } from '../observe/log.ts'
 import type { ProbedState } from './health-probe.ts'
 

@@ -24,7 +24,7 @@ class Pair {
     const theirs = { boot: this.bootMs(this.behindMs), mono: this.mono }
     this.slept += sleepMs
     this.mono += laterMs
-    this.offset.heard(theirs, this.now())
+    this.offset.compare(theirs, this.now())
   }
 
   now(): Instant {

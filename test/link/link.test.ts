@@ -19,8 +19,14 @@ import { type Clock, systemClock } from '../../agent/clock.ts'
 import { FatalError } from '../../agent/exit.ts'
 import { LauncherKeys } from '../../agent/link/launcher-keys.ts'
 import { LinkClient } from '../../agent/link/link-client.ts'
-import { MAX_LINE_BYTES, NOTHING, type ToAgent, type ToLauncher } from '../../agent/link/link-messages.ts'
-import { type Hello, LinkServer } from '../../agent/link/link-server.ts'
+import {
+  type Hello,
+  MAX_LINE_BYTES,
+  NOTHING,
+  type ToAgent,
+  type ToLauncher,
+} from '../../agent/link/link-messages.ts'
+import { LinkServer } from '../../agent/link/link-server.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 const VIEW = { ...NOTHING, state: 'running', epoch: 3, identity: 'me', pid: 42, killAt: 5 } as const
@@ -282,7 +288,7 @@ describe('the link', () => {
 
   test('reports the reason for a missing agent once', async () => {
     const l = launcher()
-    assert.match(await l.down.next(), /no socket at .* yet/)
+    assert.match(await l.down.next(), /no socket yet/)
     const a = await agent()
     await a.connected.next()
     assert.ok(l.down.empty)
@@ -311,7 +317,7 @@ describe('the socket', () => {
     await fatal(agent(), /is not a socket/)
     rmSync(join(dir, 'run'), { recursive: true })
     writeFileSync(join(dir, 'run'), '')
-    await fatal(agent(), /cannot create the directory/)
+    await fatal(agent(), /cannot create --socket/)
   })
 
   const damages: [what: string, damage: (path: string) => void, alarm: RegExp][] = [

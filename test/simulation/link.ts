@@ -3,8 +3,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { LauncherKeys } from '../../agent/link/launcher-keys.ts'
 import type { LinkClientHandlers } from '../../agent/link/link-client.ts'
-import { type BootReading, NOTHING, type ToAgent, type ToLauncher } from '../../agent/link/link-messages.ts'
-import { BootOffset, type Hello, type LinkHandlers } from '../../agent/link/link-server.ts'
+import {
+  type BootReading,
+  type Hello,
+  NOTHING,
+  type ToAgent,
+  type ToLauncher,
+} from '../../agent/link/link-messages.ts'
+import { BootOffset, type LinkHandlers } from '../../agent/link/link-server.ts'
 import type { LauncherLink } from '../../agent/supervisor/supervisor.ts'
 import type { Process } from './process.ts'
 import type { Random } from './random.ts'
@@ -181,7 +187,7 @@ export class AgentEnd implements LauncherLink {
   }
 
   private compare(theirs: BootReading | undefined): void {
-    if (theirs !== undefined) this.bootOffset.heard(theirs, this.process.now())
+    if (theirs !== undefined) this.bootOffset.compare(theirs, this.process.now())
   }
 
   /** The launcher's end of the connection is gone. */
