@@ -15,6 +15,7 @@ import {
 import { constants, getPriority, setPriority } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { type Clock, pause } from '../clock.ts'
+import { reasonOf } from '../errno.ts'
 import { listProcesses, type ProcessIdentity, readStat } from './proc.ts'
 
 /** tini, as a subreaper: processes of the workload are started below it, and it reaps their orphans. */
@@ -56,9 +57,7 @@ export async function spawnCommand(
     if (child.pid !== undefined) return child as Started
     return await new Promise((_, reject) => child.once('error', reject))
   } catch (error) {
-    throw new Error(`cannot start "${file}": ${reasonOf(error as NodeJS.ErrnoException, file)}`, {
-      cause: error,
-    })
+    throw new Error(`cannot start "${file}": ${reasonOf(error, remediesFor(file))}`, { cause: error })
   }
 }
 
@@ -117,25 +116,14 @@ export function exitOf(code: number | null, signal: NodeJS.Signals | null, { com
   return name === undefined ? { code, signal } : { code: null, signal: name as NodeJS.Signals }
 }
 
-function reasonOf({ code = '', message }: NodeJS.ErrnoException, file: string): string {
-  const isPath = file.includes('/')
-  // A search also ends with EACCES after a directory that it may not read.
-  const forbidden = isPath
-    ? 'it is not an executable file, or this user may not execute it'
-    : 'no such command in PATH that this user may execute'
-  const existing = 'the interpreter that its first line names does not exist'
-  const missing = isPath ? (existsSync(file) ? existing : 'no such file') : 'no such command in PATH'
-  const tooMuch = 'too many processes or too little memory; raise the pod’s limits'
-  const reasons: Record<string, string> = {
-    ENOENT: missing,
-    ENOTDIR: missing,
-    EACCES: forbidden,
-    ENOEXEC: 'it is neither a program for this machine nor a script with a "#!" line',
-    E2BIG: 'its arguments and environment are too long; shorten them',
-    EAGAIN: tooMuch,
-    ENOMEM: tooMuch,
+/** What the errors of execve(2) mean for this file. */
+function remediesFor(file: string): Readonly<Record<string, string>> {
+  const inPath = 'no such command in PATH that this user may execute'
+  if (!file.includes('/')) return { ENOENT: inPath, ENOTDIR: inPath, EACCES: inPath }
+  return {
+    ...(existsSync(file) && { ENOENT: 'the interpreter that its first line names does not exist' }),
+    EACCES: 'it is not an executable file, or this user may not execute it',
   }
-  return reasons[code] ?? message
 }
 
 /**
@@ -152,6 +140,8 @@ const NICE = 5
  * scanning until a scan finds no new process. Returns why one of them could not be changed. `null`: all were.
  */
 export function deprioritize(root: number): string | null {
+  const oomScore = Math.min(1000, Number(readFileSync('/proc/self/oom_score_adj', 'latin1')) + OOM_SCORE)
+  const niceness = Math.min(constants.priority.PRIORITY_LOW, getPriority() + NICE)
   let problem: string | null = null
   const attempt = (act: () => void) => {
     try {
@@ -162,38 +152,29 @@ export function deprioritize(root: number): string | null {
       if (!hasEnded) problem ??= message
     }
   }
-  const told = new Set<number>()
-  for (let fresh = [root]; fresh.length > 0; fresh = descendants(root).filter((pid) => !told.has(pid))) {
+  const done = new Set<number>()
+  for (let fresh = [root]; fresh.length > 0; fresh = descendants(root).filter((pid) => !done.has(pid)))
     for (const pid of fresh) {
-      told.add(pid)
-      attempt(() => writeFileSync(`/proc/${pid}/oom_score_adj`, oomScore()))
+      done.add(pid)
+      attempt(() => writeFileSync(`/proc/${pid}/oom_score_adj`, String(oomScore)))
       // Linux counts the nice value for each thread.
       attempt(() => {
-        const niceness = Math.min(constants.priority.PRIORITY_LOW, getPriority() + NICE)
         for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), niceness)
       })
     }
-  }
   return problem
-}
-
-function oomScore(): string {
-  const own = Number(readFileSync('/proc/self/oom_score_adj', 'latin1'))
-  return String(Math.min(1000, own + OOM_SCORE))
 }
 
 function descendants(root: number): number[] {
   const children = Map.groupBy(listProcesses(), ({ ppid }) => ppid)
-  const found = [root]
-  for (const pid of found)
-    for (const child of children.get(pid) ?? []) if (!found.includes(child.pid)) found.push(child.pid)
-  return found
+  const found = new Set([root])
+  for (const pid of found) for (const child of children.get(pid) ?? []) found.add(child.pid)
+  return [...found]
 }
 
 /** Throws an error of one sentence if there is no such program. */
 export function findProgram(program: string, env: NodeJS.ProcessEnv): string {
-  if (program.includes('/')) return program
-  const found = lookUp(program, env.PATH ?? '')
+  const found = program.includes('/') ? program : lookUp(program, env.PATH ?? '')
   if (found === undefined) throw new Error(`there is no "${program}" in PATH`)
   return found
 }
@@ -206,10 +187,9 @@ export function lookUp(program: string, path: string): string | undefined {
 /** Throws the error that execve(2) would return, as far as it can be predicted. */
 function checkProgram(file: string, env: NodeJS.ProcessEnv): void {
   const places = file.includes('/') ? [file] : placesOf(file, env.PATH ?? '/bin:/usr/bin')
-  const answers = places.map(errorOf)
-  if (answers.includes(null)) return
-  const code = answers.find((answer) => answer !== 'ENOENT') ?? 'ENOENT'
-  throw Object.assign(new Error(code), { code })
+  const codes = places.map(errorOf)
+  if (codes.includes(null)) return
+  throw Object.assign(new Error(), { code: codes.find((code) => code !== 'ENOENT') ?? 'ENOENT' })
 }
 
 function placesOf(program: string, path: string): string[] {

@@ -11,6 +11,7 @@ import type { EndedBecause } from '../lease/reasons.ts'
 import {
   type Digests,
   describeLoss,
+  type Hello,
   NOTHING,
   type ToAgent,
   type ToLauncher,
@@ -18,7 +19,6 @@ import {
   type WorkloadState,
   type WorkloadView,
 } from '../link/link-messages.ts'
-import type { Hello } from '../link/link-messages.ts'
 import type { Log } from '../observe/log.ts'
 import type { ProbedState } from './health-probe.ts'
 

@@ -55,14 +55,13 @@ test('a command runs with the marker, and its exit is reported', async () => {
 
 test('a command that cannot be started is rejected with one sentence', async () => {
   await using planted = plant()
-  const commands = {
-    'cannot start "no-such-command": no such command in PATH': ['no-such-command'],
-    'cannot start "/no/such/file": no such file': ['/no/such/file'],
-    'cannot start "/": it is not an executable file, or this user may not execute it': ['/'],
-    'cannot start the workload: give a command after "--"': [],
-  }
-  for (const [message, command] of Object.entries(commands))
-    await assert.rejects(planted.start(command), { message })
+  const commands: [RegExp, string[]][] = [
+    [/no such command in PATH/, ['no-such-command']],
+    [/it does not exist/, ['/no/such/file']],
+    [/not an executable file/, ['/']],
+    [/give a command/, []],
+  ]
+  for (const [message, command] of commands) await assert.rejects(planted.start(command), { message })
 })
 
 test('terminate ends a frozen tree', async () => {
