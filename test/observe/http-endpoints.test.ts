@@ -236,7 +236,8 @@ describe('an invalid request', () => {
     it(`gets the status 400, and its connection ends: ${what}`, async (t) => {
       const server = await serve(t, new Replica())
       const answer = await sendRaw(t, server, bytes)
-      assert.match(answer, /^HTTP\/1\.1 400 Bad Request\r\nConnection: close\r\n/)
+      assert.match(answer, /^HTTP\/1\.1 400 /)
+      assert.match(answer, /\r\nConnection: close\r\n/)
       assert.equal((await ask(server, '/livez')).status, 200)
     })
   }
