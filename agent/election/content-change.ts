@@ -1,5 +1,5 @@
 import type { EndedBecause } from '../lease/reasons.ts'
-import type { CandidateConfig, ElectionState, MonoMs, Why } from './state.ts'
+import type { CandidateConfig, CandidateState, MonoMs, Why } from './state.ts'
 
 /** A set of files may arrive one by one. Several replicas that have the same set show that it is complete. */
 const QUIET_MS = 2_000
@@ -25,7 +25,7 @@ export interface ContentChange extends Why<EndedBecause> {
  */
 export function contentChange(
   config: Pick<CandidateConfig, 'onChange' | 'leaseDurationMs'>,
-  { term, workload: { content, well }, paused, successor }: ElectionState,
+  { term, workload: { content, well }, paused, successor }: CandidateState,
 ): ContentChange | null {
   if (content === null || config.onChange === 'ignore' || paused || !well) return null
   if (term === null || term.doubt || term.restarting !== null || term.stepDown !== null) return null

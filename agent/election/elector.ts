@@ -54,7 +54,7 @@ export class Elector {
       options.api,
       options.clock,
       {
-        observed: (lease, watched) => this.dispatch({ type: 'lease', lease, fresh: false, watched }),
+        observed: (lease) => this.dispatch({ type: 'lease', lease, fresh: false }),
         up: () => this.dispatch({ type: 'watch', up: true, problem: null }),
         down: (error) => this.dispatch({ type: 'watch', up: false, problem: error?.message ?? null }),
       },
@@ -122,7 +122,7 @@ export class Elector {
       const lease = await (create
         ? api.create(write.lease, deadlineMs)
         : api.update(write.lease, deadlineMs, (seen) =>
-            this.dispatch({ type: 'lease', lease: seen, fresh: false, watched: false }),
+            this.dispatch({ type: 'lease', lease: seen, fresh: false }),
           ))
       metrics.renewal('acknowledged', clock.mono() - write.sentAt.mono)
       this.watcher.expect(lease)
@@ -149,7 +149,7 @@ export class Elector {
     try {
       const lease = await api.read(deadlineMs)
       this.watcher.expect(lease)
-      this.dispatch({ type: 'lease', lease, fresh: true, watched: false })
+      this.dispatch({ type: 'lease', lease, fresh: true })
     } catch (cause) {
       this.dispatch({ type: 'read_failed', error: asApiError(cause) })
     }

@@ -6,7 +6,6 @@ import { isOlder } from '../python-version.ts'
 import {
   type CandidateConfig,
   type CandidateState,
-  type ElectionState,
   emit,
   type Follower,
   type Input,
@@ -25,7 +24,7 @@ const LONGEST_PAUSE_MS = 60_000
  */
 export function inability(
   config: Pick<CandidateConfig, 'leaseDurationMs' | 'retryPeriodMs'>,
-  state: ElectionState,
+  state: CandidateState,
   now: Instant,
 ): Fault {
   const { seen, sightedAt, watchUp, writeRight, writeProblem, readProblem, watchProblem } = state
@@ -49,7 +48,7 @@ export function inability(
 }
 
 /** Why this replica must not compete for the Lease. */
-export function barrier({ barred, outdated }: ElectionState): Fault {
+export function barrier({ barred, outdated }: CandidateState): Fault {
   return barred ?? outdated
 }
 
@@ -61,7 +60,7 @@ export function judgeVersion<S extends CandidateState>({ config }: Input, state:
   return { ...state, outdated: config.allowOlder ? null : outdated(state) }
 }
 
-function outdated({ seen, term, workload: { langflow } }: ElectionState): Fault {
+function outdated({ seen, term, workload: { langflow } }: CandidateState): Fault {
   const noted = seen === null || seen.lease === null ? null : langflowOf(seen.lease)
   if (langflow === null || noted === null || !isOlder(langflow, noted)) return null
   return term === null

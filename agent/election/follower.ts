@@ -7,8 +7,8 @@ import { sendRead, sendWrite } from './requests.ts'
 import { failedStart, isUnproven } from './revision-trial.ts'
 import {
   type CandidateConfig,
+  type CandidateState,
   decide,
-  type ElectionState,
   type Ending,
   emit,
   event,
@@ -143,7 +143,7 @@ function take(input: Input, state: Follower): Follower {
  * Monotonic ms before which this replica does not campaign. The time is shorter while the Lease stays as it was
  * released.
  */
-export function coolDownEnds({ coolDown, seen, written }: ElectionState): number {
+export function coolDownEnds({ coolDown, seen, written }: CandidateState): number {
   if (coolDown === null) return 0
   const untaken = seen?.heldMs === 0 && written.includes(seen.lease?.spec?.renewTime ?? '')
   return untaken ? coolDown.early : coolDown.full

@@ -6,7 +6,7 @@ import {
   requestOf,
   targetFault,
 } from '../lease/operator-annotations.ts'
-import type { CandidateConfig, ElectionState, StepDownReason } from './state.ts'
+import type { CandidateConfig, CandidateState, StepDownReason } from './state.ts'
 
 /** Time from SIGTERM to SIGKILL in a failover, in milliseconds: the LangFlow of this leader may not answer. */
 const FAILOVER_GRACE_MS = 2_000
@@ -18,7 +18,7 @@ interface Order {
 }
 
 /** The most urgent request in the Lease that awaits an answer. */
-export function openRequest({ seen, requestsStay }: ElectionState): OperatorRequest | null {
+export function openRequest({ seen, requestsStay }: CandidateState): OperatorRequest | null {
   return requestsStay ? null : requestOf(seen?.lease ?? null)
 }
 
@@ -29,7 +29,7 @@ export function openRequest({ seen, requestsStay }: ElectionState): OperatorRequ
  */
 export function operatorOrder(
   { identity }: Pick<CandidateConfig, 'identity'>,
-  state: ElectionState,
+  state: CandidateState,
 ): Order | null {
   const { term, paused } = state
   const request = openRequest(state)

@@ -37,7 +37,6 @@ import {
   type CandidateConfig,
   type CandidateState,
   doubtAt,
-  type ElectionState,
   emit,
   type Input,
   killAt,
@@ -106,7 +105,7 @@ export function sendRead<S extends CandidateState>({ config, now }: Input, state
  * Half the renew deadline, as in the Kubernetes components, so that two attempts fit. Near the doubt it is less, so
  * that the request ends before it: a new connection is worth more than an old answer.
  */
-function requestDeadline(config: CandidateConfig, { term }: ElectionState, now: Instant): number {
+function requestDeadline(config: CandidateConfig, { term }: CandidateState, now: Instant): number {
   const half = config.renewDeadlineMs / 2
   if (term === null) return half
   const untilDoubt = doubtAt(config, term.renewedAt).mono - now.mono

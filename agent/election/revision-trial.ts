@@ -1,7 +1,7 @@
 import { type FailedRevision, type Revisions, withFailed, withProven } from '../lease/proven-revisions.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import { isOlder } from '../python-version.ts'
-import { type CandidateConfig, type ElectionState, type Input, NEVER, type Why } from './state.ts'
+import { type CandidateConfig, type CandidateState, type Input, NEVER, type Why } from './state.ts'
 
 /** A first start from a warm standby may take this long, and any other at least as long. */
 const FIRST_START_MS = 60_000
@@ -26,7 +26,7 @@ export function isUnproven(
     noted: {
       revisions: { proven },
     },
-  }: ElectionState,
+  }: CandidateState,
 ): boolean {
   return revision !== null && proven.length > 0 && !proven.includes(revision)
 }
@@ -34,7 +34,7 @@ export function isUnproven(
 /**
  * The failed first start of the own revision, while LangFlow's inputs have not changed since.
  */
-export function failedStart(own: Own, state: ElectionState): FailedRevision | null {
+export function failedStart(own: Own, state: CandidateState): FailedRevision | null {
   if (!isUnproven(own, state)) return null
   const { inputs } = state.workload
   const failed = state.noted.revisions.failed.filter(({ revision }) => revision === own.revision)
@@ -47,7 +47,7 @@ export function failedStart(own: Own, state: ElectionState): FailedRevision | nu
  * than this one: a migration may take that long. The newest version that has led does not show this, because an earlier
  * term of this start may have led.
  */
-export function trialEnds({ config, now }: Input, state: ElectionState): number | null {
+export function trialEnds({ config, now }: Input, state: CandidateState): number | null {
   if (!isUnproven(config, state)) return null
   const [own, last] = [state.workload.langflow, state.noted.revisions.langflow]
   const upgrade = own !== null && last !== null && !config.allowOlder && isOlder(last, own)
@@ -70,7 +70,7 @@ export function blamed({ revision }: Own, { code, reason }: Why<EndedBecause>): 
 /** The revisions that the holder records with its next write. */
 export function revisionsNoted(
   { revision }: Own,
-  { noted: { revisions }, term, workload }: ElectionState,
+  { noted: { revisions }, term, workload }: CandidateState,
 ): Revisions {
   if (revision === null || term === null) return revisions
   const { stepDown } = term

@@ -19,16 +19,13 @@ export const NEVER: MonoMs = Number.POSITIVE_INFINITY
 /** The configuration of one candidate. All times are in milliseconds. */
 export interface CandidateConfig
   extends Timings,
-    Pick<
-      AgentOptions,
-      'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'streamGraceMs' | 'onDoubt' | 'allowOlder'
-    >,
-    Pick<AgentOptions, 'standby' | 'startTimeoutMs' | 'onChange'> {
-  /** The Deployment or StatefulSet of this replica, as `Kind/name`. `null`: unknown. */
+    Pick<AgentOptions, 'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'streamGraceMs' | 'startTimeoutMs'>,
+    Pick<AgentOptions, 'onDoubt' | 'allowOlder' | 'standby' | 'onChange'> {
+  /** The Deployment or StatefulSet of this replica, as `Kind/name`. */
   readonly owner: string | null
   /** Hash of its pod's template. `null`: unknown, and then no revision counts as unproven here. */
   readonly revision: string | null
-  /** The access to this replica's front, published while it leads. `null`: it has no front. */
+  /** The access to this replica's front, published while it leads. */
   readonly front: FrontAccess | null
   /** 0 to 999, random for each process. It makes this process's renew times unique, down to the microsecond. */
   readonly salt: number
@@ -137,16 +134,14 @@ export const NO_WORKLOAD = {
   langflow: null as string | null,
   /** Digest of the inputs of its LangFlow (`Digests.inputs`). */
   inputs: null as string | null,
-  /** The files that it starts from (`Digests.content`). `null`: none are watched, or unknown. */
+  /** The files that it starts from (`Digests.content`). */
   content: null as ContentView | null,
   /** Epoch and identity of the grant that live processes run under, if the launcher reported them. */
   epoch: null as number | null,
   identity: null as string | null,
   /** The end of that grant. */
   killAt: null as MonoMs | null,
-  /**
-   * The last term of earlier launchers of this pod, as `identity epoch`, if it is proven that nothing of it is alive.
-   */
+  /** The last term of this pod's earlier launchers, as `identity epoch`, if nothing of it is proven to be alive. */
   ended: null as string | null,
   /** Why the workload does not serve although it is alive. */
   failed: null as Fault,
@@ -161,17 +156,14 @@ export interface Seen {
   readonly lease: Lease | null
   /** When the last change of the record was received (rule 6) or its absence noticed (rule 7). */
   readonly changedAt: MonoMs
-  /**
-   * Milliseconds from then for which every other replica leaves the Lease alone. 0: it was released, or looks never
-   * held.
-   */
+  /** Milliseconds from then for which other replicas leave the Lease alone. 0: it was released, or looks never held. */
   readonly heldMs: number
 }
 
-/** `awaited`: a replica may become the successor with the present content, or has not seen it yet. */
+/** Whether the successor would start LangFlow from the leader's present files. `awaited`: one may, but does not yet. */
 export type SuccessorContent = 'ready' | 'awaited' | 'none'
 
-/** The replica to name in a release, if any, and whether it would start LangFlow from the leader's present files. */
+/** The replica to name in a release. */
 export interface Successor {
   readonly identity: string | null
   readonly content: SuccessorContent
@@ -252,16 +244,7 @@ const SHARED = {
   /** The API server keeps requests that this process has removed. None is obeyed until all are gone. */
   requestsStay: false,
 }
-export type Shared = Readonly<typeof SHARED>
-
-/** The decision of the last transition. */
-interface Decided extends Shared {
-  readonly effects: readonly Effect[]
-  /** The decision and its reason. */
-  readonly decision: Sentence
-  /** The next `tick` at the latest. */
-  readonly wakeAt: MonoMs
-}
+type Shared = Readonly<typeof SHARED>
 
 /** This process ends when it holds nothing and nothing of the workload is alive. */
 export interface End {
@@ -269,7 +252,12 @@ export interface End {
   readonly code: 0 | 1
 }
 
-interface Phase<Name extends string, T extends Term | null, E extends End | null> extends Decided {
+interface Phase<Name extends string, T extends Term | null, E extends End | null> extends Shared {
+  readonly effects: readonly Effect[]
+  /** The decision of the last transition and its reason. */
+  readonly decision: Sentence
+  /** The next `tick` at the latest. */
+  readonly wakeAt: MonoMs
   readonly phase: Name
   readonly term: T
   readonly ending: E
@@ -279,10 +267,7 @@ interface Phase<Name extends string, T extends Term | null, E extends End | null
 export type Follower = Phase<'follower', null, null>
 /** Holds the Lease and renews it. */
 export type Leading = Phase<'leading', Term & { readonly stepDown: null }, null>
-/**
- * Still renews the Lease, and releases it in the planned order (rule 3). Without an `ending`, it campaigns again
- * afterwards.
- */
+/** Still renews the Lease, and releases it in the planned order (rule 3). Without an `ending`, it campaigns again. */
 export type SteppingDown = Phase<'stepping down', Term & { readonly stepDown: StepDown }, End | null>
 /** Holds nothing, and takes nothing any more. */
 export type Ending = Phase<'ending', null, End> & { readonly exited: boolean }
@@ -290,11 +275,6 @@ export type Ending = Phase<'ending', null, End> & { readonly exited: boolean }
 export type CandidateState = Follower | Leading | SteppingDown | Ending
 export type Held = Leading | SteppingDown
 export type Free = Follower | Ending
-
-export interface ElectionState extends Shared {
-  readonly term: Term | null
-  readonly ending: End | null
-}
 
 /** The remedy for a workload that failed: another replica takes over, or it is restarted here. */
 export type Remedy = 'handover' | 'restart'
@@ -305,16 +285,8 @@ export interface Failure extends Why<EndedBecause> {
 }
 
 export type Fact =
-  /**
-   * The Lease. `watched`: an event showed it, as it was written. If not, a read showed it, which is `fresh` if it was
-   * sent after the last fact.
-   */
-  | {
-      readonly type: 'lease'
-      readonly lease: Lease | null
-      readonly fresh: boolean
-      readonly watched: boolean
-    }
+  /** An event or a read shows the Lease. `fresh`: the answer to the election's own read. */
+  | { readonly type: 'lease'; readonly lease: Lease | null; readonly fresh: boolean }
   | { readonly type: 'watch'; readonly up: boolean; readonly problem: string | null }
   | { readonly type: 'written'; readonly id: number; readonly lease: Lease }
   | { readonly type: 'write_failed'; readonly id: number; readonly error: ApiError }
@@ -395,13 +367,7 @@ export function event<S extends CandidateState>(
   detail?: Detail,
 ): S {
   const epoch = state.term?.epoch ?? state.highestEpoch
-  const { code, reason } = why
-  const more = {
-    ...(code !== undefined && { code }),
-    ...(reason !== undefined && { reason }),
-    ...(detail && { detail }),
-  }
-  return emit(state, { type: 'event', event, epoch, ...more })
+  return emit(state, { type: 'event', event, epoch, ...why, ...(detail && { detail }) })
 }
 
 /** One order kills a lost workload and its remains. */

@@ -5,11 +5,8 @@ import { durationOf, holderOf, isNewer, type Lease } from './lease.ts'
 import type { LeaseApi, OpenWatch, WatchEvent } from './lease-api.ts'
 
 export interface WatcherHandlers {
-  /**
-   * The Lease as last seen. `null`: it does not exist. Never older than the one before. `watched`: an event showed it,
-   * as it was written.
-   */
-  observed(lease: Lease | null, watched: boolean): void
+  /** The Lease as last seen. `null`: it does not exist. Never older than the one before. */
+  observed(lease: Lease | null): void
   /** The watch is open and up to date, so polling is not needed. */
   up(): void
   /** The watch is lost. Called once for each `up`, and for the first failed attempt. */
@@ -24,8 +21,6 @@ const SILENT_RETRIES = 2.5
 /** The longest time for a read and for opening a watch, but not for its whole life. */
 const REQUEST_DEADLINE_MS = 5_000
 const FIRST_PAUSE_MS = 100
-/** Limit for the factor of the permitted silence: 80 s at the defaults. */
-const MAX_SILENCE_FACTOR = 16
 
 /** Events of an earlier watch have another `connection`. `since`: monotonic ms. */
 type Open = { readonly connection: object; readonly watch: OpenWatch; readonly since: number }
@@ -54,7 +49,6 @@ export class LeaseWatcher {
   private shortLived = 0
 
   private seen: Lease | null = null
-  private changedAt = 0
   private mustRead = true
   /** Version of the last object or bookmark. Events up to here are old, and the next watch continues from here. */
   private position: string | undefined
@@ -62,8 +56,6 @@ export class LeaseWatcher {
   private expected: string | undefined
 
   private silence: Timer | null = null
-  /** Factor by which the permitted silence is extended, since this holder turned out to renew more rarely. */
-  private silenceFactor = 1
 
   constructor(api: LeaseApi, clock: Clock, handlers: WatcherHandlers, timings: WatcherTimings) {
     this.api = api
@@ -86,9 +78,7 @@ export class LeaseWatcher {
     const version = lease?.metadata.resourceVersion
     if (!('watch' in this.phase) || version === undefined || !isNewer(version, this.position)) return
     if (this.expected === undefined || isNewer(version, this.expected)) this.expected = version
-    if (this.silence !== null && this.silenceFactor === 1) return
-    this.silenceFactor = 1
-    this.awaitChange()
+    if (this.silence === null) this.awaitChange()
   }
 
   private isStopped(): boolean {
@@ -139,9 +129,9 @@ export class LeaseWatcher {
   private adopt(lease: Lease | null): void {
     this.mustRead = false
     this.expected = undefined
-    if (!this.isAsSeen(lease)) this.changed(lease)
+    this.seen = lease
     this.position = lease?.metadata.resourceVersion
-    this.handlers.observed(lease, false)
+    this.handlers.observed(lease)
   }
 
   private apply(event: WatchEvent): void {
@@ -151,30 +141,10 @@ export class LeaseWatcher {
     this.position = version ?? this.position
     // A bookmark shows the server's position, but nothing about the holder.
     if (event.type === 'bookmark') return
-    this.changed(lease)
+    this.seen = lease
     if (this.phase.name === 'checking') this.phase = { ...this.phase, name: 'open' }
     this.awaitChange()
-    this.handlers.observed(lease, true)
-  }
-
-  private isAsSeen(lease: Lease | null): boolean {
-    return lease?.metadata.resourceVersion === this.seen?.metadata.resourceVersion
-  }
-
-  private changed(lease: Lease | null): void {
-    const holder = (of: Lease | null) => (of === null ? '' : holderOf(of))
-    const gap = this.clock.mono() - this.changedAt
-    // A slow holder counts as slow until it renews like others, or another holder follows.
-    if (gap <= this.silenceMs(lease) || holder(lease) !== holder(this.seen)) this.silenceFactor = 1
-    this.changedAt = this.clock.mono()
-    this.seen = lease
-  }
-
-  /** The permitted silence of the holder of this record. */
-  private silenceMs(lease: Lease | null): number {
-    const { retryPeriodMs, leaseDurationMs } = this.timings
-    const duration = lease === null ? 0 : durationOf(lease, leaseDurationMs)
-    return SILENT_RETRIES * retryPeriodMs * Math.max(1, duration / leaseDurationMs)
+    this.handlers.observed(lease)
   }
 
   /** While the Lease is held, its holder renews it, so a change must arrive. So must a version that another request showed. */
@@ -184,8 +154,10 @@ export class LeaseWatcher {
     const behind = this.expected !== undefined && isNewer(this.expected, this.position)
     const held = this.seen !== null && holderOf(this.seen) !== ''
     if (!behind && !held) return
-    const ms = this.silenceMs(this.seen) * this.silenceFactor
-    this.silence = this.clock.after(ms, () => void this.checkSilence())
+    const { retryPeriodMs, leaseDurationMs } = this.timings
+    const duration = this.seen === null ? 0 : durationOf(this.seen, leaseDurationMs)
+    const permittedMs = SILENT_RETRIES * retryPeriodMs * Math.max(1, duration / leaseDurationMs)
+    this.silence = this.clock.after(permittedMs, () => void this.checkSilence())
   }
 
   /**
@@ -205,10 +177,9 @@ export class LeaseWatcher {
       return
     }
     if (lease instanceof ApiError) return this.ended(lease)
-    if (this.isAsSeen(lease)) {
+    if (lease?.metadata.resourceVersion === this.seen?.metadata.resourceVersion) {
       this.phase = { ...checking, name: 'open' }
       this.expected = undefined
-      this.silenceFactor = Math.min(this.silenceFactor * 2, MAX_SILENCE_FACTOR)
       this.awaitChange()
       return
     }

@@ -1,5 +1,5 @@
 import { contentChange } from '../election/content-change.ts'
-import type { CandidateConfig, ElectionState } from '../election/state.ts'
+import type { CandidateConfig, CandidateState } from '../election/state.ts'
 import { type OtherLeasesOptions, watchOtherLeases } from './other-leases.ts'
 import type { Peers } from './peers.ts'
 import { VoluntaryHandover, type VoluntaryHandoverOptions } from './succession.ts'
@@ -40,7 +40,7 @@ export class Handovers {
     this.voluntary?.asked()
   }
 
-  electionChanged(state: ElectionState): void {
+  electionChanged(state: CandidateState): void {
     const { peers } = this.options
     const { term } = state
     // If the leader's files have changed, it waits until a replica is prepared with the new ones.

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
-import type { ElectionState, Fact } from '../election/state.ts'
+import type { CandidateState, Fact } from '../election/state.ts'
 import type { LogThrottle } from '../observe/log.ts'
 import type { AgentStatus, PeersView, ReplicaRow } from '../status/agent-status.ts'
 import { find, type Resolve, StatusRequests } from './peer-requests.ts'
@@ -24,7 +24,7 @@ export interface PeersOptions {
 
 /** What every reason for a handover depends on. */
 export interface HandoverOptions {
-  readonly state: () => ElectionState
+  readonly state: () => CandidateState
   readonly dispatch: (fact: Fact) => void
 }
 

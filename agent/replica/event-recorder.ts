@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { NotedEffect } from '../election/elector.ts'
-import type { ElectionState, Refusal, Why } from '../election/state.ts'
+import type { CandidateState, Refusal, Why } from '../election/state.ts'
 import type { Fault } from '../fault.ts'
 import { describePause, describeRequest, type Pause } from '../lease/operator-annotations.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
@@ -105,7 +105,7 @@ export class EventRecorder {
   }
 
   /** Pauses and refused requests in the Lease. Only the leader reports them. */
-  operation({ term, paused }: Pick<ElectionState, 'term' | 'paused'>, pause: Pause | null): void {
+  operation({ term, paused }: Pick<CandidateState, 'term' | 'paused'>, pause: Pause | null): void {
     const { log, events } = this.options
     const refusal = term?.refusal ?? null
     if (term === null) this.paused = false
@@ -143,7 +143,10 @@ export class EventRecorder {
   }
 
   /** LangFlow will be restarted in its term. */
-  restart({ code, reason }: Why, { term, highestEpoch }: Pick<ElectionState, 'term' | 'highestEpoch'>): void {
+  restart(
+    { code, reason }: Why,
+    { term, highestEpoch }: Pick<CandidateState, 'term' | 'highestEpoch'>,
+  ): void {
     const { log, metrics, events, onCrash } = this.options
     const why = onCrash === 'restart' ? '--on-crash=restart' : 'no other replica is ready'
     const isPlanned = PLANNED.has(code)

@@ -5,13 +5,7 @@ import { inability } from '../election/eligibility.ts'
 import { coolDownEnds } from '../election/follower.ts'
 import { openRequest } from '../election/operator-order.ts'
 import { failedStart, isUnproven } from '../election/revision-trial.ts'
-import {
-  type CandidateConfig,
-  type CandidateState,
-  doubtAt,
-  type ElectionState,
-  killAt,
-} from '../election/state.ts'
+import { type CandidateConfig, type CandidateState, doubtAt, killAt } from '../election/state.ts'
 import type { Fault } from '../fault.ts'
 import type { TrafficView } from '../front/agent-side/steering.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
@@ -42,7 +36,7 @@ export interface ReplicaFacts {
 }
 
 type GateFacts = Pick<ReplicaFacts, 'now' | 'workload' | 'traffic'> & {
-  readonly state: ElectionState
+  readonly state: CandidateState
   readonly options: Timings &
     Pick<AgentOptions, 'peers'> & { readonly pod: Pick<AgentOptions['pod'], 'revision'> }
 }

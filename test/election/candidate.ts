@@ -109,8 +109,8 @@ export class Candidate {
     return this
   }
 
-  sees(lease: Lease | null, fresh = false, watched = !fresh): this {
-    return this.dispatch({ type: 'lease', lease, fresh, watched })
+  sees(lease: Lease | null, fresh = false): this {
+    return this.dispatch({ type: 'lease', lease, fresh })
   }
 
   workload(patch: Partial<Workload>): this {

@@ -16,7 +16,7 @@ import { Candidate, failure, heldBy, leaseOf, noted, released } from './candidat
  *   acknowledges each write. `clock wall=3600s` moves one clock alone.
  * - `lease held v=10` shows a version of the Lease: `held by=POD`, `released by=POD`, `empty`, `absent`, `edited` (as last
  *   seen, with changes), `committed` (as a write left it). Further words: `holder`, `duration`, `acquired`, `renewed`,
- *   `epoch`, `uid`, `note.KEY` for an annotation, `read` for the answer to a read, `unwatched`.
+ *   `epoch`, `uid`, `note.KEY` for an annotation, `read` for the answer to a read.
  * - `ack`, `fail CODE`, `answer` and `written` are answers to a write. `write=2.7` is the seventh write of replica 2.
  * - Every other input is a fact of `agent/election/state.ts`, such as `workload alive=no` or `drained`.
  */
@@ -105,11 +105,7 @@ class Stage {
         this.c.mono += milliseconds(String(args.mono ?? '0'))
         return
       case 'lease':
-        return void this.c.sees(
-          this.lease(plain, args),
-          plain.includes('read'),
-          !plain.includes('unwatched') && !plain.includes('read'),
-        )
+        return void this.c.sees(this.lease(plain, args), plain.includes('read'))
       case 'workload':
         return void this.c.workload(this.workload(args))
       case 'ack':

@@ -22,8 +22,6 @@ type Step = number | WatchEvent | ApiError | typeof END | { readonly expect: Lea
 class Scene {
   readonly clock = new VirtualClock()
   readonly log: string[] = []
-  /** `watched` of each observation. */
-  readonly watched: boolean[] = []
   /** The answers to the reads, in order. The last one repeats. */
   reads: Answer[]
   opens: ((handlers: WatchHandlers) => void | Promise<void>)[] = []
@@ -52,9 +50,8 @@ class Scene {
       api as LeaseApi,
       this.clock,
       {
-        observed: (lease, watched) => {
+        observed: (lease) => {
           this.log.push(`observed ${lease === null ? 'nothing' : lease.metadata.resourceVersion}`)
-          this.watched.push(watched)
         },
         up: () => this.log.push('up'),
         down: (error) => this.log.push(`down ${error?.code ?? '-'}`),
@@ -213,13 +210,6 @@ test('if the read shows a change that the watch missed, the watcher reports it a
   }
 })
 
-test('a Lease from a read is not reported as watched, since it may be old', async () => {
-  const scene = await Scene.up()
-  scene.reads = [leaseAt('7'), leaseAt('9')]
-  await scene.play(changed('6'), lost, RETRY_MS, changed('8'), SILENCE_MS)
-  assert.deepEqual(scene.watched, [false, true, false, true, false])
-})
-
 test('a failed read during silence is a loss, and is repeated within a retry period', async () => {
   const scene = await Scene.up()
   scene.reads = [lost, leaseAt('8')]
@@ -262,31 +252,6 @@ test('a bookmark does not count as a sign of the holder', async () => {
   const scene = await Scene.up()
   assert.deepEqual(await scene.play(SILENCE_MS - 1, bookmark('90')), [])
   assert.deepEqual(await scene.play(1), ['read'])
-})
-
-test('reads for a permanently silent holder become rarer', async () => {
-  const reads = await (await Scene.up()).play(10 * 60_000)
-  assert.deepEqual([...new Set(reads)], ['read'])
-  assert.ok(reads.length >= 6 && reads.length <= 12, `${reads.length} times in ten minutes`)
-})
-
-test('a slow holder causes no more reads after a while, until it renews at the usual rate again', async () => {
-  const scene = await Scene.up()
-  let version = 5
-  const renew = async (everyMs: number, times: number) => {
-    let reads = 0
-    for (let n = 0; n < times; n++) {
-      const next = String(++version)
-      const news = await scene.play(everyMs, changed(next))
-      scene.reads = [leaseAt(next)]
-      reads += news.filter((entry) => entry === 'read').length
-    }
-    return reads
-  }
-  await renew(12_000, 3)
-  assert.equal(await renew(12_000, 50), 0)
-  await renew(RETRY_MS, 1)
-  assert.deepEqual(await scene.play(SILENCE_MS), ['read'])
 })
 
 test('a new holder is expected to renew at the usual rate', async () => {

@@ -1,4 +1,4 @@
-import { type ElectionState, initialState, type Term } from '../../agent/election/state.ts'
+import { type CandidateState, initialState, type Term } from '../../agent/election/state.ts'
 import type { Member } from '../../agent/peers/peers.ts'
 
 /** Another replica that could take over. */
@@ -17,6 +17,6 @@ export const MEMBER: Member = {
 
 export const TERM = { epoch: 1, doubt: false, stepDown: null } as Term
 
-export function electionState(term: Term | null, more: Partial<ElectionState> = {}): ElectionState {
-  return { ...initialState(), ...more, term } as ElectionState
+export function electionState(term: Term | null, more: Partial<CandidateState> = {}): CandidateState {
+  return { ...initialState(), ...more, term } as CandidateState
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
-import type { CandidateState, ElectionState } from '../../agent/election/state.ts'
+import type { CandidateState } from '../../agent/election/state.ts'
 import {
   COLD,
   NOTHING,
@@ -48,7 +48,7 @@ interface Case {
   readonly afterMs?: number
 }
 
-function facts(state: ElectionState, does: WorkloadState, its: Case = {}) {
+function facts(state: CandidateState, does: WorkloadState, its: Case = {}) {
   const { epoch = 4, standby, healthy = true, afterMs = 0, ready = 0, revision = null, peers = [] } = its
   const view = { ...NOTHING, state: does, epoch, standby: { ...COLD, ...standby } }
   const launcher = 'connected' as const
@@ -99,7 +99,7 @@ describe('a replica', () => {
     ],
     ['could not serve in doubt while its workload is stopping', false, false, LEADS, 'stopping', IN_DOUBT],
     ['could not serve in doubt while the leader steps down', false, false, STEPS_DOWN, 'frozen', IN_DOUBT],
-  ] as [string, boolean, boolean, ElectionState, WorkloadState, Case?][]) {
+  ] as [string, boolean, boolean, CandidateState, WorkloadState, Case?][]) {
     test(what, () => {
       const its = facts(state, does, more)
       assert.deepEqual([isReady(its), couldServe(its)], [ready, could])
@@ -121,7 +121,7 @@ describe('a replica', () => {
 
   test('can be a standby only while it has no term', () => {
     assert.equal(standsBy(facts(FOLLOWS, 'idle')), true)
-    assert.equal(standsBy(facts({ ...FOLLOWS, term: LEADS.term } as ElectionState, 'idle')), false)
+    assert.equal(standsBy(facts({ ...FOLLOWS, term: LEADS.term } as CandidateState, 'idle')), false)
   })
 
   const now = LEADER.mono
@@ -148,9 +148,9 @@ describe('a replica', () => {
     [false, 'that is terminating', { ending: { reason: 'SIGTERM', code: 0 } }, {}, 'idle'],
     [false, 'whose launcher is not idle', {}, {}, 'stopping'],
     [false, 'that still prepares its standby', {}, { mode: 'warm', state: 'preparing' }, 'idle'],
-  ] as [boolean, string, Partial<ElectionState>, Partial<StandbyView>, WorkloadState][]) {
+  ] as [boolean, string, Partial<CandidateState>, Partial<StandbyView>, WorkloadState][]) {
     test(`${could ? 'could' : 'could not'} serve as a follower ${what}`, () => {
-      const its = facts({ ...FOLLOWS, ...state }, does, { standby })
+      const its = facts({ ...FOLLOWS, ...state } as CandidateState, does, { standby })
       assert.deepEqual([isReady(its), couldServe(its), isInDoubt(its)], [false, could, false])
     })
   }
@@ -158,7 +158,7 @@ describe('a replica', () => {
   test('reports why its gate is closed while LangFlow is restarted in the same term', () => {
     const term = { ...LEADS.term!, restarting: 'LangFlow lost its worker (pid 7)' }
     const detail = 'closed: LangFlow lost its worker (pid 7)'
-    assert.deepEqual(checksOf(facts({ ...LEADS, term }, 'running')).at(-1), {
+    assert.deepEqual(checksOf(facts({ ...LEADS, term } as CandidateState, 'running')).at(-1), {
       name: 'gate',
       ok: false,
       detail,
@@ -172,8 +172,8 @@ describe('a replica of a new revision', () => {
   const OLD = { ...FOLLOWS.noted, revisions: { proven: ['old'], langflow: null, failed: [] } }
   const NEW = { revision: 'new' } as const
   const follows = { ...FOLLOWS, noted: OLD }
-  const starts = { ...LEADS, noted: OLD, term: { ...LEADS.term!, trialUntil: 1e9 } } as ElectionState
-  const serves = { ...LEADS, noted: OLD } as ElectionState
+  const starts = { ...LEADS, noted: OLD, term: { ...LEADS.term!, trialUntil: 1e9 } } as CandidateState
+  const serves = { ...LEADS, noted: OLD } as CandidateState
   for (const [what, could, standby, state, does, more, why] of [
     [
       'could take over, but is not Ready, if only an older revision has served',
@@ -225,7 +225,7 @@ describe('a replica of a new revision', () => {
       { ...NEW, peers: null },
       null,
     ],
-  ] as [string, boolean, boolean, ElectionState, WorkloadState, Case, RegExp | null][])
+  ] as [string, boolean, boolean, CandidateState, WorkloadState, Case, RegExp | null][])
     test(what, () => {
       const its = facts(state, does, more)
       const traffic = { routedTo: null, problem: null, front: { listening: true } as FrontView }
@@ -329,7 +329,7 @@ describe('a front', () => {
       'running',
       null,
     ],
-  ] as [string, RegExp | null, ElectionState, WorkloadState, FrontView | null, string?, Case?][])
+  ] as [string, RegExp | null, CandidateState, WorkloadState, FrontView | null, string?, Case?][])
     test(what, () => {
       const traffic = { routedTo: null, problem: problem ?? null, front }
       const its = { ...facts(state, does, more), traffic }

@@ -1,4 +1,4 @@
-import { type CandidateConfig, doubtAt, type ElectionState } from '../../election/state.ts'
+import { type CandidateConfig, type CandidateState, doubtAt } from '../../election/state.ts'
 import { epochOf, type FrontAccess, frontOf, holderOf } from '../../lease/lease.ts'
 import { podOf } from '../../lease/operator-annotations.ts'
 import type { FrontRoute, LeaderSilence } from '../front-messages.ts'
@@ -7,7 +7,7 @@ import type { FrontRoute, LeaderSilence } from '../front-messages.ts'
 const SILENT_MS = 5_000
 
 export interface RouteFacts {
-  readonly state: ElectionState
+  readonly state: CandidateState
   /** Whether the gate is open: this replica leads, and its LangFlow serves. */
   readonly open: boolean
   readonly own: FrontAccess

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type Clock, pause } from '../../clock.ts'
-import type { ElectionState } from '../../election/state.ts'
+import type { CandidateState } from '../../election/state.ts'
 import { type FrontAccess, holderOf } from '../../lease/lease.ts'
 import { podOf } from '../../lease/operator-annotations.ts'
 import type { Log, LogThrottle } from '../../observe/log.ts'
@@ -34,7 +34,7 @@ export interface SteeringOptions {
   readonly clock: Clock
   readonly log: Pick<Log, 'info'>
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
-  readonly state: () => ElectionState
+  readonly state: () => CandidateState
   /** Reads the clock, because a late timer must not keep the gate open. */
   readonly ready: () => boolean
 }

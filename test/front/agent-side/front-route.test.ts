@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { ElectionState } from '../../../agent/election/state.ts'
+import type { CandidateState } from '../../../agent/election/state.ts'
 import { leaderFault, routeOf, unreachable } from '../../../agent/front/agent-side/front-route.ts'
 import type { FrontRoute } from '../../../agent/front/front-messages.ts'
 import type { Lease } from '../../../agent/lease/lease.ts'
@@ -8,7 +8,7 @@ import { Candidate, CONFIG, heldBy, released } from '../../election/candidate.ts
 
 const own = { address: '10.0.0.1:8091', key: 'own-key' }
 
-function follower(lease: Lease | null): ElectionState {
+function follower(lease: Lease | null): CandidateState {
   return Candidate.follower().sees(lease).state
 }
 
@@ -139,7 +139,7 @@ describe('the route of the front', () => {
       false,
       held(3),
     ],
-  ] as [string, ElectionState, boolean, FrontRoute][])
+  ] as [string, CandidateState, boolean, FrontRoute][])
     test(what, () => {
       assert.deepEqual(routeOf({ state, open, own, config: CONFIG }), route)
     })
@@ -163,7 +163,7 @@ describe('the fault of a leader’s front', () => {
     ['does not exist if no replica leads', follower(released(50)), null],
     ['does not exist if this replica leads', leader.state, null],
     ['does not exist if an earlier agent of this replica leads', follower(heldBy('me', 50)), null],
-  ] as [string, ElectionState, RegExp | null][])
+  ] as [string, CandidateState, RegExp | null][])
     test(what, () => {
       const said = leaderFault({ state, own, config: CONFIG })
       if (fault === null) assert.equal(said, null)
@@ -186,7 +186,7 @@ describe("a leader's front that does not answer", () => {
       false,
     ],
     ['is not unreachable if this replica leads', leader.state, 9_000, 0, false],
-  ] as [string, ElectionState, number, number, boolean][])
+  ] as [string, CandidateState, number, number, boolean][])
     test(what, () => {
       const silence = { address: '10.0.0.2:8091', since: renewedAt - silentMs, because: 'a test' }
       const found = unreachable({ state, config: CONFIG }, silence, renewedAt + afterMs)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { ElectionState, Fact } from '../../../agent/election/state.ts'
+import type { CandidateState, Fact } from '../../../agent/election/state.ts'
 import { CLOSED_WITHIN_MS, Steering } from '../../../agent/front/agent-side/steering.ts'
 import {
   type FrontCounts,
@@ -46,7 +46,7 @@ class Scene {
       this.ends.push(until)
     },
   }
-  state: ElectionState
+  state: CandidateState
   inDoubt = false
   changed = (): void => {}
 
@@ -129,7 +129,7 @@ describe('the end of an agent', () => {
     it(what, async () => {
       const scene = new Scene().tell({ type: 'terminate', reason: 'SIGTERM' })
       // LangFlow died at the same moment, so only the front is left to wait for.
-      scene.state = { ...scene.state, term: null }
+      scene.state = { ...scene.state, term: null } as CandidateState
       const end = scene.steering.end(NEVER)
       await scene.clock.pass(CLOSED_WITHIN_MS - 1)
       assert.deepEqual(scene.ends, [])
