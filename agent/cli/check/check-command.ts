@@ -5,6 +5,9 @@ import { parseNamespace } from '../../config/values.ts'
 import { CLUSTER_SETTINGS, OUTPUT_SETTINGS } from '../cluster-settings.ts'
 import { addFilenames, readFilenames } from '../manifests/manifest.ts'
 
+// All LangFlows of the namespace are checked.
+const { leaseName: _, ...OF_CLUSTER } = CLUSTER_SETTINGS
+
 const CHECK_SETTINGS = {
   ...group('Check', {
     container: optional(
@@ -24,12 +27,7 @@ const CHECK_SETTINGS = {
       repeats: true as const,
     },
   }),
-  ...CLUSTER_SETTINGS,
-  leaseName: {
-    ...CLUSTER_SETTINGS.leaseName,
-    otherwise: 'every LangFlow in the namespace is checked',
-    about: 'restrict the check to the LangFlow of this Lease',
-  },
+  ...OF_CLUSTER,
   ...OUTPUT_SETTINGS,
 }
 

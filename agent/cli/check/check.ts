@@ -7,7 +7,7 @@ import { LEASE_RULES } from './rules/lease-rules.ts'
 import { MOUNT_RULES } from './rules/mount-rules.ts'
 import { NETWORK_RULES } from './rules/network-rules.ts'
 import { POD_RULES } from './rules/pod-rules.ts'
-import { ROLLOUT_RULES, SCALE_RULES } from './rules/rollout-rules.ts'
+import { ROLLOUT_RULES } from './rules/rollout-rules.ts'
 import { SERVER_RULES } from './rules/server-rules.ts'
 import { STANDBY_RULES } from './rules/standby-rules.ts'
 import { STATE_RULES } from './rules/state-rules.ts'
@@ -56,7 +56,6 @@ export const CATALOGUE: readonly Entry[] = [
   ...entries('Agents', [...AGENT_RULES, ...MOUNT_RULES, ...STANDBY_RULES], asInstalled),
   ...entries('Lease and network', [...LEASE_RULES, ...NETWORK_RULES], asInstalled),
   ...entries('Rollouts and replicas', ROLLOUT_RULES, asInstalled),
-  ...entries('Rollouts and replicas', SCALE_RULES, (one) => one),
 ]
 
 function entries<S>(

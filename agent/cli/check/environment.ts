@@ -10,21 +10,22 @@ export interface Sources {
   readonly hidden: ReadonlyMap<string, string>
 }
 
-/** The value of a variable. `source`: the key that certainly sets it, such as `Secret/langflow url`. */
+/** The value of a variable. `source`: the key that sets it, such as `Secret/langflow url`; `null` if it may not be set. */
 type Value =
   | { readonly text: string; readonly source?: string }
   | { readonly cause: string; readonly source: string | null }
 
-/** Texts that stand for fields of the pod, such as its name. No user writes them. */
-const POD_FIELDS: Readonly<Record<string, string>> = {
-  'metadata.name': 'name-of-the-pod-0',
-  'metadata.uid': '00000000-0000-0000-0000-000000000000',
-  'status.podIP': '10.255.254.1',
-}
+/** Texts that stand for fields of the pod, and the variables that `deploy/` and `inject` make of them. No user writes such texts. */
+const POD_FIELDS = {
+  'metadata.name': { variable: 'POD_NAME', text: 'name-of-the-pod-0' },
+  'metadata.uid': { variable: 'POD_UID', text: '00000000-0000-0000-0000-000000000000' },
+  'status.podIP': { variable: 'POD_IP', text: '10.255.254.1' },
+} as const
+const OF_POD = Object.values(POD_FIELDS)
 
 /** Whether each pod has its own value. */
-export function isOfPod(text: string): boolean {
-  return Object.values(POD_FIELDS).some((own) => text.includes(own))
+export function isOfPod(value: string): boolean {
+  return OF_POD.some(({ text }) => value.includes(text))
 }
 
 /** With LangFlow's default log, LangFlow renders tracebacks for minutes if its database is unavailable, and does not answer. */
@@ -48,11 +49,9 @@ export class Environment {
     }
     for (const one of asList(container.env)) this.add(asText(dig(one, 'name')), one, sources)
     const words = [...asList(container.command), ...asList(container.args)].map(asText)
-    const visible = this.texts('x')
     const start = words.findIndex((word) => /(^|\/)langflow-leader(\.mjs)?$/.test(word))
-    const end = start < 0 ? 0 : words.indexOf('--', start) + 1 || words.length
-    this.command = words.slice(end).map((word) => expanded(word, (name) => visible[name]))
-    const file = /(?:^|\s)--env-file[ =](\S+)/.exec(words.join(' '))?.[1] ?? visible.LEADER_ENV_FILE
+    this.command = words.slice(start < 0 ? 0 : words.indexOf('--', start) + 1 || words.length)
+    const file = /(?:^|\s)--env-file[ =](\S+)/.exec(words.join(' '))?.[1] ?? this.texts().LEADER_ENV_FILE
     this.files = file ? `the file ${file} (--env-file) may set variables` : null
   }
 
@@ -60,8 +59,12 @@ export class Environment {
     const value = dig(variable, 'value')
     const path = dig(variable, 'valueFrom', 'fieldRef', 'fieldPath')
     const [reference] = referencesIn({ env: [variable] })
-    if (typeof value === 'string') this.values.set(name, this.expand(value))
-    else if (typeof path === 'string') this.values.set(name, { text: POD_FIELDS[path] ?? 'a-field' })
+    if (typeof value === 'string') {
+      const text = OF_POD.reduce((own, { variable, text }) => own.replaceAll(`$(${variable})`, text), value)
+      const cause = `${name} contains other variables`
+      this.values.set(name, text.includes('$(') ? { cause, source: '' } : { text })
+    } else if (typeof path === 'string')
+      this.values.set(name, { text: POD_FIELDS[path as keyof typeof POD_FIELDS]?.text ?? 'a-field' })
     else if (reference !== undefined) {
       const { title, key, optional } = reference
       const source = `${title} ${key}`
@@ -71,18 +74,6 @@ export class Environment {
       else if (data === null || !optional)
         this.values.set(name, { cause: causeOf(title, sources, key), source: optional ? null : source })
     }
-  }
-
-  /** Replaces `$(NAME)` by variables before it, as Kubernetes does. */
-  private expand(text: string): Value {
-    let hidden: Value | null = null
-    const whole = expanded(text, (name) => {
-      const value = this.values.get(name)
-      if (value === undefined || 'text' in value) return value?.text
-      hidden = { ...value, source: `${value.source} in ${text}` }
-      return undefined
-    })
-    return hidden ?? { text: whole }
   }
 
   /** The value of a variable of LangFlow; `null` if it is not set. Throws `Unknown`. */
@@ -106,15 +97,13 @@ export class Environment {
 
   private find(name: string): Value | null {
     if (this.files !== null) return { cause: this.files, source: null }
-    const script = this.command.join(' ')
     try {
-      const text =
-        this.command.length === 0 ? undefined : readStart(this.command, this.texts('x')).environment[name]
+      const text = this.command.length === 0 ? undefined : this.start().environment[name]
       if (text !== undefined) return { text }
     } catch {
       // The launcher cannot read this command either.
       const cause = 'the start script may set variables'
-      if (script.includes(name) || !this.values.has(name)) return { cause, source: null }
+      if (this.command.join(' ').includes(name) || !this.values.has(name)) return { cause, source: null }
     }
     return this.values.get(name) ?? (this.open === null ? null : { cause: this.open, source: null })
   }
@@ -140,16 +129,24 @@ export class Environment {
 
   /** Why the launcher cannot keep this LangFlow warm, in one sentence. `null`: no known reason. */
   get whyCold(): string | null {
-    if (this.command.length === 0) return null
-    const visible = this.texts('x')
-    if (this.open !== null)
-      for (const [, name = ''] of this.command.join(' ').matchAll(/\$[({]?(\w+)/g)) visible[name] ??= 'x'
     try {
-      readStart(this.command, visible)
+      if (this.command.length > 0) this.start()
       return null
     } catch (error) {
       return (error as Error).message
     }
+  }
+
+  /** Reads the command as the launcher does. An unknown value counts as one word. Throws if the launcher cannot read the command. */
+  private start() {
+    const visible = this.texts('x')
+    if (this.open !== null)
+      for (const [, name = ''] of this.command.join(' ').matchAll(/\$\{?(\w+)/g)) visible[name] ??= 'x'
+    // Kubernetes replaces `$(NAME)` before the container starts.
+    return readStart(
+      this.command.map((word) => word.replace(/\$\(\w+\)/g, 'x')),
+      visible,
+    )
   }
 }
 
@@ -196,11 +193,4 @@ function dataOf(title: string, { manifests }: Sources): Record<string, string> |
 function causeOf(title: string, { manifests, hidden }: Sources, key: string | null = null): string {
   if (manifests.some((one) => titleOf(one) === title)) return `${title} has no key ${key}`
   return hidden.get(title) ?? `${title} is not in the input`
-}
-
-/** Replaces `$(NAME)` as Kubernetes does: an unknown name stays, and `$$` is a dollar sign. */
-function expanded(text: string, lookUp: (name: string) => string | undefined): string {
-  return text.replace(/\$\$|\$\(([\w.-]+)\)/g, (all, name?: string) =>
-    name === undefined ? '$' : (lookUp(name) ?? all),
-  )
 }

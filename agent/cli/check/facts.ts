@@ -17,10 +17,10 @@ export function factsOf(
     const installations = findLangflows(manifests, container).map((found) =>
       installationOf(readWorkload(found), { manifests, hidden }),
     )
-    return { ...facts, installations, all: installations, unfound: null }
+    return { ...facts, installations, unfound: null }
   } catch (error) {
     if (!(error instanceof FatalError)) throw error
-    return { ...facts, installations: [], all: [], unfound: error.message }
+    return { ...facts, installations: [], unfound: error.message }
   }
 }
 
@@ -53,6 +53,14 @@ export function asInstalled(one: Installation): Installed | null {
   return { ...one, agent: one.agent, options: one.agent.started.options }
 }
 
+/** The LangFlows before this one, so that each pair is compared once. */
+export function othersBefore({ manifest }: Installation, { installations }: Facts): readonly Installation[] {
+  return installations.slice(
+    0,
+    installations.findIndex((one) => one.manifest === manifest),
+  )
+}
+
 /** The Lease of its agents; `null` if it has none, or its name is unknown. */
 export function leaseNameOf({ agent }: Installation): string | null {
   return agent !== null && 'options' in agent.started ? agent.started.options.leaseName : null
@@ -67,9 +75,8 @@ export function accountOf({ hasDefaultAccount, names }: Workload): string {
 export function scales({ kind, value }: Manifest, workload: Manifest): boolean {
   const target = dig(value, 'spec', 'scaleTargetRef')
   return (
-    (kind === 'HorizontalPodAutoscaler' || kind === 'ScaledObject') &&
-    titleOf({ kind: asText(dig(target, 'kind')) || 'Deployment', name: asText(dig(target, 'name')) }) ===
-      titleOf(workload)
+    kind === 'HorizontalPodAutoscaler' &&
+    titleOf({ kind: asText(dig(target, 'kind')), name: asText(dig(target, 'name')) }) === titleOf(workload)
   )
 }
 

@@ -7,41 +7,32 @@ import { LEASE } from '../../lease/lease-api.ts'
 import { DEADLINE_MS } from '../api-connection.ts'
 import type { CLUSTER_SETTINGS } from '../cluster-settings.ts'
 import { OperationError } from '../exit-codes.ts'
-import { dig, type Manifest, manifestOf } from '../manifests/manifest.ts'
+import { type Manifest, manifestOf } from '../manifests/manifest.ts'
 import { type ApiConnection, connected } from './api-access.ts'
 import { referencesIn } from './environment.ts'
-import { accountOf, factsOf, leaseNameOf } from './facts.ts'
+import { factsOf, leaseNameOf } from './facts.ts'
 import type { ClusterFacts, Facts, Installation } from './rule.ts'
-import { grantOf, type Right, rightsFor } from './rules/lease-rules.ts'
 
 /** Enough requests for a median, within about half a second on a usual connection. */
 const LATENCY_REQUESTS = 20
 
-/** Plural and `apiVersion` of the objects that are listed for the rules. */
-const LISTED: Readonly<Record<string, readonly [plural: string, apiVersion: string]>> = {
-  Deployment: ['deployments', 'apps/v1'],
-  StatefulSet: ['statefulsets', 'apps/v1'],
-  Rollout: ['rollouts', 'argoproj.io/v1alpha1'],
-  Service: ['services', 'v1'],
-  ServiceAccount: ['serviceaccounts', 'v1'],
-  PersistentVolumeClaim: ['persistentvolumeclaims', 'v1'],
-  NetworkPolicy: ['networkpolicies', 'networking.k8s.io/v1'],
-  PodDisruptionBudget: ['poddisruptionbudgets', 'policy/v1'],
-  DaemonSet: ['daemonsets', 'apps/v1'],
-  CronJob: ['cronjobs', 'batch/v1'],
-  Pod: ['pods', 'v1'],
-  HorizontalPodAutoscaler: ['horizontalpodautoscalers', 'autoscaling/v2'],
-  VerticalPodAutoscaler: ['verticalpodautoscalers', 'autoscaling.k8s.io/v1'],
-  ScaledObject: ['scaledobjects', 'keda.sh/v1alpha1'],
-  Role: ['roles', 'rbac.authorization.k8s.io/v1'],
-  RoleBinding: ['rolebindings', 'rbac.authorization.k8s.io/v1'],
+/** The kinds of objects that are listed for the rules, by their `apiVersion`. */
+const LISTED: Readonly<Record<string, readonly string[]>> = {
+  v1: ['Service', 'ServiceAccount', 'PersistentVolumeClaim', 'Pod'],
+  'apps/v1': ['Deployment', 'StatefulSet', 'DaemonSet'],
+  'argoproj.io/v1alpha1': ['Rollout'],
+  'autoscaling/v2': ['HorizontalPodAutoscaler'],
+  'batch/v1': ['CronJob'],
+  'networking.k8s.io/v1': ['NetworkPolicy'],
+  'policy/v1': ['PodDisruptionBudget'],
+  'rbac.authorization.k8s.io/v1': ['Role', 'RoleBinding'],
 }
 
 /** For an account that may read only the Lease, such as the agent's own, which `kubectl exec` uses. */
 const ELSEWHERE =
   'run check on your machine with your kubeconfig, or run kubectl get deploy,sts,svc,sa,role,rolebinding,lease,netpol,pdb,pvc -o yaml | langflow-leader check -f -'
 
-interface Query extends Values<typeof CLUSTER_SETTINGS> {
+interface Query extends Omit<Values<typeof CLUSTER_SETTINGS>, 'leaseName'> {
   /** LangFlow's container; `null` to find it by its name, image or command. */
   readonly container: string | null
 }
@@ -64,44 +55,28 @@ class Inquiry {
   }
 
   async facts(): Promise<Facts> {
-    const { container, leaseName } = this.query
-    const { namespace } = this.objects
+    const { container } = this.query
     const version = await this.version()
     await this.refuseAbsentNamespace()
-    const lists = await Promise.all(Object.keys(LISTED).map((kind) => this.list(kind)))
-    const manifests = lists.flat()
-    // If the user sees no object at all, nothing is checked, which must not pass.
-    if (Object.keys(LISTED).every((kind) => this.hidden.has(kind)))
-      throw new OperationError('no_rights', `${this.hidden.get('Deployment')}: ${ELSEWHERE}`)
-    const named = await this.named(factsOf(manifests, container).installations)
-    const facts = factsOf([...manifests, ...named], container, this.hidden)
-    const installations = facts.installations.filter(
-      (one) => leaseName === null || (leaseNameOf(one) ?? leaseName) === leaseName,
+    const kinds = Object.entries(LISTED).flatMap(([version, kinds]) =>
+      kinds.map((kind) => kindOf(kind, version)),
     )
-    const none = `no LangFlow in namespace ${namespace} competes for the Lease ${leaseName}`
-    const unfound = facts.unfound ?? (installations.length === 0 ? none : null)
-    const cluster = await this.cluster(installations, version)
-    return { ...facts, installations, unfound, cluster, refusals: [] }
+    const manifests = (await Promise.all(kinds.map((kind) => this.list(kind)))).flat()
+    // If the user sees no object at all, nothing is checked, which must not pass.
+    if (kinds.every(({ kind }) => this.hidden.has(kind)))
+      throw new OperationError('no_rights', `${this.hidden.get('Deployment')}: ${ELSEWHERE}`)
+    const { installations } = factsOf(manifests, container)
+    const leaseNames = new Set(installations.flatMap((one) => leaseNameOf(one) ?? []))
+    const leases = await Promise.all([...leaseNames].map((name) => this.lease(name)))
+    const named = [...(await this.named(installations)), ...leases.flat()]
+    const [lease = AGENT_SETTINGS.leaseName.fallback] = leaseNames
+    const cluster = { version, latency: await this.latency(lease) }
+    return { ...factsOf([...manifests, ...named], container, this.hidden), cluster, refusals: [] }
   }
 
-  private async cluster(
-    installations: readonly Installation[],
-    version: string | null,
-  ): Promise<ClusterFacts> {
-    const leases = new Map<string, boolean>()
-    const grants = new Map<string, boolean>()
-    for (const one of installations) {
-      const leaseName = leaseNameOf(one)
-      if (leaseName === null) continue
-      const lease = await this.read('Lease', () => this.objects.get(LEASE, leaseName, DEADLINE_MS))
-      if (lease !== null) leases.set(leaseName, lease !== undefined)
-      for (const right of rightsFor(leaseName)) {
-        const granted = await this.may(accountOf(one), right)
-        if (granted !== null) grants.set(grantOf(accountOf(one), right), granted)
-      }
-    }
-    const [lease = AGENT_SETTINGS.leaseName.fallback] = leases.keys()
-    return { version, leases, grants, latency: await this.latency(lease) }
+  private async lease(name: string): Promise<Manifest[]> {
+    const found = await this.read('Lease', () => this.objects.get(LEASE, name, DEADLINE_MS))
+    return found ? [manifestOf({ ...found, kind: 'Lease' })] : []
   }
 
   /** Major and minor version of the API server, such as `1.37`; `null` if unknown. */
@@ -124,12 +99,10 @@ class Inquiry {
   }
 
   /** The objects of one kind. Empty if the user may not list them, which is recorded in `hidden`. */
-  private async list(kind: string): Promise<Manifest[]> {
-    const [plural, apiVersion] = LISTED[kind]!
-    const items = await this.read(kind, () =>
-      this.objects.list(kindOf(kind, plural, apiVersion), DEADLINE_MS),
-    )
-    return (items ?? []).map((item) => manifestOf({ ...item, apiVersion, kind }))
+  private async list(kind: Kind): Promise<Manifest[]> {
+    const items = await this.read(kind.kind, () => this.objects.list(kind, DEADLINE_MS))
+    const apiVersion = kind.base.replace(/^\/apis?\//, '')
+    return (items ?? []).map((item) => manifestOf({ ...item, apiVersion, kind: kind.kind }))
   }
 
   /** The Secrets and ConfigMaps of LangFlow's and the agents' variables. Rules never print a value. */
@@ -142,8 +115,7 @@ class Inquiry {
     const found = await Promise.all(
       [...unique].map(async ([title, { optional }]) => {
         const [kind = '', name = ''] = title.split('/')
-        const of = kindOf(kind, `${kind.toLowerCase()}s`, 'v1')
-        const value = await this.read(title, () => this.objects.get(of, name, DEADLINE_MS))
+        const value = await this.read(title, () => this.objects.get(kindOf(kind, 'v1'), name, DEADLINE_MS))
         if (value === undefined && !optional) this.hidden.set(title, `${title} does not exist`)
         if (value === null || (value === undefined && !optional)) return []
         return [manifestOf({ ...(value ?? { metadata: { name } }), kind })]
@@ -157,34 +129,11 @@ class Inquiry {
     const times: number[] = []
     for (let i = 0; i < LATENCY_REQUESTS; i++) {
       const from = systemClock.mono()
-      await this.read('Lease', () => this.objects.get(LEASE, leaseName, DEADLINE_MS))
+      await this.lease(leaseName)
       times.push(Math.round(systemClock.mono() - from))
     }
     times.sort((a, b) => a - b)
     return { medianMs: times[times.length >> 1]!, slowestMs: times.at(-1)! }
-  }
-
-  /** Whether an account has a right; `null` if the API server does not report it, because the user may not ask. */
-  private async may(account: string, { verb, group, resource, name }: Right): Promise<boolean | null> {
-    const { namespace } = this.objects
-    const review = {
-      apiVersion: 'authorization.k8s.io/v1',
-      kind: 'LocalSubjectAccessReview',
-      metadata: { namespace },
-      spec: {
-        user: `system:serviceaccount:${namespace}:${account}`,
-        groups: ['system:serviceaccounts', `system:serviceaccounts:${namespace}`, 'system:authenticated'],
-        resourceAttributes: { verb, group, resource, namespace, ...(name === null ? {} : { name }) },
-      },
-    }
-    const path = `/apis/${review.apiVersion}/namespaces/${encodeURIComponent(namespace)}/localsubjectaccessreviews`
-    try {
-      const answer = await this.connection.write('create', review, path)
-      return dig(answer, 'status', 'allowed') === true
-    } catch (error) {
-      if (error instanceof ApiError) return null
-      throw error
-    }
   }
 
   /** `undefined` if the object does not exist. `null` if the user may not read it, which is recorded in `hidden`. */
@@ -200,9 +149,10 @@ class Inquiry {
   }
 }
 
-function kindOf(kind: string, plural: string, apiVersion: string): Kind {
-  const [group] = apiVersion.split('/')
-  return apiVersion === group
+function kindOf(kind: string, apiVersion: string): Kind {
+  const plural = `${kind.toLowerCase()}s`.replace(/ys$/, 'ies')
+  const [group, version] = apiVersion.split('/')
+  return version === undefined
     ? { kind, resource: plural, base: `/api/${apiVersion}` }
     : { kind, resource: `${plural}.${group}`, base: `/apis/${apiVersion}` }
 }

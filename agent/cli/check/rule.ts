@@ -37,8 +37,6 @@ export interface Facts {
   readonly manifests: readonly Manifest[]
   /** The LangFlows to check. */
   readonly installations: readonly Installation[]
-  /** Every LangFlow, also those that the user did not ask about. */
-  readonly all: readonly Installation[]
   /** Why no LangFlow was found, in one sentence; `null` if one was found. */
   readonly unfound: string | null
   /** Why kinds, or objects such as `Secret/langflow`, cannot be read. */
@@ -54,10 +52,6 @@ export interface ClusterFacts {
   readonly version: string | null
   /** Sequential reads of one Lease, in milliseconds. */
   readonly latency: { readonly medianMs: number; readonly slowestMs: number }
-  /** The rights of the agents' accounts, by `grantOf`, without rights that the user may not ask about. */
-  readonly grants: ReadonlyMap<string, boolean>
-  /** Whether the agents' Leases exist, by name. */
-  readonly leases: ReadonlyMap<string, boolean>
 }
 
 /** A LangFlow with the agent and the launcher of its pods, as its manifest configures them. */

@@ -90,16 +90,18 @@ describe('gather', () => {
     )
   })
 
-  test('asks for the rights of the account, the Lease, and the version', async () => {
-    const review = '/apis/authorization.k8s.io/v1/namespaces/ns/localsubjectaccessreviews'
+  test('reads the version, the Lease, and the Roles of the account', async () => {
+    const objects = sound('production')
+    const list = (kind: string): Answer => [200, { items: [kept(objects.get(kind))] }]
+    const role: Answer = [200, { items: [kept({ ...objects.get('Role'), rules: [] })] }]
+    const rbac = '/apis/rbac.authorization.k8s.io/v1/namespaces/ns'
     const facts = await gathered({
       '/version': [200, { major: '1', minor: '28+' }],
-      [DEPLOYMENTS]: [200, { items: [kept(sound('production').workload)] }],
-      [review]: [201, { status: { allowed: false } }],
+      [DEPLOYMENTS]: list('Deployment'),
+      [`${rbac}/roles`]: role,
+      [`${rbac}/rolebindings`]: list('RoleBinding'),
     })
     assert.equal(facts.cluster?.version, '1.28')
-    assert.deepEqual([...facts.cluster.leases], [['langflow-leader-lock', false]])
-    assert.deepEqual([...new Set(facts.cluster.grants.values())], [false])
     const codes = check(facts).findings.map(({ code }) => code)
     for (const code of ['kubernetes-version', 'agent-rights', 'lease-object'])
       assert.ok(codes.includes(code), code)

@@ -48,7 +48,6 @@ const cluster = (facts: Partial<NonNullable<Facts['cluster']>>): Options => ({
   facts: {
     cluster: {
       ...{ version: '1.34', latency: { medianMs: 4, slowestMs: 30 } },
-      ...{ grants: new Map(), leases: new Map([['langflow-leader-lock', true]]) },
       ...facts,
     },
   },
@@ -239,20 +238,6 @@ export const MISTAKES: readonly Mistake[] = [
     twin.intoNamespace('team-b')
     m.objects.push(...twin.objects)
   }),
-  warning(
-    'database-shared',
-    'two Leases, and one SQLite file on a volume that both mount',
-    (m) => {
-      const volume = volumeOf(m.pod, 'langflow-state')
-      delete volume.emptyDir
-      volume.persistentVolumeClaim = { claimName: 'langflow-files' }
-      m.secret['database-url'] = 'sqlite:////app/data/langflow.db'
-      const staging = m.addTwin('staging')
-      staging.secret['database-url'] = m.secret['database-url']
-      m.add(claim('langflow-files', 'ReadWriteMany'))
-    },
-    { also: ['database-exclusive'] },
-  ),
   error('database-shared', 'LangFlow has no database, so that each pod has its own SQLite', (m) =>
     dropVariable(m.langflow, 'LANGFLOW_DATABASE_URL'),
   ),
@@ -268,8 +253,8 @@ export const MISTAKES: readonly Mistake[] = [
     'database-shared',
     'each pod has its own database by its name',
     (m) => {
-      m.langflow.env.unshift({ name: 'POD', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } })
-      setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:password@host/$(POD)')
+      m.langflow.env.unshift({ name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } })
+      setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:password@host/$(POD_NAME)')
     },
     { base: 'stateful-set' },
   ),
@@ -482,9 +467,6 @@ export const MISTAKES: readonly Mistake[] = [
   error('agent-token', 'the token is for another audience than the API server', (m) => {
     volumeOf(m.pod, 'token').projected.sources[0].serviceAccountToken.audience = 'vault'
   }),
-  error('agent-token', 'the projected volume has the token in another file', (m) => {
-    volumeOf(m.pod, 'token').projected.sources[0].serviceAccountToken.path = 'api-token'
-  }),
   error('agent-token', 'the projected volume lacks the CA of the API server', (m) => {
     volumeOf(m.pod, 'token').projected.sources.splice(1, 1)
   }),
@@ -522,9 +504,6 @@ export const MISTAKES: readonly Mistake[] = [
   ),
   error('agent-sidecar', 'the agent is missing', (m) => {
     m.pod.initContainers = [m.install]
-  }),
-  warning('one-version', 'install and agent are of two versions', (m) => {
-    m.install.image = 'langflow-leader:0.2.0'
   }),
   error('launcher-first', 'LangFlow runs without the launcher', (m) => {
     delete m.langflow.command
@@ -610,9 +589,6 @@ export const MISTAKES: readonly Mistake[] = [
   }),
   error('agent-probes', 'the readiness probe asks the front, not the agent', (m) => {
     m.agent.readinessProbe.httpGet.port = 8091
-  }),
-  error('agent-probes', 'the readiness probe uses HTTPS', (m) => {
-    m.agent.readinessProbe.httpGet.scheme = 'HTTPS'
   }),
   error(
     'agent-probes',
@@ -707,9 +683,6 @@ export const MISTAKES: readonly Mistake[] = [
   error('agent-identity', 'every replica has the same identity by a flag', (m) => {
     m.agent.args = ['agent', '--identity=langflow']
   }),
-  error('agent-identity', 'the identity is made of a variable that Kubernetes does not insert', (m) =>
-    setVariable(m.agent, 'LEADER_IDENTITY', '$(HOSTNAME)'),
-  ),
   error('agent-identity', "POD_NAME is the Deployment's name", (m) =>
     setVariable(m.agent, 'POD_NAME', 'langflow'),
   ),
@@ -718,17 +691,6 @@ export const MISTAKES: readonly Mistake[] = [
   ),
   error('agent-identity', "the front has the node's address", (m) =>
     setVariable(m.agent, 'POD_IP', { fieldRef: { fieldPath: 'status.hostIP' } }),
-  ),
-  error('agent-addresses', 'every front has the address of the Service', (m) =>
-    setVariable(m.agent, 'LEADER_FRONT_ADDRESS', 'langflow:7860'),
-  ),
-  error(
-    'agent-addresses',
-    'the agent listens only on the loopback address, where neither the kubelet nor a peer asks',
-    (m) => setVariable(m.agent, 'LEADER_LISTEN', '127.0.0.1:8090'),
-  ),
-  error('agent-addresses', 'the front listens only on the loopback address', (m) =>
-    setVariable(m.agent, 'LEADER_FRONT_LISTEN', '127.0.0.1:8091'),
   ),
   error('hold-timeout', 'LangFlow must be healthy sooner than it can start', (m) =>
     setVariable(m.agent, 'LEADER_START_TIMEOUT', '10s'),
@@ -752,14 +714,6 @@ export const MISTAKES: readonly Mistake[] = [
       m.langflow.args = ['/app/start.sh']
     },
     { also: ['agent-target'] },
-  ),
-  error(
-    'agent-target',
-    "LangFlow listens only on the pod's address, where the agent does not find it",
-    (m) => {
-      setVariable(m.langflow, 'POD_IP', { fieldRef: { fieldPath: 'status.podIP' } })
-      m.langflow.args = ['langflow', 'run', '--host', '$(POD_IP)', '--port', '7860']
-    },
   ),
   error(
     'agent-target',
@@ -997,60 +951,11 @@ spec: { podSelector: {}, policyTypes: [Egress] }
   warning('replicas', 'an autoscaler adds replicas, which only wait', (m) => m.add(autoscaler(m, 2, 5)), {
     object: 'HorizontalPodAutoscaler/langflow',
   }),
-  warning(
-    'replicas',
-    'KEDA adds replicas, which only wait',
-    (m) =>
-      m.add(`
-apiVersion: keda.sh/v1alpha1
-kind: ScaledObject
-metadata: { name: langflow }
-spec: { scaleTargetRef: { name: langflow }, minReplicaCount: 2, maxReplicaCount: 9, triggers: [] }
-`),
-    { object: 'ScaledObject/langflow' },
-  ),
   warning('replicas', 'an autoscaler may leave only one replica', (m) => m.add(autoscaler(m, 1, 3)), {
     object: 'HorizontalPodAutoscaler/langflow',
   }),
-  warning(
-    'replicas',
-    'a vertical autoscaler without a mode evicts the leader',
-    (m) => {
-      delete m.add(verticalAutoscaler(m, 'Off')).spec.updatePolicy
-    },
-    { object: 'VerticalPodAutoscaler/langflow' },
-  ),
-  warning('agent-resources', 'the agent has a CPU limit, so that it may be throttled at a renewal', (m) => {
+  warning('agent-cpu-limit', 'the agent has a CPU limit, so that it may be throttled at a renewal', (m) => {
     m.agent.resources.limits.cpu = '100m'
-  }),
-  warning(
-    'agent-resources',
-    'the memory limit of the agent is below what Node needs',
-    (m) => {
-      m.agent.resources = { requests: { memory: '32Mi' }, limits: { memory: '48Mi' } }
-    },
-    { base: 'smallest' },
-  ),
-  warning('standby-memory', 'the memory limit of LangFlow is too low for a warm standby', (m) => {
-    m.langflow.resources = { requests: { memory: '256Mi' }, limits: { memory: '512Mi' } }
-  }),
-  warning('one-node', 'all pods are on one node by nodeName', (m) => {
-    m.pod.nodeName = 'node-1'
-  }),
-  warning('one-node', 'all pods are on one node by nodeSelector', (m) => {
-    m.pod.nodeSelector = { 'kubernetes.io/hostname': 'node-1' }
-  }),
-  warning('one-node', 'all pods are on one node by a required affinity to each other', (m) => {
-    m.pod.affinity = {
-      podAffinity: {
-        requiredDuringSchedulingIgnoredDuringExecution: [
-          {
-            labelSelector: { matchLabels: { 'app.kubernetes.io/name': 'langflow' } },
-            topologyKey: 'kubernetes.io/hostname',
-          },
-        ],
-      },
-    }
   }),
 ]
 
@@ -1108,17 +1013,5 @@ metadata: { name: ${base} }
 spec:
   ${limit}
   selector: { matchLabels: { app.kubernetes.io/name: langflow } }
-`
-}
-
-function verticalAutoscaler(m: ManifestSet, mode: string): string {
-  const { kind, metadata } = m.workload
-  return `
-apiVersion: autoscaling.k8s.io/v1
-kind: VerticalPodAutoscaler
-metadata: { name: langflow }
-spec:
-  targetRef: { apiVersion: apps/v1, kind: ${kind}, name: ${metadata.name} }
-  updatePolicy: { updateMode: "${mode}" }
 `
 }

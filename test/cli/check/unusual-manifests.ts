@@ -153,16 +153,6 @@ metadata: { name: frontend }
 spec: { scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: frontend }, minReplicas: 1, maxReplicas: 9 }
 `)
   }),
-  odd('a vertical autoscaler only recommends', (m) => {
-    m.add(`
-apiVersion: autoscaling.k8s.io/v1
-kind: VerticalPodAutoscaler
-metadata: { name: langflow }
-spec:
-  targetRef: { apiVersion: apps/v1, kind: Deployment, name: langflow }
-  updatePolicy: { updateMode: "Off" }
-`)
-  }),
   odd('replicas must be on different nodes by a required anti-affinity', (m) => {
     delete m.pod.topologySpreadConstraints
     m.pod.affinity = {
@@ -254,10 +244,6 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
     setVariable(m.agent, 'LEADER_STANDBY', 'cold')
     m.agent.args = ['agent', '--standby=warm']
   }),
-  odd('a variable of the agent is composed of another one', (m) => {
-    m.agent.env.unshift({ name: 'RELEASE', value: 'langflow' })
-    setVariable(m.agent, 'LEADER_PEERS', '$(RELEASE)-members:8090')
-  }),
   odd('the members Service is named with its domain', (m) => {
     m.intoNamespace('langflow')
     setVariable(m.agent, 'LEADER_PEERS', 'langflow-members.langflow.svc.cluster.local:8090')
@@ -305,10 +291,6 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
       ports: [{ containerPort: 9901 }],
     })
   }),
-  odd('resources have other units', (m) => {
-    m.langflow.resources = { requests: { cpu: 0.5, memory: '1073741824' }, limits: { memory: '3000M' } }
-    m.agent.resources = { requests: { cpu: '0.05', memory: '224e6' }, limits: { memory: '0.5Gi' } }
-  }),
   odd("LangFlow's readiness probe asks the agent", (m) => {
     m.langflow.readinessProbe = { httpGet: { path: '/frontz', port: 8090 }, periodSeconds: 2 }
   }),
@@ -334,11 +316,6 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
   odd('agent and front listen on every IPv4 address', (m) => {
     setVariable(m.agent, 'LEADER_LISTEN', '0.0.0.0:8090')
     setVariable(m.agent, 'LEADER_FRONT_LISTEN', '0.0.0.0:8091')
-  }),
-  odd('host and port of LangFlow are inserted by Kubernetes', (m) => {
-    setVariable(m.langflow, 'BIND', '127.0.0.1')
-    setVariable(m.langflow, 'PORT', '7860')
-    m.langflow.args = ['langflow', 'run', '--host', '$(BIND)', '--port', '$(PORT)']
   }),
   odd('a preStop hook waits, and the grace period is longer by that time', (m) => {
     m.langflow.lifecycle = { preStop: { sleep: { seconds: 10 } } }
@@ -481,10 +458,6 @@ spec: { podSelector: {}, policyTypes: [Ingress] }
     },
     'injected',
   ),
-  odd('the database URL is composed of other variables', (m) => {
-    for (const name of ['DB_USER', 'DB_PASSWORD']) setVariable(m.langflow, name, 'langflow')
-    setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://$(DB_USER):$(DB_PASSWORD)@db/langflow')
-  }),
   odd('the database URL comes from a ConfigMap', (m) => {
     m.add(`
 apiVersion: v1

@@ -1,14 +1,10 @@
 import { FIELDS } from '../../../config/pod-fields.ts'
 import { formatDuration } from '../../../config/values.ts'
-import { programOf } from '../../manifests/agent-container.ts'
 import { asFields, asList, asNumber, asText, dig, type Fields } from '../../manifests/manifest.ts'
 import { READY_PATH } from '../../manifests/pod-spec.ts'
 import { isOfPod, Unknown } from '../environment.ts'
-import { containersOf } from '../facts.ts'
 import type { Installed, Rule } from '../rule.ts'
 
-/** The least memory limit with which the agent runs. */
-const LEAST_MIB = 96
 /** The longest time from a closed gate to a pod that is not Ready, in seconds. */
 const SLOWEST_GATE_S = 3
 /** The duration of a planned stop beyond its timeouts. */
@@ -38,22 +34,6 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
     },
   },
   {
-    code: 'agent-addresses',
-    severity: 'error',
-    about:
-      'Other pods reach the agent and its front. Otherwise the kubelet cannot probe the agent, and replicas do not find each other.',
-    fix: 'Let --listen and --front-listen have only a port, and remove --front-address.',
-    *find({ agent, options }) {
-      const { listen, traffic } = options
-      if (isLoopback(listen.host)) yield `its agent listens only on ${listen.host} (--listen)`
-      if (traffic.mode !== 'front') return
-      if (isLoopback(traffic.listen.host))
-        yield `its front listens only on ${traffic.listen.host} (--front-listen)`
-      if (agent.env.texts().LEADER_FRONT_ADDRESS !== undefined && !isOfPod(traffic.address))
-        yield `every front has the address ${traffic.address} (--front-address)`
-    },
-  },
-  {
     code: 'agent-target',
     severity: 'error',
     about:
@@ -73,27 +53,14 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
     },
   },
   {
-    code: 'one-version',
-    severity: 'warning',
-    about: 'install and agent have one version. Otherwise the launcher may refuse the grants of its agent.',
-    fix: 'Set the same image for the init containers install and agent.',
-    *find({ pod, agent }) {
-      for (const one of containersOf(pod))
-        if (programOf(one)?.name === 'install' && one.image !== agent.container.image)
-          yield `${one.name} has the image ${one.image}, and its agent ${agent.container.image}`
-    },
-  },
-  {
-    code: 'agent-resources',
+    code: 'agent-cpu-limit',
     severity: 'warning',
     about:
-      'The agent has CPU and memory for its renewals. Otherwise LangFlow is frozen or killed although nothing has failed.',
-    fix: "Remove limits.cpu from the agent's container, and set its memory limit to 192Mi, or with --traffic=front to 512Mi.",
+      'The kernel does not throttle the agent. Otherwise it renews late, and LangFlow is frozen or killed.',
+    fix: "Remove limits.cpu from the agent's container. Its request is enough.",
     *find({ agent }) {
-      if (agent.place === 'run') return
-      const { cpu, memory } = asFields(dig(agent.container, 'resources', 'limits'))
-      if (cpu != null) yield `its agent has the CPU limit ${cpu}`
-      if ((mebibytes(memory) ?? LEAST_MIB) < LEAST_MIB) yield `its agent has the memory limit ${memory}`
+      const limit = dig(agent.container, 'resources', 'limits', 'cpu')
+      if (agent.place !== 'run' && limit != null) yield `its agent has the CPU limit ${limit}`
     },
   },
   {
@@ -115,7 +82,6 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
           yield { message: 'its agent has no livenessProbe', severity: 'warning' }
         if (asked !== null && (asked.path !== path || asked.port !== listen.port))
           yield `its agent's ${probe} asks ${asked.path} on port ${asked.port}`
-        if (asked?.isHttps) yield `its agent's ${probe} uses HTTPS`
       }
       const { periodSeconds = 10, failureThreshold = 3 } = asFields(container.readinessProbe)
       const seconds = Number(periodSeconds) * Number(failureThreshold)
@@ -173,33 +139,23 @@ function isLoopback(host: string | null): boolean {
   return host !== null && /^(localhost|127\..*|::1)$/.test(host)
 }
 
-/** A quantity of memory, such as `512Mi`; `null` if there is none, or it has another unit. */
-export function mebibytes(quantity: unknown): number | null {
-  const [, number, unit = ''] = /^([\d.]+)(k|M|G|Ki|Mi|Gi|)$/.exec(String(quantity ?? '')) ?? []
-  const bytes = { '': 1, k: 1e3, M: 1e6, G: 1e9, Ki: 1024, Mi: 1024 ** 2, Gi: 1024 ** 3 }[unit]
-  return number === undefined || bytes === undefined ? null : (Number(number) * bytes) / 1024 ** 2
-}
-
 /** An httpGet probe; `null` if the container has no such probe. */
 function askedBy(container: Fields, probe: string) {
   const all = asFields(container[probe])
   if (Object.keys(all).length === 0) return null
-  const { path, port, scheme } = asFields(all.httpGet)
+  const { path, port } = asFields(all.httpGet)
   const named = asList(container.ports).find((one) => dig(one, 'name') === port)
   return {
     // The query only asks for details.
     path: asText(path).replace(/\?verbose$/, ''),
     port: asNumber(port) ?? asNumber(dig(named, 'containerPort')),
-    isHttps: scheme === 'HTTPS',
   }
 }
 
 /** The duration of LangFlow's preStop hook, which is part of the grace period. Throws `Unknown`. */
 function hookMsOf({ lifecycle }: Fields): number {
-  const hook = asFields(dig(lifecycle, 'preStop'))
-  if (Object.keys(hook).length === 0) return 0
-  const words = asList(dig(hook, 'exec', 'command')).join(' ')
-  const seconds = asNumber(dig(hook, 'sleep', 'seconds')) ?? Number(/\bsleep (\d+)/.exec(words)?.[1])
-  if (Number.isNaN(seconds)) throw new Unknown('the duration of the preStop hook is not in the manifest')
+  if (dig(lifecycle, 'preStop') === undefined) return 0
+  const seconds = asNumber(dig(lifecycle, 'preStop', 'sleep', 'seconds'))
+  if (seconds === null) throw new Unknown('the duration of the preStop hook is not in the manifest')
   return seconds * 1000
 }

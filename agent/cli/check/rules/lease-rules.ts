@@ -1,45 +1,27 @@
 import { asFields, asList, asText, dig, type Manifest, titleOf } from '../../manifests/manifest.ts'
 import { inOneNamespace } from '../../manifests/workload.ts'
 import { Unknown } from '../environment.ts'
-import { accountOf, asInstalled } from '../facts.ts'
+import { accountOf, asInstalled, othersBefore } from '../facts.ts'
 import type { Facts, Installed, Rule, Severity } from '../rule.ts'
 
-/** One verb on one kind of object, as in RBAC. */
-export interface Right {
-  readonly verb: string
+/** The verbs that the agent's account requires on a resource. */
+interface Need {
   readonly group: string
   readonly resource: string
+  readonly verbs: readonly string[]
   /** `null` for objects of any name. */
   readonly name: string | null
+  readonly severity: Severity
 }
 
-/** The rights that the agent's account requires. */
-export function rightsFor(leaseName: string): readonly (Right & { readonly severity: Severity })[] {
+function needsOf(leaseName: string): readonly Need[] {
   const leases = { group: 'coordination.k8s.io', resource: 'leases' }
-  const onLease = ['get', 'watch', 'update'].map((verb) => ({
-    ...leases,
-    verb,
-    name: leaseName,
-    severity: 'error' as const,
-  }))
   const events = { group: 'events.k8s.io', resource: 'events' }
-  const created = [leases, events].map((one) => ({
-    ...one,
-    verb: 'create',
-    name: null,
-    severity: 'warning' as const,
-  }))
-  return [...onLease, ...created]
-}
-
-/** The key of a right of one ServiceAccount, in `ClusterFacts.grants`. */
-export function grantOf(account: string, right: Right): string {
-  return `${account} ${shown(right)}`
-}
-
-/** `update leases.coordination.k8s.io "flows-leader"` */
-function shown({ verb, group, resource, name }: Right): string {
-  return `${verb} ${resource}.${group}${name === null ? '' : ` "${name}"`}`
+  return [
+    { ...leases, verbs: ['get', 'watch', 'update'], name: leaseName, severity: 'error' },
+    { ...leases, verbs: ['create'], name: null, severity: 'warning' },
+    { ...events, verbs: ['create'], name: null, severity: 'warning' },
+  ]
 }
 
 /** Whether the agents can use one Lease of their own. */
@@ -51,7 +33,7 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
       'The Lease exists, without a holder in its manifest. Otherwise the first start waits, or each apply ends the term.',
     fix: 'Apply a Lease without a spec, with the name in --lease-name.',
     reads: 'Lease',
-    *find(one, { manifests, cluster }) {
+    *find(one, { manifests, cluster, hidden }) {
       const { leaseName } = one.options
       const place = leaseNamespaceOf(one)
       if (cluster !== null && !inOneNamespace(place, one.manifest))
@@ -62,8 +44,7 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
       // A Lease that was read from a cluster has a uid.
       if (dig(own?.value, 'spec', 'holderIdentity') && dig(own?.value, 'metadata', 'uid') === undefined)
         yield { message: 'its spec has a holder', severity: 'error', of: own! }
-      const exists = cluster === null ? own !== undefined : cluster.leases.get(leaseName)
-      if (exists === false) yield `the Lease ${leaseName} does not exist`
+      if (own === undefined && !hidden.has('Lease')) yield `the Lease ${leaseName} does not exist`
     },
   },
   {
@@ -71,11 +52,8 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
     severity: 'error',
     about: 'No other workload competes for its Lease. Otherwise only one of the two ever serves.',
     fix: 'Give each LangFlow its own Lease with LEADER_LEASE_NAME, and name it in its Role.',
-    *find(one, { all }) {
-      for (const other of all.slice(
-        0,
-        all.findIndex(({ manifest }) => manifest === one.manifest),
-      )) {
+    *find(one, facts) {
+      for (const other of othersBefore(one, facts)) {
         const installed = asInstalled(other)
         if (installed !== null && isSameLease(one, installed))
           yield `it competes for the Lease ${one.options.leaseName} with ${titleOf(other.manifest)}`
@@ -91,15 +69,16 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
     *find(one, facts) {
       // With a kubeconfig, the agent does not use its pod's account.
       if (one.options.kubeconfig !== null) return
-      const account = accountOf(one)
-      // The API server was asked about the namespace of the pods.
-      const isNear = inOneNamespace(leaseNamespaceOf(one), one.manifest)
-      const missing = rightsFor(one.options.leaseName).filter((right) => {
-        const granted = isNear ? facts.cluster?.grants.get(grantOf(account, right)) : undefined
-        return !(granted ?? grantedByRoles(one, right, facts))
-      })
-      for (const [severity, rights] of Map.groupBy(missing, (right) => right.severity))
-        yield { message: `its ServiceAccount/${account} may not ${rights.map(shown).join(', ')}`, severity }
+      const rules = rulesOf(one, facts)
+      for (const need of needsOf(one.options.leaseName)) {
+        const missing = need.verbs.filter((verb) => !rules.some((rule) => allows(rule, verb, need)))
+        const object = need.name === null ? '' : ` "${need.name}"`
+        if (missing.length > 0)
+          yield {
+            message: `its ServiceAccount/${accountOf(one)} may not ${missing.join(', ')} ${need.resource}.${need.group}${object}`,
+            severity: need.severity,
+          }
+      }
     },
   },
 ]
@@ -114,39 +93,37 @@ export function isSameLease(a: Installed, b: Installed): boolean {
   return isSameName && inOneNamespace(leaseNamespaceOf(a), leaseNamespaceOf(b))
 }
 
-/** Whether the Roles among the manifests give a right. Throws `Unknown` if other Roles may give it. */
-function grantedByRoles(one: Installed, right: Right, { manifests, cluster }: Facts): boolean {
+/** The rules of all Roles of its account. Throws `Unknown` if the input may lack some. */
+function rulesOf(one: Installed, { manifests, cluster }: Facts): unknown[] {
   const name = accountOf(one)
   const place = leaseNamespaceOf(one)
   const isOwn = (subject: unknown) => {
     const namespace = asText(dig(subject, 'namespace')) || null
-    if (dig(subject, 'kind') === 'Group')
-      return asText(dig(subject, 'name')).startsWith('system:serviceaccounts')
     const isAccount = dig(subject, 'kind') === 'ServiceAccount' && dig(subject, 'name') === name
-    return isAccount && inOneNamespace({ namespace }, one.manifest)
+    const isGroup = asText(dig(subject, 'name')).startsWith('system:serviceaccounts')
+    return isGroup || (isAccount && inOneNamespace({ namespace }, one.manifest))
   }
   const bindings = manifests.filter(
-    (binding) =>
-      (binding.kind === 'ClusterRoleBinding' ||
-        (binding.kind === 'RoleBinding' && inOneNamespace(binding, place))) &&
-      asList(binding.value.subjects).some(isOwn),
+    (other) =>
+      (other.kind === 'ClusterRoleBinding' ||
+        (other.kind === 'RoleBinding' && inOneNamespace(other, place))) &&
+      asList(other.value.subjects).some(isOwn),
   )
   const roles = bindings.map(({ value }) => {
     const { kind, name: role } = asFields(value.roleRef)
-    return { kind, rules: manifests.find((other) => other.kind === kind && other.name === role)?.value }
+    return { kind, value: manifests.find((other) => other.kind === kind && other.name === role)?.value }
   })
-  if (roles.some(({ rules }) => asList(rules?.rules).some((rule) => allows(rule, right)))) return true
   // ClusterRoles often come from elsewhere, and the controller manager writes the rules of an aggregated one.
-  const isOpen = roles.some(({ kind, rules }) =>
-    rules === undefined ? kind === 'ClusterRole' : 'aggregationRule' in rules,
+  const isOpen = roles.some(({ kind, value }) =>
+    value === undefined ? kind === 'ClusterRole' : 'aggregationRule' in value,
   )
   const hasAccount = manifests.some((other) => other.kind === 'ServiceAccount' && other.name === name)
-  if (isOpen || cluster !== null || !(hasAccount || bindings.length > 0))
+  if (isOpen || (bindings.length === 0 && (cluster !== null || !hasAccount)))
     throw new Unknown(`the Roles of ServiceAccount/${name} are not in the input`)
-  return false
+  return roles.flatMap(({ value }) => asList(value?.rules))
 }
 
-function allows(rule: unknown, { verb, group, resource, name }: Right): boolean {
+function allows(rule: unknown, verb: string, { group, resource, name }: Need): boolean {
   const has = (field: string, value: string) =>
     asList(asFields(rule)[field]).some((one) => one === '*' || one === value)
   const names = asList(dig(rule, 'resourceNames'))

@@ -1,5 +1,5 @@
 import { dirname } from 'node:path'
-import { asFields, asList, asText, dig, type Fields } from '../../manifests/manifest.ts'
+import { asList, asText, dig, type Fields } from '../../manifests/manifest.ts'
 import { PROGRAM_DIR, TOKEN_DIR } from '../../manifests/pod-spec.ts'
 import { Unknown } from '../environment.ts'
 import { accountOf, containersOf, mountAt, mountsOf, objectsOf, volumeOf } from '../facts.ts'
@@ -57,8 +57,6 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
         .map((source) => dig(source, 'serviceAccountToken'))
         .find((found) => found !== undefined)
       if (token === undefined) yield `its agent has no token at ${TOKEN_DIR}`
-      else if (dig(token, 'path') !== 'token')
-        yield `its agent's token is in the file ${dig(token, 'path')}, not in token`
       else if (asText(dig(token, 'audience')) !== '')
         yield `its agent's token is for the audience ${dig(token, 'audience')}`
       if (token !== undefined && !JSON.stringify(sources).includes('ca.crt'))
@@ -101,8 +99,6 @@ function automounts(one: Installed, facts: Facts): boolean {
 
 /** Whether a volume holds a token that the API server accepts. A token for another audience is for a cloud or a vault. */
 function opensApiServer(volume: unknown): boolean {
-  return asList(dig(volume, 'projected', 'sources')).some((source) => {
-    const { audience } = asFields(dig(source, 'serviceAccountToken'))
-    return 'serviceAccountToken' in asFields(source) && (!audience || /kubernetes/.test(asText(audience)))
-  })
+  const tokens = asList(dig(volume, 'projected', 'sources')).map((one) => dig(one, 'serviceAccountToken'))
+  return tokens.some((token) => token !== undefined && !dig(token, 'audience'))
 }

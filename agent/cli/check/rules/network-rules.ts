@@ -1,5 +1,5 @@
 import { asFields, asList, asNumber, asText, dig, type Manifest } from '../../manifests/manifest.ts'
-import { inOneNamespace, labelsOf, matches, selects, servicesOf } from '../../manifests/workload.ts'
+import { labelsOf, matches, selects, servicesOf } from '../../manifests/workload.ts'
 import { objectsOf } from '../facts.ts'
 import type { Facts, Installed, Problem, Rule } from '../rule.ts'
 
@@ -16,7 +16,7 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
     fix: "Remove publishNotReadyAddresses, and set targetPort to LangFlow's port, or to the front's with --traffic=front.",
     reads: 'Service',
     *find(one, { manifests }) {
-      const { traffic, listen, peers } = one.options
+      const { traffic, listen } = one.options
       const front = traffic.mode === 'front' ? traffic.listen.port : null
       const ports = portsOf(one)
       const direct = servicesOf(one, { port: one.port, ports: asList(one.langflow.ports) }, manifests)
@@ -28,9 +28,8 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
       const served = front === null ? direct : servicesOf(one, { port: front, ports }, manifests)
       const toAgents = servicesOf(one, { port: listen.port, ports }, manifests)
       for (const of of served) {
-        const isPeers = [peers ?? []].flat().some(({ host }) => host.split('.')[0] === of.name)
         // Clients that have another Service do not use a second port of the one by which the agents find each other.
-        if (isPeers && toAgents.includes(of) && served.length > 1) continue
+        if (toAgents.includes(of) && served.length > 1) continue
         if (dig(of.value, 'spec', 'publishNotReadyAddresses') === true)
           yield { message: 'it leads to pods that are not Ready', of }
       }
@@ -79,26 +78,24 @@ function portsOf({ agent, langflow }: Installed): unknown[] {
 
 /** The Service behind one of the addresses in --peers. */
 function* peerFaults(host: string, one: Installed, facts: Facts): Generator<Problem> {
-  const labels = host.split('.')
-  // A pod of a StatefulSet has a name of its own below that of the Service.
-  if (one.manifest.kind === 'StatefulSet' && /^.+-\d+$/.test(labels[0]!) && labels.length > 1) labels.shift()
-  const [name = '', namespace = one.manifest.namespace] = labels
-  const services = facts.manifests.filter(({ kind }) => kind === 'Service')
-  const of = services.find((other) => other.name === name && inOneNamespace(other, { namespace }))
+  // Each pod of a StatefulSet has a name of its own below that of the Service.
+  const names = host.split('.').slice(0, 2)
+  const services = objectsOf('Service', one, facts)
+  const of = services.find(({ name }) => names.includes(name))
   if (of === undefined) {
     // Without any Service for such a purpose, the input is only a part of the installation.
     const isMembers = ({ value }: Manifest) =>
       dig(value, 'spec', 'publishNotReadyAddresses') === true &&
       selects(dig(value, 'spec', 'selector'), labelsOf(one))
     const isKnown = facts.cluster === null ? services.some(isMembers) : !facts.hidden.has('Service')
-    if (isKnown && /^[a-z]/.test(name)) yield `Service/${name} (--peers) does not exist`
-    else yield { unknown: `Service/${name} is not in the input` }
+    if (isKnown && /^[a-z]/.test(host)) yield `Service/${names[0]} (--peers) does not exist`
+    else yield { unknown: `Service/${names[0]} is not in the input` }
     return
   }
-  const spec = asFields(of.value.spec)
-  if (spec.clusterIP !== 'None' || spec.publishNotReadyAddresses !== true)
+  const { clusterIP, publishNotReadyAddresses, selector } = asFields(of.value.spec)
+  if (clusterIP !== 'None' || publishNotReadyAddresses !== true)
     yield { message: 'agents find each other by it (--peers), but it hides replicas that are not Ready', of }
-  if (!selects(spec.selector, labelsOf(one)))
+  if (!selects(selector, labelsOf(one)))
     yield { message: 'agents find each other by it (--peers), but it does not select their pods', of }
 }
 

@@ -1,11 +1,9 @@
-import { asFields, asList, asNumber, asText, dig, type Fields } from '../../manifests/manifest.ts'
+import { asFields, asNumber, asText, dig, type Fields } from '../../manifests/manifest.ts'
 import { inOneNamespace, labelsOf, matches } from '../../manifests/workload.ts'
 import { objectsOf, scales } from '../facts.ts'
 import type { Installation, Installed, Problem, Rule } from '../rule.ts'
 
-const NODE_LABEL = 'kubernetes.io/hostname'
-
-/** Whether rollouts and drains can finish, and keep a leader. */
+/** Whether another replica can take over, and rollouts and drains can finish. */
 export const ROLLOUT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'rollout-strategy',
@@ -47,61 +45,21 @@ export const ROLLOUT_RULES: readonly Rule<Installed>[] = [
       }
     },
   },
-]
-
-/** How many pods there are, and where they run. */
-export const SCALE_RULES: readonly Rule<Installation>[] = [
   {
     code: 'replicas',
     severity: 'warning',
     about:
-      'There are two or more replicas, and no autoscaler changes them. Otherwise none can take over, or a resize ends the leader.',
+      'There are two or more replicas, and no autoscaler changes their number. Otherwise none can take over, or the leader is scaled away.',
     fix: 'Set replicas to 2 or more, and remove the autoscaler: more replicas are only standbys.',
     reads: 'HorizontalPodAutoscaler',
     *find({ manifest, replicas, spec }, { manifests }) {
-      const near = manifests.filter((one) => inOneNamespace(one, manifest))
-      const scalers = near.filter((one) => scales(one, manifest))
+      const scalers = manifests.filter((one) => inOneNamespace(one, manifest) && scales(one, manifest))
       for (const of of scalers) {
-        const { minReplicas, maxReplicas, minReplicaCount, maxReplicaCount } = asFields(of.value.spec)
-        const least = minReplicas ?? minReplicaCount
-        if (least !== (maxReplicas ?? maxReplicaCount) || !(Number(least) >= 2))
+        const { minReplicas = 1, maxReplicas } = asFields(of.value.spec)
+        if (minReplicas !== maxReplicas || Number(minReplicas) < 2)
           yield { message: 'it changes the number of replicas', of }
       }
       if (scalers.length === 0 && (replicas ?? 1) < 2) yield `replicas is ${spec.replicas ?? 'not set'}`
-      for (const of of near.filter(({ kind }) => kind === 'VerticalPodAutoscaler')) {
-        const { targetRef, updatePolicy } = asFields(of.value.spec)
-        const isOwn = dig(targetRef, 'kind') === manifest.kind && dig(targetRef, 'name') === manifest.name
-        // YAML 1.1 reads a bare Off as false.
-        if (isOwn && !/^(Off|Initial|false)$/.test(String(dig(updatePolicy, 'updateMode') ?? 'Auto')))
-          yield { message: 'it evicts pods to resize them', of }
-      }
-    },
-  },
-  {
-    code: 'one-node',
-    severity: 'warning',
-    about: 'Nothing keeps all replicas on one node. If that node fails, all of them fail.',
-    fix: `Remove what keeps the pods on one node, and add topologySpreadConstraints for ${NODE_LABEL}.`,
-    reads: 'Pod',
-    *find(one, facts) {
-      const { pod, spec, isSingle } = one
-      if (isSingle) return
-      const required = 'requiredDuringSchedulingIgnoredDuringExecution'
-      const near = asList(dig(pod, 'affinity', 'podAffinity', required))
-      if (asText(pod.nodeName) !== '') yield `nodeName is ${pod.nodeName}`
-      if (dig(pod, 'nodeSelector', NODE_LABEL) !== undefined) yield `its nodeSelector has ${NODE_LABEL}`
-      if (
-        near.some(
-          (term) =>
-            dig(term, 'topologyKey') === NODE_LABEL && matches(dig(term, 'labelSelector'), labelsOf(one)),
-        )
-      )
-        yield 'its podAffinity keeps all pods together'
-      const pods = objectsOf('Pod', one, facts).filter(({ value }) =>
-        matches(spec.selector, asFields(dig(value, 'metadata', 'labels'))),
-      )
-      const nodes = pods.map(({ value }) => asText(dig(value, 'spec', 'nodeName'))).filter(Boolean)
-      if (nodes.length > 1 && new Set(nodes).size === 1) yield `all its pods run on the node ${nodes[0]}`
     },
   },
 ]

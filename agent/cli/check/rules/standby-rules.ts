@@ -1,10 +1,6 @@
 import { formatDuration } from '../../../config/values.ts'
-import { dig } from '../../manifests/manifest.ts'
 import type { Installed, Rule } from '../rule.ts'
-import { mebibytes } from './agent-rules.ts'
 
-/** A held LangFlow, and the least limit with which it becomes a leader, measured with LangFlow 1.13. */
-const [HELD_MIB, LEADING_MIB] = [620, 1024]
 /** From the grant to the first answer, in milliseconds, as measured with LangFlow 1.13 on 2 cores. */
 const START_MS = { cold: 37_000, warm: 2_000 } as const
 
@@ -19,22 +15,6 @@ export const STANDBY_RULES: readonly Rule<Installed>[] = [
     *find({ options, env, launcher, container }) {
       const cold = launcher !== null && options.standby === 'warm' ? env.whyCold : null
       if (cold !== null) yield `the standbys of its container ${container} are cold: ${cold}`
-    },
-  },
-  {
-    code: 'standby-memory',
-    severity: 'warning',
-    about:
-      'The pods have the memory of a warm standby. Otherwise the kernel kills it, at the latest when it takes over.',
-    fix: "Request at least 1Gi for LangFlow's container, and set its memory limit to 3Gi.",
-    *find({ options, langflow }) {
-      if (options.standby !== 'warm') return
-      const limit = mebibytes(dig(langflow, 'resources', 'limits', 'memory'))
-      const request = mebibytes(dig(langflow, 'resources', 'requests', 'memory')) ?? limit
-      if (limit !== null && limit < LEADING_MIB)
-        yield `the memory limit of LangFlow is ${Math.round(limit)} MiB`
-      else if (request !== null && request < HELD_MIB)
-        yield `LangFlow requests only ${Math.round(request)} MiB of memory`
     },
   },
   {

@@ -1,7 +1,7 @@
 import { faultOfSecretKey } from '../../../launcher/workload-environment.ts'
 import { asList, asText, dig, titleOf } from '../../manifests/manifest.ts'
 import { isOfPod, LOG_ENV, Unknown } from '../environment.ts'
-import { asInstalled, mountAt, objectsOf, volumeOf } from '../facts.ts'
+import { asInstalled, mountAt, objectsOf, othersBefore, volumeOf } from '../facts.ts'
 import type { Installation, Rule } from '../rule.ts'
 import { isSameLease } from './lease-rules.ts'
 
@@ -37,7 +37,7 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
     code: 'database-shared',
     severity: 'error',
     about:
-      'All replicas use one database. Otherwise a new leader does not have the flows, users and messages.',
+      'All replicas use one database, not SQLite. Otherwise a new leader does not have the flows, users and messages, or its file is damaged.',
     fix: `Set ${URL_VARIABLE} to one PostgreSQL for all replicas.`,
     *find(one) {
       if (one.isSingle) return
@@ -48,15 +48,7 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
       else if (/^(localhost|127\..*|\[::1\])$/i.test(host)) {
         if (asList(one.pod.containers).length === 1) yield `${URL_VARIABLE} leads to the pod itself`
         else throw new Unknown(`${URL_VARIABLE} leads to another container of the pod`)
-      } else if (url === '' || /^sqlite/i.test(url)) {
-        const volume = sharedVolumeAt(one, sqliteFile(one, url))
-        if (volume === null) yield 'each replica has its own SQLite database'
-        else
-          yield {
-            message: `the replicas share one SQLite file on ${volume}, whose locks are unreliable`,
-            severity: 'warning',
-          }
-      }
+      } else if (url === '' || /^sqlite/i.test(url)) yield 'it uses SQLite'
     },
   },
   {
@@ -64,9 +56,9 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
     severity: 'error',
     about: 'No LangFlow of another Lease uses its database. Otherwise two leaders act on the same state.',
     fix: 'Give each Lease its own database, or let all replicas compete for one Lease.',
-    *find(one, { all }) {
+    *find(one, facts) {
       const installed = asInstalled(one)
-      for (const other of all.slice(0, all.indexOf(one))) {
+      for (const other of othersBefore(one, facts)) {
         const others = asInstalled(other)
         if (installed === null || others === null || isSameLease(installed, others)) continue
         const [own, theirs] = [databaseOf(one), databaseOf(other)]
@@ -119,31 +111,17 @@ function databaseOf(one: Installation): string | null {
   const { env, manifest } = one
   const namespace = manifest.namespace ?? ''
   if (!env.isSet(URL_VARIABLE)) return null
-  let url: string | null
   try {
-    url = env.value(URL_VARIABLE)
+    const url = URL.parse(env.value(URL_VARIABLE)!)
+    if (url === null || url.hostname === '') return null
+    // A short name is that of a Service in the namespace.
+    const host = url.hostname.includes('.') ? url.hostname : `${url.hostname}.${namespace}`
+    return `${host.toLowerCase()}:${url.port || 5432}${url.pathname}`
   } catch (error) {
     const source = env.sourceOf(URL_VARIABLE)
-    if (source === null) throw error
+    if (!source) throw error
     return `${namespace}/${source}`
   }
-  const parsed = URL.parse(url ?? '')
-  if (parsed === null || parsed.hostname === '' || /^sqlite/i.test(url ?? '')) {
-    const path = sqliteFile(one, url ?? '')
-    const volume = sharedVolumeAt(one, path)
-    return volume === null ? null : `${namespace}/${volume}${path}`
-  }
-  // The name of a Service is complete with its namespace.
-  const [name = '', own = namespace] = parsed.hostname.toLowerCase().split('.')
-  const isService = /^[^.]+(\.[^.]+(\.svc(\..+)?)?)?$/.test(parsed.hostname) && !/^\d/.test(name)
-  return `${isService ? `${name}.${own}` : parsed.hostname}:${parsed.port || 5432}${parsed.pathname}`
-}
-
-/** The path of LangFlow's SQLite database; '' if it is in the container's own file system. */
-function sqliteFile({ env }: Installation, url: string): string {
-  if (url !== '') return /^sqlite(?:\+\w+)?:\/\/\/(\/[^?]*)/i.exec(url)?.[1] ?? ''
-  const isThere = /^(1|t|true|y|yes|on)$/i.test(env.value('LANGFLOW_SAVE_DB_IN_CONFIG_DIR') ?? '')
-  return isThere ? (env.value('LANGFLOW_CONFIG_DIR') ?? '') : ''
 }
 
 /** The volume that all replicas mount at this path, such as `claim data`; `null` if each replica has its own files there. */
