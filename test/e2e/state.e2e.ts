@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
-import { globSync, mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type LangflowScene, langflowTests, writeFlow } from '../harness/langflow.ts'
 import { type ItemName, LangflowItems, LangflowUser } from '../harness/langflow-items.ts'
 import { QUICK, type Replica } from '../harness/replica.ts'
-import { MOTO_MISSING, motoServer, S3 } from '../harness/s3.ts'
 
 // Each step is a row of the table in docs/guide/state.md, or several.
 
@@ -50,7 +49,6 @@ class Succession {
 const langflowTest = langflowTests()
 
 langflowTest('state with PostgreSQL', async ({ scene, postgres }, t) => {
-  if (motoServer() === undefined) return t.skip(MOTO_MISSING)
   const database = { LANGFLOW_DATABASE_URL: await postgres.newDatabase() }
   const replicas = new Succession(scene)
   const shared = replicas.directory('shared')
@@ -71,23 +69,6 @@ langflowTest('state with PostgreSQL', async ({ scene, postgres }, t) => {
   await t.test('one directory (RWX): all but the memory is kept', async () => {
     await replicas.next(shared, database)
     assert.deepEqual(await second.missing(replicas.user), IN_MEMORY)
-  })
-
-  const s3 = await S3.start()
-  t.after(() => s3.close())
-  const s3Env = { ...database, ...s3.environment }
-  await t.test('from files to S3: LangFlow has the uploads after they were copied', async () => {
-    await replicas.next(shared, s3Env)
-    assert.deepEqual(await second.missing(replicas.user), [...UPLOADS, ...IN_MEMORY])
-    for (const file of globSync('*-*-*-*-*/*', { cwd: shared }))
-      await s3.put(`files/${file}`, readFileSync(join(shared, file)))
-    assert.deepEqual(await second.missing(replicas.user), IN_MEMORY)
-  })
-
-  const third = await LangflowItems.make(replicas.user, 'third')
-  await t.test('S3: uploads are kept, vectors are lost', async () => {
-    await replicas.next(replicas.directory('another'), s3Env)
-    assert.deepEqual(await third.missing(replicas.user), [...VECTORS, ...IN_MEMORY])
   })
 })
 

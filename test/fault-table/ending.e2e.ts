@@ -17,12 +17,12 @@ const NAMES = {
 
 const { fault, quickFault } = faultTests()
 
-/** Ends a pod as the kubelet does, and asserts that both containers end with code 0. Returns the duration in ms. */
-async function ends(pod: LinkedPod): Promise<number> {
+/** Ends a pod as the kubelet does, and asserts that both containers end with code 0. */
+async function ends(pod: LinkedPod): Promise<string> {
   const began = mono()
   await pod.stop()
   await endedCleanly(pod)
-  return mono() - began
+  return `ended after ${seconds(mono() - began)}`
 }
 
 async function endedCleanly({ container, agent }: LinkedPod): Promise<void> {
@@ -39,27 +39,27 @@ describe('SIGTERM', { concurrency: 3 }, () => {
     await a.agent.find('the refused connection', ({ level }) => level === 'warn')
     // PID 1 ignores signals until its handler is installed.
     await a.agent.find('its launcher', ({ msg }) => /launcher connected/.test(msg))
-    return `ended after ${seconds(await ends(a))}`
+    return ends(a)
   })
 
   fault('SIGTERM while following', async (scene) => {
     const [a, b] = await scene.pods()
-    const took = await ends(b)
+    const ended = await ends(b)
     await scene.watch.next('a renewal', ({ holder }) => holder === 'a', scene.watch.length)
     assert.ok(!a.agent.events().includes('doubt'))
-    return `ended after ${seconds(took)}; the leader continued to renew`
+    return `${ended}; the leader continued to renew`
   })
 
   fault('SIGTERM while LangFlow starts', async (scene) => {
     const a = await scene.pod('a', { workload: ['unhealthy=1000000'] })
     await a.container.event('workload_started')
     const b = await scene.follower('b')
-    return `ended after ${seconds(await ends(a))}; ${nextHolder(await scene.handedOver(a, b))}`
+    return `${await ends(a)}; ${nextHolder(await scene.handedOver(a, b))}`
   })
 
   quickFault('SIGTERM while serving', async (scene) => {
     const [a, b] = await scene.pods()
-    return `ended after ${seconds(await ends(a))}; ${nextHolder(await scene.handedOver(a, b))}`
+    return `${await ends(a)}; ${nextHolder(await scene.handedOver(a, b))}`
   })
 
   fault('SIGTERM while in doubt', async (scene) => {
@@ -67,14 +67,14 @@ describe('SIGTERM', { concurrency: 3 }, () => {
     await scene.hit(FAULTS.link['link is a black hole'], a)
     await a.container.event('workload_frozen')
     const beats = scene.beats('a').length
-    const took = await ends(a)
+    const ended = await ends(a)
     assert.equal(scene.beats('a').length, beats, 'LangFlow executed again')
     await b.agent.event('serving')
     assert.ok(
       !scene.watch.versions.slice(1).some(({ holder }) => holder === ''),
       'the old leader released the Lease',
     )
-    return `ended after ${seconds(took)} without another sign of life; never released`
+    return `${ended} without another sign of life; never released`
   })
 
   fault('SIGTERM while draining', async (scene) => {
@@ -106,7 +106,7 @@ describe('SIGTERM', { concurrency: 3 }, () => {
   fault('SIGTERM while cooling down', async (scene) => {
     const a = await scene.pod('a', { workload: ['exit=3'] })
     await a.agent.event('stepped_down')
-    return `ended after ${seconds(await ends(a))}`
+    return ends(a)
   })
 })
 
