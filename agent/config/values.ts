@@ -68,19 +68,6 @@ export function shortDuration(ms: number | null, units = UNITS, format = formatD
   return largest < 0 ? '0s' : format(whole, units.slice(largest, largest + 2))
 }
 
-/** For people: `0.9 s`, `15.4 s` */
-export function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(1)} s`
-}
-
-/** For people, in a suitable unit: `86 ms`, `15.4 s`, `2 min 5 s` */
-export function readable(ms: number): string {
-  if (ms < 1000) return `${Math.round(ms)} ms`
-  if (ms < 100_000) return seconds(ms)
-  const whole = Math.round(ms / 1000)
-  return `${Math.floor(whole / 60)} min ${whole % 60} s`
-}
-
 /** `a`, `a and b`, `a, b and c` */
 export function listed(words: readonly string[], conjunction: 'and' | 'or' = 'and'): string {
   const last = words.at(-1) ?? ''

@@ -30,9 +30,9 @@ const SENTENCES = {
 export type EventName = keyof typeof SENTENCES
 export const EVENTS = Object.keys(SENTENCES) as readonly EventName[]
 
-export type Fields = Readonly<Record<string, unknown>>
+export type LogFields = Readonly<Record<string, unknown>>
 
-export interface EventFields extends Fields {
+export interface EventFields extends LogFields {
   /** `leaseTransitions`. 0 before any is known. */
   readonly epoch: number
   /** A stable word for the reason, if there is one. */
@@ -47,9 +47,9 @@ export interface EventFields extends Fields {
 /** JSON lines: `level`, `time`, `component`, `identity`, then the event's own fields, `msg` last. */
 export interface Log {
   event(name: EventName, fields: EventFields): void
-  info(msg: string, fields?: Fields): void
-  warn(msg: string, fields?: Fields): void
-  error(msg: string, fields?: Fields): void
+  info(msg: string, fields?: LogFields): void
+  warn(msg: string, fields?: LogFields): void
+  error(msg: string, fields?: LogFields): void
 }
 
 export interface LogOptions {
@@ -100,7 +100,7 @@ export function createLog(options: LogOptions): Log {
   )
   const plain =
     (at: Level) =>
-    (msg: string, fields: Fields = {}) =>
+    (msg: string, fields: LogFields = {}) =>
       out[at]({ ...(identity && { identity }), ...fields }, msg)
   return {
     event(name, { epoch, code, reason, identity: whom = identity, msg, ...fields }) {
@@ -118,16 +118,6 @@ const AGAIN_AFTER_MS = 60_000
 /** Different messages of one trouble that are logged without a delay in each minute. */
 const AT_ONCE = 5
 
-interface Trouble {
-  readonly since: number
-  /** Monotonic ms at the start of the present minute. A logged message is not repeated within it. */
-  minuteFrom: number
-  readonly said: Set<string>
-  /** All occurrences, and those since the last line. */
-  count: number
-  unlogged: number
-}
-
 /**
  * Prevents a trouble that returns every few seconds from flooding the log: it is logged when it begins, then once a
  * minute with a count, and when it ends.
@@ -142,37 +132,35 @@ export class LogThrottle {
     this.clock = clock
   }
 
-  /**
-   * The trouble named `key` has happened (again). `key` is one of a few fixed names such as `renew`. Variable details
-   * belong in `msg`.
-   */
-  happened(key: string, msg: string, fields: Fields = {}): void {
+  /** The trouble `key`, one of a few fixed names such as `renew`, has happened (again). `msg` has the details. */
+  happened(key: string, msg: string, fields: LogFields = {}): void {
     const now = this.clock.mono()
-    const trouble = this.troubles.get(key) ?? {
-      since: now,
-      minuteFrom: now,
-      said: new Set(),
-      count: 0,
-      unlogged: 0,
-    }
+    const trouble = this.troubles.get(key) ?? newTrouble(now)
     this.troubles.set(key, trouble)
     trouble.count++
     trouble.unlogged++
     const due = now - trouble.minuteFrom >= AGAIN_AFTER_MS
-    if (due) trouble.said.clear()
-    if (trouble.said.has(msg) || trouble.said.size >= AT_ONCE) return
-    trouble.said.add(msg)
+    if (due) trouble.logged.clear()
+    if (trouble.logged.has(msg) || trouble.logged.size >= AT_ONCE) return
+    trouble.logged.add(msg)
     this.log.warn(msg, trouble.unlogged > 1 ? { ...fields, times: trouble.unlogged } : fields)
     trouble.unlogged = 0
     if (due) trouble.minuteFrom = now
   }
 
-  /** The trouble named `key` is over. One line is logged if it had been logged. */
-  over(key: string, msg: string, fields: Fields = {}): void {
+  /** The trouble is over. One line is logged if it had been logged. */
+  over(key: string, msg: string, fields: LogFields = {}): void {
     const trouble = this.troubles.get(key)
     if (trouble === undefined) return
     this.troubles.delete(key)
     const lasted = formatDuration(Math.round(this.clock.mono() - trouble.since))
     this.log.info(msg, { ...fields, times: trouble.count, lasted })
   }
+}
+
+type Trouble = ReturnType<typeof newTrouble>
+
+/** `minuteFrom`: the start of the present minute, in which no message is repeated. */
+function newTrouble(now: number) {
+  return { since: now, minuteFrom: now, logged: new Set<string>(), count: 0, unlogged: 0 }
 }

@@ -1,5 +1,4 @@
 import * as z from 'zod/mini'
-import type { Timings } from '../config/timings.ts'
 import type { PastTerm } from '../lease/lease-history.ts'
 import type { OperatorRequest } from '../lease/operator-annotations.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
@@ -14,8 +13,11 @@ const object = <Shape extends z.core.$ZodLooseShape>(shape: Shape) =>
   z.looseObject(shape) as unknown as z.ZodMiniObject<Shape, z.core.$strip>
 /** A word. A later version may have more values. */
 const word = <T extends string>() => z.custom<T>((value) => typeof value === 'string')
+/** `null`: unknown, or there is none. */
 const text = z.nullable(z.string())
+/** The same for a number. Times are in milliseconds. */
 const number = z.nullable(z.number())
+/** A field that an earlier version lacks. */
 const lacking = <T extends z.core.SomeType>(type: T) => z._default(z.nullable(type), null)
 
 /** One named condition of `/readyz?verbose`, in the format of `kubectl get --raw /readyz?verbose`. */
@@ -27,7 +29,6 @@ const Check = object({
 
 /** A front's `FrontCounts`, with the agent's own observations. */
 const Front = object({
-  /** Whether the front takes requests. */
   listening: z.boolean(),
   held: z.number(),
   oldestHeldMs: z.number(),
@@ -37,27 +38,20 @@ const Front = object({
   failed: z.record(z.string(), z.number()),
   streamsEnded: z.number(),
   rssBytes: z.number(),
-  /**
-   * The address of the leader's front, which does not answer this one although the leader is well. `null`: it answers.
-   */
+  /** The address of the leader's front, if it does not answer this one although the leader is well. */
   unreachable: lacking(z.string()),
 })
 
-const Peers = object({
-  /** Number of peers that could take over, also while takeovers are paused. */
-  ready: z.number(),
-  /** Number of peers that answered recently. */
-  seen: z.number(),
-})
+/** Of the peers that answered recently (`seen`), those that could take over, also while takeovers are paused. */
+const Peers = object({ ready: z.number(), seen: z.number() })
 
 /** An operator's request in the Lease. */
 const Switchover = object({
   what: z._default(word<OperatorRequest['what']>(), 'switchover'),
   /** The name of a pod, or `*`. Empty for a restart. */
   to: z.string(),
-  /** `refused`: the leader removed the request, and did nothing. */
+  /** `refused`, for the reason: the leader removed the request, and did nothing. */
   state: word<'requested' | 'under way' | 'refused'>(),
-  /** The reason of a refusal, in one sentence. */
   reason: text,
 })
 
@@ -90,47 +84,44 @@ const Workload = object({
   launcher: word<'connected' | 'missing' | 'silent'>(),
   healthy: z.boolean(),
   lastProbe: text,
-  /** The connections that a planned stop waits for, such as `1 connection from 10.1.2.3`. `null`: no wait. */
+  /** The connections that a planned stop waits for, such as `1 connection from 10.1.2.3`. */
   draining: text,
 })
 
 /** A `ContentView`, with the age of its digest. */
-const Content = object({
-  digest: text,
-  ageMs: number,
-  running: text,
-  problem: text,
+const Content = object({ digest: text, ageMs: number, running: text, problem: text })
+
+const Timing = object({
+  leaseDurationMs: z.number(),
+  renewDeadlineMs: z.number(),
+  retryPeriodMs: z.number(),
+  killMarginMs: z.number(),
 })
 
 /** Timings for an earlier version, which does not report them. */
-const USUAL_TIMINGS: Timings = {
-  leaseDurationMs: 15_000,
-  renewDeadlineMs: 10_000,
-  retryPeriodMs: 2_000,
-  killMarginMs: 1_000,
-}
+const USUAL = { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000, killMarginMs: 1_000 }
 
 const Status = object({
   identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
   version: z.string(),
-  /** Revision of the template that the pod was created from. `null`: unknown. */
+  /** Revision of the template that the pod was created from. */
   revision: text,
   /**
    * Why its pod is not Ready for Kubernetes until its revision has served. With the code of a failure: why no replica
-   * makes way for it any more. `null`: neither.
+   * makes way for it any more.
    */
   onTrial: lacking(object({ reason: z.string(), failed: z.nullable(word<EndedBecause>()) })),
-  /** Time since the first agent of the pod started. `null`: unknown. */
+  /** Time since the first agent of the pod started. */
   podAgeMs: number,
   now: z.string(),
   role: z.enum(['leader', 'follower']),
   /** Whether a follower could take over, regardless of a pause. */
   couldTakeOver: z.boolean(),
-  /** Why a follower could not take over, in one sentence. `null`: it could, or it leads. */
+  /** Why a follower could not take over, in one sentence. */
   unable: lacking(z.string()),
   /** The last decision, as one sentence for people. */
   decision: z.string(),
-  /** Why this replica does not work as intended, such as a missing RBAC permission. `null`: no problem. */
+  /** Why this replica does not work as intended, such as a missing RBAC permission. */
   problem: text,
   lease: object({
     namespace: z.string(),
@@ -139,32 +130,23 @@ const Status = object({
     holder: text,
     self: z.boolean(),
     epoch: z.number(),
-    /** RFC 3339 time of the acquisition. `null`: it has no holder. */
+    /** RFC 3339 time of the acquisition. */
     since: text,
     watch: word<'up' | 'down'>(),
-    /**
-     * Milliseconds until this follower counts the Lease as expired, if no renewal comes. `null`: it leads, or the Lease has
-     * no holder.
-     */
+    /** Time until this follower counts the held Lease as expired, if no renewal comes. */
     freeInMs: lacking(z.number()),
   }),
   leadership: object({
     doubt: z.boolean(),
-    /** Milliseconds until the deadman stops the workload. `null`: this replica does not lead. */
+    /** Time until the deadman stops the leader's workload. */
     killInMs: number,
     steppingDown: text,
-    /** Milliseconds until this replica campaigns again. `null`: no cool-down. */
+    /** Time until this replica campaigns again. */
     coolDownMs: number,
   }),
   workload: Workload,
-  langflow: object({
-    /** Version of this replica, by its package's metadata. `null`: unknown. */
-    version: text,
-    /** The newest version that has led. `null`: not noted in the Lease. */
-    newest: text,
-    /** Whether this replica's version is older, so that it does not take the Lease. */
-    outdated: z.boolean(),
-  }),
+  /** `newest`: the newest version that has led. `outdated`: `version` is older, so that it does not take the Lease. */
+  langflow: object({ version: text, newest: text, outdated: z.boolean() }),
   standby: object({
     wanted: word<StandbyMode>(),
     mode: word<StandbyMode>(),
@@ -177,36 +159,22 @@ const Status = object({
   traffic: object({
     mode: z.string(),
     gate: word<'open' | 'closed'>(),
-    /**
-     * The pod that receives the traffic, as observed by this replica. Empty: no pod. `null`: unknown, as always in
-     * readiness mode.
-     */
+    /** The pod that receives the traffic, as observed by this replica. Empty: no pod. Always `null` in readiness mode. */
     routedTo: text,
     front: lacking(Front),
   }),
-  timings: z._default(
-    object({
-      leaseDurationMs: z.number(),
-      renewDeadlineMs: z.number(),
-      retryPeriodMs: z.number(),
-      killMarginMs: z.number(),
-    }),
-    USUAL_TIMINGS,
-  ),
-  /** An operator's request in the Lease. `null`: no request. Absent: its version does not carry it out. */
+  timings: z._default(Timing, USUAL),
+  /** An operator's request in the Lease. Absent: this version does not carry it out. */
   pause: z.optional(z.nullable(object({ until: text, reason: text }))),
   switchover: z.optional(z.nullable(Switchover)),
   lastDrill: lacking(object({ at: z.string(), result: word<'ok' | 'missed' | 'failed'>() })),
   /** The last terms, newest first. */
   history: z._default(z.array(Term), []),
-  /** Digest of the files from which LangFlow loads its flows, to compare replicas. `null`: no files, or unknown. */
+  /** Digest of the files from which LangFlow loads its flows, to compare replicas. */
   flowsDigest: lacking(z.string()),
-  /**
-   * Digest keyed by LANGFLOW_SECRET_KEY. It only shows whether two replicas have the same key. `null`: no key, or
-   * unknown.
-   */
+  /** Digest keyed by LANGFLOW_SECRET_KEY. It only shows whether two replicas have the same key. */
   secretKeyDigest: lacking(z.string()),
-  /** The content of `--handover-on-change` and `--env-file`. `null`: neither is set. */
+  /** The content of `--handover-on-change` and `--env-file`. */
   content: lacking(Content),
   /** The checks in the order of `/readyz?verbose`. */
   checks: z.array(Check),
@@ -235,10 +203,8 @@ export function statusOf(answer: unknown): AgentStatus | null {
 export interface ReplicaRow {
   /** The pod's name. Outside of pods, the identity. Before the first answer, the address. */
   readonly pod: string
-  /** `null`: unknown. */
   readonly node: string | null
-  /** `null`: it does not answer, or not with a status. */
   readonly status: AgentStatus | null
-  /** Why there is no status, in one sentence. `null`: there is one. */
+  /** Why there is no status, in one sentence. */
   readonly problem: string | null
 }

@@ -5,7 +5,7 @@ import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { styleText } from 'node:util'
 import { systemClock } from '../../agent/clock.ts'
-import { seconds } from '../../agent/config/values.ts'
+import { shortDuration } from '../../agent/config/values.ts'
 import { FatalError } from '../../agent/exit.ts'
 import { kubeconfigFor, LeaseServer } from '../harness/api/api-server.ts'
 import { servePods } from '../harness/api/pods.ts'
@@ -270,7 +270,7 @@ class Demo {
   }
 
   #print(text: string): void {
-    const at = styleText('dim', seconds(mono() - this.#began).padStart(8), { stream: this.#stream })
+    const at = styleText('dim', shortDuration(mono() - this.#began).padStart(8), { stream: this.#stream })
     this.#stream.write(`${at}  ${text}\n`)
   }
 }

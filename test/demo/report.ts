@@ -1,5 +1,5 @@
 import { styleText } from 'node:util'
-import { readable } from '../../agent/config/values.ts'
+import { shortDuration } from '../../agent/config/values.ts'
 import type { Line } from '../harness/logged-process.ts'
 import type { Takeover } from './takeover.ts'
 
@@ -59,7 +59,7 @@ export function reportOf(
     `${short(one.from)} -> ${short(one.to)}`,
     String(one.epoch),
     one.code,
-    ...[one.detectMs, one.startMs, one.healthyMs, one.pauseMs].map(readable),
+    ...[one.detectMs, one.startMs, one.healthyMs, one.pauseMs].map(shortDuration),
     String(one.failedRequests),
   ])
   const table = [
@@ -72,7 +72,7 @@ export function reportOf(
   const legend =
     'detect: until another replica acquired the Lease; start: until it started its workload; healthy: until it served;\n' +
     'pause: the time without an answer for a client that asks the three fronts in turn; failed: failed requests of this client'
-  const verdict = `Two replicas acting at once: ${readable(overlapMs)}`
+  const verdict = `Two replicas acting at once: ${shortDuration(overlapMs)}`
   return [
     ...table.map(line),
     styleText('dim', legend, { stream }),

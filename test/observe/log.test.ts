@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
-import { createLog, EVENTS, type Fields, type LogOptions, LogThrottle } from '../../agent/observe/log.ts'
+import { createLog, EVENTS, type LogFields, type LogOptions, LogThrottle } from '../../agent/observe/log.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 function logged(options: Partial<LogOptions> = {}) {
@@ -189,8 +189,8 @@ describe('the queries of the guide', () => {
 })
 
 function throttled() {
-  const lines: [string, Fields][] = []
-  const log = (msg: string, fields: Fields = {}) => lines.push([msg, fields])
+  const lines: [string, LogFields][] = []
+  const log = (msg: string, fields: LogFields = {}) => lines.push([msg, fields])
   const clock = new VirtualClock()
   return { lines, clock, repeats: new LogThrottle({ warn: log, info: log }, clock) }
 }
