@@ -30,22 +30,20 @@ export class ApiError extends Error {
   readonly status: number | undefined
   /** The wait that the API server asked for before the next request. */
   readonly retryAfterMs: number | undefined
-  constructor(
-    code: ApiErrorCode,
-    message: string,
-    options: {
-      mayHaveCommitted?: boolean
-      status?: number | undefined
-      retryAfterMs?: number | undefined
-      cause?: unknown
-    } = {},
-  ) {
+  constructor(code: ApiErrorCode, message: string, options: ApiErrorOptions = {}) {
     super(message, { cause: options.cause })
     this.code = code
     this.mayHaveCommitted = options.mayHaveCommitted ?? false
     this.status = options.status
     this.retryAfterMs = options.retryAfterMs
   }
+}
+
+interface ApiErrorOptions {
+  readonly mayHaveCommitted?: boolean
+  readonly status?: number | undefined
+  readonly retryAfterMs?: number | undefined
+  readonly cause?: unknown
 }
 
 export type Verb = 'get' | 'list' | 'update' | 'patch' | 'create' | 'delete' | 'watch'
@@ -61,7 +59,7 @@ export interface Subject {
 }
 
 /** A request's verb and object, for its error message. */
-export interface Target extends Subject {
+export interface ApiTarget extends Subject {
   readonly verb: Verb
   readonly namespace: string
   /** The API server's address, without credentials. */
@@ -90,7 +88,7 @@ export function parseStatus(text: string): Status | undefined {
 
 /** The error for an HTTP status other than success, or for the same status inside a watch. */
 export function refusedRequest(
-  target: Target,
+  target: ApiTarget,
   status: number,
   detail: Status | undefined,
   retryAfter?: string | string[],
@@ -105,22 +103,23 @@ export function refusedRequest(
   })
 }
 
+const CODES: Readonly<Record<number, ApiErrorCode>> = {
+  401: 'unauthorized',
+  403: 'forbidden',
+  410: 'gone',
+  429: 'throttled',
+}
+
 function codeOf(verb: Verb, status: number, detail: Status | undefined): ApiErrorCode {
   if (status >= 500) return 'server'
   // A 404 without a Status does not concern the object: the path itself is unknown, for example to a proxy in between.
   if (status === 404) return detail?.reason === 'NotFound' ? 'not_found' : 'invalid'
   if (status === 409)
     return verb === 'create' && detail?.reason === 'AlreadyExists' ? 'already_exists' : 'conflict'
-  const codes: Record<number, ApiErrorCode> = {
-    401: 'unauthorized',
-    403: 'forbidden',
-    410: 'gone',
-    429: 'throttled',
-  }
-  return codes[status] ?? 'invalid'
+  return CODES[status] ?? 'invalid'
 }
 
-function sentence(target: Target, code: ApiErrorCode, status: number, detail: Status | undefined): string {
+function sentence(target: ApiTarget, code: ApiErrorCode, status: number, detail: Status | undefined): string {
   const { verb, kind, namespace, name, server, source } = target
   const what = name === null ? target.resource : `the ${kind} "${name}"`
   const said = !detail?.message ? '' : `: ${redactText(detail.message.replace(/\s+/g, ' ')).slice(0, 400)}`
@@ -148,7 +147,7 @@ function sentence(target: Target, code: ApiErrorCode, status: number, detail: St
   }
 }
 
-function forbidden({ verb, resource, namespace, name }: Target, said: string): string {
+function forbidden({ verb, resource, namespace, name }: ApiTarget, said: string): string {
   const named = verb === 'create' || name === null ? '' : `"${name}" `
   const what = `${resource} ${named}in ${namespace === '' ? 'all namespaces' : `namespace "${namespace}"`}`
   const user = /User "([^"]+)" cannot /.exec(said)?.[1]
@@ -160,7 +159,7 @@ function forbidden({ verb, resource, namespace, name }: Target, said: string): s
 }
 
 /** The error for a request whose deadline passed. */
-export function timeoutError({ verb, server }: Target, deadlineMs: number, handedOver: boolean): ApiError {
+export function timeoutError({ verb, server }: ApiTarget, deadlineMs: number, handedOver: boolean): ApiError {
   const ms = Math.round(deadlineMs)
   return new ApiError(
     'timeout',
@@ -172,18 +171,18 @@ export function timeoutError({ verb, server }: Target, deadlineMs: number, hande
 }
 
 /** The error for a connection that could not be opened, or broke before the reply was complete. */
-export function connectionError({ verb, server }: Target, cause: unknown, handedOver: boolean): ApiError {
+export function connectionError({ verb, server }: ApiTarget, cause: unknown, handedOver: boolean): ApiError {
   const where = handedOver
     ? `lost the connection to the API server at ${server}`
     : `cannot reach the API server at ${server}`
-  return new ApiError('network', `${where}: ${explain(cause as Failure)}`, {
+  return new ApiError('network', `${where}: ${explain(cause as Error)}`, {
     mayHaveCommitted: handedOver && writes(verb),
     cause,
   })
 }
 
 /** The error for a successful reply with unexpected content. */
-export function unexpectedReply({ verb, server }: Target, what: string, status?: number): ApiError {
+export function unexpectedReply({ verb, server }: ApiTarget, what: string, status?: number): ApiError {
   return new ApiError('network', `the API server at ${server} answered "${verb}" with ${what}`, {
     mayHaveCommitted: writes(verb),
     status,
@@ -191,16 +190,11 @@ export function unexpectedReply({ verb, server }: Target, what: string, status?:
 }
 
 function writes(verb: Verb): boolean {
-  return verb === 'update' || verb === 'patch' || verb === 'create' || verb === 'delete'
-}
-
-interface Failure {
-  readonly code?: string
-  readonly message: string
+  return ['update', 'patch', 'create', 'delete'].includes(verb)
 }
 
 /** Node's own text, in one line that contains the code. */
-function explain({ code = '', message }: Failure): string {
+function explain({ code = '', message }: NodeJS.ErrnoException): string {
   const line = message.split('\n', 1)[0]?.slice(0, 200) ?? ''
   return line.includes(code) ? line : `${line} (${code})`.trim()
 }

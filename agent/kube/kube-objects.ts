@@ -1,9 +1,9 @@
 import { JsonLines } from '../json-lines.ts'
 import {
   ApiError,
+  type ApiTarget,
   parseStatus,
   refusedRequest,
-  type Target,
   unexpectedReply,
   type Verb,
 } from './kube-errors.ts'
@@ -190,7 +190,7 @@ export class KubeObjects {
   }
 
   /** The target, for an error message. */
-  target(verb: Verb, kind: Kind, name: string): Target {
+  target(verb: Verb, kind: Kind, name: string): ApiTarget {
     return this.requests.target(this.call(verb, kind, name))
   }
 
@@ -308,7 +308,7 @@ async function openWatch<T extends object>(
 }
 
 /** An `ERROR` event, or a line that is not an event, gives the error that ends the watch. */
-function eventIn<T extends object>(message: object, target: Target): ObjectEvent<T> | ApiError {
+function eventIn<T extends object>(message: object, target: ApiTarget): ObjectEvent<T> | ApiError {
   const noEvent = () => broken(target, 'contains something other than an event')
   const { type, object } = message as { type?: unknown; object?: Partial<KubeObject> | null }
   if (type === 'ERROR') {
@@ -323,7 +323,7 @@ function eventIn<T extends object>(message: object, target: Target): ObjectEvent
   return noEvent()
 }
 
-function broken({ server }: Target, how: string): ApiError {
+function broken({ server }: ApiTarget, how: string): ApiError {
   return new ApiError('network', `the watch from the API server at ${server} ${how}`)
 }
 

@@ -5,11 +5,11 @@ import type { Clock } from '../clock.ts'
 import { type KubeAccess, KubeConfigError, type KubeCredentials } from './kube-access.ts'
 import {
   ApiError,
+  type ApiTarget,
   connectionError,
   parseStatus,
   refusedRequest,
   type Subject,
-  type Target,
   timeoutError,
   unexpectedReply,
   type Verb,
@@ -55,8 +55,8 @@ export interface Stream {
   cut(): void
 }
 
+/** For a reply of status 200 that is streamed instead of collected. */
 interface StreamHandlers {
-  /** The server answered 200. Data follows. */
   opened(): void
   data(chunk: Buffer): void
 }
@@ -107,31 +107,24 @@ export class KubeRequests {
 
   /** Resolves when the server has answered 200, which ends the deadline. `data` may be called before. */
   stream(call: Call, data: (chunk: Buffer) => void, deadlineMs: number): Promise<Stream> {
-    return this.authenticated(
-      deadlineMs,
-      (credentials, deadline) =>
-        new Promise<Stream>((resolve, reject) => {
-          const connection = this.take(credentials, 'any connection')
-          const opened = () => resolve({ ended, cut: () => this.destroy(connection) })
-          const ended = this.exchange(call, credentials, deadline, connection, { opened, data }).then(
-            ({ status }) => {
-              if (status !== 200) throw unexpectedReply(this.target(call), `status ${status}`, status)
-            },
-          )
-          ended.catch(reject)
-        }),
-    )
+    return this.authenticated(deadlineMs, (credentials, deadline) => {
+      const { promise, resolve, reject } = Promise.withResolvers<Stream>()
+      const connection = this.take(credentials, 'any connection')
+      const opened = () => resolve({ ended, cut: () => this.destroy(connection) })
+      const ended = this.exchange(call, credentials, deadline, connection, { opened, data }).then(
+        ({ status }) => {
+          if (status !== 200) throw unexpectedReply(this.target(call), `status ${status}`, status)
+        },
+      )
+      ended.catch(reject)
+      return promise
+    })
   }
 
-  target({ verb, about }: Call): Target {
+  target({ verb, about }: Call): ApiTarget {
     const { namespace, access } = this.options
-    return {
-      ...about,
-      verb,
-      namespace,
-      server: access.server.origin + basePath(access),
-      source: access.source,
-    }
+    const server = access.server.origin + basePath(access)
+    return { ...about, verb, namespace, server, source: access.source }
   }
 
   close(): void {
@@ -158,12 +151,15 @@ export class KubeRequests {
   }
 
   private async credentials({ ms, passed }: Deadline): Promise<KubeCredentials> {
+    const { access } = this.options
     const late = Promise.withResolvers<never>()
-    const { source } = this.options.access
-    const error = new ApiError('timeout', `${source} provided no credentials within ${Math.round(ms)} ms`)
+    const error = new ApiError(
+      'timeout',
+      `${access.source} provided no credentials within ${Math.round(ms)} ms`,
+    )
     using _ = addAbortListener(passed, () => late.reject(error))
     try {
-      const credentials = await Promise.race([this.options.access.credentials(), late.promise])
+      const credentials = await Promise.race([access.credentials(), late.promise])
       if (this.closed) throw new ApiError('network', 'the connection to the API server was closed')
       return credentials
     } catch (error) {
@@ -216,7 +212,7 @@ export class KubeRequests {
       headers: {
         accept: 'application/json',
         'user-agent': this.options.userAgent,
-        ...(body === undefined ? {} : { 'content-type': type }),
+        ...(body !== undefined && { 'content-type': type }),
         ...headers,
       },
       body: body ?? null,
@@ -224,13 +220,12 @@ export class KubeRequests {
   }
 
   private take(credentials: KubeCredentials, over: Over): Connection {
-    const { server, tls, proxy } = credentials
-    const key = JSON.stringify([server, tls, proxy])
+    const key = JSON.stringify([credentials.server, credentials.tls, credentials.proxy])
     if (key !== this.key) {
-      const first = this.key === undefined
+      const isFirst = this.key === undefined
       this.key = key
       if (this.idle !== undefined) this.destroy(this.idle)
-      if (!first) this.replaced()
+      if (!isFirst) this.replaced()
     }
     const { idle } = this
     if (over === 'any connection' && idle !== undefined) {
@@ -244,10 +239,10 @@ export class KubeRequests {
 
   /** The connection has just given a complete reply. An earlier idle connection is less likely to reach a server. */
   private keep(connection: Connection): void {
-    const stale = connection.key !== this.key || !this.connections.has(connection)
-    const spare = stale ? connection : this.idle
+    const isStale = connection.key !== this.key || !this.connections.has(connection)
+    const spare = isStale ? connection : this.idle
     if (spare !== undefined) this.destroy(spare)
-    if (!stale) this.idle = connection
+    if (!isStale) this.idle = connection
   }
 
   private destroy(connection: Connection): void {
@@ -267,6 +262,12 @@ const OPTIONS = {
   bodyTimeout: 0,
   connectTimeout: 0,
 } as const
+const CONNECT = {
+  allowH2: false,
+  timeout: 0,
+  maxCachedSessions: 0,
+  keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
+}
 
 /** One connection, for one request at a time. */
 class Connection {
@@ -278,56 +279,44 @@ class Connection {
 
   constructor(key: string, { server, tls, proxy }: KubeCredentials) {
     this.key = key
-    if (proxy !== undefined) {
-      this.dispatcher = new ProxyAgent({ ...OPTIONS, uri: proxy, requestTls: tls, connections: 1 })
-      return
+    const connect = buildConnector({ ...tls, ...CONNECT })
+    const connected: buildConnector.connector = (to, done) => {
+      // The types omit that the connector returns its socket.
+      this.socket = connect(to, done) as unknown as Socket
     }
-    const connect = buildConnector({
-      ...tls,
-      allowH2: false,
-      timeout: 0,
-      maxCachedSessions: 0,
-      keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
-    })
-    this.dispatcher = new Client(server.origin, {
-      ...OPTIONS,
-      connect: (to, done) => {
-        // The types omit that the connector returns its socket.
-        this.socket = connect(to, done) as unknown as Socket
-      },
-    })
+    this.dispatcher =
+      proxy === undefined
+        ? new Client(server.origin, { ...OPTIONS, connect: connected })
+        : new ProxyAgent({ ...OPTIONS, uri: proxy, requestTls: tls, connections: 1 })
   }
 
-  /**
-   * Sends one request and resolves at the end of its reply. With `stream` handlers, a reply of status 200 is streamed
-   * instead of collected. Rejects if no complete reply arrived.
-   */
+  /** Sends one request and resolves at the end of its reply. Rejects if no complete reply arrived. */
   exchange(request: Dispatcher.DispatchOptions, stream?: StreamHandlers): Promise<Reply> {
     this.handedOver = false
-    return new Promise((resolve, reject) => {
-      let status = 0
-      let retryAfter: Reply['retryAfter']
-      let size = 0
-      const chunks: Buffer[] = []
-      this.dispatcher.dispatch(request, {
-        onRequestStart: () => {
-          this.handedOver = true
-        },
-        onResponseStart: (_, code, headers) => {
-          status = code
-          retryAfter = headers['retry-after']
-          if (status === 200) stream?.opened()
-        },
-        onResponseData: (controller, chunk) => {
-          if (status === 200 && stream !== undefined) return stream.data(chunk)
-          size += chunk.length
-          if (size > MAX_REPLY_BYTES) controller.abort(new Error('the reply is too long'))
-          else chunks.push(chunk)
-        },
-        onResponseEnd: () => resolve({ status, retryAfter, body: Buffer.concat(chunks).toString() }),
-        onResponseError: (_, error) => reject(error),
-      })
+    const { promise, resolve, reject } = Promise.withResolvers<Reply>()
+    let status = 0
+    let retryAfter: Reply['retryAfter']
+    let size = 0
+    const chunks: Buffer[] = []
+    this.dispatcher.dispatch(request, {
+      onRequestStart: () => {
+        this.handedOver = true
+      },
+      onResponseStart: (_, code, headers) => {
+        status = code
+        retryAfter = headers['retry-after']
+        if (status === 200) stream?.opened()
+      },
+      onResponseData: (controller, chunk) => {
+        if (status === 200 && stream !== undefined) return stream.data(chunk)
+        size += chunk.length
+        if (size > MAX_REPLY_BYTES) controller.abort(new Error('the reply is too long'))
+        else chunks.push(chunk)
+      },
+      onResponseEnd: () => resolve({ status, retryAfter, body: Buffer.concat(chunks).toString() }),
+      onResponseError: (_, error) => reject(error),
     })
+    return promise
   }
 
   /** Closes the socket immediately. undici alone would let a connection attempt continue. */

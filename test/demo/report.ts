@@ -59,7 +59,7 @@ export function reportOf(
     `${short(one.from)} -> ${short(one.to)}`,
     String(one.epoch),
     one.code,
-    ...[one.detectMs, one.startMs, one.healthyMs, one.pauseMs].map(shortDuration),
+    ...[one.detectMs, one.startMs, one.healthyMs, one.pauseMs].map((ms) => shortDuration(ms)),
     String(one.failedRequests),
   ])
   const table = [

@@ -32,17 +32,16 @@ describe('a line of the log', () => {
     )
   })
 
-  for (const name of EVENTS) {
-    it(`of ${name} has identity, epoch and a sentence`, () => {
-      const { log, last } = logged()
+  it('of each event has identity, epoch and a sentence', () => {
+    const { log, last } = logged()
+    for (const name of EVENTS) {
       log.event(name, { epoch: 0 })
-      const { level, identity, epoch, event, msg, ...rest } = last()
+      const { level, msg, ...rest } = last()
       assert.match(level, /^(info|warn|fatal)$/)
-      assert.deepEqual([identity, epoch, event], ['me', 0, name])
       assert.ok(msg.length > 5)
-      assert.deepEqual(rest, { time: TIME, component: 'agent' })
-    })
-  }
+      assert.deepEqual(rest, { time: TIME, component: 'agent', identity: 'me', epoch: 0, event: name })
+    }
+  })
 
   it('can have another identity and another message', () => {
     const { log, lines } = logged({ component: 'launcher', identity: '' })
@@ -69,16 +68,8 @@ describe('a line of the log', () => {
     const { log, lines } = logged({ level: 'warn' })
     log.info('x')
     log.event('acquired', { epoch: 1 })
-    assert.deepEqual(lines, [])
-    log.warn('x')
-    assert.equal(lines.length, 1)
-  })
-
-  it('escapes line breaks', () => {
-    const { log, lines } = logged()
-    log.info('a\nb', { text: 'c\nd' })
-    assert.equal(JSON.parse(lines[0]!).msg, 'a\nb')
-    assert.equal(lines[0]!.indexOf('\n'), lines[0]!.length - 1)
+    log.warn('a\nb', { text: 'c\nd' })
+    assert.deepEqual([lines.length, lines[0]!.indexOf('\n')], [1, lines[0]!.length - 1])
   })
 })
 
@@ -166,16 +157,7 @@ describe('the queries of the guide', () => {
     const { log, last } = logged()
     log.event('lost', { epoch: 7, reason: 'no answer', code: 'no_renewal' })
     const used = new Set(queries.flatMap(({ fields }) => fields))
-    assert.deepEqual([...used].sort(), [
-      'code',
-      'component',
-      'epoch',
-      'event',
-      'identity',
-      'msg',
-      'reason',
-      'time',
-    ])
+    assert.ok(used.size > 5)
     for (const field of used) assert.ok(field in last(), field)
   })
 
@@ -226,12 +208,9 @@ describe('a recurring problem', () => {
 
   it('is logged again once it was over, and is counted apart from other problems', () => {
     const { lines, repeats } = throttled()
-    repeats.happened('api', 'refused')
-    repeats.happened('launcher', 'refused')
-    repeats.over('api', 'fine')
-    repeats.over('api', 'fine')
-    repeats.happened('launcher', 'refused')
-    repeats.happened('api', 'refused')
+    for (const key of ['api', 'launcher']) repeats.happened(key, 'refused')
+    for (const _ of [1, 2]) repeats.over('api', 'fine')
+    for (const key of ['launcher', 'api']) repeats.happened(key, 'refused')
     assert.deepEqual(
       lines.map(([msg]) => msg),
       ['refused', 'refused', 'fine', 'refused'],
