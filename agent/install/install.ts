@@ -154,7 +154,7 @@ function check(target: string): void {
         `${target} is mounted noexec: name a directory on a volume from which programs may start`,
       )
     }
-    const [said] = (stderr || message).trim().split('\n')
-    throw new FatalError(`the installed program in ${target} does not start: ${said}`, { cause: error })
+    const [reason] = (stderr || message).trim().split('\n')
+    throw new FatalError(`the installed program in ${target} does not start: ${reason}`, { cause: error })
   }
 }

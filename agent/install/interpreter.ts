@@ -1,7 +1,5 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs'
-import { endianness } from 'node:os'
 
-const LITTLE = endianness() === 'LE'
 const MAGIC = 0x7f454c46
 const CLASS_64 = 2
 const HEADER_BYTES = 64
@@ -49,26 +47,25 @@ function withFile<T>(file: string, flags: string, use: (fd: number) => T): T {
   }
 }
 
-/** The place of the interpreter's path: ELF's program header of type PT_INTERP, in the byte order of this machine. */
+/** The place of the interpreter's path: ELF's program header of type PT_INTERP. All machines of the image are little-endian. */
 function find(fd: number): { offset: number; size: number } | undefined {
   const header = read(fd, 0, HEADER_BYTES)
   if (header.length < HEADER_BYTES || header.readUInt32BE(0) !== MAGIC || header[4] !== CLASS_64)
     return undefined
-  const [table, entry, count] = [word(header, 32), half(header, 54), half(header, 56)]
+  const [table, entry, count] = [word(header, 32), header.readUInt16LE(54), header.readUInt16LE(56)]
   if (entry < ENTRY_BYTES) return undefined
   const entries = read(fd, table, entry * count)
   for (let at = 0; at + entry <= entries.length; at += entry) {
-    const type = LITTLE ? entries.readUInt32LE(at) : entries.readUInt32BE(at)
-    if (type !== PT_INTERP) continue
+    if (entries.readUInt32LE(at) !== PT_INTERP) continue
     const size = word(entries, at + 32)
     return size > 1 && size <= LONGEST ? { offset: word(entries, at + 8), size } : undefined
   }
   return undefined
 }
 
-const word = (bytes: Buffer, at: number) =>
-  Number(LITTLE ? bytes.readBigUInt64LE(at) : bytes.readBigUInt64BE(at))
-const half = (bytes: Buffer, at: number) => (LITTLE ? bytes.readUInt16LE(at) : bytes.readUInt16BE(at))
+function word(bytes: Buffer, at: number): number {
+  return Number(bytes.readBigUInt64LE(at))
+}
 
 function read(fd: number, offset: number, size: number): Buffer {
   const bytes = Buffer.alloc(size)

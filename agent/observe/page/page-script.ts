@@ -2,7 +2,6 @@ import { formatDuration, listed, shortDuration, UNITS } from '../../config/value
 import type { PastTerm } from '../../lease/lease-history.ts'
 import { podOf } from '../../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow } from '../../status/agent-status.ts'
-import { verdictOf } from './verdict.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: the program has no types of a browser
 declare const document: any, location: any
@@ -10,6 +9,21 @@ type Element = typeof document
 
 /** What the page uses of the program. The functions use nothing but their parameters. */
 export const LIBRARY = { units: UNITS, formatDuration, shortDuration, listed, podOf, verdictOf }
+
+/**
+ * The leader, the replicas that could take over, and whether all is well: exactly one replica serves, and another one
+ * could and may take over.
+ */
+export function verdictOf(rows: readonly ReplicaRow[], list: typeof listed) {
+  const leading = rows.filter(({ status }) => status?.role === 'leader')
+  const standbys = rows.filter(({ status }) => status?.couldTakeOver)
+  const [leader = null] = leading.length === 1 ? leading.map(({ status }) => status) : []
+  const leads = list(leading.map(({ pod }) => pod)) || 'no replica'
+  const follow = list(standbys.map(({ pod }) => pod)) || 'no replica'
+  const isWell = leader?.traffic.gate === 'open' && standbys.length > 0 && !leader.pause
+  const level = leader === null || leader.leadership.doubt ? 'bad' : isWell ? 'good' : 'warning'
+  return { level, sentence: `Leader: ${leads}. Can take over: ${follow}.`, leader }
+}
 
 /**
  * Runs in the browser, from its own text, so it may use nothing but its parameter. It requests `/replicas` once a
@@ -131,7 +145,7 @@ export function page({
     // The text of this page belongs to another version.
     if (version !== own.version) location.reload()
     const now = Date.parse(own.now)
-    const { level, sentence, leader } = verdictOf(rows, { listed, podOf })
+    const { level, sentence, leader } = verdictOf(rows, listed)
     const { lease, history, lastDrill, leadership, timings } = leader ?? own
     // A screen reader announces a change in an element that stays.
     if (document.title !== sentence) find('verdict').textContent = document.title = sentence
