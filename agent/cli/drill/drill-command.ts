@@ -43,10 +43,9 @@ export function addDrill(program: Command): void {
   addExamples(command, [
     ['Move leadership while the drill requests /health', '--service https://langflow.example.org'],
     [
-      "Delete the leader's pod while the drill runs the flow echo",
-      '--service https://langflow.example.org --flow echo --scenario delete-pod',
+      "Delete the leader's pod while the drill runs the flow echo, in a script",
+      '--service https://langflow.example.org --flow echo --scenario delete-pod --rto 5s --yes -o json',
     ],
-    ['Run in a script, with a stricter limit', '--service http://langflow:7860 --rto 5s --yes -o json'],
   ])
   command.action(async () => {
     const options = read(process.env)

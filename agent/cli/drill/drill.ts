@@ -1,4 +1,3 @@
-import { addAbortListener } from 'node:events'
 import { type Clock, systemClock } from '../../clock.ts'
 import { shortDuration } from '../../config/values.ts'
 import { type KubeObjects, POD } from '../../kube/kube-objects.ts'
@@ -10,12 +9,12 @@ import { asOperationError, EXIT_CODES, OperationError } from '../exit-codes.ts'
 import { type Plan, planOf, writeRequest } from '../operator-request.ts'
 import { formatted, operating, write } from '../output.ts'
 import { overviewOf } from '../overview.ts'
-import { followRequest, type Limits, phaseLine } from '../request-progress.ts'
+import { followRequest, type Limits, phaseLine, repeat } from '../request-progress.ts'
 import { confirm, interruption, type Terminal } from '../terminal.ts'
 import type { DrillSettings } from './drill-command.ts'
 import { judge, type Report, textOf } from './drill-report.ts'
-import { notServed, type Service, serviceAt } from './langflow-service.ts'
-import { measure, type Probe, Prober } from './prober.ts'
+import { type Service, serviceAt } from './langflow-service.ts'
+import { EVERY_MS, measure, type Probe, startProber } from './prober.ts'
 
 /** The systems that a drill uses. */
 export interface Stage {
@@ -31,8 +30,6 @@ type Options = Pick<DrillSettings, 'scenario' | 'rtoMs' | 'timeoutMs'>
 
 /** Time before the fault, and after the recovery: longer than the leader takes to record a term's phases by a renewal. */
 const QUIET_MS = 3_000
-/** Time between two reads of Lease and replicas, in milliseconds. */
-const LOOK_MS = 500
 const SWITCHOVER = { what: 'switchover', to: ANY_POD, reason: null } as const
 
 /** Resolves to the exit code. @param terminal the terminal for the confirmation; `null` skips the confirmation */
@@ -65,7 +62,7 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
   const { clock, cluster, service, print } = stage
   const { scenario, rtoMs, timeoutMs } = options
   const quit = new AbortController()
-  const prober = new Prober(service, clock, quit.signal)
+  const prober = startProber(service, clock, quit.signal)
   let begun = false
   try {
     await servedBefore(stage, prober.probes, signal)
@@ -75,7 +72,7 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
     const beganAt = clock.mono()
     print(`the scenario ${scenario} begins, on ${plan.from}`)
     await act(stage, options, plan, { timeoutMs, signal })
-    await recovered(stage, plan, beganAt + timeoutMs, signal)
+    await recovered(stage, plan, { timeoutMs, signal })
     const wellAgainMs = Math.round(clock.mono() - beganAt)
     print(`the previous number of standbys was ready again after ${shortDuration(wellAgainMs)}`)
     await pause(clock, QUIET_MS, signal)
@@ -120,9 +117,11 @@ async function servedBefore(
   signal: AbortSignal,
 ): Promise<void> {
   await pause(clock, QUIET_MS, signal)
-  while (probes.length === 0) await pause(clock, LOOK_MS, signal)
-  if (probes.every(({ problem }) => problem !== null))
-    throw notServed(`users are not served before the drill: ${service.what}: ${probes[0]?.problem}`)
+  while (probes.length === 0) await pause(clock, EVERY_MS, signal)
+  if (probes.every(({ problem }) => problem !== null)) {
+    const what = `users are not served before the drill: ${service.what}: ${probes[0]?.problem}`
+    throw new OperationError('not_served', what)
+  }
   await service.messages?.kept()
 }
 
@@ -161,25 +160,17 @@ async function act(stage: Stage, { scenario }: Options, plan: Plan, limits: Limi
   }
 }
 
-/** Resolves when another replica leads and the previous number of standbys is ready. Rejects with an `OperationError` after `end`. */
-async function recovered(
-  stage: Stage,
-  { holder, epoch, candidates }: Plan,
-  end: number,
-  signal: AbortSignal,
-) {
-  for (;;) {
-    await pause(stage.clock, LOOK_MS, signal)
-    try {
-      const plan = await prepare(stage, candidates.length)
-      if (plan.epoch > epoch && plan.holder !== holder) return
-      throw new OperationError('failed', `${plan.from} still leads`)
-    } catch (error) {
-      if (!(error instanceof OperationError)) throw error
-      if (stage.clock.mono() >= end)
-        throw new OperationError('failed', `the replicas did not recover in time: ${error.message}`)
-    }
-  }
+/** Resolves when another replica leads and the previous number of standbys is ready. Rejects with an `OperationError`. */
+async function recovered(stage: Stage, { holder, epoch, candidates }: Plan, limits: Limits): Promise<void> {
+  let problem = ''
+  const end = await repeat(stage.clock, limits, async () => {
+    const plan = await prepare(stage, candidates.length).catch((error: Error) => error)
+    problem = plan instanceof Error ? plan.message : `${plan.from} still leads`
+    return !(plan instanceof Error) && plan.epoch > epoch && plan.holder !== holder ? plan : null
+  })
+  if (end === 'interrupted') throw new OperationError('interrupted', 'interrupted')
+  if (end === 'timed_out')
+    throw new OperationError('failed', `the replicas did not recover in time: ${problem}`)
 }
 
 /** Records the end and the result of a drill in the Lease. */
@@ -190,10 +181,8 @@ async function note({ cluster, clock, print }: Stage, result: LastDrill['result'
   )
 }
 
-/** Rejects when `signal` aborts, and cancels the timer, which would keep the process alive. */
-async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  const over = Promise.withResolvers<void>()
-  const timer = clock.after(ms, over.resolve)
-  using _ = addAbortListener(signal, () => over.reject(new OperationError('interrupted', 'interrupted')))
-  await over.promise.finally(() => timer.cancel())
+/** Rejects when `signal` aborts. */
+async function pause(clock: Clock, timeoutMs: number, signal: AbortSignal): Promise<void> {
+  const end = await repeat(clock, { timeoutMs, signal }, async () => null)
+  if (end === 'interrupted') throw new OperationError('interrupted', 'interrupted')
 }

@@ -23,51 +23,41 @@ const PAGE = 200
 const MESSAGES = '/api/v1/monitor/messages'
 const Stored = z.array(z.looseObject({ text: z.nullish(z.string()) }))
 
-/** Asks /health, or runs a flow, given by its id or endpoint name. `service` may have a path. */
+/** Requests /health, or runs a flow, given by its id or endpoint name. `service` may have a path. */
 export function serviceAt(service: URL, flow: string | null, apiKey: string | null): Service {
   const url = service.href.replace(/\/+$/, '')
+  // Each message has a number, and belongs to a session of this drill.
+  const session = `langflow-leader-drill-${randomBytes(6).toString('hex')}`
+  const [method, path] =
+    flow === null
+      ? (['GET', '/health'] as const)
+      : (['POST', `/api/v1/run/${encodeURIComponent(flow)}`] as const)
 
   /** Uses a new connection, as a new user would. A kept connection would stay at one replica, and end in its drain. */
   async function send(method: 'GET' | 'POST' | 'DELETE', path: string, signal: AbortSignal, body?: object) {
-    const headers = {
-      ...(apiKey && { 'x-api-key': apiKey }),
-      ...(body && { 'content-type': 'application/json' }),
-    }
+    const headers = { 'content-type': 'application/json', ...(apiKey && { 'x-api-key': apiKey }) }
     const sent = { method, headers, body: body ? JSON.stringify(body) : null, signal, reset: true }
     const answer = await request(`${url}${path}`, sent)
     return { status: answer.statusCode, json: await answer.body.json().catch(() => null) }
   }
 
-  if (flow === null)
-    return {
-      what: `GET ${url}/health`,
-      messages: null,
-      async ask(_, signal) {
-        const { status } = await send('GET', '/health', signal)
-        return status === 200 ? null : `status ${status}`
-      },
-    }
-
-  // Each message has a number, and belongs to a session of this drill.
-  const session = `langflow-leader-drill-${randomBytes(6).toString('hex')}`
-  const run = `/api/v1/run/${encodeURIComponent(flow)}?stream=false`
-
-  async function stored(method: 'GET' | 'DELETE', path: string): Promise<unknown> {
-    const what = `${method} ${url}${MESSAGES}`
-    const answer = await send(method, `${MESSAGES}${path}`, AbortSignal.timeout(STORED_MS)).catch((error) => {
-      throw notServed(`${what}: ${error.message || error.code}`)
-    })
-    if (answer.status >= 300) throw notServed(`${what}: status ${answer.status}`)
-    return answer.json
-  }
-
   async function ask(number: number, signal: AbortSignal): Promise<string | null> {
     const text = `${session} message ${number}.`
     const message = { input_value: text, input_type: 'chat', output_type: 'chat', session_id: session }
-    const { status } = await send('POST', run, signal, message)
-    if (status === 404)
-      return `status 404: set --flow to the id or the endpoint name of a flow of this API key`
+    const { status } = await send(method, path, signal, flow === null ? undefined : message)
+    if (status === 404 && flow !== null)
+      return 'status 404: set --flow to the id or the endpoint name of a flow of this API key'
     return status === 200 ? null : `status ${status}`
+  }
+
+  async function stored(method: 'GET' | 'DELETE', path: string): Promise<unknown> {
+    const signal = AbortSignal.timeout(STORED_MS)
+    const answer = await send(method, MESSAGES + path, signal).catch(
+      (error) => error as NodeJS.ErrnoException,
+    )
+    if (!(answer instanceof Error) && answer.status < 300) return answer.json
+    const problem = answer instanceof Error ? answer.message || answer.code : `status ${answer.status}`
+    throw new OperationError('not_served', `${method} ${url}${MESSAGES}: ${problem}`)
   }
 
   async function kept(): Promise<Set<number>> {
@@ -75,11 +65,12 @@ export function serviceAt(service: URL, flow: string | null, apiKey: string | nu
     const numbers = new Set<number>()
     // The newest messages come first. A message that is stored during the reads moves the others to later pages, and hides no message.
     for (let offset = 0; ; offset += PAGE) {
-      const query = `?session_id=${session}&limit=${PAGE}&offset=${offset}`
-      const { data } = z.safeParse(Stored, await stored('GET', query))
+      const page = await stored('GET', `?session_id=${session}&limit=${PAGE}&offset=${offset}`)
+      const { data } = z.safeParse(Stored, page)
       if (data === undefined)
-        throw notServed(
-          `the answer of ${url}${MESSAGES} is not a list of messages: check the address in --service`,
+        throw new OperationError(
+          'not_served',
+          `${url}${MESSAGES} is not a list of messages: correct --service`,
         )
       for (const { text } of data) {
         const [, number] = numbered.exec(text ?? '') ?? []
@@ -90,9 +81,5 @@ export function serviceAt(service: URL, flow: string | null, apiKey: string | nu
   }
 
   const forget = async () => void (await stored('DELETE', `/session/${session}`))
-  return { what: `POST ${url}${run}`, ask, messages: { kept, forget } }
-}
-
-export function notServed(sentence: string): OperationError {
-  return new OperationError('not_served', sentence)
+  return { what: `${method} ${url}${path}`, ask, messages: flow === null ? null : { kept, forget } }
 }

@@ -6,7 +6,7 @@ export const ATTEMPT_MS = 30_000
 /** Time between the starts of two attempts, in milliseconds. */
 export const EVERY_MS = 200
 
-/** One attempt to use the service, without retries. Times are in milliseconds since the prober started. */
+/** One attempt to use the service. Times are in milliseconds since the prober started. */
 export interface Probe {
   /** The number in the attempt's message, from 1. */
   readonly number: number
@@ -16,58 +16,50 @@ export interface Probe {
   readonly problem: string | null
 }
 
-/**
- * A user that starts an attempt every period, even if earlier attempts have not ended, and that does not retry. A slow answer or a
- * retry would hide an outage. The deadline of an attempt limits the number of open attempts.
- */
-export class Prober {
+export interface Prober {
   /** The attempts, in the order of their ends. */
-  readonly probes: Probe[] = []
-  readonly #service: Pick<Service, 'ask'>
-  readonly #clock: Clock
-  readonly #quit: AbortSignal
-  readonly #beganAt: number
-  readonly #underWay = new Set<Promise<void>>()
-  #timer: Timer | null = null
-  #sent = 0
-
-  /** Starts the attempts. When `quit` aborts, open attempts are dropped. */
-  constructor(service: Pick<Service, 'ask'>, clock: Clock, quit: AbortSignal) {
-    this.#service = service
-    this.#clock = clock
-    this.#quit = quit
-    this.#beganAt = clock.mono()
-    this.#tick()
-  }
-
+  readonly probes: readonly Probe[]
   /** Starts no more attempts. Resolves when the open attempts have ended. */
-  async stop(): Promise<void> {
-    this.#timer?.cancel()
-    await Promise.all(this.#underWay)
-  }
+  stop(): Promise<void>
+}
 
-  #tick(): void {
-    const attempt = this.#attempt(++this.#sent).finally(() => this.#underWay.delete(attempt))
-    this.#underWay.add(attempt)
-    this.#timer = this.#clock.after(EVERY_MS, () => this.#tick())
-  }
+/**
+ * Starts a user that makes an attempt every period, even if earlier attempts have not ended, and that does not retry. A slow answer or
+ * a retry would hide an outage. The deadline of an attempt limits the number of open attempts. When `quit` aborts, they are dropped.
+ */
+export function startProber({ ask }: Pick<Service, 'ask'>, clock: Clock, quit: AbortSignal): Prober {
+  const probes: Probe[] = []
+  const underWay = new Set<Promise<void>>()
+  const since = clock.mono()
+  const nowMs = () => Math.round(clock.mono() - since)
+  let timer: Timer | null = null
 
-  async #attempt(number: number): Promise<void> {
+  async function attempt(number: number): Promise<void> {
     const late = new AbortController()
-    const timer = this.#clock.after(ATTEMPT_MS, () => late.abort())
-    const sentMs = this.#now()
-    const ended = AbortSignal.any([late.signal, this.#quit])
+    const limit = clock.after(ATTEMPT_MS, () => late.abort())
+    const sentMs = nowMs()
     // If a host has several addresses and no address answers, the error has a code and no message.
-    const answer = await this.#service.ask(number, ended).catch(({ message, code }) => message || code)
-    timer.cancel()
-    if (this.#quit.aborted) return
+    const answer = await ask(number, AbortSignal.any([late.signal, quit])).catch(
+      ({ message, code }) => message || code,
+    )
+    limit.cancel()
     const problem = late.signal.aborted ? `no answer within ${ATTEMPT_MS / 1000} s` : answer
-    this.probes.push({ number, sentMs, endedMs: this.#now(), problem })
+    if (!quit.aborted) probes.push({ number, sentMs, endedMs: nowMs(), problem })
   }
 
-  /** Whole milliseconds since the first attempt. */
-  #now(): number {
-    return Math.round(this.#clock.mono() - this.#beganAt)
+  function next(number: number): void {
+    const open = attempt(number).finally(() => underWay.delete(open))
+    underWay.add(open)
+    timer = clock.after(EVERY_MS, () => next(number + 1))
+  }
+
+  next(1)
+  return {
+    probes,
+    async stop() {
+      timer?.cancel()
+      await Promise.all(underWay)
+    },
   }
 }
 
@@ -86,14 +78,14 @@ export interface Measured {
 /** The first gap is counted from the prober's start. `kept`: the numbers of the stored messages; `null` if the RPO is not measured. */
 export function measure(probes: readonly Probe[], kept: ReadonlySet<number> | null): Measured {
   const good = probes.filter(({ problem }) => problem === null)
+  const bad = probes.filter(({ problem }) => problem !== null)
   const answeredMs = good.map(({ endedMs }) => endedMs).sort((a, b) => a - b)
   const lastMs = answeredMs.at(-1)
-  const isOver =
-    lastMs !== undefined && probes.every(({ sentMs, problem }) => problem === null || sentMs <= lastMs)
+  const isOver = lastMs !== undefined && bad.every(({ sentMs }) => sentMs <= lastMs)
   return {
     requests: probes.length,
-    failed: probes.length - good.length,
-    firstProblem: probes.find(({ problem }) => problem !== null)?.problem ?? null,
+    failed: bad.length,
+    firstProblem: bad[0]?.problem ?? null,
     rtoMs: isOver ? Math.max(...answeredMs.map((at, i) => at - (answeredMs[i - 1] ?? 0))) : null,
     lost: kept && good.filter(({ number }) => !kept.has(number)).length,
   }

@@ -33,24 +33,19 @@ export function addReport(program: Command): void {
 async function runReport({ file, ...from }: Values<typeof REPORT_SETTINGS>): Promise<number> {
   const { systemClock } = await import('../../clock.ts')
   const { reasonOf } = await import('../../errno.ts')
-  const { FatalError, oneLine, print } = await import('../../exit.ts')
+  const { FatalError, print } = await import('../../exit.ts')
   const { Cluster } = await import('../cluster.ts')
-  const { EXIT_CODES } = await import('../exit-codes.ts')
+  const { asOperationError, EXIT_CODES } = await import('../exit-codes.ts')
   const { write } = await import('../output.ts')
   const { sourceOf } = await import('../overview.ts')
   const { makeReport } = await import('./report.ts')
   using cluster = await Cluster.connect(from)
   using source = await sourceOf(from)
   const { leaseName, namespace, objects } = cluster
-  const { text, missing, parts, failure } = await makeReport({
-    leaseName,
-    objects,
-    source,
-    clock: systemClock,
-  })
+  const { text, parts, failures } = await makeReport({ leaseName, objects, source, clock: systemClock })
   // If no part can be read, the command fails like all others, with one sentence.
-  if (parts === 0) throw failure
-  for (const sentence of missing) process.stderr.write(`langflow-leader: ${oneLine(sentence)}\n`)
+  if (parts === 0) throw asOperationError(failures[0])
+  for (const { message } of failures) process.stderr.write(`langflow-leader: ${message}\n`)
   if (file === '-') await write(text)
   else {
     const time = new Date().toISOString().slice(0, 19).replaceAll(':', '')
@@ -60,7 +55,7 @@ async function runReport({ file, ...from }: Values<typeof REPORT_SETTINGS>): Pro
       const why = reasonOf(error, { EEXIST: 'the file exists: choose another --file' })
       throw new FatalError(`cannot write ${path}: ${why}`, { cause: error })
     })
-    print(`wrote ${path}: ${parts} parts, ${missing.length} missing; read it before you share it\n`)
+    print(`wrote ${path}: ${parts} parts, ${failures.length} missing; read it before you share it\n`)
   }
-  return missing.length === 0 ? EXIT_CODES.fine : EXIT_CODES.failed
+  return failures.length === 0 ? EXIT_CODES.fine : EXIT_CODES.failed
 }

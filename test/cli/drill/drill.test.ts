@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { prepare } from '../../../agent/cli/drill/drill.ts'
-import { notServed } from '../../../agent/cli/drill/langflow-service.ts'
 import { OperationError } from '../../../agent/cli/exit-codes.ts'
 import { LAST_DRILL, PAUSED, SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
 import { LEADER, STANDBY } from '../scripted-cluster.ts'
@@ -133,7 +132,8 @@ describe('a drill', () => {
 
   test('fails if LangFlow does not show the messages after the takeover', async () => {
     const drilling = await begun()
-    drilling.stage.service.messages!.kept = () => Promise.reject(notServed('LangFlow answers 500'))
+    drilling.stage.service.messages!.kept = () =>
+      Promise.reject(new OperationError('not_served', 'LangFlow answers 500'))
     await takenOver(drilling)
     const { code, message } = drilling.error as OperationError
     assert.deepEqual([code, message, lastOf(drilling)], ['failed', 'LangFlow answers 500', 'failed'])

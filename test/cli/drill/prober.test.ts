@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { ATTEMPT_MS, type Measured, measure, type Probe, Prober } from '../../../agent/cli/drill/prober.ts'
+import {
+  ATTEMPT_MS,
+  type Measured,
+  measure,
+  type Probe,
+  type Prober,
+  startProber,
+} from '../../../agent/cli/drill/prober.ts'
 import { VirtualClock } from '../../harness/virtual-clock.ts'
 
 type Outcome = string | null | Error
@@ -20,7 +27,7 @@ class Scripted {
         this.asked.push({ number, atMs: this.clock.mono() - began, end })
         signal.addEventListener('abort', () => reject(new Error('aborted')))
       })
-    this.prober = new Prober({ ask }, this.clock, this.quit.signal)
+    this.prober = startProber({ ask }, this.clock, this.quit.signal)
   }
 }
 
