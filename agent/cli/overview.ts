@@ -19,13 +19,13 @@ export interface Overview {
     /** The time when the holder acquired the Lease, in RFC 3339; `null` if the Lease has no holder, or the time is unknown. */
     readonly since: string | null
   }
+  readonly pause: Pause | null
+  readonly switchover: SwitchoverView | null
+  readonly replicas: readonly ReplicaRow[]
   /** Exactly one replica serves, another can take over, and there is no other problem. */
   readonly ok: boolean
   /** Each problem in one sentence; empty if `ok`. */
   readonly problems: string[]
-  readonly pause: Pause | null
-  readonly switchover: SwitchoverView | null
-  readonly replicas: readonly ReplicaRow[]
 }
 
 /** The source of `status` and `history`. All rejections are `OperationError`. */
@@ -38,7 +38,12 @@ export interface Source extends Disposable {
 /** The agent at `url`, or the agent of this container, or a cluster. */
 export async function sourceOf(options: ClusterOptions): Promise<Source> {
   const { url } = withAgent(options, process.env)
-  if (url !== null) return replicaSource(url)
+  if (url !== null)
+    return {
+      overview: async () => overviewFrom(await replicasAt(url)),
+      history: async () => anyStatus(await replicasAt(url))?.history ?? [],
+      [Symbol.dispose]: () => {},
+    }
   const cluster = await Cluster.connect(options)
   return {
     overview: async () => {
@@ -50,47 +55,34 @@ export async function sourceOf(options: ClusterOptions): Promise<Source> {
   }
 }
 
-function replicaSource(url: URL): Source {
-  return {
-    overview: async () => {
-      const overview = overviewFrom(await replicasAt(url))
-      if (overview !== null) return overview
-      throw new OperationError(
-        'unreachable',
-        `the agent at ${url.href} reached no replica, not even its own: try another agent`,
-      )
-    },
-    history: async () => bestKnown(await replicasAt(url))?.history ?? [],
-    [Symbol.dispose]: () => {},
-  }
-}
-
 /** The overview of a Lease and its replicas. @param wallMs now, by the wall clock */
 export function overviewOf(lease: Lease, replicas: readonly ReplicaRow[], wallMs: number): Overview {
   const { namespace = '', name = '' } = lease.metadata
   const holder = holderOf(lease) || null
   const since = holder === null ? null : (lease.spec?.acquireTime ?? null)
   const asked = requestOf(lease)
-  const requested =
-    asked === null ? null : ({ what: asked.what, to: asked.to, state: 'requested', reason: null } as const)
+  const requested = asked && ({ what: asked.what, to: asked.to, state: 'requested', reason: null } as const)
   const overview = {
     lease: { namespace, name, holder, epoch: epochOf(lease), since },
     pause: pauseOf(lease, wallMs),
     switchover: leaderIn(replicas)?.switchover ?? requested,
     replicas,
   }
-  const fault = pauseFault(lease)
-  return judged(overview, historyOf(lease)[0], fault === null ? [] : [fault])
+  return judged(overview, historyOf(lease)[0], pauseFault(lease))
 }
 
-/** The overview of replicas, without their Lease; `null` if no replica answers. */
-export function overviewFrom(replicas: readonly ReplicaRow[]): Overview | null {
-  const known = bestKnown(replicas)
-  if (known === null) return null
-  const { namespace, name, holder, epoch, since } = known.lease
+/** The overview of replicas, without their Lease. Throws an `OperationError` if no replica answers. */
+export function overviewFrom(replicas: readonly ReplicaRow[]): Overview {
+  const status = anyStatus(replicas)
+  if (status === null)
+    throw new OperationError(
+      'unreachable',
+      'the agent reached no replica, not even its own: try another agent',
+    )
+  const { namespace, name, holder, epoch, since } = status.lease
   const lease = { namespace, name, holder: holder || null, epoch, since }
-  const { pause = null, switchover = null, history } = known
-  return judged({ lease, pause, switchover, replicas }, history[0], [])
+  const { pause = null, switchover = null, history } = status
+  return judged({ lease, pause, switchover, replicas }, history[0], null)
 }
 
 export function serves({ role, traffic }: AgentStatus): boolean {
@@ -102,7 +94,7 @@ export function isHandingOver({ switchover, leadership }: AgentStatus): boolean 
 }
 
 /** The status of the leader, else of any replica that answers; `null` if no replica answers. */
-function bestKnown(replicas: readonly ReplicaRow[]): AgentStatus | null {
+function anyStatus(replicas: readonly ReplicaRow[]): AgentStatus | null {
   return leaderIn(replicas) ?? replicas.find(({ status }) => status !== null)?.status ?? null
 }
 
@@ -114,9 +106,9 @@ function leaderIn(replicas: readonly ReplicaRow[]): AgentStatus | null {
 
 type Unjudged = Omit<Overview, 'ok' | 'problems'>
 
-/** @param faults the faults in operators' annotations, each in one sentence */
-function judged(overview: Unjudged, last: PastTerm | undefined, faults: readonly string[]): Overview {
-  const problems = [...problemsOf(overview, last), ...faults]
+/** @param fault the fault in operators' annotations, in one sentence */
+function judged(overview: Unjudged, last: PastTerm | undefined, fault: string | null): Overview {
+  const problems = [...problemsOf(overview, last), ...(fault === null ? [] : [fault])]
   return { ...overview, ok: problems.length === 0, problems }
 }
 

@@ -14,46 +14,32 @@ import { Cluster, holderRow, NO_SUCH_REPLICA, type Operable, updateAnnotations }
 import { EXIT_CODES, OperationError } from './exit-codes.ts'
 import { underWay } from './operator-request.ts'
 import { formatted, operating, write } from './output.ts'
-import type { PAUSE_SETTINGS, RESUME_SETTINGS } from './request-command.ts'
+import type { RESUME_SETTINGS } from './request-command.ts'
 import { repeat } from './request-progress.ts'
-
-/** Whether a replica's status shows the pause as the Lease records it. */
-interface Shown {
-  readonly pod: string
-  /** `null` if the replica does not answer. */
-  readonly shows: boolean | null
-  /** The reason why the replica does not answer; `null` if it answers. */
-  readonly problem: string | null
-}
 
 export interface PauseChange {
   /** `null` if there was no pause. */
   readonly before: Pause | null
   readonly after: Pause | null
   readonly leader: string | null
-  readonly replicas: readonly Shown[]
+  /** `shows` is `null` if the replica does not answer. */
+  readonly replicas: readonly { pod: string; shows: boolean | null; problem: string | null }[]
 }
 
 /** Deadline for the replicas to show the change, in milliseconds. */
 const SHOWN_WITHIN_MS = 5_000
 
-/** Resolves to the exit code. */
-export function runPause({ output, ...options }: Values<typeof PAUSE_SETTINGS>): Promise<number> {
+/** Resolves to the exit code. `next`: the pause to start, or to change; `null` ends a pause. */
+export function runPause(
+  { output, ...options }: Values<typeof RESUME_SETTINGS>,
+  next: { readonly forMs: number | null; readonly reason: string | null } | null,
+): Promise<number> {
   return operating(output, async () => {
     using cluster = await Cluster.connect(options)
-    const change = await pause(cluster, systemClock, options)
-    await write(formatted(output, change, () => describePaused(change)))
-    return isInForce(change) ? EXIT_CODES.fine : EXIT_CODES.failed
-  })
-}
-
-/** Resolves to the exit code. */
-export function runResume({ output, ...options }: Values<typeof RESUME_SETTINGS>): Promise<number> {
-  return operating(output, async () => {
-    using cluster = await Cluster.connect(options)
-    const change = await resume(cluster, systemClock)
-    await write(formatted(output, change, () => describeResumed(change)))
-    return change.replicas.some(({ shows }) => shows === false) ? EXIT_CODES.failed : EXIT_CODES.fine
+    const change =
+      next === null ? await resume(cluster, systemClock) : await pause(cluster, systemClock, next)
+    await write(formatted(output, change, () => describeChange(change, next !== null)))
+    return isInForce(change, next !== null) ? EXIT_CODES.fine : EXIT_CODES.failed
   })
 }
 
@@ -82,7 +68,7 @@ export async function pause(
       [PAUSE_REASON]: reason ?? before?.reason ?? null,
     }
   })
-  return { before, ...(await settled(cluster, clock)) }
+  return settled(cluster, clock, before)
 }
 
 /** Ends a pause, and removes the annotations of a pause that has expired. Resolves and rejects as `pause` does. */
@@ -91,17 +77,11 @@ export async function resume(cluster: Operable, clock: Clock): Promise<PauseChan
   let before = null as Pause | null
   await updateAnnotations(cluster, (lease) => {
     before = pauseOf(lease, 0)
-    return removal(lease)
+    const notes = lease.metadata.annotations ?? {}
+    const noted = [PAUSED, PAUSED_UNTIL, PAUSE_REASON].filter((key) => notes[key] !== undefined)
+    return noted.length === 0 ? null : Object.fromEntries(noted.map((key) => [key, null]))
   })
-  return { before, ...(await settled(cluster, clock)) }
-}
-
-/** The annotations of a pause, to be removed; `null` if there are no such annotations. */
-function removal({ metadata }: Lease): Record<string, null> | null {
-  const noted = [PAUSED, PAUSED_UNTIL, PAUSE_REASON].filter(
-    (key) => metadata.annotations?.[key] !== undefined,
-  )
-  return noted.length === 0 ? null : Object.fromEntries(noted.map((key) => [key, null]))
+  return settled(cluster, clock, before)
 }
 
 function leaderOf(lease: Lease, rows: readonly ReplicaRow[]): string | null {
@@ -109,7 +89,7 @@ function leaderOf(lease: Lease, rows: readonly ReplicaRow[]): string | null {
 }
 
 /** Waits until every replica that answers shows the pause as the Lease records it, for at most 5 s. */
-async function settled(cluster: Operable, clock: Clock): Promise<Omit<PauseChange, 'before'>> {
+async function settled(cluster: Operable, clock: Clock, before: Pause | null): Promise<PauseChange> {
   const limits = { timeoutMs: SHOWN_WITHIN_MS, signal: new AbortController().signal }
   const change = await repeat(clock, limits, async (isLast) => {
     // The Lease is read last, so that it is not older than the statuses.
@@ -118,27 +98,32 @@ async function settled(cluster: Operable, clock: Clock): Promise<Omit<PauseChang
       throw new OperationError('unreachable', `the Lease was written, but cannot be read back: ${message}`)
     })
     const after = pauseOf(lease, 0)
-    const replicas = rows.map((row) => shownBy(row, after))
+    const replicas = rows.map(({ pod, status, problem }) => {
+      const { pause } = status ?? {}
+      const shows = pause?.until === after?.until && pause?.reason === after?.reason
+      return { pod, shows: status === null ? null : shows, problem }
+    })
     const isOver = isLast || replicas.every(({ shows }) => shows !== false)
-    return isOver ? { after, leader: leaderOf(lease, rows), replicas } : null
+    return isOver ? { before, after, leader: leaderOf(lease, rows), replicas } : null
   })
-  return change as Omit<PauseChange, 'before'>
+  return change as PauseChange
 }
 
-function shownBy({ pod, status, problem }: ReplicaRow, after: Pause | null): Shown {
-  if (status === null) return { pod, shows: null, problem }
-  const { pause } = status
-  return { pod, shows: pause?.until === after?.until && pause?.reason === after?.reason, problem }
+/** All replicas that answer show the change; of a pause, also the leader. */
+export function isInForce({ after, leader, replicas }: PauseChange, isPause: boolean): boolean {
+  const leads = after !== null && replicas.some(({ pod, shows }) => pod === leader && shows)
+  return (leads || !isPause) && replicas.every(({ shows }) => shows !== false)
 }
 
-/** A replica leads, and all replicas that answer show the pause. */
-export function isInForce({ after, leader, replicas }: PauseChange): boolean {
-  const leads = replicas.some(({ pod, shows }) => pod === leader && shows)
-  return after !== null && leads && replicas.every(({ shows }) => shows !== false)
-}
-
-/** The result of `pause` for people, one sentence a line. */
-export function describePaused({ after, leader, replicas }: PauseChange): string {
+/** The result for people, one sentence a line. */
+export function describeChange({ before, after, leader, replicas }: PauseChange, isPause: boolean): string {
+  const missing = replicas.filter(({ shows }) => !shows)
+  const why = (problem: string | null) => problem ?? 'it may not reach the API server'
+  const others = missing
+    .map(({ pod, problem }) => `${pod} does not show the change: ${why(problem)}\n`)
+    .join('')
+  if (!isPause && before === null) return `there was no pause\n${others}`
+  if (!isPause && before !== null) return `resumed; takeovers were paused ${describePause(before)}\n${others}`
   if (after === null) return 'not paused: the leader is handing over, or an operator resumed; pause again\n'
   const leads =
     leader === null
@@ -146,18 +131,5 @@ export function describePaused({ after, leader, replicas }: PauseChange): string
       : replicas.every(({ pod }) => pod !== leader)
         ? `${leader} holds the Lease, but ${NO_SUCH_REPLICA}`
         : `${leader} stays the leader; a LangFlow that fails is not restarted until the pause ends, and LangFlow is still stopped if the Lease cannot be renewed`
-  return `paused ${describePause(after)}\n${leads}\n${notShown(replicas)}`
-}
-
-/** The result of `resume` for people, one sentence a line. */
-export function describeResumed({ before, replicas }: PauseChange): string {
-  const resumed =
-    before === null ? 'there was no pause' : `resumed; takeovers were paused ${describePause(before)}`
-  return `${resumed}\n${notShown(replicas)}`
-}
-
-function notShown(replicas: readonly Shown[]): string {
-  const missing = replicas.filter(({ shows }) => !shows)
-  const why = (problem: string | null) => problem ?? 'it may not reach the API server'
-  return missing.map(({ pod, problem }) => `${pod} does not show the change: ${why(problem)}\n`).join('')
+  return `paused ${describePause(after)}\n${leads}\n${others}`
 }

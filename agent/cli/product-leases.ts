@@ -77,20 +77,9 @@ async function productLeases(objects: Listing): Promise<Lease[]> {
   return (await objects.list(LEASE, DEADLINE_MS)).filter(isOurs) as unknown as Lease[]
 }
 
-/** A Lease, as `status -A` prints it in every format. */
-interface LeaseRow {
-  readonly namespace: string
-  readonly name: string
-  /** `null` if the Lease has no holder. */
-  readonly holder: string | null
-  readonly epoch: number
-  /** RFC 3339, by the holder's clock; `null` if there is no holder. */
-  readonly since: string | null
-  /** RFC 3339, by the last holder's clock; `null` if the Lease was never held. */
-  readonly renewed: string | null
-}
+type LeaseRow = ReturnType<typeof leaseRow>
 
-/** The Leases of all namespaces. Rejects with an `OperationError`. */
+/** The Leases of all namespaces, as `status -A` prints them. Rejects with an `OperationError`. */
 export async function leasesEverywhere(options: ClusterOptions): Promise<LeaseRow[]> {
   let objects: KubeObjects | undefined
   try {
@@ -103,24 +92,20 @@ export async function leasesEverywhere(options: ClusterOptions): Promise<LeaseRo
   }
 }
 
-function leaseRow(lease: Lease): LeaseRow {
+/** Times are RFC 3339, by the holder's clock. A Lease that was never held has none. */
+function leaseRow(lease: Lease) {
   const { namespace = '', name = '' } = lease.metadata
-  const { acquireTime = null, renewTime = null } = lease.spec ?? {}
+  const { acquireTime = null, renewTime: renewed = null } = lease.spec ?? {}
   const holder = holderOf(lease) || null
-  const since = holder === null ? null : acquireTime
-  return { namespace, name, holder, epoch: epochOf(lease), since, renewed: renewTime }
+  return { namespace, name, holder, epoch: epochOf(lease), since: holder && acquireTime, renewed }
 }
 
 /** The Leases as a table. Its times are estimates: other clocks wrote them. @param wallMs now, by the wall clock */
 export function leasesTable(rows: readonly LeaseRow[], wallMs: number): string {
   if (rows.length === 0) return 'The cluster has no Lease of langflow-leader.\n'
-  const ago = (time: string | null) => (time === null ? '-' : shortDuration(wallMs - Date.parse(time)))
+  const ago = (time: string | null) => shortDuration(time === null ? null : wallMs - Date.parse(time))
   const cells = rows.map(({ namespace, name, holder, epoch, since, renewed }) => [
-    namespace,
-    name,
-    holder === null ? '-' : podOf(holder),
-    String(epoch),
-    ago(since),
+    ...[namespace, name, holder === null ? '-' : podOf(holder), String(epoch), ago(since)],
     renewed === null ? 'never' : `${ago(renewed)} ago`,
   ])
   return `${table(['NAMESPACE', 'LEASE', 'LEADER', 'EPOCH', 'LEADS FOR', 'RENEWED'], cells)}\n`

@@ -1,8 +1,14 @@
 import type { Command } from 'commander'
 import { addExamples } from '../config/command-line.ts'
-import { addFlags, group, onOff, optional, readFlags, setting } from '../config/setting.ts'
+import { addFlags, group, onOff, optional, readFlags, setting, type Values } from '../config/setting.ts'
 import { parseDuration } from '../config/values.ts'
-import { ANY_POD, describeTarget, LONGEST_REASON, UNTIL_RESUMED } from '../lease/operator-annotations.ts'
+import {
+  ANY_POD,
+  describeTarget,
+  LONGEST_REASON,
+  type OperatorRequest,
+  UNTIL_RESUMED,
+} from '../lease/operator-annotations.ts'
 import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'
 
 // The commands that write a request into the Lease, and follow it.
@@ -25,7 +31,7 @@ export const REQUEST_SETTINGS = {
   ...OUTPUT_SETTINGS,
 }
 export const SWITCHOVER_SETTINGS = { ...TO, ...REQUEST_SETTINGS }
-export const FAILOVER_SETTINGS = { ...TO, ...REQUEST_SETTINGS }
+export const FAILOVER_SETTINGS = SWITCHOVER_SETTINGS
 export const RESTART_SETTINGS = {
   ...group('Request', {
     inPlace: onOff(
@@ -46,53 +52,47 @@ export const PAUSE_SETTINGS = {
 }
 export const RESUME_SETTINGS = { ...OPERATE_SETTINGS, ...OUTPUT_SETTINGS }
 
+type Options = Values<typeof REQUEST_SETTINGS> & { readonly to?: string | null; readonly inPlace?: boolean }
+
 export function addSwitchover(program: Command): void {
-  const command = program.command('switchover').description('hand over to another replica')
-  addFlags(command, SWITCHOVER_SETTINGS)
-  addExamples(command, [
+  addRequest(program, 'switchover', 'hand over to another replica', SWITCHOVER_SETTINGS, [
     ['Hand over to the best prepared replica, after a confirmation', ''],
     ['Hand over to one pod, without a confirmation', '--to langflow-1 --yes'],
     ['Print the phases and the time without a server, for a script', '--yes -o json'],
   ])
-  command.action(async () => {
-    const { to, ...options } = readFlags(command, SWITCHOVER_SETTINGS)
-    const { runRequest } = await import('./request-run.ts')
-    process.exitCode = await runRequest(command, { what: 'switchover', to: to ?? ANY_POD }, options)
-  })
 }
 
 export function addFailover(program: Command): void {
-  const command = program
-    .command('failover')
-    .description('take the leadership from a leader that renews its Lease, but does not answer')
-  addFlags(command, FAILOVER_SETTINGS)
-  addExamples(command, [
+  const about = 'take the leadership from a leader that renews its Lease, but does not answer'
+  addRequest(program, 'failover', about, FAILOVER_SETTINGS, [
     ['Take the leadership from the leader, after a confirmation', ''],
     ['Give it to one pod, with a reason', '--to langflow-1 --reason "its fronts are cut off"'],
   ])
-  command.action(async () => {
-    const { to, ...options } = readFlags(command, FAILOVER_SETTINGS)
-    const { runRequest } = await import('./request-run.ts')
-    process.exitCode = await runRequest(command, { what: 'failover', to: to ?? ANY_POD }, options)
-  })
 }
 
 export function addRestart(program: Command): void {
-  const command = program
-    .command('restart')
-    .description('replace the LangFlow that serves by a new one: by a handover, or in place')
-  addFlags(command, RESTART_SETTINGS)
-  addExamples(command, [
+  const about = 'replace the LangFlow that serves by a new one: by a handover, or in place'
+  addRequest(program, 'restart', about, RESTART_SETTINGS, [
     ['Hand over to a LangFlow that has just been prepared, with a reason', '--reason "it leaks memory"'],
     ['Restart LangFlow in its pod, for example if there is only one replica', '--in-place --yes'],
   ])
+}
+
+function addRequest(
+  program: Command,
+  name: OperatorRequest['what'],
+  about: string,
+  settings: typeof REQUEST_SETTINGS,
+  examples: Parameters<typeof addExamples>[1],
+): void {
+  const command = program.command(name).description(about)
+  addFlags(command, settings)
+  addExamples(command, examples)
   command.action(async () => {
-    const { inPlace, ...options } = readFlags(command, RESTART_SETTINGS)
+    const { to = null, inPlace = false, ...options } = readFlags(command, settings) as Options
     const { runRequest } = await import('./request-run.ts')
-    const request = inPlace
-      ? ({ what: 'restart', to: '' } as const)
-      : ({ what: 'switchover', to: ANY_POD } as const)
-    process.exitCode = await runRequest(command, request, options)
+    const what = name === 'restart' && !inPlace ? 'switchover' : name
+    process.exitCode = await runRequest(command, { what, to: inPlace ? '' : (to ?? ANY_POD) }, options)
   })
 }
 
@@ -107,8 +107,9 @@ export function addPause(program: Command): void {
     ['Change the end to one hour from now, and keep the reason', '--for 1h'],
   ])
   command.action(async () => {
+    const { forMs, reason, ...options } = readFlags(command, PAUSE_SETTINGS)
     const { runPause } = await import('./pause.ts')
-    process.exitCode = await runPause(readFlags(command, PAUSE_SETTINGS))
+    process.exitCode = await runPause(options, { forMs, reason })
   })
 }
 
@@ -117,8 +118,8 @@ export function addResume(program: Command): void {
   addFlags(command, RESUME_SETTINGS)
   addExamples(command, [['End the pause of the Lease in namespace team', '-n team']])
   command.action(async () => {
-    const { runResume } = await import('./pause.ts')
-    process.exitCode = await runResume(readFlags(command, RESUME_SETTINGS))
+    const { runPause } = await import('./pause.ts')
+    process.exitCode = await runPause(readFlags(command, RESUME_SETTINGS), null)
   })
 }
 

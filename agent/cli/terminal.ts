@@ -1,5 +1,4 @@
-import { once } from 'node:events'
-import { createInterface } from 'node:readline/promises'
+import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import type { Command } from 'commander'
 import { OperationError } from './exit-codes.ts'
@@ -43,16 +42,10 @@ export async function confirm(
   question: string,
   signal: AbortSignal,
 ): Promise<void> {
+  output.write(`${question} [y/N] `)
   // If readline edited the line itself, Ctrl-C would not be a signal.
-  const lines = createInterface({ input, output, terminal: false })
-  try {
-    const closed = once(lines, 'close').then(() => '')
-    const answer = await Promise.race([lines.question(`${question} [y/N] `, { signal }), closed])
-    if (!/^\s*y(es)?\s*$/i.test(answer))
-      throw new OperationError('declined', 'not confirmed: nothing was done')
-  } catch (error) {
-    throw signal.aborted ? new OperationError('interrupted', 'interrupted: nothing was done') : error
-  } finally {
-    lines.close()
-  }
+  using lines = createInterface({ input, terminal: false, signal })
+  const { value = '' } = await lines[Symbol.asyncIterator]().next()
+  if (signal.aborted) throw new OperationError('interrupted', 'interrupted: nothing was done')
+  if (!/^\s*y(es)?\s*$/i.test(value)) throw new OperationError('declined', 'not confirmed: nothing was done')
 }

@@ -1,14 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { OperationError } from '../../agent/cli/exit-codes.ts'
-import {
-  describePaused,
-  describeResumed,
-  isInForce,
-  type PauseChange,
-  pause,
-  resume,
-} from '../../agent/cli/pause.ts'
+import { describeChange, isInForce, type PauseChange, pause, resume } from '../../agent/cli/pause.ts'
 import {
   PAUSE_REASON,
   PAUSED,
@@ -46,6 +39,9 @@ class Cluster extends ScriptedCluster {
     return resume(this, this.clock)
   }
 }
+
+const describePaused = (change: PauseChange) => describeChange(change, true)
+const describeResumed = (change: PauseChange) => describeChange(change, false)
 
 const AWAY = new OperationError('unreachable', 'cannot reach it')
 
@@ -89,7 +85,7 @@ describe('a pause', () => {
     cluster.write({ holderIdentity: '' })
     const change = await cluster.pause()
     assert.match(describePaused(change), /\nno replica leads/)
-    assert.equal(isInForce(change), false)
+    assert.equal(isInForce(change, true), false)
   })
 
   test('is reported from the Lease at the time when the replicas show it, not as it was written', async () => {
@@ -100,7 +96,7 @@ describe('a pause', () => {
     await cluster.clock.pass(250)
     cluster.seeing = PODS
     await cluster.clock.pass(250)
-    assert.deepEqual([(await change).leader, isInForce(await change)], [null, false])
+    assert.deepEqual([(await change).leader, isInForce(await change, true)], [null, false])
   })
 
   test('that the leader removed because of a handover is reported as not paused', async () => {
@@ -114,7 +110,7 @@ describe('a pause', () => {
     const pausing = cluster.pause()
     await cluster.clock.pass(500)
     const change = await pausing
-    assert.deepEqual([change.after, change.leader, isInForce(change)], [null, 'langflow-1', false])
+    assert.deepEqual([change.after, change.leader, isInForce(change, true)], [null, 'langflow-1', false])
     assert.match(describePaused(change), /^not paused/)
   })
 
@@ -131,7 +127,7 @@ describe('a pause', () => {
       const pausing = cluster.pause()
       await cluster.clock.pass(5_000)
       assert.match(describePaused(await pausing), said)
-      assert.equal(isInForce(await pausing), false)
+      assert.equal(isInForce(await pausing, true), false)
     }
   })
 
@@ -201,7 +197,7 @@ describe('the replicas', () => {
       change.replicas.map(({ shows }) => shows),
       [true, false, null],
     )
-    assert.equal(isInForce(change), false)
+    assert.equal(isInForce(change, true), false)
     const text = describePaused(change)
     assert.match(
       text,
