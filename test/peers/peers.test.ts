@@ -99,47 +99,32 @@ describe('the peers of a leader', () => {
     assert.deepEqual(b.lines, [])
   })
 
-  test('report their revision, age and standby, unless they run an earlier version', async (t) => {
+  test('report what decides about the succession, unless they run an earlier version', async (t) => {
     const b = new Bench(t)
-    const standby = { ...FOLLOWING.standby, wanted: 'warm', more: 'ignored' }
+    const standby = { ...FOLLOWING.standby, wanted: 'warm', mode: 'warm', more: 'ignored' }
+    const onTrial = { reason: 'a test', failed: null }
+    const content = { digest: 'c1', ageMs: 1, running: null, earlier: [], problem: null }
     await b.answers(
       OTHER,
-      says('new', true, LEASE, {
+      says('new', true, LEASE, { revision: 'r2', onTrial, podAgeMs: 9_000, standby, content }),
+    )
+    await b.answers(THIRD, says('old', true, LEASE, { onTrial: undefined, content: undefined }))
+    await b.open().round()
+    const { revision, podAgeMs } = FOLLOWING
+    const both = { ready: true, prepared: true, lease: 'team/lock', leads: false }
+    const members = [...b.peers.members].sort((one, other) => (one.identity < other.identity ? -1 : 1))
+    assert.deepEqual(members, [
+      {
+        ...both,
+        identity: 'new',
+        warm: true,
         revision: 'r2',
-        onTrial: { reason: 'a test', failed: null },
+        unproven: true,
         podAgeMs: 9_000,
-        standby,
-      }),
-    )
-    await b.answers(THIRD, says('earlier', true, LEASE, { onTrial: undefined }))
-    await b.open().round()
-    const known = b.peers.members.map(({ identity, prepared, revision, unproven, podAgeMs }) => [
-      identity,
-      prepared,
-      revision,
-      unproven,
-      podAgeMs,
+        content: { digest: 'c1' },
+      },
+      { ...both, identity: 'old', warm: false, revision, unproven: false, podAgeMs, content: null },
     ])
-    assert.deepEqual(known.sort(), [
-      ['earlier', true, FOLLOWING.revision, false, FOLLOWING.podAgeMs],
-      ['new', false, 'r2', true, 9_000],
-    ])
-  })
-
-  test('report the content that their LangFlow starts from', async (t) => {
-    const b = new Bench(t)
-    const content = { digest: 'c1', ageMs: 1, running: null, earlier: [], problem: null }
-    const warm = { ...FOLLOWING.standby, wanted: 'warm', mode: 'warm', state: 'ready' }
-    await b.answers(OTHER, says('other', true, LEASE, { content, standby: warm }))
-    await b.answers(THIRD, says('third', true, LEASE, { content: undefined, standby: warm }))
-    await b.open().round()
-    assert.deepEqual(
-      new Map(b.peers.members.map(({ identity, content }) => [identity, content])),
-      new Map<string, unknown>([
-        ['other', { digest: 'c1' }],
-        ['third', null],
-      ]),
-    )
   })
 
   test('are asked every 5 s, except this replica’s own address', async (t) => {
@@ -241,68 +226,42 @@ describe('the peers of a leader', () => {
 
   test('include replicas that compete for another Lease in the survey of a starting replica', async (t) => {
     const b = new Bench(t)
-    const another = { ...LEASE, name: 'another' }
-    await b.answers(OTHER, says('other', false, another, { role: 'leader', podAgeMs: 9_000 }))
+    await b.answers(OTHER, says('other', false, { ...LEASE, name: 'another' }, { role: 'leader' }))
     await b.answers(THIRD, says('third', true))
-    b.open()
-    const known = (await b.peers.survey()).map(({ identity, lease, leads, podAgeMs }) => [
+    const found = (await b.open().peers.survey()).map(({ identity, lease, leads }) => [
       identity,
       lease,
       leads,
-      podAgeMs,
     ])
-    assert.deepEqual(known, [
-      ['other', 'team/another', true, 9_000],
-      ['third', 'team/lock', false, FOLLOWING.podAgeMs],
+    assert.deepEqual(found, [
+      ['other', 'team/another', true],
+      ['third', 'team/lock', false],
     ])
-    let resolved = b.addresses
-    b.peers.close()
-    b.open(async () => resolved)
-    await b.peers.survey()
-    await b.clock.pass(5_000)
-    resolved = []
-    assert.deepEqual(await b.peers.survey(), [])
   })
 
   test('cause one log line when one fails, even repeatedly, and one when all answer again', async (t) => {
     const b = await (await three(t)).open().round()
     b.silence(OTHER)
     for (let n = 0; n < 4; n++) await b.round(5_000)
-    assert.deepEqual(b.lines, [`peer http://${OTHER}:${portOf(b)} is not reachable: ECONNREFUSED`])
+    assert.equal(b.lines.length, 1)
     b.addresses.splice(b.addresses.indexOf(OTHER), 1)
     await b.round(5_000)
-    assert.deepEqual(b.lines.slice(1), ['every peer answers'])
+    assert.equal(b.lines.length, 2)
   })
 
-  const wrong: [string, RequestListener, RegExp][] = [
-    ['an error', (_, response) => response.writeHead(500).end('{}'), /answered 500$/],
-    [
-      'a redirection',
-      (_, response) => response.writeHead(302, { location: '/leader' }).end(),
-      /answered 302$/,
-    ],
-    ['an identity that no Lease could hold', says('a b', true), /did not answer with a status$/],
-    ['HTML', (_, response) => response.end('<html>'), /did not answer with a status$/],
-    [
-      'JSON of another kind',
-      (_, response) => response.end('{"identity":"x"}'),
-      /did not answer with a status$/,
-    ],
-    [
-      'more than 64 KiB',
-      says('x', true, LEASE, { pad: 'x'.repeat(65_536) }),
-      /is not reachable: UND_ERR_RES_EXCEEDED_MAX_SIZE$/,
-    ],
-    ['a closed connection', (_, response) => response.destroy(), /is not reachable: \w+$/],
-  ]
-  for (const [what, listener, line] of wrong) {
-    test(`do not count if they answer with ${what}`, async (t) => {
+  for (const [what, listener] of [
+    ['an error', (_, response) => response.writeHead(500).end('{}')],
+    ['a redirection', (_, response) => response.writeHead(302, { location: '/leader' }).end()],
+    ['an identity that no Lease could hold', says('a b', true)],
+    ['HTML', (_, response) => response.end('<html>')],
+    ['JSON of another kind', (_, response) => response.end('{"identity":"x"}')],
+    ['more than 64 KiB', says('x', true, LEASE, { pad: 'x'.repeat(65_536) })],
+    ['a closed connection', (_, response) => response.destroy()],
+  ] as [string, RequestListener][])
+    test(`do not count if they answer with ${what}, which is logged`, async (t) => {
       const b = await (await new Bench(t).answers(OTHER, listener)).open().round()
-      assert.deepEqual(b.peers.view, { ready: 0, seen: 0 })
-      assert.equal(b.lines.length, 1)
-      assert.match(b.lines[0] as string, line)
+      assert.deepEqual([b.peers.view, b.lines.length], [{ ready: 0, seen: 0 }, 1])
     })
-  }
 
   test('have 1 s to answer', async (t) => {
     const reached = Promise.withResolvers<void>()
@@ -313,7 +272,7 @@ describe('the peers of a leader', () => {
     await b.clock.pass(999)
     assert.deepEqual(b.lines, [])
     await b.round(1)
-    assert.match(b.lines.join('\n'), /did not answer within 1 s$/)
+    assert.equal(b.lines.length, 1)
   })
 
   test('cause no log line if this replica ends while it asks them', async (t) => {
@@ -342,8 +301,7 @@ describe('the peers of a leader', () => {
     assert.equal(resolving.length, 1)
     resolving[0]?.reject(Object.assign(new Error('x'), { code: 'EAI_AGAIN' }))
     await settled()
-    assert.deepEqual(b.lines, ['the name localhost in --peers cannot be resolved: EAI_AGAIN'])
-    assert.deepEqual(b.peers.view, { ready: 0, seen: 0 })
+    assert.deepEqual([b.peers.view, b.lines.length], [{ ready: 0, seen: 0 }, 1])
     await b.clock.pass(0)
     assert.equal(resolving.length, 2)
   })
@@ -385,7 +343,3 @@ describe('the peers of a leader', () => {
     assert.deepEqual(named.peers.view, { ready: 1, seen: 1 })
   })
 })
-
-function portOf({ lines }: Bench): string {
-  return /:(\d+) is not/.exec(lines[0] ?? '')?.[1] ?? ''
-}

@@ -19,7 +19,7 @@ class Bench {
   members: Member[] = [NEWER]
   term: Term | null = TERM
   paused = false
-  readonly workload = { served: true, startsColder: false, digests: UNKNOWN_DIGESTS }
+  workload = { served: true, startsColder: false, digests: UNKNOWN_DIGESTS }
   frontDown = false
   readonly voluntaryHandover: VoluntaryHandover
 
@@ -95,130 +95,78 @@ describe('a leader whose front does not listen', () => {
 
 describe('a leader hands over to a newer revision', () => {
   test('once, names the successor, and logs this', () => {
-    const b = new Bench()
-    b.voluntaryHandover.asked()
-    assert.deepEqual(b.facts, [
-      { type: 'successor', identity: 'n', content: 'none' },
-      { type: 'step_down', code: 'newer_revision', reason: 'a replica of a newer revision is ready' },
-    ])
-    assert.deepEqual(b.lines, ['a replica of a newer revision is ready: handing over to it'])
+    const b = new Bench().polls({}, { term: STEPPING_DOWN })
+    const successor = { type: 'successor', identity: 'n', content: 'none' }
+    const reason = 'a replica of a newer revision is ready'
+    assert.deepEqual(b.facts, [successor, { type: 'step_down', code: 'newer_revision', reason }, successor])
+    assert.equal(b.lines.length, 1)
   })
 
-  test('and names the same successor while it steps down', () => {
-    const b = new Bench()
-    b.members = [{ ...NEWER, identity: 'old', revision: 'old', podAgeMs: 500_000 }, NEWER]
-    b.voluntaryHandover.asked()
-    b.term = STEPPING_DOWN
-    b.voluntaryHandover.asked()
-    const named = b.facts.flatMap((fact) => (fact.type === 'successor' ? [fact.identity] : []))
-    assert.deepEqual(named, ['n', 'n'])
-  })
+  const PREPARED: Member = { ...NEWER, identity: 'p', revision: 'old' }
+  const IN_DOUBT = { ...TERM, doubt: true } as Term
+  const starts = { served: false, startsColder: false, digests: UNKNOWN_DIGESTS }
+  const startsColder = { ...starts, startsColder: true }
+  const serves = { ...starts, served: true }
+  const scripts: [what: string, ...steps: [set: object, ms: number, handovers: number][]][] = [
+    [
+      'again two minutes after the successor gave the Lease back, then four',
+      [{}, 115_000, 1],
+      [{}, 10_000, 2],
+      [{}, 235_000, 2],
+      [{}, 10_000, 3],
+    ],
+    [
+      'after a doubt, which does not count as a try',
+      [{ term: IN_DOUBT }, 10_000, 0],
+      [{ term: TERM }, 5_000, 1],
+    ],
+    ['not while it steps down', [{ term: STEPPING_DOWN }, 10_000, 0], [{ term: TERM }, 5_000, 1]],
+    ['only while it leads', [{ term: null }, 10_000, 0]],
+    ['only after it has served itself', [{ workload: starts }, 60_000, 0], [{ workload: serves }, 5_000, 1]],
+    [
+      'from a cold start only if the successor is prepared',
+      [{ workload: startsColder, members: [{ ...NEWER, prepared: false }] }, 60_000, 0],
+      [{ members: [NEWER] }, 5_000, 1],
+    ],
+    [
+      'with the same back-off if the successor’s start failed and it reports readiness again',
+      [{}, 5_000, 1],
+      [{ members: [{ ...NEWER, ready: false }] }, 65_000, 1],
+      [{ members: [NEWER] }, 45_000, 1],
+      [{}, 10_000, 2],
+    ],
+    [
+      'without the back-off if the successor has another revision now',
+      [{}, 60_000, 1],
+      [{ members: [{ ...NEWER, revision: 'corrected' }] }, 10_000, 2],
+    ],
+    [
+      'or from a cold start to a prepared replica of its own, and again after two minutes',
+      [{ workload: startsColder, members: [{ ...PREPARED, prepared: false }] }, 60_000, 0],
+      [{ workload: starts, members: [PREPARED] }, 60_000, 0],
+      [{ workload: startsColder }, 115_000, 1],
+      [{}, 10_000, 2],
+    ],
+  ]
+  for (const [what, ...steps] of scripts)
+    test(what, async () => {
+      const b = new Bench()
+      for (const [set, ms, handovers] of steps) assert.equal(await Object.assign(b, set).after(ms), handovers)
+    })
 
-  test('again two minutes after the successor gave the Lease back, then four', async () => {
-    const b = new Bench()
-    assert.equal(await b.after(115_000), 1)
-    assert.equal(await b.after(10_000), 2)
-    assert.equal(await b.after(235_000), 2)
-    assert.equal(await b.after(10_000), 3)
-  })
-
-  test('at most once in four lease durations if a peer keeps changing its identity, and forgets each identity', async () => {
+  test('at most once in four lease durations if a peer keeps changing its identity', async () => {
     const b = new Bench()
     for (let i = 0; i < 60; i++) {
       b.members = [{ ...NEWER, identity: `liar ${i}` }]
       await b.after(5_000)
     }
     assert.equal(b.stepDowns, 5)
-    b.members = []
-    b.voluntaryHandover.asked()
   })
 
-  for (const term of [{ ...TERM, doubt: true }, STEPPING_DOWN]) {
-    test(`not while it ${term.doubt ? 'is in doubt' : 'is stepping down'}, which does not count as a try`, async () => {
-      const b = new Bench()
-      b.term = term
-      assert.equal(await b.after(10_000), 0)
-      assert.deepEqual(b.lines, [])
-      b.term = TERM
-      assert.equal(await b.after(5_000), 1)
-    })
-  }
-
-  test('only after it has served itself, so that a false report costs no start', async () => {
-    const b = new Bench()
-    b.workload.served = false
-    assert.equal(await b.after(60_000), 0)
-    assert.deepEqual(b.facts.at(-1), { type: 'successor', identity: 'n', content: 'none' })
-    b.workload.served = true
-    assert.equal(await b.after(5_000), 1)
-  })
-
-  test('before it has served if its own start is colder than configured and the successor is prepared', async () => {
-    const b = new Bench()
-    b.workload.served = false
-    b.workload.startsColder = true
-    b.members = [{ ...NEWER, prepared: false }]
-    assert.equal(await b.after(60_000), 0)
-    b.members = [NEWER]
-    assert.equal(await b.after(5_000), 1)
-  })
-
-  test('with the same back-off if the successor’s start failed and it reports readiness again', async () => {
-    const b = new Bench()
-    assert.equal(await b.after(5_000), 1)
-    b.members = [{ ...NEWER, ready: false }]
-    assert.equal(await b.after(65_000), 1)
-    b.members = [NEWER]
-    assert.equal(await b.after(45_000), 1)
-    assert.equal(await b.after(10_000), 2)
-  })
-
-  test('without the back-off if the successor has another revision now', async () => {
-    const b = new Bench()
-    assert.equal(await b.after(60_000), 1)
-    b.members = [{ ...NEWER, revision: 'corrected' }]
-    assert.equal(await b.after(10_000), 2)
-  })
-
-  test('only while it leads', async () => {
-    const b = new Bench()
-    b.term = null
-    assert.equal(await b.after(10_000), 0)
-    assert.deepEqual(b.facts, [])
-  })
-})
-
-describe('a leader whose own start is colder than configured', () => {
-  const PREPARED: Member = { ...NEWER, identity: 'p', revision: 'old' }
-
-  test('hands over to a replica with a prepared standby, with a short stop', () => {
-    const b = new Bench()
-    b.members = [PREPARED]
-    b.workload.startsColder = true
-    b.voluntaryHandover.asked()
-    const reason = 'another replica has a warm standby and would serve sooner than this one'
-    assert.deepEqual(b.facts, [
-      { type: 'successor', identity: 'p', content: 'none' },
-      { type: 'step_down', code: 'faster_standby', reason, graceMs: 5_000 },
-    ])
-  })
-
-  test('continues if no other replica is prepared, or after its LangFlow is healthy', async () => {
-    const b = new Bench()
-    b.members = [{ ...PREPARED, prepared: false }]
-    b.workload.startsColder = true
-    assert.equal(await b.after(60_000), 0)
-    b.members = [PREPARED]
-    b.workload.startsColder = false
-    assert.equal(await b.after(60_000), 0)
-  })
-
-  test('waits two minutes before another handover to a replica that gave the Lease back', async () => {
-    const b = new Bench()
-    b.members = [PREPARED]
-    b.workload.startsColder = true
-    assert.equal(await b.after(115_000), 1)
-    assert.equal(await b.after(10_000), 2)
+  test('with a short stop during its own cold start', () => {
+    const b = Object.assign(new Bench(), { workload: startsColder, members: [PREPARED] }).polls({})
+    const [, fact] = b.facts
+    assert.ok(fact?.type === 'step_down' && fact.code === 'faster_standby' && fact.graceMs === 5_000)
   })
 })
 
@@ -242,34 +190,23 @@ describe('the chosen successor', () => {
   const waited = member('w', { revision: 'new', unproven: true, podAgeMs: 3_600_000 })
   const anew = member('anew', { podAgeMs: 2_000 })
 
+  const noAge = { ...newer, podAgeMs: null }
   const rows: [what: string, own: OwnPod, others: Member[], successor: string | null, newer: boolean][] = [
     ['is empty if no replica is ready', OLD, [unready], null, false],
     ['has the newest revision, prepared or not', OLD, [a, { ...newer, prepared: false }], 'n', true],
     ['is the prepared replica among those of one revision', OLD, [unprepared, a], 'a', false],
     ['has the leader’s own revision rather than an older one', NEW, [a, newer], 'n', false],
-    ['has an older revision if no other replica is ready, and causes no handover', NEW, [a], 'a', false],
+    ['has an older revision if no other is ready, and causes no handover', NEW, [a], 'a', false],
     ['has the newest of several revisions, prepared or not', OLD, [second, third], 'third', true],
+    ['has a newer revision if its pods are younger, as after a rollback', ROLLED_BACK, [ofFirst], 'f', true],
     [
-      'has a newer revision if the pods of that revision are younger, as after a rollback',
-      ROLLED_BACK,
-      [ofFirst],
-      'f',
-      true,
-    ],
-    [
-      'does not count as newer if its pod was recreated during a rollout',
+      'is not newer if its pod was recreated in a rollout',
       { ...NEW, podAgeMs: 30_000 },
       [unready, anew],
       'anew',
       false,
     ],
-    [
-      'has a newer revision if the leader is young but an older pod has the leader’s revision',
-      YOUNG,
-      [elder, { ...newer, podAgeMs: 20_000, content: null }],
-      'n',
-      true,
-    ],
+    ['is newer than a young leader with an older pod of its revision', YOUNG, [elder, newer], 'n', true],
     [
       'causes no handover if the leader’s revision is unknown',
       { ...OLD, revision: null },
@@ -278,31 +215,19 @@ describe('the chosen successor', () => {
       false,
     ],
     ['causes no handover if the leader’s age is unknown', { ...OLD, podAgeMs: null }, [newer], 'n', false],
-    ['causes no handover if its age is unknown', OLD, [{ ...newer, podAgeMs: null }], 'n', false],
+    ['causes no handover if its age is unknown', OLD, [noAge], 'n', false],
     ['causes no handover if its revision is unknown', OLD, [{ ...newer, revision: null }], 'n', false],
-    ['has an unproven revision even if the old pods were recreated since', YOUNG, [anew, waited], 'w', true],
+    ['has an unproven revision even if old pods were recreated since', YOUNG, [anew, waited], 'w', true],
     ['has an unproven revision even if its age is unknown', OLD, [{ ...waited, podAgeMs: null }], 'w', true],
+    ['has an unproven revision if the leader’s is unknown', { ...OLD, revision: null }, [waited], 'w', true],
     [
-      'has an unproven revision even if the leader’s revision is unknown',
-      { ...OLD, revision: null },
-      [waited],
-      'w',
-      true,
-    ],
-    [
-      'causes no handover to an older revision if both are unproven',
+      'causes no handover to an older one if both are unproven',
       { ...YOUNG, unproven: true },
       [waited],
       'w',
       false,
     ],
-    [
-      'causes no handover if it reports the leader’s own revision as unproven',
-      OLD,
-      [{ ...a, unproven: true }],
-      'a',
-      false,
-    ],
+    ['causes no handover if it calls the leader’s own unproven', OLD, [{ ...a, unproven: true }], 'a', false],
   ]
   for (const [what, own, others, successor, newer] of rows) {
     test(what, () => {
@@ -340,22 +265,6 @@ describe('the chosen successor', () => {
     assert.deepEqual(choose([second, third], 'third'), ['second', true])
     assert.deepEqual(choose([second, third], 'third', 'second'), ['third', false])
     assert.deepEqual(choose([a, second, third], 'third', 'second'), ['a', false])
-  })
-
-  test('is newer for at most one of two replicas, at any ages', () => {
-    for (const [first, other] of [
-      [1_000, 1_000],
-      [1_000, 2_000],
-      [2_000, 1_000],
-    ] as const) {
-      const says = (podAgeMs: number, of: number) =>
-        chooseSuccessor(
-          { revision: `${podAgeMs}`, unproven: false, podAgeMs, content: null },
-          [member('x', { revision: 'x', podAgeMs: of })],
-          new Set(),
-        ).newer
-      assert.ok(!(says(first, other) && says(other, first)))
-    }
   })
 
   test('serves sooner than a cold start if its standby is as warm as configured', () => {

@@ -82,36 +82,27 @@ describe('a replica’s event', () => {
     b.events.record(ACQUIRED)
     const [ofPod, ofLease, ...more] = await b.take()
     const pod = { apiVersion: 'v1', kind: 'Pod', namespace: 'team', name: 'langflow-0', uid: 'b9d8' }
-    const lease = {
-      apiVersion: 'coordination.k8s.io/v1',
-      kind: 'Lease',
-      namespace: 'team',
-      name: 'lock',
-      uid: 'c7',
-    }
-    const time = new Date(b.clock.now().wall).toISOString().replace('Z', '000Z')
-    const event = (regarding: object, related: object, name: string | undefined) => ({
+    const lease = { ...pod, apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', name: 'lock', uid: 'c7' }
+    const annotations = { 'langflow-leader/epoch': '7', 'langflow-leader/code': 'released' }
+    const event = {
       apiVersion: 'events.k8s.io/v1',
       kind: 'Event',
-      metadata: {
-        name,
-        namespace: 'team',
-        annotations: { 'langflow-leader/epoch': '7', 'langflow-leader/code': 'released' },
-      },
-      eventTime: time,
+      eventTime: new Date(b.clock.now().wall).toISOString().replace('Z', '000Z'),
       reportingController: 'langflow-leader',
       reportingInstance: 'langflow-0_b9d8',
       action: 'Acquire',
       reason: 'LeaderAcquired',
       type: 'Normal',
       note: 'langflow-0 acquired the Lease: it was free (epoch 7, released)',
-      regarding,
-      related,
-    })
-    assert.deepEqual(ofPod?.body, event(pod, lease, ofPod?.name))
-    assert.deepEqual(ofLease?.body, event(lease, pod, ofLease?.name))
-    assert.match(ofPod!.name, /^langflow-0\.[0-9a-f]{16}$/)
-    assert.match(ofLease!.name, /^lock\.[0-9a-f]{16}$/)
+    }
+    for (const [written, name, regarding, related] of [
+      [ofPod, /^langflow-0\.[0-9a-f]{16}$/, pod, lease],
+      [ofLease, /^lock\.[0-9a-f]{16}$/, lease, pod],
+    ] as const) {
+      assert.match(written?.name ?? '', name)
+      const metadata = { name: written?.name, namespace: 'team', annotations }
+      assert.deepEqual(written?.body, { ...event, metadata, regarding, related })
+    }
     assert.deepEqual([more, b.lines], [[], []])
   })
 
