@@ -3,11 +3,17 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type FaultKind, KINDS } from './faults/kinds.ts'
-import { PATCHES } from './mutation-list.ts'
 
 /**
- * Shows that the simulation can fail: it plays seeds against a copy of the product with one defect of `mutation-list.ts`,
+ * Shows that the simulation can fail: it plays seeds against a copy of the product with one defect of `mutation-list.txt`,
  * until a seed breaks an invariant. The argument is a part of the names of the mutations to try. The default is all.
+ *
+ * Each defect is a patch of one file:
+ * - `@`: the file.
+ * - `#`: the rule that the defect breaks, and what the broken product does.
+ * - `-`: lines that occur exactly once in the file. `+`: the lines that replace them, character for character.
+ * - `among`: the only faults of these runs. Without it, a seed combines any faults, and some defects need a rare combination.
+ * - `test`: a unit test that must fail, for a defect that the simulation does not model.
  */
 interface Mutation {
   readonly file: string
@@ -49,14 +55,14 @@ function parse(patches: string): Mutation[] {
     else if (mark === '+') last?.to.push(text)
     else if (mark === 'test' && last) last.test = text
     else if (mark === 'among' && last) last.among = text.split('; ').map(known)
-    else if (line !== '') throw new Error(`mutation-list.ts: the line "${line}" has no known mark`)
+    else if (line !== '') throw new Error(`mutation-list.txt: the line "${line}" has no known mark`)
   }
   return mutations
 }
 
 function known(kind: string): FaultKind {
   const found = KINDS.find((one) => one === kind)
-  if (found === undefined) throw new Error(`mutation-list.ts: the fault "${kind}" does not exist`)
+  if (found === undefined) throw new Error(`mutation-list.txt: the fault "${kind}" does not exist`)
   return found
 }
 
@@ -65,7 +71,7 @@ function mutated({ name, file, from, to }: Mutation): string {
   const [before, after, ...more] = readFileSync(join(ROOT, file), 'utf8').split(from.join('\n'))
   if (before === undefined || after === undefined || more.length > 0) {
     throw new Error(
-      `mutation "${name}" must match exactly once in ${file}: update it in test/simulation/mutation-list.ts`,
+      `mutation "${name}" must match exactly once in ${file}: update it in test/simulation/mutation-list.txt`,
     )
   }
   return before + to.join('\n') + after
@@ -114,7 +120,7 @@ async function checkProduct({ name, among }: Mutation, { seeds, by }: Verdict): 
     throw new Error(`mutation "${name}": without it, seed ${sound.seeds} breaks "${sound.by}" too`)
 }
 
-const all = parse(PATCHES)
+const all = parse(readFileSync(join(import.meta.dirname, 'mutation-list.txt'), 'utf8'))
 const wanted = process.argv[2] ?? ''
 if (wanted === '--help') {
   console.log('usage: npm run test:mutations -- [PART OF A NAME]    (default: all mutations)')
