@@ -38,7 +38,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
     files: 'test/e2e/*.e2e.ts',
     first: inOrder(
       'test/e2e',
-      'flows-pipeline secrets state warm restart playground database stopping versions front operate rollout operator-orders',
+      'flows-pipeline secrets state warm restart playground database stopping versions front operate rollout content',
     ),
     // A LangFlow that starts needs a core.
     concurrency: 2,
@@ -73,9 +73,16 @@ async function play(files: string[], concurrency: number): Promise<void> {
   for await (const line of events.compose(spec)) process.stdout.write(line)
 }
 
+/** Throws if a pattern has no file, such as that of a file that was renamed. */
+function matching(pattern: string): string[] {
+  const found = globSync(pattern).sort()
+  if (found.length === 0) throw new Error(`no file matches ${pattern}`)
+  return found
+}
+
 async function playSuite({ files, first, alone = '', concurrency }: Suite): Promise<void> {
   const last = globSync(alone)
-  const all = new Set([...first, files].flatMap((pattern) => globSync(pattern).sort()))
+  const all = new Set([...first, files].flatMap(matching))
   await play(
     [...all].filter((file) => !last.includes(file)),
     concurrency,

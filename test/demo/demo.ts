@@ -1,6 +1,6 @@
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
-import { constants } from 'node:os'
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { constants, tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { styleText } from 'node:util'
@@ -13,11 +13,11 @@ import { BUNDLE } from '../harness/bundle.ts'
 import { Client } from '../harness/client.ts'
 import { lateBeats, overlapMs, readBeats } from '../harness/judge.ts'
 import type { Line } from '../harness/logged-process.ts'
+import { Guard } from '../harness/server-process.ts'
 import { mono, until } from '../harness/wait.ts'
 import { DemoReplica } from './replica.ts'
 import { eventOf, guideOf, type Result, reportOf, type Stage } from './report.ts'
 import { type Answer, FAULTS, type Kind, recover, type Takeover, takeOver } from './takeover.ts'
-import { Workspace } from './workspace.ts'
 
 const NAMES = ['replica-a', 'replica-b', 'replica-c']
 const LEASE = 'langflow-leader-lock'
@@ -73,7 +73,9 @@ export async function runDemo(options: DemoOptions): Promise<number> {
 class Demo {
   readonly #options: DemoOptions
   readonly #stream: NodeJS.WriteStream
-  readonly #workspace = new Workspace(NAMES)
+  readonly #dir = mkdtempSync(join(tmpdir(), 'langflow-leader-demo-'))
+  /** Ends the replicas when this program ends, even if it is killed. Their launchers and fronts end by themselves. */
+  readonly #guard = new Guard(this.#dir)
   readonly #beats: string
   readonly #kubeconfig: string
   readonly #replicas: DemoReplica[] = []
@@ -94,13 +96,12 @@ class Demo {
     this.#options = options
     this.#stream = stream
     // A demo with --stay judges nothing, so signs of life would only fill the disk.
-    this.#beats = options.stay ? '/dev/null' : join(this.#workspace.logs, 'beats')
-    this.#kubeconfig = join(this.#workspace.dir, 'kubeconfig')
+    this.#beats = options.stay ? '/dev/null' : join(this.#dir, 'beats')
+    this.#kubeconfig = join(this.#dir, 'kubeconfig')
   }
 
   /** Settles once no process of the demo lives. */
   async run(): Promise<Result> {
-    let failed = false
     try {
       const played = this.#play()
       // If a replica ends first, the race below reports that. The later rejection has no other handler.
@@ -108,14 +109,15 @@ class Demo {
       return await Promise.race([played, this.#aborted()])
     } catch (error) {
       if (error instanceof Interruption) throw error
-      failed = true
-      throw new FatalError(`${(error as Error).message}\nThe logs are in ${this.#workspace.logs}`)
+      const logs = mkdtempSync(join(tmpdir(), 'langflow-leader-demo-logs-'))
+      for (const { name, log } of this.#replicas)
+        writeFileSync(join(logs, `${name}.log`), log.output.join('\n'))
+      throw new FatalError(`${(error as Error).message}\nThe logs are in ${logs}`)
     } finally {
       this.#abort.abort()
-      if (failed)
-        for (const { name, log } of this.#replicas)
-          writeFileSync(join(this.#workspace.logs, `${name}.log`), log.output.join('\n'))
-      await this.#workspace.leave(failed)
+      await this.#guard.close()
+      // The output of a replica ends with the last of its processes.
+      await Promise.all(this.#replicas.map(({ log }) => log?.exited))
       await this.#api.close()
     }
   }
@@ -163,7 +165,11 @@ class Demo {
     writeFileSync(this.#kubeconfig, kubeconfigFor(this.#api.url), { mode: 0o600 })
     const flags = [`--kubeconfig=${this.#kubeconfig}`, ...(this.#options.fast ? FAST : [])]
     const options = {
-      workspace: this.#workspace,
+      dir: this.#dir,
+      onStart: () =>
+        this.#guard.watch(
+          this.#replicas.filter(({ log }) => log).map(({ log }) => ({ alive: !log.ended, pid: log.pid })),
+        ),
       flags,
       beats: this.#beats,
       onEvent: (replica: DemoReplica, line: Line) => {

@@ -7,14 +7,15 @@ import { askOnce } from '../harness/client.ts'
 import { freePort } from '../harness/free-port.ts'
 import { type Line, LoggedProcess, parseLine } from '../harness/logged-process.ts'
 import { WORKLOAD } from '../harness/replica.ts'
-import { killReplica, MARKER, type Workspace } from './workspace.ts'
 
 interface ReplicaOptions {
-  readonly workspace: Workspace
+  /** The directory of all replicas. */
+  readonly dir: string
   /** The flags that all replicas share. */
   readonly flags: readonly string[]
   /** The file that the workloads write their signs of life to. */
   readonly beats: string
+  readonly onStart: () => void
   readonly onEvent: (replica: DemoReplica, line: Line) => void
   /** `expected`: the demo itself ended the replica. */
   readonly onEnd: (replica: DemoReplica, expected: boolean) => void
@@ -70,11 +71,11 @@ export class DemoReplica {
   }
 
   start(): void {
-    const { workspace, flags, beats, onEvent, onEnd } = this.#options
+    const { flags, beats, onStart, onEvent, onEnd } = this.#options
     this.#ending = false
     // Each start gets a new directory: in the old one, the agent would wait for its earlier launcher.
     this.#starts += 1
-    const dir = join(workspace.dir, `${this.name}.${this.#starts}`)
+    const dir = join(this.#options.dir, `${this.name}.${this.#starts}`)
     mkdirSync(dir)
     const front = `127.0.0.1:${this.frontPort}`
     const command = [
@@ -86,8 +87,8 @@ export class DemoReplica {
       ...[`--socket=${dir}/launcher.sock`, `--state-dir=${dir}/state`],
       ...['--', process.execPath, WORKLOAD, String(this.port), beats],
     ]
-    const env = { [MARKER]: workspace.mark(this.name), TMPDIR: dir }
-    this.log = new LoggedAgent(this.name, command, env, undefined, true)
+    this.log = new LoggedAgent(this.name, command, { TMPDIR: dir }, undefined, true)
+    onStart()
     this.log.onEvent = (line) => onEvent(this, line)
     void this.log.exited.then(() => onEnd(this, this.#ending))
   }
@@ -98,10 +99,11 @@ export class DemoReplica {
     this.takesClients = await answer.catch(() => false)
   }
 
-  /** Sends SIGKILL to agent, launcher, front and workload. Resolves once all of them are dead. */
-  async crash(): Promise<void> {
+  /** Sends SIGKILL to agent, launcher and workload. The front ends with its agent. */
+  crash(): void {
     this.#beginEnd()
-    await killReplica(this.#options.workspace.mark(this.name))
+    const pids = [this.log.lastNumber('launcherPid'), this.log.lastNumber('pid'), this.log.pid]
+    for (const pid of pids) process.kill(pid, 'SIGKILL')
   }
 
   /** Asks the agent to hand over and to end. */

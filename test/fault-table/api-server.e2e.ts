@@ -93,8 +93,9 @@ describe('an API server', { concurrency: 3 }, () => {
   describe('an API server that breaks', { concurrency: 1 }, () => {
     fault('the right to the Lease is missing for a while', async (scene) => {
       const [a, b] = await scene.pods()
+      const before = a.agent.lines.length
       const heal = await scene.hit(FAULTS.api['permission for the Lease is revoked'])
-      const warning = await a.agent.find('the missing right', ({ level }) => level === 'warn')
+      const warning = await a.agent.find('the missing right', ({ level }) => level === 'warn', before)
       assert.match(warning.msg, /"(update|watch|get)"/)
       await sleep(6_000)
       const from = a.agent.lines.length
