@@ -71,8 +71,8 @@ export class Supervisor {
     const { clock, reclaim } = options.machine
     this.options = options
     const config = { ...options, canReclaim: reclaim !== undefined }
-    this.loop = new Loop(initialRecord(clock.mono()), {
-      step: (before, event) => step(config, before, event, clock.mono()),
+    this.loop = new Loop(initialRecord(config, clock.mono()), {
+      step: (before, event) => step(before, event, clock.mono()),
       stepped: (before) => this.stepped(before),
       carryOut: (effect) => this.carryOut(effect),
     })
@@ -114,7 +114,7 @@ export class Supervisor {
   }
 
   get status(): WorkloadStatus {
-    return { ...statusOf(this.options.standby, this.record), lastProbe: this.lastProbe }
+    return { ...statusOf(this.record), lastProbe: this.lastProbe }
   }
 
   /** Probe and timers follow the record. */
@@ -137,7 +137,7 @@ export class Supervisor {
   }
 
   private carryOut(effect: WorkloadEffect): unknown {
-    const { machine, standby, log, metrics, remedy, dispatch, closeGate, changed } = this.options
+    const { machine, log, metrics, remedy, dispatch, closeGate, changed } = this.options
     switch (effect.type) {
       case 'send':
         return this.link.send(effect.message)
@@ -156,7 +156,7 @@ export class Supervisor {
         })
       }
       case 'report':
-        dispatch({ type: 'workload', workload: workloadOf(standby, this.record) })
+        dispatch({ type: 'workload', workload: workloadOf(this.record) })
         return changed()
       case 'close_gate': {
         const { closing } = this.record

@@ -77,6 +77,8 @@ export interface Drain {
 }
 
 const NOTHING_SEEN = {
+  /** Monotonic ms of the present step. */
+  now: 0,
   phase: 'idle' as WorkloadPhase,
   /** The last report of a launcher. */
   view: NOTHING as WorkloadView,
@@ -100,10 +102,15 @@ const NOTHING_SEEN = {
   effects: [] as readonly WorkloadEffect[],
 }
 /** The whole state of the supervisor. Only `step` creates a new one. */
-export type WorkloadRecord = Readonly<typeof NOTHING_SEEN>
+export type WorkloadRecord = Readonly<typeof NOTHING_SEEN> & {
+  readonly config: Pick<AgentOptions, 'standby' | 'startTimeoutMs' | 'stopTimeoutMs' | 'killMarginMs'> & {
+    /** Agent and launcher share one process tree (`run`): the agent can kill the launcher and all its processes. */
+    readonly canReclaim: boolean
+  }
+}
 
-export function initialRecord(now: number): WorkloadRecord {
-  return { ...NOTHING_SEEN, health: { ...NOT_STARTED, orderedAt: now } }
+export function initialRecord(config: WorkloadRecord['config'], now: number): WorkloadRecord {
+  return { ...NOTHING_SEEN, config, now, health: { ...NOT_STARTED, orderedAt: now } }
 }
 
 export type EndingOrder = Extract<WorkloadOrder, { type: 'drain' | 'stop' }>
@@ -173,8 +180,8 @@ function isHealthy({ view, health }: WorkloadRecord): boolean {
 }
 
 /** The workload, for the gate and for people. */
-export function statusOf(configured: AgentOptions['standby'], record: WorkloadRecord) {
-  const { view, launcher, health, drain, servedEpoch } = record
+export function statusOf(record: WorkloadRecord) {
+  const { config, view, launcher, health, drain, servedEpoch } = record
   const { mode, state } = view.standby
   const served = health.servedSince !== null || (servedEpoch !== null && servedEpoch === view.epoch)
   return {
@@ -191,12 +198,12 @@ export function statusOf(configured: AgentOptions['standby'], record: WorkloadRe
     /** Whether LangFlow was healthy in its present term. */
     served,
     /** Whether LangFlow has not served yet, and does not start from the configured standby, at least not yet. */
-    startsColder: mayLive(record) && !served && (mode !== configured || state === 'preparing'),
+    startsColder: mayLive(record) && !served && (mode !== config.standby || state === 'preparing'),
   }
 }
 
-export function workloadOf(configured: AgentOptions['standby'], record: WorkloadRecord): Workload {
-  const { phase, launcher, view } = record
+export function workloadOf(record: WorkloadRecord): Workload {
+  const { config, phase, launcher, view } = record
   const { state, epoch, identity, killAt, loss, standby } = view
   const orphaned = phase === 'orphaned'
   const unproven = 'the launcher is gone, and its processes may still be alive'
@@ -204,7 +211,7 @@ export function workloadOf(configured: AgentOptions['standby'], record: Workload
   return {
     alive: orphaned ? 'maybe' : mayLive(record) ? 'yes' : 'no',
     canRun: canRun(record),
-    prepared: standby.mode === configured && (configured === 'cold' || standby.state === 'ready'),
+    prepared: standby.mode === config.standby && (standby.mode === 'cold' || standby.state === 'ready'),
     ending: launcher.ending,
     langflow: launcher.langflow,
     inputs: launcher.digests.inputs ?? null,

@@ -1,4 +1,3 @@
-import type { AgentOptions } from '../config/options.ts'
 import { NEVER, type Remedy, type Why } from '../election/state.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import {
@@ -42,16 +41,7 @@ const ENDS_WITHIN_MS = 25_000
 /** A report with one of these causes shows that the launcher has read the order to start, and has obeyed or refused it. */
 const ANSWERS_TO_START = new Set<WorkloadCause['kind']>(['started', 'start_refused', 'stopped', 'killed'])
 
-/** The inputs of a step beside the record and the event. */
-interface StepInput {
-  readonly config: Pick<AgentOptions, 'startTimeoutMs' | 'stopTimeoutMs' | 'killMarginMs'> & {
-    /** Agent and launcher share one process tree (`run`): the agent can kill the launcher and all its processes. */
-    readonly canReclaim: boolean
-  }
-  /** Monotonic ms. */
-  readonly now: number
-}
-
+type Report = Extract<ToAgent, { type: 'workload' }>
 type Event<Type extends WorkloadEvent['type']> = Extract<WorkloadEvent, { type: Type }>
 
 /**
@@ -60,22 +50,16 @@ type Event<Type extends WorkloadEvent['type']> = Extract<WorkloadEvent, { type: 
  *
  * @param now monotonic ms
  */
-export function step(
-  config: StepInput['config'],
-  before: WorkloadRecord,
-  event: WorkloadEvent,
-  now: number,
-): WorkloadRecord {
-  const input = { config, now }
-  const record: WorkloadRecord = { ...before, effects: [] }
+export function step(before: WorkloadRecord, event: WorkloadEvent, now: number): WorkloadRecord {
+  const record: WorkloadRecord = { ...before, now, effects: [] }
   switch (event.type) {
     case 'start':
-      return start(input, record, event.epoch)
+      return start(record, event.epoch)
     case 'drain':
     case 'stop':
-      return end(input, record, event)
+      return end(record, event)
     case 'kill':
-      return kill(input, record)
+      return kill(record)
     case 'leader_serves': {
       const { othersServe } = record
       const seen = { ...record, othersServe: event.serves }
@@ -83,37 +67,35 @@ export function step(
       return event.serves && !othersServe ? send(seen, { type: 'prepare' }) : seen
     }
     case 'connected':
-      return connected(input, record, event)
+      return connected(record, event)
     case 'received':
-      return received(input, record, event.message)
+      return received(record, event.message)
     case 'gone':
-      return gone(input, record, event.byPeer)
+      return gone(record, event.byPeer)
     case 'heartbeat':
-      return heartbeat(input, record)
+      return heartbeat(record)
     case 'healthy':
-      return becameHealthy(input, record)
+      return becameHealthy(record)
     case 'unhealthy': {
       const why = { code: 'workload_unhealthy', reason: `LangFlow is unhealthy: ${event.reason}` } as const
-      return report(failItself(input, withHealth(record, { healthy: false, hangs: event.hangs }), why))
+      return report(failItself(withHealth(record, { healthy: false, hangs: event.hangs }), why))
     }
     case 'gate_closed':
-      return record.closing === null
-        ? record
-        : obey(input, { ...record, closing: null }, record.closing, event.open)
+      return record.closing === null ? record : obey({ ...record, closing: null }, record.closing, event.open)
     case 'looked':
-      return looked(input, record, event.open)
+      return looked(record, event.open)
     case 'proved_dead':
       return record.phase === 'orphaned' ? provedDead(record) : record
     case 'deadline':
-      return startOverdue(input, killOverdue(input, record))
+      return overdue(record)
   }
 }
 
 // 1. The orders of the election.
 
 /** A start is not repeated. A launcher that was disconnected is ordered to end a process that it may have started. */
-function start({ config, now }: StepInput, before: WorkloadRecord, epoch: number): WorkloadRecord {
-  const { phase } = before
+function start(before: WorkloadRecord, epoch: number): WorkloadRecord {
+  const { phase, now, config } = before
   const starting: WorkloadRecord = {
     ...rest(before),
     endOrder: null,
@@ -126,23 +108,18 @@ function start({ config, now }: StepInput, before: WorkloadRecord, epoch: number
 }
 
 /** A drain or a stop waits until the gate is closed, so that requests are held before LangFlow refuses them. */
-function end(input: StepInput, before: WorkloadRecord, order: EndingOrder): WorkloadRecord {
+function end(before: WorkloadRecord, order: EndingOrder): WorkloadRecord {
   const stopped = unwatch(rest(before))
   const record = order.type === 'drain' ? report(stopped) : stopped
-  if (!mayServe(record)) return obey(input, record, order, [])
+  if (!mayServe(record)) return obey(record, order, [])
   return emit({ ...record, closing: order }, { type: 'close_gate' })
 }
 
-function obey(
-  { now }: StepInput,
-  record: WorkloadRecord,
-  order: EndingOrder,
-  open: Connections,
-): WorkloadRecord {
+function obey(record: WorkloadRecord, order: EndingOrder, open: Connections): WorkloadRecord {
   if (order.type === 'stop') return stop(record, order, open)
   if (!mayServe(record)) return emit(record, { type: 'dispatch', fact: { type: 'drained' } })
   const { drainDeadline: deadline, graceMs } = order
-  const endableAt = Math.max(now + graceMs + GATE_KNOWN_MS, deadline - ENDS_WITHIN_MS)
+  const endableAt = Math.max(record.now + graceMs + GATE_KNOWN_MS, deadline - ENDS_WITHIN_MS)
   return { ...record, drain: { deadline, endableAt, waitsFor: null } }
 }
 
@@ -158,24 +135,25 @@ function stop(record: WorkloadRecord, order: Event<'stop'>, open: Connections): 
 }
 
 /** The connections that a drain waits for. New requests arrive only over open ones once all routers see the closed gate. */
-function looked({ config, now }: StepInput, before: WorkloadRecord, open: Connections): WorkloadRecord {
+function looked(before: WorkloadRecord, open: Connections): WorkloadRecord {
   if (before.drain === null) return before
   if (isUnserved(before) || open?.length === 0)
     return emit({ ...before, drain: null }, { type: 'dispatch', fact: { type: 'drained' } })
-  const { deadline, endableAt } = before.drain
+  const { now, config } = before
+  const { deadline, endableAt, waitsFor } = before.drain
   const drain = { ...before.drain, waitsFor: describeConnections(open) }
   const text = `draining: ${drain.waitsFor}, ${Math.max(0, Math.ceil((deadline - now) / 1000))} s left`
-  const isFirst = before.drain.waitsFor === null
   const record = { ...before, drain }
-  const logged = isFirst ? emit(record, { type: 'log', level: 'info', text }) : record
+  const logged = waitsFor === null ? emit(record, { type: 'log', level: 'info', text }) : record
   // The launcher would kill a frozen workload for this.
   if (now < endableAt || before.view.state === 'frozen') return logged
   const endable = { ...logged, drain: { ...drain, endableAt: NEVER } }
   return sendStop(endable, deadline - now + graceOf(record, config.stopTimeoutMs))
 }
 
-function kill({ config, now }: StepInput, before: WorkloadRecord): WorkloadRecord {
+function kill(before: WorkloadRecord): WorkloadRecord {
   const endOrder = { type: 'kill' } as const
+  const { now, config } = before
   const record = send({ ...unwatch(rest(before)), endOrder }, endOrder)
   // A repeated order must not extend the time, which counts from the first order.
   if (!config.canReclaim || !mayLive(record) || record.deadlines.kill !== NEVER) return record
@@ -200,32 +178,25 @@ function rest(record: WorkloadRecord): WorkloadRecord {
 
 // 2. The launcher.
 
-function connected(input: StepInput, before: WorkloadRecord, event: Event<'connected'>): WorkloadRecord {
+function connected(before: WorkloadRecord, event: Event<'connected'>): WorkloadRecord {
   const { hello, returning, ended } = event
-  const { pid, alone, langflow, view } = hello
-  const its = { met: returning, alone, langflow: langflow ?? null, ended }
-  const launcher: LauncherRecord = { ...NO_LAUNCHER, state: 'connected', ...its }
+  const { pid, alone, langflow = null, view } = hello
+  const launcher = { ...NO_LAUNCHER, state: 'connected', met: returning, alone, langflow, ended } as const
   // A new launcher has not yet searched for remains of its predecessor.
   const phase = before.phase === 'orphaned' && !returning ? 'orphaned' : view.state
   const text = `launcher ${returning ? 're' : ''}connected`
-  const detail = { launcherPid: pid, alone, langflow }
-  const met = emit(
-    { ...before, phase, view, launcher, unanswered: 0 },
-    { type: 'log', level: 'info', text, detail },
-  )
-  const record = conform(view.state === 'running' || view.state === 'frozen' ? found(input, met, view) : met)
+  const detail = { launcherPid: pid, alone, langflow: hello.langflow }
+  const met: WorkloadRecord = { ...before, phase, view, launcher, unanswered: 0 }
+  const logged = emit(met, { type: 'log', level: 'info', text, detail })
+  const record = conform(view.state === 'running' || view.state === 'frozen' ? found(logged, view) : logged)
   // An order that may have been lost with the connection.
   return returning && record.endOrder !== null ? send(record, record.endOrder) : record
 }
 
-function received(
-  input: StepInput,
-  before: WorkloadRecord,
-  message: Event<'received'>['message'],
-): WorkloadRecord {
+function received(before: WorkloadRecord, message: Event<'received'>['message']): WorkloadRecord {
   switch (message.type) {
     case 'workload':
-      return reported(input, before, message)
+      return reported(before, message)
     case 'pong': {
       const record = withLauncher({ ...before, unanswered: 0 }, { state: 'connected' })
       return before.launcher.state === 'silent' ? report(record) : record
@@ -240,28 +211,20 @@ function received(
 }
 
 /** The launcher has reported the state of the workload, and the cause. */
-function reported(
-  input: StepInput,
-  before: WorkloadRecord,
-  { view, cause }: Extract<ToAgent, { type: 'workload' }>,
-): WorkloadRecord {
-  let record: WorkloadRecord = { ...before, view, phase: phaseAfter(before.phase, cause.kind, view) }
+function reported(before: WorkloadRecord, { view, cause }: Report): WorkloadRecord {
+  let record: WorkloadRecord = { ...before, view, phase: phaseAfter(before, { view, cause }) }
   if (cause.kind === 'met') {
     record = withLauncher(record, { met: true })
     if (record.othersServe) record = send(record, { type: 'prepare' })
   }
   // The cause is processed before the state, because it is the reason for a handover, and the state is only its result.
-  return conform(because(input, record, cause, before.phase === 'starting'))
+  return conform(because(record, cause, before.phase === 'starting'))
 }
 
-function phaseAfter(
-  phase: WorkloadPhase,
-  kind: WorkloadCause['kind'],
-  { state }: WorkloadView,
-): WorkloadPhase {
-  if (phase === 'orphaned' && kind !== 'met') return phase
-  if (phase === 'starting' && !ANSWERS_TO_START.has(kind)) return phase
-  return state
+function phaseAfter({ phase }: WorkloadRecord, { view, cause }: Omit<Report, 'type'>): WorkloadPhase {
+  if (phase === 'orphaned' && cause.kind !== 'met') return phase
+  if (phase === 'starting' && !ANSWERS_TO_START.has(cause.kind)) return phase
+  return view.state
 }
 
 /** Probes and waits only while the reported state permits it. */
@@ -274,29 +237,25 @@ function conform(before: WorkloadRecord): WorkloadRecord {
 }
 
 /** @param wasStarting a start was ordered, and this is the first answer to it */
-function because(
-  input: StepInput,
-  record: WorkloadRecord,
-  cause: WorkloadCause,
-  wasStarting: boolean,
-): WorkloadRecord {
+function because(record: WorkloadRecord, cause: WorkloadCause, wasStarting: boolean): WorkloadRecord {
+  const { now } = record
+  const { healthy, phaseBegan } = record.health
   switch (cause.kind) {
     case 'started':
-      return started(input, record)
+      return watch(withHealth(record, { startMs: now - (phaseBegan ?? now), phaseBegan: now }))
     case 'thawed':
-      return watch(input, record)
+      return watch(record)
     case 'start_refused':
       return fail(record, { code: 'start_refused', reason: `LangFlow was not started: ${cause.reason}` })
     case 'exited': {
       const why = { code: 'workload_exited', reason: describeExit(cause) } as const
       // Without its reaper, the launcher ends as well, and starts nothing any more.
-      return cause.unreaped ? fail(record, why) : failItself(input, record, why)
+      return cause.unreaped ? fail(record, why) : failItself(record, why)
     }
     case 'serving_lost': {
       // It does not count as healthy until it answers again.
-      const { healthy } = record.health
-      const doubted = healthy ? watch(input, withHealth(record, { healthy: false })) : record
-      return failItself(input, doubted, { code: 'workload_lost', reason: describeLoss(cause.loss) })
+      const doubted = healthy ? watch(withHealth(record, { healthy: false })) : record
+      return failItself(doubted, { code: 'workload_lost', reason: describeLoss(cause.loss) })
     }
     case 'killed':
     case 'stopped':
@@ -325,7 +284,7 @@ function ended(before: WorkloadRecord, ms: number, wasStarting: boolean): Worklo
   return fail(record, { code: 'deadman', reason }, wasStarting ? 'restart' : 'handover')
 }
 
-function heartbeat({ config }: StepInput, before: WorkloadRecord): WorkloadRecord {
+function heartbeat(before: WorkloadRecord): WorkloadRecord {
   const { unanswered: id } = before
   if (before.launcher.state === 'missing') return before
   const record = send({ ...before, unanswered: id + 1 }, { type: 'ping', id })
@@ -333,10 +292,10 @@ function heartbeat({ config }: StepInput, before: WorkloadRecord): WorkloadRecor
   const reason = 'the launcher does not answer'
   const silent = report(withLauncher(record, { state: 'silent' }))
   const failed = mayLive(silent) ? fail(silent, { code: 'launcher_silent', reason }) : silent
-  return config.canReclaim ? emit(failed, { type: 'reclaim', reason }) : failed
+  return before.config.canReclaim ? emit(failed, { type: 'reclaim', reason }) : failed
 }
 
-function gone({ config }: StepInput, before: WorkloadRecord, byPeer: boolean): WorkloadRecord {
+function gone(before: WorkloadRecord, byPeer: boolean): WorkloadRecord {
   const reason = 'the launcher is gone'
   // A launcher that disconnected before its search for remains changes nothing.
   const phase = before.phase === 'orphaned' || mayLive(before) ? 'orphaned' : 'idle'
@@ -344,19 +303,11 @@ function gone({ config }: StepInput, before: WorkloadRecord, byPeer: boolean): W
   // Even an idle launcher may have been ordered to start.
   const failed = fail(report(record), { code: 'launcher_gone', reason })
   if (phase !== 'orphaned') return failed
-  if (config.canReclaim) return emit(failed, { type: 'reclaim', reason })
+  if (before.config.canReclaim) return emit(failed, { type: 'reclaim', reason })
   // The launcher's end closed the connection, and a live launcher would have reconnected by now. It was the only child
   // of its namespace's init, so the kernel is ending every process in it. An out-of-memory kill of the whole container
   // looks like this.
   return record.launcher.alone && byPeer ? emit(failed, { type: 'await_death' }) : failed
-}
-
-/** The launcher may be frozen or stuck, so the agent acts without it. */
-function killOverdue({ now }: StepInput, before: WorkloadRecord): WorkloadRecord {
-  if (now < before.deadlines.kill) return before
-  const record = withDeadline(before, { kill: NEVER })
-  const reason = 'the launcher did not confirm a kill'
-  return mayLive(record) ? emit(record, { type: 'reclaim', reason }) : record
 }
 
 /** No process is alive any more, although no launcher confirms it. */
@@ -369,28 +320,20 @@ function provedDead(before: WorkloadRecord): WorkloadRecord {
 // 3. The health of LangFlow.
 
 /** A launcher connected with a running LangFlow. The values that it kept from an earlier agent count. */
-function found(
-  input: StepInput,
-  before: WorkloadRecord,
-  { orderedAt, servedSince }: WorkloadView,
-): WorkloadRecord {
+function found(before: WorkloadRecord, { orderedAt, servedSince }: WorkloadView): WorkloadRecord {
   const served = before.health.servedSince ?? servedSince
-  return watch(input, withHealth(before, { orderedAt: orderedAt ?? input.now, servedSince: served }))
-}
-
-function started(input: StepInput, before: WorkloadRecord): WorkloadRecord {
-  const startMs = input.now - (before.health.phaseBegan ?? input.now)
-  return watch(input, withHealth(before, { startMs, phaseBegan: input.now }))
+  return watch(withHealth(before, { orderedAt: orderedAt ?? before.now, servedSince: served }))
 }
 
 /**
  * A LangFlow that served before is allowed as many failures as while it serves. One that starts is allowed the rest of
  * its start, which has one deadline: its launcher's preparation and a doubt are time without service too.
  */
-function watch({ config }: StepInput, before: WorkloadRecord): WorkloadRecord {
+function watch(before: WorkloadRecord): WorkloadRecord {
   const { healthy, servedSince, orderedAt } = before.health
+  const { startTimeoutMs } = before.config
   if (servedSince !== null) return { ...before, probed: healthy ? 'healthy' : 'served' }
-  return withDeadline({ ...before, probed: 'starting' }, { start: orderedAt + config.startTimeoutMs })
+  return withDeadline({ ...before, probed: 'starting' }, { start: orderedAt + startTimeoutMs })
 }
 
 /** A frozen LangFlow cannot answer. After a thaw it is as healthy as before. */
@@ -403,8 +346,8 @@ function unwatch(before: WorkloadRecord): WorkloadRecord {
   return withHealth(pause(before), { healthy: false })
 }
 
-function becameHealthy({ now }: StepInput, before: WorkloadRecord): WorkloadRecord {
-  const { view, health } = before
+function becameHealthy(before: WorkloadRecord): WorkloadRecord {
+  const { view, health, now } = before
   const { phaseBegan, startMs, servedSince } = health
   // If a restarted agent found LangFlow running, this takeover did not start it.
   const took = phaseBegan === null ? null : { startMs, healthyMs: now - phaseBegan }
@@ -419,15 +362,20 @@ function becameHealthy({ now }: StepInput, before: WorkloadRecord): WorkloadReco
   return report(emit(record, { type: 'dispatch', fact: { type: 'workload_healthy', took } }))
 }
 
-/** Reported repeatedly: a leader that is paused, or has taken its grant back since, may not have acted on it. */
-function startOverdue(input: StepInput, before: WorkloadRecord): WorkloadRecord {
-  const { now, config } = input
-  if (now < before.deadlines.start) return before
-  const why = {
-    code: 'start_timeout',
-    reason: `LangFlow was not healthy within ${config.startTimeoutMs / 1000} s of its start`,
-  } as const
-  return report(failItself(input, withDeadline(before, { start: now + START_OVERDUE_MS }), why))
+function overdue(before: WorkloadRecord): WorkloadRecord {
+  const { now, config, deadlines } = before
+  let record = before
+  if (now >= deadlines.kill) {
+    record = withDeadline(record, { kill: NEVER })
+    // The launcher may be frozen or stuck, so the agent acts without it.
+    const reason = 'the launcher did not confirm a kill'
+    if (mayLive(record)) record = emit(record, { type: 'reclaim', reason })
+  }
+  if (now < deadlines.start) return record
+  // Reported repeatedly: a leader that is paused, or has taken its grant back since, may not have acted on it.
+  record = withDeadline(record, { start: now + START_OVERDUE_MS })
+  const reason = `LangFlow was not healthy within ${config.startTimeoutMs / 1000} s of its start`
+  return report(failItself(record, { code: 'start_timeout', reason }))
 }
 
 function fail(record: WorkloadRecord, why: Why<EndedBecause>, remedy: Remedy = 'handover'): WorkloadRecord {
@@ -435,13 +383,10 @@ function fail(record: WorkloadRecord, why: Why<EndedBecause>, remedy: Remedy = '
 }
 
 /** LangFlow itself failed. */
-function failItself({ now }: StepInput, record: WorkloadRecord, why: Why<EndedBecause>): WorkloadRecord {
+function failItself(record: WorkloadRecord, why: Why<EndedBecause>): WorkloadRecord {
   const { servedSince } = record.health
-  return emit(record, {
-    type: 'fail',
-    why,
-    remedy: { servedMs: servedSince === null ? null : now - servedSince },
-  })
+  const servedMs = servedSince === null ? null : record.now - servedSince
+  return emit(record, { type: 'fail', why, remedy: { servedMs } })
 }
 
 // 4. Records.

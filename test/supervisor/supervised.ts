@@ -1,6 +1,7 @@
 import { NEVER, type Workload } from '../../agent/election/state.ts'
 import {
   NOTHING,
+  type StandbyMode,
   type ToLauncher,
   type WorkloadCause,
   type WorkloadView,
@@ -74,11 +75,10 @@ export class Supervised {
   record: WorkloadRecord
   now = 1_000_000
   effects: WorkloadEffect[] = []
-  private readonly canReclaim: boolean
 
-  constructor(inputs: readonly Input[] = [], canReclaim = false) {
-    this.canReclaim = canReclaim
-    this.record = initialRecord(this.now)
+  constructor(inputs: readonly Input[] = [], canReclaim = false, standby: StandbyMode = 'warm') {
+    const config = { startTimeoutMs: 60_000, stopTimeoutMs: 30_000, killMarginMs: 1_000 }
+    this.record = initialRecord({ ...config, standby, canReclaim }, this.now)
     this.after(...inputs)
   }
 
@@ -88,9 +88,7 @@ export class Supervised {
   }
 
   private take(event: WorkloadEvent): void {
-    const { canReclaim } = this
-    const config = { canReclaim, startTimeoutMs: 60_000, stopTimeoutMs: 30_000, killMarginMs: 1_000 }
-    this.record = step(config, this.record, event, this.now)
+    this.record = step(this.record, event, this.now)
     this.effects.push(...this.record.effects)
   }
 
@@ -107,7 +105,7 @@ export class Supervised {
   }
 
   get workload(): Workload {
-    return workloadOf('cold', this.record)
+    return workloadOf(this.record)
   }
 
   of<Type extends WorkloadEffect['type']>(type: Type): Extract<WorkloadEffect, { type: Type }>[] {
@@ -124,6 +122,6 @@ export class Supervised {
   }
 
   get status() {
-    return statusOf('warm', this.record)
+    return statusOf(this.record)
   }
 }

@@ -7,7 +7,7 @@ import {
   type StandbyMode,
   type StandbyView,
 } from '../../agent/link/link-messages.ts'
-import { type WorkloadEvent, workloadOf } from '../../agent/supervisor/workload-record.ts'
+import type { WorkloadEvent } from '../../agent/supervisor/workload-record.ts'
 import {
   beats,
   connect,
@@ -341,8 +341,8 @@ describe('the status of a workload', () => {
       ['warm', { mode: 'warm', state: 'preparing' }, false],
     ]
     for (const [configured, standby, prepared] of cases) {
-      const { record } = new Supervised([connect({ standby: { ...COLD, ...standby } }, true)])
-      assert.equal(workloadOf(configured, record).prepared, prepared)
+      const inputs = [connect({ standby: { ...COLD, ...standby } }, true)]
+      assert.equal(new Supervised(inputs, false, configured).workload.prepared, prepared)
     }
   })
 
