@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { Script } from 'node:vm'
 import { OperationError } from '../agent/cli/exit-codes.ts'
 import { refusedRequest } from '../agent/kube/kube-errors.ts'
 import { redactText } from '../agent/redaction.ts'
@@ -41,11 +42,11 @@ describe('a secret is removed from a text', () => {
   })
 
   test('in a time that grows with its length, for any text', () => {
+    const run = new Script('redactText(text)')
     for (const piece of ['a.', 'https://', 'a://x@', '?key', 'token', 'langflow-leader/front ']) {
-      const text = piece.repeat(50_000 / piece.length)
-      const from = performance.now()
-      redactText(text)
-      assert.ok(performance.now() - from < 2_000, piece)
+      const text = piece.repeat(400_000 / piece.length)
+      // It takes milliseconds, but minutes if the time grows with the square of the length.
+      assert.doesNotThrow(() => run.runInNewContext({ redactText, text }, { timeout: 60_000 }), piece)
     }
   })
 })

@@ -92,6 +92,8 @@ describe('agent and launcher in one tree', { concurrency: 4 }, () => {
     const a = await scene.replica('a', {
       port,
       command: [process.execPath, TREE, String(port), '1', NEVER_MS],
+      // An agent that waits for the client ends no sooner.
+      flags: [...FAST, '--drain-timeout=1h'],
     })
     await a.event('serving')
     await a.find('the processes that serve', ({ msg }) => msg.startsWith('LangFlow is served by pid'))
@@ -100,17 +102,13 @@ describe('agent and launcher in one tree', { concurrency: 4 }, () => {
     process.kill(worker as number, 'SIGSTOP')
     const client = connect(port, '127.0.0.1').on('error', () => {})
     await once(client, 'connect')
-    const killedAt = Date.now()
     process.kill(worker as number, 'SIGKILL')
-    const { time } = await a.event('stepped_down')
+    await a.event('stepped_down')
     client.destroy()
     assert.deepEqual(
       [worker, master, parent].filter((pid) => lives(pid as number)),
       [],
     )
-    // Waiting for the client would take the whole drain timeout of 5 s. The fault table measures how soon a loss is seen (T8).
-    const took = Date.parse(time) - killedAt
-    assert.ok(took <= 3_000, `it took ${took} ms`)
   })
 })
 

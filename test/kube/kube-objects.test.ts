@@ -58,64 +58,45 @@ test('a long list is read page by page', async () => {
   assert.deepEqual(await objects.list(POD, LATER_MS), ['p1', 'p2', 'p3'].map(named))
 })
 
-const NO_OBJECTS: [body: string, told: string][] = [
-  ['<html>login</html>', 'JSON'],
-  ['', 'JSON'],
-  ['[]', 'a Pod'],
-  ['null', 'a Pod'],
-  ['{"metadata":{}}', 'a Pod'],
-]
-for (const [body, told] of NO_OBJECTS) {
-  test(`a 200 with ${body === '' ? 'an empty body' : body} is an error, and the write may have been applied`, async () => {
+test('a 200 without the expected object is an error, and the write may have been applied', async () => {
+  for (const body of ['<html>login</html>', '', '[]', 'null', '{"metadata":{}}']) {
     await using server = await ScriptedServer.start((_, response) => reply(response, 200, body))
     using objects = objectsFor(fixedAccess(server.url))
-    const error = await failure(objects.update(POD, object, LATER_MS))
-    assert.equal(error.code, 'network')
-    assert.equal(error.mayHaveCommitted, true)
-    assert.match(error.message, new RegExp(`answered "update" with something other than ${told}$`))
-    const listed = told === 'JSON' ? told : 'a list of pods'
-    assert.match((await failure(objects.list(POD, LATER_MS))).message, new RegExp(`other than ${listed}$`))
-  })
-}
+    const { code, mayHaveCommitted } = await failure(objects.update(POD, object, LATER_MS))
+    assert.deepEqual([code, mayHaveCommitted], ['network', true], body)
+    assert.equal((await failure(objects.list(POD, LATER_MS))).code, 'network')
+  }
+})
 
 const forbidden = (user: string) =>
   `403 Forbidden: leases.coordination.k8s.io "lock" is forbidden: User "${user}" cannot do that in the namespace "ns"`
 const ACCOUNT = forbidden('system:serviceaccount:ns:agent')
-const MAY_NOT =
-  'ServiceAccount "ns/agent" may not "update" leases.coordination.k8s.io "lock" in namespace "ns"'
 
 /** The answer: its code, and the reason and message of its `Status`, if it has one. */
 const REFUSALS: [
   verb: 'get' | 'list' | 'update' | 'create' | 'patch',
-  status: string,
+  answer: string,
   code: string,
-  RegExp,
+  RegExp?,
 ][] = [
-  ['update', '409 Conflict', 'conflict', /^the Lease "lock" has changed since it was read$/],
-  ['create', '409 AlreadyExists', 'already_exists', /^the Lease "lock" already exists in namespace "ns"$/],
-  ['update', '404 NotFound', 'not_found', /^there is no Lease "lock" in namespace "ns"$/],
-  ['create', '404 NotFound', 'not_found', /^namespace "ns" does not exist$/],
-  ['get', '404', 'invalid', /is it a Kubernetes API server\?$/],
-  ['update', ACCOUNT, 'forbidden', new RegExp(`^${MAY_NOT}: add the verb to its Role$`)],
-  ['patch', ACCOUNT, 'forbidden', /may not "patch" leases.coordination.k8s.io "lock" in/],
-  ['list', ACCOUNT, 'forbidden', /may not "list" leases.coordination.k8s.io in namespace/],
-  ['create', forbidden('mia'), 'forbidden', /^user "mia" may not "create" leases.* in namespace "ns": add/],
-  [
-    'create',
-    '403 Forbidden: ns is being terminated',
-    'forbidden',
-    /does not permit "create".*being terminated$/,
-  ],
-  ['update', '422 Invalid: spec is bad', 'invalid', /422 to "update" of the Lease "lock": spec is bad$/],
-  ['get', '302', 'invalid', /302/],
-  ['update', '500 InternalError', 'server', /500/],
-  ['patch', '500 InternalError: etcd is away', 'server', /500 to "patch" of the Lease "lock": etcd is away$/],
-  ['update', '504', 'server', /504/],
-  ['get', '503', 'server', /503/],
+  ['update', '409 Conflict', 'conflict'],
+  ['create', '409 AlreadyExists', 'already_exists'],
+  ['update', '404 NotFound', 'not_found'],
+  ['create', '404 NotFound', 'not_found', /namespace "ns"/],
+  ['get', '404', 'invalid'],
+  ['update', ACCOUNT, 'forbidden', /"ns\/agent" may not "update" leases\S+ "lock" in namespace "ns"/],
+  ['list', ACCOUNT, 'forbidden', /may not "list" leases\S+ in namespace/],
+  ['create', forbidden('mia'), 'forbidden', /^user "mia"/],
+  ['create', '403 Forbidden: ns is being terminated', 'forbidden', /being terminated$/],
+  ['update', '422 Invalid: spec is bad', 'invalid', /: spec is bad$/],
+  ['get', '302', 'invalid'],
+  ['update', '500 InternalError', 'server'],
+  ['patch', '500 InternalError: etcd is away', 'server', /etcd is away$/],
+  ['get', '503', 'server'],
 ]
-for (const [verb, told, expected, message] of REFUSALS) {
-  test(`${told} to "${verb}" becomes ${expected}`, async () => {
-    const [, status = '', reason, said = reason] = /^(\d+)(?: (\w+))?(?:: (.*))?$/.exec(told) ?? []
+for (const [verb, answer, expected, message = /./] of REFUSALS) {
+  test(`${answer} to "${verb}" becomes ${expected}`, async () => {
+    const [, status = '', reason, said = reason] = /^(\d+)(?: (\w+))?(?:: (.*))?$/.exec(answer) ?? []
     const code = Number(status)
     const body = { kind: 'Status', status: 'Failure', code, reason, message: said }
     await using server = await ScriptedServer.start((_, response) =>

@@ -25,15 +25,9 @@ const update = (objects: KubeObjects, deadlineMs = LATER_MS) =>
 const read = (objects: KubeObjects, deadlineMs = LATER_MS) => objects.get(LEASE, 'lock', deadlineMs)
 
 /** @param committed whether the write may have been applied */
-async function fails(
-  promise: Promise<unknown>,
-  code: string,
-  committed: boolean,
-  message = /./,
-): Promise<void> {
+async function fails(promise: Promise<unknown>, code: string, committed: boolean): Promise<void> {
   const error = await failure(promise)
   assert.deepEqual([error.code, error.mayHaveCommitted], [code, committed])
-  assert.match(error.message, message)
 }
 
 test('consecutive requests share one connection', async () => {
@@ -53,7 +47,7 @@ test('a request destroys its socket at its deadline, so a late reply never answe
     onRequest: (verb, code) => seen.push(`${verb} ${code}`),
   })
 
-  await fails(update(objects, SOON_MS), 'timeout', true, /did not answer "update" within 150 ms$/)
+  await fails(update(objects, SOON_MS), 'timeout', true)
   const hung = server.requests[0]?.socket
   for (const response of held) reply(response, 200, leaseAt('late'))
   if (hung?.closed === false) await within(once(hung, 'close'))
@@ -83,8 +77,7 @@ test('a write without a connection at its deadline was not applied', async () =>
   mute.on('connection', (socket) => accepted.push(socket.on('error', () => {}).resume()))
   using objects = objectsFor(fixedAccess(`https://127.0.0.1:${port}`))
   try {
-    const late = /^no connection to the API server at https:.* within 150 ms$/
-    await fails(update(objects, SOON_MS), 'timeout', false, late)
+    await fails(update(objects, SOON_MS), 'timeout', false)
     if (accepted[0]?.closed === false) await within(once(accepted[0], 'close'))
   } finally {
     mute.close()
@@ -96,34 +89,26 @@ test('a write to a closed port or an unknown host was not applied', async () => 
   const { url } = server
   await server[Symbol.asyncDispose]()
   using objects = objectsFor(fixedAccess(url))
-  const { message, ...refused } = await failure(update(objects))
-  assert.deepEqual([refused.code, refused.mayHaveCommitted], ['network', false])
-  assert.match(message, /^cannot reach the API server at http.*ECONNREFUSED/)
+  await fails(update(objects), 'network', false)
   using nowhere = objectsFor(fixedAccess('http://no-such-host.invalid:1'))
-  await fails(update(nowhere), 'network', false, /ENOTFOUND|EAI_AGAIN/)
+  await fails(update(nowhere), 'network', false)
 })
 
 /** `committed`: whether a write may have been applied. It is false for a read in any case. */
-const TROUBLE: [what: string, Script, code: string, committed: boolean, message?: RegExp][] = [
+const TROUBLE: [what: string, Script, code: string, committed: boolean][] = [
   ['a reset after the request was sent', ({ socket }) => socket.resetAndDestroy(), 'network', true],
   ['a reply that stops in the middle', half, 'timeout', true],
-  ['an endless reply', flood, 'network', true, /the reply is too long/],
-  [
-    'a second 401',
-    (_, response) => reply(response, 401, status(401, 'Unauthorized')),
-    'unauthorized',
-    false,
-    /^the API server at .* does not accept a test \(401 Unauthorized\): renew the credentials; /,
-  ],
+  ['an endless reply', flood, 'network', true],
+  ['a second 401', (_, response) => reply(response, 401, status(401, 'Unauthorized')), 'unauthorized', false],
 ]
-for (const [what, script, code, committed, message] of TROUBLE)
+for (const [what, script, code, committed] of TROUBLE)
   test(`${what} is reported as ${code}: a write ${committed ? 'may have been' : 'was not'} applied`, async () => {
     await using server = await ScriptedServer.start(script)
     using objects = objectsFor(fixedAccess(server.url))
     const deadlineMs = code === 'timeout' ? SOON_MS : LATER_MS
-    await fails(update(objects, deadlineMs), code, committed, message)
+    await fails(update(objects, deadlineMs), code, committed)
     assert.equal(server.requests.length, code === 'unauthorized' ? 2 : 1)
-    await fails(read(objects, deadlineMs), code, false, message)
+    await fails(read(objects, deadlineMs), code, false)
   })
 
 function half(...[, response]: Parameters<Script>): void {

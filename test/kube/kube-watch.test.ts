@@ -87,18 +87,18 @@ test('events arrive in order, and a regular end is not an error', async () => {
   ])
 })
 
-const ENDINGS: [name: string, text: string, code: string, message: RegExp][] = [
-  ['ERROR with code 410', line('ERROR', status(410, 'Expired')), 'gone', /too old/],
-  ['ERROR with code 500', line('ERROR', status(500, 'InternalError', 'boom')), 'server', /boom/],
-  ['ERROR without a status', line('ERROR', {}), 'network', /other than an event/],
-  ['garbage', 'x{}\n', 'network', /other than an event/],
-  ['an unknown type', line('RENAMED', leaseAt('2')), 'network', /other than an event/],
-  ['an object without metadata', line('ADDED', {}), 'network', /other than an event/],
-  ['a null', 'null\n', 'network', /other than an event/],
-  ['half a line', line('MODIFIED', leaseAt('2')).slice(0, 40), 'network', /middle of an event/],
-  ['a line of 5 MiB', 'x'.repeat(5 * 1024 * 1024), 'network', /other than an event/],
+const ENDINGS: [name: string, text: string, code: string][] = [
+  ['ERROR with code 410', line('ERROR', status(410, 'Expired')), 'gone'],
+  ['ERROR with code 500', line('ERROR', status(500, 'InternalError', 'boom')), 'server'],
+  ['ERROR without a status', line('ERROR', {}), 'network'],
+  ['garbage', 'x{}\n', 'network'],
+  ['an unknown type', line('RENAMED', leaseAt('2')), 'network'],
+  ['an object without metadata', line('ADDED', {}), 'network'],
+  ['a null', 'null\n', 'network'],
+  ['half a line', line('MODIFIED', leaseAt('2')).slice(0, 40), 'network'],
+  ['a line of 5 MiB', 'x'.repeat(5 * 1024 * 1024), 'network'],
 ]
-for (const [name, text, code, message] of ENDINGS) {
+for (const [name, text, code] of ENDINGS) {
   test(`${name} ends the watch with ${code}, after the events before it`, async () => {
     await using server = await ScriptedServer.start((_, response) => {
       response.end(line('ADDED', leaseAt('1')) + text)
@@ -106,11 +106,8 @@ for (const [name, text, code, message] of ENDINGS) {
     using objects = objectsFor(fixedAccess(server.url))
     const recorder = await new Recorder().open(objects)
     const error = await recorder.end()
-    assert.equal(error?.code, code)
-    assert.match(error?.message ?? '', message)
-    assert.equal(error?.mayHaveCommitted, false)
+    assert.deepEqual([error?.code, error?.mayHaveCommitted, recorder.endings], [code, false, 1])
     assert.deepEqual(recorder.events, [{ type: 'changed', object: leaseAt('1') }])
-    assert.equal(recorder.endings, 1)
   })
 }
 
@@ -154,18 +151,6 @@ test('a watch fails to open if the server refuses it, hangs, or sends an invalid
   server.script = () => {}
   assert.equal((await failure(new Recorder().open(objects, undefined, 100))).code, 'timeout')
   assert.deepEqual(seen, ['watch 410', 'watch 204', 'watch timeout'])
-})
-
-test('a watch is opened again with fresh credentials after a 401', async () => {
-  await using server = await ScriptedServer.start((_, response) =>
-    server.requests.length === 1
-      ? reply(response, 401, status(401, 'Unauthorized'))
-      : response.writeHead(200).end(),
-  )
-  const access = fixedAccess(server.url)
-  using objects = objectsFor(access)
-  assert.equal(await (await new Recorder().open(objects)).end(), undefined)
-  assert.equal(access.reloads, 1)
 })
 
 test('a closed watch delivers nothing and closes its socket', async () => {

@@ -78,11 +78,6 @@ test('--kubeconfig takes precedence over the pod, the pod over $KUBECONFIG, and 
   assert.equal(inPod.server, 'https://[fd00::1]/')
 })
 
-test('a context without a namespace means "default"', async () => {
-  using connection = await connect({ kubeconfig: write('config', kubeconfig('http://127.0.0.1:1', {})) })
-  assert.equal(connection.namespace, 'default')
-})
-
 test('tokens, token files and basic authentication become an Authorization header', async () => {
   assert.equal(await authorizationWith({}), undefined)
   assert.equal(await authorizationWith({ token: 'abc' }), 'Bearer abc')
@@ -126,18 +121,16 @@ echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","s
 test('the error of a failed plugin names the plugin, but not the token that it printed', async () => {
   const token = 'eyJhbGciOiJSUzI1NiIsImtpZCI6IjEyMyJ9.eyJpc3MiOiJrdWJlcm5ldGVzIn0.c2lnbmF0dXJl'
   const failures: [exec: object, message: RegExp][] = [
-    [{ command: 'no-such-plugin' }, /credential plugin "no-such-plugin" of kubeconfig .* is not installed/],
+    [{ command: 'no-such-plugin' }, /"no-such-plugin" of kubeconfig .* not installed/],
     [
       { command: 'sh', args: ['-c', `echo "expired: ${token}" >&2; exit 3`] },
-      /"sh" .* failed: expired: \[redacted\]$/,
+      /failed: expired: \[redacted\]$/,
     ],
-    [{ command: 'sh', args: ['-c', `echo ${token}`] }, /"sh" .* printed no ExecCredential$/],
-    [{ command: 'sh', args: ['-c', `echo '{"token":"${token}"}'`] }, /"sh" .* printed no ExecCredential$/],
+    [{ command: 'sh', args: ['-c', `echo '{"token":"${token}"}'`] }, /printed no ExecCredential$/],
   ]
   for (const [exec, message] of failures) {
-    using connection = await connect({
-      kubeconfig: write('config', kubeconfig('http://127.0.0.1:1', { exec })),
-    })
+    const kubeconfigFile = write('config', kubeconfig('http://127.0.0.1:1', { exec }))
+    using connection = await connect({ kubeconfig: kubeconfigFile })
     await assert.rejects(connection.api.read(LATER_MS), (error: unknown) => {
       assert.ok(error instanceof ApiError)
       assert.equal(error.code, 'unauthorized')
@@ -213,70 +206,44 @@ test('several files are merged as kubectl merges them', async () => {
   assert.equal(server.requests[0]?.headers.authorization, 'Bearer beside-its-file')
 })
 
-test('requests go through the proxy of the kubeconfig', async () => {
-  await using proxy = await leaseServer()
-  const config = kubeconfig('http://api.invalid', {}, { 'proxy-url': proxy.url })
-  using connection = await connect({ kubeconfig: write('config', config) })
-  assert.equal((await connection.api.read(LATER_MS))?.metadata.resourceVersion, '8')
-  assert.equal(proxy.requests[0]?.url.host, 'api.invalid')
-})
-
 const base = kubeconfig('http://127.0.0.1:1', { token: 'secret-token' })
 const socks = kubeconfig('http://a', {}, { 'proxy-url': 'socks5://b' })
-const none = { ...base, 'current-context': '' }
 const MISTAKES: [name: string, content: string | object | undefined, message: RegExp][] = [
-  ['a missing file', undefined, /config: it does not exist$/],
-  ['bad YAML', 'users: [{token: secret-token}, {\n  x', /config is not valid YAML at line 2$/],
-  ['a list', '- a', /is not a kubeconfig: it contains no YAML mapping$/],
+  ['a missing file', undefined, /does not exist$/],
+  ['bad YAML', 'users: [{token: secret-token}, {\n  x', /at line 2$/],
+  ['a list', '- a', /no YAML mapping$/],
   ['an empty file', '', /config (is not a kubeconfig|is not valid YAML)/],
-  ['no current-context', none, /has no current-context: choose one with 'kubectl config use-context NAME'$/],
-  [
-    'an unknown context',
-    { ...base, 'current-context': 'x' },
-    /no context "x", which current-context .*has here\)$/,
-  ],
-  ['an unknown cluster', { ...base, clusters: [] }, /no cluster "c", which the context "here" .*has none\)$/],
-  ['an unknown user', { ...base, users: [] }, /has no user "u"/],
-  ['an invalid server URL', kubeconfig('a:6443', {}), /server of .* "here" must be an http or https URL$/],
-  ['a SOCKS proxy', socks, /proxy-url .* must be an http or https URL$/],
+  ['no current-context', { ...base, 'current-context': '' }, /kubectl config use-context/],
+  ['an unknown context', { ...base, 'current-context': 'x' }, /no context "x".* has here\)$/],
+  ['an unknown cluster', { ...base, clusters: [] }, /no cluster "c".* has none\)$/],
+  ['an unknown user', { ...base, users: [] }, /no user "u"/],
+  ['an invalid server URL', kubeconfig('a:6443', {}), /the server of .* URL$/],
+  ['a SOCKS proxy', socks, /the proxy-url of .* URL$/],
 ]
-for (const [name, content, message] of MISTAKES) {
-  test(`${name} is reported in one line`, async () => {
-    const path = content === undefined ? join(dir, 'config') : write('config', content)
+test('a mistake in a kubeconfig is reported in one line', async () => {
+  for (const [name, content, message] of MISTAKES) {
+    const path = content === undefined ? join(dir, 'missing') : write('config', content)
     await assert.rejects(connect({ kubeconfig: path }), (error: unknown) => {
-      assert.ok(error instanceof KubeConfigError, String(error))
+      assert.ok(error instanceof KubeConfigError, name)
       assert.match(error.message, message)
       assert.doesNotMatch(error.message, /secret-token|\n/)
       return true
     })
-  })
-}
+  }
+})
 
-test('the error of a missing certificate file names the file', async () => {
+test('the error of a file that cannot be read names the file', async () => {
   const config = kubeconfig('https://127.0.0.1:1', {}, { 'certificate-authority': 'ca.pem' })
   using connection = await connect({ kubeconfig: write('config', config) })
-  await assert.rejects(
-    connection.api.read(LATER_MS),
-    /cannot read .*ca\.pem, which kubeconfig .* names: it does not exist$/,
-  )
-})
-
-test('a kubeconfig of the user that cannot be read is not reported as missing', async () => {
-  const home = join(dir, 'home')
-  mkdirSync(join(home, '.kube'), { recursive: true })
+  await assert.rejects(connection.api.read(LATER_MS), /ca\.pem, .*: it does not exist$/)
+  mkdirSync(join(dir, 'home/.kube'), { recursive: true })
   // A loop, since the tests may run as root, who may read every file.
-  symlinkSync('config', join(home, '.kube/config'))
-  await assert.rejects(
-    connect({ env: { HOME: home } }),
-    /cannot read kubeconfig .*config: the path has a loop of symlinks$/,
-  )
+  symlinkSync('config', join(dir, 'home/.kube/config'))
+  await assert.rejects(connect({ env: { HOME: join(dir, 'home') } }), /config: .* loop of symlinks$/)
 })
 
-test('missing access is reported in one line, in a pod and outside', async () => {
-  await assert.rejects(
-    connect({}),
-    /^KubeConfigError: no kubeconfig: .* does not exist, .*; set --kubeconfig or \$KUBECONFIG/,
-  )
+test('missing access is reported in a pod and outside', async () => {
+  await assert.rejects(connect({}), { name: 'KubeConfigError', message: /set --kubeconfig or \$KUBECONFIG/ })
   const env = { KUBERNETES_SERVICE_HOST: '10.0.0.1', KUBERNETES_SERVICE_PORT: '443', HOME: dir }
-  await assert.rejects(connect({ env, serviceAccountDirectory: dir }), /this pod has no ServiceAccount token/)
+  await assert.rejects(connect({ env, serviceAccountDirectory: dir }), /no ServiceAccount token/)
 })

@@ -110,18 +110,12 @@ test('a server with an untrusted CA receives neither token nor write until the C
   const directory = mount('one', mine.cert)
   using connection = await inPod(server.port, directory)
   const { api } = connection
-  const { code, mayHaveCommitted, message } = await failure(api.update(leaseAt('7'), LATER_MS))
+  const { code, mayHaveCommitted } = await failure(api.update(leaseAt('7'), LATER_MS))
   assert.deepEqual([code, mayHaveCommitted, server.requests], ['network', false, []])
-  assert.match(message, /^cannot reach the API server at .*: .*certificate/)
-  mount('one', other.cert)
+  // This certificate is for 127.0.0.1 only.
+  using elsewhere = await inPod(server.port, mount('one', other.cert), 'localhost')
+  assert.equal((await failure(elsewhere.api.update(leaseAt('7'), LATER_MS))).code, 'network')
   assert.equal((await api.update(leaseAt('7'), LATER_MS)).metadata.resourceVersion, '8')
-})
-
-test('a certificate for another host is refused', { skip: missing }, async () => {
-  const elsewhere = makeCertificate(dir, 'elsewhere')
-  await using server = await ScriptedServer.start(() => {}, elsewhere)
-  using connection = await inPod(server.port, mount('one', elsewhere.cert), 'localhost')
-  await assert.rejects(connection.api.read(LATER_MS), /ERR_TLS_CERT_ALTNAME_INVALID/)
 })
 
 test('a kubeconfig may skip verification, name a CA, or go through a proxy', { skip: missing }, async () => {
