@@ -114,7 +114,7 @@ class Standby:
         self.link.close()
         self.go.set()
 
-    def say(self, **what):
+    def report(self, **what):
         self.link.sendall(json.dumps(what).encode() + b"\n")
 
     def audit(self, event, args):
@@ -140,7 +140,7 @@ class Standby:
             if len(states) > MOST_READ:
                 self.left_out.append(f"a look at all {len(states)} files that it has read")
             read = dict(itertools.islice(states.items(), MOST_READ))
-            self.say(type="ready", at=at, without=self.left_out, read=read)
+            self.report(type="ready", at=at, without=self.left_out, read=read)
         self.go.wait()
         self.listener.join()
 
@@ -203,10 +203,6 @@ class Files:
         except (OSError, ValueError):
             pass
 
-    def look_for(self, path):
-        """Records a path whose file would not be opened if it does not exist."""
-        self.states.setdefault(path, signature_of(path))
-
 
 # 3. The preparation.
 
@@ -221,13 +217,13 @@ def asynchronously(work, *args):
 
 
 def remembering(work, key):
-    known = {}
+    results = {}
 
     def remembered(*args):
         at = key(*args)
-        if at not in known:
-            known[at] = work(*args)
-        return known[at]
+        if at not in results:
+            results[at] = work(*args)
+        return results[at]
 
     return remembered
 
@@ -238,22 +234,6 @@ def answer_for_file(standby):
 
     usual = platform._syscmd_file
     platform._syscmd_file = lambda target, default="": usual(target, default) if standby.go.is_set() else default
-
-
-def remember_missing(standby):
-    """LangFlow searches several directories for files of settings."""
-    standby.read.look_for(os.path.abspath(".env"))
-    import dotenv.main as dotenv
-
-    walk = dotenv._walk_to_root
-
-    def walk_to_root(path):
-        for directory in walk(path):
-            if not standby.go.is_set():
-                standby.read.look_for(os.path.join(directory, ".env"))
-            yield directory
-
-    dotenv._walk_to_root = walk_to_root
 
 
 def import_drivers():
@@ -413,9 +393,9 @@ def rehearse_flow():
     from lfx.components.input_output import ChatInput, ChatOutput
     from lfx.graph import Graph
 
-    heard = ChatInput(_id="ChatInput-rehearsal")
-    said = ChatOutput(_id="ChatOutput-rehearsal").set(input_value=heard.message_response)
-    flow = Graph(heard, said).dump(name="rehearsal")
+    question = ChatInput(_id="ChatInput-rehearsal")
+    answer = ChatOutput(_id="ChatOutput-rehearsal").set(input_value=question.message_response)
+    flow = Graph(question, answer).dump(name="rehearsal")
     Graph.from_payload(flow["data"], flow_id="rehearsal", user_id="rehearsal")
 
 
@@ -499,7 +479,7 @@ def import_langflow(standby, argv):
             importlib.import_module(name)
     except BaseException as error:
         what = error.name if isinstance(error, ImportError) else ""
-        standby.say(type="error", error=f"{type(error).__name__} {what or ''}".strip())
+        standby.report(type="error", error=f"{type(error).__name__} {what or ''}".strip())
         raise
     return main
 
@@ -511,7 +491,6 @@ def warm_up(fd, argv):
     standby = Standby(link)
     standby.start()
     standby.step("file", answer_for_file, standby)
-    standby.step("missing files", remember_missing, standby)
     main = import_langflow(standby, argv)
     standby.step("drivers", import_drivers)
     standby.step("modules", import_later, standby)

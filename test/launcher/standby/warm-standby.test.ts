@@ -260,7 +260,7 @@ time.sleep(60)`
   })
 })
 
-/** Python that opens two files, and searches for a `.env` without opening it. */
+/** Python that opens two files. */
 const READS = `
 directory = os.path.dirname(os.environ["TMPDIR"])
 for name in ("settings", "missing"):
@@ -268,8 +268,6 @@ for name in ("settings", "missing"):
         open(f"{directory}/{name}").close()
     except OSError:
         pass
-from dotenv.main import _walk_to_root
-list(_walk_to_root(directory))
 `
 
 const LOOK_MS = 5_000
@@ -281,10 +279,6 @@ const FAST: Partial<WarmStandbyOptions> = {
 
 function fakeWithInputs(t: TestContext, imports = '', more: Fake = FAST) {
   const fake = fakeLangflow(t, READS + imports, more)
-  writeFiles(join(fake.bin, 'dotenv'), {
-    '__init__.py': '',
-    'main.py': 'def _walk_to_root(path):\n    yield path\n',
-  })
   writeSettings(join(fake.dir, 'settings'), 'old')
   return fake
 }
@@ -299,7 +293,6 @@ describe('the files that a warm standby has read', { skip }, () => {
   const CHANGES: Record<string, { path: string; change: (path: string, dir: string) => void }> = {
     'a file is written': { path: 'settings', change: (path) => writeFileSync(path, 'another') },
     'a missing file is created': { path: 'missing', change: (path) => writeFileSync(path, '') },
-    'a .env is created in a searched folder': { path: '.env', change: (path) => writeFileSync(path, '') },
     'a file is replaced by one of the same size and age': {
       path: 'settings',
       change: (path, dir) => {
@@ -322,17 +315,6 @@ describe('the files that a warm standby has read', { skip }, () => {
       assert.equal(standby.view.state, 'ready')
     })
   }
-
-  test('include a .env that is created in the working directory, although it is not opened', async (t) => {
-    const { dir, prepare, givenUp } = fakeWithInputs(t)
-    const [before, work] = [process.cwd(), join(dir, 'work')]
-    mkdirSync(work)
-    process.chdir(work)
-    t.after(() => process.chdir(before))
-    await prepare()
-    writeFileSync('.env', '')
-    assert.match(await givenUp(), /work\/\.env has changed since it was read$/)
-  })
 
   test('include the environment: a standby with another one is not used', async (t) => {
     let TOKEN = 'one'
