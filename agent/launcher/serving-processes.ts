@@ -25,26 +25,25 @@ export interface ServingOptions {
   readonly log: Pick<Log, 'info' | 'warn'>
 }
 
-/** A process, and its ancestors within the workload, nearest first. */
-interface Lineage {
+/** A process within the workload. */
+interface Descendant {
   readonly self: ProcessIdentity
+  /** Its ancestors, nearest first. */
   readonly masters: readonly ProcessIdentity[]
 }
 
 /** A process that accepts connections, and its command line. */
-type Worker = Lineage & { readonly command: string }
+type Worker = Descendant & { readonly command: string }
 
-/** First interval between searches for the serving processes. */
+/** Interval between searches for the serving processes, until they are found. */
 const SEARCH_MS = 1_000
-/** A process with more file descriptors is skipped. */
-const MOST_FDS = 4_096
 /**
  * The cost of a search, times this, is the shortest interval to the next one. A search takes 1-5 ms, and 80 ms on a
  * busy machine with a thousand processes, so searches use at most a 20th of a core.
  */
 const SEARCH_COST = 20
-/** While a workload is never found to serve, the interval grows to this part of the time since the search began. */
-const SEARCH_SHARE = 1 / 20
+/** A process with more file descriptors is skipped. */
+const MOST_FDS = 4_096
 
 /**
  * Notices that a workload of several processes no longer serves while its first process is alive: LangFlow's worker was
@@ -55,17 +54,13 @@ const SEARCH_SHARE = 1 / 20
 export class ServingProcesses {
   private readonly options: ServingOptions
   private workers: readonly Worker[] = []
-  /** The workers and their ancestors, each once. */
-  private watched: readonly ProcessIdentity[] = []
-  /** Monotonic ms since which no serving process has been found, and of the earliest next search. */
-  private since: number
+  /** Monotonic ms of the earliest next search. */
   private searchAt: number
-  private blind = false
+  private isBlind = false
 
   constructor(options: ServingOptions) {
     this.options = options
-    this.since = options.clock.mono()
-    this.searchAt = this.since + SEARCH_MS
+    this.searchAt = options.clock.mono() + SEARCH_MS
   }
 
   /**
@@ -75,21 +70,22 @@ export class ServingProcesses {
    */
   check(): Loss | null {
     const { clock, log } = this.options
-    const now = clock.mono()
-    const known = this.workers
-    const ended = new Set(this.watched.filter((one) => !this.lives(one)).map(({ pid }) => pid))
-    if ((known.length > 0 && ended.size === 0) || now < this.searchAt) return null
-    if (known.length > 0) this.since = now
+    const before = this.workers
+    const watched = [...before.map(({ self }) => self), ...this.masters()]
+    const ended = new Set(watched.filter((one) => !this.lives(one)).map(({ pid }) => pid))
+    if ((before.length > 0 && ended.size === 0) || clock.mono() < this.searchAt) return null
     // Other workers may have joined. A worker that the master starts in place of a lost one does not accept yet.
     const found = this.search()
     if (found === 'unknown') return null
-    const workers = known.filter(({ self }) => !ended.has(self.pid))
-    const orphans = workers.filter(({ masters }) => masters.some((one) => ended.has(one.pid)))
+    const alive = before.filter(({ self }) => !ended.has(self.pid))
+    const orphans = alive.filter(({ masters }) => masters.some(({ pid }) => ended.has(pid)))
     // A worker that does not accept for a moment, for example because of too few file descriptors, is still a worker.
-    this.serves(found.length > 0 ? found : workers.filter((one) => !orphans.includes(one)))
+    this.serves(found.length > 0 ? found : alive.filter((one) => !orphans.includes(one)))
     if (ended.size === 0) return null
-    const role = orphans.length > 0 ? 'master' : 'worker'
-    const lost = role === 'master' ? orphans.flatMap(({ masters }) => masters) : known.map(({ self }) => self)
+    const [role, lost] =
+      orphans.length > 0
+        ? (['master', orphans.flatMap(({ masters }) => masters)] as const)
+        : (['worker', before.map(({ self }) => self)] as const)
     const pids = new Set(lost.map(({ pid }) => pid).filter((pid) => ended.has(pid)))
     const loss: Loss = { role, pids: [...pids] }
     if (this.workers.length === 0) return loss
@@ -106,8 +102,7 @@ export class ServingProcesses {
   finish(): void {
     const [first] = this.workers
     if (first === undefined || !isLangflow(first.command)) return
-    const pids = new Set(this.workers.map(({ self }) => self.pid))
-    if (this.watched.some((one) => pids.has(one.pid) && this.lives(one))) return
+    if (this.workers.some(({ self }) => this.lives(self))) return
     try {
       // A worker that joined later is not in the list.
       if (this.forked(first).length > 0) return
@@ -156,39 +151,37 @@ export class ServingProcesses {
     const began = clock.mono()
     try {
       const living = listProcesses().filter((stat) => stat.pid === child || executes(stat))
-      const lines = lineages(living, child)
-      const { pids, hidden } = findAcceptors(port, [...lines.keys()])
-      if (pids.length === 0 && hidden) this.isBlind("the open files of LangFlow's processes are not readable")
-      const workers = pids.map((pid) => ({ ...(lines.get(pid) as Lineage), command: commandLineOf(pid) }))
+      const tree = descendants(living, child)
+      const { pids, hidden } = findAcceptors(port, [...tree.keys()])
+      if (pids.length === 0 && hidden) this.warn("the open files of LangFlow's processes are not readable")
+      const workers = pids.map((pid) => ({ ...(tree.get(pid) as Descendant), command: commandLineOf(pid) }))
       // A process that was forked by a worker shares its epoll instance, but does not accept.
       return workers.filter(({ masters }) => !masters.some(({ pid }) => pids.includes(pid)))
     } catch (error) {
-      this.isBlind((error as Error).message)
+      this.warn((error as Error).message)
       return 'unknown'
     } finally {
       const now = clock.mono()
-      this.searchAt =
-        now + Math.max(SEARCH_MS, (now - began) * SEARCH_COST, (now - this.since) * SEARCH_SHARE)
+      this.searchAt = now + Math.max(SEARCH_MS, (now - began) * SEARCH_COST)
     }
   }
 
-  private isBlind(reason: string): void {
+  private warn(reason: string): void {
     const { port, log } = this.options
-    const cannotSee = `cannot find the processes that serve port ${port}, so only health requests can detect a failure of LangFlow`
-    if (!this.blind) log.warn(`${cannotSee}: ${reason}`)
-    this.blind = true
+    if (!this.isBlind)
+      log.warn(
+        `cannot find the processes that serve port ${port}, so only health requests can detect a failure of LangFlow: ${reason}`,
+      )
+    this.isBlind = true
   }
 
   private serves(workers: readonly Worker[]): void {
-    const news = workers.length > 0 && pidsOf(workers) !== pidsOf(this.workers)
+    const isNew = workers.length > 0 && pidsOf(workers) !== pidsOf(this.workers)
     this.workers = workers
-    const masters = this.masters()
-    const all = new Map([...workers.map(({ self }) => self), ...masters].map((one) => [one.pid, one]))
-    this.watched = [...all.values()]
     if (workers.length > 0) this.searchAt = 0
-    if (!news) return
-    const beneath = masters.length === 0 ? '' : `, below pid ${masters.map(({ pid }) => pid).join(', ')}`
-    this.options.log.info(`LangFlow is served by pid ${pidsOf(workers)}${beneath}`)
+    const above = this.masters().map(({ pid }) => pid)
+    const below = above.length === 0 ? '' : `, below pid ${above.join(', ')}`
+    if (isNew) this.options.log.info(`LangFlow is served by pid ${pidsOf(workers)}${below}`)
   }
 
   private lives(one: ProcessIdentity): boolean {
@@ -207,9 +200,9 @@ function executes(stat: ProcessStat): boolean {
 }
 
 /** A process and all its descendants, each with its ancestors. */
-function lineages(processes: readonly ProcessStat[], root: number): Map<number, Lineage> {
+function descendants(processes: readonly ProcessStat[], root: number): Map<number, Descendant> {
   const children = Map.groupBy(processes, ({ ppid }) => ppid)
-  const found = new Map<number, Lineage>()
+  const found = new Map<number, Descendant>()
   const add = (self: ProcessIdentity, masters: readonly ProcessIdentity[]) => {
     // No process descends from itself. If it seems so, pids were reused during the scan.
     if (found.has(self.pid)) return
