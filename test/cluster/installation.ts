@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { holderOf, type Lease } from '../../agent/lease/lease.ts'
 import type { AgentStatus } from '../../agent/status/agent-status.ts'
 import { workloadOf } from '../deploy/consistency.ts'
@@ -11,7 +10,7 @@ import { FILES, type PlainFile } from '../deploy/plain-files.ts'
 import { askOnce, Client } from '../harness/client.ts'
 import { type Beat, lateBeats, overlapMs } from '../harness/judge.ts'
 import { mono, until } from '../harness/wait.ts'
-import { changeOf, identityOf, isReady, type Kube, type Pod } from './kube.ts'
+import { identityOf, isReady, type Kube, type Pod } from './kube.ts'
 import { PodLogs } from './pod-logs.ts'
 import { type Answer, fitToNode, plainLangflow, STAND_IN, type Traffic, type Workload } from './workload.ts'
 
@@ -31,27 +30,7 @@ export interface InstallationOptions {
   readonly adopt?: (one: Installation, plain: readonly Manifest[]) => Promise<void>
 }
 
-/** The result of one change of the pod template. Times are in ms. */
-export interface Rollout {
-  /** Time until all pods were new. `null`: not within the limit. */
-  readonly allNewMs: number | null
-  /** Number of terms that began during the rollout. */
-  readonly handovers: number
-  /** Time until `kubectl rollout status` succeeded. `null`: it did not succeed. */
-  readonly statusMs: number | null
-  /** The longest time without an answer through the Service. */
-  readonly awayMs: number
-  readonly failed: number
-  readonly calls: number
-  /** Time during which two replicas acted. */
-  readonly overlapMs: number
-  readonly violations: readonly string[]
-}
-
 const START_MS = 60_000
-const ALL_NEW_MS = 120_000
-/** How long to wait for `kubectl rollout status` after the rollout has settled. In readiness mode, it never ends. */
-const STATUS_MS = { readiness: 2_000, front: 15_000 }
 /** Timeouts of a request. A front answers a held request after 30 s at the latest. */
 const WITHIN_MS = { readiness: 5_000, front: 40_000 }
 
@@ -219,45 +198,6 @@ export class Installation {
     const patch = { spec: { template: { metadata: { annotations: { 'test/change': change } } } } }
     await this.kubectl('patch', this.name, '--patch', JSON.stringify(patch))
     return change
-  }
-
-  /** Changes the pod template, and resolves once the rollout has settled or is stuck. `withinMs` limits the time for new pods. */
-  async rollOut(replicas = 2, withinMs = ALL_NEW_MS): Promise<Rollout> {
-    await this.settled(replicas, withinMs)
-    await this.available(this.traffic === 'readiness' ? 1 : replicas)
-    const { epoch } = this.lease
-    const beatsBefore = this.beats.length
-    const giveUp = new AbortController()
-    const from = mono()
-    const change = await this.changeTemplate()
-    const took = (awaited: Promise<unknown>) =>
-      awaited.then(
-        () => mono() - from,
-        () => null,
-      )
-    const args = [`--namespace=${this.namespace}`, 'rollout', 'status', this.name, '--timeout=10m']
-    const status = took(this.kube.kubectl(args, '', giveUp.signal))
-    const isNew = (pod: Pod) => changeOf(pod) === change && !pod.metadata.deletionTimestamp
-    const areNew = async () => {
-      const pods = await this.pods().catch(() => [])
-      return pods.length === replicas && pods.every(isNew)
-    }
-    const allNewMs = await took(until('all pods are new', areNew, withinMs))
-    // If the rollout is stuck, its state is final after a second.
-    await this.settled(replicas, allNewMs === null ? 1_000 : withinMs).catch(() => {})
-    await Promise.race([status, sleep(STATUS_MS[this.traffic], undefined, { ref: false })])
-    giveUp.abort()
-    const tally = this.client.since(from)
-    return {
-      allNewMs,
-      handovers: this.lease.epoch - epoch,
-      statusMs: await status,
-      awayMs: tally.longestSilenceMs,
-      failed: tally.failed,
-      calls: tally.calls,
-      overlapMs: overlapMs(this.beats.slice(beatsBefore)),
-      violations: this.violations(),
-    }
   }
 
   /** Sends a request to a pod's LangFlow without the Service. */

@@ -2,10 +2,13 @@ import assert from 'node:assert/strict'
 import type { TestContext } from 'node:test'
 import { mono, until } from '../harness/wait.ts'
 import type { Installation } from './installation.ts'
-import type { Pod } from './kube.ts'
+import { changeOf, type Pod } from './kube.ts'
 
 /** Limit for a takeover that doesn't wait until the Lease expires, 15 s after its last renewal. */
 export const SWITCHOVER_MS = 12_000
+
+/** Limit for a rollout of two replicas. */
+const ALL_NEW_MS = 120_000
 
 /** The leader with its epoch and process, right before the test acts. */
 export interface Moment {
@@ -71,13 +74,19 @@ export async function followed(one: Installation, t: TestContext, { epoch, from 
   assert.equal(one.lease.epoch, epoch + 1)
 }
 
-/** Asserts that a rollout replaces all pods with one handover. */
+/** Asserts that a rollout replaces all pods with one handover. In readiness mode, `kubectl rollout status` never ends. */
 export async function rollsOut(one: Installation, t: TestContext): Promise<void> {
-  const rollout = await one.rollOut()
-  t.diagnostic(JSON.stringify(rollout))
-  assert.notEqual(rollout.allNewMs, null)
-  assert.equal(rollout.handovers, 1)
-  assert.ok(rollout.awayMs < SWITCHOVER_MS)
-  if (one.traffic !== 'readiness') assert.notEqual(rollout.statusMs, null)
-  if (one.traffic === 'front') assert.equal(rollout.failed, 0)
+  const ready = one.traffic === 'readiness' ? 1 : 2
+  await one.settled()
+  await one.available(ready)
+  const { epoch } = one.lease
+  const from = mono()
+  const change = await one.changeTemplate()
+  const isNew = (pod: Pod) => changeOf(pod) === change && !pod.metadata.deletionTimestamp
+  await until('all pods are new', async () => (await one.pods()).every(isNew), ALL_NEW_MS)
+  await one.settled()
+  if (one.traffic === 'front') await one.kubectl('rollout', 'status', one.name, '--timeout=60s')
+  t.diagnostic(`${Math.round(mono() - from)} ms; ${JSON.stringify(one.client.since(from))}`)
+  assert.equal(one.lease.epoch, epoch + 1)
+  assertPlanned(one, from)
 }

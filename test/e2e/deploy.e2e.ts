@@ -4,11 +4,10 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { VERSION } from '../../agent/version.ts'
-import { fixture, injected, podOf, uninjected } from '../cli/inject/streams.ts'
 import { CASES } from '../deploy/chart-cases.ts'
 import { podTemplates, workloadOf } from '../deploy/consistency.ts'
 import { rendered } from '../deploy/helm.ts'
-import { DEPLOY, type Manifest, manifestsIn, plainManifests } from '../deploy/manifests.ts'
+import { DEPLOY, type Manifest, plainManifests } from '../deploy/manifests.ts'
 import { NAMES } from '../deploy/plain-files.ts'
 import { type ControlPlane, controlPlaneAssets, startControlPlane } from '../harness/control-plane.ts'
 import { commandsOfReadme } from '../harness/readme.ts'
@@ -84,45 +83,4 @@ describe('deploy/ on kube-apiserver', () => {
     const ours = `registry.example.org/team/langflow-leader:${VERSION}`
     assert.deepEqual(of.stdout.split(' ').sort(), ['langflowai/langflow:1.13.0', ours, ours])
   })
-
-  for (const [name, kind, workload] of [
-    ['stateful-backend', 'StatefulSet', 'flows'],
-    ['runtime-deployment', 'Deployment', 'flows-langflow-runtime'],
-  ] as const) {
-    test(`the API server accepts all objects and restricted pods after an injection into ${name}`, async () => {
-      const namespace = await restrictedNamespace()
-      const text = injected(inNamespace(name, namespace), { traffic: 'front', standby: 'warm' })
-      for (const args of [[], ['--server-side']]) await apply(namespace, text, '--dry-run=server', ...args)
-      // The API server enforces the level only for pods. For the templates of workloads, it only warns.
-      const spec = podOf(text, kind, workload)
-      const account = { serviceAccountName: 'default', serviceAccount: 'default' }
-      const isWhole = name === 'runtime-deployment' || spec.volumes.some(({ name }) => name === 'data')
-      const volumes = [...spec.volumes, ...(isWhole ? [] : [{ name: 'data', emptyDir: {} }])]
-      const head = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'pod' } }
-      const pod = (own: object) => JSON.stringify({ ...head, spec: { ...spec, ...account, volumes, ...own } })
-      await apply(namespace, pod({}), '--dry-run=server')
-      const open = apply(namespace, pod({ hostPID: true }), '--dry-run=server')
-      await assert.rejects(open, /violates PodSecurity "restricted/)
-    })
-
-    test(`the live object of ${name} can be injected, applied and restored`, async () => {
-      const namespace = await restrictedNamespace()
-      const get = async () =>
-        (await plane.kubectl(['get', kind, workload, `--namespace=${namespace}`, '-oyaml'])).stdout
-      await apply(namespace, inNamespace(name, namespace))
-      const live = await get()
-      const wrapped = injected(live, { traffic: 'front' })
-      assert.deepEqual(manifestsIn(uninjected(wrapped)), manifestsIn(live))
-      await apply(namespace, wrapped)
-      const restored = uninjected(await get())
-      assert.deepEqual(podOf(restored, kind, workload), podOf(live, kind, workload))
-      await apply(namespace, inNamespace(name, namespace))
-      assert.deepEqual(podOf(await get(), kind, workload), podOf(live, kind, workload))
-    })
-  }
 })
-
-/** A rendered chart with its namespace replaced. */
-function inNamespace(name: Parameters<typeof fixture>[0], namespace: string): string {
-  return fixture(name).replaceAll('namespace: flows', `namespace: ${namespace}`)
-}

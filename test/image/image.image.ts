@@ -7,9 +7,6 @@ import { VERSION } from '../../agent/version.ts'
 import { Image, PROGRAM } from './image.ts'
 import { requireTools } from './requirements.ts'
 
-const MEGABYTE = 1_000_000
-/** Compressed, for all files but node and its libraries. */
-const LARGEST_BESIDE_NODE = 5 * MEGABYTE
 const PACKAGE = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8'))
 
 describe('the image', () => {
@@ -43,14 +40,6 @@ describe('the image', () => {
     const libraries = image.files().filter((path) => path.startsWith(`${PROGRAM}/lib/`))
     assert.ok(libraries.length >= 5, `${libraries}`)
     for (const path of libraries) assert.match(path, /\.so(\.\d+)*$/)
-  })
-
-  test('has a compressed size of at most 5 MB beside Node and its libraries', (t) => {
-    const size = image.compressedSize()
-    const beside = size - image.compressedSizeOfNode()
-    const mb = (bytes: number) => `${(bytes / MEGABYTE).toFixed(1)} MB`
-    t.diagnostic(`compressed size: ${mb(size)}, of which ${mb(beside)} are not Node`)
-    assert.ok(beside <= LARGEST_BESIDE_NODE, `${beside} bytes`)
   })
 
   test('has a bill of materials with its npm packages, node, tini and the C libraries', () => {

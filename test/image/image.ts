@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { lstatSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
-import { gzipSync } from 'node:zlib'
 import { buildImage } from './build.ts'
 import { Container, type Mount, type User } from './container.ts'
 
@@ -27,14 +26,12 @@ export class Image {
   readonly config: ImageConfig
   /** The root directory of its containers, which must not change. */
   readonly root: string
-  private readonly layers: readonly string[]
   /** The user of its containers. `undefined`: the default. */
   private readonly user: User | undefined
 
-  private constructor(config: ImageConfig, root: string, layers: readonly string[], user?: User) {
+  private constructor(config: ImageConfig, root: string, user?: User) {
     this.config = config
     this.root = root
-    this.layers = layers
     this.user = user
   }
 
@@ -47,24 +44,12 @@ export class Image {
     const [manifest] = json('manifest.json') as [Manifest]
     const layers = manifest.Layers.map((name) => join(archive, name))
     for (const layer of layers) execFileSync('tar', ['-xpf', layer, '-C', root])
-    return new Image((json(manifest.Config) as { config: ImageConfig }).config, root, layers)
+    return new Image((json(manifest.Config) as { config: ImageConfig }).config, root)
   }
 
   /** The same image for containers of another user. */
   as(user: User): Image {
-    return new Image(this.config, this.root, this.layers, user)
-  }
-
-  /** The size in bytes that a registry stores and a node downloads. */
-  compressedSize(): number {
-    return this.layers.reduce((sum, layer) => sum + gzipSync(readFileSync(layer)).length, 0)
-  }
-
-  /** The compressed size of node with its libraries alone, in bytes. */
-  compressedSizeOfNode(): number {
-    const files = ['node', 'lib'].map((name) => join(PROGRAM, name).slice(1))
-    const archive = execFileSync('tar', ['-cf', '-', '-C', this.root, ...files], { maxBuffer: 2 ** 28 })
-    return gzipSync(archive).length
+    return new Image(this.config, this.root, user)
   }
 
   /** The absolute paths of its files. */

@@ -12,13 +12,15 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
+import { systemClock } from '../../agent/clock.ts'
 import { VERSION } from '../../agent/version.ts'
+import { kubeconfigFor, LeaseServer } from '../harness/api/api-server.ts'
 import { freePort } from '../harness/free-port.ts'
 import { ask, FAST } from '../harness/replica.ts'
+import { LEASE } from '../harness/scene.ts'
 import { Container, type Mount, makeVolume, type User } from './container.ts'
 import { Image, PROGRAM } from './image.ts'
 import { BUSYBOX, requireTools } from './requirements.ts'
-import { startTlsApi } from './tls-api.ts'
 
 const DIRECTORY = '/opt/langflow-leader'
 const SOCKETS = '/run/langflow-leader'
@@ -61,9 +63,12 @@ describe('the program in a container of another image', () => {
    * of all its containers, and `volume` makes its volumes.
    */
   async function serve(t: TestContext, program: Mount, volume = () => makeVolume(scratch), user?: User) {
-    const api = await startTlsApi(t, scratch)
+    const api = new LeaseServer(systemClock)
+    api.put({ metadata: { name: LEASE }, spec: {} })
+    await api.listen()
+    t.after(() => api.close())
     const kubeconfig = join(mkdtempSync(join(scratch, 'kubeconfig-')), 'kubeconfig')
-    writeFileSync(kubeconfig, api.kubeconfig)
+    writeFileSync(kubeconfig, kubeconfigFor(api.url))
     const [port, listen] = [await freePort(), await freePort()]
     const sockets = { source: volume(), destination: SOCKETS }
     const flags = [...FAST, `--listen=127.0.0.1:${listen}`, `--target=http://127.0.0.1:${port}`]
@@ -95,7 +100,7 @@ describe('the program in a container of another image', () => {
       assert.equal((await ask(port, '/health')).status, 200)
       assert.equal((await ask(listen, '/readyz')).status, 200)
       assert.equal((await ask(listen, '/workloadz')).status, 200)
-      assert.equal(api.lease().holderIdentity, 'a')
+      assert.equal(api.lease(LEASE)?.spec?.holderIdentity, 'a')
       // LangFlow must not inherit variables that only node needs.
       const environment = readFileSync(`/proc/${pidOf('httpd', port)}/environ`, 'utf8')
         .split('\0')
