@@ -15,15 +15,16 @@ const LEASE = 'langflow-leader-lock'
 
 describe('langflow-leader inject with the steps of docs/guide/inject.md', () => {
   const scenario = scenariosOn({ traffic: 'front', adopt })
+  let original: readonly Manifest[] = []
 
   scenario('an injected LangFlow fails over', deletedLeaderHandsOver)
 
   scenario('a rollout of the injected LangFlow succeeds with one handover', rollsOut)
 
-  scenario('after --uninject, LangFlow runs without an agent', async (one) => {
+  scenario('with the original manifests again, LangFlow runs without an agent', async (one) => {
     await one.client.stop()
     await stopped(one)
-    await rewrite(one, '--uninject')
+    await one.apply(original)
     await one.kubectl('scale', one.name, '--replicas=1')
     await one.kubectl('rollout', 'status', one.name, '--timeout=60s')
     assert.deepEqual(await containers(one), [['langflow']])
@@ -31,6 +32,7 @@ describe('langflow-leader inject with the steps of docs/guide/inject.md', () => 
   })
 
   async function adopt(one: Installation, plain: readonly Manifest[]): Promise<void> {
+    original = plain
     await one.apply(plain)
     await one.kubectl('rollout', 'status', one.name, '--timeout=60s')
     assert.deepEqual(await containers(one), [['langflow'], ['langflow']])

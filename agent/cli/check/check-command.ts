@@ -78,8 +78,7 @@ async function fromFiles(files: readonly string[], options: CheckOptions, isOnli
   const { readStream } = await import('../manifests/manifest-stream.ts')
   const { manifestOf } = await import('../manifests/manifest.ts')
   const { factsOf } = await import('./facts.ts')
-  const { objects } = await readStream(files)
-  const facts = factsOf(objects.map(manifestOf), options.container)
+  const facts = factsOf((await readStream(files)).map(manifestOf), options.container)
   if (!isOnline) return facts
   const { validate } = await import('./api-access.ts')
   return { ...facts, refusals: await validate(facts.manifests, options) }

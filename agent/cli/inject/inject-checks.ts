@@ -1,4 +1,4 @@
-import { asFields, asList, asNumber, asText, dig, type Manifest, unfit } from '../manifests/manifest.ts'
+import { asFields, asList, asNumber, asText, dig, unfit } from '../manifests/manifest.ts'
 import { PROGRAM_DIR, SOCKET_DIR, VOLUMES } from '../manifests/pod-spec.ts'
 import type { Workload } from '../manifests/workload.ts'
 import type { InjectOptions } from './inject-command.ts'
@@ -14,12 +14,8 @@ function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<
     yield 'Argo Rollouts waits for more than one Ready pod, but with --traffic=readiness only one pod is Ready: use --traffic=front'
   yield* takenNames(workload, options)
   yield* takenPaths(workload)
-  const { langflow, container } = workload
-  if (asList(langflow.command).length > 0) return
-  if (options.entrypoint === null)
-    yield `its container ${container} has no command, and inject cannot read the image's own command: set it with --entrypoint, such as --entrypoint 'langflow run'`
-  else if (options.entrypoint.length + asList(langflow.args).length === 0)
-    yield `its container ${container} has neither command nor args: set the command with --entrypoint, such as --entrypoint 'langflow run'`
+  if (asList(workload.langflow.command).length === 0)
+    yield `its container ${workload.container} has no command, and inject cannot read the image's own: add the command, such as [langflow, run]`
 }
 
 /** Names that inject would use a second time. */
@@ -28,7 +24,7 @@ function* takenNames(workload: Workload, options: InjectOptions): Generator<stri
   const has = (list: unknown, name: string) => asList(list).some((one) => dig(one, 'name') === name)
   for (const name of ['install', 'agent'])
     if (has(pod.initContainers, name) || has(pod.containers, name))
-      yield `it already has a container named ${name}, which inject would add: rename it`
+      yield `it already has a container named ${name}, which inject would add: rename it, or use the original manifests`
   for (const { name } of VOLUMES)
     if (has(pod.volumes, name))
       yield `it already has a volume named ${name}, which inject would add: rename it`
@@ -59,21 +55,23 @@ function isWithin(path: string, dir: string): boolean {
   return inner!.startsWith(outer!)
 }
 
-/** A warning that containers beside LangFlow lose the token for the API server. The caller adds the object's name. */
-export function* lossesOf({ pod, container }: Workload): Generator<string> {
-  if (pod.automountServiceAccountToken === false) return
+/** What the user must know before applying the result. The caller adds the object's name. */
+export function warningsAbout({ manifest, pod, container }: Workload): string[] {
+  const running = asNumber(dig(manifest.value, 'status', 'replicas')) ?? 0
   const sidecars = asList(pod.initContainers).filter((one) => dig(one, 'restartPolicy') === 'Always')
   const names = [...asList(pod.containers), ...sidecars].map((one) => asText(dig(one, 'name')))
   const others = names.filter((name) => name !== container).join(' and ')
-  if (others !== '')
-    yield `the token for the API server is no longer mounted into ${others}: if it is required there, mount a projected token`
-}
-
-/** A warning that pods without an agent run beside pods with an agent. The caller adds the object's name. */
-export function runningPodsOf({ value }: Manifest): string[] {
-  const running = asNumber(dig(value, 'status', 'replicas')) ?? 0
-  if (running === 0) return []
+  const losesToken = pod.automountServiceAccountToken !== false && others !== ''
   return [
-    `it has ${running} running ${running === 1 ? 'pod' : 'pods'}: scale it to 0 before you apply this and back afterwards, because pods without an agent act beside the leader`,
+    ...(running === 0
+      ? []
+      : [
+          `${running} of its pods run: scale it to 0 before you apply this and back afterwards, because pods without an agent act beside the leader`,
+        ]),
+    ...(losesToken
+      ? [
+          `the token for the API server is no longer mounted into ${others}: if it is required there, mount a projected token`,
+        ]
+      : []),
   ]
 }

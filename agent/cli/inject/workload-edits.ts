@@ -1,14 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import {
-  asFields,
-  asList,
-  asNumber,
-  asText,
-  dig,
-  type Fields,
-  type Manifest,
-  titleOf,
-} from '../manifests/manifest.ts'
+import { asFields, asList, asNumber, asText, dig, type Manifest, titleOf } from '../manifests/manifest.ts'
 import {
   initContainers,
   LAUNCH,
@@ -22,7 +13,7 @@ import {
 } from '../manifests/pod-spec.ts'
 import { labelsOf, type Workload } from '../manifests/workload.ts'
 import type { InjectOptions } from './inject-command.ts'
-import type { Edit, Path } from './injection-record.ts'
+import type { Edit, Path } from './manifest-edit.ts'
 
 const POD: Path = ['spec', 'template', 'spec']
 
@@ -39,8 +30,8 @@ export function* editsFor(workload: Workload, options: InjectOptions): Generator
 }
 
 function* inContainer(workload: Workload, options: InjectOptions): Generator<Edit> {
-  const { langflow, container } = workload
-  const { entrypoint, port, launcherVariables } = options
+  const { container } = workload
+  const { port, launcherVariables } = options
   const at = (key: string): Path => [...POD, 'containers', { name: container }, key]
   yield { path: at('readinessProbe') }
   yield { path: at('livenessProbe'), to: probes(port).liveness }
@@ -48,8 +39,7 @@ function* inContainer(workload: Workload, options: InjectOptions): Generator<Edi
   yield { path: at('volumeMounts'), head: MOUNTS }
   if (options.traffic === 'front') yield* toFront(workload, options.frontPort, at('ports'))
   if (launcherVariables.length > 0) yield { path: at('env'), head: launcherVariables }
-  if (asList(langflow.command).length > 0) yield { path: at('command'), head: LAUNCH }
-  else yield { path: at('command'), to: [...LAUNCH, ...(entrypoint ?? [])] }
+  yield { path: at('command'), head: LAUNCH }
 }
 
 /**
@@ -177,16 +167,6 @@ export function objectsFor(
         ports: [{ name: 'agent', port, targetPort: port }],
       },
     }),
-    ...(options.with.includes('pdb')
-      ? [object('policy/v1', 'PodDisruptionBudget', names.role, { spec: budget(pods) })]
-      : []),
-    ...(options.with.includes('network-policy')
-      ? [
-          object('networking.k8s.io/v1', 'NetworkPolicy', names.role, {
-            spec: policy(pods, workload, options),
-          }),
-        ]
-      : []),
   ]
 }
 
@@ -197,27 +177,4 @@ function rules(lease: string) {
     { ...leases, verbs: ['create'] },
     { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create'] },
   ]
-}
-
-/** A drain evicts one Ready pod at a time. A pod that is not Ready never blocks a drain. */
-function budget(pods: Fields) {
-  return { maxUnavailable: 1, unhealthyPodEvictionPolicy: 'AlwaysAllow', selector: { matchLabels: pods } }
-}
-
-/** Clients reach LangFlow or its front, the replicas and the monitoring reach the agent. Egress is not limited. */
-function policy(pods: Fields, langflow: Pick<Workload, 'port'>, options: InjectOptions) {
-  const isFront = options.traffic === 'front'
-  const served = { port: isFront ? options.frontPort : langflow.port }
-  const agent = { port: options.port }
-  const labelled = (name: string) => ({ matchLabels: { [`langflow-leader/${name}`]: 'true' } })
-  const client = labelled('client')
-  return {
-    podSelector: { matchLabels: pods },
-    policyTypes: ['Ingress'],
-    ingress: [
-      { from: [{ podSelector: client }, { namespaceSelector: client }], ports: [served] },
-      { from: [{ podSelector: { matchLabels: pods } }], ports: isFront ? [agent, served] : [agent] },
-      { from: [{ namespaceSelector: labelled('monitoring') }], ports: [agent] },
-    ],
-  }
 }

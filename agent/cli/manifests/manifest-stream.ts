@@ -2,16 +2,9 @@ import { isUtf8 } from 'node:buffer'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { buffer as readAll } from 'node:stream/consumers'
-import { Composer, LineCounter, Parser, stringify, type Tags, type YAMLParseError } from 'yaml'
+import { LineCounter, parseAllDocuments, stringify, type Tags, type YAMLParseError } from 'yaml'
 import { FatalError } from '../../exit.ts'
 import { type Fields, isFields } from './manifest.ts'
-
-/** The objects of manifests in their order. A List is replaced by its items. */
-export interface ManifestStream {
-  readonly objects: Fields[]
-  /** Whether the input was JSON. The output has the same format. */
-  readonly isJson: boolean
-}
 
 /** As kubectl reads YAML: YAML 1.1 without timestamps, and with the octal numbers of YAML 1.2. */
 const READING = {
@@ -20,6 +13,7 @@ const READING = {
   // The schema of a CRD may have integers that exceed JavaScript's safe integers.
   intAsBigInt: true,
   logLevel: 'error',
+  prettyErrors: false,
   customTags: (tags: Tags) => [
     ...tags.filter(
       (tag) => typeof tag === 'string' || (tag.format !== 'TIME' && !tag.tag.endsWith(':timestamp')),
@@ -35,6 +29,7 @@ const READING = {
 
 /** Go reads these texts as numbers, because it ignores underscores. */
 const NUMBER_OF_GO = /^[-+]?[\d_.]+([box][\da-f_]+|e[-+\d_]+)?$/i
+
 /** YAML 1.1 reads these characters as line breaks, or refuses them. */
 const UNPRINTABLE = /[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]/g
 
@@ -50,52 +45,42 @@ const WRITING = {
       identify: (value: unknown) =>
         typeof value === 'string' && (NUMBER_OF_GO.test(value) || value.search(UNPRINTABLE) >= 0),
       resolve: (text: string) => text,
-      stringify: ({ value }: { value: unknown }) => JSON.stringify(value).replace(UNPRINTABLE, escaped),
+      stringify: ({ value }: { value: unknown }) =>
+        JSON.stringify(value).replace(
+          UNPRINTABLE,
+          (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+        ),
     },
     ...tags,
   ],
-} as const
-const AS_JSON = {
-  collectionStyle: 'flow',
-  defaultStringType: 'QUOTE_DOUBLE',
-  doubleQuotedAsJSON: true,
 } as const
 
 const STDIN = '-'
 
 /**
- * Reads files in the given order; `-` is standard input. Of a directory, it reads the files that kubectl reads, and none of its
- * subdirectories. Throws `FatalError`.
+ * Reads the objects of files in the given order; `-` is standard input. Of a directory, it reads the files that kubectl reads, and
+ * none of its subdirectories. Throws `FatalError`.
  */
-export async function readStream(paths: readonly string[]): Promise<ManifestStream> {
-  const streams: ManifestStream[] = []
+export async function readStream(paths: readonly string[]): Promise<Fields[]> {
+  const objects: Fields[] = []
   for (const file of paths.flatMap(filesAt)) {
     const name = file === STDIN ? 'standard input' : file
-    const read = file === STDIN ? await readAll(process.stdin) : readFile(file)
+    const read = file === STDIN ? await readAll(process.stdin) : reading(file, () => readFileSync(file))
     // UTF-16 without a byte order mark is valid UTF-8, but contains NUL.
     if (!isUtf8(read) || read.includes(0)) throw new FatalError(`${name} is not UTF-8 text: save it as UTF-8`)
-    streams.push(parseStream(new TextDecoder().decode(read), name))
+    objects.push(...parseStream(new TextDecoder().decode(read), name))
   }
-  return {
-    objects: streams.flatMap(({ objects }) => objects),
-    isJson: streams.every(({ isJson }) => isJson),
-  }
+  return objects
 }
 
 function filesAt(path: string): string[] {
   if (path === STDIN || !reading(path, () => statSync(path).isDirectory())) return [path]
   const entries = reading(path, () => readdirSync(path, { withFileTypes: true }))
-  const files = entries.filter((entry) => !entry.isDirectory() && /\.(ya?ml|json)$/.test(entry.name))
-  const names = files.map(({ name }) => join(path, name))
   // To read a pipe could take forever.
-  const odd = names.find((name) => !reading(name, () => statSync(name)).isFile())
-  if (odd !== undefined) throw new FatalError(`${odd} is not a file: remove it from the directory`)
-  if (names.length > 0) return names.sort()
+  const files = entries.filter((entry) => entry.isFile() || entry.isSymbolicLink())
+  const names = files.map(({ name }) => name).filter((name) => /\.(ya?ml|json)$/.test(name))
+  if (names.length > 0) return names.sort().map((name) => join(path, name))
   throw new FatalError(`${path} has no file *.yaml, *.yml or *.json: name another directory, or its files`)
-}
-
-function readFile(file: string): Buffer {
-  return reading(file, () => readFileSync(file))
 }
 
 function reading<T>(path: string, read: () => T): T {
@@ -106,38 +91,32 @@ function reading<T>(path: string, read: () => T): T {
   }
 }
 
-/** Parses YAML or JSON. Throws `FatalError` with the name and the line of a syntax error. */
-export function parseStream(text: string, name: string): ManifestStream {
-  const values = valuesIn(text, name).filter((value) => value !== null)
-  const other = values.find((value) => !isFields(value))
-  if (other !== undefined)
-    throw new FatalError(
-      `${name}: the document ${JSON.stringify(other)} is not a Kubernetes object: remove it`,
-    )
-  const objects = (values as Fields[]).flatMap((value) => {
-    const items = value.kind === 'List' ? value.items : null
-    return Array.isArray(items) ? items.filter(isFields) : [value]
+/** Parses YAML or JSON. A List is replaced by its items. Throws `FatalError` with the name and the line of a syntax error. */
+export function parseStream(text: string, name: string): Fields[] {
+  return valuesIn(text, name).flatMap((value) => {
+    if (value === null) return []
+    if (!isFields(value))
+      throw new FatalError(
+        `${name}: the document ${JSON.stringify(value)} is not a Kubernetes object: remove it`,
+      )
+    return value.kind === 'List' && Array.isArray(value.items) ? value.items.filter(isFields) : [value]
   })
-  return { objects, isJson: values.length === 1 && /^\s*\{/.test(text) }
 }
 
 function valuesIn(text: string, name: string): unknown[] {
   const lines = new LineCounter()
   try {
-    // One document after the other: the parsed form of a whole stream would take many times its size, and long collections of garbage.
-    const documents = new Composer(READING).compose(new Parser(lines.addNewLine).parse(text))
-    return Array.from(documents, (document) => {
+    return parseAllDocuments(text, { ...READING, lineCounter: lines }).map((document) => {
       if (document.errors[0] !== undefined) throw document.errors[0]
       return plain(document.toJS())
     })
   } catch (error) {
     const { message, pos } = error as Partial<YAMLParseError> & Error
     const line = pos === undefined ? undefined : lines.linePos(pos[0]).line
-    const place = line === undefined ? name : `${name}, line ${line}`
     const isTemplate = text.split('\n')[(line ?? 0) - 1]?.includes('{{')
     const advice = isTemplate ? ': this line is a template: render it first, such as with helm template' : ''
-    const [what = ''] = message.split('\n')
-    throw new FatalError(`${place}: not valid YAML: ${what}${advice}`, { cause: error })
+    const place = line === undefined ? name : `${name}, line ${line}`
+    throw new FatalError(`${place}: not valid YAML: ${message.split('\n')[0]}${advice}`, { cause: error })
   }
 }
 
@@ -149,13 +128,7 @@ function plain(value: unknown): unknown {
   return typeof value === 'bigint' && Number.isSafeInteger(Number(value)) ? Number(value) : value
 }
 
-/** The objects as text: YAML documents, or JSON. */
-export function renderStream({ objects, isJson }: ManifestStream): string {
-  if (!isJson) return objects.map((object) => stringify(object, WRITING)).join('---\n')
-  const value = objects.length === 1 ? objects[0] : { apiVersion: 'v1', kind: 'List', items: objects }
-  return stringify(value, { ...WRITING, ...AS_JSON })
-}
-
-function escaped(character: string): string {
-  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+/** The objects as YAML documents. */
+export function renderStream(objects: readonly Fields[]): string {
+  return objects.map((object) => stringify(object, WRITING)).join('---\n')
 }

@@ -1,17 +1,6 @@
-import { createHash } from 'node:crypto'
 import { FatalError } from '../../exit.ts'
 import { agentIn } from './agent-container.ts'
-import {
-  asFields,
-  asList,
-  asNumber,
-  asText,
-  dig,
-  type Fields,
-  type Manifest,
-  titleOf,
-  unfit,
-} from './manifest.ts'
+import { asFields, asList, asNumber, asText, dig, type Fields, type Manifest, unfit } from './manifest.ts'
 
 export const DEFAULT_PORT = 7860
 
@@ -26,7 +15,6 @@ export function findLangflows(manifests: readonly Manifest[], container: string 
   for (const manifest of manifests) refuseForeign(manifest, container)
   const workloads = manifests.filter(isWorkload)
   const found = container === null ? guessed(workloads) : named(workloads, container)
-  for (const manifest of workloads) refuseReference(manifest, found)
   if (found.length > 0) return found
   const lack =
     container === null
@@ -90,18 +78,6 @@ function refuseForeign(manifest: Manifest, container: string | null): void {
 export function isOfWorkload({ kind, value }: Manifest): boolean {
   const owners = asList(dig(value, 'metadata', 'ownerReferences')).map((owner) => dig(owner, 'kind'))
   return kind === 'Pod' && owners.some((owner) => owner === 'ReplicaSet' || owner === 'StatefulSet')
-}
-
-/** A Rollout may use the template of another workload, which Argo Rollouts scales to 0. */
-function refuseReference(manifest: Manifest, found: readonly FoundLangflow[]): void {
-  const reference = dig(manifest.value, 'spec', 'workloadRef')
-  const from = titleOf({ kind: asText(dig(reference, 'kind')), name: asText(dig(reference, 'name')) })
-  if (reference === undefined) return
-  if (found.length === 0 || found.some((one) => titleOf(one.manifest) === from))
-    throw unfit(
-      manifest,
-      `it takes its pods from ${from} (workloadRef): write that template into the Rollout itself`,
-    )
 }
 
 /** The containers of an object's pods, without init containers. */
@@ -245,8 +221,6 @@ function variableOf({ env }: Fields, name: string): string {
 
 /** A Service's name: a DNS label that starts with a letter. The name of a workload may be longer and contain dots. */
 function serviceName(name: string, suffix: string): string {
-  const fits = name.length + suffix.length <= 63 && /^[a-z][-a-z0-9]*$/.test(name)
-  return fits
-    ? name + suffix
-    : `langflow-${createHash('sha256').update(name).digest('hex').slice(0, 8)}${suffix}`
+  const label = name.replace(/^[^a-z]+/, '').replaceAll('.', '-')
+  return label.slice(0, 63 - suffix.length).replace(/-+$/, '') + suffix
 }

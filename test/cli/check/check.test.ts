@@ -13,7 +13,7 @@ import { UNUSUAL } from './unusual-manifests.ts'
 
 /** The facts of `langflow-leader check -f -` for this stream. */
 function factsIn(manifests: ManifestSet): Facts {
-  return factsOf(parseStream(manifests.text(), 'standard input').objects.map(manifestOf), null)
+  return factsOf(parseStream(manifests.text(), 'standard input').map(manifestOf), null)
 }
 
 /** Each finding as `error code object`, and each rule that is not judged as `unknown code null`. */
@@ -113,7 +113,7 @@ describe('a finding is accepted', () => {
 
 describe('the launcher can keep LangFlow warm', () => {
   const coldIn = (text: string) =>
-    factsOf(parseStream(text, 'x').objects.map(manifestOf), null).installations[0]!.env.whyCold
+    factsOf(parseStream(text, 'x').map(manifestOf), null).installations[0]!.env.whyCold
   for (const name of ['langflow-ide', 'langflow-runtime'] as const)
     test(`in the chart ${name}`, () => {
       assert.equal(coldIn(fixture(name)), null)

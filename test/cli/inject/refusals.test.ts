@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { RECORD } from '../../../agent/cli/inject/injection-record.ts'
 import { type Manifest, manifestsIn } from '../../deploy/manifests.ts'
 import { deployment, injected, podOf } from './streams.ts'
 
@@ -40,10 +39,9 @@ describe('inject refuses a pod in which two LangFlows could act at the same time
   })
 })
 
-test('inject refuses a container without a command, and an empty entrypoint', () => {
-  const bare = deployment({ command: '' })
-  refused(bare, /^Deployment\/app: its container langflow has no command, .* set it with --entrypoint/)
-  refused(bare, /has neither command nor args: .*--entrypoint/, { entrypoint: [] })
+test('inject refuses a container without a command, and its own output', () => {
+  refused(deployment({ command: '' }), /^Deployment\/app: its container langflow has no command/)
+  refused(injected(deployment()), /original manifests$/)
 })
 
 describe('LangFlow', () => {
@@ -61,7 +59,7 @@ describe('LangFlow', () => {
   ] as const)
     test(`is found by ${how}`, () => {
       const wrapped = manifestsIn(injected(`${nginx.replace('name: app', 'name: web')}---\n${text}`))
-      const isWrapped = ({ metadata }: Manifest) => RECORD in (metadata.annotations ?? {})
+      const isWrapped = ({ spec }: Manifest) => spec?.template?.spec.initContainers?.length === 2
       assert.deepEqual(
         wrapped.filter(isWrapped).map(({ metadata }) => metadata.name),
         ['app'],
@@ -69,7 +67,7 @@ describe('LangFlow', () => {
     })
 
   test('can have any name if it is the only container', () => {
-    assert.match(injected(nginx), /langflow-leader\/injected/)
+    assert.match(injected(nginx), /name: agent/)
     refused(
       `${nginx}---\n${nginx}`,
       /^found no LangFlow: no Deployment, StatefulSet or Rollout has a container named/,

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { inject, uninject } from '../../../agent/cli/inject/inject.ts'
+import { inject } from '../../../agent/cli/inject/inject.ts'
 import type { InjectOptions } from '../../../agent/cli/inject/inject-command.ts'
 import { parseStream } from '../../../agent/cli/manifests/manifest-stream.ts'
 import {
@@ -14,7 +14,6 @@ import {
 
 export const DEFAULTS: InjectOptions = {
   container: null,
-  entrypoint: null,
   image: 'registry.example.org/langflow-leader:1.2.3',
   traffic: 'readiness',
   leaseName: null,
@@ -25,9 +24,6 @@ export const DEFAULTS: InjectOptions = {
   frontPort: 8091,
   endMs: 45_000,
   holdMs: 0,
-  isWarm: false,
-  ifCold: null,
-  with: [],
 }
 
 export type Options = Partial<InjectOptions> & { readonly standby?: 'cold' | 'warm' }
@@ -35,7 +31,7 @@ export type Options = Partial<InjectOptions> & { readonly standby?: 'cold' | 'wa
 function withDefaults({ standby = 'cold', ...options }: Options): InjectOptions {
   const agentVariables = standby === 'cold' ? [] : [{ name: 'LEADER_STANDBY', value: standby }]
   const holdMs = options.traffic === 'front' ? 30_000 : 0
-  return { ...DEFAULTS, agentVariables, holdMs, isWarm: standby === 'warm', ...options }
+  return { ...DEFAULTS, agentVariables, holdMs, ...options }
 }
 
 /** Workloads like those of LangFlow's charts, and the real output of these charts (`langflow-ide`, `langflow-runtime`). */
@@ -55,10 +51,6 @@ export function injected(text: string, options: Options = {}): string {
 
 export function warningsOf(text: string, options: Options = {}): readonly string[] {
   return inject(asStream(text), withDefaults(options)).warnings
-}
-
-export function uninjected(text: string): string {
-  return uninject(asStream(text)).text
 }
 
 export function find(text: string, kind: string, name?: string): Manifest {

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,7 +9,7 @@ import type { Fields } from '../../../agent/cli/manifests/manifest.ts'
 import { parseStream, readStream, renderStream } from '../../../agent/cli/manifests/manifest-stream.ts'
 
 function read(text: string): Fields[] {
-  return parseStream(text, 'app.yaml').objects
+  return parseStream(text, 'app.yaml')
 }
 
 describe('manifests are read as kubectl reads them', () => {
@@ -90,33 +89,30 @@ const VALUE = fc.letrec((tie) => ({
 }))
 const OBJECTS = fc.array(VALUE.map as fc.Arbitrary<Fields>, { minLength: 1, maxLength: 3 })
 
-test('readers of YAML 1.1, YAML 1.2 and JSON read the same values from the output', () => {
+test('readers of YAML 1.1 and YAML 1.2 read the same values from the output', () => {
   fc.assert(
-    fc.property(OBJECTS, fc.boolean(), (objects, isJson) => {
-      const text = renderStream({ objects, isJson })
+    fc.property(OBJECTS, (objects) => {
+      const text = renderStream(objects)
       assert.deepEqual(read(text), objects)
-      if (isJson) JSON.parse(text)
-      else
-        for (const version of ['1.1', '1.2'] as const) {
-          const documents = parseAllDocuments(text, { version })
-          assert.deepEqual(
-            documents.map((document) => document.toJS()),
-            objects,
-          )
-        }
+      for (const version of ['1.1', '1.2'] as const) {
+        const documents = parseAllDocuments(text, { version })
+        assert.deepEqual(
+          documents.map((document) => document.toJS()),
+          objects,
+        )
+      }
     }),
-    { numRuns: 500 },
+    { numRuns: 300, seed: 1 },
   )
 })
 
 test('a number outside the range of JavaScript keeps its digits', () => {
-  for (const isJson of [false, true])
-    assert.match(renderStream({ objects: [{ a: 2n ** 63n - 1n }], isJson }), /: 9223372036854775807\b/)
+  assert.match(renderStream([{ a: 2n ** 63n - 1n }]), /: 9223372036854775807\b/)
 })
 
 test('a text that only kubectl reads as a number or a line break is quoted', () => {
   for (const text of ['+_1', '8e7_', '0O17', '-0o7', '\u2028', '\u0085'])
-    assert.match(renderStream({ objects: [{ a: text }], isJson: false }), /^a: "[!-~]+"\n$/)
+    assert.match(renderStream([{ a: text }]), /^a: "[!-~]+"\n$/)
 })
 
 test('of a directory, the files that kubectl reads are read, in the order of their names', async () => {
@@ -125,21 +121,11 @@ test('of a directory, the files that kubectl reads are read, in the order of the
     mkdirSync(join(dir, 'd.yaml'))
     for (const name of ['c.json', 'b.yml', 'a.yaml', 'README.md', 'd.yaml/e.yaml'])
       writeFileSync(join(dir, name), JSON.stringify({ kind: name }))
-    const { objects } = await readStream([join(dir, 'b.yml'), dir])
+    const objects = await readStream([join(dir, 'b.yml'), dir])
     assert.deepEqual(
       objects.map(({ kind }) => kind),
       ['b.yml', 'a.yaml', 'b.yml', 'c.json'],
     )
-  } finally {
-    rmSync(dir, { recursive: true })
-  }
-})
-
-test('a pipe in a directory is refused instead of read', async () => {
-  const dir = mkdtempSync(join(tmpdir(), 'manifests-'))
-  try {
-    execFileSync('mkfifo', [join(dir, 'a.yaml')])
-    await assert.rejects(readStream([dir]), { name: 'FatalError', message: /a\.yaml is not a file/ })
   } finally {
     rmSync(dir, { recursive: true })
   }
