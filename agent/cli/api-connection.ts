@@ -13,10 +13,7 @@ export type ClusterOptions = Values<typeof OPERATE_SETTINGS>
 /** Deadline of one request, in milliseconds: a command without an answer fails within 5 s of its start, also on a busy machine. */
 export const DEADLINE_MS = 3_500
 
-/**
- * The objects of one namespace (of all, if it is ''), by default that of the credentials. Sends no request. Rejects with a
- * `KubeConfigError` if there is no usable kubeconfig.
- */
+/** The objects of one namespace (of all, if it is ''). Sends no request. Rejects with a `KubeConfigError`. */
 export async function connectObjects({
   leaseNamespace,
   kubeconfig,

@@ -6,7 +6,6 @@ import { choice, group, optional } from '../config/setting.ts'
 
 const { fallback: _, ...LEASE_NAME } = AGENT_SETTINGS.leaseName
 
-/** The Lease, and the credentials for the API server. */
 export const CLUSTER_SETTINGS = group('Cluster', {
   leaseName: { ...LEASE_NAME, otherwise: "the namespace's only Lease of langflow-leader" },
   leaseNamespace: {
@@ -20,7 +19,7 @@ export const CLUSTER_SETTINGS = group('Cluster', {
   context: optional('<name>', 'the current context', 'the context of the kubeconfig', (text) => text),
 })
 
-/** The same, for commands that also ask the replicas. */
+/** For commands that also ask the replicas. */
 export const OPERATE_SETTINGS = {
   ...CLUSTER_SETTINGS,
   ...group('Cluster', {
@@ -33,7 +32,6 @@ export const OPERATE_SETTINGS = {
   }),
 }
 
-/** The format of the answer. */
 export const OUTPUT_SETTINGS = group('Output', {
   output: {
     ...choice(['table', 'json', 'yaml'], 'the output format'),

@@ -10,12 +10,11 @@ import { agentOf, type PodAgent } from './manifests/agent-container.ts'
 import { absentLease, findLease } from './product-leases.ts'
 import { NO_STATUS, replicasAt } from './replica-at-url.ts'
 
-/** The part of a cluster that operating commands use. */
 export type Operable = Pick<Cluster, 'leaseName' | 'namespace' | 'lease' | 'annotate' | 'replicas'>
 
 type Annotations = Readonly<Record<string, string | null>>
 
-/** A Lease and the replicas that compete for it, read with the user's rights. Each rejection is one sentence. */
+/** A Lease and the replicas that compete for it, read with the user's rights. All methods but `annotate` reject with an `OperationError`. */
 export class Cluster implements Disposable {
   readonly namespace: string
   readonly leaseName: string
@@ -45,7 +44,6 @@ export class Cluster implements Disposable {
     }
   }
 
-  /** Rejects with an `OperationError`. */
   async lease(): Promise<Lease> {
     try {
       return (await this.objects.get(LEASE, this.leaseName, DEADLINE_MS)) as unknown as Lease
@@ -56,10 +54,7 @@ export class Cluster implements Disposable {
     }
   }
 
-  /**
-   * Compare-and-swap: writes these annotations if the Lease still has this version. The value `null` removes an annotation. Rejects
-   * with an `ApiError`.
-   */
+  /** Compare-and-swap on the version of the Lease. The value `null` removes an annotation. Rejects with an `ApiError`. */
   async annotate(lease: Lease, annotations: Annotations): Promise<Lease> {
     const { name = this.leaseName, uid = '', resourceVersion = '' } = lease.metadata
     const noted = Object.entries({ ...lease.metadata.annotations, ...annotations })
@@ -71,11 +66,7 @@ export class Cluster implements Disposable {
     return (await answer) as unknown as Lease
   }
 
-  /**
-   * Every pod whose agent competes for the Lease, sorted by name. Rejects with an `OperationError`.
-   *
-   * @param statusMs the deadline of each agent's answer
-   */
+  /** Every pod whose agent competes for the Lease, sorted by name. @param statusMs the deadline of each agent's answer */
   async replicas(statusMs = DEADLINE_MS): Promise<ReplicaRow[]> {
     try {
       const rows = this.url === null ? await this.replicasOfPods(statusMs) : await this.replicasAt(this.url)
@@ -126,17 +117,14 @@ export class Cluster implements Disposable {
     } catch (error) {
       if (!(error instanceof ApiError)) throw error
       if (error.code === 'not_found') return null
-      // Another program answers on that port.
-      if (error.status === 200 || error.status === 404) return { ...row, problem: NO_STATUS }
-      if (error.code !== 'forbidden' && error.code !== 'unauthorized')
-        return { ...row, problem: error.message }
       const way = `kubectl port-forward ${name} ${port}, then --url http://127.0.0.1:${port}`
-      throw asOperationError(error, `, or ask one agent directly: ${way}`)
+      if (error.code === 'forbidden' || error.code === 'unauthorized')
+        throw asOperationError(error, `, or ask one agent directly: ${way}`)
+      return { ...row, problem: error.message }
     }
   }
 }
 
-/** A holder without a row, for a sentence. */
 export const NO_SUCH_REPLICA =
   'no such replica was found: its pod may be gone or in another namespace, or --peers may lack it'
 
@@ -151,7 +139,7 @@ export function rowOf(identity: string, rows: readonly ReplicaRow[]): ReplicaRow
   return rows.find(isIts) ?? null
 }
 
-/** Number of attempts at a write. Conflicts are usual: the leader renews the Lease every few seconds. */
+/** Conflicts are usual: the leader renews the Lease every few seconds. */
 const ATTEMPTS = 3
 
 /**

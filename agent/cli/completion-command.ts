@@ -42,7 +42,7 @@ export function addCompletion(program: Command): void {
     })
 }
 
-/** The names of commands or flags for the last of these words, which is '' if the user has typed no part of it. */
+/** The names of commands or flags for the last of these words, which may be ''. */
 export function complete(program: Command, words: readonly string[]): string[] {
   const typed = words.at(-1) ?? ''
   // The words after `--` are the workload's command.

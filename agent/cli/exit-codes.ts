@@ -21,25 +21,18 @@ export const EXIT_CODES = {
 export const ERROR_CODES = {
   failed: EXIT_CODES.failed,
   no_lease: EXIT_CODES.refused,
-  /** The namespace has more than one Lease of this product, and the command names none. */
   several_leases: EXIT_CODES.usage,
   no_namespace: EXIT_CODES.usage,
   nobody_leads: EXIT_CODES.refused,
-  /** The leader does not report its status. */
   leader_silent: EXIT_CODES.refused,
   unknown_pod: EXIT_CODES.refused,
   not_ready: EXIT_CODES.refused,
   already_leads: EXIT_CODES.refused,
   paused: EXIT_CODES.refused,
-  /** Another switchover is under way. */
   switchover: EXIT_CODES.refused,
-  /** Before the drill's fault, users are not served, or the service cannot be measured. */
   not_served: EXIT_CODES.refused,
-  /** The leader removed the request from the Lease without a handover. */
   refused: EXIT_CODES.refused,
-  /** Other writers changed the Lease before each attempt. */
   conflict: EXIT_CODES.refused,
-  /** The user did not confirm. */
   declined: EXIT_CODES.refused,
   unreachable: EXIT_CODES.unreachable,
   no_rights: EXIT_CODES.unreachable,
@@ -59,10 +52,7 @@ export class OperationError extends FatalError {
   }
 }
 
-/**
- * An `OperationError` for a failed request to the API server, with `more` after its message, or for an unusable kubeconfig. Other
- * errors are returned unchanged.
- */
+/** An `OperationError` for a failed request to the API server, with `more` after its message, or for an unusable kubeconfig. */
 export function asOperationError(error: unknown, more = ''): unknown {
   if (error instanceof KubeConfigError) return new OperationError('no_kubeconfig', error.message)
   if (!(error instanceof ApiError)) return error

@@ -2,7 +2,6 @@ import { shortDuration } from '../config/values.ts'
 import type { PastTerm } from '../lease/lease-history.ts'
 import { type Cell, table } from './output.ts'
 
-/** The terms as a table, in the given order. @param wallMs now, by the wall clock */
 export function historyTable(terms: readonly PastTerm[], wallMs: number): string {
   if (terms.length === 0) return 'The Lease has no recorded term.\n'
   const areNoted = terms.some(({ note }) => note !== null)

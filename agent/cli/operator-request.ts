@@ -29,10 +29,9 @@ export interface Plan extends Pick<OperatorRequest, 'what' | 'to'> {
   readonly orderedAt: number | null
 }
 
-/** Deadline of a replica's answer before a failover, in milliseconds. */
 const STATUS_WITHIN_MS = 1_500
 
-/** The replicas, as far as a request needs them: a failover does not. */
+/** A failover requires no answer of a replica. */
 export function replicasFor(
   cluster: Operable,
   { what }: Pick<OperatorRequest, 'what'>,
@@ -40,11 +39,7 @@ export function replicasFor(
   return what === 'failover' ? cluster.replicas(STATUS_WITHIN_MS).catch(() => []) : cluster.replicas()
 }
 
-/**
- * The plan of a request. Throws an `OperationError` with the reason if it is not possible now.
- *
- * @param wallMs now, by the wall clock
- */
+/** Throws an `OperationError` with the reason if a request is not possible now. */
 export function planOf(
   { what, to }: Pick<OperatorRequest, 'what' | 'to'>,
   lease: Lease,
@@ -105,12 +100,8 @@ function whyUnable({ status, problem }: ReplicaRow): string | null {
   return status.couldTakeOver ? null : (status.unable ?? 'it is not ready')
 }
 
-/**
- * Writes a request for the leader by one compare-and-swap. Resolves when it is in the Lease, before the leader acts on it. Rejects with
- * an `OperationError` if it was not written, or if that is uncertain.
- */
+/** Writes a request by one compare-and-swap. Rejects with an `OperationError` if it was not written, or if that is uncertain. */
 export async function writeRequest(cluster: Operable, asked: OperatorRequest, wallMs: number): Promise<Plan> {
-  // Without an answer, both fail at the same time.
   const [rows] = await Promise.all([replicasFor(cluster, asked), cluster.lease()])
   let plan: Plan | null = null
   await updateAnnotations(cluster, (lease, unsure) => {
@@ -140,10 +131,7 @@ export function isAnswered(lease: Lease, plan: Plan): boolean {
   return isFor(lease, plan) && (asked?.what !== plan.what || asked.to !== plan.to)
 }
 
-/**
- * Removes a request that still has its value. Resolves to the Lease after that. Rejects with an `OperationError` that contains the
- * command to remove it by hand.
- */
+/** Removes a request that still has its value. Rejects with an `OperationError` that contains the command to remove it by hand. */
 export async function withdraw(cluster: Operable, plan: Plan): Promise<Lease> {
   const key = REQUESTS[plan.what]
   return await updateAnnotations(cluster, ({ metadata }) =>

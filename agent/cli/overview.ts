@@ -8,7 +8,7 @@ import { Cluster, NO_SUCH_REPLICA, rowOf } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 import { replicasAt } from './replica-at-url.ts'
 
-/** The leader, the standbys and their problems, as `status` prints them in every format. */
+/** The answer of `status`, in every format. */
 export interface Overview {
   readonly lease: {
     readonly namespace: string
@@ -16,7 +16,7 @@ export interface Overview {
     /** `null` if the Lease has no holder. */
     readonly holder: string | null
     readonly epoch: number
-    /** The time when the holder acquired the Lease, in RFC 3339; `null` if the Lease has no holder, or the time is unknown. */
+    /** RFC 3339; `null` if the Lease has no holder, or the time is unknown. */
     readonly since: string | null
   }
   readonly pause: Pause | null
@@ -24,11 +24,10 @@ export interface Overview {
   readonly replicas: readonly ReplicaRow[]
   /** Exactly one replica serves, another can take over, and there is no other problem. */
   readonly ok: boolean
-  /** Each problem in one sentence; empty if `ok`. */
   readonly problems: string[]
 }
 
-/** The source of `status` and `history`. All rejections are `OperationError`. */
+/** All rejections are `OperationError`. */
 export interface Source extends Disposable {
   overview(): Promise<Overview>
   /** Newest first. */
@@ -55,7 +54,6 @@ export async function sourceOf(options: ClusterOptions): Promise<Source> {
   }
 }
 
-/** The overview of a Lease and its replicas. @param wallMs now, by the wall clock */
 export function overviewOf(lease: Lease, replicas: readonly ReplicaRow[], wallMs: number): Overview {
   const { namespace = '', name = '' } = lease.metadata
   const holder = holderOf(lease) || null
@@ -106,7 +104,6 @@ function leaderIn(replicas: readonly ReplicaRow[]): AgentStatus | null {
 
 type Unjudged = Omit<Overview, 'ok' | 'problems'>
 
-/** @param fault the fault in operators' annotations, in one sentence */
 function judged(overview: Unjudged, last: PastTerm | undefined, fault: string | null): Overview {
   const problems = [...problemsOf(overview, last), ...(fault === null ? [] : [fault])]
   return { ...overview, ok: problems.length === 0, problems }
@@ -115,31 +112,29 @@ function judged(overview: Unjudged, last: PastTerm | undefined, fault: string | 
 function problemsOf(overview: Unjudged, last: PastTerm | undefined): string[] {
   const { pause, replicas } = overview
   if (replicas.length === 0) return ['no pod in this namespace competes for the Lease']
-  const problems: string[] = []
   const podsOf = (which: (status: AgentStatus) => boolean) =>
     replicas.flatMap(({ pod, status }) => (status !== null && which(status) ? [pod] : []))
   const serving = podsOf(serves)
   const leading = podsOf(({ role }) => role === 'leader')
-  if (leading.length > 1)
-    problems.push(`${leading.length} replicas report that they lead: ${listed(leading)}`)
-  if (serving.length === 0) problems.push(`no replica serves: ${whyNoneServes(overview, last)}`)
-  if (serving.length > 1)
-    problems.push(`${serving.length} replicas serve at the same time: ${listed(serving)}`)
-  if (podsOf(({ couldTakeOver }) => couldTakeOver).length === 0)
-    problems.push(
-      replicas.length === 1 ? 'there is no second replica to take over' : 'no other replica can take over',
-    )
+  const able = podsOf(({ couldTakeOver }) => couldTakeOver)
   const key = leaderIn(replicas)?.secretKeyDigest ?? null
   const others = podsOf(({ secretKeyDigest }) => key !== null && (secretKeyDigest ?? key) !== key)
-  if (others.length > 0)
-    problems.push(
-      `${listed(others)} cannot read stored credentials, because LANGFLOW_SECRET_KEY differs from the leader's: ` +
-        'set the same key on all replicas, and restart them',
-    )
   const deaf = podsOf(({ traffic }) => traffic.front?.listening === false)
-  if (deaf.length > 0) problems.push(`the front of ${listed(deaf)} does not listen, so no client reaches it`)
-  if (pause !== null) problems.push('takeovers are paused: end the pause with langflow-leader resume')
-  return problems
+  const unable =
+    replicas.length === 1 ? 'there is no second replica to take over' : 'no other replica can take over'
+  const found: [problem: string, isFound: boolean][] = [
+    [`${leading.length} replicas report that they lead: ${listed(leading)}`, leading.length > 1],
+    [`no replica serves: ${whyNoneServes(overview, last)}`, serving.length === 0],
+    [`${serving.length} replicas serve at the same time: ${listed(serving)}`, serving.length > 1],
+    [unable, able.length === 0],
+    [
+      `${listed(others)} cannot read stored credentials, because LANGFLOW_SECRET_KEY differs from the leader's: set the same key on all replicas, and restart them`,
+      others.length > 0,
+    ],
+    [`the front of ${listed(deaf)} does not listen, so no client reaches it`, deaf.length > 0],
+    ['takeovers are paused: end the pause with langflow-leader resume', pause !== null],
+  ]
+  return found.flatMap(([problem, isFound]) => (isFound ? [problem] : []))
 }
 
 function whyNoneServes({ lease: { holder }, pause, replicas }: Unjudged, last: PastTerm | undefined): string {
@@ -157,7 +152,6 @@ function whyNoneServes({ lease: { holder }, pause, replicas }: Unjudged, last: P
   return renews || pause !== null ? what : what + whenTaken(replicas)
 }
 
-/** The state of the holder that does not serve, for a sentence. */
 function howIt(row: ReplicaRow | null): string {
   if (row === null) return NO_SUCH_REPLICA
   if (row.status === null) return 'does not report its status'

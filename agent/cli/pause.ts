@@ -17,16 +17,8 @@ import { formatted, operating, write } from './output.ts'
 import type { RESUME_SETTINGS } from './request-command.ts'
 import { repeat } from './request-progress.ts'
 
-export interface PauseChange {
-  /** `null` if there was no pause. */
-  readonly before: Pause | null
-  readonly after: Pause | null
-  readonly leader: string | null
-  /** `shows` is `null` if the replica does not answer. */
-  readonly replicas: readonly { pod: string; shows: boolean | null; problem: string | null }[]
-}
+export type PauseChange = Awaited<ReturnType<typeof settled>>
 
-/** Deadline for the replicas to show the change, in milliseconds. */
 const SHOWN_WITHIN_MS = 5_000
 
 /** Resolves to the exit code. `next`: the pause to start, or to change; `null` ends a pause. */
@@ -43,10 +35,7 @@ export function runPause(
   })
 }
 
-/**
- * Starts a pause, or changes the end of the current pause. Resolves when every replica that answers shows the pause, or after 5 s.
- * After a rejection, which is an `OperationError`, there is no new pause.
- */
+/** Starts a pause, or changes the present one. After a rejection, which is an `OperationError`, there is no new pause. */
 export async function pause(
   cluster: Operable,
   clock: Clock,
@@ -71,7 +60,7 @@ export async function pause(
   return settled(cluster, clock, before)
 }
 
-/** Ends a pause, and removes the annotations of a pause that has expired. Resolves and rejects as `pause` does. */
+/** Ends a pause, and removes the annotations of a pause that has expired. */
 export async function resume(cluster: Operable, clock: Clock): Promise<PauseChange> {
   await cluster.replicas()
   let before = null as Pause | null
@@ -89,7 +78,7 @@ function leaderOf(lease: Lease, rows: readonly ReplicaRow[]): string | null {
 }
 
 /** Waits until every replica that answers shows the pause as the Lease records it, for at most 5 s. */
-async function settled(cluster: Operable, clock: Clock, before: Pause | null): Promise<PauseChange> {
+async function settled(cluster: Operable, clock: Clock, before: Pause | null) {
   const limits = { timeoutMs: SHOWN_WITHIN_MS, signal: new AbortController().signal }
   const change = await repeat(clock, limits, async (isLast) => {
     // The Lease is read last, so that it is not older than the statuses.
@@ -101,21 +90,21 @@ async function settled(cluster: Operable, clock: Clock, before: Pause | null): P
     const replicas = rows.map(({ pod, status, problem }) => {
       const { pause } = status ?? {}
       const shows = pause?.until === after?.until && pause?.reason === after?.reason
+      // `null`: the replica does not answer.
       return { pod, shows: status === null ? null : shows, problem }
     })
     const isOver = isLast || replicas.every(({ shows }) => shows !== false)
     return isOver ? { before, after, leader: leaderOf(lease, rows), replicas } : null
   })
-  return change as PauseChange
+  // The last look has a result.
+  return change as Exclude<typeof change, string>
 }
 
-/** All replicas that answer show the change; of a pause, also the leader. */
 export function isInForce({ after, leader, replicas }: PauseChange, isPause: boolean): boolean {
   const leads = after !== null && replicas.some(({ pod, shows }) => pod === leader && shows)
   return (leads || !isPause) && replicas.every(({ shows }) => shows !== false)
 }
 
-/** The result for people, one sentence a line. */
 export function describeChange({ before, after, leader, replicas }: PauseChange, isPause: boolean): string {
   const missing = replicas.filter(({ shows }) => !shows)
   const why = (problem: string | null) => problem ?? 'it may not reach the API server'

@@ -12,13 +12,9 @@ import { table } from './output.ts'
 
 type Listing = Pick<KubeObjects, 'namespace' | 'list'>
 
-/** Deadline for reading the namespace, after a Lease was not found. */
 const NAMESPACE_MS = 900
 
-/**
- * The name of the namespace's only Lease of this product. Rejects with an `OperationError` if there is no such Lease, or more than one,
- * and with an `ApiError`.
- */
+/** The name of the namespace's only Lease of this product. Rejects with an `OperationError` or an `ApiError`. */
 export async function findLease(objects: Listing & Pick<KubeObjects, 'get'>): Promise<string> {
   const [name, ...others] = await namesIn(objects)
   const where = `namespace "${objects.namespace}"`
@@ -59,7 +55,6 @@ export async function namesIn(objects: Listing): Promise<string[]> {
   return named.size > 0 ? [...named].sort() : [AGENT_SETTINGS.leaseName.fallback]
 }
 
-/** `null` if the user lacks the right. */
 async function allowed<T>(read: () => Promise<T>): Promise<T | null> {
   try {
     return await read()

@@ -1,4 +1,5 @@
 import * as z from 'zod/mini'
+import { reasonOf } from '../errno.ts'
 import { type ReplicaRow, statusOf } from '../status/agent-status.ts'
 import { DEADLINE_MS } from './api-connection.ts'
 import { OperationError } from './exit-codes.ts'
@@ -14,26 +15,18 @@ const Rows = z.array(
   }),
 )
 
-/**
- * The replicas that one agent reports, itself included. The agent may have another version. `base` may have a path, as behind
- * `kubectl proxy`. Rejects with an `OperationError` if the agent does not answer.
- */
+/** The replicas that one agent reports. `base` may have a path, as behind `kubectl proxy`. Rejects with an `OperationError`. */
 export async function replicasAt(base: URL): Promise<ReplicaRow[]> {
   const url = new URL('replicas', base.href.endsWith('/') ? base : `${base.href}/`)
+  const unreachable = (why: string) => new OperationError('unreachable', `${url.href}: ${why}`)
   const signal = AbortSignal.timeout(DEADLINE_MS)
   const response = await fetch(url, { redirect: 'error', signal }).catch(({ message, cause }) => {
-    const why = signal.aborted
-      ? `no answer within ${DEADLINE_MS} ms`
-      : (cause?.code ?? cause?.message ?? message)
-    throw new OperationError('unreachable', `cannot reach ${url.href}: ${why}`)
+    throw unreachable(signal.aborted ? `no answer within ${DEADLINE_MS} ms` : reasonOf(cause ?? { message }))
   })
-  const read = z.safeParse(Rows, await response.json().catch(() => null))
-  if (!read.success)
-    throw new OperationError(
-      'unreachable',
-      `${url.href} answered ${response.status}, but not as an agent does: use the address of an agent's --listen, such as http://127.0.0.1:8090`,
-    )
-  return read.data.map(({ pod, node, status, problem }) => {
+  const { data } = z.safeParse(Rows, await response.json().catch(() => null))
+  if (data === undefined)
+    throw unreachable(`status ${response.status}, but no answer of an agent: use the address of its --listen`)
+  return data.map(({ pod, node, status, problem }) => {
     const known = statusOf(status)
     return { pod, node, status: known, problem: known === null ? (problem ?? NO_STATUS) : null }
   })

@@ -1,27 +1,38 @@
 import { addAbortListener } from 'node:events'
-import { type Clock, pause } from '../clock.ts'
+import type { Command } from 'commander'
+import { type Clock, pause, systemClock } from '../clock.ts'
+import type { Values } from '../config/setting.ts'
 import { formatDuration, shortDuration } from '../config/values.ts'
+import { print } from '../exit.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { historyOf, holderServes } from '../lease/lease-history.ts'
-import { ANY_POD, describeTarget, podOf } from '../lease/operator-annotations.ts'
+import {
+  ANY_POD,
+  describeRequest,
+  describeTarget,
+  type OperatorRequest,
+  podOf,
+} from '../lease/operator-annotations.ts'
 import type { ReplicaRow } from '../status/agent-status.ts'
-import { holderRow, type Operable } from './cluster.ts'
-import { OperationError } from './exit-codes.ts'
-import { isAnswered, isFor, type Plan, replicasFor, withdraw } from './operator-request.ts'
+import { Cluster, holderRow, type Operable } from './cluster.ts'
+import { EXIT_CODES, OperationError } from './exit-codes.ts'
+import { isAnswered, isFor, type Plan, replicasFor, withdraw, writeRequest } from './operator-request.ts'
+import { formatted, operating, write } from './output.ts'
 import { isHandingOver, serves } from './overview.ts'
+import type { REQUEST_SETTINGS } from './request-command.ts'
+import { confirm, interruption, terminalToAskOn } from './terminal.ts'
 
 /** The phases of a request, in this order. A phase that is shorter than the time between two reads may be missing. */
 const PHASES = ['requested', 'draining', 'stopped', 'released', 'acquired', 'serving'] as const
 
 export interface RequestPhase {
   readonly phase: (typeof PHASES)[number]
-  /** The pod in this phase. */
   readonly pod: string
   /** Milliseconds from the write of the request to the first read that showed the phase. */
   readonly afterMs: number
 }
 
-/** What one read of the Lease, and then of its replicas, shows. */
+/** One read of the Lease, and then of its replicas. */
 export interface Sight {
   readonly lease: Lease
   readonly rows: readonly ReplicaRow[]
@@ -35,18 +46,7 @@ export interface Progress {
   readonly outcome: Outcome | null
 }
 
-export interface Outcome {
-  /** `elsewhere`: another replica than requested leads. */
-  readonly result: 'switched' | 'failed_over' | 'restarted' | 'elsewhere'
-  readonly asked: string
-  readonly from: string
-  /** The pod that serves. */
-  readonly to: string
-  readonly epoch: number
-  /** The time without a server, in milliseconds, as the new leader recorded it; of a restart, as the phases show it. */
-  readonly gapMs: number | null
-  readonly phases: readonly RequestPhase[]
-}
+export type Outcome = ReturnType<typeof outcomeOf>
 
 const RESULTS = { switchover: 'switched', failover: 'failed_over', restart: 'restarted' } as const
 
@@ -55,7 +55,6 @@ export function begin({ what, to, from }: Plan): Progress {
   return { phases: [{ phase: 'requested', pod, afterMs: 0 }], refusal: null, outcome: null }
 }
 
-/** The progress after one more read. */
 export function step(plan: Plan, before: Progress, { lease, rows, afterMs }: Sight): Progress {
   const phases = [...before.phases]
   for (const [phase, pod] of shownBy(plan, lease, rows)) {
@@ -70,7 +69,6 @@ export function step(plan: Plan, before: Progress, { lease, rows, afterMs }: Sig
   return { phases, refusal, outcome: isServed && isRecorded ? outcomeOf(plan, phases, lease) : null }
 }
 
-/** The phases that a read shows, each with its pod. */
 function shownBy(plan: Plan, lease: Lease, rows: readonly ReplicaRow[]): [RequestPhase['phase'], string][] {
   const [holder, epoch] = [podOf(holderOf(lease)), epochOf(lease)]
   const status = holderRow(lease, rows)?.status ?? null
@@ -102,26 +100,23 @@ function refusalOf(plan: Plan, lease: Lease, rows: readonly ReplicaRow[], begun:
   return mayObey ? null : 'it refused, or another operator withdrew the request'
 }
 
-function outcomeOf(plan: Plan, phases: readonly RequestPhase[], lease: Lease): Outcome {
-  const { what, from, to: asked } = plan
-  const [last, first] = [phases.at(-1), phases[1]]
-  const [to, epoch] = [last?.pod ?? from, epochOf(lease)]
+function outcomeOf({ what, from, to: asked }: Plan, phases: readonly RequestPhase[], lease: Lease) {
+  const [to, epoch] = [phases.at(-1)?.pod ?? from, epochOf(lease)]
   const isElsewhere = what !== 'restart' && (to === from || (asked !== ANY_POD && to !== asked))
+  // The new leader records the time without a server. A restart has no such record.
   const recordedMs = historyOf(lease).find((term) => term.epoch === epoch)?.gapMs ?? null
-  const gapMs = what === 'restart' ? (last?.afterMs ?? 0) - (first?.afterMs ?? 0) : recordedMs
-  return { result: isElsewhere ? 'elsewhere' : RESULTS[what], asked, from, to, epoch, gapMs, phases }
+  const shownMs = (phases.at(-1)?.afterMs ?? 0) - (phases[1]?.afterMs ?? 0)
+  const gapMs = what === 'restart' ? shownMs : recordedMs
+  const result = isElsewhere ? 'elsewhere' : RESULTS[what]
+  return { result, asked, from, to, epoch, gapMs, phases } as const
 }
 
 export interface Limits {
-  /** Milliseconds from the request to the time-out. */
   readonly timeoutMs: number
-  /** Aborts on Ctrl-C. */
   readonly signal: AbortSignal
 }
 
-/** Time between two reads, in milliseconds. */
 const LOOK_MS = 250
-/** Deadline of a replica's answer, in milliseconds. */
 const STATUS_WITHIN_MS = 2_000
 
 /** Looks until a look has a result, and once more when the time is over. Resolves to the result, or to the cause of the end. */
@@ -151,11 +146,7 @@ export async function repeat<T extends object>(
   }
 }
 
-/**
- * Follows a request to its outcome. Rejects with an `OperationError` if the leader refuses, after the time-out, and after Ctrl-C.
- *
- * @param report called for each phase when it is first read
- */
+/** Rejects with an `OperationError` if the leader refuses, after the time-out, and after Ctrl-C. */
 export async function followRequest(
   cluster: Operable,
   clock: Clock,
@@ -191,7 +182,6 @@ async function lookAt(cluster: Operable, plan: Plan) {
   return { lease, rows: isAnswered(lease, plan) ? await replicasFor(cluster, plan) : [] }
 }
 
-/** Withdraws a request. Resolves to the result, for a sentence. */
 async function giveUp(cluster: Operable, plan: Plan, begun: boolean): Promise<string> {
   const { what, from } = plan
   const lease = await withdraw(cluster, plan).catch((error: Error) => error)
@@ -208,7 +198,6 @@ export function phaseLine({ phase, pod, afterMs }: RequestPhase): string {
   return `${shortDuration(afterMs).padStart(8)}  ${phase.padEnd(9)}  ${pod}\n`
 }
 
-/** The result for people, one sentence a line. */
 export function describeOutcome({ result, asked, from, to, gapMs }: Outcome): string {
   const how = result === 'restarted' ? 'with a new LangFlow' : to === from ? 'again' : `instead of ${from}`
   const gap =
@@ -217,4 +206,30 @@ export function describeOutcome({ result, asked, from, to, gapMs }: Outcome): st
       : `; no replica served for ${result === 'restarted' ? 'about ' : ''}${shortDuration(gapMs)}`
   const missed = `${describeTarget(asked)} did not become the leader: see langflow-leader history\n`
   return `${to} serves ${how}${gap}\n${result === 'elsewhere' ? missed : ''}`
+}
+
+/** Resolves to the exit code. */
+export function runRequest(
+  command: Command,
+  asked: Pick<OperatorRequest, 'what' | 'to'>,
+  { reason, yes, timeoutMs, output, ...at }: Values<typeof REQUEST_SETTINGS>,
+): Promise<number> {
+  const terminal = terminalToAskOn(command, yes)
+  return operating(output, async () => {
+    using interrupted = interruption()
+    const { signal } = interrupted
+    using cluster = await Cluster.connect(at)
+    const question = `Request a ${describeRequest(asked)} in ${cluster.namespace}/${cluster.leaseName}?`
+    if (terminal !== null) await confirm(terminal, question, signal)
+    const plan = await writeRequest(cluster, { ...asked, reason }, systemClock.now().wall)
+    const show = output === 'table' ? print : (line: string) => void process.stderr.write(line)
+    const limits = {
+      timeoutMs,
+      signal,
+      report: (phase: Parameters<typeof phaseLine>[0]) => show(phaseLine(phase)),
+    }
+    const outcome = await followRequest(cluster, systemClock, plan, limits)
+    await write(formatted(output, outcome, () => describeOutcome(outcome)))
+    return outcome.result === 'elsewhere' ? EXIT_CODES.failed : EXIT_CODES.fine
+  })
 }

@@ -1,8 +1,6 @@
-import { setTimeout } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { addExamples } from '../config/command-line.ts'
-import { addFlags, choice, group, onOff, readFlags, type Values } from '../config/setting.ts'
-import { oneLine } from '../exit.ts'
+import { addFlags, choice, group, onOff, readFlags } from '../config/setting.ts'
 import { OPERATE_SETTINGS } from './cluster-settings.ts'
 
 export const STATUS_SETTINGS = {
@@ -38,44 +36,7 @@ export function addStatus(program: Command): void {
     const options = readFlags(command, STATUS_SETTINGS)
     if (options.allNamespaces && (options.leaseName ?? options.url) !== null)
       command.error('--all-namespaces lists all Leases: remove it, or remove --lease-name and --url')
-    const { operating } = await import('./output.ts')
-    process.exitCode = await operating(options.output, () => status(options))
+    const { runStatus } = await import('./status-table.ts')
+    process.exitCode = await runStatus(options)
   })
 }
-
-/** Resolves to the exit code. With `--watch`, it never resolves: Ctrl-C ends the process. */
-async function status(options: Values<typeof STATUS_SETTINGS>): Promise<number> {
-  const { output, watch, allNamespaces, ...from } = options
-  const { EXIT_CODES } = await import('./exit-codes.ts')
-  const { formatted, write } = await import('./output.ts')
-  const { sourceOf } = await import('./overview.ts')
-  const { leasesEverywhere, leasesTable } = await import('./product-leases.ts')
-  const { statusTable } = await import('./status-table.ts')
-  using source = allNamespaces ? null : await sourceOf(from)
-  const look = async () => {
-    if (source === null) {
-      const leases = await leasesEverywhere(from)
-      return { ok: true, text: formatted(output, { leases }, () => leasesTable(leases, Date.now())) }
-    }
-    const overview = await source.overview()
-    const text = formatted(output, overview, () => statusTable(overview, Date.now(), output === 'wide'))
-    return { ok: overview.ok, text }
-  }
-  const before = !watch ? '' : process.stdout.isTTY ? CLEAR : output === 'yaml' ? '---\n' : ''
-  const first = await look()
-  await write(before + first.text)
-  while (watch) {
-    await setTimeout(PERIOD_MS)
-    // A failed read, such as during a restart of the API server, does not end the watch.
-    await look().then(
-      ({ text }) => write(before + text),
-      ({ message }) => process.stderr.write(`langflow-leader: ${oneLine(message)}\n`),
-    )
-  }
-  return first.ok ? EXIT_CODES.fine : EXIT_CODES.failed
-}
-
-/** Time between two refreshes of `--watch`, in milliseconds. */
-const PERIOD_MS = 2_000
-/** Moves the cursor to the top, and clears the screen. */
-const CLEAR = '\u001b[H\u001b[2J'

@@ -1,11 +1,16 @@
+import { setTimeout } from 'node:timers/promises'
 import { styleText } from 'node:util'
+import type { Values } from '../config/setting.ts'
 import { shortDuration } from '../config/values.ts'
 import { oneLine } from '../exit.ts'
 import { describeRequest, podOf, UNTIL_RESUMED } from '../lease/operator-annotations.ts'
 import type { AgentStatus, FrontView, ReplicaRow } from '../status/agent-status.ts'
 import { rowOf } from './cluster.ts'
-import { type Cell, table } from './output.ts'
-import { type Overview, stateOf } from './overview.ts'
+import { EXIT_CODES } from './exit-codes.ts'
+import { type Cell, formatted, operating, table, write } from './output.ts'
+import { type Overview, sourceOf, stateOf } from './overview.ts'
+import { leasesEverywhere, leasesTable } from './product-leases.ts'
+import type { STATUS_SETTINGS } from './status-command.ts'
 
 type Column = readonly [head: string, cell: (status: AgentStatus) => Cell]
 
@@ -19,7 +24,6 @@ const COLUMNS: readonly Column[] = [
   ['AGE', ({ podAgeMs }) => shortDuration(podAgeMs)],
 ]
 
-/** The columns that `-o wide` adds. */
 const WIDE: readonly Column[] = [
   ['EPOCH', ({ lease }) => String(lease.epoch)],
   ['LANGFLOW', ({ langflow }) => langflow.version ?? '-'],
@@ -36,7 +40,6 @@ function ofFronts(head: string, describe: (front: FrontView) => string): Column 
   return [head, ({ traffic: { front } }) => (front === null ? '-' : describe(front))]
 }
 
-/** The table of replicas, the warnings and the verdict. @param wallMs now, by the wall clock */
 export function statusTable(overview: Overview, wallMs: number, wide: boolean): string {
   const columns = wide ? [...COLUMNS, ...WIDE] : COLUMNS
   const rows = overview.replicas.map(({ pod, node, status }) => [
@@ -70,7 +73,6 @@ function titleOf({ lease, replicas }: Overview, wallMs: number): string {
   return `Lease ${namespace}/${name}: ${leads}${ago}, epoch ${epoch}`
 }
 
-/** The requests of operators, and the problems of the replicas. @param wallMs now, by the wall clock */
 function warningsOf({ pause, switchover, replicas }: Overview, wallMs: number): string[] {
   const lines: string[] = []
   if (pause !== null) {
@@ -136,4 +138,38 @@ function takeoverCell({ role, couldTakeOver, pause }: AgentStatus): Cell {
   if (role === 'leader') return '-'
   if (!couldTakeOver) return ['yellow', 'no']
   return pause ? ['yellow', 'after resume'] : 'yes'
+}
+
+/** Time between two refreshes of `--watch`. */
+const PERIOD_MS = 2_000
+/** Moves the cursor to the top, and clears the screen. */
+const CLEAR = '\u001b[H\u001b[2J'
+
+/** Resolves to the exit code. With `--watch`, it never resolves: Ctrl-C ends the process. */
+export function runStatus(options: Values<typeof STATUS_SETTINGS>): Promise<number> {
+  const { output, watch, allNamespaces, ...from } = options
+  return operating(output, async () => {
+    using source = allNamespaces ? null : await sourceOf(from)
+    const look = async () => {
+      if (source === null) {
+        const leases = await leasesEverywhere(from)
+        return { ok: true, text: formatted(output, { leases }, () => leasesTable(leases, Date.now())) }
+      }
+      const overview = await source.overview()
+      const text = formatted(output, overview, () => statusTable(overview, Date.now(), output === 'wide'))
+      return { ok: overview.ok, text }
+    }
+    const before = !watch ? '' : process.stdout.isTTY ? CLEAR : output === 'yaml' ? '---\n' : ''
+    const first = await look()
+    await write(before + first.text)
+    while (watch) {
+      await setTimeout(PERIOD_MS)
+      // A failed read, such as during a restart of the API server, does not end the watch.
+      await look().then(
+        ({ text }) => write(before + text),
+        ({ message }) => process.stderr.write(`langflow-leader: ${oneLine(message)}\n`),
+      )
+    }
+    return first.ok ? EXIT_CODES.fine : EXIT_CODES.failed
+  })
 }

@@ -62,7 +62,6 @@ describe('the flags of commands for people', () => {
   })
 
   const wrong: readonly (readonly [args: readonly string[], problem: RegExp])[] = [
-    [['switchover', '--to', 'Pod 1'], /--to 'Pod 1': use the name of a pod/],
     [['switchover', '--timeout', '0'], /--timeout '0': use at least 1s/],
     [['pause', '--for', '30'], /--for '30': a duration needs a unit/],
     [['pause', '--for', '2h26h'], /use at most 24h/],

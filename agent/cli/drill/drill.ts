@@ -12,9 +12,8 @@ import { overviewOf } from '../overview.ts'
 import { followRequest, type Limits, phaseLine, repeat } from '../request-progress.ts'
 import { confirm, interruption, type Terminal } from '../terminal.ts'
 import type { DrillSettings } from './drill-command.ts'
-import { judge, type Report, textOf } from './drill-report.ts'
 import { type Service, serviceAt } from './langflow-service.ts'
-import { EVERY_MS, measure, type Probe, startProber } from './prober.ts'
+import { EVERY_MS, type Measured, measure, type Probe, startProber } from './prober.ts'
 
 /** The systems that a drill uses. */
 export interface Stage {
@@ -26,6 +25,7 @@ export interface Stage {
   print(line: string): void
 }
 
+export type Report = Awaited<ReturnType<typeof drill>>
 type Options = Pick<DrillSettings, 'scenario' | 'rtoMs' | 'timeoutMs'>
 
 /** Time before the fault, and after the recovery: longer than the leader takes to record a term's phases by a renewal. */
@@ -58,7 +58,7 @@ export function runDrill(options: DrillSettings, terminal: Terminal | null): Pro
  * replicas have recovered. Rejects with an `OperationError` if the scenario was not run, if the replicas do not recover in time, and
  * when `signal` aborts.
  */
-export async function drill(stage: Stage, options: Options, signal: AbortSignal): Promise<Report> {
+export async function drill(stage: Stage, options: Options, signal: AbortSignal) {
   const { clock, cluster, service, print } = stage
   const { scenario, rtoMs, timeoutMs } = options
   const quit = new AbortController()
@@ -78,7 +78,8 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
     await pause(clock, QUIET_MS, signal)
     await prober.stop()
     const measured = measure(prober.probes, (await service.messages?.kept()) ?? null)
-    const problem = judge(measured, rtoMs)
+    const problem = exceeded(measured, rtoMs)
+    // `missed`: the replicas recovered, but a limit on time or loss was exceeded.
     const result = problem === null ? 'ok' : 'missed'
     const lease = await cluster.lease()
     await note(stage, result)
@@ -185,4 +186,30 @@ async function note({ cluster, clock, print }: Stage, result: LastDrill['result'
 async function pause(clock: Clock, timeoutMs: number, signal: AbortSignal): Promise<void> {
   const end = await repeat(clock, { timeoutMs, signal }, async () => null)
   if (end === 'interrupted') throw new OperationError('interrupted', 'interrupted')
+}
+
+/** The exceeded limits, in one sentence; `null` if there are no such limits. */
+export function exceeded({ rtoMs, lost }: Pick<Measured, 'rtoMs' | 'lost'>, limitMs: number): string | null {
+  const missed: string[] = []
+  if (rtoMs === null) missed.push('users got no good answer after the last failure')
+  else if (rtoMs > limitMs) missed.push(`no user was served for ${shortDuration(rtoMs)}, longer than --rto`)
+  if (lost !== null && lost > 0) missed.push(`acknowledged messages are missing: ${lost}`)
+  return missed.length === 0 ? null : missed.join('; ')
+}
+
+/** The report for people. */
+export function textOf(report: Report): string {
+  const { measured, problem, rtoLimitMs } = report
+  const { rtoMs, lost, failed, requests, firstProblem } = measured
+  const facts = {
+    result: problem === null ? 'passed' : `missed its limits: ${problem}`,
+    leader: `${report.from}, then ${report.to}`,
+    RTO: `${rtoMs === null ? 'not over' : shortDuration(rtoMs)} (allowed: ${shortDuration(rtoLimitMs)})`,
+    RPO: lost === null ? 'not measured' : `${lost} messages`,
+    'failed requests': `${failed} of ${requests}${firstProblem === null ? '' : ` (the first: ${firstProblem})`}`,
+    'recovered after': shortDuration(report.wellAgainMs),
+  }
+  const lines = Object.entries(facts).map(([name, fact]) => `${`${name}:`.padEnd(18)}${fact}`)
+  const head = `Drill of ${report.namespace}/${report.lease}: ${report.scenario}, ${report.ended}`
+  return `${head}\n\n${lines.join('\n')}\n\nThe phases of the takeover: langflow-leader history\n`
 }

@@ -16,18 +16,11 @@ export interface Probe {
   readonly problem: string | null
 }
 
-export interface Prober {
-  /** The attempts, in the order of their ends. */
-  readonly probes: readonly Probe[]
-  /** Starts no more attempts. Resolves when the open attempts have ended. */
-  stop(): Promise<void>
-}
-
 /**
  * Starts a user that makes an attempt every period, even if earlier attempts have not ended, and that does not retry. A slow answer or
  * a retry would hide an outage. The deadline of an attempt limits the number of open attempts. When `quit` aborts, they are dropped.
  */
-export function startProber({ ask }: Pick<Service, 'ask'>, clock: Clock, quit: AbortSignal): Prober {
+export function startProber({ ask }: Pick<Service, 'ask'>, clock: Clock, quit: AbortSignal) {
   const probes: Probe[] = []
   const underWay = new Set<Promise<void>>()
   const since = clock.mono()
@@ -55,7 +48,9 @@ export function startProber({ ask }: Pick<Service, 'ask'>, clock: Clock, quit: A
 
   next(1)
   return {
-    probes,
+    /** The attempts, in the order of their ends. */
+    probes: probes as readonly Probe[],
+    /** Starts no more attempts. Resolves when the open attempts have ended. */
     async stop() {
       timer?.cancel()
       await Promise.all(underWay)

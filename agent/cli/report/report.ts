@@ -1,10 +1,13 @@
+import { writeFile } from 'node:fs/promises'
 import { stripVTControlCharacters } from 'node:util'
 import type { V1Container, V1ContainerStatus, V1PodSpec, V1PodStatus } from '@kubernetes/client-node'
 import { stringify } from 'yaml'
-import type { Clock } from '../../clock.ts'
+import { type Clock, systemClock } from '../../clock.ts'
 import { API_KEY } from '../../config/command-line.ts'
-import { oneLine } from '../../exit.ts'
-import { type Kind, type KubeObject, type KubeObjects, POD } from '../../kube/kube-objects.ts'
+import type { Values } from '../../config/setting.ts'
+import { reasonOf } from '../../errno.ts'
+import { FatalError, oneLine, print } from '../../exit.ts'
+import { type KubeObject, type KubeObjects, POD } from '../../kube/kube-objects.ts'
 import { LEASE } from '../../lease/lease-api.ts'
 import {
   LAST_DRILL,
@@ -17,14 +20,18 @@ import {
 import { redactText } from '../../redaction.ts'
 import { VERSION } from '../../version.ts'
 import { DEADLINE_MS } from '../api-connection.ts'
+import { Cluster } from '../cluster.ts'
+import { asOperationError, EXIT_CODES } from '../exit-codes.ts'
 import { historyTable } from '../history-table.ts'
 import { agentOf, programOf } from '../manifests/agent-container.ts'
-import { asFields, asText, type Fields, isFields } from '../manifests/manifest.ts'
-import type { Source } from '../overview.ts'
+import { asFields, type Fields, isFields } from '../manifests/manifest.ts'
+import { write } from '../output.ts'
+import { type Source, sourceOf } from '../overview.ts'
 import { statusTable } from '../status-table.ts'
+import type { REPORT_SETTINGS } from './report-command.ts'
 
-// A report shows only what langflow-leader itself has written: its status, its annotations, its settings and its log lines. Of other
-// objects it shows names, reasons and counts. A value that is not on a list below does not appear.
+// A report shows only what langflow-leader itself has written: its status, its annotations, its settings and its log lines. Of
+// containers it shows names, states and the names of other variables. A value that is not on a list below does not appear.
 
 export interface Reading {
   readonly leaseName: string
@@ -33,16 +40,7 @@ export interface Reading {
   readonly clock: Pick<Clock, 'now'>
 }
 
-export interface Report {
-  readonly text: string
-  readonly parts: number
-  /** Why a part is missing. */
-  readonly failures: readonly Error[]
-}
-
 const MOST_LINES = 500
-const MOST_EVENTS = 200
-const EVENT: Kind = { kind: 'Event', resource: 'events', base: '/api/v1' }
 const LEASE_FIELDS = [
   'holderIdentity',
   'leaseTransitions',
@@ -56,10 +54,32 @@ const LOG_FIELDS =
     ',',
   )
 const HEAD =
-  'Only the fields that langflow-leader itself writes are shown, and names, reasons and counts. Read the file before you share it.'
+  'Only the fields that langflow-leader itself writes are shown, and names and states of containers. Read the file before you share it.'
+
+/** Resolves to the exit code. */
+export async function runReport({ file, ...from }: Values<typeof REPORT_SETTINGS>): Promise<number> {
+  using cluster = await Cluster.connect(from)
+  using source = await sourceOf(from)
+  const { leaseName, namespace, objects } = cluster
+  const { text, parts, failures } = await makeReport({ leaseName, objects, source, clock: systemClock })
+  // If no part can be read, the command fails like all others, with one sentence.
+  if (parts === 0) throw asOperationError(failures[0])
+  for (const { message } of failures) process.stderr.write(`langflow-leader: ${message}\n`)
+  if (file === '-') await write(text)
+  else {
+    const time = new Date().toISOString().slice(0, 19).replaceAll(':', '')
+    const path = file ?? `langflow-leader-report-${namespace}-${time}Z.txt`
+    await writeFile(path, text, { flag: 'wx', mode: 0o600 }).catch((error) => {
+      const why = reasonOf(error, { EEXIST: 'the file exists: choose another --file' })
+      throw new FatalError(`cannot write ${path}: ${why}`, { cause: error })
+    })
+    print(`wrote ${path}: ${parts} parts, ${failures.length} missing; read it before you share it\n`)
+  }
+  return failures.length === 0 ? EXIT_CODES.fine : EXIT_CODES.failed
+}
 
 /** Reads all parts. Never rejects for a part that cannot be read. */
-export async function makeReport({ objects, leaseName, source, clock }: Reading): Promise<Report> {
+export async function makeReport({ objects, leaseName, source, clock }: Reading) {
   const failures: Error[] = []
   const attempt = async <T>(what: string, read: () => Promise<T>): Promise<T | null> =>
     read().catch((error: Error) => {
@@ -75,7 +95,6 @@ export async function makeReport({ objects, leaseName, source, clock }: Reading)
   const pods = listed.filter(
     (pod) => (agentOf(pod)?.leaseName ?? leaseName) === leaseName && agentOf(pod) !== null,
   )
-  const names = [leaseName, ...pods.map(({ metadata }) => metadata.name)]
   const parts = await Promise.all([
     part('status', async () => {
       const overview = await source.overview()
@@ -84,7 +103,6 @@ export async function makeReport({ objects, leaseName, source, clock }: Reading)
     part('history', async () => historyTable(await source.history(), clock.now().wall)),
     part('Lease', async () => stringify(leaseFacts(await objects.get(LEASE, leaseName, DEADLINE_MS)))),
     ...pods.map((pod) => part(`Pod/${pod.metadata.name}`, async () => stringify(podFacts(pod)))),
-    part('Events', async () => eventLines(await objects.list(EVENT, DEADLINE_MS), names)),
     ...pods.flatMap((pod) =>
       containersOf(pod).flatMap(({ container, status }) =>
         [status?.restartCount ? true : [], false].flat().map((previous) => {
@@ -150,21 +168,6 @@ function containerFacts({ container, status }: StartedContainer): object {
     args: words.slice(0, words.indexOf('--')),
     variables,
   }
-}
-
-/** The last Events on these objects, oldest first. Their messages are another program's, and are left out. */
-function eventLines(all: readonly KubeObject[], names: readonly string[]): string {
-  const ours = all.flatMap((one) => {
-    const { kind, name } = asFields(one.involvedObject)
-    const at = asText(one.lastTimestamp) || asText(one.eventTime) || asText(one.metadata.creationTimestamp)
-    const words = [at, asText(one.type), asText(one.reason), `${kind}/${name}`, `${one.count ?? 1} times`]
-    return names.includes(asText(name)) ? [{ at, line: oneLine(words.join('  ')) }] : []
-  })
-  const sorted = ours.toSorted((a, b) => Date.parse(a.at) - Date.parse(b.at))
-  return sorted
-    .slice(-MOST_EVENTS)
-    .map(({ line }) => line)
-    .join('\n')
 }
 
 /** The lines that an agent, a launcher or a front wrote by `createLog`. LangFlow's own lines pass through the launcher unchanged. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { judge, type Report, textOf } from '../../../agent/cli/drill/drill-report.ts'
+import { exceeded, type Report, textOf } from '../../../agent/cli/drill/drill.ts'
 
 const REPORT: Report = {
   namespace: 'team',
@@ -25,14 +25,14 @@ const REPORT: Report = {
 describe('the verdict', () => {
   const cases: [rtoMs: number | null, lost: number | null, problem: RegExp][] = [
     [1_000, 0, /^null$/],
-    [1_001, null, /^no user was served for 1s, longer than the allowed 1s$/],
+    [1_001, null, /^no user was served for 1s, longer than --rto$/],
     [500, 1, /messages are missing: 1$/],
     [2_000, 2, /no user was served .* missing: 2/],
     [null, 0, /no good answer/],
   ]
   for (const [rtoMs, lost, problem] of cases)
     test(`of RTO ${rtoMs} ms and ${lost} lost messages is ${problem}`, () =>
-      assert.match(String(judge({ rtoMs, lost }, 1_000)), problem))
+      assert.match(String(exceeded({ rtoMs, lost }, 1_000)), problem))
 })
 
 test('the report for people has a line for each fact', () => {

@@ -5,7 +5,6 @@ import {
   type Measured,
   measure,
   type Probe,
-  type Prober,
   startProber,
 } from '../../../agent/cli/drill/prober.ts'
 import { VirtualClock } from '../../harness/virtual-clock.ts'
@@ -17,7 +16,7 @@ class Scripted {
   readonly clock = new VirtualClock()
   readonly asked: { number: number; atMs: number; end: (outcome: Outcome) => void }[] = []
   readonly quit = new AbortController()
-  readonly prober: Prober
+  readonly prober: ReturnType<typeof startProber>
 
   constructor() {
     const began = this.clock.mono()

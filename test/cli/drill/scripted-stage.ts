@@ -1,5 +1,5 @@
+import type { Report } from '../../../agent/cli/drill/drill.ts'
 import { drill, type Stage } from '../../../agent/cli/drill/drill.ts'
-import type { Report } from '../../../agent/cli/drill/drill-report.ts'
 import type { Service } from '../../../agent/cli/drill/langflow-service.ts'
 import type { KubeObject } from '../../../agent/kube/kube-objects.ts'
 import { SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
