@@ -20,13 +20,7 @@ const LAG_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 const STANDBY_STATES = ['ready', 'preparing', 'none'] as const
 const PHASES = ['detect', 'acquire', 'start', 'healthy'] as const
 /** Codes of the failures after which LangFlow may be restarted in its term. */
-const RESTARTED_BECAUSE = [
-  'workload_exited',
-  'workload_unhealthy',
-  'workload_lost',
-  'deadman',
-  'content_changed',
-] as const
+const RESTARTS = ['workload_exited', 'workload_unhealthy', 'workload_lost', 'deadman', 'content_changed']
 
 /** docs/reference.md has more about each metric. */
 const HELP = {
@@ -64,7 +58,6 @@ const HELP = {
   langflow_leader_could_take_over: 'Whether this replica could take over.',
   langflow_leader_paused: 'Whether an operator has paused takeovers.',
   langflow_leader_standby_colder: 'Whether the standby is colder than configured.',
-  langflow_leader_content_age_seconds: 'Time since the launcher first saw the present digest.',
   langflow_leader_content_refused: 'Whether LangFlow does not use its files as they are now.',
   langflow_leader_last_drill_timestamp_seconds: 'Time of the last drill, in seconds since the Unix epoch.',
   langflow_leader_last_drill_ok: 'Whether the last drill succeeded within its limits.',
@@ -73,7 +66,6 @@ const HELP = {
   // Only these metrics of the process: more would cost more than their use.
   process_resident_memory_bytes: 'Resident memory size.',
   process_cpu_seconds_total: 'User and system CPU time spent.',
-  process_start_time_seconds: 'Start time of the process, in seconds since the Unix epoch.',
 
   langflow_leader_build_info: 'Versions of this program and of Node.js.',
   langflow_leader_standby_state: 'State of the standby: 1 for the present state, 0 for the others.',
@@ -88,10 +80,11 @@ const HELP = {
 
 type Name = keyof typeof HELP
 type Labels = Readonly<Record<string, string>>
+type Samples = readonly (readonly [Labels, number])[]
 type Absent = null
 
 /** A scrape reads these values from the status. A name with `_total` is a counter. */
-const VALUES: { readonly [N in Name]?: (now: AgentStatus) => number | boolean | Absent } = {
+const READINGS: { readonly [N in Name]?: (now: AgentStatus) => number | boolean | Samples | Absent } = {
   langflow_leader_kill_deadline_seconds: ({ leadership: { killInMs } }) =>
     killInMs === null ? null : Math.max(0, killInMs) / 1000,
   langflow_leader_doubt: (now) => now.leadership.doubt,
@@ -112,8 +105,6 @@ const VALUES: { readonly [N in Name]?: (now: AgentStatus) => number | boolean | 
   langflow_leader_could_take_over: (now) => now.couldTakeOver,
   langflow_leader_paused: (now) => now.pause !== null,
   langflow_leader_standby_colder: ({ standby }) => whyColder(standby, standby.wanted) !== null,
-  langflow_leader_content_age_seconds: ({ content }) =>
-    content?.ageMs == null ? null : content.ageMs / 1000,
   langflow_leader_content_refused: ({ content }) => content && content.problem !== null,
   langflow_leader_last_drill_timestamp_seconds: ({ lastDrill }) =>
     lastDrill && Date.parse(lastDrill.at) / 1000,
@@ -122,41 +113,18 @@ const VALUES: { readonly [N in Name]?: (now: AgentStatus) => number | boolean | 
   langflow_leader_deadman_firings_total: (now) => now.workload.deadmanFirings,
   process_resident_memory_bytes: () => process.memoryUsage.rss(),
   process_cpu_seconds_total: () => (process.cpuUsage().user + process.cpuUsage().system) / 1e6,
-  process_start_time_seconds: () => Math.round(performance.timeOrigin) / 1000,
-}
-
-type Samples = readonly (readonly [Labels, number])[]
-
-/** The same with labels. */
-const LABELLED: { readonly [N in Name]?: readonly [string[], (now: AgentStatus) => Samples] } = {
-  langflow_leader_build_info: [
-    ['version', 'node'],
-    () => info({ version: VERSION, node: process.versions.node }),
-  ],
-  langflow_leader_standby_state: [
-    ['mode', 'state'],
-    ({ standby: { mode, state: now } }) =>
-      STANDBY_STATES.map((state) => [{ mode, state }, Number(state === now)]),
-  ],
-  langflow_leader_configured_seconds: [
-    ['setting'],
-    ({ timings }) => Object.entries(timings).map(([key, ms]) => [{ setting: snakeCase(key) }, ms / 1000]),
-  ],
-  langflow_leader_flows_info: [['digest'], (now) => info({ digest: now.flowsDigest })],
-  langflow_leader_content_info: [
-    ['digest', 'running'],
-    ({ content }) => info({ digest: content?.digest, running: content?.running ?? '' }),
-  ],
-  langflow_leader_revision_failed: [
-    ['revision', 'reason'],
-    ({ revision, onTrial }) => info({ revision, reason: onTrial?.failed }),
-  ],
-  langflow_leader_front_leader_unreachable: [
-    ['address'],
-    ({ traffic }) => info({ address: traffic.front?.unreachable }),
-  ],
-  langflow_leader_front_forwarded_total: [['to'], ({ traffic }) => each('to', traffic.front?.forwarded)],
-  langflow_leader_front_failed_total: [['reason'], ({ traffic }) => each('reason', traffic.front?.failed)],
+  langflow_leader_build_info: () => info({ version: VERSION, node: process.versions.node }),
+  langflow_leader_standby_state: ({ standby: { mode, state: now } }) =>
+    STANDBY_STATES.map((state) => [{ mode, state }, Number(state === now)]),
+  langflow_leader_configured_seconds: ({ timings }) =>
+    Object.entries(timings).map(([key, ms]) => [{ setting: snakeCase(key) }, ms / 1000]),
+  langflow_leader_flows_info: ({ flowsDigest: digest }) => info({ digest }),
+  langflow_leader_content_info: ({ content }) =>
+    info({ digest: content?.digest, running: content?.running ?? '' }),
+  langflow_leader_revision_failed: ({ revision, onTrial }) => info({ revision, reason: onTrial?.failed }),
+  langflow_leader_front_leader_unreachable: ({ traffic }) => info({ address: traffic.front?.unreachable }),
+  langflow_leader_front_forwarded_total: ({ traffic }) => each('to', traffic.front?.forwarded),
+  langflow_leader_front_failed_total: ({ traffic }) => each('reason', traffic.front?.failed),
 }
 
 /** No sample if a label is unknown. */
@@ -207,32 +175,12 @@ export function createMetrics({ leaseName: name, status }: { leaseName: string; 
   slowPath.inc({ name }, 0)
   // `increase` misses the first value of a series, so each series starts at 0.
   for (const outcome of ['acknowledged', 'conflict', 'failed']) renewals.inc({ outcome }, 0)
-  for (const reason of RESTARTED_BECAUSE) restarts.inc({ reason }, 0)
+  for (const reason of RESTARTS) restarts.inc({ reason }, 0)
   for (const phase of PHASES) takeover.zero({ phase })
 
-  const create = (name: string, labels: string[]) =>
-    name.endsWith('_total') ? counter(name as Name, ...labels) : gauge(name as Name, ...labels)
-  const refresh = [
-    ...Object.entries(VALUES).map(([name, read]) => {
-      const metric = create(name, [])
-      return (now: AgentStatus) => {
-        const value = read(now)
-        if (value === null) metric.remove()
-        else show(metric, [[{}, Number(value)]])
-      }
-    }),
-    ...Object.entries(LABELLED).map(([name, [labels, read]]) => {
-      const metric = create(name, labels)
-      return (now: AgentStatus) => show(metric, read(now))
-    }),
-  ]
   return {
     contentType: registry.contentType,
-    expose() {
-      const now = status()
-      for (const one of refresh) one(now)
-      return registry.metrics()
-    },
+    expose: async () => (await registry.metrics()) + (await scrape(status())),
     leading: (yes: boolean) => leading.set({ name }, Number(yes)),
     /** A renewal needed a read first. */
     slowPath: () => slowPath.inc({ name }),
@@ -261,10 +209,17 @@ export function createMetrics({ leaseName: name, status }: { leaseName: string; 
   }
 }
 
-/** Replaces the samples of a metric. Prometheus treats a falling total as a restart, which it is. */
-function show(metric: Gauge | Counter, samples: Samples): void {
-  metric.reset()
-  for (const [labels, value] of samples)
-    if (metric instanceof Gauge) metric.set(labels, value)
-    else metric.inc(labels, value)
+/** New metrics for each scrape: Prometheus treats a falling total as a restart, which it is. */
+function scrape(now: AgentStatus): Promise<string> {
+  const registry = new Registry()
+  for (const [name, read] of Object.entries(READINGS)) {
+    const value = read(now)
+    const samples: Samples = typeof value === 'object' ? (value ?? []) : [[{}, Number(value)]]
+    const labelNames = Object.keys(samples[0]?.[0] ?? {})
+    const options = { name, help: HELP[name as Name], labelNames, registers: [registry] }
+    if (samples.length === 0) continue
+    const metric = name.endsWith('_total') ? new Counter(options) : new Gauge(options)
+    for (const [labels, total] of samples) metric.inc(labels, total)
+  }
+  return registry.metrics()
 }
