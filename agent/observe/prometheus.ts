@@ -217,8 +217,8 @@ function scrape(now: AgentStatus): Promise<string> {
     const samples: Samples = typeof value === 'object' ? (value ?? []) : [[{}, Number(value)]]
     const labelNames = Object.keys(samples[0]?.[0] ?? {})
     const options = { name, help: HELP[name as Name], labelNames, registers: [registry] }
-    if (samples.length === 0) continue
     const metric = name.endsWith('_total') ? new Counter(options) : new Gauge(options)
+    if (samples.length === 0) metric.remove()
     for (const [labels, total] of samples) metric.inc(labels, total)
   }
   return registry.metrics()

@@ -40,103 +40,78 @@ export function page({
   const EVERY_MS = 1_000
   const DEADLINE_MS = 5_000
   const MOST_TERMS = 10
-  const PHASES = ['detect', 'acquire', 'start', 'healthy'] as const
   const find = (id: string) => document.getElementById(id)
   const short = (ms: number | null) => shortDuration(ms, units, formatDuration)
   let version: string | null = null
   let answeredAt = performance.now()
 
-  /** Every text becomes a text node, without characters that are invisible. A falsy child is left out. */
-  function element(name: string, className: string, ...children: (Element | string)[]): Element {
+  /** Every text becomes a text node, without characters that are invisible. */
+  function element(name: string, className: string, ...children: (Element | string | null)[]): Element {
     const made = document.createElement(name)
     made.className = className
-    for (const one of children)
-      if (one) made.append(typeof one === 'string' ? one.replace(/\p{C}/gu, '\ufffd') : one)
+    for (const one of children) made.append(typeof one === 'string' ? one.replace(/\p{C}/gu, '\ufffd') : one)
     return made
   }
 
-  function notice(level: string, title: string, text: string | null): Element {
-    return element('p', `notice ${level}`, element('b', '', title), ` ${text ?? ''}`)
+  function tableRow(level: string, ...cells: (string | null | undefined)[]): Element {
+    return element('tr', level, ...cells.map((cell) => element('td', '', cell ?? '-')))
   }
 
   function noticesOf(rows: readonly ReplicaRow[], now: number): Element[] {
     const reported = rows.flatMap(({ status }) => status ?? [])
     const { pause, switchover, leadership } = reported.find(({ lease }) => lease.self) ?? reported[0]!
-    const left = pause?.until
-      ? `for ${short(Date.parse(pause.until) - now)} more`
-      : 'until an operator resumes'
-    const request = switchover && `Request for a ${switchover.what} ${switchover.to}: ${switchover.state}`
-    // The reason why a replica cannot take over is on its card.
+    const until = pause?.until ? `for ${short(Date.parse(pause.until) - now)} more` : 'until resumed'
+    // The reason why a replica cannot take over is in its row.
     const troubled = reported.filter(({ problem, unable }) => problem !== null && problem !== unable)
-    return [
-      pause && notice('warning', `Paused ${left}: no takeover starts`, pause.reason),
-      request && notice('warning', request, switchover.reason),
-      leadership.steppingDown && notice('warning', 'The leader steps down', leadership.steppingDown),
-      ...troubled.map(({ identity, problem }) => notice('bad', podOf(identity), problem)),
-    ].filter(Boolean)
+    const notices = [
+      pause && ['warning', `Takeovers are paused ${until}`, pause.reason],
+      switchover && [
+        'warning',
+        `${switchover.what} ${switchover.to}: ${switchover.state}`,
+        switchover.reason,
+      ],
+      leadership.steppingDown && ['warning', 'The leader steps down', leadership.steppingDown],
+      ...troubled.map(({ identity, problem }) => ['bad', podOf(identity), problem]),
+    ].filter((one) => Array.isArray(one))
+    return notices.map(([level, title, text]) =>
+      element('p', `notice ${level}`, element('b', '', title ?? ''), ` ${text ?? ''}`),
+    )
   }
 
-  function cardOf({ pod, node, status, problem }: ReplicaRow, leader: AgentStatus | null): Element {
-    const name = element('h3', '', pod)
-    if (status === null)
-      return element('li', 'card bad', name, element('p', 'badge', 'no answer'), element('p', '', problem))
-    const [level, role] = roleOf(status)
-    const differing = (own: string | null, leaders: string | null | undefined) =>
-      own !== null && leaders != null && own !== leaders ? `${own}, differs from the leader’s` : own
-    const { langflow, standby, leadership, traffic, unable } = status
+  function rowOfReplica({ pod, status, problem }: ReplicaRow): Element {
+    if (status === null) return tableRow('bad', pod, 'no answer', '-', '-', '-', '-', '-', problem)
+    const { langflow, standby, traffic, unable, revision, flowsDigest, decision, workload } = status
     const { front } = traffic
-    const serves = traffic.gate === 'open' ? 'serves' : status.workload.state
-    const facts = [
-      ['LangFlow', `${serves}${langflow.version === null ? '' : `, ${langflow.version}`}`],
-      ['Front', front && `${front.held} held, ${front.inFlight} in flight, ${front.streams} streams`],
-      ['Standby', status.role === 'leader' ? null : `${standby.mode}, ${standby.state}`],
-      ['Revision', differing(status.revision, leader?.revision)],
-      ['Flows', differing(status.flowsDigest, leader?.flowsDigest)],
-      ['Content', differing(status.content?.digest ?? null, leader?.content?.digest)],
-      ['Secret key', differing(status.secretKeyDigest, leader?.secretKeyDigest)],
-      ['Node', node],
-      ['Campaigns', leadership.coolDownMs && `again in ${short(leadership.coolDownMs)}`],
-    ].filter(([, value]) => value)
-    const rows = facts.flatMap(([fact, value]) => [element('dt', '', fact), element('dd', '', value)])
-    const why = [unable && `Cannot take over: ${unable}`, standby.reason].filter(Boolean)
-    return element(
-      'li',
-      `card ${level}`,
-      name,
-      element('p', 'badge', role),
-      element('p', '', status.decision),
-      ...why.map((text) => element('p', 'why', text)),
-      element('dl', '', ...rows),
+    const [level, role] = roleOf(status)
+    const serves = traffic.gate === 'open' ? 'serves' : workload.state
+    const requests = front && `${front.held} held, ${front.inFlight} in flight, ${front.streams} streams`
+    const ready = status.role === 'leader' ? '-' : `${standby.mode}, ${standby.state}`
+    const why = unable ?? standby.reason ?? decision
+    return tableRow(
+      level,
+      pod,
+      role,
+      `${serves}, ${langflow.version}`,
+      ready,
+      revision,
+      flowsDigest,
+      requests,
+      why,
     )
   }
 
-  function roleOf({ role, leadership, traffic, couldTakeOver, pause }: AgentStatus): [string, string] {
+  function roleOf({ role, leadership, traffic, couldTakeOver }: AgentStatus): [string, string] {
     if (leadership.doubt) return ['bad', 'in doubt']
-    if (role === 'leader')
-      return traffic.gate === 'open' ? ['good', 'leads'] : ['warning', 'leads, not serving']
-    if (!couldTakeOver) return ['warning', 'cannot take over']
-    return pause ? ['warning', 'can take over after the pause'] : ['good', 'can take over']
+    if (role === 'leader') return [traffic.gate === 'open' ? 'good' : 'warning', 'leads']
+    return couldTakeOver ? ['good', 'can take over'] : ['warning', 'cannot take over']
   }
 
-  function termOf(term: PastTerm, longestMs: number, now: number): Element {
-    const { epoch, holder, began, because, phases, gapMs, ended, endedBecause } = term
-    const lasted = short((ended === null ? now : Date.parse(ended)) - Date.parse(began))
-    const end = ended === null ? 'until now' : `ended: ${endedBecause ?? 'unknown'}`
-    const bar = element('div', 'phases')
-    for (const phase of PHASES) {
-      const part = element('span', phase)
-      part.style.width = `${(100 * (phases[`${phase}Ms`] ?? 0)) / longestMs}%`
-      bar.append(part)
-    }
-    const times = PHASES.map((phase) => `${phase} ${short(phases[`${phase}Ms`])}`).join(', ')
-    return element(
-      'li',
-      '',
-      element('h3', '', holder, element('span', 'faint', ` epoch ${epoch}`)),
-      element('p', 'faint', `${began}, for ${lasted}; began: ${because}, ${end}`),
-      bar,
-      element('p', 'faint', `no server for ${short(gapMs)} (${times})`),
-    )
+  function rowOfTerm({ phases, ended, endedBecause, ...term }: PastTerm, now: number): Element {
+    const lasted = short((ended === null ? now : Date.parse(ended)) - Date.parse(term.began))
+    const { detectMs, acquireMs, startMs, healthyMs } = phases
+    const times = [term.gapMs, detectMs, acquireMs, startMs, healthyMs].map(short)
+    const end = endedBecause ?? (ended === null ? 'current' : 'unknown')
+    return tableRow('', String(term.epoch), term.holder, term.began, lasted, term.because, ...times, end)
   }
 
   function show(rows: readonly ReplicaRow[]): void {
@@ -146,35 +121,18 @@ export function page({
     if (version !== own.version) location.reload()
     const now = Date.parse(own.now)
     const { level, sentence, leader } = verdictOf(rows, listed)
-    const { lease, history, lastDrill, leadership, timings } = leader ?? own
+    const { lease, history, lastDrill, leadership } = leader ?? own
     // A screen reader announces a change in an element that stays.
     if (document.title !== sentence) find('verdict').textContent = document.title = sentence
     find('head').className = level
-    const led = leader?.lease.since ? `, for ${short(now - Date.parse(leader.lease.since))}` : ''
-    find('lease').textContent = `${lease.namespace}/${lease.name}, epoch ${lease.epoch}${led}`
-
     const left = leadership.killInMs
-    find('margin').hidden = left === null
-    find('left').textContent = `LangFlow is killed in ${short(left)} unless the Lease is renewed`
-    const all = timings.leaseDurationMs - timings.killMarginMs
-    const low = all - timings.renewDeadlineMs
-    Object.assign(find('meter'), {
-      max: all,
-      low,
-      high: low + timings.retryPeriodMs,
-      optimum: all,
-      value: left ?? 0,
-    })
-
+    const kill = left === null ? '' : `, LangFlow is killed in ${short(left)} unless the Lease is renewed`
+    find('lease').textContent = `${lease.namespace}/${lease.name}, epoch ${lease.epoch}${kill}`
     const drill = lastDrill && `Last drill: ${lastDrill.result}, ${short(now - Date.parse(lastDrill.at))} ago`
     find('drill').textContent = drill ?? ''
     find('notices').replaceChildren(...noticesOf(rows, now))
-    find('replicas').replaceChildren(...rows.map((row) => cardOf(row, leader)))
-    const shown = history.slice(0, MOST_TERMS)
-    const totals = shown.map(({ phases }) =>
-      Object.values(phases).reduce<number>((sum, ms) => sum + (ms ?? 0), 0),
-    )
-    find('terms').replaceChildren(...shown.map((term) => termOf(term, Math.max(1, ...totals), now)))
+    find('replicas').replaceChildren(...rows.map(rowOfReplica))
+    find('terms').replaceChildren(...history.slice(0, MOST_TERMS).map((term) => rowOfTerm(term, now)))
     find('reporter').textContent = `Reported by ${rows[0]?.pod} at ${own.now}, langflow-leader ${own.version}`
   }
 

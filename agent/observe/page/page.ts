@@ -19,6 +19,15 @@ function hashOf(text: string): string {
   return `sha256-${hash('sha256', text, 'base64')}`
 }
 
+const heads = (...names: readonly string[]) => names.map((name) => `<th>${name}</th>`).join('')
+const HEADS = {
+  replicas: heads('Pod', 'Role', 'LangFlow', 'Standby', 'Revision', 'Flows', 'Front', 'Why'),
+  terms: heads(
+    ...['Epoch', 'Holder', 'Began', 'Lasted', 'Because', 'No server'],
+    ...['Detect', 'Acquire', 'Start', 'Healthy', 'Ended'],
+  ),
+}
+
 /** The page without data. Its script shows `/replicas`. */
 export const PAGE = `<!doctype html>
 <html lang="en">
@@ -32,18 +41,13 @@ export const PAGE = `<!doctype html>
 <noscript>This page requires JavaScript. The command langflow-leader status shows the same.</noscript>
 <p id="stale" class="notice bad" role="status" hidden></p>
 <main id="main">
-<header id="head">
-<p id="lease" class="faint"></p>
-<h1 id="verdict" aria-live="polite"></h1>
-<div id="margin" hidden><meter id="meter" aria-labelledby="left"></meter> <p id="left" class="faint"></p></div>
-</header>
+<header id="head"><p id="lease" class="faint"></p><h1 id="verdict" aria-live="polite"></h1></header>
 <div id="notices"></div>
 <h2>Replicas</h2>
-<ul id="replicas" class="cards"></ul>
+<table><thead><tr>${HEADS.replicas}</tr></thead><tbody id="replicas"></tbody></table>
 <h2>Last terms</h2>
-<p class="legend"><span class="detect">detect</span><span class="acquire">acquire</span><span class="start">start</span><span class="healthy">healthy</span></p>
 <p id="drill" class="faint"></p>
-<ol id="terms"></ol>
+<table><thead><tr>${HEADS.terms}</tr></thead><tbody id="terms"></tbody></table>
 </main>
 <nav><p id="reporter"></p><a href="replicas">/replicas</a><a href="status">/status</a><a href="metrics">/metrics</a></nav>
 <script>${SCRIPT}</script>
