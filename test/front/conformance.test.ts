@@ -2,8 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'
 import { until } from '../harness/wait.ts'
-import { EXCHANGES, type Exchange, websocket } from './exchanges.ts'
-import { BINARY, frame, readWhole } from './frames.ts'
+import { EXCHANGES, type Exchange } from './exchanges.ts'
 import { FrontProcess } from './front-process.ts'
 import { ScriptedTarget } from './scripted-target.ts'
 import { answerHead, requestHead, Stage } from './stage.ts'
@@ -12,7 +11,6 @@ import { chunk, Wire } from './wire.ts'
 const BOUND_BYTES = 130e6
 const MIB = Buffer.alloc(1024 * 1024, 'langflow')
 const UPLOAD_MIB = 200
-const MESSAGE_BYTES = 64 * 1024
 /** gunicorn's default, which LangFlow keeps. A request on a connection that LangFlow just closed has an unknown outcome. */
 const KEEPALIVE_MS = 2000
 
@@ -49,7 +47,7 @@ describe('conformance of the front', () => {
     return { port: first.port, memory: watchMemory(t, first, last) }
   }
 
-  async function play({ play }: Exchange, port: number) {
+  async function play([, play]: Exchange, port: number) {
     target.forget()
     const stage = new Stage(port, target)
     try {
@@ -62,7 +60,7 @@ describe('conformance of the front', () => {
   }
 
   for (const exchange of EXCHANGES) {
-    test(`fronts change nothing about ${exchange.title}`, async (t) => {
+    test(`fronts change nothing about ${exchange[0]}`, async (t) => {
       const direct = await play(exchange, target.port)
       for (const [way, front] of Object.entries(WAYS)) {
         await t.test(`both sides see the same through ${way}`, async () => {
@@ -190,25 +188,6 @@ describe('conformance of the front', () => {
       memory.check()
     })
 
-    test(`websocket messages wait in the target for a slow client, through ${way}`, async (t) => {
-      const { port, memory } = await fresh(t, way)
-      const { client, served } = await websocket(new Stage(port, target))
-      const before = served.wire.socket.bytesWritten
-      const message = MIB.subarray(0, MESSAGE_BYTES)
-      const messages = (UPLOAD_MIB * MIB.length) / MESSAGE_BYTES
-      const sends = async () => {
-        for (let i = 0; i < messages; i++) await served.send(frame(BINARY, message, { masked: false }))
-      }
-      const sent = sends()
-      await stalls(() => served.wire.socket.bytesWritten)
-      const taken = served.wire.socket.bytesWritten - before
-      assert.ok(taken < 64 * MIB.length, `${taken} bytes were buffered on the way`)
-      for (let i = 0; i < messages; i++) assert.ok((await readWhole(client)).payload.equals(message))
-      await sent
-      client.destroy()
-      memory.check()
-    })
-
     test(`an idle connection to the target is closed before the target would close it, through ${way}`, async () => {
       const client = await Wire.connect(front().port)
       await client.send(requestHead('GET /'))
@@ -219,21 +198,6 @@ describe('conformance of the front', () => {
       assert.equal((await served.wire.rest()).length, 0)
       assert.ok(performance.now() - began < KEEPALIVE_MS, `idle for ${performance.now() - began} ms`)
       client.destroy()
-    })
-
-    test(`connections to the target are reused, through ${way}`, async () => {
-      const before = target.connections
-      for (let i = 0; i < 30; i++) {
-        const client = await Wire.connect(front().port)
-        await client.send(requestHead('GET /'))
-        await (await target.request()).answer(answerHead('200 OK', 'Content-Length: 0'))
-        assert.equal((await client.answer()).status, 200)
-        client.destroy()
-      }
-      assert.ok(
-        target.connections - before <= 2,
-        `${target.connections - before} connections for 30 requests`,
-      )
     })
   }
 
