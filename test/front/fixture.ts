@@ -57,18 +57,19 @@ export async function fakeLangFlow(
 
 /** A front in the test's own process, driven from the agent's end of its pipe. */
 export class TestFront {
-  readonly said = new Series<FromFront>()
+  readonly reports = new Series<FromFront>()
   readonly over: Promise<void>
   /** Lines that the front has logged. */
   readonly logged: string[] = []
   port = 0
   readonly #channel: Duplex
   #routes = 0
+  #matched = 0
 
   private constructor(clock: Clock) {
     const [ours, theirs] = duplexPair()
     this.#channel = ours
-    readMessages<FromFront>(ours, (message) => this.said.add(message))
+    readMessages<FromFront>(ours, (message) => this.reports.add(message))
     const stream = { write: (line: string) => void this.logged.push(line) }
     const log = createLog({ component: 'front', level: 'info', identity: '', stream })
     this.over = serveFront(theirs, { clock, log })
@@ -79,7 +80,7 @@ export class TestFront {
     { clock = systemClock, ...config }: Partial<FrontConfig> & { clock?: Clock } = {},
   ): Promise<TestFront> {
     const front = new TestFront(clock)
-    front.tell({
+    front.send({
       type: 'begin',
       config: {
         listen: { host: '127.0.0.1', port: 0 },
@@ -92,12 +93,12 @@ export class TestFront {
       },
     })
     t.after(() => front.stop())
-    const said = await front.said.next(
+    const first = await front.reports.next(
       'the result of listening',
       ({ type }) => type === 'listening' || type === 'failed',
     )
-    if (said.type === 'failed') throw new Error(said.reason)
-    front.port = (said as { port: number }).port
+    if (first.type === 'failed') throw new Error(first.reason)
+    front.port = (first as { port: number }).port
     return front
   }
 
@@ -105,15 +106,15 @@ export class TestFront {
     return `127.0.0.1:${this.port}`
   }
 
-  tell(message: ToFront): void {
+  send(message: ToFront): void {
     writeMessage(this.#channel, message)
   }
 
   /** Sets the route, and resolves once the front applies it. */
   async route(route: FrontRoute): Promise<void> {
     const id = ++this.#routes
-    this.tell({ type: 'route', id, route })
-    await this.said.next(`route ${id}`, (message) => message.type === 'routed' && message.id === id)
+    this.send({ type: 'route', id, route })
+    await this.reports.next(`route ${id}`, (message) => message.type === 'routed' && message.id === id)
   }
 
   toLangFlow(until = FOR_EVER, epoch = 1, key = KEY): Promise<void> {
@@ -134,12 +135,12 @@ export class TestFront {
   }
 
   /** Repeats the route until the front reports an unreachable leader's front that matches. */
-  async silence(wanted: (silence: LeaderSilence) => boolean, route: FrontRoute): Promise<LeaderSilence> {
+  async silence(matches: (silence: LeaderSilence) => boolean, route: FrontRoute): Promise<LeaderSilence> {
     for (;;) {
       await this.route(route)
-      const said = this.said.list.findLast(({ type }) => type === 'routed')
-      const { silence } = said as Extract<FromFront, { type: 'routed' }>
-      if (silence !== null && wanted(silence)) return silence
+      const last = this.reports.list.findLast(({ type }) => type === 'routed')
+      const { silence } = last as Extract<FromFront, { type: 'routed' }>
+      if (silence !== null && matches(silence)) return silence
       await sleep(50)
     }
   }
@@ -156,17 +157,14 @@ export class TestFront {
     return promise
   }
 
-  /** Returns the first counts that match, starting with the latest ones that the front has already sent. */
-  async counts(what: string, wanted: (counts: FrontCounts) => boolean): Promise<FrontCounts> {
-    const from = Math.max(
-      0,
-      this.said.list.findLastIndex(({ type }) => type === 'counts'),
-    )
-    const found = await this.said.next(
+  /** Returns the first counts that match, among those after the last match: a state of before an action never matches. */
+  async counts(what: string, matches: (counts: FrontCounts) => boolean): Promise<FrontCounts> {
+    const found = await this.reports.next(
       what,
-      (message) => message.type === 'counts' && wanted(message.counts),
-      from,
+      (message) => message.type === 'counts' && matches(message.counts),
+      this.#matched,
     )
+    this.#matched = this.reports.list.indexOf(found) + 1
     return (found as Extract<FromFront, { type: 'counts' }>).counts
   }
 
@@ -215,13 +213,13 @@ export async function ask(
 
 /** A server that accepts connections and reads, but sends nothing itself. */
 export async function hungServer(t: TestContext, connected: (socket: Socket) => void = () => {}) {
-  const hung = { address: '', heard: '' }
+  const hung = { address: '', received: '' }
   const sockets = new Set<Socket>()
   const server = createTcpServer((socket) => {
     sockets.add(socket)
     socket.on('error', () => {})
     socket.on('data', (chunk) => {
-      hung.heard += chunk.toString('latin1')
+      hung.received += chunk.toString('latin1')
     })
     connected(socket)
   })
@@ -244,12 +242,12 @@ export async function rawConnection(t: TestContext, port: number): Promise<Socke
   return socket
 }
 
-/** Reads until the text contains `wanted`, or until the connection ends. */
-export async function heard(socket: Socket, wanted?: string): Promise<string> {
+/** Reads until the text contains `end`, or until the connection ends. */
+export async function received(socket: Socket, end?: string): Promise<string> {
   let all = ''
   for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
     all += (chunk as Buffer).toString('latin1')
-    if (wanted !== undefined && all.includes(wanted)) break
+    if (end !== undefined && all.includes(end)) break
   }
   return all
 }

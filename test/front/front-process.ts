@@ -26,7 +26,7 @@ export class FrontProcess {
   output = ''
   readonly #child: ChildProcess
   readonly #channel: Duplex
-  readonly #said = new Series<FromFront>()
+  readonly #reports = new Series<FromFront>()
   #routes = 0
 
   private constructor(main: string, entry: readonly string[]) {
@@ -42,9 +42,9 @@ export class FrontProcess {
       })
     }
     this.#channel = this.#child.stdio[3] as Duplex
-    readMessages<FromFront>(this.#channel, (message) => this.#said.add(message))
+    readMessages<FromFront>(this.#channel, (message) => this.#reports.add(message))
     this.#child.once('exit', (code, signal) =>
-      this.#said.end(`the front ended with ${signal ?? code}: ${this.output}`),
+      this.#reports.end(`the front ended with ${signal ?? code}: ${this.output}`),
     )
   }
 
@@ -56,7 +56,7 @@ export class FrontProcess {
     entry: readonly string[] = [],
   ): Promise<FrontProcess> {
     const front = new FrontProcess(main, entry)
-    front.#tell({
+    front.#send({
       type: 'begin',
       config: {
         listen: { host: '127.0.0.1', port: 0 },
@@ -68,7 +68,7 @@ export class FrontProcess {
         ...config,
       },
     })
-    const listening = await front.said('listening')
+    const listening = await front.report('listening')
     front.port = listening.port
     return front
   }
@@ -82,24 +82,24 @@ export class FrontProcess {
     return Number(kib?.[1]) * 1024
   }
 
-  async said<T extends FromFront['type']>(type: T): Promise<Extract<FromFront, { type: T }>> {
-    const message = await this.#said.next(type, (one) => one.type === type)
+  async report<T extends FromFront['type']>(type: T): Promise<Extract<FromFront, { type: T }>> {
+    const message = await this.#reports.next(type, (one) => one.type === type)
     return message as Extract<FromFront, { type: T }>
   }
 
   /** Waits for counts that match, and accepts the latest ones that the front has already sent. */
   async counted(what: string, holds: (counts: FrontCounts) => boolean): Promise<void> {
-    const from = this.#said.list.findLastIndex((message) => message.type === 'counts')
+    const from = this.#reports.list.findLastIndex((message) => message.type === 'counts')
     const matches = (message: FromFront) => message.type === 'counts' && holds(message.counts)
-    await this.#said.next(what, matches, Math.max(from, 0))
+    await this.#reports.next(what, matches, Math.max(from, 0))
   }
 
   /** Sets the route, and resolves once the front applies it to each request. */
   async route(route: FrontRoute): Promise<void> {
     this.#routes += 1
     const id = this.#routes
-    this.#tell({ type: 'route', id, route })
-    await this.#said.next(`route ${id}`, (message) => message.type === 'routed' && message.id === id)
+    this.#send({ type: 'route', id, route })
+    await this.#reports.next(`route ${id}`, (message) => message.type === 'routed' && message.id === id)
   }
 
   /** Makes this front the leader's, with a LangFlow that serves. */
@@ -122,7 +122,7 @@ export class FrontProcess {
     await once(this.#child, 'exit')
   }
 
-  #tell(message: ToFront): void {
+  #send(message: ToFront): void {
     writeMessage(this.#channel, message)
   }
 }

@@ -6,7 +6,7 @@ import type { Upstream } from '../../agent/front/upstream.ts'
 import { type Guest, WaitingRoom } from '../../agent/front/waiting-room.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../harness/wait.ts'
-import { ask, fakeLangFlow, heard, rawConnection, TestFront } from './fixture.ts'
+import { ask, fakeLangFlow, rawConnection, received, TestFront } from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 
@@ -45,7 +45,7 @@ test('a request that waits for the hold timeout gets 503 with Retry-After, and t
   assert.deepEqual([status, headers['retry-after']], [503, '1'])
   assert.match(JSON.parse(body).error, /within 30s: the request can safely be sent again/)
   await clock.pass(200)
-  const counted = await front.said.next(
+  const counted = await front.reports.next(
     'the waiting time',
     (one) => one.type === 'counts' && one.heldMs.length > 0,
   )
@@ -107,7 +107,7 @@ test('a client that still waits for 100 Continue at the hold timeout gets 503, a
   client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n')
   await arrived
   await clock.pass(30_000)
-  const answer = await heard(client)
+  const answer = await received(client)
   assert.match(answer, /^HTTP\/1.1 503 /)
   assert.match(answer, /connection: close/i)
 })
@@ -154,7 +154,7 @@ test('requests wait while LangFlow refuses connections, and are sent when it acc
   const asked = ask(front.port, '/a', { method: 'POST', body: 'a' })
   await until('the request is held', async () => {
     await clock.pass(10)
-    return front.said.list.some((one) => one.type === 'counts' && one.counts.held === 1)
+    return front.reports.list.some((one) => one.type === 'counts' && one.counts.held === 1)
   })
   const langflow = await fakeLangFlow(t, undefined, before.port)
   await clock.pass(100)

@@ -7,7 +7,16 @@ import { type TestContext, test } from 'node:test'
 import { HOP, HOP_EPOCH, HOP_WAITED } from '../../agent/front/front-messages.ts'
 import { freePort } from '../harness/free-port.ts'
 import { until } from '../harness/wait.ts'
-import { ask, FOR_EVER, fakeLangFlow, heard, hungServer, KEY, rawConnection, TestFront } from './fixture.ts'
+import {
+  ask,
+  FOR_EVER,
+  fakeLangFlow,
+  hungServer,
+  KEY,
+  rawConnection,
+  received,
+  TestFront,
+} from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 const OTHER_KEY = 'vutsrqponmlkjihgfedcba'
@@ -122,12 +131,12 @@ for (const [title, asked] of Object.entries(WITHHELD)) {
     const [leader, follower] = await Promise.all([TestFront.start(t, at(langflow.port)), TestFront.start(t)])
     await follower.toLeader(hung.address, 1)
     const answered = ask(follower.port, '/a', asked)
-    await until('the head is at the former leader', () => hung.heard.includes('\r\n\r\n'))
+    await until('the head is at the former leader', () => hung.received.includes('\r\n\r\n'))
     await leader.toLangFlow(FOR_EVER, 2)
     await follower.toLeader(leader.address, 2)
     assert.equal((await answered).status, 200)
     assert.deepEqual(langflow.seen.list, [`${asked.method} /a`])
-    assert.ok(hung.heard.endsWith('\r\n\r\n'), 'a part of the body was sent')
+    assert.ok(hung.received.endsWith('\r\n\r\n'), 'a part of the body was sent')
   })
 }
 
@@ -231,7 +240,7 @@ test('the kernel probes a hop connection after at most 15 s of silence', async (
   const follower = await TestFront.start(t)
   await follower.toLeader(hung.address)
   ask(follower.port, '/a').catch(() => {})
-  await until("the head is at the leader's front", () => hung.heard.includes('GET /a'))
+  await until("the head is at the leader's front", () => hung.received.includes('GET /a'))
   const port = Number(hung.address.split(':')[1]).toString(16).toUpperCase()
   await until('a keep-alive timer of the kernel', () => {
     const lines = readFileSync('/proc/net/tcp', 'utf8').split('\n')
@@ -265,7 +274,7 @@ test("a front reports since when the leader's front hasn't answered, even withou
   )
   await follower.toNobody()
   assert.equal(
-    (follower.said.list.findLast(({ type }) => type === 'routed') as { silence: unknown }).silence,
+    (follower.reports.list.findLast(({ type }) => type === 'routed') as { silence: unknown }).silence,
     null,
   )
 })
@@ -346,9 +355,9 @@ test("an upload that waits for 100 Continue and an unreachable leader doesn't bl
   await follower.counts('two held requests', ({ held }) => held === 2)
   await leads(langflow.port)
   assert.equal((await get).status, 200)
-  assert.match(await heard(upload, '\r\n\r\n'), /^HTTP\/1\.1 100 /)
+  assert.match(await received(upload, '\r\n\r\n'), /^HTTP\/1\.1 100 /)
   upload.write(Buffer.alloc(1_000_000))
-  assert.match(await heard(upload, 'ok'), /200 OK/)
+  assert.match(await received(upload, 'ok'), /200 OK/)
   assert.deepEqual(langflow.seen.list.toSorted(), ['GET /a', 'POST /big'])
 })
 
@@ -360,7 +369,7 @@ test("if the one request that tries the leader's connection breaks, the next req
   })
   const { follower, upload, leads } = await heldUpload(t)
   await leads(langflow.port)
-  assert.match(await heard(upload, '\r\n\r\n'), /^HTTP\/1\.1 (100|502) /)
+  assert.match(await received(upload, '\r\n\r\n'), /^HTTP\/1\.1 (100|502) /)
   breaks = false
   assert.equal((await ask(follower.port, '/a')).status, 200)
 })

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { HOP_EPOCH } from '../../agent/front/front-messages.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../harness/wait.ts'
-import { fakeLangFlow, heard, hungServer, rawConnection, TestFront } from './fixture.ts'
+import { fakeLangFlow, hungServer, rawConnection, received, TestFront } from './fixture.ts'
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 const portOf = (address: string) => Number(address.split(':')[1])
@@ -28,7 +28,7 @@ async function exchange(
   await front.toLangFlow()
   const client = await rawConnection(t, front.port)
   client.write(written)
-  return { seen, front, langflow, got: await heard(client) }
+  return { seen, front, langflow, got: await received(client) }
 }
 
 function pairs(rawHeaders: readonly string[]): string[] {
@@ -95,9 +95,9 @@ test('an answer that LangFlow sends before it has read a large body reaches the 
   const size = 8 * 1024 * 1024
   client.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${size}\r\n\r\n`)
   client.write(Buffer.alloc(size, 1))
-  assert.match(await heard(client, 'POST'), /^HTTP\/1.1 413 /)
+  assert.match(await received(client, 'POST'), /^HTTP\/1.1 413 /)
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
-  assert.match(await heard(client, 'GET'), /^HTTP\/1.1 200 |\nHTTP\/1.1 200 /)
+  assert.match(await received(client, 'GET'), /^HTTP\/1.1 200 |\nHTTP\/1.1 200 /)
 })
 
 test('a client that leaves during its upload counts as client_gone, and not as an unknown outcome', async (t) => {
@@ -133,9 +133,9 @@ for (const [what, before, after] of [
     await front.toLangFlow()
     const client = await rawConnection(t, front.port)
     client.write(`${before}GET / HTTP/1.1\r\nHost: a\r\n\r\n`)
-    await heard(client, 'half')
+    await received(client, 'half')
     client.write(after)
-    assert.equal(await heard(client), '')
+    assert.equal(await received(client), '')
     end()
   })
 
@@ -150,7 +150,7 @@ for (const [what, request, answer] of [
     await front.toLangFlow()
     const client = await rawConnection(t, front.port)
     client.write(`${request} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`)
-    const all = await heard(client)
+    const all = await received(client)
     assert.match(all, /^HTTP\/1\.1 20[04] /)
     assert.equal(all.endsWith('ok'), request === 'GET' && all.includes(' 200 '))
     await front.counts(
@@ -168,7 +168,7 @@ test('a 101 from LangFlow without a valid handshake is answered with 502', async
   for (const upgrade of ['', HANDSHAKE]) {
     const client = await rawConnection(t, front.port)
     client.write(`GET / HTTP/1.1\r\nHost: a\r\n${upgrade || 'Connection: close\r\n'}\r\n`)
-    assert.match(await heard(client), /^HTTP\/1\.1 502 /)
+    assert.match(await received(client), /^HTTP\/1\.1 502 /)
   }
 })
 
@@ -181,7 +181,7 @@ test('an HTTP/1.0 client gets a connection reset if the answer breaks off', asyn
   await front.toLangFlow()
   const client = await rawConnection(t, front.port)
   client.write('GET / HTTP/1.0\r\n\r\n')
-  await assert.rejects(heard(client), /ECONNRESET/)
+  await assert.rejects(received(client), /ECONNRESET/)
 })
 
 test('a malformed body is answered with 400 and ends the request, even if the client keeps the connection open', async (t) => {
@@ -193,7 +193,7 @@ test('a malformed body is answered with 400 and ends the request, even if the cl
   client.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n')
   await langflow.seen.next('the request', () => true)
   client.write('zz\r\n')
-  assert.match(await heard(client), /^HTTP\/1\.1 400 /)
+  assert.match(await received(client), /^HTTP\/1\.1 400 /)
   await front.counts(
     'the client gone and no request in flight',
     ({ failed, inFlight }) => failed.client_gone === 1 && inFlight === 0,
@@ -213,7 +213,7 @@ test('an invalid reason phrase from LangFlow never reaches the client', async (t
   ]) {
     const client = await rawConnection(t, front.port)
     client.write(`${request}Connection: close\r\n\r\n${request.startsWith('POST') ? '0\r\n\r\n' : ''}`)
-    assert.match(await heard(client), /^HTTP\/1\.1 (200 \r\n|502 )/)
+    assert.match(await received(client), /^HTTP\/1\.1 (200 \r\n|502 )/)
   }
 })
 
@@ -231,9 +231,9 @@ test('a client that half-closes its connection after a held request still gets t
     client.end(head)
     await front.counts('one held request', ({ held }) => held === 1)
     // The front sends 100 Continue to find out whether the client has gone.
-    await heard(client, `${GO_ON}${GO_ON}`)
+    await received(client, `${GO_ON}${GO_ON}`)
     await front.toLangFlow()
-    assert.match(await heard(client), /^HTTP\/1.1 200 .*done/s)
+    assert.match(await received(client), /^HTTP\/1.1 200 .*done/s)
     client.destroy()
   }
   await front.counts(
@@ -252,11 +252,11 @@ test('if a client half-closes its connection within an answer that stalls, the f
   await front.toLangFlow()
   const client = await rawConnection(t, front.port)
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
-  await heard(client, 'half')
+  await received(client, 'half')
   client.end()
   await until('the client counts as gone', async () => {
     await clock.pass(1_000)
-    return front.said.list.some((one) => one.type === 'counts' && one.counts.failed.client_gone === 1)
+    return front.reports.list.some((one) => one.type === 'counts' && one.counts.failed.client_gone === 1)
   })
 })
 
@@ -295,7 +295,7 @@ test('two fronts pass on 1,000 headers, and refuse more with 431 and the reason'
     const client = await rawConnection(t, port)
     const lines = Array.from({ length: count - 2 }, (_, i) => `x-h${i}: 1\r\n`).join('')
     client.write(`GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${lines}\r\n`)
-    return heard(client)
+    return received(client)
   }
   for (const { port } of [leader, follower]) {
     assert.match(await asked(port, 1_000), /^HTTP\/1.1 200 .*998/s)

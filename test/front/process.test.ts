@@ -19,14 +19,14 @@ function startFront(t: TestContext) {
   })
   t.after(() => child.kill('SIGKILL'))
   const channel = child.stdio[3] as Duplex
-  const said = new Series<FromFront>()
-  readMessages<FromFront>(channel, (message) => said.add(message))
-  return { child, channel, said, exited: once(child, 'exit') }
+  const reports = new Series<FromFront>()
+  readMessages<FromFront>(channel, (message) => reports.add(message))
+  return { child, channel, reports, exited: once(child, 'exit') }
 }
 
 test("the front process follows its agent's routes, ignores SIGTERM and SIGINT, and exits when the agent's pipe closes", async (t) => {
   const langflow = await fakeLangFlow(t)
-  const { child, channel, said, exited } = startFront(t)
+  const { child, channel, reports, exited } = startFront(t)
   const config = {
     listen: { host: '127.0.0.1', port: 0 },
     target: { host: '127.0.0.1', port: langflow.port },
@@ -36,14 +36,14 @@ test("the front process follows its agent's routes, ignores SIGTERM and SIGINT, 
     streamGraceMs: 1000,
   }
   writeMessage(channel, { type: 'begin', config })
-  const listening = await said.next('listening', ({ type }) => type === 'listening')
+  const listening = await reports.next('listening', ({ type }) => type === 'listening')
   const { port } = listening as Extract<FromFront, { type: 'listening' }>
   writeMessage(channel, {
     type: 'route',
     id: 1,
     route: { to: 'langflow', epoch: 1, key: KEY, until: FOR_EVER, closing: null },
   })
-  await said.next('routed', ({ type }) => type === 'routed')
+  await reports.next('routed', ({ type }) => type === 'routed')
   const peers: (string | undefined)[] = []
   langflow.server.on('request', ({ socket }) => peers.push(socket.remoteAddress))
   child.kill('SIGTERM')

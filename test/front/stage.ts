@@ -7,17 +7,17 @@ const WITHIN_MS = 60_000
 
 /** A client's connection that records each answer in the transcript. */
 export class Client extends Wire {
-  readonly #heard: (message: Message) => void
+  readonly #received: (message: Message) => void
 
-  constructor(socket: Socket, heard: (message: Message) => void) {
+  constructor(socket: Socket, received: (message: Message) => void) {
     super(socket)
-    this.#heard = heard
+    this.#received = received
   }
 
   /** Reads the head of the next answer. */
   async begun(method?: string): Promise<Message> {
-    const message = await this.answer(method, this.#heard)
-    this.#heard(message)
+    const message = await this.answer(method, this.#received)
+    this.#received(message)
     return message
   }
 
