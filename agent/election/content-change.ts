@@ -14,7 +14,6 @@ const WAITS_MS = 150_000
 const APART_LEASES = 2
 
 export interface ContentChange extends Why<EndedBecause> {
-  /** Whether LangFlow starts again in this term. If not, a prepared replica takes over. */
   readonly inPlace: boolean
   readonly dueAt: MonoMs
 }

@@ -14,7 +14,6 @@ import {
   wake,
 } from './state.ts'
 
-/** The longest pause after a rehearsal that was refused or got no answer. */
 const LONGEST_PAUSE_MS = 60_000
 
 /**
@@ -70,10 +69,7 @@ function outdated({ seen, term, workload: { langflow } }: CandidateState): Fault
         `take over from it; if ${noted} has never run, set the Lease's annotation ${LANGFLOW} to ${langflow}`
 }
 
-/**
- * A follower proves by a dry run that it may write the Lease: when it first sees the Lease, and after trouble. A leader
- * proves it by its renewals.
- */
+/** A follower proves by a dry run that it may write the Lease. A leader proves it by its renewals. */
 export function rehearse({ config, now }: Input, state: Follower): Follower {
   const { seen, writeRight, inFlight } = state
   if (seen === null || writeRight.underWay || inFlight) return state
@@ -82,7 +78,6 @@ export function rehearse({ config, now }: Input, state: Follower): Follower {
   return emit(due, { type: 'rehearse', lease: seen.lease, deadlineMs: config.renewDeadlineMs / 2 })
 }
 
-/** Records the result of a dry run. `null`: the API server would have written. */
 export function rehearsed(input: Input, before: CandidateState, error: ApiError | null): CandidateState {
   const state = { ...before, writeRight: { ...before.writeRight, underWay: false } }
   if (error !== null && isNoAnswer(error)) return rehearseLater(input, state)
@@ -96,10 +91,7 @@ export function mayWrite<S extends CandidateState>(state: S): S {
   return { ...state, writeRight: { ...state.writeRight, state: 'granted', dueAt: NEVER, failures: 0 } }
 }
 
-/**
- * Judges the right to write by a failed write. If a write was refused for its credentials, the next one is expected to
- * fail as well.
- */
+/** Judges the right to write by a failed write. */
 export function noteRefusal<S extends CandidateState>(input: Input, state: S, error: ApiError): S {
   if (isNoAnswer(error)) return state
   if (error.code !== 'unauthorized' && error.code !== 'forbidden') return mayWrite(state)
@@ -107,7 +99,6 @@ export function noteRefusal<S extends CandidateState>(input: Input, state: S, er
   return rehearseLater(input, { ...state, writeRight, writeProblem: error.message })
 }
 
-/** The right may have changed. */
 export function rehearseAgain<S extends CandidateState>(state: S, dueAt: MonoMs): S {
   return { ...state, writeRight: { ...state.writeRight, dueAt, failures: 0 } }
 }

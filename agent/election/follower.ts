@@ -91,7 +91,6 @@ export function gaveBack({ config, now }: Input, state: Free): Free {
   return { ...ended, nextAttemptAt: now.mono + config.retryPeriodMs / 2 }
 }
 
-/** Takes the Lease, or states why it waits. */
 function take(input: Input, state: Follower): Follower {
   const { now, config } = input
   const { seen, workload, nextAttemptAt } = state

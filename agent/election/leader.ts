@@ -38,7 +38,6 @@ import {
 const WALL_JUMP_MS = 1_000
 /** After a term of this many lease durations, a failure does not count as a repetition of an earlier one. */
 const GOOD_TERM_LEASES = 4
-/** The longest cool-downs. */
 const LONGEST_EARLY_MS = 60_000
 const LONGEST_FULL_MS = 300_000
 
@@ -141,7 +140,7 @@ export function noteAnswers(state: Held, lease: Lease): Held {
   })
 }
 
-/** Why the Lease is lost by the clock. `null`: it is not lost. */
+/** Why the Lease is lost by the clock. */
 function lostByTime({ config, now }: Input, { seen, term }: Held): Why<EndedBecause> | null {
   const deadline = killAt(config, term.renewedAt)
   if (reached(now, deadline)) return { code: 'no_renewal', reason: 'no renewal was acknowledged in time' }
@@ -151,13 +150,11 @@ function lostByTime({ config, now }: Input, { seen, term }: Held): Why<EndedBeca
   const lease = seen?.lease ?? null
   const proven = lease !== null && !looksNeverHeld(lease) && epochOf(lease) === term.epoch
   if (proven || now.wall < deadline.wall) return null
-  return {
-    code: 'lease_gone',
-    reason: 'the Lease does not exist, and its duration has passed by the wall clock',
-  }
+  const reason = 'the Lease does not exist, and its duration has passed by the wall clock'
+  return { code: 'lease_gone', reason }
 }
 
-/** Why the Lease is lost to a record that this replica did not write. `null`: it is not lost. */
+/** Why the Lease is lost to a record that this replica did not write. */
 export function lostTo({ config }: Input, { term, written }: Held, lease: Lease): Why<EndedBecause> | null {
   const holder = holderOf(lease)
   const other = (reason: string) => ({ code: 'held_by_other', reason }) as const
@@ -244,7 +241,6 @@ function trialEnd({ term, paused }: Held): MonoMs {
   return term.stepDown !== null || paused ? NEVER : (term.trialUntil ?? NEVER)
 }
 
-/** The grant that follows from the last acknowledged write. */
 function grantOf(config: CandidateConfig, term: Term): Grant {
   return {
     epoch: term.epoch,
@@ -415,8 +411,7 @@ export function endTerm({ config, now }: Input, state: SteppingDown): Free {
 function request(input: Input, state: Held): CandidateState {
   const { inFlight, unresolved, nextAttemptAt, mustRead, readProblem, seen } = state
   const releasing = state.phase === 'stepping down' && state.term.stepDown.stage === 'releasing'
-  // The release of a stopped workload need not wait for the next renewal. A release that failed is retried like any
-  // write.
+  // The release of a stopped workload need not wait for the next renewal. A failed one is retried like any write.
   const tried = unresolved.some((write) => write.kind === 'release') || (mustRead && readProblem !== null)
   const due = input.now.mono >= nextAttemptAt || (releasing && !tried) || isClosingUnwritten(input, state)
   if (inFlight || !due) return state
@@ -426,9 +421,7 @@ function request(input: Input, state: Held): CandidateState {
   return seen?.heldMs ? sendWrite(input, state, 'release') : endTerm(input, state)
 }
 
-/**
- * Whether the other fronts still lack the order to hold requests: this front would refuse the requests that they send.
- */
+/** The other fronts have no order to hold yet, and this front would refuse the requests that they send. */
 function isClosingUnwritten({ config }: Input, { mustRead, nextWriteId, term: { stepDown } }: Held): boolean {
   return config.front !== null && !mustRead && stepDown?.closingWrite === nextWriteId
 }

@@ -8,7 +8,6 @@ import {
 } from '../lease/operator-annotations.ts'
 import type { CandidateConfig, CandidateState, StepDownReason } from './state.ts'
 
-/** Time from SIGTERM to SIGKILL in a failover, in milliseconds: the LangFlow of this leader may not answer. */
 const FAILOVER_GRACE_MS = 2_000
 
 interface Order {

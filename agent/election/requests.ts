@@ -113,10 +113,6 @@ function requestDeadline(config: CandidateConfig, { term }: CandidateState, now:
   return Math.min(half, Math.max(config.retryPeriodMs, untilDoubt), Math.max(1, untilKill))
 }
 
-/**
- * The annotations of a write. The write after a release removes the named successor and the note about the releasing
- * replica.
- */
 function notesFor(
   input: Input,
   state: CandidateState,

@@ -16,7 +16,6 @@ export type MonoMs = number
 /** Infinity, as a monotonic time. */
 export const NEVER: MonoMs = Number.POSITIVE_INFINITY
 
-/** The configuration of one candidate. All times are in milliseconds. */
 export interface CandidateConfig
   extends Timings,
     Pick<AgentOptions, 'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'streamGraceMs' | 'startTimeoutMs'>,
@@ -52,19 +51,16 @@ export interface Write {
   readonly sentAt: Instant
   /** Why an `acquire` or a `resume` could be written. */
   readonly because: Why<AcquiredBecause> | null
-  /** How long the Lease had been unchanged, in milliseconds. */
   readonly unchangedMs: number
 }
 
 export interface StepDown extends Why<EndedBecause> {
   readonly stage: 'draining' | 'stopping' | 'releasing'
-  /** Whether the workload failed, so that this replica waits before it campaigns again. */
   readonly failed: boolean
   /** The failure of a first start that counts against the replica's revision. */
   readonly blames: Why<EndedBecause> | null
   /** Milliseconds from SIGTERM to SIGKILL. */
   readonly graceMs: number
-  /** When the gate was closed. */
   readonly closedAt: MonoMs
   /** When LangFlow is stopped even if connections are still open. */
   readonly drainDeadline: MonoMs
@@ -85,12 +81,10 @@ export interface StepDownReason
   extends Why<EndedBecause>,
     Partial<Pick<StepDown, 'failed' | 'blames' | 'graceMs' | 'to' | 'inPlace'>>,
     Partial<Pick<PastTerm, 'note'>> {
-  /** Milliseconds, if it is not the drain timeout. */
   readonly drainMs?: number
   readonly ending?: End
 }
 
-/** A request that the leader cannot fulfil. */
 export type Refusal = OperatorRequest & { readonly reason: Sentence }
 
 /** This replica's hold on the Lease. */
@@ -107,7 +101,6 @@ export interface Term {
   readonly startOrdered: boolean
   /** When an unproven revision must have served. `null`: it is proven, or has served in this term. */
   readonly trialUntil: MonoMs | null
-  /** Why the workload is being stopped for a restart in this term. */
   readonly restarting: Sentence | null
   readonly stepDown: StepDown | null
   /** A failure of the workload during a pause. It is handled after the pause. */
@@ -130,7 +123,6 @@ export const NO_WORKLOAD = {
   prepared: false,
   /** The launcher was asked to end: its workload has to be handed over. */
   ending: false,
-  /** The version of the LangFlow that its launcher starts. */
   langflow: null as string | null,
   /** Digest of the inputs of its LangFlow (`Digests.inputs`). */
   inputs: null as string | null,
@@ -139,7 +131,6 @@ export const NO_WORKLOAD = {
   /** Epoch and identity of the grant that live processes run under, if the launcher reported them. */
   epoch: null as number | null,
   identity: null as string | null,
-  /** The end of that grant. */
   killAt: null as MonoMs | null,
   /** The last term of this pod's earlier launchers, as `identity epoch`, if nothing of it is proven to be alive. */
   ended: null as string | null,
@@ -151,7 +142,6 @@ export const NO_WORKLOAD = {
 }
 export type Workload = Readonly<typeof NO_WORKLOAD>
 
-/** The last state of the Lease. */
 export interface Seen {
   readonly lease: Lease | null
   /** When the last change of the record was received (rule 6) or its absence noticed (rule 7). */
@@ -163,7 +153,6 @@ export interface Seen {
 /** Whether the successor would start LangFlow from the leader's present files. `awaited`: one may, but does not yet. */
 export type SuccessorContent = 'ready' | 'awaited' | 'none'
 
-/** The replica to name in a release. */
 export interface Successor {
   readonly identity: string | null
   readonly content: SuccessorContent
@@ -173,32 +162,27 @@ const NO_SUCCESSOR: Successor = { identity: null, content: 'none' }
 /** The fields of every phase, with their initial values. */
 const SHARED = {
   // The Lease.
-  /** `null` until the first read or event. */
   seen: null as Seen | null,
   lastHolder: null as { readonly holder: string; readonly epoch: number } | null,
   /** Before this time, a vacancy does not count. 0: no reason to wait. */
   vacantNotBefore: 0 as MonoMs,
-  /** Time of the last proof that the Lease is absent. */
   absenceSeenAt: null as Instant | null,
   highestEpoch: 0,
   /** Number of writes of the Lease by another process in this replica's name (rule 8). */
   strangers: 0,
   /** What the Lease noted last, also for a holder that re-creates it. */
   noted: NOTHING_NOTED,
-  /** Holder last reported with `leader_observed`. */
   reportedHolder: null as string | null,
   watchUp: false,
   /** Time when the API server last showed the Lease to this replica, or took its write. */
   sightedAt: null as Instant | null,
 
   // Requests to the API server, sent and planned.
-  /** One request at a time is in flight. */
   inFlight: false,
   /** The last read, with the Lease as last seen before it. */
   lastRead: null as { readonly sentAt: Instant; readonly after: Seen | null } | null,
   /** The write in flight, until its outcome is known: the watch may show it before the answer arrives. */
   pending: null as Write | null,
-  /** Send time of the last write. */
   attemptedAt: null as Instant | null,
   /** Writes that failed, newest last. Each may still show up as committed. */
   unresolved: [] as readonly Write[],
@@ -207,7 +191,6 @@ const SHARED = {
   created: [] as readonly string[],
   nextWriteId: 1,
   nextAttemptAt: 0 as MonoMs,
-  /** While the watch is up, nothing is polled. */
   nextPollAt: 0 as MonoMs,
   /** The last write was refused by compare-and-swap, and nothing newer was seen since. */
   mustRead: false,
@@ -225,9 +208,7 @@ const SHARED = {
   watchProblem: null as Fault,
   /** Why this replica must not compete for the Lease. */
   barred: null as Fault,
-  /** Why its LangFlow is too old for that. */
   outdated: null as Fault,
-  /** Number of failures of the workload here in a row. */
   failures: 0,
   /** This replica does not campaign before. `early` counts only while no other replica has taken the Lease. */
   coolDown: null as { readonly early: MonoMs; readonly full: MonoMs; readonly after: Sentence } | null,
@@ -239,7 +220,6 @@ const SHARED = {
 
   // Requests of operators through the Lease.
   paused: false,
-  /** End of the last pause. 0: no pause yet. */
   resumedAt: 0 as MonoMs,
   /** The API server keeps requests that this process has removed. None is obeyed until all are gone. */
   requestsStay: false,
@@ -279,7 +259,6 @@ export type Free = Follower | Ending
 /** The remedy for a workload that failed: another replica takes over, or it is restarted here. */
 export type Remedy = 'handover' | 'restart'
 
-/** A failure of the workload. */
 export interface Failure extends Why<EndedBecause> {
   readonly remedy: Remedy
 }
@@ -297,16 +276,11 @@ export type Fact =
   | ({ readonly type: 'workload_failed' } & Failure)
   /** The workload serves from now on. `took`: the duration of its start, if this agent ordered it. */
   | { readonly type: 'workload_healthy'; readonly took: Pick<Phases, 'startMs' | 'healthyMs'> | null }
-  /** No request is in flight any more. */
   | { readonly type: 'drained' }
-  /** The replica that is best prepared to follow a release. */
   | ({ readonly type: 'successor' } & Successor)
   | { readonly type: 'barred'; readonly reason: Fault }
-  /** Hand over in the planned order. */
   | ({ readonly type: 'step_down' } & Pick<StepDownReason, 'code' | 'reason' | 'to' | 'graceMs' | 'note'>)
-  /** An operator's request cannot be fulfilled. */
   | { readonly type: 'switchover_refused'; readonly to: string; readonly reason: string }
-  /** Stop, release, and end this process. */
   | { readonly type: 'terminate'; readonly reason: string }
   | { readonly type: 'tick' }
 
@@ -325,10 +299,9 @@ export type WorkloadOrder =
 export type Effect =
   | { readonly type: 'write'; readonly write: Write; readonly deadlineMs: number }
   | { readonly type: 'read'; readonly deadlineMs: number }
-  /** A dry run of an update of the Lease as last seen, or of its creation. */
+  /** A dry run. `null`: of a creation. */
   | { readonly type: 'rehearse'; readonly lease: Lease | null; readonly deadlineMs: number }
   | WorkloadOrder
-  /** LangFlow will be started again in this epoch. Its stop is ordered separately. */
   | ({ readonly type: 'restart' } & Why<EndedBecause>)
   | {
       readonly type: 'event'

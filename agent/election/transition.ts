@@ -44,7 +44,6 @@ import {
   type Write,
 } from './state.ts'
 
-/** Only the outcomes of the last few writes can still surface. */
 const REMEMBERED_FAILURES = 16
 
 /** The first sighting may be a predecessor's write that was still in progress. A second one is a live process. */
@@ -156,7 +155,6 @@ function observe(input: Input, state: CandidateState): CandidateState {
   }
 }
 
-/** An event or a read shows the Lease. */
 function shownLease(
   input: Input,
   before: CandidateState,
@@ -285,7 +283,6 @@ function holdAgainst(input: Input, state: Held, lease: Lease): CandidateState {
   return { ...state, nextAttemptAt: input.now.mono }
 }
 
-/** Another process wrote the Lease in this replica's name. */
 function strangerSeen({ config }: Input, before: Free): Free {
   const strangers = before.strangers + 1
   const state = { ...before, strangers }
@@ -295,7 +292,6 @@ function strangerSeen({ config }: Input, before: Free): Free {
   return event(ending, 'fatal', { code: 'identity_taken', reason })
 }
 
-/** Ends this process when nothing is held and nothing is alive. */
 function end(input: Input, state: CandidateState, ending: End): CandidateState {
   if (state.ending !== null) return state
   if (state.phase === 'leading')

@@ -80,19 +80,13 @@ export class KubeLeaseApi {
     return asLease(await this.objects.create(LEASE, this.named(lease), deadlineMs))
   }
 
-  /**
-   * A dry run of an update of this Lease. `null`: a dry run of its creation. Rejects as the write itself would, for
-   * example with `conflict`.
-   */
+  /** A dry run of an update of this Lease, or of its creation. Rejects as the write itself would. */
   async rehearse(lease: Lease | null, deadlineMs: number): Promise<void> {
     if (lease !== null) return this.objects.rehearse('update', LEASE, this.updated(lease), deadlineMs)
     return this.objects.rehearse('create', LEASE, this.named({ metadata: {}, spec: {} }), deadlineMs)
   }
 
-  /**
-   * Opens a watch on this one object. Without `resourceVersion`, the server first sends its present state, if any.
-   * Resolves when the server has answered 200.
-   */
+  /** Resolves when the server has answered 200. Without a version, it first sends the object's state, if any. */
   watch(
     resourceVersion: string | undefined,
     handlers: WatchHandlers,
@@ -157,11 +151,9 @@ export function hedged<T>(
 }
 
 interface Update {
-  /** The body that was sent. */
   readonly lease: Lease
   readonly answer: Promise<Lease>
   readonly deadlineMs: number
-  /** Reads over another connection. */
   read(deadlineMs: number): Promise<Lease | null>
   /** The error for an update that was not applied `afterMs` after it was sent, and may still be. */
   late(afterMs: number): ApiError
@@ -228,9 +220,7 @@ export async function connectLeaseApi(options: LeaseConnectionOptions) {
         ...common,
         namespace: around === 'lease' ? namespace : (access.namespace ?? namespace),
       }),
-    /** The API server's URL, for messages. */
     server: access.server.origin + access.server.pathname,
-    /** The origin of the credentials, for messages. */
     source: access.source,
   }
 }

@@ -6,7 +6,6 @@ import { ACQUIRED_BECAUSE, type AcquiredBecause, ENDED_BECAUSE, type EndedBecaus
 /** The last terms, in one annotation of the Lease, so that they survive every pod. */
 export const HISTORY = 'langflow-leader/history'
 export const MOST_TERMS = 50
-/** Limit for the annotation's value. */
 export const MOST_BYTES = 8 * 1024
 
 /** Durations of the phases of a takeover, each from the end of the one before, in milliseconds. */
@@ -20,27 +19,17 @@ export interface Phases {
 
 export interface PastTerm {
   readonly epoch: number
-  /** The holder's pod, or its identity outside of pods. */
   readonly holder: string
-  /** RFC 3339, in whole seconds, by the holder's wall clock. */
   readonly began: string
   readonly because: AcquiredBecause
   readonly phases: Phases
-  /**
-   * From the end of service in an earlier term to its start in this one, plus the time without service during a pause.
-   * `null`: unknown, or it never served.
-   */
+  /** From the end of service in an earlier term to its start in this one. `null`: unknown, or it never served. */
   readonly gapMs: number | null
-  /** `null`: the term has not ended. For a holder that vanished, the time of its last renewal. */
+  /** RFC 3339, as all times here. For a holder that vanished, the time of its last renewal. */
   readonly ended: string | null
-  /** `expired`: its holder vanished. `null`: the term has not ended. */
   readonly endedBecause: EndedBecause | 'expired' | null
-  /**
-   * Milliseconds from closing the gate to the release. If the holder vanished during the stop, to its last renewal.
-   * `null`: the gate was not closed, or the time is unknown.
-   */
+  /** Milliseconds from closing the gate to the release, or to the last renewal of a holder that vanished. */
   readonly stopMs: number | null
-  /** An operator's reason for the end of the term, or for the last restart in it. `null`: no such reason. */
   readonly note: string | null
 }
 
@@ -88,10 +77,7 @@ export function holderServes(lease: Lease | null, [present]: readonly PastTerm[]
   return present.epoch === epochOf(lease) && present.phases.healthyMs !== null
 }
 
-/**
- * The annotation for these terms, newest first. The oldest are left out if there are too many, or if the text is too
- * long.
- */
+/** The annotation for these terms, newest first. The oldest are left out if there are too many. */
 export function encodeHistory(terms: readonly PastTerm[]): string {
   const entries: string[] = []
   let bytes = 2
@@ -104,7 +90,6 @@ export function encodeHistory(terms: readonly PastTerm[]): string {
   return `[${entries.join(',')}]`
 }
 
-/** One term, in the form that it has in the annotation. */
 export function encodeTerm(term: PastTerm): string {
   return JSON.stringify(entryOf(term))
 }

@@ -9,7 +9,6 @@ import type { Fault } from '../fault.ts'
 export interface LeaseSpec {
   holderIdentity?: string | null
   leaseDurationSeconds?: number | null
-  /** RFC 3339 with microseconds. */
   acquireTime?: string | null
   renewTime?: string | null
   leaseTransitions?: number | null
@@ -44,7 +43,6 @@ export const FRONT = 'langflow-leader/front'
 /** The newest known version of LangFlow that has led. */
 export const LANGFLOW = 'langflow-leader/langflow-version'
 
-/** `leaseTransitions` is an int32 in the API server. */
 export const LARGEST_TRANSITIONS = 2 ** 31 - 1
 /** Far beyond any counted epoch. A larger number was written by hand. */
 const LARGEST_EPOCH = 10 ** 15 - 1
@@ -69,7 +67,6 @@ export function successorOf(lease: Lease): string | null {
   return lease.metadata.annotations?.[SUCCESSOR] || null
 }
 
-/** The version of LangFlow in the Lease, as written. */
 export function langflowOf(lease: Lease): string | null {
   return lease.metadata.annotations?.[LANGFLOW] || null
 }
@@ -77,7 +74,6 @@ export function langflowOf(lease: Lease): string | null {
 /** Access to a front for those of other replicas: `host:port`, and the key that proves that they are such. */
 export interface FrontAccess {
   readonly address: string
-  /** A secret. */
   readonly key: string
 }
 
@@ -112,7 +108,6 @@ export function frontNote(epoch: number, front: FrontNote): string {
   return `${epoch} ${front === CLOSING ? front : `${front.address} ${front.key}`}`
 }
 
-/** The holder's identity, or '' for a Lease without a holder. */
 export function holderOf(lease: Lease): string {
   return lease.spec?.holderIdentity ?? ''
 }

@@ -29,11 +29,9 @@ export const LAST_DRILL = 'langflow-leader/last-drill'
 const LONGEST_NAME = 253
 /** Outside of pods, a host name may have other characters than a pod's. */
 const POD_NAME = /^\w([\w.-]*\w)?$/
-/** Longer reasons are cut for display. */
 export const LONGEST_REASON = 200
 
 export interface Pause {
-  /** RFC 3339. `null`: until an operator resumes. */
   readonly until: string | null
   readonly reason: string | null
 }
@@ -57,7 +55,6 @@ export function pauseFault(lease: Lease | null): Fault {
   return `the annotation ${PAUSED} of the Lease is "${paused.slice(0, 40)}", which has no effect: write exactly "true", or remove it`
 }
 
-/** The text for a pause without an end. */
 export const UNTIL_RESUMED = 'until an operator resumes'
 
 /** `until 2026-01-02T03:04:05.000Z (database upgrade)` */
@@ -66,7 +63,6 @@ export function describePause({ until, reason }: Pause): string {
   return reason === null ? how : `${how} (${reason})`
 }
 
-/** Whether a pause had an end that has passed. */
 export function pauseIsOver(lease: Lease | null, wallMs: number): boolean {
   return lease?.metadata.annotations?.[PAUSED] === 'true' && pauseOf(lease, wallMs) === null
 }
@@ -99,7 +95,6 @@ export function targetFault(identity: string, to: string): Fault {
   return isOfPod(identity, to) ? `${to} already leads` : null
 }
 
-/** `switchover to langflow-1` */
 export function describeRequest({ what, to }: Pick<OperatorRequest, 'what' | 'to'>): string {
   return what === 'restart' ? 'restart in place' : `${what} to ${describeTarget(to)}`
 }
@@ -110,7 +105,6 @@ export function describeAsked(request: OperatorRequest): string {
   return `an operator asked for a ${describeRequest(request)}${reason === null ? '' : `: ${reason}`}`
 }
 
-/** The target of a switchover, for a sentence. `to`: the name of a pod, `*`, or empty. */
 export function describeTarget(to: string): string {
   return to === ANY_POD ? 'the best prepared replica' : to || 'an unnamed pod'
 }
@@ -129,13 +123,11 @@ export function podOf(identity: string): string {
 }
 
 export interface LastDrill {
-  /** RFC 3339 */
   readonly at: string
   /** `missed`: the drill worked, but took longer or lost more than allowed. */
   readonly result: 'ok' | 'missed' | 'failed'
 }
 
-/** `null`: the Lease records no drill. */
 export function lastDrillOf(lease: Lease | null): LastDrill | null {
   const [, at = '', result] =
     /^(\S+) (ok|missed|failed)$/.exec(lease?.metadata.annotations?.[LAST_DRILL] ?? '') ?? []

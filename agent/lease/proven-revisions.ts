@@ -15,18 +15,14 @@ const LONGEST_VERSION = 64
 
 export interface FailedRevision {
   readonly revision: string
-  /** Digest of its LangFlow's inputs (`Digests.inputs`). `null`: unknown. */
   readonly inputs: string | null
   readonly because: EndedBecause
-  /** One sentence. */
   readonly reason: string
 }
 
 /** A revision is the hash of a pod's template. It is proven when a replica of it has served. */
 export interface Revisions {
-  /** The revision that served last comes first. */
   readonly proven: readonly string[]
-  /** LangFlow's version in the revision that served last. `null`: unknown. */
   readonly langflow: string | null
   /** The first starts that failed, the latest first: one for each revision and digest of its inputs. */
   readonly failed: readonly FailedRevision[]
@@ -56,7 +52,6 @@ export function revisionsOf(lease: Lease): Revisions {
   }
 }
 
-/** A replica of this revision serves, with this version of LangFlow. */
 export function withProven(
   { proven, failed }: Revisions,
   revision: string,
@@ -70,10 +65,9 @@ export function withProven(
   }
 }
 
-/** A revision's first start has failed. */
-export function withFailed({ failed, ...known }: Revisions, failure: FailedRevision): Revisions {
+export function withFailed({ failed, ...more }: Revisions, failure: FailedRevision): Revisions {
   const { revision, inputs, reason } = failure
   const others = failed.filter((one) => one.revision !== revision || one.inputs !== inputs)
   const clipped = { ...failure, reason: reason.slice(0, LONGEST_REASON) }
-  return { ...known, failed: [clipped, ...others].slice(0, MOST_FAILED) }
+  return { ...more, failed: [clipped, ...others].slice(0, MOST_FAILED) }
 }

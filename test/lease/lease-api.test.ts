@@ -149,10 +149,10 @@ test('a refusal ends a read immediately, and an unanswered read fails at its dea
   const refused = scene.api.read(DEADLINE_MS).catch((error: ApiError) => error.code)
   ;(await scene.next()).answer(403, {})
   assert.equal(await refused, 'forbidden')
-  const unheard = scene.api.read(DEADLINE_MS).catch((error: ApiError) => error.message)
+  const unanswered = scene.api.read(DEADLINE_MS).catch((error: ApiError) => error.message)
   await scene.next()
   await scene.clock.pass(DEADLINE_MS)
-  assert.match(String(await unheard), /did not answer "get" within 5000 ms$/)
+  assert.match(String(await unanswered), /did not answer "get" within 5000 ms$/)
 })
 
 test('an unanswered update fails when a read over a new connection shows the Lease unchanged', async () => {
@@ -176,7 +176,7 @@ const OUTCOMES: [
   status: number,
   now: Lease | object,
   result: Lease | 'conflict',
-  told: Lease[],
+  shown: Lease[],
 ][] = [
   ['is acknowledged by a read that shows it', 200, written('6'), written('6'), []],
   [
@@ -188,7 +188,7 @@ const OUTCOMES: [
   ],
   ['is a conflict if a read shows no Lease', 404, GONE, 'conflict', []],
 ]
-for (const [what, status, now, expected, told] of OUTCOMES)
+for (const [what, status, now, expected, shown] of OUTCOMES)
   test(`an unanswered update ${what}`, async () => {
     await using scene = await Scene.open()
     const seen: Lease[] = []
@@ -196,18 +196,18 @@ for (const [what, status, now, expected, told] of OUTCOMES)
     await scene.clock.pass(2_000)
     ;(await scene.next()).answer(status, now)
     const outcome = await result
-    assert.deepEqual([outcome instanceof ApiError ? outcome.code : outcome, seen], [expected, told])
+    assert.deepEqual([outcome instanceof ApiError ? outcome.code : outcome, seen], [expected, shown])
   })
 
 test('a late answer to a failed update is reported', async () => {
   await using scene = await Scene.open()
-  const told = Promise.withResolvers<Lease>()
-  const { result, asked } = await scene.deadUpdate(told.resolve)
+  const shown = Promise.withResolvers<Lease>()
+  const { result, asked } = await scene.deadUpdate(shown.resolve)
   await scene.clock.pass(2_000)
   ;(await scene.next()).answer(200, leaseAt('5'))
   assert.ok((await result) instanceof ApiError)
   asked.answer(200, written('6'))
-  assert.deepEqual(await told.promise, written('6'))
+  assert.deepEqual(await shown.promise, written('6'))
 })
 
 test('an update keeps its deadline if its read is not answered either', async () => {

@@ -204,8 +204,8 @@ test('if the read shows a change that the watch missed, the watcher reports it a
     const scene = await Scene.up()
     scene.reads = [next]
     const version = next?.metadata.resourceVersion
-    const told = ['read', `observed ${version ?? 'nothing'}`, `watch ${version ?? '-'}`]
-    assert.deepEqual(await scene.play(SILENCE_MS), told)
+    const reopened = ['read', `observed ${version ?? 'nothing'}`, `watch ${version ?? '-'}`]
+    assert.deepEqual(await scene.play(SILENCE_MS), reopened)
     assert.equal(scene.openWatches, 1)
   }
 })
@@ -268,19 +268,19 @@ test('a holder with a longer lease duration may be silent for longer', async () 
 })
 
 test('a version that another request has shown must arrive soon, even for a free Lease or a slow holder', async () => {
-  for (const [known, waitedMs] of [
+  for (const [lease, waitedMs] of [
     [null, 0],
     [leaseAt('5', ''), 0],
     [leaseAt('5'), 20_000],
   ] as const) {
-    const scene = await Scene.up(known, waitedMs)
+    const scene = await Scene.up(lease, waitedMs)
     scene.reads = [leaseAt('9', 'b')]
     assert.deepEqual(await scene.play({ expect: leaseAt('9', 'b') }, SILENCE_MS - 1), [])
     assert.deepEqual(await scene.play(1), ['read', 'observed 9', 'watch 9'])
   }
 })
 
-test('an expected version that arrives, or is known already, causes no read', async () => {
+test('an expected version that arrives, or was seen already, causes no read', async () => {
   const scene = await Scene.up(leaseAt('5', ''))
   const expected = [{ expect: leaseAt('5', '') }, { expect: leaseAt('6', '') }]
   assert.deepEqual(await scene.play(...expected, changed('6', ''), 100 * SILENCE_MS), ['observed 6'])

@@ -17,7 +17,7 @@ const FAILED: FailedRevision = {
   reason: 'exit code 1',
 }
 
-const served = (known: Revisions, revision: string) => withProven(known, revision, null)
+const served = (revisions: Revisions, revision: string) => withProven(revisions, revision, null)
 
 function read(note: string | Revisions | undefined): Revisions {
   const text = typeof note === 'object' ? JSON.stringify(note) : note
@@ -25,9 +25,9 @@ function read(note: string | Revisions | undefined): Revisions {
 }
 
 test('revisions are read as they were written', () => {
-  const known = withFailed(withProven(NO_REVISIONS, 'old', '1.13.0'), FAILED)
-  assert.deepEqual(known, { proven: ['old'], langflow: '1.13.0', failed: [FAILED] })
-  assert.deepEqual(read(known), known)
+  const revisions = withFailed(withProven(NO_REVISIONS, 'old', '1.13.0'), FAILED)
+  assert.deepEqual(revisions, { proven: ['old'], langflow: '1.13.0', failed: [FAILED] })
+  assert.deepEqual(read(revisions), revisions)
 })
 
 test('the ten last proven revisions are kept, the latest first, and serving removes a revision’s failures', () => {

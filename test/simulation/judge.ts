@@ -143,7 +143,7 @@ export class Judge {
     if (again) this.checkRestart(replica, earlier)
     else if (epoch <= this.highestStarted && !this.lostEpochs.delete(`${replica.instance} ${epoch}`)) {
       // It is excused if it acquired the Lease without having read a later epoch.
-      if (replica.knowledge.knownBefore(epoch) >= this.highestStarted)
+      if (replica.knowledge.readBefore(epoch) >= this.highestStarted)
         throw new Violation('epochs grow', `epoch ${epoch} started after epoch ${this.highestStarted}`)
       this.limits.add('epoch lost')
     }

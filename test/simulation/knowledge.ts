@@ -96,7 +96,7 @@ export class Knowledge {
   }
 
   /** The highest epoch that it had read when it sent the write that began `epoch`. */
-  knownBefore(epoch: number): number {
+  readBefore(epoch: number): number {
     return Math.max(...this.acquisitions(epoch).map(({ highestEpoch }) => highestEpoch), 0)
   }
 
@@ -146,10 +146,10 @@ export function neverHeld(lease: Lease): boolean {
 /** Whether the Lease may be taken immediately. The judge decides this itself, so that it can find errors in the product. */
 export function isVacant(lease: Lease): boolean {
   const { holderIdentity, leaseDurationSeconds, leaseTransitions } = lease.spec ?? {}
-  const { 'langflow-leader/released': said = '', 'langflow-leader/epoch': epoch = leaseTransitions } =
+  const { 'langflow-leader/released': release = '', 'langflow-leader/epoch': epoch = leaseTransitions } =
     lease.metadata.annotations ?? {}
   const released = !holderIdentity && (leaseDurationSeconds ?? 0) <= 1
-  return neverHeld(lease) || (released && said.endsWith(` ${epoch}`))
+  return neverHeld(lease) || (released && release.endsWith(` ${epoch}`))
 }
 
 export function versionOf(lease: Lease): number {

@@ -144,11 +144,11 @@ export class LeaseRules {
     const { highestStarted } = this.judge
     const epoch = epochOf(after)
     if (epoch > highestStarted) return
-    const known = this.judge.replicaOf(writer)?.knowledge.sentAs(after)?.highestEpoch ?? 0
-    if (known >= highestStarted)
+    const highestRead = this.judge.replicaOf(writer)?.knowledge.sentAs(after)?.highestEpoch ?? 0
+    if (highestRead >= highestStarted)
       throw new Violation(
         'epochs grow',
-        `${writer} took the Lease in epoch ${epoch} although it had read epoch ${known}`,
+        `${writer} took the Lease in epoch ${epoch} although it had read epoch ${highestRead}`,
       )
     this.judge.lostEpoch(writer, epoch)
   }
@@ -165,7 +165,7 @@ export class LeaseRules {
     const replica = this.judge.replicaOf(writer)
     const ms = claim.ms ?? replica?.config.leaseDurationMs ?? 0
     const waited = this.now - claim.since
-    const waitedFor = (wanted: number) => waited >= wanted - drift(wanted)
+    const waitedFor = (dueMs: number) => waited >= dueMs - drift(dueMs)
     if (waitedFor(claim.promisedMs) && waitedFor(ms)) return
     // Only the holder may shorten the duration, and it then writes a new renew time. A candidate that has read the longer
     // duration with this renew time must wait for it.

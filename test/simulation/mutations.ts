@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type FaultKind, KINDS } from './faults/kinds.ts'
+import { type FaultKind, kindsOf } from './faults/kinds.ts'
 
 /**
  * Shows that the simulation can fail: it plays seeds against a copy of the product with one defect of `mutation-list.txt`,
@@ -54,16 +54,10 @@ function parse(patches: string): Mutation[] {
     else if (mark === '-') last?.from.push(text)
     else if (mark === '+') last?.to.push(text)
     else if (mark === 'test' && last) last.test = text
-    else if (mark === 'among' && last) last.among = text.split('; ').map(known)
+    else if (mark === 'among' && last) last.among = kindsOf(text)
     else if (line !== '') throw new Error(`mutation-list.txt: the line "${line}" has no known mark`)
   }
   return mutations
-}
-
-function known(kind: string): FaultKind {
-  const found = KINDS.find((one) => one === kind)
-  if (found === undefined) throw new Error(`mutation-list.txt: the fault "${kind}" does not exist`)
-  return found
 }
 
 /** The text of the product's file, with the defect. */
@@ -121,14 +115,14 @@ async function checkProduct({ name, among }: Mutation, { seeds, by }: Verdict): 
 }
 
 const all = parse(readFileSync(join(import.meta.dirname, 'mutation-list.txt'), 'utf8'))
-const wanted = process.argv[2] ?? ''
-if (wanted === '--help') {
+const part = process.argv[2] ?? ''
+if (part === '--help') {
   console.log('usage: npm run test:mutations -- [PART OF A NAME]    (default: all mutations)')
   process.exit(0)
 }
-const chosen = all.filter(({ name }) => name.includes(wanted))
+const chosen = all.filter(({ name }) => name.includes(part))
 if (chosen.length === 0) {
-  console.error(`no mutation has "${wanted}" in its name; run without an argument to try all mutations`)
+  console.error(`no mutation has "${part}" in its name; run without an argument to try all mutations`)
   process.exit(2)
 }
 for (const mutation of chosen) mutated(mutation)

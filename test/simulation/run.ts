@@ -62,15 +62,15 @@ async function replay(seed: number, keep: readonly number[] | undefined, trace: 
 async function soak(first: number, seeds: number, minutes: number): Promise<boolean> {
   const began = performance.now()
   const tally = new Tally()
-  let saidAt = began
+  let reportedAt = began
   for (let seed = first; seed < first + seeds; seed++) {
     if (performance.now() > began + minutes * MINUTE_MS || tally.failures >= MOST_FAILURES) break
     const outcome = await new World(seed).play()
     tally.add(outcome)
     if (outcome.violation !== null) console.log(`${await report(outcome)}\n`)
-    if (performance.now() - saidAt < PROGRESS_MS) continue
-    saidAt = performance.now()
-    console.log(`${Math.round((saidAt - began) / 1000)} s: ${headline(tally)}`)
+    if (performance.now() - reportedAt < PROGRESS_MS) continue
+    reportedAt = performance.now()
+    console.log(`${Math.round((reportedAt - began) / 1000)} s: ${headline(tally)}`)
   }
   console.log(summary(first, tally))
   return tally.failures === 0
@@ -101,10 +101,10 @@ function summary(first: number, tally: Tally): string {
   ].join('\n')
 }
 
-function counted<Name extends string>(known: Record<Name, string>, counts: Map<Name, number>): string[] {
-  const lines = (Object.keys(known) as Name[])
+function counted<Name extends string>(about: Record<Name, string>, counts: Map<Name, number>): string[] {
+  const lines = (Object.keys(about) as Name[])
     .filter((name) => counts.has(name))
-    .map((name) => `${String(counts.get(name)).padStart(9)}  ${name}: ${known[name]}`)
+    .map((name) => `${String(counts.get(name)).padStart(9)}  ${name}: ${about[name]}`)
   return lines.length === 0 ? ['  none'] : lines
 }
 

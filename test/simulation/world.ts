@@ -146,9 +146,9 @@ export class World {
     }
     const { seed, plan, violation, steps, struck, terminatedAt } = this
     const { takeovers, restarts, limits } = this.judge
-    const known = { seed, plan, violation, steps, struck, terminatedAt, takeovers, restarts, limits }
+    const common = { seed, plan, violation, steps, struck, terminatedAt, takeovers, restarts, limits }
     const { lines, timeline, recovery } = this
-    return { ...known, trace: lines ?? [], simulatedMs: timeline.now, recovery: recovery.result }
+    return { ...common, trace: lines ?? [], simulatedMs: timeline.now, recovery: recovery.result }
   }
 
   /** Records a violation. It may be thrown under code of the product, which catches errors, and would be lost there. */

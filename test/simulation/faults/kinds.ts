@@ -13,30 +13,23 @@ export const KINDS = Object.keys(ALL) as FaultKind[]
 
 export const LEASE_KINDS = Object.keys(LEASE_EDITS) as FaultKind[]
 
+/** The kinds that a text names, separated by semicolons. */
+export function kindsOf(text: string): FaultKind[] {
+  return text.split(';').map((name) => {
+    const kind = KINDS.find((one) => one === name.trim().replace(/\s+/g, ' '))
+    if (kind === undefined) throw new Error(`the fault "${name}" does not exist`)
+    return kind
+  })
+}
+
 /** Faults that don't cost a replica its Lease. Even if its launcher is frozen, no other replica may take the Lease. */
-export const GENTLE: readonly FaultKind[] = [
-  'Lease annotated',
-  'content changed',
-  'acquire time edited',
-  'watches end',
-  'grants repeated',
-  'agent socket removed',
-  'launcher frozen',
-  'launcher blocked',
-  'container frozen',
-  'workload ignores SIGTERM',
-  'workload unhealthy',
-  'workload exits',
-  'tini killed',
-  'workload loses its worker',
-  'workload loses its master',
-  'workload stopped by a person',
-  'connections stay open',
-  'workload lingers after SIGKILL',
-  'standby lost',
-  'standby preparation fails',
-  'standby preparation hangs',
-]
+export const GENTLE = kindsOf(`
+Lease annotated; content changed; acquire time edited; watches end; grants repeated; agent socket removed;
+launcher frozen; launcher blocked; container frozen; workload ignores SIGTERM; workload unhealthy; workload
+exits; tini killed; workload loses its worker; workload loses its master; workload stopped by a person;
+connections stay open; workload lingers after SIGKILL; standby lost; standby preparation fails; standby
+preparation hangs
+`)
 
 /** The indexes of the replicas that a fault affects. */
 export function concerned({ kind, targets }: Fault, replicas: number): readonly number[] {
@@ -44,19 +37,10 @@ export function concerned({ kind, targets }: Fault, replicas: number): readonly 
 }
 
 /** Faults that cost no start of the workload, such as those of the watch and of the standby. */
-export const CALM: readonly FaultKind[] = [
-  'watch lags',
-  'watch silent',
-  'watch cut',
-  'watch black-holed',
-  'watches expire',
-  'watches end',
-  'agent socket removed',
-  'Lease annotated',
-  'standby lost',
-  'standby preparation fails',
-  'standby preparation hangs',
-]
+export const CALM = kindsOf(`
+watch lags; watch silent; watch cut; watch black-holed; watches expire; watches end; agent socket removed; Lease
+annotated; standby lost; standby preparation fails; standby preparation hangs
+`)
 
 /** Faults that end a replica, with the most handovers that each costs. */
 const ENDS: Partial<Record<FaultKind, number>> = {

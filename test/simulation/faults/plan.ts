@@ -1,176 +1,63 @@
 import type { Random } from '../random.ts'
 import type { Fault } from './fault.ts'
-import { CALM, type FaultKind, GENTLE, HANDOVERS, KINDS } from './kinds.ts'
+import { CALM, type FaultKind, GENTLE, HANDOVERS, KINDS, kindsOf } from './kinds.ts'
 
 /** Groups of faults that are worse in combination. Half of the runs choose only from one group. */
 const GROUPS: readonly (readonly FaultKind[])[] = [
-  [
-    'Lease deleted',
-    'agent frozen',
-    'network cut',
-    'watch silent',
-    'connections refused',
-    'replica lost',
-    'replica evicted',
-  ],
-  [
-    'Lease deleted and recreated',
-    'Lease deleted, candidates restart',
-    'Lease spec emptied',
-    'network cut',
-    'agent blocked',
-    'watch lags',
-    'replica evicted',
-  ],
-  [
-    'agent killed',
-    'holder replaced',
-    'holder replaced by another replica',
-    'writes lost',
-    'answers lost',
-    'watch lags',
-  ],
-  [
-    'link slow',
-    'agent terminated',
-    'launcher frozen',
-    'replica evicted',
-    'holder replaced',
-    'workload unhealthy',
-  ],
-  [
-    'launcher killed',
-    'launcher flaps',
-    'agent frozen',
-    'link slow',
-    'workload lingers after SIGKILL',
-    'launcher frozen',
-  ],
-  ['launcher flaps', 'workload lingers after SIGKILL'],
-  [
-    'pod killed',
-    'pod killed',
-    'workload lingers after SIGKILL',
-    'writes late',
-    'answers lost',
-    'agent killed',
-    'launcher killed',
-    'flow poses as launcher',
-    'identity used twice',
-    'Lease deleted',
-  ],
-  ['agent killed', 'holder replaced', 'writes lost'],
-  [
-    'content changed',
-    'content changed',
-    'takeovers paused',
-    'workload exits',
-    'agent killed',
-    'launcher killed',
-    'network cut',
-    'agent terminated at a stage',
-  ],
   [...CALM, ...HANDOVERS],
-  [
-    'machine paused, wall clock corrected',
-    'writes late',
-    'writes late, watch silent',
-    'workload exits',
-    'replica evicted',
-    'watches expire',
-    'workload exits at start',
-  ],
-  [
-    'answers lost, watch lags',
-    'conflict after success',
-    'workload exits',
-    'epoch raised',
-    'holder cleared',
-    'agent terminated',
-  ],
-  [
-    'agent terminated at a stage',
-    'agent terminated at a stage',
-    'network cut',
-    'workload unhealthy',
-    'workload loses its worker',
-    'connections stay open',
-    'network slow',
-  ],
-  [
-    'identity used twice',
-    'network cut',
-    'replica lost',
-    'agent killed',
-    'answers lost',
-    'agent terminated',
-    'Lease deleted',
-  ],
-  [
-    'network cut while stopping',
-    'workload ignores SIGTERM',
-    'connections stay open',
-    'workload lingers after SIGKILL',
-    'API server hangs',
-    'agent terminated twice',
-    'agent terminated at a stage',
-  ],
-  [
-    'standby lost',
-    'standby preparation fails',
-    'standby preparation hangs',
-    'replica lost',
-    'replica evicted',
-    'network cut',
-    'workload exits',
-  ],
-  [
-    'machine paused, no clock shows it',
-    'container frozen',
-    'network cut',
-    'Lease deleted',
-    'replica evicted',
-    'holder replaced',
-    'tini killed',
-  ],
-  [
-    'watch black-holed',
-    'requests black-holed',
-    'connections black-holed',
-    'new connections black-holed',
-    'replica evicted',
-    'replica lost',
-    'network cut',
-  ],
-  [
-    'epoch at its maximum',
-    'replica evicted',
-    'workload exits',
-    'agent terminated',
-    'network cut',
-    'replica lost',
-  ],
-  [
-    'takeovers paused',
-    'switchover requested',
-    'failover requested',
-    'restart requested',
-    'replica evicted',
-    'workload exits',
-    'workload unhealthy',
-    'network cut',
-    'replica lost',
-    'agent killed',
-  ],
-  [
-    'release faked',
-    'duration edited',
-    'renew time edited',
-    'network cut',
-    'watch lags',
-    'agent blocked',
-    'replica evicted',
-  ],
+  ...`
+Lease deleted; agent frozen; network cut; watch silent; connections refused; replica lost; replica evicted
+
+Lease deleted and recreated; Lease deleted, candidates restart; Lease spec emptied; network cut; agent blocked;
+watch lags; replica evicted
+
+agent killed; holder replaced; holder replaced by another replica; writes lost; answers lost; watch lags
+
+link slow; agent terminated; launcher frozen; replica evicted; holder replaced; workload unhealthy
+
+launcher killed; launcher flaps; agent frozen; link slow; workload lingers after SIGKILL; launcher frozen
+
+launcher flaps; workload lingers after SIGKILL
+
+pod killed; pod killed; workload lingers after SIGKILL; writes late; answers lost; agent killed; launcher
+killed; flow poses as launcher; identity used twice; Lease deleted
+
+agent killed; holder replaced; writes lost
+
+content changed; content changed; takeovers paused; workload exits; agent killed; launcher killed; network cut;
+agent terminated at a stage
+
+machine paused, wall clock corrected; writes late; writes late, watch silent; workload exits; replica evicted;
+watches expire; workload exits at start
+
+answers lost, watch lags; conflict after success; workload exits; epoch raised; holder cleared; agent terminated
+
+agent terminated at a stage; agent terminated at a stage; network cut; workload unhealthy; workload loses its
+worker; connections stay open; network slow
+
+identity used twice; network cut; replica lost; agent killed; answers lost; agent terminated; Lease deleted
+
+network cut while stopping; workload ignores SIGTERM; connections stay open; workload lingers after SIGKILL; API
+server hangs; agent terminated twice; agent terminated at a stage
+
+standby lost; standby preparation fails; standby preparation hangs; replica lost; replica evicted; network cut;
+workload exits
+
+machine paused, no clock shows it; container frozen; network cut; Lease deleted; replica evicted; holder
+replaced; tini killed
+
+watch black-holed; requests black-holed; connections black-holed; new connections black-holed; replica evicted;
+replica lost; network cut
+
+epoch at its maximum; replica evicted; workload exits; agent terminated; network cut; replica lost
+
+takeovers paused; switchover requested; failover requested; restart requested; replica evicted; workload exits;
+workload unhealthy; network cut; replica lost; agent killed
+
+release faked; duration edited; renew time edited; network cut; watch lags; agent blocked; replica evicted
+`
+    .split('\n\n')
+    .map(kindsOf),
 ]
 
 const SHORTEST_MS = 200
