@@ -416,7 +416,7 @@ function request(input: Input, state: Held): CandidateState {
   const due = input.now.mono >= nextAttemptAt || (releasing && !tried) || isClosingUnwritten(input, state)
   if (inFlight || !due) return state
   if (mustRead) return sendRead(input, state)
-  if (!releasing) return sendWrite(input, state, seen?.lease ? 'renew' : 'recreate')
+  if (!releasing) return sendWrite(input, state, 'renew')
   // The Lease was deleted or emptied, so there is nothing to release.
   return seen?.heldMs ? sendWrite(input, state, 'release') : endTerm(input, state)
 }

@@ -44,6 +44,8 @@ import {
   type WriteKind,
 } from './state.ts'
 
+type PlannedWrite = Pick<Write, 'kind' | 'because'> & { readonly epoch: number }
+
 /** Few writes can still surface as committed: one request is in flight at a time. */
 const REMEMBERED_WRITES = 32
 
@@ -73,10 +75,10 @@ export function sendWrite<S extends CandidateState>(
   const begins = kind === 'acquire' || ends
   const acquireTime = begins ? { acquireTime: renewTime } : term && { acquireTime: term.acquireTime }
   const leaseTransitions = Math.min(epoch, LARGEST_TRANSITIONS)
-  const metadata = base?.metadata ?? (kind === 'recreate' ? { annotations: state.noted.annotations } : {})
+  const metadata = base?.metadata ?? (kind === 'renew' ? { annotations: { ...state.noted.annotations } } : {})
   const lease: Lease = {
     ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' }),
-    metadata: annotated(metadata, notesFor(input, state, kind, epoch, because)),
+    metadata: annotated(metadata, notesFor(input, state, { kind, epoch, because })),
     spec: { ...base?.spec, ...holder, renewTime, ...acquireTime, leaseTransitions },
   }
   const unchangedMs = seen === null ? 0 : now.mono - seen.changedAt
@@ -113,14 +115,9 @@ function requestDeadline(config: CandidateConfig, { term }: CandidateState, now:
   return Math.min(half, Math.max(config.retryPeriodMs, untilDoubt), Math.max(1, untilKill))
 }
 
-function notesFor(
-  input: Input,
-  state: CandidateState,
-  kind: WriteKind,
-  epoch: number,
-  because: Write['because'],
-): AnnotationChanges {
+function notesFor(input: Input, state: CandidateState, write: PlannedWrite): AnnotationChanges {
   const { config, now } = input
+  const { kind, epoch } = write
   const { identity, owner, front } = config
   const { seen, term, paused, noted } = state
   const ends = kind === 'release' || kind === 'give back'
@@ -135,7 +132,7 @@ function notesFor(
     ...Object.fromEntries(removed.map((key) => [key, null])),
     [EPOCH]: epoch > LARGEST_TRANSITIONS ? String(epoch) : null,
     [LANGFLOW]: langflowNoted(config, state, kind),
-    [HISTORY]: historyNoted(input, state, kind, epoch, because),
+    [HISTORY]: historyNoted(input, state, write),
     [REVISIONS]: revisions === noted.revisions ? undefined : JSON.stringify(revisions),
     // The key is useless when its term is about to end.
     [FRONT]: front === null ? undefined : ends ? null : frontNote(epoch, isClosing ? 'closing' : front),
@@ -169,7 +166,7 @@ function langflowNoted(
 /** The requests that a write removes: the answered ones, or all, because they are for the leader at that time. */
 function answered({ term, requestsStay }: CandidateState, kind: WriteKind): readonly string[] {
   if (requestsStay) return []
-  if (kind !== 'renew') return kind === 'recreate' || kind === 'resume' ? [] : REQUEST_ANNOTATIONS
+  if (kind !== 'renew') return kind === 'resume' ? [] : REQUEST_ANNOTATIONS
   const refused = term?.refusal?.open ? [REQUESTS[term.refusal.what]] : []
   const keys = term?.restartAnswered ? [...refused, REQUESTS.restart] : refused
   return keys.length === 0 ? [] : [...keys, REQUEST_REASON]
@@ -182,9 +179,7 @@ function answered({ term, requestsStay }: CandidateState, kind: WriteKind): read
 function historyNoted(
   { config, now }: Input,
   { seen, term, noted }: CandidateState,
-  kind: WriteKind,
-  epoch: number,
-  because: Write['because'],
+  { kind, epoch, because }: PlannedWrite,
 ): string | undefined {
   const at = new Date(now.wall).toISOString()
   const renewTime = seen?.lease?.spec?.renewTime

@@ -36,8 +36,8 @@ export interface Why<Code extends ReasonCode = ReasonCode> {
   readonly reason: Sentence
 }
 
-/** `give back`: this pod's earlier term is released, since nothing of it is alive. */
-export type WriteKind = 'acquire' | 'resume' | 'renew' | 'recreate' | 'release' | 'give back'
+/** `give back`: this pod's earlier term is released, since nothing of it is alive. A `renew` may be a creation. */
+export type WriteKind = 'acquire' | 'resume' | 'renew' | 'release' | 'give back'
 
 /** One attempt to write the Lease. Its outcome may stay unknown permanently. */
 export interface Write {

@@ -260,7 +260,6 @@ function committed(input: Input, before: CandidateState, write: Write, lease: Le
     case 'resume':
       return state.term === null ? beginTerm(input, state, write, lease) : state
     case 'renew':
-    case 'recreate':
       if (state.term === null || write.sentAt.mono <= state.term.renewedAt.mono) return state
       return extend(input, state, write)
     case 'give back':
