@@ -1,5 +1,5 @@
 import { epochOf, foreignOwner, holderOf, type Lease, looksNeverHeld, successorOf } from '../lease/lease.ts'
-import { isOfPod, pauseOf } from '../lease/operator-annotations.ts'
+import { describePause, isOfPod, pauseOf } from '../lease/operator-annotations.ts'
 import type { AcquiredBecause } from '../lease/reasons.ts'
 import { isTimely } from './absent-lease.ts'
 import { barrier } from './eligibility.ts'
@@ -107,11 +107,8 @@ function take(input: Input, state: Follower): Follower {
   // 2. Is the Lease paused? The leader stays: a replica may take again the Lease that it held last.
   const pause = pauseOf(seen.lease, now.wall)
   if (pause !== null && holder !== config.identity) {
-    const [until, at] =
-      pause.until === null
-        ? ['', NEVER]
-        : [` until ${pause.until}`, now.mono + Date.parse(pause.until) - now.wall]
-    return decide(state, `${standing}; paused${until}: no takeover starts`, at)
+    const at = pause.until === null ? NEVER : now.mono + Date.parse(pause.until) - now.wall
+    return decide(state, `${standing}; paused ${describePause(pause)}: no takeover starts`, at)
   }
 
   // 3. Is it free for this replica, and is the replica's cool-down over?
