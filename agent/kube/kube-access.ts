@@ -1,12 +1,15 @@
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { isIPv6 } from 'node:net'
 import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import type { ConnectionOptions } from 'node:tls'
 import { FatalError } from '../exit.ts'
+import { fileSignature } from '../file-signature.ts'
 
 /** The directory in which the kubelet mounts the ServiceAccount's token, CA and namespace. */
 const SERVICE_ACCOUNT_DIRECTORY = '/var/run/secrets/kubernetes.io/serviceaccount'
+
+const MISSING = ['ENOENT', 'ENOTDIR']
 
 /** A kubeconfig, or a pod's ServiceAccount, cannot be used. The message is one sentence with the required change. */
 export class KubeConfigError extends FatalError {
@@ -18,10 +21,7 @@ export interface KubeCredentials {
   /** May have a base path. It is http only if a kubeconfig specifies http. */
   readonly server: URL
   readonly headers: Readonly<Record<string, string>>
-  readonly tls: Pick<
-    ConnectionOptions,
-    'ca' | 'cert' | 'key' | 'pfx' | 'passphrase' | 'servername' | 'rejectUnauthorized'
-  >
+  readonly tls: Pick<ConnectionOptions, 'ca' | 'cert' | 'key' | 'servername' | 'rejectUnauthorized'>
   /** An http or https proxy. */
   readonly proxy: string | undefined
 }
@@ -68,22 +68,13 @@ export async function findAccess({
   const listed = (env.KUBECONFIG ?? '').split(delimiter).filter((path) => path !== '')
   if (listed.length > 0) return from(listed)
   const usual = join(env.HOME ?? homedir(), '.kube', 'config')
-  if (!isMissing(usual)) return from([usual])
+  // A file that this user may not look for is not missing: reading it reports the reason.
+  if (!MISSING.includes(fileSignature(usual))) return from([usual])
   throw new KubeConfigError(
     host
       ? 'this pod has no ServiceAccount token: mount one into this container, or set --kubeconfig'
       : `no kubeconfig: ${usual} does not exist, and this process does not run in a pod; set --kubeconfig or $KUBECONFIG`,
   )
-}
-
-/** A file that this user may not look for is not missing: reading it reports the reason. */
-function isMissing(path: string): boolean {
-  try {
-    statSync(path)
-    return false
-  } catch (error) {
-    return ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')
-  }
 }
 
 /**
@@ -95,14 +86,11 @@ function inClusterAccess(host: string, port: string, directory: string): KubeAcc
   const mounted = (file: 'token' | 'ca.crt' | 'namespace'): string => {
     const path = join(directory, file)
     const advice = 'mount the ServiceAccount token into this container'
-    let text: string
     try {
-      text = readFileSync(path, 'utf8').trim()
+      return readFileSync(path, 'utf8').trim()
     } catch (cause) {
       throw new KubeConfigError(`cannot read ${path}: ${advice}`, { cause })
     }
-    if (text === '') throw new KubeConfigError(`${path} is empty: ${advice}`)
-    return text
   }
   return {
     source: `the ServiceAccount token in ${directory}`,

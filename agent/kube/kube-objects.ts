@@ -29,12 +29,7 @@ export interface Kind {
 }
 
 export const POD: Kind = { kind: 'Pod', resource: 'pods', base: '/api/v1' }
-export const NAMESPACE: Kind = {
-  kind: 'Namespace',
-  resource: 'namespaces',
-  base: '/api/v1',
-  isClusterWide: true,
-}
+export const NAMESPACE: Kind = { ...POD, kind: 'Namespace', resource: 'namespaces', isClusterWide: true }
 
 /** An object as the API server sends it. Other fields are kept on every update. */
 export interface KubeObject {
@@ -67,7 +62,8 @@ export interface WrittenObject {
 
 /**
  * Objects of one namespace in a Kubernetes API server, over separate connections: a renewal never waits for another
- * kind of request. As in client-go, the namespace '' is the whole cluster, for lists and for kinds without a namespace. Each request has a deadline, in milliseconds. All rejections are `ApiError`.
+ * kind of request. As in client-go, the namespace '' is the whole cluster, for lists and for kinds without a namespace.
+ * Each request has a deadline, in milliseconds. All rejections are `ApiError`.
  */
 export class KubeObjects {
   readonly namespace: string
@@ -97,11 +93,7 @@ export class KubeObjects {
       const { value, status } = await this.json(call, deadlineMs)
       const { items, metadata } = value as { items?: unknown; metadata?: { continue?: string } }
       if (!Array.isArray(items) || !items.every(isObject))
-        throw unexpectedReply(
-          this.requests.target(call),
-          `something other than a list of ${kind.resource}`,
-          status,
-        )
+        throw unexpectedReply(this.requests.target(call), `no list of ${kind.resource}`, status)
       all.push(...items)
       next = metadata?.continue || undefined
       if (next === undefined) return all
@@ -125,13 +117,8 @@ export class KubeObjects {
    * Deletes the object with this UID: 409 if another object has the name now. `graceSeconds` replaces its own
    * termination grace period.
    */
-  async delete(
-    kind: Kind,
-    { metadata }: KubeObject,
-    deadlineMs: number,
-    graceSeconds?: number,
-  ): Promise<void> {
-    const { name, uid } = metadata
+  async delete(kind: Kind, object: KubeObject, deadlineMs: number, graceSeconds?: number): Promise<void> {
+    const { name, uid } = object.metadata
     // The options are in the body: with a body, the API server ignores the query.
     const options = { preconditions: { uid }, gracePeriodSeconds: graceSeconds }
     const body = { kind: 'DeleteOptions', apiVersion: 'v1', ...options }
@@ -223,19 +210,15 @@ export class KubeObjects {
   private async one(call: Call, deadlineMs: number, over?: Over): Promise<KubeObject> {
     const { value, status } = await this.json(call, deadlineMs, over)
     if (isObject(value)) return value
-    throw unexpectedReply(this.requests.target(call), `something other than a ${call.about.kind}`, status)
+    throw unexpectedReply(this.requests.target(call), `no ${call.about.kind}`, status)
   }
 
-  private async json(
-    call: Call,
-    deadlineMs: number,
-    over?: Over,
-  ): Promise<{ value: unknown; status: number }> {
+  private async json(call: Call, deadlineMs: number, over?: Over) {
     const { body, status } = await this.requests.send(call, deadlineMs, over)
     try {
-      return { value: JSON.parse(body) ?? {}, status }
+      return { value: (JSON.parse(body) ?? {}) as unknown, status }
     } catch {
-      throw unexpectedReply(this.requests.target(call), 'something other than JSON', status)
+      throw unexpectedReply(this.requests.target(call), 'no JSON', status)
     }
   }
 }
@@ -275,34 +258,32 @@ async function openWatch<T extends object>(
   const target = requests.target(call)
   const lines = new JsonLines(LONGEST_LINE)
   let stream: Stream | undefined
-  let over = false
-
+  let isOver = false
   const close = () => {
-    over = true
+    isOver = true
     open.delete(watch)
     stream?.cut()
   }
   const end = (error?: ApiError) => {
-    if (over) return
+    if (isOver) return
     close()
     handlers.ended(error)
   }
   const watch: ObjectWatch = { close, end: () => end() }
   const read = (chunk: Buffer) => {
     for (const line of lines.push(chunk)) {
-      if (over) return
+      if (isOver) return
       const event = eventIn<T>(typeof line === 'object' ? line : {}, target)
       if (event instanceof ApiError) end(event)
       else handlers.event(event)
     }
   }
-
   stream = await requests.stream(call, unguarded(read), deadlineMs)
-  if (over) stream.cut()
+  if (isOver) stream.cut()
   else open.add(watch)
   stream.ended.then(
     () => end(lines.complete ? undefined : broken(target, 'ended in the middle of an event')),
-    (error: ApiError) => end(error),
+    end,
   )
   return watch
 }

@@ -86,23 +86,21 @@ function load(paths: readonly string[], source: string, context: string | undefi
     throw new KubeConfigError(
       `${source} has no current-context: choose one with 'kubectl config use-context NAME'`,
     )
-  const lacks = (kind: string, name: string, by: string, others: readonly { name: string }[]) => {
-    const list = others.map((one) => one.name).join(', ') || 'none'
-    return new KubeConfigError(`${source} has no ${kind} "${name}", which ${by} names (it has ${list})`)
+  const found = <T extends { name: string }>(kind: string, name: string, all: readonly T[]): T => {
+    const one = all.find((entry) => entry.name === name)
+    const names = all.map((entry) => entry.name).join(', ') || 'none'
+    if (one === undefined) throw new KubeConfigError(`${source} has no ${kind} "${name}" (it has ${names})`)
+    return one
   }
-  const chosen = kubeConfig.getContextObject(name)
-  const origin = context === undefined ? 'current-context' : '--context'
-  if (chosen === null) throw lacks('context', name, origin, kubeConfig.getContexts())
-  const by = `the context "${name}"`
-  const cluster = kubeConfig.getCluster(chosen.cluster)
-  if (cluster === null) throw lacks('cluster', chosen.cluster, by, kubeConfig.getClusters())
-  if (kubeConfig.getUser(chosen.user) === null) throw lacks('user', chosen.user, by, kubeConfig.getUsers())
+  const chosen = found('context', name, kubeConfig.getContexts())
+  const cluster = found('cluster', chosen.cluster, kubeConfig.getClusters())
+  found('user', chosen.user, kubeConfig.getUsers())
   kubeConfig.setCurrentContext(name)
 
   const url = (field: string, text: string) => {
     const parsed = URL.parse(text)
     if (parsed !== null && /^https?:$/.test(parsed.protocol)) return parsed
-    throw new KubeConfigError(`${source}: the ${field} of ${by} must be an http or https URL`)
+    throw new KubeConfigError(`${source}: the ${field} of the context "${name}" must be an http or https URL`)
   }
   const { server, proxyUrl: proxy } = cluster
   if (proxy) url('proxy-url', proxy)
@@ -119,8 +117,8 @@ async function credentialsOf({ kubeConfig, server, proxy }: Loaded): Promise<Kub
   const basic = options.auth && `Basic ${Buffer.from(options.auth).toString('base64')}`
   const authorization = bearer ?? shown?.trim() ?? basic
   if (authorization) headers.authorization = authorization
-  const { ca, cert, key, pfx, passphrase, servername, rejectUnauthorized } = options
-  const given = Object.entries({ ca, cert, key, pfx, passphrase, servername, rejectUnauthorized })
+  const { ca, cert, key, servername, rejectUnauthorized } = options
+  const given = Object.entries({ ca, cert, key, servername, rejectUnauthorized })
   const tls = Object.fromEntries(given.filter(([, value]) => value !== undefined))
   return { server, headers, tls, proxy }
 }
