@@ -29,8 +29,8 @@ export function reexec(v8: readonly string[] = [], version = ''): void {
   // They suit programs that run for months in a pod. They would slow down a command of a person, and the agent starts a front
   // with its own flags (agent/front/agent-side/front-process.ts), because a front would lose its pipe here.
   const ours = process.version.startsWith(version) && /^(agent|launch|run)$/.test(argv[2] ?? '')
-  const wanted = ['--disable-sigusr1', ...(ours ? v8 : [])]
-  const missing = wanted.filter((flag) => !execArgv.includes(flag))
+  const required = ['--disable-sigusr1', ...(ours ? v8 : [])]
+  const missing = required.filter((flag) => !execArgv.includes(flag))
   const clean = setAside(env, argv[2])
   if (missing.length === 0 && Object.keys(clean).every((name) => name in env)) return
   if (process.execve === undefined) {

@@ -37,10 +37,10 @@ function pathOf(command: Command): string {
  */
 export function addExamples(
   command: Command,
-  examples: readonly (readonly [does: string, rest: string])[],
+  examples: readonly (readonly [about: string, rest: string])[],
 ): Command {
   const text = () =>
-    examples.map(([does, rest]) => `  # ${does}\n  ${`${pathOf(command)} ${rest}`.trim()}`).join('\n\n')
+    examples.map(([about, rest]) => `  # ${about}\n  ${`${pathOf(command)} ${rest}`.trim()}`).join('\n\n')
   return command.addHelpText('after', () => `\nExamples:\n${text()}`)
 }
 
@@ -96,13 +96,13 @@ const SERVICE_LINK =
  * `null` if there is no such variable.
  */
 function unknownVariable(program: Command, env: NodeJS.ProcessEnv): string | null {
-  const known = new Set([...GIVEN_TO_LANGFLOW, API_KEY, ...variablesOf(program)])
-  const unknown = Object.keys(env)
+  const accepted = new Set([...GIVEN_TO_LANGFLOW, API_KEY, ...variablesOf(program)])
+  const other = Object.keys(env)
     .sort()
-    .find((name) => name.startsWith('LEADER_') && !known.has(name) && !SERVICE_LINK.test(name))
-  return unknown === undefined
+    .find((name) => name.startsWith('LEADER_') && !accepted.has(name) && !SERVICE_LINK.test(name))
+  return other === undefined
     ? null
-    : `unknown environment variable ${unknown}: correct it, or remove it (LEADER_ is the prefix of this program)`
+    : `unknown environment variable ${other}: correct it, or remove it (LEADER_ is the prefix of this program)`
 }
 
 function variablesOf(command: Command): string[] {

@@ -40,24 +40,23 @@ export interface RunOptions {
   readonly agent: AgentOptions
   readonly launcher: LauncherOptions
   /**
-   * The directory for socket and state, if a flag does not set both. The path does not exist yet: the caller makes it with mode
-   * 0700, and removes it at the end. `null` if flags set both.
+   * The directory for socket and state, unless flags set both. The path does not exist yet: the caller makes it with
+   * mode 0700, and removes it at the end.
    */
   readonly privateDir: string | null
 }
 
 const LAUNCHER_SETTINGS = { ...CONTENT_SETTINGS, ...SHARED_SETTINGS }
 
+const { fallback: _s, ...SOCKET } = AGENT_SETTINGS.socket
+const { fallback: _d, ...STATE_DIR } = AGENT_SETTINGS.stateDir
+const otherwise = 'in a private temporary directory'
 /** `run` starts agent and launcher itself, so it uses a private directory. The default paths of a pod would require root. */
 const RUN_SETTINGS = {
   ...CONTENT_SETTINGS,
   ...AGENT_SETTINGS,
-  socket: inPrivate(AGENT_SETTINGS.socket),
-  stateDir: inPrivate(AGENT_SETTINGS.stateDir),
-}
-
-function inPrivate<S extends { readonly fallback: string }>({ fallback: _, ...setting }: S) {
-  return { ...setting, otherwise: 'in a private temporary directory' }
+  socket: { ...SOCKET, otherwise },
+  stateDir: { ...STATE_DIR, otherwise },
 }
 
 type Reader<Options> = (env?: NodeJS.ProcessEnv) => Options

@@ -32,8 +32,6 @@ export function parseDuration(text: string, minMs: number): number {
 }
 
 function milliseconds(text: string): number {
-  if (text.startsWith('-'))
-    throw new Error('a duration cannot be negative: use one such as 15s, 1m30s or 500ms')
   if (/^\d+(\.\d+)?$/.test(text)) throw new Error(`a duration needs a unit, such as ${text}s or ${text}ms`)
   if (text.length > LONGEST_TEXT || !DURATION.test(text))
     throw new Error('use a duration with the units h, m, s and ms, such as 15s, 1m30s or 500ms')
@@ -98,10 +96,9 @@ export interface Listen {
   readonly port: number
 }
 
-export interface Target {
+export interface LangflowAddress {
   /** Scheme, host and port, without a slash at the end. */
   readonly origin: string
-  /** 1 to 65535. */
   readonly port: number
 }
 
@@ -109,7 +106,6 @@ export interface Target {
 export interface Peer {
   /** A DNS name or an IP address, without brackets. */
   readonly host: string
-  /** 1 to 65535. */
   readonly port: number
 }
 
@@ -168,7 +164,7 @@ function hostAndPort(text: string): { host: string; port: number } | null {
 const LOOPBACK = /^https?:\/\/(localhost|127(\.\d+){3}|\[::1\]):(?<port>\d+)\/?$/i
 
 /** Reads the address of the workload: an http(s) URL that consists of a loopback address and a port. */
-export function parseTarget(text: string): Target {
+export function parseTarget(text: string): LangflowAddress {
   const url = URL.parse(text)
   const port = Number(LOOPBACK.exec(text)?.groups?.port)
   if (url === null || !port)

@@ -122,10 +122,10 @@ function codeOf(verb: Verb, status: number, detail: Status | undefined): ApiErro
 function sentence(target: ApiTarget, code: ApiErrorCode, status: number, detail: Status | undefined): string {
   const { verb, kind, namespace, name, server, source } = target
   const what = name === null ? target.resource : `the ${kind} "${name}"`
-  const said = !detail?.message ? '' : `: ${redactText(detail.message.replace(/\s+/g, ' ')).slice(0, 400)}`
+  const message = !detail?.message ? '' : `: ${redactText(detail.message.replace(/\s+/g, ' ')).slice(0, 400)}`
   switch (code) {
     case 'forbidden':
-      return forbidden(target, said)
+      return forbidden(target, message)
     case 'unauthorized':
       return `the API server at ${server} does not accept ${source} (401 Unauthorized): renew the credentials; if the ServiceAccount was re-created, delete the pod`
     case 'conflict':
@@ -143,16 +143,16 @@ function sentence(target: ApiTarget, code: ApiErrorCode, status: number, detail:
     default:
       if (status === 404)
         return `${server} answered 404 without naming the ${kind}: is it a Kubernetes API server?`
-      return `the API server at ${server} answered ${status} to "${verb}" of ${what}${said}`
+      return `the API server at ${server} answered ${status} to "${verb}" of ${what}${message}`
   }
 }
 
-function forbidden({ verb, resource, namespace, name }: ApiTarget, said: string): string {
+function forbidden({ verb, resource, namespace, name }: ApiTarget, message: string): string {
   const named = verb === 'create' || name === null ? '' : `"${name}" `
   const what = `${resource} ${named}in ${namespace === '' ? 'all namespaces' : `namespace "${namespace}"`}`
-  const user = /User "([^"]+)" cannot /.exec(said)?.[1]
+  const user = /User "([^"]+)" cannot /.exec(message)?.[1]
   // Not every 403 comes from RBAC: a namespace that is being deleted, or an admission rule, causes one as well.
-  if (user === undefined) return `the API server does not permit "${verb}" of ${what}${said}`
+  if (user === undefined) return `the API server does not permit "${verb}" of ${what}${message}`
   const account = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(user)
   const who = account === null ? `user "${user}"` : `ServiceAccount "${account[1]}/${account[2]}"`
   return `${who} may not "${verb}" ${what}: add the verb to its ${namespace === '' ? 'Cluster' : ''}Role`

@@ -83,7 +83,7 @@ export function page({
     const { langflow, standby, traffic, unable, revision, flowsDigest, decision, workload } = status
     const { front } = traffic
     const [level, role] = roleOf(status)
-    const serves = traffic.gate === 'open' ? 'serves' : workload.state
+    const runs = [traffic.gate === 'open' ? 'serves' : workload.state, langflow.version]
     const requests = front && `${front.held} held, ${front.inFlight} in flight, ${front.streams} streams`
     const ready = status.role === 'leader' ? '-' : `${standby.mode}, ${standby.state}`
     const why = unable ?? standby.reason ?? decision
@@ -91,7 +91,7 @@ export function page({
       level,
       pod,
       role,
-      `${serves}, ${langflow.version}`,
+      runs.filter(Boolean).join(', '),
       ready,
       revision,
       flowsDigest,
