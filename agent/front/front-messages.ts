@@ -118,11 +118,6 @@ export type FromFront =
  * front answers 421.
  */
 export const HOP = 'langflow-leader-hop'
-/**
- * Header of a hop whose client sends its body only after `100 Continue`. The `Expect` header cannot show this: each hop
- * whose body is withheld has it.
- */
-export const HOP_EXPECTS = 'langflow-leader-hop-expects'
 /** Header of a hop without a body. The hop has an empty chunked body instead, so that its end can be withheld. */
 export const HOP_EMPTY = 'langflow-leader-hop-empty'
 /** Header of a hop: time since the request arrived at the sending front, in whole ms. */
@@ -133,9 +128,6 @@ export const HOP_WAITED = 'langflow-leader-hop-waited'
  * the request first decides what follows.
  */
 export const HOP_EPOCH = 'langflow-leader-epoch'
-
-/** Interim status of a hop whose client waits for an answer to its head: LangFlow may have the head. */
-export const HOP_TAKEN = 102
 
 /** Reads the messages of the other end. A line that is not a message destroys the channel. */
 export function readMessages<Message>(channel: Duplex, received: (message: Message) => void): void {

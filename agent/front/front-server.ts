@@ -17,8 +17,6 @@ const HEADERS_TIMEOUT_MS = 20_000
 const KEEP_ALIVE_MS = 75_000
 const CHECK_CONNECTIONS_EVERY_MS = 5_000
 const BOUND_HEADS_EVERY_MS = 250
-/** Limit for one connection. A client that sends more without waiting loses the connection. */
-const MAX_IN_FLIGHT = 64
 /** Interval between two checks whether a client that has closed its side still reads. */
 const STILL_READS_MS = 200
 /** Time that a client has to close a connection that was ended here. */
@@ -83,30 +81,21 @@ function listenForRequests(server: FrontServer, { arrived, budget, garbage, cloc
     const { request, response } = arrival
     const { socket } = request
     heads.ended(socket)
-    // Another request may be in progress on the connection.
-    response.once('close', () => answers.has(socket) || heads.answered(socket))
+    answers.set(socket, response)
+    response.once('finish', () => answers.delete(socket))
+    response.once('close', () => heads.answered(socket))
     const fault = faultOf(request) ?? budget.refusal(request, response)
-    if (fault !== null) {
-      response.writeHead(fault.status, { ...fault.allHeaders, connection: 'close' }).end(fault.body)
-      return
-    }
-    const answer = () => {
-      answers.set(socket, response)
-      // The next request may already be in progress.
-      response.once('finish', () => answers.get(socket) === response && answers.delete(socket))
-      arrived(arrival)
-    }
-    // If a client pipelines requests, they are still processed one after the other.
-    if (response.socket === null) response.once('socket', answer)
-    else answer()
+    if (fault === null) arrived(arrival)
+    else response.writeHead(fault.status, { ...fault.allHeaders, connection: 'close' }).end(fault.body)
   }
-  const accepts = pipelining()
   for (const [event, expectsContinue] of [
     ['request', false],
     ['checkContinue', true],
   ] as const)
     server.on(event, (request, response) => {
-      if (accepts(request, response)) arrive({ request, response, expectsContinue, tunnel: null })
+      const before = answers.get(request.socket)
+      if (before === undefined) arrive({ request, response, expectsContinue, tunnel: null })
+      else refusePipelined(request.socket, before)
     })
   server.on('upgrade', (request, socket: Socket, head) => {
     // Node lets a client request another protocol while an answer is in progress. A client must wait for the answer.
@@ -120,36 +109,16 @@ function listenForRequests(server: FrontServer, { arrived, budget, garbage, cloc
 }
 
 /**
- * While a connection has several requests, the kernel keeps the data that follows. Beside a single request it is read,
- * so that the front notices if the client disconnects. Node resumes the socket after each request. Returns a function
- * that counts a new request, unless its connection has ended or has too many.
+ * The client has sent a request before the answer to another one. The connection ends with that answer. Node would create
+ * requests from all the data that it has read in one piece, some 1,600, and for 200 such connections they filled the
+ * heap. After this, its parser stops as after an upgrade. Node offers no public way.
  */
-function pipelining(): (request: JoiningRequest, response: ServerResponse) => boolean {
-  const counts = new WeakMap<Socket, number>()
-  return ({ socket }, response) => {
-    if (socket.destroyed) return false
-    const count = (counts.get(socket) ?? 0) + 1
-    counts.set(socket, count)
-    if (count > 1) queueMicrotask(() => (counts.get(socket) as number) > 1 && socket.pause())
-    response.once('close', () => {
-      const left = (counts.get(socket) as number) - 1
-      counts.set(socket, left)
-      if (left === 1) socket.resume()
-    })
-    if (count <= MAX_IN_FLIGHT) return true
-    stopParsing(socket)
-    socket.destroy()
-    return false
-  }
-}
-
-/**
- * Node creates requests from all the data that it has read in one piece, even if the connection has ended: some 1,600,
- * and for 200 such connections they filled the heap. After this, its parser stops as after an upgrade. Node offers no
- * public way.
- */
-function stopParsing(socket: Socket & { parser?: { onIncoming: () => number } | null }): void {
-  if (socket.parser) socket.parser.onIncoming = () => 2
+function refusePipelined(socket: Socket, before: ServerResponse): void {
+  const { parser } = socket as Socket & { parser?: { onIncoming: () => number } | null }
+  if (parser) parser.onIncoming = () => 2
+  // Node resumes the socket after each request.
+  queueMicrotask(() => socket.pause())
+  before.once('finish', () => socket.destroySoon())
 }
 
 /**

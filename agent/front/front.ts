@@ -4,7 +4,6 @@ import { type Log, LogThrottle } from '../observe/log.ts'
 import { listenOn } from '../processes/listening.ts'
 import { Counts } from './counts.ts'
 import { type Arrival, Exchange } from './exchange.ts'
-import { forward, type Ways } from './forwarder.ts'
 import {
   type FromFront,
   type FrontConfig,
@@ -15,10 +14,11 @@ import {
 } from './front-messages.ts'
 import { createServer, type FrontServer } from './front-server.ts'
 import { Budget, Garbage } from './memory.ts'
-import { notTheLeader, Refusal } from './refusal.ts'
+import { notTheLeader, outcomeUnknown, Refusal } from './refusal.ts'
 import { Routing } from './routing.ts'
-import type { Trouble } from './sending.ts'
+import { Sending } from './sending.ts'
 import { Streams } from './streams.ts'
+import type { Upstream } from './upstream.ts'
 import { WaitingRoom } from './waiting-room.ts'
 
 /**
@@ -26,6 +26,8 @@ import { WaitingRoom } from './waiting-room.ts'
  * clients.
  */
 const QUIET_MS = 1_000
+/** The first time that LangFlow ends while it has a request may be by chance. */
+const MAX_ATTEMPTS = 2
 
 export interface FrontOptions {
   readonly clock: Clock
@@ -68,7 +70,6 @@ class Front {
   readonly #counts: Counts
   readonly #garbage = new Garbage()
   readonly #budget = new Budget(() => this.#counts.failed('hold_limit'))
-  readonly #ways: Ways
   readonly #throttle: LogThrottle
   #server: FrontServer | null = null
   #arrivals = 0
@@ -79,21 +80,12 @@ class Front {
     this.#config = config
     this.#clock = clock
     this.#report = report
-    const throttle = new LogThrottle(log, clock)
-    this.#throttle = throttle
-    const trouble: Trouble = (what, { closed, options: { to, address } }, { message }) => {
-      // The connection was ended here, because another replica leads.
-      if (closed) return
-      const whom = `${to === 'langflow' ? 'LangFlow' : "the leader's front"} at ${address}`
-      const happened = what === 'missed' ? 'a request did not reach' : 'a request was not answered by'
-      throttle.happened(`${what} ${to}`, `${happened} ${whom}: ${message}`)
-    }
+    this.#throttle = new LogThrottle(log, clock)
     const { holdTimeoutMs, holdLimit } = config
     this.#room = new WaitingRoom({ clock, holdTimeoutMs, holdLimit, open: () => this.#routing.open() })
     this.#routing = new Routing({ config, clock, ready: () => this.#room.letGo() })
     this.#streams = new Streams(clock, config.streamGraceMs, () => this.#routing.hold())
     this.#counts = new Counts(clock, () => this.#room.oldestMs, report)
-    this.#ways = { routing: this.#routing, room: this.#room, trouble, clock, holdTimeoutMs }
   }
 
   /** Rejects if the front cannot listen. */
@@ -166,10 +158,74 @@ class Front {
       ending: () => this.#ending !== null,
     })
     arrival.response.once('close', () => this.#room.forget(exchange))
-    forward(exchange, this.#ways).catch((error) => {
+    this.#forward(exchange).catch((error) => {
       if (!(error instanceof Refusal) && !exchange.gone)
         this.#throttle.happened('failed', `the front failed: ${(error as Error).stack ?? error}`)
       exchange.refuse(error instanceof Refusal ? error : new Refusal(500, 'the front failed: see its log'))
     })
+  }
+
+  /**
+   * Sends a request to the serving replica, with as many attempts as are needed and allowed. Resolves when an answer has
+   * begun or the client is gone. Rejects with a `Refusal` if there will be no answer.
+   */
+  async #forward(exchange: Exchange): Promise<void> {
+    const room = this.#room
+    while (!exchange.gone) {
+      if (exchange.hop !== null && !this.#routing.accepts(exchange.hop))
+        throw notTheLeader(this.#routing.epoch)
+      const upstream = await room.turn(exchange)
+      exchange.become('in flight')
+      const failure = await this.#send(exchange, upstream)
+      if (failure === null) {
+        // If the client disconnected, the request may not have reached the upstream.
+        upstream.givenBack()
+        return
+      }
+      exchange.become('arriving')
+      if (failure.what === 'missed') upstream.missed()
+      // The other front has sent nothing on.
+      else if (failure.what === 'refused') upstream.refused(failure.epoch)
+      else {
+        upstream.broke()
+        this.#countAttempt(exchange)
+      }
+    }
+  }
+
+  async #send(exchange: Exchange, upstream: Upstream) {
+    try {
+      return await new Sending({
+        exchange,
+        upstream,
+        clock: this.#clock,
+        holdTimeoutMs: this.#config.holdTimeoutMs,
+        answered: () => this.#room.answered(exchange),
+        trouble: (what, to, error) => this.#logTrouble(what, to, error),
+      }).outcome
+    } catch (error) {
+      // If this request was the only one allowed to try, no other request would be tried without this.
+      upstream.givenBack()
+      throw error
+    }
+  }
+
+  /**
+   * Returns if the request may be sent once more; each request has one such retry. Throws a `Refusal` if not. The front
+   * to which it came first decides: that front outlives the leaders, and also counts the connections that broke with a
+   * whole pod.
+   */
+  #countAttempt(exchange: Exchange): void {
+    exchange.attempts++
+    if (exchange.hop !== null) throw outcomeUnknown(this.#routing.epoch)
+    if (!exchange.repeatable || exchange.attempts === MAX_ATTEMPTS) throw outcomeUnknown(null)
+  }
+
+  #logTrouble(what: 'missed' | 'broke', { closed, options: { to, address } }: Upstream, error: Error): void {
+    // The connection was ended here, because another replica leads.
+    if (closed) return
+    const whom = `${to === 'langflow' ? 'LangFlow' : "the leader's front"} at ${address}`
+    const happened = what === 'missed' ? 'a request did not reach' : 'a request was not answered by'
+    this.#throttle.happened(`${what} ${to}`, `${happened} ${whom}: ${error.message}`)
   }
 }

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../clock.ts'
 import type { Exchange } from './exchange.ts'
 import { HOP_EMPTY, HOP_EPOCH } from './front-messages.ts'
-import { MAX_HEADER_BYTES, withoutName } from './headers.ts'
+import { forwardedHeaders, hopHeaders, MAX_HEADER_BYTES, withoutName } from './headers.ts'
 import type { Upstream } from './upstream.ts'
 
 /**
@@ -24,20 +24,15 @@ export type Failure =
   /** A front that does not lead refused it, with its current epoch. */
   | { readonly what: 'refused'; readonly epoch: number }
 
-/** Reports that a connection could not be opened, or broke before an answer began. */
-export type Trouble = (what: 'missed' | 'broke', to: Upstream, error: Error) => void
-
 export interface SendingOptions {
   readonly exchange: Exchange
   readonly upstream: Upstream
-  /** Names and values in turn. */
-  readonly headers: readonly string[]
+  readonly clock: Clock
+  readonly holdTimeoutMs: number
   /** Called when the answer begins. */
   readonly answered: () => void
-  readonly trouble: Trouble
-  readonly clock: Clock
-  /** Time, in monotonic ms, until which another front may hold the request. */
-  readonly heldUntil: number
+  /** Reports that a connection could not be opened, or broke before an answer began. */
+  readonly trouble: (what: 'missed' | 'broke', to: Upstream, error: Error) => void
 }
 
 type SendingPhase =
@@ -100,11 +95,13 @@ export class Sending {
   }
 
   #headers(): string[] {
-    const { exchange, upstream, headers } = this.#options
-    const { to, address } = upstream.options
+    const { exchange, upstream, clock } = this.#options
+    const { to, address, hop } = upstream.options
     const { method = 'GET' } = exchange.request
     const isEmptyOffer = this.#isOffer && exchange.body.none
-    const sent = isEmptyOffer ? withoutName('content-length', headers) : [...headers]
+    const headers = forwardedHeaders(exchange.request, exchange.hop !== null)
+    const sent = isEmptyOffer ? withoutName('content-length', headers) : headers
+    if (to === 'leader') sent.push(...hopHeaders(hop, clock.mono() - exchange.since))
     // RFC 9110, 8.6. A hop has lost the length that its client gave.
     if (to === 'langflow' && exchange.body.unsized && LENGTH_IS_EXPECTED.has(method))
       sent.push('content-length', '0')
@@ -117,13 +114,14 @@ export class Sending {
   }
 
   #connected(): void {
-    const { upstream, clock, heldUntil } = this.#options
+    const { exchange, upstream, clock, holdTimeoutMs } = this.#options
     upstream.reached()
     if (!this.#isOffer) {
       this.#send()
       return
     }
-    const overdue = clock.after(Math.max(0, heldUntil + OVERDUE_MS - clock.mono()), () =>
+    const leftMs = exchange.since + holdTimeoutMs + OVERDUE_MS - clock.mono()
+    const overdue = clock.after(Math.max(0, leftMs), () =>
       this.#outgoing.destroy(new Error('it held the request for too long')),
     )
     this.#phase = { name: 'offered', overdue }

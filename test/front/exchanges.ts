@@ -271,18 +271,6 @@ const messages: readonly Exchange[] = [
     },
   ],
   [
-    'pipelined requests with bodies',
-    async (stage) => {
-      const client = await stage.connect()
-      await client.send(['a', 'b', 'c'].map((body) => post(body, 'Content-Length: 1')).join(''))
-      for (let i = 0; i < 3; i++) {
-        const served = await stage.request()
-        await served.answer(answer('200 OK', `X-Which: ${await served.message.rest()}`))
-      }
-      for (let i = 0; i < 3; i++) await client.answered()
-    },
-  ],
-  [
     'answers of a target that closes each connection, with and without Connection: close',
     async (stage) => {
       for (const closes of [['Connection: close'], [], ['Connection: close'], []]) {

@@ -112,19 +112,14 @@ test('a client that leaves during its upload counts as client_gone, and not as a
   assert.deepEqual([failed.client_gone, failed.outcome_unknown, failed.cut], [1, 0, 0])
 })
 
-for (const [what, before, after] of [
-  ['garbage', '', 'nonsense\r\n\r\n'],
-  ['garbage behind two requests', 'GET /first HTTP/1.1\r\nHost: a\r\n\r\n', 'nonsense\r\n\r\n'],
-  ['CONNECT', '', 'CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['an upgrade', '', 'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'],
+for (const [what, after] of [
+  ['garbage', 'nonsense\r\n\r\n'],
+  ['CONNECT', 'CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n'],
+  ['an upgrade', 'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'],
 ] as const)
   test(`${what} after a request never adds bytes to the request's answer`, async (t) => {
     let end = () => {}
-    const langflow = await fakeLangFlow(t, ({ url }, outgoing) => {
-      if (url === '/first') {
-        outgoing.end()
-        return
-      }
+    const langflow = await fakeLangFlow(t, (_, outgoing) => {
       outgoing.writeHead(200, { 'content-length': '1000' })
       outgoing.write('half')
       end = () => outgoing.end()
@@ -132,12 +127,24 @@ for (const [what, before, after] of [
     const front = await TestFront.start(t, at(langflow.port))
     await front.toLangFlow()
     const client = await rawConnection(t, front.port)
-    client.write(`${before}GET / HTTP/1.1\r\nHost: a\r\n\r\n`)
+    client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
     await received(client, 'half')
     client.write(after)
     assert.equal(await received(client), '')
     end()
   })
+
+test('a request that is sent before the answer to another one ends the connection with that answer', async (t) => {
+  const langflow = await fakeLangFlow(t)
+  const front = await TestFront.start(t, at(langflow.port))
+  const client = await rawConnection(t, front.port)
+  client.write('GET /one HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(2))
+  await front.counts('one held request', ({ held }) => held === 1)
+  client.write('GET /late HTTP/1.1\r\nHost: a\r\n\r\n')
+  await front.toLangFlow()
+  assert.match(await received(client), /^HTTP\/1.1 200 [^/]*ok$/)
+  assert.deepEqual(langflow.seen.list, ['GET /one'])
+})
 
 for (const [what, request, answer] of [
   ['HEAD with a body', 'HEAD', 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'],
