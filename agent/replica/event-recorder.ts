@@ -2,14 +2,13 @@ import type { Clock } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { NotedEffect } from '../election/elector.ts'
 import type { CandidateState, Refusal, Why } from '../election/state.ts'
-import type { Fault } from '../fault.ts'
 import { describePause, describeRequest, type Pause } from '../lease/operator-annotations.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import type { StandbyMode } from '../link/link-messages.ts'
 import type { EventName, Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
 import type { EventReason, Events } from './kube-events.ts'
-import { OVER, type Problem } from './problems.ts'
+import { type ProblemCode, type ProblemReport, type problemsOf, REPORTS } from './problems.ts'
 
 export interface EventRecorderOptions {
   readonly onCrash: AgentOptions['onCrash']
@@ -19,10 +18,6 @@ export interface EventRecorderOptions {
   readonly events: Pick<Events, 'record'>
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
 }
-
-type LastingTroubles = Readonly<
-  Record<'GrantRefused' | 'StopFailed' | 'ContentRefused' | 'StandbyColder', Fault>
->
 
 /** The log events that are also Kubernetes Events. */
 const EVENT_OF: { readonly [N in EventName]?: EventReason } = {
@@ -50,8 +45,7 @@ export class EventRecorder {
   private wasReady = false
   private stoodBy = false
   private deadmanFirings = 0
-  /** Each was an Event when it began. */
-  private readonly lasting = new Set<keyof LastingTroubles>()
+  private readonly lasting = new Set<ProblemCode>()
   private paused = false
   private refusal: Refusal | null = null
   /** Monotonic ms. `null`: this replica is not in doubt. */
@@ -85,23 +79,11 @@ export class EventRecorder {
     this.doubtSince = inDoubt ? (this.doubtSince ?? clock.mono()) : null
   }
 
-  /**
-   * Records each lasting trouble when it begins, and each kill by the deadman. `deadmanFirings` counts since the
-   * launcher's start, so a restarted agent repeats those during its absence.
-   */
-  troubles(lasting: LastingTroubles, deadmanFirings: number, epoch: number): void {
-    const { events, metrics } = this.options
-    if (deadmanFirings > this.deadmanFirings)
-      events.record({ reason: 'DeadmanFired', epoch, code: 'deadman' })
-    this.deadmanFirings = deadmanFirings
-    metrics.alarm('grant_refused', lasting.GrantRefused !== null)
-    metrics.alarm('stop_failed', lasting.StopFailed !== null)
-    for (const [name, because] of Object.entries(lasting)) {
-      const reason = name as keyof LastingTroubles
-      if (because !== null && !this.lasting.has(reason)) events.record({ reason, epoch, because })
-      if (because === null) this.lasting.delete(reason)
-      else this.lasting.add(reason)
-    }
+  /** Counts since the launcher's start, so a restarted agent repeats the kills during its absence. */
+  deadman(firings: number, epoch: number): void {
+    if (firings > this.deadmanFirings)
+      this.options.events.record({ reason: 'DeadmanFired', epoch, code: 'deadman' })
+    this.deadmanFirings = firings
   }
 
   /** Pauses and refused requests in the Lease. Only the leader reports them. */
@@ -157,17 +139,19 @@ export class EventRecorder {
     events.record({ reason: 'RestartedInPlace', epoch, code, because, ...(isPlanned && { type: 'Normal' }) })
   }
 
-  /** Logs each problem while it lasts, and when it is over. */
-  problems(problems: readonly Problem[], decision: string): void {
-    const { repeats } = this.options
+  /** Reports each problem when it begins, while it lasts, and when it is over. */
+  problems(problems: ReturnType<typeof problemsOf>, decision: string, epoch: number): void {
+    const { repeats, events, metrics } = this.options
     for (const [code, fault] of problems) {
-      if (!isLogged(code)) continue
-      if (fault === null) repeats.over(code, OVER[code])
-      else repeats.happened(code, fault, code === 'lease' ? { decision } : {})
+      const { over, event, alarm }: ProblemReport = REPORTS[code]
+      if (over !== undefined && fault === null) repeats.over(code, over)
+      if (over !== undefined && fault !== null)
+        repeats.happened(code, fault, code === 'lease' ? { decision } : {})
+      if (event !== undefined && fault !== null && !this.lasting.has(code))
+        events.record({ reason: event, epoch, because: fault })
+      if (alarm !== undefined) metrics.alarm(alarm, fault !== null)
+      if (fault === null) this.lasting.delete(code)
+      else this.lasting.add(code)
     }
   }
-}
-
-function isLogged(code: Problem[0]): code is keyof typeof OVER {
-  return code in OVER
 }

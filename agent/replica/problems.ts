@@ -2,30 +2,47 @@ import { dirname } from 'node:path'
 import type { Fault } from '../fault.ts'
 import { ownerProblem } from '../lease/lease.ts'
 import { pauseFault } from '../lease/operator-annotations.ts'
+import { whyColder } from '../link/link-messages.ts'
+import type { EventReason } from './kube-events.ts'
 import type { ReplicaFacts } from './replica-status.ts'
 
-/** The line that is logged when a problem is over. Problems without one are logged elsewhere. */
-export const OVER = {
-  lease: 'the Lease can be reached again',
-  content: 'the changed files can be used',
-  launcher: 'a launcher has connected',
-  grant: 'the launcher accepts grants again',
-  owner: 'the Lease no longer belongs to another workload',
-  version: 'the version of LangFlow no longer prevents a takeover',
-} as const
+/** How a problem is reported while it lasts, beside `/status`. */
+export interface ProblemReport {
+  /** The line that is logged when it is over. A problem without one is logged elsewhere. */
+  readonly over?: string
+  /** The Event when it begins. */
+  readonly event?: EventReason
+  readonly alarm?: 'grant_refused' | 'stop_failed'
+  /** `/status` shows it at another place. */
+  readonly hidden?: true
+}
 
-export type Problem = readonly [
-  code: keyof typeof OVER | 'end' | 'paused' | 'pause' | 'traffic' | 'pod',
-  Fault,
-]
+export const REPORTS = {
+  end: {},
+  lease: { over: 'the Lease can be reached again' },
+  stop: { event: 'StopFailed', alarm: 'stop_failed', hidden: true },
+  paused: {},
+  content: { over: 'the changed files can be used', event: 'ContentRefused' },
+  launcher: { over: 'a launcher has connected' },
+  grant: { over: 'the launcher accepts grants again', event: 'GrantRefused', alarm: 'grant_refused' },
+  owner: { over: 'the Lease no longer belongs to another workload' },
+  pause: {},
+  version: { over: 'the version of LangFlow no longer prevents a takeover' },
+  traffic: {},
+  pod: {},
+  standby: { event: 'StandbyColder', hidden: true },
+} as const satisfies Record<string, ProblemReport>
 
-/** Why this replica does not work as intended. `/status` shows the first. */
-export function problemsOf(facts: ReplicaFacts): readonly Problem[] {
+export type ProblemCode = keyof typeof REPORTS
+
+/** Why this replica does not work as intended, the most important first. */
+export function problemsOf(facts: ReplicaFacts): readonly (readonly [ProblemCode, Fault])[] {
   const { options, state, workload, traffic, sinceStartMs } = facts
   const lease = state.seen?.lease ?? null
   return [
     ['end', state.ending?.code === 1 ? state.ending.reason : null],
     ['lease', state.writeProblem ?? state.readProblem ?? state.watchProblem],
+    ['stop', state.term === null ? null : state.workload.stopFailed],
     ['paused', leftAlone(facts)],
     ['content', workload.digests.content?.problem ?? null],
     ['launcher', workload.launcherSeen ? null : launcherAbsence(sinceStartMs, options.socket)],
@@ -35,7 +52,14 @@ export function problemsOf(facts: ReplicaFacts): readonly Problem[] {
     ['version', state.outdated],
     ['traffic', traffic.problem],
     ['pod', options.pod.problem],
+    ['standby', whyColder(workload.view.standby, options.standby)],
   ]
+}
+
+/** The most important problem. */
+export function problemOf(facts: ReplicaFacts): Fault {
+  const isShown = (code: ProblemCode) => !('hidden' in REPORTS[code])
+  return problemsOf(facts).find(([code, fault]) => fault !== null && isShown(code))?.[1] ?? null
 }
 
 /** A failure that is left alone because the Lease is paused. */

@@ -13,7 +13,7 @@ import { ANY_POD, lastDrillOf, pauseOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, Check, PeersView } from '../status/agent-status.ts'
 import type { WorkloadStatus } from '../supervisor/supervisor.ts'
 import { VERSION } from '../version.ts'
-import { problemsOf } from './problems.ts'
+import { problemOf } from './problems.ts'
 
 /** The part of the configuration that decides a replica's status. */
 export interface ReplicaOptions
@@ -193,7 +193,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     couldTakeOver: standsBy(facts),
     unable: takeoverObstacle(facts),
     decision: state.decision,
-    problem: problemsOf(facts).find(([, fault]) => fault !== null)?.[1] ?? lasting,
+    problem: problemOf(facts) ?? lasting,
     lease: {
       namespace: facts.namespace,
       name: options.leaseName,

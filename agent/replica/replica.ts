@@ -6,7 +6,6 @@ import { type OwnFront, Steering } from '../front/agent-side/steering.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
 import { holderServes } from '../lease/lease-history.ts'
 import { pauseOf, podOf } from '../lease/operator-annotations.ts'
-import { whyColder } from '../link/link-messages.ts'
 import type { HttpServer, StatusSource } from '../observe/http-server.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
@@ -266,19 +265,13 @@ export class Replica implements StatusSource {
     const { facts } = this
     const { state, workload } = facts
     const { term, highestEpoch } = state
-    const { view, refusedGrant, digests } = workload
+    const { standby, deadmanFirings } = workload.view
     const epoch = term?.epoch ?? highestEpoch
     const ready = isReady(facts)
     this.steering.gateChanged(ready)
-    this.recorder.gate(ready, standsBy(facts), epoch, view.standby.mode)
-    this.recorder.problems(problemsOf(facts), state.decision)
-    const lasting = {
-      GrantRefused: refusedGrant,
-      StopFailed: term === null ? null : state.workload.stopFailed,
-      ContentRefused: digests.content?.problem ?? null,
-      StandbyColder: whyColder(view.standby, this.parts.options.standby),
-    }
-    this.recorder.troubles(lasting, view.deadmanFirings, epoch)
+    this.recorder.gate(ready, standsBy(facts), epoch, standby.mode)
+    this.recorder.problems(problemsOf(facts), state.decision, epoch)
+    this.recorder.deadman(deadmanFirings, epoch)
   }
 }
 

@@ -4,7 +4,7 @@ import type { Term } from '../../agent/election/state.ts'
 import { LogThrottle } from '../../agent/observe/log.ts'
 import { EventRecorder } from '../../agent/replica/event-recorder.ts'
 import type { ReplicaEvent } from '../../agent/replica/kube-events.ts'
-import { OVER } from '../../agent/replica/problems.ts'
+import { REPORTS } from '../../agent/replica/problems.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 function setUp(onCrash: 'handover' | 'restart' = 'handover') {
@@ -146,30 +146,27 @@ test('the length of a doubt is counted once it is over', async () => {
 })
 
 describe('the recorder records', () => {
-  const SOUND = { GrantRefused: null, StopFailed: null, ContentRefused: null, StandbyColder: null }
-
-  test('each problem of the launcher when it begins, and the metrics show whether it lasts', () => {
-    for (const [reason, alarm] of [
-      ['GrantRefused', 'grant_refused'],
-      ['StopFailed', 'stop_failed'],
-      ['ContentRefused', null],
-      ['StandbyColder', null],
+  test('each problem as an Event when it begins, if it is one, and shows whether it lasts', () => {
+    for (const [code, reason, alarm] of [
+      ['grant', 'GrantRefused', 'grant_refused'],
+      ['stop', 'StopFailed', 'stop_failed'],
+      ['content', 'ContentRefused', null],
+      ['standby', 'StandbyColder', null],
+      ['lease', null, null],
     ] as const) {
       const { recorded, counted, recorder } = setUp()
-      for (const why of [null, 'it is so', 'it is so still', null, 'again'])
-        recorder.troubles({ ...SOUND, [reason]: why }, 0, 7)
-      assert.deepEqual(recorded, [
-        { reason, epoch: 7, because: 'it is so' },
-        { reason, epoch: 7, because: 'again' },
-      ])
-      const shown = counted.flatMap(([, what, yes]) => (what === alarm ? [yes] : []))
-      assert.deepEqual(shown, alarm === null ? [] : [false, true, true, false, true])
+      for (const fault of [null, 'first', 'second', null, 'third'])
+        recorder.problems([[code, fault]], 'following', 7)
+      const events = ['first', 'third'].map((because) => ({ reason, epoch: 7, because }))
+      assert.deepEqual(recorded, reason === null ? [] : events)
+      const lasts = [false, true, true, false, true].map((value) => ['alarm', alarm, value])
+      assert.deepEqual(counted, alarm === null ? [] : lasts)
     }
   })
 
   test('each kill by the deadman, even if a new launcher counts from 0', () => {
     const { recorded, recorder } = setUp()
-    for (const deadmanFirings of [0, 1, 1, 2, 0, 1]) recorder.troubles(SOUND, deadmanFirings, 7)
+    for (const firings of [0, 1, 1, 2, 0, 1]) recorder.deadman(firings, 7)
     assert.equal(recorded.length, 3)
     assert.deepEqual(recorded[0], { reason: 'DeadmanFired', epoch: 7, code: 'deadman' })
   })
@@ -219,10 +216,11 @@ test('a problem is logged while it lasts and when it is over, unless it is logge
         ['traffic', fault],
       ],
       'following',
+      7,
     )
   assert.deepEqual(
     lines.map(([msg]) => msg),
-    ['no read', 'no write', OVER.lease],
+    ['no read', 'no write', REPORTS.lease.over],
   )
   assert.deepEqual(lines[0]?.[1], { decision: 'following' })
 })
