@@ -1,3 +1,5 @@
+import { AGENT_SETTINGS } from '../config/agent-settings.ts'
+import { listed } from '../config/values.ts'
 import { ApiError } from '../kube/kube-errors.ts'
 import { type KubeObject, type KubeObjects, POD } from '../kube/kube-objects.ts'
 import { holderOf, type Lease } from '../lease/lease.ts'
@@ -5,9 +7,8 @@ import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operator-annotations.ts'
 import { type AgentStatus, type ReplicaRow, statusOf } from '../status/agent-status.ts'
 import { type ClusterOptions, connectObjects, DEADLINE_MS, withAgent } from './api-connection.ts'
-import { asOperationError } from './exit-codes.ts'
+import { asOperationError, OperationError } from './exit-codes.ts'
 import { agentOf, type PodAgent } from './manifests/agent-container.ts'
-import { absentLease, findLease } from './product-leases.ts'
 import { NO_STATUS, replicasAt } from './replica-at-url.ts'
 
 export type Operable = Pick<Cluster, 'leaseName' | 'namespace' | 'lease' | 'annotate' | 'replicas'>
@@ -48,9 +49,11 @@ export class Cluster implements Disposable {
     try {
       return (await this.objects.get(LEASE, this.leaseName, DEADLINE_MS)) as unknown as Lease
     } catch (error) {
-      if (!(error instanceof ApiError) || error.code !== 'not_found') throw asOperationError(error)
-      const advice = 'set its namespace with -n, and its name with --lease-name'
-      throw await absentLease(this.objects, `${error.message}: ${advice}`)
+      throw asOperationError(
+        error,
+        ': set its namespace with -n, and its name with --lease-name',
+        'not_found',
+      )
     }
   }
 
@@ -123,6 +126,19 @@ export class Cluster implements Disposable {
       return { ...row, problem: error.message }
     }
   }
+}
+
+/** The name of the only Lease that pods of the namespace compete for, else the default one. */
+export async function findLease(objects: Pick<KubeObjects, 'namespace' | 'list'>): Promise<string> {
+  // An operator may lack the right to list pods.
+  const pods = await objects.list(POD, DEADLINE_MS).catch((error: ApiError) => {
+    if (error.code !== 'forbidden') throw error
+    return []
+  })
+  const names = [...new Set(pods.flatMap((pod) => agentOf(pod)?.leaseName ?? []))].sort()
+  if (names.length < 2) return names[0] ?? AGENT_SETTINGS.leaseName.fallback
+  const what = `namespace "${objects.namespace}" has ${names.length} Leases of langflow-leader, ${listed(names)}`
+  throw new OperationError('several_leases', `${what}: choose one with --lease-name`)
 }
 
 export const NO_SUCH_REPLICA =

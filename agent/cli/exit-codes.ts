@@ -52,11 +52,12 @@ export class OperationError extends FatalError {
   }
 }
 
-/** An `OperationError` for a failed request to the API server, with `more` after its message, or for an unusable kubeconfig. */
-export function asOperationError(error: unknown, more = ''): unknown {
+/** An `OperationError` for a failed request to the API server, or for an unusable kubeconfig. `more`: advice, for this code alone. */
+export function asOperationError(error: unknown, more = '', only?: ApiError['code']): unknown {
   if (error instanceof KubeConfigError) return new OperationError('no_kubeconfig', error.message)
   if (!(error instanceof ApiError)) return error
-  return new OperationError(codeOf(error), `${error.message}${more}`, { cause: error })
+  const advice = only === undefined || error.code === only ? more : ''
+  return new OperationError(codeOf(error), `${error.message}${advice}`, { cause: error })
 }
 
 function codeOf({ code }: ApiError): ErrorCode {

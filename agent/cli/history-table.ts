@@ -1,6 +1,6 @@
 import { shortDuration } from '../config/values.ts'
 import type { PastTerm } from '../lease/lease-history.ts'
-import { type Cell, table } from './output.ts'
+import { table } from './output.ts'
 
 export function historyTable(terms: readonly PastTerm[], wallMs: number): string {
   if (terms.length === 0) return 'The Lease has no recorded term.\n'
@@ -23,6 +23,6 @@ export function historyTable(terms: readonly PastTerm[], wallMs: number): string
 
 const HEAD = 'EPOCH,HOLDER,BEGAN,LASTED,BECAUSE,DETECT,ACQUIRE,START,HEALTHY,NO SERVER,ENDED,STOP'.split(',')
 
-function endOf({ ended, endedBecause }: Pick<PastTerm, 'ended' | 'endedBecause'>): Cell {
-  return endedBecause ?? (ended === null ? ['green', 'current'] : 'unknown')
+function endOf({ ended, endedBecause }: Pick<PastTerm, 'ended' | 'endedBecause'>): string {
+  return endedBecause ?? (ended === null ? 'current' : 'unknown')
 }

@@ -101,13 +101,22 @@ function whyUnable({ status, problem }: ReplicaRow): string | null {
 }
 
 /** Writes a request by one compare-and-swap. Rejects with an `OperationError` if it was not written, or if that is uncertain. */
-export async function writeRequest(cluster: Operable, asked: OperatorRequest, wallMs: number): Promise<Plan> {
+export async function writeRequest(
+  cluster: Operable,
+  asked: OperatorRequest,
+  wallMs: number,
+  yes = true,
+): Promise<Plan> {
   const [rows] = await Promise.all([replicasFor(cluster, asked), cluster.lease()])
   let plan: Plan | null = null
   await updateAnnotations(cluster, (lease, unsure) => {
     // An earlier write may have succeeded, and a leader without open connections may already have handed over.
     if (unsure && plan !== null && !isFor(lease, plan)) return null
     plan = planOf(asked, lease, rows, wallMs)
+    if (!yes) {
+      const what = `${plan.from} would be asked for a ${describeRequest(asked)}`
+      throw new OperationError('declined', `${what}: add --yes to do it`)
+    }
     // A failover replaces requests that the leader has not answered.
     const before = asked.what === 'failover' ? { [REQUESTS.switchover]: null, [REQUESTS.restart]: null } : {}
     return { ...before, [REQUESTS[asked.what]]: annotationOf(asked), [REQUEST_REASON]: asked.reason }

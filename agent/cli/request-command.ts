@@ -18,7 +18,10 @@ const TO = group('Request', { to: optional('<pod>', describeTarget(ANY_POD), 'th
 export const REQUEST_SETTINGS = {
   ...group('Request', {
     reason: optional('<text>', 'none', 'the reason, for the log, the Event and the history', parseReason),
-    yes: { ...onOff('do not ask for confirmation; required if there is no terminal'), short: '-y' },
+    yes: {
+      ...onOff('write the request; without it, the command only checks whether the request is possible'),
+      short: '-y',
+    },
     timeoutMs: setting(
       '<duration>',
       '2m',
@@ -55,23 +58,26 @@ type Options = Values<typeof REQUEST_SETTINGS> & { readonly to?: string | null; 
 
 export function addSwitchover(program: Command): void {
   addRequest(program, 'switchover', 'hand over to another replica', SWITCHOVER_SETTINGS, [
-    ['Hand over to the best prepared replica, after a confirmation', ''],
-    ['Hand over to one pod, in a script', '--to langflow-1 --yes -o json'],
+    ['Report whether a handover is possible', ''],
+    ['Hand over to one pod', '--to langflow-1 --yes'],
   ])
 }
 
 export function addFailover(program: Command): void {
   const about = 'take the leadership from a leader that renews its Lease, but does not answer'
   addRequest(program, 'failover', about, FAILOVER_SETTINGS, [
-    ['Take the leadership from the leader, after a confirmation', ''],
-    ['Give it to one pod, with a reason', '--to langflow-1 --reason "its fronts are cut off"'],
+    ['Take the leadership from the leader', '--yes'],
+    ['Give it to one pod, with a reason', '--to langflow-1 --reason "its fronts are cut off" --yes'],
   ])
 }
 
 export function addRestart(program: Command): void {
   const about = 'replace the LangFlow that serves by a new one: by a handover, or in place'
   addRequest(program, 'restart', about, RESTART_SETTINGS, [
-    ['Hand over to a LangFlow that has just been prepared, with a reason', '--reason "it leaks memory"'],
+    [
+      'Hand over to a LangFlow that has just been prepared, with a reason',
+      '--reason "it leaks memory" --yes',
+    ],
     ['Restart LangFlow in its pod, for example if there is only one replica', '--in-place --yes'],
   ])
 }
@@ -90,7 +96,7 @@ function addRequest(
     const { to = null, inPlace = false, ...options } = readFlags(command, settings) as Options
     const { runRequest } = await import('./request-progress.ts')
     const what = name === 'restart' && !inPlace ? 'switchover' : name
-    process.exitCode = await runRequest(command, { what, to: inPlace ? '' : (to ?? ANY_POD) }, options)
+    process.exitCode = await runRequest({ what, to: inPlace ? '' : (to ?? ANY_POD) }, options)
   })
 }
 

@@ -1,18 +1,11 @@
 import { addAbortListener } from 'node:events'
-import type { Command } from 'commander'
 import { type Clock, pause, systemClock } from '../clock.ts'
 import type { Values } from '../config/setting.ts'
 import { formatDuration, shortDuration } from '../config/values.ts'
 import { print } from '../exit.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { historyOf, holderServes } from '../lease/lease-history.ts'
-import {
-  ANY_POD,
-  describeRequest,
-  describeTarget,
-  type OperatorRequest,
-  podOf,
-} from '../lease/operator-annotations.ts'
+import { ANY_POD, describeTarget, type OperatorRequest, podOf } from '../lease/operator-annotations.ts'
 import type { ReplicaRow } from '../status/agent-status.ts'
 import { Cluster, holderRow, type Operable } from './cluster.ts'
 import { EXIT_CODES, OperationError } from './exit-codes.ts'
@@ -20,7 +13,6 @@ import { isAnswered, isFor, type Plan, replicasFor, withdraw, writeRequest } fro
 import { formatted, operating, write } from './output.ts'
 import { isHandingOver, serves } from './overview.ts'
 import type { REQUEST_SETTINGS } from './request-command.ts'
-import { confirm, interruption, terminalToAskOn } from './terminal.ts'
 
 /** The phases of a request, in this order. A phase that is shorter than the time between two reads may be missing. */
 const PHASES = ['requested', 'draining', 'stopped', 'released', 'acquired', 'serving'] as const
@@ -111,13 +103,26 @@ function outcomeOf({ what, from, to: asked }: Plan, phases: readonly RequestPhas
   return { result, asked, from, to, epoch, gapMs, phases } as const
 }
 
+/** Aborts on Ctrl-C, SIGTERM or a closed terminal. A second signal ends the process immediately. */
+export function interruption(): { readonly signal: AbortSignal } & Disposable {
+  const controller = new AbortController()
+  const abort = () => controller.abort()
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+  for (const name of signals) process.once(name, abort)
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => {
+      for (const name of signals) process.off(name, abort)
+    },
+  }
+}
+
 export interface Limits {
   readonly timeoutMs: number
   readonly signal: AbortSignal
 }
 
 const LOOK_MS = 250
-const STATUS_WITHIN_MS = 2_000
 
 /** Looks until a look has a result, and once more when the time is over. Resolves to the result, or to the cause of the end. */
 export async function repeat<T extends object>(
@@ -159,11 +164,13 @@ export async function followRequest(
   let problem = ''
   const look = async () => {
     // After a failed read, such as during a restart of the API server, the next read may succeed.
-    const seen = await lookAt(cluster, plan).catch((error: Error) => error)
-    problem = seen instanceof Error ? `: ${seen.message}` : ''
-    if (seen instanceof Error) return null
+    const lease = await cluster.lease().catch((error: Error) => error)
+    const rows = await replicasFor(cluster, plan).catch((error: Error) => error)
+    const failure = [lease, rows].find((seen) => seen instanceof Error)
+    problem = failure === undefined ? '' : `: ${failure.message}`
+    if (lease instanceof Error || rows instanceof Error) return null
     const count = progress.phases.length
-    progress = step(plan, progress, { ...seen, afterMs: Math.round(clock.mono() - since) })
+    progress = step(plan, progress, { lease, rows, afterMs: Math.round(clock.mono() - since) })
     progress.phases.slice(count).forEach(report)
     if (progress.refusal === null) return progress.outcome
     throw new OperationError('refused', `${plan.from} did not obey the ${plan.what}: ${progress.refusal}`)
@@ -173,13 +180,6 @@ export async function followRequest(
   const late = `LangFlow does not serve again after ${formatDuration(limits.timeoutMs)}${problem}`
   const fate = await giveUp(cluster, plan, progress.phases.length > 1)
   throw new OperationError(end, `${end === 'timed_out' ? late : 'interrupted'}: ${fate}`)
-}
-
-/** The leader may be unable to answer before a failover: its replicas are read only for the reason of a refusal. */
-async function lookAt(cluster: Operable, plan: Plan) {
-  const lease = await cluster.lease()
-  if (plan.what !== 'failover') return { lease, rows: await cluster.replicas(STATUS_WITHIN_MS) }
-  return { lease, rows: isAnswered(lease, plan) ? await replicasFor(cluster, plan) : [] }
 }
 
 async function giveUp(cluster: Operable, plan: Plan, begun: boolean): Promise<string> {
@@ -208,26 +208,18 @@ export function describeOutcome({ result, asked, from, to, gapMs }: Outcome): st
   return `${to} serves ${how}${gap}\n${result === 'elsewhere' ? missed : ''}`
 }
 
-/** Resolves to the exit code. */
+/** Resolves to the exit code. Without `yes`, only the conditions are checked. */
 export function runRequest(
-  command: Command,
   asked: Pick<OperatorRequest, 'what' | 'to'>,
   { reason, yes, timeoutMs, output, ...at }: Values<typeof REQUEST_SETTINGS>,
 ): Promise<number> {
-  const terminal = terminalToAskOn(command, yes)
   return operating(output, async () => {
     using interrupted = interruption()
-    const { signal } = interrupted
     using cluster = await Cluster.connect(at)
-    const question = `Request a ${describeRequest(asked)} in ${cluster.namespace}/${cluster.leaseName}?`
-    if (terminal !== null) await confirm(terminal, question, signal)
-    const plan = await writeRequest(cluster, { ...asked, reason }, systemClock.now().wall)
+    const plan = await writeRequest(cluster, { ...asked, reason }, systemClock.now().wall, yes)
     const show = output === 'table' ? print : (line: string) => void process.stderr.write(line)
-    const limits = {
-      timeoutMs,
-      signal,
-      report: (phase: Parameters<typeof phaseLine>[0]) => show(phaseLine(phase)),
-    }
+    const report = (phase: RequestPhase) => show(phaseLine(phase))
+    const limits = { timeoutMs, signal: interrupted.signal, report }
     const outcome = await followRequest(cluster, systemClock, plan, limits)
     await write(formatted(output, outcome, () => describeOutcome(outcome)))
     return outcome.result === 'elsewhere' ? EXIT_CODES.failed : EXIT_CODES.fine

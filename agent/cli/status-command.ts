@@ -1,19 +1,15 @@
 import type { Command } from 'commander'
 import { addExamples } from '../config/command-line.ts'
-import { addFlags, choice, group, onOff, readFlags } from '../config/setting.ts'
+import { addFlags, choice, group, readFlags } from '../config/setting.ts'
 import { OPERATE_SETTINGS } from './cluster-settings.ts'
 
 export const STATUS_SETTINGS = {
   ...OPERATE_SETTINGS,
-  ...group('Cluster', {
-    allNamespaces: { ...onOff('list the Leases of langflow-leader in all namespaces'), short: '-A' },
-  }),
   ...group('Output', {
     output: {
       ...choice(['table', 'wide', 'json', 'yaml'], 'the output format (wide adds columns)'),
       short: '-o',
     },
-    watch: { ...onOff('refresh every 2 s until Ctrl-C'), short: '-w' },
   }),
 }
 
@@ -24,8 +20,6 @@ export function addStatus(program: Command): void {
   addFlags(command, STATUS_SETTINGS)
   addExamples(command, [
     ['Show the replicas in the current namespace', ''],
-    ['List the Leases of all namespaces, with their leaders', '-A'],
-    ['Refresh every 2 s', '-n langflow --watch'],
     ['Ask one agent, without the API server', '--url http://127.0.0.1:8090'],
     [
       'Print the pods that can take over',
@@ -33,10 +27,7 @@ export function addStatus(program: Command): void {
     ],
   ])
   command.action(async () => {
-    const options = readFlags(command, STATUS_SETTINGS)
-    if (options.allNamespaces && (options.leaseName ?? options.url) !== null)
-      command.error('--all-namespaces lists all Leases: remove it, or remove --lease-name and --url')
     const { runStatus } = await import('./status-table.ts')
-    process.exitCode = await runStatus(options)
+    process.exitCode = await runStatus(readFlags(command, STATUS_SETTINGS))
   })
 }

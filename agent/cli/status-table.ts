@@ -1,5 +1,3 @@
-import { setTimeout } from 'node:timers/promises'
-import { styleText } from 'node:util'
 import type { Values } from '../config/setting.ts'
 import { shortDuration } from '../config/values.ts'
 import { oneLine } from '../exit.ts'
@@ -7,16 +5,15 @@ import { describeRequest, podOf, UNTIL_RESUMED } from '../lease/operator-annotat
 import type { AgentStatus, FrontView, ReplicaRow } from '../status/agent-status.ts'
 import { rowOf } from './cluster.ts'
 import { EXIT_CODES } from './exit-codes.ts'
-import { type Cell, formatted, operating, table, write } from './output.ts'
+import { formatted, operating, table, write } from './output.ts'
 import { type Overview, sourceOf, stateOf } from './overview.ts'
-import { leasesEverywhere, leasesTable } from './product-leases.ts'
 import type { STATUS_SETTINGS } from './status-command.ts'
 
-type Column = readonly [head: string, cell: (status: AgentStatus) => Cell]
+type Column = readonly [head: string, cell: (status: AgentStatus) => string]
 
 const COLUMNS: readonly Column[] = [
-  ['ROLE', ({ role }) => (role === 'leader' ? ['bold', role] : role)],
-  ['STATE', stateCell],
+  ['ROLE', ({ role }) => role],
+  ['STATE', stateOf],
   ['STANDBY', standbyCell],
   ['TAKEOVER', takeoverCell],
   ['KILL IN', ({ leadership: { killInMs } }) => shortDuration(killInMs)],
@@ -44,9 +41,9 @@ export function statusTable(overview: Overview, wallMs: number, wide: boolean): 
   const columns = wide ? [...COLUMNS, ...WIDE] : COLUMNS
   const rows = overview.replicas.map(({ pod, node, status }) => [
     pod,
-    ...columns.map(([head, cell]): Cell => {
+    ...columns.map(([head, cell]): string => {
       if (status !== null) return cell(status)
-      return head === 'ROLE' ? 'unknown' : head === 'STATE' ? ['red', 'no answer'] : '-'
+      return head === 'ROLE' ? 'unknown' : head === 'STATE' ? 'no answer' : '-'
     }),
     ...(wide ? [node ?? '-'] : []),
   ])
@@ -56,7 +53,7 @@ export function statusTable(overview: Overview, wallMs: number, wide: boolean): 
     '',
     table(heads, rows),
     '',
-    ...warningsOf(overview, wallMs).map((line) => styleText('yellow', oneLine(line))),
+    ...warningsOf(overview, wallMs).map(oneLine),
     verdictOf(overview),
   ]
   return `${lines.join('\n')}\n`
@@ -92,8 +89,8 @@ function warningsOf({ pause, switchover, replicas }: Overview, wallMs: number): 
 }
 
 function verdictOf({ ok, problems }: Overview): string {
-  if (ok) return styleText('green', 'One replica serves, and another can take over.')
-  return styleText('red', oneLine(`Not healthy: ${problems.join('; ')}.`))
+  if (ok) return 'One replica serves, and another can take over.'
+  return oneLine(`Not healthy: ${problems.join('; ')}.`)
 }
 
 /** The problems of a replica, without repetitions. */
@@ -115,61 +112,32 @@ function notesOf({ status, problem }: ReplicaRow): string[] {
   return notes.filter((note) => note !== null && note !== '') as string[]
 }
 
-function stateCell(status: AgentStatus): Cell {
-  const state = stateOf(status)
-  return [state === 'serving' || state === 'ready' ? 'green' : 'yellow', state]
-}
-
-function standbyCell({ role, standby }: AgentStatus): Cell {
+function standbyCell({ role, standby }: AgentStatus): string {
   if (role === 'leader') return '-'
   const { mode, wanted, state } = standby
-  if (mode !== wanted) return ['yellow', `${mode}, not ${wanted}`]
-  return state === 'preparing' ? ['yellow', `${mode}, preparing`] : mode
+  if (mode !== wanted) return `${mode}, not ${wanted}`
+  return state === 'preparing' ? `${mode}, preparing` : mode
 }
 
-function contentCell({ role, content }: AgentStatus): Cell {
+function contentCell({ role, content }: AgentStatus): string {
   if (content?.digest == null) return '-'
   const text = `${content.digest} (${shortDuration(content.ageMs)})`
   const isPending = role === 'leader' && content.running !== content.digest
-  return isPending ? ['yellow', `${text}, runs ${content.running ?? 'another'}`] : text
+  return isPending ? `${text}, runs ${content.running ?? 'another'}` : text
 }
 
-function takeoverCell({ role, couldTakeOver, pause }: AgentStatus): Cell {
+function takeoverCell({ role, couldTakeOver, pause }: AgentStatus): string {
   if (role === 'leader') return '-'
-  if (!couldTakeOver) return ['yellow', 'no']
-  return pause ? ['yellow', 'after resume'] : 'yes'
+  if (!couldTakeOver) return 'no'
+  return pause ? 'after resume' : 'yes'
 }
 
-/** Time between two refreshes of `--watch`. */
-const PERIOD_MS = 2_000
-/** Moves the cursor to the top, and clears the screen. */
-const CLEAR = '\u001b[H\u001b[2J'
-
-/** Resolves to the exit code. With `--watch`, it never resolves: Ctrl-C ends the process. */
-export function runStatus(options: Values<typeof STATUS_SETTINGS>): Promise<number> {
-  const { output, watch, allNamespaces, ...from } = options
+/** Resolves to the exit code. */
+export function runStatus({ output, ...from }: Values<typeof STATUS_SETTINGS>): Promise<number> {
   return operating(output, async () => {
-    using source = allNamespaces ? null : await sourceOf(from)
-    const look = async () => {
-      if (source === null) {
-        const leases = await leasesEverywhere(from)
-        return { ok: true, text: formatted(output, { leases }, () => leasesTable(leases, Date.now())) }
-      }
-      const overview = await source.overview()
-      const text = formatted(output, overview, () => statusTable(overview, Date.now(), output === 'wide'))
-      return { ok: overview.ok, text }
-    }
-    const before = !watch ? '' : process.stdout.isTTY ? CLEAR : output === 'yaml' ? '---\n' : ''
-    const first = await look()
-    await write(before + first.text)
-    while (watch) {
-      await setTimeout(PERIOD_MS)
-      // A failed read, such as during a restart of the API server, does not end the watch.
-      await look().then(
-        ({ text }) => write(before + text),
-        ({ message }) => process.stderr.write(`langflow-leader: ${oneLine(message)}\n`),
-      )
-    }
-    return first.ok ? EXIT_CODES.fine : EXIT_CODES.failed
+    using source = await sourceOf(from)
+    const overview = await source.overview()
+    await write(formatted(output, overview, () => statusTable(overview, Date.now(), output === 'wide')))
+    return overview.ok ? EXIT_CODES.fine : EXIT_CODES.failed
   })
 }

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { EventEmitter, once } from 'node:events'
 import { describe, test } from 'node:test'
-import { Cluster, holderRow } from '../../agent/cli/cluster.ts'
-import { findLease } from '../../agent/cli/product-leases.ts'
+import { Cluster, findLease, holderRow } from '../../agent/cli/cluster.ts'
 import { type Clock, systemClock } from '../../agent/clock.ts'
 import type { KubeObject } from '../../agent/kube/kube-objects.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
@@ -190,23 +189,24 @@ describe('the Lease', () => {
     assert.deepEqual(JSON.parse(it.server.requests[0]?.body ?? ''), written)
   })
 
-  const ways: Record<string, (cluster: Cluster) => Promise<unknown>> = {
-    named: (cluster) => cluster.lease(),
-    'looked for': ({ objects }) => findLease(objects),
-  }
-  for (const [way, ask] of Object.entries(ways))
-    test(`causes an error that names the namespace if it, or its namespace, does not exist (${way})`, async () => {
-      const none = { '/apis/coordination.k8s.io/v1/namespaces/ns/leases': [200, { items: [] }] } as const
-      const refused = [403, status(403, 'Forbidden')] as const
-      for (const answer of [[200, leaseAt('1')] as const, refused]) {
-        await using it = await clusterWith([], { ...none, '/api/v1/namespaces/ns': answer })
-        const absent = { code: 'no_lease', exitCode: 3, message: /namespace "ns".*: set .* with -n/ }
-        await assert.rejects(ask(it.cluster), absent)
-      }
-      await using it = await clusterWith([], none)
-      const message = 'the namespace "ns" does not exist: correct it with -n'
-      await assert.rejects(ask(it.cluster), { code: 'no_namespace', exitCode: 2, message })
-    })
+  test('that does not exist is an error with the way to name it', async () => {
+    await using it = await clusterWith([])
+    await assert.rejects(it.cluster.lease(), { code: 'no_lease', exitCode: 3, message: /-n.*--lease-name$/ })
+  })
+
+  test('is found by the pods of the namespace', async () => {
+    const named = (name: string, lease: string) =>
+      podWith({ ...AGENT, env: [{ name: 'LEADER_LEASE_NAME', value: lease }] }, { phase: 'Running' }, name)
+    for (const [pods, name] of [
+      [[], 'langflow-leader-lock'],
+      [[named('a', 'flows'), named('b', 'flows')], 'flows'],
+    ] as const) {
+      await using it = await clusterWith([...pods])
+      assert.equal(await findLease(it.cluster.objects), name)
+    }
+    await using it = await clusterWith([named('a', 'x'), named('b', 'y')])
+    await assert.rejects(findLease(it.cluster.objects), { code: 'several_leases', message: /x and y/ })
+  })
 })
 
 test("the holder's row has its identity, or its pod if it does not answer", () => {

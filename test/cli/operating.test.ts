@@ -113,17 +113,6 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     assert.ok(Number(seconds) > 0 && Number(seconds) <= 15, stdout)
   })
 
-  test('status --watch prints the overview again until Ctrl-C', async (t) => {
-    const scene = await EmbeddedScene.open(t)
-    await scene.pair(CALM)
-    const command = new Command(scene, 'status', '--watch')
-    const isVerdict = (line: string) => /^One replica serves/.test(line)
-    await command.lines.next('first overview', isVerdict)
-    await command.lines.next('second overview', isVerdict, command.lines.list.findIndex(isVerdict) + 1)
-    command.ctrlC()
-    assert.equal((await command.end()).code, null)
-  })
-
   test('pause and resume: every replica shows the pause, and a switchover is refused during it', async (t) => {
     const scene = await EmbeddedScene.open(t)
     const [a, b] = await scene.pair(CALM)

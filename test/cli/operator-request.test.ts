@@ -170,6 +170,13 @@ describe('a request is written', () => {
       assert.deepEqual([cluster.annotations, cluster.written.length], [written, 1])
     })
 
+  test('only with --yes', async () => {
+    const cluster = new ScriptedCluster()
+    const declined = writeRequest(cluster, REQUESTS.switchover as OperatorRequest, 0, false)
+    await assert.rejects(declined, { code: 'declined', exitCode: 3, message: /langflow-0.*--yes/ })
+    assert.deepEqual(cluster.written, [])
+  })
+
   test('by only one of two operators', async () => {
     const cluster = new ScriptedCluster()
     const outcomes = await Promise.allSettled([request(cluster), request(cluster, 'switchover')])

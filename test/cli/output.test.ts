@@ -20,23 +20,6 @@ describe('a table', () => {
     )
   })
 
-  test('ignores colours when it computes the width of columns', (t) => {
-    const { FORCE_COLOR } = process.env
-    process.env.FORCE_COLOR = '1'
-    t.after(() => {
-      if (FORCE_COLOR === undefined) delete process.env.FORCE_COLOR
-      else process.env.FORCE_COLOR = FORCE_COLOR
-    })
-    const lines = table(
-      ['A', 'B'],
-      [
-        [['red', 'x'], 'y'],
-        ['longer', 'z'],
-      ],
-    )
-    assert.equal(lines, 'A       B\n\u001b[31mx\u001b[39m       y\nlonger  z')
-  })
-
   test('escapes control characters', () => {
     assert.equal(table(['A'], [['x\n\u001b[31m']]), 'A\nx\\u000a\\u001b[31m')
     assert.equal(table(['A'], [['\u202ex\u2066\u200f']]), 'A\n\\u202ex\\u2066\\u200f')

@@ -27,7 +27,7 @@ const DRILL_SETTINGS = {
     timeoutMs: setting('<duration>', '10m', 'how long the replicas may take to recover', (text) =>
       parseDuration(text, 1_000),
     ),
-    yes: { ...onOff('do not ask for confirmation; required if there is no terminal'), short: '-y' },
+    yes: { ...onOff('run the scenario; required'), short: '-y' },
   }),
   ...OPERATE_SETTINGS,
   ...OUTPUT_SETTINGS,
@@ -41,7 +41,7 @@ export function addDrill(program: Command): void {
     .description("hand over or delete the leader's pod, and measure the effect on users")
   const read = drillOptions(command)
   addExamples(command, [
-    ['Move leadership while the drill requests /health', '--service https://langflow.example.org'],
+    ['Move leadership while the drill requests /health', '--service https://langflow.example.org --yes'],
     [
       "Delete the leader's pod while the drill runs the flow echo, in a script",
       '--service https://langflow.example.org --flow echo --scenario delete-pod --rto 5s --yes -o json',
@@ -49,10 +49,8 @@ export function addDrill(program: Command): void {
   ])
   command.action(async () => {
     const options = read(process.env)
-    const { terminalToAskOn } = await import('../terminal.ts')
-    const terminal = terminalToAskOn(command, options.yes)
     const { runDrill } = await import('./drill.ts')
-    process.exitCode = await runDrill(options, terminal)
+    process.exitCode = await runDrill(options)
   })
 }
 

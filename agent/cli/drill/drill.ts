@@ -9,8 +9,7 @@ import { asOperationError, EXIT_CODES, OperationError } from '../exit-codes.ts'
 import { type Plan, planOf, writeRequest } from '../operator-request.ts'
 import { formatted, operating, write } from '../output.ts'
 import { overviewOf } from '../overview.ts'
-import { followRequest, type Limits, phaseLine, repeat } from '../request-progress.ts'
-import { confirm, interruption, type Terminal } from '../terminal.ts'
+import { followRequest, interruption, type Limits, phaseLine, repeat } from '../request-progress.ts'
 import type { DrillSettings } from './drill-command.ts'
 import { type Service, serviceAt } from './langflow-service.ts'
 import { EVERY_MS, type Measured, measure, type Probe, startProber } from './prober.ts'
@@ -32,10 +31,11 @@ type Options = Pick<DrillSettings, 'scenario' | 'rtoMs' | 'timeoutMs'>
 const QUIET_MS = 3_000
 const SWITCHOVER = { what: 'switchover', to: ANY_POD, reason: null } as const
 
-/** Resolves to the exit code. @param terminal the terminal for the confirmation; `null` skips the confirmation */
-export function runDrill(options: DrillSettings, terminal: Terminal | null): Promise<number> {
-  const { service, flow, apiKey, scenario, output } = options
+/** Resolves to the exit code. */
+export function runDrill(options: DrillSettings): Promise<number> {
+  const { service, flow, apiKey, yes, output } = options
   return operating(output, async () => {
+    if (!yes) throw new OperationError('declined', 'a drill moves the leader: add --yes to run it')
     using interrupted = interruption()
     using cluster = await Cluster.connect(options)
     const stage = {
@@ -45,8 +45,6 @@ export function runDrill(options: DrillSettings, terminal: Terminal | null): Pro
       service: serviceAt(service, flow, apiKey),
       print: (line: string) => void process.stderr.write(`${line}\n`),
     }
-    const question = `Run the scenario ${scenario} on the leader of ${cluster.namespace}/${cluster.leaseName}?`
-    if (terminal !== null) await confirm(terminal, question, interrupted.signal)
     const report = await drill(stage, options, interrupted.signal)
     await write(formatted(output, report, () => textOf(report)))
     return report.result === 'ok' ? EXIT_CODES.fine : EXIT_CODES.failed
@@ -59,7 +57,7 @@ export function runDrill(options: DrillSettings, terminal: Terminal | null): Pro
  * when `signal` aborts.
  */
 export async function drill(stage: Stage, options: Options, signal: AbortSignal) {
-  const { clock, cluster, service, print } = stage
+  const { clock, cluster, service } = stage
   const { scenario, rtoMs, timeoutMs } = options
   const quit = new AbortController()
   const prober = startProber(service, clock, quit.signal)
@@ -70,11 +68,11 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
     if (signal.aborted) throw new OperationError('interrupted', 'interrupted')
     begun = true
     const beganAt = clock.mono()
-    print(`the scenario ${scenario} begins, on ${plan.from}`)
+    stage.print(`the scenario ${scenario} begins, on ${plan.from}`)
     await act(stage, options, plan, { timeoutMs, signal })
     await recovered(stage, plan, { timeoutMs, signal })
     const wellAgainMs = Math.round(clock.mono() - beganAt)
-    print(`the previous number of standbys was ready again after ${shortDuration(wellAgainMs)}`)
+    stage.print(`the previous number of standbys was ready again after ${shortDuration(wellAgainMs)}`)
     await pause(clock, QUIET_MS, signal)
     await prober.stop()
     const measured = measure(prober.probes, (await service.messages?.kept()) ?? null)
@@ -107,7 +105,7 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
     await prober.stop()
     await service.messages
       ?.forget()
-      .catch(({ message }) => print(`cannot delete the messages of this drill: ${message}`))
+      .catch(({ message }) => stage.print(`cannot delete the messages of this drill: ${message}`))
   }
 }
 
