@@ -80,6 +80,6 @@ async function fromFiles(files: readonly string[], options: CheckOptions, isOnli
   const { factsOf } = await import('./facts.ts')
   const facts = factsOf((await readStream(files)).map(manifestOf), options.container)
   if (!isOnline) return facts
-  const { validate } = await import('./api-access.ts')
+  const { validate } = await import('./validation.ts')
   return { ...facts, refusals: await validate(facts.manifests, options) }
 }

@@ -3,7 +3,7 @@ import { agentIn, programOf } from '../manifests/agent-container.ts'
 import { asFields, asList, asText, dig, type Fields, type Manifest, titleOf } from '../manifests/manifest.ts'
 import { findLangflows, inOneNamespace, readWorkload, type Workload } from '../manifests/workload.ts'
 import { Environment, type Sources, Unknown } from './environment.ts'
-import type { Facts, Installation, Installed, Started } from './rule.ts'
+import type { Facts, Installation, Installed } from './rule.ts'
 import { startedOptions } from './started-options.ts'
 
 /** Facts from manifests. `container`: the given name of LangFlow's container, or `null`. `hidden`: see `Facts`. */
@@ -31,34 +31,25 @@ function installationOf(workload: Workload, { manifests, hidden }: Sources): Ins
   const isSingle = replicas === 1 && !near.manifests.some((one) => scales(one, manifest))
   const own = programOf(langflow)
   const found = agentIn(pod)
-  if (own?.name === 'run') {
-    const started = startedOptions('run', own.args, env)
-    const agent = found && { ...found, env, started: part(started, ({ agent }) => agent) }
-    return { ...workload, env, isSingle, agent, launcher: part(started, ({ launcher }) => launcher) }
-  }
   const agentEnv = new Environment(found?.container ?? {}, near)
   const agent = found && { ...found, env: agentEnv, started: startedOptions('agent', found.args, agentEnv) }
   const launcher = own?.name === 'launch' ? startedOptions('launch', own.args, env) : null
   return { ...workload, env, isSingle, agent, launcher }
 }
 
-function part<T, P>(started: Started<T>, of: (options: T) => P): Started<P> {
-  return 'options' in started ? { options: of(started.options) } : started
-}
-
-/** `null` if its agent would not start, which is a finding of its own. Throws `Unknown`. */
+/**
+ * `null` if its agent would not start, or shares LangFlow's container, which are findings of their own. Throws `Unknown`.
+ */
 export function asInstalled(one: Installation): Installed | null {
-  if (one.agent === null || 'fault' in one.agent.started) return null
+  if (one.agent === null || one.agent.place === 'run' || 'fault' in one.agent.started) return null
   if ('unknown' in one.agent.started) throw new Unknown(one.agent.started.unknown)
   return { ...one, agent: one.agent, options: one.agent.started.options }
 }
 
 /** The LangFlows before this one, so that each pair is compared once. */
 export function othersBefore({ manifest }: Installation, { installations }: Facts): readonly Installation[] {
-  return installations.slice(
-    0,
-    installations.findIndex((one) => one.manifest === manifest),
-  )
+  const at = installations.findIndex((one) => one.manifest === manifest)
+  return installations.slice(0, at)
 }
 
 /** The Lease of its agents; `null` if it has none, or its name is unknown. */
@@ -88,7 +79,6 @@ export function objectsOf(kind: string, { manifest }: Workload, { manifests }: F
 export interface Mount {
   readonly volume: string
   readonly path: string
-  readonly subPath: string
   readonly readOnly: boolean
 }
 
@@ -96,7 +86,6 @@ export function mountsOf(container: Fields): Mount[] {
   return asList(container.volumeMounts).map((mount) => ({
     volume: asText(dig(mount, 'name')),
     path: asText(dig(mount, 'mountPath')).replace(/\/+$/, ''),
-    subPath: asText(dig(mount, 'subPath')) || asText(dig(mount, 'subPathExpr')),
     readOnly: dig(mount, 'readOnly') === true,
   }))
 }

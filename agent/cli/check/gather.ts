@@ -4,14 +4,14 @@ import type { Values } from '../../config/setting.ts'
 import { ApiError } from '../../kube/kube-errors.ts'
 import { type Kind, type KubeObjects, NAMESPACE } from '../../kube/kube-objects.ts'
 import { LEASE } from '../../lease/lease-api.ts'
-import { DEADLINE_MS } from '../api-connection.ts'
+import { connectObjects, DEADLINE_MS } from '../api-connection.ts'
 import type { CLUSTER_SETTINGS } from '../cluster-settings.ts'
-import { OperationError } from '../exit-codes.ts'
+import { asOperationError, OperationError } from '../exit-codes.ts'
 import { type Manifest, manifestOf } from '../manifests/manifest.ts'
-import { type ApiConnection, connected } from './api-access.ts'
 import { referencesIn } from './environment.ts'
 import { factsOf, leaseNameOf } from './facts.ts'
 import type { ClusterFacts, Facts, Installation } from './rule.ts'
+import { kindOf } from './validation.ts'
 
 /** Enough requests for a median, within about half a second on a usual connection. */
 const LATENCY_REQUESTS = 20
@@ -20,7 +20,6 @@ const LATENCY_REQUESTS = 20
 const LISTED: Readonly<Record<string, readonly string[]>> = {
   v1: ['Service', 'ServiceAccount', 'PersistentVolumeClaim', 'Pod'],
   'apps/v1': ['Deployment', 'StatefulSet', 'DaemonSet'],
-  'argoproj.io/v1alpha1': ['Rollout'],
   'autoscaling/v2': ['HorizontalPodAutoscaler'],
   'batch/v1': ['CronJob'],
   'networking.k8s.io/v1': ['NetworkPolicy'],
@@ -38,25 +37,30 @@ interface Query extends Omit<Values<typeof CLUSTER_SETTINGS>, 'leaseName'> {
 }
 
 /** Reads one namespace and measures its API server, with the user's rights. Rejects with an `OperationError`. */
-export function gather(query: Query): Promise<Facts> {
-  return connected(query, (connection) => new Inquiry(query, connection).facts())
+export async function gather(query: Query): Promise<Facts> {
+  let objects: KubeObjects | undefined
+  try {
+    objects = await connectObjects(query)
+    return await new Inquiry(objects, query.container).facts()
+  } catch (error) {
+    throw asOperationError(error)
+  } finally {
+    objects?.close()
+  }
 }
 
 class Inquiry {
-  private readonly query: Query
-  private readonly connection: ApiConnection
   private readonly objects: KubeObjects
+  private readonly container: string | null
   private readonly hidden = new Map<string, string>()
 
-  constructor(query: Query, connection: ApiConnection) {
-    this.query = query
-    this.connection = connection
-    this.objects = connection.objects
+  constructor(objects: KubeObjects, container: string | null) {
+    this.objects = objects
+    this.container = container
   }
 
   async facts(): Promise<Facts> {
-    const { container } = this.query
-    const version = await this.version()
+    const { container } = this
     await this.refuseAbsentNamespace()
     const kinds = Object.entries(LISTED).flatMap(([version, kinds]) =>
       kinds.map((kind) => kindOf(kind, version)),
@@ -70,20 +74,13 @@ class Inquiry {
     const leases = await Promise.all([...leaseNames].map((name) => this.lease(name)))
     const named = [...(await this.named(installations)), ...leases.flat()]
     const [lease = AGENT_SETTINGS.leaseName.fallback] = leaseNames
-    const cluster = { version, latency: await this.latency(lease) }
+    const cluster = { latency: await this.latency(lease) }
     return { ...factsOf([...manifests, ...named], container, this.hidden), cluster, refusals: [] }
   }
 
   private async lease(name: string): Promise<Manifest[]> {
     const found = await this.read('Lease', () => this.objects.get(LEASE, name, DEADLINE_MS))
     return found ? [manifestOf({ ...found, kind: 'Lease' })] : []
-  }
-
-  /** Major and minor version of the API server, such as `1.37`; `null` if unknown. */
-  private async version(): Promise<string | null> {
-    const { major, minor } = (await this.connection.get('/version')) as Record<string, unknown>
-    // Providers write minor versions such as `28+`.
-    return major && minor ? `${major}.${String(minor).replace(/\D+$/, '')}` : null
   }
 
   private async refuseAbsentNamespace(): Promise<void> {
@@ -147,12 +144,4 @@ class Inquiry {
       return null
     }
   }
-}
-
-function kindOf(kind: string, apiVersion: string): Kind {
-  const plural = `${kind.toLowerCase()}s`.replace(/ys$/, 'ies')
-  const [group, version] = apiVersion.split('/')
-  return version === undefined
-    ? { kind, resource: plural, base: `/api/${apiVersion}` }
-    : { kind, resource: `${plural}.${group}`, base: `/apis/${apiVersion}` }
 }

@@ -31,6 +31,11 @@ export type Problem =
     }
   | { readonly unknown: string }
 
+/** A problem that does not break anything yet. */
+export function warning(message: string, of?: Manifest): Problem {
+  return { message, severity: 'warning', ...(of === undefined ? {} : { of }) }
+}
+
 /** The input of the rules. */
 export interface Facts {
   /** The objects of a stream, or of one namespace. */
@@ -48,8 +53,6 @@ export interface Facts {
 }
 
 export interface ClusterFacts {
-  /** Major and minor version of the API server, such as `1.37`; `null` if it reports no version. */
-  readonly version: string | null
   /** Sequential reads of one Lease, in milliseconds. */
   readonly latency: { readonly medianMs: number; readonly slowestMs: number }
 }

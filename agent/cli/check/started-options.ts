@@ -1,11 +1,11 @@
 import type { Command } from 'commander'
 import { createProgram } from '../../config/command-line.ts'
-import { agentOptions, launcherOptions, runOptions } from '../../config/options.ts'
+import { agentOptions, launcherOptions } from '../../config/options.ts'
 import { UsageError } from '../../exit.ts'
 import type { Environment } from './environment.ts'
 import type { Started } from './rule.ts'
 
-const COMMANDS = { agent: agentOptions, launch: launcherOptions, run: runOptions }
+const COMMANDS = { agent: agentOptions, launch: launcherOptions }
 type OptionsOf<N extends keyof typeof COMMANDS> = ReturnType<ReturnType<(typeof COMMANDS)[N]>>
 
 /** Reads the options as the program itself would read them at its start in a container. */
@@ -35,7 +35,7 @@ export function startedOptions<N extends keyof typeof COMMANDS>(
 
 /** The other commands define variables that this one accepts. */
 function commandIn(program: Command, name: keyof typeof COMMANDS): Command {
-  for (const other of ['agent', 'launch', 'run'] as const)
+  for (const other of ['agent', 'launch'] as const)
     if (other !== name) COMMANDS[other](program.command(other))
   return program.command(name)
 }

@@ -10,8 +10,6 @@ export function refuseUnfit(workload: Workload, options: InjectOptions): void {
 }
 
 function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<string> {
-  if (workload.manifest.kind === 'Rollout' && options.traffic === 'readiness')
-    yield 'Argo Rollouts waits for more than one Ready pod, but with --traffic=readiness only one pod is Ready: use --traffic=front'
   yield* takenNames(workload, options)
   yield* takenPaths(workload)
   if (asList(workload.langflow.command).length === 0)

@@ -86,12 +86,12 @@ function namesOf({ langflow, port }: Workload): string[] {
 }
 
 function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
-  const { manifest, pod, langflow, names, hasDefaultAccount } = workload
+  const { pod, langflow, names, hasDefaultAccount } = workload
   const { image, traffic, port } = options
   const graceSeconds = Math.ceil((options.endMs + options.holdMs) / 1000)
   const { own, supplementalGroups } = userFor(pod, langflow)
   const added = initContainers({
-    ...{ kind: manifest.kind, image, traffic, port },
+    ...{ image, traffic, port },
     securityContext: { ...RESTRICTED, ...RESTRICTED_POD, ...own },
     variables: variables(workload, options),
   })

@@ -37,7 +37,11 @@ export function agentIn(pod: unknown): AgentContainer | null {
   for (const one of [...initial, ...asList(dig(pod, 'containers'))]) {
     const container: Fields = { ...asFields(one) }
     const program = programOf(container) ?? namedAgent(container)
-    if (program?.name === 'run') return { container, place: 'run', args: program.args }
+    if (program?.name === 'run') {
+      // LangFlow's own command follows.
+      const end = program.args.indexOf('--')
+      return { container, place: 'run', args: program.args.slice(0, end < 0 ? undefined : end) }
+    }
     if (program?.name !== 'agent') continue
     const isSidecar = initial.includes(one) && container.restartPolicy === 'Always'
     const place = isSidecar ? 'sidecar' : initial.includes(one) ? 'init container' : 'container'

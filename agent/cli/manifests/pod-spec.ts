@@ -77,9 +77,6 @@ const POD_FIELDS = {
   CONTROLLER_REVISION_HASH: "metadata.labels['controller-revision-hash']",
 } as const
 
-/** The label with the template hash of a Rollout's pods. */
-const ROLLOUT_HASH = "metadata.labels['rollouts-pod-template-hash']"
-
 /** The fields of the Pod Security Standard "restricted" for a container; `RESTRICTED_POD` has the fields for the pod. */
 export const RESTRICTED = {
   allowPrivilegeEscalation: false,
@@ -93,8 +90,6 @@ const WITHOUT_FRONT = { requests: { cpu: '20m', memory: '96Mi' }, limits: { memo
 const WITH_FRONT = { requests: { cpu: '50m', memory: '224Mi' }, limits: { memory: '512Mi' } } as const
 
 interface AgentParts {
-  /** The kind of the workload. */
-  readonly kind: string
   readonly image: string
   readonly securityContext: object
   /** In addition to `POD_FIELDS`. */
@@ -105,9 +100,8 @@ interface AgentParts {
 
 /** `install` and the native sidecar `agent`. */
 export function initContainers(parts: AgentParts) {
-  const { kind, image, securityContext, variables, traffic, port } = parts
-  const paths = kind === 'Rollout' ? { ...POD_FIELDS, POD_TEMPLATE_HASH: ROLLOUT_HASH } : POD_FIELDS
-  const fields = Object.entries(paths).map(([name, fieldPath]) => ({
+  const { image, securityContext, variables, traffic, port } = parts
+  const fields = Object.entries(POD_FIELDS).map(([name, fieldPath]) => ({
     name,
     valueFrom: { fieldRef: { fieldPath } },
   }))

@@ -20,18 +20,11 @@ export function findLangflows(manifests: readonly Manifest[], container: string 
     container === null
       ? 'has a container named langflow, an image whose name ends in langflow, or "langflow run" in its command; set the name of the container with --container'
       : `has a container named ${container}; correct --container`
-  throw new FatalError(`found no LangFlow: no Deployment, StatefulSet or Rollout ${lack}`)
-}
-
-const GROUPS: Readonly<Record<string, string>> = {
-  Deployment: 'apps/',
-  StatefulSet: 'apps/',
-  Rollout: 'argoproj.io/',
+  throw new FatalError(`found no LangFlow: no Deployment or StatefulSet ${lack}`)
 }
 
 function isWorkload({ kind, value }: Manifest): boolean {
-  const group = GROUPS[kind]
-  return group !== undefined && asText(value.apiVersion).startsWith(group)
+  return (kind === 'Deployment' || kind === 'StatefulSet') && asText(value.apiVersion).startsWith('apps/')
 }
 
 function guessed(workloads: readonly Manifest[]): FoundLangflow[] {
@@ -70,7 +63,7 @@ function refuseForeign(manifest: Manifest, container: string | null): void {
   if (found === undefined) return
   throw unfit(
     manifest,
-    `its container ${found.name} runs LangFlow, but only Deployments, StatefulSets (apps/v1) and Rollouts (argoproj.io/v1alpha1) can have an agent: use one of these kinds`,
+    `its container ${found.name} runs LangFlow, but only Deployments and StatefulSets (apps/v1) can have an agent: use one of these kinds`,
   )
 }
 

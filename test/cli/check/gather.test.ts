@@ -3,9 +3,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { validate } from '../../../agent/cli/check/api-access.ts'
 import { check } from '../../../agent/cli/check/check.ts'
 import { gather } from '../../../agent/cli/check/gather.ts'
+import { validate } from '../../../agent/cli/check/validation.ts'
 import { manifestOf } from '../../../agent/cli/manifests/manifest.ts'
 import { type Received, reply, ScriptedServer, status } from '../../kube/scripted-server.ts'
 import type { Loose } from './manifest-set.ts'
@@ -29,7 +29,6 @@ async function against<T>(
 ): Promise<T> {
   await using server = await ScriptedServer.start(({ method, url }, response) => {
     const all: Answers = {
-      '/version': [200, { major: '1', minor: '34' }],
       [NAMESPACE]: [200, kept({ metadata: { name: 'ns' } })],
       ...answers,
     }
@@ -76,7 +75,7 @@ describe('gather', () => {
 
   test('refuses a namespace that does not exist, but not one that the user may not read', async () => {
     await assert.rejects(gathered({ [NAMESPACE]: NOT_FOUND }), { code: 'no_namespace', exitCode: 2 })
-    assert.equal((await gathered({ [NAMESPACE]: FORBIDDEN })).cluster?.version, '1.34')
+    assert.notEqual((await gathered({ [NAMESPACE]: FORBIDDEN })).cluster, null)
   })
 
   test('reads only bare pods as LangFlows of their own', async () => {
@@ -90,31 +89,25 @@ describe('gather', () => {
     )
   })
 
-  test('reads the version, the Lease, and the Roles of the account', async () => {
+  test('reads the Lease and the Roles of the account', async () => {
     const objects = sound('production')
     const list = (kind: string): Answer => [200, { items: [kept(objects.get(kind))] }]
     const role: Answer = [200, { items: [kept({ ...objects.get('Role'), rules: [] })] }]
     const rbac = '/apis/rbac.authorization.k8s.io/v1/namespaces/ns'
     const facts = await gathered({
-      '/version': [200, { major: '1', minor: '28+' }],
       [DEPLOYMENTS]: list('Deployment'),
       [`${rbac}/roles`]: role,
       [`${rbac}/rolebindings`]: list('RoleBinding'),
     })
-    assert.equal(facts.cluster?.version, '1.28')
     const codes = check(facts).findings.map(({ code }) => code)
-    for (const code of ['kubernetes-version', 'agent-rights', 'lease-object'])
-      assert.ok(codes.includes(code), code)
+    for (const code of ['agent-rights', 'lease-object']) assert.ok(codes.includes(code), code)
   })
 })
 
 describe('validate', () => {
   const service = manifestOf({ apiVersion: 'v1', kind: 'Service', metadata: { name: 's' } })
-  const SERVICES = {
-    '/api/v1': [200, { resources: [{ name: 'services', kind: 'Service', namespaced: true }] }],
-  } as const
   const validated = (answers: Answers, of = service) =>
-    against({ ...SERVICES, ...answers }, async (at, requests) => {
+    against(answers, async (at, requests) => {
       const problems = await validate([of], at)
       const writes = requests.filter(({ method }) => method !== 'GET')
       return { problems, writes: writes.map(({ method, url }) => `${method} ${url.pathname}${url.search}`) }

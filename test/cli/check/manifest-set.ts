@@ -18,7 +18,7 @@ const OF_AN_INSTALLATION = [
   'ServiceAccount',
 ]
 
-const WORKLOADS = new Set(['Deployment', 'StatefulSet', 'Rollout'])
+const WORKLOADS = new Set(['Deployment', 'StatefulSet'])
 
 /** The manifests of one installation named `langflow` or `app`, open to any edit. */
 export class ManifestSet {

@@ -47,7 +47,7 @@ const cluster = (facts: Partial<NonNullable<Facts['cluster']>>): Options => ({
   object: null,
   facts: {
     cluster: {
-      ...{ version: '1.34', latency: { medianMs: 4, slowestMs: 30 } },
+      latency: { medianMs: 4, slowestMs: 30 },
       ...facts,
     },
   },
@@ -65,8 +65,6 @@ const REPLICAS =
   '{ to: [{ podSelector: { matchLabels: { app.kubernetes.io/name: langflow } } }], ports: [{ port: 8090 }, { port: 8091 }] }'
 
 export const MISTAKES: readonly Mistake[] = [
-  error('kubernetes-version', 'Kubernetes has no native sidecars', () => {}, cluster({ version: '1.28' })),
-  unknown('kubernetes-version', 'the API server reports no version', () => {}, cluster({ version: null })),
   error(
     'api-latency',
     'the API server is slow',
@@ -371,10 +369,10 @@ export const MISTAKES: readonly Mistake[] = [
   error('agent-rights', 'the binding is for another account', (m) => {
     m.get('RoleBinding').subjects[0].name = 'langflow'
   }),
-  error('peers', 'LEADER_PEERS names a Service that differs by a letter from the members Service', (m) =>
+  unknown('peers', 'LEADER_PEERS names a Service that differs by a letter from the members Service', (m) =>
     setVariable(m.agent, 'LEADER_PEERS', 'langflow-member:8090'),
   ),
-  error('peers', 'a nameSuffix changed the members Service, and not LEADER_PEERS', (m) => {
+  unknown('peers', 'a nameSuffix changed the members Service, and not LEADER_PEERS', (m) => {
     m.members.metadata.name = 'langflow-members-v2'
   }),
   error('peers', 'LEADER_PEERS names the Service for users', (m) =>
@@ -466,9 +464,6 @@ export const MISTAKES: readonly Mistake[] = [
   }),
   error('agent-token', 'the token is for another audience than the API server', (m) => {
     volumeOf(m.pod, 'token').projected.sources[0].serviceAccountToken.audience = 'vault'
-  }),
-  error('agent-token', 'the projected volume lacks the CA of the API server', (m) => {
-    volumeOf(m.pod, 'token').projected.sources.splice(1, 1)
   }),
   error('token-beside-flows', "the token is mounted into LangFlow's container, too", (m) =>
     m.langflow.volumeMounts.push(structuredClone(mountOf(m.agent, 'token'))),
@@ -707,31 +702,9 @@ export const MISTAKES: readonly Mistake[] = [
     setVariable(m.agent, 'LEADER_LEASE_DURATION', '60s')
     setVariable(m.agent, 'LEADER_RENEW_DEADLINE', '40s')
   }),
-  error(
-    'standby-command',
-    'a script starts LangFlow, although warm is requested',
-    (m) => {
-      m.langflow.args = ['/app/start.sh']
-    },
-    { also: ['agent-target'] },
-  ),
-  error(
-    'agent-target',
-    'LangFlow listens only on the loopback address in readiness mode',
-    (m) => {
-      m.langflow.args = ['langflow', 'run', '--host', '127.0.0.1', '--port', '7860']
-    },
-    { base: 'smallest' },
-  ),
-  error(
-    'agent-target',
-    'LANGFLOW_HOST is the loopback address in readiness mode',
-    (m) => {
-      m.langflow.args = ['langflow', 'run', '--port', '7860']
-      setVariable(m.langflow, 'LANGFLOW_HOST', '127.0.0.1')
-    },
-    { base: 'smallest' },
-  ),
+  error('standby-command', 'a script starts LangFlow, although warm is requested', (m) => {
+    m.langflow.args = ['/app/start.sh']
+  }),
   error('agent-target', "LangFlow's port was changed without the target", (m) => {
     m.langflow.args = ['langflow', 'run', '--host', '127.0.0.1', '--port', '7861']
   }),
@@ -870,9 +843,6 @@ spec: { podSelector: {}, policyTypes: [Egress] }
     delete volume.emptyDir
     volume.persistentVolumeClaim = { claimName: 'langflow-files' }
   }),
-  warning('log-env', 'LangFlow hangs while its database is unavailable, because of its default log', (m) =>
-    dropVariable(m.langflow, 'LANGFLOW_LOG_ENV'),
-  ),
   error(
     'rollout-strategy',
     'in readiness mode, a surge waits forever for a second Ready pod',

@@ -187,11 +187,6 @@ spec: { scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: frontend 
       selector: m.get('PodDisruptionBudget').spec.selector,
     }
   }),
-  odd('an Argo Rollout replaces the Deployment', (m) => {
-    const { workload } = m
-    Object.assign(workload, { apiVersion: 'argoproj.io/v1alpha1', kind: 'Rollout' })
-    workload.spec.strategy = { canary: { maxSurge: 1, maxUnavailable: 0 } }
-  }),
   odd(
     'a StatefulSet in front mode starts its pods in order',
     (m) => {

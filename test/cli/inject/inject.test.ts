@@ -354,32 +354,6 @@ describe('inject warns', () => {
   })
 })
 
-describe('a Rollout of Argo', () => {
-  const rollout = (strategy: string) =>
-    deployment({ spec: `strategy: ${strategy}` })
-      .replace('apps/v1', 'argoproj.io/v1alpha1')
-      .replace('kind: Deployment', 'kind: Rollout')
-  const service =
-    'kind: Service\nmetadata: { name: s }\nspec: { selector: { app: flows }, ports: [{ port: 7860 }] }\n'
-
-  test('gets an agent in front mode, with the hash of its own pods', () => {
-    const text = `${rollout('{ canary: {} }')}---\n${service}`
-    const wrapped = injected(text, { traffic: 'front' })
-    const agent = agentOf(podOf(wrapped, 'Rollout'))
-    const hash = agent.env?.find(({ name }) => name === 'POD_TEMPLATE_HASH')?.valueFrom?.fieldRef
-    assert.equal(hash?.fieldPath, "metadata.labels['rollouts-pod-template-hash']")
-    assert.deepEqual(find(wrapped, 'Rollout').spec.strategy, { canary: {} })
-    assert.deepEqual(warningsOf(text, { traffic: 'front', standby: 'warm' }), [])
-  })
-
-  test('is refused if it would wait for two Ready pods', () => {
-    assert.throws(() => injected(rollout('{ canary: {} }')), {
-      name: 'FatalError',
-      message: /^Rollout\/app: Argo Rollouts waits for more than one Ready pod/,
-    })
-  })
-})
-
 describe('the form of LangFlow’s log', () => {
   const map = (data: string) => `kind: ConfigMap\nmetadata: { name: c }\ndata: { ${data} }\n---\n`
   const from = 'volumeMounts: []\n          envFrom: [{ configMapRef: { name: c } }]'

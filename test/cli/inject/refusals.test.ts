@@ -68,10 +68,7 @@ describe('LangFlow', () => {
 
   test('can have any name if it is the only container', () => {
     assert.match(injected(nginx), /name: agent/)
-    refused(
-      `${nginx}---\n${nginx}`,
-      /^found no LangFlow: no Deployment, StatefulSet or Rollout has a container named/,
-    )
+    refused(`${nginx}---\n${nginx}`, /^found no LangFlow: no Deployment or StatefulSet has a container/)
   })
 
   test('must be named if two containers look like it', () => {

@@ -3,7 +3,7 @@ import { formatDuration } from '../../../config/values.ts'
 import { asFields, asList, asNumber, asText, dig, type Fields } from '../../manifests/manifest.ts'
 import { READY_PATH } from '../../manifests/pod-spec.ts'
 import { isOfPod, Unknown } from '../environment.ts'
-import type { Installed, Rule } from '../rule.ts'
+import { type Installed, type Rule, warning } from '../rule.ts'
 
 /** The longest time from a closed gate to a pod that is not Ready, in seconds. */
 const SLOWEST_GATE_S = 3
@@ -15,8 +15,7 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'agent-identity',
     severity: 'error',
-    about:
-      'The agent can read the name and the revision of its pod. Otherwise a rollout does not end, or one agent alone can run.',
+    about: "The agent can read its pod's name and revision. Otherwise a rollout does not end.",
     fix: "Set POD_NAME, POD_UID, POD_TEMPLATE_HASH and CONTROLLER_REVISION_HASH in the agent's env with valueFrom.fieldRef.",
     *find({ agent, options, manifest }) {
       const { pod, peers, identity } = options
@@ -36,38 +35,27 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'agent-target',
     severity: 'error',
-    about:
-      'The agent asks LangFlow where it listens. Otherwise LangFlow never counts as healthy, so no replica serves.',
-    fix: "Set --target to LangFlow's port. Let LangFlow listen on 0.0.0.0, or with --traffic=front on 127.0.0.1.",
-    *find({ env, options: { target, traffic }, port, container }) {
+    about: 'The agent asks LangFlow where it listens. Otherwise no replica ever serves.',
+    fix: "Set --target to LangFlow's port.",
+    *find({ env, options: { target }, port, container }) {
       const isPort = target.port === port || env.value('LANGFLOW_PORT') === String(target.port)
       if (!isPort) yield `its agent asks port ${target.port} (--target), but ${container} listens on ${port}`
-      const flag = /(?:^|\s)--host[ =]["']?([^\s"';&]+)/.exec(env.command.join(' '))?.[1]
-      const host = flag ?? env.value('LANGFLOW_HOST')
-      // The images of LangFlow set LANGFLOW_HOST to 0.0.0.0.
-      if (host === null || host === '0.0.0.0' || host === '::') return
-      if (host.includes('$')) throw new Unknown('the value of --host is not in the manifest')
-      if (!isLoopback(host)) yield `${container} listens only on ${host}, and not on the loopback address`
-      else if (traffic.mode === 'readiness')
-        yield `${container} listens only on ${host}, where no client reaches it`
     },
   },
   {
     code: 'agent-cpu-limit',
     severity: 'warning',
-    about:
-      'The kernel does not throttle the agent. Otherwise it renews late, and LangFlow is frozen or killed.',
+    about: 'The kernel does not throttle the agent. Otherwise it renews late.',
     fix: "Remove limits.cpu from the agent's container. Its request is enough.",
     *find({ agent }) {
       const limit = dig(agent.container, 'resources', 'limits', 'cpu')
-      if (agent.place !== 'run' && limit != null) yield `its agent has the CPU limit ${limit}`
+      if (limit != null) yield `its agent has the CPU limit ${limit}`
     },
   },
   {
     code: 'agent-probes',
     severity: 'error',
-    about:
-      "The agent's probes ask its own endpoints. Otherwise the pod is Ready although it does not lead, or never Ready.",
+    about: "Its probes ask the agent's gate. Otherwise a pod is Ready that does not lead.",
     fix: 'Let the readinessProbe ask /readyz (periodSeconds 1, failureThreshold 1), or /frontz with --traffic=front, and the livenessProbe /livez.',
     *find({ agent: { container }, options: { listen, traffic } }) {
       const gate = READY_PATH[traffic.mode]
@@ -78,30 +66,23 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
       ] as const) {
         const asked = askedBy(container, probe)
         if (asked === null && probe === 'readinessProbe') yield 'its agent has no readinessProbe'
-        if (asked === null && probe === 'livenessProbe')
-          yield { message: 'its agent has no livenessProbe', severity: 'warning' }
         if (asked !== null && (asked.path !== path || asked.port !== listen.port))
           yield `its agent's ${probe} asks ${asked.path} on port ${asked.port}`
       }
       const { periodSeconds = 10, failureThreshold = 3 } = asFields(container.readinessProbe)
       const seconds = Number(periodSeconds) * Number(failureThreshold)
       if (traffic.mode === 'readiness' && seconds > SLOWEST_GATE_S)
-        yield {
-          message: `its agent's readinessProbe closes the gate only after ${seconds} s`,
-          severity: 'warning',
-        }
+        yield warning(`its agent's readinessProbe closes the gate only after ${seconds} s`)
     },
   },
   {
     code: 'langflow-probes',
     severity: 'error',
-    about:
-      "The probes of LangFlow's container ask the agent. LangFlow does not listen on a standby, so the kubelet would restart every standby.",
+    about: "LangFlow's probes ask the agent. Otherwise the kubelet restarts every standby.",
     fix: "Let the probes of LangFlow's container ask /workloadz on the agent's port, and remove its readinessProbe.",
-    *find({ agent, langflow, container, options: { listen, traffic } }) {
-      if (agent.place === 'run') return
+    *find({ langflow, container, options: { listen, traffic } }) {
       if (askedBy(langflow, 'livenessProbe') === null)
-        yield { message: `its container ${container} has no livenessProbe`, severity: 'warning' }
+        yield warning(`its container ${container} has no livenessProbe`)
       for (const probe of ['livenessProbe', 'startupProbe', 'readinessProbe']) {
         const asked = askedBy(langflow, probe)
         if (asked === null || (probe === 'readinessProbe' && traffic.mode === 'readiness')) continue
@@ -114,10 +95,9 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'grace-period',
     severity: 'error',
-    about:
-      'The pod has time for a planned stop. Otherwise the kubelet kills it before it releases the Lease.',
+    about: 'The pod has time for a planned stop. Otherwise it is killed before it releases the Lease.',
     fix: 'Raise terminationGracePeriodSeconds, and set the same --stop-timeout for agent and launcher.',
-    *find({ agent, pod, langflow, launcher, options }) {
+    *find({ pod, langflow, launcher, options }) {
       const { drainTimeoutMs, stopTimeoutMs, holdTimeoutMs, traffic } = options
       const seconds = asNumber(pod.terminationGracePeriodSeconds) ?? 30
       const held = traffic.mode === 'front' ? holdTimeoutMs : 0
@@ -126,18 +106,13 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
         yield `terminationGracePeriodSeconds is ${seconds}, and a planned stop needs up to ${Math.ceil(neededMs / 1000)}`
       const theirs =
         launcher !== null && 'options' in launcher ? launcher.options.stopTimeoutMs : stopTimeoutMs
-      if (agent.place !== 'run' && theirs !== stopTimeoutMs)
-        yield {
-          message: `--stop-timeout of the agent is ${formatDuration(stopTimeoutMs)}, and of the launcher ${formatDuration(theirs)}`,
-          severity: 'warning',
-        }
+      if (theirs !== stopTimeoutMs)
+        yield warning(
+          `--stop-timeout of the agent is ${formatDuration(stopTimeoutMs)}, and of the launcher ${formatDuration(theirs)}`,
+        )
     },
   },
 ]
-
-function isLoopback(host: string | null): boolean {
-  return host !== null && /^(localhost|127\..*|::1)$/.test(host)
-}
 
 /** An httpGet probe; `null` if the container has no such probe. */
 function askedBy(container: Fields, probe: string) {

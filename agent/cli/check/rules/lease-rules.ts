@@ -29,8 +29,7 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
   {
     code: 'lease-object',
     severity: 'warning',
-    about:
-      'The Lease exists, without a holder in its manifest. Otherwise the first start waits, or each apply ends the term.',
+    about: 'The Lease exists, without a holder in its manifest. Otherwise starts wait, or terms end.',
     fix: 'Apply a Lease without a spec, with the name in --lease-name.',
     reads: 'Lease',
     *find(one, { manifests, cluster, hidden }) {
@@ -63,8 +62,7 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
   {
     code: 'agent-rights',
     severity: 'error',
-    about:
-      'The agent may get, watch, update and create its Lease, and create Events. Otherwise the replica never leads.',
+    about: 'The agent may use its Lease and create Events. Otherwise the replica never leads.',
     fix: "Bind the pods' ServiceAccount to a Role with the verb, for the Lease in --lease-name.",
     *find(one, facts) {
       // With a kubeconfig, the agent does not use its pod's account.

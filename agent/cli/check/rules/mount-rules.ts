@@ -10,21 +10,18 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'langflow-mounts',
     severity: 'error',
-    about:
-      "Agent and launcher share the socket, and no flow can write the agent's files. Otherwise no replica gets a grant, or a flow can pose as the launcher.",
+    about: "No flow can write the agent's files. Otherwise it can pose as the launcher.",
     fix: "Mount the directories of program and socket readOnly in LangFlow's container, and the agent's state only in the agent.",
     *find({ agent, launcher, langflow, pod, container, options }) {
-      if (agent.place === 'run' || launcher === null || !('options' in launcher)) return
+      if (launcher === null || !('options' in launcher)) return
       const socketDir = dirname(launcher.options.socket)
       const [own, theirs] = [mountAt(agent.container, dirname(options.socket)), mountAt(langflow, socketDir)]
-      if (own === null || theirs === null || own.volume !== theirs.volume || own.subPath !== theirs.subPath)
+      if (own === null || theirs === null || own.volume !== theirs.volume)
         yield `its agent listens on ${options.socket}, and the launcher connects to ${launcher.options.socket} on another volume`
       else if (options.socket.slice(own.path.length) !== launcher.options.socket.slice(theirs.path.length))
         yield `--socket is ${options.socket} in the agent, and ${launcher.options.socket} in the launcher`
       else if (own.readOnly) yield 'its agent mounts the directory of the socket readOnly'
       const state = mountAt(agent.container, options.stateDir)
-      if (state === null)
-        yield { message: `its agent has no volume at ${options.stateDir} (--state-dir)`, severity: 'warning' }
       for (const volume of new Set([own?.volume, state?.volume]))
         if (volume !== undefined && !('emptyDir' in volumeOf(pod, volume)))
           yield `other pods may share the volume ${volume}, which is no emptyDir`
@@ -43,9 +40,8 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'agent-token',
     severity: 'error',
-    about:
-      'The agent has a token for the API server. Otherwise it cannot write the Lease, so the replica never leads.',
-    fix: `Mount a projected serviceAccountToken without an audience, and the ConfigMap kube-root-ca.crt, at ${TOKEN_DIR} in the agent's container.`,
+    about: 'The agent has a token for the API server. Otherwise the replica never leads.',
+    fix: `Mount a projected serviceAccountToken without an audience at ${TOKEN_DIR} in the agent's container.`,
     *find(one, facts) {
       const { agent, pod, options } = one
       if (options.kubeconfig !== null || automounts(one, facts)) return
@@ -53,25 +49,19 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
       const secret = dig(volume, 'secret', 'secretName')
       if (secret !== undefined) throw new Unknown(`check does not read the token in Secret/${secret}`)
       const sources = asList(dig(volume, 'projected', 'sources'))
-      const token = sources
-        .map((source) => dig(source, 'serviceAccountToken'))
-        .find((found) => found !== undefined)
+      const token = sources.map((one) => dig(one, 'serviceAccountToken')).find((one) => one !== undefined)
       if (token === undefined) yield `its agent has no token at ${TOKEN_DIR}`
       else if (asText(dig(token, 'audience')) !== '')
         yield `its agent's token is for the audience ${dig(token, 'audience')}`
-      if (token !== undefined && !JSON.stringify(sources).includes('ca.crt'))
-        yield "its agent's volume has no ca.crt"
     },
   },
   {
     code: 'token-beside-flows',
     severity: 'error',
-    about:
-      "No flow can read the agent's token. With it, a flow can write the Lease, and so make two replicas act.",
+    about: "No flow can read the agent's token. With it, a flow can make two replicas act.",
     fix: 'Set automountServiceAccountToken to false, and mount a projected token only in the agent.',
     *find(one, facts) {
-      const { agent, pod, langflow, container } = one
-      if (agent.place === 'run') return
+      const { pod, langflow, container } = one
       if (automounts(one, facts)) yield `its container ${container} has the token of the agent's account`
       for (const { volume } of mountsOf(langflow))
         if (opensApiServer(volumeOf(pod, volume)))

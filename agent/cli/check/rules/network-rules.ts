@@ -1,7 +1,7 @@
 import { asFields, asList, asNumber, asText, dig, type Manifest } from '../../manifests/manifest.ts'
 import { labelsOf, matches, selects, servicesOf } from '../../manifests/workload.ts'
 import { objectsOf } from '../facts.ts'
-import type { Facts, Installed, Problem, Rule } from '../rule.ts'
+import { type Facts, type Installed, type Problem, type Rule, warning } from '../rule.ts'
 
 /** The usual ports of API servers, and of their Service. */
 const API_PORTS = [443, 6443, 8443, 16443]
@@ -11,8 +11,7 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
   {
     code: 'service-leader',
     severity: 'error',
-    about:
-      'Services lead only to the leader, or to the fronts. Otherwise clients reach a standby, or bypass the fronts, so no request is held.',
+    about: 'Services lead to the leader or the fronts. Otherwise clients reach a standby.',
     fix: "Remove publishNotReadyAddresses, and set targetPort to LangFlow's port, or to the front's with --traffic=front.",
     reads: 'Service',
     *find(one, { manifests }) {
@@ -38,13 +37,12 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
   {
     code: 'peers',
     severity: 'error',
-    about:
-      'The replicas find each other. Otherwise a leader names no successor, and restarts a failed LangFlow in place.',
+    about: 'The replicas find each other. Otherwise a leader names no successor.',
     fix: "Set --peers to a headless Service with publishNotReadyAddresses, the labels of the pods, and the agents' port.",
     reads: 'Service',
     *find(one, facts) {
       const { peers, listen } = one.options
-      if (peers === null && !one.isSingle) yield { message: '--peers is not set', severity: 'warning' }
+      if (peers === null && !one.isSingle) yield warning('--peers is not set')
       for (const { host, port } of [peers ?? []].flat()) {
         if (port !== listen.port)
           yield `its agents listen on port ${listen.port}, but ask each other on port ${port} (--peers)`
@@ -55,8 +53,7 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
   {
     code: 'network-policy',
     severity: 'error',
-    about:
-      'A NetworkPolicy of these pods admits their ports. Otherwise clients or replicas do not reach them, or agents cannot renew the Lease.',
+    about: 'A NetworkPolicy of these pods admits their ports. Otherwise replicas are cut off.',
     fix: 'Add a rule for the port: ingress for clients and these pods, egress for the API server (443, 6443), DNS (53) and these pods.',
     reads: 'NetworkPolicy',
     *find(one, facts) {
@@ -83,13 +80,8 @@ function* peerFaults(host: string, one: Installed, facts: Facts): Generator<Prob
   const services = objectsOf('Service', one, facts)
   const of = services.find(({ name }) => names.includes(name))
   if (of === undefined) {
-    // Without any Service for such a purpose, the input is only a part of the installation.
-    const isMembers = ({ value }: Manifest) =>
-      dig(value, 'spec', 'publishNotReadyAddresses') === true &&
-      selects(dig(value, 'spec', 'selector'), labelsOf(one))
-    const isKnown = facts.cluster === null ? services.some(isMembers) : !facts.hidden.has('Service')
-    if (isKnown && /^[a-z]/.test(host)) yield `Service/${names[0]} (--peers) does not exist`
-    else yield { unknown: `Service/${names[0]} is not in the input` }
+    if (facts.cluster === null) yield { unknown: `Service/${names[0]} is not in the input` }
+    else if (!facts.hidden.has('Service')) yield `Service/${names[0]} (--peers) does not exist`
     return
   }
   const { clusterIP, publishNotReadyAddresses, selector } = asFields(of.value.spec)

@@ -9,7 +9,7 @@ import {
   looksLikeLangflow,
 } from '../../manifests/workload.ts'
 import { containersOf } from '../facts.ts'
-import type { Installation, Rule } from '../rule.ts'
+import { type Installation, type Rule, warning } from '../rule.ts'
 
 /** Capabilities with which a process can trace or kill others, or leave its container. */
 const HARMFUL = ['ALL', 'SYS_PTRACE', 'SYS_ADMIN', 'KILL', 'SYS_MODULE', 'SYS_RAWIO']
@@ -21,8 +21,7 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   {
     code: 'pod-namespaces',
     severity: 'error',
-    about:
-      "Each pod has its own processes and network. Otherwise the launcher is not PID 1, so LangFlow outlives it, or other programs of the node use the agent's port.",
+    about: 'Each pod has its own processes and network. Otherwise LangFlow outlives its launcher.',
     fix: 'Remove the field from the pod.',
     *find({ pod }) {
       for (const name of ['hostPID', 'shareProcessNamespace', 'hostNetwork'])
@@ -32,30 +31,22 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   {
     code: 'agent-sidecar',
     severity: 'error',
-    about:
-      'The agent is a native sidecar. Without it, every replica runs LangFlow. In another place, LangFlow never starts, or outlives the agent.',
+    about: 'The agent is a native sidecar. Otherwise every replica runs LangFlow, or none.',
     fix: 'Pipe the manifest through langflow-leader inject, which adds the agent to initContainers with restartPolicy: Always.',
     *find({ agent }) {
       if (agent === null) yield 'its pods have no agent, so every replica runs LangFlow'
       if (agent?.place === 'init container')
         yield `its init container ${agent.container.name} never ends, so LangFlow never starts`
       if (agent?.place === 'container')
-        yield {
-          message: `its agent ${agent.container.name} stops together with LangFlow`,
-          severity: 'warning',
-        }
+        yield warning(`its agent ${agent.container.name} stops together with LangFlow`)
       if (agent?.place === 'run')
-        yield {
-          message: "agent and LangFlow run in one container, so flows can use the agent's token",
-          severity: 'warning',
-        }
+        yield warning("agent and LangFlow run in one container, so flows can use the agent's token")
     },
   },
   {
     code: 'launcher-first',
     severity: 'error',
-    about:
-      "The launcher is the first process of LangFlow's container. Otherwise every replica runs LangFlow, or a flow can kill the launcher.",
+    about: "The launcher is the container's first process. Otherwise LangFlow runs without a grant.",
     fix: 'Pipe the manifest through langflow-leader inject, and find out which tool changed the command.',
     *find({ agent, langflow, container }) {
       if (agent === null || agent.place === 'run') return
@@ -91,8 +82,7 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   {
     code: 'other-containers',
     severity: 'error',
-    about:
-      'No other container acts as LangFlow. It would use the database beside the leader, because no grant holds it back.',
+    about: 'No other container acts as LangFlow. It would use the database beside the leader.',
     fix: 'Remove that container: LangFlow migrates its database when it starts.',
     *find({ pod, langflow, manifest }, { manifests }) {
       for (const one of containersOf(pod)) {
@@ -113,8 +103,7 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   {
     code: 'agent-settings',
     severity: 'error',
-    about:
-      'The flags and variables of agent and launcher are valid. Otherwise they exit with code 2, so the replica never leads.',
+    about: 'Flags and variables are valid. Otherwise agent or launcher exits, and never leads.',
     fix: 'Correct the flag or the variable.',
     *find({ agent, launcher }) {
       const started = [agent?.started ?? [], launcher ?? []].flat()

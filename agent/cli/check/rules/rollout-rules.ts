@@ -1,21 +1,18 @@
 import { asFields, asNumber, asText, dig, type Fields } from '../../manifests/manifest.ts'
 import { inOneNamespace, labelsOf, matches } from '../../manifests/workload.ts'
 import { objectsOf, scales } from '../facts.ts'
-import type { Installation, Installed, Problem, Rule } from '../rule.ts'
+import { type Installation, type Installed, type Problem, type Rule, warning } from '../rule.ts'
 
 /** Whether another replica can take over, and rollouts and drains can finish. */
 export const ROLLOUT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'rollout-strategy',
     severity: 'error',
-    about:
-      "Rollouts can finish. With --traffic=readiness, only the leader's pod is Ready, so a rollout that waits for a second Ready pod never ends.",
+    about: "Rollouts can finish. In readiness mode, only the leader's pod is Ready.",
     fix: 'Use --traffic=front. With --traffic=readiness and N replicas, set maxSurge to 0, maxUnavailable to N - 1, and podManagementPolicy to Parallel.',
     *find(one) {
       const { manifest, spec, options } = one
       const { mode } = options.traffic
-      if (manifest.kind === 'Rollout' && mode === 'readiness')
-        yield 'Argo Rollouts waits for more than one Ready pod'
       if (manifest.kind === 'Deployment') yield* strategyFaults(spec.strategy, mode, replicasOf(one))
       if (manifest.kind === 'StatefulSet' && mode === 'readiness')
         yield* statefulFaults(spec, replicasOf(one))
@@ -24,8 +21,7 @@ export const ROLLOUT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'disruption-budget',
     severity: 'error',
-    about:
-      'A node can be drained. A budget that requires more Ready pods than there may be blocks node upgrades.',
+    about: 'A node can be drained. A budget may not require all Ready pods.',
     fix: 'Set maxUnavailable to 1. With --traffic=readiness, remove the PodDisruptionBudget.',
     reads: 'PodDisruptionBudget',
     *find(one, facts) {
@@ -48,8 +44,7 @@ export const ROLLOUT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'replicas',
     severity: 'warning',
-    about:
-      'There are two or more replicas, and no autoscaler changes their number. Otherwise none can take over, or the leader is scaled away.',
+    about: 'There are two or more replicas, always. Otherwise none can take over.',
     fix: 'Set replicas to 2 or more, and remove the autoscaler: more replicas are only standbys.',
     reads: 'HorizontalPodAutoscaler',
     *find({ manifest, replicas, spec }, { manifests }) {
@@ -76,7 +71,7 @@ function* strategyFaults(
 ): Generator<Problem> {
   const { type = 'RollingUpdate', rollingUpdate } = asFields(strategy)
   if (type === 'Recreate') {
-    yield { message: 'with the strategy Recreate, no pod serves during a rollout', severity: 'warning' }
+    yield warning('with the strategy Recreate, no pod serves during a rollout')
     return
   }
   const surge = amount(dig(rollingUpdate, 'maxSurge') ?? '25%', replicas, Math.ceil)
@@ -84,10 +79,7 @@ function* strategyFaults(
   // If both are rounded to 0, Kubernetes allows one unavailable pod, so that rollouts can finish.
   const down = surge === 0 ? Math.max(1, allowed) : allowed
   if (mode === 'front' && surge === 0 && down >= replicas)
-    yield {
-      message: `its rollouts end all pods at the same time (maxUnavailable ${down})`,
-      severity: 'warning',
-    }
+    yield warning(`its rollouts end all pods at the same time (maxUnavailable ${down})`)
   if (mode === 'readiness' && (surge > 0 || down < replicas - 1))
     yield `its rollouts wait for a second Ready pod (maxSurge ${surge}, maxUnavailable ${down} of ${replicas})`
 }

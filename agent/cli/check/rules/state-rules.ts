@@ -1,6 +1,6 @@
 import { faultOfSecretKey } from '../../../launcher/workload-environment.ts'
 import { asList, asText, dig, titleOf } from '../../manifests/manifest.ts'
-import { isOfPod, LOG_ENV, Unknown } from '../environment.ts'
+import { isOfPod, Unknown } from '../environment.ts'
 import { asInstalled, mountAt, objectsOf, othersBefore, volumeOf } from '../facts.ts'
 import type { Installation, Rule } from '../rule.ts'
 import { isSameLease } from './lease-rules.ts'
@@ -12,8 +12,7 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
   {
     code: 'secret-key',
     severity: 'error',
-    about:
-      'All replicas have one valid LANGFLOW_SECRET_KEY. Otherwise a new leader cannot read stored keys and credentials.',
+    about: 'All replicas have one valid key. Otherwise a new leader cannot read stored credentials.',
     fix: "Set it on all replicas to the same output of `openssl rand -base64 32 | tr '+/' '-_'`.",
     *find({ env, isSingle }) {
       const key = env.value('LANGFLOW_SECRET_KEY')
@@ -25,19 +24,9 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
     },
   },
   {
-    code: 'log-env',
-    severity: 'warning',
-    about: `${LOG_ENV.name} is set. While the database is unavailable, LangFlow's default log blocks its answers, so LangFlow is restarted.`,
-    fix: `Set it to ${LOG_ENV.value}.`,
-    *find({ env }) {
-      if (env.lacksLogEnv) yield `${LOG_ENV.name} is not set`
-    },
-  },
-  {
     code: 'database-shared',
     severity: 'error',
-    about:
-      'All replicas use one database, not SQLite. Otherwise a new leader does not have the flows, users and messages, or its file is damaged.',
+    about: 'All replicas use one PostgreSQL. Otherwise a new leader does not have the flows.',
     fix: `Set ${URL_VARIABLE} to one PostgreSQL for all replicas.`,
     *find(one) {
       if (one.isSingle) return

@@ -1,0 +1,58 @@
+import { ApiError } from '../../kube/kube-errors.ts'
+import type { Kind, KubeObjects, WrittenObject } from '../../kube/kube-objects.ts'
+import { connectObjects, DEADLINE_MS } from '../api-connection.ts'
+import { asOperationError } from '../exit-codes.ts'
+import { asText, type Manifest } from '../manifests/manifest.ts'
+import type { Problem } from './rule.ts'
+
+const CLUSTER_WIDE =
+  /^(Namespace|Cluster.*|CustomResourceDefinition|.*Class|PersistentVolume|.*WebhookConfiguration)$/
+
+/** A kind of objects. Its plural follows the rules of English, as that of all kinds of Kubernetes itself. */
+export function kindOf(kind: string, apiVersion: string): Kind {
+  const plural = `${kind.toLowerCase().replace(/s$/, 'se').replace(/y$/, 'ie')}s`
+  const [group, version] = apiVersion.split('/')
+  const resource = version === undefined ? plural : `${plural}.${group}`
+  const base = `${version === undefined ? '/api' : '/apis'}/${apiVersion}`
+  return { kind, resource, base, ...(CLUSTER_WIDE.test(kind) ? { isClusterWide: true } : {}) }
+}
+
+/** Lets the API server judge a write of each object, without carrying it out (`dryRun=All`). Rejects with an `OperationError`. */
+export async function validate(
+  manifests: readonly Manifest[],
+  options: Parameters<typeof connectObjects>[0],
+): Promise<Problem[]> {
+  const connections = new Map<string | null, KubeObjects>()
+  const problems: Problem[] = []
+  try {
+    for (const of of manifests) {
+      const namespace = of.namespace ?? options.leaseNamespace
+      const objects =
+        connections.get(namespace) ?? (await connectObjects({ ...options, leaseNamespace: namespace }))
+      connections.set(namespace, objects)
+      problems.push(...(await refusalsOf(of, objects)))
+    }
+    return problems
+  } catch (error) {
+    throw asOperationError(error)
+  } finally {
+    for (const objects of connections.values()) objects.close()
+  }
+}
+
+async function refusalsOf(of: Manifest, objects: KubeObjects): Promise<Problem[]> {
+  const kind = kindOf(of.kind, asText(of.value.apiVersion))
+  const written = of.value as unknown as WrittenObject
+  try {
+    await objects.rehearse('create', kind, written, DEADLINE_MS).catch((error: unknown) => {
+      if (!(error instanceof ApiError) || error.code !== 'already_exists') throw error
+      return objects.rehearse('patch', kind, written, DEADLINE_MS)
+    })
+    return []
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status === undefined) throw error
+    // The user lacks a right, or the API server lacks the kind or the namespace.
+    const isUnknown = error.status === 403 || error.status === 404
+    return [isUnknown ? { unknown: error.message } : { message: error.message, of }]
+  }
+}
