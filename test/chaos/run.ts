@@ -8,22 +8,15 @@ import { type Outcome, playChaos, summary } from './chaos.ts'
 const LONGEST_MINUTES = 1_440
 const SEEDS = 2 ** 32
 
-const USAGE = `usage: npm run chaos -- [--minutes N] [--seed S]
+const USAGE = `usage: npm run chaos -- [--minutes N] [--seed S] [--main FILE]
 
-Runs five replicas on a real API server, and injects a random fault every few seconds. It checks that no two workloads
-act at the same time, epochs only grow, no two replicas are ready at the same time, and exactly one replica serves in
-time after all faults have healed. The run stops at the first violation and keeps all logs.
+Runs five replicas on a real API server, injects a random fault every few seconds, and judges (CONTRIBUTING.md).
 
   --minutes N         duration in minutes, from 1 to ${LONGEST_MINUTES} (default: 10)
   --seed S            seed of the faults, from 0 to ${SEEDS - 1} (default: random)
   --main FILE         run this program instead of dist/langflow-leader.mjs, to check that a broken one is caught
-  --help              show this help
 
-Exit codes:
-  0    no violation
-  1    a violation, or a run that had nothing to check
-  2    wrong usage, a missing requirement, or an error of the run itself
-  130  interrupted`
+Exit codes: 0 no violation, 1 a violation or nothing to check, 2 wrong usage or an error of the run itself, 130 interrupted.`
 
 const say = (sentence: string) => console.error(sentence)
 

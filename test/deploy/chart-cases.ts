@@ -37,9 +37,6 @@ export const CASES: Readonly<Record<string, Case>> = {
   'a trial': { values: TRIAL, warnings: FILES_OF_ONE_POD },
   'a cold standby behind fronts': { values: { ...LEAST, standby: 'cold' } },
   'three replicas in readiness mode': { values: { ...READINESS, replicas: 3, standby: 'cold' } },
-  // YAML reads a key whose lines are all comments as null.
-  'values without content': { values: { ...LEAST, flags: null, podLabels: null, podAnnotations: null } },
-  'a StatefulSet': { values: { ...LEAST, kind: 'StatefulSet', replicas: 3 } },
   'a StatefulSet in readiness mode': { values: { ...READINESS, kind: 'StatefulSet', replicas: 3 } },
   'one Secret for everything': {
     values: { secret: { source: 'existing', name: 'own' }, storage: { type: 's3' } },
@@ -163,16 +160,6 @@ export const CASES: Readonly<Record<string, Case>> = {
         clients: { podLabels: { team: 'flows' }, namespaces: ['ingress-nginx'], ipBlocks: ['10.1.0.0/16'] },
         monitoring: { namespaces: ['prometheus'] },
       },
-    },
-  },
-  'names of digits, and an Ingress for a whole domain': {
-    values: {
-      database: { secret: '1001' },
-      secret: { source: 'existing', name: '1002' },
-      storage: { type: 's3', s3: { bucket: '20261128' } },
-      flows: { source: 'configMap', configMap: '1003' },
-      ingress: { enabled: true, host: '*.example.com', tlsSecret: '1004' },
-      networkPolicy: { clients: { namespaces: ['1005'] } },
     },
   },
   'no NetworkPolicy and no budget': {
