@@ -10,15 +10,11 @@ import { freePort } from '../harness/free-port.ts'
 import { podObstacle } from '../harness/pod.ts'
 import { FAST } from '../harness/replica.ts'
 import { EmbeddedScene, LEASE, lives } from '../harness/scene.ts'
-import { mono } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
 
 /** An imitation of LangFlow's processes. Its master starts another worker only after `NEVER_MS`. */
 const TREE = join(import.meta.dirname, '../launcher/fixtures/served-tree.mjs')
 const NEVER_MS = '3600000'
-/** The renew deadline of `FAST`. The next leader acts two seconds later at the earliest. */
-const DOUBT_MS = 2_000
-const SLACK_MS = 1_000
 
 describe('agent and launcher in one tree', { concurrency: 4 }, () => {
   test('the agent kills the remaining processes of a killed launcher, hands over, and starts another launcher', async (t) => {
@@ -68,8 +64,8 @@ describe('agent and launcher in one tree', { concurrency: 4 }, () => {
 
   test('the agent kills the workload in time if the launcher is frozen and the API server hangs', async (t) => {
     const scene = await EmbeddedScene.open(t)
-    // The agent has half the margin for the kill. On a busy machine, the 300 ms of FAST are too short.
-    const [a, b] = await scene.pair({ flags: [...FAST, '--kill-margin=1500ms'] })
+    // The agent has half the margin for the kill, and may wait for the CPU.
+    const [a, b] = await scene.pair({ flags: [...FAST, '--lease-duration=8s', '--kill-margin=5s'] })
     process.kill(a.launcherPid(), 'SIGSTOP')
     a.link.partition()
     await b.event('acquired')
@@ -157,11 +153,9 @@ describe('agent and launcher in two containers', { concurrency: 2, skip: podObst
     // The workload fills the pipe that the launcher writes to as well.
     a.container.stopReading()
     await fetch(`http://127.0.0.1:${a.port}/shout`)
-    const killed = mono()
     a.agent.signal('SIGKILL')
     await b.agent.event('serving')
-    const acted = scene.lastBeat('a') - killed
-    assert.ok(acted < DOUBT_MS + SLACK_MS, `acted for ${acted} ms`)
+    assert.ok(scene.lastBeat('a') < scene.firstBeat('b'))
     process.kill(a.launcherPid(), 'SIGKILL')
   })
 

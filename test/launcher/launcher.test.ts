@@ -239,13 +239,6 @@ describe('a stop', () => {
     assert.deepEqual(b.tree.calls, ['start', 'terminate', 'cut off'])
     assert.ok(b.finished > 100)
   })
-
-  test('kills at its deadline if /proc cannot be read for SIGTERM', async () => {
-    const b = await new Bench().started()
-    b.tree.terminate = unreadable
-    b.stop(3_000)
-    await b.becomes('idle', 3_000, 'stopping')
-  })
 })
 
 describe('a kill', () => {

@@ -48,27 +48,23 @@ class Pair {
 
 describe('a grant on the boot clock of another container', () => {
   test('stays as it is if both share one boot clock, or if only an earlier launcher has reported its clock', () => {
-    for (const laterMs of [0, 3, 7, STEP_MS]) {
-      const one = new Pair(0)
-      const another = new Pair(DAY_MS)
-      one.compare({ laterMs })
-      another.compare({ laterMs })
-      another.offset.forget()
-      for (const pair of [one, another]) {
-        const grant = pair.grant()
-        assert.equal(pair.offset.translate(grant), grant)
-      }
+    for (const behindMs of [0, DAY_MS]) {
+      const pair = new Pair(behindMs)
+      pair.compare()
+      if (behindMs !== 0) pair.offset.forget()
+      const grant = pair.grant()
+      assert.equal(pair.offset.translate(grant), grant)
     }
   })
 
-  for (const behindMs of [DAY_MS, -DAY_MS, 1_234]) {
-    test(`ends at the agent’s deadline if that clock is ${behindMs} ms behind`, () => {
+  test('ends at the agent’s deadline if that clock is ahead or behind', () => {
+    for (const behindMs of [DAY_MS, -DAY_MS, 1_234]) {
       const pair = new Pair(behindMs)
       for (let n = 0; n < 20; n++) pair.compare()
       assert.ok(Math.abs(pair.longerBy()) <= 2 * STEP_MS)
       assert.equal(pair.offset.translate(pair.grant()).killAt.mono, pair.now().mono + 14_000)
-    })
-  }
+    }
+  })
 
   test('is not extended by a suspension between two readings, and has its full length after the next readings', () => {
     const pair = new Pair(DAY_MS)
