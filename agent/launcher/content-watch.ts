@@ -10,8 +10,6 @@ const FLOWS_PATH = 'LANGFLOW_LOAD_FLOWS_PATH'
 const MOST_EARLIER = 10
 /** Time between two looks. */
 const POLL_MS = 5_000
-/** A network file system whose server is gone never answers. */
-const READ_WITHIN_MS = 60_000
 /** The running content if the files could not be read when LangFlow started. */
 const UNKNOWN = 'unknown'
 
@@ -97,15 +95,11 @@ export class ContentWatch {
   }
 
   private async read(): Promise<void> {
-    const { paths, env, clock } = this.options
+    const { paths, env } = this.options
     await env.read()
     const { [FLOWS_PATH]: directory } = env.environment
-    const flowsPath = directory ? resolve(directory) : null
-    const late = clock.after(READ_WITHIN_MS, () =>
-      this.accept({ unread: `${this.reader.at} does not answer` }),
-    )
     try {
-      const { files, ...flows } = await this.reader.look(paths, flowsPath).finally(() => late.cancel())
+      const { files, ...flows } = await this.reader.look(paths, directory ? resolve(directory) : null)
       this.files = files
       this.accept(flows)
     } catch (error) {

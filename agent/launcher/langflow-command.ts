@@ -89,15 +89,9 @@ export function coldStart(
   }
 }
 
-/**
- * The interpreter in the first line of a script, also in the form that pip writes for paths that are too long for that
- * line.
- */
+/** The interpreter in the first line of a script. */
 function interpreterOf(script: string, env: NodeJS.ProcessEnv): [string, ...string[]] {
-  const [first = '', second = ''] = headOf(script).split('\n')
-  const [, long] = /^'''exec' "?([^"]+)"? "\$0"/.exec(second) ?? []
-  if (first === '#!/bin/sh' && long !== undefined) return [long.trimEnd()]
-  const [, line = ''] = /^#!\s*(.*\S)/.exec(first) ?? []
+  const [, line = ''] = /^#!\s*(.*\S)/.exec(headOf(script)) ?? []
   const [interpreter = '', ...options] = line.split(/\s+/)
   if (basename(interpreter) === 'env' && options[0] !== undefined)
     return [findProgram(options[0], env), ...options.slice(1)]

@@ -33,7 +33,7 @@ export class WatchedFiles {
   private entries = 0
   private bytes = 0n
   /** The path that is being examined. */
-  at = ''
+  private at = ''
 
   /** Reads everything below the paths, and the flows. Rejects with one sentence if a file cannot be read. */
   async look(paths: readonly string[], flowsPath: string | null) {
@@ -70,11 +70,11 @@ export class WatchedFiles {
     this.at = root
     // Unlike a link below it, it must lead to a file.
     await stat(root)
-    await this.add(root, isFlows, [])
+    await this.add(root, isFlows, true)
   }
 
-  /** Adds a file, or a directory with all below it. Symlinks are followed. `above`: the identities of its parents. */
-  private async add(path: string, isFlows: boolean, above: readonly string[]): Promise<void> {
+  /** Adds a file, or a directory with all below it. Symlinks are followed: the kernel ends a loop of them (ELOOP). */
+  private async add(path: string, isFlows: boolean, isRoot = false): Promise<void> {
     this.at = path
     const stats = await statOf(path, isFlows)
     if (stats?.isFile()) {
@@ -82,16 +82,14 @@ export class WatchedFiles {
       this.bytes += stats.size
       if (this.bytes > MOST_BYTES) throw new Error(`more than ${MOST_BYTES / 2 ** 20} MiB, up to ${path}`)
     }
-    if (!stats?.isDirectory() || (isFlows && above.length > 0)) return
-    const identity = `${stats.dev} ${stats.ino}`
-    if (above.includes(identity)) throw Object.assign(new Error(), { code: 'ELOOP' })
+    if (!stats?.isDirectory() || (isFlows && !isRoot)) return
     this.directories.add(path)
     const names: string[] = []
     for await (const { name } of await opendir(path, { bufferSize: 1024 })) {
       if (++this.entries > MOST_FILES) throw new Error(`more than ${MOST_FILES} files, up to ${path}`)
       if (!LEFT_OUT.test(name) && (!isFlows || extname(name) === '.json')) names.push(join(path, name))
     }
-    for (const one of names.sort()) await this.add(one, isFlows, [...above, identity])
+    for (const one of names.sort()) await this.add(one, isFlows)
   }
 }
 

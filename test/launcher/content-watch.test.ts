@@ -335,25 +335,6 @@ describe('the content', () => {
     assert.deepEqual([digest === null, running], [false, 'unknown'])
   })
 
-  test('on a volume that does not answer is a problem after a minute, and no second read begins', async (t) => {
-    const folder = content(t)
-    folder.put('a.json', FLOW)
-    const { digest } = await folder.seen()
-    folder.put('b.json', FLOW)
-    const hanging = new HangingFiles(t, folder.path('a.json'))
-    folder.watch.look()
-    await until('a hanging call', () => hanging.count > 0)
-    await folder.clock.pass(60_000)
-    const { content: hung } = folder.watch.found ?? {}
-    assert.deepEqual([hung?.problem?.startsWith(folder.path('a.json')), hung?.digest], [true, digest])
-    await folder.clock.pass(600_000)
-    folder.watch.look()
-    assert.equal(hanging.count, 1)
-    hanging.answer()
-    await until('the new content', () => folder.watch.found?.content?.digest !== digest)
-    assert.equal(folder.watch.found?.content?.problem, null)
-  })
-
   test('includes the variables of env files, without their comments', async (t) => {
     const folder = content(t, ({ path }) => ({
       paths: [],
