@@ -71,11 +71,7 @@ describe('a starting replica', () => {
 
   for (const [what, others, rival] of [
     ['an older replica competes for another Lease', [{ ...FOLLOWER, podAgeMs: 60_001 }], 'old'],
-    [
-      'its leader is younger than a follower',
-      [{ ...FOLLOWER, identity: 'b', podAgeMs: 90_000 }, LEADER],
-      'old',
-    ],
+    ['its leader is younger', [{ ...FOLLOWER, identity: 'b', podAgeMs: 90_000 }, LEADER], 'old'],
     ['the follower of another Lease is younger', [{ ...FOLLOWER, podAgeMs: 59_999 }], null],
     ['the age of the follower of another Lease is unknown', [{ ...FOLLOWER, podAgeMs: null }], null],
   ] as const)

@@ -40,34 +40,10 @@ describe('the rows of the replicas', () => {
   const stray = { ...ONE, lease: { ...ONE.lease, name: 'another' } }
   const later = { ...ONE, novelty: { a: 1 } }
   for (const [what, answers, pod, status, problem] of [
-    [
-      'the whole status of each other replica',
-      { [ME]: says(SERVING), [OTHER]: says(later) },
-      'langflow-1',
-      later,
-      null,
-    ],
-    [
-      'the address of a silent one',
-      { [ME]: says(SERVING), [OTHER]: SILENT },
-      '10.0.0.2:8090',
-      null,
-      'no answer',
-    ],
-    [
-      'no status of one that competes for another Lease',
-      { [OTHER]: says(stray) },
-      'langflow-1',
-      null,
-      'competes for another Lease, "team/another"',
-    ],
-    [
-      'a replica with two addresses once',
-      { [OTHER]: says(ONE), [OTHER_V6]: says(ONE) },
-      'langflow-1',
-      ONE,
-      null,
-    ],
+    ['each status', { [ME]: says(SERVING), [OTHER]: says(later) }, 'langflow-1', later, null],
+    ['silent addresses', { [ME]: says(SERVING), [OTHER]: SILENT }, '10.0.0.2:8090', null, 'no answer'],
+    ['no others', { [OTHER]: says(stray) }, 'langflow-1', null, 'competes for another Lease, "team/another"'],
+    ['each replica once', { [OTHER]: says(ONE), [OTHER_V6]: says(ONE) }, 'langflow-1', ONE, null],
   ] as const)
     test(`contain, after the own one, ${what}`, async () => {
       assert.deepEqual(await bench(answers).rows(), [OWN, { pod, node: null, status, problem }])
