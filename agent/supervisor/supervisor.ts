@@ -123,7 +123,8 @@ export class Supervisor {
     const { clock } = this.options.machine
     if (probed !== before.probed) {
       if (probed === null) this.probe.stop()
-      else this.probe.start(probed)
+      // A probe that runs becomes that of a healthy LangFlow by itself.
+      else if (probed !== 'healthy' || before.probed === null) this.probe.start(probed)
     }
     const deadline = Math.min(deadlines.start, deadlines.kill)
     if (deadlines !== before.deadlines) {

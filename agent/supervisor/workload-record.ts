@@ -86,7 +86,7 @@ const NOTHING_SEEN = {
   /** Number of heartbeats that the launcher has not answered since its last answer. */
   unanswered: 0,
   health: NOT_STARTED as Health,
-  /** From which state LangFlow is probed. `null`: it is not probed. */
+  /** The state in which LangFlow is probed. `null`: it is not probed. */
   probed: null as ProbedState | null,
   /** The last epoch in which LangFlow was healthy. */
   servedEpoch: null as number | null,

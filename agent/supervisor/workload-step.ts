@@ -354,6 +354,7 @@ function becameHealthy(before: WorkloadRecord): WorkloadRecord {
   const healthy: WorkloadRecord = {
     ...withDeadline(before, { start: NEVER }),
     health: { ...health, healthy: true, hangs: false, servedSince: servedSince ?? now, phaseBegan: null },
+    probed: 'healthy',
     servedEpoch: view.epoch,
     view: isUnserved(before) ? { ...view, loss: null } : view,
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http'
+import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, type TestContext, test } from 'node:test'
 import { LogThrottle } from '../../agent/observe/log.ts'
@@ -204,18 +204,6 @@ describe('the peers of a leader', () => {
     assert.equal(b.asked.length, 2)
   })
 
-  test('are asked once more if the request comes during a round', async (t) => {
-    const b = new Bench(t)
-    const other = says('other', true)
-    await b.answers(OTHER, (request, response) => {
-      if (b.asked.length === 1) b.peers.askAgain()
-      other(request, response)
-    })
-    await b.open().round()
-    await b.round(1)
-    assert.equal(b.asked.length, 2)
-  })
-
   test('do not include replicas that compete for another Lease', async (t) => {
     const b = new Bench(t)
     await b.answers(OTHER, says('other', true, { ...LEASE, name: 'another' }))
@@ -275,18 +263,6 @@ describe('the peers of a leader', () => {
     assert.equal(b.lines.length, 1)
   })
 
-  test('cause no log line if this replica ends while it asks them', async (t) => {
-    const asked = Promise.withResolvers<ServerResponse>()
-    const b = (await new Bench(t).answers(OTHER, (_, response) => asked.resolve(response))).open()
-    b.peers.ask(true)
-    await b.clock.pass(0)
-    const closed = once(await asked.promise, 'close')
-    b.peers.close()
-    await closed
-    await settled()
-    assert.deepEqual(b.lines, [])
-  })
-
   test('do not count if their name cannot be resolved, and one lookup runs at a time', async (t) => {
     const resolving: PromiseWithResolvers<string[]>[] = []
     const b = (await three(t)).open(() => {
@@ -319,18 +295,6 @@ describe('the peers of a leader', () => {
     resolves = false
     for (let round = 0; round < 5; round++) await b.round(5_000)
     assert.deepEqual(b.peers.view, view)
-  })
-
-  test('are distinguished by their ports if they share an address', async (t) => {
-    const b = await new Bench(t).answers(ME, says('me', false))
-    const elsewhere = await new Bench(t).answers(ME, says('other', true))
-    b.open()
-    b.peers.close()
-    b.peers = new Peers({ ...b.options, at: [...b.options.at, ...elsewhere.open().options.at] })
-    await b.round()
-    await b.round(5_000)
-    assert.deepEqual(b.peers.view, { ready: 1, seen: 1 })
-    assert.deepEqual([b.asked.length, elsewhere.asked.length], [1, 2])
   })
 
   test('are found by name and by IPv6 address', async (t) => {

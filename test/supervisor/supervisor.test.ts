@@ -87,8 +87,8 @@ class Bench {
     }
   }
 
-  connect(): void {
-    const its = { pid: 1, alone: this.alone, mono: this.clock.mono(), view: NOTHING }
+  connect(view: Partial<WorkloadView> = {}): void {
+    const its = { pid: 1, alone: this.alone, mono: this.clock.mono(), view: { ...NOTHING, ...view } }
     this.handlers.connected({ type: 'hello', version: 1, ...its }, false, null)
   }
 
@@ -217,6 +217,14 @@ describe('a workload', () => {
       ['healthy', 0],
       ['stopped', 5],
     ])
+  })
+
+  test('that a restarted agent has found is probed anew after the loss of its worker', async () => {
+    const b = new Bench()
+    b.connect({ ...RUNS, servedSince: 1 })
+    b.probe.healthy()
+    b.loseWorker()
+    assert.deepEqual(b.probes, ['served', 'served'])
   })
 
   test('that fails by itself gets the remedy for the time that it has served', async () => {
