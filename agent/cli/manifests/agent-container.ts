@@ -36,7 +36,7 @@ export function agentIn(pod: unknown): AgentContainer | null {
   const initial = asList(dig(pod, 'initContainers'))
   for (const one of [...initial, ...asList(dig(pod, 'containers'))]) {
     const container: Fields = { ...asFields(one) }
-    const program = programOf(container) ?? namedAgent(container)
+    const program = programOf(container)
     if (program?.name === 'run') {
       // LangFlow's own command follows.
       const end = program.args.indexOf('--')
@@ -48,14 +48,6 @@ export function agentIn(pod: unknown): AgentContainer | null {
     return { container, place, args: program.args }
   }
   return null
-}
-
-/** `deploy/` and `inject` name the agent's port `agent`. Its image may start the agent without any word in the manifest. */
-function namedAgent({ command, args, ports }: Fields): ProgramCommand | null {
-  const isBare = asList(command).length + asList(args).length === 0
-  return isBare && asList(ports).some((port) => dig(port, 'name') === 'agent')
-    ? { name: 'agent', args: [] }
-    : null
 }
 
 /** The agent of a pod in a cluster. */

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path'
 import { AGENT_SETTINGS } from '../../config/agent-settings.ts'
-import { asFields, asList, asNumber, type Fields } from './manifest.ts'
+import { asFields, asList, type Fields } from './manifest.ts'
 
 /*
  * The parts of a pod beside LangFlow. `inject` adds them, and test/deploy/pod-spec.test.ts compares `deploy/langflow.yaml` with them.
@@ -148,23 +148,19 @@ const IMAGE_ID = 1000
 
 /**
  * The user of the added containers. Agent and launcher share the socket by a common user or group. If the manifest sets LangFlow's user,
- * the agent runs as that user. If the user is unknown or root, LangFlow gets the agent's group, because the agent never runs as root.
- * `fsGroup` would change the owner of LangFlow's volumes, so this uses the pod's `supplementalGroups`; `null` leaves them unchanged.
+ * the agent runs as that user, but never as root. Else LangFlow gets the agent's group. `fsGroup` would change the owner of LangFlow's
+ * volumes, so this uses the pod's `supplementalGroups`; `null` leaves them unchanged.
  */
 export function userFor(pod: Fields, langflow: Fields) {
   const shared = asFields(pod.securityContext)
-  const own = { ...shared, ...asFields(langflow.securityContext) }
-  const user = asNumber(own.runAsUser)
-  const group = asNumber(own.runAsGroup)
+  const { runAsUser, runAsGroup } = { ...shared, ...asFields(langflow.securityContext) }
+  if (runAsUser !== undefined && runAsUser !== 0)
+    return {
+      own: { runAsUser, ...(runAsGroup === undefined ? {} : { runAsGroup }) },
+      supplementalGroups: null,
+    }
+  const own = runAsUser === 0 ? { runAsUser: IMAGE_ID, runAsGroup: IMAGE_ID } : {}
   const groups = asList(shared.supplementalGroups)
-  if (user !== null && user !== 0) {
-    const runAsGroup = group === null ? {} : { runAsGroup: group }
-    return { own: { runAsUser: user, ...runAsGroup }, supplementalGroups: null }
-  }
-  const agentGroup = (user === 0 ? null : asNumber(shared.runAsGroup)) ?? IMAGE_ID
-  const share = shared.fsGroup !== undefined || groups.includes(agentGroup) || group === agentGroup
-  return {
-    own: user === 0 ? { runAsUser: IMAGE_ID, runAsGroup: IMAGE_ID } : {},
-    supplementalGroups: share ? null : [...(groups as number[]), agentGroup],
-  }
+  const isShared = shared.fsGroup !== undefined || groups.includes(IMAGE_ID)
+  return { own, supplementalGroups: isShared ? null : [...groups, IMAGE_ID] }
 }

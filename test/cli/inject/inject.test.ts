@@ -315,12 +315,6 @@ describe('the agent’s user', () => {
       { ...unknown, pod: { fsGroup: 7 } },
     ],
     [
-      'gets no common group if the pod has a group',
-      '{ runAsGroup: 7 }',
-      '{}',
-      { ...unknown, pod: { runAsGroup: 7 } },
-    ],
-    [
       'is never root',
       '{ runAsUser: 0 }',
       '{}',

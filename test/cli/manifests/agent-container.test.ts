@@ -54,12 +54,6 @@ describe('the agent of a pod', () => {
       LEASE,
       8090,
     ],
-    [
-      'is found by its port name if its command is that of the image',
-      { image: 'r/x:1', ports: [{ name: 'agent', containerPort: 1 }] },
-      LEASE,
-      1,
-    ],
   ]
   for (const [what, container, leaseName, port] of found)
     test(what, () => {
