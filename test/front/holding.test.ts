@@ -10,14 +10,6 @@ import { ask, fakeLangFlow, rawConnection, received, TestFront } from './fixture
 
 const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 
-test('the front forwards a request to LangFlow and passes the answer back', async (t) => {
-  const langflow = await fakeLangFlow(t)
-  const front = await TestFront.start(t, at(langflow.port))
-  await front.toLangFlow()
-  const { status, body } = await ask(front.port, '/a')
-  assert.deepEqual([status, body, langflow.seen.list], [200, 'ok', ['GET /a']])
-})
-
 test('the front holds requests while no replica serves, and then sends them in the order of arrival', async (t) => {
   const langflow = await fakeLangFlow(t)
   const front = await TestFront.start(t, at(langflow.port))
@@ -110,23 +102,6 @@ test('a client that still waits for 100 Continue at the hold timeout gets 503, a
   const answer = await received(client)
   assert.match(answer, /^HTTP\/1.1 503 /)
   assert.match(answer, /connection: close/i)
-})
-
-test('a large upload waits in its socket, and reaches LangFlow complete', async (t) => {
-  const langflow = await fakeLangFlow(t, (incoming, outgoing) => {
-    let bytes = 0
-    incoming.on('data', (chunk: Buffer) => {
-      bytes += chunk.length
-    })
-    incoming.on('end', () => outgoing.end(String(bytes)))
-  })
-  const front = await TestFront.start(t, at(langflow.port))
-  const size = 20 * 1024 * 1024
-  const asked = ask(front.port, '/', { method: 'POST', body: Buffer.alloc(size, 1) })
-  await front.counts('one held request', ({ held }) => held === 1)
-  assert.deepEqual(langflow.seen.list, [])
-  await front.toLangFlow()
-  assert.equal((await asked).body, String(size))
 })
 
 test('once the grant has ended, the front sends nothing to LangFlow, even without a message from the agent', async (t) => {
