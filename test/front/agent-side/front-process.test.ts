@@ -97,12 +97,6 @@ describe('the front’s process', () => {
     assert.deepEqual(scene.waits, [10, 20, 10, 20])
   })
 
-  test('has only the environment that its agent sets', async (t) => {
-    const scene = new Scene(t)
-    await scene.front.follow(held(1))
-    assert.deepEqual(scene.received.env, ['LEADER_LOG_LEVEL'])
-  })
-
   test('is restarted when it dies, with its problem reported until then, and follows the latest route', async (t) => {
     const scene = new Scene(t)
     const { front, clock } = scene
@@ -170,13 +164,6 @@ describe('the front’s process', () => {
     assert.deepEqual([front.listening, front.problem], [true, null])
     await clock.pass(1_000)
     assert.equal(front.listening, false)
-  })
-
-  test('follows no route after it died, which ends the wait for it', async (t) => {
-    const scene = new Scene(t, 'dies')
-    await scene.front.follow(leads(1))
-    await scene.ends()
-    assert.equal(scene.front.problem, 'the front has ended (exit code 3)')
   })
 
   test('is restarted at growing intervals while it cannot listen, and reports its own reason', async (t) => {
