@@ -1,6 +1,7 @@
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { type Clock, systemClock } from '../clock.ts'
 import type { Listen } from '../config/values.ts'
+import type { Fault } from '../fault.ts'
 import { rawResponse } from '../raw-response.ts'
 import { redactText } from '../redaction.ts'
 import type { AgentStatus, Check, ReplicaRow } from '../status/agent-status.ts'
@@ -10,9 +11,7 @@ import type { Exposition } from './prometheus.ts'
 
 export interface StatusSource {
   status(): AgentStatus
-  /**
-   * This replica first, then its peers, each asked now or less than a second ago. The same array until the next round.
-   */
+  /** This replica first, then its peers, each asked less than a second ago. The same array until the next round. */
   replicas(): Promise<readonly ReplicaRow[]>
   /** False if the agent's election loop is stuck: `/livez`. An API server outage never makes it false. */
   live(): boolean
@@ -20,11 +19,8 @@ export interface StatusSource {
   ready(): boolean
   /** `/readyz?exclude=leadership`: whether this replica could take over, or serves. */
   couldServe(): boolean
-  /**
-   * `/frontz`: why no client should be sent to this replica's front, in one sentence. `null`: it takes and forwards
-   * requests.
-   */
-  frontFault(): string | null
+  /** `/frontz`: why this replica's front does not take and forward requests. */
+  frontFault(): Fault
   /** `/workloadz`: whether the launcher answers. */
   launcherAnswers(): boolean
 }

@@ -20,24 +20,21 @@ async function wholeProgram(): Promise<Command> {
   return program
 }
 
+/** Commands whose flags are listed: those that run in pods, and those that a pipeline or a job runs. */
+const LISTED = ['agent', 'launch', 'run', 'check', 'drill', 'inject']
+
 /** The page with the current flags. */
 export async function referencePage(page: string): Promise<string> {
   const { commands } = await wholeProgram()
-  const agent = commands.find((command) => command.name() === 'agent')
-  if (agent === undefined) throw new Error('the program has no command "agent"')
+  const listed = LISTED.map((name) => commands.find((one) => one.name() === name)!)
+  const [agent] = listed
+  const ofAgent = new Set(agent!.options.map(rowOf))
+  const sections = listed.map((one) => sectionOf(one, one === agent ? new Set() : ofAgent))
   // Commands that the program starts itself are hidden, and have no flags.
-  const others = commands.filter((one) => one !== agent && one.options.length > 0)
-  const shown = [agent, ...others.sort((a, b) => a.name().localeCompare(b.name()))]
-  const known = new Map(agent.options.map((option) => [option.long, rowOf(option)]))
-  const repeated = repeatedIn(others, known)
-  const sections = shown.map(
-    (one) =>
-      `## ${one.name()}\n\n${one === agent ? sectionOf(one, new Map(), new Map()) : sectionOf(one, known, repeated)}`,
-  )
-  sections.splice(
-    1,
-    0,
-    `## Shared flags\n\nSeveral commands have these flags.\n\n${tableOf('flag', [...repeated.values()])}`,
+  const others = commands.filter((one) => !listed.includes(one) && one.options.length > 0)
+  const rows = others.map((one) => `| \`${one.name()}\` | ${one.description()} |`)
+  sections.push(
+    ['## Other commands\n\nTheir flags: `--help`.\n\n| command | |', '|---|---|', ...rows].join('\n'),
   )
   const from = page.indexOf(BEGIN)
   const to = page.indexOf(END)
@@ -45,48 +42,21 @@ export async function referencePage(page: string): Promise<string> {
   return `${page.slice(0, from)}${BEGIN}\n\n${sections.join('\n\n')}\n\n${page.slice(to)}`
 }
 
-function optionsOf({ options }: Command): Option[] {
-  return options.filter(({ hidden }) => !hidden)
-}
-
-/** The flags that several commands have with the same meaning, other than those of the agent. */
-function repeatedIn(
-  commands: readonly Command[],
-  known: ReadonlyMap<string | undefined, string>,
-): Map<string, Option> {
-  const options = commands.flatMap(optionsOf)
-  const byRow = Map.groupBy(options, rowOf)
-  return new Map(
-    [...byRow].flatMap(([row, [option, ...others]]) =>
-      option === undefined || others.length === 0 || known.get(option.long) === row ? [] : [[row, option]],
-    ),
-  )
-}
-
-/** The description of a command and its flags. Flags of the agent and shared flags are listed by name only. */
-function sectionOf(
-  command: Command,
-  known: ReadonlyMap<string | undefined, string>,
-  repeated: ReadonlyMap<string, Option>,
-): string {
-  const isKnown = (option: Option) => known.get(option.long) === rowOf(option)
-  const isRepeated = (option: Option) => repeated.has(rowOf(option))
-  const options = optionsOf(command)
-  const own = options.filter((option) => !isKnown(option) && !isRepeated(option))
-  const alike = options.filter(isKnown)
-  const shared = options.filter(isRepeated)
-  const parts = [`\`langflow-leader ${command.name()} ${command.usage()}\`: ${command.description()}.`]
-  if (alike.length > 0) {
-    const names =
-      alike.length + own.length === known.size
-        ? 'all flags except the following'
-        : alike.map(({ long }) => `\`${long}\``).join(', ')
-    parts.push(`As for \`agent\`: ${names}.`)
-  }
-  if (shared.length > 0)
-    parts.push(`[Shared flags](#shared-flags): ${shared.map(({ long }) => `\`${long}\``).join(', ')}.`)
-  if (own.length > 0) parts.push(tablesOf(own))
-  return parts.join('\n\n')
+/** The description of a command and its flags. Flags of the agent are listed by name only. */
+function sectionOf(command: Command, ofAgent: ReadonlySet<string>): string {
+  const options = command.options.filter(({ hidden }) => !hidden)
+  const own = options.filter((option) => !ofAgent.has(rowOf(option)))
+  const alike = options.filter((option) => ofAgent.has(rowOf(option)))
+  const names =
+    alike.length + own.length > ofAgent.size
+      ? ['all flags except the following']
+      : alike.map(({ long }) => `\`${long}\``)
+  return [
+    `## ${command.name()}`,
+    `\`langflow-leader ${command.name()} ${command.usage()}\`: ${command.description()}.`,
+    ...(alike.length > 0 ? [`As for \`agent\`: ${names.join(', ')}.`] : []),
+    tablesOf(own),
+  ].join('\n\n')
 }
 
 /** One table for each group of flags. */

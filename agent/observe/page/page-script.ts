@@ -29,14 +29,8 @@ export function verdictOf(rows: readonly ReplicaRow[], list: typeof listed) {
  * Runs in the browser, from its own text, so it may use nothing but its parameter. It requests `/replicas` once a
  * second, and shows the answer.
  */
-export function page({
-  units,
-  formatDuration,
-  shortDuration,
-  listed,
-  podOf,
-  verdictOf,
-}: typeof LIBRARY): void {
+export function page(library: typeof LIBRARY): void {
+  const { units, formatDuration, shortDuration, listed, podOf, verdictOf } = library
   const EVERY_MS = 1_000
   const DEADLINE_MS = 5_000
   const MOST_TERMS = 10
