@@ -149,25 +149,6 @@ test('a loss is reported only once /proc can be read again', async (t) => {
   assert.deepEqual(served.serving.check(), { role: 'worker', pids: [worker] })
 })
 
-test('a frozen process is not lost', async () => {
-  await using served = await serve(treeOf())
-  await served.ask()
-  await served.search()
-  served.tree.freeze()
-  assert.equal(served.serving.check(), null)
-  served.tree.thaw()
-  assert.equal(served.serving.check(), null)
-})
-
-test('the end of a process that has not served yet is no loss', async () => {
-  await using served = await serve(treeOf('0'))
-  await until('the master runs', () => served.tree.alive().length === 2)
-  await served.search()
-  await end(served.tree.alive().find(({ pid }) => pid !== served.child)!.pid)
-  await served.search()
-  assert.deepEqual(served.notes, [])
-})
-
 test('the end of a workload of one process, which listens on all addresses, is no loss', async () => {
   await using served = await serve((port) => [
     process.execPath,
@@ -265,18 +246,5 @@ describe('a workload that is stopping', { skip }, () => {
       if (cutsOff) await until('the worker has ended', () => tree.alive().length < before)
       assert.equal(tree.alive().length, cutsOff ? before - 1 : before)
     }
-  })
-
-  test('keeps a shell around it, which may have more to do', async (t) => {
-    const { tree, serving, child } = await ending(t, 'langflow', (command) => [
-      'sh',
-      '-c',
-      `trap : TERM; ${command.join(' ')}; sleep 600`,
-    ])
-    await until('LangFlow has ended', () => {
-      serving.finish()
-      return tree.alive().every(({ comm }) => comm !== 'python3')
-    })
-    assert.ok(tree.alive().some(({ pid }) => pid === child))
   })
 })

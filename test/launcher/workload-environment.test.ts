@@ -60,41 +60,35 @@ const faultOf = (key: string, command: readonly string[] = COMMAND) =>
 const DATA = 'abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG'
 
 describe('LangFlow’s secret key', () => {
-  const GOOD = {
-    'as openssl and tr print it': randomBytes(32).toString('base64url').padEnd(44, '='),
-    'in the alphabet of plain base64': `+/${DATA.slice(2)}=`,
-    'without the padding, which LangFlow adds': DATA,
-    'with a line break after it': `${DATA}=\n`,
-    'shorter than 32 characters, of which LangFlow takes the SHA-256': 'a'.repeat(31),
-  }
   test('is accepted in each form with which LangFlow can encrypt', () => {
-    for (const [form, key] of Object.entries(GOOD)) assert.equal(faultOf(key), null, form)
+    for (const key of [
+      randomBytes(32).toString('base64url').padEnd(44, '='), // as openssl and tr print it
+      `+/${DATA.slice(2)}=`, // the alphabet of plain base64
+      DATA, // LangFlow adds the padding
+      `${DATA}=\n`,
+      'a'.repeat(31), // LangFlow takes the SHA-256
+    ])
+      assert.equal(faultOf(key), null, key)
   })
 
-  const BAD = {
-    'of openssl rand -hex 32': randomBytes(32).toString('hex'),
-    'of openssl rand -hex 16': randomBytes(16).toString('hex'),
-    'a passphrase': 'a passphrase of more than 32 characters',
-    'of 33 bytes': `${DATA}H`,
-    'of 31 bytes': `${DATA.slice(1)}==`,
-    'with a line break instead of the padding': `${DATA}\n`,
-  }
   test('is refused, and not shown, if LangFlow cannot encrypt with it', () => {
-    for (const [form, key] of Object.entries(BAD)) {
-      const said = faultOf(key) ?? ''
-      assert.match(said, /^LANGFLOW_SECRET_KEY is not 32 url-safe base64-encoded bytes: /, form)
-      assert.ok(!said.includes(key))
-    }
+    for (const key of [
+      randomBytes(32).toString('hex'),
+      'a passphrase of more than 32 characters',
+      `${DATA}H`,
+      `${DATA.slice(1)}==`,
+      `${DATA}\n`,
+    ])
+      assert.equal(faultOf(key)?.includes(key), false, key)
   })
 
-  test('is required, because without one each replica generates its own', () => {
-    assert.match(faultOf('') ?? '', /^LANGFLOW_SECRET_KEY is not in LangFlow's environment: /)
-    assert.equal(faultOfSecretKey(['bash', '-c', 'source x; langflow run'], {}), faultOf(''))
-    assert.equal(faultOfSecretKey(['python', '-m', 'langflow', 'run'], {}), faultOf(''))
-  })
-
-  test('is not required for a command that does not start LangFlow', () => {
-    assert.equal(faultOf('', ['node', 'server.mjs']), null)
-    assert.equal(faultOf('', ['langflow', 'superuser']), null)
+  test('is required for a command that starts LangFlow, because without one each replica generates its own', () => {
+    for (const [command, isRequired] of [
+      [['bash', '-c', 'source x; langflow run'], true],
+      [['python', '-m', 'langflow', 'run'], true],
+      [['node', 'server.mjs'], false],
+      [['langflow', 'superuser'], false],
+    ] as const)
+      assert.equal(faultOf('', command) !== null, isRequired)
   })
 })

@@ -124,17 +124,6 @@ async function prepared(...args: Parameters<typeof fakeLangflow>) {
 const hasEnded = (pid: number) => until(`process ${pid} has ended`, () => !existsSync(`/proc/${pid}/fd/0`))
 
 describe('a warm standby', { skip }, () => {
-  test('keeps the variables of its start script after the grant', async (t) => {
-    const { NOTE: _, ...env } = process.env
-    const of = (bin: string) => ({ ...env, PYTHONPATH: bin, NOTE: 'of the container' })
-    const fake = fakeLangflow(t, '', {
-      script: 'export NOTE=of-the-script;',
-      environment: () => of(fake.bin),
-    })
-    await fake.prepare()
-    assert.equal((await fake.goOn()).note, 'of-the-script')
-  })
-
   test('runs no code that an earlier term has left in the user’s site-packages', async (t) => {
     const base = mkdtempSync(join(tmpdir(), 'user-base-'))
     t.after(() => rmSync(base, { recursive: true }))
@@ -199,8 +188,6 @@ while data:
     except BlockingIOError:
         time.sleep(0.01)
 time.sleep(60)`
-  const hasRead = (entries: string) =>
-    says(`b'{"type":"ready","at":"","without":[],"read":{' + ${entries} + b'}}'`)
   const NONSENSE = /^its message is not valid$/
   const COLD: Record<string, [imports: string, reason: RegExp, options?: Fake]> = {
     'an import fails': ['import no_such_module', /^ModuleNotFoundError no_such_module$/],
@@ -220,11 +207,6 @@ time.sleep(60)`
       { command: ['uvicorn', 'app'] },
     ],
     'its message is invalid': [says('b"none"'), NONSENSE],
-    'its message names too many files': [
-      hasRead(`b",".join(b'"%d":null' % n for n in range(501))`),
-      NONSENSE,
-    ],
-    'its message names a path that is too long': [hasRead(`b'"' + b"x" * 4097 + b'":null'`), NONSENSE],
     'its message is too long': [says('b"x" * 5_000_000'), NONSENSE],
   }
   for (const [name, [imports, reason, options]] of Object.entries(COLD))
@@ -236,19 +218,19 @@ time.sleep(60)`
       assert.equal(standby.take(), null)
     })
 
-  // Node reports some of these errors by an event and others by an exception, and EMFILE before the link exists.
-  for (const code of ['EAGAIN', 'ENOMEM', 'EMFILE'] as const)
-    test(`is cold if its process cannot be started (${code}), and can be prepared later`, async (t) => {
-      const { standby, views, prepare } = fakeLangflow(t)
-      const { _handle } = new ChildProcess() as unknown as { _handle: { spawn: () => number } }
+  test('is cold if its process cannot be started, and can be prepared later', async (t) => {
+    const { standby, views, prepare } = fakeLangflow(t)
+    const { _handle } = new ChildProcess() as unknown as { _handle: { spawn: () => number } }
+    // Node reports the first one by an event, the second one by an exception, and the last one before the link exists.
+    for (const code of ['EAGAIN', 'ENOMEM', 'EMFILE'] as const) {
       const failing = t.mock.method(Object.getPrototypeOf(_handle), 'spawn', () => -constants.errno[code])
       await prepare()
       failing.mock.restore()
-      assert.match(standby.view.reason ?? '', new RegExp(`^LangFlow cannot be kept warm: spawn .*${code}$`))
-      assert.equal(standby.view.mode, 'cold')
-      await prepare()
-      assert.equal(views.at(-1), 'warm ready')
-    })
+      assert.deepEqual([standby.view.mode, standby.view.reason?.includes(code)], ['cold', true])
+    }
+    await prepare()
+    assert.equal(views.at(-1), 'warm ready')
+  })
 
   test('is cold if it was killed, and can be prepared again', async (t) => {
     const { views, pid, givenUp, prepare } = await prepared(t)
