@@ -3,9 +3,7 @@ import type { Fault } from './fault.ts'
 import { CALM, type FaultKind, GENTLE, HANDOVERS, KINDS, kindsOf } from './kinds.ts'
 
 /** Groups of faults that are worse in combination. Half of the runs choose only from one group. */
-const GROUPS: readonly (readonly FaultKind[])[] = [
-  [...CALM, ...HANDOVERS],
-  ...`
+const GROUPS: readonly (readonly FaultKind[])[] = `
 Lease deleted; agent frozen; network cut; watch silent; connections refused; replica lost; replica evicted
 
 Lease deleted and recreated; Lease deleted, candidates restart; Lease spec emptied; network cut; agent blocked;
@@ -56,9 +54,9 @@ workload unhealthy; network cut; replica lost; agent killed
 
 release faked; duration edited; renew time edited; network cut; watch lags; agent blocked; replica evicted
 `
-    .split('\n\n')
-    .map(kindsOf),
-]
+  .split('\n\n')
+  .map(kindsOf)
+  .toSpliced(9, 0, [...CALM, ...HANDOVERS])
 
 const SHORTEST_MS = 200
 const LONG_MS = 26_000
