@@ -1,4 +1,4 @@
-import { choice, group, onOff, optional, setting } from './setting.ts'
+import { choice, group, optional, setting } from './setting.ts'
 import {
   parseCount,
   parseDuration,
@@ -80,7 +80,6 @@ export const AGENT_SETTINGS = {
     target: setting('<url>', 'http://127.0.0.1:7860', 'the address of LangFlow in this pod', parseTarget),
     stateDir: setting('<dir>', STATE, "the agent's state; mount it only in the agent's container", parsePath),
     standby: choice(['cold', 'warm'], 'how a follower prepares LangFlow'),
-    allowOlder: onOff('take over even if a newer LangFlow has led; first restore its database backup'),
     startTimeoutMs: duration('10m', 1, "time from LangFlow's start to its first healthy answer"),
     drainTimeoutMs: duration('5s', 0, 'how long a planned stop waits before it closes open connections'),
   }),

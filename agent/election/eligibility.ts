@@ -55,8 +55,8 @@ export function barrier({ barred, outdated }: CandidateState): Fault {
  * An older LangFlow that is started on the database of a newer one destroys a part of it. The Lease records the newest
  * version that has led, and each transition that could take the Lease checks it.
  */
-export function judgeVersion<S extends CandidateState>({ config }: Input, state: S): S {
-  return { ...state, outdated: config.allowOlder ? null : outdated(state) }
+export function judgeVersion<S extends CandidateState>(state: S): S {
+  return { ...state, outdated: outdated(state) }
 }
 
 function outdated({ seen, term, workload: { langflow } }: CandidateState): Fault {
@@ -64,7 +64,7 @@ function outdated({ seen, term, workload: { langflow } }: CandidateState): Fault
   if (langflow === null || noted === null || !isOlder(langflow, noted)) return null
   return term === null
     ? `LangFlow ${langflow} of this replica is older than ${noted}, which has led and may have migrated the database: use ${noted} or ` +
-        'newer, or restore a database backup from before the upgrade and set --allow-older (LEADER_ALLOW_OLDER=true)'
+        `newer, or restore a database backup from before the upgrade and remove the Lease's annotation ${LANGFLOW}`
     : `this replica leads with LangFlow ${langflow}, although the Lease records that ${noted} has led: no replica with ${langflow} can ` +
         `take over from it; if ${noted} has never run, set the Lease's annotation ${LANGFLOW} to ${langflow}`
 }

@@ -1,4 +1,4 @@
-import { epochOf, foreignOwner, holderOf, type Lease, looksNeverHeld, successorOf } from '../lease/lease.ts'
+import { epochOf, holderOf, type Lease, looksNeverHeld, successorOf } from '../lease/lease.ts'
 import { describePause, isOfPod, pauseOf } from '../lease/operator-annotations.ts'
 import type { AcquiredBecause } from '../lease/reasons.ts'
 import { isTimely } from './absent-lease.ts'
@@ -131,7 +131,7 @@ function take(input: Input, state: Follower): Follower {
     return decide(state, `${standing}: reading it again to verify that it does not exist`)
 
   // 5. The replica takes it.
-  const because = whyFree(config, state, seen)
+  const because = whyFree(config, seen)
   return decide(sendWrite(input, state, 'acquire', because), `${standing}: acquiring it`)
 }
 
@@ -156,29 +156,22 @@ function freeAt(input: Input, state: Follower, seen: Seen): number {
   return isFree ? seen.changedAt : seen.changedAt + seen.heldMs
 }
 
-function whyFree(config: CandidateConfig, state: Follower, { lease, heldMs }: Seen): Why<AcquiredBecause> {
+function whyFree(config: CandidateConfig, { lease, heldMs }: Seen): Why<AcquiredBecause> {
   if (lease === null) return { code: 'deleted', reason: 'the Lease did not exist for a whole lease duration' }
-  if (heldMs === 0)
-    return lease.spec?.renewTime
-      ? { code: 'released', reason: 'its holder released it' }
-      : { code: 'never_held', reason: 'no replica had held it before' }
-  const holder = holderOf(lease)
-  if (holder === '')
-    return {
-      code: 'cleared',
-      reason: 'its holder was cleared without a release, and a whole lease duration has passed',
-    }
-  if (isOwn(config, state, lease))
-    return { code: 'own_write', reason: 'an earlier write of this replica was applied late' }
-  if (isOver(config, state, lease)) return POD_RESTARTED
-  const who = holder === config.identity ? 'an earlier agent of this replica' : holder
-  return { code: 'expired', reason: `${who} did not renew it in time` }
+  if (heldMs > 0) {
+    const holder = holderOf(lease) || 'its holder'
+    const who = holder === config.identity ? 'an earlier agent of this replica' : holder
+    return { code: 'expired', reason: `${who} did not renew it in time` }
+  }
+  return lease.spec?.renewTime
+    ? { code: 'released', reason: 'its holder released it' }
+    : { code: 'never_held', reason: 'no replica had held it before' }
 }
 
 /**
  * The time, in milliseconds, for which this replica leaves a free Lease to others, and the name of those others:
  *
- * - one lease duration, if the Lease belongs to another Deployment, or if this replica's revision has failed;
+ * - one lease duration, if this replica's revision has failed;
  * - one retry period, if the release names another successor, and one more if this replica's standby is not prepared;
  * - half a retry period, if this replica's revision has not served yet.
  *
@@ -193,8 +186,6 @@ function precedence(
   if (lease !== null && isOwn(config, state, lease)) return none
   const successor = lease !== null && heldMs === 0 ? successorOf(lease) : null
   if (successor !== null && isOfPod(config.identity, successor)) return none
-  const owner = foreignOwner(config.owner, lease)
-  if (owner !== null) return { ms: config.leaseDurationMs, of: owner }
   const first = successor === null ? none : { ms: config.retryPeriodMs, of: successor }
   const after = (ms: number, of: string) => ({ ms: first.ms + ms, of: successor ?? of })
   if (failedStart(config, state) !== null) return after(config.leaseDurationMs, 'a revision that has served')

@@ -1,12 +1,10 @@
 import type { Instant } from '../clock.ts'
 import {
-  EPOCH,
   epochAfter,
   epochOf,
   FRONT,
   frontNote,
   LANGFLOW,
-  LARGEST_TRANSITIONS,
   type Lease,
   langflowOf,
   microTime,
@@ -74,12 +72,11 @@ export function sendWrite<S extends CandidateState>(
     : { holderIdentity: config.identity, leaseDurationSeconds: config.leaseDurationMs / 1000 }
   const begins = kind === 'acquire' || ends
   const acquireTime = begins ? { acquireTime: renewTime } : term && { acquireTime: term.acquireTime }
-  const leaseTransitions = Math.min(epoch, LARGEST_TRANSITIONS)
   const metadata = base?.metadata ?? (kind === 'renew' ? { annotations: { ...state.noted.annotations } } : {})
   const lease: Lease = {
     ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' }),
     metadata: annotated(metadata, notesFor(input, state, { kind, epoch, because })),
-    spec: { ...base?.spec, ...holder, renewTime, ...acquireTime, leaseTransitions },
+    spec: { ...base?.spec, ...holder, renewTime, ...acquireTime, leaseTransitions: epoch },
   }
   const unchangedMs = seen === null ? 0 : now.mono - seen.changedAt
   const write: Write = { id, kind, lease, base, sentAt: now, because, unchangedMs }
@@ -130,8 +127,7 @@ function notesFor(input: Input, state: CandidateState, write: PlannedWrite): Ann
   const removed = [...answered(state, kind), ...(isResumed ? PAUSE_ANNOTATIONS : [])]
   return {
     ...Object.fromEntries(removed.map((key) => [key, null])),
-    [EPOCH]: epoch > LARGEST_TRANSITIONS ? String(epoch) : null,
-    [LANGFLOW]: langflowNoted(config, state, kind),
+    [LANGFLOW]: langflowNoted(state, kind),
     [HISTORY]: historyNoted(input, state, write),
     [REVISIONS]: revisions === noted.revisions ? undefined : JSON.stringify(revisions),
     // The key is useless when its term is about to end.
@@ -154,13 +150,12 @@ function namedSuccessor(config: CandidateConfig, state: CandidateState): string 
  * If a term ended with its pod, its LangFlow is noted already, and this replica cannot determine it.
  */
 function langflowNoted(
-  { allowOlder }: CandidateConfig,
   { seen, workload: { langflow } }: CandidateState,
   kind: WriteKind,
 ): string | undefined {
   if (langflow === null || kind === 'give back') return undefined
   const before = seen?.lease ? langflowOf(seen.lease) : null
-  return before !== null && !allowOlder && isOlder(langflow, before) ? before : langflow
+  return before !== null && isOlder(langflow, before) ? before : langflow
 }
 
 /** The requests that a write removes: the answered ones, or all, because they are for the leader at that time. */

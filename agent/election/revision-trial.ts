@@ -50,7 +50,7 @@ export function failedStart(own: Own, state: CandidateState): FailedRevision | n
 export function trialEnds({ config, now }: Input, state: CandidateState): number | null {
   if (!isUnproven(config, state)) return null
   const [own, last] = [state.workload.langflow, state.noted.revisions.langflow]
-  const upgrade = own !== null && last !== null && !config.allowOlder && isOlder(last, own)
+  const upgrade = own !== null && last !== null && isOlder(last, own)
   if (upgrade || failedStart(config, state) !== null) return NEVER
   const warm = config.standby === 'warm' && state.workload.prepared
   const starts = state.noted.history.flatMap(({ phases: { startMs, healthyMs } }) =>

@@ -19,7 +19,7 @@ export const NEVER: MonoMs = Number.POSITIVE_INFINITY
 export interface CandidateConfig
   extends Timings,
     Pick<AgentOptions, 'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'streamGraceMs' | 'startTimeoutMs'>,
-    Pick<AgentOptions, 'onDoubt' | 'allowOlder' | 'standby' | 'onChange'> {
+    Pick<AgentOptions, 'onDoubt' | 'standby' | 'onChange'> {
   /** The Deployment or StatefulSet of this replica, as `Kind/name`. */
   readonly owner: string | null
   /** Hash of its pod's template. `null`: unknown, and then no revision counts as unproven here. */

@@ -76,7 +76,7 @@ export function transition(
   const led = operated.term === null ? operated : lead(input, operated)
 
   // 4. Compare the versions of LangFlow.
-  const state = judgeVersion(input, led)
+  const state = judgeVersion(led)
 
   // 5. A replica that does not hold the Lease, or has just lost it, follows or leaves.
   switch (state.phase) {

@@ -36,30 +36,21 @@ export const OWNER = 'langflow-leader/owner'
 export const SUCCESSOR = 'langflow-leader/successor'
 /** The replica that released the Lease, and the epoch. */
 export const RELEASED = 'langflow-leader/released'
-/** The epoch, if it is larger than `leaseTransitions` can be. */
-export const EPOCH = 'langflow-leader/epoch'
 /** The leader's epoch, its front's address, and the key by which fronts trust each other (`FrontNote`). */
 export const FRONT = 'langflow-leader/front'
 /** The newest known version of LangFlow that has led. */
 export const LANGFLOW = 'langflow-leader/langflow-version'
 
-export const LARGEST_TRANSITIONS = 2 ** 31 - 1
-/** Far beyond any counted epoch. A larger number was written by hand. */
-const LARGEST_EPOCH = 10 ** 15 - 1
+/** Far beyond any counted epoch. A larger one was written by hand. */
+const EPOCHS_END = 2 ** 30
 
-/** The Deployment or StatefulSet that owns the Lease, if this replica belongs to another one. `null`: it does not. */
-export function foreignOwner(own: string | null, lease: Lease | null): string | null {
-  const owner = lease === null ? null : lease.metadata.annotations?.[OWNER] || null
-  return own === null || owner === null || owner === own ? null : owner
-}
-
-/** Two Deployments share the Lease. */
+/** Two Deployments or StatefulSets share the Lease. */
 export function ownerProblem(own: string | null, lease: Lease | null): Fault {
-  const owner = foreignOwner(own, lease)
-  if (owner === null) return null
+  const owner = lease?.metadata.annotations?.[OWNER]
+  if (own === null || !owner || owner === own) return null
   return (
     `the Lease "${lease?.metadata.name}" belongs to ${owner}, but this replica belongs to ${own}: give each its own Lease ` +
-    `(--lease-name); if ${owner} no longer exists, this replica takes the Lease over without further action`
+    `(--lease-name); if ${owner} no longer exists, the next leader corrects this`
   )
 }
 
@@ -112,22 +103,15 @@ export function holderOf(lease: Lease): string {
   return lease.spec?.holderIdentity ?? ''
 }
 
-/**
- * The epoch, which is the fencing token. It only grows: in `leaseTransitions`, and in an annotation once that is full.
- * Any other value counts as 0.
- */
+/** The epoch, which is the fencing token. An impossible one, which was written by hand, counts as 0. */
 export function epochOf(lease: Lease): number {
-  const { leaseTransitions = 0 } = lease.spec ?? {}
-  if (!Number.isSafeInteger(leaseTransitions) || Number(leaseTransitions) < 0) return 0
-  const counted = Math.min(Number(leaseTransitions), LARGEST_TRANSITIONS)
-  const noted = lease.metadata.annotations?.[EPOCH] ?? ''
-  return counted === LARGEST_TRANSITIONS && /^\d{10,15}$/.test(noted)
-    ? Math.max(counted, Number(noted))
-    : counted
+  const { leaseTransitions } = lease.spec ?? {}
+  const isEpoch = Number.isSafeInteger(leaseTransitions) && 0 <= Number(leaseTransitions)
+  return isEpoch && Number(leaseTransitions) < EPOCHS_END ? Number(leaseTransitions) : 0
 }
 
 export function epochAfter(highest: number): number {
-  return Math.min(highest + 1, LARGEST_EPOCH)
+  return highest + 1 < EPOCHS_END ? highest + 1 : 1
 }
 
 /** The record's own duration in milliseconds, or `fallbackMs` if it has no valid one. */

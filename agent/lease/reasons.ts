@@ -4,10 +4,7 @@ export const ACQUIRED_BECAUSE = [
   'expired', // its holder did not renew it in time
   'never_held',
   'deleted', // it did not exist for a whole lease duration
-  'cleared', // its holder was emptied by hand, and a whole lease duration is over
-  'own_write', // an earlier write of this replica was applied late
   'resumed', // a restarted agent took its own grant back
-  'pod_restarted', // every process of its pod was killed, and the pod is back while the Lease is paused
 ] as const
 
 /** Why a term ended, or is about to end. */

@@ -21,7 +21,6 @@ const DEFAULTS = {
   stateDir: '/var/lib/langflow-leader',
   target: { origin: 'http://127.0.0.1:7860', port: 7860 },
   standby: 'cold',
-  allowOlder: false,
   onDoubt: 'freeze',
   onChange: 'handover',
   healthIntervalMs: 1000,
@@ -69,7 +68,6 @@ const FLAGS: [flag: string, variable: string, text: string, meaning: object][] =
   ['--hold-limit', 'LEADER_HOLD_LIMIT', '5000', { holdLimit: 5000 }],
   ['--stream-grace', 'LEADER_STREAM_GRACE', '0', { streamGraceMs: 0 }],
   ['--log-level', 'LEADER_LOG_LEVEL', 'debug', { logLevel: 'debug' }],
-  ['--allow-older', 'LEADER_ALLOW_OLDER', 'true', { allowOlder: true }],
 ]
 
 const FRONT = { LEADER_TRAFFIC: 'front', POD_IP: '10.1.2.3' }
@@ -160,7 +158,6 @@ describe('an invalid option', () => {
     '--kill-margin=0': /--kill-margin '0': use at least 100ms/,
     '--health-failures=0': /--health-failures '0': .* from 1 to 999/,
     '--standby=frozen': /--standby 'frozen': .* cold, warm/,
-    'LEADER_ALLOW_OLDER=1': /LEADER_ALLOW_OLDER '1': use true or false/,
     '--identity=': /--identity '': .* printable ASCII/,
     'LEADER_TARGET=http://u:hunter2@127.0.0.1:1': /LEADER_TARGET 'http:\/\/\[redacted\]@127\.0\.0\.1:1': use/,
     '--peers=langflow-members': /--peers 'langflow-members': .*such as langflow-members:8090/,

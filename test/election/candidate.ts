@@ -28,7 +28,6 @@ export const CONFIG: CandidateConfig = {
   startTimeoutMs: 600_000,
   owner: null,
   revision: null,
-  allowOlder: false,
   onChange: 'handover',
   front: null,
   salt: 1,

@@ -257,6 +257,7 @@ function shownOf({ state, config, now }: Candidate): Readonly<Record<string, unk
       : undefined,
     paused: state.paused,
     failures: state.failures,
+    outdated: (term && state.outdated) ?? undefined,
     problem: state.writeProblem ?? state.readProblem ?? state.watchProblem ?? undefined,
     unable: term === null ? (inability(config, state, now) ?? undefined)?.replace(/\d+ s/, '… s') : undefined,
     decision: state.decision.replace(/\d+\.\d s/g, '… s'),

@@ -146,10 +146,9 @@ export function neverHeld(lease: Lease): boolean {
 /** Whether the Lease may be taken immediately. The judge decides this itself, so that it can find errors in the product. */
 export function isVacant(lease: Lease): boolean {
   const { holderIdentity, leaseDurationSeconds, leaseTransitions } = lease.spec ?? {}
-  const { 'langflow-leader/released': release = '', 'langflow-leader/epoch': epoch = leaseTransitions } =
-    lease.metadata.annotations ?? {}
+  const { 'langflow-leader/released': release = '' } = lease.metadata.annotations ?? {}
   const released = !holderIdentity && (leaseDurationSeconds ?? 0) <= 1
-  return neverHeld(lease) || (released && release.endsWith(` ${epoch}`))
+  return neverHeld(lease) || (released && release.endsWith(` ${leaseTransitions}`))
 }
 
 export function versionOf(lease: Lease): number {

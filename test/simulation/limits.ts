@@ -20,7 +20,7 @@ export const LIMITS = {
   'creation in flight':
     'A creation has no version to compare. If it was sent before another candidate’s Lease was created and deleted again, it may succeed afterwards.',
   'epoch lost':
-    'The Lease stores the epoch. After it was deleted or emptied, a candidate that has never read the last epoch counts from an older one.',
+    'The Lease stores the epoch. After it was deleted, emptied or set to an impossible value, a candidate that has never read the last epoch counts from an older one.',
   'version lost':
     'The Lease stores the LangFlow version that has led. After a person deleted the Lease or the version, an older LangFlow may lead.',
   'no clock shows a pause':

@@ -205,6 +205,8 @@ export class Standings {
   /** Checks that an unprepared replica didn't take the Lease before an undisturbed prepared one. */
   private checkPrecedence(before: Lease | null, by: Replica): void {
     if (this.edited || before === null) return
+    // Candidates that have read a person's edit do not accept the release that follows it.
+    if (holderOf(before) === '' && this.waitMs > 0) return
     // It was the named successor, or the holder itself.
     if (successorOf(before) === by.identity || holderOf(before) === by.identity) return
     for (const other of this.replicas) {

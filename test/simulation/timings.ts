@@ -63,14 +63,14 @@ function draw(random: Random, revision: string): ReplicaConfig {
   return { ...timings, ...rest, onDoubt, standby, revision }
 }
 
-const UNKNOWN = { langflow: null, allowOlder: false }
-const OLDER = { langflow: '1.12.8', allowOlder: false }
-const NEWER = { langflow: '1.13.0', allowOlder: false }
+const UNKNOWN = { langflow: null }
+const OLDER = { langflow: '1.12.8' }
+const NEWER = { langflow: '1.13.0' }
 
-/** LangFlow's versions before and after the change: most often an upgrade, or a downgrade after a backup was restored. */
+/** LangFlow's versions before and after the change: most often an upgrade. */
 function versionsOf(random: Random) {
   if (random.chance(0.6)) return [OLDER, NEWER] as const
-  if (random.chance(0.4)) return [NEWER, { ...OLDER, allowOlder: true }] as const
+  if (random.chance(0.4)) return [NEWER, NEWER] as const
   return random.pick([
     [UNKNOWN, UNKNOWN],
     [UNKNOWN, NEWER],

@@ -16,7 +16,7 @@ function isOlder(a: string, b: string): boolean {
   return at >= 0 && (first[at] as number) < (second[at] ?? 0)
 }
 
-/** Judges that no LangFlow starts after a newer one, unless its replica has `--allow-older`. */
+/** Judges that no LangFlow starts after a newer one. */
 export class Versions {
   private newestStarted = ''
   private lease: Lease | null = null
@@ -30,18 +30,18 @@ export class Versions {
     if (!isOlder(noted(after), this.lost)) this.lost = ''
   }
 
-  /** Returns the limit that excuses an older version. `null`: the version is not older, or is allowed to be. */
-  started({ config: { langflow, allowOlder }, instance }: Replica): Limit | null {
+  /** Returns the limit that excuses an older version. */
+  started({ config: { langflow }, instance }: Replica): Limit | null {
     if (langflow === null) return null
     const { newestStarted, lost } = this
     this.newestStarted = langflow
-    if (allowOlder || !isOlder(langflow, newestStarted)) return null
+    if (!isOlder(langflow, newestStarted)) return null
     if (!isOlder(lost, newestStarted)) return 'version lost'
     throw new Violation('versions', `${instance} started LangFlow ${langflow} after ${newestStarted}`)
   }
 
   /** Whether the version in the Lease prevents this replica from campaigning. */
-  keepsAway({ langflow, allowOlder }: ReplicaConfig): boolean {
-    return langflow !== null && !allowOlder && isOlder(langflow, noted(this.lease))
+  keepsAway({ langflow }: ReplicaConfig): boolean {
+    return langflow !== null && isOlder(langflow, noted(this.lease))
   }
 }

@@ -12,7 +12,7 @@ export type Invariant =
   | 'pause' // No takeover and no planned restart starts while takeovers are paused.
   | 'content' // No release names a replica with files that the leader has seen replaced.
   | 'epochs grow' // Each start has a higher epoch than all earlier ones, except for a restart in place.
-  | 'versions' // No LangFlow starts after a newer one, unless its replica has --allow-older.
+  | 'versions' // No LangFlow starts after a newer one.
   | 'revisions' // No revision is proven before it has served, and a failed one leaves the Lease to others.
   | 'availability' // No workload is frozen while its Lease is renewed, and none starts without a reason.
   | 'liveness' // After the last fault, exactly one replica serves in time, and continues.

@@ -156,9 +156,10 @@ export const REPLICA_FAULTS = {
       const { network, workload } = replica
       const stage = FLEETING[Math.floor(degree * FLEETING.length)] as Stage
       const unwritable = { lost: 'writes' } as const
-      if (stage === 'in doubt') network.add(unwritable)
-      else if (stage === 'draining' || stage === 'releasing') workload?.lose('worker')
       replica.endAt = stage
+      if (stage === 'in doubt') network.add(unwritable)
+      else if (stage === 'draining') replica.stepDown()
+      else if (stage === 'releasing') workload?.lose('worker')
       return () => {
         network.remove(unwritable)
         replica.endAt = null
