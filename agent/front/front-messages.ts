@@ -11,10 +11,7 @@ export interface FrontConfig {
   readonly listen: { readonly host: string | null; readonly port: number }
   /** LangFlow. */
   readonly target: { readonly host: string; readonly port: number }
-  /**
-   * The local address for connections to LangFlow, so that no client appears to be on LangFlow's own machine. `null`:
-   * any.
-   */
+  /** The local address for connections to LangFlow, if not any, so that no client appears to be on its own machine. */
   readonly from: string | null
   /** The time that a request may wait for a serving replica. */
   readonly holdTimeoutMs: number
@@ -29,8 +26,7 @@ export type FrontRoute =
    * To LangFlow in this pod. Requests that other fronts forward are accepted only with `key`.
    * @property until end of the grant: from then on, the front holds all requests without another message
    * @property closing in a planned stop, the deadline for requests in flight. While there are streams, and for at most
-   * the grace, requests are still sent. After that they are held, and the remaining streams are ended. `null`: nothing
-   * is ended.
+   * the grace, requests are still sent. After that they are held, and the remaining streams are ended.
    */
   | {
       readonly to: 'langflow'
@@ -41,11 +37,7 @@ export type FrontRoute =
     }
   /** To the leader's front. `address`: `host:port`, with IPv6 in brackets. The agent has validated it and the key. */
   | { readonly to: 'leader'; readonly epoch: number; readonly key: string; readonly address: string }
-  /**
-   * No destination: all requests are held.
-   * @property key of this replica's own term, whose forwarded requests are held as well. `null`: the replica does not
-   * lead, and refuses them.
-   */
+  /** All requests are held. `key`: of this replica's own term. If it does not lead, it refuses forwarded requests. */
   | { readonly to: 'nobody'; readonly epoch: number; readonly key: string | null }
 
 export type ToFront =

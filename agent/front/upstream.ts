@@ -37,10 +37,9 @@ interface UpstreamOptions extends Destination {
   readonly ready: () => void
 }
 
-/** The connections of one upstream. They are reused until it is closed. */
+/** Connections that are reused. */
 class Connections extends Agent {
   readonly #dial: () => Promise<Socket>
-  #closed = false
 
   constructor(dial: () => Promise<Socket>) {
     super({ keepAlive: true, timeout: IDLE_MS })
@@ -55,17 +54,6 @@ class Connections extends Agent {
       (socket) => done?.(null, socket),
       (error: Error) => done?.(error, undefined as unknown as Socket),
     )
-  }
-
-  override keepSocketAlive(socket: Duplex): boolean {
-    // Node's types omit that this returns whether the connection is kept.
-    return !this.#closed && (super.keepSocketAlive(socket) as unknown as boolean)
-  }
-
-  /** Each connection ends when it carries no request. */
-  close(): void {
-    this.#closed = true
-    this.closeIdle()
   }
 
   closeIdle(): void {
@@ -165,7 +153,8 @@ export class Upstream {
   /** Accepts no more requests, because another replica leads. */
   superseded(): void {
     this.#closed = true
-    this.agent.close()
+    this.agent.maxFreeSockets = 0
+    this.agent.closeIdle()
     this.#resting?.cancel()
     this.#probing?.cancel()
   }

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Clock, Timer } from '../../clock.ts'
-import type { AgentOptions, FrontOptions } from '../../config/options.ts'
+import type { AgentOptions } from '../../config/options.ts'
 import { variableOf } from '../../config/setting.ts'
 import type { Metrics } from '../../observe/prometheus.ts'
 import { deprioritize } from '../../processes/spawn.ts'
@@ -55,33 +55,26 @@ type OwnFrontOptions = Pick<
 
 /** This replica's front, or `null` in readiness mode. */
 export function ownFront(
-  options: OwnFrontOptions,
+  { traffic, target, holdTimeoutMs, holdLimit, streamGraceMs, logLevel }: OwnFrontOptions,
   clock: Clock,
   metrics: Pick<Metrics, 'held'>,
 ): OwnFront | null {
-  const { traffic, holdTimeoutMs } = options
   if (traffic.mode === 'readiness') return null
-  const command = [process.execPath, ...FRONT_NODE_FLAGS, process.argv[1] as string, 'front'] as const
-  const env = { [variableOf('--log-level')]: options.logLevel }
-  const config = frontConfig(options, traffic)
-  return {
-    access: { address: traffic.address, key: randomBytes(16).toString('base64url') },
-    holdTimeoutMs,
-    process: (changed) => new FrontProcess({ command, env, config, clock, changed, held: metrics.held }),
-  }
-}
-
-function frontConfig(options: OwnFrontOptions, { listen, from }: FrontOptions): FrontConfig {
-  const { target, holdTimeoutMs, holdLimit, streamGraceMs } = options
+  const { address, listen } = traffic
   const host = new URL(target.origin).hostname.replace(/^\[|\]$/g, '')
+  // An address of the other family cannot reach LangFlow.
+  const from = traffic.from !== null && isIP(traffic.from) === isIP(host) ? traffic.from : null
+  const options = {
+    command: [process.execPath, ...FRONT_NODE_FLAGS, process.argv[1] as string, 'front'],
+    env: { [variableOf('--log-level')]: logLevel },
+    config: { listen, target: { host, port: target.port }, from, holdTimeoutMs, holdLimit, streamGraceMs },
+    clock,
+    held: metrics.held,
+  } as const
   return {
-    listen,
-    target: { host, port: target.port },
-    // An address of the other family cannot reach LangFlow.
-    from: from !== null && isIP(from) === isIP(host) ? from : null,
+    access: { address, key: randomBytes(16).toString('base64url') },
     holdTimeoutMs,
-    holdLimit,
-    streamGraceMs,
+    process: (changed) => new FrontProcess({ ...options, changed }),
   }
 }
 
