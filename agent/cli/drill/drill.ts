@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from '../../clock.ts'
+import { type Clock, pause, systemClock } from '../../clock.ts'
 import { shortDuration } from '../../config/values.ts'
 import { type KubeObjects, POD } from '../../kube/kube-objects.ts'
 import { holderOf } from '../../lease/lease.ts'
@@ -12,7 +12,7 @@ import { overviewOf } from '../overview.ts'
 import { followRequest, interruption, type Limits, phaseLine, repeat } from '../request-progress.ts'
 import type { DrillSettings } from './drill-command.ts'
 import { type Service, serviceAt } from './langflow-service.ts'
-import { EVERY_MS, type Measured, measure, type Probe, startProber } from './prober.ts'
+import { ATTEMPT_MS, type Measured, measure, startProber } from './prober.ts'
 
 /** The systems that a drill uses. */
 export interface Stage {
@@ -27,7 +27,7 @@ export interface Stage {
 export type Report = Awaited<ReturnType<typeof drill>>
 type Options = Pick<DrillSettings, 'scenario' | 'rtoMs' | 'timeoutMs'>
 
-/** Time before the fault, and after the recovery: longer than the leader takes to record a term's phases by a renewal. */
+/** Time after the recovery, until the last failed attempts have ended. */
 const QUIET_MS = 3_000
 const SWITCHOVER = { what: 'switchover', to: ANY_POD, reason: null } as const
 
@@ -51,11 +51,7 @@ export function runDrill(options: DrillSettings): Promise<number> {
   })
 }
 
-/**
- * Runs a scenario on the leader while a prober uses the service, and records the result in the Lease. Resolves to a report when the
- * replicas have recovered. Rejects with an `OperationError` if the scenario was not run, if the replicas do not recover in time, and
- * when `signal` aborts.
- */
+/** Runs a scenario on the leader while a prober uses the service, and records the result in the Lease. */
 export async function drill(stage: Stage, options: Options, signal: AbortSignal) {
   const { clock, cluster, service } = stage
   const { scenario, rtoMs, timeoutMs } = options
@@ -63,17 +59,33 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
   const prober = startProber(service, clock, quit.signal)
   let begun = false
   try {
-    await servedBefore(stage, prober.probes, signal)
+    const served = async () => prober.probes.find(({ problem }) => problem === null) ?? null
+    await until(stage, { timeoutMs: ATTEMPT_MS, signal }, served, () => {
+      const problem = prober.probes[0]?.problem
+      return new OperationError(
+        'not_served',
+        `users are not served before the drill: ${service.what}: ${problem}`,
+      )
+    })
+    await service.messages?.kept()
     const plan = await prepare(stage, 1)
     if (signal.aborted) throw new OperationError('interrupted', 'interrupted')
     begun = true
     const beganAt = clock.mono()
     stage.print(`the scenario ${scenario} begins, on ${plan.from}`)
     await act(stage, options, plan, { timeoutMs, signal })
-    await recovered(stage, plan, { timeoutMs, signal })
+    let missing = ''
+    const recovered = async () => {
+      const now = await prepare(stage, plan.candidates.length).catch((error: Error) => error)
+      missing = now instanceof Error ? now.message : `${now.from} still leads`
+      return !(now instanceof Error) && now.epoch > plan.epoch && now.holder !== plan.holder ? now : null
+    }
+    await until(stage, { timeoutMs, signal }, recovered, () => {
+      return new OperationError('failed', `the replicas did not recover in time: ${missing}`)
+    })
     const wellAgainMs = Math.round(clock.mono() - beganAt)
     stage.print(`the previous number of standbys was ready again after ${shortDuration(wellAgainMs)}`)
-    await pause(clock, QUIET_MS, signal)
+    await pause(clock, QUIET_MS)
     await prober.stop()
     const measured = measure(prober.probes, (await service.messages?.kept()) ?? null)
     const problem = exceeded(measured, rtoMs)
@@ -82,18 +94,14 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
     const lease = await cluster.lease()
     await note(stage, result)
     return {
-      namespace: cluster.namespace,
-      lease: cluster.leaseName,
-      ended: new Date(clock.now().wall).toISOString(),
       scenario,
       result,
       problem,
       from: plan.from,
       to: podOf(holderOf(lease)),
-      rtoLimitMs: rtoMs,
       measured,
       wellAgainMs,
-    }
+    } as const
   } catch (error) {
     // A failure before the scenario is recorded as well: metrics and alerts then report a scheduled drill that never ran.
     if (begun || !signal.aborted) await note(stage, 'failed')
@@ -109,25 +117,7 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
   }
 }
 
-/** Waits until the prober has measured the service before the fault. Rejects if users are not served, or if messages cannot be read. */
-async function servedBefore(
-  { clock, service }: Stage,
-  probes: readonly Probe[],
-  signal: AbortSignal,
-): Promise<void> {
-  await pause(clock, QUIET_MS, signal)
-  while (probes.length === 0) await pause(clock, EVERY_MS, signal)
-  if (probes.every(({ problem }) => problem !== null)) {
-    const what = `users are not served before the drill: ${service.what}: ${probes[0]?.problem}`
-    throw new OperationError('not_served', what)
-  }
-  await service.messages?.kept()
-}
-
-/**
- * The leader and the ready standbys. Rejects with an `OperationError` unless one replica serves, at least `able` standbys are ready,
- * takeovers are not paused, and there is no handover.
- */
+/** Rejects with an `OperationError` unless a handover is possible, nothing is wrong, and at least `able` standbys are ready. */
 export async function prepare({ cluster, clock }: Pick<Stage, 'cluster' | 'clock'>, able: number) {
   const lease = await cluster.lease()
   const rows = await cluster.replicas()
@@ -159,17 +149,16 @@ async function act(stage: Stage, { scenario }: Options, plan: Plan, limits: Limi
   }
 }
 
-/** Resolves when another replica leads and the previous number of standbys is ready. Rejects with an `OperationError`. */
-async function recovered(stage: Stage, { holder, epoch, candidates }: Plan, limits: Limits): Promise<void> {
-  let problem = ''
-  const end = await repeat(stage.clock, limits, async () => {
-    const plan = await prepare(stage, candidates.length).catch((error: Error) => error)
-    problem = plan instanceof Error ? plan.message : `${plan.from} still leads`
-    return !(plan instanceof Error) && plan.epoch > epoch && plan.holder !== holder ? plan : null
-  })
+/** Looks until there is a result. Rejects with an `OperationError` when the time is over, and when the signal aborts. */
+async function until<T extends object>(
+  { clock }: Stage,
+  limits: Limits,
+  look: () => Promise<T | null>,
+  late: () => OperationError,
+): Promise<void> {
+  const end = await repeat(clock, limits, look)
+  if (end === 'timed_out') throw late()
   if (end === 'interrupted') throw new OperationError('interrupted', 'interrupted')
-  if (end === 'timed_out')
-    throw new OperationError('failed', `the replicas did not recover in time: ${problem}`)
 }
 
 /** Records the end and the result of a drill in the Lease. */
@@ -178,12 +167,6 @@ async function note({ cluster, clock, print }: Stage, result: LastDrill['result'
   await updateAnnotations(cluster, () => ({ [LAST_DRILL]: last })).catch(({ message }: Error) =>
     print(`cannot record this drill in the Lease: ${message}`),
   )
-}
-
-/** Rejects when `signal` aborts. */
-async function pause(clock: Clock, timeoutMs: number, signal: AbortSignal): Promise<void> {
-  const end = await repeat(clock, { timeoutMs, signal }, async () => null)
-  if (end === 'interrupted') throw new OperationError('interrupted', 'interrupted')
 }
 
 /** The exceeded limits, in one sentence; `null` if there are no such limits. */
@@ -196,18 +179,18 @@ export function exceeded({ rtoMs, lost }: Pick<Measured, 'rtoMs' | 'lost'>, limi
 }
 
 /** The report for people. */
-export function textOf(report: Report): string {
-  const { measured, problem, rtoLimitMs } = report
+export function textOf({ scenario, problem, from, to, measured, wellAgainMs }: Report): string {
   const { rtoMs, lost, failed, requests, firstProblem } = measured
   const facts = {
+    scenario,
     result: problem === null ? 'passed' : `missed its limits: ${problem}`,
-    leader: `${report.from}, then ${report.to}`,
-    RTO: `${rtoMs === null ? 'not over' : shortDuration(rtoMs)} (allowed: ${shortDuration(rtoLimitMs)})`,
+    leader: `${from}, then ${to}`,
+    RTO: rtoMs === null ? 'not over' : shortDuration(rtoMs),
     RPO: lost === null ? 'not measured' : `${lost} messages`,
     'failed requests': `${failed} of ${requests}${firstProblem === null ? '' : ` (the first: ${firstProblem})`}`,
-    'recovered after': shortDuration(report.wellAgainMs),
+    'recovered after': shortDuration(wellAgainMs),
   }
-  const lines = Object.entries(facts).map(([name, fact]) => `${`${name}:`.padEnd(18)}${fact}`)
-  const head = `Drill of ${report.namespace}/${report.lease}: ${report.scenario}, ${report.ended}`
-  return `${head}\n\n${lines.join('\n')}\n\nThe phases of the takeover: langflow-leader history\n`
+  return Object.entries(facts)
+    .map(([name, fact]) => `${`${name}:`.padEnd(18)}${fact}\n`)
+    .join('')
 }

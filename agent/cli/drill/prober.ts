@@ -4,7 +4,7 @@ import type { Service } from './langflow-service.ts'
 /** Deadline of one attempt, in milliseconds: the default of --hold-timeout. */
 export const ATTEMPT_MS = 30_000
 /** Time between the starts of two attempts, in milliseconds. */
-export const EVERY_MS = 200
+const EVERY_MS = 200
 
 /** One attempt to use the service. Times are in milliseconds since the prober started. */
 export interface Probe {

@@ -6,8 +6,8 @@ import { LAST_DRILL, PAUSED, SWITCHOVER_TO } from '../../../agent/lease/operator
 import { LEADER, STANDBY } from '../scripted-cluster.ts'
 import { Drilling, type Options, ScriptedStage } from './scripted-stage.ts'
 
-/** The prober measures for 3 s before the fault. */
-const AFTER_THE_FAULT_MS = 3_500
+/** The prober has had a good answer. */
+const AFTER_THE_FAULT_MS = 1_500
 const AWAY = new OperationError('unreachable', 'no connection')
 const REFUSED = { what: 'switchover', to: '*', state: 'refused', reason: 'langflow-1 is not ready' } as const
 
@@ -157,6 +157,7 @@ describe('a drill is refused', () => {
     const stage = new ScriptedStage()
     stage.problem = 'connection refused'
     const drilling = await begun(stage)
+    await drilling.step(30_000)
     const { exitCode, message } = drilling.error as OperationError
     assert.equal(exitCode, 3)
     assert.match(message, /POST \/run\/echo: connection refused$/)
@@ -167,8 +168,10 @@ describe('a drill is refused', () => {
 
 describe('Ctrl-C', () => {
   test('before the fault leaves no change', async () => {
-    const drilling = new Drilling(new ScriptedStage())
-    const { stage, ctrlC } = drilling
+    const stage = new ScriptedStage()
+    stage.problem = 'status 503'
+    const drilling = new Drilling(stage)
+    const { ctrlC } = drilling
     await drilling.step(1_000)
     await drilling.step(100, () => ctrlC.abort())
     assert.equal((drilling.error as OperationError).exitCode, 130)
