@@ -1,28 +1,17 @@
-import { systemClock } from '../clock.ts'
+import * as z from 'zod/mini'
 import { AGENT_SETTINGS } from '../config/agent-settings.ts'
 import type { Values } from '../config/setting.ts'
 import { formatListen } from '../config/values.ts'
-import { findAccess } from '../kube/kube-access.ts'
-import { KubeObjects } from '../kube/kube-objects.ts'
-import { VERSION } from '../version.ts'
+import { reasonOf } from '../errno.ts'
+import { type ReplicaRow, statusOf } from '../status/agent-status.ts'
 import type { OPERATE_SETTINGS } from './cluster-settings.ts'
+import { OperationError } from './exit-codes.ts'
 
 /** `url`: an agent that reports all replicas. If it is `null`, each agent is asked through the API server. */
 export type ClusterOptions = Values<typeof OPERATE_SETTINGS>
 
 /** Deadline of one request, in milliseconds: a command without an answer fails within 5 s of its start, also on a busy machine. */
 export const DEADLINE_MS = 3_500
-
-/** The objects of one namespace (of all, if it is ''). Sends no request. Rejects with a `KubeConfigError`. */
-export async function connectObjects({
-  leaseNamespace,
-  kubeconfig,
-  context,
-}: Omit<ClusterOptions, 'leaseName' | 'url'>): Promise<KubeObjects> {
-  const access = await findAccess({ kubeconfig: kubeconfig ?? undefined, context: context ?? undefined })
-  const namespace = leaseNamespace ?? access.namespace ?? 'default'
-  return new KubeObjects({ access, namespace, clock: systemClock, userAgent: `langflow-leader/${VERSION}` })
-}
 
 /**
  * The options, with those of the agent in whose container the command runs: its Lease, its credentials, and its own view of the
@@ -46,4 +35,32 @@ export function withAgent(
     url: url ?? (leaseName === null && leaseNamespace === null ? own : null),
     isAgent: true,
   }
+}
+
+export const NO_STATUS = "its answer is not an agent's status that this version can read"
+
+const Rows = z.array(
+  z.object({
+    pod: z.string(),
+    node: z.nullable(z.string()),
+    status: z.unknown(),
+    problem: z.nullable(z.string()),
+  }),
+)
+
+/** The replicas that one agent reports. `base` may have a path, as behind `kubectl proxy`. Rejects with an `OperationError`. */
+export async function replicasAt(base: URL): Promise<ReplicaRow[]> {
+  const url = new URL('replicas', base.href.endsWith('/') ? base : `${base.href}/`)
+  const unreachable = (why: string) => new OperationError('unreachable', `${url.href}: ${why}`)
+  const signal = AbortSignal.timeout(DEADLINE_MS)
+  const response = await fetch(url, { redirect: 'error', signal }).catch(({ message, cause }) => {
+    throw unreachable(signal.aborted ? `no answer within ${DEADLINE_MS} ms` : reasonOf(cause ?? { message }))
+  })
+  const { data } = z.safeParse(Rows, await response.json().catch(() => null))
+  if (data === undefined)
+    throw unreachable(`status ${response.status}, but no answer of an agent: use the address of its --listen`)
+  return data.map(({ pod, node, status, problem }) => {
+    const known = statusOf(status)
+    return { pod, node, status: known, problem: known === null ? (problem ?? NO_STATUS) : null }
+  })
 }

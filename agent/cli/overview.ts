@@ -3,10 +3,9 @@ import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import { historyOf, type PastTerm } from '../lease/lease-history.ts'
 import { type Pause, pauseFault, pauseOf, podOf, requestOf } from '../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow, SwitchoverView } from '../status/agent-status.ts'
-import { type ClusterOptions, withAgent } from './api-connection.ts'
+import { type ClusterOptions, replicasAt, withAgent } from './api-connection.ts'
 import { Cluster, NO_SUCH_REPLICA, rowOf } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
-import { replicasAt } from './replica-at-url.ts'
 
 /** The answer of `status`, in every format. */
 export interface Overview {
@@ -143,20 +142,16 @@ function whyNoneServes({ lease: { holder }, pause, replicas }: Unjudged, last: P
     return `the Lease has no holder${ended}`
   }
   const pod = podOf(holder)
-  const row = rowOf(holder, replicas)
-  const wasReplaced = row === null && replicas.some((one) => one.pod === pod)
-  const what = wasReplaced
-    ? `an earlier pod ${pod} holds the Lease`
-    : `${pod} holds the Lease, but ${howIt(row)}`
-  const renews = row?.status?.role === 'leader' && !row.status.leadership.doubt
-  return renews || pause !== null ? what : what + whenTaken(replicas)
-}
-
-function howIt(row: ReplicaRow | null): string {
-  if (row === null) return NO_SUCH_REPLICA
-  if (row.status === null) return 'does not report its status'
-  if (hasRestarted(row.status)) return 'its agent has restarted, and does not lead'
-  return row.status.role === 'leader' ? `is ${stateOf(row.status)}` : 'does not report yet that it leads'
+  const status = rowOf(holder, replicas)?.status
+  const renews = status?.role === 'leader' && !status.leadership.doubt
+  const when = renews || pause !== null ? '' : whenTaken(replicas)
+  if (status === null) return `${pod} holds the Lease, but does not report its status${when}`
+  if (status === undefined && replicas.some((one) => one.pod === pod))
+    return `an earlier pod ${pod} holds the Lease${when}`
+  if (status === undefined) return `${pod} holds the Lease, but ${NO_SUCH_REPLICA}${when}`
+  const how = status.role === 'leader' ? `is ${stateOf(status)}` : 'does not report yet that it leads'
+  const what = hasRestarted(status) ? 'its agent has restarted, and does not lead' : how
+  return `${pod} holds the Lease, but ${what}${when}`
 }
 
 /** Whether an earlier process of this replica holds the Lease, as the replica reports. */

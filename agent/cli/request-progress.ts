@@ -104,17 +104,10 @@ function outcomeOf({ what, from, to: asked }: Plan, phases: readonly RequestPhas
 }
 
 /** Aborts on Ctrl-C, SIGTERM or a closed terminal. A second signal ends the process immediately. */
-export function interruption(): { readonly signal: AbortSignal } & Disposable {
+export function interruption(): AbortSignal {
   const controller = new AbortController()
-  const abort = () => controller.abort()
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-  for (const name of signals) process.once(name, abort)
-  return {
-    signal: controller.signal,
-    [Symbol.dispose]: () => {
-      for (const name of signals) process.off(name, abort)
-    },
-  }
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => controller.abort())
+  return controller.signal
 }
 
 export interface Limits {
@@ -214,12 +207,12 @@ export function runRequest(
   { reason, yes, timeoutMs, output, ...at }: Values<typeof REQUEST_SETTINGS>,
 ): Promise<number> {
   return operating(output, async () => {
-    using interrupted = interruption()
+    const signal = interruption()
     using cluster = await Cluster.connect(at)
     const plan = await writeRequest(cluster, { ...asked, reason }, systemClock.now().wall, yes)
     const show = output === 'table' ? print : (line: string) => void process.stderr.write(line)
     const report = (phase: RequestPhase) => show(phaseLine(phase))
-    const limits = { timeoutMs, signal: interrupted.signal, report }
+    const limits = { timeoutMs, signal, report }
     const outcome = await followRequest(cluster, systemClock, plan, limits)
     await write(formatted(output, outcome, () => describeOutcome(outcome)))
     return outcome.result === 'elsewhere' ? EXIT_CODES.failed : EXIT_CODES.fine

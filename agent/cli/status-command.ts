@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { addExamples } from '../config/command-line.ts'
 import { addFlags, choice, group, readFlags } from '../config/setting.ts'
-import { OPERATE_SETTINGS } from './cluster-settings.ts'
+import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'
 
 export const STATUS_SETTINGS = {
   ...OPERATE_SETTINGS,
@@ -12,6 +12,8 @@ export const STATUS_SETTINGS = {
     },
   }),
 }
+
+export const HISTORY_SETTINGS = { ...OPERATE_SETTINGS, ...OUTPUT_SETTINGS }
 
 export function addStatus(program: Command): void {
   const command = program
@@ -29,5 +31,25 @@ export function addStatus(program: Command): void {
   command.action(async () => {
     const { runStatus } = await import('./status-table.ts')
     process.exitCode = await runStatus(readFlags(command, STATUS_SETTINGS))
+  })
+}
+
+export function addHistory(program: Command): void {
+  const command = program
+    .command('history')
+    .description(
+      'show the last terms: the leader, why the term began and ended, and the time without a server',
+    )
+  addFlags(command, HISTORY_SETTINGS)
+  addExamples(command, [
+    ['Show the recorded terms, newest first', '-n langflow'],
+    [
+      'Print the longest time without a server, in milliseconds',
+      "-o json | jq '[.terms[].gapMs // 0] | max'",
+    ],
+  ])
+  command.action(async () => {
+    const { runHistory } = await import('./status-table.ts')
+    await runHistory(readFlags(command, HISTORY_SETTINGS))
   })
 }

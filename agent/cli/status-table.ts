@@ -1,13 +1,14 @@
 import type { Values } from '../config/setting.ts'
 import { shortDuration } from '../config/values.ts'
 import { oneLine } from '../exit.ts'
+import type { PastTerm } from '../lease/lease-history.ts'
 import { describeRequest, podOf, UNTIL_RESUMED } from '../lease/operator-annotations.ts'
 import type { AgentStatus, FrontView, ReplicaRow } from '../status/agent-status.ts'
 import { rowOf } from './cluster.ts'
 import { EXIT_CODES } from './exit-codes.ts'
 import { formatted, operating, table, write } from './output.ts'
 import { type Overview, sourceOf, stateOf } from './overview.ts'
-import type { STATUS_SETTINGS } from './status-command.ts'
+import type { HISTORY_SETTINGS, STATUS_SETTINGS } from './status-command.ts'
 
 type Column = readonly [head: string, cell: (status: AgentStatus) => string]
 
@@ -140,4 +141,37 @@ export function runStatus({ output, ...from }: Values<typeof STATUS_SETTINGS>): 
     await write(formatted(output, overview, () => statusTable(overview, Date.now(), output === 'wide')))
     return overview.ok ? EXIT_CODES.fine : EXIT_CODES.failed
   })
+}
+
+export function runHistory({ output, ...from }: Values<typeof HISTORY_SETTINGS>): Promise<void> {
+  return operating(output, async () => {
+    using source = await sourceOf(from)
+    const terms = await source.history()
+    await write(formatted(output, { terms }, () => historyTable(terms, Date.now())))
+  })
+}
+
+export function historyTable(terms: readonly PastTerm[], wallMs: number): string {
+  if (terms.length === 0) return 'The Lease has no recorded term.\n'
+  const areNoted = terms.some(({ note }) => note !== null)
+  const rows = terms.map(({ epoch, holder, began, because, phases, gapMs, stopMs, note, ...end }) => [
+    String(epoch),
+    holder,
+    began,
+    shortDuration((end.ended === null ? wallMs : Date.parse(end.ended)) - Date.parse(began)),
+    because,
+    ...[phases.detectMs, phases.acquireMs, phases.startMs, phases.healthyMs, gapMs].map((ms) =>
+      shortDuration(ms),
+    ),
+    endOf(end),
+    shortDuration(stopMs),
+    ...(areNoted ? [note ?? '-'] : []),
+  ])
+  return `${table(areNoted ? [...HEAD, 'REASON'] : HEAD, rows)}\n`
+}
+
+const HEAD = 'EPOCH,HOLDER,BEGAN,LASTED,BECAUSE,DETECT,ACQUIRE,START,HEALTHY,NO SERVER,ENDED,STOP'.split(',')
+
+function endOf({ ended, endedBecause }: Pick<PastTerm, 'ended' | 'endedBecause'>): string {
+  return endedBecause ?? (ended === null ? 'current' : 'unknown')
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { historyTable } from '../../agent/cli/history-table.ts'
+import { historyTable } from '../../agent/cli/status-table.ts'
 import type { PastTerm } from '../../agent/lease/lease-history.ts'
 import { TERM } from '../observe/replica.ts'
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { replicasAt } from '../../agent/cli/replica-at-url.ts'
+import { replicasAt } from '../../agent/cli/api-connection.ts'
 import type { ReplicaRow } from '../../agent/status/agent-status.ts'
 import { reply, type Script, ScriptedServer } from '../kube/scripted-server.ts'
 import { SERVING, silent } from '../observe/replica.ts'

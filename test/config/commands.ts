@@ -1,5 +1,4 @@
 import type { Command } from 'commander'
-import { HISTORY_SETTINGS } from '../../agent/cli/history-command.ts'
 import {
   FAILOVER_SETTINGS,
   PAUSE_SETTINGS,
@@ -7,7 +6,7 @@ import {
   RESUME_SETTINGS,
   SWITCHOVER_SETTINGS,
 } from '../../agent/cli/request-command.ts'
-import { STATUS_SETTINGS } from '../../agent/cli/status-command.ts'
+import { HISTORY_SETTINGS, STATUS_SETTINGS } from '../../agent/cli/status-command.ts'
 import { createProgram } from '../../agent/config/command-line.ts'
 import { agentOptions, launcherOptions, runOptions } from '../../agent/config/options.ts'
 import { addFlags, readFlags, type Settings } from '../../agent/config/setting.ts'

@@ -41,7 +41,6 @@ export function addDrill(program: Command): void {
     .description("hand over or delete the leader's pod, and measure the effect on users")
   const read = drillOptions(command)
   addExamples(command, [
-    ['Move leadership while the drill requests /health', '--service https://langflow.example.org --yes'],
     [
       "Delete the leader's pod while the drill runs the flow echo, in a script",
       '--service https://langflow.example.org --flow echo --scenario delete-pod --rto 5s --yes -o json',

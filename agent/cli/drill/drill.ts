@@ -36,7 +36,7 @@ export function runDrill(options: DrillSettings): Promise<number> {
   const { service, flow, apiKey, yes, output } = options
   return operating(output, async () => {
     if (!yes) throw new OperationError('declined', 'a drill moves the leader: add --yes to run it')
-    using interrupted = interruption()
+    const signal = interruption()
     using cluster = await Cluster.connect(options)
     const stage = {
       cluster,
@@ -45,7 +45,7 @@ export function runDrill(options: DrillSettings): Promise<number> {
       service: serviceAt(service, flow, apiKey),
       print: (line: string) => void process.stderr.write(`${line}\n`),
     }
-    const report = await drill(stage, options, interrupted.signal)
+    const report = await drill(stage, options, signal)
     await write(formatted(output, report, () => textOf(report)))
     return report.result === 'ok' ? EXIT_CODES.fine : EXIT_CODES.failed
   })

@@ -22,12 +22,11 @@ import { VERSION } from '../../version.ts'
 import { DEADLINE_MS } from '../api-connection.ts'
 import { Cluster } from '../cluster.ts'
 import { asOperationError, EXIT_CODES } from '../exit-codes.ts'
-import { historyTable } from '../history-table.ts'
 import { agentOf, programOf } from '../manifests/agent-container.ts'
 import { asFields, type Fields, isFields } from '../manifests/manifest.ts'
 import { write } from '../output.ts'
 import { type Source, sourceOf } from '../overview.ts'
-import { statusTable } from '../status-table.ts'
+import { historyTable, statusTable } from '../status-table.ts'
 import type { REPORT_SETTINGS } from './report-command.ts'
 
 // A report shows only what langflow-leader itself has written: its status, its annotations, its settings and its log lines. Of
