@@ -1,9 +1,13 @@
 import * as z from 'zod/mini'
+import { systemClock } from '../clock.ts'
 import { AGENT_SETTINGS } from '../config/agent-settings.ts'
 import type { Values } from '../config/setting.ts'
 import { formatListen } from '../config/values.ts'
 import { reasonOf } from '../errno.ts'
+import { findAccess } from '../kube/kube-access.ts'
+import { KubeObjects } from '../kube/kube-objects.ts'
 import { type ReplicaRow, statusOf } from '../status/agent-status.ts'
+import { VERSION } from '../version.ts'
 import type { OPERATE_SETTINGS } from './cluster-settings.ts'
 import { OperationError } from './exit-codes.ts'
 
@@ -12,6 +16,17 @@ export type ClusterOptions = Values<typeof OPERATE_SETTINGS>
 
 /** Deadline of one request, in milliseconds: a command without an answer fails within 5 s of its start, also on a busy machine. */
 export const DEADLINE_MS = 3_500
+
+/** The objects of one namespace (of all, if it is ''). Sends no request. Rejects with a `KubeConfigError`. */
+export async function connectObjects({
+  leaseNamespace,
+  kubeconfig,
+  context,
+}: Omit<ClusterOptions, 'leaseName' | 'url'>): Promise<KubeObjects> {
+  const access = await findAccess({ kubeconfig: kubeconfig ?? undefined, context: context ?? undefined })
+  const namespace = leaseNamespace ?? access.namespace ?? 'default'
+  return new KubeObjects({ access, namespace, clock: systemClock, userAgent: `langflow-leader/${VERSION}` })
+}
 
 /**
  * The options, with those of the agent in whose container the command runs: its Lease, its credentials, and its own view of the

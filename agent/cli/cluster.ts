@@ -1,15 +1,19 @@
-import { systemClock } from '../clock.ts'
 import { AGENT_SETTINGS } from '../config/agent-settings.ts'
 import { listed } from '../config/values.ts'
-import { findAccess } from '../kube/kube-access.ts'
 import { ApiError } from '../kube/kube-errors.ts'
-import { type KubeObject, KubeObjects, POD } from '../kube/kube-objects.ts'
+import { type KubeObject, type KubeObjects, POD } from '../kube/kube-objects.ts'
 import { holderOf, type Lease } from '../lease/lease.ts'
 import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operator-annotations.ts'
 import { type AgentStatus, type ReplicaRow, statusOf } from '../status/agent-status.ts'
-import { VERSION } from '../version.ts'
-import { type ClusterOptions, DEADLINE_MS, NO_STATUS, replicasAt, withAgent } from './api-connection.ts'
+import {
+  type ClusterOptions,
+  connectObjects,
+  DEADLINE_MS,
+  NO_STATUS,
+  replicasAt,
+  withAgent,
+} from './api-connection.ts'
 import { asOperationError, OperationError } from './exit-codes.ts'
 import { agentOf, type PodAgent } from './manifests/agent-container.ts'
 
@@ -39,11 +43,7 @@ export class Cluster implements Disposable {
     const at = withAgent(options, process.env)
     let objects: KubeObjects | undefined
     try {
-      const { kubeconfig, context, leaseNamespace } = at
-      const access = await findAccess({ kubeconfig: kubeconfig ?? undefined, context: context ?? undefined })
-      const namespace = leaseNamespace ?? access.namespace ?? 'default'
-      const userAgent = `langflow-leader/${VERSION}`
-      objects = new KubeObjects({ access, namespace, clock: systemClock, userAgent })
+      objects = await connectObjects(at)
       return new Cluster(objects, at.leaseName ?? (await findLease(objects)), at.url, at.isAgent)
     } catch (error) {
       objects?.close()
