@@ -148,10 +148,6 @@ export class Peers {
       }))
   }
 
-  private get intervalMs(): number {
-    return this.often ? OFTEN_MS : POLL_MS
-  }
-
   private schedule(): void {
     if (this.polling) return
     const { clock } = this.options
@@ -162,7 +158,7 @@ export class Peers {
   private async poll(): Promise<void> {
     const { clock, repeats } = this.options
     this.polling = true
-    this.nextAt = clock.mono() + this.intervalMs
+    this.nextAt = clock.mono() + (this.often ? OFTEN_MS : POLL_MS)
     const problems = await this.round()
     this.polling = false
     // Requests that were cancelled by `ask(false)` are not failures.
@@ -178,12 +174,12 @@ export class Peers {
     const { origins, problems } = await find(at, resolve)
     if (problems.length === 0) this.forget(({ at }) => !origins.includes(at))
     // The interval starts now, because the lookup may have taken a while.
-    if (origins.length > 0) this.nextAt = clock.mono() + this.intervalMs
+    if (origins.length > 0) this.nextAt = clock.mono() + (this.often ? OFTEN_MS : POLL_MS)
     const oldest = clock.mono() - ANSWER_COUNTS_MS
     const isOwn = (origin: string) => (this.own.get(origin) ?? Number.NEGATIVE_INFINITY) >= oldest
     // While a name cannot be resolved, the replicas that answered before still count.
-    const known = problems.length > 0 ? [...this.answers.values()].map(({ at }) => at) : []
-    const others = [...new Set([...origins, ...known])].filter((origin) => !isOwn(origin))
+    const earlier = problems.length > 0 ? [...this.answers.values()].map(({ at }) => at) : []
+    const others = [...new Set([...origins, ...earlier])].filter((origin) => !isOwn(origin))
     const failures = await Promise.all(others.map((origin) => this.askOne(origin)))
     return [...problems.map(({ problem }) => problem), ...failures.filter((failure) => failure !== null)]
   }
@@ -199,14 +195,12 @@ export class Peers {
       return problem
     }
     if (status.identity === identity) this.own.set(origin, askedAt)
-    else this.remember({ ...memberOf(status), at: origin, askedAt })
+    else {
+      // Pods are replaced by pods with new names.
+      this.forget((one) => one.askedAt < askedAt - ANSWER_COUNTS_MS)
+      this.answers.set(status.identity, { ...memberOf(status), at: origin, askedAt })
+    }
     return null
-  }
-
-  private remember(answer: RecentAnswer): void {
-    // Pods are replaced by pods with new names.
-    this.forget(({ askedAt }) => askedAt < answer.askedAt - ANSWER_COUNTS_MS)
-    this.answers.set(answer.identity, answer)
   }
 
   private forget(which: (answer: RecentAnswer) => boolean): void {

@@ -58,9 +58,9 @@ export class EventRecorder {
   event({ event, epoch, code, reason, detail }: Extract<NotedEffect, { type: 'event' }>): void {
     const { log, metrics, events } = this.options
     log.event(event, { epoch, code, reason, ...detail })
-    const told = EVENT_OF[event]
-    const type = told === 'SteppedDown' && !PLANNED.has(code) ? 'Warning' : undefined
-    if (told !== undefined) events.record({ reason: told, epoch, code, because: reason, type })
+    const recorded = EVENT_OF[event]
+    const type = recorded === 'SteppedDown' && !PLANNED.has(code) ? 'Warning' : undefined
+    if (recorded !== undefined) events.record({ reason: recorded, epoch, code, because: reason, type })
     if (event === 'acquired') {
       metrics.leading(true)
       metrics.transition('acquired', code)

@@ -146,7 +146,7 @@ export function checksOf(facts: GateFacts): Check[] {
   const unable = ineligibilityOf(facts)
   const closed = term?.stepDown?.reason ?? term?.restarting ?? null
   const { launcher, healthy, lastProbe } = workload
-  const { state: does } = workload.view
+  const { state: phase } = workload.view
   const trial = onTrial(facts)
   const follower = holder ? `${holder} leads` : 'no replica leads'
   return [
@@ -162,8 +162,8 @@ export function checksOf(facts: GateFacts): Check[] {
     { name: 'launcher', ok: launcher === 'connected', detail: `the launcher is ${launcher}` },
     {
       name: 'workload',
-      ok: does === 'running' && healthy,
-      detail: does === 'running' ? `running; ${lastProbe ?? 'not probed yet'}` : does,
+      ok: phase === 'running' && healthy,
+      detail: phase === 'running' ? `running; ${lastProbe ?? 'not probed yet'}` : phase,
     },
     { name: 'gate', ok: closed === null, detail: closed === null ? 'open' : `closed: ${closed}` },
   ]

@@ -14,8 +14,8 @@ const [OTHER, THIRD] = ['127.0.0.2', '127.0.0.3']
 const LEASE = { ...FOLLOWING.lease, namespace: 'team', name: 'lock' }
 
 function says(identity: string, couldTakeOver: boolean, lease: object = LEASE, more = {}): RequestListener {
-  const said = JSON.stringify({ ...FOLLOWING, identity, couldTakeOver, lease, another: 'ignored', ...more })
-  return (_, response) => response.end(said)
+  const answer = JSON.stringify({ ...FOLLOWING, identity, couldTakeOver, lease, another: 'ignored', ...more })
+  return (_, response) => response.end(answer)
 }
 
 /** Agents that answer on one port of several loopback addresses, and the replica `me`, which asks them. */

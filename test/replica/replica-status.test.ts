@@ -48,9 +48,9 @@ interface Case {
   readonly afterMs?: number
 }
 
-function facts(state: CandidateState, does: WorkloadState, its: Case = {}) {
+function facts(state: CandidateState, workload: WorkloadState, its: Case = {}) {
   const { epoch = 4, standby, healthy = true, afterMs = 0, ready = 0, revision = null, peers = [] } = its
-  const view = { ...NOTHING, state: does, epoch, standby: { ...COLD, ...standby } }
+  const view = { ...NOTHING, state: workload, epoch, standby: { ...COLD, ...standby } }
   const launcher = 'connected' as const
   return {
     options: { ...CONFIG, peers, pod: { revision } },
@@ -65,7 +65,7 @@ function facts(state: CandidateState, does: WorkloadState, its: Case = {}) {
       refusedGrant: null,
       served: true,
       startsColder: false,
-      canRun: does === 'idle',
+      canRun: workload === 'idle',
       healthy,
       lastProbe: null,
       draining: null,

@@ -78,7 +78,7 @@ async function agentOn(api: LeaseApi, front: ReplicaParts['front'], sent: ToLaun
 }
 
 test('a follower orders its launcher to prepare once the Lease records that the leader serves', async () => {
-  for (const [healthyMs, told] of [
+  for (const [healthyMs, orders] of [
     [290, 1],
     [null, 0],
   ] as const) {
@@ -91,7 +91,7 @@ test('a follower orders its launcher to prepare once the Lease records that the 
     await settled()
     replica.terminate('SIGTERM')
     await replica.end()
-    assert.equal(sent.filter(({ type }) => type === 'prepare').length, told)
+    assert.equal(sent.filter(({ type }) => type === 'prepare').length, orders)
   }
 })
 

@@ -60,15 +60,15 @@ for (const [state, status, givenUp, what] of CASES) {
       asked.add(path)
       return path === '/health' ? status : 500
     })
-    const told: string[] = []
+    const outcomes: string[] = []
     await probe(port, state, (done) => {
-      const tell = (outcome: string) => () => {
-        if (told.push(outcome) === 5 || outcome !== 'probed') done()
+      const add = (outcome: string) => () => {
+        if (outcomes.push(outcome) === 5 || outcome !== 'probed') done()
       }
-      return { healthy: tell('healthy'), unhealthy: tell('unhealthy'), probed: tell('probed') }
+      return { healthy: add('healthy'), unhealthy: add('unhealthy'), probed: add('probed') }
     })
     assert.equal(
-      told.join(' '),
+      outcomes.join(' '),
       givenUp ? 'probed probed probed unhealthy' : 'probed probed probed probed probed',
     )
     assert.deepEqual([...asked].sort(), ASKED[state])
@@ -78,17 +78,17 @@ for (const [state, status, givenUp, what] of CASES) {
 test('an unhealthy LangFlow that was not stopped is healthy again once it answers', async (t) => {
   let status = 500
   const port = await langflow(t, () => status)
-  const told: string[] = []
+  const outcomes: string[] = []
   await probe(port, 'healthy', (done) => ({
     healthy: () => {
-      told.push('healthy')
+      outcomes.push('healthy')
       done()
     },
     unhealthy: () => {
-      if (told.push('unhealthy') === 2) status = 200
+      if (outcomes.push('unhealthy') === 2) status = 200
     },
   }))
-  assert.deepEqual(told, ['unhealthy', 'unhealthy', 'healthy'])
+  assert.deepEqual(outcomes, ['unhealthy', 'unhealthy', 'healthy'])
 })
 
 test('a LangFlow that accepts and never responds is silent; one that refuses connections is not', async (t) => {
