@@ -53,7 +53,7 @@ function isWithin(path: string, dir: string): boolean {
   return inner!.startsWith(outer!)
 }
 
-/** What the user must know before applying the result. The caller adds the object's name. */
+/** Warnings about the application of the result. The caller adds the object's name. */
 export function warningsAbout({ manifest, pod, container }: Workload): string[] {
   const running = asNumber(dig(manifest.value, 'status', 'replicas')) ?? 0
   const sidecars = asList(pod.initContainers).filter((one) => dig(one, 'restartPolicy') === 'Always')

@@ -169,26 +169,16 @@ export function selects(selector: unknown, labels: Readonly<Fields>): boolean {
   return Object.keys(asFields(selector)).length > 0 && matches({ matchLabels: selector }, labels)
 }
 
-/** Whether a label selector, as in a NetworkPolicy or a PodDisruptionBudget, matches. An empty selector matches all labels. */
+/** Whether a label selector, as in a NetworkPolicy or a PodDisruptionBudget, certainly matches. An empty one matches all labels. */
 export function matches(selector: unknown, labels: Readonly<Fields>): boolean {
   const exact = Object.entries(asFields(dig(selector, 'matchLabels')))
-  if (!exact.every(([name, value]) => labels[name] === value)) return false
-  return asList(dig(selector, 'matchExpressions')).every((one) => {
-    const own = labels[asText(dig(one, 'key'))]
-    const among = asList(dig(one, 'values')).includes(own)
-    switch (dig(one, 'operator')) {
-      case 'In':
-        return own !== undefined && among
-      case 'NotIn':
-        return own === undefined || !among
-      case 'Exists':
-        return own !== undefined
-      case 'DoesNotExist':
-        return own === undefined
-      default:
-        return false
-    }
-  })
+  return (
+    exact.every(([name, value]) => labels[name] === value) &&
+    asList(dig(selector, 'matchExpressions')).every(
+      (one) =>
+        dig(one, 'operator') === 'In' && asList(dig(one, 'values')).includes(labels[asText(dig(one, 'key'))]),
+    )
+  )
 }
 
 /** LangFlow's port from its container's flags and variables, else from the declared ports; `null` if unknown. */

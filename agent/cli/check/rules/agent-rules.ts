@@ -15,7 +15,7 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'agent-identity',
     severity: 'error',
-    about: "The agent can read its pod's name and revision. Otherwise a rollout does not end.",
+    about: "The agent can read its pod's name and revision. If not, a rollout does not end.",
     fix: "Set POD_NAME, POD_UID, POD_TEMPLATE_HASH and CONTROLLER_REVISION_HASH in the agent's env with valueFrom.fieldRef.",
     *find({ agent, options, manifest }) {
       const { pod, peers, identity } = options
@@ -35,7 +35,7 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'agent-target',
     severity: 'error',
-    about: 'The agent asks LangFlow where it listens. Otherwise no replica ever serves.',
+    about: 'The agent asks LangFlow where it listens. If not, no replica ever serves.',
     fix: "Set --target to LangFlow's port.",
     *find({ env, options: { target }, port, container }) {
       const isPort = target.port === port || env.value('LANGFLOW_PORT') === String(target.port)
@@ -45,7 +45,7 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'agent-cpu-limit',
     severity: 'warning',
-    about: 'The kernel does not throttle the agent. Otherwise it renews late.',
+    about: 'The agent has no CPU limit. A throttled agent renews late.',
     fix: "Remove limits.cpu from the agent's container. Its request is enough.",
     *find({ agent }) {
       const limit = dig(agent.container, 'resources', 'limits', 'cpu')
@@ -55,7 +55,7 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'agent-probes',
     severity: 'error',
-    about: "Its probes ask the agent's gate. Otherwise a pod is Ready that does not lead.",
+    about: "Its probes ask the agent's gate. If not, a pod is Ready that does not lead.",
     fix: 'Let the readinessProbe ask /readyz (periodSeconds 1, failureThreshold 1), or /frontz with --traffic=front, and the livenessProbe /livez.',
     *find({ agent: { container }, options: { listen, traffic } }) {
       const gate = READY_PATH[traffic.mode]
@@ -78,7 +78,7 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'langflow-probes',
     severity: 'error',
-    about: "LangFlow's probes ask the agent. Otherwise the kubelet restarts every standby.",
+    about: "LangFlow's probes ask the agent. If not, the kubelet restarts every standby.",
     fix: "Let the probes of LangFlow's container ask /workloadz on the agent's port, and remove its readinessProbe.",
     *find({ langflow, container, options: { listen, traffic } }) {
       if (askedBy(langflow, 'livenessProbe') === null)
@@ -95,7 +95,7 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'grace-period',
     severity: 'error',
-    about: 'The pod has time for a planned stop. Otherwise it is killed before it releases the Lease.',
+    about: 'The pod has time for a planned stop. If not, it is killed before it releases the Lease.',
     fix: 'Raise terminationGracePeriodSeconds, and set the same --stop-timeout for agent and launcher.',
     *find({ pod, langflow, launcher, options }) {
       const { drainTimeoutMs, stopTimeoutMs, holdTimeoutMs, traffic } = options

@@ -29,7 +29,7 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
   {
     code: 'lease-object',
     severity: 'warning',
-    about: 'The Lease exists, without a holder in its manifest. Otherwise starts wait, or terms end.',
+    about: 'The Lease exists, without a holder in its manifest. If not, starts wait, or terms end.',
     fix: 'Apply a Lease without a spec, with the name in --lease-name.',
     reads: 'Lease',
     *find(one, { manifests, cluster, hidden }) {
@@ -49,7 +49,7 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
   {
     code: 'lease-shared',
     severity: 'error',
-    about: 'No other workload competes for its Lease. Otherwise only one of the two ever serves.',
+    about: 'Each workload has its own Lease. If not, only one of them ever serves.',
     fix: 'Give each LangFlow its own Lease with LEADER_LEASE_NAME, and name it in its Role.',
     *find(one, facts) {
       for (const other of othersBefore(one, facts)) {
@@ -62,7 +62,7 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
   {
     code: 'agent-rights',
     severity: 'error',
-    about: 'The agent may use its Lease and create Events. Otherwise the replica never leads.',
+    about: 'The agent may use its Lease and create Events. If not, the replica never leads.',
     fix: "Bind the pods' ServiceAccount to a Role with the verb, for the Lease in --lease-name.",
     *find(one, facts) {
       // With a kubeconfig, the agent does not use its pod's account.

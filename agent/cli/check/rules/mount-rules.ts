@@ -10,7 +10,7 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'langflow-mounts',
     severity: 'error',
-    about: "No flow can write the agent's files. Otherwise it can pose as the launcher.",
+    about: "Flows cannot write the agent's files. With these, a flow can pose as the launcher.",
     fix: "Mount the directories of program and socket readOnly in LangFlow's container, and the agent's state only in the agent.",
     *find({ agent, launcher, langflow, pod, container, options }) {
       if (launcher === null || !('options' in launcher)) return
@@ -40,7 +40,7 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'agent-token',
     severity: 'error',
-    about: 'The agent has a token for the API server. Otherwise the replica never leads.',
+    about: 'The agent has a token for the API server. If not, the replica never leads.',
     fix: `Mount a projected serviceAccountToken without an audience at ${TOKEN_DIR} in the agent's container.`,
     *find(one, facts) {
       const { agent, pod, options } = one

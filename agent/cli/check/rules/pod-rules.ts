@@ -21,7 +21,7 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   {
     code: 'pod-namespaces',
     severity: 'error',
-    about: 'Each pod has its own processes and network. Otherwise LangFlow outlives its launcher.',
+    about: 'Each pod has its own processes and network. If not, LangFlow outlives its launcher.',
     fix: 'Remove the field from the pod.',
     *find({ pod }) {
       for (const name of ['hostPID', 'shareProcessNamespace', 'hostNetwork'])
@@ -31,7 +31,7 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   {
     code: 'agent-sidecar',
     severity: 'error',
-    about: 'The agent is a native sidecar. Otherwise every replica runs LangFlow, or none.',
+    about: 'The agent is a native sidecar. If not, every replica runs LangFlow.',
     fix: 'Pipe the manifest through langflow-leader inject, which adds the agent to initContainers with restartPolicy: Always.',
     *find({ agent }) {
       if (agent === null) yield 'its pods have no agent, so every replica runs LangFlow'
@@ -46,7 +46,7 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   {
     code: 'launcher-first',
     severity: 'error',
-    about: "The launcher is the container's first process. Otherwise LangFlow runs without a grant.",
+    about: "The launcher is the container's first process. If not, LangFlow runs without a grant.",
     fix: 'Pipe the manifest through langflow-leader inject, and find out which tool changed the command.',
     *find({ agent, langflow, container }) {
       if (agent === null || agent.place === 'run') return
@@ -63,7 +63,7 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   {
     code: 'langflow-privileges',
     severity: 'error',
-    about: 'No flow may trace or kill its launcher. Otherwise two replicas may act at the same time.',
+    about: 'LangFlow has no privileges. With them, a flow can stop its launcher, and two replicas act.',
     fix: "Remove privileged and the capabilities from LangFlow's container, and run it as another user than root.",
     *find({ agent, pod, langflow, container }) {
       if (agent === null) return
@@ -103,7 +103,7 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   {
     code: 'agent-settings',
     severity: 'error',
-    about: 'Flags and variables are valid. Otherwise agent or launcher exits, and never leads.',
+    about: 'Flags and variables are valid. If not, agent or launcher exits, and never leads.',
     fix: 'Correct the flag or the variable.',
     *find({ agent, launcher }) {
       const started = [agent?.started ?? [], launcher ?? []].flat()
@@ -113,7 +113,7 @@ export const POD_RULES: readonly Rule<Installation>[] = [
   },
 ]
 
-/** The command of a container that uses LangFlow's database; `null` if there is none. */
+/** The command of a container that uses LangFlow's database; `null` for other commands. */
 function actIn({ command, args }: Fields): string | null {
   return ACTS.exec([...asList(command), ...asList(args)].join(' '))?.[0] ?? null
 }

@@ -44,7 +44,7 @@ export const ROLLOUT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'replicas',
     severity: 'warning',
-    about: 'There are two or more replicas, always. Otherwise none can take over.',
+    about: 'There are always two or more replicas. If not, no replica can take over.',
     fix: 'Set replicas to 2 or more, and remove the autoscaler: more replicas are only standbys.',
     reads: 'HorizontalPodAutoscaler',
     *find({ manifest, replicas, spec }, { manifests }) {

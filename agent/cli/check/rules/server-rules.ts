@@ -9,7 +9,7 @@ export const SERVER_RULES: readonly Rule<Facts>[] = [
   {
     code: 'api-latency',
     severity: 'error',
-    about: 'The API server answers in time. Otherwise LangFlow is frozen or killed without a fault.',
+    about: 'The API server answers in time. If not, LangFlow is frozen or killed without a fault.',
     fix: 'Raise --lease-duration and --renew-deadline, or make the API server faster.',
     *find({ cluster, installations }) {
       if (cluster === null) return
@@ -27,7 +27,7 @@ export const SERVER_RULES: readonly Rule<Facts>[] = [
   {
     code: 'objects-valid',
     severity: 'error',
-    about: 'The API server accepts the objects. Otherwise a rollout stops.',
+    about: 'The API server accepts the objects. If not, a rollout stops.',
     fix: 'Correct the field that the API server names.',
     find: ({ refusals }) => refusals ?? [],
   },

@@ -9,7 +9,7 @@ export const STANDBY_RULES: readonly Rule<Installed>[] = [
   {
     code: 'standby-command',
     severity: 'error',
-    about: 'The launcher can keep LangFlow warm. Otherwise a takeover takes a whole start.',
+    about: 'The launcher can keep LangFlow warm. If not, a takeover takes a whole start.',
     fix: 'Let the command be "langflow run …", or "sh -c" with it after lines that only set variables. Do everything else in an init container.',
     *find({ options, env, launcher, container }) {
       const cold = launcher !== null && options.standby === 'warm' ? env.whyCold : null
@@ -19,7 +19,7 @@ export const STANDBY_RULES: readonly Rule<Installed>[] = [
   {
     code: 'hold-timeout',
     severity: 'error',
-    about: 'The timeouts exceed a start of LangFlow. Otherwise held requests or starts fail.',
+    about: 'The timeouts exceed a start of LangFlow. If not, held requests or starts fail.',
     fix: 'Use --standby=warm, or set --hold-timeout to at least the time in the finding. Remove --start-timeout.',
     *find({ options }) {
       const { traffic, holdTimeoutMs, leaseDurationMs, standby, startTimeoutMs } = options

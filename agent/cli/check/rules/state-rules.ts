@@ -12,8 +12,8 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
   {
     code: 'secret-key',
     severity: 'error',
-    about: 'All replicas have one valid key. Otherwise a new leader cannot read stored credentials.',
-    fix: "Set it on all replicas to the same output of `openssl rand -base64 32 | tr '+/' '-_'`.",
+    about: 'All replicas have one valid key. If not, a new leader cannot read stored credentials.',
+    fix: "Set LANGFLOW_SECRET_KEY on all replicas to the same output of `openssl rand -base64 32 | tr '+/' '-_'`.",
     *find({ env, isSingle }) {
       const key = env.value('LANGFLOW_SECRET_KEY')
       const fault = faultOfSecretKey(['langflow run'], key === null ? {} : { LANGFLOW_SECRET_KEY: key })
@@ -26,7 +26,7 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
   {
     code: 'database-shared',
     severity: 'error',
-    about: 'All replicas use one PostgreSQL. Otherwise a new leader does not have the flows.',
+    about: 'All replicas use one PostgreSQL. If not, a new leader does not have the flows.',
     fix: `Set ${URL_VARIABLE} to one PostgreSQL for all replicas.`,
     *find(one) {
       if (one.isSingle) return
@@ -43,7 +43,7 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
   {
     code: 'database-exclusive',
     severity: 'error',
-    about: 'No LangFlow of another Lease uses its database. Otherwise two leaders act on the same state.',
+    about: 'Each Lease has its own database. If not, two leaders act on the same state.',
     fix: 'Give each Lease its own database, or let all replicas compete for one Lease.',
     *find(one, facts) {
       const installed = asInstalled(one)
@@ -59,21 +59,21 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
   {
     code: 'local-files',
     severity: 'warning',
-    about: 'A new leader has the files that users uploaded. Otherwise it lists them, and cannot read them.',
+    about: 'A new leader has the files that users uploaded. If not, it lists them, and cannot read them.',
     fix: 'Set LANGFLOW_STORAGE_TYPE to s3, or mount one ReadWriteMany volume at LANGFLOW_CONFIG_DIR in all replicas.',
     *find(one) {
       const { env, isSingle } = one
       if (isSingle || (env.value('LANGFLOW_STORAGE_TYPE') ?? 'local') !== 'local') return
       // Without a database, the replicas share nothing, which another rule reports.
       if (!env.isSet(URL_VARIABLE)) return
-      if (sharedVolumeAt(one, env.value('LANGFLOW_CONFIG_DIR') ?? '') === null)
+      if (!isSharedAt(one, env.value('LANGFLOW_CONFIG_DIR') ?? ''))
         yield "uploaded files stay in the leader's pod"
     },
   },
   {
     code: 'volume-shared',
     severity: 'error',
-    about: 'Every replica can mount its volumes. Otherwise a second replica never starts.',
+    about: 'Every replica can mount its volumes. If not, a second replica never starts.',
     fix: 'Use a claim with ReadWriteMany, or remove it if LangFlow uses PostgreSQL and S3.',
     reads: 'PersistentVolumeClaim',
     *find(one, facts) {
@@ -113,16 +113,13 @@ function databaseOf(one: Installation): string | null {
   }
 }
 
-/** The volume that all replicas mount at this path, such as `claim data`; `null` if each replica has its own files there. */
-function sharedVolumeAt(one: Installation, path: string): string | null {
+/** Whether all replicas mount one volume at this path. */
+function isSharedAt(one: Installation, path: string): boolean {
   const volume = volumeOf(one.pod, mountAt(one.langflow, path)?.volume)
-  const claim = claimOf(one, volume)
-  if (claim !== null) return `claim ${claim}`
-  const type = ['nfs', 'cephfs', 'azureFile'].find((name) => name in volume)
-  return type === undefined ? null : `${type} ${JSON.stringify(volume[type])}`
+  return claimOf(one, volume) !== null || ['nfs', 'cephfs', 'azureFile'].some((name) => name in volume)
 }
 
-/** The claim that all replicas share; `null` if there is none, or if a template gives each replica its own. */
+/** The claim that all replicas share; `null` if a template gives each replica its own claim, or the volume has no claim. */
 function claimOf({ spec }: Installation, volume: unknown): string | null {
   const templates = asList(spec.volumeClaimTemplates).map((one) => dig(one, 'metadata', 'name'))
   if (templates.includes(dig(volume, 'name'))) return null
