@@ -13,14 +13,10 @@ describe('demo', { concurrency: 2 }, () => {
     const { ok, overlapMs, beats, requests, takeovers } = JSON.parse(demo.stdout[0] ?? '') as Result
     assert.deepEqual([ok, overlapMs], [true, 0])
     assert.ok(beats > 100 && requests.sent > requests.failed)
-    assert.deepEqual(
-      takeovers.map(({ kind, epoch, code }) => [kind, epoch, code]),
-      [
-        ['crash', 2, 'expired'],
-        ['stop', 3, 'released'],
-        ['hang', 4, 'expired'],
-      ],
-    )
+    const codes = takeovers.map(({ kind, code }) => `${kind}: ${code}`)
+    assert.deepEqual(codes, ['crash: expired', 'stop: released', 'hang: expired'])
+    const [crash, stop, hang] = takeovers.map(({ epoch }) => epoch)
+    assert.ok(1 < crash! && crash! < stop! && stop! < hang!, JSON.stringify(takeovers))
     assert.equal(takeovers[1]!.failedRequests, 0)
   })
 

@@ -21,7 +21,7 @@ import { type Answer, FAULTS, type Kind, recover, type Takeover, takeOver } from
 
 const NAMES = ['replica-a', 'replica-b', 'replica-c']
 const LEASE = 'langflow-leader-lock'
-const FAST = ['--lease-duration=3s', '--renew-deadline=2s', '--retry-period=500ms', '--kill-margin=500ms']
+const FAST = ['--lease-duration=7s', '--renew-deadline=4s', '--retry-period=500ms', '--kill-margin=2s']
 
 const EVERY_MS = 50
 /** Longer than any takeover, so that a request in a front's hold doesn't fail. */
@@ -180,7 +180,7 @@ class Demo {
     }
     for (const name of NAMES) this.#replicas.push(await DemoReplica.make(name, options))
     flags.push(`--peers=${this.#replicas.map(({ agentPort }) => `127.0.0.1:${agentPort}`)}`)
-    const lease = this.#options.fast ? '3 s' : '15 s'
+    const lease = this.#options.fast ? '7 s' : '15 s'
     this.#stream.write(
       `demo: three replicas of a small stand-in for LangFlow, with a lease duration of ${lease}\n`,
     )

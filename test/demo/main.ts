@@ -9,7 +9,7 @@ Plays three takeovers between three replicas: after a crash, a planned stop and 
 
   --stay   cause no faults; keep the replicas until Ctrl-C, so that you can try the commands
   --json   print progress to stderr, and the result as one JSON object to stdout
-  --fast   use a lease duration of 3 s instead of 15 s
+  --fast   use a lease duration of 7 s instead of 15 s
 
 Exit codes: 0 if all takeovers succeeded and no two replicas acted at the same time, 1 after a failure, 2 for wrong usage.`
 
