@@ -66,14 +66,16 @@ test('--kubeconfig takes precedence over the pod, the pod over $KUBECONFIG, and 
     return connection.namespace
   }
 
-  assert.equal(
-    await namespaceFor({ kubeconfig: flag, env: { ...pod, KUBECONFIG, HOME: dir }, ...where }),
-    'by-flag',
-  )
-  assert.equal(await namespaceFor({ env: { ...pod, KUBECONFIG, HOME: dir }, ...where }), 'by-pod')
-  assert.equal(await namespaceFor({ env: { KUBECONFIG, HOME: dir }, ...where }), 'by-env')
-  assert.equal(await namespaceFor({ env: { HOME: dir }, ...where }), 'by-home')
-  assert.equal(await namespaceFor({ env: { HOME: dir }, namespace: 'asked-for' }), 'asked-for')
+  const everywhere = { ...pod, KUBECONFIG, HOME: dir }
+  const rows: [options: Partial<LeaseConnectionOptions>, namespace: string][] = [
+    [{ kubeconfig: flag, env: everywhere, ...where }, 'by-flag'],
+    [{ env: everywhere, ...where }, 'by-pod'],
+    [{ env: { KUBECONFIG, HOME: dir }, ...where }, 'by-env'],
+    [{ env: { HOME: dir }, ...where }, 'by-home'],
+    [{ env: { HOME: dir }, namespace: 'asked-for' }, 'asked-for'],
+    [{ kubeconfig: write('plain', kubeconfig('http://127.0.0.1:1', {})) }, 'default'],
+  ]
+  for (const [options, namespace] of rows) assert.equal(await namespaceFor(options), namespace)
   using inPod = await connect({ env: pod, ...where })
   assert.equal(inPod.server, 'https://[fd00::1]/')
 })

@@ -101,18 +101,7 @@ export const FOLLOWING: AgentStatus = {
 }
 
 /** The view of a front that has just started. */
-const NEW_FRONT: FrontView = {
-  listening: true,
-  held: 0,
-  oldestHeldMs: 0,
-  inFlight: 0,
-  streams: 0,
-  forwarded: { langflow: 0, leader: 0 },
-  failed: { hold_timeout: 0, hold_limit: 0, outcome_unknown: 0, cut: 0, client_gone: 0 },
-  streamsEnded: 0,
-  rssBytes: 90_000_000,
-  unreachable: null,
-}
+const NEW_FRONT: FrontView = { ...FRONT, held: 0, oldestHeldMs: 0, inFlight: 0, streams: 0 }
 
 /** The same status in front mode. */
 export function fronted(status: AgentStatus, front: Partial<FrontView> = {}): AgentStatus {
