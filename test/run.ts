@@ -28,6 +28,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
       'test/simulation/*.test.ts',
       'test/front/{security,hop,conformance}.test.ts',
       'test/fault-table/*.test.ts',
+      'test/demo/*.test.ts',
     ],
     // They inspect all processes of the machine.
     alone: 'test/**/process-*.test.ts',

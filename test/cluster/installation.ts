@@ -187,8 +187,8 @@ export class Installation {
 
   /** Resolves once the replicas are available: Ready for `minReadySeconds`. */
   async available(replicas: number): Promise<void> {
-    const wanted = `--for=jsonpath={.status.availableReplicas}=${replicas}`
-    await this.kubectl('wait', wanted, this.name, '--timeout=60s')
+    const expected = `--for=jsonpath={.status.availableReplicas}=${replicas}`
+    await this.kubectl('wait', expected, this.name, '--timeout=60s')
   }
 
   /** Changes the pod template, and returns the annotation of its new pods. */

@@ -55,8 +55,8 @@ describe('the pod spec of agent/cli/manifests/pod-spec.ts equals', () => {
   ] as const)
     test(`that of deploy/${file}`, () => {
       const pod = only(plainManifests(file), 'Deployment').spec.template.spec as PodSpec
-      const wanted = initContainers({ ...PARTS, variables: variables(traffic, standby), traffic })
-      assert.deepEqual(pod.initContainers, wanted)
+      const expected = initContainers({ ...PARTS, variables: variables(traffic, standby), traffic })
+      assert.deepEqual(pod.initContainers, expected)
       assert.deepEqual({ ...pod.securityContext, ...RESTRICTED_POD }, pod.securityContext)
       assert.equal(pod.terminationGracePeriodSeconds, grace)
       for (const volume of VOLUMES) assert.deepEqual(named(pod.volumes, volume.name), volume)

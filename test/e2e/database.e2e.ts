@@ -59,9 +59,9 @@ langflowTest(
       const from = leader.lines.length
       const { firstMs, lastMs } = await away(leader, ms)
       assert.ok(firstMs < BACK_WITHIN_MS && lastMs < BACK_WITHIN_MS, `${firstMs} ms, ${lastMs} ms`)
-      const said = leader.lines.slice(from).map(({ event }) => event)
+      const reported = leader.lines.slice(from).map(({ event }) => event)
       assert.deepEqual(
-        said.filter((event) => ENDS.includes(String(event))),
+        reported.filter((event) => ENDS.includes(String(event))),
         [],
       )
       const now = await leader.status()

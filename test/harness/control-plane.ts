@@ -194,7 +194,7 @@ export class ControlPlane {
   requests({ userAgent = '', ...exact }: AuditFilter = {}): AuditRecord[] {
     if (!this.#options.audit)
       throw new Error('start the control plane with { audit: true } to count requests')
-    const wanted = Object.entries(exact) as [keyof typeof exact, string][]
+    const expected = Object.entries(exact) as [keyof typeof exact, string][]
     // A line without a newline is still being written.
     const lines = readFileSync(this.#path('audit.log'), 'utf8').split('\n').slice(0, -1)
     return lines
@@ -209,7 +209,7 @@ export class ControlPlane {
         code: event.responseStatus?.code ?? 0,
       }))
       .filter(
-        (one) => one.userAgent.includes(userAgent) && wanted.every(([key, value]) => one[key] === value),
+        (one) => one.userAgent.includes(userAgent) && expected.every(([key, value]) => one[key] === value),
       )
   }
 

@@ -73,13 +73,13 @@ describe('a hostile process in the LangFlow container', { skip }, () => {
 
   test('that can replace the socket, because of a writable mount, gets nothing from a connected launcher', async (t) => {
     const hostile = await HostileScene.open(t, careless)
-    const heard = await hostile.assertNoEffect(() =>
+    const received = await hostile.assertNoEffect(() =>
       hostile.attack<string[]>('replace', {
         text: lines({ type: 'welcome', token: 'f'.repeat(64), tree: 'x', port: 1 }, { type: 'kill' }),
         forMs: 2500,
       }),
     )
-    assert.deepEqual(heard, [])
+    assert.deepEqual(received, [])
     await hostile.leader.agent.find('the alarm', ({ msg }) => /the socket was replaced/.test(msg))
     const { answers } = await hostile.attack<Conversation>('say', { text: lines(HELLO), forMs: 5000 })
     assert.match(answers[0] ?? '', /another launcher is connected/)
