@@ -79,12 +79,6 @@ describe('the replicas', () => {
     )
   })
 
-  test('are called at the port where their agents listen', async () => {
-    const port = { ...agent, ports: [{ name: 'agent', containerPort: 9090 }] }
-    await using it = await clusterWith([podWith(port)], { [proxied('a', 9090)]: [200, own()] })
-    assert.equal((await it.cluster.replicas())[0]?.status?.role, 'leader')
-  })
-
   const silent: Readonly<Record<string, [answer: Answer, problem: RegExp]>> = {
     'refuses the connection': [
       [503, status(503, 'ServiceUnavailable', 'dial tcp 10.0.0.7:8090: connect: connection refused')],
@@ -109,24 +103,12 @@ describe('the replicas', () => {
     const answers = Object.fromEntries(['a', 'b', 'c'].map((name) => [proxied(name), 'never'] as const))
     const clock = new VirtualClock()
     await using it = await clusterWith(pods, answers, clock)
-    const told = it.cluster.replicas()
+    const read = it.cluster.replicas()
     await it.asked(1 + pods.length)
     await clock.pass(3_500)
-    const rows = await within(told)
+    const rows = await within(read)
     assert.match(rows[0]?.problem ?? '', /within 3/)
     assert.equal(rows.length, 3)
-  })
-
-  test('include a pod whose agent does not run, which is not called', async () => {
-    await using it = await clusterWith([podWith(agent, { phase: 'Pending' })])
-    const [row] = await it.cluster.replicas()
-    assert.equal(row?.problem, 'its agent is not running yet: the pod is Pending')
-    assert.equal(it.server.requests.length, 1)
-  })
-
-  test('do not include a pod that no longer exists', async () => {
-    await using it = await clusterWith([podWith(agent)])
-    assert.deepEqual(await it.cluster.replicas(), [])
   })
 
   const forbidden = (what: string) =>

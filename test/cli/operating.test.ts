@@ -112,25 +112,4 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     const [, seconds] = /: a holds the Lease, but .*; takeover in about (\d+) s unless/.exec(stdout) ?? []
     assert.ok(Number(seconds) > 0 && Number(seconds) <= 15, stdout)
   })
-
-  test('pause and resume: every replica shows the pause, and a switchover is refused during it', async (t) => {
-    const scene = await EmbeddedScene.open(t)
-    const [a, b] = await scene.pair(CALM)
-    const paused = await new Command(scene, 'pause', '--for=10m', '--reason=upgrade', '--output=json').end()
-    assert.equal(paused.code, 0, paused.stderr)
-    const { after, replicas } = JSON.parse(paused.stdout)
-    assert.equal(after.reason, 'upgrade')
-    const shows = { shows: true, problem: null }
-    assert.deepEqual(replicas, [
-      { pod: 'a', ...shows },
-      { pod: 'b', ...shows },
-    ])
-    assert.deepEqual([(await a.status()).pause, (await b.status()).pause], [after, after])
-    const refused = await new Command(scene, 'switchover', '--yes').end()
-    assert.equal(refused.code, 3)
-    assert.match(refused.stderr, /paused until \S+ \(upgrade\)/)
-    const resumed = await new Command(scene, 'resume').end()
-    assert.equal(resumed.code, 0, resumed.stderr)
-    assert.deepEqual([(await a.status()).pause, (await b.status()).pause], [null, null])
-  })
 })

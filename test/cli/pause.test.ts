@@ -16,11 +16,11 @@ import { LEADER, ScriptedCluster } from './scripted-cluster.ts'
 const NOW = Date.parse(LEADER.now)
 const inMs = (ms: number) => new Date(NOW + ms).toISOString()
 const PODS = ['langflow-0', 'langflow-1', 'langflow-2']
+const AWAY = new OperationError('unreachable', 'cannot reach it')
 
 /** Replicas that show the pause immediately. */
 class Cluster extends ScriptedCluster {
   readonly clock = new VirtualClock()
-
   /** The replicas that read the Lease. */
   seeing = PODS
 
@@ -31,129 +31,104 @@ class Cluster extends ScriptedCluster {
     return this.rows
   }
 
-  pause(request: { forMs?: number; reason?: string } = {}): Promise<PauseChange> {
-    return pause(this, this.clock, { forMs: null, reason: null, ...request })
-  }
-
-  resume(): Promise<PauseChange> {
-    return resume(this, this.clock)
+  /** Waits until the replicas have had the time to show it. */
+  async pause(request: { forMs?: number; reason?: string } = {}): Promise<PauseChange> {
+    const change = pause(this, this.clock, { forMs: null, reason: null, ...request })
+    change.catch(() => {})
+    await this.clock.pass(5_250)
+    return change
   }
 }
-
-const describePaused = (change: PauseChange) => describeChange(change, true)
-const describeResumed = (change: PauseChange) => describeChange(change, false)
-
-const AWAY = new OperationError('unreachable', 'cannot reach it')
 
 describe('a pause', () => {
   test('writes three annotations, with the end by the leader’s clock', async () => {
     const cluster = new Cluster()
-    const change = await cluster.pause({ forMs: 60_000, reason: 'upgrade' })
-    assert.deepEqual(cluster.annotations, {
-      [PAUSED]: 'true',
-      [PAUSED_UNTIL]: inMs(60_000),
-      [PAUSE_REASON]: 'upgrade',
-    })
-    assert.deepEqual(change, {
-      before: null,
-      after: { until: inMs(60_000), reason: 'upgrade' },
-      leader: 'langflow-0',
-      replicas: PODS.map((pod) => ({ pod, shows: true, problem: null })),
-    })
-    assert.match(describePaused(change), /^paused until 2026-\S+ \(upgrade\)\nlangflow-0 stays the leader/)
+    const { before, after, leader, replicas } = await cluster.pause({ forMs: 60_000, reason: 'upgrade' })
+    const written = { [PAUSED]: 'true', [PAUSED_UNTIL]: inMs(60_000), [PAUSE_REASON]: 'upgrade' }
+    assert.deepEqual(cluster.annotations, written)
+    assert.deepEqual([before, after], [null, { until: inMs(60_000), reason: 'upgrade' }])
+    assert.deepEqual([leader, replicas.map(({ shows }) => shows)], ['langflow-0', [true, true, true]])
   })
 
-  test('gets a new end and keeps its reason if it is already in force', async () => {
+  test('gets a new end and keeps its reason if it is in force, and starts anew if it has expired', async () => {
     const cluster = new Cluster()
     await cluster.pause({ forMs: 60_000, reason: 'upgrade' })
-    const change = await cluster.pause({ forMs: 120_000 })
-    assert.deepEqual(change.after, { until: inMs(120_000), reason: 'upgrade' })
-    const { after } = await cluster.pause({ reason: 'migration' })
-    assert.deepEqual(after, { until: null, reason: 'migration' })
-    assert.equal(cluster.annotations[PAUSED_UNTIL], undefined)
+    assert.deepEqual((await cluster.pause()).after, { until: null, reason: 'upgrade' })
+    cluster.note({ [PAUSED_UNTIL]: inMs(-1) })
+    assert.deepEqual((await cluster.pause()).after, { until: null, reason: null })
   })
 
-  test('starts anew if the recorded pause has expired', async () => {
-    const cluster = new Cluster()
-    cluster.note({ [PAUSED]: 'true', [PAUSED_UNTIL]: inMs(-1), [PAUSE_REASON]: 'old' })
-    const { before, after } = await cluster.pause()
-    assert.deepEqual([before, after], [null, { until: null, reason: null }])
-  })
-
-  test('is written if no replica leads, but does not count as in force', async () => {
-    const cluster = new Cluster()
-    cluster.write({ holderIdentity: '' })
-    const change = await cluster.pause()
-    assert.match(describePaused(change), /\nno replica leads/)
-    assert.equal(isInForce(change, true), false)
-  })
-
-  test('is reported from the Lease at the time when the replicas show it, not as it was written', async () => {
-    const cluster = new Cluster()
-    cluster.carriedOut = () => void setImmediate(() => cluster.write({ holderIdentity: '' }))
-    cluster.seeing = []
-    const change = cluster.pause()
-    await cluster.clock.pass(250)
-    cluster.seeing = PODS
-    await cluster.clock.pass(250)
-    assert.deepEqual([(await change).leader, isInForce(await change, true)], [null, false])
-  })
-
-  test('that the leader removed because of a handover is reported as not paused', async () => {
-    const cluster = new Cluster()
-    cluster.carriedOut = () =>
-      void setImmediate(() => {
-        cluster.note({ [PAUSED]: null })
-        cluster.write({ holderIdentity: 'langflow-1_uid' })
-      })
-    cluster.seeing = []
-    const pausing = cluster.pause()
-    await cluster.clock.pass(500)
-    const change = await pausing
-    assert.deepEqual([change.after, change.leader, isInForce(change, true)], [null, 'langflow-1', false])
-    assert.match(describePaused(change), /^not paused/)
-  })
-
-  test('does not count as in force if the leader does not answer, or its pod is gone', async () => {
-    for (const [change, said] of [
-      [
-        (cluster: Cluster) => cluster.show('langflow-0', 'refused'),
-        /langflow-0 does not show the change: refused/,
-      ],
-      [(cluster: Cluster) => cluster.write({ holderIdentity: 'gone_uid' }), /no such replica/],
-    ] as const) {
-      const cluster = new Cluster()
-      change(cluster)
-      const pausing = cluster.pause()
-      await cluster.clock.pass(5_000)
-      assert.match(describePaused(await pausing), said)
-      assert.equal(isInForce(await pausing, true), false)
-    }
-  })
-
-  for (const [what, code, word, change] of [
+  const rows: [when: string, change: (cluster: Cluster) => void, inForce: boolean, line: RegExp][] = [
     [
-      'while a switchover is requested',
-      'switchover',
-      /is already requested/,
-      (cluster: Cluster) => cluster.note({ [SWITCHOVER_TO]: 'langflow-1' }),
+      'all replicas show it',
+      () => {},
+      true,
+      /^paused until an operator resumes\nlangflow-0 stays the leader/,
+    ],
+    ['no replica leads', (cluster) => cluster.write({ holderIdentity: '' }), false, /\nno replica leads/],
+    [
+      'the pod of the leader is gone',
+      (cluster) => cluster.write({ holderIdentity: 'gone_uid' }),
+      false,
+      /no such replica/,
     ],
     [
-      'while the API server is away',
-      'unreachable',
-      /cannot reach it/,
-      (cluster: Cluster) => {
-        cluster.away = AWAY
+      'the leader does not answer',
+      (cluster) => cluster.show('langflow-0', 'refused'),
+      false,
+      /langflow-0 does not show the change: refused/,
+    ],
+    [
+      'a follower does not answer',
+      (cluster) => cluster.show('langflow-2', 'refused'),
+      true,
+      /langflow-2 does not show the change: refused/,
+    ],
+    [
+      'a follower does not show it in time',
+      (cluster) => {
+        cluster.seeing = ['langflow-0', 'langflow-2']
       },
+      false,
+      /langflow-1 does not show the change: /,
     ],
-  ] as const) {
-    test(`is refused ${what}`, async () => {
+    [
+      'the leader releases the Lease meanwhile',
+      (cluster) => {
+        cluster.carriedOut = () => cluster.write({ holderIdentity: '' })
+      },
+      false,
+      /\nno replica leads/,
+    ],
+    [
+      'the leader removes it because of a handover',
+      (cluster) => {
+        cluster.carriedOut = () => cluster.note({ [PAUSED]: null })
+      },
+      false,
+      /^not paused/,
+    ],
+  ]
+  for (const [when, change, inForce, line] of rows)
+    test(`is ${inForce ? '' : 'not '}in force if ${when}`, async () => {
       const cluster = new Cluster()
       change(cluster)
-      await assert.rejects(cluster.pause(), { code, message: word })
-      assert.deepEqual(cluster.written, [])
+      const result = await cluster.pause()
+      assert.equal(isInForce(result, true), inForce)
+      assert.match(describeChange(result, true), line)
     })
-  }
+
+  test('is refused while a switchover is requested, and while the API server is away', async () => {
+    const [busy, away, lost] = [new Cluster(), new Cluster(), new Cluster()]
+    busy.note({ [SWITCHOVER_TO]: 'langflow-1' })
+    await assert.rejects(busy.pause(), { code: 'switchover' })
+    away.away = AWAY
+    await assert.rejects(away.pause(), { code: 'unreachable' })
+    assert.deepEqual([busy.written, away.written], [[], []])
+    lost.carriedOut = () => void setImmediate(() => Object.assign(lost, { away: AWAY }))
+    lost.seeing = []
+    await assert.rejects(lost.pause(), { code: 'unreachable', message: /was written/ })
+  })
 })
 
 describe('the end of a pause', () => {
@@ -161,61 +136,19 @@ describe('the end of a pause', () => {
     for (const until of [inMs(60_000), inMs(-60_000)]) {
       const cluster = new Cluster()
       cluster.note({ [PAUSED]: 'true', [PAUSED_UNTIL]: until, [PAUSE_REASON]: 'upgrade', other: 'kept' })
-      const change = await cluster.resume()
+      const change = await resume(cluster, cluster.clock)
       assert.deepEqual(cluster.annotations, { other: 'kept' })
       assert.deepEqual([change.before, change.after], [{ until, reason: 'upgrade' }, null])
-      assert.match(describeResumed(change), /^resumed; takeovers were paused until \S+ \(upgrade\)\n/)
+      assert.match(describeChange(change, false), /^resumed; takeovers were paused until \S+ \(upgrade\)\n/)
     }
   })
 
-  test('writes nothing if the replicas cannot be read', async () => {
-    const cluster = new Cluster()
-    cluster.note({ [PAUSED]: 'true' })
-    cluster.replicas = async () => {
-      throw AWAY
-    }
-    await assert.rejects(cluster.resume(), { code: 'unreachable' })
-    assert.deepEqual([cluster.written, cluster.annotations], [[], { [PAUSED]: 'true' }])
-  })
-
-  test('writes nothing if there is no pause', async () => {
-    const cluster = new Cluster()
-    assert.match(describeResumed(await cluster.resume()), /^there was no pause\n/)
-    assert.deepEqual(cluster.written, [])
-  })
-})
-
-describe('the replicas', () => {
-  test('that do not show the pause in time, or do not answer, are named', async () => {
-    const cluster = new Cluster()
-    cluster.seeing = ['langflow-0']
-    cluster.show('langflow-2', 'connection refused')
-    const pausing = cluster.pause()
-    await cluster.clock.pass(5_000)
-    const change = await pausing
-    assert.deepEqual(
-      change.replicas.map(({ shows }) => shows),
-      [true, false, null],
-    )
-    assert.equal(isInForce(change, true), false)
-    const text = describePaused(change)
-    assert.match(
-      text,
-      /\nlangflow-1 does not show the change: .*\nlangflow-2 does not show the change: connection refused\n$/,
-    )
-  })
-
-  test('are unknown if the API server goes away after the write', async () => {
-    const cluster = new Cluster()
-    cluster.carriedOut = () => {
-      setImmediate(() => {
-        cluster.away = AWAY
-      })
-    }
-    cluster.seeing = []
-    const unknown = assert.rejects(cluster.pause(), { message: /was written.*: cannot reach it/ })
-    await cluster.clock.pass(5_250)
-    await unknown
-    assert.deepEqual(cluster.annotations, { [PAUSED]: 'true' })
+  test('writes nothing if the replicas cannot be read, or there is no pause', async () => {
+    const [silent, none] = [new Cluster(), new Cluster()]
+    silent.note({ [PAUSED]: 'true' })
+    silent.replicas = async () => Promise.reject(AWAY)
+    await assert.rejects(resume(silent, silent.clock), { code: 'unreachable' })
+    assert.match(describeChange(await resume(none, none.clock), false), /^there was no pause\n/)
+    assert.deepEqual([silent.written, none.written], [[], []])
   })
 })

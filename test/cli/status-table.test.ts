@@ -1,131 +1,118 @@
 import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
-import { stripVTControlCharacters } from 'node:util'
+import { test } from 'node:test'
 import { overviewFrom } from '../../agent/cli/overview.ts'
-import { statusTable } from '../../agent/cli/status-table.ts'
+import { historyTable, statusTable } from '../../agent/cli/status-table.ts'
+import type { PastTerm } from '../../agent/lease/lease-history.ts'
 import type { AgentStatus, ReplicaRow } from '../../agent/status/agent-status.ts'
-import { FOLLOWING, fronted, SERVING, silent } from '../observe/replica.ts'
+import { FOLLOWING, fronted, SERVING, silent, TERM } from '../observe/replica.ts'
 import { changed, LEADER, row, STANDBY } from './agents.ts'
 
 const NOW = Date.parse('2026-01-02T03:04:05Z')
+const REASON = 'the first start of revision 5f failed'
+const FORGED = 'x\n\u001b[31mAll is well'
 
-function shown(rows: readonly ReplicaRow[], wide = false): string[] {
-  const overview = overviewFrom(rows)
-  assert.ok(overview)
-  return stripVTControlCharacters(statusTable(overview, NOW, wide)).split('\n')
+function page(rows: readonly ReplicaRow[], wide = false): string {
+  return statusTable(overviewFrom(rows), NOW, wide)
 }
 
-/** The cells of the column with this header, from the top. */
-function column(head: string, lines: readonly string[]): string[] {
-  const heads = lines[2] ?? ''
-  const from = heads.indexOf(head)
-  assert.ok(from >= 0, `no column ${head} in ${heads}`)
-  const rows = lines.slice(3, lines.indexOf('', 3))
-  return rows.map((line) => line.slice(from).split('  ', 1)[0] ?? '')
-}
+test('status prints a table, and below it the requests, the problems of the replicas and the verdict', () => {
+  const warm = { ...FOLLOWING.standby, wanted: 'warm' } as const
+  const pause = { until: '2026-01-02T03:14:05.000Z', reason: 'backup' }
+  const switchover = { what: 'switchover', to: 'c', state: 'refused', reason: 'no pod' } as const
+  const rows = [
+    changed(LEADER, { problem: 'no right to watch', pause, switchover }),
+    changed(STANDBY, { standby: { ...warm, reason: 'not enough memory' }, pause }),
+    silent('c', FORGED),
+    row('d', {
+      ...FOLLOWING,
+      standby: { ...warm, mode: 'warm', state: 'preparing' },
+      couldTakeOver: false,
+      unable: REASON,
+      problem: REASON,
+    }),
+    row('e', fronted(FOLLOWING, { listening: false })),
+    row('f', { ...FOLLOWING, onTrial: { reason: 'on trial', failed: null } }),
+  ]
+  assert.equal(
+    page(rows),
+    `Lease team/langflow-leader-lock: a leads since 2026-01-02T03:00:00Z (4m5s), epoch 7
 
-test('status prints a table, and below it the problems of the replicas and the verdict', () => {
-  assert.deepEqual(shown([LEADER, STANDBY, silent('c', 'its agent is not running:  ImagePullBackOff')]), [
-    'Lease team/langflow-leader-lock: a leads since 2026-01-02T03:00:00Z (4m5s), epoch 7',
-    '',
-    'POD  ROLE      STATE      STANDBY  TAKEOVER  KILL IN  REVISION   AGE',
-    'a    leader    serving    -        -         13.3s    7d9c5b8f4  90s',
-    'b    follower  ready      cold     yes       -        7d9c5b8f4  90s',
-    'c    unknown   no answer  -        -         -        -          -',
-    '',
-    'c: its agent is not running:  ImagePullBackOff',
-    'One replica serves, and another can take over.',
-    '',
-  ])
-})
+POD  ROLE      STATE      STANDBY          TAKEOVER      KILL IN  REVISION   AGE
+a    leader    serving    -                -             13.3s    7d9c5b8f4  90s
+b    follower  ready      cold, not warm   after resume  -        7d9c5b8f4  90s
+c    unknown   no answer  -                -             -        -          -
+d    follower  not ready  warm, preparing  no            -        7d9c5b8f4  90s
+e    follower  ready      cold             yes           -        7d9c5b8f4  90s
+f    follower  ready      cold             yes           -        7d9c5b8f4  90s
 
-test('the title reports that the leader holds the Lease if it does not report that it leads', () => {
-  const [title] = shown([changed(LEADER, { role: 'follower' }), STANDBY])
-  assert.match(title ?? '', /: a holds it since 2026-01-02T03:00:00Z \(4m5s\), epoch 7$/)
-})
-
-test('a wide table also has the nodes, versions and fronts', () => {
-  const busy = fronted(SERVING, { held: 12, oldestHeldMs: 812, inFlight: 3, streams: 1 })
-  const lines = shown([row('a', { ...busy, flowsDigest: '3f1c9a2b1c9d' }), STANDBY], true)
-  const cells = { EPOCH: '7', LANGFLOW: '1.13.0', FLOWS: '3f1c9a2b1c9d', HELD: '12, 812ms', STREAMS: '1' }
-  for (const [head, cell] of Object.entries({ ...cells, 'IN FLIGHT': '3', NODE: 'node-a' }))
-    assert.equal(column(head, lines)[0], cell)
-  assert.deepEqual(column('HELD', lines)[1], '-')
-})
-
-test('a wide table has the digest of the files, and of the LangFlow that still runs with others', () => {
-  const content = {
-    digest: 'c2',
-    ageMs: 90_000,
-    running: 'c1',
-    earlier: ['c1'],
-    problem: null,
-  }
-  const rows = [row('a', { ...SERVING, content }), row('b', { ...FOLLOWING, content }), STANDBY]
-  assert.deepEqual(column('CONTENT', shown(rows, true)), ['c2 (90s), runs c1', 'c2 (90s)', '-'])
-})
-
-const warm = { ...FOLLOWING.standby, wanted: 'warm', mode: 'warm', state: 'ready' } as const
-const standbys: [status: AgentStatus, cell: string][] = [
-  [{ ...FOLLOWING, standby: warm }, 'warm'],
-  [{ ...FOLLOWING, standby: { ...warm, state: 'preparing' } }, 'warm, preparing'],
-  [{ ...FOLLOWING, standby: { ...warm, mode: 'cold' } }, 'cold, not warm'],
-  [{ ...SERVING, standby: warm }, '-'],
-]
-for (const [status, cell] of standbys)
-  test(`the STANDBY column shows: ${cell}`, () => {
-    assert.deepEqual(column('STANDBY', shown([row('a', status)])), [cell])
-  })
-
-test('the TAKEOVER column of a follower shows yes, after resume, or no', () => {
-  const pause = { until: null, reason: null }
-  const takeover = (change: Partial<AgentStatus>) =>
-    column('TAKEOVER', shown([LEADER, changed(STANDBY, change)]))[1]
-  assert.deepEqual(
-    [takeover({}), takeover({ pause }), takeover({ pause, couldTakeOver: false })],
-    ['yes', 'after resume', 'no'],
+Paused until 2026-01-02T03:14:05.000Z (10m left): backup
+Request for a switchover to c: refused: no pod
+a: no right to watch
+b: standby cold, not warm: not enough memory
+c: x\\u000a\\u001b[31mAll is well
+d: cannot take over: ${REASON}
+e: its front does not listen yet
+f: on trial
+Not healthy: the front of e does not listen, so no client reaches it; takeovers are paused: end the pause with langflow-leader resume.
+`,
   )
 })
 
-describe('below the table, status', () => {
-  const reason = 'the first start of revision 5f failed'
-  const onTrial = (failed: 'workload_exited' | null) => ({ onTrial: { reason, failed } })
-  const failed = { couldTakeOver: false, unable: reason, problem: reason, ...onTrial('workload_exited') }
-  const standby = { ...FOLLOWING.standby, wanted: 'warm', reason: 'not enough memory' } as const
-  const deaf = row('b', fronted(FOLLOWING, { listening: false }))
-  const problem = 'its front cannot listen: port 8091 is taken'
-  const notes: [rows: ReplicaRow[], line: string][] = [
-    [[LEADER, changed(STANDBY, onTrial(null))], `b: ${reason}`],
-    [[LEADER, changed(STANDBY, failed)], `b: cannot take over: ${reason}`],
-    [[LEADER, changed(STANDBY, { standby })], 'b: standby cold, not warm: not enough memory'],
-    [[changed(LEADER, { problem: 'no right to watch' }), STANDBY], 'a: no right to watch'],
-    [[LEADER, deaf], 'b: its front does not listen yet'],
-    [[LEADER, changed(deaf, { problem })], `b: ${problem}`],
-  ]
-  for (const [rows, line] of notes)
-    test(`prints once: ${line}`, () => {
-      assert.deepEqual(
-        shown(rows).filter((one) => /^[abc]: /.test(one)),
-        [line],
-      )
-    })
-
-  const until = '2026-01-02T03:14:05.000Z'
-  const operations: [change: Partial<AgentStatus>, line: RegExp][] = [
-    [{ pause: { until: null, reason: null } }, /^Paused until an operator resumes$/],
-    [{ pause: { until, reason: 'backup' } }, /^Paused until \S+ \(10m left\): backup$/],
-    [
-      { switchover: { what: 'switchover', to: 'c', state: 'refused', reason: 'no pod' } },
-      /^Request for a switchover to c: refused: no pod$/,
-    ],
-  ]
-  for (const [change, line] of operations)
-    test(`prints ${line}`, () => {
-      assert.ok(shown([changed(LEADER, change), STANDBY]).some((one) => line.test(one)))
-    })
+test('a healthy installation has no notes; a holder that does not report that it leads holds the Lease', () => {
+  const lines = page([LEADER, STANDBY]).split('\n')
+  assert.deepEqual(lines.slice(5), ['', 'One replica serves, and another can take over.', ''])
+  assert.match(page([changed(LEADER, { role: 'follower' }), STANDBY]), /: a holds it since /)
 })
 
-test("a replica's text cannot forge a line or a colour", () => {
-  const lines = shown([LEADER, silent('c', 'x\n\u001b[31mAll is well')])
-  assert.ok(lines.includes('c: x\\u000a\\u001b[31mAll is well'))
+test('a wide table also has versions, digests, fronts and nodes', () => {
+  const busy: AgentStatus = fronted(SERVING, { held: 12, oldestHeldMs: 812, inFlight: 3, streams: 1 })
+  const content = { digest: 'c2', ageMs: 90_000, running: 'c1', earlier: ['c1'], problem: null }
+  const rows = [
+    row('a', { ...busy, flowsDigest: '3f1c', content }),
+    row('b', { ...FOLLOWING, content }),
+    STANDBY,
+  ]
+  const [, , ...table] = page(rows, true).split('\n')
+  assert.deepEqual(
+    table.slice(0, 4).map((line) => line.replace(/^(\w+).*AGE|^(\w+).*90s {2}(?=\d)/, '$1$2')),
+    [
+      'POD  EPOCH  LANGFLOW  FLOWS  CONTENT            HELD       IN FLIGHT  STREAMS  NODE',
+      'a7      1.13.0    3f1c   c2 (90s), runs c1  12, 812ms  3          1        node-a',
+      'b7      1.13.0    -      c2 (90s)           -          -          -        node-b',
+      'b7      1.13.0    -      -                  -          -          -        node-b',
+    ],
+  )
+})
+
+const LASTS: PastTerm = {
+  ...TERM,
+  epoch: 8,
+  holder: 'langflow-1',
+  began: '2026-01-02T03:00:00Z',
+  phases: { detectMs: 12, acquireMs: 8.4, startMs: 960, healthyMs: 1_240 },
+  gapMs: 2_220,
+}
+const VANISHED: PastTerm = {
+  ...TERM,
+  began: '2026-01-01T00:00:00Z',
+  because: 'never_held',
+  phases: { detectMs: 0, acquireMs: 5, startMs: null, healthyMs: null },
+  gapMs: null,
+  ended: '2026-01-02T03:00:00Z',
+  endedBecause: null,
+  stopMs: 80,
+}
+
+test('the history is a table, newest first, with the reasons of operators if there are any', () => {
+  assert.equal(
+    historyTable([LASTS, { ...VANISHED, note: 'a leak' }], NOW),
+    [
+      'EPOCH  HOLDER      BEGAN                 LASTED  BECAUSE     DETECT  ACQUIRE  START  HEALTHY  NO SERVER  ENDED    STOP  REASON',
+      '8      langflow-1  2026-01-02T03:00:00Z  4m5s    released    12ms    8ms      960ms  1.2s     2.2s       current  -     -',
+      '7      langflow-0  2026-01-01T00:00:00Z  1d3h    never_held  0s      5ms      -      -        -          unknown  80ms  a leak',
+      '',
+    ].join('\n'),
+  )
+  assert.match(historyTable([LASTS], NOW), / STOP$/m)
+  assert.equal(historyTable([], NOW), 'The Lease has no recorded term.\n')
 })

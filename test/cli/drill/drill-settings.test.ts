@@ -13,9 +13,7 @@ test('flags that are not given have their defaults', async () => {
 })
 
 test('the API key is read only from the environment', async () => {
-  const env = { LEADER_API_KEY: 'sk-1' }
-  assert.equal((await parseDrill([SERVICE], env)).apiKey, 'sk-1')
-  await assert.rejects(parseDrill([SERVICE, '--flow=echo', '--api-key=sk-1']), /unknown option '--api-key';/)
+  assert.equal((await parseDrill([SERVICE], { LEADER_API_KEY: 'sk-1' })).apiKey, 'sk-1')
 })
 
 describe('a usage error', () => {
