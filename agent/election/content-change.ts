@@ -27,7 +27,7 @@ export function contentChange(
   { term, workload: { content, well }, paused, successor }: CandidateState,
 ): ContentChange | null {
   if (content === null || config.onChange === 'ignore' || paused || !well) return null
-  if (term === null || term.doubt || term.restarting !== null || term.stepDown !== null) return null
+  if (term === null || term.doubt || term.stepDown !== null) return null
   const { digest, since, running, startedAt, problem } = content
   if (problem !== null || running === null || running === digest) return null
   const standby = config.onChange === 'handover' ? successor.content : 'none'

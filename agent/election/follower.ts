@@ -7,7 +7,6 @@ import { sendRead, sendWrite } from './requests.ts'
 import { failedStart, isUnproven } from './revision-trial.ts'
 import {
   type CandidateConfig,
-  type CandidateState,
   decide,
   type Ending,
   emit,
@@ -113,7 +112,7 @@ function take(input: Input, state: Follower): Follower {
 
   // 3. Is it free for this replica, and is the replica's cool-down over?
   const free = freeAt(input, state, seen)
-  const cool = coolDownEnds(state)
+  const cool = state.coolDown?.until ?? 0
   const wait = precedence(config, state, seen)
   const first = wait.ms === 0 ? free : Math.max(free, seen.changedAt, state.resumedAt) + wait.ms
   const at = Math.max(first, cool, nextAttemptAt)
@@ -133,16 +132,6 @@ function take(input: Input, state: Follower): Follower {
   // 5. The replica takes it.
   const because = whyFree(config, seen)
   return decide(sendWrite(input, state, 'acquire', because), `${standing}: acquiring it`)
-}
-
-/**
- * Monotonic ms before which this replica does not campaign. The time is shorter while the Lease stays as it was
- * released.
- */
-export function coolDownEnds({ coolDown, seen, written }: CandidateState): number {
-  if (coolDown === null) return 0
-  const untaken = seen?.heldMs === 0 && written.includes(seen.lease?.spec?.renewTime ?? '')
-  return untaken ? coolDown.early : coolDown.full
 }
 
 /**

@@ -38,8 +38,7 @@ import {
 const WALL_JUMP_MS = 1_000
 /** After a term of this many lease durations, a failure does not count as a repetition of an earlier one. */
 const GOOD_TERM_LEASES = 4
-const LONGEST_EARLY_MS = 60_000
-const LONGEST_FULL_MS = 300_000
+const LONGEST_COOL_DOWN_MS = 60_000
 
 export const USED_BY_ANOTHER = {
   code: 'identity_taken',
@@ -208,7 +207,6 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
       doubt: false,
       startOrdered: resumed,
       trialUntil: trialEnds(input, before),
-      restarting: null,
       stepDown: null,
       setAside: null,
       refusal: null,
@@ -262,8 +260,7 @@ export function extend({ config, now }: Input, before: Held, write: Write): Held
 
 /**
  * The workload has failed. It is restarted in this term, or handed over. Before a restart, it is stopped while renewing
- * continues. It is not killed, because a kill ends the grant permanently. One failure may be reported in several ways,
- * so a second report changes nothing.
+ * continues. It is not killed, because a kill ends the grant permanently.
  */
 export function remedyFailure(input: Input, state: Leading, failure: Failure): Held {
   const { remedy, ...why } = failure
@@ -274,10 +271,7 @@ export function remedyFailure(input: Input, state: Leading, failure: Failure): H
     const held = state.term.trialUntil === null ? null : blamed(input.config, why)
     return beginStepDown(input, state, { ...(held ?? why), failed: true, blames: held && why })
   }
-  if (state.term.restarting !== null) return state
-  const { stopTimeoutMs: graceMs, drainTimeoutMs: drainMs } = input.config
-  const restarting = emit(withTerm(state, { restarting: why.reason }), { type: 'restart', ...why })
-  return emit(restarting, { type: 'stop', graceMs, drainMs })
+  return beginStepDown(input, state, { ...why, failed: true, inPlace: true })
 }
 
 /** An operator pauses or resumes. A failure that was set aside during the pause is handled after it. */
@@ -316,17 +310,13 @@ export function noticeFailure(input: Input, reported: Leading): Held {
   // If the workload has recovered by itself, there is no reason to act.
   const before = reported.workload.well ? withTerm(reported, { setAside: null }) : reported
   const { term, workload, paused } = before
-  // If this replica is restarting the workload, the start happens even during a pause.
-  if (paused && term.restarting === null) return before
-  const { canRun, failed } = workload
-  const ended = workload.alive === 'no'
-  const toBeStarted = !term.startOrdered || term.restarting !== null
-  if (ended && !canRun && toBeStarted) return beginStepDown(input, before, LAUNCHER_GONE)
-  if (ended && canRun && !toBeStarted)
+  const { alive, canRun, failed } = workload
+  if (paused) return before
+  if (alive === 'no' && !term.startOrdered)
+    return canRun ? before : beginStepDown(input, before, LAUNCHER_GONE)
+  if (alive === 'no' && canRun)
     return blame(input, before, { code: 'workload_exited', reason: 'LangFlow does not run any longer' })
-  const state = ended && canRun ? withTerm(before, { restarting: null, startOrdered: false }) : before
-  if (state.term.restarting !== null || failed === null) return state
-  return blame(input, state, { code: 'workload_lost', reason: failed })
+  return failed === null ? before : blame(input, before, { code: 'workload_lost', reason: failed })
 }
 
 /** Rule 3: close the gate, drain while renewing, stop, confirm the stop, release. */
@@ -341,7 +331,7 @@ export function beginStepDown(input: Input, before: Leading, why: StepDownReason
   const begun = { stage: 'draining', closedAt, drainDeadline, served, closingWrite: null } as const
   const stepDown = { code, reason, failed, blames, graceMs, to, paused: before.paused, inPlace, ...begun }
   const record = before.term.record && { ...before.term.record, note }
-  const term = { ...before.term, restarting: null, setAside: null, stepDown, record }
+  const term = { ...before.term, setAside: null, stepDown, record }
   const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
   const begins = event(state, 'draining', { code, reason })
   const restarts = inPlace ? emit(begins, { type: 'restart', code, reason }) : begins
@@ -393,19 +383,16 @@ export function endTerm({ config, now }: Input, state: SteppingDown): Free {
   const free = { ...withoutTerm(ended), reportedHolder: null }
   if (code === 'switchover' || code === 'failover') {
     // This replica observes its own release before the others do.
-    const until = now.mono + 2 * config.retryPeriodMs
-    return { ...free, coolDown: { early: until, full: until, after: 'after it handed over' } }
+    return {
+      ...free,
+      coolDown: { until: now.mono + 2 * config.retryPeriodMs, after: 'after it handed over' },
+    }
   }
   if (!stepDown.failed) return free
   const good = now.mono - startedAt > GOOD_TERM_LEASES * config.leaseDurationMs
   const failures = good ? 1 : state.failures + 1
-  const factor = 2 ** Math.min(failures - 1, 10)
-  const coolDown = {
-    early: now.mono + Math.min(2 * config.retryPeriodMs * factor, LONGEST_EARLY_MS),
-    full: now.mono + Math.min(config.leaseDurationMs * factor, LONGEST_FULL_MS),
-    after: 'after LangFlow failed here',
-  }
-  return { ...free, failures, coolDown }
+  const ms = Math.min(config.retryPeriodMs * 2 ** Math.min(failures, 10), LONGEST_COOL_DOWN_MS)
+  return { ...free, failures, coolDown: { until: now.mono + ms, after: 'after LangFlow failed here' } }
 }
 
 function request(input: Input, state: Held): CandidateState {
@@ -429,7 +416,7 @@ function isClosingUnwritten({ config }: Input, { mustRead, nextWriteId, term: { 
 /** Sets the time of the next look, and the sentence that describes the state. */
 function plan({ config, now }: Input, state: Held): Held {
   const { term, inFlight, nextAttemptAt, workload } = state
-  const { stepDown, doubt, restarting, epoch, renewedAt } = term
+  const { stepDown, doubt, epoch, renewedAt } = term
   const deadline = (doubt ? killAt : doubtAt)(config, renewedAt)
   const wakeAt = Math.min(
     now.mono + untilReached(now, deadline),
@@ -442,10 +429,10 @@ function plan({ config, now }: Input, state: Held): Held {
   const leftMs = Math.max(0, untilReached(now, killAt(config, renewedAt)))
   const left = `${(leftMs / 1000).toFixed(1)} s until LangFlow is killed`
   const waits = workload.stopFailed === null ? '' : `; ALARM: ${workload.stopFailed}, so the Lease is kept`
+  const what = stepDown?.inPlace ? 'restarting LangFlow in place' : 'stepping down'
   if (stepDown !== null)
-    return decide(state, `stepping down (${stepDown.stage}): ${stepDown.reason}${waits}`, wakeAt)
+    return decide(state, `${what} (${stepDown.stage}): ${stepDown.reason}${waits}`, wakeAt)
   if (doubt) return decide(state, `leadership is in doubt, LangFlow is frozen or stopped, ${left}`, wakeAt)
-  if (restarting !== null) return decide(state, `restarting LangFlow in place: ${restarting}${waits}`, wakeAt)
   return decide(state, `holding the Lease in epoch ${epoch}, ${left}`, wakeAt)
 }
 

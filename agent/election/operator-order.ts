@@ -36,7 +36,7 @@ export function operatorOrder(
   if (term === null || term.doubt) return null
   const { what, to, reason: note } = request
   const isRestart = what === 'restart'
-  if (isRestart && (term.restartAnswered || term.restarting !== null || !term.startOrdered)) return null
+  if (isRestart && (term.restartAnswered || term.stepDown !== null || !term.startOrdered)) return null
   const fault = isRestart ? null : targetFault(identity, to)
   const refused = paused ? 'the Lease is paused: resume it first' : fault
   if (refused !== null) return { request, answer: refused }

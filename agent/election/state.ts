@@ -101,7 +101,6 @@ export interface Term {
   readonly startOrdered: boolean
   /** When an unproven revision must have served. `null`: it is proven, or has served in this term. */
   readonly trialUntil: MonoMs | null
-  readonly restarting: Sentence | null
   readonly stepDown: StepDown | null
   /** A failure of the workload during a pause. It is handled after the pause. */
   readonly setAside: Failure | null
@@ -210,8 +209,8 @@ const SHARED = {
   barred: null as Fault,
   outdated: null as Fault,
   failures: 0,
-  /** This replica does not campaign before. `early` counts only while no other replica has taken the Lease. */
-  coolDown: null as { readonly early: MonoMs; readonly full: MonoMs; readonly after: Sentence } | null,
+  /** This replica does not campaign before. */
+  coolDown: null as { readonly until: MonoMs; readonly after: Sentence } | null,
 
   workload: NO_WORKLOAD,
   /** This process has ended its own workload. If one still appears alive, it has no grant that could be taken back. */
@@ -292,8 +291,7 @@ export type WorkloadOrder =
   | { readonly type: 'start'; readonly epoch: number }
   /** `drainDeadline`: see `StepDown`. `graceMs`: how long the fronts continue to send requests beside streams. */
   | { readonly type: 'drain'; readonly drainDeadline: number; readonly graceMs: number }
-  /** `drainMs`: time for open requests, if there was no drain. */
-  | { readonly type: 'stop'; readonly graceMs: number; readonly drainMs?: number }
+  | { readonly type: 'stop'; readonly graceMs: number }
   | { readonly type: 'kill' }
 
 export type Effect =

@@ -2,7 +2,6 @@ import { type Instant, reached } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { Timings } from '../config/timings.ts'
 import { inability } from '../election/eligibility.ts'
-import { coolDownEnds } from '../election/follower.ts'
 import { openRequest } from '../election/operator-order.ts'
 import { failedStart, isUnproven } from '../election/revision-trial.ts'
 import { type CandidateConfig, type CandidateState, doubtAt, killAt } from '../election/state.ts'
@@ -92,7 +91,7 @@ export function takeoverObstacle(facts: GateFacts): Fault {
   if (state.term !== null) return null
   if (state.ending !== null) return `its agent is ending: ${state.ending.reason}`
   if (failedStart(options.pod, state) !== null) return onTrial(facts)
-  const coolMs = coolDownEnds(state) - now.mono
+  const coolMs = (state.coolDown?.until ?? 0) - now.mono
   if (coolMs > 0) return `it cools down for ${Math.ceil(coolMs / 1000)} s ${state.coolDown?.after}`
   const unable = ineligibilityOf(facts)
   if (unable !== null) return unable
@@ -144,7 +143,7 @@ export function checksOf(facts: GateFacts): Check[] {
   const holder = state.seen?.lease ? holderOf(state.seen.lease) : ''
   const doubt = term?.doubt ?? false
   const unable = ineligibilityOf(facts)
-  const closed = term?.stepDown?.reason ?? term?.restarting ?? null
+  const closed = term?.stepDown?.reason ?? null
   const { launcher, healthy, lastProbe } = workload
   const { state: phase } = workload.view
   const trial = onTrial(facts)
@@ -212,7 +211,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       killInMs:
         term === null ? null : Math.max(0, Math.round(killAt(options, term.renewedAt).mono - now.mono)),
       steppingDown: term?.stepDown?.inPlace ? null : (term?.stepDown?.reason ?? null),
-      coolDownMs: coolDownEnds(state) > now.mono ? Math.round(coolDownEnds(state) - now.mono) : null,
+      coolDownMs: Math.max(0, Math.round((state.coolDown?.until ?? 0) - now.mono)) || null,
     },
     workload: { ...view, launcher, healthy, lastProbe, draining },
     langflow: {

@@ -124,11 +124,9 @@ function obey(record: WorkloadRecord, order: EndingOrder, open: Connections): Wo
 }
 
 function stop(record: WorkloadRecord, order: Event<'stop'>, open: Connections): WorkloadRecord {
-  const { drainMs = 0 } = order
   // Without its workers, LangFlow has no requests to finish.
   if (isUnserved(record)) return sendStop(record, 0)
   const graceMs = graceOf(record, order.graceMs)
-  if (drainMs > 0) return sendStop(record, Math.min(graceMs, drainMs + CUT_OFF_MS))
   if (open?.length === 0) return sendStop(record, graceMs)
   const text = `closing open connections: ${describeConnections(open)}`
   return sendStop(emit(record, { type: 'log', level: 'warn', text }), Math.min(graceMs, CUT_OFF_MS))

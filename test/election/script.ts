@@ -250,7 +250,6 @@ function shownOf({ state, config, now }: Candidate): Readonly<Record<string, unk
     epoch: term?.epoch,
     doubt: term?.doubt || undefined,
     stage: term?.stepDown?.stage,
-    restarting: term?.restarting ?? undefined,
     'set aside': term?.setAside?.reason,
     refused: refused
       ? `${refused.what} ${refused.to}${refused.open ? ', still in the Lease' : ''}`
@@ -284,7 +283,7 @@ function describeEffect(effect: Effect, config: CandidateConfig, mono: number): 
     case 'drain':
       return `drain for at most ${seconds(effect.drainDeadline - mono)}${effect.graceMs > 0 ? `, streams for ${seconds(effect.graceMs)}` : ''}`
     case 'stop':
-      return `stop within ${seconds(effect.graceMs)}${effect.drainMs === undefined ? '' : `, drained for ${seconds(effect.drainMs)}`}`
+      return `stop within ${seconds(effect.graceMs)}`
     case 'restart':
       return `restart (${effect.code})`
     case 'start':

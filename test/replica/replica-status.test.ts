@@ -113,8 +113,8 @@ describe('a replica', () => {
   for (const [could, what, state, standby, workload] of [
     [true, 'with an idle launcher', {}, {}, 'idle'],
     [true, 'whose standby is ready', {}, ready, 'idle'],
-    [true, 'whose cool-down is over', { coolDown: { early: 0, full: now } }, {}, 'idle'],
-    [false, 'whose cool-down lasts', { coolDown: { early: 0, full: now + 1 } }, {}, 'idle'],
+    [true, 'whose cool-down is over', { coolDown: { until: now } }, {}, 'idle'],
+    [false, 'whose cool-down lasts', { coolDown: { until: now + 1 } }, {}, 'idle'],
     [false, 'that has not seen the Lease', { seen: null, sightedAt: null }, {}, 'idle'],
     [false, 'that may not write the Lease', refused, {}, 'idle'],
     [false, 'whose LangFlow is too old', { outdated: 'it is older' }, {}, 'idle'],
@@ -132,7 +132,7 @@ describe('a replica', () => {
     const detail = 'closed: it lost its worker'
     const restarts = {
       ...LEADS,
-      term: { ...LEADS.term!, restarting: 'it lost its worker' },
+      term: { ...LEADS.term!, stepDown: { reason: 'it lost its worker', inPlace: true } },
     } as CandidateState
     assert.deepEqual(gateOf(restarts), { name: 'gate', ok: false, detail })
     assert.ok(gateOf(LEADS)?.ok)
@@ -169,7 +169,10 @@ describe('a replica of a new revision', () => {
 
 describe('a front', () => {
   const SERVED = Candidate.leader().dispatch({ type: 'workload_healthy', took: null }).state
-  const RESTARTS = { ...SERVED, term: { ...SERVED.term!, restarting: 'it lost its worker' } }
+  const RESTARTS = {
+    ...SERVED,
+    term: { ...SERVED.term!, stepDown: { reason: 'it lost its worker', inPlace: true } },
+  }
   const TAKEN_BACK = { ...LEADS, term: { ...LEADS.term!, record: null } }
   const ANOTHER = { ready: 1 }
   const LISTENS = { listening: true } as FrontView

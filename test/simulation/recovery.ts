@@ -1,4 +1,3 @@
-import { coolDownEnds } from '../../agent/election/follower.ts'
 import { durationOf, holderOf, type Lease } from '../../agent/lease/lease.ts'
 import { ASK_MS, START_TIMEOUT_MS } from './agent-host.ts'
 import { isVacant } from './knowledge.ts'
@@ -148,7 +147,7 @@ export class Recovery {
       (replica) => !this.world.judge.versions.keepsAway(replica.config),
     )
     const ends = competing.map(({ agent, kernel }) => {
-      const end = agent === null ? 0 : coolDownEnds(agent.elector.state)
+      const end = agent?.elector.state.coolDown?.until ?? 0
       return end === 0 ? 0 : kernel.realTimeOf(end)
     })
     return Math.min(...ends)

@@ -1,4 +1,3 @@
-import { coolDownEnds } from '../../agent/election/follower.ts'
 import { holderOf, type Lease, successorOf } from '../../agent/lease/lease.ts'
 import { pauseOf } from '../../agent/lease/operator-annotations.ts'
 import { ASK_MS } from './agent-host.ts'
@@ -272,7 +271,7 @@ function isFit(replica: Replica): boolean {
   if (!isUndisturbed(replica) || workload?.present || !replica.prepared) return false
   const { state } = agent?.elector ?? {}
   if (state === undefined || agent === null || state.term !== null || state.ending !== null) return false
-  return coolDownEnds(state) <= agent.process.kernel.mono()
+  return (state.coolDown?.until ?? 0) <= agent.process.kernel.mono()
 }
 
 function isUndisturbed({ agent, launcher, socket, instance, identity, ending }: Replica): boolean {

@@ -124,7 +124,6 @@ describe('a launcher gets', () => {
     ['a stop that cuts off open requests', SERVING, stop(30_000, CLIENTS), sends(CUT_OFF_MS)],
     ['the same if the open ones are unknown', SERVING, stop(30_000, null), sends(CUT_OFF_MS)],
     ['a stop with a grace shorter than a cut-off', SERVING, stop(200, CLIENTS), sends(200)],
-    ['a stop with time for open requests', SERVING, stop(30_000, CLIENTS, 5_000), sends(6_000)],
     ['a stop with the rest of the drain and the grace', SERVING, ENDABLE, sends(33_000)],
     ['a stop with 5 s if LangFlow hangs', [...SERVING, HANGS], stop(30_000), sends(5_000)],
     ['a stop with the shorter grace if LangFlow hangs', [...SERVING, HANGS], stop(200), sends(200)],
