@@ -42,8 +42,8 @@ export class RequestBody {
   }
 
   /**
-   * Sends the body as it arrives, and ends `to` with it. It uses no iterator: an iterator keeps the last piece until the
-   * next one arrives, and 1,700 of them took 110 MB.
+   * Sends the body as it arrives, and ends `to` with it. It uses no iterator: an iterator keeps the last piece until
+   * the next one arrives, and 1,700 of them took 110 MB.
    */
   stream(to: Writable): void {
     const { request, response, garbage } = this.#options

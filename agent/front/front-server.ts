@@ -109,9 +109,9 @@ function listenForRequests(server: FrontServer, { arrived, budget, garbage, cloc
 }
 
 /**
- * The client has sent a request before the answer to another one. The connection ends with that answer. Node would create
- * requests from all the data that it has read in one piece, some 1,600, and for 200 such connections they filled the
- * heap. After this, its parser stops as after an upgrade. Node offers no public way.
+ * The client has sent a request before the answer to another one. The connection ends with that answer. Node would
+ * create requests from all the data that it has read in one piece, some 1,600, and for 200 such connections they filled
+ * the heap. After this, its parser stops as after an upgrade. Node offers no public way.
  */
 function refusePipelined(socket: Socket, before: ServerResponse): void {
   const { parser } = socket as Socket & { parser?: { onIncoming: () => number } | null }

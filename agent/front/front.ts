@@ -166,8 +166,8 @@ class Front {
   }
 
   /**
-   * Sends a request to the serving replica, with as many attempts as are needed and allowed. Resolves when an answer has
-   * begun or the client is gone. Rejects with a `Refusal` if there will be no answer.
+   * Sends a request to the serving replica, with as many attempts as are needed and allowed. Resolves when an answer
+   * has begun or the client is gone. Rejects with a `Refusal` if there will be no answer.
    */
   async #forward(exchange: Exchange): Promise<void> {
     const room = this.#room

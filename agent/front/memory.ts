@@ -38,8 +38,8 @@ export class Budget {
 }
 
 /**
- * A request that joins small pieces of its body while an earlier piece is unread: each piece takes some 400 bytes beside
- * its own, and one read of 64 KiB can hold 10,000 chunks of a byte.
+ * A request that joins small pieces of its body while an earlier piece is unread: each piece takes some 400 bytes
+ * beside its own, and one read of 64 KiB can hold 10,000 chunks of a byte.
  */
 export class JoiningRequest extends IncomingMessage {
   #small: Buffer = NOTHING

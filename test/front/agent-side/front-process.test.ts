@@ -35,7 +35,7 @@ class Scene {
   /** How far the agent's clock is ahead of its timers, as after a time in which the agent did not run. */
   aheadMs = 0
   /** Whether the front listened, and its problem, at each possible change. */
-  readonly told = new Series<readonly [boolean, string | null]>()
+  readonly changes = new Series<readonly [boolean, string | null]>()
   readonly waits: number[] = []
   readonly front: FrontProcess
   private readonly dir = mkdtempSync(join(tmpdir(), 'front-'))
@@ -47,7 +47,7 @@ class Scene {
       env: { LEADER_LOG_LEVEL: 'info' },
       config,
       clock: { ...this.clock, mono: () => this.clock.mono() + this.aheadMs },
-      changed: () => this.told.add([this.front.listening, this.front.problem]),
+      changed: () => this.changes.add([this.front.listening, this.front.problem]),
       held: (ms) => this.waits.push(ms),
     })
     t.after(async () => {
@@ -67,16 +67,16 @@ class Scene {
   }
 
   listens(from = 0): Promise<readonly [boolean, string | null]> {
-    return this.told.next('a front that listens', ([listening]) => listening, from)
+    return this.changes.next('a front that listens', ([listening]) => listening, from)
   }
 
   ends(): Promise<readonly [boolean, string | null]> {
-    return this.told.next('the end of a front', ([listening, problem]) => !listening && problem !== null)
+    return this.changes.next('the end of a front', ([listening, problem]) => !listening && problem !== null)
   }
 
   /** Waits for the end of `count` processes that could not listen. Each reports that, then ends: two changes. */
   gone(count: number): Promise<unknown> {
-    return this.told.next('another end', () => this.told.list.length >= 2 * count)
+    return this.changes.next('another end', () => this.changes.list.length >= 2 * count)
   }
 }
 
@@ -104,7 +104,7 @@ describe('the front’s process', () => {
     process.kill(scene.received.pid, 'SIGKILL')
     await scene.ends()
     assert.deepEqual([front.problem, front.counts], ['the front has ended (SIGKILL)', NO_COUNTS])
-    const from = scene.told.list.length
+    const from = scene.changes.list.length
     // Without a process, no request is forwarded, so the new route needs no confirmation.
     await front.follow(held(2))
     await clock.pass(100)
@@ -125,14 +125,18 @@ describe('the front’s process', () => {
     const { pid } = scene.received
     await clock.pass(3_999)
     assert.deepEqual([front.listening, front.problem], [true, null])
-    const from = scene.told.list.length
+    const from = scene.changes.list.length
     await clock.pass(1)
     assert.deepEqual(
       [front.listening, front.problem],
       [false, 'the front did not answer for 3 s, and was ended'],
     )
     // The kill is a change, and so is the end, which may come at any moment after it.
-    await scene.told.next('the end of the hanging front', () => scene.told.list.length >= from + 2, from)
+    await scene.changes.next(
+      'the end of the hanging front',
+      () => scene.changes.list.length >= from + 2,
+      from,
+    )
     assert.ok(!lives(pid))
     await clock.pass(100)
     await scene.listens(from)
@@ -197,18 +201,21 @@ describe('the front’s process', () => {
 
   test('reports a problem if its program does not exist', async (t) => {
     const clock = new VirtualClock()
-    const told = new Series<string | null>()
+    const problems = new Series<string | null>()
     const front: FrontProcess = new FrontProcess({
       command: ['/nowhere/node'],
       env: { LEADER_LOG_LEVEL: 'info' },
       config,
       clock,
-      changed: () => told.add(front.problem),
+      changed: () => problems.add(front.problem),
       held: () => {},
     })
     t.after(() => front.end(0, NO_HURRY))
     await front.follow(held(1))
-    assert.match((await told.next('a problem', () => true)) ?? '', /^the front cannot be started: .*ENOENT/)
+    assert.match(
+      (await problems.next('a problem', () => true)) ?? '',
+      /^the front cannot be started: .*ENOENT/,
+    )
   })
 
   test('ends when it has nothing left to forward, and is not restarted', async (t) => {

@@ -159,9 +159,9 @@ describe('the fault of a leader’s front', () => {
     ['does not exist if an earlier agent of this replica leads', follower(heldBy('me', 50)), null],
   ] as [string, CandidateState, RegExp | null][])
     test(what, () => {
-      const said = leaderFault({ state, own, config: CONFIG })
-      if (fault === null) assert.equal(said, null)
-      else assert.match(said ?? '', fault)
+      const found = leaderFault({ state, own, config: CONFIG })
+      if (fault === null) assert.equal(found, null)
+      else assert.match(found ?? '', fault)
     })
 })
 

@@ -28,7 +28,7 @@ class Scene {
   readonly steering: Steering
   readonly routes: FrontRoute[] = []
   readonly answers: (() => void)[] = []
-  readonly said: string[] = []
+  readonly logged: string[] = []
   /** Monotonic ms until which the front was to end. */
   readonly ends: number[] = []
   readonly process = {
@@ -62,8 +62,8 @@ class Scene {
       config: CONFIG,
       lingerMs,
       clock: this.clock,
-      log: { info: (what, fields) => this.said.push(`${what} ${fields?.pod ?? ''}`.trim()) },
-      repeats: { happened: (_, what) => this.said.push(what), over: () => {} },
+      log: { info: (what, fields) => this.logged.push(`${what} ${fields?.pod ?? ''}`.trim()) },
+      repeats: { happened: (_, what) => this.logged.push(what), over: () => {} },
       state: () => this.state,
       ready: () => this.state.term !== null && this.state.term.stepDown === null && !this.inDoubt,
     })
@@ -75,7 +75,7 @@ class Scene {
   }
 
   /** Runs one transition of the election. */
-  tell(fact: Fact): this {
+  dispatch(fact: Fact): this {
     this.candidate.mono = this.clock.mono()
     this.state = this.candidate.dispatch(fact).state
     this.steering.gateChanged()
@@ -97,7 +97,7 @@ class Scene {
 
 describe('the gate', () => {
   it('is closed when the front follows the latest route', async () => {
-    const scene = new Scene().tell(STEP_DOWN)
+    const scene = new Scene().dispatch(STEP_DOWN)
     const isClosed = scene.close()
     for (const answer of scene.answers.slice(0, -1)) answer()
     await scene.clock.pass(0)
@@ -108,7 +108,7 @@ describe('the gate', () => {
   })
 
   it('counts as closed two seconds later if the front does not answer', async () => {
-    const scene = new Scene().tell(STEP_DOWN)
+    const scene = new Scene().dispatch(STEP_DOWN)
     const isClosed = scene.close()
     await scene.clock.pass(CLOSED_WITHIN_MS - 1)
     assert.equal(isClosed(), false)
@@ -117,7 +117,7 @@ describe('the gate', () => {
   })
 
   it('is closed at once if traffic follows readiness', () => {
-    assert.equal(new Scene({ readiness: true }).tell(STEP_DOWN).close()(), true)
+    assert.equal(new Scene({ readiness: true }).dispatch(STEP_DOWN).close()(), true)
   })
 })
 
@@ -127,7 +127,7 @@ describe('the end of an agent', () => {
     ['waits at most two seconds for the front, and leaves no timer', false],
   ] as const) {
     it(what, async () => {
-      const scene = new Scene().tell({ type: 'terminate', reason: 'SIGTERM' })
+      const scene = new Scene().dispatch({ type: 'terminate', reason: 'SIGTERM' })
       // LangFlow died at the same moment, so only the front is left to wait for.
       scene.state = { ...scene.state, term: null } as CandidateState
       const end = scene.steering.end(NEVER)
@@ -148,7 +148,7 @@ describe('the end of an agent', () => {
     ['no longer without a linger time', 0, 0, 0],
   ] as const) {
     it(`keeps the process ${what}`, async () => {
-      const scene = new Scene({ readiness: true, lingerMs }).tell(STEP_DOWN)
+      const scene = new Scene({ readiness: true, lingerMs }).dispatch(STEP_DOWN)
       await scene.clock.pass(closedForMs)
       const from = scene.clock.mono()
       const endedAt = scene.steering.end(NEVER).then(() => scene.clock.mono())
@@ -172,7 +172,7 @@ describe('the end of an agent', () => {
 
   for (const readiness of [true, false]) {
     it(`does not wait in a hurry ${readiness ? 'without' : 'with'} a front`, async () => {
-      const scene = new Scene({ readiness, lingerMs: 2_000 }).tell(STEP_DOWN)
+      const scene = new Scene({ readiness, lingerMs: 2_000 }).dispatch(STEP_DOWN)
       await scene.steering.end(Promise.resolve())
       assert.equal(scene.ends.length, readiness ? 0 : 1)
     })
@@ -205,7 +205,10 @@ describe('the front', () => {
     scene.state = Candidate.follower().state
     scene.steering.gateChanged()
     scene.changed()
-    assert.deepEqual(scene.said, ['requests are sent to me', 'requests are held, because no replica serves'])
+    assert.deepEqual(scene.logged, [
+      'requests are sent to me',
+      'requests are held, because no replica serves',
+    ])
   })
 
   it('is shown with the destination of requests, its problem and its counts', () => {
