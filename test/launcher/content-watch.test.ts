@@ -174,6 +174,7 @@ describe('the digest of the flows', () => {
     const second = await folder.report(2)
     assert.notEqual(second.flows, first.flows)
     assert.deepEqual(folder.watch.found, second)
+    await until('the end of the last look', () => folder.clock.next() === folder.clock.mono() + POLL_MS)
     appendFileSync(folder.path('a.json'), ' ')
     await folder.clock.pass(POLL_MS)
     assert.notEqual((await folder.report(3)).flows, second.flows)
