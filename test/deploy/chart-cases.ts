@@ -95,7 +95,7 @@ export const CASES: Readonly<Record<string, Case>> = {
       flags: {
         'drain-timeout': '1m30s',
         'stop-timeout': '45s',
-        'hold-timeout': '8500ms',
+        'hold-timeout': '18500ms',
         'log-level': 'debug',
         'health-failures': 5,
       },
