@@ -278,7 +278,7 @@ export type Fact =
   | { readonly type: 'drained' }
   | ({ readonly type: 'successor' } & Successor)
   | { readonly type: 'barred'; readonly reason: Fault }
-  | ({ readonly type: 'step_down' } & Pick<StepDownReason, 'code' | 'reason' | 'to' | 'graceMs' | 'note'>)
+  | ({ readonly type: 'step_down' } & Pick<StepDownReason, 'code' | 'reason' | 'to' | 'note'>)
   | { readonly type: 'switchover_refused'; readonly to: string; readonly reason: string }
   | { readonly type: 'terminate'; readonly reason: string }
   | { readonly type: 'tick' }

@@ -17,7 +17,6 @@ export const ENDED_BECAUSE = [
   'restart', // an operator requested it, and LangFlow could not start again in the term
   'newer_revision', // a replica of a newer revision is ready
   'content_changed', // the files that LangFlow was started from
-  'faster_standby', // a replica serves sooner than this one starts
   'front_down', // requests do not reach the leader
   'pod_restarted', // every process of its pod was killed, and the pod is back
   // LangFlow or its launcher failed.

@@ -14,7 +14,7 @@ export interface VoluntaryHandoverOptions extends HandoverOptions {
   readonly leaseDurationMs: number
   readonly clock: Pick<Clock, 'mono'>
   readonly log: Pick<Log, 'info'>
-  readonly workload: () => Pick<WorkloadStatus, 'served' | 'startsColder' | 'digests'>
+  readonly workload: () => Pick<WorkloadStatus, 'served' | 'digests'>
   /** Whether requests cannot reach this replica because its front does not listen. */
   readonly frontDown: () => boolean
 }
@@ -32,27 +32,23 @@ const AGAIN_AFTER_MS = 120_000
 const LATEST_AGAIN_MS = 3_600_000
 /** Lease durations between two voluntary handovers of a leader. They limit the cost of false answers of peers. */
 const APART_LEASES = 4
-/** A LangFlow that has not served yet has no work that justifies more time. */
-const STARTING_GRACE_MS = 5_000
 
 const REASONS = {
   newer_revision: 'a replica of a newer revision is ready',
-  faster_standby: 'another replica has a warm standby and would serve sooner than this one',
   front_down: "this replica's front does not listen, and another replica is ready",
 } as const satisfies Partial<Record<EndedBecause, string>>
 
 /**
  * Names the replica that is best prepared to follow the leader, and starts voluntary handovers. The leader hands over
- * to a newer revision once it serves itself, so that a false report of readiness costs no start. While it still starts,
- * it hands over to a replica that serves sooner. If its front did not listen at two polls in a row, it hands over to
- * any replica that could take over.
+ * to a newer revision once it serves itself, so that a false report of readiness costs no start. If its front did not
+ * listen at two polls in a row, it hands over to any replica that could take over.
  */
 export class VoluntaryHandover {
   private readonly options: VoluntaryHandoverOptions
   private readonly tries = new Map<string, Try>()
   private nextAt = Number.NEGATIVE_INFINITY
-  /** The term, if requests did not reach this leader at the last poll of all peers. */
-  private frontDownIn: number | null = null
+  /** Number of the last polls at which requests did not reach this leader. */
+  private pollsDown = 0
 
   constructor(options: VoluntaryHandoverOptions) {
     this.options = options
@@ -62,10 +58,8 @@ export class VoluntaryHandover {
   asked(): void {
     const { peers, clock, revision, podAgeMs, state, frontDown, dispatch } = this.options
     const { term, paused } = state()
-    const before = this.frontDownIn
-    this.frontDownIn = term !== null && !paused && frontDown() ? term.epoch : null
+    this.pollsDown = term !== null && !paused && frontDown() ? this.pollsDown + 1 : 0
     if (term === null || paused) return
-    const stillDown = before !== null && before === this.frontDownIn
     const now = clock.mono()
     const { members } = peers
     const isTried = (identity: string, { revision }: Try) =>
@@ -75,15 +69,14 @@ export class VoluntaryHandover {
       ([, { notBefore, epoch }]) => notBefore > now && epoch !== term.epoch,
     )
     const inVain = new Set(waiting.map(([identity]) => identity))
-    const { digests, served, startsColder } = this.options.workload()
+    const { digests, served } = this.options.workload()
     const content = digests.content ?? null
     const own = { revision, unproven: isUnproven({ revision }, state()), podAgeMs: podAgeMs(), content }
-    const { successor, newer, faster, content: successorContent } = chooseSuccessor(own, members, inVain)
+    const { successor, newer, content: successorContent } = chooseSuccessor(own, members, inVain)
     dispatch({ type: 'successor', identity: successor, content: successorContent })
     if (successor === null) return
-    if (stillDown) this.handOver(successor, 'front_down', term, now)
+    if (this.pollsDown > 1) this.handOver(successor, 'front_down', term, now)
     else if (newer && served) this.handOver(successor, 'newer_revision', term, now)
-    else if (faster && startsColder) this.handOver(successor, 'faster_standby', term, now)
   }
 
   private handOver(
@@ -92,7 +85,7 @@ export class VoluntaryHandover {
     { epoch, doubt, stepDown }: Term,
     now: number,
   ): void {
-    const { peers, leaseDurationMs, workload, log, dispatch } = this.options
+    const { peers, leaseDurationMs, log, dispatch } = this.options
     if (doubt || stepDown !== null) return
     // No client is served in the meantime, so this handover does not wait.
     if (now < this.nextAt && code !== 'front_down') return
@@ -103,8 +96,7 @@ export class VoluntaryHandover {
     this.nextAt = now + APART_LEASES * leaseDurationMs
     const reason = REASONS[code]
     log.info(`${reason}: handing over to it`, { successor })
-    const isShort = workload().startsColder
-    dispatch({ type: 'step_down', code, reason, ...(isShort && { graceMs: STARTING_GRACE_MS }) })
+    dispatch({ type: 'step_down', code, reason })
   }
 }
 
@@ -118,8 +110,6 @@ interface Succession {
   readonly successor: string | null
   /** Whether it is of a newer revision, so that the leader should hand over voluntarily. */
   readonly newer: boolean
-  /** Whether it serves sooner than a leader that has just begun a cold start, and is not of an older revision. */
-  readonly faster: boolean
   /** Whether it, or later another replica, is prepared with the content that the leader's files have now. */
   readonly content: SuccessorContent
 }
@@ -171,7 +161,6 @@ export function chooseSuccessor(
   return {
     successor: best?.identity ?? null,
     newer: promising && rank(best) < SAME,
-    faster: promising && best.prepared && best.warm,
     content: promising && hasContent(best) && best.warm ? 'ready' : awaited ? 'awaited' : 'none',
   }
 }

@@ -36,7 +36,6 @@ const PLANNED: ReadonlySet<ReasonCode | undefined> = new Set([
   'restart',
   'newer_revision',
   'content_changed',
-  'faster_standby',
 ])
 
 /** Writes a replica's events to its log, its metrics and as Kubernetes Events. A lasting trouble is not repeated. */

@@ -181,8 +181,7 @@ function isHealthy({ view, health }: WorkloadRecord): boolean {
 
 /** The workload, for the gate and for people. */
 export function statusOf(record: WorkloadRecord) {
-  const { config, view, launcher, health, drain, servedEpoch } = record
-  const { mode, state } = view.standby
+  const { view, launcher, health, drain, servedEpoch } = record
   const served = health.servedSince !== null || (servedEpoch !== null && servedEpoch === view.epoch)
   return {
     view,
@@ -197,8 +196,6 @@ export function statusOf(record: WorkloadRecord) {
     draining: drain?.waitsFor ?? null,
     /** Whether LangFlow was healthy in its present term. */
     served,
-    /** Whether LangFlow has not served yet, and does not start from the configured standby, at least not yet. */
-    startsColder: mayLive(record) && !served && (mode !== config.standby || state === 'preparing'),
   }
 }
 

@@ -19,7 +19,7 @@ class Bench {
   members: Member[] = [NEWER]
   term: Term | null = TERM
   paused = false
-  workload = { served: true, startsColder: false, digests: UNKNOWN_DIGESTS }
+  workload = { served: true, digests: UNKNOWN_DIGESTS }
   frontDown = false
   readonly voluntaryHandover: VoluntaryHandover
 
@@ -79,7 +79,6 @@ describe('a leader whose front does not listen', () => {
     ['one poll', [down], 0],
     ['polls between which the front listened', [down, { frontDown: false }, down], 0],
     ['polls at which no other replica is ready', [down, { members: [{ ...SAME, ready: false }] }], 0],
-    ['polls of two terms', [down, { term: { ...TERM, epoch: TERM.epoch + 2 } }], 0],
     ['a poll from before it led', [{ ...down, term: null }, { term: TERM }], 0],
     ['polls during a pause', [{ ...down, paused: true }, down], 0],
   ] as [string, Poll[], number][])
@@ -102,10 +101,8 @@ describe('a leader hands over to a newer revision', () => {
     assert.equal(b.lines.length, 1)
   })
 
-  const PREPARED: Member = { ...NEWER, identity: 'p', revision: 'old' }
   const IN_DOUBT = { ...TERM, doubt: true } as Term
-  const starts = { served: false, startsColder: false, digests: UNKNOWN_DIGESTS }
-  const startsColder = { ...starts, startsColder: true }
+  const starts = { served: false, digests: UNKNOWN_DIGESTS }
   const serves = { ...starts, served: true }
   const scripts: [what: string, ...steps: [set: object, ms: number, handovers: number][]][] = [
     [
@@ -120,11 +117,6 @@ describe('a leader hands over to a newer revision', () => {
     ['only while it leads', [{ term: null }, 10_000, 0]],
     ['only after it has served itself', [{ workload: starts }, 60_000, 0], [{ workload: serves }, 5_000, 1]],
     [
-      'from a cold start only if the successor is prepared',
-      [{ workload: startsColder, members: [{ ...NEWER, prepared: false }] }, 60_000, 0],
-      [{ members: [NEWER] }, 5_000, 1],
-    ],
-    [
       'with the same back-off if the successor’s start failed and it reports readiness again',
       [{}, 5_000, 1],
       [{ members: [{ ...NEWER, ready: false }] }, 65_000, 1],
@@ -135,13 +127,6 @@ describe('a leader hands over to a newer revision', () => {
       'without the back-off if the successor has another revision now',
       [{}, 60_000, 1],
       [{ members: [{ ...NEWER, revision: 'corrected' }] }, 10_000, 2],
-    ],
-    [
-      'or from a cold start to a prepared replica of its own, and again after two minutes',
-      [{ workload: startsColder, members: [{ ...PREPARED, prepared: false }] }, 60_000, 0],
-      [{ workload: starts, members: [PREPARED] }, 60_000, 0],
-      [{ workload: startsColder }, 115_000, 1],
-      [{}, 10_000, 2],
     ],
   ]
   for (const [what, ...steps] of scripts)
@@ -157,12 +142,6 @@ describe('a leader hands over to a newer revision', () => {
       await b.after(5_000)
     }
     assert.equal(b.stepDowns, 5)
-  })
-
-  test('with a short stop during its own cold start', () => {
-    const b = Object.assign(new Bench(), { workload: startsColder, members: [PREPARED] }).polls({})
-    const [, fact] = b.facts
-    assert.ok(fact?.type === 'step_down' && fact.code === 'faster_standby' && fact.graceMs === 5_000)
   })
 })
 
@@ -209,7 +188,7 @@ describe('the chosen successor', () => {
   ]
   for (const [what, own, others, successor, newer] of rows) {
     test(what, () => {
-      const { faster: _, content: __, ...chosen } = chooseSuccessor(own, others, new Set())
+      const { content: _, ...chosen } = chooseSuccessor(own, others, new Set())
       assert.deepEqual(chosen, { successor, newer })
     })
   }
@@ -243,19 +222,5 @@ describe('the chosen successor', () => {
     assert.deepEqual(choose([second, third], 'third'), ['second', true])
     assert.deepEqual(choose([second, third], 'third', 'second'), ['third', false])
     assert.deepEqual(choose([a, second, third], 'third', 'second'), ['a', false])
-  })
-
-  test('serves sooner than a cold start if its standby is as warm as configured', () => {
-    const warm = { ...a, warm: true }
-    for (const [faster, own, other, inVain] of [
-      [true, OLD, warm, ''],
-      [false, OLD, a, ''],
-      [false, OLD, { ...warm, prepared: false }, ''],
-      [false, OLD, { ...warm, ready: false }, ''],
-      [false, OLD, warm, 'a'],
-      [false, NEW, warm, ''], // The older revision would have to hand over again.
-      [true, NEW, { ...newer, warm: true }, ''],
-    ] as const)
-      assert.equal(chooseSuccessor(own, [other], new Set([inVain])).faster, faster)
   })
 })

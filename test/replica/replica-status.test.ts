@@ -64,7 +64,6 @@ function facts(state: CandidateState, workload: WorkloadState, its: Case = {}) {
       launcherSeen: true,
       refusedGrant: null,
       served: true,
-      startsColder: false,
       canRun: workload === 'idle',
       healthy,
       lastProbe: null,
