@@ -153,8 +153,7 @@ export function runHistory({ output, ...from }: Values<typeof HISTORY_SETTINGS>)
 
 export function historyTable(terms: readonly PastTerm[], wallMs: number): string {
   if (terms.length === 0) return 'The Lease has no recorded term.\n'
-  const areNoted = terms.some(({ note }) => note !== null)
-  const rows = terms.map(({ epoch, holder, began, because, phases, gapMs, stopMs, note, ...end }) => [
+  const rows = terms.map(({ epoch, holder, began, because, phases, gapMs, stopMs, ...end }) => [
     String(epoch),
     holder,
     began,
@@ -165,9 +164,8 @@ export function historyTable(terms: readonly PastTerm[], wallMs: number): string
     ),
     endOf(end),
     shortDuration(stopMs),
-    ...(areNoted ? [note ?? '-'] : []),
   ])
-  return `${table(areNoted ? [...HEAD, 'REASON'] : HEAD, rows)}\n`
+  return `${table(HEAD, rows)}\n`
 }
 
 const HEAD = 'EPOCH,HOLDER,BEGAN,LASTED,BECAUSE,DETECT,ACQUIRE,START,HEALTHY,NO SERVER,ENDED,STOP'.split(',')

@@ -324,14 +324,13 @@ export function beginStepDown(input: Input, before: Leading, why: StepDownReason
   const { config, now } = input
   const { code, reason, failed = false, blames = null, to = null, ending = null } = why
   const { graceMs = config.stopTimeoutMs, inPlace = false } = why
-  const { drainMs = config.drainTimeoutMs, note = before.term.record?.note ?? null } = why
+  const { drainMs = config.drainTimeoutMs } = why
   const closedAt = now.mono
   const drainDeadline = closedAt + drainMs
   const served = before.workload.well && !failed
   const begun = { stage: 'draining', closedAt, drainDeadline, served, closingWrite: null } as const
   const stepDown = { code, reason, failed, blames, graceMs, to, paused: before.paused, inPlace, ...begun }
-  const record = before.term.record && { ...before.term.record, note }
-  const term = { ...before.term, setAside: null, stepDown, record }
+  const term = { ...before.term, setAside: null, stepDown }
   const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
   const begins = event(state, 'draining', { code, reason })
   const restarts = inPlace ? emit(begins, { type: 'restart', code, reason }) : begins

@@ -34,13 +34,13 @@ export function operatorOrder(
   const request = openRequest(state)
   if (request === null || request.what === 'switchover') return null
   if (term === null || term.doubt) return null
-  const { what, to, reason: note } = request
+  const { what, to } = request
   const isRestart = what === 'restart'
   if (isRestart && (term.restartAnswered || term.stepDown !== null || !term.startOrdered)) return null
   const fault = isRestart ? null : targetFault(identity, to)
   const refused = paused ? 'the Lease is paused: resume it first' : fault
   if (refused !== null) return { request, answer: refused }
-  const why = { code: what, reason: describeAsked(request), note }
+  const why = { code: what, reason: describeAsked(request) }
   if (isRestart) return { request, answer: { ...why, inPlace: true } }
   const target = to === ANY_POD ? null : to
   return { request, answer: { ...why, to: target, drainMs: 0, graceMs: FAILOVER_GRACE_MS } }

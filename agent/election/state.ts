@@ -79,8 +79,7 @@ export interface StepDown extends Why<EndedBecause> {
 /** What a planned stop is for, and how it differs from the usual one. */
 export interface StepDownReason
   extends Why<EndedBecause>,
-    Partial<Pick<StepDown, 'failed' | 'blames' | 'graceMs' | 'to' | 'inPlace'>>,
-    Partial<Pick<PastTerm, 'note'>> {
+    Partial<Pick<StepDown, 'failed' | 'blames' | 'graceMs' | 'to' | 'inPlace'>> {
   readonly drainMs?: number
   readonly ending?: End
 }
@@ -278,7 +277,7 @@ export type Fact =
   | { readonly type: 'drained' }
   | ({ readonly type: 'successor' } & Successor)
   | { readonly type: 'barred'; readonly reason: Fault }
-  | ({ readonly type: 'step_down' } & Pick<StepDownReason, 'code' | 'reason' | 'to' | 'note'>)
+  | ({ readonly type: 'step_down' } & Pick<StepDownReason, 'code' | 'reason' | 'to'>)
   | { readonly type: 'switchover_refused'; readonly to: string; readonly reason: string }
   | { readonly type: 'terminate'; readonly reason: string }
   | { readonly type: 'tick' }

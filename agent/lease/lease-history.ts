@@ -1,6 +1,5 @@
 import * as z from 'zod/mini'
 import { epochOf, holderOf, type Lease } from './lease.ts'
-import { LONGEST_REASON } from './operator-annotations.ts'
 import { ACQUIRED_BECAUSE, type AcquiredBecause, ENDED_BECAUSE, type EndedBecause } from './reasons.ts'
 
 /** The last terms, in one annotation of the Lease, so that they survive every pod. */
@@ -30,30 +29,25 @@ export interface PastTerm {
   readonly endedBecause: EndedBecause | 'expired' | null
   /** Milliseconds from closing the gate to the release, or to the last renewal of a holder that vanished. */
   readonly stopMs: number | null
-  readonly note: string | null
 }
 
 const count = z.int().check(z.nonnegative())
 const seconds = z.int().check(z.nonnegative(), z.maximum(8_640_000_000_000 / 1000))
 /** The entry is short, since it is sent with each renewal: times in seconds since 1970, durations in milliseconds. */
-const Entry = z.tuple(
-  [
-    count,
-    z.string().check(z.maxLength(512)),
-    seconds,
-    z.enum(ACQUIRED_BECAUSE),
-    count,
-    count,
-    z.nullable(count),
-    z.nullable(count),
-    z.nullable(count),
-    z.nullable(seconds),
-    z.nullable(z.enum(['expired', ...ENDED_BECAUSE])),
-    z.nullable(count),
-  ],
-  // The note, only if there is one: earlier versions leave out an entry with it.
-  z.string().check(z.maxLength(LONGEST_REASON)),
-)
+const Entry = z.tuple([
+  count,
+  z.string().check(z.maxLength(512)),
+  seconds,
+  z.enum(ACQUIRED_BECAUSE),
+  count,
+  count,
+  z.nullable(count),
+  z.nullable(count),
+  z.nullable(count),
+  z.nullable(seconds),
+  z.nullable(z.enum(['expired', ...ENDED_BECAUSE])),
+  z.nullable(count),
+])
 
 /** The terms that the Lease remembers, newest first. Invalid entries, and entries of a later version, are left out. */
 export function historyOf(lease: Lease | null): PastTerm[] {
@@ -96,7 +90,7 @@ export function encodeTerm(term: PastTerm): string {
 
 function termOf(entry: z.infer<typeof Entry>): PastTerm {
   const [epoch, holder, began, because, detectMs, acquireMs, startMs, healthyMs, gapMs, ...end] = entry
-  const [ended, endedBecause, stopMs, note = null] = end
+  const [ended, endedBecause, stopMs] = end
   return {
     epoch,
     holder,
@@ -107,11 +101,10 @@ function termOf(entry: z.infer<typeof Entry>): PastTerm {
     ended: ended === null ? null : timeOf(ended),
     endedBecause,
     stopMs,
-    note,
   }
 }
 
-function entryOf({ epoch, holder, began, because, phases, gapMs, note, ...end }: PastTerm) {
+function entryOf({ epoch, holder, began, because, phases, gapMs, ...end }: PastTerm) {
   const { ended, endedBecause, stopMs } = end
   const { detectMs, acquireMs, startMs, healthyMs } = phases
   return [
@@ -123,7 +116,6 @@ function entryOf({ epoch, holder, began, because, phases, gapMs, note, ...end }:
     ended === null ? null : secondsOf(ended),
     endedBecause,
     stopMs === null ? null : Math.round(stopMs),
-    ...(note === null ? [] : [note]),
   ]
 }
 

@@ -60,7 +60,7 @@ export function historyWithBegun(
 ): string {
   const phases = { detectMs, acquireMs: 0, startMs: null, healthyMs: null }
   const last = { ended: renewTime ?? begun.began, endedBecause: 'expired' } as const
-  const none = { gapMs: null, ended: null, endedBecause: null, stopMs: null, note: null }
+  const none = { gapMs: null, ended: null, endedBecause: null, stopMs: null }
   return encodeHistory([{ ...begun, phases, ...none }, ...withClosed(history, last)])
 }
 

@@ -51,10 +51,10 @@ export class Switchover {
     if (request === null || request.answered || term === null || term.doubt || term.stepDown?.inPlace) return
     request.answered = true
     if (term.stepDown !== null) return
-    const { to, reason: note } = request
+    const { to } = request
     const target = this.target(to)
     if (typeof target === 'string') dispatch({ type: 'switchover_refused', to, reason: target })
-    else dispatch({ type: 'step_down', code: 'switchover', reason: describeAsked(request), note, ...target })
+    else dispatch({ type: 'step_down', code: 'switchover', reason: describeAsked(request), ...target })
   }
 
   /** The successor to name, or the reason for a refusal. */

@@ -66,7 +66,6 @@ const Term = object({
   ended: text,
   endedBecause: z.nullable(word<NonNullable<PastTerm['endedBecause']>>()),
   stopMs: lacking(z.number()),
-  note: lacking(z.string()),
 })
 
 /** A `WorkloadView`, with the agent's own observations. */

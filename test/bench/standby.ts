@@ -12,7 +12,7 @@ const SERVES = {
     {
       ...{ epoch: 9, holder: 'another', began: new Date().toISOString(), because: 'never_held', gapMs: null },
       phases: { detectMs: 0, acquireMs: 0, startMs: 0, healthyMs: 0 },
-      ...{ ended: null, endedBecause: null, stopMs: null, note: null },
+      ...{ ended: null, endedBecause: null, stopMs: null },
     },
   ]),
 }

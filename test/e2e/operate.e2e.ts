@@ -143,7 +143,7 @@ describe('an operator on a real API server', { concurrency: 3 }, () => {
     assert.ok(tookMs < 5_000, 'the drain timeout is 5 s')
     await b.event('serving')
     const [, ended] = (await b.status()).history
-    assert.deepEqual([ended?.endedBecause, ended?.note], ['failover', REASON])
+    assert.equal(ended?.endedBecause, 'failover')
     assert.deepEqual(await scene.requests(), [])
     await open
   })

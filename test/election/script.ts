@@ -316,12 +316,12 @@ function describeWrite({ id, kind, lease, base }: Write, config: CandidateConfig
 function describeTerms(lease: Lease): string {
   const [term] = historyOf(lease)
   if (term === undefined) return ''
-  const { epoch, holder, because, phases, gapMs, ended, endedBecause, stopMs, note } = term
+  const { epoch, holder, because, phases, gapMs, ended, endedBecause, stopMs } = term
   const took = Object.values(phases)
     .map((ms) => ms ?? '-')
     .join('/')
   const end = ended === null ? '' : `, ended: ${endedBecause}`
-  return `term ${epoch} of ${holder}: ${because}, ${took}, gap ${gapMs ?? '-'}, stop ${stopMs ?? '-'}${end}${note === null ? '' : `, note: ${note}`}`
+  return `term ${epoch} of ${holder}: ${because}, ${took}, gap ${gapMs ?? '-'}, stop ${stopMs ?? '-'}${end}`
 }
 
 function answerOf(args: Args): Parameters<Candidate['answers']>[0] {

@@ -119,7 +119,6 @@ export const TERM: PastTerm = {
   ended: null,
   endedBecause: null,
   stopMs: null,
-  note: null,
 }
 
 export function silent(pod: string, problem = 'no answer on port 8090'): ReplicaRow {
