@@ -39,7 +39,6 @@ async function serving(scene: LangflowScene, postgres: Postgres): Promise<Served
 /** The variable that marks each process that LangFlow starts. */
 function markOf(replica: Replica): string {
   const environ = readFileSync(`/proc/${replica.workloadPid()}/environ`, 'utf8').split('\0')
-  assert.ok(environ.includes('LEADER_EPOCH=1') && environ.includes('LEADER_IDENTITY=a'))
   return environ.find((one) => one.startsWith('LANGFLOW_LEADER_TREE=')) ?? assert.fail('LangFlow has no mark')
 }
 
