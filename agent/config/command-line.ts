@@ -121,7 +121,8 @@ export async function runProgram(program: Command, args: readonly string[]): Pro
     await program.parseAsync([...args], { from: 'user' })
     return Number(process.exitCode ?? 0)
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode // --help and --version, already printed
+    // Help or version, already printed. Without a command, commander prints the help as an error.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
     process.stderr.write(`${reportOf(error)}\n`)
     return exitCodeOf(error)
   }

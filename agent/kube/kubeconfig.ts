@@ -3,7 +3,7 @@ import type { RequestOptions } from 'node:https'
 import { dirname, resolve } from 'node:path'
 // The package's index would load its whole generated client: 50 MB that are not used here.
 import { KubeConfig } from '@kubernetes/client-node/dist/config.js'
-import { parse, type YAMLParseError } from 'yaml'
+import { parse, YAMLParseError } from 'yaml'
 import { reasonOf } from '../errno.ts'
 import { fileSignature } from '../file-signature.ts'
 import { REDACTED } from '../redaction.ts'
@@ -74,14 +74,18 @@ function signatureOf(paths: readonly string[]): string {
 /** Without `context`, the current one. */
 function load(paths: readonly string[], source: string, context: string | undefined): Loaded {
   const signature = signatureOf(paths)
+  // As with kubectl, a missing file is ignored if another one exists.
+  const existing = paths.length === 1 ? paths : paths.filter((path) => fileSignature(path) !== 'ENOENT')
+  const files = existing.map(loadFile)
   const kubeConfig = new KubeConfig()
-  try {
-    kubeConfig.loadFromString(JSON.stringify(merged(paths)), { onInvalidEntry: 'filter' })
-  } catch (cause) {
-    if (cause instanceof KubeConfigError) throw cause
-    throw new KubeConfigError(`${source}: ${firstLine((cause as Error).message)}`)
-  }
-  const name = context ?? kubeConfig.getCurrentContext()
+  // The first of two entries with one name counts, as with kubectl.
+  kubeConfig.loadFromOptions({
+    clusters: files.flatMap(({ clusters }) => clusters),
+    contexts: files.flatMap(({ contexts }) => contexts),
+    users: [...files.flatMap(({ users }) => users), { name: ANONYMOUS }],
+    currentContext: context ?? files.map((file) => file.currentContext).find(Boolean),
+  })
+  const name = kubeConfig.getCurrentContext()
   if (!name)
     throw new KubeConfigError(
       `${source} has no current-context: choose one with 'kubectl config use-context NAME'`,
@@ -93,16 +97,14 @@ function load(paths: readonly string[], source: string, context: string | undefi
     return one
   }
   const chosen = found('context', name, kubeConfig.getContexts())
-  const cluster = found('cluster', chosen.cluster, kubeConfig.getClusters())
+  const { server, proxyUrl: proxy } = found('cluster', chosen.cluster, kubeConfig.getClusters())
   found('user', chosen.user, kubeConfig.getUsers())
-  kubeConfig.setCurrentContext(name)
 
   const url = (field: string, text: string) => {
     const parsed = URL.parse(text)
     if (parsed !== null && /^https?:$/.test(parsed.protocol)) return parsed
     throw new KubeConfigError(`${source}: the ${field} of the context "${name}" must be an http or https URL`)
   }
-  const { server, proxyUrl: proxy } = cluster
   if (proxy) url('proxy-url', proxy)
   return { signature, kubeConfig, server: url('server', server), proxy: proxy || undefined }
 }
@@ -137,99 +139,67 @@ function explain(cause: unknown, source: string, command: string | undefined): s
   return `${source} contains no usable credentials: ${firstLine(message)}`
 }
 
-type Mapping = Readonly<Record<string, unknown>>
-
-/** The user of a context that names none. */
+/** The user of a context that names none. client-node reads the cluster's CA only for a user. */
 const ANONYMOUS = 'anonymous'
 
-/**
- * The files as one kubeconfig for client-node, which takes the first of two entries with one name, as kubectl does.
- * A missing file is ignored if another one exists.
- */
-function merged(paths: readonly string[]): Mapping {
-  const existing = paths.length === 1 ? paths : paths.filter((path) => fileSignature(path) !== 'ENOENT')
-  if (existing.length === 0)
-    throw new KubeConfigError(`none of the kubeconfig files ${paths.join(', ')} exists`)
-  const files = existing.map((path) => ({ root: parseFile(path), directory: dirname(path) }))
-  const all = (section: string, kind: string, change: (fields: Mapping, directory: string) => Mapping) =>
-    files.flatMap(({ root, directory }) =>
-      mappingsIn(root[section]).map(({ name, [kind]: fields }) => ({
-        name,
-        [kind]: change(isMapping(fields) ? fields : {}, directory),
-      })),
-    )
-  return {
-    'current-context': files.map(({ root }) => root['current-context']).find(Boolean),
-    contexts: all('contexts', 'context', (context) => ({ user: ANONYMOUS, ...context })),
-    clusters: all('clusters', 'cluster', (cluster, directory) => ({
-      ...absolute(cluster, directory, 'certificate-authority'),
-      // client-node refuses plain http unless verification, which http does not have, is switched off.
-      ...(String(cluster.server).startsWith('http:') && { 'insecure-skip-tls-verify': true }),
-    })),
-    users: [...all('users', 'user', userFor), { name: ANONYMOUS, user: {} }],
-  }
+/** The parts of a kubeconfig that client-node does not read in the same way as kubectl. */
+interface KubeConfigFile {
+  readonly contexts?: { context?: { user?: string } }[]
+  readonly clusters?: { cluster?: { server?: string; 'insecure-skip-tls-verify'?: boolean } }[]
+  readonly users?: { user?: { tokenFile?: string; 'auth-provider'?: object; exec?: Plugin } }[]
 }
 
-function userFor(user: Mapping, directory: string): Mapping {
-  const { tokenFile, exec, ...rest } = absolute(
-    user,
-    directory,
-    'client-certificate',
-    'client-key',
-    'tokenFile',
-  )
-  return {
-    ...rest,
-    ...(tokenFile ? { 'auth-provider': { name: 'tokenFile', config: { tokenFile } } } : {}),
-    ...(isMapping(exec) && { exec: pluginFor(exec, directory) }),
+interface Plugin {
+  readonly apiVersion?: string
+  command: string
+  env?: readonly { readonly name: string; readonly value: string }[]
+}
+
+function loadFile(path: string): KubeConfig {
+  const file = parseFile(path)
+  const directory = dirname(path)
+  const kubeConfig = new KubeConfig()
+  try {
+    for (const { context } of file.contexts ?? []) if (context) context.user ??= ANONYMOUS
+    // client-node refuses plain http unless verification, which http does not have, is switched off.
+    for (const { cluster } of file.clusters ?? [])
+      if (cluster?.server?.startsWith('http:')) cluster['insecure-skip-tls-verify'] = true
+    for (const { user } of file.users ?? []) {
+      const tokenFile = user?.tokenFile && resolve(directory, user.tokenFile)
+      if (tokenFile) user['auth-provider'] = { name: 'tokenFile', config: { tokenFile } }
+      if (user?.exec) adapt(user.exec, directory)
+    }
+    kubeConfig.loadFromString(JSON.stringify(file), { onInvalidEntry: 'filter' })
+  } catch (cause) {
+    throw new KubeConfigError(`kubeconfig ${path}: ${firstLine((cause as Error).message)}`)
   }
+  kubeConfig.makePathsAbsolute(directory)
+  return kubeConfig
 }
 
 /** Adds `KUBERNETES_EXEC_INFO`, as client-go does. Some plugins require it. */
-function pluginFor(exec: Mapping, directory: string): Mapping {
-  const { apiVersion = 'client.authentication.k8s.io/v1', command } = exec
+function adapt(exec: Plugin, directory: string): void {
+  const { apiVersion = 'client.authentication.k8s.io/v1', command, env } = exec
   const info = { apiVersion, kind: 'ExecCredential', spec: { interactive: false } }
-  return {
-    // A bare command name is looked up in $PATH. A path with a slash is relative to the kubeconfig.
-    ...(String(command).includes('/') ? absolute(exec, directory, 'command') : exec),
-    env: [...mappingsIn(exec.env), { name: 'KUBERNETES_EXEC_INFO', value: JSON.stringify(info) }],
-  }
+  // A bare command name is looked up in $PATH. A path with a slash is relative to the kubeconfig.
+  if (command.includes('/')) exec.command = resolve(directory, command)
+  exec.env = [...(env ?? []), { name: 'KUBERNETES_EXEC_INFO', value: JSON.stringify(info) }]
 }
 
-/** Relative paths start from the directory of their kubeconfig. */
-function absolute(fields: Mapping, directory: string, ...names: readonly string[]): Mapping {
-  const paths = names.flatMap((name) => {
-    const path = fields[name]
-    return typeof path === 'string' && path !== '' ? [[name, resolve(directory, path)]] : []
-  })
-  return { ...fields, ...Object.fromEntries(paths) }
-}
-
-function parseFile(path: string): Mapping {
-  let text: string
-  try {
-    text = readFileSync(path, 'utf8')
-  } catch (cause) {
-    throw new KubeConfigError(`cannot read kubeconfig ${path}: ${reasonOf(cause)}`, { cause })
-  }
+function parseFile(path: string): KubeConfigFile {
   let root: unknown
   try {
-    root = parse(text, { merge: true, logLevel: 'error' })
+    root = parse(readFileSync(path, 'utf8'), { merge: true, logLevel: 'error' })
   } catch (cause) {
+    if (!(cause instanceof YAMLParseError))
+      throw new KubeConfigError(`cannot read kubeconfig ${path}: ${reasonOf(cause)}`, { cause })
     // Its own message quotes the text around the fault, which may contain a token.
-    const [at] = (cause as YAMLParseError).linePos ?? []
-    throw new KubeConfigError(`kubeconfig ${path} is not valid YAML at line ${at?.line ?? '?'}`)
+    throw new KubeConfigError(
+      `kubeconfig ${path} is not valid YAML at line ${cause.linePos?.[0].line ?? '?'}`,
+    )
   }
-  if (isMapping(root)) return root
+  if (typeof root === 'object' && root !== null && !Array.isArray(root)) return root
   throw new KubeConfigError(`kubeconfig ${path} is not a kubeconfig: it contains no YAML mapping`)
-}
-
-function mappingsIn(list: unknown): Mapping[] {
-  return Array.isArray(list) ? list.filter(isMapping) : []
-}
-
-function isMapping(value: unknown): value is Mapping {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** The first non-empty line, without anything that could be a token. */

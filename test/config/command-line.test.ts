@@ -52,6 +52,10 @@ describe('an invalid command line', () => {
     })
 })
 
+test('without a command, the help is printed, and the exit code is 2', async (t) => {
+  assert.equal((await run(t, [])).code, 2)
+})
+
 test('a LEADER_ variable that no command reads is refused, unless LangFlow or Kubernetes sets it', async (t) => {
   const { code, stderr } = await run(t, ['agent'], { LEADER_LEASE_DURATIN: '20s' })
   assert.equal(code, 2)
