@@ -36,8 +36,6 @@ export interface LauncherMachine extends WorkloadMachine {
    * is not available.
    */
   lock(): object | null
-  /** Number of ended processes that stay zombies permanently. */
-  unreaped(): number
 }
 
 export interface LauncherOptions {
@@ -57,9 +55,6 @@ export interface LauncherOptions {
 
 /** Messages that count as events. A peer cannot send the launcher's other events. */
 const ORDERS = new Set<ToLauncher['type']>(['grant', 'start', 'healthy', 'prepare', 'stop', 'kill'])
-
-/** Each kill leaves a handful, and a whole container may have a thousand. */
-const MOST_UNREAPED = 100
 
 /** The loop around the launcher's step. It passes events in and carries out the decisions. */
 export class Launcher {
@@ -89,12 +84,7 @@ export class Launcher {
       step: (before, event) => step(options, before, event, machine.clock.now()),
       carryOut: (effect) => (this.handlers[effect.type] as (effect: LauncherEffect) => unknown)(effect),
     })
-    this.processes = new WorkloadProcesses(options.command, machine, (event) => {
-      // This check comes before the agent can order the next start.
-      if ((event.type === 'killed' && event.left === null) || (event.type === 'stop checked' && event.gone))
-        this.checkWear()
-      this.dispatch(event)
-    })
+    this.processes = new WorkloadProcesses(options.command, machine, (event) => this.dispatch(event))
     this.repeats = new LogThrottle(log, machine.clock)
     this.langflow = options.langflow()
     this.content = options.content(() => this.contentChanged())
@@ -147,9 +137,10 @@ export class Launcher {
     if (message.type === 'welcome') this.welcomed(message)
     else if (message.type === 'ping')
       this.link.send({ type: 'pong', id: message.id, clocks: readBoot(clock) })
-    if (!ORDERS.has(message.type)) return
-    if (message.type === 'start') this.checkVersion()
-    this.dispatch(message as AgentOrder)
+    // An older LangFlow destroys a newer one's database. The next launcher reports its version before it starts it.
+    if (message.type === 'start' && this.options.langflow() !== this.langflow)
+      this.dispatch({ type: 'leave', defect: `LangFlow ${this.langflow ?? ''} was replaced on disk` })
+    if (ORDERS.has(message.type)) this.dispatch(message as AgentOrder)
   }
 
   private welcomed(welcome: Welcome): void {
@@ -189,31 +180,7 @@ export class Launcher {
 
   private standbyChanged(): void {
     this.content.look()
-    if (this.record.phase.name === 'idle') {
-      // A standby is given up if a file that it has read has changed.
-      this.checkVersion()
-      this.checkWear()
-    }
     this.report(this.view(), { kind: 'standby' })
-  }
-
-  /**
-   * Whether the LangFlow on the disk differs from the reported version, for example after `pip install`. In that case
-   * the launcher ends. The next launcher reports the new version, and the election decides whether it may start.
-   */
-  private checkVersion(): void {
-    if (this.record.leaving !== null) return
-    const found = this.options.langflow()
-    if (found === this.langflow) return
-    const [old, now] = [this.langflow ?? 'of unknown version', found ?? 'one of unknown version']
-    this.dispatch({ type: 'leave', defect: `LangFlow ${old} was replaced by ${now}` })
-  }
-
-  private checkWear(): void {
-    const { alone, machine } = this.options
-    const unreaped = alone ? machine.unreaped() : 0
-    if (unreaped > MOST_UNREAPED)
-      this.dispatch({ type: 'leave', defect: `${unreaped} ended processes were not reaped` })
   }
 
   // 2. The effects of decisions.

@@ -3,7 +3,6 @@ import { holdLock } from '../link/launcher-lock.ts'
 import type { Grant } from '../link/link-messages.ts'
 import type { Log } from '../observe/log.ts'
 import { describeTaken, isPortFree } from '../processes/port.ts'
-import { countUnreaped } from '../processes/proc.ts'
 import { createProcessTree, type ProcessTree } from '../processes/process-tree.ts'
 import { type Reaper, spawnCommand } from '../processes/spawn.ts'
 import type { EnvFiles } from './env-files.ts'
@@ -80,9 +79,5 @@ export class LocalMachine implements LauncherMachine {
 
   lock(): object | null {
     return holdLock(this.parts.socket)
-  }
-
-  unreaped(): number {
-    return countUnreaped()
   }
 }

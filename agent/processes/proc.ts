@@ -177,14 +177,6 @@ export function isSame<T extends ProcessIdentity>(a: ProcessIdentity, b: T | und
   return b !== undefined && a.pid === b.pid && a.startTime === b.startTime
 }
 
-/**
- * The number of dead children of PID 1. Node reaps only its own children: a process that lost its parent with tini, or
- * entered from outside, stays in the process table until PID 1 ends.
- */
-export function countUnreaped(): number {
-  return [...readProcesses().values()].filter((stat) => stat.ppid === 1 && isDead(stat)).length
-}
-
 /** State letters of its threads. Empty if the process is gone. */
 export function threadStates(pid: number): string[] {
   let names: string[]

@@ -52,7 +52,6 @@ class Bench {
     ended: () => void this.sent.push('no content'),
     close: ignore,
   }
-  unreaped = 0
   readonly link = {
     connected: true,
     start: ignore,
@@ -82,7 +81,6 @@ class Bench {
       tree: () => this.tree,
       newStandby: () => this.standby as KeptStandby,
       lock: () => null,
-      unreaped: () => this.unreaped,
       portHolder: () => this.holder(),
       serving: () => ({
         check: () => {
@@ -461,16 +459,6 @@ describe('a launcher', () => {
     ])
       b.receive(forged as unknown as ToLauncher)
     assert.deepEqual([b.state, b.kinds], ['frozen', ['frozen']])
-  })
-
-  test('announces its end before the agent can order a start if LangFlow left too many zombies', async () => {
-    const b = await new Bench().started()
-    b.options.alone = true
-    b.unreaped = 101
-    b.stop(1_000)
-    await b.clock.pass(100)
-    assert.deepEqual(b.sent.slice(-3), ['terminating', 'no content', 'workload stopped'])
-    assert.equal(await b.launcher.ended, 1)
   })
 
   test('refuses to start another version of LangFlow than it has reported, and exits with code 1', async () => {

@@ -59,7 +59,6 @@ export class LauncherHost {
         readEnvironment: async () => null,
         environment: (grant) => ({ LEADER_EPOCH: String(grant.epoch) }),
         lock: () => socket.lock(process),
-        unreaped: () => 0,
       },
     })
     this.launcher.start()
