@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { prepare } from '../../../agent/cli/drill/drill.ts'
 import { OperationError } from '../../../agent/cli/exit-codes.ts'
 import { LAST_DRILL, PAUSED, SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
 import { LEADER, STANDBY } from '../scripted-cluster.ts'
@@ -30,13 +29,14 @@ async function takenOver(drilling: Drilling): Promise<void> {
   })
 }
 
-const resultOf = ({ report }: Drilling) => report!
 const lastOf = ({ stage }: Drilling) => stage.cluster.annotations[LAST_DRILL]?.split(' ')[1]
 
 describe('a drill', () => {
   test('of a switchover passes if users are served again in time and no message is lost', async () => {
-    const drilling = await begun()
-    const { stage } = drilling
+    const stage = new ScriptedStage()
+    // The Role of the monthly drill does not permit to read a pod.
+    stage.objects.get = () => Promise.reject(AWAY)
+    const drilling = await begun(stage)
     assert.equal(stage.cluster.annotations[SWITCHOVER_TO], '*')
     await takenOver(drilling)
     const { result, problem, from, to, measured } = drilling.report!
@@ -57,30 +57,19 @@ describe('a drill', () => {
       assert.deepEqual([drilling.report?.result, drilling.report?.to], ['ok', 'langflow-1'])
     })
 
-  test('reads no pod for a switchover, because the Role of the monthly drill does not permit it', async () => {
-    const stage = new ScriptedStage()
-    stage.objects.get = () => Promise.reject(AWAY)
-    const drilling = await begun(stage)
-    await takenOver(drilling)
-    assert.equal(drilling.report?.result, 'ok')
-  })
-
-  test('misses its limits if acknowledged messages are lost', async () => {
-    const drilling = await begun()
-    drilling.stage.stored.delete(2)
-    drilling.stage.stored.delete(5)
-    await takenOver(drilling)
-    const { result, measured } = drilling.report!
-    assert.deepEqual([result, measured.lost], ['missed', 2])
-  })
-
-  test('measures no RPO without a flow', async () => {
-    const stage = new ScriptedStage()
-    stage.service = { ...stage.service, messages: null }
-    const drilling = await begun(stage)
-    await takenOver(drilling)
-    const { result, measured } = drilling.report!
-    assert.deepEqual([result, measured.lost], ['ok', null])
+  test('misses its limits if acknowledged messages are lost, and measures no RPO without a flow', async () => {
+    for (const [flow, result, lost] of [
+      [true, 'missed', 2],
+      [false, 'ok', null],
+    ] as const) {
+      const stage = new ScriptedStage()
+      if (!flow) stage.service = { ...stage.service, messages: null }
+      const drilling = await begun(stage)
+      stage.stored.delete(2)
+      stage.stored.delete(5)
+      await takenOver(drilling)
+      assert.deepEqual([drilling.report?.result, drilling.report?.measured.lost], [result, lost])
+    }
   })
 
   test('waits until a standby is ready again, even if the API server is away for a while', async () => {
@@ -99,71 +88,68 @@ describe('a drill', () => {
       stage.cluster.away = null
       stage.cluster.show('langflow-0', STANDBY)
     })
-    const { result, wellAgainMs } = resultOf(drilling)
-    assert.equal(result, 'ok')
-    assert.ok(wellAgainMs >= 10_000)
+    assert.equal(drilling.report!.result, 'ok')
+    assert.ok(drilling.report!.wellAgainMs >= 10_000)
   })
 
-  test('fails if the leader refuses', async () => {
-    const drilling = await begun()
-    const { cluster } = drilling.stage
-    await drilling.step(10_000, () => {
-      cluster.note({ [SWITCHOVER_TO]: null })
-      cluster.show('langflow-0', { ...LEADER, switchover: REFUSED })
+  const failures: [when: string, options: Options, happens: (stage: ScriptedStage) => void, code: string][] =
+    [
+      ['the leader does not hand over in time', {}, () => {}, 'timed_out'],
+      ['the replicas do not recover in time', { scenario: 'delete-pod' }, () => {}, 'failed'],
+      [
+        'the leader refuses',
+        {},
+        ({ cluster }) => {
+          cluster.note({ [SWITCHOVER_TO]: null })
+          cluster.show('langflow-0', { ...LEADER, switchover: REFUSED })
+        },
+        'refused',
+      ],
+      [
+        'LangFlow does not show the messages after the takeover',
+        {},
+        (stage) => {
+          stage.acquire('langflow-1', 8)
+          stage.serve('langflow-1', 8)
+          stage.service.messages!.kept = () => Promise.reject(new OperationError('not_served', 'status 500'))
+        },
+        'failed',
+      ],
+    ]
+  for (const [when, options, happens, code] of failures)
+    test(`fails if ${when}`, async () => {
+      const drilling = await begun(undefined, options)
+      await drilling.step(70_000, () => happens(drilling.stage))
+      assert.deepEqual([(drilling.error as OperationError).code, lastOf(drilling)], [code, 'failed'])
+      assert.equal(drilling.stage.cluster.annotations[SWITCHOVER_TO], undefined)
     })
-    assert.equal((drilling.error as OperationError).code, 'refused')
-    assert.equal(lastOf(drilling), 'failed')
-  })
 
-  test('fails if the leader does not hand over in time, and withdraws the request', async () => {
-    const drilling = await begun()
-    await drilling.step(70_000)
-    assert.equal((drilling.error as OperationError).code, 'timed_out')
-    assert.equal(drilling.stage.cluster.annotations[SWITCHOVER_TO], undefined)
-    assert.equal(lastOf(drilling), 'failed')
-  })
-
-  test('fails if the replicas do not recover in time', async () => {
-    const drilling = await begun(undefined, { scenario: 'delete-pod' })
-    await drilling.step(70_000)
-    assert.match(drilling.error?.message ?? '', /did not recover in time: langflow-0 still leads$/)
-    assert.equal(lastOf(drilling), 'failed')
-  })
-
-  test('fails if LangFlow does not show the messages after the takeover', async () => {
-    const drilling = await begun()
-    drilling.stage.service.messages!.kept = () =>
-      Promise.reject(new OperationError('not_served', 'LangFlow answers 500'))
-    await takenOver(drilling)
-    const { code, message } = drilling.error as OperationError
-    assert.deepEqual([code, message, lastOf(drilling)], ['failed', 'LangFlow answers 500', 'failed'])
-  })
-})
-
-describe('a drill is refused', () => {
-  test('while takeovers are paused', async () => {
-    const stage = new ScriptedStage()
-    stage.cluster.note({ [PAUSED]: 'true' })
-    await assert.rejects(prepare(stage, 1), { code: 'paused', exitCode: 3 })
-  })
-
-  test('if the leader does not serve yet', async () => {
-    const stage = new ScriptedStage()
-    stage.cluster.show('langflow-0', { ...LEADER, traffic: { ...LEADER.traffic, gate: 'closed' } })
-    await assert.rejects(prepare(stage, 1), { code: 'not_ready', exitCode: 3 })
-  })
-
-  test('if users are not served before it, and counts as failed', async () => {
-    const stage = new ScriptedStage()
-    stage.problem = 'connection refused'
-    const drilling = await begun(stage)
-    await drilling.step(30_000)
-    const { exitCode, message } = drilling.error as OperationError
-    assert.equal(exitCode, 3)
-    assert.match(message, /POST \/run\/echo: connection refused$/)
-    assert.deepEqual(Object.keys(stage.cluster.annotations), [LAST_DRILL])
-    assert.equal(lastOf(drilling), 'failed')
-  })
+  const refusals: [when: string, change: (stage: ScriptedStage) => void, code: string][] = [
+    ['takeovers are paused', ({ cluster }) => cluster.note({ [PAUSED]: 'true' }), 'paused'],
+    [
+      'the leader does not serve yet',
+      ({ cluster }) =>
+        cluster.show('langflow-0', { ...LEADER, traffic: { ...LEADER.traffic, gate: 'closed' } }),
+      'not_ready',
+    ],
+    [
+      'users are not served before it',
+      (stage) => {
+        stage.problem = 'connection refused'
+      },
+      'not_served',
+    ],
+  ]
+  for (const [when, change, code] of refusals)
+    test(`is refused if ${when}, and counts as failed`, async () => {
+      const stage = new ScriptedStage()
+      change(stage)
+      const drilling = await begun(stage)
+      await drilling.step(30_000)
+      const error = drilling.error as OperationError
+      assert.deepEqual([error.code, error.exitCode, lastOf(drilling)], [code, 3, 'failed'])
+      assert.equal(stage.cluster.annotations[SWITCHOVER_TO], undefined)
+    })
 })
 
 describe('Ctrl-C', () => {
