@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import type { Clock, Timer } from '../clock.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
-import { listenOn } from '../processes/listening.ts'
+import { listenOn } from '../processes/port.ts'
 import { Counts } from './counts.ts'
 import { type Arrival, Exchange } from './exchange.ts'
 import {

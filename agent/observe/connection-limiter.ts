@@ -3,7 +3,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { duplexPair } from 'node:stream'
 import type { Clock } from '../clock.ts'
 import type { Listen } from '../config/values.ts'
-import { listenOn } from '../processes/listening.ts'
+import { listenOn } from '../processes/port.ts'
 
 /** Limit for a request up to the empty line that ends it. The HTTP server has a lower limit, and refuses a longer request. */
 const MAX_HEAD_BYTES = 16 * 1024

@@ -1,8 +1,29 @@
+import { once } from 'node:events'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { SocketAddress } from 'node:net'
-import { endianness } from 'node:os'
+import type { AddressInfo, Server } from 'node:net'
 import { basename } from 'node:path'
+import { formatListen, type Listen } from '../config/values.ts'
+import { reasonOf } from '../errno.ts'
+import { FatalError } from '../exit.ts'
 import { isPid } from './proc.ts'
+
+/** The largest queue of unaccepted connections that the kernel allows. A client without room tries again a second later. */
+const BACKLOG = 4096
+
+/**
+ * Without a host, listens on every address, IPv4 and IPv6, or only on IPv4 if the machine has no IPv6. Rejects with a
+ * `FatalError` that names the flag if the address is not available.
+ */
+export async function listenOn(server: Server, where: Listen, flag: string): Promise<AddressInfo> {
+  const { host, port } = where
+  try {
+    await once(server.listen({ ...(host !== null && { host }), port, backlog: BACKLOG }), 'listening')
+  } catch (error) {
+    const reason = `cannot listen on ${formatListen(where)}: ${reasonOf(error)}`
+    throw new FatalError(`${reason}; choose another address with ${flag}`, { cause: error })
+  }
+  return server.address() as AddressInfo
+}
 
 /**
  * Whether no process listens on the TCP port, on any IPv4 or IPv6 address of this network namespace. Reads /proc/net,
@@ -30,14 +51,12 @@ function findHolder(port: number): string | undefined {
 }
 
 /**
- * The clients' addresses of open TCP connections to the local port, for which a drain waits. Only the server's end
- * counts. Any client address counts, and so do idle keep-alive connections and the caller's own. `null`: unknown.
+ * The number of open TCP connections to the local port, for which a drain waits. Only the server's end counts. Idle
+ * keep-alive connections and the caller's own count as well. `null`: unknown.
  */
-export function openConnections(port: number): string[] | null {
-  const sockets = readSockets(port)
-  if (!sockets) return null
-  const open = sockets.filter((socket) => socket.state === ESTABLISHED)
-  return [...new Set(open.map((socket) => socket.ends))].map((ends) => addressOf(ends.split(' ')[1] ?? ''))
+export function openConnections(port: number): number | null {
+  const open = readSockets(port)?.filter((socket) => socket.state === ESTABLISHED)
+  return open === undefined ? null : new Set(open.map((socket) => socket.ends)).size
 }
 
 /** The inodes of the sockets that listen on the port. `undefined` if /proc/net is not readable. */
@@ -101,23 +120,6 @@ export function parseSockets(text: string, port: number): Socket[] {
     const [, local, remote, state, , , , , , inode] = line.trim().split(/\s+/, 10) as string[]
     return { ends: `${local} ${remote}`, state: state!, inode: inode! }
   })
-}
-
-/**
- * The IP address in one of the `ends` of a socket, such as `0100007F:1F90`: words of 4 bytes, each in the byte order of
- * the machine.
- */
-export function addressOf(end: string): string {
-  const words = end.slice(0, end.lastIndexOf(':')).match(/.{8}/g) ?? []
-  const bytes = words.flatMap((word) => {
-    const stored = [...Buffer.from(word, 'hex')]
-    return endianness() === 'LE' ? stored.reverse() : stored
-  })
-  const hex = Buffer.from(bytes).toString('hex')
-  // An IPv4 address, possibly behind an IPv6 socket.
-  if (/^(0{20}ffff)?.{8}$/.test(hex)) return bytes.slice(-4).join('.')
-  const address = hex.match(/.{4}/g)?.join(':') ?? ''
-  return new SocketAddress({ address, family: 'ipv6' }).address
 }
 
 /** Absent on a kernel without IPv6. */

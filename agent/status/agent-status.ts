@@ -83,7 +83,7 @@ const Workload = object({
   launcher: word<'connected' | 'missing' | 'silent'>(),
   healthy: z.boolean(),
   lastProbe: text,
-  /** The connections that a planned stop waits for, such as `1 connection from 10.1.2.3`. */
+  /** The connections that a planned stop waits for, such as `1 connection`. */
   draining: text,
 })
 

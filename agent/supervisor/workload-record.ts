@@ -72,7 +72,7 @@ export interface Drain {
   readonly deadline: number
   /** Monotonic ms from which LangFlow may be sent SIGTERM. `NEVER`: it was. */
   readonly endableAt: number
-  /** The open connections as last seen, such as `1 connection from 10.1.2.3`. */
+  /** The open connections as last seen, such as `1 connection`. */
   readonly waitsFor: string | null
 }
 
@@ -114,8 +114,8 @@ export function initialRecord(config: WorkloadRecord['config'], now: number): Wo
 }
 
 export type EndingOrder = Extract<WorkloadOrder, { type: 'drain' | 'stop' }>
-/** The remote addresses of open connections. `null`: they cannot be determined. */
-export type Connections = readonly string[] | null
+/** The number of open connections. `null`: it cannot be determined. */
+export type Connections = number | null
 
 export type WorkloadEvent =
   // The election. A grant passes to the link without a decision here.
@@ -223,13 +223,6 @@ export function workloadOf(record: WorkloadRecord): Workload {
   }
 }
 
-const NAMED = 3
-
-/** A text for people: `3 connections from 10.1.2.3, 10.1.2.4`. */
 export function describeConnections(open: Connections): string {
-  if (open === null) return 'unknown connections'
-  const addresses = [...new Set(open)].sort()
-  const others = addresses.length > NAMED ? `, ${addresses.length - NAMED} more` : ''
-  const from = `${addresses.slice(0, NAMED).join(', ')}${others}`
-  return `${open.length} connection${open.length === 1 ? '' : 's'} from ${from}`
+  return `${open ?? 'unknown'} connection${open === 1 ? '' : 's'}`
 }

@@ -111,7 +111,7 @@ function start(before: WorkloadRecord, epoch: number): WorkloadRecord {
 function end(before: WorkloadRecord, order: EndingOrder): WorkloadRecord {
   const stopped = unwatch(rest(before))
   const record = order.type === 'drain' ? report(stopped) : stopped
-  if (!mayServe(record)) return obey(record, order, [])
+  if (!mayServe(record)) return obey(record, order, 0)
   return emit({ ...record, closing: order }, { type: 'close_gate' })
 }
 
@@ -127,7 +127,7 @@ function stop(record: WorkloadRecord, order: Event<'stop'>, open: Connections): 
   // Without its workers, LangFlow has no requests to finish.
   if (isUnserved(record)) return sendStop(record, 0)
   const graceMs = graceOf(record, order.graceMs)
-  if (open?.length === 0) return sendStop(record, graceMs)
+  if (open === 0) return sendStop(record, graceMs)
   const text = `closing open connections: ${describeConnections(open)}`
   return sendStop(emit(record, { type: 'log', level: 'warn', text }), Math.min(graceMs, CUT_OFF_MS))
 }
@@ -135,7 +135,7 @@ function stop(record: WorkloadRecord, order: Event<'stop'>, open: Connections): 
 /** The connections that a drain waits for. New requests arrive only over open ones once all routers see the closed gate. */
 function looked(before: WorkloadRecord, open: Connections): WorkloadRecord {
   if (before.drain === null) return before
-  if (isUnserved(before) || open?.length === 0)
+  if (isUnserved(before) || open === 0)
     return emit({ ...before, drain: null }, { type: 'dispatch', fact: { type: 'drained' } })
   const { now, config } = before
   const { deadline, endableAt, waitsFor } = before.drain

@@ -54,7 +54,7 @@ async function agentOn(api: LeaseApi, front: ReplicaParts['front'], sent: ToLaun
       new Supervisor({
         ...options,
         ...wiring,
-        machine: { clock: systemClock, portFree: async () => true, connections: () => [] },
+        machine: { clock: systemClock, portFree: async () => true, connections: () => 0 },
         link: () => ({
           connected: true,
           listen: async () => {},

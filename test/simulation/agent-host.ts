@@ -94,7 +94,7 @@ export class AgentHost {
           machine: {
             clock: process,
             portFree: async () => !replica.portTaken,
-            connections: () => (behaviour.connected ? ['10.1.2.3'] : []),
+            connections: () => (behaviour.connected ? 1 : 0),
             ...(replica.mode === 'run' ? { reclaim: () => reclaim(replica, process) } : {}),
           },
           link: (handlers) =>

@@ -29,7 +29,7 @@ export const STOPPING: View = { ...RUNS, state: 'stopping' }
 export const START: WorkloadEvent = { type: 'start', epoch: 3 }
 export const KILL: WorkloadEvent = { type: 'kill' }
 /** The gate closes immediately. */
-export const stop = (graceMs: number, open: Connections = []): WorkloadEvent[] => [
+export const stop = (graceMs: number, open: Connections = 0): WorkloadEvent[] => [
   { type: 'stop', graceMs },
   { type: 'gate_closed', open },
 ]

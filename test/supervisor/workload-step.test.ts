@@ -38,7 +38,7 @@ import {
   UNHEALTHY,
 } from './supervised.ts'
 
-const CLIENTS = ['10.1.2.3', '10.1.2.3']
+const CLIENTS = 2
 const DEAD: WorkloadEvent = { type: 'proved_dead' }
 const DRAIN: WorkloadEvent = { type: 'drain', drainDeadline: 1_027_500, graceMs: 0 }
 const CLOSED: WorkloadEvent = { type: 'gate_closed', open: CLIENTS }
