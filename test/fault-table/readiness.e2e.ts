@@ -127,22 +127,6 @@ describe('readiness', { concurrency: 3 }, () => {
     return `the prepared follower took the Lease ${seconds(waited)} after the last renewal, although it received the renewal ${BEHIND_MS} ms late`
   })
 
-  fault('the leader’s standby hangs, and a peer’s is prepared', async (scene) => {
-    const port = await freePort()
-    const warm = warmLangflow(scene.dir)
-    const hung = warmLangflow(scene.dir, { hangs: true })
-    const c = await scene.pod('c', { ...hung, flags: [...hung.flags, `--peers=localhost:${port}`] })
-    const { epoch } = await c.agent.event('acquired')
-    const b = await scene.pod('b', { ...warm, flags: [...warm.flags, `--listen=127.0.0.1:${port}`] })
-    await b.agent.event('standby_ready')
-    const ready = mono()
-    const { reason } = await c.agent.event('draining')
-    assert.equal(reason, 'another replica has a warm standby and would serve sooner than this one')
-    const served = await b.agent.event('serving')
-    assert.equal(served.epoch, Number(epoch) + 1)
-    return `the peer served ${seconds(mono() - ready)} after its standby was ready`
-  })
-
   fault('the agent restarts while LangFlow hangs', async (scene) => {
     const took: number[] = []
     for (const restarts of [false, true]) {

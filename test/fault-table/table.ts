@@ -257,9 +257,6 @@ const TABLE = {
     'a crash, with one prepared standby and one that hangs': {
       must: 'The prepared follower leads, in time.',
     },
-    'the leader’s standby hangs, and a peer’s is prepared': {
-      must: 'The leader hands over to the peer.',
-    },
   },
   T19: {
     'a request is held open during a handover': {

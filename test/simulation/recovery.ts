@@ -27,8 +27,7 @@ export const DELAYS = {
     'A replica with a hanging standby was ordered to start. It waits for the standby for the start timeout, and then hands over.',
   'standby being prepared':
     'A replica whose standby is being prepared was ordered to start. It waits for the standby. On a real machine that takes no longer than a cold start.',
-  'voluntary handover':
-    'A leader that asks its peers hands over without a failure: to a newer revision, or to a replica that would serve sooner.',
+  'voluntary handover': 'A leader that asks its peers hands over without a failure, to a newer revision.',
   'request in flight': 'An agent waits until the deadline of a request that it sent before the faults ended.',
 } as const
 export type Delay = keyof typeof DELAYS

@@ -1,6 +1,5 @@
 import { holderOf, type Lease, successorOf } from '../../agent/lease/lease.ts'
 import { pauseOf } from '../../agent/lease/operator-annotations.ts'
-import { ASK_MS } from './agent-host.ts'
 import type { Commit } from './api-server.ts'
 import type { Fault } from './faults/fault.ts'
 import { concerned, FAULTS, LEASE_KINDS } from './faults/kinds.ts'
@@ -19,8 +18,6 @@ const REQUEST_MS = 5_000
 const SILENT_RETRIES = 2.5
 /** Allowance for that check. */
 const LOOK_MS = 500
-/** Time in which a leader has asked its peers twice. */
-const ASKED_MS = 2 * ASK_MS + SLACK_MS
 /** Time in which two agents with one identity have both noticed the conflict, and have been restarted. */
 const IDENTITY_CONFLICT_MS = 60_000
 
@@ -58,10 +55,6 @@ export class Standings {
   private edited = true
   private lease: Lease | null = null
   private taking: Taking | null = null
-  /** The leader, if it was unprepared when it took the Lease, and has not served yet. */
-  private starting: { readonly by: Replica; readonly since: number } | null = null
-  /** Agents that have led. After a voluntary handover, an agent doesn't hand over again for a long time. */
-  private readonly led = new WeakSet<object>()
   /** The longest lease duration that was ever recorded. */
   private longestMs = 0
 
@@ -148,7 +141,6 @@ export class Standings {
       if (standing.fitSince !== null && now > this.leadsBy(replica, standing)) this.late(replica, standing)
     }
     this.checkTaking(now)
-    this.checkStarting(now)
   }
 
   private isPaused({ kernel }: Replica): boolean {
@@ -182,12 +174,9 @@ export class Standings {
 
   private taken(before: Lease | null, after: Lease, writer: string): void {
     const by = this.replicas.find(({ instance }) => instance === writer)
-    this.taking = this.starting = null
+    this.taking = null
     if (by === undefined) return
     const { agent } = by
-    const first = agent !== null && !this.led.has(agent)
-    if (agent !== null) this.led.add(agent)
-    if (first && !by.prepared && this.judge.world.asksPeers) this.starting = { by, since: this.now }
     const { fitSince, preparedAt } = this.of(by)
     // Its state when it sent the write counts, not its current one.
     const sentAt = by.knowledge.sentAs(after)?.at ?? this.now
@@ -232,25 +221,6 @@ export class Standings {
         'rule 11',
         `${instance} was prepared when it took the Lease, but doesn't serve in time`,
       )
-  }
-
-  /** A leader that asks its peers must hand over instead of a cold start, if a prepared peer would serve sooner. */
-  private checkStarting(now: number): void {
-    if (this.starting === null) return
-    const { by, since } = this.starting
-    if (by.ready || this.edited || !this.leads(by, since)) this.starting = null
-    else
-      for (const other of this.replicas) {
-        const { fitSince } = this.of(other)
-        const { standby, revision, retryPeriodMs } = other.config
-        if (standby === 'cold' || revision !== by.config.revision || fitSince === null) continue
-        const from = Math.max(since, fitSince + REQUEST_MS + retryPeriodMs)
-        if (now > from + ASKED_MS)
-          throw new Violation(
-            'rule 11',
-            `${by.instance} continues its cold start, although ${other.instance} is prepared`,
-          )
-      }
   }
 
   /** Whether the replica still leads, undisturbed, and isn't handing over. Its term begins shortly after `takenAt`. */

@@ -88,13 +88,9 @@ export class World {
     if (leaseExists) this.server.apply()
   }
 
-  /**
-   * The most handovers that leaders start without a fault: one to a prepared replica at the start, one after each
-   * replacement of a replica, and any number to newer revisions.
-   */
+  /** The most handovers that leaders start without a fault: any number to newer revisions. */
   get voluntaryHandovers(): number {
-    if (!this.asksPeers) return 0
-    return this.timings.change ? Number.POSITIVE_INFINITY : 1 + this.plan.length
+    return this.asksPeers && this.timings.change ? Number.POSITIVE_INFINITY : 0
   }
 
   /** The answers of the peers of `asking`. */
