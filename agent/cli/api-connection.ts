@@ -75,7 +75,7 @@ export async function replicasAt(base: URL): Promise<ReplicaRow[]> {
   if (data === undefined)
     throw unreachable(`status ${response.status}, but no answer of an agent: use the address of its --listen`)
   return data.map(({ pod, node, status, problem }) => {
-    const known = statusOf(status)
-    return { pod, node, status: known, problem: known === null ? (problem ?? NO_STATUS) : null }
+    const read = statusOf(status)
+    return { pod, node, status: read, problem: read === null ? (problem ?? NO_STATUS) : null }
   })
 }

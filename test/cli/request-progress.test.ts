@@ -311,7 +311,7 @@ describe('a followed request', () => {
   test('that the leader refuses is an error', async (t) => {
     const { cluster, clock, outcome } = await followed(t, ASKED.failover)
     all(refusing('failover'), answered)(cluster, ASKED.failover)
-    await clock.pass(250)
+    await clock.pass(10_000)
     await assert.rejects(outcome, { code: 'refused', message: /not now$/ })
   })
 })

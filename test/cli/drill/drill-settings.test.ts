@@ -17,7 +17,7 @@ test('the API key is read only from the environment', async () => {
 })
 
 describe('a usage error', () => {
-  const cases: [args: string[], env: NodeJS.ProcessEnv, told: RegExp][] = [
+  const cases: [args: string[], env: NodeJS.ProcessEnv, message: RegExp][] = [
     [[], {}, /: add --service, such as --service http:\/\/langflow:7860;/],
     [['--service=langflow:7860'], {}, /--service 'langflow:7860': use an http or https URL/],
     [[SERVICE, '--rto=5'], {}, /--rto '5': a duration needs a unit/],
@@ -27,7 +27,7 @@ describe('a usage error', () => {
       /--scenario 'node': use one of switchover, delete-pod, force-delete-pod/,
     ],
   ]
-  for (const [args, env, told] of cases)
+  for (const [args, env, message] of cases)
     test(`${args.join(' ') || 'no flag'} is an error with a remedy`, () =>
-      assert.rejects(parseDrill(args, env), { exitCode: 2, message: told }))
+      assert.rejects(parseDrill(args, env), { exitCode: 2, message }))
 })
