@@ -1,5 +1,5 @@
 import { readlinkSync } from 'node:fs'
-import { type ProcessStat, type ProcessTable, readProcesses } from './proc.ts'
+import { isSame, type ProcessIdentity, type ProcessStat, type ProcessTable, readProcesses } from './proc.ts'
 
 /**
  * Whether this process and its children are alone in a PID namespace: the process is PID 1, as a container's command
@@ -37,75 +37,40 @@ function cameFromOutside(table: ProcessTable, stat: ProcessStat): boolean {
   return false
 }
 
-/**
- * Findings of earlier scans, which outlive the evidence: start times, by the pid of each member and the id of each
- * session.
- */
-export interface Seen {
-  /** Members of the last scan. */
-  readonly members: ReadonlyMap<number, string>
-  /** Sessions that a member created, with the start time of their leader. */
-  readonly sessions: ReadonlyMap<number, string>
-}
-
-export const NOTHING_SEEN: Seen = { members: new Map(), sessions: new Map() }
+/** Members of the last scan, by pid. */
+export type Seen = ReadonlyMap<number, ProcessIdentity>
 
 /**
  * The members of the workload if other processes share the PID namespace. A process is a member if
  *
- * 1. it was one in the last scan (same pid and start time), or
- * 2. a member created its session: no process can join a session from outside, or
- * 3. it has the marker, which survives setsid, double forks and reparenting, or
- * 4. its parent is a member.
+ * 1. it was one in the last scan, or
+ * 2. it has the marker, which survives setsid, double forks and reparenting, or
+ * 3. its parent is a member.
  *
- * 1 and 2 are for processes without a readable marker: a cleared environment, one that setproctitle wrote over
- * (gunicorn, PostgreSQL), or a process that is not dumpable. Such a process is lost only if it also left its session
- * and its parent between two scans.
+ * 1 is for processes without a readable marker: a cleared environment, one that setproctitle wrote over (gunicorn,
+ * PostgreSQL), or a process that is not dumpable. Such a process is lost if it leaves its parent between two scans.
  *
- * `marked` contains the pids that have the marker. It may leave out those of rule 1 (`wasMember`). `self` and its
- * ancestors are never members, even if they have the marker.
+ * `marked` contains the pids that have the marker. It may leave out those of rule 1. `self` and its ancestors are never
+ * members, even if they have the marker.
  */
 export function findMembers(
   table: ProcessTable,
   seen: Seen,
   marked: ReadonlySet<number>,
   self: number,
-): { members: Map<number, ProcessStat>; seen: Seen } {
+): Map<number, ProcessStat> {
   const excluded = ancestry(table, self)
-  // The kernel does not reuse a pid while it is the id of a session. If the leader is alive, it is the one that was
-  // seen, or it proves that the old session is empty.
-  const sessions = new Map(
-    [...seen.sessions].filter(([id, start]) => (table.get(id)?.startTime ?? start) === start),
-  )
   const candidates = [...table.values()].filter(({ pid }) => !excluded.has(pid))
   const children = Map.groupBy(candidates, ({ ppid }) => ppid)
   const members = new Map<number, ProcessStat>()
   for (const stat of candidates)
-    if (wasMember(seen, stat) || sessions.has(stat.session) || marked.has(stat.pid))
-      members.set(stat.pid, stat)
+    if (isSame(stat, seen.get(stat.pid)) || marked.has(stat.pid)) members.set(stat.pid, stat)
   // A Map's iterator also visits entries added during the loop, so this descends to the leaves. Scans are not atomic:
   // the parent's pid may already belong to another process.
   for (const [pid, parent] of members)
     for (const child of children.get(pid) ?? [])
       if (Number(child.startTime) >= Number(parent.startTime)) members.set(child.pid, child)
-  return { members, seen: remember(members, sessions) }
-}
-
-/** Whether the process needs no other evidence. */
-export function wasMember(seen: Seen, stat: ProcessStat): boolean {
-  return seen.members.get(stat.pid) === stat.startTime
-}
-
-function remember(members: ReadonlyMap<number, ProcessStat>, sessions: ReadonlyMap<number, string>): Seen {
-  const starts = new Map<number, string>()
-  const made = new Map<number, string>()
-  for (const stat of members.values()) {
-    starts.set(stat.pid, stat.startTime)
-    // Only sessions whose leader is a member count: a marked process may be in the session of a user's terminal.
-    const start = members.get(stat.session)?.startTime ?? sessions.get(stat.session)
-    if (start !== undefined) made.set(stat.session, start)
-  }
-  return { members: starts, sessions: made }
+  return members
 }
 
 function ancestry(table: ProcessTable, self: number): Set<number> {

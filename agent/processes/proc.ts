@@ -8,7 +8,6 @@ export interface ProcessStat {
   readonly state: string
   readonly ppid: number
   readonly pgrp: number
-  readonly session: number
   /** PF_* of include/linux/sched.h. */
   readonly flags: number
   readonly threads: number
@@ -67,7 +66,6 @@ export function parseStat(line: string): ProcessStat | undefined {
     state: fields[0]!,
     ppid: Number(fields[1]),
     pgrp: Number(fields[2]),
-    session: Number(fields[3]),
     flags: Number(fields[6]),
     threads: Number(fields[17]),
     startTime: fields[19]!,

@@ -1,5 +1,5 @@
 import { type Clock, pause, type Timer } from '../clock.ts'
-import { findAloneMembers, findMembers, NOTHING_SEEN, wasMember } from './membership.ts'
+import { findAloneMembers, findMembers, type Seen } from './membership.ts'
 import {
   carries,
   isDead,
@@ -215,7 +215,7 @@ class NamespaceTree extends SignalledTree {
  * all except those that daemonise within that second, at 1.5 ms for 100 processes.
  */
 class MarkedTree extends SignalledTree {
-  private seen = NOTHING_SEEN
+  private seen: Seen = new Map()
   private watch: Timer | undefined
 
   protected override scan(): Scan {
@@ -224,7 +224,7 @@ class MarkedTree extends SignalledTree {
     const marked = new Set<number>()
     const blanks = new Map<number, number>()
     const table = readProcesses((stat) => {
-      if (wasMember(this.seen, stat) || isEnding(stat) || isKernelThread(stat)) return true
+      if (isSame(stat, this.seen.get(stat.pid)) || isEnding(stat) || isKernelThread(stat)) return true
       // These two are never members, and PID 1 may never show an environment.
       if (stat.pid === 1 || stat.pid === process.pid) return true
       const answer = carries(stat.pid, variable)
@@ -234,17 +234,13 @@ class MarkedTree extends SignalledTree {
       blanks.set(stat.pid, looks)
       return looks > BLANK_ROUNDS
     })
-    const { members, seen } = findMembers(table, this.seen, marked, process.pid)
-    this.seen = seen
+    const members = findMembers(table, this.seen, marked, process.pid)
+    this.seen = members
     return { table, members }
   }
 
-  protected override began({ pid, startTime }: ProcessIdentity): void {
-    const { members, sessions } = this.seen
-    this.seen = {
-      members: new Map(members).set(pid, startTime),
-      sessions: new Map(sessions).set(pid, startTime),
-    }
+  protected override began(child: ProcessIdentity): void {
+    this.seen = new Map(this.seen).set(child.pid, child)
     this.watch?.cancel()
     this.look(WATCH_EVERY_MS)
   }
@@ -260,14 +256,12 @@ class MarkedTree extends SignalledTree {
     const { clock } = this.options
     this.watch = clock.after(afterMs, () => {
       const began = clock.mono()
-      let costMs = 0
       try {
         if (this.alive().length === 0) return
-        costMs = clock.mono() - began
       } catch {
         // The next scan may succeed. A caller that needs an answer scans by itself and receives the error.
       }
-      this.look(Math.max(WATCH_EVERY_MS, costMs * WATCH_SHARE))
+      this.look(Math.max(WATCH_EVERY_MS, (clock.mono() - began) * WATCH_SHARE))
     })
   }
 }

@@ -56,7 +56,7 @@ test('a process that shares its PID namespace, such as this test, is not alone',
 
 const stat = (pid: number, ppid: number): [number, ProcessStat] => [
   pid,
-  { pid, ppid, comm: 'x', state: 'S', pgrp: pid, session: pid, flags: 0, threads: 1, startTime: '1' },
+  { pid, ppid, comm: 'x', state: 'S', pgrp: pid, flags: 0, threads: 1, startTime: '1' },
 ]
 
 test('the members of a namespace are the descendants of PID 1, also if a parent ended or pids were reused during the scan', () => {

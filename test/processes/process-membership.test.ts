@@ -1,75 +1,53 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { findMembers, NOTHING_SEEN, type Seen } from '../../agent/processes/membership.ts'
+import { findMembers, type Seen } from '../../agent/processes/membership.ts'
 import { carries, isDead, type ProcessStat, parseStat } from '../../agent/processes/proc.ts'
 
-/** Parses `parent/pid@start`, with an optional `s` and the session. The default session and group are the pid. */
+/** Parses `parent/pid@start`. */
 function table(...lines: string[]): Map<number, ProcessStat> {
   return new Map(
     lines.map((line) => {
-      const [, ppid, pid, start, session = pid] = /^(\d+)\/(\d+)@(\d+)(?:s(\d+))?$/.exec(line)!
-      const stat: ProcessStat = {
-        pid: Number(pid),
-        ppid: Number(ppid),
-        comm: 'x',
-        state: 'S',
-        pgrp: Number(session),
-        session: Number(session),
-        flags: 0,
-        threads: 1,
-        startTime: start!,
-      }
-      return [stat.pid, stat]
+      const [, ppid, pid, startTime = ''] = /^(\d+)\/(\d+)@(\d+)$/.exec(line) ?? []
+      const ids = { pid: Number(pid), ppid: Number(ppid), pgrp: Number(pid) }
+      return [ids.pid, { ...ids, comm: 'x', state: 'S', flags: 0, threads: 1, startTime }]
     }),
   )
 }
 
-const SELF = 10
-const SHELL = ['0/1@0', '1/5@1', '5/10@5s5']
-const find = (lines: string[], seen: Seen = NOTHING_SEEN, marked: number[] = []) =>
-  findMembers(table(...SHELL, ...lines), seen, new Set(marked), SELF)
-const pidsOf = (lines: string[], seen?: Seen, marked?: number[]) =>
-  [...find(lines, seen, marked).members.keys()].sort((a, b) => a - b)
-const child = find(['10/20@20'], NOTHING_SEEN, [20]).seen
+const CHILD = table('10/20@20')
+const FAMILY = table('10/20@20', '20/21@21')
 
-test('all descendants of a member are members, and its siblings are not', () => {
-  assert.deepEqual(pidsOf(['10/20@20', '20/21@21', '21/22@22', '10/23@23', '1/24@24'], child), [20, 21, 22])
-})
-
-test('a daemon with the marker and its children are members', () => {
-  assert.deepEqual(pidsOf(['1/30@30', '30/31@31', '1/32@32'], NOTHING_SEEN, [30]), [30, 31])
-})
-
-test('a process that an earlier scan found stays a member without its parent, session and environment', () => {
-  const { seen } = find(['10/20@20', '20/21@21'], child)
-  assert.deepEqual(pidsOf(['1/21@21'], seen), [21])
-})
-
-test('a process that reuses the pid of a member is no member', () => {
-  const { seen } = find(['10/20@20', '20/21@21'], child)
-  assert.deepEqual(pidsOf(['1/21@99'], seen), [])
-})
-
-test('a process in a session that a member created is a member, even after that member has ended', () => {
-  assert.deepEqual(pidsOf(['1/25@25s20'], child), [25])
-})
-
-test('a session is no longer a member’s if another process has reused its id', () => {
-  assert.deepEqual(pidsOf(['1/20@99', '20/25@100s20'], child), [])
-})
-
-test('a marked process in the session of a terminal does not make other processes of that session members', () => {
-  const { seen } = find(['5/30@30s5'], NOTHING_SEEN, [30])
-  assert.deepEqual(pidsOf(['5/30@30s5', '5/31@31s5'], seen), [30])
-})
-
-test('the launcher, its ancestors and PID 1 are never members, even with the marker', () => {
-  assert.deepEqual(pidsOf(['10/20@20', '5/40@40'], child, [1, 5, 10]), [20])
-})
-
-test('a process older than its parent is no member, because the parent’s pid was reused', () => {
-  assert.deepEqual(pidsOf(['10/20@20', '20/21@19'], child), [20])
-})
+const MEMBERS: [what: string, lines: string[], seen: Seen, marked: number[], members: number[]][] = [
+  [
+    'all descendants, and no sibling',
+    ['10/20@20', '20/21@21', '21/22@22', '10/23@23', '1/24@24'],
+    CHILD,
+    [],
+    [20, 21, 22],
+  ],
+  [
+    'a daemon with the marker, and its children',
+    ['1/30@30', '30/31@31', '1/32@32'],
+    new Map(),
+    [30],
+    [30, 31],
+  ],
+  ['a member of the last scan that has lost its parent and its marker', ['1/21@21'], FAMILY, [], [21]],
+  ['no process that reuses the pid of a member', ['1/21@99'], FAMILY, [], []],
+  [
+    'neither the launcher nor its ancestors, even with the marker',
+    ['10/20@20', '5/40@40'],
+    CHILD,
+    [1, 5, 10],
+    [20],
+  ],
+  ['no process older than its parent, whose pid was reused', ['10/20@20', '20/21@19'], CHILD, [], [20]],
+]
+for (const [what, lines, seen, marked, members] of MEMBERS)
+  test(`members of a shared namespace: ${what}`, () => {
+    const found = findMembers(table('0/1@0', '1/5@1', '5/10@5', ...lines), seen, new Set(marked), 10)
+    assert.deepEqual([...found.keys()].sort(), members)
+  })
 
 test('stat is parsed even if the command name contains parentheses and line breaks', () => {
   const numbers = '7 8 9 0 -1 4194304 99 0 0 0 0 0 0 0 20 0 3 0 248831 3133440 373'
@@ -80,7 +58,6 @@ test('stat is parsed even if the command name contains parentheses and line brea
     state: 'T',
     ppid: 7,
     pgrp: 8,
-    session: 9,
     flags: 4194304,
     threads: 3,
     startTime: '248831',
