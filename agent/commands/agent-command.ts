@@ -86,7 +86,7 @@ export async function runAgent(
         probe: (handlers) => new HealthProbe(options, clock, handlers),
       }),
     peers: at === null ? null : (wiring) => new Peers({ at, clock, ...wiring }),
-    events: (wiring) => new KubeEvents({ options, objects, clock, log, ...wiring }),
+    events: (wiring) => new KubeEvents({ options, objects, clock, ...wiring }),
     podAgeMs: () => age(clock.now()),
     http: (source) => startHttpServer({ listen: options.listen, source, metrics }),
     clock,

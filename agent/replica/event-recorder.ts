@@ -1,8 +1,7 @@
 import type { Clock } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { NotedEffect } from '../election/elector.ts'
-import type { CandidateState, Refusal, Why } from '../election/state.ts'
-import { describePause, describeRequest, type Pause } from '../lease/operator-annotations.ts'
+import type { CandidateState, Why } from '../election/state.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import type { StandbyMode } from '../link/link-messages.ts'
 import type { EventName, Log, LogThrottle } from '../observe/log.ts'
@@ -45,8 +44,6 @@ export class EventRecorder {
   private stoodBy = false
   private deadmanFirings = 0
   private readonly lasting = new Set<ProblemCode>()
-  private paused = false
-  private refusal: Refusal | null = null
   /** Monotonic ms. `null`: this replica is not in doubt. */
   private doubtSince: number | null = null
 
@@ -83,32 +80,6 @@ export class EventRecorder {
     if (firings > this.deadmanFirings)
       this.options.events.record({ reason: 'DeadmanFired', epoch, code: 'deadman' })
     this.deadmanFirings = firings
-  }
-
-  /** Pauses and refused requests in the Lease. Only the leader reports them. */
-  operation({ term, paused }: Pick<CandidateState, 'term' | 'paused'>, pause: Pause | null): void {
-    const { log, events } = this.options
-    const refusal = term?.refusal ?? null
-    if (term === null) this.paused = false
-    else {
-      const { epoch } = term
-      if (paused && !this.paused) {
-        const because = describePause(pause ?? { until: null, reason: null })
-        log.warn(`paused ${because}`, { epoch })
-        events.record({ reason: 'Paused', epoch, because })
-      }
-      if (!paused && this.paused) {
-        log.info('resumed', { epoch })
-        events.record({ reason: 'Resumed', epoch })
-      }
-      this.paused = paused
-      if (refusal?.open && refusal !== this.refusal) {
-        const because = `a ${describeRequest(refusal)}: ${refusal.reason}`
-        log.warn(`refused ${because}`, { epoch })
-        events.record({ reason: 'SwitchoverRefused', epoch, because })
-      }
-    }
-    this.refusal = refusal
   }
 
   /** Reports when this replica begins to serve, or to stand by with a standby of this mode. */

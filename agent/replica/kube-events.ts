@@ -4,7 +4,7 @@ import type { AgentOptions } from '../config/options.ts'
 import type { Kind, KubeObjects, WrittenObject } from '../kube/kube-objects.ts'
 import { microTime } from '../lease/lease.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
-import type { Log, LogThrottle } from '../observe/log.ts'
+import type { LogThrottle } from '../observe/log.ts'
 import { redactText } from '../redaction.ts'
 
 const EVENT: Kind = { kind: 'Event', resource: 'events.events.k8s.io', base: '/apis/events.k8s.io/v1' }
@@ -21,7 +21,6 @@ export interface KubeEventsOptions {
   /** `undefined`: the Lease was not seen yet. */
   readonly leaseUid: () => string | undefined
   readonly clock: Clock
-  readonly log: Pick<Log, 'info'>
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
 }
 
@@ -33,66 +32,49 @@ const MOST_IN_FLIGHT = 20
 const FAREWELL_MS = 2_000
 
 /**
- * Writes Kubernetes Events on this replica's pod and on the Lease. Nothing waits for them: they use their own
- * connections. An Event that cannot be written now is dropped, and the log counts the dropped ones.
+ * Writes Kubernetes Events on this replica's pod; outside of a pod, on the Lease. Nothing waits for them: they use their
+ * own connection. An Event that cannot be written now is dropped, and the log counts the dropped ones.
  */
 export class KubeEvents {
   private readonly options: KubeEventsOptions
-  private readonly leaseApi: EventsApi
-  private readonly podApi: EventsApi
+  private readonly api: EventsApi
   private readonly inFlight = new Set<Promise<void>>()
 
   constructor(options: KubeEventsOptions) {
-    const { pod } = options.options
     this.options = options
-    this.leaseApi = options.objects('lease')
-    const podApi = options.objects('pod')
-    // One connection is enough if both are in one namespace.
-    this.podApi = podApi.namespace === this.leaseApi.namespace ? this.leaseApi : podApi
-    if (pod.name === null || pod.uid === null)
-      options.log.info('Events are written for the Lease only: POD_NAME and POD_UID are not set')
+    const { name, uid } = options.options.pod
+    this.api = options.objects(name === null || uid === null ? 'lease' : 'pod')
   }
 
   record(what: ReplicaEvent): void {
-    const { leaseApi, podApi } = this
+    const { options, clock, repeats } = this.options
+    if (this.inFlight.size >= MOST_IN_FLIGHT) {
+      repeats.happened('events', `dropped Events: ${MOST_IN_FLIGHT} are being written`)
+      return
+    }
+    const event = eventOf(what, options.identity, clock.now().wall, this.regarding)
+    const write: Promise<void> = this.api
+      .create(EVENT, event, DEADLINE_MS)
+      .then(() => repeats.over('events', 'Events are written again'))
+      .catch(({ message }: Error) => repeats.happened('events', `cannot write Events: ${message}`))
+      .finally(() => this.inFlight.delete(write))
+    this.inFlight.add(write)
+  }
+
+  private get regarding(): Reference {
     const { options, leaseUid } = this.options
+    const { namespace } = this.api
     const { name, uid } = options.pod
-    const ofLease: Reference = {
-      apiVersion: 'coordination.k8s.io/v1',
-      kind: 'Lease',
-      namespace: leaseApi.namespace,
-      name: options.leaseName,
-      uid: leaseUid(),
-    }
-    if (name === null || uid === null) this.send(what, leaseApi, ofLease, null)
-    else {
-      const ofPod: Reference = { apiVersion: 'v1', kind: 'Pod', namespace: podApi.namespace, name, uid }
-      this.send(what, podApi, ofPod, ofLease)
-      this.send(what, leaseApi, ofLease, ofPod)
-    }
+    if (name !== null && uid !== null) return { apiVersion: 'v1', kind: 'Pod', namespace, name, uid }
+    const apiVersion = 'coordination.k8s.io/v1'
+    return { apiVersion, kind: 'Lease', namespace, name: options.leaseName, uid: leaseUid() }
   }
 
   /** Resolves when everything is written, or the time for that is over. */
   async end(): Promise<void> {
     const written = Promise.all(this.inFlight).then(() => {})
     await pause(this.options.clock, FAREWELL_MS, written)
-    this.podApi.close()
-    this.leaseApi.close()
-  }
-
-  private send(what: ReplicaEvent, api: EventsApi, regarding: Reference, related: Reference | null): void {
-    const { options, clock, repeats } = this.options
-    if (this.inFlight.size >= MOST_IN_FLIGHT) {
-      repeats.happened('events', `dropped Events: ${MOST_IN_FLIGHT} are being written`)
-      return
-    }
-    const event = eventOf(what, options.identity, clock.now().wall, regarding, related)
-    const write: Promise<void> = api
-      .create(EVENT, event, DEADLINE_MS)
-      .then(() => repeats.over('events', 'Events are written again'))
-      .catch(({ message }: Error) => repeats.happened('events', `cannot write Events: ${message}`))
-      .finally(() => this.inFlight.delete(write))
-    this.inFlight.add(write)
+    this.api.close()
   }
 }
 
@@ -112,12 +94,7 @@ export const EVENT_REASONS = {
   RestartedInPlace: ['Warning', 'Restart', 'restarts LangFlow in place'],
   DeadmanFired: ['Warning', 'Kill', 'received no grant in time, so its launcher stopped LangFlow'],
   StopFailed: ['Warning', 'Keep', 'keeps the Lease, because LangFlow processes may be alive'],
-  GrantRefused: ['Warning', 'Grant', 'cannot start LangFlow'],
   ContentRefused: ['Warning', 'Keep', 'does not use the changed files that LangFlow starts from'],
-  StandbyColder: ['Warning', 'Prepare', 'has a standby that is colder than configured'],
-  Paused: ['Normal', 'Pause', 'starts no takeover and no failed LangFlow, because an operator has paused it'],
-  Resumed: ['Normal', 'Resume', 'permits takeovers again, because the pause is over'],
-  SwitchoverRefused: ['Warning', 'Refuse', 'refused an operator’s request'],
   CannotGoOn: ['Warning', 'End', 'cannot continue, so its agent exits'],
 } as const satisfies Record<string, readonly [EventType, string, string]>
 
@@ -155,10 +132,9 @@ function eventOf(
   identity: string,
   wallMs: number,
   regarding: Reference,
-  related: Reference | null,
 ): WrittenObject {
   const [usually, action, words] = EVENT_REASONS[reason]
-  const who = [regarding, related].find((one) => one?.kind === 'Pod')?.name ?? identity
+  const who = regarding.kind === 'Pod' ? regarding.name : identity
   const why = because === undefined ? '' : `: ${because}`
   const term = code === undefined ? `epoch ${epoch}` : `epoch ${epoch}, ${code}`
   const name = regarding.name.slice(0, NAME_LENGTH).replace(/[^a-z0-9]+$/, '')
@@ -181,7 +157,6 @@ function eventOf(
     type: type ?? usually,
     note: cut(redactText(`${who} ${words}${why}`), ` (${term})`),
     regarding,
-    ...(related !== null && { related }),
   }
 }
 

@@ -2,7 +2,6 @@ import { dirname } from 'node:path'
 import type { Fault } from '../fault.ts'
 import { ownerProblem } from '../lease/lease.ts'
 import { pauseFault } from '../lease/operator-annotations.ts'
-import { whyColder } from '../link/link-messages.ts'
 import type { EventReason } from './kube-events.ts'
 import type { ReplicaFacts } from './replica-status.ts'
 
@@ -24,13 +23,12 @@ export const REPORTS = {
   paused: {},
   content: { over: 'the changed files can be used', event: 'ContentRefused' },
   launcher: { over: 'a launcher has connected' },
-  grant: { over: 'the launcher accepts grants again', event: 'GrantRefused', alarm: 'grant_refused' },
+  grant: { over: 'the launcher accepts grants again', alarm: 'grant_refused' },
   owner: { over: 'the Lease no longer belongs to another workload' },
   pause: {},
   version: { over: 'the version of LangFlow no longer prevents a takeover' },
   traffic: {},
   pod: {},
-  standby: { event: 'StandbyColder', hidden: true },
 } as const satisfies Record<string, ProblemReport>
 
 export type ProblemCode = keyof typeof REPORTS
@@ -52,7 +50,6 @@ export function problemsOf(facts: ReplicaFacts): readonly (readonly [ProblemCode
     ['version', state.outdated],
     ['traffic', traffic.problem],
     ['pod', options.pod.problem],
-    ['standby', whyColder(workload.view.standby, options.standby)],
   ]
 }
 

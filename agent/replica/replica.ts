@@ -5,7 +5,7 @@ import type { Fault } from '../fault.ts'
 import { type OwnFront, Steering } from '../front/agent-side/steering.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
 import { holderServes } from '../lease/lease-history.ts'
-import { pauseOf, podOf } from '../lease/operator-annotations.ts'
+import { podOf } from '../lease/operator-annotations.ts'
 import type { HttpServer, StatusSource } from '../observe/http-server.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
@@ -254,7 +254,6 @@ export class Replica implements StatusSource {
   private electionChanged(state: CandidateState): void {
     const lease = state.seen?.lease ?? null
     this.recorder.doubt(state.term?.doubt ?? false)
-    this.recorder.operation(state, pauseOf(lease, this.parts.clock.now().wall))
     const serves = state.term === null && holderServes(lease, state.noted.history)
     this.supervisor.dispatch({ type: 'leader_serves', serves })
     this.handovers.electionChanged(state)

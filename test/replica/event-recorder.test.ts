@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { Term } from '../../agent/election/state.ts'
 import { LogThrottle } from '../../agent/observe/log.ts'
 import { EventRecorder } from '../../agent/replica/event-recorder.ts'
 import type { ReplicaEvent } from '../../agent/replica/kube-events.ts'
@@ -148,10 +147,9 @@ test('the length of a doubt is counted once it is over', async () => {
 describe('the recorder records', () => {
   test('each problem as an Event when it begins, if it is one, and shows whether it lasts', () => {
     for (const [code, reason, alarm] of [
-      ['grant', 'GrantRefused', 'grant_refused'],
+      ['grant', null, 'grant_refused'],
       ['stop', 'StopFailed', 'stop_failed'],
       ['content', 'ContentRefused', null],
-      ['standby', 'StandbyColder', null],
       ['lease', null, null],
     ] as const) {
       const { recorded, counted, recorder } = setUp()
@@ -169,41 +167,6 @@ describe('the recorder records', () => {
     for (const firings of [0, 1, 1, 2, 0, 1]) recorder.deadman(firings, 7)
     assert.equal(recorded.length, 3)
     assert.deepEqual(recorded[0], { reason: 'DeadmanFired', epoch: 7, code: 'deadman' })
-  })
-
-  test('a pause and its end, and logs them, on the leader only', () => {
-    const { lines, recorded, recorder } = setUp()
-    const term = { epoch: 7 } as Term
-    const pause = { until: '2026-01-02T03:04:05.000Z', reason: 'a backup' }
-    for (const [term_, pause_] of [
-      [null, pause],
-      [null, null],
-      [term, null],
-      [term, pause],
-      [term, pause],
-      [term, null],
-      [null, pause],
-      [term, null],
-    ] as const)
-      recorder.operation({ term: term_, paused: pause_ !== null }, pause_)
-    assert.deepEqual(recorded, [
-      { reason: 'Paused', epoch: 7, because: 'until 2026-01-02T03:04:05.000Z (a backup)' },
-      { reason: 'Resumed', epoch: 7 },
-    ])
-    assert.equal(lines.length, 2)
-  })
-
-  test('each refusal of a request once', () => {
-    const { lines, recorded, recorder } = setUp()
-    const refused = { what: 'switchover', to: 'b', reason: 'b leads already', open: true } as const
-    const failover = { ...refused, what: 'failover', to: '*' } as const
-    for (const refusal of [null, refused, refused, { ...refused, open: false }, failover])
-      recorder.operation({ term: { epoch: 7, refusal } as Term, paused: false }, null)
-    assert.deepEqual(
-      recorded.map(({ reason }) => reason),
-      ['SwitchoverRefused', 'SwitchoverRefused'],
-    )
-    assert.equal(lines.length, 2)
   })
 })
 
