@@ -1,8 +1,5 @@
 import { redactText } from '../redaction.ts'
 
-/** Limit for a server's Retry-After: no server should need longer. */
-const LONGEST_RETRY_AFTER_MS = 30_000
-
 /** Why a request to the API server failed. */
 export type ApiErrorCode =
   | 'conflict' // 409 on an update: the object has another resourceVersion
@@ -28,39 +25,33 @@ export class ApiError extends Error {
    */
   readonly mayHaveCommitted: boolean
   readonly status: number | undefined
-  /** The wait that the API server asked for before the next request. */
-  readonly retryAfterMs: number | undefined
-  constructor(code: ApiErrorCode, message: string, options: ApiErrorOptions = {}) {
-    super(message, { cause: options.cause })
+  constructor(
+    code: ApiErrorCode,
+    message: string,
+    {
+      mayHaveCommitted = false,
+      status,
+      cause,
+    }: { mayHaveCommitted?: boolean; status?: number | undefined; cause?: unknown } = {},
+  ) {
+    super(message, { cause })
     this.code = code
-    this.mayHaveCommitted = options.mayHaveCommitted ?? false
-    this.status = options.status
-    this.retryAfterMs = options.retryAfterMs
+    this.mayHaveCommitted = mayHaveCommitted
+    this.status = status
   }
-}
-
-interface ApiErrorOptions {
-  readonly mayHaveCommitted?: boolean
-  readonly status?: number | undefined
-  readonly retryAfterMs?: number | undefined
-  readonly cause?: unknown
 }
 
 export type Verb = 'get' | 'list' | 'update' | 'patch' | 'create' | 'delete' | 'watch'
 
-/** The object of a request, in the terms of `kubectl` and RBAC. */
-export interface Subject {
+/** A request's verb and object, in the terms of `kubectl` and RBAC, for its error message. */
+export interface ApiTarget {
+  readonly verb: Verb
   /** For example `Lease`. */
   readonly kind: string
   /** For example `leases.coordination.k8s.io`. */
   readonly resource: string
   /** `null`: all objects. */
   readonly name: string | null
-}
-
-/** A request's verb and object, for its error message. */
-export interface ApiTarget extends Subject {
-  readonly verb: Verb
   readonly namespace: string
   /** The API server's address, without credentials. */
   readonly server: string
@@ -87,27 +78,24 @@ export function parseStatus(text: string): Status | undefined {
 }
 
 /** The error for an HTTP status other than success, or for the same status inside a watch. */
-export function refusedRequest(
-  target: ApiTarget,
-  status: number,
-  detail: Status | undefined,
-  retryAfter?: string | string[],
-): ApiError {
-  const code = codeOf(target.verb, status, detail)
-  return new ApiError(code, sentence(target, code, status, detail), {
-    status,
-    mayHaveCommitted: status >= 500 && writes(target.verb),
-    retryAfterMs: /^\d{1,4}$/.test(String(retryAfter))
-      ? Math.min(Number(retryAfter) * 1000, LONGEST_RETRY_AFTER_MS)
-      : undefined,
-  })
-}
-
-const CODES: Readonly<Record<number, ApiErrorCode>> = {
-  401: 'unauthorized',
-  403: 'forbidden',
-  410: 'gone',
-  429: 'throttled',
+export function refusedRequest(target: ApiTarget, status: number, detail: Status | undefined): ApiError {
+  const { verb, kind, namespace, name, server, source } = target
+  const what = name === null ? target.resource : `the ${kind} "${name}"`
+  const message = !detail?.message ? '' : `: ${redactText(detail.message.replace(/\s+/g, ' ')).slice(0, 400)}`
+  const sentences: Partial<Record<ApiErrorCode, string>> = {
+    forbidden: forbidden(target, message),
+    unauthorized: `the API server at ${server} does not accept ${source} (401 Unauthorized): renew the credentials; if the ServiceAccount was re-created, delete the pod`,
+    conflict: `${what} has changed since it was read`,
+    already_exists: `${what} already exists in namespace "${namespace}"`,
+    not_found:
+      verb === 'create'
+        ? `namespace "${namespace}" does not exist`
+        : `there is no ${kind} "${name}" in namespace "${namespace}"`,
+  }
+  const code = codeOf(verb, status, detail)
+  const sentence =
+    sentences[code] ?? `the API server at ${server} answered ${status} to "${verb}" of ${what}${message}`
+  return new ApiError(code, sentence, { status, mayHaveCommitted: status >= 500 && writes(verb) })
 }
 
 function codeOf(verb: Verb, status: number, detail: Status | undefined): ApiErrorCode {
@@ -116,35 +104,13 @@ function codeOf(verb: Verb, status: number, detail: Status | undefined): ApiErro
   if (status === 404) return detail?.reason === 'NotFound' ? 'not_found' : 'invalid'
   if (status === 409)
     return verb === 'create' && detail?.reason === 'AlreadyExists' ? 'already_exists' : 'conflict'
-  return CODES[status] ?? 'invalid'
-}
-
-function sentence(target: ApiTarget, code: ApiErrorCode, status: number, detail: Status | undefined): string {
-  const { verb, kind, namespace, name, server, source } = target
-  const what = name === null ? target.resource : `the ${kind} "${name}"`
-  const message = !detail?.message ? '' : `: ${redactText(detail.message.replace(/\s+/g, ' ')).slice(0, 400)}`
-  switch (code) {
-    case 'forbidden':
-      return forbidden(target, message)
-    case 'unauthorized':
-      return `the API server at ${server} does not accept ${source} (401 Unauthorized): renew the credentials; if the ServiceAccount was re-created, delete the pod`
-    case 'conflict':
-      return `${what} has changed since it was read`
-    case 'already_exists':
-      return `${what} already exists in namespace "${namespace}"`
-    case 'not_found':
-      return verb === 'create'
-        ? `namespace "${namespace}" does not exist`
-        : `there is no ${kind} "${name}" in namespace "${namespace}"`
-    case 'throttled':
-      return `the API server at ${server} asks to slow down (429 Too Many Requests)`
-    case 'gone':
-      return 'the watch restarts from a new read, because its resource version is too old'
-    default:
-      if (status === 404)
-        return `${server} answered 404 without naming the ${kind}: is it a Kubernetes API server?`
-      return `the API server at ${server} answered ${status} to "${verb}" of ${what}${message}`
+  const codes: Record<number, ApiErrorCode> = {
+    401: 'unauthorized',
+    403: 'forbidden',
+    410: 'gone',
+    429: 'throttled',
   }
+  return codes[status] ?? 'invalid'
 }
 
 function forbidden({ verb, resource, namespace, name }: ApiTarget, message: string): string {

@@ -7,7 +7,14 @@ import {
   unexpectedReply,
   type Verb,
 } from './kube-errors.ts'
-import { type Call, KubeRequests, type KubeRequestsOptions, type Over, type Stream } from './kube-requests.ts'
+import {
+  basePath,
+  type Call,
+  KubeRequests,
+  type KubeRequestsOptions,
+  type Over,
+  type Stream,
+} from './kube-requests.ts'
 
 /**
  * Seconds. As in client-go's reflector, each watch lasts a random time from here to its double, so that not all watches
@@ -44,16 +51,6 @@ export interface KubeObject {
   readonly [field: string]: unknown
 }
 
-/** A JSON merge patch. `null` removes a field. */
-interface MergePatch {
-  readonly metadata: {
-    /** Preconditions: 422 for another UID, 409 for another version. */
-    readonly uid: string
-    readonly resourceVersion: string
-    readonly annotations?: Readonly<Record<string, string | null>>
-  }
-}
-
 /** An object in a write. A new one has no version. */
 export interface WrittenObject {
   readonly metadata: { readonly name: string; readonly [field: string]: unknown }
@@ -67,11 +64,13 @@ export interface WrittenObject {
  */
 export class KubeObjects {
   readonly namespace: string
+  private readonly options: KubeRequestsOptions
   private readonly requests: KubeRequests
   private readonly watches = new Set<ObjectWatch>()
 
   constructor(options: KubeRequestsOptions) {
     this.namespace = options.namespace
+    this.options = options
     // A watch under the old CA ends normally, and is reopened under the new one.
     this.requests = new KubeRequests(options, () => {
       for (const watch of this.watches) watch.end()
@@ -93,7 +92,7 @@ export class KubeObjects {
       const { value, status } = await this.json(call, deadlineMs)
       const { items, metadata } = value as { items?: unknown; metadata?: { continue?: string } }
       if (!Array.isArray(items) || !items.every(isObject))
-        throw unexpectedReply(this.requests.target(call), `no list of ${kind.resource}`, status)
+        throw unexpectedReply(call, `no list of ${kind.resource}`, status)
       all.push(...items)
       next = metadata?.continue || undefined
       if (next === undefined) return all
@@ -104,7 +103,13 @@ export class KubeObjects {
     return this.one(this.call('create', kind, object.metadata.name, object), deadlineMs)
   }
 
-  patch(kind: Kind, name: string, patch: MergePatch, deadlineMs: number): Promise<KubeObject> {
+  /** A JSON merge patch: `null` removes a field. 422 for another UID, 409 for another version than in `metadata`. */
+  patch(
+    kind: Kind,
+    name: string,
+    patch: { readonly metadata: Readonly<Record<string, unknown>> },
+    deadlineMs: number,
+  ): Promise<KubeObject> {
     return this.one(this.call('patch', kind, name, patch), deadlineMs)
   }
 
@@ -159,9 +164,8 @@ export class KubeObjects {
 
   /** A pod's JSON answer at this port and path, through the API server. */
   async proxied(pod: string, port: number, path: string, deadlineMs: number): Promise<unknown> {
-    const at = `${POD.base}/namespaces/${encodeURIComponent(this.namespace)}/pods/${encodeURIComponent(pod)}:${port}/proxy${path}`
-    const about = { kind: 'Pod', resource: 'pods/proxy', name: `${pod}:${port}` }
-    return (await this.json({ verb: 'get', about, path: at }, deadlineMs)).value
+    const call = this.call('get', { ...POD, resource: 'pods/proxy' }, pod)
+    return (await this.json({ ...call, path: `${call.path}:${port}/proxy${path}` }, deadlineMs)).value
   }
 
   /** The last lines of a container's log. `previous`: that of its last run, which has ended. */
@@ -171,14 +175,8 @@ export class KubeObjects {
     deadlineMs: number,
   ): Promise<string> {
     const query = new URLSearchParams({ container, tailLines: String(lines), previous: String(previous) })
-    const at = `${POD.base}/namespaces/${encodeURIComponent(this.namespace)}/pods/${encodeURIComponent(pod)}/log?${query}`
-    const about = { kind: 'Pod', resource: 'pods/log', name: pod }
-    return (await this.requests.send({ verb: 'get', about, path: at }, deadlineMs)).body
-  }
-
-  /** The target, for an error message. */
-  target(verb: Verb, kind: Kind, name: string): ApiTarget {
-    return this.requests.target(this.call(verb, kind, name))
+    const call = this.call('get', { ...POD, resource: 'pods/log' }, pod)
+    return (await this.requests.send({ ...call, path: `${call.path}/log?${query}` }, deadlineMs)).body
   }
 
   close(): void {
@@ -186,31 +184,38 @@ export class KubeObjects {
     this.requests.close()
   }
 
-  private call(
+  /** A request, and the target for an error message. */
+  call(
     verb: Verb,
     kind: Kind,
     name: string | null,
     body?: object,
     query: Readonly<Record<string, string>> = {},
   ): Call {
-    const isEverywhere = kind.isClusterWide || this.namespace === ''
-    const scope = isEverywhere ? '' : `/namespaces/${encodeURIComponent(this.namespace)}`
-    const collection = `${kind.base}${scope}/${kind.resource.split('.', 1)[0]}`
+    const { namespace, access } = this.options
+    const isEverywhere = kind.isClusterWide || namespace === ''
+    const scope = isEverywhere ? '' : `/namespaces/${encodeURIComponent(namespace)}`
+    const collection = `${kind.base}${scope}/${kind.resource.split(/[./]/, 1)[0]}`
     const ofCollection = name === null || verb === 'create' || verb === 'watch'
     const path = ofCollection ? collection : `${collection}/${encodeURIComponent(name)}`
     const search = Object.keys(query).length === 0 ? '' : `?${new URLSearchParams(query)}`
     return {
       verb,
-      about: { ...kind, name },
+      kind: kind.kind,
+      resource: kind.resource,
+      name,
+      namespace,
+      server: access.server.origin + basePath(access.server),
+      source: access.source,
       path: path + search,
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      body: body && JSON.stringify(body),
     }
   }
 
   private async one(call: Call, deadlineMs: number, over?: Over): Promise<KubeObject> {
     const { value, status } = await this.json(call, deadlineMs, over)
     if (isObject(value)) return value
-    throw unexpectedReply(this.requests.target(call), `no ${call.about.kind}`, status)
+    throw unexpectedReply(call, `no ${call.kind}`, status)
   }
 
   private async json(call: Call, deadlineMs: number, over?: Over) {
@@ -218,7 +223,7 @@ export class KubeObjects {
     try {
       return { value: (JSON.parse(body) ?? {}) as unknown, status }
     } catch {
-      throw unexpectedReply(this.requests.target(call), 'no JSON', status)
+      throw unexpectedReply(call, 'no JSON', status)
     }
   }
 }
@@ -255,7 +260,6 @@ async function openWatch<T extends object>(
   deadlineMs: number,
   open: Set<ObjectWatch>,
 ): Promise<ObjectWatch> {
-  const target = requests.target(call)
   const lines = new JsonLines(LONGEST_LINE)
   let stream: Stream | undefined
   let isOver = false
@@ -273,16 +277,19 @@ async function openWatch<T extends object>(
   const read = (chunk: Buffer) => {
     for (const line of lines.push(chunk)) {
       if (isOver) return
-      const event = eventIn<T>(typeof line === 'object' ? line : {}, target)
+      const event = eventIn<T>(typeof line === 'object' ? line : {}, call)
       if (event instanceof ApiError) end(event)
       else handlers.event(event)
     }
   }
-  stream = await requests.stream(call, unguarded(read), deadlineMs)
+  // In a microtask, because the HTTP client treats an exception in its data handler as a broken stream. A defect of this
+  // program must not be hidden by that.
+  const data = (chunk: Buffer) => queueMicrotask(() => read(chunk))
+  stream = await requests.stream(call, data, deadlineMs)
   if (isOver) stream.cut()
   else open.add(watch)
   stream.ended.then(
-    () => end(lines.complete ? undefined : broken(target, 'ended in the middle of an event')),
+    () => end(lines.complete ? undefined : broken(call, 'ended in the middle of an event')),
     end,
   )
   return watch
@@ -306,20 +313,4 @@ function eventIn<T extends object>(message: object, target: ApiTarget): ObjectEv
 
 function broken({ server }: ApiTarget, how: string): ApiError {
   return new ApiError('network', `the watch from the API server at ${server} ${how}`)
-}
-
-/**
- * The HTTP client treats an exception in its data handler as a broken stream. A defect of this program must not be
- * hidden by that.
- */
-function unguarded(data: (chunk: Buffer) => void): (chunk: Buffer) => void {
-  return (chunk) => {
-    try {
-      data(chunk)
-    } catch (defect) {
-      queueMicrotask(() => {
-        throw defect
-      })
-    }
-  }
 }

@@ -9,7 +9,6 @@ import {
   connectionError,
   parseStatus,
   refusedRequest,
-  type Subject,
   timeoutError,
   unexpectedReply,
   type Verb,
@@ -32,19 +31,16 @@ export interface KubeRequestsOptions {
   readonly onRequest?: ((verb: Verb, code: string) => void) | undefined
 }
 
-export interface Call {
-  readonly verb: Verb
-  readonly about: Subject
+export interface Call extends ApiTarget {
   /** The path below the server's own base path. */
   readonly path: string
-  readonly body?: string
+  readonly body?: string | undefined
 }
 
 export type Over = 'any connection' | 'a new connection'
 
 interface Reply {
   readonly status: number
-  readonly retryAfter: string | string[] | undefined
   /** Empty if the reply was streamed. */
   readonly body: string
 }
@@ -61,9 +57,11 @@ interface StreamHandlers {
   data(chunk: Buffer): void
 }
 
-/** The end of one request's time, on the program's clock. */
-interface Deadline {
-  readonly ms: number
+/** `passed` aborts at the deadline, on the program's clock. */
+interface Attempt {
+  readonly call: Call
+  readonly credentials: KubeCredentials
+  readonly deadlineMs: number
   readonly passed: AbortSignal
 }
 
@@ -100,31 +98,24 @@ export class KubeRequests {
 
   /** Resolves with a successful reply. Rejects with `ApiError`. */
   send(call: Call, deadlineMs: number, over: Over = 'any connection'): Promise<Reply> {
-    return this.authenticated(deadlineMs, (credentials, deadline) =>
-      this.exchange(call, credentials, deadline, this.take(credentials, over)),
+    return this.authenticated(deadlineMs, (credentials, passed) =>
+      this.exchange({ call, credentials, deadlineMs, passed }, this.take(credentials, over)),
     )
   }
 
   /** Resolves when the server has answered 200, which ends the deadline. `data` may be called before. */
   stream(call: Call, data: (chunk: Buffer) => void, deadlineMs: number): Promise<Stream> {
-    return this.authenticated(deadlineMs, (credentials, deadline) => {
+    return this.authenticated(deadlineMs, (credentials, passed) => {
       const { promise, resolve, reject } = Promise.withResolvers<Stream>()
       const connection = this.take(credentials, 'any connection')
       const opened = () => resolve({ ended, cut: () => this.destroy(connection) })
-      const ended = this.exchange(call, credentials, deadline, connection, { opened, data }).then(
-        ({ status }) => {
-          if (status !== 200) throw unexpectedReply(this.target(call), `status ${status}`, status)
-        },
-      )
+      const attempt = { call, credentials, deadlineMs, passed }
+      const ended = this.exchange(attempt, connection, { opened, data }).then(({ status }) => {
+        if (status !== 200) throw unexpectedReply(call, `status ${status}`, status)
+      })
       ended.catch(reject)
       return promise
     })
-  }
-
-  target({ verb, about }: Call): ApiTarget {
-    const { namespace, access } = this.options
-    const server = access.server.origin + basePath(access)
-    return { ...about, verb, namespace, server, source: access.source }
   }
 
   close(): void {
@@ -134,30 +125,27 @@ export class KubeRequests {
 
   private async authenticated<T>(
     ms: number,
-    run: (credentials: KubeCredentials, deadline: Deadline) => Promise<T>,
+    run: (credentials: KubeCredentials, passed: AbortSignal) => Promise<T>,
   ): Promise<T> {
     const end = new AbortController()
     const timer = this.options.clock.after(ms, () => end.abort())
-    const deadline = { ms, passed: end.signal }
+    const attempt = async () => run(await this.credentials(end.signal, ms), end.signal)
     try {
-      return await run(await this.credentials(deadline), deadline)
+      return await attempt()
     } catch (error) {
       if (!(error instanceof ApiError) || error.status !== 401) throw error
       this.options.access.reload()
-      return await run(await this.credentials(deadline), deadline)
+      return await attempt()
     } finally {
       timer.cancel()
     }
   }
 
-  private async credentials({ ms, passed }: Deadline): Promise<KubeCredentials> {
+  private async credentials(passed: AbortSignal, ms: number): Promise<KubeCredentials> {
     const { access } = this.options
     const late = Promise.withResolvers<never>()
-    const error = new ApiError(
-      'timeout',
-      `${access.source} provided no credentials within ${Math.round(ms)} ms`,
-    )
-    using _ = addAbortListener(passed, () => late.reject(error))
+    const message = `${access.source} provided no credentials within ${Math.round(ms)} ms`
+    using _ = addAbortListener(passed, () => late.reject(new ApiError('timeout', message)))
     try {
       const credentials = await Promise.race([access.credentials(), late.promise])
       if (this.closed) throw new ApiError('network', 'the connection to the API server was closed')
@@ -169,9 +157,7 @@ export class KubeRequests {
 
   /** One attempt. The connection is kept for the next one at the end of a reply, and destroyed after a failure. */
   private async exchange(
-    call: Call,
-    credentials: KubeCredentials,
-    { ms, passed }: Deadline,
+    { call, credentials, deadlineMs, passed }: Attempt,
     connection: Connection,
     stream?: StreamHandlers,
   ): Promise<Reply> {
@@ -190,24 +176,24 @@ export class KubeRequests {
     } catch (error) {
       this.destroy(connection)
       const failure = passed.aborted
-        ? timeoutError(this.target(call), ms, connection.handedOver)
-        : connectionError(this.target(call), error, connection.handedOver)
+        ? timeoutError(call, deadlineMs, connection.handedOver)
+        : connectionError(call, error, connection.handedOver)
       if (!isOpen) report(failure.code)
       throw failure
     }
     if (stream === undefined) this.keep(connection)
     else this.destroy(connection)
-    const { status, body, retryAfter } = reply
+    const { status, body } = reply
     if (!isOpen) report(String(status))
     if (status >= 200 && status < 300) return reply
-    throw refusedRequest(this.target(call), status, parseStatus(body), retryAfter)
+    throw refusedRequest(call, status, parseStatus(body))
   }
 
   private wire({ verb, path, body }: Call, { server, headers }: KubeCredentials): Dispatcher.DispatchOptions {
     const type = verb === 'patch' ? 'application/merge-patch+json' : 'application/json'
     return {
       origin: server.origin,
-      path: basePath({ server }) + path,
+      path: basePath(server) + path,
       method: METHODS[verb],
       headers: {
         accept: 'application/json',
@@ -295,16 +281,14 @@ class Connection {
     this.handedOver = false
     const { promise, resolve, reject } = Promise.withResolvers<Reply>()
     let status = 0
-    let retryAfter: Reply['retryAfter']
     let size = 0
     const chunks: Buffer[] = []
     this.dispatcher.dispatch(request, {
       onRequestStart: () => {
         this.handedOver = true
       },
-      onResponseStart: (_, code, headers) => {
+      onResponseStart: (_, code) => {
         status = code
-        retryAfter = headers['retry-after']
         if (status === 200) stream?.opened()
       },
       onResponseData: (controller, chunk) => {
@@ -313,7 +297,7 @@ class Connection {
         if (size > MAX_REPLY_BYTES) controller.abort(new Error('the reply is too long'))
         else chunks.push(chunk)
       },
-      onResponseEnd: () => resolve({ status, retryAfter, body: Buffer.concat(chunks).toString() }),
+      onResponseEnd: () => resolve({ status, body: Buffer.concat(chunks).toString() }),
       onResponseError: (_, error) => reject(error),
     })
     return promise
@@ -326,6 +310,6 @@ class Connection {
   }
 }
 
-function basePath({ server }: { readonly server: URL }): string {
+export function basePath(server: URL): string {
   return server.pathname.replace(/\/$/, '')
 }

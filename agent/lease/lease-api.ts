@@ -71,7 +71,7 @@ export class KubeLeaseApi {
       deadlineMs,
       read: (ms) => this.read(ms),
       seen,
-      late: (afterMs) => timeoutError(this.objects.target('update', LEASE, this.name), afterMs, true),
+      late: (afterMs) => timeoutError(this.objects.call('update', LEASE, this.name), afterMs, true),
     })
   }
 

@@ -196,16 +196,16 @@ export class LeaseWatcher {
     if (expected && this.shortLived <= 1) return void this.open()
 
     this.mustRead = true
-    this.enter({ name: 'resting', pause: this.clock.after(this.pauseMs(error), () => void this.open()) })
+    this.enter({ name: 'resting', pause: this.clock.after(this.pauseMs(), () => void this.open()) })
     if (this.reported === 'down') return
     this.reported = 'down'
     this.handlers.down(error)
   }
 
   /** Doubles up to the retry period. Its random half prevents candidates from reconnecting in step. */
-  private pauseMs(error: ApiError | undefined): number {
+  private pauseMs(): number {
     const longest = Math.min(this.timings.retryPeriodMs, FIRST_PAUSE_MS * 2 ** Math.min(this.shortLived, 16))
-    return Math.max(error?.retryAfterMs ?? 0, longest * (0.5 + Math.random() / 2))
+    return longest * (0.5 + Math.random() / 2)
   }
 
   /** Short at first, because another connection is worth more than a late answer. Longer if servers turn out to be slow. */

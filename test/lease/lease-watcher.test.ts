@@ -142,13 +142,6 @@ test('the next attempt comes 50 to 100 ms after a loss', async () => {
   assert.deepEqual(await scene.play(51), ['read', 'observed 5', 'watch 5', 'up'])
 })
 
-test('the watcher obeys Retry-After', async () => {
-  const scene = new Scene(new ApiError('throttled', 'slow', { retryAfterMs: 7_000 }))
-  await scene.start()
-  assert.deepEqual(await scene.play(6_999), [])
-  assert.deepEqual(await scene.play(1), ['read'])
-})
-
 test('watches that end as soon as they open do not cause a hot loop', async () => {
   for (const end of [END, lost, gone] as const) {
     const scene = await Scene.up()

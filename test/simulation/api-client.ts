@@ -10,7 +10,6 @@ import type { Replica } from './replica.ts'
 import { openWatch } from './watch-stream.ts'
 import type { World } from './world.ts'
 
-const RETRY_AFTER_MS = 3_000
 /** The status of each error response. The product only needs to know that a server has answered. */
 const REFUSED = 400
 
@@ -152,10 +151,8 @@ export function apiClient(replica: Replica, world: World, process: Process): Lea
 }
 
 function failure(code: ApiErrorCode, mayHaveCommitted: boolean): ApiError {
-  // A busy server sends Retry-After.
-  const retryAfterMs = code === 'throttled' ? RETRY_AFTER_MS : undefined
   const status = code === 'timeout' || code === 'network' ? undefined : REFUSED
-  return new ApiError(code, `the API server: ${code}`, { mayHaveCommitted, status, retryAfterMs })
+  return new ApiError(code, `the API server: ${code}`, { mayHaveCommitted, status })
 }
 
 /** Whether a write with this error may have been applied. */
