@@ -4,7 +4,7 @@ import { isAbsolute, normalize, resolve } from 'node:path'
 // The values of flags, read from their texts. Each `parse` function throws an Error whose sentence is the remedy.
 
 /** The units of durations with their milliseconds, the largest first. */
-export const UNITS: readonly (readonly [unit: string, ms: number])[] = [
+const UNITS: readonly (readonly [unit: string, ms: number])[] = [
   ['d', 86_400_000],
   ['h', 3_600_000],
   ['m', 60_000],
@@ -44,8 +44,6 @@ function milliseconds(text: string): number {
   return rounded
 }
 
-// The page runs these two in the browser, from their own texts. So they use nothing but their parameters.
-
 /** The text that `parseDuration` reads as `ms` (a whole number from 0), such as `1m30s`. */
 export function formatDuration(ms: number, units = GO_UNITS): string {
   let rest = ms
@@ -58,15 +56,15 @@ export function formatDuration(ms: number, units = GO_UNITS): string {
 }
 
 /** For people: `86ms`, `15.4s`, `3m12s`, `2d4h`. A negative duration is `0s`, an unknown one (`null`) is `-`. */
-export function shortDuration(ms: number | null, units = UNITS, format = formatDuration): string {
+export function shortDuration(ms: number | null): string {
   if (ms === null || Number.isNaN(ms)) return '-'
   const whole = Math.round(ms)
   if (whole >= 1_000 && whole < 99_950) return `${Number((whole / 1_000).toFixed(1))}s`
-  const largest = units.findIndex(([, size]) => whole >= size)
-  return largest < 0 ? '0s' : format(whole, units.slice(largest, largest + 2))
+  const largest = UNITS.findIndex(([, size]) => whole >= size)
+  return largest < 0 ? '0s' : formatDuration(whole, UNITS.slice(largest, largest + 2))
 }
 
-/** `a`, `a and b`, `a, b and c` */
+/** `a`, `a and b`, `a, b and c`. The page runs it in the browser, from its text, so it uses only its parameters. */
 export function listed(words: readonly string[], conjunction: 'and' | 'or' = 'and'): string {
   const last = words.at(-1) ?? ''
   return words.length < 2 ? last : `${words.slice(0, -1).join(', ')} ${conjunction} ${last}`
