@@ -1,10 +1,11 @@
 import type { Clock, Timer } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
 import type { CandidateState, Fact } from '../election/state.ts'
+import type { Fault } from '../fault.ts'
+import { podOf } from '../lease/operator-annotations.ts'
 import type { LogThrottle } from '../observe/log.ts'
 import type { AgentStatus, PeersView, ReplicaRow } from '../status/agent-status.ts'
 import { find, type Resolve, StatusRequests } from './peer-requests.ts'
-import { PeerRows } from './peer-rows.ts'
 
 export interface PeersOptions {
   /**
@@ -30,6 +31,7 @@ export interface HandoverOptions {
 
 const POLL_MS = 5_000
 const OFTEN_MS = 1_000
+const ROWS_COUNT_MS = 1_000
 /** An answer counts for two polls and a second: one poll may be missed, and the next one may take a second. */
 const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
 
@@ -57,6 +59,13 @@ export function memberOf(status: AgentStatus) {
 
 export type Member = Readonly<ReturnType<typeof memberOf>>
 
+/** The answer of one address, or of a name that cannot be resolved. */
+interface Reply {
+  readonly from: string
+  readonly status: AgentStatus | null
+  readonly problem: Fault
+}
+
 interface RecentAnswer extends Member {
   /** The address that answered, such as `http://10.0.0.7:8090`, and the time of the request. */
   readonly at: string
@@ -70,7 +79,6 @@ interface RecentAnswer extends Member {
 export class Peers {
   private readonly options: PeersOptions
   private readonly requests: StatusRequests
-  private readonly rowsForPeople: PeerRows
   private readonly answers = new Map<string, RecentAnswer>()
   /** Times when this replica itself answered, by address. Another pod may have the address later. */
   private readonly own = new Map<string, number>()
@@ -79,12 +87,12 @@ export class Peers {
   private timer: Timer | null = null
   private nextAt = 0
   private polling = false
+  private rowsOfRound: { readonly until: number; readonly rows: Promise<readonly ReplicaRow[]> } | null = null
 
   constructor(options: PeersOptions) {
     const { clock } = options
     this.options = options
     this.requests = new StatusRequests(clock)
-    this.rowsForPeople = new PeerRows({ ...options, requests: this.requests })
   }
 
   /** Starts or stops polling: only a leader needs a successor. `often`: it waits for one. */
@@ -124,9 +132,41 @@ export class Peers {
     return this.recentMembers.filter(({ lease }) => lease === this.options.lease)
   }
 
-  /** For the page and `/replicas`, even if this replica does not lead. See `PeerRows`. */
+  /**
+   * All replicas, for the page and `/replicas`, even if this replica does not lead: this one, then the others, sorted by
+   * name. The peers are asked on demand, at most once a second, for any number of clients.
+   *
+   * @param own called after the others have answered
+   */
   rows(own: () => ReplicaRow): Promise<readonly ReplicaRow[]> {
-    return this.rowsForPeople.rows(own)
+    const now = this.options.clock.mono()
+    if (this.rowsOfRound === null || now >= this.rowsOfRound.until) {
+      const rows = this.round().then((replies) => [own(), ...this.rowsOf(replies)])
+      this.rowsOfRound = { until: Number.POSITIVE_INFINITY, rows }
+      void rows.then(() => {
+        this.rowsOfRound = { until: now + ROWS_COUNT_MS, rows }
+      })
+    }
+    return this.rowsOfRound.rows
+  }
+
+  private rowsOf(replies: readonly Reply[]): ReplicaRow[] {
+    const { identity, lease } = this.options
+    const rows = new Map<string, ReplicaRow>()
+    for (const { from, status, problem } of replies) {
+      if (status === null) rows.set(from, { pod: from, node: null, status, problem })
+      else if (status.identity !== identity) {
+        const member = memberOf(status)
+        const isOther = member.lease !== lease
+        rows.set(member.identity, {
+          pod: podOf(member.identity),
+          node: null,
+          status: isOther ? null : status,
+          problem: isOther ? `competes for another Lease, "${member.lease}"` : null,
+        })
+      }
+    }
+    return [...rows.values()].sort((a, b) => (a.pod < b.pod ? -1 : 1))
   }
 
   /**
@@ -159,7 +199,7 @@ export class Peers {
     const { clock, repeats } = this.options
     this.polling = true
     this.nextAt = clock.mono() + (this.often ? OFTEN_MS : POLL_MS)
-    const problems = await this.round()
+    const problems = (await this.round()).flatMap(({ problem }) => problem ?? [])
     this.polling = false
     // Requests that were cancelled by `ask(false)` are not failures.
     if (!this.asking) return
@@ -169,7 +209,7 @@ export class Peers {
     this.schedule()
   }
 
-  private async round(): Promise<string[]> {
+  private async round(): Promise<Reply[]> {
     const { at, resolve, clock } = this.options
     const { origins, problems } = await find(at, resolve)
     if (problems.length === 0) this.forget(({ at }) => !origins.includes(at))
@@ -180,27 +220,25 @@ export class Peers {
     // While a name cannot be resolved, the replicas that answered before still count.
     const earlier = problems.length > 0 ? [...this.answers.values()].map(({ at }) => at) : []
     const others = [...new Set([...origins, ...earlier])].filter((origin) => !isOwn(origin))
-    const failures = await Promise.all(others.map((origin) => this.askOne(origin)))
-    return [...problems.map(({ problem }) => problem), ...failures.filter((failure) => failure !== null)]
+    const unresolved = problems.map(({ host, problem }) => ({ from: host, status: null, problem }))
+    return [...unresolved, ...(await Promise.all(others.map((origin) => this.askOne(origin))))]
   }
 
-  /** The problem, or `null`. */
-  private async askOne(origin: string): Promise<string | null> {
+  private async askOne(origin: string): Promise<Reply> {
     const { clock, identity } = this.options
     const askedAt = clock.mono()
     const answer = await this.requests.ask(origin)
     const { status, problem } = answer
     if (status === null) {
       if (answer.gone) this.forget(({ at }) => at === origin)
-      return problem
-    }
-    if (status.identity === identity) this.own.set(origin, askedAt)
-    else {
+    } else if (status.identity === identity) {
+      this.own.set(origin, askedAt)
+    } else {
       // Pods are replaced by pods with new names.
       this.forget((one) => one.askedAt < askedAt - ANSWER_COUNTS_MS)
       this.answers.set(status.identity, { ...memberOf(status), at: origin, askedAt })
     }
-    return null
+    return { from: new URL(origin).host, status, problem }
   }
 
   private forget(which: (answer: RecentAnswer) => boolean): void {

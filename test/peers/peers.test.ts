@@ -4,6 +4,7 @@ import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, type TestContext, test } from 'node:test'
 import { LogThrottle } from '../../agent/observe/log.ts'
+import { find } from '../../agent/peers/peer-requests.ts'
 import { Peers, type PeersOptions } from '../../agent/peers/peers.ts'
 import { settled, VirtualClock } from '../harness/virtual-clock.ts'
 import { FOLLOWING } from '../observe/replica.ts'
@@ -305,5 +306,48 @@ describe('the peers of a leader', () => {
     await named.answers('::1', says('other', true))
     await named.open(undefined).round()
     assert.deepEqual(named.peers.view, { ready: 1, seen: 1 })
+  })
+})
+
+describe('the rows of the replicas', () => {
+  const OWN = { pod: 'me', node: null, status: FOLLOWING, problem: null }
+
+  test('contain, after the own one, each status, or why there is none', async (t) => {
+    const b = new Bench(t)
+    await b.answers(ME, says('me', false))
+    await b.answers(OTHER, says('other-0_1', true))
+    await b.answers(THIRD, says('stray-0_1', true, { ...LEASE, name: 'another' }))
+    await b.answers('127.0.0.4', (_, response) => response.writeHead(500).end())
+    const [own, silent, other, stray, ...more] = await b.open().peers.rows(() => OWN)
+    assert.deepEqual([own, more], [OWN, []])
+    assert.deepEqual([silent?.pod.split(':')[0], silent?.status], ['127.0.0.4', null])
+    assert.deepEqual([other?.pod, other?.status?.identity, other?.problem], ['other-0', 'other-0_1', null])
+    assert.deepEqual([stray?.pod, stray?.status], ['stray-0', null])
+    assert.ok(silent?.problem && stray?.problem?.includes('team/another'))
+  })
+
+  test('contain a name that cannot be resolved', async (t) => {
+    const b = new Bench(t).open(async () => {
+      throw Object.assign(new Error('x'), { code: 'ENOTFOUND' })
+    })
+    const [, row] = await b.peers.rows(() => OWN)
+    assert.deepEqual([row?.pod, row?.status, row?.problem?.endsWith('ENOTFOUND')], ['localhost', null, true])
+  })
+
+  test('come from at most 32 addresses', async () => {
+    const many = async () => Array.from({ length: 40 }, (_, n) => `10.0.1.${n}`)
+    assert.equal((await find([{ host: 'members', port: 8090 }], many)).origins.length, 32)
+  })
+
+  test('are collected on demand, once for all clients of a second or of a slow round', async (t) => {
+    const b = (await three(t)).open()
+    const rows = () => b.peers.rows(() => OWN)
+    const [one, other] = [rows(), rows()]
+    assert.equal(await one, await other)
+    await b.clock.pass(999)
+    assert.equal(await rows(), await one)
+    assert.equal(b.asked.length, 3)
+    await b.clock.pass(1)
+    assert.notEqual(await rows(), await one)
   })
 })
