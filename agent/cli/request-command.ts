@@ -17,7 +17,7 @@ const TO = group('Request', { to: optional('<pod>', describeTarget(ANY_POD), 'th
 
 export const REQUEST_SETTINGS = {
   ...group('Request', {
-    reason: optional('<text>', 'none', 'the reason, for the log, the Event and the history', parseReason),
+    reason: optional('<text>', 'none', 'the reason, for the log and the Event', parseReason),
     yes: {
       ...onOff('write the request; without it, the command only checks whether the request is possible'),
       short: '-y',
