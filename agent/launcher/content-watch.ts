@@ -3,7 +3,7 @@ import type { Clock, Timer } from '../clock.ts'
 import type { ContentView, Digests } from '../link/link-messages.ts'
 import type { EnvFiles } from './env-files.ts'
 import { digestOfContent, digestOfInputs, digestOfSecretKey } from './keyed-digests.ts'
-import { WatchedFiles } from './watched-files.ts'
+import { type FoundFiles, WatchedFiles } from './watched-files.ts'
 
 /** LangFlow loads each `*.json` in this directory at each start, but not those in its subdirectories. */
 const FLOWS_PATH = 'LANGFLOW_LOAD_FLOWS_PATH'
@@ -12,6 +12,9 @@ const MOST_EARLIER = 10
 const POLL_MS = 5_000
 /** The running content if the files could not be read when LangFlow started. */
 const UNKNOWN = 'unknown'
+
+/** Why the files could not be read, in one sentence. */
+type Unread = string
 
 export interface ContentWatchOptions {
   /** The paths of `--handover-on-change`. */
@@ -41,11 +44,10 @@ export class ContentWatch {
     problem: null,
     unfit: false,
   }
-  /** Each file of the content, as text for its digest. */
-  private files: readonly string[] | 'not read yet' = 'not read yet'
-  /** The variables of the env files when LangFlow was started. */
-  private startedWith: EnvFiles['variables'] | 'not running' = 'not running'
-  /** The current digests. `null`: not computed yet. */
+  private files: FoundFiles['files'] | null = null
+  /** The variables of the env files when the live LangFlow was started. */
+  private startedWith: EnvFiles['variables'] | null = null
+  /** The current digests, once they are computed. */
   found: Digests | null = null
 
   constructor(options: ContentWatchOptions) {
@@ -62,14 +64,14 @@ export class ContentWatch {
   /** LangFlow is being started. */
   started(): void {
     this.startedWith = this.options.env.variables
-    const running = this.runningNow(this.view.problem)
+    const running = this.runningNow(this.view.problem !== null)
     this.become({ ...this.view, running, startedAt: this.options.clock.mono() })
     this.look()
   }
 
   /** No process of LangFlow is alive. */
   ended(): void {
-    this.startedWith = 'not running'
+    this.startedWith = null
     this.become({ ...this.view, running: null, startedAt: 0 })
     this.look()
   }
@@ -80,42 +82,33 @@ export class ContentWatch {
   }
 
   private async run(): Promise<void> {
+    const { paths, env } = this.options
     this.phase = 'looking'
     this.timer?.cancel()
-    await this.read()
+    await env.read()
+    const { [FLOWS_PATH]: directory } = env.environment
+    const found = await this.reader
+      .look(paths, directory ? resolve(directory) : null)
+      .catch(({ message }: Error) => message)
+    this.accept(found)
     this.rest()
   }
 
   private rest(): void {
     if (this.phase === 'closed') return
-    const again = this.phase === 'looking again'
+    const isDueAgain = this.phase === 'looking again'
     this.phase = 'resting'
-    if (again) this.look()
+    if (isDueAgain) this.look()
     else this.timer = this.options.clock.after(POLL_MS, () => this.look())
   }
 
-  private async read(): Promise<void> {
-    const { paths, env } = this.options
-    await env.read()
-    const { [FLOWS_PATH]: directory } = env.environment
-    try {
-      const { files, ...flows } = await this.reader.look(paths, directory ? resolve(directory) : null)
-      this.files = files
-      this.accept(flows)
-    } catch (error) {
-      this.accept({ unread: (error as Error).message })
-    }
-  }
-
-  /** `fault`: LangFlow could not start from the files. `unread`: they could not be read. One sentence each. */
-  private accept({
-    flows = null,
-    fault = null,
-    unread = null,
-  }: Readonly<Record<string, string | null>>): void {
+  private accept(found: FoundFiles | Unread): void {
     if (this.phase === 'closed') return
     const { env, clock } = this.options
     const { view: before } = this
+    const isRead = typeof found !== 'string'
+    if (isRead) this.files = found.files
+    const { flows, fault } = isRead ? found : { flows: null, fault: null }
     const digest = this.digestWith(env.variables)
     const isNew = digest !== before.digest
     const replaced = isNew && before.digest !== null ? [before.digest] : []
@@ -124,15 +117,13 @@ export class ContentWatch {
       digest,
       since: isNew ? clock.mono() : before.since,
       // LangFlow may have been started before the first look had ended.
-      running: before.running ?? this.runningNow(unread),
+      running: before.running ?? this.runningNow(!isRead),
       earlier: [...replaced, ...before.earlier].filter((one) => one !== digest).slice(0, MOST_EARLIER),
-      problem: unread ?? env.problem ?? fault,
+      problem: isRead ? (env.problem ?? fault) : found,
       unfit: env.refusal !== null || fault !== null,
     }
-    const { environment } = env
-    const files = this.files === 'not read yet' ? [] : this.files
-    const inputs = digestOfInputs(environment, flows, ...files)
-    this.become(view, { flows, secretKey: digestOfSecretKey(environment), inputs })
+    const inputs = digestOfInputs(env.environment, flows, ...(this.files ?? []))
+    this.become(view, { flows, secretKey: digestOfSecretKey(env.environment), inputs })
   }
 
   private become(view: ContentView, digests: Digests | null = this.found): void {
@@ -144,15 +135,15 @@ export class ContentWatch {
     if (isNew) this.options.changed()
   }
 
-  /** The content from which the live LangFlow was started. `null`: it is not running, or nothing was read yet. */
-  private runningNow(problem: string | null): string | null {
-    if (this.startedWith === 'not running') return null
-    return this.digestWith(this.startedWith) ?? (problem === null ? null : UNKNOWN)
+  /** The content from which the live LangFlow was started. */
+  private runningNow(isUnread: boolean): string | null {
+    if (this.startedWith === null) return null
+    return this.digestWith(this.startedWith) ?? (isUnread ? UNKNOWN : null)
   }
 
-  /** Of the files as last read, with variables of the env files. `null`: not read yet. */
+  /** Of the files as last read, with variables of the env files. */
   private digestWith(variables: EnvFiles['variables']): string | null {
-    if (this.files === 'not read yet') return null
+    if (this.files === null) return null
     return digestOfContent(this.options.env.environment, JSON.stringify([this.files, variables]))
   }
 }

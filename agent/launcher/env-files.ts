@@ -22,11 +22,11 @@ export class EnvFiles {
   readonly paths: readonly string[]
   private readonly given: NodeJS.ProcessEnv
   private readonly clock: Pick<Clock, 'after'>
-  /** The variables of each file, as last read without a fault. */
-  private readonly held = new Map<string, NodeJS.Dict<string>>()
   private reading: Promise<void> | null = null
   /** The file that is being read. */
   private at = ''
+  /** All files together were valid once. */
+  private hasRead: boolean
   private fault: string | null = null
   /** The variables of all files together, in the order of their names. They are secrets. */
   variables: Readonly<NodeJS.Dict<string>> = {}
@@ -35,50 +35,49 @@ export class EnvFiles {
     this.paths = paths
     this.given = given
     this.clock = clock
+    this.hasRead = paths.length === 0
   }
 
-  /**
-   * Reads the files again, for a limited time. A file that cannot be used leaves its last variables in force. Resolves
-   * to `refusal`.
-   */
-  async read(): Promise<string | null> {
+  /** Reads the files again, for a limited time. If one cannot be used, all keep their variables. */
+  async read(): Promise<void> {
     this.reading ??= this.readAll().finally(() => {
       this.reading = null
     })
     await pause(this.clock, READ_WITHIN_MS, this.reading)
     if (this.reading !== null) this.fault = `--env-file ${this.at} does not answer`
-    return this.refusal
   }
 
   private async readAll(): Promise<void> {
-    let fault: string | null = null
+    const found: NodeJS.Dict<string> = {}
     for (const path of this.paths) {
       this.at = path
       try {
-        this.held.set(path, variablesIn(await textOf(path)))
+        Object.assign(found, variablesIn(await textOf(path)))
       } catch (error) {
-        fault ??= `--env-file ${path} cannot be read: ${reasonOf(error)}`
+        this.fault = `--env-file ${path} cannot be read: ${reasonOf(error)}`
+        return
       }
     }
-    this.fault = fault
-    const merged: NodeJS.Dict<string> = Object.assign({}, ...this.paths.map((path) => this.held.get(path)))
-    const usable = Object.entries(merged).filter(([name]) => !RESERVED.test(name))
+    const usable = Object.entries(found).filter(([name]) => !RESERVED.test(name))
     this.variables = Object.fromEntries(usable.sort())
+    this.hasRead = true
+    this.fault = null
   }
 
   get environment(): NodeJS.ProcessEnv {
     return { ...this.given, ...this.variables }
   }
 
-  /** Why LangFlow cannot be started, in one sentence. `null`: it can. */
+  /** Why LangFlow cannot be started. */
   get refusal(): string | null {
-    return this.paths.every((path) => this.held.has(path)) ? null : this.fault
+    return this.hasRead ? null : this.fault
   }
 
-  /** Why the files are not used as they are now, in one sentence. `null`: they are. */
+  /** Why the files are not used as they are now. */
   get problem(): string | null {
-    if (this.refusal !== null) return this.refusal
-    return this.fault && `${this.fault}: LangFlow keeps the variables that were read before`
+    return this.hasRead && this.fault
+      ? `${this.fault}: LangFlow keeps the variables that were read before`
+      : this.fault
   }
 }
 

@@ -69,8 +69,10 @@ export class LocalMachine implements LauncherMachine {
     return new ServingProcesses({ port, child, clock, log })
   }
 
-  readEnvironment(): Promise<string | null> {
-    return this.parts.env.read()
+  async readEnvironment(): Promise<string | null> {
+    const { env } = this.parts
+    await env.read()
+    return env.refusal
   }
 
   environment(grant: Pick<Grant, 'epoch' | 'identity'>): NodeJS.ProcessEnv {

@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto'
 import { type BigIntStats, constants } from 'node:fs'
 import { open, opendir, stat } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
-import * as z from 'zod/mini'
 import { reasonOf } from '../errno.ts'
 import { signatureOf } from '../file-signature.ts'
 
@@ -16,12 +15,20 @@ const CHUNK_BYTES = 128 * 1024
 /** The kubelet's own names in a volume differ from node to node, and so does the metadata of git-sync. */
 const LEFT_OUT = /^(\.\.|\.git$)/
 
-/** Why LangFlow would not start because of a file, in one sentence. `null`: no known reason. */
+/** Why LangFlow would not start because of a file, in one sentence. */
 type FlowFault = string | null
 
 interface File {
   readonly signature: string
   readonly digest: string
+  readonly fault: FlowFault
+}
+
+export interface FoundFiles {
+  /** The place of each file below the path that the user named, with its digest. */
+  readonly files: readonly string[]
+  /** Digest of the flows, if their directory is set. */
+  readonly flows: string | null
   readonly fault: FlowFault
 }
 
@@ -36,7 +43,7 @@ export class WatchedFiles {
   private at = ''
 
   /** Reads everything below the paths, and the flows. Rejects with one sentence if a file cannot be read. */
-  async look(paths: readonly string[], flowsPath: string | null) {
+  async look(paths: readonly string[], flowsPath: string | null): Promise<FoundFiles> {
     try {
       await this.find(paths, flowsPath)
       const files = new Map<string, File>()
@@ -58,25 +65,20 @@ export class WatchedFiles {
     this.directories = new Set()
     this.entries = 0
     this.bytes = 0n
-    for (const path of paths) await this.addRoot(path, false)
+    for (const path of paths) await this.add(path, false, true)
     if (flowsPath === null || this.directories.has(flowsPath)) return
-    await this.addRoot(flowsPath, true)
+    await this.add(flowsPath, true, true)
     if (!this.directories.has(flowsPath))
       throw new Error(`LangFlow would not start: ${flowsPath} is not a directory`)
   }
 
-  /** `isFlows`: only the `*.json` in the directory count, as for LangFlow. */
-  private async addRoot(root: string, isFlows: boolean): Promise<void> {
-    this.at = root
-    // Unlike a link below it, it must lead to a file.
-    await stat(root)
-    await this.add(root, isFlows, true)
-  }
-
-  /** Adds a file, or a directory with all below it. Symlinks are followed: the kernel ends a loop of them (ELOOP). */
+  /**
+   * Adds a file, or a directory with all below it. Symlinks are followed: the kernel ends a loop of them (ELOOP).
+   * `isFlows`: only the `*.json` in the directory count, as for LangFlow. A root must lead to a file.
+   */
   private async add(path: string, isFlows: boolean, isRoot = false): Promise<void> {
     this.at = path
-    const stats = await statOf(path, isFlows)
+    const stats = isRoot ? await stat(path, { bigint: true }) : await statOf(path, isFlows)
     if (stats?.isFile()) {
       this.found.set(path, stats)
       this.bytes += stats.size
@@ -106,8 +108,11 @@ async function read(path: string, stats: BigIntStats): Promise<File> {
   return { signature, digest: hash.digest('hex'), fault }
 }
 
-/** The digest of each file by its place below the path that the user named, the digest of the flows, and their fault. */
-function contentOf(paths: readonly string[], flowsPath: string | null, all: readonly [string, File][]) {
+function contentOf(
+  paths: readonly string[],
+  flowsPath: string | null,
+  all: readonly [string, File][],
+): FoundFiles {
   const files = paths.flatMap((root, n) => {
     const below = all.filter(([path]) => path === root || path.startsWith(`${root}/`))
     return below.map(([path, { digest }]) => `${n} ${path.slice(root.length)} ${digest}`)
@@ -120,7 +125,7 @@ function contentOf(paths: readonly string[], flowsPath: string | null, all: read
   return { files, flows: flowsPath === null ? null : digest, fault }
 }
 
-/** `null`: a symlink to nothing. LangFlow also ignores a circular one. */
+/** Nothing for a symlink to nothing. LangFlow also ignores a circular one. */
 async function statOf(path: string, isFlows: boolean): Promise<BigIntStats | null> {
   try {
     return await stat(path, { bigint: true })
@@ -131,25 +136,13 @@ async function statOf(path: string, isFlows: boolean): Promise<BigIntStats | nul
   }
 }
 
-/** LangFlow 1.13 aborts its start if a flow is anything else, as far as it depends on the file alone. */
-const Flow = z.object({
-  name: z.string(),
-  id: z.optional(z.string()),
-  endpoint_name: z.nullish(z.string().check(z.regex(/^[\w-]+$/))),
-  data: z.nullish(z.union([z.strictObject({}), z.object({ nodes: z.any(), edges: z.any() })])),
-})
-
-/** The sentence contains no text of the flow. */
+/** LangFlow 1.13 aborts its start if a flow is anything else. The sentence contains no text of the flow. */
 export function faultOfFlow(path: string, bytes: Uint8Array): FlowFault {
-  let flow: unknown
+  const fault = (how: string) => `LangFlow would not start: ${path} ${how}`
   try {
-    flow = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes))
+    const flow = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes))
+    return typeof flow?.name === 'string' ? null : fault('is not a JSON object with a "name"')
   } catch {
-    return `LangFlow would not start: ${path} is not JSON in UTF-8 without a byte order mark`
+    return fault('is not JSON in UTF-8 without a byte order mark')
   }
-  const [issue] = z.safeParse(Flow, flow).error?.issues ?? []
-  if (issue === undefined) return null
-  const [field] = issue.path
-  const fault = field === undefined ? 'is not a JSON object' : `has no valid "${String(field)}"`
-  return `LangFlow would not start: ${path} ${fault}`
 }
