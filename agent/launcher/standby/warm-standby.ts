@@ -1,7 +1,6 @@
 import type { StdioOptions } from 'node:child_process'
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { isDeepStrictEqual } from 'node:util'
 import * as z from 'zod/mini'
@@ -137,16 +136,12 @@ class WarmProcess implements StandbyProcess {
     linkOf(child)?.destroy()
   }
 
-  private spawn({
-    interpreter,
-    argv,
-    importsFrom,
-    environment,
-  }: ReturnType<typeof readLangflowCommand>): void {
+  private spawn(start: ReturnType<typeof readLangflowCommand>): void {
     const { reaper } = this.options
+    const { interpreter, argv, importsFrom, environment } = start
     const env = { ...this.given, ...environment }
-    const flags = ownsUserSite(env) ? ['-s', '-c'] : ['-c']
-    const command = [...interpreter, ...flags, WARM_SCRIPT, String(LINK_FD), importsFrom, ...argv]
+    // Without `-s`, code that an earlier term's flow left in the user's site-packages would run before the grant.
+    const command = [...interpreter, '-s', '-c', WARM_SCRIPT, String(LINK_FD), importsFrom, ...argv]
     const stdio: StdioOptions = ['ignore', 'inherit', 'inherit', 'pipe']
     const child = spawnBelow(reaper, command, env, stdio) as Started // or an error follows
     this.child = child
@@ -185,20 +180,11 @@ class WarmProcess implements StandbyProcess {
 
   private async waits(child: Started, { at, without, read }: z.infer<typeof Waiting>): Promise<void> {
     this.read = Object.entries(read)
-    if (!(await this.isUnchanged(child))) return
-    this.timer?.cancel()
     const memoryBytes = memoryOf((this.processes.at(-1) ?? child).pid)
-    this.reports.ready({ reason: shortcoming(at, without), memoryBytes })
-    this.lookAgain(child)
+    if (await this.isUnchanged(child)) this.reports.ready({ reason: shortcoming(at, without), memoryBytes })
   }
 
-  private lookAgain(child: Started): void {
-    this.timer = this.options.clock.after(LOOK_MS, async () => {
-      if (await this.isUnchanged(child)) this.lookAgain(child)
-    })
-  }
-
-  /** Whether the files that it has read are unchanged, and it still waits. */
+  /** Whether the files that it has read are unchanged, and it still waits. If so, they are checked again later. */
   private async isUnchanged(child: Started): Promise<boolean> {
     for (const [path, then] of this.read) {
       const now = await stat(path, { bigint: true }).then(signatureOf, ({ code }) => String(code))
@@ -207,7 +193,9 @@ class WarmProcess implements StandbyProcess {
       this.reports.failed(outdated(path))
       return false
     }
-    return this.child === child
+    this.timer?.cancel()
+    this.timer = this.options.clock.after(LOOK_MS, () => void this.isUnchanged(child))
+    return true
   }
 
   private fail(reason: string, isFinal = false): void {
@@ -226,19 +214,4 @@ function shortcoming(at: string, without: readonly string[]): string | null {
   if (at !== SEAM) causes.push(`it waits too early, before ${at}`)
   if (without.length > 0) causes.push(`left out: ${without.join(', ')}`)
   return causes.length === 0 ? null : `the warm LangFlow saves less time than possible: ${causes.join('; ')}`
-}
-
-/**
- * Whether a flow of an earlier term may have left code in the user's site-packages. Python would run it before the
- * grant (`usercustomize`, `.pth`), so the directory is left out (`-s`).
- */
-function ownsUserSite(env: NodeJS.ProcessEnv): boolean {
-  let path = resolve(env.PYTHONUSERBASE || join(env.HOME || '/', '.local'))
-  while (!existsSync(path) && path !== '/') path = dirname(path)
-  try {
-    accessSync(path, constants.W_OK)
-    return true
-  } catch {
-    return false
-  }
 }

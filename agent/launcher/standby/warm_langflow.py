@@ -3,16 +3,11 @@ The script for the interpreter of a warm standby. Arguments: the descriptor of i
 LangFlow's own `sys.argv`.
 
 It runs like `langflow run` until LangFlow would create its server, sends `{"type": "ready", …}`, and waits for one line: the
-environment of a term. Then it continues. The link closes when the launcher ends. The script then ends as well, even in the
-middle of an import. It reports only the kind of an error, since messages may contain secrets. The traceback is in LangFlow's
-own output.
+environment of a term. It ends when the link closes, even in the middle of an import. It reports only the kind of an error, since
+messages may contain secrets.
 
-Before that line it has no effect on others: an audit hook (PEP 578) holds each call that would fork, bind, connect or change a
-file outside of the temporary directory, and refuses such a call in a rehearsal. If a new version of LangFlow makes one earlier,
-the standby waits earlier, and its start is slower. docs/evidence/warm-standby.md lists the assumptions.
-
-The same hook records the files that are read: `ready` lists each path and its state when it was first opened, so that the
-launcher can check whether it has changed.
+Until that line, an audit hook (PEP 578) holds each call that would affect others, or refuses it in a rehearsal, and records the
+files that are read. docs/evidence/warm-standby.md lists the assumptions about LangFlow.
 """
 
 import sys
@@ -76,7 +71,6 @@ def is_outside(path, at):
 
 
 def is_held(event, args):
-    """Whether an audit event affects others: other processes, hosts, or users of a file."""
     if event == "socket.bind":
         # No client uses a port that the kernel chooses. urllib3 binds one to find out whether IPv6 is available.
         return not (isinstance(args[1], tuple) and args[1][1] == 0)
@@ -89,8 +83,6 @@ class NotBeforeGo(Exception):
 
 
 class Standby:
-    """The waiting process: its link, the files that it has read, the steps that it has left out, and the calls after its grant."""
-
     def __init__(self, link):
         self.link = link
         self.go = threading.Event()
@@ -126,7 +118,6 @@ class Standby:
             self.act(event)
 
     def act(self, what):
-        """Called before an effect on others. Refuses it in a rehearsal, and waits in any other case."""
         if self.is_rehearsing:
             raise NotBeforeGo(what)
         self.hold(what)
@@ -178,8 +169,6 @@ def is_installation(directory):
 
 
 class Files:
-    """The paths that were read, each with its state before the read."""
-
     def __init__(self):
         installations = [directory for directory in sys.path[1:] if is_installation(directory)]
         self.states = {directory: signature_of(directory) for directory in installations}
@@ -291,7 +280,7 @@ def import_later(standby):
 
 
 def hold_database(standby):
-    """libpq connects without an audit event."""
+    # libpq connects without an audit event.
     from sqlalchemy import Engine, event
 
     def do_connect(*_):
@@ -353,19 +342,10 @@ def remember_package_files():
     Distribution.files = property(remembering(Distribution.files.fget, lambda self: str(self._path)))
 
 
-def remember_manifests():
-    """LangFlow searches the file lists of all packages for extensions, and again after a package was added or removed."""
-    from lfx.extension.loader import _plugins
-
-    find = remembering(_plugins._distribution_manifest_path, lambda distribution: str(distribution._path))
-    _plugins._distribution_manifest_path = find
-
-
 def rehearse_components():
     """
-    Imports the modules of LangFlow's own catalog of components. The catalog is discarded: the one of the term is created after go.
-    The user's components do not run: a module that they import would stay in the process with the values that it has read, its
-    tasks and its refused calls, such as an environment without an epoch.
+    Imports the modules of LangFlow's own catalog of components, and discards the catalog. The user's components do not run: their
+    modules would stay in the process with what they have read, such as an environment without an epoch.
     """
     from langflow.services.deps import get_settings_service
     from langflow.services.utils import register_all_service_factories
@@ -400,7 +380,6 @@ def rehearse_flow():
 
 
 def remember_revisions():
-    """Alembic loads each of LangFlow's revisions again with each check of a database."""
     import alembic.autogenerate.api
     import alembic.command
     import alembic.runtime.environment  # noqa: F401
@@ -439,7 +418,6 @@ def compare_models_once():
 
 
 def hold_server(standby):
-    """At this point, command line and settings are read, and nothing is bound, forked or connected."""
     from langflow.server import LangflowApplication
 
     usual = LangflowApplication.__init__
@@ -456,12 +434,10 @@ def hold_server(standby):
 
 
 def made_ahead(standby, app_factory):
-    """The factory of the application: the given one, or one that returns an application that has answered a request."""
     application = standby.step("application", app_factory)
     if application is not None:
         standby.step("request", request_health, application)
     standby.step("package files", remember_package_files)
-    standby.step("manifests", remember_manifests)
     standby.step("components", rehearse_components)
     standby.step("revisions", remember_revisions)
     standby.step("models", compare_models_once)
@@ -485,7 +461,6 @@ def import_langflow(standby, argv):
 
 
 def warm_up(fd, argv):
-    """Returns the function that runs LangFlow's command line. It waits by itself before LangFlow would act."""
     link = socket.socket(fileno=fd)
     link.set_inheritable(False)
     standby = Standby(link)
