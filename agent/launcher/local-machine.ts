@@ -23,7 +23,7 @@ export interface LocalMachineParts {
   readonly alone: boolean
   readonly reaper: Reaper
   readonly socket: string
-  readonly log: Pick<Log, 'info' | 'warn'>
+  readonly log: Pick<Log, 'info'>
 }
 
 /** The container or machine that the launcher runs in. */

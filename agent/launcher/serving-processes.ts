@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { Clock } from '../clock.ts'
-import { describeLoss, type Loss } from '../link/link-messages.ts'
+import type { Loss } from '../link/link-messages.ts'
 import type { Log } from '../observe/log.ts'
 import { listeners } from '../processes/port.ts'
 import {
@@ -22,7 +22,7 @@ export interface ServingOptions {
   /** The workload's first process, whose end is reported elsewhere. */
   readonly child: number
   readonly clock: Clock
-  readonly log: Pick<Log, 'info' | 'warn'>
+  readonly log: Pick<Log, 'info'>
 }
 
 /** A process within the workload. */
@@ -56,7 +56,6 @@ export class ServingProcesses {
   private workers: readonly Worker[] = []
   /** Monotonic ms of the earliest next search. */
   private searchAt: number
-  private isBlind = false
 
   constructor(options: ServingOptions) {
     this.options = options
@@ -69,11 +68,10 @@ export class ServingProcesses {
    * state counts as alive.
    */
   check(): Loss | null {
-    const { clock, log } = this.options
     const before = this.workers
     const watched = [...before.map(({ self }) => self), ...this.masters()]
     const ended = new Set(watched.filter((one) => !this.lives(one)).map(({ pid }) => pid))
-    if ((before.length > 0 && ended.size === 0) || clock.mono() < this.searchAt) return null
+    if ((before.length > 0 && ended.size === 0) || this.options.clock.mono() < this.searchAt) return null
     // Other workers may have joined. A worker that the master starts in place of a lost one does not accept yet.
     const found = this.search()
     if (found === 'unknown') return null
@@ -81,16 +79,13 @@ export class ServingProcesses {
     const orphans = alive.filter(({ masters }) => masters.some(({ pid }) => ended.has(pid)))
     // A worker that does not accept for a moment, for example because of too few file descriptors, is still a worker.
     this.serves(found.length > 0 ? found : alive.filter((one) => !orphans.includes(one)))
-    if (ended.size === 0) return null
+    if (ended.size === 0 || this.workers.length > 0) return null
     const [role, lost] =
       orphans.length > 0
         ? (['master', orphans.flatMap(({ masters }) => masters)] as const)
         : (['worker', before.map(({ self }) => self)] as const)
     const pids = new Set(lost.map(({ pid }) => pid).filter((pid) => ended.has(pid)))
-    const loss: Loss = { role, pids: [...pids] }
-    if (this.workers.length === 0) return loss
-    log.warn(`${describeLoss(loss)}; pid ${pidsOf(this.workers)} continues to serve`)
-    return null
+    return { role, pids: [...pids] }
   }
 
   /**
@@ -152,27 +147,16 @@ export class ServingProcesses {
     try {
       const living = listProcesses().filter((stat) => stat.pid === child || executes(stat))
       const tree = descendants(living, child)
-      const { pids, hidden } = findAcceptors(port, [...tree.keys()])
-      if (pids.length === 0 && hidden) this.warn("the open files of LangFlow's processes are not readable")
+      const pids = findAcceptors(port, [...tree.keys()])
       const workers = pids.map((pid) => ({ ...(tree.get(pid) as Descendant), command: commandLineOf(pid) }))
       // A process that was forked by a worker shares its epoll instance, but does not accept.
       return workers.filter(({ masters }) => !masters.some(({ pid }) => pids.includes(pid)))
-    } catch (error) {
-      this.warn((error as Error).message)
+    } catch {
       return 'unknown'
     } finally {
       const now = clock.mono()
       this.searchAt = now + Math.max(SEARCH_MS, (now - began) * SEARCH_COST)
     }
-  }
-
-  private warn(reason: string): void {
-    const { port, log } = this.options
-    if (!this.isBlind)
-      log.warn(
-        `cannot find the processes that serve port ${port}, so only health requests can detect a failure of LangFlow: ${reason}`,
-      )
-    this.isBlind = true
   }
 
   private serves(workers: readonly Worker[]): void {
@@ -223,51 +207,40 @@ function pidsOf(workers: readonly Worker[]): string {
 }
 
 /**
- * The processes that wait for connections on a local TCP port. `hidden`: some processes may not be examined. An open
- * listening socket is not enough: gunicorn's master has it and never accepts, and so does a worker that is still
- * starting. A waiting process has the socket in an epoll instance, as every event loop does (uvicorn, asyncio, Node),
- * and proc_pid_fdinfo(5) shows the socket's inode. A process that blocks in accept(2) or waits in select(2) instead is
- * not found. Throws if the answer is unknown now.
+ * The processes that wait for connections on a local TCP port. An open listening socket is not enough: gunicorn's
+ * master has it and never accepts, and so does a worker that is still starting. A waiting process has the socket in an
+ * epoll instance, as every event loop does (uvicorn, asyncio, Node), and proc_pid_fdinfo(5) shows the socket's inode. A
+ * process that blocks in accept(2) or waits in select(2) instead is not found. Throws if the answer is unknown now.
  */
-function findAcceptors(port: number, pids: readonly number[]): { pids: number[]; hidden: boolean } {
+function findAcceptors(port: number, pids: readonly number[]): number[] {
   const inodes = listeners(port)?.map((inode) => ` ino:${Number(inode).toString(16)} `)
   if (inodes === undefined) throw new Error('/proc/net/tcp cannot be read')
-  if (inodes.length === 0) return { pids: [], hidden: false }
-  let hidden = false
-  const waiting = pids.filter((pid) => {
-    const polled = readEpolls(pid)
-    hidden ||= polled === 'forbidden'
+  return pids.filter((pid) => {
+    const polled = inodes.length === 0 ? '' : readEpolls(pid)
     return inodes.some((inode) => polled.includes(inode))
   })
-  return { pids: waiting, hidden }
 }
 
-/** The entries of all epoll instances of a process. Empty if it has none, or has ended. */
+/** The entries of all epoll instances of a process. Empty if it has none, has ended, or may not be examined. */
 function readEpolls(pid: number): string {
   const fds = `/proc/${pid}/fd`
-  try {
-    const open = unlessGone(() => readdirSync(fds), [])
-    // A flow may open any number of files, and the launcher is blocked during this loop.
-    if (open.length > MOST_FDS) return 'forbidden'
-    // If a file is closed during the loop, the others still count.
-    return open
-      .filter((fd) => unlessGone(() => readlinkSync(`${fds}/${fd}`), '') === 'anon_inode:[eventpoll]')
-      .map((fd) => unlessGone(() => readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'latin1'), ''))
-      .join('')
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'EACCES' || code === 'EPERM') return 'forbidden'
-    // For example EMFILE: this must not look as if no process accepted.
-    throw error
-  }
+  const open = unlessHidden(() => readdirSync(fds), [])
+  // A flow may open any number of files, and the launcher is blocked during this loop.
+  if (open.length > MOST_FDS) return ''
+  // If a file is closed during the loop, the others still count.
+  return open
+    .filter((fd) => unlessHidden(() => readlinkSync(`${fds}/${fd}`), '') === 'anon_inode:[eventpoll]')
+    .map((fd) => unlessHidden(() => readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'latin1'), ''))
+    .join('')
 }
 
-function unlessGone<T>(read: () => T, otherwise: T): T {
+/** Any other error, such as EMFILE, must not look as if no process accepted. */
+function unlessHidden<T>(read: () => T, otherwise: T): T {
   try {
     return read()
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT' || code === 'ESRCH') return otherwise
+    const { code = '' } = error as NodeJS.ErrnoException
+    if (['ENOENT', 'ESRCH', 'EACCES', 'EPERM'].includes(code)) return otherwise
     throw error
   }
 }
