@@ -1,4 +1,3 @@
-import { dirname } from 'node:path'
 import type { Fault } from '../fault.ts'
 import { ownerProblem } from '../lease/lease.ts'
 import { pauseFault } from '../lease/operator-annotations.ts'
@@ -22,7 +21,6 @@ export const REPORTS = {
   stop: { event: 'StopFailed', alarm: 'stop_failed', hidden: true },
   paused: {},
   content: { over: 'the changed files can be used', event: 'ContentRefused' },
-  launcher: { over: 'a launcher has connected' },
   grant: { over: 'the launcher accepts grants again', alarm: 'grant_refused' },
   owner: { over: 'the Lease no longer belongs to another workload' },
   pause: {},
@@ -35,7 +33,7 @@ export type ProblemCode = keyof typeof REPORTS
 
 /** Why this replica does not work as intended, the most important first. */
 export function problemsOf(facts: ReplicaFacts): readonly (readonly [ProblemCode, Fault])[] {
-  const { options, state, workload, traffic, sinceStartMs } = facts
+  const { options, state, workload, traffic } = facts
   const lease = state.seen?.lease ?? null
   return [
     ['end', state.ending?.code === 1 ? state.ending.reason : null],
@@ -43,7 +41,6 @@ export function problemsOf(facts: ReplicaFacts): readonly (readonly [ProblemCode
     ['stop', state.term === null ? null : state.workload.stopFailed],
     ['paused', leftAlone(facts)],
     ['content', workload.digests.content?.problem ?? null],
-    ['launcher', workload.launcherSeen ? null : launcherAbsence(sinceStartMs, options.socket)],
     ['grant', workload.refusedGrant],
     ['owner', ownerProblem(options.pod.owner, lease)],
     ['pause', pauseFault(lease)],
@@ -65,17 +62,4 @@ function leftAlone({ state: { term, workload } }: Pick<ReplicaFacts, 'state'>): 
   return setAside === null || workload.well
     ? null
     : `LangFlow has failed and is not restarted during the pause: ${setAside.reason}`
-}
-
-/** After this time, an image is usually pulled and a volume mounted. */
-const CONNECTS_WITHIN_MS = 60_000
-
-/** The likely causes if no launcher has connected since the start. */
-export function launcherAbsence(sinceStartMs: number, socket: string): Fault {
-  if (sinceStartMs < CONNECTS_WITHIN_MS) return null
-  return (
-    `no launcher has connected within ${CONNECTS_WITHIN_MS / 1000} s: LangFlow’s container must start LangFlow with ` +
-    `"langflow-leader launch --" and mount the volume of ${dirname(socket)} at the same path; Kubernetes before 1.29 does ` +
-    'not start a container beside such a sidecar: upgrade, or run both in one container (langflow-leader run)'
-  )
 }

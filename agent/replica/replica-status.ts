@@ -17,7 +17,7 @@ import { problemOf } from './problems.ts'
 /** The part of the configuration that decides a replica's status. */
 export interface ReplicaOptions
   extends Omit<CandidateConfig, 'owner' | 'revision' | 'front' | 'salt'>,
-    Pick<AgentOptions, 'leaseName' | 'socket' | 'onCrash' | 'peers'> {
+    Pick<AgentOptions, 'leaseName' | 'onCrash' | 'peers'> {
   readonly pod: Pick<AgentOptions['pod'], 'name' | 'revision' | 'owner' | 'problem'>
   readonly traffic: Pick<AgentOptions['traffic'], 'mode'>
 }
@@ -31,7 +31,6 @@ export interface ReplicaFacts {
   readonly peers: PeersView | null
   readonly podAgeMs: number | null
   readonly traffic: TrafficView
-  readonly sinceStartMs: number
 }
 
 type GateFacts = Pick<ReplicaFacts, 'now' | 'workload' | 'traffic'> & {

@@ -66,8 +66,6 @@ export class Replica implements StatusSource {
   private readonly parts: ReplicaParts
   /** Namespace and name. */
   private readonly lease: string
-  /** Monotonic ms. */
-  private readonly startedAt: number
   private readonly repeats: LogThrottle
   private readonly events: Events
   private readonly recorder: EventRecorder
@@ -82,7 +80,6 @@ export class Replica implements StatusSource {
     const { options, clock, log } = parts
     this.parts = parts
     this.lease = `${parts.namespace}/${options.leaseName}`
-    this.startedAt = clock.mono()
     this.repeats = new LogThrottle(log, clock)
     const { lease, repeats } = this
     this.events = parts.events({ leaseUid: () => this.state.seen?.lease?.metadata.uid, repeats })
@@ -241,7 +238,6 @@ export class Replica implements StatusSource {
       peers: this.peers?.view ?? null,
       podAgeMs: podAgeMs(),
       traffic: this.steering.view,
-      sinceStartMs: now.mono - this.startedAt,
     }
   }
 

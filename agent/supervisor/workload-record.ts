@@ -186,8 +186,6 @@ export function statusOf(record: WorkloadRecord) {
   return {
     view,
     launcher: launcher.state,
-    /** Whether a launcher has connected since the start. */
-    launcherSeen: launcher !== NO_LAUNCHER,
     refusedGrant: launcher.refusedGrant,
     digests: launcher.digests,
     canRun: canRun(record),

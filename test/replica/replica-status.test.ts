@@ -61,7 +61,6 @@ function facts(state: CandidateState, workload: WorkloadState, its: Case = {}) {
     workload: {
       view,
       launcher,
-      launcherSeen: true,
       refusedGrant: null,
       served: true,
       canRun: workload === 'idle',
@@ -213,10 +212,8 @@ describe('the problem of a replica', () => {
     ...its,
     options: {
       ...its.options,
-      socket: '/run/langflow-leader/launcher.sock',
       pod: { ...its.options.pod, owner: null, problem: null },
     },
-    sinceStartMs: 0,
   }
   const first = (more: Partial<ReplicaFacts>) => problemOf({ ...whole, ...more })
   const state = (more: object) => ({ state: { ...FOLLOWS, ...more } as CandidateState })
@@ -228,10 +225,4 @@ describe('the problem of a replica', () => {
     ['is a refused grant', { workload: { ...whole.workload, refusedGrant: 'no' }, handover: 'h' }, 'no'],
   ] as [string, Partial<ReplicaFacts>, unknown][])
     test(what, () => assert.deepEqual(first(more), problem))
-
-  test('is a launcher that has not connected within a minute', () => {
-    const workload = { ...whole.workload, launcherSeen: false }
-    assert.equal(first({ workload, sinceStartMs: 59_999 }), null)
-    assert.notEqual(first({ workload, sinceStartMs: 60_000 }), null)
-  })
 })

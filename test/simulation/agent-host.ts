@@ -66,7 +66,6 @@ export class AgentHost {
         ...config,
         identity,
         leaseName: LEASE.name,
-        socket: '/run/launcher.sock',
         pod: { name: null, revision: config.revision, owner: config.owner, problem: null },
         onCrash: world.onCrash,
         peers: world.asksPeers ? [] : null,
