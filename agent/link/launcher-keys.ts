@@ -10,10 +10,7 @@ import type { Grant, Hello } from './link-messages.ts'
 
 interface Stored {
   readonly token: string
-  /**
-   * Marks the processes of this pod's workload. The mark outlives launchers, so that a new one finds the remains of an
-   * old one.
-   */
+  /** Marks the workload's processes. It outlives launchers, so that a new one finds the remains of an old one. */
   readonly tree: string
   readonly bootId: string
   /** Id of the file that the token's launcher keeps locked until its death. `null`: it has no lock. */
@@ -26,7 +23,7 @@ interface Stored {
 
 type Admission =
   | { readonly refused: string }
-  | (Omit<Stored, 'bootId' | 'lock' | 'term'> & { readonly refused?: never; readonly returning: boolean })
+  | (Pick<Stored, 'token' | 'tree' | 'ended'> & { readonly refused?: never; readonly returning: boolean })
 
 /** Time that the kernel may need to end the PID namespace of a dead launcher. */
 const ENDING_MS = 500
@@ -41,8 +38,8 @@ export class LauncherKeys {
   private readonly grantLifeMs: number
   private readonly look: (() => ReturnType<typeof lookAtLock>) | null
   private stored: Stored
-  /** Monotonic ms before which a launcher without the token is refused, and the reason. */
-  private closed = { until: 0, reason: '' }
+  /** Monotonic ms before which a launcher without the token is refused. */
+  private closedUntil = 0
   /** Monotonic ms at which the lock of the token's launcher was first found free: that launcher is dead. */
   private freeSince: number | null = null
 
@@ -67,36 +64,30 @@ export class LauncherKeys {
       term: null,
       ended: null,
     }
-    if (stored !== null) {
-      this.close(grantLifeMs, 'of an earlier agent of this pod')
-      this.isProvedDead()
-      return
-    }
-    const problem = this.save(this.stored)
-    if (problem !== null)
+    if (stored !== null) this.launcherGone(false)
+    else if (!this.save(this.stored))
       throw new FatalError(
-        `cannot write to --state-dir ${directory} (${problem}): make it writable, on a volume that only the agent mounts`,
+        `cannot write to --state-dir ${directory}: make it writable, on a volume that only the agent mounts`,
       )
   }
 
-  /** Marks the workload's processes in their environment. */
   get tree(): string {
     return this.stored.tree
   }
 
   admit({ token, alone, view }: Pick<Hello, 'token' | 'alone' | 'view'>, occupied: boolean): Admission {
-    const { stored, closed } = this
+    const { stored } = this
     if (token !== undefined) {
       if (!same(token, stored.token)) return { refused: 'the token was not issued by this agent' }
       return { ...stored, returning: true }
     }
     if (occupied) return { refused: 'another launcher is connected' }
     const dead = alone && view.state === 'idle' && this.isProvedDead()
-    if (!dead && this.clock.mono() < closed.until) return { refused: closed.reason }
+    if (!dead && this.clock.mono() < this.closedUntil)
+      return { refused: 'the earlier launcher, or its LangFlow, may be alive' }
     const ended = (dead && stored.term) || stored.ended || null
     const next = { ...stored, token: newSecret(), lock: null, term: null, ended }
-    const problem = this.save(next)
-    if (problem !== null) return { refused: `the agent cannot write to its --state-dir (${problem})` }
+    if (!this.save(next)) return { refused: 'the agent cannot write to its --state-dir' }
     this.freeSince = null
     this.look?.() // creates the file
     return { ...next, returning: false }
@@ -132,26 +123,20 @@ export class LauncherKeys {
    */
   launcherGone(byPeer: boolean): void {
     this.isProvedDead()
-    if (byPeer) this.close(ENDING_MS, 'that has just ended, until its LangFlow has ended as well')
-    else this.close(this.grantLifeMs, 'whose connection was cut')
+    this.closedUntil = this.clock.mono() + (byPeer ? ENDING_MS : this.grantLifeMs)
   }
 
-  private close(ms: number, which: string): void {
-    this.closed = { until: this.clock.mono() + ms, reason: `waiting for the launcher ${which}` }
-  }
-
-  /** The error code of the write. `null`: it succeeded. */
-  private save(stored: Stored): string | null {
+  private save(stored: Stored): boolean {
     const draft = `${this.file}.new`
     try {
       makeDirectory(dirname(this.file), 0o700)
       writeFileSync(draft, JSON.stringify(stored), { mode: 0o600 })
       renameSync(draft, this.file)
-    } catch (error) {
-      return String((error as NodeJS.ErrnoException).code)
+    } catch {
+      return false
     }
     this.stored = stored
-    return null
+    return true
   }
 }
 

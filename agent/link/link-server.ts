@@ -91,10 +91,9 @@ export class LinkServer {
     try {
       await once(this.server.listen(path), 'listening')
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
       // With `run`, the path begins with the directory for temporary files. That of a flag is never too long.
-      const advice = code === 'EINVAL' ? 'choose a shorter path' : 'make its directory writable'
-      throw new FatalError(`cannot listen on --socket ${path}: ${reasonOf(error)}; ${advice}`)
+      const reason = reasonOf(error, { EINVAL: 'the path is too long' })
+      throw new FatalError(`cannot listen on --socket ${path}: ${reason}`)
     }
     // The other container may run under another user that shares the group of the volume (fsGroup).
     chmodSync(path, 0o660)
@@ -115,9 +114,8 @@ export class LinkServer {
     const path = options.socket
     const found = inodeOf(path)
     if (found === this.inode) return
-    alarm(
-      `the socket was ${found === 0 ? 'removed' : 'replaced'}: only the agent may mount its directory writable`,
-    )
+    const damage = found === 0 ? 'removed' : 'replaced'
+    alarm(`the socket was ${damage}: only the agent may mount its directory writable`)
     // The close is not awaited: the server ends with its last connection, and the launcher's connection must stay.
     this.server.close()
     this.server = this.newServer()
@@ -151,17 +149,10 @@ export class LinkServer {
 
   private accept(socket: Socket): void {
     const { clock, keys, handlers } = this.parts
-    const turnAway = (reason: string) => {
-      socket.destroy()
-      this.turnedAway(reason)
-    }
+    const turnAway = (reason: string) => this.turnAway(socket, reason)
     const [oldest] = this.strangers
-    if (oldest !== undefined && this.strangers.size >= MAX_STRANGERS) {
-      // Removed immediately: more connections may arrive before this one is closed.
-      this.strangers.delete(oldest)
-      oldest.destroy()
-      this.turnedAway(`more than ${MAX_STRANGERS} connections wait without a hello`)
-    }
+    if (oldest !== undefined && this.strangers.size >= MAX_STRANGERS)
+      this.turnAway(oldest, `more than ${MAX_STRANGERS} connections wait without a hello`)
     this.strangers.add(socket)
     const helloTimeout = clock.after(HELLO_WITHIN_MS, () =>
       turnAway(`no hello within ${HELLO_WITHIN_MS / 1000} s`),
@@ -185,21 +176,28 @@ export class LinkServer {
     // Only one line of a stranger is read: it sent any further line before it could read the answer.
     let isGreeted = false
     const received = (message: ToAgent) => {
-      if (this.launcher === socket) {
-        if (message.type === 'pong') this.bootOffset.compare(message.clocks, this.parts.clock.now())
+      const isLauncher = this.launcher === socket
+      // A launcher may still send when this agent ends.
+      if (this.closed && !isLauncher) return
+      if (isLauncher && message.type !== 'hello') {
+        if (message.type === 'pong') this.bootOffset.compare(message.clocks, clock.now())
         if (message.type === 'locked') keys.locked()
-        if (message.type === 'hello') turnAway('a second hello')
-        else handlers.received(message)
-      } else if (this.closed) {
-        // A launcher may still send when this agent ends.
+        handlers.received(message)
       } else if (!isGreeted && isHello(message)) {
         isGreeted = true
         if (this.greet(socket, message)) helloTimeout.cancel()
       } else {
-        turnAway(isGreeted ? 'it sent more than a hello' : 'its first line is not a hello')
+        turnAway('it did not begin with one hello')
       }
     }
     readJsonLines(socket, MAX_LINE_BYTES, received, turnAway)
+  }
+
+  private turnAway(socket: Socket, reason: string): void {
+    // Removed immediately: more connections may arrive before this one is closed.
+    this.strangers.delete(socket)
+    socket.destroy()
+    this.turnedAway(reason)
   }
 
   private turnedAway(reason: string): void {

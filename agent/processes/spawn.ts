@@ -2,7 +2,6 @@ import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import {
   accessSync,
   closeSync,
-  existsSync,
   constants as fileConstants,
   fstatSync,
   openSync,
@@ -52,12 +51,12 @@ export async function spawnCommand(
   if (file === '') throw new Error('cannot start the workload: give a command after "--"')
   try {
     // A reaper that cannot execute the command would report it only in its output.
-    if (reaper.command.length > 0) checkProgram(file, env)
+    if (reaper.command.length > 0) findProgram(file, env)
     const child = spawnBelow(reaper, command, env, stdio)
     if (child.pid !== undefined) return child as Started
     return await new Promise((_, reject) => child.once('error', reject))
   } catch (error) {
-    throw new Error(`cannot start "${file}": ${reasonOf(error, remediesFor(file))}`, { cause: error })
+    throw new Error(`cannot start "${file}": ${reasonOf(error)}`, { cause: error })
   }
 }
 
@@ -116,16 +115,6 @@ export function exitOf(code: number | null, signal: NodeJS.Signals | null, { com
   return name === undefined ? { code, signal } : { code: null, signal: name as NodeJS.Signals }
 }
 
-/** What the errors of execve(2) mean for this file. */
-function remediesFor(file: string): Readonly<Record<string, string>> {
-  const inPath = 'no such command in PATH that this user may execute'
-  if (!file.includes('/')) return { ENOENT: inPath, ENOTDIR: inPath, EACCES: inPath }
-  return {
-    ...(existsSync(file) && { ENOENT: 'the interpreter that its first line names does not exist' }),
-    EACCES: 'it is not an executable file, or this user may not execute it',
-  }
-}
-
 /**
  * Increase of their OOM score, in thousandths of the memory, up to 1,000: the kernel kills processes with a high score
  * first.
@@ -136,31 +125,22 @@ const NICE = 5
 
 /**
  * Makes a process and its descendants yield to this one: they are killed first when memory is short, and wait when the
- * CPU is. Needs no privilege. Processes that they start later inherit it. Those from before this call are found by
- * scanning until a scan finds no new process. Returns why one of them could not be changed. `null`: all were.
+ * CPU is. Needs no privilege. Processes that they start later inherit it. Returns why one of them could not be changed.
+ * `null`: all were.
  */
 export function deprioritize(root: number): string | null {
   const oomScore = Math.min(1000, Number(readFileSync('/proc/self/oom_score_adj', 'latin1')) + OOM_SCORE)
   const niceness = Math.min(constants.priority.PRIORITY_LOW, getPriority() + NICE)
   let problem: string | null = null
-  const attempt = (act: () => void) => {
+  for (const pid of descendants(root))
     try {
-      act()
+      writeFileSync(`/proc/${pid}/oom_score_adj`, String(oomScore))
+      // Linux counts the nice value for each thread.
+      for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), niceness)
     } catch (error) {
       const { errno, message } = error as NodeJS.ErrnoException
       const hasEnded = errno === -constants.errno.ENOENT || errno === -constants.errno.ESRCH
       if (!hasEnded) problem ??= message
-    }
-  }
-  const done = new Set<number>()
-  for (let fresh = [root]; fresh.length > 0; fresh = descendants(root).filter((pid) => !done.has(pid)))
-    for (const pid of fresh) {
-      done.add(pid)
-      attempt(() => writeFileSync(`/proc/${pid}/oom_score_adj`, String(oomScore)))
-      // Linux counts the nice value for each thread.
-      attempt(() => {
-        for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), niceness)
-      })
     }
   return problem
 }
@@ -174,35 +154,24 @@ function descendants(root: number): number[] {
 
 /** Throws an error of one sentence if there is no such program. */
 export function findProgram(program: string, env: NodeJS.ProcessEnv): string {
-  const found = program.includes('/') ? program : lookUp(program, env.PATH ?? '')
-  if (found === undefined) throw new Error(`there is no "${program}" in PATH`)
+  const found = lookUp(program, env.PATH ?? '/bin:/usr/bin')
+  if (found === undefined) throw new Error('there is no such file that this user may execute')
   return found
 }
 
 /** The file of this program in a PATH. `undefined`: there is none that this user may execute. */
 export function lookUp(program: string, path: string): string | undefined {
-  return placesOf(program, path).find((file) => errorOf(file) === null)
+  const isPath = program.includes('/')
+  const places = isPath ? [program] : path.split(delimiter).map((directory) => join(directory, program))
+  return places.find(isExecutable)
 }
 
-/** Throws the error that execve(2) would return, as far as it can be predicted. */
-function checkProgram(file: string, env: NodeJS.ProcessEnv): void {
-  const places = file.includes('/') ? [file] : placesOf(file, env.PATH ?? '/bin:/usr/bin')
-  const codes = places.map(errorOf)
-  if (codes.includes(null)) return
-  throw Object.assign(new Error(), { code: codes.find((code) => code !== 'ENOENT') ?? 'ENOENT' })
-}
-
-function placesOf(program: string, path: string): string[] {
-  return path.split(delimiter).map((directory) => join(directory, program))
-}
-
-/** The code of the error that an attempt to execute the file would return. `null`: it can be executed. */
-function errorOf(file: string): string | null {
+function isExecutable(file: string): boolean {
   try {
     accessSync(file, fileConstants.X_OK)
-    return statSync(file).isFile() ? null : 'EACCES'
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? 'ENOENT'
+    return statSync(file).isFile()
+  } catch {
+    return false
   }
 }
 
