@@ -9,7 +9,7 @@ import { EnvFiles } from '../launcher/env-files.ts'
 import { KNOWN } from '../launcher/langflow-command.ts'
 import { langflowVersion } from '../launcher/langflow-package.ts'
 import { Launcher } from '../launcher/launcher.ts'
-import { LocalMachine } from '../launcher/local-machine.ts'
+import { localMachine } from '../launcher/local-machine.ts'
 import { faultOfSecretKey, givenEnvironment } from '../launcher/workload-environment.ts'
 import { LinkClient } from '../link/link-client.ts'
 import { createLog, type Log, LogThrottle } from '../observe/log.ts'
@@ -68,7 +68,7 @@ async function launch(options: LauncherOptions): Promise<number> {
     alone,
     log,
     link: (handlers) => new LinkClient(socket, clock, handlers),
-    machine: new LocalMachine({ clock, command, env, alone, reaper, socket, log }),
+    machine: localMachine({ clock, command, env, alone, reaper, socket, log }),
   })
   const terminate = () => launcher.dispatch({ type: 'leave', defect: null })
   process.on('SIGTERM', terminate)

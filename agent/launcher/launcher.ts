@@ -264,9 +264,5 @@ function logCause(log: Log, repeats: LogThrottle, view: WorkloadView, cause: Wor
       return repeats.happened('grant', `refused a grant: ${cause.reason}`, about)
     case 'grant_accepted':
       return repeats.over('grant', 'grants are accepted again', about)
-    case 'met':
-    case 'standby':
-    case 'nothing':
-    case 'stopping':
   }
 }

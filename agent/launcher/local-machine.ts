@@ -1,9 +1,8 @@
 import type { Clock } from '../clock.ts'
 import { holdLock } from '../link/launcher-lock.ts'
-import type { Grant } from '../link/link-messages.ts'
 import type { Log } from '../observe/log.ts'
 import { describeTaken, isPortFree } from '../processes/port.ts'
-import { createProcessTree, type ProcessTree } from '../processes/process-tree.ts'
+import { createProcessTree } from '../processes/process-tree.ts'
 import { type Reaper, spawnCommand } from '../processes/spawn.ts'
 import type { EnvFiles } from './env-files.ts'
 import { coldStart } from './langflow-command.ts'
@@ -15,7 +14,7 @@ import { standbyEnvironment, workloadEnvironment } from './workload-environment.
 /** Variable that marks the workload's processes, so that they are found after any change of parent or session. */
 export const MARKER = 'LANGFLOW_LEADER_TREE'
 
-export interface LocalMachineParts {
+interface LocalMachineParts {
   readonly clock: Clock
   readonly command: readonly string[]
   readonly env: EnvFiles
@@ -27,59 +26,32 @@ export interface LocalMachineParts {
 }
 
 /** The container or machine that the launcher runs in. */
-export class LocalMachine implements LauncherMachine {
-  readonly clock: Clock
-  private readonly parts: LocalMachineParts
-  private standby: WarmStandby | null = null
+export function localMachine(parts: LocalMachineParts): LauncherMachine {
+  const { clock, command, env, alone, reaper, socket, log } = parts
+  let standby: WarmStandby | null = null
 
-  constructor(parts: LocalMachineParts) {
-    this.clock = parts.clock
-    this.parts = parts
+  const spawn = async (words: readonly string[], environment: NodeJS.ProcessEnv) => {
+    const prepared = standby?.take()?.resume(environment) ?? null
+    if (prepared !== null) return prepared
+    const start = coldStart(words, environment)
+    return spawnCommand(start.command, start.env, reaper)
   }
 
-  tree(mark: string): ProcessTree {
-    const { clock, alone, reaper } = this.parts
-    return createProcessTree({
-      marker: { name: MARKER, value: mark },
-      clock,
-      alone,
-      reaper,
-      spawn: async (command, env) => {
-        const prepared = this.standby?.take()?.resume(env) ?? null
-        if (prepared !== null) return prepared
-        const start = coldStart(command, env)
-        return spawnCommand(start.command, start.env, reaper)
-      },
-    })
-  }
-
-  newStandby(mark: () => string, startTimeoutMs: number, changed: () => void): WarmStandby {
-    const { clock, command, env, reaper } = this.parts
-    const environment = () => ({ ...standbyEnvironment(env.environment), [MARKER]: mark() })
-    this.standby = warmStandby({ startTimeoutMs, command, environment, clock, reaper, changed })
-    return this.standby
-  }
-
-  async portHolder(port: number): Promise<string | null> {
-    return isPortFree(port) ? null : describeTaken(port)
-  }
-
-  serving(port: number, child: number): ServingProcesses {
-    const { clock, log } = this.parts
-    return new ServingProcesses({ port, child, clock, log })
-  }
-
-  async readEnvironment(): Promise<string | null> {
-    const { env } = this.parts
-    await env.read()
-    return env.refusal
-  }
-
-  environment(grant: Pick<Grant, 'epoch' | 'identity'>): NodeJS.ProcessEnv {
-    return workloadEnvironment(this.parts.env.environment, grant)
-  }
-
-  lock(): object | null {
-    return holdLock(this.parts.socket)
+  return {
+    clock,
+    tree: (mark) => createProcessTree({ marker: { name: MARKER, value: mark }, clock, alone, reaper, spawn }),
+    newStandby(mark, startTimeoutMs, changed) {
+      const environment = () => ({ ...standbyEnvironment(env.environment), [MARKER]: mark() })
+      standby = warmStandby({ startTimeoutMs, command, environment, clock, reaper, changed })
+      return standby
+    },
+    portHolder: async (port) => (isPortFree(port) ? null : describeTaken(port)),
+    serving: (port, child) => new ServingProcesses({ port, child, clock, log }),
+    async readEnvironment() {
+      await env.read()
+      return env.refusal
+    },
+    environment: (grant) => workloadEnvironment(env.environment, grant),
+    lock: () => holdLock(socket),
   }
 }

@@ -48,8 +48,6 @@ class ModelProcess implements StandbyProcess {
     this.reports.failed('it ended')
   }
 
-  wake(): void {}
-
   end(): void {
     for (const timer of this.timers) timer.cancel()
   }

@@ -16,8 +16,6 @@ export interface StandbyProcess {
   begin(): void
   /** What has changed since the preparation. `null`: nothing. */
   readonly stale: string | null
-  /** Another process of the container may have stopped it. */
-  wake(): void
   /** SIGKILL. No report follows. */
   end(): void
 }
@@ -103,7 +101,6 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
     this.release()
     this.failures = 0
     if (this.phase.name === 'due') this.begin()
-    this.process?.wake()
     if (this.phase.name === 'preparing') await this.settled.promise
     // If the launcher hangs here, for example on a network file system, nothing of the workload executes. The clocks
     // are compared afterwards.
@@ -115,7 +112,6 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
   take(): P | null {
     const { phase } = this
     if (phase.name !== 'ready') return null
-    phase.process.wake()
     this.become({ name: 'used' })
     return phase.process
   }

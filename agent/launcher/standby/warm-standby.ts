@@ -107,10 +107,6 @@ class WarmProcess implements StandbyProcess {
     return this.read.find(([path, then]) => fileSignature(path) !== then)?.[0] ?? null
   }
 
-  wake(): void {
-    for (const one of this.processes) signalSame(one, 'SIGCONT')
-  }
-
   /** Continues as the workload, with `env` added to its environment. `null`: it has just ended. */
   resume(env: NodeJS.ProcessEnv): Started | null {
     const { child } = this

@@ -31,7 +31,6 @@ class Bench {
       get stale() {
         return bench.isOutdated ? 'its environment' : null
       },
-      wake() {},
       end: () => void this.ended++,
     }
   }

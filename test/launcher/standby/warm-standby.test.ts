@@ -155,16 +155,6 @@ describe('a warm standby', { skip }, () => {
     assert.equal(standby.take(), null)
   })
 
-  test('continues even if another process stopped it during its preparation or its wait', async (t) => {
-    const { standby, pid, goOn } = fakeLangflow(t, 'import time; time.sleep(0.3)')
-    standby.prepare()
-    process.kill(await pid(), 'SIGSTOP')
-    await standby.use()
-    assert.equal(standby.view.state, 'ready')
-    process.kill(await pid(), 'SIGSTOP')
-    assert.equal((await goOn()).epoch, '9')
-  })
-
   test('is held before its first act outside the process, and acts once it continues', async (t) => {
     const { dir, standby, prepare, goOn } = fakeLangflow(t, '', { before: 'open("outside", "a").close()' })
     await prepare()
