@@ -16,14 +16,12 @@ export interface Instant {
 }
 
 export interface Timer {
-  /** Does nothing when the timer has fired or was cancelled. */
   cancel(): void
 }
 
 /** The only source of time in the program. Tests replace it with a virtual one. */
 export interface Clock {
   now(): Instant
-  /** CLOCK_MONOTONIC in milliseconds, with fractions. */
   mono(): number
   /** Calls `fire` once, not before `delayMs` (>= 0) of monotonic time has passed. */
   after(delayMs: number, fire: () => void): Timer

@@ -24,12 +24,10 @@ export class FatalError extends Error {
 /** The exit code of a command for people if the API server or the agent does not answer, or refuses the user. */
 export const UNREACHABLE = 4
 
-/** 2 for a wrong command line, a failure's own code, and 1 for all other errors. */
 export function exitCodeOf(error: unknown): number {
   return error instanceof UsageError || error instanceof FatalError ? error.exitCode : 1
 }
 
-/** The text for an error: one line if it was foreseen, with the stack if it is a defect. */
 export function reportOf(error: unknown): string {
   if (error instanceof UsageError) return oneLine(error.message)
   if (error instanceof FatalError) return `langflow-leader: ${oneLine(error.message)}`

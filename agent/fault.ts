@@ -1,4 +1,3 @@
-/** One sentence for people. */
 export type Sentence = string
 
 /** Why something does not work. `null`: it works. */

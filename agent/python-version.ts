@@ -1,6 +1,5 @@
 import { lt, valid } from '@renovatebot/pep440'
 
-/** A longer text is not a version. */
 const LONGEST = 64
 
 /** Whether this is the version of a Python package (PEP 440). */

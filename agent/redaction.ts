@@ -3,11 +3,9 @@ const SECRET_TEXT = /\b(Bearer|Basic)\s+[\w.~+/-]+=*|\beyJ[\w-]{8,}\.[\w-]+(?:\.
 const FRONT_KEY = /(langflow-leader[/-](?:front|hop)\W{1,8}\d{1,15} (?:\S{1,300} )?)[\w-]{22}/gi
 /** `https://user:password@host`, also if the password contains slashes. */
 const URL_USER = /\b([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s"'<>]{1,2000}@/gi
-/** `?code=value` */
 const URL_QUERY = /([?&][\w-]{0,60}(?:key|sig|code|auth(?!or))[\w-]{0,60}=)[^&\s"'<>]{1,2000}/gi
 /** `password=value`, in a URL or elsewhere. */
 const ASSIGNED = /\b([\w-]{0,60}(?:passw|token|secret|api[_-]?key)[\w-]{0,60}=)[^&\s"'<>]{1,2000}/gi
-/** Stands for each secret that was left out of a text. */
 export const REDACTED = '[redacted]'
 
 /**

@@ -94,7 +94,6 @@ function keepOutOfCores(log: Pick<Log, 'warn'>): void {
   }
 }
 
-/** The tini that was installed beside this node. */
 function findReaper(): string[] {
   const tini = join(dirname(process.execPath), 'tini')
   return existsSync(tini) ? [tini, '-s', '--'] : []

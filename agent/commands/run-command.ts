@@ -12,7 +12,6 @@ import { setAside } from '../reexec.ts'
 import { newKeys, runAgent } from './agent-command.ts'
 import { WITH_AGENT } from './launch-command.ts'
 
-/** Duration of one round of SIGKILL. */
 const KILL_WITHIN_MS = 3_000
 const END_WITHIN_MS = 2_000
 
@@ -97,7 +96,6 @@ function launcherCommand({ launcher }: RunOptions): [string, ...string[]] {
   ]
 }
 
-/** The launcher receives none of the agent's own settings. */
 function launcherEnvironment(privateDir: string): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('LEADER_'))
   return { ...setAside(Object.fromEntries(kept), 'launch'), [WITH_AGENT]: privateDir }

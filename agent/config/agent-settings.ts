@@ -27,7 +27,6 @@ const SOCKET = '/run/langflow-leader/launcher.sock'
 // The levels of pino, from the most verbose to silent.
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 
-/** The settings that agent and launcher share. */
 export const SHARED_SETTINGS = {
   ...group('LangFlow', {
     socket: setting('<path>', SOCKET, 'the unix socket between agent and launcher', parseSocket),

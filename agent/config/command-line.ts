@@ -48,7 +48,6 @@ export function addExamples(
 export const IN_PODS = 'In pods:'
 const FOR_PEOPLE = 'For people:'
 
-/** The names under which kubectl runs the program: as `kubectl langflow-leader`, and for its completion. */
 const PLUGIN = 'kubectl-langflow_leader'
 const PLUGIN_COMPLETION = 'kubectl_complete-langflow_leader'
 

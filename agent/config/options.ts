@@ -19,20 +19,17 @@ export interface AgentOptions extends Omit<Given, 'identity' | 'traffic' | 'fron
   readonly traffic: TrafficOptions
 }
 
-/** The way in which requests reach only the leader, with the pod's addresses for it. */
 type TrafficOptions = { readonly mode: 'readiness' } | FrontOptions
 
 export interface FrontOptions {
   readonly mode: 'front'
   readonly listen: Listen
-  /** The front's address for other fronts: `host:port`, with IPv6 in brackets. */
   readonly address: string
   /** The local address of connections to LangFlow. `null`: any. */
   readonly from: string | null
 }
 
 export interface LauncherOptions extends Values<typeof LAUNCHER_SETTINGS> {
-  /** The program and its arguments, as typed after `--`. */
   readonly command: readonly [string, ...string[]]
 }
 
@@ -114,7 +111,6 @@ type Checked = Timings &
     readonly target: Given['target'] | null
   }
 
-/** A contradiction in an agent's settings and its remedy, in one sentence; `null` if there is no contradiction. */
 export function conflictIn(given: Checked): string | null {
   const { listen, target, traffic, frontListen, streamGraceMs, drainTimeoutMs } = given
   const problem = contradiction(given)

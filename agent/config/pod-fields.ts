@@ -15,7 +15,6 @@ export interface Pod {
   readonly problem: string | null
 }
 
-/** Variables of the agent's container, and their fields of the downward API. */
 export const FIELDS = {
   name: { variable: 'POD_NAME', path: 'metadata.name' },
   uid: { variable: 'POD_UID', path: 'metadata.uid' },

@@ -1,6 +1,5 @@
 import { type Command, Option } from 'commander'
 
-/** A value that the command line and the environment can set. */
 export interface Setting<T> {
   /** The flag in one letter, as in kubectl, such as `-n`. */
   readonly short?: string
@@ -10,7 +9,6 @@ export interface Setting<T> {
   readonly argument: string
   /** The default, as a user would type it. Without a default, the value may be absent. */
   readonly fallback?: string
-  /** The behaviour if the value is absent, for `--help`. */
   readonly otherwise?: string
   readonly about: string
   readonly group: string
@@ -64,12 +62,10 @@ export function group<const S extends Readonly<Record<string, Omit<Setting<unkno
   return Object.fromEntries(grouped)
 }
 
-/** `leaseDurationMs` -> `--lease-duration` */
 export function flagOf(key: string): string {
   return `--${key.replace(/Ms$/, '').replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`
 }
 
-/** `--lease-duration` -> `LEADER_LEASE_DURATION` */
 export function variableOf(flag: string): string {
   return `LEADER_${flag.slice(2).replaceAll('-', '_').toUpperCase()}`
 }
@@ -98,7 +94,6 @@ export function addSettings(command: Command, settings: Settings): Command {
   return command
 }
 
-/** The settings of a command for people: each is a flag, without a variable. */
 export function addFlags(command: Command, settings: Settings): Command {
   for (const [key, setting] of Object.entries(settings)) addSetting(command, key, setting, null)
   return command
@@ -117,7 +112,6 @@ function addSetting(command: Command, key: string, setting: Setting<unknown>, va
   command.addOption(option)
 }
 
-/** What the user typed for this flag. `true`: the flag without a value. */
 function typed(command: Command, key: string, { long = flagOf(key) }: Setting<unknown>): string | undefined {
   const option = command.options.find((one) => one.long === long)
   const value: string | true | undefined = option && command.getOptionValue(option.attributeName())
@@ -154,7 +148,6 @@ export function readSettings<S extends Settings>(
   return Object.fromEntries(values)
 }
 
-/** The settings that the user typed: the variable and the text of each. */
 export function typedSettings(
   command: Command,
   settings: Settings,

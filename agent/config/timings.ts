@@ -2,7 +2,6 @@ import { formatDuration } from './values.ts'
 
 /** The longest retry, in retry periods: client-go's `JitterFactor`. */
 const JITTER_FACTOR = 1.2
-/** The longest duration of a kill or a freeze, in milliseconds. */
 const LONGEST_KILL_MS = 250
 /** The difference between two nodes' clock rates that the timings must tolerate: NTP slews each clock by at most 0.05 %. */
 const LEAST_DRIFT = 0.001

@@ -20,7 +20,6 @@ const EXECUTE_ONLY = 0o111
  * the same reason as an installed node (an image volume). The image's node is readable, since it is copied.
  */
 const READABLE_LOADER = 'loader'
-/** The directory beside the image's node with its dynamic loader and its libraries. */
 const LIBRARIES = 'lib'
 /** Long enough for a first start from a cold disk. */
 const CHECK_TIMEOUT_MS = 60_000
@@ -38,14 +37,13 @@ export function install(target: string, { program, path }: { program: string; pa
   }
   const tini = findTini([...path.split(delimiter), dirname(process.execPath)])
   const own = ownLibraries(process.execPath)
-  const loader = own === null ? null : loaderIn(target, own)
   try {
     makeDirectory(target)
     if (own !== null) makeDirectory(join(target, LIBRARIES))
     for (const [name, library] of own?.files ?? []) replace(library, join(target, LIBRARIES, name))
     replace(tini, join(target, 'tini'))
     replace(process.execPath, join(target, 'node'), (draft) => {
-      if (loader !== null) writeInterpreter(draft, loader)
+      if (own !== null) writeInterpreter(draft, join(target, LIBRARIES, own.loader))
       chmodSync(draft, EXECUTE_ONLY)
     })
     replace(bundle, join(target, 'langflow-leader.mjs'))
@@ -65,11 +63,10 @@ function ownLibraries(node: string) {
   if (interpreter === undefined || !existsSync(interpreter.path) || !existsSync(directory)) return null
   if (realpathSync(dirname(interpreter.path)) !== realpathSync(directory)) return null
   const loader = basename(interpreter.path)
-  /** The files to copy, by their names in `lib`. */
   const files = new Map(readdirSync(directory).map((file) => [file, join(directory, file)]))
   const readable = join(dirname(node), READABLE_LOADER)
   if (existsSync(readable)) files.set(loader, readable)
-  return { files, loader, room: interpreter.room }
+  return { files, loader }
 }
 
 function interpreterOf(node: string): ReturnType<typeof readInterpreter> {
@@ -81,20 +78,6 @@ function interpreterOf(node: string): ReturnType<typeof readInterpreter> {
       `${node} is executable but not readable, like each copy that install makes: install from the image, or as root`,
     )
   }
-}
-
-/**
- * The path of the loader of a copy in `directory`. `room`: the bytes that are available for it. Throws `FatalError` if
- * they are too few.
- */
-function loaderIn(directory: string, { loader, room }: { loader: string; room: number }): string {
-  const path = join(directory, LIBRARIES, loader)
-  const tooMuch = Buffer.byteLength(path) - room
-  if (tooMuch <= 0) return path
-  const longest = Buffer.byteLength(directory) - tooMuch
-  throw new FatalError(
-    `the path ${directory} is too long to start node from it: use a path of at most ${longest} bytes`,
-  )
 }
 
 function findTini(directories: readonly string[]): string {
@@ -130,7 +113,6 @@ const REMEDIES = {
   ENOSPC: 'there is no space left; it takes 130 MB',
 }
 
-/** Starts the copies in the same way as LangFlow's container. */
 function check(target: string): void {
   const at = (name: string) => join(target, name)
   // As a subreaper (-s), since here it is not PID 1. NODE_OPTIONS of this container does not apply in the other one.

@@ -5,13 +5,11 @@ const CLASS_64 = 2
 const HEADER_BYTES = 64
 const ENTRY_BYTES = 56
 const PT_INTERP = 3
-/** The kernel's limit (PATH_MAX). */
 const LONGEST = 4096
 
 /** The program that the kernel starts to start another one: its dynamic loader. */
 interface Interpreter {
   readonly path: string
-  /** The number of bytes for another path in its place. */
   readonly room: number
 }
 

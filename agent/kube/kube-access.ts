@@ -6,7 +6,6 @@ import type { ConnectionOptions } from 'node:tls'
 import { FatalError } from '../exit.ts'
 import { fileSignature } from '../file-signature.ts'
 
-/** The directory in which the kubelet mounts the ServiceAccount's token, CA and namespace. */
 const SERVICE_ACCOUNT_DIRECTORY = '/var/run/secrets/kubernetes.io/serviceaccount'
 
 const MISSING = ['ENOENT', 'ENOTDIR']
@@ -22,23 +21,18 @@ export interface KubeCredentials {
   readonly server: URL
   readonly headers: Readonly<Record<string, string>>
   readonly tls: Pick<ConnectionOptions, 'ca' | 'cert' | 'key' | 'servername' | 'rejectUnauthorized'>
-  /** An http or https proxy. */
   readonly proxy: string | undefined
 }
 
-/** The way to the API server, and the proof of this process's identity. */
 export interface KubeAccess {
-  /** The origin of the credentials, for messages, such as `kubeconfig /home/me/.kube/config`. */
   readonly source: string
   readonly server: URL
-  /** The source's own namespace. */
   readonly namespace: string | undefined
   /**
    * The current credentials. Files are read again after a change, so this is called before each request. Rejects with
    * `KubeConfigError`.
    */
   credentials(): Promise<KubeCredentials>
-  /** The API server refused the credentials: no remembered ones may be used again. */
   reload(): void
 }
 

@@ -15,7 +15,6 @@ export type ApiErrorCode =
   | 'timeout' // no answer within the request's deadline
   | 'network' // not connected, TLS error, connection reset, or an answer that is not JSON
 
-/** A failed request to the API server. */
 export class ApiError extends Error {
   override readonly name = 'ApiError'
   readonly code: ApiErrorCode
@@ -46,16 +45,12 @@ export type Verb = 'get' | 'list' | 'update' | 'patch' | 'create' | 'delete' | '
 /** A request's verb and object, in the terms of `kubectl` and RBAC, for its error message. */
 export interface ApiTarget {
   readonly verb: Verb
-  /** For example `Lease`. */
   readonly kind: string
-  /** For example `leases.coordination.k8s.io`. */
   readonly resource: string
   /** `null`: all objects. */
   readonly name: string | null
   readonly namespace: string
-  /** The API server's address, without credentials. */
   readonly server: string
-  /** The origin of the credentials. */
   readonly source: string
 }
 
@@ -124,7 +119,6 @@ function forbidden({ verb, resource, namespace, name }: ApiTarget, message: stri
   return `${who} may not "${verb}" ${what}: add the verb to its ${namespace === '' ? 'Cluster' : ''}Role`
 }
 
-/** The error for a request whose deadline passed. */
 export function timeoutError({ verb, server }: ApiTarget, deadlineMs: number, handedOver: boolean): ApiError {
   const ms = Math.round(deadlineMs)
   return new ApiError(
@@ -147,7 +141,6 @@ export function connectionError({ verb, server }: ApiTarget, cause: unknown, han
   })
 }
 
-/** The error for a successful reply with unexpected content. */
 export function unexpectedReply({ verb, server }: ApiTarget, what: string, status?: number): ApiError {
   return new ApiError('network', `the API server at ${server} answered "${verb}" with ${what}`, {
     mayHaveCommitted: writes(verb),
@@ -159,7 +152,6 @@ function writes(verb: Verb): boolean {
   return ['update', 'patch', 'create', 'delete'].includes(verb)
 }
 
-/** Node's own text, in one line that contains the code. */
 function explain({ code = '', message }: NodeJS.ErrnoException): string {
   const line = message.split('\n', 1)[0]?.slice(0, 200) ?? ''
   return line.includes(code) ? line : `${line} (${code})`.trim()

@@ -22,7 +22,6 @@ import {
  */
 const LEAST_WATCH_SECONDS = 300
 
-/** Number of objects of a list in one reply. */
 const PAGE = '100'
 
 export interface Kind {
@@ -31,7 +30,6 @@ export interface Kind {
   readonly resource: string
   /** The beginning of its paths, such as `/api/v1`. */
   readonly base: string
-  /** Its objects are in no namespace. */
   readonly isClusterWide?: true
 }
 
@@ -245,7 +243,6 @@ export interface ObjectWatchHandlers<T extends object = KubeObject> {
 
 export interface ObjectWatch {
   close(): void
-  /** Ends the watch in the same way as a server. */
   end(): void
 }
 
@@ -295,7 +292,6 @@ async function openWatch<T extends object>(
   return watch
 }
 
-/** An `ERROR` event, or a line that is not an event, gives the error that ends the watch. */
 function eventIn<T extends object>(message: object, target: ApiTarget): ObjectEvent<T> | ApiError {
   const noEvent = () => broken(target, 'contains something other than an event')
   const { type, object } = message as { type?: unknown; object?: Partial<KubeObject> | null }

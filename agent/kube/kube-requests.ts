@@ -41,7 +41,6 @@ export type Over = 'any connection' | 'a new connection'
 
 interface Reply {
   readonly status: number
-  /** Empty if the reply was streamed. */
   readonly body: string
 }
 
@@ -51,13 +50,11 @@ export interface Stream {
   cut(): void
 }
 
-/** For a reply of status 200 that is streamed instead of collected. */
 interface StreamHandlers {
   opened(): void
   data(chunk: Buffer): void
 }
 
-/** `passed` aborts at the deadline, on the program's clock. */
 interface Attempt {
   readonly call: Call
   readonly credentials: KubeCredentials
@@ -86,7 +83,6 @@ export class KubeRequests {
   private readonly replaced: () => void
   private readonly connections = new Set<Connection>()
   private idle: Connection | undefined
-  /** The server and TLS identity of new connections. */
   private key: string | undefined
   private closed = false
 
@@ -223,7 +219,6 @@ export class KubeRequests {
     return connection
   }
 
-  /** The connection has just given a complete reply. An earlier idle connection is less likely to reach a server. */
   private keep(connection: Connection): void {
     const isStale = connection.key !== this.key || !this.connections.has(connection)
     const spare = isStale ? connection : this.idle

@@ -11,7 +11,6 @@ import { type KubeAccess, KubeConfigError, type KubeCredentials } from './kube-a
 
 interface Loaded {
   readonly signature: string
-  /** Its current context is the one in use. */
   readonly kubeConfig: KubeConfig
   readonly server: URL
   readonly proxy: string | undefined

@@ -12,9 +12,6 @@ const END_OF_HEAD = '\r\n\r\n'
 const MAX_OF_EACH = 256
 /** Time from the connection to the end of the answer. */
 const WITHIN_MS = 5_000
-/** Time and bytes for a client that still sends. It reads its answer first, and its further data is discarded. */
-const LINGER_MS = 1_000
-const LINGER_BYTES = 64 * 1024
 /** The Lease is renewed between two turns of the event loop, so each turn has to be short. */
 const REQUESTS_A_TURN = 4
 
@@ -58,7 +55,7 @@ export class ConnectionLimiter {
 
   private arrive(socket: Socket): void {
     addTo(this.asking, socket)
-    this.destroyAfter(WITHIN_MS, socket)
+    const timer = this.clock.after(WITHIN_MS, () => socket.destroy())
     let head: Buffer = Buffer.alloc(0)
     const onData = (chunk: Buffer) => {
       // Copied, because the chunk may be a small part of a buffer of 64 KiB.
@@ -74,6 +71,7 @@ export class ConnectionLimiter {
     socket.on('data', onData)
     socket.on('error', () => {}) // 'close' follows
     socket.once('close', () => {
+      timer.cancel()
       this.asking.delete(socket)
       this.asked.delete(socket)
     })
@@ -91,17 +89,9 @@ export class ConnectionLimiter {
     this.http.emit('connection', connection)
     client.write(head)
     client.pipe(socket)
-    // A close with unread data would reset the connection and lose the answer.
-    client.once('end', () => {
-      socket.on('data', () => socket.bytesRead > LINGER_BYTES && socket.destroy())
-      this.destroyAfter(LINGER_MS, socket.resume())
-    })
+    // A client that has sent more than its request is reset, and may lose its answer.
+    client.once('end', () => socket.destroySoon())
     socket.once('close', () => connection.destroy())
-  }
-
-  private destroyAfter(ms: number, socket: Socket): void {
-    const timer = this.clock.after(ms, () => socket.destroy())
-    socket.once('close', () => timer.cancel())
   }
 }
 

@@ -34,7 +34,6 @@ export interface HttpServerOptions {
 
 export type HttpServer = Awaited<ReturnType<typeof startHttpServer>>
 
-/** Starts answering. Rejects with a `FatalError` if the address is not available. */
 export async function startHttpServer({ listen, source, metrics, clock = systemClock }: HttpServerOptions) {
   const server = createServer()
   addRoutes(server, source, metrics)
@@ -128,7 +127,6 @@ function probe(reply: FastifyReply, ok: boolean, problem: string): FastifyReply 
   return ok ? send(reply, 200, TEXT, 'ok\n') : send(reply, 503, TEXT, `${problem}\n`)
 }
 
-/** Exactly these four fields, in this order: other programs read them. */
 function leaderOf({ lease }: AgentStatus): object {
   return { holder: lease.holder ?? '', self: lease.self, epoch: lease.epoch, since: lease.since }
 }
@@ -136,7 +134,6 @@ function leaderOf({ lease }: AgentStatus): object {
 /** The only check that can be left out. In that case, a follower that could take over is ready as well. */
 const EXCLUDABLE = 'leadership'
 
-/** In the format of kube-apiserver's own `/readyz`. */
 function readiness(source: StatusSource, query: Readonly<Record<string, string | string[]>>) {
   const anyRole = [query.exclude ?? []].flat().includes(EXCLUDABLE)
   const ok = anyRole ? source.couldServe() : source.ready()

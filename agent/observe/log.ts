@@ -35,12 +35,10 @@ export type LogFields = Readonly<Record<string, unknown>>
 export interface EventFields extends LogFields {
   /** `leaseTransitions`. 0 before any is known. */
   readonly epoch: number
-  /** A stable word for the reason, if there is one. */
   readonly code?: ReasonCode | undefined
   readonly reason?: string | undefined
   /** The replica concerned, if it differs from the log's own identity: a launcher has it from its grants. */
   readonly identity?: string
-  /** The line for people; by default the event's own. */
   readonly msg?: string
 }
 
@@ -53,12 +51,10 @@ export interface Log {
 }
 
 export interface LogOptions {
-  /** Empty: no identity yet. */
   readonly identity: string
   readonly level: LogLevel
   readonly component: 'agent' | 'launcher' | 'front'
   readonly clock?: Clock
-  /** Standard output by default. */
   readonly stream?: DestinationStream
 }
 
@@ -115,7 +111,7 @@ export function createLog(options: LogOptions): Log {
 }
 
 const AGAIN_AFTER_MS = 60_000
-/** Different messages of one trouble that are logged without a delay in each minute. */
+/** Different messages of one trouble in a minute. */
 const AT_ONCE = 5
 
 /**
@@ -125,7 +121,10 @@ const AT_ONCE = 5
 export class LogThrottle {
   private readonly log: Pick<Log, 'warn' | 'info'>
   private readonly clock: Pick<Clock, 'mono'>
-  private readonly troubles = new Map<string, Trouble>()
+  private readonly troubles = new Map<
+    string,
+    { since: number; loggedAt: number; count: number; logged: Set<string> }
+  >()
 
   constructor(log: Pick<Log, 'warn' | 'info'>, clock: Pick<Clock, 'mono'>) {
     this.log = log
@@ -135,17 +134,14 @@ export class LogThrottle {
   /** The trouble `key`, one of a few fixed names such as `renew`, has happened (again). `msg` has the details. */
   happened(key: string, msg: string, fields: LogFields = {}): void {
     const now = this.clock.mono()
-    const trouble = this.troubles.get(key) ?? newTrouble(now)
+    const trouble = this.troubles.get(key) ?? { since: now, loggedAt: now, count: 0, logged: new Set() }
     this.troubles.set(key, trouble)
     trouble.count++
-    trouble.unlogged++
-    const due = now - trouble.minuteFrom >= AGAIN_AFTER_MS
-    if (due) trouble.logged.clear()
+    if (now - trouble.loggedAt >= AGAIN_AFTER_MS) trouble.logged.clear()
     if (trouble.logged.has(msg) || trouble.logged.size >= AT_ONCE) return
+    if (trouble.logged.size === 0) trouble.loggedAt = now
     trouble.logged.add(msg)
-    this.log.warn(msg, trouble.unlogged > 1 ? { ...fields, times: trouble.unlogged } : fields)
-    trouble.unlogged = 0
-    if (due) trouble.minuteFrom = now
+    this.log.warn(msg, trouble.count > 1 ? { ...fields, times: trouble.count } : fields)
   }
 
   /** The trouble is over. One line is logged if it had been logged. */
@@ -156,11 +152,4 @@ export class LogThrottle {
     const lasted = formatDuration(Math.round(this.clock.mono() - trouble.since))
     this.log.info(msg, { ...fields, times: trouble.count, lasted })
   }
-}
-
-type Trouble = ReturnType<typeof newTrouble>
-
-/** `minuteFrom`: the start of the present minute, in which no message is repeated. */
-function newTrouble(now: number) {
-  return { since: now, minuteFrom: now, logged: new Set<string>(), count: 0, unlogged: 0 }
 }

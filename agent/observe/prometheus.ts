@@ -22,7 +22,6 @@ const PHASES = ['detect', 'acquire', 'start', 'healthy'] as const
 /** Codes of the failures after which LangFlow may be restarted in its term. */
 const RESTARTS = ['workload_exited', 'workload_unhealthy', 'workload_lost', 'deadman', 'content_changed']
 
-/** docs/reference.md has more about each metric. */
 const HELP = {
   leader_election_master_status: 'Whether this replica holds the Lease.',
   leader_election_slowpath_total: 'Renewals that needed a read before the write.',
@@ -136,7 +135,6 @@ function each(label: string, counts: Readonly<Record<string, number>> = {}): Sam
   return Object.entries(counts).map(([value, count]) => [{ [label]: value }, count])
 }
 
-/** `leaseDurationMs` -> `lease_duration` */
 function snakeCase(key: string): string {
   return key.replace(/Ms$/, '').replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)
 }
@@ -144,7 +142,6 @@ function snakeCase(key: string): string {
 /** The counters and timers that an agent feeds. A scrape reads all other values from its status. */
 export type Metrics = Omit<ReturnType<typeof createMetrics>, keyof Exposition>
 
-/** Every metric of one agent, in its own registry. `status` is read once for each scrape. */
 export function createMetrics({ leaseName: name, status }: { leaseName: string; status: () => AgentStatus }) {
   const registry = new Registry()
   const registers = [registry]
@@ -182,9 +179,7 @@ export function createMetrics({ leaseName: name, status }: { leaseName: string; 
     contentType: registry.contentType,
     expose: async () => (await registry.metrics()) + (await scrape(status())),
     leading: (yes: boolean) => leading.set({ name }, Number(yes)),
-    /** A renewal needed a read first. */
     slowPath: () => slowPath.inc({ name }),
-    /** One answered or failed Lease write. */
     renewal(outcome: 'acknowledged' | 'conflict' | 'failed', latencyMs: number) {
       renewals.inc({ outcome })
       if (outcome === 'acknowledged') renewDuration.observe(latencyMs / 1000)
@@ -194,16 +189,12 @@ export function createMetrics({ leaseName: name, status }: { leaseName: string; 
       reason: ReasonCode | 'unknown' = 'unknown',
     ) => transitions.inc({ direction, reason }),
     restarted: (reason: ReasonCode | 'unknown' = 'unknown') => restarts.inc({ reason }),
-    /** A doubt about leadership is over. */
     doubted: (durationMs: number) => doubtSeconds.inc(durationMs / 1000),
-    /** Whether a state lasts that requires an operator. */
     alarm: (what: keyof typeof alarms, yes: boolean) => alarms[what].set(Number(yes)),
-    /** Delay of a timer. */
     late: (ms: number) => lag.observe(ms / 1000),
     takeover: (phase: (typeof PHASES)[number], durationMs: number) =>
       takeover.observe({ phase }, durationMs / 1000),
     stopped: (durationMs: number) => stop.observe(durationMs / 1000),
-    /** A request no longer waits in the front. */
     held: (durationMs: number) => hold.observe(durationMs / 1000),
     apiRequest: (verb: Verb, code: string) => apiRequests.inc({ verb, code }),
   }

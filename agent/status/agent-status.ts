@@ -17,7 +17,6 @@ const word = <T extends string>() => z.custom<T>((value) => typeof value === 'st
 const text = z.nullable(z.string())
 /** The same for a number. Times are in milliseconds. */
 const number = z.nullable(z.number())
-/** A field that an earlier version lacks. */
 const lacking = <T extends z.core.SomeType>(type: T) => z._default(z.nullable(type), null)
 
 /** One named condition of `/readyz?verbose`, in the format of `kubectl get --raw /readyz?verbose`. */
@@ -27,7 +26,6 @@ const Check = object({
   detail: z.string(),
 })
 
-/** A front's `FrontCounts`, with the agent's own observations. */
 const Front = object({
   listening: z.boolean(),
   held: z.number(),
@@ -48,14 +46,12 @@ const Peers = object({ ready: z.number(), seen: z.number() })
 /** An operator's request in the Lease. */
 const Switchover = object({
   what: z._default(word<OperatorRequest['what']>(), 'switchover'),
-  /** The name of a pod, or `*`. Empty for a restart. */
   to: z.string(),
   /** `refused`, for the reason: the leader removed the request, and did nothing. */
   state: word<'requested' | 'under way' | 'refused'>(),
   reason: text,
 })
 
-/** A `PastTerm`. */
 const Term = object({
   epoch: z.number(),
   holder: z.string(),
@@ -68,7 +64,6 @@ const Term = object({
   stopMs: lacking(z.number()),
 })
 
-/** A `WorkloadView`, with the agent's own observations. */
 const Workload = object({
   state: word<WorkloadState>(),
   epoch: number,
@@ -87,7 +82,6 @@ const Workload = object({
   draining: text,
 })
 
-/** A `ContentView`, with the age of its digest. */
 const Content = object({ digest: text, ageMs: number, running: text, problem: text })
 
 const Timing = object({
@@ -97,28 +91,22 @@ const Timing = object({
   killMarginMs: z.number(),
 })
 
-/** Timings for an earlier version, which does not report them. */
 const USUAL = { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000, killMarginMs: 1_000 }
 
 const Status = object({
   identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
   version: z.string(),
-  /** Revision of the template that the pod was created from. */
   revision: text,
   /**
    * Why its pod is not Ready for Kubernetes until its revision has served. With the code of a failure: why no replica
    * makes way for it any more.
    */
   onTrial: lacking(object({ reason: z.string(), failed: z.nullable(word<EndedBecause>()) })),
-  /** Time since the first agent of the pod started. */
   podAgeMs: number,
   now: z.string(),
   role: z.enum(['leader', 'follower']),
-  /** Whether a follower could take over, regardless of a pause. */
   couldTakeOver: z.boolean(),
-  /** Why a follower could not take over, in one sentence. */
   unable: lacking(z.string()),
-  /** The last decision, as one sentence for people. */
   decision: z.string(),
   /** Why this replica does not work as intended, such as a missing RBAC permission. */
   problem: text,
@@ -129,7 +117,6 @@ const Status = object({
     holder: text,
     self: z.boolean(),
     epoch: z.number(),
-    /** RFC 3339 time of the acquisition. */
     since: text,
     watch: word<'up' | 'down'>(),
     /** Time until this follower counts the held Lease as expired, if no renewal comes. */
@@ -137,10 +124,8 @@ const Status = object({
   }),
   leadership: object({
     doubt: z.boolean(),
-    /** Time until the deadman stops the leader's workload. */
     killInMs: number,
     steppingDown: text,
-    /** Time until this replica campaigns again. */
     coolDownMs: number,
   }),
   workload: Workload,
@@ -167,15 +152,12 @@ const Status = object({
   pause: z.optional(z.nullable(object({ until: text, reason: text }))),
   switchover: z.optional(z.nullable(Switchover)),
   lastDrill: lacking(object({ at: z.string(), result: word<'ok' | 'missed' | 'failed'>() })),
-  /** The last terms, newest first. */
   history: z._default(z.array(Term), []),
   /** Digest of the files from which LangFlow loads its flows, to compare replicas. */
   flowsDigest: lacking(z.string()),
   /** Digest keyed by LANGFLOW_SECRET_KEY. It only shows whether two replicas have the same key. */
   secretKeyDigest: lacking(z.string()),
-  /** The content of `--handover-on-change` and `--env-file`. */
   content: lacking(Content),
-  /** The checks in the order of `/readyz?verbose`. */
   checks: z.array(Check),
 })
 
@@ -198,12 +180,10 @@ export function statusOf(answer: unknown): AgentStatus | null {
   return read.success ? read.data : null
 }
 
-/** One replica from the view of an operator. */
 export interface ReplicaRow {
   /** The pod's name. Outside of pods, the identity. Before the first answer, the address. */
   readonly pod: string
   readonly node: string | null
   readonly status: AgentStatus | null
-  /** Why there is no status, in one sentence. */
   readonly problem: string | null
 }

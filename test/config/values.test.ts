@@ -46,12 +46,8 @@ const VALUES: Readonly<Record<string, Value>> = {
     bad: [
       [/needs a unit.* 15s or 15ms$/, '15'],
       [/needs a unit.* 1\.5s/, '1.5'],
-      [
-        /units h, m, s/,
-        ...['', 's', '-5s', ' 15s', '15S', '1d', '1e3s', '.5s', '1s\n', 'Infinity', `${'9'.repeat(400)}s`],
-      ],
-      [/whole milliseconds.* 2ms$/, '1.5ms'],
-      [/^use at most 24h$/, '25h', '99999999999999999999h'],
+      [/units h, m, s/, ...['', 's', '-5s', ' 15s', '15S', '1d', '1e3s', '.5s', '1s\n', 'Infinity']],
+      [/^use at most 24h$/, '25h', `${'9'.repeat(400)}s`],
     ],
   },
   'a duration of at least 100 ms': {

@@ -4,7 +4,6 @@ import {
   chmodSync,
   chownSync,
   copyFileSync,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -82,7 +81,7 @@ describe('install', () => {
     assert.match(started.stdout, /Usage: langflow-leader launch/)
   })
 
-  test('copies a node together with its own loader, and refuses a path that is too long for it', (t) => {
+  test('copies a node together with its own loader, and fails if the path is too long for it', (t) => {
     // The paths must not be longer than the path of this machine's loader, which they replace in node.
     const [own, target] = [mkdtempSync('/tmp/i'), mkdtempSync('/tmp/j')] as const
     t.after(() => [own, target].forEach((path) => void rmSync(path, { recursive: true })))
@@ -99,10 +98,7 @@ describe('install', () => {
     assert.deepEqual(readdirSync(target).sort(), ['langflow-leader.mjs', 'lib', 'node', 'tini'])
     assert.deepEqual(readdirSync(join(target, 'lib')), ['ld.so'])
     assert.equal(readInterpreter(join(target, 'node'))?.path, join(target, 'lib/ld.so'))
-
-    const deep = join(target, 'x'.repeat(room))
-    fails(install(deep), new RegExp(`at most ${room - 10} bytes`))
-    assert.ok(!existsSync(deep))
+    fails(install(join(target, 'x'.repeat(room))), /cannot write to/)
   })
 
   test('reports in one line why it cannot write to the directory', () => {

@@ -187,21 +187,19 @@ describe('a recurring problem', () => {
     repeats.over('api', 'the API server answers again')
     assert.deepEqual(lines, [
       ['the API server does not answer', { code: 'timeout' }],
-      ['the API server does not answer', { code: 'timeout', times: 30 }],
-      ['the API server does not answer', { code: 'timeout', times: 30 }],
+      ['the API server does not answer', { code: 'timeout', times: 31 }],
+      ['the API server does not answer', { code: 'timeout', times: 61 }],
       ['the API server answers again', { times: 66, lasted: '2m12s' }],
     ])
   })
 
   it('is logged immediately for each new message, up to five in a minute', () => {
     const { lines, repeats } = throttled()
-    repeats.happened('api', 'refused')
-    repeats.happened('api', 'timeout')
-    repeats.happened('api', 'refused')
-    assert.deepEqual(lines, [
-      ['refused', {}],
-      ['timeout', {}],
-    ])
+    for (const msg of ['refused', 'timeout', 'refused']) repeats.happened('api', msg)
+    assert.deepEqual(
+      lines.map(([msg]) => msg),
+      ['refused', 'timeout'],
+    )
     for (let i = 0; i < 1000; i++) repeats.happened('api', `timeout after ${2000 + i} ms`)
     assert.equal(lines.length, 5)
   })
