@@ -19,15 +19,7 @@ export interface VoluntaryHandoverOptions extends HandoverOptions {
   readonly frontDown: () => boolean
 }
 
-interface Try {
-  readonly count: number
-  readonly revision: string | null
-  /** The term that was given up for the try. Until that term has ended, the try has not failed. */
-  readonly epoch: number
-  readonly notBefore: number
-}
-
-/** A successor that released the Lease, or did not take it, is tried again after this time, which doubles. */
+/** A revision that released the Lease, or did not take it, is tried again after this time, which doubles. */
 const AGAIN_AFTER_MS = 120_000
 const LATEST_AGAIN_MS = 3_600_000
 /** Lease durations between two voluntary handovers of a leader. They limit the cost of false answers of peers. */
@@ -45,8 +37,9 @@ const REASONS = {
  */
 export class VoluntaryHandover {
   private readonly options: VoluntaryHandoverOptions
-  private readonly tries = new Map<string, Try>()
-  private nextAt = Number.NEGATIVE_INFINITY
+  /** The revision to which this replica handed over last, as a leader, and how often in a row. */
+  private tried: { readonly revision: string | null; readonly count: number } | null = null
+  private lastAt = Number.NEGATIVE_INFINITY
   /** Number of the last polls at which requests did not reach this leader. */
   private pollsDown = 0
 
@@ -62,17 +55,10 @@ export class VoluntaryHandover {
     if (term === null || paused) return
     const now = clock.mono()
     const { members } = peers
-    const isTried = (identity: string, { revision }: Try) =>
-      members.some((one) => one.identity === identity && one.revision === revision)
-    for (const [identity, tried] of this.tries) if (!isTried(identity, tried)) this.tries.delete(identity)
-    const waiting = [...this.tries].filter(
-      ([, { notBefore, epoch }]) => notBefore > now && epoch !== term.epoch,
-    )
-    const inVain = new Set(waiting.map(([identity]) => identity))
     const { digests, served } = this.options.workload()
     const content = digests.content ?? null
     const own = { revision, unproven: isUnproven({ revision }, state()), podAgeMs: podAgeMs(), content }
-    const { successor, newer, content: successorContent } = chooseSuccessor(own, members, inVain)
+    const { successor, newer, content: successorContent } = chooseSuccessor(own, members)
     dispatch({ type: 'successor', identity: successor, content: successorContent })
     if (successor === null) return
     if (this.pollsDown > 1) this.handOver(successor, 'front_down', term, now)
@@ -82,18 +68,18 @@ export class VoluntaryHandover {
   private handOver(
     successor: string,
     code: keyof typeof REASONS,
-    { epoch, doubt, stepDown }: Term,
+    { doubt, stepDown }: Term,
     now: number,
   ): void {
     const { peers, leaseDurationMs, log, dispatch } = this.options
     if (doubt || stepDown !== null) return
-    // No client is served in the meantime, so this handover does not wait.
-    if (now < this.nextAt && code !== 'front_down') return
-    const count = (this.tries.get(successor)?.count ?? 0) + 1
-    const wait = Math.min(AGAIN_AFTER_MS * 2 ** (count - 1), LATEST_AGAIN_MS)
     const revision = peers.members.find(({ identity }) => identity === successor)?.revision ?? null
-    this.tries.set(successor, { count, revision, epoch, notBefore: now + wait })
-    this.nextAt = now + APART_LEASES * leaseDurationMs
+    const count = this.tried?.revision === revision ? this.tried.count + 1 : 1
+    const waitMs = count === 1 ? 0 : Math.min(AGAIN_AFTER_MS * 2 ** (count - 2), LATEST_AGAIN_MS)
+    // No client is served while the front does not listen, so that handover does not wait.
+    if (now < this.lastAt + Math.max(waitMs, APART_LEASES * leaseDurationMs) && code !== 'front_down') return
+    this.tried = { revision, count }
+    this.lastAt = now
     const reason = REASONS[code]
     log.info(`${reason}: handing over to it`, { successor })
     dispatch({ type: 'step_down', code, reason })
@@ -125,14 +111,9 @@ const NOT_NEWER = 3
 
 /**
  * The best of the others: the newest revision first, then the present content, then the best prepared, then the oldest
- * replica. Replicas that did not keep the Lease come last, and are no reason to hand over. A replica with content that
- * this leader has seen replaced is no successor: it would take the change back.
+ * replica. A replica with content that this leader has seen replaced is no successor: it would take the change back.
  */
-export function chooseSuccessor(
-  own: OwnPod,
-  others: readonly Member[],
-  inVain: ReadonlySet<string>,
-): Succession {
+export function chooseSuccessor(own: OwnPod, others: readonly Member[]): Succession {
   const ageOf = ({ revision }: Pick<Member, 'revision'>) => ageOfRevision(revision, [own, ...others])
   const ownAge = ageOf(own)
   const rank = (member: Member) => {
@@ -143,11 +124,10 @@ export function chooseSuccessor(
     return age !== null && ownAge !== null && age < ownAge ? NEWER : NOT_NEWER
   }
   const hasContent = ({ content }: Member) => content !== null && content.digest === own.content?.digest
-  const isPromising = (one: Member) => !inVain.has(one.identity) && rank(one) <= SAME
+  const isPromising = (one: Member) => rank(one) <= SAME
   const isOlder = ({ content }: Member) =>
     content !== null && own.content?.earlier.includes(content.digest ?? '')
   const order = [
-    (member: Member) => Number(inVain.has(member.identity)),
     rank,
     (member: Member) => (rank(member) === NEWER ? (ageOf(member) ?? 0) : 0),
     (member: Member) => Number(!hasContent(member)),
