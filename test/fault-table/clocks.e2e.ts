@@ -37,7 +37,7 @@ describe('a clock', { concurrency: 4 }, () => {
     assert.equal(scene.processes('a').size, 1)
     const pause = longestPause(scene, 'a')
     assert.ok(pause <= LONGEST_PAUSE_MS, `LangFlow was silent for ${pause} ms`)
-    return `the same process and term continued; longest silence ${Math.round(pause)} ms`
+    return `undisturbed; longest silence ${Math.round(pause)} ms`
   })
 
   fault('the follower’s wall clock jumps by an hour', async (scene) => {
@@ -50,7 +50,7 @@ describe('a clock', { concurrency: 4 }, () => {
     }
     assert.deepEqual(scene.beats('b'), [])
     assert.ok(!b.agent.events().includes('acquired') && !a.agent.events().includes('doubt'))
-    return `did not take the Lease in ${seconds(3 * LONG_ENOUGH_MS)}`
+    return `not taken in ${seconds(3 * LONG_ENOUGH_MS)}`
   })
 
   fault('the machine is suspended for 30 s', async (scene) => {
@@ -70,7 +70,7 @@ describe('a clock', { concurrency: 4 }, () => {
     assert.ok(acted <= CHECK_MS + SLACK_MS, `LangFlow acted for ${acted} ms`)
     await a.agent.event('leader_observed')
     assert.equal(scene.watch.last().holder, 'b')
-    return `LangFlow dead ${Math.round(acted)} ms after the wake-up`
+    return `dead ${Math.round(acted)} ms after the wake-up`
   })
 
   fault('the boot clock runs ahead of the monotonic clock', async (scene, t) => {
@@ -82,7 +82,7 @@ describe('a clock', { concurrency: 4 }, () => {
     await a.container.event('workload_stopped')
     const acted = scene.lastBeat('a', 1) - jumped
     assert.ok(acted <= CHECK_MS + SLACK_MS, `LangFlow acted for ${acted} ms`)
-    return `LangFlow dead ${Math.round(Math.max(0, acted))} ms after the jump`
+    return `dead ${Math.round(Math.max(0, acted))} ms after the jump`
   })
 
   fault('each container has its own uptime', async (scene, t) => {
@@ -107,7 +107,7 @@ describe('a clock', { concurrency: 4 }, () => {
     assert.equal(scene.watch.last().holder, 'b')
     assert.ok(pause <= LONGEST_PAUSE_MS, `LangFlow was silent for ${pause} ms`)
     assert.ok(scene.lastBeat('b') - served > LONG_ENOUGH_MS - LONGEST_PAUSE_MS)
-    return `grants of agents at ${seconds(uptimeMs)} held at 3 s and at a day; longest silence ${Math.round(pause)} ms`
+    return `grants at ${seconds(uptimeMs)} held at 3 s and at a day; longest silence ${Math.round(pause)} ms`
   })
 
   fault('a launcher’s uptime runs too fast', async (scene, t) => {
@@ -129,6 +129,6 @@ describe('a clock', { concurrency: 4 }, () => {
     clock.gain(0)
     await a.agent.event('serving')
     assert.equal((await status()).problem, null)
-    return `“${line.msg}”; served once the clock was right`
+    return 'warned until the clock was right, then served'
   })
 })

@@ -50,13 +50,13 @@ export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]
   const woken = CASES.filter(({ wakesUp }) => wakesUp)
   const describeLate = (one: { readonly name: string }) => {
     const { late = 0, lateMs = 0 } = records.find(({ name }) => name === one.name) ?? {}
-    return ` In “${one.name}”, signs of life after a later term had begun: ${late}, over ${lateMs.toFixed(1)} ms. After a suspension, LangFlow can execute before its launcher runs.`
+    return ` In “${one.name}”, LangFlow can wake up before its launcher, which then kills it: ${late} late signs of life, over ${lateMs.toFixed(1)} ms.`
   }
   return `${[
     '# Fault table',
-    '`npm run test:faults` writes this page. It plays faults against the built program on a real etcd and kube-apiserver, with the rights of `deploy/langflow.yaml`. A case states the fault, **what must hold**, and what this run measured.',
+    '`npm run test:faults` writes this page. It plays faults against the built program on a real etcd and kube-apiserver, with the rights of `deploy/langflow.yaml`. A case states the fault, **what must hold**, and *what this run measured*.',
     wrong.length === 0
-      ? `The run played each case once, and each passed. Two replicas acted at the same time for **0 ms**, judged from ${beats} signs of life.${woken.map(describeLate).join('')}`
+      ? `Each case passed. Two replicas acted at the same time for **0 ms**, judged from ${beats} signs of life.${woken.map(describeLate).join('')}`
       : ['**This run missed:**', '', ...wrong.map((line) => `- ${line}`)].join('\n'),
     table(['measured on', ''], ['-', '-'], facts),
     HOW,
@@ -65,13 +65,12 @@ export function markdown(records: readonly FaultRecord[], facts: readonly Fact[]
   ].join('\n\n')}\n`
 }
 
-const HOW = `- A replica is an agent and a container. As in a pod, the container’s PID 1 is the launcher, with tini below it.
-- Each replica reaches the API server over its own link. A cut link stays open and delivers nothing.
-- A killed process gets SIGKILL. A frozen process gets SIGSTOP, and so does an API server that hangs.
-- Timings are the defaults (lease duration 15 s, renew deadline 10 s, retry period 2 s, kill margin 1 s, drain timeout 5 s, stop timeout 30 s), unless a case names others.
-- LangFlow is a program that writes its identity, its epoch and the monotonic time to a shared log every 10 ms. In T8 it has LangFlow’s parent, master and worker.
-- **Overlap is computed from that log alone.** No other replica may show a sign of life between the first and the last one of a term, and no term may show one after a later term has begun.
-- T14 covers each stage that lasts; the simulation also covers acquiring and releasing. T19 plays each case with a cold and a warm standby.
+const HOW = `- A replica is an agent and a container whose PID 1 is the launcher. Each has its own link to the API server; a cut link delivers nothing.
+- Killed means SIGKILL; frozen and hung mean SIGSTOP.
+- Timings are the defaults (lease duration 15 s, renew deadline 10 s, retry period 2 s, kill margin 1 s, drain timeout 5 s), unless a case names others.
+- LangFlow is a program that logs its identity, its epoch and the monotonic time every 10 ms. **Overlap is computed from that log alone**: no other replica may show a sign of life within a term, and no term after a later one has begun.
+- *Acted until*, *dead* and *next holder* count from the last acknowledged renewal; *handover* is the time from the release to the next holder. *Undisturbed*: same process, same term, no doubt.
+- T19 plays each case with a cold and a warm standby.
 - A figure is from one run on a shared machine: an example, not a distribution ([benchmarks](benchmarks.md)).`
 
 const REPRODUCE = `## How to reproduce
@@ -82,20 +81,22 @@ npm run test:faults
 \`\`\`
 
 The run requires etcd, kube-apiserver and kubectl in \`$KUBEBUILDER_ASSETS\`, tini, openssl, Python 3, and on Linux root or
-unprivileged user namespaces. It exits with code 1 if a case fails.`
+unprivileged user namespaces.`
 
 function describeFault(fault: string, records: readonly FaultRecord[]): string {
   const cases = CASES.filter((one) => one.fault === fault).map((one) => {
     const measured = records.find(({ name }) => name === one.name)?.measured
-    return describeCase(one, measured ?? '**not measured**')
+    return describeCase(one, measured ?? NOT_MEASURED)
   })
   return [`## ${fault}`, ...cases].join('\n\n')
 }
 
+export const NOT_MEASURED = 'not measured'
+
 /** A section for one case. It isn't a row of a table, because most sentences are too long for a cell. */
 export function describeCase({ name, done, must, clientGo }: Case, measured: string): string {
-  const fault = done === undefined ? '' : `${done} `
-  const measurement = `Measured: ${measured.replaceAll(/\s*\n\s*/g, ' ')}`
-  const peer = clientGo === undefined ? '' : `\n\nclient-go: ${clientGo}`
-  return `### ${name.charAt(0).toUpperCase()}${name.slice(1)}\n\n${fault}**${must}**\n\n${measurement}${peer}`
+  const parts = [done, `**${must}**`, `*${measured.replaceAll(/\s*\n\s*/g, ' ')}*`]
+  const peer = clientGo === undefined ? [] : [`(client-go: ${clientGo})`]
+  const text = [...parts, ...peer].filter((part) => part !== undefined).join(' ')
+  return `### ${name.charAt(0).toUpperCase()}${name.slice(1)}\n\n${text}`
 }

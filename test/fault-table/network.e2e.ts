@@ -43,7 +43,7 @@ describe('the network', { concurrency: 4 }, () => {
     assert.deepEqual([...new Set(holders)], ['b'])
     assert.ok(!a.agent.events().includes('released'))
     assert.doesNotMatch(await request.ended, /^HTTP/)
-    return `silent for ${seconds(scene.firstBeat('b') - scene.lastBeat('a'))} between the two; ${holders.length} later records were all of the new holder`
+    return `silent for ${seconds(scene.firstBeat('b') - scene.lastBeat('a'))}; ${holders.length} later records, all of the new holder`
   })
 
   quickFault('a renewal commits and its reply is lost', async (scene) => {
@@ -58,7 +58,7 @@ describe('the network', { concurrency: 4 }, () => {
     assert.ok(acted <= DOUBT_MS + SLACK_MS, `LangFlow acted ${acted} ms after the last acknowledged renewal`)
     assert.ok(dead <= DEAD_MS, `LangFlow was dead only ${dead} ms after that renewal`)
     assert.ok(taken.at - committed.at >= LEASE_MS)
-    return `acted until ${seconds(acted)}, dead ${seconds(dead)} after the last acknowledged renewal had committed; the next holder took the Lease ${seconds(taken.at - committed.at)} after the renewal with the lost reply`
+    return `acted until ${seconds(acted)}, dead ${seconds(dead)}; next holder ${seconds(taken.at - committed.at)} after the lost reply’s renewal`
   })
 
   fault('a renewal’s reply is late, and no later one arrives', async (scene) => {
@@ -79,7 +79,7 @@ describe('the network', { concurrency: 4 }, () => {
     assert.ok(acted <= DOUBT_MS + SLACK_MS, `LangFlow acted ${acted} ms after the last renewal committed`)
     assert.ok(acted > DOUBT_MS - 2_500, "the late reply didn't count as a renewal")
     assert.ok(dead <= DEAD_MS, `LangFlow was dead only ${dead} ms after that renewal`)
-    return `acted until ${seconds(acted)}, dead ${seconds(dead)} after that renewal had committed; the next holder took the Lease after ${seconds(taken.at - committed.at)}`
+    return `acted until ${seconds(acted)}, dead ${seconds(dead)}, next holder ${seconds(taken.at - committed.at)}`
   })
 
   fault('the link is cut during a stop, and stays cut', async (scene) => {
@@ -95,7 +95,7 @@ describe('the network', { concurrency: 4 }, () => {
     await heal()
     assert.equal((await a.agent.exited).code, 0)
     assert.equal(scene.watch.last().holder, 'b')
-    return `never released; taken over ${seconds(next.at - last.at)} after the last renewal, ${seconds(scene.firstBeat('b') - scene.lastBeat('a'))} after LangFlow’s last sign of life`
+    return `never released; next holder ${seconds(next.at - last.at)}; silent for ${seconds(scene.firstBeat('b') - scene.lastBeat('a'))}`
   })
 
   fault('renewals succeed, and their replies are lost', async (scene) => {
@@ -108,7 +108,7 @@ describe('the network', { concurrency: 4 }, () => {
     }
     await scene.renewal(a)
     scene.assertUndisturbed(a, b)
-    return `${conflicts(scene)} conflicts for 3 lost replies: the leader read the Lease before it wrote again; the same process and term continued`
+    return `${conflicts(scene)} conflicts for 3 lost replies; undisturbed`
   })
 
   fault('a renewal conflicts, but no other replica leads', async (scene) => {
@@ -125,7 +125,7 @@ describe('the network', { concurrency: 4 }, () => {
     await scene.renewal(a)
     assert.ok(conflicts(scene) > 0, 'no renewal conflicted with an edit')
     scene.assertUndisturbed(a, b)
-    return `${conflicts(scene)} conflicts for 3 edits; the same process and term continued`
+    return `${conflicts(scene)} conflicts for 3 edits; undisturbed`
   })
 
   fault('watches are truncated', async (scene) => {
@@ -142,7 +142,7 @@ describe('the network', { concurrency: 4 }, () => {
     a.agent.signal('SIGTERM')
     const { took } = await scene.handedOver(a, b)
     assert.ok(took <= 300, `b took the Lease ${took} ms after the release`)
-    return `${opened()} watches; then a clean handover, next holder ${Math.round(took)} ms after the release`
+    return `${opened()} watches; handover ${Math.round(took)} ms`
   })
 })
 
@@ -170,7 +170,7 @@ describe('an API server that loses power', { concurrency: 4 }, () => {
       `b took the Lease ${took} ms after the release: the dead connection reported the release`,
     )
     assert.ok(took <= HANDED_OVER_MS, `b took the Lease ${took} ms after the release`)
-    return `next holder ${seconds(took)} after the release, acting ${seconds(acted - released - took)} later`
+    return `handover ${seconds(took)}; acted ${seconds(acted - released - took)} later`
   })
 
   fault('the follower’s API server loses power before a crash, with a cold standby', async (scene) => {
@@ -187,7 +187,7 @@ describe('an API server that loses power', { concurrency: 4 }, () => {
       took >= LEASE_MS && took <= LEASE_MS + NOTICED_MS,
       `b took the Lease ${took} ms after the last renewal`,
     )
-    return `next holder ${seconds(took)} after the last renewal, acting ${seconds(scene.firstBeat('b') - taken.at)} later`
+    return `next holder ${seconds(took)}; acted ${seconds(scene.firstBeat('b') - taken.at)} later`
   })
 
   fault('the leader’s API server loses power', async (scene) => {
@@ -199,7 +199,7 @@ describe('an API server that loses power', { concurrency: 4 }, () => {
     const gap = Math.max(...gaps)
     assert.ok(gap <= HANDED_OVER_MS, `the leader renewed nothing for ${gap} ms`)
     scene.assertUndisturbed(a, b)
-    return `no renewal for ${seconds(gap)}, no doubt; the same process and term continued`
+    return `no renewal for ${seconds(gap)}; undisturbed`
   })
 })
 
@@ -235,7 +235,7 @@ describe('the Lease', { concurrency: 4 }, () => {
       `the Lease was taken from the stranger after ${waited.join(', ')} ms`,
     )
     assert.ok(!follower.agent.ended)
-    return `last sign of life ${acted.map((ms) => Math.max(0, Math.round(ms))).join(', ')} ms after the edit; taken from the stranger ${waited.map(seconds).join(', ')} after it (n=${EDITS})`
+    return `acted until ${acted.map((ms) => Math.max(0, Math.round(ms))).join(', ')} ms, next holder ${waited.map(seconds).join(', ')} after the edit`
   })
 
   fault('the Lease is deleted while held', async (scene) => {
@@ -251,7 +251,7 @@ describe('the Lease', { concurrency: 4 }, () => {
     await scene.watch.next('a renewal', ({ holder }) => holder === 'a', made.index + 1)
     assert.deepEqual(scene.beats('b').concat(scene.beats('c')), [])
     scene.assertUndisturbed(a, fresh)
-    return `made again ${Math.round(made.at - deleted.at)} ms later by its holder; the same process and term continued`
+    return `made again ${Math.round(made.at - deleted.at)} ms later; undisturbed`
   })
 
   fault('the Lease is deleted while its holder is cut off', async (scene) => {
@@ -267,7 +267,7 @@ describe('the Lease', { concurrency: 4 }, () => {
     assert.ok(waited >= LEASE_MS, `the Lease was taken ${waited} ms after the deletion`)
     const silent = scene.firstBeat(taken.holder) - scene.lastBeat('a')
     assert.ok(silent > 0, `the old LangFlow acted ${-silent} ms into the new term`)
-    return `taken ${seconds(waited)} after the deletion, ${seconds(silent)} after the old LangFlow’s last sign of life`
+    return `taken ${seconds(waited)} after the deletion; silent for ${seconds(silent)}`
   })
 
   quickFault('a second agent starts with the same identity', async (scene) => {

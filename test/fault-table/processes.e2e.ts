@@ -39,7 +39,7 @@ async function afterCrash(scene: FaultScene<FaultPlane>, b: LinkedPod, dead: num
   assert.ok(acted <= DOUBT_MS + SLACK_MS, `LangFlow acted ${acted} ms after the last renewal`)
   const lived = dead - last.at
   assert.ok(lived <= DEAD_MS, `LangFlow was dead only ${lived} ms after the last renewal`)
-  return `acted until ${seconds(Math.max(0, acted))}, dead ${seconds(lived)} after the last renewal; next holder ${seconds(waited)} after it`
+  return `acted until ${seconds(Math.max(0, acted))}, dead ${seconds(lived)}, next holder ${seconds(waited)}`
 }
 
 /** The liveness probe of the LangFlow container in deploy/langflow.yaml, with the kubelet's default for failures. */
@@ -73,7 +73,7 @@ describe('processes', { concurrency: 5 }, () => {
     const served = mono()
     scene.assertUndisturbed(a)
     assert.ok(!a.container.events().includes('workload_frozen'))
-    return `serving again ${seconds(served - killed)} after its start; the same process, never frozen`
+    return `serving again ${seconds(served - killed)} after its start`
   })
 
   quickFault('the agent is killed and does not restart', async (scene) => {
@@ -117,7 +117,7 @@ describe('processes', { concurrency: 5 }, () => {
     assert.equal(scene.watch.last().holder, 'a')
     process.kill(a.launcherPid(), 'SIGKILL')
     const { released } = await scene.handedOver(a, b)
-    return `liveness probe failed ${seconds(failed - frozen)} after the freeze; released ${seconds(released - frozen)} after it`
+    return `probe failed ${seconds(failed - frozen)}, released ${seconds(released - frozen)} after the freeze`
   })
 
   fault('the socket is removed', async (scene) => {
@@ -134,7 +134,7 @@ describe('processes', { concurrency: 5 }, () => {
     const from = a.agent.lines.length
     a.startContainer()
     await a.agent.find('the new launcher', (line) => /launcher connected/.test(line.msg), from)
-    return 'the term continued; the new launcher connected'
+    return 'undisturbed; the new launcher connected'
   })
 
   fault('the agent of `run` is killed', async (scene) => {
@@ -146,7 +146,7 @@ describe('processes', { concurrency: 5 }, () => {
     // The output ends with the last process that can write to it.
     await a.exited
     const measured = await afterCrash(scene, b, mono())
-    return `LangFlow’s last sign of life ${Math.max(0, Math.round(scene.lastBeat('a') - killed))} ms after the kill; ${measured}`
+    return `acted until ${Math.max(0, Math.round(scene.lastBeat('a') - killed))} ms after the kill; ${measured}`
   })
 
   quickFault('the whole replica is killed', async (scene) => {
@@ -162,7 +162,7 @@ describe('processes', { concurrency: 5 }, () => {
     await until('a beat of the daemon', () => scene.processes('a').size === 2)
     a.agent.signal('SIGTERM')
     const { early } = await scene.handedOver(a, b)
-    return `last sign of life of either ${Math.round(early)} ms before the release`
+    return `acted until ${Math.round(early)} ms before the release`
   })
 
   for (const role of ['parent', 'master', 'worker'] as const) {
@@ -179,7 +179,7 @@ describe('processes', { concurrency: 5 }, () => {
       const seen = mono() - killed
       const { released, acted } = await scene.handedOver(a, b)
       assert.ok(seen <= 1_000, `the loss was detected only after ${seen} ms: ${draining.reason}`)
-      return `“${draining.reason}” after ${Math.round(seen)} ms; released ${seconds(released - killed)}, another acted ${seconds(acted - killed)} after the kill`
+      return `seen after ${Math.round(seen)} ms; released ${seconds(released - killed)}, another acted ${seconds(acted - killed)} after the kill`
     })
   }
 
@@ -227,7 +227,7 @@ describe('pods', { concurrency: 3 }, () => {
       `b took the Lease ${released + took - hello} ms after the hello`,
     )
     await a.agent.event('standby_ready')
-    return `next holder ${seconds(released + took - hello)} after the new launcher’s hello; another acted ${seconds(acted - killed)} after the kill`
+    return `next holder ${seconds(released + took - hello)} after the hello; another acted ${seconds(acted - killed)} after the kill`
   })
 
   fault('the only pod is killed and restarted in place', async (scene) => {
@@ -261,7 +261,7 @@ describe('pods', { concurrency: 3 }, () => {
       `b took the Lease ${waited} ms after the last renewal`,
     )
     assert.ok(!a.agent.events().includes('released'))
-    return `the new container was refused; next holder ${seconds(waited)} after the last renewal`
+    return `container refused; next holder ${seconds(waited)}`
   })
 })
 
@@ -294,7 +294,7 @@ describe('flows', { concurrency: 2 }, () => {
     assert.ok(!a.agent.events().includes('doubt') && !b.agent.events().includes('acquired'))
     a.agent.signal('SIGTERM')
     await scene.handedOver(a, b)
-    return `${Object.keys(outcomes).length - attempts.length} signals and ${attempts.length} other attempts changed nothing; handed over afterwards`
+    return `${Object.keys(outcomes).length - attempts.length} signals and ${attempts.length} other attempts failed`
   })
 
   fault('a flow kills tini', async (scene) => {
@@ -305,6 +305,6 @@ describe('flows', { concurrency: 2 }, () => {
     assert.match(draining.reason ?? '', /tini, was killed/)
     const { released, acted } = await scene.handedOver(a, b)
     assert.equal((await a.container.exited).code, 1)
-    return `released ${seconds(released - killed)}, another acted ${seconds(acted - killed)} after the kill; the container ended`
+    return `released ${seconds(released - killed)}, another acted ${seconds(acted - killed)} after the kill`
   })
 })

@@ -203,11 +203,3 @@ export async function confirmedDead(pod: Pod): Promise<number> {
 export function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(2)} s`
 }
-
-/** A log line without the parts that differ between runs. */
-export function plain(text: string): string {
-  return text
-    .replaceAll(/https:\/\/127\.0\.0\.1:\d+/g, 'https://…')
-    .replaceAll(/\/tmp\/\S*\//g, '…/')
-    .replaceAll(/test-[0-9a-f]{8}/g, 'team')
-}
