@@ -37,7 +37,6 @@ export class DemoProcess {
     this.#child.kill(signal)
   }
 
-  /** Resolves once a line on standard output matches. */
   line(pattern: RegExp): Promise<void> {
     return until(
       `the demo prints a line like ${pattern}`,

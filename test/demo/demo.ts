@@ -122,7 +122,6 @@ class Demo {
     }
   }
 
-  /** Ends the demo with this error. */
   end(why: Error): void {
     this.#abort.abort(why)
   }
@@ -281,7 +280,6 @@ class Demo {
   }
 }
 
-/** A path as a user would type it from the current directory. */
 function typed(path: string): string {
   const near = relative(process.cwd(), path)
   return near.startsWith('..') ? path : near

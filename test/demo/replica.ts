@@ -13,7 +13,6 @@ interface ReplicaOptions {
   readonly dir: string
   /** The flags that all replicas share. */
   readonly flags: readonly string[]
-  /** The file that the workloads write their signs of life to. */
   readonly beats: string
   readonly onStart: () => void
   readonly onEvent: (replica: DemoReplica, line: Line) => void
@@ -37,7 +36,6 @@ export class DemoReplica {
   readonly name: string
   readonly agentPort: number
   readonly frontPort: number
-  /** The port of its workload. */
   readonly port: number
   log!: LoggedAgent
   /** Whether a Service would send clients to its front. */
@@ -106,7 +104,6 @@ export class DemoReplica {
     for (const pid of pids) process.kill(pid, 'SIGKILL')
   }
 
-  /** Asks the agent to hand over and to end. */
   stop(): void {
     this.#beginEnd()
     this.log.signal('SIGTERM')

@@ -17,7 +17,6 @@ export interface Result {
 
 /** The addresses in a demo with `--stay`. `--json` prints this object. */
 export interface Stage {
-  /** The path of the file. */
   readonly kubeconfig: string
   /** For each replica: the URL of its front, for clients, and the URL of its agent. */
   readonly fronts: Readonly<Record<string, string>>

@@ -60,7 +60,6 @@ const STEADY: Readonly<Record<string, string>> = {
   ...others('y'),
 }
 
-/** The samples of another LangFlow. */
 function others(pod: string): Record<string, string> {
   return {
     [`leader_election_master_status ${pod}`]: '1+0x800',
@@ -203,7 +202,6 @@ describe('the alerts', () => {
       play(series, { '6m': silent.map((of) => firing('LangflowReportsNothing', of)) }),
     )
 
-  /** The labels of a firing alert. */
   function firing(alertname: string, of: Labels): string {
     return `{${labelsOf({ alertname, ...alerts.get(alertname)!.labels, ...of })}}`
   }
@@ -212,14 +210,11 @@ describe('the alerts', () => {
   async function play(
     series: Readonly<Record<string, string>>,
     moments: Readonly<Record<string, readonly string[]>>,
-    jobs: readonly string[] = ['pods'],
   ): Promise<void> {
     const file = join(dir, 'case.yaml')
     const one = {
       interval: '15s',
-      input_series: jobs.flatMap((job) =>
-        Object.entries(series).map(([name, values]) => ({ series: seriesOf(name, job), values })),
-      ),
+      input_series: Object.entries(series).map(([name, values]) => ({ series: seriesOf(name), values })),
       promql_expr_test: Object.entries(moments).map(([eval_time, alerts]) => ({
         expr: 'max without (alertstate) (ALERTS{alertstate="firing"})',
         eval_time,
@@ -239,10 +234,10 @@ const labelsOf = (labels: Labels) =>
     .join()
 
 /** Returns the full name of a series that is written `NAME{LABELS} POD` above. */
-function seriesOf(short: string, job: string): string {
+function seriesOf(short: string): string {
   const [, metric, own = '', target] = /^(\w+)(?:\{(.+)\})?(?: (\S+))?$/.exec(short)!
   if (target === undefined) return metric!
-  const labels = [own, labelsOf({ ...targetOf(target), job })]
+  const labels = [own, labelsOf(targetOf(target))]
   if (metric === 'leader_election_master_status' && own === '')
     labels.push(`name="${target === 'x' ? 'two' : 'one'}"`)
   const family = metric!.startsWith('leader_election') ? metric : `langflow_leader_${metric}`

@@ -10,7 +10,6 @@ import { DEPLOY } from './manifests.ts'
 
 const read = (file: string) => readFileSync(join(DEPLOY, 'chart', file), 'utf8')
 
-/** Flags that the chart sets by other values, or that do not fit into its pods. */
 const OF_THE_CHART = [
   'lease-name',
   'lease-namespace',

@@ -13,7 +13,6 @@ const DOWNWARD = {
 } as const
 const LEASES = { apiGroups: ['coordination.k8s.io'], resources: ['leases'] }
 
-/** The Deployment or StatefulSet of LangFlow itself. */
 export function workloadOf(manifests: readonly Manifest[]): Manifest {
   const found = manifests.filter(
     ({ kind, metadata }) =>

@@ -1,19 +1,10 @@
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { LOG_ENV } from '../../agent/cli/check/environment.ts'
 import { parse } from '../config/commands.ts'
 import { DEPLOY } from './manifests.ts'
-
-test('no file of deploy/ has a placeholder for the owner of the repository', () => {
-  const files = readdirSync(DEPLOY, { recursive: true, withFileTypes: true }).filter((file) => file.isFile())
-  assert.ok(files.length > 40)
-  const withPlaceholder = files
-    .map(({ parentPath, name }) => join(parentPath, name))
-    .filter((file) => /\bOWNER\b/.test(readFileSync(file, 'utf8')))
-  assert.deepEqual(withPlaceholder, [])
-})
 
 describe('the systemd unit', () => {
   const text = readFileSync(join(DEPLOY, 'examples/systemd/langflow-leader.service'), 'utf8')

@@ -6,7 +6,6 @@ import { DEPLOY, type Manifest, manifestsIn } from './manifests.ts'
 
 export const CHART = join(DEPLOY, 'chart')
 
-/** Values of the chart. */
 export type Values = Readonly<Record<string, unknown>>
 
 export interface Built {
@@ -25,7 +24,6 @@ const HOW_TO = {
 /** A helm that `go install` builds takes an old version of Kubernetes for that of a missing cluster. */
 const KUBE_VERSION = '--kube-version=1.37.0'
 
-/** The program of this version. Throws an error that explains how to install it. */
 export function helmProgram(version: Version): string {
   const program = process.env[`HELM${version}`]
   if (!program) throw new Error(HOW_TO[version])

@@ -74,7 +74,6 @@ export function plainManifests(file: string): Manifest[] {
   return manifestsIn(readFileSync(join(DEPLOY, file), 'utf8'))
 }
 
-/** Returns the only manifest of this kind, or of this kind and name. */
 export function only(manifests: Iterable<Manifest>, kind: string, name?: string): Manifest {
   const found = [...manifests].filter(
     (manifest) => manifest.kind === kind && (name ?? manifest.metadata.name) === manifest.metadata.name,

@@ -6,7 +6,6 @@ import { DEPLOY } from './manifests.ts'
 
 const SECRET = 'the Secret `langflow` (docs/guide/install.md)'
 
-/** The plain files: the comment at their head, and the values of the chart. */
 export const FILES = {
   'langflow.yaml': {
     head: `# The smallest installation: clients repeat requests that fail in a takeover, and users upload no files. It needs PostgreSQL and

@@ -32,7 +32,6 @@ export function dashboard(): Dashboard {
   return JSON.parse(readFileSync(DASHBOARD, 'utf8')) as Dashboard
 }
 
-/** The queries of the dashboard, each with the title of its panel. */
 export function dashboardQueries({ panels, annotations }: Dashboard = dashboard()): [string, string][] {
   return [
     ...panels.flatMap(({ title, targets = [] }) =>

@@ -38,7 +38,6 @@ async function continues(scene: FaultScene, a: LinkedPod, b: LinkedPod): Promise
   return `frozen ${frozen} times, same process; handover ${took} ms`
 }
 
-/** The next line from now on that reports the end of the outage. */
 function restored(pod: LinkedPod, from: number) {
   return pod.agent.find('the end of the outage', (line) => /can be reached again/.test(line.msg), from)
 }

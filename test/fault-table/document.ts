@@ -2,7 +2,6 @@ import { appendFileSync, readFileSync } from 'node:fs'
 import { type Fact, table } from '../harness/report.ts'
 import { CASES, type Case, type CaseName } from './table.ts'
 
-/** The measurements of one case. */
 export interface FaultRecord {
   readonly name: CaseName
   readonly measured: string
@@ -12,7 +11,6 @@ export interface FaultRecord {
   readonly late: number
   /** From the first to the last of these signs of life. */
   readonly lateMs: number
-  /** Number of judged signs of life. */
   readonly beats: number
 }
 

@@ -110,7 +110,6 @@ describe('SIGTERM', { concurrency: 3 }, () => {
   })
 })
 
-/** The default drain timeout. */
 const DRAIN_MS = 5_000
 /** Limit for the time from the end of the drain to the release. */
 const CUT_MS = 1_500

@@ -146,7 +146,6 @@ describe('the network', { concurrency: 4 }, () => {
   })
 })
 
-/** Three retry periods. */
 const HANDED_OVER_MS = 6_000
 const NOTICED_MS = 5_500
 /** A live watch reports a release sooner. The follower checks a dead one after at least one retry period. */

@@ -31,11 +31,9 @@ export const DEAD_MS = embedded ? ANY_MS : 14_500
 export const LEASE_MS = embedded ? 4_000 : 15_000
 /** Time for a timer to fire and for a beat in progress to be written. */
 export const SLACK_MS = embedded ? ANY_MS : 300
-/** Time for a replica to take an expired Lease. */
 export const TAKING_MS = embedded ? ANY_MS : 300
 /** Time from an event of the watch to the death of LangFlow. */
 export const AT_ONCE_MS = embedded ? ANY_MS : 250
-/** Number of times that T2 edits the Lease. */
 export const EDITS = embedded ? 1 : 3
 /** An outage of the API server that brings the leader into doubt, but doesn't kill its LangFlow. */
 export const OUTAGE_MS = embedded ? 3_000 : 12_000
@@ -45,10 +43,8 @@ const JUST_RENEWED_MS = embedded ? 3_650 : 12_500
 /** The part of an API server that every scene needs. */
 export type FaultPlane = SceneServer & Pick<ControlPlane, 'pause' | 'resume' | 'close'>
 
-/** A pod, and its link to the API server. */
 export type LinkedPod = Pod & Linked
 
-/** The times of a handover, in ms. */
 interface Handover {
   /** From the last sign of life to the release. */
   readonly early: number
@@ -144,7 +140,6 @@ export class FaultScene<S extends FaultPlane = ControlPlane> extends ServerScene
     assert.equal(this.watch.last().epoch, 1)
   }
 
-  /** The pids of all processes that have acted under this identity. */
   processes(identity: string): ReadonlySet<number> {
     return new Set(this.beats(identity).map(({ pid }) => pid))
   }
@@ -199,7 +194,6 @@ export async function confirmedDead(pod: Pod): Promise<number> {
   return mono()
 }
 
-/** For example, "1.23 s". */
 export function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(2)} s`
 }

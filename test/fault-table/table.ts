@@ -1,9 +1,7 @@
 /** One case of the fault table: the fault, what must hold, and the behaviour of client-go if it was measured. */
 interface FaultCase {
-  /** Absent if the name describes the whole fault. */
   readonly done?: string
   readonly must: string
-  /** Absent if this case was not measured with client-go. */
   readonly clientGo?: string
   /** True if stopped processes wake up in a later term: they can execute before their launcher does. */
   readonly wakesUp?: boolean
@@ -16,7 +14,6 @@ const FOREIGN = 'releases the Lease of another holder (HEAD): two leaders for 11
 const KILLS = 'kills at 10 s'
 const SLOW = 'next holder 0.9 s after the release (median), 2.7 s at most'
 
-/** Every case, by the fault of the design's table and the name of its test. */
 const TABLE = {
   T1: {
     'the link is cut during a stop, and heals after a takeover': {
@@ -268,12 +265,10 @@ type Table = typeof TABLE
 export type CaseName = { [F in keyof Table]: keyof Table[F] }[keyof Table]
 
 export interface Case extends FaultCase {
-  /** The fault of the design's table, such as T1. */
   readonly fault: string
   readonly name: CaseName
 }
 
-/** All cases as a list, each with its fault. */
 export const CASES: readonly Case[] = Object.entries(TABLE).flatMap(([fault, cases]) =>
   Object.entries(cases).map(([name, one]) => ({ fault, name: name as CaseName, ...(one as FaultCase) })),
 )

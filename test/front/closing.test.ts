@@ -7,12 +7,10 @@ import { type Clock, systemClock } from '../../agent/clock.ts'
 import { HOP } from '../../agent/front/front-messages.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../harness/wait.ts'
-import { ask, FOR_EVER, fakeLangFlow, KEY, rawConnection, received, TestFront } from './fixture.ts'
+import { ask, at, FOR_EVER, fakeLangFlow, KEY, rawConnection, received, TestFront } from './fixture.ts'
 
-const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 const SSE = { 'content-type': 'text/event-stream' }
 
-/** Opens an SSE stream, and resolves once its first event has arrived. */
 async function openStream(front: TestFront): Promise<IncomingMessage> {
   const outgoing = request({ host: '127.0.0.1', port: front.port, path: '/events', agent: false }).end()
   const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage]
@@ -33,8 +31,7 @@ async function streaming(
     outgoing.writeHead(200, SSE)
     outgoing.write('data: 1\n\n')
   })
-  const front = await TestFront.start(t, { ...at(langflow.port), streamGraceMs, clock })
-  await front.toLangFlow()
+  const front = await TestFront.serving(t, langflow.port, { streamGraceMs, clock })
   return front
 }
 
@@ -72,16 +69,6 @@ test("while a stream is open, the leader's front forwards requests for the strea
   assert.equal((await waits).status, 200)
 })
 
-test('if no stream is open, the front holds requests from the start of a planned takeover', async (t) => {
-  const front = await streaming(t)
-  await ask(front.port, '/before')
-  await front.closes()
-  const waits = ask(front.port, '/waits')
-  await front.counts('one held request', ({ held }) => held === 1)
-  await front.toLangFlow(FOR_EVER, 2)
-  assert.equal((await waits).status, 200)
-})
-
 test('the front holds requests once the last stream has ended by itself, even within the grace', async (t) => {
   const front = await streaming(t, systemClock, 60_000)
   const first = await openStream(front)
@@ -114,8 +101,7 @@ test('a takeover that is cancelled within the grace ends no stream', async (t) =
     outgoing.writeHead(200, SSE).write('data: 1\n\n')
     end = () => outgoing.end('data: 2\n\n')
   })
-  const front = await TestFront.start(t, { ...at(langflow.port), streamGraceMs: 300, clock })
-  await front.toLangFlow()
+  const front = await TestFront.serving(t, langflow.port, { streamGraceMs: 300, clock })
   const stream = await openStream(front)
   await front.closes()
   await clock.pass(299)
@@ -131,8 +117,7 @@ test('a stream that begins after the grace ends immediately', async (t) => {
   const langflow = await fakeLangFlow(t, (_, outgoing) => {
     begin = () => outgoing.writeHead(200, SSE).write('data: 1\n\n')
   })
-  const front = await TestFront.start(t, { ...at(langflow.port), streamGraceMs: 300, clock })
-  await front.toLangFlow()
+  const front = await TestFront.serving(t, langflow.port, { streamGraceMs: 300, clock })
   const asked = ask(front.port, '/events', { method: 'POST', body: '{}' })
   await langflow.seen.next('the request', () => true)
   await front.closes()
@@ -152,8 +137,7 @@ test('in a planned takeover, requests in flight finish, new requests wait, and i
     open.add(socket)
     socket.once('close', () => open.delete(socket))
   })
-  const front = await TestFront.start(t, at(langflow.port))
-  await front.toLangFlow()
+  const front = await TestFront.serving(t, langflow.port)
   const slow = ask(front.port, '/slow', { method: 'POST', body: 'x' })
   await langflow.seen.next('the slow request', (one) => one === 'POST /slow')
   await ask(front.port, '/quick')

@@ -7,7 +7,8 @@ import { chunk, head, type Message } from './wire.ts'
 /** An exchange between a client and LangFlow, whose transcript must be the same with and without fronts. */
 export type Exchange = readonly [title: string, play: (stage: Stage) => Promise<void>]
 
-/** One complete request and one complete answer. */
+type Plays = Readonly<Record<string, Exchange[1]>>
+
 type Row = readonly [title: string, request: string, answer?: string]
 
 const OK = `${answerHead('200 OK', 'Content-Length: 2')}ok`
@@ -121,7 +122,6 @@ async function playRow(stage: Stage, request: string, answer = OK): Promise<void
   await client.answered(request.slice(0, request.indexOf(' ')))
 }
 
-/** Sends a request, and returns when the target has its head. */
 async function begin(stage: Stage, request: string): Promise<{ client: Client; served: Served }> {
   const client = await stage.connect()
   await client.send(request)
@@ -158,43 +158,117 @@ const wholeOrCut = (message: Message) =>
     () => 'cut',
   )
 
-const messages: readonly Exchange[] = [
-  [
-    'an SSE stream with comments, ids and multi-line data',
-    async (stage) => {
-      const { client, served } = await begin(stage, get('Accept: text/event-stream', 'Last-Event-ID: 41'))
-      await served.send(answerHead('200 OK', ...EVENTS, 'X-Accel-Buffering: no'))
-      const events = [': ping\n\n', 'id: 42\nevent: token\ndata: a\ndata: b\n\n', 'data: [DONE]\n\n']
-      await oneByOne(served, await client.begun(), events)
-    },
-  ],
-  [
-    'a streamed answer to a POST',
-    async (stage) => {
-      const { client, served } = await begin(stage, post('{}', 'Content-Length: 2'))
+const MESSAGES: Plays = {
+  'an SSE stream with comments, ids and multi-line data': async (stage) => {
+    const { client, served } = await begin(stage, get('Accept: text/event-stream', 'Last-Event-ID: 41'))
+    await served.send(answerHead('200 OK', ...EVENTS, 'X-Accel-Buffering: no'))
+    const events = [': ping\n\n', 'id: 42\nevent: token\ndata: a\ndata: b\n\n', 'data: [DONE]\n\n']
+    await oneByOne(served, await client.begun(), events)
+  },
+  'a streamed answer to a POST': async (stage) => {
+    const { client, served } = await begin(stage, post('{}', 'Content-Length: 2'))
+    await served.message.rest()
+    await served.send(answerHead('200 OK', ...EVENTS))
+    await oneByOne(served, await client.begun(), ['{"event":"token"}\n\n', '{"event":"end"}\n\n'])
+  },
+  'an answer whose head arrives before its body': async (stage) => {
+    const { client, served } = await begin(stage, GET)
+    await served.send(answerHead('200 OK', 'Content-Length: 4'))
+    const answer = await client.begun()
+    await served.answer('late')
+    await answer.rest()
+  },
+  'an answer that ends with its connection': async (stage) => {
+    const { client, served } = await begin(stage, GET)
+    await hangUp(served, `${head('HTTP/1.0 200 OK', 'Content-Type: text/plain')}old`)
+    await client.answered()
+  },
+  'an upload whose client waits for 100 Continue': async (stage) => {
+    const client = await stage.connect()
+    await client.send(post('', 'Content-Length: 5', 'Expect: 100-continue'))
+    const answer = client.begun()
+    // Either the front or the target may send the 100.
+    const served = stage.request().then(async (one) => {
+      if (one.message.value('expect') !== undefined) await one.send(answerHead('100 Continue'))
+      return one
+    })
+    await stage.informed(100)
+    await client.send('later')
+    const { message } = await served
+    await message.rest()
+    await (await served).answer(OK)
+    await (await answer).rest()
+  },
+  'a body that arrives byte by byte': async (stage) => {
+    const { client, served } = await begin(stage, post(chunk('a'), CHUNKED))
+    await served.message.read(1)
+    for (const byte of 'bcd') {
+      await client.send(chunk(byte))
+      await served.message.read(1)
+    }
+    await client.send(LAST_CHUNK)
+    await served.message.rest()
+    await served.answer(OK)
+    await client.answered()
+  },
+  'an HTTP/1.0 request, whose connection ends after the answer': async (stage) => {
+    const { client, served } = await begin(stage, head('GET /old HTTP/1.0', 'Host: flows.example'))
+    await hangUp(served, `${answerHead('200 OK', 'Connection: close')}old`)
+    const answer = await client.begun()
+    stage.note(answer.framing === 'chunked' ? 'chunked' : 'not chunked')
+    await answer.rest()
+    stage.note(`${await client.piece()}`)
+  },
+  'twenty requests on one connection': async (stage) => {
+    const client = await stage.connect()
+    for (let i = 0; i < 20; i++) {
+      await client.send(post('x', 'Content-Length: 1'))
+      const served = await stage.request()
       await served.message.rest()
-      await served.send(answerHead('200 OK', ...EVENTS))
-      await oneByOne(served, await client.begun(), ['{"event":"token"}\n\n', '{"event":"end"}\n\n'])
-    },
-  ],
-  [
-    'an answer whose head arrives before its body',
-    async (stage) => {
-      const { client, served } = await begin(stage, GET)
-      await served.send(answerHead('200 OK', 'Content-Length: 4'))
-      const answer = await client.begun()
-      await served.answer('late')
-      await answer.rest()
-    },
-  ],
-  [
-    'an answer that ends with its connection',
-    async (stage) => {
-      const { client, served } = await begin(stage, GET)
-      await hangUp(served, `${head('HTTP/1.0 200 OK', 'Content-Type: text/plain')}old`)
+      await served.answer(answer('200 OK', `X-Which: ${i}`))
       await client.answered()
-    },
-  ],
+    }
+  },
+  'answers of a target that closes each connection, with and without Connection: close': async (stage) => {
+    for (const closes of [['Connection: close'], [], ['Connection: close'], []]) {
+      const { client, served } = await begin(stage, post('', EMPTY))
+      await hangUp(served, answer('200 OK', ...closes))
+      await client.answered()
+    }
+  },
+  'a client that resets its connection before the answer': async (stage) => {
+    const { client, served } = await begin(stage, post('', EMPTY))
+    client.destroy()
+    stage.note(await ends(served))
+  },
+  'a client that closes its connection within an answer': async (stage) => {
+    const { client, served } = await begin(stage, GET)
+    await served.send(answerHead('200 OK', ...EVENTS) + chunk('data: 1\n\n'))
+    await (await client.begun()).read(9)
+    client.socket.destroy()
+    stage.note(await ends(served))
+  },
+  'an answer that ends before its request': async (stage) => {
+    const { client, served } = await begin(stage, post('abcd', 'Content-Length: 1000000'))
+    await served.message.read(4)
+    const refusal = answerHead('413 Content Too Large', 'Content-Length: 5', 'Connection: close')
+    await hangUp(served, `${refusal}large`)
+    await client.answered()
+  },
+  'an answer that streams while its request still streams': async (stage) => {
+    const { client, served } = await begin(stage, post(chunk('a'), CHUNKED))
+    await served.message.read(1)
+    await served.send(answerHead('200 OK', CHUNKED) + chunk('A'))
+    const answer = await client.begun()
+    await answer.read(1)
+    await client.send(chunk('b') + LAST_CHUNK)
+    await served.message.rest()
+    await served.answer(chunk('B') + LAST_CHUNK)
+    await answer.rest()
+  },
+}
+
+const BROKEN: readonly Exchange[] = [
   ...[
     [`${answerHead('200 OK', 'Content-Length: 10')}half`, 'its Content-Length'],
     [answerHead('200 OK', CHUNKED) + chunk('half'), 'its last chunk'],
@@ -212,92 +286,6 @@ const messages: readonly Exchange[] = [
       },
     ],
   ),
-  [
-    'an upload whose client waits for 100 Continue',
-    async (stage) => {
-      const client = await stage.connect()
-      await client.send(post('', 'Content-Length: 5', 'Expect: 100-continue'))
-      const answer = client.begun()
-      // Either the front or the target may send the 100.
-      const served = stage.request().then(async (one) => {
-        if (one.message.value('expect') !== undefined) await one.send(answerHead('100 Continue'))
-        return one
-      })
-      await stage.informed(100)
-      await client.send('later')
-      const { message } = await served
-      await message.rest()
-      await (await served).answer(OK)
-      await (await answer).rest()
-    },
-  ],
-  [
-    'a body that arrives byte by byte',
-    async (stage) => {
-      const { client, served } = await begin(stage, post(chunk('a'), CHUNKED))
-      await served.message.read(1)
-      for (const byte of 'bcd') {
-        await client.send(chunk(byte))
-        await served.message.read(1)
-      }
-      await client.send(LAST_CHUNK)
-      await served.message.rest()
-      await served.answer(OK)
-      await client.answered()
-    },
-  ],
-  [
-    'an HTTP/1.0 request, whose connection ends after the answer',
-    async (stage) => {
-      const { client, served } = await begin(stage, head('GET /old HTTP/1.0', 'Host: flows.example'))
-      await hangUp(served, `${answerHead('200 OK', 'Connection: close')}old`)
-      const answer = await client.begun()
-      stage.note(answer.framing === 'chunked' ? 'chunked' : 'not chunked')
-      await answer.rest()
-      stage.note(`${await client.piece()}`)
-    },
-  ],
-  [
-    'twenty requests on one connection',
-    async (stage) => {
-      const client = await stage.connect()
-      for (let i = 0; i < 20; i++) {
-        await client.send(post('x', 'Content-Length: 1'))
-        const served = await stage.request()
-        await served.message.rest()
-        await served.answer(answer('200 OK', `X-Which: ${i}`))
-        await client.answered()
-      }
-    },
-  ],
-  [
-    'answers of a target that closes each connection, with and without Connection: close',
-    async (stage) => {
-      for (const closes of [['Connection: close'], [], ['Connection: close'], []]) {
-        const { client, served } = await begin(stage, post('', EMPTY))
-        await hangUp(served, answer('200 OK', ...closes))
-        await client.answered()
-      }
-    },
-  ],
-  [
-    'a client that resets its connection before the answer',
-    async (stage) => {
-      const { client, served } = await begin(stage, post('', EMPTY))
-      client.destroy()
-      stage.note(await ends(served))
-    },
-  ],
-  [
-    'a client that closes its connection within an answer',
-    async (stage) => {
-      const { client, served } = await begin(stage, GET)
-      await served.send(answerHead('200 OK', ...EVENTS) + chunk('data: 1\n\n'))
-      await (await client.begun()).read(9)
-      client.socket.destroy()
-      stage.note(await ends(served))
-    },
-  ],
   ...['Content-Length: 1000000', CHUNKED].map(
     (framing): Exchange => [
       `a client that resets its connection within its body (${framing})`,
@@ -312,30 +300,6 @@ const messages: readonly Exchange[] = [
       },
     ],
   ),
-  [
-    'an answer that ends before its request',
-    async (stage) => {
-      const { client, served } = await begin(stage, post('abcd', 'Content-Length: 1000000'))
-      await served.message.read(4)
-      const refusal = answerHead('413 Content Too Large', 'Content-Length: 5', 'Connection: close')
-      await hangUp(served, `${refusal}large`)
-      await client.answered()
-    },
-  ],
-  [
-    'an answer that streams while its request still streams',
-    async (stage) => {
-      const { client, served } = await begin(stage, post(chunk('a'), CHUNKED))
-      await served.message.read(1)
-      await served.send(answerHead('200 OK', CHUNKED) + chunk('A'))
-      const answer = await client.begun()
-      await answer.read(1)
-      await client.send(chunk('b') + LAST_CHUNK)
-      await served.message.rest()
-      await served.answer(chunk('B') + LAST_CHUNK)
-      await answer.rest()
-    },
-  ],
 ]
 
 const MASKED = { masked: true }
@@ -360,7 +324,6 @@ export function accepted({ message }: Pick<Served, 'message'>, ...headers: strin
   return answerHead('101 Switching Protocols', ...switched, ...headers)
 }
 
-/** Opens a websocket to the target. */
 export async function websocket(stage: Stage, requested: string[] = [], agreed: string[] = []) {
   const { client, served } = await begin(stage, upgrade('/api/v1/ws?x=%2F', ...requested))
   await served.send(accepted(served, ...agreed))
@@ -381,67 +344,50 @@ async function echo(stage: Stage, { client, served }: Socket, message: Buffer): 
   stage.note(`${describeFrame(there)} ${there.masked}, ${describeFrame(back)} ${back.masked}`)
 }
 
-const websockets: readonly Exchange[] = [
-  [
-    'text, binary, empty and large websocket messages',
-    async (stage) => {
-      const socket = await websocket(stage, ['Origin: https://a.example', 'Cookie: a=1'])
-      await echo(stage, socket, frame(TEXT, 'h\u00e9llo', MASKED))
-      await echo(stage, socket, frame(BINARY, Buffer.from([...Array(256).keys()]), MASKED))
-      await echo(stage, socket, frame(TEXT, '', MASKED))
-      await echo(stage, socket, frame(BINARY, Buffer.alloc(300_000, 7), MASKED))
-    },
-  ],
-  [
-    "the target's choice of a websocket subprotocol",
-    async (stage) => {
-      const requested = ['Sec-WebSocket-Protocol: a, b', 'Sec-WebSocket-Protocol: c']
-      const socket = await websocket(stage, requested, ['Sec-WebSocket-Protocol: b', 'X-More: 1'])
-      await echo(stage, socket, frame(TEXT, 'in b', MASKED))
-    },
-  ],
-  [
-    'a websocket that the target closes',
-    async (stage) => {
-      const { client, served } = await websocket(stage)
-      await served.send(closing(1011, 'broken', false))
-      const close = await readWhole(client)
-      await client.send(frame(CLOSE, close.payload, MASKED))
-      stage.note(`${describeFrame(close)}, ${describeFrame(await readWhole(served.wire))}`)
-      served.wire.end()
-      served.done()
-      stage.note(`${(await client.rest()).length} bytes more`)
-    },
-  ],
-  [
-    'a websocket whose client resets its connection',
-    async (stage) => {
-      const { client, served } = await websocket(stage)
-      client.destroy()
-      stage.note(await ends(served))
-    },
-  ],
-  [
-    'a websocket message that the target sends together with its 101',
-    async (stage) => {
-      const { client, served } = await begin(stage, upgrade('/ws'))
-      await served.send(Buffer.concat([Buffer.from(accepted(served)), frame(TEXT, 'welcome', PLAIN)]))
-      await client.begun()
-      stage.note(describeFrame(await readWhole(client)))
-    },
-  ],
-  [
-    'a handshake that the target refuses',
-    async (stage) => {
-      const { client, served } = await begin(stage, upgrade('/ws'))
-      await hangUp(served, `${answerHead('403 Forbidden', 'X-Why: no', 'Content-Length: 2')}no`)
-      await client.answered()
-    },
-  ],
-]
+const WEBSOCKETS: Plays = {
+  'text, binary, empty and large websocket messages': async (stage) => {
+    const socket = await websocket(stage, ['Origin: https://a.example', 'Cookie: a=1'])
+    await echo(stage, socket, frame(TEXT, 'h\u00e9llo', MASKED))
+    await echo(stage, socket, frame(BINARY, Buffer.from([...Array(256).keys()]), MASKED))
+    await echo(stage, socket, frame(TEXT, '', MASKED))
+    await echo(stage, socket, frame(BINARY, Buffer.alloc(300_000, 7), MASKED))
+  },
+  "the target's choice of a websocket subprotocol": async (stage) => {
+    const requested = ['Sec-WebSocket-Protocol: a, b', 'Sec-WebSocket-Protocol: c']
+    const socket = await websocket(stage, requested, ['Sec-WebSocket-Protocol: b', 'X-More: 1'])
+    await echo(stage, socket, frame(TEXT, 'in b', MASKED))
+  },
+  'a websocket that the target closes': async (stage) => {
+    const { client, served } = await websocket(stage)
+    await served.send(closing(1011, 'broken', false))
+    const close = await readWhole(client)
+    await client.send(frame(CLOSE, close.payload, MASKED))
+    stage.note(`${describeFrame(close)}, ${describeFrame(await readWhole(served.wire))}`)
+    served.wire.end()
+    served.done()
+    stage.note(`${(await client.rest()).length} bytes more`)
+  },
+  'a websocket whose client resets its connection': async (stage) => {
+    const { client, served } = await websocket(stage)
+    client.destroy()
+    stage.note(await ends(served))
+  },
+  'a websocket message that the target sends together with its 101': async (stage) => {
+    const { client, served } = await begin(stage, upgrade('/ws'))
+    await served.send(Buffer.concat([Buffer.from(accepted(served)), frame(TEXT, 'welcome', PLAIN)]))
+    await client.begun()
+    stage.note(describeFrame(await readWhole(client)))
+  },
+  'a handshake that the target refuses': async (stage) => {
+    const { client, served } = await begin(stage, upgrade('/ws'))
+    await hangUp(served, `${answerHead('403 Forbidden', 'X-Why: no', 'Content-Length: 2')}no`)
+    await client.answered()
+  },
+}
 
 export const EXCHANGES: readonly Exchange[] = [
   ...ROWS.map(([title, request, answer]): Exchange => [title, (stage) => playRow(stage, request, answer)]),
-  ...messages,
-  ...websockets,
+  ...Object.entries(MESSAGES),
+  ...BROKEN,
+  ...Object.entries(WEBSOCKETS),
 ]

@@ -22,8 +22,13 @@ import {
 import { createLog } from '../../agent/observe/log.ts'
 import { Series } from '../harness/wait.ts'
 
-export const KEY = 'abcdefghijklmnopqrstuv'
+export const KEY = 'AAAAAAAAAAAAAAAAAAAAAA'
 export const FOR_EVER = Number.MAX_SAFE_INTEGER
+
+/** The configuration of a front before the LangFlow at this port. */
+export const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
+
+type TestConfig = Partial<FrontConfig> & { readonly clock?: Clock }
 
 /** Node's HTTP servers publish each request on this diagnostics channel. */
 const ARRIVAL = 'http.server.request.start'
@@ -55,32 +60,19 @@ export async function fakeLangFlow(
   return { server, port: (server.address() as AddressInfo).port, seen }
 }
 
-/** A front in the test's own process, driven from the agent's end of its pipe. */
-export class TestFront {
+export class FrontDriver {
   readonly reports = new Series<FromFront>()
-  readonly over: Promise<void>
-  /** Lines that the front has logged. */
-  readonly logged: string[] = []
   port = 0
-  readonly #channel: Duplex
+  protected readonly channel: Duplex
   #routes = 0
-  #matched = 0
 
-  private constructor(clock: Clock) {
-    const [ours, theirs] = duplexPair()
-    this.#channel = ours
-    readMessages<FromFront>(ours, (message) => this.reports.add(message))
-    const stream = { write: (line: string) => void this.logged.push(line) }
-    const log = createLog({ component: 'front', level: 'info', identity: '', stream })
-    this.over = serveFront(theirs, { clock, log })
+  protected constructor(channel: Duplex) {
+    this.channel = channel
+    readMessages<FromFront>(channel, (message) => this.reports.add(message))
   }
 
-  static async start(
-    t: TestContext,
-    { clock = systemClock, ...config }: Partial<FrontConfig> & { clock?: Clock } = {},
-  ): Promise<TestFront> {
-    const front = new TestFront(clock)
-    front.send({
+  protected async begin(config: Partial<FrontConfig>): Promise<void> {
+    this.send({
       type: 'begin',
       config: {
         listen: { host: '127.0.0.1', port: 0 },
@@ -92,29 +84,61 @@ export class TestFront {
         ...config,
       },
     })
-    t.after(() => front.stop())
-    const first = await front.reports.next(
+    const first = await this.reports.next(
       'the result of listening',
       ({ type }) => type === 'listening' || type === 'failed',
     )
     if (first.type === 'failed') throw new Error(first.reason)
-    front.port = (first as { port: number }).port
-    return front
-  }
-
-  get address(): string {
-    return `127.0.0.1:${this.port}`
+    this.port = (first as { port: number }).port
   }
 
   send(message: ToFront): void {
-    writeMessage(this.#channel, message)
+    writeMessage(this.channel, message)
   }
 
-  /** Sets the route, and resolves once the front applies it. */
   async route(route: FrontRoute): Promise<void> {
     const id = ++this.#routes
     this.send({ type: 'route', id, route })
     await this.reports.next(`route ${id}`, (message) => message.type === 'routed' && message.id === id)
+  }
+}
+
+export class TestFront extends FrontDriver {
+  readonly over: Promise<void>
+  readonly logged: string[] = []
+  #matched = 0
+
+  private constructor(clock: Clock) {
+    const [ours, theirs] = duplexPair()
+    super(ours)
+    const stream = { write: (line: string) => void this.logged.push(line) }
+    const log = createLog({ component: 'front', level: 'info', identity: '', stream })
+    this.over = serveFront(theirs, { clock, log })
+  }
+
+  static async start(
+    t: TestContext,
+    { clock = systemClock, ...config }: TestConfig = {},
+  ): Promise<TestFront> {
+    const front = new TestFront(clock)
+    t.after(() => front.stop())
+    await front.begin(config)
+    return front
+  }
+
+  static async serving(t: TestContext, langflow: number, more: TestConfig = {}): Promise<TestFront> {
+    const front = await TestFront.start(t, { ...at(langflow), ...more })
+    await front.toLangFlow()
+    return front
+  }
+
+  /** Starts the fronts of a former leader, of a leader before the LangFlow at this port, and of a follower. */
+  static three(t: TestContext, langflow: number, former: TestConfig = {}) {
+    return Promise.all([TestFront.start(t, former), TestFront.start(t, at(langflow)), TestFront.start(t)])
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.port}`
   }
 
   toLangFlow(until = FOR_EVER, epoch = 1, key = KEY): Promise<void> {
@@ -145,7 +169,6 @@ export class TestFront {
     }
   }
 
-  /** Resolves once the next request has arrived at the front. */
   arrival(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     const look = (message: unknown) => {
@@ -169,7 +192,7 @@ export class TestFront {
   }
 
   async stop(): Promise<void> {
-    this.#channel.end()
+    this.channel.end()
     await this.over
   }
 }
@@ -186,7 +209,6 @@ export interface Asked {
   readonly body?: string | Buffer
 }
 
-/** Sends one request on a new connection. */
 export async function ask(
   port: number,
   path: string,

@@ -6,9 +6,7 @@ import type { Upstream } from '../../agent/front/upstream.ts'
 import { type Guest, WaitingRoom } from '../../agent/front/waiting-room.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../harness/wait.ts'
-import { ask, fakeLangFlow, rawConnection, received, TestFront } from './fixture.ts'
-
-const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
+import { ask, at, fakeLangFlow, rawConnection, received, TestFront } from './fixture.ts'
 
 test('the front holds requests while no replica serves, and then sends them in the order of arrival', async (t) => {
   const langflow = await fakeLangFlow(t)
@@ -167,7 +165,6 @@ function roomOf({ holdLimit = 1000 } = {}) {
     turn(one).catch(() => {})
     return one
   }
-  /** Lets LangFlow serve, and sends each request that may go. */
   const opens = async () => {
     langflow.isOpen = true
     room.letGo()

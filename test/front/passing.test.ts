@@ -5,9 +5,8 @@ import { test } from 'node:test'
 import { HOP_EPOCH } from '../../agent/front/front-messages.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../harness/wait.ts'
-import { fakeLangFlow, hungServer, rawConnection, received, TestFront } from './fixture.ts'
+import { at, fakeLangFlow, hungServer, rawConnection, received, TestFront } from './fixture.ts'
 
-const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
 const portOf = (address: string) => Number(address.split(':')[1])
 const HANDSHAKE =
   'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
@@ -24,8 +23,7 @@ async function exchange(
     seen.push({ url: incoming.url, rawHeaders: incoming.rawHeaders, body })
     answer(incoming, outgoing)
   })
-  const front = await TestFront.start(t, at(langflow.port))
-  await front.toLangFlow()
+  const front = await TestFront.serving(t, langflow.port)
   const client = await rawConnection(t, front.port)
   client.write(written)
   return { seen, front, langflow, got: await received(client) }
@@ -87,8 +85,7 @@ test('an answer reaches the client as LangFlow wrote it, except hop-by-hop heade
 
 test('a client that leaves during its upload counts as client_gone, and not as an unknown outcome', async (t) => {
   const langflow = await fakeLangFlow(t, () => {})
-  const front = await TestFront.start(t, at(langflow.port))
-  await front.toLangFlow()
+  const front = await TestFront.serving(t, langflow.port)
   const client = await rawConnection(t, front.port)
   client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nsome of it')
   await langflow.seen.next('the upload', () => true)
@@ -109,8 +106,7 @@ for (const [what, after] of [
       outgoing.write('half')
       end = () => outgoing.end()
     })
-    const front = await TestFront.start(t, at(langflow.port))
-    await front.toLangFlow()
+    const front = await TestFront.serving(t, langflow.port)
     const client = await rawConnection(t, front.port)
     client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
     await received(client, 'half')
@@ -138,8 +134,7 @@ for (const [what, request, answer] of [
 ] as const)
   test(`a complete answer is passed back without the bytes after it: ${what}`, async (t) => {
     const { address } = await hungServer(t, (socket) => socket.once('data', () => socket.write(answer)))
-    const front = await TestFront.start(t, at(portOf(address)))
-    await front.toLangFlow()
+    const front = await TestFront.serving(t, portOf(address))
     const client = await rawConnection(t, front.port)
     client.write(`${request} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`)
     const all = await received(client)
@@ -155,8 +150,7 @@ test('a 101 from LangFlow without a valid handshake is answered with 502', async
   const { address } = await hungServer(t, (socket) =>
     socket.on('data', () => socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\n\r\n')),
   )
-  const front = await TestFront.start(t, at(portOf(address)))
-  await front.toLangFlow()
+  const front = await TestFront.serving(t, portOf(address))
   for (const upgrade of ['', HANDSHAKE]) {
     const client = await rawConnection(t, front.port)
     client.write(`GET / HTTP/1.1\r\nHost: a\r\n${upgrade || 'Connection: close\r\n'}\r\n`)
@@ -169,8 +163,7 @@ test('an HTTP/1.0 client gets a connection reset if the answer breaks off', asyn
     outgoing.write('half')
     setImmediate(() => outgoing.destroy())
   })
-  const front = await TestFront.start(t, at(langflow.port))
-  await front.toLangFlow()
+  const front = await TestFront.serving(t, langflow.port)
   const client = await rawConnection(t, front.port)
   client.write('GET / HTTP/1.0\r\n\r\n')
   await assert.rejects(received(client), /ECONNRESET/)
@@ -178,8 +171,7 @@ test('an HTTP/1.0 client gets a connection reset if the answer breaks off', asyn
 
 test('a malformed body is answered with 400 and ends the request, even if the client keeps the connection open', async (t) => {
   const langflow = await fakeLangFlow(t, () => {})
-  const front = await TestFront.start(t, at(langflow.port))
-  await front.toLangFlow()
+  const front = await TestFront.serving(t, langflow.port)
   const client = connect({ port: front.port, host: '127.0.0.1', allowHalfOpen: true })
   t.after(() => client.destroy())
   client.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n')
@@ -223,8 +215,7 @@ test('if a client half-closes its connection within an answer that stalls, the f
     outgoing.writeHead(200, { 'content-length': '1000' })
     outgoing.write('half')
   })
-  const front = await TestFront.start(t, { ...at(langflow.port), clock })
-  await front.toLangFlow()
+  const front = await TestFront.serving(t, langflow.port, { clock })
   const client = await rawConnection(t, front.port)
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
   await received(client, 'half')

@@ -1,56 +1,24 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import type { Duplex } from 'node:stream'
-import { type TestContext, test } from 'node:test'
+import { test } from 'node:test'
 import { FRONT_NODE_FLAGS } from '../../agent/front/agent-side/front-process.ts'
-import { type FromFront, readMessages, writeMessage } from '../../agent/front/front-messages.ts'
 import { BUNDLE } from '../harness/bundle.ts'
-import { Series } from '../harness/wait.ts'
-import { ask, FOR_EVER, fakeLangFlow, KEY } from './fixture.ts'
+import { ask, fakeLangFlow } from './fixture.ts'
 import { FrontProcess } from './front-process.ts'
-
-/** Starts a front as an agent does: with a pipe as file descriptor 3. */
-function startFront(t: TestContext) {
-  const child = spawn(process.execPath, [...FRONT_NODE_FLAGS, BUNDLE, 'front'], {
-    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-    env: { PATH: process.env.PATH },
-  })
-  t.after(() => child.kill('SIGKILL'))
-  const channel = child.stdio[3] as Duplex
-  const reports = new Series<FromFront>()
-  readMessages<FromFront>(channel, (message) => reports.add(message))
-  return { child, channel, reports, exited: once(child, 'exit') }
-}
 
 test("the front process follows its agent's routes, ignores SIGTERM and SIGINT, and exits when the agent's pipe closes", async (t) => {
   const langflow = await fakeLangFlow(t)
-  const { child, channel, reports, exited } = startFront(t)
-  const config = {
-    listen: { host: '127.0.0.1', port: 0 },
-    target: { host: '127.0.0.1', port: langflow.port },
-    from: '127.0.0.2',
-    holdTimeoutMs: 1000,
-    holdLimit: 10,
-    streamGraceMs: 1000,
-  }
-  writeMessage(channel, { type: 'begin', config })
-  const listening = await reports.next('listening', ({ type }) => type === 'listening')
-  const { port } = listening as Extract<FromFront, { type: 'listening' }>
-  writeMessage(channel, {
-    type: 'route',
-    id: 1,
-    route: { to: 'langflow', epoch: 1, key: KEY, until: FOR_EVER, closing: null },
-  })
-  await reports.next('routed', ({ type }) => type === 'routed')
   const peers: (string | undefined)[] = []
   langflow.server.on('request', ({ socket }) => peers.push(socket.remoteAddress))
-  child.kill('SIGTERM')
-  child.kill('SIGINT')
-  assert.equal((await ask(port, '/a')).status, 200)
+  const front = await FrontProcess.start(langflow.port, { from: '127.0.0.2' })
+  t.after(() => front.stop())
+  await front.leads()
+  process.kill(front.pid, 'SIGTERM')
+  process.kill(front.pid, 'SIGINT')
+  assert.equal((await ask(front.port, '/a')).status, 200)
   assert.deepEqual(peers, ['127.0.0.2'])
-  channel.end()
-  assert.deepEqual(await exited, [0, null])
+  assert.deepEqual(await front.closePipe(), [0, null])
 })
 
 test('the front command exits with code 2 if no agent started it', async () => {

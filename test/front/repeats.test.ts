@@ -4,9 +4,7 @@ import type { Socket } from 'node:net'
 import { test } from 'node:test'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../harness/wait.ts'
-import { ask, FOR_EVER, fakeLangFlow, KEY, TestFront } from './fixture.ts'
-
-const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
+import { ask, at, FOR_EVER, fakeLangFlow, KEY, TestFront } from './fixture.ts'
 
 for (const method of ['GET', 'HEAD', 'OPTIONS']) {
   test(`a ${method} is sent again if its connection breaks before the first byte of the answer`, async (t) => {
@@ -14,8 +12,7 @@ for (const method of ['GET', 'HEAD', 'OPTIONS']) {
       if (langflow.seen.list.length === 1) incoming.socket.destroy()
       else outgoing.end()
     })
-    const front = await TestFront.start(t, at(langflow.port))
-    await front.toLangFlow()
+    const front = await TestFront.serving(t, langflow.port)
     assert.equal((await ask(front.port, '/a', { method })).status, 200)
     assert.deepEqual(langflow.seen.list, [`${method} /a`, `${method} /a`])
   })
@@ -24,8 +21,7 @@ for (const method of ['GET', 'HEAD', 'OPTIONS']) {
 for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) {
   test(`a ${method} whose connection breaks is sent only once, and its client gets 502: the outcome is unknown`, async (t) => {
     const langflow = await fakeLangFlow(t, ({ socket }) => socket.destroy())
-    const front = await TestFront.start(t, at(langflow.port))
-    await front.toLangFlow()
+    const front = await TestFront.serving(t, langflow.port)
     const { status, headers, body } = await ask(front.port, '/a', { method })
     assert.equal(status, 502)
     assert.match(headers['content-type'] ?? '', /^application\/json/)
@@ -37,8 +33,7 @@ for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) {
 
 test('a GET that breaks each connection is sent at most twice', async (t) => {
   const langflow = await fakeLangFlow(t, ({ socket }) => socket.destroy())
-  const front = await TestFront.start(t, at(langflow.port))
-  await front.toLangFlow()
+  const front = await TestFront.serving(t, langflow.port)
   assert.equal((await ask(front.port, '/a')).status, 502)
   assert.equal(langflow.seen.list.length, 2)
 })
@@ -56,8 +51,7 @@ test('a GET on an idle connection that LangFlow has just closed is sent again on
     }
   })
   const waiting: ServerResponse[] = []
-  const front = await TestFront.start(t, at(langflow.port))
-  await front.toLangFlow()
+  const front = await TestFront.serving(t, langflow.port)
   await Promise.all(['/a', '/b', '/c'].map((path) => ask(front.port, path)))
   const { status, body } = await ask(front.port, '/late')
   assert.deepEqual([status, body], [200, 'new'])
@@ -69,11 +63,7 @@ test('attempts through different fronts count towards the same limit, and only t
     broke = () => socket.destroy()
   })
   const second = await fakeLangFlow(t, ({ socket }) => socket.destroy())
-  const [former, leader, entry] = await Promise.all([
-    TestFront.start(t, at(first.port)),
-    TestFront.start(t, at(second.port)),
-    TestFront.start(t),
-  ])
+  const [former, leader, entry] = await TestFront.three(t, second.port, at(first.port))
   await former.toLangFlow(FOR_EVER, 1)
   await entry.toLeader(former.address, 1)
   const asked = ask(entry.port, '/a')
@@ -119,8 +109,7 @@ test('the hold timeout counts from the arrival of the request, even if an attemp
   const langflow = await fakeLangFlow(t, ({ socket }) => {
     breaks = () => socket.destroy()
   })
-  const front = await TestFront.start(t, { ...at(langflow.port), clock, holdTimeoutMs: 2_000 })
-  await front.toLangFlow()
+  const front = await TestFront.serving(t, langflow.port, { clock, holdTimeoutMs: 2_000 })
   const answer = ask(front.port, '/a')
   await langflow.seen.next('the request', () => true)
   await clock.pass(1_500)

@@ -5,7 +5,6 @@ import { type Message, Wire } from './wire.ts'
 
 const WITHIN_MS = 60_000
 
-/** One request that the target received. */
 export class Served {
   readonly wire: Wire
   readonly message: Message
@@ -38,7 +37,6 @@ export class Served {
 /** Stands in for LangFlow: reads requests from raw sockets, and answers with the bytes that a test gives. */
 export class ScriptedTarget {
   readonly port: number
-  /** Number of connections since the start. */
   connections = 0
   readonly #server: Server
   readonly #answer: ((served: Served) => Promise<void>) | undefined
@@ -66,7 +64,6 @@ export class ScriptedTarget {
     return new ScriptedTarget(server, answer)
   }
 
-  /** All requests since the start. */
   get served(): readonly Served[] {
     return this.#requests.list
   }
@@ -76,7 +73,6 @@ export class ScriptedTarget {
     return this.#requests.list.slice(this.#taken)
   }
 
-  /** Returns the next request, and waits for it if necessary. */
   async request(): Promise<Served> {
     const place = this.#taken
     const served = await this.#requests.next('a request at the target', () => true, place, WITHIN_MS)

@@ -1,21 +1,14 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { HOP, HOP_EPOCH } from '../../agent/front/front-messages.ts'
-import { FrontProcess, KEY } from './front-process.ts'
+import { upgrade } from './exchanges.ts'
+import { KEY } from './fixture.ts'
+import { FrontProcess } from './front-process.ts'
 import { ScriptedTarget, type Served } from './scripted-target.ts'
 import { answerHead, requestHead } from './stage.ts'
 import { chunk, head, type Message, Wire } from './wire.ts'
 
-const BOUND_BYTES = 130e6
-/** The bound with thousands of connections is higher, since Node and its parser keep some memory for each. */
-const IDLE_BOUND_BYTES = 200e6
-const HEADS_BOUND_BYTES = 256e6
 const WRONG_KEY = 'BBBBBBBBBBBBBBBBBBBBBB'
-const IDLE = 5000
-const CROWD = 1000
-const PIPELINING = 200
-const PIPELINED = 2000
 
 const SMUGGLED = requestHead('GET /smuggled')
 const LAST_CHUNK = '0\r\n\r\n'
@@ -302,7 +295,7 @@ describe('the front', () => {
     })
 
     test('refuses a websocket with the wrong key', () =>
-      refused(leader, websocket(`${HOP}: 1 ${WRONG_KEY}`), 1))
+      refused(leader, upgrade('/attack', `${HOP}: 1 ${WRONG_KEY}`), 1))
 
     test('accepts a hop with the right epoch and key', async () => {
       assert.equal((await ask(leader, hop(`1 ${KEY}`))).status, 200)
@@ -351,39 +344,6 @@ describe('the front', () => {
     })
   }
 
-  test('uses bounded memory for request heads that never end', async (t) => {
-    const front = await FrontProcess.start(target.port)
-    t.after(() => front.stop())
-    await front.leads()
-    const count = Math.min(IDLE, mostOpen() - 500)
-    const part = head('GET /attack HTTP/1.1', ...Array(58).fill(`X-Part: ${'h'.repeat(1000)}`)).trimEnd()
-    const clients: Wire[] = []
-    for (let i = 0; i < count; i += 100) {
-      const more = await connections(front, 100)
-      clients.push(...more)
-      await Promise.all(more.map((client) => client.send(part)))
-      assert.equal((await ask(front, requestHead('GET /beside'))).status, 200)
-    }
-    t.diagnostic(`${Math.round(front.rssBytes / 1e6)} MB, ${count} heads`)
-    assert.ok(front.rssBytes <= HEADS_BOUND_BYTES, `${front.rssBytes} bytes`)
-    for (const client of clients) client.destroy()
-  })
-
-  for (const state of ['serves', 'holds'] as const) {
-    test(`survives clients that pipeline thousands of requests and read no answer while it ${state}`, async (t) => {
-      const front = await FrontProcess.start(target.port)
-      t.after(() => front.stop())
-      await (state === 'serves' ? front.leads() : front.holds())
-      const clients = await connections(front, PIPELINING)
-      await Promise.all(clients.map((client) => client.send(requestHead('GET /a').repeat(PIPELINED))))
-      await front.leads()
-      assert.equal((await ask(front, requestHead('GET /beside'))).status, 200)
-      t.diagnostic(`${Math.round(front.rssBytes / 1e6)} MB`)
-      assert.ok(front.rssBytes <= IDLE_BOUND_BYTES, `${front.rssBytes} bytes`)
-      for (const client of clients) client.destroy()
-    })
-  }
-
   test('closes a connection whose request head arrives too slowly', async (t) => {
     const slow = await connections(leader, 50)
     for (const client of slow) await client.send('GET /attack HTTP/1.1\r\nHost: a\r\nX-')
@@ -396,34 +356,6 @@ describe('the front', () => {
     for (const end of ends) assert.match(end.toString('latin1'), /^(HTTP\/1\.1 408 |$)/)
     assert.deepEqual(attacks(), [])
   })
-
-  test('holds requests up to the limit, refuses further ones, forgets clients that leave, and then serves the rest', async (t) => {
-    const front = await FrontProcess.start(target.port, { holdLimit: CROWD })
-    t.after(() => front.stop())
-    await front.holds()
-    const request =
-      requestHead('POST /attack', `Cookie: ${'c'.repeat(4096)}`, 'Content-Length: 100') + 'b'.repeat(100)
-    const crowd: Wire[] = []
-    for (let i = 0; i < CROWD; i += 250) crowd.push(...(await connections(front, 250)))
-    for (const client of crowd) await client.send(request)
-    await front.counted('all requests held', ({ held }) => held === CROWD)
-    const refused = await ask(front, request)
-    assert.deepEqual([refused.status, refused.value('retry-after')], [503, '1'])
-    assert.ok('error' in JSON.parse(refused.body.toString()))
-    await front.counted('one request beyond the hold limit', ({ failed }) => failed.hold_limit === 1)
-
-    for (const client of crowd.splice(0, CROWD / 2)) client.destroy()
-    await front.counted('half of the clients gone', ({ held }) => held === CROWD / 2)
-    t.diagnostic(`${Math.round(front.rssBytes / 1e6)} MB while requests wait`)
-    await front.leads()
-    const statuses = await Promise.all(crowd.map(async (client) => (await client.answer()).status))
-    assert.deepEqual([...new Set(statuses)], [200])
-    assert.equal(attacks().length, CROWD / 2)
-    await front.counted('no request held or in flight', ({ held, inFlight }) => held === 0 && inFlight === 0)
-    t.diagnostic(`${Math.round(front.rssBytes / 1e6)} MB afterwards`)
-    assert.ok(front.rssBytes <= BOUND_BYTES, `${front.rssBytes} bytes`)
-    for (const client of crowd) client.destroy()
-  })
 })
 
 /** A hop header for a test name, shortened and without the key. */
@@ -435,23 +367,6 @@ function methodOf(request: string): string {
   return request.slice(0, request.indexOf(' '))
 }
 
-function websocket(...headers: string[]): string {
-  return requestHead(
-    'GET /attack',
-    'Connection: Upgrade',
-    'Upgrade: websocket',
-    'Sec-WebSocket-Version: 13',
-    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
-    ...headers,
-  )
-}
-
 function connections(front: FrontProcess, count: number): Promise<Wire[]> {
   return Promise.all(Array.from({ length: count }, () => Wire.connect(front.port)))
-}
-
-/** The limit of open files for this process and for each that it starts. */
-function mostOpen(): number {
-  const [, hard] = /^Max open files\s+\d+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? []
-  return Number(hard)
 }

@@ -5,7 +5,6 @@ import { type Header, head, type Message, openSocket, valuesOf, Wire } from './w
 
 const WITHIN_MS = 60_000
 
-/** A client's connection that records each answer in the transcript. */
 export class Client extends Wire {
   readonly #received: (message: Message) => void
 
@@ -14,14 +13,12 @@ export class Client extends Wire {
     this.#received = received
   }
 
-  /** Reads the head of the next answer. */
   async begun(method?: string): Promise<Message> {
     const message = await this.answer(method, this.#received)
     this.#received(message)
     return message
   }
 
-  /** Reads the next answer with its body. */
   async answered(method?: string): Promise<Message> {
     const message = await this.begun(method)
     await message.rest()
@@ -50,14 +47,12 @@ export class Stage {
     return client
   }
 
-  /** Reads the head of the next request at the target. */
   async request(): Promise<Served> {
     const served = await this.target.request()
     this.requests.push(served.message)
     return served
   }
 
-  /** Resolves once a client has received an answer with this status. */
   async informed(status: number): Promise<void> {
     await this.answers.next(`an answer ${status}`, (message) => message.status === status, 0, WITHIN_MS)
   }
@@ -124,12 +119,10 @@ function comparable(
   })
 }
 
-/** Removes the HTTP version, which belongs to a single connection. */
 function withoutVersion(start: string): string {
   return start.replace(/ ?HTTP\/1\.[01] ?/, ' ').trim()
 }
 
-/** Builds the head of a client's request. */
 export function requestHead(start: string, ...headers: string[]): string {
   return head(
     `${start} HTTP/1.1`,
@@ -138,7 +131,6 @@ export function requestHead(start: string, ...headers: string[]): string {
   )
 }
 
-/** Builds the head of an answer. */
 export function answerHead(status: string, ...headers: string[]): string {
   return head(`HTTP/1.1 ${status}`, ...headers)
 }

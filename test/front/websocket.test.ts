@@ -1,39 +1,23 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { until } from '../harness/wait.ts'
-import { FOR_EVER, fakeLangFlow, hungServer, TestFront } from './fixture.ts'
-import { acceptOf } from './frames.ts'
+import { accepted, upgrade } from './exchanges.ts'
+import { at, FOR_EVER, fakeLangFlow, hungServer, TestFront } from './fixture.ts'
 import { ScriptedTarget } from './scripted-target.ts'
-import { answerHead, requestHead } from './stage.ts'
 import { Wire } from './wire.ts'
-
-const at = (port: number) => ({ target: { host: '127.0.0.1', port } })
-
-const handshake = (path: string) =>
-  requestHead(
-    `GET ${path}`,
-    'Connection: Upgrade',
-    'Upgrade: websocket',
-    'Sec-WebSocket-Version: 13',
-    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
-  )
 
 async function asking(t: TestContext, front: TestFront, path = '/ws'): Promise<Wire> {
   const client = await Wire.connect(front.port)
   t.after(() => client.destroy())
-  await client.send(handshake(path))
+  await client.send(upgrade(path))
   return client
 }
 
-/** Starts a LangFlow that accepts each websocket; returns the wires of these. */
 async function agreeing(t: TestContext) {
   const wires: Wire[] = []
-  const target = await ScriptedTarget.listen(async ({ wire, message }) => {
-    const accept = `Sec-WebSocket-Accept: ${acceptOf(message.value('sec-websocket-key') ?? '')}`
-    wires.push(wire)
-    await wire.send(
-      answerHead('101 Switching Protocols', 'Upgrade: websocket', 'Connection: Upgrade', accept),
-    )
+  const target = await ScriptedTarget.listen(async (served) => {
+    wires.push(served.wire)
+    await served.send(accepted(served))
   })
   t.after(() => target.close())
   return { port: target.port, wires, asked: () => target.served.map(({ message }) => message.target) }
@@ -135,11 +119,11 @@ test('the front drops a client that sends data before its handshake is answered'
 
 test("a handshake that a former leader refuses or doesn't answer is sent to the next leader", async (t) => {
   const [stuck, langflow] = [await hungServer(t), await agreeing(t)]
-  const [former, leader, follower] = await Promise.all([
-    TestFront.start(t, at(Number(stuck.address.split(':')[1]))),
-    TestFront.start(t, at(langflow.port)),
-    TestFront.start(t),
-  ])
+  const [former, leader, follower] = await TestFront.three(
+    t,
+    langflow.port,
+    at(Number(stuck.address.split(':')[1])),
+  )
   await former.toLangFlow()
   await leader.toLangFlow(FOR_EVER, 2)
   await follower.toLeader(former.address)

@@ -39,7 +39,6 @@ export class Wire {
     this.socket.end()
   }
 
-  /** Resets the connection, as if the process had been killed. */
   destroy(): void {
     this.socket.resetAndDestroy()
   }
@@ -82,7 +81,6 @@ export class Wire {
     return headers
   }
 
-  /** Reads the head of the next request, and waits for it without a limit. */
   async request(): Promise<Message> {
     const start = await this.line(true)
     const headers = await this.headers()
@@ -162,7 +160,6 @@ export class Message {
   readonly headers: readonly Header[]
   trailers: readonly Header[] = []
   readonly framing: Framing
-  /** The part of the body that has been read. */
   body: Buffer = Buffer.alloc(0)
   readonly #wire: Wire
   #left: number
@@ -262,7 +259,6 @@ export function chunk(data: string | Buffer): string {
   return `${Buffer.byteLength(data, 'latin1').toString(16)}\r\n${data.toString('latin1')}\r\n`
 }
 
-/** Joins lines to a head. */
 export function head(...lines: string[]): string {
   return `${lines.join('\r\n')}\r\n\r\n`
 }

@@ -11,7 +11,6 @@ export const BASELINE = 'cf71c6d1348232fbbe35d4f0dbbbd5b3d122c911'
 
 const ROOT = join(import.meta.dirname, '../..')
 const LOCK = 'package-lock.json'
-/** The inputs of the bundle. */
 const SOURCES = ['agent', 'deploy/bundle', 'package.json', LOCK, '.npmrc']
 /** In a container of a CI job, another user may own the repository. */
 const GIT = ['-c', `safe.directory=${ROOT}`, '-C', ROOT]
@@ -43,7 +42,6 @@ export function baselineBundle(): string {
   return bundle
 }
 
-/** Uses the libraries of this state if they are the same. */
 function installLibraries(sources: string): void {
   const lock = (root: string) => readFileSync(join(root, LOCK), 'utf8')
   if (lock(sources) === lock(ROOT)) symlinkSync(join(ROOT, 'node_modules'), join(sources, 'node_modules'))

@@ -1,13 +1,11 @@
 import type { TestContext } from 'node:test'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 
-/** The path in Debian's package. */
 export const CHROMIUM = '/usr/bin/chromium'
 
 /** Ends a test that hangs; it's no measured limit. */
 const HANGS_MS = 90_000
 
-/** Starts a real browser, which ends with the test. */
 export async function openBrowser(t: Pick<TestContext, 'after'>): Promise<Browser> {
   // Chromium's sandbox doesn't work for root. The browser only opens pages from the tests.
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] })
@@ -21,7 +19,6 @@ export interface Tab {
   readonly complaints: string[]
 }
 
-/** Opens an empty tab. */
 export async function openTab(
   t: TestContext,
   browser: Browser,

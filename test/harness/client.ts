@@ -1,7 +1,6 @@
 import { Agent, request } from 'undici'
 import { mono } from './wait.ts'
 
-/** The options of a request, except its URL. */
 export interface Asked {
   readonly method?: 'GET' | 'POST'
   readonly headers?: Readonly<Record<string, string>>
@@ -11,7 +10,6 @@ export interface Asked {
 /** One request of the client. Times are monotonic ms. */
 export interface Call<A = unknown> {
   readonly sentAt: number
-  /** When the answer arrived, or when the request failed. */
   readonly endedAt: number
   /** The replica that the request was sent to. `null`: no replica was ready. */
   readonly to: string | null
@@ -25,7 +23,6 @@ export interface Tally {
   readonly failed: number
   /** The longest time in ms between two answers, or between an answer and either end of the period. */
   readonly longestSilenceMs: number
-  /** Number of failed calls for each reason. */
   readonly failures: Readonly<Record<string, number>>
 }
 
@@ -36,7 +33,6 @@ interface ClientOptions<A> {
   /** The target of the next request. `undefined`: no replica is ready. */
   readonly target: () => { readonly to: string; readonly url: string } | undefined
   readonly asked?: Asked
-  /** Parses an answer. Throws if the text isn't one. */
   readonly read: (text: string) => A
 }
 
@@ -65,17 +61,14 @@ export class Client<A> {
     ).length
   }
 
-  /** The failed calls that were sent after this time. */
   failed(after = 0): Call<A>[] {
     return this.calls.filter(({ failure, sentAt }) => failure !== null && sentAt > after)
   }
 
-  /** The tally of the calls that were sent since this time. */
   since(from: number): Tally {
     return tally(this.calls, from, mono())
   }
 
-  /** Sends no more requests, and resolves once all have ended. */
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     await Promise.all(this.#inFlight)
@@ -102,7 +95,6 @@ export class Client<A> {
   }
 }
 
-/** A dispatcher that doesn't reuse connections. */
 const dispatcher = new Agent({ pipelining: 0, connections: null })
 
 /** Rejects with a short reason unless a readable answer with status 200 arrives in time. */

@@ -67,7 +67,6 @@ export class ControlPlane {
     await this.#api.ready('kube-apiserver', () => this.#ready())
   }
 
-  /** Starts etcd with the same data, and resolves once it answers. */
   async startEtcd(): Promise<void> {
     const client = `http://127.0.0.1:${this.#etcdPort}`
     const peer = `http://127.0.0.1:${this.#etcdPeerPort}`
@@ -122,7 +121,6 @@ export class ControlPlane {
     this.#api?.signal('SIGCONT')
   }
 
-  /** Runs kubectl as admin. Rejects with the error output of a failed command; `stderr` of others holds only warnings. */
   async kubectl(args: readonly string[], stdin = ''): Promise<{ stdout: string; stderr: string }> {
     const own = [`--kubeconfig=${this.adminKubeconfig}`, `--cache-dir=${this.#path('kubectl-cache')}`]
     const run = execute(join(this.#assets, 'kubectl'), [...own, ...args], { maxBuffer: 2 ** 26 })
@@ -171,13 +169,11 @@ export class ControlPlane {
     return `${text}.${signature.toString('base64url')}`
   }
 
-  /** Writes a kubeconfig with a token of this `duration`, and returns its path. */
   async serviceAccountKubeconfig(namespace: string, account: string, duration = '1h'): Promise<string> {
     const token = await this.serviceAccountToken(namespace, account, duration)
     return this.#kubeconfig(namespace, account, token)
   }
 
-  /** The admin's kubeconfig for a namespace. */
   namespaceKubeconfig(namespace: string): string {
     return this.#kubeconfig(namespace, 'admin', this.adminToken)
   }
@@ -285,7 +281,6 @@ export class ControlPlane {
   }
 }
 
-/** Starts a control plane, which takes about two seconds. Throws if the binaries are missing. */
 export async function startControlPlane(options: ControlPlaneOptions = {}): Promise<ControlPlane> {
   controlPlaneAssets()
   const plane = new ControlPlane(options, [await freePort(), await freePort(), await freePort()])
@@ -305,7 +300,6 @@ const HOW_TO =
   'e2e tests need etcd, kube-apiserver and kubectl: set KUBEBUILDER_ASSETS to the directory that has them, e.g. ' +
   'export KUBEBUILDER_ASSETS="$(go run sigs.k8s.io/controller-runtime/tools/setup-envtest@latest use -p path)"'
 
-/** The directory of the control plane's binaries. Throws an error that explains how to install them. */
 export function controlPlaneAssets(): string {
   const dir =
     process.env.KUBEBUILDER_ASSETS ||
@@ -317,12 +311,10 @@ export function controlPlaneAssets(): string {
 }
 
 const SMALLEST = join(import.meta.dirname, '../../deploy/langflow.yaml')
-/** The name of the ServiceAccount in deploy/langflow.yaml. */
 export const ACCOUNT = 'langflow-leader'
 
 /** One request that kube-apiserver has answered. A watch is recorded when it opens. */
 interface AuditRecord {
-  /** Time of receipt, in RFC 3339. */
   readonly at: string
   readonly verb: string
   readonly user: string
@@ -331,7 +323,6 @@ interface AuditRecord {
   readonly code: number
 }
 
-/** `userAgent`: a part of the user agent. */
 type AuditFilter = Partial<Pick<AuditRecord, 'verb' | 'user' | 'namespace' | 'userAgent'>>
 
 const AUDIT_POLICY = {

@@ -36,7 +36,6 @@ async function claimSlice(): Promise<number> {
   }
 }
 
-/** `undefined` if the port is taken. */
 function listen(port: number): Promise<Server | undefined> {
   const server = createServer()
   return new Promise((resolve) => {

@@ -18,7 +18,6 @@ interface Answer {
 }
 
 interface Endpoint {
-  /** The ports of its agent and of its front. */
   readonly agent: number
   readonly front: number
   /** Clients use it, as they use the ready endpoints of a Service. */
@@ -50,7 +49,6 @@ export class FrontScene extends ApiServerScene {
     return scene
   }
 
-  /** Starts a leader `a` and a follower `b` that clients use. */
   static async start(t: TestContext, plane: ControlPlane, more: Partial<ReplicaOptions> = {}) {
     const scene = await FrontScene.empty(t, plane)
     const [a, b] = await scene.pair(more)
@@ -69,7 +67,6 @@ export class FrontScene extends ApiServerScene {
     return { scene, a, b }
   }
 
-  /** Chooses the ports of replicas that will be peers of each other. */
   async choosePorts(...names: readonly string[]): Promise<void> {
     for (const name of names)
       this.endpoints.set(name, { agent: await freePort(), front: await freePort(), open: false })
@@ -130,7 +127,6 @@ export class FrontScene extends ApiServerScene {
     return askStatus(this.endpoint(name).agent)
   }
 
-  /** Lets clients use this front once it accepts them. */
   async admit(name: string): Promise<void> {
     // At first, the agent doesn't listen yet.
     const answer = () => ask(this.endpoint(name).agent, '/frontz').catch(() => ({ status: 0 }))
@@ -138,7 +134,6 @@ export class FrontScene extends ApiServerScene {
     this.endpoint(name).open = true
   }
 
-  /** Stops sending clients to this front. */
   shut(name: string): void {
     this.endpoint(name).open = false
   }
@@ -170,7 +165,6 @@ export class FrontScene extends ApiServerScene {
     this.shut(name)
   }
 
-  /** Stops the client, and returns its failed calls and the duration of the longest successful one. */
   async outcome() {
     await this.client.stop()
     const answered = this.client.calls.filter(({ failure }) => failure === null)
@@ -193,7 +187,6 @@ export class FrontScene extends ApiServerScene {
   }
 }
 
-/** The PID of an agent's front. */
 export async function frontPid({ pid }: Pick<Replica, 'pid'> | Pod['agent']): Promise<number> {
   const { stdout } = await run('pgrep', ['-P', String(pid), '-f', ' front$'])
   return Number(stdout)

@@ -8,7 +8,6 @@ export type HeldKind = (typeof HELD)[number]
 
 type Request = Asked & { readonly path: string }
 
-/** The requests that the stand-in for LangFlow holds open. */
 const STAND_IN: Record<HeldKind, Request> = {
   request: { path: '/slow=3600000' },
   stream: { path: '/stream' },
@@ -17,7 +16,6 @@ const STAND_IN: Record<HeldKind, Request> = {
 }
 
 interface Held {
-  /** How the connection ended, as its client saw it, in a few words. Never rejects. */
   readonly ended: Promise<string>
 }
 

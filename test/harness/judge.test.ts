@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { assertOneActed, type Beat, Judge, lateBeats, overlapMs } from './judge.ts'
 
-/** A beat every 10 ms. */
 function acts(replica: string, epoch: number, from: number, to: number): Beat[] {
   const times = Array.from({ length: (to - from) / 10 + 1 }, (_, n) => from + 10 * n)
   return times.map((mono) => ({ replica, epoch, mono, pid: replica.charCodeAt(0), what: 'beat' }))

@@ -6,7 +6,6 @@ export interface Beat {
   readonly epoch: number
   readonly pid: number
   readonly what: 'start' | 'beat' | 'stop'
-  /** CLOCK_MONOTONIC in ms. */
   readonly mono: number
   /** The process that wrote the beat, in a workload of several processes. */
   readonly role?: 'parent' | 'master' | 'worker'
@@ -73,7 +72,6 @@ export function lateBeats(beats: readonly Beat[]): Beat[] {
   return inOrder(beats).filter((beat) => terms.add(beat).length > 0)
 }
 
-/** Throws if two terms acted at the same time, or if a term acted after a later one began. */
 export function assertOneActed(beats: readonly Beat[]): void {
   assert.equal(overlapMs(beats), 0, 'two workloads acted at the same time')
   assert.deepEqual(lateBeats(beats), [], 'a workload acted after a later term began')
@@ -91,14 +89,12 @@ export interface Term {
   last: number
 }
 
-/** A violation that one beat proves. */
 export interface Finding {
   readonly what: 'late' | 'epoch'
   /** The term that continued to act, or whose epoch isn't the highest. */
   readonly term: Term
   /** For `late`, the later term; for `epoch`, the term before. */
   readonly other: Term
-  /** Monotonic ms. */
   readonly at: number
 }
 
@@ -122,7 +118,6 @@ export class Terms {
   readonly list: Term[] = []
   readonly #byOwner = new Map<string, Term>()
 
-  /** The latest term that had begun at this time. */
   at(time: number): Term | undefined {
     return this.list.findLast(({ first }) => first <= time)
   }
@@ -200,7 +195,6 @@ const ms = (time: number) => `${time.toFixed(1)} ms`
 
 const CHUNK_BYTES = 2 ** 18
 
-/** Reads new lines of the workloads' log, each line once. */
 export class BeatLog {
   readonly #file: string
   readonly #buffer = Buffer.allocUnsafe(CHUNK_BYTES)
@@ -212,7 +206,6 @@ export class BeatLog {
     this.#file = file
   }
 
-  /** Every complete line since the last call. */
   *read(): Generator<Beat> {
     if (this.#fd === undefined) {
       if (!existsSync(this.#file)) return

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { API_KEY } from './langflow.ts'
 
-/** The fields of LangFlow's answers that the tests use. */
 interface Json {
   readonly id: string
   readonly name: string
@@ -12,7 +11,6 @@ interface Json {
   readonly job_id: string
 }
 
-/** A user of LangFlow at one address. */
 export class LangflowUser {
   readonly #url: string
 
@@ -38,7 +36,6 @@ export class LangflowUser {
     return (await this.ask('GET', path)).text()
   }
 
-  /** Rejects if LangFlow refuses. */
   async list(path: string): Promise<Json[]> {
     return (await accepted(await this.ask('GET', path))) as Json[]
   }
@@ -70,10 +67,8 @@ async function flowAt(user: LangflowUser, endpoint: string): Promise<string | un
   return flows.find(({ endpoint_name }) => endpoint_name === endpoint)?.id
 }
 
-/** A kind of state that users make through LangFlow's API. `name` is another one for each set of items. */
 interface Kind {
   make(user: LangflowUser, name: string): Promise<Json>
-  /** Whether LangFlow still has it. */
   isThere(user: LangflowUser, made: Json, name: string): Promise<boolean>
 }
 
@@ -135,7 +130,6 @@ export type ItemName = keyof typeof KINDS
 
 const NAMES = Object.keys(KINDS) as ItemName[]
 
-/** One item of each kind. */
 export class LangflowItems {
   readonly #name: string
   readonly #made = new Map<ItemName, Json>()
@@ -151,7 +145,6 @@ export class LangflowItems {
     return items
   }
 
-  /** The items that LangFlow does not have. */
   async missing(user: LangflowUser): Promise<ItemName[]> {
     const missing: ItemName[] = []
     for (const [kind, made] of this.#made)

@@ -19,9 +19,7 @@ function binaryOf(variable: string): string | undefined {
   return binary
 }
 
-/** The path of the `langflow` program to test, or `undefined` if none is set. */
 export const langflowBinary = () => binaryOf('LANGFLOW_BIN')
-/** The path of an older LangFlow, or `undefined`. */
 export const olderLangflowBinary = () => binaryOf('LANGFLOW_OLDER_BIN')
 
 export const LANGFLOW_MISSING =
@@ -45,7 +43,6 @@ export function writeFlow(
   return directory
 }
 
-/** The environment of one replica's LangFlow. */
 export function langflowEnvironment(directory: string, port: number, flows: string): NodeJS.ProcessEnv {
   mkdirSync(directory, { recursive: true })
   return {
@@ -86,13 +83,11 @@ export async function runEcho(port: number, text: string, flow = 'echo'): Promis
   return outputOf(body)
 }
 
-/** The output in the whole answer of a flow's run. */
 export function outputOf(body: string): string {
   const answer = JSON.parse(body) as { outputs: { outputs: { results: { message: { text: string } } }[] }[] }
   return answer.outputs[0]?.outputs[0]?.results.message.text ?? ''
 }
 
-/** A client that runs a flow at each of these ports in turn. */
 export function flowClient(
   ports: readonly number[],
   { everyMs = 500, withinMs = 60_000, path = ECHO_PATH } = {},
@@ -111,7 +106,6 @@ const STARTS_WITHIN_MS = 270_000
 /** Replicas with a real LangFlow, each with its own home in the scene's directory. The database is SQLite by default. */
 export class LangflowScene extends ApiServerScene {
   readonly binary = langflowBinary() as string
-  /** The directory of the flows that each LangFlow loads. */
   readonly flows = writeFlow(this.binary, join(this.dir, 'flows'))
 
   protected override async prepare(identity: string, { env, flags = [], ...more }: Partial<ReplicaOptions>) {
@@ -128,7 +122,6 @@ export class LangflowScene extends ApiServerScene {
     })
   }
 
-  /** Starts a replica with a front, whose port is `front`. */
   async withFront(
     identity: string,
     { flags = [], ...more }: Partial<ReplicaOptions> = {},
@@ -153,11 +146,9 @@ export class LangflowScene extends ApiServerScene {
   }
 }
 
-/** The arguments of a test with a real LangFlow. */
 interface Given {
   readonly scene: LangflowScene
   readonly postgres: Postgres
-  /** Opens another scene on the same API server. */
   readonly another: () => Promise<LangflowScene>
 }
 

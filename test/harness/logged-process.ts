@@ -5,7 +5,6 @@ import { createInterface } from 'node:readline'
 import type { EventName } from '../../agent/observe/log.ts'
 import { Series } from './wait.ts'
 
-/** One line of a replica's log. */
 export interface Line {
   readonly level: string
   readonly time: string
@@ -36,7 +35,6 @@ export function parseLine(text: string, isLine = isOurs): Line | undefined {
   }
 }
 
-/** A child process, and the JSON lines that it logs. */
 export class LoggedProcess {
   readonly name: string
   readonly output: string[] = []

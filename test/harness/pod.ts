@@ -10,7 +10,6 @@ import { LoggedProcess } from './logged-process.ts'
 import { ask, askStatus, commandLine, type ReplicaOptions } from './replica.ts'
 import { until } from './wait.ts'
 
-/** The grace period in deploy/langflow.yaml. */
 const GRACE_MS = 45_000
 const asRoot = process.getuid?.() === 0
 export const NAMESPACE = [...(asRoot ? [] : ['--user', '--map-root-user']), '--pid', '--fork', '--mount-proc']
@@ -40,7 +39,6 @@ function installedPrograms(): string {
   return programs
 }
 
-/** Why this machine can't imitate a pod, or `undefined` if it can. */
 export function podObstacle(): string | undefined {
   if (findTini() === undefined) return 'tini is not installed (package tini)'
   const tried = spawnSync('unshare', [...NAMESPACE, 'true'], { encoding: 'utf8' })
@@ -50,13 +48,11 @@ export function podObstacle(): string | undefined {
 }
 
 interface ContainerTree {
-  /** PID 1. */
   readonly launcher: ProcessStat
   /** The tini that starts the workload and reaps its processes. `undefined` while no workload runs. */
   readonly tini: ProcessStat | undefined
   /** The processes below tini, level by level, each level with the oldest first. */
   readonly workload: readonly ProcessStat[]
-  /** All descendants of the launcher. */
   readonly all: readonly ProcessStat[]
 }
 
@@ -89,7 +85,6 @@ export class Pod {
     return pod
   }
 
-  /** `main`: the entry file, if it is not that of the options. */
   startAgent(main = this.options.main ?? BUNDLE): void {
     const { identity, env, agentEntry = [], agentFlags = [] } = this.options
     const { agent } = commandLine(this.options, this.port, this.httpPort)
@@ -127,7 +122,6 @@ export class Pod {
     return askStatus(this.httpPort)
   }
 
-  /** Sends SIGKILL to the agent and to everything in the container, as when a node fails. */
   kill(): void {
     this.agent.signal('SIGKILL')
     if (!this.container.ended) process.kill(this.launcherPid(), 'SIGKILL')

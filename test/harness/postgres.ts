@@ -13,7 +13,6 @@ const PASSWORD = 'test-password'
 
 const run = promisify(execFile)
 
-/** The directory with the binaries of the newest version, or `undefined` if no version is installed. */
 function binaries(): string | undefined {
   const versions = existsSync(DEBIAN) ? readdirSync(DEBIAN) : []
   return versions
@@ -22,7 +21,6 @@ function binaries(): string | undefined {
     .find((bin) => existsSync(join(bin, 'initdb')))
 }
 
-/** Why this machine can't run a PostgreSQL server, or `undefined` if it can. */
 export function postgresMissing(): string | undefined {
   return binaries() === undefined ? `no PostgreSQL in ${DEBIAN}: install the package postgresql` : undefined
 }
@@ -48,7 +46,6 @@ export class Postgres {
     this.#guard = guard
   }
 
-  /** Creates an empty database, and returns its URL. */
   async newDatabase(): Promise<string> {
     this.#databases += 1
     const name = `database_${this.#databases}`
@@ -56,7 +53,6 @@ export class Postgres {
     return this.#urlOf(name)
   }
 
-  /** Runs psql, and returns a line per row, with fields separated by `|`. Rejects if any statement fails. */
   async sql(text: string, url = this.#urlOf('postgres')): Promise<string> {
     const args = ['--no-psqlrc', '--no-align', '--tuples-only', '--quiet', '--set=ON_ERROR_STOP=1']
     const { stdout } = await run(join(this.#bin, 'psql'), [...args, `--command=${text}`, url])
@@ -90,7 +86,6 @@ export class Postgres {
   }
 }
 
-/** Resolves once the server accepts connections. Throws the message of `postgresMissing` if PostgreSQL isn't installed. */
 export async function startPostgres(): Promise<Postgres> {
   const bin = binaries()
   if (bin === undefined) throw new Error(postgresMissing())

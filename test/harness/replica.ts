@@ -27,7 +27,6 @@ export interface ReplicaOptions {
   readonly namespace?: string
   /** The file that the workloads of all replicas write to. */
   readonly beats: string
-  /** Options of the stand-in workload. */
   readonly workload?: readonly string[]
   readonly flags?: readonly string[]
   /** The program to run instead of the stand-in workload. It gets the same arguments: the port and the log. */
@@ -35,14 +34,12 @@ export interface ReplicaOptions {
   /** The whole command to run instead of a stand-in workload. */
   readonly command?: readonly string[]
   readonly port?: number
-  /** The port of the agent. */
   readonly httpPort?: number
   readonly env?: NodeJS.ProcessEnv
   /** Only for a pod: the directory of its socket and its state, which must not exist. */
   readonly directory?: string
   /** Only for a pod: a command that prepares what its container sees, then executes the rest of its arguments. */
   readonly entry?: readonly string[]
-  /** The same for the pod's agent. */
   readonly agentEntry?: readonly string[]
   /** Options for the `node` of the agent, and for the `node` of the launcher. */
   readonly agentFlags?: readonly string[]
@@ -53,7 +50,6 @@ export interface ReplicaOptions {
   readonly main?: string
 }
 
-/** The agent's flags, and the workload's command line. */
 export function commandLine(options: ReplicaOptions, port: number, httpPort: number) {
   return {
     agent: [
@@ -115,7 +111,6 @@ export class Replica extends LoggedProcess {
     return askStatus(this.httpPort)
   }
 
-  /** The launcher's pid, from the agent's newest log line about it. */
   launcherPid(): number {
     return this.lastNumber('launcherPid')
   }

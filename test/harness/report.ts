@@ -19,7 +19,6 @@ function cellText(cell: string): string {
 
 export type Fact = readonly [name: string, value: string]
 
-/** The machine and the time of a measurement against a real control plane. */
 export function machineFacts(): Fact[] {
   const server = join(controlPlaneAssets(), 'kube-apiserver')
   const version = execFileSync(server, ['--version'], { encoding: 'utf8' }).trim().split(' ').at(-1)

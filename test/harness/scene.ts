@@ -18,7 +18,6 @@ import { patchLease, Watch } from './watch.ts'
 
 export const LEASE = 'langflow-leader-lock'
 
-/** The link between one replica and the API server. */
 export interface Linked {
   readonly link: TcpProxy
 }
@@ -29,7 +28,6 @@ type Prepared = Partial<ReplicaOptions> & Pick<ReplicaOptions, 'identity' | 'bea
 /** A directory, the replicas that run in it, and the log that their workloads share. Everything ends with the scene. */
 export abstract class Scene {
   readonly dir: string
-  /** The file that the workloads write to. */
   readonly log: string
   readonly #ends: (() => Promise<unknown>)[] = []
   protected readonly replicas: Replica[] = []
@@ -39,17 +37,14 @@ export abstract class Scene {
     this.log = join(this.dir, 'beats')
   }
 
-  /** The port of the API server on 127.0.0.1. */
   protected abstract readonly apiPort: number
 
-  /** The text of a kubeconfig for the API server on this port of 127.0.0.1. */
   protected abstract kubeconfigText(port: number): string
 
   protected async prepare(identity: string, more: Partial<ReplicaOptions>): Promise<Prepared> {
     return { identity, beats: this.log, ...more }
   }
 
-  /** Registers a function to run at the end of the scene, in reverse order. */
   atEnd(end: () => Promise<unknown>): void {
     this.#ends.push(end)
   }
@@ -91,7 +86,6 @@ export abstract class Scene {
     return { kubeconfig, ...(await this.prepare(identity, more)), link }
   }
 
-  /** Writes a kubeconfig, and returns its path. */
   kubeconfig(identity: string, port = this.apiPort): string {
     const file = this.path(`${identity}.kubeconfig`)
     writeFileSync(file, this.kubeconfigText(port))
@@ -107,7 +101,6 @@ export abstract class Scene {
     return [leader, follower]
   }
 
-  /** An unused path in the scene's directory. */
   path(name: string): string {
     return join(this.dir, `${name}-${this.#ends.length}`)
   }
@@ -121,7 +114,6 @@ export abstract class Scene {
     )
   }
 
-  /** Monotonic ms of the last beat so far. */
   lastBeat(identity: string, epoch?: number): number {
     return (this.beats(identity, epoch).at(-1) ?? assert.fail(`${identity} never acted`)).mono
   }
@@ -163,7 +155,6 @@ class EmbeddedLeaseApi extends LeaseServer {
   }
 }
 
-/** A scene on the embedded API server. It ends with the test. */
 export class EmbeddedScene extends Scene {
   /** The API server also lists the replicas as pods. */
   readonly api = new EmbeddedLeaseApi(
@@ -267,12 +258,10 @@ export class ServerScene<S extends SceneServer> extends Scene {
     return JSON.stringify(config)
   }
 
-  /** Applies a merge patch to the Lease, as admin. */
   patch(spec: object): Promise<void> {
     return patchLease(this.plane, this.namespace, LEASE, { spec })
   }
 
-  /** Runs kubectl as admin, in the scene's namespace. */
   kubectl(this: ServerScene<ControlPlane>, ...args: string[]): Promise<{ stdout: string }> {
     return this.plane.kubectl([`--namespace=${this.namespace}`, ...args])
   }
@@ -283,7 +272,6 @@ export class ServerScene<S extends SceneServer> extends Scene {
   }
 }
 
-/** A scene on a real API server. */
 export class ApiServerScene extends ServerScene<ControlPlane> {
   /** Opens a scene, which the caller must close. */
   static async open<S>(this: new (...place: Place) => S, plane: ControlPlane): Promise<S> {

@@ -6,7 +6,6 @@ import { until } from './wait.ts'
 const TERM_MS = 5_000
 const READY_WITHIN_MS = 60_000
 
-/** A server that a test starts, with its output in a file. */
 export class ServerProcess {
   readonly pid: number
   readonly #child: ChildProcess

@@ -5,9 +5,7 @@ import type { Lease } from '../../agent/lease/lease.ts'
 import type { SceneServer } from './scene.ts'
 import { mono, Series } from './wait.ts'
 
-/** One version of the Lease, as the test received it. */
 export interface Sighting {
-  /** Its place in the order of receipt. */
   readonly index: number
   /** CLOCK_MONOTONIC in ms when the bytes arrived. */
   readonly at: number
@@ -21,7 +19,6 @@ export interface Sighting {
 
 type ServerAccess = Pick<SceneServer, 'serverUrl' | 'adminToken' | 'caFile'>
 
-/** Connections with the rights of the admin. */
 function adminConnections({ caFile }: ServerAccess): Agent {
   const connect = caFile === undefined ? {} : { ca: readFileSync(caFile) }
   return new Agent({ connect, bodyTimeout: 0 })
@@ -31,7 +28,6 @@ function adminConnections({ caFile }: ServerAccess): Agent {
 const PATCHED_WITHIN_MS = 30_000
 const WATCH_SECONDS = 7_200
 
-/** The test's own watch of one Lease, as admin. It uses no code of the product. */
 export class Watch {
   readonly #dispatcher: Agent
   readonly #seen = new Series<Sighting>()
@@ -71,7 +67,6 @@ export class Watch {
     return this.#seen.next(what, matches, from)
   }
 
-  /** The newest version. Throws if none has arrived yet. */
   last(): Sighting {
     const last = this.versions.at(-1)
     if (last === undefined) throw new Error('the watch has received no version yet')
@@ -103,7 +98,6 @@ export class Watch {
 
 const leasesOf = (namespace: string) => `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`
 
-/** Applies a merge patch as admin. */
 export async function patchLease(
   plane: ServerAccess,
   namespace: string,

@@ -1,35 +1,29 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { peakMb } from '../bench/usage.ts'
-import { acceptOf } from '../front/frames.ts'
-import { FrontProcess, KEY } from '../front/front-process.ts'
+import { accepted, upgrade } from '../front/exchanges.ts'
+import { KEY } from '../front/fixture.ts'
+import { FrontProcess } from '../front/front-process.ts'
 import { ScriptedTarget } from '../front/scripted-target.ts'
 import { answerHead, requestHead } from '../front/stage.ts'
-import { Wire } from '../front/wire.ts'
+import { head, Wire } from '../front/wire.ts'
 
 const BOUND_MB = 256
 const HELD = 1000
 const PIPELINING = 74
 const PIPELINED = 64
 const WEBSOCKETS = 40
+const HEADS = 4000
+const CROWD = 200
 const SENT_BYTES = 16 * 1024 * 1024
 const LARGE_BYTES = 512 * 1024
-
-const UPGRADE = [
-  'Connection: Upgrade',
-  'Upgrade: websocket',
-  'Sec-WebSocket-Version: 13',
-  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
-]
 
 /** A LangFlow that accepts each websocket, but neither reads from it nor writes to it. */
 function langflow(): Promise<ScriptedTarget> {
   return ScriptedTarget.listen(async (served) => {
-    const key = served.message.value('sec-websocket-key')
-    const open = ['Upgrade: websocket', 'Connection: Upgrade', `Sec-WebSocket-Accept: ${acceptOf(key ?? '')}`]
-    if (key !== undefined) {
+    if (served.message.value('upgrade') !== undefined) {
       served.wire.socket.pause()
-      return served.send(answerHead('101 Switching Protocols', ...open))
+      return served.send(accepted(served))
     }
     await served.message.rest()
     await served.answer(`${answerHead('200 OK', 'Content-Length: 2')}ok`)
@@ -42,6 +36,13 @@ const connected = (front: FrontProcess, count: number) =>
 async function answered(clients: readonly Wire[]): Promise<void> {
   const statuses = await Promise.all(clients.map(async (client) => (await client.answer()).status))
   assert.deepEqual([...new Set(statuses)], [200])
+}
+
+async function answersBeside(front: FrontProcess): Promise<void> {
+  const client = await Wire.connect(front.port)
+  await client.send(requestHead('GET /beside', 'Connection: close'))
+  await answered([client])
+  client.destroy()
 }
 
 /** Plays an attack, which returns its clients. Asserts that the front stays below its bound. */
@@ -77,28 +78,46 @@ attack(`${WEBSOCKETS} websockets that LangFlow does not read`, async (front) => 
   await front.leads()
   const websockets = await connected(front, WEBSOCKETS)
   for (const client of websockets) {
-    await client.send(requestHead('GET /ws', ...UPGRADE))
+    await client.send(upgrade('/ws'))
     assert.equal((await client.answer()).status, 101)
     void client.send(Buffer.alloc(SENT_BYTES))
   }
   // Each answer shows that the front has read the websocket bytes that arrived before the request.
-  for (let i = 0; i < 100; i++) {
-    const client = await Wire.connect(front.port)
-    await client.send(requestHead('GET /beside', 'Connection: close'))
-    await answered([client])
-    client.destroy()
-  }
+  for (let i = 0; i < 100; i++) await answersBeside(front)
   return websockets
 })
 
 attack('large bodies of 1,000 held requests', async (front) => {
   await front.holds()
   const clients = await connected(front, HELD)
-  const head = Buffer.from(requestHead('POST /large', `Content-Length: ${LARGE_BYTES}`))
-  const request = Buffer.concat([head, Buffer.alloc(LARGE_BYTES)])
+  const large = Buffer.from(requestHead('POST /large', `Content-Length: ${LARGE_BYTES}`))
+  const request = Buffer.concat([large, Buffer.alloc(LARGE_BYTES)])
   for (const client of clients) void client.send(request)
   await front.counted('all requests held', ({ held }) => held === HELD)
   await front.leads()
   await answered(clients)
   return clients
 })
+
+attack(`${HEADS} heads that never end`, async (front) => {
+  await front.leads()
+  const part = head('GET /attack HTTP/1.1', ...Array(58).fill(`X-Part: ${'h'.repeat(1000)}`)).trimEnd()
+  const clients: Wire[] = []
+  while (clients.length < HEADS) {
+    const more = await connected(front, 100)
+    await Promise.all(more.map((client) => client.send(part)))
+    clients.push(...more)
+    await answersBeside(front)
+  }
+  return clients
+})
+
+for (const state of ['leads', 'holds'] as const)
+  attack(`clients that pipeline 2,000 requests and read no answer while it ${state}`, async (front) => {
+    await front[state]()
+    const clients = await connected(front, CROWD)
+    await Promise.all(clients.map((client) => client.send(requestHead('GET /a').repeat(2000))))
+    await front.leads()
+    await answersBeside(front)
+    return clients
+  })

@@ -18,7 +18,6 @@ const FLOW = join(import.meta.dirname, 'fixtures/flow.mjs')
 
 /** Drops all capabilities, as in a pod. */
 const UNPRIVILEGED = 'exec setpriv --inh-caps=-all --bounding-set=-all --no-new-privs "$@"'
-/** Makes the directory of the socket read-only. */
 const READ_ONLY = 'mkdir -p "$0" && mount --bind "$0" "$0" && mount -o remount,bind,ro "$0"'
 
 const restricted = (directory: string) => ['sh', '-c', `${READ_ONLY} && ${UNPRIVILEGED}`, directory]
@@ -32,7 +31,6 @@ export const AS_LANGFLOW = [
   ),
   ...['sh', '-c', 'exec "$@"', 'sh'],
 ]
-/** The restrictions of `deploy/langflow.yaml`. */
 export const asLangflow = (directory: string) => [
   ...['sh', '-c', `${READ_ONLY} && exec "$@"`, directory],
   ...AS_LANGFLOW,
@@ -47,7 +45,6 @@ export function installPrograms(directory: string): string {
   return programs
 }
 
-/** Why tests with a hostile process are skipped: the machine can't imitate a pod. */
 export const skip = podObstacle() ?? restrictionObstacle() ?? false
 
 function restrictionObstacle(): string | undefined {

@@ -1,7 +1,6 @@
 // Stands in for the front's process: reports that it listens, follows each route, and writes the messages it receives to LOG.
 // usage: scripted-front.mjs LOG [option]
 //   refuses   cannot listen
-//   dies      ends at the first route
 //   stays     does not end, even if its channel closes
 //   hangs     stops responding after it has followed a route
 //   deaf      stops responding before it listens
@@ -49,7 +48,6 @@ function received(message) {
   if (message.type === 'begin' && option === 'deaf') hang()
   if (message.type === 'begin') say({ type: 'listening', port: 8091 })
   if (message.type === 'route') {
-    if (option === 'dies') process.exit(3)
     say({ type: 'counts', counts: COUNTS, heldMs: [10, 20] })
     say({ type: 'routed', id: message.id, silence: null })
     if (option === 'hangs') hang()

@@ -74,7 +74,6 @@ class Scene {
     for (const one of this.answers) one()
   }
 
-  /** Runs one transition of the election. */
   dispatch(fact: Fact): this {
     this.candidate.mono = this.clock.mono()
     this.state = this.candidate.dispatch(fact).state
@@ -82,7 +81,6 @@ class Scene {
     return this
   }
 
-  /** Lets the gate close. Returns whether it is closed. */
   close(): () => boolean {
     let closed = false
     const close = () => {

@@ -24,12 +24,10 @@ export interface ApiRequest {
 
 export interface Answer {
   readonly code: number
-  /** An object is sent as JSON. */
   readonly body: object | string
   readonly contentType?: string
 }
 
-/** Answers requests that aren't about Leases. Throws `Failure`. */
 type OtherHandler = (request: ApiRequest) => Answer | Promise<Answer>
 
 interface Change {
@@ -121,7 +119,6 @@ export class LeaseServer {
     this.#server.requestTimeout = 0
   }
 
-  /** Listens on a free port of 127.0.0.1. */
   async listen(): Promise<void> {
     this.#server.listen(0, '127.0.0.1')
     await once(this.#server, 'listening')
@@ -131,7 +128,6 @@ export class LeaseServer {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
   }
 
-  /** Ends every connection immediately. */
   async close(): Promise<void> {
     const closed = new Promise((resolve) => this.#server.close(resolve))
     this.#server.closeAllConnections()
@@ -272,7 +268,6 @@ export function kubeconfigFor(url: string): string {
   })
 }
 
-/** Accepts an Event. Throws `Failure`. */
 function acceptEvent({ method, body }: ApiRequest): Answer {
   const event = JSON.parse(body) as { metadata?: object } | null
   const metadata = { name: 'event', ...event?.metadata, resourceVersion: '1' }
@@ -316,7 +311,6 @@ function decode(written: unknown): Lease {
   return { metadata: present(noted), spec: present(spec ?? {}) } as Lease
 }
 
-/** `stored` with a JSON merge patch applied. Throws `Failure`. */
 function patched({ name = '', body }: ApiRequest, stored: Lease | undefined): Lease {
   if (stored === undefined) throw notFound(LEASE_RESOURCE, name)
   return decode(merged(stored, JSON.parse(body)))

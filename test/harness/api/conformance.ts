@@ -4,7 +4,6 @@ import { after, test } from 'node:test'
 import { Agent, type Dispatcher } from 'undici'
 import { isNewer, type Lease } from '../../../agent/lease/lease.ts'
 
-/** The server and an existing namespace on it, in which the cases run. */
 export interface Target {
   readonly url: string
   readonly namespace: string
@@ -84,7 +83,6 @@ class LeaseClient {
   conflicts = (lease: Lease, query = '') =>
     this.gets(409, 'PUT', `/${this.name}${query}`, { ...lease, spec: spec('late') }, 'Conflict')
 
-  /** Reads `count` events of a watch, or all until the server ends it. */
   async watch(query: Record<string, string> = {}) {
     const selected = new URLSearchParams({
       watch: '1',

@@ -3,7 +3,6 @@ import { AGENT_PORT } from '../../../agent/cli/manifests/pod-spec.ts'
 import { DEFAULT_PORT } from '../../../agent/cli/manifests/workload.ts'
 import { type Answer, type ApiRequest, Failure, notAllowed, notFound, notServed } from './api-server.ts'
 
-/** A replica, and the state of the pod that it plays. */
 interface PlayedPod {
   readonly name: string
   /** Changes each time that the pod is replaced. */
@@ -12,7 +11,6 @@ interface PlayedPod {
   readonly createdAt: number
   /** True while its agent runs. */
   readonly runs: boolean
-  /** True while its gate is open. */
   readonly ready: boolean
   /** The ports on 127.0.0.1 of its agent and its workload, which have 8090 and 7860 in a pod. */
   readonly agentPort: number

@@ -2,7 +2,6 @@ import { closeSync, openSync, readFileSync, writeSync } from 'node:fs'
 
 const EVERY_MS = 10
 
-/** Another boot clock, in /proc/uptime, for the processes that are started through `entry`. */
 export class BootClock {
   readonly entry: readonly string[]
   readonly #file: number
@@ -18,13 +17,11 @@ export class BootClock {
     this.entry = ['unshare', '--mount', 'sh', '-c', 'mount --bind "$0" /proc/uptime && exec "$@"', file]
   }
 
-  /** Moves the clock ahead by another `ms`. */
   jump(ms: number): void {
     this.#ahead += ms
     this.#write()
   }
 
-  /** From now on, the clock gains `ms` every 10 ms. */
   gain(ms: number): void {
     this.#gaining = ms
   }

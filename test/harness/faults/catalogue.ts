@@ -8,7 +8,6 @@ import { type ApiServerScene, LEASE } from '../scene.ts'
 import { refuseWrites } from './refusals.ts'
 import type { TcpProxy } from './tcp-proxy.ts'
 
-/** Ends a fault. */
 export type Heal = () => unknown
 
 /** What a fault can hit: a scene with its API server and its Lease, and one pod with its link. */
@@ -23,10 +22,8 @@ export interface Target {
 /** Begins a fault, and returns the function that ends it. Throws `Missed` if the fault has no target at the moment. */
 export type Fault = (target: Target) => Promise<Heal> | Heal
 
-/** A fault found no target. */
 export class Missed extends Error {}
 
-/** A fault that heals immediately. */
 const sudden =
   (act: (target: Target) => unknown): Fault =>
   async (target) => {
@@ -43,7 +40,6 @@ const onLink =
 
 const FLAP_MS = 400
 
-/** Faults of the network between one pod and the API server. */
 const LINK = {
   'link is a black hole': onLink((link) => link.partition()),
   'requests are held back': onLink((link) => link.flow({ toServer: 'hold' })),
@@ -72,7 +68,6 @@ const LINK = {
 
 const CODES = [429, 500, 503, 504]
 
-/** Faults that affect all pods: those of kube-apiserver, etcd and RBAC. */
 const API_SERVER = {
   'API server hangs': ({ scene: { plane } }) => {
     plane.pause()
@@ -146,7 +141,6 @@ export function signalSame(stat: ProcessStat, signal: NodeJS.Signals): void {
 const toAgent = (signal: NodeJS.Signals) => sudden(({ pod }) => pod.agent.signal(signal))
 const toLauncher = (signal: NodeJS.Signals) => sudden(({ pod }) => signalSame(treeOf(pod).launcher, signal))
 
-/** Faults of one pod's agent. */
 const AGENT = {
   'agent is killed': toAgent('SIGKILL'),
   'agent is terminated': toAgent('SIGTERM'),
@@ -169,7 +163,6 @@ const AGENT = {
 export const BLOCKABLE = `--import=${join(import.meta.dirname, 'block-event-loop.mjs')}`
 export const BLOCKED_MS = 20_000
 
-/** Faults of the processes in one pod's container. */
 const CONTAINER = {
   'container is killed': toLauncher('SIGKILL'),
   'container is terminated': toLauncher('SIGTERM'),

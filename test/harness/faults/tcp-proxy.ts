@@ -15,7 +15,6 @@ export class TcpProxy {
   readonly #anchor: Server
   readonly #flow: { toServer: Flow; toClient: Flow } = { toServer: 'pass', toClient: 'pass' }
   #server: Server | undefined
-  /** Number of future connections that will be stranded. */
   #stranded = 0
   #placeholder: Socket | undefined
 
@@ -56,7 +55,6 @@ export class TcpProxy {
     for (const connection of this.#connections) connection.strand()
   }
 
-  /** Refuses new connections, and resets the present ones. */
   async refuse(): Promise<void> {
     if (this.#server === undefined) return
     this.#server.close()
@@ -72,7 +70,6 @@ export class TcpProxy {
     await once(this.#placeholder, 'connect')
   }
 
-  /** Lets everything pass again, accepts new connections, and delivers held bytes. */
   async heal(): Promise<void> {
     this.flow({ toServer: 'pass', toClient: 'pass' })
     if (this.#server !== undefined) return
@@ -83,7 +80,6 @@ export class TcpProxy {
     this.#placeholder?.resetAndDestroy()
   }
 
-  /** Resets (RST) every present connection. Held bytes are lost. */
   reset(): void {
     for (const connection of this.#connections) connection.reset()
   }
@@ -180,9 +176,7 @@ class Direction {
   }
 }
 
-/** A client's connection, and the proxy's connection to the server for it. */
 class ProxiedConnection {
-  /** Resolves when both ends are closed. */
   readonly closed: Promise<unknown>
   readonly #client: Socket
   readonly #server: Socket

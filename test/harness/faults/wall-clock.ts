@@ -2,7 +2,6 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
-/** Another wall clock, for the programs that are started with its flags. */
 export class WallClock {
   readonly #file: string
   readonly flags: { readonly agentFlags: readonly string[]; readonly launcherFlags: readonly string[] }
@@ -15,7 +14,6 @@ export class WallClock {
     this.set(0)
   }
 
-  /** Sets the clock to this many seconds ahead of the machine's; negative for behind. */
   set(offset: number): void {
     writeFileSync(this.#file, String(offset))
   }
