@@ -12,7 +12,7 @@ import { Launcher } from '../launcher/launcher.ts'
 import { localMachine } from '../launcher/local-machine.ts'
 import { faultOfSecretKey, givenEnvironment } from '../launcher/workload-environment.ts'
 import { LinkClient } from '../link/link-client.ts'
-import { createLog, type Log, LogThrottle } from '../observe/log.ts'
+import { createLog, type Log } from '../observe/log.ts'
 import { isAlone } from '../processes/membership.ts'
 
 export function addLaunch(program: Command): void {
@@ -31,16 +31,12 @@ async function launch(options: LauncherOptions): Promise<number> {
   const leash = process.env[WITH_AGENT]
   delete process.env[WITH_AGENT] // the workload must not see it
   const log = createLog({ component: 'launcher', level: options.logLevel, identity: '' })
-  const throttle = new LogThrottle(log, systemClock)
   const given = givenEnvironment(process.env)
   const env = new EnvFiles(options.envFile, given, systemClock)
   if (options.envFile.length > 0) keepOutOfCores(log)
   await env.read()
-  const reaper = {
-    command: alone ? findReaper() : [],
-    warn: (sentence: string) => throttle.happened('priority', sentence),
-  }
-  if (alone && reaper.command.length === 0)
+  const reaper = alone ? findReaper() : []
+  if (alone && reaper.length === 0)
     log.warn(
       `tini is missing next to ${process.execPath}, so ended processes of LangFlow are not reaped: use langflow-leader install`,
     )

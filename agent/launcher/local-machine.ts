@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
 import { holdLock } from '../link/launcher-lock.ts'
 import type { Log } from '../observe/log.ts'
-import { describeTaken, isPortFree } from '../processes/port.ts'
+import { isPortFree } from '../processes/port.ts'
 import { createProcessTree } from '../processes/process-tree.ts'
 import { type Reaper, spawnCommand } from '../processes/spawn.ts'
 import type { EnvFiles } from './env-files.ts'
@@ -45,7 +45,7 @@ export function localMachine(parts: LocalMachineParts): LauncherMachine {
       standby = warmStandby({ startTimeoutMs, command, environment, clock, reaper, changed })
       return standby
     },
-    portHolder: async (port) => (isPortFree(port) ? null : describeTaken(port)),
+    portHolder: async (port) => (isPortFree(port) ? null : `port ${port} is already taken`),
     serving: (port, child) => new ServingProcesses({ port, child, clock, log }),
     async readEnvironment() {
       await env.read()

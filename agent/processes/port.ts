@@ -1,11 +1,9 @@
 import { once } from 'node:events'
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import type { AddressInfo, Server } from 'node:net'
-import { basename } from 'node:path'
 import { formatListen, type Listen } from '../config/values.ts'
 import { reasonOf } from '../errno.ts'
 import { FatalError } from '../exit.ts'
-import { isPid } from './proc.ts'
 
 /** The largest queue of unaccepted connections that the kernel allows. A client without room tries again a second later. */
 const BACKLOG = 4096
@@ -33,23 +31,6 @@ export function isPortFree(port: number): boolean {
   return listeners(port)?.length === 0
 }
 
-/** One sentence for a taken port, with the process that holds it if that is visible. */
-export function describeTaken(port: number): string {
-  return `port ${port} is already taken by ${findHolder(port) ?? 'a process of another user or container'}`
-}
-
-/** A process that listens on the port. `undefined` if it belongs to another user or another PID namespace. */
-function findHolder(port: number): string | undefined {
-  const wanted = new Set(listeners(port)?.map((inode) => `socket:[${inode}]`))
-  if (wanted.size === 0) return undefined
-  for (const pid of readdirSync('/proc').filter(isPid)) {
-    if (!openFiles(pid).some((file) => wanted.has(file))) continue
-    // The program's name, because a process may give its main thread any name.
-    return `"${basename(linkOf(`/proc/${pid}/exe`))}" (pid ${pid})`
-  }
-  return undefined
-}
-
 /**
  * The number of open TCP connections to the local port, for which a drain waits. Only the server's end counts. Idle
  * keep-alive connections and the caller's own count as well. `null`: unknown.
@@ -64,22 +45,6 @@ export function listeners(port: number): string[] | undefined {
   return readSockets(port)
     ?.filter((socket) => socket.state === LISTEN)
     .map((socket) => socket.inode)
-}
-
-function openFiles(pid: string): string[] {
-  try {
-    return readdirSync(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`))
-  } catch {
-    return []
-  }
-}
-
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path)
-  } catch {
-    return ''
-  }
 }
 
 /** One TCP socket of this network namespace. */

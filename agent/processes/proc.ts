@@ -203,7 +203,7 @@ export function memoryOf(pid: number): number | null {
 }
 
 /** Whether a name in /proc is a process. */
-export function isPid(name: string): boolean {
+function isPid(name: string): boolean {
   const first = name.charCodeAt(0)
   return first >= 0x31 && first <= 0x39
 }

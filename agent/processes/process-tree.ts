@@ -13,7 +13,7 @@ import {
   threadStates,
 } from './proc.ts'
 import { killNamespace, type Scan, signalAll, signalGroup } from './signals.ts'
-import { type Exit, exitOf, firstProcess, NO_REAPER, type Reaper, spawnCommand } from './spawn.ts'
+import { type Exit, exitOf, firstProcess, type Reaper, spawnCommand } from './spawn.ts'
 
 /** One live process of the workload. A zombie does not count. */
 export type LiveProcess = Pick<ProcessStat, 'pid' | 'startTime' | 'state' | 'comm'>
@@ -62,7 +62,7 @@ abstract class SignalledTree {
 
   constructor(options: ProcessTreeOptions) {
     this.options = options
-    this.reaper = options.reaper ?? NO_REAPER
+    this.reaper = options.reaper ?? []
   }
 
   /** All processes, and those of the workload. */

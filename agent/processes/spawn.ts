@@ -17,13 +17,11 @@ import { type Clock, pause } from '../clock.ts'
 import { reasonOf } from '../errno.ts'
 import { listProcesses, type ProcessIdentity, readStat } from './proc.ts'
 
-/** tini, as a subreaper: processes of the workload are started below it, and it reaps their orphans. */
-export interface Reaper {
-  /** Its command line, up to its `--`. Empty: processes are started directly, because another process reaps. */
-  readonly command: readonly string[]
-  /** One sentence for the log. */
-  readonly warn: (sentence: string) => void
-}
+/**
+ * The command line, up to its `--`, of tini as a subreaper: processes of the workload are started below it, and it reaps
+ * their orphans. Empty: they are started directly, because another process reaps.
+ */
+export type Reaper = readonly string[]
 
 /** The end of the first process of a command. */
 export interface Exit {
@@ -32,8 +30,6 @@ export interface Exit {
   /** Live processes, and any that are killed later, stay zombies: tini, which would have reaped them, was killed. */
   readonly unreaped?: true
 }
-
-export const NO_REAPER: Reaper = { command: [], warn: () => {} }
 
 export type Started = ChildProcess & { readonly pid: number }
 
@@ -44,14 +40,14 @@ export type Started = ChildProcess & { readonly pid: number }
 export async function spawnCommand(
   command: readonly string[],
   env: NodeJS.ProcessEnv,
-  reaper = NO_REAPER,
+  reaper: Reaper,
   stdio?: StdioOptions,
 ): Promise<Started> {
   const [file = ''] = command
   if (file === '') throw new Error('cannot start the workload: give a command after "--"')
   try {
     // A reaper that cannot execute the command would report it only in its output.
-    if (reaper.command.length > 0) findProgram(file, env)
+    if (reaper.length > 0) findProgram(file, env)
     const child = spawnBelow(reaper, command, env, stdio)
     if (child.pid !== undefined) return child as Started
     return await new Promise((_, reject) => child.once('error', reject))
@@ -67,7 +63,7 @@ export function spawnBelow(
   env: NodeJS.ProcessEnv,
   stdio: StdioOptions = ['ignore', 'inherit', 'inherit'],
 ): ChildProcess {
-  const [file = '', ...args] = [...reaper.command, ...command]
+  const [file = '', ...args] = [...reaper, ...command]
   return spawn(file, args, { env, detached: true, stdio })
 }
 
@@ -77,17 +73,15 @@ export function spawnBelow(
  */
 export async function firstProcess(
   child: Started,
-  { command, warn }: Reaper,
+  reaper: Reaper,
   clock: Clock,
 ): Promise<ProcessIdentity | null> {
-  let problem = deprioritize(child.pid)
+  deprioritize(child.pid)
   for (;;) {
-    const first = command.length === 0 ? readStat(child.pid) : eldestOf(child.pid)
+    const first = reaper.length === 0 ? readStat(child.pid) : eldestOf(child.pid)
     if (first !== undefined) {
       // A second time: a process that was being forked may have been missed the first time.
-      problem ??= deprioritize(child.pid)
-      if (problem !== null)
-        warn(`cannot lower the priority of LangFlow below that of its launcher: ${problem}`)
+      deprioritize(child.pid)
       return first
     }
     if (child.exitCode !== null || child.signalCode !== null) return null
@@ -107,8 +101,8 @@ function eldestOf(parent: number) {
  * The end of a command, derived from the end of its reaper. `unreaped`: the reaper itself was killed, and left its
  * processes to PID 1.
  */
-export function exitOf(code: number | null, signal: NodeJS.Signals | null, { command }: Reaper): Exit {
-  if (command.length === 0) return { code, signal }
+export function exitOf(code: number | null, signal: NodeJS.Signals | null, reaper: Reaper): Exit {
+  if (reaper.length === 0) return { code, signal }
   if (signal !== null) return { code, signal, unreaped: true }
   // It ends in the same way as a shell.
   const [name] = Object.entries(constants.signals).find(([, number]) => code === 128 + number) ?? []
@@ -125,24 +119,19 @@ const NICE = 5
 
 /**
  * Makes a process and its descendants yield to this one: they are killed first when memory is short, and wait when the
- * CPU is. Needs no privilege. Processes that they start later inherit it. Returns why one of them could not be changed.
- * `null`: all were.
+ * CPU is. Needs no privilege. Processes that they start later inherit it.
  */
-export function deprioritize(root: number): string | null {
+export function deprioritize(root: number): void {
   const oomScore = Math.min(1000, Number(readFileSync('/proc/self/oom_score_adj', 'latin1')) + OOM_SCORE)
   const niceness = Math.min(constants.priority.PRIORITY_LOW, getPriority() + NICE)
-  let problem: string | null = null
   for (const pid of descendants(root))
     try {
       writeFileSync(`/proc/${pid}/oom_score_adj`, String(oomScore))
       // Linux counts the nice value for each thread.
       for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), niceness)
-    } catch (error) {
-      const { errno, message } = error as NodeJS.ErrnoException
-      const hasEnded = errno === -constants.errno.ENOENT || errno === -constants.errno.ESRCH
-      if (!hasEnded) problem ??= message
+    } catch {
+      // It has ended, or belongs to another user. LangFlow runs with or without this.
     }
-  return problem
 }
 
 function descendants(root: number): number[] {

@@ -59,7 +59,7 @@ async function warm(
     command: command(port),
     environment: () => environment,
     clock: systemClock,
-    reaper: { command: reaper, warn: () => {} },
+    reaper,
     startTimeoutMs: SERVES_WITHIN_MS,
     changed: () => {},
   })

@@ -7,7 +7,6 @@ import { deprioritize } from '../../../agent/processes/spawn.ts'
 import { FrontProcess } from '../../front/front-process.ts'
 import { freePort } from '../../harness/free-port.ts'
 import { Guard, ServerProcess } from '../../harness/server-process.ts'
-import { say } from '../testbed.ts'
 
 export const TARGET = fileURLToPath(new URL('./target.ts', import.meta.url))
 
@@ -56,8 +55,7 @@ export async function openPaths(main: string): Promise<Paths> {
   }
   /** Gives a proxy a low priority, as an agent gives its front. */
   const withLowPriority = (pid: number) => {
-    const problem = deprioritize(pid)
-    if (problem !== null) say(`cannot lower the priority of process ${pid}: ${problem}`)
+    deprioritize(pid)
     return pid
   }
   const haproxy = async (name: string, to: number) => {

@@ -16,7 +16,6 @@ import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../../agent/clock.ts'
 import { type WarmStandbyOptions, warmStandby } from '../../../agent/launcher/standby/warm-standby.ts'
-import { NO_REAPER } from '../../../agent/processes/spawn.ts'
 import { until } from '../../harness/wait.ts'
 import { writeFiles } from '../fixtures/write-files.ts'
 
@@ -71,7 +70,7 @@ def main():
       script === undefined ? [command, 'run', '--port', '1'] : ['sh', '-c', `${script} ${command} run`],
     environment: () => ({ ...process.env, PYTHONPATH: bin, TMPDIR: join(dir, 'tmp'), LEADER_MARK: 'x' }),
     clock: systemClock,
-    reaper: NO_REAPER,
+    reaper: [],
     startTimeoutMs: 20_000,
     changed: () => views.push(`${standby.view.mode} ${standby.view.state}`),
     ...more,
