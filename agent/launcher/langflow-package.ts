@@ -39,7 +39,6 @@ export function langflowVersion(
   return null
 }
 
-/** `python`: the name of the interpreter, which usually contains its version. */
 function sitesBelow(prefix: string, python: string): string[] {
   const own = /^python\d+\.\d+/.exec(python)?.[0]
   return LIBRARIES.flatMap((library) => {
@@ -51,18 +50,15 @@ function sitesBelow(prefix: string, python: string): string[] {
 function versionIn(directory: string): string | null {
   const entries = entriesOf(directory).filter((name) => name.endsWith('.dist-info'))
   const found = PACKAGES.flatMap((name) => entries.filter((entry) => entry.split('-')[0] === name))
-  const versions = found.map((entry) => versionOf(join(directory, entry, 'METADATA')))
-  return versions.find((version) => version !== null) ?? null
-}
-
-function versionOf(file: string): string | null {
-  try {
-    const [, version = ''] = /^Version: *(\S+)\s*$/im.exec(headOf(file)) ?? []
-    return isVersion(version) ? version : null
-  } catch {
-    // The metadata is a partial remainder of another version.
-    return null
+  for (const entry of found) {
+    try {
+      const [, version = ''] = /^Version: *(\S+)\s*$/im.exec(headOf(join(directory, entry, 'METADATA'))) ?? []
+      if (isVersion(version)) return version
+    } catch {
+      // The metadata is a partial remainder of another version.
+    }
   }
+  return null
 }
 
 function entriesOf(directory: string): string[] {

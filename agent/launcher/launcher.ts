@@ -10,7 +10,6 @@ import {
 } from '../link/link-messages.ts'
 import { Loop } from '../loop.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
-
 import type { ContentWatch } from './content-watch.ts'
 import {
   type AgentOrder,
@@ -29,12 +28,8 @@ type Welcome = Extract<ToLauncher, { type: 'welcome' }>
 
 /** The launcher's access to the machine, a seam for the simulation. */
 export interface LauncherMachine extends WorkloadMachine {
-  /** Creates the standby from which starts continue. `changed`: called after each change of its state. */
   newStandby(mark: () => string, startTimeoutMs: number, changed: () => void): KeptStandby
-  /**
-   * Takes the lock that proves this launcher's death, and keeps it while the returned object exists. `null`: the lock
-   * is not available.
-   */
+  /** Takes the lock that proves this launcher's death, and keeps it while the returned object exists. */
   lock(): object | null
 }
 
@@ -42,11 +37,9 @@ export interface LauncherOptions {
   readonly command: readonly string[]
   /** The version of the LangFlow that it would start now. `null`: unknown. */
   readonly langflow: () => string | null
-  /** Watches the files that LangFlow reads at its start, and the settings that must be equal on all replicas. */
   readonly content: (changed: () => void) => Pick<ContentWatch, keyof ContentWatch>
   /** Time from SIGTERM to SIGKILL if no agent decides. */
   readonly stopTimeoutMs: number
-  /** The launcher is PID 1, alone in its namespace. */
   readonly alone: boolean
   readonly log: Log
   readonly link: (handlers: LinkClientHandlers) => Pick<LinkClient, 'connected' | 'start' | 'send' | 'close'>

@@ -5,18 +5,15 @@ import type { LauncherEvent } from './launcher-phase.ts'
 import type { ServingProcesses } from './serving-processes.ts'
 import type { KeptStandby } from './standby/standby.ts'
 
-/** The machine, from the view of the workload's processes. A seam for the simulation. */
+/** A seam for the simulation. */
 export interface WorkloadMachine {
   readonly clock: Clock
-  /** Called for each start, and for remains that must end without one. */
   tree(mark: string): ProcessTree
-  /** `null` if the port is free. If not, one sentence that names the process on it. */
+  /** One sentence that names the process on it, unless the port is free. */
   portHolder(port: number): Promise<string | null>
-  /** Watches the processes that serve the port, beginning with the start of the workload's first process. */
   serving(port: number, child: number): Pick<ServingProcesses, 'check' | 'finish' | 'cutOff'>
-  /** Reads the environment again before a start. Resolves to why none is possible, in one sentence, or to `null`. */
+  /** Reads the environment again before a start. Resolves to why none is possible, in one sentence. */
   readEnvironment(): Promise<string | null>
-  /** The workload's environment under a grant. */
   environment(grant: Pick<Grant, 'epoch' | 'identity'>): NodeJS.ProcessEnv
 }
 
@@ -33,7 +30,6 @@ export class WorkloadProcesses {
   private tree: ProcessTree | null = null
   private serving: ReturnType<WorkloadMachine['serving']> | null = null
   private stopTimer: Timer | null = null
-  /** Marks the processes, so that they are found after any change of parent or session. */
   mark = ''
   port = 0
 
@@ -138,10 +134,7 @@ export class WorkloadProcesses {
     this.serving = null
   }
 
-  /**
-   * The remains afterwards, in one sentence. `null`: no process is alive, and the port is free. If that is unknown, the
-   * result is not `null`.
-   */
+  /** `null` only if it is certain that no process is alive and the port is free. Else the remains, in one sentence. */
   private async killOnce(tree: ProcessTree): Promise<string | null> {
     const { clock } = this.machine
     try {

@@ -28,10 +28,7 @@ export interface WarmStandbyOptions {
   readonly changed: () => void
 }
 
-const LONGEST_PATH = 4096
-/** The same limit as in the script. */
-const MOST_READ = 500
-/** Room for some 500 paths. */
+/** Room for thousands of paths. */
 const LONGEST_MESSAGE = 4 * 1024 * 1024
 
 /** The one message of the process on its link. */
@@ -41,9 +38,7 @@ const Waiting = z.object({
   at: Word,
   without: z.array(Word).check(z.maxLength(50)),
   /** Each path with its `fileSignature` at the time of reading. */
-  read: z
-    .record(z.string().check(z.maxLength(LONGEST_PATH)), Word)
-    .check(z.refine((read) => Object.keys(read).length <= MOST_READ)),
+  read: z.record(z.string(), Word),
 })
 const Message = z.discriminatedUnion('type', [Waiting, z.object({ type: z.literal('error'), error: Word })])
 

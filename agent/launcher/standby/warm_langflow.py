@@ -19,14 +19,12 @@ if __name__ == "__main__":
 import errno
 import gc
 import importlib.util
-import itertools
 import json
 import os
 import socket
 import tempfile
 import threading
 
-MOST_READ = 500
 TEMPORARY = os.path.realpath(tempfile.gettempdir()) + os.sep
 
 # 1. The calls that are held.
@@ -127,11 +125,7 @@ class Standby:
             self.is_ready = True
             gc.collect()
             gc.freeze()
-            states = self.read.states
-            if len(states) > MOST_READ:
-                self.left_out.append(f"a look at all {len(states)} files that it has read")
-            read = dict(itertools.islice(states.items(), MOST_READ))
-            self.report(type="ready", at=at, without=self.left_out, read=read)
+            self.report(type="ready", at=at, without=self.left_out, read=self.read.states)
         self.go.wait()
         self.listener.join()
 
@@ -160,12 +154,8 @@ def signature_of(path):
 
 def is_installation(directory):
     """Whether only the directory is recorded. Its modification time changes with each package, and its files are too many."""
-    if (directory + os.sep).startswith((sys.prefix + os.sep, sys.base_prefix + os.sep)):
-        return True
-    try:
-        return any(name.endswith(".dist-info") for name in os.listdir(directory))
-    except OSError:
-        return False
+    prefixes = (sys.prefix + os.sep, sys.base_prefix + os.sep)
+    return directory.endswith(("site-packages", "dist-packages")) or (directory + os.sep).startswith(prefixes)
 
 
 class Files:
