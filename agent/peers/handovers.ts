@@ -1,4 +1,3 @@
-import { contentChange } from '../election/content-change.ts'
 import type { CandidateConfig, CandidateState } from '../election/state.ts'
 import { type OtherLeasesOptions, watchOtherLeases } from './other-leases.ts'
 import type { Peers } from './peers.ts'
@@ -43,8 +42,7 @@ export class Handovers {
   electionChanged(state: CandidateState): void {
     const { peers } = this.options
     const { term } = state
-    // If the leader's files have changed, it waits until a replica is prepared with the new ones.
-    peers?.ask(term !== null, contentChange(this.options, state)?.inPlace ?? false)
+    peers?.ask(term !== null)
     const stepsDown = term?.stepDown != null
     // A replica that was ready a moment ago may be gone: the successor is named when the stop is over.
     if (stepsDown && !this.stepsDown) peers?.askAgain()

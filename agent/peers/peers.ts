@@ -30,7 +30,6 @@ export interface HandoverOptions {
 }
 
 const POLL_MS = 5_000
-const OFTEN_MS = 1_000
 const ROWS_COUNT_MS = 1_000
 /** An answer counts for two polls and a second: one poll may be missed, and the next one may take a second. */
 const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
@@ -83,7 +82,6 @@ export class Peers {
   /** Times when this replica itself answered, by address. Another pod may have the address later. */
   private readonly own = new Map<string, number>()
   private asking = false
-  private often = false
   private timer: Timer | null = null
   private nextAt = 0
   private polling = false
@@ -95,12 +93,10 @@ export class Peers {
     this.requests = new StatusRequests(clock)
   }
 
-  /** Starts or stops polling: only a leader needs a successor. `often`: it waits for one. */
-  ask(yes: boolean, often = false): void {
-    if (yes === this.asking && often === this.often) return
-    if (often) this.nextAt = this.options.clock.mono()
+  /** Starts or stops polling: only a leader needs a successor. */
+  ask(yes: boolean): void {
+    if (yes === this.asking) return
     this.asking = yes
-    this.often = often
     this.timer?.cancel()
     if (yes) this.schedule()
   }
@@ -198,7 +194,7 @@ export class Peers {
   private async poll(): Promise<void> {
     const { clock, repeats } = this.options
     this.polling = true
-    this.nextAt = clock.mono() + (this.often ? OFTEN_MS : POLL_MS)
+    this.nextAt = clock.mono() + POLL_MS
     const problems = (await this.round()).flatMap(({ problem }) => problem ?? [])
     this.polling = false
     // Requests that were cancelled by `ask(false)` are not failures.
@@ -214,7 +210,7 @@ export class Peers {
     const { origins, problems } = await find(at, resolve)
     if (problems.length === 0) this.forget(({ at }) => !origins.includes(at))
     // The interval starts now, because the lookup may have taken a while.
-    if (origins.length > 0) this.nextAt = clock.mono() + (this.often ? OFTEN_MS : POLL_MS)
+    if (origins.length > 0) this.nextAt = clock.mono() + POLL_MS
     const oldest = clock.mono() - ANSWER_COUNTS_MS
     const isOwn = (origin: string) => (this.own.get(origin) ?? Number.NEGATIVE_INFINITY) >= oldest
     // While a name cannot be resolved, the replicas that answered before still count.

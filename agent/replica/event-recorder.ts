@@ -1,8 +1,6 @@
 import type { Clock } from '../clock.ts'
-import type { AgentOptions } from '../config/options.ts'
 import type { NotedEffect } from '../election/elector.ts'
 import type { CandidateState, Why } from '../election/state.ts'
-import type { ReasonCode } from '../lease/reasons.ts'
 import type { StandbyMode } from '../link/link-messages.ts'
 import type { EventName, Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
@@ -10,7 +8,6 @@ import type { EventReason, Events } from './kube-events.ts'
 import { type ProblemCode, type ProblemReport, type problemsOf, REPORTS } from './problems.ts'
 
 export interface EventRecorderOptions {
-  readonly onCrash: AgentOptions['onCrash']
   readonly clock: Pick<Clock, 'mono'>
   readonly log: Pick<Log, 'event' | 'info' | 'warn' | 'error'>
   readonly metrics: Pick<Metrics, 'leading' | 'transition' | 'takeover' | 'restarted' | 'doubted' | 'alarm'>
@@ -26,16 +23,6 @@ const EVENT_OF: { readonly [N in EventName]?: EventReason } = {
   stepped_down: 'SteppedDown',
   fatal: 'CannotGoOn',
 }
-
-/** Reasons for the end of a term without a failure. */
-const PLANNED: ReadonlySet<ReasonCode | undefined> = new Set([
-  'terminated',
-  'container_ending',
-  'switchover',
-  'restart',
-  'newer_revision',
-  'content_changed',
-])
 
 /** Writes a replica's events to its log, its metrics and as Kubernetes Events. A lasting trouble is not repeated. */
 export class EventRecorder {
@@ -55,8 +42,7 @@ export class EventRecorder {
     const { log, metrics, events } = this.options
     log.event(event, { epoch, code, reason, ...detail })
     const recorded = EVENT_OF[event]
-    const type = recorded === 'SteppedDown' && !PLANNED.has(code) ? 'Warning' : undefined
-    if (recorded !== undefined) events.record({ reason: recorded, epoch, code, because: reason, type })
+    if (recorded !== undefined) events.record({ reason: recorded, epoch, code, because: reason })
     if (event === 'acquired') {
       metrics.leading(true)
       metrics.transition('acquired', code)
@@ -99,14 +85,11 @@ export class EventRecorder {
     { code, reason }: Why,
     { term, highestEpoch }: Pick<CandidateState, 'term' | 'highestEpoch'>,
   ): void {
-    const { log, metrics, events, onCrash } = this.options
-    const why = onCrash === 'restart' ? '--on-crash=restart' : 'no other replica is ready'
-    const isPlanned = PLANNED.has(code)
-    const because = isPlanned ? reason : `${reason}; ${why}`
+    const { log, metrics, events } = this.options
     const epoch = term?.epoch ?? highestEpoch
-    log[isPlanned ? 'info' : 'warn'](`LangFlow is restarted in place: ${because}`, { epoch, code })
+    log.warn(`LangFlow is restarted in place: ${reason}`, { epoch, code })
     metrics.restarted(code)
-    events.record({ reason: 'RestartedInPlace', epoch, code, because, ...(isPlanned && { type: 'Normal' }) })
+    events.record({ reason: 'RestartedInPlace', epoch, code, because: reason })
   }
 
   /** Reports each problem when it begins, while it lasts, and when it is over. */

@@ -78,8 +78,6 @@ export class KubeEvents {
   }
 }
 
-type EventType = 'Normal' | 'Warning'
-
 /** The Events of a replica: the `reason`, which never changes, its type, its `action`, and the text. */
 export const EVENT_REASONS = {
   LeaderAcquired: ['Normal', 'Acquire', 'acquired the Lease'],
@@ -96,7 +94,7 @@ export const EVENT_REASONS = {
   StopFailed: ['Warning', 'Keep', 'keeps the Lease, because LangFlow processes may be alive'],
   ContentRefused: ['Warning', 'Keep', 'does not use the changed files that LangFlow starts from'],
   CannotGoOn: ['Warning', 'End', 'cannot continue, so its agent exits'],
-} as const satisfies Record<string, readonly [EventType, string, string]>
+} as const satisfies Record<string, readonly ['Normal' | 'Warning', string, string]>
 
 export type EventReason = keyof typeof EVENT_REASONS
 
@@ -106,8 +104,6 @@ export interface ReplicaEvent {
   readonly code?: ReasonCode | undefined
   /** The cause, in one sentence. */
   readonly because?: string | undefined
-  /** A type other than the usual one. */
-  readonly type?: EventType | undefined
 }
 
 /** The object of an Event, in the terms of the API. */
@@ -128,12 +124,12 @@ const NAME_LENGTH = 200
 
 /** An Event of `events.k8s.io/v1`. `wallMs`: time of the occurrence. */
 function eventOf(
-  { reason, epoch, code, because, type }: ReplicaEvent,
+  { reason, epoch, code, because }: ReplicaEvent,
   identity: string,
   wallMs: number,
   regarding: Reference,
 ): WrittenObject {
-  const [usually, action, words] = EVENT_REASONS[reason]
+  const [type, action, words] = EVENT_REASONS[reason]
   const who = regarding.kind === 'Pod' ? regarding.name : identity
   const why = because === undefined ? '' : `: ${because}`
   const term = code === undefined ? `epoch ${epoch}` : `epoch ${epoch}, ${code}`
@@ -154,7 +150,7 @@ function eventOf(
     reportingInstance: identity.slice(0, INSTANCE_LENGTH),
     action,
     reason,
-    type: type ?? usually,
+    type,
     note: cut(redactText(`${who} ${words}${why}`), ` (${term})`),
     regarding,
   }

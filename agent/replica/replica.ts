@@ -83,7 +83,7 @@ export class Replica implements StatusSource {
     this.repeats = new LogThrottle(log, clock)
     const { lease, repeats } = this
     this.events = parts.events({ leaseUid: () => this.state.seen?.lease?.metadata.uid, repeats })
-    this.recorder = new EventRecorder({ ...parts, onCrash: options.onCrash, events: this.events, repeats })
+    this.recorder = new EventRecorder({ ...parts, events: this.events, repeats })
     const asked = () => this.handovers.asked()
     this.peers = parts.peers?.({ identity: options.identity, lease, repeats, asked }) ?? null
     this.supervisor = this.newSupervisor()

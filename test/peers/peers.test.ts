@@ -157,16 +157,6 @@ describe('the peers of a leader', () => {
     assert.equal(b.asked.length, 2)
   })
 
-  test('are asked at once and then each second while this replica waits for one', async (t) => {
-    const b = await (await three(t)).open().round()
-    b.asked.length = 0
-    b.peers.ask(true, true)
-    for (const asked of [2, 4, 6]) {
-      await b.round(asked === 2 ? 1 : 1_000)
-      assert.equal(b.asked.length, asked)
-    }
-  })
-
   test('count by their last answer for two more polls', async (t) => {
     const b = new Bench(t)
     let failing = false

@@ -6,7 +6,7 @@ import type { ReplicaEvent } from '../../agent/replica/kube-events.ts'
 import { REPORTS } from '../../agent/replica/problems.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
-function setUp(onCrash: 'handover' | 'restart' = 'handover') {
+function setUp() {
   const clock = new VirtualClock()
   const lines: unknown[][] = []
   const recorded: ReplicaEvent[] = []
@@ -22,7 +22,6 @@ function setUp(onCrash: 'handover' | 'restart' = 'handover') {
     (...values: unknown[]) =>
       void counted.push([name, ...values])
   const recorder = new EventRecorder({
-    onCrash,
     clock,
     log,
     events: { record: (what) => void recorded.push(what) },
@@ -78,7 +77,6 @@ describe('an event of a replica', () => {
       epoch: 4,
       code: 'expired',
       because: 'it expired',
-      type: undefined,
     })
     assert.deepEqual(
       more.map(({ reason }) => reason),
@@ -86,30 +84,13 @@ describe('an event of a replica', () => {
     )
   })
 
-  test('is a warning if the replica steps down because of a failure', () => {
-    const { recorded, recorder } = setUp()
-    for (const code of ['switchover', 'workload_lost', 'deadman', 'newer_revision'] as const)
-      recorder.event({ type: 'event', event: 'stepped_down', epoch: 4, code })
-    assert.deepEqual(
-      recorded.map(({ type }) => type),
-      [undefined, 'Warning', 'Warning', undefined],
-    )
-  })
-
   test('is logged, counted and recorded if LangFlow is restarted in place', () => {
-    for (const [onCrash, code, because, type] of [
-      ['restart', 'workload_exited', 'why; --on-crash=restart', undefined],
-      ['handover', 'workload_exited', 'why; no other replica is ready', undefined],
-      ['restart', 'content_changed', 'why', 'Normal'],
-    ] as const) {
-      const { lines, counted, recorded, recorder } = setUp(onCrash)
-      recorder.restart({ code, reason: 'why' }, { term: null, highestEpoch: 7 })
-      assert.deepEqual(lines[0]?.[1], { epoch: 7, code })
-      assert.deepEqual(counted, [['restarted', code]])
-      assert.deepEqual(recorded, [
-        { reason: 'RestartedInPlace', epoch: 7, code, because, ...(type && { type }) },
-      ])
-    }
+    const { lines, counted, recorded, recorder } = setUp()
+    const code = 'workload_exited'
+    recorder.restart({ code, reason: 'why' }, { term: null, highestEpoch: 7 })
+    assert.deepEqual(lines[0]?.[1], { epoch: 7, code })
+    assert.deepEqual(counted, [['restarted', code]])
+    assert.deepEqual(recorded, [{ reason: 'RestartedInPlace', epoch: 7, code, because: 'why' }])
   })
 })
 
