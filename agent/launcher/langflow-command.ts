@@ -89,7 +89,6 @@ export function coldStart(
   }
 }
 
-/** The interpreter in the first line of a script. */
 function interpreterOf(script: string, env: NodeJS.ProcessEnv): [string, ...string[]] {
   const [, line = ''] = /^#!\s*(.*\S)/.exec(headOf(script)) ?? []
   const [interpreter = '', ...options] = line.split(/\s+/)

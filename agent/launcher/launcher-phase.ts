@@ -62,23 +62,19 @@ export interface EndingByForce extends Ending {
   readonly unstoppable: boolean
 }
 
-/** The whole state on which the launcher's decisions depend. */
 export interface LauncherRecord {
   readonly phase: LauncherPhase
   /** The grant in force, until the launcher ends it, regardless of the clocks. */
   readonly grant: Grant | null
   /** Grants up to this epoch are permanently over: the agent ordered a kill. */
   readonly closedEpoch: number
-  /** The last grant was refused. */
   readonly refusing: boolean
-  /** The launcher has searched for remains of an earlier launcher. */
   readonly met: boolean
   /** Exit code of the launcher, which ends as soon as it is idle. `null`: it stays. */
   readonly leaving: number | null
   /** Number of the last start. Late reports of an earlier start are ignored. */
   readonly start: number
   readonly facts: Omit<WorkloadView, 'state' | 'killAt' | 'standby'>
-  /** Effects to carry out, in this order. */
   readonly effects: readonly LauncherEffect[]
 }
 
@@ -109,7 +105,6 @@ function stateOf(phase: LauncherPhase): WorkloadState {
   return phase.manner === 'by force' && phase.unstoppable ? 'unstoppable' : 'stopping'
 }
 
-/** The agent's messages about the workload. */
 export type AgentOrder = Exclude<ToLauncher, { type: 'welcome' | 'refused' | 'ping' }>
 
 export type LauncherEvent =
@@ -117,16 +112,12 @@ export type LauncherEvent =
   /** A welcome. `remains`: processes of an earlier launcher are alive. They are searched for at the first welcome. */
   | { type: 'met'; remains: boolean }
   | { type: 'link down' }
-  /**
-   * The launcher must end when the agent has had the workload stopped: after SIGTERM, or because of a defect of its
-   * container.
-   */
+  /** The launcher must end once the workload is stopped: after SIGTERM, or because of a defect of its container. */
   | { type: 'leave'; defect: string | null }
   /** The agent that owns the launcher is gone. The launcher ends, and the workload immediately. */
   | { type: 'orphaned' }
-  /** The clocks must be compared with the grant now. */
   | { type: 'clock' }
-  /** `holder`: why LangFlow cannot start, such as the process on its port, in one sentence. `null`: it can. */
+  /** `holder`: why LangFlow cannot start, such as the process on its port, in one sentence. */
   | { type: 'prepared'; start: number; holder: string | null }
   | { type: 'launched'; start: number; pid: number }
   /** `gone`: no process of the start is alive. */
@@ -140,10 +131,7 @@ export type LauncherEvent =
   | { type: 'stop checked'; start: number; gone: boolean }
   /** `supported`: LangFlow can be ordered to cut off its requests. */
   | { type: 'cut off'; supported: boolean }
-  /**
-   * `left`: one sentence that names the live processes or the process on the port. `null`: no process is alive, and the
-   * port is free.
-   */
+  /** `left`: names what is alive or on the port. `null` only if no process is alive and the port is free. */
   | { type: 'killed'; left: string | null }
 
 export type Of<Type extends LauncherEvent['type']> = Extract<LauncherEvent, { type: Type }>
@@ -153,7 +141,6 @@ export type LauncherEffect =
   | { type: 'check clocks'; afterMs: number }
   | { type: 'prepare standby'; afterMs: number }
   | { type: 'discard standby' }
-  /** Waits for the standby, then checks the port. */
   | { type: 'prepare'; start: number }
   | { type: 'launch'; start: number; grant: Grant }
   | { type: 'watch serving'; pid: number }

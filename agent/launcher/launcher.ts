@@ -38,7 +38,6 @@ export interface LauncherOptions {
   /** The version of the LangFlow that it would start now. `null`: unknown. */
   readonly langflow: () => string | null
   readonly content: (changed: () => void) => Pick<ContentWatch, keyof ContentWatch>
-  /** Time from SIGTERM to SIGKILL if no agent decides. */
   readonly stopTimeoutMs: number
   readonly alone: boolean
   readonly log: Log
@@ -49,7 +48,7 @@ export interface LauncherOptions {
 /** Messages that count as events. A peer cannot send the launcher's other events. */
 const ORDERS = new Set<ToLauncher['type']>(['grant', 'start', 'healthy', 'prepare', 'stop', 'kill'])
 
-/** The loop around the launcher's step. It passes events in and carries out the decisions. */
+/** Passes events to the launcher's step, and carries out the decisions. */
 export class Launcher {
   private readonly options: LauncherOptions
   private readonly link: ReturnType<LauncherOptions['link']>

@@ -25,22 +25,17 @@ export interface ServingOptions {
   readonly log: Pick<Log, 'info'>
 }
 
-/** A process within the workload. */
 interface Descendant {
   readonly self: ProcessIdentity
   /** Its ancestors, nearest first. */
   readonly masters: readonly ProcessIdentity[]
 }
 
-/** A process that accepts connections, and its command line. */
 type Worker = Descendant & { readonly command: string }
 
 /** Interval between searches for the serving processes, until they are found. */
 const SEARCH_MS = 1_000
-/**
- * The cost of a search, times this, is the shortest interval to the next one. A search takes 1-5 ms, and 80 ms on a
- * busy machine with a thousand processes, so searches use at most a 20th of a core.
- */
+/** Searches use at most a 20th of a core: one takes 1-5 ms, and 80 ms on a busy machine with a thousand processes. */
 const SEARCH_COST = 20
 /** A process with more file descriptors is skipped. */
 const MOST_FDS = 4_096
@@ -63,9 +58,8 @@ export class ServingProcesses {
   }
 
   /**
-   * The loss of all serving processes since the last call, reported once. `null`: a process serves, or none has served
-   * yet. Must not be called for a workload that is stopped or ordered to end. Never throws: a process in an unknown
-   * state counts as alive.
+   * The loss of all serving processes since the last call, reported once. Must not be called for a workload that is
+   * stopped or ordered to end. A process in an unknown state counts as alive.
    */
   check(): Loss | null {
     const before = this.workers
@@ -137,9 +131,8 @@ export class ServingProcesses {
   }
 
   /**
-   * The serving processes. Schedules the next search. A process that does not descend from the first one does not
-   * count: a worker whose master has ended may still accept, and so may a process that a worker had forked before it
-   * was killed.
+   * A process that does not descend from the first one does not count: a worker whose master has ended may still accept,
+   * and so may a process that a worker had forked before it was killed.
    */
   private search(): readonly Worker[] | 'unknown' {
     const { clock, port, child } = this.options
@@ -183,7 +176,6 @@ function executes(stat: ProcessStat): boolean {
   return !isDead(stat) && !isEnding(stat)
 }
 
-/** A process and all its descendants, each with its ancestors. */
 function descendants(processes: readonly ProcessStat[], root: number): Map<number, Descendant> {
   const children = Map.groupBy(processes, ({ ppid }) => ppid)
   const found = new Map<number, Descendant>()

@@ -1,6 +1,5 @@
-/** What a start script does. */
 export interface Start {
-  /** The words of its last command. */
+  /** Its last command. */
   readonly words: readonly string[]
   /** The variables that it exports. */
   readonly environment: Readonly<Record<string, string>>

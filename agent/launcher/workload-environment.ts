@@ -29,10 +29,7 @@ const AS_IT_IS = 32
 const ADVICE =
   "set it on all replicas to the same output of `openssl rand -base64 32 | tr '+/' '-_'` (44 characters)"
 
-/**
- * One sentence if LangFlow cannot encrypt with the key in its environment, or if replicas do not share the key. `null`:
- * no known problem. It never contains the key.
- */
+/** Why LangFlow cannot encrypt with its key, or why replicas do not share it. The sentence never contains the key. */
 export function faultOfSecretKey(command: readonly string[], env: NodeJS.ProcessEnv): string | null {
   if (!/\blangflow(\.__main__)?\s+run\b/.test(command.join(' '))) return null
   const key = env[SECRET_KEY]

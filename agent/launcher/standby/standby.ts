@@ -14,7 +14,7 @@ type Held = Pick<StandbyView, 'reason' | 'memoryBytes'>
 export interface StandbyProcess {
   /** Its preparation begins. One report follows, and possibly a failure after `ready`. */
   begin(): void
-  /** What has changed since the preparation. `null`: nothing. */
+  /** What has changed since the preparation. */
   readonly stale: string | null
   /** SIGKILL. No report follows. */
   end(): void
@@ -43,7 +43,7 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
   private readonly newProcess: (reports: StandbyReports) => P
   private readonly changed: () => void
   private phase: StandbyPhase<P> = { name: 'none' }
-  /** Whether a standby is required, so that a failed one is prepared again. */
+  /** A failed one is prepared again. */
   private isKept = false
   private timer: Timer | null = null
   private failures = 0
@@ -65,9 +65,7 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
     return 'process' in this.phase ? this.phase.process : null
   }
 
-  /**
-   * Begins the preparation, unless a standby exists already. A call without a delay starts a standby that was put off.
-   */
+  /** Does nothing if a standby exists already. A call without a delay starts a standby that was put off. */
   prepare(afterMs = 0): void {
     const { phase } = this
     const isPutOff = phase.name === 'due' && afterMs === 0
@@ -108,7 +106,7 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
     if (stale !== null) this.fail(outdated(stale))
   }
 
-  /** The process that becomes the workload. `null`: start it cold. */
+  /** The process that becomes the workload, unless the start is cold. */
   take(): P | null {
     const { phase } = this
     if (phase.name !== 'ready') return null
@@ -182,7 +180,7 @@ function viewOf(phase: StandbyPhase<unknown>): StandbyView {
   }
 }
 
-/** The launcher's access to it, a seam for tests. */
+/** A seam for tests. */
 export type KeptStandby = Pick<Standby, 'view' | 'prepare' | 'renew' | 'use' | 'discard'>
 
 /** Why a standby is given up, by the path or the setting that has changed. */

@@ -18,7 +18,6 @@ const WARM_LANGFLOW = readFileSync(new URL('./warm_langflow.py', import.meta.url
 const WARM_SCRIPT = `${WARM_LANGFLOW}${CUT_OFF}sys.exit(main())\n`
 
 export interface WarmStandbyOptions {
-  /** The workload's command, as it stood after `--`. */
   readonly command: readonly string[]
   /** The workload's environment, without the variables that a grant adds. */
   readonly environment: () => NodeJS.ProcessEnv
@@ -31,7 +30,6 @@ export interface WarmStandbyOptions {
 /** Room for thousands of paths. */
 const LONGEST_MESSAGE = 4 * 1024 * 1024
 
-/** The one message of the process on its link. */
 const Word = z.string().check(z.maxLength(200))
 const Waiting = z.object({
   type: z.literal('ready'),
@@ -48,7 +46,6 @@ const TOO_LITTLE = `there is too little memory: ${MORE_MEMORY}`
 const KILLED = `it was killed (SIGKILL), probably because memory ran out: ${MORE_MEMORY}`
 /** The point of its wait once all possible preparation is done. */
 const SEAM = 'server'
-/** Interval between two checks whether the files that it has read are unchanged. */
 const LOOK_MS = 5_000
 
 export type WarmStandby = Standby<WarmProcess>
@@ -70,7 +67,7 @@ class WarmProcess implements StandbyProcess {
   /** The child and, below tini, the interpreter. The interpreter has forked nothing. */
   private processes: ProcessIdentity[] = []
   private read: readonly (readonly [path: string, signature: string])[] = []
-  /** Limits the preparation, and then fires for the next check of the files. */
+  /** For the end of the preparation, then for the next check of the files. */
   private timer: Timer | null = null
 
   constructor(options: WarmStandbyOptions, reports: StandbyReports) {
@@ -102,7 +99,7 @@ class WarmProcess implements StandbyProcess {
     return this.read.find(([path, then]) => fileSignature(path) !== then)?.[0] ?? null
   }
 
-  /** Continues as the workload, with `env` added to its environment. `null`: it has just ended. */
+  /** Continues as the workload, with `env` added to its environment, unless it has just ended. */
   resume(env: NodeJS.ProcessEnv): Started | null {
     const { child } = this
     this.timer?.cancel()
@@ -194,12 +191,12 @@ class WarmProcess implements StandbyProcess {
   }
 }
 
-/** `undefined` if not even its pipes could be created. */
+/** Missing if not even its pipes could be created. */
 function linkOf({ stdio }: Started): Duplex | undefined {
   return (stdio as Started['stdio'] | undefined)?.[LINK_FD] as Duplex | undefined
 }
 
-/** Why the standby starts slower than it could. `null`: it does not. */
+/** Why the standby starts slower than it could. */
 function shortcoming(at: string, without: readonly string[]): string | null {
   const causes: string[] = []
   if (at !== SEAM) causes.push(`it waits too early, before ${at}`)
