@@ -1,4 +1,3 @@
-import { fstatSync } from 'node:fs'
 import { Socket } from 'node:net'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
@@ -8,16 +7,9 @@ import { variableOf } from '../config/setting.ts'
 /** The pipe to the agent; its messages are in agent/front/front-messages.ts. */
 const CHANNEL = 3
 
-/**
- * The process that takes traffic for an agent with `--traffic=front`. The command is hidden, since only an agent can
- * use it.
- */
 export function addFront(program: Command): void {
-  const command = program.command('front', { hidden: true }).action(async () => {
-    if (!isPipe(CHANNEL))
-      command.error(
-        'only an agent with --traffic=front can start this command: file descriptor 3 is not a pipe',
-      )
+  // Hidden, since only an agent with --traffic=front can use it.
+  program.command('front', { hidden: true }).action(async () => {
     const [{ serveFront }, { createLog }] = await Promise.all([
       import('../front/front.ts'),
       import('../observe/log.ts'),
@@ -31,13 +23,4 @@ export function addFront(program: Command): void {
     await serveFront(new Socket({ fd: CHANNEL }), { clock: systemClock, log })
     process.exit()
   })
-}
-
-function isPipe(fd: number): boolean {
-  try {
-    const stat = fstatSync(fd)
-    return stat.isSocket() || stat.isFIFO()
-  } catch {
-    return false
-  }
 }

@@ -65,7 +65,6 @@ async function run(options: RunOptions): Promise<number> {
   }
 }
 
-/** Creates a directory for this user alone. Throws one sentence if that fails, as on a read-only root file system. */
 function makePrivate(directory: string): void {
   try {
     makeDirectory(directory, 0o700)

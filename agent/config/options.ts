@@ -113,25 +113,23 @@ type Checked = Timings &
 
 export function conflictIn(given: Checked): string | null {
   const { listen, target, traffic, frontListen, streamGraceMs, drainTimeoutMs } = given
-  const problem = contradiction(given)
-  if (problem !== null) return problem
+  const ofFront = traffic === 'front'
   const same = (flag: string, other: string, port: number) =>
     `${flag} and ${other} have the same port (${port}): give each its own port`
-  if (listen.port !== 0 && listen.port === target?.port) return same('--listen', '--target', listen.port)
-  if (traffic !== 'front') return null
-  if (frontListen.port === listen.port) return same('--front-listen', '--listen', frontListen.port)
-  if (frontListen.port === target?.port) return same('--front-listen', '--target', frontListen.port)
-  if (target?.origin.startsWith('https:'))
-    return (
-      `--traffic=front requires HTTP to LangFlow, and --target is ${target.origin}: ` +
-      `let LangFlow serve HTTP on its loopback address, and set --target to http://127.0.0.1:${target.port}`
-    )
-  if (streamGraceMs > drainTimeoutMs)
-    return (
-      `--stream-grace (${formatDuration(streamGraceMs)}) is longer than --drain-timeout (${formatDuration(drainTimeoutMs)}), after ` +
-      'which the agent closes all connections: shorten --stream-grace, or lengthen --drain-timeout'
-    )
-  return null
+  const conflicts: [applies: boolean, problem: string][] = [
+    [listen.port !== 0 && listen.port === target?.port, same('--listen', '--target', listen.port)],
+    [ofFront && frontListen.port === listen.port, same('--front-listen', '--listen', frontListen.port)],
+    [ofFront && frontListen.port === target?.port, same('--front-listen', '--target', frontListen.port)],
+    [
+      ofFront && target?.origin.startsWith('https:') === true,
+      `--traffic=front requires HTTP to LangFlow, and --target is ${target?.origin}: let LangFlow serve HTTP on its loopback address`,
+    ],
+    [
+      ofFront && streamGraceMs > drainTimeoutMs,
+      `--stream-grace is longer than --drain-timeout (${formatDuration(drainTimeoutMs)}): shorten --stream-grace, or lengthen --drain-timeout`,
+    ],
+  ]
+  return contradiction(given) ?? conflicts.find(([applies]) => applies)?.[1] ?? null
 }
 
 const LOOPBACK = /^(localhost\.?|127\..*|::1)$/i

@@ -117,15 +117,9 @@ export function formatListen({ host, port }: Listen): string {
 
 const DNS_NAME = /^(?=.{1,253}$)[a-z\d]([-a-z\d]*[a-z\d])?(\.[a-z\d]([-a-z\d]*[a-z\d])?)*\.?$/i
 
-/** More replicas need one name for all of them. */
-const MOST_PEERS = 32
-
 /** Reads `langflow-members:8090`, `10.0.0.7:8090` or `[fd00::7]:8090`, or a list of these, separated by commas. */
 export function parsePeers(text: string): readonly Peer[] {
-  const peers = text.split(',').map((one) => parseAddress(one.trim(), 'langflow-members:8090'))
-  if (peers.length > MOST_PEERS)
-    throw new Error(`use at most ${MOST_PEERS} addresses, or one name that resolves to all replicas`)
-  return peers
+  return text.split(',').map((one) => parseAddress(one.trim(), 'langflow-members:8090'))
 }
 
 export function parseFrontAddress(text: string): Peer {

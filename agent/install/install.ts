@@ -21,7 +21,6 @@ const EXECUTE_ONLY = 0o111
  */
 const READABLE_LOADER = 'loader'
 const LIBRARIES = 'lib'
-/** Long enough for a first start from a cold disk. */
 const CHECK_TIMEOUT_MS = 60_000
 
 /**
@@ -53,10 +52,6 @@ export function install(target: string, { program, path }: { program: string; pa
   check(target)
 }
 
-/**
- * The libraries that belong to a node so that it starts in any image. The image's node has them, and so does a copy of
- * it. `null`: it uses the libraries of the machine.
- */
 function ownLibraries(node: string) {
   const interpreter = interpreterOf(node)
   const directory = join(dirname(node), LIBRARIES)
@@ -130,12 +125,7 @@ function check(target: string): void {
     )
   } catch (error) {
     if (error instanceof FatalError) throw error
-    const { code, stderr, message } = error as NodeJS.ErrnoException & { stderr?: string }
-    if (code === 'EACCES') {
-      throw new FatalError(
-        `${target} is mounted noexec: name a directory on a volume from which programs may start`,
-      )
-    }
+    const { stderr, message } = error as Error & { stderr?: string }
     const [reason] = (stderr || message).trim().split('\n')
     throw new FatalError(`the installed program in ${target} does not start: ${reason}`, { cause: error })
   }

@@ -7,7 +7,6 @@ const ENTRY_BYTES = 56
 const PT_INTERP = 3
 const LONGEST = 4096
 
-/** The program that the kernel starts to start another one: its dynamic loader. */
 interface Interpreter {
   readonly path: string
   readonly room: number

@@ -1,6 +1,5 @@
 import { redactText } from '../redaction.ts'
 
-/** Why a request to the API server failed. */
 export type ApiErrorCode =
   | 'conflict' // 409 on an update: the object has another resourceVersion
   | 'already_exists' // 409 on a create
@@ -54,7 +53,6 @@ export interface ApiTarget {
   readonly source: string
 }
 
-/** The parts of a Kubernetes `Status` that explain a failed request. */
 export interface Status {
   readonly code?: number
   readonly reason?: string
@@ -130,7 +128,6 @@ export function timeoutError({ verb, server }: ApiTarget, deadlineMs: number, ha
   )
 }
 
-/** The error for a connection that could not be opened, or broke before the reply was complete. */
 export function connectionError({ verb, server }: ApiTarget, cause: unknown, handedOver: boolean): ApiError {
   const where = handedOver
     ? `lost the connection to the API server at ${server}`

@@ -26,9 +26,7 @@ const PAGE = '100'
 
 export interface Kind {
   readonly kind: string
-  /** Its name in RBAC, such as `pods`. */
   readonly resource: string
-  /** The beginning of its paths, such as `/api/v1`. */
   readonly base: string
   readonly isClusterWide?: true
 }
@@ -49,7 +47,6 @@ export interface KubeObject {
   readonly [field: string]: unknown
 }
 
-/** An object in a write. A new one has no version. */
 export interface WrittenObject {
   readonly metadata: { readonly name: string; readonly [field: string]: unknown }
   readonly [field: string]: unknown
@@ -79,9 +76,6 @@ export class KubeObjects {
     return this.one(this.call('get', kind, name), deadlineMs, over)
   }
 
-  /**
-   * Lists all objects, one page after the other, so that replies stay short and the deadline is long enough for each.
-   */
   async list(kind: Kind, deadlineMs: number): Promise<KubeObject[]> {
     const all: KubeObject[] = []
     for (let next: string | undefined; ; ) {
@@ -128,7 +122,6 @@ export class KubeObjects {
     await this.requests.send(this.call('delete', kind, name, body), deadlineMs)
   }
 
-  /** A dry run: the API server reports whether it would accept this write. */
   async rehearse(
     verb: 'create' | 'update' | 'patch',
     kind: Kind,
@@ -160,7 +153,6 @@ export class KubeObjects {
     return openWatch(this.requests, call, handlers, deadlineMs, this.watches)
   }
 
-  /** A pod's JSON answer at this port and path, through the API server. */
   async proxied(pod: string, port: number, path: string, deadlineMs: number): Promise<unknown> {
     const call = this.call('get', { ...POD, resource: 'pods/proxy' }, pod)
     return (await this.json({ ...call, path: `${call.path}:${port}/proxy${path}` }, deadlineMs)).value
@@ -182,7 +174,6 @@ export class KubeObjects {
     this.requests.close()
   }
 
-  /** A request, and the target for an error message. */
   call(
     verb: Verb,
     kind: Kind,
@@ -249,7 +240,6 @@ export interface ObjectWatch {
 /** In characters, far above any watched object. A longer line is not an event. */
 const LONGEST_LINE = 4 * 1024 * 1024
 
-/** Opens a watch, which is in `open` until it ends. Resolves when the server has answered 200. */
 async function openWatch<T extends object>(
   requests: KubeRequests,
   call: Call,

@@ -32,7 +32,6 @@ export interface KubeRequestsOptions {
 }
 
 export interface Call extends ApiTarget {
-  /** The path below the server's own base path. */
   readonly path: string
   readonly body?: string | undefined
 }
@@ -92,7 +91,6 @@ export class KubeRequests {
     this.replaced = replaced
   }
 
-  /** Resolves with a successful reply. Rejects with `ApiError`. */
   send(call: Call, deadlineMs: number, over: Over = 'any connection'): Promise<Reply> {
     return this.authenticated(deadlineMs, (credentials, passed) =>
       this.exchange({ call, credentials, deadlineMs, passed }, this.take(credentials, over)),
@@ -250,7 +248,6 @@ const CONNECT = {
   keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
 }
 
-/** One connection, for one request at a time. */
 class Connection {
   readonly key: string
   /** Whether the last request reached a connected socket, so that the server may have carried it out. */

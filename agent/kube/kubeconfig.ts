@@ -17,7 +17,7 @@ interface Loaded {
 }
 
 /**
- * Access as described by one or more kubeconfig files: client certificates, tokens, token files, basic authentication,
+ * Access as described by one or more kubeconfig files: client certificates, tokens, token files,
  * credential plugins, OIDC. The files are read again after a change. If a change cannot be read, it is ignored. Without
  * a named context, the one that was current at the start stays in use: an election must not move to another cluster
  * because a person switched the context. Throws `KubeConfigError`.
@@ -115,8 +115,7 @@ async function credentialsOf({ kubeConfig, server, proxy }: Loaded): Promise<Kub
   // client-node reads a token file once a minute. As in kubectl, it precedes every other credential.
   const tokenFile: string | undefined = kubeConfig.getCurrentUser()?.authProvider?.config?.tokenFile
   const bearer = tokenFile && `Bearer ${readFileSync(tokenFile, 'utf8').trim()}`
-  const basic = options.auth && `Basic ${Buffer.from(options.auth).toString('base64')}`
-  const authorization = bearer ?? shown?.trim() ?? basic
+  const authorization = bearer ?? shown?.trim()
   if (authorization) headers.authorization = authorization
   const { ca, cert, key, servername, rejectUnauthorized } = options
   const given = Object.entries({ ca, cert, key, servername, rejectUnauthorized })

@@ -83,7 +83,6 @@ export class ConnectionLimiter {
     if (this.waiting.length > 0) setImmediate(() => this.turn())
   }
 
-  /** The HTTP server gets a connection that carries only `head`. */
   private answer(socket: Socket, head: Buffer): void {
     const [connection, client] = duplexPair()
     this.http.emit('connection', connection)
@@ -95,7 +94,6 @@ export class ConnectionLimiter {
   }
 }
 
-/** Ends the oldest connection of a full set, to make room. */
 function addTo(crowd: Set<Socket>, socket: Socket): void {
   const [oldest] = crowd
   if (oldest !== undefined && crowd.size >= MAX_OF_EACH) {

@@ -82,7 +82,6 @@ function jsonText(value: unknown): string {
   return `${redactText(JSON.stringify(value))}\n`
 }
 
-/** Adds every route of the contract. All are GET and HEAD, and none changes anything. */
 function addRoutes(server: FastifyInstance, source: StatusSource, metrics: Exposition): void {
   /** The text of one round of answers is written once, for any number of clients. */
   const written = new WeakMap<readonly ReplicaRow[], string>()

@@ -33,7 +33,6 @@ export const EVENTS = Object.keys(SENTENCES) as readonly EventName[]
 export type LogFields = Readonly<Record<string, unknown>>
 
 export interface EventFields extends LogFields {
-  /** `leaseTransitions`. 0 before any is known. */
   readonly epoch: number
   readonly code?: ReasonCode | undefined
   readonly reason?: string | undefined
@@ -144,7 +143,6 @@ export class LogThrottle {
     this.log.warn(msg, trouble.count > 1 ? { ...fields, times: trouble.count } : fields)
   }
 
-  /** The trouble is over. One line is logged if it had been logged. */
   over(key: string, msg: string, fields: LogFields = {}): void {
     const trouble = this.troubles.get(key)
     if (trouble === undefined) return

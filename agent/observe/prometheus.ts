@@ -7,7 +7,6 @@ import { VERSION } from '../version.ts'
 
 export interface Exposition {
   readonly contentType: string
-  /** The text format 0.0.4, with the present values. */
   expose(): Promise<string>
 }
 
@@ -126,7 +125,6 @@ const READINGS: { readonly [N in Name]?: (now: AgentStatus) => number | boolean 
   langflow_leader_front_failed_total: ({ traffic }) => each('reason', traffic.front?.failed),
 }
 
-/** No sample if a label is unknown. */
 function info(labels: Readonly<Record<string, string | null | undefined>>): Samples {
   return Object.values(labels).every((value) => value != null) ? [[labels as Labels, 1]] : []
 }

@@ -80,10 +80,9 @@ test('--kubeconfig takes precedence over the pod, the pod over $KUBECONFIG, and 
   assert.equal(inPod.server, 'https://[fd00::1]/')
 })
 
-test('tokens, token files and basic authentication become an Authorization header', async () => {
+test('tokens and token files become an Authorization header', async () => {
   assert.equal(await authorizationWith({}), undefined)
   assert.equal(await authorizationWith({ token: 'abc' }), 'Bearer abc')
-  assert.equal(await authorizationWith({ username: 'mia', password: 'p' }), 'Basic bWlhOnA=')
   write('sub/token', 'from-file\n')
   assert.equal(await authorizationWith({ tokenFile: 'sub/token', token: 'older' }), 'Bearer from-file')
 })
