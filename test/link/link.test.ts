@@ -238,21 +238,6 @@ describe('the link', () => {
     launcher()
     await a.connected.next()
   })
-
-  test('reports at most ten reasons from a process that poses as the agent', async () => {
-    mkdirSync(join(dir, 'run'))
-    const twentieth = Promise.withResolvers<void>()
-    let made = 0
-    const fake = createServer((socket) => {
-      if (++made === 20) twentieth.resolve()
-      socket.on('error', () => {}).end(`${JSON.stringify({ type: 'refused', reason: `reason ${made}` })}\n`)
-    }).listen(socketPath)
-    open.push(() => fake.close())
-    const { down } = launcher()
-    await twentieth.promise
-    for (let n = 1; n <= 10; n++) assert.equal(await down.next(), `reason ${n}`)
-    assert.ok(down.empty)
-  })
 })
 
 describe('the socket', () => {
@@ -295,17 +280,6 @@ describe('the socket', () => {
       launcher()
       await a.connected.next()
     })
-
-  test('is not created again by an agent that is closing', async () => {
-    const clock = new VirtualClock()
-    const a = await agent(clock)
-    rmSync(socketPath)
-    void a.alarms.next().then(() => a.server.close())
-    await clock.pass(1000)
-    await clock.pass(1000)
-    assert.equal(clock.next(), Infinity)
-    await assert.rejects(stranger(), /ENOENT|ECONNREFUSED/)
-  })
 })
 
 describe('the keys', () => {
@@ -430,11 +404,6 @@ describe('the proof that the last launcher is dead', () => {
       EARLIER,
     ],
     [
-      'does not follow from the end of its grant',
-      async (p) => (await p.leads().agent().pass(15_000)).launcher(),
-      'welcome',
-    ],
-    [
       'exists if the launcher dies only after the agent has restarted, and a new one was refused at first',
       async (p) => (await p.leads().agent().unlocked().launcher().pass(500)).launcher(),
       'me 3',
@@ -480,8 +449,6 @@ describe('the proof that the last launcher is dead', () => {
       },
       'welcome',
     ],
-    ['does not exist if the same launcher returns', (p) => p.leads().agent().hello(), 'welcome'],
-    ['outlives another kill of the agent', async (p) => (await proven(p)).locks().agent().hello(), 'me 3'],
     [
       'outlives another kill of agent and launcher',
       async (p) => (await (await proven(p)).locks().unlocked().agent().pass(500)).launcher(),
@@ -492,6 +459,12 @@ describe('the proof that the last launcher is dead', () => {
       async (p) => (await proven(p)).locks().granted(4).agent().hello(),
       'welcome',
     ],
+    [
+      'does not follow from the end of its grant',
+      async (p) => (await p.leads().agent().pass(15_000)).launcher(),
+      'welcome',
+    ],
+    ['does not exist if the same launcher returns', (p) => p.leads().agent().hello(), 'welcome'],
     [
       'names the next launcher’s term after that launcher is dead too',
       async (p) => (await (await proven(p)).locks().granted(4).unlocked().agent().pass(500)).launcher(),

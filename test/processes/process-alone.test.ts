@@ -1,13 +1,10 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { type TestContext, test } from 'node:test'
 import { findAloneMembers, isAlone } from '../../agent/processes/membership.ts'
-import { carries, type ProcessStat, readProcesses } from '../../agent/processes/proc.ts'
+import type { ProcessStat } from '../../agent/processes/proc.ts'
 import { BLOCKED } from './fixtures/bystanders.ts'
-import { VARIABLE } from './fixtures/families.ts'
-import { until } from './fixtures/family.ts'
 import { asRoot, INSIDE, initOf, inside } from './fixtures/namespace.ts'
 
 /** Enters the namespace as `kubectl exec` does. */
@@ -32,23 +29,6 @@ test('a process that entered from outside is not alone, even if PID 1 has no chi
       assert.deepEqual(await once(visit, 'exit'), [0, null])
     },
   }))
-
-test('if PID 1 is killed from outside, the kernel kills all of its processes', async (t) => {
-  const mark = randomUUID()
-  const marked = () =>
-    [...readProcesses().keys()].filter((pid) => carries(pid, Buffer.from(`${VARIABLE}=${mark}\0`)) === 'yes')
-  await inside(t, 'killed from outside', {
-    mark,
-    ends: false,
-    async ready(unshare) {
-      assert.notDeepEqual(marked(), [])
-      const ended = once(unshare, 'exit')
-      process.kill(initOf(unshare) as number, 'SIGKILL')
-      await ended
-      await until('the namespace is empty', () => marked().length === 0)
-    },
-  })
-})
 
 test('a process that shares its PID namespace, such as this test, is not alone', () => {
   assert.equal(isAlone(), false)

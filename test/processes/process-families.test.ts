@@ -13,6 +13,3 @@ test('process families die in a PID namespace that only the launcher uses', (t) 
 
 test('process families die, and no other process gets a signal, in a shared PID namespace', (t) =>
   inside(t, 'among others, with families', { reaped: true }))
-
-test('a process that reuses the pid of an ended member gets no signal', (t) =>
-  inside(t, 'reused pids', { reaped: true }))
