@@ -20,10 +20,8 @@ export function observeAbsence<S extends CandidateState>(input: Input, state: S)
 }
 
 /**
- * Monotonic ms before which a Lease that looks never held does not count as vacant. A Lease looks never held also if it
- * was emptied, or deleted and re-created, while a replica held it, or if it was held between two looks. If neither is
- * possible, it counts as vacant at first sight. If one is possible, it counts as vacant after a whole lease duration,
- * or once a holder has written it again.
+ * Monotonic ms before which a Lease that looks never held does not count as vacant. It also looks like this if it was
+ * emptied or re-created while a replica held it, or was held between two looks. Then a whole lease duration has to pass.
  */
 export function vacantFrom(input: Input, state: CandidateState, lease: Lease): number {
   const before = state.seen
@@ -32,10 +30,7 @@ export function vacantFrom(input: Input, state: CandidateState, lease: Lease): n
   return mayHaveBeenHeld ? waitedOut(input, state, before.lease) : state.vacantNotBefore
 }
 
-/**
- * Whether the last proof of absence is recent. Otherwise a Lease may have been created and deleted in the meantime. An
- * answer counts from the time of its request.
- */
+/** After a longer gap, a Lease may have been created and deleted. An answer counts from the time of its request. */
 function wasLookedFor(input: Input, state: CandidateState): boolean {
   const { fact, now, config } = input
   const { absenceSeenAt, lastRead } = state
@@ -50,16 +45,12 @@ export function isTimely({ fact, now, config }: Input, { lastRead }: CandidateSt
   return elapsed(lastRead.sentAt, now) <= config.renewDeadlineMs / 2 + config.retryPeriodMs
 }
 
-/**
- * Milliseconds from its last change for which other replicas must leave this record alone. 0: its holder released the
- * Lease, or no replica ever held it. `vacantNotBefore` then holds the time from which it is vacant.
- */
+/** See `Seen.heldMs`. If it is 0, `vacantNotBefore` holds the time from which the Lease is vacant. */
 export function heldFor({ config }: Input, state: CandidateState, lease: Lease): number {
   const before = state.seen
   if (looksNeverHeld(lease) || isReleased(lease, state.lastHolder)) return 0
   const cleared = holderOf(lease) === ''
-  // A holder writes a renew time with every change. Any other writer that shortened the duration took time from a live
-  // holder.
+  // Without a new renew time, another writer than the holder changed the duration.
   const edited = cleared || before?.lease?.spec?.renewTime === lease.spec?.renewTime
   return Math.max(
     durationOf(lease, config.leaseDurationMs),

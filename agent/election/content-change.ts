@@ -1,31 +1,19 @@
-import type { EndedBecause } from '../lease/reasons.ts'
-import type { CandidateConfig, CandidateState, MonoMs, Why } from './state.ts'
+import type { CandidateConfig, CandidateState, MonoMs, StepDownReason } from './state.ts'
 
 /** A set of files may arrive one by one. Several replicas that have the same set show that it is complete. */
 const QUIET_MS = 2_000
 /** The same if no other replica has it. */
 const SETTLES_MS = 10_000
-/**
- * The longest wait for a standby with the new content. The kubelet updates a volume within 90 s or so, and a warm standby
- * is prepared within 40 s.
- */
+/** The kubelet updates a volume within 90 s or so, and a warm standby is prepared within 40 s. */
 const WAITS_MS = 150_000
 /** Lease durations between two starts of LangFlow for changed content, so that content that keeps changing is no outage. */
 const APART_LEASES = 2
 
-export interface ContentChange extends Why<EndedBecause> {
-  readonly inPlace: boolean
-  readonly dueAt: MonoMs
-}
-
-/**
- * What the leader does because the files that LangFlow was started from have changed, and when. Nothing if LangFlow could
- * not start from them, or does not serve.
- */
+/** The step-down for changed files, and its time. */
 export function contentChange(
   config: Pick<CandidateConfig, 'onChange' | 'leaseDurationMs'>,
   { term, workload: { content, well }, paused, successor }: CandidateState,
-): ContentChange | null {
+): (StepDownReason & { readonly dueAt: MonoMs }) | null {
   if (content === null || config.onChange === 'ignore' || paused || !well) return null
   if (term === null || term.doubt || term.stepDown !== null) return null
   const { digest, since, running, startedAt, problem } = content

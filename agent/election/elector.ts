@@ -24,14 +24,13 @@ export interface ElectorOptions {
   readonly api: LeaseApi
   readonly clock: Clock
   readonly metrics: Pick<Metrics, 'renewal' | 'slowPath'>
-  /** Takes an order to the workload. It may dispatch further facts, as `note` may. */
+  /** It may dispatch further facts, as `note` may. */
   readonly order: (order: WorkloadOrder) => void
   readonly note: (effect: NotedEffect) => void
-  /** Called after each transition. */
   readonly changed: (state: CandidateState) => void
 }
 
-/** The loop around the transition function. It passes facts in, and carries out the decisions about the Lease. */
+/** The loop around `transition`, which carries out its decisions about the Lease. */
 export class Elector {
   private readonly options: ElectorOptions
   private readonly watcher: LeaseWatcher
@@ -67,7 +66,6 @@ export class Elector {
     this.dispatch({ type: 'tick' })
   }
 
-  /** Ends all traffic. Requests in flight are abandoned. */
   stop(): void {
     this.watcher.stop()
     this.timer?.cancel()
@@ -156,8 +154,8 @@ export class Elector {
   }
 }
 
+/** A defect must not stop the election. The write counts as one that may have been applied. */
 function asApiError(cause: unknown): ApiError {
   if (cause instanceof ApiError) return cause
-  // A defect must not stop the election. The write counts as one that may have been applied.
   return new ApiError('network', String(cause), { mayHaveCommitted: true, cause })
 }

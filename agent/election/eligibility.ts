@@ -17,9 +17,8 @@ import {
 const LONGEST_PAUSE_MS = 60_000
 
 /**
- * Why this replica could not take over the Lease now, judged by its credentials and its connection to the API server.
- * Outages that end within a lease duration and a retry period do not count. Time in
- * which the machine was suspended counts.
+ * Why this replica could not take over the Lease now. Outages that end within a lease duration and a retry period do not
+ * count. Time in which the machine was suspended counts.
  */
 export function inability(
   config: Pick<CandidateConfig, 'leaseDurationMs' | 'retryPeriodMs'>,
@@ -46,7 +45,6 @@ export function inability(
   return null
 }
 
-/** Why this replica must not compete for the Lease. */
 export function barrier({ barred, outdated }: CandidateState): Fault {
   return barred ?? outdated
 }

@@ -15,6 +15,7 @@ import {
   type Free,
   type Input,
   kill,
+  type MonoMs,
   NEVER,
   type Seen,
   type Why,
@@ -64,20 +65,14 @@ const POD_RESTARTED = {
   reason: 'the pod restarted, and no process of its earlier term is alive',
 } as const
 
-/**
- * Whether this pod led the term that holds the Lease, and nothing of that term is alive. The epoch counts, because an
- * identity may be copied.
- */
+/** This pod led the term, and nothing of it is alive. The epoch counts, because an identity may be copied. */
 function isOver({ identity }: CandidateConfig, { workload, written }: Follower, lease: Lease): boolean {
   const isOfPod = holderOf(lease) === identity && workload.ended === `${identity} ${epochOf(lease)}`
   // A write of this process does not count: see `isOwn`.
   return isOfPod && workload.alive === 'no' && !written.includes(lease.spec?.renewTime ?? '')
 }
 
-/**
- * A compare-and-swap on the record that was seen. If a late renewal of the dead agent arrives before it, the release
- * fails. If it arrives after it, the renewal fails.
- */
+/** By compare-and-swap, either this release or a late renewal of the dead agent fails. */
 function giveBack(input: Input, state: Follower): Follower {
   const decision = `releasing the Lease: ${POD_RESTARTED.reason}`
   if (input.now.mono < state.nextAttemptAt) return decide(state, decision, state.nextAttemptAt)
@@ -134,11 +129,8 @@ function take(input: Input, state: Follower): Follower {
   return decide(sendWrite(input, state, 'acquire', because), `${standing}: acquiring it`)
 }
 
-/**
- * Monotonic ms from which the Lease may be taken. Rule 6: only observations of this process on its own clock count.
- * `renewTime` is compared with no clock, not even this replica's own.
- */
-function freeAt(input: Input, state: Follower, seen: Seen): number {
+/** Rule 6: `renewTime` is compared with no clock, not even this replica's own. */
+function freeAt(input: Input, state: Follower, seen: Seen): MonoMs {
   const { lease } = seen
   if (lease === null || seen.heldMs === 0) return state.vacantNotBefore
   const isFree = isOwn(input.config, state, lease) || isOver(input.config, state, lease)
@@ -158,19 +150,13 @@ function whyFree(config: CandidateConfig, { lease, heldMs }: Seen): Why<Acquired
 }
 
 /**
- * The time, in milliseconds, for which this replica leaves a free Lease to others, and the name of those others:
- *
+ * The time for which this replica leaves a free Lease to others:
  * - one lease duration, if this replica's revision has failed;
  * - one retry period, if the release names another successor, and one more if this replica's standby is not prepared;
  * - half a retry period, if this replica's revision has not served yet.
- *
  * The others may never come back, so the wait always ends.
  */
-function precedence(
-  config: CandidateConfig,
-  state: Follower,
-  { lease, heldMs }: Seen,
-): { ms: number; of: string } {
+function precedence(config: CandidateConfig, state: Follower, { lease, heldMs }: Seen) {
   const none = { ms: 0, of: '' }
   if (lease !== null && isOwn(config, state, lease)) return none
   const successor = lease !== null && heldMs === 0 ? successorOf(lease) : null
@@ -185,35 +171,27 @@ function precedence(
 }
 
 /**
- * Whether this process wrote the record, by a write that succeeded after the process had given it up. Its workload is
- * dead by now. A creation does not count, since it is no compare-and-swap: another replica may have held the Lease and
- * lost it since the creation was sent.
+ * This process wrote the record, by a write that succeeded after the process had given it up. Its workload is dead by now.
+ * Another replica may have held the Lease since a creation was sent, which is no compare-and-swap and so does not count.
  */
 function isOwn({ identity }: CandidateConfig, { written, created }: Follower, lease: Lease): boolean {
   const renewTime = lease.spec?.renewTime ?? ''
   return holderOf(lease) === identity && written.includes(renewTime) && !created.includes(renewTime)
 }
 
-/**
- * A creation has no version to compare with. If this process could not run for a while, its connections still contain
- * the events of that time, and it receives them before the answer to a read.
- */
+/** After a time in which this process could not run, it receives the events of that time before the answer to a read. */
 function confirmsAbsence(input: Input, state: Follower): boolean {
   const { fact } = input
   return fact.type === 'lease' && fact.fresh && fact.lease === null && isTimely(input, state)
 }
 
-/**
- * Monotonic ms of the next read. While the watch is up, this replica reads only after a refused write, or if the Lease
- * is absent or was emptied: such a Lease is not renewed, so a silent watch proves nothing.
- */
-function nextLook({ now }: Input, state: Follower): number {
+/** Time of the next read. If the Lease is absent or was emptied, it is not renewed, so a silent watch proves nothing. */
+function nextLook({ now }: Input, state: Follower): MonoMs {
   const { mustRead, watchUp, nextPollAt, nextAttemptAt, lastRead, seen, vacantNotBefore } = state
   if (mustRead) return nextAttemptAt
   const emptied = seen?.lease && looksNeverHeld(seen.lease) && now.mono < vacantNotBefore
   if (watchUp && seen?.lease !== null && !emptied) return NEVER
-  // It also reads at the moment when the Lease becomes free: the replica that has waited longest has read the last
-  // epoch, so it should go first.
+  // The replica that has waited longest has read the last epoch, so it goes first: it reads when the Lease becomes free.
   const freed = seen?.lease === null && (lastRead?.sentAt.mono ?? 0) < vacantNotBefore
   return freed ? Math.min(nextPollAt, vacantNotBefore) : nextPollAt
 }
@@ -245,7 +223,6 @@ function takeBack(input: Input, state: Follower): Follower {
   return decide(sendWrite(input, state, 'resume', because), decision)
 }
 
-/** Waits until no write is in progress and nothing of the workload is alive, then ends this process. */
 export function leave(input: Input, before: Ending): Ending {
   const state = reportHolder(before)
   const { pending, workload, ending } = state

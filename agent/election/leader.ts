@@ -1,12 +1,18 @@
 import { reached, untilReached } from '../clock.ts'
 import { epochOf, holderOf, type Lease, looksNeverHeld } from '../lease/lease.ts'
-import type { Phases } from '../lease/lease-history.ts'
-import { pauseOf, RESTART, requestOf } from '../lease/operator-annotations.ts'
+import type { StartPhases } from '../lease/lease-history.ts'
+import {
+  ANY_POD,
+  describeAsked,
+  pauseOf,
+  RESTART,
+  requestOf,
+  targetFault,
+} from '../lease/operator-annotations.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import { served } from '../lease/written-lease.ts'
 import type { Grant } from '../link/link-messages.ts'
 import { contentChange } from './content-change.ts'
-import { operatorOrder } from './operator-order.ts'
 import { sendRead, sendWrite } from './requests.ts'
 import { blamed, trialEnds } from './revision-trial.ts'
 import {
@@ -25,6 +31,7 @@ import {
   type Leading,
   type MonoMs,
   NEVER,
+  openRequest,
   type Refusal,
   type StepDown,
   type StepDownReason,
@@ -39,6 +46,7 @@ const WALL_JUMP_MS = 1_000
 /** After a term of this many lease durations, a failure does not count as a repetition of an earlier one. */
 const GOOD_TERM_LEASES = 4
 const LONGEST_COOL_DOWN_MS = 60_000
+const FAILOVER_GRACE_MS = 2_000
 
 export const USED_BY_ANOTHER = {
   code: 'identity_taken',
@@ -68,21 +76,16 @@ export function lead(input: Input, before: Held): CandidateState {
   //    request immediately, but only once for each jump, so that failed attempts keep their pauses.
   const { attemptedAt } = state
   const jumpMs = attemptedAt === null ? 0 : now.wall - attemptedAt.wall - (now.mono - attemptedAt.mono)
-  if (attemptedAt !== null && jumpMs > WALL_JUMP_MS)
-    state = {
-      ...state,
-      nextAttemptAt: now.mono,
-      attemptedAt: { ...attemptedAt, wall: attemptedAt.wall + jumpMs },
-    }
+  if (attemptedAt !== null && jumpMs > WALL_JUMP_MS) {
+    const noticed = { ...attemptedAt, wall: attemptedAt.wall + jumpMs }
+    state = { ...state, nextAttemptAt: now.mono, attemptedAt: noticed }
+  }
 
   // 4. Step down if the launcher is ending. Start the workload if that is due.
   if (state.phase === 'leading') {
     const { term, workload } = state
-    if (workload.ending)
-      state = beginStepDown(input, state, {
-        code: 'container_ending',
-        reason: 'the LangFlow container is ending',
-      })
+    const ending = { code: 'container_ending', reason: 'the LangFlow container is ending' } as const
+    if (workload.ending) state = beginStepDown(input, state, ending)
     else if (now.mono >= trialEnd(state)) {
       const seconds = Math.round((now.mono - term.startedAt) / 1000)
       const reason = `LangFlow was not healthy ${seconds} s after its replica took the Lease`
@@ -101,23 +104,34 @@ export function lead(input: Input, before: Held): CandidateState {
   return next.term === null ? next : plan(input, next)
 }
 
-/** Obeys an operator's order in the Lease, or starts LangFlow again for changed files. */
-function obey(input: Input, state: Leading): Leading | SteppingDown {
+/**
+ * Obeys an operator's request in the Lease, or starts LangFlow again for changed files. A failover and a restart depend on
+ * the Lease only, so they also work if this replica's HTTP server and LangFlow hang. `peers/` decides switchovers.
+ */
+function obey(input: Input, state: Leading): Held {
   const { config, now } = input
-  const order = operatorOrder(config, state)
-  if (order === null) {
+  const { term, paused } = state
+  const request = openRequest(state)
+  const isRestart = request?.what === 'restart'
+  const waits = term.doubt || (isRestart && (term.restartAnswered || !term.startOrdered))
+  if (request === null || request.what === 'switchover' || waits) {
     const change = contentChange(config, state)
     return change !== null && now.mono >= change.dueAt ? beginStepDown(input, state, change) : state
   }
-  const { request, answer } = order
-  if (typeof answer === 'string') return refuse(input, state, { ...request, reason: answer })
-  if (request.what === 'failover') return beginStepDown(input, state, answer)
-  // The next write removes the request.
-  const answered = withTerm({ ...state, nextAttemptAt: now.mono }, { restartAnswered: true })
-  return beginStepDown(input, answered, answer)
+  const { what, to } = request
+  const fault = isRestart ? null : targetFault(config.identity, to)
+  const refused = paused ? 'the Lease is paused: resume it first' : fault
+  if (refused !== null) return refuse(input, state, { ...request, reason: refused })
+  const why = { code: what, reason: describeAsked(request) }
+  if (isRestart) {
+    // The next write removes the request.
+    const answered = withTerm({ ...state, nextAttemptAt: now.mono }, { restartAnswered: true })
+    return beginStepDown(input, answered, { ...why, inPlace: true })
+  }
+  const target = to === ANY_POD ? null : to
+  return beginStepDown(input, state, { ...why, to: target, drainMs: 0, graceMs: FAILOVER_GRACE_MS })
 }
 
-/** The next write removes the request from the Lease. */
 export function refuse({ now }: Input, state: Leading, request: Refusal): Leading {
   const { refusal } = state.term
   const isAnswered =
@@ -127,7 +141,6 @@ export function refuse({ now }: Input, state: Leading, request: Refusal): Leadin
   return withTerm({ ...state, nextAttemptAt: now.mono }, { refusal: { ...request, open: true } })
 }
 
-/** A refusal is shown until another request comes. */
 export function noteAnswers(state: Held, lease: Lease): Held {
   const { refusal, restartAnswered } = state.term
   const asked = requestOf(lease)
@@ -139,29 +152,27 @@ export function noteAnswers(state: Held, lease: Lease): Held {
   })
 }
 
-/** Why the Lease is lost by the clock. */
 function lostByTime({ config, now }: Input, { seen, term }: Held): Why<EndedBecause> | null {
   const deadline = killAt(config, term.renewedAt)
   if (reached(now, deadline)) return { code: 'no_renewal', reason: 'no renewal was acknowledged in time' }
-  // After a pause that its other clocks did not show, the Lease may have been lost long ago. A compare-and-swap on this
-  // replica's own last write would detect that. A write to a Lease that was deleted, emptied, or re-created by a late
-  // creation of an earlier term would not.
+  // After a pause that only the wall clock shows, the Lease may have been lost long ago. A compare-and-swap detects that,
+  // except if the Lease was deleted, emptied, or re-created by a late creation of an earlier term.
   const lease = seen?.lease ?? null
   const proven = lease !== null && !looksNeverHeld(lease) && epochOf(lease) === term.epoch
   if (proven || now.wall < deadline.wall) return null
-  const reason = 'the Lease does not exist, and its duration has passed by the wall clock'
-  return { code: 'lease_gone', reason }
+  return {
+    code: 'lease_gone',
+    reason: 'the Lease does not exist, and its duration has passed by the wall clock',
+  }
 }
 
-/** Why the Lease is lost to a record that this replica did not write. */
 export function lostTo({ config }: Input, { term, written }: Held, lease: Lease): Why<EndedBecause> | null {
   const holder = holderOf(lease)
   const other = (reason: string) => ({ code: 'held_by_other', reason }) as const
   if (holder !== config.identity && holder !== '') return other(`the Lease is held by ${holder}`)
   const { renewTime, acquireTime } = lease.spec ?? {}
   if (epochOf(lease) === term.epoch) {
-    // An acquisition has the same acquire and renew time. A re-created Lease counts epochs from the beginning, so
-    // another process's record may have the epoch of this term.
+    // An acquisition. A re-created Lease counts epochs from the beginning, so it may have the epoch of this term.
     const acquired = holder !== '' && acquireTime === renewTime && acquireTime !== term.acquireTime
     return acquired && !written.includes(renewTime ?? '') ? USED_BY_ANOTHER : null
   }
@@ -177,7 +188,6 @@ export function lose({ now }: Input, state: Held, why: Why<EndedBecause>): Free 
   return { ...withoutTerm(event(kill(state), 'lost', why)), nextAttemptAt: now.mono }
 }
 
-/** An acquisition was acknowledged, or the grant of an earlier agent was taken back. */
 export function beginTerm(input: Input, before: Free, write: Write, lease: Lease): CandidateState {
   const { config, now } = input
   if (reached(now, killAt(config, write.sentAt))) return before
@@ -229,12 +239,10 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
 
 const LAUNCHER_GONE = { code: 'launcher_gone', reason: 'no launcher is ready to start LangFlow' } as const
 
-/** Steps down after a failure. While the Lease is paused, the workload is left alone. */
 function blame(input: Input, state: Leading, why: Why<EndedBecause>): Held {
   return remedyFailure(input, state, { ...why, remedy: 'handover' })
 }
 
-/** When a first start is given up. While the Lease is paused, it is not given up. */
 function trialEnd({ term, paused }: Held): MonoMs {
   return term.stepDown !== null || paused ? NEVER : (term.trialUntil ?? NEVER)
 }
@@ -258,10 +266,7 @@ export function extend({ config, now }: Input, before: Held, write: Write): Held
   return emit(extended, { type: 'grant', grant: grantOf(config, extended.term) })
 }
 
-/**
- * The workload has failed. It is restarted in this term, or handed over. Before a restart, it is stopped while renewing
- * continues. It is not killed, because a kill ends the grant permanently.
- */
+/** Before a restart, the workload is stopped, not killed, because a kill ends the grant permanently. */
 export function remedyFailure(input: Input, state: Leading, failure: Failure): Held {
   const { remedy, ...why } = failure
   // If the launcher gave up a start during a doubt, that start is still in progress.
@@ -274,7 +279,6 @@ export function remedyFailure(input: Input, state: Leading, failure: Failure): H
   return beginStepDown(input, state, { ...why, failed: true, inPlace: true })
 }
 
-/** An operator pauses or resumes. A failure that was set aside during the pause is handled after it. */
 export function notePause(input: Input, before: CandidateState): CandidateState {
   const paused = pauseOf(before.seen?.lease ?? null, input.now.wall) !== null
   if (paused === before.paused) return before
@@ -288,21 +292,15 @@ export function notePause(input: Input, before: CandidateState): CandidateState 
   return remedied.phase === 'leading' ? noticeFailure(input, remedied) : remedied
 }
 
-/** The workload serves. The first time in a term, this ends the takeover. */
-export function noteHealth(
-  { now }: Input,
-  before: Held,
-  took: Pick<Phases, 'startMs' | 'healthyMs'> | null,
-): Held {
+/** The first time in a term, this ends the takeover. */
+export function noteHealth({ now }: Input, before: Held, took: StartPhases | null): Held {
   const state = withTerm(before, { trialUntil: null })
   const { record, acquireTime } = state.term
   if (record === null || record.phases.healthyMs !== null) return state
   // If an earlier agent of this pod ordered the start, the start has taken the whole term so far.
-  const whole = {
-    startMs: null,
-    healthyMs: Math.max(0, now.wall - Date.parse(acquireTime) - record.phases.acquireMs),
-  }
-  return withTerm(state, { record: served(record, took ?? whole, state.noted.history) })
+  const wholeMs = Math.max(0, now.wall - Date.parse(acquireTime) - record.phases.acquireMs)
+  const phases = took ?? { startMs: null, healthyMs: wholeMs }
+  return withTerm(state, { record: served(record, phases, state.noted.history) })
 }
 
 /** The launcher may have had no agent to report to when the workload ended or stopped serving. */
@@ -322,9 +320,8 @@ export function noticeFailure(input: Input, reported: Leading): Held {
 /** Rule 3: close the gate, drain while renewing, stop, confirm the stop, release. */
 export function beginStepDown(input: Input, before: Leading, why: StepDownReason): SteppingDown {
   const { config, now } = input
-  const { code, reason, failed = false, blames = null, to = null, ending = null } = why
-  const { graceMs = config.stopTimeoutMs, inPlace = false } = why
-  const { drainMs = config.drainTimeoutMs } = why
+  const { code, reason, failed = false, blames = null, to = null, ending = null, inPlace = false } = why
+  const { graceMs = config.stopTimeoutMs, drainMs = config.drainTimeoutMs } = why
   const closedAt = now.mono
   const drainDeadline = closedAt + drainMs
   const served = before.workload.well && !failed
@@ -355,10 +352,7 @@ function advance({ fact, now }: Input, state: SteppingDown): Held {
   return emit(to('stopping'), { type: 'stop', graceMs: stepDown.graceMs })
 }
 
-/**
- * Requests beside streams continue during the streams' grace. After it, or when LangFlow is being stopped, all fronts
- * must hold.
- */
+/** After the streams' grace, or when LangFlow is being stopped, all fronts must hold. */
 function close({ config, now }: Input, state: SteppingDown): SteppingDown {
   const { stepDown } = state.term
   const holds = stepDown.stage !== 'draining' || now.mono >= graceEnds(config, stepDown)
@@ -371,10 +365,7 @@ function graceEnds({ streamGraceMs }: CandidateConfig, { closedAt, served }: Ste
   return closedAt + (served ? streamGraceMs : 0)
 }
 
-/**
- * The planned end: nothing is alive, nothing is held. If the workload failed here, this replica waits before it
- * campaigns again, longer after each failure, so that another replica gets its chance.
- */
+/** If the workload failed here, this replica waits longer after each failure, so that another one gets its chance. */
 export function endTerm({ config, now }: Input, state: SteppingDown): Free {
   const { stepDown, startedAt } = state.term
   const { code, reason } = stepDown
@@ -382,10 +373,8 @@ export function endTerm({ config, now }: Input, state: SteppingDown): Free {
   const free = { ...withoutTerm(ended), reportedHolder: null }
   if (code === 'switchover' || code === 'failover') {
     // This replica observes its own release before the others do.
-    return {
-      ...free,
-      coolDown: { until: now.mono + 2 * config.retryPeriodMs, after: 'after it handed over' },
-    }
+    const until = now.mono + 2 * config.retryPeriodMs
+    return { ...free, coolDown: { until, after: 'after it handed over' } }
   }
   if (!stepDown.failed) return free
   const good = now.mono - startedAt > GOOD_TERM_LEASES * config.leaseDurationMs
@@ -407,12 +396,11 @@ function request(input: Input, state: Held): CandidateState {
   return seen?.heldMs ? sendWrite(input, state, 'release') : endTerm(input, state)
 }
 
-/** The other fronts have no order to hold yet, and this front would refuse the requests that they send. */
+/** Until then, the other fronts send requests, which this front would refuse. */
 function isClosingUnwritten({ config }: Input, { mustRead, nextWriteId, term: { stepDown } }: Held): boolean {
   return config.front !== null && !mustRead && stepDown?.closingWrite === nextWriteId
 }
 
-/** Sets the time of the next look, and the sentence that describes the state. */
 function plan({ config, now }: Input, state: Held): Held {
   const { term, inFlight, nextAttemptAt, workload } = state
   const { stepDown, doubt, epoch, renewedAt } = term

@@ -39,24 +39,20 @@ import {
   type Input,
   killAt,
   type Write,
-  type WriteKind,
 } from './state.ts'
 
 type PlannedWrite = Pick<Write, 'kind' | 'because'> & { readonly epoch: number }
 
-/** Few writes can still surface as committed: one request is in flight at a time. */
 const REMEMBERED_WRITES = 32
 
 /**
- * Sends a write. Its body keeps every field of the Lease that this program does not own, and its `resourceVersion`.
- * Every write is a compare-and-swap (rule 4), except for a creation, which the API server refuses if the Lease exists.
- *
- * @param because for an `acquire` or a `resume`
+ * The body keeps every field of the Lease that this program does not own, and its `resourceVersion`: every write is a
+ * compare-and-swap (rule 4), except for a creation, which the API server refuses if the Lease exists.
  */
 export function sendWrite<S extends CandidateState>(
   input: Input,
   state: S,
-  kind: WriteKind,
+  kind: Write['kind'],
   because: Write['because'] = null,
 ): S {
   const { config, now } = input
@@ -100,10 +96,7 @@ export function sendRead<S extends CandidateState>({ config, now }: Input, state
   return emit(sent, { type: 'read', deadlineMs: requestDeadline(config, state, now) })
 }
 
-/**
- * Half the renew deadline, as in the Kubernetes components, so that two attempts fit. Near the doubt it is less, so
- * that the request ends before it: a new connection is worth more than an old answer.
- */
+/** Two attempts fit into the renew deadline, as in the Kubernetes components. Near the doubt, a request ends before it. */
 function requestDeadline(config: CandidateConfig, { term }: CandidateState, now: Instant): number {
   const half = config.renewDeadlineMs / 2
   if (term === null) return half
@@ -146,20 +139,18 @@ function namedSuccessor(config: CandidateConfig, state: CandidateState): string 
 }
 
 /**
- * The newest version that has led. It is written with the write that takes the Lease, and so before its LangFlow can act.
- * If a term ended with its pod, its LangFlow is noted already, and this replica cannot determine it.
+ * The newest version that has led. It is noted before its LangFlow can act. If a term ended with its pod, this replica
+ * cannot determine the version of that term.
  */
-function langflowNoted(
-  { seen, workload: { langflow } }: CandidateState,
-  kind: WriteKind,
-): string | undefined {
+function langflowNoted({ seen, workload }: CandidateState, kind: Write['kind']): string | undefined {
+  const { langflow } = workload
   if (langflow === null || kind === 'give back') return undefined
   const before = seen?.lease ? langflowOf(seen.lease) : null
   return before !== null && isOlder(langflow, before) ? before : langflow
 }
 
-/** The requests that a write removes: the answered ones, or all, because they are for the leader at that time. */
-function answered({ term, requestsStay }: CandidateState, kind: WriteKind): readonly string[] {
+/** All requests are for the present leader, so that a write which changes the leader removes them all. */
+function answered({ term, requestsStay }: CandidateState, kind: Write['kind']): readonly string[] {
   if (requestsStay) return []
   if (kind !== 'renew') return kind === 'resume' ? [] : REQUEST_ANNOTATIONS
   const refused = term?.refusal?.open ? [REQUESTS[term.refusal.what]] : []
@@ -167,10 +158,6 @@ function answered({ term, requestsStay }: CandidateState, kind: WriteKind): read
   return keys.length === 0 ? [] : [...keys, REQUEST_REASON]
 }
 
-/**
- * A write that takes the Lease closes the term that its holder left open. A release records why its term ended.
- * `undefined`: nothing new.
- */
 function historyNoted(
   { config, now }: Input,
   { seen, term, noted }: CandidateState,
@@ -178,8 +165,7 @@ function historyNoted(
 ): string | undefined {
   const at = new Date(now.wall).toISOString()
   const renewTime = seen?.lease?.spec?.renewTime
-  // Milliseconds for which the Lease has been free or not renewed. If its holder's clock shows a longer time than this
-  // replica has watched, that time counts. The value is only noted, and decides nothing (rule 6).
+  // The holder's clock counts if it shows a longer time than this replica has watched. It decides nothing (rule 6).
   const watchedMs = seen === null ? 0 : now.mono - seen.changedAt
   const writtenMs = now.wall - Date.parse(renewTime ?? '')
   const detectMs = writtenMs > watchedMs + config.retryPeriodMs ? writtenMs : watchedMs
@@ -194,7 +180,7 @@ function historyNoted(
     )
   if (term === null || term.record === null) return undefined
   const { record, stepDown } = term
-  // If this holder vanishes during its stop, its successor also counts from the closing of the gate.
+  // In case that this holder vanishes during its stop.
   const present = stepDown === null ? record : { ...record, stopMs: now.mono - stepDown.closedAt }
   const isOver = kind === 'release' && stepDown !== null
   return historyWithPresent(noted, isOver ? { ...present, ended: at, endedBecause: stepDown.code } : present)

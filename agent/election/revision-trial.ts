@@ -1,39 +1,25 @@
 import { type FailedRevision, type Revisions, withFailed, withProven } from '../lease/proven-revisions.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import { isOlder } from '../python-version.ts'
-import { type CandidateConfig, type CandidateState, type Input, NEVER, type Why } from './state.ts'
+import { type CandidateConfig, type CandidateState, type Input, NEVER, type Term, type Why } from './state.ts'
 
 /** A first start from a warm standby may take this long, and any other at least as long. */
 const FIRST_START_MS = 60_000
-/**
- * A cold start may take this many times as long as the longest start in the Lease's history: the last one may have been
- * warm.
- */
+/** A cold start may take this many times as long as the longest start in the history, which may have been warm. */
 const TIMES_LONGEST = 3
 
 type Own = Pick<CandidateConfig, 'revision'>
 
-/**
- * Failures that do not concern the revision: the leader's connection to the API server was cut, or its machine stood
- * still.
- */
+/** The leader's connection to the API server was cut, or its machine stood still. */
 const BLAMELESS: ReadonlySet<EndedBecause> = new Set(['deadman', 'launcher_silent'])
 
 /** No replica of the own revision has served yet, and one of another revision has. */
-export function isUnproven(
-  { revision }: Own,
-  {
-    noted: {
-      revisions: { proven },
-    },
-  }: CandidateState,
-): boolean {
+export function isUnproven({ revision }: Own, { noted }: CandidateState): boolean {
+  const { proven } = noted.revisions
   return revision !== null && proven.length > 0 && !proven.includes(revision)
 }
 
-/**
- * The failed first start of the own revision, while LangFlow's inputs have not changed since.
- */
+/** The failed first start of the own revision, while LangFlow's inputs have not changed since. */
 export function failedStart(own: Own, state: CandidateState): FailedRevision | null {
   if (!isUnproven(own, state)) return null
   const { inputs } = state.workload
@@ -42,12 +28,10 @@ export function failedStart(own: Own, state: CandidateState): FailedRevision | n
 }
 
 /**
- * Monotonic ms before which a term that begins now must serve. `null`: its revision is proven, or is the first one.
- * Only the start timeout counts if no other revision has taken the Lease, or could not because its LangFlow is older
- * than this one: a migration may take that long. The newest version that has led does not show this, because an earlier
- * term of this start may have led.
+ * When a term that begins now must serve. Only the start timeout counts if no other revision could take the Lease, for
+ * example because its LangFlow is older: a migration may take that long.
  */
-export function trialEnds({ config, now }: Input, state: CandidateState): number | null {
+export function trialEnds({ config, now }: Input, state: CandidateState): Term['trialUntil'] {
   if (!isUnproven(config, state)) return null
   const [own, last] = [state.workload.langflow, state.noted.revisions.langflow]
   const upgrade = own !== null && last !== null && isOlder(last, own)
@@ -61,7 +45,6 @@ export function trialEnds({ config, now }: Input, state: CandidateState): number
   return now.mono + Math.min(config.startTimeoutMs, firstMs)
 }
 
-/** Why a term ends in which an unproven revision failed. `null`: the failure does not concern the revision. */
 export function blamed({ revision }: Own, { code, reason }: Why<EndedBecause>): Why<EndedBecause> | null {
   if (BLAMELESS.has(code)) return null
   return { code: 'revision_failed', reason: `the first start of revision ${revision} failed: ${reason}` }

@@ -4,8 +4,8 @@ import type { Timings } from '../config/timings.ts'
 import type { Fault, Sentence } from '../fault.ts'
 import type { ApiError } from '../kube/kube-errors.ts'
 import type { FrontAccess, Lease } from '../lease/lease.ts'
-import type { PastTerm, Phases } from '../lease/lease-history.ts'
-import type { OperatorRequest } from '../lease/operator-annotations.ts'
+import type { PastTerm, StartPhases } from '../lease/lease-history.ts'
+import { type OperatorRequest, requestOf } from '../lease/operator-annotations.ts'
 import type { AcquiredBecause, EndedBecause, ReasonCode } from '../lease/reasons.ts'
 import { NOTHING_NOTED } from '../lease/written-lease.ts'
 import type { ContentView, Grant } from '../link/link-messages.ts'
@@ -22,11 +22,10 @@ export interface CandidateConfig
     Pick<AgentOptions, 'onDoubt' | 'standby' | 'onChange'> {
   /** The Deployment or StatefulSet of this replica, as `Kind/name`. */
   readonly owner: string | null
-  /** Hash of its pod's template. `null`: unknown, and then no revision counts as unproven here. */
+  /** Hash of its pod's template. */
   readonly revision: string | null
-  /** The access to this replica's front, published while it leads. */
   readonly front: FrontAccess | null
-  /** 0 to 999, random for each process. It makes this process's renew times unique, down to the microsecond. */
+  /** 0 to 999 microseconds, random for each process: no two processes write the same renew time. */
   readonly salt: number
 }
 
@@ -36,20 +35,17 @@ export interface Why<Code extends ReasonCode = ReasonCode> {
   readonly reason: Sentence
 }
 
-/** `give back`: this pod's earlier term is released, since nothing of it is alive. A `renew` may be a creation. */
-export type WriteKind = 'acquire' | 'resume' | 'renew' | 'release' | 'give back'
-
 /** One attempt to write the Lease. Its outcome may stay unknown permanently. */
 export interface Write {
   readonly id: number
-  readonly kind: WriteKind
+  /** `give back`: releases this pod's earlier term, since nothing of it is alive. A `renew` may be a creation. */
+  readonly kind: 'acquire' | 'resume' | 'renew' | 'release' | 'give back'
   /** Its `spec.renewTime` identifies the write in a Lease that the API server shows later. */
   readonly lease: Lease
   /** The version that the write replaces. `null`: a creation. */
   readonly base: Lease | null
   /** The moment before the write was sent: the origin of every deadline it earns (rule 2). */
   readonly sentAt: Instant
-  /** Why an `acquire` or a `resume` could be written. */
   readonly because: Why<AcquiredBecause> | null
   readonly unchangedMs: number
 }
@@ -57,16 +53,15 @@ export interface Write {
 export interface StepDown extends Why<EndedBecause> {
   readonly stage: 'draining' | 'stopping' | 'releasing'
   readonly failed: boolean
-  /** The failure of a first start that counts against the replica's revision. */
+  /** The failed first start of this replica's revision. */
   readonly blames: Why<EndedBecause> | null
   /** Milliseconds from SIGTERM to SIGKILL. */
   readonly graceMs: number
   readonly closedAt: MonoMs
-  /** When LangFlow is stopped even if connections are still open. */
   readonly drainDeadline: MonoMs
-  /** Whether LangFlow served when the gate was closed, so that it may continue during the drain. */
+  /** Whether LangFlow served when the gate was closed. */
   readonly served: boolean
-  /** Id of the first write that orders the other fronts to hold. `null`: they continue. */
+  /** Id of the first write that orders the other fronts to hold. */
   readonly closingWrite: number | null
   /** The successor that an operator named: its pod, or its identity if known. */
   readonly to: string | null
@@ -76,7 +71,6 @@ export interface StepDown extends Why<EndedBecause> {
   readonly inPlace: boolean
 }
 
-/** What a planned stop is for, and how it differs from the usual one. */
 export interface StepDownReason
   extends Why<EndedBecause>,
     Partial<Pick<StepDown, 'failed' | 'blames' | 'graceMs' | 'to' | 'inPlace'>> {
@@ -86,7 +80,6 @@ export interface StepDownReason
 
 export type Refusal = OperatorRequest & { readonly reason: Sentence }
 
-/** This replica's hold on the Lease. */
 export interface Term {
   readonly epoch: number
   readonly acquireTime: string
@@ -96,26 +89,22 @@ export interface Term {
   readonly renewedAt: Instant
   readonly startedAt: MonoMs
   readonly doubt: boolean
-  /** Whether `start` was ordered. The launcher refuses a second one by itself. */
   readonly startOrdered: boolean
-  /** When an unproven revision must have served. `null`: it is proven, or has served in this term. */
+  /** The time by which an unproven revision must serve. Once it has served, there is none. */
   readonly trialUntil: MonoMs | null
   readonly stepDown: StepDown | null
   /** A failure of the workload during a pause. It is handled after the pause. */
   readonly setAside: Failure | null
   /** The last refused request. `open`: it still has to be removed from the Lease. */
   readonly refusal: (Refusal & { readonly open: boolean }) | null
-  /** The request for a restart in place is obeyed, but still has to be removed from the Lease. */
+  /** The obeyed request still has to be removed from the Lease. */
   readonly restartAnswered: boolean
 }
 
-/**
- * The workload from the view of the election, initially without one. `maybe`: the launcher is gone or silent, and
- * nothing proves that its processes are dead. The agent's supervisor keeps this up to date.
- */
 export const NO_WORKLOAD = {
+  /** `maybe`: the launcher is gone or silent, and nothing proves that its processes are dead. */
   alive: 'no' as 'no' | 'maybe' | 'yes',
-  /** A launcher is connected, idle, and would start the workload on a grant. */
+  /** An idle launcher is connected. */
   canRun: false,
   /** It would start from the configured standby, and not from a colder one or one that is still being prepared. */
   prepared: false,
@@ -126,13 +115,13 @@ export const NO_WORKLOAD = {
   inputs: null as string | null,
   /** The files that it starts from (`Digests.content`). */
   content: null as ContentView | null,
-  /** Epoch and identity of the grant that live processes run under, if the launcher reported them. */
+  /** The grant that live processes run under. */
   epoch: null as number | null,
   identity: null as string | null,
   killAt: null as MonoMs | null,
   /** The last term of this pod's earlier launchers, as `identity epoch`, if nothing of it is proven to be alive. */
   ended: null as string | null,
-  /** Why the workload does not serve although it is alive. */
+  /** It does not serve although it is alive. */
   failed: null as Fault,
   /** The workload answers its health requests, and its launcher answers the agent. */
   well: false,
@@ -151,24 +140,19 @@ export interface Seen {
 /** Whether the successor would start LangFlow from the leader's present files. `awaited`: one may, but does not yet. */
 export type SuccessorContent = 'ready' | 'awaited' | 'none'
 
-export interface Successor {
-  readonly identity: string | null
-  readonly content: SuccessorContent
-}
-const NO_SUCCESSOR: Successor = { identity: null, content: 'none' }
+const NO_SUCCESSOR = { identity: null as string | null, content: 'none' as SuccessorContent }
 
 /** The fields of every phase, with their initial values. */
 const SHARED = {
   // The Lease.
   seen: null as Seen | null,
   lastHolder: null as { readonly holder: string; readonly epoch: number } | null,
-  /** Before this time, a vacancy does not count. 0: no reason to wait. */
+  /** Before this time, a vacancy does not count. */
   vacantNotBefore: 0 as MonoMs,
   absenceSeenAt: null as Instant | null,
   highestEpoch: 0,
-  /** Number of writes of the Lease by another process in this replica's name (rule 8). */
+  /** Writes of the Lease by another process in this replica's name (rule 8). */
   strangers: 0,
-  /** What the Lease noted last, also for a holder that re-creates it. */
   noted: NOTHING_NOTED,
   reportedHolder: null as string | null,
   watchUp: false,
@@ -177,7 +161,6 @@ const SHARED = {
 
   // Requests to the API server, sent and planned.
   inFlight: false,
-  /** The last read, with the Lease as last seen before it. */
   lastRead: null as { readonly sentAt: Instant; readonly after: Seen | null } | null,
   /** The write in flight, until its outcome is known: the watch may show it before the answer arrives. */
   pending: null as Write | null,
@@ -204,11 +187,9 @@ const SHARED = {
   writeProblem: null as Fault,
   readProblem: null as Fault,
   watchProblem: null as Fault,
-  /** Why this replica must not compete for the Lease. */
   barred: null as Fault,
   outdated: null as Fault,
   failures: 0,
-  /** This replica does not campaign before. */
   coolDown: null as { readonly until: MonoMs; readonly after: Sentence } | null,
 
   workload: NO_WORKLOAD,
@@ -241,20 +222,16 @@ interface Phase<Name extends string, T extends Term | null, E extends End | null
   readonly ending: E
 }
 
-/** Watches, waits, and takes the Lease when it is free. */
 export type Follower = Phase<'follower', null, null>
-/** Holds the Lease and renews it. */
 export type Leading = Phase<'leading', Term & { readonly stepDown: null }, null>
 /** Still renews the Lease, and releases it in the planned order (rule 3). Without an `ending`, it campaigns again. */
 export type SteppingDown = Phase<'stepping down', Term & { readonly stepDown: StepDown }, End | null>
-/** Holds nothing, and takes nothing any more. */
 export type Ending = Phase<'ending', null, End> & { readonly exited: boolean }
 
 export type CandidateState = Follower | Leading | SteppingDown | Ending
 export type Held = Leading | SteppingDown
 export type Free = Follower | Ending
 
-/** The remedy for a workload that failed: another replica takes over, or it is restarted here. */
 export type Remedy = 'handover' | 'restart'
 
 export interface Failure extends Why<EndedBecause> {
@@ -268,14 +245,13 @@ export type Fact =
   | { readonly type: 'written'; readonly id: number; readonly lease: Lease }
   | { readonly type: 'write_failed'; readonly id: number; readonly error: ApiError }
   | { readonly type: 'read_failed'; readonly error: ApiError }
-  /** `null`: the write would have succeeded. */
   | { readonly type: 'rehearsed'; readonly error: ApiError | null }
   | { readonly type: 'workload'; readonly workload: Workload }
   | ({ readonly type: 'workload_failed' } & Failure)
-  /** The workload serves from now on. `took`: the duration of its start, if this agent ordered it. */
-  | { readonly type: 'workload_healthy'; readonly took: Pick<Phases, 'startMs' | 'healthyMs'> | null }
+  /** `took`: if this agent ordered the start. */
+  | { readonly type: 'workload_healthy'; readonly took: StartPhases | null }
   | { readonly type: 'drained' }
-  | ({ readonly type: 'successor' } & Successor)
+  | ({ readonly type: 'successor' } & Readonly<typeof NO_SUCCESSOR>)
   | { readonly type: 'barred'; readonly reason: Fault }
   | ({ readonly type: 'step_down' } & Pick<StepDownReason, 'code' | 'reason' | 'to'>)
   | { readonly type: 'switchover_refused'; readonly to: string; readonly reason: string }
@@ -284,7 +260,6 @@ export type Fact =
 
 type Detail = Readonly<Record<string, string | number | boolean>>
 
-/** An order to the workload, as its supervisor takes it. */
 export type WorkloadOrder =
   | { readonly type: 'grant'; readonly grant: Grant }
   | { readonly type: 'start'; readonly epoch: number }
@@ -296,7 +271,7 @@ export type WorkloadOrder =
 export type Effect =
   | { readonly type: 'write'; readonly write: Write; readonly deadlineMs: number }
   | { readonly type: 'read'; readonly deadlineMs: number }
-  /** A dry run. `null`: of a creation. */
+  /** A dry run of a write of this Lease, or of its creation. */
   | { readonly type: 'rehearse'; readonly lease: Lease | null; readonly deadlineMs: number }
   | WorkloadOrder
   | ({ readonly type: 'restart' } & Why<EndedBecause>)
@@ -321,7 +296,7 @@ export function doubtAt(config: Pick<Timings, 'renewDeadlineMs'>, renewedAt: Ins
   return later(renewedAt, config.renewDeadlineMs)
 }
 
-/** The time from which the workload may not execute (rule 1). */
+/** From this time on, the workload may not execute (rule 1). */
 export function killAt(config: Timings, renewedAt: Instant): Instant {
   return later(renewedAt, config.leaseDurationMs - config.killMarginMs)
 }
@@ -346,14 +321,17 @@ export function kill<S extends CandidateState>(state: S): S {
   return emit({ ...state, killOrdered: true }, { type: 'kill' })
 }
 
-/** @param at the next tick at the latest */
 export function wake<S extends CandidateState>(state: S, at: MonoMs): S {
   return { ...state, wakeAt: Math.min(state.wakeAt, at) }
 }
 
-/** @param at see `wake` */
 export function decide<S extends CandidateState>(state: S, decision: Sentence, at = NEVER): S {
   return wake({ ...state, decision }, at)
+}
+
+/** The most urgent request in the Lease that awaits an answer. */
+export function openRequest({ seen, requestsStay }: CandidateState): OperatorRequest | null {
+  return requestsStay ? null : requestOf(seen?.lease ?? null)
 }
 
 export function initialState(): Follower {

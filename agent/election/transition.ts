@@ -50,8 +50,7 @@ const REMEMBERED_FAILURES = 16
 const STRANGER_SIGHTINGS = 2
 
 /**
- * Decides who leads. Takes one fact in and returns the next state, with its effects and a sentence that gives the
- * reason. A pure function: the elector runs its effects, the simulation runs it under a virtual clock.
+ * Decides who leads. The elector runs its effects, the simulation runs it under a virtual clock.
  *
  * Guaranteed: while a term lasts, the workload holds grants that end before any other replica can take the Lease. Not
  * guaranteed: that a process without a launcher obeys them (see docs/evidence/decisions.md).
@@ -97,7 +96,6 @@ function watchOn(input: Input, state: Ending): Ending {
   return { ...state, seen: { lease: fact.lease, changedAt: now.mono, heldMs: 0 } }
 }
 
-/** Adds the fact to the state. Only urgent decisions are taken here: another holder, an acknowledged write. */
 function observe(input: Input, state: CandidateState): CandidateState {
   const { fact, now, config } = input
   switch (fact.type) {
@@ -192,7 +190,6 @@ function observeAny(input: Input, before: CandidateState, lease: Lease | null): 
   return lease === null ? observeAbsence(input, state) : observeLease(input, state, lease)
 }
 
-/** @param own the write of this replica that the Lease shows */
 function observeLease(
   input: Input,
   before: CandidateState,
@@ -227,14 +224,13 @@ function observeLease(
   if (own !== undefined && !cameTooLate) return committed(input, state, own, lease)
   if (state.term !== null) return holdAgainst(input, state, lease)
   if (!changed || seen === null || holder !== input.config.identity) return state
-  // If a component in between removed the renew time of an own acquisition, its acquire time still identifies it, and
-  // vice versa.
+  // A component in between may have removed one of the times.
   const { renewTime, acquireTime } = lease.spec ?? {}
   const isOwn = [renewTime, acquireTime].some((time) => state.written.includes(time ?? ''))
   return isOwn ? state : strangerSeen(input, state)
 }
 
-/** Whether a replica that did not hold the Lease created it. */
+/** By a replica that did not hold the Lease. */
 function isCreation({ kind, lease }: Write): boolean {
   return kind === 'acquire' && lease.metadata.resourceVersion === undefined
 }
@@ -269,7 +265,6 @@ function committed(input: Input, before: CandidateState, write: Write, lease: Le
   }
 }
 
-/** The Lease differs from this replica's write. */
 function holdAgainst(input: Input, state: Held, lease: Lease): CandidateState {
   const why = lostTo(input, state, lease)
   if (why !== null) {

@@ -7,13 +7,16 @@ export const HISTORY = 'langflow-leader/history'
 export const MOST_TERMS = 50
 export const MOST_BYTES = 8 * 1024
 
-/** Durations of the phases of a takeover, each from the end of the one before, in milliseconds. */
-export interface Phases {
-  readonly detectMs: number
-  readonly acquireMs: number
-  /** `null`: the takeover did not get that far. */
+/** The phases that a takeover may not reach. */
+export interface StartPhases {
   readonly startMs: number | null
   readonly healthyMs: number | null
+}
+
+/** Durations of the phases of a takeover, each from the end of the one before. */
+export interface Phases extends StartPhases {
+  readonly detectMs: number
+  readonly acquireMs: number
 }
 
 export interface PastTerm {
@@ -22,7 +25,7 @@ export interface PastTerm {
   readonly began: string
   readonly because: AcquiredBecause
   readonly phases: Phases
-  /** From the end of service in an earlier term to its start in this one. `null`: unknown, or it never served. */
+  /** From the end of service in an earlier term to its start in this one. */
   readonly gapMs: number | null
   /** RFC 3339, as all times here. For a holder that vanished, the time of its last renewal. */
   readonly ended: string | null
@@ -65,7 +68,7 @@ export function historyOf(lease: Lease | null): PastTerm[] {
   })
 }
 
-/** Whether the holder has noted that its LangFlow serves. @param terms of this Lease, newest first */
+/** Whether the holder has noted that its LangFlow serves. */
 export function holderServes(lease: Lease | null, [present]: readonly PastTerm[]): boolean {
   if (lease === null || present === undefined || holderOf(lease) === '') return false
   return present.epoch === epochOf(lease) && present.phases.healthyMs !== null
@@ -84,10 +87,6 @@ export function encodeHistory(terms: readonly PastTerm[]): string {
   return `[${entries.join(',')}]`
 }
 
-export function encodeTerm(term: PastTerm): string {
-  return JSON.stringify(entryOf(term))
-}
-
 function termOf(entry: z.infer<typeof Entry>): PastTerm {
   const [epoch, holder, began, because, detectMs, acquireMs, startMs, healthyMs, gapMs, ...end] = entry
   const [ended, endedBecause, stopMs] = end
@@ -104,10 +103,10 @@ function termOf(entry: z.infer<typeof Entry>): PastTerm {
   }
 }
 
-function entryOf({ epoch, holder, began, because, phases, gapMs, ...end }: PastTerm) {
+export function encodeTerm({ epoch, holder, began, because, phases, gapMs, ...end }: PastTerm): string {
   const { ended, endedBecause, stopMs } = end
   const { detectMs, acquireMs, startMs, healthyMs } = phases
-  return [
+  return JSON.stringify([
     epoch,
     holder,
     secondsOf(began),
@@ -116,7 +115,7 @@ function entryOf({ epoch, holder, began, because, phases, gapMs, ...end }: PastT
     ended === null ? null : secondsOf(ended),
     endedBecause,
     stopMs === null ? null : Math.round(stopMs),
-  ]
+  ])
 }
 
 function timeOf(s: number): string {

@@ -1,4 +1,4 @@
-import { openRequest } from '../election/operator-order.ts'
+import { openRequest } from '../election/state.ts'
 import type { Sentence } from '../fault.ts'
 import {
   ANY_POD,
