@@ -8,7 +8,6 @@ export interface HandoversOptions
   extends SwitchoverOptions,
     Omit<VoluntaryHandoverOptions & OtherLeasesOptions, 'peers'>,
     Pick<CandidateConfig, 'onChange'> {
-  /** `null`: no peer is asked. */
   readonly peers: Pick<Peers, keyof Peers> | null
 }
 

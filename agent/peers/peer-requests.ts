@@ -55,7 +55,6 @@ export function codeOf(error: unknown): string {
   return (error as NodeJS.ErrnoException).code ?? (error as Error).message
 }
 
-/** `null`: the text is not JSON. */
 function parsed(text: string): unknown {
   try {
     return JSON.parse(text)
@@ -69,9 +68,7 @@ const MOST_PEERS = 32
 export type Resolve = (host: string) => Promise<readonly string[]>
 
 export interface Found {
-  /** Addresses of agents, such as `http://10.0.0.7:8090`. Each occurs once, and there are at most 32. */
   readonly origins: readonly string[]
-  /** One sentence for each name that cannot be resolved. */
   readonly problems: readonly { readonly host: string; readonly problem: string }[]
 }
 

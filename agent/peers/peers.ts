@@ -23,7 +23,6 @@ export interface PeersOptions {
   readonly asked?: () => void
 }
 
-/** What every reason for a handover depends on. */
 export interface HandoverOptions {
   readonly state: () => CandidateState
   readonly dispatch: (fact: Fact) => void
@@ -39,7 +38,6 @@ export function memberOf(status: AgentStatus) {
   const { identity, role, couldTakeOver, lease, standby, revision, onTrial, podAgeMs, content } = status
   return {
     identity,
-    /** Whether it would take over now. */
     ready: couldTakeOver,
     /** Whether its standby is as warm as configured. */
     prepared: standby.mode === standby.wanted,
@@ -50,7 +48,6 @@ export function memberOf(status: AgentStatus) {
     podAgeMs,
     /** The files that its LangFlow starts from. `null`: none are watched, or its version does not report them. */
     content: content && { digest: content.digest },
-    /** Its Lease: namespace and name, as `team/lock`. */
     lease: `${lease.namespace}/${lease.name}`,
     leads: role === 'leader',
   }
@@ -58,7 +55,6 @@ export function memberOf(status: AgentStatus) {
 
 export type Member = Readonly<ReturnType<typeof memberOf>>
 
-/** The answer of one address, or of a name that cannot be resolved. */
 interface Reply {
   readonly from: string
   readonly status: AgentStatus | null

@@ -87,7 +87,6 @@ export class VoluntaryHandover {
 }
 
 export type OwnPod = Pick<Member, 'revision' | 'unproven' | 'podAgeMs'> & {
-  /** The files that its LangFlow starts from. `null`: none are watched. */
   readonly content: Pick<ContentView, 'digest' | 'earlier'> | null
 }
 

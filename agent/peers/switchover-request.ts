@@ -19,14 +19,12 @@ export interface SwitchoverOptions extends HandoverOptions {
 /** Hands the Lease over if an operator requests it in the Lease. Refuses if no replica could serve afterwards. */
 export class Switchover {
   private readonly options: SwitchoverOptions
-  /** The request in the Lease, pending or answered. */
   private request: (OperatorRequest & { readonly epoch: number; answered: boolean }) | null = null
 
   constructor(options: SwitchoverOptions) {
     this.options = options
   }
 
-  /** Must be called when the Lease may have changed. */
   leaseChanged(): void {
     const { peers, state } = this.options
     const request = openRequest(state())

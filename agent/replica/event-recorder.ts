@@ -31,7 +31,6 @@ export class EventRecorder {
   private stoodBy = false
   private deadmanFirings = 0
   private readonly lasting = new Set<ProblemCode>()
-  /** Monotonic ms. `null`: this replica is not in doubt. */
   private doubtSince: number | null = null
 
   constructor(options: EventRecorderOptions) {
@@ -68,7 +67,6 @@ export class EventRecorder {
     this.deadmanFirings = firings
   }
 
-  /** Reports when this replica begins to serve, or to stand by with a standby of this mode. */
   gate(ready: boolean, standsBy: boolean, epoch: number, mode: StandbyMode): void {
     const { log, events } = this.options
     if (ready && !this.wasReady) {
@@ -80,7 +78,6 @@ export class EventRecorder {
     this.stoodBy = standsBy
   }
 
-  /** LangFlow will be restarted in its term. */
   restart(
     { code, reason }: Why,
     { term, highestEpoch }: Pick<CandidateState, 'term' | 'highestEpoch'>,

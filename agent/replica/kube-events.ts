@@ -24,7 +24,6 @@ export interface KubeEventsOptions {
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
 }
 
-/** Timeout of one request. */
 const DEADLINE_MS = 5_000
 /** While this many requests are in flight, further Events are dropped, so that a flapping replica is no burden. */
 const MOST_IN_FLIGHT = 20
@@ -102,7 +101,6 @@ export interface ReplicaEvent {
   readonly reason: EventReason
   readonly epoch: number
   readonly code?: ReasonCode | undefined
-  /** The cause, in one sentence. */
   readonly because?: string | undefined
 }
 
@@ -116,7 +114,6 @@ interface Reference {
   readonly uid: string | undefined
 }
 
-/** The API server's limit. */
 const NOTE_BYTES = 1_024
 const INSTANCE_LENGTH = 128
 /** A name may have 253 characters. The unique part follows after these. */

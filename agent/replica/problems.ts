@@ -8,7 +8,6 @@ import type { ReplicaFacts } from './replica-status.ts'
 export interface ProblemReport {
   /** The line that is logged when it is over. A problem without one is logged elsewhere. */
   readonly over?: string
-  /** The Event when it begins. */
   readonly event?: EventReason
   readonly alarm?: 'grant_refused' | 'stop_failed'
   /** `/status` shows it at another place. */
@@ -50,7 +49,6 @@ export function problemsOf(facts: ReplicaFacts): readonly (readonly [ProblemCode
   ]
 }
 
-/** The most important problem. */
 export function problemOf(facts: ReplicaFacts): Fault {
   const isShown = (code: ProblemCode) => !('hidden' in REPORTS[code])
   return problemsOf(facts).find(([code, fault]) => fault !== null && isShown(code))?.[1] ?? null

@@ -13,7 +13,6 @@ import type { WorkloadStatus } from '../supervisor/supervisor.ts'
 import { VERSION } from '../version.ts'
 import { problemOf } from './problems.ts'
 
-/** The part of the configuration that decides a replica's status. */
 export interface ReplicaOptions
   extends Omit<CandidateConfig, 'owner' | 'revision' | 'front' | 'salt'>,
     Pick<AgentOptions, 'leaseName' | 'onCrash' | 'peers'> {
@@ -129,7 +128,6 @@ function frontNotListening({ problem }: TrafficView): string {
   return problem ?? 'its front does not listen yet'
 }
 
-/** See `inability`. A leader has proven its ability. */
 function ineligibilityOf({ options, state, now }: GateFacts): Fault {
   return state.term === null ? inability(options, state, now) : null
 }
@@ -166,7 +164,6 @@ export function checksOf(facts: GateFacts): Check[] {
   ]
 }
 
-/** The whole view of one replica, from the state of election and workload. */
 export function describeReplica(facts: ReplicaFacts): AgentStatus {
   const checks = checksOf(facts)
   const unable = ineligibilityOf(facts)

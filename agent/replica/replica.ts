@@ -27,13 +27,11 @@ import {
   standsBy,
 } from './replica-status.ts'
 
-/** The replica's part of the options of `Supervisor`. */
 type SupervisorWiring = Pick<
   SupervisorOptions,
   'log' | 'metrics' | 'remedy' | 'dispatch' | 'closeGate' | 'changed'
 > & { readonly alarm: (what: string) => void }
 
-/** The replica's part of the options of `Peers`. */
 type PeersWiring = Pick<PeersOptions, 'identity' | 'lease' | 'repeats' | 'asked'>
 
 /** All dependencies outside of the process, plus time and chance. Each factory is called once. */
@@ -43,7 +41,6 @@ export interface ReplicaParts {
   readonly api: LeaseApi
   readonly front: OwnFront | null
   readonly supervisor: (wiring: SupervisorWiring) => Supervisor
-  /** `null`: no peer is asked. */
   readonly peers: ((wiring: PeersWiring) => Pick<Peers, keyof Peers>) | null
   readonly events: (wiring: Pick<KubeEventsOptions, 'leaseUid' | 'repeats'>) => Events
   readonly podAgeMs: () => number | null
@@ -64,7 +61,6 @@ export class Replica implements StatusSource {
   readonly elector: Elector
   readonly supervisor: Supervisor
   private readonly parts: ReplicaParts
-  /** Namespace and name. */
   private readonly lease: string
   private readonly repeats: LogThrottle
   private readonly events: Events

@@ -21,7 +21,6 @@ import { step } from './workload-step.ts'
 export interface SupervisorMachine {
   readonly clock: Clock
   portFree(): Promise<boolean>
-  /** The remote address of each open connection to the workload's port. */
   connections(): Connections
   /**
    * Only if agent and launcher share one process tree (`run`): kills the launcher and its remaining processes, and
@@ -103,7 +102,6 @@ export class Supervisor {
     this.link.close()
   }
 
-  /** Takes an order of the election, or its view of the leader. */
   dispatch(event: WorkloadOrder | Extract<WorkloadEvent, { type: 'leader_serves' }>): void {
     if (event.type === 'grant') this.link.send(event)
     else this.loop.dispatch(event)
@@ -117,7 +115,6 @@ export class Supervisor {
     return { ...statusOf(this.record), lastProbe: this.lastProbe }
   }
 
-  /** Probe and timers follow the record. */
   private stepped(before: WorkloadRecord): void {
     const { probed, deadlines, drain } = this.record
     const { clock } = this.options.machine

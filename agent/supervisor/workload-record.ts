@@ -30,7 +30,6 @@ import type { ProbedState } from './health-probe.ts'
  */
 export type WorkloadPhase = WorkloadState | 'starting' | 'orphaned'
 
-/** The connected launcher, or the last one. */
 export const NO_LAUNCHER = {
   /** `silent`: it is connected, and has answered none of the last heartbeats. */
   state: 'missing' as 'missing' | 'connected' | 'silent',
@@ -40,68 +39,53 @@ export const NO_LAUNCHER = {
   ending: false,
   /** It is alone in its PID namespace, which ends with it. */
   alone: false,
-  /** See `Workload`. */
   langflow: null as string | null,
   ended: null as string | null,
-  /** Digests of the inputs of LangFlow's start. */
   digests: UNKNOWN_DIGESTS as Digests,
-  /** Why it accepted no grant recently, in one sentence. */
   refusedGrant: null as string | null,
 }
 export type LauncherRecord = Readonly<typeof NO_LAUNCHER>
 
+/** Times are monotonic ms. */
 export const NOT_STARTED = {
   /** LangFlow answered the last probe, and nothing since then casts doubt on it. */
   healthy: false,
-  /** It served, and its last probes got no answer at all. */
   hangs: false,
-  /** Monotonic ms of the order to start: the origin of the start's deadline. */
+  /** The origin of the start's deadline. */
   orderedAt: 0,
-  /** Monotonic ms of the first good answer since that start. */
   servedSince: null as number | null,
-  /** Monotonic ms at which the present phase of a takeover began. `null`: no takeover is in progress. */
+  /** When the present phase of a takeover began. `null`: no takeover is in progress. */
   phaseBegan: null as number | null,
-  /** Duration of the phase before: from the order to start until the process ran. */
   startMs: 0,
 }
 export type Health = Readonly<typeof NOT_STARTED>
 
-/** A wait until no connection to LangFlow is open. */
+/** A wait until no connection to LangFlow is open. Times are monotonic ms. */
 export interface Drain {
-  /** Monotonic ms at which the election ends the wait. */
   readonly deadline: number
-  /** Monotonic ms from which LangFlow may be sent SIGTERM. `NEVER`: it was. */
+  /** When LangFlow may be sent SIGTERM. `NEVER`: it was. */
   readonly endableAt: number
-  /** The open connections as last seen, such as `1 connection`. */
   readonly waitsFor: string | null
 }
 
 const NOTHING_SEEN = {
-  /** Monotonic ms of the present step. */
   now: 0,
   phase: 'idle' as WorkloadPhase,
-  /** The last report of a launcher. */
   view: NOTHING as WorkloadView,
   launcher: NO_LAUNCHER as LauncherRecord,
-  /** Number of heartbeats that the launcher has not answered since its last answer. */
   unanswered: 0,
   health: NOT_STARTED as Health,
-  /** The state in which LangFlow is probed. `null`: it is not probed. */
   probed: null as ProbedState | null,
-  /** The last epoch in which LangFlow was healthy. */
   servedEpoch: null as number | null,
   /** The last order, if it was to end the workload. It is sent again when the same launcher returns. */
   endOrder: null as Extract<ToLauncher, { type: 'stop' | 'kill' }> | null,
-  /** The order that waits until the gate is closed. */
   closing: null as EndingOrder | null,
   drain: null as Drain | null,
-  /** Monotonic ms by which LangFlow must be healthy, or the launcher must have confirmed a kill. */
+  /** When LangFlow must be healthy, or the launcher must have confirmed a kill. Monotonic ms. */
   deadlines: { start: NEVER, kill: NEVER },
-  /** Another replica leads and serves. */
   othersServe: false,
   effects: [] as readonly WorkloadEffect[],
 }
-/** The whole state of the supervisor. Only `step` creates a new one. */
 export type WorkloadRecord = Readonly<typeof NOTHING_SEEN> & {
   readonly config: Pick<AgentOptions, 'standby' | 'startTimeoutMs' | 'stopTimeoutMs' | 'killMarginMs'> & {
     /** Agent and launcher share one process tree (`run`): the agent can kill the launcher and all its processes. */
@@ -121,14 +105,11 @@ export type WorkloadEvent =
   // The election. A grant passes to the link without a decision here.
   | Exclude<WorkloadOrder, { type: 'grant' }>
   | { type: 'leader_serves'; serves: boolean }
-  // The link.
   | { type: 'connected'; hello: Hello; returning: boolean; ended: string | null }
   | { type: 'received'; message: Exclude<ToAgent, Hello> }
   | { type: 'gone'; byPeer: boolean }
-  // The probe.
   | { type: 'healthy' }
   | { type: 'unhealthy'; reason: string; hangs: boolean }
-  // The machine.
   | { type: 'gate_closed' | 'looked'; open: Connections }
   /** No process of a launcher that is gone is alive. */
   | { type: 'proved_dead' }
@@ -144,7 +125,6 @@ export type WorkloadEffect =
   | { type: 'close_gate' }
   /** The kernel is ending the launcher's PID namespace. */
   | { type: 'await_death' }
-  /** Kills the launcher and all its processes. */
   | { type: 'reclaim'; reason: string }
   | { type: 'stopped'; ms: number }
   | { type: 'log'; level: 'info' | 'warn' | 'error'; text: string; detail?: Parameters<Log['info']>[1] }
@@ -179,7 +159,6 @@ function isHealthy({ view, health }: WorkloadRecord): boolean {
   return view.state !== 'frozen' && health.healthy
 }
 
-/** The workload, for the gate and for people. */
 export function statusOf(record: WorkloadRecord) {
   const { view, launcher, health, drain, servedEpoch } = record
   const served = health.servedSince !== null || (servedEpoch !== null && servedEpoch === view.epoch)
@@ -190,9 +169,7 @@ export function statusOf(record: WorkloadRecord) {
     digests: launcher.digests,
     canRun: canRun(record),
     healthy: isHealthy(record),
-    /** The connections that a planned stop waits for. */
     draining: drain?.waitsFor ?? null,
-    /** Whether LangFlow was healthy in its present term. */
     served,
   }
 }

@@ -169,7 +169,6 @@ function sendStop(record: WorkloadRecord, graceMs: number): WorkloadRecord {
   return send({ ...record, endOrder }, endOrder)
 }
 
-/** Ends all waits. */
 function rest(record: WorkloadRecord): WorkloadRecord {
   return { ...record, closing: null, drain: null }
 }
@@ -381,7 +380,6 @@ function fail(record: WorkloadRecord, why: Why<EndedBecause>, remedy: Remedy = '
   return emit(record, { type: 'fail', why, remedy })
 }
 
-/** LangFlow itself failed. */
 function failItself(record: WorkloadRecord, why: Why<EndedBecause>): WorkloadRecord {
   const { servedSince } = record.health
   const servedMs = servedSince === null ? null : record.now - servedSince
