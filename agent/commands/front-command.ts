@@ -9,7 +9,13 @@ const CHANNEL = 3
 
 export function addFront(program: Command): void {
   // Hidden, since only an agent with --traffic=front can use it.
-  program.command('front', { hidden: true }).action(async () => {
+  const command = program.command('front', { hidden: true }).action(async () => {
+    let channel: Socket
+    try {
+      channel = new Socket({ fd: CHANNEL })
+    } catch {
+      return command.error('only an agent with --traffic=front can start this command: it has no pipe')
+    }
     const [{ serveFront }, { createLog }] = await Promise.all([
       import('../front/front.ts'),
       import('../observe/log.ts'),
@@ -20,7 +26,7 @@ export function addFront(program: Command): void {
     const { fallback, parse } = SHARED_SETTINGS.logLevel
     const level = parse(process.env[variableOf('--log-level')] ?? fallback)
     const log = createLog({ component: 'front', level, identity: '' })
-    await serveFront(new Socket({ fd: CHANNEL }), { clock: systemClock, log })
+    await serveFront(channel, { clock: systemClock, log })
     process.exit()
   })
 }

@@ -126,7 +126,7 @@ export function conflictIn(given: Checked): string | null {
     ],
     [
       ofFront && streamGraceMs > drainTimeoutMs,
-      `--stream-grace is longer than --drain-timeout (${formatDuration(drainTimeoutMs)}): shorten --stream-grace, or lengthen --drain-timeout`,
+      `--stream-grace (${formatDuration(streamGraceMs)}) is longer than --drain-timeout (${formatDuration(drainTimeoutMs)}): shorten --stream-grace, or lengthen --drain-timeout`,
     ],
   ]
   return contradiction(given) ?? conflicts.find(([applies]) => applies)?.[1] ?? null
