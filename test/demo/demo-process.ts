@@ -9,7 +9,6 @@ import { until } from '../harness/wait.ts'
 
 const MAIN = join(import.meta.dirname, 'main.ts')
 
-/** Ends a test that hangs; it's no measured limit. */
 const HANGS_MS = 60_000
 
 /** A demo as a child process with its own temporary directory. An environment variable marks every process that it starts. */
@@ -45,16 +44,6 @@ export class DemoProcess {
     )
   }
 
-  /** Resolves once a line on standard error matches `then`, after a line that matched `first`. */
-  progressAfter(first: RegExp, then: RegExp): Promise<void> {
-    const matched = () => {
-      const at = this.stderr.findIndex((line) => first.test(line))
-      return at >= 0 && this.stderr.slice(at).some((line) => then.test(line))
-    }
-    return until(`the demo prints a line like ${then} after one like ${first}`, matched, HANGS_MS)
-  }
-
-  /** The command lines of the demo's processes, and the names in its temporary directory. */
   left(): string[] {
     return [...this.alive(), ...readdirSync(this.#tmp)]
   }
@@ -68,7 +57,6 @@ export class DemoProcess {
     })
   }
 
-  /** Resolves once the demo has no process and no file left. */
   gone(): Promise<void> {
     return until('no process and no file of the demo is left', () => this.left().length === 0, HANGS_MS)
   }
@@ -80,7 +68,6 @@ export class DemoProcess {
   }
 }
 
-/** '' if the file doesn't exist or can't be read. */
 function read(file: string): string {
   try {
     return readFileSync(file, 'latin1')

@@ -69,7 +69,6 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   }
 }
 
-/** Three replicas of one Lease, each with a front, and a client that uses the fronts in turn and never retries. */
 class Demo {
   readonly #options: DemoOptions
   readonly #stream: NodeJS.WriteStream
@@ -205,7 +204,6 @@ class Demo {
     }
   }
 
-  /** Prints how to operate the replicas. Rejects once a signal ends the demo. */
   async #stay(): Promise<never> {
     const by = (url: (replica: DemoReplica) => string) =>
       Object.fromEntries(this.#replicas.map((one) => [one.name, url(one)]))

@@ -16,11 +16,9 @@ interface ReplicaOptions {
   readonly beats: string
   readonly onStart: () => void
   readonly onEvent: (replica: DemoReplica, line: Line) => void
-  /** `expected`: the demo itself ended the replica. */
   readonly onEnd: (replica: DemoReplica, expected: boolean) => void
 }
 
-/** `run` in its own session, so that Ctrl-C reaches only the demo. */
 class LoggedAgent extends LoggedProcess {
   onEvent: (line: Line) => void = () => {}
 
@@ -38,9 +36,7 @@ export class DemoReplica {
   readonly frontPort: number
   readonly port: number
   log!: LoggedAgent
-  /** Whether a Service would send clients to its front. */
   takesClients = false
-  /** The pod that the replica plays. It changes when the demo ends the replica. */
   pod = { uid: randomUUID(), createdAt: Date.now() }
   readonly #options: ReplicaOptions
   #ending = false

@@ -5,11 +5,9 @@ import type { Takeover } from './takeover.ts'
 
 /** The result of a demo. `--json` prints this object. */
 export interface Result {
-  /** True if no two replicas acted at the same time. */
   readonly ok: boolean
   readonly takeovers: readonly (Takeover & { readonly failedRequests: number })[]
   readonly overlapMs: number
-  /** Number of signs of life that the overlap was computed from. */
   readonly beats: number
   readonly requests: { readonly sent: number; readonly failed: number }
   readonly elapsedMs: number
@@ -29,7 +27,6 @@ export function eventOf({ event, epoch, reason }: Line): string | null {
   return `${event} (epoch ${epoch})${reason ? `: ${reason}` : ''}`
 }
 
-/** How to operate a demo with `--stay`. `program`: the command line that starts the product. */
 export function guideOf({ kubeconfig, agents, fronts }: Stage, program: string): string {
   const commands = [
     [`${program} status`, 'show the leader, and which replica could take over'],

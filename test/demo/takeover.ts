@@ -18,7 +18,6 @@ export interface Answer {
   readonly epoch: number
 }
 
-/** The measurements of one takeover; times in milliseconds. */
 export interface Takeover {
   readonly kind: Kind
   readonly from: string
@@ -28,11 +27,8 @@ export interface Takeover {
   readonly code: string
   /** When the fault was caused, by CLOCK_MONOTONIC. */
   readonly faultAt: number
-  /** From the fault to the next leader's `acquired`. */
   readonly detectMs: number
-  /** From `acquired` to `workload_started`. */
   readonly startMs: number
-  /** From `workload_started` to `serving`. */
   readonly healthyMs: number
   /** From the old leader's last answer to the new leader's first one, as the client saw it. */
   readonly pauseMs: number
@@ -78,7 +74,6 @@ export async function takeOver(
   }
 }
 
-/** Brings the replica back after the fault, and waits until it could take over. */
 export async function recover(kind: Kind, replica: DemoReplica): Promise<void> {
   const from = replica.log.lines.length
   if (kind === 'hang') {

@@ -206,7 +206,6 @@ describe('the alerts', () => {
     return `{${labelsOf({ alertname, ...alerts.get(alertname)!.labels, ...of })}}`
   }
 
-  /** Runs promtool. Fails unless exactly these alerts fire at these times. */
   async function play(
     series: Readonly<Record<string, string>>,
     moments: Readonly<Record<string, readonly string[]>>,
@@ -233,7 +232,6 @@ const labelsOf = (labels: Labels) =>
     .map(([name, value]) => `${name}="${value}"`)
     .join()
 
-/** Returns the full name of a series that is written `NAME{LABELS} POD` above. */
 function seriesOf(short: string): string {
   const [, metric, own = '', target] = /^(\w+)(?:\{(.+)\})?(?: (\S+))?$/.exec(short)!
   if (target === undefined) return metric!

@@ -28,7 +28,6 @@ describe('the built file', () => {
     rmSync(scratch, { recursive: true, force: true })
   })
 
-  /** Starts Node outside the checkout. Resolves once it has written to stdout. */
   async function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<number> {
     const child = spawn(process.execPath, args, {
       cwd: scratch,

@@ -30,7 +30,6 @@ export function helmProgram(version: Version): string {
   return program
 }
 
-/** Runs helm without the user's own configuration. Rejects with its standard error. */
 export async function helm(version: Version, args: readonly string[], values: Values = {}): Promise<string> {
   const home = mkdtempSync(join(tmpdir(), 'helm-'))
   const own = { HELM_CACHE_HOME: home, HELM_CONFIG_HOME: home, HELM_DATA_HOME: home }
@@ -48,7 +47,6 @@ export async function helm(version: Version, args: readonly string[], values: Va
   }
 }
 
-/** The manifests of a release, as Argo CD makes them too. */
 export async function rendered(values: Values, version: Version = 4, release = 'langflow'): Promise<Built> {
   const text = await helm(version, ['template', release, CHART, '--values=-', KUBE_VERSION], values)
   return { text, manifests: manifestsIn(text) }

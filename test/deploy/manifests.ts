@@ -69,7 +69,6 @@ export function manifestsIn(text: string): Manifest[] {
   return documents.filter((manifest) => manifest !== null)
 }
 
-/** The manifests of a plain file, such as `langflow.yaml`. */
 export function plainManifests(file: string): Manifest[] {
   return manifestsIn(readFileSync(join(DEPLOY, file), 'utf8'))
 }

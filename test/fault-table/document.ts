@@ -9,7 +9,6 @@ export interface FaultRecord {
   readonly overlapMs: number
   /** Signs of life of a term after a later one had begun, even if the later workload was stopped at that time. */
   readonly late: number
-  /** From the first to the last of these signs of life. */
   readonly lateMs: number
   readonly beats: number
 }

@@ -35,12 +35,9 @@ export const TAKING_MS = embedded ? ANY_MS : 300
 /** Time from an event of the watch to the death of LangFlow. */
 export const AT_ONCE_MS = embedded ? ANY_MS : 250
 export const EDITS = embedded ? 1 : 3
-/** An outage of the API server that brings the leader into doubt, but doesn't kill its LangFlow. */
 export const OUTAGE_MS = embedded ? 3_000 : 12_000
-/** Lower limit of the time to the kill deadline just after a renewal. */
 const JUST_RENEWED_MS = embedded ? 3_650 : 12_500
 
-/** The part of an API server that every scene needs. */
 export type FaultPlane = SceneServer & Pick<ControlPlane, 'pause' | 'resume' | 'close'>
 
 export type LinkedPod = Pod & Linked
@@ -66,7 +63,6 @@ export class FaultScene<S extends FaultPlane = ControlPlane> extends ServerScene
     return super.prepare(identity, { ...more, flags })
   }
 
-  /** Starts a leader that serves, and a follower that is ready to take over. */
   async pods(more: Partial<ReplicaOptions> = {}): Promise<[leader: LinkedPod, follower: LinkedPod]> {
     return [await this.leader('a', more), await this.follower('b')]
   }
@@ -85,7 +81,6 @@ export class FaultScene<S extends FaultPlane = ControlPlane> extends ServerScene
     return pod
   }
 
-  /** Begins a fault of the catalogue, and returns the function that ends it. */
   async hit(fault: Fault, pod?: LinkedPod, degree = 0): Promise<Heal> {
     return await fault({ scene: this, pod, link: pod?.link, degree } as unknown as Target)
   }
@@ -95,7 +90,6 @@ export class FaultScene<S extends FaultPlane = ControlPlane> extends ServerScene
     return this.watch.next('a renewal', () => true, this.watch.length + more)
   }
 
-  /** The leader's next renewal, once the leader has its reply. */
   async renewal(leader: Pod): Promise<Sighting> {
     const renewal = await this.nextRecord()
     await until('the renewal is acknowledged', async () => {
@@ -109,7 +103,6 @@ export class FaultScene<S extends FaultPlane = ControlPlane> extends ServerScene
     return this.watch.next('the release', ({ holder }) => holder === '', from)
   }
 
-  /** Asserts a handover in order: the old term never acts after the release, and the next holder serves. */
   async handedOver(from: LinkedPod, to: LinkedPod, since = 1): Promise<Handover> {
     const released = await this.released(since)
     const taken = await this.takenBy(to.options.identity, released.index)
@@ -127,12 +120,10 @@ export class FaultScene<S extends FaultPlane = ControlPlane> extends ServerScene
     return this.watch.next('the next holder', ({ holder }) => holder === identity, from)
   }
 
-  /** The version before this one. For a Lease that was taken, it is the last holder's last renewal. */
   recordBefore({ index }: Sighting): Sighting {
     return this.watch.versions[index - 1] ?? assert.fail('no earlier version was received')
   }
 
-  /** Asserts that the same process continued in the same term without doubt, and that no other replica took over. */
   assertUndisturbed(leader: Pod, ...others: readonly Pod[]): void {
     assert.ok(!leader.agent.events().includes('doubt') && !leader.agent.events().includes('lost'))
     for (const { agent } of others) assert.ok(!agent.events().includes('acquired'))
@@ -196,4 +187,9 @@ export async function confirmedDead(pod: Pod): Promise<number> {
 
 export function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(2)} s`
+}
+
+/** Compares two times, in ms. */
+export function atMost(ms: number, limit: number): void {
+  assert.ok(ms <= limit, `${ms} ms, more than ${limit}`)
 }

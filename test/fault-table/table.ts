@@ -3,7 +3,6 @@ interface FaultCase {
   readonly done?: string
   readonly must: string
   readonly clientGo?: string
-  /** True if stopped processes wake up in a later term: they can execute before their launcher does. */
   readonly wakesUp?: boolean
 }
 

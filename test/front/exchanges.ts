@@ -138,7 +138,6 @@ async function oneByOne(served: Served, answer: Message, parts: readonly string[
   await answer.rest()
 }
 
-/** The target sends an answer and ends its connection. */
 async function hangUp(served: Served, answer: string): Promise<void> {
   await served.send(answer)
   served.wire.end()
@@ -165,19 +164,6 @@ const MESSAGES: Plays = {
     const events = [': ping\n\n', 'id: 42\nevent: token\ndata: a\ndata: b\n\n', 'data: [DONE]\n\n']
     await oneByOne(served, await client.begun(), events)
   },
-  'a streamed answer to a POST': async (stage) => {
-    const { client, served } = await begin(stage, post('{}', 'Content-Length: 2'))
-    await served.message.rest()
-    await served.send(answerHead('200 OK', ...EVENTS))
-    await oneByOne(served, await client.begun(), ['{"event":"token"}\n\n', '{"event":"end"}\n\n'])
-  },
-  'an answer whose head arrives before its body': async (stage) => {
-    const { client, served } = await begin(stage, GET)
-    await served.send(answerHead('200 OK', 'Content-Length: 4'))
-    const answer = await client.begun()
-    await served.answer('late')
-    await answer.rest()
-  },
   'an answer that ends with its connection': async (stage) => {
     const { client, served } = await begin(stage, GET)
     await hangUp(served, `${head('HTTP/1.0 200 OK', 'Content-Type: text/plain')}old`)
@@ -198,18 +184,6 @@ const MESSAGES: Plays = {
     await message.rest()
     await (await served).answer(OK)
     await (await answer).rest()
-  },
-  'a body that arrives byte by byte': async (stage) => {
-    const { client, served } = await begin(stage, post(chunk('a'), CHUNKED))
-    await served.message.read(1)
-    for (const byte of 'bcd') {
-      await client.send(chunk(byte))
-      await served.message.read(1)
-    }
-    await client.send(LAST_CHUNK)
-    await served.message.rest()
-    await served.answer(OK)
-    await client.answered()
   },
   'an HTTP/1.0 request, whose connection ends after the answer': async (stage) => {
     const { client, served } = await begin(stage, head('GET /old HTTP/1.0', 'Host: flows.example'))
@@ -317,7 +291,6 @@ export function upgrade(path: string, ...headers: string[]): string {
   )
 }
 
-/** The answer of a target that accepts a websocket. */
 export function accepted({ message }: Pick<Served, 'message'>, ...headers: string[]): string {
   const accept = `Sec-WebSocket-Accept: ${acceptOf(message.value('sec-websocket-key') ?? '')}`
   const switched = ['Upgrade: websocket', 'Connection: Upgrade', accept]
@@ -334,7 +307,6 @@ export async function websocket(stage: Stage, requested: string[] = [], agreed: 
 
 type Socket = Awaited<ReturnType<typeof websocket>>
 
-/** Sends a message to the target and back, and notes how it arrives on each side. */
 async function echo(stage: Stage, { client, served }: Socket, message: Buffer): Promise<void> {
   const [there] = await Promise.all([readWhole(served.wire), client.send(message)])
   const [back] = await Promise.all([

@@ -36,11 +36,9 @@ const ARRIVAL = 'http.server.request.start'
 interface FakeLangFlow {
   readonly server: Server
   readonly port: number
-  /** Requests in the order of their arrival, such as `GET /path`. */
   readonly seen: Series<string>
 }
 
-/** An HTTP server in LangFlow's place that answers as the test requires and records its requests. */
 export async function fakeLangFlow(
   t: TestContext,
   answer: RequestListener = (_, response) => response.end('ok'),
@@ -132,7 +130,6 @@ export class TestFront extends FrontDriver {
     return front
   }
 
-  /** Starts the fronts of a former leader, of a leader before the LangFlow at this port, and of a follower. */
   static three(t: TestContext, langflow: number, former: TestConfig = {}) {
     return Promise.all([TestFront.start(t, former), TestFront.start(t, at(langflow)), TestFront.start(t)])
   }
@@ -145,7 +142,6 @@ export class TestFront extends FrontDriver {
     return this.route({ to: 'langflow', epoch, key, until, closing: null })
   }
 
-  /** Sets the route of a leader whose planned stop has begun. */
   closes(epoch = 1, closing = FOR_EVER, until = FOR_EVER): Promise<void> {
     return this.route({ to: 'langflow', epoch, key: KEY, until, closing })
   }
@@ -158,7 +154,6 @@ export class TestFront extends FrontDriver {
     return this.route({ to: 'nobody', epoch, key })
   }
 
-  /** Repeats the route until the front reports an unreachable leader's front that matches. */
   async silence(matches: (silence: LeaderSilence) => boolean, route: FrontRoute): Promise<LeaderSilence> {
     for (;;) {
       await this.route(route)
@@ -233,7 +228,6 @@ export async function ask(
   }
 }
 
-/** A server that accepts connections and reads, but sends nothing itself. */
 export async function hungServer(t: TestContext, connected: (socket: Socket) => void = () => {}) {
   const hung = { address: '', received: '' }
   const sockets = new Set<Socket>()
@@ -255,7 +249,6 @@ export async function hungServer(t: TestContext, connected: (socket: Socket) => 
   return hung
 }
 
-/** A TCP connection on which a test writes arbitrary bytes. */
 export async function rawConnection(t: TestContext, port: number): Promise<Socket> {
   const socket = connect(port, '127.0.0.1')
   socket.on('error', () => {})
@@ -264,7 +257,6 @@ export async function rawConnection(t: TestContext, port: number): Promise<Socke
   return socket
 }
 
-/** Reads until the text contains `end`, or until the connection ends. */
 export async function received(socket: Socket, end?: string): Promise<string> {
   let all = ''
   for await (const chunk of socket.iterator({ destroyOnReturn: false })) {

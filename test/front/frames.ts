@@ -19,7 +19,6 @@ interface Frame {
   readonly payload: Buffer
 }
 
-/** Encodes one message in a single frame, or a control frame. */
 export function frame(opcode: number, payload: string | Buffer, { masked }: { masked: boolean }): Buffer {
   const data = Buffer.from(payload)
   const length =
@@ -39,7 +38,6 @@ export function closing(code: number, reason: string, masked: boolean): Buffer {
   return frame(CLOSE, Buffer.concat([Buffer.from([code >> 8, code & 255]), Buffer.from(reason)]), { masked })
 }
 
-/** Reads one message in a single frame, or a control frame. */
 export async function readWhole(wire: Wire): Promise<Frame> {
   const [first = 0, second = 0] = await wire.bytes(2)
   const masked = (second & 0x80) !== 0
@@ -59,7 +57,6 @@ export async function readWhole(wire: Wire): Promise<Frame> {
   }
 }
 
-/** The frame in words, for transcripts and assertions. */
 export function describeFrame({ opcode, payload }: { opcode: number; payload: Buffer }): string {
   if (opcode !== CLOSE) return `${NAMES[opcode]} ${payload.toString('latin1')}`
   const code = payload.length > 1 ? ` ${payload.readUInt16BE()} ${payload.subarray(2)}` : ''

@@ -33,7 +33,6 @@ export class FrontProcess extends FrontDriver {
     )
   }
 
-  /** `entry` is a command that executes its remaining arguments, such as `prlimit`. */
   static async start(
     targetPort: number,
     config: Partial<FrontConfig> = {},
@@ -54,7 +53,6 @@ export class FrontProcess extends FrontDriver {
     return Number(kib?.[1]) * 1024
   }
 
-  /** Waits for counts that match, and accepts the latest ones that the front has already sent. */
   async counted(what: string, holds: (counts: FrontCounts) => boolean): Promise<void> {
     const from = this.reports.list.findLastIndex((message) => message.type === 'counts')
     const matches = (message: FromFront) => message.type === 'counts' && holds(message.counts)
@@ -69,7 +67,6 @@ export class FrontProcess extends FrontDriver {
     return this.route({ to: 'leader', epoch, key, address: `127.0.0.1:${leader.port}` })
   }
 
-  /** Makes the front hold requests: without a key no replica leads, with a key this replica leads but doesn't serve yet. */
   holds(epoch = 1, key: string | null = null): Promise<void> {
     return this.route({ to: 'nobody', epoch, key })
   }

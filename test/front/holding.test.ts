@@ -135,7 +135,6 @@ test('requests wait while LangFlow refuses connections, and are sent when it acc
   assert.deepEqual(langflow.seen.list, ['POST /a'])
 })
 
-/** A waiting room before a LangFlow, with the order in which its requests were sent. */
 function roomOf({ holdLimit = 1000 } = {}) {
   const clock = new VirtualClock()
   const sent: number[] = []

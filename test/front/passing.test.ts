@@ -11,7 +11,6 @@ const portOf = (address: string) => Number(address.split(':')[1])
 const HANDSHAKE =
   'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
 
-/** Sends raw bytes as a client, and returns what LangFlow and the client received. */
 async function exchange(
   t: Parameters<typeof fakeLangFlow>[0],
   written: string,

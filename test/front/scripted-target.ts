@@ -68,7 +68,6 @@ export class ScriptedTarget {
     return this.#requests.list
   }
 
-  /** Requests that no call of `request` has returned yet. */
   get waiting(): readonly Served[] {
     return this.#requests.list.slice(this.#taken)
   }
@@ -80,7 +79,6 @@ export class ScriptedTarget {
     return served
   }
 
-  /** Skips requests that are left over from an earlier test. */
   forget(): void {
     this.#taken = this.#requests.list.length
   }

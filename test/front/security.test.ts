@@ -134,7 +134,6 @@ describe('the front', () => {
     for (const { output } of [leader, follower]) assert.ok(!output.includes(KEY), 'the key was printed')
   })
 
-  /** Sends a request on a new connection, reads the first answer, and resets the connection. */
   async function ask(front: FrontProcess, request: string): Promise<Message> {
     const client = await Wire.connect(front.port)
     void client.send(request)

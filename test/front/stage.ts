@@ -26,12 +26,10 @@ export class Client extends Wire {
   }
 }
 
-/** Plays one exchange between clients and the target, directly or through fronts, and records both sides. */
 export class Stage {
   readonly port: number
   readonly target: ScriptedTarget
   readonly requests: Message[] = []
-  /** Includes interim (1xx) answers. */
   readonly answers = new Series<Message>()
   readonly notes: string[] = []
   readonly #clients: Client[] = []
@@ -57,7 +55,6 @@ export class Stage {
     await this.answers.next(`an answer ${status}`, (message) => message.status === status, 0, WITHIN_MS)
   }
 
-  /** Adds an observation to the transcript that must be the same with and without fronts. */
   note(text: string): void {
     this.notes.push(text)
   }
@@ -102,7 +99,6 @@ const emptyBody = ([name, value]: Header) => name === 'content-length' && value 
 /** Headers with lists, whose lines a proxy may join (RFC 9110, 5.3). */
 const LISTS = ['link', 'sec-websocket-protocol']
 
-/** Sorts headers by name: the order of different names has no meaning, the order of equal names has. */
 function comparable(
   headers: readonly Header[],
   mayChange: readonly string[] = [],

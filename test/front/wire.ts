@@ -28,13 +28,11 @@ export class Wire {
     return new Wire(await openSocket(port))
   }
 
-  /** Resolves once the kernel has accepted the data, or the connection has ended. */
   send(data: string | Buffer): Promise<void> {
     const bytes = typeof data === 'string' ? Buffer.from(data, 'latin1') : data
     return new Promise((resolve) => this.socket.write(bytes, () => resolve()))
   }
 
-  /** Half-closes the connection. */
   end(): void {
     this.socket.end()
   }
@@ -87,7 +85,6 @@ export class Wire {
     return new Message(this, start, headers, framingOf(headers) ?? { length: 0 })
   }
 
-  /** Reads the head of the next final answer to a `method` request; `informed` gets each interim (1xx) answer before it. */
   async answer(method = 'GET', informed: (message: Message) => void = () => {}): Promise<Message> {
     for (;;) {
       const start = await this.line()
@@ -101,7 +98,6 @@ export class Wire {
     }
   }
 
-  /** Reads until the connection ends. `patient` waits without a limit. */
   async rest(patient = false): Promise<Buffer> {
     const pieces: Buffer[] = []
     while (this.#read.length > 0 || (await this.#more(patient).catch(brokenOff))) {
@@ -154,7 +150,6 @@ function firstOf(headers: readonly Header[], name: string): string | undefined {
   return valuesOf(headers, name)[0]
 }
 
-/** A request or an answer, whose body is read only on demand, so that tests can observe backpressure. */
 export class Message {
   readonly start: string
   readonly headers: readonly Header[]
@@ -194,7 +189,6 @@ export class Message {
     return valuesOf(this.headers, name)
   }
 
-  /** Reads the next `length` bytes of the body. Rejects if the body ends earlier. */
   async read(length: number): Promise<string> {
     const from = this.body.length
     while (this.body.length < from + length) {
@@ -205,7 +199,6 @@ export class Message {
     return this.body.subarray(from).toString('latin1')
   }
 
-  /** Reads the whole body. Rejects if it is cut short. */
   async rest(): Promise<Buffer> {
     const pieces: Buffer[] = [this.body]
     for (let piece = await this.#piece(); piece; piece = await this.#piece()) pieces.push(piece)

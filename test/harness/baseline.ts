@@ -12,10 +12,8 @@ export const BASELINE = 'cf71c6d1348232fbbe35d4f0dbbbd5b3d122c911'
 const ROOT = join(import.meta.dirname, '../..')
 const LOCK = 'package-lock.json'
 const SOURCES = ['agent', 'deploy/bundle', 'package.json', LOCK, '.npmrc']
-/** In a container of a CI job, another user may own the repository. */
 const GIT = ['-c', `safe.directory=${ROOT}`, '-C', ROOT]
 
-/** Why this machine can't build the baseline, or `undefined` if it can. Throws in CI, where the baseline must be tested. */
 export function baselineObstacle(): string | undefined {
   const { error, status } = spawnSync('git', [...GIT, 'cat-file', '-e', `${BASELINE}^{commit}`])
   if (status === 0) return undefined
@@ -27,7 +25,6 @@ export function baselineObstacle(): string | undefined {
 
 let bundle: string | undefined
 
-/** The baseline's bundle, built from its sources and with its libraries. It is removed when this process ends. */
 export function baselineBundle(): string {
   if (bundle !== undefined) return bundle
   const directory = mkdtempSync(join(tmpdir(), 'baseline-'))

@@ -15,7 +15,6 @@ export async function openBrowser(t: Pick<TestContext, 'after'>): Promise<Browse
 
 export interface Tab {
   readonly page: Page
-  /** Errors of scripts, of the console and of the content security policy. */
   readonly complaints: string[]
 }
 

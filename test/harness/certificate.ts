@@ -16,7 +16,6 @@ export function hasOpenssl(): boolean {
   }
 }
 
-/** Makes a self-signed certificate for 127.0.0.1 in `dir`, which is also its own CA. Throws if openssl is missing. */
 export function makeCertificate(dir: string, name: string): Certificate {
   const [key, cert] = [join(dir, `${name}.key`), join(dir, `${name}.crt`)]
   const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1']

@@ -7,21 +7,17 @@ export interface Asked {
   readonly body?: string
 }
 
-/** One request of the client. Times are monotonic ms. */
 export interface Call<A = unknown> {
   readonly sentAt: number
   readonly endedAt: number
-  /** The replica that the request was sent to. `null`: no replica was ready. */
   readonly to: string | null
   readonly answer: A | null
-  /** Why there is no answer. */
   readonly failure: string | null
 }
 
 export interface Tally {
   readonly calls: number
   readonly failed: number
-  /** The longest time in ms between two answers, or between an answer and either end of the period. */
   readonly longestSilenceMs: number
   readonly failures: Readonly<Record<string, number>>
 }
@@ -36,9 +32,7 @@ interface ClientOptions<A> {
   readonly read: (text: string) => A
 }
 
-/** A client that sends requests at a fixed rate, each on a new connection, and never retries. */
 export class Client<A> {
-  /** In the order of their ends. */
   readonly calls: Call<A>[] = []
   readonly #options: ClientOptions<A>
   readonly #inFlight = new Set<Promise<void>>()
@@ -49,7 +43,6 @@ export class Client<A> {
     this.#timer = setInterval(() => this.#send(), options.everyMs)
   }
 
-  /** In the order of their arrival. */
   get answers(): A[] {
     return this.calls.flatMap(({ answer }) => (answer === null ? [] : [answer]))
   }
@@ -97,7 +90,6 @@ export class Client<A> {
 
 const dispatcher = new Agent({ pipelining: 0, connections: null })
 
-/** Rejects with a short reason unless a readable answer with status 200 arrives in time. */
 export async function askOnce<A>(
   url: string,
   read: (text: string) => A,

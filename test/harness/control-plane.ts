@@ -9,7 +9,6 @@ import { freePort } from './free-port.ts'
 import { Guard, ServerProcess } from './server-process.ts'
 
 export interface ControlPlaneOptions {
-  /** Write an audit log (default no), which `requests()` reads. */
   audit?: boolean
   /** Admit pods as a cluster does (default no): each pod needs its ServiceAccount, and gets its token. */
   podAdmission?: boolean
@@ -51,7 +50,6 @@ export class ControlPlane {
     this.adminKubeconfig = this.#kubeconfig('default', 'admin', this.adminToken)
   }
 
-  /** The certificate to trust. The path is constant; `startApiServer` may change the content. */
   get caFile(): string {
     return this.#path('certs/apiserver.crt')
   }
@@ -87,7 +85,6 @@ export class ControlPlane {
     )
   }
 
-  /** Kills etcd. kube-apiserver then answers with errors. */
   async stopEtcd(): Promise<void> {
     await this.#etcd?.stop('SIGKILL')
     this.#watch()
@@ -186,7 +183,6 @@ export class ControlPlane {
     return this.serviceAccountKubeconfig(namespace, ACCOUNT, duration)
   }
 
-  /** The requests in kube-apiserver's audit log (option `audit`). A watch counts once, when it opens. */
   requests({ userAgent = '', ...exact }: AuditFilter = {}): AuditRecord[] {
     if (!this.#options.audit)
       throw new Error('start the control plane with { audit: true } to count requests')
@@ -313,7 +309,6 @@ export function controlPlaneAssets(): string {
 const SMALLEST = join(import.meta.dirname, '../../deploy/langflow.yaml')
 export const ACCOUNT = 'langflow-leader'
 
-/** One request that kube-apiserver has answered. A watch is recorded when it opens. */
 interface AuditRecord {
   readonly at: string
   readonly verb: string

@@ -56,7 +56,6 @@ export class FrontScene extends ApiServerScene {
     return { scene, a, b }
   }
 
-  /** Like `start`, with agent and LangFlow in separate containers. */
   static async startPods(t: TestContext, plane: ControlPlane, more: Partial<ReplicaOptions> = {}) {
     const scene = await FrontScene.empty(t, plane)
     const a = await scene.pod('a', more)
@@ -138,7 +137,6 @@ export class FrontScene extends ApiServerScene {
     this.endpoint(name).open = false
   }
 
-  /** Kills the agent of a replica, whose front ends with it. Resolves to the monotonic ms of the end. */
   async killAgent(agent: Pick<Replica, 'name' | 'pid' | 'signal'>, name = agent.name): Promise<number> {
     const pid = await frontPid(agent)
     agent.signal('SIGKILL')
@@ -147,7 +145,6 @@ export class FrontScene extends ApiServerScene {
     return mono()
   }
 
-  /** Resolves once a replica, or this one, has answered `count` of the calls sent from now on, through any front. */
   async answers(count: number, by?: string): Promise<void> {
     const from = mono()
     const answered = () =>
@@ -158,7 +155,6 @@ export class FrontScene extends ApiServerScene {
     await until(`${count} answers from ${by ?? 'a replica'}`, () => answered() >= count)
   }
 
-  /** Resolves once calls have arrived at the front of an ending pod: endpoints are updated late. */
   async lateCalls(name: string, from: number): Promise<void> {
     const late = () => this.client.calls.slice(from).filter(({ to }) => to === name).length
     await until('calls to the ending pod', () => late() >= 5)
@@ -172,7 +168,6 @@ export class FrontScene extends ApiServerScene {
     return { failed: this.client.failed(), longestMs }
   }
 
-  /** The annotation of the Lease with the leader's epoch, front address and key. */
   async frontNote(): Promise<string> {
     return (await this.annotations())['langflow-leader/front'] ?? ''
   }

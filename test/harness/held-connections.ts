@@ -1,7 +1,6 @@
 import { Agent, type IncomingMessage, request } from 'node:http'
 import type { Asked } from './client.ts'
 
-/** What a client keeps open: a request without an answer, an endless answer, a websocket, or an idle connection. */
 export const HELD = ['request', 'stream', 'websocket', 'idle'] as const
 
 export type HeldKind = (typeof HELD)[number]
@@ -19,7 +18,6 @@ interface Held {
   readonly ended: Promise<string>
 }
 
-/** Resolves once the connection is open, or, for `request`, once the request is sent. */
 export async function hold(kind: HeldKind, origin: string, asked: Request = STAND_IN[kind]): Promise<Held> {
   const { path, body, ...others } = asked
   if (kind === 'websocket') return holdWebsocket(`${origin.replace('http', 'ws')}${path}`)

@@ -6,8 +6,8 @@ export interface Beat {
   readonly epoch: number
   readonly pid: number
   readonly what: 'start' | 'beat' | 'stop'
+  /** CLOCK_MONOTONIC in ms. */
   readonly mono: number
-  /** The process that wrote the beat, in a workload of several processes. */
   readonly role?: 'parent' | 'master' | 'worker'
 }
 
@@ -84,16 +84,13 @@ function inOrder(beats: readonly Beat[]): Beat[] {
 export interface Term {
   readonly replica: string
   readonly epoch: number
-  /** Monotonic ms of its first beat, and of its last one so far. */
   readonly first: number
   last: number
 }
 
 export interface Finding {
   readonly what: 'late' | 'epoch'
-  /** The term that continued to act, or whose epoch isn't the highest. */
   readonly term: Term
-  /** For `late`, the later term; for `epoch`, the term before. */
   readonly other: Term
   readonly at: number
 }

@@ -138,7 +138,6 @@ export class LangflowItems {
     this.#name = name
   }
 
-  /** `name`: of letters and digits. */
   static async make(user: LangflowUser, name: string): Promise<LangflowItems> {
     const items = new LangflowItems(name)
     for (const kind of NAMES) items.#made.set(kind, await (KINDS[kind] as Kind).make(user, name))

@@ -74,7 +74,6 @@ export function flowRequest(text: string) {
   }
 }
 
-/** Runs a flow that returns its input. Resolves to the output. */
 export async function runEcho(port: number, text: string, flow = 'echo'): Promise<string> {
   const response = await fetch(`http://127.0.0.1:${port}/api/v1/run/${flow}?stream=false`, flowRequest(text))
   const body = await response.text()
@@ -100,7 +99,6 @@ export function flowClient(
   return new Client<string>({ everyMs, withinMs, target, asked: flowRequest('hello'), read: outputOf })
 }
 
-/** A start takes 40 s on a quiet machine. A migration adds to that. */
 const STARTS_WITHIN_MS = 270_000
 
 /** Replicas with a real LangFlow, each with its own home in the scene's directory. The database is SQLite by default. */

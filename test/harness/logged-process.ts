@@ -39,7 +39,6 @@ export class LoggedProcess {
   readonly name: string
   readonly output: string[] = []
   readonly process: ChildProcess
-  /** Resolves when the process ends, even if another process still holds its output open. */
   readonly gone: Promise<unknown>
   /** Resolves when the process has ended and all of its output has been read. */
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
@@ -89,7 +88,6 @@ export class LoggedProcess {
     return this.process.exitCode !== null || this.process.signalCode !== null
   }
 
-  /** Behaves as a log collector that hangs: output stays in the pipe. */
   stopReading(): void {
     this.process.stdout?.pause()
   }
@@ -124,7 +122,6 @@ export class LoggedProcess {
     this.process.kill(signal)
   }
 
-  /** Ends the process in the planned way, even if a test has stopped it with SIGSTOP. */
   async stop(): Promise<number | null> {
     if (!this.ended) {
       this.signal('SIGCONT')

@@ -127,7 +127,6 @@ export class Pod {
     if (!this.container.ended) process.kill(this.launcherPid(), 'SIGKILL')
   }
 
-  /** The launcher's pid outside the container's namespace. The launcher is the container's PID 1, which the kubelet signals. */
   launcherPid(): number {
     const launcher = this.tree()?.launcher
     if (launcher === undefined) throw new Error('the container has no launcher')
@@ -152,7 +151,6 @@ export class Pod {
     return { launcher, tini, workload: tini === undefined ? [] : below(tini), all: below(launcher) }
   }
 
-  /** The pid outside the namespace of the process with this pid inside it. */
   hostPid(pid: number): number {
     const pattern = new RegExp(`^NSpid:\\s.*\\s${pid}$`, 'm')
     const found = this.tree()?.all.find((stat) => pattern.test(statusOf(stat.pid)))

@@ -3,7 +3,6 @@ import { join } from 'node:path'
 
 const README = join(import.meta.dirname, '../../README.md')
 
-/** The block of shell commands in README that contains this text. Throws unless there is exactly one. */
 export function commandsOfReadme(text: string): string {
   const page = readFileSync(README, 'utf8')
   const blocks = [...page.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block]) => block as string)

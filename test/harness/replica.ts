@@ -36,7 +36,6 @@ export interface ReplicaOptions {
   readonly port?: number
   readonly httpPort?: number
   readonly env?: NodeJS.ProcessEnv
-  /** Only for a pod: the directory of its socket and its state, which must not exist. */
   readonly directory?: string
   /** Only for a pod: a command that prepares what its container sees, then executes the rest of its arguments. */
   readonly entry?: readonly string[]
@@ -44,9 +43,7 @@ export interface ReplicaOptions {
   /** Options for the `node` of the agent, and for the `node` of the launcher. */
   readonly agentFlags?: readonly string[]
   readonly launcherFlags?: readonly string[]
-  /** Directory with the launcher's `node` and `tini`. Default: the running node and the machine's tini. */
   readonly programs?: string
-  /** The program's entry file. Default: the bundle. */
   readonly main?: string
 }
 

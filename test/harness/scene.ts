@@ -62,7 +62,6 @@ export abstract class Scene {
     return Object.assign(replica, { link })
   }
 
-  /** Starts an agent and a LangFlow container, as in a pod. */
   async pod(
     identity: string,
     more: Partial<ReplicaOptions> = {},
@@ -92,7 +91,6 @@ export abstract class Scene {
     return file
   }
 
-  /** Starts a leader `a` that serves, and a follower `b` that is ready to take over. */
   async pair(more: Partial<ReplicaOptions> = {}): Promise<[Replica & Linked, Replica & Linked]> {
     const leader = await this.replica('a', more)
     await leader.event('serving')
@@ -105,7 +103,6 @@ export abstract class Scene {
     return join(this.dir, `${name}-${this.#ends.length}`)
   }
 
-  /** The beats of all workloads, or only those of one identity and epoch. */
   beats(identity?: string, epoch?: number): Beat[] {
     return readBeats(this.log).filter(
       (beat) =>
@@ -134,7 +131,6 @@ export abstract class Scene {
     return beats
   }
 
-  /** Ends everything, and asserts that no two replicas acted at once and that no workload survived. */
   async close(): Promise<void> {
     const beats = await this.finish()
     assertOneActed(beats)
@@ -205,7 +201,6 @@ export interface SceneServer {
   /** The file of the certificate to trust. `undefined` for plain HTTP. */
   readonly caFile: string | undefined
   newNamespace(): Promise<string>
-  /** Applies the rights of deploy/langflow.yaml in the namespace, and returns the path of a kubeconfig with the rights of an agent. */
   deployRights(namespace: string, duration?: string): Promise<string>
 }
 
@@ -217,13 +212,11 @@ export type Place<S extends SceneServer = ControlPlane> = readonly [
   watch: Watch,
 ]
 
-/** A scene in its own namespace of an API server. It has only the rights of deploy/, and a link for each replica. */
 export class ServerScene<S extends SceneServer> extends Scene {
   readonly plane: S
   readonly namespace: string
   /** The test's watch of the Lease. It ends with the API server. */
   readonly watch: Watch
-  /** The file from which new agents read their token. `undefined`: the token is in their kubeconfigs. */
   tokenFile: string | undefined
   readonly #rights: string
 
@@ -236,7 +229,6 @@ export class ServerScene<S extends SceneServer> extends Scene {
     this.atEnd(() => watch.close())
   }
 
-  /** `duration`: the lifetime of the agents' token. */
   static async place<S extends SceneServer>(plane: S, duration?: string): Promise<Place<S>> {
     const namespace = await plane.newNamespace()
     const rights = await plane.deployRights(namespace, duration)
@@ -273,7 +265,6 @@ export class ServerScene<S extends SceneServer> extends Scene {
 }
 
 export class ApiServerScene extends ServerScene<ControlPlane> {
-  /** Opens a scene, which the caller must close. */
   static async open<S>(this: new (...place: Place) => S, plane: ControlPlane): Promise<S> {
     return new this(...(await ServerScene.place(plane)))
   }

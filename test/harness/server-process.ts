@@ -30,7 +30,6 @@ export class ServerProcess {
     if (this.alive) process.kill(this.pid, signal)
   }
 
-  /** Sends SIGTERM, and SIGKILL after five seconds. Resolves once the server has ended. */
   async stop(first: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     this.signal(first)
     this.signal('SIGCONT')
@@ -39,7 +38,6 @@ export class ServerProcess {
     clearTimeout(timer)
   }
 
-  /** Resolves once `probe` resolves to true. Rejects with the end of the log if the process ends or takes too long. */
   async ready(name: string, probe: () => Promise<boolean>): Promise<void> {
     await until(
       `${name} is ready`,

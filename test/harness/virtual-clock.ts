@@ -27,7 +27,6 @@ export class VirtualClock implements Clock {
     return { cancel: () => this.drop(timer) }
   }
 
-  /** When the next timer fires; Infinity if no timer is set. */
   next(): number {
     return Math.min(...this.timers.map(({ at }) => at))
   }
@@ -54,7 +53,6 @@ export class VirtualClock implements Clock {
   }
 }
 
-/** Resolves once all promises that need no timer or I/O have had their turn. */
 export function settled(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }

@@ -42,13 +42,11 @@ export class Series<T> {
     for (const check of [...this.#waiters]) check()
   }
 
-  /** Ends the series for this reason: no more items come. */
   end(why: string): void {
     this.#ended ??= why
     for (const check of [...this.#waiters]) check(this.#ended)
   }
 
-  /** The first matching item after the first `from` items. Rejects if it doesn't come in time, or if the series ends first. */
   next(what: string, matches: (one: T) => boolean, from = 0, withinMs = WITHIN_MS): Promise<T> {
     return new Promise((resolve, reject) => {
       const check = (end?: string) => {

@@ -24,7 +24,6 @@ function adminConnections({ caFile }: ServerAccess): Agent {
   return new Agent({ connect, bodyTimeout: 0 })
 }
 
-/** A limit, because an API server that hangs never answers a patch. */
 const PATCHED_WITHIN_MS = 30_000
 const WATCH_SECONDS = 7_200
 
@@ -62,7 +61,6 @@ export class Watch {
     return this.versions.length
   }
 
-  /** The first matching version after the first `from` versions. Rejects after 90 s, or if the watch ends. */
   next(what: string, matches: (one: Sighting) => boolean, from = 0): Promise<Sighting> {
     return this.#seen.next(what, matches, from)
   }

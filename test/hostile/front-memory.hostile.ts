@@ -45,7 +45,6 @@ async function answersBeside(front: FrontProcess): Promise<void> {
   client.destroy()
 }
 
-/** Plays an attack, which returns its clients. Asserts that the front stays below its bound. */
 function attack(what: string, play: (front: FrontProcess) => Promise<readonly Wire[]>): void {
   test(`with ${what}, the front stays below ${BOUND_MB} MB and answers all other requests`, async (t) => {
     const target = await langflow()

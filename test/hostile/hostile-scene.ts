@@ -72,7 +72,6 @@ const AGENT_MIB = 192
 /** Allowed number of new lines in each log per attack. */
 const LINES = 12
 
-/** Events that show that an attack had an effect. */
 const EFFECTS: ReadonlySet<EventName> = new Set<EventName>([
   'doubt',
   'lost',
@@ -86,7 +85,6 @@ const EFFECTS: ReadonlySet<EventName> = new Set<EventName>([
   'fatal',
 ])
 
-/** A serving leader with a hostile process in its LangFlow container, and a ready follower. */
 export class HostileScene extends EmbeddedScene {
   leader!: Pod
   follower!: Pod
@@ -199,7 +197,6 @@ export class HostileScene extends EmbeddedScene {
     return result
   }
 
-  /** Warnings of the leader's agent about foreign processes on the socket. */
   alarms(): string[] {
     return this.leader.agent.lines.flatMap(({ level, msg }) =>
       level === 'warn' && /refused a connection|the socket was/.test(msg) ? [msg] : [],
@@ -211,7 +208,6 @@ function longestGap(times: readonly number[]): number {
   return Math.max(...times.slice(1).map((at, n) => at - (times[n] as number)))
 }
 
-/** The most memory that a process has held. */
 function peakMiB(pid: number): number {
   return Number(/^VmHWM:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024
 }

@@ -6,13 +6,14 @@ import type { FrontRoute } from '../../../agent/front/front-messages.ts'
 import type { Lease } from '../../../agent/lease/lease.ts'
 import { Candidate, CONFIG, heldBy, released } from '../../election/candidate.ts'
 
+type RouteRow = [what: string, state: CandidateState, open: boolean, route: FrontRoute]
+
 const own = { address: '10.0.0.1:8091', key: 'own-key' }
 
 function follower(lease: Lease | null): CandidateState {
   return Candidate.follower().sees(lease).state
 }
 
-/** A Lease of another leader in epoch 3, with its front's annotation. */
 function noted(note: string, holder = 'other-1_uid', lease = heldBy(holder, 50)): Lease {
   return { ...lease, metadata: { ...lease.metadata, annotations: { 'langflow-leader/front': note } } }
 }
@@ -36,6 +37,9 @@ function held(epoch: number): FrontRoute {
   return { to: 'nobody', epoch, key: null }
 }
 const REACHED: FrontRoute = { to: 'leader', epoch: 3, key: 'key', address: '10.0.0.2:8091' }
+
+/** A row whose route holds requests in epoch 3. */
+const holds = (what: string, state: CandidateState): RouteRow => [what, state, false, held(3)]
 
 describe('the route of the front', () => {
   for (const [what, state, open, route] of [
@@ -84,27 +88,12 @@ describe('the route of the front', () => {
     ],
     ['holds before the Lease was seen', Candidate.follower().state, false, held(0)],
     ['holds if the Lease is absent', follower(null), false, held(0)],
-    ['holds if no replica leads', follower(released(50)), false, held(3)],
-    [
-      'holds if no replica leads and the annotation is left',
-      follower(noted('3 10.0.0.2:8091 key', '')),
-      false,
-      held(3),
-    ],
-    ['holds if the leader writes no address', follower(heldBy('other', 50)), false, held(3)],
-    [
-      'holds if an earlier agent of this replica leads',
-      follower(noted('3 10.0.0.9:8091 old', 'me')),
-      false,
-      held(3),
-    ],
-    [
-      'holds if the leader’s front has the address of this one',
-      follower(noted('3 10.0.0.1:8091 key')),
-      false,
-      held(3),
-    ],
-  ] as [string, CandidateState, boolean, FrontRoute][])
+    holds('holds if no replica leads', follower(released(50))),
+    holds('holds if no replica leads and the annotation is left', follower(noted('3 10.0.0.2:8091 key', ''))),
+    holds('holds if the leader writes no address', follower(heldBy('other', 50))),
+    holds('holds if an earlier agent of this replica leads', follower(noted('3 10.0.0.9:8091 old', 'me'))),
+    holds('holds if the leader’s front has the address of this one', follower(noted('3 10.0.0.1:8091 key'))),
+  ] as RouteRow[])
     test(what, () => {
       assert.deepEqual(routeOf({ state, open, own, config: CONFIG }), route)
     })

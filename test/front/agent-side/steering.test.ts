@@ -21,7 +21,6 @@ interface Setting {
 const OWN = { address: '10.0.0.1:8091', key: 'own-key' }
 const NEVER = new Promise<void>(() => {})
 
-/** A leader that serves, with its front. `answer` makes the front acknowledge all routes, `answers` each of them. */
 class Scene {
   readonly clock = new VirtualClock()
   readonly candidate: Candidate

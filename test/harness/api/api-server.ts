@@ -11,7 +11,6 @@ type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' 
 
 export interface ApiRequest {
   readonly method: string
-  /** The verb of a request about Leases; `other` for any other request. */
   readonly verb: Verb
   /** The whole path. A prefix before `/apis` is ignored, as behind a proxy that serves several clusters. */
   readonly path: string
@@ -138,7 +137,6 @@ export class LeaseServer {
     return this.#leases.get(`${namespace}/${name}`)
   }
 
-  /** Writes a Lease without checking its version, as a manual edit does. */
   put(lease: Lease): Lease {
     const { name = '', namespace = 'default' } = lease.metadata
     const stored = this.lease(name, namespace)
@@ -194,7 +192,6 @@ export class LeaseServer {
     }
   }
 
-  /** Stores a Lease under the next version, and notifies the watches. */
   protected commit(type: Change['type'], { metadata, spec }: Lease): Lease {
     const version = ++this.#version
     const lease = { ...TYPE, metadata: { ...metadata, resourceVersion: String(version) }, spec: spec ?? {} }
@@ -256,7 +253,6 @@ export class LeaseServer {
   }
 }
 
-/** A kubeconfig for the API at `url`, without credentials. It is JSON, which is valid YAML. */
 export function kubeconfigFor(url: string): string {
   return JSON.stringify({
     apiVersion: 'v1',
@@ -337,7 +333,6 @@ function present(fields: object): object {
   )
 }
 
-/** The content of `lease`, with the metadata of `stored` that only the server sets. */
 function successorOf({ metadata: stored }: Lease, { metadata, spec }: Lease): Lease {
   const { name, namespace, uid, creationTimestamp, resourceVersion } = stored
   const own = { name, namespace, uid, creationTimestamp, resourceVersion } as Lease['metadata']

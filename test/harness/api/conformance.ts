@@ -61,7 +61,6 @@ class LeaseClient {
     })
   }
 
-  /** Sends a request that gets this answer: an object with 200 or 201, or a Status with a code and this reason. */
   async gets(code: number, method: Dispatcher.HttpMethod, path: string, body?: object, reason?: string) {
     const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
     const answer = await this.request(method, path, body, type)
@@ -77,7 +76,6 @@ class LeaseClient {
       metadata: { name: this.name },
       spec: { ...spec(holder), renewTime: RENEWED },
     })
-  /** Writes another holder over this version of the Lease. */
   wrote = (lease: Lease, holder: string) =>
     this.gets(200, 'PUT', `/${this.name}`, { ...lease, spec: spec(holder) })
   conflicts = (lease: Lease, query = '') =>

@@ -5,7 +5,6 @@ import { type Answer, type ApiRequest, Failure, notAllowed, notFound, notServed 
 
 interface PlayedPod {
   readonly name: string
-  /** Changes each time that the pod is replaced. */
   readonly uid: string
   /** Milliseconds since 1970. */
   readonly createdAt: number

@@ -10,7 +10,6 @@ import type { TcpProxy } from './tcp-proxy.ts'
 
 export type Heal = () => unknown
 
-/** What a fault can hit: a scene with its API server and its Lease, and one pod with its link. */
 export interface Target {
   readonly scene: ApiServerScene
   readonly pod: Pod
@@ -102,7 +101,6 @@ interface Spec {
   readonly leaseTransitions?: number
 }
 
-/** Edits the Lease as a person with kubectl does: reads it, then patches it. */
 const edit = (change: (spec: Spec) => Spec): Fault =>
   sudden(async ({ scene }) => {
     const { stdout } = await scene.kubectl('get', 'lease', LEASE, '--output=json')

@@ -84,7 +84,6 @@ export class TcpProxy {
     for (const connection of this.#connections) connection.reset()
   }
 
-  /** Ends (FIN) the server-to-client side of every present connection in mid-stream, then closes it. */
   truncate(): void {
     for (const connection of this.#connections) connection.truncate()
   }
@@ -143,7 +142,6 @@ class Direction {
     to.on('close', () => this.pump())
   }
 
-  /** Delivers every item that is due. If the receiving end is gone, the queue is dropped. */
   pump(): void {
     clearTimeout(this.#timer)
     for (let head = this.#queue[0]; head !== undefined; head = this.#queue[0]) {
@@ -199,7 +197,6 @@ class ProxiedConnection {
     for (const direction of this.#directions) direction.pump()
   }
 
-  /** Nothing passes any more. When the client closes its end, the server's end is closed too. */
   strand(): void {
     this.#stranded = true
     this.#client.once('end', () => this.reset()).once('close', () => this.reset())
