@@ -78,8 +78,6 @@ const Workload = object({
   launcher: word<'connected' | 'missing' | 'silent'>(),
   healthy: z.boolean(),
   lastProbe: text,
-  /** The connections that a planned stop waits for, such as `1 connection`. */
-  draining: text,
 })
 
 const Content = object({ digest: text, ageMs: number, running: text, problem: text })

@@ -131,7 +131,6 @@ export class Supervisor {
     }
     if (drain === null) this.timers.get('drain')?.cancel()
     else if (before.drain === null) this.arm('drain', 0, () => this.look())
-    if (before.drain !== null && before.drain.waitsFor !== drain?.waitsFor) this.options.changed()
   }
 
   private carryOut(effect: WorkloadEffect): unknown {

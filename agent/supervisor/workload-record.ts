@@ -65,7 +65,7 @@ export interface Drain {
   readonly deadline: number
   /** When LangFlow may be sent SIGTERM. `NEVER`: it was. */
   readonly endableAt: number
-  readonly waitsFor: string | null
+  readonly logged: boolean
 }
 
 const NOTHING_SEEN = {
@@ -160,7 +160,7 @@ function isHealthy({ view, health }: WorkloadRecord): boolean {
 }
 
 export function statusOf(record: WorkloadRecord) {
-  const { view, launcher, health, drain, servedEpoch } = record
+  const { view, launcher, health, servedEpoch } = record
   const served = health.servedSince !== null || (servedEpoch !== null && servedEpoch === view.epoch)
   return {
     view,
@@ -169,7 +169,6 @@ export function statusOf(record: WorkloadRecord) {
     digests: launcher.digests,
     canRun: canRun(record),
     healthy: isHealthy(record),
-    draining: drain?.waitsFor ?? null,
     served,
   }
 }

@@ -120,7 +120,7 @@ function obey(record: WorkloadRecord, order: EndingOrder, open: Connections): Wo
   if (!mayServe(record)) return emit(record, { type: 'dispatch', fact: { type: 'drained' } })
   const { drainDeadline: deadline, graceMs } = order
   const endableAt = Math.max(record.now + graceMs + GATE_KNOWN_MS, deadline - ENDS_WITHIN_MS)
-  return { ...record, drain: { deadline, endableAt, waitsFor: null } }
+  return { ...record, drain: { deadline, endableAt, logged: false } }
 }
 
 function stop(record: WorkloadRecord, order: Event<'stop'>, open: Connections): WorkloadRecord {
@@ -138,14 +138,14 @@ function looked(before: WorkloadRecord, open: Connections): WorkloadRecord {
   if (isUnserved(before) || open === 0)
     return emit({ ...before, drain: null }, { type: 'dispatch', fact: { type: 'drained' } })
   const { now, config } = before
-  const { deadline, endableAt, waitsFor } = before.drain
-  const drain = { ...before.drain, waitsFor: describeConnections(open) }
-  const text = `draining: ${drain.waitsFor}, ${Math.max(0, Math.ceil((deadline - now) / 1000))} s left`
-  const record = { ...before, drain }
-  const logged = waitsFor === null ? emit(record, { type: 'log', level: 'info', text }) : record
+  const { deadline, endableAt, logged } = before.drain
+  const drain = { ...before.drain, logged: true }
+  const text = `draining: ${describeConnections(open)}, ${Math.max(0, Math.ceil((deadline - now) / 1000))} s left`
+  const waiting = { ...before, drain }
+  const record = logged ? waiting : emit(waiting, { type: 'log', level: 'info', text })
   // The launcher would kill a frozen workload for this.
-  if (now < endableAt || before.view.state === 'frozen') return logged
-  const endable = { ...logged, drain: { ...drain, endableAt: NEVER } }
+  if (now < endableAt || before.view.state === 'frozen') return record
+  const endable = { ...record, drain: { ...drain, endableAt: NEVER } }
   return sendStop(endable, deadline - now + graceOf(record, config.stopTimeoutMs))
 }
 

@@ -57,7 +57,6 @@ export const SERVING: AgentStatus = {
     launcher: 'connected',
     healthy: true,
     lastProbe: '/health 200',
-    draining: null,
   },
   langflow: { version: '1.13.0', newest: '1.13.0', outdated: false },
   standby: { ...COLD, wanted: 'cold' },

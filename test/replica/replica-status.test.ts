@@ -66,7 +66,6 @@ function facts(state: CandidateState, workload: WorkloadState, its: Case = {}) {
       canRun: workload === 'idle',
       healthy,
       lastProbe: null,
-      draining: null,
       digests: UNKNOWN_DIGESTS,
     },
   }
