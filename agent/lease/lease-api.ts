@@ -29,10 +29,7 @@ export type OpenWatch = Pick<ObjectWatch, 'close'>
 
 export type LeaseApi = Pick<KubeLeaseApi, keyof KubeLeaseApi>
 
-/**
- * One Lease object in one namespace. Every request has its own deadline, in milliseconds, after which its connection is
- * destroyed and the promise rejects with code `timeout`. All rejections are `ApiError`.
- */
+/** One Lease. After a request's deadline, its promise rejects with code `timeout`. All rejections are `ApiError`. */
 export class KubeLeaseApi {
   private readonly name: string
   private readonly clock: Clock
@@ -44,10 +41,7 @@ export class KubeLeaseApi {
     this.objects = new KubeObjects(options)
   }
 
-  /**
-   * A consistent (quorum) read. `null`: the Lease does not exist. It uses a new connection, and further ones if that
-   * one brings no answer soon, so it shows whether any way to an API server works.
-   */
+  /** A consistent (quorum) read over new connections, so it shows whether any way to an API server works. */
   read(deadlineMs: number): Promise<Lease | null> {
     return hedged(this.clock, deadlineMs, async (leftMs) => {
       try {
@@ -59,11 +53,7 @@ export class KubeLeaseApi {
     })
   }
 
-  /**
-   * Compare-and-swap on `lease.metadata.resourceVersion`. An update without an answer after two fifths of its time is
-   * verified by a read, whose answer decides the outcome. `seen` receives another state of the Lease that the read
-   * shows, and an answer that arrives late.
-   */
+  /** Compare-and-swap on `lease.metadata.resourceVersion`. For `seen`, see `Update`. */
   async update(lease: Lease, deadlineMs: number, seen: (lease: Lease) => void = () => {}): Promise<Lease> {
     return verifiedUpdate(this.clock, {
       lease,
@@ -75,7 +65,7 @@ export class KubeLeaseApi {
     })
   }
 
-  /** @param lease without the fields that the API server sets: it refuses them in a new object. */
+  /** @param lease without the fields that the API server sets */
   async create(lease: Lease, deadlineMs: number): Promise<Lease> {
     return asLease(await this.objects.create(LEASE, this.named(lease), deadlineMs))
   }
@@ -120,9 +110,8 @@ function asLease(object: object): Lease {
 }
 
 /**
- * The first answer of up to three attempts, each on another connection. While no answer arrives, the next attempt
- * starts, and the earlier ones continue. Only for requests that may be sent twice. Rejects with the server's refusal,
- * or with the first attempt's failure.
+ * The first answer of up to three attempts, each on another connection. The earlier ones continue. Rejects with the
+ * server's refusal, or with the first attempt's failure.
  */
 export function hedged<T>(
   clock: Clock,
@@ -157,14 +146,13 @@ interface Update {
   read(deadlineMs: number): Promise<Lease | null>
   /** The error for an update that was not applied `afterMs` after it was sent, and may still be. */
   late(afterMs: number): ApiError
-  /** Called with a Lease that does not decide the outcome: from the read, or from an answer that arrives after it. */
+  /** Takes a Lease that does not decide the outcome: from the read, or from an answer that arrives after it. */
   seen(lease: Lease): void
 }
 
 /**
- * If an update is not answered, its connection may be dead, or the server slow. A read over a new connection shows the
- * outcome, and its connection serves the next update. The update itself continues until its own deadline, because a
- * slow server may still apply it.
+ * The connection of an update without an answer may be dead. A read over a new one shows the outcome, and its connection
+ * serves the next update. The update itself continues until its own deadline: a slow server may still apply it.
  */
 export function verifiedUpdate(clock: Clock, update: Update): Promise<Lease> {
   const { lease, answer, deadlineMs, read, late, seen } = update
@@ -201,7 +189,6 @@ export interface LeaseConnectionOptions
   extends KubeAccessOptions,
     Pick<KubeRequestsOptions, 'clock' | 'userAgent' | 'onRequest'> {
   readonly name: string
-  /** Default: that of the pod or the kubeconfig's context, else `default`. */
   readonly namespace?: string | undefined
 }
 

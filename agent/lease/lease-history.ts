@@ -52,7 +52,7 @@ const Entry = z.tuple([
   z.nullable(count),
 ])
 
-/** The terms that the Lease remembers, newest first. Invalid entries, and entries of a later version, are left out. */
+/** Newest first, without invalid entries and those of a later version. */
 export function historyOf(lease: Lease | null): PastTerm[] {
   const noted = lease?.metadata.annotations?.[HISTORY]
   if (noted === undefined || noted.length > 2 * MOST_BYTES) return []
@@ -74,7 +74,6 @@ export function holderServes(lease: Lease | null, [present]: readonly PastTerm[]
   return present.epoch === epochOf(lease) && present.phases.healthyMs !== null
 }
 
-/** The annotation for these terms, newest first. The oldest are left out if there are too many. */
 export function encodeHistory(terms: readonly PastTerm[]): string {
   const entries: string[] = []
   let bytes = 2

@@ -4,17 +4,14 @@ import { ApiError } from '../kube/kube-errors.ts'
 import { durationOf, holderOf, isNewer, type Lease } from './lease.ts'
 import type { LeaseApi, OpenWatch, WatchEvent } from './lease-api.ts'
 
-export interface WatcherHandlers {
-  /** The Lease as last seen. `null`: it does not exist. Never older than the one before. */
+interface WatcherHandlers {
+  /** Never older than the one before. */
   observed(lease: Lease | null): void
-  /** The watch is open and up to date, so polling is not needed. */
+  /** Polling is not needed any more. */
   up(): void
-  /** The watch is lost. Called once for each `up`, and for the first failed attempt. */
+  /** Called once for each `up`, and for the first failed attempt. */
   down(error: ApiError | undefined): void
 }
-
-/** The expected rhythm of a holder. A record with a longer duration is renewed more rarely. */
-type WatcherTimings = Pick<Timings, 'retryPeriodMs' | 'leaseDurationMs'>
 
 /** Retry periods without a change on the watch of a held Lease, after which it is checked. */
 const SILENT_RETRIES = 2.5
@@ -22,7 +19,7 @@ const SILENT_RETRIES = 2.5
 const REQUEST_DEADLINE_MS = 5_000
 const FIRST_PAUSE_MS = 100
 
-/** Events of an earlier watch have another `connection`. `since`: monotonic ms. */
+/** Events of an earlier watch have another `connection`. */
 type Open = { readonly connection: object; readonly watch: OpenWatch; readonly since: number }
 
 type WatcherPhase =
@@ -34,15 +31,13 @@ type WatcherPhase =
   | ({ readonly name: 'open' } & Open)
   /** The watch is open but silent. A read shows whether it works. */
   | ({ readonly name: 'checking' } & Open)
-  /** Waits before the next attempt. */
   | { readonly name: 'resting'; readonly pause: Timer }
 
-/** Keeps one watch on the Lease open until the process ends. */
 export class LeaseWatcher {
   private readonly api: LeaseApi
   private readonly clock: Clock
   private readonly handlers: WatcherHandlers
-  private readonly timings: WatcherTimings
+  private readonly timings: Pick<Timings, 'retryPeriodMs' | 'leaseDurationMs'>
   private phase: WatcherPhase = { name: 'stopped' }
   private reported: 'nothing' | 'up' | 'down' = 'nothing'
   /** Number of watches in a row that did not live for a retry period. */
@@ -57,7 +52,7 @@ export class LeaseWatcher {
 
   private silence: Timer | null = null
 
-  constructor(api: LeaseApi, clock: Clock, handlers: WatcherHandlers, timings: WatcherTimings) {
+  constructor(api: LeaseApi, clock: Clock, handlers: WatcherHandlers, timings: LeaseWatcher['timings']) {
     this.api = api
     this.clock = clock
     this.handlers = handlers
@@ -68,12 +63,11 @@ export class LeaseWatcher {
     if (this.isStopped()) void this.open()
   }
 
-  /** After this, no handler is called any more. */
   stop(): void {
     this.enter({ name: 'stopped' })
   }
 
-  /** Another request has shown this version, so the watch must bring it soon, even if the Lease is not held. */
+  /** The watch must bring the version of another request soon, even if the Lease is not held. */
   expect(lease: Lease | null): void {
     const version = lease?.metadata.resourceVersion
     if (!('watch' in this.phase) || version === undefined || !isNewer(version, this.position)) return
@@ -95,7 +89,6 @@ export class LeaseWatcher {
   }
 
   private async open(): Promise<void> {
-    // 1. If the watch cannot continue from a known version, read the present state.
     if (this.mustRead) {
       const reading = this.enter({ name: 'reading' })
       const lease = await this.api.read(this.deadlineMs()).catch(asFailure)
@@ -105,7 +98,7 @@ export class LeaseWatcher {
       if (this.phase !== reading) return
     }
 
-    // 2. Watch from there. Events count from now on, even before `watch` resolves.
+    // Events count from now on, even before `watch` resolves.
     const connection = {}
     this.enter({ name: 'opening', connection })
     const current = () => 'connection' in this.phase && this.phase.connection === connection
@@ -117,7 +110,6 @@ export class LeaseWatcher {
     if (watch instanceof ApiError) return void handlers.ended(watch)
     if (!current()) return watch.close()
 
-    // 3. Report this, once.
     this.phase = { name: 'open', connection, watch, since: this.clock.mono() }
     this.awaitChange()
     if (this.reported === 'up') return
@@ -139,7 +131,6 @@ export class LeaseWatcher {
     const version = event.type === 'changed' ? event.object.metadata.resourceVersion : event.resourceVersion
     if (!isNewer(version, this.position)) return
     this.position = version ?? this.position
-    // A bookmark shows the server's position, but nothing about the holder.
     if (event.type === 'bookmark') return
     this.seen = lease
     if (this.phase.name === 'checking') this.phase = { ...this.phase, name: 'open' }
@@ -147,7 +138,7 @@ export class LeaseWatcher {
     this.handlers.observed(lease)
   }
 
-  /** While the Lease is held, its holder renews it, so a change must arrive. So must a version that another request showed. */
+  /** A holder with a longer duration renews the Lease more rarely. */
   private awaitChange(): void {
     this.silence?.cancel()
     this.silence = null
@@ -160,10 +151,7 @@ export class LeaseWatcher {
     this.silence = this.clock.after(permittedMs, () => void this.checkSilence())
   }
 
-  /**
-   * Either the holder is silent, or the watch is dead: a server that lost its power sends neither an end nor a reset. A
-   * read uses a new connection, so its answer decides. Without an answer in time, the watch counts as lost.
-   */
+  /** A server that lost its power sends neither an end nor a reset. A read over a new connection shows this. */
   private async checkSilence(): Promise<void> {
     this.silence = null
     if (!('watch' in this.phase)) return
@@ -208,7 +196,7 @@ export class LeaseWatcher {
     return longest * (0.5 + Math.random() / 2)
   }
 
-  /** Short at first, because another connection is worth more than a late answer. Longer if servers turn out to be slow. */
+  /** Another connection is worth more than a late answer, unless all servers turn out to be slow. */
   private deadlineMs(): number {
     return Math.min(REQUEST_DEADLINE_MS, this.timings.retryPeriodMs * 2 ** Math.min(this.shortLived, 16))
   }

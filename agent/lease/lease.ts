@@ -2,9 +2,8 @@ import { parseFrontAddress } from '../config/values.ts'
 import type { Fault } from '../fault.ts'
 
 /**
- * The content of a Lease. Field names follow `coordination.k8s.io/v1`. The meaning of an empty holder, of
- * `leaseTransitions` and of a released Lease follows client-go's `leaderelection`, so that both kinds of candidate can
- * share one Lease.
+ * As in `coordination.k8s.io/v1`. An empty holder, `leaseTransitions` and a release have the meaning of client-go's
+ * `leaderelection`, so that both kinds of candidate can share one Lease.
  */
 export interface LeaseSpec {
   holderIdentity?: string | null
@@ -16,7 +15,7 @@ export interface LeaseSpec {
   [field: string]: unknown
 }
 
-/** A Lease object as the API server sends it. Other fields are kept on every write. */
+/** Other fields are kept on every write. */
 export interface Lease {
   apiVersion?: string
   kind?: string
@@ -36,7 +35,7 @@ export const OWNER = 'langflow-leader/owner'
 export const SUCCESSOR = 'langflow-leader/successor'
 /** The replica that released the Lease, and the epoch. */
 export const RELEASED = 'langflow-leader/released'
-/** The leader's epoch, its front's address, and the key by which fronts trust each other (`FrontNote`). */
+/** The leader's epoch and its `FrontNote`. */
 export const FRONT = 'langflow-leader/front'
 /** The newest known version of LangFlow that has led. */
 export const LANGFLOW = 'langflow-leader/langflow-version'
@@ -44,7 +43,6 @@ export const LANGFLOW = 'langflow-leader/langflow-version'
 /** Far beyond any counted epoch. A larger one was written by hand. */
 const EPOCHS_END = 2 ** 30
 
-/** Two Deployments or StatefulSets share the Lease. */
 export function ownerProblem(own: string | null, lease: Lease | null): Fault {
   const owner = lease?.metadata.annotations?.[OWNER]
   if (own === null || !owner || owner === own) return null
@@ -73,10 +71,7 @@ const CLOSING = 'closing'
 /** The leader's front. `closing`: it stops, and requests wait for the next leader. */
 type FrontNote = FrontAccess | typeof CLOSING
 
-/**
- * The holder's front. `null`: unknown. A holder of an older version leaves the note of an earlier epoch, which does not
- * count.
- */
+/** A holder of an older version leaves the note of an earlier epoch, which does not count. */
 export function frontOf(lease: Lease): FrontNote | null {
   if (holderOf(lease) === '') return null
   const [epoch, address, key, ...rest] = (lease.metadata.annotations?.[FRONT] ?? '').split(' ')
@@ -94,7 +89,6 @@ function isFrontAddress(text: string): boolean {
   }
 }
 
-/** The annotation of the holder's front. */
 export function frontNote(epoch: number, front: FrontNote): string {
   return `${epoch} ${front === CLOSING ? front : `${front.address} ${front.key}`}`
 }
@@ -103,7 +97,7 @@ export function holderOf(lease: Lease): string {
   return lease.spec?.holderIdentity ?? ''
 }
 
-/** The epoch, which is the fencing token. An impossible one, which was written by hand, counts as 0. */
+/** The fencing token. An impossible one, which was written by hand, counts as 0. */
 export function epochOf(lease: Lease): number {
   const { leaseTransitions } = lease.spec ?? {}
   const isEpoch = Number.isSafeInteger(leaseTransitions) && 0 <= Number(leaseTransitions)
@@ -114,18 +108,15 @@ export function epochAfter(highest: number): number {
   return highest + 1 < EPOCHS_END ? highest + 1 : 1
 }
 
-/** The record's own duration in milliseconds, or `fallbackMs` if it has no valid one. */
+/** In milliseconds. */
 export function durationOf(lease: Lease, fallbackMs: number): number {
   const seconds = lease.spec?.leaseDurationSeconds
   return typeof seconds === 'number' && seconds > 0 ? seconds * 1000 : fallbackMs
 }
 
 /**
- * Whether the Lease was released. A release has client-go's form, no holder and a duration of 1 s, and names the
- * replica and the term. Both are required: a replica releases only its own Lease, and if a holder was cleared by hand,
- * its duration remains.
- *
- * @param last the last holder. `null`: unknown.
+ * A release has client-go's form, no holder and a duration of 1 s, and names the replica and the term. Both are required:
+ * a replica releases only its own Lease, and if a holder was cleared by hand, its duration remains.
  */
 export function isReleased(
   lease: Lease,
@@ -143,7 +134,7 @@ export function looksNeverHeld(lease: Lease): boolean {
   return holderOf(lease) === '' && !lease.spec?.renewTime
 }
 
-/** Whether two versions have the same holder, epoch and times. Annotations and labels do not count. */
+/** Annotations and labels do not count. */
 export function sameRecord(a: Lease, b: Lease): boolean {
   return (
     holderOf(a) === holderOf(b) &&
@@ -154,10 +145,7 @@ export function sameRecord(a: Lease, b: Lease): boolean {
   )
 }
 
-/**
- * Whether `a` is a later version than `b` of objects in one etcd. Kubernetes documents resource versions of one
- * resource type as comparable decimal numbers (KEP-5504).
- */
+/** Resource versions of one resource type in one etcd are documented as comparable decimal numbers (KEP-5504). */
 export function isNewer(a: string | undefined, b: string | undefined): boolean {
   if (!a || !b) return true
   try {

@@ -3,7 +3,7 @@ import type { Lease } from './lease.ts'
 
 // The annotations that operators write into the Lease. The right to patch the Lease is the right to operate.
 
-/** The requested next leader: the name of a pod, or `ANY_POD`. */
+/** A pod's name or `ANY_POD`. */
 export const SWITCHOVER_TO = 'langflow-leader/switchover-to'
 /** The leader chooses the best prepared replica. */
 export const ANY_POD = '*'
@@ -11,7 +11,6 @@ export const ANY_POD = '*'
 export const FAILOVER_TO = 'langflow-leader/failover-to'
 /** With any value, the leader restarts LangFlow in its term. */
 export const RESTART = 'langflow-leader/restart'
-/** The reason of one of these requests, for people. */
 export const REQUEST_REASON = 'langflow-leader/request-reason'
 /** The annotation of each request, the most urgent first. */
 export const REQUESTS = { failover: FAILOVER_TO, switchover: SWITCHOVER_TO, restart: RESTART } as const
@@ -19,7 +18,6 @@ export const REQUESTS = { failover: FAILOVER_TO, switchover: SWITCHOVER_TO, rest
 export const PAUSED = 'langflow-leader/paused'
 /** RFC 3339: the end of a pause, by each replica's wall clock. */
 export const PAUSED_UNTIL = 'langflow-leader/paused-until'
-/** The reason of the pause, for people. */
 export const PAUSE_REASON = 'langflow-leader/pause-reason'
 export const PAUSE_ANNOTATIONS = [PAUSED, PAUSED_UNTIL, PAUSE_REASON]
 
@@ -36,7 +34,6 @@ export interface Pause {
   readonly reason: string | null
 }
 
-/** `null`: nothing is paused, or the pause is over. `wallMs`: now, by the wall clock. */
 export function pauseOf(lease: Lease | null, wallMs: number): Pause | null {
   const notes = lease?.metadata.annotations ?? {}
   if (notes[PAUSED] !== 'true') return null
@@ -77,7 +74,6 @@ export interface OperatorRequest {
   readonly reason: string | null
 }
 
-/** The most urgent request. */
 export function requestOf(lease: Lease | null): OperatorRequest | null {
   const notes = lease?.metadata.annotations ?? {}
   const what = REQUESTED.find((one) => notes[REQUESTS[one]] !== undefined)
@@ -86,7 +82,6 @@ export function requestOf(lease: Lease | null): OperatorRequest | null {
   return { what, to, reason: notes[REQUEST_REASON]?.trim().slice(0, LONGEST_REASON) || null }
 }
 
-/** Why this replica cannot hand over to the target of a request. */
 export function targetFault(identity: string, to: string): Fault {
   if (to === '')
     return `the request names no pod: write the name of a pod, or ${ANY_POD} for the best prepared replica`
@@ -109,15 +104,11 @@ export function describeTarget(to: string): string {
   return to === ANY_POD ? 'the best prepared replica' : to || 'an unnamed pod'
 }
 
-/**
- * Whether a replica's identity, `<pod name>_<pod UID>`, belongs to the pod of that name. Outside of pods, it may be the
- * name itself.
- */
+/** An identity is `<pod name>_<pod UID>`, or outside of pods a name. */
 export function isOfPod(identity: string, pod: string): boolean {
   return identity === pod || identity.startsWith(`${pod}_`)
 }
 
-/** The pod's name in an identity. Outside of pods, the identity. */
 export function podOf(identity: string): string {
   return /^(.+)_[^_]+$/.exec(identity)?.[1] ?? identity
 }

@@ -2,7 +2,7 @@ import * as z from 'zod/mini'
 import type { Lease } from './lease.ts'
 import { ENDED_BECAUSE, type EndedBecause } from './reasons.ts'
 
-/** The revisions that have served, and the first starts that failed: one annotation, written only by the holder. */
+/** Written only by the holder. */
 export const REVISIONS = 'langflow-leader/revisions'
 /** Enough for any rollback. A revision that served before these counts as new. */
 const MOST_PROVEN = 10
@@ -24,7 +24,7 @@ export interface FailedRevision {
 export interface Revisions {
   readonly proven: readonly string[]
   readonly langflow: string | null
-  /** The first starts that failed, the latest first: one for each revision and digest of its inputs. */
+  /** First starts, the latest first: one for each revision and digest of its inputs. */
   readonly failed: readonly FailedRevision[]
 }
 
@@ -43,7 +43,6 @@ const Note = z.object({
   failed: z.catch(z.array(Failed).check(z.maxLength(MOST_FAILED)), []),
 })
 
-/** The revisions in the Lease. Parts that cannot be read count as missing. */
 export function revisionsOf(lease: Lease): Revisions {
   try {
     return z.parse(Note, JSON.parse(lease.metadata.annotations?.[REVISIONS] ?? ''))
@@ -52,11 +51,8 @@ export function revisionsOf(lease: Lease): Revisions {
   }
 }
 
-export function withProven(
-  { proven, failed }: Revisions,
-  revision: string,
-  langflow: string | null,
-): Revisions {
+export function withProven(before: Revisions, revision: string, langflow: string | null): Revisions {
+  const { proven, failed } = before
   const others = proven.filter((other) => other !== revision)
   return {
     proven: [revision, ...others].slice(0, MOST_PROVEN),

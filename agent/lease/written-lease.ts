@@ -1,6 +1,13 @@
 import { ApiError } from '../kube/kube-errors.ts'
 import { epochOf, holderOf, isNewer, isReleased, type Lease } from './lease.ts'
-import { encodeHistory, encodeTerm, HISTORY, historyOf, type PastTerm, type Phases } from './lease-history.ts'
+import {
+  encodeHistory,
+  encodeTerm,
+  HISTORY,
+  historyOf,
+  type PastTerm,
+  type StartPhases,
+} from './lease-history.ts'
 import { REQUEST_REASON, REQUESTS } from './operator-annotations.ts'
 import { NO_REVISIONS, REVISIONS, type Revisions, revisionsOf } from './proven-revisions.ts'
 
@@ -17,10 +24,9 @@ export function annotated(metadata: Lease['metadata'], changes: AnnotationChange
   return Object.keys(annotations).length === 0 ? bare : { ...bare, annotations }
 }
 
-/** The annotations of a Lease that this replica continues. */
-export interface Noted {
+/** What a replica continues when it writes the Lease, or re-creates it. */
+interface Noted {
   readonly annotations: Readonly<Record<string, string>>
-  /** Newest first. */
   readonly history: readonly PastTerm[]
   readonly revisions: Revisions
 }
@@ -51,7 +57,7 @@ export function removesRequests({ lease, base }: Sent): boolean {
   return REQUEST_ANNOTATIONS.some((key) => before[key] !== undefined && after[key] === undefined)
 }
 
-/** The history with a term that begins now. It closes the term that its holder left open. */
+/** Closes the term that its holder left open. */
 export function historyWithBegun(
   { history }: Noted,
   begun: Pick<PastTerm, 'epoch' | 'holder' | 'began' | 'because'>,
@@ -64,7 +70,6 @@ export function historyWithBegun(
   return encodeHistory([{ ...begun, phases, ...none }, ...withClosed(history, last)])
 }
 
-/** The history after the end of the terms that are open. */
 export function withClosed(
   history: readonly PastTerm[],
   end: Partial<Pick<PastTerm, 'ended' | 'endedBecause' | 'stopMs'>>,
@@ -78,12 +83,8 @@ export function historyWithPresent({ annotations, history }: Noted, term: PastTe
   return encodeHistory([term, ...history.filter(({ epoch }) => epoch < term.epoch)])
 }
 
-/** The term, which serves after these durations, with the time without service before it. */
-export function served(
-  term: PastTerm,
-  took: Pick<Phases, 'startMs' | 'healthyMs'>,
-  history: readonly PastTerm[],
-): PastTerm {
+/** Adds the time without service before the term. */
+export function served(term: PastTerm, took: StartPhases, history: readonly PastTerm[]): PastTerm {
   const phases = { ...term.phases, ...took }
   const { detectMs, acquireMs, startMs, healthyMs } = phases
   const servedAfterMs = acquireMs + (startMs ?? 0) + (healthyMs ?? 0)
@@ -99,12 +100,10 @@ export function served(
 }
 
 /**
- * The error of a write whose answer lacks a part of it. A success is no proof: a mutating webhook or a proxy between this
- * replica and etcd may drop a write and answer 200, and no other replica would see the Lease renewed. The renew time may
- * come back in another form (some truncate it), but must differ from the one before.
+ * A mutating webhook or a proxy between this replica and etcd may drop a write and answer 200, and no other replica would
+ * see the Lease renewed. The renew time may come back in another form (some truncate it), but must be a new one.
  *
- * @param written renew times of all of this replica's writes: an answer may be newer than the version that the write was
- * based on, but not newer than an earlier write without an answer
+ * @param written renew times of all of this replica's writes: the answer may show an earlier one
  */
 export function storageFault(
   { lease, base }: Sent,
