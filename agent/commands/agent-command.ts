@@ -106,27 +106,21 @@ export async function runAgent(
 }
 
 /**
- * Time since the first agent that used `directory` started, in whole milliseconds. In a pod, this is the pod's age. It
- * uses a clock that cannot be set. Over a restart of the machine it uses the wall clock, so only the order of pods may
- * depend on it. Throws nothing. `null`: unknown.
+ * Milliseconds since the first agent that used `directory` started: the pod's age. After a restart of the machine by the
+ * wall clock, so only the order of pods may depend on it. `null`: unknown.
  */
 export function podAge(directory: string, clock: Clock): (now: Instant) => number | null {
   const file = join(directory, 'born')
   try {
-    const { boot, mono } = clock.now()
-    const born = { bootId: bootId(), boot, mono }
-    writeFileSync(file, JSON.stringify(born), { flag: 'wx', mode: 0o600 })
+    writeFileSync(file, JSON.stringify({ bootId: bootId(), mono: clock.mono() }), { flag: 'wx', mode: 0o600 })
   } catch {
     // The file exists already, or cannot be written. Reading it shows which.
   }
   try {
-    const born = JSON.parse(readFileSync(file, 'utf8')) as { bootId: string; boot: number; mono: number }
+    const born = JSON.parse(readFileSync(file, 'utf8')) as { bootId: string; mono: number }
     const wall = statSync(file).mtimeMs
-    const sameBoot = born.bootId === bootId() && Number.isFinite(born.boot) && Number.isFinite(born.mono)
-    // One of the two clocks stood still while the machine was suspended. The other may restart with each container (see
-    // `Instant`).
-    const since = (now: Instant) => Math.max(now.boot - born.boot, now.mono - born.mono)
-    return (now) => Math.max(1, Math.round(sameBoot ? since(now) : now.wall - wall))
+    const sameBoot = born.bootId === bootId() && Number.isFinite(born.mono)
+    return (now) => Math.max(1, Math.round(sameBoot ? now.mono - born.mono : now.wall - wall))
   } catch {
     return () => null
   }

@@ -12,9 +12,7 @@ export interface Exposition {
 
 const REQUEST_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 const TAKEOVER_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 45, 60, 120, 300, 600]
-const STOP_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 60]
 const HOLD_BUCKETS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 15, 20, 30, 60]
-const LAG_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 const STANDBY_STATES = ['ready', 'preparing', 'none'] as const
 const PHASES = ['detect', 'acquire', 'start', 'healthy'] as const
@@ -69,7 +67,6 @@ const HELP = {
   langflow_leader_standby_state: 'State of the standby: 1 for the present state, 0 for the others.',
   langflow_leader_configured_seconds: 'Configured timings of this replica.',
   langflow_leader_flows_info: 'Digest of the files from which LangFlow loads its flows.',
-  langflow_leader_content_info: 'Digests of the files from which LangFlow starts, now and at its start.',
   langflow_leader_revision_failed: "Why the first start of this pod's revision failed.",
   langflow_leader_front_leader_unreachable: "Address of a healthy leader's front that does not answer.",
   langflow_leader_front_forwarded_total: 'Requests answered completely, by the answering side.',
@@ -117,8 +114,6 @@ const READINGS: { readonly [N in Name]?: (now: AgentStatus) => number | boolean 
   langflow_leader_configured_seconds: ({ timings }) =>
     Object.entries(timings).map(([key, ms]) => [{ setting: snakeCase(key) }, ms / 1000]),
   langflow_leader_flows_info: ({ flowsDigest: digest }) => info({ digest }),
-  langflow_leader_content_info: ({ content }) =>
-    info({ digest: content?.digest, running: content?.running ?? '' }),
   langflow_leader_revision_failed: ({ revision, onTrial }) => info({ revision, reason: onTrial?.failed }),
   langflow_leader_front_leader_unreachable: ({ traffic }) => info({ address: traffic.front?.unreachable }),
   langflow_leader_front_forwarded_total: ({ traffic }) => each('to', traffic.front?.forwarded),
@@ -157,10 +152,10 @@ export function createMetrics({ leaseName: name, status }: { leaseName: string; 
   const transitions = counter('langflow_leader_transitions_total', 'direction', 'reason')
   const restarts = counter('langflow_leader_restarts_total', 'reason')
   const takeover = histogram('langflow_leader_takeover_duration_seconds', TAKEOVER_BUCKETS, 'phase')
-  const stop = histogram('langflow_leader_stop_duration_seconds', STOP_BUCKETS)
+  const stop = histogram('langflow_leader_stop_duration_seconds', TAKEOVER_BUCKETS)
   const apiRequests = counter('langflow_leader_api_requests_total', 'verb', 'code')
   const doubtSeconds = counter('langflow_leader_doubt_seconds_total')
-  const lag = histogram('langflow_leader_event_loop_lag_seconds', LAG_BUCKETS)
+  const lag = histogram('langflow_leader_event_loop_lag_seconds', REQUEST_BUCKETS)
   const hold = histogram('langflow_leader_front_hold_duration_seconds', HOLD_BUCKETS)
   const alarms = {
     grant_refused: gauge('langflow_leader_grant_refused'),

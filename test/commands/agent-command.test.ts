@@ -37,17 +37,6 @@ describe("a pod's age", () => {
     assert.equal(podAge(path, clock)(clock.now()), 90_000)
   })
 
-  test('is correct if each container has its own uptime, and includes a suspension of the machine', async (t) => {
-    const path = directory(t)
-    const clock = new VirtualClock()
-    podAge(path, clock)
-    await clock.pass(90_000)
-    clock.bootAhead -= clock.now().boot
-    assert.equal(podAge(path, clock)(clock.now()), 90_000)
-    clock.bootAhead = 60_000
-    assert.equal(podAge(path, clock)(clock.now()), 150_000)
-  })
-
   test('continues by the wall clock after a restart of the machine', (t) => {
     const path = directory(t)
     const clock = new VirtualClock()

@@ -75,8 +75,6 @@ const SHOWN: Readonly<Record<string, string>> = {
   workload_healthy: '1 1 1 1 0 1',
   langflow_outdated: '0 0 0 0 1 0',
   problem: '0 0 0 0 1 0',
-  'content_info{digest="c1",running="c1"}': '- - - 1 - -',
-  'content_info{digest="c2",running=""}': '- - - - 1 -',
   content_refused: '- - - 0 1 -',
   'revision_failed{revision="5d9c",reason="workload_exited"}': '- - - - 1 -',
   freezes_total: '3 3 0 3 3 3',
