@@ -15,7 +15,7 @@ interface Stored {
   readonly bootId: string
   /** Id of the file that the token's launcher keeps locked until its death. `null`: it has no lock. */
   readonly lock: string | null
-  /** The last term that this launcher was granted, as `identity epoch`. */
+  /** Last granted term, as `identity epoch`. */
   readonly term: string | null
   /** The last term that an earlier launcher was granted, if that launcher and all its processes are proven dead. */
   readonly ended: string | null

@@ -47,13 +47,11 @@ export type WorkloadState =
   | 'stopping' // ordered to end, not confirmed yet
   | 'unstoppable' // a process is alive after SIGKILL, or has the port
 
-/** The launcher's view of the workload. */
 export interface WorkloadView {
   readonly state: WorkloadState
   /** Epoch and identity of the grant that it runs or last ran under. `null` before the first grant. */
   readonly epoch: number | null
   readonly identity: string | null
-  /** The first process of the command. */
   readonly pid: number | null
   /** `killAt.mono` of the grant in force. `null` without a grant. */
   readonly killAt: number | null
@@ -75,7 +73,6 @@ export interface WorkloadView {
  */
 export const CUT_OFF_MS = 1_000
 
-/** The view of a launcher that has run nothing yet. */
 export const NOTHING: WorkloadView = {
   state: 'idle',
   epoch: null,
@@ -99,7 +96,6 @@ export interface Loss {
   readonly pids: readonly number[]
 }
 
-/** The end of a process, for the log and as the reason of a handover. */
 export function describeExit({ code, signal, unreaped }: Exit): string {
   const how = signal ?? `exit code ${code}`
   return unreaped ? `LangFlow's parent, tini, was killed (${how})` : `LangFlow ended by itself (${how})`
@@ -109,7 +105,6 @@ export function describeLoss({ role, pids }: Loss): string {
   return `LangFlow lost its ${role} (pid ${pids.join(', ')})`
 }
 
-/** Why the view changed, for the log and for decisions. */
 export type WorkloadCause =
   | { kind: 'met' } // after a welcome: the launcher has searched for remains of an earlier one
   | { kind: 'nothing' } // a stop was ordered, but nothing runs
@@ -141,10 +136,8 @@ export interface BootReading {
 
 /** Digests of the settings that must be equal on all replicas, for comparison. `null`: no digest, or unknown. */
 export interface Digests {
-  /** Digest of LangFlow's flow files. */
   readonly flows: string | null
   readonly secretKey: string | null
-  /** Digest of LangFlow's inputs: its environment and flows. */
   readonly inputs?: string | null
   /** Absent: neither `--handover-on-change` nor `--env-file` is set. */
   readonly content?: ContentView

@@ -53,7 +53,7 @@ const CLOCK_TOLERANCE_MS = 5_000
 export class LinkServer {
   private readonly parts: LinkServerOptions
   private server = this.newServer()
-  /** Inode of the socket that this agent created. 0: no socket. */
+  /** Of the socket that this agent created. 0: no socket. */
   private inode = 0
   private readonly strangers = new Set<Socket>()
   private launcher: Socket | null = null
@@ -204,7 +204,7 @@ export class LinkServer {
     this.parts.alarm(`refused a connection to the launcher's socket: ${reason}`)
   }
 
-  /** Returns whether it is the launcher now. */
+  /** Returns whether it was admitted. */
   private greet(socket: Socket, hello: Hello): boolean {
     const { keys, handlers } = this.parts
     const { target, standby, startTimeoutMs } = this.parts.options
@@ -248,7 +248,6 @@ export class LinkServer {
 export class BootOffset {
   private ms: number | null = null
 
-  /** Another launcher has connected. */
   forget(): void {
     this.ms = null
   }
@@ -285,7 +284,7 @@ function isHello(message: ToAgent): message is Hello {
   )
 }
 
-/** The inode at the path, or 0 if the path does not exist or cannot be read. A link is not followed. */
+/** 0 if the path does not exist or cannot be read. A link is not followed. */
 function inodeOf(path: string): number {
   try {
     return lstatSync(path).ino

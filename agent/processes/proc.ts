@@ -15,7 +15,6 @@ export interface ProcessStat {
   readonly startTime: string
 }
 
-/** Identifies a process permanently. */
 export type ProcessIdentity = Pick<ProcessStat, 'pid' | 'startTime'>
 
 export type ProcessTable = ReadonlyMap<number, ProcessStat>
@@ -202,7 +201,6 @@ export function memoryOf(pid: number): number | null {
   }
 }
 
-/** Whether a name in /proc is a process. */
 function isPid(name: string): boolean {
   const first = name.charCodeAt(0)
   return first >= 0x31 && first <= 0x39

@@ -15,7 +15,7 @@ import {
 import { killNamespace, type Scan, signalAll, signalGroup } from './signals.ts'
 import { type Exit, exitOf, firstProcess, type Reaper, spawnCommand } from './spawn.ts'
 
-/** One live process of the workload. A zombie does not count. */
+/** A zombie does not count. */
 export type LiveProcess = Pick<ProcessStat, 'pid' | 'startTime' | 'state' | 'comm'>
 
 export interface ProcessTreeOptions {
@@ -65,10 +65,8 @@ abstract class SignalledTree {
     this.reaper = options.reaper ?? []
   }
 
-  /** All processes, and those of the workload. */
   protected abstract scan(): Scan
 
-  /** The direct child was started. */
   protected began(_child: ProcessIdentity): void {}
 
   /** SIGKILL to each process of the workload, as far as that needs no scan. */

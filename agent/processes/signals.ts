@@ -33,7 +33,7 @@ export function signalAll(
   }
 }
 
-/** Signals this one process, if it is still the same. */
+/** Does nothing if the pid was reused. */
 export function signalSame(one: ProcessIdentity, signal: NodeJS.Signals): void {
   if (isSame(one, readStat(one.pid))) send(one.pid, signal)
 }

@@ -19,16 +19,12 @@ export interface SupervisedChildOptions {
   readonly gone?: (cause: string) => void
 }
 
-type ChildPhase =
-  | { readonly name: 'idle' }
-  | { readonly name: 'running'; readonly child: ChildProcess; readonly startedAt: number }
-  | { readonly name: 'pausing'; readonly timer: Timer }
-  | { readonly name: 'retired'; readonly child: ChildProcess | null }
-
 /** A process that is started again when it dies. */
 export class SupervisedChild {
   readonly #options: SupervisedChildOptions
-  #phase: ChildPhase = { name: 'idle' }
+  #phase: 'idle' | 'active' | 'retired' = 'idle'
+  #child: ChildProcess | null = null
+  #restart: Timer | null = null
   #failures = 0
 
   constructor(options: SupervisedChildOptions) {
@@ -37,13 +33,15 @@ export class SupervisedChild {
 
   /** Does nothing after the first call: later starts are automatic. */
   start(): void {
-    if (this.#phase.name === 'idle') this.#spawn()
+    if (this.#phase !== 'idle') return
+    this.#phase = 'active'
+    this.#spawn()
   }
 
   /** Starts no further process. */
   retire(): void {
-    if (this.#phase.name === 'pausing') this.#phase.timer.cancel()
-    this.#phase = { name: 'retired', child: this.#child }
+    this.#phase = 'retired'
+    this.#restart?.cancel()
   }
 
   kill(): void {
@@ -52,11 +50,9 @@ export class SupervisedChild {
 
   /** Resolves when the current process is gone. It gets the signal, and SIGKILL if it is alive after `withinMs`. */
   async ended(signal: NodeJS.Signals | null, withinMs: number): Promise<void> {
-    const child = this.#child
-    if (child === null) return
     const gone = this.exit()
-    if (signal !== null) child.kill(signal)
-    const late = this.#options.clock.after(withinMs, () => child.kill('SIGKILL'))
+    if (signal !== null) this.#child?.kill(signal)
+    const late = this.#options.clock.after(withinMs, () => this.kill())
     await gone
     late.cancel()
   }
@@ -65,10 +61,6 @@ export class SupervisedChild {
   exit(): Promise<void> {
     const child = this.#child
     return child === null ? Promise.resolve() : new Promise((resolve) => child.once('exit', () => resolve()))
-  }
-
-  get #child(): ChildProcess | null {
-    return 'child' in this.#phase ? this.#phase.child : null
   }
 
   #spawn(): void {
@@ -84,7 +76,7 @@ export class SupervisedChild {
       this.#gone(null, startedAt, `cannot be started: ${(error as Error).message}`)
       return
     }
-    this.#phase = { name: 'running', child, startedAt }
+    this.#child = child
     child.on('error', ({ message }) => this.#gone(child, startedAt, `cannot be started: ${message}`))
     child.on('exit', (code, signal) =>
       this.#gone(child, startedAt, `has ended (${signal ?? `exit code ${code}`})`),
@@ -97,11 +89,11 @@ export class SupervisedChild {
   #gone(child: ChildProcess | null, startedAt: number, cause: string): void {
     const { clock, gone } = this.#options
     if (this.#child !== child) return
-    if (this.#phase.name === 'retired') this.#phase = { name: 'retired', child: null }
-    else {
+    this.#child = null
+    if (this.#phase === 'active') {
       if (clock.mono() - startedAt >= LIVED_MS) this.#failures = 0
       const pauseMs = Math.min(RESTART_MS * 2 ** this.#failures++, LONGEST_RESTART_MS)
-      this.#phase = { name: 'pausing', timer: clock.after(pauseMs, () => this.#spawn()) }
+      this.#restart = clock.after(pauseMs, () => this.#spawn())
     }
     gone?.(cause)
   }
