@@ -19,7 +19,6 @@ export interface Timer {
   cancel(): void
 }
 
-/** The only source of time in the program. Tests replace it with a virtual one. */
 export interface Clock {
   now(): Instant
   mono(): number

@@ -20,7 +20,6 @@ export class JsonLines {
     return this.rest.length > this.longest ? [...read, this.tooLong] : read
   }
 
-  /** Whether the stream ended between two lines. */
   get complete(): boolean {
     return this.rest + this.decoder.end() === ''
   }

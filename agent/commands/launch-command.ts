@@ -81,7 +81,6 @@ async function launch(options: LauncherOptions): Promise<number> {
   return code
 }
 
-/** A core dump of this process, or of LangFlow, then contains none of their memory, and so no secret. */
 function keepOutOfCores(log: Pick<Log, 'warn'>): void {
   try {
     writeFileSync('/proc/self/coredump_filter', '0')

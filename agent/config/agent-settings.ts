@@ -24,7 +24,6 @@ function duration(fallback: string, minMs: number, about: string) {
 }
 
 const SOCKET = '/run/langflow-leader/launcher.sock'
-// The levels of pino, from the most verbose to silent.
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 
 export const SHARED_SETTINGS = {
@@ -35,7 +34,6 @@ export const SHARED_SETTINGS = {
   ...group('Output', { logLevel: choice(LEVELS, 'the lowest level that is logged', 'info') }),
 }
 
-/** Several absolute paths, separated by commas. None by default. */
 function paths(about: string) {
   const parseOne = (text: string) => parsePath(text.trim()).replace(/(.)\/$/, '$1')
   const parse = (text: string) => (text === '' ? [] : text.split(',').map(parseOne))

@@ -5,7 +5,6 @@ import { REDACTED } from '../redaction.ts'
 import { VERSION } from '../version.ts'
 import { optionDescription, SettingOption } from './setting.ts'
 
-/** A command that throws each usage error as a `UsageError` of one line. Commander would end the process. */
 class OneLineCommand extends Command {
   override createCommand(name?: string): Command {
     return new OneLineCommand(name)
@@ -51,7 +50,6 @@ const FOR_PEOPLE = 'For people:'
 const PLUGIN = 'kubectl-langflow_leader'
 const PLUGIN_COMPLETION = 'kubectl_complete-langflow_leader'
 
-/** The program's name in usage texts, and its arguments. `argv` includes the paths of node and the program. */
 export function invocationOf([, path = '', ...args]: readonly string[]): { name: string; args: string[] } {
   const called = basename(path)
   if (called === PLUGIN_COMPLETION)
@@ -59,10 +57,6 @@ export function invocationOf([, path = '', ...args]: readonly string[]): { name:
   return { name: called === PLUGIN ? 'kubectl langflow-leader' : 'langflow-leader', args }
 }
 
-/**
- * The program without its commands. Each command adds itself with `.command(name)`. Every flag of a command that runs in
- * pods is also an environment variable. A `LEADER_*` variable without such a flag is a usage error before any action runs.
- */
 export function createProgram(env: NodeJS.ProcessEnv = process.env, name = 'langflow-leader'): Command {
   const program: Command = new OneLineCommand(name)
   return program
@@ -111,10 +105,6 @@ function variablesOf(command: Command): string[] {
   return [...own, ...command.commands.flatMap(variablesOf)]
 }
 
-/**
- * Runs the command that `args` (without node and script) name. Reports an error on stderr. Resolves to the exit code: that of the
- * error (2 after a usage error), else `process.exitCode` as the action set it, else 0.
- */
 export async function runProgram(program: Command, args: readonly string[]): Promise<number> {
   try {
     await program.parseAsync([...args], { from: 'user' })

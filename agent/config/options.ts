@@ -12,7 +12,6 @@ type Given = Values<typeof AGENT_SETTINGS>
 
 export type LogLevel = Given['logLevel']
 
-/** All options of an agent: the flags by their names, and the fields of its pod. Times are in milliseconds. */
 export interface AgentOptions extends Omit<Given, 'identity' | 'traffic' | 'frontListen' | 'frontAddress'> {
   readonly identity: string
   readonly pod: Pod
@@ -107,7 +106,6 @@ function toAgentOptions(command: Command, given: Given, env: NodeJS.ProcessEnv):
 
 type Checked = Timings &
   Pick<Given, 'onDoubt' | 'listen' | 'traffic' | 'frontListen' | 'streamGraceMs' | 'drainTimeoutMs'> & {
-    /** `null` if unknown. */
     readonly target: Given['target'] | null
   }
 
@@ -135,7 +133,6 @@ export function conflictIn(given: Checked): string | null {
 const LOOPBACK = /^(localhost\.?|127\..*|::1)$/i
 const ANY_ADDRESS = /^(0\.0\.0\.0|::)$/
 
-/** Throws an Error whose message includes the remedy. */
 function trafficOf(given: Given, pod: Pod, inPod: boolean): TrafficOptions {
   const { traffic: mode, frontListen: listen, frontAddress } = given
   if (mode === 'readiness') return { mode }

@@ -9,7 +9,6 @@ export interface Pod {
   readonly ip: string | null
   /** The hash of the pod's template: all pods of one rollout share it. */
   readonly revision: string | null
-  /** The pod's owner, as `Deployment/name` or `StatefulSet/name`. */
   readonly owner: string | null
   /** The fields that the manifest lacks, and the consequence; `null` if it lacks no field. */
   readonly problem: string | null

@@ -1,27 +1,23 @@
 import { type Command, Option } from 'commander'
 
 export interface Setting<T> {
-  /** The flag in one letter, as in kubectl, such as `-n`. */
   readonly short?: string
   /** The name of the flag, as in kubectl, if it is not made from the setting's name in code. */
   readonly long?: string
   /** The value's placeholder in `--help`, such as `<duration>`. '' for a flag without a value, whose variable is `true` or `false`. */
   readonly argument: string
-  /** The default, as a user would type it. Without a default, the value may be absent. */
   readonly fallback?: string
   readonly otherwise?: string
   readonly about: string
   readonly group: string
   /** The flag may be repeated. Its values, and those in the variable, are separated by commas. */
   readonly repeats?: true
-  /** Throws an Error whose sentence is the remedy. */
   readonly parse: (text: string) => T
 }
 
 /** Settings by the names of their flags in code: `leaseDurationMs` for `--lease-duration`. */
 export type Settings = Readonly<Record<string, Setting<unknown>>>
 
-/** The values of settings. A value is `null` if it is not set and has no fallback. */
 export type Values<S extends Settings> = {
   readonly [K in keyof S]: ReturnType<S[K]['parse']> | (S[K] extends { fallback: string } ? never : null)
 }
@@ -75,11 +71,9 @@ export function variableOf(flag: string): string {
  * `check` reads the environments of containers. It also accepts an empty variable as a value, and reads `false` as true.
  */
 export class SettingOption extends Option {
-  /** `null` if only the command line sets it. */
   variable: string | null = null
 }
 
-/** An option's description in `--help`, with its default and its variable. */
 export function optionDescription(option: Option): string {
   const unset = option.defaultValueDescription
   const variable = option instanceof SettingOption ? option.variable : null
@@ -87,7 +81,6 @@ export function optionDescription(option: Option): string {
   return notes === '' ? option.description : `${option.description} (${notes})`
 }
 
-/** The settings of a command that runs in pods: each is a flag and a variable. */
 export function addSettings(command: Command, settings: Settings): Command {
   for (const [key, setting] of Object.entries(settings))
     addSetting(command, key, setting, variableOf(flagOf(key)))
@@ -118,7 +111,6 @@ function typed(command: Command, key: string, { long = flagOf(key) }: Setting<un
   return value === undefined ? undefined : String(value)
 }
 
-/** Reads each setting of `addFlags` from its flag, else its fallback. Throws a usage error for a wrong value. */
 export function readFlags<S extends Settings>(command: Command, settings: S): Values<S> {
   return readSettings(command, settings, {})
 }

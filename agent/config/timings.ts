@@ -13,7 +13,6 @@ export interface Timings {
   readonly killMarginMs: number
 }
 
-/** A contradiction in the timings and its remedy, in one sentence; `null` if there is no contradiction. */
 export function contradiction(timings: Timings & { readonly onDoubt: 'freeze' | 'stop' }): string | null {
   const { leaseDurationMs, renewDeadlineMs, retryPeriodMs, killMarginMs, onDoubt } = timings
   const lease = formatDuration(leaseDurationMs)

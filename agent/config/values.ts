@@ -17,11 +17,6 @@ const PART = /(\d+(?:\.\d+)?)(ms|h|m|s)/g
 /** Node's timers take at most 24.8 days. No flag needs more than a day. */
 const LONGEST_MS = 24 * 3_600_000
 
-/**
- * The milliseconds of a duration in Go's notation: `15s`, `1m30s`, `500ms` or `0`.
- *
- * @param minMs the shortest allowed duration, from 0
- */
 export function parseDuration(text: string, minMs: number): number {
   const ms = text === '0' ? 0 : milliseconds(text)
   if (ms < minMs) throw new Error(`use at least ${formatDuration(minMs)}`)
@@ -64,7 +59,6 @@ export function listed(words: readonly string[], conjunction: 'and' | 'or' = 'an
   return words.length < 2 ? last : `${words.slice(0, -1).join(', ')} ${conjunction} ${last}`
 }
 
-/** In whole seconds, as in the Lease. At least 2 s: a holder that releases the Lease writes 1 s. */
 export function parseLeaseDuration(text: string): number {
   const ms = parseDuration(text, 2000)
   if (ms % 1000 !== 0) throw new Error(`a Lease stores whole seconds: use ${Math.ceil(ms / 1000)}s`)
@@ -91,7 +85,6 @@ export interface LangflowAddress {
   readonly port: number
 }
 
-/** The address of one agent, or of all agents. */
 export interface Peer {
   readonly host: string
   readonly port: number
@@ -164,7 +157,6 @@ export const parseObjectName = matching(
   'use at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends, such as langflow-leader-lock',
 )
 
-/** A DNS label (RFC 1123). */
 export const parseNamespace = matching(
   /^(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?$/,
   'use at most 63 lower-case letters, digits and -, with a letter or digit at both ends, such as langflow',
@@ -175,7 +167,6 @@ export const parseIdentity = matching(
   'use 1 to 512 printable ASCII characters without spaces, such as langflow-0_3f1c',
 )
 
-/** The absolute path of a file or directory, normalised. */
 export function parsePath(text: string): string {
   if (!isAbsolute(text) || text.includes('\0'))
     throw new Error('use an absolute path, such as /run/langflow-leader')

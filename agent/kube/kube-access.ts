@@ -45,7 +45,6 @@ export interface KubeAccessOptions {
   readonly serviceAccountDirectory?: string
 }
 
-/** Finds the API server and the credentials, without sending a request yet. Rejects with `KubeConfigError`. */
 export async function findAccess({
   kubeconfig,
   context,

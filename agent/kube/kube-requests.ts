@@ -27,7 +27,6 @@ export interface KubeRequestsOptions {
   readonly clock: Clock
   /** Its part before the slash becomes the field manager in `metadata.managedFields`. */
   readonly userAgent: string
-  /** Called for each request sent, with its HTTP status, or `timeout`, or `network`. */
   readonly onRequest?: ((verb: Verb, code: string) => void) | undefined
 }
 

@@ -70,7 +70,6 @@ function signatureOf(paths: readonly string[]): string {
   return paths.map(fileSignature).join(',')
 }
 
-/** Without `context`, the current one. */
 function load(paths: readonly string[], source: string, context: string | undefined): Loaded {
   const signature = signatureOf(paths)
   // As with kubectl, a missing file is ignored if another one exists.
@@ -200,7 +199,6 @@ function parseFile(path: string): KubeConfigFile {
   throw new KubeConfigError(`kubeconfig ${path} is not a kubeconfig: it contains no YAML mapping`)
 }
 
-/** The first non-empty line, without anything that could be a token. */
 function firstLine(text: string): string {
   const line = text.split('\n').find((candidate) => candidate.trim() !== '') ?? 'it gave no reason'
   return line

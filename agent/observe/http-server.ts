@@ -19,9 +19,7 @@ export interface StatusSource {
   ready(): boolean
   /** `/readyz?exclude=leadership`: whether this replica could take over, or serves. */
   couldServe(): boolean
-  /** `/frontz`: why this replica's front does not take and forward requests. */
   frontFault(): Fault
-  /** `/workloadz`: whether the launcher answers. */
   launcherAnswers(): boolean
 }
 

@@ -130,7 +130,6 @@ export class LogThrottle {
     this.clock = clock
   }
 
-  /** The trouble `key`, one of a few fixed names such as `renew`, has happened (again). `msg` has the details. */
   happened(key: string, msg: string, fields: LogFields = {}): void {
     const now = this.clock.mono()
     const trouble = this.troubles.get(key) ?? { since: now, loggedAt: now, count: 0, logged: new Set() }

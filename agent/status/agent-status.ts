@@ -43,7 +43,6 @@ const Front = object({
 /** Of the peers that answered recently (`seen`), those that could take over, also while takeovers are paused. */
 const Peers = object({ ready: z.number(), seen: z.number() })
 
-/** An operator's request in the Lease. */
 const Switchover = object({
   what: z._default(word<OperatorRequest['what']>(), 'switchover'),
   to: z.string(),
@@ -106,7 +105,6 @@ const Status = object({
   couldTakeOver: z.boolean(),
   unable: lacking(z.string()),
   decision: z.string(),
-  /** Why this replica does not work as intended, such as a missing RBAC permission. */
   problem: text,
   lease: object({
     namespace: z.string(),
