@@ -5,15 +5,8 @@ import type { LeaseApi } from '../lease/lease-api.ts'
 import { LeaseWatcher } from '../lease/lease-watcher.ts'
 import { Loop } from '../loop.ts'
 import type { Metrics } from '../observe/prometheus.ts'
-import {
-  type CandidateConfig,
-  type CandidateState,
-  type Effect,
-  type Fact,
-  initialState,
-  type WorkloadOrder,
-  type Write,
-} from './state.ts'
+import type { CandidateConfig, CandidateState, Effect, Fact, WorkloadOrder, Write } from './state.ts'
+import { initialState } from './state.ts'
 import { transition } from './transition.ts'
 
 /** Effects on the log and the process. */

@@ -3,16 +3,8 @@ import type { Fault } from '../fault.ts'
 import type { ApiError } from '../kube/kube-errors.ts'
 import { durationOf, holderOf, LANGFLOW, langflowOf } from '../lease/lease.ts'
 import { isOlder } from '../python-version.ts'
-import {
-  type CandidateConfig,
-  type CandidateState,
-  emit,
-  type Follower,
-  type Input,
-  type MonoMs,
-  NEVER,
-  wake,
-} from './state.ts'
+import type { CandidateConfig, CandidateState, Follower, Input, MonoMs } from './state.ts'
+import { emit, NEVER, wake } from './state.ts'
 
 const LONGEST_PAUSE_MS = 60_000
 
@@ -45,19 +37,12 @@ export function inability(
   return null
 }
 
-export function barrier({ barred, outdated }: CandidateState): Fault {
-  return barred ?? outdated
+export function barrier(state: CandidateState): Fault {
+  return state.barred ?? versionFault(state)
 }
 
-/**
- * An older LangFlow that is started on the database of a newer one destroys a part of it. The Lease records the newest
- * version that has led, and each transition that could take the Lease checks it.
- */
-export function judgeVersion<S extends CandidateState>(state: S): S {
-  return { ...state, outdated: outdated(state) }
-}
-
-function outdated({ seen, term, workload: { langflow } }: CandidateState): Fault {
+/** An older LangFlow that is started on the database of a newer one destroys a part of it. */
+export function versionFault({ seen, term, workload: { langflow } }: CandidateState): Fault {
   const noted = seen === null || seen.lease === null ? null : langflowOf(seen.lease)
   if (langflow === null || noted === null || !isOlder(langflow, noted)) return null
   return term === null

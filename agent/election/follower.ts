@@ -5,31 +5,15 @@ import { isTimely } from './absent-lease.ts'
 import { barrier } from './eligibility.ts'
 import { sendRead, sendWrite } from './requests.ts'
 import { failedStart, isUnproven } from './revision-trial.ts'
-import {
-  type CandidateConfig,
-  decide,
-  type Ending,
-  emit,
-  event,
-  type Follower,
-  type Free,
-  type Input,
-  kill,
-  type MonoMs,
-  NEVER,
-  type Seen,
-  type Why,
-  wake,
-} from './state.ts'
+import type { CandidateConfig, Ending, Follower, Free, Input, MonoMs, Seen, Why } from './state.ts'
+import { decide, emit, event, kill, NEVER, wake } from './state.ts'
 
-/** The steps of every replica except the holder: watch, wait, and take the Lease when it is free. */
+/** Every replica except the holder: watch, wait, and take the Lease when it is free. */
 export function follow(input: Input, before: Follower): Follower {
   const { now, config } = input
-
-  // 1. Report the holder that it follows.
   let state = reportHolder(before)
 
-  // 2. Take back the grant of an earlier agent that the launcher still has. Kill a workload without one.
+  // Take back the grant of an earlier agent that the launcher still has. Kill a workload without one.
   const { workload, seen } = state
   if (workload.alive === 'maybe') {
     state = decide(state, 'waiting for proof that no LangFlow process is alive')
@@ -40,11 +24,9 @@ export function follow(input: Input, before: Follower): Follower {
     state = decide(killAgain(input, state), 'killing a LangFlow that runs without leadership')
   }
 
-  // 3. Send one request at a time.
   if (state.inFlight) return decide(state, 'waiting for the API server')
 
-  // 4. Read the Lease if the watch does not show it. If a read has just proven that it is absent and free, write now,
-  //    however slow the answers are.
+  // Read the Lease, unless a read has just proven that it is absent and free, however slow the answers are.
   const toBeCreated = confirmsAbsence(input, state) && now.mono >= state.vacantNotBefore
   const lookAt = nextLook(input, state)
   if (now.mono >= lookAt && !toBeCreated) return decide(sendRead(input, state), 'reading the Lease')
@@ -52,14 +34,11 @@ export function follow(input: Input, before: Follower): Follower {
   const waiting = wake(state, Math.max(lookAt, now.mono + pauseMs))
 
   if (state.mustRead) return waiting
-
-  // 5. Release the Lease that an earlier agent of this pod held, if nothing of its term is alive.
   if (seen?.lease && isOver(config, state, seen.lease) && !state.paused) return giveBack(input, waiting)
-
-  // 6. Take it, if it is free.
   return take(input, waiting)
 }
 
+const RESUMED = { code: 'resumed', reason: 'the restarted agent resumed the grant of its launcher' } as const
 const POD_RESTARTED = {
   code: 'pod_restarted',
   reason: 'the pod restarted, and no process of its earlier term is alive',
@@ -92,20 +71,18 @@ function take(input: Input, state: Follower): Follower {
   const holder = seen.lease === null ? '' : holderOf(seen.lease)
   const standing = holder === '' ? 'no replica holds the Lease' : `${holder} holds the Lease`
 
-  // 1. May this replica compete, and could it start anything?
   const bar = barrier(state)
   if (bar !== null) return decide(state, `${standing}; ${bar}`)
   if (!workload.canRun)
     return decide(state, `${standing}; no idle launcher is connected, so this replica does not campaign`)
 
-  // 2. Is the Lease paused? The leader stays: a replica may take again the Lease that it held last.
+  // In a pause, the leader stays: a replica may take again the Lease that it held last.
   const pause = pauseOf(seen.lease, now.wall)
   if (pause !== null && holder !== config.identity) {
     const at = pause.until === null ? NEVER : now.mono + Date.parse(pause.until) - now.wall
     return decide(state, `${standing}; paused ${describePause(pause)}: no takeover starts`, at)
   }
 
-  // 3. Is it free for this replica, and is the replica's cool-down over?
   const free = freeAt(input, state, seen)
   const cool = state.coolDown?.until ?? 0
   const wait = precedence(config, state, seen)
@@ -120,13 +97,10 @@ function take(input: Input, state: Follower): Follower {
     return decide(state, `${standing}; free in ${left} unless renewed`, at)
   }
 
-  // 4. If it is absent, has a read just shown this?
   if (seen.lease === null && !confirmsAbsence(input, state))
     return decide(state, `${standing}: reading it again to verify that it does not exist`)
 
-  // 5. The replica takes it.
-  const because = whyFree(config, seen)
-  return decide(sendWrite(input, state, 'acquire', because), `${standing}: acquiring it`)
+  return decide(sendWrite(input, state, 'acquire', whyFree(config, seen)), `${standing}: acquiring it`)
 }
 
 /** Rule 6: `renewTime` is compared with no clock, not even this replica's own. */
@@ -216,11 +190,7 @@ function takeBack(input: Input, state: Follower): Follower {
   if (inFlight) return decide(state, decision, workload.killAt ?? now.mono)
   if (now.mono < nextAttemptAt) return decide(state, decision, nextAttemptAt)
   if (mustRead) return decide(sendRead(input, state), decision)
-  const because = {
-    code: 'resumed',
-    reason: 'the restarted agent resumed the grant of its launcher',
-  } as const
-  return decide(sendWrite(input, state, 'resume', because), decision)
+  return decide(sendWrite(input, state, 'resume', RESUMED), decision)
 }
 
 export function leave(input: Input, before: Ending): Ending {

@@ -54,15 +54,13 @@ export const USED_BY_ANOTHER = {
     'another process acquired the Lease with this replica’s identity: give each replica its own --identity',
 } as const
 
-/** The steps of the holder: renew, doubt, lose, or step down in the planned order. */
+/** The holder: renew, doubt, lose, or step down in the planned order. */
 export function lead(input: Input, before: Held): CandidateState {
   const { config, now } = input
-
-  // 1. Lose the Lease if its time is over.
   const over = lostByTime(input, before)
   if (over !== null) return lose(input, before, over)
 
-  // 2. From the renew deadline on, leadership is in doubt and renewing is urgent.
+  // From the renew deadline on, leadership is in doubt and renewing is urgent.
   let state: Held = before
   if (!state.term.doubt && reached(now, doubtAt(config, state.term.renewedAt))) {
     const nextAttemptAt = Math.min(state.nextAttemptAt, now.mono + config.retryPeriodMs / 4)
@@ -72,8 +70,8 @@ export function lead(input: Input, before: Held): CandidateState {
     state = event(withTerm({ ...state, nextAttemptAt }, { doubt: true }), 'doubt', why)
   }
 
-  // 3. If the wall clock jumped forward, the machine may have been paused, and its other clocks may not show it. Send a
-  //    request immediately, but only once for each jump, so that failed attempts keep their pauses.
+  // If the wall clock jumped forward, the machine may have been paused, and its other clocks may not show it. Send a
+  // request immediately, but only once for each jump, so that failed attempts keep their pauses.
   const { attemptedAt } = state
   const jumpMs = attemptedAt === null ? 0 : now.wall - attemptedAt.wall - (now.mono - attemptedAt.mono)
   if (attemptedAt !== null && jumpMs > WALL_JUMP_MS) {
@@ -81,7 +79,6 @@ export function lead(input: Input, before: Held): CandidateState {
     state = { ...state, nextAttemptAt: now.mono, attemptedAt: noticed }
   }
 
-  // 4. Step down if the launcher is ending. Start the workload if that is due.
   if (state.phase === 'leading') {
     const { term, workload } = state
     const ending = { code: 'container_ending', reason: 'the LangFlow container is ending' } as const
@@ -95,11 +92,9 @@ export function lead(input: Input, before: Held): CandidateState {
     else state = obey(input, state)
   }
 
-  // 5. Take the next stage of a planned stop.
   if (state.phase === 'stepping down') state = advance(input, state)
   if (state.phase === 'stepping down') state = close(input, state)
 
-  // 6. Renew, release, or read.
   const next = request(input, state)
   return next.term === null ? next : plan(input, next)
 }

@@ -31,15 +31,8 @@ import {
 } from '../lease/written-lease.ts'
 import { isOlder } from '../python-version.ts'
 import { failedStart, revisionsNoted } from './revision-trial.ts'
-import {
-  type CandidateConfig,
-  type CandidateState,
-  doubtAt,
-  emit,
-  type Input,
-  killAt,
-  type Write,
-} from './state.ts'
+import type { CandidateConfig, CandidateState, Input, Write } from './state.ts'
+import { doubtAt, emit, killAt } from './state.ts'
 
 type PlannedWrite = Pick<Write, 'kind' | 'because'> & { readonly epoch: number }
 

@@ -188,7 +188,6 @@ const SHARED = {
   readProblem: null as Fault,
   watchProblem: null as Fault,
   barred: null as Fault,
-  outdated: null as Fault,
   failures: 0,
   coolDown: null as { readonly until: MonoMs; readonly after: Sentence } | null,
 

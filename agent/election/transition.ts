@@ -4,15 +4,7 @@ import { epochOf, holderOf, isNewer, type Lease, sameRecord } from '../lease/lea
 import { requestOf } from '../lease/operator-annotations.ts'
 import { notedIn, removesRequests, storageFault } from '../lease/written-lease.ts'
 import { heldFor, observeAbsence, vacantFrom } from './absent-lease.ts'
-import {
-  isNoAnswer,
-  judgeVersion,
-  mayWrite,
-  noteRefusal,
-  rehearse,
-  rehearseAgain,
-  rehearsed,
-} from './eligibility.ts'
+import { isNoAnswer, mayWrite, noteRefusal, rehearse, rehearseAgain, rehearsed } from './eligibility.ts'
 import { follow, gaveBack, leave } from './follower.ts'
 import {
   beginStepDown,
@@ -30,19 +22,8 @@ import {
   remedyFailure,
   USED_BY_ANOTHER,
 } from './leader.ts'
-import {
-  type CandidateConfig,
-  type CandidateState,
-  type End,
-  type Ending,
-  event,
-  type Fact,
-  type Free,
-  type Held,
-  type Input,
-  NEVER,
-  type Write,
-} from './state.ts'
+import type { CandidateConfig, CandidateState, End, Ending, Fact, Free, Held, Input, Write } from './state.ts'
+import { event, NEVER } from './state.ts'
 
 const REMEMBERED_FAILURES = 16
 
@@ -65,19 +46,12 @@ export function transition(
   const begun = { ...before, effects: [], wakeAt: NEVER }
   if (begun.phase === 'ending' && begun.exited) return watchOn(input, begun)
 
-  // 1. Add the fact to the state. Another holder ends the term immediately, an acknowledged write begins or extends it.
+  // Another holder ends the term immediately, an acknowledged write begins or extends it.
   const observed = observe(input, begun)
-
-  // 2. An operator pauses or resumes.
   const operated = notePause(input, observed)
+  const state = operated.term === null ? operated : lead(input, operated)
 
-  // 3. The holder renews, doubts, loses, or steps down.
-  const led = operated.term === null ? operated : lead(input, operated)
-
-  // 4. Compare the versions of LangFlow.
-  const state = judgeVersion(led)
-
-  // 5. A replica that does not hold the Lease, or has just lost it, follows or leaves.
+  // A replica that has just lost the Lease follows at once.
   switch (state.phase) {
     case 'follower':
       return rehearse(input, follow(input, state))

@@ -1,13 +1,7 @@
 import { ApiError } from '../kube/kube-errors.ts'
 import { epochOf, holderOf, isNewer, isReleased, type Lease } from './lease.ts'
-import {
-  encodeHistory,
-  encodeTerm,
-  HISTORY,
-  historyOf,
-  type PastTerm,
-  type StartPhases,
-} from './lease-history.ts'
+import type { PastTerm, StartPhases } from './lease-history.ts'
+import { encodeHistory, encodeTerm, HISTORY, historyOf } from './lease-history.ts'
 import { REQUEST_REASON, REQUESTS } from './operator-annotations.ts'
 import { NO_REVISIONS, REVISIONS, type Revisions, revisionsOf } from './proven-revisions.ts'
 

@@ -1,3 +1,4 @@
+import { versionFault } from '../election/eligibility.ts'
 import type { Fault } from '../fault.ts'
 import { ownerProblem } from '../lease/lease.ts'
 import { pauseFault } from '../lease/operator-annotations.ts'
@@ -43,7 +44,7 @@ export function problemsOf(facts: ReplicaFacts): readonly (readonly [ProblemCode
     ['grant', workload.refusedGrant],
     ['owner', ownerProblem(options.pod.owner, lease)],
     ['pause', pauseFault(lease)],
-    ['version', state.outdated],
+    ['version', versionFault(state)],
     ['traffic', traffic.problem],
     ['pod', options.pod.problem],
   ]

@@ -1,7 +1,7 @@
 import { type Instant, reached } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { Timings } from '../config/timings.ts'
-import { inability } from '../election/eligibility.ts'
+import { inability, versionFault } from '../election/eligibility.ts'
 import { failedStart, isUnproven } from '../election/revision-trial.ts'
 import { type CandidateConfig, type CandidateState, doubtAt, killAt, openRequest } from '../election/state.ts'
 import type { Fault } from '../fault.ts'
@@ -212,7 +212,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
     langflow: {
       version: state.workload.langflow,
       newest: lease === null ? null : langflowOf(lease),
-      outdated: state.outdated !== null,
+      outdated: versionFault(state) !== null,
     },
     standby: { wanted: options.standby, ...standby, state: standbyState(facts) },
     peers: facts.peers,

@@ -1,4 +1,4 @@
-import { inability } from '../../agent/election/eligibility.ts'
+import { inability, versionFault } from '../../agent/election/eligibility.ts'
 import type { CandidateConfig, Effect, Fact, Workload, Write } from '../../agent/election/state.ts'
 import type { ApiErrorCode } from '../../agent/kube/kube-errors.ts'
 import { epochOf, holderOf, type Lease, type LeaseSpec } from '../../agent/lease/lease.ts'
@@ -256,7 +256,7 @@ function shownOf({ state, config, now }: Candidate): Readonly<Record<string, unk
       : undefined,
     paused: state.paused,
     failures: state.failures,
-    outdated: (term && state.outdated) ?? undefined,
+    outdated: (term && versionFault(state)) ?? undefined,
     problem: state.writeProblem ?? state.readProblem ?? state.watchProblem ?? undefined,
     unable: term === null ? (inability(config, state, now) ?? undefined)?.replace(/\d+ s/, '… s') : undefined,
     decision: state.decision.replace(/\d+\.\d s/g, '… s'),

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { later } from '../../agent/clock.ts'
 import type { CandidateState } from '../../agent/election/state.ts'
+import { LANGFLOW } from '../../agent/lease/lease.ts'
 import {
   COLD,
   NOTHING,
@@ -104,6 +105,10 @@ describe('a replica', () => {
 
   const now = LEADER.mono
   const refused = { writeRight: { ...FOLLOWS.writeRight, state: 'refused' } } as Partial<CandidateState>
+  const tooOld = {
+    seen: { lease: { metadata: { annotations: { [LANGFLOW]: '1.13.0' } } }, changedAt: 0, heldMs: 0 },
+    workload: { ...FOLLOWS.workload, langflow: '1.12.8' },
+  }
   const ready = { mode: 'warm', state: 'ready' } as const
   const preparing = { mode: 'warm', state: 'preparing' } as const
   const ending = { ending: { reason: 'SIGTERM', code: 0 } } as Partial<CandidateState>
@@ -114,7 +119,7 @@ describe('a replica', () => {
     [false, 'whose cool-down lasts', { coolDown: { until: now + 1 } }, {}, 'idle'],
     [false, 'that has not seen the Lease', { seen: null, sightedAt: null }, {}, 'idle'],
     [false, 'that may not write the Lease', refused, {}, 'idle'],
-    [false, 'whose LangFlow is too old', { outdated: 'it is older' }, {}, 'idle'],
+    [false, 'whose LangFlow is too old', tooOld, {}, 'idle'],
     [false, 'that is terminating', ending, {}, 'idle'],
     [false, 'whose launcher is not idle', {}, {}, 'stopping'],
     [false, 'that still prepares its standby', {}, preparing, 'idle'],
