@@ -111,15 +111,15 @@ function healthOf(port: number) {
 async function measureRound(main: string, target: number, rate: number) {
   const front = await FrontProcess.start(target, {}, main)
   try {
-    await front.leads()
+    await front.toLangFlow()
     const singles: number[] = []
     for (let n = 0; n < SINGLES; n++) singles.push(took(await run(front.port)))
     const steady = (await atRate(front.port, STEADY_RATE, STEADY_MS)).map(took)
-    await front.holds(1)
+    await front.toNobody()
     const asked = atRate(front.port, rate, HELD_MS + AFTER_MS)
     await sleep(HELD_MS)
     const health = healthOf(target)
-    await front.leads()
+    await front.toLangFlow()
     const releasedAt = performance.now()
     const all = await asked
     const { ms, failed } = await health()

@@ -2,16 +2,11 @@ import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { DEPLOY, type Manifest, manifestsIn } from './manifests.ts'
+import { DEPLOY, manifestsIn } from './manifests.ts'
 
 export const CHART = join(DEPLOY, 'chart')
 
 export type Values = Readonly<Record<string, unknown>>
-
-export interface Built {
-  readonly text: string
-  readonly manifests: Manifest[]
-}
 
 /** The supported major versions of Helm. */
 export const VERSIONS = [3, 4] as const
@@ -47,7 +42,7 @@ export async function helm(version: Version, args: readonly string[], values: Va
   }
 }
 
-export async function rendered(values: Values, version: Version = 4, release = 'langflow'): Promise<Built> {
+export async function rendered(values: Values, version: Version = 4, release = 'langflow') {
   const text = await helm(version, ['template', release, CHART, '--values=-', KUBE_VERSION], values)
   return { text, manifests: manifestsIn(text) }
 }

@@ -23,8 +23,8 @@ describe('conformance of the front', () => {
     target = await ScriptedTarget.listen()
     leader = await FrontProcess.start(target.port)
     follower = await FrontProcess.start(target.port)
-    await leader.leads()
-    await follower.follows(leader)
+    await leader.toLangFlow()
+    await follower.toLeader(leader.address)
   })
   after(async () => {
     await Promise.all([leader?.stop(), follower?.stop()])
@@ -39,11 +39,11 @@ describe('conformance of the front', () => {
   async function fresh(t: TestContext, way: string) {
     const last = await FrontProcess.start(target.port)
     t.after(() => last.stop())
-    await last.leads()
+    await last.toLangFlow()
     if (way === 'one front') return { port: last.port, memory: watchMemory(t, last) }
     const first = await FrontProcess.start(target.port)
     t.after(() => first.stop())
-    await first.follows(last)
+    await first.toLeader(last.address)
     return { port: first.port, memory: watchMemory(t, first, last) }
   }
 

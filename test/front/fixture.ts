@@ -99,6 +99,26 @@ export class FrontDriver {
     this.send({ type: 'route', id, route })
     await this.reports.next(`route ${id}`, (message) => message.type === 'routed' && message.id === id)
   }
+
+  get address(): string {
+    return `127.0.0.1:${this.port}`
+  }
+
+  toLangFlow(until = FOR_EVER, epoch = 1, key = KEY): Promise<void> {
+    return this.route({ to: 'langflow', epoch, key, until, closing: null })
+  }
+
+  closes(epoch = 1, closing = FOR_EVER, until = FOR_EVER): Promise<void> {
+    return this.route({ to: 'langflow', epoch, key: KEY, until, closing })
+  }
+
+  toLeader(address: string, epoch = 1, key = KEY): Promise<void> {
+    return this.route({ to: 'leader', epoch, key, address })
+  }
+
+  toNobody({ epoch = 1, key = null }: Partial<Extract<FrontRoute, { to: 'nobody' }>> = {}): Promise<void> {
+    return this.route({ to: 'nobody', epoch, key })
+  }
 }
 
 export class TestFront extends FrontDriver {
@@ -132,26 +152,6 @@ export class TestFront extends FrontDriver {
 
   static three(t: TestContext, langflow: number, former: TestConfig = {}) {
     return Promise.all([TestFront.start(t, former), TestFront.start(t, at(langflow)), TestFront.start(t)])
-  }
-
-  get address(): string {
-    return `127.0.0.1:${this.port}`
-  }
-
-  toLangFlow(until = FOR_EVER, epoch = 1, key = KEY): Promise<void> {
-    return this.route({ to: 'langflow', epoch, key, until, closing: null })
-  }
-
-  closes(epoch = 1, closing = FOR_EVER, until = FOR_EVER): Promise<void> {
-    return this.route({ to: 'langflow', epoch, key: KEY, until, closing })
-  }
-
-  toLeader(address: string, epoch = 1, key = KEY): Promise<void> {
-    return this.route({ to: 'leader', epoch, key, address })
-  }
-
-  toNobody({ epoch = 1, key = null }: Partial<Extract<FrontRoute, { to: 'nobody' }>> = {}): Promise<void> {
-    return this.route({ to: 'nobody', epoch, key })
   }
 
   async silence(matches: (silence: LeaderSilence) => boolean, route: FrontRoute): Promise<LeaderSilence> {

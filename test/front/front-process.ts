@@ -5,10 +5,7 @@ import type { Duplex } from 'node:stream'
 import { FRONT_NODE_FLAGS } from '../../agent/front/agent-side/front-process.ts'
 import type { FromFront, FrontConfig, FrontCounts } from '../../agent/front/front-messages.ts'
 import { BUNDLE } from '../harness/bundle.ts'
-import { mono } from '../harness/wait.ts'
-import { FrontDriver, KEY } from './fixture.ts'
-
-const HOUR_MS = 3_600_000
+import { FrontDriver } from './fixture.ts'
 
 export class FrontProcess extends FrontDriver {
   output = ''
@@ -57,18 +54,6 @@ export class FrontProcess extends FrontDriver {
     const from = this.reports.list.findLastIndex((message) => message.type === 'counts')
     const matches = (message: FromFront) => message.type === 'counts' && holds(message.counts)
     await this.reports.next(what, matches, Math.max(from, 0))
-  }
-
-  leads(epoch = 1, key = KEY): Promise<void> {
-    return this.route({ to: 'langflow', epoch, key, until: mono() + HOUR_MS, closing: null })
-  }
-
-  follows(leader: FrontProcess, epoch = 1, key = KEY): Promise<void> {
-    return this.route({ to: 'leader', epoch, key, address: `127.0.0.1:${leader.port}` })
-  }
-
-  holds(epoch = 1, key: string | null = null): Promise<void> {
-    return this.route({ to: 'nobody', epoch, key })
   }
 
   closePipe(): Promise<unknown[]> {

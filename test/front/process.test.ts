@@ -13,7 +13,7 @@ test("the front process follows its agent's routes, ignores SIGTERM and SIGINT, 
   langflow.server.on('request', ({ socket }) => peers.push(socket.remoteAddress))
   const front = await FrontProcess.start(langflow.port, { from: '127.0.0.2' })
   t.after(() => front.stop())
-  await front.leads()
+  await front.toLangFlow()
   process.kill(front.pid, 'SIGTERM')
   process.kill(front.pid, 'SIGINT')
   assert.equal((await ask(front.port, '/a')).status, 200)
@@ -41,7 +41,7 @@ test('with a low limit of open files, the front keeps a descriptor to forward ea
     ),
   )
   await front.counted('as many held requests as the limit allows', ({ held }) => held === most)
-  await front.leads()
+  await front.toLangFlow()
   const statuses = await Promise.all(asked)
   assert.equal(statuses.filter((status) => status === 200).length, most)
   assert.equal((await ask(front.port, '/')).status, 200)

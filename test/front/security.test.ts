@@ -114,8 +114,8 @@ describe('the front', () => {
   })
   beforeEach(async () => {
     came = []
-    await leader.leads()
-    await follower.follows(leader)
+    await leader.toLangFlow()
+    await follower.toLeader(leader.address)
   })
   afterEach(async () => {
     // After each attack, both fronts must still serve.
@@ -239,7 +239,7 @@ describe('the front', () => {
       t.after(() => strange.close())
       const front = await FrontProcess.start(strange.port)
       t.after(() => front.stop())
-      await front.leads()
+      await front.toLangFlow()
       for (let i = 0; i < 2; i++) {
         const client = await Wire.connect(front.port)
         await client.send(requestHead('POST /', 'Content-Length: 0', 'Connection: close'))
@@ -306,19 +306,19 @@ describe('the front', () => {
     })
 
     test('refuses a hop instead of holding it if its replica does not lead, or if the key is wrong', async () => {
-      await follower.holds(3)
+      await follower.toNobody({ epoch: 3 })
       await refused(follower, hop(`3 ${KEY}`), 3)
-      await leader.holds(1, KEY)
+      await leader.toNobody({ key: KEY })
       await refused(leader, hop(`1 ${WRONG_KEY}`), 1)
-      await leader.leads()
-      await follower.follows(leader)
+      await leader.toLangFlow()
+      await follower.toLeader(leader.address)
     })
   })
 
   test('forwards nothing in a loop if the leader has its own address', async (t) => {
     const front = await FrontProcess.start(target.port, { holdTimeoutMs: 500 })
     t.after(() => front.stop())
-    await front.follows(front)
+    await front.toLeader(front.address)
     const answer = await ask(front, requestHead('GET /attack'))
     assert.deepEqual([answer.status, answer.value('retry-after')], [503, '1'])
     assert.deepEqual(attacks(), [])

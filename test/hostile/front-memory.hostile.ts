@@ -59,7 +59,7 @@ function attack(what: string, play: (front: FrontProcess) => Promise<readonly Wi
 }
 
 attack('pipelined heads beside 1,000 held requests', async (front) => {
-  await front.holds(1, KEY)
+  await front.toNobody({ key: KEY })
   const held = await connected(front, HELD)
   const request = requestHead('POST /held', `Cookie: ${'c'.repeat(1024)}`, 'Content-Length: 2')
   for (const client of held) await client.send(`${request}ab`)
@@ -68,13 +68,13 @@ attack('pipelined heads beside 1,000 held requests', async (front) => {
   const pipelining = await connected(front, PIPELINING)
   for (const client of pipelining) void client.send(pipelined)
   await front.counted('the first request of each client held', ({ held }) => held === HELD + PIPELINING)
-  await front.leads()
+  await front.toLangFlow()
   await answered(held)
   return [...held, ...pipelining]
 })
 
 attack(`${WEBSOCKETS} websockets that LangFlow does not read`, async (front) => {
-  await front.leads()
+  await front.toLangFlow()
   const websockets = await connected(front, WEBSOCKETS)
   for (const client of websockets) {
     await client.send(upgrade('/ws'))
@@ -87,19 +87,19 @@ attack(`${WEBSOCKETS} websockets that LangFlow does not read`, async (front) => 
 })
 
 attack('large bodies of 1,000 held requests', async (front) => {
-  await front.holds()
+  await front.toNobody()
   const clients = await connected(front, HELD)
   const large = Buffer.from(requestHead('POST /large', `Content-Length: ${LARGE_BYTES}`))
   const request = Buffer.concat([large, Buffer.alloc(LARGE_BYTES)])
   for (const client of clients) void client.send(request)
   await front.counted('all requests held', ({ held }) => held === HELD)
-  await front.leads()
+  await front.toLangFlow()
   await answered(clients)
   return clients
 })
 
 attack(`${HEADS} heads that never end`, async (front) => {
-  await front.leads()
+  await front.toLangFlow()
   const part = head('GET /attack HTTP/1.1', ...Array(58).fill(`X-Part: ${'h'.repeat(1000)}`)).trimEnd()
   const clients: Wire[] = []
   while (clients.length < HEADS) {
@@ -111,12 +111,15 @@ attack(`${HEADS} heads that never end`, async (front) => {
   return clients
 })
 
-for (const state of ['leads', 'holds'] as const)
+for (const [state, route] of [
+  ['serves', 'toLangFlow'],
+  ['holds', 'toNobody'],
+] as const)
   attack(`clients that pipeline 2,000 requests and read no answer while it ${state}`, async (front) => {
-    await front[state]()
+    await front[route]()
     const clients = await connected(front, CROWD)
     await Promise.all(clients.map((client) => client.send(requestHead('GET /a').repeat(2000))))
-    await front.leads()
+    await front.toLangFlow()
     await answersBeside(front)
     return clients
   })

@@ -82,9 +82,9 @@ export async function openPaths(main: string): Promise<Paths> {
     const port = await freePort()
     const target = await serve('target', port, process.execPath, TARGET, String(port))
     const leader = await front(port)
-    await leader.leads()
+    await leader.toLangFlow()
     const follower = await front(port)
-    await follower.follows(leader)
+    await follower.toLeader(leader.address)
     let peers: readonly [Path, Path] | undefined
     if (haproxyVersion() !== undefined) {
       const far = await haproxy('haproxy-far', port)
