@@ -59,6 +59,7 @@ export function listed(words: readonly string[], conjunction: 'and' | 'or' = 'an
   return words.length < 2 ? last : `${words.slice(0, -1).join(', ')} ${conjunction} ${last}`
 }
 
+/** At least 2 s: a holder that releases the Lease writes 1 s. */
 export function parseLeaseDuration(text: string): number {
   const ms = parseDuration(text, 2000)
   if (ms % 1000 !== 0) throw new Error(`a Lease stores whole seconds: use ${Math.ceil(ms / 1000)}s`)
