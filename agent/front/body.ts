@@ -1,14 +1,13 @@
 import type { ServerResponse } from 'node:http'
 import type { Writable } from 'node:stream'
 import { isEmptyThere } from './headers.ts'
-import type { Garbage, JoiningRequest } from './memory.ts'
+import { type JoiningRequest, passed } from './memory.ts'
 
 export interface BodyOptions {
   readonly request: JoiningRequest
   readonly response: ServerResponse
   /** The client sends the body after `100 Continue`. */
   readonly expectsContinue: boolean
-  readonly garbage: Garbage
 }
 
 /** The body of a request. The front reads it only when it sends it on. */
@@ -46,7 +45,7 @@ export class RequestBody {
    * the next one arrives, and 1,700 of them took 110 MB.
    */
   stream(to: Writable): void {
-    const { request, response, garbage } = this.#options
+    const { request, response } = this.#options
     if (this.uninvited) response.writeContinue()
     this.uninvited = false
     if (this.isComplete) {
@@ -55,7 +54,7 @@ export class RequestBody {
     }
     const relay = (piece: Buffer) => {
       this.begun = true
-      garbage.passed(piece.length)
+      passed(piece.length)
       // Pieces are written one after the other, so that small pieces that arrive during a write are joined into one.
       request.pause()
       to.write(piece, () => {

@@ -4,14 +4,14 @@ import type { Clock } from '../clock.ts'
 import { type BodyOptions, RequestBody } from './body.ts'
 import type { Counts, RequestState } from './counts.ts'
 import { hopOf, passedBackHeaders, waitedThereMs } from './headers.ts'
-import type { Garbage, JoiningRequest } from './memory.ts'
+import { type JoiningRequest, passed } from './memory.ts'
 import type { Refusal } from './refusal.ts'
 import type { Streams, Tunnel } from './streams.ts'
 
 /** The origin of an answer. */
 export type Source = 'langflow' | 'leader'
 
-export interface Arrival extends Omit<BodyOptions, 'garbage'> {
+export interface Arrival extends BodyOptions {
   /** The connection of a client that asks for a websocket. */
   readonly tunnel: Tunnel | null
 }
@@ -21,7 +21,6 @@ export interface ExchangeOptions extends Arrival {
   readonly clock: Pick<Clock, 'mono'>
   readonly counts: Counts
   readonly streams: Streams
-  readonly garbage: Garbage
   /** Whether the process is ending. Each connection then ends with its answer. */
   readonly ending: () => boolean
 }
@@ -126,7 +125,7 @@ export class Exchange {
   /** @returns whether more may be written now. If not, `resume` is called later. */
   write(chunk: Buffer, resume: () => void): boolean {
     const phase = this.#phase
-    this.#options.garbage.passed(chunk.length)
+    passed(chunk.length)
     if (phase.name === 'ended') return true
     if (phase.name === 'answering' && phase.flush !== null) {
       clearImmediate(phase.flush)

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { createServer as createHttpServer, type Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { type Clock, pause } from '../clock.ts'
+import type { Clock } from '../clock.ts'
 import { rawResponse } from '../raw-response.ts'
 import type { Arrival } from './exchange.ts'
 import { MAX_HEADER_BYTES } from './headers.ts'
-import { type Budget, type Garbage, JoiningRequest, UnfinishedHeads } from './memory.ts'
+import { type Budget, JoiningRequest } from './memory.ts'
 import { faultOf, isHandshake } from './refusal.ts'
 import { endOnceStalled, Tunnel } from './streams.ts'
 
@@ -16,22 +16,18 @@ const HEADERS_TIMEOUT_MS = 20_000
  */
 const KEEP_ALIVE_MS = 75_000
 const CHECK_CONNECTIONS_EVERY_MS = 5_000
-const BOUND_HEADS_EVERY_MS = 250
-/** Interval between two checks whether a client that has closed its side still reads. */
-const STILL_READS_MS = 200
 /** Time that a client has to close a connection that was ended here. */
 const LAST_WORDS_MS = 2_000
-/** How long an answer with a length may make no progress after its client has closed its side. */
-const STALLED_MS = 10_000
 /** Files that a front needs beside those of its connections. */
 const OWN_FILES = 64
+/** With the longest head, 16 KiB, that each may leave unfinished, these take 64 MiB. */
+const MAX_CONNECTIONS = 4_096
 
 export type FrontServer = Server<typeof JoiningRequest>
 
 export interface ServerOptions {
   readonly arrived: (arrival: Arrival) => void
   readonly budget: Budget
-  readonly garbage: Garbage
   /** A connection was closed because `most` are open. */
   readonly dropped: (most: number) => void
   readonly clock: Clock
@@ -55,35 +51,25 @@ export function createServer(options: ServerOptions): FrontServer {
     /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? []
   // Each connection needs a second file, to LangFlow. If waiting clients took all files, none of their requests could
   // be sent on.
-  server.maxConnections = Math.max(1, Math.floor((Number(files) - OWN_FILES) / 2))
+  const pairs = Math.floor((Number(files) - OWN_FILES) / 2)
+  server.maxConnections = Math.min(MAX_CONNECTIONS, Math.max(1, pairs))
   // Node would drop the headers beyond 1,000 without an error.
   server.maxHeadersCount = 0
-  // Node has no documented option for this. Without it, a client that closes its side loses its answer.
-  Object.assign(server, { httpAllowHalfOpen: true })
   server.on('drop', () => options.dropped(server.maxConnections))
   listenForRequests(server, options)
   return server
 }
 
-function listenForRequests(server: FrontServer, { arrived, budget, garbage, clock }: ServerOptions): void {
+function listenForRequests(server: FrontServer, { arrived, budget, clock }: ServerOptions): void {
   const answers = new WeakMap<Socket, ServerResponse>()
-  const heads = new UnfinishedHeads()
-  const bounding = setInterval(() => heads.bound(), BOUND_HEADS_EVERY_MS).unref()
-  server.once('close', () => clearInterval(bounding))
-  server.on('connection', (socket: Socket) => {
-    heads.connected(socket)
-    socket.once('end', () => void halfClosed(socket, answers.get(socket), clock))
-  })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) =>
     refuseConnection(socket, error.code, answers.get(socket), clock),
   )
   const arrive = (arrival: Arrival) => {
     const { request, response } = arrival
     const { socket } = request
-    heads.ended(socket)
     answers.set(socket, response)
     response.once('finish', () => answers.delete(socket))
-    response.once('close', () => heads.answered(socket))
     const fault = faultOf(request) ?? budget.refusal(request, response)
     if (fault === null) arrived(arrival)
     else response.writeHead(fault.status, { ...fault.allHeaders, connection: 'close' }).end(fault.body)
@@ -103,7 +89,7 @@ function listenForRequests(server: FrontServer, { arrived, budget, garbage, cloc
       socket.destroy()
       return
     }
-    const tunnel = new Tunnel(socket, garbage, clock)
+    const tunnel = new Tunnel(socket, clock)
     arrive({ request, response: answerOn(socket, request, clock), expectsContinue: false, tunnel })
   })
 }
@@ -119,25 +105,6 @@ function refusePipelined(socket: Socket, before: ServerResponse): void {
   // Node resumes the socket after each request.
   queueMicrotask(() => socket.pause())
   before.once('finish', () => socket.destroySoon())
-}
-
-/**
- * The client has closed its side. A half-closed client still reads. A client that is gone resets the connection after a
- * write, and the next write fails. So the front writes `100 Continue` twice: each HTTP/1.1 client must be able to skip
- * it. An HTTP/1.0 client need not, and counts as gone. In the middle of an answer, nothing else may be written. If that
- * answer has no length, the front ends it, because it may be silent for long. If it has a length, the front ends it
- * after a time without progress.
- */
-async function halfClosed(socket: Socket, answer: ServerResponse | undefined, clock: Clock): Promise<void> {
-  if (answer?.headersSent && answer.chunkedEncoding) socket.end()
-  else if (answer?.headersSent) await endOnceStalled(socket, STALLED_MS, clock)
-  if (answer?.req.httpVersionMinor === 0 && !answer.headersSent) socket.destroy()
-  if (answer?.req.httpVersionMinor !== 1) return
-  for (let i = 0; i < 2; i++) {
-    await pause(clock, STILL_READS_MS)
-    if (answer.headersSent || answer.closed) return
-    answer.writeContinue()
-  }
 }
 
 /** Node creates no response for an upgrade request, and therefore reports no end of it either. */

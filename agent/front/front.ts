@@ -13,7 +13,7 @@ import {
   writeMessage,
 } from './front-messages.ts'
 import { createServer, type FrontServer } from './front-server.ts'
-import { Budget, Garbage } from './memory.ts'
+import { Budget } from './memory.ts'
 import { notTheLeader, outcomeUnknown, Refusal } from './refusal.ts'
 import { Routing } from './routing.ts'
 import { Sending } from './sending.ts'
@@ -68,7 +68,6 @@ class Front {
   readonly #room: WaitingRoom
   readonly #streams: Streams
   readonly #counts: Counts
-  readonly #garbage = new Garbage()
   readonly #budget = new Budget(() => this.#counts.failed('hold_limit'))
   readonly #throttle: LogThrottle
   #server: FrontServer | null = null
@@ -93,12 +92,11 @@ class Front {
     this.#server = createServer({
       arrived: (arrival) => this.#arrived(arrival),
       budget: this.#budget,
-      garbage: this.#garbage,
       dropped: (most) =>
         this.#throttle.happened(
           'dropped',
-          `a connection was closed: ${most} are open, the most that the limit of open files allows; raise the limit (nofile) ` +
-            'of the container agent, or run more replicas',
+          `a connection was closed: ${most} are open, the most that this front takes; raise the limit of open files ` +
+            '(nofile) of the container agent to 10,000, or run more replicas',
         ),
       clock: this.#clock,
     })
@@ -154,7 +152,6 @@ class Front {
       clock: this.#clock,
       counts: this.#counts,
       streams: this.#streams,
-      garbage: this.#garbage,
       ending: () => this.#ending !== null,
     })
     arrival.response.once('close', () => this.#room.forget(exchange))

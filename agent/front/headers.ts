@@ -2,8 +2,8 @@ import { timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { HOP, HOP_EMPTY, HOP_EPOCH, HOP_WAITED } from './front-messages.ts'
 
-/** The limit of common load balancers. LangFlow applies its own limit. */
-export const MAX_HEADER_BYTES = 64 * 1024
+/** The limit of HAProxy, and Node's default. */
+export const MAX_HEADER_BYTES = 16 * 1024
 
 /** RFC 9110, 7.6.1: headers for the next recipient only. The front drops trailers. */
 const OF_ONE_CONNECTION = [

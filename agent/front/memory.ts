@@ -1,13 +1,9 @@
 import { IncomingMessage, type ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
 import { noMemoryLeft, type Refusal } from './refusal.ts'
 
 const BUDGET_BYTES = 64 * 1024 * 1024
 /** Memory of a request beside its head. */
 const REQUEST_BYTES = 6 * 1024
-/** Limit for the heads that have not ended, in addition to the budget. */
-const UNFINISHED_BYTES = 32 * 1024 * 1024
-/** Bytes of bodies that may remain in memory before a collection. */
 const COLLECT_EACH_BYTES = 8 * 1024 * 1024
 /** Smaller pieces of a body are joined. */
 const PIECE_BYTES = 4 * 1024
@@ -72,55 +68,16 @@ export class JoiningRequest extends IncomingMessage {
   }
 }
 
-/**
- * Bounds the memory of heads that have not ended. Node keeps up to 64 KiB of each and does not report it: 7,000 of them
- * took 560 MB.
- */
-export class UnfinishedHeads {
-  /** Connections without a request in progress, each with the bytes that it had sent when its last request was over. */
-  readonly #before = new Map<Socket, number>()
-
-  connected(socket: Socket): void {
-    this.#before.set(socket, 0)
-    socket.once('close', () => this.#before.delete(socket))
-  }
-
-  ended(socket: Socket): void {
-    this.#before.delete(socket)
-  }
-
-  /** The next head may begin. */
-  answered(socket: Socket): void {
-    if (!socket.destroyed) this.#before.set(socket, socket.bytesRead)
-  }
-
-  /** If the unfinished heads take too much memory together, closes the connections with the longest ones. */
-  bound(): void {
-    const heads = [...this.#before].map(([socket, before]) => ({ socket, bytes: socket.bytesRead - before }))
-    let left = heads.reduce((sum, { bytes }) => sum + bytes, 0)
-    if (left <= UNFINISHED_BYTES) return
-    heads.sort((one, other) => other.bytes - one.bytes)
-    for (const { socket, bytes } of heads) {
-      if (left <= UNFINISHED_BYTES / 2) return
-      socket.destroy()
-      left -= bytes
-    }
-  }
-}
+let uncollectedBytes = 0
 
 /**
- * Starts V8's garbage collection after a number of bytes. V8 collects when its own heap fills, but the pieces of bodies
- * lie outside that heap. Three uploads of 200 MB took 160 MB without this class, and take 105 MB with it, at the same
- * speed.
+ * Counts the bytes of bodies, and starts V8's garbage collection after a number of them. V8 collects when its own heap
+ * fills, but bodies lie outside that heap: three uploads of 200 MB took 160 MB without this, and 105 MB with it.
  */
-export class Garbage {
-  #bytes = 0
-
-  passed(bytes: number): void {
-    this.#bytes += bytes
-    if (this.#bytes < COLLECT_EACH_BYTES) return
-    this.#bytes = 0
-    // If the process was started without `--expose-gc`, V8 collects at its own times.
-    globalThis.gc?.({ type: 'minor' })
-  }
+export function passed(bytes: number): void {
+  uncollectedBytes += bytes
+  if (uncollectedBytes < COLLECT_EACH_BYTES) return
+  uncollectedBytes = 0
+  // Only with `--expose-gc`.
+  globalThis.gc?.({ type: 'minor' })
 }

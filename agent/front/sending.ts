@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../clock.ts'
 import type { Exchange } from './exchange.ts'
 import { HOP_EMPTY, HOP_EPOCH } from './front-messages.ts'
-import { forwardedHeaders, hopHeaders, MAX_HEADER_BYTES, withoutName } from './headers.ts'
+import { forwardedHeaders, hopHeaders, withoutName } from './headers.ts'
 import type { Upstream } from './upstream.ts'
 
 /**
@@ -11,6 +11,7 @@ import type { Upstream } from './upstream.ts'
  * hangs.
  */
 const OVERDUE_MS = 100
+const MAX_ANSWER_HEADER_BYTES = 64 * 1024
 
 /** Methods for which LangFlow may require an explicit length of 0. */
 const LENGTH_IS_EXPECTED = new Set(['POST', 'PUT', 'PATCH'])
@@ -66,7 +67,7 @@ export class Sending {
       headers: this.#headers(),
       setDefaultHeaders: false,
       agent: upstream.agent,
-      maxHeaderSize: MAX_HEADER_BYTES,
+      maxHeaderSize: MAX_ANSWER_HEADER_BYTES,
     })
     this.#outgoing = outgoing
     outgoing.maxHeadersCount = 0

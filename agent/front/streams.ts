@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import { type Clock, pause, type Timer } from '../clock.ts'
-import type { Garbage } from './memory.ts'
+import { passed } from './memory.ts'
 
 /** Time without progress after which a tunnel is closed once either end has closed its side. */
 const LINGER_MS = 1_000
@@ -73,30 +73,28 @@ export class Streams {
  */
 export class Tunnel {
   readonly #near: Socket
-  readonly #garbage: Garbage
   readonly #clock: Clock
   #far: Socket | null = null
   #isEnded = false
 
-  constructor(near: Socket, garbage: Garbage, clock: Clock) {
+  constructor(near: Socket, clock: Clock) {
     this.#near = near
-    this.#garbage = garbage
     this.#clock = clock
-    near.on('error', () => {})
+    near.on('error', () => {}).on('end', this.#early)
     // The front reads the connection, to notice if the client disconnects. A client must wait for the answer.
     near.on('data', this.#early)
   }
 
   /** @param head bytes that came with LangFlow's answer, behind its head */
   open(far: Socket, head: Buffer): void {
-    const near = this.#near.off('data', this.#early)
+    const near = this.#near.off('data', this.#early).off('end', this.#early)
     this.#far = far.on('error', () => {})
     far.pause().unshift(head)
     for (const [one, other] of [
       [near, far],
       [far, near],
     ] as const) {
-      one.on('data', ({ length }: Buffer) => this.#garbage.passed(length))
+      one.on('data', ({ length }: Buffer) => passed(length))
       one.pipe(other)
       if (one.readableEnded) void this.#linger()
       one.once('end', () => void this.#linger())

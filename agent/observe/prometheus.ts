@@ -68,7 +68,6 @@ const HELP = {
   langflow_leader_configured_seconds: 'Configured timings of this replica.',
   langflow_leader_flows_info: 'Digest of the files from which LangFlow loads its flows.',
   langflow_leader_revision_failed: "Why the first start of this pod's revision failed.",
-  langflow_leader_front_leader_unreachable: "Address of a healthy leader's front that does not answer.",
   langflow_leader_front_forwarded_total: 'Requests answered completely, by the answering side.',
   langflow_leader_front_failed_total: 'Requests that the front refused, or that failed in it, by reason.',
 }
@@ -115,7 +114,6 @@ const READINGS: { readonly [N in Name]?: (now: AgentStatus) => number | boolean 
     Object.entries(timings).map(([key, ms]) => [{ setting: snakeCase(key) }, ms / 1000]),
   langflow_leader_flows_info: ({ flowsDigest: digest }) => info({ digest }),
   langflow_leader_revision_failed: ({ revision, onTrial }) => info({ revision, reason: onTrial?.failed }),
-  langflow_leader_front_leader_unreachable: ({ traffic }) => info({ address: traffic.front?.unreachable }),
   langflow_leader_front_forwarded_total: ({ traffic }) => each('to', traffic.front?.forwarded),
   langflow_leader_front_failed_total: ({ traffic }) => each('reason', traffic.front?.failed),
 }

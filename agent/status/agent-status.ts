@@ -36,8 +36,6 @@ const Front = object({
   failed: z.record(z.string(), z.number()),
   streamsEnded: z.number(),
   rssBytes: z.number(),
-  /** The address of the leader's front, if it does not answer this one although the leader is well. */
-  unreachable: lacking(z.string()),
 })
 
 /** Of the peers that answered recently (`seen`), those that could take over, also while takeovers are paused. */

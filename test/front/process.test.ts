@@ -45,8 +45,5 @@ test('with a low limit of open files, the front keeps a descriptor to forward ea
   const statuses = await Promise.all(asked)
   assert.equal(statuses.filter((status) => status === 200).length, most)
   assert.equal((await ask(front.port, '/')).status, 200)
-  assert.match(
-    front.output,
-    /"a connection was closed: 96 are open, the most that the limit of open files allows; raise /,
-  )
+  assert.match(front.output, /"a connection was closed: 96 are open.*nofile/)
 })

@@ -279,7 +279,7 @@ describe('the front', () => {
       test(`refuses a wrong epoch or key: ${shown(value)}`, () => refused(leader, hop(value), 1))
     }
 
-    for (const value of [`1 ${KEY}A`, `1 ${KEY}, 1 ${KEY}`, `1.0 ${KEY}`, KEY, '', `1 ${'A'.repeat(30_000)}`])
+    for (const value of [`1 ${KEY}A`, `1 ${KEY}, 1 ${KEY}`, `1.0 ${KEY}`, KEY, '', `1 ${'A'.repeat(10_000)}`])
       test(`trusts no X-Forwarded-For if the hop header is malformed: ${shown(value)}`, () =>
         earnsNothing(`${HOP}: ${value}`))
 

@@ -62,7 +62,7 @@ const SCRAPED: readonly AgentStatus[] = [
     content: { ...CONTENT, digest: 'c2', problem: 'a.json is not JSON' },
     timings: { ...FOLLOWING.timings, killMarginMs: 600 },
   },
-  { ...SERVING, traffic: { ...SERVING.traffic, front: { ...FRONT, unreachable: '10.0.0.2:8091' } } },
+  { ...SERVING, traffic: { ...SERVING.traffic, front: FRONT } },
 ]
 
 /** The value at each scrape. `-`: no sample. */
@@ -101,7 +101,6 @@ const SHOWN: Readonly<Record<string, string>> = {
   'front_failed_total{reason="hold_timeout"}': '- - - - - 5',
   'front_failed_total{reason="client_gone"}': '- - - - - 9',
   front_streams_ended_total: '0 0 0 0 0 10',
-  'front_leader_unreachable{address="10.0.0.2:8091"}': '- - - - - 1',
   'configured_seconds{setting="lease_duration"}': '15 15 15 15 15 15',
   'configured_seconds{setting="renew_deadline"}': '10 10 10 10 10 10',
   'configured_seconds{setting="retry_period"}': '2 2 2 2 2 2',

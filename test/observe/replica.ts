@@ -16,7 +16,6 @@ export const FRONT: FrontView = {
   failed: { hold_timeout: 5, hold_limit: 6, outcome_unknown: 7, cut: 8, client_gone: 9 },
   streamsEnded: 10,
   rssBytes: 90_000_000,
-  unreachable: null,
 }
 
 /** A leader that serves. */

@@ -81,7 +81,7 @@ export class Steering {
       routedTo: route === null ? null : podOf(to[route.to]),
       problem:
         process.problem ?? leaderFault({ state, own, config }) ?? (silence && unreachableFault(silence)),
-      front: { listening, ...counts, unreachable: silence?.address ?? null },
+      front: { listening, ...counts },
     }
   }
 
