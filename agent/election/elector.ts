@@ -9,8 +9,7 @@ import type { CandidateConfig, CandidateState, Effect, Fact, WorkloadOrder, Writ
 import { initialState } from './state.ts'
 import { transition } from './transition.ts'
 
-/** Effects on the log and the process. */
-export type NotedEffect = Exclude<Effect, WorkloadOrder | { type: 'write' | 'read' | 'rehearse' }>
+export type NotedEffect = Extract<Effect, { type: 'event' | 'restart' | 'exit' }>
 
 export interface ElectorOptions {
   readonly config: CandidateConfig
@@ -95,14 +94,12 @@ export class Elector {
         return void this.read(effect.deadlineMs)
       case 'rehearse':
         return void this.rehearse(effect.lease, effect.deadlineMs)
-      case 'grant':
-      case 'start':
-      case 'drain':
-      case 'stop':
-      case 'kill':
-        return this.options.order(effect)
-      default:
+      case 'event':
+      case 'restart':
+      case 'exit':
         return this.options.note(effect)
+      default:
+        return this.options.order(effect)
     }
   }
 

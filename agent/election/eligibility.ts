@@ -1,9 +1,10 @@
 import { BOOT_RESOLUTION_MS, type Instant } from '../clock.ts'
+import type { Timings } from '../config/timings.ts'
 import type { Fault } from '../fault.ts'
 import type { ApiError } from '../kube/kube-errors.ts'
 import { durationOf, holderOf, LANGFLOW, langflowOf } from '../lease/lease.ts'
 import { isOlder } from '../python-version.ts'
-import type { CandidateConfig, CandidateState, Follower, Input, MonoMs } from './state.ts'
+import type { CandidateState, Follower, Input, MonoMs } from './state.ts'
 import { emit, NEVER, wake } from './state.ts'
 
 const LONGEST_PAUSE_MS = 60_000
@@ -12,11 +13,7 @@ const LONGEST_PAUSE_MS = 60_000
  * Why this replica could not take over the Lease now. Outages that end within a lease duration and a retry period do not
  * count. Time in which the machine was suspended counts.
  */
-export function inability(
-  config: Pick<CandidateConfig, 'leaseDurationMs' | 'retryPeriodMs'>,
-  state: CandidateState,
-  now: Instant,
-): Fault {
+export function inability(config: Timings, state: CandidateState, now: Instant): Fault {
   const { seen, sightedAt, watchUp, writeRight, writeProblem, readProblem, watchProblem } = state
   const bar = barrier(state)
   if (bar !== null) return bar

@@ -13,7 +13,6 @@ type Own = Pick<CandidateConfig, 'revision'>
 /** The leader's connection to the API server was cut, or its machine stood still. */
 const BLAMELESS: ReadonlySet<EndedBecause> = new Set(['deadman', 'launcher_silent'])
 
-/** No replica of the own revision has served yet, and one of another revision has. */
 export function isUnproven({ revision }: Own, { noted }: CandidateState): boolean {
   const { proven } = noted.revisions
   return revision !== null && proven.length > 0 && !proven.includes(revision)
@@ -50,7 +49,6 @@ export function blamed({ revision }: Own, { code, reason }: Why<EndedBecause>): 
   return { code: 'revision_failed', reason: `the first start of revision ${revision} failed: ${reason}` }
 }
 
-/** The revisions that the holder records with its next write. */
 export function revisionsNoted(
   { revision }: Own,
   { noted: { revisions }, term, workload }: CandidateState,

@@ -13,7 +13,6 @@ import type { EventName } from '../observe/log.ts'
 
 /** A time of CLOCK_MONOTONIC, in milliseconds. */
 export type MonoMs = number
-/** Infinity, as a monotonic time. */
 export const NEVER: MonoMs = Number.POSITIVE_INFINITY
 
 export interface CandidateConfig
@@ -144,7 +143,6 @@ const NO_SUCCESSOR = { identity: null as string | null, content: 'none' as Succe
 
 /** The fields of every phase, with their initial values. */
 const SHARED = {
-  // The Lease.
   seen: null as Seen | null,
   lastHolder: null as { readonly holder: string; readonly epoch: number } | null,
   /** Before this time, a vacancy does not count. */

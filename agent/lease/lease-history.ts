@@ -68,7 +68,6 @@ export function historyOf(lease: Lease | null): PastTerm[] {
   })
 }
 
-/** Whether the holder has noted that its LangFlow serves. */
 export function holderServes(lease: Lease | null, [present]: readonly PastTerm[]): boolean {
   if (lease === null || present === undefined || holderOf(lease) === '') return false
   return present.epoch === epochOf(lease) && present.phases.healthyMs !== null

@@ -47,7 +47,6 @@ export class LeaseWatcher {
   private mustRead = true
   /** Version of the last object or bookmark. Events up to here are old, and the next watch continues from here. */
   private position: string | undefined
-  /** The newest version shown by other requests than the watch. */
   private expected: string | undefined
 
   private silence: Timer | null = null

@@ -118,10 +118,7 @@ export function durationOf(lease: Lease, fallbackMs: number): number {
  * A release has client-go's form, no holder and a duration of 1 s, and names the replica and the term. Both are required:
  * a replica releases only its own Lease, and if a holder was cleared by hand, its duration remains.
  */
-export function isReleased(
-  lease: Lease,
-  last: { readonly holder: string; readonly epoch: number } | null,
-): boolean {
+export function isReleased(lease: Lease, last: { holder: string; epoch: number } | null): boolean {
   const looksReleased = holderOf(lease) === '' && (lease.spec?.leaseDurationSeconds ?? 0) <= 1
   const [, identity, noted] = /^(\S+) (\d{1,15})$/.exec(lease.metadata.annotations?.[RELEASED] ?? '') ?? []
   const epoch = epochOf(lease)

@@ -45,7 +45,6 @@ export function pauseOf(lease: Lease | null, wallMs: number): Pause | null {
   }
 }
 
-/** Why an annotation that looks like a pause has no effect, and the correct value. */
 export function pauseFault(lease: Lease | null): Fault {
   const paused = lease?.metadata.annotations?.[PAUSED]
   if (paused === undefined || paused === 'true' || paused === 'false') return null

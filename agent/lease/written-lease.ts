@@ -64,10 +64,7 @@ export function historyWithBegun(
   return encodeHistory([{ ...begun, phases, ...none }, ...withClosed(history, last)])
 }
 
-export function withClosed(
-  history: readonly PastTerm[],
-  end: Partial<Pick<PastTerm, 'ended' | 'endedBecause' | 'stopMs'>>,
-): PastTerm[] {
+export function withClosed(history: readonly PastTerm[], end: Partial<PastTerm>): PastTerm[] {
   return history.map((term) => (term.ended ? term : { ...term, ...end }))
 }
 
