@@ -6,7 +6,6 @@ import { type JoiningRequest, passed } from './memory.ts'
 export interface BodyOptions {
   readonly request: JoiningRequest
   readonly response: ServerResponse
-  /** The client sends the body after `100 Continue`. */
   readonly expectsContinue: boolean
 }
 
@@ -16,7 +15,7 @@ export class RequestBody {
   /** The end of a hop's body is withheld until it is invited, also if the client sent no body. */
   readonly #isWithheld: boolean
   readonly chunked: boolean
-  /** The request has no body, and no header states this. */
+  /** No body, and no header states this. */
   readonly unsized: boolean
   readonly none: boolean
   /** Whether the client still waits for `100 Continue`. It might never send the body. */
@@ -35,15 +34,11 @@ export class RequestBody {
     this.none = !this.chunked && Number(length ?? 0) === 0
   }
 
-  /** Whether the request is complete without reading anything. */
   get isComplete(): boolean {
     return this.none && !this.#isWithheld
   }
 
-  /**
-   * Sends the body as it arrives, and ends `to` with it. It uses no iterator: an iterator keeps the last piece until
-   * the next one arrives, and 1,700 of them took 110 MB.
-   */
+  /** Ends `to` with the body. An iterator would keep the last piece until the next one arrives: 1,700 took 110 MB. */
   stream(to: Writable): void {
     const { request, response } = this.#options
     if (this.uninvited) response.writeContinue()
@@ -55,7 +50,7 @@ export class RequestBody {
     const relay = (piece: Buffer) => {
       this.begun = true
       passed(piece.length)
-      // Pieces are written one after the other, so that small pieces that arrive during a write are joined into one.
+      // One after the other, so that small pieces that arrive during a write are joined.
       request.pause()
       to.write(piece, () => {
         request.resume()
@@ -67,8 +62,7 @@ export class RequestBody {
       .on('data', relay)
       .once('end', end)
       .on('error', () => {})
-    // LangFlow answered before it had read the whole body, or its connection broke. The client can read that only after
-    // it has sent the rest.
+    // The client can read an early answer only after it has sent the rest.
     to.once('close', () => {
       request.off('data', relay).off('end', end)
       request.on('data', () => setImmediate(() => request.pushSmall())).resume()

@@ -5,7 +5,6 @@ const AT_MOST_EVERY_MS = 200
 
 export type RequestState = 'arriving' | 'waiting' | 'in flight' | 'streaming' | 'over'
 
-/** Counts the requests by state and result, and reports to the agent from time to time. */
 export class Counts {
   readonly #clock: Clock
   readonly #oldestMs: () => number
@@ -29,7 +28,6 @@ export class Counts {
     this.#report = report
   }
 
-  /** Requests and websockets that are not over. */
   get unfinished(): number {
     const { over, ...rest } = this.#requests
     return Object.values(rest).reduce((sum, count) => sum + count)
@@ -83,7 +81,6 @@ export class Counts {
       this.#due = null
       this.#report({ type: 'counts', counts: this.#now(), heldMs: this.#heldMs })
       this.#heldMs = []
-      // The age of the oldest waiting request grows without any event.
       if (this.#requests.waiting > 0) this.#changed()
     })
   }

@@ -8,11 +8,9 @@ import { type JoiningRequest, passed } from './memory.ts'
 import type { Refusal } from './refusal.ts'
 import type { Streams, Tunnel } from './streams.ts'
 
-/** The origin of an answer. */
 export type Source = 'langflow' | 'leader'
 
 export interface Arrival extends BodyOptions {
-  /** The connection of a client that asks for a websocket. */
   readonly tunnel: Tunnel | null
 }
 
@@ -21,11 +19,10 @@ export interface ExchangeOptions extends Arrival {
   readonly clock: Pick<Clock, 'mono'>
   readonly counts: Counts
   readonly streams: Streams
-  /** Whether the process is ending. Each connection then ends with its answer. */
+  /** Each connection then ends with its answer. */
   readonly ending: () => boolean
 }
 
-/** From the start of an answer to its last byte. */
 type ExchangePhase =
   | { readonly name: 'open' }
   /** `flush` sends the head alone if no body follows for the moment. */
@@ -35,23 +32,19 @@ type ExchangePhase =
   /** The answer is written. `outcome` counts when the client has read it. */
   | { readonly name: 'ended'; readonly outcome: Source | 'counted' }
 
-/** One request of a client, and its answer. */
 export class Exchange {
   readonly request: JoiningRequest
-  /** The path as the client wrote it. */
   readonly path: string
-  /** The request asks for LangFlow's health. It goes before all others, and needs no place in the window. */
+  /** It goes before all others, and needs no place in the window. */
   readonly urgent: boolean
-  /** Order of arrival at this front. */
   readonly order: number
   /** Time of the first arrival, at this front or another one. */
   readonly since: number
-  /** The credentials of the other front that forwards this request; `null` if it comes from a client. */
+  /** Of the other front that forwards this request; `null` if it comes from a client. */
   readonly hop: string | null
   readonly body: RequestBody
   /** Number of LangFlows that may have ended while they had the request. */
   attempts = 0
-  /** Aborts the current attempt. */
   abort: (why: Error) => void = () => {}
   readonly #options: ExchangeOptions
   readonly #response: ServerResponse
@@ -74,23 +67,19 @@ export class Exchange {
     response.once('close', () => this.#closed())
   }
 
-  /** The client disconnected, or its connection was ended. */
   get gone(): boolean {
     return this.#response.closed || this.request.errored !== null
   }
 
-  /** Whether sending the request twice can do no harm. */
   get repeatable(): boolean {
     const { method = '' } = this.request
     return ['GET', 'HEAD', 'OPTIONS'].includes(method) && !this.body.begun
   }
 
-  /** Whether the client asks for a websocket. */
   get upgrades(): boolean {
     return this.#options.tunnel !== null
   }
 
-  /** Called at the start and at the end of the wait for a serving replica. */
   waits(held: boolean): void {
     if (!held) this.#waitedMs = this.#options.clock.mono() - this.since
     this.become(held ? 'waiting' : 'arriving')
@@ -113,7 +102,6 @@ export class Exchange {
     }
   }
 
-  /** LangFlow has agreed to the websocket. Either end can close it. */
   open(answer: IncomingMessage, from: Source, far: Socket, head: Buffer): void {
     this.#writeHead(answer, ['connection', 'Upgrade', 'upgrade', 'websocket'])
     this.#response.flushHeaders()
@@ -144,15 +132,13 @@ export class Exchange {
     this.#response.end()
   }
 
-  /** The answer broke. The client must not take it for a complete one. */
   cut(): void {
     const { name } = this.#phase
     if (name === 'ended' || this.gone) return
     this.#options.counts.failed('cut')
     this.#ended('counted')
     if (name === 'tunnelling') this.#options.tunnel?.end()
-    // HTTP/1.0 marks the end of an answer by the end of the connection, so a normal end would make the answer look
-    // complete.
+    // The end of the connection would complete an HTTP/1.0 answer.
     else if (this.request.httpVersionMinor === 0) this.#response.socket?.resetAndDestroy()
     else this.#response.destroy()
   }
@@ -183,13 +169,11 @@ export class Exchange {
     return closes ? ['connection', 'close'] : []
   }
 
-  /** @returns a function to call when the stream is over */
   #streams(): () => void {
     this.become('streaming')
     return this.#options.streams.add(() => this.#endStream())
   }
 
-  /** Ends the stream for a handover. */
   #endStream(): void {
     this.#options.counts.streamEnded()
     if (this.#phase.name === 'tunnelling') {

@@ -5,22 +5,18 @@ import { readJsonLines } from '../json-lines.ts'
 // of the front: the agent sends routes, the front sends results and counts. Times are CLOCK_MONOTONIC in ms: both
 // processes read the same clock.
 
-/** The first message to a front, sent once. */
 export interface FrontConfig {
   /** Port 0: any free port. */
   readonly listen: { readonly host: string | null; readonly port: number }
-  /** LangFlow. */
   readonly target: { readonly host: string; readonly port: number }
-  /** The local address for connections to LangFlow, if not any, so that no client appears to be on its own machine. */
+  /** So that no client appears to be on LangFlow's own machine. `null`: any. */
   readonly from: string | null
-  /** The time that a request may wait for a serving replica. */
   readonly holdTimeoutMs: number
   readonly holdLimit: number
-  /** How long SSE streams and websockets, and requests beside them, continue after a handover has begun. */
+  /** How long streams, and requests beside them, continue after a handover has begun. */
   readonly streamGraceMs: number
 }
 
-/** The destination of requests from now on. */
 export type FrontRoute =
   /**
    * To LangFlow in this pod. Requests that other fronts forward are accepted only with `key`.
@@ -50,20 +46,16 @@ export type ToFront =
   | { readonly type: 'end'; readonly until: number }
 
 export interface FrontCounts {
-  /** Number of requests that wait for a serving replica, and the wait of the oldest one, in ms. */
+  /** Requests that wait for a serving replica. */
   readonly held: number
   readonly oldestHeldMs: number
-  /** Requests sent to LangFlow or the leader's front whose answer is not complete. Streams are not included. */
+  /** Without streams. */
   readonly inFlight: number
-  /** SSE answers and websockets. */
   readonly streams: number
-  /** Requests answered completely since the front began, by destination. */
+  /** Since the front began, like the other results. */
   readonly forwarded: { readonly langflow: number; readonly leader: number }
-  /** Failed requests since the front began, by reason. */
   readonly failed: Readonly<Record<FailedBecause, number>>
-  /** Streams and websockets ended for a handover, since the front began. */
   readonly streamsEnded: number
-  /** Memory of the front's process. */
   readonly rssBytes: number
 }
 
@@ -85,7 +77,7 @@ export const NO_COUNTS: FrontCounts = {
  */
 export type FailedBecause = 'hold_timeout' | 'hold_limit' | 'outcome_unknown' | 'cut' | 'client_gone'
 
-/** The time (monotonic ms) since which the front at this address has answered no hop, and the last known cause. */
+/** Since `since` (monotonic ms), the front at this address has answered no hop. */
 export interface LeaderSilence {
   readonly address: string
   readonly since: number
@@ -94,14 +86,14 @@ export interface LeaderSilence {
 
 export type FromFront =
   | { readonly type: 'listening'; readonly port: number }
-  /** The front cannot listen, and ends. `reason` is one sentence. */
+  /** The front cannot listen, and ends. */
   | { readonly type: 'failed'; readonly reason: string }
   /**
    * The front follows route `id` for every request that it forwards from now on. `silence` describes the leader's front
    * if the route leads there. In any other case it is `null`.
    */
   | { readonly type: 'routed'; readonly id: number; readonly silence: LeaderSilence | null }
-  /** Sent at most once in 200 ms, and only after a change. `heldMs`: the wait of each request that no longer waits. */
+  /** `heldMs`: the wait of each request that no longer waits. */
   | { readonly type: 'counts'; readonly counts: FrontCounts; readonly heldMs: readonly number[] }
   | { readonly type: 'ended' }
 
@@ -110,9 +102,9 @@ export type FromFront =
  * front answers 421.
  */
 export const HOP = 'langflow-leader-hop'
-/** Header of a hop without a body. The hop has an empty chunked body instead, so that its end can be withheld. */
+/** A hop without a body has an empty chunked body, so that its end can be withheld. */
 export const HOP_EMPTY = 'langflow-leader-hop-empty'
-/** Header of a hop: time since the request arrived at the sending front, in whole ms. */
+/** Whole ms since the request arrived at the sending front. */
 export const HOP_WAITED = 'langflow-leader-hop-waited'
 /**
  * Header of an answer to a hop that comes from the other front and not from LangFlow, with that front's current epoch.
@@ -121,7 +113,6 @@ export const HOP_WAITED = 'langflow-leader-hop-waited'
  */
 export const HOP_EPOCH = 'langflow-leader-epoch'
 
-/** Reads the messages of the other end. A line that is not a message destroys the channel. */
 export function readMessages<Message>(channel: Duplex, received: (message: Message) => void): void {
   readJsonLines(channel, Number.POSITIVE_INFINITY, received)
 }

@@ -10,15 +10,10 @@ import { faultOf, isHandshake } from './refusal.ts'
 import { endOnceStalled, Tunnel } from './streams.ts'
 
 const HEADERS_TIMEOUT_MS = 20_000
-/**
- * Longer than the keep-alive of load balancers, of which the longest common one is 60 s. The side that closes first
- * risks losing a request.
- */
+/** The longest common one of load balancers is 60 s. The side that closes first risks losing a request. */
 const KEEP_ALIVE_MS = 75_000
 const CHECK_CONNECTIONS_EVERY_MS = 5_000
-/** Time that a client has to close a connection that was ended here. */
 const LAST_WORDS_MS = 2_000
-/** Files that a front needs beside those of its connections. */
 const OWN_FILES = 64
 /** With the longest head, 16 KiB, that each may leave unfinished, these take 64 MiB. */
 const MAX_CONNECTIONS = 4_096
@@ -28,32 +23,27 @@ export type FrontServer = Server<typeof JoiningRequest>
 export interface ServerOptions {
   readonly arrived: (arrival: Arrival) => void
   readonly budget: Budget
-  /** A connection was closed because `most` are open. */
   readonly dropped: (most: number) => void
   readonly clock: Clock
 }
 
-/** Accepts every method, path and body unchanged. */
 export function createServer(options: ServerOptions): FrontServer {
   const server = createHttpServer({
     IncomingMessage: JoiningRequest,
     keepAliveTimeout: KEEP_ALIVE_MS,
     requestTimeout: 0,
     maxHeaderSize: MAX_HEADER_BYTES,
-    // Of a body that waits, Node keeps this much plus one read. With Node's own 64 KiB it would be twice as much.
+    // Of a body that waits, Node keeps this much plus one read.
     highWaterMark: 16 * 1024,
     headersTimeout: HEADERS_TIMEOUT_MS,
     connectionsCheckingInterval: CHECK_CONNECTIONS_EVERY_MS,
-    // Any other request is answered as if it had not asked for an upgrade.
     shouldUpgradeCallback: isHandshake,
   })
   const [, files = Number.POSITIVE_INFINITY] =
     /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? []
-  // Each connection needs a second file, to LangFlow. If waiting clients took all files, none of their requests could
-  // be sent on.
+  // Each connection needs a second file, to LangFlow.
   const pairs = Math.floor((Number(files) - OWN_FILES) / 2)
   server.maxConnections = Math.min(MAX_CONNECTIONS, Math.max(1, pairs))
-  // Node would drop the headers beyond 1,000 without an error.
   server.maxHeadersCount = 0
   server.on('drop', () => options.dropped(server.maxConnections))
   listenForRequests(server, options)
@@ -107,7 +97,7 @@ function refusePipelined(socket: Socket, before: ServerResponse): void {
   before.once('finish', () => socket.destroySoon())
 }
 
-/** Node creates no response for an upgrade request, and therefore reports no end of it either. */
+/** Node creates no response for an upgrade, and reports no end of it. */
 function answerOn(socket: Socket, request: JoiningRequest, clock: Clock): ServerResponse {
   const response = new ServerResponse(request)
   response.shouldKeepAlive = false
@@ -120,7 +110,7 @@ function answerOn(socket: Socket, request: JoiningRequest, clock: Clock): Server
   return response
 }
 
-/** Reads the connection to its end. Unread data would reset it, and the client might never see its answer. */
+/** Unread data would reset the connection, and the client might never see its answer. */
 function endWith(answer: string, socket: Socket, clock: Clock): void {
   socket
     .on('error', () => {})
@@ -137,7 +127,6 @@ function refuseConnection(
 ): void {
   // The data after a request is not read for now, so a timeout of the parser does not mean a slow head.
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT' && answer !== undefined) return
-  // Nothing else may be written in the middle of an answer.
   if (socket.writable && code !== 'ECONNRESET' && !answer?.headersSent)
     endWith(rawRefusal(code), socket, clock)
   else socket.destroy()

@@ -21,10 +21,7 @@ import { Streams } from './streams.ts'
 import type { Upstream } from './upstream.ts'
 import { WaitingRoom } from './waiting-room.ts'
 
-/**
- * Time without requests after which an ending process closes its listener. A Service needs time to redirect its
- * clients.
- */
+/** A Service needs this time to redirect its clients. */
 const QUIET_MS = 1_000
 /** The first time that LangFlow ends while it has a request may be by chance. */
 const MAX_ATTEMPTS = 2
@@ -34,10 +31,6 @@ export interface FrontOptions {
   readonly log: Log
 }
 
-/**
- * Serves as the agent at the other end of the channel orders. Resolves when the channel ends or the front cannot
- * listen.
- */
 export async function serveFront(channel: Duplex, options: FrontOptions): Promise<void> {
   const { promise: over, resolve } = Promise.withResolvers<void>()
   let front: Front | null = null
@@ -87,7 +80,6 @@ class Front {
     this.#counts = new Counts(clock, () => this.#room.oldestMs, report)
   }
 
-  /** Rejects if the front cannot listen. */
   async begin(): Promise<void> {
     this.#server = createServer({
       arrived: (arrival) => this.#arrived(arrival),
@@ -111,7 +103,7 @@ class Front {
     if (closing !== null) this.#streams.endSoon(closing)
     else if (closed && route.to !== 'langflow') this.#streams.endNow()
     else if (this.#ending === null) this.#streams.goOn()
-    // A request takes at most one hop: the front that forwarded these requests sends them to the new leader.
+    // The front that forwarded these requests sends them to the new leader.
     this.#room.refuse(({ hop }) => hop !== null && !this.#routing.accepts(hop), notTheLeader(route.epoch))
     this.#room.letGo()
     this.#report({ type: 'routed', id, silence: this.#routing.silence })
@@ -119,7 +111,6 @@ class Front {
 
   end(until: number): void {
     if (this.#ending !== null) return
-    // A client that reconnects its stream reaches another replica.
     this.#streams.endSoon(until)
     const look = () => {
       const now = this.#clock.mono()
@@ -136,7 +127,6 @@ class Front {
     look()
   }
 
-  /** Ends every connection. */
   stop(): void {
     this.#ending?.cancel()
     this.#server?.close()
@@ -162,10 +152,7 @@ class Front {
     })
   }
 
-  /**
-   * Sends a request to the serving replica, with as many attempts as are needed and allowed. Resolves when an answer
-   * has begun or the client is gone. Rejects with a `Refusal` if there will be no answer.
-   */
+  /** Resolves when an answer has begun or the client is gone; rejects with a `Refusal` if there will be none. */
   async #forward(exchange: Exchange): Promise<void> {
     const room = this.#room
     while (!exchange.gone) {
@@ -175,13 +162,11 @@ class Front {
       exchange.become('in flight')
       const failure = await this.#send(exchange, upstream)
       if (failure === null) {
-        // If the client disconnected, the request may not have reached the upstream.
         upstream.givenBack()
         return
       }
       exchange.become('arriving')
       if (failure.what === 'missed') upstream.missed()
-      // The other front has sent nothing on.
       else if (failure.what === 'refused') upstream.refused(failure.epoch)
       else {
         upstream.broke()
@@ -219,7 +204,6 @@ class Front {
   }
 
   #logTrouble(what: 'missed' | 'broke', { closed, options: { to, address } }: Upstream, error: Error): void {
-    // The connection was ended here, because another replica leads.
     if (closed) return
     const whom = `${to === 'langflow' ? 'LangFlow' : "the leader's front"} at ${address}`
     const happened = what === 'missed' ? 'a request did not reach' : 'a request was not answered by'

@@ -17,9 +17,7 @@ const OF_ONE_CONNECTION = [
 ]
 const NOT_FORWARDED = new Set([...OF_ONE_CONNECTION, 'expect'])
 const NOT_PASSED_BACK = new Set([...OF_ONE_CONNECTION, HOP_EPOCH])
-/**
- * Without these headers, a request would have another meaning. A client cannot have them removed through `Connection`.
- */
+/** A client cannot have these removed through `Connection`. */
 const NEVER_OF_ONE_CONNECTION = new Set([
   'host',
   'content-length',
@@ -28,10 +26,7 @@ const NEVER_OF_ONE_CONNECTION = new Set([
   'x-forwarded-host',
 ])
 
-/**
- * The headers to forward, as names and values in turn, in the form received. `hopped`: another front forwards the
- * request, and has already added its client.
- */
+/** `hopped`: another front forwards the request, and has already added its client. */
 export function forwardedHeaders(request: IncomingMessage, hopped: boolean): string[] {
   const { headers, socket } = request
   const sent = without(NOT_FORWARDED, request)
@@ -46,12 +41,10 @@ export function forwardedHeaders(request: IncomingMessage, hopped: boolean): str
   return own
 }
 
-/** The headers of an answer for the client, as names and values in turn, in the form received. */
 export function passedBackHeaders(answer: IncomingMessage): string[] {
   return without(NOT_PASSED_BACK, answer)
 }
 
-/** Names and values in turn, without the header `name`, which is in lower case. */
 export function withoutName(name: string, flat: readonly string[]): string[] {
   return flat.filter((_, i) => flat[i - (i % 2)]?.toLowerCase() !== name)
 }
@@ -69,13 +62,12 @@ function without(names: Set<string>, { headers, rawHeaders }: IncomingMessage): 
 }
 
 function namedIn(connection: string | undefined): Set<string> | null {
-  // Nearly every request has one of these values.
   if (connection === undefined || connection === 'keep-alive' || connection === 'close') return null
   const names = connection.split(',').map((name) => name.trim().toLowerCase())
   return new Set(names.filter((name) => !NEVER_OF_ONE_CONNECTION.has(name)))
 }
 
-/** A front's credentials for the leader's front: the term, and the proof that it is a replica. */
+/** The term, and the proof that the sender is a replica. */
 export interface Hop {
   readonly epoch: number
   readonly key: string
@@ -85,29 +77,25 @@ function formatHop({ epoch, key }: Hop): string {
   return `${epoch} ${key}`
 }
 
-/** The additional headers of a hop, as names and values in turn. */
 export function hopHeaders(hop: Hop, waitedMs: number): string[] {
   return [HOP, formatHop(hop), HOP_WAITED, String(Math.round(waitedMs))]
 }
 
-/** Time since the request arrived at the other front. */
 export function waitedThereMs({ headers }: IncomingMessage): number {
   const value = String(headers[HOP_WAITED])
   return /^\d{1,9}$/.test(value) ? Number(value) : 0
 }
 
-/** The header of a request that claims to come from a front, verified or not; `null` in a client's request. */
+/** Not verified. `null`: a client's request. */
 export function hopOf({ headers }: IncomingMessage): string | null {
   const value = headers[HOP]
   return value === undefined ? null : String(value)
 }
 
-/** Whether the client behind the other front sent no body. */
 export function isEmptyThere({ headers }: IncomingMessage): boolean {
   return headers[HOP] !== undefined && headers[HOP_EMPTY] !== undefined
 }
 
-/** Takes the same time for any two strings of the same length. */
 export function isSame(received: string, own: Hop): boolean {
   const [a, b] = [Buffer.from(received), Buffer.from(formatHop(own))]
   return a.length === b.length && timingSafeEqual(a, b)

@@ -2,14 +2,12 @@ import { IncomingMessage, type ServerResponse } from 'node:http'
 import { noMemoryLeft, type Refusal } from './refusal.ts'
 
 const BUDGET_BYTES = 64 * 1024 * 1024
-/** Memory of a request beside its head. */
 const REQUEST_BYTES = 6 * 1024
 const COLLECT_EACH_BYTES = 8 * 1024 * 1024
-/** Smaller pieces of a body are joined. */
 const PIECE_BYTES = 4 * 1024
 const NOTHING = Buffer.alloc(0)
 
-/** The memory that clients may fill with requests. `spent` is called if a request is refused. */
+/** The memory that requests may fill. `spent` is called if one is refused. */
 export class Budget {
   readonly #spent: () => void
   #left = BUDGET_BYTES
@@ -54,7 +52,6 @@ export class JoiningRequest extends IncomingMessage {
     return this.readableLength + bytes < this.readableHighWaterMark
   }
 
-  /** Must be called when a piece was read. */
   pushSmall(): void {
     if (this.readableLength === 0) this.#pushJoined()
   }
@@ -78,6 +75,5 @@ export function passed(bytes: number): void {
   uncollectedBytes += bytes
   if (uncollectedBytes < COLLECT_EACH_BYTES) return
   uncollectedBytes = 0
-  // Only with `--expose-gc`.
   globalThis.gc?.({ type: 'minor' })
 }

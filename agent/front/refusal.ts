@@ -5,13 +5,11 @@ import { type FailedBecause, HOP, HOP_EPOCH } from './front-messages.ts'
 /** Node's own limit, beyond which it drops headers without an error. */
 const MAX_HEADERS = 1_000
 
-/** A path, a whole URL, or `*` for the whole server. */
 const FORWARDED_TARGET = /^(\*$|\/|https?:\/\/)[!-~]*$/i
 
-/** An answer of the front itself, without LangFlow. */
 export class Refusal extends Error {
   readonly status: number
-  /** The failure that this refusal counts as, unless it is the client's own. */
+  /** `null`: the fault is the client's own. */
   readonly reason: FailedBecause | null
   readonly headers: Readonly<Record<string, string>>
 
@@ -31,7 +29,6 @@ export class Refusal extends Error {
     return `${JSON.stringify({ error: this.message })}\n`
   }
 
-  /** Includes the headers of the body. */
   get allHeaders(): Record<string, string> {
     return {
       'content-type': 'application/json; charset=utf-8',
@@ -63,19 +60,18 @@ export function noMemoryLeft(): Refusal {
   return new Refusal(503, `this front has no memory left for another request: ${AGAIN}`)
 }
 
-/** @param epoch of a hop, whose sender decides what follows; `null` for a client */
+/** `epoch`: of a hop, whose sender decides what follows. `null`: a client. */
 export function outcomeUnknown(epoch: number | null): Refusal {
   return epoch === null
     ? new Refusal(502, OUTCOME_UNKNOWN, 'outcome_unknown')
     : new Refusal(502, OUTCOME_UNKNOWN, null, { [HOP_EPOCH]: String(epoch) })
 }
 
-/** Answers a hop that is not for this front. The front that sent it waits for the leader of that epoch. */
+/** The sender waits for the leader of that epoch. */
 export function notTheLeader(epoch: number): Refusal {
   return new Refusal(421, 'this replica does not lead', null, { [HOP_EPOCH]: String(epoch) })
 }
 
-/** The fault of a request that Node accepts, if it has one. */
 export function faultOf({
   httpVersionMajor,
   headers,
@@ -93,7 +89,6 @@ export function faultOf({
   return null
 }
 
-/** Whether the front offers the protocol that a request asks for. It ignores any other upgrade. */
 export function isHandshake({ method, httpVersionMinor, headers }: IncomingMessage): boolean {
   return (
     headers.upgrade?.toLowerCase() === 'websocket' &&

@@ -11,18 +11,15 @@ const FORMER_LEADER_MS = 1_000
 export interface RoutingOptions {
   readonly config: FrontConfig
   readonly clock: Clock
-  /** Waiting requests may be sent. */
   readonly ready: () => void
 }
 
-/** The agent's last route, and the connections that follow from it. */
 export class Routing {
   readonly #options: RoutingOptions
   #route: FrontRoute = { to: 'nobody', epoch: 0, key: null }
   #holds = false
   #destination: Destination | null = null
   #upstream: Upstream | null = null
-  /** Upstreams of earlier routes with requests still in progress. */
   readonly #former = new Set<Upstream>()
 
   constructor(options: RoutingOptions) {
@@ -38,7 +35,6 @@ export class Routing {
     return this.#route.to === 'langflow' ? this.#route.closing : null
   }
 
-  /** See `Upstream`. */
   get silence(): LeaderSilence | null {
     return this.#upstream?.silence ?? null
   }
@@ -59,7 +55,6 @@ export class Routing {
     }
   }
 
-  /** In a planned stop: all new requests wait from now on. */
   hold(): void {
     if (this.closing === null) return
     this.#holds = true
@@ -72,18 +67,15 @@ export class Routing {
     return to !== 'leader' && key !== null && isSame(hop, { epoch, key })
   }
 
-  /** The upstream for a request now. Without one, it waits. */
   open(): Upstream | null {
     if (this.#route.to === 'langflow' && this.#options.clock.mono() >= this.#route.until) return null
     return this.#upstream?.available ? this.#upstream : null
   }
 
-  /** Ends every connection. */
   cut(): void {
     for (const upstream of [...this.#former, this.#upstream]) upstream?.cut()
   }
 
-  /** Without a destination, requests wait. */
   #destinationOf(route: FrontRoute): Destination | null {
     const { target, from } = this.#options.config
     if (route.to === 'nobody' || (route.to === 'langflow' && this.#holds)) return null
@@ -93,7 +85,6 @@ export class Routing {
       : { to, hop: { epoch, key }, address: route.address, from: null }
   }
 
-  /** The upstream accepts no more requests, and closes when the current ones are over. */
   #retire(upstream: Upstream): void {
     this.#former.add(upstream)
     void upstream.close().finally(() => this.#former.delete(upstream))

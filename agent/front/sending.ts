@@ -6,17 +6,13 @@ import { HOP_EMPTY, HOP_EPOCH } from './front-messages.ts'
 import { forwardedHeaders, hopHeaders, withoutName } from './headers.ts'
 import type { Upstream } from './upstream.ts'
 
-/**
- * Time beyond the other front's own limit. That front reports by itself that it could not send the request, unless it
- * hangs.
- */
+/** That front reports its own hold timeout, unless it hangs. */
 const OVERDUE_MS = 100
 const MAX_ANSWER_HEADER_BYTES = 64 * 1024
 
 /** Methods for which LangFlow may require an explicit length of 0. */
 const LENGTH_IS_EXPECTED = new Set(['POST', 'PUT', 'PATCH'])
 
-/** The result of an attempt without an answer. */
 export type Failure =
   /** The request did not reach the upstream. */
   | { readonly what: 'missed' }
@@ -30,9 +26,7 @@ export interface SendingOptions {
   readonly upstream: Upstream
   readonly clock: Clock
   readonly holdTimeoutMs: number
-  /** Called when the answer begins. */
   readonly answered: () => void
-  /** Reports that a connection could not be opened, or broke before an answer began. */
   readonly trouble: (what: 'missed' | 'broke', to: Upstream, error: Error) => void
 }
 
@@ -40,7 +34,6 @@ type SendingPhase =
   | { readonly name: 'connecting' }
   /** The other front has the head, but LangFlow has nothing. `overdue` ends the attempt. */
   | { readonly name: 'offered'; readonly overdue: Timer }
-  /** LangFlow may have received a part of the request. */
   | { readonly name: 'sent' }
   | { readonly name: 'answering'; readonly answer: IncomingMessage }
   | { readonly name: 'over' }
@@ -90,7 +83,6 @@ export class Sending {
     if (exchange.gone) outgoing.destroy()
   }
 
-  /** Resolves with `null` when an answer has begun or the client is gone. */
   get outcome(): Promise<Failure | null> {
     return this.#outcome.promise
   }
@@ -151,7 +143,6 @@ export class Sending {
     } else if (this.#begins(answer, () => exchange.begin(answer, upstream.options.to))) this.#passBack(answer)
   }
 
-  /** A websocket counts as a request in progress until it ends. */
   #upgraded(answer: IncomingMessage, far: Socket, head: Buffer): void {
     const { exchange, upstream } = this.#options
     upstream.responded()
@@ -167,7 +158,6 @@ export class Sending {
     this.#begins(answer, () => exchange.open(answer, upstream.options.to, far, head))
   }
 
-  /** @returns whether Node writes such an answer */
   #begins(answer: IncomingMessage, begin: () => void): boolean {
     try {
       begin()
@@ -188,7 +178,6 @@ export class Sending {
     })
     answer.once('end', () => {
       exchange.end()
-      // This connection no longer carries the rest of the body.
       if (!this.#outgoing.writableFinished) this.#outgoing.destroy()
     })
     answer.once('error', (error) => this.#failed(error))
@@ -221,7 +210,6 @@ export class Sending {
   }
 }
 
-/** The failure that another front reports instead of an answer. */
 function failureIn({ options }: Upstream, { statusCode, headers }: IncomingMessage): Failure | null {
   const epoch = headers[HOP_EPOCH]
   if (options.to !== 'leader' || epoch === undefined) return null

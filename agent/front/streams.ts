@@ -2,13 +2,11 @@ import type { Socket } from 'node:net'
 import { type Clock, pause, type Timer } from '../clock.ts'
 import { passed } from './memory.ts'
 
-/** Time without progress after which a tunnel is closed once either end has closed its side. */
 const LINGER_MS = 1_000
 
 type StreamsPhase =
   | { readonly name: 'open' }
   | { readonly name: 'grace'; readonly timer: Timer }
-  /** Each later stream ends as it begins. */
   | { readonly name: 'ended' }
 
 /** SSE answers and websockets. They have no natural end, so a handover ends them after a grace. */
@@ -19,14 +17,14 @@ export class Streams {
   readonly #ends = new Set<() => void>()
   #phase: StreamsPhase = { name: 'open' }
 
-  /** @param noneLeft called when the last stream is over after `endSoon`, even if all ended by themselves */
+  /** `noneLeft` is called when the last stream is over after `endSoon`, even if all ended by themselves. */
   constructor(clock: Clock, graceMs: number, noneLeft: () => void) {
     this.#clock = clock
     this.#graceMs = graceMs
     this.#noneLeft = noneLeft
   }
 
-  /** @param end ends the stream as if it were complete. @returns a function to call when the stream is over. */
+  /** Returns a function to call when the stream is over. */
   add(end: () => void): () => void {
     this.#ends.add(end)
     if (this.#phase.name === 'ended') queueMicrotask(() => this.#ends.delete(end) && end())
@@ -36,7 +34,6 @@ export class Streams {
     }
   }
 
-  /** Ends each stream after the grace. `by`: the latest time for that, in monotonic ms. */
   endSoon(by: number): void {
     const leftMs = Math.min(this.#graceMs, by - this.#clock.mono())
     if (leftMs <= 0) this.endNow()
@@ -45,7 +42,6 @@ export class Streams {
     this.#look()
   }
 
-  /** Ends the streams: the grace is over. */
   endNow(): void {
     this.goOn()
     this.#phase = { name: 'ended' }
@@ -56,7 +52,6 @@ export class Streams {
     for (const end of ends) end()
   }
 
-  /** The takeover is over, or was called off. */
   goOn(): void {
     if (this.#phase.name === 'grace') this.#phase.timer.cancel()
     this.#phase = { name: 'open' }
@@ -67,10 +62,7 @@ export class Streams {
   }
 }
 
-/**
- * The connection of a client that asks for a websocket. After LangFlow has agreed, bytes pass unchanged in both
- * directions.
- */
+/** A client's websocket. Bytes pass unchanged once LangFlow has agreed. */
 export class Tunnel {
   readonly #near: Socket
   readonly #clock: Clock
@@ -85,7 +77,6 @@ export class Tunnel {
     near.on('data', this.#early)
   }
 
-  /** @param head bytes that came with LangFlow's answer, behind its head */
   open(far: Socket, head: Buffer): void {
     const near = this.#near.off('data', this.#early).off('end', this.#early)
     this.#far = far.on('error', () => {})
@@ -106,7 +97,7 @@ export class Tunnel {
     }
   }
 
-  /** LangFlow is about to stop or no longer leads. The client gets what is outstanding, and reconnects. */
+  /** The client gets what is outstanding, and reconnects. */
   end(): void {
     this.#isEnded = true
     this.#near.unpipe().resume().end()
@@ -114,7 +105,6 @@ export class Tunnel {
     void this.#linger()
   }
 
-  /** One end has closed its side. */
   async #linger(): Promise<void> {
     await endOnceStalled(this.#near, LINGER_MS, this.#clock)
     this.#far?.destroy()

@@ -6,38 +6,27 @@ import type { Clock, Timer } from '../clock.ts'
 import { HOP, HOP_EPOCH, type LeaderSilence } from './front-messages.ts'
 import type { Hop } from './headers.ts'
 
-/** Timeout for opening a connection. */
 const CONNECT_TIMEOUT_MS = 1_000
-/** Delay before the next request is tried after one that did not reach the upstream. */
 const TRY_AGAIN_MS = 100
-/**
- * Well below the 2 s of gunicorn and the 5 s of uvicorn. If the other end closes a connection while a request is sent
- * on it, it may or may not have read that request.
- */
+/** Below the 2 s of gunicorn and the 5 s of uvicorn, which close idle connections. */
 const IDLE_MS = 1_000
-/** Idle time after which the kernel probes a silent peer. A dead peer is noticed half a minute later. */
+/** A dead peer is noticed half a minute later. */
 const KEEP_ALIVE_PROBE_MS = 15_000
-/** Interval between two probes of the leader's front, and the timeout of a probe. */
 const PROBE_MS = 1_000
 const ANSWERS_WITHIN_MS = 2_000
 
 export interface Destination {
   readonly to: 'langflow' | 'leader'
-  /** As in a route. */
   readonly hop: Hop
-  /** `host:port`, with IPv6 in brackets. */
   readonly address: string
-  /** The local address of each connection, if not any. */
   readonly from: string | null
 }
 
 interface UpstreamOptions extends Destination {
   readonly clock: Clock
-  /** Called when the upstream can take requests again, or more of them. */
   readonly ready: () => void
 }
 
-/** Connections that are reused. */
 class Connections extends Agent {
   readonly #dial: () => Promise<Socket>
 
@@ -61,13 +50,11 @@ class Connections extends Agent {
   }
 }
 
-/** The destination of requests in one term (LangFlow or the leader's front) and the connections to it. */
 export class Upstream {
   readonly options: UpstreamOptions
   readonly agent: Connections
   readonly #where: { readonly host: string; readonly port: number }
   readonly #connecting = new Set<Socket>()
-  /** Functions that end the requests and websockets in progress. */
   readonly #relays = new Set<() => void>()
   #relaysOver: (() => void) | null = null
   /** After a request that did not reach the upstream, requests are tried one at a time until one succeeds. */
@@ -95,12 +82,10 @@ export class Upstream {
     return !this.#closed && this.#resting === null && !(this.#doubtful && this.#trying)
   }
 
-  /** Whether this upstream accepts no more requests, because another replica leads or no replica does. */
   get closed(): boolean {
     return this.#closed
   }
 
-  /** The silence of the leader's front, if this is one. */
   get silence(): LeaderSilence | null {
     return this.options.to === 'leader' ? this.#silence : null
   }
@@ -110,12 +95,10 @@ export class Upstream {
     this.#silence = { ...this.#silence, since: this.options.clock.mono() }
   }
 
-  /** A request is about to be sent. */
   taken(): void {
     this.#trying = true
   }
 
-  /** The request was not sent after all. */
   givenBack(): void {
     this.#trying = false
     if (this.#doubtful) this.options.ready()
@@ -127,7 +110,6 @@ export class Upstream {
     this.options.ready()
   }
 
-  /** A request did not reach the upstream. */
   missed(): void {
     this.#doubtful = true
     this.#trying = false
@@ -138,19 +120,18 @@ export class Upstream {
     })
   }
 
-  /** A connection broke. The idle ones may be about to break as well, so the retry uses none of them. */
+  /** The idle connections may be about to break as well, so the retry uses none of them. */
   broke(): void {
     this.agent.closeIdle()
     this.givenBack()
   }
 
-  /** @param epoch the other front's epoch: higher than ours if another replica leads */
+  /** `epoch` is higher than ours if another replica leads. */
   refused(epoch: number): void {
     if (epoch > this.options.hop.epoch) this.superseded()
     else this.missed()
   }
 
-  /** Accepts no more requests, because another replica leads. */
   superseded(): void {
     this.#closed = true
     this.agent.maxFreeSockets = 0
@@ -159,7 +140,6 @@ export class Upstream {
     this.#probing?.cancel()
   }
 
-  /** Rejects if there is no connection in time. */
   async #dial(): Promise<Socket> {
     const { from, clock } = this.options
     const socket = connect({
@@ -169,7 +149,6 @@ export class Upstream {
       keepAlive: true,
       keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
     })
-    // A connection may break while it carries no request.
     socket.on('error', () => {})
     // Node writes a head in this encoding if it sends the head before the body.
     socket.setDefaultEncoding('latin1')
@@ -193,10 +172,7 @@ export class Upstream {
     })
   }
 
-  /**
-   * Sends a hop that each front answers by itself with 421, so that a front without requests also notices a dead
-   * leader.
-   */
+  /** Each front answers this hop with 421, so a front without requests also notices a dead leader. */
   #probe(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     const failed = (because: string) => {
@@ -225,7 +201,6 @@ export class Upstream {
     return promise
   }
 
-  /** @returns a function to call when the request or websocket is over */
   relaying(end: () => void): () => void {
     this.#relays.add(end)
     return () => {
@@ -234,10 +209,7 @@ export class Upstream {
     }
   }
 
-  /**
-   * Unsent requests fail, so that they can be sent to another upstream. Each connection closes when it carries no
-   * request. Resolves when all are closed.
-   */
+  /** Unsent requests fail. Resolves when each connection is closed, after its request. */
   async close(): Promise<void> {
     this.superseded()
     for (const socket of this.#connecting) socket.destroy(new Error('closed'))
@@ -247,7 +219,6 @@ export class Upstream {
       })
   }
 
-  /** Breaks the requests in progress. */
   cut(): void {
     this.superseded()
     for (const end of [...this.#relays]) end()

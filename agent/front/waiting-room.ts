@@ -16,14 +16,12 @@ const PATIENCE_MS = 2_000
 /** After this time without a waiting request, requests are sent as they arrive. */
 const QUIET_MS = 1_000
 
-/** The part of a request that decides about its wait. */
 export type Guest = Pick<Exchange, 'hop' | 'urgent' | 'order' | 'since' | 'waits'>
 
 export interface WaitingRoomOptions {
   readonly clock: Clock
   readonly holdTimeoutMs: number
   readonly holdLimit: number
-  /** The upstream to which a request may be sent now. `null`: it waits. */
   readonly open: () => Upstream | null
 }
 
@@ -46,7 +44,6 @@ export class WaitingRoom {
   #size = UNBOUNDED
   #answers = 0
   #upstream: Upstream | null = null
-  /** Requests that were sent through the window, until they make room. */
   readonly #taken = new Map<Guest, Timer>()
 
   constructor(options: WaitingRoomOptions) {
@@ -58,10 +55,6 @@ export class WaitingRoom {
     return this.#places.reduce((oldest, { guest }) => Math.max(oldest, now - guest.since), 0)
   }
 
-  /**
-   * Resolves with the upstream for this request. Rejects with a `Refusal` if the request waits for too long, or if too
-   * many wait.
-   */
   turn(guest: Guest): Promise<Upstream> {
     if (this.#places.length === 0 || this.#taken.has(guest)) {
       const upstream = this.#sendable(guest)
@@ -86,7 +79,6 @@ export class WaitingRoom {
     })
   }
 
-  /** Sends the requests that may go, the earliest first. */
   letGo(): void {
     for (const place of [...this.#places]) {
       const upstream = this.#sendable(place.guest)
@@ -102,7 +94,6 @@ export class WaitingRoom {
     this.#makesRoom(guest, 0)
   }
 
-  /** LangFlow has begun to answer the request. */
   answered(guest: Guest): void {
     this.#answers++
     this.#makesRoom(guest, GROWTH)
@@ -115,12 +106,10 @@ export class WaitingRoom {
     this.letGo()
   }
 
-  /** Refuses the requests that must not wait any longer. */
   refuse(whom: (guest: Guest) => boolean, refusal: Refusal): void {
     for (const place of this.#places.filter(({ guest }) => whom(guest))) this.#leave(place)?.refuse(refusal)
   }
 
-  /** The upstream to which the request is sent now. `null`: it has to wait. */
   #sendable(guest: Guest): Upstream | null {
     const { clock, open } = this.#options
     const upstream = open()
@@ -145,7 +134,6 @@ export class WaitingRoom {
     return upstream
   }
 
-  /** @returns `null`: the request does not wait any more */
   #leave(place: Place): Place | null {
     const at = this.#places.indexOf(place)
     if (at < 0) return null

@@ -36,16 +36,10 @@ export const FRONT_NODE_FLAGS = [
   '--liftoff-only',
 ]
 
-/** A front that does not listen after this time hangs, and is killed. */
 const LISTENS_WITHIN_MS = 20_000
-/** Interval between two checks whether a listening front follows its route. */
 const CHECK_MS = 1_000
-/**
- * A front that is silent for this long hangs, and is killed. Its requests are lost in any case, and later ones would be
- * as well.
- */
+/** Then the front hangs, and is killed: its requests are lost in any case. */
 const SILENT_MS = 3_000
-/** Time from the end of its own deadline to SIGKILL. */
 const KILL_AFTER_MS = 1_000
 
 type OwnFrontOptions = Pick<
@@ -53,7 +47,6 @@ type OwnFrontOptions = Pick<
   'traffic' | 'target' | 'holdTimeoutMs' | 'holdLimit' | 'streamGraceMs' | 'logLevel'
 >
 
-/** This replica's front, or `null` in readiness mode. */
 export function ownFront(
   { traffic, target, holdTimeoutMs, holdLimit, streamGraceMs, logLevel }: OwnFrontOptions,
   clock: Clock,
@@ -79,15 +72,11 @@ export function ownFront(
 }
 
 export interface FrontProcessOptions {
-  /** The command that starts a front from this same program. */
   readonly command: readonly [string, ...string[]]
-  /** The whole environment of the front. */
   readonly env: NodeJS.ProcessEnv
   readonly config: FrontConfig
   readonly clock: Clock
-  /** Called when one of the public fields may have changed. */
   readonly changed: () => void
-  /** Reports that a request's wait is over, with its duration in ms. */
   readonly held: (ms: number) => void
 }
 
@@ -98,7 +87,6 @@ type FrontPhase =
   /** `timer` is the next check. `checkedAt`: monotonic ms of the first check without an answer, if there is one. */
   | { readonly name: 'listening'; readonly channel: Duplex; readonly timer: Timer; checkedAt: number | null }
 
-/** The front as a child of the agent. It is restarted when it dies, and never outlives the agent. */
 export class FrontProcess {
   readonly #options: FrontProcessOptions
   readonly #child: SupervisedChild
@@ -106,12 +94,10 @@ export class FrontProcess {
   #phase: FrontPhase = { name: 'down' }
   #route: FrontRoute | null = null
   #routeId = 0
-  /** Callers that wait until a route is followed, the oldest first. */
   #waiting: { readonly id: number; readonly followed: () => void }[] = []
-  /** Why the front takes no requests, in one sentence; `null` while it takes them or is starting. */
+  /** `null` while it takes requests or is starting. */
   problem: string | null = null
   counts = NO_COUNTS
-  /** The silence of the leader's front, if requests go there. */
   silence: LeaderSilence | null = null
 
   constructor(options: FrontProcessOptions) {
@@ -128,10 +114,7 @@ export class FrontProcess {
     return this.#phase.name === 'listening'
   }
 
-  /**
-   * Sends the front a route. The first route starts the front. Resolves when every forwarded request follows the route,
-   * or immediately if no front runs.
-   */
+  /** The first route starts the front. Resolves when every forwarded request follows the route, or if no front runs. */
   follow(route: FrontRoute): Promise<void> {
     this.#route = route
     this.silence = null
@@ -144,10 +127,7 @@ export class FrontProcess {
     return promise
   }
 
-  /**
-   * Resolves when the front's process is gone. The wait for accepted requests ends at `until` (monotonic ms) or when
-   * `hurry` resolves.
-   */
+  /** Waits for accepted requests until `until` (monotonic ms) or `hurry`. */
   async end(until: number, hurry: Promise<void>): Promise<void> {
     const { clock } = this.#options
     const phase = this.#phase
@@ -159,7 +139,6 @@ export class FrontProcess {
     const timer = clock.after(Math.max(0, until - clock.mono()) + KILL_AFTER_MS, late.resolve)
     await Promise.race([this.#nothingLeft.promise, this.#child.exit(), late.promise, hurry])
     timer.cancel()
-    // The front ends when this channel closes.
     phase.channel.destroy()
     await this.#child.ended(null, KILL_AFTER_MS)
   }
@@ -197,7 +176,6 @@ export class FrontProcess {
       case 'routed':
         if (phase.name === 'listening') phase.checkedAt = null
         this.#followed(message.id)
-        // An answer to an earlier route is outdated.
         if (message.id !== this.#routeId || this.silence === message.silence) return
         this.silence = message.silence
         break
@@ -212,7 +190,6 @@ export class FrontProcess {
     this.#options.changed()
   }
 
-  /** Requires a confirmation of the route at each interval, until the process ends. */
   #checkLater(channel: Duplex, checkedAt: number | null): void {
     const { clock } = this.#options
     const at = clock.mono()
@@ -254,7 +231,6 @@ export class FrontProcess {
       phase.timer.cancel()
       phase.channel.destroy()
     }
-    // The front may have reported the cause itself.
     if (phase.name === 'listening' || this.problem === null) this.problem = problem
     this.counts = NO_COUNTS
     this.silence = null

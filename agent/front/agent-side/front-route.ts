@@ -3,12 +3,10 @@ import { epochOf, type FrontAccess, frontOf, holderOf } from '../../lease/lease.
 import { podOf } from '../../lease/operator-annotations.ts'
 import type { FrontRoute, LeaderSilence } from '../front-messages.ts'
 
-/** How long the leader's front may leave hops unanswered. */
 const SILENT_MS = 5_000
 
 export interface RouteFacts {
   readonly state: CandidateState
-  /** Whether the gate is open: this replica leads, and its LangFlow serves. */
   readonly open: boolean
   readonly own: FrontAccess
   readonly config: Pick<CandidateConfig, 'identity' | 'renewDeadlineMs'>
@@ -34,7 +32,7 @@ export function routeOf(facts: RouteFacts): FrontRoute {
   return { to: 'leader', epoch, key: note.key, address: note.address }
 }
 
-/** Why this replica's front has no destination although another replica leads, in one sentence, if that is so. */
+/** Set if another replica leads, but this front has no destination. */
 export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): string | null {
   const lease = state.term === null ? (state.seen?.lease ?? null) : null
   const holder = lease === null ? '' : holderOf(lease)
@@ -62,7 +60,6 @@ export function unreachable(
   return isLong && now < changedAt + config.renewDeadlineMs ? silence : null
 }
 
-/** The problem of a front that cannot be reached, in one sentence. */
 export function unreachableFault({ address, because }: LeaderSilence): string {
   return `the leader's front at ${address} does not answer (${because}), so requests wait at this replica: allow connections between the fronts of all replicas`
 }

@@ -9,17 +9,12 @@ import type { FrontRoute } from '../front-messages.ts'
 import type { FrontProcess } from './front-process.ts'
 import { leaderFault, type RouteFacts, routeOf, unreachable, unreachableFault } from './front-route.ts'
 
-/**
- * How long a planned stop waits until its front holds requests. A working front needs milliseconds, and a dead one
- * forwards no request.
- */
+/** A working front needs milliseconds, and a dead one forwards no request. */
 export const CLOSED_WITHIN_MS = 2_000
 
-/** This replica's front. */
 export interface OwnFront {
-  /** The address and key that this replica publishes while it leads. */
   readonly access: FrontAccess
-  /** The time at the end of the agent for requests that the front has accepted. */
+  /** At the end of the agent, for requests that the front has accepted. */
   readonly holdTimeoutMs: number
   /** Called once. `changed`: a value that the front's view shows may have changed. */
   readonly process: (changed: () => void) => Pick<FrontProcess, keyof FrontProcess>
@@ -29,7 +24,7 @@ export interface SteeringOptions {
   /** `null`: the kubelet reads `/readyz`, and there is no front. */
   readonly front: OwnFront | null
   readonly config: RouteFacts['config']
-  /** How long clients may still send requests after the gate has closed, in milliseconds. */
+  /** Clients may still send requests for so long after the gate has closed. */
   readonly lingerMs: number
   readonly clock: Clock
   readonly log: Pick<Log, 'info'>
@@ -59,7 +54,6 @@ export class Steering {
   private settling: Promise<void> | null = null
   private routedTo: string | null = null
   private open = false
-  /** Monotonic ms. */
   private closedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: SteeringOptions) {
@@ -85,7 +79,6 @@ export class Steering {
     }
   }
 
-  /** Must be called whenever the election or the gate may have moved. */
   gateChanged(ready = this.options.ready()): void {
     const { front, config, clock, state } = this.options
     if (this.open && !ready) this.closedAt = clock.mono()
@@ -130,10 +123,6 @@ export class Steering {
     }
   }
 
-  /**
-   * Resolves when traffic follows the gate, the time for it is over, or `hurry` has resolved. `null`: it follows
-   * already.
-   */
   private followed(hurry?: Promise<void>): Promise<void> | null {
     const { settling } = this
     if (settling === null) return null
