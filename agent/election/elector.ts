@@ -2,11 +2,11 @@ import type { Clock, Timer } from '../clock.ts'
 import { ApiError } from '../kube/kube-errors.ts'
 import type { Lease } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
-import { LeaseWatcher } from '../lease/lease-watcher.ts'
+import { LeaseWatcher, type WatcherHandlers } from '../lease/lease-watcher.ts'
 import { Loop } from '../loop.ts'
 import type { Metrics } from '../observe/prometheus.ts'
 import type { CandidateConfig, CandidateState, Effect, Fact, WorkloadOrder, Write } from './state.ts'
-import { initialState } from './state.ts'
+import { initialState, NEVER } from './state.ts'
 import { transition } from './transition.ts'
 
 export type NotedEffect = Extract<Effect, { type: 'event' | 'restart' | 'exit' }>
@@ -28,10 +28,10 @@ export class Elector {
   private readonly watcher: LeaseWatcher
   private readonly loop: Loop<CandidateState, Fact, Effect>
   private timer: Timer | null = null
-  private dueAt = Number.POSITIVE_INFINITY
+  private dueAt = NEVER
 
   constructor(options: ElectorOptions) {
-    const { config, clock, changed } = options
+    const { config, api, clock, changed } = options
     this.options = options
     this.loop = new Loop(initialState() as CandidateState, {
       step: (before, fact) => transition(config, before, fact, clock.now()),
@@ -41,16 +41,12 @@ export class Elector {
         changed(state)
       },
     })
-    this.watcher = new LeaseWatcher(
-      options.api,
-      options.clock,
-      {
-        observed: (lease) => this.dispatch({ type: 'lease', lease, fresh: false }),
-        up: () => this.dispatch({ type: 'watch', up: true, problem: null }),
-        down: (error) => this.dispatch({ type: 'watch', up: false, problem: error?.message ?? null }),
-      },
-      options.config,
-    )
+    const handlers: WatcherHandlers = {
+      observed: (lease) => this.dispatch({ type: 'lease', lease, fresh: false }),
+      up: () => this.dispatch({ type: 'watch', up: true, problem: null }),
+      down: (error) => this.dispatch({ type: 'watch', up: false, problem: error?.message ?? null }),
+    }
+    this.watcher = new LeaseWatcher(api, clock, handlers, config)
   }
 
   start(): void {
@@ -80,10 +76,9 @@ export class Elector {
   private arm(at: number): void {
     this.timer?.cancel()
     this.dueAt = at
-    if (at === Number.POSITIVE_INFINITY) return
-    this.timer = this.options.clock.after(Math.max(0, at - this.options.clock.mono()), () =>
-      this.dispatch({ type: 'tick' }),
-    )
+    if (at === NEVER) return
+    const { clock } = this.options
+    this.timer = clock.after(Math.max(0, at - clock.mono()), () => this.dispatch({ type: 'tick' }))
   }
 
   private carryOut(effect: Effect): unknown {

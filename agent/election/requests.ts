@@ -24,7 +24,6 @@ import { REVISIONS } from '../lease/proven-revisions.ts'
 import {
   type AnnotationChanges,
   annotated,
-  historyWithBegun,
   historyWithPresent,
   REQUEST_ANNOTATIONS,
   withClosed,
@@ -164,7 +163,11 @@ function historyNoted(
   const detectMs = writtenMs > watchedMs + config.retryPeriodMs ? writtenMs : watchedMs
   if (kind === 'acquire' && because !== null) {
     const begun = { epoch, holder: podOf(config.identity), began: at, because: because.code }
-    return historyWithBegun(noted, begun, detectMs, renewTime)
+    const phases = { detectMs, acquireMs: 0, startMs: null, healthyMs: null }
+    const open = { gapMs: null, ended: null, endedBecause: null, stopMs: null }
+    // Its holder may have left the last term open.
+    const earlier = withClosed(noted.history, { ended: renewTime ?? at, endedBecause: 'expired' })
+    return encodeHistory([{ ...begun, phases, ...open }, ...earlier])
   }
   // The pod was killed. It is assumed to have served until its last renewal.
   if (kind === 'give back')

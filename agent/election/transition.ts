@@ -272,7 +272,14 @@ function acknowledged(input: Input, before: CandidateState, id: number, lease: L
   const { pending, unresolved, written } = before
   const write = pending?.id === id ? pending : unresolved.find((other) => other.id === id)
   const fault = write === undefined ? null : storageFault(write, lease, written)
-  if (fault !== null) return notStored(input, before, id, lease, fault)
+  if (fault !== null) {
+    // The API server answered 200 but did not apply the write as sent. Its answer only counts as a Lease that was seen,
+    // which may cause another write immediately. That would fail as well.
+    const refused = failed(input, before, id, fault)
+    if (isStale(input, refused, lease)) return refused
+    const shown = observeLease(input, refused, lease)
+    return { ...shown, nextAttemptAt: Math.max(shown.nextAttemptAt, refused.nextAttemptAt) }
+  }
   const state = mayWrite({ ...before, writeProblem: null, readProblem: null, sightedAt: input.now })
   if (write === undefined) return state // the watch was faster
   if (!isStale(input, state, lease)) return observeLease(input, state, lease, write)
@@ -283,21 +290,6 @@ function acknowledged(input: Input, before: CandidateState, id: number, lease: L
   const others =
     newest && ownWrite(after, newest) === undefined && newest.spec?.renewTime !== write.lease.spec?.renewTime
   return others && after.term !== null ? holdAgainst(input, after, newest) : after
-}
-
-/** The API server answered 200 but did not apply the write as sent. The answer only counts as a Lease that was seen. */
-function notStored(
-  input: Input,
-  before: CandidateState,
-  id: number,
-  lease: Lease,
-  error: ApiError,
-): CandidateState {
-  const state = failed(input, before, id, error)
-  if (isStale(input, state, lease)) return state
-  const shown = observeLease(input, state, lease)
-  // The Lease that it shows may cause another write immediately, which would fail as well.
-  return { ...shown, nextAttemptAt: Math.max(shown.nextAttemptAt, state.nextAttemptAt) }
 }
 
 function failed(input: Input, earlier: CandidateState, id: number, error: ApiError): CandidateState {

@@ -196,6 +196,7 @@ export interface LeaseConnectionOptions
 export async function connectLeaseApi(options: LeaseConnectionOptions) {
   const access = await findAccess(options)
   const namespace = options.namespace ?? access.namespace ?? 'default'
+  const own = access.namespace ?? namespace
   const { name, clock, userAgent, onRequest } = options
   const common = { access, clock, userAgent, onRequest }
   return {
@@ -203,10 +204,7 @@ export async function connectLeaseApi(options: LeaseConnectionOptions) {
     namespace,
     /** The objects in this pod's own namespace, or in the Lease's. The caller closes them. */
     objects: (around: 'pod' | 'lease') =>
-      new KubeObjects({
-        ...common,
-        namespace: around === 'lease' ? namespace : (access.namespace ?? namespace),
-      }),
+      new KubeObjects({ ...common, namespace: around === 'lease' ? namespace : own }),
     server: access.server.origin + access.server.pathname,
     source: access.source,
   }

@@ -86,19 +86,11 @@ export function encodeHistory(terms: readonly PastTerm[]): string {
 }
 
 function termOf(entry: z.infer<typeof Entry>): PastTerm {
-  const [epoch, holder, began, because, detectMs, acquireMs, startMs, healthyMs, gapMs, ...end] = entry
-  const [ended, endedBecause, stopMs] = end
-  return {
-    epoch,
-    holder,
-    began: timeOf(began),
-    because,
-    phases: { detectMs, acquireMs, startMs, healthyMs },
-    gapMs,
-    ended: ended === null ? null : timeOf(ended),
-    endedBecause,
-    stopMs,
-  }
+  const [epoch, holder, beganAt, because, detectMs, acquireMs, startMs, healthyMs, gapMs, ...end] = entry
+  const [endedAt, endedBecause, stopMs] = end
+  const phases = { detectMs, acquireMs, startMs, healthyMs }
+  const [began, ended] = [timeOf(beganAt), endedAt === null ? null : timeOf(endedAt)]
+  return { epoch, holder, began, because, phases, gapMs, ended, endedBecause, stopMs }
 }
 
 export function encodeTerm({ epoch, holder, began, because, phases, gapMs, ...end }: PastTerm): string {

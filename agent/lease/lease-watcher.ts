@@ -4,7 +4,7 @@ import { ApiError } from '../kube/kube-errors.ts'
 import { durationOf, holderOf, isNewer, type Lease } from './lease.ts'
 import type { LeaseApi, OpenWatch, WatchEvent } from './lease-api.ts'
 
-interface WatcherHandlers {
+export interface WatcherHandlers {
   /** Never older than the one before. */
   observed(lease: Lease | null): void
   /** Polling is not needed any more. */

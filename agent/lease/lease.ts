@@ -66,17 +66,15 @@ export interface FrontAccess {
   readonly key: string
 }
 
-const CLOSING = 'closing'
-
 /** The leader's front. `closing`: it stops, and requests wait for the next leader. */
-type FrontNote = FrontAccess | typeof CLOSING
+type FrontNote = FrontAccess | 'closing'
 
 /** A holder of an older version leaves the note of an earlier epoch, which does not count. */
 export function frontOf(lease: Lease): FrontNote | null {
   if (holderOf(lease) === '') return null
   const [epoch, address, key, ...rest] = (lease.metadata.annotations?.[FRONT] ?? '').split(' ')
   if (epoch !== String(epochOf(lease)) || !address || rest.length > 0) return null
-  if (key === undefined) return address === CLOSING ? CLOSING : null
+  if (key === undefined) return address === 'closing' ? address : null
   return /^[\w-]{1,64}$/.test(key) && isFrontAddress(address) ? { address, key } : null
 }
 
@@ -90,7 +88,7 @@ function isFrontAddress(text: string): boolean {
 }
 
 export function frontNote(epoch: number, front: FrontNote): string {
-  return `${epoch} ${front === CLOSING ? front : `${front.address} ${front.key}`}`
+  return `${epoch} ${front === 'closing' ? front : `${front.address} ${front.key}`}`
 }
 
 export function holderOf(lease: Lease): string {

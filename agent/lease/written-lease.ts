@@ -51,19 +51,6 @@ export function removesRequests({ lease, base }: Sent): boolean {
   return REQUEST_ANNOTATIONS.some((key) => before[key] !== undefined && after[key] === undefined)
 }
 
-/** Closes the term that its holder left open. */
-export function historyWithBegun(
-  { history }: Noted,
-  begun: Pick<PastTerm, 'epoch' | 'holder' | 'began' | 'because'>,
-  detectMs: number,
-  renewTime: string | null | undefined,
-): string {
-  const phases = { detectMs, acquireMs: 0, startMs: null, healthyMs: null }
-  const last = { ended: renewTime ?? begun.began, endedBecause: 'expired' } as const
-  const none = { gapMs: null, ended: null, endedBecause: null, stopMs: null }
-  return encodeHistory([{ ...begun, phases, ...none }, ...withClosed(history, last)])
-}
-
 export function withClosed(history: readonly PastTerm[], end: Partial<PastTerm>): PastTerm[] {
   return history.map((term) => (term.ended ? term : { ...term, ...end }))
 }
