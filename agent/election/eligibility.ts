@@ -9,10 +9,7 @@ import { emit, NEVER, wake } from './state.ts'
 
 const LONGEST_PAUSE_MS = 60_000
 
-/**
- * Why this replica could not take over the Lease now. Outages that end within a lease duration and a retry period do not
- * count. Time in which the machine was suspended counts.
- */
+/** Why this replica could not take over the Lease now. Time in which the machine was suspended counts. */
 export function inability(config: Timings, state: CandidateState, now: Instant): Fault {
   const { seen, sightedAt, watchUp, writeRight, writeProblem, readProblem, watchProblem } = state
   const bar = barrier(state)

@@ -123,13 +123,7 @@ function whyFree(config: CandidateConfig, { lease, heldMs }: Seen): Why<Acquired
     : { code: 'never_held', reason: 'no replica had held it before' }
 }
 
-/**
- * The time for which this replica leaves a free Lease to others:
- * - one lease duration, if this replica's revision has failed;
- * - one retry period, if the release names another successor, and one more if this replica's standby is not prepared;
- * - half a retry period, if this replica's revision has not served yet.
- * The others may never come back, so the wait always ends.
- */
+/** How long this replica leaves a free Lease to others. They may never come back, so the wait always ends. */
 function precedence(config: CandidateConfig, state: Follower, { lease, heldMs }: Seen) {
   const none = { ms: 0, of: '' }
   if (lease !== null && isOwn(config, state, lease)) return none

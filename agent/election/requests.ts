@@ -130,10 +130,7 @@ function namedSuccessor(config: CandidateConfig, state: CandidateState): string 
   return stepDown?.to ?? (failed ? null : state.successor.identity)
 }
 
-/**
- * The newest version that has led. It is noted before its LangFlow can act. If a term ended with its pod, this replica
- * cannot determine the version of that term.
- */
+/** It is noted before its LangFlow can act. If a term ended with its pod, this replica cannot determine its version. */
 function langflowNoted({ seen, workload }: CandidateState, kind: Write['kind']): string | undefined {
   const { langflow } = workload
   if (langflow === null || kind === 'give back') return undefined

@@ -49,10 +49,8 @@ export function blamed({ revision }: Own, { code, reason }: Why<EndedBecause>): 
   return { code: 'revision_failed', reason: `the first start of revision ${revision} failed: ${reason}` }
 }
 
-export function revisionsNoted(
-  { revision }: Own,
-  { noted: { revisions }, term, workload }: CandidateState,
-): Revisions {
+export function revisionsNoted({ revision }: Own, { noted, term, workload }: CandidateState): Revisions {
+  const { revisions } = noted
   if (revision === null || term === null) return revisions
   const { stepDown } = term
   if (stepDown?.blames) {

@@ -110,9 +110,8 @@ export const NO_WORKLOAD = {
   /** The launcher was asked to end: its workload has to be handed over. */
   ending: false,
   langflow: null as string | null,
-  /** Digest of the inputs of its LangFlow (`Digests.inputs`). */
+  /** See `Digests`, as for `content`. */
   inputs: null as string | null,
-  /** The files that it starts from (`Digests.content`). */
   content: null as ContentView | null,
   /** The grant that live processes run under. */
   epoch: null as number | null,
@@ -154,7 +153,7 @@ const SHARED = {
   noted: NOTHING_NOTED,
   reportedHolder: null as string | null,
   watchUp: false,
-  /** Time when the API server last showed the Lease to this replica, or took its write. */
+  /** When the API server last showed the Lease to this replica, or took its write. */
   sightedAt: null as Instant | null,
 
   // Requests to the API server, sent and planned.

@@ -109,10 +109,7 @@ function asLease(object: object): Lease {
   return object as Lease
 }
 
-/**
- * The first answer of up to three attempts, each on another connection. The earlier ones continue. Rejects with the
- * server's refusal, or with the first attempt's failure.
- */
+/** The first answer of up to three attempts. Rejects with the server's refusal, or with the first attempt's failure. */
 export function hedged<T>(
   clock: Clock,
   deadlineMs: number,

@@ -40,11 +40,8 @@ export function notedIn(lease: Lease, before: Noted): Noted {
 
 export const REQUEST_ANNOTATIONS: readonly string[] = [...Object.values(REQUESTS), REQUEST_REASON]
 
-/** What a write was sent with. `base`: the version that it replaces. `null`: it is a creation. */
-interface Sent {
-  readonly lease: Lease
-  readonly base: Lease | null
-}
+/** `base`: the version that the write replaces, except for a creation. */
+type Sent = { readonly lease: Lease; readonly base: Lease | null }
 
 export function removesRequests({ lease, base }: Sent): boolean {
   const [before, after] = [base?.metadata.annotations ?? {}, lease.metadata.annotations ?? {}]
