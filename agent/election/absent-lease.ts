@@ -21,7 +21,7 @@ export function observeAbsence<S extends CandidateState>(input: Input, state: S)
 
 /**
  * Monotonic ms before which a Lease that looks never held does not count as vacant. It also looks like this if it was
- * emptied or re-created while a replica held it, or was held between two looks. Then a whole lease duration has to pass.
+ * emptied or re-created while a replica held it, or was held between two looks. Then it waits for a lease duration.
  */
 export function vacantFrom(input: Input, state: CandidateState, lease: Lease): number {
   const before = state.seen

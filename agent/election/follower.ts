@@ -139,27 +139,27 @@ function precedence(config: CandidateConfig, state: Follower, { lease, heldMs }:
 }
 
 /**
- * This process wrote the record, by a write that succeeded after the process had given it up. Its workload is dead by now.
- * Another replica may have held the Lease since a creation was sent, which is no compare-and-swap and so does not count.
+ * A write of this process succeeded after the process had given it up. Its workload is dead by now. A creation does not
+ * count: it is no compare-and-swap, and another replica may have held the Lease since it was sent.
  */
 function isOwn({ identity }: CandidateConfig, { written, created }: Follower, lease: Lease): boolean {
   const renewTime = lease.spec?.renewTime ?? ''
   return holderOf(lease) === identity && written.includes(renewTime) && !created.includes(renewTime)
 }
 
-/** After a time in which this process could not run, it receives the events of that time before the answer to a read. */
+/** If this process could not run for a while, it receives the events of that time before the answer to a read. */
 function confirmsAbsence(input: Input, state: Follower): boolean {
   const { fact } = input
   return fact.type === 'lease' && fact.fresh && fact.lease === null && isTimely(input, state)
 }
 
-/** Time of the next read. If the Lease is absent or was emptied, it is not renewed, so a silent watch proves nothing. */
+/** Time of the next read. An absent or emptied Lease is not renewed, so a silent watch proves nothing. */
 function nextLook({ now }: Input, state: Follower): MonoMs {
   const { mustRead, watchUp, nextPollAt, nextAttemptAt, lastRead, seen, vacantNotBefore } = state
   if (mustRead) return nextAttemptAt
   const emptied = seen?.lease && looksNeverHeld(seen.lease) && now.mono < vacantNotBefore
   if (watchUp && seen?.lease !== null && !emptied) return NEVER
-  // The replica that has waited longest has read the last epoch, so it goes first: it reads when the Lease becomes free.
+  // It also reads when the Lease becomes free: the replica that has waited longest has read the last epoch.
   const freed = seen?.lease === null && (lastRead?.sentAt.mono ?? 0) < vacantNotBefore
   return freed ? Math.min(nextPollAt, vacantNotBefore) : nextPollAt
 }

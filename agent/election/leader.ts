@@ -45,7 +45,7 @@ const QUIET_MS = 2_000
 const SETTLES_MS = 10_000
 /** The kubelet updates a volume within 90 s or so, and a warm standby is prepared within 40 s. */
 const WAITS_MS = 150_000
-/** Lease durations between two starts of LangFlow for changed content, so that content that keeps changing is no outage. */
+/** Lease durations between two starts for changed content, so that content that keeps changing is no outage. */
 const APART_LEASES = 2
 
 export const USED_BY_ANOTHER = {
@@ -100,7 +100,7 @@ export function lead(input: Input, before: Held): CandidateState {
 }
 
 /**
- * Obeys an operator's request in the Lease, or starts LangFlow again for changed files. A failover and a restart depend on
+ * Obeys an operator's request, or starts LangFlow again for changed files. A failover and a restart depend on
  * the Lease only, so they also work if this replica's HTTP server and LangFlow hang. `peers/` decides switchovers.
  */
 function obey(input: Input, state: Leading): Held {
@@ -167,7 +167,7 @@ export function noteAnswers(state: Held, lease: Lease): Held {
 function lostByTime({ config, now }: Input, { seen, term }: Held): Why<EndedBecause> | null {
   const deadline = killAt(config, term.renewedAt)
   if (reached(now, deadline)) return { code: 'no_renewal', reason: 'no renewal was acknowledged in time' }
-  // After a pause that only the wall clock shows, the Lease may have been lost long ago. A compare-and-swap detects that,
+  // After a pause that only the wall clock shows, the Lease may be lost. A compare-and-swap detects that,
   // except if the Lease was deleted, emptied, or re-created by a late creation of an earlier term.
   const lease = seen?.lease ?? null
   const proven = lease !== null && !looksNeverHeld(lease) && epochOf(lease) === term.epoch

@@ -88,7 +88,7 @@ export function sendRead<S extends CandidateState>({ config, now }: Input, state
   return emit(sent, { type: 'read', deadlineMs: requestDeadline(config, state, now) })
 }
 
-/** Two attempts fit into the renew deadline, as in the Kubernetes components. Near the doubt, a request ends before it. */
+/** Two attempts fit into the renew deadline, as in Kubernetes. Near the doubt, a request ends before it. */
 function requestDeadline(config: CandidateConfig, { term }: CandidateState, now: Instant): number {
   const half = config.renewDeadlineMs / 2
   if (term === null) return half

@@ -148,7 +148,7 @@ interface Update {
 }
 
 /**
- * The connection of an update without an answer may be dead. A read over a new one shows the outcome, and its connection
+ * The connection of an update without an answer may be dead. A read over a new one shows the outcome, and this one
  * serves the next update. The update itself continues until its own deadline: a slow server may still apply it.
  */
 export function verifiedUpdate(clock: Clock, update: Update): Promise<Lease> {

@@ -75,7 +75,7 @@ export function served(term: PastTerm, took: StartPhases, history: readonly Past
 }
 
 /**
- * A mutating webhook or a proxy between this replica and etcd may drop a write and answer 200, and no other replica would
+ * A mutating webhook or a proxy before etcd may drop a write and answer 200, and no other replica would
  * see the Lease renewed. The renew time may come back in another form (some truncate it), but must be a new one.
  *
  * @param written renew times of all of this replica's writes: the answer may show an earlier one
