@@ -160,10 +160,7 @@ export class Exchange {
     this.#response.writeHead(statusCode, words, [...passedBackHeaders(answer), ...connection])
   }
 
-  /**
-   * Closing a connection with unread data resets it, and the client might never see the answer. A client that waits for
-   * `100 Continue` may send its body or not, so the front could not interpret the next bytes.
-   */
+  /** Without a body that may still come, the front could not interpret the next bytes. */
   #connection(): string[] {
     const closes = this.body.uninvited || (this.#options.ending() && this.request.complete)
     return closes ? ['connection', 'close'] : []

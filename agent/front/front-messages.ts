@@ -39,10 +39,7 @@ export type FrontRoute =
 export type ToFront =
   | { readonly type: 'begin'; readonly config: FrontConfig }
   | { readonly type: 'route'; readonly id: number; readonly route: FrontRoute }
-  /**
-   * The pod is terminating. Accepted and new requests are forwarded with `Connection: close`. Then the front sends
-   * `ended`, at the latest at `until`.
-   */
+  /** Requests are forwarded with `Connection: close`, until `ended` at `until` at the latest. */
   | { readonly type: 'end'; readonly until: number }
 
 export interface FrontCounts {
@@ -88,19 +85,13 @@ export type FromFront =
   | { readonly type: 'listening'; readonly port: number }
   /** The front cannot listen, and ends. */
   | { readonly type: 'failed'; readonly reason: string }
-  /**
-   * The front follows route `id` for every request that it forwards from now on. `silence` describes the leader's front
-   * if the route leads there. In any other case it is `null`.
-   */
+  /** Requests follow route `id` from now on. `silence`: of the leader's front. */
   | { readonly type: 'routed'; readonly id: number; readonly silence: LeaderSilence | null }
   /** `heldMs`: the wait of each request that no longer waits. */
   | { readonly type: 'counts'; readonly counts: FrontCounts; readonly heldMs: readonly number[] }
   | { readonly type: 'ended' }
 
-/**
- * Header of a request that a front forwards to the leader's front: `<epoch> <key>`. If a client sends this header, the
- * front answers 421.
- */
+/** `<epoch> <key>`, in a request that a front forwards to the leader's front. */
 export const HOP = 'langflow-leader-hop'
 /** A hop without a body has an empty chunked body, so that its end can be withheld. */
 export const HOP_EMPTY = 'langflow-leader-hop-empty'

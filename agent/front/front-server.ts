@@ -4,8 +4,9 @@ import type { Socket } from 'node:net'
 import type { Clock } from '../clock.ts'
 import { rawResponse } from '../raw-response.ts'
 import type { Arrival } from './exchange.ts'
+import type { FailedBecause } from './front-messages.ts'
 import { MAX_HEADER_BYTES } from './headers.ts'
-import { type Budget, JoiningRequest } from './memory.ts'
+import { Budget, JoiningRequest } from './memory.ts'
 import { faultOf, isHandshake } from './refusal.ts'
 import { endOnceStalled, Tunnel } from './streams.ts'
 
@@ -22,7 +23,8 @@ export type FrontServer = Server<typeof JoiningRequest>
 
 export interface ServerOptions {
   readonly arrived: (arrival: Arrival) => void
-  readonly budget: Budget
+  /** A request failed before it counted as arrived. */
+  readonly failed: (reason: FailedBecause) => void
   readonly dropped: (most: number) => void
   readonly clock: Clock
 }
@@ -50,7 +52,8 @@ export function createServer(options: ServerOptions): FrontServer {
   return server
 }
 
-function listenForRequests(server: FrontServer, { arrived, budget, clock }: ServerOptions): void {
+function listenForRequests(server: FrontServer, { arrived, failed, clock }: ServerOptions): void {
+  const budget = new Budget()
   const answers = new WeakMap<Socket, ServerResponse>()
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) =>
     refuseConnection(socket, error.code, answers.get(socket), clock),
@@ -61,8 +64,12 @@ function listenForRequests(server: FrontServer, { arrived, budget, clock }: Serv
     answers.set(socket, response)
     response.once('finish', () => answers.delete(socket))
     const fault = faultOf(request) ?? budget.refusal(request, response)
-    if (fault === null) arrived(arrival)
-    else response.writeHead(fault.status, { ...fault.allHeaders, connection: 'close' }).end(fault.body)
+    if (fault === null) {
+      arrived(arrival)
+      return
+    }
+    if (fault.reason !== null) failed(fault.reason)
+    response.writeHead(fault.status, { ...fault.allHeaders, connection: 'close' }).end(fault.body)
   }
   for (const [event, expectsContinue] of [
     ['request', false],
@@ -133,12 +140,8 @@ function refuseConnection(
 }
 
 function rawRefusal(code: string | undefined): string {
-  switch (code) {
-    case 'HPE_HEADER_OVERFLOW':
-      return rawResponse(431, `the request line and the headers are longer than ${MAX_HEADER_BYTES} bytes`)
-    case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return rawResponse(408, 'the request took too long to arrive')
-    default:
-      return rawResponse(400, 'this is not an HTTP request')
-  }
+  if (code === 'HPE_HEADER_OVERFLOW')
+    return rawResponse(431, `the request line and the headers are longer than ${MAX_HEADER_BYTES} bytes`)
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return rawResponse(408, 'the request took too long to arrive')
+  return rawResponse(400, 'this is not an HTTP request')
 }

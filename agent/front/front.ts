@@ -13,7 +13,6 @@ import {
   writeMessage,
 } from './front-messages.ts'
 import { createServer, type FrontServer } from './front-server.ts'
-import { Budget } from './memory.ts'
 import { notTheLeader, outcomeUnknown, Refusal } from './refusal.ts'
 import { Routing } from './routing.ts'
 import { Sending } from './sending.ts'
@@ -61,7 +60,6 @@ class Front {
   readonly #room: WaitingRoom
   readonly #streams: Streams
   readonly #counts: Counts
-  readonly #budget = new Budget(() => this.#counts.failed('hold_limit'))
   readonly #throttle: LogThrottle
   #server: FrontServer | null = null
   #arrivals = 0
@@ -83,7 +81,7 @@ class Front {
   async begin(): Promise<void> {
     this.#server = createServer({
       arrived: (arrival) => this.#arrived(arrival),
-      budget: this.#budget,
+      failed: (reason) => this.#counts.failed(reason),
       dropped: (most) =>
         this.#throttle.happened(
           'dropped',
@@ -184,7 +182,7 @@ class Front {
         holdTimeoutMs: this.#config.holdTimeoutMs,
         answered: () => this.#room.answered(exchange),
         trouble: (what, to, error) => this.#logTrouble(what, to, error),
-      }).outcome
+      }).outcome.promise
     } catch (error) {
       // If this request was the only one allowed to try, no other request would be tried without this.
       upstream.givenBack()
@@ -192,11 +190,7 @@ class Front {
     }
   }
 
-  /**
-   * Returns if the request may be sent once more; each request has one such retry. Throws a `Refusal` if not. The front
-   * to which it came first decides: that front outlives the leaders, and also counts the connections that broke with a
-   * whole pod.
-   */
+  /** Throws a `Refusal` if the request may not be sent again. The front to which it came first decides. */
   #countAttempt(exchange: Exchange): void {
     exchange.attempts++
     if (exchange.hop !== null) throw outcomeUnknown(this.#routing.epoch)

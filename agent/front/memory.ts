@@ -1,5 +1,5 @@
 import { IncomingMessage, type ServerResponse } from 'node:http'
-import { noMemoryLeft, type Refusal } from './refusal.ts'
+import { AGAIN, Refusal } from './refusal.ts'
 
 const BUDGET_BYTES = 64 * 1024 * 1024
 const REQUEST_BYTES = 6 * 1024
@@ -7,22 +7,15 @@ const COLLECT_EACH_BYTES = 8 * 1024 * 1024
 const PIECE_BYTES = 4 * 1024
 const NOTHING = Buffer.alloc(0)
 
-/** The memory that requests may fill. `spent` is called if one is refused. */
+/** The memory that requests may fill. */
 export class Budget {
-  readonly #spent: () => void
   #left = BUDGET_BYTES
-
-  constructor(spent: () => void) {
-    this.#spent = spent
-  }
 
   /** Without a refusal, the request has room until its answer is closed. */
   refusal({ rawHeaders, url = '' }: IncomingMessage, answer: ServerResponse): Refusal | null {
     const bytes = rawHeaders.reduce((sum, { length }) => sum + length, REQUEST_BYTES + url.length)
-    if (bytes > this.#left) {
-      this.#spent()
-      return noMemoryLeft()
-    }
+    if (bytes > this.#left)
+      return new Refusal(503, `this front has no memory left for another request: ${AGAIN}`, 'hold_limit')
     this.#left -= bytes
     answer.once('close', () => {
       this.#left += bytes
@@ -31,10 +24,7 @@ export class Budget {
   }
 }
 
-/**
- * A request that joins small pieces of its body while an earlier piece is unread: each piece takes some 400 bytes
- * beside its own, and one read of 64 KiB can hold 10,000 chunks of a byte.
- */
+/** Joins small pieces of its body: each takes 400 bytes more, and a read can hold 10,000 pieces of a byte. */
 export class JoiningRequest extends IncomingMessage {
   #small: Buffer = NOTHING
   #smallBytes = 0
@@ -67,10 +57,7 @@ export class JoiningRequest extends IncomingMessage {
 
 let uncollectedBytes = 0
 
-/**
- * Counts the bytes of bodies, and starts V8's garbage collection after a number of them. V8 collects when its own heap
- * fills, but bodies lie outside that heap: three uploads of 200 MB took 160 MB without this, and 105 MB with it.
- */
+/** Collects the bodies, which lie outside V8's heap: three uploads of 200 MB took 160 MB without this. */
 export function passed(bytes: number): void {
   uncollectedBytes += bytes
   if (uncollectedBytes < COLLECT_EACH_BYTES) return

@@ -40,7 +40,7 @@ export class Refusal extends Error {
 }
 
 // This also applies to a GET that may have reached LangFlow.
-const AGAIN = 'the request can safely be sent again'
+export const AGAIN = 'the request can safely be sent again'
 const OUTCOME_UNKNOWN =
   'the connection broke before LangFlow answered, so LangFlow may or may not have processed the request: the outcome is unknown'
 
@@ -54,10 +54,6 @@ export function heldTooLong(holdTimeoutMs: number): Refusal {
 
 export function tooManyHeld(holdLimit: number): Refusal {
   return new Refusal(503, `the limit of ${holdLimit} waiting requests is reached: ${AGAIN}`, 'hold_limit')
-}
-
-export function noMemoryLeft(): Refusal {
-  return new Refusal(503, `this front has no memory left for another request: ${AGAIN}`)
 }
 
 /** `epoch`: of a hop, whose sender decides what follows. `null`: a client. */

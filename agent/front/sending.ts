@@ -47,7 +47,8 @@ export class Sending {
   readonly #options: SendingOptions
   readonly #outgoing: ClientRequest
   readonly #isOffer: boolean
-  readonly #outcome = Promise.withResolvers<Failure | null>()
+  /** `null`: an answer has begun, or the client is gone. */
+  readonly outcome = Promise.withResolvers<Failure | null>()
   #phase: SendingPhase = { name: 'connecting' }
 
   constructor(options: SendingOptions) {
@@ -81,10 +82,6 @@ export class Sending {
       outgoing.once('upgrade', (answer, far, head) => this.#upgraded(answer, far as Socket, head))
     if (this.#isOffer) outgoing.flushHeaders()
     if (exchange.gone) outgoing.destroy()
-  }
-
-  get outcome(): Promise<Failure | null> {
-    return this.#outcome.promise
   }
 
   #headers(): string[] {
@@ -137,8 +134,7 @@ export class Sending {
     const failure = failureIn(upstream, answer)
     if (failure !== null) this.#settle(failure)
     else if (answer.statusCode === 101) {
-      // Without an Upgrade header, Node treats it as an answer, but a proxy before the front would treat it as a
-      // tunnel.
+      // A proxy before the front would treat it as a tunnel.
       this.#outgoing.destroy(new Error('it switched to another protocol without a request'))
     } else if (this.#begins(answer, () => exchange.begin(answer, upstream.options.to))) this.#passBack(answer)
   }
@@ -167,7 +163,7 @@ export class Sending {
     }
     this.#become({ name: 'answering', answer })
     this.#options.answered()
-    this.#outcome.resolve(null)
+    this.outcome.resolve(null)
     return true
   }
 
@@ -201,7 +197,7 @@ export class Sending {
   #settle(outcome: Failure | null): void {
     this.#become({ name: 'over' })
     this.#outgoing.destroy()
-    this.#outcome.resolve(outcome)
+    this.outcome.resolve(outcome)
   }
 
   #become(phase: SendingPhase): void {

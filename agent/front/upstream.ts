@@ -63,7 +63,8 @@ export class Upstream {
   #resting: Timer | null = null
   #probing: Timer | null = null
   #silence: LeaderSilence
-  #closed = false
+  /** Accepts no more requests, because another replica leads or none does. */
+  closed = false
 
   constructor(options: UpstreamOptions) {
     this.options = options
@@ -79,11 +80,7 @@ export class Upstream {
   }
 
   get available(): boolean {
-    return !this.#closed && this.#resting === null && !(this.#doubtful && this.#trying)
-  }
-
-  get closed(): boolean {
-    return this.#closed
+    return !this.closed && this.#resting === null && !(this.#doubtful && this.#trying)
   }
 
   get silence(): LeaderSilence | null {
@@ -113,7 +110,7 @@ export class Upstream {
   missed(): void {
     this.#doubtful = true
     this.#trying = false
-    if (this.#closed) return
+    if (this.closed) return
     this.#resting ??= this.options.clock.after(TRY_AGAIN_MS, () => {
       this.#resting = null
       this.options.ready()
@@ -133,7 +130,7 @@ export class Upstream {
   }
 
   superseded(): void {
-    this.#closed = true
+    this.closed = true
     this.agent.maxFreeSockets = 0
     this.agent.closeIdle()
     this.#resting?.cancel()
@@ -154,7 +151,7 @@ export class Upstream {
     socket.setDefaultEncoding('latin1')
     const timer = clock.after(CONNECT_TIMEOUT_MS, () => socket.destroy(new Error('not connected in time')))
     this.#connecting.add(socket)
-    if (this.#closed) socket.destroy(new Error('closed'))
+    if (this.closed) socket.destroy(new Error('closed'))
     try {
       await once(socket, 'connect')
       return socket
@@ -168,7 +165,7 @@ export class Upstream {
     const { clock } = this.options
     this.#probing = clock.after(PROBE_MS, async () => {
       if (clock.mono() - this.#silence.since >= PROBE_MS) await this.#probe()
-      if (!this.#closed) this.#probeLater()
+      if (!this.closed) this.#probeLater()
     })
   }
 

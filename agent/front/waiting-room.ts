@@ -6,10 +6,7 @@ import type { Upstream } from './upstream.ts'
 /** Number of waiting requests that LangFlow gets at first: they share one interpreter. */
 const FIRST_SIZE = 8
 const UNBOUNDED = Number.POSITIVE_INFINITY
-/**
- * Growth of the window with each answer. If it grew by one, as in TCP, all waiting requests would soon reach a busy
- * LangFlow again.
- */
+/** With a growth of one, all waiting requests would soon reach a busy LangFlow again. */
 const GROWTH = 0.25
 /** A request may take minutes. After this time without an answer, it makes room too. */
 const PATIENCE_MS = 2_000
@@ -32,10 +29,7 @@ interface Place {
   readonly refuse: (refusal: Error) => void
 }
 
-/**
- * The queue of requests that wait for a serving replica. They leave in the order in which they arrived at any front,
- * and enter LangFlow through a window. A request whose body is not read yet leaves when it is.
- */
+/** The requests leave in the order of arrival at any front, and enter LangFlow through a window. */
 export class WaitingRoom {
   readonly #options: WaitingRoomOptions
   #places: Place[] = []
@@ -61,8 +55,7 @@ export class WaitingRoom {
       if (upstream !== null) return Promise.resolve(upstream)
     }
     const { clock, holdTimeoutMs, holdLimit } = this.#options
-    // A request that returns because it did not reach the upstream already had a place here. A request from another
-    // front had its place there.
+    // A request that was not sent had a place here before, and a hop had one at its front.
     const isNew = this.#places.every((other) => other.guest.order < guest.order)
     if (isNew && guest.hop === null && !guest.urgent && this.#places.length >= holdLimit)
       return Promise.reject(tooManyHeld(holdLimit))

@@ -24,7 +24,7 @@ import type { OwnFront } from './steering.ts'
  * Node's flags for the process of a front. It needs all the flags of reexec.ts from the start, because a process that
  * replaces itself loses the pipe to its agent. With default flags, Node takes 300 MB under load. Without half of V8's
  * compilers and with a small young generation, it takes 105 MB at 200 requests a second, at the same speed.
- * `--expose-gc` is for `Garbage` in front/memory.ts. The heap has room for 10,000 requests in flight: `Budget` refuses
+ * `--expose-gc` is for `passed` in front/memory.ts. The heap has room for 10,000 requests in flight: `Budget` refuses
  * more.
  */
 export const FRONT_NODE_FLAGS = [
@@ -42,13 +42,8 @@ const CHECK_MS = 1_000
 const SILENT_MS = 3_000
 const KILL_AFTER_MS = 1_000
 
-type OwnFrontOptions = Pick<
-  AgentOptions,
-  'traffic' | 'target' | 'holdTimeoutMs' | 'holdLimit' | 'streamGraceMs' | 'logLevel'
->
-
 export function ownFront(
-  { traffic, target, holdTimeoutMs, holdLimit, streamGraceMs, logLevel }: OwnFrontOptions,
+  { traffic, target, holdTimeoutMs, holdLimit, streamGraceMs, logLevel }: AgentOptions,
   clock: Clock,
   metrics: Pick<Metrics, 'held'>,
 ): OwnFront | null {

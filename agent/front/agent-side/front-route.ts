@@ -44,11 +44,7 @@ export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): s
   return `${podOf(holder)} leads and publishes the front address of this replica (${own.address}): give each replica its own --front-address`
 }
 
-/**
- * The silence of the leader's front, if it cannot be reached from here although the leader is well: it has renewed the
- * Lease after its front had not answered for 5 s. A leader that does not renew is in doubt, and requests wait for its
- * successor.
- */
+/** Only if the leader is well: it has renewed the Lease after its front was silent for 5 s. */
 export function unreachable(
   { state: { term, seen }, config }: Pick<RouteFacts, 'state' | 'config'>,
   silence: LeaderSilence | null,

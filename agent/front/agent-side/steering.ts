@@ -42,10 +42,7 @@ export interface TrafficView {
   readonly front: FrontView | null
 }
 
-/**
- * Aligns traffic with the gate, and delays a planned stop until traffic follows. Each front forwards to the leader's
- * front, which forwards to LangFlow or holds the requests.
- */
+/** Aligns traffic with the gate, and delays a planned stop until traffic follows. */
 export class Steering {
   private readonly options: SteeringOptions
   private readonly process: ReturnType<OwnFront['process']> | null
@@ -93,10 +90,7 @@ export class Steering {
     this.settling = settling
   }
 
-  /**
-   * Resolves when the front has acknowledged that the gate is closed, or its time is over. `null`: it has. So new
-   * requests are held before the drain waits for those in flight, and before LangFlow is gone.
-   */
+  /** `null`: new requests are held already, so the drain can wait for those in flight. */
   closed(): Promise<void> | null {
     this.gateChanged()
     return this.followed()
