@@ -9,7 +9,6 @@ export interface BodyOptions {
   readonly expectsContinue: boolean
 }
 
-/** The body of a request. The front reads it only when it sends it on. */
 export class RequestBody {
   readonly #options: BodyOptions
   /** The end of a hop's body is withheld until it is invited, also if the client sent no body. */
@@ -20,7 +19,6 @@ export class RequestBody {
   readonly none: boolean
   /** Whether the client still waits for `100 Continue`. It might never send the body. */
   uninvited: boolean
-  /** Whether a part of the body was read. A body is sent at most once. */
   begun = false
 
   constructor(options: BodyOptions) {

@@ -38,12 +38,10 @@ export class Exchange {
   /** It goes before all others, and needs no place in the window. */
   readonly urgent: boolean
   readonly order: number
-  /** Time of the first arrival, at this front or another one. */
   readonly since: number
   /** Of the other front that forwards this request; `null` if it comes from a client. */
   readonly hop: string | null
   readonly body: RequestBody
-  /** Number of LangFlows that may have ended while they had the request. */
   attempts = 0
   abort: (why: Error) => void = () => {}
   readonly #options: ExchangeOptions
@@ -160,7 +158,7 @@ export class Exchange {
     this.#response.writeHead(statusCode, words, [...passedBackHeaders(answer), ...connection])
   }
 
-  /** Without a body that may still come, the front could not interpret the next bytes. */
+  /** A client that waits for `100 Continue` may send its body or not: the next bytes would be ambiguous. */
   #connection(): string[] {
     const closes = this.body.uninvited || (this.#options.ending() && this.request.complete)
     return closes ? ['connection', 'close'] : []

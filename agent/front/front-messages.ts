@@ -6,14 +6,12 @@ import { readJsonLines } from '../json-lines.ts'
 // processes read the same clock.
 
 export interface FrontConfig {
-  /** Port 0: any free port. */
   readonly listen: { readonly host: string | null; readonly port: number }
   readonly target: { readonly host: string; readonly port: number }
   /** So that no client appears to be on LangFlow's own machine. `null`: any. */
   readonly from: string | null
   readonly holdTimeoutMs: number
   readonly holdLimit: number
-  /** How long streams, and requests beside them, continue after a handover has begun. */
   readonly streamGraceMs: number
 }
 
@@ -43,13 +41,10 @@ export type ToFront =
   | { readonly type: 'end'; readonly until: number }
 
 export interface FrontCounts {
-  /** Requests that wait for a serving replica. */
   readonly held: number
   readonly oldestHeldMs: number
-  /** Without streams. */
   readonly inFlight: number
   readonly streams: number
-  /** Since the front began, like the other results. */
   readonly forwarded: { readonly langflow: number; readonly leader: number }
   readonly failed: Readonly<Record<FailedBecause, number>>
   readonly streamsEnded: number
@@ -68,9 +63,8 @@ export const NO_COUNTS: FrontCounts = {
 }
 
 /**
- * `hold_timeout`, `hold_limit` (also the limit of memory): 503, the request was not sent. `outcome_unknown`: 502, the
- * request was sent and its connection broke. `cut`: an answer that had begun broke. `client_gone`: the client
- * disconnected first.
+ * The first two (503; `hold_limit` also for memory): not sent. `outcome_unknown`: 502, sent, and the connection broke.
+ * `cut`: an answer that had begun broke.
  */
 export type FailedBecause = 'hold_timeout' | 'hold_limit' | 'outcome_unknown' | 'cut' | 'client_gone'
 
@@ -83,7 +77,6 @@ export interface LeaderSilence {
 
 export type FromFront =
   | { readonly type: 'listening'; readonly port: number }
-  /** The front cannot listen, and ends. */
   | { readonly type: 'failed'; readonly reason: string }
   /** Requests follow route `id` from now on. `silence`: of the leader's front. */
   | { readonly type: 'routed'; readonly id: number; readonly silence: LeaderSilence | null }
@@ -98,9 +91,8 @@ export const HOP_EMPTY = 'langflow-leader-hop-empty'
 /** Whole ms since the request arrived at the sending front. */
 export const HOP_WAITED = 'langflow-leader-hop-waited'
 /**
- * Header of an answer to a hop that comes from the other front and not from LangFlow, with that front's current epoch.
- * Status 421: nothing of the request was read on. Status 502: LangFlow's connection broke, and the front that received
- * the request first decides what follows.
+ * In an answer of the other front itself: its current epoch. 421: nothing was read on. 502: LangFlow's connection broke,
+ * and the front that received the request first decides what follows.
  */
 export const HOP_EPOCH = 'langflow-leader-epoch'
 

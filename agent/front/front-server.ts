@@ -23,7 +23,6 @@ export type FrontServer = Server<typeof JoiningRequest>
 
 export interface ServerOptions {
   readonly arrived: (arrival: Arrival) => void
-  /** A request failed before it counted as arrived. */
   readonly failed: (reason: FailedBecause) => void
   readonly dropped: (most: number) => void
   readonly clock: Clock
@@ -92,14 +91,12 @@ function listenForRequests(server: FrontServer, { arrived, failed, clock }: Serv
 }
 
 /**
- * The client has sent a request before the answer to another one. The connection ends with that answer. Node would
- * create requests from all the data that it has read in one piece, some 1,600, and for 200 such connections they filled
- * the heap. After this, its parser stops as after an upgrade. Node offers no public way.
+ * The connection ends with the current answer. Node would create some 1,600 requests from one read, and 200 such
+ * connections filled the heap. So its parser stops as after an upgrade. Node offers no public way.
  */
 function refusePipelined(socket: Socket, before: ServerResponse): void {
   const { parser } = socket as Socket & { parser?: { onIncoming: () => number } | null }
   if (parser) parser.onIncoming = () => 2
-  // Node resumes the socket after each request.
   queueMicrotask(() => socket.pause())
   before.once('finish', () => socket.destroySoon())
 }

@@ -20,7 +20,6 @@ import { Streams } from './streams.ts'
 import type { Upstream } from './upstream.ts'
 import { WaitingRoom } from './waiting-room.ts'
 
-/** A Service needs this time to redirect its clients. */
 const QUIET_MS = 1_000
 /** The first time that LangFlow ends while it has a request may be by chance. */
 const MAX_ATTEMPTS = 2

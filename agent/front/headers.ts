@@ -2,7 +2,6 @@ import { timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { HOP, HOP_EMPTY, HOP_EPOCH, HOP_WAITED } from './front-messages.ts'
 
-/** The limit of HAProxy, and Node's default. */
 export const MAX_HEADER_BYTES = 16 * 1024
 
 /** RFC 9110, 7.6.1: headers for the next recipient only. The front drops trailers. */
@@ -67,7 +66,6 @@ function namedIn(connection: string | undefined): Set<string> | null {
   return new Set(names.filter((name) => !NEVER_OF_ONE_CONNECTION.has(name)))
 }
 
-/** The term, and the proof that the sender is a replica. */
 export interface Hop {
   readonly epoch: number
   readonly key: string

@@ -7,7 +7,6 @@ const COLLECT_EACH_BYTES = 8 * 1024 * 1024
 const PIECE_BYTES = 4 * 1024
 const NOTHING = Buffer.alloc(0)
 
-/** The memory that requests may fill. */
 export class Budget {
   #left = BUDGET_BYTES
 

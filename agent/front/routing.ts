@@ -61,7 +61,6 @@ export class Routing {
     this.follow(this.#route)
   }
 
-  /** Whether a hop is for this front: this replica leads, and both fronts mean the same term. */
   accepts(hop: string): boolean {
     const { to, epoch, key } = this.#route
     return to !== 'leader' && key !== null && isSame(hop, { epoch, key })

@@ -10,13 +10,10 @@ import type { Upstream } from './upstream.ts'
 const OVERDUE_MS = 100
 const MAX_ANSWER_HEADER_BYTES = 64 * 1024
 
-/** Methods for which LangFlow may require an explicit length of 0. */
 const LENGTH_IS_EXPECTED = new Set(['POST', 'PUT', 'PATCH'])
 
 export type Failure =
-  /** The request did not reach the upstream. */
   | { readonly what: 'missed' }
-  /** The request may have reached the upstream. */
   | { readonly what: 'broke' }
   /** A front that does not lead refused it, with its current epoch. */
   | { readonly what: 'refused'; readonly epoch: number }
@@ -39,9 +36,8 @@ type SendingPhase =
   | { readonly name: 'over' }
 
 /**
- * One attempt to send a request and to pass its answer back. Another front receives the head with `Expect:
- * 100-continue`, without the body or the end of the request. It asks for these when it has a connection to LangFlow,
- * which has received nothing before. A websocket's handshake has no such expectation, and counts as sent immediately.
+ * One attempt. Another front receives the head with `Expect: 100-continue`, and asks for the rest when it has a connection
+ * to LangFlow. A websocket's handshake has no such expectation, and counts as sent immediately.
  */
 export class Sending {
   readonly #options: SendingOptions

@@ -24,7 +24,6 @@ export class Streams {
     this.#noneLeft = noneLeft
   }
 
-  /** Returns a function to call when the stream is over. */
   add(end: () => void): () => void {
     this.#ends.add(end)
     if (this.#phase.name === 'ended') queueMicrotask(() => this.#ends.delete(end) && end())

@@ -8,7 +8,7 @@ import type { Hop } from './headers.ts'
 
 const CONNECT_TIMEOUT_MS = 1_000
 const TRY_AGAIN_MS = 100
-/** Below the 2 s of gunicorn and the 5 s of uvicorn, which close idle connections. */
+/** Below the 2 s of gunicorn: a request sent on a connection that it closes may or may not be read. */
 const IDLE_MS = 1_000
 /** A dead peer is noticed half a minute later. */
 const KEEP_ALIVE_PROBE_MS = 15_000
@@ -87,7 +87,6 @@ export class Upstream {
     return this.options.to === 'leader' ? this.#silence : null
   }
 
-  /** The leader's front has answered a hop, or asked for its body. */
   responded(): void {
     this.#silence = { ...this.#silence, since: this.options.clock.mono() }
   }

@@ -10,7 +10,6 @@ const UNBOUNDED = Number.POSITIVE_INFINITY
 const GROWTH = 0.25
 /** A request may take minutes. After this time without an answer, it makes room too. */
 const PATIENCE_MS = 2_000
-/** After this time without a waiting request, requests are sent as they arrive. */
 const QUIET_MS = 1_000
 
 export type Guest = Pick<Exchange, 'hop' | 'urgent' | 'order' | 'since' | 'waits'>
@@ -34,7 +33,6 @@ export class WaitingRoom {
   readonly #options: WaitingRoomOptions
   #places: Place[] = []
   #emptySince = 0
-  /** Size of the window to the upstream. `UNBOUNDED`: no window. */
   #size = UNBOUNDED
   #answers = 0
   #upstream: Upstream | null = null
@@ -80,7 +78,6 @@ export class WaitingRoom {
     }
   }
 
-  /** The client is gone, or the request is not sent yet after all. */
   forget(guest: Guest): void {
     const place = this.#places.find((one) => one.guest === guest)
     if (place !== undefined) this.#leave(place)?.refuse(new Error('the client is gone'))

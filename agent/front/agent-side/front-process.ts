@@ -21,11 +21,8 @@ import {
 import type { OwnFront } from './steering.ts'
 
 /**
- * Node's flags for the process of a front. It needs all the flags of reexec.ts from the start, because a process that
- * replaces itself loses the pipe to its agent. With default flags, Node takes 300 MB under load. Without half of V8's
- * compilers and with a small young generation, it takes 105 MB at 200 requests a second, at the same speed.
- * `--expose-gc` is for `passed` in front/memory.ts. The heap has room for 10,000 requests in flight: `Budget` refuses
- * more.
+ * All flags of reexec.ts are included: a process that replaces itself loses the pipe to its agent. With default flags, Node
+ * takes 300 MB under load, and with these 105 MB at the same speed. `--expose-gc` is for `passed` in front/memory.ts.
  */
 export const FRONT_NODE_FLAGS = [
   '--disable-sigusr1',
@@ -38,7 +35,6 @@ export const FRONT_NODE_FLAGS = [
 
 const LISTENS_WITHIN_MS = 20_000
 const CHECK_MS = 1_000
-/** Then the front hangs, and is killed: its requests are lost in any case. */
 const SILENT_MS = 3_000
 const KILL_AFTER_MS = 1_000
 
@@ -50,7 +46,6 @@ export function ownFront(
   if (traffic.mode === 'readiness') return null
   const { address, listen } = traffic
   const host = new URL(target.origin).hostname.replace(/^\[|\]$/g, '')
-  // An address of the other family cannot reach LangFlow.
   const from = traffic.from !== null && isIP(traffic.from) === isIP(host) ? traffic.from : null
   const options = {
     command: [process.execPath, ...FRONT_NODE_FLAGS, process.argv[1] as string, 'front'],
@@ -198,7 +193,7 @@ export class FrontProcess {
     if (phase.name !== 'listening') return
     const now = clock.mono()
     const { checkedAt, timer } = phase
-    // If the agent itself was late, the front may have answered in time without the agent having read it.
+    // The agent itself may be late to read an answer.
     const onTime = now < before + 2 * CHECK_MS
     if (onTime && checkedAt !== null && now >= checkedAt + SILENT_MS) {
       this.#phase = { name: 'killed', channel, timer }
@@ -218,7 +213,6 @@ export class FrontProcess {
     this.#waiting = left
   }
 
-  /** No request is forwarded any more, so each route counts as followed. */
   #gone(problem: string): void {
     const phase = this.#phase
     this.#phase = { name: 'down' }

@@ -32,7 +32,6 @@ export function routeOf(facts: RouteFacts): FrontRoute {
   return { to: 'leader', epoch, key: note.key, address: note.address }
 }
 
-/** Set if another replica leads, but this front has no destination. */
 export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): string | null {
   const lease = state.term === null ? (state.seen?.lease ?? null) : null
   const holder = lease === null ? '' : holderOf(lease)

@@ -16,15 +16,12 @@ export interface OwnFront {
   readonly access: FrontAccess
   /** At the end of the agent, for requests that the front has accepted. */
   readonly holdTimeoutMs: number
-  /** Called once. `changed`: a value that the front's view shows may have changed. */
   readonly process: (changed: () => void) => Pick<FrontProcess, keyof FrontProcess>
 }
 
 export interface SteeringOptions {
-  /** `null`: the kubelet reads `/readyz`, and there is no front. */
   readonly front: OwnFront | null
   readonly config: RouteFacts['config']
-  /** Clients may still send requests for so long after the gate has closed. */
   readonly lingerMs: number
   readonly clock: Clock
   readonly log: Pick<Log, 'info'>
@@ -42,7 +39,6 @@ export interface TrafficView {
   readonly front: FrontView | null
 }
 
-/** Aligns traffic with the gate, and delays a planned stop until traffic follows. */
 export class Steering {
   private readonly options: SteeringOptions
   private readonly process: ReturnType<OwnFront['process']> | null
@@ -96,13 +92,7 @@ export class Steering {
     return this.followed()
   }
 
-  /**
-   * Ends the traffic when the front has acknowledged that the gate is closed, or its time is over. It waits until the
-   * Service's routes can have changed: a pod's network ends with its last container, and from then on a connection
-   * hangs instead of being refused. The front forwards accepted requests until its end.
-   *
-   * @param hurry ends each wait when it resolves
-   */
+  /** Waits until the Service's routes can have changed: connections to an ended pod hang. */
   async end(hurry: Promise<void>): Promise<void> {
     const { front, clock, lingerMs } = this.options
     this.gateChanged()
