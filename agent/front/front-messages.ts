@@ -63,8 +63,8 @@ export const NO_COUNTS: FrontCounts = {
 }
 
 /**
- * The first two (503; `hold_limit` also for memory): not sent. `outcome_unknown`: 502, sent, and the connection broke.
- * `cut`: an answer that had begun broke.
+ * The first two (503; `hold_limit` also for memory): not sent. `outcome_unknown`: 502, sent, and its connection
+ * broke. `cut`: an answer that had begun broke.
  */
 export type FailedBecause = 'hold_timeout' | 'hold_limit' | 'outcome_unknown' | 'cut' | 'client_gone'
 
@@ -91,8 +91,8 @@ export const HOP_EMPTY = 'langflow-leader-hop-empty'
 /** Whole ms since the request arrived at the sending front. */
 export const HOP_WAITED = 'langflow-leader-hop-waited'
 /**
- * In an answer of the other front itself: its current epoch. 421: nothing was read on. 502: LangFlow's connection broke,
- * and the front that received the request first decides what follows.
+ * In an answer of the other front itself: its current epoch. 421: nothing was read on. 502: LangFlow's connection
+ * broke, and the front that received the request first decides what follows.
  */
 export const HOP_EPOCH = 'langflow-leader-epoch'
 

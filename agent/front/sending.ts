@@ -36,8 +36,8 @@ type SendingPhase =
   | { readonly name: 'over' }
 
 /**
- * One attempt. Another front receives the head with `Expect: 100-continue`, and asks for the rest when it has a connection
- * to LangFlow. A websocket's handshake has no such expectation, and counts as sent immediately.
+ * One attempt. Another front receives the head with `Expect: 100-continue`, and asks for the rest when it has a
+ * connection to LangFlow. A websocket's handshake has no such expectation, and counts as sent immediately.
  */
 export class Sending {
   readonly #options: SendingOptions
