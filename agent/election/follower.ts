@@ -71,18 +71,20 @@ function take(input: Input, state: Follower): Follower {
   const holder = seen.lease === null ? '' : holderOf(seen.lease)
   const standing = holder === '' ? 'no replica holds the Lease' : `${holder} holds the Lease`
 
+  // 1. May this replica compete, and could it start anything?
   const bar = barrier(state)
   if (bar !== null) return decide(state, `${standing}; ${bar}`)
   if (!workload.canRun)
     return decide(state, `${standing}; no idle launcher is connected, so this replica does not campaign`)
 
-  // In a pause, the leader stays: a replica may take again the Lease that it held last.
+  // 2. Is the Lease paused? The leader stays: a replica may take again the Lease that it held last.
   const pause = pauseOf(seen.lease, now.wall)
   if (pause !== null && holder !== config.identity) {
     const at = pause.until === null ? NEVER : now.mono + Date.parse(pause.until) - now.wall
     return decide(state, `${standing}; paused ${describePause(pause)}: no takeover starts`, at)
   }
 
+  // 3. Is it free for this replica, and is the replica's cool-down over?
   const free = freeAt(input, state, seen)
   const cool = state.coolDown?.until ?? 0
   const wait = precedence(config, state, seen)
@@ -97,9 +99,11 @@ function take(input: Input, state: Follower): Follower {
     return decide(state, `${standing}; free in ${left} unless renewed`, at)
   }
 
+  // 4. If it is absent, has a read just shown this?
   if (seen.lease === null && !confirmsAbsence(input, state))
     return decide(state, `${standing}: reading it again to verify that it does not exist`)
 
+  // 5. The replica takes it.
   return decide(sendWrite(input, state, 'acquire', whyFree(config, seen)), `${standing}: acquiring it`)
 }
 

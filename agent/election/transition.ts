@@ -46,12 +46,14 @@ export function transition(
   const begun = { ...before, effects: [], wakeAt: NEVER }
   if (begun.phase === 'ending' && begun.exited) return watchOn(input, begun)
 
-  // Another holder ends the term immediately, an acknowledged write begins or extends it.
+  // 1. Add the fact to the state. Another holder ends the term immediately, an acknowledged write begins or extends it.
   const observed = observe(input, begun)
+  // 2. An operator pauses or resumes.
   const operated = notePause(input, observed)
+  // 3. The holder renews, doubts, loses, or steps down.
   const state = operated.term === null ? operated : lead(input, operated)
 
-  // A replica that has just lost the Lease follows at once.
+  // 4. A replica that does not hold the Lease, or has just lost it, follows or leaves.
   switch (state.phase) {
     case 'follower':
       return rehearse(input, follow(input, state))
