@@ -60,7 +60,8 @@ class Scene {
 
   /** The environment of the front's last process, and the messages that it received. */
   get received(): { pid: number; env: string[]; messages: object[] } {
-    const lines = readFileSync(this.log, 'utf8').trim().split('\n')
+    // The front may be writing the last line.
+    const lines = readFileSync(this.log, 'utf8').split('\n').slice(0, -1)
     const entries = lines.map((line) => JSON.parse(line))
     const from = entries.findLastIndex((line) => 'pid' in line)
     return { ...entries[from], messages: entries.slice(from + 1) }
