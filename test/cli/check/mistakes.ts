@@ -30,14 +30,18 @@ type Options = Partial<Pick<Mistake, 'object' | 'base' | 'also' | 'facts'>>
 
 const mistake =
   (severity: Mistake['severity']) =>
-  (code: string, name: string, edit: Mistake['edit'], options: Options = {}): Mistake => ({
+  (code: string, name: string, edit: Mistake['edit']): Mistake => ({
     ...{ name, code, severity, edit, base: 'production', also: [], facts: {} },
-    ...options,
   })
+const having = (options: Options, rows: readonly Mistake[]) => rows.map((row) => ({ ...row, ...options }))
 
 const error = mistake('error')
 const warning = mistake('warning')
 const unknown = mistake('unknown')
+
+const agentHas = (name: string, value: string | object) => (m: ManifestSet) =>
+  setVariable(m.agent, name, value)
+const langflowHas = (name: string, value: object) => (m: ManifestSet) => setVariable(m.langflow, name, value)
 
 /** The words behind the launcher. */
 const SHELL = ['/bin/bash', '-c']
@@ -45,12 +49,7 @@ const SHELL = ['/bin/bash', '-c']
 /** The facts of a cluster, which differ only in these. */
 const cluster = (facts: Partial<NonNullable<Facts['cluster']>>): Options => ({
   object: null,
-  facts: {
-    cluster: {
-      latency: { medianMs: 4, slowestMs: 30 },
-      ...facts,
-    },
-  },
+  facts: { cluster: { latency: { medianMs: 4, slowestMs: 30 }, ...facts } },
 })
 
 const asking = (path: string, port: number | string) => ({
@@ -64,29 +63,11 @@ const API = '{ ports: [{ port: 443 }, { port: 6443 }] }'
 const REPLICAS =
   '{ to: [{ podSelector: { matchLabels: { app.kubernetes.io/name: langflow } } }], ports: [{ port: 8090 }, { port: 8091 }] }'
 
+const REFUSAL = { message: 'x', of: { kind: 'Service', name: 'langflow', value: {} } }
+
 export const MISTAKES: readonly Mistake[] = [
-  error(
-    'api-latency',
-    'the API server is slow',
-    () => {},
-    cluster({ latency: { medianMs: 2501, slowestMs: 2600 } }),
-  ),
-  warning(
-    'api-latency',
-    'some requests to the API server are slow',
-    () => {},
-    cluster({ latency: { medianMs: 4, slowestMs: 2501 } }),
-  ),
-  error('objects-valid', 'the API server refuses an object', () => {}, {
-    object: 'Service/langflow',
-    facts: { refusals: [{ message: 'x', of: { kind: 'Service', name: 'langflow', value: {} } }] },
-  }),
-  error('agent-settings', 'the name of a variable has a typo', (m) =>
-    setVariable(m.agent, 'LEADER_LEASE_DURATON', '15s'),
-  ),
-  error('agent-settings', 'the lease duration is as long as the renew deadline', (m) =>
-    setVariable(m.agent, 'LEADER_LEASE_DURATION', '10s'),
-  ),
+  error('agent-settings', 'a variable has a typo', agentHas('LEADER_LEASE_DURATON', '15s')),
+  error('agent-settings', 'the lease is too short', agentHas('LEADER_LEASE_DURATION', '10s')),
   warning('agent-sidecar', 'agent and LangFlow are one container', (m) => {
     m.langflow.command = ['langflow-leader', 'run', '--', ...m.langflow.args]
     m.langflow.args = []
@@ -105,130 +86,6 @@ export const MISTAKES: readonly Mistake[] = [
   error('standby-command', 'a script does more than set variables', (m) => {
     m.langflow.args = [...SHELL, 'curl -O https://example.com/a.json; langflow run --host 127.0.0.1']
   }),
-  error(
-    'lease-shared',
-    'a second installation kept the default Lease, because its namePrefix did not reach LEADER_LEASE_NAME',
-    (m) => {
-      const staging = m.addTwin('staging')
-      dropVariable(staging.agent, 'LEADER_LEASE_NAME')
-      m.get('Role', 'staging-leader').rules[0].resourceNames = ['langflow-leader-lock']
-    },
-    { object: 'Deployment/staging' },
-  ),
-  error(
-    'lease-shared',
-    'a second installation has the Lease, the Role and the binding of the first',
-    (m) => {
-      const staging = m.addTwin('staging')
-      for (const kind of ['Lease', 'Role', 'RoleBinding', 'ServiceAccount'])
-        m.objects = m.objects.filter(({ kind: k, metadata }) => k !== kind || !/^staging/.test(metadata.name))
-      staging.pod.serviceAccountName = 'langflow-leader'
-      dropVariable(staging.agent, 'LEADER_LEASE_NAME')
-    },
-    { object: 'Deployment/staging' },
-  ),
-  error(
-    'lease-shared',
-    'a copy of the Deployment has another name and the labels, Service and Lease of the first',
-    (m) => {
-      const copy = structuredClone(m.workload)
-      copy.metadata.name = 'langflow-copy'
-      m.objects.push(copy)
-    },
-    { object: 'Deployment/langflow-copy' },
-  ),
-  error(
-    'lease-shared',
-    'a StatefulSet was added beside the Deployment that it replaces, with the same Lease',
-    (m) => {
-      const { strategy: _s, minReadySeconds: _m, progressDeadlineSeconds: _p, ...spec } = m.workload.spec
-      m.objects.push({
-        ...structuredClone(m.workload),
-        kind: 'StatefulSet',
-        spec: { ...structuredClone(spec), serviceName: 'langflow-members' },
-      })
-    },
-    { object: 'StatefulSet/langflow' },
-  ),
-  error(
-    'lease-shared',
-    'blue and green have one Lease, so green never serves',
-    (m) => {
-      const green = m.addTwin('green')
-      green.secret['database-url'] = m.get('Secret', 'langflow').stringData['database-url']
-      setVariable(green.agent, 'LEADER_LEASE_NAME', 'langflow-leader-lock')
-      m.get('Role', 'green-leader').rules[0].resourceNames = ['langflow-leader-lock']
-    },
-    { object: 'Deployment/green' },
-  ),
-  error(
-    'lease-shared',
-    "the second installation's Lease name is a variable of LangFlow's container, where the agent doesn't read it",
-    (m) => {
-      const staging = m.addTwin('staging')
-      dropVariable(staging.agent, 'LEADER_LEASE_NAME')
-      setVariable(staging.langflow, 'LEADER_LEASE_NAME', 'staging-leader-lock')
-      m.get('Role', 'staging-leader').rules[0].resourceNames = ['langflow-leader-lock']
-    },
-    { object: 'Deployment/staging' },
-  ),
-  error(
-    'database-exclusive',
-    'two Leases, and one database by the same key of one Secret',
-    (m) => {
-      const staging = m.addTwin('staging')
-      setVariable(staging.langflow, 'LANGFLOW_DATABASE_URL', {
-        secretKeyRef: { name: 'langflow', key: 'database-url' },
-      })
-    },
-    { object: 'Deployment/staging' },
-  ),
-  error(
-    'database-exclusive',
-    'two Leases, and one database by the same key of a Secret that is not in the stream',
-    (m) => {
-      const staging = m.addTwin('staging')
-      for (const { langflow } of [m, staging])
-        setVariable(langflow, 'LANGFLOW_DATABASE_URL', { secretKeyRef: { name: 'shared', key: 'url' } })
-    },
-    { object: 'Deployment/staging', also: ['database-shared'] },
-  ),
-  error(
-    'database-exclusive',
-    'two Leases, and one database with other options in the URL',
-    (m) => {
-      m.addTwin('staging').secret['database-url'] =
-        'postgresql://user:password@host/langflow?sslmode=require&connect_timeout=5'
-    },
-    { object: 'Deployment/staging' },
-  ),
-  error(
-    'database-exclusive',
-    'two Leases, and one database with its default port and another driver in the URL',
-    (m) => {
-      m.addTwin('staging').secret['database-url'] = 'postgresql+psycopg://user:password@HOST:5432/langflow'
-    },
-    { object: 'Deployment/staging' },
-  ),
-  error(
-    'database-exclusive',
-    'two Leases, and one database by envFrom of one Secret',
-    (m) => {
-      const other = m.copy()
-      const { workload } = other
-      workload.metadata.name = 'other'
-      workload.spec.selector.matchLabels.app = 'other'
-      workload.spec.template.metadata.labels.app = 'other'
-      setVariable(other.agent, 'LEADER_LEASE_NAME', 'other-leader')
-      setVariable(other.agent, 'LEADER_PEERS', 'other-members:8090')
-      const members = structuredClone(m.members)
-      members.metadata.name = 'other-members'
-      members.spec.selector.app = 'other'
-      m.objects.push(workload, members, { ...m.get('Lease'), metadata: { name: 'other-leader' } })
-      m.get('Role').rules[0].resourceNames.push('other-leader')
-    },
-    { object: 'Deployment/other', base: 'injected' },
-  ),
   error('database-exclusive', 'two namespaces have a Lease each, and one database by the same URL', (m) => {
     m.secret['database-url'] = 'postgresql://user:password@db.example.org/langflow'
     m.intoNamespace('team-a')
@@ -236,25 +93,8 @@ export const MISTAKES: readonly Mistake[] = [
     twin.intoNamespace('team-b')
     m.objects.push(...twin.objects)
   }),
-  error('database-shared', 'LangFlow has no database, so that each pod has its own SQLite', (m) =>
+  error('database-shared', 'LangFlow has no database', (m) =>
     dropVariable(m.langflow, 'LANGFLOW_DATABASE_URL'),
-  ),
-  unknown(
-    'database-shared',
-    'the optional key of the database is missing in the Secret, so that each pod has its own SQLite',
-    (m) => {
-      delete m.secret['database-url']
-    },
-    { base: 'smallest' },
-  ),
-  error(
-    'database-shared',
-    'each pod has its own database by its name',
-    (m) => {
-      m.langflow.env.unshift({ name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } })
-      setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:password@host/$(POD_NAME)')
-    },
-    { base: 'stateful-set' },
   ),
   unknown('database-shared', 'each pod has its own PostgreSQL as a sidecar', (m) => {
     m.secret['database-url'] = 'postgresql://user:password@localhost/langflow'
@@ -263,62 +103,6 @@ export const MISTAKES: readonly Mistake[] = [
   error('database-shared', 'the database is a SQLite file in each pod', (m) => {
     m.secret['database-url'] = 'sqlite:////app/data/langflow.db'
   }),
-  error(
-    'database-shared',
-    'a Deployment scaled to 0 for inject has no database',
-    (m) => {
-      m.workload.spec.replicas = 0
-      delete m.secret.LANGFLOW_DATABASE_URL
-    },
-    { base: 'injected', also: ['replicas'] },
-  ),
-  error(
-    'database-shared',
-    'an autoscaler sets the number of replicas, which have no database',
-    (m) => {
-      delete m.workload.spec.replicas
-      delete m.secret.LANGFLOW_DATABASE_URL
-      m.add(autoscaler(m, 2, 4))
-    },
-    { base: 'injected', also: ['replicas'] },
-  ),
-  error(
-    'database-shared',
-    "a chart's script builds the database URL only if a variable is set, which is not set",
-    (m) => {
-      delete m.secret.LANGFLOW_DATABASE_URL
-      startBy(
-        m,
-        'if [ -n "$DRIVER" ]; then export LANGFLOW_DATABASE_URL="$DRIVER://$DB_HOST/app"; fi && langflow run --host 0.0.0.0 --port 7860',
-      )
-    },
-    { base: 'injected' },
-  ),
-  error(
-    'langflow-found',
-    'a Job runs LangFlow with the same database',
-    (m) => m.objects.push(job(m, 'Job', ['langflow', 'run', '--backend-only'])),
-    { object: null },
-  ),
-  error(
-    'langflow-found',
-    'a second container of the pod runs LangFlow without the launcher',
-    (m) => {
-      m.pod.containers.push({
-        name: 'langflow-worker',
-        image: m.langflow.image,
-        command: ['langflow', 'run', '--backend-only', '--port', '7900'],
-        env: structuredClone(m.langflow.env),
-      })
-    },
-    { object: null },
-  ),
-  error(
-    'other-containers',
-    "a CronJob runs LangFlow's migration of the same database",
-    (m) => m.objects.push(job(m, 'CronJob', ['langflow', 'migration', '--fix'])),
-    { object: 'CronJob/seed' },
-  ),
   error('other-containers', "an init container runs LangFlow's migration before any replica leads", (m) => {
     m.pod.initContainers.push({
       name: 'migrate',
@@ -327,12 +111,6 @@ export const MISTAKES: readonly Mistake[] = [
       env: structuredClone(m.langflow.env),
     })
   }),
-  warning(
-    'lease-object',
-    'LEADER_LEASE_NAME lacks the suffix of the Lease and the Role',
-    (m) => setVariable(m.agent, 'LEADER_LEASE_NAME', 'langflow-leader'),
-    { also: ['agent-rights'] },
-  ),
   warning('lease-object', 'the Lease has another name than the agent reads', (m) => {
     m.get('Lease').metadata.name = 'langflow-leader'
   }),
@@ -340,14 +118,6 @@ export const MISTAKES: readonly Mistake[] = [
     m.intoNamespace('langflow')
     m.get('Lease').metadata.namespace = 'default'
   }),
-  error(
-    'lease-object',
-    'the Lease has a holder in its manifest',
-    (m) => {
-      m.get('Lease').spec = { holderIdentity: 'langflow-0_1', leaseDurationSeconds: 15 }
-    },
-    { object: 'Lease/langflow-leader-lock' },
-  ),
   error('agent-rights', 'the Role names another Lease', (m) => {
     m.get('Role').rules[0].resourceNames = ['langflow-lock']
   }),
@@ -369,96 +139,14 @@ export const MISTAKES: readonly Mistake[] = [
   error('agent-rights', 'the binding is for another account', (m) => {
     m.get('RoleBinding').subjects[0].name = 'langflow'
   }),
-  unknown('peers', 'LEADER_PEERS names a Service that differs by a letter from the members Service', (m) =>
-    setVariable(m.agent, 'LEADER_PEERS', 'langflow-member:8090'),
-  ),
+  unknown('peers', 'LEADER_PEERS has a typo', agentHas('LEADER_PEERS', 'langflow-member:8090')),
   unknown('peers', 'a nameSuffix changed the members Service, and not LEADER_PEERS', (m) => {
     m.members.metadata.name = 'langflow-members-v2'
   }),
-  error('peers', 'LEADER_PEERS names the Service for users', (m) =>
-    setVariable(m.agent, 'LEADER_PEERS', 'langflow:7860'),
-  ),
-  error('peers', "LEADER_PEERS has the front's port", (m) =>
-    setVariable(m.agent, 'LEADER_PEERS', 'langflow-members:8091'),
-  ),
-  error(
-    'peers',
-    'the second installation asks the agents of the first',
-    (m) => setVariable(m.addTwin('staging').agent, 'LEADER_PEERS', 'langflow-members:8090'),
-    { object: 'Service/langflow-members' },
-  ),
-  warning('peers', 'the agents are not given to each other', (m) => dropVariable(m.agent, 'LEADER_PEERS')),
-  error(
-    'peers',
-    'the members Service has a cluster IP, so that each agent reaches one random agent',
-    (m) => {
-      delete m.members.spec.clusterIP
-    },
-    { object: 'Service/langflow-members' },
-  ),
-  error(
-    'peers',
-    'the members Service lacks the followers, which are not Ready',
-    (m) => {
-      delete m.members.spec.publishNotReadyAddresses
-    },
-    { object: 'Service/langflow-members', base: 'smallest' },
-  ),
-  error(
-    'service-leader',
-    "the members' Service leads to the port of the front",
-    (m) => {
-      m.members.spec.ports[0].targetPort = 8091
-    },
-    { object: 'Service/langflow-members' },
-  ),
-  error(
-    'service-leader',
-    'the Service bypasses the front',
-    (m) => {
-      m.service.spec.ports[0].targetPort = 7860
-    },
-    { object: 'Service/langflow' },
-  ),
-  error(
-    'service-leader',
-    'the Service has no targetPort, so that its port bypasses the front',
-    (m) => {
-      delete m.service.spec.ports[0].targetPort
-    },
-    { object: 'Service/langflow' },
-  ),
-  error(
-    'service-leader',
-    "the port named http is still LangFlow's in front mode",
-    (m) => {
-      m.langflow.ports = [{ name: 'http', containerPort: 7860 }]
-    },
-    { object: 'Service/langflow' },
-  ),
-  error(
-    'service-leader',
-    'a second Service for the load balancer bypasses the front',
-    (m) => {
-      const second = structuredClone(m.service)
-      second.metadata.name = 'langflow-lb'
-      second.spec.type = 'LoadBalancer'
-      second.spec.ports = [{ port: 80, targetPort: 7860 }]
-      m.objects.push(second)
-    },
-    { object: 'Service/langflow-lb' },
-  ),
-  error(
-    'service-leader',
-    'the Service for users also has the pods that are not Ready',
-    (m) => {
-      m.service.spec.publishNotReadyAddresses = true
-    },
-    { object: 'Service/langflow', base: 'smallest' },
-  ),
-  error('agent-token', 'the agent has no token, because its mount is missing', (m) =>
-    dropMount(m.agent, 'token'),
-  ),
+  error('peers', "LEADER_PEERS has the users' Service", agentHas('LEADER_PEERS', 'langflow:7860')),
+  error('peers', "LEADER_PEERS has the front's port", agentHas('LEADER_PEERS', 'langflow-members:8091')),
+  warning('peers', 'there is no LEADER_PEERS', (m) => dropVariable(m.agent, 'LEADER_PEERS')),
+  error('agent-token', 'the mount of the token is missing', (m) => dropMount(m.agent, 'token')),
   error('agent-token', 'the token is mounted at another path', (m) => {
     mountOf(m.agent, 'token').mountPath = '/var/run/secrets/token'
   }),
@@ -482,21 +170,11 @@ export const MISTAKES: readonly Mistake[] = [
     delete m.pod.automountServiceAccountToken
     delete m.get('ServiceAccount').automountServiceAccountToken
   }),
-  warning('agent-sidecar', 'the agent is an ordinary container, which ends together with LangFlow', (m) => {
+  warning('agent-sidecar', 'the agent is an ordinary container', (m) => {
     const { restartPolicy: _r, ...agent } = m.agent
     m.pod.initContainers = [m.install]
     m.pod.containers.push(agent)
   }),
-  error(
-    'agent-sidecar',
-    'the agent is an init container without restartPolicy, so that LangFlow never starts',
-    (m) => {
-      // The API server refuses probes of such a container.
-      for (const field of ['restartPolicy', 'startupProbe', 'livenessProbe', 'readinessProbe'])
-        delete m.agent[field]
-    },
-    { also: ['agent-probes'] },
-  ),
   error('agent-sidecar', 'the agent is missing', (m) => {
     m.pod.initContainers = [m.install]
   }),
@@ -514,10 +192,8 @@ export const MISTAKES: readonly Mistake[] = [
   error('agent-settings', 'the launcher has no command to start', (m) => {
     m.langflow.args = []
   }),
-  error('agent-settings', 'the identity lacks the UID of the pod', (m) => dropVariable(m.agent, 'POD_UID')),
-  error('agent-settings', 'the front has no address, because POD_IP is missing', (m) =>
-    dropVariable(m.agent, 'POD_IP'),
-  ),
+  error('agent-settings', 'the identity lacks the UID', (m) => dropVariable(m.agent, 'POD_UID')),
+  error('agent-settings', 'POD_IP is missing', (m) => dropVariable(m.agent, 'POD_IP')),
   error('agent-settings', 'a flag of the agent does not exist', (m) => {
     m.agent.args = ['agent', '--lease=langflow-leader-lock']
   }),
@@ -530,13 +206,9 @@ export const MISTAKES: readonly Mistake[] = [
   error('pod-namespaces', "the pod has the node's network", (m) => {
     m.pod.hostNetwork = true
   }),
-  error(
-    'langflow-privileges',
-    "LangFlow's container is privileged, so that a flow can trace its launcher",
-    (m) => {
-      m.langflow.securityContext = { privileged: true, runAsUser: 0, runAsNonRoot: false }
-    },
-  ),
+  error('langflow-privileges', "LangFlow's container is privileged", (m) => {
+    m.langflow.securityContext = { privileged: true, runAsUser: 0, runAsNonRoot: false }
+  }),
   error('langflow-privileges', "LangFlow's container may trace any process", (m) => {
     m.langflow.securityContext = {
       runAsUser: 0,
@@ -544,15 +216,11 @@ export const MISTAKES: readonly Mistake[] = [
       capabilities: { add: ['SYS_PTRACE'] },
     }
   }),
-  error(
-    'langflow-mounts',
-    'the pod has two agents, because the manifest was changed by inject twice in two ways',
-    (m) => {
-      const second = structuredClone(m.agent)
-      second.name = 'agent-2'
-      m.pod.initContainers.push(second)
-    },
-  ),
+  error('langflow-mounts', 'the pod has two agents after inject ran twice', (m) => {
+    const second = structuredClone(m.agent)
+    second.name = 'agent-2'
+    m.pod.initContainers.push(second)
+  }),
   error('langflow-mounts', "the agent's volume was removed, and its mount was not", (m) => {
     m.pod.volumes = m.pod.volumes.filter(({ name }: Loose) => name !== 'agent-state')
   }),
@@ -585,48 +253,12 @@ export const MISTAKES: readonly Mistake[] = [
   error('agent-probes', 'the readiness probe asks the front, not the agent', (m) => {
     m.agent.readinessProbe.httpGet.port = 8091
   }),
-  error(
-    'agent-probes',
-    'the readiness probe only opens a TCP connection',
-    (m) => {
-      m.agent.readinessProbe = { tcpSocket: { port: 8090 } }
-    },
-    { base: 'smallest' },
-  ),
   error('agent-probes', 'the probes name a port that the container has no more', (m) => {
     m.agent.ports = []
   }),
-  error(
-    'agent-probes',
-    'the readiness probe asks /readyz in front mode, so that standbys are never Ready',
-    (m) => {
-      m.agent.readinessProbe.httpGet.path = '/readyz'
-    },
-  ),
-  error(
-    'agent-probes',
-    'the readiness probe counts followers in readiness mode',
-    (m) => {
-      m.agent.readinessProbe.httpGet.path = '/readyz?exclude=leadership'
-    },
-    { base: 'smallest' },
-  ),
-  warning(
-    'agent-probes',
-    'the gate closes only after three failures of 10 s, the defaults of Kubernetes',
-    (m) => {
-      m.agent.readinessProbe = { httpGet: { path: '/readyz', port: 'agent' } }
-    },
-    { base: 'smallest' },
-  ),
-  error(
-    'agent-probes',
-    'the liveness probe of the agent restarts every follower',
-    (m) => {
-      m.agent.livenessProbe.httpGet.path = '/readyz'
-    },
-    { base: 'smallest' },
-  ),
+  error('agent-probes', 'the readiness probe asks /readyz in front mode', (m) => {
+    m.agent.readinessProbe.httpGet.path = '/readyz'
+  }),
   error('langflow-probes', "LangFlow's liveness probe waits for leadership", (m) => {
     m.langflow.livenessProbe = asking('/readyz', 8090)
   }),
@@ -636,13 +268,9 @@ export const MISTAKES: readonly Mistake[] = [
   warning('langflow-probes', 'no liveness probe restarts a launcher that is stuck', (m) => {
     delete m.langflow.livenessProbe
   }),
-  error(
-    'langflow-probes',
-    "LangFlow's liveness probe asks whether the agent lives, not the launcher",
-    (m) => {
-      m.langflow.livenessProbe = asking('/livez', 8090)
-    },
-  ),
+  error('langflow-probes', "LangFlow's liveness probe asks for the agent, not the launcher", (m) => {
+    m.langflow.livenessProbe = asking('/livez', 8090)
+  }),
   error('langflow-probes', "a liveness probe kills every standby, because it asks LangFlow's port", (m) => {
     m.langflow.livenessProbe = asking('/health', 7860)
   }),
@@ -655,48 +283,30 @@ export const MISTAKES: readonly Mistake[] = [
   error('grace-period', 'the grace period of front mode has no time for held requests', (m) => {
     m.pod.terminationGracePeriodSeconds = 30
   }),
-  error(
-    'grace-period',
-    'the grace period is shorter than the stop of LangFlow',
-    (m) => {
-      m.pod.terminationGracePeriodSeconds = 20
-    },
-    { base: 'stateful-set' },
-  ),
-  error('grace-period', 'the drain timeout was raised without the grace period', (m) =>
-    setVariable(m.agent, 'LEADER_DRAIN_TIMEOUT', '2m'),
-  ),
-  error('grace-period', 'the hold timeout was raised without the grace period', (m) =>
-    setVariable(m.agent, 'LEADER_HOLD_TIMEOUT', '2m'),
-  ),
+  error('grace-period', 'the drain timeout was raised', agentHas('LEADER_DRAIN_TIMEOUT', '2m')),
+  error('grace-period', 'the hold timeout was raised', agentHas('LEADER_HOLD_TIMEOUT', '2m')),
   error('grace-period', "a preStop hook of LangFlow's container uses up the grace period", (m) => {
     m.langflow.lifecycle = { preStop: { sleep: { seconds: 60 } } }
   }),
-  error('agent-identity', 'every replica has the same literal identity', (m) =>
-    setVariable(m.agent, 'LEADER_IDENTITY', 'langflow'),
-  ),
+  error('agent-identity', 'the identity is a text', agentHas('LEADER_IDENTITY', 'langflow')),
   error('agent-identity', 'every replica has the same identity by a flag', (m) => {
     m.agent.args = ['agent', '--identity=langflow']
   }),
-  error('agent-identity', "POD_NAME is the Deployment's name", (m) =>
-    setVariable(m.agent, 'POD_NAME', 'langflow'),
+  error('agent-identity', 'POD_NAME is a text', (m) => setVariable(m.agent, 'POD_NAME', 'langflow')),
+  error('agent-identity', 'POD_UID is a text', (m) => setVariable(m.agent, 'POD_UID', '7f2c6d0e')),
+  error(
+    'agent-identity',
+    "the front has the node's address",
+    agentHas('POD_IP', { fieldRef: { fieldPath: 'status.hostIP' } }),
   ),
-  error('agent-identity', 'POD_UID is the same text in every pod', (m) =>
-    setVariable(m.agent, 'POD_UID', '7f2c6d0e-0000-4000-8000-000000000000'),
-  ),
-  error('agent-identity', "the front has the node's address", (m) =>
-    setVariable(m.agent, 'POD_IP', { fieldRef: { fieldPath: 'status.hostIP' } }),
-  ),
-  error('hold-timeout', 'LangFlow must be healthy sooner than it can start', (m) =>
-    setVariable(m.agent, 'LEADER_START_TIMEOUT', '10s'),
+  error('hold-timeout', 'the start timeout is too short', agentHas('LEADER_START_TIMEOUT', '10s')),
+  error('hold-timeout', 'front mode holds requests for 30 s, and a cold standby starts in 37 s', (m) =>
+    dropVariable(m.agent, 'LEADER_STANDBY'),
   ),
   error(
     'hold-timeout',
-    'front mode holds requests for 30 s, and a cold standby starts in 37 s after a Lease of 15 s',
-    (m) => dropVariable(m.agent, 'LEADER_STANDBY'),
-  ),
-  error('hold-timeout', 'front mode holds requests for a shorter time than the lease duration', (m) =>
-    setVariable(m.agent, 'LEADER_HOLD_TIMEOUT', '10s'),
+    'the hold timeout is shorter than the lease duration',
+    agentHas('LEADER_HOLD_TIMEOUT', '10s'),
   ),
   error('hold-timeout', 'a longer lease duration exceeds the hold timeout', (m) => {
     setVariable(m.agent, 'LEADER_LEASE_DURATION', '60s')
@@ -705,71 +315,10 @@ export const MISTAKES: readonly Mistake[] = [
   error('standby-command', 'a script starts LangFlow, although warm is requested', (m) => {
     m.langflow.args = ['/app/start.sh']
   }),
-  error('agent-target', "LangFlow's port was changed without the target", (m) => {
+  error('agent-target', 'the port was changed alone', (m) => {
     m.langflow.args = ['langflow', 'run', '--host', '127.0.0.1', '--port', '7861']
   }),
-  error(
-    'agent-target',
-    'a shell script starts LangFlow on another port',
-    (m) => startBy(m, 'langflow run --host 0.0.0.0 --port 9000'),
-    { base: 'injected' },
-  ),
-  error('agent-target', "the target was changed without LangFlow's port", (m) =>
-    setVariable(m.agent, 'LEADER_TARGET', 'http://127.0.0.1:8080'),
-  ),
-  error(
-    'network-policy',
-    'the front listens on another port than the Service has',
-    (m) => setVariable(m.agent, 'LEADER_FRONT_LISTEN', ':8092'),
-    { object: 'NetworkPolicy/langflow' },
-  ),
-  error(
-    'network-policy',
-    'a policy of the namespace denies all ingress, and no policy allows the replicas',
-    (m) => {
-      const policy = m.get('NetworkPolicy')
-      policy.metadata.name = 'default-deny'
-      policy.spec = { podSelector: {}, policyTypes: ['Ingress'] }
-    },
-    { object: 'NetworkPolicy/default-deny' },
-  ),
-  error(
-    'network-policy',
-    'a policy of the namespace denies all egress',
-    (m) => {
-      m.add(`
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: { name: no-egress }
-spec: { podSelector: {}, policyTypes: [Egress] }
-`)
-    },
-    { object: 'NetworkPolicy/no-egress' },
-  ),
-  error(
-    'network-policy',
-    'egress reaches DNS, the database and the replicas, and not the API server',
-    (m) => m.add(egress([DNS, '{ ports: [{ port: 5432 }] }', REPLICAS])),
-    { object: 'NetworkPolicy/langflow-egress' },
-  ),
-  error(
-    'network-policy',
-    'egress reaches the API server and the replicas, and no DNS',
-    (m) => m.add(egress([API, REPLICAS])),
-    { object: 'NetworkPolicy/langflow-egress' },
-  ),
-  error(
-    'network-policy',
-    'egress reaches the API server and DNS, and no replica',
-    (m) => m.add(egress([API, DNS])),
-    { object: 'NetworkPolicy/langflow-egress' },
-  ),
-  unknown(
-    'secret-key',
-    'LangFlow reads an env file of its own, which may replace the database URL',
-    (m) => m.langflow.args.push('--env-file', '/app/data/.env'),
-    { also: ['database-shared', 'local-files'] },
-  ),
+  error('agent-target', 'the target was changed alone', agentHas('LEADER_TARGET', 'http://127.0.0.1:8080')),
   error('secret-key', 'the secret key is missing', (m) => dropVariable(m.langflow, 'LANGFLOW_SECRET_KEY')),
   error('secret-key', 'the secret key has 16 bytes too many', (m) => {
     m.secret['secret-key'] = Buffer.from('k'.repeat(48)).toString('base64url')
@@ -777,16 +326,20 @@ spec: { podSelector: {}, policyTypes: [Egress] }
   error('secret-key', 'the secret key is empty', (m) => {
     m.secret['secret-key'] = ''
   }),
-  error('secret-key', 'each pod has its own UID as the secret key', (m) =>
-    setVariable(m.langflow, 'LANGFLOW_SECRET_KEY', { fieldRef: { fieldPath: 'metadata.uid' } }),
+  error(
+    'secret-key',
+    "the secret key is the pod's UID",
+    langflowHas('LANGFLOW_SECRET_KEY', { fieldRef: { fieldPath: 'metadata.uid' } }),
   ),
-  error('secret-key', 'each pod has its own name as the secret key', (m) =>
-    setVariable(m.langflow, 'LANGFLOW_SECRET_KEY', { fieldRef: { fieldPath: 'metadata.name' } }),
+  error(
+    'secret-key',
+    "the secret key is the pod's name",
+    langflowHas('LANGFLOW_SECRET_KEY', { fieldRef: { fieldPath: 'metadata.name' } }),
   ),
   unknown('secret-key', 'the Secret lacks the key of the secret key', (m) => {
     delete m.secret['secret-key']
   }),
-  warning('local-files', 'users lose their uploads, because the files are local', (m) =>
+  warning('local-files', 'the uploads are local files', (m) =>
     dropVariable(m.langflow, 'LANGFLOW_STORAGE_TYPE'),
   ),
   warning('local-files', 'the volume for uploads is not where LangFlow writes them', (m) => {
@@ -795,10 +348,152 @@ spec: { podSelector: {}, policyTypes: [Egress] }
     m.langflow.volumeMounts.push({ name: 'files', mountPath: '/data' })
     m.add(claim('langflow-files', 'ReadWriteMany'))
   }),
-  warning(
-    'local-files',
-    'each pod of a StatefulSet has its own volume for the uploads',
-    (m) => {
+  warning('local-files', "the uploads are in a directory of the pod's node", (m) => {
+    setVariable(m.langflow, 'LANGFLOW_STORAGE_TYPE', 'local')
+    const volume = volumeOf(m.pod, 'langflow-state')
+    delete volume.emptyDir
+    volume.hostPath = { path: '/var/lib/langflow' }
+  }),
+  unknown('volume-shared', 'a volume of all replicas is claimed elsewhere', (m) => {
+    const volume = volumeOf(m.pod, 'langflow-state')
+    delete volume.emptyDir
+    volume.persistentVolumeClaim = { claimName: 'langflow-files' }
+  }),
+  warning('replicas', 'no replica could take over, because there is only one', (m) => {
+    m.workload.spec.replicas = 1
+  }),
+  warning('replicas', 'the number of replicas is absent, so there is only one', (m) => {
+    delete m.workload.spec.replicas
+  }),
+  warning('agent-cpu-limit', 'the agent has a CPU limit, so that it may be throttled at a renewal', (m) => {
+    m.agent.resources.limits.cpu = '100m'
+  }),
+  ...having(cluster({ latency: { medianMs: 2501, slowestMs: 2600 } }), [
+    error('api-latency', 'all requests are slow', () => {}),
+  ]),
+  ...having(cluster({ latency: { medianMs: 4, slowestMs: 2501 } }), [
+    warning('api-latency', 'some requests are slow', () => {}),
+  ]),
+  ...having({ object: 'Service/langflow', facts: { refusals: [REFUSAL] } }, [
+    error('objects-valid', 'the API server refuses an object', () => {}),
+  ]),
+  ...having({ object: 'Deployment/staging' }, [
+    error('lease-shared', 'the namePrefix of a second installation did not reach LEADER_LEASE_NAME', (m) => {
+      const staging = m.addTwin('staging')
+      dropVariable(staging.agent, 'LEADER_LEASE_NAME')
+      m.get('Role', 'staging-leader').rules[0].resourceNames = ['langflow-leader-lock']
+    }),
+    error('lease-shared', 'a second installation has the Lease and the Role of the first', (m) => {
+      const staging = m.addTwin('staging')
+      for (const kind of ['Lease', 'Role', 'RoleBinding', 'ServiceAccount'])
+        m.objects = m.objects.filter(({ kind: k, metadata }) => k !== kind || !/^staging/.test(metadata.name))
+      staging.pod.serviceAccountName = 'langflow-leader'
+      dropVariable(staging.agent, 'LEADER_LEASE_NAME')
+    }),
+    error(
+      'lease-shared',
+      "a second installation's Lease name is a variable of LangFlow, not of the agent",
+      (m) => {
+        const staging = m.addTwin('staging')
+        dropVariable(staging.agent, 'LEADER_LEASE_NAME')
+        setVariable(staging.langflow, 'LEADER_LEASE_NAME', 'staging-leader-lock')
+        m.get('Role', 'staging-leader').rules[0].resourceNames = ['langflow-leader-lock']
+      },
+    ),
+    error('database-exclusive', 'two Leases, and one database by the same key of one Secret', (m) => {
+      const staging = m.addTwin('staging')
+      setVariable(staging.langflow, 'LANGFLOW_DATABASE_URL', {
+        secretKeyRef: { name: 'langflow', key: 'database-url' },
+      })
+    }),
+    error('database-exclusive', 'two Leases, and one database with other options in the URL', (m) => {
+      m.addTwin('staging').secret['database-url'] =
+        'postgresql://user:password@host/langflow?sslmode=require&connect_timeout=5'
+    }),
+    error('database-exclusive', 'two Leases, and one database with another driver in the URL', (m) => {
+      m.addTwin('staging').secret['database-url'] = 'postgresql+psycopg://user:password@HOST:5432/langflow'
+    }),
+  ]),
+  ...having({ object: 'Deployment/langflow-copy' }, [
+    error('lease-shared', 'a copy of the Deployment has another name and the same Lease', (m) => {
+      const copy = structuredClone(m.workload)
+      copy.metadata.name = 'langflow-copy'
+      m.objects.push(copy)
+    }),
+  ]),
+  ...having({ object: 'StatefulSet/langflow' }, [
+    error('lease-shared', 'a StatefulSet is beside the Deployment that it replaces', (m) => {
+      const { strategy: _s, minReadySeconds: _m, progressDeadlineSeconds: _p, ...spec } = m.workload.spec
+      m.objects.push({
+        ...structuredClone(m.workload),
+        kind: 'StatefulSet',
+        spec: { ...structuredClone(spec), serviceName: 'langflow-members' },
+      })
+    }),
+  ]),
+  ...having({ object: 'Deployment/green' }, [
+    error('lease-shared', 'blue and green have one Lease, so green never serves', (m) => {
+      const green = m.addTwin('green')
+      green.secret['database-url'] = m.get('Secret', 'langflow').stringData['database-url']
+      setVariable(green.agent, 'LEADER_LEASE_NAME', 'langflow-leader-lock')
+      m.get('Role', 'green-leader').rules[0].resourceNames = ['langflow-leader-lock']
+    }),
+  ]),
+  ...having({ object: 'Deployment/staging', also: ['database-shared'] }, [
+    error('database-exclusive', 'two Leases, and one database by a Secret outside the stream', (m) => {
+      const staging = m.addTwin('staging')
+      for (const { langflow } of [m, staging])
+        setVariable(langflow, 'LANGFLOW_DATABASE_URL', { secretKeyRef: { name: 'shared', key: 'url' } })
+    }),
+  ]),
+  ...having({ object: 'Deployment/other', base: 'injected' }, [
+    error('database-exclusive', 'two Leases, and one database by envFrom of one Secret', (m) => {
+      const other = m.copy()
+      const { workload } = other
+      workload.metadata.name = 'other'
+      workload.spec.selector.matchLabels.app = 'other'
+      workload.spec.template.metadata.labels.app = 'other'
+      setVariable(other.agent, 'LEADER_LEASE_NAME', 'other-leader')
+      setVariable(other.agent, 'LEADER_PEERS', 'other-members:8090')
+      const members = structuredClone(m.members)
+      members.metadata.name = 'other-members'
+      members.spec.selector.app = 'other'
+      m.objects.push(workload, members, { ...m.get('Lease'), metadata: { name: 'other-leader' } })
+      m.get('Role').rules[0].resourceNames.push('other-leader')
+    }),
+  ]),
+  ...having({ base: 'smallest' }, [
+    unknown('database-shared', 'the optional key of the database is missing in the Secret', (m) => {
+      delete m.secret['database-url']
+    }),
+    error('agent-probes', 'the readiness probe only opens a TCP connection', (m) => {
+      m.agent.readinessProbe = { tcpSocket: { port: 8090 } }
+    }),
+    error('agent-probes', 'the readiness probe counts followers in readiness mode', (m) => {
+      m.agent.readinessProbe.httpGet.path = '/readyz?exclude=leadership'
+    }),
+    warning('agent-probes', 'the gate closes only after three failures of 10 s', (m) => {
+      m.agent.readinessProbe = { httpGet: { path: '/readyz', port: 'agent' } }
+    }),
+    error('agent-probes', 'the liveness probe of the agent restarts every follower', (m) => {
+      m.agent.livenessProbe.httpGet.path = '/readyz'
+    }),
+    error('rollout-strategy', 'in readiness mode, a surge waits forever for a second Ready pod', (m) => {
+      m.workload.spec.strategy.rollingUpdate = { maxSurge: 1, maxUnavailable: 0 }
+    }),
+    error('rollout-strategy', 'with three replicas in readiness mode, only one may be unavailable', (m) => {
+      m.workload.spec.replicas = 3
+    }),
+  ]),
+  ...having({ base: 'stateful-set' }, [
+    error('database-shared', 'each pod has its own database by its name', (m) => {
+      m.langflow.env.unshift({ name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } })
+      setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:password@host/$(POD_NAME)')
+    }),
+    error('grace-period', 'the grace period is shorter than the stop of LangFlow', (m) => {
+      m.pod.terminationGracePeriodSeconds = 20
+    }),
+    warning('local-files', 'each pod of a StatefulSet has its own volume for the uploads', (m) => {
       m.secret.LANGFLOW_STORAGE_TYPE = 'local'
       m.langflow.volumeMounts.push({ name: 'data', mountPath: '/app/data' })
       m.workload.spec.volumeClaimTemplates = [
@@ -807,126 +502,202 @@ spec: { podSelector: {}, policyTypes: [Egress] }
           spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
         },
       ]
-    },
-    { base: 'stateful-set' },
-  ),
-  warning('local-files', "the uploads are in a directory of the pod's node", (m) => {
-    setVariable(m.langflow, 'LANGFLOW_STORAGE_TYPE', 'local')
-    const volume = volumeOf(m.pod, 'langflow-state')
-    delete volume.emptyDir
-    volume.hostPath = { path: '/var/lib/langflow' }
-  }),
-  error(
-    'volume-shared',
-    'an autoscaler adds replicas, which share one ReadWriteOnce volume',
-    (m) => {
+    }),
+    error('rollout-strategy', 'an ordered StatefulSet in readiness mode never gets its third pod', (m) => {
+      m.workload.spec.replicas = 3
+      m.workload.spec.updateStrategy.rollingUpdate.maxUnavailable = 2
+
+      delete m.workload.spec.podManagementPolicy
+    }),
+  ]),
+  ...having({ base: 'injected', also: ['replicas'] }, [
+    error('database-shared', 'a Deployment scaled to 0 for inject has no database', (m) => {
+      m.workload.spec.replicas = 0
+      delete m.secret.LANGFLOW_DATABASE_URL
+    }),
+    error('database-shared', 'an autoscaler sets the number of replicas, which have no database', (m) => {
+      delete m.workload.spec.replicas
+      delete m.secret.LANGFLOW_DATABASE_URL
+      m.add(autoscaler(m, 2, 4))
+    }),
+  ]),
+  ...having({ base: 'injected' }, [
+    error(
+      'database-shared',
+      "a chart's script builds the database URL of a variable that is not set",
+      (m) => {
+        delete m.secret.LANGFLOW_DATABASE_URL
+        startBy(
+          m,
+          'if [ -n "$DRIVER" ]; then export LANGFLOW_DATABASE_URL="$DRIVER://$DB_HOST/app"; fi && langflow run --host 0.0.0.0 --port 7860',
+        )
+      },
+    ),
+    error('agent-target', 'a shell script starts LangFlow on another port', (m) =>
+      startBy(m, 'langflow run --host 0.0.0.0 --port 9000'),
+    ),
+    error('rollout-strategy', 'in readiness mode, the default strategy waits forever', (m) => {
+      delete m.workload.spec.strategy
+    }),
+  ]),
+  ...having({ object: null }, [
+    error('langflow-found', 'a Job runs LangFlow with the same database', (m) =>
+      m.objects.push(job(m, 'Job', ['langflow', 'run', '--backend-only'])),
+    ),
+    error('langflow-found', 'a second container of the pod runs LangFlow without the launcher', (m) => {
+      m.pod.containers.push({
+        name: 'langflow-worker',
+        image: m.langflow.image,
+        command: ['langflow', 'run', '--backend-only', '--port', '7900'],
+        env: structuredClone(m.langflow.env),
+      })
+    }),
+  ]),
+  ...having({ object: 'CronJob/seed' }, [
+    error('other-containers', "a CronJob runs LangFlow's migration of the same database", (m) =>
+      m.objects.push(job(m, 'CronJob', ['langflow', 'migration', '--fix'])),
+    ),
+  ]),
+  ...having({ also: ['agent-rights'] }, [
+    warning(
+      'lease-object',
+      'LEADER_LEASE_NAME lacks a suffix',
+      agentHas('LEADER_LEASE_NAME', 'langflow-leader'),
+    ),
+  ]),
+  ...having({ object: 'Lease/langflow-leader-lock' }, [
+    error('lease-object', 'the Lease has a holder in its manifest', (m) => {
+      m.get('Lease').spec = { holderIdentity: 'langflow-0_1', leaseDurationSeconds: 15 }
+    }),
+  ]),
+  ...having({ object: 'Service/langflow-members' }, [
+    error('peers', 'the second installation asks the agents of the first', (m) =>
+      setVariable(m.addTwin('staging').agent, 'LEADER_PEERS', 'langflow-members:8090'),
+    ),
+    error('peers', 'the members Service has a cluster IP', (m) => {
+      delete m.members.spec.clusterIP
+    }),
+    error('service-leader', "the members' Service leads to the port of the front", (m) => {
+      m.members.spec.ports[0].targetPort = 8091
+    }),
+  ]),
+  ...having({ object: 'Service/langflow-members', base: 'smallest' }, [
+    error('peers', 'the members Service lacks the followers, which are not Ready', (m) => {
+      delete m.members.spec.publishNotReadyAddresses
+    }),
+  ]),
+  ...having({ object: 'Service/langflow' }, [
+    error('service-leader', 'the Service bypasses the front', (m) => {
+      m.service.spec.ports[0].targetPort = 7860
+    }),
+    error('service-leader', 'the Service has no targetPort, so that its port bypasses the front', (m) => {
+      delete m.service.spec.ports[0].targetPort
+    }),
+    error('service-leader', "the port named http is still LangFlow's in front mode", (m) => {
+      m.langflow.ports = [{ name: 'http', containerPort: 7860 }]
+    }),
+  ]),
+  ...having({ object: 'Service/langflow-lb' }, [
+    error('service-leader', 'a second Service for the load balancer bypasses the front', (m) => {
+      const second = structuredClone(m.service)
+      second.metadata.name = 'langflow-lb'
+      second.spec.type = 'LoadBalancer'
+      second.spec.ports = [{ port: 80, targetPort: 7860 }]
+      m.objects.push(second)
+    }),
+  ]),
+  ...having({ object: 'Service/langflow', base: 'smallest' }, [
+    error('service-leader', 'the Service for users also has the pods that are not Ready', (m) => {
+      m.service.spec.publishNotReadyAddresses = true
+    }),
+  ]),
+  ...having({ also: ['agent-probes'] }, [
+    error('agent-sidecar', 'the agent is an init container without restartPolicy', (m) => {
+      // The API server refuses probes of such a container.
+      for (const field of ['restartPolicy', 'startupProbe', 'livenessProbe', 'readinessProbe'])
+        delete m.agent[field]
+    }),
+  ]),
+  ...having({ object: 'NetworkPolicy/langflow' }, [
+    error(
+      'network-policy',
+      'the front listens on another port than the Service has',
+      agentHas('LEADER_FRONT_LISTEN', ':8092'),
+    ),
+  ]),
+  ...having({ object: 'NetworkPolicy/default-deny' }, [
+    error('network-policy', 'a policy of the namespace denies all ingress', (m) => {
+      const policy = m.get('NetworkPolicy')
+      policy.metadata.name = 'default-deny'
+      policy.spec = { podSelector: {}, policyTypes: ['Ingress'] }
+    }),
+  ]),
+  ...having({ object: 'NetworkPolicy/no-egress' }, [
+    error('network-policy', 'a policy of the namespace denies all egress', (m) => {
+      m.add(`
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: no-egress }
+spec: { podSelector: {}, policyTypes: [Egress] }
+`)
+    }),
+  ]),
+  ...having({ object: 'NetworkPolicy/langflow-egress' }, [
+    error('network-policy', 'egress does not reach the API server', (m) =>
+      m.add(egress([DNS, '{ ports: [{ port: 5432 }] }', REPLICAS])),
+    ),
+    error('network-policy', 'egress does not reach DNS', (m) => m.add(egress([API, REPLICAS]))),
+    error('network-policy', 'egress does not reach the replicas', (m) => m.add(egress([API, DNS]))),
+  ]),
+  ...having({ also: ['database-shared', 'local-files'] }, [
+    unknown('secret-key', 'LangFlow reads an env file of its own', (m) =>
+      m.langflow.args.push('--env-file', '/app/data/.env'),
+    ),
+  ]),
+  ...having({ object: 'PersistentVolumeClaim/cache', also: ['replicas'] }, [
+    error('volume-shared', 'an autoscaler adds replicas, which share one ReadWriteOnce volume', (m) => {
       m.workload.spec.replicas = 1
       m.pod.volumes.push({ name: 'cache', persistentVolumeClaim: { claimName: 'cache' } })
       m.langflow.volumeMounts.push({ name: 'cache', mountPath: '/cache' })
       m.add(claim('cache', 'ReadWriteOnce'))
       m.add(autoscaler(m, 1, 3))
-    },
-    { object: 'PersistentVolumeClaim/cache', also: ['replicas'] },
-  ),
-  error(
-    'volume-shared',
-    'all replicas mount one ReadWriteOnce volume of S3 credentials and caches',
-    (m) => {
+    }),
+  ]),
+  ...having({ object: 'PersistentVolumeClaim/cache' }, [
+    error('volume-shared', 'all replicas mount one ReadWriteOnce volume', (m) => {
       m.pod.volumes.push({ name: 'cache', persistentVolumeClaim: { claimName: 'cache' } })
       m.langflow.volumeMounts.push({ name: 'cache', mountPath: '/cache' })
       m.add(claim('cache', 'ReadWriteOnce'))
-    },
-    { object: 'PersistentVolumeClaim/cache' },
-  ),
-  unknown('volume-shared', 'a volume of all replicas is claimed elsewhere', (m) => {
-    const volume = volumeOf(m.pod, 'langflow-state')
-    delete volume.emptyDir
-    volume.persistentVolumeClaim = { claimName: 'langflow-files' }
-  }),
-  error(
-    'rollout-strategy',
-    'in readiness mode, a surge waits forever for a second Ready pod',
-    (m) => {
-      m.workload.spec.strategy.rollingUpdate = { maxSurge: 1, maxUnavailable: 0 }
-    },
-    { base: 'smallest' },
-  ),
-  error(
-    'rollout-strategy',
-    'in readiness mode, the default strategy waits forever',
-    (m) => {
-      delete m.workload.spec.strategy
-    },
-    { base: 'injected' },
-  ),
-  error(
-    'rollout-strategy',
-    'with three replicas in readiness mode, only one may be unavailable',
-    (m) => {
-      m.workload.spec.replicas = 3
-    },
-    { base: 'smallest' },
-  ),
-  error(
-    'rollout-strategy',
-    'an ordered StatefulSet in readiness mode never gets its third pod',
-    (m) => {
-      m.workload.spec.replicas = 3
-      m.workload.spec.updateStrategy.rollingUpdate.maxUnavailable = 2
-
-      delete m.workload.spec.podManagementPolicy
-    },
-    { base: 'stateful-set' },
-  ),
-  error(
-    'disruption-budget',
-    'a budget blocks every eviction of the leader in readiness mode',
-    (m) => m.add(budget('smallest', 'minAvailable: 1')),
-    { object: 'PodDisruptionBudget/smallest', base: 'smallest' },
-  ),
-  error(
-    'disruption-budget',
-    'a budget by maxUnavailable blocks every eviction of the leader in readiness mode',
-    (m) => m.add(budget('smallest', 'maxUnavailable: 1')),
-    { object: 'PodDisruptionBudget/smallest', base: 'smallest' },
-  ),
-  error(
-    'disruption-budget',
-    'a budget needs two Ready pods, and an autoscaler may leave two',
-    (m) => {
+    }),
+  ]),
+  ...having({ object: 'PodDisruptionBudget/smallest', base: 'smallest' }, [
+    error('disruption-budget', 'a budget blocks every eviction', (m) =>
+      m.add(budget('smallest', 'minAvailable: 1')),
+    ),
+    error('disruption-budget', 'a budget by maxUnavailable blocks every eviction', (m) =>
+      m.add(budget('smallest', 'maxUnavailable: 1')),
+    ),
+  ]),
+  ...having({ object: 'PodDisruptionBudget/production', also: ['replicas'] }, [
+    error('disruption-budget', 'a budget needs two Ready pods, and an autoscaler may leave two', (m) => {
       delete m.workload.spec.replicas
       m.add(autoscaler(m, 2, 5))
       m.drop('PodDisruptionBudget')
       m.add(budget('production', 'minAvailable: 2'))
-    },
-    { object: 'PodDisruptionBudget/production', also: ['replicas'] },
-  ),
-  error(
-    'disruption-budget',
-    'a second budget of another team selects the same pods, which blocks every eviction',
-    (m) => {
+    }),
+  ]),
+  ...having({ object: 'PodDisruptionBudget/everything' }, [
+    error('disruption-budget', 'a second budget of another team selects the same pods', (m) => {
       const second = structuredClone(m.get('PodDisruptionBudget'))
       second.metadata.name = 'everything'
       second.spec.selector = {}
       m.objects.push(second)
-    },
-    { object: 'PodDisruptionBudget/everything' },
-  ),
-  warning('replicas', 'no replica could take over, because there is only one', (m) => {
-    m.workload.spec.replicas = 1
-  }),
-  warning('replicas', 'the number of replicas is absent, so there is only one', (m) => {
-    delete m.workload.spec.replicas
-  }),
-  warning('replicas', 'an autoscaler adds replicas, which only wait', (m) => m.add(autoscaler(m, 2, 5)), {
-    object: 'HorizontalPodAutoscaler/langflow',
-  }),
-  warning('replicas', 'an autoscaler may leave only one replica', (m) => m.add(autoscaler(m, 1, 3)), {
-    object: 'HorizontalPodAutoscaler/langflow',
-  }),
-  warning('agent-cpu-limit', 'the agent has a CPU limit, so that it may be throttled at a renewal', (m) => {
-    m.agent.resources.limits.cpu = '100m'
-  }),
+    }),
+  ]),
+  ...having({ object: 'HorizontalPodAutoscaler/langflow' }, [
+    warning('replicas', 'an autoscaler adds replicas, which only wait', (m) => m.add(autoscaler(m, 2, 5))),
+    warning('replicas', 'an autoscaler may leave only one replica', (m) => m.add(autoscaler(m, 1, 3))),
+  ]),
 ]
 
 function startBy(m: ManifestSet, script: string): void {

@@ -8,11 +8,11 @@ export interface Unusual {
   readonly edit: (manifests: ManifestSet) => void
 }
 
-const odd = (name: string, edit: Unusual['edit'], base: Base = 'production'): Unusual => ({
-  name,
-  base,
-  edit,
-})
+const oddly =
+  (base: Base) =>
+  (name: string, edit: Unusual['edit']): Unusual => ({ name, base, edit })
+
+const odd = oddly('production')
 
 export const UNUSUAL: readonly Unusual[] = [
   odd('the stream has the objects in the opposite order', (m) => {
@@ -118,21 +118,13 @@ spec: { selector: { matchLabels: { app.kubernetes.io/name: langflow } }, podMetr
   odd('there are three replicas', (m) => {
     m.workload.spec.replicas = 3
   }),
-  odd(
-    'there are three replicas in readiness mode, of which two may be unavailable',
-    (m) => {
-      m.workload.spec.replicas = 3
-      m.workload.spec.strategy.rollingUpdate.maxUnavailable = 2
-    },
-    'smallest',
-  ),
-  odd(
-    'a percentage lets all replicas but the leader be unavailable',
-    (m) => {
-      m.workload.spec.strategy.rollingUpdate = { maxSurge: '0%', maxUnavailable: '50%' }
-    },
-    'smallest',
-  ),
+  oddly('smallest')('there are three replicas in readiness mode, of which two may be unavailable', (m) => {
+    m.workload.spec.replicas = 3
+    m.workload.spec.strategy.rollingUpdate.maxUnavailable = 2
+  }),
+  oddly('smallest')('a percentage lets all replicas but the leader be unavailable', (m) => {
+    m.workload.spec.strategy.rollingUpdate = { maxSurge: '0%', maxUnavailable: '50%' }
+  }),
   odd('an autoscaler holds two replicas, and the Deployment names no number', (m) => {
     delete m.workload.spec.replicas
     m.add(`
@@ -166,40 +158,28 @@ spec: { scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: frontend 
       },
     }
   }),
-  odd(
-    'in readiness mode, 67 % of three replicas may be unavailable',
-    (m) => {
-      m.workload.spec.replicas = 3
-      m.workload.spec.strategy.rollingUpdate = { maxSurge: 0, maxUnavailable: '67%' }
-    },
-    'smallest',
-  ),
-  odd(
-    'in readiness mode, both limits are 0, so that Kubernetes replaces one pod at a time',
-    (m) => {
-      m.workload.spec.strategy.rollingUpdate = { maxSurge: 0, maxUnavailable: '49%' }
-    },
-    'smallest',
-  ),
+  oddly('smallest')('in readiness mode, 67 % of three replicas may be unavailable', (m) => {
+    m.workload.spec.replicas = 3
+    m.workload.spec.strategy.rollingUpdate = { maxSurge: 0, maxUnavailable: '67%' }
+  }),
+  oddly('smallest')('in readiness mode, both limits are 0', (m) => {
+    m.workload.spec.strategy.rollingUpdate = { maxSurge: 0, maxUnavailable: '49%' }
+  }),
   odd('a budget requires one Ready pod in front mode', (m) => {
     m.get('PodDisruptionBudget').spec = {
       minAvailable: 1,
       selector: m.get('PodDisruptionBudget').spec.selector,
     }
   }),
-  odd(
-    'a StatefulSet in front mode starts its pods in order',
-    (m) => {
-      setVariable(m.agent, 'LEADER_TRAFFIC', 'front')
-      setVariable(m.agent, 'LEADER_STANDBY', 'warm')
-      m.agent.readinessProbe.httpGet.path = '/frontz'
-      m.agent.readinessProbe.failureThreshold = 3
-      m.pod.terminationGracePeriodSeconds = 75
-      m.workload.spec.podManagementPolicy = 'OrderedReady'
-      m.langflow.ports = [{ name: 'http', containerPort: 8091 }]
-    },
-    'stateful-set',
-  ),
+  oddly('stateful-set')('a StatefulSet in front mode starts its pods in order', (m) => {
+    setVariable(m.agent, 'LEADER_TRAFFIC', 'front')
+    setVariable(m.agent, 'LEADER_STANDBY', 'warm')
+    m.agent.readinessProbe.httpGet.path = '/frontz'
+    m.agent.readinessProbe.failureThreshold = 3
+    m.pod.terminationGracePeriodSeconds = 75
+    m.workload.spec.podManagementPolicy = 'OrderedReady'
+    m.langflow.ports = [{ name: 'http', containerPort: 8091 }]
+  }),
   odd('the whole command is in command', (m) => {
     m.langflow.command = [...m.langflow.command, ...m.langflow.args]
     delete m.langflow.args
@@ -438,21 +418,13 @@ spec: { podSelector: {}, policyTypes: [Ingress] }
     const [, peers] = m.get('NetworkPolicy').spec.ingress
     peers.from = [{ namespaceSelector: { matchLabels: { 'example.org/allow-ingress': 'flows' } } }]
   }),
-  odd(
-    'an optional Secret is missing',
-    (m) => {
-      m.langflow.envFrom.push({ secretRef: { name: 'provider-keys', optional: true } })
-    },
-    'injected',
-  ),
-  odd(
-    'a variable of LangFlow replaces one of envFrom',
-    (m) => {
-      setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:password@host/app')
-      m.secret.LANGFLOW_DATABASE_URL = 'sqlite:////tmp/langflow.db'
-    },
-    'injected',
-  ),
+  oddly('injected')('an optional Secret is missing', (m) => {
+    m.langflow.envFrom.push({ secretRef: { name: 'provider-keys', optional: true } })
+  }),
+  oddly('injected')('a variable of LangFlow replaces one of envFrom', (m) => {
+    setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:password@host/app')
+    m.secret.LANGFLOW_DATABASE_URL = 'sqlite:////tmp/langflow.db'
+  }),
   odd('the database URL comes from a ConfigMap', (m) => {
     m.add(`
 apiVersion: v1
@@ -477,19 +449,15 @@ metadata: { name: langflow-files }
 spec: { accessModes: [ReadWriteMany], resources: { requests: { storage: 10Gi } } }
 `)
   }),
-  odd(
-    'each pod of a StatefulSet has its own ReadWriteOnce volume for caches',
-    (m) => {
-      m.langflow.volumeMounts.push({ name: 'cache', mountPath: '/cache' })
-      m.workload.spec.volumeClaimTemplates = [
-        {
-          metadata: { name: 'cache' },
-          spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
-        },
-      ]
-    },
-    'stateful-set',
-  ),
+  oddly('stateful-set')('each pod of a StatefulSet has its own ReadWriteOnce volume for caches', (m) => {
+    m.langflow.volumeMounts.push({ name: 'cache', mountPath: '/cache' })
+    m.workload.spec.volumeClaimTemplates = [
+      {
+        metadata: { name: 'cache' },
+        spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+      },
+    ]
+  }),
   odd('flows come from a sidecar of git-sync', (m) => {
     m.pod.volumes.push({ name: 'flows', emptyDir: {} })
     m.pod.initContainers.push({
