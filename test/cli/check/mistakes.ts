@@ -43,6 +43,9 @@ const agentHas = (name: string, value: string | object) => (m: ManifestSet) =>
   setVariable(m.agent, name, value)
 const langflowHas = (name: string, value: object) => (m: ManifestSet) => setVariable(m.langflow, name, value)
 
+const { assign } = Object
+const omit = (of: Loose, key: string) => delete of[key]
+
 /** The words behind the launcher. */
 const SHELL = ['/bin/bash', '-c']
 
@@ -175,12 +178,8 @@ export const MISTAKES: readonly Mistake[] = [
     m.pod.initContainers = [m.install]
     m.pod.containers.push(agent)
   }),
-  error('agent-sidecar', 'the agent is missing', (m) => {
-    m.pod.initContainers = [m.install]
-  }),
-  error('launcher-first', 'LangFlow runs without the launcher', (m) => {
-    delete m.langflow.command
-  }),
+  error('agent-sidecar', 'the agent is missing', (m) => assign(m.pod, { initContainers: [m.install] })),
+  error('launcher-first', 'LangFlow runs without the launcher', (m) => omit(m.langflow, 'command')),
   error('launcher-first', "tini is PID 1 of LangFlow's container, not the launcher", (m) => {
     m.langflow.command = ['/opt/langflow-leader/tini', '--', ...m.langflow.command]
   }),
@@ -189,9 +188,7 @@ export const MISTAKES: readonly Mistake[] = [
     m.langflow.command = [...SHELL, `${launcher} langflow run --host 127.0.0.1 --port 7860; echo ended`]
     delete m.langflow.args
   }),
-  error('agent-settings', 'the launcher has no command to start', (m) => {
-    m.langflow.args = []
-  }),
+  error('agent-settings', 'the launcher has no command to start', (m) => assign(m.langflow, { args: [] })),
   error('agent-settings', 'the identity lacks the UID', (m) => dropVariable(m.agent, 'POD_UID')),
   error('agent-settings', 'POD_IP is missing', (m) => dropVariable(m.agent, 'POD_IP')),
   error('agent-settings', 'a flag of the agent does not exist', (m) => {
@@ -200,12 +197,8 @@ export const MISTAKES: readonly Mistake[] = [
   error('pod-namespaces', 'the pod shares its process namespace', (m) => {
     m.pod.shareProcessNamespace = true
   }),
-  error('pod-namespaces', "the pod has the node's processes", (m) => {
-    m.pod.hostPID = true
-  }),
-  error('pod-namespaces', "the pod has the node's network", (m) => {
-    m.pod.hostNetwork = true
-  }),
+  error('pod-namespaces', "the pod has the node's processes", (m) => assign(m.pod, { hostPID: true })),
+  error('pod-namespaces', "the pod has the node's network", (m) => assign(m.pod, { hostNetwork: true })),
   error('langflow-privileges', "LangFlow's container is privileged", (m) => {
     m.langflow.securityContext = { privileged: true, runAsUser: 0, runAsNonRoot: false }
   }),
@@ -296,7 +289,7 @@ export const MISTAKES: readonly Mistake[] = [
   error('agent-identity', 'POD_UID is a text', (m) => setVariable(m.agent, 'POD_UID', '7f2c6d0e')),
   error(
     'agent-identity',
-    "the front has the node's address",
+    "POD_IP is the node's",
     agentHas('POD_IP', { fieldRef: { fieldPath: 'status.hostIP' } }),
   ),
   error('hold-timeout', 'the start timeout is too short', agentHas('LEADER_START_TIMEOUT', '10s')),
@@ -305,7 +298,7 @@ export const MISTAKES: readonly Mistake[] = [
   ),
   error(
     'hold-timeout',
-    'the hold timeout is shorter than the lease duration',
+    'the hold timeout is below the lease duration',
     agentHas('LEADER_HOLD_TIMEOUT', '10s'),
   ),
   error('hold-timeout', 'a longer lease duration exceeds the hold timeout', (m) => {
@@ -323,22 +316,13 @@ export const MISTAKES: readonly Mistake[] = [
   error('secret-key', 'the secret key has 16 bytes too many', (m) => {
     m.secret['secret-key'] = Buffer.from('k'.repeat(48)).toString('base64url')
   }),
-  error('secret-key', 'the secret key is empty', (m) => {
-    m.secret['secret-key'] = ''
-  }),
+  error('secret-key', 'the secret key is empty', (m) => assign(m.secret, { 'secret-key': '' })),
   error(
     'secret-key',
-    "the secret key is the pod's UID",
+    "it is the pod's UID",
     langflowHas('LANGFLOW_SECRET_KEY', { fieldRef: { fieldPath: 'metadata.uid' } }),
   ),
-  error(
-    'secret-key',
-    "the secret key is the pod's name",
-    langflowHas('LANGFLOW_SECRET_KEY', { fieldRef: { fieldPath: 'metadata.name' } }),
-  ),
-  unknown('secret-key', 'the Secret lacks the key of the secret key', (m) => {
-    delete m.secret['secret-key']
-  }),
+  unknown('secret-key', 'the Secret lacks the key of the secret key', (m) => omit(m.secret, 'secret-key')),
   warning('local-files', 'the uploads are local files', (m) =>
     dropVariable(m.langflow, 'LANGFLOW_STORAGE_TYPE'),
   ),
@@ -574,9 +558,7 @@ export const MISTAKES: readonly Mistake[] = [
     error('peers', 'the second installation asks the agents of the first', (m) =>
       setVariable(m.addTwin('staging').agent, 'LEADER_PEERS', 'langflow-members:8090'),
     ),
-    error('peers', 'the members Service has a cluster IP', (m) => {
-      delete m.members.spec.clusterIP
-    }),
+    error('peers', 'the members Service has a cluster IP', (m) => omit(m.members.spec, 'clusterIP')),
     error('service-leader', "the members' Service leads to the port of the front", (m) => {
       m.members.spec.ports[0].targetPort = 8091
     }),

@@ -12,6 +12,7 @@ const oddly =
   (base: Base) =>
   (name: string, edit: Unusual['edit']): Unusual => ({ name, base, edit })
 
+const { assign } = Object
 const odd = oddly('production')
 
 export const UNUSUAL: readonly Unusual[] = [
@@ -24,7 +25,7 @@ export const UNUSUAL: readonly Unusual[] = [
   }),
   odd('the objects come from the API server, with its defaults and status', (m) => {
     for (const object of m.objects) {
-      Object.assign(object.metadata, {
+      assign(object.metadata, {
         uid: '7f2c6d0e-5a5b-4d2f-9d0e-1f2a3b4c5d6e',
         resourceVersion: '12345',
         creationTimestamp: '2026-11-01T10:00:00Z',
@@ -32,15 +33,15 @@ export const UNUSUAL: readonly Unusual[] = [
       })
     }
     m.intoNamespace('langflow')
-    Object.assign(m.service.spec, { clusterIP: '10.96.3.4', sessionAffinity: 'None', type: 'ClusterIP' })
+    assign(m.service.spec, { clusterIP: '10.96.3.4', sessionAffinity: 'None', type: 'ClusterIP' })
     m.members.spec.clusterIPs = ['None']
     m.pod.serviceAccount = m.pod.serviceAccountName
-    Object.assign(m.pod, {
+    assign(m.pod, {
       dnsPolicy: 'ClusterFirst',
       restartPolicy: 'Always',
       schedulerName: 'default-scheduler',
     })
-    Object.assign(m.workload, { status: { replicas: 2, readyReplicas: 2, observedGeneration: 4 } })
+    assign(m.workload, { status: { replicas: 2, readyReplicas: 2, observedGeneration: 4 } })
     m.get('Lease').spec = { holderIdentity: 'langflow-1_u', leaseDurationSeconds: 15 }
     const secret = m.get('Secret')
     secret.data = Object.fromEntries(
@@ -105,7 +106,7 @@ spec: { selector: { matchLabels: { app.kubernetes.io/name: langflow } }, podMetr
     m.objects.push(...twin.objects)
   }),
   odd('kustomize adds a label to every selector and template', (m) => {
-    const add = (labels: Loose) => Object.assign(labels, { env: 'prod' })
+    const add = (labels: Loose) => assign(labels, { env: 'prod' })
     add(m.workload.spec.selector.matchLabels)
     add(m.workload.spec.template.metadata.labels)
     add(m.pod.topologySpreadConstraints[0].labelSelector.matchLabels)
@@ -115,9 +116,7 @@ spec: { selector: { matchLabels: { app.kubernetes.io/name: langflow } }, podMetr
     add(spec.podSelector.matchLabels)
     add(spec.ingress[1].from[0].podSelector.matchLabels)
   }),
-  odd('there are three replicas', (m) => {
-    m.workload.spec.replicas = 3
-  }),
+  odd('there are three replicas', (m) => assign(m.workload.spec, { replicas: 3 })),
   oddly('smallest')('there are three replicas in readiness mode, of which two may be unavailable', (m) => {
     m.workload.spec.replicas = 3
     m.workload.spec.strategy.rollingUpdate.maxUnavailable = 2
@@ -271,12 +270,10 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
   }),
   odd('the same user is set in each container', (m) => {
     for (const container of [m.langflow, m.agent, m.install])
-      Object.assign(container.securityContext, { runAsUser: 1000, runAsGroup: 1000, runAsNonRoot: true })
+      assign(container.securityContext, { runAsUser: 1000, runAsGroup: 1000, runAsNonRoot: true })
     m.pod.securityContext = { seccompProfile: { type: 'RuntimeDefault' } }
   }),
-  odd('a longer grace period is set', (m) => {
-    m.pod.terminationGracePeriodSeconds = 600
-  }),
+  odd('a longer grace period is set', (m) => assign(m.pod, { terminationGracePeriodSeconds: 600 })),
   odd('the timings are longer, and consistent', (m) => {
     setVariable(m.agent, 'LEADER_LEASE_DURATION', '20s')
     setVariable(m.agent, 'LEADER_RENEW_DEADLINE', '15000ms')
