@@ -15,14 +15,13 @@ import { LEADER, ScriptedCluster } from './scripted-cluster.ts'
 /** The time of the leader's clock, which differs from that of this machine. */
 const NOW = Date.parse(LEADER.now)
 const inMs = (ms: number) => new Date(NOW + ms).toISOString()
-const PODS = ['langflow-0', 'langflow-1', 'langflow-2']
 const AWAY = new OperationError('unreachable', 'cannot reach it')
 
 /** Replicas that show the pause immediately. */
 class Cluster extends ScriptedCluster {
   readonly clock = new VirtualClock()
   /** The replicas that read the Lease. */
-  seeing = PODS
+  seeing = ['langflow-0', 'langflow-1', 'langflow-2']
 
   override replicas = async () => {
     if (this.away) throw this.away
@@ -58,56 +57,23 @@ describe('a pause', () => {
     assert.deepEqual((await cluster.pause()).after, { until: null, reason: null })
   })
 
+  const holder = (holderIdentity: string) => (cluster: Cluster) => cluster.write({ holderIdentity })
+  const silent = (pod: string) => (cluster: Cluster) => cluster.show(pod, 'refused')
+  const after = (happens: (cluster: Cluster) => void) => (cluster: Cluster) => {
+    cluster.carriedOut = () => happens(cluster)
+  }
+  const blind = (cluster: Cluster) => void cluster.seeing.splice(1, 1)
+  const ended = after((cluster) => cluster.note({ [PAUSED]: null }))
+  const leads = /^paused until an operator resumes\nlangflow-0 stays the leader/
   const rows: [when: string, change: (cluster: Cluster) => void, inForce: boolean, line: RegExp][] = [
-    [
-      'all replicas show it',
-      () => {},
-      true,
-      /^paused until an operator resumes\nlangflow-0 stays the leader/,
-    ],
-    ['no replica leads', (cluster) => cluster.write({ holderIdentity: '' }), false, /\nno replica leads/],
-    [
-      'the pod of the leader is gone',
-      (cluster) => cluster.write({ holderIdentity: 'gone_uid' }),
-      false,
-      /no such replica/,
-    ],
-    [
-      'the leader does not answer',
-      (cluster) => cluster.show('langflow-0', 'refused'),
-      false,
-      /langflow-0 does not show the change: refused/,
-    ],
-    [
-      'a follower does not answer',
-      (cluster) => cluster.show('langflow-2', 'refused'),
-      true,
-      /langflow-2 does not show the change: refused/,
-    ],
-    [
-      'a follower does not show it in time',
-      (cluster) => {
-        cluster.seeing = ['langflow-0', 'langflow-2']
-      },
-      false,
-      /langflow-1 does not show the change: /,
-    ],
-    [
-      'the leader releases the Lease meanwhile',
-      (cluster) => {
-        cluster.carriedOut = () => cluster.write({ holderIdentity: '' })
-      },
-      false,
-      /\nno replica leads/,
-    ],
-    [
-      'the leader removes it because of a handover',
-      (cluster) => {
-        cluster.carriedOut = () => cluster.note({ [PAUSED]: null })
-      },
-      false,
-      /^not paused/,
-    ],
+    ['all replicas show it', () => {}, true, leads],
+    ['no replica leads', holder(''), false, /\nno replica leads/],
+    ['the pod of the leader is gone', holder('gone_uid'), false, /no such replica/],
+    ['the leader does not answer', silent('langflow-0'), false, /langflow-0 does not .*: refused/],
+    ['a follower does not answer', silent('langflow-2'), true, /langflow-2 does not .*: refused/],
+    ['a follower does not show it in time', blind, false, /langflow-1 does not show the change: /],
+    ['the leader releases the Lease meanwhile', after(holder('')), false, /\nno replica leads/],
+    ['the leader removes it because of a handover', ended, false, /^not paused/],
   ]
   for (const [when, change, inForce, line] of rows)
     test(`is ${inForce ? '' : 'not '}in force if ${when}`, async () => {
