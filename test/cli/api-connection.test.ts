@@ -13,33 +13,26 @@ const NONE: ClusterOptions = {
   context: null,
   url: null,
 }
+const OTHER = { ...NONE, isAgent: false }
 const POD = { KUBERNETES_SERVICE_HOST: '10.0.0.1', POD_NAME: 'a', POD_UID: '1' }
 const OWN = 'http://127.0.0.1:8090/'
 
 /** The options of a command in the container of an agent, with the default settings of both. */
 const AGENT = { ...NONE, leaseName: 'langflow-leader-lock', url: OWN, isAgent: true }
 
+const VARIABLES = {
+  LEADER_LEASE_NAME: 'lock',
+  LEADER_LEASE_NAMESPACE: 'team',
+  LEADER_KUBECONFIG: '/k',
+  LEADER_LISTEN: '[::]:9090',
+}
+const OF_VARIABLES = { leaseName: 'lock', leaseNamespace: 'team', kubeconfig: '/k', url: 'http://[::]:9090/' }
+const CONFIGURED = { ...AGENT, ...OF_VARIABLES }
+
 describe("a command in an agent's container", () => {
   const places: [what: string, env: NodeJS.ProcessEnv, typed: object, at: object][] = [
     ["uses the agent's defaults", POD, {}, AGENT],
-    [
-      "uses the agent's variables",
-      {
-        ...POD,
-        LEADER_LEASE_NAME: 'lock',
-        LEADER_LEASE_NAMESPACE: 'team',
-        LEADER_KUBECONFIG: '/etc/config',
-        LEADER_LISTEN: '[::]:9090',
-      },
-      {},
-      {
-        ...AGENT,
-        leaseName: 'lock',
-        leaseNamespace: 'team',
-        kubeconfig: '/etc/config',
-        url: 'http://[::]:9090/',
-      },
-    ],
+    ["uses the agent's variables", { ...POD, ...VARIABLES }, {}, CONFIGURED],
     [
       'asks the agent that --url names',
       POD,
@@ -56,15 +49,10 @@ describe("a command in an agent's container", () => {
       "does not use the agent's rights with a kubeconfig",
       POD,
       { kubeconfig: '/k' },
-      { ...NONE, kubeconfig: '/k', isAgent: false },
+      { ...OTHER, kubeconfig: '/k' },
     ],
-    [
-      'is any other container without the name and UID of the pod',
-      { KUBERNETES_SERVICE_HOST: '10.0.0.1' },
-      {},
-      { ...NONE, isAgent: false },
-    ],
-    ['is not a replica on a VM', { POD_NAME: 'a', POD_UID: '1' }, {}, { ...NONE, isAgent: false }],
+    ["is any other container without the pod's name", { KUBERNETES_SERVICE_HOST: '10.0.0.1' }, {}, OTHER],
+    ['is not a replica on a VM', { POD_NAME: 'a', POD_UID: '1' }, {}, OTHER],
   ]
   for (const [what, env, typed, expected] of places)
     test(what, () => {

@@ -43,6 +43,14 @@ describe('the overview of replicas', () => {
   const beforeStart = changed(starting, { workload: { ...SERVING.workload, servedSince: null } })
   const second = { role: 'leader', couldTakeOver: false } as const
   const alsoServes = changed(THIRD, { ...second, traffic: SERVING.traffic })
+  const sees = (freeInMs: number) => changed(STANDBY, { lease: { ...FOLLOWING.lease, freeInMs } })
+  const restarted = changed(STANDBY, { lease: { ...FOLLOWING.lease, holder: 'b_uid' } })
+  const inDoubt = changed(starting, { leadership: { ...SERVING.leadership, doubt: true } })
+  const released = leaseWith({ [HISTORY]: encodeHistory([ENDED]) }, '')
+  const RESTARTED = /^no replica serves: b .* has restarted, and does not lead; takeover in about 14 s unless/
+  const EARLIER = /^no replica serves: an earlier pod b holds the Lease; takeover in about 9 s unless/
+  const IN_DOUBT = /^no replica serves: a .* in doubt; takeover in about 14 s unless the Lease is renewed$/
+  const RELEASED = /no holder; langflow-0 led until 2026-01-02T03:04:00Z \(workload_exited\)$/
   const misspelled = leaseWith({ 'langflow-leader/paused': 'yes' })
   const wrong: [when: string, rows: ReplicaRow[], problems: RegExp, lease?: Lease][] = [
     ['there is no replica', [], /^no pod .* competes/],
@@ -50,12 +58,7 @@ describe('the overview of replicas', () => {
     ['the only other replica is not ready', [LEADER, unready(STANDBY)], /^no other replica can take over$/],
     ['the only other replica is silent', [LEADER, silent('b')], /^no other replica can take over$/],
     ['a standby has another secret key', [withKey, otherKey, THIRD], /^b cannot read .*LANGFLOW_SECRET_KEY/],
-    [
-      'a manual pause annotation has an invalid value',
-      [LEADER, STANDBY],
-      /"yes", which has no effect/,
-      misspelled,
-    ],
+    ['its pause has an invalid value', [LEADER, STANDBY], /"yes", which has no effect/, misspelled],
     ['takeovers are paused', [LEADER, STANDBY], /^takeovers are paused/, leaseWith(PAUSED)],
     ['LangFlow does not serve yet', [beforeStart, STANDBY], /^no replica serves: a .* is starting$/],
     ['there is no holder', [STANDBY, THIRD], /^no replica serves: .* no holder$/, leaseWith({}, '')],
@@ -70,44 +73,21 @@ describe('the overview of replicas', () => {
       /^no replica serves: x .* no such replica/,
       leaseWith({}, 'x_1'),
     ],
+    ['the agent of the holder has restarted', [restarted, THIRD], RESTARTED, leaseWith({}, 'b_uid')],
+    ['an earlier pod of its name is the holder', [sees(8_200)], EARLIER, leaseWith({}, 'b_earlier')],
+    ['the Lease of the holder has expired', [silent('a'), sees(0)], /its status; a takeover is due$/],
+    ['the leader is in doubt', [inDoubt, STANDBY], IN_DOUBT],
     [
-      'the agent of the holder has restarted',
-      [changed(STANDBY, { lease: { ...FOLLOWING.lease, holder: 'b_uid' } }), THIRD],
-      /^no replica serves: b .* its agent has restarted, and does not lead; takeover in about 14 s unless/,
-      leaseWith({}, 'b_uid'),
-    ],
-    [
-      'an earlier pod with the name of a standby is the holder',
-      [changed(STANDBY, { lease: { ...FOLLOWING.lease, freeInMs: 8_200 } })],
-      /^no replica serves: an earlier pod b holds the Lease; takeover in about 9 s unless/,
-      leaseWith({}, 'b_earlier'),
-    ],
-    [
-      'the Lease of the holder has expired',
-      [silent('a'), changed(STANDBY, { lease: { ...FOLLOWING.lease, freeInMs: 0 } })],
-      /does not report its status; a takeover is due$/,
-    ],
-    [
-      'the leader is in doubt',
-      [changed(starting, { leadership: { ...SERVING.leadership, doubt: true } }), STANDBY],
-      /^no replica serves: a .* is in doubt; takeover in about 14 s unless the Lease is renewed$/,
-    ],
-    [
-      'the holder does not answer during a pause',
+      'the holder is silent during a pause',
       [silent('a'), STANDBY],
-      /does not report its status; takeovers are paused/,
+      /its status; takeovers are paused/,
       leaseWith(PAUSED),
     ],
-    [
-      'the last leader has released the Lease',
-      [STANDBY, THIRD],
-      /no holder; langflow-0 led until 2026-01-02T03:04:00Z \(workload_exited\)$/,
-      leaseWith({ [HISTORY]: encodeHistory([ENDED]) }, ''),
-    ],
+    ['the last leader has released the Lease', [STANDBY, THIRD], RELEASED, released],
     [
       'two replicas serve',
       [LEADER, alsoServes, STANDBY],
-      /^2 replicas report that they lead: a and c; 2 replicas serve at the same time: a and c$/,
+      /^2 replicas .* lead: a and c; 2 .* time: a and c$/,
     ],
     [
       'two replicas lead',
@@ -132,13 +112,8 @@ describe('the overview', () => {
     }
     const { lease, pause, switchover, replicas } = overviewOf(leaseWith(notes), [LEADER, STANDBY], NOW)
     const since = '2026-01-02T03:00:00.000000Z'
-    assert.deepEqual(lease, {
-      namespace: 'team',
-      name: 'lock',
-      holder: LEADER.status?.identity,
-      epoch: 7,
-      since,
-    })
+    const holder = LEADER.status?.identity
+    assert.deepEqual(lease, { namespace: 'team', name: 'lock', holder, epoch: 7, since })
     assert.deepEqual(pause, { until: null, reason: 'backup' })
     assert.deepEqual(switchover, { what: 'switchover', to: 'b', state: 'requested', reason: null })
     assert.deepEqual(replicas, [LEADER, STANDBY])
@@ -169,21 +144,14 @@ describe('the state of a replica', () => {
   const { leadership, workload, traffic } = SERVING
   const closed = { ...traffic, gate: 'closed' } as const
   const unable = { ...FOLLOWING, couldTakeOver: false }
+  const ended = { ...workload, state: 'idle', servedSince: null, healthy: false } as const
   const states: [expected: string, status: AgentStatus][] = [
     ['serving', SERVING],
     ['in doubt', { ...SERVING, leadership: { ...leadership, doubt: true } }],
     ['stepping down', { ...SERVING, traffic: closed, leadership: { ...leadership, steppingDown: 'x' } }],
     ['starting', { ...SERVING, traffic: closed, workload: { ...workload, servedSince: null } }],
     ['not healthy', { ...SERVING, traffic: closed }],
-    [
-      'not healthy',
-      {
-        ...SERVING,
-        traffic: closed,
-        pause: { until: null, reason: null },
-        workload: { ...workload, state: 'idle', servedSince: null, healthy: false },
-      },
-    ],
+    ['not healthy', { ...SERVING, traffic: closed, pause: { until: null, reason: null }, workload: ended }],
     ['ready', FOLLOWING],
     ['not ready', unable],
     ['unstoppable', { ...unable, workload: { ...FOLLOWING.workload, state: 'unstoppable' } }],

@@ -8,13 +8,7 @@ const REPORT: Report = {
   problem: null,
   from: 'langflow-0',
   to: 'langflow-1',
-  measured: {
-    requests: 50,
-    failed: 2,
-    firstProblem: 'status 503',
-    rtoMs: 900,
-    lost: 0,
-  },
+  measured: { requests: 50, failed: 2, firstProblem: 'status 503', rtoMs: 900, lost: 0 },
   wellAgainMs: 4_500,
 }
 

@@ -7,6 +7,7 @@ import { Drilling, type Options, ScriptedStage } from './scripted-stage.ts'
 
 /** The prober has had a good answer. */
 const AFTER_THE_FAULT_MS = 1_500
+const CLOSED = { ...LEADER, traffic: { ...LEADER.traffic, gate: 'closed' } } as const
 const AWAY = new OperationError('unreachable', 'no connection')
 const REFUSED = { what: 'switchover', to: '*', state: 'refused', reason: 'langflow-1 is not ready' } as const
 
@@ -92,29 +93,21 @@ describe('a drill', () => {
     assert.ok(drilling.report!.wellAgainMs >= 10_000)
   })
 
+  const refuse = ({ cluster }: ScriptedStage) => {
+    cluster.note({ [SWITCHOVER_TO]: null })
+    cluster.show('langflow-0', { ...LEADER, switchover: REFUSED })
+  }
+  const hideMessages = (stage: ScriptedStage) => {
+    stage.acquire('langflow-1', 8)
+    stage.serve('langflow-1', 8)
+    stage.service.messages!.kept = () => Promise.reject(new OperationError('not_served', 'status 500'))
+  }
   const failures: [when: string, options: Options, happens: (stage: ScriptedStage) => void, code: string][] =
     [
       ['the leader does not hand over in time', {}, () => {}, 'timed_out'],
       ['the replicas do not recover in time', { scenario: 'delete-pod' }, () => {}, 'failed'],
-      [
-        'the leader refuses',
-        {},
-        ({ cluster }) => {
-          cluster.note({ [SWITCHOVER_TO]: null })
-          cluster.show('langflow-0', { ...LEADER, switchover: REFUSED })
-        },
-        'refused',
-      ],
-      [
-        'LangFlow does not show the messages after the takeover',
-        {},
-        (stage) => {
-          stage.acquire('langflow-1', 8)
-          stage.serve('langflow-1', 8)
-          stage.service.messages!.kept = () => Promise.reject(new OperationError('not_served', 'status 500'))
-        },
-        'failed',
-      ],
+      ['the leader refuses', {}, refuse, 'refused'],
+      ['LangFlow does not show the messages after the takeover', {}, hideMessages, 'failed'],
     ]
   for (const [when, options, happens, code] of failures)
     test(`fails if ${when}`, async () => {
@@ -126,19 +119,8 @@ describe('a drill', () => {
 
   const refusals: [when: string, change: (stage: ScriptedStage) => void, code: string][] = [
     ['takeovers are paused', ({ cluster }) => cluster.note({ [PAUSED]: 'true' }), 'paused'],
-    [
-      'the leader does not serve yet',
-      ({ cluster }) =>
-        cluster.show('langflow-0', { ...LEADER, traffic: { ...LEADER.traffic, gate: 'closed' } }),
-      'not_ready',
-    ],
-    [
-      'users are not served before it',
-      (stage) => {
-        stage.problem = 'connection refused'
-      },
-      'not_served',
-    ],
+    ['the leader does not serve yet', ({ cluster }) => cluster.show('langflow-0', CLOSED), 'not_ready'],
+    ['users are not served before it', (stage) => void Object.assign(stage, { problem: 'x' }), 'not_served'],
   ]
   for (const [when, change, code] of refusals)
     test(`is refused if ${when}, and counts as failed`, async () => {

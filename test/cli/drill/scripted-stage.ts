@@ -1,5 +1,4 @@
-import type { Report } from '../../../agent/cli/drill/drill.ts'
-import { drill, type Stage } from '../../../agent/cli/drill/drill.ts'
+import { drill, type Report, type Stage } from '../../../agent/cli/drill/drill.ts'
 import type { Service } from '../../../agent/cli/drill/langflow-service.ts'
 import type { KubeObject } from '../../../agent/kube/kube-objects.ts'
 import { SWITCHOVER_TO } from '../../../agent/lease/operator-annotations.ts'
@@ -71,12 +70,7 @@ export class Drilling {
 
   constructor(stage: ScriptedStage, options: Options = {}) {
     this.stage = stage
-    const all = {
-      scenario: 'switchover',
-      rtoMs: 30_000,
-      timeoutMs: 60_000,
-      ...options,
-    } as const
+    const all = { scenario: 'switchover', rtoMs: 30_000, timeoutMs: 60_000, ...options } as const
     drill(stage, all, this.ctrlC.signal).then(
       (report) => {
         this.report = report

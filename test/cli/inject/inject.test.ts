@@ -162,10 +162,8 @@ describe('the pod', () => {
   test('does not block a rollout in readiness mode by waiting for a second Ready pod', () => {
     const recreate = deployment({ spec: 'strategy: { type: Recreate }' })
     const { strategy } = find(injected(runtime), 'Deployment').spec
-    assert.deepEqual(strategy, {
-      type: 'RollingUpdate',
-      rollingUpdate: { maxSurge: 0, maxUnavailable: 2 },
-    })
+    const rollingUpdate = { maxSurge: 0, maxUnavailable: 2 }
+    assert.deepEqual(strategy, { type: 'RollingUpdate', rollingUpdate })
     const one = injected(recreate.replace('replicas: 2', 'replicas: 1'))
     assert.equal(find(one, 'Deployment').spec.strategy.rollingUpdate.maxUnavailable, 1)
     const front = injected(recreate, { traffic: 'front' })
@@ -192,35 +190,19 @@ describe('front mode', () => {
     assert.equal(pod.terminationGracePeriodSeconds, 75)
   })
 
+  const WEB = 'ports: [{ name: web, containerPort: 7860 }]'
+  const [AT_WEB, AT_HTTP] = ['web', 'http'].map((name) => ({ name, containerPort: 8091 }))
   for (const [what, container, port, wanted, target] of [
-    [
-      'the name of LangFlow’s port',
-      'ports: [{ name: web, containerPort: 7860 }]',
-      '{ port: 80, targetPort: web }',
-      [{ name: 'web', containerPort: 8091 }],
-      'web',
-    ],
-    [
-      'the number of a named port',
-      'ports: [{ name: web, containerPort: 7860 }]',
-      '{ port: 80, targetPort: 7860 }',
-      [{ name: 'web', containerPort: 8091 }],
-      'web',
-    ],
+    ['the name of LangFlow’s port', WEB, '{ port: 80, targetPort: web }', [AT_WEB], 'web'],
+    ['the number of a named port', WEB, '{ port: 80, targetPort: 7860 }', [AT_WEB], 'web'],
     [
       'the number of an unnamed port',
       'ports: [{ containerPort: 7860 }]',
       '{ port: 80, targetPort: 7860 }',
-      [{ name: 'http', containerPort: 8091 }, { containerPort: 7860 }],
+      [AT_HTTP, { containerPort: 7860 }],
       'http',
     ],
-    [
-      'the number of an undeclared port',
-      '',
-      '{ port: 7860 }',
-      [{ name: 'http', containerPort: 8091 }],
-      'http',
-    ],
+    ['the number of an undeclared port', '', '{ port: 7860 }', [AT_HTTP], 'http'],
     [
       'the number of a port while another one is named http',
       'ports: [{ containerPort: 7860 }, { name: http, containerPort: 9000 }]',
@@ -237,11 +219,8 @@ describe('front mode', () => {
     })
 
   test('keeps the other ports of a Service', () => {
-    const wrapped = injected(
-      both('', '{ name: a, port: 80, targetPort: 7860 }, { name: b, port: 81, targetPort: 9000 }'),
-      front,
-    )
-    assert.deepEqual(targets(wrapped), ['http', 9000])
+    const two = '{ name: a, port: 80, targetPort: 7860 }, { name: b, port: 81, targetPort: 9000 }'
+    assert.deepEqual(targets(injected(both('', two), front)), ['http', 9000])
   })
 
   for (const [own, port] of [
@@ -278,36 +257,21 @@ test('a script that keeps the standby cold is reported', () => {
 test('an autoscaler of the workload is reported, because additional replicas are only standbys', () => {
   const hpa =
     'kind: HorizontalPodAutoscaler\nmetadata: { name: h }\nspec: { scaleTargetRef: { kind: Deployment, name: app } }\n'
-  assert.match(
-    warningsOf(`${deployment()}---\n${hpa}`).join('\n'),
-    /^HorizontalPodAutoscaler\/h: .* \[replicas\]$/m,
-  )
+  const warnings = warningsOf(`${deployment()}---\n${hpa}`).join('\n')
+  assert.match(warnings, /^HorizontalPodAutoscaler\/h: .* \[replicas\]$/m)
 })
 
 describe('the agent’s user', () => {
   const both = { user: 1001, group: 0, pod: { runAsUser: 1001, runAsGroup: 0 } }
   const unknown = { user: undefined, group: undefined }
   const image = { user: 1000, group: 1000 }
+  const grouped = (supplementalGroups: number[]) => ({ ...unknown, pod: { supplementalGroups } })
+  const OF_POD = '{ runAsUser: 1001, runAsGroup: 0 }'
   for (const [what, pod, container, wanted] of [
-    ['is that of LangFlow’s pod', '{ runAsUser: 1001, runAsGroup: 0 }', '{}', both],
-    [
-      'is that of LangFlow’s container if it has one',
-      '{ runAsUser: 1001, runAsGroup: 0 }',
-      '{ runAsUser: 7 }',
-      { ...both, user: 7 },
-    ],
-    [
-      'gets a common group with LangFlow if LangFlow’s user is unknown',
-      '{}',
-      '{}',
-      { ...unknown, pod: { supplementalGroups: [1000] } },
-    ],
-    [
-      'gets a common group in addition to other groups',
-      '{ supplementalGroups: [7] }',
-      '{}',
-      { ...unknown, pod: { supplementalGroups: [7, 1000] } },
-    ],
+    ['is that of LangFlow’s pod', OF_POD, '{}', both],
+    ['is that of LangFlow’s container if it has one', OF_POD, '{ runAsUser: 7 }', { ...both, user: 7 }],
+    ['gets a common group with LangFlow if LangFlow’s user is unknown', '{}', '{}', grouped([1000])],
+    ['gets a common group in addition to others', '{ supplementalGroups: [7] }', '{}', grouped([7, 1000])],
     [
       'gets no common group if there is an fsGroup',
       '{ fsGroup: 7 }',
@@ -333,10 +297,7 @@ describe('inject warns', () => {
   test('about containers that lose the token', () => {
     const sidecar = '        - { name: backup, image: backup }\n'
     const [warning] = warningsOf(deployment() + sidecar)
-    assert.match(
-      warning ?? '',
-      /^Deployment\/app: the token for the API server is no longer mounted into backup:/,
-    )
+    assert.match(warning!, /^Deployment\/app: the token .* is no longer mounted into backup:/)
     const without = deployment({ pod: 'automountServiceAccountToken: false' })
     assert.deepEqual(warningsOf(without + sidecar), [])
   })
@@ -358,10 +319,8 @@ describe('the form of LangFlow’s log', () => {
   ]
   for (const [what, expected, container, text] of cases)
     test(what, () => {
-      const yaml = injected(
-        `${text ?? ''}${deployment({ container }).replace(/ {10}envFrom: \[\{ secretRef.*\n/, '')}`,
-      )
-      const { env = [] } = podOf(yaml).containers[0]!
+      const own = deployment({ container }).replace(/ {10}envFrom: \[\{ secretRef.*\n/, '')
+      const { env = [] } = podOf(injected((text ?? '') + own)).containers[0]!
       const values = env.filter(({ name }) => name === 'LANGFLOW_LOG_ENV').map(({ value }) => value)
       assert.deepEqual(values, expected)
     })

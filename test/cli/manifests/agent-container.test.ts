@@ -5,55 +5,24 @@ import { AGENT, podWith } from '../agents.ts'
 
 const LEASE = 'langflow-leader-lock'
 const env = (name: string, value: string) => ({ env: [{ name, value }] })
+const BOTH = { args: ['agent', '--lease-name=y'], ...env('LEADER_LEASE_NAME', 'x') }
+const FROM = { name: 'LEADER_LEASE_NAME', valueFrom: { configMapKeyRef: {} } }
+const OTHER_PORT = [{ name: 'agent', containerPort: 9090 }]
+const PATH = ['node', '/opt/langflow-leader.mjs']
 
 describe('the agent of a pod', () => {
   const found: [what: string, container: object, leaseName: string | null, port: number][] = [
     ['is found in deploy/langflow.yaml', AGENT, LEASE, 8090],
-    [
-      'has the container port that is named agent',
-      { args: ['agent'], ports: [{ name: 'agent', containerPort: 9090 }] },
-      LEASE,
-      9090,
-    ],
+    ['has the container port that is named agent', { args: ['agent'], ports: OTHER_PORT }, LEASE, 9090],
     ['has the port of LEADER_LISTEN', { ...AGENT, ...env('LEADER_LISTEN', '[::]:9191') }, LEASE, 9191],
     ['has the port of --listen', { args: ['agent', '--listen', ':9292'] }, LEASE, 9292],
     ['has the default port if its flag allows any port', { args: ['agent', '--listen=:0'] }, LEASE, 8090],
-    [
-      'competes for the Lease of LEADER_LEASE_NAME',
-      { ...AGENT, ...env('LEADER_LEASE_NAME', 'x') },
-      'x',
-      8090,
-    ],
-    [
-      'competes for the Lease of --lease-name if it has both',
-      { args: ['agent', '--lease-name=y'], ...env('LEADER_LEASE_NAME', 'x') },
-      'y',
-      8090,
-    ],
-    [
-      'competes for an unknown Lease if it reads a ConfigMap',
-      { ...AGENT, envFrom: [{ configMapRef: {} }] },
-      null,
-      8090,
-    ],
-    [
-      'competes for an unknown Lease if a ConfigMap sets LEADER_LEASE_NAME',
-      { ...AGENT, env: [{ name: 'LEADER_LEASE_NAME', valueFrom: { configMapKeyRef: {} } }] },
-      null,
-      8090,
-    ],
-    [
-      'is found if its command is a path',
-      { command: ['node', '/opt/langflow-leader.mjs'], args: ['agent', '--lease-name', 'x'] },
-      'x',
-      8090,
-    ],
-    [
-      'is found in a container that also runs the launcher',
-      { image: 'r/langflow-leader:1', args: ['run', '--', 'x'] },
-      LEASE,
-      8090,
-    ],
+    ['competes for the Lease of its variable', { ...AGENT, ...env('LEADER_LEASE_NAME', 'x') }, 'x', 8090],
+    ['competes for the Lease of its flag if it has both', BOTH, 'y', 8090],
+    ['competes for an unknown Lease with envFrom', { ...AGENT, envFrom: [{ configMapRef: {} }] }, null, 8090],
+    ['competes for an unknown Lease with valueFrom', { ...AGENT, env: [FROM] }, null, 8090],
+    ['is found if its command is a path', { command: PATH, args: ['agent', '--lease-name', 'x'] }, 'x', 8090],
+    ['is found beside the launcher', { image: 'r/langflow-leader:1', args: ['run', '--', 'x'] }, LEASE, 8090],
   ]
   for (const [what, container, leaseName, port] of found)
     test(what, () => {
@@ -66,10 +35,7 @@ describe('the agent of a pod', () => {
       'a container with the command "run" of another program',
       { image: 'langflow', args: ['run', '--', 'x'] },
     ],
-    [
-      'a container with only a launcher',
-      { command: ['node', '/opt/langflow-leader.mjs', 'launch', '--'], args: ['x'] },
-    ],
+    ['a container with only a launcher', { command: [...PATH, 'launch', '--'], args: ['x'] }],
     ['a pod that has failed, such as an evicted one', AGENT, { phase: 'Failed' }],
     ['a pod that has succeeded', AGENT, { phase: 'Succeeded' }],
   ]
