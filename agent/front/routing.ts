@@ -5,7 +5,6 @@ import type { FrontConfig, FrontRoute, LeaderSilence } from './front-messages.ts
 import { isSame } from './headers.ts'
 import { type Destination, Upstream } from './upstream.ts'
 
-/** How long requests to a former leader may still be answered after another replica leads. */
 const FORMER_LEADER_MS = 1_000
 
 export interface RoutingOptions {

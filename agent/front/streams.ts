@@ -96,7 +96,6 @@ export class Tunnel {
     }
   }
 
-  /** The client gets what is outstanding, and reconnects. */
   end(): void {
     this.#isEnded = true
     this.#near.unpipe().resume().end()

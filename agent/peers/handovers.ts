@@ -11,7 +11,6 @@ export interface HandoversOptions
   readonly peers: Pick<Peers, keyof Peers> | null
 }
 
-/** All that follows from the answers of the other replicas. */
 export class Handovers {
   private readonly options: HandoversOptions
   private readonly voluntary: VoluntaryHandover | null
@@ -32,7 +31,6 @@ export class Handovers {
     if (peers !== null) this.otherLeases = watchOtherLeases({ ...this.options, peers })
   }
 
-  /** Must be called when all peers were asked once more. */
   asked(): void {
     this.switchover.asked()
     this.voluntary?.asked()

@@ -6,7 +6,6 @@ import type { HandoverOptions, Member, Peers } from './peers.ts'
 
 export interface OtherLeasesOptions extends HandoverOptions {
   readonly peers: Pick<Peers, 'survey'>
-  /** This replica's own Lease, as in `Member`. */
   readonly lease: string
   readonly podAgeMs: () => number | null
   readonly clock: Clock

@@ -12,7 +12,6 @@ export interface PeersOptions {
    * Names with the addresses of all replicas, such as that of a headless Service, each with the port of their agents.
    */
   readonly at: readonly Peer[]
-  /** This replica, which is also among the peers. */
   readonly identity: string
   /** Their Lease, as in `Member`. Replicas at the same address with another Lease are not members. */
   readonly lease: string
@@ -33,7 +32,6 @@ const ROWS_COUNT_MS = 1_000
 /** An answer counts for two polls and a second: one poll may be missed, and the next one may take a second. */
 const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
 
-/** The part of a replica's status that decides about its succession. */
 export function memberOf(status: AgentStatus) {
   const { identity, role, couldTakeOver, lease, standby, revision, onTrial, podAgeMs, content } = status
   return {
@@ -89,7 +87,6 @@ export class Peers {
     this.requests = new StatusRequests(clock)
   }
 
-  /** Starts or stops polling: only a leader needs a successor. */
   ask(yes: boolean): void {
     if (yes === this.asking) return
     this.asking = yes

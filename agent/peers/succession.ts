@@ -47,7 +47,6 @@ export class VoluntaryHandover {
     this.options = options
   }
 
-  /** Must be called when all peers were asked once more. */
   asked(): void {
     const { peers, clock, revision, podAgeMs, state, frontDown, dispatch } = this.options
     const { term, paused } = state()
@@ -90,15 +89,6 @@ export type OwnPod = Pick<Member, 'revision' | 'unproven' | 'podAgeMs'> & {
   readonly content: Pick<ContentView, 'digest' | 'earlier'> | null
 }
 
-interface Succession {
-  /** The replica that should follow a leader that releases now. `null`: no replica is ready. */
-  readonly successor: string | null
-  /** Whether it is of a newer revision, so that the leader should hand over voluntarily. */
-  readonly newer: boolean
-  /** Whether it, or later another replica, is prepared with the content that the leader's files have now. */
-  readonly content: SuccessorContent
-}
-
 /**
  * How the revision of a replica compares with the leader's, the best first. A younger revision is newer. An unproven one
  * is newer at any age, or its rollout would wait forever: pods of the old revision may be recreated while it waits.
@@ -111,8 +101,9 @@ const NOT_NEWER = 3
 /**
  * The best of the others: the newest revision first, then the present content, then the best prepared, then the oldest
  * replica. A replica with content that this leader has seen replaced is no successor: it would take the change back.
+ * `newer`: the leader should hand over voluntarily. `content`: whether one is prepared with the leader's present files.
  */
-export function chooseSuccessor(own: OwnPod, others: readonly Member[]): Succession {
+export function chooseSuccessor(own: OwnPod, others: readonly Member[]) {
   const ageOf = ({ revision }: Pick<Member, 'revision'>) => ageOfRevision(revision, [own, ...others])
   const ownAge = ageOf(own)
   const rank = (member: Member) => {
@@ -136,11 +127,12 @@ export function chooseSuccessor(own: OwnPod, others: readonly Member[]): Success
   const couldFollow = others.filter((member) => member.ready && !isOlder(member))
   const [best] = couldFollow.sort((a, b) => compare(a, b, order))
   const promising = best !== undefined && isPromising(best)
+  const content: SuccessorContent = promising && hasContent(best) && best.warm ? 'ready' : 'none'
   const awaited = others.some((one) => isPromising(one) && one.content !== null && one.warm)
   return {
     successor: best?.identity ?? null,
     newer: promising && rank(best) < SAME,
-    content: promising && hasContent(best) && best.warm ? 'ready' : awaited ? 'awaited' : 'none',
+    content: content === 'none' && awaited ? ('awaited' as const) : content,
   }
 }
 

@@ -40,7 +40,6 @@ export class Switchover {
     else if (isNew) peers.askAgain()
   }
 
-  /** Must be called when all peers were asked once more. */
   asked(): void {
     const { request } = this
     const { state, dispatch } = this.options
@@ -55,7 +54,6 @@ export class Switchover {
     else dispatch({ type: 'step_down', code: 'switchover', reason: describeAsked(request), ...target })
   }
 
-  /** The successor to name, or the reason for a refusal. */
   private target(to: string): { readonly to: string | null } | Sentence {
     const { identity, peers, state } = this.options
     const fault = state().paused ? 'the Lease is paused: resume it first' : targetFault(identity, to)

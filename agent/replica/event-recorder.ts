@@ -15,7 +15,6 @@ export interface EventRecorderOptions {
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
 }
 
-/** The log events that are also Kubernetes Events. */
 const EVENT_OF: { readonly [N in EventName]?: EventReason } = {
   acquired: 'LeaderAcquired',
   doubt: 'LeadershipInDoubt',

@@ -69,7 +69,6 @@ export class KubeEvents {
     return { apiVersion, kind: 'Lease', namespace, name: options.leaseName, uid: leaseUid() }
   }
 
-  /** Resolves when everything is written, or the time for that is over. */
   async end(): Promise<void> {
     const written = Promise.all(this.inFlight).then(() => {})
     await pause(this.options.clock, FAREWELL_MS, written)
@@ -104,13 +103,11 @@ export interface ReplicaEvent {
   readonly because?: string | undefined
 }
 
-/** The object of an Event, in the terms of the API. */
 interface Reference {
   readonly apiVersion: string
   readonly kind: 'Pod' | 'Lease'
   readonly namespace: string
   readonly name: string
-  /** `undefined`: unknown, and not sent. */
   readonly uid: string | undefined
 }
 

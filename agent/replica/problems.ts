@@ -55,7 +55,6 @@ export function problemOf(facts: ReplicaFacts): Fault {
   return problemsOf(facts).find(([code, fault]) => fault !== null && isShown(code))?.[1] ?? null
 }
 
-/** A failure that is left alone because the Lease is paused. */
 function leftAlone({ state: { term, workload } }: Pick<ReplicaFacts, 'state'>): Fault {
   const setAside = term?.setAside ?? null
   return setAside === null || workload.well

@@ -77,7 +77,6 @@ export function onTrial({ options: { pod, peers }, state }: GateFacts): Fault {
   return `revision ${pod.revision} has not served yet (${state.noted.revisions.proven[0]} has): its pod is not Ready for Kubernetes until then`
 }
 
-/** A follower that would take over now. */
 export function standsBy(facts: GateFacts): boolean {
   return facts.state.term === null && takeoverObstacle(facts) === null
 }

@@ -86,7 +86,7 @@ export class HealthProbe {
     return `no answer within ${this.options.healthTimeoutMs / 1000} s`
   }
 
-  /** The problem, or `null`. Each probe has its own connection, so that none outlives the gate. */
+  /** Each probe has its own connection, so that none outlives the gate. */
   private async ask(path: string): Promise<string | null> {
     const { target, healthTimeoutMs } = this.options
     const abort = new AbortController()

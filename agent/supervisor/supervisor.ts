@@ -146,11 +146,8 @@ export class Supervisor {
       }
       case 'fail': {
         const { why, remedy: of } = effect
-        return dispatch({
-          type: 'workload_failed',
-          ...why,
-          remedy: typeof of === 'string' ? of : remedy(of.servedMs),
-        })
+        const chosen = typeof of === 'string' ? of : remedy(of.servedMs)
+        return dispatch({ type: 'workload_failed', ...why, remedy: chosen })
       }
       case 'report':
         dispatch({ type: 'workload', workload: workloadOf(this.record) })

@@ -60,14 +60,6 @@ export const NOT_STARTED = {
 }
 export type Health = Readonly<typeof NOT_STARTED>
 
-/** A wait until no connection to LangFlow is open. Times are monotonic ms. */
-export interface Drain {
-  readonly deadline: number
-  /** When LangFlow may be sent SIGTERM. `NEVER`: it was. */
-  readonly endableAt: number
-  readonly logged: boolean
-}
-
 const NOTHING_SEEN = {
   now: 0,
   phase: 'idle' as WorkloadPhase,
@@ -80,7 +72,8 @@ const NOTHING_SEEN = {
   /** The last order, if it was to end the workload. It is sent again when the same launcher returns. */
   endOrder: null as Extract<ToLauncher, { type: 'stop' | 'kill' }> | null,
   closing: null as EndingOrder | null,
-  drain: null as Drain | null,
+  /** A wait until no connection to LangFlow is open. From `endableAt` on, it may get SIGTERM; `NEVER`: it has. */
+  drain: null as Readonly<{ deadline: number; endableAt: number; logged: boolean }> | null,
   /** When LangFlow must be healthy, or the launcher must have confirmed a kill. Monotonic ms. */
   deadlines: { start: NEVER, kill: NEVER },
   othersServe: false,
@@ -120,7 +113,6 @@ export type WorkloadEffect =
   | { type: 'dispatch'; fact: Fact }
   /** `servedMs` in place of a remedy: LangFlow itself failed, and its launcher could restart it. */
   | { type: 'fail'; why: Why<EndedBecause>; remedy: Remedy | { servedMs: number | null } }
-  /** Passes the workload to the election and to the status. */
   | { type: 'report' }
   | { type: 'close_gate' }
   /** The kernel is ending the launcher's PID namespace. */
@@ -129,7 +121,6 @@ export type WorkloadEffect =
   | { type: 'stopped'; ms: number }
   | { type: 'log'; level: 'info' | 'warn' | 'error'; text: string; detail?: Parameters<Log['info']>[1] }
 
-/** Whether the launcher runs a workload by its last report, or was ordered to start one since. */
 export function mayLive({ phase, view }: WorkloadRecord): boolean {
   return phase === 'starting' || view.state !== 'idle'
 }
@@ -148,13 +139,11 @@ export function mayServe(record: WorkloadRecord): boolean {
   )
 }
 
-/** A launcher answers, runs nothing, has searched for remains of an earlier one, and was not asked to end. */
 function canRun(record: WorkloadRecord): boolean {
   const { state, met, ending } = record.launcher
   return state === 'connected' && met && !ending && !mayLive(record)
 }
 
-/** A frozen workload does not answer. After a thaw it is as healthy as before. */
 function isHealthy({ view, health }: WorkloadRecord): boolean {
   return view.state !== 'frozen' && health.healthy
 }

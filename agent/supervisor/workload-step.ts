@@ -207,7 +207,6 @@ function received(before: WorkloadRecord, message: Event<'received'>['message'])
   }
 }
 
-/** The launcher has reported the state of the workload, and the cause. */
 function reported(before: WorkloadRecord, { view, cause }: Report): WorkloadRecord {
   let record: WorkloadRecord = { ...before, view, phase: phaseAfter(before, { view, cause }) }
   if (cause.kind === 'met') {

@@ -24,7 +24,6 @@ export interface Tally {
 
 interface ClientOptions<A> {
   readonly everyMs: number
-  /** Limit for an answer. */
   readonly withinMs: number
   /** The target of the next request. `undefined`: no replica is ready. */
   readonly target: () => { readonly to: string; readonly url: string } | undefined

@@ -72,7 +72,6 @@ export class FrontScene extends ApiServerScene {
     this.peers = [...this.endpoints.values()].map(({ agent }) => agent)
   }
 
-  /** Starts the client once the fronts of these replicas accept clients. */
   async admitClients(...names: readonly string[]): Promise<void> {
     for (const name of names) await this.admit(name)
     this.client = new Client<Answer>({

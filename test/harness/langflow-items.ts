@@ -18,7 +18,6 @@ export class LangflowUser {
     this.#url = url
   }
 
-  /** @param body JSON, or a form */
   ask(method: string, path: string, body?: object, headers = { 'x-api-key': API_KEY } as object) {
     const isForm = body instanceof FormData || body instanceof URLSearchParams
     const type = body && !isForm ? { 'content-type': 'application/json' } : {}
@@ -61,7 +60,6 @@ function fileForm(name: string): FormData {
 
 const newFlow = (name: string) => ({ name, data: { nodes: [], edges: [] } })
 
-/** The id of the flow with this endpoint name. */
 async function flowAt(user: LangflowUser, endpoint: string): Promise<string | undefined> {
   const flows = await user.list('/api/v1/flows/?get_all=true&header_flows=true')
   return flows.find(({ endpoint_name }) => endpoint_name === endpoint)?.id

@@ -36,9 +36,7 @@ export function writeFlow(
   execFileSync(
     python,
     [join(import.meta.dirname, `flows/${flow}-flow.py`), join(directory, `${flow}.json`)],
-    {
-      env: { ...process.env, DO_NOT_TRACK: 'true' },
-    },
+    { env: { ...process.env, DO_NOT_TRACK: 'true' } },
   )
   return directory
 }

@@ -13,7 +13,6 @@ export interface Line {
   readonly event?: EventName
   readonly epoch?: number
   readonly reason?: string
-  /** The stable code of the reason. */
   readonly code?: string
   readonly msg: string
   readonly [field: string]: unknown

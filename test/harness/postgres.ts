@@ -74,7 +74,6 @@ export class Postgres {
     for (const [child, { ppid }] of all) if (child === pid || ppid === pid) process.kill(child, signal)
   }
 
-  /** Ends the server as `pg_ctl stop -m fast` does, and removes its data. */
   async close(): Promise<void> {
     if (this.#server.alive) this.thaw()
     await this.#server.stop('SIGINT')

@@ -25,7 +25,6 @@ export interface ReplicaOptions {
   readonly identity: string
   readonly kubeconfig: string
   readonly namespace?: string
-  /** The file that the workloads of all replicas write to. */
   readonly beats: string
   readonly workload?: readonly string[]
   readonly flags?: readonly string[]

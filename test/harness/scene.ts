@@ -123,7 +123,6 @@ export abstract class Scene {
     for (const end of this.#ends.reverse()) await end()
   }
 
-  /** Ends everything, and returns the beats of all workloads. */
   async finish(): Promise<Beat[]> {
     await this.end()
     const beats = this.beats()
@@ -204,7 +203,6 @@ export interface SceneServer {
   deployRights(namespace: string, duration?: string): Promise<string>
 }
 
-/** The API server and the namespace of a scene. */
 export type Place<S extends SceneServer = ControlPlane> = readonly [
   plane: S,
   namespace: string,

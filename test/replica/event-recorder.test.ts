@@ -72,12 +72,7 @@ describe('an event of a replica', () => {
     const { recorded, recorder } = setUp()
     for (const effect of HAPPENED) recorder.event({ type: 'event', ...effect })
     const [first, ...more] = recorded
-    assert.deepEqual(first, {
-      reason: 'LeaderAcquired',
-      epoch: 4,
-      code: 'expired',
-      because: 'it expired',
-    })
+    assert.deepEqual(first, { reason: 'LeaderAcquired', epoch: 4, code: 'expired', because: 'it expired' })
     assert.deepEqual(
       more.map(({ reason }) => reason),
       ['LeadershipInDoubt', 'SteppedDown', 'LeadershipLost', 'CannotGoOn'],

@@ -132,7 +132,6 @@ export class AgentHost {
     this.product.terminate('SIGTERM')
   }
 
-  /** Its answer to a peer that asks for its state. */
   get member(): Member {
     return memberOf(this.product.status())
   }
@@ -146,13 +145,11 @@ export class AgentHost {
     return this.product.supervisor.status.healthy ? 'serving' : 'starting its workload'
   }
 
-  /** Whether the agent runs and reports ready, so that its gate is open. */
   get ready(): boolean {
     return this.process.runs && this.product.ready()
   }
 }
 
-/** A log of agent or launcher that writes its lines to the trace. */
 export function logTo(trace: (line: () => string) => void): Log {
   const say = (text: string) => trace(() => text)
   return {

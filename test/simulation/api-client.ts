@@ -28,7 +28,6 @@ export function apiClient(replica: Replica, world: World, process: Process): Lea
     return connection
   }
 
-  /** Keeps the connection for the next request after a reply. */
   const give = (connection: Connection) => {
     connection.proven = true
     if (connection.use === 'watch') return
@@ -155,7 +154,6 @@ function failure(code: ApiErrorCode, mayHaveCommitted: boolean): ApiError {
   return new ApiError(code, `the API server: ${code}`, { mayHaveCommitted, status })
 }
 
-/** Whether a write with this error may have been applied. */
 function uncertain(code: ApiErrorCode): boolean {
   return code === 'server' || code === 'network' || code === 'timeout'
 }

@@ -5,7 +5,6 @@ import type { Timeline } from './timeline.ts'
 
 export type Reply = { lease: Lease | null } | { error: ApiErrorCode }
 
-/** The server's end of one watch. */
 export interface Watcher {
   push(event: WatchEvent): void
   /** Ends the watch, with an error if there is a code. */
@@ -54,7 +53,6 @@ export class ApiServer {
     return this.commit({ ...lease, metadata: { ...this.lease.metadata, ...lease.metadata } }, writer)
   }
 
-  /** Answers an update with `dryRun`. */
   rehearse(lease: Lease | null): Reply {
     if (lease?.metadata.resourceVersion !== this.lease?.metadata.resourceVersion) return { error: 'conflict' }
     return { lease: null }

@@ -18,13 +18,7 @@ export class ModelContent {
   found: Digests | null = null
 
   constructor(replica: Replica, process: Process, changed: () => void) {
-    const none = {
-      running: null,
-      startedAt: 0,
-      earlier: [],
-      problem: null,
-      unfit: false,
-    }
+    const none = { running: null, startedAt: 0, earlier: [], problem: null, unfit: false }
     this.replica = replica
     this.process = process
     this.changed = changed
@@ -85,7 +79,6 @@ export class Contents {
       throw new Violation('content', `${leader.instance} names ${successor.instance}, which has older files`)
   }
 
-  /** A workload was started again in its term. */
   restarted({ instance }: Replica, { terminated }: Workload): void {
     if (terminated?.healthy && terminated.at > this.pausedSince + PAUSE_READ_MS)
       throw new Violation('pause', `${instance} restarts a healthy workload while takeovers are paused`)

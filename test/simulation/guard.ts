@@ -25,7 +25,6 @@ export class Guard {
     return this.world.timeline.now
   }
 
-  /** A fault struck this replica or all replicas. */
   struck(replica: Replica, { kind, at, ms }: Fault): void {
     if (GENTLE.includes(kind)) return
     const { leaseDurationMs, retryPeriodMs } = replica.config

@@ -44,15 +44,12 @@ export class Judge {
   /** Replicas whose clocks no fault changes. */
   private readonly steady: ReadonlySet<Replica>
   private startsLeft: number
-  /** The highest epoch in which a workload was started. */
   highestStarted = 0
-  /** The instance that started a workload last. */
   private startedBy = ''
   /** An operator has asked for a restart in place, and none has happened since. */
   private restartAsked = false
   /** Identities that a person or another instance wrote into the Lease as its holder. */
   private readonly borrowed = new Set<string>()
-  /** The instance that wrote each renew time. */
   private readonly writers = new Map<string, string>()
   /** Workloads whose Lease was taken before its end, with the time and the limit that excuses it. */
   private readonly overtaken = new Map<Workload, { readonly at: number; readonly limit: Limit }>()
@@ -60,11 +57,9 @@ export class Judge {
   private readonly lostEpochs = new Set<string>()
   /** Replicas whose agent can't stop the workload at the moment. */
   private readonly hindered = new Set<Replica>()
-  /** Real time at which each replica was last in that set. */
   private readonly hinderedAt = new Map<Replica, number>()
   /** The documented limits that excused an incident of this run. */
   readonly limits = new Set<Limit>()
-  /** How often the Lease changed from one instance to another. */
   takeovers = 0
   /** Restarts in place: a workload was started in the same term as the one before. */
   restarts = 0
@@ -95,14 +90,12 @@ export class Judge {
     )
   }
 
-  /** The Lease was taken from `owner` before the end of its claim. */
   tookEarly(limit: Limit, owner: string | null): void {
     this.limits.add(limit)
     const workload = this.world.replicas.find(({ instance }) => instance === owner)?.workload
     if (workload) this.overtaken.set(workload, { at: this.now, limit })
   }
 
-  /** `instance` began a term below the highest epoch, because the Lease had lost it. */
   lostEpoch(instance: string, epoch: number): void {
     this.limits.add('epoch lost')
     this.lostEpochs.add(`${instance} ${epoch}`)
@@ -198,7 +191,6 @@ export class Judge {
     this.standings.committed(commit)
   }
 
-  /** A replica answers a leader that asked whether it could take over. */
   answers(replica: Replica, { ready }: Member): void {
     if (ready) this.standings.reportsReady(replica)
   }

@@ -8,7 +8,6 @@ const MAX_DRIFT = 200e-6
 const BOOT_STEP_MS = 10
 
 interface Pause {
-  /** Real time of its end. */
   readonly until: number
   readonly ms: number
 }
@@ -25,7 +24,6 @@ export class Kernel {
   private slept = 0
   private asleepSince: number | null = null
   private readonly sleepers: (() => void)[] = []
-  /** Real time of the last wake-up. */
   wokeAt = Number.NEGATIVE_INFINITY
   /** Real time of the last wake-up from a pause that neither the monotonic nor the boot clock noticed. */
   pausedUntil = Number.NEGATIVE_INFINITY
@@ -67,7 +65,6 @@ export class Kernel {
     return (mono - this.monoStart) / this.rate + this.slept
   }
 
-  /** Calls `fire` when the monotonic clock shows `mono` and the machine is awake. */
   atMono(mono: number, fire: () => void): void {
     if (this.asleep) {
       this.sleepers.push(() => this.atMono(mono, fire))
@@ -112,7 +109,6 @@ export class Kernel {
     return shows
   }
 
-  /** Wakes up from a hypervisor's pause that no clock shows. */
   wakeUnseen(): void {
     if (this.asleepSince === null) return
     const ms = this.timeline.now - this.asleepSince
@@ -122,7 +118,6 @@ export class Kernel {
     this.wake()
   }
 
-  /** Milliseconds of pauses since the real time `time` that no clock shows. */
   unseenSince(time: number): number {
     return sumSince(this.unseen, time)
   }

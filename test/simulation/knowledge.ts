@@ -4,9 +4,7 @@ interface Sent {
   readonly lease: Lease
   /** Real time. */
   readonly at: number
-  /** The highest epoch that its agent had read before. */
   readonly highestEpoch: number
-  /** The last version with a holder that its agent had read before. */
   readonly heldVersion: number
   readonly firstReadAt: number
 }
@@ -18,9 +16,7 @@ export class Knowledge {
   private readonly sent = new Map<string, Sent>()
   /** The same for earlier instances. */
   private readonly earlier = new Map<string, Sent>()
-  /** Renew times that the current agent wrote. */
   private readonly written = new Set<string>()
-  /** The newest version that this replica has read. */
   private newest: string | undefined
   /** Send time of the last write that this replica has read back from the Lease. */
   acknowledgedAt = Number.NEGATIVE_INFINITY
@@ -31,15 +27,11 @@ export class Knowledge {
   confirmedAt = Number.NEGATIVE_INFINITY
   /** Since when each Lease that this replica has read names another holder. `null`: the last one does not. */
   otherSeenAt: number | null = null
-  /** When it last read that another one holds the Lease. */
   private otherReceivedAt = Number.NEGATIVE_INFINITY
   /** Its writes that it has read back. True for a creation that it sent before it read another holder. */
   private readonly overtaken = new Map<string, boolean>()
-  /** The last version with a holder that the current agent has read. */
   heldVersion = 0
-  /** The highest epoch that the current agent has read. */
   highestEpoch = 0
-  /** When the current agent received its first answer. */
   firstReadAt = Number.POSITIVE_INFINITY
   /** When the current agent last received an answer or an event from the API server. */
   answeredAt = Number.NEGATIVE_INFINITY

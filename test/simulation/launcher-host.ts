@@ -85,7 +85,6 @@ export class LauncherHost {
     return this.standby?.view.state === 'preparing'
   }
 
-  /** Whether the preparation of the standby hangs. */
   get standbyHangs(): boolean {
     return this.standby?.process?.hangs ?? false
   }

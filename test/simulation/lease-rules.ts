@@ -11,9 +11,7 @@ import { Violation } from './violation.ts'
 interface Claim {
   /** The instance. `null`: a person wrote a name that no replica has. */
   readonly owner: string | null
-  /** Real time of its first write. */
   readonly begunAt: number
-  /** Real time of the last change. */
   readonly since: number
   /**
    * The records since the owner's last write, each with its first time. If an edit restores one of them, a candidate that
@@ -55,7 +53,6 @@ export class LeaseRules {
   private claim: Claim | null = null
   /** Owners whose name a person replaced, with the real time at which their claims end. */
   private displaced: { readonly owner: string | null; readonly until: number }[] = []
-  /** Real time at which takeovers were paused last. */
   private pausedAt = 0
 
   constructor(judge: Judge) {
@@ -203,7 +200,6 @@ export class LeaseRules {
     return between || firstReadAt > claim.begunAt ? 'holder unseen' : null
   }
 
-  /** A person changed or deleted the Lease. */
   private edited(before: Lease | null, after: Lease | null): void {
     const { claim, now } = this
     if (before === null && claim?.owner === null && claim.promisedMs === 0) {

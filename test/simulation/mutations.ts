@@ -60,7 +60,6 @@ function parse(patches: string): Mutation[] {
   return mutations
 }
 
-/** The text of the product's file, with the defect. */
 function mutated({ name, file, from, to }: Mutation): string {
   const [before, after, ...more] = readFileSync(join(ROOT, file), 'utf8').split(from.join('\n'))
   if (before === undefined || after === undefined || more.length > 0) {
@@ -71,7 +70,6 @@ function mutated({ name, file, from, to }: Mutation): string {
   return before + to.join('\n') + after
 }
 
-/** Runs Node in the directory `cwd`. */
 function run(cwd: string, args: readonly string[]): Promise<{ passed: boolean; out: string; err: string }> {
   return new Promise((resolve) => {
     const options = { cwd, timeout: LONGEST_MS, maxBuffer: Number.POSITIVE_INFINITY }

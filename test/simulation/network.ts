@@ -25,7 +25,6 @@ export interface Disturbance {
   readonly watchCut?: boolean
   /** Delay of watch events in ms. */
   readonly watchLag?: number
-  /** The server answers requests with this error. */
   readonly error?: ApiErrorCode
   /** The chance of that error. The default is 1. */
   readonly errorChance?: number
@@ -35,7 +34,6 @@ export interface Disturbance {
   readonly dropped?: 'updates' | 'renew times'
 }
 
-/** One connection to an API server. */
 export interface Connection {
   use: 'requests' | 'watch'
   /** A server has answered over it. */
@@ -95,7 +93,6 @@ export class Network {
     return Math.max(0, ...[...this.faults].map((fault) => of(fault) ?? 0))
   }
 
-  /** Calls back at each change until the returned function is called. */
   onChange(changed: () => void): () => void {
     this.changes.add(changed)
     return () => this.changes.delete(changed)

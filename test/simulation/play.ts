@@ -6,7 +6,6 @@ import { type Outcome, World } from './world.ts'
 
 const HOUR_MS = 3_600_000
 
-/** The results of many runs. */
 export class Tally {
   runs = 0
   steps = 0
@@ -48,7 +47,6 @@ function count<K>(counts: Map<K, number>, keys: Iterable<K>): void {
   for (const key of keys) counts.set(key, (counts.get(key) ?? 0) + 1)
 }
 
-/** Plays the seeds in order until one breaks an invariant. */
 export async function playUntilFailure(
   first: number,
   seeds: number,

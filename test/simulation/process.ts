@@ -81,7 +81,6 @@ export class Process implements Clock {
     else this.outstanding.push(effect)
   }
 
-  /** A message or a signal from another process arrives. */
   deliver(work: () => void): void {
     this.perform(work, false)
   }

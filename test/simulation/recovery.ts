@@ -69,9 +69,10 @@ export class Recovery {
   async await(run: (until: number) => Promise<void>): Promise<void> {
     const { timeline, replicas } = this.world
     await run(this.healedAt)
+    const { recordedMs } = this
     const waiting = replicas.some(({ agent }) => agent?.elector.state.inFlight)
     const hangs = replicas.some(({ launcher }) => launcher?.standbyHangs)
-    const { recordedMs } = this
+    const { revisions } = this.world.judge
     const goneMs = this.world.server.lease === null ? this.longest('retryPeriodMs') : 0
     const requestMs = waiting ? this.longest('renewDeadlineMs') / 2 : 0
     const hangingMs = hangs ? START_TIMEOUT_MS + this.longest('stopTimeoutMs') : 0
@@ -93,7 +94,9 @@ export class Recovery {
         'longer duration recorded': Math.max(0, recordedMs - this.longest('leaseDurationMs')),
         'Lease absent': goneMs,
         'cooling down': Math.max(0, this.coolFrom - this.start),
-        'revision failed': this.anyYields ? this.longest('leaseDurationMs') : 0,
+        'revision failed': replicas.some(({ config }) => revisions.yields(config))
+          ? this.longest('leaseDurationMs')
+          : 0,
         'request in flight': requestMs,
         'standby hangs': hangingMs,
         'standby being prepared': preparedMs,
@@ -123,10 +126,6 @@ export class Recovery {
   private get plainMs(): number {
     const startMs = Math.max(...this.world.replicas.map(({ behaviour }) => behaviour.startMs))
     return this.longest('leaseDurationMs') + this.longest('retryPeriodMs') + startMs + STEPS_MS
-  }
-
-  private get anyYields(): boolean {
-    return this.world.replicas.some(({ config }) => this.world.judge.revisions.yields(config))
   }
 
   private get handoverMs(): number {

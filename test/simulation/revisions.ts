@@ -35,7 +35,6 @@ export class Revisions {
     this.now = now
   }
 
-  /** Called after each step. */
   look(replicas: readonly Replica[]): void {
     for (const { workload, config } of replicas) if (workload?.healthy) this.served.add(config.revision)
   }

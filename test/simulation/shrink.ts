@@ -23,7 +23,6 @@ export async function shrink(failed: Outcome, play = playAgain): Promise<Outcome
   )
 }
 
-/** The command that replays a run. */
 export function replayCommand({ seed, plan }: Outcome, whole = false): string {
   const keep = whole ? '' : ` --keep ${plan.map(({ id }) => id).join(',') || 'none'}`
   return `npm run test:soak -- --seed ${seed}${keep} --trace`

@@ -16,7 +16,6 @@ const STEPS_MS = 500
 const REQUEST_MS = 5_000
 /** Retry periods of silence on the watch, after which the product checks it. */
 const SILENT_RETRIES = 2.5
-/** Allowance for that check. */
 const LOOK_MS = 500
 /** Time in which two agents with one identity have both noticed the conflict, and have been restarted. */
 const IDENTITY_CONFLICT_MS = 60_000
@@ -26,9 +25,7 @@ interface Standing {
   disturbedUntil: number
   /** Real time since which it can take over, undisturbed. `null`: it can't. */
   fitSince: number | null
-  /** Real time of the last check that found a dead connection. */
   deadAt: number
-  /** Real time of the last check that found it prepared. */
   preparedAt: number
 }
 
@@ -36,7 +33,6 @@ interface Taking {
   readonly by: Replica
   readonly instance: string
   readonly takenAt: number
-  /** Real time by which it must serve. */
   readonly servesBy: number
 }
 
@@ -47,7 +43,6 @@ interface Taking {
 export class Standings {
   private readonly judge: Judge
   private readonly standings: ReadonlyMap<Replica, Standing>
-  /** Real time of the last write. */
   private writtenAt = 0
   /** How long candidates must wait after it. */
   private waitMs = 0
@@ -55,7 +50,6 @@ export class Standings {
   private edited = true
   private lease: Lease | null = null
   private taking: Taking | null = null
-  /** The longest lease duration that was ever recorded. */
   private longestMs = 0
 
   constructor(judge: Judge) {

@@ -26,7 +26,6 @@ export class Timings {
     this.after = after === null ? null : { ...after, ...newer, gateMs }
   }
 
-  /** Whether replicas of two revisions run side by side. */
   get change(): boolean {
     return this.after !== null
   }

@@ -13,17 +13,13 @@ export interface Behaviour {
   preparedStartMs: number
   /** Milliseconds until a standby is ready. */
   prepareMs: number
-  /** A standby ends before it is ready. */
   preparingFails: boolean
-  /** A standby never becomes ready. */
   preparingHangs: boolean
   healthy: boolean
   ignoresTerm: boolean
   /** Milliseconds for which a killed process still exists in the kernel, without executing. */
   lingersMs: number
-  /** The workload exits soon after its start. */
   diesAtStart: boolean
-  /** Another process holds the port. */
   portTaken: boolean
   /** Clients keep connections open, so that a drain lasts its whole timeout. */
   connected: boolean
@@ -55,7 +51,6 @@ const LONGEST_TERM_MS = 4_000
 
 export interface Start {
   readonly epoch: number
-  /** Whether it starts from a ready standby. */
   readonly prepared: boolean
 }
 
@@ -72,13 +67,11 @@ export class Workload {
   live = true
   /** Another process than the launcher stopped it. */
   private halted = false
-  /** The serving process that it lost. */
   private loss: Loss | null = null
   /** The same, until the launcher has found it. */
   private unreportedLoss: Loss | null = null
   /** One of its processes is still in the process table, and holds the port. */
   present = true
-  /** Milliseconds from its start until it is healthy. */
   readonly startMs: number
   /** Called when it is continued. The judge must see the shortest execution, too. */
   continued = (): void => {}
@@ -123,7 +116,6 @@ export class Workload {
     this.continued()
   }
 
-  /** The first SIGTERM. `null`: none. */
   terminated: { readonly at: number; readonly healthy: boolean } | null = null
 
   terminate(): void {

@@ -28,9 +28,7 @@ export interface Outcome
   extends Pick<World, 'seed' | 'plan' | 'violation' | 'steps' | 'struck' | 'terminatedAt'>,
     Pick<Judge, 'takeovers' | 'restarts' | 'limits'> {
   readonly trace: readonly string[]
-  /** Milliseconds of model time. */
   readonly simulatedMs: number
-  /** The recovery after the last fault. */
   readonly recovery: Recovered | null
 }
 
@@ -50,12 +48,10 @@ export class World {
   readonly server: ApiServer
   readonly replicas: readonly Replica[]
   readonly judge: Judge
-  /** The stages at which agents were terminated. */
   readonly terminatedAt: Stage[] = []
   /** The faults of the plan that found a target. */
   readonly struck: FaultKind[] = []
   readonly onCrash: 'handover' | 'restart'
-  /** Whether the leader asks its peers if they could take over. */
   readonly asksPeers: boolean
   readonly plan: readonly Fault[]
   private readonly timings: Timings
@@ -93,7 +89,6 @@ export class World {
     return this.asksPeers && this.timings.change ? Number.POSITIVE_INFINITY : 0
   }
 
-  /** The answers of the peers of `asking`. */
   others(asking: Replica): Member[] {
     return this.replicas.flatMap((replica) => {
       if (replica === asking || !replica.agent?.process.runs) return []

@@ -96,11 +96,6 @@ class Bench {
     this.handlers.received({ type: 'workload', view: { ...NOTHING, ...view }, cause })
   }
 
-  loseWorker(): void {
-    const loss = { role: 'worker', pids: [7] } as const
-    this.report({ kind: 'serving_lost', loss }, { ...RUNS, loss })
-  }
-
   order(order: WorkloadOrder): void {
     this.supervisor.dispatch(order)
   }
@@ -223,7 +218,8 @@ describe('a workload', () => {
     const b = new Bench()
     b.connect({ ...RUNS, servedSince: 1 })
     b.probe.healthy()
-    b.loseWorker()
+    const loss = { role: 'worker', pids: [7] } as const
+    b.report({ kind: 'serving_lost', loss }, { ...RUNS, loss })
     assert.deepEqual(b.probes, ['served', 'served'])
   })
 
@@ -243,17 +239,6 @@ describe('a workload', () => {
     assert.equal(failed(), false)
     await b.clock.pass(1)
     assert.equal(failed(), true)
-  })
-
-  test('that lost its worker is stopped without grace, even if the stop is ordered while the loss is reported', async () => {
-    const b = await new Bench().serving()
-    const push = b.facts.push.bind(b.facts)
-    b.facts.push = (...facts) => {
-      if (facts[0]?.type === 'workload_failed') b.order({ type: 'stop', graceMs: 30_000 })
-      return push(...facts)
-    }
-    b.loseWorker()
-    assert.deepEqual(await b.ordersAfter(), [{ type: 'stop', graceMs: 0 }])
   })
 })
 
@@ -278,23 +263,6 @@ describe('a workload that is being stopped', () => {
     b.connections = 0
     await b.clock.pass(100)
     assert.deepEqual(b.facts.at(-1), { type: 'drained' })
-  })
-
-  test('is drained if its worker is lost meanwhile, because no process can answer open requests', async () => {
-    const b = await new Bench().serving(1)
-    b.drain(5_000)
-    b.loseWorker()
-    await b.clock.pass(100)
-    assert.deepEqual(b.facts.at(-1), { type: 'drained' })
-  })
-
-  test('gets no stop order while it is frozen, because that would kill it', async () => {
-    const b = await new Bench().serving(1)
-    b.report({ kind: 'frozen' }, FROZEN)
-    b.drain(5_000)
-    assert.deepEqual(await b.ordersAfter(3_000), [])
-    b.report({ kind: 'thawed' }, RUNS)
-    assert.deepEqual(await b.ordersAfter(100), [{ type: 'stop', graceMs: 31_900 }])
   })
 
   test('gets the order once the gate is closed for this order', async () => {

@@ -43,7 +43,8 @@ const DEAD: WorkloadEvent = { type: 'proved_dead' }
 const DRAIN: WorkloadEvent = { type: 'drain', drainDeadline: 1_027_500, graceMs: 0 }
 const CLOSED: WorkloadEvent = { type: 'gate_closed', open: CLIENTS }
 /** The first look at open connections after LangFlow may be sent SIGTERM, 3 s before the end of the drain. */
-const ENDABLE: Input[] = [DRAIN, CLOSED, 4_000, { type: 'looked', open: CLIENTS }]
+const LOOKED: WorkloadEvent = { type: 'looked', open: CLIENTS }
+const ENDABLE: Input[] = [DRAIN, CLOSED, 4_000, LOOKED]
 const ALONE = [connect({}, false, { alone: true }), MET, START, STARTED]
 const STANDBY = reports({ kind: 'standby' })
 const TERMINATING: WorkloadEvent = { type: 'received', message: { type: 'terminating' } }
@@ -125,6 +126,8 @@ describe('a launcher gets', () => {
     ['the same if the open ones are unknown', SERVING, stop(30_000, null), sends(CUT_OFF_MS)],
     ['a stop with a grace shorter than a cut-off', SERVING, stop(200, CLIENTS), sends(200)],
     ['a stop with the rest of the drain and the grace', SERVING, ENDABLE, sends(33_000)],
+    ['no stop in a drain while LangFlow is frozen', [...SERVING, FREEZES], ENDABLE, []],
+    ['that stop after a thaw', [...SERVING, FREEZES, ...ENDABLE, THAWS], [LOOKED], sends(33_000)],
     ['a stop with 5 s if LangFlow hangs', [...SERVING, HANGS], stop(30_000), sends(5_000)],
     ['a stop with the shorter grace if LangFlow hangs', [...SERVING, HANGS], stop(200), sends(200)],
     ['the rest of the drain and 5 s if LangFlow hangs', [...SERVING, HANGS], ENDABLE, sends(8_000)],
@@ -167,6 +170,8 @@ describe('an order to end a workload', () => {
     const workload = new Supervised([...SERVING, DRAIN, CLOSED])
     assert.notEqual(workload.after(reports({ kind: 'stopping' }, STOPPING)).record.drain, null)
     assert.equal(workload.after(KILLED).record.drain, null)
+    const lost = new Supervised([...SERVING, DRAIN, CLOSED, loses('worker'), LOOKED])
+    assert.equal(lost.of('dispatch').at(-1)?.fact.type, 'drained')
   })
 })
 
@@ -322,11 +327,6 @@ describe('the health of a workload', () => {
     assert.equal(workload.after(THAWS).status.healthy, true)
     assert.equal(workload.record.probed, 'healthy')
     assert.equal(workload.after(reports({ kind: 'stopping' }, STOPPING)).status.healthy, false)
-  })
-
-  test('is probed again after the loss of its worker', () => {
-    const { record, status } = new Supervised([...SERVING, loses('worker')])
-    assert.deepEqual([record.probed, status.healthy], ['served', false])
   })
 
   test('must follow within one start timeout of the order, including waits and doubt', () => {

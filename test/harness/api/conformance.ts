@@ -13,7 +13,6 @@ export interface Target {
   readonly expireHistory?: () => Promise<void>
 }
 
-/** All fields of all answers. Which of them exist depends on the answer. */
 interface ApiObject extends Lease {
   readonly items: readonly Lease[]
   readonly code: number

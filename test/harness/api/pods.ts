@@ -8,7 +8,6 @@ interface PlayedPod {
   readonly uid: string
   /** Milliseconds since 1970. */
   readonly createdAt: number
-  /** True while its agent runs. */
   readonly runs: boolean
   readonly ready: boolean
   /** The ports on 127.0.0.1 of its agent and its workload, which have 8090 and 7860 in a pod. */
@@ -20,7 +19,6 @@ interface PlayedPod {
 
 const NAMESPACE = 'default'
 const PODS = /^\/api\/v1\/namespaces\/([^/]+)\/pods(?:\/([^/:]+)(?::(\d+))?(?:\/(proxy)(\/.*)?)?)?$/
-/** Limit for an answer of a pod, which may hang. */
 const PROXY_WITHIN_MS = 10_000
 
 /**
@@ -123,7 +121,6 @@ async function passOn({ agentPort, port }: PlayedPod, asked: number, path: strin
   }
 }
 
-/** Whether a deletion has no grace period. Clients put it into the body or into the query. */
 function isForced({ query, body }: ApiRequest): boolean {
   const { gracePeriodSeconds = query.get('gracePeriodSeconds') } = JSON.parse(body || '{}')
   return String(gracePeriodSeconds) === '0'

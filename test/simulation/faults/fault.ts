@@ -10,9 +10,7 @@ export type Row = `T${(typeof ROWS)[number]}`
 export interface Fault {
   readonly id: number
   readonly kind: FaultKind
-  /** Real time of its beginning. */
   readonly at: number
-  /** How long it lasts. */
   readonly ms: number
   /** Indexes of the replicas that it strikes. */
   readonly targets: readonly number[]

@@ -31,7 +31,6 @@ connections stay open; workload lingers after SIGKILL; standby lost; standby pre
 preparation hangs
 `)
 
-/** The indexes of the replicas that a fault affects. */
 export function concerned({ kind, targets }: Fault, replicas: number): readonly number[] {
   return FAULTS[kind].shared ? Array.from({ length: replicas }, (_, index) => index) : targets
 }

@@ -10,7 +10,6 @@ import type { Replica } from '../replica.ts'
 import type { World } from '../world.ts'
 import { type Fault, type Kind, MISSED, once, type Row, repeated } from './fault.ts'
 
-/** A fault that requires an existing Lease. */
 function onLease(rows: readonly Row[], strike: (world: World, fault: Fault) => unknown): Kind {
   return {
     rows,
@@ -68,7 +67,6 @@ const HOUR_MS = 3_600_000
 /** Lease durations that a person writes. Some are shorter than the holder's, and some are longer. */
 const DURATIONS_S = [1, 3, 10, 20, 40]
 
-/** Edits of the Lease by people with kubectl. */
 export const LEASE_EDITS = {
   'Lease deleted': onLease(['T9'], ({ server }) => server.delete()),
   'Lease deleted, candidates restart': {

@@ -26,7 +26,6 @@ function blackHoled(uses: readonly Connection['use'][]): Kind {
   }
 }
 
-/** A fault of the API server itself, which affects all replicas. */
 const apiServer = (rows: readonly Row[], strike: (server: World['server']) => unknown): Kind => ({
   rows,
   shared: true,
@@ -39,7 +38,6 @@ const lateness = (degree: number) => 1_000 + degree * 25_000
 /** Errors after which the next request may succeed. */
 const ERRORS: readonly ApiErrorCode[] = ['unauthorized', 'throttled', 'server', 'network']
 
-/** Faults of the network between a machine and the API server, and of the API server's answers. */
 export const NETWORK_FAULTS = {
   'network cut': disturbs(['T1', 'T17'], { cut: true }),
   'connections refused': disturbs(['T1'], { refused: true, watchCut: true }),

@@ -20,7 +20,6 @@ type Program = (replica: Replica) => { readonly process: Process } | null
 const agent: Program = (replica) => replica.agent
 const launcher: Program = (replica) => replica.launcher
 
-/** Strikes the agent or the launcher, if it runs. */
 function program(
   rows: readonly Row[],
   which: Program,
@@ -40,12 +39,10 @@ function freeze(process: Process): () => void {
   return () => process.thaw()
 }
 
-/** Strikes a replica whose agent runs. */
 function onAgent(rows: readonly Row[], strike: Strike): Kind {
   return { rows, strike: (world, fault, replica) => (replica.agent ? strike(world, fault, replica) : MISSED) }
 }
 
-/** The machine sleeps until the end of the fault, and then wakes up by `wake`. */
 function asleep(wake: (replica: Replica, world: Parameters<Strike>[0]) => void): Kind {
   return {
     rows: ['T11'],
@@ -90,12 +87,10 @@ function prepares(badly: Partial<Behaviour>): Kind {
   }
 }
 
-/** Strikes the workload, if it runs. */
 function onWorkload(rows: readonly Row[], strike: (workload: Workload) => unknown): Kind {
   return { rows, strike: (_world, _fault, { workload }) => (workload?.live ? strike(workload) : MISSED) }
 }
 
-/** Faults of processes, pods and machines, and of their link, standby and workload. */
 export const REPLICA_FAULTS = {
   'agent frozen': program(['T6'], agent, freeze),
   'agent blocked': program(['T12'], agent, (process) => process.block(BLOCKED_MS)),
