@@ -4,15 +4,13 @@ import { createHmac, randomBytes } from 'node:crypto'
 import {
   appendFileSync,
   mkdirSync,
-  mkdtempSync,
   renameSync,
   rmSync,
   symlinkSync,
   truncateSync,
-  unlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { hostname, tmpdir } from 'node:os'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { ContentWatch } from '../../agent/launcher/content-watch.ts'
@@ -20,6 +18,7 @@ import { EnvFiles } from '../../agent/launcher/env-files.ts'
 import { digestOfInputs, digestOfSecretKey } from '../../agent/launcher/keyed-digests.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { Series, until } from '../harness/wait.ts'
+import { temporaryDirectory } from './fixtures/write-files.ts'
 import { HangingFiles } from './hanging-files.ts'
 
 const LANGFLOW_SECRET_KEY = randomBytes(32).toString('base64url')
@@ -37,7 +36,7 @@ type Options = {
 
 /** A folder of flows with a `ContentWatch` on it. */
 class Folder {
-  readonly dir = mkdtempSync(join(tmpdir(), 'content-test-'))
+  readonly dir = temporaryDirectory()
   readonly clock = new VirtualClock()
   readonly reports = new Series<Digests>()
   readonly env: EnvFiles
@@ -49,10 +48,7 @@ class Folder {
     this.env = new EnvFiles(envFiles, variables, clock)
     const changed = () => this.reports.add(this.watch.found as Digests)
     this.watch = new ContentWatch({ paths, env: this.env, clock, changed })
-    t.after(() => {
-      this.watch.close()
-      rmSync(this.dir, { recursive: true })
-    })
+    t.after(() => this.watch.close())
   }
 
   /** The `n`th report. */
@@ -153,10 +149,10 @@ describe('the digest of the flows', () => {
     folder.put('huge.json', '')
     truncateSync(folder.path('huge.json'), 1e12)
     assert.equal(await flowsOf(folder), null)
-    unlinkSync(folder.path('huge.json'))
+    rmSync(folder.path('huge.json'))
     for (let n = 0; n < TOO_MANY; n++) folder.put(`${n}.txt`, '')
     assert.equal(await flowsOf(folder), null)
-    for (let n = 0; n < TOO_MANY; n++) unlinkSync(folder.path(`${n}.txt`))
+    for (let n = 0; n < TOO_MANY; n++) rmSync(folder.path(`${n}.txt`))
     assert.equal(await flowsOf(folder), known)
     // A process can't read its own memory from address 0.
     symlinkSync('/proc/self/mem', folder.path('unreadable.json'))
@@ -200,7 +196,7 @@ describe('the content', () => {
     assert.equal(new Set([digest, renamed.digest, rewritten.digest]).size, 3)
     assert.deepEqual(rewritten.earlier, [renamed.digest, digest])
     one.put('more/a.pem', 'a certificate')
-    unlinkSync(one.path('more/b.pem'))
+    rmSync(one.path('more/b.pem'))
     assert.deepEqual(
       [(await one.seen()).digest, one.watch.found?.content?.earlier.includes(digest!)],
       [digest, false],

@@ -1,30 +1,24 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, type TestContext, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { parseEnv } from 'node:util'
 import { EnvFiles } from '../../agent/launcher/env-files.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
+import { temporaryDirectory } from './fixtures/write-files.ts'
 import { HangingFiles } from './hanging-files.ts'
 
 const SECRET = 'zYx-31337-canary'
 
 /** Files in a directory, and the environment that they make with that of a container. */
 class Files {
-  readonly dir = mkdtempSync(join(tmpdir(), 'env-files-'))
+  private readonly dir = temporaryDirectory()
   readonly clock = new VirtualClock()
   readonly env: EnvFiles
 
-  constructor(t: TestContext, names = ['a', 'b']) {
-    const given = { GIVEN: 'container', BOTH: 'container' }
-    this.env = new EnvFiles(
-      names.map((name) => this.path(name)),
-      given,
-      this.clock,
-    )
-    t.after(() => rmSync(this.dir, { recursive: true }))
+  constructor(names = ['a', 'b']) {
+    this.env = new EnvFiles(names.map(this.path), { GIVEN: 'container', BOTH: 'container' }, this.clock)
   }
 
   path = (name: string) => join(this.dir, name)
@@ -37,16 +31,16 @@ class Files {
 }
 
 describe('env files', () => {
-  test('override the container and the files before them, but no variable of this program', async (t) => {
-    const files = new Files(t)
+  test('override the container and the files before them, but no variable of this program', async () => {
+    const files = new Files()
     await files.put('a', 'BOTH=a\nA=1\nLEADER_EPOCH=9\nKUBERNETES_SERVICE_HOST=x\nLANGFLOW_LEADER_TREE=x')
     const { env } = await files.put('b', 'BOTH=b\nexport B="two\nlines" # comment\n')
     assert.deepEqual(env.environment, { GIVEN: 'container', BOTH: 'b', A: '1', B: 'two\nlines' })
     assert.deepEqual([env.problem, env.refusal], [null, null])
   })
 
-  test('are read in the same way as by parseEnv', async (t) => {
-    const files = new Files(t, ['a'])
+  test('are read in the same way as by parseEnv', async () => {
+    const files = new Files(['a'])
     for (const text of [
       'A=1\r\nB="2"\r\n',
       ' A = v \n\n# c\nB=`q`',
@@ -60,14 +54,11 @@ describe('env files', () => {
       assert.deepEqual([env.environment, env.problem], [{ ...read }, null])
     }
     const { env } = await files.put('a', 'A= \nB=2')
-    assert.deepEqual(
-      [env.environment.A, env.environment.B],
-      ['', '2'],
-      'parseEnv takes B=2 for the value of A',
-    )
+    // parseEnv takes B=2 for the value of A.
+    assert.deepEqual([env.environment.A, env.environment.B], ['', '2'])
   })
 
-  test('are reported by path and line if a line is invalid, without their text', async (t) => {
+  test('are reported by path and line if a line is invalid, without their text', async () => {
     for (const [text, line] of [
       [`A=1\n${SECRET}\n`, 2],
       [`A="x\ny"\nB="${SECRET}\nC=1`, 3],
@@ -77,14 +68,14 @@ describe('env files', () => {
       [`A=${SECRET}\0`, 1],
       [`A=1\nB=${SECRET}\ufffd`, 2],
     ] as const) {
-      const files = await new Files(t, ['a']).put('a', text)
+      const files = await new Files(['a']).put('a', text)
       assert.match(files.env.problem ?? '', new RegExp(`/a .*error in line ${line}:`))
       assert.ok(!files.env.problem?.includes(SECRET))
     }
   })
 
-  test('that cannot be read keep their last variables, or prevent a start if there are none', async (t) => {
-    const files = new Files(t, ['a'])
+  test('that cannot be read keep their last variables, or prevent a start if there are none', async () => {
+    const files = new Files(['a'])
     const a = files.path('a')
     for (const act of [
       () => {},
@@ -107,7 +98,7 @@ describe('env files', () => {
   })
 
   test('on a volume that does not answer delay a start by 10 s, and keep their last variables', async (t) => {
-    const files = await new Files(t).put('a', 'A=1')
+    const files = await new Files().put('a', 'A=1')
     await files.put('b', 'B=1')
     const { env, clock } = files
     const hanging = new HangingFiles(t, files.path('a'))

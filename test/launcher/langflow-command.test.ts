@@ -1,23 +1,16 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, type TestContext, test } from 'node:test'
 import { coldStart, readLangflowCommand } from '../../agent/launcher/langflow-command.ts'
-import { writeFiles } from './fixtures/write-files.ts'
-
-function temporaryDirectory(t: TestContext): string {
-  const dir = mkdtempSync(join(tmpdir(), 'command-'))
-  t.after(() => rmSync(dir, { recursive: true }))
-  return dir
-}
+import { noPython, temporaryDirectory, writeFiles } from './fixtures/write-files.ts'
 
 /** A directory in PATH with a `langflow` script that begins with these lines. */
-function installed(t: TestContext, head: string) {
-  const bin = temporaryDirectory(t)
+function installed(head: string) {
+  const bin = temporaryDirectory()
   writeFiles(bin, { langflow: `${head}\nimport sys\n` })
   const script = join(bin, 'langflow')
   const env = { PATH: `/nowhere:${bin}`, PORT: '7870', NOTE: 'two words' }
@@ -25,12 +18,12 @@ function installed(t: TestContext, head: string) {
 }
 
 describe('the command of LangFlow', () => {
-  test('has the interpreter that the first line of the script names', (t) => {
+  test('has the interpreter that the first line of the script names', () => {
     for (const [head, interpreter] of [
       ['#!/opt/venv/bin/python', ['/opt/venv/bin/python']],
       ['#! /usr/bin/python3.11 -I', ['/usr/bin/python3.11', '-I']],
     ] as const) {
-      const { bin, script, read } = installed(t, head)
+      const { bin, script, read } = installed(head)
       const start = read('langflow', 'run', '--port', '1')
       assert.deepEqual(start.interpreter, interpreter)
       assert.deepEqual(start.argv, [script, 'run', '--port', '1'])
@@ -39,29 +32,29 @@ describe('the command of LangFlow', () => {
     }
   })
 
-  test('imports from the folder of the script that a link points to, as Python does', (t) => {
-    const { bin, script, read } = installed(t, '#!/opt/venv/bin/python')
-    const link = join(temporaryDirectory(t), 'langflow')
+  test('imports from the folder of the script that a link points to, as Python does', () => {
+    const { bin, script, read } = installed('#!/opt/venv/bin/python')
+    const link = join(temporaryDirectory(), 'langflow')
     symlinkSync(script, link)
     assert.equal(read(link, 'run').importsFrom, bin)
   })
 
-  test('has the interpreter in PATH if the first line names "env"', (t) => {
-    const { bin, read } = installed(t, '#!/usr/bin/env python3')
+  test('has the interpreter in PATH if the first line names "env"', () => {
+    const { bin, read } = installed('#!/usr/bin/env python3')
     writeFiles(bin, { python3: '' })
     assert.deepEqual(read('langflow', 'run').interpreter, [join(bin, 'python3')])
   })
 
-  test('can be "python -m langflow run"', (t) => {
-    const { read } = installed(t, '')
+  test('can be "python -m langflow run"', () => {
+    const { read } = installed('')
     const start = read('/venv/bin/python3.11', '-u', '-m', 'langflow', 'run', '--backend-only')
     assert.deepEqual(start.interpreter, ['/venv/bin/python3.11', '-u'])
     assert.deepEqual(start.argv, ['langflow', 'run', '--backend-only'])
     assert.equal(start.importsFrom, '/work')
   })
 
-  test('can be a shell command that only starts LangFlow', (t) => {
-    const { script, read } = installed(t, '#!/opt/venv/bin/python')
+  test('can be a shell command that only starts LangFlow', () => {
+    const { script, read } = installed('#!/opt/venv/bin/python')
     const start = read(
       'sh',
       '-c',
@@ -84,14 +77,14 @@ describe('the command of LangFlow', () => {
     [['sh', '-c', 'mkdir -p /nowhere/flows; langflow run'], /^its shell script creates a directory: mount/],
     [['sh', '-c', 'PATH= langflow run'], /no such file/],
   ]
-  test('is refused if it starts another program, or does more than start LangFlow', (t) => {
-    const { read } = installed(t, '#!/opt/venv/bin/python')
+  test('is refused if it starts another program, or does more than start LangFlow', () => {
+    const { read } = installed('#!/opt/venv/bin/python')
     for (const [command, message] of REFUSED)
       assert.throws(() => read(...command), { message }, command.join(' '))
   })
 
-  test('is not in the error message, because it may contain a secret', (t) => {
-    const { read } = installed(t, '#!/opt/venv/bin/python')
+  test('is not in the error message, because it may contain a secret', () => {
+    const { read } = installed('#!/opt/venv/bin/python')
     for (const command of [
       ['langflow', 's3cret'],
       ['python', 's3cret'],
@@ -105,14 +98,12 @@ describe('the command of LangFlow', () => {
       )
   })
 
-  test('is refused if its script names no Python interpreter', (t) => {
+  test('is refused if its script names no Python interpreter', () => {
     for (const head of ['#!/bin/bash', 'plain text', '']) {
-      assert.throws(() => installed(t, head).read('langflow', 'run'), /names no Python interpreter/)
+      assert.throws(() => installed(head).read('langflow', 'run'), /names no Python interpreter/)
     }
   })
 })
-
-const skip = spawnSync('python3', ['--version']).status !== 0 && 'python3 is not installed'
 
 /** The part of uvicorn's `Server` that handles signals. */
 const UVICORN = `
@@ -154,12 +145,11 @@ async def serve(kind):
     state = server.server_state
     for sig in signal.SIGTERM, signal.SIGINT:
         signal.signal(sig, lambda sig, frame: (server.handle_exit(sig, frame), say(signal.Signals(sig).name)))
+    task = asyncio.create_task(request(kind))
+    state.tasks.add(task)
     if kind == "gives-in":
-        task = asyncio.create_task(request(kind))
-        state.tasks.add(task)
         task.add_done_callback(state.tasks.discard)
     else:
-        state.tasks.add(asyncio.create_task(request(kind)))
         state.connections.add(Connection())
     say(*sys.argv[1:], sys.path[0] == os.environ["FROM"], __name__)
     while not server.force_exit and (state.tasks or not server.should_exit):
@@ -172,7 +162,7 @@ def main():
 
 /** Starts LangFlow, and collects the lines that it prints. Resolves when it serves. */
 async function serving(t: TestContext, kind: string, form: 'script' | 'module' = 'script') {
-  const dir = temporaryDirectory(t)
+  const dir = temporaryDirectory()
   const modules = join(dir, 'modules')
   const main = 'from langflow.langflow_launcher import main\nmain()\n'
   writeFiles(dir, {
@@ -189,10 +179,10 @@ async function serving(t: TestContext, kind: string, form: 'script' | 'module' =
   const start = coldStart(command, env)
   assert.notDeepEqual(start.command, command)
   const [program, ...args] = start.command as [string, ...string[]]
-  const child: ChildProcess = spawn(program, args, { env: start.env, stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(program, args, { env: start.env, stdio: ['ignore', 'pipe', 'inherit'] })
   t.after(() => child.kill('SIGKILL'))
   const printed: string[] = []
-  const lines = createInterface({ input: child.stdout! }).on('line', (line) => printed.push(line))
+  const lines = createInterface({ input: child.stdout }).on('line', (line) => printed.push(line))
   const ended = once(child, 'close')
   const line = () =>
     Promise.race([
@@ -207,7 +197,7 @@ async function serving(t: TestContext, kind: string, form: 'script' | 'module' =
   return { printed, ended, send }
 }
 
-describe('LangFlow, started through the cut-off script', { skip }, () => {
+describe('LangFlow, started through the cut-off script', { skip: noPython }, () => {
   for (const form of ['script', 'module'] as const)
     test(`runs the program that its command names: ${form}`, async (t) => {
       const { printed } = await serving(t, 'gives-in', form)

@@ -1,21 +1,17 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, type TestContext, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { langflowVersion } from '../../agent/launcher/langflow-package.ts'
-import { writeFiles } from './fixtures/write-files.ts'
+import { temporaryDirectory, writeFiles } from './fixtures/write-files.ts'
 
 /** A temporary directory with a system Python, and with a virtual environment that has a `langflow`. */
 class Machine {
-  readonly dir: string
-  readonly venv: string
+  readonly dir = temporaryDirectory()
+  readonly venv = join(this.dir, 'venv')
 
-  constructor(t: TestContext) {
-    this.dir = mkdtempSync(join(tmpdir(), 'package-'))
-    t.after(() => rmSync(this.dir, { recursive: true }))
-    this.venv = join(this.dir, 'venv')
+  constructor() {
     this.program('usr/bin/python3.11', '')
     mkdirSync(join(this.venv, 'bin'), { recursive: true })
     symlinkSync(join(this.dir, 'usr/bin/python3.11'), join(this.venv, 'bin/python'))
@@ -41,8 +37,8 @@ class Machine {
 const SITE = 'venv/lib/python3.11/site-packages'
 
 describe('the version of LangFlow', () => {
-  test('is that of its package, for each form of the command', (t) => {
-    const machine = new Machine(t)
+  test('is that of its package, for each form of the command', () => {
+    const machine = new Machine()
     machine.install(SITE, 'langflow', '1.13.0')
     machine.install(SITE, 'langflow_base', '0.13.0')
     machine.install(SITE, 'langflow_helper', '7.0')
@@ -55,16 +51,16 @@ describe('the version of LangFlow', () => {
       assert.equal(machine.version(command), '1.13.0', command.join(' '))
   })
 
-  test('is that of langflow-base or of a nightly build if there is no langflow', (t) => {
+  test('is that of langflow-base or of a nightly build if there is no langflow', () => {
     for (const name of ['langflow_base', 'langflow_nightly', 'langflow_base_nightly']) {
-      const machine = new Machine(t)
+      const machine = new Machine()
       machine.install(SITE, name, '1.13.0.dev4')
       assert.equal(machine.version(), '1.13.0.dev4')
     }
   })
 
-  test('is that of the package that Python would import', (t) => {
-    const machine = new Machine(t)
+  test('is that of the package that Python would import', () => {
+    const machine = new Machine()
     machine.install(SITE, 'langflow', '1.12.8')
     machine.install('usr/lib/python3.11/dist-packages', 'langflow', '1.0.0')
     assert.equal(machine.version(), '1.12.8')
@@ -74,8 +70,8 @@ describe('the version of LangFlow', () => {
     assert.equal(machine.version(['sh', '-c', `PYTHONPATH=${PYTHONPATH} langflow run`]), '1.13.0')
   })
 
-  test('is found without blocking if a FIFO is in the place of a metadata file', (t) => {
-    const machine = new Machine(t)
+  test('is found without blocking if a FIFO is in the place of a metadata file', () => {
+    const machine = new Machine()
     machine.install(SITE, 'langflow', '1.13.0')
     const forged = join(machine.dir, 'modules/langflow-9.0.0.dist-info')
     mkdirSync(forged, { recursive: true })
@@ -83,21 +79,21 @@ describe('the version of LangFlow', () => {
     assert.equal(machine.version(undefined, { PYTHONPATH: join(machine.dir, 'modules') }), '1.13.0')
   })
 
-  test('is found beside a script that the system’s Python runs', (t) => {
-    const machine = new Machine(t)
+  test('is found beside a script that the system’s Python runs', () => {
+    const machine = new Machine()
     const script = machine.program('home/.local/bin/langflow', `#!${machine.dir}/usr/bin/python3.11\n`)
     machine.install('home/.local/lib/python3.11/site-packages', 'langflow', '1.13.0')
     assert.equal(machine.version([script, 'run']), '1.13.0')
   })
 
-  test('is not that of a package for another version of Python', (t) => {
-    const machine = new Machine(t)
+  test('is not that of a package for another version of Python', () => {
+    const machine = new Machine()
     machine.install('venv/lib/python3.10/site-packages', 'langflow', '1.12.8')
     assert.equal(machine.version(), null)
   })
 
-  test('is unknown for another program, without metadata, and with invalid metadata', (t) => {
-    const machine = new Machine(t)
+  test('is unknown for another program, without metadata, and with invalid metadata', () => {
+    const machine = new Machine()
     assert.equal(machine.version(), null)
     mkdirSync(join(machine.dir, SITE, 'langflow-1.12.8.dist-info'), { recursive: true })
     assert.equal(machine.version(), null)

@@ -103,6 +103,9 @@ const stopping = (graceMs = 30_000) => running().take(stop(graceMs))
 const stoppingInDoubt = () => running({ onDoubt: 'stop' }).clockAfter(DOUBT_MS)
 const killing = () => running().take(kill)
 
+const RESTED = 'idle: rest, prepare standby in 10000, report'
+const TAKEN_DOWN = 'report deadman, report stopping, kill'
+
 /** One test for each row: the events, and the phase and effects that follow. */
 function play(rows: Record<string, [decided: () => Steps, expected: string]>): void {
   for (const [what, [decided, expected]] of Object.entries(rows))
@@ -111,43 +114,34 @@ function play(rows: Record<string, [decided: () => Steps, expected: string]>): v
 
 describe('a grant', () => {
   const REFUSED: Record<string, [refused: () => Steps, reason: string]> = {
-    'if it is older than the one in force': [
-      () => running({ renewedAgo: 5 }).grant({ renewedAgo: 6 }),
-      'older',
-    ],
-    'if its epoch is earlier': [() => idle().grant({ epoch: 2 }).grant({ epoch: 1 }), 'epoch 1 is over'],
-    'if it has expired': [() => idle().grant({ renewedAgo: KILL_MS }), 'expired'],
-    'if processes of another epoch are alive': [
-      () => running().grant({ epoch: 2 }),
-      'epoch 1 are still alive',
-    ],
-    'if the agent has ended its epoch by a kill': [() => killing().take(gone).grant(), 'epoch 1 is over'],
-    'if its epoch is earlier than one that the agent has ended, also after a second kill': [
+    'older than the one in force': [() => running({ renewedAgo: 5 }).grant({ renewedAgo: 6 }), 'older'],
+    'of an earlier epoch': [() => idle().grant({ epoch: 2 }).grant({ epoch: 1 }), 'epoch 1 is over'],
+    'that has expired': [() => idle().grant({ renewedAgo: KILL_MS }), 'expired'],
+    'while another epoch is alive': [() => running().grant({ epoch: 2 }), 'epoch 1 are still alive'],
+    'of an epoch that a kill has ended': [() => killing().take(gone).grant(), 'epoch 1 is over'],
+    'of an epoch before one that a kill has ended, also after a second kill': [
       () => idle().grant({ epoch: 3 }).take(kill).take(kill).grant({ epoch: 2 }),
       'epoch 2 is over',
     ],
   }
   for (const [what, [refused, reason]] of Object.entries(REFUSED))
-    test(`is refused ${what}`, () => {
+    test(`${what} is refused`, () => {
       const { decision, reasons } = refused()
       assert.match(decision, /: report grant_refused$/)
       assert.ok(reasons[0]?.includes(reason), reasons[0])
     })
+  const accepted = 'running: report grant_accepted, check serving'
+  const afterExpired = () => running().clockAfter(KILL_MS).take(gone).grant()
+  const withRemains = () => new Steps().take({ type: 'met', remains: true })
   play({
-    'is accepted if it is newer, and if it is sent again': [
+    'that is newer, or sent again, is accepted': [
       () => running().pass(1).grant().grant(),
       'running: check serving',
     ],
-    'is confirmed if it follows a refused one': [
-      () => running().grant({ epoch: 0 }).grant(),
-      'running: report grant_accepted, check serving',
-    ],
-    'can follow an expired one of the same epoch': [
-      () => running().clockAfter(KILL_MS).take(gone).grant().take(start()),
-      'preparing: prepare',
-    ],
-    'can have any epoch while remains of an earlier launcher are alive, because their epoch is unknown': [
-      () => new Steps().take({ type: 'met', remains: true }).grant({ epoch: 5 }),
+    'after a refused one is confirmed': [() => running().grant({ epoch: 0 }).grant(), accepted],
+    'can follow an expired one of the same epoch': [() => afterExpired().take(start()), 'preparing: prepare'],
+    'is accepted beside remains of unknown epoch': [
+      () => withRemains().grant({ epoch: 5 }),
       'ending by force, remains',
     ],
   })
@@ -159,70 +153,48 @@ describe('a grant', () => {
 })
 
 describe('a start', () => {
-  const failed = (isGone: boolean): LauncherEvent => ({
-    type: 'launch failed',
-    start: 1,
-    reason: 'EMFILE',
-    gone: isGone,
-  })
+  const refused = 'report start_refused'
+  const failed = (gone: boolean) =>
+    preparing().take(prepared()).take({ type: 'launch failed', start: 1, reason: 'EMFILE', gone })
+  const stoppedEarly = () => preparing().take(prepared()).take(stop(30_000))
+  const restarted = () => preparing().take(kill).take(gone).grant({ epoch: 2 }).take(start(2))
   play({
-    'is refused without a grant': [() => idle().take(start()), 'idle: report start_refused'],
-    'is refused in another epoch than the grant’s': [
-      () => idle().grant().take(start(2)),
-      'idle: report start_refused',
-    ],
-    'is refused in doubt': [
-      () => idle().grant({ renewedAgo: DOUBT_MS }).take(start()),
-      'idle: report start_refused',
-    ],
-    'is refused if the grant is over by the wall clock alone': [
+    'is refused without a grant': [() => idle().take(start()), `idle: ${refused}`],
+    'is refused in another epoch': [() => idle().grant().take(start(2)), `idle: ${refused}`],
+    'is refused in doubt': [() => idle().grant({ renewedAgo: DOUBT_MS }).take(start()), `idle: ${refused}`],
+    'is refused after the grant by the wall clock': [
       () => idle().grant().pass(KILL_MS, ['wall']).take(start()),
-      'idle: report start_refused',
+      `idle: ${refused}`,
     ],
-    'is refused while a workload runs': [() => running().take(start()), 'running: report start_refused'],
+    'is refused while a workload runs': [() => running().take(start()), `running: ${refused}`],
     'is refused while the launcher is leaving': [
       () => stopping().take(leave).take(start()),
-      'ending in order, order: report start_refused',
+      `ending in order, order: ${refused}`,
     ],
     'first waits for its standby and the port': [() => preparing(), 'preparing: prepare'],
     'launches once the port is free': [() => preparing().take(prepared()), 'preparing: launch'],
-    'fails if the port is taken': [
-      () => preparing().take(prepared('it is taken')),
-      'idle: rest, prepare standby in 10000, report start_refused',
-    ],
+    'fails if the port is taken': [() => preparing().take(prepared('nginx')), `${RESTED} start_refused`],
     'fails if the grant has ended while it waited': [
       () => preparing().pass(KILL_MS, ['wall']).take(prepared()),
-      'idle: rest, prepare standby in 10000, report start_refused',
+      `${RESTED} start_refused`,
     ],
     'kills the frozen processes if doubt began before the launch': [
       () => inDoubtEarly().take(prepared()),
       'ending by force, failed start: report stopping, discard standby, kill',
     ],
     'continues after a thaw': [() => inDoubtEarly().grant(), 'preparing: thaw, report thawed'],
-    'is complete once the first process runs': [
-      () => running(),
-      'running: watch serving, report started, check serving',
-    ],
-    'is over if it failed without a process': [
-      () => preparing().take(prepared()).take(failed(true)),
-      'idle: rest, prepare standby in 10000, report start_refused',
-    ],
+    'is complete with its first process': [running, 'running: watch serving, report started, check serving'],
+    'is over if it failed without a process': [() => failed(true), `${RESTED} start_refused`],
     'kills the processes if it failed after a process existed': [
-      () => preparing().take(prepared()).take(failed(false)),
+      () => failed(false),
       'ending by force, failed start: report start_refused, discard standby, kill',
     ],
     'sends SIGTERM to the new process if a stop was ordered before the launch': [
-      () => preparing().take(prepared()).take(stop(30_000)).take(launched()),
+      () => stoppedEarly().take(launched()),
       'ending in order, order: terminate, watch serving, report started',
     ],
-    'does not become running if it is being killed': [
-      () => preparing().take(kill).take(launched()),
-      'ending by force, order',
-    ],
-    'ignores the late launch of an earlier start': [
-      () => preparing().take(kill).take(gone).grant({ epoch: 2 }).take(start(2)).take(launched(1)),
-      'preparing',
-    ],
+    'does not run if killed': [() => preparing().take(kill).take(launched()), 'ending by force, order'],
+    'ignores the late launch of an earlier start': [() => restarted().take(launched(1)), 'preparing'],
   })
 
   test('keeps the times of its order and of the first healthy answer until its workload is gone', () => {
@@ -237,34 +209,27 @@ describe('a start', () => {
 describe('the deadman', () => {
   const again = (steps: Steps, awake: number) =>
     steps.clockAfter(1_000).take({ type: 'frozen', at: steps.mono, awake })
+  const barelyRenewed = () =>
+    inDoubt()
+      .grant({ renewedAgo: DOUBT_MS - 1 })
+      .clockAfter(1)
+  const unfreezable = () => inDoubt().take({ type: 'signal failed', reason: 'no' })
+  const killed = 'ending by force, doubt: report deadman, kill'
   play({
     'freezes the workload when doubt begins': [inDoubt, 'frozen from running: freeze, report frozen'],
-    'freezes a frozen workload again at each check': [
-      () => inDoubt().clockAfter(100),
-      'frozen from running: freeze',
-    ],
-    'freezes a start that was not launched yet': [
-      inDoubtEarly,
-      'frozen from preparing: freeze, report frozen',
-    ],
-    'kills the frozen workload at the end of the grant': [
+    'freezes again at each check': [() => inDoubt().clockAfter(100), 'frozen from running: freeze'],
+    'freezes a start before its launch': [inDoubtEarly, 'frozen from preparing: freeze, report frozen'],
+    'kills at the end of the grant': [
       () => inDoubt().clockAfter(4_000),
-      'ending by force, grant over: report deadman, report stopping, kill',
+      `ending by force, grant over: ${TAKEN_DOWN}`,
     ],
     'kills immediately if the machine slept past the end of the grant': [
       () => running().clockAfter(KILL_MS + 100, ['boot', 'wall']),
-      'ending by force, grant over: report deadman, report stopping, kill',
+      `ending by force, grant over: ${TAKEN_DOWN}`,
     ],
-    'thaws the workload on a newer grant': [
-      () => inDoubt().grant(),
-      'running: thaw, report thawed, check serving',
-    ],
+    'thaws on a newer grant': [() => inDoubt().grant(), 'running: thaw, report thawed, check serving'],
     'does not thaw on a newer grant whose doubt has already begun': [
-      () =>
-        inDoubt()
-          .grant({ renewedAgo: DOUBT_MS - 1 })
-          .clockAfter(1)
-          .grant({ renewedAgo: DOUBT_MS }),
+      () => barelyRenewed().grant({ renewedAgo: DOUBT_MS }),
       'frozen from running: freeze',
     ],
     'only freezes if the grant is over by the wall clock alone, also with on-doubt=stop': [
@@ -279,36 +244,18 @@ describe('the deadman', () => {
       stoppingInDoubt,
       'ending in order, doubt: report deadman, report stopping, terminate, check stop',
     ],
-    'does not shorten that stop before the end of the grant': [
-      () => stoppingInDoubt().clockAfter(3_999),
-      'ending in order, doubt',
-    ],
-    'kills a workload that is stopping in doubt once the grant is over by the wall clock': [
-      () => stoppingInDoubt().clockAfter(4_000, ['wall']),
-      'ending by force, doubt: report deadman, kill',
-    ],
-    'kills a workload that is still stopping when doubt begins': [
-      () => stopping().clockAfter(DOUBT_MS),
-      'ending by force, doubt: report deadman, kill',
-    ],
-    'kills a workload that is stopping if the wall clock alone passes the end of the grant': [
-      () => stopping().clockAfter(KILL_MS, ['wall']),
-      'ending by force, doubt: report deadman, kill',
-    ],
-    'does not repeat a kill that is under way': [
-      () => running().take(exited()).clockAfter(KILL_MS),
-      'ending by force, exit',
-    ],
-    'kills a workload that could not be frozen or thawed': [
-      () => inDoubt().take({ type: 'signal failed', reason: 'no' }),
-      'ending by force, doubt: report deadman, report stopping, kill',
-    ],
+    'does not shorten that stop': [() => stoppingInDoubt().clockAfter(3_999), 'ending in order, doubt'],
+    'kills after that stop by the wall clock': [() => stoppingInDoubt().clockAfter(4_000, ['wall']), killed],
+    'kills if doubt begins during a stop': [() => stopping().clockAfter(DOUBT_MS), killed],
+    'kills a stopping workload by the wall clock': [() => stopping().clockAfter(KILL_MS, ['wall']), killed],
+    'does not repeat a kill': [() => running().take(exited()).clockAfter(KILL_MS), 'ending by force, exit'],
+    'kills a workload that could not be frozen': [unfreezable, `ending by force, doubt: ${TAKEN_DOWN}`],
     'leaves a process alive that one check found awake': [() => again(inDoubt(), 1), 'frozen from running'],
     'kills the workload if two checks in a row find a process awake': [
       () => again(again(inDoubt(), 1), 1),
-      'ending by force, doubt: report deadman, report stopping, kill',
+      `ending by force, doubt: ${TAKEN_DOWN}`,
     ],
-    'counts the checks anew if one finds no process awake': [
+    'counts these checks anew after one without': [
       () => again(again(again(inDoubt(), 1), 0), 1),
       'frozen from running',
     ],
@@ -321,42 +268,26 @@ describe('the deadman', () => {
     assert.deepEqual(next(running().clockAfter(DOUBT_MS - 30)), { type: 'check clocks', afterMs: 30 })
     assert.deepEqual(next(inDoubt().clockAfter(KILL_MS - DOUBT_MS - 7)), { type: 'check clocks', afterMs: 7 })
   })
-
-  test('counts its kills and its freezes', () => {
-    const { deadmanFirings, freezes } = viewOf(inDoubt().clockAfter(4_000).record)
-    assert.deepEqual([deadmanFirings, freezes], [1, 1])
-  })
 })
 
 describe('an end', () => {
   const deaf = { type: 'cut off', supported: false } as const
+  const left = { type: 'killed', left: 'it lives' } as const
+  const hurried = () => stopping().pass(2_000).take(stop(CUT_OFF_MS))
+  const forced = 'ending by force, order: report stopping, kill'
+  const begun = 'ending in order, order: report stopping'
   play({
     'is answered if there is no workload': [() => idle().take(stop(3_000)), 'idle: report nothing'],
-    'begins with SIGTERM': [stopping, 'ending in order, order: report stopping, terminate, check stop'],
+    'begins with SIGTERM': [stopping, `${begun}, terminate, check stop`],
     'of a start that still waits discards its standby': [
       () => preparing().take(stop(3_000)),
-      'ending in order, order: report stopping, discard standby, terminate, check stop',
+      `${begun}, discard standby, terminate, check stop`,
     ],
-    'of a frozen workload is a kill': [
-      () => inDoubt().take(stop(3_000)),
-      'ending by force, order: report stopping, kill',
-    ],
-    'during doubt is a kill': [
-      () => running().pass(DOUBT_MS).take(stop(3_000)),
-      'ending by force, order: report stopping, kill',
-    ],
-    'is checked every 25 ms': [
-      () => stopping().take(stopChecked()),
-      'ending in order, order: check stop in 25',
-    ],
-    'is over once no process is alive': [
-      () => stopping().take(stopChecked(true)),
-      'idle: rest, prepare standby in 10000, report stopped',
-    ],
-    'ignores a late check of an earlier stop': [
-      () => stopping().take(stopChecked(true, 0)),
-      'ending in order, order',
-    ],
+    'of a frozen workload is a kill': [() => inDoubt().take(stop(3_000)), forced],
+    'during doubt is a kill': [() => running().pass(DOUBT_MS).take(stop(3_000)), forced],
+    'is checked': [() => stopping().take(stopChecked()), 'ending in order, order: check stop in 25'],
+    'is over once no process is alive': [() => stopping().take(stopChecked(true)), `${RESTED} stopped`],
+    'ignores a late check': [() => stopping().take(stopChecked(true, 0)), 'ending in order, order'],
     'cuts off open requests once, a second before its deadline': [
       () => stopping().pass(29_000).take(stopChecked()),
       'ending in order, order: cut off',
@@ -366,30 +297,21 @@ describe('an end', () => {
       'ending by force, order: kill',
     ],
     'is a kill if it is hurried and LangFlow cannot cut off its requests': [
-      () => stopping().pass(2_000).take(stop(CUT_OFF_MS)).take(stopChecked()).take(deaf),
+      () => hurried().take(stopChecked()).take(deaf),
       'ending by force, order: kill',
     ],
-    'sends SIGTERM to the remaining processes when the first one has exited': [
-      () => stopping().take(exited()),
-      'ending in order, order: terminate',
-    ],
-    'that the first process caused by its exit kills the others': [
-      () => running().take(exited()),
-      'ending by force, exit: report exited, kill',
-    ],
+    'goes on after an exit': [() => stopping().take(exited()), 'ending in order, order: terminate'],
+    'by an exit is a kill': [() => running().take(exited()), 'ending by force, exit: report exited, kill'],
     'of a process of an earlier start is ignored': [() => running().take(exited(0)), 'running'],
-    'by force begins once, even if it is ordered again': [
+    'by force begins once': [
       () => killing().take(kill).take(stop(0)).take(exited()),
       'ending by force, order',
     ],
     'that fails raises the alarm and is tried again after a second': [
-      () => killing().take({ type: 'killed', left: 'it lives' }),
+      () => killing().take(left),
       'ending by force, order: report stop_failed, kill in 1000',
     ],
-    'by force is over once no process is alive': [
-      () => killing().take(gone),
-      'idle: rest, prepare standby in 10000, report killed',
-    ],
+    'by force is over once no process is alive': [() => killing().take(gone), `${RESTED} killed`],
     'of an earlier launcher’s remains begins at the first welcome': [
       () => new Steps().take({ type: 'met', remains: true }),
       'ending by force, remains: report stopping, kill, report met',
@@ -400,26 +322,21 @@ describe('an end', () => {
     'is that of the order': [stopping(3_000), 3_000],
     'is not extended by a later order': [stopping(5_000).pass(2_000).take(stop(30_000)), 3_000],
     'is shortened by a later order': [stopping(30_000).pass(2_000).take(stop(5_000)), 5_000],
-    'is the time of a cut-off if it is hurried': [stopping().pass(2_000).take(stop(CUT_OFF_MS)), CUT_OFF_MS],
+    'is the time of a cut-off if it is hurried': [hurried(), CUT_OFF_MS],
   }
   for (const [what, [steps, leftMs]] of Object.entries(GRACES))
-    test(`has a grace period, which ${what}`, () => {
-      assert.equal(steps.graceLeft, leftMs)
-    })
+    test(`has a grace period, which ${what}`, () => assert.equal(steps.graceLeft, leftMs))
 
   test('is reported as stopping, and as unstoppable if a kill left a process', () => {
     assert.equal(viewOf(stopping().record).state, 'stopping')
-    assert.equal(viewOf(killing().take({ type: 'killed', left: 'it lives' }).record).state, 'unstoppable')
+    assert.equal(viewOf(killing().take(left).record).state, 'unstoppable')
   })
 })
 
 describe('a standby', () => {
   const prepare = { type: 'prepare' } as const
   play({
-    'is prepared 10 s after the launcher meets its agent': [
-      idle,
-      'idle: prepare standby in 10000, report met',
-    ],
+    'is prepared after the launcher meets its agent': [idle, 'idle: prepare standby in 10000, report met'],
     'is prepared immediately if the leader serves': [() => idle().take(prepare), 'idle: prepare standby'],
     'is not prepared while the workload runs': [() => running().take(prepare), 'running'],
   })
@@ -427,12 +344,9 @@ describe('a standby', () => {
 
 describe('a loss of a serving process', () => {
   const worker: Loss = { role: 'worker', pids: [43] }
-  const lost = (loss: Loss): LauncherEvent => ({ type: 'lost', loss })
+  const lost = (loss: Loss = worker) => running().take({ type: 'lost', loss })
   play({
-    'is reported, and the launcher leaves the workload running': [
-      () => running().take(lost(worker)),
-      'running: report serving_lost',
-    ],
+    'is reported, and the launcher leaves the workload running': [lost, 'running: report serving_lost'],
     'is not searched for during an end': [() => stopping().clockAfter(100), 'ending in order, order'],
   })
 
@@ -441,7 +355,7 @@ describe('a loss of a serving process', () => {
       [worker, null],
       [{ ...worker, role: 'master' }, 'master'],
     ] as const) {
-      const { loss: found } = viewOf(running().take(lost(loss)).take({ type: 'healthy' }).record)
+      const { loss: found } = viewOf(lost(loss).take({ type: 'healthy' }).record)
       assert.equal(found?.role ?? null, left)
     }
   })
@@ -453,6 +367,7 @@ test('a launcher keeps its workload running if the link to the agent is down', (
 
 describe('a launcher that is leaving', () => {
   const defect = { type: 'leave', defect: 'LangFlow was replaced' } as const
+  const exit = { code: null, signal: 'SIGKILL', unreaped: true } as const
   play({
     'exits immediately if it is idle': [() => idle().take(leave), 'idle: announce end, exit'],
     'waits for the agent to stop the workload': [() => running().take(leave), 'running: announce end'],
@@ -469,13 +384,9 @@ describe('a launcher that is leaving', () => {
       () => running().take({ type: 'orphaned' }),
       'ending by force, order: report stopping, kill',
     ],
-    'exits immediately if its agent is gone and it is idle': [
-      () => idle().take({ type: 'orphaned' }),
-      'idle: exit',
-    ],
+    'exits if its agent is gone and it is idle': [() => idle().take({ type: 'orphaned' }), 'idle: exit'],
     'kills the rest of LangFlow if its reaper was killed': [
-      () =>
-        running().take({ type: 'exited', start: 1, exit: { code: null, signal: 'SIGKILL', unreaped: true } }),
+      () => running().take({ type: 'exited', start: 1, exit }),
       'ending by force, exit: report exited, kill, announce end',
     ],
   })

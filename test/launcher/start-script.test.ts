@@ -1,14 +1,10 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { after, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { readScript } from '../../agent/launcher/start-script.ts'
-import { writeFiles } from './fixtures/write-files.ts'
+import { temporaryDirectory, writeFiles } from './fixtures/write-files.ts'
 
-const dir = mkdtempSync(join(tmpdir(), 'script-'))
-after(() => rmSync(dir, { recursive: true }))
+const dir = temporaryDirectory()
 // The program prints its arguments, then its environment.
 writeFiles(dir, { langflow: '#!/bin/sh\nprintf "%s\\0" $# "$@"\nexec env -0\n' })
 

@@ -72,10 +72,10 @@ afterEach(() => {
 })
 
 const AT = { mono: 9_000, boot: 9_000, wall: 9_000 }
-const GRANT: ToLauncher = {
+const GRANT = {
   type: 'grant',
   grant: { epoch: 3, identity: 'me', doubtAt: AT, killAt: AT, onDoubt: 'freeze' },
-}
+} as const
 
 function keysAt(clock: Clock = systemClock, look: ConstructorParameters<typeof LauncherKeys>[3] = null) {
   return new LauncherKeys(join(dir, 'state'), clock, 15_000, look)
@@ -325,159 +325,83 @@ describe('the keys', () => {
 
 /** The keys and the lock of a pod whose agent and launcher are killed and restarted, on a virtual clock. */
 class KilledPod {
-  readonly clock = new VirtualClock()
+  private readonly clock = new VirtualClock()
   /** The lock file beside the socket. */
-  file = { id: 'file 1', held: false }
-  byHand = false
+  private file = { id: 'file 1', held: false }
+  private isByHand = false
   private keys!: LauncherKeys
   private token: string | undefined
-
-  /** Agent and launcher start, and the launcher is granted epoch 3. */
-  leads({ locks = true } = {}): this {
-    this.agent().launcher()
-    assert.ok(this.token)
-    if (locks) this.locks()
-    return this.granted(3)
-  }
-
-  agent(): this {
-    this.keys = keysAt(this.clock, this.byHand ? null : () => ({ ...this.file }))
-    return this
-  }
-
-  /** A new launcher connects. `answer` is the agent's answer. */
-  launcher(parts: Partial<typeof NEW> = {}): this {
-    this.token = undefined
-    return this.hello(parts)
-  }
-
-  hello(parts: Partial<typeof NEW> = {}): this {
-    const { token } = this
-    const answer = this.keys.admit({ ...NEW, ...(token === undefined ? {} : { token }), ...parts }, false)
-    this.answer = answer.refused ?? answer.ended ?? 'welcome'
-    if (answer.refused === undefined) this.token = answer.token
-    return this
-  }
-
+  /** To the last hello. */
   answer = ''
 
-  locks(): this {
-    this.file.held = true
-    this.keys.locked()
-    return this
+  /** Runs the steps in this text, each a number of ms or a name of `steps`. */
+  async play(text: string): Promise<string> {
+    for (const word of text.split(' '))
+      if (word in this.steps) this.steps[word as keyof typeof this.steps]()
+      else await this.clock.pass(Number(word))
+    return this.answer
   }
 
-  granted(epoch: number): this {
-    const instant = { mono: 0, boot: 0, wall: 0 }
-    this.keys.granted({ identity: 'me', epoch, doubtAt: instant, killAt: instant, onDoubt: 'freeze' })
-    return this
+  private readonly steps = {
+    leads: () => this.play('agent launcher locks epoch3'),
+    'leads-unlocked': () => this.play('agent launcher epoch3'),
+    agent: () => {
+      this.keys = keysAt(this.clock, this.isByHand ? null : () => ({ ...this.file }))
+    },
+    launcher: () => this.hello({ token: undefined }),
+    'shared-launcher': () => this.hello({ token: undefined, alone: false }),
+    'running-launcher': () => this.hello({ token: undefined, view: VIEW }),
+    returns: () => this.hello({}),
+    locks: () => {
+      this.file.held = true
+      this.keys.locked()
+    },
+    epoch3: () => this.keys.granted({ ...GRANT.grant, epoch: 3 }),
+    epoch4: () => this.keys.granted({ ...GRANT.grant, epoch: 4 }),
+    /** The kernel drops the lock of a launcher that was killed. */
+    dies: () => {
+      this.file.held = false
+    },
+    /** The running agent sees the end of the launcher's connection. */
+    gone: () => this.keys.launcherGone(true),
+    cut: () => this.keys.launcherGone(false),
+    'other-file': () => {
+      this.file = { id: 'file 2', held: false }
+    },
+    'by-hand': () => {
+      this.isByHand = true
+    },
   }
 
-  /** The kernel drops the lock of a launcher that was killed. */
-  unlocked(): this {
-    this.file.held = false
-    return this
-  }
-
-  /** The running agent sees the end of the launcher's connection. */
-  gone(byPeer = true): this {
-    this.keys.launcherGone(byPeer)
-    return this
-  }
-
-  async pass(ms: number): Promise<this> {
-    await this.clock.pass(ms)
-    return this
+  private hello(parts: object): void {
+    const answer = this.keys.admit({ ...NEW, token: this.token, ...parts } as Hello, false)
+    this.answer = answer.refused ?? answer.ended ?? 'welcome'
+    this.token = answer.refused === undefined ? answer.token : undefined
   }
 }
 
 describe('the proof that the last launcher is dead', () => {
   const EARLIER = 'the earlier launcher, or its LangFlow, may be alive'
-  const died = (p: KilledPod) => p.leads().unlocked().agent()
-  const proven = async (p: KilledPod) => (await died(p).pass(500)).launcher()
-  const rows: [string, (pod: KilledPod) => KilledPod | Promise<KilledPod>, string][] = [
-    ['exists 500 ms after its lock was seen free', proven, 'me 3'],
-    ['does not exist before these 500 ms', async (p) => (await died(p).pass(499)).launcher(), EARLIER],
-    [
-      'does not exist while its lock is held',
-      async (p) => (await p.leads().agent().pass(14_999)).launcher(),
-      EARLIER,
-    ],
-    [
-      'exists if the launcher dies only after the agent has restarted, and a new one was refused at first',
-      async (p) => (await p.leads().agent().unlocked().launcher().pass(500)).launcher(),
-      'me 3',
-    ],
-    [
-      'exists for an agent that kept running',
-      async (p) => (await p.leads().unlocked().gone().pass(500)).launcher(),
-      'me 3',
-    ],
-    [
-      'does not exist if only the connection was cut',
-      async (p) => (await p.leads().gone(false).pass(15_000)).launcher(),
-      'welcome',
-    ],
-    [
-      'does not exist without a lock',
-      async (p) => (await p.leads({ locks: false }).agent().pass(15_000)).launcher(),
-      'welcome',
-    ],
-    [
-      'does not exist if another file has replaced the lock file',
-      async (p) => {
-        p.leads().file = { id: 'file 2', held: false }
-        return (await p.agent().pass(15_000)).launcher()
-      },
-      'welcome',
-    ],
-    [
-      'does not exist if the next launcher is not alone in its PID namespace',
-      async (p) => (await died(p).pass(15_000)).launcher({ alone: false }),
-      'welcome',
-    ],
-    [
-      'does not exist if the next launcher runs a workload already',
-      async (p) => (await died(p).pass(500)).launcher({ view: VIEW as never }),
-      EARLIER,
-    ],
-    [
-      'does not exist if the identity was set by hand',
-      async (p) => {
-        p.byHand = true
-        return (await died(p).pass(15_000)).launcher()
-      },
-      'welcome',
-    ],
-    [
-      'outlives another kill of agent and launcher',
-      async (p) => (await (await proven(p)).locks().unlocked().agent().pass(500)).launcher(),
-      'me 3',
-    ],
-    [
-      'ends when the next launcher is granted a term',
-      async (p) => (await proven(p)).locks().granted(4).agent().hello(),
-      'welcome',
-    ],
-    [
-      'does not follow from the end of its grant',
-      async (p) => (await p.leads().agent().pass(15_000)).launcher(),
-      'welcome',
-    ],
-    ['does not exist if the same launcher returns', (p) => p.leads().agent().hello(), 'welcome'],
-    [
-      'names the next launcher’s term after that launcher is dead too',
-      async (p) => (await (await proven(p)).locks().granted(4).unlocked().agent().pass(500)).launcher(),
-      'me 4',
-    ],
-    [
-      'ends when the next launcher continues the same term',
-      async (p) => (await proven(p)).locks().granted(3).agent().hello(),
-      'welcome',
-    ],
+  const PROVEN = 'leads dies agent 500 launcher'
+  const PROOFS: [what: string, steps: string, answer: string][] = [
+    ['exists 500 ms after its lock was seen free', PROVEN, 'me 3'],
+    ['does not exist before these 500 ms', 'leads dies agent 499 launcher', EARLIER],
+    ['does not exist while its lock is held', 'leads agent 14999 launcher', EARLIER],
+    ['exists if it dies after the agent’s restart', 'leads agent dies launcher 500 launcher', 'me 3'],
+    ['exists for an agent that kept running', 'leads dies gone 500 launcher', 'me 3'],
+    ['does not exist if only the connection was cut', 'leads cut 15000 launcher', 'welcome'],
+    ['does not exist without a lock', 'leads-unlocked agent 15000 launcher', 'welcome'],
+    ['does not exist if the lock file was replaced', 'leads other-file agent 15000 launcher', 'welcome'],
+    ['requires that the next one is alone', 'leads dies agent 15000 shared-launcher', 'welcome'],
+    ['requires that the next one runs nothing', 'leads dies agent 500 running-launcher', EARLIER],
+    ['does not exist for an identity set by hand', 'by-hand leads dies agent 15000 launcher', 'welcome'],
+    ['outlives another kill of both', `${PROVEN} locks dies agent 500 launcher`, 'me 3'],
+    ['ends with a term of the next launcher', `${PROVEN} locks epoch4 agent returns`, 'welcome'],
+    ['does not follow from the end of its grant', 'leads agent 15000 launcher', 'welcome'],
+    ['does not exist if the same launcher returns', 'leads agent returns', 'welcome'],
+    ['names the next term', `${PROVEN} locks epoch4 dies agent 500 launcher`, 'me 4'],
+    ['ends if the next launcher continues its term', `${PROVEN} locks epoch3 agent returns`, 'welcome'],
   ]
-  for (const [what, play, answer] of rows)
-    test(what, async () => {
-      assert.equal((await play(new KilledPod())).answer, answer)
-    })
+  for (const [what, steps, answer] of PROOFS)
+    test(what, async () => assert.equal(await new KilledPod().play(steps), answer))
 })

@@ -1,42 +1,29 @@
 import assert from 'node:assert/strict'
 import { ChildProcess, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs'
-import { constants, tmpdir } from 'node:os'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../../agent/clock.ts'
 import { type WarmStandbyOptions, warmStandby } from '../../../agent/launcher/standby/warm-standby.ts'
 import { until } from '../../harness/wait.ts'
-import { writeFiles } from '../fixtures/write-files.ts'
+import { noPython, temporaryDirectory, writeFiles } from '../fixtures/write-files.ts'
 
-const PYTHON = spawnSync('python3', ['-c', 'import sys; print(sys.executable)'], {
-  encoding: 'utf8',
-}).stdout?.trim()
-const skip = PYTHON ? false : 'python3 is not installed'
+const WHERE = 'import sys; print(sys.executable)'
+const PYTHON = spawnSync('python3', ['-c', WHERE], { encoding: 'utf8' }).stdout?.trim()
 
 interface Fake extends Partial<WarmStandbyOptions> {
   /** Python that the fake's `langflow run` executes before it creates its server. */
   readonly before?: string
-  /** A shell's words before the command. */
-  readonly script?: string
 }
 
 /**
  * A `langflow` that creates its server as the real one does, then writes the arguments and environment of its start
  * to a file. `imports` is Python that runs when `langflow.main` is imported. The fake has no other part of LangFlow.
  */
-function fakeLangflow(t: TestContext, imports = '', { before = 'pass', script, ...more }: Fake = {}) {
-  const dir = mkdtempSync(join(tmpdir(), 'standby-'))
+function fakeLangflow(t: TestContext, imports = '', { before = 'pass', ...more }: Fake = {}) {
+  const dir = temporaryDirectory()
   const bin = join(dir, 'bin')
   const command = join(dir, 'langflow')
   writeFiles(dir, {
@@ -66,8 +53,7 @@ def main():
   })
   const views: string[] = []
   const options: WarmStandbyOptions = {
-    command:
-      script === undefined ? [command, 'run', '--port', '1'] : ['sh', '-c', `${script} ${command} run`],
+    command: [command, 'run', '--port', '1'],
     environment: () => ({ ...process.env, PYTHONPATH: bin, TMPDIR: join(dir, 'tmp'), LEADER_MARK: 'x' }),
     clock: systemClock,
     reaper: [],
@@ -76,10 +62,7 @@ def main():
     ...more,
   }
   const standby = warmStandby(options)
-  t.after(() => {
-    standby.discard()
-    rmSync(dir, { recursive: true, force: true })
-  })
+  t.after(() => standby.discard())
   return {
     dir,
     bin,
@@ -92,10 +75,8 @@ def main():
     },
     async pid(): Promise<number> {
       const file = join(dir, 'tmp/pid')
-      await until(
-        'the standby imports LangFlow',
-        () => existsSync(file) && readFileSync(file, 'utf8').endsWith('.'),
-      )
+      const isWritten = () => existsSync(file) && readFileSync(file, 'utf8').endsWith('.')
+      await until('the standby imports LangFlow', isWritten)
       return Number.parseInt(readFileSync(file, 'utf8'), 10)
     },
     /** Waits until the standby is cold; returns the reason. */
@@ -122,10 +103,9 @@ async function prepared(...args: Parameters<typeof fakeLangflow>) {
 
 const hasEnded = (pid: number) => until(`process ${pid} has ended`, () => !existsSync(`/proc/${pid}/fd/0`))
 
-describe('a warm standby', { skip }, () => {
+describe('a warm standby', { skip: noPython }, () => {
   test('runs no code that an earlier term has left in the user’s site-packages', async (t) => {
-    const base = mkdtempSync(join(tmpdir(), 'user-base-'))
-    t.after(() => rmSync(base, { recursive: true }))
+    const base = temporaryDirectory()
     const env = { ...process.env, PYTHONUSERBASE: base }
     const site = spawnSync(PYTHON, ['-m', 'site', '--user-site'], { env, encoding: 'utf8' }).stdout.trim()
     mkdirSync(site, { recursive: true })
@@ -165,23 +145,13 @@ while data:
         time.sleep(0.01)
 time.sleep(60)`
   const NONSENSE = /^its message is not valid$/
+  const SLEEP = 'import time; time.sleep(60)'
   const COLD: Record<string, [imports: string, reason: RegExp, options?: Fake]> = {
     'an import fails': ['import no_such_module', /^ModuleNotFoundError no_such_module$/],
     'an import ends the interpreter': ['import os; os._exit(3)', /^it ended \(exit code 3\)$/],
-    'an import takes too long': [
-      'import time; time.sleep(60)',
-      /^it took longer than 0.3 s$/,
-      { startTimeoutMs: 300 },
-    ],
-    'memory runs out': [
-      'bytearray(1 << 62)',
-      /^there is too little memory: raise the memory limit of LangFlow’s container$/,
-    ],
-    'its command does not start LangFlow': [
-      '',
-      /^"uvicorn" is not LangFlow's command: use "langflow run/,
-      { command: ['uvicorn', 'app'] },
-    ],
+    'an import takes too long': [SLEEP, /^it took longer than 0.3 s$/, { startTimeoutMs: 300 }],
+    'memory runs out': ['bytearray(1 << 62)', /^there is too little memory: raise the memory limit/],
+    'its command does not start LangFlow': ['', /^"uvicorn" is not/, { command: ['uvicorn', 'app'] }],
     'its message is invalid': [says('b"none"'), NONSENSE],
     'its message is too long': [says('b"x" * 5_000_000'), NONSENSE],
   }
@@ -211,8 +181,7 @@ time.sleep(60)`
   test('is cold if it was killed, and can be prepared again', async (t) => {
     const { views, pid, givenUp, prepare } = await prepared(t)
     process.kill(await pid(), 'SIGKILL')
-    const killed = /it was killed \(SIGKILL\), .*: raise the memory limit of LangFlow’s container$/
-    assert.match(await givenUp(), killed)
+    assert.match(await givenUp(), /it was killed \(SIGKILL\)/)
     await prepare()
     assert.equal(views.at(-1), 'warm ready')
   })
@@ -246,7 +215,7 @@ function writeSettings(path: string, text: string): void {
   utimesSync(path, 1, 1)
 }
 
-describe('the files that a warm standby has read', { skip }, () => {
+describe('the files that a warm standby has read', { skip: noPython }, () => {
   const CHANGES: Record<string, { path: string; change: (path: string, dir: string) => void }> = {
     'a file is written': { path: 'settings', change: (path) => writeFileSync(path, 'another') },
     'a missing file is created': { path: 'missing', change: (path) => writeFileSync(path, '') },
