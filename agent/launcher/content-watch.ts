@@ -8,13 +8,7 @@ import { type FoundFiles, WatchedFiles } from './watched-files.ts'
 /** LangFlow loads each `*.json` in this directory at each start, but not those in its subdirectories. */
 const FLOWS_PATH = 'LANGFLOW_LOAD_FLOWS_PATH'
 const MOST_EARLIER = 10
-/** Time between two looks. */
 const POLL_MS = 5_000
-/** The running content if the files could not be read when LangFlow started. */
-const UNKNOWN = 'unknown'
-
-/** Why the files could not be read, in one sentence. */
-type Unread = string
 
 export interface ContentWatchOptions {
   /** The paths of `--handover-on-change`. */
@@ -47,7 +41,6 @@ export class ContentWatch {
   private files: FoundFiles['files'] | null = null
   /** The variables of the env files when the live LangFlow was started. */
   private startedWith: EnvFiles['variables'] | null = null
-  /** The current digests, once they are computed. */
   found: Digests | null = null
 
   constructor(options: ContentWatchOptions) {
@@ -61,7 +54,6 @@ export class ContentWatch {
     else if (this.phase === 'looking') this.phase = 'looking again'
   }
 
-  /** LangFlow is being started. */
   started(): void {
     this.startedWith = this.options.env.variables
     const running = this.runningNow(this.view.problem !== null)
@@ -69,7 +61,6 @@ export class ContentWatch {
     this.look()
   }
 
-  /** No process of LangFlow is alive. */
   ended(): void {
     this.startedWith = null
     this.become({ ...this.view, running: null, startedAt: 0 })
@@ -102,7 +93,8 @@ export class ContentWatch {
     else this.timer = this.options.clock.after(POLL_MS, () => this.look())
   }
 
-  private accept(found: FoundFiles | Unread): void {
+  /** `found`: the files, or why they could not be read, in one sentence. */
+  private accept(found: FoundFiles | string): void {
     if (this.phase === 'closed') return
     const { env, clock } = this.options
     const { view: before } = this
@@ -135,13 +127,12 @@ export class ContentWatch {
     if (isNew) this.options.changed()
   }
 
-  /** The content from which the live LangFlow was started. */
+  /** The content from which the live LangFlow was started: `unknown` if the files could not be read then. */
   private runningNow(isUnread: boolean): string | null {
     if (this.startedWith === null) return null
-    return this.digestWith(this.startedWith) ?? (isUnread ? UNKNOWN : null)
+    return this.digestWith(this.startedWith) ?? (isUnread ? 'unknown' : null)
   }
 
-  /** Of the files as last read, with variables of the env files. */
   private digestWith(variables: EnvFiles['variables']): string | null {
     if (this.files === null) return null
     return digestOfContent(this.options.env.environment, JSON.stringify([this.files, variables]))

@@ -23,9 +23,7 @@ export class EnvFiles {
   private readonly given: NodeJS.ProcessEnv
   private readonly clock: Pick<Clock, 'after'>
   private reading: Promise<void> | null = null
-  /** The file that is being read. */
   private at = ''
-  /** All files together were valid once. */
   private hasRead: boolean
   private fault: string | null = null
   /** The variables of all files together, in the order of their names. They are secrets. */
@@ -68,16 +66,14 @@ export class EnvFiles {
     return { ...this.given, ...this.variables }
   }
 
-  /** Why LangFlow cannot be started. */
   get refusal(): string | null {
     return this.hasRead ? null : this.fault
   }
 
   /** Why the files are not used as they are now. */
   get problem(): string | null {
-    return this.hasRead && this.fault
-      ? `${this.fault}: LangFlow keeps the variables that were read before`
-      : this.fault
+    const { fault } = this
+    return this.hasRead && fault ? `${fault}: LangFlow keeps the variables that were read before` : fault
   }
 }
 

@@ -2,7 +2,7 @@ import { createHmac, randomBytes } from 'node:crypto'
 import { hostname, networkInterfaces } from 'node:os'
 import { fernetKey, standbyEnvironment } from './workload-environment.ts'
 
-/** The text that the key is applied to. Any text would do that is the same on all replicas. */
+/** Any text would do that is the same on all replicas. */
 const SECRET_TEXT = 'langflow-leader: is it the same key on all replicas?'
 /** Replaces a secret key, so that two digests of one launcher can be compared. */
 const OWN_KEY = randomBytes(32)
@@ -12,7 +12,7 @@ type KeyedDigest = string | null
 
 /** Reveals only whether two replicas have the same key. */
 export function digestOfSecretKey(env: NodeJS.ProcessEnv): KeyedDigest {
-  const key = secretOf(env)
+  const key = fernetKey(env.LANGFLOW_SECRET_KEY)
   return key && keyed(key, SECRET_TEXT, 8)
 }
 
@@ -26,17 +26,13 @@ export function digestOfInputs(env: NodeJS.ProcessEnv, ...files: readonly (strin
   const given = Object.entries(standbyEnvironment(env)).filter(
     ([name, value]) => !/^(HOSTNAME|POD_(NAME|UID|IP))$/.test(name) && !ofPod.has(value ?? ''),
   )
-  const key = secretOf(env)
+  const key = fernetKey(env.LANGFLOW_SECRET_KEY)
   return key && keyed(key, JSON.stringify([given.sort(([a], [b]) => (a < b ? -1 : 1)), ...files]), 16)
 }
 
 /** Shows whether two replicas have the same files and variables. Without a key, no other launcher can compute it. */
 export function digestOfContent(env: NodeJS.ProcessEnv, text: string): string {
-  return keyed(secretOf(env) ?? OWN_KEY, text, 12)
-}
-
-function secretOf({ LANGFLOW_SECRET_KEY: key = '' }: NodeJS.ProcessEnv): Buffer | null {
-  return fernetKey(key)
+  return keyed(fernetKey(env.LANGFLOW_SECRET_KEY) ?? OWN_KEY, text, 12)
 }
 
 function keyed(key: Buffer, text: string, digits: number): string {

@@ -6,16 +6,12 @@ import { readScript, type Start } from './start-script.ts'
 /** How the user's command would start LangFlow in its own interpreter. */
 interface LangflowStart {
   readonly interpreter: readonly [string, ...string[]]
-  /** The value of `sys.argv`. */
-  readonly argv: readonly string[]
-  /** The value of `sys.path[0]`. */
-  readonly importsFrom: string
-  /** Variables that a shell's script sets. */
+  readonly argv: readonly string[] // sys.argv
+  readonly importsFrom: string // sys.path[0]
   readonly environment: Readonly<Record<string, string>>
 }
 
 const SHELLS = new Set(['sh', 'bash', 'dash', 'ash'])
-/** For messages: the commands that `readLangflowCommand` can read. */
 export const KNOWN =
   '"langflow run …", "python -m langflow run …", or "sh -c" with one of them after lines that only set variables'
 
@@ -30,21 +26,14 @@ export function readLangflowCommand(
     throw new Error('its shell script creates a directory: mount a volume there')
   const [program = '', ...args] = words
   const at = args.indexOf('-m')
-  if (isPython(program))
-    return {
-      interpreter: [program, ...args.slice(0, at)],
-      argv: ['langflow', ...args.slice(at + 2)],
-      importsFrom: cwd,
-      environment,
-    }
+  if (isPython(program)) {
+    const argv = ['langflow', ...args.slice(at + 2)]
+    return { interpreter: [program, ...args.slice(0, at)], argv, importsFrom: cwd, environment }
+  }
   const given = { ...env, ...environment }
   const script = findProgram(program, given)
-  return {
-    interpreter: interpreterOf(script, given),
-    argv: [script, ...args],
-    importsFrom: dirname(realpathSync(script)),
-    environment,
-  }
+  const [interpreter, importsFrom] = [interpreterOf(script, given), dirname(realpathSync(script))]
+  return { interpreter, argv: [script, ...args], importsFrom, environment }
 }
 
 /**
@@ -74,16 +63,11 @@ function isPython(program: string): boolean {
 }
 
 /** Puts `CUT_OFF` before the command if it starts LangFlow. Returns any other command unchanged. */
-export function coldStart(
-  command: readonly string[],
-  env: NodeJS.ProcessEnv,
-): { readonly command: readonly string[]; readonly env: NodeJS.ProcessEnv } {
+export function coldStart(command: readonly string[], env: NodeJS.ProcessEnv) {
   try {
     const { interpreter, argv, importsFrom, environment } = readLangflowCommand(command, env, process.cwd())
-    return {
-      command: [...interpreter, '-c', COLD_SCRIPT, importsFrom, ...argv],
-      env: { ...env, ...environment },
-    }
+    const cold = [...interpreter, '-c', COLD_SCRIPT, importsFrom, ...argv]
+    return { command: cold, env: { ...env, ...environment } }
   } catch {
     return { command, env }
   }
@@ -131,10 +115,7 @@ cut_off()
 del cut_off
 `
 
-/**
- * Starts LangFlow in the same way as its command. Arguments: `sys.path[0]`, then `sys.argv`, which begins with the path
- * of a script or a module's name.
- */
+/** Arguments: `sys.path[0]`, then `sys.argv`, which begins with the path of a script or a module's name. */
 const COLD_SCRIPT = `
 import runpy, sys
 sys.path[0] = sys.argv[1]

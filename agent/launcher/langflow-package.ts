@@ -6,8 +6,6 @@ import { readLangflowCommand } from './langflow-command.ts'
 
 /** The packages in which LangFlow itself looks for its version. */
 const PACKAGES = ['langflow', 'langflow_base', 'langflow_nightly', 'langflow_base_nightly']
-const LIBRARIES = ['lib', 'lib64', 'local/lib']
-const SITES = ['site-packages', 'dist-packages']
 
 /**
  * The version of the LangFlow that a command would start, by the metadata of its package. `null`: the command does not
@@ -41,9 +39,11 @@ export function langflowVersion(
 
 function sitesBelow(prefix: string, python: string): string[] {
   const own = /^python\d+\.\d+/.exec(python)?.[0]
-  return LIBRARIES.flatMap((library) => {
+  return ['lib', 'lib64', 'local/lib'].flatMap((library) => {
     const versions = entriesOf(join(prefix, library)).filter((name) => own === undefined || name === own)
-    return versions.flatMap((version) => SITES.map((site) => join(prefix, library, version, site)))
+    return versions.flatMap((version) =>
+      ['site-packages', 'dist-packages'].map((site) => join(prefix, library, version, site)),
+    )
   })
 }
 

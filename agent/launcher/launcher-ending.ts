@@ -1,7 +1,6 @@
 import type { Instant } from '../clock.ts'
 import { CUT_OFF_MS, type WorkloadCause } from '../link/link-messages.ts'
 import {
-  type EndingByForce,
   type EndingInOrder,
   type EndReason,
   emit,
@@ -13,9 +12,7 @@ import {
   withFacts,
 } from './launcher-phase.ts'
 
-/** Interval between two checks whether a stop is complete. */
 const STOP_CHECK_MS = 25
-/** Delay before the next SIGKILL if one did not end every process. */
 const KILL_AGAIN_MS = 1_000
 /**
  * The longest wait of a standby for another replica's start, perhaps on the same node: that replica's clients wait, and
@@ -38,20 +35,11 @@ export function endInOrder(
   if (phase.name === 'ending') {
     if (phase.manner === 'by force') return record
     const hurried = phase.hurried || graceMs <= CUT_OFF_MS
-    return {
-      ...record,
-      phase: { ...phase, stopDeadline: Math.min(phase.stopDeadline, stopDeadline), hurried },
-    }
+    const earlier = Math.min(phase.stopDeadline, stopDeadline)
+    return { ...record, phase: { ...phase, stopDeadline: earlier, hurried } }
   }
-  const ending: EndingInOrder = {
-    name: 'ending',
-    manner: 'in order',
-    reason,
-    since: now.mono,
-    stopDeadline,
-    hurried: false,
-    cutOff: false,
-  }
+  const begun = { name: 'ending', manner: 'in order', reason, since: now.mono } as const
+  const ending: EndingInOrder = { ...begun, stopDeadline, hurried: false, cutOff: false }
   const reported = abandonStart(report({ ...record, phase: ending }, { kind: 'stopping' }), record)
   return emit(emit(reported, { type: 'terminate' }), { type: 'check stop', start: record.start, afterMs: 0 })
 }
@@ -92,14 +80,8 @@ export function endByForce(
   cause: WorkloadCause = { kind: 'stopping' },
 ): LauncherRecord {
   if (isEndingByForce(record) || (isIdle(record) && reason !== 'remains')) return record
-  const phase: EndingByForce = {
-    name: 'ending',
-    manner: 'by force',
-    reason,
-    since: now.mono,
-    unstoppable: false,
-  }
-  const ending = { ...record, phase }
+  const begun = { name: 'ending', manner: 'by force', reason, since: now.mono } as const
+  const ending = { ...record, phase: { ...begun, unstoppable: false } }
   const reported = record.phase.name === 'ending' ? ending : report(ending, cause)
   return emit(abandonStart(reported, record), { type: 'kill', afterMs: 0 })
 }
@@ -113,9 +95,7 @@ export function killed(record: LauncherRecord, { left }: Of<'killed'>, now: Inst
   return emit(reported, { type: 'kill', afterMs: KILL_AGAIN_MS })
 }
 
-/**
- * Ends a start that still waits for its standby: the waiting standby counts as the workload from the order to start.
- */
+/** For a start that still waits for its standby, which counts as the workload from the order to start. */
 function abandonStart(record: LauncherRecord, { phase }: LauncherRecord): LauncherRecord {
   const waits = phase.name === 'preparing' || (phase.name === 'frozen' && phase.from === 'preparing')
   return waits ? emit(record, { type: 'discard standby' }) : record

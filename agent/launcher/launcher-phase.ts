@@ -20,7 +20,6 @@ export type LauncherPhase =
 /** Stopped by SIGSTOP while leadership is in doubt. */
 interface Frozen {
   readonly name: 'frozen'
-  /** The phase after a thaw. */
   readonly from: 'preparing' | 'running'
   /** Monotonic ms of the first freeze since it last ran. */
   readonly since: number
@@ -56,7 +55,7 @@ export interface EndingInOrder extends Ending {
 }
 
 /** SIGKILL, repeated until it has succeeded. */
-export interface EndingByForce extends Ending {
+interface EndingByForce extends Ending {
   readonly manner: 'by force'
   /** SIGKILL left a process alive, or the port taken. */
   readonly unstoppable: boolean
@@ -70,7 +69,7 @@ export interface LauncherRecord {
   readonly closedEpoch: number
   readonly refusing: boolean
   readonly met: boolean
-  /** Exit code of the launcher, which ends as soon as it is idle. `null`: it stays. */
+  /** Exit code of a launcher that ends as soon as it is idle. */
   readonly leaving: number | null
   /** Number of the last start. Late reports of an earlier start are ignored. */
   readonly start: number
@@ -114,7 +113,7 @@ export type LauncherEvent =
   | { type: 'link down' }
   /** The launcher must end once the workload is stopped: after SIGTERM, or because of a defect of its container. */
   | { type: 'leave'; defect: string | null }
-  /** The agent that owns the launcher is gone. The launcher ends, and the workload immediately. */
+  /** The agent that owns the launcher is gone. */
   | { type: 'orphaned' }
   | { type: 'clock' }
   /** `holder`: why LangFlow cannot start, such as the process on its port, in one sentence. */
@@ -151,9 +150,7 @@ export type LauncherEffect =
   | { type: 'check stop'; start: number; afterMs: number }
   | { type: 'cut off' }
   | { type: 'kill'; afterMs: number }
-  /** No process is alive, so nothing is monitored. */
   | { type: 'rest' }
-  /** The agent must have the workload stopped, because the launcher must end. */
   | { type: 'announce end'; defect: string | null }
   | { type: 'exit'; code: number }
 
@@ -176,10 +173,8 @@ export function emit(record: LauncherRecord, effect: LauncherEffect): LauncherRe
 }
 
 export function report(before: LauncherRecord, cause: WorkloadCause): LauncherRecord {
-  const { deadmanFirings, freezes } = before.facts
-  const record = withFacts(before, {
-    deadmanFirings: deadmanFirings + (cause.kind === 'deadman' ? 1 : 0),
-    freezes: freezes + (cause.kind === 'frozen' ? 1 : 0),
-  })
+  const deadmanFirings = before.facts.deadmanFirings + (cause.kind === 'deadman' ? 1 : 0)
+  const freezes = before.facts.freezes + (cause.kind === 'frozen' ? 1 : 0)
+  const record = withFacts(before, { deadmanFirings, freezes })
   return emit(record, { type: 'report', view: viewOf(record), cause })
 }

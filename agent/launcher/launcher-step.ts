@@ -22,12 +22,7 @@ import {
   withFacts,
 } from './launcher-phase.ts'
 
-export interface LauncherConfig {
-  /** Time from SIGTERM to SIGKILL if no agent decides. */
-  readonly stopTimeoutMs: number
-}
-
-/** Interval at which the clocks and the serving processes are checked, while a workload lives. */
+/** While a workload lives. */
 const CLOCK_CHECK_MS = 100
 /** Time from the first SIGSTOP after which every process has stopped, and none is being forked any more. */
 const FREEZE_SETTLES_MS = 1_000
@@ -38,7 +33,8 @@ type Step<Type extends LauncherEvent['type']> = (
   record: LauncherRecord,
   event: Of<Type>,
   now: Instant,
-  config: LauncherConfig,
+  /** Time from SIGTERM to SIGKILL if no agent decides. */
+  stopTimeoutMs: number,
 ) => LauncherRecord
 
 /**
@@ -48,13 +44,13 @@ type Step<Type extends LauncherEvent['type']> = (
  * The right to run depends on the agent, but its end does not: the deadman freezes and kills by the clocks alone.
  */
 export function step(
-  config: LauncherConfig,
+  { stopTimeoutMs }: { readonly stopTimeoutMs: number },
   before: LauncherRecord,
   event: LauncherEvent,
   now: Instant,
 ): LauncherRecord {
   const decide = STEPS[event.type] as Step<LauncherEvent['type']>
-  return decide({ ...before, effects: [] }, event, now, config)
+  return decide({ ...before, effects: [] }, event, now, stopTimeoutMs)
 }
 
 const STEPS: { readonly [Type in LauncherEvent['type']]: Step<Type> } = {
@@ -87,7 +83,7 @@ const STEPS: { readonly [Type in LauncherEvent['type']]: Step<Type> } = {
   orphaned(record, _, now) {
     return exitIfIdle(kill({ ...record, leaving: record.leaving ?? 0 }, { type: 'kill' }, now))
   },
-  'link down'(record, _, now, { stopTimeoutMs }) {
+  'link down'(record, _, now, stopTimeoutMs) {
     // Without an agent, nothing can drain and hand over. The deadman would have the same result later.
     if (record.leaving === null || isIdle(record)) return record
     return stop(record, { graceMs: stopTimeoutMs }, now)
@@ -118,7 +114,7 @@ function accept(before: LauncherRecord, { grant }: Of<'grant'>, now: Instant): L
   return watchClocks(report(thawed, { kind: 'thawed' }), now)
 }
 
-/** Why a grant cannot replace the one in force, for people. `null`: it can. */
+/** Why a grant cannot replace the one in force. */
 function refusalOf(record: LauncherRecord, grant: Grant, now: Instant): string | null {
   const { grant: held, closedEpoch, facts } = record
   if (grant.epoch <= closedEpoch || (held !== null && grant.epoch < held.epoch))
@@ -157,7 +153,6 @@ function stop(record: LauncherRecord, { graceMs }: Omit<Of<'stop'>, 'type'>, now
   return endInOrder(record, 'order', graceMs, now)
 }
 
-/** Sends SIGKILL to every process now. The grant is over, and its epoch with it. */
 function kill(record: LauncherRecord, _: Of<'kill'>, now: Instant): LauncherRecord {
   const closedEpoch = Math.max(record.closedEpoch, record.grant?.epoch ?? record.closedEpoch)
   return endByForce({ ...record, closedEpoch, grant: null }, 'order', now)
@@ -179,8 +174,7 @@ function watchClocks(before: LauncherRecord, now: Instant): LauncherRecord {
   const left = untilReached(now, doubt ? grant.killAt : grant.doubtAt)
   const afterMs = Math.min(CLOCK_CHECK_MS, Math.max(0, left))
   const record = emit(before, { type: 'check clocks', afterMs })
-  // The wall clock alone may be wrong. It ends nothing permanently, but the workload is frozen until the agent has
-  // renewed.
+  // The wall clock alone may be wrong, so it only freezes the workload until the agent has renewed.
   if (doubt || now.wall >= grant.killAt.wall) return suspend(record, grant, doubt, now)
   // If the serving processes are gone, the agent decides the next step: it closes the gate first.
   return phase.name === 'running' ? emit(record, { type: 'check serving' }) : record
@@ -255,14 +249,13 @@ function launched(before: LauncherRecord, { start, pid }: Of<'launched'>, now: I
 }
 
 function launchFailed(record: LauncherRecord, failed: Of<'launch failed'>, now: Instant): LauncherRecord {
-  const { start, reason, gone } = failed
-  if (!isUnderWay(record, start)) return record
-  if (gone || record.phase.name === 'frozen') return refuse(record, reason, now)
+  const { reason } = failed
+  if (!isUnderWay(record, failed.start)) return record
+  if (failed.gone || record.phase.name === 'frozen') return refuse(record, reason, now)
   // The start failed after the process existed, for example because no file descriptor was left to examine it.
   return endByForce(record, 'failed start', now, { kind: 'start_refused', reason })
 }
 
-/** No process was started. */
 function refuse(record: LauncherRecord, reason: string, now: Instant): LauncherRecord {
   // If its standby is stopped now, it would never resume.
   if (record.phase.name === 'frozen') return endByForce(record, 'failed start', now)

@@ -24,8 +24,6 @@ import { step } from './launcher-step.ts'
 import type { KeptStandby } from './standby/standby.ts'
 import { type WorkloadMachine, WorkloadProcesses } from './workload-processes.ts'
 
-type Welcome = Extract<ToLauncher, { type: 'welcome' }>
-
 /** The launcher's access to the machine, a seam for the simulation. */
 export interface LauncherMachine extends WorkloadMachine {
   newStandby(mark: () => string, startTimeoutMs: number, changed: () => void): KeptStandby
@@ -35,7 +33,7 @@ export interface LauncherMachine extends WorkloadMachine {
 
 export interface LauncherOptions {
   readonly command: readonly string[]
-  /** The version of the LangFlow that it would start now. `null`: unknown. */
+  /** The version of the LangFlow that it would start now. */
   readonly langflow: () => string | null
   readonly content: (changed: () => void) => Pick<ContentWatch, keyof ContentWatch>
   readonly stopTimeoutMs: number
@@ -55,16 +53,14 @@ export class Launcher {
   private readonly content: ReturnType<LauncherOptions['content']>
   private readonly processes: WorkloadProcesses
   private readonly repeats: LogThrottle
-  /** The version that was reported to the agent. */
-  private readonly langflow: string | null
+  private readonly langflow: string | null // as reported to the agent
   private readonly exit = Promise.withResolvers<number>()
   private readonly loop: Loop<LauncherRecord, LauncherEvent, LauncherEffect>
 
   private standby: KeptStandby | null = null
   private lock: object | null = null
   private clockTimer: Timer | null = null
-  /** Why the standby is colder than configured, as last logged. */
-  private loggedReason: string | null = null
+  private loggedReason: string | null = null // of the standby
 
   /** Resolves to the exit code when no process of the workload is alive. */
   readonly ended: Promise<number>
@@ -104,10 +100,6 @@ export class Launcher {
     this.loop.dispatch(event)
   }
 
-  private get record(): LauncherRecord {
-    return this.loop.state
-  }
-
   // 1. The agent.
 
   private hello() {
@@ -135,16 +127,15 @@ export class Launcher {
     if (ORDERS.has(message.type)) this.dispatch(message as AgentOrder)
   }
 
-  private welcomed(welcome: Welcome): void {
+  private welcomed(welcome: Extract<ToLauncher, { type: 'welcome' }>): void {
     const { alone, log, machine } = this.options
     this.processes.mark = welcome.tree
     this.processes.port = welcome.port
     log.info('connected to the agent')
-    // The lock is taken before any process is run. If others share the PID namespace, the launcher's death proves
-    // nothing.
+    // Taken before any process is run. If others share the PID namespace, the launcher's death proves nothing.
     if (alone) this.lock ??= machine.lock()
     if (this.lock !== null) this.link.send({ type: 'locked' })
-    if (this.record.leaving !== null) this.link.send({ type: 'terminating' })
+    if (this.loop.state.leaving !== null) this.link.send({ type: 'terminating' })
     if (this.content.found !== null) this.link.send({ type: 'digests', digests: this.content.found })
     this.content.look()
     if (welcome.standby !== 'cold')
@@ -154,19 +145,19 @@ export class Launcher {
         () => this.standbyChanged(),
       )
     // The kernel has ended the remains of an earlier PID 1.
-    const remains = !alone && !this.record.met && this.processes.findRemains()
+    const remains = !alone && !this.loop.state.met && this.processes.findRemains()
     this.dispatch({ type: 'met', remains })
   }
 
-  private view(record = viewOf(this.record)): WorkloadView {
-    const standby = this.record.leaving === null ? this.standby?.view : undefined
+  private view(record = viewOf(this.loop.state)): WorkloadView {
+    const standby = this.loop.state.leaving === null ? this.standby?.view : undefined
     return { ...record, standby: standby ?? COLD }
   }
 
   private contentChanged(): void {
     const { found } = this.content
     // This comes before the report: a standby that is outdated is not ready.
-    if (this.record.phase.name === 'idle') this.standby?.renew()
+    if (this.loop.state.phase.name === 'idle') this.standby?.renew()
     if (found !== null) this.link.send({ type: 'digests', digests: found })
   }
 

@@ -11,21 +11,19 @@ import { ServingProcesses } from './serving-processes.ts'
 import { type WarmStandby, warmStandby } from './standby/warm-standby.ts'
 import { standbyEnvironment, workloadEnvironment } from './workload-environment.ts'
 
-/** Variable that marks the workload's processes, so that they are found after any change of parent or session. */
+/** Marks the workload's processes, so that they are found after any change of parent or session. */
 export const MARKER = 'LANGFLOW_LEADER_TREE'
 
 interface LocalMachineParts {
   readonly clock: Clock
   readonly command: readonly string[]
   readonly env: EnvFiles
-  /** The launcher is PID 1, alone in its namespace. */
   readonly alone: boolean
   readonly reaper: Reaper
   readonly socket: string
   readonly log: Pick<Log, 'info'>
 }
 
-/** The container or machine that the launcher runs in. */
 export function localMachine(parts: LocalMachineParts): LauncherMachine {
   const { clock, command, env, alone, reaper, socket, log } = parts
   let standby: WarmStandby | null = null

@@ -17,7 +17,7 @@ import {
 import { signalSame } from '../processes/signals.ts'
 import { CUT_OFF } from './langflow-command.ts'
 
-export interface ServingOptions {
+interface ServingOptions {
   readonly port: number
   /** The workload's first process, whose end is reported elsewhere. */
   readonly child: number
@@ -25,32 +25,25 @@ export interface ServingOptions {
   readonly log: Pick<Log, 'info'>
 }
 
-interface Descendant {
-  readonly self: ProcessIdentity
-  /** Its ancestors, nearest first. */
-  readonly masters: readonly ProcessIdentity[]
-}
-
+/** A process, and its ancestors, nearest first. */
+type Descendant = { readonly self: ProcessIdentity; readonly masters: readonly ProcessIdentity[] }
 type Worker = Descendant & { readonly command: string }
 
-/** Interval between searches for the serving processes, until they are found. */
 const SEARCH_MS = 1_000
 /** Searches use at most a 20th of a core: one takes 1-5 ms, and 80 ms on a busy machine with a thousand processes. */
 const SEARCH_COST = 20
-/** A process with more file descriptors is skipped. */
+/** Of a process that is searched. A flow may open any number, and the launcher is blocked meanwhile. */
 const MOST_FDS = 4_096
 
 /**
  * Notices that a workload of several processes no longer serves while its first process is alive: LangFlow's worker was
- * killed for its memory, and the next one takes 7 s to start, or the gunicorn master was killed. Health requests show
- * this only after three of them have timed out. Once the serving processes are found, only these few are examined,
- * until one of them ends.
+ * killed for its memory, and the next one takes 7 s to start, or the gunicorn master was killed. Health requests would
+ * show this only after three time-outs.
  */
 export class ServingProcesses {
   private readonly options: ServingOptions
   private workers: readonly Worker[] = []
-  /** Monotonic ms of the earliest next search. */
-  private searchAt: number
+  private searchAt: number // monotonic ms
 
   constructor(options: ServingOptions) {
     this.options = options
@@ -90,7 +83,8 @@ export class ServingProcesses {
    */
   finish(): void {
     const [first] = this.workers
-    if (first === undefined || !isLangflow(first.command)) return
+    const words = first?.command.split('\0').map((word) => basename(word))
+    if (first === undefined || !words?.includes('langflow') || !words.includes('run')) return
     if (this.workers.some(({ self }) => this.lives(self))) return
     try {
       // A worker that joined later is not in the list.
@@ -102,10 +96,7 @@ export class ServingProcesses {
     }
   }
 
-  /**
-   * For a workload that was ordered to end: orders LangFlow's workers to cancel their requests. Returns false if no
-   * worker supports this, because none was started with `CUT_OFF`.
-   */
+  /** Orders LangFlow's workers to cancel their requests. Returns false if none was started with `CUT_OFF`. */
   cutOff(): boolean {
     const [first] = this.workers
     if (first === undefined || !first.command.includes(CUT_OFF)) return false
@@ -189,11 +180,6 @@ function descendants(processes: readonly ProcessStat[], root: number): Map<numbe
   return found
 }
 
-function isLangflow(command: string): boolean {
-  const words = command.split('\0').map((word) => basename(word))
-  return words.includes('langflow') && words.includes('run')
-}
-
 function pidsOf(workers: readonly Worker[]): string {
   return workers.map(({ self }) => self.pid).join(', ')
 }
@@ -217,7 +203,6 @@ function findAcceptors(port: number, pids: readonly number[]): number[] {
 function readEpolls(pid: number): string {
   const fds = `/proc/${pid}/fd`
   const open = unlessHidden(() => readdirSync(fds), [])
-  // A flow may open any number of files, and the launcher is blocked during this loop.
   if (open.length > MOST_FDS) return ''
   // If a file is closed during the loop, the others still count.
   return open

@@ -1,7 +1,6 @@
 export interface Start {
   /** Its last command. */
   readonly words: readonly string[]
-  /** The variables that it exports. */
   readonly environment: Readonly<Record<string, string>>
   /** The directories that it creates unless they exist. */
   readonly directories: readonly string[]
@@ -42,7 +41,7 @@ class StartScript {
   private readonly env: NodeJS.ProcessEnv
   private readonly environment: Record<string, string> = {}
   private readonly directories: string[] = []
-  /** Whether the command is within an `if`, and whether the shell would skip it. */
+  /** Of an `if`. */
   private branch: 'none' | 'taken' | 'skipped' = 'none'
 
   constructor(env: NodeJS.ProcessEnv) {
@@ -76,9 +75,7 @@ class StartScript {
       const made = args.slice(1).map((word) => this.valueOf(word, true))
       if (this.branch !== 'skipped') this.directories.push(...made)
     } else if (
-      name !== '' &&
-      name !== 'echo' &&
-      !/^set( -[eux]*(o pipefail)?)+$/.test([name, ...args].join(' '))
+      !/^(|echo|set( -[eux]*(o pipefail)?)+)$/.test(name === 'set' ? [name, ...args].join(' ') : name)
     )
       throw doesMore()
   }
@@ -94,10 +91,7 @@ class StartScript {
     if (this.branch !== 'skipped') this.environment[name] = this.valueOf(value, false)
   }
 
-  /**
-   * The word without quotes, and with its variables. `splits`: the shell would split an unquoted value. `unset`: the
-   * value of an unset variable.
-   */
+  /** Without quotes, and with its variables. `splits`: the shell would split an unquoted value. */
   private valueOf(word: string, splits: boolean, unset?: string): string {
     return word.replace(/'([^']*)'|"([^"]*)"|[^'"]+/g, (bare, single?: string, double?: string) => {
       const insert = (_: string, braced?: string, plain?: string) => {

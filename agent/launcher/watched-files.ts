@@ -5,29 +5,23 @@ import { basename, dirname, extname, join } from 'node:path'
 import { reasonOf } from '../errno.ts'
 import { signatureOf } from '../file-signature.ts'
 
-const FLOWS_DIGITS = 12
 const MOST_FILES = 10_000
 const MOST_BYTES = 256 * 1024 * 1024
 /** Parsing blocks the deadman's loop. A larger flow is not checked. */
 const MOST_FLOW_BYTES = 4 * 1024 * 1024
-/** Between two chunks, all other work has its turn. */
-const CHUNK_BYTES = 128 * 1024
+const CHUNK_BYTES = 128 * 1024 // between two, all other work has its turn
 /** The kubelet's own names in a volume differ from node to node, and so does the metadata of git-sync. */
 const LEFT_OUT = /^(\.\.|\.git$)/
 
 /** Why LangFlow would not start because of a file, in one sentence. */
 type FlowFault = string | null
 
-interface File {
-  readonly signature: string
-  readonly digest: string
-  readonly fault: FlowFault
-}
+type File = { readonly signature: string; readonly digest: string; readonly fault: FlowFault }
 
 export interface FoundFiles {
   /** The place of each file below the path that the user named, with its digest. */
   readonly files: readonly string[]
-  /** Digest of the flows, if their directory is set. */
+  /** A digest, if their directory is set. */
   readonly flows: string | null
   readonly fault: FlowFault
 }
@@ -39,7 +33,6 @@ export class WatchedFiles {
   private directories = new Set<string>()
   private entries = 0
   private bytes = 0n
-  /** The path that is being examined. */
   private at = ''
 
   /** Reads everything below the paths, and the flows. Rejects with one sentence if a file cannot be read. */
@@ -120,7 +113,7 @@ function contentOf(
   const flows = all.filter(([path]) => dirname(path) === flowsPath && extname(path) === '.json')
   // `sha256sum -- *.json | sha256sum | cut -c1-12`, with the names in the order of the C locale
   const sums = flows.map(([path, { digest }]) => `${digest}  ${basename(path)}\n`)
-  const digest = createHash('sha256').update(sums.join('')).digest('hex').slice(0, FLOWS_DIGITS)
+  const digest = createHash('sha256').update(sums.join('')).digest('hex').slice(0, 12)
   const [fault = null] = flows.flatMap(([, { fault }]) => fault ?? [])
   return { files, flows: flowsPath === null ? null : digest, fault }
 }

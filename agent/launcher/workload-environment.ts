@@ -1,7 +1,7 @@
 import type { Grant } from '../link/link-messages.ts'
 import { ASIDE } from '../reexec.ts'
 
-/** The environment of LangFlow's container, with the variables under their own names again. */
+/** With the variables of LangFlow's container under their own names again. */
 export function givenEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const given = (name: string) => (name.startsWith(ASIDE) ? name.slice(ASIDE.length) : name)
   return Object.fromEntries(Object.entries(env).map(([name, value]) => [given(name), value]))
@@ -39,11 +39,8 @@ export function faultOfSecretKey(command: readonly string[], env: NodeJS.Process
   return `${SECRET_KEY} is not 32 url-safe base64-encoded bytes: LangFlow runs, but cannot store API keys and credentials; ${ADVICE}`
 }
 
-/**
- * The 32 bytes of a key, as LangFlow pads it and Python's `Fernet` reads it: both alphabets are accepted, and other
- * characters are skipped. `null`: it is not such a key.
- */
-export function fernetKey(key: string): Buffer | null {
+/** The 32 bytes of a key, as LangFlow pads it and Python's `Fernet` reads it. It skips other characters. */
+export function fernetKey(key = ''): Buffer | null {
   const padded = key + '='.repeat((4 - (key.length % 4)) % 4)
   const [, digits] = /^([\w+/-]{43})=/.exec(padded.replace(/[^\w+/=-]/g, '')) ?? []
   return digits === undefined ? null : Buffer.from(digits, 'base64url')

@@ -19,10 +19,9 @@ export interface WorkloadMachine {
 
 /** Time for SIGKILL. Processes that are alive after it count as unstoppable. */
 const KILL_WITHIN_MS = 3_000
-/** Interval between two checks whether the kernel has closed a killed process's sockets. */
 const PORT_CHECK_MS = 10
 
-/** The workload's processes: carries out the launcher's decisions on them, and reports the results. */
+/** Carries out the launcher's decisions on the workload's processes, and reports the results. */
 export class WorkloadProcesses {
   private readonly command: readonly string[]
   private readonly machine: WorkloadMachine
@@ -55,8 +54,7 @@ export class WorkloadProcesses {
     if (this.tree === tree) await standby?.use()
     if (this.tree !== tree) return
     const onPort = await this.machine.portHolder(this.port).catch((error: Error) => error.message)
-    const holder = refusal ?? onPort
-    this.report({ type: 'prepared', start, holder })
+    this.report({ type: 'prepared', start, holder: refusal ?? onPort })
   }
 
   async launch(start: number, grant: Grant): Promise<void> {
@@ -69,8 +67,8 @@ export class WorkloadProcesses {
       // The grant ended while the command was being started.
       else await tree.kill(KILL_WITHIN_MS)
     } catch (error) {
-      const { message } = error as Error
-      this.report({ type: 'launch failed', start, reason: message, gone: isGone(tree) })
+      const reason = (error as Error).message
+      this.report({ type: 'launch failed', start, reason, gone: isGone(tree) })
     }
   }
 
@@ -128,7 +126,6 @@ export class WorkloadProcesses {
     this.report({ type: 'killed', left: await this.killOnce(this.tree) })
   }
 
-  /** No process is alive. */
   rest(): void {
     this.tree = null
     this.serving = null

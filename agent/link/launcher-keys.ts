@@ -15,8 +15,7 @@ interface Stored {
   readonly bootId: string
   /** Id of the file that the token's launcher keeps locked until its death. `null`: it has no lock. */
   readonly lock: string | null
-  /** Last granted term, as `identity epoch`. */
-  readonly term: string | null
+  readonly term: string | null // the last granted one, as `identity epoch`
   /** The last term that an earlier launcher was granted, if that launcher and all its processes are proven dead. */
   readonly ended: string | null
 }
@@ -25,7 +24,7 @@ type Admission =
   | { readonly refused: string }
   | (Pick<Stored, 'token' | 'tree' | 'ended'> & { readonly refused?: never; readonly returning: boolean })
 
-/** Time that the kernel may need to end the PID namespace of a dead launcher. */
+/** The kernel ends the PID namespace of a dead launcher within this time. */
 const ENDING_MS = 500
 
 /**
@@ -44,9 +43,8 @@ export class LauncherKeys {
   private freeSince: number | null = null
 
   /**
-   * Reads the keys that an earlier agent in this pod left in `directory`, which only the agent's container may mount.
-   * The agent waits for that agent's launcher for `grantLifeMs`, after which the deadman has ended all its processes,
-   * or until the launcher is proven dead.
+   * Reads the keys of an earlier agent in this pod. Its launcher is waited for until it is proven dead, or for
+   * `grantLifeMs`, after which the deadman has ended all its processes.
    * @param look reads the launcher's lock. `null`: another pod may use this identity, so nothing can be proven.
    * @throws FatalError if the directory cannot be written
    */
@@ -56,14 +54,8 @@ export class LauncherKeys {
     this.grantLifeMs = grantLifeMs
     this.look = look
     const stored = load(this.file)
-    this.stored = stored ?? {
-      token: newSecret(),
-      tree: newSecret(),
-      bootId: bootId(),
-      lock: null,
-      term: null,
-      ended: null,
-    }
+    const secrets = { token: newSecret(), tree: newSecret() }
+    this.stored = stored ?? { ...secrets, bootId: bootId(), lock: null, term: null, ended: null }
     if (stored !== null) this.launcherGone(false)
     else if (!this.save(this.stored))
       throw new FatalError(
@@ -77,10 +69,9 @@ export class LauncherKeys {
 
   admit({ token, alone, view }: Pick<Hello, 'token' | 'alone' | 'view'>, occupied: boolean): Admission {
     const { stored } = this
-    if (token !== undefined) {
-      if (!same(token, stored.token)) return { refused: 'the token was not issued by this agent' }
-      return { ...stored, returning: true }
-    }
+    if (token !== undefined && !same(token, stored.token))
+      return { refused: 'the token was not issued by this agent' }
+    if (token !== undefined) return { ...stored, returning: true }
     if (occupied) return { refused: 'another launcher is connected' }
     const dead = alone && view.state === 'idle' && this.isProvedDead()
     if (!dead && this.clock.mono() < this.closedUntil)

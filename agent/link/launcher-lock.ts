@@ -29,10 +29,7 @@ function isHeld(path: string): boolean {
   }
 }
 
-/**
- * The launcher's side: it has the lock until the returned object is closed, or the process ends. `null`: the lock is
- * not available.
- */
+/** The launcher's side: it has the lock until the returned object is closed, or the process ends. */
 export function holdLock(socket: string): { close(): void } | null {
   try {
     const file = openSync(`${socket}.lock`, O_RDONLY | O_NONBLOCK)

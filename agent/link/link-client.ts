@@ -92,7 +92,6 @@ export class LinkClient {
   /** Sends the queued messages, then ends: immediately if the agent closes its side as well, or after a second. */
   close(): void {
     this.closed = true
-    // Messages that still arrive are not obeyed.
     this.welcomed = false
     this.retry?.cancel()
     const { socket } = this

@@ -8,21 +8,18 @@ import type { Exit } from '../processes/spawn.ts'
  */
 export const MAX_LINE_BYTES = 64 * 1024
 
-/** The standby of a follower: nothing, or a LangFlow that waits for its grant. */
 export type StandbyMode = 'cold' | 'warm'
 
 export interface StandbyView {
   /** The kind of start that is possible now. Also `cold` if a warmer standby could not be prepared. */
   readonly mode: StandbyMode
-  /** `none`: nothing is kept, because the mode needs nothing or because the workload runs. */
   readonly state: 'none' | 'preparing' | 'ready'
-  /** Why it is colder than configured, or starts slower than it could, in one sentence. `null`: neither. */
+  /** Why it is colder than configured, or starts slower than it could, in one sentence. */
   readonly reason: string | null
-  /** Memory (PSS) of a ready standby. `null`: no standby, or unknown. */
-  readonly memoryBytes: number | null
+  readonly memoryBytes: number | null // PSS of a ready standby
 }
 
-/** Why a standby is colder than configured, in one sentence. `null`: it is not, or is still being prepared. */
+/** In one sentence. `null` also while it is being prepared. */
 export function whyColder({ mode, reason }: StandbyView, configured: StandbyMode): string | null {
   return mode === configured ? null : reason
 }
@@ -49,20 +46,16 @@ export type WorkloadState =
 
 export interface WorkloadView {
   readonly state: WorkloadState
-  /** Epoch and identity of the grant that it runs or last ran under. `null` before the first grant. */
+  /** Of the grant that it runs or last ran under. */
   readonly epoch: number | null
   readonly identity: string | null
   readonly pid: number | null
-  /** `killAt.mono` of the grant in force. `null` without a grant. */
-  readonly killAt: number | null
-  /** Number of times that the launcher acted on its own because no grant arrived. */
+  readonly killAt: number | null // `killAt.mono` of the grant in force
   readonly deadmanFirings: number
   readonly freezes: number
-  /** CLOCK_MONOTONIC in ms at which the live workload was ordered to start. `null`: no process is alive. */
+  /** Of the live workload, in ms of CLOCK_MONOTONIC: the order to start, and the first report that it is healthy. */
   readonly orderedAt: number | null
-  /** CLOCK_MONOTONIC in ms at which an agent first reported the workload healthy. `null`: no agent has. */
   readonly servedSince: number | null
-  /** The serving processes that the running workload has lost. */
   readonly loss: Loss | null
   readonly standby: StandbyView
 }
@@ -110,10 +103,6 @@ export type WorkloadCause =
   | { kind: 'nothing' } // a stop was ordered, but nothing runs
   | { kind: 'started' }
   | { kind: 'start_refused'; reason: string } // for example, the port is taken or the command does not exist
-  /**
-   * `unreaped`: tini, the parent of LangFlow's first process, was killed instead. The launcher ends, for a new
-   * container.
-   */
   | { kind: 'exited'; code: number | null; signal: NodeJS.Signals | null; unreaped?: true }
   | { kind: 'serving_lost'; loss: Loss } // it runs, but no longer serves
   | { kind: 'frozen' }
@@ -121,8 +110,7 @@ export type WorkloadCause =
   | { kind: 'stopping' }
   | { kind: 'stopped'; durationMs: number }
   | { kind: 'killed'; durationMs: number }
-  /** The launcher ended the workload by itself. */
-  | { kind: 'deadman'; reason: string }
+  | { kind: 'deadman'; reason: string } // the launcher ended the workload by itself
   | { kind: 'stop_failed'; reason: string }
   | { kind: 'grant_refused'; reason: string }
   | { kind: 'grant_accepted' } // sent only after a refusal
@@ -134,7 +122,7 @@ export interface BootReading {
   readonly mono: number
 }
 
-/** Digests of the settings that must be equal on all replicas, for comparison. `null`: no digest, or unknown. */
+/** Of the settings that must be equal on all replicas. */
 export interface Digests {
   readonly flows: string | null
   readonly secretKey: string | null
@@ -145,19 +133,16 @@ export interface Digests {
 
 /** The files of `--handover-on-change` and the variables of `--env-file`, as one launcher sees them. */
 export interface ContentView {
-  /** Digest of the last valid content, keyed by the secret key. `null`: not read yet. */
+  /** Of the last valid content, keyed by the secret key. */
   readonly digest: string | null
-  /** CLOCK_MONOTONIC in ms at which this launcher first saw it. */
-  readonly since: number
-  /** The content from which the live LangFlow was started, and when. `null`: no process is alive. */
+  readonly since: number // ms of CLOCK_MONOTONIC at which this launcher first saw it
+  /** The content from which the live LangFlow was started, and when. */
   readonly running: string | null
   readonly startedAt: number
   /** The contents that this launcher has seen replaced, the latest first. */
   readonly earlier: readonly string[]
-  /** Why the files are not used as they are now, in one sentence. `null`: they are. */
-  readonly problem: string | null
-  /** Whether LangFlow could not start from them at all. */
-  readonly unfit: boolean
+  readonly problem: string | null // why the files are not used as they are now, in one sentence
+  readonly unfit: boolean // LangFlow could not start from them at all
 }
 
 export const UNKNOWN_DIGESTS: Digests = { flows: null, secretKey: null }
@@ -183,22 +168,19 @@ export type ToAgent =
   | Hello
   | { type: 'workload'; view: WorkloadView; cause: WorkloadCause }
   | { type: 'pong'; id: number; clocks?: BootReading }
-  /** Sent after a welcome as soon as they are computed, and after each change. */
   | { type: 'digests'; digests: Digests }
   /** Sent after a welcome: the launcher has the lock that proves its death. */
   | { type: 'locked' }
-  /** The launcher itself was asked to end (SIGTERM): stop the workload, then hand over. */
-  | { type: 'terminating' }
+  | { type: 'terminating' } // SIGTERM to the launcher itself: stop the workload, then hand over
 
 export type ToLauncher =
+  /** `tree` marks the workload's processes. The timeout is that of the standby's preparation. */
   | {
       type: 'welcome'
       token: string
-      /** Marks the workload's processes. */
       tree: string
       port: number
       standby: StandbyMode
-      /** Limit for the preparation of the standby. */
       startTimeoutMs: number
     }
   | { type: 'refused'; reason: string }
@@ -207,17 +189,14 @@ export type ToLauncher =
   | { type: 'grant'; grant: Grant }
   /** Start the workload under the grant in force, which must be of this epoch. */
   | { type: 'start'; epoch: number }
-  /** The workload has become healthy. A restarted agent reads this from the view. */
-  | { type: 'healthy' }
-  /** The leader serves, so the standby no longer waits for that start. */
-  | { type: 'prepare' }
+  | { type: 'healthy' } // the workload has become so
+  | { type: 'prepare' } // the leader serves, so the standby no longer waits for that start
   /**
    * SIGTERM, SIGKILL after `graceMs`, then a confirmation. A repeated stop can only be earlier. The grant stays in
    * force during the stop.
    */
   | { type: 'stop'; graceMs: number }
-  /** SIGKILL to every process now. Ends the grant. */
-  | { type: 'kill' }
+  | { type: 'kill' } // SIGKILL to every process now, and the end of the grant
 
 /** Writes one line. A peer that does not read its messages is disconnected. */
 export function writeLine(socket: Socket, message: ToAgent | ToLauncher): void {

@@ -33,10 +33,7 @@ export interface LinkServerOptions {
   readonly keys: LauncherKeys
   readonly clock: Clock
   readonly handlers: LinkHandlers
-  /**
-   * A peer behaved as no launcher does, or the socket was tampered with: one of a few sentences. It may be called
-   * thousands of times a second.
-   */
+  /** For a peer that is no launcher, or a damaged socket: a few sentences, perhaps thousands of times a second. */
   readonly alarm: (what: string) => void
 }
 
@@ -53,8 +50,7 @@ const CLOCK_TOLERANCE_MS = 5_000
 export class LinkServer {
   private readonly parts: LinkServerOptions
   private server = this.newServer()
-  /** Of the socket that this agent created. 0: no socket. */
-  private inode = 0
+  private inode = 0 // of the socket that this agent created
   private readonly strangers = new Set<Socket>()
   private launcher: Socket | null = null
   /** The last grant, unless a kill has ended it. */
@@ -154,9 +150,8 @@ export class LinkServer {
     if (oldest !== undefined && this.strangers.size >= MAX_STRANGERS)
       this.turnAway(oldest, `more than ${MAX_STRANGERS} connections wait without a hello`)
     this.strangers.add(socket)
-    const helloTimeout = clock.after(HELLO_WITHIN_MS, () =>
-      turnAway(`no hello within ${HELLO_WITHIN_MS / 1000} s`),
-    )
+    const late = `no hello within ${HELLO_WITHIN_MS / 1000} s`
+    const helloTimeout = clock.after(HELLO_WITHIN_MS, () => turnAway(late))
     let byPeer = false
     socket.on('end', () => {
       byPeer = true
@@ -186,9 +181,7 @@ export class LinkServer {
       } else if (!isGreeted && isHello(message)) {
         isGreeted = true
         if (this.greet(socket, message)) helloTimeout.cancel()
-      } else {
-        turnAway('it did not begin with one hello')
-      }
+      } else turnAway('it did not begin with one hello')
     }
     readJsonLines(socket, MAX_LINE_BYTES, received, turnAway)
   }
@@ -204,7 +197,6 @@ export class LinkServer {
     this.parts.alarm(`refused a connection to the launcher's socket: ${reason}`)
   }
 
-  /** Returns whether it was admitted. */
   private greet(socket: Socket, hello: Hello): boolean {
     const { keys, handlers } = this.parts
     const { target, standby, startTimeoutMs } = this.parts.options
@@ -259,7 +251,6 @@ export class BootOffset {
     this.ms = Math.min(ms, this.ms ?? ms)
   }
 
-  /** The same grant on the launcher's clocks. */
   translate(grant: Grant): Grant {
     const ms = this.ms ?? 0
     // Both ends read the same clock, at two moments.
@@ -269,7 +260,6 @@ export class BootOffset {
   }
 }
 
-/** A peer that was not admitted may have sent anything. */
 function isHello(message: ToAgent): message is Hello {
   if (message.type !== 'hello') return false
   const { token, pid, alone, mono, clocks, langflow, view } = message as Partial<Hello>

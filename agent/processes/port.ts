@@ -23,10 +23,7 @@ export async function listenOn(server: Server, where: Listen, flag: string): Pro
   return server.address() as AddressInfo
 }
 
-/**
- * Whether no process listens on the TCP port, on any IPv4 or IPv6 address of this network namespace. Reads /proc/net,
- * so that it neither takes the port nor connects to it. If /proc/net is not readable, the port counts as taken.
- */
+/** Whether no process listens on it in this network namespace. If /proc/net is not readable, it counts as taken. */
 export function isPortFree(port: number): boolean {
   return listeners(port)?.length === 0
 }
@@ -47,11 +44,9 @@ export function listeners(port: number): string[] | undefined {
     .map((socket) => socket.inode)
 }
 
-/** One TCP socket of this network namespace. */
 interface Socket {
   /** Local and remote address: they name a connection, whose inode is 0 until the server accepts it. */
   readonly ends: string
-  /** As in /proc/net/tcp: 01 ESTABLISHED, 0A LISTEN. */
   readonly state: string
   readonly inode: string
 }
@@ -87,12 +82,11 @@ export function parseSockets(text: string, port: number): Socket[] {
   })
 }
 
-/** Absent on a kernel without IPv6. */
 function readTcp6(): string {
   try {
     return readFileSync('/proc/net/tcp6', 'utf8')
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '' // a kernel without IPv6
     throw error
   }
 }

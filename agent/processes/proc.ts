@@ -4,12 +4,10 @@ import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:f
 export interface ProcessStat {
   readonly pid: number
   readonly comm: string
-  /** State letter of the main thread, such as R, S, T (stopped). */
-  readonly state: string
+  readonly state: string // letter of the main thread, such as R, S, T (stopped)
   readonly ppid: number
   readonly pgrp: number
-  /** PF_* of include/linux/sched.h. */
-  readonly flags: number
+  readonly flags: number // PF_* of include/linux/sched.h
   readonly threads: number
   /** Clock ticks since boot, as written. Together with the pid, it identifies a process permanently. */
   readonly startTime: string
@@ -71,7 +69,6 @@ export function parseStat(line: string): ProcessStat | undefined {
   }
 }
 
-/** The present state. `undefined`: no such process, or not readable. */
 export function readStat(pid: number): ProcessStat | undefined {
   return parseStat(readStatLine(pid))
 }
@@ -98,11 +95,9 @@ export function readProcesses(settle: (stat: ProcessStat) => boolean = () => tru
       if (!isPid(name) || done.has(name)) continue
       const line = readStatLine(name)
       const stat = parseStat(line)
-      if (line === 'forbidden') {
-        done.add(name)
-      } else if (!stat || !settle(stat)) {
-        missed = true
-      } else {
+      if (line === 'forbidden') done.add(name)
+      else if (!stat || !settle(stat)) missed = true
+      else {
         done.add(name)
         table.set(stat.pid, stat)
         missed ||= isEnding(stat)
@@ -152,7 +147,6 @@ function environmentLayout(pid: number): 'empty' | 'blank' | 'gone' {
   return memory !== '0' && start === end && end !== '0' ? 'empty' : 'blank'
 }
 
-/** A kernel thread has no environment, and is never part of the workload. */
 export function isKernelThread(stat: ProcessStat): boolean {
   return (stat.flags & 0x0020_0000) !== 0
 }
@@ -174,7 +168,6 @@ export function isSame<T extends ProcessIdentity>(a: ProcessIdentity, b: T | und
   return b !== undefined && a.pid === b.pid && a.startTime === b.startTime
 }
 
-/** State letters of its threads. Empty if the process is gone. */
 export function threadStates(pid: number): string[] {
   let names: string[]
   try {
@@ -185,13 +178,13 @@ export function threadStates(pid: number): string[] {
   return names.flatMap((name) => parseStat(readStatLine(`${pid}/task/${name}`))?.state ?? [])
 }
 
-/** Its arguments, each with a final zero byte. Empty: the process is gone, or not readable. */
+/** Its arguments, each with a final zero byte. Empty if they cannot be read. */
 export function commandLineOf(pid: number): string {
   const length = readProc(`/proc/${pid}/cmdline`)
   return typeof length === 'number' ? scratch.toString('latin1', 0, length) : ''
 }
 
-/** Its proportional share of memory (PSS) in bytes. `null`: unknown. */
+/** Its proportional share of memory (PSS) in bytes. */
 export function memoryOf(pid: number): number | null {
   try {
     const [, kilobytes] = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1')) ?? []

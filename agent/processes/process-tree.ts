@@ -15,14 +15,12 @@ import {
 import { killNamespace, type Scan, signalAll, signalGroup } from './signals.ts'
 import { type Exit, exitOf, firstProcess, type Reaper, spawnCommand } from './spawn.ts'
 
-/** A zombie does not count. */
 export type LiveProcess = Pick<ProcessStat, 'pid' | 'startTime' | 'state' | 'comm'>
 
 export interface ProcessTreeOptions {
   /** Names the workload's processes in their environment. The value must differ from that of any other workload. */
   readonly marker: { readonly name: string; readonly value: string }
   readonly clock: Clock
-  /** The result of `isAlone()` when this process started. */
   readonly alone: boolean
   readonly reaper?: Reaper
   /** Starts the command, by default from nothing. Resolves within the turn in which the child was created. */

@@ -1,10 +1,7 @@
 import { isSame, type ProcessIdentity, type ProcessStat, type ProcessTable, readStat } from './proc.ts'
 
 /** One scan of /proc, with the processes that belong to the workload. */
-export interface Scan {
-  readonly table: ProcessTable
-  readonly members: Map<number, ProcessStat>
-}
+export type Scan = { readonly table: ProcessTable; readonly members: Map<number, ProcessStat> }
 
 /**
  * Signals the targets, and a whole process group with one call if all its processes are members: a group signal reaches
@@ -27,9 +24,7 @@ export function signalAll(
     if (now.pgrp > 1 && now.pgrp === target.pgrp && !shared.has(now.pgrp)) {
       done.add(now.pgrp)
       send(-now.pgrp, signal)
-    } else {
-      send(target.pid, signal)
-    }
+    } else send(target.pid, signal)
   }
 }
 

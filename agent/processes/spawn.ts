@@ -23,7 +23,6 @@ import { listProcesses, type ProcessIdentity, readStat } from './proc.ts'
  */
 export type Reaper = readonly string[]
 
-/** The end of the first process of a command. */
 export interface Exit {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null
@@ -109,12 +108,8 @@ export function exitOf(code: number | null, signal: NodeJS.Signals | null, reape
   return name === undefined ? { code, signal } : { code: null, signal: name as NodeJS.Signals }
 }
 
-/**
- * Increase of their OOM score, in thousandths of the memory, up to 1,000: the kernel kills processes with a high score
- * first.
- */
+/** In thousandths of the memory: the kernel kills processes with a high score first. */
 const OOM_SCORE = 100
-/** Increase of their nice value. */
 const NICE = 5
 
 /**
@@ -148,7 +143,7 @@ export function findProgram(program: string, env: NodeJS.ProcessEnv): string {
   return found
 }
 
-/** The file of this program in a PATH. `undefined`: there is none that this user may execute. */
+/** The file of this program in a PATH, if this user may execute it. */
 export function lookUp(program: string, path: string): string | undefined {
   const isPath = program.includes('/')
   const places = isPath ? [program] : path.split(delimiter).map((directory) => join(directory, program))

@@ -4,12 +4,11 @@ import type { Clock, Timer } from '../clock.ts'
 /** Pause between two starts, which doubles with each failed one. */
 const RESTART_MS = 100
 const LONGEST_RESTART_MS = 10_000
-/** A process that has lived this long did not fail at its start. */
+/** After this time, it did not fail at its start. */
 const LIVED_MS = 30_000
 
 export interface SupervisedChildOptions {
   readonly command: readonly [string, ...string[]]
-  /** The whole environment of the process. */
   readonly env: NodeJS.ProcessEnv
   /** At least one pipe ties the process to this one: it closes when this process ends in any way. */
   readonly stdio: StdioOptions

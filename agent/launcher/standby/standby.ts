@@ -10,7 +10,6 @@ const AGAIN_AT_MOST_MS = 15 * 60_000
 
 type Held = Pick<StandbyView, 'reason' | 'memoryBytes'>
 
-/** A process that prepares a start, and then waits for it. */
 export interface StandbyProcess {
   /** Its preparation begins. One report follows, and possibly a failure after `ready`. */
   begin(): void
@@ -34,21 +33,16 @@ type StandbyPhase<P> =
   | { readonly name: 'used' } // it has become the workload
   | { readonly name: 'failed'; readonly reason: string; readonly isFinal: boolean }
 
-/**
- * The launcher's standby. It is kept while the workload does not run, and used up by its start. A standby that fails,
- * even while it waits, is prepared again later.
- */
+/** Is kept while the workload does not run, and used up by its start. If it fails, it is prepared again later. */
 export class Standby<P extends StandbyProcess = StandbyProcess> {
   private readonly clock: Clock
   private readonly newProcess: (reports: StandbyReports) => P
   private readonly changed: () => void
   private phase: StandbyPhase<P> = { name: 'none' }
-  /** A failed one is prepared again. */
   private isKept = false
   private timer: Timer | null = null
   private failures = 0
-  /** Monotonic ms of the last renewal, also if it is still due. */
-  private renewedAt = Number.NEGATIVE_INFINITY
+  private renewedAt = Number.NEGATIVE_INFINITY // monotonic ms, also if it is still due
   private settled = Promise.withResolvers<void>()
 
   constructor(clock: Clock, newProcess: (reports: StandbyReports) => P, changed: () => void) {
@@ -58,7 +52,19 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
   }
 
   get view(): StandbyView {
-    return viewOf(this.phase)
+    const { phase } = this
+    switch (phase.name) {
+      case 'due':
+      case 'used':
+        return { ...COLD, mode: 'warm' }
+      case 'preparing':
+        return { ...COLD, mode: 'warm', state: 'preparing' }
+      case 'ready':
+        return { mode: 'warm', state: 'ready', ...phase.held }
+      case 'failed':
+        return { ...COLD, reason: phase.reason }
+    }
+    return COLD
   }
 
   get process(): P | null {
@@ -76,7 +82,7 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
     if (afterMs === 0) this.begin()
     else {
       this.phase = { name: 'due' }
-      this.beginAfter(afterMs)
+      this.timer = this.clock.after(afterMs, () => this.begin())
     }
   }
 
@@ -143,10 +149,6 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
     process.begin()
   }
 
-  private beginAfter(ms: number): void {
-    this.timer = this.clock.after(ms, () => this.begin())
-  }
-
   private fail(reason: string, isFinal = false): void {
     const readyMs = this.phase.name === 'ready' ? this.clock.mono() - this.phase.since : 0
     this.process?.end()
@@ -155,7 +157,7 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
     if (!this.isKept || isFinal) return
     if (readyMs >= AGAIN_AT_MOST_MS) this.failures = 0
     const waitMs = Math.min(AGAIN_MS * 2 ** this.failures++, AGAIN_AT_MOST_MS)
-    this.beginAfter(Math.max(0, waitMs - readyMs))
+    this.timer = this.clock.after(Math.max(0, waitMs - readyMs), () => this.begin())
   }
 
   private become(phase: StandbyPhase<P>): void {
@@ -164,26 +166,9 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
   }
 }
 
-function viewOf(phase: StandbyPhase<unknown>): StandbyView {
-  switch (phase.name) {
-    case 'none':
-      return COLD
-    case 'due':
-    case 'used':
-      return { ...COLD, mode: 'warm' }
-    case 'preparing':
-      return { ...COLD, mode: 'warm', state: 'preparing' }
-    case 'ready':
-      return { mode: 'warm', state: 'ready', ...phase.held }
-    case 'failed':
-      return { ...COLD, reason: phase.reason }
-  }
-}
-
 /** A seam for tests. */
 export type KeptStandby = Pick<Standby, 'view' | 'prepare' | 'renew' | 'use' | 'discard'>
 
-/** Why a standby is given up, by the path or the setting that has changed. */
 export function outdated(changed: string): string {
   return `the warm LangFlow was discarded: ${changed} has changed since it was read`
 }

@@ -27,16 +27,14 @@ export interface WarmStandbyOptions {
   readonly changed: () => void
 }
 
-/** Room for thousands of paths. */
-const LONGEST_MESSAGE = 4 * 1024 * 1024
+const LONGEST_MESSAGE = 4 * 1024 * 1024 // room for thousands of paths
 
 const Word = z.string().check(z.maxLength(200))
 const Waiting = z.object({
   type: z.literal('ready'),
   at: Word,
   without: z.array(Word).check(z.maxLength(50)),
-  /** Each path with its `fileSignature` at the time of reading. */
-  read: z.record(z.string(), Word),
+  read: z.record(z.string(), Word), // path: its `fileSignature` at the time of reading
 })
 const Message = z.discriminatedUnion('type', [Waiting, z.object({ type: z.literal('error'), error: Word })])
 
@@ -44,8 +42,6 @@ const LINK_FD = 3
 const MORE_MEMORY = 'raise the memory limit of LangFlow’s container'
 const TOO_LITTLE = `there is too little memory: ${MORE_MEMORY}`
 const KILLED = `it was killed (SIGKILL), probably because memory ran out: ${MORE_MEMORY}`
-/** The point of its wait once all possible preparation is done. */
-const SEAM = 'server'
 const LOOK_MS = 5_000
 
 export type WarmStandby = Standby<WarmProcess>
@@ -61,13 +57,12 @@ export function warmStandby(options: WarmStandbyOptions): WarmStandby {
 class WarmProcess implements StandbyProcess {
   private readonly options: WarmStandbyOptions
   private readonly reports: StandbyReports
-  /** The environment at the preparation, without the variables of the command's script. */
+  /** At the preparation, without the variables of the command's script. */
   private readonly given: NodeJS.ProcessEnv
   private child: Started | null = null
   /** The child and, below tini, the interpreter. The interpreter has forked nothing. */
   private processes: ProcessIdentity[] = []
   private read: readonly (readonly [path: string, signature: string])[] = []
-  /** For the end of the preparation, then for the next check of the files. */
   private timer: Timer | null = null
 
   constructor(options: WarmStandbyOptions, reports: StandbyReports) {
@@ -78,19 +73,14 @@ class WarmProcess implements StandbyProcess {
 
   begin(): void {
     const { command, clock, startTimeoutMs } = this.options
-    let start: ReturnType<typeof readLangflowCommand>
+    let start: ReturnType<typeof readLangflowCommand> | null = null
     try {
       start = readLangflowCommand(command, this.given, process.cwd())
-    } catch (error) {
-      this.fail((error as Error).message, true)
-      return
-    }
-    const late = `it took longer than ${startTimeoutMs / 1000} s`
-    this.timer = clock.after(startTimeoutMs, () => this.fail(late))
-    try {
+      const late = `it took longer than ${startTimeoutMs / 1000} s`
+      this.timer = clock.after(startTimeoutMs, () => this.fail(late))
       this.spawn(start)
     } catch (error) {
-      this.fail((error as Error).message)
+      this.fail((error as Error).message, start === null)
     }
   }
 
@@ -126,8 +116,8 @@ class WarmProcess implements StandbyProcess {
 
   private spawn(start: ReturnType<typeof readLangflowCommand>): void {
     const { reaper } = this.options
-    const { interpreter, argv, importsFrom, environment } = start
-    const env = { ...this.given, ...environment }
+    const { interpreter, argv, importsFrom } = start
+    const env = { ...this.given, ...start.environment }
     // Without `-s`, code that an earlier term's flow left in the user's site-packages would run before the grant.
     const command = [...interpreter, '-s', '-c', WARM_SCRIPT, String(LINK_FD), importsFrom, ...argv]
     const stdio: StdioOptions = ['ignore', 'inherit', 'inherit', 'pipe']
@@ -199,7 +189,7 @@ function linkOf({ stdio }: Started): Duplex | undefined {
 /** Why the standby starts slower than it could. */
 function shortcoming(at: string, without: readonly string[]): string | null {
   const causes: string[] = []
-  if (at !== SEAM) causes.push(`it waits too early, before ${at}`)
+  if (at !== 'server') causes.push(`it waits too early, before ${at}`)
   if (without.length > 0) causes.push(`left out: ${without.join(', ')}`)
   return causes.length === 0 ? null : `the warm LangFlow saves less time than possible: ${causes.join('; ')}`
 }
