@@ -18,7 +18,6 @@ export interface PeersOptions {
   readonly clock: Clock
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
   readonly resolve?: Resolve
-  /** Called when all of them have been asked once more. */
   readonly asked?: () => void
 }
 

@@ -40,7 +40,6 @@ export class VoluntaryHandover {
   /** The revision to which this replica handed over last, as a leader, and how often in a row. */
   private tried: { readonly revision: string | null; readonly count: number } | null = null
   private lastAt = Number.NEGATIVE_INFINITY
-  /** Number of the last polls at which requests did not reach this leader. */
   private pollsDown = 0
 
   constructor(options: VoluntaryHandoverOptions) {

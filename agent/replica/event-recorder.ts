@@ -52,7 +52,6 @@ export class EventRecorder {
     }
   }
 
-  /** Records whether leadership is in doubt. A doubt is counted when it ends. */
   doubt(inDoubt: boolean): void {
     const { clock, metrics } = this.options
     if (!inDoubt && this.doubtSince !== null) metrics.doubted(clock.mono() - this.doubtSince)
@@ -88,7 +87,6 @@ export class EventRecorder {
     events.record({ reason: 'RestartedInPlace', epoch, code, because: reason })
   }
 
-  /** Reports each problem when it begins, while it lasts, and when it is over. */
   problems(problems: ReturnType<typeof problemsOf>, decision: string, epoch: number): void {
     const { repeats, events, metrics } = this.options
     for (const [code, fault] of problems) {

@@ -27,7 +27,6 @@ export interface KubeEventsOptions {
 const DEADLINE_MS = 5_000
 /** While this many requests are in flight, further Events are dropped, so that a flapping replica is no burden. */
 const MOST_IN_FLIGHT = 20
-/** How long the end of the process waits for Events in flight. */
 const FAREWELL_MS = 2_000
 
 /**

@@ -43,7 +43,6 @@ export interface SupervisorOptions
   readonly dispatch: (fact: Fact) => void
   /** Resolves when no new request reaches LangFlow. `null`: none does. */
   readonly closeGate: () => Promise<void> | null
-  /** A value that the gate or the status depends on has changed. */
   readonly changed: () => void
 }
 

@@ -337,7 +337,6 @@ function pause(before: WorkloadRecord): WorkloadRecord {
   return withDeadline({ ...before, probed: null }, { start: NEVER })
 }
 
-/** LangFlow is no longer probed, and does not count as healthy. */
 function unwatch(before: WorkloadRecord): WorkloadRecord {
   return withHealth(pause(before), { healthy: false })
 }

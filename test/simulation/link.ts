@@ -54,16 +54,13 @@ export class Socket {
   agent: AgentEnd | null = null
   /** The socket's file was deleted. Existing connections continue. */
   removed = false
-  /** The agent's private directory. */
   stateDir = ''
-  /** Launchers that hold the lock file beside the socket. */
   readonly lockedBy = new Set<Process>()
 
   constructor(random: Random) {
     this.random = random
   }
 
-  /** Prepares the socket for the replica's next pod. */
   renew(): void {
     if (this.stateDir !== '') rmSync(this.stateDir, { recursive: true, force: true })
     this.stateDir = newStateDir()
@@ -190,7 +187,6 @@ export class AgentEnd implements LauncherLink {
     if (theirs !== undefined) this.bootOffset.compare(theirs, this.process.now())
   }
 
-  /** The launcher's end of the connection is gone. */
   private hangUp(connection: Connection): void {
     this.up(connection, () => {
       connection.open = false

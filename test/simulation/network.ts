@@ -7,23 +7,17 @@ export interface Disturbance {
   readonly cut?: boolean
   /** Connections are refused, so that requests fail immediately, and certainly had no effect. */
   readonly refused?: boolean
-  /** New connections are refused. Existing ones continue. */
   readonly newRefused?: boolean
   /** The chance that a new connection is dead: it leads to an API server without power, while other API servers answer. */
   readonly newDead?: number
-  /** Requests of this kind are lost before they reach the server. */
   readonly lost?: 'reads' | 'writes'
-  /** Writes are applied, but their answers are lost. */
   readonly answersLost?: boolean
   /** The most by which each message is delayed, in ms. */
   readonly slow?: number
   /** The most by which a write is delayed, in ms. It may arrive after its sender's deadline. */
   readonly lateWrites?: number
-  /** Open watches are silent. */
   readonly watchSilent?: boolean
-  /** Open watches end, and new ones fail. */
   readonly watchCut?: boolean
-  /** Delay of watch events in ms. */
   readonly watchLag?: number
   readonly error?: ApiErrorCode
   /** The chance of that error. The default is 1. */
@@ -80,7 +74,6 @@ export class Network {
     this.changed()
   }
 
-  /** Whether a connection is dead that isn't closed yet. */
   get blackHoled(): boolean {
     return [...this.connections].some(({ dead }) => dead)
   }

@@ -21,7 +21,6 @@ export class Tally {
   readonly limits = new Map<Limit, number>()
   /** The number of runs that needed each delay to recover in time. */
   readonly delays = new Map<Delay, number>()
-  /** How often an agent was terminated at each stage. */
   readonly terminatedAt = new Map<Stage, number>()
 
   add(outcome: Outcome): void {

@@ -6,7 +6,6 @@ import type { Random } from './random.ts'
 const TIMER_LATENESS_MS = 2
 /** The chance that a pending block of the event loop begins at a given read of the clock. */
 const BLOCKED_AT_LOOK = 0.3
-/** The time after which it begins in any case. */
 const BLOCKED_WITHIN_MS = 1_000
 
 /**
@@ -24,7 +23,6 @@ export class Process implements Clock {
   bootAhead = 0
   alive = true
   frozen = false
-  /** Real time at which it last resumed after a freeze or a block. */
   thawedAt = Number.NEGATIVE_INFINITY
   /** It was blocked in the middle of a turn, which then continued with facts from before the block. */
   stoodInTurn = false

@@ -38,7 +38,6 @@ export class Random {
     return items[this.whole(0, items.length - 1)] as T
   }
 
-  /** A random subset with at least one item. */
   some<T>(items: readonly T[]): T[] {
     const chosen = items.filter(() => this.chance(0.5))
     return chosen.length > 0 ? chosen : [this.pick(items)]

@@ -16,7 +16,6 @@ export interface ReplicaConfig extends Omit<CandidateConfig, 'identity' | 'front
   readonly standby: 'cold' | 'warm'
   /** Milliseconds until the front has acknowledged a change of the gate. 0: no front, as with `--traffic=readiness`. */
   readonly gateMs: number
-  /** The revision of its pod's template. */
   readonly revision: string
   /** The version of its LangFlow. `null`: it can't be determined. */
   readonly langflow: string | null
@@ -24,7 +23,6 @@ export interface ReplicaConfig extends Omit<CandidateConfig, 'identity' | 'front
 
 /** Delay before an ended process that should run is started again. */
 const RESTART_MS = 1_000
-/** Delay before `run` starts its launcher again. */
 export const RESPAWN_MS = 100
 const GRACE_PERIOD_MS = 45_000
 const RESTART_LOOK_MS = 50
@@ -50,7 +48,6 @@ export class Replica {
   /** Another replica's identity that the next instances use by mistake. */
   private posingAs: string | null = null
   private backInMs = RESTART_MS
-  /** The configuration of the current instance. */
   config: ReplicaConfig
   /** The unique name of this pod or this `run`. Agents and launchers that restart in it keep it. */
   instance = ''
@@ -61,9 +58,7 @@ export class Replica {
   agent: AgentHost | null = null
   launcher: LauncherHost | null = null
   workload: Workload | null = null
-  /** The agent is terminated as soon as it reaches this stage. */
   endAt: Stage | null = null
-  /** Real time of the last start of its agent or launcher. */
   startedAt = 0
   /** Real time until which messages may arrive late that were sent while the link was slow. */
   linkSlowUntil = 0
@@ -111,7 +106,6 @@ export class Replica {
     return this.behaviour.portTaken || (this.workload?.present ?? false)
   }
 
-  /** Creates the next instance: a new pod or a new `run`, with a new name. */
   appear(): void {
     this.ending = this.gone = false
     this.instance = `${this.name}_${++this.instances}`
@@ -193,7 +187,6 @@ export class Replica {
     agent?.process.deliver(() => agent.elector.dispatch({ type: 'successor', identity, content: 'none' }))
   }
 
-  /** Steps down, as a leader of an old revision does for a replica of the new one. */
   stepDown(): void {
     const { agent } = this
     agent?.process.deliver(() =>

@@ -69,7 +69,6 @@ export class Revisions {
     this.writtenAt = this.now()
   }
 
-  /** Whether a replica of this revision leaves the Lease to others for a lease duration. */
   yields({ revision }: ReplicaConfig): boolean {
     return hasFailed(noted(this.lease), revision)
   }

@@ -5,7 +5,6 @@ import type { Random } from './random.ts'
 import type { Behaviour } from './workload.ts'
 
 export interface ModelStandbyParts {
-  /** The launcher's process. */
   readonly process: Process
   readonly random: Random
   readonly behaviour: Behaviour
