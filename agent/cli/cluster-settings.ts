@@ -33,10 +33,7 @@ export const OPERATE_SETTINGS = {
 }
 
 export const OUTPUT_SETTINGS = group('Output', {
-  output: {
-    ...choice(['table', 'json', 'yaml'], 'the output format'),
-    short: '-o',
-  },
+  output: { ...choice(['table', 'json', 'yaml'], 'the output format'), short: '-o' },
 })
 
 export function parseUrl(text: string): URL {

@@ -116,12 +116,7 @@ const Status = object({
     /** Time until this follower counts the held Lease as expired, if no renewal comes. */
     freeInMs: lacking(z.number()),
   }),
-  leadership: object({
-    doubt: z.boolean(),
-    killInMs: number,
-    steppingDown: text,
-    coolDownMs: number,
-  }),
+  leadership: object({ doubt: z.boolean(), killInMs: number, steppingDown: text, coolDownMs: number }),
   workload: Workload,
   /** `newest`: the newest version that has led. `outdated`: `version` is older, so that it does not take the Lease. */
   langflow: object({ version: text, newest: text, outdated: z.boolean() }),

@@ -212,10 +212,7 @@ describe('an invalid option', () => {
 describe("the launcher's options", () => {
   it('take several paths, from repeated flags or from the variables', async () => {
     const given = { handoverOnChange: ['/flows', '/etc/certs'], envFile: ['/vault/env'] }
-    const variables = {
-      LEADER_HANDOVER_ON_CHANGE: '/flows/, /etc/certs',
-      LEADER_ENV_FILE: '/vault/env',
-    }
+    const variables = { LEADER_HANDOVER_ON_CHANGE: '/flows/, /etc/certs', LEADER_ENV_FILE: '/vault/env' }
     const flags = [
       '--handover-on-change=/flows',
       '--handover-on-change=/etc/../etc/certs',

@@ -96,11 +96,7 @@ echo "$KUBERNETES_EXEC_INFO" > "${dir}/info"
 echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"'$(wc -l < "${dir}/runs" | tr -d ' ')'"}}'
 `,
   )
-  const exec = {
-    apiVersion: 'client.authentication.k8s.io/v1',
-    command: '/bin/sh',
-    args: [plugin],
-  }
+  const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: '/bin/sh', args: [plugin] }
   await using server = await leaseServer()
   using connection = await connect({ kubeconfig: write('config', kubeconfig(server.url, { exec })) })
   await connection.api.read(LATER_MS)

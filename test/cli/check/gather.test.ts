@@ -28,10 +28,7 @@ async function against<T>(
   other: Answer = NOT_FOUND,
 ): Promise<T> {
   await using server = await ScriptedServer.start(({ method, url }, response) => {
-    const all: Answers = {
-      [NAMESPACE]: [200, kept({ metadata: { name: 'ns' } })],
-      ...answers,
-    }
+    const all: Answers = { [NAMESPACE]: [200, kept({ metadata: { name: 'ns' } })], ...answers }
     reply(response, ...(all[`${method} ${url.pathname}`] ?? all[url.pathname] ?? other))
   })
   const directory = await mkdtemp(join(tmpdir(), 'check-'))

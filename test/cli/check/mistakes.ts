@@ -160,10 +160,7 @@ export const MISTAKES: readonly Mistake[] = [
     m.langflow.volumeMounts.push(structuredClone(mountOf(m.agent, 'token'))),
   ),
   error('token-beside-flows', "LangFlow's container mounts a token of its own for the API server", (m) => {
-    m.pod.volumes.push({
-      name: 'api',
-      projected: { sources: [{ serviceAccountToken: { path: 'token' } }] },
-    })
+    m.pod.volumes.push({ name: 'api', projected: { sources: [{ serviceAccountToken: { path: 'token' } }] } })
     m.langflow.volumeMounts.push({ name: 'api', mountPath: '/api', readOnly: true })
   }),
   error('token-beside-flows', 'every container gets a token by automountServiceAccountToken', (m) => {
@@ -203,11 +200,7 @@ export const MISTAKES: readonly Mistake[] = [
     m.langflow.securityContext = { privileged: true, runAsUser: 0, runAsNonRoot: false }
   }),
   error('langflow-privileges', "LangFlow's container may trace any process", (m) => {
-    m.langflow.securityContext = {
-      runAsUser: 0,
-      runAsNonRoot: false,
-      capabilities: { add: ['SYS_PTRACE'] },
-    }
+    m.langflow.securityContext = { runAsUser: 0, runAsNonRoot: false, capabilities: { add: ['SYS_PTRACE'] } }
   }),
   error('langflow-mounts', 'the pod has two agents after inject ran twice', (m) => {
     const second = structuredClone(m.agent)

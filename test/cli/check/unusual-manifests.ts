@@ -36,11 +36,7 @@ export const UNUSUAL: readonly Unusual[] = [
     assign(m.service.spec, { clusterIP: '10.96.3.4', sessionAffinity: 'None', type: 'ClusterIP' })
     m.members.spec.clusterIPs = ['None']
     m.pod.serviceAccount = m.pod.serviceAccountName
-    assign(m.pod, {
-      dnsPolicy: 'ClusterFirst',
-      restartPolicy: 'Always',
-      schedulerName: 'default-scheduler',
-    })
+    assign(m.pod, { dnsPolicy: 'ClusterFirst', restartPolicy: 'Always', schedulerName: 'default-scheduler' })
     assign(m.workload, { status: { replicas: 2, readyReplicas: 2, observedGeneration: 4 } })
     m.get('Lease').spec = { holderIdentity: 'langflow-1_u', leaseDurationSeconds: 15 }
     const secret = m.get('Secret')
@@ -429,9 +425,7 @@ kind: ConfigMap
 metadata: { name: settings }
 data: { url: "postgresql://langflow@db.example.org/langflow" }
 `)
-    setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', {
-      configMapKeyRef: { name: 'settings', key: 'url' },
-    })
+    setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', { configMapKeyRef: { name: 'settings', key: 'url' } })
   }),
   odd('uploads are local, and the files of all replicas are on one ReadWriteMany volume', (m) => {
     setVariable(m.langflow, 'LANGFLOW_STORAGE_TYPE', 'local')

@@ -58,9 +58,7 @@ describe('with a flow', () => {
   test('a response that is not a list of messages is an error of one sentence', async (t) => {
     for (const body of [{}, 'ok', null]) {
       const { service } = await open(t, (_, response) => reply(response, 200, body as object))
-      await assert.rejects(service.messages!.kept(), {
-        message: /monitor\/messages is not a list/,
-      })
+      await assert.rejects(service.messages!.kept(), { message: /monitor\/messages is not a list/ })
     }
   })
 

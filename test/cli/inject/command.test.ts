@@ -88,10 +88,7 @@ describe('langflow-leader inject', () => {
           .map(({ name, value }) => [`--${name.slice(7).toLowerCase().replaceAll('_', '-')}`, value]),
       )
     assert.deepEqual(told('agent'), { ...given, '--lease-name': 'app-leader', '--traffic': 'readiness' })
-    assert.deepEqual(told('langflow'), {
-      '--stop-timeout': '1m',
-      '--log-level': 'debug',
-    })
+    assert.deepEqual(told('langflow'), { '--stop-timeout': '1m', '--log-level': 'debug' })
     assert.equal(agentOf(pod).image, 'r.example.org/l:7')
     assert.equal(pod.terminationGracePeriodSeconds, 80)
     assert.equal(find(stdout, 'Service', 'app-members').spec.ports[0].port, 9000)
