@@ -55,11 +55,8 @@ export class Cluster implements Disposable {
     try {
       return (await this.objects.get(LEASE, this.leaseName, DEADLINE_MS)) as unknown as Lease
     } catch (error) {
-      throw asOperationError(
-        error,
-        ': set its namespace with -n, and its name with --lease-name',
-        'not_found',
-      )
+      const advice = ': set its namespace with -n, and its name with --lease-name'
+      throw asOperationError(error, advice, 'not_found')
     }
   }
 
@@ -111,11 +108,8 @@ export class Cluster implements Disposable {
   }
 
   /** `null` if the pod no longer exists. */
-  private async row(
-    pod: KubeObject,
-    { port, absence }: PodAgent,
-    statusMs: number,
-  ): Promise<ReplicaRow | null> {
+  private async row(pod: KubeObject, agent: PodAgent, statusMs: number): Promise<ReplicaRow | null> {
+    const { port, absence } = agent
     const { name } = pod.metadata
     const spec = pod.spec as { nodeName?: string } | undefined
     const row = { pod: name, node: spec?.nodeName ?? null, status: null }

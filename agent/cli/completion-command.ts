@@ -42,7 +42,6 @@ export function addCompletion(program: Command): void {
     })
 }
 
-/** The names of commands or flags for the last of these words, which may be ''. */
 export function complete(program: Command, words: readonly string[]): string[] {
   const typed = words.at(-1) ?? ''
   // The words after `--` are the workload's command.

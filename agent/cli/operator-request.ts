@@ -1,4 +1,5 @@
 import { listed } from '../config/values.ts'
+import type { Fault } from '../fault.ts'
 import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
 import {
   ANY_POD,
@@ -32,10 +33,7 @@ export interface Plan extends Pick<OperatorRequest, 'what' | 'to'> {
 const STATUS_WITHIN_MS = 1_500
 
 /** A failover requires no answer of a replica. */
-export function replicasFor(
-  cluster: Operable,
-  { what }: Pick<OperatorRequest, 'what'>,
-): Promise<ReplicaRow[]> {
+export function replicasFor(cluster: Operable, { what }: { what: string }): Promise<ReplicaRow[]> {
   return what === 'failover' ? cluster.replicas(STATUS_WITHIN_MS).catch(() => []) : cluster.replicas()
 }
 
@@ -77,8 +75,8 @@ export function planOf(
   return { what, to, from, holder, epoch: epochOf(lease), candidates, orderedAt }
 }
 
-/** Why the holder cannot obey, for a sentence; `null` if it can. */
-function silenceOf(leader: ReplicaRow | null): string | null {
+/** Why the holder cannot obey. */
+function silenceOf(leader: ReplicaRow | null): Fault {
   if (leader === null) return NO_SUCH_REPLICA
   if (leader.status === null) return `does not report its status: ${leader.problem}`
   return hasRestarted(leader.status)
@@ -94,8 +92,7 @@ export function underWay(lease: Lease, from: string, status: AgentStatus | null)
   return `${from} is already handing over (${status.leadership.steppingDown ?? 'an operator asked for it'})`
 }
 
-/** The reason why a replica cannot take over, in one sentence; `null` if it can. */
-function whyUnable({ status, problem }: ReplicaRow): string | null {
+function whyUnable({ status, problem }: ReplicaRow): Fault {
   if (status === null) return problem
   return status.couldTakeOver ? null : (status.unable ?? 'it is not ready')
 }

@@ -7,7 +7,6 @@ import { type ClusterOptions, replicasAt, withAgent } from './api-connection.ts'
 import { Cluster, NO_SUCH_REPLICA, rowOf } from './cluster.ts'
 import { OperationError } from './exit-codes.ts'
 
-/** The answer of `status`, in every format. */
 export interface Overview {
   readonly lease: {
     readonly namespace: string

@@ -15,6 +15,7 @@ import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'
 
 const TO = group('Request', { to: optional('<pod>', describeTarget(ANY_POD), 'the next leader', podName) })
 
+export const RESUME_SETTINGS = { ...OPERATE_SETTINGS, ...OUTPUT_SETTINGS }
 export const REQUEST_SETTINGS = {
   ...group('Request', {
     reason: optional('<text>', 'none', 'the reason, for the log and the Event', parseReason),
@@ -29,11 +30,9 @@ export const REQUEST_SETTINGS = {
       (text) => parseDuration(text, 1_000),
     ),
   }),
-  ...OPERATE_SETTINGS,
-  ...OUTPUT_SETTINGS,
+  ...RESUME_SETTINGS,
 }
 export const SWITCHOVER_SETTINGS = { ...TO, ...REQUEST_SETTINGS }
-export const FAILOVER_SETTINGS = SWITCHOVER_SETTINGS
 export const RESTART_SETTINGS = {
   ...group('Request', {
     inPlace: onOff(
@@ -49,10 +48,8 @@ export const PAUSE_SETTINGS = {
     ),
     reason: optional('<text>', 'none', 'the reason, which status shows', parseReason),
   }),
-  ...OPERATE_SETTINGS,
-  ...OUTPUT_SETTINGS,
+  ...RESUME_SETTINGS,
 }
-export const RESUME_SETTINGS = { ...OPERATE_SETTINGS, ...OUTPUT_SETTINGS }
 
 type Options = Values<typeof REQUEST_SETTINGS> & { readonly to?: string | null; readonly inPlace?: boolean }
 
@@ -65,7 +62,7 @@ export function addSwitchover(program: Command): void {
 
 export function addFailover(program: Command): void {
   const about = 'take the leadership from a leader that renews its Lease, but does not answer'
-  addRequest(program, 'failover', about, FAILOVER_SETTINGS, [
+  addRequest(program, 'failover', about, SWITCHOVER_SETTINGS, [
     ['Take the leadership from the leader', '--yes'],
     ['Give it to one pod, with a reason', '--to langflow-1 --reason "its fronts are cut off" --yes'],
   ])

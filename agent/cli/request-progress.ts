@@ -33,7 +33,6 @@ export interface Sight {
 
 export interface Progress {
   readonly phases: readonly RequestPhase[]
-  /** Why the leader did not obey. */
   readonly refusal: string | null
   readonly outcome: Outcome | null
 }
@@ -212,8 +211,7 @@ export function runRequest(
     const plan = await writeRequest(cluster, { ...asked, reason }, systemClock.now().wall, yes)
     const show = output === 'table' ? print : (line: string) => void process.stderr.write(line)
     const report = (phase: RequestPhase) => show(phaseLine(phase))
-    const limits = { timeoutMs, signal, report }
-    const outcome = await followRequest(cluster, systemClock, plan, limits)
+    const outcome = await followRequest(cluster, systemClock, plan, { timeoutMs, signal, report })
     await write(formatted(output, outcome, () => describeOutcome(outcome)))
     return outcome.result === 'elsewhere' ? EXIT_CODES.failed : EXIT_CODES.fine
   })

@@ -94,7 +94,6 @@ function verdictOf({ ok, problems }: Overview): string {
   return oneLine(`Not healthy: ${problems.join('; ')}.`)
 }
 
-/** The problems of a replica, without repetitions. */
 function notesOf({ status, problem }: ReplicaRow): string[] {
   if (status === null) return problem === null ? [] : [problem]
   const { role, couldTakeOver, unable, standby, traffic, onTrial } = status
@@ -133,7 +132,6 @@ function takeoverCell({ role, couldTakeOver, pause }: AgentStatus): string {
   return pause ? 'after resume' : 'yes'
 }
 
-/** Resolves to the exit code. */
 export function runStatus({ output, ...from }: Values<typeof STATUS_SETTINGS>): Promise<number> {
   return operating(output, async () => {
     using source = await sourceOf(from)

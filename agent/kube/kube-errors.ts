@@ -26,16 +26,12 @@ export class ApiError extends Error {
   constructor(
     code: ApiErrorCode,
     message: string,
-    {
-      mayHaveCommitted = false,
-      status,
-      cause,
-    }: { mayHaveCommitted?: boolean; status?: number | undefined; cause?: unknown } = {},
+    about: { mayHaveCommitted?: boolean; status?: number | undefined; cause?: unknown } = {},
   ) {
-    super(message, { cause })
+    super(message, { cause: about.cause })
     this.code = code
-    this.mayHaveCommitted = mayHaveCommitted
-    this.status = status
+    this.mayHaveCommitted = about.mayHaveCommitted ?? false
+    this.status = about.status
   }
 }
 

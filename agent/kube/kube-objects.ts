@@ -128,8 +128,10 @@ export class KubeObjects {
     object: WrittenObject,
     deadlineMs: number,
   ): Promise<void> {
-    const call = this.call(verb, kind, object.metadata.name, object, { dryRun: 'All' })
-    await this.requests.send(call, deadlineMs)
+    await this.requests.send(
+      this.call(verb, kind, object.metadata.name, object, { dryRun: 'All' }),
+      deadlineMs,
+    )
   }
 
   /**
@@ -188,17 +190,17 @@ export class KubeObjects {
     const ofCollection = name === null || verb === 'create' || verb === 'watch'
     const path = ofCollection ? collection : `${collection}/${encodeURIComponent(name)}`
     const search = Object.keys(query).length === 0 ? '' : `?${new URLSearchParams(query)}`
-    return {
+    const server = access.server.origin + basePath(access.server)
+    const target = {
       verb,
       kind: kind.kind,
       resource: kind.resource,
       name,
       namespace,
-      server: access.server.origin + basePath(access.server),
+      server,
       source: access.source,
-      path: path + search,
-      body: body && JSON.stringify(body),
     }
+    return { ...target, path: path + search, body: body && JSON.stringify(body) }
   }
 
   private async one(call: Call, deadlineMs: number, over?: Over): Promise<KubeObject> {

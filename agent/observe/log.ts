@@ -113,6 +113,8 @@ const AGAIN_AFTER_MS = 60_000
 /** Different messages of one trouble in a minute. */
 const AT_ONCE = 5
 
+type Trouble = { since: number; loggedAt: number; count: number; logged: Set<string> }
+
 /**
  * Prevents a trouble that returns every few seconds from flooding the log: it is logged when it begins, then once a
  * minute with a count, and when it ends.
@@ -120,10 +122,7 @@ const AT_ONCE = 5
 export class LogThrottle {
   private readonly log: Pick<Log, 'warn' | 'info'>
   private readonly clock: Pick<Clock, 'mono'>
-  private readonly troubles = new Map<
-    string,
-    { since: number; loggedAt: number; count: number; logged: Set<string> }
-  >()
+  private readonly troubles = new Map<string, Trouble>()
 
   constructor(log: Pick<Log, 'warn' | 'info'>, clock: Pick<Clock, 'mono'>) {
     this.log = log

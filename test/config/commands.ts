@@ -1,6 +1,5 @@
 import type { Command } from 'commander'
 import {
-  FAILOVER_SETTINGS,
   PAUSE_SETTINGS,
   RESTART_SETTINGS,
   RESUME_SETTINGS,
@@ -25,7 +24,7 @@ const READERS = {
   status: reader(STATUS_SETTINGS),
   history: reader(HISTORY_SETTINGS),
   switchover: reader(SWITCHOVER_SETTINGS),
-  failover: reader(FAILOVER_SETTINGS),
+  failover: reader(SWITCHOVER_SETTINGS),
   restart: reader(RESTART_SETTINGS),
   pause: reader(PAUSE_SETTINGS),
   resume: reader(RESUME_SETTINGS),

@@ -3,7 +3,6 @@ import { oneLine } from '../../exit.ts'
 import { type Format, formatted } from '../output.ts'
 import type { Finding, Verdict } from './check.ts'
 
-/** The least severe finding that makes a check fail. */
 export type FailOn = Finding['severity'] | 'unknown'
 
 export function passes({ findings, unknown }: Verdict, failOn: FailOn): boolean {

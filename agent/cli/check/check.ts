@@ -17,7 +17,6 @@ export interface Finding {
   readonly severity: Severity
   /** Such as `Deployment/langflow`; `null` if the finding is not about one object. */
   readonly object: string | null
-  /** The problem, in one sentence. */
   readonly message: string
   readonly fix: string
 }
@@ -26,19 +25,15 @@ export interface Verdict {
   readonly findings: readonly Finding[]
   /** Rules that cannot be judged, by their cause. */
   readonly unknown: readonly { readonly cause: string; readonly codes: readonly string[] }[]
-  /** The number of accepted findings. */
   readonly ignored: number
-  /** Whether the API server has validated the objects. */
   readonly validated: boolean
 }
 
 interface Entry extends Pick<Rule<never>, 'code' | 'severity' | 'about' | 'fix'> {
   readonly group: string
-  /** The problems that the rule finds in each of its subjects. */
   readonly judge: (facts: Facts) => Iterable<Judged>
 }
 
-/** A problem, and the workload that it is about. */
 interface Judged {
   readonly problem: Problem
   readonly workload: Manifest | null

@@ -23,7 +23,6 @@ const POD_FIELDS = {
 } as const
 const OF_POD = Object.values(POD_FIELDS)
 
-/** Whether each pod has its own value. */
 export function isOfPod(value: string): boolean {
   return OF_POD.some(({ text }) => value.includes(text))
 }

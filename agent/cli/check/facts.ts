@@ -57,12 +57,10 @@ export function leaseNameOf({ agent }: Installation): string | null {
   return agent !== null && 'options' in agent.started ? agent.started.options.leaseName : null
 }
 
-/** The ServiceAccount of its pods. */
 export function accountOf({ hasDefaultAccount, names }: Workload): string {
   return hasDefaultAccount ? 'default' : names.account
 }
 
-/** Whether an object is an autoscaler that changes the number of a workload's pods. */
 export function scales({ kind, value }: Manifest, workload: Manifest): boolean {
   const target = dig(value, 'spec', 'scaleTargetRef')
   return (
@@ -71,7 +69,6 @@ export function scales({ kind, value }: Manifest, workload: Manifest): boolean {
   )
 }
 
-/** The objects of a kind in the workload's namespace. */
 export function objectsOf(kind: string, { manifest }: Workload, { manifests }: Facts): Manifest[] {
   return manifests.filter((one) => one.kind === kind && inOneNamespace(one, manifest))
 }
@@ -96,7 +93,6 @@ export function mountAt(container: Fields, path: string): Mount | null {
   return above.sort((a, b) => b.path.length - a.path.length)[0] ?? null
 }
 
-/** All containers of a pod, in the order of their start. */
 export function containersOf(pod: Fields): Fields[] {
   return [...asList(pod.initContainers), ...asList(pod.containers)].map((one) => asFields(one) as Fields)
 }

@@ -31,16 +31,13 @@ export type Problem =
     }
   | { readonly unknown: string }
 
-/** A problem that does not break anything yet. */
 export function warning(message: string, of?: Manifest): Problem {
   return { message, severity: 'warning', ...(of === undefined ? {} : { of }) }
 }
 
-/** The input of the rules. */
 export interface Facts {
   /** The objects of a stream, or of one namespace. */
   readonly manifests: readonly Manifest[]
-  /** The LangFlows to check. */
   readonly installations: readonly Installation[]
   /** Why no LangFlow was found, in one sentence; `null` if one was found. */
   readonly unfound: string | null
@@ -79,6 +76,5 @@ export type Started<T> = { readonly options: T } | { readonly fault: string } | 
 /** A LangFlow whose agent would start. */
 export interface Installed extends Installation {
   readonly agent: Agent
-  /** Of the agent. */
   readonly options: AgentOptions
 }

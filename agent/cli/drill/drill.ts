@@ -9,18 +9,23 @@ import { asOperationError, EXIT_CODES, OperationError } from '../exit-codes.ts'
 import { type Plan, planOf, writeRequest } from '../operator-request.ts'
 import { formatted, operating, write } from '../output.ts'
 import { overviewOf } from '../overview.ts'
-import { followRequest, interruption, type Limits, phaseLine, repeat } from '../request-progress.ts'
+import {
+  followRequest,
+  interruption,
+  type Limits,
+  phaseLine,
+  type RequestPhase,
+  repeat,
+} from '../request-progress.ts'
 import type { DrillSettings } from './drill-command.ts'
 import { type Service, serviceAt } from './langflow-service.ts'
 import { ATTEMPT_MS, type Measured, measure, startProber } from './prober.ts'
 
-/** The systems that a drill uses. */
 export interface Stage {
   readonly cluster: Operable
   readonly objects: Pick<KubeObjects, 'get' | 'delete'>
   readonly clock: Clock
   readonly service: Service
-  /** Prints a line for the user. */
   print(line: string): void
 }
 
@@ -31,7 +36,6 @@ type Options = Pick<DrillSettings, 'scenario' | 'rtoMs' | 'timeoutMs'>
 const QUIET_MS = 3_000
 const SWITCHOVER = { what: 'switchover', to: ANY_POD, reason: null } as const
 
-/** Resolves to the exit code. */
 export function runDrill(options: DrillSettings): Promise<number> {
   const { service, flow, apiKey, yes, output } = options
   return operating(output, async () => {
@@ -62,10 +66,8 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
     const served = async () => prober.probes.find(({ problem }) => problem === null) ?? null
     await until(stage, { timeoutMs: ATTEMPT_MS, signal }, served, () => {
       const problem = prober.probes[0]?.problem
-      return new OperationError(
-        'not_served',
-        `users are not served before the drill: ${service.what}: ${problem}`,
-      )
+      const sentence = `users are not served before the drill: ${service.what}: ${problem}`
+      return new OperationError('not_served', sentence)
     })
     await service.messages?.kept()
     const plan = await prepare(stage, 1)
@@ -93,15 +95,8 @@ export async function drill(stage: Stage, options: Options, signal: AbortSignal)
     const result = problem === null ? 'ok' : 'missed'
     const lease = await cluster.lease()
     await note(stage, result)
-    return {
-      scenario,
-      result,
-      problem,
-      from: plan.from,
-      to: podOf(holderOf(lease)),
-      measured,
-      wellAgainMs,
-    } as const
+    const [{ from }, to] = [plan, podOf(holderOf(lease))]
+    return { scenario, result, problem, from, to, measured, wellAgainMs } as const
   } catch (error) {
     // A failure before the scenario is recorded as well: metrics and alerts then report a scheduled drill that never ran.
     if (begun || !signal.aborted) await note(stage, 'failed')
@@ -135,10 +130,8 @@ async function act(stage: Stage, { scenario }: Options, plan: Plan, limits: Limi
   const { cluster, objects, clock, print } = stage
   if (scenario === 'switchover') {
     const written = await writeRequest(cluster, SWITCHOVER, clock.now().wall)
-    await followRequest(cluster, clock, written, {
-      ...limits,
-      report: (one) => print(phaseLine(one).trimEnd()),
-    })
+    const report = (one: RequestPhase) => print(phaseLine(one).trimEnd())
+    await followRequest(cluster, clock, written, { ...limits, report })
     return
   }
   try {
@@ -161,7 +154,6 @@ async function until<T extends object>(
   if (end === 'interrupted') throw new OperationError('interrupted', 'interrupted')
 }
 
-/** Records the end and the result of a drill in the Lease. */
 async function note({ cluster, clock, print }: Stage, result: LastDrill['result']): Promise<void> {
   const last = `${new Date(clock.now().wall).toISOString()} ${result}`
   await updateAnnotations(cluster, () => ({ [LAST_DRILL]: last })).catch(({ message }: Error) =>
@@ -178,7 +170,6 @@ export function exceeded({ rtoMs, lost }: Pick<Measured, 'rtoMs' | 'lost'>, limi
   return missed.length === 0 ? null : missed.join('; ')
 }
 
-/** The report for people. */
 export function textOf({ scenario, problem, from, to, measured, wellAgainMs }: Report): string {
   const { rtoMs, lost, failed, requests, firstProblem } = measured
   const facts = {

@@ -64,11 +64,8 @@ export function serviceAt(service: URL, flow: string | null, apiKey: string | nu
     // The newest messages come first. A message that is stored during the reads moves the others to later pages, and hides no message.
     for (let offset = 0; ; offset += PAGE) {
       const page = await stored('GET', `?session_id=${session}&limit=${PAGE}&offset=${offset}`)
-      if (!Array.isArray(page))
-        throw new OperationError(
-          'not_served',
-          `${url}${MESSAGES} is not a list of messages: correct --service`,
-        )
+      const wrong = `${url}${MESSAGES} is not a list of messages: correct --service`
+      if (!Array.isArray(page)) throw new OperationError('not_served', wrong)
       for (const [, number] of JSON.stringify(page).matchAll(numbered)) numbers.add(Number(number))
       if (page.length < PAGE) return numbers
     }

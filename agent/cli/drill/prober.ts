@@ -58,11 +58,9 @@ export function startProber({ ask }: Pick<Service, 'ask'>, clock: Clock, quit: A
   }
 }
 
-/** The effect of the fault on users. */
 export interface Measured {
   readonly requests: number
   readonly failed: number
-  /** `null` if no request failed. */
   readonly firstProblem: string | null
   /** RTO: the longest time from one good answer to the next; `null` if no good answer followed the last failure. */
   readonly rtoMs: number | null

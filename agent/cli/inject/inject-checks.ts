@@ -16,7 +16,6 @@ function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<
     yield `its container ${workload.container} has no command, and inject cannot read the image's own: add the command, such as [langflow, run]`
 }
 
-/** Names that inject would use a second time. */
 function* takenNames(workload: Workload, options: InjectOptions): Generator<string> {
   const { pod, langflow, container } = workload
   const has = (list: unknown, name: string) => asList(list).some((one) => dig(one, 'name') === name)
@@ -38,7 +37,6 @@ function* takenNames(workload: Workload, options: InjectOptions): Generator<stri
       yield `its container ${container} already has a variable ${name}, which inject would add: remove the variable, or the flag`
 }
 
-/** Volumes at the paths of inject's own. */
 function* takenPaths({ langflow, container }: Workload): Generator<string> {
   for (const mount of asList(langflow.volumeMounts)) {
     const path = asText(dig(mount, 'mountPath'))
@@ -60,16 +58,7 @@ export function warningsAbout({ manifest, pod, container }: Workload): string[] 
   const names = [...asList(pod.containers), ...sidecars].map((one) => asText(dig(one, 'name')))
   const others = names.filter((name) => name !== container).join(' and ')
   const losesToken = pod.automountServiceAccountToken !== false && others !== ''
-  return [
-    ...(running === 0
-      ? []
-      : [
-          `${running} of its pods run: scale it to 0 before you apply this and back afterwards, because pods without an agent act beside the leader`,
-        ]),
-    ...(losesToken
-      ? [
-          `the token for the API server is no longer mounted into ${others}: if it is required there, mount a projected token`,
-        ]
-      : []),
-  ]
+  const beside = `${running} of its pods run: scale it to 0 before you apply this and back afterwards, because pods without an agent act beside the leader`
+  const lost = `the token for the API server is no longer mounted into ${others}: if it is required there, mount a projected token`
+  return [...(running === 0 ? [] : [beside]), ...(losesToken ? [lost] : [])]
 }

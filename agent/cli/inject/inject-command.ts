@@ -34,7 +34,6 @@ const { socket: _s, stateDir: _d, ...OF_AGENT } = OTHERS
 const { fallback: _f, ...LEASE_NAME } = OF_AGENT.leaseName
 const { fallback: _g, ...TARGET } = OF_AGENT.target
 
-/** The flags that inject passes to the agents as variables. */
 const PASSED_SETTINGS = {
   ...OF_AGENT,
   leaseName: { ...LEASE_NAME, otherwise: "<workload's name>-leader", parse: parseObjectName },
@@ -84,7 +83,6 @@ interface Variable {
 const OWN = new Set(['LEADER_LEASE_NAME', 'LEADER_TRAFFIC'])
 const SHARED = new Set(Object.keys(SHARED_SETTINGS).map((key) => variableOf(flagOf(key))))
 
-/** The options of an injection. */
 export type InjectOptions = ReturnType<typeof optionsOf>
 
 function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Variable[]) {
@@ -101,7 +99,6 @@ function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Varia
     targetPort: values.target?.port ?? null,
     agentVariables,
     launcherVariables: typed.filter(({ name }) => SHARED.has(name)) as readonly Variable[],
-    /** The agents' port. */
     port: values.listen.port,
     frontPort: values.frontListen.port,
     /** The time from the pod's SIGTERM until LangFlow has stopped. */

@@ -12,7 +12,6 @@ import { editsFor, leadToFront, objectsFor } from './workload-edits.ts'
 
 export interface Injected {
   readonly text: string
-  /** The changes, one line for each object. */
   readonly summary: readonly string[]
   /** One sentence each, with the code if the warning comes from a rule of `check`. */
   readonly warnings: readonly string[]
@@ -42,7 +41,6 @@ export function inject(objects: readonly Fields[], options: InjectOptions): Inje
   return { text: renderStream(result.map(({ value }) => value)), summary, warnings }
 }
 
-/** The options for one LangFlow, with the settings that it lacks. */
 function adapt({ langflow }: Workload, options: InjectOptions, manifests: readonly Manifest[]) {
   const env = new Environment(langflow, { manifests, hidden: new Map() })
   return env.lacksLogEnv

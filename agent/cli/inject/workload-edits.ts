@@ -17,7 +17,6 @@ import type { Edit, Path } from './manifest-edit.ts'
 
 const POD: Path = ['spec', 'template', 'spec']
 
-/** The changes of the workload's manifest. */
 export function* editsFor(workload: Workload, options: InjectOptions): Generator<Edit> {
   yield* inContainer(workload, options)
   yield* inPod(workload, options)
@@ -79,7 +78,6 @@ function frontPortName(workload: Workload): string | null {
   return ports.some((port) => dig(port, 'name') === SERVICE_PORT) ? null : SERVICE_PORT
 }
 
-/** The names of LangFlow's port in its container. */
 function namesOf({ langflow, port }: Workload): string[] {
   const own = asList(langflow.ports).filter((one) => dig(one, 'containerPort') === port)
   return own.map((one) => asText(dig(one, 'name'))).filter((name) => name !== '')

@@ -3,7 +3,6 @@ import type { KubeObject } from '../../kube/kube-objects.ts'
 import { asFields, asList, asText, dig, type Fields } from './manifest.ts'
 import { AGENT_PORT } from './pod-spec.ts'
 
-/** A command of this program that a container starts, with its arguments. */
 interface ProgramCommand {
   readonly name: string
   readonly args: readonly string[]
@@ -23,7 +22,6 @@ export function programOf({ command, args, image }: Fields): ProgramCommand | nu
   return (isEntryPoint || at >= 0) && COMMANDS.includes(name) ? { name, args: rest } : null
 }
 
-/** The container of a pod that runs the agent. */
 export interface AgentContainer {
   readonly container: Fields
   /** `run`: the agent and LangFlow run in one container. */
@@ -50,7 +48,6 @@ export function agentIn(pod: unknown): AgentContainer | null {
   return null
 }
 
-/** The agent of a pod in a cluster. */
 export interface PodAgent {
   /** `null` if another object sets it; the agent's status reports it then. */
   readonly leaseName: string | null

@@ -128,7 +128,6 @@ function plain(value: unknown): unknown {
   return typeof value === 'bigint' && Number.isSafeInteger(Number(value)) ? Number(value) : value
 }
 
-/** The objects as YAML documents. */
 export function renderStream(objects: readonly Fields[]): string {
   return objects.map((object) => stringify(object, WRITING)).join('---\n')
 }

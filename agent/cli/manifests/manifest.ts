@@ -1,7 +1,6 @@
 import type { Command } from 'commander'
 import { FatalError } from '../../exit.ts'
 
-/** An object of a stream or from the API server. */
 export interface Manifest {
   readonly value: Fields
   readonly kind: string
@@ -56,7 +55,6 @@ export function dig(value: unknown, ...path: readonly string[]): unknown {
   return path.reduce<unknown>((at, step) => asFields(at)[step], value)
 }
 
-/** Adds `--filename` to a command that reads manifests. */
 export function addFilenames(command: Command): Command {
   const repeated = (file: string, others: readonly string[] = []) => [...others, file]
   return command.option(

@@ -14,7 +14,6 @@ export const FRONT_PORT = 8091
 /** The name of the port to which Services lead: the front's port in front mode, else LangFlow's. */
 export const SERVICE_PORT = 'http'
 
-/** The path of the readiness probe for each traffic mode. */
 export const READY_PATH = { readiness: '/readyz', front: '/frontz' } as const
 export type Traffic = keyof typeof READY_PATH
 /**
@@ -98,7 +97,6 @@ interface AgentParts {
   readonly port: number
 }
 
-/** `install` and the native sidecar `agent`. */
 export function initContainers(parts: AgentParts) {
   const { image, securityContext, variables, traffic, port } = parts
   const fields = Object.entries(POD_FIELDS).map(([name, fieldPath]) => ({

@@ -6,7 +6,6 @@ export const DEFAULT_PORT = 7860
 
 interface FoundLangflow {
   readonly manifest: Manifest
-  /** The name of LangFlow's container. */
   readonly container: string
 }
 
@@ -73,7 +72,6 @@ export function isOfWorkload({ kind, value }: Manifest): boolean {
   return kind === 'Pod' && owners.some((owner) => owner === 'ReplicaSet' || owner === 'StatefulSet')
 }
 
-/** The containers of an object's pods, without init containers. */
 export function containersIn({ kind, value }: Manifest): Fields[] {
   const job = kind === 'CronJob' ? dig(value, 'spec', 'jobTemplate') : value
   const spec = kind === 'Pod' ? value.spec : dig(job, 'spec', 'template', 'spec')
@@ -88,7 +86,6 @@ function runsLangflow({ command, args }: Fields): boolean {
   return /\blangflow(\.__main__)?\s+run\b/.test([...asList(command), ...asList(args)].join(' '))
 }
 
-/** Whether the container's name, its image or its command is LangFlow's. */
 export function looksLikeLangflow(container: Fields): boolean {
   const repository = asText(container.image)
     .replace(/@.*$/, '')
@@ -96,7 +93,6 @@ export function looksLikeLangflow(container: Fields): boolean {
   return container.name === 'langflow' || /langflow(-backend)?$/.test(repository) || runsLangflow(container)
 }
 
-/** A workload as `inject` and `check` use it. */
 export type Workload = ReturnType<typeof readWorkload>
 
 /** Reads a workload. If `leaseName` or `targetPort` is `null`, it follows from the workload. */
@@ -117,11 +113,9 @@ export function readWorkload(
     pod,
     langflow,
     container,
-    /** LangFlow's port. */
     port: targetPort ?? portOf(langflow, pod) ?? DEFAULT_PORT,
     /** Undefined if Kubernetes or an autoscaler sets it. */
     replicas: asNumber(spec.replicas) ?? undefined,
-    /** The names of the objects beside the workload. */
     names: {
       account: account || `${name}-langflow-leader`,
       role: `${name}-langflow-leader`,
@@ -133,7 +127,6 @@ export function readWorkload(
   }
 }
 
-/** The labels of a workload's pods. */
 export function labelsOf({ template }: Pick<Workload, 'template'>): Readonly<Fields> {
   return asFields(dig(template, 'metadata', 'labels'))
 }
@@ -164,7 +157,6 @@ export function inOneNamespace(a: Pick<Manifest, 'namespace'>, b: Pick<Manifest,
   return a.namespace === null || b.namespace === null || a.namespace === b.namespace
 }
 
-/** Whether the selector of a Service selects pods with these labels. */
 export function selects(selector: unknown, labels: Readonly<Fields>): boolean {
   return Object.keys(asFields(selector)).length > 0 && matches({ matchLabels: selector }, labels)
 }

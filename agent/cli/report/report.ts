@@ -55,7 +55,6 @@ const LOG_FIELDS =
 const HEAD =
   'Only the fields that langflow-leader itself writes are shown, and names and states of containers. Read the file before you share it.'
 
-/** Resolves to the exit code. */
 export async function runReport({ file, ...from }: Values<typeof REPORT_SETTINGS>): Promise<number> {
   using cluster = await Cluster.connect(from)
   using source = await sourceOf(from)

@@ -4,7 +4,6 @@ import { Unknown } from '../environment.ts'
 import { accountOf, asInstalled, othersBefore } from '../facts.ts'
 import type { Facts, Installed, Rule, Severity } from '../rule.ts'
 
-/** The verbs that the agent's account requires on a resource. */
 interface Need {
   readonly group: string
   readonly resource: string
@@ -81,7 +80,6 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
   },
 ]
 
-/** The namespace of its Lease, as a part of an object. */
 function leaseNamespaceOf({ options, manifest }: Installed): Pick<Manifest, 'namespace'> {
   return { namespace: options.leaseNamespace ?? manifest.namespace }
 }

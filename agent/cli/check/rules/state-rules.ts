@@ -113,7 +113,6 @@ function databaseOf(one: Installation): string | null {
   }
 }
 
-/** Whether all replicas mount one volume at this path. */
 function isSharedAt(one: Installation, path: string): boolean {
   const volume = volumeOf(one.pod, mountAt(one.langflow, path)?.volume)
   return claimOf(one, volume) !== null || ['nfs', 'cephfs', 'azureFile'].some((name) => name in volume)
