@@ -83,63 +83,39 @@ const onMachine = (address: string, host: string | null = null) => ({
   traffic: { mode: 'front', listen: { host, port: 8091 }, address, from: null },
 })
 
+const NO_IP = { LEADER_TRAFFIC: 'front' }
+const AT_LISTEN = onMachine('10.0.0.7:8091', '10.0.0.7')
+const WITHOUT_UID = { identity: 'me', pod: { ...DEFAULTS.pod, uid: null } }
+
 const RULES: [what: string, args: string[], env: NodeJS.ProcessEnv, meaning: object][] = [
   ['have the defaults of the contract', [], {}, {}],
   ['announce the address of the pod', [], FRONT, byFront('10.1.2.3:8091', '10.1.2.3')],
-  [
-    'put an IPv6 address in brackets',
-    [],
-    { ...FRONT, POD_IP: 'fd00::7' },
-    byFront('[fd00::7]:8091', 'fd00::7'),
-  ],
-  [
-    'announce the address of the flag',
-    ['--front-address=langflow-0.langflow:80'],
-    FRONT,
-    byFront('langflow-0.langflow:80', '10.1.2.3'),
-  ],
-  [
-    'do not require POD_IP if an address is set',
-    ['--front-address=[fd00::8]:80'],
-    { LEADER_TRAFFIC: 'front' },
-    byFront('[fd00::8]:80', null),
-  ],
+  ['put IPv6 in brackets', [], { ...FRONT, POD_IP: 'fd00::7' }, byFront('[fd00::7]:8091', 'fd00::7')],
+  ['announce the address of the flag', ['--front-address=a.b:80'], FRONT, byFront('a.b:80', '10.1.2.3')],
+  ['do not require POD_IP beside --front-address', ['--front-address=a:80'], NO_IP, byFront('a:80', null)],
   ['announce the loopback address outside of a pod', [], NO_POD, onMachine('127.0.0.1:8091')],
-  [
-    'announce the address on which the front listens outside of a pod',
-    ['--front-listen=10.0.0.7:8091'],
-    NO_POD,
-    onMachine('10.0.0.7:8091', '10.0.0.7'),
-  ],
+  ['announce --front-listen outside of a pod', ['--front-listen=10.0.0.7:8091'], NO_POD, AT_LISTEN],
   [
     'follow the flag if the variable is invalid',
-    ['--lease-duration', '20s'],
-    { LEADER_LEASE_DURATION: 'soon' },
-    { leaseDurationMs: 20_000 },
+    ['--hold-limit', '5'],
+    { LEADER_HOLD_LIMIT: 'x' },
+    { holdLimit: 5 },
   ],
   ['ignore an empty variable', [], { LEADER_LEASE_NAMESPACE: '', LEADER_TARGET: '' }, {}],
-  [
-    'take --identity instead of an incomplete pod identity',
-    ['--identity', 'me'],
-    { POD_UID: '' },
-    { identity: 'me', pod: { ...DEFAULTS.pod, uid: null } },
-  ],
+  ['take --identity instead of an incomplete one', ['--identity', 'me'], { POD_UID: '' }, WITHOUT_UID],
 ]
 
 describe("the agent's options", () => {
   for (const [what, args, env, meaning] of RULES)
     it(what, async () => {
-      assert.deepEqual((await parse(['agent', ...args], { ...POD, ...env })).agent, {
-        ...DEFAULTS,
-        ...meaning,
-      })
+      const { agent } = await parse(['agent', ...args], { ...POD, ...env })
+      assert.deepEqual(agent, { ...DEFAULTS, ...meaning })
     })
 
   for (const [flag, variable, text, meaning] of FLAGS)
     it(`take ${flag} from the command line or from ${variable}`, async () => {
       const expected = { ...DEFAULTS, ...meaning }
-      const args = text === 'true' ? [flag] : [flag, text]
-      assert.deepEqual((await parse(['agent', ...args], POD)).agent, expected)
+      assert.deepEqual((await parse(['agent', flag, text], POD)).agent, expected)
       assert.deepEqual((await parse(['agent'], { ...POD, [variable]: text })).agent, expected)
     })
 
@@ -213,11 +189,8 @@ describe("the launcher's options", () => {
   it('take several paths, from repeated flags or from the variables', async () => {
     const given = { handoverOnChange: ['/flows', '/etc/certs'], envFile: ['/vault/env'] }
     const variables = { LEADER_HANDOVER_ON_CHANGE: '/flows/, /etc/certs', LEADER_ENV_FILE: '/vault/env' }
-    const flags = [
-      '--handover-on-change=/flows',
-      '--handover-on-change=/etc/../etc/certs',
-      '--env-file=/vault/env',
-    ]
+    const [flows, certs] = ['--handover-on-change=/flows', '--handover-on-change=/etc/../etc/certs']
+    const flags = [flows!, certs!, '--env-file=/vault/env']
     for (const { launcher } of [
       await parse(['launch', ...flags, '--', 'langflow']),
       await parse(['launch', '--', 'langflow'], variables),
@@ -258,13 +231,7 @@ describe('the options of run', () => {
   it('use no private directory if both paths are set', async () => {
     const { run } = await parse(['run', '--socket=/run/s', '--state-dir=/var/s', 'x'])
     assert.equal(run?.privateDir, null)
-    assert.deepEqual(run?.launcher, {
-      socket: '/run/s',
-      stopTimeoutMs: 30_000,
-      logLevel: 'info',
-      handoverOnChange: [],
-      envFile: [],
-      command: ['x'],
-    })
+    const usual = { stopTimeoutMs: 30_000, logLevel: 'info', handoverOnChange: [], envFile: [] }
+    assert.deepEqual(run?.launcher, { ...usual, socket: '/run/s', command: ['x'] })
   })
 })

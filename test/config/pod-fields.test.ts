@@ -9,20 +9,10 @@ function podOf(env: NodeJS.ProcessEnv, otherwise: { named?: true; hasPeers?: tru
 
 describe("the agent's pod", () => {
   test('is read from the downward API', () => {
-    const env = {
-      POD_NAME: 'langflow-7d9c5b8f4-x2x7q',
-      POD_UID: '3f1c',
-      POD_IP: '10.0.0.7',
-      POD_TEMPLATE_HASH: '7d9c5b8f4',
-    }
-    assert.deepEqual(podOf({ ...env, CONTROLLER_REVISION_HASH: '' }), {
-      name: 'langflow-7d9c5b8f4-x2x7q',
-      uid: '3f1c',
-      ip: '10.0.0.7',
-      revision: '7d9c5b8f4',
-      owner: 'Deployment/langflow',
-      problem: null,
-    })
+    const [name, ip, revision] = ['langflow-7d9c5b8f4-x2x7q', '10.0.0.7', '7d9c5b8f4']
+    const env = { POD_NAME: name, POD_UID: '3f1c', POD_IP: ip, POD_TEMPLATE_HASH: revision }
+    const found = { name, uid: '3f1c', ip, revision, owner: 'Deployment/langflow', problem: null }
+    assert.deepEqual(podOf({ ...env, CONTROLLER_REVISION_HASH: '' }), found)
   })
 
   test('has the owner that its name and revision show, unless its name was cut', () => {
@@ -43,11 +33,7 @@ describe("the agent's pod", () => {
     const inPod = { KUBERNETES_SERVICE_HOST: '10.0.0.1' }
     const named = { ...inPod, POD_NAME: 'a', POD_UID: 'b' }
     const asked = { ...named, POD_TEMPLATE_HASH: '', CONTROLLER_REVISION_HASH: '' }
-    const rows: [
-      env: NodeJS.ProcessEnv,
-      otherwise: { named?: true; hasPeers?: true },
-      lacks: string | null,
-    ][] = [
+    const rows: [env: NodeJS.ProcessEnv, otherwise: Parameters<typeof podOf>[1], lacks: string | null][] = [
       [inPod, {}, 'POD_NAME'],
       [inPod, { named: true }, null],
       [{ ...inPod, POD_NAME: 'a' }, {}, null],

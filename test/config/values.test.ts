@@ -26,6 +26,7 @@ interface Value {
 }
 
 const same = (...texts: string[]) => texts.map((text) => [text, text] as const)
+const PEER = { host: 'a', port: 1 }
 const target = (origin: string, port: number) => ({ origin, port })
 
 const VALUES: Readonly<Record<string, Value>> = {
@@ -107,13 +108,7 @@ const VALUES: Readonly<Record<string, Value>> = {
     good: [
       ['langflow-members.svc.cluster.local.:1', [{ host: 'langflow-members.svc.cluster.local.', port: 1 }]],
       ['10.0.0.7:65535', [{ host: '10.0.0.7', port: 65_535 }]],
-      [
-        'a:1, [fd00::7]:2',
-        [
-          { host: 'a', port: 1 },
-          { host: 'fd00::7', port: 2 },
-        ],
-      ],
+      ['a:1, [fd00::7]:2', [PEER, { ...PEER, host: 'fd00::7', port: 2 }]],
     ],
     bad: [
       [
@@ -174,12 +169,10 @@ describe('a value', () => {
 
 describe('a text for people', () => {
   it('contains a time in at most two units, or with one decimal', () => {
-    const shown = [null, -5, 0.4, 86, 999.6, 15_430, 99_949, 99_950, 192_000, 7_500_000, 187_200_000]
+    const spans = [null, -5, 0.4, 86, 999.6, 15_430, 99_949, 99_950, 192_000, 7_500_000, 187_200_000]
     const texts = ['-', '0s', '0s', '86ms', '1s', '15.4s', '99.9s', '1m39s', '3m12s', '2h5m', '2d4h']
-    assert.deepEqual(
-      shown.map((ms) => shortDuration(ms)),
-      texts,
-    )
+    const shown = spans.map((ms) => shortDuration(ms))
+    assert.deepEqual(shown, texts)
   })
 
   it('contains a list with a word before its last entry', () => {

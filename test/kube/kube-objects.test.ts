@@ -8,12 +8,8 @@ const LATER_MS = 5_000
 const object = { metadata: { name: 'a', uid: 'u', resourceVersion: '7' }, unknown: { kept: true } }
 
 test('each operation sends the request that the API server expects', async () => {
-  await using server = await ScriptedServer.start((request, response) =>
-    reply(
-      response,
-      request.method === 'POST' ? 201 : 200,
-      request.url.search === '' ? object : { items: [object] },
-    ),
+  await using server = await ScriptedServer.start(({ method, url }, response) =>
+    reply(response, method === 'POST' ? 201 : 200, url.search === '' ? object : { items: [object] }),
   )
   const seen: string[] = []
   using objects = objectsFor(fixedAccess(`${server.url}/clients/a/`), {
@@ -73,12 +69,8 @@ const forbidden = (user: string) =>
 const ACCOUNT = forbidden('system:serviceaccount:ns:agent')
 
 /** The answer: its code, and the reason and message of its `Status`, if it has one. */
-const REFUSALS: [
-  verb: 'get' | 'list' | 'update' | 'create' | 'patch',
-  answer: string,
-  code: string,
-  RegExp?,
-][] = [
+type Refused = 'get' | 'list' | 'update' | 'create' | 'patch'
+const REFUSALS: [verb: Refused, answer: string, code: string, RegExp?][] = [
   ['update', '409 Conflict', 'conflict'],
   ['create', '409 AlreadyExists', 'already_exists'],
   ['update', '404 NotFound', 'not_found'],

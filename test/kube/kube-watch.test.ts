@@ -166,6 +166,5 @@ test('a closed watch delivers nothing and closes its socket', async () => {
   recorder.watch?.close()
   stream?.write(line('MODIFIED', leaseAt('2')))
   await within(closed)
-  assert.equal(recorder.events.length, 1)
-  assert.equal(recorder.endings, 0)
+  assert.deepEqual([recorder.events.length, recorder.endings], [1, 0])
 })

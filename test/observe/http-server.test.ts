@@ -3,13 +3,17 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { text } from 'node:stream/consumers'
-import { describe, it } from 'node:test'
+import { describe, it, type TestContext } from 'node:test'
 import { startHttpServer } from '../../agent/observe/http-server.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { ask, closed, open, sendRaw, serve } from './client.ts'
 import { Replica } from './replica.ts'
 
 const DEADLINE = { timeout: 30_000 }
+/** Opens connections until a silent one is displaced. */
+async function crowd(t: TestContext, server: { port: number }): Promise<void> {
+  for (let i = 0; i < 6; i++) await Promise.all(Array.from({ length: 100 }, () => open(t, server)))
+}
 const REQUEST = 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'
 
 function start(host: string | null, port = 0) {
@@ -18,13 +22,10 @@ function start(host: string | null, port = 0) {
 }
 
 describe('the address', () => {
-  const hasIPv6 = Object.values(networkInterfaces()).some((all) =>
-    all?.some(({ family }) => family === 'IPv6'),
-  )
+  const addresses = Object.values(networkInterfaces()).flatMap((all) => all ?? [])
+  const skip = addresses.some(({ family }) => family === 'IPv6') ? false : 'SKIPPED: this machine has no IPv6'
 
-  it('defaults to all addresses, IPv4 and IPv6', {
-    skip: hasIPv6 ? false : 'SKIPPED: this machine has no IPv6',
-  }, async (t) => {
+  it('defaults to all addresses, IPv4 and IPv6', { skip }, async (t) => {
     const server = await start(null)
     t.after(() => server.close())
     assert.equal(server.address, '::')
@@ -82,7 +83,7 @@ describe('a crowd of connections', () => {
     const answer = ask(server, '/metrics')
     assert.equal((await ask(server, '/livez')).status, 200)
     const gone = closed((await open(t, server)).resume())
-    for (let i = 0; i < 6; i++) await Promise.all(Array.from({ length: 100 }, () => open(t, server)))
+    await crowd(t, server)
     await gone
     exposed.resolve('up 1\n')
     assert.equal((await answer).body, 'up 1\n')
@@ -93,7 +94,7 @@ describe('a crowd of connections', () => {
     const server = await serve(t, new Replica(), { clock: new VirtualClock() })
     const oldest = await open(t, server)
     const gone = closed(oldest.resume())
-    for (let i = 0; i < 6; i++) await Promise.all(Array.from({ length: 100 }, () => open(t, server)))
+    await crowd(t, server)
     await gone
     assert.equal((await ask(server, '/readyz')).status, 200)
   })

@@ -124,9 +124,7 @@ describe('the metrics', () => {
     const shown = async () => {
       const { value } = await scrape(replica)
       const label = '{name="langflow-leader-lock"}'
-      return ['leader_election_master_status', 'leader_election_slowpath_total'].map((name) =>
-        value(name + label),
-      )
+      return ['master_status', 'slowpath_total'].map((name) => value(`leader_election_${name}${label}`))
     }
     assert.deepEqual(await shown(), [0, 0])
     replica.metrics.leading(true)
@@ -139,14 +137,10 @@ describe('the metrics', () => {
   it('begin at 0, so that the first event of each kind is an increase', async () => {
     const { of } = await scrape(new Replica())
     const sum = 'langflow_leader_takeover_duration_seconds_sum'
-    for (const [name, series] of [
-      ['langflow_leader_restarts_total', 5],
-      [sum, 4],
-    ] as const)
-      assert.deepEqual(
-        of(name).map(([, count]) => count),
-        Array(series).fill(0),
-      )
+    for (const [name, series] of Object.entries({ langflow_leader_restarts_total: 5, [sum]: 4 })) {
+      const counts = of(name).map(([, count]) => count)
+      assert.deepEqual(counts, Array(series).fill(0))
+    }
   })
 
   it('count and time events', async () => {
