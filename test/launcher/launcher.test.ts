@@ -32,8 +32,8 @@ class Bench {
   readonly tree = new FakeTree()
   readonly causes: WorkloadCause[] = []
   holder: () => Promise<string | null> = async () => null
-  /** The loss that the next check of the serving processes finds. */
-  loss: Loss | null = null
+  /** The losses that the next checks of the serving processes find. */
+  readonly losses: Loss[] = []
   /** Number of checks for a serving process that has ended. */
   finished = 0
   standby: KeptStandby | null = null
@@ -83,11 +83,7 @@ class Bench {
       lock: () => null,
       portHolder: () => this.holder(),
       serving: () => ({
-        check: () => {
-          const { loss } = this
-          this.loss = null
-          return loss
-        },
+        check: () => this.losses.pop() ?? null,
         finish: () => void this.finished++,
         cutOff: () => this.tree.calls.push('cut off') > 0 && this.cutsOff,
       }),
@@ -124,11 +120,9 @@ class Bench {
   get state(): WorkloadState {
     return this.view.state
   }
-
   get kinds(): string[] {
     return this.causes.map(({ kind }) => kind)
   }
-
   get reasons(): string[] {
     return this.causes.flatMap((cause) => ('reason' in cause ? cause.reason : []))
   }
@@ -268,10 +262,7 @@ describe('a kill', () => {
       [1, 2, 3, 4, 5, 6].map((pid) => ({ pid, startTime: '1', state: 'D', comm: 'python' }))
     await b.kill()
     assert.equal(b.state, 'unstoppable')
-    assert.match(
-      b.reasons[0] ?? '',
-      /^SIGKILL did not end python \(pid 1, state D\), .*python \(pid 5, state D\)$/,
-    )
+    assert.match(b.reasons[0] ?? '', /^SIGKILL did not end python \(pid 1, state D\), .*\(pid 5, state D\)$/)
     b.tree.kill = kill
     await b.clock.pass(1_000)
     assert.equal(b.state, 'idle')
@@ -297,7 +288,7 @@ describe('the serving processes', () => {
 
   test('are checked every 100 ms; the launcher reports a loss once, and leaves the workload running', async () => {
     const b = await new Bench().started()
-    b.loss = loss
+    b.losses.push(loss)
     await b.clock.pass(100)
     assert.deepEqual(b.causes, [{ kind: 'serving_lost', loss }])
     assert.deepEqual(b.view.loss, loss, 'an agent that connects later must see the loss')
@@ -353,32 +344,17 @@ describe('the workload', () => {
 })
 
 describe('a standby', () => {
-  /** A launcher whose start waits for its standby. */
-  async function waiting() {
+  test('is discarded if its start is killed; the launcher is idle only once no process is alive', async () => {
     const b = new Bench()
-    const { promise, resolve } = Promise.withResolvers<void>()
-    b.standby = fakeStandby(b.calls, promise)
+    const used = Promise.withResolvers<void>()
+    b.standby = fakeStandby(b.calls, used.promise)
     b.meet()
     b.grant()
     await b.start()
-    return { b, settle: resolve }
-  }
-
-  test('is prepared after the launcher meets its agent, and again after each term', async () => {
-    const { b, settle } = await waiting()
-    settle()
-    await b.clock.pass(0)
-    assert.deepEqual([b.kinds.at(-1), b.calls], ['started', ['prepare after 10000 ms', 'use']])
-    await b.kill()
-    assert.deepEqual([b.state, b.calls.at(-1)], ['idle', 'prepare after 10000 ms'])
-  })
-
-  test('is discarded if its start is killed; the launcher is idle only once no process is alive', async () => {
-    const { b, settle } = await waiting()
     b.tree.running = true
     b.tree.obeysKill = false
     await b.kill()
-    settle()
+    used.resolve()
     await b.clock.pass(100)
     assert.deepEqual([b.state, b.calls], ['unstoppable', ['prepare after 10000 ms', 'use', 'discard']])
     b.tree.obeysKill = true
@@ -389,29 +365,27 @@ describe('a standby', () => {
 })
 
 describe('the content', () => {
-  const CONTENT = {
-    digest: 'c1',
-    since: 0,
-    running: null,
-    startedAt: 0,
-    earlier: [],
-    problem: null,
-    unfit: false,
+  const found = (digest: string): Digests => {
+    const content = {
+      digest,
+      since: 0,
+      running: null,
+      startedAt: 0,
+      earlier: [],
+      problem: null,
+      unfit: false,
+    }
+    return { flows: null, secretKey: null, content }
   }
-  const found = (more: Partial<typeof CONTENT> = {}) => ({
-    flows: null,
-    secretKey: null,
-    content: { ...CONTENT, ...more },
-  })
 
   test('is reported at each welcome and after each change', () => {
     const b = new Bench()
-    b.content.found = found()
+    b.content.found = found('c1')
     b.meet()
-    b.content.found = found({ digest: 'c2' })
+    b.content.found = found('c2')
     b.contentChanged()
     b.meet()
-    assert.deepEqual(b.digests, [found(), found({ digest: 'c2' }), found({ digest: 'c2' })])
+    assert.deepEqual(b.digests, [found('c1'), found('c2'), found('c2')])
   })
 
   test('renews the standby before the agent receives a report of a change, but only while no LangFlow runs', async () => {
@@ -419,16 +393,13 @@ describe('the content', () => {
     b.standby = fakeStandby(b.calls, Promise.resolve())
     b.meet()
     const renewals = () => b.calls.filter((call) => call === 'renew').length
-    for (const digest of ['c1', 'c1', 'c2']) {
-      b.content.found = found({ digest })
-      b.contentChanged()
-    }
-    assert.equal(renewals(), 3)
+    b.content.found = found('c1')
+    b.contentChanged()
+    assert.equal(renewals(), 1)
     b.grant()
     await b.start()
-    b.content.found = found({ digest: 'c3' })
     b.contentChanged()
-    assert.equal(renewals(), 3)
+    assert.equal(renewals(), 1)
   })
 
   test('is noted at a start and an end before the agent receives a report of it', async () => {
@@ -452,11 +423,7 @@ describe('a launcher', () => {
   test('ignores a message of a peer that has the type of an internal event', async () => {
     const b = await new Bench().started()
     await b.clock.pass(DOUBT_MS)
-    for (const forged of [
-      { type: 'thaw' },
-      { type: 'killed', left: null },
-      { type: 'prepared', start: 1, holder: null },
-    ])
+    for (const forged of [{ type: 'thaw' }, { type: 'killed', left: null }])
       b.receive(forged as unknown as ToLauncher)
     assert.deepEqual([b.state, b.kinds], ['frozen', ['frozen']])
   })

@@ -72,8 +72,9 @@ describe('LangFlow’s secret key', () => {
   })
 
   test('is refused, and not shown, if LangFlow cannot encrypt with it', () => {
+    const hex = randomBytes(32).toString('hex')
     for (const key of [
-      randomBytes(32).toString('hex'),
+      hex,
       'a passphrase of more than 32 characters',
       `${DATA}H`,
       `${DATA.slice(1)}==`,

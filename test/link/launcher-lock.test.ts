@@ -44,14 +44,9 @@ async function holder(entry: readonly string[] = []): Promise<{ child: ChildProc
   return { child, got: String(said).trim() === 'true' }
 }
 
-const READ_ONLY = [
-  'unshare',
-  '--mount',
-  'sh',
-  '-c',
-  'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"',
-]
-const mayMount = spawnSync('unshare', ['--mount', 'true']).status === 0
+const REMOUNT = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+const READ_ONLY = ['unshare', '--mount', 'sh', '-c', REMOUNT]
+const skip = spawnSync('unshare', ['--mount', 'true']).status !== 0 && 'mount namespaces are not available'
 
 describe('the lock of a launcher', () => {
   test('is held until its process is dead, and keeps its id', async () => {
@@ -66,9 +61,7 @@ describe('the lock of a launcher', () => {
     assert.deepEqual(lookAtLock(socket), { id, held: false })
   })
 
-  test('works through a read-only mount', {
-    skip: !mayMount && 'mount namespaces are not available',
-  }, async () => {
+  test('works through a read-only mount', { skip }, async () => {
     lookAtLock(socket)
     const { got } = await holder([...READ_ONLY, dir])
     assert.deepEqual([got, lookAtLock(socket).held], [true, true])
