@@ -24,7 +24,7 @@ import { step } from './launcher-step.ts'
 import type { KeptStandby } from './standby/standby.ts'
 import { type WorkloadMachine, WorkloadProcesses } from './workload-processes.ts'
 
-/** The launcher's access to the machine, a seam for the simulation. */
+/** A seam for the simulation. */
 export interface LauncherMachine extends WorkloadMachine {
   newStandby(mark: () => string, startTimeoutMs: number, changed: () => void): KeptStandby
   /** Takes the lock that proves this launcher's death, and keeps it while the returned object exists. */

@@ -21,7 +21,6 @@ type File = { readonly signature: string; readonly digest: string; readonly faul
 export interface FoundFiles {
   /** The place of each file below the path that the user named, with its digest. */
   readonly files: readonly string[]
-  /** A digest, if their directory is set. */
   readonly flows: string | null
   readonly fault: FlowFault
 }

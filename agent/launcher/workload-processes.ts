@@ -5,7 +5,6 @@ import type { LauncherEvent } from './launcher-phase.ts'
 import type { ServingProcesses } from './serving-processes.ts'
 import type { KeptStandby } from './standby/standby.ts'
 
-/** A seam for the simulation. */
 export interface WorkloadMachine {
   readonly clock: Clock
   tree(mark: string): ProcessTree

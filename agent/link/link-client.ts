@@ -26,7 +26,7 @@ export interface LinkClientHandlers {
   down(reason: string): void
 }
 
-/** The launcher's end of the link. It reconnects during its whole life, with the token that it received. */
+/** Reconnects during the launcher's whole life, with the token that it received. */
 export class LinkClient {
   private readonly path: string
   private readonly clock: Clock

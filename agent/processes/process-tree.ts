@@ -247,7 +247,6 @@ class MarkedTree extends SignalledTree {
     return survivors
   }
 
-  /** Scans at intervals until no process is alive. */
   private look(afterMs: number): void {
     const { clock } = this.options
     this.watch = clock.after(afterMs, () => {

@@ -37,7 +37,6 @@ export class SupervisedChild {
     this.#spawn()
   }
 
-  /** Starts no further process. */
   retire(): void {
     this.#phase = 'retired'
     this.#restart?.cancel()
@@ -56,7 +55,6 @@ export class SupervisedChild {
     late.cancel()
   }
 
-  /** Resolves at the end of the current process. */
   exit(): Promise<void> {
     const child = this.#child
     return child === null ? Promise.resolve() : new Promise((resolve) => child.once('exit', () => resolve()))

@@ -86,7 +86,7 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
     }
   }
 
-  /** Prepares a standby that is outdated anew, at most once a minute. */
+  /** Of an outdated one, at most once a minute. */
   renew(): void {
     if (!this.isKept || (this.process?.stale ?? null) === null) return
     const now = this.clock.mono()
@@ -166,7 +166,6 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
   }
 }
 
-/** A seam for tests. */
 export type KeptStandby = Pick<Standby, 'view' | 'prepare' | 'renew' | 'use' | 'discard'>
 
 export function outdated(changed: string): string {
