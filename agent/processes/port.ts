@@ -28,7 +28,7 @@ export function isPortFree(port: number): boolean {
   return listeners(port)?.length === 0
 }
 
-/** For a drain. Only the server's end counts. Idle keep-alive connections and the caller's own count as well. */
+/** For a drain. Only the server's end counts. Idle connections and the caller's own count as well. `null`: unknown. */
 export function openConnections(port: number): number | null {
   const open = readSockets(port)?.filter((socket) => socket.state === ESTABLISHED)
   return open === undefined ? null : new Set(open.map((socket) => socket.ends)).size

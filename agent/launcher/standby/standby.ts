@@ -86,7 +86,7 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
     }
   }
 
-  /** Of an outdated one, at most once a minute. */
+  /** Prepares a standby anew if it is outdated, at most once a minute. */
   renew(): void {
     if (!this.isKept || (this.process?.stale ?? null) === null) return
     const now = this.clock.mono()

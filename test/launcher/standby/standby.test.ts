@@ -156,9 +156,7 @@ describe('a start', () => {
         const b = new Bench()
         b.standby.prepare(afterMs)
         let isUsed = false
-        void b.standby.use().then(() => {
-          isUsed = true
-        })
+        void b.standby.use().then(() => (isUsed = true))
         await settled()
         assert.deepEqual([isUsed, b.prepared], [false, 1])
         b[end]()
