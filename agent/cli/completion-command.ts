@@ -7,7 +7,6 @@ const REGISTER = "complete -o default -C 'langflow-leader complete' langflow-lea
 /** The line that a shell reads once. If there is no candidate, the shell completes file names. */
 export const SCRIPTS = { bash: REGISTER, zsh: `autoload -Uz bashcompinit && bashcompinit\n${REGISTER}` }
 
-/** `completion`, and the hidden command that the shell or kubectl runs at each tab. */
 export function addCompletion(program: Command): void {
   const command = program
     .command('completion')

@@ -66,7 +66,6 @@ export function parseStatus(text: string): Status | undefined {
   }
 }
 
-/** The error for an HTTP status other than success, or for the same status inside a watch. */
 export function refusedRequest(target: ApiTarget, status: number, detail: Status | undefined): ApiError {
   const { verb, kind, namespace, name, server, source } = target
   const what = name === null ? target.resource : `the ${kind} "${name}"`

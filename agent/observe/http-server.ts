@@ -15,7 +15,6 @@ export interface StatusSource {
   replicas(): Promise<readonly ReplicaRow[]>
   /** False if the agent's election loop is stuck: `/livez`. An API server outage never makes it false. */
   live(): boolean
-  /** `/readyz`: whether this is the leader with a healthy LangFlow and an open gate. */
   ready(): boolean
   /** `/readyz?exclude=leadership`: whether this replica could take over, or serves. */
   couldServe(): boolean

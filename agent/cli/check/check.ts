@@ -39,7 +39,6 @@ interface Judged {
   readonly workload: Manifest | null
 }
 
-/** All rules, in the order of the report. */
 export const CATALOGUE: readonly Entry[] = [
   ...SERVER_RULES.map((rule) => ({
     ...rule,

@@ -55,7 +55,6 @@ export function runDrill(options: DrillSettings): Promise<number> {
   })
 }
 
-/** Runs a scenario on the leader while a prober uses the service, and records the result in the Lease. */
 export async function drill(stage: Stage, options: Options, signal: AbortSignal) {
   const { clock, cluster, service } = stage
   const { scenario, rtoMs, timeoutMs } = options

@@ -64,7 +64,6 @@ export function addFilenames(command: Command): Command {
   )
 }
 
-/** The given files in their order; `null` if no file was given. */
 export function readFilenames(command: Command): readonly string[] | null {
   return command.getOptionValue('filename') ?? null
 }

@@ -10,7 +10,6 @@ const SLOWEST_GATE_S = 3
 /** The duration of a planned stop beyond its timeouts. */
 const STOP_SPARE_MS = 5_000
 
-/** Whether each agent is unique, reaches its LangFlow, and is judged as it expects. */
 export const AGENT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'agent-identity',

@@ -23,7 +23,6 @@ function needsOf(leaseName: string): readonly Need[] {
   ]
 }
 
-/** Whether the agents can use one Lease of their own. */
 export const LEASE_RULES: readonly Rule<Installed>[] = [
   {
     code: 'lease-object',

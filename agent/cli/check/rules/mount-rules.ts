@@ -5,7 +5,6 @@ import { Unknown } from '../environment.ts'
 import { accountOf, containersOf, mountAt, mountsOf, objectsOf, volumeOf } from '../facts.ts'
 import type { Facts, Installed, Rule } from '../rule.ts'
 
-/** Whether agent and launcher share their files, and flows cannot use the agent's. */
 export const MOUNT_RULES: readonly Rule<Installed>[] = [
   {
     code: 'langflow-mounts',

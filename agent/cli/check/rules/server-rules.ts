@@ -4,7 +4,6 @@ import type { Facts, Rule } from '../rule.ts'
 /** A request that takes a quarter of the renew deadline leaves time for three retries. */
 const SLOW_PART = 4
 
-/** About the API server, and the input as a whole. */
 export const SERVER_RULES: readonly Rule<Facts>[] = [
   {
     code: 'api-latency',

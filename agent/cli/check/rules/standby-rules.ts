@@ -4,7 +4,6 @@ import type { Installed, Rule } from '../rule.ts'
 /** From the grant to the first answer, in milliseconds, as measured with LangFlow 1.13 on 2 cores. */
 const START_MS = { cold: 37_000, warm: 2_000 } as const
 
-/** Whether a standby is as warm as configured, and takes over while clients wait. */
 export const STANDBY_RULES: readonly Rule<Installed>[] = [
   {
     code: 'standby-command',

@@ -7,7 +7,6 @@ import { isSameLease } from './lease-rules.ts'
 
 const URL_VARIABLE = 'LANGFLOW_DATABASE_URL'
 
-/** Whether a new leader finds the state of the last one, and no other LangFlow acts on it. */
 export const STATE_RULES: readonly Rule<Installation>[] = [
   {
     code: 'secret-key',
