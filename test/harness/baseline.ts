@@ -7,7 +7,7 @@ import { join } from 'node:path'
  * The commit whose contract all later states keep: its agents, launchers and fronts may run beside those of this state. It has
  * the contract of 0.1.0. After each release, this becomes the commit of that release (CONTRIBUTING.md).
  */
-export const BASELINE = 'cf71c6d1348232fbbe35d4f0dbbbd5b3d122c911'
+export const BASELINE = 'a4e12d8ac0ad0c8209eb40cb0c57dcfeb8ddbac4'
 
 const ROOT = join(import.meta.dirname, '../..')
 const LOCK = 'package-lock.json'

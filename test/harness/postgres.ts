@@ -71,7 +71,15 @@ export class Postgres {
   #signal(signal: NodeJS.Signals): void {
     const { pid } = this.#server
     const all = [...readProcesses()]
-    for (const [child, { ppid }] of all) if (child === pid || ppid === pid) process.kill(child, signal)
+    for (const [child, { ppid }] of all) {
+      if (child !== pid && ppid !== pid) continue
+      try {
+        process.kill(child, signal)
+      } catch (error) {
+        // The process of a connection may have ended since.
+        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+      }
+    }
   }
 
   async close(): Promise<void> {
