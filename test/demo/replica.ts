@@ -96,7 +96,8 @@ export class DemoReplica {
   /** Sends SIGKILL to agent, launcher and workload. The front ends with its agent. */
   crash(): void {
     this.#beginEnd()
-    const pids = [this.log.lastNumber('launcherPid'), this.log.lastNumber('pid'), this.log.pid]
+    // The launcher is last: if the demo is killed in between, the launcher ends the workload.
+    const pids = [this.log.pid, this.log.lastNumber('pid'), this.log.lastNumber('launcherPid')]
     for (const pid of pids) process.kill(pid, 'SIGKILL')
   }
 

@@ -19,7 +19,8 @@ export async function until(
   const error = new Error(`${what}: not reached within ${withinMs / 1000} s`)
   const timer = setTimeout(() => late.reject(error), withinMs)
   try {
-    while (!(await Promise.race([holds(), late.promise]))) await sleep(CHECK_MS)
+    // The limit comes first: a check that answers at once would always win the race.
+    while (!(await Promise.race([late.promise, holds()]))) await sleep(CHECK_MS)
   } finally {
     clearTimeout(timer)
   }
