@@ -154,7 +154,7 @@ export function historyTable(terms: readonly PastTerm[], wallMs: number): string
   const rows = terms.map(({ epoch, holder, began, because, phases, gapMs, stopMs, ...end }) => [
     String(epoch),
     holder,
-    began,
+    began.replace(/\.\d+/, ''),
     shortDuration((end.ended === null ? wallMs : Date.parse(end.ended)) - Date.parse(began)),
     because,
     ...[phases.detectMs, phases.acquireMs, phases.startMs, phases.healthyMs, gapMs].map((ms) =>

@@ -6,7 +6,6 @@ import {
   HISTORY,
   historyOf,
   MOST_BYTES,
-  MOST_TERMS,
   type PastTerm,
 } from '../../agent/lease/lease-history.ts'
 import { TERM } from '../observe/replica.ts'
@@ -29,14 +28,13 @@ test('terms are read as they were written, newest first', () => {
   assert.deepEqual(historyOf(noted(encodeHistory(terms))), terms)
 })
 
-test('the annotation keeps at most 50 terms in at most 8 KiB, even with long names of pods', () => {
+test('the annotation keeps the last terms within 8 KiB, even with long names of pods', () => {
   for (const holder of ['a', 'x'.repeat(63), 'ü'.repeat(200)]) {
     const many = Array.from({ length: 60 }, (_, n) => ({ ...ENDED, holder, epoch: 100 - n }))
     const text = encodeHistory(many)
     assert.ok(Buffer.byteLength(text) <= MOST_BYTES)
     const kept = historyOf(noted(text))
     assert.deepEqual(kept, many.slice(0, kept.length))
-    assert.ok(kept.length === MOST_TERMS || holder.length === 200, `${kept.length} of ${holder}`)
     assert.ok(kept.length > 10)
   }
 })
@@ -45,7 +43,14 @@ test('invalid histories and invalid entries are left out', () => {
   const good = encodeHistory([ENDED]).slice(1, -1)
   for (const nonsense of ['', '{', '7', '{}', 'null', 'x'.repeat(3 * MOST_BYTES), undefined])
     assert.deepEqual(historyOf(noted(nonsense)), [], String(nonsense).slice(0, 20))
-  for (const entry of ['[]', '{}', '[1,2]', good.replace('"released"', '"because"'), good.replace('7', '-7')])
+  for (const entry of [
+    '[]',
+    '{}',
+    '[1,2]',
+    good.replace('"released"', '"because"'),
+    good.replace('7', '-7'),
+    good.replace('"20', '"'),
+  ])
     assert.deepEqual(historyOf(noted(`[${entry},${good}]`)), [ENDED], entry)
   assert.deepEqual(historyOf(null), [])
 })
