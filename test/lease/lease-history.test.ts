@@ -43,14 +43,7 @@ test('invalid histories and invalid entries are left out', () => {
   const good = encodeHistory([ENDED]).slice(1, -1)
   for (const nonsense of ['', '{', '7', '{}', 'null', 'x'.repeat(3 * MOST_BYTES), undefined])
     assert.deepEqual(historyOf(noted(nonsense)), [], String(nonsense).slice(0, 20))
-  for (const entry of [
-    '[]',
-    '{}',
-    '[1,2]',
-    good.replace('"released"', '"because"'),
-    good.replace('7', '-7'),
-    good.replace('"20', '"'),
-  ])
+  for (const entry of ['[]', '{}', '[1,2]', good.replace('"released"', '"because"'), good.replace('7', '-7')])
     assert.deepEqual(historyOf(noted(`[${entry},${good}]`)), [ENDED], entry)
   assert.deepEqual(historyOf(null), [])
 })
