@@ -3,7 +3,7 @@ import { describePause, isOfPod, pauseOf } from '../lease/operator-annotations.t
 import type { AcquiredBecause } from '../lease/reasons.ts'
 import { isTimely } from './absent-lease.ts'
 import { barrier } from './eligibility.ts'
-import { sendRead, sendWrite } from './requests.ts'
+import { sendRead, sendWrite } from './lease-requests.ts'
 import { failedStart, isUnproven } from './revision-trial.ts'
 import type { CandidateConfig, Ending, Follower, Free, Input, MonoMs, Seen, Why } from './state.ts'
 import { decide, emit, event, kill, NEVER, wake } from './state.ts'

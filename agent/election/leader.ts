@@ -12,7 +12,7 @@ import {
 import type { EndedBecause } from '../lease/reasons.ts'
 import { served } from '../lease/written-lease.ts'
 import type { Grant } from '../link/link-messages.ts'
-import { sendRead, sendWrite } from './requests.ts'
+import { sendRead, sendWrite } from './lease-requests.ts'
 import { blamed, trialEnds } from './revision-trial.ts'
 import type {
   CandidateConfig,

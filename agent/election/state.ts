@@ -7,7 +7,7 @@ import type { FrontAccess, Lease } from '../lease/lease.ts'
 import type { PastTerm, StartPhases } from '../lease/lease-history.ts'
 import { type OperatorRequest, requestOf } from '../lease/operator-annotations.ts'
 import type { AcquiredBecause, EndedBecause, ReasonCode } from '../lease/reasons.ts'
-import { NOTHING_NOTED } from '../lease/written-lease.ts'
+import { NOTHING_NOTED, type WriteKind } from '../lease/written-lease.ts'
 import type { ContentView, Grant } from '../link/link-messages.ts'
 import type { EventName } from '../observe/log.ts'
 
@@ -37,8 +37,7 @@ export interface Why<Code extends ReasonCode = ReasonCode> {
 /** One attempt to write the Lease. Its outcome may stay unknown permanently. */
 export interface Write {
   readonly id: number
-  /** `give back`: releases this pod's earlier term, since nothing of it is alive. A `renew` may be a creation. */
-  readonly kind: 'acquire' | 'resume' | 'renew' | 'release' | 'give back'
+  readonly kind: WriteKind
   /** Its `spec.renewTime` identifies the write in a Lease that the API server shows later. */
   readonly lease: Lease
   /** The version that the write replaces. `null`: a creation. */

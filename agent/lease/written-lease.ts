@@ -1,14 +1,88 @@
 import { ApiError } from '../kube/kube-errors.ts'
-import { epochOf, holderOf, isNewer, isReleased, type Lease } from './lease.ts'
+import {
+  epochOf,
+  FRONT,
+  type FrontAccess,
+  frontNote,
+  holderOf,
+  isNewer,
+  isReleased,
+  LANGFLOW,
+  type Lease,
+  OWNER,
+  RELEASED,
+  SUCCESSOR,
+} from './lease.ts'
 import type { PastTerm, StartPhases } from './lease-history.ts'
 import { encodeHistory, encodeTerm, HISTORY, historyOf } from './lease-history.ts'
 import { REQUEST_REASON, REQUESTS } from './operator-annotations.ts'
 import { NO_REVISIONS, REVISIONS, type Revisions, revisionsOf } from './proven-revisions.ts'
 
-/** The annotations that a write changes. `null`: removed. `undefined`: unchanged. */
-export type AnnotationChanges = Readonly<Record<string, string | null | undefined>>
+/** `give back`: releases this pod's earlier term, since nothing of it is alive. A `renew` may be a creation. */
+export type WriteKind = 'acquire' | 'resume' | 'renew' | 'release' | 'give back'
 
-export function annotated(metadata: Lease['metadata'], changes: AnnotationChanges): Lease['metadata'] {
+/** All that a write states. An annotation that is `undefined` stays as it is; one that is `null` is removed. */
+export interface Statement {
+  readonly kind: WriteKind
+  readonly epoch: number
+  readonly identity: string
+  readonly leaseDurationMs: number
+  readonly renewTime: string
+  /** Of the term that goes on, unless this write begins or ends one. */
+  readonly acquireTime: string | undefined
+  /** Answered requests, and a pause that is over. */
+  readonly removed: readonly string[]
+  readonly langflow: string | undefined
+  readonly history: string | undefined
+  readonly revisions: Revisions
+  readonly front: FrontAccess | 'closing' | null
+  readonly owner: string | null
+  readonly successor: string | null
+}
+
+/**
+ * The body keeps every field of `base` that this program does not own, and its `resourceVersion`: every write is a
+ * compare-and-swap (rule 4), except for a creation, which the API server refuses if the Lease exists.
+ */
+export function writtenLease(base: Lease | null, noted: Noted, statement: Statement): Lease {
+  const { kind, epoch, identity, leaseDurationMs, renewTime, acquireTime } = statement
+  const ends = kind === 'release' || kind === 'give back'
+  // client-go's form of a release: no holder, one second.
+  const holder = ends
+    ? { holderIdentity: '', leaseDurationSeconds: 1 }
+    : { holderIdentity: identity, leaseDurationSeconds: leaseDurationMs / 1000 }
+  const began = kind === 'acquire' || ends ? renewTime : acquireTime
+  const metadata = base?.metadata ?? (kind === 'renew' ? { annotations: { ...noted.annotations } } : {})
+  return {
+    ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' }),
+    metadata: annotated(metadata, annotationsOf(noted, statement, ends)),
+    spec: {
+      ...base?.spec,
+      ...{ ...holder, renewTime, leaseTransitions: epoch },
+      ...(began !== undefined && { acquireTime: began }),
+    },
+  }
+}
+
+function annotationsOf(noted: Noted, statement: Statement, ends: boolean): AnnotationChanges {
+  const { kind, epoch, identity, removed, langflow, history, revisions, front, owner, successor } = statement
+  const isRenewal = kind === 'renew'
+  return {
+    ...Object.fromEntries(removed.map((key) => [key, null])),
+    [LANGFLOW]: langflow,
+    [HISTORY]: history,
+    [REVISIONS]: revisions === noted.revisions ? undefined : JSON.stringify(revisions),
+    // The key is useless when its term is about to end.
+    [FRONT]: front === null ? undefined : ends ? null : frontNote(epoch, front),
+    [OWNER]: isRenewal ? undefined : (owner ?? undefined),
+    [SUCCESSOR]: isRenewal ? undefined : ends ? successor : null,
+    [RELEASED]: isRenewal ? undefined : ends ? `${identity} ${epoch}` : null,
+  }
+}
+
+type AnnotationChanges = Readonly<Record<string, string | null | undefined>>
+
+function annotated(metadata: Lease['metadata'], changes: AnnotationChanges): Lease['metadata'] {
   const { annotations: before, ...bare } = metadata
   const annotations = { ...before }
   for (const [key, value] of Object.entries(changes)) {
@@ -48,7 +122,25 @@ export function removesRequests({ lease, base }: Sent): boolean {
   return REQUEST_ANNOTATIONS.some((key) => before[key] !== undefined && after[key] === undefined)
 }
 
-export function withClosed(history: readonly PastTerm[], end: Partial<PastTerm>): PastTerm[] {
+type TermEnd = Pick<PastTerm, 'ended' | 'endedBecause'> & Partial<Pick<PastTerm, 'stopMs'>>
+
+/** The history with a new term. Its holder may have left the last one open, which then ended as stated. */
+export function historyWithNew(
+  { history }: Noted,
+  begun: Pick<PastTerm, 'epoch' | 'holder' | 'began' | 'because'> & { readonly detectMs: number },
+  end: TermEnd,
+): string {
+  const { detectMs, ...term } = begun
+  const phases = { detectMs, acquireMs: 0, startMs: null, healthyMs: null }
+  const open = { gapMs: null, ended: null, endedBecause: null, stopMs: null }
+  return encodeHistory([{ ...term, phases, ...open }, ...withClosed(history, end)])
+}
+
+export function historyClosed({ history }: Noted, end: TermEnd): string {
+  return encodeHistory(withClosed(history, end))
+}
+
+function withClosed(history: readonly PastTerm[], end: TermEnd): PastTerm[] {
   return history.map((term) => (term.ended ? term : { ...term, ...end }))
 }
 

@@ -1,18 +1,5 @@
 import type { Instant } from '../clock.ts'
-import {
-  epochAfter,
-  epochOf,
-  FRONT,
-  frontNote,
-  LANGFLOW,
-  type Lease,
-  langflowOf,
-  microTime,
-  OWNER,
-  RELEASED,
-  SUCCESSOR,
-} from '../lease/lease.ts'
-import { encodeHistory, HISTORY } from '../lease/lease-history.ts'
+import { epochAfter, epochOf, langflowOf, microTime } from '../lease/lease.ts'
 import {
   PAUSE_ANNOTATIONS,
   pauseIsOver,
@@ -20,52 +7,33 @@ import {
   REQUEST_REASON,
   REQUESTS,
 } from '../lease/operator-annotations.ts'
-import { REVISIONS } from '../lease/proven-revisions.ts'
 import {
-  type AnnotationChanges,
-  annotated,
+  historyClosed,
+  historyWithNew,
   historyWithPresent,
   REQUEST_ANNOTATIONS,
-  withClosed,
+  type Statement,
+  type WriteKind,
+  writtenLease,
 } from '../lease/written-lease.ts'
 import { isOlder } from '../python-version.ts'
 import { failedStart, revisionsNoted } from './revision-trial.ts'
 import type { CandidateConfig, CandidateState, Input, Write } from './state.ts'
 import { doubtAt, emit, killAt } from './state.ts'
 
-type PlannedWrite = Pick<Write, 'kind' | 'because'> & { readonly epoch: number }
-
 const REMEMBERED_WRITES = 32
 
-/**
- * The body keeps every field of the Lease that this program does not own, and its `resourceVersion`: every write is a
- * compare-and-swap (rule 4), except for a creation, which the API server refuses if the Lease exists.
- */
 export function sendWrite<S extends CandidateState>(
   input: Input,
   state: S,
-  kind: Write['kind'],
+  kind: WriteKind,
   because: Write['because'] = null,
 ): S {
   const { config, now } = input
-  const { seen, term, highestEpoch, nextWriteId: id, written, created } = state
+  const { seen, nextWriteId: id, written, created } = state
   const base = seen?.lease ?? null
   const renewTime = microTime(now.wall, (config.salt + id) % 1000)
-  const led = term?.epoch ?? (base === null ? 0 : epochOf(base))
-  const epoch = kind === 'acquire' ? epochAfter(highestEpoch) : led
-  const ends = kind === 'release' || kind === 'give back'
-  // client-go's form of a release: no holder, one second.
-  const holder = ends
-    ? { holderIdentity: '', leaseDurationSeconds: 1 }
-    : { holderIdentity: config.identity, leaseDurationSeconds: config.leaseDurationMs / 1000 }
-  const begins = kind === 'acquire' || ends
-  const acquireTime = begins ? { acquireTime: renewTime } : term && { acquireTime: term.acquireTime }
-  const metadata = base?.metadata ?? (kind === 'renew' ? { annotations: { ...state.noted.annotations } } : {})
-  const lease: Lease = {
-    ...(base ?? { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' }),
-    metadata: annotated(metadata, notesFor(input, state, { kind, epoch, because })),
-    spec: { ...base?.spec, ...holder, renewTime, ...acquireTime, leaseTransitions: epoch },
-  }
+  const lease = writtenLease(base, state.noted, statementOf(input, state, { kind, because, renewTime }))
   const unchangedMs = seen === null ? 0 : now.mono - seen.changedAt
   const write: Write = { id, kind, lease, base, sentAt: now, because, unchangedMs }
   const sent = {
@@ -97,29 +65,28 @@ function requestDeadline(config: CandidateConfig, { term }: CandidateState, now:
   return Math.min(half, Math.max(config.retryPeriodMs, untilDoubt), Math.max(1, untilKill))
 }
 
-function notesFor(input: Input, state: CandidateState, write: PlannedWrite): AnnotationChanges {
+type PlannedWrite = Pick<Write, 'kind' | 'because'> & { readonly renewTime: string }
+
+function statementOf(input: Input, state: CandidateState, write: PlannedWrite): Statement {
   const { config, now } = input
-  const { kind, epoch } = write
-  const { identity, owner, front } = config
-  const { seen, term, paused, noted } = state
-  const ends = kind === 'release' || kind === 'give back'
-  const isRenewal = kind === 'renew'
-  const revisions = revisionsNoted(config, state)
+  const { kind, renewTime } = write
+  const { identity, leaseDurationMs, owner } = config
+  const { seen, term, paused, highestEpoch } = state
+  const lease = seen?.lease ?? null
+  const led = term?.epoch ?? (lease === null ? 0 : epochOf(lease))
+  const epoch = kind === 'acquire' ? epochAfter(highestEpoch) : led
   // A pause that came after the step-down began would prevent every replica from taking over.
   const tooLate = paused && term?.stepDown?.paused === false
-  const isResumed = tooLate || pauseIsOver(seen?.lease ?? null, now.wall)
+  const isResumed = tooLate || pauseIsOver(lease, now.wall)
   const isClosing = term?.stepDown && term.stepDown.closingWrite !== null
-  const removed = [...answered(state, kind), ...(isResumed ? PAUSE_ANNOTATIONS : [])]
   return {
-    ...Object.fromEntries(removed.map((key) => [key, null])),
-    [LANGFLOW]: langflowNoted(state, kind),
-    [HISTORY]: historyNoted(input, state, write),
-    [REVISIONS]: revisions === noted.revisions ? undefined : JSON.stringify(revisions),
-    // The key is useless when its term is about to end.
-    [FRONT]: front === null ? undefined : ends ? null : frontNote(epoch, isClosing ? 'closing' : front),
-    [OWNER]: isRenewal ? undefined : (owner ?? undefined),
-    [SUCCESSOR]: isRenewal ? undefined : ends ? namedSuccessor(config, state) : null,
-    [RELEASED]: isRenewal ? undefined : ends ? `${identity} ${epoch}` : null,
+    ...{ kind, epoch, identity, leaseDurationMs, renewTime, acquireTime: term?.acquireTime, owner },
+    removed: [...answered(state, kind), ...(isResumed ? PAUSE_ANNOTATIONS : [])],
+    langflow: langflowNoted(state, kind),
+    history: historyNoted(input, state, { ...write, epoch }),
+    revisions: revisionsNoted(config, state),
+    front: config.front && isClosing ? 'closing' : config.front,
+    successor: namedSuccessor(config, state),
   }
 }
 
@@ -150,7 +117,7 @@ function answered({ term, requestsStay }: CandidateState, kind: Write['kind']): 
 function historyNoted(
   { config, now }: Input,
   { seen, term, noted }: CandidateState,
-  { kind, epoch, because }: PlannedWrite,
+  { kind, epoch, because }: PlannedWrite & { readonly epoch: number },
 ): string | undefined {
   const at = new Date(now.wall).toISOString()
   const renewTime = seen?.lease?.spec?.renewTime
@@ -159,18 +126,12 @@ function historyNoted(
   const writtenMs = now.wall - Date.parse(renewTime ?? '')
   const detectMs = writtenMs > watchedMs + config.retryPeriodMs ? writtenMs : watchedMs
   if (kind === 'acquire' && because !== null) {
-    const begun = { epoch, holder: podOf(config.identity), began: at, because: because.code }
-    const phases = { detectMs, acquireMs: 0, startMs: null, healthyMs: null }
-    const open = { gapMs: null, ended: null, endedBecause: null, stopMs: null }
-    // Its holder may have left the last term open.
-    const earlier = withClosed(noted.history, { ended: renewTime ?? at, endedBecause: 'expired' })
-    return encodeHistory([{ ...begun, phases, ...open }, ...earlier])
+    const begun = { epoch, holder: podOf(config.identity), began: at, because: because.code, detectMs }
+    return historyWithNew(noted, begun, { ended: renewTime ?? at, endedBecause: 'expired' })
   }
   // The pod was killed. It is assumed to have served until its last renewal.
   if (kind === 'give back')
-    return encodeHistory(
-      withClosed(noted.history, { ended: at, endedBecause: 'pod_restarted', stopMs: detectMs }),
-    )
+    return historyClosed(noted, { ended: at, endedBecause: 'pod_restarted', stopMs: detectMs })
   if (term === null || term.record === null) return undefined
   const { record, stepDown } = term
   // In case that this holder vanishes during its stop.
