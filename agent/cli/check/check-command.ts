@@ -41,7 +41,7 @@ export function addCheck(program: Command): void {
     )
   addFlags(addFilenames(command), CHECK_SETTINGS)
   addExamples(command, [
-    ['Check a namespace and its API server', '-n langflow'],
+    ['Check a namespace', '-n langflow'],
     ['Check the manifests of a directory, without a cluster', '-f manifests/'],
     ['Check the output of helm, which the API server also validates (dry run)', '-f - -n langflow'],
     ['Accept the findings of a rule', '-f manifests/ --ignore local-files'],

@@ -1,4 +1,3 @@
-import { styleText } from 'node:util'
 import { oneLine } from '../../exit.ts'
 import { type Format, formatted } from '../output.ts'
 import type { Finding, Verdict } from './check.ts'
@@ -17,14 +16,14 @@ export function report(verdict: Verdict, ok: boolean, format: Format): string {
 function textOf({ findings, unknown, ignored, validated }: Verdict, ok: boolean): string {
   const lines = [...Map.groupBy(findings, ({ code }) => code)].flatMap(([code, found]) => [
     ...found.map(({ severity, object, message }) => {
-      const mark = severity === 'error' ? styleText('red', '×') : styleText('yellow', '‼')
-      return `${mark} ${oneLine(object === null ? message : `${object}: ${message}`)} [${code}]`
+      const sentence = oneLine(object === null ? message : `${object}: ${message}`)
+      return `${severity === 'error' ? '×' : '‼'} ${sentence} [${code}]`
     }),
-    `  ${styleText('dim', found[0]!.fix)}`,
+    `  ${found[0]!.fix}`,
   ])
   for (const { cause, codes } of unknown)
     lines.push(
-      `${styleText('dim', '?')} ${oneLine(cause)}: ${count(codes.length, 'rule')} not judged${codes.length > 4 ? '' : ` (${codes.join(', ')})`}`,
+      `? ${oneLine(cause)}: ${count(codes.length, 'rule')} not judged${codes.length > 4 ? '' : ` (${codes.join(', ')})`}`,
     )
   if (!validated)
     lines.push(
@@ -33,7 +32,7 @@ function textOf({ findings, unknown, ignored, validated }: Verdict, ok: boolean)
   const errors = findings.filter(({ severity }) => severity === 'error').length
   const total = [count(errors, 'error'), count(findings.length - errors, 'warning')]
   if (ignored > 0) total.push(`${ignored} ignored`)
-  lines.push(styleText(ok ? 'green' : 'red', `${ok ? '√' : '×'} ${total.join(', ')}`))
+  lines.push(`${ok ? '√' : '×'} ${total.join(', ')}`)
   return `${lines.join('\n')}\n`
 }
 

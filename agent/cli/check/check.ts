@@ -8,7 +8,6 @@ import { MOUNT_RULES } from './rules/mount-rules.ts'
 import { NETWORK_RULES } from './rules/network-rules.ts'
 import { POD_RULES } from './rules/pod-rules.ts'
 import { ROLLOUT_RULES } from './rules/rollout-rules.ts'
-import { SERVER_RULES } from './rules/server-rules.ts'
 import { STANDBY_RULES } from './rules/standby-rules.ts'
 import { STATE_RULES } from './rules/state-rules.ts'
 
@@ -38,6 +37,28 @@ interface Judged {
   readonly problem: Problem
   readonly workload: Manifest | null
 }
+
+const SERVER_RULES: readonly Rule<Facts>[] = [
+  {
+    code: 'objects-valid',
+    severity: 'error',
+    about: 'The API server accepts the objects. If not, a rollout stops.',
+    fix: 'Correct the field that the API server names.',
+    find: ({ refusals }) => refusals ?? [],
+  },
+  {
+    code: 'langflow-found',
+    severity: 'error',
+    about: 'A Deployment or StatefulSet runs LangFlow. Elsewhere it acts beside the leader.',
+    fix: "Check the manifests that contain LangFlow, and set the name of LangFlow's container with --container.",
+    *find({ unfound, hidden }) {
+      if (unfound === null) return
+      const cause = hidden.get('Deployment') ?? hidden.get('StatefulSet')
+      if (cause !== undefined) throw new Unknown(cause)
+      yield unfound
+    },
+  },
+]
 
 export const CATALOGUE: readonly Entry[] = [
   ...SERVER_RULES.map((rule) => ({

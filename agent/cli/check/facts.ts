@@ -12,7 +12,7 @@ export function factsOf(
   container: string | null,
   hidden: ReadonlyMap<string, string> = new Map(),
 ): Facts {
-  const facts = { manifests, hidden, cluster: null, refusals: null }
+  const facts = { manifests, hidden, isCluster: false, refusals: null }
   try {
     const installations = findLangflows(manifests, container).map((found) =>
       installationOf(readWorkload(found), { manifests, hidden }),

@@ -1,5 +1,3 @@
-import { systemClock } from '../../clock.ts'
-import { AGENT_SETTINGS } from '../../config/agent-settings.ts'
 import type { Values } from '../../config/setting.ts'
 import { ApiError } from '../../kube/kube-errors.ts'
 import { type Kind, type KubeObjects, NAMESPACE } from '../../kube/kube-objects.ts'
@@ -10,11 +8,8 @@ import { asOperationError, OperationError } from '../exit-codes.ts'
 import { type Manifest, manifestOf } from '../manifests/manifest.ts'
 import { referencesIn } from './environment.ts'
 import { factsOf, leaseNameOf } from './facts.ts'
-import type { ClusterFacts, Facts, Installation } from './rule.ts'
+import type { Facts, Installation } from './rule.ts'
 import { kindOf } from './validation.ts'
-
-/** Enough requests for a median, within about half a second on a usual connection. */
-const LATENCY_REQUESTS = 20
 
 /** The kinds of objects that are listed for the rules, by their `apiVersion`. */
 const LISTED: Readonly<Record<string, readonly string[]>> = {
@@ -36,7 +31,7 @@ interface Query extends Omit<Values<typeof CLUSTER_SETTINGS>, 'leaseName'> {
   readonly container: string | null
 }
 
-/** Reads one namespace and measures its API server, with the user's rights. Rejects with an `OperationError`. */
+/** Reads one namespace, with the user's rights. Rejects with an `OperationError`. */
 export async function gather(query: Query): Promise<Facts> {
   let objects: KubeObjects | undefined
   try {
@@ -73,9 +68,7 @@ class Inquiry {
     const leaseNames = new Set(installations.flatMap((one) => leaseNameOf(one) ?? []))
     const leases = await Promise.all([...leaseNames].map((name) => this.lease(name)))
     const named = [...(await this.named(installations)), ...leases.flat()]
-    const [lease = AGENT_SETTINGS.leaseName.fallback] = leaseNames
-    const cluster = { latency: await this.latency(lease) }
-    return { ...factsOf([...manifests, ...named], container, this.hidden), cluster, refusals: [] }
+    return { ...factsOf([...manifests, ...named], container, this.hidden), isCluster: true, refusals: [] }
   }
 
   private async lease(name: string): Promise<Manifest[]> {
@@ -119,18 +112,6 @@ class Inquiry {
       }),
     )
     return found.flat()
-  }
-
-  /** Measures reads of the Lease. A refusal counts as an answer, since it takes the same way. */
-  private async latency(leaseName: string): Promise<ClusterFacts['latency']> {
-    const times: number[] = []
-    for (let i = 0; i < LATENCY_REQUESTS; i++) {
-      const from = systemClock.mono()
-      await this.lease(leaseName)
-      times.push(Math.round(systemClock.mono() - from))
-    }
-    times.sort((a, b) => a - b)
-    return { medianMs: times[times.length >> 1]!, slowestMs: times.at(-1)! }
   }
 
   /** `undefined` if the object does not exist. `null` if the user may not read it, which is recorded in `hidden`. */

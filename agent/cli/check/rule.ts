@@ -43,15 +43,10 @@ export interface Facts {
   readonly unfound: string | null
   /** Why kinds, or objects such as `Secret/langflow`, cannot be read. */
   readonly hidden: ReadonlyMap<string, string>
-  /** `null` if only manifests were given. */
-  readonly cluster: ClusterFacts | null
+  /** Whether they were read from a cluster, so that an absent object does not exist. */
+  readonly isCluster: boolean
   /** What the API server objects to; `null` if it has not validated the objects. */
   readonly refusals: readonly Problem[] | null
-}
-
-export interface ClusterFacts {
-  /** Sequential reads of one Lease, in milliseconds. */
-  readonly latency: { readonly medianMs: number; readonly slowestMs: number }
 }
 
 /** A LangFlow with the agent and the launcher of its pods, as its manifest configures them. */

@@ -72,7 +72,7 @@ describe('gather', () => {
 
   test('refuses a namespace that does not exist, but not one that the user may not read', async () => {
     await assert.rejects(gathered({ [NAMESPACE]: NOT_FOUND }), { code: 'no_namespace', exitCode: 2 })
-    assert.notEqual((await gathered({ [NAMESPACE]: FORBIDDEN })).cluster, null)
+    assert.ok((await gathered({ [NAMESPACE]: FORBIDDEN })).isCluster)
   })
 
   test('reads only bare pods as LangFlows of their own', async () => {

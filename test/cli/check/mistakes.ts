@@ -49,12 +49,6 @@ const omit = (of: Loose, key: string) => delete of[key]
 /** The words behind the launcher. */
 const SHELL = ['/bin/bash', '-c']
 
-/** The facts of a cluster, which differ only in these. */
-const cluster = (facts: Partial<NonNullable<Facts['cluster']>>): Options => ({
-  object: null,
-  facts: { cluster: { latency: { medianMs: 4, slowestMs: 30 }, ...facts } },
-})
-
 const asking = (path: string, port: number | string) => ({
   httpGet: { path, port },
   periodSeconds: 5,
@@ -345,12 +339,6 @@ export const MISTAKES: readonly Mistake[] = [
   warning('agent-cpu-limit', 'the agent has a CPU limit, so that it may be throttled at a renewal', (m) => {
     m.agent.resources.limits.cpu = '100m'
   }),
-  ...having(cluster({ latency: { medianMs: 2501, slowestMs: 2600 } }), [
-    error('api-latency', 'all requests are slow', () => {}),
-  ]),
-  ...having(cluster({ latency: { medianMs: 4, slowestMs: 2501 } }), [
-    warning('api-latency', 'some requests are slow', () => {}),
-  ]),
   ...having({ object: 'Service/langflow', facts: { refusals: [REFUSAL] } }, [
     error('objects-valid', 'the API server refuses an object', () => {}),
   ]),

@@ -30,10 +30,10 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
     about: 'The Lease exists, without a holder in its manifest. If not, starts wait, or terms end.',
     fix: 'Apply a Lease without a spec, with the name in --lease-name.',
     reads: 'Lease',
-    *find(one, { manifests, cluster, hidden }) {
+    *find(one, { manifests, isCluster, hidden }) {
       const { leaseName } = one.options
       const place = leaseNamespaceOf(one)
-      if (cluster !== null && !inOneNamespace(place, one.manifest))
+      if (isCluster && !inOneNamespace(place, one.manifest))
         throw new Unknown(`the Lease is in the namespace ${place.namespace}`)
       const own = manifests.find(
         (other) => other.kind === 'Lease' && other.name === leaseName && inOneNamespace(other, place),
@@ -89,7 +89,7 @@ export function isSameLease(a: Installed, b: Installed): boolean {
 }
 
 /** The rules of all Roles of its account. Throws `Unknown` if the input may lack some. */
-function rulesOf(one: Installed, { manifests, cluster }: Facts): unknown[] {
+function rulesOf(one: Installed, { manifests, isCluster }: Facts): unknown[] {
   const name = accountOf(one)
   const place = leaseNamespaceOf(one)
   const isOwn = (subject: unknown) => {
@@ -113,7 +113,7 @@ function rulesOf(one: Installed, { manifests, cluster }: Facts): unknown[] {
     value === undefined ? kind === 'ClusterRole' : 'aggregationRule' in value,
   )
   const hasAccount = manifests.some((other) => other.kind === 'ServiceAccount' && other.name === name)
-  if (isOpen || (bindings.length === 0 && (cluster !== null || !hasAccount)))
+  if (isOpen || (bindings.length === 0 && (isCluster || !hasAccount)))
     throw new Unknown(`the Roles of ServiceAccount/${name} are not in the input`)
   return roles.flatMap(({ value }) => asList(value?.rules))
 }

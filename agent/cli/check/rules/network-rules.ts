@@ -80,7 +80,7 @@ function* peerFaults(host: string, one: Installed, facts: Facts): Generator<Prob
   const services = objectsOf('Service', one, facts)
   const of = services.find(({ name }) => names.includes(name))
   if (of === undefined) {
-    if (facts.cluster === null) yield { unknown: `Service/${names[0]} is not in the input` }
+    if (!facts.isCluster) yield { unknown: `Service/${names[0]} is not in the input` }
     else if (!facts.hidden.has('Service')) yield `Service/${names[0]} (--peers) does not exist`
     return
   }
