@@ -63,7 +63,7 @@ export async function runAgent(
     onRequest: (verb, code) => metrics.apiRequest(verb, code),
   })
   log.info('using this API server for the Lease', { server: connection.server, source: connection.source })
-  const { api, objects, namespace } = connection
+  const { api, podObjects, namespace } = connection
   const machine = {
     clock,
     portFree: async () => isPortFree(port),
@@ -86,7 +86,7 @@ export async function runAgent(
         probe: (handlers) => new HealthProbe(options, clock, handlers),
       }),
     peers: at === null ? null : (wiring) => new Peers({ at, clock, ...wiring }),
-    events: (wiring) => new KubeEvents({ options, objects, clock, ...wiring }),
+    events: (wiring) => new KubeEvents({ options, api: podObjects(), clock, ...wiring }),
     podAgeMs: () => age(clock.now()),
     http: (source) => startHttpServer({ listen: options.listen, source, metrics }),
     clock,

@@ -193,15 +193,13 @@ export interface LeaseConnectionOptions
 export async function connectLeaseApi(options: LeaseConnectionOptions) {
   const access = await findAccess(options)
   const namespace = options.namespace ?? access.namespace ?? 'default'
-  const own = access.namespace ?? namespace
   const { name, clock, userAgent, onRequest } = options
   const common = { access, clock, userAgent, onRequest }
   return {
     api: new KubeLeaseApi({ ...common, namespace, name }),
     namespace,
-    /** The objects in this pod's own namespace, or in the Lease's. The caller closes them. */
-    objects: (around: 'pod' | 'lease') =>
-      new KubeObjects({ ...common, namespace: around === 'lease' ? namespace : own }),
+    /** In this pod's own namespace. The caller closes them. */
+    podObjects: () => new KubeObjects({ ...common, namespace: access.namespace ?? namespace }),
     server: access.server.origin + access.server.pathname,
     source: access.source,
   }

@@ -13,13 +13,11 @@ export type EventsApi = Pick<KubeObjects, 'namespace' | 'create' | 'close'>
 export type Events = Pick<KubeEvents, 'record' | 'end'>
 
 export interface KubeEventsOptions {
-  readonly options: Pick<AgentOptions, 'identity' | 'leaseName'> & {
+  readonly options: Pick<AgentOptions, 'identity'> & {
     readonly pod: Pick<AgentOptions['pod'], 'name' | 'uid'>
   }
-  /** The objects in this pod's own namespace, or in the Lease's. */
-  readonly objects: (around: 'pod' | 'lease') => EventsApi
-  /** `undefined`: the Lease was not seen yet. */
-  readonly leaseUid: () => string | undefined
+  /** The objects in this pod's own namespace. */
+  readonly api: EventsApi
   readonly clock: Clock
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
 }
@@ -30,28 +28,27 @@ const MOST_IN_FLIGHT = 20
 const FAREWELL_MS = 2_000
 
 /**
- * Writes Kubernetes Events on this replica's pod; outside of a pod, on the Lease. Nothing waits for them: they use their
- * own connection. An Event that cannot be written now is dropped, and the log counts the dropped ones.
+ * Writes Kubernetes Events on this replica's pod, if it runs in one. Nothing waits for them: they use their own
+ * connection. An Event that cannot be written now is dropped, and the log counts the dropped ones.
  */
 export class KubeEvents {
   private readonly options: KubeEventsOptions
-  private readonly api: EventsApi
   private readonly inFlight = new Set<Promise<void>>()
 
   constructor(options: KubeEventsOptions) {
     this.options = options
-    const { name, uid } = options.options.pod
-    this.api = options.objects(name === null || uid === null ? 'lease' : 'pod')
   }
 
   record(what: ReplicaEvent): void {
-    const { options, clock, repeats } = this.options
+    const { options, api, clock, repeats } = this.options
+    const { name, uid } = options.pod
+    if (name === null || uid === null) return
     if (this.inFlight.size >= MOST_IN_FLIGHT) {
       repeats.happened('events', `dropped Events: ${MOST_IN_FLIGHT} are being written`)
       return
     }
-    const event = eventOf(what, options.identity, clock.now().wall, this.regarding)
-    const write: Promise<void> = this.api
+    const event = eventOf(what, options.identity, clock.now().wall, { namespace: api.namespace, name, uid })
+    const write: Promise<void> = api
       .create(EVENT, event, DEADLINE_MS)
       .then(() => repeats.over('events', 'Events are written again'))
       .catch(({ message }: Error) => repeats.happened('events', `cannot write Events: ${message}`))
@@ -59,19 +56,11 @@ export class KubeEvents {
     this.inFlight.add(write)
   }
 
-  private get regarding(): Reference {
-    const { options, leaseUid } = this.options
-    const { namespace } = this.api
-    const { name, uid } = options.pod
-    if (name !== null && uid !== null) return { apiVersion: 'v1', kind: 'Pod', namespace, name, uid }
-    const apiVersion = 'coordination.k8s.io/v1'
-    return { apiVersion, kind: 'Lease', namespace, name: options.leaseName, uid: leaseUid() }
-  }
-
   async end(): Promise<void> {
     const written = Promise.all(this.inFlight).then(() => {})
-    await pause(this.options.clock, FAREWELL_MS, written)
-    this.api.close()
+    const { api, clock } = this.options
+    await pause(clock, FAREWELL_MS, written)
+    api.close()
   }
 }
 
@@ -102,14 +91,6 @@ export interface ReplicaEvent {
   readonly because?: string | undefined
 }
 
-interface Reference {
-  readonly apiVersion: string
-  readonly kind: 'Pod' | 'Lease'
-  readonly namespace: string
-  readonly name: string
-  readonly uid: string | undefined
-}
-
 const NOTE_BYTES = 1_024
 const INSTANCE_LENGTH = 128
 /** A name may have 253 characters. The unique part follows after these. */
@@ -120,19 +101,18 @@ function eventOf(
   { reason, epoch, code, because }: ReplicaEvent,
   identity: string,
   wallMs: number,
-  regarding: Reference,
+  pod: { readonly namespace: string; readonly name: string; readonly uid: string },
 ): WrittenObject {
   const [type, action, words] = EVENT_REASONS[reason]
-  const who = regarding.kind === 'Pod' ? regarding.name : identity
   const why = because === undefined ? '' : `: ${because}`
   const term = code === undefined ? `epoch ${epoch}` : `epoch ${epoch}, ${code}`
-  const name = regarding.name.slice(0, NAME_LENGTH).replace(/[^a-z0-9]+$/, '')
+  const name = pod.name.slice(0, NAME_LENGTH).replace(/[^a-z0-9]+$/, '')
   return {
     apiVersion: 'events.k8s.io/v1',
     kind: 'Event',
     metadata: {
       name: `${name}.${randomBytes(8).toString('hex')}`,
-      namespace: regarding.namespace,
+      namespace: pod.namespace,
       annotations: {
         'langflow-leader/epoch': String(epoch),
         ...(code !== undefined && { 'langflow-leader/code': code }),
@@ -144,8 +124,8 @@ function eventOf(
     action,
     reason,
     type,
-    note: cut(redactText(`${who} ${words}${why}`), ` (${term})`),
-    regarding,
+    note: cut(redactText(`${pod.name} ${words}${why}`), ` (${term})`),
+    regarding: { apiVersion: 'v1', kind: 'Pod', ...pod },
   }
 }
 

@@ -42,7 +42,7 @@ export interface ReplicaParts {
   readonly front: OwnFront | null
   readonly supervisor: (wiring: SupervisorWiring) => Supervisor
   readonly peers: ((wiring: PeersWiring) => Pick<Peers, keyof Peers>) | null
-  readonly events: (wiring: Pick<KubeEventsOptions, 'leaseUid' | 'repeats'>) => Events
+  readonly events: (wiring: Pick<KubeEventsOptions, 'repeats'>) => Events
   readonly podAgeMs: () => number | null
   /** Starts to answer. Rejects with a `FatalError` if the address is not available. */
   readonly http: (source: StatusSource) => Promise<Pick<HttpServer, 'port' | 'close'>>
@@ -78,7 +78,7 @@ export class Replica implements StatusSource {
     this.lease = `${parts.namespace}/${options.leaseName}`
     this.repeats = new LogThrottle(log, clock)
     const { lease, repeats } = this
-    this.events = parts.events({ leaseUid: () => this.state.seen?.lease?.metadata.uid, repeats })
+    this.events = parts.events({ repeats })
     this.recorder = new EventRecorder({ ...parts, events: this.events, repeats })
     const asked = () => this.handovers.asked()
     this.peers = parts.peers?.({ identity: options.identity, lease, repeats, asked }) ?? null

@@ -45,11 +45,9 @@ class EventsScene extends ApiServerScene {
       userAgent: 'test',
       onRequest: (verb, code) => answers.add(`${verb} ${code}`),
     })
-    const { stdout: uid } = await this.kubectl('get', 'lease', LEASE, '-o', 'jsonpath={.metadata.uid}')
     const events = new KubeEvents({
-      options: { identity: `${name}_1`, leaseName: LEASE, pod: { name, uid: await this.podObject(name) } },
-      objects: connection.objects,
-      leaseUid: () => uid,
+      options: { identity: `${name}_1`, pod: { name, uid: await this.podObject(name) } },
+      api: connection.podObjects(),
       clock: systemClock,
       repeats: { happened: () => {}, over: () => {} },
     })

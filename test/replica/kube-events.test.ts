@@ -35,16 +35,14 @@ class Bench {
   /** The answer of the API server. */
   answer: () => Promise<void> = async () => {}
 
-  constructor({ isPod = true, podNamespace = 'team' } = {}) {
+  constructor({ isPod = true } = {}) {
     const log = { warn: this.log, info: this.log }
     this.events = new KubeEvents({
       options: {
         identity: 'langflow-0_b9d8',
-        leaseName: 'lock',
         pod: isPod ? { name: 'langflow-0', uid: 'b9d8' } : { name: null, uid: null },
       },
-      objects: (around) => this.api(around === 'pod' ? podNamespace : 'team'),
-      leaseUid: () => 'c7',
+      api: this.api('pods'),
       clock: this.clock,
       repeats: new LogThrottle(log, this.clock),
     })
@@ -74,33 +72,32 @@ class Bench {
 }
 
 describe('a replica’s event', () => {
-  test('becomes an Event on the pod, or on the Lease if there is no pod', async () => {
-    const ofPod = { apiVersion: 'v1', kind: 'Pod', namespace: 'pods', name: 'langflow-0', uid: 'b9d8' }
-    const ofLease = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', namespace: 'team', name: 'lock' }
-    for (const [isPod, regarding, name] of [
-      [true, ofPod, /^langflow-0\.[0-9a-f]{16}$/],
-      [false, { ...ofLease, uid: 'c7' }, /^lock\.[0-9a-f]{16}$/],
-    ] as const) {
-      const b = new Bench({ isPod, podNamespace: 'pods' })
-      b.events.record(ACQUIRED)
-      const [written, ...more] = await b.take()
-      const annotations = { 'langflow-leader/epoch': '7', 'langflow-leader/code': 'released' }
-      assert.match(written?.name ?? '', name)
-      assert.deepEqual(written?.body, {
-        apiVersion: 'events.k8s.io/v1',
-        kind: 'Event',
-        metadata: { name: written?.name, namespace: regarding.namespace, annotations },
-        eventTime: new Date(b.clock.now().wall).toISOString().replace('Z', '000Z'),
-        reportingController: 'langflow-leader',
-        reportingInstance: 'langflow-0_b9d8',
-        action: 'Acquire',
-        reason: 'LeaderAcquired',
-        type: 'Normal',
-        note: `${isPod ? 'langflow-0' : 'langflow-0_b9d8'} acquired the Lease: it was free (epoch 7, released)`,
-        regarding,
-      })
-      assert.deepEqual([more, b.lines], [[], []])
-    }
+  test('becomes an Event on its pod', async () => {
+    const b = new Bench()
+    b.events.record(ACQUIRED)
+    const [written, ...more] = await b.take()
+    const annotations = { 'langflow-leader/epoch': '7', 'langflow-leader/code': 'released' }
+    assert.match(written?.name ?? '', /^langflow-0\.[0-9a-f]{16}$/)
+    assert.deepEqual(written?.body, {
+      apiVersion: 'events.k8s.io/v1',
+      kind: 'Event',
+      metadata: { name: written?.name, namespace: 'pods', annotations },
+      eventTime: new Date(b.clock.now().wall).toISOString().replace('Z', '000Z'),
+      reportingController: 'langflow-leader',
+      reportingInstance: 'langflow-0_b9d8',
+      action: 'Acquire',
+      reason: 'LeaderAcquired',
+      type: 'Normal',
+      note: 'langflow-0 acquired the Lease: it was free (epoch 7, released)',
+      regarding: { apiVersion: 'v1', kind: 'Pod', namespace: 'pods', name: 'langflow-0', uid: 'b9d8' },
+    })
+    assert.deepEqual([more, b.lines], [[], []])
+  })
+
+  test('is not written outside of a pod', async () => {
+    const b = new Bench({ isPod: false })
+    b.events.record(ACQUIRED)
+    assert.deepEqual([await b.take(), b.lines], [[], []])
   })
 
   test('has a note within the limit of the API server, without secrets and with its end', async () => {
@@ -162,7 +159,7 @@ describe('the end of the agent', () => {
     assert.deepEqual(b.closed, [])
     resolve()
     await end
-    assert.deepEqual(b.closed, ['team'])
+    assert.deepEqual(b.closed, ['pods'])
     assert.equal(b.clock.next(), Number.POSITIVE_INFINITY, 'no timer may keep the process alive')
   })
 
