@@ -1,5 +1,4 @@
 import { addCheck } from './cli/check/check-command.ts'
-import { addCompletion } from './cli/completion-command.ts'
 import { addDrill } from './cli/drill/drill-command.ts'
 import { addInject } from './cli/inject/inject-command.ts'
 import { addReport } from './cli/report/report-command.ts'
@@ -28,7 +27,6 @@ addCheck(program)
 addInject(program)
 addDrill(program)
 addReport(program)
-addCompletion(program)
 
 // In pods.
 addAgent(program)

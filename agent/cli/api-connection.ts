@@ -11,7 +11,6 @@ import { VERSION } from '../version.ts'
 import type { OPERATE_SETTINGS } from './cluster-settings.ts'
 import { OperationError } from './exit-codes.ts'
 
-/** `url`: an agent that reports all replicas. If it is `null`, each agent is asked through the API server. */
 export type ClusterOptions = Values<typeof OPERATE_SETTINGS>
 
 /** Deadline of one request, in milliseconds: a command without an answer fails within 5 s of its start, also on a busy machine. */

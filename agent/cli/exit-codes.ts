@@ -6,7 +6,6 @@ import { redactText } from '../redaction.ts'
 /** The exit codes of commands for people. Scripts rely on them. A wrong command line is 2 in every command. */
 export const EXIT_CODES = {
   fine: 0,
-  /** The command failed, or it found a problem. */
   failed: 1,
   usage: 2,
   /** The current state does not allow the operation. The command changed nothing. */

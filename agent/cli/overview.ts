@@ -11,7 +11,6 @@ export interface Overview {
   readonly lease: {
     readonly namespace: string
     readonly name: string
-    /** `null` if the Lease has no holder. */
     readonly holder: string | null
     readonly epoch: number
     /** RFC 3339; `null` if the Lease has no holder, or the time is unknown. */
@@ -89,7 +88,6 @@ export function isHandingOver({ switchover, leadership }: AgentStatus): boolean 
   return switchover?.state === 'under way' || leadership.steppingDown !== null
 }
 
-/** The status of the leader, else of any replica that answers; `null` if no replica answers. */
 function anyStatus(replicas: readonly ReplicaRow[]): AgentStatus | null {
   return leaderIn(replicas) ?? replicas.find(({ status }) => status !== null)?.status ?? null
 }

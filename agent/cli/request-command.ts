@@ -11,8 +11,6 @@ import {
 } from '../lease/operator-annotations.ts'
 import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'
 
-// The commands that write a request into the Lease, and follow it.
-
 const TO = group('Request', { to: optional('<pod>', describeTarget(ANY_POD), 'the next leader', podName) })
 
 export const RESUME_SETTINGS = { ...OPERATE_SETTINGS, ...OUTPUT_SETTINGS }

@@ -32,7 +32,7 @@ function pathOf(command: Command): string {
 
 /**
  * Adds examples to the end of a command's help. Each is a description and the text after the command's name, which may be empty:
- * `['Refresh every 2 s', '--watch']`.
+ * `['Print JSON', '-o json']`.
  */
 export function addExamples(
   command: Command,
@@ -48,13 +48,9 @@ export const IN_PODS = 'In pods:'
 const FOR_PEOPLE = 'For people:'
 
 const PLUGIN = 'kubectl-langflow_leader'
-const PLUGIN_COMPLETION = 'kubectl_complete-langflow_leader'
 
 export function invocationOf([, path = '', ...args]: readonly string[]): { name: string; args: string[] } {
-  const called = basename(path)
-  if (called === PLUGIN_COMPLETION)
-    return { name: 'kubectl langflow-leader', args: ['complete', '--', ...args] }
-  return { name: called === PLUGIN ? 'kubectl langflow-leader' : 'langflow-leader', args }
+  return { name: basename(path) === PLUGIN ? 'kubectl langflow-leader' : 'langflow-leader', args }
 }
 
 export function createProgram(env: NodeJS.ProcessEnv = process.env, name = 'langflow-leader'): Command {

@@ -51,6 +51,7 @@ export function addCheck(program: Command): void {
     const { EXIT_CODES } = await import('../exit-codes.ts')
     const { operating, write } = await import('../output.ts')
     const { CATALOGUE, check } = await import('./check.ts')
+    const { gather } = await import('./gather.ts')
     const { passes, report } = await import('./check-report.ts')
     const wrong = options.ignore?.find((code) => !CATALOGUE.some((rule) => rule.code === code))
     if (wrong !== undefined) command.error(`--ignore '${wrong}': no rule has this code; see docs/check.md`)
@@ -59,18 +60,13 @@ export function addCheck(program: Command): void {
       (key) => command.getOptionValue(key) !== undefined,
     )
     await operating(options.output, async () => {
-      const facts = files === null ? await fromCluster(options) : await fromFiles(files, options, isOnline)
+      const facts = files === null ? await gather(options) : await fromFiles(files, options, isOnline)
       const verdict = check(facts, options.ignore ?? [])
       const ok = passes(verdict, options.failOn)
       await write(report(verdict, ok, options.output))
       if (!ok) process.exitCode = EXIT_CODES.failed
     })
   })
-}
-
-async function fromCluster(options: CheckOptions) {
-  const { gather } = await import('./gather.ts')
-  return gather(options)
 }
 
 /** `isOnline`: a flag names a cluster, whose API server validates the objects. */

@@ -27,7 +27,6 @@ const ELSEWHERE =
   'run check on your machine with your kubeconfig, or run kubectl get deploy,sts,svc,sa,role,rolebinding,lease,netpol,pdb,pvc -o yaml | langflow-leader check -f -'
 
 interface Query extends Omit<Values<typeof CLUSTER_SETTINGS>, 'leaseName'> {
-  /** LangFlow's container; `null` to find it by its name, image or command. */
   readonly container: string | null
 }
 

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 import { request } from 'undici'
 import { OperationError } from '../exit-codes.ts'
 
-/** LangFlow at the address that its users use. */
 export interface Service {
   /** The request of one attempt, for messages. */
   readonly what: string
@@ -15,10 +14,8 @@ export interface Service {
   readonly messages: { kept(): Promise<Set<number>>; forget(): Promise<void> } | null
 }
 
-/** Deadline for LangFlow to list or to delete messages, in milliseconds. */
-const STORED_MS = 20_000
-/** Number of messages in a full page of LangFlow's list. */
-const PAGE = 200
+const LISTED_WITHIN_MS = 20_000
+const PAGE_LENGTH = 200
 const MESSAGES = '/api/v1/monitor/messages'
 
 /** Requests /health, or runs a flow, given by its id or endpoint name. `service` may have a path. */
@@ -49,7 +46,7 @@ export function serviceAt(service: URL, flow: string | null, apiKey: string | nu
   }
 
   async function stored(method: 'GET' | 'DELETE', path: string): Promise<unknown> {
-    const signal = AbortSignal.timeout(STORED_MS)
+    const signal = AbortSignal.timeout(LISTED_WITHIN_MS)
     const answer = await send(method, MESSAGES + path, signal).catch(
       (error) => error as NodeJS.ErrnoException,
     )
@@ -62,12 +59,12 @@ export function serviceAt(service: URL, flow: string | null, apiKey: string | nu
     const numbered = new RegExp(`${session} message (\\d+)\\.`, 'g')
     const numbers = new Set<number>()
     // The newest messages come first. A message that is stored during the reads moves the others to later pages, and hides no message.
-    for (let offset = 0; ; offset += PAGE) {
-      const page = await stored('GET', `?session_id=${session}&limit=${PAGE}&offset=${offset}`)
+    for (let offset = 0; ; offset += PAGE_LENGTH) {
+      const page = await stored('GET', `?session_id=${session}&limit=${PAGE_LENGTH}&offset=${offset}`)
       const wrong = `${url}${MESSAGES} is not a list of messages: correct --service`
       if (!Array.isArray(page)) throw new OperationError('not_served', wrong)
       for (const [, number] of JSON.stringify(page).matchAll(numbered)) numbers.add(Number(number))
-      if (page.length < PAGE) return numbers
+      if (page.length < PAGE_LENGTH) return numbers
     }
   }
 

@@ -11,9 +11,14 @@ export function refuseUnfit(workload: Workload, options: InjectOptions): void {
 
 function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<string> {
   yield* takenNames(workload, options)
-  yield* takenPaths(workload)
-  if (asList(workload.langflow.command).length === 0)
-    yield `its container ${workload.container} has no command, and inject cannot read the image's own: add the command, such as [langflow, run]`
+  const { langflow, container } = workload
+  for (const mount of asList(langflow.volumeMounts)) {
+    const path = asText(dig(mount, 'mountPath'))
+    if (isWithin(path, PROGRAM_DIR) || isWithin(path, SOCKET_DIR))
+      yield `its container ${container} already has a volume at ${path}, where inject would mount its own: move it`
+  }
+  if (asList(langflow.command).length === 0)
+    yield `its container ${container} has no command, and inject cannot read the image's own: add the command, such as [langflow, run]`
 }
 
 function* takenNames(workload: Workload, options: InjectOptions): Generator<string> {
@@ -35,14 +40,6 @@ function* takenNames(workload: Workload, options: InjectOptions): Generator<stri
   for (const { name } of options.launcherVariables)
     if (has(langflow.env, name))
       yield `its container ${container} already has a variable ${name}, which inject would add: remove the variable, or the flag`
-}
-
-function* takenPaths({ langflow, container }: Workload): Generator<string> {
-  for (const mount of asList(langflow.volumeMounts)) {
-    const path = asText(dig(mount, 'mountPath'))
-    if (isWithin(path, PROGRAM_DIR) || isWithin(path, SOCKET_DIR))
-      yield `its container ${container} already has a volume at ${path}, where inject would mount its own: move it`
-  }
 }
 
 /** In most images, `/var/run` is a link to `/run`. */

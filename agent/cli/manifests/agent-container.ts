@@ -3,15 +3,10 @@ import type { KubeObject } from '../../kube/kube-objects.ts'
 import { asFields, asList, asText, dig, type Fields } from './manifest.ts'
 import { AGENT_PORT } from './pod-spec.ts'
 
-interface ProgramCommand {
-  readonly name: string
-  readonly args: readonly string[]
-}
-
 const COMMANDS = ['agent', 'launch', 'run', 'install']
 
 /** `null` if a container starts another program. */
-export function programOf({ command, args, image }: Fields): ProgramCommand | null {
+export function programOf({ command, args, image }: Fields) {
   const words = [...asList(command), ...asList(args)].map(asText)
   // Without a command, the container starts the entry point of its image. Other programs also have a command `run`.
   const [first = ''] = words

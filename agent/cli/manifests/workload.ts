@@ -120,7 +120,7 @@ export function readWorkload(
       account: account || `${name}-langflow-leader`,
       role: `${name}-langflow-leader`,
       lease: leaseName ?? `${name}-leader`,
-      members: serviceName(name, '-members'),
+      members: membersName(name),
     },
     /** Whether the pods use the default account, so that inject adds a ServiceAccount. */
     hasDefaultAccount: account === '',
@@ -195,7 +195,7 @@ function variableOf({ env }: Fields, name: string): string {
 }
 
 /** A Service's name: a DNS label that starts with a letter. The name of a workload may be longer and contain dots. */
-function serviceName(name: string, suffix: string): string {
+function membersName(name: string): string {
   const label = name.replace(/^[^a-z]+/, '').replaceAll('.', '-')
-  return label.slice(0, 63 - suffix.length).replace(/-+$/, '') + suffix
+  return `${label.slice(0, 55).replace(/-+$/, '')}-members`
 }

@@ -76,7 +76,7 @@ export async function runReport({ file, ...from }: Values<typeof REPORT_SETTINGS
   return failures.length === 0 ? EXIT_CODES.fine : EXIT_CODES.failed
 }
 
-/** Reads all parts. Never rejects for a part that cannot be read. */
+/** A part that cannot be read is a failure in the result. */
 export async function makeReport({ objects, leaseName, source, clock }: Reading) {
   const failures: Error[] = []
   const attempt = async <T>(what: string, read: () => Promise<T>): Promise<T | null> =>
