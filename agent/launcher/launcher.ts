@@ -157,7 +157,7 @@ export class Launcher {
   private contentChanged(): void {
     const { found } = this.content
     // This comes before the report: a standby that is outdated is not ready.
-    if (this.loop.state.phase.name === 'idle') this.standby?.renew()
+    if (this.loop.state.phase.name === 'idle') this.standby?.verify()
     if (found !== null) this.link.send({ type: 'digests', digests: found })
   }
 

@@ -16,7 +16,6 @@ export interface StandbyView {
   readonly state: 'none' | 'preparing' | 'ready'
   /** Why it is colder than configured, or starts slower than it could, in one sentence. */
   readonly reason: string | null
-  readonly memoryBytes: number | null // PSS of a ready standby
 }
 
 /** In one sentence. `null` also while it is being prepared. */
@@ -24,7 +23,7 @@ export function whyColder({ mode, reason }: StandbyView, configured: StandbyMode
   return mode === configured ? null : reason
 }
 
-export const COLD: StandbyView = { mode: 'cold', state: 'none', reason: null, memoryBytes: null }
+export const COLD: StandbyView = { mode: 'cold', state: 'none', reason: null }
 
 /** The right to run the workload until a fixed instant. It applies to the launcher's own clocks. */
 export interface Grant {

@@ -184,16 +184,6 @@ export function commandLineOf(pid: number): string {
   return typeof length === 'number' ? scratch.toString('latin1', 0, length) : ''
 }
 
-/** Its proportional share of memory (PSS) in bytes. */
-export function memoryOf(pid: number): number | null {
-  try {
-    const [, kilobytes] = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1')) ?? []
-    return kilobytes === undefined ? null : Number(kilobytes) * 1024
-  } catch {
-    return null
-  }
-}
-
 function isPid(name: string): boolean {
   const first = name.charCodeAt(0)
   return first >= 0x31 && first <= 0x39

@@ -125,7 +125,6 @@ const Status = object({
     mode: word<StandbyMode>(),
     state: word<StandbyView['state']>(),
     reason: text,
-    memoryBytes: number,
   }),
   /** `null`: no peer is asked, because `--peers` is not set or this replica does not lead. */
   peers: z.nullable(Peers),

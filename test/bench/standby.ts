@@ -24,14 +24,13 @@ export async function measureStandbys(testbed: Testbed, count: number): Promise<
     warm: spread('warm: acquired → serving', 'ms', atMost(10_000, 'ms')),
   }
   const prepared = spread('warm: until it stands by', 'ms')
-  const memory = spread('warm: memory of the standby (PSS)', 'MB')
   const section: Section = {
     title: 'Start of a real LangFlow after the grant',
     about: [
       'One follower with SQLite and one echo flow. The benchmark holds the Lease, and releases it once the follower stands by. The modes take turns.',
       '**acquired → serving**: by the follower’s own log. At `serving`, `/health_check` answers with 200. Each leader then ran the flow.',
     ],
-    rows: [served.cold, served.warm, prepared, memory],
+    rows: [served.cold, served.warm, prepared],
     notes: [],
   }
   await measured(section, async () => {
@@ -45,10 +44,7 @@ export async function measureStandbys(testbed: Testbed, count: number): Promise<
           const replica = await scene.replica(identity, { ...testbed.direct(scene, identity), flags })
           const ready = await scene.standsBy(replica)
           if (ready.mode !== mode) throw new Error(`the standby is ${ready.mode}, not ${mode}`)
-          if (mode === 'warm') {
-            prepared.values.push(performance.now() - begun)
-            memory.values.push(((await replica.status()).standby.memoryBytes ?? 0) / 1e6)
-          }
+          if (mode === 'warm') prepared.values.push(performance.now() - begun)
           // Releases the Lease, as its holder would.
           await writeLease(testbed.plane, scene.namespace, '', 1)
           const acquired = await replica.event('acquired')

@@ -34,7 +34,6 @@ const UNITS_S = { s: 1, m: 60, h: 3600, d: 86_400 } as const
 
 /** Metrics that a healthy demo does not expose, with the reason. */
 const RARE: Readonly<Record<string, string>> = {
-  langflow_leader_standby_memory_bytes: 'only warm standbys have it, and the demo runs cold ones',
   langflow_leader_revision_failed: 'only a failed rollout has it; a promtool test covers its alert',
 }
 

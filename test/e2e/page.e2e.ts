@@ -71,7 +71,6 @@ function everything(): Replica {
     wanted: 'warm',
     state: 'preparing',
     reason: WORD,
-    memoryBytes: null,
   } as const
   const { status } = leads(`${LONG}-a1b2c`, {
     problem: WORD,

@@ -169,7 +169,7 @@ class Bench {
 function fakeStandby(calls: string[], used: Promise<void>) {
   const standby = {
     view: COLD,
-    renew: () => void calls.push('renew'),
+    verify: () => void calls.push('verify'),
     prepare(afterMs = 0) {
       calls.push(`prepare after ${afterMs} ms`)
       if (afterMs > 0) standby.view = { ...COLD, mode: 'warm', state: 'ready' }
@@ -388,18 +388,18 @@ describe('the content', () => {
     assert.deepEqual(b.digests, [found('c1'), found('c2'), found('c2')])
   })
 
-  test('renews the standby before the agent receives a report of a change, but only while no LangFlow runs', async () => {
+  test('verifies the standby before the agent receives a report of a change, but only while no LangFlow runs', async () => {
     const b = new Bench()
     b.standby = fakeStandby(b.calls, Promise.resolve())
     b.meet()
-    const renewals = () => b.calls.filter((call) => call === 'renew').length
+    const verified = () => b.calls.filter((call) => call === 'verify').length
     b.content.found = found('c1')
     b.contentChanged()
-    assert.equal(renewals(), 1)
+    assert.equal(verified(), 1)
     b.grant()
     await b.start()
     b.contentChanged()
-    assert.equal(renewals(), 1)
+    assert.equal(verified(), 1)
   })
 
   test('is noted at a start and an end before the agent receives a report of it', async () => {

@@ -53,6 +53,6 @@ class ModelProcess implements StandbyProcess {
 
   private prepared(): void {
     this.end()
-    this.reports.ready({ reason: null, memoryBytes: null })
+    this.reports.ready(null)
   }
 }

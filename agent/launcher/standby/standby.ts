@@ -1,14 +1,9 @@
 import type { Clock, Timer } from '../../clock.ts'
 import { COLD, type StandbyView } from '../../link/link-messages.ts'
 
-/**
- * Delay before a failed standby is prepared again, counted from the moment when it became ready, or from its failure if
- * it was never ready. The delay doubles each time, since a preparation costs a start of LangFlow.
- */
-const AGAIN_MS = 60_000
-const AGAIN_AT_MOST_MS = 15 * 60_000
-
-type Held = Pick<StandbyView, 'reason' | 'memoryBytes'>
+/** Between two preparations of a kept standby, since each costs a start of LangFlow. */
+const AGAIN_MS = 2 * 60_000
+const LOOK_MS = 5_000
 
 export interface StandbyProcess {
   /** Its preparation begins. One report follows, and possibly a failure after `ready`. */
@@ -20,7 +15,8 @@ export interface StandbyProcess {
 }
 
 export interface StandbyReports {
-  ready(held: Held): void
+  /** `shortcoming`: why it starts slower than it could, in one sentence. */
+  ready(shortcoming: string | null): void
   /** `isFinal`: a retry would not change the reason. */
   failed(reason: string, isFinal?: boolean): void
 }
@@ -29,11 +25,11 @@ type StandbyPhase<P> =
   | { readonly name: 'none' }
   | { readonly name: 'due' } // its preparation begins when the timer fires
   | { readonly name: 'preparing'; readonly process: P }
-  | { readonly name: 'ready'; readonly process: P; readonly since: number; readonly held: Held }
+  | { readonly name: 'ready'; readonly process: P; readonly reason: string | null }
   | { readonly name: 'used' } // it has become the workload
   | { readonly name: 'failed'; readonly reason: string; readonly isFinal: boolean }
 
-/** Is kept while the workload does not run, and used up by its start. If it fails, it is prepared again later. */
+/** Is kept while the workload does not run, and used up by its start. If it fails or is outdated, it is prepared again. */
 export class Standby<P extends StandbyProcess = StandbyProcess> {
   private readonly clock: Clock
   private readonly newProcess: (reports: StandbyReports) => P
@@ -41,8 +37,7 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
   private phase: StandbyPhase<P> = { name: 'none' }
   private isKept = false
   private timer: Timer | null = null
-  private failures = 0
-  private renewedAt = Number.NEGATIVE_INFINITY // monotonic ms, also if it is still due
+  private begunAt = 0 // monotonic ms
   private settled = Promise.withResolvers<void>()
 
   constructor(clock: Clock, newProcess: (reports: StandbyReports) => P, changed: () => void) {
@@ -60,7 +55,7 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
       case 'preparing':
         return { ...COLD, mode: 'warm', state: 'preparing' }
       case 'ready':
-        return { mode: 'warm', state: 'ready', ...phase.held }
+        return { mode: 'warm', state: 'ready', reason: phase.reason }
       case 'failed':
         return { ...COLD, reason: phase.reason }
     }
@@ -78,38 +73,28 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
     if ((this.isKept && !isPutOff) || (phase.name === 'failed' && phase.isFinal)) return
     this.isKept = true
     this.timer?.cancel()
-    if (this.process !== null) return
-    if (afterMs === 0) this.begin()
+    if (this.process !== null) this.look()
+    else if (afterMs === 0) this.begin()
     else {
       this.phase = { name: 'due' }
       this.timer = this.clock.after(afterMs, () => this.begin())
     }
   }
 
-  /** Prepares a standby anew if it is outdated, at most once a minute. */
-  renew(): void {
-    if (!this.isKept || (this.process?.stale ?? null) === null) return
-    const now = this.clock.mono()
-    const waitMs = Math.max(0, this.renewedAt + AGAIN_MS - now)
-    this.renewedAt = now + waitMs
-    this.discard()
-    this.prepare(waitMs)
-    this.changed()
+  /** Gives the standby up if something that it has read has changed since. */
+  verify(): void {
+    const stale = this.process?.stale ?? null
+    if (stale !== null) this.fail(`the warm LangFlow was discarded: ${stale} has changed since it was read`)
   }
 
-  /**
-   * The workload is about to start, so no further standby is prepared. Resolves when the standby is ready or has
-   * failed. It is given up if something that it has read has changed since.
-   */
+  /** The workload is about to start, so no further standby is prepared. Resolves when one is ready or has failed. */
   async use(): Promise<void> {
     this.release()
-    this.failures = 0
     if (this.phase.name === 'due') this.begin()
     if (this.phase.name === 'preparing') await this.settled.promise
     // If the launcher hangs here, for example on a network file system, nothing of the workload executes. The clocks
     // are compared afterwards.
-    const stale = this.phase.name === 'ready' ? this.phase.process.stale : null
-    if (stale !== null) this.fail(outdated(stale))
+    this.verify()
   }
 
   /** The process that becomes the workload, unless the start is cold. */
@@ -135,11 +120,13 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
 
   private begin(): void {
     this.settled = Promise.withResolvers<void>()
+    this.begunAt = this.clock.mono()
     const process: P = this.newProcess({
-      ready: (held) => {
+      ready: (reason) => {
         if (this.process !== process) return
-        this.become({ name: 'ready', process, since: this.clock.mono(), held })
+        this.become({ name: 'ready', process, reason })
         this.settled.resolve()
+        this.look()
       },
       failed: (reason, isFinal) => {
         if (this.process === process) this.fail(reason, isFinal)
@@ -149,15 +136,22 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
     process.begin()
   }
 
+  private look(): void {
+    if (!this.isKept || this.phase.name !== 'ready') return
+    this.timer = this.clock.after(LOOK_MS, () => {
+      this.verify()
+      this.look()
+    })
+  }
+
   private fail(reason: string, isFinal = false): void {
-    const readyMs = this.phase.name === 'ready' ? this.clock.mono() - this.phase.since : 0
     this.process?.end()
+    this.timer?.cancel()
     this.become({ name: 'failed', reason, isFinal })
     this.settled.resolve()
     if (!this.isKept || isFinal) return
-    if (readyMs >= AGAIN_AT_MOST_MS) this.failures = 0
-    const waitMs = Math.min(AGAIN_MS * 2 ** this.failures++, AGAIN_AT_MOST_MS)
-    this.timer = this.clock.after(Math.max(0, waitMs - readyMs), () => this.begin())
+    const waitMs = Math.max(0, this.begunAt + AGAIN_MS - this.clock.mono())
+    this.timer = this.clock.after(waitMs, () => this.begin())
   }
 
   private become(phase: StandbyPhase<P>): void {
@@ -166,8 +160,4 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
   }
 }
 
-export type KeptStandby = Pick<Standby, 'view' | 'prepare' | 'renew' | 'use' | 'discard'>
-
-export function outdated(changed: string): string {
-  return `the warm LangFlow was discarded: ${changed} has changed since it was read`
-}
+export type KeptStandby = Pick<Standby, 'view' | 'prepare' | 'verify' | 'use' | 'discard'>

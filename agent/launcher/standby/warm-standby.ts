@@ -1,17 +1,16 @@
 import type { StdioOptions } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { stat } from 'node:fs/promises'
 import type { Duplex } from 'node:stream'
 import { isDeepStrictEqual } from 'node:util'
 import * as z from 'zod/mini'
 import type { Clock, Timer } from '../../clock.ts'
-import { fileSignature, signatureOf } from '../../file-signature.ts'
+import { fileSignature } from '../../file-signature.ts'
 import { readJsonLines } from '../../json-lines.ts'
-import { memoryOf, type ProcessIdentity, readStat } from '../../processes/proc.ts'
+import { type ProcessIdentity, readStat } from '../../processes/proc.ts'
 import { signalSame } from '../../processes/signals.ts'
 import { exitOf, firstProcess, type Reaper, type Started, spawnBelow } from '../../processes/spawn.ts'
 import { CUT_OFF, readLangflowCommand } from '../langflow-command.ts'
-import { outdated, Standby, type StandbyProcess, type StandbyReports } from './standby.ts'
+import { Standby, type StandbyProcess, type StandbyReports } from './standby.ts'
 
 /** In the bundle, deploy/bundle/build.mjs replaces this call with the text of the file. */
 const WARM_LANGFLOW = readFileSync(new URL('./warm_langflow.py', import.meta.url), 'utf8')
@@ -42,7 +41,6 @@ const LINK_FD = 3
 const MORE_MEMORY = 'raise the memory limit of LangFlow’s container'
 const TOO_LITTLE = `there is too little memory: ${MORE_MEMORY}`
 const KILLED = `it was killed (SIGKILL), probably because memory ran out: ${MORE_MEMORY}`
-const LOOK_MS = 5_000
 
 export type WarmStandby = Standby<WarmProcess>
 
@@ -144,7 +142,11 @@ class WarmProcess implements StandbyProcess {
       const { data: message } = Message.safeParse(line)
       if (message === undefined) invalid()
       else if (message.type === 'error') fault = message.error === 'MemoryError' ? TOO_LITTLE : message.error
-      else void this.waits(child, message)
+      else {
+        this.timer?.cancel()
+        this.read = Object.entries(message.read)
+        this.reports.ready(shortcoming(message.at, message.without))
+      }
     }
     readJsonLines(link, LONGEST_MESSAGE, received, invalid)
   }
@@ -154,26 +156,6 @@ class WarmProcess implements StandbyProcess {
     if (self !== undefined) this.processes.push(self)
     const first = await firstProcess(child, this.options.reaper, this.options.clock)
     if (this.child === child && first !== null && first.pid !== child.pid) this.processes.push(first)
-  }
-
-  private async waits(child: Started, { at, without, read }: z.infer<typeof Waiting>): Promise<void> {
-    this.read = Object.entries(read)
-    const memoryBytes = memoryOf((this.processes.at(-1) ?? child).pid)
-    if (await this.isUnchanged(child)) this.reports.ready({ reason: shortcoming(at, without), memoryBytes })
-  }
-
-  /** Whether the files that it has read are unchanged, and it still waits. If so, they are checked again later. */
-  private async isUnchanged(child: Started): Promise<boolean> {
-    for (const [path, then] of this.read) {
-      const now = await stat(path, { bigint: true }).then(signatureOf, ({ code }) => String(code))
-      if (this.child !== child) return false
-      if (now === then) continue
-      this.reports.failed(outdated(path))
-      return false
-    }
-    this.timer?.cancel()
-    this.timer = this.options.clock.after(LOOK_MS, () => void this.isUnchanged(child))
-    return true
   }
 
   private fail(reason: string, isFinal = false): void {

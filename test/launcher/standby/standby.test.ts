@@ -36,7 +36,7 @@ class Bench {
   }
 
   ready(): void {
-    this.reports.ready({ reason: null, memoryBytes: 1e6 })
+    this.reports.ready(null)
   }
 
   fail(isFinal = false): void {
@@ -80,49 +80,48 @@ describe('a standby', () => {
     assert.equal(dropped.prepared, 0)
   })
 
-  test('is prepared again if it is outdated, but at most once a minute', async () => {
+  test('that is found outdated is prepared again, but at most once in two minutes', async () => {
     const b = new Bench()
-    b.standby.renew()
+    b.standby.verify()
     b.standby.prepare()
     b.ready()
-    b.standby.renew()
+    await b.clock.pass(1.5 * MINUTE_MS)
+    b.standby.verify()
     assert.deepEqual([b.prepared, b.ended], [1, 0])
     b.isOutdated = true
-    await b.clock.pass(1_000)
-    b.standby.renew()
-    assert.deepEqual([b.prepared, b.ended], [2, 1])
-    await b.clock.pass(MINUTE_MS / 2)
-    for (const _ of 'twice') b.standby.renew()
-    assert.deepEqual([b.prepared, b.views.at(-1)], [2, 'warm none'])
+    b.standby.verify()
+    assert.deepEqual([b.prepared, b.ended, b.views.at(-1)], [1, 1, 'cold none'])
     await b.beginsAfter(0.5)
   })
 
-  test('that fails is prepared again after 60 s, then after twice as long each time, at most 15 min', async () => {
+  test('is verified every 5 s while it is ready', async () => {
+    const b = new Bench()
+    b.standby.prepare()
+    b.ready()
+    await b.standby.use() // the start is refused
+    b.standby.prepare()
+    await b.clock.pass(12_000)
+    b.isOutdated = true
+    await b.clock.pass(2_999)
+    assert.equal(b.ended, 0)
+    await b.clock.pass(1)
+    assert.equal(b.ended, 1)
+  })
+
+  test('that fails is prepared again two minutes after that preparation began', async () => {
     const b = new Bench()
     b.onBegin = () => b.fail()
     b.standby.prepare()
     assert.equal(b.standby.view.reason, 'it ended')
     b.standby.prepare()
-    for (const minutes of [1, 2, 4, 8, 15, 15]) await b.beginsAfter(minutes)
-  })
-
-  test('that was ready for 15 min is prepared again immediately, and the time of an earlier one counts', async () => {
-    const b = new Bench()
-    b.standby.prepare()
+    for (const minutes of [2, 2]) await b.beginsAfter(minutes)
+    b.onBegin = () => {}
+    await b.beginsAfter(2)
     b.ready()
-    b.fail()
-    await b.beginsAfter(1)
-    b.ready()
-    await b.clock.pass(MINUTE_MS)
-    b.fail()
-    await b.beginsAfter(1)
-    b.ready()
-    await b.clock.pass(15 * MINUTE_MS)
+    await b.clock.pass(3 * MINUTE_MS)
     b.fail()
     await b.clock.pass(0)
-    assert.equal(b.prepared, 4)
-    b.fail()
-    await b.beginsAfter(2)
+    assert.equal(b.prepared, 5)
   })
 
   test('is never prepared again after a final failure', async () => {
@@ -174,7 +173,7 @@ describe('a start', () => {
     assert.deepEqual([b.standby.take(), b.ended, b.views.at(-1)], [null, 1, 'cold none'])
   })
 
-  test('cancels a pending preparation, and resets the delay of the next one', async () => {
+  test('cancels a pending preparation', async () => {
     for (const failsFirst of [true, false]) {
       const b = new Bench()
       b.standby.prepare()
@@ -186,8 +185,6 @@ describe('a start', () => {
       assert.equal(b.prepared, 1)
       b.standby.prepare()
       assert.equal(b.prepared, 2)
-      b.fail()
-      await b.beginsAfter(1)
     }
   })
 
