@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync } from 'node:fs'
+import { uptime } from 'node:os'
 
 /**
  * One moment on the three clocks that can disagree. All in milliseconds.
@@ -29,31 +29,8 @@ export interface Clock {
 /** Longest delay that `setTimeout` accepts. A longer one would fire immediately. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1
 
-/** Opened once: each read from its beginning returns the present time, at a third of the cost of opening it. */
-let uptime: number | null = null
-const text = Buffer.alloc(64)
-
-function readBootMs(): number {
-  try {
-    return readUptimeMs()
-  } catch {
-    // The program that gives a container its own /proc/uptime may have restarted.
-    if (uptime !== null) closeSync(uptime)
-    uptime = null
-    return readUptimeMs()
-  }
-}
-
-function readUptimeMs(): number {
-  uptime ??= openSync('/proc/uptime', 'r')
-  const length = readSync(uptime, text, 0, text.length, 0)
-  const seconds = Number.parseFloat(text.toString('latin1', 0, length))
-  if (Number.isNaN(seconds)) throw new Error('/proc/uptime contains no time')
-  return seconds * 1000
-}
-
 export const systemClock: Clock = {
-  now: () => ({ mono: systemClock.mono(), boot: readBootMs(), wall: Date.now() }),
+  now: () => ({ mono: systemClock.mono(), boot: uptime() * 1000, wall: Date.now() }),
   // libuv's hrtime is CLOCK_MONOTONIC itself, unlike performance.now(), which counts from the process's start.
   mono: () => Number(process.hrtime.bigint()) / 1e6,
   after(delayMs, fire) {

@@ -1,13 +1,3 @@
-/** The command line or the environment is wrong: exit code 2, nothing was started. */
-export class UsageError extends Error {
-  readonly exitCode = 2
-  /** @param command as the user typed it, such as `langflow-leader agent` */
-  constructor(command: string, problem: string) {
-    super(`${command}: ${problem}; see '${command} --help'`)
-    this.name = 'UsageError'
-  }
-}
-
 /**
  * A failure that a person has to correct. The exit code is 1 if no other is given. The message is one sentence with the
  * required change.
@@ -21,11 +11,20 @@ export class FatalError extends Error {
   }
 }
 
+/** The command line or the environment is wrong: nothing was started. */
+export class UsageError extends FatalError {
+  /** @param command as the user typed it, such as `langflow-leader agent` */
+  constructor(command: string, problem: string) {
+    super(`${command}: ${problem}; see '${command} --help'`, { exitCode: 2 })
+    this.name = 'UsageError'
+  }
+}
+
 /** The exit code of a command for people if the API server or the agent does not answer, or refuses the user. */
 export const UNREACHABLE = 4
 
 export function exitCodeOf(error: unknown): number {
-  return error instanceof UsageError || error instanceof FatalError ? error.exitCode : 1
+  return error instanceof FatalError ? error.exitCode : 1
 }
 
 export function reportOf(error: unknown): string {
@@ -42,21 +41,14 @@ export function print(text: string): void {
   process.stdout.write(text)
 }
 
-/**
- * Line breaks and other control characters shown as escapes, so that no input can forge a second line, or reorder one.
- */
-export function oneLine(text: string): string {
-  return text.replace(CONTROLS, escaped)
-}
-
-/**
- * All characters that are invisible, but change how a terminal or a page shows the rest. The last ones change the
- * direction.
- */
 const CONTROLS =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
 
-function escaped(c: string): string {
-  return `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`
+/**
+ * Invisible characters shown as escapes, so that no input can forge a second line, or reorder one. The last ones change
+ * the direction.
+ */
+export function oneLine(text: string): string {
+  return text.replace(CONTROLS, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }

@@ -105,8 +105,8 @@ describe('install', () => {
     const [file, closed] = [join(scratch, 'file'), join(scratch, 'closed')]
     writeFileSync(file, '')
     mkdirSync(closed, { mode: 0o555 })
-    fails(run(bundle, file), /file: .* not a directory/)
-    fails(run(bundle, '/proc/nowhere'), /nowhere: it does not exist/)
+    fails(run(bundle, file), /file: file already exists/)
+    fails(run(bundle, '/proc/nowhere'), /nowhere: no such file/)
     fails(runFrom(installed('own'), closed), /closed: user \d+ has no permission/)
   })
 

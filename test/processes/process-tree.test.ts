@@ -53,7 +53,7 @@ test('a command runs with the marker, and its exit is reported', async () => {
 test('a command that cannot be started is rejected with one sentence', async () => {
   await using planted = plant()
   const commands: [RegExp, string[]][] = [
-    [/does not exist/, ['no-such-command']],
+    [/no such file/, ['no-such-command']],
     [/permission denied/, ['/']],
     [/give a command/, []],
   ]
