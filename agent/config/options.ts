@@ -12,7 +12,7 @@ type Given = Values<typeof AGENT_SETTINGS>
 
 export type LogLevel = Given['logLevel']
 
-export interface AgentOptions extends Omit<Given, 'identity' | 'traffic' | 'frontListen' | 'frontAddress'> {
+export interface AgentOptions extends Omit<Given, 'identity' | 'traffic' | 'frontListen'> {
   readonly identity: string
   readonly pod: Pod
   readonly traffic: TrafficOptions
@@ -91,10 +91,10 @@ export function runOptions(command: Command): Reader<RunOptions> {
 }
 
 function toAgentOptions(command: Command, given: Given, env: NodeJS.ProcessEnv): AgentOptions {
-  const { traffic: _, frontListen: __, frontAddress: ___, ...rest } = given
+  const { traffic: _, frontListen: __, ...rest } = given
   const problem = conflictIn(given)
   if (problem !== null) command.error(problem)
-  const pod = podFields(env, { named: given.identity !== null, hasPeers: given.peers !== null })
+  const pod = podFields(env)
   try {
     const identity = given.identity ?? defaultIdentity(env)
     const inPod = [env.KUBERNETES_SERVICE_HOST, pod.name, pod.ip].some(Boolean)
@@ -130,24 +130,18 @@ export function conflictIn(given: Checked): string | null {
   return contradiction(given) ?? conflicts.find(([applies]) => applies)?.[1] ?? null
 }
 
-const LOOPBACK = /^(localhost\.?|127\..*|::1)$/i
 const ANY_ADDRESS = /^(0\.0\.0\.0|::)$/
 
 function trafficOf(given: Given, pod: Pod, inPod: boolean): TrafficOptions {
-  const { traffic: mode, frontListen: listen, frontAddress } = given
+  const { traffic: mode, frontListen: listen } = given
   if (mode === 'readiness') return { mode }
-  if (inPod && frontAddress !== null && LOOPBACK.test(frontAddress.host))
+  if (inPod && pod.ip === null)
     throw new Error(
-      `--front-address '${formatListen(frontAddress)}' reaches only this pod: set an address that other replicas can reach`,
+      `--traffic=front requires ${FIELDS.ip.variable}: add it to the container's env with valueFrom.fieldRef.fieldPath ${FIELDS.ip.path}`,
     )
-  if (inPod && frontAddress === null && pod.ip === null)
-    throw new Error(
-      `--traffic=front requires ${FIELDS.ip.variable}: add it to the container's env with valueFrom.fieldRef.fieldPath ` +
-        `${FIELDS.ip.path}, or set --front-address`,
-    )
-  // Outside of a pod, all replicas run on one machine.
+  // Outside of a pod, without a host, all replicas run on one machine.
   const own = listen.host === null || ANY_ADDRESS.test(listen.host) ? '127.0.0.1' : listen.host
-  const address = frontAddress ?? { host: pod.ip ?? own, port: listen.port }
+  const address = { host: pod.ip ?? own, port: listen.port }
   return { mode, listen, address: formatListen(address), from: pod.ip }
 }
 

@@ -10,8 +10,6 @@ export interface Pod {
   /** The hash of the pod's template: all pods of one rollout share it. */
   readonly revision: string | null
   readonly owner: string | null
-  /** The fields that the manifest lacks, and the consequence; `null` if it lacks no field. */
-  readonly problem: string | null
 }
 
 export const FIELDS = {
@@ -20,8 +18,7 @@ export const FIELDS = {
   ip: { variable: 'POD_IP', path: 'status.podIP' },
 } as const
 
-/** `named`: a flag sets this replica's identity. `hasPeers`: its agent asks other agents. */
-export function podFields(env: NodeJS.ProcessEnv, otherwise: { named: boolean; hasPeers: boolean }): Pod {
+export function podFields(env: NodeJS.ProcessEnv): Pod {
   const name = env.POD_NAME || null
   const template = env.POD_TEMPLATE_HASH || null
   const controller = env.CONTROLLER_REVISION_HASH || null
@@ -31,23 +28,7 @@ export function podFields(env: NodeJS.ProcessEnv, otherwise: { named: boolean; h
     ip: env.POD_IP || null,
     revision: template ?? controller,
     owner: name === null ? null : ownerOf(name, template, controller),
-    problem: env.KUBERNETES_SERVICE_HOST ? lackOf(env, otherwise) : null,
   }
-}
-
-function lackOf(env: NodeJS.ProcessEnv, { named, hasPeers }: Parameters<typeof podFields>[1]): string | null {
-  if (!env.POD_NAME && !named)
-    return (
-      'the agent cannot read the name and the UID of its pod, so a restarted agent restarts LangFlow: add POD_NAME (metadata.name) ' +
-      "and POD_UID (metadata.uid) to the agent's env with valueFrom.fieldRef"
-    )
-  // If the manifest requests both hashes and both are empty, no controller made the pod, and it has no revision.
-  if (!hasPeers || env.POD_TEMPLATE_HASH !== undefined || env.CONTROLLER_REVISION_HASH !== undefined)
-    return null
-  return (
-    "the agent cannot read its pod's revision, so a rollout may not end: add POD_TEMPLATE_HASH (metadata.labels['pod-template-hash']) " +
-    "and CONTROLLER_REVISION_HASH (metadata.labels['controller-revision-hash']) to the agent's env with valueFrom.fieldRef"
-  )
 }
 
 /** The owner, read from the pod's name; `null` if the controller has shortened a long name. */

@@ -111,19 +111,17 @@ export function formatListen({ host, port }: Listen): string {
 
 const DNS_NAME = /^(?=.{1,253}$)[a-z\d]([-a-z\d]*[a-z\d])?(\.[a-z\d]([-a-z\d]*[a-z\d])?)*\.?$/i
 
-/** Reads `langflow-members:8090`, `10.0.0.7:8090` or `[fd00::7]:8090`, or a list of these, separated by commas. */
 export function parsePeers(text: string): readonly Peer[] {
-  return text.split(',').map((one) => parseAddress(one.trim(), 'langflow-members:8090'))
+  return text.split(',').map((one) => parsePeer(one.trim()))
 }
 
-export function parseFrontAddress(text: string): Peer {
-  return parseAddress(text, 'langflow-0.example.com:8091')
-}
-
-function parseAddress(text: string, example: string): Peer {
+/** Reads `langflow-members:8090`, `10.0.0.7:8090` or `[fd00::7]:8090`. */
+export function parsePeer(text: string): Peer {
   const read = hostAndPort(text)
   if (read === null || read.port === 0 || (isIP(read.host) !== 6 && !DNS_NAME.test(read.host)))
-    throw new Error(`use a DNS name or an IP address with a port, such as ${example} or [fd00::7]:8090`)
+    throw new Error(
+      'use a DNS name or an IP address with a port, such as langflow-members:8090 or [fd00::7]:8090',
+    )
   return read
 }
 

@@ -1,4 +1,4 @@
-import { parseFrontAddress } from '../config/values.ts'
+import { parsePeer } from '../config/values.ts'
 import type { Fault } from '../fault.ts'
 
 /**
@@ -80,7 +80,7 @@ export function frontOf(lease: Lease): FrontNote | null {
 
 function isFrontAddress(text: string): boolean {
   try {
-    parseFrontAddress(text)
+    parsePeer(text)
     return true
   } catch {
     return false

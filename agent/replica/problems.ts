@@ -26,7 +26,6 @@ export const REPORTS = {
   pause: {},
   version: { over: 'the version of LangFlow no longer prevents a takeover' },
   traffic: {},
-  pod: {},
 } as const satisfies Record<string, ProblemReport>
 
 export type ProblemCode = keyof typeof REPORTS
@@ -46,7 +45,6 @@ export function problemsOf(facts: ReplicaFacts): readonly (readonly [ProblemCode
     ['pause', pauseFault(lease)],
     ['version', versionFault(state)],
     ['traffic', traffic.problem],
-    ['pod', options.pod.problem],
   ]
 }
 

@@ -16,7 +16,7 @@ import { problemOf } from './problems.ts'
 export interface ReplicaOptions
   extends Omit<CandidateConfig, 'owner' | 'revision' | 'front' | 'salt'>,
     Pick<AgentOptions, 'leaseName' | 'onCrash' | 'peers'> {
-  readonly pod: Pick<AgentOptions['pod'], 'name' | 'revision' | 'owner' | 'problem'>
+  readonly pod: Pick<AgentOptions['pod'], 'name' | 'revision' | 'owner'>
   readonly traffic: Pick<AgentOptions['traffic'], 'mode'>
 }
 

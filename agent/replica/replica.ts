@@ -153,7 +153,7 @@ export class Replica implements StatusSource {
    * comes last, because a launcher may wait for it.
    */
   async start(): Promise<void> {
-    const { options, log } = this.parts
+    const { log } = this.parts
     const http = await this.parts.http(this)
     this.http = http
     try {
@@ -165,7 +165,6 @@ export class Replica implements StatusSource {
     }
     log.event('campaigning', { epoch: 0, lease: this.lease })
     log.info('answering HTTP', { port: http.port })
-    if (options.pod.problem !== null) log.warn(options.pod.problem)
     this.handovers.start()
     this.elector.start()
   }

@@ -8,7 +8,7 @@ const POD = { POD_NAME: 'langflow-0', POD_UID: '3f1c' }
 /** The contract's defaults, as texts if a flag takes a text. */
 const DEFAULTS = {
   identity: 'langflow-0_3f1c',
-  pod: { name: 'langflow-0', uid: '3f1c', ip: null, revision: null, owner: null, problem: null },
+  pod: { name: 'langflow-0', uid: '3f1c', ip: null, revision: null, owner: null },
   leaseName: 'langflow-leader-lock',
   leaseNamespace: null,
   leaseDurationMs: 15_000,
@@ -83,7 +83,6 @@ const onMachine = (address: string, host: string | null = null) => ({
   traffic: { mode: 'front', listen: { host, port: 8091 }, address, from: null },
 })
 
-const NO_IP = { LEADER_TRAFFIC: 'front' }
 const AT_LISTEN = onMachine('10.0.0.7:8091', '10.0.0.7')
 const WITHOUT_UID = { identity: 'me', pod: { ...DEFAULTS.pod, uid: null } }
 
@@ -91,8 +90,6 @@ const RULES: [what: string, args: string[], env: NodeJS.ProcessEnv, meaning: obj
   ['have the defaults of the contract', [], {}, {}],
   ['announce the address of the pod', [], FRONT, byFront('10.1.2.3:8091', '10.1.2.3')],
   ['put IPv6 in brackets', [], { ...FRONT, POD_IP: 'fd00::7' }, byFront('[fd00::7]:8091', 'fd00::7')],
-  ['announce the address of the flag', ['--front-address=a.b:80'], FRONT, byFront('a.b:80', '10.1.2.3')],
-  ['do not require POD_IP beside --front-address', ['--front-address=a:80'], NO_IP, byFront('a:80', null)],
   ['announce the loopback address outside of a pod', [], NO_POD, onMachine('127.0.0.1:8091')],
   ['announce --front-listen outside of a pod', ['--front-listen=10.0.0.7:8091'], NO_POD, AT_LISTEN],
   [
@@ -140,8 +137,6 @@ describe('an invalid option', () => {
     '--listen=:7860': /--listen and --target have the same port \(7860\)/,
     '--traffic=label': /--traffic 'label': .* readiness, front/,
     '--traffic=front': /requires POD_IP: .* status\.podIP/,
-    '--traffic=front --front-address=127.0.0.1:8091': /127\.0\.0\.1:8091' reaches only this pod/,
-    '--front-address=10.0.0.7': /--front-address '10\.0\.0\.7': .* with a port/,
     '--front-listen=:0': /--front-listen ':0': use a port/,
     '--traffic=front --front-listen=:8090': /--front-listen and --listen have the same port/,
     '--traffic=front --front-listen=:7860': /--front-listen and --target have the same port/,

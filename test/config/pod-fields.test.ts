@@ -1,18 +1,14 @@
 import assert from 'node:assert/strict'
 import { hostname } from 'node:os'
 import { describe, test } from 'node:test'
-import { defaultIdentity, podFields as podFrom } from '../../agent/config/pod-fields.ts'
-
-function podOf(env: NodeJS.ProcessEnv, otherwise: { named?: true; hasPeers?: true } = {}) {
-  return podFrom(env, { named: false, hasPeers: false, ...otherwise })
-}
+import { defaultIdentity, podFields } from '../../agent/config/pod-fields.ts'
 
 describe("the agent's pod", () => {
   test('is read from the downward API', () => {
     const [name, ip, revision] = ['langflow-7d9c5b8f4-x2x7q', '10.0.0.7', '7d9c5b8f4']
     const env = { POD_NAME: name, POD_UID: '3f1c', POD_IP: ip, POD_TEMPLATE_HASH: revision }
-    const found = { name, uid: '3f1c', ip, revision, owner: 'Deployment/langflow', problem: null }
-    assert.deepEqual(podOf({ ...env, CONTROLLER_REVISION_HASH: '' }), found)
+    const found = { name, uid: '3f1c', ip, revision, owner: 'Deployment/langflow' }
+    assert.deepEqual(podFields({ ...env, CONTROLLER_REVISION_HASH: '' }), found)
   })
 
   test('has the owner that its name and revision show, unless its name was cut', () => {
@@ -24,28 +20,13 @@ describe("the agent's pod", () => {
       ['alone', '', 'x', null],
     ]
     for (const [POD_NAME, POD_TEMPLATE_HASH, CONTROLLER_REVISION_HASH, owner] of rows)
-      assert.equal(podOf({ POD_NAME, POD_TEMPLATE_HASH, CONTROLLER_REVISION_HASH }).owner, owner, POD_NAME)
-    const nothing = { name: null, uid: null, ip: null, revision: null, owner: null, problem: null }
-    assert.deepEqual(podOf({}), nothing)
-  })
-
-  test('has a problem without its name, or without its revision if it has peers', () => {
-    const inPod = { KUBERNETES_SERVICE_HOST: '10.0.0.1' }
-    const named = { ...inPod, POD_NAME: 'a', POD_UID: 'b' }
-    const asked = { ...named, POD_TEMPLATE_HASH: '', CONTROLLER_REVISION_HASH: '' }
-    const rows: [env: NodeJS.ProcessEnv, otherwise: Parameters<typeof podOf>[1], lacks: string | null][] = [
-      [inPod, {}, 'POD_NAME'],
-      [inPod, { named: true }, null],
-      [{ ...inPod, POD_NAME: 'a' }, {}, null],
-      [named, { hasPeers: true }, 'POD_TEMPLATE_HASH'],
-      [named, {}, null],
-      [asked, { hasPeers: true }, null],
-      [{ POD_NAME: 'a', POD_UID: 'b' }, { hasPeers: true }, null],
-    ]
-    for (const [env, otherwise, lacks] of rows) {
-      const { problem } = podOf(env, otherwise)
-      assert.equal(/add (\w+)/.exec(problem ?? '')?.[1] ?? null, lacks)
-    }
+      assert.equal(
+        podFields({ POD_NAME, POD_TEMPLATE_HASH, CONTROLLER_REVISION_HASH }).owner,
+        owner,
+        POD_NAME,
+      )
+    const nothing = { name: null, uid: null, ip: null, revision: null, owner: null }
+    assert.deepEqual(podFields({}), nothing)
   })
 })
 

@@ -22,7 +22,6 @@ const OF_THE_CHART = [
   'traffic',
   'listen',
   'front-listen',
-  'front-address',
   'socket',
   'handover-on-change',
   'env-file',

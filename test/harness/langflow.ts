@@ -124,7 +124,7 @@ export class LangflowScene extends ApiServerScene {
   ): Promise<Replica & { readonly front: number }> {
     const front = await freePort()
     const at = `127.0.0.1:${front}`
-    const ofFront = ['--traffic=front', `--front-listen=${at}`, `--front-address=${at}`]
+    const ofFront = ['--traffic=front', `--front-listen=${at}`]
     // On a busy machine, the run of a flow can take longer than the default drain timeout.
     const replica = await this.replica(identity, {
       ...more,

@@ -214,7 +214,7 @@ describe('the problem of a replica', () => {
   const its = facts(FOLLOWS, 'idle') as unknown as ReplicaFacts
   const whole: ReplicaFacts = {
     ...its,
-    options: { ...its.options, pod: { ...its.options.pod, owner: null, problem: null } },
+    options: { ...its.options, pod: { ...its.options.pod, owner: null } },
   }
   const first = (more: Partial<ReplicaFacts>) => problemOf({ ...whole, ...more })
   const state = (more: object) => ({ state: { ...FOLLOWS, ...more } as CandidateState })

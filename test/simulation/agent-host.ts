@@ -66,7 +66,7 @@ export class AgentHost {
         ...config,
         identity,
         leaseName: LEASE.name,
-        pod: { name: null, revision: config.revision, owner: config.owner, problem: null },
+        pod: { name: null, revision: config.revision, owner: config.owner },
         onCrash: world.onCrash,
         peers: world.asksPeers ? [] : null,
         traffic: { mode: config.gateMs === 0 ? 'readiness' : 'front' },

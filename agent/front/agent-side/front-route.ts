@@ -40,7 +40,7 @@ export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): s
   if (note === null)
     return `${podOf(holder)} leads without a front, so requests wait at this replica: set --traffic=front there, in a version that supports it`
   if (note === 'closing' || note.address !== own.address) return null
-  return `${podOf(holder)} leads and publishes the front address of this replica (${own.address}): give each replica its own --front-address`
+  return `${podOf(holder)} leads and publishes the front address of this replica (${own.address}): give each replica its own --front-listen`
 }
 
 /** Only if the leader is well: it has renewed the Lease after its front was silent for 5 s. */

@@ -116,7 +116,7 @@ describe('the fault of a leader’s front', () => {
     [
       'is the address of this replica’s front',
       follower(noted('3 10.0.0.1:8091 key')),
-      /^other-1 leads .*\(10\.0\.0\.1:8091\): .*--front-address$/,
+      /^other-1 leads .*\(10\.0\.0\.1:8091\): .*--front-listen$/,
     ],
     ['does not exist if the leader writes its address', follower(noted('3 10.0.0.2:8091 key')), null],
     ['does not exist if the front is closing', follower(noted('3 closing')), null],

@@ -17,17 +17,16 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
     about: "The agent can read its pod's name and revision. If not, a rollout does not end.",
     fix: "Set POD_NAME, POD_UID, POD_TEMPLATE_HASH and CONTROLLER_REVISION_HASH in the agent's env with valueFrom.fieldRef.",
     *find({ agent, options, manifest }) {
-      const { pod, peers, identity } = options
-      if (pod.problem !== null) yield pod.problem
+      const { peers, identity } = options
       const own = agent.env.texts()
-      const name = manifest.kind === 'StatefulSet' ? 'CONTROLLER_REVISION_HASH' : 'POD_TEMPLATE_HASH'
-      if (pod.problem === null && peers !== null && own[name] === undefined)
-        yield `its agent has no variable ${name}`
+      const isConfigured =
+        own.LEADER_IDENTITY !== undefined || agent.args.some((word) => /^--identity/.test(word))
+      const hash = manifest.kind === 'StatefulSet' ? 'CONTROLLER_REVISION_HASH' : 'POD_TEMPLATE_HASH'
+      const required = [isConfigured ? [] : FIELDS.name.variable, peers === null ? [] : hash].flat()
+      for (const name of required) if (own[name] === undefined) yield `its agent has no variable ${name}`
       for (const { variable } of Object.values(FIELDS))
         if (own[variable] !== undefined && !isOfPod(own[variable]))
           yield `${variable} is the same in every pod`
-      const isConfigured =
-        own.LEADER_IDENTITY !== undefined || agent.args.some((word) => /^--identity/.test(word))
       if (isConfigured && !isOfPod(identity)) yield `all its agents have the identity ${identity}`
     },
   },
