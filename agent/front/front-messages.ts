@@ -68,18 +68,11 @@ export const NO_COUNTS: FrontCounts = {
  */
 export type FailedBecause = 'hold_timeout' | 'hold_limit' | 'outcome_unknown' | 'cut' | 'client_gone'
 
-/** Since `since` (monotonic ms), the front at this address has answered no hop. */
-export interface LeaderSilence {
-  readonly address: string
-  readonly since: number
-  readonly because: string
-}
-
 export type FromFront =
   | { readonly type: 'listening'; readonly port: number }
   | { readonly type: 'failed'; readonly reason: string }
-  /** Requests follow route `id` from now on. `silence`: of the leader's front. */
-  | { readonly type: 'routed'; readonly id: number; readonly silence: LeaderSilence | null }
+  /** Requests follow route `id` from now on. */
+  | { readonly type: 'routed'; readonly id: number }
   /** `heldMs`: the wait of each request that no longer waits. */
   | { readonly type: 'counts'; readonly counts: FrontCounts; readonly heldMs: readonly number[] }
   | { readonly type: 'ended' }

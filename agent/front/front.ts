@@ -103,7 +103,7 @@ class Front {
     // The front that forwarded these requests sends them to the new leader.
     this.#room.refuse(({ hop }) => hop !== null && !this.#routing.accepts(hop), notTheLeader(route.epoch))
     this.#room.letGo()
-    this.#report({ type: 'routed', id, silence: this.#routing.silence })
+    this.#report({ type: 'routed', id })
   }
 
   end(until: number): void {

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Clock } from '../clock.ts'
 import { formatListen } from '../config/values.ts'
-import type { FrontConfig, FrontRoute, LeaderSilence } from './front-messages.ts'
+import type { FrontConfig, FrontRoute } from './front-messages.ts'
 import { isSame } from './headers.ts'
 import { type Destination, Upstream } from './upstream.ts'
 
@@ -32,10 +32,6 @@ export class Routing {
   /** The deadline for requests in flight, if this is the leader's front in a planned stop. */
   get closing(): number | null {
     return this.#route.to === 'langflow' ? this.#route.closing : null
-  }
-
-  get silence(): LeaderSilence | null {
-    return this.#upstream?.silence ?? null
   }
 
   follow(route: FrontRoute): void {

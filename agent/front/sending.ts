@@ -114,8 +114,6 @@ export class Sending {
   }
 
   #invited(): void {
-    const { upstream } = this.#options
-    upstream.responded()
     if (this.#phase.name === 'offered') this.#send()
   }
 
@@ -126,7 +124,6 @@ export class Sending {
 
   #isAnswered(answer: IncomingMessage): void {
     const { exchange, upstream } = this.#options
-    upstream.responded()
     const failure = failureIn(upstream, answer)
     if (failure !== null) this.#settle(failure)
     else if (answer.statusCode === 101) {
@@ -137,7 +134,6 @@ export class Sending {
 
   #upgraded(answer: IncomingMessage, far: Socket, head: Buffer): void {
     const { exchange, upstream } = this.#options
-    upstream.responded()
     if (exchange.gone) {
       far.destroy()
       this.#settle(null)

@@ -1,9 +1,8 @@
 import { once } from 'node:events'
-import { Agent, type ClientRequestArgs, request } from 'node:http'
+import { Agent, type ClientRequestArgs } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Clock, Timer } from '../clock.ts'
-import { HOP, HOP_EPOCH, type LeaderSilence } from './front-messages.ts'
 import type { Hop } from './headers.ts'
 
 const CONNECT_TIMEOUT_MS = 1_000
@@ -12,8 +11,6 @@ const TRY_AGAIN_MS = 100
 const IDLE_MS = 1_000
 /** A dead peer is noticed half a minute later. */
 const KEEP_ALIVE_PROBE_MS = 15_000
-const PROBE_MS = 1_000
-const ANSWERS_WITHIN_MS = 2_000
 
 export interface Destination {
   readonly to: 'langflow' | 'leader'
@@ -50,6 +47,15 @@ class Connections extends Agent {
   }
 }
 
+/** After a request that did not reach the upstream, requests are tried one at a time until one succeeds. */
+type UpstreamPhase =
+  | { readonly name: 'open' }
+  | { readonly name: 'resting'; readonly timer: Timer }
+  | { readonly name: 'doubtful' }
+  | { readonly name: 'trying' }
+  /** Accepts no more requests, because another replica leads or none does. */
+  | { readonly name: 'closed' }
+
 export class Upstream {
   readonly options: UpstreamOptions
   readonly agent: Connections
@@ -57,63 +63,39 @@ export class Upstream {
   readonly #connecting = new Set<Socket>()
   readonly #relays = new Set<() => void>()
   #relaysOver: (() => void) | null = null
-  /** After a request that did not reach the upstream, requests are tried one at a time until one succeeds. */
-  #doubtful = false
-  #trying = false
-  #resting: Timer | null = null
-  #probing: Timer | null = null
-  #silence: LeaderSilence
-  /** Accepts no more requests, because another replica leads or none does. */
-  closed = false
+  #phase: UpstreamPhase = { name: 'open' }
 
   constructor(options: UpstreamOptions) {
     this.options = options
-    this.#silence = {
-      address: options.address,
-      since: options.clock.mono(),
-      because: 'it has not answered yet',
-    }
     const { hostname, port } = new URL(`http://${options.address}`)
     this.#where = { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 80) }
     this.agent = new Connections(() => this.#dial())
-    if (options.to === 'leader') this.#probeLater()
   }
 
   get available(): boolean {
-    return !this.closed && this.#resting === null && !(this.#doubtful && this.#trying)
+    return this.#phase.name === 'open' || this.#phase.name === 'doubtful'
   }
 
-  get silence(): LeaderSilence | null {
-    return this.options.to === 'leader' ? this.#silence : null
-  }
-
-  responded(): void {
-    this.#silence = { ...this.#silence, since: this.options.clock.mono() }
+  get closed(): boolean {
+    return this.#phase.name === 'closed'
   }
 
   taken(): void {
-    this.#trying = true
+    if (this.#phase.name === 'doubtful') this.#become({ name: 'trying' })
   }
 
   givenBack(): void {
-    this.#trying = false
-    if (this.#doubtful) this.options.ready()
+    if (this.#phase.name === 'trying') this.#become({ name: 'doubtful' })
   }
 
   reached(): void {
-    if (!this.#doubtful) return
-    this.#doubtful = false
-    this.options.ready()
+    if (this.#phase.name !== 'open') this.#become({ name: 'open' })
   }
 
   missed(): void {
-    this.#doubtful = true
-    this.#trying = false
-    if (this.closed) return
-    this.#resting ??= this.options.clock.after(TRY_AGAIN_MS, () => {
-      this.#resting = null
-      this.options.ready()
-    })
+    if (this.#phase.name === 'resting') return
+    const timer = this.options.clock.after(TRY_AGAIN_MS, () => this.#become({ name: 'doubtful' }))
+    this.#become({ name: 'resting', timer })
   }
 
   /** The idle connections may be about to break as well, so the retry uses none of them. */
@@ -129,11 +111,15 @@ export class Upstream {
   }
 
   superseded(): void {
-    this.closed = true
+    this.#become({ name: 'closed' })
     this.agent.maxFreeSockets = 0
     this.agent.closeIdle()
-    this.#resting?.cancel()
-    this.#probing?.cancel()
+  }
+
+  #become(phase: UpstreamPhase): void {
+    if ('timer' in this.#phase) this.#phase.timer.cancel()
+    this.#phase = this.closed ? this.#phase : phase
+    if (this.available) this.options.ready()
   }
 
   async #dial(): Promise<Socket> {
@@ -158,43 +144,6 @@ export class Upstream {
       timer.cancel()
       this.#connecting.delete(socket)
     }
-  }
-
-  #probeLater(): void {
-    const { clock } = this.options
-    this.#probing = clock.after(PROBE_MS, async () => {
-      if (clock.mono() - this.#silence.since >= PROBE_MS) await this.#probe()
-      if (!this.closed) this.#probeLater()
-    })
-  }
-
-  /** Each front answers this hop with 421, so a front without requests also notices a dead leader. */
-  #probe(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const failed = (because: string) => {
-      this.#silence = { ...this.#silence, because }
-    }
-    const probe = request({
-      ...this.#where,
-      agent: this.agent,
-      method: 'HEAD',
-      headers: { [HOP]: 'are you there' },
-    })
-    const late = this.options.clock.after(ANSWERS_WITHIN_MS, () =>
-      probe.destroy(new Error(`no answer within ${ANSWERS_WITHIN_MS / 1000} s`)),
-    )
-    probe.once('response', (answer) => {
-      if (answer.headers[HOP_EPOCH] !== undefined) this.responded()
-      else failed(`it is not a front: it answered ${answer.statusCode}`)
-      answer.resume()
-    })
-    probe.on('error', ({ message }) => failed(message))
-    probe.once('close', () => {
-      late.cancel()
-      resolve()
-    })
-    probe.end()
-    return promise
   }
 
   relaying(end: () => void): () => void {

@@ -6,7 +6,6 @@ import { connect, createServer as createTcpServer } from 'node:net'
 import { type Duplex, duplexPair } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type Clock, systemClock } from '../../agent/clock.ts'
 import { serveFront } from '../../agent/front/front.ts'
 import {
@@ -14,7 +13,6 @@ import {
   type FrontConfig,
   type FrontCounts,
   type FrontRoute,
-  type LeaderSilence,
   readMessages,
   type ToFront,
   writeMessage,
@@ -152,16 +150,6 @@ export class TestFront extends FrontDriver {
 
   static three(t: TestContext, langflow: number, former: TestConfig = {}) {
     return Promise.all([TestFront.start(t, former), TestFront.start(t, at(langflow)), TestFront.start(t)])
-  }
-
-  async silence(matches: (silence: LeaderSilence) => boolean, route: FrontRoute): Promise<LeaderSilence> {
-    for (;;) {
-      await this.route(route)
-      const last = this.reports.list.findLast(({ type }) => type === 'routed')
-      const { silence } = last as Extract<FromFront, { type: 'routed' }>
-      if (silence !== null && matches(silence)) return silence
-      await sleep(50)
-    }
   }
 
   arrival(): Promise<void> {

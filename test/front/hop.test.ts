@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
+import { probeFront } from '../../agent/front/agent-side/front-process.ts'
 import { HOP, HOP_EPOCH, HOP_WAITED } from '../../agent/front/front-messages.ts'
 import { freePort } from '../harness/free-port.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
@@ -173,28 +174,14 @@ for (const method of ['GET', 'POST']) {
   })
 }
 
-test("a front reports since when the leader's front hasn't answered, even without requests", async (t) => {
-  const [hung, leader, follower] = await Promise.all([hungServer(t), TestFront.start(t), TestFront.start(t)])
-  const other = await fakeLangFlow(t)
-  const to = (address: string, epoch = 1) => ({ to: 'leader', epoch, key: KEY, address }) as const
-  await leader.toNobody({ key: KEY })
-  const first = await follower.silence(() => true, to(leader.address))
-  const second = await follower.silence(({ since }) => since > first.since, to(leader.address))
-  await leader.stop()
-  const refused = await follower.silence(({ because }) => /ECONNREFUSED/.test(because), to(leader.address))
-  assert.equal(refused.address, leader.address)
-  assert.ok(refused.since >= second.since)
-  const silent = await follower.silence(({ because }) => /no answer/.test(because), to(hung.address, 2))
-  assert.ok(silent.since > refused.since, 'the time must start anew for another leader')
-  await follower.silence(
-    ({ because }) => because === 'it is not a front: it answered 200',
-    to(`127.0.0.1:${other.port}`, 3),
-  )
-  await follower.toNobody()
-  assert.equal(
-    (follower.reports.list.findLast(({ type }) => type === 'routed') as { silence: unknown }).silence,
-    null,
-  )
+test('a probe distinguishes a front from a server that is none, and from silence', async (t) => {
+  const [hung, front, other] = await Promise.all([hungServer(t), TestFront.start(t), fakeLangFlow(t)])
+  await front.toNobody()
+  assert.equal(await probeFront(front.address), null)
+  assert.equal(await probeFront(`127.0.0.1:${other.port}`), 'it is not a front: it answered 200')
+  assert.notEqual(await probeFront(hung.address), null)
+  await front.stop()
+  assert.equal(await probeFront(front.address), 'no program listens there')
 })
 
 test("an invalid waiting time in a hop header doesn't disturb holding, and a forged hop is still refused", async (t) => {

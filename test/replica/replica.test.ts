@@ -103,7 +103,6 @@ test('an agent exits only once no traffic is routed to it', async () => {
     listening: true,
     problem: null,
     counts: NO_COUNTS,
-    silence: null,
     follow: (route: FrontRoute) => {
       routes.push(route)
       return acknowledged.promise
@@ -113,7 +112,11 @@ test('an agent exits only once no traffic is routed to it', async () => {
     },
   }
   const access = { address: '10.0.0.1:8091', key: 'own-key' }
-  const replica = await agentOn(TAKEN, { access, holdTimeoutMs: 0, process: () => process }, [])
+  const replica = await agentOn(
+    TAKEN,
+    { access, holdTimeoutMs: 0, probe: async () => null, process: () => process },
+    [],
+  )
   let code: number | null = null
   const end = replica.end().then((its) => {
     code = its

@@ -80,6 +80,7 @@ export class AgentHost {
           : {
               access: { address: '10.1.2.3:8091', key: identity },
               holdTimeoutMs: 0,
+              probe: async () => null,
               process: () => modelFront(process, config.gateMs),
             },
       supervisor: ({ dispatch, ...wiring }) =>
@@ -215,7 +216,6 @@ function modelFront(process: Process, gateMs: number): ReturnType<OwnFront['proc
     listening: true,
     problem: null,
     counts: NO_COUNTS,
-    silence: null,
     follow(route) {
       const open = route.to === 'langflow' && route.closing === null
       if (open !== current) {

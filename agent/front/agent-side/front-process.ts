@@ -2,9 +2,12 @@ import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { request } from 'undici'
 import type { Clock, Timer } from '../../clock.ts'
 import type { AgentOptions } from '../../config/options.ts'
 import { variableOf } from '../../config/setting.ts'
+import { reasonOf } from '../../errno.ts'
+import type { Fault } from '../../fault.ts'
 import type { Metrics } from '../../observe/prometheus.ts'
 import { deprioritize } from '../../processes/spawn.ts'
 import { SupervisedChild } from '../../processes/supervised-child.ts'
@@ -12,7 +15,8 @@ import {
   type FromFront,
   type FrontConfig,
   type FrontRoute,
-  type LeaderSilence,
+  HOP,
+  HOP_EPOCH,
   NO_COUNTS,
   readMessages,
   type ToFront,
@@ -37,6 +41,7 @@ const LISTENS_WITHIN_MS = 20_000
 const CHECK_MS = 1_000
 const SILENT_MS = 3_000
 const KILL_AFTER_MS = 1_000
+const ANSWERS_WITHIN_MS = 2_000
 
 export function ownFront(
   { traffic, target, holdTimeoutMs, holdLimit, streamGraceMs, logLevel }: AgentOptions,
@@ -57,7 +62,23 @@ export function ownFront(
   return {
     access: { address, key: randomBytes(16).toString('base64url') },
     holdTimeoutMs,
+    probe: probeFront,
     process: (changed) => new FrontProcess({ ...options, changed }),
+  }
+}
+
+/** Each front answers this hop with 421. */
+export async function probeFront(address: string): Promise<Fault> {
+  try {
+    const { headers, statusCode } = await request(`http://${address}`, {
+      method: 'HEAD',
+      headers: { [HOP]: 'are you there' },
+      reset: true,
+      signal: AbortSignal.timeout(ANSWERS_WITHIN_MS),
+    })
+    return headers[HOP_EPOCH] === undefined ? `it is not a front: it answered ${statusCode}` : null
+  } catch (error) {
+    return reasonOf(error)
   }
 }
 
@@ -88,7 +109,6 @@ export class FrontProcess {
   /** `null` while it takes requests or is starting. */
   problem: string | null = null
   counts = NO_COUNTS
-  silence: LeaderSilence | null = null
 
   constructor(options: FrontProcessOptions) {
     this.#options = options
@@ -107,7 +127,6 @@ export class FrontProcess {
   /** The first route starts the front. Resolves when every forwarded request follows the route, or if no front runs. */
   follow(route: FrontRoute): Promise<void> {
     this.#route = route
-    this.silence = null
     this.#routeId++
     if (this.#phase.name === 'down') this.#child.start()
     else this.#sendRoute()
@@ -166,8 +185,7 @@ export class FrontProcess {
       case 'routed':
         if (phase.name === 'listening') phase.checkedAt = null
         this.#followed(message.id)
-        if (message.id !== this.#routeId || this.silence === message.silence) return
-        this.silence = message.silence
+        if (message.id !== this.#routeId) return
         break
       case 'counts':
         this.counts = message.counts
@@ -222,7 +240,6 @@ export class FrontProcess {
     }
     if (phase.name === 'listening' || this.problem === null) this.problem = problem
     this.counts = NO_COUNTS
-    this.silence = null
     this.#followed(Number.POSITIVE_INFINITY)
     this.#options.changed()
   }

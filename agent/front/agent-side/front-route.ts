@@ -1,7 +1,8 @@
 import { type CandidateConfig, type CandidateState, doubtAt } from '../../election/state.ts'
+import type { Fault } from '../../fault.ts'
 import { epochOf, type FrontAccess, frontOf, holderOf } from '../../lease/lease.ts'
 import { podOf } from '../../lease/operator-annotations.ts'
-import type { FrontRoute, LeaderSilence } from '../front-messages.ts'
+import type { FrontRoute } from '../front-messages.ts'
 
 const SILENT_MS = 5_000
 
@@ -32,7 +33,7 @@ export function routeOf(facts: RouteFacts): FrontRoute {
   return { to: 'leader', epoch, key: note.key, address: note.address }
 }
 
-export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): string | null {
+export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): Fault {
   const lease = state.term === null ? (state.seen?.lease ?? null) : null
   const holder = lease === null ? '' : holderOf(lease)
   if (lease === null || holder === '' || holder === config.identity) return null
@@ -43,18 +44,21 @@ export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): s
   return `${podOf(holder)} leads and publishes the front address of this replica (${own.address}): give each replica its own --front-listen`
 }
 
+/** The front at this address has answered no probe since `since` (monotonic ms). */
+export interface LeaderSilence {
+  readonly address: string
+  readonly since: number
+  readonly because: string
+}
+
 /** Only if the leader is well: it has renewed the Lease after its front was silent for 5 s. */
-export function unreachable(
+export function silenceFault(
   { state: { term, seen }, config }: Pick<RouteFacts, 'state' | 'config'>,
   silence: LeaderSilence | null,
   now: number,
-): LeaderSilence | null {
+): Fault {
   if (silence === null || term !== null || seen === null) return null
-  const { changedAt } = seen
-  const isLong = changedAt >= silence.since + SILENT_MS
-  return isLong && now < changedAt + config.renewDeadlineMs ? silence : null
-}
-
-export function unreachableFault({ address, because }: LeaderSilence): string {
+  const { address, since, because } = silence
+  if (seen.changedAt < since + SILENT_MS || now >= seen.changedAt + config.renewDeadlineMs) return null
   return `the leader's front at ${address} does not answer (${because}), so requests wait at this replica: allow connections between the fronts of all replicas`
 }

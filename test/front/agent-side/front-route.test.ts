@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { CandidateState } from '../../../agent/election/state.ts'
-import { leaderFault, routeOf, unreachable } from '../../../agent/front/agent-side/front-route.ts'
+import { leaderFault, routeOf, silenceFault } from '../../../agent/front/agent-side/front-route.ts'
 import type { FrontRoute } from '../../../agent/front/front-messages.ts'
 import type { Lease } from '../../../agent/lease/lease.ts'
 import { Candidate, CONFIG, heldBy, released } from '../../election/candidate.ts'
@@ -149,8 +149,8 @@ describe("a leader's front that does not answer", () => {
   ] as [string, CandidateState, number, number, boolean][])
     test(what, () => {
       const silence = { address: '10.0.0.2:8091', since: renewedAt - silentMs, because: 'a test' }
-      const found = unreachable({ state, config: CONFIG }, silence, renewedAt + afterMs)
-      assert.equal(found, fault ? silence : null)
-      assert.equal(unreachable({ state, config: CONFIG }, null, renewedAt + afterMs), null)
+      const faultOf = (one: typeof silence | null) =>
+        silenceFault({ state, config: CONFIG }, one, renewedAt + afterMs)
+      assert.deepEqual([faultOf(silence) !== null, faultOf(null)], [fault, null])
     })
 })

@@ -49,7 +49,7 @@ function received(message) {
   if (message.type === 'begin') say({ type: 'listening', port: 8091 })
   if (message.type === 'route') {
     say({ type: 'counts', counts: COUNTS, heldMs: [10, 20] })
-    say({ type: 'routed', id: message.id, silence: null })
+    say({ type: 'routed', id: message.id })
     if (option === 'hangs') hang()
   }
   if (message.type === 'end' && option !== 'stays') say({ type: 'ended' })

@@ -2,12 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { CandidateState, Fact } from '../../../agent/election/state.ts'
 import { CLOSED_WITHIN_MS, Steering } from '../../../agent/front/agent-side/steering.ts'
-import {
-  type FrontCounts,
-  type FrontRoute,
-  type LeaderSilence,
-  NO_COUNTS,
-} from '../../../agent/front/front-messages.ts'
+import { type FrontCounts, type FrontRoute, NO_COUNTS } from '../../../agent/front/front-messages.ts'
 import { Candidate, CONFIG, heldBy } from '../../election/candidate.ts'
 import { VirtualClock } from '../../harness/virtual-clock.ts'
 
@@ -34,7 +29,6 @@ class Scene {
     listening: true,
     problem: null as string | null,
     counts: NO_COUNTS,
-    silence: null as LeaderSilence | null,
     follow: (route: FrontRoute): Promise<void> => {
       this.routes.push(route)
       const { promise, resolve } = Promise.withResolvers<void>()
@@ -47,6 +41,8 @@ class Scene {
   }
   state: CandidateState
   inDoubt = false
+  readonly probed: string[] = []
+  unreachable: string | null = null
   changed = (): void => {}
 
   constructor({ readiness = false, lingerMs = 0 }: Setting = {}) {
@@ -57,7 +53,7 @@ class Scene {
       return this.process
     }
     this.steering = new Steering({
-      front: readiness ? null : { access: OWN, holdTimeoutMs: 30_000, process },
+      front: readiness ? null : { access: OWN, holdTimeoutMs: 30_000, probe: this.probe, process },
       config: CONFIG,
       lingerMs,
       clock: this.clock,
@@ -67,6 +63,11 @@ class Scene {
       ready: () => this.state.term !== null && this.state.term.stepDown === null && !this.inDoubt,
     })
     this.steering.gateChanged()
+  }
+
+  private readonly probe = async (address: string) => {
+    this.probed.push(address)
+    return this.unreachable
   }
 
   answer(): void {
@@ -225,14 +226,31 @@ describe('the front', () => {
     steering.gateChanged()
     assert.equal(steering.view.routedTo, '')
     assert.match(steering.view.problem ?? '', /^other-1 leads without a front/)
+  })
+
+  it('shows a leader that renews while its front does not answer', async () => {
+    const scene = new Scene()
     const lease = heldBy('other-1_uid', 51)
     const annotations = { 'langflow-leader/front': '3 10.0.0.2:8091 key' }
-    scene.state = Candidate.follower().sees({ ...lease, metadata: { ...lease.metadata, annotations } }).state
-    const since = (scene.state.seen?.changedAt ?? 0) - 5_000
-    process.silence = { address: '10.0.0.2:8091', since, because: 'connect ECONNREFUSED' }
-    assert.match(
-      steering.view.problem ?? '',
-      /^the leader's front at 10\.0\.0\.2:8091 does not answer \(connect ECONN/,
-    )
+    const sees = () => {
+      const { state } = Candidate.follower().sees({ ...lease, metadata: { ...lease.metadata, annotations } })
+      scene.state = { ...state, seen: state.seen && { ...state.seen, changedAt: scene.clock.mono() } }
+      scene.steering.gateChanged()
+    }
+    await scene.clock.pass(60_000)
+    assert.deepEqual(scene.probed, [], 'a leader probed a front')
+    sees()
+    await scene.clock.pass(2_000)
+    scene.unreachable = 'a test'
+    await scene.clock.pass(8_000)
+    assert.equal(scene.steering.view.problem, null, 'the leader has not renewed since')
+    sees()
+    assert.match(scene.steering.view.problem ?? '', /10\.0\.0\.2:8091 .* \(a test\)/)
+    scene.unreachable = null
+    await scene.clock.pass(2_000)
+    assert.deepEqual([scene.steering.view.problem, scene.probed.length], [null, 6])
+    await scene.steering.end(Promise.resolve())
+    await scene.clock.pass(60_000)
+    assert.equal(scene.probed.length, 6)
   })
 })
