@@ -10,7 +10,7 @@ import { KNOWN } from '../launcher/langflow-command.ts'
 import { langflowVersion } from '../launcher/langflow-package.ts'
 import { Launcher } from '../launcher/launcher.ts'
 import { localMachine } from '../launcher/local-machine.ts'
-import { faultOfSecretKey, givenEnvironment } from '../launcher/workload-environment.ts'
+import { givenEnvironment } from '../launcher/workload-environment.ts'
 import { LinkClient } from '../link/link-client.ts'
 import { createLog, type Log } from '../observe/log.ts'
 import { isAlone } from '../processes/membership.ts'
@@ -42,8 +42,6 @@ async function launch(options: LauncherOptions): Promise<number> {
     )
   if (!alone && leash === undefined)
     log.warn('the launcher is not PID 1, so a flow can stop or kill it: make it the command of its container')
-  const fault = faultOfSecretKey(options.command, env.environment)
-  if (fault !== null) log.warn(fault)
   const parentGone = leash === undefined ? null : process.stdin
   let outlived = false
   parentGone?.once('end', () => {

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import { chmodSync, copyFileSync, existsSync, readdirSync, realpathSync, renameSync, rmSync } from 'node:fs'
 import { basename, delimiter, dirname, extname, join } from 'node:path'
 import { makeDirectory } from '../directory.ts'
@@ -20,12 +19,8 @@ const EXECUTE_ONLY = 0o111
  */
 const READABLE_LOADER = 'loader'
 const LIBRARIES = 'lib'
-const CHECK_TIMEOUT_MS = 60_000
 
-/**
- * Puts the three programs into `target`, each atomically, with the libraries of the image's node, and starts them.
- * Throws `FatalError`.
- */
+/** Puts the three programs into `target`, each atomically, with the libraries of the image's node. */
 export function install(target: string, { program, path }: { program: string; path: string }): void {
   const bundle = realpathSync(program)
   if (extname(bundle) === '.ts') {
@@ -48,7 +43,6 @@ export function install(target: string, { program, path }: { program: string; pa
   } catch (error) {
     throw new FatalError(`cannot write to ${target}: ${reasonOf(error, REMEDIES)}`, { cause: error })
   }
-  check(target)
 }
 
 function ownLibraries(node: string) {
@@ -105,22 +99,4 @@ const REMEDIES = {
   EPERM: MAY_NOT,
   EROFS: 'it is read-only; mount a volume there, without readOnly in this container',
   ENOSPC: 'there is no space left; it takes 130 MB',
-}
-
-function check(target: string): void {
-  const at = (name: string) => join(target, name)
-  // As a subreaper (-s), since here it is not PID 1. NODE_OPTIONS of this container does not apply in the other one.
-  const args = ['-s', '--', at('node'), at('langflow-leader.mjs'), '--version']
-  try {
-    execFileSync(at('tini'), args, {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: {},
-      timeout: CHECK_TIMEOUT_MS,
-    })
-  } catch (error) {
-    const { stderr, message } = error as Error & { stderr?: string }
-    const [reason] = (stderr || message).trim().split('\n')
-    throw new FatalError(`the installed program in ${target} does not start: ${reason}`, { cause: error })
-  }
 }

@@ -206,8 +206,10 @@ export class Launcher {
     const { log } = this.options
     logCause(log, this.repeats, view, cause)
     const { reason } = view.standby
-    if (reason !== null && reason !== this.loggedReason) log.warn(reason)
-    this.loggedReason = reason
+    if (reason !== null && reason !== this.loggedReason) {
+      log.warn(reason)
+      this.loggedReason = reason
+    }
     this.link.send({ type: 'workload', view, cause })
   }
 

@@ -23,20 +23,9 @@ export function workloadEnvironment(
   return { ...standbyEnvironment(env), LEADER_EPOCH: String(epoch), LEADER_IDENTITY: identity }
 }
 
-const SECRET_KEY = 'LANGFLOW_SECRET_KEY'
-/** LangFlow uses a key of this length or more unchanged. Of a shorter one it uses the SHA-256. */
-const AS_IT_IS = 32
-const ADVICE =
-  "set it on all replicas to the same output of `openssl rand -base64 32 | tr '+/' '-_'` (44 characters)"
-
-/** Why LangFlow cannot encrypt with its key, or why replicas do not share it. The sentence never contains the key. */
-export function faultOfSecretKey(command: readonly string[], env: NodeJS.ProcessEnv): string | null {
-  if (!/\blangflow(\.__main__)?\s+run\b/.test(command.join(' '))) return null
-  const key = env[SECRET_KEY]
-  if (!key)
-    return `${SECRET_KEY} is not in LangFlow's environment: unless a start script or an env file sets it, each replica generates its own key and cannot read API keys and credentials that another replica stored; ${ADVICE}`
-  if (key.length < AS_IT_IS || fernetKey(key) !== null) return null
-  return `${SECRET_KEY} is not 32 url-safe base64-encoded bytes: LangFlow runs, but cannot store API keys and credentials; ${ADVICE}`
+/** Whether LangFlow can store API keys and credentials: it uses a long key unchanged, and the SHA-256 of a shorter one. */
+export function isUsableKey(key: string): boolean {
+  return key !== '' && (key.length < 32 || fernetKey(key) !== null)
 }
 
 /** The 32 bytes of a key, as LangFlow pads it and Python's `Fernet` reads it. It skips other characters. */

@@ -225,7 +225,7 @@ class MarkedTree extends SignalledTree {
       if (stat.pid === 1 || stat.pid === process.pid) return true
       const answer = carries(stat.pid, variable)
       if (answer === 'yes') marked.add(stat.pid)
-      if (answer !== 'blank') return answer !== 'gone'
+      if (answer !== 'blank') return true
       const looks = (blanks.get(stat.pid) ?? 0) + 1
       blanks.set(stat.pid, looks)
       return looks > BLANK_ROUNDS

@@ -17,8 +17,7 @@ export interface StandbyProcess {
 export interface StandbyReports {
   /** `shortcoming`: why it starts slower than it could, in one sentence. */
   ready(shortcoming: string | null): void
-  /** `isFinal`: a retry would not change the reason. */
-  failed(reason: string, isFinal?: boolean): void
+  failed(reason: string): void
 }
 
 type StandbyPhase<P> =
@@ -27,7 +26,7 @@ type StandbyPhase<P> =
   | { readonly name: 'preparing'; readonly process: P }
   | { readonly name: 'ready'; readonly process: P; readonly reason: string | null }
   | { readonly name: 'used' } // it has become the workload
-  | { readonly name: 'failed'; readonly reason: string; readonly isFinal: boolean }
+  | { readonly name: 'failed'; readonly reason: string }
 
 /** Is kept while the workload does not run, and used up by its start. If it fails or is outdated, it is prepared again. */
 export class Standby<P extends StandbyProcess = StandbyProcess> {
@@ -68,9 +67,8 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
 
   /** Does nothing if a standby exists already. A call without a delay starts a standby that was put off. */
   prepare(afterMs = 0): void {
-    const { phase } = this
-    const isPutOff = phase.name === 'due' && afterMs === 0
-    if ((this.isKept && !isPutOff) || (phase.name === 'failed' && phase.isFinal)) return
+    const isPutOff = this.phase.name === 'due' && afterMs === 0
+    if (this.isKept && !isPutOff) return
     this.isKept = true
     this.timer?.cancel()
     if (this.process !== null) this.look()
@@ -109,7 +107,7 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
   discard(): void {
     this.release()
     this.process?.end()
-    if (this.phase.name !== 'failed' || !this.phase.isFinal) this.phase = { name: 'none' }
+    this.phase = { name: 'none' }
     this.settled.resolve()
   }
 
@@ -128,8 +126,8 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
         this.settled.resolve()
         this.look()
       },
-      failed: (reason, isFinal) => {
-        if (this.process === process) this.fail(reason, isFinal)
+      failed: (reason) => {
+        if (this.process === process) this.fail(reason)
       },
     })
     this.become({ name: 'preparing', process })
@@ -144,12 +142,12 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
     })
   }
 
-  private fail(reason: string, isFinal = false): void {
+  private fail(reason: string): void {
     this.process?.end()
     this.timer?.cancel()
-    this.become({ name: 'failed', reason, isFinal })
+    this.become({ name: 'failed', reason })
     this.settled.resolve()
-    if (!this.isKept || isFinal) return
+    if (!this.isKept) return
     const waitMs = Math.max(0, this.begunAt + AGAIN_MS - this.clock.mono())
     this.timer = this.clock.after(waitMs, () => this.begin())
   }

@@ -71,14 +71,13 @@ class WarmProcess implements StandbyProcess {
 
   begin(): void {
     const { command, clock, startTimeoutMs } = this.options
-    let start: ReturnType<typeof readLangflowCommand> | null = null
     try {
-      start = readLangflowCommand(command, this.given, process.cwd())
+      const start = readLangflowCommand(command, this.given, process.cwd())
       const late = `it took longer than ${startTimeoutMs / 1000} s`
       this.timer = clock.after(startTimeoutMs, () => this.fail(late))
       this.spawn(start)
     } catch (error) {
-      this.fail((error as Error).message, start === null)
+      this.fail((error as Error).message)
     }
   }
 
@@ -158,8 +157,8 @@ class WarmProcess implements StandbyProcess {
     if (this.child === child && first !== null && first.pid !== child.pid) this.processes.push(first)
   }
 
-  private fail(reason: string, isFinal = false): void {
-    this.reports.failed(`LangFlow cannot be kept warm: ${reason}`, isFinal)
+  private fail(reason: string): void {
+    this.reports.failed(`LangFlow cannot be kept warm: ${reason}`)
   }
 }
 

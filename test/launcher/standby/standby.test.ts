@@ -39,8 +39,8 @@ class Bench {
     this.reports.ready(null)
   }
 
-  fail(isFinal = false): void {
-    this.reports.failed('it ended', isFinal)
+  fail(): void {
+    this.reports.failed('it ended')
   }
 
   /** Asserts that the next preparation begins after exactly these minutes. */
@@ -122,17 +122,6 @@ describe('a standby', () => {
     b.fail()
     await b.clock.pass(0)
     assert.equal(b.prepared, 5)
-  })
-
-  test('is never prepared again after a final failure', async () => {
-    const b = new Bench()
-    b.standby.prepare()
-    b.fail(true)
-    assert.equal(b.clock.next(), Number.POSITIVE_INFINITY)
-    await b.standby.use()
-    b.standby.discard()
-    b.standby.prepare()
-    assert.deepEqual([b.prepared, b.standby.view.reason], [1, 'it ended'])
   })
 
   test('stays away after a discard, also if it has failed before', async () => {

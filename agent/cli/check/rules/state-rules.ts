@@ -1,4 +1,4 @@
-import { faultOfSecretKey } from '../../../launcher/workload-environment.ts'
+import { isUsableKey } from '../../../launcher/workload-environment.ts'
 import { asList, asText, dig, titleOf } from '../../manifests/manifest.ts'
 import { isOfPod, Unknown } from '../environment.ts'
 import { asInstalled, mountAt, objectsOf, othersBefore, volumeOf } from '../facts.ts'
@@ -15,11 +15,10 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
     fix: "Set LANGFLOW_SECRET_KEY on all replicas to the same output of `openssl rand -base64 32 | tr '+/' '-_'`.",
     *find({ env, isSingle }) {
       const key = env.value('LANGFLOW_SECRET_KEY')
-      const fault = faultOfSecretKey(['langflow run'], key === null ? {} : { LANGFLOW_SECRET_KEY: key })
-      if (key !== null && isOfPod(key)) yield 'each pod has its own LANGFLOW_SECRET_KEY'
-      else if (key === null && fault !== null)
+      if (key === null)
         yield { message: 'LANGFLOW_SECRET_KEY is not set', severity: isSingle ? 'warning' : 'error' }
-      else if (fault !== null) yield 'LANGFLOW_SECRET_KEY is not 32 url-safe base64-encoded bytes'
+      else if (isOfPod(key)) yield 'each pod has its own LANGFLOW_SECRET_KEY'
+      else if (!isUsableKey(key)) yield 'LANGFLOW_SECRET_KEY is not 32 url-safe base64-encoded bytes'
     },
   },
   {
