@@ -53,10 +53,6 @@ export class ChaosScene extends ApiServerScene {
     }
   }
 
-  slotOf(identity: string): Slot | undefined {
-    return this.slots.find((slot) => slot.identity === identity)
-  }
-
   /** Runs kubectl as admin. Rejects if the API server doesn't answer within 5 s. */
   override kubectl(...args: string[]): Promise<{ stdout: string }> {
     return super.kubectl('--request-timeout=5s', ...args)

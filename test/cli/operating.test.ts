@@ -57,9 +57,6 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     assert.equal((await b.get('/readyz')).status, 200)
     const again = await new Command(scene, 'switchover', '--to=b', '--yes', '--output=json').end()
     assert.deepEqual([again.code, JSON.parse(again.stdout).error.code], [3, 'already_leads'])
-    const absent = await new Command(scene, 'switchover', '--to=c', '--yes').end()
-    assert.equal(absent.code, 3)
-    assert.equal(absent.stderr, 'langflow-leader: no replica is named c: use one of a and b\n')
   })
 
   test('switchover: a request that the leader has not read is withdrawn after the timeout, and on Ctrl-C', async (t) => {

@@ -7,7 +7,7 @@ import { FAST } from '../harness/replica.ts'
 import { EmbeddedScene } from '../harness/scene.ts'
 import { serve } from '../observe/client.ts'
 import { follows, leads } from '../observe/page/replicas.ts'
-import { Replica, silent, TERM } from '../observe/replica.ts'
+import { Replica, silent } from '../observe/replica.ts'
 
 let browser: Browser
 before(async (t) => {
@@ -76,12 +76,9 @@ function everything(): Replica {
     problem: WORD,
     pause: { until: null, reason: WORD },
     switchover: { what: 'switchover', to: `${LONG}-d3e4f`, state: 'refused', reason: WORD },
-    lastDrill: { at: '2026-01-01T03:04:05Z', result: 'ok' },
-    history: Array.from({ length: 12 }, (_, n) => ({ ...TERM, epoch: 12 - n, holder: `${LONG}-a1b2c` })),
-    flowsDigest: 'f1',
   })
   const replica = new Replica(status!)
-  const unable = { couldTakeOver: false, unable: WORD, decision: WORD, flowsDigest: 'f2' }
+  const unable = { couldTakeOver: false, unable: WORD, decision: WORD }
   replica.others = [
     follows(`${LONG}-d3e4f`, { ...unable, standby }),
     follows(`${LONG}-g5h6i`),
@@ -96,10 +93,9 @@ describe('the page in a browser', { concurrency: 3 }, () => {
     const replica = everything()
     const { page, complaints, go } = await open(t, replica)
     replica.now = { ...replica.now, identity: hostile, decision: hostile, problem: hostile }
-    const history = [{ ...TERM, holder: hostile, because: hostile as 'released', began: hostile }]
     await go()
     await page.getByText(hostile).first().waitFor()
-    replica.now = { ...replica.now, pause: { until: hostile, reason: `later ${hostile}` }, history }
+    replica.now = { ...replica.now, pause: { until: hostile, reason: `later ${hostile}` } }
     replica.others = [{ pod: hostile, node: hostile, status: null, problem: hostile }]
     await page.getByText(`later ${hostile}`).waitFor()
     assert.equal(await page.evaluate('window.hit'), undefined)

@@ -7,13 +7,12 @@ import { LoggedProcess } from './logged-process.ts'
 
 export const WORKLOAD = fileURLToPath(new URL('./workload.mjs', import.meta.url))
 
-/**
- * Lease timings for tests, four to five times faster than the defaults. They leave enough time even if several tests share the
- * machine: the launcher must kill within half of the kill margin, or its agent kills instead; and doubt must last long enough
- * to end.
- */
 /** Timings with which a leader's loss is noticed soon, even beside a real LangFlow on a busy machine. */
 export const QUICK = ['--lease-duration=6s', '--renew-deadline=4s', '--retry-period=1s']
+/**
+ * Four to five times faster than the defaults. They leave enough time even if several tests share the machine: the launcher must kill
+ * within half of the kill margin, or its agent kills instead; and doubt must last long enough to end.
+ */
 export const FAST = [
   '--lease-duration=4s',
   '--renew-deadline=2s',

@@ -227,9 +227,6 @@ export const MISTAKES: readonly Mistake[] = [
   error('agent-probes', 'the agent has no readiness probe, so that every pod is Ready', (m) => {
     delete m.agent.readinessProbe
   }),
-  error('agent-probes', 'the readiness probe has the path of another product', (m) => {
-    m.agent.readinessProbe.httpGet.path = '/healthz'
-  }),
   error('agent-probes', 'the readiness probe asks the front, not the agent', (m) => {
     m.agent.readinessProbe.httpGet.port = 8091
   }),
@@ -242,9 +239,6 @@ export const MISTAKES: readonly Mistake[] = [
   error('langflow-probes', "LangFlow's liveness probe waits for leadership", (m) => {
     m.langflow.livenessProbe = asking('/readyz', 8090)
   }),
-  error('langflow-probes', "LangFlow's startup probe waits for leadership", (m) => {
-    m.langflow.startupProbe = asking('/readyz', 8090)
-  }),
   warning('langflow-probes', 'no liveness probe restarts a launcher that is stuck', (m) => {
     delete m.langflow.livenessProbe
   }),
@@ -254,14 +248,8 @@ export const MISTAKES: readonly Mistake[] = [
   error('langflow-probes', "a liveness probe kills every standby, because it asks LangFlow's port", (m) => {
     m.langflow.livenessProbe = asking('/health', 7860)
   }),
-  error('langflow-probes', "a startup probe waits for LangFlow's port on a standby", (m) => {
-    m.langflow.startupProbe = { ...asking('/health', 7860), failureThreshold: 60 }
-  }),
   error('grace-period', 'the pod has only the default of 30 s for its end', (m) => {
     delete m.pod.terminationGracePeriodSeconds
-  }),
-  error('grace-period', 'the grace period of front mode has no time for held requests', (m) => {
-    m.pod.terminationGracePeriodSeconds = 30
   }),
   error('grace-period', 'the drain timeout was raised', agentHas('LEADER_DRAIN_TIMEOUT', '2m')),
   error('grace-period', 'the hold timeout was raised', agentHas('LEADER_HOLD_TIMEOUT', '2m')),
@@ -282,11 +270,6 @@ export const MISTAKES: readonly Mistake[] = [
   error('hold-timeout', 'the start timeout is too short', agentHas('LEADER_START_TIMEOUT', '10s')),
   error('hold-timeout', 'front mode holds requests for 30 s, and a cold standby starts in 37 s', (m) =>
     dropVariable(m.agent, 'LEADER_STANDBY'),
-  ),
-  error(
-    'hold-timeout',
-    'the hold timeout is below the lease duration',
-    agentHas('LEADER_HOLD_TIMEOUT', '10s'),
   ),
   error('hold-timeout', 'a longer lease duration exceeds the hold timeout', (m) => {
     setVariable(m.agent, 'LEADER_LEASE_DURATION', '60s')
@@ -348,13 +331,6 @@ export const MISTAKES: readonly Mistake[] = [
       dropVariable(staging.agent, 'LEADER_LEASE_NAME')
       m.get('Role', 'staging-leader').rules[0].resourceNames = ['langflow-leader-lock']
     }),
-    error('lease-shared', 'a second installation has the Lease and the Role of the first', (m) => {
-      const staging = m.addTwin('staging')
-      for (const kind of ['Lease', 'Role', 'RoleBinding', 'ServiceAccount'])
-        m.objects = m.objects.filter(({ kind: k, metadata }) => k !== kind || !/^staging/.test(metadata.name))
-      staging.pod.serviceAccountName = 'langflow-leader'
-      dropVariable(staging.agent, 'LEADER_LEASE_NAME')
-    }),
     error(
       'lease-shared',
       "a second installation's Lease name is a variable of LangFlow, not of the agent",
@@ -394,14 +370,6 @@ export const MISTAKES: readonly Mistake[] = [
         kind: 'StatefulSet',
         spec: { ...structuredClone(spec), serviceName: 'langflow-members' },
       })
-    }),
-  ]),
-  ...having({ object: 'Deployment/green' }, [
-    error('lease-shared', 'blue and green have one Lease, so green never serves', (m) => {
-      const green = m.addTwin('green')
-      green.secret['database-url'] = m.get('Secret', 'langflow').stringData['database-url']
-      setVariable(green.agent, 'LEADER_LEASE_NAME', 'langflow-leader-lock')
-      m.get('Role', 'green-leader').rules[0].resourceNames = ['langflow-leader-lock']
     }),
   ]),
   ...having({ object: 'Deployment/staging', also: ['database-shared'] }, [
@@ -471,7 +439,6 @@ export const MISTAKES: readonly Mistake[] = [
     error('rollout-strategy', 'an ordered StatefulSet in readiness mode never gets its third pod', (m) => {
       m.workload.spec.replicas = 3
       m.workload.spec.updateStrategy.rollingUpdate.maxUnavailable = 2
-
       delete m.workload.spec.podManagementPolicy
     }),
   ]),

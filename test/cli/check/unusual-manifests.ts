@@ -105,7 +105,6 @@ spec: { selector: { matchLabels: { app.kubernetes.io/name: langflow } }, podMetr
     const add = (labels: Loose) => assign(labels, { env: 'prod' })
     add(m.workload.spec.selector.matchLabels)
     add(m.workload.spec.template.metadata.labels)
-    add(m.pod.topologySpreadConstraints[0].labelSelector.matchLabels)
     for (const service of [m.service, m.members]) add(service.spec.selector)
     add(m.get('PodDisruptionBudget').spec.selector.matchLabels)
     const { spec } = m.get('NetworkPolicy')
@@ -116,9 +115,6 @@ spec: { selector: { matchLabels: { app.kubernetes.io/name: langflow } }, podMetr
   oddly('smallest')('there are three replicas in readiness mode, of which two may be unavailable', (m) => {
     m.workload.spec.replicas = 3
     m.workload.spec.strategy.rollingUpdate.maxUnavailable = 2
-  }),
-  oddly('smallest')('a percentage lets all replicas but the leader be unavailable', (m) => {
-    m.workload.spec.strategy.rollingUpdate = { maxSurge: '0%', maxUnavailable: '50%' }
   }),
   odd('an autoscaler holds two replicas, and the Deployment names no number', (m) => {
     delete m.workload.spec.replicas
@@ -139,19 +135,6 @@ kind: HorizontalPodAutoscaler
 metadata: { name: frontend }
 spec: { scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: frontend }, minReplicas: 1, maxReplicas: 9 }
 `)
-  }),
-  odd('replicas must be on different nodes by a required anti-affinity', (m) => {
-    delete m.pod.topologySpreadConstraints
-    m.pod.affinity = {
-      podAntiAffinity: {
-        requiredDuringSchedulingIgnoredDuringExecution: [
-          {
-            labelSelector: { matchLabels: { 'app.kubernetes.io/name': 'langflow' } },
-            topologyKey: 'kubernetes.io/hostname',
-          },
-        ],
-      },
-    }
   }),
   oddly('smallest')('in readiness mode, 67 % of three replicas may be unavailable', (m) => {
     m.workload.spec.replicas = 3
@@ -264,12 +247,6 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
   odd("LangFlow's readiness probe asks the agent", (m) => {
     m.langflow.readinessProbe = { httpGet: { path: '/frontz', port: 8090 }, periodSeconds: 2 }
   }),
-  odd('the same user is set in each container', (m) => {
-    for (const container of [m.langflow, m.agent, m.install])
-      assign(container.securityContext, { runAsUser: 1000, runAsGroup: 1000, runAsNonRoot: true })
-    m.pod.securityContext = { seccompProfile: { type: 'RuntimeDefault' } }
-  }),
-  odd('a longer grace period is set', (m) => assign(m.pod, { terminationGracePeriodSeconds: 600 })),
   odd('the timings are longer, and consistent', (m) => {
     setVariable(m.agent, 'LEADER_LEASE_DURATION', '20s')
     setVariable(m.agent, 'LEADER_RENEW_DEADLINE', '15000ms')
@@ -335,21 +312,6 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
       mountPath: '/var/run/secrets/eks.amazonaws.com/serviceaccount',
       readOnly: true,
     })
-  }),
-  odd('pods avoid one node, and prefer another', (m) => {
-    const hostname = (operator: string, values: string[]) => ({
-      matchExpressions: [{ key: 'kubernetes.io/hostname', operator, values }],
-    })
-    m.pod.affinity = {
-      nodeAffinity: {
-        requiredDuringSchedulingIgnoredDuringExecution: {
-          nodeSelectorTerms: [hostname('NotIn', ['node-1'])],
-        },
-        preferredDuringSchedulingIgnoredDuringExecution: [
-          { weight: 1, preference: hostname('In', ['node-2']) },
-        ],
-      },
-    }
   }),
   odd('the Service has port 80 and a port number as its target', (m) => {
     m.service.spec.ports = [{ port: 80, targetPort: 8091 }]
