@@ -11,7 +11,6 @@ export interface VoluntaryHandoverOptions extends HandoverOptions {
   readonly peers: Pick<Peers, 'members'>
   readonly revision: string | null
   readonly podAgeMs: () => number | null
-  readonly leaseDurationMs: number
   readonly clock: Pick<Clock, 'mono'>
   readonly log: Pick<Log, 'info'>
   readonly workload: () => Pick<WorkloadStatus, 'served' | 'digests'>
@@ -19,11 +18,8 @@ export interface VoluntaryHandoverOptions extends HandoverOptions {
   readonly frontDown: () => boolean
 }
 
-/** A revision that released the Lease, or did not take it, is tried again after this time, which doubles. */
-const AGAIN_AFTER_MS = 120_000
-const LATEST_AGAIN_MS = 3_600_000
-/** Lease durations between two voluntary handovers of a leader. They limit the cost of false answers of peers. */
-const APART_LEASES = 4
+/** Limits the cost of false answers of peers, and of a revision that gives the Lease back. */
+const APART_MS = 120_000
 
 const REASONS = {
   newer_revision: 'a replica of a newer revision is ready',
@@ -37,8 +33,6 @@ const REASONS = {
  */
 export class VoluntaryHandover {
   private readonly options: VoluntaryHandoverOptions
-  /** The revision to which this replica handed over last, as a leader, and how often in a row. */
-  private tried: { readonly revision: string | null; readonly count: number } | null = null
   private lastAt = Number.NEGATIVE_INFINITY
   private pollsDown = 0
 
@@ -69,14 +63,9 @@ export class VoluntaryHandover {
     { doubt, stepDown }: Term,
     now: number,
   ): void {
-    const { peers, leaseDurationMs, log, dispatch } = this.options
-    if (doubt || stepDown !== null) return
-    const revision = peers.members.find(({ identity }) => identity === successor)?.revision ?? null
-    const count = this.tried?.revision === revision ? this.tried.count + 1 : 1
-    const waitMs = count === 1 ? 0 : Math.min(AGAIN_AFTER_MS * 2 ** (count - 2), LATEST_AGAIN_MS)
+    const { log, dispatch } = this.options
     // No client is served while the front does not listen, so that handover does not wait.
-    if (now < this.lastAt + Math.max(waitMs, APART_LEASES * leaseDurationMs) && code !== 'front_down') return
-    this.tried = { revision, count }
+    if (doubt || stepDown !== null || (now < this.lastAt + APART_MS && code !== 'front_down')) return
     this.lastAt = now
     const reason = REASONS[code]
     log.info(`${reason}: handing over to it`, { successor })

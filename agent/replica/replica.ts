@@ -9,8 +9,10 @@ import { podOf } from '../lease/operator-annotations.ts'
 import type { HttpServer, StatusSource } from '../observe/http-server.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
-import { Handovers } from '../peers/handovers.ts'
+import { watchOtherLeases } from '../peers/other-leases.ts'
 import type { Peers, PeersOptions } from '../peers/peers.ts'
+import { VoluntaryHandover } from '../peers/succession.ts'
+import { Switchover } from '../peers/switchover-request.ts'
 import type { AgentStatus, ReplicaRow } from '../status/agent-status.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { GATE_KNOWN_MS } from '../supervisor/workload-step.ts'
@@ -67,7 +69,9 @@ export class Replica implements StatusSource {
   private readonly recorder: EventRecorder
   private readonly peers: Pick<Peers, keyof Peers> | null
   private readonly steering: Steering
-  private readonly handovers: Handovers
+  private readonly switchover: Switchover
+  private readonly voluntary: VoluntaryHandover | null
+  private otherLeases: ReturnType<typeof watchOtherLeases> | null = null
   private readonly ended = Promise.withResolvers<0 | 1>()
   private readonly hurried = Promise.withResolvers<void>()
   private http: Pick<HttpServer, 'close'> | null = null
@@ -80,11 +84,17 @@ export class Replica implements StatusSource {
     const { lease, repeats } = this
     this.events = parts.events({ repeats })
     this.recorder = new EventRecorder({ ...parts, events: this.events, repeats })
-    const asked = () => this.handovers.asked()
+    const asked = () => {
+      this.switchover.asked()
+      this.voluntary?.asked()
+    }
     this.peers = parts.peers?.({ identity: options.identity, lease, repeats, asked }) ?? null
     this.supervisor = this.newSupervisor()
     this.steering = this.newSteering()
-    this.handovers = this.newHandovers()
+    const { peers, dispatch } = this
+    const state = () => this.state
+    this.switchover = new Switchover({ identity: options.identity, peers, state, dispatch })
+    this.voluntary = peers && this.newVoluntaryHandover(peers)
     this.elector = this.newElector()
   }
 
@@ -121,14 +131,12 @@ export class Replica implements StatusSource {
     })
   }
 
-  private newHandovers(): Handovers {
+  private newVoluntaryHandover(peers: Pick<Peers, 'members'>): VoluntaryHandover {
     const { options, podAgeMs, clock, log } = this.parts
-    const { lease, peers, repeats, dispatch, supervisor } = this
-    return new Handovers({
-      ...options,
+    return new VoluntaryHandover({
+      ...{ peers, podAgeMs, clock, log, dispatch: this.dispatch },
       revision: options.pod.revision,
-      ...{ lease, peers, podAgeMs, clock, log, repeats, dispatch },
-      workload: () => supervisor.status,
+      workload: () => this.supervisor.status,
       state: () => this.state,
       frontDown: () => this.steering.view.front?.listening === false,
     })
@@ -165,8 +173,16 @@ export class Replica implements StatusSource {
     }
     log.event('campaigning', { epoch: 0, lease: this.lease })
     log.info('answering HTTP', { port: http.port })
-    this.handovers.start()
+    this.watchOtherLeases()
     this.elector.start()
+  }
+
+  private watchOtherLeases(): void {
+    const { podAgeMs, clock } = this.parts
+    const { peers, lease, repeats, dispatch } = this
+    const state = () => this.state
+    if (peers !== null)
+      this.otherLeases = watchOtherLeases({ peers, lease, podAgeMs, clock, repeats, state, dispatch })
   }
 
   /** Hands over in the planned order and ends. A second call does not wait for requests in flight. */
@@ -186,7 +202,8 @@ export class Replica implements StatusSource {
     // Until then, the front still receives the current leader.
     await Promise.all([this.steering.end(this.hurried.promise), this.events.end()])
     this.elector.stop()
-    this.handovers.close()
+    this.otherLeases?.close()
+    this.peers?.close()
     await this.http?.close()
     return code
   }
@@ -247,7 +264,8 @@ export class Replica implements StatusSource {
     this.recorder.doubt(state.term?.doubt ?? false)
     const serves = state.term === null && holderServes(lease, state.noted.history)
     this.supervisor.dispatch({ type: 'leader_serves', serves })
-    this.handovers.electionChanged(state)
+    this.peers?.ask(state.term !== null)
+    this.switchover.leaseChanged()
     this.gateChanged()
   }
 

@@ -33,7 +33,6 @@ class Bench {
       },
       revision: 'old',
       podAgeMs: () => 600_000,
-      leaseDurationMs: 15_000,
       clock: this.clock,
       log: { info: (msg: string) => void this.lines.push(msg) },
       state: () => electionState(this.term, { paused: this.paused }),
@@ -105,29 +104,11 @@ describe('a leader hands over to a newer revision', () => {
   const starts = { served: false, digests: UNKNOWN_DIGESTS }
   const serves = { ...starts, served: true }
   const scripts: [what: string, ...steps: [set: object, ms: number, handovers: number][]][] = [
-    [
-      'again two minutes after the successor gave the Lease back, then four',
-      [{}, 115_000, 1],
-      [{}, 10_000, 2],
-      [{}, 235_000, 2],
-      [{}, 10_000, 3],
-    ],
+    ['again two minutes after the successor gave the Lease back', [{}, 115_000, 1], [{}, 10_000, 2]],
     ['after a doubt', [{ term: IN_DOUBT }, 10_000, 0], [{ term: TERM }, 5_000, 1]],
     ['not while it steps down', [{ term: STEPPING_DOWN }, 10_000, 0], [{ term: TERM }, 5_000, 1]],
     ['only while it leads', [{ term: null }, 10_000, 0]],
     ['only after it has served itself', [{ workload: starts }, 60_000, 0], [{ workload: serves }, 5_000, 1]],
-    [
-      'with the same back-off if the successor’s start failed and it reports readiness again',
-      [{}, 5_000, 1],
-      [{ members: [{ ...NEWER, ready: false }] }, 65_000, 1],
-      [{ members: [NEWER] }, 45_000, 1],
-      [{}, 10_000, 2],
-    ],
-    [
-      'without the back-off if the successor has another revision now',
-      [{}, 60_000, 1],
-      [{ members: [{ ...NEWER, revision: 'corrected' }] }, 10_000, 2],
-    ],
   ]
   for (const [what, ...steps] of scripts)
     test(what, async () => {
@@ -135,13 +116,13 @@ describe('a leader hands over to a newer revision', () => {
       for (const [set, ms, handovers] of steps) assert.equal(await Object.assign(b, set).after(ms), handovers)
     })
 
-  test('at most once in four lease durations if a peer keeps changing its revision', async () => {
+  test('at most once in two minutes if a peer keeps changing its revision', async () => {
     const b = new Bench()
     for (let i = 0; i < 60; i++) {
       b.members = [{ ...NEWER, revision: `liar ${i}` }]
       await b.after(5_000)
     }
-    assert.equal(b.stepDowns, 5)
+    assert.equal(b.stepDowns, 3)
   })
 })
 
