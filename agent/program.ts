@@ -1,4 +1,5 @@
 import { addCheck } from './cli/check/check-command.ts'
+import { addCompletion } from './cli/completion-command.ts'
 import { addDrill } from './cli/drill/drill-command.ts'
 import { addInject } from './cli/inject/inject-command.ts'
 import { addReport } from './cli/report/report-command.ts'
@@ -27,6 +28,7 @@ addCheck(program)
 addInject(program)
 addDrill(program)
 addReport(program)
+addCompletion(program)
 
 // In pods.
 addAgent(program)

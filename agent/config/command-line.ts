@@ -48,9 +48,13 @@ export const IN_PODS = 'In pods:'
 const FOR_PEOPLE = 'For people:'
 
 const PLUGIN = 'kubectl-langflow_leader'
+const PLUGIN_COMPLETION = 'kubectl_complete-langflow_leader'
 
 export function invocationOf([, path = '', ...args]: readonly string[]): { name: string; args: string[] } {
-  return { name: basename(path) === PLUGIN ? 'kubectl langflow-leader' : 'langflow-leader', args }
+  const called = basename(path)
+  if (called === PLUGIN_COMPLETION)
+    return { name: 'kubectl langflow-leader', args: ['complete', '--', ...args] }
+  return { name: called === PLUGIN ? 'kubectl langflow-leader' : 'langflow-leader', args }
 }
 
 export function createProgram(env: NodeJS.ProcessEnv = process.env, name = 'langflow-leader'): Command {
