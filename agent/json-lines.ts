@@ -15,21 +15,18 @@ export class JsonLines {
   /** The message in each line that this chunk completes, or the fault of that line, also as soon as it is too long. */
   push(chunk: Buffer): (object | string)[] {
     const lines = (this.rest + this.decoder.write(chunk)).split('\n')
-    this.rest = lines.pop() as string
-    const read = lines.map((line) => this.read(line))
-    return this.rest.length > this.longest ? [...read, this.tooLong] : read
+    this.rest = lines.at(-1) as string
+    // An incomplete line has no fault but its length.
+    if (this.rest.length <= this.longest) lines.pop()
+    return lines.map((line) => this.read(line))
   }
 
   get complete(): boolean {
     return this.rest + this.decoder.end() === ''
   }
 
-  private get tooLong(): string {
-    return `a line of more than ${this.longest / 1024} KiB`
-  }
-
   private read(line: string): object | string {
-    if (line.length > this.longest) return this.tooLong
+    if (line.length > this.longest) return `a line of more than ${this.longest / 1024} KiB`
     try {
       const message: unknown = JSON.parse(line)
       if (typeof message === 'object' && message !== null && 'type' in message) return message

@@ -86,7 +86,7 @@ export async function runAgent(
         probe: (handlers) => new HealthProbe(options, clock, handlers),
       }),
     peers: at === null ? null : (wiring) => new Peers({ at, clock, ...wiring }),
-    events: (wiring) => new KubeEvents({ options, api: podObjects(), clock, ...wiring }),
+    events: (wiring) => new KubeEvents({ options, api: podObjects(), clock, metrics, ...wiring }),
     podAgeMs: () => age(clock.now()),
     http: (source) => startHttpServer({ listen: options.listen, source, metrics }),
     clock,

@@ -29,6 +29,7 @@ const HELP = {
   langflow_leader_takeover_duration_seconds: 'Duration of each phase of a takeover.',
   langflow_leader_stop_duration_seconds: 'Time from the order to stop LangFlow to its confirmation.',
   langflow_leader_api_requests_total: 'Requests to the API server by verb and answer.',
+  langflow_leader_events_dropped_total: 'Kubernetes Events that this replica could not write.',
   langflow_leader_doubt_seconds_total: 'Total time for which leadership was in doubt.',
   langflow_leader_event_loop_lag_seconds: 'Delay of a timer of the agent, which fires each second.',
   langflow_leader_front_hold_duration_seconds: 'Time that requests waited in the front.',
@@ -150,6 +151,7 @@ export function createMetrics({ leaseName: name, status }: { leaseName: string; 
   const takeover = histogram('langflow_leader_takeover_duration_seconds', TAKEOVER_BUCKETS, 'phase')
   const stop = histogram('langflow_leader_stop_duration_seconds', TAKEOVER_BUCKETS)
   const apiRequests = counter('langflow_leader_api_requests_total', 'verb', 'code')
+  const eventsDropped = counter('langflow_leader_events_dropped_total')
   const doubtSeconds = counter('langflow_leader_doubt_seconds_total')
   const lag = histogram('langflow_leader_event_loop_lag_seconds', REQUEST_BUCKETS)
   const hold = histogram('langflow_leader_front_hold_duration_seconds', HOLD_BUCKETS)
@@ -185,6 +187,7 @@ export function createMetrics({ leaseName: name, status }: { leaseName: string; 
       takeover.observe({ phase }, durationMs / 1000),
     stopped: (durationMs: number) => stop.observe(durationMs / 1000),
     held: (durationMs: number) => hold.observe(durationMs / 1000),
+    eventDropped: () => eventsDropped.inc(),
     apiRequest: (verb: Verb, code: string) => apiRequests.inc({ verb, code }),
   }
 }

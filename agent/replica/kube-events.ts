@@ -5,6 +5,7 @@ import type { Kind, KubeObjects, WrittenObject } from '../kube/kube-objects.ts'
 import { microTime } from '../lease/lease.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import type { LogThrottle } from '../observe/log.ts'
+import type { Metrics } from '../observe/prometheus.ts'
 import { redactText } from '../redaction.ts'
 
 const EVENT: Kind = { kind: 'Event', resource: 'events.events.k8s.io', base: '/apis/events.k8s.io/v1' }
@@ -19,6 +20,7 @@ export interface KubeEventsOptions {
   /** The objects in this pod's own namespace. */
   readonly api: EventsApi
   readonly clock: Clock
+  readonly metrics: Pick<Metrics, 'eventDropped'>
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
 }
 
@@ -29,7 +31,7 @@ const FAREWELL_MS = 2_000
 
 /**
  * Writes Kubernetes Events on this replica's pod, if it runs in one. Nothing waits for them: they use their own
- * connection. An Event that cannot be written now is dropped, and the log counts the dropped ones.
+ * connection. An Event that cannot be written now is dropped, and counted in the log and in a metric.
  */
 export class KubeEvents {
   private readonly options: KubeEventsOptions
@@ -40,20 +42,25 @@ export class KubeEvents {
   }
 
   record(what: ReplicaEvent): void {
-    const { options, api, clock, repeats } = this.options
+    const { options, api, clock } = this.options
     const { name, uid } = options.pod
     if (name === null || uid === null) return
     if (this.inFlight.size >= MOST_IN_FLIGHT) {
-      repeats.happened('events', `dropped Events: ${MOST_IN_FLIGHT} are being written`)
+      this.dropped(`dropped Events: ${MOST_IN_FLIGHT} are being written`)
       return
     }
     const event = eventOf(what, options.identity, clock.now().wall, { namespace: api.namespace, name, uid })
     const write: Promise<void> = api
       .create(EVENT, event, DEADLINE_MS)
-      .then(() => repeats.over('events', 'Events are written again'))
-      .catch(({ message }: Error) => repeats.happened('events', `cannot write Events: ${message}`))
+      .then(() => this.options.repeats.over('events', 'Events are written again'))
+      .catch(({ message }: Error) => this.dropped(`cannot write Events: ${message}`))
       .finally(() => this.inFlight.delete(write))
     this.inFlight.add(write)
+  }
+
+  private dropped(because: string): void {
+    this.options.metrics.eventDropped()
+    this.options.repeats.happened('events', because)
   }
 
   async end(): Promise<void> {

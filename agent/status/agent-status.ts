@@ -5,8 +5,8 @@ import type { EndedBecause } from '../lease/reasons.ts'
 import type { StandbyMode, StandbyView, WorkloadState } from '../link/link-messages.ts'
 
 // One definition of /status, for writing the status and for reading that of a replica of another version. A field that
-// was added after 0.1.0 has a default. An operator's request has no default, since an earlier version does not carry it
-// out. No version may remove a field or make it nullable: an earlier version would not count the replica as able to take over.
+// is added after 0.1.0 needs a default. No version may remove a field or make it nullable: an earlier version would not
+// count the replica as able to take over.
 
 /** Fields that a later version adds are passed on, but are not part of the type. */
 const object = <Shape extends z.core.$ZodLooseShape>(shape: Shape) =>
@@ -17,7 +17,6 @@ const word = <T extends string>() => z.custom<T>((value) => typeof value === 'st
 const text = z.nullable(z.string())
 /** The same for a number. Times are in milliseconds. */
 const number = z.nullable(z.number())
-const lacking = <T extends z.core.SomeType>(type: T) => z._default(z.nullable(type), null)
 
 /** One named condition of `/readyz?verbose`, in the format of `kubectl get --raw /readyz?verbose`. */
 const Check = object({
@@ -42,7 +41,7 @@ const Front = object({
 const Peers = object({ ready: z.number(), seen: z.number() })
 
 const Switchover = object({
-  what: z._default(word<OperatorRequest['what']>(), 'switchover'),
+  what: word<OperatorRequest['what']>(),
   to: z.string(),
   /** `refused`, for the reason: the leader removed the request, and did nothing. */
   state: word<'requested' | 'under way' | 'refused'>(),
@@ -58,7 +57,7 @@ const Term = object({
   gapMs: number,
   ended: text,
   endedBecause: z.nullable(word<NonNullable<PastTerm['endedBecause']>>()),
-  stopMs: lacking(z.number()),
+  stopMs: number,
 })
 
 const Workload = object({
@@ -86,8 +85,6 @@ const Timing = object({
   killMarginMs: z.number(),
 })
 
-const USUAL = { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000, killMarginMs: 1_000 }
-
 const Status = object({
   identity: z.string().check(z.regex(/^[\x21-\x7e]{1,512}$/)),
   version: z.string(),
@@ -96,12 +93,12 @@ const Status = object({
    * Why its pod is not Ready for Kubernetes until its revision has served. With the code of a failure: why no replica
    * makes way for it any more.
    */
-  onTrial: lacking(object({ reason: z.string(), failed: z.nullable(word<EndedBecause>()) })),
+  onTrial: z.nullable(object({ reason: z.string(), failed: z.nullable(word<EndedBecause>()) })),
   podAgeMs: number,
   now: z.string(),
   role: z.enum(['leader', 'follower']),
   couldTakeOver: z.boolean(),
-  unable: lacking(z.string()),
+  unable: text,
   decision: z.string(),
   problem: text,
   lease: object({
@@ -114,7 +111,7 @@ const Status = object({
     since: text,
     watch: word<'up' | 'down'>(),
     /** Time until this follower counts the held Lease as expired, if no renewal comes. */
-    freeInMs: lacking(z.number()),
+    freeInMs: number,
   }),
   leadership: object({ doubt: z.boolean(), killInMs: number, steppingDown: text, coolDownMs: number }),
   workload: Workload,
@@ -133,19 +130,19 @@ const Status = object({
     gate: word<'open' | 'closed'>(),
     /** The pod that receives the traffic, as observed by this replica. Empty: no pod. Always `null` in readiness mode. */
     routedTo: text,
-    front: lacking(Front),
+    front: z.nullable(Front),
   }),
-  timings: z._default(Timing, USUAL),
-  /** An operator's request in the Lease. Absent: this version does not carry it out. */
-  pause: z.optional(z.nullable(object({ until: text, reason: text }))),
-  switchover: z.optional(z.nullable(Switchover)),
-  lastDrill: lacking(object({ at: z.string(), result: word<'ok' | 'missed' | 'failed'>() })),
-  history: z._default(z.array(Term), []),
+  timings: Timing,
+  // The operators' requests in the Lease.
+  pause: z.nullable(object({ until: text, reason: text })),
+  switchover: z.nullable(Switchover),
+  lastDrill: z.nullable(object({ at: z.string(), result: word<'ok' | 'missed' | 'failed'>() })),
+  history: z.array(Term),
   /** Digest of the files from which LangFlow loads its flows, to compare replicas. */
-  flowsDigest: lacking(z.string()),
+  flowsDigest: text,
   /** Digest keyed by LANGFLOW_SECRET_KEY. It only shows whether two replicas have the same key. */
-  secretKeyDigest: lacking(z.string()),
-  content: lacking(Content),
+  secretKeyDigest: text,
+  content: z.nullable(Content),
   checks: z.array(Check),
 })
 

@@ -49,6 +49,7 @@ class EventsScene extends ApiServerScene {
       options: { identity: `${name}_1`, pod: { name, uid: await this.podObject(name) } },
       api: connection.podObjects(),
       clock: systemClock,
+      metrics: { eventDropped: () => {} },
       repeats: { happened: () => {}, over: () => {} },
     })
     this.atEnd(() => events.end())

@@ -157,6 +157,7 @@ describe('the metrics', () => {
     metrics.restarted('workload_lost')
     metrics.apiRequest('update', '200')
     metrics.apiRequest('watch', 'network')
+    metrics.eventDropped()
     metrics.transition('lost', 'no_renewal')
     metrics.transition('lost', undefined)
     metrics.doubted(1_500)
@@ -179,6 +180,7 @@ describe('the metrics', () => {
       'langflow_leader_api_requests_total{verb="watch",code="network"}': 1,
       'langflow_leader_transitions_total{direction="lost",reason="no_renewal"}': 1,
       'langflow_leader_transitions_total{direction="lost",reason="unknown"}': 1,
+      langflow_leader_events_dropped_total: 1,
       langflow_leader_doubt_seconds_total: 1.75,
       'langflow_leader_event_loop_lag_seconds_bucket{le="0.005"}': 1,
       'langflow_leader_event_loop_lag_seconds_bucket{le="10"}': 1,

@@ -31,6 +31,7 @@ class Bench {
   readonly written: Written[] = []
   readonly lines: unknown[][] = []
   readonly closed: string[] = []
+  dropped = 0
   readonly events: KubeEvents
   /** The answer of the API server. */
   answer: () => Promise<void> = async () => {}
@@ -44,6 +45,7 @@ class Bench {
       },
       api: this.api('pods'),
       clock: this.clock,
+      metrics: { eventDropped: () => void this.dropped++ },
       repeats: new LogThrottle(log, this.clock),
     })
   }
@@ -131,7 +133,7 @@ describe('an Event is dropped and counted', () => {
     assert.equal((await b.take()).length, 1)
     const [first, last, ...more] = b.lines
     assert.equal(first?.[0], 'cannot write Events: it is forbidden')
-    assert.deepEqual([last?.[1], more], [{ times: 2, lasted: '1m' }, []])
+    assert.deepEqual([last?.[1], more, b.dropped], [{ times: 2, lasted: '1m' }, [], 2])
   })
 
   test('while 20 requests are in flight', async () => {
@@ -142,7 +144,7 @@ describe('an Event is dropped and counted', () => {
     assert.equal((await b.take()).length, 20)
     resolve()
     await b.take()
-    assert.deepEqual(b.lines.at(-1)?.[1], { times: 1, lasted: '0s' })
+    assert.deepEqual([b.lines.at(-1)?.[1], b.dropped], [{ times: 1, lasted: '0s' }, 1])
     b.events.record(DOUBT)
     assert.equal((await b.take()).length, 1)
   })

@@ -46,6 +46,7 @@ const UNCOUNTED: Metrics = {
   takeover: ignore,
   stopped: ignore,
   held: ignore,
+  eventDropped: ignore,
   apiRequest: ignore,
 }
 

@@ -17,15 +17,6 @@ describe("another replica's status", () => {
     assert.deepEqual(statusOf(newer), newer)
   })
 
-  test('of an older version gets empty values for its missing fields, except for pause and switchover', () => {
-    const { unable, timings, pause, switchover, history, flowsDigest, secretKeyDigest, lastDrill, ...older } =
-      SERVING
-    const { front, ...traffic } = SERVING.traffic
-    assert.deepEqual({ pause, switchover, ...statusOf({ ...older, traffic }) }, SERVING)
-    // The CLI can then report that this version cannot pause.
-    assert.equal(statusOf(older)?.pause, undefined)
-  })
-
   test('is invalid without its identity, role and Lease', () => {
     const wrong = [null, [], 'ok', {}, { ...SERVING, identity: 1 }, { ...SERVING, role: 'x' }]
     for (const value of [...wrong, { ...SERVING, lease: {} }]) assert.equal(statusOf(value), null)

@@ -28,9 +28,7 @@ td:nth-child(2) { color: var(--tone); font-weight: 600; }
 nav { border-top: 1px solid var(--line); margin-top: 2rem; padding-top: 1rem; }
 `
 
-const PARAMETER = Object.entries(LIBRARY).map(
-  ([name, value]) => `${name}: ${typeof value === 'function' ? value : JSON.stringify(value)}`,
-)
+const PARAMETER = Object.entries(LIBRARY).map(([name, text]) => `${name}: ${text}`)
 const SCRIPT = `(${page})({ ${PARAMETER.join(', ')} })`
 
 /**
