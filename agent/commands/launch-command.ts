@@ -32,7 +32,7 @@ async function launch(options: LauncherOptions): Promise<number> {
   delete process.env[WITH_AGENT] // the workload must not see it
   const log = createLog({ component: 'launcher', level: options.logLevel, identity: '' })
   const given = givenEnvironment(process.env)
-  const env = new EnvFiles(options.envFile, given, systemClock)
+  const env = new EnvFiles(options.envFile, given)
   if (options.envFile.length > 0) keepOutOfCores(log)
   await env.read()
   const reaper = alone ? findReaper() : []

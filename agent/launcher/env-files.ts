@@ -1,13 +1,10 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { parseEnv } from 'node:util'
-import { type Clock, pause } from '../clock.ts'
 import { reasonOf } from '../errno.ts'
 
 /** The kernel starts no process with a longer variable (MAX_ARG_STRLEN), the final zero included. */
 const MOST_BYTES = 128 * 1024 - 1
-/** A network file system whose server is gone never answers. */
-const READ_WITHIN_MS = 10_000
 /** A comment, or a name, `=`, and a value that is quoted or ends with its line, as `parseEnv` reads them. */
 const LINE =
   /[^\S\n]*(?:#[^\n]*|(?:export[^\S\n]+)?[\w.-]+[^\S\n]*=[^\S\n]*(?:(?:"[^"]*"|'[^']*'|`[^`]*`)[^\S\n]*(?:#[^\n]*)?|(?!["'`])[^\n]*))?(?:\n|$)/y
@@ -21,34 +18,21 @@ const RESERVED = /^(KUBERNETES|(LANGFLOW_)?LEADER)_/
 export class EnvFiles {
   readonly paths: readonly string[]
   private readonly given: NodeJS.ProcessEnv
-  private readonly clock: Pick<Clock, 'after'>
-  private reading: Promise<void> | null = null
-  private at = ''
   private hasRead: boolean
   private fault: string | null = null
   /** The variables of all files together, in the order of their names. They are secrets. */
   variables: Readonly<NodeJS.Dict<string>> = {}
 
-  constructor(paths: readonly string[], given: NodeJS.ProcessEnv, clock: EnvFiles['clock']) {
+  constructor(paths: readonly string[], given: NodeJS.ProcessEnv) {
     this.paths = paths
     this.given = given
-    this.clock = clock
     this.hasRead = paths.length === 0
   }
 
-  /** Reads the files again, for a limited time. If one cannot be used, all keep their variables. */
+  /** Reads the files again. If one cannot be used, all keep their variables. */
   async read(): Promise<void> {
-    this.reading ??= this.readAll().finally(() => {
-      this.reading = null
-    })
-    await pause(this.clock, READ_WITHIN_MS, this.reading)
-    if (this.reading !== null) this.fault = `--env-file ${this.at} does not answer`
-  }
-
-  private async readAll(): Promise<void> {
     const found: NodeJS.Dict<string> = {}
     for (const path of this.paths) {
-      this.at = path
       try {
         Object.assign(found, variablesIn(await textOf(path)))
       } catch (error) {

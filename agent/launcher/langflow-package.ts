@@ -1,6 +1,6 @@
-import { readdirSync, realpathSync } from 'node:fs'
+import { existsSync, readdirSync, realpathSync } from 'node:fs'
 import { basename, delimiter, dirname, join } from 'node:path'
-import { findProgram, headOf } from '../processes/spawn.ts'
+import { findProgram } from '../processes/spawn.ts'
 import { isVersion } from '../python-version.ts'
 import { readLangflowCommand } from './langflow-command.ts'
 
@@ -47,17 +47,14 @@ function sitesBelow(prefix: string, python: string): string[] {
   })
 }
 
+/** By the name of its metadata's directory. Without metadata, it is a partial remainder of another version. */
 function versionIn(directory: string): string | null {
-  const entries = entriesOf(directory).filter((name) => name.endsWith('.dist-info'))
-  const found = PACKAGES.flatMap((name) => entries.filter((entry) => entry.split('-')[0] === name))
-  for (const entry of found) {
-    try {
-      const [, version = ''] = /^Version: *(\S+)\s*$/im.exec(headOf(join(directory, entry, 'METADATA'))) ?? []
-      if (isVersion(version)) return version
-    } catch {
-      // The metadata is a partial remainder of another version.
+  const entries = entriesOf(directory)
+  for (const name of PACKAGES)
+    for (const entry of entries) {
+      const [, version = ''] = new RegExp(`^${name}-(.+)\\.dist-info$`).exec(entry) ?? []
+      if (isVersion(version) && existsSync(join(directory, entry, 'METADATA'))) return version
     }
-  }
   return null
 }
 

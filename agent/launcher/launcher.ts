@@ -80,7 +80,7 @@ export class Launcher {
       hello: () => this.hello(),
       received: (message) => this.received(message),
       down: (reason) => {
-        log.warn(`no connection to the agent: ${reason}`)
+        this.repeats.happened('link', `no connection to the agent: ${reason}`)
         this.dispatch({ type: 'link down' })
       },
     })
@@ -128,10 +128,10 @@ export class Launcher {
   }
 
   private welcomed(welcome: Extract<ToLauncher, { type: 'welcome' }>): void {
-    const { alone, log, machine } = this.options
+    const { alone, machine } = this.options
     this.processes.mark = welcome.tree
     this.processes.port = welcome.port
-    log.info('connected to the agent')
+    this.repeats.over('link', 'connected to the agent')
     // Taken before any process is run. If others share the PID namespace, the launcher's death proves nothing.
     if (alone) this.lock ??= machine.lock()
     if (this.lock !== null) this.link.send({ type: 'locked' })

@@ -15,14 +15,13 @@ const REMEDIES = {
   EACCES: 'no permission: run both containers as one user, or share a group with fsGroup',
 }
 const RECONNECT_MS = 50
-const MAX_REASONS = 10
 const CLOSE_WITHIN_MS = 1_000
 
 export interface LinkClientHandlers {
   /** The hello for a new connection, without its token. */
   hello(): Omit<Extract<ToAgent, { type: 'hello' }>, 'token'>
   received(message: ToLauncher): void
-  /** The link is down, or could not be opened. Called once for each of a few reasons until the link is up again. */
+  /** The link is down, or could not be opened, up to twenty times a second. Any process on the socket may invent the reason. */
   down(reason: string): void
 }
 
@@ -35,7 +34,6 @@ export class LinkClient {
   private token: string | undefined
   private welcomed = false
   private closed = false
-  private readonly reported = new Set<string>()
   private retry: Timer | null = null
 
   constructor(path: string, clock: Clock, handlers: LinkClientHandlers) {
@@ -66,7 +64,6 @@ export class LinkClient {
       if (message.type === 'welcome') {
         this.token = message.token
         this.welcomed = true
-        this.reported.clear()
       }
       if (message.type === 'welcome' || this.welcomed) this.handlers.received(message)
     })
@@ -76,11 +73,7 @@ export class LinkClient {
     socket.on('close', () => {
       this.welcomed = false
       if (this.closed) return
-      // Reasons may alternate, twenty times a second, and any process that answers on the socket may invent them.
-      if (!this.reported.has(reason) && this.reported.size < MAX_REASONS) {
-        this.reported.add(reason)
-        this.handlers.down(reason)
-      }
+      this.handlers.down(reason)
       this.retry = this.clock.after(RECONNECT_MS, () => this.start())
     })
   }

@@ -45,7 +45,7 @@ class Folder {
   constructor(t: TestContext, options: (folder: Folder) => Options = ({ dir }) => flowsAt(dir)) {
     const { paths = [], variables = {}, envFiles = [] } = options(this)
     const { clock } = this
-    this.env = new EnvFiles(envFiles, variables, clock)
+    this.env = new EnvFiles(envFiles, variables)
     const changed = () => this.reports.add(this.watch.found as Digests)
     this.watch = new ContentWatch({ paths, env: this.env, clock, changed })
     t.after(() => this.watch.close())
@@ -91,7 +91,7 @@ function content(t: TestContext, more: (folder: Folder) => Options = () => ({}))
 async function flowsOf({ dir }: Folder): Promise<string | null> {
   const found = Promise.withResolvers<void>()
   const clock = new VirtualClock()
-  const env = new EnvFiles([], { LANGFLOW_LOAD_FLOWS_PATH: dir }, clock)
+  const env = new EnvFiles([], { LANGFLOW_LOAD_FLOWS_PATH: dir })
   const watch = new ContentWatch({ paths: [], env, clock, changed: found.resolve })
   watch.look()
   await found.promise

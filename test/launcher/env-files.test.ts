@@ -5,20 +5,17 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { parseEnv } from 'node:util'
 import { EnvFiles } from '../../agent/launcher/env-files.ts'
-import { VirtualClock } from '../harness/virtual-clock.ts'
 import { temporaryDirectory } from './fixtures/write-files.ts'
-import { HangingFiles } from './hanging-files.ts'
 
 const SECRET = 'zYx-31337-canary'
 
 /** Files in a directory, and the environment that they make with that of a container. */
 class Files {
   private readonly dir = temporaryDirectory()
-  readonly clock = new VirtualClock()
   readonly env: EnvFiles
 
   constructor(names = ['a', 'b']) {
-    this.env = new EnvFiles(names.map(this.path), { GIVEN: 'container', BOTH: 'container' }, this.clock)
+    this.env = new EnvFiles(names.map(this.path), { GIVEN: 'container', BOTH: 'container' })
   }
 
   path = (name: string) => join(this.dir, name)
@@ -95,23 +92,5 @@ describe('env files', () => {
     await files.env.read()
     const { environment, refusal, problem } = files.env
     assert.deepEqual([environment.A, refusal, problem?.includes(a)], ['1', null, true])
-  })
-
-  test('on a volume that does not answer delay a start by 10 s, and keep their last variables', async (t) => {
-    const files = await new Files().put('a', 'A=1')
-    await files.put('b', 'B=1')
-    const { env, clock } = files
-    const hanging = new HangingFiles(t, files.path('a'))
-    for (let n = 0; n < 2; n++) {
-      const read = env.read()
-      await clock.pass(10_000)
-      await read
-      assert.deepEqual([env.environment.A, env.environment.B, env.refusal], ['1', '1', null])
-      assert.match(env.problem ?? '', /a does not answer/)
-    }
-    assert.equal(hanging.count, 1, 'each call that hangs occupies one of four threads')
-    hanging.answer()
-    await files.put('a', 'A=2')
-    assert.deepEqual([env.environment.A, env.problem], ['2', null])
   })
 })
