@@ -6,7 +6,7 @@ import { rawResponse } from '../raw-response.ts'
 import { redactText } from '../redaction.ts'
 import type { AgentStatus, Check, ReplicaRow } from '../status/agent-status.ts'
 import { ConnectionLimiter } from './connection-limiter.ts'
-import { PAGE, PAGE_POLICY } from './page/page.ts'
+import { PAGE_POLICY, pageOf } from './page.ts'
 import type { Exposition } from './prometheus.ts'
 
 export interface StatusSource {
@@ -101,9 +101,9 @@ function addRoutes(server: FastifyInstance, source: StatusSource, metrics: Expos
       written.set(rows, text)
       return send(reply, 200, 'application/json; charset=utf-8', text)
     },
-    '/': (_, reply) => {
+    '/': async (_, reply) => {
       reply.header('content-security-policy', PAGE_POLICY).header('referrer-policy', 'no-referrer')
-      return send(reply, 200, 'text/html; charset=utf-8', PAGE)
+      return send(reply, 200, 'text/html; charset=utf-8', pageOf(await source.replicas()))
     },
     '/metrics': async (_, reply) => send(reply, 200, metrics.contentType, await metrics.expose()),
   }

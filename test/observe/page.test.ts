@@ -1,24 +1,31 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
-import { Script } from 'node:vm'
-import { PAGE, PAGE_POLICY } from '../../../agent/observe/page/page.ts'
-import { LIBRARY, verdictOf } from '../../../agent/observe/page/page-script.ts'
-import type { ReplicaRow } from '../../../agent/status/agent-status.ts'
-import { SERVING, silent } from '../replica.ts'
+import { PAGE_POLICY, pageOf, verdictOf } from '../../agent/observe/page.ts'
+import type { ReplicaRow } from '../../agent/status/agent-status.ts'
+import { SERVING, silent } from './replica.ts'
 import { follows, leads } from './replicas.ts'
 
-test('the page has one style sheet and one script, and its policy permits these and requests to this replica', () => {
-  const [style, script] = ['style', 'script'].map((name) => {
-    const text = new RegExp(`<${name}>([\\s\\S]*)</${name}>`).exec(PAGE)?.[1] ?? ''
-    assert.doesNotThrow(() => name === 'style' || new Script(text))
-    return `${name}-src 'sha256-${createHash('sha256').update(text).digest('base64')}'`
-  })
+test('the page has one style sheet, which is all that its policy permits', () => {
+  const page = pageOf([leads('langflow-0')])
+  const [, style = ''] = /<style>([\s\S]*)<\/style>/.exec(page) ?? []
   assert.equal(
     PAGE_POLICY,
-    `default-src 'none'; ${script}; ${style}; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
+    `default-src 'none'; style-src 'sha256-${createHash('sha256').update(style).digest('base64')}'; ` +
+      "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
   )
-  assert.doesNotMatch(PAGE, /<link|<img|<form|javascript:| style=| src=|url\(|@import|innerHTML/i)
+  assert.doesNotMatch(page, /<link|<img|<form|<script|javascript:| style=| src=|url\(|@import/i)
+})
+
+test('the page shows names and reasons as text, without secrets and invisible characters', () => {
+  const hostile = `</style><img src=x onerror=hit()>"' autofocus x='\u202e Bearer abc.def`
+  const shown =
+    '&#60;/style&#62;&#60;img src=x onerror=hit()&#62;&#34;&#39; autofocus x=&#39;\ufffd Bearer [redacted]'
+  const pause = { until: hostile, reason: null }
+  const silent = { pod: hostile, node: null, status: null, problem: hostile }
+  const page = pageOf([leads(hostile, { pause, problem: hostile }), silent])
+  assert.equal(page.split(shown).length - 1, 8)
+  assert.doesNotMatch(page, /<img|abc\.def/)
 })
 
 const CLOSED = { ...SERVING.traffic, gate: 'closed' } as const
@@ -38,7 +45,7 @@ const CASES: [level: string, leads: string, follow: string, rows: ReplicaRow[]][
 
 test('the verdict is good only if one replica serves and another one could take over', () => {
   for (const [level, leads, follow, rows] of CASES) {
-    const verdict = verdictOf(rows, LIBRARY.listed)
+    const verdict = verdictOf(rows)
     const sentence = `Leader: ${leads}. Can take over: ${follow}.`
     assert.deepEqual([verdict.level, verdict.sentence], [level, sentence])
   }

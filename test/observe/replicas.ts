@@ -1,5 +1,5 @@
-import type { AgentStatus, ReplicaRow } from '../../../agent/status/agent-status.ts'
-import { FOLLOWING, SERVING } from '../replica.ts'
+import type { AgentStatus, ReplicaRow } from '../../agent/status/agent-status.ts'
+import { FOLLOWING, SERVING } from './replica.ts'
 
 type More = { readonly [K in keyof AgentStatus]?: AgentStatus[K] }
 
