@@ -70,10 +70,7 @@ export function overviewOf(lease: Lease, replicas: readonly ReplicaRow[], wallMs
 export function overviewFrom(replicas: readonly ReplicaRow[]): Overview {
   const status = anyStatus(replicas)
   if (status === null)
-    throw new OperationError(
-      'unreachable',
-      'the agent reached no replica, not even its own: try another agent',
-    )
+    throw new OperationError('unreachable', 'the agent reached no replica, not even its own: try another')
   const { namespace, name, holder, epoch, since } = status.lease
   const lease = { namespace, name, holder: holder || null, epoch, since }
   const { pause = null, switchover = null, history } = status

@@ -1,11 +1,11 @@
 import type { Command } from 'commander'
+import { HISTORY_SETTINGS, STATUS_SETTINGS } from '../../agent/cli/status-command.ts'
 import {
   PAUSE_SETTINGS,
   RESTART_SETTINGS,
   RESUME_SETTINGS,
   SWITCHOVER_SETTINGS,
-} from '../../agent/cli/request-command.ts'
-import { HISTORY_SETTINGS, STATUS_SETTINGS } from '../../agent/cli/status-command.ts'
+} from '../../agent/cli/switchover/switchover-command.ts'
 import { createProgram } from '../../agent/config/command-line.ts'
 import { agentOptions, launcherOptions, runOptions } from '../../agent/config/options.ts'
 import { addFlags, readFlags, type Settings } from '../../agent/config/setting.ts'

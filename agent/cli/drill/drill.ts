@@ -6,9 +6,9 @@ import { ANY_POD, LAST_DRILL, type LastDrill, podOf } from '../../lease/operator
 import { DEADLINE_MS } from '../api-connection.ts'
 import { Cluster, type Operable, updateAnnotations } from '../cluster.ts'
 import { asOperationError, EXIT_CODES, OperationError } from '../exit-codes.ts'
-import { type Plan, planOf, writeRequest } from '../operator-request.ts'
 import { formatted, operating, write } from '../output.ts'
 import { overviewOf } from '../overview.ts'
+import { type Plan, planOf, writeRequest } from '../switchover/operator-request.ts'
 import {
   followRequest,
   interruption,
@@ -16,7 +16,7 @@ import {
   phaseLine,
   type RequestPhase,
   repeat,
-} from '../request-progress.ts'
+} from '../switchover/switchover-progress.ts'
 import type { DrillSettings } from './drill-command.ts'
 import { type Service, serviceAt } from './langflow-service.ts'
 import { ATTEMPT_MS, type Measured, measure, startProber } from './prober.ts'

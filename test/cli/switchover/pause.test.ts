@@ -1,16 +1,22 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { OperationError } from '../../agent/cli/exit-codes.ts'
-import { describeChange, isInForce, type PauseChange, pause, resume } from '../../agent/cli/pause.ts'
+import { OperationError } from '../../../agent/cli/exit-codes.ts'
+import {
+  describeChange,
+  isInForce,
+  type PauseChange,
+  pause,
+  resume,
+} from '../../../agent/cli/switchover/pause.ts'
 import {
   PAUSE_REASON,
   PAUSED,
   PAUSED_UNTIL,
   pauseOf,
   SWITCHOVER_TO,
-} from '../../agent/lease/operator-annotations.ts'
-import { VirtualClock } from '../harness/virtual-clock.ts'
-import { LEADER, ScriptedCluster } from './scripted-cluster.ts'
+} from '../../../agent/lease/operator-annotations.ts'
+import { VirtualClock } from '../../harness/virtual-clock.ts'
+import { LEADER, ScriptedCluster } from '../scripted-cluster.ts'
 
 /** The time of the leader's clock, which differs from that of this machine. */
 const NOW = Date.parse(LEADER.now)

@@ -1,6 +1,6 @@
-import { listed } from '../config/values.ts'
-import type { Fault } from '../fault.ts'
-import { epochOf, holderOf, type Lease } from '../lease/lease.ts'
+import { listed } from '../../config/values.ts'
+import type { Fault } from '../../fault.ts'
+import { epochOf, holderOf, type Lease } from '../../lease/lease.ts'
 import {
   ANY_POD,
   describePause,
@@ -11,11 +11,11 @@ import {
   REQUEST_REASON,
   REQUESTS,
   requestOf,
-} from '../lease/operator-annotations.ts'
-import type { AgentStatus, ReplicaRow } from '../status/agent-status.ts'
-import { holderRow, NO_SUCH_REPLICA, type Operable, updateAnnotations } from './cluster.ts'
-import { OperationError } from './exit-codes.ts'
-import { hasRestarted, isHandingOver } from './overview.ts'
+} from '../../lease/operator-annotations.ts'
+import type { AgentStatus, ReplicaRow } from '../../status/agent-status.ts'
+import { holderRow, NO_SUCH_REPLICA, type Operable, updateAnnotations } from '../cluster.ts'
+import { OperationError } from '../exit-codes.ts'
+import { hasRestarted, isHandingOver } from '../overview.ts'
 
 /** A request that was possible when the Lease and the replicas were read. */
 export interface Plan extends Pick<OperatorRequest, 'what' | 'to'> {

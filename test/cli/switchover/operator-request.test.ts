@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { OperationError } from '../../agent/cli/exit-codes.ts'
-import { type Plan, withdraw, writeRequest } from '../../agent/cli/operator-request.ts'
-import { ApiError } from '../../agent/kube/kube-errors.ts'
+import { OperationError } from '../../../agent/cli/exit-codes.ts'
+import { type Plan, withdraw, writeRequest } from '../../../agent/cli/switchover/operator-request.ts'
+import { ApiError } from '../../../agent/kube/kube-errors.ts'
 import {
   FAILOVER_TO,
   type OperatorRequest,
@@ -10,9 +10,9 @@ import {
   REQUEST_REASON,
   RESTART,
   SWITCHOVER_TO,
-} from '../../agent/lease/operator-annotations.ts'
-import type { AgentStatus } from '../../agent/status/agent-status.ts'
-import { identityOf, LEADER, row, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
+} from '../../../agent/lease/operator-annotations.ts'
+import type { AgentStatus } from '../../../agent/status/agent-status.ts'
+import { identityOf, LEADER, row, ScriptedCluster, STANDBY } from '../scripted-cluster.ts'
 
 const REQUESTS: Readonly<Record<string, OperatorRequest>> = {
   'switchover --to langflow-1': { what: 'switchover', to: 'langflow-1', reason: null },

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, type TestContext, test } from 'node:test'
-import { OperationError } from '../../agent/cli/exit-codes.ts'
-import { type Plan, planOf, writeRequest } from '../../agent/cli/operator-request.ts'
+import { OperationError } from '../../../agent/cli/exit-codes.ts'
+import { type Plan, planOf, writeRequest } from '../../../agent/cli/switchover/operator-request.ts'
 import {
   begin,
   describeOutcome,
@@ -9,11 +9,11 @@ import {
   type Outcome,
   phaseLine,
   step,
-} from '../../agent/cli/request-progress.ts'
-import { type OperatorRequest, REQUESTS } from '../../agent/lease/operator-annotations.ts'
-import type { AgentStatus } from '../../agent/status/agent-status.ts'
-import { VirtualClock } from '../harness/virtual-clock.ts'
-import { identityOf, LEADER, ScriptedCluster, STANDBY } from './scripted-cluster.ts'
+} from '../../../agent/cli/switchover/switchover-progress.ts'
+import { type OperatorRequest, REQUESTS } from '../../../agent/lease/operator-annotations.ts'
+import type { AgentStatus } from '../../../agent/status/agent-status.ts'
+import { VirtualClock } from '../../harness/virtual-clock.ts'
+import { identityOf, LEADER, ScriptedCluster, STANDBY } from '../scripted-cluster.ts'
 
 const { workload, leadership, traffic } = LEADER
 const DRAINING: AgentStatus = { ...LEADER, leadership: { ...leadership, steppingDown: 'switchover' } }

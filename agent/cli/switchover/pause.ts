@@ -1,6 +1,6 @@
-import { type Clock, systemClock } from '../clock.ts'
-import type { Values } from '../config/setting.ts'
-import { holderOf, type Lease } from '../lease/lease.ts'
+import { type Clock, systemClock } from '../../clock.ts'
+import type { Values } from '../../config/setting.ts'
+import { holderOf, type Lease } from '../../lease/lease.ts'
 import {
   describePause,
   PAUSE_REASON,
@@ -8,14 +8,14 @@ import {
   PAUSED_UNTIL,
   type Pause,
   pauseOf,
-} from '../lease/operator-annotations.ts'
-import type { ReplicaRow } from '../status/agent-status.ts'
-import { Cluster, holderRow, NO_SUCH_REPLICA, type Operable, updateAnnotations } from './cluster.ts'
-import { EXIT_CODES, OperationError } from './exit-codes.ts'
+} from '../../lease/operator-annotations.ts'
+import type { ReplicaRow } from '../../status/agent-status.ts'
+import { Cluster, holderRow, NO_SUCH_REPLICA, type Operable, updateAnnotations } from '../cluster.ts'
+import { EXIT_CODES, OperationError } from '../exit-codes.ts'
+import { formatted, operating, write } from '../output.ts'
 import { underWay } from './operator-request.ts'
-import { formatted, operating, write } from './output.ts'
-import type { RESUME_SETTINGS } from './request-command.ts'
-import { repeat } from './request-progress.ts'
+import type { RESUME_SETTINGS } from './switchover-command.ts'
+import { repeat } from './switchover-progress.ts'
 
 export type PauseChange = Awaited<ReturnType<typeof settled>>
 

@@ -1,15 +1,15 @@
 import type { Command } from 'commander'
-import { addExamples } from '../config/command-line.ts'
-import { addFlags, group, onOff, optional, readFlags, setting, type Values } from '../config/setting.ts'
-import { parseDuration } from '../config/values.ts'
+import { addExamples } from '../../config/command-line.ts'
+import { addFlags, group, onOff, optional, readFlags, setting, type Values } from '../../config/setting.ts'
+import { parseDuration } from '../../config/values.ts'
 import {
   ANY_POD,
   describeTarget,
   LONGEST_REASON,
   type OperatorRequest,
   UNTIL_RESUMED,
-} from '../lease/operator-annotations.ts'
-import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'
+} from '../../lease/operator-annotations.ts'
+import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from '../cluster-settings.ts'
 
 const TO = group('Request', { to: optional('<pod>', describeTarget(ANY_POD), 'the next leader', podName) })
 
@@ -33,9 +33,7 @@ export const REQUEST_SETTINGS = {
 export const SWITCHOVER_SETTINGS = { ...TO, ...REQUEST_SETTINGS }
 export const RESTART_SETTINGS = {
   ...group('Request', {
-    inPlace: onOff(
-      'stop and start LangFlow in the leader’s pod, instead of a handover; users wait for the start',
-    ),
+    inPlace: onOff('stop and start LangFlow in the leader’s pod; users wait for the start'),
   }),
   ...REQUEST_SETTINGS,
 }
@@ -69,10 +67,7 @@ export function addFailover(program: Command): void {
 export function addRestart(program: Command): void {
   const about = 'replace the LangFlow that serves by a new one: by a handover, or in place'
   addRequest(program, 'restart', about, RESTART_SETTINGS, [
-    [
-      'Hand over to a LangFlow that has just been prepared, with a reason',
-      '--reason "it leaks memory" --yes',
-    ],
+    ['Hand over to a LangFlow that has just been prepared', '--reason "it leaks memory" --yes'],
     ['Restart LangFlow in its pod, for example if there is only one replica', '--in-place --yes'],
   ])
 }
@@ -89,7 +84,7 @@ function addRequest(
   addExamples(command, examples)
   command.action(async () => {
     const { to = null, inPlace = false, ...options } = readFlags(command, settings) as Options
-    const { runRequest } = await import('./request-progress.ts')
+    const { runRequest } = await import('./switchover-progress.ts')
     const what = name === 'restart' && !inPlace ? 'switchover' : name
     process.exitCode = await runRequest({ what, to: inPlace ? '' : (to ?? ANY_POD) }, options)
   })
