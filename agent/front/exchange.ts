@@ -25,8 +25,7 @@ export interface ExchangeOptions extends Arrival {
 
 type ExchangePhase =
   | { readonly name: 'open' }
-  /** `flush` sends the head alone if no body follows for the moment. */
-  | { readonly name: 'answering'; readonly from: Source; readonly flush: NodeJS.Immediate | null }
+  | { readonly name: 'answering'; readonly from: Source }
   | { readonly name: 'streaming'; readonly from: Source; readonly over: () => void }
   | { readonly name: 'tunnelling'; readonly from: Source; readonly over: () => void }
   /** The answer is written. `outcome` counts when the client has read it. */
@@ -91,18 +90,12 @@ export class Exchange {
 
   begin(answer: IncomingMessage, from: Source): void {
     this.#writeHead(answer, this.#connection())
-    if (/^text\/event-stream\b/i.test(answer.headers['content-type'] ?? '')) {
-      this.#response.flushHeaders()
-      this.#phase = { name: 'streaming', from, over: this.#streams() }
-    } else {
-      const flush = setImmediate(() => this.#response.destroyed || this.#response.flushHeaders())
-      this.#phase = { name: 'answering', from, flush }
-    }
+    const streams = /^text\/event-stream\b/i.test(answer.headers['content-type'] ?? '')
+    this.#phase = streams ? { name: 'streaming', from, over: this.#streams() } : { name: 'answering', from }
   }
 
   open(answer: IncomingMessage, from: Source, far: Socket, head: Buffer): void {
     this.#writeHead(answer, ['connection', 'Upgrade', 'upgrade', 'websocket'])
-    this.#response.flushHeaders()
     this.abort = () => far.destroy()
     this.#options.tunnel?.open(far, head)
     this.#phase = { name: 'tunnelling', from, over: this.#streams() }
@@ -110,13 +103,8 @@ export class Exchange {
 
   /** @returns whether more may be written now. If not, `resume` is called later. */
   write(chunk: Buffer, resume: () => void): boolean {
-    const phase = this.#phase
     passed(chunk.length)
-    if (phase.name === 'ended') return true
-    if (phase.name === 'answering' && phase.flush !== null) {
-      clearImmediate(phase.flush)
-      this.#phase = { ...phase, flush: null }
-    }
+    if (this.#phase.name === 'ended') return true
     if (this.#response.write(chunk)) return true
     this.#response.once('drain', resume)
     return false
@@ -125,7 +113,6 @@ export class Exchange {
   end(): void {
     const phase = this.#phase
     if (phase.name === 'ended' || phase.name === 'open') return
-    if (phase.name === 'answering' && phase.flush !== null) clearImmediate(phase.flush)
     this.#ended(phase.from)
     this.#response.end()
   }
@@ -156,6 +143,8 @@ export class Exchange {
     // Node's parsers accept characters that its server refuses to write.
     const words = /[^\t -~\x80-\xff]/.test(statusMessage) ? '' : statusMessage
     this.#response.writeHead(statusCode, words, [...passedBackHeaders(answer), ...connection])
+    // The body may follow much later.
+    this.#response.flushHeaders()
   }
 
   /** A client that waits for `100 Continue` may send its body or not: the next bytes would be ambiguous. */

@@ -63,7 +63,7 @@ export const NO_COUNTS: FrontCounts = {
 }
 
 /**
- * The first two (503; `hold_limit` also for memory): not sent. `outcome_unknown`: 502, sent, and its connection
+ * The first two (503): not sent. `outcome_unknown`: 502, sent, and its connection
  * broke. `cut`: an answer that had begun broke.
  */
 export type FailedBecause = 'hold_timeout' | 'hold_limit' | 'outcome_unknown' | 'cut' | 'client_gone'

@@ -6,7 +6,7 @@ import { rawResponse } from '../raw-response.ts'
 import type { Arrival } from './exchange.ts'
 import type { FailedBecause } from './front-messages.ts'
 import { MAX_HEADER_BYTES } from './headers.ts'
-import { Budget, JoiningRequest } from './memory.ts'
+import { JoiningRequest } from './memory.ts'
 import { faultOf, isHandshake } from './refusal.ts'
 import { endOnceStalled, Tunnel } from './streams.ts'
 
@@ -46,13 +46,14 @@ export function createServer(options: ServerOptions): FrontServer {
   const pairs = Math.floor((Number(files) - OWN_FILES) / 2)
   server.maxConnections = Math.min(MAX_CONNECTIONS, Math.max(1, pairs))
   server.maxHeadersCount = 0
+  // Node writes a head in this encoding if it sends the head before the body.
+  server.on('connection', (socket: Socket) => socket.setDefaultEncoding('latin1'))
   server.on('drop', () => options.dropped(server.maxConnections))
   listenForRequests(server, options)
   return server
 }
 
 function listenForRequests(server: FrontServer, { arrived, failed, clock }: ServerOptions): void {
-  const budget = new Budget()
   const answers = new WeakMap<Socket, ServerResponse>()
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) =>
     refuseConnection(socket, error.code, answers.get(socket), clock),
@@ -62,7 +63,7 @@ function listenForRequests(server: FrontServer, { arrived, failed, clock }: Serv
     const { socket } = request
     answers.set(socket, response)
     response.once('finish', () => answers.delete(socket))
-    const fault = faultOf(request) ?? budget.refusal(request, response)
+    const fault = faultOf(request)
     if (fault === null) {
       arrived(arrival)
       return

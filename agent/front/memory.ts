@@ -1,27 +1,8 @@
-import { IncomingMessage, type ServerResponse } from 'node:http'
-import { AGAIN, Refusal } from './refusal.ts'
+import { IncomingMessage } from 'node:http'
 
-const BUDGET_BYTES = 64 * 1024 * 1024
-const REQUEST_BYTES = 6 * 1024
 const COLLECT_EACH_BYTES = 8 * 1024 * 1024
 const PIECE_BYTES = 4 * 1024
 const NOTHING = Buffer.alloc(0)
-
-export class Budget {
-  #left = BUDGET_BYTES
-
-  /** Without a refusal, the request has room until its answer is closed. */
-  refusal({ rawHeaders, url = '' }: IncomingMessage, answer: ServerResponse): Refusal | null {
-    const bytes = rawHeaders.reduce((sum, { length }) => sum + length, REQUEST_BYTES + url.length)
-    if (bytes > this.#left)
-      return new Refusal(503, `this front has no memory left for another request: ${AGAIN}`, 'hold_limit')
-    this.#left -= bytes
-    answer.once('close', () => {
-      this.#left += bytes
-    })
-    return null
-  }
-}
 
 /** Joins small pieces of its body: each takes 400 bytes more, and a read can hold 10,000 pieces of a byte. */
 export class JoiningRequest extends IncomingMessage {

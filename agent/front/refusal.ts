@@ -40,7 +40,7 @@ export class Refusal extends Error {
 }
 
 // This also applies to a GET that may have reached LangFlow.
-export const AGAIN = 'the request can safely be sent again'
+const AGAIN = 'the request can safely be sent again'
 const OUTCOME_UNKNOWN =
   'the connection broke before LangFlow answered, so LangFlow may or may not have processed the request: the outcome is unknown'
 

@@ -181,7 +181,7 @@ test('a probe distinguishes a front from a server that is none, and from silence
   assert.equal(await probeFront(`127.0.0.1:${other.port}`), 'it is not a front: it answered 200')
   assert.notEqual(await probeFront(hung.address), null)
   await front.stop()
-  assert.equal(await probeFront(front.address), 'no program listens there')
+  assert.equal(await probeFront(front.address), 'connection refused')
 })
 
 test("an invalid waiting time in a hop header doesn't disturb holding, and a forged hop is still refused", async (t) => {
