@@ -27,7 +27,8 @@ export class ContentWatch {
   private readonly options: ContentWatchOptions
   private readonly reader = new WatchedFiles()
   private readonly isOn: boolean
-  private phase: 'resting' | 'looking' | 'looking again' | 'closed' = 'resting'
+  private isClosed = false
+  private looks = Promise.resolve()
   private timer: Timer | null = null
   private view: ContentView = {
     digest: null,
@@ -50,8 +51,7 @@ export class ContentWatch {
 
   /** Looks now, and then at intervals. */
   look(): void {
-    if (this.phase === 'resting') void this.run()
-    else if (this.phase === 'looking') this.phase = 'looking again'
+    this.looks = this.looks.then(() => this.run())
   }
 
   started(): void {
@@ -68,34 +68,25 @@ export class ContentWatch {
   }
 
   close(): void {
-    this.phase = 'closed'
+    this.isClosed = true
     this.timer?.cancel()
   }
 
   private async run(): Promise<void> {
     const { paths, env } = this.options
-    this.phase = 'looking'
     this.timer?.cancel()
     await env.read()
     const { [FLOWS_PATH]: directory } = env.environment
     const found = await this.reader
       .look(paths, directory ? resolve(directory) : null)
       .catch(({ message }: Error) => message)
+    if (this.isClosed) return
     this.accept(found)
-    this.rest()
-  }
-
-  private rest(): void {
-    if (this.phase === 'closed') return
-    const isDueAgain = this.phase === 'looking again'
-    this.phase = 'resting'
-    if (isDueAgain) this.look()
-    else this.timer = this.options.clock.after(POLL_MS, () => this.look())
+    this.timer = this.options.clock.after(POLL_MS, () => this.look())
   }
 
   /** `found`: the files, or why they could not be read, in one sentence. */
   private accept(found: FoundFiles | string): void {
-    if (this.phase === 'closed') return
     const { env, clock } = this.options
     const { view: before } = this
     const isRead = typeof found !== 'string'

@@ -82,7 +82,7 @@ export class WorkloadProcesses {
 
   freeze(at: number): void {
     try {
-      this.report({ type: 'frozen', at, awake: this.tree?.freeze().awake ?? 0 })
+      this.report({ type: 'frozen', at, awake: this.tree?.freeze() ?? 0 })
     } catch {
       this.report({ type: 'signal failed', reason: 'the workload could not be frozen' })
     }

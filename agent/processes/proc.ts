@@ -117,19 +117,34 @@ export function listProcesses(): ProcessStat[] {
 
 /**
  * Whether a user process was executed with exactly this variable, given as `NAME=value\\0`. `no`: it was not, or its
- * environment may not be read. `blank`: it has no environment, perhaps only within execve(2) or since its main thread has
- * ended.
+ * environment may not be read. `blank`: it has no environment at the moment, within execve(2) or after its main thread
+ * has ended.
  */
-export function carries(pid: number, variable: Buffer): 'yes' | 'no' | 'blank' {
-  const length = readProc(`/proc/${pid}/environ`)
-  if (length === 0 || length === 'gone') return 'blank'
-  if (length === 'forbidden') return 'no'
+export function carries(pid: number, variable: Buffer): 'yes' | 'no' | 'blank' | 'gone' {
+  const path = `/proc/${pid}/environ`
+  let length = readProc(path)
+  if (length === 0 || length === 'gone') {
+    const layout = environmentLayout(pid)
+    if (layout !== 'empty') return layout
+    // The file is read twice, since execve also passes through this state.
+    length = readProc(path)
+  }
+  if (typeof length !== 'number') return length === 'gone' ? 'gone' : 'no'
   for (let at = scratch.indexOf(variable); at >= 0; at = scratch.indexOf(variable, at + 1)) {
     // The bytes behind `length` are left over from another read.
     if (at + variable.length > length) return 'no'
     if (at === 0 || scratch[at - 1] === 0) return 'yes'
   }
   return 'no'
+}
+
+/** Distinguishes a program that was started without an environment from one within execve, or without memory. */
+function environmentLayout(pid: number): 'empty' | 'blank' | 'gone' {
+  const line = readStatLine(pid)
+  if (line === 'gone') return 'gone'
+  const fields = line.slice(line.lastIndexOf(')') + 2).split(' ')
+  const [memory, start, end] = [fields[20], fields[47], fields[48]]
+  return memory !== '0' && start === end && end !== '0' ? 'empty' : 'blank'
 }
 
 export function isKernelThread(stat: ProcessStat): boolean {

@@ -116,10 +116,10 @@ abstract class SignalledTree {
   }
 
   /**
-   * SIGSTOP until a scan finds no process that is not stopped. Returns the number of stopped processes, and the number
-   * that were awake at the start. If a frozen process is awake, another process has continued it.
+   * SIGSTOP until a scan finds no process that is not stopped. Returns the number that were awake at the start. If a
+   * frozen process is awake, another process has continued it.
    */
-  freeze(): { stopped: number; awake: number } {
+  freeze(): number {
     let awake: number | undefined
     try {
       // A process that was continued from elsewhere is visible only before it is stopped again.
@@ -132,11 +132,9 @@ abstract class SignalledTree {
     const deadline = clock.mono() + FREEZE_WITHIN_MS
     for (;;) {
       const found = this.scan()
-      const targets = living(found)
-      const loose = this.looseIn(targets)
+      const loose = this.looseIn(living(found))
       awake ??= loose.length
-      if (loose.length === 0 || clock.mono() > deadline)
-        return { stopped: targets.length - loose.length, awake }
+      if (loose.length === 0 || clock.mono() > deadline) return awake
       signalAll(loose, found, 'SIGSTOP')
       for (const { pid, startTime } of loose) this.stopped.set(pid, startTime)
     }
@@ -225,7 +223,7 @@ class MarkedTree extends SignalledTree {
       if (stat.pid === 1 || stat.pid === process.pid) return true
       const answer = carries(stat.pid, variable)
       if (answer === 'yes') marked.add(stat.pid)
-      if (answer !== 'blank') return true
+      if (answer !== 'blank') return answer !== 'gone'
       const looks = (blanks.get(stat.pid) ?? 0) + 1
       blanks.set(stat.pid, looks)
       return looks > BLANK_ROUNDS

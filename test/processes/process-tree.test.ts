@@ -65,7 +65,7 @@ test('terminate ends a frozen tree', async () => {
   using family = describeFamily({ children: [{}, {}] })
   await planted.start(family.command)
   const pids = await family.ready()
-  assert.equal(planted.tree.freeze().stopped, 3)
+  planted.tree.freeze()
   planted.tree.terminate()
   await until('no process of the group is alive', () => livingOf(pids).length === 0)
   assert.deepEqual(await planted.exited, { code: null, signal: 'SIGTERM' })
@@ -108,9 +108,9 @@ test('a freeze reports a process that another process has woken', async () => {
   using family = describeFamily({ children: [{}] })
   await planted.start(family.command)
   const [, child] = await family.ready()
-  assert.equal(planted.tree.freeze().stopped, 2)
+  planted.tree.freeze()
   process.kill(child as number, 'SIGCONT')
-  assert.deepEqual(planted.tree.freeze(), { stopped: 2, awake: 1 })
+  assert.equal(planted.tree.freeze(), 1)
 })
 
 test('a freeze reports a thread that its tracer continues, although its process shows as stopped', async () => {
@@ -124,7 +124,7 @@ test('a freeze reports a thread that its tracer continues, although its process 
     await once(tracer.stdout, 'data')
     planted.tree.freeze()
     await until('the main thread has stopped', () => planted.tree.alive()[0]?.state === 'T')
-    assert.equal(planted.tree.freeze().awake, 1)
+    assert.equal(planted.tree.freeze(), 1)
   } finally {
     tracer.kill('SIGKILL')
     await once(tracer, 'exit')
@@ -139,10 +139,10 @@ test('a process uses no CPU between freeze and thaw, and then continues', async 
   const other = await beside.start(busy)
   const cpuTime = (of = pid) => Number(readFileSync(`/proc/${of}/schedstat`, 'latin1').split(' ')[0])
   await until('the process runs', () => cpuTime() !== 0)
-  assert.equal(planted.tree.freeze().stopped, 1)
+  planted.tree.freeze()
   await until('the process is stopped', () => planted.tree.alive()[0]?.state === 'T')
   const before = cpuTime()
-  assert.deepEqual(planted.tree.freeze(), { stopped: 1, awake: 0 })
+  assert.equal(planted.tree.freeze(), 0)
   const meanwhile = cpuTime(other) + 50e6
   await until('another process has run for 50 ms', () => cpuTime(other) >= meanwhile)
   assert.equal(cpuTime(), before)

@@ -202,7 +202,7 @@ export function workloadTree(
     freeze() {
       const awake = workload?.executes ? 1 : 0
       launcher.act(() => workload?.freeze())
-      return { stopped: 1, awake }
+      return awake
     },
     thaw() {
       launcher.act(() => workload?.thaw())

@@ -238,35 +238,18 @@ def import_drivers():
         ctypes.util.find_library = usual
 
 
-# The modules that the start of a server and the first flow import. Another version may not have all of them.
-LATER = {
-    "langflow.services.tracing": "arize_phoenix langfuse langsmith langwatch native openlayer opik traceloop",
-    "langflow.services": "audit.retention background_execution.factory background_execution.metrics_collector"
-    " jobs.factory memory_base.factory task.audit_cleanup task.model_provider_policy_refresh",
-    "langflow.services.triggers": "dispatcher factory scheduler source_runtime subscriptions",
-    "langflow.api.utils.mcp": "agentic_mcp backfill",
-    "langflow": "preload alembic.expand_compat alembic.warning_filters interface.importing.utils utils.security_posture",
-    "lfx": "fork base.io.chat base.models.models_dev_catalog custom.legacy_storage_compat extension.migration.loader"
-    " extension.migration.rewrite utils.python_repl_security",
-    "uvicorn": "lifespan.on loops.asyncio protocols.http.auto protocols.websockets.auto",
-    "gunicorn": "ctl.client ctl.handlers ctl.server",
-    "sqlalchemy": "ext.asyncio dialects.postgresql.psycopg dialects.sqlite.aiosqlite",
-    "opentelemetry.instrumentation": "sqlalchemy sqlcommenter_utils",
-    "fastapi": "telemetry._runtime",
-    "multiprocess": "popen_fork",
-    "psycopg2": "extras",
-}
+# The first flow imports them in 0.3 s. Another version may not have all of them.
+TRACERS = ("arize_phoenix", "langfuse", "langsmith", "langwatch", "native", "openlayer", "opik", "traceloop")
 
 
-def import_later(standby):
-    for package, modules in LATER.items():
-        for module in modules.split():
-            try:
-                __import__(f"{package}.{module}")
-            except NotBeforeGo as error:
-                standby.left_out.append(f"{package}.{module} ({error})")
-            except Exception:
-                pass
+def import_tracers(standby):
+    for tracer in TRACERS:
+        try:
+            importlib.import_module(f"langflow.services.tracing.{tracer}")
+        except NotBeforeGo as error:
+            standby.left_out.append(f"{tracer} ({error})")
+        except Exception:
+            pass
 
 
 def hold_database(standby):
@@ -458,7 +441,7 @@ def warm_up(fd, argv):
     standby.step("file", answer_for_file, standby)
     main = import_langflow(standby, argv)
     standby.step("drivers", import_drivers)
-    standby.step("modules", import_later, standby)
+    standby.step("tracers", import_tracers, standby)
     standby.step("database", hold_database, standby)
     standby.step("checks", put_off_checks, standby)
     standby.step("key", put_off_key, standby)

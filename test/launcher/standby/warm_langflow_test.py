@@ -179,15 +179,15 @@ class DelayedUntilGo(unittest.TestCase):
         one.go.set()
         do_connect("dialect")
 
-    def test_the_import_of_a_module_that_would_act(self):
+    def test_the_import_of_a_tracer_that_would_act(self):
         one = standby()
 
         def import_one(name):
-            raise warm.NotBeforeGo("os.fork") if name == "multiprocess.popen_fork" else ImportError(name)
+            raise warm.NotBeforeGo("os.fork") if name == "langflow.services.tracing.opik" else ImportError(name)
 
-        with mock.patch("builtins.__import__", import_one):
-            warm.import_later(one)
-        self.assertEqual(one.left_out, ["multiprocess.popen_fork (os.fork)"])
+        with mock.patch("importlib.import_module", import_one):
+            warm.import_tracers(one)
+        self.assertEqual(one.left_out, ["opik (os.fork)"])
 
 
 class ModelComparison(unittest.TestCase):
