@@ -1,3 +1,4 @@
+import type { Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Clock, Timer } from '../clock.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
@@ -12,7 +13,7 @@ import {
   type ToFront,
   writeMessage,
 } from './front-messages.ts'
-import { createServer, type FrontServer } from './front-server.ts'
+import { createServer } from './front-server.ts'
 import { notTheLeader, outcomeUnknown, Refusal } from './refusal.ts'
 import { Routing } from './routing.ts'
 import { Sending } from './sending.ts'
@@ -60,7 +61,7 @@ class Front {
   readonly #streams: Streams
   readonly #counts: Counts
   readonly #throttle: LogThrottle
-  #server: FrontServer | null = null
+  #server: Server | null = null
   #arrivals = 0
   #lastArrival = 0
   #ending: Timer | null = null

@@ -33,15 +33,12 @@ export function routeOf(facts: RouteFacts): FrontRoute {
   return { to: 'leader', epoch, key: note.key, address: note.address }
 }
 
-export function leaderFault({ state, own, config }: Omit<RouteFacts, 'open'>): Fault {
+export function leaderFault({ state, config }: Pick<RouteFacts, 'state' | 'config'>): Fault {
   const lease = state.term === null ? (state.seen?.lease ?? null) : null
   const holder = lease === null ? '' : holderOf(lease)
   if (lease === null || holder === '' || holder === config.identity) return null
-  const note = frontOf(lease)
-  if (note === null)
-    return `${podOf(holder)} leads without a front, so requests wait at this replica: set --traffic=front there, in a version that supports it`
-  if (note === 'closing' || note.address !== own.address) return null
-  return `${podOf(holder)} leads and publishes the front address of this replica (${own.address}): give each replica its own --front-listen`
+  if (frontOf(lease) !== null) return null
+  return `${podOf(holder)} leads without a front, so requests wait at this replica: set --traffic=front there, in a version that supports it`
 }
 
 /** The front at this address has answered no probe since `since` (monotonic ms). */

@@ -67,7 +67,6 @@ export class Steering {
     const { front, config, clock } = this.options
     if (front === null || process === null) return { routedTo: null, problem: null, front: null }
     const state = this.options.state()
-    const own = front.access
     const lease = state.seen?.lease ?? null
     const { listening, counts } = process
     const to = { langflow: config.identity, leader: lease === null ? '' : holderOf(lease), nobody: '' }
@@ -75,7 +74,7 @@ export class Steering {
       routedTo: route === null ? null : podOf(to[route.to]),
       problem:
         process.problem ??
-        leaderFault({ state, own, config }) ??
+        leaderFault({ state, config }) ??
         silenceFault({ state, config }, this.silence, clock.mono()),
       front: { listening, ...counts },
     }
