@@ -48,16 +48,16 @@ export function install(target: string, { program, path }: { program: string; pa
 function ownLibraries(node: string) {
   const interpreter = interpreterOf(node)
   const directory = join(dirname(node), LIBRARIES)
-  if (interpreter === undefined || !existsSync(interpreter.path) || !existsSync(directory)) return null
-  if (realpathSync(dirname(interpreter.path)) !== realpathSync(directory)) return null
-  const loader = basename(interpreter.path)
+  if (interpreter === undefined || !existsSync(interpreter) || !existsSync(directory)) return null
+  if (realpathSync(dirname(interpreter)) !== realpathSync(directory)) return null
+  const loader = basename(interpreter)
   const files = new Map(readdirSync(directory).map((file) => [file, join(directory, file)]))
   const readable = join(dirname(node), READABLE_LOADER)
   if (existsSync(readable)) files.set(loader, readable)
   return { files, loader }
 }
 
-function interpreterOf(node: string): ReturnType<typeof readInterpreter> {
+function interpreterOf(node: string): string | undefined {
   try {
     return readInterpreter(node)
   } catch (error) {

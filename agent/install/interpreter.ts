@@ -7,18 +7,13 @@ const ENTRY_BYTES = 56
 const PT_INTERP = 3
 const LONGEST = 4096
 
-interface Interpreter {
-  readonly path: string
-  readonly room: number
-}
-
 /** The interpreter in a program's ELF header. `undefined`: a static program or a script. */
-export function readInterpreter(file: string): Interpreter | undefined {
+export function readInterpreter(file: string): string | undefined {
   return withFile(file, 'r', (fd) => {
     const place = find(fd)
     if (place === undefined) return undefined
     const text = read(fd, place.offset, place.size).toString()
-    return { path: text.slice(0, text.indexOf('\0')), room: place.size - 1 }
+    return text.slice(0, text.indexOf('\0'))
   })
 }
 

@@ -19,10 +19,7 @@ export interface ContentWatchOptions {
   readonly changed: () => void
 }
 
-/**
- * Watches the files that LangFlow reads at its start: the content whose change hands over, and the flows and the secret
- * key, which must be equal on all replicas. One look at a time: a slow volume delays only the digests.
- */
+/** Watches the files that LangFlow reads at its start, with one look at a time: a slow volume delays only the digests. */
 export class ContentWatch {
   private readonly options: ContentWatchOptions
   private readonly reader = new WatchedFiles()

@@ -11,10 +11,7 @@ const LINE =
 /** The variables of this program and of the API server stay what they are. */
 const RESERVED = /^(KUBERNETES|(LANGFLOW_)?LEADER)_/
 
-/**
- * The environment of LangFlow with the variables of `--env-file`: a later file overrides an earlier one, and each file
- * overrides the container. No message contains a name or a value.
- */
+/** A later file overrides an earlier one, and each file overrides the container. No message contains a name or a value. */
 export class EnvFiles {
   readonly paths: readonly string[]
   private readonly given: NodeJS.ProcessEnv

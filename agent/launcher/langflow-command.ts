@@ -37,9 +37,8 @@ export function readLangflowCommand(
 }
 
 /**
- * What a command does that starts LangFlow, also behind a shell. Throws one sentence if the command does anything else,
- * since that must not happen before the grant. The status page shows the sentence, so it contains no argument and no
- * value: they may be secrets.
+ * What a command does that starts LangFlow, also behind a shell. Throws if it does anything else, which must not happen
+ * before the grant. The message contains no argument and no value: they may be secrets.
  */
 export function readStart(command: readonly string[], env: NodeJS.ProcessEnv): Start {
   const [shell = '', option = '', script, ...more] = command
@@ -85,8 +84,7 @@ function interpreterOf(script: string, env: NodeJS.ProcessEnv): [string, ...stri
 /**
  * LangFlow's worker (uvicorn) waits for requests without a limit. If it is forced to end, it skips the writes that it
  * has deferred: rows, and the leases of its triggers. With this code, a SIGINT that follows a SIGTERM cancels the
- * requests, and the rest of the stop is as usual. Clients receive 500 if no answer has begun. A task that cannot be
- * cancelled is abandoned.
+ * requests. A task that cannot be cancelled is abandoned.
  */
 export const CUT_OFF = `
 def cut_off():

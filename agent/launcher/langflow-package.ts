@@ -8,9 +8,8 @@ import { readLangflowCommand } from './langflow-command.ts'
 const PACKAGES = ['langflow', 'langflow_base', 'langflow_nightly', 'langflow_base_nightly']
 
 /**
- * The version of the LangFlow that a command would start, by the metadata of its package. `null`: the command does not
- * start LangFlow, or there is no metadata in the interpreter's usual directories. The interpreter is not asked, because
- * it would run code in its site-packages (`sitecustomize`, `.pth`).
+ * The version of the LangFlow that a command would start, or `null`: unknown. The interpreter is not asked, because it
+ * would run code in its site-packages (`sitecustomize`, `.pth`).
  */
 export function langflowVersion(
   command: readonly string[],

@@ -144,7 +144,6 @@ export class Launcher {
         welcome.startTimeoutMs,
         () => this.standbyChanged(),
       )
-    // The kernel has ended the remains of an earlier PID 1.
     const remains = !alone && !this.loop.state.met && this.processes.findRemains()
     this.dispatch({ type: 'met', remains })
   }

@@ -36,9 +36,8 @@ const SEARCH_COST = 20
 const MOST_FDS = 4_096
 
 /**
- * Notices that a workload of several processes no longer serves while its first process is alive: LangFlow's worker was
- * killed for its memory, and the next one takes 7 s to start, or the gunicorn master was killed. Health requests would
- * show this only after three time-outs.
+ * Notices that a workload no longer serves while its first process is alive: LangFlow's worker was killed for its
+ * memory, and the next one takes 7 s to start, or the gunicorn master was killed.
  */
 export class ServingProcesses {
   private readonly options: ServingOptions
@@ -50,10 +49,7 @@ export class ServingProcesses {
     this.searchAt = options.clock.mono() + SEARCH_MS
   }
 
-  /**
-   * The loss of all serving processes since the last call, reported once. Must not be called for a workload that is
-   * stopped or ordered to end. A process in an unknown state counts as alive.
-   */
+  /** The loss of all serving processes, reported once. Not for a workload that is stopped or ordered to end. */
   check(): Loss | null {
     const before = this.workers
     const watched = [...before.map(({ self }) => self), ...this.masters()]
@@ -121,10 +117,7 @@ export class ServingProcesses {
       .filter((stat) => executes(stat) && commandLineOf(stat.pid) === command)
   }
 
-  /**
-   * A process that does not descend from the first one does not count: a worker whose master has ended may still accept,
-   * and so may a process that a worker had forked before it was killed.
-   */
+  /** Only descendants of the first process count: a worker may accept without its master, and so may its orphans. */
   private search(): readonly Worker[] | 'unknown' {
     const { clock, port, child } = this.options
     const began = clock.mono()

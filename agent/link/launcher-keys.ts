@@ -28,8 +28,8 @@ type Admission =
 const ENDING_MS = 500
 
 /**
- * Distinguishes the launcher from a flow that runs beside it under the same user. The launcher connects before any flow
- * runs, and receives a token. While that launcher may be alive, no peer without the token is admitted.
+ * Distinguishes the launcher from a flow beside it: the launcher connects before any flow runs, and receives a token.
+ * While it may be alive, no peer without the token is admitted.
  */
 export class LauncherKeys {
   private readonly file: string
@@ -108,9 +108,8 @@ export class LauncherKeys {
   }
 
   /**
-   * The connection of the accepted launcher ended. `byPeer`: the launcher's end closed it, so the launcher is dead. Its
-   * processes may outlive it for a moment, and must not pose as the next launcher. Without `byPeer`, the launcher may
-   * be alive and return.
+   * The connection of the accepted launcher ended. `byPeer`: the launcher is dead, but its processes may outlive it for
+   * a moment, and must not pose as the next launcher. Otherwise, it may be alive and return.
    */
   launcherGone(byPeer: boolean): void {
     this.isProvedDead()

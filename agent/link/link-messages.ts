@@ -59,10 +59,7 @@ export interface WorkloadView {
   readonly standby: StandbyView
 }
 
-/**
- * Time before SIGKILL at which LangFlow is ordered to cut off its requests. It cancels them, writes its deferred data,
- * and ends, within half a second. A stop with no more time than this cuts off immediately.
- */
+/** Time before SIGKILL at which LangFlow is ordered to cut off its requests. It then ends within half a second. */
 export const CUT_OFF_MS = 1_000
 
 export const NOTHING: WorkloadView = {
@@ -79,10 +76,7 @@ export const NOTHING: WorkloadView = {
   standby: COLD,
 }
 
-/**
- * The processes that served the port are gone while the workload's first process is alive. `worker`: no process accepts
- * connections any more. `master`: a worker may accept, but no master manages it.
- */
+/** `worker`: no process accepts connections any more. `master`: a worker may accept, but no master manages it. */
 export interface Loss {
   readonly role: 'worker' | 'master'
   readonly pids: readonly number[]

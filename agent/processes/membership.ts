@@ -13,9 +13,8 @@ export function isAlone(): boolean {
 }
 
 /**
- * The workload's processes if it has its own namespace: all of them, regardless of their environment, session and
- * parent, except processes that entered from outside (`kubectl exec`, exec probes). These descend from a process
- * without a parent in this namespace.
+ * All processes of the workload's own namespace, except those that entered from outside (`kubectl exec`, exec probes):
+ * these descend from a process without a parent in it.
  */
 export function findAloneMembers(table: ProcessTable): Map<number, ProcessStat> {
   const members = new Map<number, ProcessStat>()

@@ -52,9 +52,8 @@ const ESTABLISHED = '01'
 const LISTEN = '0A'
 
 /**
- * The TCP sockets of this network namespace with this local port, IPv4 and IPv6 (proc_net(5)). In a pod, they include
- * those of all containers. The kernel may list a socket twice while others change. `undefined` if /proc/net is not
- * readable.
+ * The TCP sockets of this network namespace with this local port (proc_net(5)), in a pod those of all containers. The
+ * kernel may list a socket twice while others change. `undefined` if /proc/net is not readable.
  */
 function readSockets(port: number): Socket[] | undefined {
   try {
@@ -65,11 +64,7 @@ function readSockets(port: number): Socket[] | undefined {
   }
 }
 
-/**
- * Parses /proc/net/tcp or tcp6: a heading, then one socket a line, addresses and ports in hexadecimal. A busy pod has
- * thousands of connections that are already closed (TIME_WAIT). Only the port's lines are parsed, so a drain takes 2 MB
- * instead of 40.
- */
+/** Parses only the port's lines: a busy pod has thousands of closed connections (TIME_WAIT). A drain takes 2 MB, not 40. */
 export function parseSockets(text: string, port: number): Socket[] {
   const local = port.toString(16).toUpperCase().padStart(4, '0')
   const lines = text.matchAll(new RegExp(`^ *\\d+: \\w+:${local} .*`, 'gm'))

@@ -156,10 +156,7 @@ export function isEnding(stat: ProcessStat): boolean {
   return (stat.flags & 0x4) !== 0 && stat.threads <= 1
 }
 
-/**
- * Whether no thread of the process runs any more. A main thread that ended before the others shows Z while they still
- * run. Only the number of threads distinguishes it from a real zombie.
- */
+/** A main thread that ended before the others shows Z while they still run, so the number of threads counts as well. */
 export function isDead(stat: ProcessStat): boolean {
   return 'ZXx'.includes(stat.state) && stat.threads <= 1
 }

@@ -43,11 +43,9 @@ export function createProcessTree(options: ProcessTreeOptions): ProcessTree {
 }
 
 /**
- * The workload as a set of processes, as /proc shows it: the direct child and all its descendants, regardless of
- * session and parent. No process outside the set is ever signalled. If the live processes are unknown, methods throw or
- * reject, and nothing may count as stopped. The direct child's process group has received its signal in any case.
- *
- * Every method except `start` may be called before `start`, and then acts on the remains of an earlier launcher.
+ * The workload: the direct child and all its descendants, regardless of session and parent. No other process is ever
+ * signalled. If the live processes are unknown, methods throw or reject, and nothing may count as stopped. Before
+ * `start`, the other methods act on the remains of an earlier launcher.
  */
 abstract class SignalledTree {
   protected readonly options: ProcessTreeOptions
@@ -205,8 +203,7 @@ class NamespaceTree extends SignalledTree {
 
 /**
  * Other processes share the PID namespace, so each process needs evidence: the marker, or its relation to a member. A
- * process that clears its environment is recognised only if it was seen beneath its parent. A scan each second finds
- * all except those that daemonise within that second, at 1.5 ms for 100 processes.
+ * scan each second (1.5 ms for 100 processes) finds those that clear their environment before they leave their parent.
  */
 class MarkedTree extends SignalledTree {
   private seen: Seen = new Map()

@@ -28,7 +28,6 @@ export function signalAll(
   }
 }
 
-/** Does nothing if the pid was reused. */
 export function signalSame(one: ProcessIdentity, signal: NodeJS.Signals): void {
   if (isSame(one, readStat(one.pid))) send(one.pid, signal)
 }

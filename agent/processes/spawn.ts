@@ -96,10 +96,7 @@ function eldestOf(parent: number) {
     .sort((a, b) => born(a) - born(b) || a.pid - b.pid)[0]
 }
 
-/**
- * The end of a command, derived from the end of its reaper. `unreaped`: the reaper itself was killed, and left its
- * processes to PID 1.
- */
+/** The end of a command, derived from the end of its reaper, which leaves its processes to PID 1 if it is killed. */
 export function exitOf(code: number | null, signal: NodeJS.Signals | null, reaper: Reaper): Exit {
   if (reaper.length === 0) return { code, signal }
   if (signal !== null) return { code, signal, unreaped: true }
@@ -136,7 +133,6 @@ function descendants(root: number): number[] {
   return [...found]
 }
 
-/** Throws an error of one sentence if there is no such program. */
 export function findProgram(program: string, env: NodeJS.ProcessEnv): string {
   const found = lookUp(program, env.PATH ?? '/bin:/usr/bin')
   if (found === undefined) throw new Error('there is no such file that this user may execute')
@@ -159,9 +155,7 @@ function isExecutable(file: string): boolean {
   }
 }
 
-/**
- * The first 1,024 bytes of a file, as text. Throws if it is not a regular file: reading a FIFO would wait for a writer.
- */
+/** The first 1,024 bytes of a file. Throws if it is not a regular file: reading a FIFO would wait for a writer. */
 export function headOf(file: string): string {
   const head = Buffer.alloc(1024)
   const fd = openSync(file, fileConstants.O_RDONLY | fileConstants.O_NONBLOCK)

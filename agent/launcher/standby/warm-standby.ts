@@ -38,9 +38,8 @@ const Waiting = z.object({
 const Message = z.discriminatedUnion('type', [Waiting, z.object({ type: z.literal('error'), error: Word })])
 
 const LINK_FD = 3
-const MORE_MEMORY = 'raise the memory limit of LangFlow’s container'
-const TOO_LITTLE = `there is too little memory: ${MORE_MEMORY}`
-const KILLED = `it was killed (SIGKILL), probably because memory ran out: ${MORE_MEMORY}`
+const KILLED =
+  'it was killed (SIGKILL), probably because memory ran out: raise the memory limit of LangFlow’s container'
 
 export type WarmStandby = Standby<WarmProcess>
 
@@ -48,10 +47,7 @@ export function warmStandby(options: WarmStandbyOptions): WarmStandby {
   return new Standby(options.clock, (reports) => new WarmProcess(options, reports), options.changed)
 }
 
-/**
- * LangFlow's own `langflow run`, which waits for a grant before it creates its server. Before that it touches no port,
- * no database, no other process, and no file that others see. It is given up if a file that it has read changes.
- */
+/** LangFlow's own `langflow run`, which waits for a grant before it creates its server (`warm_langflow.py`). */
 class WarmProcess implements StandbyProcess {
   private readonly options: WarmStandbyOptions
   private readonly reports: StandbyReports
@@ -140,7 +136,7 @@ class WarmProcess implements StandbyProcess {
       isAnswered = true
       const { data: message } = Message.safeParse(line)
       if (message === undefined) invalid()
-      else if (message.type === 'error') fault = message.error === 'MemoryError' ? TOO_LITTLE : message.error
+      else if (message.type === 'error') fault = message.error
       else {
         this.timer?.cancel()
         this.read = Object.entries(message.read)
