@@ -1,57 +1,47 @@
 import { lookup } from 'node:dns/promises'
-import { Agent, request } from 'undici'
+import { type Dispatcher, request } from 'undici'
 import type { Clock } from '../clock.ts'
 import { formatListen, type Peer } from '../config/values.ts'
 import { type AgentStatus, statusOf } from '../status/agent-status.ts'
 
 const DEADLINE_MS = 1_000
-const LONGEST_ANSWER = 64 * 1024
+export const LONGEST_ANSWER = 64 * 1024
 
 export type Answer =
   | { readonly status: AgentStatus; readonly problem: null }
   /** `gone`: no agent has this address any longer. A slow agent is not gone, and may answer the next request. */
   | { readonly status: null; readonly problem: string; readonly gone: boolean }
 
-/** Requests the `/status` of agents, each within 1 s and with at most 64 KiB. */
-export class StatusRequests {
-  private readonly clock: Pick<Clock, 'after'>
-  private readonly dispatcher = new Agent({ maxResponseSize: LONGEST_ANSWER })
-
-  constructor(clock: Pick<Clock, 'after'>) {
-    this.clock = clock
-  }
-
-  /** Never rejects. `origin`: such as `http://10.0.0.7:8090`. */
-  async ask(origin: string): Promise<Answer> {
-    const abort = new AbortController()
-    const deadline = this.clock.after(DEADLINE_MS, () => abort.abort())
-    const failed = (how: string, gone = false) =>
-      ({ status: null, problem: `peer ${origin} ${how}`, gone }) as const
-    try {
-      const { statusCode, body } = await request(new URL('/status', origin), {
-        dispatcher: this.dispatcher,
-        reset: true,
-        signal: abort.signal,
-      })
-      const text = await body.text()
-      if (statusCode !== 200) return failed(`answered ${statusCode}`)
-      const status = statusOf(parsed(text))
-      return status === null ? failed('did not answer with a status') : { status, problem: null }
-    } catch (error) {
-      return abort.signal.aborted
-        ? failed(`did not answer within ${DEADLINE_MS / 1000} s`)
-        : failed(`is not reachable: ${codeOf(error)}`, true)
-    } finally {
-      deadline.cancel()
-    }
-  }
-
-  close(): void {
-    void this.dispatcher.destroy()
+/** Requests an agent's `/status`, within 1 s and with at most 64 KiB. Never rejects. `origin`: `http://10.0.0.7:8090`. */
+export async function statusAt(
+  origin: string,
+  clock: Pick<Clock, 'after'>,
+  dispatcher: Dispatcher,
+): Promise<Answer> {
+  const abort = new AbortController()
+  const deadline = clock.after(DEADLINE_MS, () => abort.abort())
+  const failed = (how: string, gone = false) =>
+    ({ status: null, problem: `peer ${origin} ${how}`, gone }) as const
+  try {
+    const { statusCode, body } = await request(new URL('/status', origin), {
+      dispatcher,
+      reset: true,
+      signal: abort.signal,
+    })
+    const text = await body.text()
+    if (statusCode !== 200) return failed(`answered ${statusCode}`)
+    const status = statusOf(parsed(text))
+    return status === null ? failed('did not answer with a status') : { status, problem: null }
+  } catch (error) {
+    return abort.signal.aborted
+      ? failed(`did not answer within ${DEADLINE_MS / 1000} s`)
+      : failed(`is not reachable: ${codeOf(error)}`, true)
+  } finally {
+    deadline.cancel()
   }
 }
 
-export function codeOf(error: unknown): string {
+function codeOf(error: unknown): string {
   return (error as NodeJS.ErrnoException).code ?? (error as Error).message
 }
 

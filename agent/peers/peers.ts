@@ -1,3 +1,4 @@
+import { Agent } from 'undici'
 import type { Clock, Timer } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
 import type { CandidateState, Fact } from '../election/state.ts'
@@ -5,7 +6,7 @@ import type { Fault } from '../fault.ts'
 import { podOf } from '../lease/operator-annotations.ts'
 import type { LogThrottle } from '../observe/log.ts'
 import type { AgentStatus, PeersView, ReplicaRow } from '../status/agent-status.ts'
-import { find, type Resolve, StatusRequests } from './peer-requests.ts'
+import { find, LONGEST_ANSWER, type Resolve, statusAt } from './peer-requests.ts'
 
 export interface PeersOptions {
   /**
@@ -70,20 +71,16 @@ interface RecentAnswer extends Member {
  */
 export class Peers {
   private readonly options: PeersOptions
-  private readonly requests: StatusRequests
+  private readonly dispatcher = new Agent({ maxResponseSize: LONGEST_ANSWER })
   private readonly answers = new Map<string, RecentAnswer>()
-  /** Times when this replica itself answered, by address. Another pod may have the address later. */
-  private readonly own = new Map<string, number>()
   private asking = false
   private timer: Timer | null = null
   private nextAt = 0
   private polling = false
-  private rowsOfRound: { readonly until: number; readonly rows: Promise<readonly ReplicaRow[]> } | null = null
+  private lastRows: { readonly until: number; readonly rows: Promise<readonly ReplicaRow[]> } | null = null
 
   constructor(options: PeersOptions) {
-    const { clock } = options
     this.options = options
-    this.requests = new StatusRequests(clock)
   }
 
   ask(yes: boolean): void {
@@ -103,7 +100,7 @@ export class Peers {
 
   close(): void {
     this.ask(false)
-    this.requests.close()
+    void this.dispatcher.destroy()
   }
 
   /**
@@ -128,14 +125,11 @@ export class Peers {
    */
   rows(own: () => ReplicaRow): Promise<readonly ReplicaRow[]> {
     const now = this.options.clock.mono()
-    if (this.rowsOfRound === null || now >= this.rowsOfRound.until) {
+    if (this.lastRows === null || now >= this.lastRows.until) {
       const rows = this.round().then((replies) => [own(), ...this.rowsOf(replies)])
-      this.rowsOfRound = { until: Number.POSITIVE_INFINITY, rows }
-      void rows.then(() => {
-        this.rowsOfRound = { until: now + ROWS_COUNT_MS, rows }
-      })
+      this.lastRows = { until: now + ROWS_COUNT_MS, rows }
     }
-    return this.rowsOfRound.rows
+    return this.lastRows.rows
   }
 
   private rowsOf(replies: readonly Reply[]): ReplicaRow[] {
@@ -203,25 +197,21 @@ export class Peers {
     if (problems.length === 0) this.forget(({ at }) => !origins.includes(at))
     // The interval starts now, because the lookup may have taken a while.
     if (origins.length > 0) this.nextAt = clock.mono() + POLL_MS
-    const oldest = clock.mono() - ANSWER_COUNTS_MS
-    const isOwn = (origin: string) => (this.own.get(origin) ?? Number.NEGATIVE_INFINITY) >= oldest
     // While a name cannot be resolved, the replicas that answered before still count.
     const earlier = problems.length > 0 ? [...this.answers.values()].map(({ at }) => at) : []
-    const others = [...new Set([...origins, ...earlier])].filter((origin) => !isOwn(origin))
+    const all = [...new Set([...origins, ...earlier])]
     const unresolved = problems.map(({ host, problem }) => ({ from: host, status: null, problem }))
-    return [...unresolved, ...(await Promise.all(others.map((origin) => this.askOne(origin))))]
+    return [...unresolved, ...(await Promise.all(all.map((origin) => this.askOne(origin))))]
   }
 
   private async askOne(origin: string): Promise<Reply> {
     const { clock, identity } = this.options
     const askedAt = clock.mono()
-    const answer = await this.requests.ask(origin)
+    const answer = await statusAt(origin, clock, this.dispatcher)
     const { status, problem } = answer
     if (status === null) {
       if (answer.gone) this.forget(({ at }) => at === origin)
-    } else if (status.identity === identity) {
-      this.own.set(origin, askedAt)
-    } else {
+    } else if (status.identity !== identity) {
       // Pods are replaced by pods with new names.
       this.forget((one) => one.askedAt < askedAt - ANSWER_COUNTS_MS)
       this.answers.set(status.identity, { ...memberOf(status), at: origin, askedAt })

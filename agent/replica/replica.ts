@@ -161,7 +161,7 @@ export class Replica implements StatusSource {
    * comes last, because a launcher may wait for it.
    */
   async start(): Promise<void> {
-    const { log } = this.parts
+    const { log, clock, podAgeMs } = this.parts
     const http = await this.parts.http(this)
     this.http = http
     try {
@@ -173,16 +173,10 @@ export class Replica implements StatusSource {
     }
     log.event('campaigning', { epoch: 0, lease: this.lease })
     log.info('answering HTTP', { port: http.port })
-    this.watchOtherLeases()
-    this.elector.start()
-  }
-
-  private watchOtherLeases(): void {
-    const { podAgeMs, clock } = this.parts
     const { peers, lease, repeats, dispatch } = this
-    const state = () => this.state
-    if (peers !== null)
-      this.otherLeases = watchOtherLeases({ peers, lease, podAgeMs, clock, repeats, state, dispatch })
+    const wiring = { lease, podAgeMs, clock, repeats, state: () => this.state, dispatch }
+    this.otherLeases = peers && watchOtherLeases({ peers, ...wiring })
+    this.elector.start()
   }
 
   /** Hands over in the planned order and ends. A second call does not wait for requests in flight. */

@@ -128,7 +128,7 @@ describe('the peers of a leader', () => {
     ])
   })
 
-  test('are asked every 5 s, except this replica’s own address', async (t) => {
+  test('are asked every 5 s', async (t) => {
     const b = await (await three(t)).open().round()
     b.asked.length = 0
     await b.clock.pass(4_999)
@@ -137,7 +137,7 @@ describe('the peers of a leader', () => {
     await b.round(5_000)
     assert.deepEqual(
       b.asked.sort(),
-      [OTHER, OTHER, THIRD, THIRD].map((address) => `${address}/status`),
+      [ME, ME, OTHER, OTHER, THIRD, THIRD].map((address) => `${address}/status`),
     )
   })
 
@@ -154,7 +154,7 @@ describe('the peers of a leader', () => {
     await b.clock.pass(2_999)
     assert.deepEqual(b.asked, [])
     await b.round(1)
-    assert.equal(b.asked.length, 2)
+    assert.equal(b.asked.length, 3)
   })
 
   test('count by their last answer for two more polls', async (t) => {
@@ -190,9 +190,9 @@ describe('the peers of a leader', () => {
     b.peers.askAgain()
     b.peers.askAgain()
     await b.round(1)
-    assert.equal(b.asked.length, 2)
+    assert.equal(b.asked.length, 3)
     await b.clock.pass(4_990)
-    assert.equal(b.asked.length, 2)
+    assert.equal(b.asked.length, 3)
   })
 
   test('do not include replicas that compete for another Lease', async (t) => {
@@ -329,7 +329,7 @@ describe('the rows of the replicas', () => {
     assert.equal((await find([{ host: 'members', port: 8090 }], many)).origins.length, 32)
   })
 
-  test('are collected on demand, once for all clients of a second or of a slow round', async (t) => {
+  test('are collected on demand, once for all clients of a second', async (t) => {
     const b = (await three(t)).open()
     const rows = () => b.peers.rows(() => OWN)
     const [one, other] = [rows(), rows()]
