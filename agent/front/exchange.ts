@@ -131,7 +131,7 @@ export class Exchange {
     if (this.gone) return
     if (refusal.reason !== null) this.#options.counts.failed(refusal.reason)
     this.#ended('counted')
-    const headers = Object.entries(refusal.allHeaders).flat()
+    const headers = Object.entries(refusal.headers).flat()
     this.#response.writeHead(refusal.status, [...headers, ...this.#connection()])
     this.#response.end(this.request.method === 'HEAD' ? undefined : refusal.body)
   }

@@ -70,7 +70,7 @@ function listenForRequests(server: Server, { arrived, failed, clock }: ServerOpt
       return
     }
     if (fault.reason !== null) failed(fault.reason)
-    response.writeHead(fault.status, { ...fault.allHeaders, connection: 'close' }).end(fault.body)
+    response.writeHead(fault.status, { ...fault.headers, connection: 'close' }).end(fault.body)
   }
   for (const [event, expectsContinue] of [
     ['request', false],

@@ -11,6 +11,7 @@ export class Refusal extends Error {
   readonly status: number
   /** `null`: the fault is the client's own. */
   readonly reason: FailedBecause | null
+  readonly body: string
   readonly headers: Readonly<Record<string, string>>
 
   constructor(
@@ -22,19 +23,13 @@ export class Refusal extends Error {
     super(sentence)
     this.status = status
     this.reason = reason
-    this.headers = { ...headers, ...(status === 503 && { 'retry-after': '1' }) }
-  }
-
-  get body(): string {
-    return `${JSON.stringify({ error: this.message })}\n`
-  }
-
-  get allHeaders(): Record<string, string> {
-    return {
+    this.body = `${JSON.stringify({ error: sentence })}\n`
+    this.headers = {
       'content-type': 'application/json; charset=utf-8',
       'content-length': String(Buffer.byteLength(this.body)),
       'x-content-type-options': 'nosniff',
-      ...this.headers,
+      ...headers,
+      ...(status === 503 && { 'retry-after': '1' }),
     }
   }
 }

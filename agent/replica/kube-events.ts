@@ -98,7 +98,8 @@ export interface ReplicaEvent {
   readonly because?: string | undefined
 }
 
-const NOTE_BYTES = 1_024
+/** The API server accepts 1,024 bytes. A character may take three. */
+const NOTE_LENGTH = 340
 const INSTANCE_LENGTH = 128
 /** A name may have 253 characters. The unique part follows after these. */
 const NAME_LENGTH = 200
@@ -112,7 +113,7 @@ function eventOf(
 ): WrittenObject {
   const [type, action, words] = EVENT_REASONS[reason]
   const why = because === undefined ? '' : `: ${because}`
-  const term = code === undefined ? `epoch ${epoch}` : `epoch ${epoch}, ${code}`
+  const term = code === undefined ? `(epoch ${epoch})` : `(epoch ${epoch}, ${code})`
   const name = pod.name.slice(0, NAME_LENGTH).replace(/[^a-z0-9]+$/, '')
   return {
     apiVersion: 'events.k8s.io/v1',
@@ -131,16 +132,7 @@ function eventOf(
     action,
     reason,
     type,
-    note: cut(redactText(`${pod.name} ${words}${why}`), ` (${term})`),
+    note: `${redactText(`${pod.name} ${words}${why}`).slice(0, NOTE_LENGTH - term.length)} ${term}`,
     regarding: { apiVersion: 'v1', kind: 'Pod', ...pod },
   }
-}
-
-/** Shortens a note to the allowed length. Its end is always kept. */
-function cut(text: string, end: string): string {
-  const bytes = Buffer.from(text)
-  const most = NOTE_BYTES - Buffer.byteLength(end)
-  if (bytes.length <= most) return text + end
-  // A character that is cut in two becomes one of three bytes.
-  return bytes.subarray(0, most - 3).toString() + end
 }

@@ -118,13 +118,12 @@ export class Replica implements StatusSource {
   }
 
   private newSteering(): Steering {
-    const { options, front, clock, log } = this.parts
+    const { options, front, clock } = this.parts
     return new Steering({
       front,
       config: options,
       lingerMs: options.pod.name === null ? 0 : GATE_KNOWN_MS,
       clock,
-      log,
       repeats: this.repeats,
       state: () => this.state,
       ready: () => this.ready(),

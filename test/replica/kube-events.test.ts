@@ -108,13 +108,10 @@ describe('a replica’s event', () => {
     b.events.record({ reason: 'CannotGoOn', epoch: 7, code: 'identity_taken', because })
     const [event] = await b.take()
     const { note } = event!.body
-    assert.ok(
-      Buffer.byteLength(note) <= 1_024 && Buffer.byteLength(note) > 1_010,
-      String(Buffer.byteLength(note)),
-    )
+    assert.ok(Buffer.byteLength(note) <= 1_024 && note.length > 300, note)
     assert.match(
       note,
-      /^langflow-0 cannot continue, so its agent exits: Bearer \[redacted\] ’.*[^�]�? \(epoch 7, identity_taken\)$/,
+      /^langflow-0 cannot continue, so its agent exits: Bearer \[redacted\] ’* \(epoch 7, identity_taken\)$/,
     )
   })
 })

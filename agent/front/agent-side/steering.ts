@@ -4,7 +4,7 @@ import type { CandidateState } from '../../election/state.ts'
 import type { Fault } from '../../fault.ts'
 import { type FrontAccess, holderOf } from '../../lease/lease.ts'
 import { podOf } from '../../lease/operator-annotations.ts'
-import type { Log, LogThrottle } from '../../observe/log.ts'
+import type { LogThrottle } from '../../observe/log.ts'
 import type { FrontView } from '../../status/agent-status.ts'
 import type { FrontRoute } from '../front-messages.ts'
 import type { FrontProcess } from './front-process.ts'
@@ -28,7 +28,6 @@ export interface SteeringOptions {
   readonly config: RouteFacts['config']
   readonly lingerMs: number
   readonly clock: Clock
-  readonly log: Pick<Log, 'info'>
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
   readonly state: () => CandidateState
   /** Reads the clock, because a late timer must not keep the gate open. */
@@ -49,7 +48,6 @@ export class Steering {
   private route: FrontRoute | null = null
   /** Resolves when the front follows the last route. `null`: it does, or this replica has no front. */
   private settling: Promise<void> | null = null
-  private routedTo: string | null = null
   private open = false
   private closedAt = Number.NEGATIVE_INFINITY
   private silence: LeaderSilence | null = null
@@ -144,13 +142,9 @@ export class Steering {
   }
 
   private changed(): void {
-    const { log, repeats } = this.options
-    const { problem, routedTo } = this.view
+    const { repeats } = this.options
+    const { problem } = this.view
     if (problem !== null) repeats.happened('traffic', problem)
     else repeats.over('traffic', 'requests reach the leader again')
-    if (routedTo === null || routedTo === this.routedTo) return
-    this.routedTo = routedTo
-    if (routedTo === '') log.info('requests are held, because no replica serves')
-    else log.info('requests are sent to', { pod: routedTo })
   }
 }

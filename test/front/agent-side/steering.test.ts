@@ -57,7 +57,6 @@ class Scene {
       config: CONFIG,
       lingerMs,
       clock: this.clock,
-      log: { info: (what, fields) => this.logged.push(`${what} ${fields?.pod ?? ''}`.trim()) },
       repeats: { happened: (_, what) => this.logged.push(what), over: () => {} },
       state: () => this.state,
       ready: () => this.state.term !== null && this.state.term.stepDown === null && !this.inDoubt,
@@ -196,17 +195,12 @@ describe('the front', () => {
     assert.equal(routes.length, 1)
   })
 
-  it('logs a change of the destination of requests', () => {
+  it('logs its problem', () => {
     const scene = new Scene()
     scene.changed()
+    scene.process.problem = 'the front has ended (SIGKILL)'
     scene.changed()
-    scene.state = Candidate.follower().state
-    scene.steering.gateChanged()
-    scene.changed()
-    assert.deepEqual(scene.logged, [
-      'requests are sent to me',
-      'requests are held, because no replica serves',
-    ])
+    assert.deepEqual(scene.logged, [scene.process.problem])
   })
 
   it('is shown with the destination of requests, its problem and its counts', () => {
