@@ -62,10 +62,7 @@ export const NO_COUNTS: FrontCounts = {
   rssBytes: 0,
 }
 
-/**
- * The first two (503): not sent. `outcome_unknown`: 502, sent, and its connection
- * broke. `cut`: an answer that had begun broke.
- */
+/** The first two (503): not sent. `outcome_unknown`: 502, sent, and its connection broke. `cut`: its answer broke. */
 export type FailedBecause = 'hold_timeout' | 'hold_limit' | 'outcome_unknown' | 'cut' | 'client_gone'
 
 export type FromFront =

@@ -28,10 +28,7 @@ export interface KubeAccess {
   readonly source: string
   readonly server: URL
   readonly namespace: string | undefined
-  /**
-   * The current credentials. Files are read again after a change, so this is called before each request. Rejects with
-   * `KubeConfigError`.
-   */
+  /** Called before each request, since files may change. Rejects with `KubeConfigError`. */
   credentials(): Promise<KubeCredentials>
   reload(): void
 }
@@ -70,10 +67,7 @@ export async function findAccess({
   )
 }
 
-/**
- * Access by the pod's own ServiceAccount. The mounted files are small and in memory, so they are read for every
- * request: a rotated token or CA counts immediately.
- */
+/** The mounted files are small and in memory, so they are read for every request: a rotated one counts immediately. */
 function inClusterAccess(host: string, port: string, directory: string): KubeAccess {
   const server = new URL(`https://${isIPv6(host) ? `[${host}]` : host}:${port}`)
   const mounted = (file: 'token' | 'ca.crt' | 'namespace'): string => {

@@ -107,9 +107,7 @@ function forbidden({ verb, resource, namespace, name }: ApiTarget, message: stri
   const user = /User "([^"]+)" cannot /.exec(message)?.[1]
   // Not every 403 comes from RBAC: a namespace that is being deleted, or an admission rule, causes one as well.
   if (user === undefined) return `the API server does not permit "${verb}" of ${what}${message}`
-  const account = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(user)
-  const who = account === null ? `user "${user}"` : `ServiceAccount "${account[1]}/${account[2]}"`
-  return `${who} may not "${verb}" ${what}: add the verb to its ${namespace === '' ? 'Cluster' : ''}Role`
+  return `user "${user}" may not "${verb}" ${what}: add the verb to its ${namespace === '' ? 'Cluster' : ''}Role`
 }
 
 export function timeoutError({ verb, server }: ApiTarget, deadlineMs: number, handedOver: boolean): ApiError {

@@ -16,10 +16,7 @@ import {
   type Stream,
 } from './kube-requests.ts'
 
-/**
- * Seconds. As in client-go's reflector, each watch lasts a random time from here to its double, so that not all watches
- * end at the same time.
- */
+/** Each watch lasts a random time from here to its double, so that not all watches end at the same time. */
 const LEAST_WATCH_SECONDS = 300
 
 const PAGE = '100'
@@ -110,10 +107,7 @@ export class KubeObjects {
     return this.one(this.call('update', kind, object.metadata.name, object), deadlineMs)
   }
 
-  /**
-   * Deletes the object with this UID: 409 if another object has the name now. `graceSeconds` replaces its own
-   * termination grace period.
-   */
+  /** 409 if another object has the name now. `graceSeconds` replaces its own termination grace period. */
   async delete(kind: Kind, object: KubeObject, deadlineMs: number, graceSeconds?: number): Promise<void> {
     const { name, uid } = object.metadata
     // The options are in the body: with a body, the API server ignores the query.
@@ -134,10 +128,7 @@ export class KubeObjects {
     )
   }
 
-  /**
-   * Watches one object. Without `resourceVersion`, the server first sends its present state, if any. Resolves when the
-   * server has answered 200.
-   */
+  /** Resolves when the server has answered 200. Without a version, it first sends the object's state, if any. */
   watch<T extends object = KubeObject>(
     kind: Kind,
     name: string,

@@ -76,7 +76,6 @@ export class KubeLeaseApi {
     return this.objects.rehearse('create', LEASE, this.named({ metadata: {}, spec: {} }), deadlineMs)
   }
 
-  /** Resolves when the server has answered 200. Without a version, it first sends the object's state, if any. */
   watch(
     resourceVersion: string | undefined,
     handlers: WatchHandlers,

@@ -9,9 +9,7 @@ import type { AgentStatus, PeersView, ReplicaRow } from '../status/agent-status.
 import { find, LONGEST_ANSWER, type Resolve, statusAt } from './peer-requests.ts'
 
 export interface PeersOptions {
-  /**
-   * Names with the addresses of all replicas, such as that of a headless Service, each with the port of their agents.
-   */
+  /** Names with the addresses of all replicas, such as that of a headless Service. */
   readonly at: readonly Peer[]
   readonly identity: string
   /** Their Lease, as in `Member`. Replicas at the same address with another Lease are not members. */
@@ -65,10 +63,7 @@ interface RecentAnswer extends Member {
   readonly askedAt: number
 }
 
-/**
- * The other replicas. The leader asks them whether one of them would take over now. No rule rests on an answer: a wrong
- * one costs a handover, or a restart in place.
- */
+/** No rule rests on an answer of another replica: a wrong one costs a handover, or a restart in place. */
 export class Peers {
   private readonly options: PeersOptions
   private readonly dispatcher = new Agent({ maxResponseSize: LONGEST_ANSWER })
@@ -103,10 +98,7 @@ export class Peers {
     void this.dispatcher.destroy()
   }
 
-  /**
-   * Number of other replicas that answered recently, and how many of them would take over now. `null`: the peers are
-   * not polled.
-   */
+  /** `null`: the peers are not polled. */
   get view(): PeersView | null {
     if (!this.asking) return null
     const { members } = this
@@ -117,12 +109,7 @@ export class Peers {
     return this.recentMembers.filter(({ lease }) => lease === this.options.lease)
   }
 
-  /**
-   * All replicas, for the page and `/replicas`, even if this replica does not lead: this one, then the others, sorted by
-   * name. The peers are asked on demand, at most once a second, for any number of clients.
-   *
-   * @param own called after the others have answered
-   */
+  /** All replicas, this one first. The peers are asked on demand, at most once a second for any number of clients. */
   rows(own: () => ReplicaRow): Promise<readonly ReplicaRow[]> {
     const now = this.options.clock.mono()
     if (this.lastRows === null || now >= this.lastRows.until) {
@@ -151,10 +138,7 @@ export class Peers {
     return [...rows.values()].sort((a, b) => (a.pod < b.pod ? -1 : 1))
   }
 
-  /**
-   * Asks every peer once, even if this replica does not lead. The result contains the Lease of each peer that answered
-   * now or a moment ago.
-   */
+  /** Asks every peer once, even if this replica does not lead. Includes those with another Lease. */
   async survey(): Promise<readonly Member[]> {
     await this.round()
     return this.recentMembers

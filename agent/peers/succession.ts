@@ -124,10 +124,7 @@ export function chooseSuccessor(own: OwnPod, others: readonly Member[]) {
   }
 }
 
-/**
- * The age of a revision is that of its oldest pod. Hashes have no order, and a pod of an old revision that is recreated
- * in the middle of a rollout is also young.
- */
+/** That of its oldest pod: hashes have no order, and a pod that is recreated during a rollout is also young. */
 function ageOfRevision(
   revision: string | null,
   pods: readonly Pick<Member, 'revision' | 'podAgeMs'>[],

@@ -49,10 +49,7 @@ export function isInDoubt({ options, state: { term }, now }: GateFacts): boolean
   return term !== null && reached(now, doubtAt(options, term.renewedAt))
 }
 
-/**
- * Whether this replica serves or stands by. A leader in doubt counts as well: it serves no client, but neither could
- * any other replica.
- */
+/** A leader in doubt counts as well: it serves no client, but neither could any other replica. */
 export function couldServe(facts: GateFacts): boolean {
   const { term } = facts.state
   if (onTrial(facts) !== null) return false
@@ -62,10 +59,7 @@ export function couldServe(facts: GateFacts): boolean {
   return term.stepDown === null && epoch === term.epoch && (state === 'frozen' || state === 'running')
 }
 
-/**
- * Why Kubernetes must keep the pods of the revision that served last, in one sentence. `null`: this replica's revision
- * has served. Its ability to take over does not depend on this.
- */
+/** Why Kubernetes must keep the pods of the revision that served last. It does not affect the ability to take over. */
 export function onTrial({ options: { pod, peers }, state }: GateFacts): Fault {
   const served = state.term !== null && state.term.trialUntil === null
   if (served || !isUnproven(pod, state)) return null
@@ -103,9 +97,8 @@ export function takeoverObstacle(facts: GateFacts): Fault {
 }
 
 /**
- * Why no client should be sent to this replica's front, in one sentence. `null`: it takes requests, and forwards them
- * or holds them for a takeover. It is also a fault if the replica could not take over, or if it leads and still starts
- * while another replica could take over. So a rollout stops at a LangFlow that never serves.
+ * Why no client should be sent to this replica's front. A replica that could not take over has a fault, and so has a
+ * leader that still starts while another could take over: a rollout stops at a LangFlow that never serves.
  */
 export function frontFault(facts: ReplicaFacts): Fault {
   const { traffic, options } = facts

@@ -155,10 +155,7 @@ export class Replica implements StatusSource {
     })
   }
 
-  /**
-   * Rejects with a `FatalError` if socket or HTTP port are not available. In that case nothing was started. The socket
-   * comes last, because a launcher may wait for it.
-   */
+  /** If it rejects with a `FatalError`, nothing was started. The socket comes last: a launcher may wait for it. */
   async start(): Promise<void> {
     const { log, clock, podAgeMs } = this.parts
     const http = await this.parts.http(this)
@@ -277,16 +274,15 @@ export class Replica implements StatusSource {
 }
 
 /**
- * The remedy for a LangFlow that failed while this replica leads. `servedMs`: how long it had served since its start.
- * `null`: it never served. `ready`: the number of others that would take over now. `null`: unknown.
+ * @param servedMs how long the failed LangFlow had served since its start, if it did
+ * @param ready number of others that would take over now, if known
  */
 export function remedyFor(
   { onCrash, leaseDurationMs }: Pick<ReplicaOptions, 'onCrash' | 'leaseDurationMs'>,
   servedMs: number | null,
   ready: number | null,
 ): Remedy {
-  // A LangFlow that fails soon after each start does not improve by a restart here. Another replica tries, with the
-  // back-off.
+  // A LangFlow that fails soon after each start does not improve by a restart here.
   if (servedMs === null || servedMs < leaseDurationMs) return 'handover'
   return onCrash === 'restart' || ready === 0 ? 'restart' : 'handover'
 }

@@ -76,7 +76,7 @@ const REFUSALS: [verb: Refused, answer: string, code: string, RegExp?][] = [
   ['update', '404 NotFound', 'not_found'],
   ['create', '404 NotFound', 'not_found', /namespace "ns"/],
   ['get', '404', 'invalid'],
-  ['update', ACCOUNT, 'forbidden', /"ns\/agent" may not "update" leases\S+ "lock" in namespace "ns"/],
+  ['update', ACCOUNT, 'forbidden', /:ns:agent" may not "update" leases\S+ "lock" in namespace "ns"/],
   ['list', ACCOUNT, 'forbidden', /may not "list" leases\S+ in namespace/],
   ['create', forbidden('mia'), 'forbidden', /^user "mia"/],
   ['create', '403 Forbidden: ns is being terminated', 'forbidden', /being terminated$/],
