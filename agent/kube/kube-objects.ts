@@ -50,9 +50,8 @@ export interface WrittenObject {
 }
 
 /**
- * Objects of one namespace in a Kubernetes API server, over separate connections: a renewal never waits for another
- * kind of request. As in client-go, the namespace '' is the whole cluster, for lists and for kinds without a namespace.
- * Each request has a deadline, in milliseconds. All rejections are `ApiError`.
+ * Objects of one namespace, over connections of their own: a renewal never waits for another kind of request. As in
+ * client-go, the namespace '' is the whole cluster. All rejections are `ApiError`.
  */
 export class KubeObjects {
   readonly namespace: string

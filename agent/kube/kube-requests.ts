@@ -71,10 +71,8 @@ const METHODS = {
 } as const satisfies Record<Verb, Dispatcher.HttpMethod>
 
 /**
- * Requests to the API server, each with a deadline, after which its connection is destroyed. A request is sent once.
- * Only after a 401, when nothing was done, it is sent a second time, with credentials that were read again. Consecutive
- * requests share the connection that was answered last. If it is busy, a request opens another one, so that nothing
- * ever waits behind a hanging request.
+ * A request is sent once. Only after a 401, when nothing was done, it is sent again, with credentials that were read
+ * again. If the connection that was answered last is busy, a request opens another one: none waits behind a hanging one.
  */
 export class KubeRequests {
   private readonly options: KubeRequestsOptions

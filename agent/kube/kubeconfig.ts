@@ -17,10 +17,8 @@ interface Loaded {
 }
 
 /**
- * Access as described by one or more kubeconfig files: client certificates, tokens, token files,
- * credential plugins, OIDC. The files are read again after a change. If a change cannot be read, it is ignored. Without
- * a named context, the one that was current at the start stays in use: an election must not move to another cluster
- * because a person switched the context. Throws `KubeConfigError`.
+ * The files are read again after a change, unless it cannot be read. The context that was current at the start stays in
+ * use: an election must not move to another cluster because a person switched the context. Throws `KubeConfigError`.
  */
 export function kubeconfigAccess(paths: readonly string[], context?: string): KubeAccess {
   const source = `kubeconfig ${paths.join(', ')}`

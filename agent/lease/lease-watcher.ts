@@ -15,7 +15,7 @@ export interface WatcherHandlers {
 
 /** Retry periods without a change on the watch of a held Lease, after which it is checked. */
 const SILENT_RETRIES = 2.5
-/** The longest time for a read and for opening a watch, but not for its whole life. */
+/** For a read and for opening a watch. */
 const REQUEST_DEADLINE_MS = 5_000
 const FIRST_PAUSE_MS = 100
 

@@ -106,7 +106,6 @@ export function epochAfter(highest: number): number {
   return highest + 1 < EPOCHS_END ? highest + 1 : 1
 }
 
-/** In milliseconds. */
 export function durationOf(lease: Lease, fallbackMs: number): number {
   const seconds = lease.spec?.leaseDurationSeconds
   return typeof seconds === 'number' && seconds > 0 ? seconds * 1000 : fallbackMs

@@ -17,9 +17,8 @@ const ANSWERS_WITHIN_MS = 2_000
 const AGAIN_MS = 5_000
 
 /**
- * Prevents a starting replica from competing for its own Lease while others of the same LangFlow compete for another
- * one, for example when the Lease's name is changed in a rolling update: two elections have two leaders. The replica
- * that competed first continues. Must be called before this replica campaigns.
+ * Two elections have two leaders, for example if a rolling update changes the Lease's name: the replica that competed
+ * first continues, and a starting one waits. Must be called before this replica campaigns.
  */
 export function watchOtherLeases(options: OtherLeasesOptions): { close(): void } {
   const { peers, state, clock, repeats, dispatch } = options

@@ -35,7 +35,6 @@ export function memberOf(status: AgentStatus) {
   return {
     identity,
     ready: couldTakeOver,
-    /** Whether its standby is as warm as configured. */
     prepared: standby.mode === standby.wanted,
     warm: standby.mode !== 'cold',
     revision,
@@ -85,7 +84,7 @@ export class Peers {
     if (yes) this.schedule()
   }
 
-  /** Asks once more, out of turn: a replica that was ready a moment ago may be gone. */
+  /** A replica that was ready a moment ago may be gone. */
   askAgain(): void {
     if (!this.asking) return
     this.timer?.cancel()

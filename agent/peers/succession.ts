@@ -27,9 +27,8 @@ const REASONS = {
 } as const satisfies Partial<Record<EndedBecause, string>>
 
 /**
- * Names the replica that is best prepared to follow the leader, and starts voluntary handovers. The leader hands over
- * to a newer revision once it serves itself, so that a false report of readiness costs no start. If its front did not
- * listen at two polls in a row, it hands over to any replica that could take over.
+ * The leader hands over to a newer revision once it serves itself, so that a false report of readiness costs no start. If
+ * its front did not listen at two polls in a row, it hands over to any replica that could take over.
  */
 export class VoluntaryHandover {
   private readonly options: VoluntaryHandoverOptions
@@ -87,8 +86,7 @@ const SAME = 2
 const NOT_NEWER = 3
 
 /**
- * The best of the others: the newest revision first, then the present content, then the best prepared, then the oldest
- * replica. A replica with content that this leader has seen replaced is no successor: it would take the change back.
+ * A replica with content that this leader has seen replaced is no successor: it would take the change back.
  * `newer`: the leader should hand over voluntarily. `content`: whether one is prepared with the leader's present files.
  */
 export function chooseSuccessor(own: OwnPod, others: readonly Member[]) {

@@ -71,7 +71,7 @@ export class KubeEvents {
   }
 }
 
-/** The Events of a replica: the `reason`, which never changes, its type, its `action`, and the text. */
+/** By `reason`, which never changes: type, `action` and text. */
 export const EVENT_REASONS = {
   LeaderAcquired: ['Normal', 'Acquire', 'acquired the Lease'],
   Serving: ['Normal', 'OpenGate', 'serves: LangFlow is healthy, and the gate is open'],
@@ -104,7 +104,6 @@ const INSTANCE_LENGTH = 128
 /** A name may have 253 characters. The unique part follows after these. */
 const NAME_LENGTH = 200
 
-/** An Event of `events.k8s.io/v1`. `wallMs`: time of the occurrence. */
 function eventOf(
   { reason, epoch, code, because }: ReplicaEvent,
   identity: string,
