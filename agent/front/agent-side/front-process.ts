@@ -106,8 +106,7 @@ export class FrontProcess {
   #route: FrontRoute | null = null
   #routeId = 0
   #waiting: { readonly id: number; readonly followed: () => void }[] = []
-  /** `null` while it takes requests or is starting. */
-  problem: string | null = null
+  problem: Fault = null
   counts = NO_COUNTS
 
   constructor(options: FrontProcessOptions) {

@@ -37,8 +37,7 @@ export interface SteeringOptions {
 export interface TrafficView {
   /** The pod to which the front forwards. Empty: requests wait. `null`: unknown, or mode `readiness`. */
   readonly routedTo: string | null
-  /** Why traffic does not follow the gate, in one sentence. `null`: it does. */
-  readonly problem: string | null
+  readonly problem: Fault
   readonly front: FrontView | null
 }
 
