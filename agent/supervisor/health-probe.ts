@@ -30,8 +30,7 @@ export class HealthProbe {
   private readonly clock: Clock
   private readonly handlers: HealthHandlers
   private timer: Timer | null = null
-  private readonly asking = new Set<AbortController>()
-  private round = 0
+  private round = new AbortController()
   /** The target is this pod itself, so certificates are not verified. */
   private readonly pool: Pool
 
@@ -44,28 +43,28 @@ export class HealthProbe {
 
   start(state: ProbedState): void {
     this.stop()
-    void this.probe(++this.round, state, 0)
+    this.round = new AbortController()
+    void this.probe(this.round.signal, state, 0)
   }
 
   /** After this, no result of an earlier round is reported. */
   stop(): void {
-    this.round++
     this.timer?.cancel()
-    for (const asking of this.asking) asking.abort()
+    this.round.abort()
   }
 
   /** @param failed number of failures of `/health` in a row */
-  private async probe(round: number, state: ProbedState, failed: number): Promise<void> {
+  private async probe(round: AbortSignal, state: ProbedState, failed: number): Promise<void> {
     const { clock } = this
     const { healthIntervalMs: intervalMs, healthFailures: failures } = this.options
     const next = (ms: number, state: ProbedState, failed: number) => {
-      if (round === this.round) this.timer = clock.after(ms, () => void this.probe(round, state, failed))
+      if (!round.aborted) this.timer = clock.after(ms, () => void this.probe(round, state, failed))
     }
     const path = state === 'healthy' ? '/health' : '/health_check'
-    const counted = state === 'served' ? this.ask('/health') : null
-    const problem = await this.ask(path)
+    const counted = state === 'served' ? this.ask('/health', round) : null
+    const problem = await this.ask(path, round)
     const fault = state === 'healthy' ? problem : await counted
-    if (round !== this.round) return
+    if (round.aborted) return
     this.handlers.probed(problem ?? `GET ${path}: 200`)
     const failedNow = fault === null ? 0 : failed + 1
     if (state !== 'healthy' && problem === null) {
@@ -87,25 +86,23 @@ export class HealthProbe {
   }
 
   /** Each probe has its own connection, so that none outlives the gate. */
-  private async ask(path: string): Promise<string | null> {
+  private async ask(path: string, round: AbortSignal): Promise<string | null> {
     const { target, healthTimeoutMs } = this.options
-    const abort = new AbortController()
-    this.asking.add(abort)
-    const deadline = this.clock.after(healthTimeoutMs, () => abort.abort())
+    const late = new AbortController()
+    const deadline = this.clock.after(healthTimeoutMs, () => late.abort())
     try {
       const { statusCode, body } = await request(new URL(path, target.origin), {
         dispatcher: this.pool,
         reset: true,
-        signal: abort.signal,
+        signal: AbortSignal.any([round, late.signal]),
       })
       await body.dump()
       return statusCode === 200 ? null : `GET ${path}: ${statusCode}`
     } catch (error) {
-      if (abort.signal.aborted) return `GET ${path}: ${this.silence}`
+      if (late.signal.aborted) return `GET ${path}: ${this.silence}`
       return `GET ${path}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`
     } finally {
       deadline.cancel()
-      this.asking.delete(abort)
     }
   }
 }
