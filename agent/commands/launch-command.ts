@@ -94,6 +94,6 @@ function findReaper(): string[] {
 
 /**
  * Set by `run` for its own launcher, whose standard input it keeps open: that launcher must not outlive it. The value
- * is the directory that belongs to both.
+ * is the directory that belongs to both, or empty.
  */
 export const WITH_AGENT = 'LANGFLOW_LEADER_WITH_AGENT'

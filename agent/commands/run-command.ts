@@ -32,10 +32,10 @@ export function addRun(program: Command): void {
 
 async function run(options: RunOptions): Promise<number> {
   const { privateDir } = options
-  makePrivate(privateDir)
+  if (privateDir !== null) makePrivate(privateDir)
   try {
     const keys = newKeys(options.agent)
-    const env = launcherEnvironment(privateDir)
+    const env = launcherEnvironment(privateDir ?? '')
     const launcher = new SupervisedChild({
       command: launcherCommand(options),
       env,
@@ -61,7 +61,7 @@ async function run(options: RunOptions): Promise<number> {
     await killRest()
     return code
   } finally {
-    rmSync(privateDir, { recursive: true, force: true })
+    if (privateDir !== null) rmSync(privateDir, { recursive: true, force: true })
   }
 }
 
@@ -71,7 +71,7 @@ function makePrivate(directory: string): void {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     throw new FatalError(
-      `cannot create ${directory} (${code ?? message}): make $TMPDIR a writable directory`,
+      `cannot create ${directory} (${code ?? message}): make $TMPDIR a writable directory, or set --socket and --state-dir`,
       { cause: error },
     )
   }

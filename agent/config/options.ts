@@ -35,15 +35,25 @@ export interface LauncherOptions extends Values<typeof LAUNCHER_SETTINGS> {
 export interface RunOptions {
   readonly agent: AgentOptions
   readonly launcher: LauncherOptions
-  /** For socket and state. It does not exist yet: the caller makes it with mode 0700, and removes it at the end. */
-  readonly privateDir: string
+  /**
+   * The directory for socket and state, unless flags set both. The path does not exist yet: the caller makes it with
+   * mode 0700, and removes it at the end.
+   */
+  readonly privateDir: string | null
 }
 
 const LAUNCHER_SETTINGS = { ...CONTENT_SETTINGS, ...SHARED_SETTINGS }
 
-/** `run` starts agent and launcher itself, with a private directory for both. */
-const { socket: _s, stateDir: _d, ...OTHERS } = AGENT_SETTINGS
-const RUN_SETTINGS = { ...CONTENT_SETTINGS, ...OTHERS }
+const { fallback: _s, ...SOCKET } = AGENT_SETTINGS.socket
+const { fallback: _d, ...STATE_DIR } = AGENT_SETTINGS.stateDir
+const otherwise = 'in a private temporary directory'
+/** `run` starts agent and launcher itself, so it uses a private directory. The default paths of a pod would require root. */
+const RUN_SETTINGS = {
+  ...CONTENT_SETTINGS,
+  ...AGENT_SETTINGS,
+  socket: { ...SOCKET, otherwise },
+  stateDir: { ...STATE_DIR, otherwise },
+}
 
 type Reader<Options> = (env?: NodeJS.ProcessEnv) => Options
 
@@ -67,12 +77,16 @@ export function runOptions(command: Command): Reader<RunOptions> {
   return (env = process.env) => {
     const { handoverOnChange, envFile, ...given } = readSettings(command, RUN_SETTINGS, env)
     const content = { handoverOnChange, envFile }
-    const privateDir = join(tmpdir(), `langflow-leader-${randomBytes(8).toString('hex')}`)
-    const [socket, stateDir] = [join(privateDir, 'launcher.sock'), join(privateDir, 'state')]
+    const dir = join(tmpdir(), `langflow-leader-${randomBytes(8).toString('hex')}`)
+    const socket = given.socket ?? join(dir, 'launcher.sock')
+    const stateDir = given.stateDir ?? join(dir, 'state')
     const agent = toAgentOptions(command, { ...given, socket, stateDir }, env)
     const { stopTimeoutMs, logLevel } = agent
-    const launcher = { socket, stopTimeoutMs, logLevel, ...content, command: workloadCommand(command) }
-    return { agent, launcher, privateDir }
+    return {
+      agent,
+      launcher: { socket, stopTimeoutMs, logLevel, ...content, command: workloadCommand(command) },
+      privateDir: given.socket === null || given.stateDir === null ? dir : null,
+    }
   }
 }
 

@@ -219,8 +219,14 @@ describe('the options of run', () => {
     assert.match(run?.privateDir ?? '', /\/langflow-leader-[0-9a-f]{16}$/)
     assert.equal(run?.agent.socket, `${run?.privateDir}/launcher.sock`)
     assert.equal(run?.agent.stateDir, `${run?.privateDir}/state`)
-    const usual = { stopTimeoutMs: 30_000, logLevel: 'info', handoverOnChange: [], envFile: [] }
-    assert.deepEqual(run?.launcher, { ...usual, socket: run?.agent.socket, command: ['langflow'] })
+    assert.equal(run?.launcher.socket, run?.agent.socket)
     assert.deepEqual(run?.agent, { ...DEFAULTS, socket: run?.agent.socket, stateDir: run?.agent.stateDir })
+  })
+
+  it('use no private directory if both paths are set', async () => {
+    const { run } = await parse(['run', '--socket=/run/s', '--state-dir=/var/s', 'x'])
+    assert.equal(run?.privateDir, null)
+    const usual = { stopTimeoutMs: 30_000, logLevel: 'info', handoverOnChange: [], envFile: [] }
+    assert.deepEqual(run?.launcher, { ...usual, socket: '/run/s', command: ['x'] })
   })
 })

@@ -78,6 +78,7 @@ export class DemoReplica {
       `--listen=127.0.0.1:${this.agentPort}`,
       `--target=http://127.0.0.1:${this.port}`,
       ...['--traffic=front', `--front-listen=${front}`],
+      ...[`--socket=${dir}/launcher.sock`, `--state-dir=${dir}/state`],
       ...['--', process.execPath, WORKLOAD, String(this.port), beats],
     ]
     this.log = new LoggedAgent(this.name, command, { TMPDIR: dir }, undefined, true)
