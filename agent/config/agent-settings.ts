@@ -11,6 +11,7 @@ import {
   parseNamespace,
   parseObjectName,
   parsePath,
+  parsePeer,
   parsePeers,
   parseSocket,
   parseTarget,
@@ -49,6 +50,7 @@ export const CONTENT_SETTINGS = group('Flows and secrets', {
 const NAMESPACE = "the pod's own, else the kubeconfig's"
 const KUBECONFIG = 'in-cluster, else $KUBECONFIG, else ~/.kube/config'
 const IDENTITY = '<POD_NAME>_<POD_UID>, else <hostname>_<random>'
+const FRONT_ADDRESS = '<POD_IP> (outside of a pod 127.0.0.1) and the port of --front-listen'
 const STATE = '/var/lib/langflow-leader'
 
 export const AGENT_SETTINGS = {
@@ -95,6 +97,7 @@ export const AGENT_SETTINGS = {
     holdLimit: setting('<count>', '1000', 'how many requests the front holds at a time', parseHoldLimit),
     streamGraceMs: duration('2s', 0, 'how long streams and websockets continue after a handover has begun'),
     frontListen: setting('<address>', ':8091', 'the address on which the front listens', parseFrontListen),
+    frontAddress: optional('<host:port>', FRONT_ADDRESS, 'the address for other fronts', parsePeer),
   }),
   ...SHARED_SETTINGS,
 }

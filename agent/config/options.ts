@@ -12,7 +12,7 @@ type Given = Values<typeof AGENT_SETTINGS>
 
 export type LogLevel = Given['logLevel']
 
-export interface AgentOptions extends Omit<Given, 'identity' | 'traffic' | 'frontListen'> {
+export interface AgentOptions extends Omit<Given, 'identity' | 'traffic' | 'frontListen' | 'frontAddress'> {
   readonly identity: string
   readonly pod: Pod
   readonly traffic: TrafficOptions
@@ -91,7 +91,7 @@ export function runOptions(command: Command): Reader<RunOptions> {
 }
 
 function toAgentOptions(command: Command, given: Given, env: NodeJS.ProcessEnv): AgentOptions {
-  const { traffic: _, frontListen: __, ...rest } = given
+  const { traffic: _, frontListen: __, frontAddress: ___, ...rest } = given
   const problem = conflictIn(given)
   if (problem !== null) command.error(problem)
   const pod = podFields(env)
@@ -133,15 +133,15 @@ export function conflictIn(given: Checked): string | null {
 const ANY_ADDRESS = /^(0\.0\.0\.0|::)$/
 
 function trafficOf(given: Given, pod: Pod, inPod: boolean): TrafficOptions {
-  const { traffic: mode, frontListen: listen } = given
+  const { traffic: mode, frontListen: listen, frontAddress } = given
   if (mode === 'readiness') return { mode }
-  if (inPod && pod.ip === null)
+  if (inPod && frontAddress === null && pod.ip === null)
     throw new Error(
       `--traffic=front requires ${FIELDS.ip.variable}: add it to the container's env with valueFrom.fieldRef.fieldPath ${FIELDS.ip.path}`,
     )
   // Outside of a pod, without a host, all replicas run on one machine.
   const own = listen.host === null || ANY_ADDRESS.test(listen.host) ? '127.0.0.1' : listen.host
-  const address = { host: pod.ip ?? own, port: listen.port }
+  const address = frontAddress ?? { host: pod.ip ?? own, port: listen.port }
   return { mode, listen, address: formatListen(address), from: pod.ip }
 }
 

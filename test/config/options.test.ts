@@ -90,6 +90,7 @@ const RULES: [what: string, args: string[], env: NodeJS.ProcessEnv, meaning: obj
   ['have the defaults of the contract', [], {}, {}],
   ['announce the address of the pod', [], FRONT, byFront('10.1.2.3:8091', '10.1.2.3')],
   ['put IPv6 in brackets', [], { ...FRONT, POD_IP: 'fd00::7' }, byFront('[fd00::7]:8091', 'fd00::7')],
+  ['announce the address of the flag', ['--front-address=a.b:80'], FRONT, byFront('a.b:80', '10.1.2.3')],
   ['announce the loopback address outside of a pod', [], NO_POD, onMachine('127.0.0.1:8091')],
   ['announce --front-listen outside of a pod', ['--front-listen=10.0.0.7:8091'], NO_POD, AT_LISTEN],
   [
@@ -137,6 +138,7 @@ describe('an invalid option', () => {
     '--listen=:7860': /--listen and --target have the same port \(7860\)/,
     '--traffic=label': /--traffic 'label': .* readiness, front/,
     '--traffic=front': /requires POD_IP: .* status\.podIP/,
+    '--front-address=10.0.0.7': /--front-address '10\.0\.0\.7': .* with a port/,
     '--front-listen=:0': /--front-listen ':0': use a port/,
     '--traffic=front --front-listen=:8090': /--front-listen and --listen have the same port/,
     '--traffic=front --front-listen=:7860': /--front-listen and --target have the same port/,

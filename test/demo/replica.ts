@@ -77,7 +77,7 @@ export class DemoReplica {
       `--identity=${this.name}`,
       `--listen=127.0.0.1:${this.agentPort}`,
       `--target=http://127.0.0.1:${this.port}`,
-      ...['--traffic=front', `--front-listen=${front}`],
+      ...['--traffic=front', `--front-listen=${front}`, `--front-address=${front}`],
       ...[`--socket=${dir}/launcher.sock`, `--state-dir=${dir}/state`],
       ...['--', process.execPath, WORKLOAD, String(this.port), beats],
     ]

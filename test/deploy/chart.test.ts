@@ -22,6 +22,7 @@ const OF_THE_CHART = [
   'traffic',
   'listen',
   'front-listen',
+  'front-address',
   'socket',
   'handover-on-change',
   'env-file',

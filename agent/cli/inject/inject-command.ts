@@ -28,8 +28,8 @@ const INJECTION_SETTINGS = group('Injection', {
   image: setting('<image>', `langflow-leader:${VERSION}`, "the agent's image", parseImage),
 })
 
-// Each replica has its own identity, and inject decides on the Lease's namespace and the volumes' paths.
-const { identity: _i, leaseNamespace: _n, ...OTHERS } = AGENT_SETTINGS
+// Each replica has its own identity and front address, and inject decides on the Lease's namespace and the volumes' paths.
+const { identity: _i, frontAddress: _a, leaseNamespace: _n, ...OTHERS } = AGENT_SETTINGS
 const { socket: _s, stateDir: _d, ...OF_AGENT } = OTHERS
 const { fallback: _f, ...LEASE_NAME } = OF_AGENT.leaseName
 const { fallback: _g, ...TARGET } = OF_AGENT.target
