@@ -1,9 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../clock.ts'
-import { type BodyOptions, passed, RequestBody } from './body.ts'
+import { type BodyOptions, RequestBody } from './body.ts'
 import type { Counts, RequestState } from './counts.ts'
 import { hopOf, passedBackHeaders, waitedThereMs } from './headers.ts'
+import { type JoiningRequest, passed } from './memory.ts'
 import type { Refusal } from './refusal.ts'
 import type { Streams, Tunnel } from './streams.ts'
 
@@ -31,7 +32,7 @@ type ExchangePhase =
   | { readonly name: 'ended'; readonly outcome: Source | 'counted' }
 
 export class Exchange {
-  readonly request: IncomingMessage
+  readonly request: JoiningRequest
   readonly path: string
   /** It goes before all others, and needs no place in the window. */
   readonly urgent: boolean

@@ -1,16 +1,12 @@
 import { readFileSync } from 'node:fs'
-import {
-  createServer as createHttpServer,
-  type IncomingMessage,
-  type Server,
-  ServerResponse,
-} from 'node:http'
+import { createServer as createHttpServer, type Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../clock.ts'
 import { rawResponse } from '../raw-response.ts'
 import type { Arrival } from './exchange.ts'
 import type { FailedBecause } from './front-messages.ts'
 import { MAX_HEADER_BYTES } from './headers.ts'
+import { JoiningRequest } from './memory.ts'
 import { faultOf, isHandshake } from './refusal.ts'
 import { endOnceStalled, Tunnel } from './streams.ts'
 
@@ -23,6 +19,8 @@ const OWN_FILES = 64
 /** With the longest head, 16 KiB, that each may leave unfinished, these take 64 MiB. */
 const MAX_CONNECTIONS = 4_096
 
+export type FrontServer = Server<typeof JoiningRequest>
+
 export interface ServerOptions {
   readonly arrived: (arrival: Arrival) => void
   readonly failed: (reason: FailedBecause) => void
@@ -30,8 +28,9 @@ export interface ServerOptions {
   readonly clock: Clock
 }
 
-export function createServer(options: ServerOptions): Server {
+export function createServer(options: ServerOptions): FrontServer {
   const server = createHttpServer({
+    IncomingMessage: JoiningRequest,
     keepAliveTimeout: KEEP_ALIVE_MS,
     requestTimeout: 0,
     maxHeaderSize: MAX_HEADER_BYTES,
@@ -54,7 +53,7 @@ export function createServer(options: ServerOptions): Server {
   return server
 }
 
-function listenForRequests(server: Server, { arrived, failed, clock }: ServerOptions): void {
+function listenForRequests(server: FrontServer, { arrived, failed, clock }: ServerOptions): void {
   const answers = new WeakMap<Socket, ServerResponse>()
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) =>
     refuseConnection(socket, error.code, answers.get(socket), clock),
@@ -104,7 +103,7 @@ function refusePipelined(socket: Socket, before: ServerResponse): void {
 }
 
 /** Node creates no response for an upgrade, and reports no end of it. */
-function answerOn(socket: Socket, request: IncomingMessage, clock: Clock): ServerResponse {
+function answerOn(socket: Socket, request: JoiningRequest, clock: Clock): ServerResponse {
   const response = new ServerResponse(request)
   response.shouldKeepAlive = false
   response.assignSocket(socket)

@@ -1,4 +1,3 @@
-import type { Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Clock, Timer } from '../clock.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
@@ -13,7 +12,7 @@ import {
   type ToFront,
   writeMessage,
 } from './front-messages.ts'
-import { createServer } from './front-server.ts'
+import { createServer, type FrontServer } from './front-server.ts'
 import { notTheLeader, outcomeUnknown, Refusal } from './refusal.ts'
 import { Routing } from './routing.ts'
 import { Sending } from './sending.ts'
@@ -61,7 +60,7 @@ class Front {
   readonly #streams: Streams
   readonly #counts: Counts
   readonly #throttle: LogThrottle
-  #server: Server | null = null
+  #server: FrontServer | null = null
   #arrivals = 0
   #lastArrival = 0
   #ending: Timer | null = null

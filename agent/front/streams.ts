@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import { type Clock, pause, type Timer } from '../clock.ts'
-import { passed } from './body.ts'
+import { passed } from './memory.ts'
 
 const LINGER_MS = 1_000
 

@@ -16,6 +16,8 @@ const WEBSOCKETS = 40
 const HEADS = 4000
 const CROWD = 200
 const SENT_BYTES = 16 * 1024 * 1024
+/** What Node reads at once. */
+const READ_BYTES = 64 * 1024
 const LARGE_BYTES = 512 * 1024
 
 /** A LangFlow that accepts each websocket, but neither reads from it nor writes to it. */
@@ -93,6 +95,20 @@ attack('large bodies of 1,000 held requests', async (front) => {
   const request = Buffer.concat([large, Buffer.alloc(LARGE_BYTES)])
   for (const client of clients) void client.send(request)
   await front.counted('all requests held', ({ held }) => held === HELD)
+  await front.toLangFlow()
+  await answered(clients)
+  return clients
+})
+
+attack(`bodies in pieces of one byte of ${CROWD} held requests`, async (front) => {
+  await front.toNobody()
+  const clients = await connected(front, CROWD)
+  const pieces = '1\r\na\r\n'.repeat(READ_BYTES / 6)
+  const request = Buffer.from(
+    `${requestHead('POST /pieces', 'Transfer-Encoding: chunked')}${pieces}0\r\n\r\n`,
+  )
+  for (const client of clients) void client.send(request)
+  await front.counted('all requests held', ({ held }) => held === CROWD)
   await front.toLangFlow()
   await answered(clients)
   return clients

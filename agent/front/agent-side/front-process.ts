@@ -26,7 +26,7 @@ import type { OwnFront } from './steering.ts'
 
 /**
  * All flags of reexec.ts are included: a process that replaces itself loses the pipe to its agent. With default flags,
- * Node takes 300 MB under load, and with these 105 MB at the same speed. `--expose-gc` is for body.ts.
+ * Node takes 300 MB under load, and with these 105 MB at the same speed. `--expose-gc` is for memory.ts.
  */
 export const FRONT_NODE_FLAGS = [
   '--disable-sigusr1',
