@@ -1,6 +1,6 @@
 import * as z from 'zod/mini'
 import { systemClock } from '../clock.ts'
-import { AGENT_SETTINGS } from '../config/agent-settings.ts'
+import { AGENT_SETTINGS } from '../config/schema.ts'
 import type { Values } from '../config/setting.ts'
 import { formatListen } from '../config/values.ts'
 import { reasonOf } from '../errno.ts'

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { AGENT_SETTINGS } from '../config/agent-settings.ts'
+import { AGENT_SETTINGS } from '../config/schema.ts'
 import { choice, group, optional } from '../config/setting.ts'
 
 // The flags that commands for people share: `addFlags(command, { ...CLUSTER_SETTINGS, … })`.

@@ -1,4 +1,4 @@
-import { AGENT_SETTINGS } from '../config/agent-settings.ts'
+import { AGENT_SETTINGS } from '../config/schema.ts'
 import { listed } from '../config/values.ts'
 import { ApiError } from '../kube/kube-errors.ts'
 import { type KubeObject, type KubeObjects, POD } from '../kube/kube-objects.ts'

@@ -1,7 +1,7 @@
 import { Socket } from 'node:net'
 import type { Command } from 'commander'
 import { systemClock } from '../clock.ts'
-import { SHARED_SETTINGS } from '../config/agent-settings.ts'
+import { SHARED_SETTINGS } from '../config/schema.ts'
 import { variableOf } from '../config/setting.ts'
 
 /** The pipe to the agent; its messages are in agent/front/front-messages.ts. */

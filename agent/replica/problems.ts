@@ -2,8 +2,8 @@ import { versionFault } from '../election/eligibility.ts'
 import type { Fault } from '../fault.ts'
 import { ownerProblem } from '../lease/lease.ts'
 import { pauseFault } from '../lease/operator-annotations.ts'
+import type { ReplicaFacts } from './gate.ts'
 import type { EventReason } from './kube-events.ts'
-import type { ReplicaFacts } from './replica-status.ts'
 
 /** How a problem is reported while it lasts, beside `/status`. */
 export interface ProblemReport {

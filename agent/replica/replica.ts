@@ -17,17 +17,10 @@ import type { AgentStatus, ReplicaRow } from '../status/agent-status.ts'
 import type { Supervisor, SupervisorOptions } from '../supervisor/supervisor.ts'
 import { GATE_KNOWN_MS } from '../supervisor/workload-step.ts'
 import { EventRecorder } from './event-recorder.ts'
+import { couldServe, frontFault, isReady, type ReplicaFacts, type ReplicaOptions, standsBy } from './gate.ts'
 import type { Events, KubeEventsOptions } from './kube-events.ts'
 import { problemsOf } from './problems.ts'
-import {
-  couldServe,
-  describeReplica,
-  frontFault,
-  isReady,
-  type ReplicaFacts,
-  type ReplicaOptions,
-  standsBy,
-} from './replica-status.ts'
+import { describeReplica } from './replica-status.ts'
 
 type SupervisorWiring = Pick<
   SupervisorOptions,

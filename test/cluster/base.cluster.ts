@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { sourceOf } from '../../agent/cli/overview.ts'
-import { AGENT_SETTINGS } from '../../agent/config/agent-settings.ts'
+import { AGENT_SETTINGS } from '../../agent/config/schema.ts'
 import { mono, until } from '../harness/wait.ts'
 import { identityOf, isReady } from './kube.ts'
 import { deletedLeaderHandsOver, momentOf, onlyLeaderAnswers, rollsOut } from './leadership.ts'

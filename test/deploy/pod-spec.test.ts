@@ -11,7 +11,7 @@ import {
   SERVICE_PORT,
   VOLUMES,
 } from '../../agent/cli/manifests/pod-spec.ts'
-import { AGENT_SETTINGS } from '../../agent/config/agent-settings.ts'
+import { AGENT_SETTINGS } from '../../agent/config/schema.ts'
 import { VERSION } from '../../agent/version.ts'
 import {
   LIVENESS_PROBE,

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
-import { AGENT_SETTINGS, SHARED_SETTINGS } from '../../config/agent-settings.ts'
 import { addExamples } from '../../config/command-line.ts'
 import { conflictIn } from '../../config/options.ts'
+import { AGENT_SETTINGS, SHARED_SETTINGS } from '../../config/schema.ts'
 import {
   addFlags,
   flagOf,

@@ -1,4 +1,4 @@
-import { AGENT_SETTINGS } from '../../config/agent-settings.ts'
+import { AGENT_SETTINGS } from '../../config/schema.ts'
 import type { KubeObject } from '../../kube/kube-objects.ts'
 import { asFields, asList, asText, dig, type Fields } from './manifest.ts'
 import { AGENT_PORT } from './pod-spec.ts'

@@ -1,5 +1,5 @@
 import { dirname } from 'node:path'
-import { AGENT_SETTINGS } from '../../config/agent-settings.ts'
+import { AGENT_SETTINGS } from '../../config/schema.ts'
 import { asFields, asList, type Fields } from './manifest.ts'
 
 /*

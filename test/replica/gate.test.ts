@@ -10,7 +10,6 @@ import {
   UNKNOWN_DIGESTS,
   type WorkloadState,
 } from '../../agent/link/link-messages.ts'
-import { problemOf } from '../../agent/replica/problems.ts'
 import {
   checksOf,
   couldServe,
@@ -21,7 +20,8 @@ import {
   type ReplicaFacts,
   standsBy,
   takeoverObstacle,
-} from '../../agent/replica/replica-status.ts'
+} from '../../agent/replica/gate.ts'
+import { problemOf } from '../../agent/replica/problems.ts'
 import type { FrontView } from '../../agent/status/agent-status.ts'
 import { Candidate, CONFIG } from '../election/candidate.ts'
 
