@@ -3,6 +3,7 @@ import { ApiError } from '../kube/kube-errors.ts'
 import type { Lease } from '../lease/lease.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
 import { LeaseWatcher, type WatcherHandlers } from '../lease/lease-watcher.ts'
+import type { LinkServer } from '../link/link-server.ts'
 import { Loop } from '../loop.ts'
 import type { Metrics } from '../observe/prometheus.ts'
 import type { CandidateConfig, CandidateState, Effect, Fact, WorkloadOrder, Write } from './state.ts'
@@ -16,6 +17,8 @@ export interface ElectorOptions {
   readonly api: LeaseApi
   readonly clock: Clock
   readonly metrics: Pick<Metrics, 'renewal' | 'slowPath'>
+  /** A grant passes to the launcher without any other decision. */
+  readonly link: Pick<LinkServer, 'send'>
   /** It may dispatch further facts, as `note` may. */
   readonly order: (order: WorkloadOrder) => void
   readonly note: (effect: NotedEffect) => void
@@ -89,6 +92,8 @@ export class Elector {
         return void this.read(effect.deadlineMs)
       case 'rehearse':
         return void this.rehearse(effect.lease, effect.deadlineMs)
+      case 'grant':
+        return this.options.link.send(effect)
       case 'event':
       case 'restart':
       case 'exit':

@@ -256,7 +256,6 @@ export type Fact =
 type Detail = Readonly<Record<string, string | number | boolean>>
 
 export type WorkloadOrder =
-  | { readonly type: 'grant'; readonly grant: Grant }
   | { readonly type: 'start'; readonly epoch: number }
   /** `drainDeadline`: see `StepDown`. `graceMs`: how long the fronts continue to send requests beside streams. */
   | { readonly type: 'drain'; readonly drainDeadline: number; readonly graceMs: number }
@@ -268,6 +267,7 @@ export type Effect =
   | { readonly type: 'read'; readonly deadlineMs: number }
   /** A dry run of a write of this Lease, or of its creation. */
   | { readonly type: 'rehearse'; readonly lease: Lease | null; readonly deadlineMs: number }
+  | { readonly type: 'grant'; readonly grant: Grant }
   | WorkloadOrder
   | ({ readonly type: 'restart' } & Why<EndedBecause>)
   | {

@@ -142,6 +142,7 @@ export class Replica implements StatusSource {
       api,
       clock,
       metrics,
+      link: this.supervisor.link,
       order: (order) => this.supervisor.dispatch(order),
       note: (effect) => this.note(effect),
       changed: (state) => this.electionChanged(state),

@@ -60,7 +60,7 @@ type TimerName = 'heartbeat' | 'deadline' | 'drain' | 'death'
 export class Supervisor {
   private readonly options: SupervisorOptions
   private readonly loop: Loop<WorkloadRecord, WorkloadEvent, WorkloadEffect>
-  private readonly link: LauncherLink
+  readonly link: LauncherLink
   private readonly probe: ReturnType<SupervisorOptions['probe']>
   private readonly timers = new Map<TimerName, Timer>()
   private lastProbe: string | null = null
@@ -102,8 +102,7 @@ export class Supervisor {
   }
 
   dispatch(event: WorkloadOrder | Extract<WorkloadEvent, { type: 'leader_serves' }>): void {
-    if (event.type === 'grant') this.link.send(event)
-    else this.loop.dispatch(event)
+    this.loop.dispatch(event)
   }
 
   private get record(): WorkloadRecord {

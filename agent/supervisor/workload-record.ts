@@ -95,8 +95,7 @@ export type EndingOrder = Extract<WorkloadOrder, { type: 'drain' | 'stop' }>
 export type Connections = number | null
 
 export type WorkloadEvent =
-  // The election. A grant passes to the link without a decision here.
-  | Exclude<WorkloadOrder, { type: 'grant' }>
+  | WorkloadOrder
   | { type: 'leader_serves'; serves: boolean }
   | { type: 'connected'; hello: Hello; returning: boolean; ended: string | null }
   | { type: 'received'; message: Exclude<ToAgent, Hello> }

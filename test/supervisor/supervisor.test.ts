@@ -163,14 +163,6 @@ describe('a launcher', () => {
     assert.deepEqual([b.lags[0], b.lags.at(-1)], [0, 300])
   })
 
-  test('gets each grant at once', async () => {
-    const b = await new Bench().running()
-    await b.ordersAfter()
-    const grant = { type: 'grant', grant: { epoch: 3 } } as WorkloadOrder
-    b.order(grant)
-    assert.deepEqual(await b.ordersAfter(), [grant])
-  })
-
   test('that was alone in its PID namespace leaves no process after half a second, once the port is free', async () => {
     const b = await new Bench({ alone: true }).running()
     b.portFree = false
