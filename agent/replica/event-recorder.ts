@@ -1,11 +1,11 @@
 import type { Clock } from '../clock.ts'
 import type { NotedEffect } from '../election/elector.ts'
-import type { CandidateState, Why } from '../election/state.ts'
+import type { Why } from '../election/state.ts'
 import type { StandbyMode } from '../link/link-messages.ts'
 import type { EventName, Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
 import type { EventReason, Events } from './kube-events.ts'
-import { type ProblemCode, type ProblemReport, type problemsOf, REPORTS } from './problems.ts'
+import type { Problem } from './problems.ts'
 
 export interface EventRecorderOptions {
   readonly clock: Pick<Clock, 'mono'>
@@ -29,7 +29,7 @@ export class EventRecorder {
   private wasReady = false
   private stoodBy = false
   private deadmanFirings = 0
-  private readonly lasting = new Set<ProblemCode>()
+  private readonly lasting = new Set<EventReason>()
   private doubtSince: number | null = null
 
   constructor(options: EventRecorderOptions) {
@@ -76,29 +76,25 @@ export class EventRecorder {
     this.stoodBy = standsBy
   }
 
-  restart(
-    { code, reason }: Why,
-    { term, highestEpoch }: Pick<CandidateState, 'term' | 'highestEpoch'>,
-  ): void {
+  restart({ code, reason }: Why, epoch: number): void {
     const { log, metrics, events } = this.options
-    const epoch = term?.epoch ?? highestEpoch
     log.warn(`LangFlow is restarted in place: ${reason}`, { epoch, code })
     metrics.restarted(code)
     events.record({ reason: 'RestartedInPlace', epoch, code, because: reason })
   }
 
-  problems(problems: ReturnType<typeof problemsOf>, decision: string, epoch: number): void {
+  problems(problems: readonly Problem[], epoch: number): void {
     const { repeats, events, metrics } = this.options
-    for (const [code, fault] of problems) {
-      const { over, event, alarm }: ProblemReport = REPORTS[code]
-      if (over !== undefined && fault === null) repeats.over(code, over)
-      if (over !== undefined && fault !== null)
-        repeats.happened(code, fault, code === 'lease' ? { decision } : {})
-      if (event !== undefined && fault !== null && !this.lasting.has(code))
-        events.record({ reason: event, epoch, because: fault })
+    for (const { fault, over, event, alarm } of problems) {
+      if (over !== undefined && fault === null) repeats.over(over, over)
+      if (over !== undefined && fault !== null) repeats.happened(over, fault)
       if (alarm !== undefined) metrics.alarm(alarm, fault !== null)
-      if (fault === null) this.lasting.delete(code)
-      else this.lasting.add(code)
+      if (event === undefined) continue
+      if (fault === null) this.lasting.delete(event)
+      else if (!this.lasting.has(event)) {
+        this.lasting.add(event)
+        events.record({ reason: event, epoch, because: fault })
+      }
     }
   }
 }

@@ -5,8 +5,9 @@ import { pauseFault } from '../lease/operator-annotations.ts'
 import type { ReplicaFacts } from './gate.ts'
 import type { EventReason } from './kube-events.ts'
 
-/** How a problem is reported while it lasts, beside `/status`. */
-export interface ProblemReport {
+/** Why a replica does not work as intended, and how this is reported while it lasts, beside `/status`. */
+export interface Problem {
+  readonly fault: Fault
   /** The line that is logged when it is over. A problem without one is logged elsewhere. */
   readonly over?: string
   readonly event?: EventReason
@@ -15,42 +16,32 @@ export interface ProblemReport {
   readonly hidden?: true
 }
 
-export const REPORTS = {
-  end: {},
-  lease: { over: 'the Lease can be reached again' },
-  stop: { event: 'StopFailed', alarm: 'stop_failed', hidden: true },
-  paused: {},
-  content: { over: 'the changed files can be used', event: 'ContentRefused' },
-  grant: { over: 'the launcher accepts grants again', alarm: 'grant_refused' },
-  owner: { over: 'the Lease no longer belongs to another workload' },
-  pause: {},
-  version: { over: 'the version of LangFlow no longer prevents a takeover' },
-  traffic: {},
-} as const satisfies Record<string, ProblemReport>
-
-export type ProblemCode = keyof typeof REPORTS
-
-/** Why this replica does not work as intended, the most important first. */
-export function problemsOf(facts: ReplicaFacts): readonly (readonly [ProblemCode, Fault])[] {
+/** The most important first. */
+export function problemsOf(facts: ReplicaFacts): readonly Problem[] {
   const { options, state, workload, traffic } = facts
   const lease = state.seen?.lease ?? null
+  const lost = state.writeProblem ?? state.readProblem ?? state.watchProblem
+  const stopFailed = state.term === null ? null : state.workload.stopFailed
+  const content = workload.digests.content?.problem ?? null
   return [
-    ['end', state.ending?.code === 1 ? state.ending.reason : null],
-    ['lease', state.writeProblem ?? state.readProblem ?? state.watchProblem],
-    ['stop', state.term === null ? null : state.workload.stopFailed],
-    ['paused', leftAlone(facts)],
-    ['content', workload.digests.content?.problem ?? null],
-    ['grant', workload.refusedGrant],
-    ['owner', ownerProblem(options.pod.owner, lease)],
-    ['pause', pauseFault(lease)],
-    ['version', versionFault(state)],
-    ['traffic', traffic.problem],
+    { fault: state.ending?.code === 1 ? state.ending.reason : null },
+    { fault: lost, over: 'the Lease can be reached again' },
+    { fault: stopFailed, event: 'StopFailed', alarm: 'stop_failed', hidden: true },
+    { fault: leftAlone(facts) },
+    { fault: content, over: 'the changed files can be used', event: 'ContentRefused' },
+    { fault: workload.refusedGrant, over: 'the launcher accepts grants again', alarm: 'grant_refused' },
+    {
+      fault: ownerProblem(options.pod.owner, lease),
+      over: 'the Lease no longer belongs to another workload',
+    },
+    { fault: pauseFault(lease) },
+    { fault: versionFault(state), over: 'the version of LangFlow no longer prevents a takeover' },
+    { fault: traffic.problem },
   ]
 }
 
 export function problemOf(facts: ReplicaFacts): Fault {
-  const isShown = (code: ProblemCode) => !('hidden' in REPORTS[code])
-  return problemsOf(facts).find(([code, fault]) => fault !== null && isShown(code))?.[1] ?? null
+  return problemsOf(facts).find(({ fault, hidden }) => fault !== null && !hidden)?.fault ?? null
 }
 
 function leftAlone({ state: { term, workload } }: Pick<ReplicaFacts, 'state'>): Fault {

@@ -238,7 +238,7 @@ export class Replica implements StatusSource {
   }
 
   private note(effect: NotedEffect): void {
-    if (effect.type === 'restart') this.recorder.restart(effect, this.state)
+    if (effect.type === 'restart') this.recorder.restart(effect, epochSeen(this.state))
     else if (effect.type === 'exit') this.ended.resolve(effect.code)
     else this.recorder.event(effect)
   }
@@ -256,15 +256,18 @@ export class Replica implements StatusSource {
   private gateChanged(): void {
     const { facts } = this
     const { state, workload } = facts
-    const { term, highestEpoch } = state
     const { standby, deadmanFirings } = workload.view
-    const epoch = term?.epoch ?? highestEpoch
+    const epoch = epochSeen(state)
     const ready = isReady(facts)
     this.steering.gateChanged(ready)
     this.recorder.gate(ready, standsBy(facts), epoch, standby.mode)
-    this.recorder.problems(problemsOf(facts), state.decision, epoch)
+    this.recorder.problems(problemsOf(facts), epoch)
     this.recorder.deadman(deadmanFirings, epoch)
   }
+}
+
+function epochSeen({ term, highestEpoch }: CandidateState): number {
+  return term?.epoch ?? highestEpoch
 }
 
 /**

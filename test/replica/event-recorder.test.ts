@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { LogThrottle } from '../../agent/observe/log.ts'
 import { EventRecorder } from '../../agent/replica/event-recorder.ts'
 import type { ReplicaEvent } from '../../agent/replica/kube-events.ts'
-import { REPORTS } from '../../agent/replica/problems.ts'
+import type { Problem } from '../../agent/replica/problems.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 function setUp() {
@@ -82,7 +82,7 @@ describe('an event of a replica', () => {
   test('is logged, counted and recorded if LangFlow is restarted in place', () => {
     const { lines, counted, recorded, recorder } = setUp()
     const code = 'workload_exited'
-    recorder.restart({ code, reason: 'why' }, { term: null, highestEpoch: 7 })
+    recorder.restart({ code, reason: 'why' }, 7)
     assert.deepEqual(lines[0]?.[1], { epoch: 7, code })
     assert.deepEqual(counted, [['restarted', code]])
     assert.deepEqual(recorded, [{ reason: 'RestartedInPlace', epoch: 7, code, because: 'why' }])
@@ -122,15 +122,15 @@ test('the length of a doubt is counted once it is over', async () => {
 
 describe('the recorder records', () => {
   test('each problem as an Event when it begins, if it is one, and shows whether it lasts', () => {
-    for (const [code, reason, alarm] of [
-      ['grant', null, 'grant_refused'],
-      ['stop', 'StopFailed', 'stop_failed'],
-      ['content', 'ContentRefused', null],
-      ['lease', null, null],
-    ] as const) {
+    for (const how of [
+      { alarm: 'grant_refused' },
+      { event: 'StopFailed', alarm: 'stop_failed' },
+      { event: 'ContentRefused', over: 'used again' },
+      { over: 'reached again' },
+    ] as Omit<Problem, 'fault'>[]) {
+      const { event: reason = null, alarm = null } = how
       const { recorded, counted, recorder } = setUp()
-      for (const fault of [null, 'first', 'second', null, 'third'])
-        recorder.problems([[code, fault]], 'following', 7)
+      for (const fault of [null, 'first', 'second', null, 'third']) recorder.problems([{ fault, ...how }], 7)
       const events = ['first', 'third'].map((because) => ({ reason, epoch: 7, because }))
       assert.deepEqual(recorded, reason === null ? [] : events)
       const lasts = [false, true, true, false, true].map((value) => ['alarm', alarm, value])
@@ -149,17 +149,9 @@ describe('the recorder records', () => {
 test('a problem is logged while it lasts and when it is over, unless it is logged elsewhere', () => {
   const { lines, recorder } = setUp()
   for (const fault of [null, 'no read', 'no read', 'no write', null])
-    recorder.problems(
-      [
-        ['lease', fault],
-        ['traffic', fault],
-      ],
-      'following',
-      7,
-    )
+    recorder.problems([{ fault, over: 'reached again' }, { fault }], 7)
   assert.deepEqual(
     lines.map(([msg]) => msg),
-    ['no read', 'no write', REPORTS.lease.over],
+    ['no read', 'no write', 'reached again'],
   )
-  assert.deepEqual(lines[0]?.[1], { decision: 'following' })
 })
