@@ -3,6 +3,7 @@ import { describe, test } from 'node:test'
 import { Script } from 'node:vm'
 import { OperationError } from '../agent/cli/exit-codes.ts'
 import { refusedRequest } from '../agent/kube/kube-errors.ts'
+import { LEASE } from '../agent/lease/lease-api.ts'
 import { redactText } from '../agent/redaction.ts'
 
 const JWT = `eyJhbGciOiJSUzI1NiJ9.${'x'.repeat(20)}.y`
@@ -21,7 +22,7 @@ describe('a secret is removed from a text', () => {
     test(text, () => assert.equal(redactText(text), left))
 
   test('of the API server, before it is an error message, and from the error of a command', () => {
-    const target = { verb: 'update', kind: 'Lease', resource: 'leases', name: 'x', namespace: 'n' } as const
+    const target = { verb: 'update', kind: LEASE, name: 'x', namespace: 'n' } as const
     const of = { ...target, server: 'https://api', source: 'a kubeconfig' }
     const message = `webhook "w": https://me:${'pw'.repeat(300)}@hook/?token=abc answered ${JWT}`
     for (const status of [400, 403, 500]) {

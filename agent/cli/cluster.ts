@@ -66,10 +66,9 @@ export class Cluster implements Disposable {
     const noted = Object.entries({ ...lease.metadata.annotations, ...annotations })
     const kept = Object.fromEntries(noted.filter(([, value]) => value !== null))
     const whole = { ...lease, metadata: { ...lease.metadata, name, annotations: kept } }
-    const answer = this.isAgent
-      ? this.objects.update(LEASE, whole, DEADLINE_MS)
-      : this.objects.patch(LEASE, name, { metadata: { uid, resourceVersion, annotations } }, DEADLINE_MS)
-    return (await answer) as unknown as Lease
+    const part = { metadata: { name, uid, resourceVersion, annotations } }
+    const [verb, body] = this.isAgent ? (['update', whole] as const) : (['patch', part] as const)
+    return (await this.objects.write(verb, LEASE, body, DEADLINE_MS)) as unknown as Lease
   }
 
   /** Every pod whose agent competes for the Lease, sorted by name. @param statusMs the deadline of each agent's answer */

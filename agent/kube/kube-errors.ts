@@ -37,11 +37,17 @@ export class ApiError extends Error {
 
 export type Verb = 'get' | 'list' | 'update' | 'patch' | 'create' | 'delete' | 'watch'
 
+export interface Kind {
+  readonly kind: string
+  readonly resource: string
+  readonly base: string
+  readonly isClusterWide?: true
+}
+
 /** A request's verb and object, in the terms of `kubectl` and RBAC, for its error message. */
 export interface ApiTarget {
   readonly verb: Verb
-  readonly kind: string
-  readonly resource: string
+  readonly kind: Kind
   /** `null`: all objects. */
   readonly name: string | null
   readonly namespace: string
@@ -67,8 +73,9 @@ export function parseStatus(text: string): Status | undefined {
 }
 
 export function refusedRequest(target: ApiTarget, status: number, detail: Status | undefined): ApiError {
-  const { verb, kind, namespace, name, server, source } = target
-  const what = name === null ? target.resource : `the ${kind} "${name}"`
+  const { verb, namespace, name, server, source } = target
+  const { kind, resource } = target.kind
+  const what = name === null ? resource : `the ${kind} "${name}"`
   const message = !detail?.message ? '' : `: ${redactText(detail.message.replace(/\s+/g, ' ')).slice(0, 400)}`
   const sentences: Partial<Record<ApiErrorCode, string>> = {
     forbidden: forbidden(target, message),
@@ -101,7 +108,7 @@ function codeOf(verb: Verb, status: number, detail: Status | undefined): ApiErro
   return codes[status] ?? 'invalid'
 }
 
-function forbidden({ verb, resource, namespace, name }: ApiTarget, message: string): string {
+function forbidden({ verb, kind: { resource }, namespace, name }: ApiTarget, message: string): string {
   const named = verb === 'create' || name === null ? '' : `"${name}" `
   const what = `${resource} ${named}in ${namespace === '' ? 'all namespaces' : `namespace "${namespace}"`}`
   const user = /User "([^"]+)" cannot /.exec(message)?.[1]

@@ -2,6 +2,7 @@ import { JsonLines } from '../json-lines.ts'
 import {
   ApiError,
   type ApiTarget,
+  type Kind,
   parseStatus,
   refusedRequest,
   unexpectedReply,
@@ -19,14 +20,9 @@ import {
 /** Each watch lasts a random time from here to its double, so that not all watches end at the same time. */
 const LEAST_WATCH_SECONDS = 300
 
+/** In characters, far above any watched object. A longer line is not an event. */
+const LONGEST_LINE = 4 * 1024 * 1024
 const PAGE = '100'
-
-export interface Kind {
-  readonly kind: string
-  readonly resource: string
-  readonly base: string
-  readonly isClusterWide?: true
-}
 
 export const POD: Kind = { kind: 'Pod', resource: 'pods', base: '/api/v1' }
 export const NAMESPACE: Kind = { ...POD, kind: 'Namespace', resource: 'namespaces', isClusterWide: true }
@@ -43,6 +39,8 @@ export interface KubeObject {
   }
   readonly [field: string]: unknown
 }
+
+type WriteVerb = 'create' | 'update' | 'patch'
 
 export interface WrittenObject {
   readonly metadata: { readonly name: string; readonly [field: string]: unknown }
@@ -87,23 +85,18 @@ export class KubeObjects {
     }
   }
 
-  create(kind: Kind, object: WrittenObject, deadlineMs: number): Promise<KubeObject> {
-    return this.one(this.call('create', kind, object.metadata.name, object), deadlineMs)
+  /**
+   * An update is a compare-and-swap on `metadata.resourceVersion`. A patch is a JSON merge patch: `null` removes a field.
+   * It rejects with 422 for another UID, and with 409 for another version than in `metadata`.
+   */
+  write(verb: WriteVerb, kind: Kind, object: WrittenObject, deadlineMs: number): Promise<KubeObject> {
+    return this.one(this.call(verb, kind, object.metadata.name, object), deadlineMs)
   }
 
-  /** A JSON merge patch: `null` removes a field. 422 for another UID, 409 for another version than in `metadata`. */
-  patch(
-    kind: Kind,
-    name: string,
-    patch: { readonly metadata: Readonly<Record<string, unknown>> },
-    deadlineMs: number,
-  ): Promise<KubeObject> {
-    return this.one(this.call('patch', kind, name, patch), deadlineMs)
-  }
-
-  /** Compare-and-swap on `metadata.resourceVersion`. */
-  update(kind: Kind, object: WrittenObject, deadlineMs: number): Promise<KubeObject> {
-    return this.one(this.call('update', kind, object.metadata.name, object), deadlineMs)
+  /** The same as a dry run. */
+  async rehearse(verb: WriteVerb, kind: Kind, object: WrittenObject, deadlineMs: number): Promise<void> {
+    const call = this.call(verb, kind, object.metadata.name, object, { dryRun: 'All' })
+    await this.requests.send(call, deadlineMs)
   }
 
   /** 409 if another object has the name now. `graceSeconds` replaces its own termination grace period. */
@@ -115,20 +108,8 @@ export class KubeObjects {
     await this.requests.send(this.call('delete', kind, name, body), deadlineMs)
   }
 
-  async rehearse(
-    verb: 'create' | 'update' | 'patch',
-    kind: Kind,
-    object: WrittenObject,
-    deadlineMs: number,
-  ): Promise<void> {
-    await this.requests.send(
-      this.call(verb, kind, object.metadata.name, object, { dryRun: 'All' }),
-      deadlineMs,
-    )
-  }
-
   /** Resolves when the server has answered 200. Without a version, it first sends the object's state, if any. */
-  watch<T extends object = KubeObject>(
+  async watch<T extends object = KubeObject>(
     kind: Kind,
     name: string,
     resourceVersion: string | undefined,
@@ -142,7 +123,36 @@ export class KubeObjects {
       timeoutSeconds: String(Math.round(LEAST_WATCH_SECONDS * (1 + Math.random()))),
       ...(resourceVersion === undefined ? {} : { resourceVersion }),
     })
-    return openWatch(this.requests, call, handlers, deadlineMs, this.watches)
+    const lines = new JsonLines(LONGEST_LINE)
+    let stream: Stream | undefined
+    let isOver = false
+    const close = () => {
+      isOver = true
+      this.watches.delete(watch)
+      stream?.cut()
+    }
+    const end = (error?: ApiError) => {
+      if (isOver) return
+      close()
+      handlers.ended(error)
+    }
+    const watch: ObjectWatch = { close, end: () => end() }
+    const read = (chunk: Buffer) => {
+      for (const line of lines.push(chunk)) {
+        if (isOver) return
+        const event = eventIn<T>(typeof line === 'object' ? line : {}, call)
+        if (event instanceof ApiError) end(event)
+        else handlers.event(event)
+      }
+    }
+    // In a microtask, because the HTTP client treats an exception in its data handler as a broken stream. A defect of
+    // this program must not be hidden by that.
+    stream = await this.requests.stream(call, (chunk) => queueMicrotask(() => read(chunk)), deadlineMs)
+    if (isOver) stream.cut()
+    else this.watches.add(watch)
+    const cutOff = () => broken(call, 'ended in the middle of an event')
+    stream.ended.then(() => end(lines.complete ? undefined : cutOff()), end)
+    return watch
   }
 
   async proxied(pod: string, port: number, path: string, deadlineMs: number): Promise<unknown> {
@@ -181,22 +191,14 @@ export class KubeObjects {
     const path = ofCollection ? collection : `${collection}/${encodeURIComponent(name)}`
     const search = Object.keys(query).length === 0 ? '' : `?${new URLSearchParams(query)}`
     const server = access.server.origin + basePath(access.server)
-    const target = {
-      verb,
-      kind: kind.kind,
-      resource: kind.resource,
-      name,
-      namespace,
-      server,
-      source: access.source,
-    }
+    const target = { verb, kind, name, namespace, server, source: access.source }
     return { ...target, path: path + search, body: body && JSON.stringify(body) }
   }
 
   private async one(call: Call, deadlineMs: number, over?: Over): Promise<KubeObject> {
     const { value, status } = await this.json(call, deadlineMs, over)
     if (isObject(value)) return value
-    throw unexpectedReply(call, `no ${call.kind}`, status)
+    throw unexpectedReply(call, `no ${call.kind.kind}`, status)
   }
 
   private async json(call: Call, deadlineMs: number, over?: Over) {
@@ -227,51 +229,6 @@ export interface ObjectWatchHandlers<T extends object = KubeObject> {
 export interface ObjectWatch {
   close(): void
   end(): void
-}
-
-/** In characters, far above any watched object. A longer line is not an event. */
-const LONGEST_LINE = 4 * 1024 * 1024
-
-async function openWatch<T extends object>(
-  requests: KubeRequests,
-  call: Call,
-  handlers: ObjectWatchHandlers<T>,
-  deadlineMs: number,
-  open: Set<ObjectWatch>,
-): Promise<ObjectWatch> {
-  const lines = new JsonLines(LONGEST_LINE)
-  let stream: Stream | undefined
-  let isOver = false
-  const close = () => {
-    isOver = true
-    open.delete(watch)
-    stream?.cut()
-  }
-  const end = (error?: ApiError) => {
-    if (isOver) return
-    close()
-    handlers.ended(error)
-  }
-  const watch: ObjectWatch = { close, end: () => end() }
-  const read = (chunk: Buffer) => {
-    for (const line of lines.push(chunk)) {
-      if (isOver) return
-      const event = eventIn<T>(typeof line === 'object' ? line : {}, call)
-      if (event instanceof ApiError) end(event)
-      else handlers.event(event)
-    }
-  }
-  // In a microtask, because the HTTP client treats an exception in its data handler as a broken stream. A defect of this
-  // program must not be hidden by that.
-  const data = (chunk: Buffer) => queueMicrotask(() => read(chunk))
-  stream = await requests.stream(call, data, deadlineMs)
-  if (isOver) stream.cut()
-  else open.add(watch)
-  stream.ended.then(
-    () => end(lines.complete ? undefined : broken(call, 'ended in the middle of an event')),
-    end,
-  )
-  return watch
 }
 
 function eventIn<T extends object>(message: object, target: ApiTarget): ObjectEvent<T> | ApiError {

@@ -1,8 +1,7 @@
 import type { Clock } from '../clock.ts'
 import { findAccess, type KubeAccessOptions } from '../kube/kube-access.ts'
-import { ApiError, timeoutError } from '../kube/kube-errors.ts'
+import { ApiError, type Kind, timeoutError } from '../kube/kube-errors.ts'
 import {
-  type Kind,
   KubeObjects,
   type ObjectEvent,
   type ObjectWatch,
@@ -57,7 +56,7 @@ export class KubeLeaseApi {
   async update(lease: Lease, deadlineMs: number, seen: (lease: Lease) => void = () => {}): Promise<Lease> {
     return verifiedUpdate(this.clock, {
       lease,
-      answer: this.objects.update(LEASE, this.updated(lease), deadlineMs).then(asLease),
+      answer: this.objects.write('update', LEASE, this.updated(lease), deadlineMs).then(asLease),
       deadlineMs,
       read: (ms) => this.read(ms),
       seen,
@@ -67,7 +66,7 @@ export class KubeLeaseApi {
 
   /** @param lease without the fields that the API server sets */
   async create(lease: Lease, deadlineMs: number): Promise<Lease> {
-    return asLease(await this.objects.create(LEASE, this.named(lease), deadlineMs))
+    return asLease(await this.objects.write('create', LEASE, this.named(lease), deadlineMs))
   }
 
   /** A dry run of an update of this Lease, or of its creation. Rejects as the write itself would. */

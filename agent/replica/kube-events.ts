@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { type Clock, pause } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
-import type { Kind, KubeObjects, WrittenObject } from '../kube/kube-objects.ts'
+import type { Kind } from '../kube/kube-errors.ts'
+import type { KubeObjects, WrittenObject } from '../kube/kube-objects.ts'
 import { microTime } from '../lease/lease.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import type { LogThrottle } from '../observe/log.ts'
@@ -10,7 +11,7 @@ import { redactText } from '../redaction.ts'
 
 const EVENT: Kind = { kind: 'Event', resource: 'events.events.k8s.io', base: '/apis/events.k8s.io/v1' }
 
-export type EventsApi = Pick<KubeObjects, 'namespace' | 'create' | 'close'>
+export type EventsApi = Pick<KubeObjects, 'namespace' | 'write' | 'close'>
 export type Events = Pick<KubeEvents, 'record' | 'end'>
 
 export interface KubeEventsOptions {
@@ -51,7 +52,7 @@ export class KubeEvents {
     }
     const event = eventOf(what, options.identity, clock.now().wall, { namespace: api.namespace, name, uid })
     const write: Promise<void> = api
-      .create(EVENT, event, DEADLINE_MS)
+      .write('create', EVENT, event, DEADLINE_MS)
       .then(() => this.options.repeats.over('events', 'Events are written again'))
       .catch(({ message }: Error) => this.dropped(`cannot write Events: ${message}`))
       .finally(() => this.inFlight.delete(write))

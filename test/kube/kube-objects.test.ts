@@ -15,12 +15,12 @@ test('each operation sends the request that the API server expects', async () =>
   using objects = objectsFor(fixedAccess(`${server.url}/clients/a/`), {
     onRequest: (verb, code) => seen.push(`${verb} ${code}`),
   })
-  const patch = { metadata: { uid: 'u', resourceVersion: '7', annotations: { x: null } } }
+  const patch = { metadata: { name: 'a', uid: 'u', resourceVersion: '7', annotations: { x: null } } }
   assert.deepEqual(await objects.get(POD, 'a', LATER_MS), object)
   assert.deepEqual(await objects.list(POD, LATER_MS), [object])
-  await objects.patch(POD, 'a', patch, LATER_MS)
-  await objects.create(LEASE, object, LATER_MS)
-  await objects.update(LEASE, object, LATER_MS)
+  await objects.write('patch', POD, patch, LATER_MS)
+  await objects.write('create', LEASE, object, LATER_MS)
+  await objects.write('update', LEASE, object, LATER_MS)
   await objects.rehearse('update', POD, object, LATER_MS)
 
   const root = '/clients/a/api/v1/namespaces/ns/pods'
@@ -58,7 +58,7 @@ test('a 200 without the expected object is an error, and the write may have been
   for (const body of ['<html>login</html>', '', '[]', 'null', '{"metadata":{}}']) {
     await using server = await ScriptedServer.start((_, response) => reply(response, 200, body))
     using objects = objectsFor(fixedAccess(server.url))
-    const { code, mayHaveCommitted } = await failure(objects.update(POD, object, LATER_MS))
+    const { code, mayHaveCommitted } = await failure(objects.write('update', POD, object, LATER_MS))
     assert.deepEqual([code, mayHaveCommitted], ['network', true], body)
     assert.equal((await failure(objects.list(POD, LATER_MS))).code, 'network')
   }
@@ -99,9 +99,9 @@ for (const [verb, answer, expected, message = /./] of REFUSALS) {
     const calls = {
       get: () => objects.get(LEASE, 'lock', LATER_MS),
       list: () => objects.list(LEASE, LATER_MS),
-      update: () => objects.update(LEASE, leaseAt('7') as never, LATER_MS),
-      create: () => objects.create(LEASE, leaseAt('7') as never, LATER_MS),
-      patch: () => objects.patch(LEASE, 'lock', object, LATER_MS),
+      update: () => objects.write('update', LEASE, leaseAt('7') as never, LATER_MS),
+      create: () => objects.write('create', LEASE, leaseAt('7') as never, LATER_MS),
+      patch: () => objects.write('patch', LEASE, object, LATER_MS),
     }
     const error = await failure(calls[verb]())
     assert.deepEqual([error.code, error.status], [expected, code])

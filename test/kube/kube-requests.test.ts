@@ -21,7 +21,7 @@ const LATER_MS = 5_000
 const SOON_MS = 150
 
 const update = (objects: KubeObjects, deadlineMs = LATER_MS) =>
-  objects.update(LEASE, leaseAt('7') as never, deadlineMs)
+  objects.write('update', LEASE, leaseAt('7') as never, deadlineMs)
 const read = (objects: KubeObjects, deadlineMs = LATER_MS) => objects.get(LEASE, 'lock', deadlineMs)
 
 /** @param committed whether the write may have been applied */

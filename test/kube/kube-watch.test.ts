@@ -133,7 +133,8 @@ test('an open watch outlives its deadline, and requests use another connection',
   const recorder = await new Recorder().open(objects, '1', 100)
   // Requests fill the time until the deadline has passed. They would time out if the watch blocked them.
   const start = performance.now()
-  while (performance.now() - start < 150) await objects.update(LEASE, leaseAt('1') as never, LATER_MS)
+  while (performance.now() - start < 150)
+    await objects.write('update', LEASE, leaseAt('1') as never, LATER_MS)
   stream?.write(line('MODIFIED', leaseAt('2')))
   await recorder.first()
   assert.equal(server.connections, 2)

@@ -60,7 +60,7 @@ class Bench {
     }
     return {
       namespace,
-      create: (_, event) => answer(event.metadata.name, event),
+      write: (_verb, _kind, event) => answer(event.metadata.name, event),
       close: () => void this.closed.push(namespace),
     }
   }

@@ -1,6 +1,6 @@
 import type { Values } from '../../config/setting.ts'
-import { ApiError } from '../../kube/kube-errors.ts'
-import { type Kind, type KubeObjects, NAMESPACE } from '../../kube/kube-objects.ts'
+import { ApiError, type Kind } from '../../kube/kube-errors.ts'
+import { type KubeObjects, NAMESPACE } from '../../kube/kube-objects.ts'
 import { LEASE } from '../../lease/lease-api.ts'
 import { connectObjects, DEADLINE_MS } from '../api-connection.ts'
 import type { CLUSTER_SETTINGS } from '../cluster-settings.ts'

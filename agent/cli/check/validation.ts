@@ -1,5 +1,5 @@
-import { ApiError } from '../../kube/kube-errors.ts'
-import type { Kind, KubeObjects, WrittenObject } from '../../kube/kube-objects.ts'
+import { ApiError, type Kind } from '../../kube/kube-errors.ts'
+import type { KubeObjects, WrittenObject } from '../../kube/kube-objects.ts'
 import { connectObjects, DEADLINE_MS } from '../api-connection.ts'
 import { asOperationError } from '../exit-codes.ts'
 import { asText, type Manifest } from '../manifests/manifest.ts'
