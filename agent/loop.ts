@@ -2,9 +2,8 @@ export interface LoopParts<State, Event, Effect> {
   /** A pure function. The new state holds the effects of this step alone. */
   readonly step: (before: State, event: Event) => State
   readonly carryOut: (effect: Effect) => void
-  /** Called before the effects of each step, and after them. */
-  readonly stepped?: (before: State, event: Event) => void
-  readonly settled?: (state: State) => void
+  /** Called after the effects of each step. */
+  readonly settled?: (state: State, before: State) => void
 }
 
 /**
@@ -36,8 +35,7 @@ export class Loop<State extends { readonly effects: readonly Effect[] }, Event, 
   private turn(event: Event): void {
     const before = this.state
     this.state = this.parts.step(before, event)
-    this.parts.stepped?.(before, event)
     for (const effect of this.state.effects) this.parts.carryOut(effect)
-    this.parts.settled?.(this.state)
+    this.parts.settled?.(this.state, before)
   }
 }

@@ -20,12 +20,11 @@ test('effects are carried out in order, and the events that they cause after the
         lines.push(effect)
         if (effect === 'a') loop.dispatch('xy')
       },
-      stepped: (before, event) => lines.push(`${event} after ${before.taken.length}`),
-      settled: ({ taken }) => lines.push(`${taken.length} taken`),
+      settled: ({ taken }, before) => lines.push(`${taken.length} after ${before.taken.length}`),
     },
   )
   loop.dispatch('ab')
-  assert.deepEqual(lines, ['ab after 0', 'a', 'b', '1 taken', 'xy after 1', 'x', 'y', '2 taken'])
+  assert.deepEqual(lines, ['a', 'b', '1 after 0', 'x', 'y', '2 after 1'])
   assert.deepEqual(loop.state.taken, ['ab', 'xy'])
 })
 

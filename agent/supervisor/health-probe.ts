@@ -9,7 +9,6 @@ export interface HealthHandlers {
   healthy(): void
   /** The configured number of probes failed in a row. `hangs`: the last one got no answer. */
   unhealthy(reason: string, hangs?: boolean): void
-  probed(outcome: string): void
 }
 
 /**
@@ -26,6 +25,8 @@ const STARTING_INTERVAL_MS = 100
  * it serves, only `/health` counts, since a database outage affects every replica alike.
  */
 export class HealthProbe {
+  /** The outcome of the last probe. `null`: there was none. */
+  last: string | null = null
   private readonly options: ProbeOptions
   private readonly clock: Clock
   private readonly handlers: HealthHandlers
@@ -65,7 +66,7 @@ export class HealthProbe {
     const problem = await this.ask(path, round)
     const fault = state === 'healthy' ? problem : await counted
     if (round.aborted) return
-    this.handlers.probed(problem ?? `GET ${path}: 200`)
+    this.last = problem ?? `GET ${path}: 200`
     const failedNow = fault === null ? 0 : failed + 1
     if (state !== 'healthy' && problem === null) {
       this.handlers.healthy()

@@ -35,7 +35,7 @@ export interface SupervisorOptions
   extends Pick<AgentOptions, 'standby' | 'startTimeoutMs' | 'stopTimeoutMs' | 'killMarginMs'> {
   readonly machine: SupervisorMachine
   readonly link: (handlers: LinkHandlers) => LauncherLink
-  readonly probe: (handlers: HealthHandlers) => Pick<HealthProbe, 'start' | 'stop'>
+  readonly probe: (handlers: HealthHandlers) => Pick<HealthProbe, 'start' | 'stop' | 'last'>
   readonly log: Pick<Log, 'info' | 'warn' | 'error'>
   readonly metrics: Pick<Metrics, 'takeover' | 'stopped' | 'late'>
   /** The remedy for LangFlow's own failure. `servedMs`: how long it served since its start. `null`: it never served. */
@@ -63,7 +63,6 @@ export class Supervisor {
   readonly link: LauncherLink
   private readonly probe: ReturnType<SupervisorOptions['probe']>
   private readonly timers = new Map<TimerName, Timer>()
-  private lastProbe: string | null = null
 
   constructor(options: SupervisorOptions) {
     const { clock, reclaim } = options.machine
@@ -71,8 +70,8 @@ export class Supervisor {
     const config = { ...options, canReclaim: reclaim !== undefined }
     this.loop = new Loop(initialRecord(config, clock.mono()), {
       step: (before, event) => step(before, event, clock.mono()),
-      stepped: (before) => this.stepped(before),
       carryOut: (effect) => this.carryOut(effect),
+      settled: (record, before) => this.settled(record, before),
     })
     const dispatch = (event: WorkloadEvent) => this.loop.dispatch(event)
     this.link = options.link({
@@ -83,9 +82,6 @@ export class Supervisor {
     this.probe = options.probe({
       healthy: () => dispatch({ type: 'healthy' }),
       unhealthy: (reason, hangs = false) => dispatch({ type: 'unhealthy', reason, hangs }),
-      probed: (outcome) => {
-        this.lastProbe = outcome
-      },
     })
   }
 
@@ -110,25 +106,24 @@ export class Supervisor {
   }
 
   get status(): WorkloadStatus {
-    return { ...statusOf(this.record), lastProbe: this.lastProbe }
+    return { ...statusOf(this.record), lastProbe: this.probe.last }
   }
 
-  private stepped(before: WorkloadRecord): void {
-    const { probed, deadlines, drain } = this.record
+  private settled({ probed, deadlines, drain }: WorkloadRecord, before: WorkloadRecord): void {
     const { clock } = this.options.machine
     if (probed !== before.probed) {
       if (probed === null) this.probe.stop()
       // A probe that runs becomes that of a healthy LangFlow by itself.
       else if (probed !== 'healthy' || before.probed === null) this.probe.start(probed)
     }
-    const deadline = Math.min(deadlines.start, deadlines.kill)
     if (deadlines !== before.deadlines) {
+      const deadline = Math.min(deadlines.start, deadlines.kill)
       this.timers.get('deadline')?.cancel()
       if (deadline !== NEVER)
         this.arm('deadline', deadline - clock.mono(), () => this.loop.dispatch({ type: 'deadline' }))
     }
     if (drain === null) this.timers.get('drain')?.cancel()
-    else if (before.drain === null) this.arm('drain', 0, () => this.look())
+    else if (before.drain === null) this.arm('drain', DRAIN_LOOK_MS, () => this.look())
   }
 
   private carryOut(effect: WorkloadEffect): unknown {

@@ -73,7 +73,7 @@ const NOTHING_SEEN = {
   endOrder: null as Extract<ToLauncher, { type: 'stop' | 'kill' }> | null,
   closing: null as EndingOrder | null,
   /** A wait until no connection to LangFlow is open. From `endableAt` on, it may get SIGTERM; `NEVER`: it has. */
-  drain: null as Readonly<{ deadline: number; endableAt: number; logged: boolean }> | null,
+  drain: null as Readonly<{ deadline: number; endableAt: number }> | null,
   /** When LangFlow must be healthy, or the launcher must have confirmed a kill. Monotonic ms. */
   deadlines: { start: NEVER, kill: NEVER },
   othersServe: false,
@@ -183,8 +183,4 @@ export function workloadOf(record: WorkloadRecord): Workload {
     well: isHealthy(record) && launcher.state === 'connected' && loss === null,
     stopFailed: unstopped ?? (orphaned ? unproven : null),
   }
-}
-
-export function describeConnections(open: Connections): string {
-  return `${open ?? 'unknown'} connection${open === 1 ? '' : 's'}`
 }

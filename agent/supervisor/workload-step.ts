@@ -12,7 +12,6 @@ import {
 } from '../link/link-messages.ts'
 import {
   type Connections,
-  describeConnections,
   type EndingOrder,
   type Health,
   isUnserved,
@@ -120,7 +119,9 @@ function obey(record: WorkloadRecord, order: EndingOrder, open: Connections): Wo
   if (!mayServe(record)) return emit(record, { type: 'dispatch', fact: { type: 'drained' } })
   const { drainDeadline: deadline, graceMs } = order
   const endableAt = Math.max(record.now + graceMs + GATE_KNOWN_MS, deadline - ENDS_WITHIN_MS)
-  return { ...record, drain: { deadline, endableAt, logged: false } }
+  const text = `draining: ${describeConnections(open)}, ${Math.max(0, Math.ceil((deadline - record.now) / 1000))} s left`
+  const logged = open === 0 ? record : emit(record, { type: 'log', level: 'info', text })
+  return looked({ ...logged, drain: { deadline, endableAt } }, open)
 }
 
 function stop(record: WorkloadRecord, order: Event<'stop'>, open: Connections): WorkloadRecord {
@@ -137,16 +138,11 @@ function looked(before: WorkloadRecord, open: Connections): WorkloadRecord {
   if (before.drain === null) return before
   if (isUnserved(before) || open === 0)
     return emit({ ...before, drain: null }, { type: 'dispatch', fact: { type: 'drained' } })
-  const { now, config } = before
-  const { deadline, endableAt, logged } = before.drain
-  const drain = { ...before.drain, logged: true }
-  const text = `draining: ${describeConnections(open)}, ${Math.max(0, Math.ceil((deadline - now) / 1000))} s left`
-  const waiting = { ...before, drain }
-  const record = logged ? waiting : emit(waiting, { type: 'log', level: 'info', text })
+  const { now, config, drain } = before
   // The launcher would kill a frozen workload for this.
-  if (now < endableAt || before.view.state === 'frozen') return record
-  const endable = { ...record, drain: { ...drain, endableAt: NEVER } }
-  return sendStop(endable, deadline - now + graceOf(record, config.stopTimeoutMs))
+  if (now < drain.endableAt || before.view.state === 'frozen') return before
+  const graceMs = drain.deadline - now + graceOf(before, config.stopTimeoutMs)
+  return sendStop({ ...before, drain: { ...drain, endableAt: NEVER } }, graceMs)
 }
 
 function kill(before: WorkloadRecord): WorkloadRecord {
@@ -308,8 +304,8 @@ function gone(before: WorkloadRecord, byPeer: boolean): WorkloadRecord {
 
 /** No process is alive any more, although no launcher confirms it. */
 function provedDead(before: WorkloadRecord): WorkloadRecord {
-  const { epoch, identity, deadmanFirings, freezes, loss, standby } = before.view
-  const view = { ...NOTHING, epoch, identity, deadmanFirings, freezes, loss, standby }
+  const { state, pid, killAt, orderedAt, servedSince } = NOTHING
+  const view = { ...before.view, state, pid, killAt, orderedAt, servedSince }
   return conform({ ...before, phase: 'idle', view })
 }
 
@@ -408,4 +404,8 @@ function withHealth(record: WorkloadRecord, patch: Partial<Health>): WorkloadRec
 
 function withDeadline(record: WorkloadRecord, patch: Partial<WorkloadRecord['deadlines']>): WorkloadRecord {
   return { ...record, deadlines: { ...record.deadlines, ...patch } }
+}
+
+function describeConnections(open: Connections): string {
+  return `${open ?? 'unknown'} connection${open === 1 ? '' : 's'}`
 }

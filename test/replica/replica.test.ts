@@ -61,7 +61,7 @@ async function agentOn(api: LeaseApi, front: ReplicaParts['front'], sent: ToLaun
           send: (one) => sent.push(one),
           close: () => {},
         }),
-        probe: () => ({ start: () => {}, stop: () => {} }),
+        probe: () => ({ last: null, start: () => {}, stop: () => {} }),
       }),
     front,
     peers: null,

@@ -260,6 +260,7 @@ function modelProbe(agent: Process, healthy: () => boolean, handlers: HealthHand
   }
   const stop = () => timer?.cancel()
   return {
+    last: null,
     stop,
     start() {
       stop()

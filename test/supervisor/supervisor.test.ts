@@ -60,7 +60,7 @@ class Bench {
       },
       probe: (handlers) => {
         this.probe = handlers
-        return { start: (state) => this.probes.push(state), stop: () => this.probes.push(null) }
+        return { last: null, start: (state) => this.probes.push(state), stop: () => this.probes.push(null) }
       },
       standby: 'cold',
       startTimeoutMs: 60_000,
