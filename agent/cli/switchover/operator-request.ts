@@ -97,18 +97,25 @@ function whyUnable({ status, problem }: ReplicaRow): Fault {
   return status.couldTakeOver ? null : (status.unable ?? 'it is not ready')
 }
 
-/** Writes a request by one compare-and-swap. Rejects with an `OperationError` if it was not written, or if that is uncertain. */
+/**
+ * Writes a request by one compare-and-swap, to the leader and the term that it first read. Rejects with an `OperationError` if it
+ * was not written, or if that is uncertain.
+ */
 export async function writeRequest(
   cluster: Operable,
   asked: OperatorRequest,
   wallMs: number,
-  yes = true,
+  { yes = true, signal = null as AbortSignal | null } = {},
 ): Promise<Plan> {
-  const [rows] = await Promise.all([replicasFor(cluster, asked), cluster.lease()])
+  const [rows, first] = await Promise.all([replicasFor(cluster, asked), cluster.lease()])
   let plan: Plan | null = null
   await updateAnnotations(cluster, (lease, unsure) => {
     // An earlier write may have succeeded, and a leader without open connections may already have handed over.
     if (unsure && plan !== null && !isFor(lease, plan)) return null
+    if (signal?.aborted)
+      throw new OperationError('interrupted', 'interrupted before the request: see langflow-leader status')
+    if (!isFor(lease, { holder: holderOf(first), epoch: epochOf(first) }))
+      throw new OperationError('refused', `${podOf(holderOf(first))} no longer leads: run the command again`)
     plan = planOf(asked, lease, rows, wallMs)
     if (!yes) {
       const what = `${plan.from} would be asked for a ${describeRequest(asked)}`
@@ -127,7 +134,7 @@ function annotationOf({ what, to }: Pick<OperatorRequest, 'what' | 'to'>): strin
 }
 
 /** Whether the leader of a request still holds the Lease, in the same term. */
-export function isFor(lease: Lease, { holder, epoch }: Plan): boolean {
+export function isFor(lease: Lease, { holder, epoch }: Pick<Plan, 'holder' | 'epoch'>): boolean {
   return holderOf(lease) === holder && epochOf(lease) === epoch
 }
 

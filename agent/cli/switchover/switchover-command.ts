@@ -125,5 +125,6 @@ function parseReason(text: string): string {
 
 /** `pod/langflow-0`, as kubectl prints it, or the name alone, or `*` for the best prepared replica. */
 function podName(text: string): string {
+  if (text === '') throw new Error('name a pod, or remove the flag')
   return text.replace(/^pods?\//, '')
 }

@@ -178,8 +178,8 @@ async function giveUp(cluster: Operable, plan: Plan, begun: boolean): Promise<st
   const { what, from } = plan
   const lease = await withdraw(cluster, plan).catch((error: Error) => error)
   if (lease instanceof Error) return lease.message
-  if (begun || !isFor(lease, plan))
-    return `${from} has already started the ${what}, which continues; see langflow-leader status`
+  if (!isFor(lease, plan)) return `the term of ${from} has ended; see langflow-leader history`
+  if (begun) return `${from} has already started the ${what}, which continues; see langflow-leader status`
   const last = `if ${from} still renews the Lease, end it with kubectl delete pod ${from} --namespace=${cluster.namespace}`
   const advice = what === 'failover' ? last : 'see langflow-leader status'
   return `the request was withdrawn unless ${from} has just begun; ${advice}`
@@ -208,7 +208,7 @@ export function runRequest(
   return operating(output, async () => {
     const signal = interruption()
     using cluster = await Cluster.connect(at)
-    const plan = await writeRequest(cluster, { ...asked, reason }, systemClock.now().wall, yes)
+    const plan = await writeRequest(cluster, { ...asked, reason }, systemClock.now().wall, { yes, signal })
     const show = output === 'table' ? print : (line: string) => void process.stderr.write(line)
     const report = (phase: RequestPhase) => show(phaseLine(phase))
     const outcome = await followRequest(cluster, systemClock, plan, { timeoutMs, signal, report })

@@ -124,9 +124,32 @@ describe('a request is written', () => {
 
   test('only with --yes', async () => {
     const cluster = new ScriptedCluster()
-    const declined = writeRequest(cluster, REQUESTS.switchover as OperatorRequest, 0, false)
+    const declined = writeRequest(cluster, REQUESTS.switchover as OperatorRequest, 0, { yes: false })
     await assert.rejects(declined, { code: 'declined', exitCode: 3, message: /langflow-0.*--yes/ })
     assert.deepEqual(cluster.written, [])
+  })
+
+  test('only to the leader and the term that were checked, and not after Ctrl-C', async () => {
+    const ctrlC = new AbortController()
+    const meanwhile: [code: string, act: (cluster: ScriptedCluster) => void][] = [
+      [
+        'refused',
+        (cluster) => cluster.write({ holderIdentity: identityOf('langflow-1'), leaseTransitions: 8 }),
+      ],
+      ['refused', (cluster) => cluster.write({ leaseTransitions: 8 })],
+      ['interrupted', () => ctrlC.abort()],
+    ]
+    for (const [code, act] of meanwhile) {
+      const cluster = new ScriptedCluster()
+      cluster.replicas = async () => {
+        await cluster.lease()
+        act(cluster)
+        return cluster.rows
+      }
+      const asked = REQUESTS.failover as OperatorRequest
+      await assert.rejects(writeRequest(cluster, asked, 0, { signal: ctrlC.signal }), { code })
+      assert.deepEqual(cluster.written, [])
+    }
   })
 
   test('by only one of two operators', async () => {
