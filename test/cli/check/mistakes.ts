@@ -157,6 +157,20 @@ export const MISTAKES: readonly Mistake[] = [
     m.pod.volumes.push({ name: 'api', projected: { sources: [{ serviceAccountToken: { path: 'token' } }] } })
     m.langflow.volumeMounts.push({ name: 'api', mountPath: '/api', readOnly: true })
   }),
+  error('token-beside-flows', "LangFlow's container mounts a Secret with the account's token", (m) => {
+    m.pod.volumes.push({ name: 'api', secret: { secretName: tokenSecret(m) } })
+    m.langflow.volumeMounts.push({ name: 'api', mountPath: '/api', readOnly: true })
+  }),
+  error('token-beside-flows', "a projected volume has a Secret with the account's token", (m) => {
+    m.pod.volumes.push({ name: 'api', projected: { sources: [{ secret: { name: tokenSecret(m) } }] } })
+    m.langflow.volumeMounts.push({ name: 'api', mountPath: '/api', readOnly: true })
+  }),
+  error('token-beside-flows', "a variable of LangFlow has the account's token", (m) =>
+    setVariable(m.langflow, 'TOKEN', { secretKeyRef: { name: tokenSecret(m), key: 'token' } }),
+  ),
+  error('token-beside-flows', "envFrom has a Secret with the account's token", (m) => {
+    m.langflow.envFrom = [{ secretRef: { name: tokenSecret(m) } }]
+  }),
   error('token-beside-flows', 'every container gets a token by automountServiceAccountToken', (m) => {
     m.pod.automountServiceAccountToken = true
   }),
@@ -632,6 +646,18 @@ spec: { podSelector: {}, policyTypes: [Egress] }
 
 function startBy(m: ManifestSet, script: string): void {
   m.langflow.command = [...m.langflow.command.slice(0, 5), ...SHELL, script]
+}
+
+/** Adds a Secret whose token the API server accepts, and returns its name. */
+export function tokenSecret(m: ManifestSet, account = m.pod.serviceAccountName): string {
+  m.objects.push({
+    apiVersion: 'v1',
+    kind: 'Secret',
+    type: 'kubernetes.io/service-account-token',
+    metadata: { name: 'api', annotations: { 'kubernetes.io/service-account.name': account } },
+    stringData: { token: 'x' },
+  })
+  return 'api'
 }
 
 function job(m: ManifestSet, kind: 'Job' | 'CronJob', command: readonly string[]): Loose {

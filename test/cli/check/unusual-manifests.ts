@@ -1,4 +1,5 @@
 import { dropVariable, type Loose, type ManifestSet, mountOf, setVariable, volumeOf } from './manifest-set.ts'
+import { tokenSecret } from './mistakes.ts'
 import type { Base } from './sound-manifests.ts'
 
 /** An unusual installation that works: each finding in it, beside those of its base, is a false alarm. */
@@ -312,6 +313,14 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
       mountPath: '/var/run/secrets/eks.amazonaws.com/serviceaccount',
       readOnly: true,
     })
+  }),
+  odd("LangFlow has a Secret with another account's token", (m) => {
+    m.pod.volumes.push({ name: 'api', secret: { secretName: tokenSecret(m, 'reader') } })
+    m.langflow.volumeMounts.push({ name: 'api', mountPath: '/api', readOnly: true })
+  }),
+  odd("only a sidecar has a Secret with the account's token", (m) => {
+    m.pod.volumes.push({ name: 'api', secret: { secretName: tokenSecret(m) } })
+    m.pod.containers.push({ name: 'x', image: 'x', volumeMounts: [{ name: 'api', mountPath: '/api' }] })
   }),
   odd('the Service has port 80 and a port number as its target', (m) => {
     m.service.spec.ports = [{ port: 80, targetPort: 8091 }]

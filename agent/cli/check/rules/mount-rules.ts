@@ -1,7 +1,7 @@
 import { dirname } from 'node:path'
-import { asList, asText, dig, type Fields } from '../../manifests/manifest.ts'
+import { asFields, asList, asText, dig, type Fields, type Manifest } from '../../manifests/manifest.ts'
 import { PROGRAM_DIR, TOKEN_DIR } from '../../manifests/pod-spec.ts'
-import { Unknown } from '../environment.ts'
+import { referencesIn, Unknown } from '../environment.ts'
 import { accountOf, containersOf, mountAt, mountsOf, objectsOf, volumeOf } from '../facts.ts'
 import type { Facts, Installed, Rule } from '../rule.ts'
 
@@ -58,13 +58,24 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
     code: 'token-beside-flows',
     severity: 'error',
     about: "No flow can read the agent's token. With it, a flow can make two replicas act.",
-    fix: 'Set automountServiceAccountToken to false, and mount a projected token only in the agent.',
+    fix: 'Set automountServiceAccountToken to false, and mount a projected token only in the agent. Remove a Secret with a token.',
     *find(one, facts) {
       const { pod, langflow, container } = one
-      if (automounts(one, facts)) yield `its container ${container} has the token of the agent's account`
-      for (const { volume } of mountsOf(langflow))
-        if (opensApiServer(volumeOf(pod, volume)))
+      const tokens = objectsOf('Secret', one, facts).filter((secret) => isTokenOf(accountOf(one), secret))
+      const opens = (secret: unknown) => tokens.some(({ name }) => name === secret)
+      for (const { volume } of mountsOf(langflow)) {
+        const own = volumeOf(pod, volume)
+        const sources = [own, ...asList(dig(own, 'projected', 'sources'))].map((source) =>
+          dig(source, 'secret'),
+        )
+        const isSecret = sources.some((secret) => opens(dig(secret, 'secretName') ?? dig(secret, 'name')))
+        if (isSecret || opensApiServer(own))
           yield `its container ${container} mounts a token (the volume ${volume})`
+      }
+      for (const { title, key } of referencesIn(langflow))
+        if ((key ?? 'token') === 'token' && opens(/^Secret\/(.*)/.exec(title)?.[1]))
+          yield `its container ${container} has a token as a variable (${title})`
+      if (automounts(one, facts)) yield `its container ${container} has the token of the agent's account`
     },
   },
 ]
@@ -84,6 +95,13 @@ function automounts(one: Installed, facts: Facts): boolean {
   if (hidden !== undefined) throw new Unknown(hidden)
   const account = objectsOf('ServiceAccount', one, facts).find(({ name }) => name === accountOf(one))
   return account?.value.automountServiceAccountToken !== false
+}
+
+/** Whether a Secret holds a token of the account, which never expires. */
+function isTokenOf(account: string, { value }: Manifest): boolean {
+  const annotations = asFields(dig(value, 'metadata', 'annotations'))
+  const isToken = value.type === 'kubernetes.io/service-account-token'
+  return isToken && annotations['kubernetes.io/service-account.name'] === account
 }
 
 /** Whether a volume holds a token that the API server accepts. A token for another audience is for a cloud or a vault. */
