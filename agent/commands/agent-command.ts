@@ -1,7 +1,7 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
-import { type Clock, type Instant, systemClock } from '../clock.ts'
+import { type Clock, systemClock } from '../clock.ts'
 import { IN_PODS } from '../config/command-line.ts'
 import { type AgentOptions, agentOptions } from '../config/options.ts'
 import { LauncherKeys } from '../link/launcher-keys.ts'
@@ -71,7 +71,6 @@ export async function runAgent(
     ...(own.reclaim === undefined ? {} : { reclaim: own.reclaim }),
   }
   const { peers: at } = options
-  const age = podAge(options.stateDir, clock)
   const replica: Replica = new Replica({
     options,
     namespace,
@@ -87,8 +86,8 @@ export async function runAgent(
       }),
     peers: at === null ? null : (wiring) => new Peers({ at, clock, ...wiring }),
     events: (wiring) => new KubeEvents({ options, api: podObjects(), clock, metrics, ...wiring }),
-    podAgeMs: () => age(clock.now()),
-    http: (source) => startHttpServer({ listen: options.listen, source, metrics }),
+    podAgeMs: podAge(options.stateDir, clock),
+    http: (source) => startHttpServer(options.listen, source, metrics),
     clock,
     log,
     metrics,
@@ -109,7 +108,7 @@ export async function runAgent(
  * Milliseconds since the first agent that used `directory` started: the pod's age. After a restart of the machine by the
  * wall clock, so only the order of pods may depend on it. `null`: unknown.
  */
-export function podAge(directory: string, clock: Clock): (now: Instant) => number | null {
+export function podAge(directory: string, clock: Clock): () => number | null {
   const file = join(directory, 'born')
   try {
     writeFileSync(file, JSON.stringify({ bootId: bootId(), mono: clock.mono() }), { flag: 'wx', mode: 0o600 })
@@ -120,7 +119,7 @@ export function podAge(directory: string, clock: Clock): (now: Instant) => numbe
     const born = JSON.parse(readFileSync(file, 'utf8')) as { bootId: string; mono: number }
     const wall = statSync(file).mtimeMs
     const sameBoot = born.bootId === bootId() && Number.isFinite(born.mono)
-    return (now) => Math.max(1, Math.round(sameBoot ? now.mono - born.mono : now.wall - wall))
+    return () => Math.max(1, Math.round(sameBoot ? clock.mono() - born.mono : clock.now().wall - wall))
   } catch {
     return () => null
   }

@@ -43,10 +43,6 @@ async function launch(options: LauncherOptions): Promise<number> {
   if (!alone && leash === undefined)
     log.warn('the launcher is not PID 1, so a flow can stop or kill it: make it the command of its container')
   const parentGone = leash === undefined ? null : process.stdin
-  let outlived = false
-  parentGone?.once('end', () => {
-    outlived = true
-  })
   const langflow = () => langflowVersion(options.command, env.environment)
   if (langflow() === null && options.command.some((word) => word.includes('langflow')))
     log.warn(
@@ -70,9 +66,9 @@ async function launch(options: LauncherOptions): Promise<number> {
   parentGone?.resume().on('close', () => launcher.dispatch({ type: 'orphaned' }))
   launcher.start()
   const code = await launcher.ended
-  parentGone?.destroy()
   // A killed agent could not remove it itself.
-  if (leash && outlived) rmSync(leash, { recursive: true, force: true })
+  if (leash && parentGone?.readableEnded) rmSync(leash, { recursive: true, force: true })
+  parentGone?.destroy()
   // Node would wait for a thread that reads from a volume which does not answer. The kernel ends that thread.
   if (process.getActiveResourcesInfo().includes('FSReqPromise'))
     process.execve?.(process.execPath, [process.execPath, '-e', `process.exit(${code})`])

@@ -4,6 +4,7 @@ import { systemClock } from '../clock.ts'
 import { addExamples, IN_PODS } from '../config/command-line.ts'
 import { type RunOptions, runOptions } from '../config/options.ts'
 import { makeDirectory } from '../directory.ts'
+import { reasonOf } from '../errno.ts'
 import { FatalError } from '../exit.ts'
 import { MARKER } from '../launcher/local-machine.ts'
 import { createProcessTree } from '../processes/process-tree.ts'
@@ -35,10 +36,10 @@ async function run(options: RunOptions): Promise<number> {
   if (privateDir !== null) makePrivate(privateDir)
   try {
     const keys = newKeys(options.agent)
-    const env = launcherEnvironment(privateDir ?? '')
+    const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('LEADER_'))
     const launcher = new SupervisedChild({
       command: launcherCommand(options),
-      env,
+      env: { ...setAside(Object.fromEntries(kept), 'launch'), [WITH_AGENT]: privateDir ?? '' },
       stdio: ['pipe', 'inherit', 'inherit'],
       clock: systemClock,
     })
@@ -69,11 +70,8 @@ function makePrivate(directory: string): void {
   try {
     makeDirectory(directory, 0o700)
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    throw new FatalError(
-      `cannot create ${directory} (${code ?? message}): make $TMPDIR a writable directory, or set --socket and --state-dir`,
-      { cause: error },
-    )
+    const remedy = 'make $TMPDIR a writable directory, or set --socket and --state-dir'
+    throw new FatalError(`cannot create ${directory} (${reasonOf(error)}): ${remedy}`, { cause: error })
   }
 }
 
@@ -93,9 +91,4 @@ function launcherCommand({ launcher }: RunOptions): [string, ...string[]] {
     '--',
     ...launcher.command,
   ]
-}
-
-function launcherEnvironment(privateDir: string): NodeJS.ProcessEnv {
-  const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('LEADER_'))
-  return { ...setAside(Object.fromEntries(kept), 'launch'), [WITH_AGENT]: privateDir }
 }

@@ -22,16 +22,14 @@ export interface StatusSource {
   launcherAnswers(): boolean
 }
 
-export interface HttpServerOptions {
-  readonly listen: Listen
-  readonly source: StatusSource
-  readonly metrics: Exposition
-  readonly clock?: Clock
-}
-
 export type HttpServer = Awaited<ReturnType<typeof startHttpServer>>
 
-export async function startHttpServer({ listen, source, metrics, clock = systemClock }: HttpServerOptions) {
+export async function startHttpServer(
+  listen: Listen,
+  source: StatusSource,
+  metrics: Exposition,
+  clock: Clock = systemClock,
+) {
   const server = createServer()
   addRoutes(server, source, metrics)
   await server.ready()
@@ -40,12 +38,7 @@ export async function startHttpServer({ listen, source, metrics, clock = systemC
     await limiter.close()
     await server.close()
   }
-  try {
-    return { ...(await limiter.listen(listen)), close }
-  } catch (error) {
-    await server.close()
-    throw error
-  }
+  return { ...(await limiter.listen(listen)), close }
 }
 
 const MAX_HEAD_BYTES = 8 * 1024

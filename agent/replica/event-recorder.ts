@@ -26,10 +26,8 @@ const EVENT_OF: { readonly [N in EventName]?: EventReason } = {
 /** Writes a replica's events to its log, its metrics and as Kubernetes Events. A lasting trouble is not repeated. */
 export class EventRecorder {
   private readonly options: EventRecorderOptions
-  private wasReady = false
-  private stoodBy = false
   private deadmanFirings = 0
-  private readonly lasting = new Set<EventReason>()
+  private readonly lasting = new Set<string>()
   private doubtSince: number | null = null
 
   constructor(options: EventRecorderOptions) {
@@ -67,13 +65,11 @@ export class EventRecorder {
 
   gate(ready: boolean, standsBy: boolean, epoch: number, mode: StandbyMode): void {
     const { log, events } = this.options
-    if (ready && !this.wasReady) {
+    if (this.begins('serving', ready)) {
       log.event('serving', { epoch })
       events.record({ reason: 'Serving', epoch })
     }
-    if (standsBy && !this.stoodBy) log.event('standby_ready', { epoch, mode })
-    this.wasReady = ready
-    this.stoodBy = standsBy
+    if (this.begins('standby', standsBy)) log.event('standby_ready', { epoch, mode })
   }
 
   restart({ code, reason }: Why, epoch: number): void {
@@ -89,12 +85,15 @@ export class EventRecorder {
       if (over !== undefined && fault === null) repeats.over(over, over)
       if (over !== undefined && fault !== null) repeats.happened(over, fault)
       if (alarm !== undefined) metrics.alarm(alarm, fault !== null)
-      if (event === undefined) continue
-      if (fault === null) this.lasting.delete(event)
-      else if (!this.lasting.has(event)) {
-        this.lasting.add(event)
-        events.record({ reason: event, epoch, because: fault })
-      }
+      if (event !== undefined && this.begins(event, fault !== null))
+        events.record({ reason: event, epoch, because: fault ?? undefined })
     }
+  }
+
+  private begins(what: string, lasts: boolean): boolean {
+    const begins = lasts && !this.lasting.has(what)
+    if (lasts) this.lasting.add(what)
+    else this.lasting.delete(what)
+    return begins
   }
 }

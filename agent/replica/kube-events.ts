@@ -50,7 +50,8 @@ export class KubeEvents {
       this.dropped(`dropped Events: ${MOST_IN_FLIGHT} are being written`)
       return
     }
-    const event = eventOf(what, options.identity, clock.now().wall, { namespace: api.namespace, name, uid })
+    const pod = { namespace: api.namespace, name, uid }
+    const event = eventOf(what, pod, options.identity, clock.now().wall)
     const write: Promise<void> = api
       .write('create', EVENT, event, DEADLINE_MS)
       .then(() => this.options.repeats.over('events', 'Events are written again'))
@@ -106,11 +107,12 @@ const INSTANCE_LENGTH = 128
 const NAME_LENGTH = 200
 
 function eventOf(
-  { reason, epoch, code, because }: ReplicaEvent,
+  what: ReplicaEvent,
+  pod: Record<'namespace' | 'name' | 'uid', string>,
   identity: string,
   wallMs: number,
-  pod: { readonly namespace: string; readonly name: string; readonly uid: string },
 ): WrittenObject {
+  const { reason, epoch, code, because } = what
   const [type, action, words] = EVENT_REASONS[reason]
   const why = because === undefined ? '' : `: ${because}`
   const term = code === undefined ? `(epoch ${epoch})` : `(epoch ${epoch}, ${code})`

@@ -89,21 +89,18 @@ export class HealthProbe {
   /** Each probe has its own connection, so that none outlives the gate. */
   private async ask(path: string, round: AbortSignal): Promise<string | null> {
     const { target, healthTimeoutMs } = this.options
-    const late = new AbortController()
-    const deadline = this.clock.after(healthTimeoutMs, () => late.abort())
+    const late = AbortSignal.timeout(healthTimeoutMs)
     try {
       const { statusCode, body } = await request(new URL(path, target.origin), {
         dispatcher: this.pool,
         reset: true,
-        signal: AbortSignal.any([round, late.signal]),
+        signal: AbortSignal.any([round, late]),
       })
       await body.dump()
       return statusCode === 200 ? null : `GET ${path}: ${statusCode}`
     } catch (error) {
-      if (late.signal.aborted) return `GET ${path}: ${this.silence}`
+      if (late.aborted) return `GET ${path}: ${this.silence}`
       return `GET ${path}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`
-    } finally {
-      deadline.cancel()
     }
   }
 }

@@ -120,7 +120,7 @@ test('run names the directory that it cannot create, and what to set', () => {
   const main = join(import.meta.dirname, '../../agent/main.ts')
   const { status, stderr } = spawnSync(process.execPath, [main, 'run', '--', 'langflow'], options)
   assert.equal(status, 1)
-  assert.match(stderr, /^langflow-leader: cannot create \S+ \(\w+\): make \$TMPDIR .*, or set --socket .*\n$/)
+  assert.match(stderr, /^langflow-leader: cannot create \S+ \(.+\): make \$TMPDIR .*, or set --socket .*\n$/)
 })
 
 test('a LangFlow that was replaced on disk starts only in a term that records its version', {

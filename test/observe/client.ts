@@ -3,7 +3,9 @@ import http from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
-import { type HttpServer, type HttpServerOptions, startHttpServer } from '../../agent/observe/http-server.ts'
+import type { Clock } from '../../agent/clock.ts'
+import { type HttpServer, startHttpServer } from '../../agent/observe/http-server.ts'
+import type { Exposition } from '../../agent/observe/prometheus.ts'
 import type { Replica } from './replica.ts'
 
 export interface Answer {
@@ -16,10 +18,10 @@ export interface Answer {
 export async function serve(
   t: TestContext,
   replica: Replica,
-  more: Partial<HttpServerOptions> = {},
+  { clock, metrics = replica.metrics }: { clock?: Clock; metrics?: Exposition } = {},
 ): Promise<HttpServer> {
   const listen = { host: '127.0.0.1', port: 0 }
-  const server = await startHttpServer({ listen, source: replica, metrics: replica.metrics, ...more })
+  const server = await startHttpServer(listen, replica, metrics, clock)
   t.after(() => server.close())
   return server
 }

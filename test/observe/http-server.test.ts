@@ -18,7 +18,7 @@ const REQUEST = 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'
 
 function start(host: string | null, port = 0) {
   const replica = new Replica()
-  return startHttpServer({ listen: { host, port }, source: replica, metrics: replica.metrics })
+  return startHttpServer({ host, port }, replica, replica.metrics)
 }
 
 describe('the address', () => {
