@@ -15,7 +15,7 @@ const RESERVED = /^(KUBERNETES|(LANGFLOW_)?LEADER)_/
 export class EnvFiles {
   readonly paths: readonly string[]
   private readonly given: NodeJS.ProcessEnv
-  private hasRead: boolean
+  private hasRead = false
   private fault: string | null = null
   /** The variables of all files together, in the order of their names. They are secrets. */
   variables: Readonly<NodeJS.Dict<string>> = {}
@@ -23,7 +23,6 @@ export class EnvFiles {
   constructor(paths: readonly string[], given: NodeJS.ProcessEnv) {
     this.paths = paths
     this.given = given
-    this.hasRead = paths.length === 0
   }
 
   /** Reads the files again. If one cannot be used, all keep their variables. */

@@ -30,9 +30,9 @@ export class LinkClient {
   private readonly path: string
   private readonly clock: Clock
   private readonly handlers: LinkClientHandlers
+  connected = false
   private socket: Socket | null = null
   private token: string | undefined
-  private welcomed = false
   private closed = false
   private retry: Timer | null = null
 
@@ -40,10 +40,6 @@ export class LinkClient {
     this.path = path
     this.clock = clock
     this.handlers = handlers
-  }
-
-  get connected(): boolean {
-    return this.welcomed
   }
 
   start(): void {
@@ -63,15 +59,15 @@ export class LinkClient {
       }
       if (message.type === 'welcome') {
         this.token = message.token
-        this.welcomed = true
+        this.connected = true
       }
-      if (message.type === 'welcome' || this.welcomed) this.handlers.received(message)
+      if (this.connected) this.handlers.received(message)
     })
     socket.on('error', (error: NodeJS.ErrnoException) => {
       reason = `cannot connect to ${this.path}: ${reasonOf(error, REMEDIES)}`
     })
     socket.on('close', () => {
-      this.welcomed = false
+      this.connected = false
       if (this.closed) return
       this.handlers.down(reason)
       this.retry = this.clock.after(RECONNECT_MS, () => this.start())
@@ -79,13 +75,13 @@ export class LinkClient {
   }
 
   send(message: ToAgent): void {
-    if (this.welcomed && this.socket !== null) writeLine(this.socket, message)
+    if (this.connected && this.socket !== null) writeLine(this.socket, message)
   }
 
   /** Sends the queued messages, then ends: immediately if the agent closes its side as well, or after a second. */
   close(): void {
     this.closed = true
-    this.welcomed = false
+    this.connected = false
     this.retry?.cancel()
     const { socket } = this
     if (socket === null || socket.destroyed) return

@@ -1,6 +1,8 @@
 import type { Socket } from 'node:net'
+import * as z from 'zod/mini'
 import type { Instant } from '../clock.ts'
 import type { Exit } from '../processes/spawn.ts'
+import { isVersion } from '../python-version.ts'
 
 /**
  * The agent and the launcher exchange JSON lines over a unix socket: the agent sends grants and orders, the launcher
@@ -110,10 +112,8 @@ export type WorkloadCause =
   | { kind: 'standby' }
 
 /** A launcher's CLOCK_BOOTTIME, and then its CLOCK_MONOTONIC, in ms, read in this order (see `BootOffset`). */
-export interface BootReading {
-  readonly boot: number
-  readonly mono: number
-}
+const BootReading = z.object({ boot: z.number(), mono: z.number() })
+export type BootReading = z.infer<typeof BootReading>
 
 /** Of the settings that must be equal on all replicas. */
 export interface Digests {
@@ -140,22 +140,23 @@ export interface ContentView {
 
 export const UNKNOWN_DIGESTS: Digests = { flows: null, secretKey: null }
 
-export interface Hello {
-  readonly type: 'hello'
-  readonly version: 1
+export const Hello = z.object({
+  type: z.literal('hello'),
+  version: z.number(),
   /** From an earlier `welcome`. Absent on a launcher's first connection. */
-  readonly token?: string
-  readonly pid: number
+  token: z.exactOptional(z.string()),
+  pid: z.number(),
   /** The launcher is PID 1, alone in its namespace: when it dies, the kernel kills the other processes. */
-  readonly alone: boolean
+  alone: z.boolean(),
   /** The launcher's CLOCK_MONOTONIC in ms, to check that both ends share one clock. */
-  readonly mono: number
+  mono: z.number(),
   /** For the difference between the two boot clocks. Absent: they are the same clock. */
-  readonly clocks?: BootReading
+  clocks: z.exactOptional(BootReading),
   /** The version of the LangFlow that it would start, by its package. Absent: unknown. */
-  readonly langflow?: string
-  readonly view: WorkloadView
-}
+  langflow: z.exactOptional(z.string().check(z.refine(isVersion))),
+  view: z.custom<WorkloadView>((view) => typeof view?.state === 'string'),
+})
+export type Hello = z.infer<typeof Hello>
 
 export type ToAgent =
   | Hello

@@ -8,12 +8,11 @@ import { makeDirectory } from '../directory.ts'
 import { reasonOf } from '../errno.ts'
 import { FatalError } from '../exit.ts'
 import { readJsonLines } from '../json-lines.ts'
-import { isVersion } from '../python-version.ts'
 import type { LauncherKeys } from './launcher-keys.ts'
 import {
   type BootReading,
   type Grant,
-  type Hello,
+  Hello,
   MAX_LINE_BYTES,
   type ToAgent,
   type ToLauncher,
@@ -74,23 +73,18 @@ export class LinkServer {
     try {
       makeDirectory(dirname(path))
       await removeStale(path)
+      await this.bind()
     } catch (error) {
-      if (error instanceof FatalError) throw error
-      throw new FatalError(`cannot create --socket ${path}: ${reasonOf(error)}`)
+      // With `run`, the path begins with the directory for temporary files. That of a flag is never too long.
+      const reason = reasonOf(error, { EINVAL: 'the path is too long' })
+      throw new FatalError(`cannot create --socket ${path}: ${reason}`)
     }
-    await this.bind()
     this.look()
   }
 
   private async bind(): Promise<void> {
     const { socket: path } = this.parts.options
-    try {
-      await once(this.server.listen(path), 'listening')
-    } catch (error) {
-      // With `run`, the path begins with the directory for temporary files. That of a flag is never too long.
-      const reason = reasonOf(error, { EINVAL: 'the path is too long' })
-      throw new FatalError(`cannot listen on --socket ${path}: ${reason}`)
-    }
+    await once(this.server.listen(path), 'listening')
     // The other container may run under another user that shares the group of the volume (fsGroup).
     chmodSync(path, 0o660)
     this.inode = inodeOf(path)
@@ -178,10 +172,12 @@ export class LinkServer {
         if (message.type === 'pong') this.bootOffset.compare(message.clocks, clock.now())
         if (message.type === 'locked') keys.locked()
         handlers.received(message)
-      } else if (!isGreeted && isHello(message)) {
-        isGreeted = true
-        if (this.greet(socket, message)) helloTimeout.cancel()
-      } else turnAway('it did not begin with one hello')
+        return
+      }
+      const hello = isGreeted ? undefined : Hello.safeParse(message).data
+      if (hello === undefined) return turnAway('it did not begin with one hello')
+      isGreeted = true
+      if (this.greet(socket, hello)) helloTimeout.cancel()
     }
     readJsonLines(socket, MAX_LINE_BYTES, received, turnAway)
   }
@@ -260,20 +256,6 @@ export class BootOffset {
   }
 }
 
-function isHello(message: ToAgent): message is Hello {
-  if (message.type !== 'hello') return false
-  const { token, pid, alone, mono, clocks, langflow, view } = message as Partial<Hello>
-  return (
-    (token === undefined || typeof token === 'string') &&
-    typeof pid === 'number' &&
-    typeof alone === 'boolean' &&
-    typeof mono === 'number' &&
-    (clocks === undefined || (typeof clocks?.boot === 'number' && typeof clocks.mono === 'number')) &&
-    (langflow === undefined || (typeof langflow === 'string' && isVersion(langflow))) &&
-    typeof view?.state === 'string'
-  )
-}
-
 /** 0 if the path does not exist or cannot be read. A link is not followed. */
 function inodeOf(path: string): number {
   try {
@@ -286,8 +268,7 @@ function inodeOf(path: string): number {
 async function removeStale(path: string): Promise<void> {
   const found = statSync(path, { throwIfNoEntry: false })
   if (found === undefined) return
-  if (!found.isSocket())
-    throw new FatalError(`--socket ${path} exists and is not a socket: remove it or choose another path`)
+  if (!found.isSocket()) throw new Error('it exists and is not a socket: remove it or choose another path')
   const probe = connect(path)
   const answered = await once(probe, 'connect', { signal: AbortSignal.timeout(HELLO_WITHIN_MS) }).then(
     () => true,
@@ -295,7 +276,6 @@ async function removeStale(path: string): Promise<void> {
     ({ name }: Error) => name === 'AbortError',
   )
   probe.destroy()
-  if (answered)
-    throw new FatalError(`another agent answers on --socket ${path}: stop it or choose another path`)
+  if (answered) throw new Error('another agent answers on it: stop it or choose another path')
   unlinkSync(path)
 }

@@ -33,21 +33,20 @@ export interface Exit {
 export type Started = ChildProcess & { readonly pid: number }
 
 /**
- * Executes the command in its own session, by default without stdin and with its output passed through. Resolves before
- * the event loop turns again, so that the child cannot have been reaped yet. Rejects with one sentence.
+ * Executes the command in its own session, without stdin and with its output passed through. Resolves before the event
+ * loop turns again, so that the child cannot have been reaped yet. Rejects with one sentence.
  */
 export async function spawnCommand(
   command: readonly string[],
   env: NodeJS.ProcessEnv,
   reaper: Reaper,
-  stdio?: StdioOptions,
 ): Promise<Started> {
   const [file = ''] = command
   if (file === '') throw new Error('cannot start the workload: give a command after "--"')
   try {
     // A reaper that cannot execute the command would report it only in its output.
     if (reaper.length > 0) findProgram(file, env)
-    const child = spawnBelow(reaper, command, env, stdio)
+    const child = spawnBelow(reaper, command, env)
     if (child.pid !== undefined) return child as Started
     return await new Promise((_, reject) => child.once('error', reject))
   } catch (error) {

@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../../clock.ts'
-import { COLD, type StandbyView } from '../../link/link-messages.ts'
+import type { StandbyView } from '../../link/link-messages.ts'
 
 /** Between two preparations of a kept standby, since each costs a start of LangFlow. */
 const AGAIN_MS = 2 * 60_000
@@ -47,18 +47,9 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
 
   get view(): StandbyView {
     const { phase } = this
-    switch (phase.name) {
-      case 'due':
-      case 'used':
-        return { ...COLD, mode: 'warm' }
-      case 'preparing':
-        return { ...COLD, mode: 'warm', state: 'preparing' }
-      case 'ready':
-        return { mode: 'warm', state: 'ready', reason: phase.reason }
-      case 'failed':
-        return { ...COLD, reason: phase.reason }
-    }
-    return COLD
+    const mode = phase.name === 'none' || phase.name === 'failed' ? 'cold' : 'warm'
+    const state = 'process' in phase ? phase.name : 'none'
+    return { mode, state, reason: 'reason' in phase ? phase.reason : null }
   }
 
   get process(): P | null {

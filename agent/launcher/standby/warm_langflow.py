@@ -17,6 +17,7 @@ if __name__ == "__main__":
     sys.path[0] = sys.argv[2]
 
 import errno
+import functools
 import gc
 import importlib.util
 import json
@@ -195,18 +196,6 @@ def asynchronously(work, *args):
         pool.submit(lambda: asyncio.run(work(*args))).result()
 
 
-def remembering(work, key):
-    results = {}
-
-    def remembered(*args):
-        at = key(*args)
-        if at not in results:
-            results[at] = work(*args)
-        return results[at]
-
-    return remembered
-
-
 def answer_for_file(standby):
     """`platform.architecture` starts the program `file`. croniter needs only the word size, which is available without it."""
     import platform
@@ -310,9 +299,11 @@ def request_health(application):
 
 def remember_package_files():
     """Remembers the files of the installed packages: LangFlow searches all of them for extensions."""
-    from importlib.metadata import Distribution
+    from importlib.metadata import Distribution, PathDistribution
 
-    Distribution.files = property(remembering(Distribution.files.fget, lambda self: str(self._path)))
+    usual = Distribution.files.fget
+    files = functools.cache(lambda path: usual(PathDistribution(path)))
+    Distribution.files = property(lambda self: files(self._path))
 
 
 def rehearse_components():
@@ -362,7 +353,7 @@ def remember_revisions():
     from alembic.util import pyfiles
 
     load = pyfiles.load_module_py
-    remembered = remembering(load, lambda name, path: str(path))
+    remembered = functools.cache(load)
 
     def load_once(name, path):
         is_revision = os.path.basename(os.path.dirname(path)) == "versions"
