@@ -48,17 +48,15 @@ async function launch(options: LauncherOptions): Promise<number> {
     log.warn(
       `LangFlow's version cannot be read from this command, so an older LangFlow may use the database of a newer one: start it with ${KNOWN}`,
     )
-  const { command, socket, stopTimeoutMs } = options
   const clock = systemClock
   const launcher = new Launcher({
-    command,
     langflow,
     content: (changed) => new ContentWatch({ paths: options.handoverOnChange, env, clock, changed }),
-    stopTimeoutMs,
+    stopTimeoutMs: options.stopTimeoutMs,
     alone,
     log,
-    link: (handlers) => new LinkClient(socket, clock, handlers),
-    machine: localMachine({ clock, command, env, alone, reaper, socket, log }),
+    link: (handlers) => new LinkClient(options.socket, clock, handlers),
+    machine: localMachine(options, env, alone, reaper, log),
   })
   const terminate = () => launcher.dispatch({ type: 'leave', defect: null })
   process.on('SIGTERM', terminate)

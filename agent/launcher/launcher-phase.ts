@@ -154,8 +154,6 @@ export type LauncherEffect =
   | { type: 'announce end'; defect: string | null }
   | { type: 'exit'; code: number }
 
-export type EffectOf<Type extends LauncherEffect['type']> = Extract<LauncherEffect, { type: Type }>
-
 export function isIdle({ phase }: LauncherRecord): boolean {
   return phase.name === 'idle'
 }

@@ -13,7 +13,6 @@ import { type Log, LogThrottle } from '../observe/log.ts'
 import type { ContentWatch } from './content-watch.ts'
 import {
   type AgentOrder,
-  type EffectOf,
   INITIAL_RECORD,
   type LauncherEffect,
   type LauncherEvent,
@@ -22,17 +21,9 @@ import {
 } from './launcher-phase.ts'
 import { step } from './launcher-step.ts'
 import type { KeptStandby } from './standby/standby.ts'
-import { type WorkloadMachine, WorkloadProcesses } from './workload-processes.ts'
-
-/** A seam for the simulation. */
-export interface LauncherMachine extends WorkloadMachine {
-  newStandby(mark: () => string, startTimeoutMs: number, changed: () => void): KeptStandby
-  /** Takes the lock that proves this launcher's death, and keeps it while the returned object exists. */
-  lock(): object | null
-}
+import { type LauncherMachine, WorkloadProcesses } from './workload-processes.ts'
 
 export interface LauncherOptions {
-  readonly command: readonly string[]
   /** The version of the LangFlow that it would start now. */
   readonly langflow: () => string | null
   readonly content: (changed: () => void) => Pick<ContentWatch, keyof ContentWatch>
@@ -72,7 +63,7 @@ export class Launcher {
       step: (before, event) => step(options, before, event, machine.clock.now()),
       carryOut: (effect) => (this.handlers[effect.type] as (effect: LauncherEffect) => unknown)(effect),
     })
-    this.processes = new WorkloadProcesses(options.command, machine, (event) => this.dispatch(event))
+    this.processes = new WorkloadProcesses(machine, (event) => this.dispatch(event))
     this.repeats = new LogThrottle(log, machine.clock)
     this.langflow = options.langflow()
     this.content = options.content(() => this.contentChanged())
@@ -168,7 +159,7 @@ export class Launcher {
   // 2. The effects of decisions.
 
   private readonly handlers: {
-    readonly [Type in LauncherEffect['type']]: (effect: EffectOf<Type>) => unknown
+    readonly [Type in LauncherEffect['type']]: (effect: Extract<LauncherEffect, { type: Type }>) => unknown
   } = {
     report: ({ view, cause }) => this.report(this.view(view), cause),
     'check clocks': ({ afterMs }) => this.checkClocks(afterMs),

@@ -1,4 +1,5 @@
-import type { Clock } from '../clock.ts'
+import { systemClock as clock } from '../clock.ts'
+import type { LauncherOptions } from '../config/options.ts'
 import { holdLock } from '../link/launcher-lock.ts'
 import type { Log } from '../observe/log.ts'
 import { isPortFree } from '../processes/port.ts'
@@ -6,26 +7,21 @@ import { createProcessTree } from '../processes/process-tree.ts'
 import { type Reaper, spawnCommand } from '../processes/spawn.ts'
 import type { EnvFiles } from './env-files.ts'
 import { coldStart } from './langflow-command.ts'
-import type { LauncherMachine } from './launcher.ts'
 import { ServingProcesses } from './serving-processes.ts'
 import { type WarmStandby, warmStandby } from './standby/warm-standby.ts'
 import { standbyEnvironment, workloadEnvironment } from './workload-environment.ts'
+import type { LauncherMachine } from './workload-processes.ts'
 
 /** Marks the workload's processes, so that they are found after any change of parent or session. */
 export const MARKER = 'LANGFLOW_LEADER_TREE'
 
-interface LocalMachineParts {
-  readonly clock: Clock
-  readonly command: readonly string[]
-  readonly env: EnvFiles
-  readonly alone: boolean
-  readonly reaper: Reaper
-  readonly socket: string
-  readonly log: Pick<Log, 'info'>
-}
-
-export function localMachine(parts: LocalMachineParts): LauncherMachine {
-  const { clock, command, env, alone, reaper, socket, log } = parts
+export function localMachine(
+  { command, socket }: Pick<LauncherOptions, 'command' | 'socket'>,
+  env: EnvFiles,
+  alone: boolean,
+  reaper: Reaper,
+  log: Pick<Log, 'info'>,
+): LauncherMachine {
   let standby: WarmStandby | null = null
 
   const spawn = async (words: readonly string[], environment: NodeJS.ProcessEnv) => {
@@ -37,6 +33,7 @@ export function localMachine(parts: LocalMachineParts): LauncherMachine {
 
   return {
     clock,
+    command,
     tree: (mark) => createProcessTree({ marker: { name: MARKER, value: mark }, clock, alone, reaper, spawn }),
     newStandby(mark, startTimeoutMs, changed) {
       const environment = () => ({ ...standbyEnvironment(env.environment), [MARKER]: mark() })

@@ -5,8 +5,11 @@ import type { LauncherEvent } from './launcher-phase.ts'
 import type { ServingProcesses } from './serving-processes.ts'
 import type { KeptStandby } from './standby/standby.ts'
 
-export interface WorkloadMachine {
+/** A seam for the simulation. */
+export interface LauncherMachine {
   readonly clock: Clock
+  /** Starts the workload. */
+  readonly command: readonly string[]
   tree(mark: string): ProcessTree
   /** One sentence that names the process on it, unless the port is free. */
   portHolder(port: number): Promise<string | null>
@@ -14,6 +17,9 @@ export interface WorkloadMachine {
   /** Reads the environment again before a start. Resolves to why none is possible, in one sentence. */
   readEnvironment(): Promise<string | null>
   environment(grant: Pick<Grant, 'epoch' | 'identity'>): NodeJS.ProcessEnv
+  newStandby(mark: () => string, startTimeoutMs: number, changed: () => void): KeptStandby
+  /** Takes the lock that proves this launcher's death, and keeps it while the returned object exists. */
+  lock(): object | null
 }
 
 /** Time for SIGKILL. Processes that are alive after it count as unstoppable. */
@@ -22,17 +28,15 @@ const PORT_CHECK_MS = 10
 
 /** Carries out the launcher's decisions on the workload's processes, and reports the results. */
 export class WorkloadProcesses {
-  private readonly command: readonly string[]
-  private readonly machine: WorkloadMachine
+  private readonly machine: LauncherMachine
   private readonly report: (event: LauncherEvent) => void
   private tree: ProcessTree | null = null
-  private serving: ReturnType<WorkloadMachine['serving']> | null = null
+  private serving: ReturnType<LauncherMachine['serving']> | null = null
   private stopTimer: Timer | null = null
   mark = ''
   port = 0
 
-  constructor(command: readonly string[], machine: WorkloadMachine, report: WorkloadProcesses['report']) {
-    this.command = command
+  constructor(machine: LauncherMachine, report: WorkloadProcesses['report']) {
     this.machine = machine
     this.report = report
   }
@@ -57,9 +61,10 @@ export class WorkloadProcesses {
   }
 
   async launch(start: number, grant: Grant): Promise<void> {
+    const { machine } = this
     const tree = this.tree as ProcessTree
     try {
-      const { pid } = await tree.start(this.command, this.machine.environment(grant), (exit) =>
+      const { pid } = await tree.start(machine.command, machine.environment(grant), (exit) =>
         this.report({ type: 'exited', start, exit }),
       )
       if (this.tree === tree) this.report({ type: 'launched', start, pid })

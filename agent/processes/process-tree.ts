@@ -49,7 +49,6 @@ export function createProcessTree(options: ProcessTreeOptions): ProcessTree {
  */
 abstract class SignalledTree {
   protected readonly options: ProcessTreeOptions
-  private readonly reaper: Reaper
   private child: (ProcessIdentity & { exited: boolean }) | undefined
   private first: ProcessIdentity | undefined
   private isFrozen = false
@@ -58,7 +57,6 @@ abstract class SignalledTree {
 
   constructor(options: ProcessTreeOptions) {
     this.options = options
-    this.reaper = options.reaper ?? []
   }
 
   protected abstract scan(): Scan
@@ -73,8 +71,7 @@ abstract class SignalledTree {
    * cannot be started. `exited` is called once, when its first process has ended. Other processes may still be alive.
    */
   async start(command: readonly string[], env: NodeJS.ProcessEnv, exited: (exit: Exit) => void) {
-    const { marker, clock, spawn = spawnCommand } = this.options
-    const { reaper } = this
+    const { marker, clock, reaper = [], spawn = spawnCommand } = this.options
     const started = await spawn(command, { ...env, [marker.name]: marker.value }, reaper)
     const { pid } = started
     // The child cannot have been reaped yet: the event loop has not turned since it was created.

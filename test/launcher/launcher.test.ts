@@ -63,7 +63,6 @@ class Bench {
   readonly digests: Digests[] = []
   private handlers!: LinkClientHandlers
   readonly options = {
-    command: ['langflow'],
     langflow: () => this.version,
     content: (changed: () => void) => {
       this.contentChanged = changed
@@ -78,6 +77,7 @@ class Bench {
     },
     machine: {
       clock: this.clock,
+      command: ['langflow'],
       tree: () => this.tree,
       newStandby: () => this.standby as KeptStandby,
       lock: () => null,

@@ -29,7 +29,6 @@ export class LauncherHost {
     this.replica = replica
     this.world = world
     this.launcher = new Launcher({
-      command: ['langflow'],
       langflow: () => config.langflow,
       content: (changed) => {
         this.content = new ModelContent(replica, process, changed)
@@ -41,6 +40,7 @@ export class LauncherHost {
       link: (handlers) => launcherEnd(socket, process, handlers),
       machine: {
         clock: process,
+        command: ['langflow'],
         tree: () => this.tree(),
         newStandby: (_mark, startTimeoutMs, changed) => {
           this.standby = modelStandby({ process, random, behaviour, startTimeoutMs, changed })
