@@ -177,8 +177,9 @@ export async function updateAnnotations(
       return await cluster.annotate(lease, annotations)
     } catch (error) {
       if (!(error instanceof ApiError)) throw error
-      if (error.code !== 'conflict' && !error.mayHaveCommitted) throw asOperationError(error)
-      if (error.mayHaveCommitted) unsure = annotations
+      const isUnsure = ['server', 'timeout', 'network'].includes(error.code)
+      if (error.code !== 'conflict' && !isUnsure) throw asOperationError(error)
+      if (isUnsure) unsure = annotations
       if (attempt < ATTEMPTS) continue
       const advice =
         unsure === null ? 'try again' : 'the write may have succeeded, see langflow-leader status'

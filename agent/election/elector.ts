@@ -124,12 +124,8 @@ export class Elector {
   }
 
   private async rehearse(lease: Lease | null, deadlineMs: number): Promise<void> {
-    try {
-      await this.options.api.rehearse(lease, deadlineMs)
-      this.dispatch({ type: 'rehearsed', error: null })
-    } catch (cause) {
-      this.dispatch({ type: 'rehearsed', error: asApiError(cause) })
-    }
+    const error = await this.options.api.rehearse(lease, deadlineMs).then(() => null, asApiError)
+    this.dispatch({ type: 'rehearsed', error })
   }
 
   private async read(deadlineMs: number): Promise<void> {
@@ -145,8 +141,7 @@ export class Elector {
   }
 }
 
-/** A defect must not stop the election. The write counts as one that may have been applied. */
+/** A defect must not stop the election. */
 function asApiError(cause: unknown): ApiError {
-  if (cause instanceof ApiError) return cause
-  return new ApiError('network', String(cause), { mayHaveCommitted: true, cause })
+  return cause instanceof ApiError ? cause : new ApiError('network', String(cause))
 }

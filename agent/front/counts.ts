@@ -1,21 +1,15 @@
 import type { Clock, Timer } from '../clock.ts'
-import { type FailedBecause, type FromFront, type FrontCounts, NO_COUNTS } from './front-messages.ts'
+import { type FailedBecause, type FromFront, NO_COUNTS } from './front-messages.ts'
 
 const AT_MOST_EVERY_MS = 200
 
-export type RequestState = 'arriving' | 'waiting' | 'in flight' | 'streaming' | 'over'
+export type RequestState = 'arriving' | 'held' | 'inFlight' | 'streams' | 'over'
 
 export class Counts {
   readonly #clock: Clock
   readonly #oldestMs: () => number
   readonly #report: (message: FromFront) => void
-  readonly #requests: Record<RequestState, number> = {
-    arriving: 0,
-    waiting: 0,
-    'in flight': 0,
-    streaming: 0,
-    over: 0,
-  }
+  readonly #requests = { arriving: 0, held: 0, inFlight: 0, streams: 0, over: 0 }
   readonly #forwarded = { ...NO_COUNTS.forwarded }
   readonly #failed = { ...NO_COUNTS.failed }
   #streamsEnded = 0
@@ -29,8 +23,8 @@ export class Counts {
   }
 
   get unfinished(): number {
-    const { over, ...rest } = this.#requests
-    return Object.values(rest).reduce((sum, count) => sum + count)
+    const { arriving, held, inFlight, streams } = this.#requests
+    return arriving + held + inFlight + streams
   }
 
   arrived(): void {
@@ -63,25 +57,16 @@ export class Counts {
     this.#changed()
   }
 
-  #now(): FrontCounts {
-    return {
-      held: this.#requests.waiting,
-      oldestHeldMs: Math.round(this.#oldestMs()),
-      inFlight: this.#requests['in flight'],
-      streams: this.#requests.streaming,
-      forwarded: { ...this.#forwarded },
-      failed: { ...this.#failed },
-      streamsEnded: this.#streamsEnded,
-      rssBytes: process.memoryUsage.rss(),
-    }
-  }
-
   #changed(): void {
     this.#due ??= this.#clock.after(AT_MOST_EVERY_MS, () => {
       this.#due = null
-      this.#report({ type: 'counts', counts: this.#now(), heldMs: this.#heldMs })
+      const { held, inFlight, streams } = this.#requests
+      const requests = { held, inFlight, streams, oldestHeldMs: Math.round(this.#oldestMs()) }
+      const totals = { forwarded: this.#forwarded, failed: this.#failed, streamsEnded: this.#streamsEnded }
+      const counts = { ...requests, ...totals, rssBytes: process.memoryUsage.rss() }
+      this.#report({ type: 'counts', counts, heldMs: this.#heldMs })
       this.#heldMs = []
-      if (this.#requests.waiting > 0) this.#changed()
+      if (held > 0) this.#changed()
     })
   }
 }

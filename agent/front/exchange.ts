@@ -79,7 +79,7 @@ export class Exchange {
 
   waits(held: boolean): void {
     if (!held) this.#waitedMs = this.#options.clock.mono() - this.since
-    this.become(held ? 'waiting' : 'arriving')
+    this.become(held ? 'held' : 'arriving')
   }
 
   become(state: RequestState): void {
@@ -154,7 +154,7 @@ export class Exchange {
   }
 
   #streams(): () => void {
-    this.become('streaming')
+    this.become('streams')
     return this.#options.streams.add(() => this.#endStream())
   }
 

@@ -1,5 +1,4 @@
 import type { Duplex } from 'node:stream'
-import { readJsonLines } from '../json-lines.ts'
 
 // Agent and front are two processes, so that traffic delays no renewal. They exchange JSON lines over file descriptor 3
 // of the front: the agent sends routes, the front sends results and counts. Times are CLOCK_MONOTONIC in ms: both
@@ -85,10 +84,6 @@ export const HOP_WAITED = 'langflow-leader-hop-waited'
  * broke, and the front that received the request first decides what follows.
  */
 export const HOP_EPOCH = 'langflow-leader-epoch'
-
-export function readMessages<Message>(channel: Duplex, received: (message: Message) => void): void {
-  readJsonLines(channel, Number.POSITIVE_INFINITY, received)
-}
 
 export function writeMessage(channel: Duplex, message: ToFront | FromFront): void {
   if (channel.writable) channel.write(`${JSON.stringify(message)}\n`)

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { Clock, Timer } from '../clock.ts'
+import { readJsonLines } from '../json-lines.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
 import { listenOn } from '../processes/port.ts'
 import { Counts } from './counts.ts'
@@ -8,7 +9,6 @@ import {
   type FromFront,
   type FrontConfig,
   type FrontRoute,
-  readMessages,
   type ToFront,
   writeMessage,
 } from './front-messages.ts'
@@ -32,7 +32,7 @@ export interface FrontOptions {
 export async function serveFront(channel: Duplex, options: FrontOptions): Promise<void> {
   const { promise: over, resolve } = Promise.withResolvers<void>()
   let front: Front | null = null
-  readMessages<ToFront>(channel, (message) => {
+  readJsonLines<ToFront>(channel, Number.POSITIVE_INFINITY, (message) => {
     if (message.type === 'begin') {
       front = new Front(message.config, options, (report) => writeMessage(channel, report))
       void front.begin().catch((error: Error) => {
@@ -156,7 +156,7 @@ class Front {
       if (exchange.hop !== null && !this.#routing.accepts(exchange.hop))
         throw notTheLeader(this.#routing.epoch)
       const upstream = await room.turn(exchange)
-      exchange.become('in flight')
+      exchange.become('inFlight')
       const failure = await this.#send(exchange, upstream)
       if (failure === null) {
         upstream.givenBack()

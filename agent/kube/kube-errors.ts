@@ -17,21 +17,11 @@ export type ApiErrorCode =
 export class ApiError extends Error {
   override readonly name = 'ApiError'
   readonly code: ApiErrorCode
-  /**
-   * `false` if the API server certainly did not apply the write. `true` if it may have, although the answer never
-   * arrived. Connection refused and every 4xx are certain. Timeouts, resets and 5xx are not.
-   */
-  readonly mayHaveCommitted: boolean
   readonly status: number | undefined
-  constructor(
-    code: ApiErrorCode,
-    message: string,
-    about: { mayHaveCommitted?: boolean; status?: number | undefined; cause?: unknown } = {},
-  ) {
-    super(message, { cause: about.cause })
+  constructor(code: ApiErrorCode, message: string, status?: number) {
+    super(message)
     this.code = code
-    this.mayHaveCommitted = about.mayHaveCommitted ?? false
-    this.status = about.status
+    this.status = status
   }
 }
 
@@ -90,7 +80,7 @@ export function refusedRequest(target: ApiTarget, status: number, detail: Status
   const code = codeOf(verb, status, detail)
   const sentence =
     sentences[code] ?? `the API server at ${server} answered ${status} to "${verb}" of ${what}${message}`
-  return new ApiError(code, sentence, { status, mayHaveCommitted: status >= 500 && writes(verb) })
+  return new ApiError(code, sentence, status)
 }
 
 function codeOf(verb: Verb, status: number, detail: Status | undefined): ApiErrorCode {
@@ -117,36 +107,21 @@ function forbidden({ verb, kind: { resource }, namespace, name }: ApiTarget, mes
   return `user "${user}" may not "${verb}" ${what}: add the verb to its ${namespace === '' ? 'Cluster' : ''}Role`
 }
 
+/** `handedOver`: the request was sent, so that a write may have been applied although the answer never arrived. */
 export function timeoutError({ verb, server }: ApiTarget, deadlineMs: number, handedOver: boolean): ApiError {
-  const ms = Math.round(deadlineMs)
-  return new ApiError(
-    'timeout',
-    handedOver
-      ? `the API server at ${server} did not answer "${verb}" within ${ms} ms`
-      : `no connection to the API server at ${server} within ${ms} ms`,
-    { mayHaveCommitted: handedOver && writes(verb) },
-  )
+  const what = handedOver
+    ? `the API server at ${server} did not answer "${verb}"`
+    : `no connection to the API server at ${server}`
+  return new ApiError('timeout', `${what} within ${Math.round(deadlineMs)} ms`)
 }
 
-export function connectionError({ verb, server }: ApiTarget, cause: unknown, handedOver: boolean): ApiError {
-  const where = handedOver
-    ? `lost the connection to the API server at ${server}`
-    : `cannot reach the API server at ${server}`
-  return new ApiError('network', `${where}: ${explain(cause as Error)}`, {
-    mayHaveCommitted: handedOver && writes(verb),
-    cause,
-  })
+export function connectionError({ server }: ApiTarget, cause: unknown, handedOver: boolean): ApiError {
+  const what = handedOver ? 'lost the connection to' : 'cannot reach'
+  return new ApiError('network', `${what} the API server at ${server}: ${explain(cause as Error)}`)
 }
 
 export function unexpectedReply({ verb, server }: ApiTarget, what: string, status?: number): ApiError {
-  return new ApiError('network', `the API server at ${server} answered "${verb}" with ${what}`, {
-    mayHaveCommitted: writes(verb),
-    status,
-  })
-}
-
-function writes(verb: Verb): boolean {
-  return ['update', 'patch', 'create', 'delete'].includes(verb)
+  return new ApiError('network', `the API server at ${server} answered "${verb}" with ${what}`, status)
 }
 
 function explain({ code = '', message }: NodeJS.ErrnoException): string {

@@ -115,20 +115,16 @@ async function credentialsOf({ kubeConfig, server, proxy }: Loaded): Promise<Kub
   const authorization = bearer ?? shown?.trim()
   if (authorization) headers.authorization = authorization
   const { ca, cert, key, servername, rejectUnauthorized } = options
-  const given = Object.entries({ ca, cert, key, servername, rejectUnauthorized })
-  const tls = Object.fromEntries(given.filter(([, value]) => value !== undefined))
-  return { server, headers, tls, proxy }
+  return { server, headers, tls: { ca, cert, key, servername, rejectUnauthorized }, proxy }
 }
 
 /** The text is built anew: the causes' own texts can quote the output of a plugin, including tokens. */
 function explain(cause: unknown, source: string, command: string | undefined): string {
-  const { code, path, message } = cause as NodeJS.ErrnoException
+  const { path, message } = cause as NodeJS.ErrnoException
   if (command !== undefined && (path === undefined || path === command)) {
-    const plugin = `the credential plugin "${command}" of ${source}`
-    if (code === 'ENOENT') return `${plugin} is not installed: put it on the PATH`
-    if (cause instanceof SyntaxError || cause instanceof TypeError)
-      return `${plugin} printed no ExecCredential`
-    return `${plugin} failed: ${firstLine(message)}`
+    const isNoCredential = cause instanceof SyntaxError || cause instanceof TypeError
+    const how = isNoCredential ? 'printed no ExecCredential' : `failed: ${firstLine(message)}`
+    return `the credential plugin "${command}" of ${source} ${how}`
   }
   if (path !== undefined) return `cannot read ${path}, which ${source} names: ${reasonOf(cause)}`
   return `${source} contains no usable credentials: ${firstLine(message)}`

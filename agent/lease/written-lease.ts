@@ -194,5 +194,5 @@ export function storageFault(
   const lack = parts.find(([, isStored]) => !isStored)
   if (lack === undefined) return null
   const message = `the API server accepted a write but did not store its ${lack[0]}: check webhooks and proxies that change Leases`
-  return new ApiError('not_kept', message, { mayHaveCommitted: true })
+  return new ApiError('not_kept', message)
 }

@@ -55,7 +55,7 @@ export class ScriptedCluster implements Operable {
     const failure = this.arriving(attempt)
     if (failure instanceof Error) throw failure
     if (lease.metadata.resourceVersion !== this.present.metadata.resourceVersion)
-      throw new ApiError('conflict', 'the Lease has changed since it was read', { status: 409 })
+      throw new ApiError('conflict', 'the Lease has changed since it was read', 409)
     this.note(annotations)
     this.written.push(annotations)
     const lost = this.carriedOut(attempt)

@@ -72,8 +72,8 @@ export function noted(lease: Lease, notes: Readonly<Record<string, string | null
   return { ...lease, metadata: { ...lease.metadata, annotations } }
 }
 
-export function failure(code: ApiErrorCode, mayHaveCommitted = false): ApiError {
-  return new ApiError(code, `the API server said ${code}`, { mayHaveCommitted })
+export function failure(code: ApiErrorCode): ApiError {
+  return new ApiError(code, `the API server said ${code}`)
 }
 
 /** One candidate under a clock that the test sets. It keeps every effect for the test to inspect. */
@@ -205,8 +205,8 @@ export class Candidate {
     return this.dispatch({ type: 'written', id: this.write.id, lease: answer })
   }
 
-  fail(code: ApiErrorCode, mayHaveCommitted = false, write = this.write): this {
-    return this.dispatch({ type: 'write_failed', id: write.id, error: failure(code, mayHaveCommitted) })
+  fail(code: ApiErrorCode, write = this.write): this {
+    return this.dispatch({ type: 'write_failed', id: write.id, error: failure(code) })
   }
 
   forget(): this {

@@ -111,7 +111,7 @@ class Stage {
       case 'ack':
         return void this.c.acknowledge(this.write(args))
       case 'fail':
-        return void this.c.fail(first as ApiErrorCode, plain.includes('committed'), this.write(args))
+        return void this.c.fail(first as ApiErrorCode, this.write(args))
       case 'written': {
         const { id, ...more } = args
         return void this.c.dispatch({

@@ -13,10 +13,10 @@ import {
   type FrontConfig,
   type FrontCounts,
   type FrontRoute,
-  readMessages,
   type ToFront,
   writeMessage,
 } from '../../agent/front/front-messages.ts'
+import { readJsonLines } from '../../agent/json-lines.ts'
 import { createLog } from '../../agent/observe/log.ts'
 import { Series } from '../harness/wait.ts'
 
@@ -64,7 +64,7 @@ export class FrontDriver {
 
   protected constructor(channel: Duplex) {
     this.channel = channel
-    readMessages<FromFront>(channel, (message) => this.reports.add(message))
+    readJsonLines<FromFront>(channel, Number.POSITIVE_INFINITY, (message) => this.reports.add(message))
   }
 
   protected async begin(config: Partial<FrontConfig>): Promise<void> {

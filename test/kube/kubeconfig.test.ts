@@ -118,7 +118,7 @@ echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","s
 test('the error of a failed plugin names the plugin, but not the token that it printed', async () => {
   const token = 'eyJhbGciOiJSUzI1NiIsImtpZCI6IjEyMyJ9.eyJpc3MiOiJrdWJlcm5ldGVzIn0.c2lnbmF0dXJl'
   const failures: [exec: object, message: RegExp][] = [
-    [{ command: 'no-such-plugin' }, /"no-such-plugin" of kubeconfig .* not installed/],
+    [{ command: 'no-such-plugin' }, /"no-such-plugin" of kubeconfig .* failed: .* ENOENT$/],
     [
       { command: 'sh', args: ['-c', `echo "expired: ${token}" >&2; exit 3`] },
       /failed: expired: \[redacted\]$/,

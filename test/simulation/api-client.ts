@@ -49,16 +49,16 @@ export function apiClient(replica: Replica, world: World, process: Process): Lea
       if (destroy) network.disconnect(connection)
       else give(connection)
     }
-    const fail = (code: ApiErrorCode, mayHaveCommitted: boolean) => {
+    const fail = (code: ApiErrorCode) => {
       if (!open) return
-      if (!closed) reject(failure(code, mayHaveCommitted))
+      if (!closed) reject(failure(code))
       end(code === 'network' || code === 'timeout')
     }
-    const deadline = process.after(deadlineMs, () => fail('timeout', true))
+    const deadline = process.after(deadlineMs, () => fail('timeout'))
     const answer = (reply: Reply) =>
       process.deliver(() => {
         if (!open) return
-        if ('error' in reply) return fail(reply.error, uncertain(reply.error))
+        if ('error' in reply) return fail(reply.error)
         end(false)
         knowledge.answered()
         if (kind === 'writes' && reply.lease !== null) judge.received(replica, reply.lease)
@@ -78,7 +78,7 @@ export function apiClient(replica: Replica, world: World, process: Process): Lea
     }
     process.act(() => {
       if (network.has(({ refused, newRefused }) => refused || (newRefused && !connection.proven))) {
-        timeline.in(1, () => process.deliver(() => fail('network', false)))
+        timeline.in(1, () => process.deliver(() => fail('network')))
       } else if (!connection.dead && !network.has(({ lost }) => lost === kind)) {
         const late = kind === 'writes' ? network.lateness() : 0
         const sent = () => server.receive(arrive, () => back({ error: 'network' }))
@@ -123,7 +123,7 @@ export function apiClient(replica: Replica, world: World, process: Process): Lea
         deadlineMs,
         answer: write(lease, deadlineMs, () => apply(lease)),
         read,
-        late: () => failure('timeout', true),
+        late: () => failure('timeout'),
         seen,
       }),
     create: (lease, deadlineMs) => write(lease, deadlineMs, () => server.create(lease, instance)),
@@ -149,9 +149,9 @@ export function apiClient(replica: Replica, world: World, process: Process): Lea
   }
 }
 
-function failure(code: ApiErrorCode, mayHaveCommitted: boolean): ApiError {
+function failure(code: ApiErrorCode): ApiError {
   const status = code === 'timeout' || code === 'network' ? undefined : REFUSED
-  return new ApiError(code, `the API server: ${code}`, { mayHaveCommitted, status })
+  return new ApiError(code, `the API server: ${code}`, status)
 }
 
 function uncertain(code: ApiErrorCode): boolean {

@@ -8,6 +8,7 @@ import type { AgentOptions } from '../../config/options.ts'
 import { variableOf } from '../../config/setting.ts'
 import { reasonOf } from '../../errno.ts'
 import type { Fault } from '../../fault.ts'
+import { readJsonLines } from '../../json-lines.ts'
 import type { Metrics } from '../../observe/prometheus.ts'
 import { deprioritize } from '../../processes/spawn.ts'
 import { SupervisedChild } from '../../processes/supervised-child.ts'
@@ -18,7 +19,6 @@ import {
   HOP,
   HOP_EPOCH,
   NO_COUNTS,
-  readMessages,
   type ToFront,
   writeMessage,
 } from '../front-messages.ts'
@@ -156,7 +156,7 @@ export class FrontProcess {
     const channel = child.stdio[3] as Duplex
     const timer = this.#options.clock.after(LISTENS_WITHIN_MS, () => this.#child.kill())
     this.#phase = { name: 'starting', channel, timer }
-    readMessages<FromFront>(channel, (message) => this.#received(channel, message))
+    readJsonLines<FromFront>(channel, Number.POSITIVE_INFINITY, (message) => this.#received(channel, message))
     this.#send({ type: 'begin', config: this.#options.config })
     this.#sendRoute()
   }

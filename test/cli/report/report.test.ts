@@ -80,7 +80,7 @@ function launcherLog(): string {
 /** @param denied what the user may not read */
 function reportWithout(...denied: string[]) {
   const read = async <T>(what: string, value: T): Promise<T> => {
-    if (denied.includes(what)) throw new ApiError('forbidden', `may not read ${what}`, { status: 403 })
+    if (denied.includes(what)) throw new ApiError('forbidden', `may not read ${what}`, 403)
     return value
   }
   const problem = `connect to redis://:${canary('problem')}@redis failed`

@@ -54,7 +54,7 @@ const isSilent: Change = (cluster) => {
 }
 const stepping = { ...LEADER.leadership, steppingDown: 'SIGTERM' }
 const restarted = { role: 'follower', lease: { ...LEADER.lease, holder: identityOf('langflow-0') } } as const
-const timeout = () => new ApiError('timeout', 'no answer', { mayHaveCommitted: true })
+const timeout = () => new ApiError('timeout', 'no answer')
 
 describe('a request is refused without a write', () => {
   const refusals: [command: string, when: string, change: Change, code: string, word: RegExp][] = [
