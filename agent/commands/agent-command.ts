@@ -93,12 +93,7 @@ export async function runAgent(
     metrics,
     salt: Math.floor(Math.random() * 1000),
   })
-  try {
-    await replica.start()
-  } catch (error) {
-    api.close()
-    throw error
-  }
+  await replica.start()
   own.started?.()
   started.resolve(replica)
   return replica.end()

@@ -35,7 +35,8 @@ async function launch(options: LauncherOptions): Promise<number> {
   const env = new EnvFiles(options.envFile, given)
   if (options.envFile.length > 0) keepOutOfCores(log)
   await env.read()
-  const reaper = alone ? findReaper() : []
+  const tini = join(dirname(process.execPath), 'tini')
+  const reaper = alone && existsSync(tini) ? [tini, '-s', '--'] : []
   if (alone && reaper.length === 0)
     log.warn(
       `tini is missing next to ${process.execPath}, so ended processes of LangFlow are not reaped: use langflow-leader install`,
@@ -79,11 +80,6 @@ function keepOutOfCores(log: Pick<Log, 'warn'>): void {
   } catch (error) {
     log.warn(`a core dump may contain the variables of --env-file: ${(error as Error).message}`)
   }
-}
-
-function findReaper(): string[] {
-  const tini = join(dirname(process.execPath), 'tini')
-  return existsSync(tini) ? [tini, '-s', '--'] : []
 }
 
 /**

@@ -24,13 +24,24 @@ export interface StatusSource {
 
 export type HttpServer = Awaited<ReturnType<typeof startHttpServer>>
 
+const MAX_HEAD_BYTES = 8 * 1024
+
 export async function startHttpServer(
   listen: Listen,
   source: StatusSource,
   metrics: Exposition,
   clock: Clock = systemClock,
 ) {
-  const server = createServer()
+  // No route has a schema. The compilers would take a tenth of the agent's memory.
+  const noCompiler = () => {
+    throw new Error('no route may have a schema')
+  }
+  const server = fastify({
+    logger: false,
+    http: { maxHeaderSize: MAX_HEAD_BYTES },
+    schemaController: { compilersFactory: { buildValidator: noCompiler, buildSerializer: noCompiler } },
+    clientErrorHandler: (_, socket) => socket.end(rawResponse(400, 'this is not an HTTP request')),
+  })
   addRoutes(server, source, metrics)
   await server.ready()
   const limiter = new ConnectionLimiter(server.server, clock)
@@ -39,21 +50,6 @@ export async function startHttpServer(
     await server.close()
   }
   return { ...(await limiter.listen(listen)), close }
-}
-
-const MAX_HEAD_BYTES = 8 * 1024
-
-function createServer(): FastifyInstance {
-  // No route has a schema. The compilers would take a tenth of the agent's memory.
-  const noCompiler = () => {
-    throw new Error('no route may have a schema')
-  }
-  return fastify({
-    logger: false,
-    http: { maxHeaderSize: MAX_HEAD_BYTES },
-    schemaController: { compilersFactory: { buildValidator: noCompiler, buildSerializer: noCompiler } },
-    clientErrorHandler: (_, socket) => socket.end(rawResponse(400, 'this is not an HTTP request')),
-  })
 }
 
 const TEXT = 'text/plain; charset=utf-8'
@@ -76,17 +72,18 @@ function addRoutes(server: FastifyInstance, source: StatusSource, metrics: Expos
   /** The text of one round of answers is written once, for any number of clients. */
   const written = new WeakMap<readonly ReplicaRow[], string>()
   const routes: Readonly<Record<string, Handler>> = {
-    '/livez': (_, reply) => probe(reply, source.live(), "the agent's election loop is stuck"),
+    '/livez': (_, reply) => probe(reply, source.live() ? null : "the agent's election loop is stuck"),
     '/readyz': ({ query }, reply) => {
       const { ok, text } = readiness(source, query as Readonly<Record<string, string | string[]>>)
       return send(reply, ok ? 200 : 503, TEXT, text)
     },
-    '/frontz': (_, reply) => {
-      const fault = source.frontFault()
-      return probe(reply, fault === null, fault ?? '')
+    '/frontz': (_, reply) => probe(reply, source.frontFault()),
+    '/workloadz': (_, reply) =>
+      probe(reply, source.launcherAnswers() ? null : 'the launcher does not answer'),
+    '/leader': (_, reply) => {
+      const { holder, self, epoch, since } = source.status().lease
+      return json(reply, 200, { holder: holder ?? '', self, epoch, since })
     },
-    '/workloadz': (_, reply) => probe(reply, source.launcherAnswers(), 'the launcher does not answer'),
-    '/leader': (_, reply) => json(reply, 200, leaderOf(source.status())),
     '/status': (_, reply) => json(reply, 200, source.status()),
     '/replicas': async (_, reply) => {
       const rows = await source.replicas()
@@ -112,12 +109,8 @@ function addRoutes(server: FastifyInstance, source: StatusSource, metrics: Expos
   server.setErrorHandler((_, __, reply) => json(reply, 500, { error: 'the agent cannot read its status' }))
 }
 
-function probe(reply: FastifyReply, ok: boolean, problem: string): FastifyReply {
-  return ok ? send(reply, 200, TEXT, 'ok\n') : send(reply, 503, TEXT, `${problem}\n`)
-}
-
-function leaderOf({ lease }: AgentStatus): object {
-  return { holder: lease.holder ?? '', self: lease.self, epoch: lease.epoch, since: lease.since }
+function probe(reply: FastifyReply, fault: Fault): FastifyReply {
+  return send(reply, fault === null ? 200 : 503, TEXT, `${fault ?? 'ok'}\n`)
 }
 
 /** The only check that can be left out. In that case, a follower that could take over is ready as well. */

@@ -38,7 +38,6 @@ export interface EventFields extends LogFields {
   readonly reason?: string | undefined
   /** The replica concerned, if it differs from the log's own identity: a launcher has it from its grants. */
   readonly identity?: string
-  readonly msg?: string
 }
 
 /** JSON lines: `level`, `time`, `component`, `identity`, then the event's own fields, `msg` last. */
@@ -98,10 +97,10 @@ export function createLog(options: LogOptions): Log {
     (msg: string, fields: LogFields = {}) =>
       out[at]({ ...(identity && { identity }), ...fields }, msg)
   return {
-    event(name, { epoch, code, reason, identity: whom = identity, msg, ...fields }) {
+    event(name, { epoch, code, reason, identity: whom = identity, ...fields }) {
       const [at, sentence] = SENTENCES[name]
       const why = { ...(code !== undefined && { code }), ...(reason !== undefined && { reason }) }
-      out[at]({ identity: whom, epoch, event: name, ...why, ...fields }, msg ?? sentence)
+      out[at]({ identity: whom, epoch, event: name, ...why, ...fields }, sentence)
     },
     info: plain('info'),
     warn: plain('warn'),

@@ -5,11 +5,6 @@ import { whyColder } from '../link/link-messages.ts'
 import type { AgentStatus } from '../status/agent-status.ts'
 import { VERSION } from '../version.ts'
 
-export interface Exposition {
-  readonly contentType: string
-  expose(): Promise<string>
-}
-
 const REQUEST_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 const TAKEOVER_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 45, 60, 120, 300, 600]
 const HOLD_BUCKETS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 15, 20, 30, 60]
@@ -76,6 +71,7 @@ type Name = keyof typeof HELP
 type Labels = Readonly<Record<string, string>>
 type Samples = readonly (readonly [Labels, number])[]
 type Absent = null
+type Reason = ReasonCode | 'unknown'
 
 /** A scrape reads these values from the status. A name with `_total` is a counter. */
 const READINGS: { readonly [N in Name]?: (now: AgentStatus) => number | boolean | Samples | Absent } = {
@@ -129,6 +125,7 @@ function snakeCase(key: string): string {
   return key.replace(/Ms$/, '').replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)
 }
 
+export type Exposition = Pick<ReturnType<typeof createMetrics>, 'contentType' | 'expose'>
 /** The counters and timers that an agent feeds. A scrape reads all other values from its status. */
 export type Metrics = Omit<ReturnType<typeof createMetrics>, keyof Exposition>
 
@@ -175,11 +172,9 @@ export function createMetrics({ leaseName: name, status }: { leaseName: string; 
       renewals.inc({ outcome })
       if (outcome === 'acknowledged') renewDuration.observe(latencyMs / 1000)
     },
-    transition: (
-      direction: 'acquired' | 'lost' | 'stepped_down',
-      reason: ReasonCode | 'unknown' = 'unknown',
-    ) => transitions.inc({ direction, reason }),
-    restarted: (reason: ReasonCode | 'unknown' = 'unknown') => restarts.inc({ reason }),
+    transition: (direction: 'acquired' | 'lost' | 'stepped_down', reason: Reason = 'unknown') =>
+      transitions.inc({ direction, reason }),
+    restarted: (reason: Reason = 'unknown') => restarts.inc({ reason }),
     doubted: (durationMs: number) => doubtSeconds.inc(durationMs / 1000),
     alarm: (what: keyof typeof alarms, yes: boolean) => alarms[what].set(Number(yes)),
     late: (ms: number) => lag.observe(ms / 1000),

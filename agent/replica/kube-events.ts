@@ -102,9 +102,6 @@ export interface ReplicaEvent {
 
 /** The API server accepts 1,024 bytes. A character may take three. */
 const NOTE_LENGTH = 340
-const INSTANCE_LENGTH = 128
-/** A name may have 253 characters. The unique part follows after these. */
-const NAME_LENGTH = 200
 
 function eventOf(
   what: ReplicaEvent,
@@ -116,12 +113,11 @@ function eventOf(
   const [type, action, words] = EVENT_REASONS[reason]
   const why = because === undefined ? '' : `: ${because}`
   const term = code === undefined ? `(epoch ${epoch})` : `(epoch ${epoch}, ${code})`
-  const name = pod.name.slice(0, NAME_LENGTH).replace(/[^a-z0-9]+$/, '')
   return {
     apiVersion: 'events.k8s.io/v1',
     kind: 'Event',
     metadata: {
-      name: `${name}.${randomBytes(8).toString('hex')}`,
+      name: `${pod.name}.${randomBytes(8).toString('hex')}`,
       namespace: pod.namespace,
       annotations: {
         'langflow-leader/epoch': String(epoch),
@@ -130,7 +126,7 @@ function eventOf(
     },
     eventTime: microTime(wallMs),
     reportingController: 'langflow-leader',
-    reportingInstance: identity.slice(0, INSTANCE_LENGTH),
+    reportingInstance: identity,
     action,
     reason,
     type,

@@ -131,11 +131,10 @@ export function isUnserved({ view }: WorkloadRecord): boolean {
 
 /** Whether LangFlow may be answering requests. If it stops without an order, it has ended by itself. */
 export function mayServe(record: WorkloadRecord): boolean {
-  const { view, health, endOrder } = record
+  const { health, endOrder } = record
+  const { state } = record.view
   if (health.servedSince === null || isUnserved(record)) return false
-  return (
-    view.state === 'running' || view.state === 'frozen' || (view.state === 'stopping' && endOrder !== null)
-  )
+  return state === 'running' || state === 'frozen' || (state === 'stopping' && endOrder !== null)
 }
 
 function canRun(record: WorkloadRecord): boolean {

@@ -45,10 +45,10 @@ describe('a line of the log', () => {
 
   it('can have another identity and another message', () => {
     const { log, lines } = logged({ component: 'launcher', identity: '' })
-    log.event('workload_frozen', { epoch: 3, identity: 'pod_uid', msg: 'froze 4 processes' })
+    log.event('workload_frozen', { epoch: 3, identity: 'pod_uid' })
     assert.equal(
       lines[0],
-      `{"level":"warn","time":"${TIME}","component":"launcher","identity":"pod_uid","epoch":3,"event":"workload_frozen","msg":"froze 4 processes"}\n`,
+      `{"level":"warn","time":"${TIME}","component":"launcher","identity":"pod_uid","epoch":3,"event":"workload_frozen","msg":"froze LangFlow"}\n`,
     )
   })
 
