@@ -39,30 +39,19 @@ export type ToFront =
   /** Requests are forwarded with `Connection: close`, until `ended` at `until` at the latest. */
   | { readonly type: 'end'; readonly until: number }
 
-export interface FrontCounts {
-  readonly held: number
-  readonly oldestHeldMs: number
-  readonly inFlight: number
-  readonly streams: number
-  readonly forwarded: { readonly langflow: number; readonly leader: number }
-  readonly failed: Readonly<Record<FailedBecause, number>>
-  readonly streamsEnded: number
-  readonly rssBytes: number
-}
-
-export const NO_COUNTS: FrontCounts = {
+export const NO_COUNTS = {
   held: 0,
   oldestHeldMs: 0,
   inFlight: 0,
   streams: 0,
   forwarded: { langflow: 0, leader: 0 },
+  /** The first two (503): not sent. `outcome_unknown`: 502, sent, and its connection broke. `cut`: its answer broke. */
   failed: { hold_timeout: 0, hold_limit: 0, outcome_unknown: 0, cut: 0, client_gone: 0 },
   streamsEnded: 0,
   rssBytes: 0,
 }
-
-/** The first two (503): not sent. `outcome_unknown`: 502, sent, and its connection broke. `cut`: its answer broke. */
-export type FailedBecause = 'hold_timeout' | 'hold_limit' | 'outcome_unknown' | 'cut' | 'client_gone'
+export type FrontCounts = Readonly<typeof NO_COUNTS>
+export type FailedBecause = keyof FrontCounts['failed']
 
 export type FromFront =
   | { readonly type: 'listening'; readonly port: number }

@@ -40,11 +40,8 @@ const OUTCOME_UNKNOWN =
   'the connection broke before LangFlow answered, so LangFlow may or may not have processed the request: the outcome is unknown'
 
 export function heldTooLong(holdTimeoutMs: number): Refusal {
-  return new Refusal(
-    503,
-    `no replica could take this request within ${formatDuration(holdTimeoutMs)}: ${AGAIN}`,
-    'hold_timeout',
-  )
+  const sentence = `no replica could take this request within ${formatDuration(holdTimeoutMs)}: ${AGAIN}`
+  return new Refusal(503, sentence, 'hold_timeout')
 }
 
 export function tooManyHeld(holdLimit: number): Refusal {
@@ -63,12 +60,8 @@ export function notTheLeader(epoch: number): Refusal {
   return new Refusal(421, 'this replica does not lead', null, { [HOP_EPOCH]: String(epoch) })
 }
 
-export function faultOf({
-  httpVersionMajor,
-  headers,
-  rawHeaders,
-  url = '',
-}: IncomingMessage): Refusal | null {
+export function faultOf(request: IncomingMessage): Refusal | null {
+  const { httpVersionMajor, headers, rawHeaders, url = '' } = request
   if (httpVersionMajor !== 1) return new Refusal(505, 'only HTTP/1.0 and HTTP/1.1 are supported')
   // The headers of a hop are the client's and some of the other front's.
   if (headers[HOP] === undefined && rawHeaders.length > 2 * MAX_HEADERS)

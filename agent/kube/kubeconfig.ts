@@ -23,12 +23,10 @@ interface Loaded {
 export function kubeconfigAccess(paths: readonly string[], context?: string): KubeAccess {
   const source = `kubeconfig ${paths.join(', ')}`
   let loaded = load(paths, source, context)
-  let refused = false
   let pending: Promise<KubeCredentials> | undefined
 
   const refresh = () => {
-    if (!refused && signatureOf(paths) === loaded.signature) return
-    refused = false
+    if (signatureOf(paths) === loaded.signature) return
     try {
       loaded = load(paths, source, loaded.kubeConfig.getCurrentContext())
     } catch (error) {
@@ -59,7 +57,7 @@ export function kubeconfigAccess(paths: readonly string[], context?: string): Ku
       return pending
     },
     reload: () => {
-      refused = true
+      loaded = { ...loaded, signature: 'refused' }
     },
   }
 }

@@ -2,26 +2,33 @@ import { lookup } from 'node:dns/promises'
 import { type Dispatcher, request } from 'undici'
 import type { Clock } from '../clock.ts'
 import { formatListen, type Peer } from '../config/values.ts'
+import type { Fault } from '../fault.ts'
 import { type AgentStatus, statusOf } from '../status/agent-status.ts'
 
 const DEADLINE_MS = 1_000
 export const LONGEST_ANSWER = 64 * 1024
 
-export type Answer =
-  | { readonly status: AgentStatus; readonly problem: null }
-  /** `gone`: no agent has this address any longer. A slow agent is not gone, and may answer the next request. */
-  | { readonly status: null; readonly problem: string; readonly gone: boolean }
+/** The answer of a peer, or the problem with it. */
+export interface Reply {
+  readonly from: string
+  readonly status: AgentStatus | null
+  readonly problem: Fault
+  /** No agent has this address any longer. A slow agent is not gone, and may answer the next request. */
+  readonly gone: boolean
+}
 
 /** Requests an agent's `/status`, within 1 s and with at most 64 KiB. Never rejects. `origin`: `http://10.0.0.7:8090`. */
 export async function statusAt(
   origin: string,
   clock: Pick<Clock, 'after'>,
   dispatcher: Dispatcher,
-): Promise<Answer> {
+): Promise<Reply> {
   const abort = new AbortController()
   const deadline = clock.after(DEADLINE_MS, () => abort.abort())
-  const failed = (how: string, gone = false) =>
-    ({ status: null, problem: `peer ${origin} ${how}`, gone }) as const
+  const from = new URL(origin).host
+  const failed = (how: string, gone = false): Reply => {
+    return { from, status: null, problem: `peer ${origin} ${how}`, gone }
+  }
   try {
     const { statusCode, body } = await request(new URL('/status', origin), {
       dispatcher,
@@ -31,7 +38,8 @@ export async function statusAt(
     const text = await body.text()
     if (statusCode !== 200) return failed(`answered ${statusCode}`)
     const status = statusOf(parsed(text))
-    return status === null ? failed('did not answer with a status') : { status, problem: null }
+    if (status === null) return failed('did not answer with a status')
+    return { from, status, problem: null, gone: false }
   } catch (error) {
     return abort.signal.aborted
       ? failed(`did not answer within ${DEADLINE_MS / 1000} s`)
@@ -57,26 +65,22 @@ const MOST_PEERS = 32
 
 export type Resolve = (host: string) => Promise<readonly string[]>
 
-export interface Found {
-  readonly origins: readonly string[]
-  readonly problems: readonly { readonly host: string; readonly problem: string }[]
-}
-
 /** Looks up all names concurrently. Never rejects. */
-export async function find(at: readonly Peer[], resolve: Resolve = addressesOf): Promise<Found> {
+export async function find(at: readonly Peer[], resolve: Resolve = addressesOf) {
   const origins = new Set<string>()
-  const problems: { host: string; problem: string }[] = []
+  const unresolved: Reply[] = []
   await Promise.all(
     at.map(async ({ host, port }) => {
       try {
         for (const address of await resolve(host))
           origins.add(new URL(`http://${formatListen({ host: address, port })}`).origin)
       } catch (error) {
-        problems.push({ host, problem: `the name ${host} in --peers cannot be resolved: ${codeOf(error)}` })
+        const problem = `the name ${host} in --peers cannot be resolved: ${codeOf(error)}`
+        unresolved.push({ from: host, status: null, problem, gone: false })
       }
     }),
   )
-  return { origins: [...origins].slice(0, MOST_PEERS), problems }
+  return { origins: [...origins].slice(0, MOST_PEERS), unresolved }
 }
 
 async function addressesOf(host: string): Promise<string[]> {

@@ -2,11 +2,10 @@ import { Agent } from 'undici'
 import type { Clock, Timer } from '../clock.ts'
 import type { Peer } from '../config/values.ts'
 import type { CandidateState, Fact } from '../election/state.ts'
-import type { Fault } from '../fault.ts'
 import { podOf } from '../lease/operator-annotations.ts'
 import type { LogThrottle } from '../observe/log.ts'
 import type { AgentStatus, PeersView, ReplicaRow } from '../status/agent-status.ts'
-import { find, LONGEST_ANSWER, type Resolve, statusAt } from './peer-requests.ts'
+import { find, LONGEST_ANSWER, type Reply, type Resolve, statusAt } from './peer-requests.ts'
 
 export interface PeersOptions {
   /** Names with the addresses of all replicas, such as that of a headless Service. */
@@ -49,12 +48,6 @@ export function memberOf(status: AgentStatus) {
 }
 
 export type Member = Readonly<ReturnType<typeof memberOf>>
-
-interface Reply {
-  readonly from: string
-  readonly status: AgentStatus | null
-  readonly problem: Fault
-}
 
 interface RecentAnswer extends Member {
   /** The address that answered, such as `http://10.0.0.7:8090`, and the time of the request. */
@@ -176,30 +169,28 @@ export class Peers {
 
   private async round(): Promise<Reply[]> {
     const { at, resolve, clock } = this.options
-    const { origins, problems } = await find(at, resolve)
-    if (problems.length === 0) this.forget(({ at }) => !origins.includes(at))
+    const { origins, unresolved } = await find(at, resolve)
+    if (unresolved.length === 0) this.forget(({ at }) => !origins.includes(at))
     // The interval starts now, because the lookup may have taken a while.
     if (origins.length > 0) this.nextAt = clock.mono() + POLL_MS
     // While a name cannot be resolved, the replicas that answered before still count.
-    const earlier = problems.length > 0 ? [...this.answers.values()].map(({ at }) => at) : []
+    const earlier = unresolved.length > 0 ? [...this.answers.values()].map(({ at }) => at) : []
     const all = [...new Set([...origins, ...earlier])]
-    const unresolved = problems.map(({ host, problem }) => ({ from: host, status: null, problem }))
     return [...unresolved, ...(await Promise.all(all.map((origin) => this.askOne(origin))))]
   }
 
   private async askOne(origin: string): Promise<Reply> {
     const { clock, identity } = this.options
     const askedAt = clock.mono()
-    const answer = await statusAt(origin, clock, this.dispatcher)
-    const { status, problem } = answer
-    if (status === null) {
-      if (answer.gone) this.forget(({ at }) => at === origin)
-    } else if (status.identity !== identity) {
+    const reply = await statusAt(origin, clock, this.dispatcher)
+    const { status, gone } = reply
+    if (gone) this.forget(({ at }) => at === origin)
+    if (status !== null && status.identity !== identity) {
       // Pods are replaced by pods with new names.
       this.forget((one) => one.askedAt < askedAt - ANSWER_COUNTS_MS)
       this.answers.set(status.identity, { ...memberOf(status), at: origin, askedAt })
     }
-    return { from: new URL(origin).host, status, problem }
+    return reply
   }
 
   private forget(which: (answer: RecentAnswer) => boolean): void {
