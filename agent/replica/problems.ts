@@ -22,18 +22,19 @@ export function problemsOf(facts: ReplicaFacts): readonly Problem[] {
   const lease = state.seen?.lease ?? null
   const lost = state.writeProblem ?? state.readProblem ?? state.watchProblem
   const stopFailed = state.term === null ? null : state.workload.stopFailed
+  const setAside = state.workload.well ? null : (state.term?.setAside ?? null)
+  const leftAlone =
+    setAside && `LangFlow has failed and is not restarted during the pause: ${setAside.reason}`
+  const owner = ownerProblem(options.pod.owner, lease)
   const content = workload.digests.content?.problem ?? null
   return [
     { fault: state.ending?.code === 1 ? state.ending.reason : null },
     { fault: lost, over: 'the Lease can be reached again' },
     { fault: stopFailed, event: 'StopFailed', alarm: 'stop_failed', hidden: true },
-    { fault: leftAlone(facts) },
+    { fault: leftAlone },
     { fault: content, over: 'the changed files can be used', event: 'ContentRefused' },
     { fault: workload.refusedGrant, over: 'the launcher accepts grants again', alarm: 'grant_refused' },
-    {
-      fault: ownerProblem(options.pod.owner, lease),
-      over: 'the Lease no longer belongs to another workload',
-    },
+    { fault: owner, over: 'the Lease no longer belongs to another workload' },
     { fault: pauseFault(lease) },
     { fault: versionFault(state), over: 'the version of LangFlow no longer prevents a takeover' },
     { fault: traffic.problem },
@@ -42,11 +43,4 @@ export function problemsOf(facts: ReplicaFacts): readonly Problem[] {
 
 export function problemOf(facts: ReplicaFacts): Fault {
   return problemsOf(facts).find(({ fault, hidden }) => fault !== null && !hidden)?.fault ?? null
-}
-
-function leftAlone({ state: { term, workload } }: Pick<ReplicaFacts, 'state'>): Fault {
-  const setAside = term?.setAside ?? null
-  return setAside === null || workload.well
-    ? null
-    : `LangFlow has failed and is not restarted during the pause: ${setAside.reason}`
 }

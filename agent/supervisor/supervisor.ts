@@ -101,12 +101,8 @@ export class Supervisor {
     this.loop.dispatch(event)
   }
 
-  private get record(): WorkloadRecord {
-    return this.loop.state
-  }
-
   get status(): WorkloadStatus {
-    return { ...statusOf(this.record), lastProbe: this.probe.last }
+    return { ...statusOf(this.loop.state), lastProbe: this.probe.last }
   }
 
   private settled({ probed, deadlines, drain }: WorkloadRecord, before: WorkloadRecord): void {
@@ -143,13 +139,13 @@ export class Supervisor {
         return dispatch({ type: 'workload_failed', ...why, remedy: chosen })
       }
       case 'report':
-        dispatch({ type: 'workload', workload: workloadOf(this.record) })
+        dispatch({ type: 'workload', workload: workloadOf(this.loop.state) })
         return changed()
       case 'close_gate': {
-        const { closing } = this.record
+        const { closing } = this.loop.state
         const closed = () => {
           // Another order may have taken its place, and waits for its own route.
-          if (this.record.closing !== closing) return
+          if (this.loop.state.closing !== closing) return
           this.loop.dispatch({ type: 'gate_closed', open: machine.connections() })
         }
         const waits = closeGate()
@@ -172,11 +168,11 @@ export class Supervisor {
 
   private look(): void {
     this.loop.dispatch({ type: 'looked', open: this.options.machine.connections() })
-    if (this.record.drain !== null) this.arm('drain', DRAIN_LOOK_MS, () => this.look())
+    if (this.loop.state.drain !== null) this.arm('drain', DRAIN_LOOK_MS, () => this.look())
   }
 
   private async awaitDeath(): Promise<void> {
-    if (this.record.phase !== 'orphaned') return
+    if (this.loop.state.phase !== 'orphaned') return
     if (await this.options.machine.portFree()) this.loop.dispatch({ type: 'proved_dead' })
     else this.arm('death', PORT_LOOK_MS, () => void this.awaitDeath())
   }

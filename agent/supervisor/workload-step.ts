@@ -8,7 +8,6 @@ import {
   type ToAgent,
   type ToLauncher,
   type WorkloadCause,
-  type WorkloadView,
 } from '../link/link-messages.ts'
 import {
   type Connections,
@@ -181,7 +180,11 @@ function connected(before: WorkloadRecord, event: Event<'connected'>): WorkloadR
   const detail = { launcherPid: pid, alone, langflow: hello.langflow }
   const met: WorkloadRecord = { ...before, phase, view, launcher, unanswered: 0 }
   const logged = emit(met, { type: 'log', level: 'info', text, detail })
-  const record = conform(view.state === 'running' || view.state === 'frozen' ? found(logged, view) : logged)
+  // The times that it kept from an earlier agent count.
+  const orderedAt = view.orderedAt ?? before.now
+  const servedSince = before.health.servedSince ?? view.servedSince
+  const runs = view.state === 'running' || view.state === 'frozen'
+  const record = conform(runs ? watch(withHealth(logged, { orderedAt, servedSince })) : logged)
   // An order that may have been lost with the connection.
   return returning && record.endOrder !== null ? send(record, record.endOrder) : record
 }
@@ -310,12 +313,6 @@ function provedDead(before: WorkloadRecord): WorkloadRecord {
 }
 
 // 3. The health of LangFlow.
-
-/** A launcher connected with a running LangFlow. The values that it kept from an earlier agent count. */
-function found(before: WorkloadRecord, { orderedAt, servedSince }: WorkloadView): WorkloadRecord {
-  const served = before.health.servedSince ?? servedSince
-  return watch(withHealth(before, { orderedAt: orderedAt ?? before.now, servedSince: served }))
-}
 
 /**
  * A LangFlow that served before is allowed as many failures as while it serves. One that starts is allowed the rest of
