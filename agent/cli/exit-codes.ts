@@ -22,6 +22,7 @@ export const ERROR_CODES = {
   no_lease: EXIT_CODES.refused,
   several_leases: EXIT_CODES.usage,
   no_namespace: EXIT_CODES.usage,
+  wrong_input: EXIT_CODES.usage,
   nobody_leads: EXIT_CODES.refused,
   leader_silent: EXIT_CODES.refused,
   unknown_pod: EXIT_CODES.refused,

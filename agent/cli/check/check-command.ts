@@ -2,8 +2,9 @@ import type { Command } from 'commander'
 import { addExamples } from '../../config/command-line.ts'
 import { addFlags, choice, group, optional, readFlags, type Values } from '../../config/setting.ts'
 import { parseNamespace } from '../../config/values.ts'
+import { FatalError } from '../../exit.ts'
 import { CLUSTER_SETTINGS, OUTPUT_SETTINGS } from '../cluster-settings.ts'
-import { addFilenames, readFilenames } from '../manifests/manifest.ts'
+import { addFilenames } from '../manifests/manifest.ts'
 
 // All LangFlows of the namespace are checked.
 const { leaseName: _, ...OF_CLUSTER } = CLUSTER_SETTINGS
@@ -55,12 +56,9 @@ export function addCheck(program: Command): void {
     const { passes, report } = await import('./check-report.ts')
     const wrong = options.ignore?.find((code) => !CATALOGUE.some((rule) => rule.code === code))
     if (wrong !== undefined) command.error(`--ignore '${wrong}': no rule has this code; see docs/check.md`)
-    const files = readFilenames(command)
-    const isOnline = ['leaseNamespace', 'kubeconfig', 'context'].some(
-      (key) => command.getOptionValue(key) !== undefined,
-    )
+    const files: readonly string[] | undefined = command.getOptionValue('filename')
     await operating(options.output, async () => {
-      const facts = files === null ? await gather(options) : await fromFiles(files, options, isOnline)
+      const facts = files === undefined ? await gather(options) : await fromFiles(files, options)
       const verdict = check(facts, options.ignore ?? [])
       const ok = passes(verdict, options.failOn)
       await write(report(verdict, ok, options.output))
@@ -69,13 +67,21 @@ export function addCheck(program: Command): void {
   })
 }
 
-/** `isOnline`: a flag names a cluster, whose API server validates the objects. */
-async function fromFiles(files: readonly string[], options: CheckOptions, isOnline: boolean) {
+async function fromFiles(files: readonly string[], options: CheckOptions) {
   const { readStream } = await import('../manifests/manifest-stream.ts')
-  const { manifestOf } = await import('../manifests/manifest.ts')
+  const { manifestOf, titleOf } = await import('../manifests/manifest.ts')
+  const { OperationError } = await import('../exit-codes.ts')
   const { factsOf } = await import('./facts.ts')
-  const facts = factsOf((await readStream(files)).map(manifestOf), options.container)
-  if (!isOnline) return facts
+  const read = await readStream(files).catch((error: unknown) => {
+    throw error instanceof FatalError ? new OperationError('wrong_input', error.message) : error
+  })
+  // As with kubectl apply, the last of several objects with one name counts.
+  const named = read
+    .map(manifestOf)
+    .map((one) => [one.name ? `${one.value.apiVersion} ${one.namespace} ${titleOf(one)}` : one, one] as const)
+  const facts = factsOf([...new Map(named).values()], options.container)
+  // A flag that names a cluster lets its API server validate the objects.
+  if ((options.leaseNamespace ?? options.kubeconfig ?? options.context) === null) return facts
   const { validate } = await import('./validation.ts')
   return { ...facts, refusals: await validate(facts.manifests, options) }
 }

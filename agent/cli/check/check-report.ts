@@ -13,7 +13,7 @@ export function report(verdict: Verdict, ok: boolean, format: Format): string {
   return formatted(format, { ok, ...verdict }, () => textOf(verdict, ok))
 }
 
-function textOf({ findings, unknown, ignored, validated }: Verdict, ok: boolean): string {
+function textOf({ findings, unknown, ignored }: Verdict, ok: boolean): string {
   const lines = [...Map.groupBy(findings, ({ code }) => code)].flatMap(([code, found]) => [
     ...found.map(({ severity, object, message }) => {
       const sentence = oneLine(object === null ? message : `${object}: ${message}`)
@@ -24,10 +24,6 @@ function textOf({ findings, unknown, ignored, validated }: Verdict, ok: boolean)
   for (const { cause, codes } of unknown)
     lines.push(
       `? ${oneLine(cause)}: ${count(codes.length, 'rule')} not judged${codes.length > 4 ? '' : ` (${codes.join(', ')})`}`,
-    )
-  if (!validated)
-    lines.push(
-      '? The API server has not validated the objects: set its namespace with -n, or use kubeconform',
     )
   const errors = findings.filter(({ severity }) => severity === 'error').length
   const total = [count(errors, 'error'), count(findings.length - errors, 'warning')]

@@ -44,7 +44,8 @@ const SERVER_RULES: readonly Rule<Facts>[] = [
     severity: 'error',
     about: 'The API server accepts the objects. If not, a rollout stops.',
     fix: 'Correct the field that the API server names.',
-    find: ({ refusals }) => refusals ?? [],
+    find: ({ refusals }) =>
+      refusals ?? [{ unknown: 'the API server has not validated the objects (set -n)' }],
   },
   {
     code: 'langflow-found',

@@ -1,3 +1,4 @@
+import { FIELDS } from '../../config/pod-fields.ts'
 import { readStart } from '../../launcher/langflow-command.ts'
 import { asFields, asList, asText, dig, type Fields, type Manifest, titleOf } from '../manifests/manifest.ts'
 
@@ -16,15 +17,14 @@ type Value =
   | { readonly cause: string; readonly source: string | null }
 
 /** Texts that stand for fields of the pod, and the variables that `deploy/` and `inject` make of them. No user writes such texts. */
-const POD_FIELDS = {
-  'metadata.name': { variable: 'POD_NAME', text: 'name-of-the-pod-0' },
-  'metadata.uid': { variable: 'POD_UID', text: '00000000-0000-0000-0000-000000000000' },
-  'status.podIP': { variable: 'POD_IP', text: '10.255.254.1' },
-} as const
-const OF_POD = Object.values(POD_FIELDS)
+export const POD_FIELDS = [
+  { ...FIELDS.name, text: 'name-of-the-pod-0' },
+  { ...FIELDS.uid, text: '00000000-0000-0000-0000-000000000000' },
+  { ...FIELDS.ip, text: '10.255.254.1' },
+] as const
 
 export function isOfPod(value: string): boolean {
-  return OF_POD.some(({ text }) => value.includes(text))
+  return POD_FIELDS.some(({ text }) => value.includes(text))
 }
 
 /** With LangFlow's default log, LangFlow renders tracebacks for minutes if its database is unavailable, and does not answer. */
@@ -59,11 +59,14 @@ export class Environment {
     const path = dig(variable, 'valueFrom', 'fieldRef', 'fieldPath')
     const [reference] = referencesIn({ env: [variable] })
     if (typeof value === 'string') {
-      const text = OF_POD.reduce((own, { variable, text }) => own.replaceAll(`$(${variable})`, text), value)
+      const text = POD_FIELDS.reduce<string>(
+        (own, { variable, text }) => own.replaceAll(`$(${variable})`, text),
+        value,
+      )
       const cause = `${name} contains other variables`
       this.values.set(name, text.includes('$(') ? { cause, source: '' } : { text })
     } else if (typeof path === 'string')
-      this.values.set(name, { text: POD_FIELDS[path as keyof typeof POD_FIELDS]?.text ?? 'a-field' })
+      this.values.set(name, { text: POD_FIELDS.find((one) => one.path === path)?.text ?? 'a-field' })
     else if (reference !== undefined) {
       const { title, key, optional } = reference
       const source = `${title} ${key}`

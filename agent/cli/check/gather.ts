@@ -1,6 +1,6 @@
 import type { Values } from '../../config/setting.ts'
 import { ApiError, type Kind } from '../../kube/kube-errors.ts'
-import { type KubeObjects, NAMESPACE } from '../../kube/kube-objects.ts'
+import type { KubeObjects } from '../../kube/kube-objects.ts'
 import { LEASE } from '../../lease/lease-api.ts'
 import { connectObjects, DEADLINE_MS } from '../api-connection.ts'
 import type { CLUSTER_SETTINGS } from '../cluster-settings.ts'
@@ -9,7 +9,7 @@ import { type Manifest, manifestOf } from '../manifests/manifest.ts'
 import { referencesIn } from './environment.ts'
 import { factsOf, leaseNameOf } from './facts.ts'
 import type { Facts, Installation } from './rule.ts'
-import { kindOf } from './validation.ts'
+import { kindOf, refuseAbsentNamespace } from './validation.ts'
 
 /** The kinds of objects that are listed for the rules, by their `apiVersion`. */
 const LISTED: Readonly<Record<string, readonly string[]>> = {
@@ -55,7 +55,7 @@ class Inquiry {
 
   async facts(): Promise<Facts> {
     const { container } = this
-    await this.refuseAbsentNamespace()
+    await refuseAbsentNamespace(this.objects)
     const kinds = Object.entries(LISTED).flatMap(([version, kinds]) =>
       kinds.map((kind) => kindOf(kind, version)),
     )
@@ -73,18 +73,6 @@ class Inquiry {
   private async lease(name: string): Promise<Manifest[]> {
     const found = await this.read('Lease', () => this.objects.get(LEASE, name, DEADLINE_MS))
     return found ? [manifestOf({ ...found, kind: 'Lease' })] : []
-  }
-
-  private async refuseAbsentNamespace(): Promise<void> {
-    const { namespace } = this.objects
-    const found = await this.objects.get(NAMESPACE, namespace, DEADLINE_MS).catch((error: unknown) => error)
-    if (!(found instanceof ApiError)) return
-    if (found.status === undefined) throw found
-    if (found.status === 404)
-      throw new OperationError(
-        'no_namespace',
-        `the namespace ${namespace} does not exist: correct it with -n`,
-      )
   }
 
   /** The objects of one kind. Empty if the user may not list them, which is recorded in `hidden`. */

@@ -1,7 +1,7 @@
 import { ApiError, type Kind } from '../../kube/kube-errors.ts'
-import type { KubeObjects, WrittenObject } from '../../kube/kube-objects.ts'
+import { type KubeObjects, NAMESPACE, type WrittenObject } from '../../kube/kube-objects.ts'
 import { connectObjects, DEADLINE_MS } from '../api-connection.ts'
-import { asOperationError } from '../exit-codes.ts'
+import { asOperationError, OperationError } from '../exit-codes.ts'
 import { asText, type Manifest } from '../manifests/manifest.ts'
 import type { Problem } from './rule.ts'
 
@@ -25,6 +25,10 @@ export async function validate(
   const connections = new Map<string | null, KubeObjects>()
   const problems: Problem[] = []
   try {
+    const first = await connectObjects(options)
+    connections.set(options.leaseNamespace, first)
+    if (!manifests.some(({ kind, name }) => kind === 'Namespace' && name === first.namespace))
+      await refuseAbsentNamespace(first)
     for (const of of manifests) {
       const namespace = of.namespace ?? options.leaseNamespace
       const objects =
@@ -38,6 +42,16 @@ export async function validate(
   } finally {
     for (const objects of connections.values()) objects.close()
   }
+}
+
+/** A namespace that the user may not read may exist. */
+export async function refuseAbsentNamespace(objects: KubeObjects): Promise<void> {
+  const { namespace } = objects
+  const found = await objects.get(NAMESPACE, namespace, DEADLINE_MS).catch((error: unknown) => error)
+  if (!(found instanceof ApiError)) return
+  if (found.status === undefined) throw found
+  if (found.status === 404)
+    throw new OperationError('no_namespace', `the namespace ${namespace} does not exist: correct it with -n`)
 }
 
 async function refusalsOf(of: Manifest, objects: KubeObjects): Promise<Problem[]> {

@@ -1,3 +1,4 @@
+import { agentIn } from '../manifests/agent-container.ts'
 import { asFields, asList, asNumber, asText, dig, unfit } from '../manifests/manifest.ts'
 import { PROGRAM_DIR, SOCKET_DIR, VOLUMES } from '../manifests/pod-spec.ts'
 import type { Workload } from '../manifests/workload.ts'
@@ -10,8 +11,10 @@ export function refuseUnfit(workload: Workload, options: InjectOptions): void {
 }
 
 function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<string> {
+  const { langflow, container, pod } = workload
+  if (agentIn(pod) !== null)
+    yield 'it already has the agent: pass the original manifest, or change the variables LEADER_* of its agent here'
   yield* takenNames(workload, options)
-  const { langflow, container } = workload
   for (const mount of asList(langflow.volumeMounts)) {
     const path = asText(dig(mount, 'mountPath'))
     if (isWithin(path, PROGRAM_DIR) || isWithin(path, SOCKET_DIR))
@@ -26,7 +29,7 @@ function* takenNames(workload: Workload, options: InjectOptions): Generator<stri
   const has = (list: unknown, name: string) => asList(list).some((one) => dig(one, 'name') === name)
   for (const name of ['install', 'agent'])
     if (has(pod.initContainers, name) || has(pod.containers, name))
-      yield `it already has a container named ${name}, which inject would add: rename it, or use the original manifests`
+      yield `it already has a container named ${name}, which inject would add: rename it`
   for (const { name } of VOLUMES)
     if (has(pod.volumes, name))
       yield `it already has a volume named ${name}, which inject would add: rename it`

@@ -15,7 +15,7 @@ import {
 } from '../../config/setting.ts'
 import { formatListen, parseListen, parseNamespace, parseObjectName } from '../../config/values.ts'
 import { VERSION } from '../../version.ts'
-import { addFilenames, readFilenames } from '../manifests/manifest.ts'
+import { addFilenames } from '../manifests/manifest.ts'
 import { AGENT_PORT, FRONT_PORT, GRACE_SPARE_MS } from '../manifests/pod-spec.ts'
 
 const INJECTION_SETTINGS = group('Injection', {
@@ -57,8 +57,8 @@ export function addInject(program: Command): void {
   ])
   addFlags(addFilenames(command), INJECT_SETTINGS)
   command.action(async () => {
-    const files = readFilenames(command)
-    if (files === null && process.stdin.isTTY)
+    const files: readonly string[] | undefined = command.getOptionValue('filename')
+    if (files === undefined && process.stdin.isTTY)
       command.error('missing manifests: name a file with -f, or pipe manifests to standard input')
     const values = readFlags(command, INJECT_SETTINGS)
     const problem = conflictIn(values)
@@ -68,8 +68,7 @@ export function addInject(program: Command): void {
     const { readStream } = await import('../manifests/manifest-stream.ts')
     const { inject } = await import('./inject.ts')
     const { text, summary, warnings } = inject(await readStream(files ?? ['-']), options)
-    for (const line of [...summary, ...warnings.map((one) => `warning: ${one}`)])
-      process.stderr.write(`langflow-leader: ${line}\n`)
+    for (const line of [...summary, ...warnings]) process.stderr.write(`langflow-leader: ${line}\n`)
     await write(text)
   })
 }

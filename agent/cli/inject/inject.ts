@@ -13,7 +13,7 @@ import { editsFor, leadToFront, objectsFor } from './workload-edits.ts'
 export interface Injected {
   readonly text: string
   readonly summary: readonly string[]
-  /** One sentence each, with the code if the warning comes from a rule of `check`. */
+  /** One sentence each, with its severity, and with the code if it comes from a rule of `check`. */
   readonly warnings: readonly string[]
 }
 
@@ -27,7 +27,7 @@ export function inject(objects: readonly Fields[], options: InjectOptions): Inje
     const workload = readWorkload(found, options)
     const { manifest, langflow, port } = workload
     refuseUnfit(workload, options)
-    warnings.push(...warningsAbout(workload).map((sentence) => `${titleOf(manifest)}: ${sentence}`))
+    warnings.push(...warningsAbout(workload).map((sentence) => `warning: ${titleOf(manifest)}: ${sentence}`))
     const added = objectsFor(workload, options).map(manifestOf)
     // The added objects stand before the workload, which requires them, and after objects such as the namespace.
     result.splice(result.indexOf(manifest), 0, ...added)
@@ -58,9 +58,9 @@ const REFUSED = ['pod-namespaces', 'agent-settings', 'lease-shared']
 
 /** The findings of `check` in the result. Throws `FatalError`. */
 function brokenRules(manifests: readonly Manifest[], container: string | null): string[] {
-  return check(factsOf(manifests, container)).findings.map(({ code, object, message, fix }) => {
+  return check(factsOf(manifests, container)).findings.map(({ code, severity, object, message, fix }) => {
     const sentence = `${object === null ? '' : `${object}: `}${message}. ${fix}`
     if (REFUSED.includes(code)) throw new FatalError(sentence)
-    return `${sentence} [${code}]`
+    return `${severity}: ${sentence} [${code}]`
   })
 }

@@ -63,7 +63,3 @@ export function addFilenames(command: Command): Command {
     repeated,
   )
 }
-
-export function readFilenames(command: Command): readonly string[] | null {
-  return command.getOptionValue('filename') ?? null
-}

@@ -35,7 +35,6 @@ describe('the report', () => {
   Change b.
 ? Secret/x is not in the input: 2 rules not judged (c, d)
 ? forbidden: 5 rules not judged
-? The API server has not validated the objects: set its namespace with -n, or use kubeconform
 × 2 errors, 1 warning, 1 ignored
 `,
     )

@@ -11,9 +11,10 @@ import { MISTAKES, type Mistake } from './mistakes.ts'
 import { BASES, type Base, sound } from './sound-manifests.ts'
 import { UNUSUAL } from './unusual-manifests.ts'
 
-/** The facts of `langflow-leader check -f -` for this stream. */
+/** The facts of `langflow-leader check -f - -n NAMESPACE` for this stream, of which the API server accepts each object. */
 function factsIn(manifests: ManifestSet): Facts {
-  return factsOf(parseStream(manifests.text(), 'standard input').map(manifestOf), null)
+  const facts = factsOf(parseStream(manifests.text(), 'standard input').map(manifestOf), null)
+  return { ...facts, refusals: [] }
 }
 
 /** Each finding as `error code object`, and each rule that is not judged as `unknown code null`. */

@@ -142,6 +142,10 @@ export const MISTAKES: readonly Mistake[] = [
   }),
   error('peers', "LEADER_PEERS has the users' Service", agentHas('LEADER_PEERS', 'langflow:7860')),
   error('peers', "LEADER_PEERS has the front's port", agentHas('LEADER_PEERS', 'langflow-members:8091')),
+  error('peers', 'LEADER_PEERS has a Service of another namespace', (m) => {
+    m.intoNamespace('langflow')
+    setVariable(m.agent, 'LEADER_PEERS', 'langflow-members.other.svc:8090')
+  }),
   warning('peers', 'there is no LEADER_PEERS', (m) => dropVariable(m.agent, 'LEADER_PEERS')),
   error('agent-token', 'the mount of the token is missing', (m) => dropMount(m.agent, 'token')),
   error('agent-token', 'the token is mounted at another path', (m) => {
@@ -149,6 +153,12 @@ export const MISTAKES: readonly Mistake[] = [
   }),
   error('agent-token', 'the token is for another audience than the API server', (m) => {
     volumeOf(m.pod, 'token').projected.sources[0].serviceAccountToken.audience = 'vault'
+  }),
+  error('agent-token', 'the token is mounted at the parent directory', (m) => {
+    mountOf(m.agent, 'token').mountPath = '/var/run/secrets/kubernetes.io'
+  }),
+  error('agent-token', 'the file of the token has another name', (m) => {
+    volumeOf(m.pod, 'token').projected.sources[0].serviceAccountToken.path = 'api-token'
   }),
   error('token-beside-flows', "the token is mounted into LangFlow's container, too", (m) =>
     m.langflow.volumeMounts.push(structuredClone(mountOf(m.agent, 'token'))),
@@ -209,6 +219,9 @@ export const MISTAKES: readonly Mistake[] = [
   }),
   error('langflow-privileges', "LangFlow's container may trace any process", (m) => {
     m.langflow.securityContext = { runAsUser: 0, runAsNonRoot: false, capabilities: { add: ['SYS_PTRACE'] } }
+  }),
+  warning('langflow-privileges', 'LangFlow runs as root', (m) => {
+    m.langflow.securityContext = { runAsUser: 0, runAsNonRoot: false }
   }),
   error('langflow-mounts', 'the pod has two agents after inject ran twice', (m) => {
     const second = structuredClone(m.agent)
@@ -278,6 +291,11 @@ export const MISTAKES: readonly Mistake[] = [
   error('agent-identity', 'POD_UID is a text', (m) => setVariable(m.agent, 'POD_UID', '7f2c6d0e')),
   error(
     'agent-identity',
+    'POD_UID is the name of the pod',
+    agentHas('POD_UID', { fieldRef: { fieldPath: 'metadata.name' } }),
+  ),
+  error(
+    'agent-identity',
     "POD_IP is the node's",
     agentHas('POD_IP', { fieldRef: { fieldPath: 'status.hostIP' } }),
   ),
@@ -294,6 +312,13 @@ export const MISTAKES: readonly Mistake[] = [
   }),
   error('agent-target', 'the port was changed alone', (m) => {
     m.langflow.args = ['langflow', 'run', '--host', '127.0.0.1', '--port', '7861']
+  }),
+  error('agent-target', 'LangFlow listens on an address that the agent does not ask', (m) => {
+    m.langflow.args = ['langflow', 'run', '--host', '10.0.0.1', '--port', '7860']
+  }),
+  error('agent-target', "a variable sets LangFlow's address", (m) => {
+    m.langflow.args = ['langflow', 'run', '--port', '7860']
+    setVariable(m.langflow, 'LANGFLOW_HOST', '10.0.0.1')
   }),
   error('agent-target', 'the target was changed alone', agentHas('LEADER_TARGET', 'http://127.0.0.1:8080')),
   error('secret-key', 'the secret key is missing', (m) => dropVariable(m.langflow, 'LANGFLOW_SECRET_KEY')),
@@ -338,6 +363,9 @@ export const MISTAKES: readonly Mistake[] = [
   }),
   ...having({ object: 'Service/langflow', facts: { refusals: [REFUSAL] } }, [
     error('objects-valid', 'the API server refuses an object', () => {}),
+  ]),
+  ...having({ facts: { refusals: null } }, [
+    unknown('objects-valid', 'no API server has validated the objects', () => {}),
   ]),
   ...having({ object: 'Deployment/staging' }, [
     error('lease-shared', 'the namePrefix of a second installation did not reach LEADER_LEASE_NAME', (m) => {
@@ -531,6 +559,9 @@ export const MISTAKES: readonly Mistake[] = [
     }),
   ]),
   ...having({ object: 'Service/langflow' }, [
+    error('service-leader', 'the targetPort is a name that no container has', (m) => {
+      m.service.spec.ports[0].targetPort = 'web'
+    }),
     error('service-leader', 'the Service bypasses the front', (m) => {
       m.service.spec.ports[0].targetPort = 7860
     }),

@@ -198,6 +198,26 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
     setVariable(m.agent, 'LEADER_STANDBY', 'cold')
     m.agent.args = ['agent', '--standby=warm']
   }),
+  odd("the agent's target is a name", (m) => {
+    setVariable(m.agent, 'LEADER_TARGET', 'http://localhost:7860')
+  }),
+  oddly('smallest')('LangFlow listens on every IPv6 address', (m) => {
+    m.langflow.args = ['langflow', 'run', '--host=::', '--port=7860']
+  }),
+  odd('a headless Service for users has a name of a port that no container has', (m) => {
+    m.service.spec.clusterIP = 'None'
+    m.service.spec.ports[0].targetPort = 'web'
+  }),
+  odd('each agent is named in LEADER_PEERS', (m) => {
+    m.intoNamespace('langflow')
+    const domain = 'langflow-members.langflow.svc:8090'
+    setVariable(m.agent, 'LEADER_PEERS', `langflow-0.${domain},langflow-1.${domain}`)
+  }),
+  odd('the token is at its path below the parent directory', (m) => {
+    mountOf(m.agent, 'token').mountPath = '/var/run/secrets/kubernetes.io'
+    for (const source of volumeOf(m.pod, 'token').projected.sources)
+      if (source.serviceAccountToken) source.serviceAccountToken.path = 'serviceaccount/token'
+  }),
   odd('the members Service is named with its domain', (m) => {
     m.intoNamespace('langflow')
     setVariable(m.agent, 'LEADER_PEERS', 'langflow-members.langflow.svc.cluster.local:8090')

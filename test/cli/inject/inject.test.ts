@@ -245,20 +245,20 @@ describe('front mode', () => {
   test('leaves a headless Service unchanged, and warns that it bypasses the fronts', () => {
     const text = both('', '{ port: 7860 }', ', clusterIP: None')
     assert.deepEqual(targets(injected(text, front)), [undefined])
-    assert.match(warningsOf(text, front).join('\n'), /^Service\/s: .* \[service-leader\]/m)
+    assert.match(warningsOf(text, front).join('\n'), /^warning: Service\/s: .* \[service-leader\]/m)
   })
 })
 
 test('a script that keeps the standby cold is reported', () => {
   const warnings = warningsOf(fixture('runtime-deployment'), { traffic: 'front', standby: 'warm' })
-  assert.match(warnings.join('\n'), /\[standby-command\]$/m)
+  assert.match(warnings.join('\n'), /^error: .*\[standby-command\]$/m)
 })
 
 test('an autoscaler of the workload is reported, because additional replicas are only standbys', () => {
   const hpa =
     'kind: HorizontalPodAutoscaler\nmetadata: { name: h }\nspec: { scaleTargetRef: { kind: Deployment, name: app } }\n'
   const warnings = warningsOf(`${deployment()}---\n${hpa}`).join('\n')
-  assert.match(warnings, /^HorizontalPodAutoscaler\/h: .* \[replicas\]$/m)
+  assert.match(warnings, /^warning: HorizontalPodAutoscaler\/h: .* \[replicas\]$/m)
 })
 
 describe('the agent’s user', () => {
@@ -297,14 +297,14 @@ describe('inject warns', () => {
   test('about containers that lose the token', () => {
     const sidecar = '        - { name: backup, image: backup }\n'
     const [warning] = warningsOf(deployment() + sidecar)
-    assert.match(warning!, /^Deployment\/app: the token .* is no longer mounted into backup:/)
+    assert.match(warning!, /^warning: Deployment\/app: the token .* is no longer mounted into backup:/)
     const without = deployment({ pod: 'automountServiceAccountToken: false' })
     assert.deepEqual(warningsOf(without + sidecar), [])
   })
 
   test('about running pods without an agent', () => {
     const [warning, ...others] = warningsOf(`${deployment()}status: { replicas: 2 }\n`)
-    assert.match(warning!, /^Deployment\/app: 2 of its pods run/)
+    assert.match(warning!, /^warning: Deployment\/app: 2 of its pods run/)
     assert.deepEqual([others, warningsOf(deployment())], [[], []])
   })
 })

@@ -41,7 +41,7 @@ describe('inject refuses a pod in which two LangFlows could act at the same time
 
 test('inject refuses a container without a command, and its own output', () => {
   refused(deployment({ command: '' }), /^Deployment\/app: its container langflow has no command/)
-  refused(injected(deployment()), /original manifests$/)
+  refused(injected(deployment()), /^Deployment\/app: it already has the agent/)
 })
 
 describe('LangFlow', () => {

@@ -1,8 +1,8 @@
-import { FIELDS } from '../../../config/pod-fields.ts'
+import { isIP } from 'node:net'
 import { formatDuration } from '../../../config/values.ts'
 import { asFields, asList, asNumber, asText, dig, type Fields } from '../../manifests/manifest.ts'
 import { READY_PATH } from '../../manifests/pod-spec.ts'
-import { isOfPod, Unknown } from '../environment.ts'
+import { isOfPod, POD_FIELDS, Unknown } from '../environment.ts'
 import { type Installed, type Rule, warning } from '../rule.ts'
 
 /** The longest time from a closed gate to a pod that is not Ready, in seconds. */
@@ -22,11 +22,11 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
       const isConfigured =
         own.LEADER_IDENTITY !== undefined || agent.args.some((word) => /^--identity/.test(word))
       const hash = manifest.kind === 'StatefulSet' ? 'CONTROLLER_REVISION_HASH' : 'POD_TEMPLATE_HASH'
-      const required = [isConfigured ? [] : FIELDS.name.variable, peers === null ? [] : hash].flat()
+      const required = [isConfigured ? [] : 'POD_NAME', peers === null ? [] : hash].flat()
       for (const name of required) if (own[name] === undefined) yield `its agent has no variable ${name}`
-      for (const { variable } of Object.values(FIELDS))
-        if (own[variable] !== undefined && !isOfPod(own[variable]))
-          yield `${variable} is the same in every pod`
+      for (const { variable, path, text } of POD_FIELDS)
+        if (own[variable] !== undefined && own[variable] !== text)
+          yield `${variable} is not ${path} of the pod`
       if (isConfigured && !isOfPod(identity)) yield `all its agents have the identity ${identity}`
     },
   },
@@ -34,10 +34,15 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
     code: 'agent-target',
     severity: 'error',
     about: 'The agent asks LangFlow where it listens. If not, no replica ever serves.',
-    fix: "Set --target to LangFlow's port.",
+    fix: "Set --target to LangFlow's port, and LangFlow's --host to 127.0.0.1, or 0.0.0.0 with --traffic=readiness.",
     *find({ env, options: { target }, port, container }) {
       const isPort = target.port === port || env.value('LANGFLOW_PORT') === String(target.port)
       if (!isPort) yield `its agent asks port ${target.port} (--target), but ${container} listens on ${port}`
+      const host =
+        /--host[ =]["']?([\w.:]+)/.exec(env.command.join(' '))?.[1] ?? env.texts().LANGFLOW_HOST ?? ''
+      const asked = new URL(target.origin).hostname.replace('localhost', '127.0.0.1').replace(/[[\]]/g, '')
+      if (isIP(host) !== 0 && !['0.0.0.0', '::', asked].includes(host))
+        yield `its agent asks ${asked} (--target), but ${container} listens on ${host}`
     },
   },
   {

@@ -40,16 +40,18 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
     code: 'agent-token',
     severity: 'error',
     about: 'The agent has a token for the API server. If not, the replica never leads.',
-    fix: `Mount a projected serviceAccountToken without an audience at ${TOKEN_DIR} in the agent's container.`,
+    fix: `Mount a projected serviceAccountToken without an audience with the path token at ${TOKEN_DIR} in the agent's container.`,
     *find(one, facts) {
       const { agent, pod, options } = one
       if (options.kubeconfig !== null || automounts(one, facts)) return
-      const volume = volumeOf(pod, mountAt(agent.container, TOKEN_DIR)?.volume)
+      const mount = mountAt(agent.container, TOKEN_DIR)
+      const volume = volumeOf(pod, mount?.volume)
       const secret = dig(volume, 'secret', 'secretName')
       if (secret !== undefined) throw new Unknown(`check does not read the token in Secret/${secret}`)
       const sources = asList(dig(volume, 'projected', 'sources'))
-      const token = sources.map((one) => dig(one, 'serviceAccountToken')).find((one) => one !== undefined)
-      if (token === undefined) yield `its agent has no token at ${TOKEN_DIR}`
+      const tokens = sources.map((one) => dig(one, 'serviceAccountToken'))
+      const token = tokens.find((one) => `${mount?.path}/${dig(one, 'path')}` === `${TOKEN_DIR}/token`)
+      if (token === undefined) yield `its agent has no token at ${TOKEN_DIR}/token`
       else if (asText(dig(token, 'audience')) !== '')
         yield `its agent's token is for the audience ${dig(token, 'audience')}`
     },

@@ -1,6 +1,6 @@
 import { asFields, asList, asNumber, asText, dig, type Manifest } from '../../manifests/manifest.ts'
-import { labelsOf, matches, selects, servicesOf } from '../../manifests/workload.ts'
-import { objectsOf } from '../facts.ts'
+import { inOneNamespace, labelsOf, matches, selects, servicesOf } from '../../manifests/workload.ts'
+import { containersOf, objectsOf } from '../facts.ts'
 import { type Facts, type Installed, type Problem, type Rule, warning } from '../rule.ts'
 
 /** The usual ports of API servers, and of their Service. */
@@ -14,8 +14,19 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
     about: 'Services lead to the leader, or to the fronts. If not, clients reach a standby.',
     fix: "Remove publishNotReadyAddresses, and set targetPort to LangFlow's port, or to the front's with --traffic=front.",
     reads: 'Service',
-    *find(one, { manifests }) {
+    *find(one, facts) {
+      const { manifests } = facts
       const { traffic, listen } = one.options
+      const declared = containersOf(one.pod).flatMap((own) =>
+        asList(own.ports).map((port) => dig(port, 'name')),
+      )
+      for (const of of objectsOf('Service', one, facts)) {
+        const { selector, clusterIP, ports } = asFields(of.value.spec)
+        const targets = asList(ports).map((port) => dig(port, 'targetPort'))
+        const absent = targets.find((target) => typeof target === 'string' && !declared.includes(target))
+        if (absent !== undefined && clusterIP !== 'None' && selects(selector, labelsOf(one)))
+          yield { message: `no container has a port named ${absent}`, of }
+      }
       const front = traffic.mode === 'front' ? traffic.listen.port : null
       const ports = portsOf(one)
       const direct = servicesOf(one, { port: one.port, ports: asList(one.langflow.ports) }, manifests)
@@ -53,7 +64,8 @@ export const NETWORK_RULES: readonly Rule<Installed>[] = [
   {
     code: 'network-policy',
     severity: 'error',
-    about: 'A NetworkPolicy of these pods admits their ports. If not, replicas are cut off.',
+    about:
+      'A NetworkPolicy of these pods admits their ports. If not, replicas are cut off. Its from and to are not judged.',
     fix: 'Add a rule for the port: ingress for clients and these pods, egress for the API server (443, 6443), DNS (53) and these pods.',
     reads: 'NetworkPolicy',
     *find(one, facts) {
@@ -76,14 +88,17 @@ function portsOf({ agent, langflow }: Installed): unknown[] {
 /** The Service behind one of the addresses in --peers. */
 function* peerFaults(host: string, one: Installed, facts: Facts): Generator<Problem> {
   // Each pod of a StatefulSet has a name of its own below that of the Service.
-  const names = host.split('.').slice(0, 2)
+  const names = host.split('.')
   const services = objectsOf('Service', one, facts)
-  const of = services.find(({ name }) => names.includes(name))
+  const of = services.find(({ name }) => names.slice(0, 2).includes(name))
   if (of === undefined) {
     if (!facts.isCluster) yield { unknown: `Service/${names[0]} is not in the input` }
     else if (!facts.hidden.has('Service')) yield `Service/${names[0]} (--peers) does not exist`
     return
   }
+  const namespace = names[names.indexOf(of.name) + 1] ?? null
+  if (!inOneNamespace({ namespace }, one.manifest))
+    yield `its agents ask those of the namespace ${namespace} (--peers)`
   const { clusterIP, publishNotReadyAddresses, selector } = asFields(of.value.spec)
   if (clusterIP !== 'None' || publishNotReadyAddresses !== true)
     yield { message: 'agents find each other by it (--peers), but it hides replicas that are not Ready', of }

@@ -77,6 +77,7 @@ export const POD_RULES: readonly Rule<Installation>[] = [
           message: `its container ${container} has the capabilities ${harmful}`,
           severity: runAsUser === 0 ? 'error' : 'warning',
         }
+      else if (own.runAsUser === 0) yield warning(`its container ${container} runs as root`)
     },
   },
   {

@@ -19,7 +19,7 @@ export const STANDBY_RULES: readonly Rule<Installed>[] = [
     code: 'hold-timeout',
     severity: 'error',
     about: 'The timeouts exceed a start of LangFlow. If not, held requests or starts fail.',
-    fix: 'Use --standby=warm, or set --hold-timeout to at least the time in the finding. Remove --start-timeout.',
+    fix: 'Set --hold-timeout to at least the time in the finding, which is shorter with a warm standby. Remove --start-timeout.',
     *find({ options }) {
       const { traffic, holdTimeoutMs, leaseDurationMs, standby, startTimeoutMs } = options
       const neededMs = leaseDurationMs + START_MS[standby]
