@@ -1,4 +1,5 @@
-import { closeSync, openSync, readSync, writeSync } from 'node:fs'
+import { constants, readSync, writeSync } from 'node:fs'
+import { withFile } from '../processes/spawn.ts'
 
 const MAGIC = 0x7f454c46
 const CLASS_64 = 2
@@ -9,7 +10,7 @@ const LONGEST = 4096
 
 /** The interpreter in a program's ELF header. `undefined`: a static program or a script. */
 export function readInterpreter(file: string): string | undefined {
-  return withFile(file, 'r', (fd) => {
+  return withFile(file, constants.O_RDONLY, (fd) => {
     const place = find(fd)
     if (place === undefined) return undefined
     const text = read(fd, place.offset, place.size).toString()
@@ -21,22 +22,13 @@ export function readInterpreter(file: string): string | undefined {
  * Writes another path as the interpreter, in a file that no process executes. Throws `RangeError` if it is too long.
  */
 export function writeInterpreter(file: string, path: string): void {
-  withFile(file, 'r+', (fd) => {
+  withFile(file, constants.O_RDWR, (fd) => {
     const { offset, size } = find(fd) ?? { offset: 0, size: 0 }
     if (Buffer.byteLength(path) >= size) throw new RangeError(`no room for ${path} in ${file}`)
     const padded = Buffer.alloc(size)
     padded.write(path)
     writeSync(fd, padded, 0, size, offset)
   })
-}
-
-function withFile<T>(file: string, flags: string, use: (fd: number) => T): T {
-  const fd = openSync(file, flags)
-  try {
-    return use(fd)
-  } finally {
-    closeSync(fd)
-  }
 }
 
 /** The place of the interpreter's path: ELF's program header of type PT_INTERP. All machines of the image are little-endian. */

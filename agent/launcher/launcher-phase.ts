@@ -91,10 +91,7 @@ export const INITIAL_RECORD: LauncherRecord = {
   effects: [],
 }
 
-/** The part of a record that an agent receives, without the standby. */
-export type RecordView = Omit<WorkloadView, 'standby'>
-
-export function viewOf({ phase, grant, facts }: LauncherRecord): RecordView {
+export function viewOf({ phase, grant, facts }: LauncherRecord): Omit<WorkloadView, 'standby'> {
   return { ...facts, state: stateOf(phase), killAt: grant?.killAt.mono ?? null }
 }
 
@@ -136,7 +133,7 @@ export type LauncherEvent =
 export type Of<Type extends LauncherEvent['type']> = Extract<LauncherEvent, { type: Type }>
 
 export type LauncherEffect =
-  | { type: 'report'; view: RecordView; cause: WorkloadCause }
+  | { type: 'report'; view: ReturnType<typeof viewOf>; cause: WorkloadCause }
   | { type: 'check clocks'; afterMs: number }
   | { type: 'prepare standby'; afterMs: number }
   | { type: 'discard standby' }

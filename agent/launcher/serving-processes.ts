@@ -140,9 +140,7 @@ export class ServingProcesses {
     const isNew = workers.length > 0 && pidsOf(workers) !== pidsOf(this.workers)
     this.workers = workers
     if (workers.length > 0) this.searchAt = 0
-    const above = this.masters().map(({ pid }) => pid)
-    const below = above.length === 0 ? '' : `, below pid ${above.join(', ')}`
-    if (isNew) this.options.log.info(`LangFlow is served by pid ${pidsOf(workers)}${below}`)
+    if (isNew) this.options.log.info(`LangFlow is served by pid ${pidsOf(workers)}`)
   }
 
   private lives(one: ProcessIdentity): boolean {

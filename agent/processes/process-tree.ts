@@ -63,9 +63,6 @@ abstract class SignalledTree {
 
   protected began(_child: ProcessIdentity): void {}
 
-  /** SIGKILL to each process of the workload, as far as that needs no scan. */
-  protected killUnseen(): void {}
-
   /**
    * Starts the command in its own session, and passes its output through. Rejects with one sentence if the command
    * cannot be started. `exited` is called once, when its first process has ended. Other processes may still be alive.
@@ -161,7 +158,7 @@ abstract class SignalledTree {
 
   private killOnce(): LiveProcess[] {
     this.signalChildGroup('SIGKILL')
-    this.killUnseen()
+    if (this.options.alone) killNamespace()
     const found = this.scan()
     const targets = living(found)
     signalAll(targets, found, 'SIGKILL')
@@ -191,10 +188,6 @@ class NamespaceTree extends SignalledTree {
   protected override scan(): Scan {
     const table = readProcesses()
     return { table, members: findAloneMembers(table) }
-  }
-
-  protected override killUnseen(): void {
-    killNamespace()
   }
 }
 

@@ -3,7 +3,6 @@ import {
   accessSync,
   closeSync,
   constants as fileConstants,
-  fstatSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -154,13 +153,18 @@ function isExecutable(file: string): boolean {
   }
 }
 
-/** The first 1,024 bytes of a file. Throws if it is not a regular file: reading a FIFO would wait for a writer. */
+/** The first 1,024 bytes of a file. Opening or reading a FIFO does not wait for a writer. */
 export function headOf(file: string): string {
   const head = Buffer.alloc(1024)
-  const fd = openSync(file, fileConstants.O_RDONLY | fileConstants.O_NONBLOCK)
+  return withFile(file, fileConstants.O_RDONLY | fileConstants.O_NONBLOCK, (fd) =>
+    head.toString('utf8', 0, readSync(fd, head)),
+  )
+}
+
+export function withFile<T>(file: string, flags: number, use: (fd: number) => T): T {
+  const fd = openSync(file, flags)
   try {
-    if (!fstatSync(fd).isFile()) throw new Error(`${file} is not a regular file`)
-    return head.toString('utf8', 0, readSync(fd, head))
+    return use(fd)
   } finally {
     closeSync(fd)
   }

@@ -127,13 +127,8 @@ class WarmProcess implements StandbyProcess {
     const link = linkOf(child)
     if (link === undefined) return
     link.on('error', () => {}) // the process reports the end of the link
-    let isAnswered = false
-    const invalid = () => {
-      if (this.child === child) this.fail('its message is not valid')
-    }
+    const invalid = () => this.fail('its message is not valid')
     const received = (line: unknown) => {
-      if (isAnswered || this.child !== child) return
-      isAnswered = true
       const { data: message } = Message.safeParse(line)
       if (message === undefined) invalid()
       else if (message.type === 'error') fault = message.error

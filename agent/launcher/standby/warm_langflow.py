@@ -193,7 +193,7 @@ def asynchronously(work, *args):
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(lambda: asyncio.run(work(*args))).result()
+        pool.submit(asyncio.run, work(*args)).result()
 
 
 def answer_for_file(standby):
@@ -283,18 +283,13 @@ def put_off_key(standby):
 
 
 def request_health(application):
-    async def receive():
-        return {"type": "http.request", "body": b"", "more_body": False}
+    from httpx import ASGITransport, AsyncClient
 
-    async def send(message):
-        pass
+    async def request():
+        async with AsyncClient(transport=ASGITransport(application), base_url="http://localhost") as client:
+            await client.get("/health")
 
-    scope = {
-        **{"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET"},
-        **{"scheme": "http", "path": "/health", "raw_path": b"/health", "query_string": b"", "root_path": ""},
-        **{"headers": [(b"host", b"localhost")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 1), "state": {}},
-    }
-    asynchronously(application, scope, receive, send)
+    asynchronously(request)
 
 
 def remember_package_files():
