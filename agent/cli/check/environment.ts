@@ -152,18 +152,8 @@ export class Environment {
   }
 }
 
-interface Reference {
-  /** Such as `Secret/langflow`. */
-  readonly title: string
-  /** The variable, or the prefix of an `envFrom`. */
-  readonly name: string
-  /** `null` for the whole object. */
-  readonly key: string | null
-  readonly optional: boolean
-}
-
-/** The Secrets and ConfigMaps to which a container's variables refer. */
-export function referencesIn(container: Fields): Reference[] {
+/** The Secrets and ConfigMaps to which a variable (`name`, with a `key`) or an `envFrom` (the prefix `name`) of a container refers. */
+export function referencesIn(container: Fields) {
   const sources = asList(container.envFrom).map((one) => [one, asText(dig(one, 'prefix'))] as const)
   const variables = asList(container.env).map(
     (one) => [dig(one, 'valueFrom'), asText(dig(one, 'name'))] as const,

@@ -52,11 +52,6 @@ export function othersBefore({ manifest }: Installation, { installations }: Fact
   return installations.slice(0, at)
 }
 
-/** The Lease of its agents; `null` if it has none, or its name is unknown. */
-export function leaseNameOf({ agent }: Installation): string | null {
-  return agent !== null && 'options' in agent.started ? agent.started.options.leaseName : null
-}
-
 export function accountOf({ hasDefaultAccount, names }: Workload): string {
   return hasDefaultAccount ? 'default' : names.account
 }

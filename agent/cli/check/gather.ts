@@ -1,14 +1,14 @@
 import type { Values } from '../../config/setting.ts'
-import { ApiError, type Kind } from '../../kube/kube-errors.ts'
+import { ApiError } from '../../kube/kube-errors.ts'
 import type { KubeObjects } from '../../kube/kube-objects.ts'
 import { LEASE } from '../../lease/lease-api.ts'
 import { connectObjects, DEADLINE_MS } from '../api-connection.ts'
 import type { CLUSTER_SETTINGS } from '../cluster-settings.ts'
 import { asOperationError, OperationError } from '../exit-codes.ts'
-import { type Manifest, manifestOf } from '../manifests/manifest.ts'
+import { manifestOf } from '../manifests/manifest.ts'
 import { referencesIn } from './environment.ts'
-import { factsOf, leaseNameOf } from './facts.ts'
-import type { Facts, Installation } from './rule.ts'
+import { factsOf } from './facts.ts'
+import type { Facts } from './rule.ts'
 import { kindOf, refuseAbsentNamespace } from './validation.ts'
 
 /** The kinds of objects that are listed for the rules, by their `apiVersion`. */
@@ -35,7 +35,7 @@ export async function gather(query: Query): Promise<Facts> {
   let objects: KubeObjects | undefined
   try {
     objects = await connectObjects(query)
-    return await new Inquiry(objects, query.container).facts()
+    return await factsIn(objects, query.container)
   } catch (error) {
     throw asOperationError(error)
   } finally {
@@ -43,73 +43,52 @@ export async function gather(query: Query): Promise<Facts> {
   }
 }
 
-class Inquiry {
-  private readonly objects: KubeObjects
-  private readonly container: string | null
-  private readonly hidden = new Map<string, string>()
-
-  constructor(objects: KubeObjects, container: string | null) {
-    this.objects = objects
-    this.container = container
-  }
-
-  async facts(): Promise<Facts> {
-    const { container } = this
-    await refuseAbsentNamespace(this.objects)
-    const kinds = Object.entries(LISTED).flatMap(([version, kinds]) =>
-      kinds.map((kind) => kindOf(kind, version)),
-    )
-    const manifests = (await Promise.all(kinds.map((kind) => this.list(kind)))).flat()
-    // If the user sees no object at all, nothing is checked, which must not pass.
-    if (kinds.every(({ kind }) => this.hidden.has(kind)))
-      throw new OperationError('no_rights', `${this.hidden.get('Deployment')}: ${ELSEWHERE}`)
-    const { installations } = factsOf(manifests, container)
-    const leaseNames = new Set(installations.flatMap((one) => leaseNameOf(one) ?? []))
-    const leases = await Promise.all([...leaseNames].map((name) => this.lease(name)))
-    const named = [...(await this.named(installations)), ...leases.flat()]
-    return { ...factsOf([...manifests, ...named], container, this.hidden), isCluster: true, refusals: [] }
-  }
-
-  private async lease(name: string): Promise<Manifest[]> {
-    const found = await this.read('Lease', () => this.objects.get(LEASE, name, DEADLINE_MS))
-    return found ? [manifestOf({ ...found, kind: 'Lease' })] : []
-  }
-
-  /** The objects of one kind. Empty if the user may not list them, which is recorded in `hidden`. */
-  private async list(kind: Kind): Promise<Manifest[]> {
-    const items = await this.read(kind.kind, () => this.objects.list(kind, DEADLINE_MS))
-    const apiVersion = kind.base.replace(/^\/apis?\//, '')
-    return (items ?? []).map((item) => manifestOf({ ...item, apiVersion, kind: kind.kind }))
-  }
-
-  /** The Secrets and ConfigMaps of LangFlow's and the agents' variables. Rules never print a value. */
-  private async named(installations: readonly Installation[]): Promise<Manifest[]> {
-    const references = installations.flatMap(({ langflow, agent }) => [
-      ...referencesIn(langflow),
-      ...referencesIn(agent?.container ?? {}),
-    ])
-    const unique = new Map(references.map((one) => [one.title, one]))
-    const found = await Promise.all(
-      [...unique].map(async ([title, { optional }]) => {
-        const [kind = '', name = ''] = title.split('/')
-        const value = await this.read(title, () => this.objects.get(kindOf(kind, 'v1'), name, DEADLINE_MS))
-        if (value === undefined && !optional) this.hidden.set(title, `${title} does not exist`)
-        if (value === null || (value === undefined && !optional)) return []
-        return [manifestOf({ ...(value ?? { metadata: { name } }), kind })]
-      }),
-    )
-    return found.flat()
-  }
-
+async function factsIn(objects: KubeObjects, container: string | null): Promise<Facts> {
+  await refuseAbsentNamespace(objects)
+  const hidden = new Map<string, string>()
   /** `undefined` if the object does not exist. `null` if the user may not read it, which is recorded in `hidden`. */
-  private async read<T>(what: string, request: () => Promise<T>): Promise<T | null | undefined> {
+  const read = async <T>(what: string, request: Promise<T>): Promise<T | null | undefined> => {
     try {
-      return await request()
+      return await request
     } catch (error) {
       if (!(error instanceof ApiError) || error.status === undefined) throw error
       if (error.status === 404) return undefined
-      this.hidden.set(what, error.message)
+      hidden.set(what, error.message)
       return null
     }
   }
+  const list = async ([apiVersion, kind]: readonly [string, string]) => {
+    const items = await read(kind, objects.list(kindOf(kind, apiVersion), DEADLINE_MS))
+    return (items ?? []).map((item) => manifestOf({ ...item, apiVersion, kind }))
+  }
+  /** A Secret or ConfigMap of LangFlow's or the agents' variables. Rules never print a value. */
+  const named = async ({ title, optional }: ReturnType<typeof referencesIn>[number]) => {
+    const [kind = '', name = ''] = title.split('/')
+    const value = await read(title, objects.get(kindOf(kind, 'v1'), name, DEADLINE_MS))
+    if (value === undefined && !optional) hidden.set(title, `${title} does not exist`)
+    if (value === null || (value === undefined && !optional)) return []
+    return [manifestOf({ ...(value ?? { metadata: { name } }), kind })]
+  }
+  const lease = async (name: string) => {
+    const found = await read('Lease', objects.get(LEASE, name, DEADLINE_MS))
+    return found ? [manifestOf({ ...found, kind: 'Lease' })] : []
+  }
+  const kinds = Object.entries(LISTED).flatMap(([version, kinds]) =>
+    kinds.map((kind) => [version, kind] as const),
+  )
+  const manifests = (await Promise.all(kinds.map(list))).flat()
+  // If the user sees no object at all, nothing is checked, which must not pass.
+  if (kinds.every(([, kind]) => hidden.has(kind)))
+    throw new OperationError('no_rights', `${hidden.get('Deployment')}: ${ELSEWHERE}`)
+  const { installations } = factsOf(manifests, container)
+  const leaseNames = installations.flatMap(({ agent }) =>
+    agent !== null && 'options' in agent.started ? agent.started.options.leaseName : [],
+  )
+  const references = installations.flatMap(({ langflow, agent }) =>
+    [langflow, agent?.container ?? {}].flatMap(referencesIn),
+  )
+  const unique = new Map(references.map((one) => [one.title, one]))
+  const others = [...[...unique.values()].map(named), ...[...new Set(leaseNames)].map(lease)]
+  const all = [...manifests, ...(await Promise.all(others)).flat()]
+  return { ...factsOf(all, container, hidden), isCluster: true, refusals: [] }
 }

@@ -1,4 +1,3 @@
-import type { Command } from 'commander'
 import { createProgram } from '../../config/command-line.ts'
 import { agentOptions, launcherOptions } from '../../config/options.ts'
 import { UsageError } from '../../exit.ts'
@@ -18,24 +17,21 @@ export function startedOptions<N extends keyof typeof COMMANDS>(
   if (unknown !== null) return { unknown }
   // The kubelet adds this variable to every container.
   const env = { ...environment.texts(), KUBERNETES_SERVICE_HOST: '10.0.0.1' }
-  const command = commandIn(createProgram(env), name)
+  const program = createProgram(env)
+  // The other command defines variables that this one accepts.
+  const other = name === 'agent' ? 'launch' : 'agent'
+  COMMANDS[other](program.command(other))
+  const command = program.command(name)
   const read = COMMANDS[name](command)
   let options: OptionsOf<N> | null = null
   command.action(() => {
     options = read(env) as OptionsOf<N>
   })
   try {
-    command.parent!.parse([name, ...args], { from: 'user' })
+    program.parse([name, ...args], { from: 'user' })
     return { options: options! }
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
     return { fault: error.message.replace(/^langflow-leader \w+: (.*); see '.*'$/s, '$1') }
   }
-}
-
-/** The other commands define variables that this one accepts. */
-function commandIn(program: Command, name: keyof typeof COMMANDS): Command {
-  for (const other of ['agent', 'launch'] as const)
-    if (other !== name) COMMANDS[other](program.command(other))
-  return program.command(name)
 }

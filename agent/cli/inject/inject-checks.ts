@@ -14,18 +14,6 @@ function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<
   const { langflow, container, pod } = workload
   if (agentIn(pod) !== null)
     yield 'it already has the agent: pass the original manifest, or change the variables LEADER_* of its agent here'
-  yield* takenNames(workload, options)
-  for (const mount of asList(langflow.volumeMounts)) {
-    const path = asText(dig(mount, 'mountPath'))
-    if (isWithin(path, PROGRAM_DIR) || isWithin(path, SOCKET_DIR))
-      yield `its container ${container} already has a volume at ${path}, where inject would mount its own: move it`
-  }
-  if (asList(langflow.command).length === 0)
-    yield `its container ${container} has no command, and inject cannot read the image's own: add the command, such as [langflow, run]`
-}
-
-function* takenNames(workload: Workload, options: InjectOptions): Generator<string> {
-  const { pod, langflow, container } = workload
   const has = (list: unknown, name: string) => asList(list).some((one) => dig(one, 'name') === name)
   for (const name of ['install', 'agent'])
     if (has(pod.initContainers, name) || has(pod.containers, name))
@@ -43,6 +31,13 @@ function* takenNames(workload: Workload, options: InjectOptions): Generator<stri
   for (const { name } of options.launcherVariables)
     if (has(langflow.env, name))
       yield `its container ${container} already has a variable ${name}, which inject would add: remove the variable, or the flag`
+  for (const mount of asList(langflow.volumeMounts)) {
+    const path = asText(dig(mount, 'mountPath'))
+    if (isWithin(path, PROGRAM_DIR) || isWithin(path, SOCKET_DIR))
+      yield `its container ${container} already has a volume at ${path}, where inject would mount its own: move it`
+  }
+  if (asList(langflow.command).length === 0)
+    yield `its container ${container} has no command, and inject cannot read the image's own: add the command, such as [langflow, run]`
 }
 
 /** In most images, `/var/run` is a link to `/run`. */

@@ -10,15 +10,8 @@ import type { InjectOptions } from './inject-command.ts'
 import { type Edit, edit } from './manifest-edit.ts'
 import { editsFor, leadToFront, objectsFor } from './workload-edits.ts'
 
-export interface Injected {
-  readonly text: string
-  readonly summary: readonly string[]
-  /** One sentence each, with its severity, and with the code if it comes from a rule of `check`. */
-  readonly warnings: readonly string[]
-}
-
 /** Adds agent and launcher to each LangFlow of the objects. Changes the objects. Throws `FatalError`. */
-export function inject(objects: readonly Fields[], options: InjectOptions): Injected {
+export function inject(objects: readonly Fields[], options: InjectOptions) {
   const manifests = objects.map(manifestOf)
   const result = [...manifests]
   const summary: string[] = []

@@ -148,10 +148,16 @@ export function objectsFor(
     },
     ...more,
   })
+  const leases = { apiGroups: ['coordination.k8s.io'], resources: ['leases'] }
+  const rules = [
+    { ...leases, resourceNames: [names.lease], verbs: ['get', 'watch', 'update'] },
+    { ...leases, verbs: ['create'] },
+    { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create'] },
+  ]
   const account = object('v1', 'ServiceAccount', names.account, { automountServiceAccountToken: false })
   return [
     ...(hasDefaultAccount ? [account] : []),
-    object('rbac.authorization.k8s.io/v1', 'Role', names.role, { rules: rules(names.lease) }),
+    object('rbac.authorization.k8s.io/v1', 'Role', names.role, { rules }),
     object('rbac.authorization.k8s.io/v1', 'RoleBinding', names.role, {
       roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: names.role },
       subjects: [{ kind: 'ServiceAccount', name: names.account, ...namespace }],
@@ -165,14 +171,5 @@ export function objectsFor(
         ports: [{ name: 'agent', port, targetPort: port }],
       },
     }),
-  ]
-}
-
-function rules(lease: string) {
-  const leases = { apiGroups: ['coordination.k8s.io'], resources: ['leases'] }
-  return [
-    { ...leases, resourceNames: [lease], verbs: ['get', 'watch', 'update'] },
-    { ...leases, verbs: ['create'] },
-    { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create'] },
   ]
 }

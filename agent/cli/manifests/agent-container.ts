@@ -58,17 +58,13 @@ export function agentOf({ spec, status }: KubeObject): PodAgent | null {
   const phase = asText(dig(status, 'phase'))
   if (agent === null || phase === 'Succeeded' || phase === 'Failed') return null
   const leaseName = settingOf(agent, '--lease-name', 'LEADER_LEASE_NAME')
+  const listen = /:(\d+)$/.exec(settingOf(agent, '--listen', 'LEADER_LISTEN') ?? '')
+  const named = asList(agent.container.ports).find((port) => dig(port, 'name') === 'agent')
   return {
     leaseName: leaseName === undefined ? AGENT_SETTINGS.leaseName.fallback : leaseName,
-    port: portOf(agent),
+    port: Number(listen?.[1]) || Number(dig(named, 'containerPort')) || AGENT_PORT,
     absence: absenceOf(asText(agent.container.name), phase, status),
   }
-}
-
-function portOf(agent: AgentContainer): number {
-  const listen = settingOf(agent, '--listen', 'LEADER_LISTEN') ?? ''
-  const named = asList(agent.container.ports).find((port) => dig(port, 'name') === 'agent')
-  return Number(/:(\d+)$/.exec(listen)?.[1]) || Number(dig(named, 'containerPort')) || AGENT_PORT
 }
 
 /** The text of a setting; `null` if another object sets it, `undefined` if it is not set. */

@@ -55,8 +55,6 @@ const WRITING = {
   ],
 } as const
 
-const STDIN = '-'
-
 /**
  * Reads the objects of files in the given order; `-` is standard input. Of a directory, it reads the files that kubectl reads, and
  * none of its subdirectories. Throws `FatalError`.
@@ -64,8 +62,8 @@ const STDIN = '-'
 export async function readStream(paths: readonly string[]): Promise<Fields[]> {
   const objects: Fields[] = []
   for (const file of paths.flatMap(filesAt)) {
-    const name = file === STDIN ? 'standard input' : file
-    const read = file === STDIN ? await readAll(process.stdin) : reading(file, () => readFileSync(file))
+    const name = file === '-' ? 'standard input' : file
+    const read = file === '-' ? await readAll(process.stdin) : reading(file, () => readFileSync(file))
     // UTF-16 without a byte order mark is valid UTF-8, but contains NUL.
     if (!isUtf8(read) || read.includes(0)) throw new FatalError(`${name} is not UTF-8 text: save it as UTF-8`)
     objects.push(...parseStream(new TextDecoder().decode(read), name))
@@ -74,7 +72,7 @@ export async function readStream(paths: readonly string[]): Promise<Fields[]> {
 }
 
 function filesAt(path: string): string[] {
-  if (path === STDIN || !reading(path, () => statSync(path).isDirectory())) return [path]
+  if (path === '-' || !reading(path, () => statSync(path).isDirectory())) return [path]
   const entries = reading(path, () => readdirSync(path, { withFileTypes: true }))
   // To read a pipe could take forever.
   const files = entries.filter((entry) => entry.isFile() || entry.isSymbolicLink())

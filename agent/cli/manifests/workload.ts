@@ -106,6 +106,8 @@ export function readWorkload(
   const langflow = asFields(asList(pod.containers).find((one) => dig(one, 'name') === container))
   const account = asText(pod.serviceAccountName) || asText(pod.serviceAccount)
   const { name } = manifest
+  // A Service's name is a DNS label that starts with a letter. The name of a workload may be longer and contain dots.
+  const label = name.replace(/^[^a-z]+/, '').replaceAll('.', '-')
   return {
     manifest,
     spec,
@@ -120,7 +122,7 @@ export function readWorkload(
       account: account || `${name}-langflow-leader`,
       role: `${name}-langflow-leader`,
       lease: leaseName ?? `${name}-leader`,
-      members: membersName(name),
+      members: `${label.slice(0, 55).replace(/-+$/, '')}-members`,
     },
     /** Whether the pods use the default account, so that inject adds a ServiceAccount. */
     hasDefaultAccount: account === '',
@@ -192,10 +194,4 @@ function portOf(langflow: Fields, pod: Fields): number | null {
 function variableOf({ env }: Fields, name: string): string {
   const found = asList(env).find((one) => dig(one, 'name') === name)
   return asText(dig(found, 'value'))
-}
-
-/** A Service's name: a DNS label that starts with a letter. The name of a workload may be longer and contain dots. */
-function membersName(name: string): string {
-  const label = name.replace(/^[^a-z]+/, '').replaceAll('.', '-')
-  return `${label.slice(0, 55).replace(/-+$/, '')}-members`
 }

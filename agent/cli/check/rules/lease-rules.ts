@@ -2,25 +2,17 @@ import { asFields, asList, asText, dig, type Manifest, titleOf } from '../../man
 import { inOneNamespace } from '../../manifests/workload.ts'
 import { Unknown } from '../environment.ts'
 import { accountOf, asInstalled, othersBefore } from '../facts.ts'
-import type { Facts, Installed, Rule, Severity } from '../rule.ts'
+import type { Facts, Installed, Rule } from '../rule.ts'
 
-interface Need {
-  readonly group: string
-  readonly resource: string
-  readonly verbs: readonly string[]
-  /** `null` for objects of any name. */
-  readonly name: string | null
-  readonly severity: Severity
-}
-
-function needsOf(leaseName: string): readonly Need[] {
+/** The rights that an agent uses, with the name of the object; `null` for objects of any name. */
+function needsOf(leaseName: string) {
   const leases = { group: 'coordination.k8s.io', resource: 'leases' }
   const events = { group: 'events.k8s.io', resource: 'events' }
   return [
     { ...leases, verbs: ['get', 'watch', 'update'], name: leaseName, severity: 'error' },
     { ...leases, verbs: ['create'], name: null, severity: 'warning' },
     { ...events, verbs: ['create'], name: null, severity: 'warning' },
-  ]
+  ] as const
 }
 
 export const LEASE_RULES: readonly Rule<Installed>[] = [
@@ -118,7 +110,7 @@ function rulesOf(one: Installed, { manifests, isCluster }: Facts): unknown[] {
   return roles.flatMap(({ value }) => asList(value?.rules))
 }
 
-function allows(rule: unknown, verb: string, { group, resource, name }: Need): boolean {
+function allows(rule: unknown, verb: string, { group, resource, name }: ReturnType<typeof needsOf>[number]) {
   const has = (field: string, value: string) =>
     asList(asFields(rule)[field]).some((one) => one === '*' || one === value)
   const names = asList(dig(rule, 'resourceNames'))

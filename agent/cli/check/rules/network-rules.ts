@@ -1,4 +1,4 @@
-import { asFields, asList, asNumber, asText, dig, type Manifest } from '../../manifests/manifest.ts'
+import { asFields, asList, asNumber, asText, dig } from '../../manifests/manifest.ts'
 import { inOneNamespace, labelsOf, matches, selects, servicesOf } from '../../manifests/workload.ts'
 import { containersOf, objectsOf } from '../facts.ts'
 import { type Facts, type Installed, type Problem, type Rule, warning } from '../rule.ts'
@@ -113,7 +113,13 @@ function* shutPorts(
   one: Installed,
   facts: Facts,
 ): Generator<Problem> {
-  const policies = objectsOf('NetworkPolicy', one, facts).filter((policy) => limits(policy, direction, one))
+  const policies = objectsOf('NetworkPolicy', one, facts).filter(({ value }) => {
+    const spec = asFields(value.spec)
+    const types = asList(spec.policyTypes)
+    const isLimited =
+      types.length > 0 ? types.includes(direction) : direction === 'Ingress' || 'egress' in spec
+    return isLimited && matches(spec.podSelector, labelsOf(one))
+  })
   if (policies.length === 0) return
   const rules = policies.flatMap(({ value }) => asList(dig(value, 'spec', direction.toLowerCase())))
   for (const ports of needs)
@@ -122,13 +128,6 @@ function* shutPorts(
         message: `no ${direction.toLowerCase()} rule admits port ${ports.slice(0, 2).join(' or ')}`,
         of: policies[0]!,
       }
-}
-
-function limits({ value }: Manifest, direction: 'Ingress' | 'Egress', one: Installed): boolean {
-  const spec = asFields(value.spec)
-  const types = asList(spec.policyTypes)
-  const isLimited = types.length > 0 ? types.includes(direction) : direction === 'Ingress' || 'egress' in spec
-  return isLimited && matches(spec.podSelector, labelsOf(one))
 }
 
 /** Whether a rule of a policy is for this port, which may have a name among `ports`. */

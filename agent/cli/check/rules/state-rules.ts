@@ -64,8 +64,9 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
       if (isSingle || (env.value('LANGFLOW_STORAGE_TYPE') ?? 'local') !== 'local') return
       // Without a database, the replicas share nothing, which another rule reports.
       if (!env.isSet(URL_VARIABLE)) return
-      if (!isSharedAt(one, env.value('LANGFLOW_CONFIG_DIR') ?? ''))
-        yield "uploaded files stay in the leader's pod"
+      const volume = volumeOf(one.pod, mountAt(one.langflow, env.value('LANGFLOW_CONFIG_DIR') ?? '')?.volume)
+      const isNetwork = ['nfs', 'cephfs', 'azureFile'].some((name) => name in volume)
+      if (claimOf(one, volume) === null && !isNetwork) yield "uploaded files stay in the leader's pod"
     },
   },
   {
@@ -109,11 +110,6 @@ function databaseOf(one: Installation): string | null {
     if (!source) throw error
     return `${namespace}/${source}`
   }
-}
-
-function isSharedAt(one: Installation, path: string): boolean {
-  const volume = volumeOf(one.pod, mountAt(one.langflow, path)?.volume)
-  return claimOf(one, volume) !== null || ['nfs', 'cephfs', 'azureFile'].some((name) => name in volume)
 }
 
 /** The claim that all replicas share; `null` if a template gives each replica its own claim, or the volume has no claim. */
