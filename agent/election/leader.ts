@@ -12,6 +12,7 @@ import {
 import type { EndedBecause } from '../lease/reasons.ts'
 import { served } from '../lease/written-lease.ts'
 import type { Grant } from '../link/link-messages.ts'
+import { contentChange } from './content-change.ts'
 import { sendRead, sendWrite } from './lease-requests.ts'
 import { blamed, trialEnds } from './revision-trial.ts'
 import type {
@@ -39,15 +40,6 @@ const WALL_JUMP_MS = 1_000
 const GOOD_TERM_LEASES = 4
 const LONGEST_COOL_DOWN_MS = 60_000
 const FAILOVER_GRACE_MS = 2_000
-/** A set of files may arrive one by one. Several replicas that have the same set show that it is complete. */
-const QUIET_MS = 2_000
-/** The same if no other replica has it. */
-const SETTLES_MS = 10_000
-/** The kubelet updates a volume within 90 s or so, and a warm standby is prepared within 40 s. */
-const WAITS_MS = 150_000
-/** Lease durations between two starts for changed content, so that content that keeps changing is no outage. */
-const APART_LEASES = 2
-
 export const USED_BY_ANOTHER = {
   code: 'identity_taken',
   reason:
@@ -125,23 +117,6 @@ function obey(input: Input, state: Leading): Held {
   }
   const target = to === ANY_POD ? null : to
   return beginStepDown(input, state, { ...why, to: target, drainMs: 0, graceMs: FAILOVER_GRACE_MS })
-}
-
-/** The step-down for changed files, and its time. */
-function contentChange(config: CandidateConfig, state: Held): (StepDownReason & { dueAt: MonoMs }) | null {
-  const { term, workload, paused, successor } = state
-  const { content, well } = workload
-  if (content === null || config.onChange === 'ignore' || paused || !well) return null
-  if (term.doubt || term.stepDown !== null) return null
-  const { digest, since, running, startedAt, problem } = content
-  if (problem !== null || running === null || running === digest) return null
-  const standby = config.onChange === 'handover' ? successor.content : 'none'
-  const settlesMs = { ready: QUIET_MS, awaited: WAITS_MS, none: SETTLES_MS }[standby]
-  // A new leader has to ask the others first.
-  const settled = Math.max(since, term.startedAt) + settlesMs
-  const dueAt = Math.max(settled, startedAt + APART_LEASES * config.leaseDurationMs)
-  const reason = 'the files that LangFlow was started from have changed'
-  return { code: 'content_changed', reason, inPlace: standby !== 'ready', dueAt }
 }
 
 export function refuse({ now }: Input, state: Leading, request: Refusal): Leading {

@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs'
-import { createServer as createHttpServer, type Server, ServerResponse } from 'node:http'
+import { createServer as createHttpServer, type IncomingMessage, type Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../clock.ts'
 import { rawResponse } from '../raw-response.ts'
 import type { Arrival } from './exchange.ts'
-import type { FailedBecause } from './front-messages.ts'
+import { type FailedBecause, HOP } from './front-messages.ts'
 import { MAX_HEADER_BYTES } from './headers.ts'
 import { JoiningRequest } from './memory.ts'
-import { faultOf, isHandshake } from './refusal.ts'
+import { Refusal } from './refusal.ts'
 import { endOnceStalled, Tunnel } from './streams.ts'
 
 const HEADERS_TIMEOUT_MS = 20_000
@@ -20,6 +20,11 @@ const OWN_FILES = 64
 const MAX_CONNECTIONS = 4_096
 
 export type FrontServer = Server<typeof JoiningRequest>
+
+/** Node's own limit, beyond which it drops headers without an error. */
+const MAX_HEADERS = 1_000
+
+const FORWARDED_TARGET = /^(\*$|\/|https?:\/\/)[!-~]*$/i
 
 export interface ServerOptions {
   readonly arrived: (arrival: Arrival) => void
@@ -142,4 +147,26 @@ function rawRefusal(code: string | undefined): string {
     return rawResponse(431, `the request line and the headers are longer than ${MAX_HEADER_BYTES} bytes`)
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return rawResponse(408, 'the request took too long to arrive')
   return rawResponse(400, 'this is not an HTTP request')
+}
+
+function faultOf({ httpVersionMajor, headers, rawHeaders, url = '' }: IncomingMessage): Refusal | null {
+  if (httpVersionMajor !== 1) return new Refusal(505, 'only HTTP/1.0 and HTTP/1.1 are supported')
+  // The headers of a hop are the client's and some of the other front's.
+  if (headers[HOP] === undefined && rawHeaders.length > 2 * MAX_HEADERS)
+    return new Refusal(431, `the request has more than ${MAX_HEADERS} headers`)
+  const hosts = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host')
+  if (hosts.length > 1) return new Refusal(400, 'this request cannot be forwarded: it has more than one Host')
+  if (!FORWARDED_TARGET.test(url))
+    return new Refusal(400, 'this request cannot be forwarded: its path is missing or not ASCII')
+  return null
+}
+
+function isHandshake({ method, httpVersionMinor, headers }: IncomingMessage): boolean {
+  return (
+    headers.upgrade?.toLowerCase() === 'websocket' &&
+    method === 'GET' &&
+    httpVersionMinor === 1 &&
+    headers['transfer-encoding'] === undefined &&
+    Number(headers['content-length'] ?? 0) === 0
+  )
 }

@@ -1,11 +1,5 @@
-import type { IncomingMessage } from 'node:http'
 import { formatDuration } from '../config/values.ts'
-import { type FailedBecause, HOP, HOP_EPOCH } from './front-messages.ts'
-
-/** Node's own limit, beyond which it drops headers without an error. */
-const MAX_HEADERS = 1_000
-
-const FORWARDED_TARGET = /^(\*$|\/|https?:\/\/)[!-~]*$/i
+import { type FailedBecause, HOP_EPOCH } from './front-messages.ts'
 
 export class Refusal extends Error {
   readonly status: number
@@ -58,27 +52,4 @@ export function outcomeUnknown(epoch: number | null): Refusal {
 /** The sender waits for the leader of that epoch. */
 export function notTheLeader(epoch: number): Refusal {
   return new Refusal(421, 'this replica does not lead', null, { [HOP_EPOCH]: String(epoch) })
-}
-
-export function faultOf(request: IncomingMessage): Refusal | null {
-  const { httpVersionMajor, headers, rawHeaders, url = '' } = request
-  if (httpVersionMajor !== 1) return new Refusal(505, 'only HTTP/1.0 and HTTP/1.1 are supported')
-  // The headers of a hop are the client's and some of the other front's.
-  if (headers[HOP] === undefined && rawHeaders.length > 2 * MAX_HEADERS)
-    return new Refusal(431, `the request has more than ${MAX_HEADERS} headers`)
-  const hosts = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host')
-  if (hosts.length > 1) return new Refusal(400, 'this request cannot be forwarded: it has more than one Host')
-  if (!FORWARDED_TARGET.test(url))
-    return new Refusal(400, 'this request cannot be forwarded: its path is missing or not ASCII')
-  return null
-}
-
-export function isHandshake({ method, httpVersionMinor, headers }: IncomingMessage): boolean {
-  return (
-    headers.upgrade?.toLowerCase() === 'websocket' &&
-    method === 'GET' &&
-    httpVersionMinor === 1 &&
-    headers['transfer-encoding'] === undefined &&
-    Number(headers['content-length'] ?? 0) === 0
-  )
 }
