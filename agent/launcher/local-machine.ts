@@ -8,7 +8,7 @@ import { type Reaper, spawnCommand } from '../processes/spawn.ts'
 import type { EnvFiles } from './env-files.ts'
 import { coldStart } from './langflow-command.ts'
 import { ServingProcesses } from './serving-processes.ts'
-import { type WarmStandby, warmStandby } from './standby/warm-standby.ts'
+import { type WarmStandby, warmStandby } from './standby/warm-process.ts'
 import { standbyEnvironment, workloadEnvironment } from './workload-environment.ts'
 import type { LauncherMachine } from './workload-processes.ts'
 

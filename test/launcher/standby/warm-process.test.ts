@@ -6,7 +6,7 @@ import { constants } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../../agent/clock.ts'
-import { type WarmStandbyOptions, warmStandby } from '../../../agent/launcher/standby/warm-standby.ts'
+import { type WarmStandbyOptions, warmStandby } from '../../../agent/launcher/standby/warm-process.ts'
 import { until } from '../../harness/wait.ts'
 import { noPython, temporaryDirectory, writeFiles } from '../fixtures/write-files.ts'
 
