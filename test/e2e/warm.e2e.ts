@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
-import { warmStandby } from '../../agent/launcher/standby/warm-standby.ts'
+import { warmStandby } from '../../agent/launcher/standby/warm-process.ts'
 import { fixture, podOf } from '../cli/inject/streams.ts'
 import { freePort } from '../harness/free-port.ts'
 import {
