@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { BUNDLE } from '../../harness/bundle.ts'
-import { reply, ScriptedServer, status } from '../../kube/scripted-server.ts'
+import { kubeconfigFor, reply, ScriptedServer, status } from '../../kube/scripted-server.ts'
 import { sound } from './sound-manifests.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'check-command-'))
@@ -17,13 +17,7 @@ before(async () => {
     if (url.pathname.endsWith('/nope')) reply(response, 404, status(404, 'NotFound'))
     else reply(response, method === 'POST' ? 201 : 200, { metadata: { name: 'x', resourceVersion: '1' } })
   })
-  const config = {
-    clusters: [{ name: 'c', cluster: { server: server.url } }],
-    users: [{ name: 'u', user: { token: 't' } }],
-    contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
-    'current-context': 'x',
-  }
-  writeFileSync(path('config'), JSON.stringify(config))
+  writeFileSync(path('config'), kubeconfigFor(server))
   writeFileSync(path('sound.yaml'), sound('production').text())
   writeFileSync(path('invalid.yaml'), 'a: [')
 })

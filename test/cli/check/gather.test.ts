@@ -7,7 +7,7 @@ import { check } from '../../../agent/cli/check/check.ts'
 import { gather } from '../../../agent/cli/check/gather.ts'
 import { validate } from '../../../agent/cli/check/validation.ts'
 import { manifestOf } from '../../../agent/cli/manifests/manifest.ts'
-import { type Received, reply, ScriptedServer, status } from '../../kube/scripted-server.ts'
+import { kubeconfigFor, type Received, reply, ScriptedServer, status } from '../../kube/scripted-server.ts'
 import type { Loose } from './manifest-set.ts'
 import { sound } from './sound-manifests.ts'
 
@@ -34,13 +34,7 @@ async function against<T>(
   const directory = await mkdtemp(join(tmpdir(), 'check-'))
   try {
     const kubeconfig = join(directory, 'config')
-    const config = {
-      clusters: [{ name: 'c', cluster: { server: server.url } }],
-      users: [{ name: 'u', user: { token: 't' } }],
-      contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
-      'current-context': 'x',
-    }
-    await writeFile(kubeconfig, JSON.stringify(config))
+    await writeFile(kubeconfig, kubeconfigFor(server))
     const at = { leaseName: null, leaseNamespace: 'ns', kubeconfig, context: null, container: null }
     return await run(at, server.requests)
   } finally {

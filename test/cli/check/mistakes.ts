@@ -11,7 +11,10 @@ import {
 } from './manifest-set.ts'
 import type { Base } from './sound-manifests.ts'
 
-/** One mistake, and what `check` finds in it beside the findings of its base. */
+/**
+ * One mistake, and what `check` finds in it beside the findings of its base. If its severity is not that of its rule, docs/check.md has
+ * its name.
+ */
 export interface Mistake {
   readonly name: string
   readonly code: string
@@ -127,7 +130,7 @@ export const MISTAKES: readonly Mistake[] = [
   warning('agent-rights', 'the Role lacks the verb create for the Lease', (m) => {
     m.get('Role').rules.splice(1, 1)
   }),
-  warning('agent-rights', 'the Role has Events only of the old API group', (m) => {
+  warning('agent-rights', 'the Role lacks Events of events.k8s.io', (m) => {
     m.get('Role').rules[2].apiGroups = ['']
   }),
   error('agent-rights', 'patch is granted instead of update', (m) => {
@@ -223,6 +226,9 @@ export const MISTAKES: readonly Mistake[] = [
   warning('langflow-privileges', 'LangFlow runs as root', (m) => {
     m.langflow.securityContext = { runAsUser: 0, runAsNonRoot: false }
   }),
+  warning('langflow-privileges', 'LangFlow has capabilities, but is not root', (m) => {
+    m.langflow.securityContext = { runAsUser: 1000, capabilities: { add: ['ALL'] } }
+  }),
   error('langflow-mounts', 'the pod has two agents after inject ran twice', (m) => {
     const second = structuredClone(m.agent)
     second.name = 'agent-2'
@@ -266,7 +272,7 @@ export const MISTAKES: readonly Mistake[] = [
   error('langflow-probes', "LangFlow's liveness probe waits for leadership", (m) => {
     m.langflow.livenessProbe = asking('/readyz', 8090)
   }),
-  warning('langflow-probes', 'no liveness probe restarts a launcher that is stuck', (m) => {
+  warning('langflow-probes', 'LangFlow has no livenessProbe', (m) => {
     delete m.langflow.livenessProbe
   }),
   error('langflow-probes', "LangFlow's liveness probe asks for the agent, not the launcher", (m) => {
@@ -283,6 +289,9 @@ export const MISTAKES: readonly Mistake[] = [
   error('grace-period', "a preStop hook of LangFlow's container uses up the grace period", (m) => {
     m.langflow.lifecycle = { preStop: { sleep: { seconds: 60 } } }
   }),
+  warning('grace-period', 'agent and launcher have different stop timeouts', (m) =>
+    setVariable(m.langflow, 'LEADER_STOP_TIMEOUT', '11s'),
+  ),
   error('agent-identity', 'the identity is a text', agentHas('LEADER_IDENTITY', 'langflow')),
   error('agent-identity', 'every replica has the same identity by a flag', (m) => {
     m.agent.args = ['agent', '--identity=langflow']
@@ -363,6 +372,18 @@ export const MISTAKES: readonly Mistake[] = [
   }),
   ...having({ object: 'Service/langflow', facts: { refusals: [REFUSAL] } }, [
     error('objects-valid', 'the API server refuses an object', () => {}),
+  ]),
+  warning('rollout-strategy', 'the strategy is Recreate', (m) => {
+    m.workload.spec.strategy = { type: 'Recreate' }
+  }),
+  warning('rollout-strategy', 'a rollout ends all pods at the same time', (m) => {
+    m.workload.spec.strategy.rollingUpdate = { maxSurge: 0, maxUnavailable: 2 }
+  }),
+  ...having({ also: ['replicas'] }, [
+    warning('secret-key', 'the only replica has no key', (m) => {
+      m.workload.spec.replicas = 1
+      dropVariable(m.langflow, 'LANGFLOW_SECRET_KEY')
+    }),
   ]),
   ...having({ facts: { refusals: null } }, [
     unknown('objects-valid', 'no API server has validated the objects', () => {}),
@@ -447,7 +468,7 @@ export const MISTAKES: readonly Mistake[] = [
     error('agent-probes', 'the readiness probe counts followers in readiness mode', (m) => {
       m.agent.readinessProbe.httpGet.path = '/readyz?exclude=leadership'
     }),
-    warning('agent-probes', 'the gate closes only after three failures of 10 s', (m) => {
+    warning('agent-probes', 'the gate closes later than after 3 s', (m) => {
       m.agent.readinessProbe = { httpGet: { path: '/readyz', port: 'agent' } }
     }),
     error('agent-probes', 'the liveness probe of the agent restarts every follower', (m) => {
@@ -477,6 +498,9 @@ export const MISTAKES: readonly Mistake[] = [
           spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
         },
       ]
+    }),
+    warning('rollout-strategy', 'a StatefulSet of two is OrderedReady', (m) => {
+      delete m.workload.spec.podManagementPolicy
     }),
     error('rollout-strategy', 'an ordered StatefulSet in readiness mode never gets its third pod', (m) => {
       m.workload.spec.replicas = 3
@@ -561,6 +585,10 @@ export const MISTAKES: readonly Mistake[] = [
   ...having({ object: 'Service/langflow' }, [
     error('service-leader', 'the targetPort is a name that no container has', (m) => {
       m.service.spec.ports[0].targetPort = 'web'
+    }),
+    warning('service-leader', 'the Service is headless', (m) => {
+      m.service.spec.clusterIP = 'None'
+      m.service.spec.ports[0].targetPort = 7860
     }),
     error('service-leader', 'the Service bypasses the front', (m) => {
       m.service.spec.ports[0].targetPort = 7860

@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CATALOGUE } from '../../../agent/cli/check/check.ts'
+import { MISTAKES } from './mistakes.ts'
 
 export const PAGE = join(import.meta.dirname, '../../../docs/check.md')
 const BEGIN = '<!-- codes: begin, written by npm run reference -->'
@@ -13,9 +14,14 @@ export function checkPage(page: string): string {
   const to = page.indexOf(END)
   if (from < 0 || to < from) throw new Error(`${PAGE} has no part between ${BEGIN} and ${END}`)
   const groups = [...Map.groupBy(CATALOGUE, ({ group }) => group)].map(([group, rules]) => {
-    const sections = rules.map(
-      ({ code, severity, about, fix }) => `#### ${code}\n\n${about} (${severity})\n\n**Fix:** ${fix}`,
-    )
+    const sections = rules.map(({ code, severity, about, fix }) => {
+      const other = severity === 'error' ? 'warning' : 'error'
+      const names = MISTAKES.filter((one) => one.code === code && one.severity === other).map(
+        ({ name }) => name,
+      )
+      const exceptions = names.length === 0 ? '' : `; ${other} if ${names.join(', or if ')}`
+      return `#### ${code}\n\n${about} (${severity}${exceptions})\n\n**Fix:** ${fix}`
+    })
     return [`### ${group}`, ...sections].join('\n\n')
   })
   return `${page.slice(0, from)}${BEGIN}\n\n${groups.join('\n\n')}\n\n${page.slice(to)}`
