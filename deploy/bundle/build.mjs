@@ -34,7 +34,7 @@ const withoutGeneratedClient = {
 const withText = {
   name: 'with-text',
   setup({ onLoad }) {
-    onLoad({ filter: /\/warm-standby\.ts$/ }, ({ path }) => {
+    onLoad({ filter: /\/warm-process\.ts$/ }, ({ path }) => {
       const read = (file) => readFileSync(resolve(dirname(path), file), 'utf8')
       const call = /readFileSync\(new URL\('(.+?)', import\.meta\.url\), 'utf8'\)/
       return { contents: read(path).replace(call, (_, file) => JSON.stringify(read(file))), loader: 'ts' }
