@@ -95,3 +95,8 @@ export function containersOf(pod: Fields): Fields[] {
 export function volumeOf(pod: Fields, name: string | undefined): Readonly<Fields> {
   return asFields(asList(pod.volumes).find((volume) => dig(volume, 'name') === name))
 }
+
+export function secretsIn(volume: unknown): string[] {
+  const sources = [volume, ...asList(dig(volume, 'projected', 'sources'))].map((one) => dig(one, 'secret'))
+  return sources.flatMap((secret) => asText(dig(secret, 'secretName') ?? dig(secret, 'name')) || [])
+}

@@ -7,7 +7,7 @@ import type { CLUSTER_SETTINGS } from '../cluster-settings.ts'
 import { asOperationError, OperationError } from '../exit-codes.ts'
 import { manifestOf } from '../manifests/manifest.ts'
 import { referencesIn } from './environment.ts'
-import { factsOf } from './facts.ts'
+import { factsOf, mountsOf, secretsIn, volumeOf } from './facts.ts'
 import type { Facts } from './rule.ts'
 import { kindOf, refuseAbsentNamespace } from './validation.ts'
 
@@ -61,8 +61,8 @@ async function factsIn(objects: KubeObjects, container: string | null): Promise<
     const items = await read(kind, objects.list(kindOf(kind, apiVersion), DEADLINE_MS))
     return (items ?? []).map((item) => manifestOf({ ...item, apiVersion, kind }))
   }
-  /** A Secret or ConfigMap of LangFlow's or the agents' variables. Rules never print a value. */
-  const named = async ({ title, optional }: ReturnType<typeof referencesIn>[number]) => {
+  /** A Secret or ConfigMap of LangFlow or of the agents. Rules never print a value. */
+  const named = async ({ title, optional }: { title: string; optional: boolean }) => {
     const [kind = '', name = ''] = title.split('/')
     const value = await read(title, objects.get(kindOf(kind, 'v1'), name, DEADLINE_MS))
     if (value === undefined && !optional) hidden.set(title, `${title} does not exist`)
@@ -84,9 +84,13 @@ async function factsIn(objects: KubeObjects, container: string | null): Promise<
   const leaseNames = installations.flatMap(({ agent }) =>
     agent !== null && 'options' in agent.started ? agent.started.options.leaseName : [],
   )
-  const references = installations.flatMap(({ langflow, agent }) =>
-    [langflow, agent?.container ?? {}].flatMap(referencesIn),
-  )
+  const references = installations.flatMap(({ langflow, agent, pod }) => [
+    // They may contain a token. Variables come last, because they decide whether a Secret is optional.
+    ...mountsOf(langflow)
+      .flatMap(({ volume }) => secretsIn(volumeOf(pod, volume)))
+      .map((name) => ({ title: `Secret/${name}`, optional: true })),
+    ...[langflow, agent?.container ?? {}].flatMap(referencesIn),
+  ])
   const unique = new Map(references.map((one) => [one.title, one]))
   const others = [...[...unique.values()].map(named), ...[...new Set(leaseNames)].map(lease)]
   const all = [...manifests, ...(await Promise.all(others)).flat()]

@@ -9,6 +9,7 @@ import { validate } from '../../../agent/cli/check/validation.ts'
 import { manifestOf } from '../../../agent/cli/manifests/manifest.ts'
 import { kubeconfigFor, type Received, reply, ScriptedServer, status } from '../../kube/scripted-server.ts'
 import type { Loose } from './manifest-set.ts'
+import { tokenSecret } from './mistakes.ts'
 import { sound } from './sound-manifests.ts'
 
 type Answer = readonly [code: number, body: object]
@@ -62,6 +63,22 @@ describe('gather', () => {
     })
     assert.deepEqual([...hidden.keys()], ['Secret/absent', 'Secret/secret'])
     assert.match(hidden.get('Secret/absent')!, /does not exist/)
+  })
+
+  test('reads the Secrets that LangFlow mounts, which may have a token', async () => {
+    const m = sound('production')
+    m.pod.volumes.push({ name: 'api', secret: { secretName: tokenSecret(m) } })
+    m.langflow.volumeMounts.push({ name: 'api', mountPath: '/api', readOnly: true })
+    const deployments: Answer = [200, { items: [kept(m.workload)] }]
+    const secret: Answer = [200, kept(m.get('Secret', 'api'))]
+    const judged = async (answer: Answer) => {
+      const answers = { [DEPLOYMENTS]: deployments, [`${NAMESPACE}/secrets/api`]: answer }
+      const { findings, unknown } = check(await gathered(answers))
+      const codes = [findings.map(({ code }) => code), unknown.flatMap(({ codes }) => codes)]
+      return codes.map((all) => all.includes('token-beside-flows'))
+    }
+    assert.deepEqual(await judged(secret), [true, false])
+    assert.deepEqual(await judged(FORBIDDEN), [false, true])
   })
 
   test('refuses a namespace that does not exist, but not one that the user may not read', async () => {

@@ -221,6 +221,8 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
   odd('the members Service is named with its domain', (m) => {
     m.intoNamespace('langflow')
     setVariable(m.agent, 'LEADER_PEERS', 'langflow-members.langflow.svc.cluster.local:8090')
+    // The users' Service has the name of the namespace.
+    m.objects.sort((a) => (a === m.service ? -1 : 0))
   }),
   odd('the agent is on another port, with everything that asks it', (m) => {
     setVariable(m.agent, 'LEADER_LISTEN', ':9090')

@@ -2,7 +2,7 @@ import { dirname } from 'node:path'
 import { asFields, asList, asText, dig, type Fields, type Manifest } from '../../manifests/manifest.ts'
 import { PROGRAM_DIR, TOKEN_DIR } from '../../manifests/pod-spec.ts'
 import { referencesIn, Unknown } from '../environment.ts'
-import { accountOf, containersOf, mountAt, mountsOf, objectsOf, volumeOf } from '../facts.ts'
+import { accountOf, containersOf, mountAt, mountsOf, objectsOf, secretsIn, volumeOf } from '../facts.ts'
 import type { Facts, Installed, Rule } from '../rule.ts'
 
 export const MOUNT_RULES: readonly Rule<Installed>[] = [
@@ -67,11 +67,9 @@ export const MOUNT_RULES: readonly Rule<Installed>[] = [
       const opens = (secret: unknown) => tokens.some(({ name }) => name === secret)
       for (const { volume } of mountsOf(langflow)) {
         const own = volumeOf(pod, volume)
-        const sources = [own, ...asList(dig(own, 'projected', 'sources'))].map((source) =>
-          dig(source, 'secret'),
-        )
-        const isSecret = sources.some((secret) => opens(dig(secret, 'secretName') ?? dig(secret, 'name')))
-        if (isSecret || opensApiServer(own))
+        for (const secret of secretsIn(own))
+          if (facts.hidden.has(`Secret/${secret}`)) yield { unknown: facts.hidden.get(`Secret/${secret}`)! }
+        if (secretsIn(own).some(opens) || opensApiServer(own))
           yield `its container ${container} mounts a token (the volume ${volume})`
       }
       for (const { title, key } of referencesIn(langflow))

@@ -90,7 +90,7 @@ function* peerFaults(host: string, one: Installed, facts: Facts): Generator<Prob
   // Each pod of a StatefulSet has a name of its own below that of the Service.
   const names = host.split('.')
   const services = objectsOf('Service', one, facts)
-  const of = services.find(({ name }) => names.slice(0, 2).includes(name))
+  const [of] = names.slice(0, 2).flatMap((own) => services.find(({ name }) => name === own) ?? [])
   if (of === undefined) {
     if (!facts.isCluster) yield { unknown: `Service/${names[0]} is not in the input` }
     else if (!facts.hidden.has('Service')) yield `Service/${names[0]} (--peers) does not exist`
