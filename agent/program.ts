@@ -4,13 +4,8 @@ import { addDrill } from './cli/drill/drill-command.ts'
 import { addInject } from './cli/inject/inject-command.ts'
 import { addReport } from './cli/report/report-command.ts'
 import { addHistory, addStatus } from './cli/status-command.ts'
-import {
-  addFailover,
-  addPause,
-  addRestart,
-  addResume,
-  addSwitchover,
-} from './cli/switchover/switchover-command.ts'
+import { addPause, addResume } from './cli/switchover/pause-command.ts'
+import { addFailover, addRestart, addSwitchover } from './cli/switchover/switchover-command.ts'
 import { addAgent } from './commands/agent-command.ts'
 import { addFront } from './commands/front-command.ts'
 import { addInstall } from './commands/install-command.ts'

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { HISTORY_SETTINGS, STATUS_SETTINGS } from '../../agent/cli/status-command.ts'
+import { PAUSE_SETTINGS } from '../../agent/cli/switchover/pause-command.ts'
 import {
-  PAUSE_SETTINGS,
   RESTART_SETTINGS,
   RESUME_SETTINGS,
   SWITCHOVER_SETTINGS,

@@ -8,7 +8,7 @@ import { Cluster, type Operable, updateAnnotations } from '../cluster.ts'
 import { asOperationError, EXIT_CODES, OperationError } from '../exit-codes.ts'
 import { formatted, operating, write } from '../output.ts'
 import { overviewOf } from '../overview.ts'
-import { type Plan, planOf, writeRequest } from '../switchover/operator-request.ts'
+import { type Plan, planOf, writeRequest } from '../switchover/switchover-plan.ts'
 import {
   followRequest,
   interruption,

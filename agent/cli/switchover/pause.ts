@@ -13,8 +13,8 @@ import type { ReplicaRow } from '../../status/agent-status.ts'
 import { Cluster, holderRow, NO_SUCH_REPLICA, type Operable, updateAnnotations } from '../cluster.ts'
 import { EXIT_CODES, OperationError } from '../exit-codes.ts'
 import { formatted, operating, write } from '../output.ts'
-import { underWay } from './operator-request.ts'
 import type { RESUME_SETTINGS } from './switchover-command.ts'
+import { underWay } from './switchover-plan.ts'
 import { repeat } from './switchover-progress.ts'
 
 export type PauseChange = Awaited<ReturnType<typeof settled>>

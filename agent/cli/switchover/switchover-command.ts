@@ -7,7 +7,6 @@ import {
   describeTarget,
   LONGEST_REASON,
   type OperatorRequest,
-  UNTIL_RESUMED,
 } from '../../lease/operator-annotations.ts'
 import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from '../cluster-settings.ts'
 
@@ -37,16 +36,6 @@ export const RESTART_SETTINGS = {
   }),
   ...REQUEST_SETTINGS,
 }
-export const PAUSE_SETTINGS = {
-  ...group('Pause', {
-    forMs: optional('<duration>', UNTIL_RESUMED, 'the duration of the pause, such as 30m', (text) =>
-      parseDuration(text, 10_000),
-    ),
-    reason: optional('<text>', 'none', 'the reason, which status shows', parseReason),
-  }),
-  ...RESUME_SETTINGS,
-}
-
 type Options = Values<typeof REQUEST_SETTINGS> & { readonly to?: string | null; readonly inPlace?: boolean }
 
 export function addSwitchover(program: Command): void {
@@ -90,33 +79,7 @@ function addRequest(
   })
 }
 
-export function addPause(program: Command): void {
-  const command = program
-    .command('pause')
-    .description('pause takeovers: the leader stays, and a LangFlow that fails is not restarted')
-  addFlags(command, PAUSE_SETTINGS)
-  addExamples(command, [
-    ['Pause for 30 minutes, and give a reason', '--for 30m --reason "network maintenance"'],
-    ['Change the end to one hour from now, and keep the reason', '--for 1h'],
-  ])
-  command.action(async () => {
-    const { forMs, reason, ...options } = readFlags(command, PAUSE_SETTINGS)
-    const { runPause } = await import('./pause.ts')
-    process.exitCode = await runPause(options, { forMs, reason })
-  })
-}
-
-export function addResume(program: Command): void {
-  const command = program.command('resume').description('end a pause')
-  addFlags(command, RESUME_SETTINGS)
-  addExamples(command, [['End the pause of the Lease in namespace team', '-n team']])
-  command.action(async () => {
-    const { runPause } = await import('./pause.ts')
-    process.exitCode = await runPause(readFlags(command, RESUME_SETTINGS), null)
-  })
-}
-
-function parseReason(text: string): string {
+export function parseReason(text: string): string {
   if (text.length > LONGEST_REASON) throw new Error(`use at most ${LONGEST_REASON} characters`)
   if (/\p{Cc}/u.test(text)) throw new Error('use one line without control characters')
   if (text.trim() === '') throw new Error('give a reason, or remove the flag')

@@ -11,8 +11,8 @@ import { Cluster, holderRow, type Operable } from '../cluster.ts'
 import { EXIT_CODES, OperationError } from '../exit-codes.ts'
 import { formatted, operating, write } from '../output.ts'
 import { isHandingOver, serves } from '../overview.ts'
-import { isAnswered, isFor, type Plan, replicasFor, withdraw, writeRequest } from './operator-request.ts'
 import type { REQUEST_SETTINGS } from './switchover-command.ts'
+import { isAnswered, isFor, type Plan, replicasFor, withdraw, writeRequest } from './switchover-plan.ts'
 
 /** The phases of a request, in this order. A phase that is shorter than the time between two reads may be missing. */
 const PHASES = ['requested', 'draining', 'stopped', 'released', 'acquired', 'serving'] as const

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, type TestContext, test } from 'node:test'
 import { OperationError } from '../../../agent/cli/exit-codes.ts'
-import { type Plan, planOf, writeRequest } from '../../../agent/cli/switchover/operator-request.ts'
+import { type Plan, planOf, writeRequest } from '../../../agent/cli/switchover/switchover-plan.ts'
 import {
   begin,
   describeOutcome,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { OperationError } from '../../../agent/cli/exit-codes.ts'
-import { type Plan, withdraw, writeRequest } from '../../../agent/cli/switchover/operator-request.ts'
+import { type Plan, withdraw, writeRequest } from '../../../agent/cli/switchover/switchover-plan.ts'
 import { ApiError } from '../../../agent/kube/kube-errors.ts'
 import {
   FAILOVER_TO,
