@@ -155,7 +155,7 @@ describe('the Lease', () => {
     const [, patch] = it.server.requests
     assert.equal(patch?.headers['content-type'], 'application/merge-patch+json')
     assert.deepEqual(JSON.parse(patch?.body ?? ''), {
-      metadata: { uid: 'u', resourceVersion: '7', annotations: { x: '1', y: null } },
+      metadata: { name: 'lock', uid: 'u', resourceVersion: '7', annotations: { x: '1', y: null } },
     })
   })
 
