@@ -19,7 +19,7 @@ export interface VoluntaryHandoverOptions extends HandoverOptions {
 }
 
 /** Limits the cost of false answers of peers, and of a revision that gives the Lease back. */
-const APART_MS = 120_000
+const APART_MS = 60_000
 
 const REASONS = {
   newer_revision: 'a replica of a newer revision is ready',

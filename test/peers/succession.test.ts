@@ -104,7 +104,7 @@ describe('a leader hands over to a newer revision', () => {
   const starts = { served: false, digests: UNKNOWN_DIGESTS }
   const serves = { ...starts, served: true }
   const scripts: [what: string, ...steps: [set: object, ms: number, handovers: number][]][] = [
-    ['again two minutes after the successor gave the Lease back', [{}, 115_000, 1], [{}, 10_000, 2]],
+    ['again a minute after the successor gave the Lease back', [{}, 55_000, 1], [{}, 10_000, 2]],
     ['after a doubt', [{ term: IN_DOUBT }, 10_000, 0], [{ term: TERM }, 5_000, 1]],
     ['not while it steps down', [{ term: STEPPING_DOWN }, 10_000, 0], [{ term: TERM }, 5_000, 1]],
     ['only while it leads', [{ term: null }, 10_000, 0]],
@@ -116,13 +116,13 @@ describe('a leader hands over to a newer revision', () => {
       for (const [set, ms, handovers] of steps) assert.equal(await Object.assign(b, set).after(ms), handovers)
     })
 
-  test('at most once in two minutes if a peer keeps changing its revision', async () => {
+  test('at most once a minute if a peer keeps changing its revision', async () => {
     const b = new Bench()
     for (let i = 0; i < 60; i++) {
       b.members = [{ ...NEWER, revision: `liar ${i}` }]
       await b.after(5_000)
     }
-    assert.equal(b.stepDowns, 3)
+    assert.equal(b.stepDowns, 5)
   })
 })
 

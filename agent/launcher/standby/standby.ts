@@ -1,8 +1,10 @@
 import type { Clock, Timer } from '../../clock.ts'
 import type { StandbyView } from '../../link/link-messages.ts'
 
-/** Between two preparations of a kept standby, since each costs a start of LangFlow. */
+/** From the beginning of a preparation that failed to the next one, since each costs a start of LangFlow. */
 const AGAIN_MS = 2 * 60_000
+/** Between two preparations of outdated standbys. A handover may wait for the first one. */
+const RENEW_MS = 60_000
 const LOOK_MS = 5_000
 
 export interface StandbyProcess {
@@ -37,6 +39,7 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
   private isKept = false
   private timer: Timer | null = null
   private begunAt = 0 // monotonic ms
+  private renewedAt = Number.NEGATIVE_INFINITY // monotonic ms, also if it is still due
   private settled = Promise.withResolvers<void>()
 
   constructor(clock: Clock, newProcess: (reports: StandbyReports) => P, changed: () => void) {
@@ -70,10 +73,20 @@ export class Standby<P extends StandbyProcess = StandbyProcess> {
     }
   }
 
-  /** Gives the standby up if something that it has read has changed since. */
+  /** If something that it has read has changed since, prepares the standby anew; before a start, gives it up. */
   verify(): void {
     const stale = this.process?.stale ?? null
-    if (stale !== null) this.fail(`the warm LangFlow was discarded: ${stale} has changed since it was read`)
+    if (stale === null) return
+    if (!this.isKept) {
+      this.fail(`the warm LangFlow was discarded: ${stale} has changed since it was read`)
+      return
+    }
+    const now = this.clock.mono()
+    const waitMs = Math.max(0, this.renewedAt + RENEW_MS - now)
+    this.renewedAt = now + waitMs
+    this.discard()
+    this.prepare(waitMs)
+    this.changed()
   }
 
   /** The workload is about to start, so no further standby is prepared. Resolves when one is ready or has failed. */
