@@ -7,7 +7,7 @@ import { join } from 'node:path'
  * The commit whose contract all later states keep: its agents, launchers and fronts may run beside those of this state. It has
  * the contract of 0.1.0. After each release, this becomes the commit of that release (CONTRIBUTING.md).
  */
-export const BASELINE = 'a4e12d8ac0ad0c8209eb40cb0c57dcfeb8ddbac4'
+export const BASELINE = '4a0b3a731da8b761953a1fad01f4f7b87845cfe0'
 
 const ROOT = join(import.meta.dirname, '../..')
 const LOCK = 'package-lock.json'
