@@ -245,7 +245,7 @@ langflowTest(
     production.fronts.push(a.front, b.front)
     const { id } = repository.flow('greeting')
     const path = `/api/v1/run/${id}?stream=false`
-    const client = flowClient([Number(new URL(production.url).port)], { everyMs: 200, path })
+    const client = flowClient([Number(new URL(production.url).port)], { path })
     t.after(() => client.stop())
     await until('an answer', () => client.answers.at(-1) === 'Hello, World!')
 
