@@ -49,6 +49,7 @@ scenario('a rollout of deploy/langflow.yaml replaces every pod with one handover
 scenario(
   'a terminating pod gets no request once its endpoint is gone, even if it is the only pod',
   async (one, t) => {
+    await one.kubectl('scale', one.name, '--replicas=1')
     const { leader, epoch } = await momentOf(one, 1)
     const { name } = leader.metadata
     const identity = identityOf(leader)
