@@ -23,7 +23,9 @@ export function machineFacts(): Fact[] {
   const server = join(controlPlaneAssets(), 'kube-apiserver')
   const version = execFileSync(server, ['--version'], { encoding: 'utf8' }).trim().split(' ').at(-1)
   const processors = cpus()
+  const commit = execFileSync('git', ['rev-parse', '--short=8', 'HEAD'], { encoding: 'utf8' }).trim()
   return [
+    ['commit', commit],
     ['date', new Date().toISOString().slice(0, 16).replace('T', ' ').concat(' UTC')],
     ['cores', `${processors.length} (${processors[0]?.model.trim() || 'model unknown'})`],
     ['memory', `${(totalmem() / 2 ** 30).toFixed(0)} GiB`],
