@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { cpus, release, totalmem, type } from 'node:os'
 import { join } from 'node:path'
 import { controlPlaneAssets } from './control-plane.ts'
@@ -23,9 +23,10 @@ export function machineFacts(): Fact[] {
   const server = join(controlPlaneAssets(), 'kube-apiserver')
   const version = execFileSync(server, ['--version'], { encoding: 'utf8' }).trim().split(' ').at(-1)
   const processors = cpus()
-  const commit = execFileSync('git', ['rev-parse', '--short=8', 'HEAD'], { encoding: 'utf8' }).trim()
+  const git = ['-c', 'safe.directory=*', 'rev-parse', '--short=8', 'HEAD']
+  const commit = spawnSync('git', git, { encoding: 'utf8' }).stdout?.trim()
   return [
-    ['commit', commit],
+    ['commit', commit || 'unknown'],
     ['date', new Date().toISOString().slice(0, 16).replace('T', ' ').concat(' UTC')],
     ['cores', `${processors.length} (${processors[0]?.model.trim() || 'model unknown'})`],
     ['memory', `${(totalmem() / 2 ** 30).toFixed(0)} GiB`],
