@@ -85,6 +85,7 @@ export class Steering {
     const route = routeOf({ state: state(), open: ready, own: front.access, config })
     if (isDeepStrictEqual(route, this.route)) return
     this.route = route
+    this.silence = null
     const settling = this.process.follow(route).then(() => {
       if (this.settling === settling) this.settling = null
     })
@@ -124,12 +125,12 @@ export class Steering {
   /** An idle front would not notice that it cannot reach the leader's. */
   private async probeLeader({ probe }: OwnFront): Promise<void> {
     const { clock } = this.options
-    const { route, silence } = this
-    const sentAt = clock.mono()
+    const { route } = this
+    const since = this.silence?.since ?? clock.mono()
     const address = route?.to === 'leader' ? route.address : null
     const because = address && (await probe(address))
-    const since = silence?.address === address ? silence.since : sentAt
-    this.silence = address && because ? { address, since, because } : null
+    // A late answer of a former leader's front says nothing about the present one.
+    if (route === this.route) this.silence = address && because ? { address, since, because } : null
     this.changed()
     this.probeLater()
   }

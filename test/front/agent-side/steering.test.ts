@@ -43,6 +43,7 @@ class Scene {
   inDoubt = false
   readonly probed: string[] = []
   unreachable: string | null = null
+  answersProbe = async (): Promise<string | null> => this.unreachable
   changed = (): void => {}
 
   constructor({ readiness = false, lingerMs = 0 }: Setting = {}) {
@@ -66,7 +67,7 @@ class Scene {
 
   private readonly probe = async (address: string) => {
     this.probed.push(address)
-    return this.unreachable
+    return this.answersProbe()
   }
 
   answer(): void {
@@ -225,8 +226,8 @@ describe('the front', () => {
   it('shows a leader that renews while its front does not answer', async () => {
     const scene = new Scene()
     const lease = heldBy('other-1_uid', 51)
-    const annotations = { 'langflow-leader/front': '3 10.0.0.2:8091 key' }
-    const sees = () => {
+    const sees = (note = '3 10.0.0.2:8091 key') => {
+      const annotations = { 'langflow-leader/front': note }
       const { state } = Candidate.follower().sees({ ...lease, metadata: { ...lease.metadata, annotations } })
       scene.state = { ...state, seen: state.seen && { ...state.seen, changedAt: scene.clock.mono() } }
       scene.steering.gateChanged()
@@ -243,8 +244,16 @@ describe('the front', () => {
     scene.unreachable = null
     await scene.clock.pass(2_000)
     assert.deepEqual([scene.steering.view.problem, scene.probed.length], [null, 6])
+    const failing = Promise.withResolvers<string>()
+    scene.answersProbe = () => failing.promise
+    await scene.clock.pass(8_000)
+    sees('3 10.0.0.3:8091 key')
+    failing.resolve('the former leader')
+    await scene.clock.pass(0)
+    sees('3 10.0.0.3:8091 key')
+    assert.equal(scene.steering.view.problem, null, 'a probe of the former leader counted for the next one')
     await scene.steering.end(Promise.resolve())
     await scene.clock.pass(60_000)
-    assert.equal(scene.probed.length, 6)
+    assert.equal(scene.probed.length, 7)
   })
 })
