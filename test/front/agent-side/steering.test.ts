@@ -42,8 +42,7 @@ class Scene {
   state: CandidateState
   inDoubt = false
   readonly probed: string[] = []
-  unreachable: string | null = null
-  answersProbe = async (): Promise<string | null> => this.unreachable
+  unreachable: string | null | Promise<string> = null
   changed = (): void => {}
 
   constructor({ readiness = false, lingerMs = 0 }: Setting = {}) {
@@ -67,7 +66,7 @@ class Scene {
 
   private readonly probe = async (address: string) => {
     this.probed.push(address)
-    return this.answersProbe()
+    return this.unreachable
   }
 
   answer(): void {
@@ -245,7 +244,7 @@ describe('the front', () => {
     await scene.clock.pass(2_000)
     assert.deepEqual([scene.steering.view.problem, scene.probed.length], [null, 6])
     const failing = Promise.withResolvers<string>()
-    scene.answersProbe = () => failing.promise
+    scene.unreachable = failing.promise
     await scene.clock.pass(8_000)
     sees('3 10.0.0.3:8091 key')
     failing.resolve('the former leader')
