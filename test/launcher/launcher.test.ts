@@ -366,15 +366,7 @@ describe('a standby', () => {
 
 describe('the content', () => {
   const found = (digest: string): Digests => {
-    const content = {
-      digest,
-      since: 0,
-      running: null,
-      startedAt: 0,
-      earlier: [],
-      problem: null,
-      unfit: false,
-    }
+    const content = { digest, since: 0, running: null, startedAt: 0, earlier: [], problem: null, unfit: false }
     return { flows: null, secretKey: null, content }
   }
 
