@@ -366,8 +366,8 @@ describe('a standby', () => {
 
 describe('the content', () => {
   const found = (digest: string): Digests => {
-    const content = { digest, since: 0, running: null, startedAt: 0, earlier: [], problem: null, unfit: false }
-    return { flows: null, secretKey: null, content }
+    const view = { since: 0, running: null, startedAt: 0, earlier: [], problem: null, unfit: false }
+    return { flows: null, secretKey: null, content: { digest, ...view } }
   }
 
   test('is reported at each welcome and after each change', () => {
