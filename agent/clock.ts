@@ -80,3 +80,10 @@ export function reached(now: Instant, at: Instant): boolean {
 export function untilReached(now: Instant, at: Instant): number {
   return Math.min(at.mono - now.mono, at.boot + BOOT_RESOLUTION_MS - now.boot)
 }
+
+/** A signal that aborts after `ms`. It is disposed of when the work has ended. */
+export function deadlineAfter(clock: Pick<Clock, 'after'>, ms: number) {
+  const controller = new AbortController()
+  const timer = clock.after(ms, () => controller.abort())
+  return { signal: controller.signal, [Symbol.dispose]: () => timer.cancel() }
+}

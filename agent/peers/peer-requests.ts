@@ -1,6 +1,6 @@
 import { lookup } from 'node:dns/promises'
 import { type Dispatcher, request } from 'undici'
-import type { Clock } from '../clock.ts'
+import { type Clock, deadlineAfter } from '../clock.ts'
 import { formatListen, type Peer } from '../config/values.ts'
 import type { Fault } from '../fault.ts'
 import { type AgentStatus, statusOf } from '../status/agent-status.ts'
@@ -23,8 +23,7 @@ export async function statusAt(
   clock: Pick<Clock, 'after'>,
   dispatcher: Dispatcher,
 ): Promise<Reply> {
-  const abort = new AbortController()
-  const deadline = clock.after(DEADLINE_MS, () => abort.abort())
+  using late = deadlineAfter(clock, DEADLINE_MS)
   const from = new URL(origin).host
   const failed = (how: string, gone = false): Reply => {
     return { from, status: null, problem: `peer ${origin} ${how}`, gone }
@@ -33,7 +32,7 @@ export async function statusAt(
     const { statusCode, body } = await request(new URL('/status', origin), {
       dispatcher,
       reset: true,
-      signal: abort.signal,
+      signal: late.signal,
     })
     const text = await body.text()
     if (statusCode !== 200) return failed(`answered ${statusCode}`)
@@ -41,11 +40,9 @@ export async function statusAt(
     if (status === null) return failed('did not answer with a status')
     return { from, status, problem: null, gone: false }
   } catch (error) {
-    return abort.signal.aborted
+    return late.signal.aborted
       ? failed(`did not answer within ${DEADLINE_MS / 1000} s`)
       : failed(`is not reachable: ${codeOf(error)}`, true)
-  } finally {
-    deadline.cancel()
   }
 }
 

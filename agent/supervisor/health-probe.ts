@@ -1,5 +1,5 @@
 import { Pool, request } from 'undici'
-import { type Clock, type Timer, untilNext } from '../clock.ts'
+import { type Clock, deadlineAfter, type Timer, untilNext } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 
 type ProbeOptions = Pick<AgentOptions, 'target' | 'healthIntervalMs' | 'healthTimeoutMs' | 'healthFailures'>
@@ -89,17 +89,17 @@ export class HealthProbe {
   /** Each probe has its own connection, so that none outlives the gate. */
   private async ask(path: string, round: AbortSignal): Promise<string | null> {
     const { target, healthTimeoutMs } = this.options
-    const late = AbortSignal.timeout(healthTimeoutMs)
+    using late = deadlineAfter(this.clock, healthTimeoutMs)
     try {
       const { statusCode, body } = await request(new URL(path, target.origin), {
         dispatcher: this.pool,
         reset: true,
-        signal: AbortSignal.any([round, late]),
+        signal: AbortSignal.any([round, late.signal]),
       })
       await body.dump()
       return statusCode === 200 ? null : `GET ${path}: ${statusCode}`
     } catch (error) {
-      if (late.aborted) return `GET ${path}: ${this.silence}`
+      if (late.signal.aborted) return `GET ${path}: ${this.silence}`
       return `GET ${path}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`
     }
   }

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { request } from 'undici'
-import type { Clock, Timer } from '../../clock.ts'
+import { type Clock, deadlineAfter, type Timer } from '../../clock.ts'
 import type { AgentOptions } from '../../config/options.ts'
 import { variableOf } from '../../config/setting.ts'
 import { reasonOf } from '../../errno.ts'
@@ -62,19 +62,20 @@ export function ownFront(
   return {
     access: { address, key: randomBytes(16).toString('base64url') },
     holdTimeoutMs,
-    probe: probeFront,
+    probe: (address) => probeFront(address, clock),
     process: (changed) => new FrontProcess({ ...options, changed }),
   }
 }
 
 /** Each front answers this hop with 421. */
-export async function probeFront(address: string): Promise<Fault> {
+export async function probeFront(address: string, clock: Clock): Promise<Fault> {
+  using late = deadlineAfter(clock, ANSWERS_WITHIN_MS)
   try {
     const { headers, statusCode } = await request(`http://${address}`, {
       method: 'HEAD',
       headers: { [HOP]: 'are you there' },
       reset: true,
-      signal: AbortSignal.timeout(ANSWERS_WITHIN_MS),
+      signal: late.signal,
     })
     return headers[HOP_EPOCH] === undefined ? `it is not a front: it answered ${statusCode}` : null
   } catch (error) {
