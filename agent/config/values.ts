@@ -53,7 +53,7 @@ export function shortDuration(ms: number | null): string {
   return largest < 0 ? '0s' : formatDuration(whole, UNITS.slice(largest, largest + 2))
 }
 
-/** `a`, `a and b`, `a, b and c`. The page runs it in the browser, from its text, so it uses only its parameters. */
+/** `a`, `a and b`, `a, b and c`. */
 export function listed(words: readonly string[], conjunction: 'and' | 'or' = 'and'): string {
   const last = words.at(-1) ?? ''
   return words.length < 2 ? last : `${words.slice(0, -1).join(', ')} ${conjunction} ${last}`
