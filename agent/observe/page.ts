@@ -43,7 +43,8 @@ export function pageOf(rows: readonly ReplicaRow[]): string {
   const { level, sentence, leader } = verdictOf(rows)
   const { lease, leadership, pause, switchover } = leader ?? own
   const left = leadership.killInMs
-  const kill = left === null ? '' : `, LangFlow is killed in ${Math.round(left / 1000)}s unless the Lease is renewed`
+  const kill =
+    left === null ? '' : `, LangFlow is killed in ${Math.round(left / 1000)}s unless the Lease is renewed`
   const notices = [
     pause && `Takeovers are paused until ${pause.until ?? 'they are resumed'}. ${pause.reason ?? ''}`,
     switchover && `${switchover.what} ${switchover.to}: ${switchover.state}. ${switchover.reason ?? ''}`,
