@@ -4,9 +4,6 @@ import { eventsOf, followed, momentOf, onlyLeaderAnswers, rollsOut } from './lea
 import { killContainers } from './processes.ts'
 import { scenariosOn } from './scenario.ts'
 
-/** Limit for a restart of both containers and a takeover, before the Lease expires. */
-const RESTARTED_MS = 13_000
-
 const scenario = scenariosOn({ file: 'langflow-production.yaml' })
 
 scenario(
@@ -31,7 +28,7 @@ scenario(
 )
 
 scenario(
-  'if both containers of the leader’s pod are killed, the next term begins before the Lease expires',
+  'if both containers of the leader’s pod are killed, the pod releases its own ended term, and the next term begins',
   async (one, t) => {
     const moment = await momentOf(one)
     const { leader, from, wall } = moment
@@ -42,8 +39,6 @@ scenario(
       .map((call) => call.endedAt - call.sentAt)
     t.diagnostic(`longest of ${waits.length} calls: ${Math.max(...waits).toFixed(0)} ms`)
     assert.deepEqual(eventsOf(one, leader, wall, 'released'), ['released'])
-    assert.ok(Math.max(...waits) < RESTARTED_MS)
-    assert.ok(one.client.since(from).longestSilenceMs < RESTARTED_MS)
   },
 )
 

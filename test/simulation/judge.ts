@@ -180,7 +180,9 @@ export class Judge {
     const { writer, before, after } = commit
     const edited = writer === null && after !== null && (before === null || !sameRecord(before, after))
     if (edited) this.borrowed.add(holderOf(after))
-    if (writer === null && after?.metadata.annotations?.[RESTART] !== undefined) this.restartAsked = true
+    // A second request may come before the workload has started again for the first one: the leader removes it when it obeys.
+    const requested = (lease: Lease | null) => lease?.metadata.annotations?.[RESTART] !== undefined
+    if (writer === null ? requested(after) : requested(before) && !requested(after)) this.restartAsked = true
     if (this.rules.committed(commit)) this.takeovers++
     this.versions.committed(commit)
     this.contents.committed(commit)
