@@ -109,10 +109,9 @@ export class Elector {
     try {
       const lease = await (create
         ? api.create(write.lease, deadlineMs)
-        : api.update(write.lease, deadlineMs, (seen) => {
-            this.watcher.expect(seen)
-            this.dispatch({ type: 'lease', lease: seen, fresh: false })
-          }))
+        : api.update(write.lease, deadlineMs, (seen) =>
+            this.dispatch({ type: 'lease', lease: seen, fresh: false }),
+          ))
       metrics.renewal('acknowledged', clock.mono() - write.sentAt.mono)
       this.watcher.expect(lease)
       this.dispatch({ type: 'written', id: write.id, lease })
