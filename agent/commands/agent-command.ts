@@ -45,6 +45,7 @@ export async function runAgent(
   const { connectLeaseApi } = await import('../lease/lease-api.ts')
   const { startHttpServer } = await import('../observe/http-server.ts')
   const { createMetrics } = await import('../observe/prometheus.ts')
+  const { LostPods } = await import('../peers/lost-pods.ts')
   const { Peers } = await import('../peers/peers.ts')
   const { KubeEvents } = await import('../replica/kube-events.ts')
   const { Replica } = await import('../replica/replica.ts')
@@ -70,12 +71,13 @@ export async function runAgent(
     connections: () => openConnections(port),
     ...(own.reclaim === undefined ? {} : { reclaim: own.reclaim }),
   }
-  const { peers: at } = options
+  const { peers: at, identity, leaseDurationMs } = options
+  const front = ownFront(options, clock, metrics)
   const replica: Replica = new Replica({
     options,
     namespace,
     api,
-    front: ownFront(options, clock, metrics),
+    front,
     supervisor: ({ alarm, ...wiring }) =>
       new Supervisor({
         ...options,
@@ -85,6 +87,10 @@ export async function runAgent(
         probe: (handlers) => new HealthProbe(options, clock, handlers),
       }),
     peers: at === null ? null : (wiring) => new Peers({ at, clock, ...wiring }),
+    lostPods:
+      options.reportLostPods === 'off'
+        ? null
+        : (wiring) => new LostPods({ identity, leaseDurationMs, front, api: podObjects(), clock, ...wiring }),
     events: (wiring) => new KubeEvents({ options, api: podObjects(), clock, metrics, ...wiring }),
     podAgeMs: podAge(options.stateDir, clock),
     http: (source) => startHttpServer(options.listen, source, metrics),

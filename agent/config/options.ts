@@ -105,12 +105,12 @@ function toAgentOptions(command: Command, given: Given, env: NodeJS.ProcessEnv):
 }
 
 type Checked = Timings &
-  Pick<Given, 'onDoubt' | 'listen' | 'traffic' | 'frontListen' | 'streamGraceMs' | 'drainTimeoutMs'> & {
-    readonly target: Given['target'] | null
-  }
+  Pick<Given, 'onDoubt' | 'listen' | 'traffic' | 'frontListen' | 'streamGraceMs' | 'drainTimeoutMs'> &
+  Pick<Given, 'peers' | 'reportLostPods'> & { readonly target: Given['target'] | null }
 
 export function conflictIn(given: Checked): string | null {
   const { listen, target, traffic, frontListen, streamGraceMs, drainTimeoutMs } = given
+  const { peers, reportLostPods } = given
   const ofFront = traffic === 'front'
   const same = (flag: string, other: string, port: number) =>
     `${flag} and ${other} have the same port (${port}): give each its own port`
@@ -121,6 +121,10 @@ export function conflictIn(given: Checked): string | null {
     [
       ofFront && target?.origin.startsWith('https:') === true,
       `--traffic=front requires HTTP to LangFlow, and --target is ${target?.origin}: let LangFlow serve HTTP on its loopback address`,
+    ],
+    [
+      reportLostPods === 'on' && peers === null,
+      '--report-lost-pods=on requires --peers: name the headless Service of all replicas',
     ],
     [
       ofFront && streamGraceMs > drainTimeoutMs,

@@ -86,6 +86,7 @@ export const AGENT_SETTINGS = {
     healthFailures: setting('<count>', '3', 'failed health requests in a row that end the term', parseCount),
     onCrash: choice(['handover', 'restart'], "the action if the leader's LangFlow fails"),
     peers: optional('<host:port,…>', 'no other agent is asked', 'the addresses of all agents', parsePeers),
+    reportLostPods: choice(['off', 'on'], 'whether the leader sets the pod of a lost replica to not Ready'),
     traffic: choice(['readiness', 'front'], 'how requests reach only the leader'),
     listen: setting('<address>', ':8090', 'the address of /readyz, /metrics and the others', parseListen),
   }),

@@ -93,6 +93,14 @@ export class KubeObjects {
     return this.one(this.call(verb, kind, object.metadata.name, object), deadlineMs)
   }
 
+  /** A strategic merge patch: a condition replaces the one of its type. It rejects with 409 for another UID. */
+  async patchStatus(kind: Kind, object: WrittenObject, deadlineMs: number): Promise<void> {
+    const ofStatus = { ...kind, resource: `${kind.resource}/status` }
+    const call = this.call('patch', ofStatus, object.metadata.name, object)
+    const contentType = 'application/strategic-merge-patch+json'
+    await this.requests.send({ ...call, path: `${call.path}/status`, contentType }, deadlineMs)
+  }
+
   /** The same as a dry run. */
   async rehearse(verb: WriteVerb, kind: Kind, object: WrittenObject, deadlineMs: number): Promise<void> {
     const call = this.call(verb, kind, object.metadata.name, object, { dryRun: 'All' })

@@ -33,6 +33,8 @@ export interface KubeRequestsOptions {
 export interface Call extends ApiTarget {
   readonly path: string
   readonly body?: string | undefined
+  /** Of the body. By default JSON, or a JSON merge patch. */
+  readonly contentType?: string
 }
 
 export type Over = 'any connection' | 'a new connection'
@@ -180,8 +182,11 @@ export class KubeRequests {
     throw refusedRequest(call, status, parseStatus(body))
   }
 
-  private wire({ verb, path, body }: Call, { server, headers }: KubeCredentials): Dispatcher.DispatchOptions {
-    const type = verb === 'patch' ? 'application/merge-patch+json' : 'application/json'
+  private wire(
+    { verb, path, body, contentType }: Call,
+    { server, headers }: KubeCredentials,
+  ): Dispatcher.DispatchOptions {
+    const type = contentType ?? (verb === 'patch' ? 'application/merge-patch+json' : 'application/json')
     return {
       origin: server.origin,
       path: basePath(server) + path,

@@ -136,6 +136,11 @@ export class Peers {
     return this.recentMembers
   }
 
+  /** The last answer of each replica with this Lease, as far as it is known. */
+  get answered(): readonly Pick<RecentAnswer, 'identity' | 'at' | 'askedAt'>[] {
+    return [...this.answers.values()].filter(({ lease }) => lease === this.options.lease)
+  }
+
   private get recentMembers(): readonly Member[] {
     const now = this.options.clock.mono()
     return [...this.answers.values()]

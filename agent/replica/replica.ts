@@ -9,6 +9,7 @@ import { podOf } from '../lease/operator-annotations.ts'
 import type { HttpServer, StatusSource } from '../observe/http-server.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
+import type { LostPods, LostPodsOptions } from '../peers/lost-pods.ts'
 import { watchOtherLeases } from '../peers/other-leases.ts'
 import type { Peers, PeersOptions } from '../peers/peers.ts'
 import { VoluntaryHandover } from '../peers/succession.ts'
@@ -28,6 +29,7 @@ type SupervisorWiring = Pick<
 > & { readonly alarm: (what: string) => void }
 
 type PeersWiring = Pick<PeersOptions, 'identity' | 'lease' | 'repeats' | 'asked'>
+type LostPodsWiring = Pick<LostPodsOptions, 'peers' | 'log' | 'repeats' | 'state'>
 
 /** All dependencies outside of the process, plus time and chance. Each factory is called once. */
 export interface ReplicaParts {
@@ -37,6 +39,7 @@ export interface ReplicaParts {
   readonly front: OwnFront | null
   readonly supervisor: (wiring: SupervisorWiring) => Supervisor
   readonly peers: ((wiring: PeersWiring) => Pick<Peers, keyof Peers>) | null
+  readonly lostPods?: ((wiring: LostPodsWiring) => Pick<LostPods, keyof LostPods>) | null
   readonly events: (wiring: Pick<KubeEventsOptions, 'repeats'>) => Events
   readonly podAgeMs: () => number | null
   /** Starts to answer. Rejects with a `FatalError` if the address is not available. */
@@ -61,6 +64,7 @@ export class Replica implements StatusSource {
   private readonly events: Events
   private readonly recorder: EventRecorder
   private readonly peers: Pick<Peers, keyof Peers> | null
+  private readonly lostPods: Pick<LostPods, keyof LostPods> | null
   private readonly steering: Steering
   private readonly switchover: Switchover
   private readonly voluntary: VoluntaryHandover | null
@@ -80,12 +84,14 @@ export class Replica implements StatusSource {
     const asked = () => {
       this.switchover.asked()
       this.voluntary?.asked()
+      void this.lostPods?.asked()
     }
     this.peers = parts.peers?.({ identity: options.identity, lease, repeats, asked }) ?? null
     this.supervisor = this.newSupervisor()
     this.steering = this.newSteering()
     const { peers, dispatch } = this
     const state = () => this.state
+    this.lostPods = (peers && parts.lostPods?.({ peers, log, repeats, state })) ?? null
     this.switchover = new Switchover({ identity: options.identity, peers, state, dispatch })
     this.voluntary = peers && this.newVoluntaryHandover(peers)
     this.elector = this.newElector()
@@ -188,6 +194,7 @@ export class Replica implements StatusSource {
     this.elector.stop()
     this.otherLeases?.close()
     this.peers?.close()
+    this.lostPods?.close()
     await this.http?.close()
     return code
   }
@@ -250,6 +257,7 @@ export class Replica implements StatusSource {
     this.supervisor.dispatch({ type: 'leader_serves', serves })
     this.peers?.ask(state.term !== null)
     this.switchover.leaseChanged()
+    this.lostPods?.electionChanged(state)
     this.gateChanged()
   }
 

@@ -1,12 +1,15 @@
 // These tests disturb the whole node, so no other test may run beside them.
 import assert from 'node:assert/strict'
-import { until } from '../harness/wait.ts'
+import { mono, until } from '../harness/wait.ts'
 import { isReady } from './kube.ts'
 import { assertPlanned, followed, momentOf } from './leadership.ts'
-import { restartNode } from './processes.ts'
+import { killContainers, nodeProgram, restartNode } from './processes.ts'
 import { scenariosOn } from './scenario.ts'
 
-const scenario = scenariosOn({ file: 'langflow-production.yaml' })
+const scenario = scenariosOn({ file: 'langflow-production.yaml', values: { reportLostPods: true } })
+
+/** From the last sign of life until the address of a lost pod must have left the Service. */
+const LEFT_MS = 20_000
 
 scenario('a drain evicts one pod at a time, waits for its replacement, and ends', async (one, t) => {
   await one.available(2)
@@ -50,3 +53,37 @@ scenario('after a restart of the node, one new leader serves', async (one, t) =>
   await restartNode()
   await followed(one, t, moment)
 })
+
+scenario(
+  'the address of a lost leader leaves the Service, and comes back when its kubelet lives',
+  async (one, t) => {
+    const { leader, epoch } = await momentOf(one)
+    const kubelet = nodeProgram('kubelet').pid
+    process.kill(kubelet, 'SIGSTOP')
+    try {
+      killContainers(leader)
+      const lostAt = mono()
+      await one.served(epoch + 1)
+      const ready = '{.items[*].endpoints[?(@.conditions.ready==true)].addresses[*]}'
+      const service = ['--selector=kubernetes.io/service-name=langflow', `--output=jsonpath=${ready}`]
+      const listed = async () => (await one.kubectl('get', 'endpointslices', ...service)).split(' ')
+      await until(
+        'the end of its endpoint',
+        async () => !(await listed()).includes(String(leader.status.podIP)),
+      )
+      const leftMs = mono() - lostAt
+      t.diagnostic(`${Math.round(leftMs)} ms until its address left the Service`)
+      assert.ok(leftMs < LEFT_MS)
+      const lost = (await one.pods()).find(({ metadata }) => metadata.uid === leader.metadata.uid)
+      const condition = lost?.status.conditions?.find(({ type }) => type === 'Ready')
+      assert.equal(condition?.reason, 'LangflowLeaderLost')
+      const later = mono()
+      await until('100 calls', () => one.client.since(later).calls >= 100)
+      assert.equal(one.client.since(later).failed, 0)
+    } finally {
+      process.kill(kubelet, 'SIGCONT')
+    }
+    await one.settled()
+    await one.available(2)
+  },
+)

@@ -22,6 +22,7 @@ test('each operation sends the request that the API server expects', async () =>
   await objects.write('create', LEASE, object, LATER_MS)
   await objects.write('update', LEASE, object, LATER_MS)
   await objects.rehearse('update', POD, object, LATER_MS)
+  await objects.patchStatus(POD, patch, LATER_MS)
 
   const root = '/clients/a/api/v1/namespaces/ns/pods'
   assert.deepEqual(
@@ -33,6 +34,7 @@ test('each operation sends the request that the API server expects', async () =>
       ['POST', '/clients/a/apis/coordination.k8s.io/v1/namespaces/ns/leases', '', JSON.stringify(object)],
       ['PUT', '/clients/a/apis/coordination.k8s.io/v1/namespaces/ns/leases/a', '', JSON.stringify(object)],
       ['PUT', `${root}/a`, 'dryRun=All', JSON.stringify(object)],
+      ['PATCH', `${root}/a/status`, '', JSON.stringify(patch)],
     ],
   )
   const [get, , patched, created] = server.requests.map(({ headers }) => headers)
@@ -40,7 +42,9 @@ test('each operation sends the request that the API server expects', async () =>
   assert.equal(get?.['user-agent'], 'test/1')
   assert.equal(patched?.['content-type'], 'application/merge-patch+json')
   assert.equal(created?.['content-type'], 'application/json')
-  assert.deepEqual(seen, ['get 200', 'list 200', 'patch 200', 'create 201', 'update 200', 'update 200'])
+  assert.equal(server.requests.at(-1)?.headers['content-type'], 'application/strategic-merge-patch+json')
+  const verbs = ['get 200', 'list 200', 'patch 200', 'create 201', 'update 200', 'update 200', 'patch 200']
+  assert.deepEqual(seen, verbs)
 })
 
 test('a long list is read page by page', async () => {

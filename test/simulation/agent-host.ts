@@ -184,6 +184,7 @@ function modelPeers(process: Process, look: () => readonly Member[], asked: (() 
   let waiting = false
   const peers = {
     members: [] as readonly Member[],
+    answered: [],
     get view() {
       if (!asking) return null
       return { ready: peers.members.filter(({ ready }) => ready).length, seen: peers.members.length }

@@ -5,13 +5,21 @@ import { accountOf, asInstalled, othersBefore } from '../facts.ts'
 import type { Facts, Installed, Rule } from '../rule.ts'
 
 /** The rights that an agent uses, with the name of the object; `null` for objects of any name. */
-function needsOf(leaseName: string) {
+function needsOf({ leaseName, reportLostPods }: Installed['options']) {
   const leases = { group: 'coordination.k8s.io', resource: 'leases' }
+  const podStatus = {
+    group: '',
+    resource: 'pods/status',
+    verbs: ['patch'],
+    name: null,
+    severity: 'warning',
+  } as const
   const events = { group: 'events.k8s.io', resource: 'events' }
   return [
     { ...leases, verbs: ['get', 'watch', 'update'], name: leaseName, severity: 'error' },
     { ...leases, verbs: ['create'], name: null, severity: 'warning' },
     { ...events, verbs: ['create'], name: null, severity: 'warning' },
+    ...(reportLostPods === 'on' ? [podStatus] : []),
   ] as const
 }
 
@@ -58,12 +66,12 @@ export const LEASE_RULES: readonly Rule<Installed>[] = [
       // With a kubeconfig, the agent does not use its pod's account.
       if (one.options.kubeconfig !== null) return
       const rules = rulesOf(one, facts)
-      for (const need of needsOf(one.options.leaseName)) {
+      for (const need of needsOf(one.options)) {
         const missing = need.verbs.filter((verb) => !rules.some((rule) => allows(rule, verb, need)))
         const object = need.name === null ? '' : ` "${need.name}"`
         if (missing.length > 0)
           yield {
-            message: `its ServiceAccount/${accountOf(one)} may not ${missing.join(', ')} ${need.resource}.${need.group}${object}`,
+            message: `its ServiceAccount/${accountOf(one)} may not ${missing.join(', ')} ${need.resource}${need.group && `.${need.group}`}${object}`,
             severity: need.severity,
           }
       }
