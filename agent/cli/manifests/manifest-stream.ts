@@ -1,8 +1,8 @@
 import { isUtf8 } from 'node:buffer'
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { createReadStream } from 'node:fs'
+import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { buffer as readAll } from 'node:stream/consumers'
-import { LineCounter, parseAllDocuments, stringify, type Tags, type YAMLParseError } from 'yaml'
+import { Lexer, LineCounter, parseAllDocuments, stringify, type Tags, type YAMLParseError } from 'yaml'
 import { FatalError } from '../../exit.ts'
 import { type Fields, isFields } from './manifest.ts'
 
@@ -33,6 +33,13 @@ const NUMBER_OF_GO = /^[-+]?[\d_.]+([box][\da-f_]+|e[-+\d_]+)?$/i
 /** YAML 1.1 reads these characters as line breaks, or refuses them. */
 const UNPRINTABLE = /[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]/g
 
+/** The limit of a stream, in bytes. Its objects take up to a hundred times as much memory. */
+const MOST_BYTES = 16 * 1024 * 1024
+/** The limit of a file's aliases, and of its anchors. For each alias, the parser looks through all of them. */
+const MOST_ALIASES = 10_000
+/** The limit of a file's values, after each alias has become a copy of its value. */
+const MOST_VALUES = 2_000_000
+
 /** Quotes each text that a reader of YAML 1.1 or 1.2 would not read as a text. */
 const WRITING = {
   compat: 'yaml-1.1',
@@ -60,20 +67,30 @@ const WRITING = {
  * none of its subdirectories. Throws `FatalError`.
  */
 export async function readStream(paths: readonly string[]): Promise<Fields[]> {
-  const objects: Fields[] = []
-  for (const file of paths.flatMap(filesAt)) {
+  const texts: (readonly [text: string, name: string])[] = []
+  let bytes = 0
+  for (const file of (await Promise.all(paths.map(filesAt))).flat()) {
     const name = file === '-' ? 'standard input' : file
-    const read = file === '-' ? await readAll(process.stdin) : reading(file, () => readFileSync(file))
+    const read = await reading(name, async () => {
+      const pieces: Buffer[] = []
+      for await (const piece of file === '-' ? process.stdin : createReadStream(file)) {
+        bytes += piece.length
+        if (bytes > MOST_BYTES)
+          throw tooLarge(name, 'the input has more than 16 MiB: pass fewer objects at once')
+        pieces.push(piece)
+      }
+      return Buffer.concat(pieces)
+    })
     // UTF-16 without a byte order mark is valid UTF-8, but contains NUL.
     if (!isUtf8(read) || read.includes(0)) throw new FatalError(`${name} is not UTF-8 text: save it as UTF-8`)
-    objects.push(...parseStream(new TextDecoder().decode(read), name))
+    texts.push([new TextDecoder().decode(read), name])
   }
-  return objects
+  return texts.flatMap(([text, name]) => parseStream(text, name))
 }
 
-function filesAt(path: string): string[] {
-  if (path === '-' || !reading(path, () => statSync(path).isDirectory())) return [path]
-  const entries = reading(path, () => readdirSync(path, { withFileTypes: true }))
+async function filesAt(path: string): Promise<string[]> {
+  if (path === '-' || !(await reading(path, () => stat(path))).isDirectory()) return [path]
+  const entries = await reading(path, () => readdir(path, { withFileTypes: true }))
   // To read a pipe could take forever.
   const files = entries.filter((entry) => entry.isFile() || entry.isSymbolicLink())
   const names = files.map(({ name }) => name).filter((name) => /\.(ya?ml|json)$/.test(name))
@@ -81,11 +98,28 @@ function filesAt(path: string): string[] {
   throw new FatalError(`${path} has no file *.yaml, *.yml or *.json: name another directory, or its files`)
 }
 
-function reading<T>(path: string, read: () => T): T {
+async function reading<T>(path: string, read: () => Promise<T>): Promise<T> {
   try {
-    return read()
+    return await read()
   } catch (error) {
+    if (error instanceof FatalError) throw error
     throw new FatalError(`cannot read ${path}: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+function tooLarge(name: string, sentence: string): FatalError {
+  return new FatalError(`${name}: ${sentence}`, { exitCode: 2 })
+}
+
+/** Counts before the parser builds any object. */
+function refuseManyAliases(text: string, name: string): void {
+  // Few texts have as many of these characters anywhere.
+  if (text.replaceAll(/[^*&]+/g, '').length <= MOST_ALIASES) return
+  const count = { '*': 0, '&': 0 }
+  for (const token of new Lexer().lex(text)) {
+    const sign = token[0] as keyof typeof count
+    if (sign in count && ++count[sign] > MOST_ALIASES)
+      throw tooLarge(name, `more than ${MOST_ALIASES} aliases or anchors: write values instead of aliases`)
   }
 }
 
@@ -103,12 +137,15 @@ export function parseStream(text: string, name: string): Fields[] {
 
 function valuesIn(text: string, name: string): unknown[] {
   const lines = new LineCounter()
+  const left = { name, values: MOST_VALUES }
+  refuseManyAliases(text, name)
   try {
     return parseAllDocuments(text, { ...READING, lineCounter: lines }).map((document) => {
       if (document.errors[0] !== undefined) throw document.errors[0]
-      return plain(document.toJS())
+      return plain(document.toJS({ maxAliasCount: -1 }), left)
     })
   } catch (error) {
+    if (error instanceof FatalError) throw error
     const { message, pos } = error as Partial<YAMLParseError> & Error
     const line = pos === undefined ? undefined : lines.linePos(pos[0]).line
     const isTemplate = text.split('\n')[(line ?? 0) - 1]?.includes('{{')
@@ -119,10 +156,16 @@ function valuesIn(text: string, name: string): unknown[] {
 }
 
 /** A copy without shared aliases, so that an edit changes one place only. Integers become numbers if they are safe integers. */
-function plain(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(plain)
+function plain(value: unknown, left: { name: string; values: number }): unknown {
+  if (--left.values < 0)
+    throw tooLarge(
+      left.name,
+      `more than ${MOST_VALUES} values, as aliases multiply them: write fewer aliases`,
+    )
+  if (Array.isArray(value)) return value.map((one) => plain(one, left))
   if (value instanceof Uint8Array) return Buffer.from(value).toString()
-  if (isFields(value)) return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, plain(one)]))
+  if (isFields(value))
+    return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, plain(one, left)]))
   return typeof value === 'bigint' && Number.isSafeInteger(Number(value)) ? Number(value) : value
 }
 

@@ -69,6 +69,40 @@ describe('the error for invalid YAML has the file, and the line if it is known',
     test(text.slice(0, 40), () => assert.throws(() => read(text), { name: 'FatalError', message }))
 })
 
+describe('a stream beyond a limit is refused with exit code 2', () => {
+  const nested = 'abcdefghi'.replace(/./g, (name, at) => {
+    const inner = at === 0 ? 'x' : `*${'abcdefghi'[at - 1]}`
+    return `${name}: &${name} [${`${inner},`.repeat(10)}]\n`
+  })
+  const merged = `a: &a { k: [${'1,'.repeat(1_000)}] }\nb: [${'{ <<: *a },'.repeat(2_500)}]\n`
+  for (const [what, text] of [
+    ['10,001 aliases', `a: &x 1\nb: [${'*x,'.repeat(10_001)}]\n`],
+    ['10,001 anchors', `b: [${'&x 1,'.repeat(10_001)}]\n`],
+    ['nested aliases', nested],
+    ['merged aliases', merged],
+  ] as const)
+    test(what, () => assert.throws(() => read(text), { name: 'FatalError', exitCode: 2 }))
+
+  test('an input without an end, and two files of 9 MiB', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'manifests-'))
+    try {
+      const files = ['a.yaml', 'b.yaml'].map((name) => join(dir, name))
+      for (const file of files) writeFileSync(file, '\n'.repeat(9 * 1024 * 1024))
+      await assert.rejects(readStream(['/dev/zero']), { name: 'FatalError', exitCode: 2 })
+      await assert.rejects(readStream(files), { name: 'FatalError', exitCode: 2 })
+    } finally {
+      rmSync(dir, { recursive: true })
+    }
+  })
+})
+
+test('a stream within the limits is read: 10,000 aliases of one anchor, and texts that look like aliases', () => {
+  const [{ b }] = read(`a: &x 1\nb: [${'*x,'.repeat(10_000)}]\nc: "${' *x'.repeat(10_001)}"\n`) as [
+    { b: number[] },
+  ]
+  assert.equal(b.length, 10_000)
+})
+
 /** Words that YAML 1.1 or 1.2 does not read as text, and pieces of such words. */
 const WORD = fc.oneof(
   fc.constantFrom(...'y No on OFF true ~ null = << 0640 0o640 -0o7 0O17 +_1 1_ 8e7_ 12:30'.split(' ')),
