@@ -30,7 +30,9 @@ export function exitCodeOf(error: unknown): number {
 export function reportOf(error: unknown): string {
   if (error instanceof UsageError) return oneLine(error.message)
   if (error instanceof FatalError) return `langflow-leader: ${oneLine(error.message)}`
-  return `langflow-leader: unexpected error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
+  const frames =
+    error instanceof Error ? (error.stack ?? '').split('\n').filter((line) => /^ +at /.test(line)) : []
+  return [`langflow-leader: unexpected error: ${error}`, ...frames].map(oneLine).join('\n')
 }
 
 /** Writes on standard output. If a reader such as `head` has ended, it has read enough, which is not a failure. */

@@ -1,6 +1,5 @@
 import type { Values } from '../config/setting.ts'
 import { shortDuration } from '../config/values.ts'
-import { oneLine } from '../exit.ts'
 import type { PastTerm } from '../lease/lease-history.ts'
 import { describeRequest, podOf, UNTIL_RESUMED } from '../lease/operator-annotations.ts'
 import type { AgentStatus, FrontView, ReplicaRow } from '../status/agent-status.ts'
@@ -38,7 +37,7 @@ function ofFronts(head: string, describe: (front: FrontView) => string): Column 
   return [head, ({ traffic: { front } }) => (front === null ? '-' : describe(front))]
 }
 
-export function statusTable(overview: Overview, wallMs: number, wide: boolean): string {
+export function statusTable(overview: Overview, wallMs: number, wide: boolean): string[] {
   const columns = wide ? [...COLUMNS, ...WIDE] : COLUMNS
   const rows = overview.replicas.map(({ pod, node, status }) => [
     pod,
@@ -49,15 +48,8 @@ export function statusTable(overview: Overview, wallMs: number, wide: boolean): 
     ...(wide ? [node ?? '-'] : []),
   ])
   const heads = ['POD', ...columns.map(([head]) => head), ...(wide ? ['NODE'] : [])]
-  const lines = [
-    oneLine(titleOf(overview, wallMs)),
-    '',
-    table(heads, rows),
-    '',
-    ...warningsOf(overview, wallMs).map(oneLine),
-    verdictOf(overview),
-  ]
-  return `${lines.join('\n')}\n`
+  const notes = [...warningsOf(overview, wallMs), verdictOf(overview)]
+  return [titleOf(overview, wallMs), '', ...table(heads, rows), '', ...notes]
 }
 
 function titleOf({ lease, replicas }: Overview, wallMs: number): string {
@@ -90,8 +82,7 @@ function warningsOf({ pause, switchover, replicas }: Overview, wallMs: number): 
 }
 
 function verdictOf({ ok, problems }: Overview): string {
-  if (ok) return 'One replica serves, and another can take over.'
-  return oneLine(`Not healthy: ${problems.join('; ')}.`)
+  return ok ? 'One replica serves, and another can take over.' : `Not healthy: ${problems.join('; ')}.`
 }
 
 function notesOf({ status, problem }: ReplicaRow): string[] {
@@ -149,8 +140,8 @@ export function runHistory({ output, ...from }: Values<typeof HISTORY_SETTINGS>)
   })
 }
 
-export function historyTable(terms: readonly PastTerm[], wallMs: number): string {
-  if (terms.length === 0) return 'The Lease has no recorded term.\n'
+export function historyTable(terms: readonly PastTerm[], wallMs: number): string[] {
+  if (terms.length === 0) return ['The Lease has no recorded term.']
   const rows = terms.map(({ epoch, holder, began, because, phases, gapMs, stopMs, ...end }) => [
     String(epoch),
     holder,
@@ -163,7 +154,7 @@ export function historyTable(terms: readonly PastTerm[], wallMs: number): string
     endOf(end),
     shortDuration(stopMs),
   ])
-  return `${table(HEAD, rows)}\n`
+  return table(HEAD, rows)
 }
 
 const HEAD = 'EPOCH,HOLDER,BEGAN,LASTED,BECAUSE,DETECT,ACQUIRE,START,HEALTHY,NO SERVER,ENDED,STOP'.split(',')

@@ -8,7 +8,7 @@ import { FatalError } from '../../agent/exit.ts'
 
 describe('a table', () => {
   test('has columns two spaces apart and no line that ends with a space', () => {
-    assert.equal(
+    assert.deepEqual(
       table(
         ['POD', 'STATE'],
         [
@@ -16,19 +16,19 @@ describe('a table', () => {
           ['b', '-'],
         ],
       ),
-      'POD         STATE\nlangflow-0  serving\nb           -',
+      ['POD         STATE', 'langflow-0  serving', 'b           -'],
     )
   })
 
   test('escapes control characters', () => {
-    assert.equal(table(['A'], [['x\n\u001b[31m']]), 'A\nx\\u000a\\u001b[31m')
-    assert.equal(table(['A'], [['\u202ex\u2066\u200f']]), 'A\n\\u202ex\\u2066\\u200f')
+    assert.deepEqual(table(['A'], [['x\n\u001b[31m']]), ['A', 'x\\u000a\\u001b[31m'])
+    assert.deepEqual(table(['A'], [['\u202ex\u2066\u200f']]), ['A', '\\u202ex\\u2066\\u200f'])
   })
 })
 
 describe('an answer', () => {
   const value = { terms: [{ epoch: 7, holder: 'a' }] }
-  const asTable = () => 'EPOCH\n'
+  const asTable = () => ['EPOCH']
   const formats: [format: Format, text: string][] = [
     ['table', 'EPOCH\n'],
     ['wide', 'EPOCH\n'],
@@ -68,7 +68,7 @@ describe('a command that operates', () => {
     assert.deepEqual(JSON.parse(await failing(t, 'json', refusal)), failure)
     assert.equal(
       await failing(t, 'yaml', refusal),
-      formatted('yaml', failure, () => ''),
+      formatted('yaml', failure, () => []),
     )
     assert.deepEqual(JSON.parse(await failing(t, 'json', new FatalError('x'))).error.code, 'failed')
   })

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { textOf } from '../../agent/cli/output.ts'
 import { overviewFrom } from '../../agent/cli/overview.ts'
 import { historyTable, statusTable } from '../../agent/cli/status-table.ts'
 import type { PastTerm } from '../../agent/lease/lease-history.ts'
@@ -12,7 +13,7 @@ const REASON = 'the first start of revision 5f failed'
 const FORGED = 'x\n\u001b[31mAll is well'
 
 function page(rows: readonly ReplicaRow[], wide = false): string {
-  return statusTable(overviewFrom(rows), NOW, wide)
+  return textOf(statusTable(overviewFrom(rows), NOW, wide))
 }
 
 test('status prints a table, and below it the requests, the problems of the replicas and the verdict', () => {
@@ -104,14 +105,10 @@ const VANISHED: PastTerm = {
 }
 
 test('the history is a table, newest first', () => {
-  assert.equal(
-    historyTable([LASTS, VANISHED], NOW),
-    [
-      'EPOCH  HOLDER      BEGAN                 LASTED  BECAUSE     DETECT  ACQUIRE  START  HEALTHY  NO SERVER  ENDED    STOP',
-      '8      langflow-1  2026-01-02T03:00:00Z  4m5s    released    12ms    8ms      960ms  1.2s     2.2s       current  -',
-      '7      langflow-0  2026-01-01T00:00:00Z  1d3h    never_held  0s      5ms      -      -        -          unknown  80ms',
-      '',
-    ].join('\n'),
-  )
-  assert.equal(historyTable([], NOW), 'The Lease has no recorded term.\n')
+  assert.deepEqual(historyTable([LASTS, VANISHED], NOW), [
+    'EPOCH  HOLDER      BEGAN                 LASTED  BECAUSE     DETECT  ACQUIRE  START  HEALTHY  NO SERVER  ENDED    STOP',
+    '8      langflow-1  2026-01-02T03:00:00Z  4m5s    released    12ms    8ms      960ms  1.2s     2.2s       current  -',
+    '7      langflow-0  2026-01-01T00:00:00Z  1d3h    never_held  0s      5ms      -      -        -          unknown  80ms',
+  ])
+  assert.deepEqual(historyTable([], NOW), ['The Lease has no recorded term.'])
 })

@@ -1,4 +1,3 @@
-import { oneLine } from '../../exit.ts'
 import { type Format, formatted } from '../output.ts'
 import type { Finding, Verdict } from './check.ts'
 
@@ -10,26 +9,25 @@ export function passes({ findings, unknown }: Verdict, failOn: FailOn): boolean 
 }
 
 export function report(verdict: Verdict, ok: boolean, format: Format): string {
-  return formatted(format, { ok, ...verdict }, () => textOf(verdict, ok))
+  return formatted(format, { ok, ...verdict }, () => linesOf(verdict, ok))
 }
 
-function textOf({ findings, unknown, ignored }: Verdict, ok: boolean): string {
+function linesOf({ findings, unknown, ignored }: Verdict, ok: boolean): string[] {
   const lines = [...Map.groupBy(findings, ({ code }) => code)].flatMap(([code, found]) => [
     ...found.map(({ severity, object, message }) => {
-      const sentence = oneLine(object === null ? message : `${object}: ${message}`)
+      const sentence = object === null ? message : `${object}: ${message}`
       return `${severity === 'error' ? '×' : '‼'} ${sentence} [${code}]`
     }),
     `  ${found[0]!.fix}`,
   ])
   for (const { cause, codes } of unknown)
     lines.push(
-      `? ${oneLine(cause)}: ${count(codes.length, 'rule')} not judged${codes.length > 4 ? '' : ` (${codes.join(', ')})`}`,
+      `? ${cause}: ${count(codes.length, 'rule')} not judged${codes.length > 4 ? '' : ` (${codes.join(', ')})`}`,
     )
   const errors = findings.filter(({ severity }) => severity === 'error').length
   const total = [count(errors, 'error'), count(findings.length - errors, 'warning')]
   if (ignored > 0) total.push(`${ignored} ignored`)
-  lines.push(`${ok ? '√' : '×'} ${total.join(', ')}`)
-  return `${lines.join('\n')}\n`
+  return [...lines, `${ok ? '√' : '×'} ${total.join(', ')}`]
 }
 
 function count(number: number, noun: string): string {

@@ -6,7 +6,7 @@ import { ANY_POD, LAST_DRILL, type LastDrill, podOf } from '../../lease/operator
 import { DEADLINE_MS } from '../api-connection.ts'
 import { Cluster, type Operable, updateAnnotations } from '../cluster.ts'
 import { asOperationError, EXIT_CODES, OperationError } from '../exit-codes.ts'
-import { formatted, operating, write } from '../output.ts'
+import { formatted, operating, note as printNote, write } from '../output.ts'
 import { overviewOf } from '../overview.ts'
 import { type Plan, planOf, writeRequest } from '../switchover/switchover-plan.ts'
 import {
@@ -47,10 +47,10 @@ export function runDrill(options: DrillSettings): Promise<number> {
       objects: cluster.objects,
       clock: systemClock,
       service: serviceAt(service, flow, apiKey),
-      print: (line: string) => void process.stderr.write(`${line}\n`),
+      print: printNote,
     }
     const report = await drill(stage, options, signal)
-    await write(formatted(output, report, () => textOf(report)))
+    await write(formatted(output, report, () => describeReport(report)))
     return report.result === 'ok' ? EXIT_CODES.fine : EXIT_CODES.failed
   })
 }
@@ -130,7 +130,7 @@ async function act(stage: Stage, { scenario }: Options, plan: Plan, limits: Limi
   const { cluster, objects, clock, print } = stage
   if (scenario === 'switchover') {
     const written = await writeRequest(cluster, SWITCHOVER, clock.now().wall)
-    const report = (one: RequestPhase) => print(phaseLine(one).trimEnd())
+    const report = (one: RequestPhase) => print(phaseLine(one))
     await followRequest(cluster, clock, written, { ...limits, report })
     return
   }
@@ -170,7 +170,7 @@ export function exceeded({ rtoMs, lost }: Pick<Measured, 'rtoMs' | 'lost'>, limi
   return missed.length === 0 ? null : missed.join('; ')
 }
 
-export function textOf({ scenario, problem, from, to, measured, wellAgainMs }: Report): string {
+export function describeReport({ scenario, problem, from, to, measured, wellAgainMs }: Report): string[] {
   const { rtoMs, lost, failed, requests, firstProblem } = measured
   const facts = {
     scenario,
@@ -181,7 +181,5 @@ export function textOf({ scenario, problem, from, to, measured, wellAgainMs }: R
     'failed requests': `${failed} of ${requests}${firstProblem === null ? '' : ` (the first: ${firstProblem})`}`,
     'recovered after': shortDuration(wellAgainMs),
   }
-  return Object.entries(facts)
-    .map(([name, fact]) => `${`${name}:`.padEnd(18)}${fact}\n`)
-    .join('')
+  return Object.entries(facts).map(([name, fact]) => `${`${name}:`.padEnd(18)}${fact}`)
 }

@@ -64,11 +64,11 @@ export function addInject(program: Command): void {
     const problem = conflictIn(values)
     if (problem !== null) command.error(problem)
     const options = optionsOf(values, typedSettings(command, PASSED_SETTINGS))
-    const { write } = await import('../output.ts')
+    const { note, write } = await import('../output.ts')
     const { readStream } = await import('../manifests/manifest-stream.ts')
     const { inject } = await import('./inject.ts')
     const { text, summary, warnings } = inject(await readStream(files ?? ['-']), options)
-    for (const line of [...summary, ...warnings]) process.stderr.write(`langflow-leader: ${line}\n`)
+    for (const line of [...summary, ...warnings]) note(`langflow-leader: ${line}`)
     await write(text)
   })
 }

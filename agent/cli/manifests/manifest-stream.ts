@@ -30,8 +30,8 @@ const READING = {
 /** Go reads these texts as numbers, because it ignores underscores. */
 const NUMBER_OF_GO = /^[-+]?[\d_.]+([box][\da-f_]+|e[-+\d_]+)?$/i
 
-/** YAML 1.1 reads these characters as line breaks, or refuses them. */
-const UNPRINTABLE = /[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]/g
+/** YAML 1.1 reads these characters as line breaks, or refuses them. Others of them change the direction of a line on a terminal. */
+const UNPRINTABLE = /[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
 
 /** The limit of a stream, in bytes. Its objects take up to a hundred times as much memory. */
 const MOST_BYTES = 16 * 1024 * 1024
@@ -169,6 +169,6 @@ function plain(value: unknown, left: { name: string; values: number }): unknown 
   return typeof value === 'bigint' && Number.isSafeInteger(Number(value)) ? Number(value) : value
 }
 
-export function renderStream(objects: readonly Fields[]): string {
+export function renderStream(objects: readonly unknown[]): string {
   return objects.map((object) => stringify(object, WRITING)).join('---\n')
 }

@@ -1,12 +1,10 @@
 import { writeFile } from 'node:fs/promises'
-import { stripVTControlCharacters } from 'node:util'
 import type { V1Container, V1ContainerStatus, V1PodSpec, V1PodStatus } from '@kubernetes/client-node'
-import { stringify } from 'yaml'
 import { type Clock, systemClock } from '../../clock.ts'
 import { API_KEY } from '../../config/command-line.ts'
 import type { Values } from '../../config/setting.ts'
 import { reasonOf } from '../../errno.ts'
-import { FatalError, oneLine, print } from '../../exit.ts'
+import { FatalError, oneLine } from '../../exit.ts'
 import { type KubeObject, type KubeObjects, POD } from '../../kube/kube-objects.ts'
 import { LEASE } from '../../lease/lease-api.ts'
 import {
@@ -24,7 +22,8 @@ import { Cluster } from '../cluster.ts'
 import { asOperationError, EXIT_CODES } from '../exit-codes.ts'
 import { agentOf, programOf } from '../manifests/agent-container.ts'
 import { asFields, type Fields, isFields } from '../manifests/manifest.ts'
-import { write } from '../output.ts'
+import { renderStream } from '../manifests/manifest-stream.ts'
+import { note, printLines, textOf, write } from '../output.ts'
 import { type Source, sourceOf } from '../overview.ts'
 import { historyTable, statusTable } from '../status-table.ts'
 import type { REPORT_SETTINGS } from './report-command.ts'
@@ -40,13 +39,7 @@ export interface Reading {
 }
 
 const MOST_LINES = 500
-const LEASE_FIELDS = [
-  'holderIdentity',
-  'leaseTransitions',
-  'leaseDurationSeconds',
-  'acquireTime',
-  'renewTime',
-]
+const LEASE_FIELDS = 'holderIdentity,leaseTransitions,leaseDurationSeconds,acquireTime,renewTime'.split(',')
 const NOTES = [...Object.values(REQUESTS), REQUEST_REASON, PAUSED, PAUSED_UNTIL, PAUSE_REASON, LAST_DRILL]
 const LOG_FIELDS =
   'level,time,component,identity,epoch,event,code,reason,msg,times,lasted,durationMs,successor,mode,pid,port'.split(
@@ -62,7 +55,7 @@ export async function runReport({ file, ...from }: Values<typeof REPORT_SETTINGS
   const { text, parts, failures } = await makeReport({ leaseName, objects, source, clock: systemClock })
   // If no part can be read, the command fails like all others, with one sentence.
   if (parts === 0) throw asOperationError(failures[0])
-  for (const { message } of failures) process.stderr.write(`langflow-leader: ${message}\n`)
+  for (const { message } of failures) note(`langflow-leader: ${message}`)
   if (file === '-') await write(text)
   else {
     const time = new Date().toISOString().slice(0, 19).replaceAll(':', '')
@@ -71,7 +64,7 @@ export async function runReport({ file, ...from }: Values<typeof REPORT_SETTINGS
       const why = reasonOf(error, { EEXIST: 'the file exists: choose another --file' })
       throw new FatalError(`cannot write ${path}: ${why}`, { cause: error })
     })
-    print(`wrote ${path}: ${parts} parts, ${failures.length} missing; read it before you share it\n`)
+    printLines(`wrote ${path}: ${parts} parts, ${failures.length} missing; read it before you share it`)
   }
   return failures.length === 0 ? EXIT_CODES.fine : EXIT_CODES.failed
 }
@@ -81,13 +74,13 @@ export async function makeReport({ objects, leaseName, source, clock }: Reading)
   const failures: Error[] = []
   const attempt = async <T>(what: string, read: () => Promise<T>): Promise<T | null> =>
     read().catch((error: Error) => {
-      error.message = redactText(`${what} could not be read: ${oneLine(error.message)}`)
+      error.message = redactText(oneLine(`${what} could not be read: ${error.message}`))
       failures.push(error)
       return null
     })
-  const part = async (title: string, read: () => Promise<string>): Promise<string[]> => {
-    const text = await attempt(title, read)
-    return text ? [`===== ${title} =====\n\n${text.trimEnd()}\n`] : []
+  const part = async (title: string, read: () => Promise<readonly string[]>): Promise<string[][]> => {
+    const lines = (await attempt(title, read)) ?? []
+    return lines.length > 0 ? [[`===== ${title} =====`, '', ...lines, '']] : []
   }
   const listed = (await attempt('the list of pods', () => objects.list(POD, DEADLINE_MS))) ?? []
   const pods = listed.filter(
@@ -96,11 +89,12 @@ export async function makeReport({ objects, leaseName, source, clock }: Reading)
   const parts = await Promise.all([
     part('status', async () => {
       const overview = await source.overview()
-      return `${statusTable(overview, clock.now().wall, true)}\n${JSON.stringify(overview, null, 2)}`
+      const json = JSON.stringify(overview, null, 2).split('\n')
+      return [...statusTable(overview, clock.now().wall, true), '', ...json]
     }),
     part('history', async () => historyTable(await source.history(), clock.now().wall)),
-    part('Lease', async () => stringify(leaseFacts(await objects.get(LEASE, leaseName, DEADLINE_MS)))),
-    ...pods.map((pod) => part(`Pod/${pod.metadata.name}`, async () => stringify(podFacts(pod)))),
+    part('Lease', async () => leaseFacts(await objects.get(LEASE, leaseName, DEADLINE_MS))),
+    ...pods.map((pod) => part(`Pod/${pod.metadata.name}`, async () => podFacts(pod))),
     ...pods.flatMap((pod) =>
       containersOf(pod).flatMap(({ container, status }) =>
         [status?.restartCount ? true : [], false].flat().map((previous) => {
@@ -112,28 +106,32 @@ export async function makeReport({ objects, leaseName, source, clock }: Reading)
       ),
     ),
   ])
-  const all = parts.flat()
   const about = [
     `langflow-leader report of the Lease ${objects.namespace}/${leaseName}`,
     `${new Date(clock.now().wall).toISOString()}, langflow-leader ${VERSION}`,
     HEAD,
-    failures.length === 0 ? 'No part is missing.' : failures.map(({ message }) => message).join('\n'),
+    ...(failures.length === 0 ? ['No part is missing.'] : failures.map(({ message }) => message)),
   ]
-  const text = stripVTControlCharacters([`${about.join('\n\n')}\n`, ...all].join('\n'))
-  return { text: redactText(text), parts: all.length, failures }
+  const text = textOf([...about.flatMap((line) => [line, '']), ...parts.flat(2)])
+  return { text: redactText(text), parts: parts.flat().length, failures }
 }
 
-function leaseFacts({ metadata, spec }: KubeObject): object {
+function leaseFacts({ metadata, spec }: KubeObject): string[] {
   const notes = asFields(metadata.annotations)
   const annotations = Object.keys(notes).map((name) =>
     NOTES.includes(name) ? `${name}=${notes[name]}` : name,
   )
-  return { ...pick(asFields(spec), LEASE_FIELDS), annotations }
+  return renderStream([{ ...pick(asFields(spec), LEASE_FIELDS), annotations }]).split('\n')
 }
 
-function podFacts(pod: KubeObject): object {
+function podFacts(pod: KubeObject): string[] {
   const { phase } = asFields(pod.status)
-  return { node: asFields(pod.spec).nodeName, phase, containers: containersOf(pod).map(containerFacts) }
+  const facts = {
+    node: asFields(pod.spec).nodeName,
+    phase,
+    containers: containersOf(pod).map(containerFacts),
+  }
+  return renderStream([facts]).split('\n')
 }
 
 interface StartedContainer {
@@ -169,8 +167,8 @@ function containerFacts({ container, status }: StartedContainer): object {
 }
 
 /** The lines that an agent, a launcher or a front wrote by `createLog`. LangFlow's own lines pass through the launcher unchanged. */
-function ownLines(log: string): string {
-  const lines = log.split('\n').flatMap((line) => {
+function ownLines(log: string): string[] {
+  return log.split('\n').flatMap((line) => {
     if (!/^\{"level":"\w+","time":"[\d:.TZ-]+","component":"(agent|launcher|front)",/.test(line)) return []
     try {
       const fields: unknown = JSON.parse(line)
@@ -179,7 +177,6 @@ function ownLines(log: string): string {
       return []
     }
   })
-  return lines.join('\n')
 }
 
 function pick(fields: Readonly<Fields>, names: readonly string[]): Fields {

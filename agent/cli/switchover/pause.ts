@@ -105,20 +105,20 @@ export function isInForce({ after, leader, replicas }: PauseChange, isPause: boo
   return (leads || !isPause) && replicas.every(({ shows }) => shows !== false)
 }
 
-export function describeChange({ before, after, leader, replicas }: PauseChange, isPause: boolean): string {
-  const missing = replicas.filter(({ shows }) => !shows)
+export function describeChange({ before, after, leader, replicas }: PauseChange, isPause: boolean): string[] {
   const why = (problem: string | null) => problem ?? 'it may not reach the API server'
-  const others = missing
-    .map(({ pod, problem }) => `${pod} does not show the change: ${why(problem)}\n`)
-    .join('')
-  if (!isPause && before === null) return `there was no pause\n${others}`
-  if (!isPause && before !== null) return `resumed; takeovers were paused ${describePause(before)}\n${others}`
-  if (after === null) return 'not paused: the leader is handing over, or an operator resumed; pause again\n'
+  const others = replicas
+    .filter(({ shows }) => !shows)
+    .map(({ pod, problem }) => `${pod} does not show the change: ${why(problem)}`)
+  if (!isPause && before === null) return ['there was no pause', ...others]
+  if (!isPause && before !== null)
+    return [`resumed; takeovers were paused ${describePause(before)}`, ...others]
+  if (after === null) return ['not paused: the leader is handing over, or an operator resumed; pause again']
   const leads =
     leader === null
       ? 'no replica leads, and no takeover starts until you run langflow-leader resume'
       : replicas.every(({ pod }) => pod !== leader)
         ? `${leader} holds the Lease, but ${NO_SUCH_REPLICA}`
         : `${leader} stays the leader; a LangFlow that fails is not restarted until the pause ends, and LangFlow is still stopped if the Lease cannot be renewed`
-  return `paused ${describePause(after)}\n${leads}\n${others}`
+  return [`paused ${describePause(after)}`, leads, ...others]
 }

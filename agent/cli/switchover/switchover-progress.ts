@@ -2,14 +2,13 @@ import { addAbortListener } from 'node:events'
 import { type Clock, pause, systemClock } from '../../clock.ts'
 import type { Values } from '../../config/setting.ts'
 import { formatDuration, shortDuration } from '../../config/values.ts'
-import { print } from '../../exit.ts'
 import { epochOf, holderOf, type Lease } from '../../lease/lease.ts'
 import { historyOf, holderServes } from '../../lease/lease-history.ts'
 import { ANY_POD, describeTarget, type OperatorRequest, podOf } from '../../lease/operator-annotations.ts'
 import type { ReplicaRow } from '../../status/agent-status.ts'
 import { Cluster, holderRow, type Operable } from '../cluster.ts'
 import { EXIT_CODES, OperationError } from '../exit-codes.ts'
-import { formatted, operating, write } from '../output.ts'
+import { formatted, note, operating, printLines, write } from '../output.ts'
 import { isHandingOver, serves } from '../overview.ts'
 import type { REQUEST_SETTINGS } from './switchover-command.ts'
 import { isAnswered, isFor, type Plan, replicasFor, withdraw, writeRequest } from './switchover-plan.ts'
@@ -187,17 +186,17 @@ async function giveUp(cluster: Operable, plan: Plan, begun: boolean): Promise<st
 
 /** `    1.3s  released   langflow-0` */
 export function phaseLine({ phase, pod, afterMs }: RequestPhase): string {
-  return `${shortDuration(afterMs).padStart(8)}  ${phase.padEnd(9)}  ${pod}\n`
+  return `${shortDuration(afterMs).padStart(8)}  ${phase.padEnd(9)}  ${pod}`
 }
 
-export function describeOutcome({ result, asked, from, to, gapMs }: Outcome): string {
+export function describeOutcome({ result, asked, from, to, gapMs }: Outcome): string[] {
   const how = result === 'restarted' ? 'with a new LangFlow' : to === from ? 'again' : `instead of ${from}`
   const gap =
     gapMs === null
       ? ''
       : `; no replica served for ${result === 'restarted' ? 'about ' : ''}${shortDuration(gapMs)}`
-  const missed = `${describeTarget(asked)} did not become the leader: see langflow-leader history\n`
-  return `${to} serves ${how}${gap}\n${result === 'elsewhere' ? missed : ''}`
+  const missed = `${describeTarget(asked)} did not become the leader: see langflow-leader history`
+  return [`${to} serves ${how}${gap}`, ...(result === 'elsewhere' ? [missed] : [])]
 }
 
 /** Resolves to the exit code. Without `yes`, only the conditions are checked. */
@@ -209,7 +208,7 @@ export function runRequest(
     const signal = interruption()
     using cluster = await Cluster.connect(at)
     const plan = await writeRequest(cluster, { ...asked, reason }, systemClock.now().wall, { yes, signal })
-    const show = output === 'table' ? print : (line: string) => void process.stderr.write(line)
+    const show = output === 'table' ? printLines : note
     const report = (phase: RequestPhase) => show(phaseLine(phase))
     const outcome = await followRequest(cluster, systemClock, plan, { timeoutMs, signal, report })
     await write(formatted(output, outcome, () => describeOutcome(outcome)))

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { exceeded, type Report, textOf } from '../../../agent/cli/drill/drill.ts'
+import { describeReport, exceeded, type Report } from '../../../agent/cli/drill/drill.ts'
+import { textOf } from '../../../agent/cli/output.ts'
 
 const REPORT: Report = {
   scenario: 'switchover',
@@ -27,7 +28,7 @@ describe('the verdict', () => {
 
 test('the report for people has a line for each fact', () => {
   assert.equal(
-    textOf(REPORT),
+    textOf(describeReport(REPORT)),
     `scenario:         switchover
 result:           passed
 leader:           langflow-0, then langflow-1

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { OperationError } from '../../../agent/cli/exit-codes.ts'
+import { textOf } from '../../../agent/cli/output.ts'
 import {
   describeChange,
   isInForce,
@@ -87,7 +88,7 @@ describe('a pause', () => {
       change(cluster)
       const result = await cluster.pause()
       assert.equal(isInForce(result, true), inForce)
-      assert.match(describeChange(result, true), line)
+      assert.match(textOf(describeChange(result, true)), line)
     })
 
   test('is refused while a switchover is requested, and while the API server is away', async () => {
@@ -111,7 +112,10 @@ describe('the end of a pause', () => {
       const change = await resume(cluster, cluster.clock)
       assert.deepEqual(cluster.annotations, { other: 'kept' })
       assert.deepEqual([change.before, change.after], [{ until, reason: 'upgrade' }, null])
-      assert.match(describeChange(change, false), /^resumed; takeovers were paused until \S+ \(upgrade\)\n/)
+      assert.match(
+        textOf(describeChange(change, false)),
+        /^resumed; takeovers were paused until \S+ \(upgrade\)\n/,
+      )
     }
   })
 
@@ -120,7 +124,7 @@ describe('the end of a pause', () => {
     silent.note({ [PAUSED]: 'true' })
     silent.replicas = async () => Promise.reject(AWAY)
     await assert.rejects(resume(silent, silent.clock), { code: 'unreachable' })
-    assert.match(describeChange(await resume(none, none.clock), false), /^there was no pause\n/)
+    assert.match(textOf(describeChange(await resume(none, none.clock), false)), /^there was no pause\n/)
     assert.deepEqual([silent.written, none.written], [[], []])
   })
 })

@@ -196,14 +196,14 @@ describe('a followed request', () => {
     await clock.pass(1_000)
     cluster.remember({ epoch: 8, gapMs: 1_234 })
     await clock.pass(250)
-    assert.equal(
-      reported.join('') + describeOutcome(await outcome),
+    assert.deepEqual(
+      [...reported, ...describeOutcome(await outcome)],
       [
         '      0s  requested  langflow-1',
         '   750ms  acquired   langflow-1',
         '   750ms  serving    langflow-1',
-        'langflow-1 serves instead of langflow-0; no replica served for 1.2s\n',
-      ].join('\n'),
+        'langflow-1 serves instead of langflow-0; no replica served for 1.2s',
+      ],
     )
   })
 
@@ -246,8 +246,14 @@ test('the result for people names the leader, and a replica that did not become 
     describeOutcome({ ...about, result: 'restarted', to: 'langflow-0', gapMs: 1_000 }),
   ]
   assert.deepEqual(texts, [
-    'langflow-2 serves instead of langflow-0\nlangflow-1 did not become the leader: see langflow-leader history\n',
-    'langflow-0 serves again\nthe best prepared replica did not become the leader: see langflow-leader history\n',
-    'langflow-0 serves with a new LangFlow; no replica served for about 1s\n',
+    [
+      'langflow-2 serves instead of langflow-0',
+      'langflow-1 did not become the leader: see langflow-leader history',
+    ],
+    [
+      'langflow-0 serves again',
+      'the best prepared replica did not become the leader: see langflow-leader history',
+    ],
+    ['langflow-0 serves with a new LangFlow; no replica served for about 1s'],
   ])
 })
