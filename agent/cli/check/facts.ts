@@ -37,9 +37,7 @@ function installationOf(workload: Workload, { manifests, hidden }: Sources): Ins
   return { ...workload, env, isSingle, agent, launcher }
 }
 
-/**
- * `null` if its agent would not start, or shares LangFlow's container, which are findings of their own. Throws `Unknown`.
- */
+/** `null` if its agent would not start, or shares LangFlow's container, which are findings of their own. Throws `Unknown`. */
 export function asInstalled(one: Installation): Installed | null {
   if (one.agent === null || one.agent.place === 'run' || 'fault' in one.agent.started) return null
   if ('unknown' in one.agent.started) throw new Unknown(one.agent.started.unknown)

@@ -2,9 +2,7 @@ import { dirname } from 'node:path'
 import { AGENT_SETTINGS } from '../../config/schema.ts'
 import { asFields, asList, type Fields } from './manifest.ts'
 
-/*
- * The parts of a pod beside LangFlow. `inject` adds them, and test/deploy/pod-spec.test.ts compares `deploy/langflow.yaml` with them.
- */
+// The parts of a pod beside LangFlow. `inject` adds them, and test/deploy/pod-spec.test.ts compares `deploy/langflow.yaml` with them.
 
 export const PROGRAM_DIR = '/opt/langflow-leader'
 export const SOCKET_DIR = dirname(AGENT_SETTINGS.socket.fallback)

@@ -5,6 +5,7 @@ import { API_KEY } from '../../config/command-line.ts'
 import type { Values } from '../../config/setting.ts'
 import { reasonOf } from '../../errno.ts'
 import { FatalError, oneLine } from '../../exit.ts'
+import type { ApiError } from '../../kube/kube-errors.ts'
 import { type KubeObject, type KubeObjects, POD } from '../../kube/kube-objects.ts'
 import { LEASE } from '../../lease/lease-api.ts'
 import {
@@ -15,21 +16,25 @@ import {
   REQUEST_REASON,
   REQUESTS,
 } from '../../lease/operator-annotations.ts'
+import { EVENTS } from '../../observe/log.ts'
 import { redactText } from '../../redaction.ts'
 import { VERSION } from '../../version.ts'
 import { DEADLINE_MS } from '../api-connection.ts'
+import { kindOf } from '../check/validation.ts'
 import { Cluster } from '../cluster.ts'
 import { asOperationError, EXIT_CODES } from '../exit-codes.ts'
 import { agentOf, programOf } from '../manifests/agent-container.ts'
-import { asFields, type Fields, isFields } from '../manifests/manifest.ts'
+import { asFields, asText, dig, type Fields } from '../manifests/manifest.ts'
 import { renderStream } from '../manifests/manifest-stream.ts'
 import { note, printLines, textOf, write } from '../output.ts'
 import { type Source, sourceOf } from '../overview.ts'
 import { historyTable, statusTable } from '../status-table.ts'
 import type { REPORT_SETTINGS } from './report-command.ts'
+import { secretRemover } from './secret-values.ts'
 
 // A report shows only what langflow-leader itself has written: its status, its annotations, its settings and its log lines. Of
-// containers it shows names, states and the names of other variables. A value that is not on a list below does not appear.
+// containers it shows names, states and the names of other variables. A value that is not on a list below does not appear, and
+// neither does a value of a Secret that its pods use.
 
 export interface Reading {
   readonly leaseName: string
@@ -74,7 +79,7 @@ export async function makeReport({ objects, leaseName, source, clock }: Reading)
   const failures: Error[] = []
   const attempt = async <T>(what: string, read: () => Promise<T>): Promise<T | null> =>
     read().catch((error: Error) => {
-      error.message = redactText(oneLine(`${what} could not be read: ${error.message}`))
+      error.message = oneLine(`${what} could not be read: ${error.message}`)
       failures.push(error)
       return null
     })
@@ -101,11 +106,21 @@ export async function makeReport({ objects, leaseName, source, clock }: Reading)
           const { name } = pod.metadata
           const title = `log of ${name}/${container.name}${previous ? ', its previous run' : ''}`
           const run = { container: container.name, lines: MOST_LINES, previous }
-          return part(title, async () => ownLines(await objects.logs(name, run, DEADLINE_MS)))
+          return part(title, async () => ownLines(await objects.logs(name, run, DEADLINE_MS), container))
         }),
       ),
     ),
   ])
+  const secrets = [...new Set(pods.flatMap(secretsOf))].map((name) =>
+    attempt(`Secret/${name}, whose values are removed from this report,`, () =>
+      objects
+        .get(kindOf('Secret', 'v1'), name, DEADLINE_MS)
+        .catch((error: ApiError) => (error.code === 'not_found' ? null : Promise.reject(error))),
+    ),
+  )
+  const values = (await Promise.all(secrets)).flatMap((secret) => Object.values(asFields(secret?.data)))
+  const remove = secretRemover(values.map((value) => Buffer.from(asText(value), 'base64')))
+  for (const error of failures) error.message = redactText(remove(error.message))
   const about = [
     `langflow-leader report of the Lease ${objects.namespace}/${leaseName}`,
     `${new Date(clock.now().wall).toISOString()}, langflow-leader ${VERSION}`,
@@ -113,7 +128,18 @@ export async function makeReport({ objects, leaseName, source, clock }: Reading)
     ...(failures.length === 0 ? ['No part is missing.'] : failures.map(({ message }) => message)),
   ]
   const text = textOf([...about.flatMap((line) => [line, '']), ...parts.flat(2)])
-  return { text: redactText(text), parts: parts.flat().length, failures }
+  return { text: redactText(remove(text)), parts: parts.flat().length, failures }
+}
+
+/** The names of the Secrets to which any field of a pod refers, for its containers, volumes or images. */
+function secretsOf({ spec }: KubeObject): string[] {
+  const found: unknown[] = []
+  JSON.stringify(spec, (key, value) => {
+    if (/secret/i.test(key)) found.push(...[value].flat())
+    return value
+  })
+  const nameOf = (one: unknown) => asText(one) || asText(dig(one, 'secretName')) || asText(dig(one, 'name'))
+  return found.flatMap((one) => nameOf(one) || [])
 }
 
 function leaseFacts({ metadata, spec }: KubeObject): string[] {
@@ -166,13 +192,23 @@ function containerFacts({ container, status }: StartedContainer): object {
   }
 }
 
-/** The lines that an agent, a launcher or a front wrote by `createLog`. LangFlow's own lines pass through the launcher unchanged. */
-function ownLines(log: string): string[] {
+const OWN_LINE =
+  /^\{"level":"(?:info|warn|error|fatal)","time":"([\d:.TZ-]+)","component":"(?:agent|launcher|front)",/
+
+/**
+ * The lines that an agent, a launcher or a front wrote by `createLog`. LangFlow shares its launcher's output and may write such a line
+ * itself. So only the agent's own container counts for a text, and each other one for times and names of events.
+ */
+function ownLines(log: string, container: V1Container): string[] {
+  const isAlone = programOf({ ...container })?.name === 'agent'
   return log.split('\n').flatMap((line) => {
-    if (!/^\{"level":"\w+","time":"[\d:.TZ-]+","component":"(agent|launcher|front)",/.test(line)) return []
+    const [, time] = OWN_LINE.exec(line) ?? []
+    if (time === undefined) return []
     try {
-      const fields: unknown = JSON.parse(line)
-      return isFields(fields) ? [JSON.stringify(pick(fields, LOG_FIELDS))] : []
+      const fields = asFields(JSON.parse(line))
+      if (isAlone) return JSON.stringify(pick(fields, LOG_FIELDS))
+      const event = EVENTS.find((one) => one === fields.event)
+      return event === undefined ? [] : JSON.stringify({ time, event, epoch: Number(fields.epoch) })
     } catch {
       return []
     }

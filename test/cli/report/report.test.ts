@@ -38,7 +38,12 @@ const POD = {
       },
       { name: 'sidecar', image: 'other' },
     ],
-    volumes: [{ name: 'csi', csi: { driver: 'x', volumeAttributes: { token: canary('volume') } } }],
+    imagePullSecrets: [{ name: 'registry' }],
+    volumes: [
+      { name: 'tls', projected: { sources: [{ secret: { name: 'tls' } }] } },
+      { name: 'optional', secret: { secretName: 'absent' } },
+      { name: 'csi', csi: { driver: 'x', volumeAttributes: { token: canary('volume') } } },
+    ],
   },
   status: {
     phase: 'Running',
@@ -65,6 +70,15 @@ const LEASE = {
   spec: { holderIdentity: 'langflow-0_uid', leaseTransitions: 7 },
 } as unknown as KubeObject
 
+/** The Secrets of the pod. The agent logs their values. */
+const SECRETS: Readonly<Record<string, string>> = {
+  db: canary('Secret'),
+  registry: JSON.stringify({
+    auths: { r: { auth: Buffer.from(`me:${canary('registry')}`).toString('base64') } },
+  }),
+  tls: `-----BEGIN-----\n${canary('key')}\n`,
+}
+
 /** The lines of a launcher's container: its own, and those of LangFlow. */
 function launcherLog(): string {
   const lines: string[] = []
@@ -74,7 +88,29 @@ function launcherLog(): string {
   lines.push(`a flow printed ${canary('line')}\n`)
   lines.push(`${JSON.stringify({ level: 'info', event: canary('JSON-line'), component: 'launcher' })}\n`)
   log.event('workload_started', { epoch: 7 })
+  // LangFlow may write a line in any form.
+  const forged = {
+    identity: canary('identity'),
+    epoch: canary('epoch'),
+    msg: canary('msg'),
+    time: canary('time'),
+  }
+  for (const event of ['serving', canary('event')])
+    lines.push(lines[0]!.replace(/,"msg".*/, `,${JSON.stringify({ event, ...forged }).slice(1)}`), '\n')
   return lines.join('')
+}
+
+function agentLog(): string {
+  const line = (msg: string) =>
+    `{"level":"warn","time":"2026-01-02T03:04:05.678Z","component":"agent","msg":"${msg}"}\n`
+  const encoded = (text: string) => Buffer.from(`me:${text}`).toString('base64')
+  const texts = [
+    canary('Secret'),
+    canary('registry'),
+    canary('key'),
+    `https://x/${encoded(canary('Secret'))}`,
+  ]
+  return texts.map(line).join('')
 }
 
 /** @param denied what the user may not read */
@@ -85,7 +121,7 @@ function reportWithout(...denied: string[]) {
   }
   const problem = `connect to redis://:${canary('problem')}@redis failed`
   const rows = [row('langflow-0', LEADER), row('langflow-1', problem)]
-  const logs = { agent: launcherLog(), langflow: launcherLog(), sidecar: `${canary('sidecar')}\n` }
+  const logs = { agent: agentLog(), langflow: launcherLog(), sidecar: `${canary('sidecar')}\n` }
   return makeReport({
     leaseName: 'lock',
     clock: new VirtualClock(),
@@ -96,7 +132,14 @@ function reportWithout(...denied: string[]) {
     objects: {
       namespace: 'team',
       list: () => read('pods', [POD, OTHER as KubeObject]),
-      get: () => read('Lease', LEASE),
+      get: async ({ kind }, name) => {
+        if (kind !== 'Secret') return read('Lease', LEASE)
+        if (SECRETS[name] === undefined) throw new ApiError('not_found', 'there is none', 404)
+        return read(`Secret/${name}`, {
+          ...OTHER,
+          data: { key: Buffer.from(SECRETS[name]).toString('base64') },
+        })
+      },
       logs: (_, { container }) => read(`log of ${container}`, logs[container as keyof typeof logs]),
     },
   })
@@ -106,6 +149,13 @@ describe('a report', () => {
   test('contains no value of another program from any place', async () => {
     const { text, failures } = await reportWithout()
     assert.deepEqual([text.match(/canary\S*/g), failures], [null, []])
+    assert.equal(text.match(/"msg":"(https:\/\/x\/bWU6)?\[redacted\]"/g)?.length, 4)
+  })
+
+  test('has a sentence for a Secret that cannot be read', async () => {
+    const { text, failures, parts } = await reportWithout('Secret/db')
+    assert.deepEqual([failures.length, parts], [1, 7])
+    assert.match(text, /^Secret\/db, whose values .* could not be read: may not read Secret\/db$/m)
   })
 
   test('contains status, history, the settings of langflow-leader, states of containers, and own log lines', async () => {
