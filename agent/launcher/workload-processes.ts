@@ -112,7 +112,9 @@ export class WorkloadProcesses {
   checkStop(start: number, afterMs: number): void {
     const check = async () => {
       this.serving?.finish()
-      const gone = isGone(this.tree) && (await this.machine.portHolder(this.port)) === null
+      // If that is unknown, a process counts as alive.
+      const stopped = this.tree === null || (await this.tree.isStopped().catch(() => false))
+      const gone = stopped && (await this.machine.portHolder(this.port)) === null
       this.report({ type: 'stop checked', start, gone })
     }
     if (afterMs === 0) void check()

@@ -12,7 +12,7 @@ import {
   readStat,
   threadStates,
 } from './proc.ts'
-import { killNamespace, type Scan, signalAll, signalGroup } from './signals.ts'
+import { type Scan, signalAll, signalGroup, signalNamespace, signalSame } from './signals.ts'
 import { type Exit, exitOf, firstProcess, type Reaper, spawnCommand } from './spawn.ts'
 
 export type LiveProcess = Pick<ProcessStat, 'pid' | 'startTime' | 'state' | 'comm'>
@@ -35,6 +35,8 @@ const WATCH_EVERY_MS = 1000
 const WATCH_SHARE = 500
 /** An execve takes 0.1 ms between its old and its new environment. This many reads of it take more than 2 ms. */
 const BLANK_ROUNDS = 20
+/** tini ends a millisecond after it was continued, unless the machine is busy or a flow has changed it. */
+const REAP_WITHIN_MS = 200
 
 export type ProcessTree = Pick<SignalledTree, keyof SignalledTree>
 
@@ -52,6 +54,8 @@ abstract class SignalledTree {
   private child: (ProcessIdentity & { exited: boolean }) | undefined
   private first: ProcessIdentity | undefined
   private isFrozen = false
+  /** The first process was alive at the last check of a stop. */
+  private isLed = true
   /** Start times of the processes that received SIGSTOP since the last thaw, by pid. */
   private readonly stopped = new Map<number, string>()
 
@@ -62,6 +66,21 @@ abstract class SignalledTree {
   protected abstract scan(): Scan
 
   protected began(_child: ProcessIdentity): void {}
+
+  /** tini, once it has started the first process. `null`: there is none, or it has ended. */
+  protected get reaper(): ProcessIdentity | null {
+    const { child, first } = this
+    return child !== undefined && first !== undefined && !child.exited && first.pid !== child.pid
+      ? child
+      : null
+  }
+
+  /** Without tini, which must outlive the others: PID 1 could not reap them. */
+  private scanLed(): Scan {
+    const found = this.scan()
+    if (this.reaper !== null) found.members.delete(this.reaper.pid)
+    return found
+  }
 
   /**
    * Starts the command in its own session, and passes its output through. Rejects with one sentence if the command
@@ -89,11 +108,15 @@ abstract class SignalledTree {
     return living(this.scan())
   }
 
-  /** SIGTERM to the process group of the first process (and SIGCONT, so that a stopped one can act on it). */
+  /**
+   * SIGTERM to the process group of the first process (and SIGCONT, so that a stopped one can act on it). tini would end
+   * with that process, so it is stopped until `isStopped` finds no other process.
+   */
   terminate(): void {
     let found: Scan
     try {
-      found = this.scan()
+      if (this.reaper !== null) signalSame(this.reaper, 'SIGSTOP')
+      found = this.scanLed()
     } catch (error) {
       this.signalChildGroup('SIGTERM')
       throw error
@@ -105,6 +128,23 @@ abstract class SignalledTree {
     const led = targets.filter((stat) => stat === leader || stat.pgrp === leader?.pid)
     signalAll(leader ? led : targets, found, 'SIGTERM')
     signalAll(targets.filter(isStopped), found, 'SIGCONT')
+  }
+
+  /** Whether no process is alive after `terminate`. Processes that the first one left behind receive SIGTERM once. */
+  async isStopped(): Promise<boolean> {
+    const { reaper } = this
+    if (reaper === null) return this.alive().length === 0
+    const left = living(this.scanLed())
+    if (left.length > 0) {
+      if (this.isLed && !left.some((stat) => isSame(stat, this.first))) {
+        this.isLed = false
+        this.terminate()
+      }
+      return false
+    }
+    signalSame(reaper, 'SIGCONT')
+    await pause(this.options.clock, 2)
+    return this.alive().length === 0
   }
 
   /**
@@ -156,9 +196,8 @@ abstract class SignalledTree {
     }
   }
 
-  private killOnce(): LiveProcess[] {
+  protected killOnce(): LiveProcess[] {
     this.signalChildGroup('SIGKILL')
-    if (this.options.alone) killNamespace()
     const found = this.scan()
     const targets = living(found)
     signalAll(targets, found, 'SIGKILL')
@@ -185,9 +224,59 @@ abstract class SignalledTree {
 
 /** The launcher is PID 1 of a namespace in which only the workload runs. */
 class NamespaceTree extends SignalledTree {
+  /** The processes that received SIGKILL before tini. `null`: none has. */
+  private killed: Seen | null = null
+  /** Monotonic ms until which tini is spared. */
+  private spareUntil = 0
+  private isReaping = false
+
   protected override scan(): Scan {
     const table = readProcesses()
     return { table, members: findAloneMembers(table) }
+  }
+
+  override kill(withinMs: number): Promise<LiveProcess[]> {
+    this.killed = null
+    this.isReaping = false
+    this.spareUntil = this.options.clock.mono() + withinMs / 2
+    return super.kill(withinMs)
+  }
+
+  protected override killOnce(): LiveProcess[] {
+    const { reaper } = this
+    try {
+      const survivors = reaper && this.killBeside(reaper)
+      if (survivors !== null) return survivors
+    } catch {
+      // The signal below needs no /proc.
+    }
+    this.spareUntil = 0
+    signalNamespace('SIGKILL')
+    return super.killOnce()
+  }
+
+  /**
+   * One SIGSTOP reaches every process, so that none executes or forks. Then all but tini are killed, and tini reaps them
+   * and ends by itself. `null`: tini must be killed as well, because a process escaped the SIGSTOP or takes too long.
+   */
+  private killBeside(reaper: ProcessIdentity): LiveProcess[] | null {
+    const now = this.options.clock.mono()
+    if (now >= this.spareUntil) return null
+    if (!this.isReaping) signalNamespace('SIGSTOP')
+    const found = this.scan()
+    // Those that entered from outside are killed as well, since they were stopped.
+    const members = new Map([...found.table].filter(([pid]) => pid !== 1 && pid !== reaper.pid))
+    const left = living(found).filter(({ pid }) => pid !== reaper.pid)
+    if (this.killed !== null && left.some((stat) => !isSame(stat, this.killed?.get(stat.pid)))) return null
+    this.killed = members
+    signalAll(living({ ...found, members }), { ...found, members }, 'SIGKILL')
+    if (left.length > 0) return left
+    if (!this.isReaping) {
+      this.isReaping = true
+      this.spareUntil = now + REAP_WITHIN_MS
+      signalSame(reaper, 'SIGCONT')
+    }
+    return living(found)
   }
 }
 

@@ -38,11 +38,11 @@ export function signalGroup(pgrp: number, signal: NodeJS.Signals): void {
 }
 
 /**
- * SIGKILL to every process in the namespace except the caller (kill(2)), in one step that no fork escapes, and without
- * /proc. Outside of PID 1, this would end a whole login session.
+ * To every process in the namespace except the caller (kill(2)), in one step that no fork escapes, and without /proc.
+ * Outside of PID 1, this would end a whole login session.
  */
-export function killNamespace(): void {
-  if (process.pid === 1) send(-1, 'SIGKILL')
+export function signalNamespace(signal: 'SIGSTOP' | 'SIGKILL'): void {
+  if (process.pid === 1) send(-1, signal)
 }
 
 function send(target: number, signal: NodeJS.Signals): void {

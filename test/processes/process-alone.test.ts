@@ -34,6 +34,12 @@ test('a process that shares its PID namespace, such as this test, is not alone',
   assert.equal(isAlone(), false)
 })
 
+test('no zombie is left after 10 terms of a LangFlow with 60 background pairs, ended in order and by force', (t) =>
+  inside(t, 'ends terms'))
+
+test('if a process appears after all others were stopped and killed, everything is killed in one step', (t) =>
+  inside(t, 'a process appears during a kill'))
+
 const stat = (pid: number, ppid: number): [number, ProcessStat] => [
   pid,
   { pid, ppid, comm: 'x', state: 'S', pgrp: pid, flags: 0, threads: 1, startTime: '1' },

@@ -190,6 +190,7 @@ export function workloadTree(
     workload?.present ? [{ pid: 42, startTime: '1', state: 'S', comm: 'langflow' }] : []
   return {
     alive,
+    isStopped: async () => alive().length === 0,
     async start(_command, env, exited) {
       launcher.act(() => {
         workload = spawn(Number(env.LEADER_EPOCH), (exit) => launcher.deliver(() => exited(exit)))
