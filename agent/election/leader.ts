@@ -14,7 +14,7 @@ import { served } from '../lease/written-lease.ts'
 import type { Grant } from '../link/link-messages.ts'
 import { contentChange } from './content-change.ts'
 import { sendRead, sendWrite } from './lease-requests.ts'
-import { blamed, trialEnds } from './revision-trial.ts'
+import { failedTrial, trialEnds } from './revision-trial.ts'
 import type {
   CandidateConfig,
   CandidateState,
@@ -259,10 +259,8 @@ export function remedyFailure(input: Input, state: Leading, failure: Failure): H
   // If the launcher gave up a start during a doubt, that start is still in progress.
   const goesOn = failure.code === 'deadman' && remedy === 'restart'
   if (state.paused && !goesOn) return withTerm(state, { setAside: failure })
-  if (remedy === 'handover') {
-    const held = state.term.trialUntil === null ? null : blamed(input.config, why)
-    return beginStepDown(input, state, { ...(held ?? why), failed: true, blames: held && why })
-  }
+  if (remedy === 'handover')
+    return beginStepDown(input, state, { ...failedTrial(input.config, state, why), failed: true })
   return beginStepDown(input, state, { ...why, failed: true, inPlace: true })
 }
 

@@ -1,7 +1,8 @@
 import { type FailedRevision, type Revisions, withFailed, withProven } from '../lease/proven-revisions.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import { isOlder } from '../python-version.ts'
-import { type CandidateConfig, type CandidateState, type Input, NEVER, type Term, type Why } from './state.ts'
+import type { CandidateConfig, CandidateState, Input, MonoMs, Term, Why } from './state.ts'
+import { NEVER } from './state.ts'
 
 /** A first start from a warm standby may take this long, and any other at least as long. */
 const FIRST_START_MS = 60_000
@@ -10,20 +11,47 @@ const TIMES_LONGEST = 3
 
 type Own = Pick<CandidateConfig, 'revision'>
 
-/** The leader's connection to the API server was cut, or its machine stood still. */
-const BLAMELESS: ReadonlySet<EndedBecause> = new Set(['deadman', 'launcher_silent'])
+/** LangFlow's own failures. Others have another cause: the node was slow, or the API server unreachable. */
+const BLAMED: ReadonlySet<EndedBecause> = new Set([
+  'workload_exited',
+  'workload_unhealthy',
+  'workload_lost',
+  'start_timeout',
+])
+/** Pause before another attempt after a failure of another cause. It doubles with each attempt. */
+const RETRY_MS = 60_000
+const LONGEST_RETRY_MS = 3_600_000
 
 export function isUnproven({ revision }: Own, { noted }: CandidateState): boolean {
   const { proven } = noted.revisions
   return revision !== null && proven.length > 0 && !proven.includes(revision)
 }
 
-/** The failed first start of the own revision, while LangFlow's inputs have not changed since. */
-export function failedStart(own: Own, state: CandidateState): FailedRevision | null {
+function lastFailure(own: Own, state: CandidateState): FailedRevision | null {
   if (!isUnproven(own, state)) return null
   const { inputs } = state.workload
   const failed = state.noted.revisions.failed.filter(({ revision }) => revision === own.revision)
   return failed.find((one) => inputs === null || one.inputs === inputs) ?? null
+}
+
+/** A launcher may end once by chance. */
+function isBlamed({ because, attempts }: Pick<FailedRevision, 'because' | 'attempts'>): boolean {
+  return BLAMED.has(because) || (because === 'launcher_gone' && attempts > 1)
+}
+
+/** The failed first start of the own revision, while LangFlow's inputs have not changed since. */
+export function failedStart(own: Own, state: CandidateState): FailedRevision | null {
+  const failure = lastFailure(own, state)
+  return failure !== null && isBlamed(failure) ? failure : null
+}
+
+/** Why no leader hands over to this replica at present, and until when: `NEVER`, if LangFlow itself failed. */
+export function withheld(own: Own, state: CandidateState, now: MonoMs) {
+  const failure = lastFailure(own, state)
+  if (failure === null) return null
+  const pauseMs = Math.min(RETRY_MS * 2 ** (failure.attempts - 1), LONGEST_RETRY_MS)
+  const until = isBlamed(failure) ? NEVER : state.revisionsSeenAt + pauseMs
+  return now < until ? { ...failure, until } : null
 }
 
 /**
@@ -44,19 +72,23 @@ export function trialEnds({ config, now }: Input, state: CandidateState): Term['
   return now.mono + Math.min(config.startTimeoutMs, firstMs)
 }
 
-export function blamed({ revision }: Own, { code, reason }: Why<EndedBecause>): Why<EndedBecause> | null {
-  if (BLAMELESS.has(code)) return null
-  return { code: 'revision_failed', reason: `the first start of revision ${revision} failed: ${reason}` }
+/** Why the leader's term ends, with the failed first start that the Lease will note. */
+export function failedTrial(own: Own, state: CandidateState, why: Why<EndedBecause>) {
+  const { revision } = own
+  if (revision === null || state.term?.trialUntil == null) return why
+  const attempts = (lastFailure(own, state)?.attempts ?? 0) + 1
+  const { inputs } = state.workload
+  const blames: FailedRevision = { revision, inputs, because: why.code, reason: why.reason, attempts }
+  if (!isBlamed(blames)) return { ...why, blames: failedStart(own, state) ?? blames }
+  const reason = `the first start of revision ${revision} failed: ${why.reason}`
+  return { code: 'revision_failed' as const, reason, blames }
 }
 
 export function revisionsNoted({ revision }: Own, { noted, term, workload }: CandidateState): Revisions {
   const { revisions } = noted
   if (revision === null || term === null) return revisions
   const { stepDown } = term
-  if (stepDown?.blames) {
-    const { code, reason } = stepDown.blames
-    return withFailed(revisions, { revision, inputs: workload.inputs, because: code, reason })
-  }
+  if (stepDown?.blames) return withFailed(revisions, stepDown.blames)
   const served = workload.well && stepDown === null && term.trialUntil === null
   const isNoted = revisions.proven[0] === revision && revisions.langflow === workload.langflow
   return served && !isNoted ? withProven(revisions, revision, workload.langflow) : revisions

@@ -6,6 +6,7 @@ import type { ApiError } from '../kube/kube-errors.ts'
 import type { FrontAccess, Lease } from '../lease/lease.ts'
 import type { PastTerm, StartPhases } from '../lease/lease-history.ts'
 import { type OperatorRequest, requestOf } from '../lease/operator-annotations.ts'
+import type { FailedRevision } from '../lease/proven-revisions.ts'
 import type { AcquiredBecause, EndedBecause, ReasonCode } from '../lease/reasons.ts'
 import { NOTHING_NOTED, type WriteKind } from '../lease/written-lease.ts'
 import type { ContentView, Grant } from '../link/link-messages.ts'
@@ -51,8 +52,8 @@ export interface Write {
 export interface StepDown extends Why<EndedBecause> {
   readonly stage: 'draining' | 'stopping' | 'releasing'
   readonly failed: boolean
-  /** The failed first start of this replica's revision. */
-  readonly blames: Why<EndedBecause> | null
+  /** The failed first start of this replica's revision, as the Lease will note it. */
+  readonly blames: FailedRevision | null
   /** Milliseconds from SIGTERM to SIGKILL. */
   readonly graceMs: number
   readonly closedAt: MonoMs
@@ -150,6 +151,8 @@ const SHARED = {
   /** Writes of the Lease by another process in this replica's name (rule 8). */
   strangers: 0,
   noted: NOTHING_NOTED,
+  /** When the last change of the note about revisions was received. */
+  revisionsSeenAt: 0 as MonoMs,
   reportedHolder: null as string | null,
   watchUp: false,
   /** When the API server last showed the Lease to this replica, or took its write. */

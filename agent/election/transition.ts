@@ -175,10 +175,12 @@ function observeLease(
   const { seen, lastHolder, highestEpoch } = before
   const last = seen?.lease ?? null
   const holder = holderOf(lease)
+  const noted = notedIn(lease, before.noted)
   const changed = last === null || last.metadata.uid !== lease.metadata.uid || !sameRecord(last, lease)
   const observed: CandidateState = {
     ...before,
-    noted: notedIn(lease, before.noted),
+    noted,
+    revisionsSeenAt: noted.revisions === before.noted.revisions ? before.revisionsSeenAt : input.now.mono,
     requestsStay: before.requestsStay && requestOf(lease) !== null,
     vacantNotBefore: vacantFrom(input, before, lease),
     seen: {

@@ -18,6 +18,8 @@ export interface FailedRevision {
   readonly inputs: string | null
   readonly because: EndedBecause
   readonly reason: string
+  /** Number of failed first starts in a row. */
+  readonly attempts: number
 }
 
 /** A revision is the hash of a pod's template. It is proven when a replica of it has served. */
@@ -36,6 +38,7 @@ const Failed = z.object({
   inputs: z.nullable(z.string().check(z.maxLength(64))),
   because: z.enum(ENDED_BECAUSE),
   reason: z.string().check(z.maxLength(LONGEST_REASON)),
+  attempts: z.catch(z.int().check(z.positive()), 1),
 })
 const Note = z.object({
   proven: z.catch(z.array(revision).check(z.maxLength(MOST_PROVEN)), []),

@@ -67,7 +67,7 @@ abstract class SignalledTree {
 
   protected began(_child: ProcessIdentity): void {}
 
-  /** tini, once it has started the first process. `null`: there is none, or it has ended. */
+  /** tini, after it has started the first process. `null`: no tini is used, or it has ended. */
   protected get reaper(): ProcessIdentity | null {
     const { child, first } = this
     return child !== undefined && first !== undefined && !child.exited && first.pid !== child.pid
@@ -224,7 +224,7 @@ abstract class SignalledTree {
 
 /** The launcher is PID 1 of a namespace in which only the workload runs. */
 class NamespaceTree extends SignalledTree {
-  /** The processes that received SIGKILL before tini. `null`: none has. */
+  /** The processes that received SIGKILL before tini, at first `null`. */
   private killed: Seen | null = null
   /** Monotonic ms until which tini is spared. */
   private spareUntil = 0
@@ -256,7 +256,7 @@ class NamespaceTree extends SignalledTree {
   }
 
   /**
-   * One SIGSTOP reaches every process, so that none executes or forks. Then all but tini are killed, and tini reaps them
+   * One SIGSTOP reaches every process, so that no process executes or forks. Then all but tini are killed, and tini reaps them
    * and ends by itself. `null`: tini must be killed as well, because a process escaped the SIGSTOP or takes too long.
    */
   private killBeside(reaper: ProcessIdentity): LiveProcess[] | null {
@@ -264,7 +264,7 @@ class NamespaceTree extends SignalledTree {
     if (now >= this.spareUntil) return null
     if (!this.isReaping) signalNamespace('SIGSTOP')
     const found = this.scan()
-    // Those that entered from outside are killed as well, since they were stopped.
+    // Processes that entered from outside are killed as well, since they were stopped.
     const members = new Map([...found.table].filter(([pid]) => pid !== 1 && pid !== reaper.pid))
     const left = living(found).filter(({ pid }) => pid !== reaper.pid)
     if (this.killed !== null && left.some((stat) => !isSame(stat, this.killed?.get(stat.pid)))) return null

@@ -2,8 +2,8 @@ import { type Instant, reached } from '../clock.ts'
 import type { AgentOptions } from '../config/options.ts'
 import type { Timings } from '../config/timings.ts'
 import { inability } from '../election/eligibility.ts'
-import { failedStart, isUnproven } from '../election/revision-trial.ts'
-import { type CandidateConfig, type CandidateState, doubtAt } from '../election/state.ts'
+import { isUnproven, withheld } from '../election/revision-trial.ts'
+import { type CandidateConfig, type CandidateState, doubtAt, NEVER } from '../election/state.ts'
 import type { Fault } from '../fault.ts'
 import type { TrafficView } from '../front/agent-side/steering.ts'
 import { holderOf } from '../lease/lease.ts'
@@ -57,10 +57,12 @@ export function couldServe(facts: GateFacts): boolean {
 }
 
 /** Why Kubernetes must keep the pods of the revision that served last. It does not affect the ability to take over. */
-export function onTrial({ options: { pod, peers }, state }: GateFacts): Fault {
+export function onTrial({ options: { pod, peers }, state, now }: GateFacts): Fault {
   const served = state.term !== null && state.term.trialUntil === null
   if (served || !isUnproven(pod, state)) return null
-  const failed = failedStart(pod, state)
+  const failed = withheld(pod, state, now.mono)
+  if (failed !== null && failed.until !== NEVER)
+    return `LangFlow of revision ${failed.revision} could not be started (attempt ${failed.attempts}: ${failed.reason}): no replica hands over to it for another ${Math.ceil((failed.until - now.mono) / 1000)} s`
   if (failed !== null)
     return `the first start of revision ${failed.revision} failed (${failed.reason}): no replica hands over to it until its template or LangFlow's inputs change`
   // Without peers, no leader hands over to it: its turn comes when the old pods end.
@@ -77,7 +79,7 @@ export function takeoverObstacle(facts: GateFacts): Fault {
   const { options, state, now, workload, traffic } = facts
   if (state.term !== null) return null
   if (state.ending !== null) return `its agent is ending: ${state.ending.reason}`
-  if (failedStart(options.pod, state) !== null) return onTrial(facts)
+  if (withheld(options.pod, state, now.mono) !== null) return onTrial(facts)
   const coolMs = (state.coolDown?.until ?? 0) - now.mono
   if (coolMs > 0) return `it cools down for ${Math.ceil(coolMs / 1000)} s ${state.coolDown?.after}`
   const unable = ineligibilityOf(facts)

@@ -1,5 +1,5 @@
 import { versionFault } from '../election/eligibility.ts'
-import { failedStart } from '../election/revision-trial.ts'
+import { withheld } from '../election/revision-trial.ts'
 import { killAt, openRequest } from '../election/state.ts'
 import { epochOf, holderOf, langflowOf } from '../lease/lease.ts'
 import { ANY_POD, lastDrillOf, pauseOf } from '../lease/operator-annotations.ts'
@@ -14,7 +14,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
   const trial = onTrial(facts)
   const { options, state, now, workload } = facts
   const { term } = state
-  const failed = failedStart(options.pod, state)?.because ?? null
+  const failed = withheld(options.pod, state, now.mono)?.because ?? null
   const lasting = unable ?? (failed === null ? null : trial)
   const lease = state.seen?.lease ?? null
   const holder = lease === null ? null : holderOf(lease)

@@ -91,7 +91,7 @@ const Status = object({
   revision: text,
   /**
    * Why its pod is not Ready for Kubernetes until its revision has served. With the code of a failure: why no replica
-   * makes way for it any more.
+   * makes way for it at present.
    */
   onTrial: z.nullable(object({ reason: z.string(), failed: z.nullable(word<EndedBecause>()) })),
   podAgeMs: number,

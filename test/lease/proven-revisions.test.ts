@@ -15,6 +15,7 @@ const FAILED: FailedRevision = {
   inputs: 'a1',
   because: 'workload_exited',
   reason: 'exit code 1',
+  attempts: 1,
 }
 
 const served = (revisions: Revisions, revision: string) => withProven(revisions, revision, null)

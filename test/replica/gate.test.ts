@@ -142,12 +142,24 @@ describe('a replica', () => {
 })
 
 describe('a replica of a new revision', () => {
-  const FAILED = { revision: 'new', inputs: null, because: 'workload_exited', reason: 'exit code 1' } as const
+  const FAILED = {
+    revision: 'new',
+    inputs: null,
+    because: 'workload_exited',
+    reason: 'exit code 1',
+    attempts: 1,
+  } as const
+  const MINUTE_MS = 60_000
   const noted = (revisions: object) => ({
+    revisionsSeenAt: LEADER.mono,
     noted: { ...FOLLOWS.noted, revisions: { proven: ['old'], langflow: null, failed: [], ...revisions } },
   })
   const follows = { ...FOLLOWS, ...noted({}) }
   const failed = { ...FOLLOWS, ...noted({ failed: [FAILED] }) }
+  const refused = (attempts: number) => ({
+    ...FOLLOWS,
+    ...noted({ failed: [{ ...FAILED, because: 'start_refused', attempts }] }),
+  })
   const proven = { ...FOLLOWS, ...noted({ proven: ['new', 'old'], failed: [FAILED] }) }
   const starts = { ...LEADS, ...noted({}), term: { ...LEADS.term!, trialUntil: 1e9 } } as CandidateState
   const serves = { ...LEADS, ...noted({}) } as CandidateState
@@ -158,6 +170,28 @@ describe('a replica of a new revision', () => {
     ['is Ready as a follower if another replica of its revision has served', true, true, proven, 'idle'],
     ['is Ready if no other revision has served', true, true, FOLLOWS, 'idle'],
     ['could not take over if the first start of its revision failed', false, false, failed, 'idle'],
+    ...[
+      [1, 1],
+      [3, 4],
+      [9, 60],
+    ].flatMap(([attempts = 0, minutes = 0]) => [
+      [
+        `could not take over for ${minutes} min after attempt ${attempts} of its first start was refused`,
+        false,
+        false,
+        refused(attempts),
+        'idle',
+        { afterMs: minutes * MINUTE_MS - 1 },
+      ],
+      [
+        `could take over ${minutes} min after attempt ${attempts} of its first start was refused`,
+        false,
+        true,
+        refused(attempts),
+        'idle',
+        { afterMs: minutes * MINUTE_MS },
+      ],
+    ]),
     ['is Ready without --peers', true, true, follows, 'idle', { peers: null }],
   ] as [string, boolean, boolean, CandidateState, WorkloadState, Case?][])
     test(what, () => {

@@ -10,8 +10,11 @@ const SLOWEST_RATE = 0.9995
 
 interface Note {
   readonly proven: readonly string[]
-  readonly failed: readonly { readonly revision: string }[]
+  readonly failed: readonly { revision: string; because: string; attempts: number }[]
 }
+
+/** Only LangFlow's own failures, and a launcher that ends at another attempt as well, count against a revision. */
+const OWN_FAILURES = ['workload_exited', 'workload_unhealthy', 'workload_lost', 'start_timeout']
 
 /** The Lease's note about revisions. The judge has its own parser, so that it can find errors in the product's. */
 function noted(lease: Lease | null): Note {
@@ -20,10 +23,22 @@ function noted(lease: Lease | null): Note {
 }
 
 function hasFailed({ proven, failed }: Note, revision: string): boolean {
-  return failed.some((one) => one.revision === revision) && proven.length > 0 && !proven.includes(revision)
+  const counts = failed.some(
+    ({ revision: of, because, attempts }) =>
+      of === revision && (OWN_FAILURES.includes(because) || (because === 'launcher_gone' && attempts > 1)),
+  )
+  return counts && proven.length > 0 && !proven.includes(revision)
 }
 
-/** Judges that no revision is noted as proven before it has served, and that a failed revision leaves the Lease to others. */
+function endedBecause(lease: Lease): string | null {
+  const terms = JSON.parse(lease.metadata.annotations?.['langflow-leader/history'] ?? '[]')
+  return terms[0]?.endedBecause ?? null
+}
+
+/**
+ * Judges that no revision is noted as proven before it has served, that a failed revision leaves the Lease to others, and
+ * that none fails for another reason than LangFlow's own failure.
+ */
 export class Revisions {
   private readonly now: () => number
   private readonly served = new Set<string>()
@@ -54,6 +69,9 @@ export class Revisions {
           'revisions',
           `${by.instance} took the Lease after only ${Math.round(freeMs)} ms although its revision has failed`,
         )
+      const ends = holderOf(before) === by.identity && holderOf(after) === ''
+      if (ends && endedBecause(after) === 'revision_failed' && !hasFailed(note, by.config.revision))
+        throw new Violation('revisions', `${by.instance} blames its revision for ${note.failed[0]?.because}`)
       const notes = before.metadata.annotations ?? {}
       const asked = [SWITCHOVER_TO, FAILOVER_TO].some((key) => notes[key] !== undefined)
       if (
