@@ -35,10 +35,10 @@ test('a process that shares its PID namespace, such as this test, is not alone',
 })
 
 test('no zombie is left after 10 terms of a LangFlow with 60 background pairs, ended in order and by force', (t) =>
-  inside(t, 'ends terms'))
+  inside(t, 'ends terms', { reaps: true }))
 
 test('if a process appears after all others were stopped and killed, everything is killed in one step', (t) =>
-  inside(t, 'a process appears during a kill'))
+  inside(t, 'a process appears during a kill', { reaps: true }))
 
 const stat = (pid: number, ppid: number): [number, ProcessStat] => [
   pid,

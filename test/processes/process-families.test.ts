@@ -9,7 +9,7 @@ test('every generated process family is dead after its kill, and no other proces
 })
 
 test('process families die in a PID namespace that only the launcher uses', (t) =>
-  inside(t, 'alone, with families'))
+  inside(t, 'alone, with families', { reaps: true }))
 
 test('process families die, and no other process gets a signal, in a shared PID namespace', (t) =>
   inside(t, 'among others, with families', { reaped: true }))
