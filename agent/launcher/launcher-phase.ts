@@ -146,7 +146,8 @@ export type LauncherEffect =
   | { type: 'terminate' }
   | { type: 'check stop'; start: number; afterMs: number }
   | { type: 'cut off' }
-  | { type: 'kill'; afterMs: number }
+  /** `isUrgent`: the workload has no right to execute any more. */
+  | { type: 'kill'; afterMs: number; isUrgent: boolean }
   | { type: 'rest' }
   | { type: 'announce end'; defect: string | null }
   | { type: 'exit'; code: number }

@@ -346,7 +346,11 @@ function endByForce(
   const begun = { name: 'ending', manner: 'by force', reason, since: now.mono } as const
   const ending = { ...record, phase: { ...begun, unstoppable: false } }
   const reported = record.phase.name === 'ending' ? ending : report(ending, cause)
-  return emit(abandonStart(reported, record), { type: 'kill', afterMs: 0 })
+  return emit(abandonStart(reported, record), {
+    type: 'kill',
+    afterMs: 0,
+    isUrgent: !mayExecute(record, now),
+  })
 }
 
 function killed(record: LauncherRecord, { left }: Of<'killed'>, now: Instant): LauncherRecord {
@@ -355,7 +359,7 @@ function killed(record: LauncherRecord, { left }: Of<'killed'>, now: Instant): L
   if (left === null) return rest(record, { kind: 'killed', durationMs: now.mono - phase.since })
   const unstoppable = { ...record, phase: { ...phase, unstoppable: true } }
   const reported = report(unstoppable, { kind: 'stop_failed', reason: left })
-  return emit(reported, { type: 'kill', afterMs: KILL_AGAIN_MS })
+  return emit(reported, { type: 'kill', afterMs: KILL_AGAIN_MS, isUrgent: true })
 }
 
 /** For a start that still waits for its standby, which counts as the workload from the order to start. */

@@ -177,7 +177,7 @@ export class Launcher {
     terminate: () => this.processes.terminate(),
     'check stop': ({ start, afterMs }) => this.processes.checkStop(start, afterMs),
     'cut off': () => this.processes.cutOff(),
-    kill: ({ afterMs }) => this.processes.kill(afterMs),
+    kill: ({ afterMs, isUrgent }) => this.processes.kill(afterMs, isUrgent),
     rest: () => {
       this.clockTimer?.cancel()
       this.processes.rest()

@@ -125,11 +125,11 @@ export class WorkloadProcesses {
     this.report({ type: 'cut off', supported: this.serving?.cutOff() ?? false })
   }
 
-  async kill(afterMs: number): Promise<void> {
+  async kill(afterMs: number, isUrgent: boolean): Promise<void> {
     this.stopTimer?.cancel()
     this.tree ??= this.machine.tree(this.mark)
     if (afterMs > 0) await pause(this.machine.clock, afterMs)
-    this.report({ type: 'killed', left: await this.killOnce(this.tree) })
+    this.report({ type: 'killed', left: await this.killOnce(this.tree, isUrgent) })
   }
 
   rest(): void {
@@ -138,10 +138,10 @@ export class WorkloadProcesses {
   }
 
   /** `null` only if it is certain that no process is alive and the port is free. Else the remains, in one sentence. */
-  private async killOnce(tree: ProcessTree): Promise<string | null> {
+  private async killOnce(tree: ProcessTree, isUrgent: boolean): Promise<string | null> {
     const { clock } = this.machine
     try {
-      const survivors = await tree.kill(KILL_WITHIN_MS)
+      const survivors = await tree.kill(KILL_WITHIN_MS, isUrgent)
       if (survivors.length > 0) {
         const names = survivors.map(({ pid, comm, state }) => `${comm} (pid ${pid}, state ${state})`)
         return `SIGKILL did not end ${names.slice(0, 5).join(', ')}`

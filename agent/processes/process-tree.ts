@@ -180,8 +180,11 @@ abstract class SignalledTree {
     signalAll(living(found).filter(isStopped), found, 'SIGCONT')
   }
 
-  /** SIGKILL until a scan finds no live process, for at most `withinMs`. Returns the survivors. */
-  async kill(withinMs: number): Promise<LiveProcess[]> {
+  /**
+   * SIGKILL until a scan finds no live process, for at most `withinMs`. Returns the survivors. `_isUrgent`: nothing may
+   * execute any more, so tini is not spared.
+   */
+  async kill(withinMs: number, _isUrgent = false): Promise<LiveProcess[]> {
     const { clock } = this.options
     const deadline = clock.mono() + withinMs
     for (let stepMs = 1; ; stepMs = Math.min(stepMs * 2, LONGEST_STEP_MS)) {
@@ -235,10 +238,10 @@ class NamespaceTree extends SignalledTree {
     return { table, members: findAloneMembers(table) }
   }
 
-  override kill(withinMs: number): Promise<LiveProcess[]> {
+  override kill(withinMs: number, isUrgent = false): Promise<LiveProcess[]> {
     this.killed = null
     this.isReaping = false
-    this.spareUntil = this.options.clock.mono() + withinMs / 2
+    this.spareUntil = isUrgent ? 0 : this.options.clock.mono() + withinMs / 2
     return super.kill(withinMs)
   }
 

@@ -80,6 +80,7 @@ class Steps {
 
 function describeEffect(effect: LauncherEffect): string {
   if (effect.type === 'report') return `report ${effect.cause.kind}`
+  if (effect.type === 'kill' && !effect.isUrgent) return 'kill, tini last'
   return 'afterMs' in effect && effect.afterMs > 0 ? `${effect.type} in ${effect.afterMs}` : effect.type
 }
 
@@ -187,7 +188,7 @@ describe('a start', () => {
     'is over if it failed without a process': [() => failed(true), `${RESTED} start_refused`],
     'kills the processes if it failed after a process existed': [
       () => failed(false),
-      'ending by force, failed start: report start_refused, discard standby, kill',
+      'ending by force, failed start: report start_refused, discard standby, kill, tini last',
     ],
     'sends SIGTERM to the new process if a stop was ordered before the launch': [
       () => stoppedEarly().take(launched()),
@@ -294,14 +295,14 @@ describe('an end', () => {
     ],
     'kills at its deadline': [
       () => stopping(0).take(stopChecked()).take(deaf),
-      'ending by force, order: kill',
+      'ending by force, order: kill, tini last',
     ],
     'is a kill if it is hurried and LangFlow cannot cut off its requests': [
       () => hurried().take(stopChecked()).take(deaf),
-      'ending by force, order: kill',
+      'ending by force, order: kill, tini last',
     ],
     'goes on after an exit': [() => stopping().take(exited()), 'ending in order, order: terminate'],
-    'by an exit is a kill': [() => running().take(exited()), 'ending by force, exit: report exited, kill'],
+    'by an exit is a kill': [() => running().take(exited()), 'ending by force, exit: report exited, kill, tini last'],
     'of a process of an earlier start is ignored': [() => running().take(exited(0)), 'running'],
     'by force begins once': [
       () => killing().take(kill).take(stop(0)).take(exited()),
@@ -387,7 +388,7 @@ describe('a launcher that is leaving', () => {
     'exits if its agent is gone and it is idle': [() => idle().take({ type: 'orphaned' }), 'idle: exit'],
     'kills the rest of LangFlow if its reaper was killed': [
       () => running().take({ type: 'exited', start: 1, exit }),
-      'ending by force, exit: report exited, kill, announce end',
+      'ending by force, exit: report exited, kill, tini last, announce end',
     ],
   })
 
