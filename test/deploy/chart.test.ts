@@ -20,6 +20,7 @@ const OF_THE_CHART = [
   'standby',
   'peers',
   'traffic',
+  'report-lost-pods',
   'listen',
   'front-listen',
   'front-address',

@@ -61,7 +61,7 @@ export function addInject(program: Command): void {
     if (files === undefined && process.stdin.isTTY)
       command.error('missing manifests: name a file with -f, or pipe manifests to standard input')
     const values = readFlags(command, INJECT_SETTINGS)
-    const problem = conflictIn(values)
+    const problem = conflictIn({ ...values, peers: values.peers ?? [] })
     if (problem !== null) command.error(problem)
     const options = optionsOf(values, typedSettings(command, PASSED_SETTINGS))
     const { note, write } = await import('../output.ts')
@@ -94,6 +94,7 @@ function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Varia
     /** `null` to derive it from the workload's name. */
     leaseName,
     traffic,
+    reportsLostPods: values.reportLostPods === 'on',
     /** LangFlow's port; `null` to read it from the manifest. */
     targetPort: values.target?.port ?? null,
     agentVariables,

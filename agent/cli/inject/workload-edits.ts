@@ -133,7 +133,7 @@ export function objectsFor(
   { manifest, names, hasDefaultAccount, ...workload }: Workload,
   options: InjectOptions,
 ) {
-  const { port } = options
+  const { port, reportsLostPods } = options
   const selector = asFields(dig(workload.spec, 'selector', 'matchLabels'))
   const pods = Object.keys(selector).length > 0 ? selector : labelsOf(workload)
   const namespace = manifest.namespace === null ? {} : { namespace: manifest.namespace }
@@ -153,6 +153,7 @@ export function objectsFor(
     { ...leases, resourceNames: [names.lease], verbs: ['get', 'watch', 'update'] },
     { ...leases, verbs: ['create'] },
     { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create'] },
+    ...(reportsLostPods ? [{ apiGroups: [''], resources: ['pods/status'], verbs: ['patch'] }] : []),
   ]
   const account = object('v1', 'ServiceAccount', names.account, { automountServiceAccountToken: false })
   return [

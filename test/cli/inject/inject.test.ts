@@ -100,6 +100,9 @@ describe('the added objects', () => {
     const rules = JSON.parse(JSON.stringify(base).replace('langflow-leader-lock', 'flows-leader'))
     assert.deepEqual(find(injected(ide), 'Role').rules, rules)
     assert.deepEqual(find(injected(ide, { traffic: 'front' }), 'Role').rules, rules)
+    const podStatus = { apiGroups: [''], resources: ['pods/status'], verbs: ['patch'] }
+    const reporting = injected(ide, { reportsLostPods: true })
+    assert.deepEqual(find(reporting, 'Role').rules, [...rules, podStatus])
   })
 
   test('are found by the agent', () => {

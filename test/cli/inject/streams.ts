@@ -16,6 +16,7 @@ export const DEFAULTS: InjectOptions = {
   container: null,
   image: 'registry.example.org/langflow-leader:1.2.3',
   traffic: 'readiness',
+  reportsLostPods: false,
   leaseName: null,
   targetPort: null,
   agentVariables: [],
