@@ -84,6 +84,7 @@ export const AGENT_SETTINGS = {
     healthIntervalMs: duration('1s', 1, 'time between two health requests'),
     healthTimeoutMs: duration('2s', 1, 'how long a health request may take'),
     healthFailures: setting('<count>', '3', 'failed health requests in a row that end the term', parseCount),
+    busyTimeoutMs: duration('30s', 0, 'how long LangFlow may miss health requests while it works'),
     onCrash: choice(['handover', 'restart'], "the action if the leader's LangFlow fails"),
     peers: optional('<host:port,…>', 'no other agent is asked', 'the addresses of all agents', parsePeers),
     reportLostPods: choice(['off', 'on'], 'whether the leader sets the pod of a lost replica to not Ready'),

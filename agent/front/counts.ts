@@ -13,6 +13,7 @@ export class Counts {
   readonly #forwarded = { ...NO_COUNTS.forwarded }
   readonly #failed = { ...NO_COUNTS.failed }
   #streamsEnded = 0
+  #answeredAt = 0
   #heldMs: number[] = []
   #due: Timer | null = null
 
@@ -47,6 +48,12 @@ export class Counts {
     this.#changed()
   }
 
+  bytesFrom(source: 'langflow' | 'leader'): void {
+    if (source === 'leader') return
+    this.#answeredAt = this.#clock.mono()
+    this.#changed()
+  }
+
   streamEnded(): void {
     this.#streamsEnded++
     this.#changed()
@@ -63,7 +70,8 @@ export class Counts {
       const { held, inFlight, streams } = this.#requests
       const requests = { held, inFlight, streams, oldestHeldMs: Math.round(this.#oldestMs()) }
       const totals = { forwarded: this.#forwarded, failed: this.#failed, streamsEnded: this.#streamsEnded }
-      const counts = { ...requests, ...totals, rssBytes: process.memoryUsage.rss() }
+      const answeredAt = this.#answeredAt
+      const counts = { ...requests, ...totals, answeredAt, rssBytes: process.memoryUsage.rss() }
       this.#report({ type: 'counts', counts, heldMs: this.#heldMs })
       this.#heldMs = []
       if (held > 0) this.#changed()

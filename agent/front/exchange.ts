@@ -89,6 +89,7 @@ export class Exchange {
   }
 
   begin(answer: IncomingMessage, from: Source): void {
+    this.#options.counts.bytesFrom(from)
     this.#writeHead(answer, this.#connection())
     const streams = /^text\/event-stream\b/i.test(answer.headers['content-type'] ?? '')
     this.#phase = streams ? { name: 'streaming', from, over: this.#streams() } : { name: 'answering', from }
@@ -98,6 +99,7 @@ export class Exchange {
     this.#writeHead(answer, ['connection', 'Upgrade', 'upgrade', 'websocket'])
     this.abort = () => far.destroy()
     this.#options.tunnel?.open(far, head)
+    far.on('data', () => this.#options.counts.bytesFrom(from))
     this.#phase = { name: 'tunnelling', from, over: this.#streams() }
   }
 
@@ -105,6 +107,7 @@ export class Exchange {
   write(chunk: Buffer, resume: () => void): boolean {
     passed(chunk.length)
     if (this.#phase.name === 'ended') return true
+    if ('from' in this.#phase) this.#options.counts.bytesFrom(this.#phase.from)
     if (this.#response.write(chunk)) return true
     this.#response.once('drain', resume)
     return false

@@ -48,6 +48,7 @@ export const NO_COUNTS = {
   /** The first two (503): not sent. `outcome_unknown`: 502, sent, and its connection broke. `cut`: its answer broke. */
   failed: { hold_timeout: 0, hold_limit: 0, outcome_unknown: 0, cut: 0, client_gone: 0 },
   streamsEnded: 0,
+  answeredAt: 0, // when the last byte of an answer of LangFlow arrived
   rssBytes: 0,
 }
 export type FrontCounts = Readonly<typeof NO_COUNTS>

@@ -101,7 +101,7 @@ function stateOf(phase: LauncherPhase): WorkloadState {
   return phase.manner === 'by force' && phase.unstoppable ? 'unstoppable' : 'stopping'
 }
 
-export type AgentOrder = Exclude<ToLauncher, { type: 'welcome' | 'refused' | 'ping' }>
+export type AgentOrder = Exclude<ToLauncher, { type: 'welcome' | 'refused' | 'ping' | 'measure' }>
 
 export type LauncherEvent =
   | AgentOrder

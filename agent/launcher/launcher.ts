@@ -112,6 +112,7 @@ export class Launcher {
     if (message.type === 'welcome') this.welcomed(message)
     else if (message.type === 'ping')
       this.link.send({ type: 'pong', id: message.id, clocks: readBoot(clock) })
+    else if (message.type === 'measure') this.link.send({ type: 'measured', cpuMs: this.processes.cpuMs() })
     // An older LangFlow destroys a newer one's database. The next launcher reports its version before it starts it.
     if (message.type === 'start' && this.options.langflow() !== this.langflow)
       this.dispatch({ type: 'leave', defect: `LangFlow ${this.langflow ?? ''} was replaced on disk` })

@@ -85,6 +85,14 @@ export class WorkloadProcesses {
     if (loss !== null) this.report({ type: 'lost', loss })
   }
 
+  cpuMs(): number | null {
+    try {
+      return this.tree?.cpuMs() ?? null
+    } catch {
+      return null
+    }
+  }
+
   freeze(at: number): void {
     try {
       this.report({ type: 'frozen', at, awake: this.tree?.freeze() ?? 0 })

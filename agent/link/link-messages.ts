@@ -162,6 +162,8 @@ export type ToAgent =
   | Hello
   | { type: 'workload'; view: WorkloadView; cause: WorkloadCause }
   | { type: 'pong'; id: number; clocks?: BootReading }
+  /** The CPU time that the workload has used so far. Only differences count. `null`: unknown. */
+  | { type: 'measured'; cpuMs: number | null }
   | { type: 'digests'; digests: Digests }
   /** Sent after a welcome: the launcher has the lock that proves its death. */
   | { type: 'locked' }
@@ -179,6 +181,7 @@ export type ToLauncher =
     }
   | { type: 'refused'; reason: string }
   | { type: 'ping'; id: number }
+  | { type: 'measure' }
   /** The instants are on the launcher's clocks. */
   | { type: 'grant'; grant: Grant }
   /** Start the workload under the grant in force, which must be of this epoch. */

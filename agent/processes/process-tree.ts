@@ -56,6 +56,8 @@ abstract class SignalledTree {
   private isFrozen = false
   /** The first process was alive at the last check of a stop. */
   private isLed = true
+  /** Of each process that was measured. One that has ended keeps its last value. */
+  private readonly cpuTicks = new Map<string, number>()
   /** Start times of the processes that received SIGSTOP since the last thaw, by pid. */
   private readonly stopped = new Map<number, string>()
 
@@ -106,6 +108,13 @@ abstract class SignalledTree {
 
   alive(): LiveProcess[] {
     return living(this.scan())
+  }
+
+  /** The CPU time so far. Only the difference between two measurements counts. */
+  cpuMs(): number {
+    for (const { pid, startTime, cpuTicks } of this.scan().members.values())
+      this.cpuTicks.set(`${pid} ${startTime}`, cpuTicks)
+    return 10 * [...this.cpuTicks.values()].reduce((sum, ticks) => sum + ticks, 0)
   }
 
   /**

@@ -25,6 +25,9 @@ export function problemsOf(facts: ReplicaFacts): readonly Problem[] {
   const setAside = state.workload.well ? null : (state.term?.setAside ?? null)
   const leftAlone =
     setAside && `LangFlow has failed and is not restarted during the pause: ${setAside.reason}`
+  const seconds = (ms = 0, digits = 0) => `${(ms / 1000).toFixed(digits)} s`
+  const { busy } = workload
+  const load = `no answer to /health for ${seconds(busy?.ms)}, ${seconds(busy?.cpuMs, 1)} of CPU in this time`
   const owner = ownerProblem(options.pod.owner, lease)
   const content = workload.digests.content?.problem ?? null
   return [
@@ -32,6 +35,7 @@ export function problemsOf(facts: ReplicaFacts): readonly Problem[] {
     { fault: lost, over: 'the Lease can be reached again' },
     { fault: stopFailed, event: 'StopFailed', alarm: 'stop_failed', hidden: true },
     { fault: leftAlone },
+    { fault: busy && `LangFlow is busy: ${load}`, over: 'LangFlow is no longer busy' },
     { fault: content, over: 'the changed files can be used', event: 'ContentRefused' },
     { fault: workload.refusedGrant, over: 'the launcher accepts grants again', alarm: 'grant_refused' },
     { fault: owner, over: 'the Lease no longer belongs to another workload' },

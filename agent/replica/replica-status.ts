@@ -19,7 +19,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
   const lease = state.seen?.lease ?? null
   const holder = lease === null ? null : holderOf(lease)
   const { standby, ...view } = workload.view
-  const { launcher, healthy, lastProbe } = workload
+  const { launcher, healthy, lastProbe, busy } = workload
   return {
     identity: options.identity,
     version: VERSION,
@@ -52,7 +52,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       steppingDown: term?.stepDown?.inPlace ? null : (term?.stepDown?.reason ?? null),
       coolDownMs: Math.max(0, Math.round((state.coolDown?.until ?? 0) - now.mono)) || null,
     },
-    workload: { ...view, launcher, healthy, lastProbe },
+    workload: { ...view, launcher, healthy, lastProbe, busy },
     langflow: {
       version: state.workload.langflow,
       newest: lease === null ? null : langflowOf(lease),

@@ -25,7 +25,7 @@ import { describeReplica } from './replica-status.ts'
 
 type SupervisorWiring = Pick<
   SupervisorOptions,
-  'log' | 'metrics' | 'remedy' | 'dispatch' | 'closeGate' | 'changed'
+  'log' | 'metrics' | 'remedy' | 'dispatch' | 'closeGate' | 'answeredAt' | 'changed'
 > & { readonly alarm: (what: string) => void }
 
 type PeersWiring = Pick<PeersOptions, 'identity' | 'lease' | 'repeats' | 'asked'>
@@ -112,6 +112,7 @@ export class Replica implements StatusSource {
       remedy: (servedMs) => remedyFor(options, servedMs, this.peers?.view?.ready ?? null),
       dispatch: this.dispatch,
       closeGate: () => this.steering.closed(),
+      answeredAt: () => this.steering.view.front?.answeredAt ?? 0,
       changed: () => this.gateChanged(),
     })
   }

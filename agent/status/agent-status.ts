@@ -34,6 +34,7 @@ const Front = object({
   forwarded: object({ langflow: z.number(), leader: z.number() }),
   failed: z.record(z.string(), z.number()),
   streamsEnded: z.number(),
+  answeredAt: z._default(z.number(), 0),
   rssBytes: z.number(),
 })
 
@@ -74,6 +75,8 @@ const Workload = object({
   launcher: word<'connected' | 'missing' | 'silent'>(),
   healthy: z.boolean(),
   lastProbe: text,
+  /** For how long it has not answered `/health` although it works, and the CPU time that it used. */
+  busy: z._default(z.nullable(object({ ms: z.number(), cpuMs: z.number() })), null),
 })
 
 const Content = object({ digest: text, ageMs: number, running: text, problem: text })

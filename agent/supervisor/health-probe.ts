@@ -7,7 +7,9 @@ type ProbeOptions = Pick<AgentOptions, 'target' | 'healthIntervalMs' | 'healthTi
 export interface HealthHandlers {
   /** `/health_check` answered 200: database and cache work. */
   healthy(): void
-  /** The configured number of probes failed in a row. `hangs`: the last one got no answer. */
+  /** `/health` was not answered in time, or is answered again after a failure. */
+  silence(lasts: boolean): void
+  /** The configured number of probes failed in a row, or a multiple of it. `hangs`: the last one got no answer. */
   unhealthy(reason: string, hangs?: boolean): void
 }
 
@@ -68,22 +70,20 @@ export class HealthProbe {
     if (round.aborted) return
     this.last = problem ?? `GET ${path}: 200`
     const failedNow = fault === null ? 0 : failed + 1
+    const hangs = fault?.includes(': no answer within ') ?? false
+    if (hangs || (fault === null && failed > 0)) this.handlers.silence(hangs)
     if (state !== 'healthy' && problem === null) {
       this.handlers.healthy()
       next(intervalMs, 'healthy', 0)
-    } else if (failedNow >= failures) {
-      this.handlers.unhealthy(`${fault} (${failures} times in a row)`, fault?.endsWith(this.silence))
-      // If the probe continues, as when the Lease is paused, LangFlow may recover.
-      next(intervalMs, 'served', 0)
+    } else if (failedNow > 0 && failedNow % failures === 0) {
+      this.handlers.unhealthy(`${fault} (${failedNow} times in a row)`, hangs)
+      // A busy LangFlow may recover, and so may one that is left alone while the Lease is paused.
+      next(intervalMs, state, failedNow)
     } else if (state === 'starting') {
       next(Math.min(STARTING_INTERVAL_MS, intervalMs), state, 0)
     } else {
       next(state === 'healthy' ? untilNext(clock, intervalMs) : intervalMs, state, failedNow)
     }
-  }
-
-  private get silence(): string {
-    return `no answer within ${this.options.healthTimeoutMs / 1000} s`
   }
 
   /** Each probe has its own connection, so that none outlives the gate. */
@@ -99,7 +99,7 @@ export class HealthProbe {
       await body.dump()
       return statusCode === 200 ? null : `GET ${path}: ${statusCode}`
     } catch (error) {
-      if (late.signal.aborted) return `GET ${path}: ${this.silence}`
+      if (late.signal.aborted) return `GET ${path}: no answer within ${healthTimeoutMs / 1000} s`
       return `GET ${path}: ${(error as NodeJS.ErrnoException).code ?? (error as Error).message}`
     }
   }

@@ -1,5 +1,4 @@
 import { type Clock, type Timer, untilNext } from '../clock.ts'
-import type { AgentOptions } from '../config/options.ts'
 import { type Fact, NEVER, type Remedy, type WorkloadOrder } from '../election/state.ts'
 import type { LinkHandlers, LinkServer } from '../link/link-server.ts'
 import { Loop } from '../loop.ts'
@@ -7,6 +6,7 @@ import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
 import type { HealthHandlers, HealthProbe } from './health-probe.ts'
 import {
+  type AgentFlags,
   type Connections,
   initialRecord,
   statusOf,
@@ -31,8 +31,7 @@ export interface SupervisorMachine {
 
 export type LauncherLink = Pick<LinkServer, 'listen' | 'send' | 'close'>
 
-export interface SupervisorOptions
-  extends Pick<AgentOptions, 'standby' | 'startTimeoutMs' | 'stopTimeoutMs' | 'killMarginMs'> {
+export interface SupervisorOptions extends AgentFlags {
   readonly machine: SupervisorMachine
   readonly link: (handlers: LinkHandlers) => LauncherLink
   readonly probe: (handlers: HealthHandlers) => Pick<HealthProbe, 'start' | 'stop' | 'last'>
@@ -43,6 +42,8 @@ export interface SupervisorOptions
   readonly dispatch: (fact: Fact) => void
   /** Resolves when no new request reaches LangFlow. `null`: none does. */
   readonly closeGate: () => Promise<void> | null
+  /** Monotonic ms at which the last byte of an answer of LangFlow reached this replica's front. 0: none did. */
+  readonly answeredAt: () => number
   readonly changed: () => void
 }
 
@@ -81,7 +82,9 @@ export class Supervisor {
     })
     this.probe = options.probe({
       healthy: () => dispatch({ type: 'healthy' }),
-      unhealthy: (reason, hangs = false) => dispatch({ type: 'unhealthy', reason, hangs }),
+      silence: (lasts) => dispatch({ type: 'silence', lasts }),
+      unhealthy: (reason, hangs = false) =>
+        dispatch({ type: 'unhealthy', reason, hangs, answeredAt: options.answeredAt() }),
     })
   }
 
@@ -113,7 +116,7 @@ export class Supervisor {
       else if (probed !== 'healthy' || before.probed === null) this.probe.start(probed)
     }
     if (deadlines !== before.deadlines) {
-      const deadline = Math.min(deadlines.start, deadlines.kill)
+      const deadline = Math.min(...Object.values(deadlines))
       this.timers.get('deadline')?.cancel()
       if (deadline !== NEVER)
         this.arm('deadline', deadline - clock.mono(), () => this.loop.dispatch({ type: 'deadline' }))

@@ -60,6 +60,15 @@ export const NOT_STARTED = {
 }
 export type Health = Readonly<typeof NOT_STARTED>
 
+/** `/health` is not answered in time. All times are monotonic ms. */
+export interface Silence {
+  /** When the first unanswered probe was given up. */
+  readonly since: number
+  /** The begin of the present row of `--health-failures` probes. Each row is judged by itself. */
+  readonly rowSince: number
+  readonly readings: readonly { readonly at: number; readonly cpuMs: number }[]
+}
+
 const NOTHING_SEEN = {
   now: 0,
   phase: 'idle' as WorkloadPhase,
@@ -68,19 +77,24 @@ const NOTHING_SEEN = {
   unanswered: 0,
   health: NOT_STARTED as Health,
   probed: null as ProbedState | null,
+  silence: null as Silence | null,
   servedEpoch: null as number | null,
   /** The last order, if it was to end the workload. It is sent again when the same launcher returns. */
   endOrder: null as Extract<ToLauncher, { type: 'stop' | 'kill' }> | null,
   closing: null as EndingOrder | null,
   /** A wait until no connection to LangFlow is open. From `endableAt` on, it may get SIGTERM; `NEVER`: it has. */
   drain: null as Readonly<{ deadline: number; endableAt: number }> | null,
-  /** When LangFlow must be healthy, or the launcher must have confirmed a kill. Monotonic ms. */
-  deadlines: { start: NEVER, kill: NEVER },
+  /** When LangFlow must be healthy, no longer busy, or the launcher must have confirmed a kill. Monotonic ms. */
+  deadlines: { start: NEVER, busy: NEVER, kill: NEVER },
   othersServe: false,
   effects: [] as readonly WorkloadEffect[],
 }
+export type AgentFlags = Pick<
+  AgentOptions,
+  'standby' | 'killMarginMs' | `${'start' | 'stop' | 'busy'}TimeoutMs`
+>
 export type WorkloadRecord = Readonly<typeof NOTHING_SEEN> & {
-  readonly config: Pick<AgentOptions, 'standby' | 'startTimeoutMs' | 'stopTimeoutMs' | 'killMarginMs'> & {
+  readonly config: AgentFlags & {
     /** Agent and launcher share one process tree (`run`): the agent can kill the launcher and all its processes. */
     readonly canReclaim: boolean
   }
@@ -101,7 +115,9 @@ export type WorkloadEvent =
   | { type: 'received'; message: Exclude<ToAgent, Hello> }
   | { type: 'gone'; byPeer: boolean }
   | { type: 'healthy' }
-  | { type: 'unhealthy'; reason: string; hangs: boolean }
+  | { type: 'silence'; lasts: boolean }
+  /** `answeredAt`: see `SupervisorOptions`. */
+  | { type: 'unhealthy'; reason: string; hangs: boolean; answeredAt: number }
   | { type: 'gate_closed' | 'looked'; open: Connections }
   /** No process of a launcher that is gone is alive. */
   | { type: 'proved_dead' }
@@ -147,7 +163,8 @@ function isHealthy({ view, health }: WorkloadRecord): boolean {
 }
 
 export function statusOf(record: WorkloadRecord) {
-  const { view, launcher, health, servedEpoch } = record
+  const { view, launcher, health, servedEpoch, deadlines } = record
+  const busy = deadlines.busy === NEVER ? null : record.silence
   const served = health.servedSince !== null || (servedEpoch !== null && servedEpoch === view.epoch)
   return {
     view,
@@ -157,7 +174,12 @@ export function statusOf(record: WorkloadRecord) {
     canRun: canRun(record),
     healthy: isHealthy(record),
     served,
+    busy: busy && { ms: record.now - busy.since, cpuMs: usedMs(busy.readings) },
   }
+}
+
+export function usedMs(readings: Silence['readings']): number {
+  return (readings.at(-1)?.cpuMs ?? 0) - (readings[0]?.cpuMs ?? 0)
 }
 
 export function workloadOf(record: WorkloadRecord): Workload {

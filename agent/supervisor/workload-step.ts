@@ -19,6 +19,8 @@ import {
   mayServe,
   NO_LAUNCHER,
   NOT_STARTED,
+  type Silence,
+  usedMs,
   type WorkloadEffect,
   type WorkloadEvent,
   type WorkloadPhase,
@@ -35,6 +37,11 @@ const START_OVERDUE_MS = 5_000
 export const GATE_KNOWN_MS = 2_000
 /** LangFlow (gunicorn) ends requests by itself 30 s after SIGTERM. With a longer drain, SIGTERM is sent later. */
 const ENDS_WITHIN_MS = 25_000
+
+/** A LangFlow that uses this share of a core works. */
+const BUSY_SHARE = 0.1
+/** CPU time has steps of 10 ms: a shorter row counts as this long. */
+const LEAST_ROW_MS = 500
 
 /** A report with one of these causes shows that the launcher has read the order to start, and has obeyed or refused it. */
 const ANSWERS_TO_START = new Set<WorkloadCause['kind']>(['started', 'start_refused', 'stopped', 'killed'])
@@ -74,10 +81,10 @@ export function step(before: WorkloadRecord, event: WorkloadEvent, now: number):
       return heartbeat(record)
     case 'healthy':
       return becameHealthy(record)
-    case 'unhealthy': {
-      const why = { code: 'workload_unhealthy', reason: `LangFlow is unhealthy: ${event.reason}` } as const
-      return report(failItself(withHealth(record, { healthy: false, hangs: event.hangs }), why))
-    }
+    case 'silence':
+      return event.lasts ? fallSilent(record) : report(answerAgain(record))
+    case 'unhealthy':
+      return judge(record, event)
     case 'gate_closed':
       return record.closing === null ? record : obey({ ...record, closing: null }, record.closing, event.open)
     case 'looked':
@@ -98,7 +105,7 @@ function start(before: WorkloadRecord, epoch: number): WorkloadRecord {
     ...rest(before),
     endOrder: null,
     // If there was nothing to kill, the launcher sends no confirmation.
-    deadlines: { start: now + config.startTimeoutMs, kill: NEVER },
+    deadlines: { start: now + config.startTimeoutMs, busy: NEVER, kill: NEVER },
     health: { ...NOT_STARTED, orderedAt: now, phaseBegan: now },
     phase: phase === 'orphaned' ? phase : 'starting',
   }
@@ -197,6 +204,12 @@ function received(before: WorkloadRecord, message: Event<'received'>['message'])
       const record = withLauncher({ ...before, unanswered: 0 }, { state: 'connected' })
       return before.launcher.state === 'silent' ? report(record) : record
     }
+    case 'measured': {
+      const { silence, now: at } = before
+      if (silence === null || message.cpuMs === null) return before
+      const readings = [...silence.readings, { at, cpuMs: message.cpuMs }]
+      return { ...before, silence: { ...silence, readings } }
+    }
     case 'digests':
       return report(withLauncher(before, { digests: message.digests }))
     case 'terminating':
@@ -282,7 +295,8 @@ function ended(before: WorkloadRecord, ms: number, wasStarting: boolean): Worklo
 function heartbeat(before: WorkloadRecord): WorkloadRecord {
   const { unanswered: id } = before
   if (before.launcher.state === 'missing') return before
-  const record = send({ ...before, unanswered: id + 1 }, { type: 'ping', id })
+  const pinged = send({ ...before, unanswered: id + 1 }, { type: 'ping', id })
+  const record = before.silence === null ? pinged : send(pinged, { type: 'measure' })
   if (record.unanswered !== SILENT_HEARTBEATS) return record
   const reason = 'the launcher does not answer'
   const silent = report(withLauncher(record, { state: 'silent' }))
@@ -320,14 +334,15 @@ function provedDead(before: WorkloadRecord): WorkloadRecord {
  */
 function watch(before: WorkloadRecord): WorkloadRecord {
   const { healthy, servedSince, orderedAt } = before.health
-  const { startTimeoutMs } = before.config
-  if (servedSince !== null) return { ...before, probed: healthy ? 'healthy' : 'served' }
-  return withDeadline({ ...before, probed: 'starting' }, { start: orderedAt + startTimeoutMs })
+  const record = answerAgain(before)
+  if (servedSince !== null) return { ...record, probed: healthy ? 'healthy' : 'served' }
+  const start = orderedAt + before.config.startTimeoutMs
+  return withDeadline({ ...record, probed: 'starting' }, { start })
 }
 
 /** A frozen LangFlow cannot answer. After a thaw it is as healthy as before. */
 function pause(before: WorkloadRecord): WorkloadRecord {
-  return withDeadline({ ...before, probed: null }, { start: NEVER })
+  return answerAgain(withDeadline({ ...before, probed: null }, { start: NEVER }))
 }
 
 function unwatch(before: WorkloadRecord): WorkloadRecord {
@@ -340,7 +355,7 @@ function becameHealthy(before: WorkloadRecord): WorkloadRecord {
   // If a restarted agent found LangFlow running, this takeover did not start it.
   const took = phaseBegan === null ? null : { startMs, healthyMs: now - phaseBegan }
   const healthy: WorkloadRecord = {
-    ...withDeadline(before, { start: NEVER }),
+    ...answerAgain(withDeadline(before, { start: NEVER })),
     health: { ...health, healthy: true, hangs: false, servedSince: servedSince ?? now, phaseBegan: null },
     probed: 'healthy',
     servedEpoch: view.epoch,
@@ -349,6 +364,38 @@ function becameHealthy(before: WorkloadRecord): WorkloadRecord {
   // Sent each time that LangFlow becomes healthy. The launcher keeps the first.
   const record = send(healthy, { type: 'healthy' })
   return report(emit(record, { type: 'dispatch', fact: { type: 'workload_healthy', took } }))
+}
+
+/** The launcher measures from now on: a busy LangFlow uses CPU time, and one that hangs does not. */
+function fallSilent(before: WorkloadRecord): WorkloadRecord {
+  const silence = before.silence ?? { since: before.now, rowSince: before.now, readings: [] }
+  return send({ ...before, silence }, { type: 'measure' })
+}
+
+function answerAgain(before: WorkloadRecord): WorkloadRecord {
+  return withDeadline({ ...before, silence: null }, { busy: NEVER })
+}
+
+/** A LangFlow that works is busy, and has not failed. */
+function judge(before: WorkloadRecord, { reason, hangs, answeredAt }: Event<'unhealthy'>): WorkloadRecord {
+  const { silence, now, config } = before
+  if (!hangs || silence === null || !works(silence, answeredAt)) return becomeUnhealthy(before, reason, hangs)
+  const record = { ...before, silence: { ...silence, rowSince: now } }
+  return report(withDeadline(record, { busy: silence.since + config.busyTimeoutMs }))
+}
+
+/** Whether it worked in the present row, which begins with the last reading before it. Without two readings, it did not. */
+function works({ rowSince, readings }: Silence, answeredAt: number): boolean {
+  const row = readings.filter(({ at }, i) => (readings[i + 1]?.at ?? at) > rowSince)
+  const ms = (row.at(-1)?.at ?? 0) - (row[0]?.at ?? 0)
+  return answeredAt > rowSince || usedMs(row) >= BUSY_SHARE * Math.max(LEAST_ROW_MS, ms)
+}
+
+/** If it is left alone, as when the Lease is paused, only `/health_check` makes it healthy again. */
+function becomeUnhealthy(before: WorkloadRecord, because: string, hangs: boolean): WorkloadRecord {
+  const record = answerAgain({ ...before, probed: before.probed && 'served' })
+  const why = { code: 'workload_unhealthy', reason: `LangFlow is unhealthy: ${because}` } as const
+  return report(failItself(withHealth(record, { healthy: false, hangs }), why))
 }
 
 function overdue(before: WorkloadRecord): WorkloadRecord {
@@ -360,6 +407,8 @@ function overdue(before: WorkloadRecord): WorkloadRecord {
     const reason = 'the launcher did not confirm a kill'
     if (mayLive(record)) record = emit(record, { type: 'reclaim', reason })
   }
+  const because = `it was busy for ${config.busyTimeoutMs / 1000} s (--busy-timeout)`
+  if (now >= deadlines.busy) record = becomeUnhealthy(record, because, true)
   if (now < deadlines.start) return record
   // Reported repeatedly: a leader that is paused, or has taken its grant back since, may not have acted on it.
   record = withDeadline(record, { start: now + START_OVERDUE_MS })

@@ -98,6 +98,7 @@ export const CASES: Readonly<Record<string, Case>> = {
         'hold-timeout': '18500ms',
         'log-level': 'debug',
         'health-failures': 5,
+        'busy-timeout': '1m',
       },
     },
   },

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { ServerResponse } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
@@ -38,6 +39,25 @@ test("a follower's front forwards to the leader's, which forwards to LangFlow", 
   )
   await follower.counts('forwarded', ({ forwarded }) => forwarded.leader === 1)
   await leader.counts('forwarded', ({ forwarded }) => forwarded.langflow === 1)
+})
+
+test("the last byte of LangFlow's answers is dated at the leader's front alone", async (t) => {
+  const { promise: answer, resolve } = Promise.withResolvers<ServerResponse>()
+  const langflow = await fakeLangFlow(t, (_, outgoing) => {
+    outgoing.flushHeaders()
+    resolve(outgoing)
+  })
+  const [, leader, follower] = await TestFront.three(t, langflow.port)
+  await leader.toLangFlow()
+  await follower.toLeader(leader.address)
+  const asked = ask(follower.port, '/a')
+  const head = await leader.counts('a head', ({ answeredAt }) => answeredAt > 0)
+  ;(await answer).write('a')
+  await leader.counts('a byte', ({ answeredAt }) => answeredAt > head.answeredAt)
+  ;(await answer).end()
+  await asked
+  const counted = await follower.counts('an answer', ({ forwarded }) => forwarded.leader === 1)
+  assert.equal(counted.answeredAt, 0)
 })
 
 test("a hop waits at the leader's front, which refuses it once its replica no longer leads", async (t) => {

@@ -61,6 +61,7 @@ class Bench {
   /** The messages to the agent. */
   readonly sent: string[] = []
   readonly digests: Digests[] = []
+  readonly readings: (number | null)[] = []
   private handlers!: LinkClientHandlers
   readonly options = {
     langflow: () => this.version,
@@ -106,6 +107,7 @@ class Bench {
     this.sent.push(isView ? `${message.type} ${message.cause.kind}` : message.type)
     if (isView) this.causes.push(message.cause)
     if (message.type === 'digests') this.digests.push(message.digests)
+    if (message.type === 'measured') this.readings.push(message.cpuMs)
   }
 
   receive(message: ToLauncher): void {
@@ -428,6 +430,17 @@ describe('a launcher', () => {
     await b.start()
     assert.deepEqual([b.sent.at(-1), b.tree.calls], ['workload start_refused', []])
     assert.equal(await b.launcher.ended, 1)
+  })
+
+  test('reports the CPU time of its workload when the agent asks, or that it is unknown', async () => {
+    const b = new Bench()
+    const asked = () => b.receive({ type: 'measure' })
+    asked()
+    await b.started()
+    asked()
+    b.tree.cpuMs = unreadable
+    asked()
+    assert.deepEqual(b.readings, [null, 70, null])
   })
 
   test('stops the workload itself if it must leave and has no agent', async () => {

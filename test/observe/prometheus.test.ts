@@ -36,7 +36,7 @@ const SCRAPED: readonly AgentStatus[] = [
   {
     ...SERVING,
     leadership: { ...SERVING.leadership, killInMs: -5 },
-    workload: { ...SERVING.workload, freezes: 0, deadmanFirings: 0 },
+    workload: { ...SERVING.workload, freezes: 0, deadmanFirings: 0, busy: { ms: 6_500, cpuMs: 600 } },
     standby: { ...COLD, wanted: 'cold', state: 'ready' },
     peers: { ready: 0, seen: 0 },
     lastDrill: { at: '2026-01-02T03:04:04Z', result: 'ok' },
@@ -73,6 +73,7 @@ const SHOWN: Readonly<Record<string, string>> = {
   watch_up: '1 1 1 1 0 1',
   gate_open: '1 1 1 1 0 1',
   workload_healthy: '1 1 1 1 0 1',
+  workload_busy_seconds: '0 0 6.5 0 0 0',
   langflow_outdated: '0 0 0 0 1 0',
   problem: '0 0 0 0 1 0',
   content_refused: '- - - 0 1 -',

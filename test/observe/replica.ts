@@ -15,6 +15,7 @@ export const FRONT: FrontView = {
   forwarded: { langflow: 500, leader: 60 },
   failed: { hold_timeout: 5, hold_limit: 6, outcome_unknown: 7, cut: 8, client_gone: 9 },
   streamsEnded: 10,
+  answeredAt: 11,
   rssBytes: 90_000_000,
 }
 
@@ -56,6 +57,7 @@ export const SERVING: AgentStatus = {
     launcher: 'connected',
     healthy: true,
     lastProbe: '/health 200',
+    busy: null,
   },
   langflow: { version: '1.13.0', newest: '1.13.0', outdated: false },
   standby: { ...COLD, wanted: 'cold' },

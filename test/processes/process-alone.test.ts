@@ -42,7 +42,7 @@ test('if a process appears after all others were stopped and killed, everything 
 
 const stat = (pid: number, ppid: number): [number, ProcessStat] => [
   pid,
-  { pid, ppid, comm: 'x', state: 'S', pgrp: pid, flags: 0, threads: 1, startTime: '1' },
+  { pid, ppid, comm: 'x', state: 'S', pgrp: pid, flags: 0, threads: 1, cpuTicks: 0, startTime: '1' },
 ]
 
 test('the members of a namespace are the descendants of PID 1, also if a parent ended or pids were reused during the scan', () => {

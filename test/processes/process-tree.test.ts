@@ -151,6 +151,18 @@ test('a process uses no CPU between freeze and thaw, and then continues', async 
   assert.equal(planted.tree.alive()[0]?.pid, pid)
 })
 
+test('the CPU time of a tree counts each process, and does not fall when one ends', async () => {
+  await using planted = plant()
+  await planted.start(['sh', '-c', 'sh -c "while :; do :; done" & wait; exec sleep 1000'])
+  const first = planted.tree.cpuMs()
+  await until('a child has used 50 ms', () => planted.tree.cpuMs() >= first + 50)
+  const used = planted.tree.cpuMs()
+  for (const { pid, state } of planted.tree.alive()) if (state === 'R') process.kill(pid, 'SIGKILL')
+  await until('the child has ended', () => planted.tree.alive().every(({ comm }) => comm === 'sleep'))
+  const rest = planted.tree.cpuMs()
+  assert.ok(rest >= used, `${rest} ms after ${used} ms`)
+})
+
 test('a new launcher finds the remains of a dead one by the marker alone', async () => {
   using others = await standBy(VARIABLE, ['another'])
   await using planted = plant()

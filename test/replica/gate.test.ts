@@ -67,6 +67,7 @@ function facts(state: CandidateState, workload: WorkloadState, its: Case = {}) {
       canRun: workload === 'idle',
       healthy,
       lastProbe: null,
+      busy: null,
       digests: UNKNOWN_DIGESTS,
     },
   }
@@ -257,6 +258,11 @@ describe('the problem of a replica', () => {
     ['is its end first', state({ ending: { code: 1, reason: 'it ends' }, writeProblem: 'w' }), 'it ends'],
     ['is a write before a read', state({ writeProblem: 'w', readProblem: 'r', watchProblem: 'x' }), 'w'],
     ['is a read before the watch', state({ readProblem: 'r', watchProblem: 'x' }), 'r'],
+    [
+      'is that LangFlow is busy',
+      { workload: { ...whole.workload, busy: { ms: 12_400, cpuMs: 9_810 } } },
+      'LangFlow is busy: no answer to /health for 12 s, 9.8 s of CPU in this time',
+    ],
     ['is a refused grant', { workload: { ...whole.workload, refusedGrant: 'no' }, handover: 'h' }, 'no'],
   ] as [string, Partial<ReplicaFacts>, unknown][])
     test(what, () => assert.deepEqual(first(more), problem))

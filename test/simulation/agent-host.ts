@@ -5,7 +5,7 @@ import type { Log } from '../../agent/observe/log.ts'
 import type { Metrics } from '../../agent/observe/prometheus.ts'
 import { type Member, memberOf, type Peers } from '../../agent/peers/peers.ts'
 import { Replica as ProductReplica } from '../../agent/replica/replica.ts'
-import type { HealthHandlers } from '../../agent/supervisor/health-probe.ts'
+import type { HealthHandlers, ProbedState } from '../../agent/supervisor/health-probe.ts'
 import { Supervisor } from '../../agent/supervisor/supervisor.ts'
 import { apiClient } from './api-client.ts'
 import { AgentEnd } from './link.ts'
@@ -107,6 +107,7 @@ export class AgentHost {
           standby,
           startTimeoutMs: START_TIMEOUT_MS,
           stopTimeoutMs: config.stopTimeoutMs,
+          busyTimeoutMs: BUSY_TIMEOUT_MS,
           killMarginMs: config.killMarginMs,
         }),
       peers: world.asksPeers ? ({ asked }) => modelPeers(process, () => world.others(replica), asked) : null,
@@ -239,33 +240,30 @@ function modelFront(process: Process, gateMs: number): ReturnType<OwnFront['proc
 const STARTING_INTERVAL_MS = 100
 const PROBE_INTERVAL_MS = 1_000
 const FAILURES = 3
+const BUSY_TIMEOUT_MS = 8_000
 
 /** Checks the health of the model's workload at the intervals of the real probe, without HTTP. */
 function modelProbe(agent: Process, healthy: () => boolean, handlers: HealthHandlers) {
   let timer: Timer | null = null
-  const next = (ms: number, ask: () => void) => {
-    timer = agent.after(ms, ask)
-  }
-  const awaitHealthy = () => {
-    if (!healthy()) {
-      next(STARTING_INTERVAL_MS, awaitHealthy)
-      return
-    }
-    next(PROBE_INTERVAL_MS, () => watch(0))
-    handlers.healthy()
-  }
-  const watch = (failed: number) => {
-    const failures = healthy() ? 0 : failed + 1
-    next(PROBE_INTERVAL_MS, failures >= FAILURES ? awaitHealthy : () => watch(failures))
-    if (failures >= FAILURES) handlers.unhealthy('/health: no answer')
+  const ask = (state: ProbedState, failed: number) => {
+    const answers = healthy()
+    const failures = answers || state === 'starting' ? 0 : failed + 1
+    const next = answers ? 'healthy' : state
+    // A handler may stop the probe, or start another one.
+    timer = agent.after(next === 'starting' ? STARTING_INTERVAL_MS : PROBE_INTERVAL_MS, () =>
+      ask(next, failures),
+    )
+    if (failures > 0 || (answers && failed > 0)) handlers.silence(!answers)
+    if (answers && state !== 'healthy') handlers.healthy()
+    if (failures > 0 && failures % FAILURES === 0) handlers.unhealthy('/health: no answer', true)
   }
   const stop = () => timer?.cancel()
   return {
     last: null,
     stop,
-    start() {
+    start(state: ProbedState) {
       stop()
-      next(1, awaitHealthy)
+      timer = agent.after(1, () => ask(state, 0))
     },
   }
 }

@@ -16,6 +16,8 @@ export interface Behaviour {
   preparingFails: boolean
   preparingHangs: boolean
   healthy: boolean
+  /** It uses CPU time while it is not healthy. */
+  works: boolean
   ignoresTerm: boolean
   /** Milliseconds for which a killed process still exists in the kernel, without executing. */
   lingersMs: number
@@ -29,6 +31,7 @@ export const GOOD_BEHAVIOUR: Omit<Behaviour, 'startMs' | 'preparedStartMs' | 'pr
   preparingFails: false,
   preparingHangs: false,
   healthy: true,
+  works: false,
   ignoresTerm: false,
   lingersMs: 0,
   diesAtStart: false,
@@ -105,6 +108,17 @@ export class Workload {
     const age = this.process.kernel.timeline.now - this.startedAt
     const serves = this.behaviour.healthy && this.loss?.role !== 'worker'
     return this.executes && serves && age >= this.startMs
+  }
+
+  private workedMs = 0
+  private measuredAt = 0
+
+  /** Between two readings, it works all the time or not at all. */
+  measure(): number {
+    const { now } = this.process.kernel.timeline
+    if (this.executes && this.behaviour.works) this.workedMs += now - this.measuredAt
+    this.measuredAt = now
+    return this.workedMs
   }
 
   freeze(): void {
@@ -197,6 +211,7 @@ export function workloadTree(
       })
       return { pid: 42 }
     },
+    cpuMs: () => workload?.measure() ?? 0,
     terminate() {
       launcher.act(() => workload?.terminate())
     },

@@ -31,7 +31,7 @@ async function probe(
   const { promise, resolve } = Promise.withResolvers<void>()
   const target = { origin: `http://127.0.0.1:${port}`, port }
   const options = { target, healthIntervalMs: 5, healthTimeoutMs, healthFailures: 3 }
-  const ignore = { healthy: () => {}, unhealthy: () => {} }
+  const ignore = { healthy: () => {}, silence: () => {}, unhealthy: () => {} }
   const probe = new HealthProbe(options, systemClock, { ...ignore, ...handlers(resolve) })
   probe.start(state)
   await promise
@@ -78,21 +78,32 @@ for (const [state, status, givenUp, what] of CASES) {
   })
 }
 
-test('an unhealthy LangFlow that was not stopped is healthy again once it answers', async (t) => {
-  let status = 500
-  const port = await langflow(t, () => status)
-  const outcomes: string[] = []
-  await probe(port, 'healthy', (done) => ({
-    healthy: () => {
-      outcomes.push('healthy')
-      done()
-    },
-    unhealthy: () => {
-      if (outcomes.push('unhealthy') === 2) status = 200
-    },
-  }))
-  assert.deepEqual(outcomes, ['unhealthy', 'unhealthy', 'healthy'])
-})
+for (const [state, status, outcomes] of [
+  ['healthy', null, ['silent', 'silent', 'silent', 'unhealthy', 'silent', 'answers']],
+  ['healthy', 500, ['unhealthy', 'unhealthy', 'answers']],
+  ['served', 500, ['unhealthy', 'unhealthy', 'answers', 'healthy']],
+] as const)
+  test(`a LangFlow in state "${state}" that answers again is reported (before: ${status ?? 'silence'})`, async (t) => {
+    let now: number | null = status
+    const port = await langflow(t, () => now)
+    const seen: string[] = []
+    const observe = (done: () => void) => (outcome: string) => {
+      seen.push(outcome)
+      if (seen.length === outcomes.indexOf('answers')) now = 200
+      if (seen.length === outcomes.length) done()
+    }
+    await probe(
+      port,
+      state,
+      (done) => ({
+        healthy: () => observe(done)('healthy'),
+        silence: (lasts) => observe(done)(lasts ? 'silent' : 'answers'),
+        unhealthy: () => observe(done)('unhealthy'),
+      }),
+      status === null ? 200 : 5_000,
+    )
+    assert.deepEqual(seen, outcomes)
+  })
 
 test('a LangFlow that accepts and never responds is silent; one that refuses connections is not', async (t) => {
   for (const [port, hangs] of [

@@ -56,8 +56,20 @@ export const THAWS = reports({ kind: 'thawed' }, RUNS)
 export const PONG: WorkloadEvent = { type: 'received', message: { type: 'pong', id: 0 } }
 export const GONE: WorkloadEvent = { type: 'gone', byPeer: true }
 export const HEALTHY: WorkloadEvent = { type: 'healthy' }
-export const UNHEALTHY: WorkloadEvent = { type: 'unhealthy', reason: '/health: 500', hangs: false }
-export const HANGS: WorkloadEvent = { type: 'unhealthy', reason: '/health: no answer', hangs: true }
+export const UNHEALTHY: WorkloadEvent = {
+  type: 'unhealthy',
+  reason: '/health: 500',
+  hangs: false,
+  answeredAt: 0,
+}
+export const HANGS: WorkloadEvent = { ...UNHEALTHY, hangs: true }
+export const SILENT: WorkloadEvent = { type: 'silence', lasts: true }
+export const ANSWERS: WorkloadEvent = { type: 'silence', lasts: false }
+/** The launcher's reading of LangFlow's CPU time. */
+export const used = (cpuMs: number | null): WorkloadEvent => ({
+  type: 'received',
+  message: { type: 'measured', cpuMs },
+})
 export const beats = (count: number): WorkloadEvent[] => Array(count).fill({ type: 'heartbeat' })
 export const loses = (role: 'worker' | 'master'): WorkloadEvent => {
   const loss = { role, pids: [7] }
@@ -77,7 +89,8 @@ export class Supervised {
   effects: WorkloadEffect[] = []
 
   constructor(inputs: readonly Input[] = [], canReclaim = false, standby: StandbyMode = 'warm') {
-    const config = { startTimeoutMs: 60_000, stopTimeoutMs: 30_000, killMarginMs: 1_000 }
+    const timeouts = { startTimeoutMs: 60_000, stopTimeoutMs: 30_000, busyTimeoutMs: 30_000 }
+    const config = { ...timeouts, killMarginMs: 1_000 }
     this.record = initialRecord({ ...config, standby, canReclaim }, this.now)
     this.after(...inputs)
   }
@@ -95,8 +108,7 @@ export class Supervised {
   private pass(ms: number): void {
     const until = this.now + ms
     for (;;) {
-      const { start, kill } = this.record.deadlines
-      const next = Math.min(start, kill)
+      const next = Math.min(...Object.values(this.record.deadlines))
       if (next === NEVER || next > until) break
       this.now = Math.max(this.now, next)
       this.take({ type: 'deadline' })

@@ -65,6 +65,7 @@ class Bench {
       standby: 'cold',
       startTimeoutMs: 60_000,
       stopTimeoutMs: 30_000,
+      busyTimeoutMs: 30_000,
       killMarginMs: 1_000,
       log: { info: log, warn: log, error: log },
       metrics: {
@@ -75,6 +76,7 @@ class Bench {
       remedy: (servedMs): Remedy => (servedMs === null ? 'handover' : 'restart'),
       dispatch: (fact) => void this.facts.push(fact),
       closeGate: () => this.gate,
+      answeredAt: () => 0,
       changed: ignore,
     })
   }

@@ -9,6 +9,7 @@ import {
 } from '../../agent/link/link-messages.ts'
 import type { WorkloadEvent } from '../../agent/supervisor/workload-record.ts'
 import {
+  ANSWERS,
   beats,
   connect,
   EXITED,
@@ -28,6 +29,7 @@ import {
   RUNS,
   reports,
   SERVING,
+  SILENT,
   START,
   STARTED,
   STARTS,
@@ -36,6 +38,7 @@ import {
   stop,
   THAWS,
   UNHEALTHY,
+  used,
 } from './supervised.ts'
 
 const CLIENTS = 2
@@ -224,6 +227,74 @@ describe('a failure is', () => {
       assert.equal(workload.after(...beats(9)).of('fail').length, failures)
       assert.equal(workload.after(PONG).record.launcher.state, 'connected')
     }
+  })
+})
+
+describe('a LangFlow that does not answer /health', () => {
+  /** A row of probes, which takes 6 s. `readings`: at the end of each probe. */
+  const row = (...[first = null, second = null, last = null]: (number | null)[]): Input[] => {
+    const probe = (cpuMs: number | null, ms: number) => [SILENT, used(cpuMs), ms]
+    return [...probe(first, 3_000), ...probe(second, 3_000), ...probe(last, 0), HANGS]
+  }
+  const WORKS = row(5_000, 5_300, 5_600)
+  const BUSY = [...SERVING, ...WORKS]
+  const answered = (answeredAt: number) => [...SERVING, ...row().slice(0, -1), { ...HANGS, answeredAt }]
+  const found = [connect({ ...RUNS, orderedAt: 1, servedSince: 2 }, true)]
+  const BEGAN = 1_020_500 // when the first probe of a LangFlow that serves is given up
+  const rows: [what: string, inputs: Input[], failures: 0 | 1][] = [
+    ['has not failed if it used a tenth of a core', BUSY, 0],
+    ['has failed if it used less', [...SERVING, ...row(5_000, 5_300, 5_590)], 1],
+    ['has failed if nothing was measured, as by an older launcher', [...SERVING, ...row()], 1],
+    ['has failed if only one reading arrived', [...SERVING, ...row(5_000)], 1],
+    ['has failed if two readings are too close', [...SERVING, SILENT, used(0), 5, used(40), HANGS], 1],
+    ['has not failed if its answers reached the front', answered(BEGAN + 1), 0],
+    ['has failed if they reached the front before', answered(BEGAN), 1],
+    ['has failed if it refuses connections', [...SERVING, ...WORKS.slice(0, -1), UNHEALTHY], 1],
+    [
+      'has failed if it worked in an earlier row only',
+      [...SERVING, ...row(0, 3e3, 6e3), 3_000, ...row(6e3, 6e3, 6e3)],
+      1,
+    ],
+    ['has not failed while it works', [...BUSY, 3_000, ...row(5_900, 6_200, 6_500)], 0],
+    ['has the whole busy timeout', [...BUSY, 23_999], 0],
+    ['has failed after the busy timeout', [...BUSY, 24_000], 1],
+    ['has that time again once it has answered', [...BUSY, 20_000, ANSWERS, ...WORKS, 23_999], 0],
+    ['has that time again after a doubt', [...BUSY, FREEZES, THAWS, 60_000], 0],
+    ['has that time again after the loss of its worker', [...BUSY, loses('worker'), 60_000], 0],
+    ['has that time again once it is healthy', [...found, ...WORKS, HEALTHY, 60_000], 0],
+    ['is not judged while it is stopped', [...BUSY, ...stop(9), 60_000, KILLED], 0],
+    ['has the same time beside a restarted agent', [...found, ...WORKS, 23_999], 0],
+    ['has failed after that time', [...found, ...WORKS, 24_000], 1],
+    ['has failed beside a restarted agent as before', [...found, ...row(5_000, 5_000, 5_000)], 1],
+  ]
+  for (const [what, inputs, failures] of rows)
+    test(what, () => {
+      const codes = new Supervised(inputs).of('fail').map(({ why }) => why.code)
+      assert.equal(codes.filter((code) => code === 'workload_unhealthy').length, failures)
+    })
+
+  test('is measured at each probe and heartbeat until it answers', () => {
+    const workload = new Supervised(SERVING)
+    const asked = (...inputs: Input[]) => {
+      workload.effects = []
+      return workload
+        .after(...inputs)
+        .of('send')
+        .filter(({ message }) => message.type === 'measure').length
+    }
+    assert.deepEqual([asked(...beats(1)), asked(SILENT), asked(...beats(2))], [0, 1, 2])
+    assert.deepEqual([asked(ANSWERS, PONG, ...beats(1)), asked(SILENT, KILL, ...beats(1))], [0, 1])
+  })
+
+  test('stays healthy while it works, and shows for how long and with which CPU time', () => {
+    const workload = new Supervised(BUSY)
+    assert.deepEqual([workload.status.healthy, workload.workload.well], [true, true])
+    assert.deepEqual(workload.status.busy, { ms: 6_000, cpuMs: 600 })
+    assert.equal(workload.after(ANSWERS).status.busy, null)
+    const hung = workload.after(...WORKS, 24_000)
+    assert.deepEqual([hung.status.healthy, hung.status.busy, hung.record.probed], [false, null, 'served'])
+    hung.orders()
+    assert.deepEqual(hung.after(...stop(30_000)).orders(), [{ type: 'stop', graceMs: 5_000 }])
   })
 })
 

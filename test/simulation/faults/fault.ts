@@ -3,7 +3,7 @@ import type { World } from '../world.ts'
 import type { FaultKind } from './kinds.ts'
 
 /** The rows of the fault table that the model can play. */
-export const ROWS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 23] as const
+export const ROWS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 23, 30] as const
 export type Row = `T${(typeof ROWS)[number]}`
 
 /** One planned fault. A plan is a list of faults, and a replay may leave out any of them. */

@@ -242,7 +242,11 @@ export const REPLICA_FAULTS = {
   'workload loses its worker': onWorkload(['T8'], (workload) => workload.lose('worker')),
   'workload loses its master': onWorkload(['T8'], (workload) => workload.lose('master')),
   'workload stopped by a person': onWorkload([], (workload) => workload.halt()),
-  'workload unhealthy': behaves(['T8'], { healthy: false }),
+  'workload unhealthy': {
+    rows: ['T8', 'T30'],
+    // It hangs, or it is busy.
+    strike: (_world, { degree }, { behaviour }) => behave(behaviour, { healthy: false, works: degree < 0.5 }),
+  },
   'workload exits at start': {
     rows: ['T15'],
     strike: (_world, _fault, { workload, behaviour }) => {
