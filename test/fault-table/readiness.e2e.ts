@@ -50,6 +50,13 @@ async function unprepared(scene: FaultScene, identity: string): Promise<Pod> {
   return pod
 }
 
+const HURRIED = { flags: ['--stop-timeout=3s', '--drain-timeout=1s'] }
+
+async function handedOver(leader: Pod, why: RegExp): Promise<void> {
+  const { reason } = await leader.agent.event('draining')
+  assert.match(String(reason), why)
+}
+
 describe('readiness', { concurrency: 3 }, () => {
   fault('a replica of a newer revision cannot lead', async (scene) => {
     const port = await freePort()
@@ -124,10 +131,55 @@ describe('readiness', { concurrency: 3 }, () => {
     return `next holder ${seconds(waited)}, although the renewal was seen ${BEHIND_MS} ms late`
   })
 
+  fault('LangFlow computes and answers nothing for 15 s', async (scene) => {
+    const [a, b] = await scene.pods()
+    const began = mono()
+    const answer = ask(a.port, '/spin=15000')
+    const busy = async () => (await a.status()).workload.busy
+    await until('LangFlow is busy', async () => (await busy()) !== null)
+    const found = mono() - began
+    assert.equal((await a.get('/readyz')).status, 200)
+    assert.match((await a.status()).problem ?? '', /^LangFlow is busy: /)
+    assert.equal((await answer).status, 200)
+    await until('LangFlow is no longer busy', async () => (await busy()) === null)
+    scene.assertUndisturbed(a, b)
+    return `undisturbed; busy after ${seconds(found)}`
+  })
+
+  fault('LangFlow computes and never answers again', async (scene) => {
+    const [a, b] = await scene.pods(HURRIED)
+    const began = mono()
+    ask(a.port, '/spin=Infinity').catch(() => {})
+    await handedOver(a, /busy-timeout/)
+    const took = mono() - began
+    assert.ok(took > 30_000, `it began after ${took} ms`)
+    atMost(took, 35_000)
+    await b.agent.event('serving')
+    return `began ${seconds(took)} after the first instruction of the loop`
+  })
+
+  fault('LangFlow hangs without computing', async (scene) => {
+    const took: number[] = []
+    for (const frozen of [false, true]) {
+      const [a, b] = await scene.pods(HURRIED)
+      const { pid } = scene.beats('a').at(-1) ?? assert.fail()
+      const began = mono()
+      if (frozen) process.kill(a.hostPid(pid), 'SIGSTOP')
+      else ask(a.port, '/block=Infinity').catch(() => {})
+      await handedOver(a, /no answer within 2 s \(3 times/)
+      took.push(mono() - began)
+      await b.agent.event('serving')
+      await a.stop()
+      await b.stop()
+    }
+    atMost(Math.max(...took), 11_000)
+    return `began ${took.map(seconds).join(' and ')} after the hang`
+  })
+
   fault('the agent restarts while LangFlow hangs', async (scene) => {
     const took: number[] = []
     for (const restarts of [false, true]) {
-      const [a, b] = await scene.pods({ flags: ['--stop-timeout=3s', '--drain-timeout=1s'] })
+      const [a, b] = await scene.pods(HURRIED)
       const { pid } = scene.beats('a').at(-1) ?? assert.fail()
       const hung = mono()
       process.kill(a.hostPid(pid), 'SIGSTOP')
@@ -136,9 +188,8 @@ describe('readiness', { concurrency: 3 }, () => {
         await a.agent.exited
         a.startAgent()
       }
-      const { reason } = await a.agent.event('draining')
+      await handedOver(a, /^LangFlow is unhealthy: /)
       took.push(mono() - hung)
-      assert.match(String(reason), /^LangFlow is unhealthy: /)
       await b.agent.event('serving')
       await a.stop()
       await b.stop()

@@ -258,6 +258,16 @@ const TABLE = {
       must: 'The same, within 62 s of the grant.',
     },
   },
+  T30: {
+    'LangFlow computes and answers nothing for 15 s': {
+      must: 'Undisturbed, its gate stays open. It serves again when the loop has ended.',
+    },
+    'LangFlow computes and never answers again': { must: 'Handed over within 35 s (busy timeout 30 s).' },
+    'LangFlow hangs without computing': {
+      done: 'Once its event loop waits, once it is frozen.',
+      must: 'Handed over within 11 s.',
+    },
+  },
 } as const satisfies Record<string, Record<string, FaultCase>>
 
 type Table = typeof TABLE

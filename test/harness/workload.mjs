@@ -9,7 +9,8 @@
 //   shows=FILE     each answer contains the text of this file, as it was at the start
 //   parent         doesn't serve, but keeps a worker that does, as gunicorn's master
 //
-// /slow=MS answers after MS, /die ends the process, /stream never ends, /socket is a websocket. SIGTERM waits for all of them.
+// /slow=MS answers after MS, /spin=MS computes for MS and answers no other request meanwhile, /block=MS waits for MS in the same way,
+// /die ends the process, /stream never ends, /socket is a websocket. SIGTERM waits for all of them.
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { createSocket } from 'node:dgram'
@@ -60,6 +61,9 @@ function serve() {
   const server = createServer((request, response) => {
     if (request.url === '/sicken') sick = true
     if (request.url === '/die') process.exit(1)
+    const [, stands, ms] = /^\/(spin|block)=(.+)$/.exec(request.url) ?? []
+    if (stands === 'spin') spin(Number(ms))
+    if (stands === 'block') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Number(ms))
     // A child writes more than a pipe holds. The server doesn't wait for it.
     if (request.url === '/shout')
       spawn('sh', ['-c', 'head -c 1000000 /dev/zero'], { stdio: ['ignore', 'inherit', 'ignore'] })
@@ -108,6 +112,15 @@ function serve() {
     stopping = true
     if (sockets.size === 0) finish()
   })
+}
+
+/** The timer for beats can't fire meanwhile. */
+function spin(ms) {
+  const until = mono() + ms
+  for (let next = mono(); next < until; next += 10) {
+    write('beat')
+    while (mono() < next + 10);
+  }
 }
 
 function keepWorker() {
