@@ -8,6 +8,7 @@ import type { ToLauncher } from '../../agent/link/link-messages.ts'
 import { createLog } from '../../agent/observe/log.ts'
 import { createMetrics } from '../../agent/observe/prometheus.ts'
 import { Replica, type ReplicaParts, remedyFor } from '../../agent/replica/replica.ts'
+import type { HealthHandlers } from '../../agent/supervisor/health-probe.ts'
 import { Supervisor } from '../../agent/supervisor/supervisor.ts'
 import { parse } from '../config/commands.ts'
 import { heldBy } from '../election/candidate.ts'
@@ -43,7 +44,12 @@ const TAKEN: LeaseApi = {
 }
 
 /** An agent with a connected launcher that accepts every message. */
-async function agentOn(api: LeaseApi, front: ReplicaParts['front'], sent: ToLauncher[]): Promise<Replica> {
+async function agentOn(
+  api: LeaseApi,
+  front: ReplicaParts['front'],
+  sent: ToLauncher[],
+  probes: HealthHandlers[] = [],
+): Promise<Replica> {
   const { agent: options } = await parse(['agent', '--identity=me'])
   assert.ok(options)
   const replica: Replica = new Replica({
@@ -61,7 +67,10 @@ async function agentOn(api: LeaseApi, front: ReplicaParts['front'], sent: ToLaun
           send: (one) => sent.push(one),
           close: () => {},
         }),
-        probe: () => ({ last: null, start: () => {}, stop: () => {} }),
+        probe: (handlers) => {
+          probes.push(handlers)
+          return { last: null, start: () => {}, stop: () => {} }
+        },
       }),
     front,
     peers: null,
@@ -95,14 +104,15 @@ test('a follower orders its launcher to prepare once the Lease records that the 
   }
 })
 
-test('an agent exits only once no traffic is routed to it', async () => {
+test('an agent counts answers to its front as work of LangFlow, and exits only once no traffic is routed to it', async () => {
+  const probes: HealthHandlers[] = []
   const acknowledged = Promise.withResolvers<void>()
   const routes: FrontRoute[] = []
   let closed = false
   const process = {
     listening: true,
     problem: null,
-    counts: NO_COUNTS,
+    counts: { ...NO_COUNTS, answeredAt: Number.MAX_VALUE },
     follow: (route: FrontRoute) => {
       routes.push(route)
       return acknowledged.promise
@@ -116,7 +126,11 @@ test('an agent exits only once no traffic is routed to it', async () => {
     TAKEN,
     { access, holdTimeoutMs: 0, probe: async () => null, process: () => process },
     [],
+    probes,
   )
+  probes[0]?.silence(true)
+  probes[0]?.unhealthy('no answer', true)
+  assert.notEqual(replica.status().workload.busy, null)
   let code: number | null = null
   const end = replica.end().then((its) => {
     code = its
