@@ -11,6 +11,7 @@ export interface FrontConfig {
   readonly from: string | null
   readonly holdTimeoutMs: number
   readonly holdLimit: number
+  readonly queueWaitMs: number
   readonly streamGraceMs: number
 }
 
@@ -45,8 +46,8 @@ export const NO_COUNTS = {
   inFlight: 0,
   streams: 0,
   forwarded: { langflow: 0, leader: 0 },
-  /** The first two (503): not sent. `outcome_unknown`: 502, sent, and its connection broke. `cut`: its answer broke. */
-  failed: { hold_timeout: 0, hold_limit: 0, outcome_unknown: 0, cut: 0, client_gone: 0 },
+  /** The first three (503): not sent. `outcome_unknown`: 502, sent, and its connection broke. `cut`: its answer broke. */
+  failed: { hold_timeout: 0, hold_limit: 0, overload: 0, outcome_unknown: 0, cut: 0, client_gone: 0 },
   streamsEnded: 0,
   answeredAt: 0, // when the last byte of an answer of LangFlow arrived
   rssBytes: 0,

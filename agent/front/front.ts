@@ -70,8 +70,7 @@ class Front {
     this.#clock = clock
     this.#report = report
     this.#throttle = new LogThrottle(log, clock)
-    const { holdTimeoutMs, holdLimit } = config
-    this.#room = new WaitingRoom({ clock, holdTimeoutMs, holdLimit, open: () => this.#routing.open() })
+    this.#room = new WaitingRoom({ ...config, clock, open: () => this.#routing.open() })
     this.#routing = new Routing({ config, clock, ready: () => this.#room.letGo() })
     this.#streams = new Streams(clock, config.streamGraceMs, () => this.#routing.hold())
     this.#counts = new Counts(clock, () => this.#room.oldestMs, report)

@@ -22,8 +22,8 @@ export class Refusal extends Error {
       'content-type': 'application/json; charset=utf-8',
       'content-length': String(Buffer.byteLength(this.body)),
       'x-content-type-options': 'nosniff',
-      ...headers,
       ...(status === 503 && { 'retry-after': '1' }),
+      ...headers,
     }
   }
 }
@@ -40,6 +40,12 @@ export function heldTooLong(holdTimeoutMs: number): Refusal {
 
 export function tooManyHeld(holdLimit: number): Refusal {
   return new Refusal(503, `the limit of ${holdLimit} waiting requests is reached: ${AGAIN}`, 'hold_limit')
+}
+
+/** By the time of `Retry-After`, the requests that wait now have left the queue. */
+export function overloaded(queueWaitMs: number): Refusal {
+  const sentence = `LangFlow is busy, and this request would wait for more than ${formatDuration(queueWaitMs)}: ${AGAIN}`
+  return new Refusal(503, sentence, 'overload', { 'retry-after': String(Math.ceil(queueWaitMs / 1000)) })
 }
 
 /** `epoch`: of a hop, whose sender decides what follows. `null`: a client. */

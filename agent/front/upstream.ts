@@ -1,12 +1,14 @@
 import { once } from 'node:events'
-import { Agent, type ClientRequestArgs } from 'node:http'
+import { Agent, type ClientRequestArgs, type IncomingMessage, request } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { Clock, Timer } from '../clock.ts'
+import { type Clock, deadlineAfter, type Timer } from '../clock.ts'
 import type { Hop } from './headers.ts'
 
 const CONNECT_TIMEOUT_MS = 1_000
 const TRY_AGAIN_MS = 100
+/** A connection may be lost. After this time, /health is requested on another one. */
+const HEALTH_TIMEOUT_MS = 5_000
 /** Below the 2 s of gunicorn: a request sent on a connection that it closes may or may not be read. */
 const IDLE_MS = 1_000
 /** A dead peer is noticed half a minute later. */
@@ -144,6 +146,16 @@ export class Upstream {
       timer.cancel()
       this.#connecting.delete(socket)
     }
+  }
+
+  /** Resolves when LangFlow has answered. */
+  async health(): Promise<void> {
+    const { address, clock } = this.options
+    using late = deadlineAfter(clock, HEALTH_TIMEOUT_MS)
+    const headers = { host: address }
+    const asked = request({ path: '/health', headers, agent: this.agent, signal: late.signal })
+    const [answer] = (await once(asked.on('error', () => {}).end(), 'response')) as [IncomingMessage]
+    answer.on('error', () => {}).resume()
   }
 
   relaying(end: () => void): () => void {

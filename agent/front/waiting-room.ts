@@ -1,29 +1,25 @@
 import type { Clock, Timer } from '../clock.ts'
 import type { Exchange } from './exchange.ts'
-import { heldTooLong, type Refusal, tooManyHeld } from './refusal.ts'
+import { Load } from './load.ts'
+import { heldTooLong, overloaded, type Refusal, tooManyHeld } from './refusal.ts'
 import type { Upstream } from './upstream.ts'
 
-/** Number of waiting requests that LangFlow gets at first: they share one interpreter. */
-const FIRST_SIZE = 8
-const UNBOUNDED = Number.POSITIVE_INFINITY
-/** With a growth of one, all waiting requests would soon reach a busy LangFlow again. */
-const GROWTH = 0.25
-/** A request may take minutes. After this time without an answer, it makes room too. */
-const PATIENCE_MS = 2_000
 const QUIET_MS = 1_000
 
-export type Guest = Pick<Exchange, 'hop' | 'urgent' | 'order' | 'since' | 'waits'>
+export type Guest = Pick<Exchange, 'hop' | 'urgent' | 'order' | 'since' | 'waits' | 'gone'>
 
 export interface WaitingRoomOptions {
   readonly clock: Clock
   readonly holdTimeoutMs: number
   readonly holdLimit: number
+  /** While LangFlow serves. 0: no limit. */
+  readonly queueWaitMs: number
   readonly open: () => Upstream | null
 }
 
 interface Place {
   readonly guest: Guest
-  readonly timer: Timer
+  timer: Timer | null
   readonly go: (upstream: Upstream) => void
   readonly refuse: (refusal: Error) => void
 }
@@ -31,15 +27,20 @@ interface Place {
 /** The requests leave in the order of arrival at any front, and enter LangFlow through a window. */
 export class WaitingRoom {
   readonly #options: WaitingRoomOptions
+  readonly #load: Load<Guest>
   #places: Place[] = []
   #emptySince = 0
-  #size = UNBOUNDED
-  #answers = 0
   #upstream: Upstream | null = null
-  readonly #taken = new Map<Guest, Timer>()
+  /** `null`: no request can be sent. */
+  #openSince: number | null = null
 
   constructor(options: WaitingRoomOptions) {
     this.#options = options
+    this.#load = new Load({
+      ...options,
+      waits: () => this.#places.length > 0,
+      changed: () => this.letGo(),
+    })
   }
 
   get oldestMs(): number {
@@ -48,24 +49,18 @@ export class WaitingRoom {
   }
 
   turn(guest: Guest): Promise<Upstream> {
-    if (this.#places.length === 0 || this.#taken.has(guest)) {
+    if (this.#places.length === 0 || this.#load.has(guest)) {
       const upstream = this.#sendable(guest)
       if (upstream !== null) return Promise.resolve(upstream)
     }
-    const { clock, holdTimeoutMs, holdLimit } = this.#options
-    // A request that was not sent had a place here before, and a hop had one at its front.
-    const isNew = this.#places.every((other) => other.guest.order < guest.order)
-    if (isNew && guest.hop === null && !guest.urgent && this.#places.length >= holdLimit)
-      return Promise.reject(tooManyHeld(holdLimit))
+    const ahead = this.#places.findLastIndex((other) => goesBefore(other.guest, guest)) + 1
+    const refusal = this.#refusalOf(guest, ahead)
+    if (refusal !== null) return Promise.reject(refusal)
     return new Promise((go, refuse) => {
-      const left = guest.since + holdTimeoutMs - clock.mono()
-      const timer = clock.after(Math.max(0, left), () =>
-        this.#leave(place)?.refuse(heldTooLong(holdTimeoutMs)),
-      )
-      const place = { guest, timer, go, refuse }
-      const after = this.#places.findLastIndex((other) => goesBefore(other.guest, guest))
-      this.#places.splice(after + 1, 0, place)
+      const place = { guest, timer: null, go, refuse }
+      this.#places.splice(ahead, 0, place)
       guest.waits(true)
+      this.#limit(place)
       this.letGo()
     })
   }
@@ -81,18 +76,12 @@ export class WaitingRoom {
   forget(guest: Guest): void {
     const place = this.#places.find((one) => one.guest === guest)
     if (place !== undefined) this.#leave(place)?.refuse(new Error('the client is gone'))
-    this.#makesRoom(guest, 0)
+    this.#load.gone(guest)
+    this.letGo()
   }
 
   answered(guest: Guest): void {
-    this.#answers++
-    this.#makesRoom(guest, GROWTH)
-  }
-
-  #makesRoom(guest: Guest, more: number): void {
-    this.#taken.get(guest)?.cancel()
-    if (!this.#taken.delete(guest)) return
-    this.#size += more
+    this.#load.answered(guest)
     this.letGo()
   }
 
@@ -100,26 +89,53 @@ export class WaitingRoom {
     for (const place of this.#places.filter(({ guest }) => whom(guest))) this.#leave(place)?.refuse(refusal)
   }
 
-  #sendable(guest: Guest): Upstream | null {
-    const { clock, open } = this.#options
-    const upstream = open()
-    if (upstream === null) return null
-    const waits = this.#places.length > 0
-    if (this.#upstream !== upstream || (!waits && clock.mono() - this.#emptySince >= QUIET_MS)) {
+  #refusalOf(guest: Guest, ahead: number): Refusal | null {
+    const { holdLimit, queueWaitMs } = this.#options
+    // A request that was not sent had a place here before, and a hop had one at its front.
+    const isNew = this.#places.every((other) => other.guest.order < guest.order)
+    if (!isNew || guest.urgent) return null
+    if (guest.hop === null && this.#places.length >= holdLimit) return tooManyHeld(holdLimit)
+    return this.#load.waitMs(ahead) > this.#queueLeftMs(guest) ? overloaded(queueWaitMs) : null
+  }
+
+  /** The time before LangFlow served does not count. */
+  #queueLeftMs({ since }: Guest): number {
+    const { clock, queueWaitMs } = this.#options
+    const isLimited = this.#look()?.options.to === 'langflow' && queueWaitMs > 0
+    const from = Math.max(since, this.#openSince ?? 0)
+    return isLimited ? from + queueWaitMs - clock.mono() : Number.POSITIVE_INFINITY
+  }
+
+  #limit(place: Place): void {
+    const { clock, holdTimeoutMs, queueWaitMs } = this.#options
+    const holdLeftMs = place.guest.since + holdTimeoutMs - clock.mono()
+    const queueLeftMs = this.#queueLeftMs(place.guest)
+    if (holdLeftMs <= 0) this.#leave(place)?.refuse(heldTooLong(holdTimeoutMs))
+    else if (queueLeftMs <= 0) this.#leave(place)?.refuse(overloaded(queueWaitMs))
+    else {
+      // LangFlow may begin to serve meanwhile.
+      const nextMs = Math.min(holdLeftMs, queueLeftMs, queueWaitMs || holdTimeoutMs)
+      place.timer = clock.after(nextMs, () => this.#limit(place))
+    }
+  }
+
+  #look(): Upstream | null {
+    const upstream = this.#options.open()
+    if (upstream === null) this.#openSince = null
+    else if (this.#openSince === null || upstream !== this.#upstream) {
+      this.#load.begin(upstream === this.#upstream)
+      this.#openSince = this.#options.clock.mono()
       this.#upstream = upstream
-      this.#size = UNBOUNDED
-      for (const timer of this.#taken.values()) timer.cancel()
-      this.#taken.clear()
     }
-    if (waits && this.#size === UNBOUNDED && upstream.options.to === 'langflow') this.#size = FIRST_SIZE
-    if (this.#size < UNBOUNDED && !guest.urgent && !this.#taken.has(guest)) {
-      if (this.#taken.size >= this.#size) return null
-      const answers = this.#answers
-      // Without any answer, the requests in LangFlow may wait for others.
-      const more = () => (answers === this.#answers ? 1 : GROWTH)
-      const timer = clock.after(PATIENCE_MS, () => this.#makesRoom(guest, more()))
-      this.#taken.set(guest, timer)
-    }
+    return upstream
+  }
+
+  #sendable(guest: Guest): Upstream | null {
+    const upstream = this.#look()
+    if (upstream === null) return null
+    const isQuiet = this.#places.length === 0 && this.#options.clock.mono() - this.#emptySince >= QUIET_MS
+    const isLimited = upstream.options.to === 'langflow' && !guest.urgent
+    if (isLimited && !this.#load.take(guest, upstream, isQuiet)) return null
     upstream.taken()
     return upstream
   }
@@ -129,7 +145,7 @@ export class WaitingRoom {
     if (at < 0) return null
     this.#places.splice(at, 1)
     this.#emptySince = this.#options.clock.mono()
-    place.timer.cancel()
+    place.timer?.cancel()
     place.guest.waits(false)
     return place
   }

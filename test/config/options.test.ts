@@ -36,6 +36,7 @@ const DEFAULTS = {
   traffic: { mode: 'readiness' },
   holdTimeoutMs: 30_000,
   holdLimit: 1000,
+  queueWaitMs: 10_000,
   streamGraceMs: 2_000,
   logLevel: 'info',
 }
@@ -70,6 +71,7 @@ const FLAGS: [flag: string, variable: string, text: string, meaning: object][] =
   ['--traffic', 'LEADER_TRAFFIC', 'readiness', { traffic: { mode: 'readiness' } }],
   ['--hold-timeout', 'LEADER_HOLD_TIMEOUT', '1m', { holdTimeoutMs: 60_000 }],
   ['--hold-limit', 'LEADER_HOLD_LIMIT', '5000', { holdLimit: 5000 }],
+  ['--queue-wait', 'LEADER_QUEUE_WAIT', '0', { queueWaitMs: 0 }],
   ['--stream-grace', 'LEADER_STREAM_GRACE', '0', { streamGraceMs: 0 }],
   ['--log-level', 'LEADER_LOG_LEVEL', 'debug', { logLevel: 'debug' }],
 ]

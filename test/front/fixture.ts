@@ -76,6 +76,7 @@ export class FrontDriver {
         from: null,
         holdTimeoutMs: 30_000,
         holdLimit: 1000,
+        queueWaitMs: 10_000,
         streamGraceMs: 2_000,
         ...config,
       },

@@ -13,7 +13,7 @@ export const FRONT: FrontView = {
   inFlight: 3,
   streams: 4,
   forwarded: { langflow: 500, leader: 60 },
-  failed: { hold_timeout: 5, hold_limit: 6, outcome_unknown: 7, cut: 8, client_gone: 9 },
+  failed: { hold_timeout: 5, hold_limit: 6, overload: 20, outcome_unknown: 7, cut: 8, client_gone: 9 },
   streamsEnded: 10,
   answeredAt: 11,
   rssBytes: 90_000_000,

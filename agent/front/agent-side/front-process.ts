@@ -44,7 +44,7 @@ const KILL_AFTER_MS = 1_000
 const ANSWERS_WITHIN_MS = 2_000
 
 export function ownFront(
-  { traffic, target, holdTimeoutMs, holdLimit, streamGraceMs, logLevel }: AgentOptions,
+  { traffic, target, holdTimeoutMs, holdLimit, queueWaitMs, streamGraceMs, logLevel }: AgentOptions,
   clock: Clock,
   metrics: Pick<Metrics, 'held'>,
 ): OwnFront | null {
@@ -52,10 +52,11 @@ export function ownFront(
   const { address, listen } = traffic
   const host = new URL(target.origin).hostname.replace(/^\[|\]$/g, '')
   const from = traffic.from !== null && isIP(traffic.from) === isIP(host) ? traffic.from : null
+  const limits = { holdTimeoutMs, holdLimit, queueWaitMs, streamGraceMs }
   const options = {
     command: [process.execPath, ...FRONT_NODE_FLAGS, process.argv[1] as string, 'front'],
     env: { [variableOf('--log-level')]: logLevel },
-    config: { listen, target: { host, port: target.port }, from, holdTimeoutMs, holdLimit, streamGraceMs },
+    config: { listen, target: { host, port: target.port }, from, ...limits },
     clock,
     held: metrics.held,
   } as const

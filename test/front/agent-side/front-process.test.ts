@@ -18,6 +18,7 @@ const config = {
   from: null,
   holdTimeoutMs: 30_000,
   holdLimit: 1000,
+  queueWaitMs: 10_000,
   streamGraceMs: 2_000,
 }
 const NO_HURRY = new Promise<void>(() => {})

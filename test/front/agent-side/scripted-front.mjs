@@ -18,7 +18,7 @@ const COUNTS = {
   inFlight: 2,
   streams: 3,
   forwarded: { langflow: 4, leader: 5 },
-  failed: { hold_timeout: 6, hold_limit: 0, outcome_unknown: 0, cut: 0, client_gone: 0 },
+  failed: { hold_timeout: 6, hold_limit: 0, overload: 0, outcome_unknown: 0, cut: 0, client_gone: 0 },
   streamsEnded: 8,
   rssBytes: 9,
 }

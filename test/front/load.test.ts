@@ -1,0 +1,175 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { until } from '../harness/wait.ts'
+import { ask, at, fakeLangFlow, TestFront } from './fixture.ts'
+import { roomOf } from './room.ts'
+
+/** A room before a LangFlow whose requests for health take this long, with so many requests in LangFlow. */
+async function busy(sent: number, healthMs: number) {
+  const scene = roomOf()
+  const { clock, langflow, waits } = scene
+  await scene.opens()
+  const guests = waits(0, sent)
+  await clock.pass(100)
+  const takes = (ms: number) => {
+    langflow.health = () => new Promise((resolve) => clock.after(ms, resolve))
+  }
+  takes(healthMs)
+  const answer = async (count: number) => {
+    for (const guest of guests.splice(0, count)) scene.room.answered(guest)
+    await clock.pass(0)
+  }
+  return { ...scene, guests, takes, answer }
+}
+
+test('up to eight requests in LangFlow cause no request for its health', async () => {
+  const { clock, langflow, opens, waits } = roomOf()
+  await opens()
+  waits(0, 8)
+  await clock.pass(10_000)
+  assert.equal(langflow.asked, 0)
+})
+
+test('while /health is fast, no request waits: 200 runs that wait for a language model all reach LangFlow at once', async () => {
+  const { clock, sent, langflow, opens, waits } = roomOf()
+  await opens()
+  waits(0, 200)
+  assert.equal(langflow.asked, 1)
+  await clock.pass(0)
+  assert.equal(sent.length, 200)
+  await clock.pass(20_000)
+  waits(200, 216)
+  await clock.pass(0)
+  assert.equal(sent.length, 216)
+})
+
+test('until the first answer of /health, LangFlow gets at most sixteen requests, then as many again as it has', async () => {
+  const { clock, sent, langflow, opens, waits } = roomOf()
+  const answers: (() => void)[] = []
+  langflow.health = () => new Promise((resolve) => answers.push(resolve))
+  await opens()
+  waits(0, 50)
+  for (const most of [16, 32, 50]) {
+    await clock.pass(0)
+    assert.equal(sent.length, most)
+    answers.shift()?.()
+  }
+})
+
+test('half a second without an answer of /health closes the window: each answer makes room for one request, but only below eight', async () => {
+  const { clock, sent, waits, answer } = await busy(12, 10_000)
+  await clock.pass(649)
+  waits(12, 13)
+  await clock.pass(0)
+  assert.equal(sent.length, 13)
+  await clock.pass(1)
+  waits(13, 40)
+  await answer(5)
+  assert.equal(sent.length, 13)
+  await answer(7)
+  assert.equal(sent.length, 13 + 7)
+})
+
+test('with fast answers of /health, the window opens again by answers, and without a limit only when no request has waited for a second', async () => {
+  const { clock, sent, waits, answer, takes, guests } = await busy(12, 1_000)
+  await clock.pass(1_000)
+  takes(0)
+  guests.push(...waits(12, 60))
+  await clock.pass(500)
+  assert.equal(sent.length, 12)
+  await answer(12)
+  // Eight, and a quarter for each answer.
+  assert.equal(sent.length, 12 + 11)
+  await answer(48)
+  await clock.pass(1_000)
+  waits(60, 160)
+  await clock.pass(0)
+  assert.equal(sent.length, 160)
+})
+
+test('a LangFlow that answers nothing is not fed, neither after two seconds nor when its clients leave, until it answers /health', async () => {
+  const { clock, sent, waits, leaves, guests, langflow } = await busy(12, 1_000)
+  langflow.health = () => new Promise((_, reject) => clock.after(5_000, reject))
+  await clock.pass(1_000)
+  waits(12, 30)
+  for (const guest of guests.slice(0, 6)) leaves(guest)
+  await clock.pass(9_000)
+  assert.equal(sent.length, 12)
+})
+
+test('clients that leave a slow LangFlow make room with its next answer of /health, even a late one', async () => {
+  const { clock, sent, waits, leaves, guests } = await busy(12, 1_000)
+  await clock.pass(1_000)
+  waits(12, 30)
+  for (const guest of guests) leaves(guest)
+  await clock.pass(149)
+  assert.equal(sent.length, 12)
+  await clock.pass(1)
+  assert.equal(sent.length, 12 + 8)
+})
+
+test('a request gets 503 at once if it would wait for longer than the queue wait, by the rate of the last answers', async () => {
+  const { clock, refused, waits, wait, answer, guests, sent } = await busy(12, 10_000)
+  await clock.pass(1_000)
+  guests.push(...waits(12, 40))
+  for (let n = 0; n < 16; n++) {
+    await answer(1)
+    await clock.pass(100)
+  }
+  guests.push(...waits(40, 168))
+  await clock.pass(0)
+  // LangFlow became slow at 750 ms, and has answered sixteen requests until 2,700 ms.
+  assert.equal(168 - sent.length - refused.length, Math.floor(10_000 / ((2_700 - 750) / 16)))
+  assert.deepEqual(new Set(refused.map(({ reason }) => reason)), new Set(['overload']))
+  const before = sent.length
+  wait(1_000, { urgent: true })
+  await clock.pass(0)
+  assert.equal(sent.length, before + 1)
+})
+
+const WAITS: readonly [
+  title: string,
+  queueWaitMs: number,
+  opensAfterMs: number,
+  expected: [unknown, number],
+][] = [
+  ['the queue wait', 10_000, 0, ['overload', 10_000]],
+  ['the queue wait, which begins when LangFlow serves', 10_000, 17_000, ['overload', 27_000]],
+  ['the hold timeout, if it ends before', 10_000, 25_000, ['hold_timeout', 30_000]],
+  ['the hold timeout, if the queue wait is 0', 0, 0, ['hold_timeout', 30_000]],
+]
+
+for (const [title, queueWaitMs, opensAfterMs, expected] of WAITS) {
+  test(`a request whose turn does not come gets 503 after ${title}`, async () => {
+    const { clock, refused, langflow, opens, waits } = roomOf({ queueWaitMs })
+    langflow.health = () => new Promise(() => {})
+    if (opensAfterMs === 0) await opens()
+    waits(0, 17)
+    await clock.pass(opensAfterMs)
+    await opens()
+    await clock.pass(30_000)
+    const { reason, atMs } = refused[0] ?? {}
+    assert.deepEqual([reason, atMs], expected)
+  })
+}
+
+test("a request that the leader's front refuses for overload is answered 503 by the follower's front, and not repeated", async (t) => {
+  const langflow = await fakeLangFlow(t, () => {})
+  const leader = await TestFront.start(t, { ...at(langflow.port), queueWaitMs: 200 })
+  const follower = await TestFront.start(t)
+  await leader.toLangFlow()
+  await follower.toLeader(leader.address)
+  const asked = Array.from({ length: 17 }, (_, i) =>
+    ask(follower.port, `/${i}`, { method: 'POST', body: 'x' }),
+  )
+  for (const one of asked) one.catch(() => {})
+  await until('a request for health', () => langflow.seen.list.includes('GET /health'))
+  await leader.counts('one refused request', ({ failed }) => failed.overload === 1)
+  const { status, headers } = await Promise.race(asked)
+  assert.deepEqual([status, headers['retry-after']], [503, '1'])
+  await follower.counts(
+    'passed on',
+    ({ forwarded, failed }) => forwarded.leader === 1 && failed.overload === 0,
+  )
+  assert.equal(langflow.seen.list.filter((one) => one.startsWith('POST')).length, 16)
+})
