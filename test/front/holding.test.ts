@@ -4,7 +4,7 @@ import { request } from 'node:http'
 import { test } from 'node:test'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../harness/wait.ts'
-import { ask, at, fakeLangFlow, rawConnection, received, TestFront } from './fixture.ts'
+import { ask, at, fakeLangFlow, KEY, rawConnection, received, TestFront } from './fixture.ts'
 import { roomOf } from './room.ts'
 
 test('the front holds requests while no replica serves, and then sends them in the order of arrival', async (t) => {
@@ -54,19 +54,25 @@ test('a request beyond the hold limit gets 503 immediately', async (t) => {
   await front.counts('the third request refused', ({ failed }) => failed.hold_limit === 1)
 })
 
-test('a held request whose client leaves never reaches LangFlow', async (t) => {
-  const langflow = await fakeLangFlow(t)
-  const front = await TestFront.start(t, at(langflow.port))
-  const gone = await rawConnection(t, front.port)
-  gone.write('POST /gone HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab')
-  await front.counts('one held request', ({ held }) => held === 1)
-  gone.destroy()
-  await front.counts('the client gone', ({ held, failed }) => held === 0 && failed.client_gone === 1)
-  await front.toLangFlow()
-  await ask(front.port, '/b')
-  assert.deepEqual(langflow.seen.list, ['GET /b'])
-  assert.deepEqual(front.logged, [])
-})
+for (const by of ['the front', "the leader's front for another"] as const) {
+  test(`a request that ${by} holds never reaches LangFlow if its client leaves`, async (t) => {
+    const langflow = await fakeLangFlow(t)
+    const leader = await TestFront.start(t, at(langflow.port))
+    await leader.toNobody({ key: KEY })
+    const front = by === 'the front' ? leader : await TestFront.start(t)
+    if (front !== leader) await front.toLeader(leader.address)
+    const gone = await rawConnection(t, front.port)
+    gone.write('POST /gone HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab')
+    await leader.counts('one held request', ({ held }) => held === 1)
+    gone.destroy()
+    await front.counts('the client gone', ({ failed }) => failed.client_gone === 1)
+    if (front !== leader) await leader.counts('none held', ({ held }) => held === 0)
+    await leader.toLangFlow()
+    await ask(leader.port, '/b')
+    assert.deepEqual(langflow.seen.list, ['GET /b'])
+    assert.deepEqual(front.logged, [])
+  })
+}
 
 test('the front sends 100 Continue only when it forwards the request', async (t) => {
   const langflow = await fakeLangFlow(t)
