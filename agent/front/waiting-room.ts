@@ -12,7 +12,7 @@ export interface WaitingRoomOptions {
   readonly clock: Clock
   readonly holdTimeoutMs: number
   readonly holdLimit: number
-  /** While LangFlow serves. 0: no limit. */
+  /** Of requests that arrive while LangFlow serves. 0: no limit. */
   readonly queueWaitMs: number
   readonly open: () => Upstream | null
 }
@@ -98,12 +98,11 @@ export class WaitingRoom {
     return this.#load.waitMs(ahead) > this.#queueLeftMs(guest) ? overloaded(queueWaitMs) : null
   }
 
-  /** The time before LangFlow served does not count. */
+  /** A request that arrived before LangFlow served has the hold timeout alone. */
   #queueLeftMs({ since }: Guest): number {
     const { clock, queueWaitMs } = this.#options
-    const isLimited = this.#look()?.options.to === 'langflow' && queueWaitMs > 0
-    const from = Math.max(since, this.#openSince ?? 0)
-    return isLimited ? from + queueWaitMs - clock.mono() : Number.POSITIVE_INFINITY
+    const isQueued = this.#look()?.options.to === 'langflow' && since >= (this.#openSince ?? since)
+    return isQueued && queueWaitMs > 0 ? since + queueWaitMs - clock.mono() : Number.POSITIVE_INFINITY
   }
 
   #limit(place: Place): void {
@@ -112,11 +111,7 @@ export class WaitingRoom {
     const queueLeftMs = this.#queueLeftMs(place.guest)
     if (holdLeftMs <= 0) this.#leave(place)?.refuse(heldTooLong(holdTimeoutMs))
     else if (queueLeftMs <= 0) this.#leave(place)?.refuse(overloaded(queueWaitMs))
-    else {
-      // LangFlow may begin to serve meanwhile.
-      const nextMs = Math.min(holdLeftMs, queueLeftMs, queueWaitMs || holdTimeoutMs)
-      place.timer = clock.after(nextMs, () => this.#limit(place))
-    }
+    else place.timer = clock.after(Math.min(holdLeftMs, queueLeftMs), () => this.#limit(place))
   }
 
   #look(): Upstream | null {

@@ -127,25 +127,31 @@ test('a request gets 503 at once if it would wait for longer than the queue wait
   assert.equal(sent.length, before + 1)
 })
 
-const WAITS: readonly [
+type Wait = readonly [
   title: string,
   queueWaitMs: number,
-  opensAfterMs: number,
-  expected: [unknown, number],
-][] = [
-  ['the queue wait', 10_000, 0, ['overload', 10_000]],
-  ['the queue wait, which begins when LangFlow serves', 10_000, 17_000, ['overload', 27_000]],
-  ['the hold timeout, if it ends before', 10_000, 25_000, ['hold_timeout', 30_000]],
-  ['the hold timeout, if the queue wait is 0', 0, 0, ['hold_timeout', 30_000]],
+  away: readonly [number, number],
+  expected: unknown[],
 ]
 
-for (const [title, queueWaitMs, opensAfterMs, expected] of WAITS) {
+/** `away`: from when until when no replica serves. */
+const WAITS: readonly Wait[] = [
+  ['the queue wait', 10_000, [20_000, 20_000], ['overload', 10_000]],
+  ['the hold timeout, if it arrived before LangFlow served', 10_000, [0, 5_000], ['hold_timeout', 30_000]],
+  ['the hold timeout, if a takeover came between', 10_000, [3_000, 8_000], ['hold_timeout', 30_000]],
+  ['the hold timeout, if the queue wait is 0', 0, [20_000, 20_000], ['hold_timeout', 30_000]],
+]
+
+for (const [title, queueWaitMs, [from, until], expected] of WAITS) {
   test(`a request whose turn does not come gets 503 after ${title}`, async () => {
-    const { clock, refused, langflow, opens, waits } = roomOf({ queueWaitMs })
+    const { clock, refused, langflow, room, opens, waits } = roomOf({ queueWaitMs })
     langflow.health = () => new Promise(() => {})
-    if (opensAfterMs === 0) await opens()
+    if (from > 0) await opens()
     waits(0, 17)
-    await clock.pass(opensAfterMs)
+    await clock.pass(from)
+    langflow.isOpen = false
+    room.letGo()
+    await clock.pass(until - from)
     await opens()
     await clock.pass(30_000)
     const { reason, atMs } = refused[0] ?? {}
