@@ -6,11 +6,17 @@ import type { Upstream } from './upstream.ts'
 const FIRST_SIZE = 8
 /** With a growth of one, all waiting requests would soon reach a busy LangFlow again. */
 const GROWTH = 0.25
-/** A request may take minutes. If /health is fast after this time, the request makes room too. */
+/** A request may take minutes. After this time without an answer, it may make room too. */
 const PATIENCE_MS = 2_000
 const ASK_EACH_MS = 250
-/** With eight runs at a time on two cores, LangFlow 1.13 answered /health within 0.29 s. */
+const ASK_AGAIN_MS = 25
+/** An idle LangFlow 1.13 needs 10 ms. One that computes needs longer for two of three answers, with 4 runs as with 32. */
+const FAST_MS = 20
+/** So many more fast than other answers show that LangFlow has time, and so many fewer that it has none. */
+const SURE = 3
 const SLOW_MS = 500
+/** After this time without a waiting request, no limit applies. */
+export const QUIET_MS = 1_000
 /** A wait is predicted from the last places that became free. */
 const RATE_OF = 32
 
@@ -22,9 +28,10 @@ export interface LoadOptions {
 }
 
 /**
- * - `open`: no request waits for long. Between two fast answers of /health, the requests in LangFlow may double.
- * - `opening`: after a takeover with waiting requests, or after `closed`. Each answer makes room for more than one.
- * - `closed`: /health is slow or silent. Only an answer makes room, and for one request.
+ * - `open`: no request waits for long. The requests in LangFlow may double each time that /health shows that it has time.
+ * - `opening`: after a takeover with waiting requests, or while LangFlow has no time. Each answer makes room for one
+ *   request, and for more if /health is fast.
+ * - `closed`: /health is slow or silent. Only an answer makes room.
  */
 type LoadPhase = 'open' | 'opening' | 'closed'
 
@@ -35,7 +42,10 @@ export class Load<Guest extends Pick<Exchange, 'gone'>> {
   #phase: LoadPhase = 'open'
   #size = 2 * FIRST_SIZE
   #answers = 0
-  /** Since /health was slow. */
+  /** Of /health: the answers that were not fast, less the fast ones, from 0 to twice SURE. */
+  #slowness = SURE
+  #slowAt = Number.NEGATIVE_INFINITY
+  /** Since /health was not fast. */
   #freedAt: number[] = []
   #asked: Upstream | null = null
 
@@ -54,12 +64,15 @@ export class Load<Guest extends Pick<Exchange, 'gone'>> {
       this.#asked = null
       this.#become('open')
     }
-    if (this.#options.waits() && this.#phase === 'open') this.#become('opening')
+    if (!this.#options.waits() || this.#phase !== 'open') return
+    this.#become('opening')
+    this.#slowness = 0
   }
 
   /** `quiet`: no request has waited for a while. */
   take(guest: Guest, upstream: Upstream, quiet: boolean): boolean {
-    if (quiet && this.#phase === 'opening') this.#become('open')
+    const isFast = this.#options.clock.mono() >= this.#slowAt + QUIET_MS
+    if (quiet && isFast && this.#phase === 'opening') this.#become('open')
     const hasRoom = this.#sent.has(guest) || this.#sent.size < this.#size
     const now = { at: this.#options.clock.mono(), answers: this.#answers }
     if (hasRoom) this.#sent.set(guest, this.#sent.get(guest) ?? now)
@@ -69,12 +82,12 @@ export class Load<Guest extends Pick<Exchange, 'gone'>> {
 
   answered(guest: Guest): void {
     this.#answers++
-    this.#leaves(guest, GROWTH)
+    this.#leaves(guest, this.#slowness === 0 ? GROWTH : 0)
   }
 
-  /** A slow LangFlow may still work for a client that is gone, until it has answered /health. */
+  /** A LangFlow that has no time may still work for a client that is gone. */
   gone(guest: Guest): void {
-    if (this.#phase !== 'closed') this.#leaves(guest, 0)
+    if (this.#slowness <= SURE) this.#leaves(guest, 0)
   }
 
   /** Predicted wait of a request in ms, with `ahead` others before it. 0: can't be predicted. */
@@ -91,33 +104,43 @@ export class Load<Guest extends Pick<Exchange, 'gone'>> {
     this.#asked = upstream
     const isWanted = () => this.#phase === 'closed' || this.#sent.size > FIRST_SIZE || waits()
     while (this.#asked === upstream && open() === upstream && isWanted()) {
-      const lateAt = clock.mono() + SLOW_MS
-      const late = clock.after(SLOW_MS, () => this.#judge(upstream, 'silent'))
-      const health = await upstream.health().then(
-        () => (clock.mono() < lateAt ? 'fast' : 'late'),
-        () => 'silent' as const,
+      const askedAt = clock.mono()
+      const late = clock.after(SLOW_MS, () => this.#judge(upstream, Number.POSITIVE_INFINITY))
+      const tookMs = await upstream.health().then(
+        () => clock.mono() - askedAt,
+        () => Number.POSITIVE_INFINITY,
       )
       late.cancel()
-      this.#judge(upstream, health)
-      await pause(clock, this.#phase === 'open' && waits() ? 0 : ASK_EACH_MS)
+      this.#judge(upstream, tookMs)
+      await pause(clock, this.#phase === 'open' && waits() ? ASK_AGAIN_MS : ASK_EACH_MS)
     }
     if (this.#asked === upstream) this.#asked = null
   }
 
-  #judge(upstream: Upstream, health: 'fast' | 'late' | 'silent'): void {
+  /** `tookMs`: of /health. Infinity: no answer yet, or its connection broke. */
+  #judge(upstream: Upstream, tookMs: number): void {
     if (this.#asked !== upstream) return
     const now = this.#options.clock.mono()
-    if (health !== 'fast') {
-      this.#become('closed')
-      if (this.#freedAt.length === 0) this.#freedAt = [now]
-    } else if (this.#phase === 'closed') this.#become('opening')
+    const isFast = tookMs < FAST_MS
+    const slowness = tookMs < SLOW_MS ? this.#slowness + (isFast ? -1 : 1) : 2 * SURE
+    this.#slowness = Math.min(2 * SURE, Math.max(0, slowness))
+    if (!isFast) this.#slowAt = now
+    if (!isFast && this.#freedAt.length === 0) this.#freedAt = [now]
+    if (tookMs >= SLOW_MS) this.#become('closed')
+    else if (this.#phase === 'closed' || (this.#phase === 'open' && this.#slowness === 2 * SURE))
+      this.#become('opening')
     for (const [guest, { at, answers }] of this.#sent) {
-      if (guest.gone && health !== 'silent') this.#leaves(guest, 0)
+      if (now < at + PATIENCE_MS || tookMs === Number.POSITIVE_INFINITY) continue
+      const others = this.#answers - answers
+      if (guest.gone) this.#leaves(guest, 0)
+      else if (tookMs >= SLOW_MS) continue
       // Without any answer, the requests in LangFlow may wait for others.
-      else if (health === 'fast' && now >= at + PATIENCE_MS)
-        this.#leaves(guest, answers === this.#answers ? 1 : GROWTH)
+      else if (others === 0) this.#leaves(guest, 1)
+      else if (this.#slowness === 0) this.#leaves(guest, GROWTH)
+      // LangFlow computes, but not for this one.
+      else if (others >= 2 * FIRST_SIZE) this.#leaves(guest, 0)
     }
-    if (this.#phase === 'open') this.#become('open')
+    if (this.#phase === 'open' && this.#slowness === 0) this.#become('open')
     this.#options.changed()
   }
 
@@ -131,6 +154,8 @@ export class Load<Guest extends Pick<Exchange, 'gone'>> {
   #become(phase: LoadPhase): void {
     this.#phase = phase
     this.#size = phase === 'open' ? 2 * Math.max(FIRST_SIZE, this.#sent.size) : FIRST_SIZE
-    if (phase === 'open') this.#freedAt = []
+    if (phase !== 'open') return
+    this.#freedAt = []
+    this.#slowness = SURE
   }
 }

@@ -1,10 +1,8 @@
 import type { Clock, Timer } from '../clock.ts'
 import type { Exchange } from './exchange.ts'
-import { Load } from './load.ts'
+import { Load, QUIET_MS } from './load.ts'
 import { heldTooLong, overloaded, type Refusal, tooManyHeld } from './refusal.ts'
 import type { Upstream } from './upstream.ts'
-
-const QUIET_MS = 1_000
 
 export type Guest = Pick<Exchange, 'hop' | 'urgent' | 'order' | 'since' | 'waits' | 'gone'>
 

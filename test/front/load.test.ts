@@ -30,12 +30,12 @@ test('up to eight requests in LangFlow cause no request for its health', async (
   assert.equal(langflow.asked, 0)
 })
 
-test('while /health is fast, no request waits: 200 runs that wait for a language model all reach LangFlow at once', async () => {
+test('while /health is fast, no request waits: 200 runs that wait for a language model all reach LangFlow within half a second', async () => {
   const { clock, sent, langflow, opens, waits } = roomOf()
   await opens()
   waits(0, 200)
   assert.equal(langflow.asked, 1)
-  await clock.pass(0)
+  await clock.pass(500)
   assert.equal(sent.length, 200)
   await clock.pass(20_000)
   waits(200, 216)
@@ -43,16 +43,19 @@ test('while /health is fast, no request waits: 200 runs that wait for a language
   assert.equal(sent.length, 216)
 })
 
-test('until the first answer of /health, LangFlow gets at most sixteen requests, then as many again as it has', async () => {
+test('LangFlow gets at most sixteen requests, and as many again as it has for each three fast answers of /health', async () => {
   const { clock, sent, langflow, opens, waits } = roomOf()
   const answers: (() => void)[] = []
   langflow.health = () => new Promise((resolve) => answers.push(resolve))
   await opens()
   waits(0, 50)
+  await clock.pass(0)
   for (const most of [16, 32, 50]) {
-    await clock.pass(0)
     assert.equal(sent.length, most)
-    answers.shift()?.()
+    for (let n = 0; n < 3; n++) {
+      answers.shift()?.()
+      await clock.pass(25)
+    }
   }
 })
 
@@ -70,21 +73,50 @@ test('half a second without an answer of /health closes the window: each answer 
   assert.equal(sent.length, 13 + 7)
 })
 
-test('with fast answers of /health, the window opens again by answers, and without a limit only when no request has waited for a second', async () => {
+test('after six fast answers of /health, the window opens again by answers, and without a limit when no request has waited for a second', async () => {
   const { clock, sent, waits, answer, takes, guests } = await busy(12, 1_000)
   await clock.pass(1_000)
   takes(0)
-  guests.push(...waits(12, 60))
-  await clock.pass(500)
-  assert.equal(sent.length, 12)
+  guests.push(...waits(12, 112))
   await answer(12)
-  // Eight, and a quarter for each answer.
-  assert.equal(sent.length, 12 + 11)
-  await answer(48)
+  const sentFor: number[] = []
+  for (let n = 0; n < 7; n++) {
+    await clock.pass(250)
+    const before = sent.length
+    await answer(8)
+    sentFor.push(sent.length - before)
+  }
+  assert.deepEqual(sentFor, [8, 8, 8, 8, 8, 8, 10])
+  await answer(100)
   await clock.pass(1_000)
-  waits(60, 160)
-  await clock.pass(0)
-  assert.equal(sent.length, 160)
+  waits(200, 300)
+  await clock.pass(500)
+  assert.equal(sent.length, 212)
+})
+
+test('while LangFlow computes, it has eight requests, without one that waits for longer than sixteen others', async () => {
+  const { clock, sent, waits, answer, guests } = await busy(12, 100)
+  await clock.pass(1_300)
+  const [stays] = guests.splice(0, 1)
+  assert.ok(stays)
+  guests.push(...waits(12, 100))
+  await answer(11)
+  assert.equal(sent.length, 12 + 7)
+  for (let n = 0; n < 3; n++) {
+    await clock.pass(500)
+    await answer(2)
+  }
+  assert.equal(sent.length, 12 + 7 + 6)
+  await clock.pass(500)
+  assert.equal(sent.length, 12 + 7 + 6 + 1)
+})
+
+test('while LangFlow computes, requests make room for two each if it answers nothing for two seconds', async () => {
+  const { clock, sent, waits } = await busy(12, 100)
+  await clock.pass(1_300)
+  waits(12, 100)
+  await clock.pass(1_000)
+  assert.equal(sent.length, 12 + 8 + 12)
 })
 
 test('a LangFlow that answers nothing is not fed, neither after two seconds nor when its clients leave, until it answers /health', async () => {
@@ -102,7 +134,7 @@ test('clients that leave a slow LangFlow make room with its next answer of /heal
   await clock.pass(1_000)
   waits(12, 30)
   for (const guest of guests) leaves(guest)
-  await clock.pass(149)
+  await clock.pass(1_399)
   assert.equal(sent.length, 12)
   await clock.pass(1)
   assert.equal(sent.length, 12 + 8)
