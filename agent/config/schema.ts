@@ -96,6 +96,7 @@ export const AGENT_SETTINGS = {
   }),
   ...group('Front (--traffic=front)', {
     holdTimeoutMs: duration('30s', 1, 'how long the front holds a request before it answers 503'),
+    quietTimeoutMs: duration('30s', 0, 'how long a planned handover waits until no request is in flight'),
     holdLimit: setting('<count>', '1000', 'how many requests the front holds at a time', parseHoldLimit),
     queueWaitMs: duration('10s', 0, 'how long a request waits for a busy LangFlow before a 503; 0: no limit'),
     streamGraceMs: duration('2s', 0, 'how long streams and websockets continue after a handover has begun'),

@@ -14,6 +14,7 @@ import { served } from '../lease/written-lease.ts'
 import type { Grant } from '../link/link-messages.ts'
 import { contentChange } from './content-change.ts'
 import { sendRead, sendWrite } from './lease-requests.ts'
+import { isBefore, isStillDue, mayWait } from './quiet-moment.ts'
 import { failedTrial, trialEnds } from './revision-trial.ts'
 import type {
   CandidateConfig,
@@ -32,7 +33,7 @@ import type {
   Why,
   Write,
 } from './state.ts'
-import { decide, doubtAt, emit, event, kill, killAt, NEVER, openRequest } from './state.ts'
+import { decide, doubtAt, emit, endingOf, event, kill, killAt, NEVER, openRequest } from './state.ts'
 
 /** Clock synchronisation slews small errors. A step of more than this is a jump. */
 const WALL_JUMP_MS = 1_000
@@ -71,11 +72,11 @@ export function lead(input: Input, before: Held): CandidateState {
     state = { ...state, nextAttemptAt: now.mono, attemptedAt: noticed }
   }
 
+  if (state.phase === 'leading' && state.workload.ending) state = whenQuiet(input, state, CONTAINER_ENDING)
+  if (state.phase === 'leading') state = awaitQuiet(input, state)
   if (state.phase === 'leading') {
     const { term, workload } = state
-    const ending = { code: 'container_ending', reason: 'the LangFlow container is ending' } as const
-    if (workload.ending) state = beginStepDown(input, state, ending)
-    else if (now.mono >= trialEnd(state)) {
+    if (now.mono >= trialEnd(state)) {
       const seconds = Math.round((now.mono - term.startedAt) / 1000)
       const reason = `LangFlow was not healthy ${seconds} s after its replica took the Lease`
       state = blame(input, state, { code: 'start_timeout', reason })
@@ -103,29 +104,29 @@ function obey(input: Input, state: Leading): Held {
   const waits = term.doubt || (isRestart && (term.restartAnswered || !term.startOrdered))
   if (request === null || request.what === 'switchover' || waits) {
     const change = contentChange(config, state)
-    return change !== null && now.mono >= change.dueAt ? beginStepDown(input, state, change) : state
+    return change !== null && now.mono >= change.dueAt ? whenQuiet(input, state, change) : state
   }
   const { what, to } = request
   const fault = isRestart ? null : targetFault(config.identity, to)
   const refused = paused ? 'the Lease is paused: resume it first' : fault
   if (refused !== null) return refuse(input, state, { ...request, reason: refused })
   const why = { code: what, reason: describeAsked(request) }
-  if (isRestart) {
-    // The next write removes the request.
-    const answered = withTerm({ ...state, nextAttemptAt: now.mono }, { restartAnswered: true })
-    return beginStepDown(input, answered, { ...why, inPlace: true })
-  }
+  if (isRestart) return whenQuiet(input, state, { ...why, inPlace: true, now: request.now })
   const target = to === ANY_POD ? null : to
   return beginStepDown(input, state, { ...why, to: target, drainMs: 0, graceMs: FAILOVER_GRACE_MS })
 }
 
 export function refuse({ now }: Input, state: Leading, request: Refusal): Leading {
-  const { refusal } = state.term
+  const { refusal, planned } = state.term
   const isAnswered =
     refusal?.what === request.what && refusal.to === request.to && refusal.reason === request.reason
   // Another program restores the request. Writing faster than renewals would not end that.
   if (refusal?.open && isAnswered) return state
-  return withTerm({ ...state, nextAttemptAt: now.mono }, { refusal: { ...request, open: true } })
+  const refused = {
+    planned: planned?.why.code === request.what ? null : planned,
+    refusal: { ...request, open: true },
+  }
+  return withTerm({ ...state, nextAttemptAt: now.mono }, refused)
 }
 
 export function noteAnswers(state: Held, lease: Lease): Held {
@@ -191,7 +192,7 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
     ending: null,
     coolDown: null,
     strangers: 0,
-    successor: { identity: null, content: 'none' },
+    successor: { identity: null, content: 'none', newer: false },
     reportedHolder: config.identity,
     // An acquisition has removed all requests, so another program restores those that are there.
     requestsStay: before.requestsStay || (!resumed && requestOf(lease) !== null),
@@ -205,6 +206,7 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
       startOrdered: resumed,
       trialUntil: trialEnds(input, before),
       stepDown: null,
+      planned: null,
       setAside: null,
       refusal: null,
       restartAnswered: false,
@@ -224,6 +226,7 @@ export function beginTerm(input: Input, before: Free, write: Write, lease: Lease
   return failed === null ? state : blame(input, state, { code: 'workload_lost', reason: failed })
 }
 
+const CONTAINER_ENDING = { code: 'container_ending', reason: 'the LangFlow container is ending' } as const
 const LAUNCHER_GONE = { code: 'launcher_gone', reason: 'no launcher is ready to start LangFlow' } as const
 
 function blame(input: Input, state: Leading, why: Why<EndedBecause>): Held {
@@ -302,18 +305,39 @@ export function noticeFailure(input: Input, reported: Leading): Held {
   return failed === null ? before : blame(input, before, { code: 'workload_lost', reason: failed })
 }
 
+/** A planned end. The leader serves all requests until no request is in flight, or until the quiet timeout. */
+export function whenQuiet(input: Input, before: Leading, why: StepDownReason): Held {
+  if (!mayWait(input, before, why)) return beginStepDown(input, before, why)
+  const { planned } = before.term
+  if (planned !== null && isBefore(why.code, planned.why.code)) return before
+  const until = planned?.until ?? input.now.mono + input.config.quietTimeoutMs
+  return withTerm(before, { planned: { why, until } })
+}
+
+function awaitQuiet(input: Input, state: Leading): Held {
+  const { planned } = state.term
+  if (planned === null) return state
+  const { why, until } = planned
+  if (!isStillDue(input, state, why)) return withTerm(state, { planned: null })
+  const isTime = input.fact.type === 'quiet' || input.now.mono >= until || !mayWait(input, state, why)
+  return isTime ? beginStepDown(input, state, why) : state
+}
+
 /** Rule 3: close the gate, drain while renewing, stop, confirm the stop, release. */
-export function beginStepDown(input: Input, before: Leading, why: StepDownReason): SteppingDown {
-  const { config, now } = input
-  const { code, reason, failed = false, blames = null, to = null, ending = null, inPlace = false } = why
-  const { graceMs = config.stopTimeoutMs, drainMs = config.drainTimeoutMs } = why
+function beginStepDown(input: Input, before: Leading, why: StepDownReason): SteppingDown {
+  const { config, fact, now } = input
+  const { code, reason, failed = false, blames = null, to = null, inPlace = false } = why
+  const { graceMs = config.stopTimeoutMs, drainMs = config.drainTimeoutMs, ending = endingOf(before) } = why
   const closedAt = now.mono
   const drainDeadline = closedAt + drainMs
-  const served = before.workload.well && !failed
+  const served = before.workload.well && !failed && fact.type !== 'quiet'
   const begun = { stage: 'draining', closedAt, drainDeadline, served, closingWrite: null } as const
   const stepDown = { code, reason, failed, blames, graceMs, to, paused: before.paused, inPlace, ...begun }
-  const term = { ...before.term, setAside: null, stepDown }
-  const state: SteppingDown = { ...before, phase: 'stepping down', term, ending }
+  // The next write removes the request for a restart.
+  const restartAnswered = before.term.restartAnswered || code === 'restart'
+  const nextAttemptAt = code === 'restart' ? closedAt : before.nextAttemptAt
+  const term = { ...before.term, planned: null, setAside: null, stepDown, restartAnswered }
+  const state: SteppingDown = { ...before, phase: 'stepping down', term, ending, nextAttemptAt }
   const begins = event(state, 'draining', { code, reason })
   const restarts = inPlace ? emit(begins, { type: 'restart', code, reason }) : begins
   const streamGraceMs = config.front === null ? 0 : config.streamGraceMs
@@ -387,13 +411,13 @@ function isClosingUnwritten({ config }: Input, { mustRead, nextWriteId, term: { 
 
 function plan({ config, now }: Input, state: Held): Held {
   const { term, inFlight, nextAttemptAt, workload } = state
-  const { stepDown, doubt, epoch, renewedAt } = term
+  const { stepDown, planned, doubt, epoch, renewedAt } = term
   const deadline = (doubt ? killAt : doubtAt)(config, renewedAt)
   const wakeAt = Math.min(
     now.mono + untilReached(now, deadline),
     inFlight ? NEVER : nextAttemptAt,
     trialEnd(state),
-    contentChange(config, state)?.dueAt ?? NEVER,
+    term.planned?.until ?? contentChange(config, state)?.dueAt ?? NEVER,
     stepDown?.stage === 'draining' ? stepDown.drainDeadline : NEVER,
     stepDown?.closingWrite === null ? graceEnds(config, stepDown) : NEVER,
   )
@@ -404,7 +428,10 @@ function plan({ config, now }: Input, state: Held): Held {
   if (stepDown !== null)
     return decide(state, `${what} (${stepDown.stage}): ${stepDown.reason}${waits}`, wakeAt)
   if (doubt) return decide(state, `leadership is in doubt, LangFlow is frozen or stopped, ${left}`, wakeAt)
-  return decide(state, `holding the Lease in epoch ${epoch}, ${left}`, wakeAt)
+  const waiting =
+    planned &&
+    `; waiting for a quiet moment, at most ${((planned.until - now.mono) / 1000).toFixed(1)} s: ${planned.why.reason}`
+  return decide(state, `holding the Lease in epoch ${epoch}, ${left}${waiting ?? ''}`, wakeAt)
 }
 
 function withTerm<S extends Held>(state: S, patch: Partial<S['term']>): S {
@@ -412,7 +439,7 @@ function withTerm<S extends Held>(state: S, patch: Partial<S['term']>): S {
 }
 
 function withoutTerm(state: Held): Free {
-  const { ending } = state
+  const ending = endingOf(state)
   const free = { ...state, term: null }
   return ending === null
     ? { ...free, phase: 'follower', ending }

@@ -4,7 +4,7 @@ import {
   PAUSE_ANNOTATIONS,
   pauseIsOver,
   podOf,
-  REQUEST_REASON,
+  REQUEST_DETAILS,
   REQUESTS,
 } from '../lease/operator-annotations.ts'
 import {
@@ -111,7 +111,7 @@ function answered({ term, requestsStay }: CandidateState, kind: Write['kind']): 
   if (kind !== 'renew') return kind === 'resume' ? [] : REQUEST_ANNOTATIONS
   const refused = term?.refusal?.open ? [REQUESTS[term.refusal.what]] : []
   const keys = term?.restartAnswered ? [...refused, REQUESTS.restart] : refused
-  return keys.length === 0 ? [] : [...keys, REQUEST_REASON]
+  return keys.length === 0 ? [] : [...keys, ...REQUEST_DETAILS]
 }
 
 function historyNoted(

@@ -19,7 +19,7 @@ export const NEVER: MonoMs = Number.POSITIVE_INFINITY
 export interface CandidateConfig
   extends Timings,
     Pick<AgentOptions, 'identity' | 'drainTimeoutMs' | 'stopTimeoutMs' | 'streamGraceMs' | 'startTimeoutMs'>,
-    Pick<AgentOptions, 'onDoubt' | 'standby' | 'onChange'> {
+    Pick<AgentOptions, 'onDoubt' | 'standby' | 'onChange' | 'quietTimeoutMs'> {
   /** The Deployment or StatefulSet of this replica, as `Kind/name`. */
   readonly owner: string | null
   /** Hash of its pod's template. */
@@ -58,7 +58,7 @@ export interface StepDown extends Why<EndedBecause> {
   readonly graceMs: number
   readonly closedAt: MonoMs
   readonly drainDeadline: MonoMs
-  /** Whether LangFlow served when the gate was closed. */
+  /** Whether LangFlow served when the gate was closed, and may still have had requests or streams. */
   readonly served: boolean
   /** Id of the first write that orders the other fronts to hold. */
   readonly closingWrite: number | null
@@ -75,9 +75,11 @@ export interface StepDownReason
     Partial<Pick<StepDown, 'failed' | 'blames' | 'graceMs' | 'to' | 'inPlace'>> {
   readonly drainMs?: number
   readonly ending?: End
+  /** Without a wait for a quiet moment. */
+  readonly now?: boolean
 }
 
-export type Refusal = OperatorRequest & { readonly reason: Sentence }
+export type Refusal = Pick<OperatorRequest, 'what' | 'to'> & { readonly reason: Sentence }
 
 export interface Term {
   readonly epoch: number
@@ -92,6 +94,8 @@ export interface Term {
   /** The time by which an unproven revision must serve. Once it has served, there is none. */
   readonly trialUntil: MonoMs | null
   readonly stepDown: StepDown | null
+  /** A planned end that waits for a moment without requests in flight, until `until` at the latest. */
+  readonly planned: { readonly why: StepDownReason; readonly until: MonoMs } | null
   /** A failure of the workload during a pause. It is handled after the pause. */
   readonly setAside: Failure | null
   /** The last refused request. `open`: it still has to be removed from the Lease. */
@@ -138,7 +142,8 @@ export interface Seen {
 /** Whether the successor would start LangFlow from the leader's present files. `awaited`: one may, but does not yet. */
 export type SuccessorContent = 'ready' | 'awaited' | 'none'
 
-const NO_SUCCESSOR = { identity: null as string | null, content: 'none' as SuccessorContent }
+/** `newer`: its revision is newer than the leader's. */
+const NO_SUCCESSOR = { identity: null as string | null, content: 'none' as SuccessorContent, newer: false }
 
 /** The fields of every phase, with their initial values. */
 const SHARED = {
@@ -249,9 +254,11 @@ export type Fact =
   /** `took`: if this agent ordered the start. */
   | { readonly type: 'workload_healthy'; readonly took: StartPhases | null }
   | { readonly type: 'drained' }
+  /** The leader's front has no request in flight, and holds new ones. */
+  | { readonly type: 'quiet' }
   | ({ readonly type: 'successor' } & Readonly<typeof NO_SUCCESSOR>)
   | { readonly type: 'barred'; readonly reason: Fault }
-  | ({ readonly type: 'step_down' } & Pick<StepDownReason, 'code' | 'reason' | 'to'>)
+  | ({ readonly type: 'step_down' } & Pick<StepDownReason, 'code' | 'reason' | 'to' | 'now'>)
   | { readonly type: 'switchover_refused'; readonly to: string; readonly reason: string }
   | { readonly type: 'terminate'; readonly reason: string }
   | { readonly type: 'tick' }
@@ -325,6 +332,11 @@ export function wake<S extends CandidateState>(state: S, at: MonoMs): S {
 
 export function decide<S extends CandidateState>(state: S, decision: Sentence, at = NEVER): S {
   return wake({ ...state, decision }, at)
+}
+
+/** The end of this process, also while it waits for a quiet moment. */
+export function endingOf({ ending, term }: CandidateState): End | null {
+  return ending ?? term?.planned?.why.ending ?? null
 }
 
 /** The most urgent request in the Lease that awaits an answer. */

@@ -7,7 +7,6 @@ import { heldFor, observeAbsence, vacantFrom } from './absent-lease.ts'
 import { isNoAnswer, mayWrite, noteRefusal, rehearse, rehearseAgain, rehearsed } from './eligibility.ts'
 import { follow, gaveBack, leave } from './follower.ts'
 import {
-  beginStepDown,
   beginTerm,
   endTerm,
   extend,
@@ -21,9 +20,10 @@ import {
   refuse,
   remedyFailure,
   USED_BY_ANOTHER,
+  whenQuiet,
 } from './leader.ts'
 import type { CandidateConfig, CandidateState, End, Ending, Fact, Free, Held, Input, Write } from './state.ts'
-import { event, NEVER } from './state.ts'
+import { endingOf, event, NEVER } from './state.ts'
 
 const REMEMBERED_FAILURES = 16
 
@@ -99,9 +99,9 @@ function observe(input: Input, state: CandidateState): CandidateState {
       const highestEpoch = Math.max(state.highestEpoch, fact.workload.epoch ?? 0)
       // The others reported whether they have the content before a change.
       const isChanged = fact.workload.content?.digest !== state.workload.content?.digest
-      const { identity, content } = state.successor
+      const { successor: best } = state
       const successor =
-        isChanged && content === 'ready' ? { identity, content: 'awaited' as const } : state.successor
+        isChanged && best.content === 'ready' ? { ...best, content: 'awaited' as const } : best
       const next = { ...state, workload: fact.workload, highestEpoch, successor }
       return next.phase === 'leading' ? noticeFailure(input, next) : next
     }
@@ -112,11 +112,11 @@ function observe(input: Input, state: CandidateState): CandidateState {
     case 'workload_healthy':
       return state.term === null ? state : noteHealth(input, state, fact.took)
     case 'successor':
-      return { ...state, successor: { identity: fact.identity, content: fact.content } }
+      return { ...state, successor: { identity: fact.identity, content: fact.content, newer: fact.newer } }
     case 'barred':
       return { ...state, barred: fact.reason }
     case 'step_down':
-      return state.phase === 'leading' && !state.paused ? beginStepDown(input, state, fact) : state
+      return state.phase === 'leading' && !state.paused ? whenQuiet(input, state, fact) : state
     case 'switchover_refused': {
       const { to, reason } = fact
       return state.phase === 'leading' ? refuse(input, state, { what: 'switchover', to, reason }) : state
@@ -124,6 +124,7 @@ function observe(input: Input, state: CandidateState): CandidateState {
     case 'terminate':
       return end(input, state, { reason: fact.reason, code: 0 })
     case 'drained':
+    case 'quiet':
     case 'tick':
       return state
   }
@@ -266,8 +267,11 @@ function strangerSeen({ config }: Input, before: Free): Free {
 
 function end(input: Input, state: CandidateState, ending: End): CandidateState {
   if (state.ending !== null) return state
-  if (state.phase === 'leading')
-    return beginStepDown(input, state, { code: 'terminated', reason: ending.reason, ending })
+  if (state.phase === 'leading') {
+    // A second request hurries.
+    const now = endingOf(state) !== null
+    return whenQuiet(input, state, { code: 'terminated', reason: ending.reason, ending, now })
+  }
   if (state.phase === 'stepping down') return { ...state, ending }
   return { ...state, phase: 'ending', ending, exited: false }
 }

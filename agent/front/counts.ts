@@ -28,6 +28,10 @@ export class Counts {
     return arriving + held + inFlight + streams
   }
 
+  get inFlight(): number {
+    return this.#requests.inFlight
+  }
+
   arrived(): void {
     this.#requests.arriving++
   }

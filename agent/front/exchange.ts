@@ -98,7 +98,7 @@ export class Exchange {
   open(answer: IncomingMessage, from: Source, far: Socket, head: Buffer): void {
     this.#writeHead(answer, ['connection', 'Upgrade', 'upgrade', 'websocket'])
     this.abort = () => far.destroy()
-    this.#options.tunnel?.open(far, head)
+    this.#options.tunnel?.open(far, head, () => this.#options.streams.moved())
     far.on('data', () => this.#options.counts.bytesFrom(from))
     this.#phase = { name: 'tunnelling', from, over: this.#streams() }
   }
@@ -108,6 +108,7 @@ export class Exchange {
     passed(chunk.length)
     if (this.#phase.name === 'ended') return true
     if ('from' in this.#phase) this.#options.counts.bytesFrom(this.#phase.from)
+    if (this.#phase.name === 'streaming') this.#options.streams.moved()
     if (this.#response.write(chunk)) return true
     this.#response.once('drain', resume)
     return false

@@ -21,6 +21,7 @@ export type FrontRoute =
    * @property until end of the grant: from then on, the front holds all requests without another message
    * @property closing in a planned stop, the deadline for requests in flight. While there are streams, and for at most
    * the grace, requests are still sent. After that they are held, and the remaining streams are ended.
+   * @property untilQuiet requests are sent until no request is in flight and each stream is idle. From then on they are held.
    */
   | {
       readonly to: 'langflow'
@@ -28,6 +29,7 @@ export type FrontRoute =
       readonly key: string
       readonly until: number
       readonly closing: number | null
+      readonly untilQuiet: boolean
     }
   /** To the leader's front. `address`: `host:port`, with IPv6 in brackets. The agent has validated it and the key. */
   | { readonly to: 'leader'; readonly epoch: number; readonly key: string; readonly address: string }
@@ -60,6 +62,8 @@ export type FromFront =
   | { readonly type: 'failed'; readonly reason: string }
   /** Requests follow route `id` from now on. */
   | { readonly type: 'routed'; readonly id: number }
+  /** No request is in flight, and new ones are held until another route than `id` arrives. */
+  | { readonly type: 'quiet'; readonly id: number }
   /** `heldMs`: the wait of each request that no longer waits. */
   | { readonly type: 'counts'; readonly counts: FrontCounts; readonly heldMs: readonly number[] }
   | { readonly type: 'ended' }

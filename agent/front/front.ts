@@ -21,6 +21,7 @@ import type { Upstream } from './upstream.ts'
 import { WaitingRoom } from './waiting-room.ts'
 
 const QUIET_MS = 1_000
+const LOOK_MS = 20
 /** The first time that LangFlow ends while it has a request may be by chance. */
 const MAX_ATTEMPTS = 2
 
@@ -64,6 +65,7 @@ class Front {
   #arrivals = 0
   #lastArrival = 0
   #ending: Timer | null = null
+  #looking: Timer | null = null
 
   constructor(config: FrontConfig, { clock, log }: FrontOptions, report: (message: FromFront) => void) {
     this.#config = config
@@ -103,6 +105,17 @@ class Front {
     this.#room.refuse(({ hop }) => hop !== null && !this.#routing.accepts(hop), notTheLeader(route.epoch))
     this.#room.letGo()
     this.#report({ type: 'routed', id })
+    this.#lookForQuiet(id)
+  }
+
+  /** From the report on, no request can begin: the agent closes the gate, or sends another route. */
+  #lookForQuiet(id: number): void {
+    this.#looking?.cancel()
+    if (!this.#routing.untilQuiet) return
+    if (this.#counts.inFlight === 0 && this.#streams.idle) {
+      this.#routing.hold()
+      this.#report({ type: 'quiet', id })
+    } else this.#looking = this.#clock.after(LOOK_MS, () => this.#lookForQuiet(id))
   }
 
   end(until: number): void {
@@ -125,6 +138,7 @@ class Front {
 
   stop(): void {
     this.#ending?.cancel()
+    this.#looking?.cancel()
     this.#server?.close()
     this.#server?.closeAllConnections()
     this.#routing.cut()

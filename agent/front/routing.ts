@@ -34,9 +34,13 @@ export class Routing {
     return this.#route.to === 'langflow' ? this.#route.closing : null
   }
 
+  get untilQuiet(): boolean {
+    return this.#route.to === 'langflow' && this.#route.untilQuiet
+  }
+
   follow(route: FrontRoute): void {
     this.#route = route
-    this.#holds &&= this.closing !== null
+    this.#holds &&= this.closing !== null || this.untilQuiet
     const destination = this.#destinationOf(route)
     if (!isDeepStrictEqual(destination, this.#destination)) {
       const { clock, ready } = this.#options
@@ -51,7 +55,7 @@ export class Routing {
   }
 
   hold(): void {
-    if (this.closing === null) return
+    if (this.closing === null && !this.untilQuiet) return
     this.#holds = true
     this.follow(this.#route)
   }

@@ -3,6 +3,7 @@ import { type Clock, pause, type Timer } from '../clock.ts'
 import { passed } from './memory.ts'
 
 const LINGER_MS = 1_000
+const IDLE_MS = 2_000
 
 type StreamsPhase =
   | { readonly name: 'open' }
@@ -16,6 +17,7 @@ export class Streams {
   readonly #noneLeft: () => void
   readonly #ends = new Set<() => void>()
   #phase: StreamsPhase = { name: 'open' }
+  #movedAt = Number.NEGATIVE_INFINITY
 
   /** `noneLeft` is called when the last stream is over after `endSoon`, even if all ended by themselves. */
   constructor(clock: Clock, graceMs: number, noneLeft: () => void) {
@@ -31,6 +33,15 @@ export class Streams {
       this.#ends.delete(end)
       this.#look()
     }
+  }
+
+  /** No stream is open, or the last byte of any stream passed `IDLE_MS` ago. */
+  get idle(): boolean {
+    return this.#ends.size === 0 || this.#clock.mono() - this.#movedAt >= IDLE_MS
+  }
+
+  moved(): void {
+    this.#movedAt = this.#clock.mono()
   }
 
   endSoon(by: number): void {
@@ -76,7 +87,7 @@ export class Tunnel {
     near.on('data', this.#early)
   }
 
-  open(far: Socket, head: Buffer): void {
+  open(far: Socket, head: Buffer, moved: () => void): void {
     const near = this.#near.off('data', this.#early).off('end', this.#early)
     this.#far = far.on('error', () => {})
     far.pause().unshift(head)
@@ -84,7 +95,10 @@ export class Tunnel {
       [near, far],
       [far, near],
     ] as const) {
-      one.on('data', ({ length }: Buffer) => passed(length))
+      one.on('data', ({ length }: Buffer) => {
+        passed(length)
+        moved()
+      })
       one.pipe(other)
       if (one.readableEnded) void this.#linger()
       one.once('end', () => void this.#linger())

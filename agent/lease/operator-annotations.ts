@@ -12,6 +12,9 @@ export const FAILOVER_TO = 'langflow-leader/failover-to'
 /** With any value, the leader restarts LangFlow in its term. */
 export const RESTART = 'langflow-leader/restart'
 export const REQUEST_REASON = 'langflow-leader/request-reason'
+/** `true`: a switchover or a restart does not wait for a moment without requests in flight. */
+export const REQUEST_NOW = 'langflow-leader/request-now'
+export const REQUEST_DETAILS = [REQUEST_REASON, REQUEST_NOW]
 /** The annotation of each request, the most urgent first. */
 export const REQUESTS = { failover: FAILOVER_TO, switchover: SWITCHOVER_TO, restart: RESTART } as const
 /** `true`: the leader stays, LangFlow is left alone, no takeover starts. */
@@ -71,6 +74,7 @@ export interface OperatorRequest {
   /** The name of a pod, or `*`. Empty: the request names no pod, as always for a restart. */
   readonly to: string
   readonly reason: string | null
+  readonly now: boolean
 }
 
 export function requestOf(lease: Lease | null): OperatorRequest | null {
@@ -78,7 +82,8 @@ export function requestOf(lease: Lease | null): OperatorRequest | null {
   const what = REQUESTED.find((one) => notes[REQUESTS[one]] !== undefined)
   if (what === undefined) return null
   const to = what === 'restart' ? '' : (notes[REQUESTS[what]] ?? '').trim().slice(0, LONGEST_NAME)
-  return { what, to, reason: notes[REQUEST_REASON]?.trim().slice(0, LONGEST_REASON) || null }
+  const reason = notes[REQUEST_REASON]?.trim().slice(0, LONGEST_REASON) || null
+  return { what, to, reason, now: notes[REQUEST_NOW] === 'true' }
 }
 
 export function targetFault(identity: string, to: string): Fault {

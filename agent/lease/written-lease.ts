@@ -15,7 +15,7 @@ import {
 } from './lease.ts'
 import type { PastTerm, StartPhases } from './lease-history.ts'
 import { encodeHistory, encodeTerm, HISTORY, historyOf } from './lease-history.ts'
-import { REQUEST_REASON, REQUESTS } from './operator-annotations.ts'
+import { REQUEST_DETAILS, REQUESTS } from './operator-annotations.ts'
 import { NO_REVISIONS, REVISIONS, type Revisions, revisionsOf } from './proven-revisions.ts'
 
 /** `give back`: releases this pod's earlier term, since nothing of it is alive. A `renew` may be a creation. */
@@ -112,7 +112,7 @@ export function notedIn(lease: Lease, before: Noted): Noted {
   }
 }
 
-export const REQUEST_ANNOTATIONS: readonly string[] = [...Object.values(REQUESTS), REQUEST_REASON]
+export const REQUEST_ANNOTATIONS: readonly string[] = [...Object.values(REQUESTS), ...REQUEST_DETAILS]
 
 /** `base`: the version that the write replaces, except for a creation. */
 type Sent = { readonly lease: Lease; readonly base: Lease | null }

@@ -50,7 +50,7 @@ export class VoluntaryHandover {
     const content = digests.content ?? null
     const own = { revision, unproven: isUnproven({ revision }, state()), podAgeMs: podAgeMs(), content }
     const { successor, newer, content: successorContent } = chooseSuccessor(own, members)
-    dispatch({ type: 'successor', identity: successor, content: successorContent })
+    dispatch({ type: 'successor', identity: successor, content: successorContent, newer })
     if (successor === null) return
     if (this.pollsDown > 1) this.handOver(successor, 'front_down', term, now)
     else if (newer && served) this.handOver(successor, 'newer_revision', term, now)
@@ -68,7 +68,7 @@ export class VoluntaryHandover {
     this.lastAt = now
     const reason = REASONS[code]
     log.info(`${reason}: handing over to it`, { successor })
-    dispatch({ type: 'step_down', code, reason })
+    dispatch({ type: 'step_down', code, reason, now: code === 'front_down' })
   }
 }
 

@@ -1,4 +1,5 @@
-import { openRequest } from '../election/state.ts'
+import { isBefore } from '../election/quiet-moment.ts'
+import { openRequest, type Term } from '../election/state.ts'
 import type { Sentence } from '../fault.ts'
 import {
   ANY_POD,
@@ -19,7 +20,7 @@ export interface SwitchoverOptions extends HandoverOptions {
 /** Hands the Lease over if an operator requests it in the Lease. Refuses if no replica could serve afterwards. */
 export class Switchover {
   private readonly options: SwitchoverOptions
-  private request: (OperatorRequest & { readonly epoch: number; answered: boolean }) | null = null
+  private request: (OperatorRequest & { readonly epoch: number }) | null = null
 
   constructor(options: SwitchoverOptions) {
     this.options = options
@@ -33,25 +34,26 @@ export class Switchover {
       this.request = null
       return
     }
-    const isNew = this.request?.to !== request.to || this.request.epoch !== term.epoch
-    if (isNew) this.request = { ...request, epoch: term.epoch, answered: false }
+    const { to, epoch, now } = this.request ?? {}
+    const isNew = to !== request.to || epoch !== term.epoch || now !== request.now
+    if (isNew) this.request = { ...request, epoch: term.epoch }
     // The readiness of the others may be some seconds old, so they are asked again first.
-    if (peers === null) this.asked()
-    else if (isNew) peers.askAgain()
+    if (peers !== null && isNew) peers.askAgain()
+    if (peers === null && (isNew || !isDecided(term, request.to))) this.asked()
   }
 
+  /** While the leader waits for a quiet moment, each poll shows whether the target could still take over. */
   asked(): void {
     const { request } = this
     const { state, dispatch } = this.options
     const { term } = state()
     // In doubt the outcome is open, so the request waits, as it does for the end of a restart in place.
-    if (request === null || request.answered || term === null || term.doubt || term.stepDown?.inPlace) return
-    request.answered = true
-    if (term.stepDown !== null) return
-    const { to } = request
+    if (request === null || term === null || term.doubt || term.stepDown?.inPlace) return
+    const { to, now } = request
+    if (isDecided(term, to) && term.planned?.why.code !== 'switchover') return
     const target = this.target(to)
     if (typeof target === 'string') dispatch({ type: 'switchover_refused', to, reason: target })
-    else dispatch({ type: 'step_down', code: 'switchover', reason: describeAsked(request), ...target })
+    else dispatch({ type: 'step_down', code: 'switchover', reason: describeAsked(request), now, ...target })
   }
 
   private target(to: string): { readonly to: string | null } | Sentence {
@@ -69,4 +71,10 @@ export class Switchover {
       ? `no replica named ${to} answers; other replicas: ${others || 'none'}`
       : `${to} cannot take over now: see "unable" and "problem" in its /status`
   }
+}
+
+/** The leader obeys, ends anyway, or has refused. A wait that a doubt or a pause ended leaves the request undecided. */
+function isDecided({ stepDown, planned, refusal }: Term, to: string): boolean {
+  if (stepDown !== null || (planned !== null && !isBefore(planned.why.code, 'switchover'))) return true
+  return refusal?.what === 'switchover' && refusal.to === to
 }

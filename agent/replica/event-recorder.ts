@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
 import type { NotedEffect } from '../election/elector.ts'
-import type { Why } from '../election/state.ts'
+import type { Term, Why } from '../election/state.ts'
 import type { StandbyMode } from '../link/link-messages.ts'
 import type { EventName, Log, LogThrottle } from '../observe/log.ts'
 import type { Metrics } from '../observe/prometheus.ts'
@@ -70,6 +70,12 @@ export class EventRecorder {
       events.record({ reason: 'Serving', epoch })
     }
     if (this.begins('standby', standsBy)) log.event('standby_ready', { epoch, mode })
+  }
+
+  planned(planned: Term['planned'], epoch: number): void {
+    const { why: { code, reason } = {} } = planned ?? {}
+    if (this.begins('planned', planned !== null))
+      this.options.log.info(`handing over when no request is in flight: ${reason}`, { epoch, code })
   }
 
   restart({ code, reason }: Why, epoch: number): void {

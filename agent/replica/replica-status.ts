@@ -15,6 +15,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
   const { options, state, now, workload } = facts
   const { term } = state
   const failed = withheld(options.pod, state, now.mono)?.because ?? null
+  const { planned = null } = term ?? {}
   const lasting = unable ?? (failed === null ? null : trial)
   const lease = state.seen?.lease ?? null
   const holder = lease === null ? null : holderOf(lease)
@@ -50,6 +51,10 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       killInMs:
         term === null ? null : Math.max(0, Math.round(killAt(options, term.renewedAt).mono - now.mono)),
       steppingDown: term?.stepDown?.inPlace ? null : (term?.stepDown?.reason ?? null),
+      planned: planned && {
+        reason: planned.why.reason,
+        leftMs: Math.max(0, Math.round(planned.until - now.mono)),
+      },
       coolDownMs: Math.max(0, Math.round((state.coolDown?.until ?? 0) - now.mono)) || null,
     },
     workload: { ...view, launcher, healthy, lastProbe, busy },

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
 import { Elector, type NotedEffect } from '../election/elector.ts'
-import type { CandidateState, Fact, Remedy } from '../election/state.ts'
+import { type CandidateState, endingOf, type Fact, type Remedy } from '../election/state.ts'
 import type { Fault } from '../fault.ts'
 import { type OwnFront, Steering } from '../front/agent-side/steering.ts'
 import type { LeaseApi } from '../lease/lease-api.ts'
@@ -127,6 +127,7 @@ export class Replica implements StatusSource {
       repeats: this.repeats,
       state: () => this.state,
       ready: () => this.ready(),
+      quiet: () => this.dispatch({ type: 'quiet' }),
     })
   }
 
@@ -178,10 +179,9 @@ export class Replica implements StatusSource {
 
   /** Hands over in the planned order and ends. A second call does not wait for requests in flight. */
   terminate(reason: string): void {
-    if (this.state.ending === null) {
-      this.dispatch({ type: 'terminate', reason })
-      return
-    }
+    const isFirst = endingOf(this.state) === null
+    this.dispatch({ type: 'terminate', reason })
+    if (isFirst) return
     this.hurried.resolve()
     this.dispatch({ type: 'drained' })
   }
@@ -254,6 +254,7 @@ export class Replica implements StatusSource {
   private electionChanged(state: CandidateState): void {
     const lease = state.seen?.lease ?? null
     this.recorder.doubt(state.term?.doubt ?? false)
+    this.recorder.planned(state.term?.planned ?? null, epochSeen(state))
     const serves = state.term === null && holderServes(lease, state.noted.history)
     this.supervisor.dispatch({ type: 'leader_serves', serves })
     this.peers?.ask(state.term !== null)

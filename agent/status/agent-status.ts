@@ -116,7 +116,14 @@ const Status = object({
     /** Time until this follower counts the held Lease as expired, if no renewal comes. */
     freeInMs: number,
   }),
-  leadership: object({ doubt: z.boolean(), killInMs: number, steppingDown: text, coolDownMs: number }),
+  leadership: object({
+    doubt: z.boolean(),
+    killInMs: number,
+    steppingDown: text,
+    /** A planned end that waits for a moment without requests in flight, at most `leftMs`. */
+    planned: z._default(z.nullable(object({ reason: z.string(), leftMs: z.number() })), null),
+    coolDownMs: number,
+  }),
   workload: Workload,
   /** `newest`: the newest version that has led. `outdated`: `version` is older, so that it does not take the Lease. */
   langflow: object({ version: text, newest: text, outdated: z.boolean() }),

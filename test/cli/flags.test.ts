@@ -16,9 +16,9 @@ describe('the flags of commands for people', () => {
   test('default to a check, and a wait of two minutes', async () => {
     const { switchover } = await parse(['switchover'])
     const own = { reason: null, yes: false, timeoutMs: 120_000 }
-    assert.deepEqual(switchover, { to: null, ...own, ...CLUSTER })
+    assert.deepEqual(switchover, { to: null, now: false, ...own, ...CLUSTER })
     assert.deepEqual((await parse(['failover'])).failover, { to: null, ...own, ...CLUSTER })
-    assert.deepEqual((await parse(['restart'])).restart, { inPlace: false, ...own, ...CLUSTER })
+    assert.deepEqual((await parse(['restart'])).restart, { inPlace: false, now: false, ...own, ...CLUSTER })
     assert.deepEqual((await parse(['pause'])).pause, { forMs: null, reason: null, ...CLUSTER })
     assert.deepEqual((await parse(['resume'])).resume, CLUSTER)
     assert.deepEqual((await parse(['history'])).history, CLUSTER)

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { HISTORY_SETTINGS, STATUS_SETTINGS } from '../../agent/cli/status-command.ts'
 import { PAUSE_SETTINGS } from '../../agent/cli/switchover/pause-command.ts'
 import {
+  FAILOVER_SETTINGS,
   RESTART_SETTINGS,
   RESUME_SETTINGS,
   SWITCHOVER_SETTINGS,
@@ -24,7 +25,7 @@ const READERS = {
   status: reader(STATUS_SETTINGS),
   history: reader(HISTORY_SETTINGS),
   switchover: reader(SWITCHOVER_SETTINGS),
-  failover: reader(SWITCHOVER_SETTINGS),
+  failover: reader(FAILOVER_SETTINGS),
   restart: reader(RESTART_SETTINGS),
   pause: reader(PAUSE_SETTINGS),
   resume: reader(RESUME_SETTINGS),

@@ -38,6 +38,7 @@ const DEFAULTS = {
   holdLimit: 1000,
   queueWaitMs: 10_000,
   streamGraceMs: 2_000,
+  quietTimeoutMs: 30_000,
   logLevel: 'info',
 }
 
@@ -72,6 +73,7 @@ const FLAGS: [flag: string, variable: string, text: string, meaning: object][] =
   ['--hold-timeout', 'LEADER_HOLD_TIMEOUT', '1m', { holdTimeoutMs: 60_000 }],
   ['--hold-limit', 'LEADER_HOLD_LIMIT', '5000', { holdLimit: 5000 }],
   ['--queue-wait', 'LEADER_QUEUE_WAIT', '0', { queueWaitMs: 0 }],
+  ['--quiet-timeout', 'LEADER_QUIET_TIMEOUT', '0', { quietTimeoutMs: 0 }],
   ['--stream-grace', 'LEADER_STREAM_GRACE', '0', { streamGraceMs: 0 }],
   ['--log-level', 'LEADER_LOG_LEVEL', 'debug', { logLevel: 'debug' }],
 ]

@@ -16,9 +16,9 @@ describe('the systemd unit', () => {
     assert.equal(words[1], '--disable-sigusr1')
     const { run } = await parse(words.slice(3))
     assert.deepEqual(run!.launcher.command.slice(0, 2), ['/opt/langflow/bin/langflow', 'run'])
-    const { drainTimeoutMs, stopTimeoutMs, holdTimeoutMs, traffic } = run!.agent
+    const { quietTimeoutMs, drainTimeoutMs, stopTimeoutMs, holdTimeoutMs, traffic } = run!.agent
     assert.equal(traffic.mode, 'front')
-    const neededMs = drainTimeoutMs + stopTimeoutMs + holdTimeoutMs + 10_000
+    const neededMs = quietTimeoutMs + drainTimeoutMs + stopTimeoutMs + holdTimeoutMs + 10_000
     assert.ok(Number(value('TimeoutStopSec')) * 1000 >= neededMs)
   })
 

@@ -23,11 +23,11 @@ import {
   STARTUP_PROBE,
 } from './manifests.ts'
 
-const { drainTimeoutMs, stopTimeoutMs, holdTimeoutMs } = AGENT_SETTINGS
+const { drainTimeoutMs, stopTimeoutMs, holdTimeoutMs, quietTimeoutMs } = AGENT_SETTINGS
 const usual = ({ fallback, parse }: typeof drainTimeoutMs) => parse(fallback)
 const LANGFLOW_PORT = 7860
 const GRACE_SECONDS = (usual(drainTimeoutMs) + usual(stopTimeoutMs) + GRACE_SPARE_MS) / 1000
-const FRONT_GRACE_SECONDS = GRACE_SECONDS + usual(holdTimeoutMs) / 1000
+const FRONT_GRACE_SECONDS = GRACE_SECONDS + (usual(quietTimeoutMs) + usual(holdTimeoutMs)) / 1000
 
 const PARTS = {
   kind: 'Deployment',

@@ -23,6 +23,7 @@ export const CONFIG: CandidateConfig = {
   drainTimeoutMs: 20_000,
   stopTimeoutMs: 30_000,
   streamGraceMs: 2_000,
+  quietTimeoutMs: 0,
   onDoubt: 'freeze',
   standby: 'cold',
   startTimeoutMs: 600_000,

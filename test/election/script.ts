@@ -250,6 +250,7 @@ function shownOf({ state, config, now }: Candidate): Readonly<Record<string, unk
     epoch: term?.epoch,
     doubt: term?.doubt || undefined,
     stage: term?.stepDown?.stage,
+    planned: term?.planned?.why.code,
     'set aside': term?.setAside?.reason,
     refused: refused
       ? `${refused.what} ${refused.to}${refused.open ? ', still in the Lease' : ''}`

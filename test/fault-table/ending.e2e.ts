@@ -3,10 +3,22 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { describe } from 'node:test'
 import { FAULTS } from '../harness/faults/catalogue.ts'
+import { freePort } from '../harness/free-port.ts'
 import { HELD, type HeldKind, hold } from '../harness/held-connections.ts'
+import type { ReplicaOptions } from '../harness/replica.ts'
 import { mono, until } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
-import { atMost, type FaultScene, faultTests, type LinkedPod, seconds } from './scene.ts'
+import {
+  atMost,
+  type FaultPlane,
+  type FaultScene,
+  faultTests,
+  type LinkedPod,
+  RUN_MS,
+  SLACK_MS,
+  seconds,
+} from './scene.ts'
+import type { CaseName } from './table.ts'
 
 const NAMES = {
   request: 'a request',
@@ -143,6 +155,77 @@ async function handsOver(scene: FaultScene, from: LinkedPod, to: LinkedPod, kind
   await from.agent.stop()
   await endedCleanly(from)
   return { took: seconds(took), client }
+}
+
+const QUIET_MS = 3_000
+
+describe('handovers with a front', { concurrency: 3 }, () => {
+  fault('connections are held open at a front during a handover', async (scene) => {
+    const a = await scene.leader('a', await withFront(`--quiet-timeout=${QUIET_MS}ms`))
+    const b = await scene.follower('b', await withFront())
+    for (const kind of ['websocket', 'idle'] as const) await hold(kind, frontOf(a))
+    // No front repeats it.
+    await hold('request', frontOf(a), { path: '/slow=3600000', method: 'POST' })
+    const first = await releasedAfter(scene, a, b)
+    atMost(first, QUIET_MS + DRAIN_MS + CUT_MS)
+    const c = await scene.follower('c', await withFront())
+    for (const kind of ['websocket', 'idle'] as const) await hold(kind, frontOf(b))
+    const second = await releasedAfter(scene, b, c)
+    atMost(second, CUT_MS)
+    return `released after ${seconds(first)}, without the request ${seconds(second)}`
+  })
+
+  for (const [name, hand] of [
+    [
+      'a run is in flight while the leader’s pod is deleted',
+      async (_, leader) => void process.kill(leader.launcherPid(), 'SIGTERM'),
+    ],
+    [
+      'a run is in flight while a switchover is requested',
+      (scene) => scene.annotate({ 'langflow-leader/switchover-to': 'b' }),
+    ],
+  ] as const satisfies [
+    name: CaseName,
+    hand: (scene: FaultScene<FaultPlane>, leader: LinkedPod) => Promise<void>,
+  ][])
+    quickFault(name, async (scene) => {
+      const a = await scene.leader('a', await withFront())
+      const b = await scene.follower('b', await withFront())
+      const run = answeredBy(`${frontOf(b)}/slow=${RUN_MS}`)
+      await until('the run is in flight', async () => (await a.status()).traffic.front?.inFlight === 1)
+      await hand(scene, a)
+      await a.agent.find('the wait', ({ msg }) => msg.startsWith('handing over when no request is in flight'))
+      assert.equal(await answeredBy(frontOf(b)), 'a')
+      assert.equal(await run, 'a')
+      const answeredAt = mono()
+      const { released, took } = await scene.handedOver(a, b)
+      atMost(released - answeredAt, CUT_MS + SLACK_MS)
+      return `released ${seconds(released - answeredAt)} after the answer; ${nextHolder({ took })}`
+    })
+})
+
+async function withFront(...flags: string[]): Promise<Partial<ReplicaOptions>> {
+  const address = `127.0.0.1:${await freePort()}`
+  return { flags: ['--traffic=front', `--front-listen=${address}`, `--front-address=${address}`, ...flags] }
+}
+
+function frontOf({ options }: LinkedPod): string {
+  const address = options.flags?.find((flag) => flag.startsWith('--front-address='))
+  return `http://${address?.split('=')[1]}`
+}
+
+/** The replica whose LangFlow answered a POST, which no front repeats. */
+async function answeredBy(url: string): Promise<string> {
+  const response = await fetch(url, { method: 'POST' })
+  const text = await response.text()
+  assert.equal(response.status, 200, text)
+  return JSON.parse(text).replica
+}
+
+async function releasedAfter(scene: FaultScene, from: LinkedPod, to: LinkedPod): Promise<number> {
+  const [since, began] = [scene.watch.length, mono()]
+  process.kill(from.launcherPid(), 'SIGTERM')
+  return (await scene.handedOver(from, to, since)).released - began
 }
 
 const RETRY_MS = 100

@@ -34,6 +34,8 @@ export const SLACK_MS = embedded ? ANY_MS : 300
 export const TAKING_MS = embedded ? ANY_MS : 300
 /** Time from an event of the watch to the death of LangFlow. */
 export const AT_ONCE_MS = embedded ? ANY_MS : 250
+/** Longer than the drain timeout. */
+export const RUN_MS = embedded ? 7_000 : 25_000
 export const EDITS = embedded ? 1 : 3
 export const OUTAGE_MS = embedded ? 3_000 : 12_000
 const JUST_RENEWED_MS = embedded ? 3_650 : 12_500

@@ -215,6 +215,10 @@ const TABLE = {
     'an SSE stream is held open during a handover': { must: 'As for a request.' },
     'a websocket is held open during a handover': { must: 'As for a request.' },
     'an idle connection is held open during a handover': { must: 'As for a request, within 3.5 s.' },
+    'connections are held open at a front during a handover': {
+      done: 'With `--traffic=front --quiet-timeout=3s`: a request without an end, a websocket without messages, an idle connection.',
+      must: 'Released within 9.5 s (quiet timeout + drain timeout + 1.5 s). Without the request within 1.5 s.',
+    },
   },
   T20: {
     'a flow attacks its launcher': {
@@ -266,6 +270,16 @@ const TABLE = {
     'LangFlow hangs without computing': {
       done: 'Once its event loop waits, once it is frozen.',
       must: 'Handed over within 11 s.',
+    },
+  },
+  T31: {
+    'a run is in flight while the leader’s pod is deleted': {
+      done: 'It takes 25 s, with `--traffic=front`.',
+      must: 'The run is answered, and so are requests that arrive meanwhile. Released within 1.5 s of the answer.',
+    },
+    'a run is in flight while a switchover is requested': {
+      done: 'The same run.',
+      must: 'As for the deleted pod.',
     },
   },
 } as const satisfies Record<string, Record<string, FaultCase>>

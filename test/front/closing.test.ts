@@ -153,6 +153,58 @@ test('in a planned takeover, requests in flight finish, new requests wait, and i
   assert.equal((await late).body, 'ok')
 })
 
+test('until a quiet moment all requests are served; from then on they wait, until the agent closes the gate or stays', async (t) => {
+  const answers: ServerResponse[] = []
+  const langflow = await fakeLangFlow(t, (incoming, outgoing) => {
+    if (incoming.url === '/slow') answers.push(outgoing)
+    else outgoing.end('ok')
+  })
+  const clock = new VirtualClock()
+  const front = await TestFront.serving(t, langflow.port, { clock })
+  const slow = ask(front.port, '/slow', { method: 'POST', body: 'x' })
+  await langflow.seen.next('the slow request', (one) => one === 'POST /slow')
+  await front.untilQuiet()
+  await clock.pass(1_000)
+  assert.equal((await ask(front.port, '/meanwhile')).body, 'ok')
+  assert.ok(front.reports.list.every(({ type }) => type !== 'quiet'))
+  answers[0]?.end('done')
+  assert.equal((await slow).body, 'done')
+  await clock.pass(20)
+  await front.quiet()
+  const arrived = front.arrival()
+  const late = ask(front.port, '/late')
+  await arrived
+  // The agent repeats the route each second, to see whether the front answers.
+  await front.untilQuiet()
+  await front.quiet()
+  await clock.pass(1_000)
+  await front.counts('one held request', ({ held, inFlight }) => held === 1 && inFlight === 0)
+  await front.toLangFlow()
+  assert.equal((await late).body, 'ok')
+  await front.untilQuiet()
+  await front.quiet()
+  await front.closes()
+  const next = ask(front.port, '/next')
+  await clock.pass(1_000)
+  await front.counts('one held request', ({ held }) => held === 1)
+  await front.toLangFlow(FOR_EVER, 2)
+  assert.equal((await next).body, 'ok')
+})
+
+test('a stream is idle, and delays no quiet moment, two seconds after its last byte', async (t) => {
+  const clock = new VirtualClock()
+  const front = await streaming(t, clock)
+  const stream = await openStream(front)
+  await front.untilQuiet()
+  await clock.pass(1_980)
+  assert.ok(front.reports.list.every(({ type }) => type !== 'quiet'))
+  await clock.pass(20)
+  await front.quiet()
+  // Nothing is left to finish, so the stream gets no grace.
+  await front.closes(1, clock.mono())
+  assert.equal(await text(stream), 'data: 1\n\n')
+})
+
 test('a front that ends answers held and late requests, each with Connection: close', async (t) => {
   const langflow = await fakeLangFlow(t)
   const front = await TestFront.start(t, at(langflow.port))

@@ -104,11 +104,23 @@ export class FrontDriver {
   }
 
   toLangFlow(until = FOR_EVER, epoch = 1, key = KEY): Promise<void> {
-    return this.route({ to: 'langflow', epoch, key, until, closing: null })
+    return this.route({ to: 'langflow', epoch, key, until, closing: null, untilQuiet: false })
   }
 
   closes(epoch = 1, closing = FOR_EVER, until = FOR_EVER): Promise<void> {
-    return this.route({ to: 'langflow', epoch, key: KEY, until, closing })
+    return this.route({ to: 'langflow', epoch, key: KEY, until, closing, untilQuiet: false })
+  }
+
+  untilQuiet(until = FOR_EVER): Promise<void> {
+    return this.route({ to: 'langflow', epoch: 1, key: KEY, until, closing: null, untilQuiet: true })
+  }
+
+  /** The last route is still followed when this resolves. */
+  quiet(): Promise<FromFront> {
+    return this.reports.next(
+      `a quiet moment on route ${this.#routes}`,
+      (message) => message.type === 'quiet' && message.id === this.#routes,
+    )
   }
 
   toLeader(address: string, epoch = 1, key = KEY): Promise<void> {

@@ -95,6 +95,8 @@ export class FrontScene extends ApiServerScene {
       LEADER_TRAFFIC: 'front',
       LEADER_FRONT_LISTEN: `127.0.0.1:${front}`,
       LEADER_STREAM_GRACE: '500ms',
+      // The client keeps requests in flight at any time.
+      LEADER_QUIET_TIMEOUT: '300ms',
       POD_NAME: name,
       POD_UID: name,
       POD_IP: '127.0.0.1',

@@ -252,6 +252,10 @@ export class ServerScene<S extends SceneServer> extends Scene {
     return patchLease(this.plane, this.namespace, LEASE, { spec })
   }
 
+  annotate(annotations: Readonly<Record<string, string>>): Promise<void> {
+    return patchLease(this.plane, this.namespace, LEASE, { metadata: { annotations } })
+  }
+
   kubectl(this: ServerScene<ControlPlane>, ...args: string[]): Promise<{ stdout: string }> {
     return this.plane.kubectl([`--namespace=${this.namespace}`, ...args])
   }

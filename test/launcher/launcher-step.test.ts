@@ -302,7 +302,10 @@ describe('an end', () => {
       'ending by force, order: kill, tini last',
     ],
     'goes on after an exit': [() => stopping().take(exited()), 'ending in order, order: terminate'],
-    'by an exit is a kill': [() => running().take(exited()), 'ending by force, exit: report exited, kill, tini last'],
+    'by an exit is a kill': [
+      () => running().take(exited()),
+      'ending by force, exit: report exited, kill, tini last',
+    ],
     'of a process of an earlier start is ignored': [() => running().take(exited(0)), 'running'],
     'by force begins once': [
       () => killing().take(kill).take(stop(0)).take(exited()),

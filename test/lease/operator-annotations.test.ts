@@ -58,13 +58,14 @@ test('a switchover is requested to a pod, or to any replica', () => {
 
 test('a failover goes before a switchover, and both before a restart', () => {
   const restart = { restart: '', 'request-reason': ' a leak ' }
-  assert.deepEqual(requestOf(noted(restart)), { what: 'restart', to: '', reason: 'a leak' })
-  const both = { ...restart, 'switchover-to': 'a' }
-  assert.deepEqual(requestOf(noted(both)), { what: 'switchover', to: 'a', reason: 'a leak' })
+  assert.deepEqual(requestOf(noted(restart)), { what: 'restart', to: '', reason: 'a leak', now: false })
+  const both = { ...restart, 'switchover-to': 'a', 'request-now': 'true' }
+  assert.deepEqual(requestOf(noted(both)), { what: 'switchover', to: 'a', reason: 'a leak', now: true })
   assert.deepEqual(requestOf(noted({ ...both, 'failover-to': '*', 'request-reason': ' ' })), {
     what: 'failover',
     to: '*',
     reason: null,
+    now: true,
   })
 })
 

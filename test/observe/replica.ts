@@ -42,7 +42,7 @@ export const SERVING: AgentStatus = {
     watch: 'up',
     freeInMs: null,
   },
-  leadership: { doubt: false, killInMs: 13_250, steppingDown: null, coolDownMs: null },
+  leadership: { doubt: false, killInMs: 13_250, steppingDown: null, planned: null, coolDownMs: null },
   workload: {
     state: 'running',
     epoch: 7,

@@ -15,7 +15,7 @@ export const MEMBER: Member = {
   leads: false,
 }
 
-export const TERM = { epoch: 1, doubt: false, stepDown: null } as Term
+export const TERM = { epoch: 1, doubt: false, stepDown: null, planned: null } as Term
 
 export function electionState(term: Term | null, more: Partial<CandidateState> = {}): CandidateState {
   return { ...initialState(), ...more, term } as CandidateState

@@ -94,9 +94,13 @@ describe('a leader whose front does not listen', () => {
 describe('a leader hands over to a newer revision', () => {
   test('once, names the successor, and logs this', () => {
     const b = new Bench().polls({}, { term: STEPPING_DOWN })
-    const successor = { type: 'successor', identity: 'n', content: 'none' }
+    const successor = { type: 'successor', identity: 'n', content: 'none', newer: true }
     const reason = 'a replica of a newer revision is ready'
-    assert.deepEqual(b.facts, [successor, { type: 'step_down', code: 'newer_revision', reason }, successor])
+    assert.deepEqual(b.facts, [
+      successor,
+      { type: 'step_down', code: 'newer_revision', reason, now: false },
+      successor,
+    ])
     assert.equal(b.lines.length, 1)
   })
 

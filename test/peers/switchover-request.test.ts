@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { describe, test } from 'node:test'
 import type { Fact, Term } from '../../agent/election/state.ts'
 import type { Member } from '../../agent/peers/peers.ts'
 import { Switchover } from '../../agent/peers/switchover-request.ts'
@@ -14,8 +14,11 @@ class Bench {
   asks = 0
   to: string | null = null
   reason = ''
+  now = ''
   term: Term | null = TERM
   paused = false
+  /** The leader waits for a quiet moment. */
+  waits = false
   members: readonly Member[] = [READY, UNREADY]
   readonly switchover: Switchover
 
@@ -31,14 +34,31 @@ class Bench {
       identity: 'a_1',
       peers: hasPeers ? peers : null,
       state: () => this.state,
-      dispatch: (fact) => void this.facts.push(fact),
+      dispatch: (fact) => this.obey(fact),
     })
+  }
+
+  /** As the election does. */
+  private obey(fact: Fact): void {
+    this.facts.push(fact)
+    const { term } = this
+    if (term === null) return
+    if (fact.type === 'switchover_refused')
+      this.term = {
+        ...term,
+        planned: null,
+        refusal: { what: 'switchover', to: fact.to, reason: '', open: true },
+      }
+    else if (fact.type === 'step_down' && this.waits && !fact.now)
+      this.term = { ...term, planned: { why: fact, until: 0 } }
+    else this.term = { ...term, stepDown: {} as never }
   }
 
   private get state() {
     const request = {
       'langflow-leader/switchover-to': this.to ?? '',
       'langflow-leader/request-reason': this.reason,
+      'langflow-leader/request-now': this.now,
     }
     const lease = { metadata: { annotations: this.to === null ? {} : request } }
     const { term, paused } = this
@@ -48,6 +68,7 @@ class Bench {
   /** An operator requests a switchover to `to` in the Lease, and the peers answer. */
   asked(to: string | null): this {
     this.to = to
+    if (to === null && this.term !== null) this.term = { ...this.term, refusal: null }
     this.switchover.leaseChanged()
     this.switchover.asked()
     return this
@@ -69,7 +90,7 @@ test('a request is decided once, after the peers were asked again', () => {
   b.switchover.asked()
   b.switchover.asked()
   const reason = 'an operator asked for a switchover to b: an upgrade'
-  assert.deepEqual(b.facts, [{ type: 'step_down', code: 'switchover', reason, to: 'b_1' }])
+  assert.deepEqual(b.facts, [{ type: 'step_down', code: 'switchover', reason, now: false, to: 'b_1' }])
 })
 
 const REFUSED = 'switchover_refused'
@@ -103,10 +124,43 @@ test('a request waits for the end of a doubt or of a restart in place, but not o
     }
   const ending = new Bench()
   ending.term = { ...TERM, stepDown: {} as never }
-  ending.asked('b')
-  ending.term = TERM
   assert.deepEqual(ending.asked('b').facts, [])
 })
+
+for (const hasPeers of [true, false])
+  describe(`while the leader waits for a quiet moment ${hasPeers ? 'with' : 'without'} peers`, () => {
+    const waiting = () => Object.assign(new Bench(hasPeers), { waits: true }).asked('b')
+    const types = ({ facts }: Bench) => facts.map(({ type }) => type)
+
+    test('a target that could no longer take over is refused', () => {
+      const b = waiting()
+      b.members = [UNREADY]
+      b.switchover.asked()
+      b.switchover.asked()
+      assert.equal(types(b).at(-1), hasPeers ? REFUSED : 'step_down')
+      assert.ok(types(b).filter((type) => type === REFUSED).length < 2)
+    })
+
+    test('an operator hurries the request', () => {
+      const b = waiting()
+      b.now = 'true'
+      const { stepDown } = b.asked('b').term as Term
+      assert.notEqual(stepDown, null)
+    })
+
+    test('a request whose wait has ended without a handover is decided again', () => {
+      const b = waiting()
+      b.term = { ...TERM, planned: null }
+      b.asked('b')
+      assert.ok(b.term.planned)
+    })
+
+    test('a request does not delay the end of the pod', () => {
+      const b = new Bench(hasPeers)
+      b.term = { ...TERM, planned: { why: { code: 'container_ending', reason: '' }, until: 0 } }
+      assert.deepEqual(types(b.asked('b')), [])
+    })
+  })
 
 test('a repeated request and a request in another term are decided again, but not by a follower', () => {
   const b = new Bench().asked('c').asked(null).asked('c')

@@ -113,6 +113,7 @@ test('an agent counts answers to its front as work of LangFlow, and exits only o
     listening: true,
     problem: null,
     counts: { ...NO_COUNTS, answeredAt: Number.MAX_VALUE },
+    quiet: false,
     follow: (route: FrontRoute) => {
       routes.push(route)
       return acknowledged.promise

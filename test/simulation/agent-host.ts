@@ -10,7 +10,9 @@ import { Supervisor } from '../../agent/supervisor/supervisor.ts'
 import { apiClient } from './api-client.ts'
 import { AgentEnd } from './link.ts'
 import { Process } from './process.ts'
+import type { Random } from './random.ts'
 import { RESPAWN_MS, type Replica } from './replica.ts'
+import { LONGEST_QUIET_MS } from './timings.ts'
 import type { World } from './world.ts'
 
 /** The stages of an agent. A test run must terminate agents at each of them. */
@@ -82,7 +84,8 @@ export class AgentHost {
               access: { address: '10.1.2.3:8091', key: identity },
               holdTimeoutMs: 0,
               probe: async () => null,
-              process: () => modelFront(process, config.gateMs),
+              process: (changed) =>
+                modelFront(process, config.gateMs, () => quietAfter(world.random), changed),
             },
       supervisor: ({ dispatch, ...wiring }) =>
         new Supervisor({
@@ -210,8 +213,19 @@ function modelPeers(process: Process, look: () => readonly Member[], asked: (() 
   return peers satisfies Pick<Peers, keyof Peers>
 }
 
+/** Milliseconds until the front has no request in flight: often none, and at times longer than any quiet timeout. */
+function quietAfter(random: Random): number {
+  return random.chance(0.5) ? 0 : random.between(0, 2 * LONGEST_QUIET_MS)
+}
+
 /** The process of the model's front. It acknowledges each change of the gate after `gateMs`. */
-function modelFront(process: Process, gateMs: number): ReturnType<OwnFront['process']> {
+function modelFront(
+  process: Process,
+  gateMs: number,
+  quietMs: () => number,
+  changed: () => void,
+): ReturnType<OwnFront['process']> {
+  let looking: Timer | null = null
   let current: boolean | null = null
   let waiting: PromiseWithResolvers<void> | null = null
   let lastChange = 0
@@ -219,7 +233,19 @@ function modelFront(process: Process, gateMs: number): ReturnType<OwnFront['proc
     listening: true,
     problem: null,
     counts: NO_COUNTS,
+    quiet: false,
     follow(route) {
+      const untilQuiet = route.to === 'langflow' && route.untilQuiet
+      if (!untilQuiet) {
+        looking?.cancel()
+        looking = null
+        this.quiet = false
+      } else {
+        looking ??= process.after(gateMs + quietMs(), () => {
+          this.quiet = true
+          changed()
+        })
+      }
       const open = route.to === 'langflow' && route.closing === null
       if (open !== current) {
         current = open

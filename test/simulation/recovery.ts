@@ -129,12 +129,14 @@ export class Recovery {
   }
 
   private get handoverMs(): number {
-    return ASK_MS + this.longest('drainTimeoutMs') + this.longest('stopTimeoutMs') + this.plainMs
+    const endMs =
+      this.longest('quietTimeoutMs') + this.longest('drainTimeoutMs') + this.longest('stopTimeoutMs')
+    return ASK_MS + endMs + this.plainMs
   }
 
   /** The longest of all replicas, because any of them may be the next leader. */
   private longest(
-    timing: 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs' | 'drainTimeoutMs' | 'stopTimeoutMs',
+    timing: `${'leaseDuration' | 'renewDeadline' | 'retryPeriod' | `${'quiet' | 'drain' | 'stop'}Timeout`}Ms`,
   ): number {
     return Math.max(...this.world.replicas.map(({ config }) => config[timing]))
   }

@@ -184,14 +184,18 @@ export class Replica {
   nameSuccessor(successor: Replica | undefined): void {
     const { agent } = this
     const identity = successor?.identity ?? null
-    agent?.process.deliver(() => agent.elector.dispatch({ type: 'successor', identity, content: 'none' }))
+    agent?.process.deliver(() =>
+      agent.elector.dispatch({ type: 'successor', identity, content: 'none', newer: true }),
+    )
   }
 
   stepDown(): void {
     const { agent } = this
-    agent?.process.deliver(() =>
-      agent.elector.dispatch({ type: 'step_down', code: 'newer_revision', reason: 'a newer revision' }),
-    )
+    agent?.process.deliver(() => {
+      const { elector } = agent
+      elector.dispatch({ type: 'successor', ...elector.state.successor, newer: true })
+      elector.dispatch({ type: 'step_down', code: 'newer_revision', reason: 'a newer revision' })
+    })
   }
 
   terminateAgent(): void {

@@ -4,6 +4,7 @@ import type { Random } from './random.ts'
 import type { ReplicaConfig } from './replica.ts'
 
 const KILL_MARGIN_MS = 1_000
+export const LONGEST_QUIET_MS = 8_000
 
 /** The configurations of a run's replicas: one, or two while a rolling change is under way. */
 export class Timings {
@@ -22,8 +23,10 @@ export class Timings {
     const after = random.chance(0.25) ? change(random, before) : null
     const [older, newer] = versionsOf(versions)
     const gateMs = versions.chance(0.3) ? versions.between(0, 2_000) : 0
-    this.before = { ...before, ...older, gateMs }
-    this.after = after === null ? null : { ...after, ...newer, gateMs }
+    const quietTimeoutMs = versions.chance(0.8) ? versions.between(0, LONGEST_QUIET_MS) : 0
+    const front = { gateMs, quietTimeoutMs }
+    this.before = { ...before, ...older, ...front }
+    this.after = after === null ? null : { ...after, ...newer, ...front }
   }
 
   get change(): boolean {
@@ -57,6 +60,7 @@ function draw(random: Random, revision: string): ReplicaConfig {
     owner: null,
     onChange: 'handover' as const,
     gateMs: 0,
+    quietTimeoutMs: 0,
     ...UNKNOWN,
   }
   return { ...timings, ...rest, onDoubt, standby, revision }

@@ -34,7 +34,7 @@ type Options = Pick<DrillSettings, 'scenario' | 'rtoMs' | 'timeoutMs'>
 
 /** Time after the recovery, until the last failed attempts have ended. */
 const QUIET_MS = 3_000
-const SWITCHOVER = { what: 'switchover', to: ANY_POD, reason: null } as const
+const SWITCHOVER = { what: 'switchover', to: ANY_POD, reason: null, now: false } as const
 
 export function runDrill(options: DrillSettings): Promise<number> {
   const { service, flow, apiKey, yes, output } = options

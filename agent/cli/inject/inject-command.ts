@@ -103,8 +103,8 @@ function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Varia
     frontPort: values.frontListen.port,
     /** The time from the pod's SIGTERM until LangFlow has stopped. */
     endMs: values.drainTimeoutMs + values.stopTimeoutMs + GRACE_SPARE_MS,
-    /** A terminating front still forwards the requests that it holds. */
-    holdMs: traffic === 'front' ? values.holdTimeoutMs : 0,
+    /** The wait for a quiet moment. At the end, a front still forwards the requests that it holds. */
+    frontMs: traffic === 'front' ? values.quietTimeoutMs + values.holdTimeoutMs : 0,
   }
 }
 

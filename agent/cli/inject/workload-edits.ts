@@ -86,7 +86,7 @@ function namesOf({ langflow, port }: Workload): string[] {
 function* inPod(workload: Workload, options: InjectOptions): Generator<Edit> {
   const { pod, langflow, names, hasDefaultAccount } = workload
   const { image, traffic, port } = options
-  const graceSeconds = Math.ceil((options.endMs + options.holdMs) / 1000)
+  const graceSeconds = Math.ceil((options.endMs + options.frontMs) / 1000)
   const { own, supplementalGroups } = userFor(pod, langflow)
   const added = initContainers({
     ...{ image, traffic, port },

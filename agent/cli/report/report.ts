@@ -8,14 +8,8 @@ import { FatalError, oneLine } from '../../exit.ts'
 import type { ApiError } from '../../kube/kube-errors.ts'
 import { type KubeObject, type KubeObjects, POD } from '../../kube/kube-objects.ts'
 import { LEASE } from '../../lease/lease-api.ts'
-import {
-  LAST_DRILL,
-  PAUSE_REASON,
-  PAUSED,
-  PAUSED_UNTIL,
-  REQUEST_REASON,
-  REQUESTS,
-} from '../../lease/operator-annotations.ts'
+import { LAST_DRILL, PAUSE_ANNOTATIONS } from '../../lease/operator-annotations.ts'
+import { REQUEST_ANNOTATIONS } from '../../lease/written-lease.ts'
 import { EVENTS } from '../../observe/log.ts'
 import { redactText } from '../../redaction.ts'
 import { VERSION } from '../../version.ts'
@@ -45,7 +39,7 @@ export interface Reading {
 
 const MOST_LINES = 500
 const LEASE_FIELDS = 'holderIdentity,leaseTransitions,leaseDurationSeconds,acquireTime,renewTime'.split(',')
-const NOTES = [...Object.values(REQUESTS), REQUEST_REASON, PAUSED, PAUSED_UNTIL, PAUSE_REASON, LAST_DRILL]
+const NOTES = [...REQUEST_ANNOTATIONS, ...PAUSE_ANNOTATIONS, LAST_DRILL]
 const LOG_FIELDS =
   'level,time,component,identity,epoch,event,code,reason,msg,times,lasted,durationMs,successor,mode,pid,port'.split(
     ',',

@@ -29,25 +29,30 @@ export const REQUEST_SETTINGS = {
   }),
   ...RESUME_SETTINGS,
 }
-export const SWITCHOVER_SETTINGS = { ...TO, ...REQUEST_SETTINGS }
+const NOW = group('Request', { now: onOff('do not wait for a moment without requests in flight') })
+export const FAILOVER_SETTINGS = { ...TO, ...REQUEST_SETTINGS }
+export const SWITCHOVER_SETTINGS = { ...NOW, ...FAILOVER_SETTINGS }
 export const RESTART_SETTINGS = {
   ...group('Request', {
     inPlace: onOff('stop and start LangFlow in the leader’s pod; users wait for the start'),
   }),
+  ...NOW,
   ...REQUEST_SETTINGS,
 }
-type Options = Values<typeof REQUEST_SETTINGS> & { readonly to?: string | null; readonly inPlace?: boolean }
+type Options = Values<typeof REQUEST_SETTINGS> &
+  Partial<Values<typeof SWITCHOVER_SETTINGS> & Values<typeof RESTART_SETTINGS>>
 
 export function addSwitchover(program: Command): void {
   addRequest(program, 'switchover', 'hand over to another replica', SWITCHOVER_SETTINGS, [
     ['Report whether a handover is possible', ''],
     ['Hand over to one pod', '--to langflow-1 --yes'],
+    ['Hand over without a wait for the requests in flight', '--now --yes'],
   ])
 }
 
 export function addFailover(program: Command): void {
   const about = 'take the leadership from a leader that renews its Lease, but does not answer'
-  addRequest(program, 'failover', about, SWITCHOVER_SETTINGS, [
+  addRequest(program, 'failover', about, FAILOVER_SETTINGS, [
     ['Take the leadership from the leader', '--yes'],
     ['Give it to one pod, with a reason', '--to langflow-1 --reason "its fronts are cut off" --yes'],
   ])
@@ -72,10 +77,10 @@ function addRequest(
   addFlags(command, settings)
   addExamples(command, examples)
   command.action(async () => {
-    const { to = null, inPlace = false, ...options } = readFlags(command, settings) as Options
+    const { to = null, inPlace = false, now = false, ...options } = readFlags(command, settings) as Options
     const { runRequest } = await import('./switchover-progress.ts')
     const what = name === 'restart' && !inPlace ? 'switchover' : name
-    process.exitCode = await runRequest({ what, to: inPlace ? '' : (to ?? ANY_POD) }, options)
+    process.exitCode = await runRequest({ what, to: inPlace ? '' : (to ?? ANY_POD), now }, options)
   })
 }
 

@@ -8,6 +8,7 @@ import {
   type OperatorRequest,
   pauseOf,
   podOf,
+  REQUEST_NOW,
   REQUEST_REASON,
   REQUESTS,
   requestOf,
@@ -123,7 +124,8 @@ export async function writeRequest(
     }
     // A failover replaces requests that the leader has not answered.
     const before = asked.what === 'failover' ? { [REQUESTS.switchover]: null, [REQUESTS.restart]: null } : {}
-    return { ...before, [REQUESTS[asked.what]]: annotationOf(asked), [REQUEST_REASON]: asked.reason }
+    const how = { [REQUEST_REASON]: asked.reason, [REQUEST_NOW]: asked.now ? 'true' : null }
+    return { ...before, [REQUESTS[asked.what]]: annotationOf(asked), ...how }
   })
   return plan as unknown as Plan
 }
@@ -147,8 +149,9 @@ export function isAnswered(lease: Lease, plan: Plan): boolean {
 /** Removes a request that still has its value. Rejects with an `OperationError` that contains the command to remove it by hand. */
 export async function withdraw(cluster: Operable, plan: Plan): Promise<Lease> {
   const key = REQUESTS[plan.what]
+  const removed = { [key]: null, [REQUEST_REASON]: null, [REQUEST_NOW]: null }
   return await updateAnnotations(cluster, ({ metadata }) =>
-    metadata.annotations?.[key] === annotationOf(plan) ? { [key]: null, [REQUEST_REASON]: null } : null,
+    metadata.annotations?.[key] === annotationOf(plan) ? removed : null,
   ).catch((error: Error) => {
     const command = `kubectl annotate lease ${cluster.leaseName} --namespace=${cluster.namespace} ${key}-`
     const what = `the request could not be withdrawn: ${error.message}`

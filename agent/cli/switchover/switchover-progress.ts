@@ -5,7 +5,7 @@ import { formatDuration, shortDuration } from '../../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../../lease/lease.ts'
 import { historyOf, holderServes } from '../../lease/lease-history.ts'
 import { ANY_POD, describeTarget, type OperatorRequest, podOf } from '../../lease/operator-annotations.ts'
-import type { ReplicaRow } from '../../status/agent-status.ts'
+import type { AgentStatus, ReplicaRow } from '../../status/agent-status.ts'
 import { Cluster, holderRow, type Operable } from '../cluster.ts'
 import { EXIT_CODES, OperationError } from '../exit-codes.ts'
 import { formatted, note, operating, printLines, write } from '../output.ts'
@@ -14,13 +14,15 @@ import type { REQUEST_SETTINGS } from './switchover-command.ts'
 import { isAnswered, isFor, type Plan, replicasFor, withdraw, writeRequest } from './switchover-plan.ts'
 
 /** The phases of a request, in this order. A phase that is shorter than the time between two reads may be missing. */
-const PHASES = ['requested', 'draining', 'stopped', 'released', 'acquired', 'serving'] as const
+const PHASES = ['requested', 'waiting', 'draining', 'stopped', 'released', 'acquired', 'serving'] as const
 
 export interface RequestPhase {
   readonly phase: (typeof PHASES)[number]
   readonly pod: string
   /** Milliseconds from the write of the request to the first read that showed the phase. */
   readonly afterMs: number
+  /** Of the phase `waiting`. */
+  readonly detail?: string
 }
 
 /** One read of the Lease, and then of its replicas. */
@@ -50,9 +52,10 @@ export function step(plan: Plan, before: Progress, { lease, rows, afterMs }: Sig
   for (const [phase, pod] of shownBy(plan, lease, rows)) {
     const last = phases.at(-1) as RequestPhase
     const isOld = last.pod === pod && PHASES.indexOf(phase) <= PHASES.indexOf(last.phase)
-    if (!isOld) phases.push({ phase, pod, afterMs })
+    const detail = phase === 'waiting' ? { detail: describeWait(holderRow(lease, rows)?.status ?? null) } : {}
+    if (!isOld) phases.push({ phase, pod, afterMs, ...detail })
   }
-  const refusal = refusalOf(plan, lease, rows, phases.length > 1)
+  const refusal = refusalOf(plan, lease, rows, beginningOf(phases) !== null)
   const isServed = phases.at(-1)?.phase === 'serving'
   // The new leader records the time without a server shortly after it serves.
   const isRecorded = plan.what === 'restart' || holderServes(lease, historyOf(lease))
@@ -71,11 +74,25 @@ function shownBy(plan: Plan, lease: Lease, rows: readonly ReplicaRow[]): [Reques
   } else if (holder === '') shown.released = epoch === plan.epoch
   else if (status !== null) {
     const isNew = plan.what === 'restart' && status.workload.orderedAt !== plan.orderedAt
+    shown.waiting = status.leadership.planned !== null
     shown.draining = isHandingOver(status)
     shown.stopped = isNew || (shown.draining && status.workload.state === 'idle')
     shown.serving = isNew && isOpen
   }
   return PHASES.filter((phase) => shown[phase]).map((phase) => [phase, shown.acquired ? holder : plan.from])
+}
+
+/** Until then, the request can be withdrawn. */
+function beginningOf(phases: readonly RequestPhase[]): RequestPhase | null {
+  return phases.find(({ phase }) => phase !== 'requested' && phase !== 'waiting') ?? null
+}
+
+function describeWait(status: AgentStatus | null): string {
+  const { inFlight = 0, streams = 0 } = status?.traffic.front ?? {}
+  const open = [`${inFlight} request${inFlight === 1 ? '' : 's'} in flight`]
+  if (streams > 0) open.push(`${streams} stream${streams === 1 ? '' : 's'}`)
+  const left = Math.ceil((status?.leadership.planned?.leftMs ?? 0) / 1000)
+  return `waiting for a quiet moment: ${open.join(', ')}, ${left} s left`
 }
 
 /** Why the leader does not obey; `null` if it may still obey, or has begun. */
@@ -95,7 +112,7 @@ function outcomeOf({ what, from, to: asked }: Plan, phases: readonly RequestPhas
   const isElsewhere = what !== 'restart' && (to === from || (asked !== ANY_POD && to !== asked))
   // The new leader records the time without a server. A restart has no such record.
   const recordedMs = historyOf(lease).find((term) => term.epoch === epoch)?.gapMs ?? null
-  const shownMs = (phases.at(-1)?.afterMs ?? 0) - (phases[1]?.afterMs ?? 0)
+  const shownMs = (phases.at(-1)?.afterMs ?? 0) - (beginningOf(phases)?.afterMs ?? 0)
   const gapMs = what === 'restart' ? shownMs : recordedMs
   const result = isElsewhere ? 'elsewhere' : RESULTS[what]
   return { result, asked, from, to, epoch, gapMs, phases } as const
@@ -169,7 +186,7 @@ export async function followRequest(
   const end = await repeat(clock, limits, look)
   if (typeof end === 'object') return end
   const late = `LangFlow does not serve again after ${formatDuration(limits.timeoutMs)}${problem}`
-  const fate = await giveUp(cluster, plan, progress.phases.length > 1)
+  const fate = await giveUp(cluster, plan, beginningOf(progress.phases) !== null)
   throw new OperationError(end, `${end === 'timed_out' ? late : 'interrupted'}: ${fate}`)
 }
 
@@ -185,8 +202,8 @@ async function giveUp(cluster: Operable, plan: Plan, begun: boolean): Promise<st
 }
 
 /** `    1.3s  released   langflow-0` */
-export function phaseLine({ phase, pod, afterMs }: RequestPhase): string {
-  return `${shortDuration(afterMs).padStart(8)}  ${phase.padEnd(9)}  ${pod}`
+export function phaseLine({ phase, pod, afterMs, detail }: RequestPhase): string {
+  return `${shortDuration(afterMs).padStart(8)}  ${detail ?? `${phase.padEnd(9)}  ${pod}`}`
 }
 
 export function describeOutcome({ result, asked, from, to, gapMs }: Outcome): string[] {
@@ -201,7 +218,7 @@ export function describeOutcome({ result, asked, from, to, gapMs }: Outcome): st
 
 /** Resolves to the exit code. Without `yes`, only the conditions are checked. */
 export function runRequest(
-  asked: Pick<OperatorRequest, 'what' | 'to'>,
+  asked: Omit<OperatorRequest, 'reason'>,
   { reason, yes, timeoutMs, output, ...at }: Values<typeof REQUEST_SETTINGS>,
 ): Promise<number> {
   return operating(output, async () => {

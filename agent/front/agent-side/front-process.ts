@@ -109,6 +109,8 @@ export class FrontProcess {
   #routeId = 0
   #waiting: { readonly id: number; readonly followed: () => void }[] = []
   problem: Fault = null
+  /** The front holds new requests at a quiet moment, as the present route requests. */
+  quiet = false
   counts = NO_COUNTS
 
   constructor(options: FrontProcessOptions) {
@@ -129,6 +131,7 @@ export class FrontProcess {
   follow(route: FrontRoute): Promise<void> {
     this.#route = route
     this.#routeId++
+    this.quiet = false
     if (this.#phase.name === 'down') this.#child.start()
     else this.#sendRoute()
     if ((this.#phase as FrontPhase).name === 'down') return Promise.resolve()
@@ -187,6 +190,9 @@ export class FrontProcess {
         if (phase.name === 'listening') phase.checkedAt = null
         this.#followed(message.id)
         if (message.id !== this.#routeId) return
+        break
+      case 'quiet':
+        this.quiet = message.id === this.#routeId
         break
       case 'counts':
         this.counts = message.counts

@@ -18,12 +18,13 @@ export function routeOf(facts: RouteFacts): FrontRoute {
   const { state, open, own, config } = facts
   const { term, seen, highestEpoch } = state
   if (term !== null) {
-    const { epoch, renewedAt, stepDown } = term
+    const { epoch, renewedAt, stepDown, planned } = term
     const draining = stepDown?.stage === 'draining' ? stepDown : null
     if (draining === null && !(open && stepDown === null)) return { to: 'nobody', epoch, key: own.key }
     // A LangFlow that does not serve cannot finish any request.
     const closing = draining && (draining.served ? draining.drainDeadline : draining.closedAt)
-    return { to: 'langflow', epoch, key: own.key, until: doubtAt(config, renewedAt).mono, closing }
+    const until = doubtAt(config, renewedAt).mono
+    return { to: 'langflow', epoch, key: own.key, until, closing, untilQuiet: planned !== null }
   }
   const lease = seen?.lease ?? null
   const epoch = lease === null ? highestEpoch : epochOf(lease)

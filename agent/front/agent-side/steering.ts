@@ -32,6 +32,8 @@ export interface SteeringOptions {
   readonly state: () => CandidateState
   /** Reads the clock, because a late timer must not keep the gate open. */
   readonly ready: () => boolean
+  /** No request is in flight, while the leader waits for that. */
+  readonly quiet: () => void
 }
 
 export interface TrafficView {
@@ -90,6 +92,14 @@ export class Steering {
       if (this.settling === settling) this.settling = null
     })
     this.settling = settling
+    this.lookForQuiet()
+  }
+
+  private lookForQuiet(): void {
+    const { process, route } = this
+    // A front that does not listen has no requests.
+    const isQuiet = process !== null && (process.quiet || !process.listening)
+    if (isQuiet && route?.to === 'langflow' && route.untilQuiet) this.options.quiet()
   }
 
   /** `null`: new requests are held already, so the drain can wait for those in flight. */
@@ -144,6 +154,7 @@ export class Steering {
   private changed(): void {
     const { repeats } = this.options
     const { problem } = this.view
+    this.lookForQuiet()
     if (problem !== null) repeats.happened('traffic', problem)
     else repeats.over('traffic', 'requests reach the leader again')
   }

@@ -110,13 +110,14 @@ securityContext:
 {{- ceil $sum }}
 {{- end }}
 
-{{- /* Time to drain, to stop LangFlow, and to forward held requests, with a reserve of 10 s. */}}
+{{- /* Time to drain and to stop LangFlow; of a front, to wait for a quiet moment and to forward held requests; a reserve of 10 s. */}}
 {{- define "langflow.graceSeconds" -}}
 {{- $flags := include "langflow.flags" . | fromYaml }}
 {{- $drain := include "langflow.seconds" (get $flags "drain-timeout" | default "5s") }}
 {{- $stop := include "langflow.seconds" (get $flags "stop-timeout" | default "30s") }}
 {{- $hold := include "langflow.seconds" (get $flags "hold-timeout" | default "30s") }}
-{{- add $drain $stop (eq .Values.traffic "front" | ternary $hold 0) 10 }}
+{{- $quiet := include "langflow.seconds" (get $flags "quiet-timeout" | default "30s") }}
+{{- add $drain $stop (eq .Values.traffic "front" | ternary (add $quiet $hold) 0) 10 }}
 {{- end }}
 
 {{- /* LangFlow's variables. One of extraEnv replaces one of the chart with its name. */}}

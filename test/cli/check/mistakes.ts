@@ -289,6 +289,7 @@ export const MISTAKES: readonly Mistake[] = [
   }),
   error('grace-period', 'the drain timeout was raised', agentHas('LEADER_DRAIN_TIMEOUT', '2m')),
   error('grace-period', 'the hold timeout was raised', agentHas('LEADER_HOLD_TIMEOUT', '2m')),
+  error('grace-period', 'the quiet timeout was raised', agentHas('LEADER_QUIET_TIMEOUT', '2m')),
   error('grace-period', "a preStop hook of LangFlow's container uses up the grace period", (m) => {
     m.langflow.lifecycle = { preStop: { sleep: { seconds: 60 } } }
   }),

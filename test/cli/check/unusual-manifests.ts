@@ -155,7 +155,7 @@ spec: { scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: frontend 
     setVariable(m.agent, 'LEADER_STANDBY', 'warm')
     m.agent.readinessProbe.httpGet.path = '/frontz'
     m.agent.readinessProbe.failureThreshold = 3
-    m.pod.terminationGracePeriodSeconds = 75
+    m.pod.terminationGracePeriodSeconds = 105
     m.workload.spec.podManagementPolicy = 'OrderedReady'
     m.langflow.ports = [{ name: 'http', containerPort: 8091 }]
   }),

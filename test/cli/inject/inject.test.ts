@@ -190,7 +190,7 @@ describe('front mode', () => {
     assert.equal(agent.readinessProbe?.httpGet.path, '/frontz')
     assert.equal(variable(agent, 'LEADER_TRAFFIC'), 'front')
     assert.deepEqual(agent.resources?.limits, { memory: '512Mi' })
-    assert.equal(pod.terminationGracePeriodSeconds, 75)
+    assert.equal(pod.terminationGracePeriodSeconds, 105)
   })
 
   const WEB = 'ports: [{ name: web, containerPort: 7860 }]'

@@ -24,15 +24,15 @@ export const DEFAULTS: InjectOptions = {
   port: 8090,
   frontPort: 8091,
   endMs: 45_000,
-  holdMs: 0,
+  frontMs: 0,
 }
 
 export type Options = Partial<InjectOptions> & { readonly standby?: 'cold' | 'warm' }
 
 function withDefaults({ standby = 'cold', ...options }: Options): InjectOptions {
   const agentVariables = standby === 'cold' ? [] : [{ name: 'LEADER_STANDBY', value: standby }]
-  const holdMs = options.traffic === 'front' ? 30_000 : 0
-  return { ...DEFAULTS, agentVariables, holdMs, ...options }
+  const frontMs = options.traffic === 'front' ? 60_000 : 0
+  return { ...DEFAULTS, agentVariables, frontMs, ...options }
 }
 
 /** Workloads like those of LangFlow's charts, and the real output of these charts (`langflow-ide`, `langflow-runtime`). */

@@ -7,6 +7,7 @@ import {
   FAILOVER_TO,
   type OperatorRequest,
   PAUSED,
+  REQUEST_NOW,
   REQUEST_REASON,
   RESTART,
   SWITCHOVER_TO,
@@ -15,14 +16,15 @@ import type { AgentStatus } from '../../../agent/status/agent-status.ts'
 import { identityOf, LEADER, row, ScriptedCluster, STANDBY } from '../scripted-cluster.ts'
 
 const REQUESTS: Readonly<Record<string, OperatorRequest>> = {
-  'switchover --to langflow-1': { what: 'switchover', to: 'langflow-1', reason: null },
-  'switchover --to langflow-0': { what: 'switchover', to: 'langflow-0', reason: null },
-  'switchover --to langflow-7': { what: 'switchover', to: 'langflow-7', reason: null },
-  switchover: { what: 'switchover', to: '*', reason: null },
-  failover: { what: 'failover', to: '*', reason: 'it hangs' },
-  'failover --to langflow-0': { what: 'failover', to: 'langflow-0', reason: null },
-  'failover --to langflow-7': { what: 'failover', to: 'langflow-7', reason: null },
-  'restart --in-place': { what: 'restart', to: '', reason: 'a leak' },
+  'switchover --to langflow-1': { what: 'switchover', to: 'langflow-1', reason: null, now: false },
+  'switchover --to langflow-0': { what: 'switchover', to: 'langflow-0', reason: null, now: false },
+  'switchover --to langflow-7': { what: 'switchover', to: 'langflow-7', reason: null, now: false },
+  switchover: { what: 'switchover', to: '*', reason: null, now: false },
+  failover: { what: 'failover', to: '*', reason: 'it hangs', now: false },
+  'failover --to langflow-0': { what: 'failover', to: 'langflow-0', reason: null, now: false },
+  'failover --to langflow-7': { what: 'failover', to: 'langflow-7', reason: null, now: false },
+  'switchover --now': { what: 'switchover', to: '*', reason: null, now: true },
+  'restart --in-place': { what: 'restart', to: '', reason: 'a leak', now: false },
 }
 const UNREADY: AgentStatus = { ...STANDBY, couldTakeOver: false, unable: 'its standby is starting' }
 
@@ -108,6 +110,12 @@ describe('a request is written', () => {
   const writes: [command: string, change: Change, written: object, candidates: string[]][] = [
     ['switchover --to langflow-1', nothing, { [SWITCHOVER_TO]: 'langflow-1' }, ['langflow-1']],
     ['switchover', unready, { [SWITCHOVER_TO]: '*' }, ['langflow-2']],
+    [
+      'switchover --now',
+      nothing,
+      { [SWITCHOVER_TO]: '*', [REQUEST_NOW]: 'true' },
+      ['langflow-1', 'langflow-2'],
+    ],
     ['failover', nothing, failover, ['langflow-1', 'langflow-2']],
     ['failover', isSilent, failover, []],
     ['failover', noted({ [SWITCHOVER_TO]: '*', [RESTART]: '' }), failover, ['langflow-1', 'langflow-2']],

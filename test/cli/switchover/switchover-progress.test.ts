@@ -17,14 +17,18 @@ import { identityOf, LEADER, ScriptedCluster, STANDBY } from '../scripted-cluste
 
 const { workload, leadership, traffic } = LEADER
 const DRAINING: AgentStatus = { ...LEADER, leadership: { ...leadership, steppingDown: 'switchover' } }
+const WAITING: AgentStatus = {
+  ...LEADER,
+  leadership: { ...leadership, planned: { reason: 'switchover', leftMs: 23_400 } },
+}
 const STOPPED: AgentStatus = { ...DRAINING, workload: { ...workload, state: 'idle' } }
 const NEW: AgentStatus = { ...LEADER, workload: { ...workload, orderedAt: 99 } }
 const STARTING: AgentStatus = { ...NEW, traffic: { ...traffic, gate: 'closed' } }
 const ASKED = {
-  switchover: { what: 'switchover', to: 'langflow-1', reason: null },
-  any: { what: 'switchover', to: '*', reason: null },
-  failover: { what: 'failover', to: '*', reason: null },
-  restart: { what: 'restart', to: '', reason: null },
+  switchover: { what: 'switchover', to: 'langflow-1', reason: null, now: false },
+  any: { what: 'switchover', to: '*', reason: null, now: false },
+  failover: { what: 'failover', to: '*', reason: null, now: false },
+  restart: { what: 'restart', to: '', reason: null, now: false },
 } as const
 
 type Event = (cluster: ScriptedCluster, asked: OperatorRequest) => void
@@ -96,6 +100,20 @@ const ROWS: readonly Row[] = [
     'acquired 2, serving 2',
     { result: 'switched', to: 'langflow-2', gapMs: 90 },
   ],
+  [
+    'switchover',
+    'the leader waits for a quiet moment first',
+    [leader(WAITING), leader(WAITING), leader(DRAINING)],
+    'waiting 0, draining 0',
+    null,
+  ],
+  [
+    'switchover',
+    'another operator withdraws it while the leader waits',
+    [leader(WAITING), answered],
+    'waiting 0',
+    'another operator',
+  ],
   ['switchover', 'the new leader has not recorded it', [ACQUIRED, SERVES], 'acquired 1, serving 1', null],
   [
     'switchover',
@@ -134,8 +152,8 @@ const ROWS: readonly Row[] = [
   [
     'restart',
     'the leader serves with a new LangFlow',
-    [leader(DRAINING), all(leader(STOPPED), answered), leader(STARTING), leader(NEW)],
-    'draining 0, stopped 0, serving 0',
+    [leader(WAITING), leader(DRAINING), all(leader(STOPPED), answered), leader(STARTING), leader(NEW)],
+    'waiting 0, draining 0, stopped 0, serving 0',
     { result: 'restarted', from: 'langflow-0', to: 'langflow-0', epoch: 7, gapMs: 750 },
   ],
   ['restart', 'the leader refuses', [all(refusing('restart'), answered)], '', 'not now'],

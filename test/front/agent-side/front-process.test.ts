@@ -29,6 +29,7 @@ const leads = (epoch: number): FrontRoute => ({
   key: 'secret',
   until: 10_000,
   closing: null,
+  untilQuiet: false,
 })
 
 class Scene {
@@ -97,6 +98,16 @@ describe('the front’s process', () => {
     assert.deepEqual([front.listening, front.problem], [true, null])
     assert.deepEqual([front.counts.held, front.counts.forwarded], [1, { langflow: 4, leader: 5 }])
     assert.deepEqual(scene.waits, [10, 20, 10, 20])
+  })
+
+  test('reports a quiet moment of the present route, not of an earlier one', async (t) => {
+    const { front } = new Scene(t)
+    const quiet: boolean[] = []
+    for (const route of [leads(1), { ...leads(1), untilQuiet: true }, leads(1)]) {
+      await front.follow(route)
+      quiet.push(front.quiet)
+    }
+    assert.deepEqual(quiet, [false, true, false])
   })
 
   test('is restarted when it dies, with its problem reported until then, and follows the latest route', async (t) => {

@@ -26,7 +26,11 @@ function stepping(well: boolean): Candidate {
   return Candidate.leader({ front: own }).workload({ well }).dispatch(stepDown)
 }
 const drained = leader.mono + CONFIG.drainTimeoutMs
-const CLOSES = { to: 'langflow', epoch: 4, key: 'own-key', until: doubtAt } as const
+const CLOSES = { to: 'langflow', epoch: 4, key: 'own-key', until: doubtAt, untilQuiet: false } as const
+function waiting(): Candidate {
+  const leading = Candidate.leader({ front: own, quietTimeoutMs: 30_000 }).workload({ well: true })
+  return leading.dispatch({ type: 'terminate', reason: 'SIGTERM' })
+}
 const ended = Candidate.leader({ front: own }).dispatch({ type: 'terminate', reason: 'SIGTERM' })
 ended.acknowledge().workload({ alive: 'no', canRun: true }).acknowledge()
 const lost = Candidate.leader({ front: own }).sees(
@@ -48,6 +52,18 @@ describe('the route of the front', () => {
       leader.state,
       true,
       { ...CLOSES, closing: null },
+    ],
+    [
+      'goes to LangFlow until a quiet moment',
+      waiting().state,
+      true,
+      { ...CLOSES, closing: null, untilQuiet: true },
+    ],
+    [
+      'closes immediately after a quiet moment',
+      waiting().dispatch({ type: 'quiet' }).state,
+      false,
+      { ...CLOSES, closing: leader.mono },
     ],
     [
       'ends here while the gate is closed: requests of other fronts are held as well',

@@ -11,6 +11,7 @@ const STEP_DOWN: Fact = { type: 'step_down', code: 'newer_revision', reason: 'a 
 interface Setting {
   readonly readiness?: boolean
   readonly lingerMs?: number
+  readonly quietTimeoutMs?: number
 }
 
 const OWN = { address: '10.0.0.1:8091', key: 'own-key' }
@@ -28,6 +29,7 @@ class Scene {
   readonly process = {
     listening: true,
     problem: null as string | null,
+    quiet: false,
     counts: NO_COUNTS,
     follow: (route: FrontRoute): Promise<void> => {
       this.routes.push(route)
@@ -41,12 +43,13 @@ class Scene {
   }
   state: CandidateState
   inDoubt = false
+  quietMoments = 0
   readonly probed: string[] = []
   unreachable: string | null | Promise<string> = null
   changed = (): void => {}
 
-  constructor({ readiness = false, lingerMs = 0 }: Setting = {}) {
-    this.candidate = Candidate.leader({ drainTimeoutMs: 20_000 })
+  constructor({ readiness = false, lingerMs = 0, quietTimeoutMs = 0 }: Setting = {}) {
+    this.candidate = Candidate.leader({ drainTimeoutMs: 20_000, quietTimeoutMs, front: OWN })
     this.state = this.candidate.state
     const process = (changed: () => void) => {
       this.changed = changed
@@ -60,6 +63,7 @@ class Scene {
       repeats: { happened: (_, what) => this.logged.push(what), over: () => {} },
       state: () => this.state,
       ready: () => this.state.term !== null && this.state.term.stepDown === null && !this.inDoubt,
+      quiet: () => void this.quietMoments++,
     })
     this.steering.gateChanged()
   }
@@ -188,6 +192,23 @@ describe('the front', () => {
       ['langflow', 'nobody', 'langflow'],
     )
   })
+
+  for (const listening of [true, false])
+    it(`is asked for a quiet moment while the leader waits for it${listening ? '' : ', and has one if it does not listen'}`, () => {
+      const scene = new Scene({ quietTimeoutMs: 30_000 })
+      const { process, candidate } = scene
+      process.quiet = true
+      scene.changed()
+      Object.assign(process, { quiet: false, listening })
+      candidate.workload({ well: true })
+      scene.dispatch({ type: 'terminate', reason: 'SIGTERM' })
+      const route = scene.routes.at(-1)
+      assert.ok(route?.to === 'langflow' && route.untilQuiet)
+      assert.equal(scene.quietMoments, listening ? 0 : 1)
+      process.quiet = true
+      scene.changed()
+      assert.equal(scene.quietMoments, listening ? 1 : 2)
+    })
 
   it('receives no message if its route stays the same', () => {
     const { steering, routes } = new Scene()

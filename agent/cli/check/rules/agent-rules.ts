@@ -101,10 +101,10 @@ export const AGENT_RULES: readonly Rule<Installed>[] = [
     about: 'The pod has time for a planned stop. If not, it is killed before it releases the Lease.',
     fix: 'Raise terminationGracePeriodSeconds, and set the same --stop-timeout for agent and launcher.',
     *find({ pod, langflow, launcher, options }) {
-      const { drainTimeoutMs, stopTimeoutMs, holdTimeoutMs, traffic } = options
+      const { drainTimeoutMs, stopTimeoutMs, quietTimeoutMs, holdTimeoutMs, traffic } = options
       const seconds = asNumber(pod.terminationGracePeriodSeconds) ?? 30
-      const held = traffic.mode === 'front' ? holdTimeoutMs : 0
-      const neededMs = drainTimeoutMs + stopTimeoutMs + held + hookMsOf(langflow) + STOP_SPARE_MS
+      const ofFront = traffic.mode === 'front' ? quietTimeoutMs + holdTimeoutMs : 0
+      const neededMs = drainTimeoutMs + stopTimeoutMs + ofFront + hookMsOf(langflow) + STOP_SPARE_MS
       if (seconds * 1000 < neededMs)
         yield `terminationGracePeriodSeconds is ${seconds}, and a planned stop needs up to ${Math.ceil(neededMs / 1000)}`
       const theirs =
