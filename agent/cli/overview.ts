@@ -85,6 +85,15 @@ export function isHandingOver({ switchover, leadership }: AgentStatus): boolean 
   return switchover?.state === 'under way' || leadership.steppingDown !== null
 }
 
+/** `waiting for a quiet moment: 2 requests in flight, 24 s left`; `null` if a leader does not wait for one. */
+export function waitOf(status: AgentStatus | null): string | null {
+  const { planned } = status?.leadership ?? {}
+  if (!planned) return null
+  const { inFlight = 0, streams = 0 } = status?.traffic.front ?? {}
+  const open = `${inFlight} request${inFlight === 1 ? '' : 's'} in flight${streams > 0 ? `, ${streams} streams open` : ''}`
+  return `waiting for a quiet moment: ${open}, ${Math.ceil(planned.leftMs / 1000)} s left`
+}
+
 function anyStatus(replicas: readonly ReplicaRow[]): AgentStatus | null {
   return leaderIn(replicas) ?? replicas.find(({ status }) => status !== null)?.status ?? null
 }

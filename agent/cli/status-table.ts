@@ -6,7 +6,7 @@ import type { AgentStatus, FrontView, ReplicaRow } from '../status/agent-status.
 import { rowOf } from './cluster.ts'
 import { EXIT_CODES } from './exit-codes.ts'
 import { formatted, operating, table, write } from './output.ts'
-import { type Overview, sourceOf, stateOf } from './overview.ts'
+import { type Overview, sourceOf, stateOf, waitOf } from './overview.ts'
 import type { HISTORY_SETTINGS, STATUS_SETTINGS } from './status-command.ts'
 
 type Column = readonly [head: string, cell: (status: AgentStatus) => string]
@@ -87,7 +87,7 @@ function verdictOf({ ok, problems }: Overview): string {
 
 function notesOf({ status, problem }: ReplicaRow): string[] {
   if (status === null) return problem === null ? [] : [problem]
-  const { role, couldTakeOver, unable, standby, traffic, onTrial } = status
+  const { role, couldTakeOver, unable, standby, traffic, onTrial, leadership } = status
   const cannot = role === 'follower' && !couldTakeOver ? (unable ?? status.problem ?? status.decision) : null
   const { mode, wanted, reason } = standby
   const colder =
@@ -96,6 +96,7 @@ function notesOf({ status, problem }: ReplicaRow): string[] {
     cannot === null ? null : `cannot take over: ${cannot}`,
     status.problem === cannot ? null : status.problem,
     onTrial?.failed === null ? onTrial.reason : null,
+    leadership.planned && `${waitOf(status)}: ${leadership.planned.reason}`,
     // If the agent reports a reason, the reason is already the problem above.
     traffic.front?.listening === false && status.problem === null ? 'its front does not listen yet' : null,
     colder,

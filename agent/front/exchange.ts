@@ -92,6 +92,7 @@ export class Exchange {
     this.#options.counts.bytesFrom(from)
     this.#writeHead(answer, this.#connection())
     const streams = /^text\/event-stream\b/i.test(answer.headers['content-type'] ?? '')
+    if (streams) this.#options.streams.moved()
     this.#phase = streams ? { name: 'streaming', from, over: this.#streams() } : { name: 'answering', from }
   }
 

@@ -48,6 +48,7 @@ export function pageOf(rows: readonly ReplicaRow[]): string {
   const notices = [
     pause && `Takeovers are paused until ${pause.until ?? 'they are resumed'}. ${pause.reason ?? ''}`,
     switchover && `${switchover.what} ${switchover.to}: ${switchover.state}. ${switchover.reason ?? ''}`,
+    leadership.planned && `The leader waits until no request is in flight: ${leadership.planned.reason}`,
     leadership.steppingDown && `The leader steps down: ${leadership.steppingDown}`,
   ].map((one) => (one ? `<p class="notice warning">${escaped(one)}</p>` : ''))
   return `<!doctype html>

@@ -75,7 +75,7 @@ export class EventRecorder {
   planned(planned: Term['planned'], epoch: number): void {
     const { why: { code, reason } = {} } = planned ?? {}
     if (this.begins('planned', planned !== null))
-      this.options.log.info(`handing over when no request is in flight: ${reason}`, { epoch, code })
+      this.options.log.info(`waiting until no request is in flight: ${reason}`, { epoch, code })
   }
 
   restart({ code, reason }: Why, epoch: number): void {

@@ -65,6 +65,15 @@ test('a healthy installation has no notes; a holder that does not report that it
   assert.match(page([changed(LEADER, { role: 'follower' }), STANDBY]), /: a holds it since /)
 })
 
+test('a leader that waits for a quiet moment reports its requests and the time left', () => {
+  const leadership = { ...SERVING.leadership, planned: { reason: FORGED, leftMs: 23_400 } }
+  const busy = { ...fronted(SERVING, { inFlight: 2, streams: 0 }), leadership }
+  assert.match(
+    page([row('a', busy), STANDBY]),
+    /^a: waiting for a quiet moment: 2 requests in flight, 24 s left: x\\u000a/m,
+  )
+})
+
 test('a wide table also has versions, digests, fronts and nodes', () => {
   const busy: AgentStatus = fronted(SERVING, { held: 12, oldestHeldMs: 812, inFlight: 3, streams: 1 })
   const content = { digest: 'c2', ageMs: 90_000, running: 'c1', earlier: ['c1'], problem: null }

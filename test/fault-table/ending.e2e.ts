@@ -194,7 +194,7 @@ describe('handovers with a front', { concurrency: 3 }, () => {
       const run = answeredBy(`${frontOf(b)}/slow=${RUN_MS}`)
       await until('the run is in flight', async () => (await a.status()).traffic.front?.inFlight === 1)
       await hand(scene, a)
-      await a.agent.find('the wait', ({ msg }) => msg.startsWith('handing over when no request is in flight'))
+      await a.agent.find('the wait', ({ msg }) => msg.startsWith('waiting until no request is in flight'))
       assert.equal(await answeredBy(frontOf(b)), 'a')
       assert.equal(await run, 'a')
       const answeredAt = mono()

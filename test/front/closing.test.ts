@@ -205,6 +205,18 @@ test('a stream is idle, and delays no quiet moment, two seconds after its last b
   assert.equal(await text(stream), 'data: 1\n\n')
 })
 
+test('a stream that has just begun is not idle, even if it has sent no byte yet', async (t) => {
+  const clock = new VirtualClock()
+  const langflow = await fakeLangFlow(t, (_, outgoing) => outgoing.writeHead(200, SSE).flushHeaders())
+  const front = await TestFront.serving(t, langflow.port, { clock })
+  const outgoing = request({ host: '127.0.0.1', port: front.port, path: '/events', agent: false }).end()
+  await once(outgoing, 'response')
+  await front.untilQuiet()
+  await clock.pass(1_980)
+  assert.ok(front.reports.list.every(({ type }) => type !== 'quiet'))
+  outgoing.destroy()
+})
+
 test('a front that ends answers held and late requests, each with Connection: close', async (t) => {
   const langflow = await fakeLangFlow(t)
   const front = await TestFront.start(t, at(langflow.port))

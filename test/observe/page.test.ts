@@ -23,8 +23,9 @@ test('the page shows names and reasons as text, without secrets and invisible ch
     '&#60;/style&#62;&#60;img src=x onerror=hit()&#62;&#34;&#39; autofocus x=&#39;\ufffd Bearer [redacted]'
   const pause = { until: hostile, reason: null }
   const silent = { pod: hostile, node: null, status: null, problem: hostile }
-  const page = pageOf([leads(hostile, { pause, problem: hostile }), silent])
-  assert.equal(page.split(shown).length - 1, 8)
+  const leadership = { ...SERVING.leadership, planned: { reason: hostile, leftMs: 1 } }
+  const page = pageOf([leads(hostile, { pause, problem: hostile, leadership }), silent])
+  assert.equal(page.split(shown).length - 1, 9)
   assert.doesNotMatch(page, /<img|abc\.def/)
 })
 

@@ -88,6 +88,8 @@ describe('a leader whose front does not listen', () => {
   test('hands over even right after a handover to a newer revision', () => {
     const b = new Bench().polls({}, { frontDown: true }, { members: [SAME, NEWER] })
     assert.deepEqual(codes(b), ['newer_revision', 'front_down'])
+    const hurries = b.facts.flatMap((fact) => (fact.type === 'step_down' ? [fact.now] : []))
+    assert.deepEqual(hurries, [false, true], 'no request reaches LangFlow, so it does not wait for any')
   })
 })
 

@@ -5,11 +5,11 @@ import { formatDuration, shortDuration } from '../../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../../lease/lease.ts'
 import { historyOf, holderServes } from '../../lease/lease-history.ts'
 import { ANY_POD, describeTarget, type OperatorRequest, podOf } from '../../lease/operator-annotations.ts'
-import type { AgentStatus, ReplicaRow } from '../../status/agent-status.ts'
+import type { ReplicaRow } from '../../status/agent-status.ts'
 import { Cluster, holderRow, type Operable } from '../cluster.ts'
 import { EXIT_CODES, OperationError } from '../exit-codes.ts'
 import { formatted, note, operating, printLines, write } from '../output.ts'
-import { isHandingOver, serves } from '../overview.ts'
+import { isHandingOver, serves, waitOf } from '../overview.ts'
 import type { REQUEST_SETTINGS } from './switchover-command.ts'
 import { isAnswered, isFor, type Plan, replicasFor, withdraw, writeRequest } from './switchover-plan.ts'
 
@@ -52,8 +52,8 @@ export function step(plan: Plan, before: Progress, { lease, rows, afterMs }: Sig
   for (const [phase, pod] of shownBy(plan, lease, rows)) {
     const last = phases.at(-1) as RequestPhase
     const isOld = last.pod === pod && PHASES.indexOf(phase) <= PHASES.indexOf(last.phase)
-    const detail = phase === 'waiting' ? { detail: describeWait(holderRow(lease, rows)?.status ?? null) } : {}
-    if (!isOld) phases.push({ phase, pod, afterMs, ...detail })
+    const detail = phase === 'waiting' ? waitOf(holderRow(lease, rows)?.status ?? null) : null
+    if (!isOld) phases.push({ phase, pod, afterMs, ...(detail && { detail }) })
   }
   const refusal = refusalOf(plan, lease, rows, beginningOf(phases) !== null)
   const isServed = phases.at(-1)?.phase === 'serving'
@@ -85,14 +85,6 @@ function shownBy(plan: Plan, lease: Lease, rows: readonly ReplicaRow[]): [Reques
 /** Until then, the request can be withdrawn. */
 function beginningOf(phases: readonly RequestPhase[]): RequestPhase | null {
   return phases.find(({ phase }) => phase !== 'requested' && phase !== 'waiting') ?? null
-}
-
-function describeWait(status: AgentStatus | null): string {
-  const { inFlight = 0, streams = 0 } = status?.traffic.front ?? {}
-  const open = [`${inFlight} request${inFlight === 1 ? '' : 's'} in flight`]
-  if (streams > 0) open.push(`${streams} stream${streams === 1 ? '' : 's'}`)
-  const left = Math.ceil((status?.leadership.planned?.leftMs ?? 0) / 1000)
-  return `waiting for a quiet moment: ${open.join(', ')}, ${left} s left`
 }
 
 /** Why the leader does not obey; `null` if it may still obey, or has begun. */
