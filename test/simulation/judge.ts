@@ -153,8 +153,11 @@ export class Judge {
   }
 
   sends(replica: Replica, lease: Lease): void {
-    const { identity, instance, workload, knowledge } = replica
+    const { identity, instance, workload, knowledge, agent, kernel } = replica
     knowledge.sends(lease)
+    const until = agent?.elector.state.term?.planned?.until ?? Number.POSITIVE_INFINITY
+    if (kernel.mono() >= until)
+      throw new Violation('quiet moment', `${instance} renews and waits longer than the quiet timeout`)
     if (identity !== instance) this.borrowed.add(identity)
     this.writers.set(renewTimeOf(lease), instance)
     if (holderOf(lease) === '') {

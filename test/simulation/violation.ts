@@ -10,6 +10,7 @@ export type Invariant =
   | 'rule 9' // An agent ends only after a signal, and then with exit code 0.
   | 'rule 11' // An undisturbed prepared candidate takes the Lease in time, before unprepared ones, and serves in time.
   | 'pause' // No takeover and no planned restart starts while takeovers are paused.
+  | 'quiet moment' // No leader waits for one longer than the quiet timeout.
   | 'content' // No release names a replica with files that the leader has seen replaced.
   | 'epochs grow' // Each start has a higher epoch than all earlier ones, except for a restart in place.
   | 'versions' // No LangFlow starts after a newer one.
