@@ -63,7 +63,6 @@ scenario(
     try {
       killContainers(leader)
       const lostAt = mono()
-      await one.served(epoch + 1)
       const ready = '{.items[*].endpoints[?(@.conditions.ready==true)].addresses[*]}'
       const service = ['--selector=kubernetes.io/service-name=langflow', `--output=jsonpath=${ready}`]
       const listed = async () => (await one.kubectl('get', 'endpointslices', ...service)).split(' ')
@@ -77,6 +76,7 @@ scenario(
       const lost = (await one.pods()).find(({ metadata }) => metadata.uid === leader.metadata.uid)
       const condition = lost?.status.conditions?.find(({ type }) => type === 'Ready')
       assert.equal(condition?.reason, 'LangflowLeaderLost')
+      await one.served(epoch + 1)
       const later = mono()
       await until('100 calls', () => one.client.since(later).calls >= 100)
       assert.equal(one.client.since(later).failed, 0)
