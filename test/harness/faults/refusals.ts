@@ -15,12 +15,14 @@ export async function refuseWrites(
 ): Promise<() => Promise<void>> {
   const certificate = makeCertificate(dir, 'webhook')
   const server = createServer(certificate, async (request, response) => {
-    const { request: asked } = (await json(request)) as { request: { uid: string } }
+    // At the end, the API server may be sending a request.
+    const sent = (await json(request).catch(() => null)) as { request: { uid: string } } | null
+    if (sent === null) return
     const status = { code, message: 'refused by the webhook of a test' }
     const review = {
       apiVersion: 'admission.k8s.io/v1',
       kind: 'AdmissionReview',
-      response: { uid: asked.uid, allowed: false, status },
+      response: { uid: sent.request.uid, allowed: false, status },
     }
     response.setHeader('content-type', 'application/json').end(JSON.stringify(review))
   })
