@@ -99,6 +99,8 @@ export const CASES: Readonly<Record<string, Case>> = {
         'log-level': 'debug',
         'health-failures': 5,
         'busy-timeout': '1m',
+        'quiet-timeout': '20s',
+        'queue-wait': '5s',
       },
     },
   },
@@ -106,6 +108,7 @@ export const CASES: Readonly<Record<string, Case>> = {
     values: {
       ...TRIAL,
       fullnameOverride: 'flows',
+      reportLostPods: true,
       image: { repository: 'registry.example.org/langflow-leader', digest: `sha256:${'0'.repeat(64)}` },
       langflow: {
         image: { tag: '1.13.1', pullPolicy: 'Always' },

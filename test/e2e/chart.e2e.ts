@@ -104,8 +104,8 @@ describe('the chart', () => {
   test('gives a pod the time for its stop by its flags, and sets the flags of the launcher for it', async () => {
     const { manifests } = await caseNamed('every flag')
     const pod = podOf(manifests)
-    // 90 s and 45 s and 18.5 s, rounded up, and 10 s.
-    assert.equal(pod.terminationGracePeriodSeconds, 164)
+    // 90 s and 45 s and 20 s and 18.5 s, rounded up, and 10 s.
+    assert.equal(pod.terminationGracePeriodSeconds, 184)
     const agent = plainEnv(named(pod.initContainers, 'agent'))
     const { LEADER_STOP_TIMEOUT, LEADER_LOG_LEVEL, LEADER_DRAIN_TIMEOUT } = plainEnv(langflowOf(manifests))
     assert.deepEqual(
