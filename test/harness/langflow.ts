@@ -125,10 +125,10 @@ export class LangflowScene extends ApiServerScene {
     const front = await freePort()
     const at = `127.0.0.1:${front}`
     const ofFront = ['--traffic=front', `--front-listen=${at}`]
-    // On a busy machine, the run of a flow can take longer than the default drain timeout.
+    // On a busy machine, the run of a flow can take longer than the default drain timeout, and wait longer than the queue wait.
     const replica = await this.replica(identity, {
       ...more,
-      flags: [...ofFront, '--drain-timeout=30s', ...flags],
+      flags: [...ofFront, '--drain-timeout=30s', '--queue-wait=0', ...flags],
     })
     return Object.assign(replica, { front })
   }
