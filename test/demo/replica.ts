@@ -98,7 +98,14 @@ export class DemoReplica {
     this.#beginEnd()
     // The launcher is last: if the demo is killed in between, the launcher ends the workload.
     const pids = [this.log.pid, this.log.lastNumber('pid'), this.log.lastNumber('launcherPid')]
-    for (const pid of pids) process.kill(pid, 'SIGKILL')
+    for (const pid of pids) {
+      try {
+        process.kill(pid, 'SIGKILL')
+      } catch (error) {
+        // The launcher ends the workload, and itself, as soon as the agent has ended.
+        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+      }
+    }
   }
 
   stop(): void {
