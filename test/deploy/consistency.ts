@@ -74,10 +74,16 @@ export async function assertConsistent(manifests: readonly Manifest[]): Promise<
 }
 
 /** Asserts that the Role of the agent's account has only the rights that the agent needs. */
-function assertRights(manifests: readonly Manifest[], account: string, { leaseName }: AgentOptions): void {
+function assertRights(
+  manifests: readonly Manifest[],
+  account: string,
+  { leaseName, reportLostPods }: AgentOptions,
+): void {
+  const podStatus = { apiGroups: [''], resources: ['pods/status'], verbs: ['patch'] }
   assert.deepEqual(only(manifests, 'Role', account).rules, [
     { ...LEASES, resourceNames: [leaseName], verbs: ['get', 'watch', 'update'] },
     { ...LEASES, verbs: ['create'] },
     { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create'] },
+    ...(reportLostPods === 'on' ? [podStatus] : []),
   ])
 }
