@@ -81,7 +81,7 @@ export function lead(input: Input, before: Held): CandidateState {
       const reason = `LangFlow was not healthy ${seconds} s after its replica took the Lease`
       state = blame(input, state, { code: 'start_timeout', reason })
     } else if (!term.startOrdered && !term.doubt && workload.canRun)
-      state = emit(withTerm(state, { startOrdered: true }), { type: 'start', epoch: term.epoch })
+      state = orderStart(withTerm(state, { startOrdered: true }))
     else state = obey(input, state)
   }
 
@@ -323,6 +323,12 @@ function awaitQuiet(input: Input, state: Leading): Held {
   return isTime ? beginStepDown(input, state, why) : state
 }
 
+/** The workload counts as alive from the order on: an end of the term may follow before the supervisor's report. */
+function orderStart(state: Leading): Leading {
+  const ordered: Leading = { ...state, workload: { ...state.workload, alive: 'yes' } }
+  return emit(ordered, { type: 'start', epoch: state.term.epoch })
+}
+
 /** Rule 3: close the gate, drain while renewing, stop, confirm the stop, release. */
 function beginStepDown(input: Input, before: Leading, why: StepDownReason): SteppingDown {
   const { config, fact, now } = input
@@ -345,7 +351,7 @@ function beginStepDown(input: Input, before: Leading, why: StepDownReason): Step
 }
 
 function advance({ fact, now }: Input, state: SteppingDown): Held {
-  const { stepDown, epoch, doubt } = state.term
+  const { stepDown, doubt } = state.term
   const to = (stage: StepDown['stage']) => withTerm(state, { stepDown: { ...stepDown, stage } })
   const gone = state.workload.alive === 'no'
   if (gone && stepDown.inPlace && state.workload.canRun && state.ending === null) {
@@ -353,7 +359,7 @@ function advance({ fact, now }: Input, state: SteppingDown): Held {
     const restartAnswered = state.seen?.lease?.metadata.annotations?.[RESTART] !== undefined
     const term = { ...state.term, stepDown: null, startOrdered: !doubt, restartAnswered }
     const again: Leading = { ...state, phase: 'leading', ending: null, term }
-    return doubt ? again : emit(again, { type: 'start', epoch })
+    return doubt ? again : orderStart(again)
   }
   if (gone && stepDown.stage !== 'releasing') return to('releasing')
   const drained = fact.type === 'drained' || now.mono >= stepDown.drainDeadline
