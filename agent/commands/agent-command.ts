@@ -87,10 +87,9 @@ export async function runAgent(
         probe: (handlers) => new HealthProbe(options, clock, handlers),
       }),
     peers: at === null ? null : (wiring) => new Peers({ at, clock, ...wiring }),
-    lostPods:
-      options.reportLostPods === 'off'
-        ? null
-        : (wiring) => new LostPods({ identity, leaseDurationMs, front, api: podObjects(), clock, ...wiring }),
+    lostPods: options.reportLostPods
+      ? (wiring) => new LostPods({ identity, leaseDurationMs, front, api: podObjects(), clock, ...wiring })
+      : null,
     events: (wiring) => new KubeEvents({ options, api: podObjects(), clock, metrics, ...wiring }),
     podAgeMs: podAge(options.stateDir, clock),
     http: (source) => startHttpServer(options.listen, source, metrics),

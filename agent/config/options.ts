@@ -123,8 +123,8 @@ export function conflictIn(given: Checked): string | null {
       `--traffic=front requires HTTP to LangFlow, and --target is ${target?.origin}: let LangFlow serve HTTP on its loopback address`,
     ],
     [
-      reportLostPods === 'on' && peers === null,
-      '--report-lost-pods=on requires --peers: name the headless Service of all replicas',
+      reportLostPods && peers === null,
+      '--report-lost-pods requires --peers: name the headless Service of all replicas',
     ],
     [
       ofFront && streamGraceMs > drainTimeoutMs,

@@ -1,4 +1,4 @@
-import { choice, group, optional, setting } from './setting.ts'
+import { choice, group, onOff, optional, setting } from './setting.ts'
 import {
   parseCount,
   parseDuration,
@@ -87,7 +87,7 @@ export const AGENT_SETTINGS = {
     busyTimeoutMs: duration('30s', 0, 'how long LangFlow may miss health requests while it works'),
     onCrash: choice(['handover', 'restart'], "the action if the leader's LangFlow fails"),
     peers: optional('<host:port,…>', 'no other agent is asked', 'the addresses of all agents', parsePeers),
-    reportLostPods: choice(['off', 'on'], 'whether the leader sets the pod of a lost replica to not Ready'),
+    reportLostPods: onOff('set the pod of a lost replica to not Ready, as the leader'),
     traffic: choice(['readiness', 'front'], 'how requests reach only the leader'),
     listen: setting('<address>', ':8090', 'the address of /readyz, /metrics and the others', parseListen),
   }),

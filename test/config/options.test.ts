@@ -31,7 +31,7 @@ const DEFAULTS = {
   drainTimeoutMs: 5_000,
   stopTimeoutMs: 30_000,
   onCrash: 'handover',
-  reportLostPods: 'off',
+  reportLostPods: false,
   peers: null,
   traffic: { mode: 'readiness' },
   holdTimeoutMs: 30_000,
@@ -67,7 +67,6 @@ const FLAGS: [flag: string, variable: string, text: string, meaning: object][] =
   ['--drain-timeout', 'LEADER_DRAIN_TIMEOUT', '0', { drainTimeoutMs: 0 }],
   ['--stop-timeout', 'LEADER_STOP_TIMEOUT', '0s', { stopTimeoutMs: 0 }],
   ['--on-crash', 'LEADER_ON_CRASH', 'restart', { onCrash: 'restart' }],
-  ['--report-lost-pods', 'LEADER_REPORT_LOST_PODS', 'off', { reportLostPods: 'off' }],
   ['--peers', 'LEADER_PEERS', '[fd00::7]:8090', { peers: [{ host: 'fd00::7', port: 8090 }] }],
   ['--traffic', 'LEADER_TRAFFIC', 'readiness', { traffic: { mode: 'readiness' } }],
   ['--hold-timeout', 'LEADER_HOLD_TIMEOUT', '1m', { holdTimeoutMs: 60_000 }],
@@ -92,6 +91,7 @@ const onMachine = (address: string, host: string | null = null) => ({
 })
 
 const AT_LISTEN = onMachine('10.0.0.7:8091', '10.0.0.7')
+const REPORTING = { reportLostPods: true, peers: [{ host: 'b', port: 1 }] }
 const WITHOUT_UID = { identity: 'me', pod: { ...DEFAULTS.pod, uid: null } }
 
 const RULES: [what: string, args: string[], env: NodeJS.ProcessEnv, meaning: object][] = [
@@ -109,6 +109,8 @@ const RULES: [what: string, args: string[], env: NodeJS.ProcessEnv, meaning: obj
   ],
   ['ignore an empty variable', [], { LEADER_LEASE_NAMESPACE: '', LEADER_TARGET: '' }, {}],
   ['take --identity instead of an incomplete one', ['--identity', 'me'], { POD_UID: '' }, WITHOUT_UID],
+  ['take --report-lost-pods without a value', ['--report-lost-pods', '--peers=b:1'], {}, REPORTING],
+  ['take LEADER_REPORT_LOST_PODS', ['--peers=b:1'], { LEADER_REPORT_LOST_PODS: 'true' }, REPORTING],
 ]
 
 describe("the agent's options", () => {
@@ -126,7 +128,8 @@ describe("the agent's options", () => {
     })
 
   it('are all in this table', () => {
-    const { pod: _, ...flags } = DEFAULTS
+    // The rules above have the flag that takes no value.
+    const { pod: _, reportLostPods: __, ...flags } = DEFAULTS
     assert.equal(FLAGS.length, Object.keys(flags).length)
   })
 })
@@ -151,7 +154,7 @@ describe('an invalid option', () => {
     '--traffic=front --front-listen=:8090': /--front-listen and --listen have the same port/,
     '--traffic=front --front-listen=:7860': /--front-listen and --target have the same port/,
     '--traffic=front --target=https://127.0.0.1:7860': /requires HTTP to LangFlow/,
-    '--report-lost-pods=on': /requires --peers/,
+    '--report-lost-pods': /requires --peers/,
     '--traffic=front --stream-grace=6s': /--stream-grace \(6s\) is longer than --drain-timeout \(5s\)/,
     '--hold-limit=1000000': /--hold-limit '1000000': .* from 1 to 100000/,
     '--lease-duration=11s': /set --lease-duration to at least 12s/,

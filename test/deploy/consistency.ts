@@ -84,6 +84,6 @@ function assertRights(
     { ...LEASES, resourceNames: [leaseName], verbs: ['get', 'watch', 'update'] },
     { ...LEASES, verbs: ['create'] },
     { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create'] },
-    ...(reportLostPods === 'on' ? [podStatus] : []),
+    ...(reportLostPods ? [podStatus] : []),
   ])
 }

@@ -94,7 +94,7 @@ function optionsOf(values: Values<typeof INJECT_SETTINGS>, typed: readonly Varia
     /** `null` to derive it from the workload's name. */
     leaseName,
     traffic,
-    reportsLostPods: values.reportLostPods === 'on',
+    reportsLostPods: values.reportLostPods,
     /** LangFlow's port; `null` to read it from the manifest. */
     targetPort: values.target?.port ?? null,
     agentVariables,

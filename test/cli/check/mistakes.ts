@@ -134,7 +134,7 @@ export const MISTAKES: readonly Mistake[] = [
     m.get('Role').rules[2].apiGroups = ['']
   }),
   warning('agent-rights', 'the Role lacks pods/status for --report-lost-pods', (m) => {
-    m.agent.env!.push({ name: 'LEADER_REPORT_LOST_PODS', value: 'on' })
+    m.agent.env!.push({ name: 'LEADER_REPORT_LOST_PODS', value: 'true' })
   }),
   error('agent-rights', 'patch is granted instead of update', (m) => {
     m.get('Role').rules[0].verbs = ['get', 'list', 'watch', 'patch']

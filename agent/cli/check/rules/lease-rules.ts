@@ -19,7 +19,7 @@ function needsOf({ leaseName, reportLostPods }: Installed['options']) {
     { ...leases, verbs: ['get', 'watch', 'update'], name: leaseName, severity: 'error' },
     { ...leases, verbs: ['create'], name: null, severity: 'warning' },
     { ...events, verbs: ['create'], name: null, severity: 'warning' },
-    ...(reportLostPods === 'on' ? [podStatus] : []),
+    ...(reportLostPods ? [podStatus] : []),
   ] as const
 }
 
