@@ -39,7 +39,7 @@ export interface ReplicaParts {
   readonly front: OwnFront | null
   readonly supervisor: (wiring: SupervisorWiring) => Supervisor
   readonly peers: ((wiring: PeersWiring) => Pick<Peers, keyof Peers>) | null
-  readonly lostPods?: ((wiring: LostPodsWiring) => Pick<LostPods, keyof LostPods>) | null
+  readonly lostPods: ((wiring: LostPodsWiring) => Pick<LostPods, keyof LostPods>) | null
   readonly events: (wiring: Pick<KubeEventsOptions, 'repeats'>) => Events
   readonly podAgeMs: () => number | null
   /** Starts to answer. Rejects with a `FatalError` if the address is not available. */

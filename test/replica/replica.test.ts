@@ -74,6 +74,7 @@ async function agentOn(
       }),
     front,
     peers: null,
+    lostPods: null,
     events: () => ({ record: () => {}, end: async () => {} }),
     podAgeMs: () => null,
     http: async () => ({ port: 0, close: async () => {} }),

@@ -114,6 +114,7 @@ export class AgentHost {
           killMarginMs: config.killMarginMs,
         }),
       peers: world.asksPeers ? ({ asked }) => modelPeers(process, () => world.others(replica), asked) : null,
+      lostPods: null,
       events: () => ({ record: ignore, end: async () => {} }),
       podAgeMs: () => {
         // The product asks after each turn. A new stage is noticed here.
