@@ -122,10 +122,6 @@ const ON_NODE: Values = {
   langflow: { image: { pullPolicy: 'Never' }, resources: { requests: { cpu: '10m', memory: '32Mi' } } },
   agent: { resources: { requests: { cpu: '10m', memory: '32Mi' }, limits: { memory: '512Mi' } } },
   database: { trialImage: POSTGRES_IMAGE },
-  extraEnv: [
-    { name: 'DO_NOT_TRACK', value: 'true' },
-    { name: 'LANGFLOW_CREATE_STARTER_PROJECTS', value: 'false' },
-  ],
 }
 
 /** Runs the commands of README in the installation's namespace. */

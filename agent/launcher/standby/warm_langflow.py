@@ -382,6 +382,33 @@ def compare_models_once():
     alembic.command.check = check_again
 
 
+def compare_password_once():
+    """
+    LangFlow compares the superuser's hash with an old default password, then with the given one, 0.3 s each. A hash that fits the
+    given password fits no other.
+    """
+    from langflow.services import utils
+
+    usual = utils.setup_superuser
+
+    async def setup_superuser(settings, session):
+        auth, secret = utils.get_auth_service(), settings.auth_settings.SUPERUSER_PASSWORD
+        given = secret.get_secret_value() if secret else ""
+        verify = auth.verify_password
+        known = functools.cache(verify)
+
+        def verify_password(plain, hashed):
+            return plain == given if given and known(given, hashed) else known(plain, hashed)
+
+        auth.verify_password = verify_password
+        try:
+            return await usual(settings, session)
+        finally:
+            auth.verify_password = verify
+
+    utils.setup_superuser = setup_superuser
+
+
 def hold_server(standby):
     from langflow.server import LangflowApplication
 
@@ -406,6 +433,7 @@ def made_ahead(standby, app_factory):
     standby.step("components", rehearse_components)
     standby.step("revisions", remember_revisions)
     standby.step("models", compare_models_once)
+    standby.step("password", compare_password_once)
     standby.step("flow", rehearse_flow)
     return app_factory if application is None else lambda: application
 

@@ -158,6 +158,9 @@ securityContext:
   value: "true"
 - name: LANGFLOW_LOG_ENV # with the default log, LangFlow does not answer while its database is unreachable
   value: container
+# Starter projects that exist are kept. Otherwise, LangFlow deletes and writes all of them at each start, which adds 1 s to a takeover.
+- name: LANGFLOW_UPDATE_STARTER_PROJECTS
+  value: "false"
 {{- if $hasSecret }}
 # 32 url-safe base64-encoded bytes (openssl rand -base64 32 | tr '+/' '-_'), equal on all replicas. Otherwise API keys
 # and credentials cannot be stored, or cannot be read after a takeover.

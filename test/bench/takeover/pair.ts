@@ -7,6 +7,15 @@ import { FAST_FLAGS, type Mode } from './faults.ts'
 /** Enough for a cold start and the preparation of a standby after it, on a machine without other load. */
 const SETTLED_WITHIN_MS = 240_000
 
+/** LangFlow's settings in the chart, which differ from those of other tests. */
+const OF_CHART = {
+  DO_NOT_TRACK: 'false',
+  LANGFLOW_AUTO_LOGIN: 'false',
+  LANGFLOW_SUPERUSER: 'langflow',
+  LANGFLOW_CREATE_STARTER_PROJECTS: 'true',
+  LANGFLOW_UPDATE_STARTER_PROJECTS: 'false',
+}
+
 interface PairOptions {
   readonly testbed: Testbed
   readonly scene: LangflowScene
@@ -87,7 +96,7 @@ export class Pair {
     const pod = await scene.pod(identity, {
       ...testbed.direct(scene, identity),
       flags: [`--standby=${mode}`, ...(isFast ? FAST_FLAGS : [])],
-      env: { LANGFLOW_DATABASE_URL: database },
+      env: { LANGFLOW_DATABASE_URL: database, ...OF_CHART },
     })
     this.pods.push(pod)
   }

@@ -201,6 +201,35 @@ class ModelComparison(unittest.TestCase):
         self.assertEqual(compared, ["a", "a", "b", "a"])
 
 
+class PasswordComparison(unittest.IsolatedAsyncioTestCase):
+    async def test_the_hash_is_compared_once_with_the_given_password_and_as_usual_if_that_does_not_fit(self):
+        for hashed, given, answers, compared in [
+            ("hash of given", "given", [False, True, False], ["given"]),
+            ("hash of old", "given", [True, False, False], ["given", "old", ""]),
+            ("hash of old", None, [True, False, False], ["old", "given", ""]),
+            ("hash of old", "old", [True, False, False], ["old"]),
+        ]:
+            with self.subTest(hashed=hashed, given=given):
+                done, auth = [], mock.Mock()
+
+                def verify(plain, hashed, done=done):
+                    done.append(plain)
+                    return hashed == f"hash of {plain}"
+
+                async def setup(settings, session, auth=auth):
+                    return [auth.verify_password(plain, session) for plain in ("old", "given", "")]
+
+                auth.verify_password = verify
+                members = {"setup_superuser": setup, "get_auth_service": lambda auth=auth: auth}
+                secret = given and mock.Mock(get_secret_value=lambda given=given: given)
+                with fake_modules("langflow.services.utils", members):
+                    warm.compare_password_once()
+                    settings = mock.Mock(auth_settings=mock.Mock(SUPERUSER_PASSWORD=secret))
+                    got = await sys.modules["langflow.services.utils"].setup_superuser(settings, hashed)
+                self.assertEqual((got, done), (answers, compared))
+                self.assertIs(auth.verify_password, verify)
+
+
 LANGFLOW = {
     "__init__.py": "",
     "__main__.py": "",
