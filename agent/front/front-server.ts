@@ -7,6 +7,7 @@ import {
 } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../clock.ts'
+import { stopParser } from '../observe/connection-limiter.ts'
 import { rawResponse } from '../raw-response.ts'
 import type { Arrival } from './exchange.ts'
 import { type FailedBecause, HOP } from './front-messages.ts'
@@ -103,11 +104,10 @@ function listenForRequests(server: FrontServer, { arrived, failed, clock }: Serv
 
 /**
  * The connection ends with the current answer. Node would create some 1,600 requests from one read, and 200 such
- * connections filled the heap. So its parser stops as after an upgrade. Node offers no public way.
+ * connections filled the heap.
  */
 function refusePipelined(socket: Socket, before: ServerResponse): void {
-  const { parser } = socket as Socket & { parser?: { onIncoming: () => number } | null }
-  if (parser) parser.onIncoming = () => 2
+  stopParser(socket)
   queueMicrotask(() => socket.pause())
   before.once('finish', () => socket.destroySoon())
 }

@@ -1,17 +1,19 @@
+import { setImmediate } from 'node:timers/promises'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { type Clock, systemClock } from '../clock.ts'
 import type { Listen } from '../config/values.ts'
 import type { Fault } from '../fault.ts'
+import { listenOn } from '../processes/port.ts'
 import { rawResponse } from '../raw-response.ts'
 import { redactText } from '../redaction.ts'
 import type { AgentStatus, Check, ReplicaRow } from '../status/agent-status.ts'
-import { ConnectionLimiter } from './connection-limiter.ts'
+import { limitConnections } from './connection-limiter.ts'
 import { PAGE_POLICY, pageOf } from './page.ts'
 import type { Exposition } from './prometheus.ts'
 
 export interface StatusSource {
   status(): AgentStatus
-  /** This replica first, then its peers, each asked less than a second ago. The same array until the next round. */
+  /** This replica first, then its peers, each asked less than a second ago. */
   replicas(): Promise<readonly ReplicaRow[]>
   /** False if the agent's election loop is stuck: `/livez`. An API server outage never makes it false. */
   live(): boolean
@@ -42,14 +44,25 @@ export async function startHttpServer(
     schemaController: { compilersFactory: { buildValidator: noCompiler, buildSerializer: noCompiler } },
     clientErrorHandler: (_, socket) => socket.end(rawResponse(400, 'this is not an HTTP request')),
   })
+  const end = limitConnections(server.server, clock)
+  // The Lease is renewed between two turns of the event loop, so one request is answered in each.
+  let turn = Promise.resolve()
+  server.addHook('onRequest', () => {
+    turn = turn.then(() => setImmediate())
+    return turn
+  })
   addRoutes(server, source, metrics)
   await server.ready()
-  const limiter = new ConnectionLimiter(server.server, clock)
+  const bound = await listenOn(server.server, listen, '--listen')
+  // An error, such as a lack of file descriptors for a connection, ends nothing: other connections may be accepted.
+  server.server.on('error', () => {})
   const close = async () => {
-    await limiter.close()
+    const closed = new Promise((resolve) => server.server.close(resolve))
+    end()
+    await closed
     await server.close()
   }
-  return { ...(await limiter.listen(listen)), close }
+  return { ...bound, close }
 }
 
 const TEXT = 'text/plain; charset=utf-8'
@@ -61,16 +74,10 @@ function send(reply: FastifyReply, code: number, type: string, body: string): Fa
 }
 
 function json(reply: FastifyReply, code: number, value: unknown): FastifyReply {
-  return send(reply, code, 'application/json; charset=utf-8', jsonText(value))
-}
-
-function jsonText(value: unknown): string {
-  return `${redactText(JSON.stringify(value))}\n`
+  return send(reply, code, 'application/json; charset=utf-8', `${redactText(JSON.stringify(value))}\n`)
 }
 
 function addRoutes(server: FastifyInstance, source: StatusSource, metrics: Exposition): void {
-  /** The text of one round of answers is written once, for any number of clients. */
-  const written = new WeakMap<readonly ReplicaRow[], string>()
   const routes: Readonly<Record<string, Handler>> = {
     '/livez': (_, reply) => probe(reply, source.live() ? null : "the agent's election loop is stuck"),
     '/readyz': ({ query }, reply) => {
@@ -85,12 +92,7 @@ function addRoutes(server: FastifyInstance, source: StatusSource, metrics: Expos
       return json(reply, 200, { holder: holder ?? '', self, epoch, since })
     },
     '/status': (_, reply) => json(reply, 200, source.status()),
-    '/replicas': async (_, reply) => {
-      const rows = await source.replicas()
-      const text = written.get(rows) ?? jsonText(rows)
-      written.set(rows, text)
-      return send(reply, 200, 'application/json; charset=utf-8', text)
-    },
+    '/replicas': async (_, reply) => json(reply, 200, await source.replicas()),
     '/': async (_, reply) => {
       reply.header('content-security-policy', PAGE_POLICY).header('referrer-policy', 'no-referrer')
       return send(reply, 200, 'text/html; charset=utf-8', pageOf(await source.replicas()))

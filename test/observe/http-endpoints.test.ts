@@ -115,16 +115,6 @@ describe('/replicas', () => {
   })
 })
 
-it('/replicas is written once for the same rows, regardless of the number of requests', async (t) => {
-  const replica = new Replica()
-  const rows = await replica.replicas()
-  replica.replicas = async () => rows
-  const server = await serve(t, replica)
-  const { body } = await ask(server, '/replicas')
-  Object.assign(rows, [{ ...rows[0], pod: 'another' }])
-  assert.equal((await ask(server, '/replicas')).body, body)
-})
-
 describe('/metrics', () => {
   it('has the text format of Prometheus', async (t) => {
     const { status, headers, body } = await ask(await serve(t, new Replica()), '/metrics')
