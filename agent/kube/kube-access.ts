@@ -21,7 +21,6 @@ export interface KubeCredentials {
   readonly server: URL
   readonly headers: Readonly<Record<string, string>>
   readonly tls: Pick<ConnectionOptions, 'ca' | 'cert' | 'key' | 'servername' | 'rejectUnauthorized'>
-  readonly proxy: string | undefined
 }
 
 export interface KubeAccess {
@@ -87,7 +86,6 @@ function inClusterAccess(host: string, port: string, directory: string): KubeAcc
       server,
       headers: { authorization: `Bearer ${mounted('token')}` },
       tls: { ca: mounted('ca.crt') },
-      proxy: undefined,
     }),
     reload: () => {},
   }

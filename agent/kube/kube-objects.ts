@@ -60,10 +60,7 @@ export class KubeObjects {
   constructor(options: KubeRequestsOptions) {
     this.namespace = options.namespace
     this.options = options
-    // A watch under the old CA ends normally, and is reopened under the new one.
-    this.requests = new KubeRequests(options, () => {
-      for (const watch of this.watches) watch.end()
-    })
+    this.requests = new KubeRequests(options)
   }
 
   get(kind: Kind, name: string, deadlineMs: number, over?: Over): Promise<KubeObject> {
@@ -144,7 +141,7 @@ export class KubeObjects {
       close()
       handlers.ended(error)
     }
-    const watch: ObjectWatch = { close, end: () => end() }
+    const watch: ObjectWatch = { close }
     const read = (chunk: Buffer) => {
       for (const line of lines.push(chunk)) {
         if (isOver) return
@@ -236,7 +233,6 @@ export interface ObjectWatchHandlers<T extends object = KubeObject> {
 
 export interface ObjectWatch {
   close(): void
-  end(): void
 }
 
 function eventIn<T extends object>(message: object, target: ApiTarget): ObjectEvent<T> | ApiError {

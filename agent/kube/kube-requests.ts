@@ -1,6 +1,6 @@
 import { addAbortListener } from 'node:events'
 import type { Socket } from 'node:net'
-import { buildConnector, Client, type Dispatcher, ProxyAgent } from 'undici'
+import { buildConnector, Client, type Dispatcher } from 'undici'
 import type { Clock } from '../clock.ts'
 import { type KubeAccess, KubeConfigError, type KubeCredentials } from './kube-access.ts'
 import {
@@ -78,16 +78,13 @@ const METHODS = {
  */
 export class KubeRequests {
   private readonly options: KubeRequestsOptions
-  private readonly replaced: () => void
   private readonly connections = new Set<Connection>()
   private idle: Connection | undefined
   private key: string | undefined
   private closed = false
 
-  /** @param replaced called after a change of the server, its CA or the client certificate */
-  constructor(options: KubeRequestsOptions, replaced: () => void = () => {}) {
+  constructor(options: KubeRequestsOptions) {
     this.options = options
-    this.replaced = replaced
   }
 
   send(call: Call, deadlineMs: number, over: Over = 'any connection'): Promise<Reply> {
@@ -202,12 +199,10 @@ export class KubeRequests {
   }
 
   private take(credentials: KubeCredentials, over: Over): Connection {
-    const key = JSON.stringify([credentials.server, credentials.tls, credentials.proxy])
+    const key = JSON.stringify([credentials.server, credentials.tls])
     if (key !== this.key) {
-      const isFirst = this.key === undefined
       this.key = key
       if (this.idle !== undefined) this.destroy(this.idle)
-      if (!isFirst) this.replaced()
     }
     const { idle } = this
     if (over === 'any connection' && idle !== undefined) {
@@ -254,20 +249,17 @@ class Connection {
   readonly key: string
   /** Whether the last request reached a connected socket, so that the server may have carried it out. */
   handedOver = false
-  private readonly dispatcher: Dispatcher
+  private readonly client: Client
   private socket: Socket | undefined
 
-  constructor(key: string, { server, tls, proxy }: KubeCredentials) {
+  constructor(key: string, { server, tls }: KubeCredentials) {
     this.key = key
     const connect = buildConnector({ ...tls, ...CONNECT })
     const connected: buildConnector.connector = (to, done) => {
       // The types omit that the connector returns its socket.
       this.socket = connect(to, done) as unknown as Socket
     }
-    this.dispatcher =
-      proxy === undefined
-        ? new Client(server.origin, { ...OPTIONS, connect: connected })
-        : new ProxyAgent({ ...OPTIONS, uri: proxy, requestTls: tls, connections: 1 })
+    this.client = new Client(server.origin, { ...OPTIONS, connect: connected })
   }
 
   /** Sends one request and resolves at the end of its reply. Rejects if no complete reply arrived. */
@@ -277,7 +269,7 @@ class Connection {
     let status = 0
     let size = 0
     const chunks: Buffer[] = []
-    this.dispatcher.dispatch(request, {
+    this.client.dispatch(request, {
       onRequestStart: () => {
         this.handedOver = true
       },
@@ -300,7 +292,7 @@ class Connection {
   /** Closes the socket immediately. undici alone would let a connection attempt continue. */
   destroy(): void {
     this.socket?.destroy()
-    this.dispatcher.destroy().catch(() => {})
+    this.client.destroy().catch(() => {})
   }
 }
 
