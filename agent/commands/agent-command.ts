@@ -72,7 +72,7 @@ export async function runAgent(
     ...(own.reclaim === undefined ? {} : { reclaim: own.reclaim }),
   }
   const { peers: at, identity, leaseDurationMs } = options
-  const front = ownFront(options, clock, metrics)
+  const front = ownFront(options, clock)
   const replica: Replica = new Replica({
     options,
     namespace,
@@ -88,9 +88,9 @@ export async function runAgent(
       }),
     peers: at === null ? null : (wiring) => new Peers({ at, clock, ...wiring }),
     lostPods: options.reportLostPods
-      ? (wiring) => new LostPods({ identity, leaseDurationMs, front, api: podObjects(), clock, ...wiring })
+      ? (wiring) => new LostPods({ identity, leaseDurationMs, api: podObjects(), clock, ...wiring })
       : null,
-    events: (wiring) => new KubeEvents({ options, api: podObjects(), clock, metrics, ...wiring }),
+    events: (wiring) => new KubeEvents({ options, api: podObjects(), clock, ...wiring }),
     podAgeMs: podAge(options.stateDir, clock),
     http: (source) => startHttpServer(options.listen, source, metrics),
     clock,

@@ -14,7 +14,6 @@ export class Counts {
   readonly #failed = { ...NO_COUNTS.failed }
   #streamsEnded = 0
   #answeredAt = 0
-  #heldMs: number[] = []
   #due: Timer | null = null
 
   constructor(clock: Clock, oldestMs: () => number, report: (message: FromFront) => void) {
@@ -63,11 +62,6 @@ export class Counts {
     this.#changed()
   }
 
-  waited(ms: number): void {
-    this.#heldMs.push(Math.round(ms))
-    this.#changed()
-  }
-
   #changed(): void {
     this.#due ??= this.#clock.after(AT_MOST_EVERY_MS, () => {
       this.#due = null
@@ -76,8 +70,7 @@ export class Counts {
       const totals = { forwarded: this.#forwarded, failed: this.#failed, streamsEnded: this.#streamsEnded }
       const answeredAt = this.#answeredAt
       const counts = { ...requests, ...totals, answeredAt, rssBytes: process.memoryUsage.rss() }
-      this.#report({ type: 'counts', counts, heldMs: this.#heldMs })
-      this.#heldMs = []
+      this.#report({ type: 'counts', counts })
       if (held > 0) this.#changed()
     })
   }

@@ -47,7 +47,6 @@ export class Exchange {
   readonly #response: ServerResponse
   #phase: ExchangePhase = { name: 'open' }
   #state: RequestState = 'arriving'
-  #waitedMs: number | null = null
 
   constructor(options: ExchangeOptions) {
     const { request, response, order, clock, counts } = options
@@ -78,7 +77,6 @@ export class Exchange {
   }
 
   waits(held: boolean): void {
-    if (!held) this.#waitedMs = this.#options.clock.mono() - this.since
     this.become(held ? 'held' : 'arriving')
   }
 
@@ -182,7 +180,6 @@ export class Exchange {
     const phase = this.#phase
     const isRead = this.#response.writableFinished
     if ('over' in phase) phase.over()
-    if (this.#waitedMs !== null) counts.waited(this.#waitedMs)
     if (phase.name === 'tunnelling') counts.forwarded(phase.from)
     else if (phase.name === 'open' || phase.name === 'answering') counts.failed('client_gone')
     else if (phase.name === 'ended' && phase.outcome !== 'counted') {

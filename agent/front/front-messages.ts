@@ -64,8 +64,7 @@ export type FromFront =
   | { readonly type: 'routed'; readonly id: number }
   /** No request is in flight, and new ones are held until another route than `id` arrives. */
   | { readonly type: 'quiet'; readonly id: number }
-  /** `heldMs`: the wait of each request that no longer waits. */
-  | { readonly type: 'counts'; readonly counts: FrontCounts; readonly heldMs: readonly number[] }
+  | { readonly type: 'counts'; readonly counts: FrontCounts }
   | { readonly type: 'ended' }
 
 /** `<epoch> <key>`, in a request that a front forwards to the leader's front. */

@@ -191,7 +191,6 @@ class Front {
         exchange,
         upstream,
         clock: this.#clock,
-        holdTimeoutMs: this.#config.holdTimeoutMs,
         answered: () => this.#room.answered(exchange),
         trouble: (what, to, error) => this.#logTrouble(what, to, error),
       }).outcome.promise

@@ -17,8 +17,6 @@ const SURE = 3
 const SLOW_MS = 500
 /** After this time without a waiting request, no limit applies. */
 export const QUIET_MS = 1_000
-/** A wait is predicted from the last places that became free. */
-const RATE_OF = 32
 
 export interface LoadOptions {
   readonly clock: Clock
@@ -45,8 +43,6 @@ export class Load<Guest extends Pick<Exchange, 'gone'>> {
   /** Of /health: the answers that were not fast, less the fast ones, from 0 to twice SURE. */
   #slowness = SURE
   #slowAt = Number.NEGATIVE_INFINITY
-  /** Since /health was not fast. */
-  #freedAt: number[] = []
   #asked: Upstream | null = null
 
   constructor(options: LoadOptions) {
@@ -90,13 +86,6 @@ export class Load<Guest extends Pick<Exchange, 'gone'>> {
     if (this.#slowness <= SURE) this.#leaves(guest, 0)
   }
 
-  /** Predicted wait of a request in ms, with `ahead` others before it. 0: can't be predicted. */
-  waitMs(ahead: number): number {
-    const [first = 0, ...later] = this.#freedAt
-    const eachMs = (this.#options.clock.mono() - first) / later.length
-    return later.length < FIRST_SIZE ? 0 : (ahead + 1) * eachMs
-  }
-
   /** Requests /health, as long as the answer may matter. */
   async #ask(upstream: Upstream): Promise<void> {
     const { clock, open, waits } = this.#options
@@ -125,7 +114,6 @@ export class Load<Guest extends Pick<Exchange, 'gone'>> {
     const slowness = tookMs < SLOW_MS ? this.#slowness + (isFast ? -1 : 1) : 2 * SURE
     this.#slowness = Math.min(2 * SURE, Math.max(0, slowness))
     if (!isFast) this.#slowAt = now
-    if (!isFast && this.#freedAt.length === 0) this.#freedAt = [now]
     if (tookMs >= SLOW_MS) this.#become('closed')
     else if (this.#phase === 'closed' || (this.#phase === 'open' && this.#slowness === 2 * SURE))
       this.#become('opening')
@@ -145,17 +133,12 @@ export class Load<Guest extends Pick<Exchange, 'gone'>> {
   }
 
   #leaves(guest: Guest, more: number): void {
-    if (!this.#sent.delete(guest)) return
-    if (this.#phase === 'opening') this.#size += more
-    if (this.#freedAt.length > 0)
-      this.#freedAt = [...this.#freedAt, this.#options.clock.mono()].slice(-RATE_OF)
+    if (this.#sent.delete(guest) && this.#phase === 'opening') this.#size += more
   }
 
   #become(phase: LoadPhase): void {
     this.#phase = phase
     this.#size = phase === 'open' ? 2 * Math.max(FIRST_SIZE, this.#sent.size) : FIRST_SIZE
-    if (phase !== 'open') return
-    this.#freedAt = []
-    this.#slowness = SURE
+    if (phase === 'open') this.#slowness = SURE
   }
 }

@@ -1,13 +1,11 @@
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Clock, Timer } from '../clock.ts'
+import type { Clock } from '../clock.ts'
 import type { Exchange } from './exchange.ts'
 import { HOP_EMPTY, HOP_EPOCH } from './front-messages.ts'
 import { forwardedHeaders, hopHeaders, withoutName } from './headers.ts'
 import type { Upstream } from './upstream.ts'
 
-/** That front reports its own hold timeout, unless it hangs. */
-const OVERDUE_MS = 100
 const MAX_ANSWER_HEADER_BYTES = 64 * 1024
 
 const LENGTH_IS_EXPECTED = new Set(['POST', 'PUT', 'PATCH'])
@@ -21,16 +19,15 @@ export type Failure =
 export interface SendingOptions {
   readonly exchange: Exchange
   readonly upstream: Upstream
-  readonly clock: Clock
-  readonly holdTimeoutMs: number
+  readonly clock: Pick<Clock, 'mono'>
   readonly answered: () => void
   readonly trouble: (what: 'missed' | 'broke', to: Upstream, error: Error) => void
 }
 
 type SendingPhase =
   | { readonly name: 'connecting' }
-  /** The other front has the head, but LangFlow has nothing. `overdue` ends the attempt. */
-  | { readonly name: 'offered'; readonly overdue: Timer }
+  /** The other front has the head, but LangFlow has nothing. That front keeps the hold timeout. */
+  | { readonly name: 'offered' }
   | { readonly name: 'sent' }
   | { readonly name: 'answering'; readonly answer: IncomingMessage }
   | { readonly name: 'over' }
@@ -100,17 +97,9 @@ export class Sending {
   }
 
   #connected(): void {
-    const { exchange, upstream, clock, holdTimeoutMs } = this.#options
-    upstream.reached()
-    if (!this.#isOffer) {
-      this.#send()
-      return
-    }
-    const leftMs = exchange.since + holdTimeoutMs + OVERDUE_MS - clock.mono()
-    const overdue = clock.after(Math.max(0, leftMs), () =>
-      this.#outgoing.destroy(new Error('it held the request for too long')),
-    )
-    this.#phase = { name: 'offered', overdue }
+    this.#options.upstream.reached()
+    if (this.#isOffer) this.#phase = { name: 'offered' }
+    else this.#send()
   }
 
   #invited(): void {
@@ -118,7 +107,7 @@ export class Sending {
   }
 
   #send(): void {
-    this.#become({ name: 'sent' })
+    this.#phase = { name: 'sent' }
     this.#options.exchange.body.stream(this.#outgoing)
   }
 
@@ -153,7 +142,7 @@ export class Sending {
       this.#failed(error as Error)
       return false
     }
-    this.#become({ name: 'answering', answer })
+    this.#phase = { name: 'answering', answer }
     this.#options.answered()
     this.outcome.resolve(null)
     return true
@@ -187,14 +176,9 @@ export class Sending {
   }
 
   #settle(outcome: Failure | null): void {
-    this.#become({ name: 'over' })
+    this.#phase = { name: 'over' }
     this.#outgoing.destroy()
     this.outcome.resolve(outcome)
-  }
-
-  #become(phase: SendingPhase): void {
-    if (this.#phase.name === 'offered') this.#phase.overdue.cancel()
-    this.#phase = phase
   }
 }
 

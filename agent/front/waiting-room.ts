@@ -51,11 +51,14 @@ export class WaitingRoom {
       const upstream = this.#sendable(guest)
       if (upstream !== null) return Promise.resolve(upstream)
     }
-    const ahead = this.#places.findLastIndex((other) => goesBefore(other.guest, guest)) + 1
-    const refusal = this.#refusalOf(guest, ahead)
-    if (refusal !== null) return Promise.reject(refusal)
+    const { holdLimit } = this.#options
+    // A request that was not sent had a place here before, and a hop had one at its front.
+    const isNew = guest.hop === null && this.#places.every((other) => other.guest.order < guest.order)
+    if (isNew && !guest.urgent && this.#places.length >= holdLimit)
+      return Promise.reject(tooManyHeld(holdLimit))
     return new Promise((go, refuse) => {
       const place = { guest, timer: null, go, refuse }
+      const ahead = this.#places.findLastIndex((other) => goesBefore(other.guest, guest)) + 1
       this.#places.splice(ahead, 0, place)
       guest.waits(true)
       this.#limit(place)
@@ -85,15 +88,6 @@ export class WaitingRoom {
 
   refuse(whom: (guest: Guest) => boolean, refusal: Refusal): void {
     for (const place of this.#places.filter(({ guest }) => whom(guest))) this.#leave(place)?.refuse(refusal)
-  }
-
-  #refusalOf(guest: Guest, ahead: number): Refusal | null {
-    const { holdLimit, queueWaitMs } = this.#options
-    // A request that was not sent had a place here before, and a hop had one at its front.
-    const isNew = this.#places.every((other) => other.guest.order < guest.order)
-    if (!isNew || guest.urgent) return null
-    if (guest.hop === null && this.#places.length >= holdLimit) return tooManyHeld(holdLimit)
-    return this.#load.waitMs(ahead) > this.#queueLeftMs(guest) ? overloaded(queueWaitMs) : null
   }
 
   /** A request that arrived before LangFlow served has the hold timeout alone. */

@@ -7,7 +7,6 @@ import { VERSION } from '../version.ts'
 
 const REQUEST_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 const TAKEOVER_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 45, 60, 120, 300, 600]
-const HOLD_BUCKETS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 15, 20, 30, 60]
 
 const STANDBY_STATES = ['ready', 'preparing', 'none'] as const
 const PHASES = ['detect', 'acquire', 'start', 'healthy'] as const
@@ -24,10 +23,8 @@ const HELP = {
   langflow_leader_takeover_duration_seconds: 'Duration of each phase of a takeover.',
   langflow_leader_stop_duration_seconds: 'Time from the order to stop LangFlow to its confirmation.',
   langflow_leader_api_requests_total: 'Requests to the API server by verb and answer.',
-  langflow_leader_events_dropped_total: 'Kubernetes Events that this replica could not write.',
   langflow_leader_doubt_seconds_total: 'Total time for which leadership was in doubt.',
   langflow_leader_event_loop_lag_seconds: 'Delay of a timer of the agent, which fires each second.',
-  langflow_leader_front_hold_duration_seconds: 'Time that requests waited in the front.',
   langflow_leader_grant_refused: 'Whether the launcher refuses grants, so that LangFlow cannot start.',
   langflow_leader_stop_failed: 'Whether LangFlow could not be stopped.',
 
@@ -43,6 +40,7 @@ const HELP = {
   langflow_leader_peers_ready: 'Number of other replicas that could take over.',
   langflow_leader_front_up: 'Whether the front of this replica accepts requests.',
   langflow_leader_front_held: 'Requests that wait in the front for a serving leader.',
+  langflow_leader_front_oldest_held_seconds: 'Time for which the oldest of these requests has waited.',
   langflow_leader_front_in_flight: 'Forwarded requests whose answers are not complete, without streams.',
   langflow_leader_front_streams: 'Open SSE answers and websockets in the front.',
   langflow_leader_front_resident_memory_bytes: "Resident memory size of the front's process.",
@@ -89,6 +87,7 @@ const READINGS: { readonly [N in Name]?: (now: AgentStatus) => number | boolean 
   langflow_leader_peers_ready: (now) => now.peers?.ready ?? null,
   langflow_leader_front_up: ({ traffic: { front } }) => front?.listening ?? null,
   langflow_leader_front_held: ({ traffic: { front } }) => front?.held ?? null,
+  langflow_leader_front_oldest_held_seconds: ({ traffic: { front } }) => front && front.oldestHeldMs / 1000,
   langflow_leader_front_in_flight: ({ traffic: { front } }) => front?.inFlight ?? null,
   langflow_leader_front_streams: ({ traffic: { front } }) => front?.streams ?? null,
   langflow_leader_front_resident_memory_bytes: ({ traffic: { front } }) => front?.rssBytes || null,
@@ -150,10 +149,8 @@ export function createMetrics({ leaseName: name, status }: { leaseName: string; 
   const takeover = histogram('langflow_leader_takeover_duration_seconds', TAKEOVER_BUCKETS, 'phase')
   const stop = histogram('langflow_leader_stop_duration_seconds', TAKEOVER_BUCKETS)
   const apiRequests = counter('langflow_leader_api_requests_total', 'verb', 'code')
-  const eventsDropped = counter('langflow_leader_events_dropped_total')
   const doubtSeconds = counter('langflow_leader_doubt_seconds_total')
   const lag = histogram('langflow_leader_event_loop_lag_seconds', REQUEST_BUCKETS)
-  const hold = histogram('langflow_leader_front_hold_duration_seconds', HOLD_BUCKETS)
   const alarms = {
     grant_refused: gauge('langflow_leader_grant_refused'),
     stop_failed: gauge('langflow_leader_stop_failed'),
@@ -183,8 +180,6 @@ export function createMetrics({ leaseName: name, status }: { leaseName: string; 
     takeover: (phase: (typeof PHASES)[number], durationMs: number) =>
       takeover.observe({ phase }, durationMs / 1000),
     stopped: (durationMs: number) => stop.observe(durationMs / 1000),
-    held: (durationMs: number) => hold.observe(durationMs / 1000),
-    eventDropped: () => eventsDropped.inc(),
     apiRequest: (verb: Verb, code: string) => apiRequests.inc({ verb, code }),
   }
 }

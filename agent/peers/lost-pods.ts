@@ -1,6 +1,5 @@
 import type { Clock } from '../clock.ts'
 import type { CandidateState } from '../election/state.ts'
-import type { OwnFront } from '../front/agent-side/steering.ts'
 import type { ApiError } from '../kube/kube-errors.ts'
 import { type KubeObjects, POD } from '../kube/kube-objects.ts'
 import { holderOf } from '../lease/lease.ts'
@@ -14,7 +13,6 @@ export interface LostPodsOptions {
   readonly peers: Pick<Peers, 'answered'>
   /** The pods in this replica's own namespace. */
   readonly api: Pick<KubeObjects, 'patchStatus' | 'close'>
-  readonly front: Pick<OwnFront, 'access' | 'probe'> | null
   readonly clock: Clock
   readonly log: Pick<Log, 'warn'>
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
@@ -22,8 +20,6 @@ export interface LostPodsOptions {
 }
 
 interface Replica {
-  /** `null`: it was only seen as the holder of the Lease. */
-  readonly host: string | null
   /** Monotonic ms of the last request that its agent answered. */
   readonly answeredAt: number
   readonly reported: boolean
@@ -37,8 +33,8 @@ const NO_SUCH_POD: readonly ApiError['code'][] = ['not_found', 'conflict', 'inva
  * The leader sets the Ready condition of a lost replica's pod to False, as the node controller does half a minute
  * later, so that its address leaves the Service. A kubelet that lives sets the condition back by itself.
  *
- * A replica is lost if its identity lost the Lease by expiry, or if neither its agent nor its front has answered for a
- * lease duration. Each loss is reported once. The own pod is never reported, so one pod stays Ready.
+ * A replica is lost if its identity lost the Lease by expiry, or if its agent has not answered for a lease duration. Each
+ * loss is reported once. The own pod is never reported, so one pod stays Ready.
  */
 export class LostPods {
   private readonly options: LostPodsOptions
@@ -64,13 +60,14 @@ export class LostPods {
   async asked(): Promise<void> {
     const { peers, leaseDurationMs, clock, state } = this.options
     const since = state().term?.startedAt ?? Number.POSITIVE_INFINITY
-    for (const { identity, at, askedAt } of peers.answered)
+    for (const { identity, askedAt } of peers.answered)
       if (askedAt >= since && askedAt !== this.replicas.get(identity)?.answeredAt)
-        this.replicas.set(identity, { host: new URL(at).hostname, answeredAt: askedAt, reported: false })
+        this.replicas.set(identity, { answeredAt: askedAt, reported: false })
     const silent = [...this.replicas].filter(
       ([, { answeredAt, reported }]) => !reported && clock.mono() - answeredAt >= leaseDurationMs,
     )
-    await Promise.all(silent.map(([identity, replica]) => this.silent(identity, replica)))
+    const why = `it has not answered for ${leaseDurationMs / 1000} s`
+    await Promise.all(silent.map(([identity, replica]) => this.report(identity, replica, why)))
   }
 
   close(): void {
@@ -78,21 +75,9 @@ export class LostPods {
   }
 
   private async expired(identity: string): Promise<void> {
-    const { host = null } = this.replicas.get(identity) ?? {}
-    const replica = { host, answeredAt: Number.NEGATIVE_INFINITY, reported: false }
+    const replica = { answeredAt: Number.NEGATIVE_INFINITY, reported: false }
     this.replicas.set(identity, replica)
     await this.report(identity, replica, 'it did not renew the Lease until the Lease expired')
-  }
-
-  private async silent(identity: string, replica: Replica): Promise<void> {
-    const { front, leaseDurationMs } = this.options
-    const { host } = replica
-    if (host !== null && front !== null) {
-      // All fronts listen on the same port.
-      const { port } = new URL(`http://${front.access.address}`)
-      if ((await front.probe(`${host}:${port}`)) === null) return
-    }
-    await this.report(identity, replica, `it has not answered for ${leaseDurationMs / 1000} s`)
   }
 
   private async report(identity: string, replica: Replica, why: string): Promise<void> {

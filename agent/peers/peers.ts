@@ -62,7 +62,6 @@ export class Peers {
   private readonly answers = new Map<string, RecentAnswer>()
   private asking = false
   private timer: Timer | null = null
-  private nextAt = 0
   private polling = false
   private lastRows: { readonly until: number; readonly rows: Promise<readonly ReplicaRow[]> } | null = null
 
@@ -73,16 +72,13 @@ export class Peers {
   ask(yes: boolean): void {
     if (yes === this.asking) return
     this.asking = yes
-    this.timer?.cancel()
-    if (yes) this.schedule()
+    this.askAgain()
   }
 
   /** A replica that was ready a moment ago may be gone. */
   askAgain(): void {
-    if (!this.asking) return
     this.timer?.cancel()
-    this.nextAt = this.options.clock.mono()
-    this.schedule()
+    if (this.asking && !this.polling) void this.poll()
   }
 
   close(): void {
@@ -137,7 +133,7 @@ export class Peers {
   }
 
   /** The last answer of each replica with this Lease, as far as it is known. */
-  get answered(): readonly Pick<RecentAnswer, 'identity' | 'at' | 'askedAt'>[] {
+  get answered(): readonly Pick<RecentAnswer, 'identity' | 'askedAt'>[] {
     return [...this.answers.values()].filter(({ lease }) => lease === this.options.lease)
   }
 
@@ -151,17 +147,11 @@ export class Peers {
       }))
   }
 
-  private schedule(): void {
-    if (this.polling) return
-    const { clock } = this.options
-    this.timer = clock.after(Math.max(0, this.nextAt - clock.mono()), () => void this.poll())
-  }
-
   /** Only one poll runs at a time, so that a slow name server does not receive lookups of the same name repeatedly. */
   private async poll(): Promise<void> {
     const { clock, repeats } = this.options
     this.polling = true
-    this.nextAt = clock.mono() + POLL_MS
+    const nextAt = clock.mono() + POLL_MS
     const problems = (await this.round()).flatMap(({ problem }) => problem ?? [])
     this.polling = false
     // Requests that were cancelled by `ask(false)` are not failures.
@@ -169,15 +159,13 @@ export class Peers {
     for (const problem of problems) repeats.happened('peers', problem)
     if (problems.length === 0) repeats.over('peers', 'every peer answers')
     this.options.asked?.()
-    this.schedule()
+    this.timer = clock.after(Math.max(0, nextAt - clock.mono()), () => void this.poll())
   }
 
   private async round(): Promise<Reply[]> {
-    const { at, resolve, clock } = this.options
+    const { at, resolve } = this.options
     const { origins, unresolved } = await find(at, resolve)
     if (unresolved.length === 0) this.forget(({ at }) => !origins.includes(at))
-    // The interval starts now, because the lookup may have taken a while.
-    if (origins.length > 0) this.nextAt = clock.mono() + POLL_MS
     // While a name cannot be resolved, the replicas that answered before still count.
     const earlier = unresolved.length > 0 ? [...this.answers.values()].map(({ at }) => at) : []
     const all = [...new Set([...origins, ...earlier])]

@@ -3,7 +3,6 @@ import { isUnproven } from '../election/revision-trial.ts'
 import type { SuccessorContent, Term } from '../election/state.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import type { ContentView } from '../link/link-messages.ts'
-import type { Log } from '../observe/log.ts'
 import type { WorkloadStatus } from '../supervisor/supervisor.ts'
 import type { HandoverOptions, Member, Peers } from './peers.ts'
 
@@ -12,7 +11,6 @@ export interface VoluntaryHandoverOptions extends HandoverOptions {
   readonly revision: string | null
   readonly podAgeMs: () => number | null
   readonly clock: Pick<Clock, 'mono'>
-  readonly log: Pick<Log, 'info'>
   readonly workload: () => Pick<WorkloadStatus, 'served' | 'digests'>
   /** Whether requests cannot reach this replica because its front does not listen. */
   readonly frontDown: () => boolean
@@ -52,23 +50,16 @@ export class VoluntaryHandover {
     const { successor, newer, content: successorContent } = chooseSuccessor(own, members)
     dispatch({ type: 'successor', identity: successor, content: successorContent, newer })
     if (successor === null) return
-    if (this.pollsDown > 1) this.handOver(successor, 'front_down', term, now)
-    else if (newer && served) this.handOver(successor, 'newer_revision', term, now)
+    if (this.pollsDown > 1) this.handOver('front_down', term, now)
+    else if (newer && served) this.handOver('newer_revision', term, now)
   }
 
-  private handOver(
-    successor: string,
-    code: keyof typeof REASONS,
-    { doubt, stepDown }: Term,
-    now: number,
-  ): void {
-    const { log, dispatch } = this.options
+  private handOver(code: keyof typeof REASONS, { doubt, stepDown }: Term, now: number): void {
     // No client is served while the front does not listen, so that handover does not wait.
     if (doubt || stepDown !== null || (now < this.lastAt + APART_MS && code !== 'front_down')) return
     this.lastAt = now
-    const reason = REASONS[code]
-    log.info(`${reason}: handing over to it`, { successor })
-    dispatch({ type: 'step_down', code, reason, now: code === 'front_down' })
+    const front = code === 'front_down'
+    this.options.dispatch({ type: 'step_down', code, reason: REASONS[code], now: front })
   }
 }
 

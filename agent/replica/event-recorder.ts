@@ -26,7 +26,6 @@ const EVENT_OF: { readonly [N in EventName]?: EventReason } = {
 /** Writes a replica's events to its log, its metrics and as Kubernetes Events. A lasting trouble is not repeated. */
 export class EventRecorder {
   private readonly options: EventRecorderOptions
-  private deadmanFirings = 0
   private readonly lasting = new Set<string>()
   private doubtSince: number | null = null
 
@@ -54,13 +53,6 @@ export class EventRecorder {
     const { clock, metrics } = this.options
     if (!inDoubt && this.doubtSince !== null) metrics.doubted(clock.mono() - this.doubtSince)
     this.doubtSince = inDoubt ? (this.doubtSince ?? clock.mono()) : null
-  }
-
-  /** Counts since the launcher's start, so a restarted agent repeats the kills during its absence. */
-  deadman(firings: number, epoch: number): void {
-    if (firings > this.deadmanFirings)
-      this.options.events.record({ reason: 'DeadmanFired', epoch, code: 'deadman' })
-    this.deadmanFirings = firings
   }
 
   gate(ready: boolean, standsBy: boolean, epoch: number, mode: StandbyMode): void {

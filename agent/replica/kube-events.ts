@@ -6,7 +6,6 @@ import type { KubeObjects, WrittenObject } from '../kube/kube-objects.ts'
 import { microTime } from '../lease/lease.ts'
 import type { ReasonCode } from '../lease/reasons.ts'
 import type { LogThrottle } from '../observe/log.ts'
-import type { Metrics } from '../observe/prometheus.ts'
 import { redactText } from '../redaction.ts'
 
 const EVENT: Kind = { kind: 'Event', resource: 'events.events.k8s.io', base: '/apis/events.k8s.io/v1' }
@@ -21,7 +20,6 @@ export interface KubeEventsOptions {
   /** The objects in this pod's own namespace. */
   readonly api: EventsApi
   readonly clock: Clock
-  readonly metrics: Pick<Metrics, 'eventDropped'>
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
 }
 
@@ -32,7 +30,7 @@ const FAREWELL_MS = 2_000
 
 /**
  * Writes Kubernetes Events on this replica's pod, if it runs in one. Nothing waits for them: they use their own
- * connection. An Event that cannot be written now is dropped, and counted in the log and in a metric.
+ * connection. An Event that cannot be written now is dropped, and counted in the log.
  */
 export class KubeEvents {
   private readonly options: KubeEventsOptions
@@ -43,26 +41,21 @@ export class KubeEvents {
   }
 
   record(what: ReplicaEvent): void {
-    const { options, api, clock } = this.options
+    const { options, api, clock, repeats } = this.options
     const { name, uid } = options.pod
     if (name === null || uid === null) return
     if (this.inFlight.size >= MOST_IN_FLIGHT) {
-      this.dropped(`dropped Events: ${MOST_IN_FLIGHT} are being written`)
+      repeats.happened('events', `dropped Events: ${MOST_IN_FLIGHT} are being written`)
       return
     }
     const pod = { namespace: api.namespace, name, uid }
     const event = eventOf(what, pod, options.identity, clock.now().wall)
     const write: Promise<void> = api
       .write('create', EVENT, event, DEADLINE_MS)
-      .then(() => this.options.repeats.over('events', 'Events are written again'))
-      .catch(({ message }: Error) => this.dropped(`cannot write Events: ${message}`))
+      .then(() => repeats.over('events', 'Events are written again'))
+      .catch(({ message }: Error) => repeats.happened('events', `cannot write Events: ${message}`))
       .finally(() => this.inFlight.delete(write))
     this.inFlight.add(write)
-  }
-
-  private dropped(because: string): void {
-    this.options.metrics.eventDropped()
-    this.options.repeats.happened('events', because)
   }
 
   async end(): Promise<void> {
@@ -77,15 +70,10 @@ export class KubeEvents {
 export const EVENT_REASONS = {
   LeaderAcquired: ['Normal', 'Acquire', 'acquired the Lease'],
   Serving: ['Normal', 'OpenGate', 'serves: LangFlow is healthy, and the gate is open'],
-  LeadershipInDoubt: [
-    'Warning',
-    'CloseGate',
-    'froze or stopped LangFlow, because its leadership is in doubt',
-  ],
+  LeadershipInDoubt: ['Warning', 'CloseGate', 'froze or stopped LangFlow: its leadership is in doubt'],
   LeadershipLost: ['Warning', 'Kill', 'killed LangFlow, because its Lease was lost or about to expire'],
   SteppedDown: ['Normal', 'Release', 'stopped LangFlow and released the Lease'],
   RestartedInPlace: ['Warning', 'Restart', 'restarts LangFlow in place'],
-  DeadmanFired: ['Warning', 'Kill', 'received no grant in time, so its launcher stopped LangFlow'],
   StopFailed: ['Warning', 'Keep', 'keeps the Lease, because LangFlow processes may be alive'],
   ContentRefused: ['Warning', 'Keep', 'does not use the changed files that LangFlow starts from'],
   CannotGoOn: ['Warning', 'End', 'cannot continue, so its agent exits'],
@@ -116,14 +104,7 @@ function eventOf(
   return {
     apiVersion: 'events.k8s.io/v1',
     kind: 'Event',
-    metadata: {
-      name: `${pod.name}.${randomBytes(8).toString('hex')}`,
-      namespace: pod.namespace,
-      annotations: {
-        'langflow-leader/epoch': String(epoch),
-        ...(code !== undefined && { 'langflow-leader/code': code }),
-      },
-    },
+    metadata: { name: `${pod.name}.${randomBytes(8).toString('hex')}`, namespace: pod.namespace },
     eventTime: microTime(wallMs),
     reportingController: 'langflow-leader',
     reportingInstance: identity,

@@ -132,9 +132,9 @@ export class Replica implements StatusSource {
   }
 
   private newVoluntaryHandover(peers: Pick<Peers, 'members'>): VoluntaryHandover {
-    const { options, podAgeMs, clock, log } = this.parts
+    const { options, podAgeMs, clock } = this.parts
     return new VoluntaryHandover({
-      ...{ peers, podAgeMs, clock, log, dispatch: this.dispatch },
+      ...{ peers, podAgeMs, clock, dispatch: this.dispatch },
       revision: options.pod.revision,
       workload: () => this.supervisor.status,
       state: () => this.state,
@@ -266,13 +266,11 @@ export class Replica implements StatusSource {
   private gateChanged(): void {
     const { facts } = this
     const { state, workload } = facts
-    const { standby, deadmanFirings } = workload.view
     const epoch = epochSeen(state)
     const ready = isReady(facts)
     this.steering.gateChanged(ready)
-    this.recorder.gate(ready, standsBy(facts), epoch, standby.mode)
+    this.recorder.gate(ready, standsBy(facts), epoch, workload.view.standby.mode)
     this.recorder.problems(problemsOf(facts), epoch)
-    this.recorder.deadman(deadmanFirings, epoch)
   }
 }
 

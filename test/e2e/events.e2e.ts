@@ -49,7 +49,6 @@ class EventsScene extends ApiServerScene {
       options: { identity: `${name}_1`, pod: { name, uid: await this.podObject(name) } },
       api: connection.podObjects(),
       clock: systemClock,
-      metrics: { eventDropped: () => {} },
       repeats: { happened: () => {}, over: () => {} },
     })
     this.atEnd(() => events.end())

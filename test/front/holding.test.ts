@@ -21,7 +21,7 @@ test('the front holds requests while no replica serves, and then sends them in t
   assert.deepEqual(langflow.seen.list, ['POST /0', 'POST /1', 'POST /2', 'POST /3', 'POST /4'])
 })
 
-test('a request that waits for the hold timeout gets 503 with Retry-After, and the front reports its waiting time', async (t) => {
+test('a request that waits for the hold timeout gets 503 with Retry-After', async (t) => {
   const clock = new VirtualClock()
   const front = await TestFront.start(t, { clock, holdTimeoutMs: 30_000 })
   const arrived = front.arrival()
@@ -33,15 +33,7 @@ test('a request that waits for the hold timeout gets 503 with Retry-After, and t
   const { status, headers, body } = await asked
   assert.deepEqual([status, headers['retry-after']], [503, '1'])
   assert.match(JSON.parse(body).error, /within 30s: the request can safely be sent again/)
-  await clock.pass(200)
-  const counted = await front.reports.next(
-    'the waiting time',
-    (one) => one.type === 'counts' && one.heldMs.length > 0,
-  )
-  assert.deepEqual(counted.type === 'counts' && [counted.heldMs, counted.counts.failed.hold_timeout], [
-    [30_000],
-    1,
-  ])
+  await front.counts('one hold timeout', ({ failed }) => failed.hold_timeout === 1)
 })
 
 test('a request beyond the hold limit gets 503 immediately', async (t) => {
@@ -264,9 +256,8 @@ test("requests of all fronts pass through the leader's window, and one that does
   const langflow = await fakeLangFlow(t, (incoming, outgoing) => {
     if (incoming.url === '/health_check') outgoing.end('ok')
   })
-  const clock = new VirtualClock()
-  const leader = await TestFront.start(t, at(langflow.port))
-  const follower = await TestFront.start(t, { clock, holdTimeoutMs: 1_000 })
+  const leader = await TestFront.start(t, { ...at(langflow.port), holdTimeoutMs: 5_000 })
+  const follower = await TestFront.start(t)
   const none = () => {}
   for (let i = 0; i < 8; i++) ask(leader.port, `/${i}`).catch(none)
   await leader.counts('eight held', ({ held }) => held === 8)
@@ -276,9 +267,8 @@ test("requests of all fronts pass through the leader's window, and one that does
   const late = ask(follower.port, '/late', { method: 'POST', body: 'late' })
   await leader.counts('one held request', ({ held }) => held === 1)
   assert.equal((await ask(follower.port, '/health_check')).body, 'ok')
-  await clock.pass(2_000)
   const { status, body } = await late
   assert.equal(status, 503)
-  assert.match(JSON.parse(body).error, /within 1s: the request can safely be sent again/)
+  assert.match(JSON.parse(body).error, /within 5s: the request can safely be sent again/)
   assert.ok(!langflow.seen.list.includes('POST /late'))
 })

@@ -140,25 +140,6 @@ test('with a late answer of /health, only clients that have left a slow LangFlow
   assert.equal(sent.length, 12 + 2)
 })
 
-test('a request gets 503 at once if it would wait for longer than the queue wait, by the rate of the last answers', async () => {
-  const { clock, refused, waits, wait, answer, guests, sent } = await busy(12, 10_000)
-  await clock.pass(1_000)
-  guests.push(...waits(12, 40))
-  for (let n = 0; n < 16; n++) {
-    await answer(1)
-    await clock.pass(100)
-  }
-  guests.push(...waits(40, 168))
-  await clock.pass(0)
-  // LangFlow became slow at 750 ms, and has answered sixteen requests until 2,700 ms.
-  assert.equal(168 - sent.length - refused.length, Math.floor(10_000 / ((2_700 - 750) / 16)))
-  assert.deepEqual(new Set(refused.map(({ reason }) => reason)), new Set(['overload']))
-  const before = sent.length
-  wait(1_000, { urgent: true })
-  await clock.pass(0)
-  assert.equal(sent.length, before + 1)
-})
-
 type Wait = readonly [
   title: string,
   queueWaitMs: number,

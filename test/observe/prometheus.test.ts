@@ -94,6 +94,7 @@ const SHOWN: Readonly<Record<string, string>> = {
   'flows_info{digest="a01b"}': '- - - 1 - -',
   front_up: '- - - - - 1',
   front_held: '- - - - - 2',
+  front_oldest_held_seconds: '- - - - - 1.5',
   front_in_flight: '- - - - - 3',
   front_streams: '- - - - - 4',
   front_resident_memory_bytes: '- - - - - 90000000',
@@ -158,7 +159,6 @@ describe('the metrics', () => {
     metrics.restarted('workload_lost')
     metrics.apiRequest('update', '200')
     metrics.apiRequest('watch', 'network')
-    metrics.eventDropped()
     metrics.transition('lost', 'no_renewal')
     metrics.transition('lost', undefined)
     metrics.doubted(1_500)
@@ -181,7 +181,6 @@ describe('the metrics', () => {
       'langflow_leader_api_requests_total{verb="watch",code="network"}': 1,
       'langflow_leader_transitions_total{direction="lost",reason="no_renewal"}': 1,
       'langflow_leader_transitions_total{direction="lost",reason="unknown"}': 1,
-      langflow_leader_events_dropped_total: 1,
       langflow_leader_doubt_seconds_total: 1.75,
       'langflow_leader_event_loop_lag_seconds_bucket{le="0.005"}': 1,
       'langflow_leader_event_loop_lag_seconds_bucket{le="10"}': 1,

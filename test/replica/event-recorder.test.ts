@@ -137,13 +137,6 @@ describe('the recorder records', () => {
       assert.deepEqual(counted, alarm === null ? [] : lasts)
     }
   })
-
-  test('each kill by the deadman, even if a new launcher counts from 0', () => {
-    const { recorded, recorder } = setUp()
-    for (const firings of [0, 1, 1, 2, 0, 1]) recorder.deadman(firings, 7)
-    assert.equal(recorded.length, 3)
-    assert.deepEqual(recorded[0], { reason: 'DeadmanFired', epoch: 7, code: 'deadman' })
-  })
 })
 
 test('a problem is logged while it lasts and when it is over, unless it is logged elsewhere', () => {

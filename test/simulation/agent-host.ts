@@ -47,8 +47,6 @@ const UNCOUNTED: Metrics = {
   late: ignore,
   takeover: ignore,
   stopped: ignore,
-  held: ignore,
-  eventDropped: ignore,
   apiRequest: ignore,
 }
 

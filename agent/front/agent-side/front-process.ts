@@ -9,7 +9,6 @@ import { variableOf } from '../../config/setting.ts'
 import { reasonOf } from '../../errno.ts'
 import type { Fault } from '../../fault.ts'
 import { readJsonLines } from '../../json-lines.ts'
-import type { Metrics } from '../../observe/prometheus.ts'
 import { deprioritize } from '../../processes/spawn.ts'
 import { SupervisedChild } from '../../processes/supervised-child.ts'
 import {
@@ -46,7 +45,6 @@ const ANSWERS_WITHIN_MS = 2_000
 export function ownFront(
   { traffic, target, holdTimeoutMs, holdLimit, queueWaitMs, streamGraceMs, logLevel }: AgentOptions,
   clock: Clock,
-  metrics: Pick<Metrics, 'held'>,
 ): OwnFront | null {
   if (traffic.mode === 'readiness') return null
   const { address, listen } = traffic
@@ -58,7 +56,6 @@ export function ownFront(
     env: { [variableOf('--log-level')]: logLevel },
     config: { listen, target: { host, port: target.port }, from, ...limits },
     clock,
-    held: metrics.held,
   } as const
   return {
     access: { address, key: randomBytes(16).toString('base64url') },
@@ -90,7 +87,6 @@ export interface FrontProcessOptions {
   readonly config: FrontConfig
   readonly clock: Clock
   readonly changed: () => void
-  readonly held: (ms: number) => void
 }
 
 type FrontPhase =
@@ -196,7 +192,6 @@ export class FrontProcess {
         break
       case 'counts':
         this.counts = message.counts
-        for (const ms of message.heldMs) this.#options.held(ms)
         break
       case 'ended':
         this.#nothingLeft.resolve()

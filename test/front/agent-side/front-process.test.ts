@@ -38,7 +38,6 @@ class Scene {
   aheadMs = 0
   /** Whether the front listened, and its problem, at each possible change. */
   readonly changes = new Series<readonly [boolean, string | null]>()
-  readonly waits: number[] = []
   readonly front: FrontProcess
   private readonly dir = mkdtempSync(join(tmpdir(), 'front-'))
   readonly log = join(this.dir, 'log')
@@ -50,7 +49,6 @@ class Scene {
       config,
       clock: { ...this.clock, mono: () => this.clock.mono() + this.aheadMs },
       changed: () => this.changes.add([this.front.listening, this.front.problem]),
-      held: (ms) => this.waits.push(ms),
     })
     t.after(async () => {
       const ended = this.front.end(0, NO_HURRY)
@@ -97,7 +95,6 @@ describe('the front’s process', () => {
     ])
     assert.deepEqual([front.listening, front.problem], [true, null])
     assert.deepEqual([front.counts.held, front.counts.forwarded], [1, { langflow: 4, leader: 5 }])
-    assert.deepEqual(scene.waits, [10, 20, 10, 20])
   })
 
   test('reports a quiet moment of the present route, not of an earlier one', async (t) => {
@@ -221,7 +218,6 @@ describe('the front’s process', () => {
       config,
       clock,
       changed: () => problems.add(front.problem),
-      held: () => {},
     })
     t.after(() => front.end(0, NO_HURRY))
     await front.follow(held(1))

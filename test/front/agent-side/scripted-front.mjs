@@ -48,7 +48,7 @@ function received(message) {
   if (message.type === 'begin' && option === 'deaf') hang()
   if (message.type === 'begin') say({ type: 'listening', port: 8091 })
   if (message.type === 'route') {
-    say({ type: 'counts', counts: COUNTS, heldMs: [10, 20] })
+    say({ type: 'counts', counts: COUNTS })
     // Without a request for a quiet moment, that of the route before is reported late.
     say({ type: 'quiet', id: message.id - (message.route.untilQuiet ? 0 : 1) })
     say({ type: 'routed', id: message.id })
