@@ -81,11 +81,6 @@ export interface Listen {
   readonly port: number
 }
 
-export interface LangflowAddress {
-  readonly origin: string
-  readonly port: number
-}
-
 export interface Peer {
   readonly host: string
   readonly port: number
@@ -134,7 +129,7 @@ function hostAndPort(text: string): { host: string; port: number } | null {
 
 const LOOPBACK = /^https?:\/\/(localhost|127(\.\d+){3}|\[::1\]):(?<port>\d+)\/?$/i
 
-export function parseTarget(text: string): LangflowAddress {
+export function parseTarget(text: string): { readonly origin: string; readonly port: number } {
   const url = URL.parse(text)
   const port = Number(LOOPBACK.exec(text)?.groups?.port)
   if (url === null || !port)

@@ -118,11 +118,10 @@ async function credentialsOf({ kubeConfig, server }: Loaded): Promise<KubeCreden
 /** The text is built anew: the causes' own texts can quote the output of a plugin, including tokens. */
 function explain(cause: unknown, source: string, command: string | undefined): string {
   const { path, message } = cause as NodeJS.ErrnoException
-  if (command !== undefined && (path === undefined || path === command)) {
-    const isNoCredential = cause instanceof SyntaxError || cause instanceof TypeError
-    const how = isNoCredential ? 'printed no ExecCredential' : `failed: ${firstLine(message)}`
+  const isNoCredential = cause instanceof SyntaxError || cause instanceof TypeError
+  const how = isNoCredential ? 'printed no ExecCredential' : `failed: ${firstLine(message)}`
+  if (command !== undefined && (path === undefined || path === command))
     return `the credential plugin "${command}" of ${source} ${how}`
-  }
   if (path !== undefined) return `cannot read ${path}, which ${source} names: ${reasonOf(cause)}`
   return `${source} contains no usable credentials: ${firstLine(message)}`
 }

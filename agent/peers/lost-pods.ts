@@ -52,39 +52,31 @@ export class LostPods {
       this.holder = seen?.lease ? holderOf(seen.lease) : ''
       this.replicas.clear()
     } else if (this.holder !== '' && term.epoch !== this.epoch && term.record?.because === 'expired')
-      void this.expired(this.holder)
+      void this.report(this.holder, 'it did not renew the Lease until the Lease expired')
     this.epoch = term?.epoch ?? null
   }
 
   /** After each poll of the peers, which only a leader makes. */
-  async asked(): Promise<void> {
+  asked(): void {
     const { peers, leaseDurationMs, clock, state } = this.options
     const since = state().term?.startedAt ?? Number.POSITIVE_INFINITY
     for (const { identity, askedAt } of peers.answered)
       if (askedAt >= since && askedAt !== this.replicas.get(identity)?.answeredAt)
         this.replicas.set(identity, { answeredAt: askedAt, reported: false })
-    const silent = [...this.replicas].filter(
-      ([, { answeredAt, reported }]) => !reported && clock.mono() - answeredAt >= leaseDurationMs,
-    )
     const why = `it has not answered for ${leaseDurationMs / 1000} s`
-    await Promise.all(silent.map(([identity, replica]) => this.report(identity, replica, why)))
+    for (const [identity, { answeredAt, reported }] of [...this.replicas])
+      if (!reported && clock.mono() - answeredAt >= leaseDurationMs) void this.report(identity, why)
   }
 
   close(): void {
     this.options.api.close()
   }
 
-  private async expired(identity: string): Promise<void> {
-    const replica = { answeredAt: Number.NEGATIVE_INFINITY, reported: false }
-    this.replicas.set(identity, replica)
-    await this.report(identity, replica, 'it did not renew the Lease until the Lease expired')
-  }
-
-  private async report(identity: string, replica: Replica, why: string): Promise<void> {
+  private async report(identity: string, why: string): Promise<void> {
     const { api, clock, log, repeats, state } = this.options
     const { term } = state()
     if (term === null || term.doubt || identity === this.options.identity) return
-    if (this.replicas.get(identity) !== replica) return
+    const replica = this.replicas.get(identity) ?? { answeredAt: Number.NEGATIVE_INFINITY, reported: false }
     this.replicas.set(identity, { ...replica, reported: true })
     const pod = podOf(identity)
     const now = new Date(clock.now().wall).toISOString()

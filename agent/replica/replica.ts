@@ -84,7 +84,7 @@ export class Replica implements StatusSource {
     const asked = () => {
       this.switchover.asked()
       this.voluntary?.asked()
-      void this.lostPods?.asked()
+      this.lostPods?.asked()
     }
     this.peers = parts.peers?.({ identity: options.identity, lease, repeats, asked }) ?? null
     this.supervisor = this.newSupervisor()
