@@ -14,8 +14,6 @@ export class RequestBody {
   /** The end of a hop's body is withheld until it is invited, also if the client sent no body. */
   readonly #isWithheld: boolean
   readonly chunked: boolean
-  /** No body, and no header states this. */
-  readonly unsized: boolean
   readonly none: boolean
   /** Whether the client still waits for `100 Continue`. It might never send the body. */
   uninvited: boolean
@@ -28,7 +26,6 @@ export class RequestBody {
     const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
     this.#isWithheld = isEmptyThere(request)
     this.chunked = encoding !== undefined && !this.#isWithheld
-    this.unsized = !this.chunked && length === undefined
     this.none = !this.chunked && Number(length ?? 0) === 0
   }
 

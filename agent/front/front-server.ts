@@ -10,7 +10,7 @@ import type { Clock } from '../clock.ts'
 import { stopParser } from '../observe/connection-limiter.ts'
 import { rawResponse } from '../raw-response.ts'
 import type { Arrival } from './exchange.ts'
-import { type FailedBecause, HOP } from './front-messages.ts'
+import type { FailedBecause } from './front-messages.ts'
 import { MAX_HEADER_BYTES } from './headers.ts'
 import { JoiningRequest } from './memory.ts'
 import { Refusal } from './refusal.ts'
@@ -26,9 +26,6 @@ const OWN_FILES = 64
 const MAX_CONNECTIONS = 4_096
 
 export type FrontServer = Server<typeof JoiningRequest>
-
-/** Node's own limit, beyond which it drops headers without an error. */
-const MAX_HEADERS = 1_000
 
 const FORWARDED_TARGET = /^(\*$|\/|https?:\/\/)[!-~]*$/i
 
@@ -56,6 +53,7 @@ export function createServer(options: ServerOptions): FrontServer {
   // Each connection needs a second file, to LangFlow.
   const pairs = Math.floor((Number(files) - OWN_FILES) / 2)
   server.maxConnections = Math.min(MAX_CONNECTIONS, Math.max(1, pairs))
+  // Node would drop headers without an error.
   server.maxHeadersCount = 0
   // Node writes a head in this encoding if it sends the head before the body.
   server.on('connection', (socket: Socket) => socket.setDefaultEncoding('latin1'))
@@ -154,11 +152,8 @@ function rawRefusal(code: string | undefined): string {
   return rawResponse(400, 'this is not an HTTP request')
 }
 
-function faultOf({ httpVersionMajor, headers, rawHeaders, url = '' }: IncomingMessage): Refusal | null {
+function faultOf({ httpVersionMajor, rawHeaders, url = '' }: IncomingMessage): Refusal | null {
   if (httpVersionMajor !== 1) return new Refusal(505, 'only HTTP/1.0 and HTTP/1.1 are supported')
-  // The headers of a hop are the client's and some of the other front's.
-  if (headers[HOP] === undefined && rawHeaders.length > 2 * MAX_HEADERS)
-    return new Refusal(431, `the request has more than ${MAX_HEADERS} headers`)
   const hosts = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host')
   if (hosts.length > 1) return new Refusal(400, 'this request cannot be forwarded: it has more than one Host')
   if (!FORWARDED_TARGET.test(url))

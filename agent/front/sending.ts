@@ -8,8 +8,6 @@ import type { Upstream } from './upstream.ts'
 
 const MAX_ANSWER_HEADER_BYTES = 64 * 1024
 
-const LENGTH_IS_EXPECTED = new Set(['POST', 'PUT', 'PATCH'])
-
 export type Failure =
   | { readonly what: 'missed' }
   | { readonly what: 'broke' }
@@ -80,14 +78,10 @@ export class Sending {
   #headers(): string[] {
     const { exchange, upstream, clock } = this.#options
     const { to, address, hop } = upstream.options
-    const { method = 'GET' } = exchange.request
     const isEmptyOffer = this.#isOffer && exchange.body.none
     const headers = forwardedHeaders(exchange.request, exchange.hop !== null)
     const sent = isEmptyOffer ? withoutName('content-length', headers) : headers
     if (to === 'leader') sent.push(...hopHeaders(hop, clock.mono() - exchange.since))
-    // RFC 9110, 8.6. A hop has lost the length that its client gave.
-    if (to === 'langflow' && exchange.body.unsized && LENGTH_IS_EXPECTED.has(method))
-      sent.push('content-length', '0')
     if (this.#isOffer) sent.push('expect', '100-continue')
     if (isEmptyOffer) sent.push(HOP_EMPTY, '1')
     if (isEmptyOffer || exchange.body.chunked) sent.push('transfer-encoding', 'chunked')

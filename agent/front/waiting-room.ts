@@ -90,17 +90,14 @@ export class WaitingRoom {
     for (const place of this.#places.filter(({ guest }) => whom(guest))) this.#leave(place)?.refuse(refusal)
   }
 
-  /** A request that arrived before LangFlow served has the hold timeout alone. */
-  #queueLeftMs({ since }: Guest): number {
-    const { clock, queueWaitMs } = this.#options
-    const isQueued = this.#look()?.options.to === 'langflow' && since >= (this.#openSince ?? since)
-    return isQueued && queueWaitMs > 0 ? since + queueWaitMs - clock.mono() : Number.POSITIVE_INFINITY
-  }
-
   #limit(place: Place): void {
     const { clock, holdTimeoutMs, queueWaitMs } = this.#options
-    const holdLeftMs = place.guest.since + holdTimeoutMs - clock.mono()
-    const queueLeftMs = this.#queueLeftMs(place.guest)
+    const { since } = place.guest
+    const waitedMs = clock.mono() - since
+    // A request that arrived before LangFlow served has the hold timeout alone.
+    const isQueued = this.#look()?.options.to === 'langflow' && since >= (this.#openSince ?? since)
+    const holdLeftMs = holdTimeoutMs - waitedMs
+    const queueLeftMs = isQueued && queueWaitMs > 0 ? queueWaitMs - waitedMs : Number.POSITIVE_INFINITY
     if (holdLeftMs <= 0) this.#leave(place)?.refuse(heldTooLong(holdTimeoutMs))
     else if (queueLeftMs <= 0) this.#leave(place)?.refuse(overloaded(queueWaitMs))
     else place.timer = clock.after(Math.min(holdLeftMs, queueLeftMs), () => this.#limit(place))

@@ -2,8 +2,6 @@ import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
-import { systemClock } from '../../agent/clock.ts'
-import { probeFront } from '../../agent/front/agent-side/front-process.ts'
 import { HOP, HOP_EPOCH, HOP_WAITED } from '../../agent/front/front-messages.ts'
 import { freePort } from '../harness/free-port.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
@@ -186,16 +184,6 @@ for (const method of ['GET', 'POST']) {
     assert.equal((await answered).status, 200)
   })
 }
-
-test('a probe distinguishes a front from a server that is none, and from silence', async (t) => {
-  const [hung, front, other] = await Promise.all([hungServer(t), TestFront.start(t), fakeLangFlow(t)])
-  await front.toNobody()
-  assert.equal(await probeFront(front.address, systemClock), null)
-  assert.equal(await probeFront(`127.0.0.1:${other.port}`, systemClock), 'it is not a front: it answered 200')
-  assert.notEqual(await probeFront(hung.address, systemClock), null)
-  await front.stop()
-  assert.equal(await probeFront(front.address, systemClock), 'connection refused')
-})
 
 test("an invalid waiting time in a hop header doesn't disturb holding, and a forged hop is still refused", async (t) => {
   const front = await TestFront.start(t, { holdTimeoutMs: 300 })

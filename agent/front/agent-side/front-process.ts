@@ -2,11 +2,9 @@ import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { request } from 'undici'
-import { type Clock, deadlineAfter, type Timer } from '../../clock.ts'
+import { type Clock, pause, type Timer } from '../../clock.ts'
 import type { AgentOptions } from '../../config/options.ts'
 import { variableOf } from '../../config/setting.ts'
-import { reasonOf } from '../../errno.ts'
 import type { Fault } from '../../fault.ts'
 import { readJsonLines } from '../../json-lines.ts'
 import { deprioritize } from '../../processes/spawn.ts'
@@ -15,8 +13,6 @@ import {
   type FromFront,
   type FrontConfig,
   type FrontRoute,
-  HOP,
-  HOP_EPOCH,
   NO_COUNTS,
   type ToFront,
   writeMessage,
@@ -38,9 +34,9 @@ export const FRONT_NODE_FLAGS = [
 
 const LISTENS_WITHIN_MS = 20_000
 const CHECK_MS = 1_000
-const SILENT_MS = 3_000
+/** Number of checks without an answer after which the front is killed. */
+const MOST_UNANSWERED = 3
 const KILL_AFTER_MS = 1_000
-const ANSWERS_WITHIN_MS = 2_000
 
 export function ownFront(
   { traffic, target, holdTimeoutMs, holdLimit, queueWaitMs, streamGraceMs, logLevel }: AgentOptions,
@@ -60,24 +56,7 @@ export function ownFront(
   return {
     access: { address, key: randomBytes(16).toString('base64url') },
     holdTimeoutMs,
-    probe: (address) => probeFront(address, clock),
     process: (changed) => new FrontProcess({ ...options, changed }),
-  }
-}
-
-/** Each front answers this hop with 421. */
-export async function probeFront(address: string, clock: Clock): Promise<Fault> {
-  using late = deadlineAfter(clock, ANSWERS_WITHIN_MS)
-  try {
-    const { headers, statusCode } = await request(`http://${address}`, {
-      method: 'HEAD',
-      headers: { [HOP]: 'are you there' },
-      reset: true,
-      signal: late.signal,
-    })
-    return headers[HOP_EPOCH] === undefined ? `it is not a front: it answered ${statusCode}` : null
-  } catch (error) {
-    return reasonOf(error)
   }
 }
 
@@ -93,8 +72,8 @@ type FrontPhase =
   | { readonly name: 'down' }
   /** `timer` kills a front that does not listen in time. A killed front may still forward until its process is gone. */
   | { readonly name: 'starting' | 'killed'; readonly channel: Duplex; readonly timer: Timer }
-  /** `timer` is the next check. `checkedAt`: monotonic ms of the first check without an answer, if there is one. */
-  | { readonly name: 'listening'; readonly channel: Duplex; readonly timer: Timer; checkedAt: number | null }
+  /** `timer` is the next check. `unanswered`: the number of checks since the last answer. */
+  | { readonly name: 'listening'; readonly channel: Duplex; readonly timer: Timer; unanswered: number }
 
 export class FrontProcess {
   readonly #options: FrontProcessOptions
@@ -144,10 +123,8 @@ export class FrontProcess {
     if (phase.name === 'down') return
     phase.timer.cancel()
     this.#send({ type: 'end', until })
-    const late = Promise.withResolvers<void>()
-    const timer = clock.after(Math.max(0, until - clock.mono()) + KILL_AFTER_MS, late.resolve)
-    await Promise.race([this.#nothingLeft.promise, this.#child.exit(), late.promise, hurry])
-    timer.cancel()
+    const enough = Promise.race([this.#nothingLeft.promise, this.#child.exit(), hurry])
+    await pause(clock, Math.max(0, until - clock.mono()) + KILL_AFTER_MS, enough)
     phase.channel.destroy()
     await this.#child.ended(null, KILL_AFTER_MS)
   }
@@ -177,13 +154,13 @@ export class FrontProcess {
       case 'listening':
         this.problem = null
         phase.timer.cancel()
-        this.#checkLater(channel, null)
+        this.#checkLater(channel, 0)
         break
       case 'failed':
         this.problem = message.reason
         break
       case 'routed':
-        if (phase.name === 'listening') phase.checkedAt = null
+        if (phase.name === 'listening') phase.unanswered = 0
         this.#followed(message.id)
         if (message.id !== this.#routeId) return
         break
@@ -200,31 +177,25 @@ export class FrontProcess {
     this.#options.changed()
   }
 
-  #checkLater(channel: Duplex, checkedAt: number | null): void {
-    const { clock } = this.#options
-    const at = clock.mono()
-    const timer = clock.after(CHECK_MS, () => this.#check(channel, at))
-    this.#phase = { name: 'listening', channel, timer, checkedAt }
+  #checkLater(channel: Duplex, unanswered: number): void {
+    const timer = this.#options.clock.after(CHECK_MS, () => this.#check())
+    this.#phase = { name: 'listening', channel, timer, unanswered }
   }
 
-  #check(channel: Duplex, before: number): void {
-    const { clock, changed } = this.#options
+  /** Counts checks, not time: after a time in which the agent itself did not run, it first reads the answers. */
+  #check(): void {
     const phase = this.#phase
     if (phase.name !== 'listening') return
-    const now = clock.mono()
-    const { checkedAt, timer } = phase
-    // The agent itself may be late to read an answer.
-    const onTime = now < before + 2 * CHECK_MS
-    if (onTime && checkedAt !== null && now >= checkedAt + SILENT_MS) {
-      this.#phase = { name: 'killed', channel, timer }
-      this.problem = `the front did not answer for ${SILENT_MS / 1000} s, and was ended`
-      this.#child.kill()
-      changed()
+    if (phase.unanswered < MOST_UNANSWERED) {
+      this.#routeId++
+      this.#sendRoute()
+      this.#checkLater(phase.channel, phase.unanswered + 1)
       return
     }
-    this.#routeId++
-    this.#sendRoute()
-    this.#checkLater(channel, checkedAt ?? now)
+    this.#phase = { ...phase, name: 'killed' }
+    this.problem = `the front did not answer ${MOST_UNANSWERED} checks, and was ended`
+    this.#child.kill()
+    this.#options.changed()
   }
 
   #followed(id: number): void {
