@@ -17,6 +17,8 @@ export interface WaitingRoomOptions {
 
 interface Place {
   readonly guest: Guest
+  /** Number of requests that it waits for, itself included. */
+  readonly turns: number
   timer: Timer | null
   readonly go: (upstream: Upstream) => void
   readonly refuse: (refusal: Error) => void
@@ -28,6 +30,8 @@ export class WaitingRoom {
   readonly #load: Load<Guest>
   #places: Place[] = []
   #emptySince = 0
+  /** The wait of the last request that left, for each of its turns. 0: no request waits for a LangFlow that serves. */
+  #turnMs = 0
   #upstream: Upstream | null = null
   /** `null`: no request can be sent. */
   #openSince: number | null = null
@@ -51,14 +55,12 @@ export class WaitingRoom {
       const upstream = this.#sendable(guest)
       if (upstream !== null) return Promise.resolve(upstream)
     }
-    const { holdLimit } = this.#options
-    // A request that was not sent had a place here before, and a hop had one at its front.
-    const isNew = guest.hop === null && this.#places.every((other) => other.guest.order < guest.order)
-    if (isNew && !guest.urgent && this.#places.length >= holdLimit)
-      return Promise.reject(tooManyHeld(holdLimit))
+    const ahead = this.#places.findLastIndex((other) => goesBefore(other.guest, guest)) + 1
+    const turns = ahead + 1
+    const refusal = this.#refusalOf(guest, turns)
+    if (refusal !== null) return Promise.reject(refusal)
     return new Promise((go, refuse) => {
-      const place = { guest, timer: null, go, refuse }
-      const ahead = this.#places.findLastIndex((other) => goesBefore(other.guest, guest)) + 1
+      const place = { guest, turns, timer: null, go, refuse }
       this.#places.splice(ahead, 0, place)
       guest.waits(true)
       this.#limit(place)
@@ -70,6 +72,8 @@ export class WaitingRoom {
     for (const place of [...this.#places]) {
       const upstream = this.#sendable(place.guest)
       if (upstream === null) return
+      if (this.#isQueued(place.guest))
+        this.#turnMs = (this.#options.clock.mono() - place.guest.since) / place.turns
       this.#leave(place)?.go(upstream)
     }
   }
@@ -90,14 +94,28 @@ export class WaitingRoom {
     for (const place of this.#places.filter(({ guest }) => whom(guest))) this.#leave(place)?.refuse(refusal)
   }
 
+  #refusalOf(guest: Guest, turns: number): Refusal | null {
+    const { holdLimit, queueWaitMs } = this.#options
+    // A request that was not sent had a place here before, and a hop had one at its front.
+    const isNew = this.#places.every((other) => other.guest.order < guest.order)
+    if (!isNew || guest.urgent) return null
+    if (guest.hop === null && this.#places.length >= holdLimit) return tooManyHeld(holdLimit)
+    const isTooLate = queueWaitMs > 0 && turns * this.#turnMs > queueWaitMs
+    return isTooLate && this.#isQueued(guest) ? overloaded(queueWaitMs) : null
+  }
+
+  /** A request that arrived before LangFlow served has the hold timeout alone. */
+  #isQueued({ since }: Guest): boolean {
+    return this.#look()?.options.to === 'langflow' && since >= (this.#openSince ?? since)
+  }
+
   #limit(place: Place): void {
     const { clock, holdTimeoutMs, queueWaitMs } = this.#options
     const { since } = place.guest
     const waitedMs = clock.mono() - since
-    // A request that arrived before LangFlow served has the hold timeout alone.
-    const isQueued = this.#look()?.options.to === 'langflow' && since >= (this.#openSince ?? since)
+    const isLimited = queueWaitMs > 0 && this.#isQueued(place.guest)
     const holdLeftMs = holdTimeoutMs - waitedMs
-    const queueLeftMs = isQueued && queueWaitMs > 0 ? queueWaitMs - waitedMs : Number.POSITIVE_INFINITY
+    const queueLeftMs = isLimited ? queueWaitMs - waitedMs : Number.POSITIVE_INFINITY
     if (holdLeftMs <= 0) this.#leave(place)?.refuse(heldTooLong(holdTimeoutMs))
     else if (queueLeftMs <= 0) this.#leave(place)?.refuse(overloaded(queueWaitMs))
     else place.timer = clock.after(Math.min(holdLeftMs, queueLeftMs), () => this.#limit(place))
@@ -129,6 +147,7 @@ export class WaitingRoom {
     if (at < 0) return null
     this.#places.splice(at, 1)
     this.#emptySince = this.#options.clock.mono()
+    if (this.#places.length === 0) this.#turnMs = 0
     place.timer?.cancel()
     place.guest.waits(false)
     return place

@@ -140,6 +140,32 @@ test('with a late answer of /health, only clients that have left a slow LangFlow
   assert.equal(sent.length, 12 + 2)
 })
 
+test('a request gets 503 at once if it would wait for longer than the queue wait, at the pace of the last one that left', async () => {
+  const { clock, refused, waits, wait, answer, guests, sent } = await busy(12, 10_000)
+  await clock.pass(1_000)
+  guests.push(...waits(12, 40))
+  for (let n = 0; n < 16; n++) {
+    await clock.pass(100)
+    await answer(1)
+  }
+  guests.push(...waits(40, 168))
+  await clock.pass(0)
+  // Twelve have been sent after the first four answers, the last one after 1,600 ms as the twelfth in its queue.
+  assert.equal(168 - sent.length - refused.length, Math.floor(10_000 / (1_600 / 12)))
+  assert.deepEqual(new Set(refused.map(({ reason }) => reason)), new Set(['overload']))
+  const before = sent.length
+  wait(1_000, { urgent: true })
+  await clock.pass(0)
+  assert.equal(sent.length, before + 1)
+  await clock.pass(9_000)
+  await answer(guests.length)
+  await clock.pass(10_000)
+  const later = refused.length
+  wait(2_000)
+  await clock.pass(0)
+  assert.equal(refused.length, later)
+})
+
 type Wait = readonly [
   title: string,
   queueWaitMs: number,

@@ -124,7 +124,12 @@ test('an agent counts answers to its front as work of LangFlow, and exits only o
     },
   }
   const access = { address: '10.0.0.1:8091', key: 'own-key' }
-  const replica = await agentOn(TAKEN, { access, holdTimeoutMs: 0, process: () => process }, [], probes)
+  const replica = await agentOn(
+    TAKEN,
+    { access, holdTimeoutMs: 0, probe: async () => null, process: () => process },
+    [],
+    probes,
+  )
   probes[0]?.silence(true)
   probes[0]?.unhealthy('no answer', true)
   assert.notEqual(replica.status().workload.busy, null)

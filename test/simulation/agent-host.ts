@@ -81,6 +81,7 @@ export class AgentHost {
           : {
               access: { address: '10.1.2.3:8091', key: identity },
               holdTimeoutMs: 0,
+              probe: async () => null,
               process: (changed) =>
                 modelFront(process, config.gateMs, () => quietAfter(world.random), changed),
             },

@@ -2,9 +2,11 @@ import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { type Clock, pause, type Timer } from '../../clock.ts'
+import { request } from 'undici'
+import { type Clock, deadlineAfter, pause, type Timer } from '../../clock.ts'
 import type { AgentOptions } from '../../config/options.ts'
 import { variableOf } from '../../config/setting.ts'
+import { reasonOf } from '../../errno.ts'
 import type { Fault } from '../../fault.ts'
 import { readJsonLines } from '../../json-lines.ts'
 import { deprioritize } from '../../processes/spawn.ts'
@@ -13,6 +15,8 @@ import {
   type FromFront,
   type FrontConfig,
   type FrontRoute,
+  HOP,
+  HOP_EPOCH,
   NO_COUNTS,
   type ToFront,
   writeMessage,
@@ -37,6 +41,7 @@ const CHECK_MS = 1_000
 /** Number of checks without an answer after which the front is killed. */
 const MOST_UNANSWERED = 3
 const KILL_AFTER_MS = 1_000
+const ANSWERS_WITHIN_MS = 2_000
 
 export function ownFront(
   { traffic, target, holdTimeoutMs, holdLimit, queueWaitMs, streamGraceMs, logLevel }: AgentOptions,
@@ -56,7 +61,24 @@ export function ownFront(
   return {
     access: { address, key: randomBytes(16).toString('base64url') },
     holdTimeoutMs,
+    probe: (address) => probeFront(address, clock),
     process: (changed) => new FrontProcess({ ...options, changed }),
+  }
+}
+
+/** Each front answers this hop with 421. */
+export async function probeFront(address: string, clock: Clock): Promise<Fault> {
+  using late = deadlineAfter(clock, ANSWERS_WITHIN_MS)
+  try {
+    const { headers, statusCode } = await request(`http://${address}`, {
+      method: 'HEAD',
+      headers: { [HOP]: 'are you there' },
+      reset: true,
+      signal: late.signal,
+    })
+    return headers[HOP_EPOCH] === undefined ? `it is not a front: it answered ${statusCode}` : null
+  } catch (error) {
+    return reasonOf(error)
   }
 }
 

@@ -4,6 +4,8 @@ import { epochOf, type FrontAccess, frontOf, holderOf } from '../../lease/lease.
 import { podOf } from '../../lease/operator-annotations.ts'
 import type { FrontRoute } from '../front-messages.ts'
 
+const SILENT_MS = 5_000
+
 export interface RouteFacts {
   readonly state: CandidateState
   readonly open: boolean
@@ -38,4 +40,23 @@ export function leaderFault({ state, config }: Pick<RouteFacts, 'state' | 'confi
   if (lease === null || holder === '' || holder === config.identity) return null
   if (frontOf(lease) !== null) return null
   return `${podOf(holder)} leads without a front, so requests wait at this replica: set --traffic=front there, in a version that supports it`
+}
+
+/** The front at this address has answered no probe since `since` (monotonic ms). */
+export interface LeaderSilence {
+  readonly address: string
+  readonly since: number
+  readonly because: string
+}
+
+/** Only if the leader is well: it has renewed the Lease after its front was silent for 5 s. */
+export function silenceFault(
+  { state: { term, seen }, config }: Pick<RouteFacts, 'state' | 'config'>,
+  silence: LeaderSilence | null,
+  now: number,
+): Fault {
+  if (silence === null || term !== null || seen === null) return null
+  const { address, since, because } = silence
+  if (seen.changedAt < since + SILENT_MS || now >= seen.changedAt + config.renewDeadlineMs) return null
+  return `the leader's front at ${address} does not answer (${because}), so requests wait at this replica: allow connections between the fronts of all replicas`
 }

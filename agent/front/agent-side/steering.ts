@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { type Clock, pause } from '../../clock.ts'
+import { type Clock, pause, type Timer } from '../../clock.ts'
 import type { CandidateState } from '../../election/state.ts'
 import type { Fault } from '../../fault.ts'
 import { type FrontAccess, holderOf } from '../../lease/lease.ts'
@@ -8,15 +8,18 @@ import type { LogThrottle } from '../../observe/log.ts'
 import type { FrontView } from '../../status/agent-status.ts'
 import type { FrontRoute } from '../front-messages.ts'
 import type { FrontProcess } from './front-process.ts'
-import { leaderFault, type RouteFacts, routeOf } from './front-route.ts'
+import { type LeaderSilence, leaderFault, type RouteFacts, routeOf, silenceFault } from './front-route.ts'
 
 /** A working front needs milliseconds, and a dead one forwards no request. */
 export const CLOSED_WITHIN_MS = 2_000
+const PROBE_MS = 2_000
 
 export interface OwnFront {
   readonly access: FrontAccess
   /** At the end of the agent, for requests that the front has accepted. */
   readonly holdTimeoutMs: number
+  /** Why the front at this address does not answer. */
+  readonly probe: (address: string) => Promise<Fault>
   readonly process: (changed: () => void) => Pick<FrontProcess, keyof FrontProcess>
 }
 
@@ -48,15 +51,19 @@ export class Steering {
   private settling: Promise<void> | null = null
   private open = false
   private closedAt = Number.NEGATIVE_INFINITY
+  private silence: LeaderSilence | null = null
+  private probing: Timer | null = null
+  private isEnded = false
 
   constructor(options: SteeringOptions) {
     this.options = options
     this.process = options.front?.process(() => this.changed()) ?? null
+    this.probeLater()
   }
 
   get view(): TrafficView {
     const { process, route } = this
-    const { front, config } = this.options
+    const { front, config, clock } = this.options
     if (front === null || process === null) return { routedTo: null, problem: null, front: null }
     const state = this.options.state()
     const lease = state.seen?.lease ?? null
@@ -64,7 +71,10 @@ export class Steering {
     const to = { langflow: config.identity, leader: lease === null ? '' : holderOf(lease), nobody: '' }
     return {
       routedTo: route === null ? null : podOf(to[route.to]),
-      problem: process.problem ?? leaderFault({ state, config }),
+      problem:
+        process.problem ??
+        leaderFault({ state, config }) ??
+        silenceFault({ state, config }, this.silence, clock.mono()),
       front: { listening, ...counts },
     }
   }
@@ -77,6 +87,7 @@ export class Steering {
     const route = routeOf({ state: state(), open: ready, own: front.access, config })
     if (isDeepStrictEqual(route, this.route)) return
     this.route = route
+    this.silence = null
     const settling = this.process.follow(route).then(() => {
       if (this.settling === settling) this.settling = null
     })
@@ -101,6 +112,8 @@ export class Steering {
   async end(hurry: Promise<void>): Promise<void> {
     const { front, clock, lingerMs } = this.options
     this.gateChanged()
+    this.probing?.cancel()
+    this.isEnded = true
     await this.followed(hurry)
     const now = clock.mono()
     if (front === null) {
@@ -117,6 +130,25 @@ export class Steering {
     if (settling === null) return null
     const enough = hurry === undefined ? settling : Promise.race([settling, hurry])
     return pause(this.options.clock, CLOSED_WITHIN_MS, enough)
+  }
+
+  /** An idle front would not notice that it cannot reach the leader's. */
+  private async probeLeader({ probe }: OwnFront): Promise<void> {
+    const { clock } = this.options
+    const { route } = this
+    const since = this.silence?.since ?? clock.mono()
+    const address = route?.to === 'leader' ? route.address : null
+    const because = address && (await probe(address))
+    // A late answer of a former leader's front says nothing about the present one.
+    if (route === this.route) this.silence = address && because ? { address, since, because } : null
+    this.changed()
+    this.probeLater()
+  }
+
+  private probeLater(): void {
+    const { front, clock } = this.options
+    if (front !== null && !this.isEnded)
+      this.probing = clock.after(PROBE_MS, () => void this.probeLeader(front))
   }
 
   private changed(): void {

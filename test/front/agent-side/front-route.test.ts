@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { CandidateState } from '../../../agent/election/state.ts'
-import { leaderFault, routeOf } from '../../../agent/front/agent-side/front-route.ts'
+import { leaderFault, routeOf, silenceFault } from '../../../agent/front/agent-side/front-route.ts'
 import type { FrontRoute } from '../../../agent/front/front-messages.ts'
 import type { Lease } from '../../../agent/lease/lease.ts'
 import { Candidate, CONFIG, heldBy, released } from '../../election/candidate.ts'
@@ -139,5 +139,29 @@ describe('the fault of a leader’s front', () => {
       const found = leaderFault({ state, config: CONFIG })
       if (fault === null) assert.equal(found, null)
       else assert.match(found ?? '', fault)
+    })
+})
+
+describe("a leader's front that does not answer", () => {
+  const watched = Candidate.follower().sees(noted('3 10.0.0.2:8091 key'))
+  const renewedAt = watched.state.seen?.changedAt as number
+  for (const [what, state, silentMs, afterMs, fault] of [
+    ['is unreachable if the leader renewed after 5 s of silence', watched.state, 5_000, 0, true],
+    ['is not unreachable before 5 s of silence', watched.state, 4_999, 4_999, false],
+    ['is unreachable until the leader is in doubt', watched.state, 9_000, CONFIG.renewDeadlineMs - 1, true],
+    [
+      'is not unreachable while the leader is in doubt, since requests wait for its successor',
+      watched.state,
+      9_000,
+      CONFIG.renewDeadlineMs,
+      false,
+    ],
+    ['is not unreachable if this replica leads', leader.state, 9_000, 0, false],
+  ] as [string, CandidateState, number, number, boolean][])
+    test(what, () => {
+      const silence = { address: '10.0.0.2:8091', since: renewedAt - silentMs, because: 'a test' }
+      const faultOf = (one: typeof silence | null) =>
+        silenceFault({ state, config: CONFIG }, one, renewedAt + afterMs)
+      assert.deepEqual([faultOf(silence) !== null, faultOf(null)], [fault, null])
     })
 })

@@ -44,6 +44,8 @@ class Scene {
   state: CandidateState
   inDoubt = false
   quietMoments = 0
+  readonly probed: string[] = []
+  unreachable: string | null | Promise<string> = null
   changed = (): void => {}
 
   constructor({ readiness = false, lingerMs = 0, quietTimeoutMs = 0 }: Setting = {}) {
@@ -54,7 +56,7 @@ class Scene {
       return this.process
     }
     this.steering = new Steering({
-      front: readiness ? null : { access: OWN, holdTimeoutMs: 30_000, process },
+      front: readiness ? null : { access: OWN, holdTimeoutMs: 30_000, probe: this.probe, process },
       config: CONFIG,
       lingerMs,
       clock: this.clock,
@@ -64,6 +66,11 @@ class Scene {
       quiet: () => void this.quietMoments++,
     })
     this.steering.gateChanged()
+  }
+
+  private readonly probe = async (address: string) => {
+    this.probed.push(address)
+    return this.unreachable
   }
 
   answer(): void {
@@ -234,5 +241,39 @@ describe('the front', () => {
     steering.gateChanged()
     assert.equal(steering.view.routedTo, '')
     assert.match(steering.view.problem ?? '', /^other-1 leads without a front/)
+  })
+
+  it('shows a leader that renews while its front does not answer', async () => {
+    const scene = new Scene()
+    const lease = heldBy('other-1_uid', 51)
+    const sees = (note = '3 10.0.0.2:8091 key') => {
+      const annotations = { 'langflow-leader/front': note }
+      const { state } = Candidate.follower().sees({ ...lease, metadata: { ...lease.metadata, annotations } })
+      scene.state = { ...state, seen: state.seen && { ...state.seen, changedAt: scene.clock.mono() } }
+      scene.steering.gateChanged()
+    }
+    await scene.clock.pass(60_000)
+    assert.deepEqual(scene.probed, [], 'a leader probed a front')
+    sees()
+    await scene.clock.pass(2_000)
+    scene.unreachable = 'a test'
+    await scene.clock.pass(8_000)
+    assert.equal(scene.steering.view.problem, null, 'the leader has not renewed since')
+    sees()
+    assert.match(scene.steering.view.problem ?? '', /10\.0\.0\.2:8091 .* \(a test\)/)
+    scene.unreachable = null
+    await scene.clock.pass(2_000)
+    assert.deepEqual([scene.steering.view.problem, scene.probed.length], [null, 6])
+    const failing = Promise.withResolvers<string>()
+    scene.unreachable = failing.promise
+    await scene.clock.pass(8_000)
+    sees('3 10.0.0.3:8091 key')
+    failing.resolve('the former leader')
+    await scene.clock.pass(0)
+    sees('3 10.0.0.3:8091 key')
+    assert.equal(scene.steering.view.problem, null, 'a probe of the former leader counted for the next one')
+    await scene.steering.end(Promise.resolve())
+    await scene.clock.pass(60_000)
+    assert.equal(scene.probed.length, 7)
   })
 })
