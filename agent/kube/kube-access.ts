@@ -21,6 +21,7 @@ export interface KubeCredentials {
   readonly server: URL
   readonly headers: Readonly<Record<string, string>>
   readonly tls: Pick<ConnectionOptions, 'ca' | 'cert' | 'key' | 'servername' | 'rejectUnauthorized'>
+  readonly proxy: string | undefined
 }
 
 export interface KubeAccess {
@@ -86,6 +87,7 @@ function inClusterAccess(host: string, port: string, directory: string): KubeAcc
       server,
       headers: { authorization: `Bearer ${mounted('token')}` },
       tls: { ca: mounted('ca.crt') },
+      proxy: undefined,
     }),
     reload: () => {},
   }

@@ -1,6 +1,6 @@
 import { addAbortListener } from 'node:events'
 import type { Socket } from 'node:net'
-import { buildConnector, Client, type Dispatcher } from 'undici'
+import { buildConnector, Client, type Dispatcher, ProxyAgent } from 'undici'
 import type { Clock } from '../clock.ts'
 import { type KubeAccess, KubeConfigError, type KubeCredentials } from './kube-access.ts'
 import {
@@ -199,7 +199,7 @@ export class KubeRequests {
   }
 
   private take(credentials: KubeCredentials, over: Over): Connection {
-    const key = JSON.stringify([credentials.server, credentials.tls])
+    const key = JSON.stringify([credentials.server, credentials.tls, credentials.proxy])
     if (key !== this.key) {
       this.key = key
       if (this.idle !== undefined) this.destroy(this.idle)
@@ -249,17 +249,20 @@ class Connection {
   readonly key: string
   /** Whether the last request reached a connected socket, so that the server may have carried it out. */
   handedOver = false
-  private readonly client: Client
+  private readonly dispatcher: Dispatcher
   private socket: Socket | undefined
 
-  constructor(key: string, { server, tls }: KubeCredentials) {
+  constructor(key: string, { server, tls, proxy }: KubeCredentials) {
     this.key = key
     const connect = buildConnector({ ...tls, ...CONNECT })
     const connected: buildConnector.connector = (to, done) => {
       // The types omit that the connector returns its socket.
       this.socket = connect(to, done) as unknown as Socket
     }
-    this.client = new Client(server.origin, { ...OPTIONS, connect: connected })
+    this.dispatcher =
+      proxy === undefined
+        ? new Client(server.origin, { ...OPTIONS, connect: connected })
+        : new ProxyAgent({ ...OPTIONS, uri: proxy, requestTls: tls, connections: 1 })
   }
 
   /** Sends one request and resolves at the end of its reply. Rejects if no complete reply arrived. */
@@ -269,7 +272,7 @@ class Connection {
     let status = 0
     let size = 0
     const chunks: Buffer[] = []
-    this.client.dispatch(request, {
+    this.dispatcher.dispatch(request, {
       onRequestStart: () => {
         this.handedOver = true
       },
@@ -292,7 +295,7 @@ class Connection {
   /** Closes the socket immediately. undici alone would let a connection attempt continue. */
   destroy(): void {
     this.socket?.destroy()
-    this.client.destroy().catch(() => {})
+    this.dispatcher.destroy().catch(() => {})
   }
 }
 

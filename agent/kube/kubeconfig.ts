@@ -13,6 +13,7 @@ interface Loaded {
   readonly signature: string
   readonly kubeConfig: KubeConfig
   readonly server: URL
+  readonly proxy: string | undefined
 }
 
 /**
@@ -90,19 +91,19 @@ function load(paths: readonly string[], source: string, context: string | undefi
     return one
   }
   const chosen = found('context', name, kubeConfig.getContexts())
-  const cluster = found('cluster', chosen.cluster, kubeConfig.getClusters())
+  const { server, proxyUrl: proxy } = found('cluster', chosen.cluster, kubeConfig.getClusters())
   found('user', chosen.user, kubeConfig.getUsers())
-  const server = URL.parse(cluster.server)
-  if (server === null || !/^https?:$/.test(server.protocol))
-    throw new KubeConfigError(`${source}: the server of the context "${name}" must be an http or https URL`)
-  if (cluster.proxyUrl)
-    throw new KubeConfigError(
-      `${source} has a proxy-url, which is not supported: run 'kubectl proxy' and use it`,
-    )
-  return { signature, kubeConfig, server }
+
+  const url = (field: string, text: string) => {
+    const parsed = URL.parse(text)
+    if (parsed !== null && /^https?:$/.test(parsed.protocol)) return parsed
+    throw new KubeConfigError(`${source}: the ${field} of the context "${name}" must be an http or https URL`)
+  }
+  if (proxy) url('proxy-url', proxy)
+  return { signature, kubeConfig, server: url('server', server), proxy: proxy || undefined }
 }
 
-async function credentialsOf({ kubeConfig, server }: Loaded): Promise<KubeCredentials> {
+async function credentialsOf({ kubeConfig, server, proxy }: Loaded): Promise<KubeCredentials> {
   const options: RequestOptions = {}
   await kubeConfig.applyToHTTPSOptions(options)
   const { Authorization: shown, ...headers } = { ...(options.headers as Record<string, string>) }
@@ -112,7 +113,7 @@ async function credentialsOf({ kubeConfig, server }: Loaded): Promise<KubeCreden
   const authorization = bearer ?? shown?.trim()
   if (authorization) headers.authorization = authorization
   const { ca, cert, key, servername, rejectUnauthorized } = options
-  return { server, headers, tls: { ca, cert, key, servername, rejectUnauthorized } }
+  return { server, headers, tls: { ca, cert, key, servername, rejectUnauthorized }, proxy }
 }
 
 /** The text is built anew: the causes' own texts can quote the output of a plugin, including tokens. */

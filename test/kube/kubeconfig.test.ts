@@ -203,7 +203,7 @@ test('several files are merged as kubectl merges them', async () => {
 })
 
 const base = kubeconfig('http://127.0.0.1:1', { token: 'secret-token' })
-const proxied = kubeconfig('http://a', {}, { 'proxy-url': 'http://b' })
+const socks = kubeconfig('http://a', {}, { 'proxy-url': 'socks5://b' })
 const MISTAKES: [name: string, content: string | object | undefined, message: RegExp][] = [
   ['a missing file', undefined, /no such file or directory$/],
   ['bad YAML', 'users: [{token: secret-token}, {\n  x', /at line 2$/],
@@ -214,7 +214,7 @@ const MISTAKES: [name: string, content: string | object | undefined, message: Re
   ['an unknown cluster', { ...base, clusters: [] }, /no cluster "c".* has none\)$/],
   ['an unknown user', { ...base, users: [] }, /no user "u"/],
   ['an invalid server URL', kubeconfig('a:6443', {}), /the server of .* URL$/],
-  ['a proxy', proxied, /has a proxy-url, which is not supported: /],
+  ['a SOCKS proxy', socks, /the proxy-url of .* URL$/],
 ]
 test('a mistake in a kubeconfig is reported in one line', async () => {
   for (const [name, content, message] of MISTAKES) {
