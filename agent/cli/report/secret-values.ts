@@ -12,18 +12,9 @@ export function secretRemover(values: readonly Buffer[]): (text: string) => stri
   const leaves = values.flatMap((value) => [...leavesOf(value.toString())]).map((leaf) => Buffer.from(leaf))
   const forms = new Set([...values, ...leaves].flatMap(formsOf))
   const secrets = [...forms].filter((form) => form.length >= SHORTEST && !NO_SECRET.includes(form))
-  const byHead = Map.groupBy(secrets, (form) => form.slice(0, SHORTEST))
-  return (text) => {
-    let [result, copied] = ['', 0]
-    for (let at = 0; at < text.length; at++) {
-      const found = byHead.get(text.slice(at, at + SHORTEST))?.filter((form) => text.startsWith(form, at))
-      if (!found?.length) continue
-      // It may overlap the last one.
-      if (at >= copied) result += text.slice(copied, at) + REDACTED
-      copied = Math.max(copied, ...found.map((form) => at + form.length))
-    }
-    return result + text.slice(copied)
-  }
+  // A value may contain another one, such as a URL its password.
+  const longestFirst = secrets.sort((a, b) => b.length - a.length)
+  return (text) => longestFirst.reduce((rest, secret) => rest.replaceAll(secret, REDACTED), text)
 }
 
 /** A text, and those inside of it: strings of JSON, lines, values of `key=value` and `key: value`, passwords of URLs, decoded base64. */
@@ -34,7 +25,8 @@ function* leavesOf(whole: string, depth = 0): Generator<string> {
   const parts = text.split('\n')
   for (const [, , value = ''] of text.matchAll(/^(?:export\s+)?[^\s:=]+[:=]\s*(["']?)(.+)\1$/gm))
     parts.push(value)
-  for (const [, password = ''] of text.matchAll(/:\/\/[^\s:@/]*:([^\s@]+)@/g)) parts.push(decodeUrl(password))
+  for (const [, password = ''] of text.matchAll(/:\/\/[^\s:@/]*:([^\s@]+)@/g))
+    parts.push(password, decodeUrl(password))
   if (/^[\w+/-]+=*$/.test(text)) parts.push(Buffer.from(text, 'base64').toString())
   try {
     JSON.parse(text, (_, value) => void (typeof value === 'string' && parts.push(value)))
@@ -48,25 +40,12 @@ function formsOf(bytes: Buffer): string[] {
   const quoted = (text: string) => JSON.stringify(text).slice(1, -1)
   const text = bytes.toString()
   const base64 = [0, 1, 2].flatMap((offset) => inBase64(bytes, offset))
-  return [
-    ...[text, quoted(text), quoted(quoted(text))].map(oneLine),
-    ...base64,
-    ...[text, ...base64].flatMap(inUrl),
-  ]
-}
-
-/** As JavaScript and as other languages write it, with digits of either case. */
-function inUrl(text: string): string[] {
-  const own = encodeURIComponent(text)
-  const other = own.replace(/[!'()*]/g, (one) => `%${one.charCodeAt(0).toString(16)}`.toUpperCase())
-  const all = [own, other, other.replaceAll('%20', '+')]
-  return all.flatMap((one) => [one, one.replace(/%../g, (hex) => hex.toLowerCase())])
+  return [...[text, quoted(text), quoted(quoted(text))].map(oneLine), ...base64]
 }
 
 /** The characters that depend only on these bytes if they begin at `offset` (modulo 3) of a longer text, or of one that ends with them. */
 function inBase64(bytes: Buffer, offset: number): string[] {
   const all = Buffer.concat([Buffer.alloc(offset), bytes]).toString('base64')
   const first = Math.ceil((offset * 4) / 3)
-  const inside = all.slice(first, Math.floor(((offset + bytes.length) * 4) / 3))
-  return [inside, all.slice(first)].flatMap((one) => [one, one.replaceAll('+', '-').replaceAll('/', '_')])
+  return [all.slice(first, Math.floor(((offset + bytes.length) * 4) / 3)), all.slice(first)]
 }

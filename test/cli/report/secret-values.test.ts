@@ -29,13 +29,7 @@ const ENCODINGS: readonly (readonly [what: string, encode: (text: string) => str
   ['plain', (text) => text],
   ['in JSON', quoted],
   ['in JSON in JSON', (text) => quoted(quoted(text))],
-  ['in a URL', encodeURIComponent],
-  [
-    'in a URL with small digits',
-    (text) => encodeURIComponent(text).replace(/%../g, (hex) => hex.toLowerCase()),
-  ],
-  ['in a form', (text) => new URLSearchParams({ a: text }).toString().slice(2)],
-  ['in base64 in a URL', (text) => encodeURIComponent(Buffer.from(text).toString('base64'))],
+  ['in base64', (text) => Buffer.from(text).toString('base64')],
 ]
 
 describe('of a Secret, a report does not contain', () => {
@@ -50,26 +44,29 @@ describe('of a Secret, a report does not contain', () => {
     assert.equal(removed(binary, `a ${binary.toString('base64')} b`), `a ${GONE} b`)
   })
 
-  test('values that overlap or touch', () => {
-    const remove = secretRemover([Buffer.from('abcdefgh'), Buffer.from('efghijkl')])
-    assert.equal(remove('1 abcdefghijkl 2 efghijklabcdefgh 3'), `1 ${GONE} 2 ${GONE}${GONE} 3`)
+  test('values that touch, or contain each other', () => {
+    const remove = secretRemover(['abcdefgh', 'efghijkl', '1abcdefgh2'].map((one) => Buffer.from(one)))
+    assert.equal(remove('- 1abcdefgh2 efghijklabcdefgh -'), `- ${GONE} ${GONE}${GONE} -`)
+  })
+
+  test('the password of a URL as it stands there', () => {
+    assert.equal(removed('postgresql://me:p%20ssword@db/x', 'a p%20ssword b'), `a ${GONE} b`)
   })
 
   const ascii = (constraints: object) => fc.string({ unit: 'binary-ascii', ...constraints })
-  for (const alphabet of ['base64', 'base64url'] as const)
-    test(`the characters of a longer ${alphabet} that depend only on a value`, () => {
-      const text = fc.tuple(ascii({ maxLength: 9 }), fc.uuid(), ascii({ maxLength: 9 }))
-      fc.assert(
-        fc.property(text, ([before, value, after]) => {
-          const encoded = Buffer.from(before + value + after).toString(alphabet)
-          const first = Math.ceil((before.length * 8) / 6)
-          const end = Math.floor(((before.length + value.length) * 8) / 6)
-          const rest = after === '' && alphabet === 'base64' ? '' : encoded.slice(end)
-          assert.equal(removed(value, encoded), `${encoded.slice(0, first)}${GONE}${rest}`)
-        }),
-        { numRuns: 300, seed: 1 },
-      )
-    })
+  test('the characters of a longer base64 that depend only on a value', () => {
+    const text = fc.tuple(ascii({ maxLength: 9 }), fc.uuid(), ascii({ maxLength: 9 }))
+    fc.assert(
+      fc.property(text, ([before, value, after]) => {
+        const encoded = Buffer.from(before + value + after).toString('base64')
+        const first = Math.ceil((before.length * 8) / 6)
+        const end = Math.floor(((before.length + value.length) * 8) / 6)
+        const rest = after === '' ? '' : encoded.slice(end)
+        assert.equal(removed(value, encoded), `${encoded.slice(0, first)}${GONE}${rest}`)
+      }),
+      { numRuns: 300, seed: 1 },
+    )
+  })
 })
 
 test('nothing else is removed: short values, and the name that each line has', () => {
