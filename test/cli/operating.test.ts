@@ -41,7 +41,7 @@ class Command {
 }
 
 describe('operating real replicas', { concurrency: 4 }, () => {
-  test('switchover: the named replica serves, and each phase is reported', async (t) => {
+  test('switchover: the named replica serves', async (t) => {
     const scene = await EmbeddedScene.open(t)
     const [a, b] = await scene.pair(CALM)
     const { code, stdout, stderr } = await new Command(
@@ -49,10 +49,9 @@ describe('operating real replicas', { concurrency: 4 }, () => {
       ...['switchover', '--to=b', '--yes', '--output=json'],
     ).end()
     assert.equal(code, 0, stderr)
-    const { result, from, to, epoch, gapMs, phases } = JSON.parse(stdout)
+    const { result, from, to, epoch, gapMs } = JSON.parse(stdout)
     assert.deepEqual([result, from, to, epoch], ['switched', 'a', 'b', 2])
     assert.ok(gapMs > 0, stdout)
-    assert.deepEqual([phases[0].phase, phases.at(-1).phase], ['requested', 'serving'])
     assert.equal((await a.event('released')).code, 'switchover')
     assert.equal((await b.get('/readyz')).status, 200)
     const again = await new Command(scene, 'switchover', '--to=b', '--yes', '--output=json').end()
@@ -69,7 +68,7 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     assert.deepEqual([late.code, JSON.parse(late.stdout).error.code], [124, 'timed_out'])
     assert.equal(scene.api.lease(LEASE)?.metadata.annotations?.[SWITCHOVER_TO], undefined)
     const command = new Command(scene, 'switchover', '--yes')
-    await command.lines.next('requested', (line) => /requested/.test(line))
+    await command.lines.next('the request', (line) => /is asked for/.test(line))
     assert.equal(scene.api.lease(LEASE)?.metadata.annotations?.[SWITCHOVER_TO], '*')
     command.ctrlC()
     assert.equal((await command.end()).code, 130)

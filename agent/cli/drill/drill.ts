@@ -9,14 +9,7 @@ import { asOperationError, EXIT_CODES, OperationError } from '../exit-codes.ts'
 import { formatted, operating, note as printNote, write } from '../output.ts'
 import { overviewOf } from '../overview.ts'
 import { type Plan, planOf, writeRequest } from '../switchover/switchover-plan.ts'
-import {
-  followRequest,
-  interruption,
-  type Limits,
-  phaseLine,
-  type RequestPhase,
-  repeat,
-} from '../switchover/switchover-progress.ts'
+import { followRequest, interruption, type Limits, repeat } from '../switchover/switchover-progress.ts'
 import type { DrillSettings } from './drill-command.ts'
 import { type Service, serviceAt } from './langflow-service.ts'
 import { ATTEMPT_MS, type Measured, measure, startProber } from './prober.ts'
@@ -130,8 +123,7 @@ async function act(stage: Stage, { scenario }: Options, plan: Plan, limits: Limi
   const { cluster, objects, clock, print } = stage
   if (scenario === 'switchover') {
     const written = await writeRequest(cluster, SWITCHOVER, clock.now().wall)
-    const report = (one: RequestPhase) => print(phaseLine(one))
-    await followRequest(cluster, clock, written, { ...limits, report })
+    await followRequest(cluster, clock, written, { ...limits, report: print })
     return
   }
   try {
