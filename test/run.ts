@@ -39,7 +39,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
     files: 'test/e2e/*.e2e.ts',
     first: inOrder(
       'test/e2e',
-      'flows-pipeline secrets state warm restart playground database stopping versions front operate rollout content',
+      'flows-pipeline state warm restart playground database stopping versions front operate rollout content',
     ),
     // A LangFlow that starts needs a core.
     concurrency: 2,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe } from 'node:test'
 import { CHART, helm, type Values } from '../deploy/helm.ts'
 import { type Manifest, only } from '../deploy/manifests.ts'
-import { mono, until } from '../harness/wait.ts'
+import { mono } from '../harness/wait.ts'
 import type { Installation } from './installation.ts'
 import { assertPlanned, momentOf } from './leadership.ts'
 import { scenariosOn } from './scenario.ts'
@@ -34,17 +34,6 @@ describe('a release of the chart', () => {
       assert.equal(one.lease.epoch, epoch + 1)
       assertPlanned(one, from)
     })
-
-  scenario('an uninstalled release leaves only its Secret and the Lease', async (one) => {
-    await one.client.stop()
-    await run(one, 'uninstall', 'flows')
-    await until('the end of its pods', async () => (await one.pods()).length === 0, 60_000)
-    const kinds =
-      'lease,deployment,service,role,rolebinding,serviceaccount,networkpolicy,poddisruptionbudget,secret'
-    const labels = '--selector=app.kubernetes.io/instance=flows'
-    assert.equal(await one.kubectl('get', kinds, labels, '--output=name'), 'secret/flows\n')
-    assert.match(await one.kubectl('get', 'lease', '--output=name'), /flows-leader-lock/)
-  })
 })
 
 /** Values that start the program of a plain LangFlow on a node of two cores, which pulls no images. */

@@ -101,30 +101,6 @@ describe('the chart', () => {
     })
   }
 
-  test('gives a pod the time for its stop by its flags, and sets the flags of the launcher for it', async () => {
-    const { manifests } = await caseNamed('every flag')
-    const pod = podOf(manifests)
-    // 90 s and 45 s and 20 s and 18.5 s, rounded up, and 10 s.
-    assert.equal(pod.terminationGracePeriodSeconds, 184)
-    const agent = plainEnv(named(pod.initContainers, 'agent'))
-    const { LEADER_STOP_TIMEOUT, LEADER_LOG_LEVEL, LEADER_DRAIN_TIMEOUT } = plainEnv(langflowOf(manifests))
-    assert.deepEqual(
-      [LEADER_STOP_TIMEOUT, LEADER_LOG_LEVEL, LEADER_DRAIN_TIMEOUT],
-      ['45s', 'debug', undefined],
-    )
-    assert.deepEqual([agent.LEADER_DRAIN_TIMEOUT, agent.LEADER_STOP_TIMEOUT], ['1m30s', '45s'])
-  })
-
-  test('lets a rollout in readiness mode replace all standbys at once', async () => {
-    const { spec } = workloadOf((await caseNamed('three replicas in readiness mode')).manifests)
-    assert.deepEqual(spec.strategy.rollingUpdate, { maxSurge: 0, maxUnavailable: 2 })
-    const set = workloadOf((await caseNamed('a StatefulSet in readiness mode')).manifests).spec
-    assert.deepEqual(
-      [set.podManagementPolicy, set.updateStrategy.rollingUpdate.maxUnavailable],
-      ['Parallel', 2],
-    )
-  })
-
   test('with env files, LangFlow has its secrets from a file that its container mounts, and from no Secret', async () => {
     for (const example of ['external-secrets', 'vault-agent']) {
       const { env = [], volumeMounts } = langflowOf(

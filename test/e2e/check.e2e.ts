@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -7,28 +6,17 @@ import type { Verdict } from '../../agent/cli/check/check.ts'
 import { CASES } from '../deploy/chart-cases.ts'
 import { rendered } from '../deploy/helm.ts'
 import { DEPLOY } from '../deploy/manifests.ts'
-import { BUNDLE } from '../harness/bundle.ts'
+import { runBundle } from '../harness/bundle.ts'
 import { ACCOUNT, type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 
-interface Output {
-  readonly code: number
-  /** The worst outcome of each rule that has one. */
-  readonly found: Readonly<Record<string, string>>
-  readonly stdout: string
-}
-
-function run(args: readonly string[], stdin = ''): Promise<Output> {
-  return new Promise((resolve) => {
-    const words = [BUNDLE, 'check', ...args, '-o', 'json']
-    const child = execFile(process.execPath, words, { env: {}, maxBuffer: 2 ** 24 }, (error, stdout) => {
-      const { findings = [], unknown = [] } = JSON.parse(stdout) as Partial<Verdict>
-      const unjudged = unknown.flatMap(({ codes }) => codes.map((code) => [code, 'unknown']))
-      const judged = findings.toReversed().map(({ code, severity }) => [code, severity])
-      const found = [...unjudged, ...judged]
-      resolve({ code: error === null ? 0 : Number(error.code), found: Object.fromEntries(found), stdout })
-    })
-    child.stdin!.on('error', () => {}).end(stdin)
-  })
+/** `found`: the worst outcome of each rule that has one. */
+async function run(args: readonly string[], stdin = '') {
+  const { code, stdout } = await runBundle(['check', ...args, '-o', 'json'], {}, stdin)
+  const { findings = [], unknown = [] } = JSON.parse(stdout) as Partial<Verdict>
+  const unjudged = unknown.flatMap(({ codes }) => codes.map((code) => [code, 'unknown']))
+  const judged = findings.toReversed().map(({ code, severity }) => [code, severity])
+  const found: Readonly<Record<string, string>> = Object.fromEntries([...unjudged, ...judged])
+  return { code, found, stdout }
 }
 
 test('check -f finds in no case of the chart an error or an unexpected warning', async () => {

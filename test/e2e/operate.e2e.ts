@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { encodeHistory } from '../../agent/lease/lease-history.ts'
 import { LEAST } from '../deploy/chart-cases.ts'
 import { rendered } from '../deploy/helm.ts'
 import { only } from '../deploy/manifests.ts'
-import { BUNDLE } from '../harness/bundle.ts'
+import { runBundle } from '../harness/bundle.ts'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { TcpProxy } from '../harness/faults/tcp-proxy.ts'
 import { FrontScene } from '../harness/front-scene.ts'
@@ -19,21 +18,6 @@ const ROLE = 'langflow-leader-operator'
 const REASON = 'it leaks memory'
 /** Annotations that a request leaves on the Lease until it is done. */
 const REQUESTS = /langflow-leader\/(failover-to|switchover-to|restart|request-reason)/
-
-interface Ended {
-  readonly code: number
-  readonly stdout: string
-  readonly stderr: string
-}
-
-function run(args: readonly string[], variables: NodeJS.ProcessEnv = {}): Promise<Ended> {
-  const env = { ...process.env, ...variables }
-  return new Promise((resolve) =>
-    execFile(process.execPath, [BUNDLE, ...args], { env }, (error, stdout, stderr) =>
-      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
-    ),
-  )
-}
 
 /** A Pod object that no kubelet runs. */
 function pod(name: string, isReplica: boolean) {
@@ -70,12 +54,8 @@ class OperatedScene extends FrontScene {
 
   /** Runs a command of the operator, and returns its exit code and its answer. */
   async run(...args: string[]) {
-    const { code, stdout, stderr } = await run([
-      ...args,
-      '-o',
-      'json',
-      `--kubeconfig=${this.kubeconfigOfOperator}`,
-    ])
+    const at = ['-o', 'json', `--kubeconfig=${this.kubeconfigOfOperator}`]
+    const { code, stdout, stderr } = await runBundle([...args, ...at])
     return { code, answer: JSON.parse(stdout), stderr }
   }
 
@@ -172,9 +152,15 @@ describe('an operator on a real API server', { concurrency: 3 }, () => {
     const scene = await OperatedScene.operated(t, plane)
     const { a } = await scene.warmPair()
     const place = { LEADER_KUBECONFIG: scene.kubeconfig('cli'), LEADER_LISTEN: `127.0.0.1:${a.httpPort}` }
-    const inPod = { KUBERNETES_SERVICE_HOST: '127.0.0.1', POD_NAME: 'a', POD_UID: '1', ...place }
+    const inPod = {
+      ...process.env,
+      KUBERNETES_SERVICE_HOST: '127.0.0.1',
+      POD_NAME: 'a',
+      POD_UID: '1',
+      ...place,
+    }
     const succeeds = async (...args: string[]) => {
-      const { code, stdout, stderr } = await run([...args, '-o', 'json'], inPod)
+      const { code, stdout, stderr } = await runBundle([...args, '-o', 'json'], inPod)
       assert.equal(code, 0, stderr)
       return JSON.parse(stdout)
     }

@@ -1,6 +1,6 @@
 import { agentIn } from '../manifests/agent-container.ts'
 import { asFields, asList, asNumber, asText, dig, unfit } from '../manifests/manifest.ts'
-import { PROGRAM_DIR, SOCKET_DIR, VOLUMES } from '../manifests/pod-spec.ts'
+import { PROGRAM_DIR, SOCKET_DIR } from '../manifests/pod-spec.ts'
 import type { Workload } from '../manifests/workload.ts'
 import type { InjectOptions } from './inject-command.ts'
 
@@ -14,13 +14,6 @@ function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<
   const { langflow, container, pod } = workload
   if (agentIn(pod) !== null)
     yield 'it already has the agent: pass the original manifest, or change the variables LEADER_* of its agent here'
-  const has = (list: unknown, name: string) => asList(list).some((one) => dig(one, 'name') === name)
-  for (const name of ['install', 'agent'])
-    if (has(pod.initContainers, name) || has(pod.containers, name))
-      yield `it already has a container named ${name}, which inject would add: rename it`
-  for (const { name } of VOLUMES)
-    if (has(pod.volumes, name))
-      yield `it already has a volume named ${name}, which inject would add: rename it`
   const ports = [options.port, ...(options.traffic === 'front' ? [options.frontPort] : [])]
   for (const { name, ports: own } of [...asList(pod.initContainers), ...asList(pod.containers)].map(asFields))
     for (const taken of asList(own).map((one) => dig(one, 'containerPort')))
@@ -29,7 +22,7 @@ function* reasonsAgainst(workload: Workload, options: InjectOptions): Generator<
   if (ports.includes(workload.port))
     yield `LangFlow listens on port ${workload.port}, which inject would use: change one of them with --listen or --front-listen`
   for (const { name } of options.launcherVariables)
-    if (has(langflow.env, name))
+    if (asList(langflow.env).some((one) => dig(one, 'name') === name))
       yield `its container ${container} already has a variable ${name}, which inject would add: remove the variable, or the flag`
   for (const mount of asList(langflow.volumeMounts)) {
     const path = asText(dig(mount, 'mountPath'))

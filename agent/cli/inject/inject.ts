@@ -4,7 +4,7 @@ import { Environment, LOG_ENV } from '../check/environment.ts'
 import { factsOf } from '../check/facts.ts'
 import { asList, type Fields, type Manifest, manifestOf, titleOf } from '../manifests/manifest.ts'
 import { renderStream } from '../manifests/manifest-stream.ts'
-import { findLangflows, readWorkload, servicesOf, type Workload } from '../manifests/workload.ts'
+import { findLangflows, readWorkload, servicesOf } from '../manifests/workload.ts'
 import { refuseUnfit, warningsAbout } from './inject-checks.ts'
 import type { InjectOptions } from './inject-command.ts'
 import { type Edit, edit } from './manifest-edit.ts'
@@ -27,18 +27,13 @@ export function inject(objects: readonly Fields[], options: InjectOptions) {
     const services = servicesOf(workload, { port, ports: asList(langflow.ports) }, manifests)
     for (const service of options.traffic === 'front' ? services : [])
       summary.push(...changedIn(service, [...leadToFront(service, workload, options.frontPort)]))
-    summary.push(...changedIn(manifest, [...editsFor(workload, adapt(workload, options, manifests))]))
+    const { lacksLogEnv } = new Environment(langflow, { manifests, hidden: new Map() })
+    const launcherVariables = [...options.launcherVariables, ...(lacksLogEnv ? [LOG_ENV] : [])]
+    summary.push(...changedIn(manifest, [...editsFor(workload, { ...options, launcherVariables })]))
     summary.push(...added.map((one) => `${titleOf(one)}: added`))
   }
   warnings.push(...brokenRules(result, options.container))
   return { text: renderStream(result.map(({ value }) => value)), summary, warnings }
-}
-
-function adapt({ langflow }: Workload, options: InjectOptions, manifests: readonly Manifest[]) {
-  const env = new Environment(langflow, { manifests, hidden: new Map() })
-  return env.lacksLogEnv
-    ? { ...options, launcherVariables: [...options.launcherVariables, LOG_ENV] }
-    : options
 }
 
 /** Edits an object, and returns a line with the changed places. An object without edits stays unchanged. */

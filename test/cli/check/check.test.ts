@@ -5,7 +5,6 @@ import { factsOf } from '../../../agent/cli/check/facts.ts'
 import type { Facts } from '../../../agent/cli/check/rule.ts'
 import { manifestOf, titleOf } from '../../../agent/cli/manifests/manifest.ts'
 import { parseStream } from '../../../agent/cli/manifests/manifest-stream.ts'
-import { fixture, injected } from '../inject/streams.ts'
 import type { ManifestSet } from './manifest-set.ts'
 import { MISTAKES, type Mistake } from './mistakes.ts'
 import { BASES, type Base, sound } from './sound-manifests.ts'
@@ -110,17 +109,4 @@ describe('a finding is accepted', () => {
       const { findings, ignored } = check(factsIn(manifests))
       assert.deepEqual([findings.map(({ code }) => code), ignored], [['replicas'], 1])
     })
-})
-
-describe('the launcher can keep LangFlow warm', () => {
-  const coldIn = (text: string) =>
-    factsOf(parseStream(text, 'x').map(manifestOf), null).installations[0]!.env.whyCold
-  for (const name of ['langflow-ide', 'langflow-runtime'] as const)
-    test(`in the chart ${name}`, () => {
-      assert.equal(coldIn(fixture(name)), null)
-      assert.equal(coldIn(injected(fixture(name), { traffic: 'front', standby: 'warm' })), null)
-    })
-  test('but not with a script that downloads flows', () => {
-    assert.notEqual(coldIn(fixture('runtime-deployment')), null)
-  })
 })

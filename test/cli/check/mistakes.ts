@@ -67,7 +67,6 @@ const REFUSAL = { message: 'x', of: { kind: 'Service', name: 'langflow', value: 
 
 export const MISTAKES: readonly Mistake[] = [
   error('agent-settings', 'a variable has a typo', agentHas('LEADER_LEASE_DURATON', '15s')),
-  error('agent-settings', 'the lease is too short', agentHas('LEADER_LEASE_DURATION', '10s')),
   warning('agent-sidecar', 'agent and LangFlow are one container', (m) => {
     m.langflow.command = ['langflow-leader', 'run', '--', ...m.langflow.args]
     m.langflow.args = []
@@ -123,10 +122,6 @@ export const MISTAKES: readonly Mistake[] = [
   }),
   error('agent-rights', 'the Role is missing', (m) => m.drop('Role')),
   error('agent-rights', 'the RoleBinding is missing', (m) => m.drop('RoleBinding')),
-  error('agent-rights', 'the Role and its binding are missing, beside the ServiceAccount', (m) => {
-    m.drop('Role')
-    m.drop('RoleBinding')
-  }),
   warning('agent-rights', 'the Role lacks the verb create for the Lease', (m) => {
     m.get('Role').rules.splice(1, 1)
   }),
@@ -143,9 +138,6 @@ export const MISTAKES: readonly Mistake[] = [
     m.get('RoleBinding').subjects[0].name = 'langflow'
   }),
   unknown('peers', 'LEADER_PEERS has a typo', agentHas('LEADER_PEERS', 'langflow-member:8090')),
-  unknown('peers', 'a nameSuffix changed the members Service, and not LEADER_PEERS', (m) => {
-    m.members.metadata.name = 'langflow-members-v2'
-  }),
   error('peers', "LEADER_PEERS has the users' Service", agentHas('LEADER_PEERS', 'langflow:7860')),
   error('peers', "LEADER_PEERS has the front's port", agentHas('LEADER_PEERS', 'langflow-members:8091')),
   error('peers', 'LEADER_PEERS has a Service of another namespace', (m) => {
@@ -154,17 +146,11 @@ export const MISTAKES: readonly Mistake[] = [
   }),
   warning('peers', 'there is no LEADER_PEERS', (m) => dropVariable(m.agent, 'LEADER_PEERS')),
   error('agent-token', 'the mount of the token is missing', (m) => dropMount(m.agent, 'token')),
-  error('agent-token', 'the token is mounted at another path', (m) => {
-    mountOf(m.agent, 'token').mountPath = '/var/run/secrets/token'
-  }),
   error('agent-token', 'the token is for another audience than the API server', (m) => {
     volumeOf(m.pod, 'token').projected.sources[0].serviceAccountToken.audience = 'vault'
   }),
   error('agent-token', 'the token is mounted at the parent directory', (m) => {
     mountOf(m.agent, 'token').mountPath = '/var/run/secrets/kubernetes.io'
-  }),
-  error('agent-token', 'the file of the token has another name', (m) => {
-    volumeOf(m.pod, 'token').projected.sources[0].serviceAccountToken.path = 'api-token'
   }),
   error('token-beside-flows', "the token is mounted into LangFlow's container, too", (m) =>
     m.langflow.volumeMounts.push(structuredClone(mountOf(m.agent, 'token'))),
@@ -204,17 +190,8 @@ export const MISTAKES: readonly Mistake[] = [
   error('launcher-first', "tini is PID 1 of LangFlow's container, not the launcher", (m) => {
     m.langflow.command = ['/opt/langflow-leader/tini', '--', ...m.langflow.command]
   }),
-  unknown('launcher-first', 'a shell starts the launcher, and stays the first process', (m) => {
-    const launcher = m.langflow.command.join(' ')
-    m.langflow.command = [...SHELL, `${launcher} langflow run --host 127.0.0.1 --port 7860; echo ended`]
-    delete m.langflow.args
-  }),
   error('agent-settings', 'the launcher has no command to start', (m) => assign(m.langflow, { args: [] })),
-  error('agent-settings', 'the identity lacks the UID', (m) => dropVariable(m.agent, 'POD_UID')),
   error('agent-settings', 'POD_IP is missing', (m) => dropVariable(m.agent, 'POD_IP')),
-  error('agent-settings', 'a flag of the agent does not exist', (m) => {
-    m.agent.args = ['agent', '--lease=langflow-leader-lock']
-  }),
   error('pod-namespaces', 'the pod shares its process namespace', (m) => {
     m.pod.shareProcessNamespace = true
   }),
@@ -278,9 +255,6 @@ export const MISTAKES: readonly Mistake[] = [
   warning('langflow-probes', 'LangFlow has no livenessProbe', (m) => {
     delete m.langflow.livenessProbe
   }),
-  error('langflow-probes', "LangFlow's liveness probe asks for the agent, not the launcher", (m) => {
-    m.langflow.livenessProbe = asking('/livez', 8090)
-  }),
   error('langflow-probes', "a liveness probe kills every standby, because it asks LangFlow's port", (m) => {
     m.langflow.livenessProbe = asking('/health', 7860)
   }),
@@ -301,16 +275,10 @@ export const MISTAKES: readonly Mistake[] = [
     m.agent.args = ['agent', '--identity=langflow']
   }),
   error('agent-identity', 'POD_NAME is a text', (m) => setVariable(m.agent, 'POD_NAME', 'langflow')),
-  error('agent-identity', 'POD_UID is a text', (m) => setVariable(m.agent, 'POD_UID', '7f2c6d0e')),
   error(
     'agent-identity',
     'POD_UID is the name of the pod',
     agentHas('POD_UID', { fieldRef: { fieldPath: 'metadata.name' } }),
-  ),
-  error(
-    'agent-identity',
-    "POD_IP is the node's",
-    agentHas('POD_IP', { fieldRef: { fieldPath: 'status.hostIP' } }),
   ),
   error('hold-timeout', 'the start timeout is too short', agentHas('LEADER_START_TIMEOUT', '10s')),
   error('hold-timeout', 'front mode holds requests for 30 s, and a cold standby starts in 37 s', (m) =>
@@ -319,9 +287,6 @@ export const MISTAKES: readonly Mistake[] = [
   error('hold-timeout', 'a longer lease duration exceeds the hold timeout', (m) => {
     setVariable(m.agent, 'LEADER_LEASE_DURATION', '60s')
     setVariable(m.agent, 'LEADER_RENEW_DEADLINE', '40s')
-  }),
-  error('standby-command', 'a script starts LangFlow, although warm is requested', (m) => {
-    m.langflow.args = ['/app/start.sh']
   }),
   error('agent-target', 'the port was changed alone', (m) => {
     m.langflow.args = ['langflow', 'run', '--host', '127.0.0.1', '--port', '7861']
@@ -333,7 +298,6 @@ export const MISTAKES: readonly Mistake[] = [
     m.langflow.args = ['langflow', 'run', '--port', '7860']
     setVariable(m.langflow, 'LANGFLOW_HOST', '10.0.0.1')
   }),
-  error('agent-target', 'the target was changed alone', agentHas('LEADER_TARGET', 'http://127.0.0.1:8080')),
   error('secret-key', 'the secret key is missing', (m) => dropVariable(m.langflow, 'LANGFLOW_SECRET_KEY')),
   error('secret-key', 'the secret key has 16 bytes too many', (m) => {
     m.secret['secret-key'] = Buffer.from('k'.repeat(48)).toString('base64url')
@@ -398,22 +362,6 @@ export const MISTAKES: readonly Mistake[] = [
       dropVariable(staging.agent, 'LEADER_LEASE_NAME')
       m.get('Role', 'staging-leader').rules[0].resourceNames = ['langflow-leader-lock']
     }),
-    error(
-      'lease-shared',
-      "a second installation's Lease name is a variable of LangFlow, not of the agent",
-      (m) => {
-        const staging = m.addTwin('staging')
-        dropVariable(staging.agent, 'LEADER_LEASE_NAME')
-        setVariable(staging.langflow, 'LEADER_LEASE_NAME', 'staging-leader-lock')
-        m.get('Role', 'staging-leader').rules[0].resourceNames = ['langflow-leader-lock']
-      },
-    ),
-    error('database-exclusive', 'two Leases, and one database by the same key of one Secret', (m) => {
-      const staging = m.addTwin('staging')
-      setVariable(staging.langflow, 'LANGFLOW_DATABASE_URL', {
-        secretKeyRef: { name: 'langflow', key: 'database-url' },
-      })
-    }),
     error('database-exclusive', 'two Leases, and one database with other options in the URL', (m) => {
       m.addTwin('staging').secret['database-url'] =
         'postgresql://user:password@host/langflow?sslmode=require&connect_timeout=5'
@@ -429,37 +377,11 @@ export const MISTAKES: readonly Mistake[] = [
       m.objects.push(copy)
     }),
   ]),
-  ...having({ object: 'StatefulSet/langflow' }, [
-    error('lease-shared', 'a StatefulSet is beside the Deployment that it replaces', (m) => {
-      const { strategy: _s, minReadySeconds: _m, progressDeadlineSeconds: _p, ...spec } = m.workload.spec
-      m.objects.push({
-        ...structuredClone(m.workload),
-        kind: 'StatefulSet',
-        spec: { ...structuredClone(spec), serviceName: 'langflow-members' },
-      })
-    }),
-  ]),
   ...having({ object: 'Deployment/staging', also: ['database-shared'] }, [
     error('database-exclusive', 'two Leases, and one database by a Secret outside the stream', (m) => {
       const staging = m.addTwin('staging')
       for (const { langflow } of [m, staging])
         setVariable(langflow, 'LANGFLOW_DATABASE_URL', { secretKeyRef: { name: 'shared', key: 'url' } })
-    }),
-  ]),
-  ...having({ object: 'Deployment/other', base: 'injected' }, [
-    error('database-exclusive', 'two Leases, and one database by envFrom of one Secret', (m) => {
-      const other = m.copy()
-      const { workload } = other
-      workload.metadata.name = 'other'
-      workload.spec.selector.matchLabels.app = 'other'
-      workload.spec.template.metadata.labels.app = 'other'
-      setVariable(other.agent, 'LEADER_LEASE_NAME', 'other-leader')
-      setVariable(other.agent, 'LEADER_PEERS', 'other-members:8090')
-      const members = structuredClone(m.members)
-      members.metadata.name = 'other-members'
-      members.spec.selector.app = 'other'
-      m.objects.push(workload, members, { ...m.get('Lease'), metadata: { name: 'other-leader' } })
-      m.get('Role').rules[0].resourceNames.push('other-leader')
     }),
   ]),
   ...having({ base: 'smallest' }, [
@@ -489,19 +411,6 @@ export const MISTAKES: readonly Mistake[] = [
     error('database-shared', 'each pod has its own database by its name', (m) => {
       m.langflow.env.unshift({ name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } })
       setVariable(m.langflow, 'LANGFLOW_DATABASE_URL', 'postgresql://user:password@host/$(POD_NAME)')
-    }),
-    error('grace-period', 'the grace period is shorter than the stop of LangFlow', (m) => {
-      m.pod.terminationGracePeriodSeconds = 20
-    }),
-    warning('local-files', 'each pod of a StatefulSet has its own volume for the uploads', (m) => {
-      m.secret.LANGFLOW_STORAGE_TYPE = 'local'
-      m.langflow.volumeMounts.push({ name: 'data', mountPath: '/app/data' })
-      m.workload.spec.volumeClaimTemplates = [
-        {
-          metadata: { name: 'data' },
-          spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
-        },
-      ]
     }),
     warning('rollout-strategy', 'a StatefulSet of two is OrderedReady', (m) => {
       delete m.workload.spec.podManagementPolicy
@@ -535,9 +444,6 @@ export const MISTAKES: readonly Mistake[] = [
         )
       },
     ),
-    error('agent-target', 'a shell script starts LangFlow on another port', (m) =>
-      startBy(m, 'langflow run --host 0.0.0.0 --port 9000'),
-    ),
     error('rollout-strategy', 'in readiness mode, the default strategy waits forever', (m) => {
       delete m.workload.spec.strategy
     }),
@@ -558,13 +464,6 @@ export const MISTAKES: readonly Mistake[] = [
   ...having({ object: 'CronJob/seed' }, [
     error('other-containers', "a CronJob runs LangFlow's migration of the same database", (m) =>
       m.objects.push(job(m, 'CronJob', ['langflow', 'migration', '--fix'])),
-    ),
-  ]),
-  ...having({ also: ['agent-rights'] }, [
-    warning(
-      'lease-object',
-      'LEADER_LEASE_NAME lacks a suffix',
-      agentHas('LEADER_LEASE_NAME', 'langflow-leader'),
     ),
   ]),
   ...having({ object: 'Lease/langflow-leader-lock' }, [
@@ -604,15 +503,6 @@ export const MISTAKES: readonly Mistake[] = [
       m.langflow.ports = [{ name: 'http', containerPort: 7860 }]
     }),
   ]),
-  ...having({ object: 'Service/langflow-lb' }, [
-    error('service-leader', 'a second Service for the load balancer bypasses the front', (m) => {
-      const second = structuredClone(m.service)
-      second.metadata.name = 'langflow-lb'
-      second.spec.type = 'LoadBalancer'
-      second.spec.ports = [{ port: 80, targetPort: 7860 }]
-      m.objects.push(second)
-    }),
-  ]),
   ...having({ object: 'Service/langflow', base: 'smallest' }, [
     error('service-leader', 'the Service for users also has the pods that are not Ready', (m) => {
       m.service.spec.publishNotReadyAddresses = true
@@ -639,16 +529,6 @@ export const MISTAKES: readonly Mistake[] = [
       policy.spec = { podSelector: {}, policyTypes: ['Ingress'] }
     }),
   ]),
-  ...having({ object: 'NetworkPolicy/no-egress' }, [
-    error('network-policy', 'a policy of the namespace denies all egress', (m) => {
-      m.add(`
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: { name: no-egress }
-spec: { podSelector: {}, policyTypes: [Egress] }
-`)
-    }),
-  ]),
   ...having({ object: 'NetworkPolicy/langflow-egress' }, [
     error('network-policy', 'egress does not reach the API server', (m) =>
       m.add(egress([DNS, '{ ports: [{ port: 5432 }] }', REPLICAS])),
@@ -660,15 +540,6 @@ spec: { podSelector: {}, policyTypes: [Egress] }
     unknown('secret-key', 'LangFlow reads an env file of its own', (m) =>
       m.langflow.args.push('--env-file', '/app/data/.env'),
     ),
-  ]),
-  ...having({ object: 'PersistentVolumeClaim/cache', also: ['replicas'] }, [
-    error('volume-shared', 'an autoscaler adds replicas, which share one ReadWriteOnce volume', (m) => {
-      m.workload.spec.replicas = 1
-      m.pod.volumes.push({ name: 'cache', persistentVolumeClaim: { claimName: 'cache' } })
-      m.langflow.volumeMounts.push({ name: 'cache', mountPath: '/cache' })
-      m.add(claim('cache', 'ReadWriteOnce'))
-      m.add(autoscaler(m, 1, 3))
-    }),
   ]),
   ...having({ object: 'PersistentVolumeClaim/cache' }, [
     error('volume-shared', 'all replicas mount one ReadWriteOnce volume', (m) => {

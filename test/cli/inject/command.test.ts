@@ -116,7 +116,6 @@ describe('langflow-leader inject', () => {
 
 const WRONG: Cases = [
   [['--traffic', 'x'], /--traffic 'x': use one of readiness, front/],
-  [['--standby', 'hot'], /--standby 'hot': use one of cold, warm/],
   [['--container', 'A B'], /--container 'A B': use at most 63/],
   [['--image', 'a b'], /--image 'a b': use the name of an image/],
   [['--lease-name', 'A'], /--lease-name 'A': use at most 253/],
@@ -126,8 +125,6 @@ const WRONG: Cases = [
   ],
   [['--lease-duration', '5s'], /--lease-duration \(5s\) must be longer than --renew-deadline/],
   [['--identity', 'me'], /unknown option '--identity'/],
-  [['--socket', '/run/s'], /unknown option '--socket'/],
-  [['--nope'], /unknown option '--nope'/],
   [['app.yaml'], /too many arguments/],
 ]
 const utf16 = join(dir, 'utf16')

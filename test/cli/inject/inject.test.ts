@@ -257,13 +257,6 @@ test('a script that keeps the standby cold is reported', () => {
   assert.match(warnings.join('\n'), /^error: .*\[standby-command\]$/m)
 })
 
-test('an autoscaler of the workload is reported, because additional replicas are only standbys', () => {
-  const hpa =
-    'kind: HorizontalPodAutoscaler\nmetadata: { name: h }\nspec: { scaleTargetRef: { kind: Deployment, name: app } }\n'
-  const warnings = warningsOf(`${deployment()}---\n${hpa}`).join('\n')
-  assert.match(warnings, /^warning: HorizontalPodAutoscaler\/h: .* \[replicas\]$/m)
-})
-
 describe('the agent’s user', () => {
   const both = { user: 1001, group: 0, pod: { runAsUser: 1001, runAsGroup: 0 } }
   const unknown = { user: undefined, group: undefined }

@@ -21,8 +21,6 @@ const REQUESTS: Readonly<Record<string, OperatorRequest>> = {
   'switchover --to langflow-7': { what: 'switchover', to: 'langflow-7', reason: null, now: false },
   switchover: { what: 'switchover', to: '*', reason: null, now: false },
   failover: { what: 'failover', to: '*', reason: 'it hangs', now: false },
-  'failover --to langflow-0': { what: 'failover', to: 'langflow-0', reason: null, now: false },
-  'failover --to langflow-7': { what: 'failover', to: 'langflow-7', reason: null, now: false },
   'switchover --now': { what: 'switchover', to: '*', reason: null, now: true },
   'restart --in-place': { what: 'restart', to: '', reason: 'a leak', now: false },
 }
@@ -61,9 +59,7 @@ const timeout = () => new ApiError('timeout', 'no answer')
 describe('a request is refused without a write', () => {
   const refusals: [command: string, when: string, change: Change, code: string, word: RegExp][] = [
     ['switchover --to langflow-7', 'no such replica', nothing, 'unknown_pod', /langflow-1 and langflow-2$/],
-    ['failover --to langflow-7', 'no such replica', nothing, 'unknown_pod', /langflow-7/],
     ['switchover --to langflow-0', 'it already leads', nothing, 'already_leads', /langflow-0/],
-    ['failover --to langflow-0', 'it already leads', nothing, 'already_leads', /langflow-0/],
     [
       'switchover --to langflow-1',
       'it is not ready',
@@ -80,15 +76,11 @@ describe('a request is refused without a write', () => {
     ],
     ['switchover', 'there is no other replica', isAlone, 'not_ready', /only one replica/],
     ['switchover', 'there is no leader', hasNoLeader, 'nobody_leads', /./],
-    ['failover', 'there is no leader', hasNoLeader, 'nobody_leads', /./],
-    ['restart --in-place', 'there is no leader', hasNoLeader, 'nobody_leads', /./],
     ['switchover', 'an earlier pod with its name leads', isEarlier, 'leader_silent', /no such replica/],
     ['switchover', "the leader's agent has restarted", leaderIs(restarted), 'leader_silent', /restarted/],
     ['switchover', 'the leader does not answer', leaderIs('refused'), 'leader_silent', /: refused$/],
     ['restart --in-place', 'the leader does not answer', leaderIs('refused'), 'leader_silent', /: refused$/],
     ['switchover', 'takeovers are paused', paused, 'paused', /langflow-leader resume/],
-    ['failover', 'takeovers are paused', paused, 'paused', /langflow-leader resume/],
-    ['restart --in-place', 'takeovers are paused', paused, 'paused', /langflow-leader resume/],
     ['switchover', 'another request', noted({ [RESTART]: '' }), 'switchover', /restart in place is already/],
     ['failover', 'another failover', noted({ [FAILOVER_TO]: 'x' }), 'switchover', /x is already requested/],
     ['switchover', 'the leader hands over', leaderIs({ leadership: stepping }), 'switchover', /SIGTERM/],

@@ -66,7 +66,7 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
       if (!env.isSet(URL_VARIABLE)) return
       const volume = volumeOf(one.pod, mountAt(one.langflow, env.value('LANGFLOW_CONFIG_DIR') ?? '')?.volume)
       const isNetwork = ['nfs', 'cephfs', 'azureFile'].some((name) => name in volume)
-      if (claimOf(one, volume) === null && !isNetwork) yield "uploaded files stay in the leader's pod"
+      if (claimOf(volume) === null && !isNetwork) yield "uploaded files stay in the leader's pod"
     },
   },
   {
@@ -78,7 +78,7 @@ export const STATE_RULES: readonly Rule<Installation>[] = [
     *find(one, facts) {
       if (one.isSingle) return
       for (const volume of asList(one.pod.volumes)) {
-        const claim = claimOf(one, volume)
+        const claim = claimOf(volume)
         if (claim === null) continue
         const found = objectsOf('PersistentVolumeClaim', one, facts).find(({ name }) => name === claim)
         if (found === undefined && !facts.hidden.has('PersistentVolumeClaim'))
@@ -112,9 +112,7 @@ function databaseOf(one: Installation): string | null {
   }
 }
 
-/** The claim that all replicas share; `null` if a template gives each replica its own claim, or the volume has no claim. */
-function claimOf({ spec }: Installation, volume: unknown): string | null {
-  const templates = asList(spec.volumeClaimTemplates).map((one) => dig(one, 'metadata', 'name'))
-  if (templates.includes(dig(volume, 'name'))) return null
+/** The claim that all replicas share; `null` if the volume has no claim. A claim of a template is no volume of the pod's spec. */
+function claimOf(volume: unknown): string | null {
   return asText(dig(volume, 'persistentVolumeClaim', 'claimName')) || null
 }
