@@ -405,6 +405,7 @@ export const MISTAKES: readonly Mistake[] = [
     }),
     error('rollout-strategy', 'with three replicas in readiness mode, only one may be unavailable', (m) => {
       m.workload.spec.replicas = 3
+      m.workload.spec.strategy.rollingUpdate = { maxSurge: 0, maxUnavailable: '34%' }
     }),
   ]),
   ...having({ base: 'stateful-set' }, [
@@ -427,7 +428,7 @@ export const MISTAKES: readonly Mistake[] = [
       delete m.secret.LANGFLOW_DATABASE_URL
     }),
     error('database-shared', 'an autoscaler sets the number of replicas, which have no database', (m) => {
-      delete m.workload.spec.replicas
+      m.workload.spec.replicas = 1
       delete m.secret.LANGFLOW_DATABASE_URL
       m.add(autoscaler(m, 2, 4))
     }),
