@@ -24,11 +24,29 @@ export const UNUSUAL: readonly Unusual[] = [
   odd('only the subject of the binding has a namespace, as Helm writes it', (m) => {
     m.get('RoleBinding').subjects[0].namespace = 'langflow'
   }),
-  odd('the Secret has its values in data, as the API server returns them', (m) => {
+  odd('the objects come from the API server, with its defaults and status', (m) => {
+    for (const object of m.objects) {
+      assign(object.metadata, {
+        uid: '7f2c6d0e-5a5b-4d2f-9d0e-1f2a3b4c5d6e',
+        resourceVersion: '12345',
+        creationTimestamp: '2026-11-01T10:00:00Z',
+        managedFields: [{ manager: 'kubectl', operation: 'Apply' }],
+      })
+    }
+    m.intoNamespace('langflow')
+    assign(m.service.spec, { clusterIP: '10.96.3.4', sessionAffinity: 'None', type: 'ClusterIP' })
+    m.members.spec.clusterIPs = ['None']
+    m.pod.serviceAccount = m.pod.serviceAccountName
+    assign(m.pod, { dnsPolicy: 'ClusterFirst', restartPolicy: 'Always', schedulerName: 'default-scheduler' })
+    assign(m.workload, { status: { replicas: 2, readyReplicas: 2, observedGeneration: 4 } })
+    m.get('Lease').spec = { holderIdentity: 'langflow-1_u', leaseDurationSeconds: 15 }
     const secret = m.get('Secret')
-    const encoded = (value: string) => Buffer.from(value).toString('base64')
-    const entries = Object.entries(secret.stringData as Record<string, string>)
-    secret.data = Object.fromEntries(entries.map(([key, value]) => [key, encoded(value)]))
+    secret.data = Object.fromEntries(
+      Object.entries(m.secret as Record<string, string>).map(([key, value]) => [
+        key,
+        Buffer.from(value).toString('base64'),
+      ]),
+    )
     delete secret.stringData
   }),
   odd('other applications are in the same stream', (m) => {
@@ -55,6 +73,16 @@ spec:
   schedule: "0 3 * * *"
   jobTemplate:
     spec: { template: { spec: { restartPolicy: Never, containers: [{ name: dump, image: "postgres:18" }] } } }
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: { name: langflow }
+spec: { defaultBackend: { service: { name: langflow, port: { name: http } } } }
+---
+apiVersion: monitoring.coreos.com/v1
+kind: PodMonitor
+metadata: { name: langflow }
+spec: { selector: { matchLabels: { app.kubernetes.io/name: langflow } }, podMetricsEndpoints: [{ port: agent }] }
 `)
   }),
   odd('a second, independent installation is in the same namespace', (m) => {
@@ -74,7 +102,21 @@ spec:
     twin.intoNamespace('team-b')
     m.objects.push(...twin.objects)
   }),
+  odd('kustomize adds a label to every selector and template', (m) => {
+    const add = (labels: Loose) => assign(labels, { env: 'prod' })
+    add(m.workload.spec.selector.matchLabels)
+    add(m.workload.spec.template.metadata.labels)
+    for (const service of [m.service, m.members]) add(service.spec.selector)
+    add(m.get('PodDisruptionBudget').spec.selector.matchLabels)
+    const { spec } = m.get('NetworkPolicy')
+    add(spec.podSelector.matchLabels)
+    add(spec.ingress[1].from[0].podSelector.matchLabels)
+  }),
   odd('there are three replicas', (m) => assign(m.workload.spec, { replicas: 3 })),
+  oddly('smallest')('there are three replicas in readiness mode, of which two may be unavailable', (m) => {
+    m.workload.spec.replicas = 3
+    m.workload.spec.strategy.rollingUpdate.maxUnavailable = 2
+  }),
   odd('an autoscaler holds two replicas, and the Deployment names no number', (m) => {
     delete m.workload.spec.replicas
     m.add(`
@@ -121,6 +163,15 @@ spec: { scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: frontend 
     m.langflow.command = [...m.langflow.command, ...m.langflow.args]
     delete m.langflow.args
   }),
+  odd('LangFlow is started by its path', (m) => {
+    m.langflow.args[0] = '/app/.venv/bin/langflow'
+  }),
+  odd('LangFlow is started as a Python module', (m) => {
+    m.langflow.args = ['python', '-m', ...m.langflow.args]
+  }),
+  odd('LangFlow is started by a shell that does nothing else', (m) => {
+    m.langflow.args = ['sh', '-c', 'exec langflow run --host 127.0.0.1 --port 7860']
+  }),
   odd('host and port are given with an equals sign', (m) => {
     m.langflow.args = ['langflow', 'run', '--host=127.0.0.1', '--port=7860', '--backend-only']
   }),
@@ -142,6 +193,10 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
   odd('the agent has flags instead of variables', (m) => {
     m.agent.args = ['agent', '--traffic=front', '--standby', 'warm', '--peers=langflow-members:8090']
     for (const name of ['LEADER_TRAFFIC', 'LEADER_STANDBY', 'LEADER_PEERS']) dropVariable(m.agent, name)
+  }),
+  odd('a flag of the agent overrides a variable', (m) => {
+    setVariable(m.agent, 'LEADER_STANDBY', 'cold')
+    m.agent.args = ['agent', '--standby=warm']
   }),
   odd("the agent's target is a name", (m) => {
     setVariable(m.agent, 'LEADER_TARGET', 'http://localhost:7860')
@@ -190,6 +245,14 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
     }
     m.langflow.name = 'backend'
   }),
+  odd("an init container with LangFlow's image only copies files", (m) => {
+    m.pod.initContainers.push({
+      name: 'files',
+      image: m.langflow.image,
+      command: ['cp', '-r', '/app/starter', '/app/data'],
+      volumeMounts: [{ name: 'langflow-state', mountPath: '/app/data' }],
+    })
+  }),
   odd("a sidecar has LangFlow's image and another command", (m) => {
     m.pod.containers.push({
       name: 'exporter',
@@ -197,8 +260,20 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
       command: ['python', '/exporter/main.py'],
     })
   }),
+  odd("LangFlow's container is not the first", (m) => {
+    m.pod.containers.unshift({
+      name: 'proxy',
+      image: 'envoyproxy/envoy:v1',
+      ports: [{ containerPort: 9901 }],
+    })
+  }),
   odd("LangFlow's readiness probe asks the agent", (m) => {
     m.langflow.readinessProbe = { httpGet: { path: '/frontz', port: 8090 }, periodSeconds: 2 }
+  }),
+  odd('the timings are longer, and consistent', (m) => {
+    setVariable(m.agent, 'LEADER_LEASE_DURATION', '20s')
+    setVariable(m.agent, 'LEADER_RENEW_DEADLINE', '15000ms')
+    setVariable(m.agent, 'LEADER_RETRY_PERIOD', '3s')
   }),
   odd('the pod leaves the automatic token to its account, which turns it off', (m) => {
     delete m.pod.automountServiceAccountToken
@@ -206,12 +281,23 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
   odd('the identity is made of the name and the UID of the pod', (m) =>
     setVariable(m.agent, 'LEADER_IDENTITY', '$(POD_NAME)_$(POD_UID)'),
   ),
+  odd('agent and front listen on every IPv4 address', (m) => {
+    setVariable(m.agent, 'LEADER_LISTEN', '0.0.0.0:8090')
+    setVariable(m.agent, 'LEADER_FRONT_LISTEN', '0.0.0.0:8091')
+  }),
   odd('a preStop hook waits, and the grace period is longer by that time', (m) => {
     m.langflow.lifecycle = { preStop: { sleep: { seconds: 10 } } }
     m.pod.terminationGracePeriodSeconds = 120
   }),
-  odd("LangFlow's user interface is a sidecar, and its container the first", (m) => {
-    m.pod.containers.unshift({
+  odd("an init container waits for the database with LangFlow's image", (m) => {
+    m.pod.initContainers.push({
+      name: 'wait',
+      image: m.langflow.image,
+      command: ['python', '-c', 'import socket; socket.create_connection(("host", 5432))'],
+    })
+  }),
+  odd("LangFlow's user interface is a sidecar", (m) => {
+    m.pod.containers.push({
       name: 'langflow-frontend',
       image: 'langflowai/langflow-frontend:1.13.0',
       ports: [{ name: 'ui', containerPort: 8080 }],
@@ -290,6 +376,14 @@ spec:
     second.rules = role.rules.splice(2, 1)
     m.objects.push(second, secondBinding)
   }),
+  odd('a policy denies all ingress, and the policy of LangFlow allows it', (m) => {
+    m.add(`
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: default-deny }
+spec: { podSelector: {}, policyTypes: [Ingress] }
+`)
+  }),
   odd('two policies allow the agents and the fronts together', (m) => {
     const first = m.get('NetworkPolicy')
     const second = structuredClone(first)
@@ -305,6 +399,10 @@ spec:
     const lease = m.get('Lease')
     lease.metadata.uid = '0b8f3c9e-1111-2222-3333-444455556666'
     lease.spec = { holderIdentity: 'langflow-0_1', leaseDurationSeconds: 15 }
+  }),
+  odd('the replicas reach each other by a label of their namespace', (m) => {
+    const [, peers] = m.get('NetworkPolicy').spec.ingress
+    peers.from = [{ namespaceSelector: { matchLabels: { 'example.org/allow-ingress': 'flows' } } }]
   }),
   oddly('injected')('an optional Secret is missing', (m) => {
     m.langflow.envFrom.push({ secretRef: { name: 'provider-keys', optional: true } })
@@ -334,5 +432,25 @@ kind: PersistentVolumeClaim
 metadata: { name: langflow-files }
 spec: { accessModes: [ReadWriteMany], resources: { requests: { storage: 10Gi } } }
 `)
+  }),
+  oddly('stateful-set')('each pod of a StatefulSet has its own ReadWriteOnce volume for caches', (m) => {
+    m.langflow.volumeMounts.push({ name: 'cache', mountPath: '/cache' })
+    m.workload.spec.volumeClaimTemplates = [
+      {
+        metadata: { name: 'cache' },
+        spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+      },
+    ]
+  }),
+  odd('flows come from a sidecar of git-sync', (m) => {
+    m.pod.volumes.push({ name: 'flows', emptyDir: {} })
+    m.pod.initContainers.push({
+      name: 'git-sync',
+      image: 'registry.k8s.io/git-sync/git-sync:v4.5.0',
+      restartPolicy: 'Always',
+      volumeMounts: [{ name: 'flows', mountPath: '/git' }],
+    })
+    m.langflow.volumeMounts.push({ name: 'flows', mountPath: '/git', readOnly: true })
+    setVariable(m.langflow, 'LEADER_HANDOVER_ON_CHANGE', '/git/current/flows')
   }),
 ]
