@@ -2,7 +2,7 @@ import { type Clock, pause } from '../clock.ts'
 import type { Exchange } from './exchange.ts'
 import type { Upstream } from './upstream.ts'
 
-/** Number of requests that LangFlow has in any case: they share one interpreter. */
+/** Number of requests that LangFlow has, unless /health is late: they share one interpreter. */
 const FIRST_SIZE = 8
 /** With a growth of one, all waiting requests would soon reach a busy LangFlow again. */
 const GROWTH = 0.25
@@ -15,6 +15,8 @@ const FAST_MS = 20
 /** So many more fast than other answers show that LangFlow has time, and so many fewer that it has none. */
 const SURE = 3
 const SLOW_MS = 500
+/** The agent gives up after 2 s (`--health-timeout`). So that LangFlow answers before, it then gets fewer requests. */
+const LATE_MS = 1_500
 /** After this time without a waiting request, no limit applies. */
 export const QUIET_MS = 1_000
 
@@ -29,7 +31,7 @@ export interface LoadOptions {
  * - `open`: no request waits for long. The requests in LangFlow may double each time that /health shows that it has time.
  * - `opening`: after a takeover with waiting requests, or while LangFlow has no time. Each answer makes room for one
  *   request, and for more if /health is fast.
- * - `closed`: /health is slow or silent. Only an answer makes room.
+ * - `closed`: /health is slow or silent. Only an answer makes room, and each late /health halves the window.
  */
 type LoadPhase = 'open' | 'opening' | 'closed'
 
@@ -101,6 +103,8 @@ export class Load<Guest extends Pick<Exchange, 'gone'>> {
       )
       late.cancel()
       this.#judge(upstream, tookMs)
+      const isLate = this.#asked === upstream && clock.mono() - askedAt > LATE_MS
+      if (isLate) this.#size = Math.max(1, Math.floor(this.#size / 2))
       await pause(clock, this.#phase === 'open' && waits() ? ASK_AGAIN_MS : ASK_EACH_MS)
     }
     if (this.#asked === upstream) this.#asked = null
@@ -117,6 +121,7 @@ export class Load<Guest extends Pick<Exchange, 'gone'>> {
     if (tookMs >= SLOW_MS) this.#become('closed')
     else if (this.#phase === 'closed' || (this.#phase === 'open' && this.#slowness === 2 * SURE))
       this.#become('opening')
+    if (tookMs < SLOW_MS && this.#size < FIRST_SIZE) this.#size = Math.min(FIRST_SIZE, 2 * this.#size)
     for (const [guest, { at, answers }] of this.#sent) {
       if (now < at + PATIENCE_MS || tookMs === Number.POSITIVE_INFINITY) continue
       const others = this.#answers - answers
@@ -138,7 +143,8 @@ export class Load<Guest extends Pick<Exchange, 'gone'>> {
 
   #become(phase: LoadPhase): void {
     this.#phase = phase
-    this.#size = phase === 'open' ? 2 * Math.max(FIRST_SIZE, this.#sent.size) : FIRST_SIZE
+    this.#size =
+      phase === 'open' ? 2 * Math.max(FIRST_SIZE, this.#sent.size) : Math.min(FIRST_SIZE, this.#size)
     if (phase === 'open') this.#slowness = SURE
   }
 }

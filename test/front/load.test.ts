@@ -166,6 +166,25 @@ test('a request gets 503 at once if it would wait for longer than the queue wait
   assert.equal(refused.length, later)
 })
 
+test('each answer of /health that takes longer than 1.5 s halves the window, to one request, and each faster one doubles it, to eight', async () => {
+  const { clock, sent, waits, takes, answer, guests } = await busy(12, 2_000)
+  guests.push(...waits(12, 100))
+  let answered = 0
+  const inLangFlow = async () => {
+    const had = sent.length - answered
+    answered += had
+    await answer(had)
+    return sent.length - answered
+  }
+  const sizes: number[] = []
+  for (const afterMs of [2_250, 2_250, 2_250, 350, 350, 350]) {
+    if (sizes.length === 3) takes(100)
+    await clock.pass(afterMs)
+    sizes.push(await inLangFlow())
+  }
+  assert.deepEqual(sizes, [4, 2, 1, 2, 4, 8])
+})
+
 type Wait = readonly [
   title: string,
   queueWaitMs: number,
