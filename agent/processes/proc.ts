@@ -9,7 +9,7 @@ export interface ProcessStat {
   readonly pgrp: number
   readonly flags: number // PF_* of include/linux/sched.h
   readonly threads: number
-  readonly cpuTicks: number // of all its threads, in hundredths of a second (USER_HZ)
+  readonly cpuTicks: number // of its threads and of the ended children that it waited for, in 10 ms (USER_HZ)
   /** Clock ticks since boot, as written. Together with the pid, it identifies a process permanently. */
   readonly startTime: string
 }
@@ -66,7 +66,7 @@ export function parseStat(line: string): ProcessStat | undefined {
     pgrp: Number(fields[2]),
     flags: Number(fields[6]),
     threads: Number(fields[17]),
-    cpuTicks: Number(fields[11]) + Number(fields[12]),
+    cpuTicks: fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0),
     startTime: fields[19]!,
   }
 }

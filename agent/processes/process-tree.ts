@@ -110,7 +110,10 @@ abstract class SignalledTree {
     return living(this.scan())
   }
 
-  /** The CPU time so far. Only the difference between two measurements counts. */
+  /**
+   * The CPU time so far. Only the difference between two measurements counts. That of a child that was measured counts
+   * again when its parent has waited for it: a LangFlow that works must not count as one that hangs.
+   */
   cpuMs(): number {
     for (const { pid, startTime, cpuTicks } of this.scan().members.values())
       this.cpuTicks.set(`${pid} ${startTime}`, cpuTicks)

@@ -50,10 +50,17 @@ for (const [what, lines, seen, marked, members] of MEMBERS)
   })
 
 test('stat is parsed even if the command name contains parentheses and line breaks', () => {
-  const numbers = '7 8 9 0 -1 4194304 99 0 0 0 5 2 0 0 20 0 3 0 248831 3133440 373'
+  const numbers = '7 8 9 0 -1 4194304 99 0 0 0 5 2 30 40 20 0 3 0 248831 3133440 373'
   const stat = parseStat(`42 (a) S 1 (\n) T ${numbers}`)
   const ids = { pid: 42, comm: 'a) S 1 (\n', ppid: 7, pgrp: 8 }
-  assert.deepEqual(stat, { ...ids, state: 'T', flags: 4194304, threads: 3, cpuTicks: 7, startTime: '248831' })
+  assert.deepEqual(stat, {
+    ...ids,
+    state: 'T',
+    flags: 4194304,
+    threads: 3,
+    cpuTicks: 77,
+    startTime: '248831',
+  })
   assert.equal(parseStat('42 (a) T 7 8'), undefined)
   assert.equal(parseStat(''), undefined)
 })

@@ -163,6 +163,16 @@ test('the CPU time of a tree counts each process, and does not fall when one end
   assert.ok(rest >= used, `${rest} ms after ${used} ms`)
 })
 
+test('the CPU time of a tree counts processes that begin and end between two measurements', async () => {
+  await using planted = plant()
+  const spin = 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done'
+  await planted.start(['sh', '-c', `for n in 1 2 3 4 5; do sh -c '${spin}'; done; exec sleep 1000`])
+  const first = planted.tree.cpuMs()
+  await until('the last child has ended', () => planted.tree.alive().every(({ comm }) => comm === 'sleep'))
+  const used = planted.tree.cpuMs() - first
+  assert.ok(used >= 50, `${used} ms`)
+})
+
 test('a new launcher finds the remains of a dead one by the marker alone', async () => {
   using others = await standBy(VARIABLE, ['another'])
   await using planted = plant()
