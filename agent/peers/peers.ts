@@ -28,6 +28,9 @@ const POLL_MS = 5_000
 const ROWS_COUNT_MS = 1_000
 /** An answer counts for two polls and a second: one poll may be missed, and the next one may take a second. */
 const ANSWER_COUNTS_MS = 2 * POLL_MS + 1_000
+/** While a switchover waits, its target is asked every second. It may miss one of these requests, which take up to a second. */
+export const ASK_AGAIN_MS = 1_000
+const PRESENT_MS = 2 * ASK_AGAIN_MS + 500
 
 export function memberOf(status: AgentStatus) {
   const { identity, role, couldTakeOver, lease, standby, revision, onTrial, podAgeMs, content } = status
@@ -63,6 +66,7 @@ export class Peers {
   private asking = false
   private timer: Timer | null = null
   private polling = false
+  private nextAt = 0
   private lastRows: { readonly until: number; readonly rows: Promise<readonly ReplicaRow[]> } | null = null
 
   constructor(options: PeersOptions) {
@@ -72,13 +76,15 @@ export class Peers {
   ask(yes: boolean): void {
     if (yes === this.asking) return
     this.asking = yes
+    this.timer?.cancel()
     this.askAgain()
   }
 
   /** A replica that was ready a moment ago may be gone. */
-  askAgain(): void {
-    this.timer?.cancel()
-    if (this.asking && !this.polling) void this.poll()
+  askAgain(afterMs = 0): void {
+    if (!this.asking) return
+    this.nextAt = Math.min(this.nextAt, this.options.clock.mono() + afterMs)
+    this.schedule()
   }
 
   close(): void {
@@ -95,6 +101,12 @@ export class Peers {
 
   get members(): readonly Member[] {
     return this.recentMembers.filter(({ lease }) => lease === this.options.lease)
+  }
+
+  /** The members that answered just now. The others may be on a node that was lost since their last answer. */
+  get present(): readonly Member[] {
+    const since = this.options.clock.mono() - PRESENT_MS
+    return this.members.filter(({ identity }) => (this.answers.get(identity)?.askedAt ?? 0) >= since)
   }
 
   /** All replicas, this one first. The peers are asked on demand, at most once a second for any number of clients. */
@@ -147,11 +159,18 @@ export class Peers {
       }))
   }
 
+  private schedule(): void {
+    if (this.polling) return
+    const { clock } = this.options
+    this.timer?.cancel()
+    this.timer = clock.after(Math.max(0, this.nextAt - clock.mono()), () => void this.poll())
+  }
+
   /** Only one poll runs at a time, so that a slow name server does not receive lookups of the same name repeatedly. */
   private async poll(): Promise<void> {
     const { clock, repeats } = this.options
     this.polling = true
-    const nextAt = clock.mono() + POLL_MS
+    this.nextAt = clock.mono() + POLL_MS
     const problems = (await this.round()).flatMap(({ problem }) => problem ?? [])
     this.polling = false
     // Requests that were cancelled by `ask(false)` are not failures.
@@ -159,7 +178,7 @@ export class Peers {
     for (const problem of problems) repeats.happened('peers', problem)
     if (problems.length === 0) repeats.over('peers', 'every peer answers')
     this.options.asked?.()
-    this.timer = clock.after(Math.max(0, nextAt - clock.mono()), () => void this.poll())
+    this.schedule()
   }
 
   private async round(): Promise<Reply[]> {

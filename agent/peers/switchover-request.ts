@@ -9,12 +9,12 @@ import {
   podOf,
   targetFault,
 } from '../lease/operator-annotations.ts'
-import type { HandoverOptions, Peers } from './peers.ts'
+import { ASK_AGAIN_MS, type HandoverOptions, type Peers } from './peers.ts'
 
 export interface SwitchoverOptions extends HandoverOptions {
   readonly identity: string
   /** `null`: no peer is asked, so the operator has to verify that the target could take over. */
-  readonly peers: Pick<Peers, 'members' | 'askAgain'> | null
+  readonly peers: Pick<Peers, 'present' | 'askAgain'> | null
 }
 
 /** Hands the Lease over if an operator requests it in the Lease. Refuses if no replica could serve afterwards. */
@@ -45,7 +45,7 @@ export class Switchover {
   /** While the leader waits for a quiet moment, each poll shows whether the target could still take over. */
   asked(): void {
     const { request } = this
-    const { state, dispatch } = this.options
+    const { peers, state, dispatch } = this.options
     const { term } = state()
     // In doubt the outcome is open, so the request waits, as it does for the end of a restart in place.
     if (request === null || term === null || term.doubt || term.stepDown?.inPlace) return
@@ -54,6 +54,7 @@ export class Switchover {
     const target = this.target(to)
     if (typeof target === 'string') dispatch({ type: 'switchover_refused', to, reason: target })
     else dispatch({ type: 'step_down', code: 'switchover', reason: describeAsked(request), now, ...target })
+    if (state().term?.planned?.why.code === 'switchover') peers?.askAgain(ASK_AGAIN_MS)
   }
 
   private target(to: string): { readonly to: string | null } | Sentence {
@@ -61,7 +62,7 @@ export class Switchover {
     const fault = state().paused ? 'the Lease is paused: resume it first' : targetFault(identity, to)
     if (fault !== null) return fault
     if (peers === null) return { to: to === ANY_POD ? null : to }
-    const { members } = peers
+    const { present: members } = peers
     if (to === ANY_POD)
       return members.some(({ ready }) => ready) ? { to: null } : 'no other replica can take over now'
     const member = members.find((one) => isOfPod(one.identity, to))

@@ -180,6 +180,20 @@ describe('the peers of a leader', () => {
     assert.deepEqual(b.peers.view, { ready: 0, seen: 0 })
   })
 
+  test('are present while their last answer is at most as old as two requests a second apart', async (t) => {
+    const b = await (await three(t)).open().round()
+    const names = () => b.peers.present.map(({ identity }) => identity).sort()
+    const all = names()
+    assert.ok(all.length > 1)
+    await b.clock.pass(2_500)
+    assert.deepEqual(names(), all)
+    await b.clock.pass(1)
+    assert.deepEqual([names(), b.peers.members.length], [[], all.length])
+    b.peers.askAgain(1_000)
+    await b.round(1_000)
+    assert.deepEqual(names(), all)
+  })
+
   test('are asked before the next poll on request', async (t) => {
     const b = await (await three(t)).open().round()
     b.asked.length = 0

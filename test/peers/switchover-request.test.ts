@@ -11,7 +11,8 @@ const IN_DOUBT = { ...TERM, doubt: true } as Term
 
 class Bench {
   readonly facts: Fact[] = []
-  asks = 0
+  /** The delay of each request to ask the peers again, in ms. */
+  readonly asks: number[] = []
   to: string | null = null
   reason = ''
   now = ''
@@ -25,10 +26,10 @@ class Bench {
   constructor(hasPeers = true) {
     const bench = this
     const peers = {
-      get members() {
+      get present() {
         return bench.members
       },
-      askAgain: () => void this.asks++,
+      askAgain: (afterMs = 0) => void this.asks.push(afterMs),
     }
     this.switchover = new Switchover({
       identity: 'a_1',
@@ -86,7 +87,7 @@ test('a request is decided once, after the peers were asked again', () => {
   b.reason = 'an upgrade'
   b.switchover.leaseChanged()
   b.switchover.leaseChanged()
-  assert.deepEqual([b.asks, b.facts], [1, []])
+  assert.deepEqual([b.asks, b.facts], [[0], []])
   b.switchover.asked()
   b.switchover.asked()
   const reason = 'an operator asked for a switchover to b: an upgrade'
@@ -139,6 +140,14 @@ for (const hasPeers of [true, false])
       b.switchover.asked()
       assert.equal(types(b).at(-1), hasPeers ? REFUSED : 'step_down')
       assert.ok(types(b).filter((type) => type === REFUSED).length < 2)
+    })
+
+    test('the peers are asked every second', () => {
+      const b = waiting()
+      b.switchover.asked()
+      assert.deepEqual(b.asks, hasPeers ? [0, 1_000, 1_000] : [])
+      b.asked(null).asked('c')
+      assert.deepEqual(b.asks.slice(3), hasPeers ? [0] : [])
     })
 
     test('an operator hurries the request', () => {

@@ -188,6 +188,9 @@ function modelPeers(process: Process, look: () => readonly Member[], asked: (() 
   const peers = {
     members: [] as readonly Member[],
     answered: [],
+    get present() {
+      return peers.members
+    },
     get view() {
       if (!asking) return null
       return { ready: peers.members.filter(({ ready }) => ready).length, seen: peers.members.length }
