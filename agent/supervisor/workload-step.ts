@@ -115,7 +115,8 @@ function start(before: WorkloadRecord, epoch: number): WorkloadRecord {
 /** A drain or a stop waits until the gate is closed, so that requests are held before LangFlow refuses them. */
 function end(before: WorkloadRecord, order: EndingOrder): WorkloadRecord {
   const stopped = unwatch(rest(before))
-  const record = order.type === 'drain' ? report(stopped) : stopped
+  // The election may have ordered a start since, and would take a report from before it for the end of that start.
+  const record = order.type === 'drain' && mayLive(stopped) ? report(stopped) : stopped
   if (!mayServe(record)) return obey(record, order, 0)
   return emit({ ...record, closing: order }, { type: 'close_gate' })
 }

@@ -2,17 +2,25 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { type FrontRoute, NO_COUNTS } from '../../agent/front/front-messages.ts'
+import { holderOf } from '../../agent/lease/lease.ts'
 import type { LeaseApi } from '../../agent/lease/lease-api.ts'
 import { encodeHistory, HISTORY } from '../../agent/lease/lease-history.ts'
-import type { ToLauncher } from '../../agent/link/link-messages.ts'
+import {
+  NOTHING,
+  type ToLauncher,
+  type WorkloadCause,
+  type WorkloadState,
+} from '../../agent/link/link-messages.ts'
+import type { LinkHandlers } from '../../agent/link/link-server.ts'
 import { createLog } from '../../agent/observe/log.ts'
 import { createMetrics } from '../../agent/observe/prometheus.ts'
 import { Replica, type ReplicaParts, remedyFor } from '../../agent/replica/replica.ts'
 import type { HealthHandlers } from '../../agent/supervisor/health-probe.ts'
 import { Supervisor } from '../../agent/supervisor/supervisor.ts'
 import { parse } from '../config/commands.ts'
-import { heldBy } from '../election/candidate.ts'
+import { heldBy, released } from '../election/candidate.ts'
 import { settled } from '../harness/virtual-clock.ts'
+import { until } from '../harness/wait.ts'
 import { TERM } from '../observe/replica.ts'
 
 const LEASE_MS = 15_000
@@ -49,6 +57,7 @@ async function agentOn(
   front: ReplicaParts['front'],
   sent: ToLauncher[],
   probes: HealthHandlers[] = [],
+  links: LinkHandlers[] = [],
 ): Promise<Replica> {
   const { agent: options } = await parse(['agent', '--identity=me'])
   assert.ok(options)
@@ -61,12 +70,15 @@ async function agentOn(
         ...options,
         ...wiring,
         machine: { clock: systemClock, portFree: async () => true, connections: () => 0 },
-        link: () => ({
-          connected: true,
-          listen: async () => {},
-          send: (one) => sent.push(one),
-          close: () => {},
-        }),
+        link: (handlers) => {
+          links.push(handlers)
+          return {
+            connected: true,
+            listen: async () => {},
+            send: (one) => sent.push(one),
+            close: () => {},
+          }
+        },
         probe: (handlers) => {
           probes.push(handlers)
           return { last: null, start: () => {}, stop: () => {} }
@@ -103,6 +115,38 @@ test('a follower orders its launcher to prepare once the Lease records that the 
     await replica.end()
     assert.equal(sent.filter(({ type }) => type === 'prepare').length, orders)
   }
+})
+
+test('a start that the launcher gave up by its own clock is ordered again, and the Lease is not released', async () => {
+  const [sent, links, holders]: [ToLauncher[], LinkHandlers[], string[]] = [[], [], []]
+  const api: LeaseApi = {
+    ...TAKEN,
+    read: async () => released(1),
+    update: async (lease) => {
+      const resourceVersion = String(1 + holders.push(holderOf(lease)))
+      return { ...lease, metadata: { ...lease.metadata, resourceVersion } }
+    },
+  }
+  const replica = await agentOn(api, null, sent, [], links)
+  const [launcher] = links
+  assert.ok(launcher)
+  const view = { ...NOTHING, epoch: 4, identity: 'me' }
+  const report = (cause: WorkloadCause, state: WorkloadState) =>
+    launcher.received({ type: 'workload', view: { ...view, state }, cause })
+  const hello = { type: 'hello', version: 1, pid: 1, alone: true, mono: 0, view: NOTHING } as const
+  launcher.connected(hello, false, null)
+  report({ kind: 'met' }, 'idle')
+  const starts = () => sent.filter(({ type }) => type === 'start').length
+  await until('the order to start', () => starts() === 1)
+  report({ kind: 'frozen' }, 'frozen')
+  report({ kind: 'stopping' }, 'stopping')
+  report({ kind: 'killed', durationMs: 5 }, 'idle')
+  await settled()
+  assert.deepEqual([starts(), new Set(holders)], [2, new Set(['me'])])
+  report({ kind: 'started' }, 'running')
+  report({ kind: 'killed', durationMs: 5 }, 'idle')
+  replica.terminate('SIGTERM')
+  await replica.end()
 })
 
 test('an agent counts answers to its front as work of LangFlow, and exits only once no traffic is routed to it', async () => {
