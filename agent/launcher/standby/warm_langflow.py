@@ -298,13 +298,15 @@ def request_health(application):
     asynchronously(application, scope, receive, send)
 
 
-def remember_package_files():
-    """Remembers the files of the installed packages: LangFlow searches all of them for extensions."""
-    from importlib.metadata import Distribution, PathDistribution
+def remember_manifests():
+    """Remembers where each installed package has its manifest: LangFlow searches the file lists of all packages for extensions."""
+    from importlib.metadata import PathDistribution
 
-    usual = Distribution.files.fget
-    files = functools.cache(lambda path: usual(PathDistribution(path)))
-    Distribution.files = property(lambda self: files(self._path))
+    from lfx.extension.loader import _plugins
+
+    usual = _plugins._distribution_manifest_path
+    manifest = functools.cache(lambda path: usual(PathDistribution(path)))
+    _plugins._distribution_manifest_path = lambda distribution: manifest(distribution._path)
 
 
 def rehearse_components():
@@ -384,8 +386,8 @@ def compare_models_once():
 
 def compare_password_once():
     """
-    LangFlow compares the superuser's hash with an old default password, then with the given one, 0.3 s each. A hash that fits the
-    given password fits no other.
+    LangFlow compares the superuser's hash with an old default password, then with the given one, 0.3 s each, also if it has just
+    made the hash. A hash that fits the given password fits no other.
     """
     from langflow.services import utils
 
@@ -394,19 +396,42 @@ def compare_password_once():
     async def setup_superuser(settings, session):
         auth, secret = utils.get_auth_service(), settings.auth_settings.SUPERUSER_PASSWORD
         given = secret.get_secret_value() if secret else ""
-        verify = auth.verify_password
-        known = functools.cache(verify)
+        compare, make, made = functools.cache(auth.verify_password), auth.get_password_hash, {}
+
+        def get_password_hash(plain):
+            made[plain] = make(plain)
+            return made[plain]
 
         def verify_password(plain, hashed):
-            return plain == given if given and known(given, hashed) else known(plain, hashed)
+            fits = given and (made.get(given) == hashed or compare(given, hashed))
+            return plain == given if fits else compare(plain, hashed)
 
-        auth.verify_password = verify_password
+        auth.verify_password, auth.get_password_hash = verify_password, get_password_hash
         try:
             return await usual(settings, session)
         finally:
-            auth.verify_password = verify
+            del auth.verify_password, auth.get_password_hash
 
     utils.setup_superuser = setup_superuser
+
+
+def copy_pictures_at_once():
+    """LangFlow looks at each of its pictures and of their copies in a thread of its own."""
+    import shutil
+
+    from langflow import main
+    from langflow.services.deps import get_storage_service
+
+    async def copy_profile_pictures():
+        origin = os.path.join(os.path.dirname(main.__file__), "initial_setup", "profile_pictures")
+        target = os.path.join(get_storage_service().settings_service.settings.config_dir, "profile_pictures")
+        for directory, _, names in os.walk(origin):
+            copies = os.path.join(target, os.path.relpath(directory, origin))
+            os.makedirs(copies, exist_ok=True)
+            for name in set(names).difference(os.listdir(copies)):
+                shutil.copy2(os.path.join(directory, name), copies)
+
+    main.copy_profile_pictures = copy_profile_pictures
 
 
 def hold_server(standby):
@@ -429,11 +454,12 @@ def made_ahead(standby, app_factory):
     application = standby.step("application", app_factory)
     if application is not None:
         standby.step("request", request_health, application)
-    standby.step("package files", remember_package_files)
+    standby.step("manifests", remember_manifests)
     standby.step("components", rehearse_components)
     standby.step("revisions", remember_revisions)
     standby.step("models", compare_models_once)
     standby.step("password", compare_password_once)
+    standby.step("pictures", copy_pictures_at_once)
     standby.step("flow", rehearse_flow)
     return app_factory if application is None else lambda: application
 

@@ -1,5 +1,6 @@
 """Tests of `warm_langflow.py` without LangFlow. test/e2e/warm.e2e.ts tests it with a real one."""
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -202,32 +203,64 @@ class ModelComparison(unittest.TestCase):
 
 
 class PasswordComparison(unittest.IsolatedAsyncioTestCase):
-    async def test_the_hash_is_compared_once_with_the_given_password_and_as_usual_if_that_does_not_fit(self):
-        for hashed, given, answers, compared in [
-            ("hash of given", "given", [False, True, False], ["given"]),
-            ("hash of old", "given", [True, False, False], ["given", "old", ""]),
-            ("hash of old", None, [True, False, False], ["old", "given", ""]),
-            ("hash of old", "old", [True, False, False], ["old"]),
+    class Auth:
+        def __init__(self):
+            self.worked = []
+
+        def verify_password(self, plain, hashed):
+            self.worked.append(f"compare {plain}")
+            return hashed == f"hash of {plain}"
+
+        def get_password_hash(self, plain):
+            self.worked.append(f"make {plain}")
+            return f"hash of {plain}"
+
+    async def test_a_hash_is_compared_once_with_the_given_password_and_as_usual_if_that_does_not_fit(self):
+        for hashed, given, answers, worked in [
+            ("hash of given", "given", [False, True, False], ["compare given"]),
+            (None, "given", [False, True, False], ["make given"]),
+            ("hash of old", "given", [True, False, False], ["compare given", "compare old", "compare "]),
+            ("hash of old", None, [True, False, False], ["compare old", "compare given", "compare "]),
+            ("hash of old", "old", [True, False, False], ["compare old"]),
         ]:
             with self.subTest(hashed=hashed, given=given):
-                done, auth = [], mock.Mock()
-
-                def verify(plain, hashed, done=done):
-                    done.append(plain)
-                    return hashed == f"hash of {plain}"
+                auth = self.Auth()
 
                 async def setup(settings, session, auth=auth):
-                    return [auth.verify_password(plain, session) for plain in ("old", "given", "")]
+                    hashed = session or auth.get_password_hash("given")
+                    return [auth.verify_password(plain, hashed) for plain in ("old", "given", "")]
 
-                auth.verify_password = verify
                 members = {"setup_superuser": setup, "get_auth_service": lambda auth=auth: auth}
                 secret = given and mock.Mock(get_secret_value=lambda given=given: given)
                 with fake_modules("langflow.services.utils", members):
                     warm.compare_password_once()
                     settings = mock.Mock(auth_settings=mock.Mock(SUPERUSER_PASSWORD=secret))
                     got = await sys.modules["langflow.services.utils"].setup_superuser(settings, hashed)
-                self.assertEqual((got, done), (answers, compared))
-                self.assertIs(auth.verify_password, verify)
+                self.assertEqual((got, auth.worked), (answers, worked))
+                self.assertEqual(vars(auth), {"worked": worked})
+
+
+class Pictures(InDirectory):
+    def test_only_pictures_without_a_copy_are_copied(self):
+        origin = self.outside / "initial_setup" / "profile_pictures"
+        target = self.tmp / "profile_pictures"
+        for name in ("Space/a.svg", "Space/b.svg", "c.svg"):
+            (origin / name).parent.mkdir(parents=True, exist_ok=True)
+            (origin / name).write_text("new")
+        (target / "Space").mkdir(parents=True)
+        (target / "Space/a.svg").write_text("old")
+        storage = mock.Mock()
+        storage.settings_service.settings.config_dir = str(self.tmp)
+        file = str(self.outside / "main.py")
+        with (
+            fake_modules("langflow.services.deps", {"get_storage_service": lambda: storage}),
+            fake_modules("langflow.main", {"__file__": file}),
+        ):
+            sys.modules["langflow"].main = sys.modules["langflow.main"]
+            warm.copy_pictures_at_once()
+            asyncio.run(sys.modules["langflow.main"].copy_profile_pictures())
+        texts = {str(path.relative_to(target)): path.read_text() for path in target.rglob("*.svg")}
+        self.assertEqual(texts, {"Space/a.svg": "old", "Space/b.svg": "new", "c.svg": "new"})
 
 
 LANGFLOW = {
