@@ -26,7 +26,7 @@ const USAGE = `usage: npm run bench -- [--quick]
 
 The first measures the elector and, for comparison, the one of client-go. It includes the second, which measures the cost of
 the front and, for comparison, of HAProxy. The third causes one fault after the other in two replicas of a real LangFlow, on a
-real PostgreSQL and API server, while a client runs a flow ten times a second.
+real PostgreSQL and API server, while a client runs a flow five times a second.
 
   --quick         run a short check that the benchmark works
   --rounds N      rounds for each fault (default: 3)

@@ -100,7 +100,7 @@ function failuresOf(mode: Mode, rounds: readonly Round[]): string[] {
 export const TAKEOVER_PART = 'takeover'
 
 const ABOUT = [
-  'Two replicas of a real LangFlow on one PostgreSQL, each with an agent and a container as in a pod. A client runs the echo flow ten times a second, on a new connection each time, without retries.',
+  'Two replicas of a real LangFlow on one PostgreSQL, each with an agent and a container as in a pod, and with the settings of the chart. A client runs the echo flow five times a second, on a new connection each time, without retries.',
   'The client sends to the replica whose `/readyz` answers with 200, and probes every 50 ms. **A request counts as failed** if no replica is ready at its time, if its connection is refused or cut, if the answer is not the output of the flow, or if no answer comes within 30 s. In a cluster, the probe period and the endpoint controller add to these times.',
   'While the API server is frozen, the client keeps its target, as a Service does.',
   '**Time away**: from the fault to the first good answer of the next holder. If no replica has to take over, the longest time without a good answer.',
