@@ -186,6 +186,8 @@ export class Judge {
     // A second request may come before the workload has started again for the first one: the leader removes it when it obeys.
     const requested = (lease: Lease | null) => lease?.metadata.annotations?.[RESTART] !== undefined
     if (writer === null ? requested(after) : requested(before) && !requested(after)) this.restartAsked = true
+    // A Lease that was recreated counts its epochs from 0 again: a later term may have the number of an earlier one.
+    if (writer !== null && before !== null && holderOf(before) === '') this.startedBy = ''
     if (this.rules.committed(commit)) this.takeovers++
     this.versions.committed(commit)
     this.contents.committed(commit)
