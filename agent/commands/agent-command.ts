@@ -88,7 +88,7 @@ export async function runAgent(
       }),
     peers: at === null ? null : (wiring) => new Peers({ at, clock, ...wiring }),
     lostPods: options.reportLostPods
-      ? (wiring) => new LostPods({ identity, leaseDurationMs, api: podObjects(), clock, ...wiring })
+      ? (wiring) => new LostPods({ identity, leaseDurationMs, front, api: podObjects(), clock, ...wiring })
       : null,
     events: (wiring) => new KubeEvents({ options, api: podObjects(), clock, ...wiring }),
     podAgeMs: podAge(options.stateDir, clock),

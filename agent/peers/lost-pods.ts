@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.ts'
 import type { CandidateState } from '../election/state.ts'
+import type { OwnFront } from '../front/agent-side/steering.ts'
 import type { ApiError } from '../kube/kube-errors.ts'
 import { type KubeObjects, POD } from '../kube/kube-objects.ts'
 import { holderOf } from '../lease/lease.ts'
@@ -13,6 +14,7 @@ export interface LostPodsOptions {
   readonly peers: Pick<Peers, 'answered'>
   /** The pods in this replica's own namespace. */
   readonly api: Pick<KubeObjects, 'patchStatus' | 'close'>
+  readonly front: Pick<OwnFront, 'access' | 'probe'> | null
   readonly clock: Clock
   readonly log: Pick<Log, 'warn'>
   readonly repeats: Pick<LogThrottle, 'happened' | 'over'>
@@ -20,12 +22,15 @@ export interface LostPodsOptions {
 }
 
 interface Replica {
+  /** `null`: it was only seen as the holder of the Lease. */
+  readonly host: string | null
   /** Monotonic ms of the last request that its agent answered. */
   readonly answeredAt: number
   readonly reported: boolean
 }
 
 const DEADLINE_MS = 5_000
+const NEVER_ANSWERED: Replica = { host: null, answeredAt: Number.NEGATIVE_INFINITY, reported: false }
 /** The pod was deleted or replaced, or its identity is no pod's. */
 const NO_SUCH_POD: readonly ApiError['code'][] = ['not_found', 'conflict', 'invalid']
 
@@ -33,8 +38,8 @@ const NO_SUCH_POD: readonly ApiError['code'][] = ['not_found', 'conflict', 'inva
  * The leader sets the Ready condition of a lost replica's pod to False, as the node controller does half a minute
  * later, so that its address leaves the Service. A kubelet that lives sets the condition back by itself.
  *
- * A replica is lost if its identity lost the Lease by expiry, or if its agent has not answered for a lease duration. Each
- * loss is reported once. The own pod is never reported, so one pod stays Ready.
+ * A replica is lost if its identity lost the Lease by expiry, or if neither its agent nor its front has answered for a
+ * lease duration. Each loss is reported once. The own pod is never reported, so one pod stays Ready.
  */
 export class LostPods {
   private readonly options: LostPodsOptions
@@ -60,23 +65,33 @@ export class LostPods {
   asked(): void {
     const { peers, leaseDurationMs, clock, state } = this.options
     const since = state().term?.startedAt ?? Number.POSITIVE_INFINITY
-    for (const { identity, askedAt } of peers.answered)
+    for (const { identity, at, askedAt } of peers.answered)
       if (askedAt >= since && askedAt !== this.replicas.get(identity)?.answeredAt)
-        this.replicas.set(identity, { answeredAt: askedAt, reported: false })
-    const why = `it has not answered for ${leaseDurationMs / 1000} s`
-    for (const [identity, { answeredAt, reported }] of [...this.replicas])
-      if (!reported && clock.mono() - answeredAt >= leaseDurationMs) void this.report(identity, why)
+        this.replicas.set(identity, { host: new URL(at).hostname, answeredAt: askedAt, reported: false })
+    for (const [identity, { host, answeredAt, reported }] of [...this.replicas])
+      if (!reported && clock.mono() - answeredAt >= leaseDurationMs) void this.silent(identity, host)
   }
 
   close(): void {
     this.options.api.close()
   }
 
+  private async silent(identity: string, host: string | null): Promise<void> {
+    const { front, leaseDurationMs } = this.options
+    // All fronts listen on the same port.
+    const port = front && new URL(`http://${front.access.address}`).port
+    const before = this.replicas.get(identity)
+    if (front && host !== null && (await front.probe(`${host}:${port}`)) === null) return
+    // It may have answered, or the term may have ended, meanwhile.
+    if (this.replicas.get(identity) === before)
+      await this.report(identity, `it has not answered for ${leaseDurationMs / 1000} s`)
+  }
+
   private async report(identity: string, why: string): Promise<void> {
     const { api, clock, log, repeats, state } = this.options
     const { term } = state()
     if (term === null || term.doubt || identity === this.options.identity) return
-    const replica = this.replicas.get(identity) ?? { answeredAt: Number.NEGATIVE_INFINITY, reported: false }
+    const replica = this.replicas.get(identity) ?? NEVER_ANSWERED
     this.replicas.set(identity, { ...replica, reported: true })
     const pod = podOf(identity)
     const now = new Date(clock.now().wall).toISOString()

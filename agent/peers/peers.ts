@@ -145,7 +145,7 @@ export class Peers {
   }
 
   /** The last answer of each replica with this Lease, as far as it is known. */
-  get answered(): readonly Pick<RecentAnswer, 'identity' | 'askedAt'>[] {
+  get answered(): readonly Pick<RecentAnswer, 'identity' | 'at' | 'askedAt'>[] {
     return [...this.answers.values()].filter(({ lease }) => lease === this.options.lease)
   }
 

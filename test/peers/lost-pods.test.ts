@@ -15,6 +15,7 @@ class Bench {
   readonly clock = new VirtualClock()
   readonly patches: WrittenObject[] = []
   answering: string[] = []
+  frontAnswers = false
   refusal: ApiErrorCode | null = null
   private readonly askedAt = new Map<string, number>()
   private term: Term | null = null
@@ -27,7 +28,9 @@ class Bench {
       leaseDurationMs: 15_000,
       peers: {
         get answered() {
-          return [...bench.askedAt].map(([identity, askedAt]) => ({ identity, askedAt }))
+          return [...bench.askedAt].map(([identity, askedAt]) => ({
+            ...{ identity, at: 'http://10.0.0.7:8090', askedAt },
+          }))
         },
       },
       api: {
@@ -36,6 +39,13 @@ class Bench {
           bench.patches.push(object)
         },
         close: ignore,
+      },
+      front: {
+        access: { address: '10.0.0.1:8091', key: 'k' },
+        probe: async (address) => {
+          assert.equal(address, '10.0.0.7:8091')
+          return this.frontAnswers ? null : 'no answer'
+        },
       },
       clock: this.clock,
       log: { warn: ignore },
@@ -114,6 +124,14 @@ describe('the pod of a lost replica is reported as not Ready', () => {
 describe('no pod is reported', () => {
   test('if the former holder released the Lease', async () => {
     const b = await new Bench().follows('a_7').leads('released')
+    assert.deepEqual((await b.polls(30_000)).reported, [])
+  })
+
+  test('if its front answers', async () => {
+    const b = await new Bench().follows('').leads('released')
+    b.answering = ['a_7']
+    await b.polls(5_000)
+    Object.assign(b, { answering: [], frontAnswers: true })
     assert.deepEqual((await b.polls(30_000)).reported, [])
   })
 

@@ -12,9 +12,14 @@ export function secretRemover(values: readonly Buffer[]): (text: string) => stri
   const leaves = values.flatMap((value) => [...leavesOf(value.toString())]).map((leaf) => Buffer.from(leaf))
   const forms = new Set([...values, ...leaves].flatMap(formsOf))
   const secrets = [...forms].filter((form) => form.length >= SHORTEST && !NO_SECRET.includes(form))
-  // A value may contain another one, such as a URL its password.
-  const longestFirst = secrets.sort((a, b) => b.length - a.length)
-  return (text) => longestFirst.reduce((rest, secret) => rest.replaceAll(secret, REDACTED), text)
+  return (text) => {
+    // Values may overlap, so all of them are found before one is removed.
+    const hidden = new Uint8Array(text.length)
+    for (const secret of secrets)
+      for (let at = text.indexOf(secret); at >= 0; at = text.indexOf(secret, at + 1))
+        hidden.fill(1, at, at + secret.length)
+    return [...hidden.keys()].map((at) => (hidden[at] ? (hidden[at - 1] ? '' : REDACTED) : text[at])).join('')
+  }
 }
 
 /** A text, and those inside of it: strings of JSON, lines, values of `key=value` and `key: value`, passwords of URLs, decoded base64. */

@@ -44,9 +44,9 @@ describe('of a Secret, a report does not contain', () => {
     assert.equal(removed(binary, `a ${binary.toString('base64')} b`), `a ${GONE} b`)
   })
 
-  test('values that touch, or contain each other', () => {
+  test('values that touch, overlap, or contain each other', () => {
     const remove = secretRemover(['abcdefgh', 'efghijkl', '1abcdefgh2'].map((one) => Buffer.from(one)))
-    assert.equal(remove('- 1abcdefgh2 efghijklabcdefgh -'), `- ${GONE} ${GONE}${GONE} -`)
+    assert.equal(remove('- 1abcdefgh2 efghijklabcdefgh abcdefghijkl -'), `- ${GONE} ${GONE} ${GONE} -`)
   })
 
   test('the password of a URL as it stands there', () => {
