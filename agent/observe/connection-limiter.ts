@@ -24,11 +24,14 @@ export function limitConnections(server: Server, clock: Clock): () => void {
       asked.delete(socket)
     })
   })
-  server.prependListener('request', ({ socket }, response) => {
+  server.prependListener('request', ({ socket, headers }, response) => {
     response.shouldKeepAlive = false
     asking.delete(socket)
     addTo(asked, socket)
     stopParser(socket)
+    // Reading what two hundred clients send after their requests would take most of each turn of the event loop.
+    if (!('content-length' in headers || 'transfer-encoding' in headers))
+      process.nextTick(() => socket.pause())
   })
   return () => {
     for (const socket of [...asking, ...asked]) socket.destroy()

@@ -45,11 +45,13 @@ export async function startHttpServer(
     clientErrorHandler: (_, socket) => socket.end(rawResponse(400, 'this is not an HTTP request')),
   })
   const end = limitConnections(server.server, clock)
-  // The Lease is renewed between two turns of the event loop, so one request is answered in each.
+  // The Lease is renewed between two turns of the event loop, so one request is answered in each. The kubelet's probes do
+  // not wait behind it: they are cheap, and three late ones would end the traffic to LangFlow.
   let turn = Promise.resolve()
-  server.addHook('onRequest', () => {
+  server.addHook('onRequest', async ({ routeOptions }) => {
+    if (PROBES.has(routeOptions.url ?? '')) return
     turn = turn.then(() => setImmediate())
-    return turn
+    await turn
   })
   addRoutes(server, source, metrics)
   await server.ready()
@@ -64,6 +66,8 @@ export async function startHttpServer(
   }
   return { ...bound, close }
 }
+
+const PROBES: ReadonlySet<string> = new Set(['/livez', '/readyz', '/frontz', '/workloadz'])
 
 const TEXT = 'text/plain; charset=utf-8'
 

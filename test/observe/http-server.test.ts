@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { text } from 'node:stream/consumers'
 import { describe, it, type TestContext } from 'node:test'
@@ -123,6 +123,34 @@ describe('a connection', () => {
     assert.ok(socket.bytesWritten < 64 * 1024 * 1024)
   })
 
+  it(
+    'is not read after its request: that would take most of each turn of the event loop',
+    DEADLINE,
+    async (t) => {
+      const { contentType } = new Replica().metrics
+      const asked = Promise.withResolvers<void>()
+      const expose = () => {
+        asked.resolve()
+        return new Promise<string>(() => {})
+      }
+      const server = await serve(t, new Replica(), { metrics: { contentType, expose } })
+      const socket = await open(t, server)
+      socket.write('GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n')
+      await asked.promise
+      const chunk = REQUEST.repeat(25_000)
+      let taken = true
+      while (taken && socket.bytesWritten < 64 * 1024 * 1024) {
+        taken = false
+        socket.write(chunk, () => {
+          taken = true
+        })
+        // If the server still read, it would do so in the turns that these answers take.
+        for (let n = 0; n < 50 && !taken; n++) await ask(server, '/livez')
+      }
+      assert.equal(taken, false, `the server read ${socket.bytesWritten} bytes`)
+    },
+  )
+
   it('is closed after 5 s without a complete request', async (t) => {
     const clock = new VirtualClock()
     const replica = new Replica()
@@ -148,23 +176,43 @@ describe('a crowd of requests', () => {
     const replica = new Replica()
     const perTurn: number[] = []
     let answered = 0
-    t.mock.method(replica, 'live', () => {
+    t.mock.method(replica, 'status', () => {
       if (answered++ === 0) {
         setImmediate(() => {
           perTurn.push(answered)
           answered = 0
         })
       }
-      return true
+      return replica.now
     })
     const server = await serve(t, replica)
     const clients = await Promise.all(Array.from({ length: 200 }, () => open(t, server)))
     // Connections are accepted in order: once this request is answered, all are accepted.
     await ask(server, '/livez')
     const answers = Promise.all(clients.map((socket) => text(socket)))
-    for (const socket of clients) socket.write(REQUEST)
+    for (const socket of clients) socket.write('GET /leader HTTP/1.1\r\nHost: x\r\n\r\n')
     assert.ok((await answers).every((answer) => answer.startsWith('HTTP/1.1 200 OK')))
     // A count can include the requests of two turns.
     assert.ok(Math.max(...perTurn) <= 2 * 4, `requests answered in each turn: ${perTurn}`)
+  })
+
+  it('delays no probe of the kubelet', DEADLINE, async (t) => {
+    const replica = new Replica()
+    const server = await serve(t, replica)
+    const order: string[] = []
+    const status = t.mock.method(replica, 'status', () => {
+      order.push('status')
+      return replica.now
+    })
+    t.mock.method(replica, 'live', () => order.push('probe') > 0)
+    const clients = await Promise.all(Array.from({ length: 101 }, () => open(t, server)))
+    await ask(server, '/livez')
+    order.length = 0
+    const probe = clients.pop() as Socket
+    for (const socket of clients) socket.write('GET /leader HTTP/1.1\r\nHost: x\r\n\r\n')
+    probe.write(REQUEST)
+    await Promise.all([probe, ...clients].map((socket) => text(socket)))
+    assert.equal(status.mock.callCount(), 100)
+    assert.ok(order.indexOf('probe') < 50, `answered after ${order.indexOf('probe')} requests`)
   })
 })
