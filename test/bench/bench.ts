@@ -11,7 +11,7 @@ import { FRONT_PART, frontText, measureFront } from './front.ts'
 import { measureHandovers } from './handover.ts'
 import { overlapSection } from './overlap.ts'
 import { keepingPart, withPart } from './page-parts.ts'
-import { markdown, RELEASE_PART, type Section, shortcomings } from './report.ts'
+import { markdown, OVERLOAD_PART, RELEASE_PART, type Section, shortcomings } from './report.ts'
 import { measureStandbys } from './standby.ts'
 import { measureStarts } from './start.ts'
 import { measureSteady } from './steady.ts'
@@ -174,9 +174,14 @@ async function main(): Promise<number> {
   const page = out !== undefined && existsSync(out) ? readFileSync(out, 'utf8') : ''
   const part = takeover ? TAKEOVER_PART : front ? FRONT_PART : undefined
   if (out === undefined) process.stdout.write(`${text}\n`)
-  else if (part === undefined)
-    writeFileSync(out, keepingPart(keepingPart(text, page, RELEASE_PART), page, TAKEOVER_PART))
-  else writeFileSync(out, withPart(page, part, text))
+  else if (part !== undefined) writeFileSync(out, withPart(page, part, text))
+  else {
+    const others = [RELEASE_PART, TAKEOVER_PART, OVERLOAD_PART]
+    writeFileSync(
+      out,
+      others.reduce((kept, other) => keepingPart(kept, page, other), text),
+    )
+  }
   const wrong = shortcomings(sections)
   say(wrong.length === 0 ? 'every target was met' : `missed:\n${wrong.join('\n')}`)
   return wrong.length === 0 ? 0 : 1

@@ -3,6 +3,8 @@ import { percentile, summarise } from './percentiles.ts'
 
 /** The name of the part of docs/evidence/benchmarks.md that release.ts writes. */
 export const RELEASE_PART = 'release'
+/** The part that overload.ts writes. */
+export const OVERLOAD_PART = 'overload'
 
 /** The condition that a row must meet. A row without values never meets it. */
 export interface Target {
