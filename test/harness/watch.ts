@@ -61,8 +61,8 @@ export class Watch {
     return this.versions.length
   }
 
-  next(what: string, matches: (one: Sighting) => boolean, from = 0): Promise<Sighting> {
-    return this.#seen.next(what, matches, from)
+  next(what: string, matches: (one: Sighting) => boolean, from = 0, withinMs?: number): Promise<Sighting> {
+    return this.#seen.next(what, matches, from, withinMs)
   }
 
   last(): Sighting {
