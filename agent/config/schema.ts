@@ -37,13 +37,13 @@ export const SHARED_SETTINGS = {
 function paths(about: string) {
   const parseOne = (text: string) => parsePath(text.trim()).replace(/(.)\/$/, '$1')
   const parse = (text: string) => (text === '' ? [] : text.split(',').map(parseOne))
-  const one = setting('<path>', '', `${about}; repeat it for several`, parse)
+  const one = setting('<path>', '', `${about}; repeatable`, parse)
   return { ...one, otherwise: 'none', repeats: true as const }
 }
 
 /** The settings of the launcher alone: the agent never reads these files. */
 export const CONTENT_SETTINGS = group('Flows and secrets', {
-  handoverOnChange: paths('a file or directory that LangFlow reads at its start: a change starts it again'),
+  handoverOnChange: paths('a file or directory: a change starts LangFlow again'),
   envFile: paths("KEY=value lines for LangFlow's environment: a change starts LangFlow again"),
 })
 
