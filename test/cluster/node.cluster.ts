@@ -8,7 +8,7 @@ import { scenariosOn } from './scenario.ts'
 
 const scenario = scenariosOn({ file: 'langflow-production.yaml', values: { reportLostPods: true } })
 
-/** From the last sign of life until the address of a lost pod must have left the Service. */
+/** From the last sign of life until the address of a lost pod must have left the Service, and new connections are answered. */
 const LEFT_MS = 20_000
 
 scenario('a drain evicts one pod at a time, waits for its replacement, and ends', async (one, t) => {
@@ -60,9 +60,10 @@ scenario(
     const { leader, epoch } = await momentOf(one)
     const kubelet = nodeProgram('kubelet').pid
     process.kill(kubelet, 'SIGSTOP')
+    let lostAt: number
     try {
       killContainers(leader)
-      const lostAt = mono()
+      lostAt = mono()
       const ready = '{.items[*].endpoints[?(@.conditions.ready==true)].addresses[*]}'
       const service = ['--selector=kubernetes.io/service-name=langflow', `--output=jsonpath=${ready}`]
       const listed = async () => (await one.kubectl('get', 'endpointslices', ...service)).split(' ')
@@ -85,5 +86,8 @@ scenario(
     }
     await one.settled()
     await one.available(2)
+    const failed = one.client.failed(lostAt).map(({ sentAt }) => Math.round(sentAt - lostAt))
+    t.diagnostic(`${failed.length} calls failed, the last one sent after ${Math.max(0, ...failed)} ms`)
+    assert.ok(Math.max(0, ...failed) < LEFT_MS)
   },
 )

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
-import { isReady } from './kube.ts'
-import { eventsOf, followed, momentOf, onlyLeaderAnswers, rollsOut } from './leadership.ts'
+import { askOnce } from '../harness/client.ts'
+import { until } from '../harness/wait.ts'
+import { identityOf, isReady } from './kube.ts'
+import { assertPlanned, eventsOf, followed, momentOf, onlyLeaderAnswers, rollsOut } from './leadership.ts'
 import { killContainers } from './processes.ts'
 import { scenariosOn } from './scenario.ts'
 
@@ -41,5 +43,16 @@ scenario(
     assert.deepEqual(eventsOf(one, leader, wall, 'released'), ['released'])
   },
 )
+
+scenario('a run of 25 s is answered while the leader’s pod is deleted', async (one, t) => {
+  const moment = await momentOf(one)
+  const run = askOnce(`${one.url}/slow=25000`, String, { withinMs: 60_000 })
+  const inFlight = async () => (await one.status(moment.leader)).traffic.front?.inFlight
+  await until('the run is in flight', async () => Number(await inFlight()) > 0)
+  await one.kubectl('delete', 'pod', moment.leader.metadata.name, '--wait=false')
+  await followed(one, t, moment)
+  assert.equal((JSON.parse(await run) as { replica: string }).replica, identityOf(moment.leader))
+  assertPlanned(one, moment.from)
+})
 
 scenario('a rollout of deploy/langflow-production.yaml succeeds with one handover', rollsOut)
