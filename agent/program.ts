@@ -2,10 +2,7 @@ import { addCheck } from './cli/check/check-command.ts'
 import { addCompletion } from './cli/completion-command.ts'
 import { addDrill } from './cli/drill/drill-command.ts'
 import { addInject } from './cli/inject/inject-command.ts'
-import { addReport } from './cli/report/report-command.ts'
-import { addHistory, addStatus } from './cli/status-command.ts'
-import { addPause, addResume } from './cli/switchover/pause-command.ts'
-import { addFailover, addRestart, addSwitchover } from './cli/switchover/switchover-command.ts'
+import { addOperations } from './cli/operate-command.ts'
 import { addAgent } from './commands/agent-command.ts'
 import { addFront } from './commands/front-command.ts'
 import { addInstall } from './commands/install-command.ts'
@@ -18,17 +15,10 @@ const { name, args } = invocationOf(process.argv)
 const program = createProgram(process.env, name)
 
 // For people. The help shows the commands in this order.
-addStatus(program)
-addHistory(program)
-addSwitchover(program)
-addFailover(program)
-addRestart(program)
-addPause(program)
-addResume(program)
+addOperations(program)
 addCheck(program)
 addInject(program)
 addDrill(program)
-addReport(program)
 addCompletion(program)
 
 // In pods.

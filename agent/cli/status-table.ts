@@ -5,9 +5,9 @@ import { describeRequest, podOf, UNTIL_RESUMED } from '../lease/operator-annotat
 import type { AgentStatus, FrontView, ReplicaRow } from '../status/agent-status.ts'
 import { rowOf } from './cluster.ts'
 import { EXIT_CODES } from './exit-codes.ts'
+import type { COMMON_SETTINGS, STATUS_SETTINGS } from './operate-command.ts'
 import { formatted, operating, table, write } from './output.ts'
 import { type Overview, sourceOf, stateOf, waitOf } from './overview.ts'
-import type { HISTORY_SETTINGS, STATUS_SETTINGS } from './status-command.ts'
 
 type Column = readonly [head: string, cell: (status: AgentStatus) => string]
 
@@ -133,11 +133,12 @@ export function runStatus({ output, ...from }: Values<typeof STATUS_SETTINGS>): 
   })
 }
 
-export function runHistory({ output, ...from }: Values<typeof HISTORY_SETTINGS>): Promise<void> {
+export function runHistory({ output, ...from }: Values<typeof COMMON_SETTINGS>): Promise<number> {
   return operating(output, async () => {
     using source = await sourceOf(from)
     const terms = await source.history()
     await write(formatted(output, { terms }, () => historyTable(terms, Date.now())))
+    return EXIT_CODES.fine
   })
 }
 

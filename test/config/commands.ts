@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
-import { HISTORY_SETTINGS, STATUS_SETTINGS } from '../../agent/cli/status-command.ts'
-import { PAUSE_SETTINGS } from '../../agent/cli/switchover/pause-command.ts'
 import {
+  COMMON_SETTINGS,
   FAILOVER_SETTINGS,
+  PAUSE_SETTINGS,
   RESTART_SETTINGS,
-  RESUME_SETTINGS,
+  STATUS_SETTINGS,
   SWITCHOVER_SETTINGS,
-} from '../../agent/cli/switchover/switchover-command.ts'
+} from '../../agent/cli/operate-command.ts'
 import { createProgram } from '../../agent/config/command-line.ts'
 import { agentOptions, launcherOptions, runOptions } from '../../agent/config/options.ts'
 import { addFlags, readFlags, type Settings } from '../../agent/config/setting.ts'
@@ -23,12 +23,12 @@ const READERS = {
   launcher: launcherOptions,
   run: runOptions,
   status: reader(STATUS_SETTINGS),
-  history: reader(HISTORY_SETTINGS),
+  history: reader(COMMON_SETTINGS),
   switchover: reader(SWITCHOVER_SETTINGS),
   failover: reader(FAILOVER_SETTINGS),
   restart: reader(RESTART_SETTINGS),
   pause: reader(PAUSE_SETTINGS),
-  resume: reader(RESUME_SETTINGS),
+  resume: reader(COMMON_SETTINGS),
 }
 
 export type Parsed = { [K in keyof typeof READERS]?: ReturnType<ReturnType<(typeof READERS)[K]>> }

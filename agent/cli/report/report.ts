@@ -20,10 +20,10 @@ import { asOperationError, EXIT_CODES } from '../exit-codes.ts'
 import { agentOf, programOf } from '../manifests/agent-container.ts'
 import { asFields, asText, dig, type Fields } from '../manifests/manifest.ts'
 import { renderStream } from '../manifests/manifest-stream.ts'
+import type { REPORT_SETTINGS } from '../operate-command.ts'
 import { note, printLines, textOf, write } from '../output.ts'
 import { type Source, sourceOf } from '../overview.ts'
 import { historyTable, statusTable } from '../status-table.ts'
-import type { REPORT_SETTINGS } from './report-command.ts'
 import { secretRemover } from './secret-values.ts'
 
 // A report shows only what langflow-leader itself has written: its status, its annotations, its settings and its log lines. Of

@@ -12,8 +12,8 @@ import {
 import type { ReplicaRow } from '../../status/agent-status.ts'
 import { Cluster, holderRow, NO_SUCH_REPLICA, type Operable, updateAnnotations } from '../cluster.ts'
 import { EXIT_CODES, OperationError } from '../exit-codes.ts'
+import type { COMMON_SETTINGS } from '../operate-command.ts'
 import { formatted, operating, write } from '../output.ts'
-import type { RESUME_SETTINGS } from './switchover-command.ts'
 import { underWay } from './switchover-plan.ts'
 import { repeat } from './switchover-progress.ts'
 
@@ -23,7 +23,7 @@ const SHOWN_WITHIN_MS = 5_000
 
 /** Resolves to the exit code. `next`: the pause to start, or to change; `null` ends a pause. */
 export function runPause(
-  { output, ...options }: Values<typeof RESUME_SETTINGS>,
+  { output, ...options }: Values<typeof COMMON_SETTINGS>,
   next: { readonly forMs: number | null; readonly reason: string | null } | null,
 ): Promise<number> {
   return operating(output, async () => {

@@ -14,9 +14,9 @@ import {
 import type { AgentStatus, ReplicaRow } from '../../status/agent-status.ts'
 import { Cluster, holderRow, type Operable } from '../cluster.ts'
 import { EXIT_CODES, OperationError } from '../exit-codes.ts'
+import type { REQUEST_SETTINGS } from '../operate-command.ts'
 import { formatted, note, operating, printLines, write } from '../output.ts'
 import { isHandingOver, serves, waitOf } from '../overview.ts'
-import type { REQUEST_SETTINGS } from './switchover-command.ts'
 import { isAnswered, isFor, type Plan, replicasFor, withdraw, writeRequest } from './switchover-plan.ts'
 
 /** One read of the Lease, and then of its replicas. */
