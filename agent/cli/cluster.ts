@@ -6,14 +6,8 @@ import { holderOf, type Lease } from '../lease/lease.ts'
 import { LEASE } from '../lease/lease-api.ts'
 import { podOf } from '../lease/operator-annotations.ts'
 import { type AgentStatus, type ReplicaRow, statusOf } from '../status/agent-status.ts'
-import {
-  type ClusterOptions,
-  connectObjects,
-  DEADLINE_MS,
-  NO_STATUS,
-  replicasAt,
-  withAgent,
-} from './api-connection.ts'
+import type { ClusterOptions } from './api-connection.ts'
+import { connectObjects, DEADLINE_MS, NO_STATUS, replicasAt, withAgent } from './api-connection.ts'
 import { asOperationError, OperationError } from './exit-codes.ts'
 import { agentOf, type PodAgent } from './manifests/agent-container.ts'
 

@@ -1,16 +1,7 @@
 import type { Command } from 'commander'
 import { addExamples } from '../config/command-line.ts'
-import {
-  addFlags,
-  choice,
-  group,
-  onOff,
-  optional,
-  readFlags,
-  type Settings,
-  setting,
-  type Values,
-} from '../config/setting.ts'
+import type { Settings, Values } from '../config/setting.ts'
+import { addFlags, choice, group, onOff, optional, readFlags, setting } from '../config/setting.ts'
 import { parseDuration } from '../config/values.ts'
 import { ANY_POD, describeTarget, LONGEST_REASON, UNTIL_RESUMED } from '../lease/operator-annotations.ts'
 import { OPERATE_SETTINGS, OUTPUT_SETTINGS } from './cluster-settings.ts'

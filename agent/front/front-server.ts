@@ -1,10 +1,6 @@
 import { readFileSync } from 'node:fs'
-import {
-  createServer as createHttpServer,
-  type IncomingMessage,
-  type Server,
-  ServerResponse,
-} from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
+import { createServer as createHttpServer, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../clock.ts'
 import { stopParser } from '../observe/connection-limiter.ts'

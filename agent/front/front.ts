@@ -5,13 +5,8 @@ import { type Log, LogThrottle } from '../observe/log.ts'
 import { listenOn } from '../processes/port.ts'
 import { Counts } from './counts.ts'
 import { type Arrival, Exchange } from './exchange.ts'
-import {
-  type FromFront,
-  type FrontConfig,
-  type FrontRoute,
-  type ToFront,
-  writeMessage,
-} from './front-messages.ts'
+import type { FromFront, FrontConfig, FrontRoute, ToFront } from './front-messages.ts'
+import { writeMessage } from './front-messages.ts'
 import { createServer, type FrontServer } from './front-server.ts'
 import { notTheLeader, outcomeUnknown, Refusal } from './refusal.ts'
 import { Routing } from './routing.ts'

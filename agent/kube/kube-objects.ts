@@ -1,21 +1,8 @@
 import { JsonLines } from '../json-lines.ts'
-import {
-  ApiError,
-  type ApiTarget,
-  type Kind,
-  parseStatus,
-  refusedRequest,
-  unexpectedReply,
-  type Verb,
-} from './kube-errors.ts'
-import {
-  basePath,
-  type Call,
-  KubeRequests,
-  type KubeRequestsOptions,
-  type Over,
-  type Stream,
-} from './kube-requests.ts'
+import type { ApiTarget, Kind, Verb } from './kube-errors.ts'
+import { ApiError, parseStatus, refusedRequest, unexpectedReply } from './kube-errors.ts'
+import type { Call, KubeRequestsOptions, Over, Stream } from './kube-requests.ts'
+import { basePath, KubeRequests } from './kube-requests.ts'
 
 /** Each watch lasts a random time from here to its double, so that not all watches end at the same time. */
 const LEAST_WATCH_SECONDS = 300

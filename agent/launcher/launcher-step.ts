@@ -1,17 +1,7 @@
 import { type Instant, reached, untilReached } from '../clock.ts'
 import { CUT_OFF_MS, type Grant, type WorkloadCause } from '../link/link-messages.ts'
-import {
-  type EndingInOrder,
-  type EndReason,
-  emit,
-  isEndingByForce,
-  isIdle,
-  type LauncherEvent,
-  type LauncherRecord,
-  type Of,
-  report,
-  withFacts,
-} from './launcher-phase.ts'
+import type { EndingInOrder, EndReason, LauncherEvent, LauncherRecord, Of } from './launcher-phase.ts'
+import { emit, isEndingByForce, isIdle, report, withFacts } from './launcher-phase.ts'
 
 /** While a workload lives. */
 const CLOCK_CHECK_MS = 100

@@ -1,24 +1,12 @@
 import type { Timer } from '../clock.ts'
 import { type LinkClient, type LinkClientHandlers, readBoot } from '../link/link-client.ts'
-import {
-  COLD,
-  describeExit,
-  describeLoss,
-  type ToLauncher,
-  type WorkloadCause,
-  type WorkloadView,
-} from '../link/link-messages.ts'
+import type { ToLauncher, WorkloadCause, WorkloadView } from '../link/link-messages.ts'
+import { COLD, describeExit, describeLoss } from '../link/link-messages.ts'
 import { Loop } from '../loop.ts'
 import { type Log, LogThrottle } from '../observe/log.ts'
 import type { ContentWatch } from './content-watch.ts'
-import {
-  type AgentOrder,
-  INITIAL_RECORD,
-  type LauncherEffect,
-  type LauncherEvent,
-  type LauncherRecord,
-  viewOf,
-} from './launcher-phase.ts'
+import type { AgentOrder, LauncherEffect, LauncherEvent, LauncherRecord } from './launcher-phase.ts'
+import { INITIAL_RECORD, viewOf } from './launcher-phase.ts'
 import { step } from './launcher-step.ts'
 import type { KeptStandby } from './standby/standby.ts'
 import { type LauncherMachine, WorkloadProcesses } from './workload-processes.ts'

@@ -4,16 +4,8 @@ import type { Clock } from '../clock.ts'
 import type { Loss } from '../link/link-messages.ts'
 import type { Log } from '../observe/log.ts'
 import { listeners } from '../processes/port.ts'
-import {
-  commandLineOf,
-  isDead,
-  isEnding,
-  isSame,
-  listProcesses,
-  type ProcessIdentity,
-  type ProcessStat,
-  readStat,
-} from '../processes/proc.ts'
+import type { ProcessIdentity, ProcessStat } from '../processes/proc.ts'
+import { commandLineOf, isDead, isEnding, isSame, listProcesses, readStat } from '../processes/proc.ts'
 import { signalSame } from '../processes/signals.ts'
 import { CUT_OFF } from './langflow-command.ts'
 

@@ -1,13 +1,8 @@
 import type { Clock } from '../clock.ts'
 import { findAccess, type KubeAccessOptions } from '../kube/kube-access.ts'
 import { ApiError, type Kind, timeoutError } from '../kube/kube-errors.ts'
-import {
-  KubeObjects,
-  type ObjectEvent,
-  type ObjectWatch,
-  type ObjectWatchHandlers,
-  type WrittenObject,
-} from '../kube/kube-objects.ts'
+import type { ObjectEvent, ObjectWatch, ObjectWatchHandlers, WrittenObject } from '../kube/kube-objects.ts'
+import { KubeObjects } from '../kube/kube-objects.ts'
 import type { KubeRequestsOptions } from '../kube/kube-requests.ts'
 import { type Lease, sameRecord } from './lease.ts'
 

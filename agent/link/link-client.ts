@@ -2,13 +2,8 @@ import { connect, type Socket } from 'node:net'
 import type { Clock, Timer } from '../clock.ts'
 import { reasonOf } from '../errno.ts'
 import { readJsonLines } from '../json-lines.ts'
-import {
-  type BootReading,
-  MAX_LINE_BYTES,
-  type ToAgent,
-  type ToLauncher,
-  writeLine,
-} from './link-messages.ts'
+import type { BootReading, ToAgent, ToLauncher } from './link-messages.ts'
+import { MAX_LINE_BYTES, writeLine } from './link-messages.ts'
 
 const REMEDIES = {
   ENOENT: 'there is no socket yet: check that the agent runs with the same --socket',

@@ -9,15 +9,8 @@ import { reasonOf } from '../errno.ts'
 import { FatalError } from '../exit.ts'
 import { readJsonLines } from '../json-lines.ts'
 import type { LauncherKeys } from './launcher-keys.ts'
-import {
-  type BootReading,
-  type Grant,
-  Hello,
-  MAX_LINE_BYTES,
-  type ToAgent,
-  type ToLauncher,
-  writeLine,
-} from './link-messages.ts'
+import type { BootReading, Grant, ToAgent, ToLauncher } from './link-messages.ts'
+import { Hello, MAX_LINE_BYTES, writeLine } from './link-messages.ts'
 
 export interface LinkHandlers {
   /** A launcher is connected. `returning`: it proved to be the owner of this agent's keys. `ended`: see `Workload`. */

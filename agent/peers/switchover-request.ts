@@ -1,14 +1,8 @@
 import { isBefore } from '../election/quiet-moment.ts'
 import { openRequest, type Term } from '../election/state.ts'
 import type { Sentence } from '../fault.ts'
-import {
-  ANY_POD,
-  describeAsked,
-  isOfPod,
-  type OperatorRequest,
-  podOf,
-  targetFault,
-} from '../lease/operator-annotations.ts'
+import type { OperatorRequest } from '../lease/operator-annotations.ts'
+import { ANY_POD, describeAsked, isOfPod, podOf, targetFault } from '../lease/operator-annotations.ts'
 import { ASK_AGAIN_MS, type HandoverOptions, type Peers } from './peers.ts'
 
 export interface SwitchoverOptions extends HandoverOptions {

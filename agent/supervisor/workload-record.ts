@@ -1,12 +1,6 @@
 import type { AgentOptions } from '../config/options.ts'
-import {
-  type Fact,
-  NEVER,
-  type Remedy,
-  type Why,
-  type Workload,
-  type WorkloadOrder,
-} from '../election/state.ts'
+import type { Fact, Remedy, Why, Workload, WorkloadOrder } from '../election/state.ts'
+import { NEVER } from '../election/state.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import {
   type Digests,

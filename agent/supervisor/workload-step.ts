@@ -1,31 +1,19 @@
 import { NEVER, type Remedy, type Why } from '../election/state.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
-import {
-  CUT_OFF_MS,
-  describeExit,
-  describeLoss,
-  NOTHING,
-  type ToAgent,
-  type ToLauncher,
-  type WorkloadCause,
-} from '../link/link-messages.ts'
-import {
-  type Connections,
-  type EndingOrder,
-  type Health,
-  isUnserved,
-  type LauncherRecord,
-  mayLive,
-  mayServe,
-  NO_LAUNCHER,
-  NOT_STARTED,
-  type Silence,
-  usedMs,
-  type WorkloadEffect,
-  type WorkloadEvent,
-  type WorkloadPhase,
-  type WorkloadRecord,
+import type { ToAgent, ToLauncher, WorkloadCause } from '../link/link-messages.ts'
+import { CUT_OFF_MS, describeExit, describeLoss, NOTHING } from '../link/link-messages.ts'
+import type {
+  Connections,
+  EndingOrder,
+  Health,
+  LauncherRecord,
+  Silence,
+  WorkloadEffect,
+  WorkloadEvent,
+  WorkloadPhase,
+  WorkloadRecord,
 } from './workload-record.ts'
+import { isUnserved, mayLive, mayServe, NO_LAUNCHER, NOT_STARTED, usedMs } from './workload-record.ts'
 
 /** A launcher that left this many heartbeats unanswered is frozen or stuck. */
 const SILENT_HEARTBEATS = 4

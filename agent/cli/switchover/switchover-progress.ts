@@ -4,13 +4,8 @@ import type { Values } from '../../config/setting.ts'
 import { formatDuration, shortDuration } from '../../config/values.ts'
 import { epochOf, holderOf, type Lease } from '../../lease/lease.ts'
 import { historyOf, holderServes } from '../../lease/lease-history.ts'
-import {
-  ANY_POD,
-  describeRequest,
-  describeTarget,
-  type OperatorRequest,
-  podOf,
-} from '../../lease/operator-annotations.ts'
+import type { OperatorRequest } from '../../lease/operator-annotations.ts'
+import { ANY_POD, describeRequest, describeTarget, podOf } from '../../lease/operator-annotations.ts'
 import type { AgentStatus, ReplicaRow } from '../../status/agent-status.ts'
 import { Cluster, holderRow, type Operable } from '../cluster.ts'
 import { EXIT_CODES, OperationError } from '../exit-codes.ts'

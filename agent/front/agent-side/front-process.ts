@@ -11,16 +11,8 @@ import type { Fault } from '../../fault.ts'
 import { readJsonLines } from '../../json-lines.ts'
 import { deprioritize } from '../../processes/spawn.ts'
 import { SupervisedChild } from '../../processes/supervised-child.ts'
-import {
-  type FromFront,
-  type FrontConfig,
-  type FrontRoute,
-  HOP,
-  HOP_EPOCH,
-  NO_COUNTS,
-  type ToFront,
-  writeMessage,
-} from '../front-messages.ts'
+import type { FromFront, FrontConfig, FrontRoute, ToFront } from '../front-messages.ts'
+import { HOP, HOP_EPOCH, NO_COUNTS, writeMessage } from '../front-messages.ts'
 import type { OwnFront } from './steering.ts'
 
 /**
