@@ -24,15 +24,10 @@ export interface Overview {
   readonly problems: string[]
 }
 
-/** All rejections are `OperationError`. */
-export interface Source extends Disposable {
-  overview(): Promise<Overview>
-  /** Newest first. */
-  history(): Promise<readonly PastTerm[]>
-}
+export type Source = Awaited<ReturnType<typeof sourceOf>>
 
-/** The agent at `url`, or the agent of this container, or a cluster. */
-export async function sourceOf(options: ClusterOptions): Promise<Source> {
+/** The agent at `url`, or the agent of this container, or a cluster. All rejections are `OperationError`. */
+export async function sourceOf(options: ClusterOptions) {
   const { url } = withAgent(options, process.env)
   if (url !== null)
     return {

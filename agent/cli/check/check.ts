@@ -8,7 +8,6 @@ import { MOUNT_RULES } from './rules/mount-rules.ts'
 import { NETWORK_RULES } from './rules/network-rules.ts'
 import { POD_RULES } from './rules/pod-rules.ts'
 import { ROLLOUT_RULES } from './rules/rollout-rules.ts'
-import { STANDBY_RULES } from './rules/standby-rules.ts'
 import { STATE_RULES } from './rules/state-rules.ts'
 
 export interface Finding {
@@ -20,13 +19,7 @@ export interface Finding {
   readonly fix: string
 }
 
-export interface Verdict {
-  readonly findings: readonly Finding[]
-  /** Rules that cannot be judged, by their cause. */
-  readonly unknown: readonly { readonly cause: string; readonly codes: readonly string[] }[]
-  readonly ignored: number
-  readonly validated: boolean
-}
+export type Verdict = ReturnType<typeof check>
 
 interface Entry extends Pick<Rule<never>, 'code' | 'severity' | 'about' | 'fix'> {
   readonly group: string
@@ -69,7 +62,7 @@ export const CATALOGUE: readonly Entry[] = [
   })),
   ...entries('State', STATE_RULES, (one) => one),
   ...entries('Pods', POD_RULES, (one) => one),
-  ...entries('Agents', [...AGENT_RULES, ...MOUNT_RULES, ...STANDBY_RULES], asInstalled),
+  ...entries('Agents', [...AGENT_RULES, ...MOUNT_RULES], asInstalled),
   ...entries('Lease and network', [...LEASE_RULES, ...NETWORK_RULES], asInstalled),
   ...entries('Rollouts and replicas', ROLLOUT_RULES, asInstalled),
 ]
@@ -112,7 +105,7 @@ function* judge<S>(
 }
 
 /** Judges all rules. `ignore`: the codes whose findings the user accepts. */
-export function check(facts: Facts, ignore: readonly string[] = []): Verdict {
+export function check(facts: Facts, ignore: readonly string[] = []) {
   const findings: Finding[] = []
   const causes = new Map<string, Set<string>>()
   let ignored = 0
@@ -128,6 +121,7 @@ export function check(facts: Facts, ignore: readonly string[] = []): Verdict {
         findings.push({ code, severity: own.severity ?? severity, object, message, fix })
       }
     }
+  // Rules that cannot be judged, by their cause.
   const unknown = [...causes].map(([cause, codes]) => ({ cause, codes: [...codes] }))
   return { findings, unknown, ignored, validated: facts.refusals !== null }
 }

@@ -1,10 +1,11 @@
-import { FatalError } from '../../exit.ts'
+import { createProgram } from '../../config/command-line.ts'
+import { agentOptions, launcherOptions } from '../../config/options.ts'
+import { FatalError, UsageError } from '../../exit.ts'
 import { agentIn, programOf } from '../manifests/agent-container.ts'
 import { asFields, asList, asText, dig, type Fields, type Manifest, titleOf } from '../manifests/manifest.ts'
 import { findLangflows, inOneNamespace, readWorkload, type Workload } from '../manifests/workload.ts'
 import { Environment, type Sources, Unknown } from './environment.ts'
-import type { Facts, Installation, Installed } from './rule.ts'
-import { startedOptions } from './started-options.ts'
+import type { Facts, Installation, Installed, Started } from './rule.ts'
 
 /** Facts from manifests. `container`: the given name of LangFlow's container, or `null`. `hidden`: see `Facts`. */
 export function factsOf(
@@ -35,6 +36,38 @@ function installationOf(workload: Workload, { manifests, hidden }: Sources): Ins
   const agent = found && { ...found, env: agentEnv, started: startedOptions('agent', found.args, agentEnv) }
   const launcher = own?.name === 'launch' ? startedOptions('launch', own.args, env) : null
   return { ...workload, env, isSingle, agent, launcher }
+}
+
+const COMMANDS = { agent: agentOptions, launch: launcherOptions }
+type OptionsOf<N extends keyof typeof COMMANDS> = ReturnType<ReturnType<(typeof COMMANDS)[N]>>
+
+/** Reads the options as the program itself would read them at its start in a container. */
+function startedOptions<N extends keyof typeof COMMANDS>(
+  name: N,
+  args: readonly string[],
+  environment: Environment,
+): Started<OptionsOf<N>> {
+  const unknown = environment.unknownSetting
+  if (unknown !== null) return { unknown }
+  // The kubelet adds this variable to every container.
+  const env = { ...environment.texts(), KUBERNETES_SERVICE_HOST: '10.0.0.1' }
+  const program = createProgram(env)
+  // The other command defines variables that this one accepts.
+  const other = name === 'agent' ? 'launch' : 'agent'
+  COMMANDS[other](program.command(other))
+  const command = program.command(name)
+  const read = COMMANDS[name](command)
+  let options: OptionsOf<N> | null = null
+  command.action(() => {
+    options = read(env) as OptionsOf<N>
+  })
+  try {
+    program.parse([name, ...args], { from: 'user' })
+    return { options: options! }
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    return { fault: error.message.replace(/^langflow-leader \w+: (.*); see '.*'$/s, '$1') }
+  }
 }
 
 /** `null` if its agent would not start, or shares LangFlow's container, which are findings of their own. Throws `Unknown`. */

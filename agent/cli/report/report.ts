@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises'
-import type { V1Container, V1ContainerStatus, V1PodSpec, V1PodStatus } from '@kubernetes/client-node'
+import type { V1Container, V1PodSpec, V1PodStatus } from '@kubernetes/client-node'
 import { type Clock, systemClock } from '../../clock.ts'
 import { API_KEY } from '../../config/command-line.ts'
 import type { Values } from '../../config/setting.ts'
@@ -154,12 +154,7 @@ function podFacts(pod: KubeObject): string[] {
   return renderStream([facts]).split('\n')
 }
 
-interface StartedContainer {
-  readonly container: V1Container
-  readonly status: V1ContainerStatus | undefined
-}
-
-function containersOf({ spec, status }: KubeObject): StartedContainer[] {
+function containersOf({ spec, status }: KubeObject) {
   const { initContainers = [], containers = [] } = (spec ?? {}) as Partial<V1PodSpec>
   const { initContainerStatuses = [], containerStatuses = [] } = (status ?? {}) as V1PodStatus
   const states = [...initContainerStatuses, ...containerStatuses]
@@ -168,7 +163,7 @@ function containersOf({ spec, status }: KubeObject): StartedContainer[] {
   })
 }
 
-function containerFacts({ container, status }: StartedContainer): object {
+function containerFacts({ container, status }: ReturnType<typeof containersOf>[number]): object {
   const { ready, restartCount: restarts, state = {}, lastState = {} } = status ?? {}
   const reasons = [state.waiting, state.terminated, lastState.terminated].flatMap((one) => one?.reason ?? [])
   // The words after `--` are the command of LangFlow.

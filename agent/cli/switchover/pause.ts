@@ -12,19 +12,21 @@ import {
 import type { ReplicaRow } from '../../status/agent-status.ts'
 import { Cluster, holderRow, NO_SUCH_REPLICA, type Operable, updateAnnotations } from '../cluster.ts'
 import { EXIT_CODES, OperationError } from '../exit-codes.ts'
-import type { COMMON_SETTINGS } from '../operate-command.ts'
+import type { COMMON_SETTINGS, PAUSE_SETTINGS } from '../operate-command.ts'
 import { formatted, operating, write } from '../output.ts'
 import { underWay } from './switchover-plan.ts'
 import { repeat } from './switchover-progress.ts'
 
 export type PauseChange = Awaited<ReturnType<typeof settled>>
 
+type NewPause = Pick<Values<typeof PAUSE_SETTINGS>, 'forMs' | 'reason'>
+
 const SHOWN_WITHIN_MS = 5_000
 
 /** Resolves to the exit code. `next`: the pause to start, or to change; `null` ends a pause. */
 export function runPause(
   { output, ...options }: Values<typeof COMMON_SETTINGS>,
-  next: { readonly forMs: number | null; readonly reason: string | null } | null,
+  next: NewPause | null,
 ): Promise<number> {
   return operating(output, async () => {
     using cluster = await Cluster.connect(options)
@@ -39,7 +41,7 @@ export function runPause(
 export async function pause(
   cluster: Operable,
   clock: Clock,
-  { forMs, reason }: { readonly forMs: number | null; readonly reason: string | null },
+  { forMs, reason }: NewPause,
 ): Promise<PauseChange> {
   const rows = await cluster.replicas()
   let before = null as Pause | null

@@ -14,14 +14,6 @@ import { formatted, note, operating, printLines, write } from '../output.ts'
 import { isHandingOver, serves, waitOf } from '../overview.ts'
 import { isAnswered, isFor, type Plan, replicasFor, withdraw, writeRequest } from './switchover-plan.ts'
 
-/** One read of the Lease, and then of its replicas. */
-export interface Sight {
-  readonly lease: Lease
-  readonly rows: readonly ReplicaRow[]
-  /** Milliseconds since the write of the request. */
-  readonly afterMs: number
-}
-
 export interface Progress {
   /** `afterMs` of the first read in which the leader obeyed; `null`: the request can be withdrawn. */
   readonly begunMs: number | null
@@ -36,7 +28,12 @@ export type Outcome = ReturnType<typeof outcomeOf>
 export const REQUESTED: Progress = { begunMs: null, waiting: null, refusal: null, outcome: null }
 const RESULTS = { switchover: 'switched', failover: 'failed_over', restart: 'restarted' } as const
 
-export function step(plan: Plan, before: Progress, { lease, rows, afterMs }: Sight): Progress {
+/** @param afterMs from the write of the request to this read of the Lease, and then of its replicas */
+export function step(
+  plan: Plan,
+  before: Progress,
+  { lease, rows, afterMs }: { lease: Lease; rows: readonly ReplicaRow[]; afterMs: number },
+): Progress {
   const status = holderRow(lease, rows)?.status ?? null
   const isSameTerm = isFor(lease, plan)
   const isNew =
