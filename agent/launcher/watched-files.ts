@@ -3,6 +3,7 @@ import { type BigIntStats, constants } from 'node:fs'
 import { open, opendir, stat } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
 import { reasonOf } from '../errno.ts'
+import type { Fault } from '../fault.ts'
 import { signatureOf } from '../file-signature.ts'
 
 const MOST_FILES = 10_000
@@ -13,16 +14,14 @@ const CHUNK_BYTES = 128 * 1024 // between two, all other work has its turn
 /** The kubelet's own names in a volume differ from node to node, and so does the metadata of git-sync. */
 const LEFT_OUT = /^(\.\.|\.git$)/
 
-/** Why LangFlow would not start because of a file, in one sentence. */
-type FlowFault = string | null
-
-type File = { readonly signature: string; readonly digest: string; readonly fault: FlowFault }
+/** `fault`: why LangFlow would not start because of it. */
+type File = { readonly signature: string; readonly digest: string; readonly fault: Fault }
 
 export interface FoundFiles {
   /** The place of each file below the path that the user named, with its digest. */
   readonly files: readonly string[]
   readonly flows: string | null
-  readonly fault: FlowFault
+  readonly fault: Fault
 }
 
 /** Reads files for their digests, and only those again whose metadata has changed. */
@@ -129,7 +128,7 @@ async function statOf(path: string, isFlows: boolean): Promise<BigIntStats | nul
 }
 
 /** LangFlow 1.13 aborts its start if a flow is anything else. The sentence contains no text of the flow. */
-export function faultOfFlow(path: string, bytes: Uint8Array): FlowFault {
+export function faultOfFlow(path: string, bytes: Uint8Array): Fault {
   const fault = (how: string) => `LangFlow would not start: ${path} ${how}`
   try {
     const flow = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes))

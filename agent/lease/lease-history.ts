@@ -10,7 +10,7 @@ export const MOST_BYTES = 8 * 1024
 const time = z.string().check(z.maxLength(40))
 const ms = z.number().check(z.nonnegative())
 
-const Term = z.object({
+export const Term = z.object({
   epoch: z.int().check(z.nonnegative()),
   holder: z.string().check(z.maxLength(512)),
   began: time,

@@ -40,13 +40,7 @@ export interface EventFields extends LogFields {
   readonly identity?: string
 }
 
-/** JSON lines: `level`, `time`, `component`, `identity`, then the event's own fields, `msg` last. */
-export interface Log {
-  event(name: EventName, fields: EventFields): void
-  info(msg: string, fields?: LogFields): void
-  warn(msg: string, fields?: LogFields): void
-  error(msg: string, fields?: LogFields): void
-}
+export type Log = ReturnType<typeof createLog>
 
 export interface LogOptions {
   readonly identity: string
@@ -80,7 +74,8 @@ function standardOutput(): DestinationStream {
   return stream
 }
 
-export function createLog(options: LogOptions): Log {
+/** JSON lines: `level`, `time`, `component`, `identity`, then the event's own fields, `msg` last. */
+export function createLog(options: LogOptions) {
   const { identity, level, component, clock = systemClock, stream = standardOutput() } = options
   const out = pino(
     {
@@ -94,10 +89,10 @@ export function createLog(options: LogOptions): Log {
   )
   const plain =
     (at: Level) =>
-    (msg: string, fields: LogFields = {}) =>
+    (msg: string, fields: LogFields = {}): void =>
       out[at]({ ...(identity && { identity }), ...fields }, msg)
   return {
-    event(name, { epoch, code, reason, identity: whom = identity, ...fields }) {
+    event(name: EventName, { epoch, code, reason, identity: whom = identity, ...fields }: EventFields): void {
       const [at, sentence] = SENTENCES[name]
       const why = { ...(code !== undefined && { code }), ...(reason !== undefined && { reason }) }
       out[at]({ identity: whom, epoch, event: name, ...why, ...fields }, sentence)

@@ -13,6 +13,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
   const unable = ineligibilityOf(facts)
   const trial = onTrial(facts)
   const { options, state, now, workload } = facts
+  const { leaseDurationMs, renewDeadlineMs, retryPeriodMs, killMarginMs } = options
   const { term } = state
   const failed = withheld(options.pod, state, now.mono)?.because ?? null
   const { planned = null } = term ?? {}
@@ -71,12 +72,7 @@ export function describeReplica(facts: ReplicaFacts): AgentStatus {
       routedTo: facts.traffic.routedTo,
       front: facts.traffic.front,
     },
-    timings: {
-      leaseDurationMs: options.leaseDurationMs,
-      renewDeadlineMs: options.renewDeadlineMs,
-      retryPeriodMs: options.retryPeriodMs,
-      killMarginMs: options.killMarginMs,
-    },
+    timings: { leaseDurationMs, renewDeadlineMs, retryPeriodMs, killMarginMs },
     pause: pauseOf(lease, now.wall),
     switchover: switchoverView(state),
     lastDrill: lastDrillOf(lease),

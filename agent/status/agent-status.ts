@@ -1,5 +1,5 @@
 import * as z from 'zod/mini'
-import type { PastTerm } from '../lease/lease-history.ts'
+import { type PastTerm, Term } from '../lease/lease-history.ts'
 import type { OperatorRequest } from '../lease/operator-annotations.ts'
 import type { EndedBecause } from '../lease/reasons.ts'
 import type { StandbyMode, StandbyView, WorkloadState } from '../link/link-messages.ts'
@@ -49,16 +49,10 @@ const Switchover = object({
   reason: text,
 })
 
-const Term = object({
-  epoch: z.number(),
-  holder: z.string(),
-  began: z.string(),
+const PublishedTerm = object({
+  ...Term.shape,
   because: word<PastTerm['because']>(),
-  phases: object({ detectMs: z.number(), acquireMs: z.number(), startMs: number, healthyMs: number }),
-  gapMs: number,
-  ended: text,
   endedBecause: z.nullable(word<NonNullable<PastTerm['endedBecause']>>()),
-  stopMs: number,
 })
 
 const Workload = object({
@@ -77,15 +71,6 @@ const Workload = object({
   lastProbe: text,
   /** For how long it has not answered `/health` although it works, and the CPU time that it used. */
   busy: z._default(z.nullable(object({ ms: z.number(), cpuMs: z.number() })), null),
-})
-
-const Content = object({ digest: text, ageMs: number, running: text, problem: text })
-
-const Timing = object({
-  leaseDurationMs: z.number(),
-  renewDeadlineMs: z.number(),
-  retryPeriodMs: z.number(),
-  killMarginMs: z.number(),
 })
 
 const Status = object({
@@ -142,17 +127,22 @@ const Status = object({
     routedTo: text,
     front: z.nullable(Front),
   }),
-  timings: Timing,
+  timings: object({
+    leaseDurationMs: z.number(),
+    renewDeadlineMs: z.number(),
+    retryPeriodMs: z.number(),
+    killMarginMs: z.number(),
+  }),
   // The operators' requests in the Lease.
   pause: z.nullable(object({ until: text, reason: text })),
   switchover: z.nullable(Switchover),
   lastDrill: z.nullable(object({ at: z.string(), result: word<'ok' | 'missed' | 'failed'>() })),
-  history: z.array(Term),
+  history: z.array(PublishedTerm),
   /** Digest of the files from which LangFlow loads its flows, to compare replicas. */
   flowsDigest: text,
   /** Digest keyed by LANGFLOW_SECRET_KEY. It only shows whether two replicas have the same key. */
   secretKeyDigest: text,
-  content: z.nullable(Content),
+  content: z.nullable(object({ digest: text, ageMs: number, running: text, problem: text })),
   checks: z.array(Check),
 })
 
