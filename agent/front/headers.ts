@@ -5,15 +5,25 @@ import { HOP, HOP_EMPTY, HOP_EPOCH, HOP_WAITED } from './front-messages.ts'
 export const MAX_HEADER_BYTES = 16 * 1024
 
 /** RFC 9110, 7.6.1: headers for the next recipient only. The front drops trailers. */
-const OF_ONE_CONNECTION = 'connection,keep-alive,proxy-connection,te,trailer,transfer-encoding,upgrade'.split(
-  ',',
-)
+const OF_ONE_CONNECTION = [
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]
 const NOT_FORWARDED = new Set([...OF_ONE_CONNECTION, 'expect'])
 const NOT_PASSED_BACK = new Set([...OF_ONE_CONNECTION, HOP_EPOCH])
 /** A client cannot have these removed through `Connection`. */
-const NEVER_OF_ONE_CONNECTION = new Set(
-  'host,content-length,x-forwarded-for,x-forwarded-proto,x-forwarded-host'.split(','),
-)
+const NEVER_OF_ONE_CONNECTION = new Set([
+  'host',
+  'content-length',
+  'x-forwarded-for',
+  'x-forwarded-proto',
+  'x-forwarded-host',
+])
 
 /** `hopped`: another front forwards the request, and has already added its client. */
 export function forwardedHeaders(request: IncomingMessage, hopped: boolean): string[] {
