@@ -1,5 +1,4 @@
-import { gzipSync } from 'node:zlib'
-import { acceptOf, BINARY, CLOSE, closing, describeFrame, frame, readWhole, TEXT } from './frames.ts'
+import { createHash } from 'node:crypto'
 import type { Served } from './scripted-target.ts'
 import { answerHead, type Client, DATE, requestHead, type Stage } from './stage.ts'
 import { chunk, head, type Message } from './wire.ts'
@@ -16,7 +15,6 @@ const EMPTY = 'Content-Length: 0'
 const CHUNKED = 'Transfer-Encoding: chunked'
 const LAST_CHUNK = '0\r\n\r\n'
 const GET = requestHead('GET /')
-const GZIPPED = gzipSync('compressed by LangFlow')
 const EVENTS = ['Content-Type: text/event-stream; charset=utf-8', 'Cache-Control: no-cache', CHUNKED]
 
 const get = (...headers: string[]) => requestHead('GET /', ...headers)
@@ -25,12 +23,8 @@ const answer = (status: string, ...headers: string[]) => answerHead(status, ...h
 
 const PATHS = [
   '/?',
-  '/a%2Fb/%7Euser/%C3%A9',
-  '/a//b///c',
   '//a.example/b',
   '/a/./b/../c',
-  '/%2e%2e/%2e',
-  '/a;v=1/b=c:d@e',
   '/a?b?c=/d&&e=%20+%zz&=&f',
   '/%',
   '/!$&\'()*,[]|^`{}"<>\\',
@@ -54,16 +48,11 @@ const ROWS: readonly Row[] = [
   ['an empty chunked body', post(LAST_CHUNK, CHUNKED)],
   ['a body of a megabyte', post('b'.repeat(1024 * 1024), `Content-Length: ${1024 * 1024}`)],
   ['a body with every byte value', post(String.fromCharCode(...Array(256).keys()), 'Content-Length: 256')],
-  ['a Host with a port', get('Host: Flows.Example:8443')],
-  ['an IPv6 address as Host', get('Host: [2001:db8::1]:80')],
-  ['request and trace ids', get('X-Request-ID: 7b1d', 'tracestate: a=1,b=2')],
   ['repeated headers of a request', get('X-A: 1', 'X-B: 1', 'X-A: 2', 'Cookie: a=1', 'Cookie: b=2')],
   ['a header of 15 KiB in a request', get(`X-Big: ${'b'.repeat(15 * 1024)}`)],
   ['300 headers', get(...Array.from({ length: 300 }, (_, i) => `X-${i}: ${i}`))],
   ['non-ASCII bytes in headers of a request', get('X-Name: caf\xe9 \xc3\xa9')],
   ['unusual headers', get("X!#$%&'*+-.^_`|~9: odd", 'X-Empty:', 'x_under: score', '__proto__: a')],
-  ['Authorization and API key headers', get('Authorization: Bearer abc', 'x-api-key: sk-1')],
-  ['forwarding headers that a front does not set', get('Forwarded: for=192.0.2.1', 'X-Real-IP: 192.0.2.1')],
   ['an empty chunked answer', GET, answerHead('200 OK', CHUNKED) + LAST_CHUNK],
   [
     'an answer to HEAD with a Content-Length',
@@ -78,31 +67,9 @@ const ROWS: readonly Row[] = [
     get('If-None-Match: "a"'),
     answerHead('304 Not Modified', 'ETag: "a"', 'Content-Length: 4711', `Date: ${DATE}`),
   ],
-  [
-    'a 206 answer to a request for ranges',
-    get('Range: bytes=0-1,4-5'),
-    `${answerHead('206 Partial Content', 'Content-Range: bytes 0-1/6', 'Content-Length: 2')}ab`,
-  ],
-  [
-    'a redirect to an absolute URL',
-    GET,
-    answer('307 Temporary Redirect', 'Location: http://a.example/?a=%2F'),
-  ],
-  ['an unregistered status code', GET, answer('299 Very Well')],
   ['a status line without a reason phrase', GET, head('HTTP/1.1 200 ', EMPTY)],
   ["LangFlow's own 503 with its Retry-After", GET, answer('503 Service Unavailable', 'Retry-After: 7')],
   ["LangFlow's own 421, which is not a refused hop", GET, answer('421 Misdirected Request')],
-  [
-    'several Set-Cookie headers',
-    get('Cookie: a=1; b="2, 3"; c='),
-    answer('200 OK', 'Set-Cookie: a=b; Path=/; HttpOnly', 'Set-Cookie: d,e', 'Set-Cookie: empty='),
-  ],
-  [
-    'a compressed answer',
-    get('Accept-Encoding: gzip, br;q=0.5, *;q=0'),
-    answerHead('200 OK', 'Content-Encoding: gzip', `Content-Length: ${GZIPPED.length}`) +
-      GZIPPED.toString('latin1'),
-  ],
   [
     'repeated headers of an answer',
     GET,
@@ -276,8 +243,6 @@ const BROKEN: readonly Exchange[] = [
   ),
 ]
 
-const MASKED = { masked: true }
-const PLAIN = { masked: false }
 const KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
 
 export function upgrade(path: string, ...headers: string[]): string {
@@ -291,13 +256,17 @@ export function upgrade(path: string, ...headers: string[]): string {
   )
 }
 
+function acceptOf(key: string): string {
+  return createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
+}
+
 export function accepted({ message }: Pick<Served, 'message'>, ...headers: string[]): string {
   const accept = `Sec-WebSocket-Accept: ${acceptOf(message.value('sec-websocket-key') ?? '')}`
   const switched = ['Upgrade: websocket', 'Connection: Upgrade', accept]
   return answerHead('101 Switching Protocols', ...switched, ...headers)
 }
 
-export async function websocket(stage: Stage, requested: string[] = [], agreed: string[] = []) {
+async function websocket(stage: Stage, requested: string[] = [], agreed: string[] = []) {
   const { client, served } = await begin(stage, upgrade('/api/v1/ws?x=%2F', ...requested))
   await served.send(accepted(served, ...agreed))
   const answer = await client.begun()
@@ -305,50 +274,40 @@ export async function websocket(stage: Stage, requested: string[] = [], agreed: 
   return { client, served }
 }
 
-type Socket = Awaited<ReturnType<typeof websocket>>
-
-async function echo(stage: Stage, { client, served }: Socket, message: Buffer): Promise<void> {
-  const [there] = await Promise.all([readWhole(served.wire), client.send(message)])
-  const [back] = await Promise.all([
-    readWhole(client),
-    served.send(frame(there.opcode, there.payload, PLAIN)),
-  ])
-  stage.note(`${describeFrame(there)} ${there.masked}, ${describeFrame(back)} ${back.masked}`)
+/** The front reads no frames, so these bytes need not be valid ones. */
+async function echo(stage: Stage, client: Client, served: Served, bytes: Buffer): Promise<void> {
+  const [there] = await Promise.all([served.wire.bytes(bytes.length), client.send(bytes)])
+  const [back] = await Promise.all([client.bytes(bytes.length), served.send(there)])
+  stage.note(back.equals(bytes) ? 'the same bytes' : 'other bytes')
 }
 
 const WEBSOCKETS: Plays = {
-  'text, binary, empty and large websocket messages': async (stage) => {
-    const socket = await websocket(stage, ['Origin: https://a.example', 'Cookie: a=1'])
-    await echo(stage, socket, frame(TEXT, 'h\u00e9llo', MASKED))
-    await echo(stage, socket, frame(BINARY, Buffer.from([...Array(256).keys()]), MASKED))
-    await echo(stage, socket, frame(TEXT, '', MASKED))
-    await echo(stage, socket, frame(BINARY, Buffer.alloc(300_000, 7), MASKED))
+  'every byte value, and many bytes, through a websocket': async (stage) => {
+    const { client, served } = await websocket(stage, ['Origin: https://a.example', 'Cookie: a=1'])
+    await echo(stage, client, served, Buffer.from([...Array(256).keys()]))
+    await echo(stage, client, served, Buffer.alloc(300_000, 7))
   },
   "the target's choice of a websocket subprotocol": async (stage) => {
     const requested = ['Sec-WebSocket-Protocol: a, b', 'Sec-WebSocket-Protocol: c']
-    const socket = await websocket(stage, requested, ['Sec-WebSocket-Protocol: b', 'X-More: 1'])
-    await echo(stage, socket, frame(TEXT, 'in b', MASKED))
+    await websocket(stage, requested, ['Sec-WebSocket-Protocol: b', 'X-More: 1'])
   },
   'a websocket that the target closes': async (stage) => {
     const { client, served } = await websocket(stage)
-    await served.send(closing(1011, 'broken', false))
-    const close = await readWhole(client)
-    await client.send(frame(CLOSE, close.payload, MASKED))
-    stage.note(`${describeFrame(close)}, ${describeFrame(await readWhole(served.wire))}`)
+    await served.send('the last bytes')
     served.wire.end()
     served.done()
-    stage.note(`${(await client.rest()).length} bytes more`)
+    stage.note(`${await client.rest()}`)
   },
   'a websocket whose client resets its connection': async (stage) => {
     const { client, served } = await websocket(stage)
     client.destroy()
     stage.note(await ends(served))
   },
-  'a websocket message that the target sends together with its 101': async (stage) => {
+  'bytes that the target sends together with its 101': async (stage) => {
     const { client, served } = await begin(stage, upgrade('/ws'))
-    await served.send(Buffer.concat([Buffer.from(accepted(served)), frame(TEXT, 'welcome', PLAIN)]))
+    await served.send(`${accepted(served)}welcome`)
     await client.begun()
-    stage.note(describeFrame(await readWhole(client)))
+    stage.note(`${await client.bytes(7)}`)
   },
   'a handshake that the target refuses': async (stage) => {
     const { client, served } = await begin(stage, upgrade('/ws'))
