@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { complete, SCRIPTS } from '../../agent/cli/completion-command.ts'
 import { createProgram } from '../../agent/config/command-line.ts'
 import { addSettings, choice, group, onOff } from '../../agent/config/setting.ts'
 import { BUNDLE } from '../harness/bundle.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 
 test('the names of commands and flags are completed', () => {
   const program = createProgram({})
@@ -33,9 +33,8 @@ test('the names of commands and flags are completed', () => {
 
 for (const shell of ['bash', 'zsh'] as const) {
   const isMissing = spawnSync(shell, ['-c', 'true']).status !== 0
-  test(`${shell} runs the program with the typed line`, { skip: isMissing }, (t) => {
-    const dir = mkdtempSync(join(tmpdir(), 'completion-test-'))
-    t.after(() => rmSync(dir, { recursive: true }))
+  test(`${shell} runs the program with the typed line`, { skip: isMissing }, () => {
+    const dir = temporaryDirectory()
     const program = `#!/bin/sh\nexec ${process.execPath} ${BUNDLE} "$@"\n`
     writeFileSync(join(dir, 'langflow-leader'), program, { mode: 0o755 })
     const env = { ...process.env, PATH: `${dir}:${process.env.PATH}`, HOME: dir }

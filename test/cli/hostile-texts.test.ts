@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { after, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { parseAllDocuments } from 'yaml'
 import { encodeHistory, HISTORY } from '../../agent/lease/lease-history.ts'
 import {
@@ -17,13 +16,14 @@ import {
   SWITCHOVER_TO,
 } from '../../agent/lease/operator-annotations.ts'
 import { BUNDLE } from '../harness/bundle.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 import { FOLLOWING, SERVING, TERM } from '../observe/replica.ts'
 
 /** Control sequences of a terminal in 7 and 8 bits, a forged line, and characters that reorder a line or break it. */
 const EVIL = 'evil\u001b[31m\r\nFORGED\u202e\u009b31m\u0007\u2028\u2066x'
 const RAW = /[^\n\P{Cc}]|[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/u
 
-const dir = mkdtempSync(join(tmpdir(), 'hostile-texts-'))
+const dir = temporaryDirectory()
 type Notes = Readonly<Record<string, string>>
 
 /** What an API server answers that does not refuse any character. `notes`: the annotations of the Lease. */
@@ -81,7 +81,6 @@ file(
 )
 file('twins.yaml', MANIFEST.replaceAll('"other"', '"langflow"'))
 file('wrong.yaml', `"a": ${JSON.stringify(EVIL)}\n---\n${JSON.stringify(EVIL)}`)
-after(() => rmSync(dir, { recursive: true }))
 
 async function run(line: string, notes: Notes = {}, isSick = false) {
   const server = createServer((request, response) => {

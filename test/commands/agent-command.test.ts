@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { utimesSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, type TestContext, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { podAge } from '../../agent/commands/agent-command.ts'
 import { FAST } from '../harness/replica.ts'
 import { EmbeddedScene } from '../harness/scene.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 
 test('an agent that cannot listen ends with exit code 1', async (t) => {
@@ -22,14 +22,8 @@ test('an agent that cannot listen ends with exit code 1', async (t) => {
 })
 
 describe("a pod's age", () => {
-  function directory(t: TestContext): string {
-    const path = mkdtempSync(join(tmpdir(), 'pod-age-'))
-    t.after(() => rmSync(path, { recursive: true }))
-    return path
-  }
-
-  test('survives a restart of the agent and a change of the wall clock', async (t) => {
-    const path = directory(t)
+  test('survives a restart of the agent and a change of the wall clock', async () => {
+    const path = temporaryDirectory()
     const clock = new VirtualClock()
     podAge(path, clock)
     clock.wallAhead += 3_600_000
@@ -37,8 +31,8 @@ describe("a pod's age", () => {
     assert.equal(podAge(path, clock)(), 90_000)
   })
 
-  test('continues by the wall clock after a restart of the machine', (t) => {
-    const path = directory(t)
+  test('continues by the wall clock after a restart of the machine', () => {
+    const path = temporaryDirectory()
     const clock = new VirtualClock()
     writeFileSync(join(path, 'born'), JSON.stringify({ bootId: 'an earlier one', boot: 5 }))
     const bornAt = clock.now().wall / 1000 - 90
@@ -46,8 +40,8 @@ describe("a pod's age", () => {
     assert.equal(podAge(path, clock)(), 90_000)
   })
 
-  test('is unknown if its file cannot be written or is invalid', (t) => {
-    const path = directory(t)
+  test('is unknown if its file cannot be written or is invalid', () => {
+    const path = temporaryDirectory()
     writeFileSync(join(path, 'born'), '')
     const clock = new VirtualClock()
     for (const at of ['/proc/nowhere', path]) assert.equal(podAge(at, clock)(), null)

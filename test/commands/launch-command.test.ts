@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 
 const MAIN = join(import.meta.dirname, '../../agent/main.ts')
 
@@ -13,13 +12,12 @@ const MAIN = join(import.meta.dirname, '../../agent/main.ts')
 const WITHIN = { timeout: 30_000 }
 
 test('launch warns of an unknown version of LangFlow', WITHIN, async (t) => {
-  const scratch = mkdtempSync(join(tmpdir(), 'launch-test-'))
-  const words = [MAIN, 'launch', `--socket=${join(scratch, 'none.sock')}`, '--', 'nice', 'langflow', 'run']
+  const socket = join(temporaryDirectory(), 'none.sock')
+  const words = [MAIN, 'launch', `--socket=${socket}`, '--', 'nice', 'langflow', 'run']
   const child = spawn(process.execPath, words, { env: {}, stdio: ['ignore', 'pipe', 'inherit'] })
   t.after(async () => {
     child.kill('SIGKILL')
     await once(child, 'exit')
-    rmSync(scratch, { recursive: true })
   })
   const expected = /^LangFlow's version cannot be read from this command/
   for await (const line of createInterface(child.stdout)) {

@@ -10,16 +10,17 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs'
+import fs from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { ContentWatch } from '../../agent/launcher/content-watch.ts'
 import { EnvFiles } from '../../agent/launcher/env-files.ts'
 import { digestOfInputs, digestOfSecretKey } from '../../agent/launcher/keyed-digests.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { Series, until } from '../harness/wait.ts'
-import { temporaryDirectory } from './fixtures/write-files.ts'
-import { HangingFiles } from './hanging-files.ts'
 
 const LANGFLOW_SECRET_KEY = randomBytes(32).toString('base64url')
 const POLL_MS = 5_000
@@ -264,11 +265,21 @@ describe('the content', () => {
   test('is not accepted if a file changes while it is read', async (t) => {
     const folder = content(t)
     folder.put('a', '1')
-    const hanging = new HangingFiles(t, folder.path('a'), ['open'])
+    const { open } = fs
+    const [reached, answered] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const hangs = async (...args: Parameters<typeof open>) => {
+      if (args[0] === folder.path('a')) reached.resolve()
+      await answered.promise
+      return open(...args)
+    }
+    t.mock.method(fs, 'open', hangs)
+    syncBuiltinESMExports()
     folder.watch.look()
-    await until('a hanging call', () => hanging.count > 0)
+    await reached.promise
     appendFileSync(folder.path('a'), '2')
-    hanging.answer()
+    answered.resolve()
+    t.mock.restoreAll()
+    syncBuiltinESMExports()
     assert.match((await folder.report(1)).content?.problem ?? '', /changes while it/)
     assert.match((await folder.seen()).digest ?? '', /^[0-9a-f]{12}$/)
   })

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { parseEnv } from 'node:util'
 import { EnvFiles } from '../../agent/launcher/env-files.ts'
-import { temporaryDirectory } from './fixtures/write-files.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 
 const SECRET = 'zYx-31337-canary'
 

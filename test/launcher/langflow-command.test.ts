@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, type TestContext, test } from 'node:test'
 import { coldStart, readLangflowCommand } from '../../agent/launcher/langflow-command.ts'
-import { noPython, temporaryDirectory, writeFiles } from './fixtures/write-files.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
+import { noPython, writeFiles } from './fixtures/write-files.ts'
 
 /** A directory in PATH with a `langflow` script that begins with these lines. */
 function installed(head: string) {

@@ -3,7 +3,8 @@ import { mkdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { langflowVersion } from '../../agent/launcher/langflow-package.ts'
-import { temporaryDirectory, writeFiles } from './fixtures/write-files.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
+import { writeFiles } from './fixtures/write-files.ts'
 
 /** A temporary directory with a system Python, and with a virtual environment that has a `langflow`. */
 class Machine {

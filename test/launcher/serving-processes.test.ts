@@ -10,9 +10,10 @@ import { ServingProcesses } from '../../agent/launcher/serving-processes.ts'
 import { isDead, readStat } from '../../agent/processes/proc.ts'
 import { createProcessTree } from '../../agent/processes/process-tree.ts'
 import { freePort } from '../harness/free-port.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { until } from '../processes/fixtures/family.ts'
-import { noPython, temporaryDirectory } from './fixtures/write-files.ts'
+import { noPython } from './fixtures/write-files.ts'
 
 const TREE = join(import.meta.dirname, 'fixtures', 'served-tree.mjs')
 const FORKED = join(import.meta.dirname, 'fixtures', 'forked-tree.py')

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { describe, test } from 'node:test'
 import { readScript } from '../../agent/launcher/start-script.ts'
-import { temporaryDirectory, writeFiles } from './fixtures/write-files.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
+import { writeFiles } from './fixtures/write-files.ts'
 
 const dir = temporaryDirectory()
 // The program prints its arguments, then its environment.

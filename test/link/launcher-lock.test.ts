@@ -1,25 +1,24 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, test } from 'node:test'
 import { holdLock, lookAtLock } from '../../agent/link/launcher-lock.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 
 let dir: string
 let socket: string
 let children: ChildProcess[]
 
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'lock-'))
+  dir = temporaryDirectory()
   socket = join(dir, 'launcher.sock')
   children = []
 })
 
 afterEach(() => {
   for (const child of children) child.kill('SIGKILL')
-  rmSync(dir, { recursive: true })
 })
 
 /** Takes the lock, then opens and closes each path that it reads from its standard input. */

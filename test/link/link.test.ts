@@ -1,17 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import {
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterEach, beforeEach, describe, test } from 'node:test'
@@ -27,7 +17,9 @@ import {
   type ToLauncher,
 } from '../../agent/link/link-messages.ts'
 import { LinkServer } from '../../agent/link/link-server.ts'
+import { temporaryDirectory } from '../harness/temporary-directory.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
+import { Series } from '../harness/wait.ts'
 
 const VIEW = { ...NOTHING, state: 'running', epoch: 3, identity: 'me', pid: 42, killAt: 5 } as const
 
@@ -36,23 +28,17 @@ const NEW = { alone: true, view: NOTHING }
 
 /** Collects values and lets a test wait for the next one. */
 class Mailbox<T> {
-  private readonly arrived: T[] = []
-  private waiting: ((value: T) => void) | null = null
+  private readonly all = new Series<T>()
+  private taken = 0
 
-  put = (value: T): void => {
-    const { waiting } = this
-    this.waiting = null
-    if (waiting) waiting(value)
-    else this.arrived.push(value)
-  }
+  put = (value: T): void => this.all.add(value)
 
   next(): Promise<T> {
-    const value = this.arrived.shift()
-    return value === undefined ? new Promise((resolve) => (this.waiting = resolve)) : Promise.resolve(value)
+    return this.all.next('the next value', () => true, this.taken++)
   }
 
   get empty(): boolean {
-    return this.arrived.length === 0
+    return this.all.list.length === this.taken
   }
 }
 
@@ -61,14 +47,13 @@ let socketPath: string
 let open: (() => void)[]
 
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'link-'))
+  dir = temporaryDirectory()
   socketPath = join(dir, 'run', 'launcher.sock')
   open = []
 })
 
 afterEach(() => {
   for (const close of open.reverse()) close()
-  rmSync(dir, { recursive: true })
 })
 
 const AT = { mono: 9_000, boot: 9_000, wall: 9_000 }

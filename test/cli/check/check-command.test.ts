@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { BUNDLE } from '../../harness/bundle.ts'
+import { temporaryDirectory } from '../../harness/temporary-directory.ts'
 import { kubeconfigFor, reply, ScriptedServer, status } from '../../kube/scripted-server.ts'
 import { sound } from './sound-manifests.ts'
 
-const dir = mkdtempSync(join(tmpdir(), 'check-command-'))
+const dir = temporaryDirectory()
 const path = (name: string) => join(dir, name)
 let server: ScriptedServer
 
@@ -21,10 +21,7 @@ before(async () => {
   writeFileSync(path('sound.yaml'), sound('production').text())
   writeFileSync(path('invalid.yaml'), 'a: [')
 })
-after(async () => {
-  await server[Symbol.asyncDispose]()
-  rmSync(dir, { recursive: true })
-})
+after(() => server[Symbol.asyncDispose]())
 
 /** The exit code, the code of the error, and whether the API server validated the objects. */
 function run(args: readonly string[]): Promise<unknown[]> {

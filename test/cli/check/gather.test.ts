@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { check } from '../../../agent/cli/check/check.ts'
 import { gather } from '../../../agent/cli/check/gather.ts'
 import { validate } from '../../../agent/cli/check/validation.ts'
 import { manifestOf } from '../../../agent/cli/manifests/manifest.ts'
+import { temporaryDirectory } from '../../harness/temporary-directory.ts'
 import { kubeconfigFor, type Received, reply, ScriptedServer, status } from '../../kube/scripted-server.ts'
 import type { Loose } from './manifest-set.ts'
 import { tokenSecret } from './mistakes.ts'
@@ -32,15 +32,10 @@ async function against<T>(
     const all: Answers = { [NAMESPACE]: [200, kept({ metadata: { name: 'ns' } })], ...answers }
     reply(response, ...(all[`${method} ${url.pathname}`] ?? all[url.pathname] ?? other))
   })
-  const directory = await mkdtemp(join(tmpdir(), 'check-'))
-  try {
-    const kubeconfig = join(directory, 'config')
-    await writeFile(kubeconfig, kubeconfigFor(server))
-    const at = { leaseName: null, leaseNamespace: 'ns', kubeconfig, context: null, container: null }
-    return await run(at, server.requests)
-  } finally {
-    await rm(directory, { recursive: true })
-  }
+  const kubeconfig = join(temporaryDirectory(), 'config')
+  writeFileSync(kubeconfig, kubeconfigFor(server))
+  const at = { leaseName: null, leaseNamespace: 'ns', kubeconfig, context: null, container: null }
+  return await run(at, server.requests)
 }
 
 const gathered = (answers: Answers, other?: Answer) => against(answers, (at) => gather(at), other)

@@ -123,11 +123,6 @@ export function dropVariable(container: Loose, name: string): void {
   container.env = (container.env ?? []).filter((one: Loose) => one.name !== name)
 }
 
-/** The definition of a variable. */
-export function variableOf(container: Loose, name: string): Loose {
-  return named(container.env as Loose[], name)
-}
-
 export function mountOf(container: Loose, volume: string): Loose {
   return named(container.volumeMounts, volume)
 }

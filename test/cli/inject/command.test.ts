@@ -1,18 +1,17 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { after, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { VERSION } from '../../../agent/version.ts'
 import { manifestsIn } from '../../deploy/manifests.ts'
 import { BUNDLE } from '../../harness/bundle.ts'
+import { temporaryDirectory } from '../../harness/temporary-directory.ts'
 import { agentOf, deployment, find, fixture, podOf } from './streams.ts'
 
-const dir = mkdtempSync(join(tmpdir(), 'inject-test-'))
-after(() => rmSync(dir, { recursive: true, force: true }))
+const dir = temporaryDirectory()
 
 interface Given {
   stdin?: string

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { parseAllDocuments } from 'yaml'
 import type { Fields } from '../../../agent/cli/manifests/manifest.ts'
 import { parseStream, readStream, renderStream } from '../../../agent/cli/manifests/manifest-stream.ts'
+import { temporaryDirectory } from '../../harness/temporary-directory.ts'
 
 function read(text: string): Fields[] {
   return parseStream(text, 'app.yaml')
@@ -84,15 +84,11 @@ describe('a stream beyond a limit is refused with exit code 2', () => {
     test(what, () => assert.throws(() => read(text), { name: 'FatalError', exitCode: 2 }))
 
   test('an input without an end, and two files of 9 MiB', async () => {
-    const dir = mkdtempSync(join(tmpdir(), 'manifests-'))
-    try {
-      const files = ['a.yaml', 'b.yaml'].map((name) => join(dir, name))
-      for (const file of files) writeFileSync(file, '\n'.repeat(9 * 1024 * 1024))
-      await assert.rejects(readStream(['/dev/zero']), { name: 'FatalError', exitCode: 2 })
-      await assert.rejects(readStream(files), { name: 'FatalError', exitCode: 2 })
-    } finally {
-      rmSync(dir, { recursive: true })
-    }
+    const dir = temporaryDirectory()
+    const files = ['a.yaml', 'b.yaml'].map((name) => join(dir, name))
+    for (const file of files) writeFileSync(file, '\n'.repeat(9 * 1024 * 1024))
+    await assert.rejects(readStream(['/dev/zero']), { name: 'FatalError', exitCode: 2 })
+    await assert.rejects(readStream(files), { name: 'FatalError', exitCode: 2 })
   })
 })
 
@@ -150,17 +146,13 @@ test('a text that only kubectl reads as a number or a line break is quoted', () 
 })
 
 test('of a directory, the files that kubectl reads are read, in the order of their names', async () => {
-  const dir = mkdtempSync(join(tmpdir(), 'manifests-'))
-  try {
-    mkdirSync(join(dir, 'd.yaml'))
-    for (const name of ['c.json', 'b.yml', 'a.yaml', 'README.md', 'd.yaml/e.yaml'])
-      writeFileSync(join(dir, name), JSON.stringify({ kind: name }))
-    const objects = await readStream([join(dir, 'b.yml'), dir])
-    assert.deepEqual(
-      objects.map(({ kind }) => kind),
-      ['b.yml', 'a.yaml', 'b.yml', 'c.json'],
-    )
-  } finally {
-    rmSync(dir, { recursive: true })
-  }
+  const dir = temporaryDirectory()
+  mkdirSync(join(dir, 'd.yaml'))
+  for (const name of ['c.json', 'b.yml', 'a.yaml', 'README.md', 'd.yaml/e.yaml'])
+    writeFileSync(join(dir, name), JSON.stringify({ kind: name }))
+  const objects = await readStream([join(dir, 'b.yml'), dir])
+  assert.deepEqual(
+    objects.map(({ kind }) => kind),
+    ['b.yml', 'a.yaml', 'b.yml', 'c.json'],
+  )
 })

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict'
 import { ChildProcess } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { constants, tmpdir } from 'node:os'
+import { existsSync, readFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { FrontProcess } from '../../../agent/front/agent-side/front-process.ts'
 import { type FrontRoute, NO_COUNTS } from '../../../agent/front/front-messages.ts'
 import { lives } from '../../harness/scene.ts'
+import { temporaryDirectory } from '../../harness/temporary-directory.ts'
 import { VirtualClock } from '../../harness/virtual-clock.ts'
 import { Series, until } from '../../harness/wait.ts'
 
@@ -37,8 +38,7 @@ class Scene {
   /** Whether the front listened, and its problem, at each possible change. */
   readonly changes = new Series<readonly [boolean, string | null]>()
   readonly front: FrontProcess
-  private readonly dir = mkdtempSync(join(tmpdir(), 'front-'))
-  readonly log = join(this.dir, 'log')
+  readonly log = join(temporaryDirectory(), 'log')
 
   constructor(t: TestContext, option?: string) {
     this.front = new FrontProcess({
@@ -52,7 +52,6 @@ class Scene {
       const ended = this.front.end(0, NO_HURRY)
       await this.clock.pass(5_000)
       await ended
-      rmSync(this.dir, { recursive: true })
     })
   }
 

@@ -7,8 +7,9 @@ import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../../agent/clock.ts'
 import { type WarmStandbyOptions, warmStandby } from '../../../agent/launcher/standby/warm-process.ts'
+import { temporaryDirectory } from '../../harness/temporary-directory.ts'
 import { until } from '../../harness/wait.ts'
-import { noPython, temporaryDirectory, writeFiles } from '../fixtures/write-files.ts'
+import { noPython, writeFiles } from '../fixtures/write-files.ts'
 
 const WHERE = 'import sys; print(sys.executable)'
 const PYTHON = spawnSync('python3', ['-c', WHERE], { encoding: 'utf8' }).stdout?.trim()
