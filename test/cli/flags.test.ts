@@ -54,10 +54,11 @@ describe('the flags of commands for people', () => {
   test('are not set by variables', async () => {
     const { history } = await parse(['history'], { LEADER_LEASE_NAME: 'lock' })
     assert.equal(history?.leaseName, null)
-    await assert.rejects(parse(['history'], { LEADER_CONTEXT: 'prod' }), {
-      name: 'UsageError',
-      message: /LEADER_CONTEXT/,
-    })
+  })
+
+  test('of a drill leave its API key to the environment', async () => {
+    const { drill } = await parse(['drill', '--service=https://example.org/'], { LEADER_API_KEY: 'sk-1' })
+    assert.equal(drill?.apiKey, 'sk-1')
   })
 
   const wrong: readonly (readonly [args: readonly string[], problem: RegExp])[] = [
@@ -70,6 +71,7 @@ describe('the flags of commands for people', () => {
     [['status', '-n', 'Team'], /--namespace 'Team': use at most 63 lower-case/],
     [['status', '--url', '127.0.0.1:8090'], /--url '127.0.0.1:8090': use an http or https URL/],
     [['history', '-o', 'wide'], /--output 'wide': use one of table, json, yaml/],
+    [['drill'], /: add --service, such as --service http:\/\/langflow:7860;/],
   ]
   for (const [args, problem] of wrong)
     test(`are a usage error: ${args.join(' ').slice(0, 40).replace('\n', ' ')}`, async () => {

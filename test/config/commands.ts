@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { drillOptions } from '../../agent/cli/drill/drill-command.ts'
 import {
   COMMON_SETTINGS,
   FAILOVER_SETTINGS,
@@ -22,6 +23,7 @@ const READERS = {
   agent: agentOptions,
   launcher: launcherOptions,
   run: runOptions,
+  drill: drillOptions,
   status: reader(STATUS_SETTINGS),
   history: reader(COMMON_SETTINGS),
   switchover: reader(SWITCHOVER_SETTINGS),

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { parseDrill } from '../cli/drill/drill-arguments.ts'
+import { parse } from '../config/commands.ts'
 import { CASES, LEAST } from '../deploy/chart-cases.ts'
 import { assertConsistent, type PodTemplate, plainEnv, workloadOf } from '../deploy/consistency.ts'
 import { CHART, helm, rendered, type Values, VERSIONS } from '../deploy/helm.ts'
@@ -139,7 +139,8 @@ describe('the chart', () => {
     const { manifests } = await caseNamed('a drill and operators')
     const { template } = only(manifests, 'CronJob').spec.jobTemplate.spec
     const container = named((template as PodTemplate).spec.containers, 'drill')
-    const { scenario, yes, leaseName } = await parseDrill(container.args!.slice(1), plainEnv(container))
+    const { drill } = await parse(['drill', ...container.args!.slice(1)], plainEnv(container))
+    const { scenario, yes, leaseName } = drill!
     assert.deepEqual([container.args![0], scenario, yes], ['drill', 'switchover', true])
     const core = { apiGroups: [''] }
     assert.deepEqual(only(manifests, 'Role', 'langflow-leader-drill').rules, [

@@ -20,7 +20,6 @@ export const UNUSUAL: readonly Unusual[] = [
   odd('the stream has the objects in the opposite order', (m) => {
     m.objects.reverse()
   }),
-  odd('every object has the same namespace', (m) => m.intoNamespace('langflow')),
   odd('only the subject of the binding has a namespace, as Helm writes it', (m) => {
     m.get('RoleBinding').subjects[0].namespace = 'langflow'
   }),
@@ -112,7 +111,6 @@ spec: { selector: { matchLabels: { app.kubernetes.io/name: langflow } }, podMetr
     add(spec.podSelector.matchLabels)
     add(spec.ingress[1].from[0].podSelector.matchLabels)
   }),
-  odd('there are three replicas', (m) => assign(m.workload.spec, { replicas: 3 })),
   oddly('smallest')('there are three replicas in readiness mode, of which two may be unavailable', (m) => {
     m.workload.spec.replicas = 3
     m.workload.spec.strategy.rollingUpdate.maxUnavailable = 2
@@ -171,9 +169,6 @@ spec: { scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: frontend 
   }),
   odd('LangFlow is started by a shell that does nothing else', (m) => {
     m.langflow.args = ['sh', '-c', 'exec langflow run --host 127.0.0.1 --port 7860']
-  }),
-  odd('host and port are given with an equals sign', (m) => {
-    m.langflow.args = ['langflow', 'run', '--host=127.0.0.1', '--port=7860', '--backend-only']
   }),
   odd('host and port are variables', (m) => {
     m.langflow.args = ['langflow', 'run']
@@ -289,13 +284,6 @@ data: { LEADER_TRAFFIC: front, LEADER_STANDBY: warm, LEADER_PEERS: "langflow-mem
     m.langflow.lifecycle = { preStop: { sleep: { seconds: 10 } } }
     m.pod.terminationGracePeriodSeconds = 120
   }),
-  odd("an init container waits for the database with LangFlow's image", (m) => {
-    m.pod.initContainers.push({
-      name: 'wait',
-      image: m.langflow.image,
-      command: ['python', '-c', 'import socket; socket.create_connection(("host", 5432))'],
-    })
-  }),
   odd("LangFlow's user interface is a sidecar", (m) => {
     m.pod.containers.push({
       name: 'langflow-frontend',
@@ -394,11 +382,6 @@ spec: { podSelector: {}, policyTypes: [Ingress] }
   }),
   odd('the NetworkPolicy allows a range of ports', (m) => {
     m.get('NetworkPolicy').spec.ingress[1].ports = [{ port: 8000, endPort: 8999 }]
-  }),
-  odd('the Lease was read from a cluster, with its holder', (m) => {
-    const lease = m.get('Lease')
-    lease.metadata.uid = '0b8f3c9e-1111-2222-3333-444455556666'
-    lease.spec = { holderIdentity: 'langflow-0_1', leaseDurationSeconds: 15 }
   }),
   odd('the replicas reach each other by a label of their namespace', (m) => {
     const [, peers] = m.get('NetworkPolicy').spec.ingress

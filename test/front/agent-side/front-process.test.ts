@@ -194,24 +194,6 @@ describe('the front’s process', () => {
       assert.equal(front.problem, null)
     })
 
-  test('reports a problem if its program does not exist', async (t) => {
-    const clock = new VirtualClock()
-    const problems = new Series<string | null>()
-    const front: FrontProcess = new FrontProcess({
-      command: ['/nowhere/node'],
-      env: { LEADER_LOG_LEVEL: 'info' },
-      config,
-      clock,
-      changed: () => problems.add(front.problem),
-    })
-    t.after(() => front.end(0, NO_HURRY))
-    await front.follow(held(1))
-    assert.match(
-      (await problems.next('a problem', () => true)) ?? '',
-      /^the front cannot be started: .*ENOENT/,
-    )
-  })
-
   test('ends when it has nothing left to forward, and is not restarted', async (t) => {
     const scene = new Scene(t)
     const { front, clock } = scene
