@@ -1,60 +1,32 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, statSync } from 'node:fs'
-import { text } from 'node:stream/consumers'
+import { createInterface } from 'node:readline'
 import { describe, test } from 'node:test'
 import { SWITCHOVER_TO } from '../../agent/lease/operator-annotations.ts'
-import { BUNDLE } from '../harness/bundle.ts'
+import { BUNDLE, runBundle } from '../harness/bundle.ts'
 import { EmbeddedScene, LEASE } from '../harness/scene.ts'
-import { Series } from '../harness/wait.ts'
 
 /** The default timings, so that a busy machine does not lose the Lease by a late renewal. */
 const CALM = { flags: [] }
 
 /** Runs a command as an operator does, with a kubeconfig. */
-class Command {
-  readonly lines = new Series<string>()
-  readonly #child: ChildProcess
-  readonly #stderr: Promise<string>
-  #stdout = ''
-
-  constructor(scene: EmbeddedScene, ...args: string[]) {
-    const all = [BUNDLE, ...args, `--kubeconfig=${scene.kubeconfig('operator')}`]
-    this.#child = spawn(process.execPath, all, { stdio: ['ignore', 'pipe', 'pipe'] })
-    this.#child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
-      this.#stdout += chunk
-      this.lines.add(...chunk.split('\n'))
-    })
-    this.#stderr = text(this.#child.stderr!)
-    scene.atEnd(async () => void this.#child.kill('SIGKILL'))
-  }
-
-  ctrlC(): void {
-    this.#child.kill('SIGINT')
-  }
-
-  async end(): Promise<{ code: number | null; stdout: string; stderr: string }> {
-    const [code] = await once(this.#child, 'close')
-    return { code, stdout: this.#stdout, stderr: await this.#stderr }
-  }
-}
+const run = (scene: EmbeddedScene, ...args: string[]) =>
+  runBundle([...args, `--kubeconfig=${scene.kubeconfig('operator')}`])
 
 describe('operating real replicas', { concurrency: 4 }, () => {
   test('switchover: the named replica serves', async (t) => {
     const scene = await EmbeddedScene.open(t)
     const [a, b] = await scene.pair(CALM)
-    const { code, stdout, stderr } = await new Command(
-      scene,
-      ...['switchover', '--to=b', '--yes', '--output=json'],
-    ).end()
+    const { code, stdout, stderr } = await run(scene, 'switchover', '--to=b', '--yes', '--output=json')
     assert.equal(code, 0, stderr)
     const { result, from, to, epoch, gapMs } = JSON.parse(stdout)
     assert.deepEqual([result, from, to, epoch], ['switched', 'a', 'b', 2])
     assert.ok(gapMs > 0, stdout)
     assert.equal((await a.event('released')).code, 'switchover')
     assert.equal((await b.get('/readyz')).status, 200)
-    const again = await new Command(scene, 'switchover', '--to=b', '--yes', '--output=json').end()
+    const again = await run(scene, 'switchover', '--to=b', '--yes', '--output=json')
     assert.deepEqual([again.code, JSON.parse(again.stdout).error.code], [3, 'already_leads'])
   })
 
@@ -64,14 +36,16 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     const [a] = await scene.pair({ flags: ['--lease-duration=90s', '--renew-deadline=80s'] })
     await a.link.refuse()
     scene.atEnd(() => a.link.heal())
-    const late = await new Command(scene, 'switchover', '--yes', '--timeout=1s', '--output=json').end()
+    const late = await run(scene, 'switchover', '--yes', '--timeout=1s', '--output=json')
     assert.deepEqual([late.code, JSON.parse(late.stdout).error.code], [124, 'timed_out'])
     assert.equal(scene.api.lease(LEASE)?.metadata.annotations?.[SWITCHOVER_TO], undefined)
-    const command = new Command(scene, 'switchover', '--yes')
-    await command.lines.next('the request', (line) => /is asked for/.test(line))
+    const words = [BUNDLE, 'switchover', '--yes', `--kubeconfig=${scene.kubeconfig('operator')}`]
+    const command = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] })
+    scene.atEnd(async () => void command.kill('SIGKILL'))
+    for await (const line of createInterface(command.stdout)) if (/is asked for/.test(line)) break
     assert.equal(scene.api.lease(LEASE)?.metadata.annotations?.[SWITCHOVER_TO], '*')
-    command.ctrlC()
-    assert.equal((await command.end()).code, 130)
+    command.kill('SIGINT')
+    assert.deepEqual(await once(command, 'exit'), [130, null])
     assert.equal(scene.api.lease(LEASE)?.metadata.annotations?.[SWITCHOVER_TO], undefined)
     assert.equal((await a.get('/readyz')).status, 200)
   })
@@ -81,7 +55,7 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     await scene.pair(CALM)
     const file = scene.path('report.txt')
     // This API server has no logs, no Events and no workloads.
-    const { code, stdout, stderr } = await new Command(scene, 'report', `--file=${file}`).end()
+    const { code, stdout, stderr } = await run(scene, 'report', `--file=${file}`)
     assert.equal(code, 1)
     assert.match(stdout, /^wrote \S+: 5 parts, \d+ missing; read it before you share it\n$/)
     const text = readFileSync(file, 'utf8')
@@ -92,7 +66,7 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     const titles = [...text.matchAll(/^===== (.*) =====$/gm)].map(([, title]) => title)
     assert.deepEqual(titles, ['status', 'history', 'Lease', 'Pod/a', 'Pod/b'])
     assert.equal(statSync(file).mode & 0o777, 0o600)
-    const again = await new Command(scene, 'report', `--file=${file}`).end()
+    const again = await run(scene, 'report', `--file=${file}`)
     assert.deepEqual([again.code, again.stdout], [1, ''])
     assert.match(again.stderr, /cannot write \S+: the file exists/)
   })
@@ -102,7 +76,7 @@ describe('operating real replicas', { concurrency: 4 }, () => {
     const [a] = await scene.pair(CALM)
     a.signal('SIGKILL')
     await a.exited
-    const { code, stdout } = await new Command(scene, 'status').end()
+    const { code, stdout } = await run(scene, 'status')
     assert.equal(code, 1)
     assert.match(stdout, /^Lease \S+: a holds it since /)
     const [, seconds] = /: a holds the Lease, but .*; takeover in about (\d+) s unless/.exec(stdout) ?? []

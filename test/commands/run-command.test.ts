@@ -1,20 +1,13 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { LANGFLOW } from '../../agent/lease/lease.ts'
-import { freePort } from '../harness/free-port.ts'
 import { podObstacle } from '../harness/pod.ts'
 import { FAST } from '../harness/replica.ts'
 import { EmbeddedScene, LEASE, lives } from '../harness/scene.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
-
-/** An imitation of LangFlow's processes. Its master starts another worker only after `NEVER_MS`. */
-const TREE = join(import.meta.dirname, '../launcher/fixtures/served-tree.mjs')
-const NEVER_MS = '3600000'
 
 describe('agent and launcher in one tree', { concurrency: 4 }, () => {
   test('the agent kills the remaining processes of a killed launcher, hands over, and starts another launcher', async (t) => {
@@ -80,31 +73,6 @@ describe('agent and launcher in one tree', { concurrency: 4 }, () => {
     process.kill(b.launcherPid(), 'SIGSTOP')
     b.signal('SIGTERM')
     assert.deepEqual(await b.exited, { code: 0, signal: null })
-  })
-
-  test('the agent hands over after the death of a worker without waiting for a client of that worker', async (t) => {
-    const scene = await EmbeddedScene.open(t)
-    const port = await freePort()
-    const a = await scene.replica('a', {
-      port,
-      command: [process.execPath, TREE, String(port), '1', NEVER_MS],
-      // An agent that waits for the client ends no sooner.
-      flags: [...FAST, '--drain-timeout=1h'],
-    })
-    await a.event('serving')
-    await a.find('the processes that serve', ({ msg }) => msg.startsWith('LangFlow is served by pid'))
-    const answer = await fetch(`http://127.0.0.1:${port}`, { headers: { connection: 'close' } })
-    const { worker, master, parent } = (await answer.json()) as Record<string, number>
-    process.kill(worker as number, 'SIGSTOP')
-    const client = connect(port, '127.0.0.1').on('error', () => {})
-    await once(client, 'connect')
-    process.kill(worker as number, 'SIGKILL')
-    await a.event('stepped_down')
-    client.destroy()
-    assert.deepEqual(
-      [worker, master, parent].filter((pid) => lives(pid as number)),
-      [],
-    )
   })
 })
 

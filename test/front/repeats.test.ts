@@ -31,13 +31,6 @@ for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) {
   })
 }
 
-test('a GET that breaks each connection is sent at most twice', async (t) => {
-  const langflow = await fakeLangFlow(t, ({ socket }) => socket.destroy())
-  const front = await TestFront.serving(t, langflow.port)
-  assert.equal((await ask(front.port, '/a')).status, 502)
-  assert.equal(langflow.seen.list.length, 2)
-})
-
 test('a GET on an idle connection that LangFlow has just closed is sent again on a new connection, not on another idle one', async (t) => {
   const idle = new Set<Socket>()
   const langflow = await fakeLangFlow(t, ({ socket, url }, outgoing) => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,23 +7,15 @@ import { text } from 'node:stream/consumers'
 import { describe, test } from 'node:test'
 import { VERSION } from '../../../agent/version.ts'
 import { manifestsIn } from '../../deploy/manifests.ts'
-import { BUNDLE } from '../../harness/bundle.ts'
+import { BUNDLE, runBundle } from '../../harness/bundle.ts'
 import { temporaryDirectory } from '../../harness/temporary-directory.ts'
 import { agentOf, deployment, find, fixture, podOf } from './streams.ts'
 
 const dir = temporaryDirectory()
 
-interface Given {
-  stdin?: string
-  env?: NodeJS.ProcessEnv
-}
-type Cases = readonly (readonly [args: readonly string[], message: RegExp, given?: Given])[]
+type Cases = readonly (readonly [args: readonly string[], message: RegExp, stdin?: string])[]
 
-function run(args: readonly string[], { stdin = '', env = {} }: Given = {}) {
-  const options = { input: stdin, env, encoding: 'utf8', maxBuffer: 2 ** 24 } as const
-  const { status: code, stdout, stderr } = spawnSync(process.execPath, [BUNDLE, 'inject', ...args], options)
-  return { code, stdout, stderr }
-}
+const run = (args: readonly string[], stdin = '') => runBundle(['inject', ...args], {}, stdin)
 
 function file(name: string, text: string): string {
   const path = join(dir, name)
@@ -35,21 +27,19 @@ function file(name: string, text: string): string {
 const app = file('app.yaml', `\ufeff${deployment().replaceAll('\n', '\r\n')}`)
 
 describe('langflow-leader inject', () => {
-  test('reads files as one stream, and standard input', () => {
-    const byFile = run(['-f', app])
+  test('reads files as one stream, and standard input', async () => {
+    const byFile = await run(['-f', app])
     assert.equal(byFile.code, 0)
     assert.equal(podOf(byFile.stdout).initContainers[0]?.image, `langflow-leader:${VERSION}`)
-    for (const args of [[], ['-f', '-']]) {
-      assert.deepEqual(run(args, { stdin: deployment() }), byFile)
-    }
+    for (const args of [[], ['-f', '-']]) assert.deepEqual(await run(args, deployment()), byFile)
     const service = file('service.yaml', 'kind: Service\nmetadata: { name: s }')
-    const both = run(['-f', service, '--filename', app])
+    const both = await run(['-f', service, '--filename', app])
     assert.equal(find(both.stdout, 'Service', 's').metadata.name, 's')
   })
 
-  test('reports changes, additions and warnings on standard error', () => {
+  test('reports changes, additions and warnings on standard error', async () => {
     const chart = fixture('runtime-deployment').replace('replicas: 3', 'replicas: 1')
-    const { code, stderr } = run(['--traffic', 'front'], { stdin: chart })
+    const { code, stderr } = await run(['--traffic', 'front'], chart)
     assert.equal(code, 0)
     const title = 'langflow-leader: Deployment/flows-langflow-runtime: '
     assert.match(
@@ -60,7 +50,7 @@ describe('langflow-leader inject', () => {
     assert.match(stderr, /^langflow-leader: warning: [^\n]+ \[replicas\]$/m)
   })
 
-  test('accepts every flag of the agent, and passes the common ones to the launcher as well', () => {
+  test('accepts every flag of the agent, and passes the common ones to the launcher as well', async () => {
     const given = {
       '--lease-duration': '20s',
       '--renew-deadline': '12s',
@@ -76,7 +66,7 @@ describe('langflow-leader inject', () => {
     }
     const own = ['--image', 'r.example.org/l:7', '--container', 'langflow']
     const flags = [...own, ...Object.entries(given).flat()]
-    const { stdout, code } = run(flags, { stdin: deployment() })
+    const { stdout, code } = await run(flags, deployment())
     assert.equal(code, 0)
     const pod = podOf(stdout)
     const told = (name: string) =>
@@ -100,7 +90,7 @@ describe('langflow-leader inject', () => {
       data: { a: 'takes its room\n'.repeat(40_000) },
     }
     const big = file('big.yaml', `${JSON.stringify(data)}\n---\n${deployment()}`)
-    const { stdout } = run(['-f', big])
+    const { stdout } = await run(['-f', big])
     assert.deepEqual(manifestsIn(stdout)[0], data)
     const child = spawn(process.execPath, [BUNDLE, 'inject', '-f', big], {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -131,9 +121,9 @@ writeFileSync(utf16, deployment(), 'utf16le')
 const emptyDir = join(dir, 'empty')
 mkdirSync(emptyDir)
 const UNFIT: Cases = [
-  [[], /^langflow-leader: Deployment\/app: it sets hostPID/, { stdin: deployment({ pod: 'hostPID: true' }) }],
-  [[], /^langflow-leader: standard input, line \d: not valid YAML/, { stdin: 'a: [\n' }],
-  [[], /found no LangFlow/, { stdin: '' }],
+  [[], /^langflow-leader: Deployment\/app: it sets hostPID/, deployment({ pod: 'hostPID: true' })],
+  [[], /^langflow-leader: standard input, line \d: not valid YAML/, 'a: [\n'],
+  [[], /found no LangFlow/, ''],
   [['-f', join(dir, 'none')], /^langflow-leader: cannot read \S+none: ENOENT: no such file/m],
   [['-f', utf16], /^langflow-leader: \S+utf16 is not UTF-8 text: save it as UTF-8$/m],
   [['-f', emptyDir], /^langflow-leader: \S+ has no file \*\.yaml, \*\.yml or \*\.json/m],
@@ -143,9 +133,9 @@ for (const [what, code, cases] of [
   ['an unusable input', 1, UNFIT],
 ] as const)
   describe(`${what} causes one sentence, exit code ${code}, and no standard output`, () => {
-    for (const [args, message, more] of cases)
-      test(String(message), () => {
-        const { stderr, ...rest } = run(args, { stdin: deployment(), ...more })
+    for (const [args, message, stdin = deployment()] of cases)
+      test(String(message), async () => {
+        const { stderr, ...rest } = await run(args, stdin)
         assert.deepEqual(rest, { code, stdout: '' })
         assert.match(stderr, message)
         assert.match(stderr, code === 2 ? /^langflow-leader inject: [^\n]+\n$/ : /^[^\n]+\n$/)

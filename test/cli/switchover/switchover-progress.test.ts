@@ -231,13 +231,6 @@ describe('a followed request', () => {
     const message = /kubectl delete pod langflow-0 --namespace=team$/
     await assert.rejects(outcome, { code: 'timed_out', message })
   })
-
-  test('that the leader refuses is an error', async (t) => {
-    const { cluster, clock, outcome } = await followed(t, ASKED.failover)
-    all(refusing('failover'), answered)(cluster, ASKED.failover)
-    await clock.pass(10_000)
-    await assert.rejects(outcome, { code: 'refused', message: /not now$/ })
-  })
 })
 
 test('the result for people names the leader, and a replica that did not become it', async () => {

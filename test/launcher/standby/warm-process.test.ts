@@ -102,8 +102,6 @@ async function prepared(...args: Parameters<typeof fakeLangflow>) {
   return fake
 }
 
-const hasEnded = (pid: number) => until(`process ${pid} has ended`, () => !existsSync(`/proc/${pid}/fd/0`))
-
 describe('a warm standby', { skip: noPython }, () => {
   test('runs no code that an earlier term has left in the user’s site-packages', async (t) => {
     const base = temporaryDirectory()
@@ -197,18 +195,6 @@ for name in ("settings", "missing"):
         pass
 `
 
-/** Timers run 100 times as fast. */
-const FAST: Partial<WarmStandbyOptions> = {
-  clock: { ...systemClock, after: (ms, fire) => systemClock.after(ms / 100, fire) },
-  startTimeoutMs: 2_000_000,
-}
-
-function fakeWithInputs(t: TestContext, imports = '', more: Fake = FAST) {
-  const fake = fakeLangflow(t, READS + imports, more)
-  writeSettings(join(fake.dir, 'settings'), 'old')
-  return fake
-}
-
 /** Writes a file and sets its modification time to a fixed value. */
 function writeSettings(path: string, text: string): void {
   writeFileSync(path, text)
@@ -227,18 +213,19 @@ describe('the files that a warm standby has read', { skip: noPython }, () => {
       },
     },
   }
-  for (const [name, { path, change }] of Object.entries(CHANGES)) {
-    test(`end the standby, and prepare a new one at once, if ${name}`, async (t) => {
-      const { dir, standby, pid } = fakeWithInputs(t)
-      const isReady = () => standby.view.state === 'ready'
-      standby.prepare()
-      await until('the standby is ready', isReady)
+  for (const [name, { path, change }] of Object.entries(CHANGES))
+    test(`are checked before the standby continues: the start is cold if ${name}`, async (t) => {
+      const { dir, standby, pid, prepare } = fakeLangflow(t, READS)
+      writeSettings(join(dir, 'settings'), 'old')
+      await prepare()
       const old = await pid()
       change(join(dir, path), dir)
-      await hasEnded(old)
-      await until('the next standby is ready', isReady)
+      await standby.use()
+      assert.deepEqual([standby.take(), standby.view.mode], [null, 'cold'])
+      assert.match(standby.view.reason ?? '', new RegExp(`${path} has changed since it was read$`))
+      await until(`process ${old} has ended`, () => !existsSync(`/proc/${old}/fd/0`))
+      assert.ok(!existsSync(join(dir, 'seen')))
     })
-  }
 
   test('include the environment: a standby with another one is not used', async (t) => {
     let TOKEN = 'one'
@@ -249,17 +236,5 @@ describe('the files that a warm standby has read', { skip: noPython }, () => {
     await standby.use()
     assert.equal(standby.take(), null)
     assert.match(standby.view.reason ?? '', /its environment has changed since it was read$/)
-  })
-
-  test('are checked again before the standby continues; if one has changed, the start is cold', async (t) => {
-    const { dir, standby, pid, prepare } = fakeWithInputs(t, '', {})
-    await prepare()
-    const old = await pid()
-    writeFileSync(join(dir, 'settings'), 'another')
-    await standby.use()
-    assert.deepEqual([standby.take(), standby.view.mode], [null, 'cold'])
-    assert.match(standby.view.reason ?? '', /settings has changed since it was read$/)
-    await hasEnded(old)
-    assert.ok(!existsSync(join(dir, 'seen')))
   })
 })
