@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { EventEmitter, once } from 'node:events'
 import { describe, test } from 'node:test'
 import { Cluster, findLease, holderRow } from '../../agent/cli/cluster.ts'
 import { type Clock, systemClock } from '../../agent/clock.ts'
 import type { KubeObject } from '../../agent/kube/kube-objects.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
+import { until } from '../harness/wait.ts'
 import {
   fixedAccess,
   leaseAt,
@@ -31,9 +31,7 @@ async function clusterWith(
   answers: Readonly<Record<string, Answer>> = {},
   clock: Clock = systemClock,
 ) {
-  const asked = new EventEmitter()
   const server = await ScriptedServer.start(({ url }: Received, response) => {
-    asked.emit(String(server.requests.length))
     const known: Readonly<Record<string, Answer>> = { [PODS]: [200, { items: pods }], ...answers }
     const answer = known[url.pathname] ?? ([404, status(404, 'NotFound')] as const)
     if (answer !== 'never') reply(response, ...answer)
@@ -43,8 +41,6 @@ async function clusterWith(
   return {
     cluster,
     server,
-    /** Resolves to the request with this number when it arrives. */
-    asked: (count: number) => once(asked, String(count)),
     [Symbol.asyncDispose]: () => {
       cluster[Symbol.dispose]()
       return server[Symbol.asyncDispose]()
@@ -104,7 +100,7 @@ describe('the replicas', () => {
     const clock = new VirtualClock()
     await using it = await clusterWith(pods, answers, clock)
     const read = it.cluster.replicas()
-    await it.asked(1 + pods.length)
+    await until('each pod is asked', () => it.server.requests.length === 1 + pods.length)
     await clock.pass(3_500)
     const rows = await within(read)
     assert.match(rows[0]?.problem ?? '', /within 3/)

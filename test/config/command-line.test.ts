@@ -36,11 +36,8 @@ describe('an invalid command line', () => {
   const cases: [args: string[], command: string, problem: string][] = [
     [['agent', '--foo'], ' agent', "unknown option '--foo'"],
     [['agent', '--lease-nam', 'x'], ' agent', "unknown option '--lease-nam' (did you mean --lease-name?)"],
-    [['agent', '--lease-nam=a-name'], ' agent', "unknown option '--lease-nam'"],
     [['--foo'], '', "unknown option '--foo'"],
     [['agnt'], '', "unknown command 'agnt' (did you mean agent?)"],
-    [['agent', 'x'], ' agent', "too many arguments for 'agent'. Expected 0 arguments but got 1"],
-    [['agent', '--lease-name'], ' agent', "option '--lease-name <name>' argument missing"],
     [['agent', '--foo\nall is well'], ' agent', "unknown option '--foo\\u000aall is well'"],
     [['launch', '--foo', '--', 'x'], ' launch', "unknown option '--foo'"],
   ]

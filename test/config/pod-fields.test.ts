@@ -31,10 +31,6 @@ describe("the agent's pod", () => {
 })
 
 describe('the identity', () => {
-  test('is pod name and UID if both are set', () => {
-    assert.equal(defaultIdentity({ POD_NAME: 'langflow-0', POD_UID: '3f1c' }), 'langflow-0_3f1c')
-  })
-
   test('is the host name and a random part outside of a pod', () => {
     const identity = defaultIdentity({})
     assert.ok(identity.startsWith(`${hostname()}_`))

@@ -136,22 +136,6 @@ const MESSAGES: Plays = {
     await hangUp(served, `${head('HTTP/1.0 200 OK', 'Content-Type: text/plain')}old`)
     await client.answered()
   },
-  'an upload whose client waits for 100 Continue': async (stage) => {
-    const client = await stage.connect()
-    await client.send(post('', 'Content-Length: 5', 'Expect: 100-continue'))
-    const answer = client.begun()
-    // Either the front or the target may send the 100.
-    const served = stage.request().then(async (one) => {
-      if (one.message.value('expect') !== undefined) await one.send(answerHead('100 Continue'))
-      return one
-    })
-    await stage.informed(100)
-    await client.send('later')
-    const { message } = await served
-    await message.rest()
-    await (await served).answer(OK)
-    await (await answer).rest()
-  },
   'an HTTP/1.0 request, whose connection ends after the answer': async (stage) => {
     const { client, served } = await begin(stage, head('GET /old HTTP/1.0', 'Host: flows.example'))
     await hangUp(served, `${answerHead('200 OK', 'Connection: close')}old`)

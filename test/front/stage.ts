@@ -1,21 +1,18 @@
 import type { Socket } from 'node:net'
-import { Series } from '../harness/wait.ts'
 import type { ScriptedTarget, Served } from './scripted-target.ts'
 import { type Header, head, type Message, openSocket, valuesOf, Wire } from './wire.ts'
 
-const WITHIN_MS = 60_000
-
 export class Client extends Wire {
-  readonly #received: (message: Message) => void
+  readonly #answers: Message[]
 
-  constructor(socket: Socket, received: (message: Message) => void) {
+  constructor(socket: Socket, answers: Message[]) {
     super(socket)
-    this.#received = received
+    this.#answers = answers
   }
 
   async begun(method?: string): Promise<Message> {
-    const message = await this.answer(method, this.#received)
-    this.#received(message)
+    const message = await this.answer(method)
+    this.#answers.push(message)
     return message
   }
 
@@ -30,7 +27,7 @@ export class Stage {
   readonly port: number
   readonly target: ScriptedTarget
   readonly requests: Message[] = []
-  readonly answers = new Series<Message>()
+  readonly answers: Message[] = []
   readonly notes: string[] = []
   readonly #clients: Client[] = []
 
@@ -40,7 +37,7 @@ export class Stage {
   }
 
   async connect(): Promise<Client> {
-    const client = new Client(await openSocket(this.port), (message) => this.answers.add(message))
+    const client = new Client(await openSocket(this.port), this.answers)
     this.#clients.push(client)
     return client
   }
@@ -49,10 +46,6 @@ export class Stage {
     const served = await this.target.request()
     this.requests.push(served.message)
     return served
-  }
-
-  async informed(status: number): Promise<void> {
-    await this.answers.next(`an answer ${status}`, (message) => message.status === status, 0, WITHIN_MS)
   }
 
   note(text: string): void {
@@ -72,14 +65,12 @@ export class Stage {
         trailers: comparable(message.trailers),
         body: message.body.toString('latin1'),
       })),
-      answers: this.answers.list
-        .filter(({ status }) => status !== 100)
-        .map((message) => ({
-          start: withoutVersion(message.start),
-          headers: comparable(message.headers, [], addedDate),
-          trailers: comparable(message.trailers),
-          body: message.body.toString('latin1'),
-        })),
+      answers: this.answers.map((message) => ({
+        start: withoutVersion(message.start),
+        headers: comparable(message.headers, [], addedDate),
+        trailers: comparable(message.trailers),
+        body: message.body.toString('latin1'),
+      })),
       notes: this.notes,
     }
   }

@@ -85,7 +85,8 @@ export class Wire {
     return new Message(this, start, headers, framingOf(headers) ?? { length: 0 })
   }
 
-  async answer(method = 'GET', informed: (message: Message) => void = () => {}): Promise<Message> {
+  /** The final answer, after any 100 Continue. */
+  async answer(method = 'GET'): Promise<Message> {
     for (;;) {
       const start = await this.line()
       const status = Number(start.split(' ')[1])
@@ -94,7 +95,6 @@ export class Wire {
       const framing = empty ? { length: 0 } : (framingOf(headers) ?? 'close')
       const message = new Message(this, start, headers, framing)
       if (status >= 200 || status === 101) return message
-      informed(message)
     }
   }
 
