@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import { parse } from '../config/commands.ts'
 import { CASES, LEAST } from '../deploy/chart-cases.ts'
 import { assertConsistent, type PodTemplate, plainEnv, workloadOf } from '../deploy/consistency.ts'
 import { CHART, helm, rendered, type Values, VERSIONS } from '../deploy/helm.ts'
 import { DEPLOY, type Manifest, named, only, type PodSpec } from '../deploy/manifests.ts'
 import { FILES, NAMES, plainFile } from '../deploy/plain-files.ts'
-import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
+import { startControlPlane } from '../harness/control-plane.ts'
+
+const plane = await startControlPlane()
+after(() => plane.close())
 
 const podOf = (manifests: readonly Manifest[]) => workloadOf(manifests).spec.template.spec as PodSpec
 const langflowOf = (manifests: readonly Manifest[]) => named(podOf(manifests).containers, 'langflow')
@@ -174,14 +177,8 @@ describe('the chart', () => {
 
 /** Helm on a real API server. No controller runs here, so there are no pods. */
 describe('a release of the chart', () => {
-  let plane: ControlPlane
-  before(async () => {
-    plane = await startControlPlane()
-  })
-  after(() => plane?.close())
-
   for (const version of VERSIONS)
-    test(`Helm ${version} keeps the key, the holder and the pods of a release over upgrade, rollback and a new installation`, async () => {
+    test(`Helm ${version} keeps the key, the Lease and the pods of a release over upgrade, rollback and a new installation`, async () => {
       const namespace = await plane.newNamespace()
       const values = { ...LEAST, drill: { enabled: true }, operatorRole: true, ingress: { enabled: true } }
       const run = (...args: string[]) =>
@@ -196,7 +193,9 @@ describe('a release of the chart', () => {
       assert.match(notes, /port-forward service\/flows 7860/)
       const secret = await get('secret/flows', '.data')
       assert.match(Buffer.from(JSON.parse(secret)['secret-key'], 'base64').toString(), /^[-\w]{43}=$/)
-      const held = JSON.stringify({ spec: { holderIdentity: 'a', leaseTransitions: 7 } })
+      const annotations = { 'langflow-leader/history': '[]' }
+      const spec = { holderIdentity: 'a', leaseTransitions: 7 }
+      const held = JSON.stringify({ metadata: { annotations }, spec })
       const lease = ['lease', 'flows-leader-lock', `--namespace=${namespace}`]
       await plane.kubectl(['patch', ...lease, '--type=merge', `--patch=${held}`])
 
@@ -207,7 +206,9 @@ describe('a release of the chart', () => {
       await run('rollback', 'flows', '1')
       assert.equal(await generation(), '3')
       assert.equal(await get('secret/flows', '.data'), secret)
-      assert.equal(await get('lease/flows-leader-lock', '.spec.holderIdentity'), 'a')
+      assert.deepEqual(JSON.parse(await get('lease/flows-leader-lock', '.spec')), spec)
+      const noted = JSON.parse(await get('lease/flows-leader-lock', '.metadata.annotations'))
+      assert.equal(noted['langflow-leader/history'], '[]')
 
       // Argo CD renders the chart without the cluster, so with another key.
       const argo = (await rendered(values, version, 'flows')).text
