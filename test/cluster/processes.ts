@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
-import { openSync, readFileSync } from 'node:fs'
+import { openSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { commandLineOf, readProcesses } from '../../agent/processes/proc.ts'
+import { kill, readOrEmpty } from '../harness/processes.ts'
 import { lives } from '../harness/scene.ts'
 import { until } from '../harness/wait.ts'
 import { containersOf, type Pod } from './kube.ts'
@@ -22,14 +23,7 @@ export function processesOf(pod: Pod, container: string): Process[] {
 
 /** Sends SIGKILL to all processes of both containers, which the kubelet then restarts in the same pod. */
 export function killContainers(pod: Pod): void {
-  for (const { pid } of ['langflow', 'agent'].flatMap((container) => processesOf(pod, container))) {
-    try {
-      process.kill(pid, 'SIGKILL')
-    } catch (error) {
-      // A process may already have ended because of an earlier kill.
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
-    }
-  }
+  for (const container of ['langflow', 'agent']) kill(processesOf(pod, container).map(({ pid }) => pid))
 }
 
 /** Returns a program of the node, such as `kube-apiserver`. Throws if it doesn't run. */
@@ -41,16 +35,8 @@ export function nodeProgram(name: string): Process {
 
 function inCgroups(part: string): Process[] {
   return [...readProcesses().keys()]
-    .filter((pid) => lives(pid) && cgroupsOf(pid).includes(part))
+    .filter((pid) => lives(pid) && readOrEmpty(`/proc/${pid}/cgroup`).includes(part))
     .map((pid) => ({ pid, command: commandLineOf(pid) }))
-}
-
-function cgroupsOf(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/cgroup`, 'utf8')
-  } catch {
-    return ''
-  }
 }
 
 /**
@@ -61,13 +47,7 @@ export async function restartNode(): Promise<void> {
   const { pid, command } = nodeProgram('kubelet')
   process.kill(pid, 'SIGKILL')
   await until('the end of the kubelet', () => !lives(pid), 10_000)
-  for (const one of inCgroups('/kubepods')) {
-    try {
-      process.kill(one.pid, 'SIGKILL')
-    } catch {
-      // The process ended because of an earlier kill.
-    }
-  }
+  kill(inCgroups('/kubepods').map(({ pid }) => pid))
   const [, ...args] = command.split('\0').filter((word) => word !== '')
   const directory = dirname(process.env.KUBECONFIG as string)
   const log = openSync(join(directory, 'log/kubelet-restarted.log'), 'a')

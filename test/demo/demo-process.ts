@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
+import { carries, commandLineOf, readProcesses } from '../../agent/processes/proc.ts'
 import { until } from '../harness/wait.ts'
 
 const MAIN = join(import.meta.dirname, 'main.ts')
@@ -49,12 +50,9 @@ export class DemoProcess {
   }
 
   alive(): string[] {
-    return readdirSync('/proc').flatMap((pid) => {
-      const environment = read(`/proc/${pid}/environ`).split('\0')
-      return environment.includes(`DEMO_TEST=${this.#mark}`)
-        ? [read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')]
-        : []
-    })
+    const mark = Buffer.from(`DEMO_TEST=${this.#mark}\0`)
+    const pids = [...readProcesses().keys()].filter((pid) => carries(pid, mark) === 'yes')
+    return pids.map(commandLineOf)
   }
 
   gone(): Promise<void> {
@@ -65,13 +63,5 @@ export class DemoProcess {
     this.signal('SIGTERM')
     await this.ended
     rmSync(this.#tmp, { recursive: true, force: true })
-  }
-}
-
-function read(file: string): string {
-  try {
-    return readFileSync(file, 'latin1')
-  } catch {
-    return ''
   }
 }

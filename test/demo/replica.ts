@@ -6,6 +6,7 @@ import { BUNDLE } from '../harness/bundle.ts'
 import { askOnce } from '../harness/client.ts'
 import { freePort } from '../harness/free-port.ts'
 import { type Line, LoggedProcess, parseLine } from '../harness/logged-process.ts'
+import { kill } from '../harness/processes.ts'
 import { WORKLOAD } from '../harness/replica.ts'
 
 interface ReplicaOptions {
@@ -98,14 +99,7 @@ export class DemoReplica {
     this.#beginEnd()
     // The launcher is last: if the demo is killed in between, the launcher ends the workload.
     const pids = [this.log.pid, this.log.lastNumber('pid'), this.log.lastNumber('launcherPid')]
-    for (const pid of pids) {
-      try {
-        process.kill(pid, 'SIGKILL')
-      } catch (error) {
-        // The launcher ends the workload, and itself, as soon as the agent has ended.
-        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
-      }
-    }
+    kill(pids)
   }
 
   stop(): void {

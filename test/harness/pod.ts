@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { copyFileSync, linkSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { isDead, type ProcessStat, readProcesses } from '../../agent/processes/proc.ts'
@@ -7,6 +7,7 @@ import type { AgentStatus } from '../../agent/status/agent-status.ts'
 import { BUNDLE } from './bundle.ts'
 import { freePort } from './free-port.ts'
 import { LoggedProcess } from './logged-process.ts'
+import { readOrEmpty } from './processes.ts'
 import { ask, askStatus, commandLine, type ReplicaOptions } from './replica.ts'
 import { until } from './wait.ts'
 
@@ -153,7 +154,7 @@ export class Pod {
 
   hostPid(pid: number): number {
     const pattern = new RegExp(`^NSpid:\\s.*\\s${pid}$`, 'm')
-    const found = this.tree()?.all.find((stat) => pattern.test(statusOf(stat.pid)))
+    const found = this.tree()?.all.find((stat) => pattern.test(readOrEmpty(`/proc/${stat.pid}/status`)))
     if (found === undefined) throw new Error(`the container has no process ${pid}`)
     return found.pid
   }
@@ -176,13 +177,5 @@ export class Pod {
     await this.container.exited
     clearTimeout(grace)
     await this.agent.stop()
-  }
-}
-
-function statusOf(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/status`, 'latin1')
-  } catch {
-    return ''
   }
 }

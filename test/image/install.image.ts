@@ -11,8 +11,9 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, describe, type TestContext, test } from 'node:test'
+import { after, describe, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
+import { commandLineOf } from '../../agent/processes/proc.ts'
 import { VERSION } from '../../agent/version.ts'
 import { kubeconfigFor, LeaseServer } from '../harness/api/api-server.ts'
 import { freePort } from '../harness/free-port.ts'
@@ -25,20 +26,14 @@ import { BUSYBOX, requireTools } from './requirements.ts'
 const DIRECTORY = '/opt/langflow-leader'
 const SOCKETS = '/run/langflow-leader'
 
+requireTools()
+const scratch = mkdtempSync(join(tmpdir(), 'install-image-'))
+after(() => rmSync(scratch, { recursive: true }))
+const image = await Image.unpack(scratch)
+/** The root of an image that contains only one static program. */
+const foreign = makeForeignRoot(join(scratch, 'foreign'))
+
 describe('the program in a container of another image', () => {
-  let scratch: string
-  let image: Image
-  /** The root of an image that contains only one static program. */
-  let foreign: string
-
-  before(async () => {
-    requireTools()
-    scratch = mkdtempSync(join(tmpdir(), 'install-image-'))
-    image = await Image.unpack(scratch)
-    foreign = makeForeignRoot(join(scratch, 'foreign'))
-  })
-  after(() => scratch && rmSync(scratch, { recursive: true }))
-
   /** Installs the program in a volume, as the init container does. */
   async function installed(directory: string, of = image, volume = makeVolume(scratch)): Promise<Mount> {
     const container = of.start(['install', directory], [{ source: volume, destination: directory }])
@@ -167,17 +162,9 @@ function makeForeignRoot(root: string): string {
 function pidOf(applet: string, port: number): number {
   const pids = readdirSync('/proc').map(Number).filter(Boolean)
   const found = pids.filter((pid) => {
-    const args = argumentsOf(pid)
+    const args = commandLineOf(pid).split('\0')
     return args[1] === applet && args.includes(`127.0.0.1:${port}`)
   })
   assert.equal(found.length, 1, `there must be exactly one ${applet} on port ${port}`)
   return found[0] as number
-}
-
-function argumentsOf(pid: number): string[] {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
-  } catch {
-    return []
-  }
 }

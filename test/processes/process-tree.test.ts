@@ -10,9 +10,10 @@ import { isDead, type ProcessStat, readProcesses, readStat } from '../../agent/p
 import { createProcessTree } from '../../agent/processes/process-tree.ts'
 import { signalAll } from '../../agent/processes/signals.ts'
 import type { Exit } from '../../agent/processes/spawn.ts'
+import { kill } from '../harness/processes.ts'
 import { blocksSignals, spawnBlocked, standBy, TWO, touchOf } from './fixtures/bystanders.ts'
 import { VARIABLE } from './fixtures/families.ts'
-import { describeFamily, kill, until } from './fixtures/family.ts'
+import { describeFamily, until } from './fixtures/family.ts'
 
 const KILL_MS = 20_000
 const fixture = (name: string) => join(import.meta.dirname, 'fixtures', name)
