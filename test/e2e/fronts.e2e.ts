@@ -2,14 +2,14 @@ import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
 import { DEPLOY } from '../deploy/manifests.ts'
 import { freePort } from '../harness/free-port.ts'
+import { listening } from '../harness/listening.ts'
 import { until } from '../harness/wait.ts'
 
 const run = promisify(execFile)
@@ -104,15 +104,6 @@ interface Stub {
   asked: number
   /** Number of health checks that the agent received. */
   checked: number
-}
-
-async function listening(t: TestContext, server: Server): Promise<number> {
-  await once(server.listen(0, '127.0.0.1'), 'listening')
-  t.after(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return (server.address() as AddressInfo).port
 }
 
 async function stub(t: TestContext, name: string): Promise<Stub & { close(): void }> {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { describe } from 'node:test'
 import { FAULTS } from '../harness/faults/catalogue.ts'
 import { freePort } from '../harness/free-port.ts'
 import { HELD, type HeldKind, hold } from '../harness/held-connections.ts'
+import { listening } from '../harness/listening.ts'
 import type { ReplicaOptions } from '../harness/replica.ts'
 import { mono, until } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
@@ -237,10 +237,7 @@ const LOG_RESOLUTION_MS = 2
 
 describe('LangFlow', { concurrency: 2 }, () => {
   fault('the port is taken', async (scene, t) => {
-    const server = createServer().listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    t.after(() => server.close())
-    const { port } = server.address() as { port: number }
+    const port = await listening(t, createServer())
     const a = await scene.pod('a', { port })
     const { reason = '' } = await a.agent.event('stepped_down')
     assert.match(reason, new RegExp(`port ${port} is already taken`))

@@ -8,7 +8,7 @@ import type { Pod } from '../harness/pod.ts'
 import { ask, askStatus, type ReplicaOptions } from '../harness/replica.ts'
 import { mono, until } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
-import { atMost, type FaultScene, faultTests, LEASE_MS, seconds } from './scene.ts'
+import { atMost, type FaultScene, faultTests, LEASE_MS, type LinkedPod, seconds } from './scene.ts'
 
 const { fault } = faultTests()
 
@@ -56,6 +56,26 @@ async function handedOver(leader: Pod, why: RegExp): Promise<void> {
   const { reason } = await leader.agent.event('draining')
   assert.match(String(reason), why)
 }
+
+/** Hangs the LangFlow of a pair in this way. Resolves to the time until its handover begins. */
+async function hung(
+  scene: FaultScene,
+  why: RegExp,
+  hang: (leader: LinkedPod, pid: number) => unknown,
+): Promise<number> {
+  const [a, b] = await scene.pods(HURRIED)
+  const { pid } = scene.beats('a').at(-1) ?? assert.fail()
+  const began = mono()
+  await hang(a, pid)
+  await handedOver(a, why)
+  const took = mono() - began
+  await b.agent.event('serving')
+  await a.stop()
+  await b.stop()
+  return took
+}
+
+const stops = (leader: LinkedPod, pid: number) => process.kill(leader.hostPid(pid), 'SIGSTOP')
 
 describe('readiness', { concurrency: 3 }, () => {
   fault('a replica of a newer revision cannot lead', async (scene) => {
@@ -159,42 +179,22 @@ describe('readiness', { concurrency: 3 }, () => {
   })
 
   fault('LangFlow hangs without computing', async (scene) => {
-    const took: number[] = []
-    for (const frozen of [false, true]) {
-      const [a, b] = await scene.pods(HURRIED)
-      const { pid } = scene.beats('a').at(-1) ?? assert.fail()
-      const began = mono()
-      if (frozen) process.kill(a.hostPid(pid), 'SIGSTOP')
-      else ask(a.port, '/block=Infinity').catch(() => {})
-      await handedOver(a, /no answer within 2 s \(3 times/)
-      took.push(mono() - began)
-      await b.agent.event('serving')
-      await a.stop()
-      await b.stop()
-    }
+    const why = /no answer within 2 s \(3 times/
+    const blocks = ({ port }: LinkedPod) => void ask(port, '/block=Infinity').catch(() => {})
+    const took = [await hung(scene, why, blocks), await hung(scene, why, stops)]
     atMost(Math.max(...took), 11_000)
     return `began ${took.map(seconds).join(' and ')} after the hang`
   })
 
   fault('the agent restarts while LangFlow hangs', async (scene) => {
-    const took: number[] = []
-    for (const restarts of [false, true]) {
-      const [a, b] = await scene.pods(HURRIED)
-      const { pid } = scene.beats('a').at(-1) ?? assert.fail()
-      const hung = mono()
-      process.kill(a.hostPid(pid), 'SIGSTOP')
-      if (restarts) {
-        a.agent.signal('SIGKILL')
-        await a.agent.exited
-        a.startAgent()
-      }
-      await handedOver(a, /^LangFlow is unhealthy: /)
-      took.push(mono() - hung)
-      await b.agent.event('serving')
-      await a.stop()
-      await b.stop()
-    }
-    const [without, withIt] = took as [number, number]
+    const why = /^LangFlow is unhealthy: /
+    const without = await hung(scene, why, stops)
+    const withIt = await hung(scene, why, async (a, pid) => {
+      stops(a, pid)
+      a.agent.signal('SIGKILL')
+      await a.agent.exited
+      a.startAgent()
+    })
     atMost(withIt, without + 5_000)
     return `began ${seconds(withIt)} after the hang; without the restart ${seconds(without)}`
   })

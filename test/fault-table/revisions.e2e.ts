@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { type AddressInfo, createServer } from 'node:net'
+import { createServer } from 'node:net'
 import { describe } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from '../harness/free-port.ts'
+import { listening } from '../harness/listening.ts'
 import { ask, askStatus } from '../harness/replica.ts'
 import { until } from '../harness/wait.ts'
 import { atMost, type FaultScene, faultTests, SLACK_MS, seconds } from './scene.ts'
@@ -96,10 +96,9 @@ describe('revisions', { concurrency: 2 }, () => {
 
   fault('LangFlow of a newer revision is not started, because its port is taken', async (scene, t) => {
     const { of } = await oldRevision(scene)
-    const server = createServer().listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    t.after(() => server.close())
-    const b = await scene.pod('b', { ...of('b', 'new'), port: (server.address() as AddressInfo).port })
+    const server = createServer()
+    const port = await listening(t, server)
+    const b = await scene.pod('b', { ...of('b', 'new'), port })
     const refused = await scene.takenBy('b')
     const back = await scene.watch.next('an old holder', ({ holder }) => /^a/.test(holder), refused.index)
     server.close()

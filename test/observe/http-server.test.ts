@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { text } from 'node:stream/consumers'
 import { describe, it, type TestContext } from 'node:test'
 import { startHttpServer } from '../../agent/observe/http-server.ts'
+import { listening } from '../harness/listening.ts'
 import { VirtualClock } from '../harness/virtual-clock.ts'
 import { ask, closed, open, sendRaw, serve } from './client.ts'
 import { Replica } from './replica.ts'
@@ -34,10 +34,7 @@ describe('the address', () => {
   })
 
   it('causes an error with the flag to change if it is not available', async (t) => {
-    const other = createServer().listen(0, '127.0.0.1')
-    t.after(() => other.close())
-    await once(other, 'listening')
-    const { port } = other.address() as { port: number }
+    const port = await listening(t, createServer())
     const refusal = { name: 'FatalError', message: /--listen$/ }
     await assert.rejects(start('127.0.0.1', port), refusal)
     await assert.rejects(start('192.0.2.1'), refusal)

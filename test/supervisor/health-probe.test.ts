@@ -1,24 +1,18 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { type HealthHandlers, HealthProbe, type ProbedState } from '../../agent/supervisor/health-probe.ts'
 import { freePort } from '../harness/free-port.ts'
+import { listening } from '../harness/listening.ts'
 
 /** A LangFlow that responds with the status that `answer` returns for a path. `null`: it never responds. */
-async function langflow(t: TestContext, answer: (path: string) => number | null): Promise<number> {
+function langflow(t: TestContext, answer: (path: string) => number | null): Promise<number> {
   const server = createServer(({ url = '' }, response) => {
     const status = answer(url)
     if (status !== null) response.writeHead(status).end()
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.after(() => {
-    server.closeAllConnections()
-    server.close()
   })
-  return (server.address() as AddressInfo).port
+  return listening(t, server)
 }
 
 /** Probes until a handler calls `done`. */
