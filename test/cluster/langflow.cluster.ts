@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { helmProgram, type Values } from '../deploy/helm.ts'
+import { LangflowUser } from '../harness/langflow-items.ts'
 import { commandsOfReadme } from '../harness/readme.ts'
 import { mono, until } from '../harness/wait.ts'
 import type { Installation } from './installation.ts'
@@ -35,16 +36,14 @@ scenario(
     assert.ok(standby)
     assert.equal((await one.status(standby)).standby.mode, 'warm')
 
-    const token = await logIn(one)
-    const post = <T>(path: string, body: object) =>
-      ask<T>(one, path, { method: 'POST', headers: { authorization: `Bearer ${token}` }, body })
-    const { api_key: apiKey } = await post<{ api_key: string }>('/api/v1/api_key/', { name: 'quick start' })
-    const { id } = await post<{ id: string }>('/api/v1/flows/', {
-      name: 'kept',
-      data: { nodes: [], edges: [] },
-    })
-    const kept = () => ask<{ name: string }>(one, `/api/v1/flows/${id}`, { headers: { 'x-api-key': apiKey } })
-    assert.equal((await kept()).name, 'kept')
+    const user = await loggedIn(one)
+    const { api_key } = await user.make('/api/v1/api_key/', { name: 'quick start' })
+    const { id } = await user.make('/api/v1/flows/', { name: 'kept', data: { nodes: [], edges: [] } })
+    const kept = async () => {
+      const text = await new LangflowUser(one.url, { 'x-api-key': api_key }).text(`/api/v1/flows/${id}`)
+      assert.equal(JSON.parse(text).name, 'kept')
+    }
+    await kept()
 
     const { epoch } = one.lease
     const from = mono()
@@ -63,7 +62,7 @@ scenario(
     t.diagnostic(JSON.stringify(tally))
     assert.ok(tally.longestSilenceMs < AWAY_MS)
     assert.equal(tally.failed, 0)
-    assert.equal((await kept()).name, 'kept')
+    await kept()
   },
 )
 
@@ -83,7 +82,7 @@ scenario('the launcher is PID 1 of LangFlow’s container, and kubectl exec work
 })
 
 /** Logs in as the user whose password the commands of README generated. */
-async function logIn(one: Installation): Promise<string> {
+async function loggedIn(one: Installation): Promise<LangflowUser> {
   const secret = await one.kubectl(
     'get',
     'secret',
@@ -92,28 +91,8 @@ async function logIn(one: Installation): Promise<string> {
   )
   const password = Buffer.from(secret, 'base64').toString()
   const body = new URLSearchParams({ username: 'langflow', password })
-  return (await ask<{ access_token: string }>(one, '/api/v1/login', { method: 'POST', body })).access_token
-}
-
-interface Request {
-  readonly method?: 'GET' | 'POST'
-  readonly headers?: Readonly<Record<string, string>>
-  /** The body, sent as JSON or as a form. */
-  readonly body?: object | URLSearchParams
-}
-
-/** Sends a request through the Service. Rejects with the answer if the status is an error. */
-async function ask<T>({ url }: Installation, path: string, request: Request = {}): Promise<T> {
-  const { method = 'GET', headers = {}, body } = request
-  const isForm = body instanceof URLSearchParams
-  const response = await fetch(`${url}${path}`, {
-    method,
-    headers: { ...(isForm ? {} : { 'content-type': 'application/json' }), ...headers },
-    ...(body === undefined ? {} : { body: isForm ? body : JSON.stringify(body) }),
-  })
-  const text = await response.text()
-  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text.slice(0, 500)}`)
-  return JSON.parse(text) as T
+  const { access_token } = await new LangflowUser(one.url, {}).make('/api/v1/login', body)
+  return new LangflowUser(one.url, { authorization: `Bearer ${access_token}` })
 }
 
 /** Values for a node of two cores, which pulls no images. */

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePort } from '../harness/free-port.ts'
-import { flowRequest, langflowTests, runEcho, writeFlow } from '../harness/langflow.ts'
+import { langflowTests, runEcho, writeFlow } from '../harness/langflow.ts'
+import { LangflowUser } from '../harness/langflow-items.ts'
 import type { Postgres } from '../harness/postgres.ts'
 import { writeLease } from '../harness/scene.ts'
 import { until } from '../harness/wait.ts'
@@ -18,8 +19,6 @@ const LEASES = {
 const UNDER_WAY = `SELECT (SELECT count(*) FROM job WHERE lower(status::text) IN ('queued', 'in_progress'))
   + (SELECT count(*) FROM trigger_event WHERE state IN ('pending', 'claimed', 'dispatched'))`
 const SETTLES_MS = 75_000
-/** Some answers take seconds on a busy machine. */
-const ANSWER_WITHIN_MS = 60_000
 /** Routes to compare in addition to those of LangFlow's OpenAPI description. */
 const ROUTES = [
   '/api/v1/variables/',
@@ -46,20 +45,13 @@ class Added(Component):
         return Data(value=self.text)
 `
 
-const langflowTest = langflowTests()
+const langflowTest = await langflowTests()
+const userOf = (port: number) => new LangflowUser(`http://127.0.0.1:${port}`)
 
-/** Returns LangFlow's answer. Throws if a request other than GET fails. */
-async function ask(port: number, path: string, method = 'GET', body?: unknown): Promise<unknown> {
-  const { headers } = flowRequest('')
-  const response = await fetch(`http://127.0.0.1:${port}${path}`, {
-    method,
-    headers,
-    body: body === undefined ? null : JSON.stringify(body),
-    signal: AbortSignal.timeout(ANSWER_WITHIN_MS),
-  })
+/** The status and the body of an answer, which may be JSON or text. */
+async function read(user: LangflowUser, path: string): Promise<{ status: number; body: unknown }> {
+  const response = await user.ask('GET', path)
   const text = await response.text()
-  if (method !== 'GET' && !response.ok)
-    throw new Error(`${method} ${path}: ${response.status} ${text.slice(0, 500)}`)
   try {
     return { status: response.status, body: JSON.parse(text) }
   } catch {
@@ -69,12 +61,13 @@ async function ask(port: number, path: string, method = 'GET', body?: unknown): 
 
 /** Makes each kind of change that a user or a program can make while a standby waits. */
 async function change(port: number, flows: string, components: string): Promise<void> {
-  const create = async (path: string, body: unknown) =>
-    ((await ask(port, path, 'POST', body)) as { body: { id: string } }).body
+  const user = userOf(port)
+  const create = user.make.bind(user)
   const data = { nodes: [], edges: [] }
   await create('/api/v1/flows/', { name: 'created', data })
   const renamed = await create('/api/v1/flows/', { name: 'to be renamed', data })
-  await ask(port, `/api/v1/flows/${renamed.id}`, 'PATCH', { name: 'renamed', description: 'edited' })
+  const edited = { name: 'renamed', description: 'edited' }
+  assert.ok((await user.ask('PATCH', `/api/v1/flows/${renamed.id}`, edited)).ok)
   await create('/api/v1/variables/', { name: 'v', value: 'a value', type: 'Credential', default_fields: [] })
   await create('/api/v1/api_key/', { name: 'another key' })
   await create('/api/v1/users/', { username: 'somebody', password: 'a-Password-1' })
@@ -91,10 +84,8 @@ async function change(port: number, flows: string, components: string): Promise<
   writeFileSync(join(flows, 'added.json'), JSON.stringify(added))
   for (const text of ['one', 'two']) await runEcho(port, text)
   // A background run and a schedule's run are unfinished when the leader is killed.
-  const listed = (await ask(port, '/api/v1/flows/?get_all=true&header_flows=false')) as {
-    body: { id: string; endpoint_name: string | null }[]
-  }
-  const flow_id = listed.body.find(({ endpoint_name }) => endpoint_name === 'hold')?.id
+  const listed = await user.list('/api/v1/flows/?get_all=true&header_flows=false')
+  const flow_id = listed.find(({ endpoint_name }) => endpoint_name === 'hold')?.id
   assert.ok(flow_id)
   await create('/api/v2/workflows', { flow_id, input_value: 'hold=600', mode: 'background' })
   const config = { cron: '0 0 1 1 *', timezone: 'UTC' }
@@ -112,15 +103,16 @@ interface Seen {
 
 /** The answers of all routes without parameters. */
 async function answers(port: number): Promise<Record<string, unknown>> {
-  const { body } = (await ask(port, '/openapi.json')) as {
-    body: { paths: Record<string, { get?: unknown }> }
-  }
-  const described = Object.entries(body.paths).flatMap(([path, { get }]) => (get ? [path] : []))
+  const user = userOf(port)
+  const { paths: routes } = JSON.parse(await user.text('/openapi.json'))
+  const described = Object.entries<{ get?: unknown }>(routes).flatMap(([path, { get }]) =>
+    get ? [path] : [],
+  )
   const paths = [...described.filter((path) => !path.includes('{')), ...ROUTES].filter(
     (path) => !LEFT_OUT.test(path),
   )
   const all: Record<string, unknown> = {}
-  for (const path of paths.sort()) all[path] = await ask(port, path).catch((error: Error) => error.message)
+  for (const path of paths.sort()) all[path] = await read(user, path).catch((error: Error) => error.message)
   return all
 }
 

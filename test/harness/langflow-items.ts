@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
 import { API_KEY } from './langflow.ts'
 
+/** Some answers take seconds on a busy machine. */
+const ANSWER_WITHIN_MS = 60_000
+
 interface Json {
   readonly id: string
   readonly name: string
@@ -8,21 +11,25 @@ interface Json {
   readonly text: string
   readonly endpoint_name: string
   readonly access_token: string
+  readonly api_key: string
   readonly job_id: string
 }
 
 export class LangflowUser {
   readonly #url: string
+  readonly #headers: object
 
-  constructor(url: string) {
+  constructor(url: string, headers: object = { 'x-api-key': API_KEY }) {
     this.#url = url
+    this.#headers = headers
   }
 
-  ask(method: string, path: string, body?: object, headers = { 'x-api-key': API_KEY } as object) {
+  ask(method: string, path: string, body?: object, headers = this.#headers) {
     const isForm = body instanceof FormData || body instanceof URLSearchParams
     const type = body && !isForm ? { 'content-type': 'application/json' } : {}
     const content = isForm ? body : (body && JSON.stringify(body)) || null
-    return fetch(`${this.#url}${path}`, { method, headers: { ...headers, ...type }, body: content })
+    const signal = AbortSignal.timeout(ANSWER_WITHIN_MS)
+    return fetch(`${this.#url}${path}`, { method, headers: { ...headers, ...type }, body: content, signal })
   }
 
   async status(path: string, headers?: object): Promise<number> {
