@@ -7,7 +7,10 @@ import { CASES } from '../deploy/chart-cases.ts'
 import { rendered } from '../deploy/helm.ts'
 import { DEPLOY } from '../deploy/manifests.ts'
 import { runBundle } from '../harness/bundle.ts'
-import { ACCOUNT, type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
+import { ACCOUNT, startControlPlane } from '../harness/control-plane.ts'
+
+const plane = await startControlPlane()
+after(() => plane.close())
 
 /** `found`: the worst outcome of each rule that has one. */
 async function run(args: readonly string[], stdin = '') {
@@ -28,10 +31,8 @@ test('check -f finds in no case of the chart an error or an unexpected warning',
 })
 
 describe('check of a cluster', () => {
-  let plane: ControlPlane
   let namespace: string
   before(async () => {
-    plane = await startControlPlane()
     namespace = await plane.newNamespace()
     await apply(readFileSync(join(DEPLOY, 'langflow.yaml'), 'utf8'))
     const stringData = {
@@ -42,7 +43,6 @@ describe('check of a cluster', () => {
     const metadata = { name: 'langflow' }
     await apply(JSON.stringify({ apiVersion: 'v1', kind: 'Secret', metadata, stringData }))
   })
-  after(() => plane?.close())
 
   const apply = (text: string) => plane.kubectl(['apply', `--namespace=${namespace}`, '-f', '-'], text)
   const asked = (kubeconfig: string) => run(['-n', namespace, '--kubeconfig', kubeconfig])

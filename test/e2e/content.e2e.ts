@@ -3,13 +3,17 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, describe, type TestContext, test } from 'node:test'
+import { after, describe, type TestContext, test } from 'node:test'
 import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
 import { FrontScene } from '../harness/front-scene.ts'
 import { podObstacle } from '../harness/pod.ts'
+import { readOrEmpty } from '../harness/processes.ts'
 import { ask, type Replica, type ReplicaOptions } from '../harness/replica.ts'
 import { mono, until } from '../harness/wait.ts'
 import { warmLangflow } from '../harness/warm-langflow.ts'
+
+const plane = await startControlPlane()
+after(() => plane.close())
 
 const CANARY = 'cAnArY-7719'
 const SECRET_KEY = 'ZTJlIHNlY3JldCBrZXkgdGhhdCBldmVyeSBvbmUgaGE='
@@ -29,7 +33,7 @@ class ContentScene extends FrontScene {
   readonly envFile = join(this.dir, 'langflow.env')
 
   static async watching(t: TestContext, plane: ControlPlane): Promise<ContentScene> {
-    const scene = await ContentScene.empty(t, plane)
+    const scene = await ContentScene.open(plane, t)
     mkdirSync(scene.flows)
     scene.write('a.json', { name: 'first' })
     writeFileSync(scene.envFile, `LANGFLOW_SECRET_KEY=${SECRET_KEY}\nTOKEN="${TOKEN} 1"\n`)
@@ -58,12 +62,6 @@ class ContentScene extends FrontScene {
 const APART_MS = 8_000
 
 describe('changed content', { concurrency: 3 }, () => {
-  let plane: ControlPlane
-  before(async () => {
-    plane = await startControlPlane()
-  })
-  after(() => plane?.close())
-
   test('is served by the prepared standby without a failed request; invalid content changes nothing', async (t) => {
     const scene = await ContentScene.watching(t, plane)
     const warm = warmLangflow(scene.dir)
@@ -145,7 +143,7 @@ describe('changed content', { concurrency: 3 }, () => {
         for (const port of scene.peers) seen.push((await ask(port, path)).text)
       seen.push((await scene.kubectl('get', 'lease,events', '-o', 'yaml')).stdout)
       for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name)))
-        for (const file of ['cmdline', 'comm', 'stat']) seen.push(readOr(`/proc/${pid}/${file}`))
+        for (const file of ['cmdline', 'comm', 'stat']) seen.push(readOrEmpty(`/proc/${pid}/${file}`))
     }
     await look()
     const problem = async (pattern: RegExp) =>
@@ -184,12 +182,4 @@ function environOf(replica: Replica): string[] {
 /** What a core dump of its launcher would contain. */
 async function filterOf(replica: Replica): Promise<string> {
   return readFileSync(`/proc/${replica.launcherPid()}/coredump_filter`, 'utf8').trim()
-}
-
-function readOr(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return ''
-  }
 }

@@ -12,7 +12,7 @@ const BACK_WITHIN_MS = 20_000
 /** Events that announce the end of a term. */
 const ENDS = ['draining', 'doubt', 'lost', 'released']
 
-const langflowTest = langflowTests()
+const langflowTest = await langflowTests()
 
 langflowTest(
   'the leader and its LangFlow survive 60 s without the database, and a term can begin without it',

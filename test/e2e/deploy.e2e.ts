@@ -9,8 +9,11 @@ import { podTemplates, workloadOf } from '../deploy/consistency.ts'
 import { rendered } from '../deploy/helm.ts'
 import { DEPLOY, type Manifest, plainManifests } from '../deploy/manifests.ts'
 import { NAMES } from '../deploy/plain-files.ts'
-import { type ControlPlane, controlPlaneAssets, startControlPlane } from '../harness/control-plane.ts'
+import { controlPlaneAssets, startControlPlane } from '../harness/control-plane.ts'
 import { commandsOfReadme } from '../harness/readme.ts'
+
+const plane = await startControlPlane({ podAdmission: true })
+after(() => plane.close())
 
 /** The operator's own kinds. Only their schemas are needed: no operator runs here. */
 const EXTERNAL_SECRETS = join(import.meta.dirname, '../deploy/crds/external-secrets.yaml')
@@ -19,13 +22,10 @@ const NOT_HERE = /^(gateway\.networking\.k8s\.io|monitoring\.coreos\.com|securit
 
 /** Runs the API server with the admission plugins of a cluster, in namespaces that enforce "restricted". */
 describe('deploy/ on kube-apiserver', () => {
-  let plane: ControlPlane
   before(async () => {
-    plane = await startControlPlane({ podAdmission: true })
     await plane.kubectl(['apply', '-f', EXTERNAL_SECRETS])
     await plane.kubectl(['wait', '--for=condition=Established', '-f', EXTERNAL_SECRETS])
   })
-  after(() => plane?.close())
 
   async function restrictedNamespace(): Promise<string> {
     const namespace = await plane.newNamespace()

@@ -3,13 +3,13 @@ import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { delimiter, dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { DEPLOY } from '../deploy/manifests.ts'
 import { API_KEY, type LangflowScene, langflowTests } from '../harness/langflow.ts'
+import { listening } from '../harness/listening.ts'
 import { LEASE } from '../harness/scene.ts'
 
 const SCRIPT_WITHIN_MS = 240_000
@@ -17,7 +17,7 @@ const FLOWS = ['one', 'two', 'three']
 /** The digest of a set of flows, as `langflow-leader status -o wide` shows it. */
 const DIGEST = 'cd flows && sha256sum -- *.json | sha256sum | cut -c1-12'
 
-const langflowTest = langflowTests()
+const langflowTest = await langflowTests()
 
 /** What happens to a request: it is answered, or its answer is lost. */
 type Fate = 'answered' | 'lost'
@@ -36,12 +36,7 @@ class Service {
       // The client sees a front's broken connection.
       service.forward(asked, answer).catch(() => answer.destroy())
     })
-    await once(server.listen(0, '127.0.0.1'), 'listening')
-    t.after(() => {
-      server.closeAllConnections()
-      server.close()
-    })
-    service.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    service.url = `http://127.0.0.1:${await listening(t, server)}`
     return service
   }
 

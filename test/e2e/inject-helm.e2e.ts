@@ -9,7 +9,10 @@ import { LAUNCH } from '../../agent/cli/manifests/pod-spec.ts'
 import { fixture } from '../cli/inject/streams.ts'
 import { helmProgram } from '../deploy/helm.ts'
 import { BUNDLE } from '../harness/bundle.ts'
-import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
+import { startControlPlane } from '../harness/control-plane.ts'
+
+const plane = await startControlPlane()
+after(() => plane.close())
 
 const PAGE = readFileSync(join(import.meta.dirname, '../../docs/guide/inject.md'), 'utf8')
 const execute = promisify(execFile)
@@ -23,7 +26,6 @@ function block(language: string, mark: string): string {
 }
 
 describe("LangFlow's charts with the post-renderer of docs/guide/inject.md", () => {
-  let plane: ControlPlane
   let dir: string
 
   before(async () => {
@@ -40,10 +42,8 @@ describe("LangFlow's charts with the post-renderer of docs/guide/inject.md", () 
       writeFileSync(join(dir, name, 'Chart.yaml'), `apiVersion: v2\nname: ${name}\nversion: 0.1.1\n`)
       writeFileSync(join(dir, name, 'templates/all.yaml'), fixture(name))
     }
-    plane = await startControlPlane()
   })
   after(async () => {
-    await plane?.close()
     rmSync(dir, { recursive: true, force: true })
   })
 

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
-import { after, before, describe, test } from 'node:test'
-import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
+import { after, describe, test } from 'node:test'
+import { startControlPlane } from '../harness/control-plane.ts'
 import { freePort } from '../harness/free-port.ts'
 import { FAST, type Replica } from '../harness/replica.ts'
 import { ApiServerScene } from '../harness/scene.ts'
 import { until } from '../harness/wait.ts'
+
+const plane = await startControlPlane({ audit: true })
+after(() => plane.close())
 
 interface Condition {
   readonly type: string
@@ -33,12 +36,6 @@ class PodsScene extends ApiServerScene {
 }
 
 describe('a lost leader on a real API server', () => {
-  let plane: ControlPlane
-  before(async () => {
-    plane = await startControlPlane({ audit: true })
-  })
-  after(() => plane?.close())
-
   for (const [what, uid, code, ready] of [
     [
       'its pod is set to not Ready, and keeps its other conditions',
@@ -49,8 +46,7 @@ describe('a lost leader on a real API server', () => {
     ['a pod with its name and another UID is left alone', 'b9d8', 422, 'True undefined'],
   ] as const)
     test(what, async (t) => {
-      const scene = await PodsScene.open(plane)
-      t.after(() => scene.close())
+      const scene = await PodsScene.open(plane, t)
       const rule = { apiGroups: [''], resources: ['pods/status'], verbs: ['patch'] }
       const add = [{ op: 'add', path: '/rules/-', value: rule }]
       await scene.kubectl('patch', 'role', 'langflow-leader', '--type=json', '-p', JSON.stringify(add))

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { before, type TestContext, test } from 'node:test'
-import type { Browser, Page } from 'playwright-core'
+import { after, test } from 'node:test'
+import type { Page } from 'playwright-core'
 import { pageOf } from '../../agent/observe/page.ts'
 import type { ReplicaRow } from '../../agent/status/agent-status.ts'
 import { openBrowser, openTab } from '../harness/browser.ts'
@@ -10,10 +10,7 @@ import { EmbeddedScene } from '../harness/scene.ts'
 import { silent } from '../observe/replica.ts'
 import { follows, leads } from '../observe/replicas.ts'
 
-let browser: Browser
-before(async (t) => {
-  browser = await openBrowser(t as TestContext)
-})
+const browser = await openBrowser({ after })
 
 function verdict(page: Page, sentence: string): Promise<void> {
   return page.getByRole('heading', { level: 1, name: sentence, exact: true }).waitFor()

@@ -5,7 +5,7 @@ import { langflowTests, runEcho } from '../harness/langflow.ts'
 import type { Line } from '../harness/logged-process.ts'
 import { LEASE } from '../harness/scene.ts'
 
-const langflowTest = langflowTests()
+const langflowTest = await langflowTests()
 
 langflowTest(
   'no request fails in a switchover while a user builds and runs a flow in the browser',

@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { after, before, describe, type TestContext, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { baselineBundle, baselineObstacle } from '../harness/baseline.ts'
 import { BUNDLE } from '../harness/bundle.ts'
-import { type ControlPlane, startControlPlane } from '../harness/control-plane.ts'
+import { startControlPlane } from '../harness/control-plane.ts'
 import { FrontScene } from '../harness/front-scene.ts'
 import { type Pod, podObstacle } from '../harness/pod.ts'
 import { until } from '../harness/wait.ts'
+
+const plane = await startControlPlane()
+after(() => plane.close())
 
 const run = promisify(execFile)
 
@@ -19,49 +22,37 @@ type Name = (typeof NAMES)[number]
 const OF_BASELINE = { LEADER_QUIET_TIMEOUT: undefined }
 
 /** A Deployment with two replicas and fronts, and a client that never pauses. */
-class Rollout {
-  readonly scene: FrontScene
+class Rollout extends FrontScene {
   readonly pods = new Map<string, Pod>()
-
-  private constructor(scene: FrontScene) {
-    this.scene = scene
-  }
-
-  static async open(t: TestContext, plane: ControlPlane): Promise<Rollout> {
-    const scene = await FrontScene.empty(t, plane)
-    await scene.choosePorts(...NAMES)
-    return new Rollout(scene)
-  }
 
   async start(name: Name, revision: string, main: string): Promise<Pod> {
     const env = { POD_TEMPLATE_HASH: revision, ...(main === BUNDLE ? {} : OF_BASELINE) }
-    const pod = await this.scene.pod(name, { env, main })
+    const pod = await this.pod(name, { env, main })
     this.pods.set(name, pod)
     return pod
   }
 
   /** Starts a pod, and once it is Ready, ends another one, as a Deployment with fronts does (maxSurge 1, maxUnavailable 0). */
   async replace(old: Name, ...next: Parameters<Rollout['start']>): Promise<void> {
-    const { scene, pods } = this
     const [name] = next
     await this.start(...next)
-    await scene.admit(name)
-    const from = scene.client.calls.length
-    const ended = pods.get(old)?.stop()
-    await scene.lateCalls(old, from)
+    await this.admit(name)
+    const from = this.client.calls.length
+    const ended = this.pods.get(old)?.stop()
+    await this.lateCalls(old, from)
     await ended
-    pods.delete(old)
+    this.pods.delete(old)
   }
 
   /** The answers of a replica to clients of another replica's front. */
   hops(from: Name, to: Name): number {
-    const { calls } = this.scene.client
+    const { calls } = this.client
     return calls.filter((call) => call.to === from && call.answer?.replica === to).length
   }
 }
 
 /** Waits until a replica with one of these names leads and answers, through each front that clients use. */
-async function answeredBy({ scene }: Rollout, ...names: readonly Name[]): Promise<void> {
+async function answeredBy(scene: Rollout, ...names: readonly Name[]): Promise<void> {
   await until(`one of ${names} leads`, () => names.some((name) => name === scene.watch.last().holder))
   await scene.answers(20, scene.watch.last().holder)
 }
@@ -75,22 +66,15 @@ async function reported(main: string, { httpPort }: Pod): Promise<string[]> {
 }
 
 describe('the baseline beside this state', { skip: podObstacle() ?? baselineObstacle() }, () => {
-  let plane: ControlPlane
-  let baseline: string
-  before(async () => {
-    baseline = baselineBundle()
-    plane = await startControlPlane()
-  })
-  after(() => plane?.close())
-
   test('a rollout from the baseline to this state, and back, loses no request', async (t) => {
-    const rollout = await Rollout.open(t, plane)
-    const { scene } = rollout
+    const rollout = await Rollout.open(plane, t)
+    await rollout.choosePorts(...NAMES)
+    const baseline = baselineBundle()
     const first = await rollout.start('old-1', 'old', baseline)
     await first.agent.event('serving')
     const second = await rollout.start('old-2', 'old', baseline)
     await second.agent.event('standby_ready')
-    await scene.admitClients('old-1', 'old-2')
+    await rollout.admitClients('old-1', 'old-2')
 
     await rollout.replace('old-1', 'new-1', 'new', BUNDLE)
     await answeredBy(rollout, 'new-1')
@@ -105,8 +89,8 @@ describe('the baseline beside this state', { skip: podObstacle() ?? baselineObst
     await rollout.replace('new-2', 'back-2', 'old', baseline)
     await answeredBy(rollout, 'back-1', 'back-2')
 
-    const { failed, longestMs } = await scene.outcome()
-    const { calls } = scene.client
+    const { failed, longestMs } = await rollout.outcome()
+    const { calls } = rollout.client
     t.diagnostic(`${calls.length} requests, the longest took ${Math.round(longestMs)} ms`)
     assert.deepEqual(failed, [])
     assert.ok(rollout.hops('old-2', 'new-1') > 0, 'no hop from a front of the baseline to one of this state')

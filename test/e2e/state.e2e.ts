@@ -46,7 +46,7 @@ class Succession {
   }
 }
 
-const langflowTest = langflowTests()
+const langflowTest = await langflowTests()
 
 langflowTest('state with PostgreSQL', async ({ scene, postgres }, t) => {
   const database = { LANGFLOW_DATABASE_URL: await postgres.newDatabase() }

@@ -13,7 +13,7 @@ import { until } from '../harness/wait.ts'
  */
 const CUT_WITHIN_MS = 20_000
 
-const langflowTest = langflowTests()
+const langflowTest = await langflowTests()
 
 interface Served {
   readonly replica: Replica

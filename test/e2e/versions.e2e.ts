@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { langflowTests, olderLangflowBinary } from '../harness/langflow.ts'
 import { until } from '../harness/wait.ts'
 
-const langflowTest = langflowTests()
+const langflowTest = await langflowTests()
 
 langflowTest(
   'a replica with an older LangFlow never leads on the database of a newer one',

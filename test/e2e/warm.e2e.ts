@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
-import { after, before, type TestContext, test } from 'node:test'
+import { after, type TestContext, test } from 'node:test'
 import { systemClock } from '../../agent/clock.ts'
 import { warmStandby } from '../../agent/launcher/standby/warm-process.ts'
 import { fixture, podOf } from '../cli/inject/streams.ts'
@@ -15,7 +15,7 @@ import {
   runEcho,
   writeFlow,
 } from '../harness/langflow.ts'
-import { type Postgres, startPostgres } from '../harness/postgres.ts'
+import { startPostgres } from '../harness/postgres.ts'
 import { until } from '../harness/wait.ts'
 
 const SERVES_WITHIN_MS = 120_000
@@ -23,18 +23,10 @@ const binary = langflowBinary() as string
 const skip = binary === undefined && LANGFLOW_MISSING
 const SYSCALLS = '%network,%process,openat,open,creat,mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2'
 
-let postgres: Postgres
-let dir: string
-
-before(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'warm-e2e-'))
-  postgres = await startPostgres()
-})
-
-after(async () => {
-  await postgres?.close()
-  rmSync(dir, { recursive: true, force: true })
-})
+const dir = mkdtempSync(join(tmpdir(), 'warm-e2e-'))
+after(() => rmSync(dir, { recursive: true, force: true }))
+const postgres = await startPostgres()
+after(() => postgres.close())
 
 /** Prepares a warm standby with a home directory of its own. */
 async function warm(

@@ -6,7 +6,8 @@ export const CHROMIUM = '/usr/bin/chromium'
 /** Ends a test that hangs; it's no measured limit. */
 const HANGS_MS = 90_000
 
-export async function openBrowser(t: Pick<TestContext, 'after'>): Promise<Browser> {
+/** A browser that ends with the test, or with the file whose `after` is given. */
+export async function openBrowser(t: { after(end: () => Promise<void>): void }): Promise<Browser> {
   // Chromium's sandbox doesn't work for root. The browser only opens pages from the tests.
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] })
   t.after(() => browser.close())

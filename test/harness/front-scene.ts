@@ -7,7 +7,7 @@ import type { ControlPlane } from './control-plane.ts'
 import { freePort } from './free-port.ts'
 import type { Pod } from './pod.ts'
 import { ask, askStatus, FAST, type Replica, type ReplicaOptions } from './replica.ts'
-import { ApiServerScene, LEASE, lives, type Place, ServerScene } from './scene.ts'
+import { ApiServerScene, LEASE, lives } from './scene.ts'
 import { mono, until } from './wait.ts'
 
 const run = promisify(execFile)
@@ -34,30 +34,16 @@ export class FrontScene extends ApiServerScene {
   client!: Client<Answer>
   private turn = 0
 
-  static async empty<S extends FrontScene>(
-    this: new (
-      ...place: Place
-    ) => S,
-    t: TestContext,
-    plane: ControlPlane,
-  ): Promise<S> {
-    const scene = new this(...(await ServerScene.place(plane)))
-    t.after(async () => {
-      await scene.client?.stop()
-      await scene.close()
-    })
-    return scene
-  }
-
   static async start(t: TestContext, plane: ControlPlane, more: Partial<ReplicaOptions> = {}) {
-    const scene = await FrontScene.empty(t, plane)
+    const scene = await FrontScene.open(plane, t)
     const [a, b] = await scene.pair(more)
     await scene.admitClients('a', 'b')
     return { scene, a, b }
   }
 
   static async startPods(t: TestContext, plane: ControlPlane, more: Partial<ReplicaOptions> = {}) {
-    const scene = await FrontScene.empty(t, plane)
+    const scene = await FrontScene.open(plane, t)
+    await scene.choosePorts('a', 'b')
     const a = await scene.pod('a', more)
     await a.agent.event('serving')
     const b = await scene.pod('b', more)
@@ -82,6 +68,7 @@ export class FrontScene extends ApiServerScene {
       asked: { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"input":"hello"}' },
       read: (text) => JSON.parse(text) as Answer,
     })
+    this.atEnd(() => this.client.stop())
     await this.answers(10)
   }
 

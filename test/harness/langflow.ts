@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { after, before, type TestContext, test } from 'node:test'
+import { after, type TestContext, test } from 'node:test'
 import { Client } from './client.ts'
-import { type ControlPlane, startControlPlane } from './control-plane.ts'
+import { startControlPlane } from './control-plane.ts'
 import { freePort } from './free-port.ts'
 import type { Line } from './logged-process.ts'
 import { type Postgres, startPostgres } from './postgres.ts'
@@ -149,25 +149,15 @@ interface Given {
 }
 
 /** Registers tests with a real LangFlow, on one API server and one PostgreSQL. They are skipped if LangFlow is missing. */
-export function langflowTests() {
-  let plane: ControlPlane
-  let postgres: Postgres
-  before(async () => {
-    plane = await startControlPlane()
-    postgres = await startPostgres()
-  })
-  after(async () => {
-    await postgres?.close()
-    await plane?.close()
-  })
+export async function langflowTests() {
+  const plane = await startControlPlane()
+  after(() => plane.close())
+  const postgres = await startPostgres()
+  after(() => postgres.close())
   return (title: string, run: (given: Given, t: TestContext) => Promise<unknown>): void => {
     test(title, async (t) => {
       if (langflowBinary() === undefined) return t.skip(LANGFLOW_MISSING)
-      const another = async () => {
-        const scene = await LangflowScene.open(plane)
-        t.after(() => scene.close())
-        return scene
-      }
+      const another = () => LangflowScene.open(plane, t)
       await run({ scene: await another(), postgres, another }, t)
     })
   }

@@ -267,8 +267,17 @@ export class ServerScene<S extends SceneServer> extends Scene {
 }
 
 export class ApiServerScene extends ServerScene<ControlPlane> {
-  static async open<S>(this: new (...place: Place) => S, plane: ControlPlane): Promise<S> {
-    return new this(...(await ServerScene.place(plane)))
+  /** With `t`, the scene ends with the test. */
+  static async open<S extends ApiServerScene>(
+    this: new (
+      ...place: Place
+    ) => S,
+    plane: ControlPlane,
+    t?: TestContext,
+  ): Promise<S> {
+    const scene = new this(...(await ServerScene.place(plane)))
+    t?.after(() => scene.close())
+    return scene
   }
 }
 

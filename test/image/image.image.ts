@@ -2,24 +2,19 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import { VERSION } from '../../agent/version.ts'
 import { Image, PROGRAM } from './image.ts'
 import { requireTools } from './requirements.ts'
 
 const PACKAGE = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8'))
 
+requireTools()
+const scratch = mkdtempSync(join(tmpdir(), 'image-test-'))
+after(() => rmSync(scratch, { recursive: true }))
+const image = await Image.unpack(scratch)
+
 describe('the image', () => {
-  let scratch: string
-  let image: Image
-
-  before(async () => {
-    requireTools()
-    scratch = mkdtempSync(join(tmpdir(), 'image-test-'))
-    image = await Image.unpack(scratch)
-  })
-  after(() => scratch && rmSync(scratch, { recursive: true }))
-
   test('starts the agent under tini as a non-root user', () => {
     const { User, Entrypoint, Cmd } = image.config
     assert.equal(User, '1000:1000')
