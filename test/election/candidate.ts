@@ -93,11 +93,6 @@ export class Candidate {
     this.config = { ...CONFIG, ...config }
   }
 
-  /** The outcome of the last transition. */
-  get last(): Pick<CandidateState, 'effects' | 'decision' | 'wakeAt'> {
-    return this.state
-  }
-
   get now(): Instant {
     return { mono: this.mono, boot: this.mono + this.bootAhead, wall: this.mono + this.wallAhead }
   }
@@ -120,15 +115,15 @@ export class Candidate {
   /** Lets time pass, and wakes the candidate each time that it requested. */
   pass(ms: number): this {
     const until = this.mono + ms
-    while (this.last.wakeAt <= until) {
+    while (this.state.wakeAt <= until) {
       assert.ok(
-        this.last.wakeAt >= this.mono - 1 || this.last.effects.length > 0,
+        this.state.wakeAt >= this.mono - 1 || this.state.effects.length > 0,
         'the candidate asks to be woken in the past, and then does nothing',
       )
       const before = this.mono
-      this.mono = Math.max(this.mono, this.last.wakeAt)
+      this.mono = Math.max(this.mono, this.state.wakeAt)
       this.dispatch({ type: 'tick' })
-      if (this.mono === before && this.last.wakeAt <= this.mono) break
+      if (this.mono === before && this.state.wakeAt <= this.mono) break
     }
     this.mono = until
     return this.dispatch({ type: 'tick' })
@@ -171,7 +166,7 @@ export class Candidate {
 
   /** The write that awaits its answer. */
   get write(): Write {
-    assert.ok(this.state.pending, `no write is under way: ${this.last.decision}`)
+    assert.ok(this.state.pending, `no write is under way: ${this.state.decision}`)
     return this.state.pending
   }
 

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, test } from 'node:test'
 import { findAccess, KubeConfigError } from '../../agent/kube/kube-access.ts'
 import { ApiError } from '../../agent/kube/kube-errors.ts'
 import type { LeaseConnectionOptions } from '../../agent/lease/lease-api.ts'
-import { connected, leaseAt, reply, ScriptedServer, status } from './scripted-server.ts'
+import { connected, kubeconfig, leaseAt, reply, ScriptedServer, status } from './scripted-server.ts'
 
 const LATER_MS = 5_000
 let dir = ''
@@ -22,17 +22,6 @@ function write(name: string, content: string | object): string {
   writeFileSync(`${path}.new`, typeof content === 'string' ? content : JSON.stringify(content))
   renameSync(`${path}.new`, path)
   return path
-}
-
-function kubeconfig(server: string, user: object, cluster: object = {}, context: object = {}): object {
-  return {
-    apiVersion: 'v1',
-    kind: 'Config',
-    'current-context': 'here',
-    contexts: [{ name: 'here', context: { cluster: 'c', user: 'u', ...context } }],
-    clusters: [{ name: 'c', cluster: { server, ...cluster } }],
-    users: [{ name: 'u', user }],
-  }
 }
 
 /** Connects with a home directory that has no kubeconfig. */

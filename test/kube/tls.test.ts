@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { hasOpenssl, makeCertificate } from '../harness/certificate.ts'
-import { connected, failure, leaseAt, reply, ScriptedServer } from './scripted-server.ts'
+import { connected, failure, kubeconfig, leaseAt, reply, ScriptedServer } from './scripted-server.ts'
 
 const LATER_MS = 5_000
 const missing = hasOpenssl() ? false : 'SKIPPED: install openssl to test TLS and CA rotation'
@@ -71,15 +71,9 @@ test('a kubeconfig may skip verification, or name a CA', { skip: missing }, asyn
   ]
   for (const cluster of clusters) {
     const path = join(dir, 'kubeconfig')
-    writeFileSync(
-      path,
-      JSON.stringify({
-        'current-context': 'x',
-        contexts: [{ name: 'x', context: { cluster: 'x', user: 'x' } }],
-        clusters: [{ name: 'x', cluster: { server: `https://127.0.0.1:${server.port}`, ...cluster } }],
-        users: [{ name: 'x', user: { 'client-certificate': 'named.crt', 'client-key': 'named.key' } }],
-      }),
-    )
+    const user = { 'client-certificate': 'named.crt', 'client-key': 'named.key' }
+    const config = kubeconfig(`https://127.0.0.1:${server.port}`, user, cluster)
+    writeFileSync(path, JSON.stringify(config))
     using connection = await connected({ kubeconfig: path })
     assert.equal((await connection.api.read(LATER_MS))?.metadata.resourceVersion, '8')
   }
