@@ -111,6 +111,7 @@ spec: { selector: { matchLabels: { app.kubernetes.io/name: langflow } }, podMetr
     add(spec.podSelector.matchLabels)
     add(spec.ingress[1].from[0].podSelector.matchLabels)
   }),
+  odd('there are three replicas', (m) => assign(m.workload.spec, { replicas: 3 })),
   oddly('smallest')('there are three replicas in readiness mode, of which two may be unavailable', (m) => {
     m.workload.spec.replicas = 3
     m.workload.spec.strategy.rollingUpdate.maxUnavailable = 2
