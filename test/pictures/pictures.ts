@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process'
 import { mkdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { type BrowserContextOptions, chromium, type PageScreenshotOptions } from 'playwright-core'
+import { chromium } from 'playwright-core'
 import type { ReplicaRow } from '../../agent/status/agent-status.ts'
 import { DemoProcess } from '../demo/demo-process.ts'
 import { CHROMIUM } from '../harness/browser.ts'
@@ -67,29 +67,17 @@ try {
   await leads(leader)
 
   mkdirSync(DIR, { recursive: true })
-  const shoot = async (name: string, options: BrowserContextOptions, how: PageScreenshotOptions = {}) => {
-    const tab = await browser.newPage(options)
-    await tab.goto(page(leader))
-    await tab.getByText('Reported by').waitFor()
-    await tab.screenshot({ path: join(DIR, name), ...how })
-    await tab.close()
-  }
-  const viewport = { width: 1200, height: 1000 }
-  await shoot('page.png', { viewport }, { fullPage: true })
-  await shoot('page-phone.png', { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2 })
+  const tab = await browser.newPage({ viewport: { width: 1200, height: 1000 } })
+  await tab.goto(page(leader))
+  await tab.getByText('Reported by').waitFor()
+  await tab.screenshot({ path: join(DIR, 'page.png'), fullPage: true })
 
   const text = await command('status')
   const shell = await browser.newPage({ deviceScaleFactor: 1.5, viewport: { width: 1600, height: 800 } })
   await shell.setContent(terminal('langflow-leader status', text))
   await shell.locator('body').screenshot({ path: join(DIR, 'status.png') })
 
-  await command('pause', '--for', '30m', '--reason', 'the database is upgraded')
-  await until('the page shows the pause', async () =>
-    (await (await fetch(new URL('/replicas', page(leader)))).text()).includes('the database is upgraded'),
-  )
-  await shoot('page-dark.png', { viewport, colorScheme: 'dark' })
-
-  for (const name of ['page.png', 'page-dark.png', 'page-phone.png', 'status.png']) {
+  for (const name of ['page.png', 'status.png']) {
     const { size } = statSync(join(DIR, name))
     if (size > MOST_BYTES) throw new Error(`${name} has ${size} bytes, more than ${MOST_BYTES}`)
     process.stdout.write(`docs/images/${name}: ${Math.round(size / 1024)} KiB\n`)
